@@ -1,0 +1,4 @@
+//! Boots an EC2 instance into its ECS cluster.
+
+pub mod exit;
+pub mod retry;
