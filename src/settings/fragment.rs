@@ -1,0 +1,403 @@
+//! Fragments: what one source says, as written, checked entry by entry against the schema and the agent's table.
+//!
+//! In: TOML text, the environment, the command line, tags, the foreign keys of `ecs.config`. Out: entries that
+//! [`super::merge`] can apply without a further error, and warnings. Nothing is merged and nothing is read here.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+use super::schema::{self, Raw, Setting};
+use super::{Kind, Settings, SettingsError, Source, TagsSettings, Warning, agent_variables};
+
+/// What an entry sets.
+#[derive(Clone)]
+pub enum Name {
+    /// A setting of ours.
+    Setting(&'static Setting),
+    /// A variable of the agent.
+    Agent(String),
+}
+
+/// One checked value of one source.
+#[derive(Clone)]
+pub struct Entry {
+    /// What it sets.
+    pub name: Name,
+    /// The value; for a variable of the agent always text.
+    pub raw: Raw,
+    /// Who says so.
+    pub source: Source,
+}
+
+/// All that one source says.
+#[derive(Clone, Default)]
+pub struct Fragment {
+    /// In the order of the source.
+    pub entries: Vec<Entry>,
+    /// What works, but may not be meant.
+    pub warnings: Vec<Warning>,
+}
+
+/// The variables of ours that are no settings.
+const NOT_SETTINGS: &[&str] = &["ROOT", "AGENT_ENDPOINT", "LOG"];
+
+impl Fragment {
+    /// A settings file or user data of ours. `place` is its path; line and column are added.
+    pub fn from_toml(text: &str, kind: Kind, place: &str) -> Result<Fragment, SettingsError> {
+        let document = TomlDocument { text, kind, place };
+        let table = DeTable::parse(text).map_err(|error| SettingsError {
+            place: document.at(error.span()),
+            what: error.message().lines().collect::<Vec<_>>().join(", "),
+            did_you_mean: None,
+        })?;
+        let mut fragment = Fragment::default();
+        document.walk(table.get_ref(), "", &mut fragment)?;
+        Ok(fragment)
+    }
+
+    /// `ECS_BOOTSTRAP_*`: `__` is the dot, `_` the hyphen, upper case.
+    pub fn from_environment<'a>(
+        variables: impl IntoIterator<Item = (&'a str, &'a str)>,
+    ) -> Result<Fragment, SettingsError> {
+        let mut pairs = Vec::new();
+        for (variable, value) in variables {
+            let Some(name) = variable.strip_prefix("ECS_BOOTSTRAP_") else { continue };
+            if NOT_SETTINGS.contains(&name) {
+                continue;
+            }
+            let key = match name.strip_prefix("AGENT__") {
+                Some(agent) => format!("agent.{agent}"),
+                None => name.to_ascii_lowercase().replace("__", ".").replace('_', "-"),
+            };
+            pairs.push((key, value, Source::new(Kind::Environment, "environment", variable)));
+        }
+        Fragment::from_pairs(pairs)
+    }
+
+    /// `--cluster`, `--cluster-tag K=V` and `--set key=value`, as `(option, key, value)`.
+    pub fn from_command_line(options: &[(String, String, String)]) -> Result<Fragment, SettingsError> {
+        Fragment::from_pairs(options.iter().map(|(option, key, value)| {
+            (key.clone(), value.as_str(), Source::new(Kind::CommandLine, "command line", option.clone()))
+        }))
+    }
+
+    fn from_pairs<'a>(pairs: impl IntoIterator<Item = (String, &'a str, Source)>) -> Result<Fragment, SettingsError> {
+        let mut fragment = Fragment::default();
+        let mut cluster_tags: Option<(BTreeMap<String, Raw>, Source)> = None;
+        for (key, value, source) in pairs {
+            if let Some(tag) = key.strip_prefix("cluster-tags.") {
+                let (tags, _) = cluster_tags.get_or_insert_with(|| (BTreeMap::new(), source));
+                tags.insert(tag.to_owned(), Raw::Text(value.to_owned()));
+                continue;
+            }
+            fragment.push(&key, Raw::Text(value.to_owned()), source)?;
+        }
+        if let Some((tags, source)) = cluster_tags {
+            fragment.push("cluster-tags", Raw::Table(tags), source)?;
+        }
+        Ok(fragment)
+    }
+
+    /// Tags of the instance or of the cluster, as far as they are trusted. What they may say of the agent is an
+    /// allow-list; what is refused is a warning that names it, but a cluster that cannot be one is an error.
+    pub fn from_tags(
+        tags: &BTreeMap<String, String>,
+        prefix: &str,
+        trust: TagsSettings,
+        kind: Kind,
+        place: &str,
+    ) -> Result<Fragment, SettingsError> {
+        let mut fragment = Fragment::default();
+        if trust == TagsSettings::None {
+            return Ok(fragment);
+        }
+        for (tag, value) in tags {
+            let Some(key) = tag.strip_prefix(prefix) else { continue };
+            let source = Source::new(kind, place, tag.clone());
+            match key {
+                "cluster" | "cluster-tags" if kind == Kind::InstanceTag => {
+                    fragment.push(key, Raw::Text(value.clone()), source)?;
+                }
+                _ if agent_variables::find(key).is_some() || key.starts_with("ECS_") => {
+                    fragment.push_agent_tag(key, value, trust, source);
+                }
+                _ => fragment.warn("tag-unknown", format!("tag `{tag}` says nothing that is known"), source),
+            }
+        }
+        Ok(fragment)
+    }
+
+    fn push_agent_tag(&mut self, key: &str, value: &str, trust: TagsSettings, source: Source) {
+        if trust != TagsSettings::All {
+            let text = format!("tag `{}` is ignored: `tags.settings` lets tags say the cluster only", source.key);
+            return self.warn("tag-refused", text, source);
+        }
+        match agent_variables::permitted_from_tags(key, value) {
+            Ok(()) => self.entries.push(Entry {
+                name: Name::Agent(key.to_owned()),
+                raw: Raw::Text(value.to_owned()),
+                source,
+            }),
+            Err(refusal) => self.warn("tag-refused", format!("tag `{}` is ignored: {refusal}", source.key), source),
+        }
+    }
+
+    /// Keys of both `ecs.config` files that we did not write, as ecs-init reads them: `(path, key, value)`. They are
+    /// taken as they are; what is wrong with them is for the causes to say.
+    pub fn from_ecs_config<'a>(keys: impl IntoIterator<Item = (&'a str, &'a str, &'a str)>) -> Fragment {
+        let entries = keys.into_iter().map(|(path, key, value)| Entry {
+            name: match key {
+                "ECS_CLUSTER" => Name::Setting(&schema::ALL[0]),
+                _ => Name::Agent(key.to_owned()),
+            },
+            raw: Raw::Text(value.to_owned()),
+            source: Source::new(Kind::EcsConfig, path, key),
+        });
+        Fragment { entries: entries.collect(), warnings: Vec::new() }
+    }
+
+    fn warn(&mut self, id: &'static str, text: String, source: Source) {
+        self.warnings.push(Warning { id, text, source: Some(source) });
+    }
+
+    /// Checks one value and keeps it.
+    fn push(&mut self, key: &str, raw: Raw, source: Source) -> Result<(), SettingsError> {
+        if let Some(variable) = key.strip_prefix("agent.") {
+            return self.push_agent(variable, raw, source);
+        }
+        let Some(setting) = schema::find(key) else {
+            let did_you_mean = nearest(key, schema::ALL.iter().map(|setting| setting.name));
+            return Err(SettingsError { place: place_of(&source), what: format!("unknown setting `{key}`"), did_you_mean });
+        };
+        if setting.early && !source.kind.is_early() {
+            let what = format!("`{key}` steers how tags and user data are read, so it cannot come from them");
+            return Err(SettingsError { place: place_of(&source), what, did_you_mean: None });
+        }
+        if setting.name == "tags.settings" && !matches!(source.kind, Kind::Vendor | Kind::Config) {
+            let text = "`tags.settings` is taken from files only, so that the owner of an image can lock it".to_owned();
+            self.warn("tags-settings-ignored", text, source);
+            return Ok(());
+        }
+        if setting.apply(&mut Settings::default(), &raw, source.clone()).is_none() {
+            let what = format!("`{key}` takes {}, not {}", setting.expects, shown(&raw));
+            return Err(SettingsError { place: place_of(&source), what, did_you_mean: None });
+        }
+        self.entries.push(Entry { name: Name::Setting(setting), raw, source });
+        Ok(())
+    }
+
+    fn push_agent(&mut self, variable: &str, raw: Raw, source: Source) -> Result<(), SettingsError> {
+        let error = |what: String| SettingsError { place: place_of(&source), what, did_you_mean: None };
+        if variable == "ECS_CLUSTER" {
+            return self.push("cluster", raw, source);
+        }
+        let is_name = |text: &str| text.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
+        if variable.is_empty() || !is_name(variable) || variable.starts_with(|c: char| c.is_ascii_digit()) {
+            return Err(error(format!("`{variable}` cannot be the name of an environment variable")));
+        }
+        let value = match &raw {
+            Raw::Text(text) => text.clone(),
+            Raw::Bool(value) => value.to_string(),
+            Raw::Integer(value) => value.to_string(),
+            Raw::List(_) | Raw::Table(_) => json(&raw).to_string(),
+            Raw::Other(kind) => return Err(error(format!("`{variable}` takes text, not {kind}"))),
+        };
+        agent_variables::check(variable, &value).map_err(|wrong| error(wrong.to_string()))?;
+        if agent_variables::find(variable).is_none() {
+            let hint = agent_variables::suggest(variable).map(|name| format!("; did you mean `{name}`?"));
+            let text =
+                format!("the agent knows no variable `{variable}`; it is passed on{}", hint.unwrap_or_default());
+            self.warn("agent-variable-unknown", text, source.clone());
+        }
+        self.entries.push(Entry { name: Name::Agent(variable.to_owned()), raw: Raw::Text(value), source });
+        Ok(())
+    }
+}
+
+fn json(raw: &Raw) -> serde_json::Value {
+    match raw {
+        Raw::Text(text) => text.as_str().into(),
+        Raw::Bool(value) => (*value).into(),
+        Raw::Integer(value) => (*value).into(),
+        Raw::List(items) => items.iter().map(json).collect(),
+        Raw::Table(table) => table.iter().map(|(key, value)| (key.clone(), json(value))).collect(),
+        Raw::Other(kind) => (*kind).into(),
+    }
+}
+
+/// A wrong value in an error text. Settings of ours hold no secrets; variables of the agent never come here.
+fn shown(raw: &Raw) -> String {
+    match raw {
+        Raw::Text(text) => format!("`{}`", text.escape_debug()),
+        Raw::Bool(value) => format!("`{value}`"),
+        Raw::Integer(value) => format!("`{value}`"),
+        Raw::List(_) => "an array".to_owned(),
+        Raw::Table(_) => "a table".to_owned(),
+        Raw::Other(kind) => (*kind).to_owned(),
+    }
+}
+
+fn place_of(source: &Source) -> String {
+    match source.kind {
+        Kind::Environment | Kind::CommandLine | Kind::InstanceTag | Kind::ClusterTag => source.to_string(),
+        _ => source.place.clone(),
+    }
+}
+
+/// The name that may have been meant: at most a third of its letters away.
+fn nearest<'a>(wrong: &str, names: impl Iterator<Item = &'a str>) -> Option<String> {
+    names
+        .map(|name| (strsim::damerau_levenshtein(wrong, name), name))
+        .min()
+        .filter(|(distance, name)| *distance <= name.len().div_ceil(3).min(4))
+        .map(|(_, name)| name.to_owned())
+}
+
+struct TomlDocument<'a> {
+    text: &'a str,
+    kind: Kind,
+    place: &'a str,
+}
+
+impl TomlDocument<'_> {
+    /// `file:line:column`, both counted from one, the column in characters.
+    fn at(&self, span: Option<Range<usize>>) -> String {
+        let Some(before) = span.and_then(|span| self.text.get(..span.start)) else { return self.place.to_owned() };
+        let line = before.matches('\n').count() + 1;
+        let column = before.rsplit('\n').next().unwrap_or(before).chars().count() + 1;
+        format!("{}:{line}:{column}", self.place)
+    }
+
+    fn walk(&self, table: &DeTable<'_>, path: &str, fragment: &mut Fragment) -> Result<(), SettingsError> {
+        let mut keys: Vec<(&Spanned<_>, &Spanned<DeValue<'_>>)> = table.iter().collect();
+        keys.sort_by_key(|(key, _)| key.span().start);
+        for (key, value) in keys {
+            let name = if path.is_empty() { key.get_ref().to_string() } else { format!("{path}.{}", key.get_ref()) };
+            let is_group = name == "agent" || schema::ALL.iter().any(|s| s.name.starts_with(&format!("{name}.")));
+            match value.get_ref() {
+                DeValue::Table(inner) if is_group => self.walk(inner, &name, fragment)?,
+                _ => {
+                    // A wrong name is told at the name, a wrong value at the value.
+                    let known = schema::find(&name).is_some() || name.starts_with("agent.");
+                    let place = self.at(Some(if known { value.span() } else { key.span() }));
+                    let source = Source::new(self.kind, place, name.clone());
+                    fragment.push(&name, raw(value.get_ref()), source)?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+fn raw(value: &DeValue<'_>) -> Raw {
+    match value {
+        DeValue::String(text) => Raw::Text(text.to_string()),
+        DeValue::Boolean(value) => Raw::Bool(*value),
+        DeValue::Integer(number) => i64::from_str_radix(number.as_str(), number.radix())
+            .map_or(Raw::Other("an integer beyond 64 bits"), Raw::Integer),
+        DeValue::Array(items) => Raw::List(items.iter().map(|item| raw(item.get_ref())).collect()),
+        DeValue::Table(table) => {
+            Raw::Table(table.iter().map(|(key, value)| (key.get_ref().to_string(), raw(value.get_ref()))).collect())
+        }
+        DeValue::Float(_) => Raw::Other("a number with a fraction"),
+        DeValue::Datetime(_) => Raw::Other("a date"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn toml(text: &str) -> Result<Fragment, SettingsError> {
+        Fragment::from_toml(text, Kind::Config, "config.toml")
+    }
+
+    fn complaint(text: &str) -> String {
+        let error = toml(text).map(|_| ()).unwrap_err();
+        let hint = error.did_you_mean.as_ref().map(|name| format!(" (did you mean `{name}`?)")).unwrap_or_default();
+        format!("{error}{hint}")
+    }
+
+    #[test]
+    fn says_line_column_and_what_may_have_been_meant() {
+        insta::assert_snapshot!(complaint("cluster = \"prod\"\nclustr = 1\n"),
+            @"unknown setting `clustr`, in config.toml:2:1 (did you mean `cluster`?)");
+        insta::assert_snapshot!(complaint("[verify]\ndeadlin = \"5m\"\n"),
+            @"unknown setting `verify.deadlin`, in config.toml:2:1 (did you mean `verify.deadline`?)");
+        insta::assert_snapshot!(complaint("[verify]\ndeadline = 5\n"),
+            @"`verify.deadline` takes a duration such as `10m`, not `5`, in config.toml:2:12");
+        insta::assert_snapshot!(complaint("[units]\nenable = \"yes\""),
+            @"`units.enable` takes `true` or `false`, not `yes`, in config.toml:2:10");
+        assert!(complaint("cluster = \"prod\ncluster-tags = 1").contains("config.toml:1:"));
+        assert!(complaint("cluster = \"my cluster\"").contains("`my cluster`"));
+    }
+
+    #[test]
+    fn the_agents_variables_are_checked_by_their_own_table() {
+        assert!(complaint("[agent]\nECS_RESERVED_MEMORY = 65536\n").contains("ECS_RESERVED_MEMORY"));
+        let fragment = toml("[agent]\nECS_INSTANCE_ATTRIBUTES = { tier = \"web\" }\nECS_RESERVED_PORTS = [22, 80]\n").unwrap();
+        let texts: Vec<_> = fragment.entries.iter().map(|entry| entry.raw.clone()).collect();
+        assert_eq!(texts, [Raw::Text(r#"{"tier":"web"}"#.to_owned()), Raw::Text("[22,80]".to_owned())]);
+        let unknown = toml("[agent]\nECS_LOGLEVL = \"debug\"\n").unwrap();
+        insta::assert_snapshot!(unknown.warnings[0].text,
+            @"the agent knows no variable `ECS_LOGLEVL`; it is passed on; did you mean `ECS_LOGLEVEL`?");
+    }
+
+    #[test]
+    fn the_environment_spells_dots_and_hyphens() {
+        let fragment = Fragment::from_environment([
+            ("ECS_BOOTSTRAP_VERIFY__DEADLINE", "5m"),
+            ("ECS_BOOTSTRAP_DERIVE__WARM_POOL", "off"),
+            ("ECS_BOOTSTRAP_AGENT__ECS_LOGLEVEL", "debug"),
+            ("ECS_BOOTSTRAP_CLUSTER_TAGS", "env=prod"),
+            ("ECS_BOOTSTRAP_ROOT", "/elsewhere"),
+            ("PATH", "/bin"),
+        ])
+        .unwrap();
+        assert_eq!(fragment.entries.len(), 4);
+        let error = Fragment::from_environment([("ECS_BOOTSTRAP_CLUSTRE", "x")]).map(|_| ()).unwrap_err();
+        assert_eq!(error.did_you_mean.as_deref(), Some("cluster"));
+    }
+
+    #[test]
+    fn tags_may_say_the_cluster_and_what_the_list_allows() {
+        let tags = BTreeMap::from(
+            [
+                ("ecs-bootstrap:cluster", "prod"),
+                ("ecs-bootstrap:ECS_CLUSTER", "other"),
+                ("ecs-bootstrap:ECS_ENGINE_AUTH_DATA", "hunter2"),
+                ("ecs-bootstrap:clutser", "typo"),
+                ("Name", "web"),
+            ]
+            .map(|(key, value)| (key.to_owned(), value.to_owned())),
+        );
+        let read = |trust| Fragment::from_tags(&tags, "ecs-bootstrap:", trust, Kind::InstanceTag, "IMDS").unwrap();
+        let all = read(TagsSettings::All);
+        assert_eq!((all.entries.len(), all.warnings.len()), (1, 3));
+        assert!(all.warnings.iter().all(|warning| !warning.text.contains("hunter2")));
+        assert_eq!(read(TagsSettings::None).entries.len(), 0);
+    }
+
+    #[test]
+    fn a_cluster_tag_with_a_newline_is_an_error_and_not_a_second_line() {
+        let tags = BTreeMap::from([("ecs-bootstrap:cluster".to_owned(), "prod\nECS_ENGINE_AUTH_TYPE=docker".to_owned())]);
+        let error = Fragment::from_tags(&tags, "ecs-bootstrap:", TagsSettings::All, Kind::InstanceTag, "IMDS");
+        assert!(error.map(|_| ()).unwrap_err().what.contains(r"prod\n"));
+    }
+
+    #[test]
+    fn what_steers_the_reading_of_tags_cannot_come_from_user_data() {
+        let error = Fragment::from_toml("[tags]\nprefix = \"x:\"", Kind::UserData, "user data").map(|_| ()).unwrap_err();
+        assert_eq!(error.place, "user data:2:10");
+    }
+
+    #[test]
+    fn only_the_owner_of_the_image_says_how_far_tags_are_trusted() {
+        let fragment =
+            Fragment::from_command_line(&[("--set".into(), "tags.settings".into(), "all".into())]).unwrap();
+        assert_eq!((fragment.entries.len(), fragment.warnings.len()), (0, 1));
+    }
+}

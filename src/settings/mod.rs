@@ -1,0 +1,171 @@
+//! What people asked for: fragments as written, merged by rank, validated.
+//!
+//! [`fragment`] turns text (TOML, environment, command line, tags) into entries, [`merge`] applies them low to high,
+//! and [`schema`] is the one table of settings that both read. Nothing here reads a file or the environment.
+
+pub mod agent_variables;
+pub mod fragment;
+pub mod merge;
+pub mod schema;
+mod source;
+pub mod user_data;
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde::Serialize;
+
+pub use source::{Kind, Source, Sourced};
+
+/// On, off, or whatever the facts of the host suggest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Switch {
+    /// Always.
+    On,
+    /// Never.
+    Off,
+    /// As the facts suggest.
+    Auto,
+}
+
+/// Whether `ec2:DescribeTags` may be called.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum TagsApi {
+    /// When IMDS has no tags and nothing of a higher rank names the cluster.
+    Auto,
+    /// Never.
+    Never,
+}
+
+/// How far tags are trusted. Whoever has `ec2:CreateTags` can write them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum TagsSettings {
+    /// Not at all.
+    None,
+    /// They may say which cluster, and nothing else.
+    Cluster,
+    /// They may say which cluster, and agent settings of the allow-list.
+    All,
+}
+
+/// Memory kept from tasks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ReservedMemory {
+    /// Nothing is reserved.
+    Off,
+    /// A share of the host's memory.
+    Auto,
+    /// This much, in MiB.
+    #[serde(rename = "mib")]
+    Mib(u16),
+}
+
+/// What is derived from facts where nobody says otherwise.
+#[derive(Clone, Debug, Serialize)]
+pub struct Derive {
+    /// `ECS_ENABLE_SPOT_INSTANCE_DRAINING`.
+    pub spot: Sourced<Switch>,
+    /// `ECS_ENABLE_GPU_SUPPORT`.
+    pub gpu: Sourced<Switch>,
+    /// `ECS_ENABLE_INF_SUPPORT`.
+    pub neuron: Sourced<Switch>,
+    /// `ECS_WARM_POOLS_CHECK`.
+    pub warm_pool: Sourced<Switch>,
+    /// `ECS_RESERVED_MEMORY`.
+    pub reserved_memory: Sourced<ReservedMemory>,
+    /// `ECS_CONTAINER_INSTANCE_PROPAGATE_TAGS_FROM`.
+    pub propagate_tags: Sourced<Switch>,
+    /// Instance tags that become instance attributes.
+    pub attributes: Sourced<Vec<String>>,
+}
+
+/// All settings, merged; every value knows its source.
+#[derive(Clone, Debug, Serialize)]
+pub struct Settings {
+    /// The cluster by name or ARN, where somebody names one.
+    pub cluster: Option<Sourced<String>>,
+    /// The tags that the wanted cluster carries; empty when nobody chooses by tags.
+    pub cluster_tags: Sourced<BTreeMap<String, String>>,
+    /// How long IMDS is asked.
+    pub imds_deadline: Sourced<Duration>,
+    /// What the keys of our tags begin with.
+    pub tags_prefix: Sourced<String>,
+    /// How long an absent tag is waited for (`ec2:DescribeTags` is eventually consistent).
+    pub tags_wait: Sourced<Duration>,
+    /// Whether `ec2:DescribeTags` may be called.
+    pub tags_api: Sourced<TagsApi>,
+    /// How far tags are trusted.
+    pub tags_settings: Sourced<TagsSettings>,
+    /// How long gather, decide and apply may take together.
+    pub run_deadline: Sourced<Duration>,
+    /// How long verify waits for the registration.
+    pub verify_deadline: Sourced<Duration>,
+    /// For how long the agent must stay disconnected to be called so.
+    pub verify_window: Sourced<Duration>,
+    /// Whether docker's and the agent's units may be enabled.
+    pub units_enable: Sourced<bool>,
+    /// What is derived from facts.
+    pub derive: Derive,
+    /// Variables of the agent, by name. Their text may be secret.
+    #[serde(skip)]
+    pub agent: BTreeMap<String, Sourced<String>>,
+}
+
+impl Default for Settings {
+    fn default() -> Settings {
+        fn of<T>(key: &str, value: T) -> Sourced<T> {
+            Sourced::new(value, Source::default_of(key))
+        }
+        Settings {
+            cluster: None,
+            cluster_tags: of("cluster-tags", BTreeMap::new()),
+            imds_deadline: of("imds.deadline", Duration::from_secs(120)),
+            tags_prefix: of("tags.prefix", "ecs-bootstrap:".to_owned()),
+            tags_wait: of("tags.wait", Duration::from_secs(30)),
+            tags_api: of("tags.api", TagsApi::Auto),
+            tags_settings: of("tags.settings", TagsSettings::All),
+            run_deadline: of("run.deadline", Duration::from_secs(240)),
+            // The agent's first egress error takes two minutes, and throttling for four is healthy.
+            verify_deadline: of("verify.deadline", Duration::from_secs(600)),
+            verify_window: of("verify.window", Duration::from_secs(30)),
+            units_enable: of("units.enable", false),
+            derive: Derive {
+                spot: of("derive.spot", Switch::Auto),
+                gpu: of("derive.gpu", Switch::Auto),
+                neuron: of("derive.neuron", Switch::Auto),
+                warm_pool: of("derive.warm-pool", Switch::Auto),
+                reserved_memory: of("derive.reserved-memory", ReservedMemory::Off),
+                propagate_tags: of("derive.propagate-tags", Switch::Off),
+                attributes: of("derive.attributes", Vec::new()),
+            },
+            agent: BTreeMap::new(),
+        }
+    }
+}
+
+/// A setting that cannot be used.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, thiserror::Error)]
+#[error("{what}, in {place}")]
+pub struct SettingsError {
+    /// The file with line and column, the variable, the option or the tag.
+    pub place: String,
+    /// What is wrong, values in backticks; never the text of a secret.
+    pub what: String,
+    /// A name that may have been meant.
+    pub did_you_mean: Option<String>,
+}
+
+/// Something that works, but that its author may want to change.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Warning {
+    /// Stable, kebab-case.
+    pub id: &'static str,
+    /// What was seen and what became of it.
+    pub text: String,
+    /// Whose value it is about.
+    pub source: Option<Source>,
+}
