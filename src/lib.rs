@@ -3,3 +3,4 @@
 pub mod decide;
 pub mod exit;
 pub mod retry;
+pub mod settings;
