@@ -216,7 +216,7 @@ struct Reader {
     key_start: usize,
 }
 
-/// Lines that no reader can tell apart from each other without the lines between them.
+/// The lines between two places where every reader stands at the start of a line and carries nothing over.
 struct Block<'c> {
     bytes: Range<usize>,
     first_line: usize,
@@ -236,6 +236,7 @@ impl Block<'_> {
     }
 }
 
+/// Cuts the file into the smallest blocks; all readers go over each byte once.
 fn cut<'c>(text: &[u8], changes: &'c BTreeMap<String, Option<String>>) -> Vec<Block<'c>> {
     let mut readers = DIALECTS.map(|dialect| Reader { dialect, state: State::LineStart, key_start: 0 });
     let mut blocks: Vec<Block> = Vec::new();

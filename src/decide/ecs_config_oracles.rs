@@ -35,104 +35,133 @@ enum Systemd {
     V254,
 }
 
-/// systemd's `src/basic/env-file.c`, `parse_env_file_internal` and `load_env_file_push`; `None` where it drops the file.
+/// systemd's `src/basic/env-file.c`, `parse_env_file_internal` and `load_env_file_push`; its names of the states.
+struct EnvFile {
+    version: Systemd,
+    state: &'static str,
+    key: Vec<u8>,
+    key_blank: Option<usize>,
+    value: Vec<u8>,
+    value_blank: Option<usize>,
+    read: Read,
+}
+
+/// What systemd reads; `None` where it drops the whole file.
 fn systemd(bytes: &[u8], version: Systemd) -> Option<Read> {
     if bytes.contains(&0) {
         return None;
     }
-    let (mut read, mut key, mut value) = (BTreeMap::new(), Vec::new(), Vec::new());
-    let (mut key_blank, mut value_blank) = (None, None);
-    let mut state = "PRE_KEY";
-    let mut push = |key: &[u8], value: &[u8]| {
-        let pair = (String::from_utf8(key.to_vec()).ok()?, String::from_utf8(value.to_vec()).ok()?);
-        read.insert(pair.0, pair.1);
-        Some(())
-    };
-    let cut = |text: &[u8], at: Option<usize>| text[..at.unwrap_or(text.len())].to_vec();
-    for c in bytes.iter().copied() {
+    let (key, value) = (Vec::new(), Vec::new());
+    let (key_blank, value_blank) = (None, None);
+    let mut file = EnvFile { version, state: "PRE_KEY", key, key_blank, value, value_blank, read: Read::new() };
+    for c in bytes {
+        match file.state {
+            "PRE_KEY" | "KEY" | "COMMENT" | "COMMENT_ESCAPE" => file.outside(*c),
+            "PRE_VALUE" | "VALUE" | "VALUE_ESCAPE" => file.unquoted(*c)?,
+            _ => file.quoted(*c),
+        }
+    }
+    if !matches!(file.state, "PRE_KEY" | "KEY" | "COMMENT" | "COMMENT_ESCAPE") {
+        file.push()?;
+    }
+    Some(file.read)
+}
+
+impl EnvFile {
+    fn outside(&mut self, c: u8) {
         let newline = b"\n\r".contains(&c);
         let white = b" \t\n\r".contains(&c);
-        match state {
-            "PRE_KEY" if b"#;".contains(&c) => state = "COMMENT",
+        match self.state {
+            "PRE_KEY" if b"#;".contains(&c) => self.state = "COMMENT",
             "PRE_KEY" if !white => {
-                state = "KEY";
-                key_blank = None;
-                key = vec![c];
+                self.state = "KEY";
+                self.key_blank = None;
+                self.key = vec![c];
             }
-            "PRE_KEY" => {}
-            "KEY" if newline => state = "PRE_KEY",
+            "KEY" if newline => self.state = "PRE_KEY",
             "KEY" if c == b'=' => {
-                state = "PRE_VALUE";
-                value = Vec::new();
-                value_blank = None;
+                self.state = "PRE_VALUE";
+                self.value = Vec::new();
+                self.value_blank = None;
             }
             "KEY" => {
-                key_blank = if white { key_blank.or(Some(key.len())) } else { None };
-                key.push(c);
+                self.key_blank = if white { self.key_blank.or(Some(self.key.len())) } else { None };
+                self.key.push(c);
             }
-            "PRE_VALUE" if newline => {
-                state = "PRE_KEY";
-                push(&cut(&key, key_blank), &value)?;
+            "COMMENT" if c == b'\\' => self.state = "COMMENT_ESCAPE",
+            "COMMENT" if newline => self.state = "PRE_KEY",
+            "COMMENT_ESCAPE" if newline && matches!(self.version, Systemd::V254) => self.state = "PRE_KEY",
+            "COMMENT_ESCAPE" => self.state = "COMMENT",
+            _ => {}
+        }
+    }
+
+    fn unquoted(&mut self, c: u8) -> Option<()> {
+        let newline = b"\n\r".contains(&c);
+        let white = b" \t\n\r".contains(&c);
+        match self.state {
+            "PRE_VALUE" | "VALUE" if newline => {
+                self.push()?;
+                self.state = "PRE_KEY";
             }
-            "PRE_VALUE" if c == b'\'' => state = "SINGLE_QUOTE_VALUE",
-            "PRE_VALUE" if c == b'"' => state = "DOUBLE_QUOTE_VALUE",
-            "PRE_VALUE" if c == b'\\' => state = "VALUE_ESCAPE",
-            "PRE_VALUE" if !white => {
-                state = "VALUE";
-                value.push(c);
-            }
-            "PRE_VALUE" => {}
-            "VALUE" if newline => {
-                state = "PRE_KEY";
-                push(&cut(&key, key_blank), &cut(&value, value_blank))?;
+            "PRE_VALUE" if c == b'\'' => self.state = "SINGLE_QUOTE_VALUE",
+            "PRE_VALUE" if c == b'"' => self.state = "DOUBLE_QUOTE_VALUE",
+            "PRE_VALUE" if c == b'\\' => self.state = "VALUE_ESCAPE",
+            "PRE_VALUE" if white => {}
+            "PRE_VALUE" => {
+                self.state = "VALUE";
+                self.value.push(c);
             }
             "VALUE" if c == b'\\' => {
-                state = "VALUE_ESCAPE";
-                value_blank = None;
+                self.state = "VALUE_ESCAPE";
+                self.value_blank = None;
             }
             "VALUE" => {
-                value_blank = if white { value_blank.or(Some(value.len())) } else { None };
-                value.push(c);
+                self.value_blank = if white { self.value_blank.or(Some(self.value.len())) } else { None };
+                self.value.push(c);
             }
-            "VALUE_ESCAPE" => {
-                state = "VALUE";
-                value.extend((!newline).then_some(c));
+            _ => {
+                self.state = "VALUE";
+                self.value.extend((!newline).then_some(c));
             }
-            "SINGLE_QUOTE_VALUE" if c == b'\'' => state = "PRE_VALUE",
-            "SINGLE_QUOTE_VALUE" if c == b'\\' && matches!(version, Systemd::V219) => {
-                state = "SINGLE_QUOTE_VALUE_ESCAPE"
+        }
+        Some(())
+    }
+
+    fn quoted(&mut self, c: u8) {
+        let newline = b"\n\r".contains(&c);
+        match (self.state, self.version) {
+            ("SINGLE_QUOTE_VALUE", _) if c == b'\'' => self.state = "PRE_VALUE",
+            ("SINGLE_QUOTE_VALUE", Systemd::V219) if c == b'\\' => self.state = "SINGLE_QUOTE_VALUE_ESCAPE",
+            ("SINGLE_QUOTE_VALUE_ESCAPE", _) => {
+                self.state = "SINGLE_QUOTE_VALUE";
+                self.value.extend((!newline).then_some(c));
             }
-            "SINGLE_QUOTE_VALUE" => value.push(c),
-            "SINGLE_QUOTE_VALUE_ESCAPE" => {
-                state = "SINGLE_QUOTE_VALUE";
-                value.extend((!newline).then_some(c));
-            }
-            "DOUBLE_QUOTE_VALUE" if c == b'"' => state = "PRE_VALUE",
-            "DOUBLE_QUOTE_VALUE" if c == b'\\' => state = "DOUBLE_QUOTE_VALUE_ESCAPE",
-            "DOUBLE_QUOTE_VALUE" => value.push(c),
-            "DOUBLE_QUOTE_VALUE_ESCAPE" => {
-                state = "DOUBLE_QUOTE_VALUE";
+            ("DOUBLE_QUOTE_VALUE", _) if c == b'"' => self.state = "PRE_VALUE",
+            ("DOUBLE_QUOTE_VALUE", _) if c == b'\\' => self.state = "DOUBLE_QUOTE_VALUE_ESCAPE",
+            ("DOUBLE_QUOTE_VALUE_ESCAPE", version) => {
+                self.state = "DOUBLE_QUOTE_VALUE";
                 match version {
-                    Systemd::V219 => value.extend((!newline).then_some(c)),
-                    _ if b"\"\\`$".contains(&c) => value.push(c),
-                    _ if c != b'\n' => value.extend([b'\\', c]),
+                    Systemd::V219 => self.value.extend((!newline).then_some(c)),
+                    _ if b"\"\\`$".contains(&c) => self.value.push(c),
+                    _ if c != b'\n' => self.value.extend([b'\\', c]),
                     _ => {}
                 }
             }
-            "COMMENT" if c == b'\\' => state = "COMMENT_ESCAPE",
-            "COMMENT" if newline => state = "PRE_KEY",
-            "COMMENT" => {}
-            "COMMENT_ESCAPE" if newline && matches!(version, Systemd::V254) => state = "PRE_KEY",
-            "COMMENT_ESCAPE" => state = "COMMENT",
-            other => unreachable!("{other} is no state of the parser"),
+            _ => self.value.push(c),
         }
     }
-    match state {
-        "PRE_KEY" | "KEY" | "COMMENT" | "COMMENT_ESCAPE" => {}
-        "VALUE" => push(&cut(&key, key_blank), &cut(&value, value_blank))?,
-        _ => push(&cut(&key, key_blank), &value)?,
+
+    /// Blanks are chomped off a key always, off a value only where it ends unquoted.
+    fn push(&mut self) -> Option<()> {
+        self.key.truncate(self.key_blank.unwrap_or(usize::MAX));
+        if self.state == "VALUE" {
+            self.value.truncate(self.value_blank.unwrap_or(usize::MAX));
+        }
+        let key = String::from_utf8(std::mem::take(&mut self.key)).ok()?;
+        self.read.insert(key, String::from_utf8(std::mem::take(&mut self.value)).ok()?);
+        Some(())
     }
-    Some(read)
 }
 
 const VERSIONS: [Systemd; 3] = [Systemd::V219, Systemd::V252, Systemd::V254];
