@@ -1,0 +1,276 @@
+//! The agent's variables: their names, what each takes, which are secret, which of them a tag may set.
+//!
+//! In go a name and a value, out come what is wrong with them, the name that was meant, a text that may be shown. The
+//! table is that of ECS agent 1.105 (`agent/config`, `ecs-init/config`, `ecs-init/docker`). Where the agent falls back to
+//! a default with a line in a log that nobody reads, a wrong value is an error here.
+
+use std::borrow::Cow;
+use std::time::Duration;
+
+mod from_tags;
+mod kind;
+
+pub use from_tags::{TagRefusal, permitted_from_tags};
+pub use kind::Kind;
+use kind::Kind::{Boolean, Text, TrueOrFalse};
+
+/// One variable of the agent, of ecs-init, or of the SDK inside the agent.
+#[derive(Clone, Copy, Debug)]
+pub struct Variable {
+    /// The name as the agent reads it; names are case-sensitive.
+    pub name: &'static str,
+    /// What it takes.
+    pub kind: Kind,
+    /// Whether its value is, or may hold, a secret.
+    pub secret: bool,
+}
+
+/// A value that the agent would refuse, ignore, raise or clamp. Never holds the value.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("`{name}` takes {expected}")]
+pub struct WrongValue {
+    /// The variable.
+    pub name: String,
+    /// What it takes, in words.
+    pub expected: String,
+}
+
+/// The variable of this very name.
+pub fn find(name: &str) -> Option<&'static Variable> {
+    ALL.iter().find(|variable| variable.name == name)
+}
+
+/// Checks a value. An unknown variable takes any value without control characters: the agent passes it on unread.
+pub fn check(name: &str, value: &str) -> Result<(), WrongValue> {
+    let wrong = |expected: String| Err(WrongValue { name: name.to_owned(), expected });
+    if value.chars().any(char::is_control) {
+        return wrong("one line without control characters".to_owned());
+    }
+    match find(name) {
+        Some(variable) if !variable.kind.takes(value) => wrong(variable.kind.to_string()),
+        _ => Ok(()),
+    }
+}
+
+/// The known name that an unknown one was probably meant to be; `None` for a known name.
+pub fn suggest(name: &str) -> Option<&'static str> {
+    /// Below this, other words of the table are nearer than the one meant.
+    const NEAR: f64 = 0.9;
+    let upper = name.trim().to_ascii_uppercase().replace('-', "_");
+    if find(name).is_some() {
+        return None;
+    }
+    let nearest =
+        ALL.iter().map(|variable| (strsim::jaro_winkler(&upper, &variable.name.to_ascii_uppercase()), variable.name));
+    nearest.max_by(|a, b| a.0.total_cmp(&b.0)).filter(|(likeness, _)| *likeness >= NEAR).map(|(_, name)| name)
+}
+
+/// Whether the value must not be shown. Where the name is unknown, a name that speaks of secrets is believed; a key that
+/// is commented out or exported keeps its secret too.
+pub fn is_secret(name: &str) -> bool {
+    const SAYS_SO: [&str; 10] = [
+        "SECRET",
+        "TOKEN",
+        "PASSW",
+        "CREDENTIAL",
+        "API_KEY",
+        "APIKEY",
+        "ACCESS_KEY",
+        "PRIVATE_KEY",
+        "AUTH_DATA",
+        "AUTHORIZATION",
+    ];
+    match find(bare(name)) {
+        Some(variable) => variable.secret,
+        None => SAYS_SO.iter().any(|word| name.to_ascii_uppercase().contains(word)),
+    }
+}
+
+/// The value as it may be shown: `<redacted>` for a secret, and for what stands before the `@` of a URL.
+pub fn redact<'v>(name: &str, value: &'v str) -> Cow<'v, str> {
+    const REDACTED: &str = "<redacted>";
+    if is_secret(name) {
+        return Cow::Borrowed(if value.is_empty() { value } else { REDACTED });
+    }
+    let proxy = find(bare(name)).is_some_and(|variable| matches!(variable.kind, Kind::Proxy));
+    if !value.contains('@') || !(proxy || value.contains("://")) {
+        return Cow::Borrowed(value);
+    }
+    // A password may hold any character, written unescaped by mistake too: of a proxy all up to the last `@` goes.
+    if proxy {
+        let start = value.find("://").map_or(0, |at| at + 3);
+        return match value[start..].rfind('@') {
+            Some(at) => Cow::Owned(format!("{}{REDACTED}{}", &value[..start], &value[start + at..])),
+            None => Cow::Borrowed(value),
+        };
+    }
+    let mut shown = String::with_capacity(value.len());
+    let mut rest = value;
+    while let Some(scheme) = rest.find("://") {
+        let (before, after) = rest.split_at(scheme + 3);
+        shown.push_str(before);
+        let authority = after.find(['/', '?', '#', '"', ',', ' ']).unwrap_or(after.len());
+        let userinfo = after[..authority].rfind('@');
+        shown.push_str(if userinfo.is_some() { REDACTED } else { "" });
+        rest = &after[userinfo.unwrap_or(0)..];
+    }
+    Cow::Owned(shown + rest)
+}
+
+/// The name without what makes it a comment or an export.
+fn bare(name: &str) -> &str {
+    let name = name.trim_start_matches(['#', ';', ' ', '\t', '\u{feff}']);
+    name.strip_prefix("export ").unwrap_or(name).trim()
+}
+
+const fn variable(name: &'static str, kind: Kind) -> Variable {
+    Variable { name, kind, secret: false }
+}
+
+const fn secret(name: &'static str, kind: Kind) -> Variable {
+    Variable { name, kind, secret: true }
+}
+
+const fn at_least(least: Duration) -> Kind {
+    Kind::Duration { least, most: Duration::MAX }
+}
+
+const fn between(least: i64, most: i64) -> Kind {
+    Kind::Integer { least, most }
+}
+
+const fn seconds(least: u64) -> Kind {
+    at_least(Duration::from_secs(least))
+}
+
+const DRIVERS: Kind =
+    Kind::OneOf(&["awslogs", "fluentd", "gelf", "json-file", "journald", "logentries", "syslog", "splunk"]);
+
+/// Every variable that the agent or ecs-init reads. Least and most are where the agent raises, clamps or ignores.
+pub static ALL: &[Variable] = &[
+    variable("ECS_CLUSTER", Kind::Cluster),
+    variable("AWS_DEFAULT_REGION", Kind::Region),
+    variable("ECS_BACKEND_HOST", Text),
+    variable("ECS_INSTANCE_ATTRIBUTES", Kind::Attributes),
+    variable("ECS_CONTAINER_INSTANCE_TAGS", Kind::Tags),
+    variable("ECS_CONTAINER_INSTANCE_PROPAGATE_TAGS_FROM", Kind::OneOf(&["none", "ec2_instance"])),
+    variable("ECS_AWSVPC_ADDITIONAL_LOCAL_ROUTES", Kind::Cidrs),
+    variable("ECS_AVAILABLE_LOGGING_DRIVERS", Kind::LoggingDrivers),
+    variable("ECS_RESERVED_PORTS", Kind::Ports),
+    variable("ECS_RESERVED_PORTS_UDP", Kind::Ports),
+    variable("ECS_RESERVED_MEMORY", between(0, 65535)),
+    variable("ECS_CHECKPOINT", Boolean),
+    variable("ECS_DATADIR", Text),
+    variable("ECS_HOST_DATA_DIR", Text),
+    variable("ECS_AGENT_CONFIG_FILE_PATH", Text),
+    variable("ECS_ENABLE_TASK_IAM_ROLE", Boolean),
+    variable("ECS_ENABLE_TASK_IAM_ROLE_NETWORK_HOST", Boolean),
+    variable("ECS_ENABLE_TASK_ENI", Boolean),
+    variable("ECS_ENABLE_HIGH_DENSITY_ENI", Boolean),
+    variable("ECS_AWSVPC_BLOCK_IMDS", Boolean),
+    variable("ECS_ENABLE_AWSLOGS_EXECUTIONROLE_OVERRIDE", Boolean),
+    variable("ECS_ENABLE_TASK_CPU_MEM_LIMIT", Boolean),
+    variable("ECS_CGROUP_PATH", Text),
+    variable(
+        "ECS_CGROUP_CPU_PERIOD",
+        Kind::Duration { least: Duration::from_millis(8), most: Duration::from_millis(100) },
+    ),
+    variable("ECS_TASK_PIDS_LIMIT", between(1, 4_194_304)),
+    variable("ECS_PROPAGATE_TASK_MEMORY_LIMIT_CGROUPV2", Boolean),
+    // ecs-init knows no other spelling of it.
+    variable("ECS_ENABLE_GPU_SUPPORT", TrueOrFalse),
+    variable("ECS_NVIDIA_RUNTIME", Text),
+    variable("ECS_ENABLE_INF_SUPPORT", Boolean),
+    variable("ECS_WARM_POOLS_CHECK", Boolean),
+    variable("ECS_ENABLE_SPOT_INSTANCE_DRAINING", Boolean),
+    variable("ECS_EXTERNAL", TrueOrFalse),
+    variable("ECS_IMAGE_PULL_BEHAVIOR", Kind::OneOf(&["default", "always", "once", "prefer-cached"])),
+    variable("ECS_ENGINE_AUTH_TYPE", Kind::OneOf(&["docker", "dockercfg"])),
+    secret("ECS_ENGINE_AUTH_DATA", Kind::JsonObject),
+    variable("ECS_IMAGE_PULL_TIMEOUT", seconds(0)),
+    variable("ECS_IMAGE_PULL_INACTIVITY_TIMEOUT", seconds(60)),
+    variable("ECS_MANIFEST_PULL_TIMEOUT", seconds(30)),
+    variable("ECS_CONTAINER_STOP_TIMEOUT", seconds(1)),
+    variable("ECS_CONTAINER_START_TIMEOUT", seconds(45)),
+    variable("ECS_CONTAINER_CREATE_TIMEOUT", seconds(60)),
+    variable("ECS_ENGINE_TASK_CLEANUP_WAIT_DURATION", seconds(1)),
+    variable("ECS_ENGINE_TASK_CLEANUP_WAIT_DURATION_JITTER", seconds(0)),
+    variable("ECS_DISABLE_IMAGE_CLEANUP", Boolean),
+    variable("ECS_ENABLE_UNTRACKED_IMAGE_CLEANUP", Boolean),
+    variable("ECS_IMAGE_CLEANUP_INTERVAL", seconds(600)),
+    variable("ECS_IMAGE_MINIMUM_CLEANUP_AGE", seconds(0)),
+    variable("NON_ECS_IMAGE_MINIMUM_CLEANUP_AGE", seconds(0)),
+    variable("ECS_NUM_IMAGES_DELETE_PER_CYCLE", between(1, i32::MAX as i64)),
+    variable("NONECS_NUM_CONTAINERS_DELETE_PER_CYCLE", between(1, i32::MAX as i64)),
+    variable("ECS_EXCLUDE_UNTRACKED_IMAGE", Text),
+    variable("ECS_PULL_DEPENDENT_CONTAINERS_UPFRONT", Boolean),
+    variable("ECS_SHARED_VOLUME_MATCH_FULL_CONFIG", Boolean),
+    variable("ECS_ENABLE_CONTAINER_METADATA", Boolean),
+    variable("ECS_DISABLE_PRIVILEGED", Boolean),
+    variable("ECS_SELINUX_CAPABLE", Boolean),
+    variable("ECS_APPARMOR_CAPABLE", Boolean),
+    variable("ECS_DISABLE_DOCKER_HEALTH_CHECK", Boolean),
+    variable("ECS_DISABLE_METRICS", Boolean),
+    variable("ECS_POLL_METRICS", Boolean),
+    variable("ECS_ENABLE_RUNTIME_STATS", Boolean),
+    variable("ECS_ENABLE_FIRELENS_ASYNC", Boolean),
+    variable("ECS_EXCLUDE_IPV6_PORTBINDING", Boolean),
+    variable(
+        "ECS_POLLING_METRICS_WAIT_DURATION",
+        Kind::Duration { least: Duration::from_secs(5), most: Duration::from_secs(20) },
+    ),
+    variable("ECS_TASK_METADATA_RPS_LIMIT", Kind::Pair),
+    variable("ECS_DYNAMIC_HOST_PORT_RANGE", Kind::PortRange),
+    variable("ECS_INSTANCE_IP_COMPATIBILITY", Kind::OneOf(&["ipv4", "ipv6"])),
+    variable("ECS_UPDATES_ENABLED", Boolean),
+    variable("ECS_UPDATE_DOWNLOAD_DIR", Text),
+    variable("ECS_AUDIT_LOGFILE", Text),
+    variable("ECS_AUDIT_LOGFILE_DISABLED", Boolean),
+    variable("ECS_DISABLE_TASK_METADATA_AZ", Boolean),
+    variable("ECS_ENABLE_PROMETHEUS_METRICS", Boolean),
+    variable("ECS_EBSTA_SUPPORTED", Boolean),
+    variable("ECS_VOLUME_PLUGIN_CAPABILITIES", Text),
+    variable("ECS_DETAILED_OS_FAMILY", Text),
+    variable("ECS_DOMAIN_JOINED_LINUX_INSTANCE", Boolean),
+    variable("ECS_GMSA_SUPPORTED", TrueOrFalse),
+    variable("CREDENTIALS_FETCHER_HOST", Text),
+    variable("CREDENTIALS_FETCHER_SECRET_NAME_FOR_DOMAINLESS_GMSA", Text),
+    variable("ECS_CNI_PLUGINS_PATH", Text),
+    variable("ECS_PAUSE_LABELS", Kind::Labels),
+    variable("ECS_ALTERNATE_CREDENTIAL_PROFILE", Text),
+    variable("ECS_AGENT_HEALTHCHECK_HOST", Text),
+    // `crit`, `none` or capitals make the configuration of the log invalid, and the log stays empty.
+    variable("ECS_LOGLEVEL", Kind::OneOf(&["debug", "info", "warn", "error"])),
+    variable("ECS_LOGLEVEL_ON_INSTANCE", Kind::OneOf(&["debug", "info", "warn", "error", "crit", "none"])),
+    variable("ECS_LOGFILE", Text),
+    variable("ECS_LOG_OUTPUT_FORMAT", Kind::OneOf(&["logfmt", "json"])),
+    variable("ECS_LOG_ROLLOVER_TYPE", Kind::OneOf(&["size", "hourly"])),
+    variable("ECS_LOG_MAX_FILE_SIZE_MB", Kind::Number),
+    variable("ECS_LOG_MAX_ROLL_COUNT", between(0, i32::MAX as i64)),
+    variable("ECS_LOG_DRIVER", DRIVERS),
+    // splunk takes its token here.
+    secret("ECS_LOG_OPTS", Kind::Labels),
+    variable("ECS_INIT_DOCKER_LOG_FILE_SIZE", Text),
+    variable("ECS_INIT_DOCKER_LOG_FILE_NUM", between(1, i32::MAX as i64)),
+    variable("DOCKER_HOST", Kind::UnixSocket),
+    variable("ECS_SKIP_LOCALHOST_TRAFFIC_FILTER", Boolean),
+    variable("ECS_ALLOW_OFFHOST_INTROSPECTION_ACCESS", Boolean),
+    variable("ECS_AGENT_APPARMOR_PROFILE", Text),
+    variable("ECS_AGENT_PID_NAMESPACE_HOST", Boolean),
+    variable("ECS_AGENT_RUN_PRIVILEGED", TrueOrFalse),
+    variable("ECS_AGENT_LABELS", Kind::Labels),
+    variable("HTTP_PROXY", Kind::Proxy),
+    variable("HTTPS_PROXY", Kind::Proxy),
+    variable("NO_PROXY", Text),
+    variable("http_proxy", Kind::Proxy),
+    variable("https_proxy", Kind::Proxy),
+    variable("no_proxy", Text),
+    secret("AWS_ACCESS_KEY_ID", Text),
+    secret("AWS_SECRET_ACCESS_KEY", Text),
+    secret("AWS_SESSION_TOKEN", Text),
+    variable("AWS_EC2_METADATA_SERVICE_ENDPOINT", Text),
+    variable("AWS_ENDPOINT_URL", Text),
+];
+
+#[cfg(test)]
+mod tests;
