@@ -136,11 +136,9 @@ impl Fragment {
             return self.warn("tag-refused", text, source);
         }
         match agent_variables::permitted_from_tags(key, value) {
-            Ok(()) => self.entries.push(Entry {
-                name: Name::Agent(key.to_owned()),
-                raw: Raw::Text(value.to_owned()),
-                source,
-            }),
+            Ok(()) => {
+                self.entries.push(Entry { name: Name::Agent(key.to_owned()), raw: Raw::Text(value.to_owned()), source })
+            }
             Err(refusal) => self.warn("tag-refused", format!("tag `{}` is ignored: {refusal}", source.key), source),
         }
     }
@@ -170,7 +168,11 @@ impl Fragment {
         }
         let Some(setting) = schema::find(key) else {
             let did_you_mean = nearest(key, schema::ALL.iter().map(|setting| setting.name));
-            return Err(SettingsError { place: place_of(&source), what: format!("unknown setting `{key}`"), did_you_mean });
+            return Err(SettingsError {
+                place: place_of(&source),
+                what: format!("unknown setting `{key}`"),
+                did_you_mean,
+            });
         };
         if setting.early && !source.kind.is_early() {
             let what = format!("`{key}` steers how tags and user data are read, so it cannot come from them");
@@ -208,8 +210,7 @@ impl Fragment {
         agent_variables::check(variable, &value).map_err(|wrong| error(wrong.to_string()))?;
         if agent_variables::find(variable).is_none() {
             let hint = agent_variables::suggest(variable).map(|name| format!("; did you mean `{name}`?"));
-            let text =
-                format!("the agent knows no variable `{variable}`; it is passed on{}", hint.unwrap_or_default());
+            let text = format!("the agent knows no variable `{variable}`; it is passed on{}", hint.unwrap_or_default());
             self.warn("agent-variable-unknown", text, source.clone());
         }
         self.entries.push(Entry { name: Name::Agent(variable.to_owned()), raw: Raw::Text(value), source });
@@ -338,7 +339,8 @@ mod tests {
     #[test]
     fn the_agents_variables_are_checked_by_their_own_table() {
         assert!(complaint("[agent]\nECS_RESERVED_MEMORY = 65536\n").contains("ECS_RESERVED_MEMORY"));
-        let fragment = toml("[agent]\nECS_INSTANCE_ATTRIBUTES = { tier = \"web\" }\nECS_RESERVED_PORTS = [22, 80]\n").unwrap();
+        let fragment =
+            toml("[agent]\nECS_INSTANCE_ATTRIBUTES = { tier = \"web\" }\nECS_RESERVED_PORTS = [22, 80]\n").unwrap();
         let texts: Vec<_> = fragment.entries.iter().map(|entry| entry.raw.clone()).collect();
         assert_eq!(texts, [Raw::Text(r#"{"tier":"web"}"#.to_owned()), Raw::Text("[22,80]".to_owned())]);
         let unknown = toml("[agent]\nECS_LOGLEVL = \"debug\"\n").unwrap();
@@ -383,21 +385,22 @@ mod tests {
 
     #[test]
     fn a_cluster_tag_with_a_newline_is_an_error_and_not_a_second_line() {
-        let tags = BTreeMap::from([("ecs-bootstrap:cluster".to_owned(), "prod\nECS_ENGINE_AUTH_TYPE=docker".to_owned())]);
+        let tags =
+            BTreeMap::from([("ecs-bootstrap:cluster".to_owned(), "prod\nECS_ENGINE_AUTH_TYPE=docker".to_owned())]);
         let error = Fragment::from_tags(&tags, "ecs-bootstrap:", TagsSettings::All, Kind::InstanceTag, "IMDS");
         assert!(error.map(|_| ()).unwrap_err().what.contains(r"prod\n"));
     }
 
     #[test]
     fn what_steers_the_reading_of_tags_cannot_come_from_user_data() {
-        let error = Fragment::from_toml("[tags]\nprefix = \"x:\"", Kind::UserData, "user data").map(|_| ()).unwrap_err();
+        let error =
+            Fragment::from_toml("[tags]\nprefix = \"x:\"", Kind::UserData, "user data").map(|_| ()).unwrap_err();
         assert_eq!(error.place, "user data:2:10");
     }
 
     #[test]
     fn only_the_owner_of_the_image_says_how_far_tags_are_trusted() {
-        let fragment =
-            Fragment::from_command_line(&[("--set".into(), "tags.settings".into(), "all".into())]).unwrap();
+        let fragment = Fragment::from_command_line(&[("--set".into(), "tags.settings".into(), "all".into())]).unwrap();
         assert_eq!((fragment.entries.len(), fragment.warnings.len()), (0, 1));
     }
 }

@@ -81,40 +81,124 @@ pub static ALL: &[Setting] = &[
             Some(())
         },
     },
-    setting!("cluster-tags", cluster_tags, tag_pairs, "tags as a table of strings, or as `k=v,k2=v2`",
-        "join the one ACTIVE cluster that carries all these tags, where nothing names a cluster"),
-    setting!("imds.deadline", imds_deadline, duration, "a duration such as `120s`",
-        "how long the instance metadata service is asked before it counts as unreachable", true),
-    setting!("tags.prefix", tags_prefix, prefix, "letters, digits and `+ - = . , _ : @`, 1 to 64 characters",
-        "what the keys of our tags begin with", true),
-    setting!("tags.wait", tags_wait, duration, "a duration such as `30s`",
-        "how long `ec2:DescribeTags` is asked for a tag that may still be on its way", true),
-    setting!("tags.api", tags_api, tags_api, "`auto` or `never`",
-        "whether `ec2:DescribeTags` may be called when IMDS has no tags", true),
-    setting!("tags.settings", tags_settings, tags_settings, "`all`, `cluster` or `none`",
-        "what tags may say: the cluster and agent settings, only the cluster, nothing (files only)", true),
-    setting!("run.deadline", run_deadline, duration, "a duration such as `240s`",
-        "how long gathering, deciding and applying may take together"),
-    setting!("verify.deadline", verify_deadline, duration, "a duration such as `10m`",
-        "how long the registration is waited for"),
-    setting!("verify.window", verify_window, duration, "a duration such as `30s`",
-        "for how long a registered agent may be disconnected before that counts"),
-    setting!("units.enable", units_enable, boolean, "`true` or `false`",
-        "enable docker's and the agent's units for the next boot"),
-    setting!("derive.spot", derive.spot, switch, "`on`, `off` or `auto`",
-        "drain on a Spot interruption notice; auto: on Spot instances"),
-    setting!("derive.gpu", derive.gpu, switch, "`on`, `off` or `auto`",
-        "GPU support; auto: where an NVIDIA device is"),
-    setting!("derive.neuron", derive.neuron, switch, "`on`, `off` or `auto`",
-        "Inferentia and Trainium support; auto: where a Neuron device is"),
-    setting!("derive.warm-pool", derive.warm_pool, switch, "`on`, `off` or `auto`",
-        "wait for InService before registering; auto: inside an Auto Scaling group"),
-    setting!("derive.reserved-memory", derive.reserved_memory, reserved_memory,
-        "`off`, `auto`, or MiB from 0 to 65535", "memory kept from tasks; auto: 5 % of the host's, 128 to 1024 MiB"),
-    setting!("derive.propagate-tags", derive.propagate_tags, switch, "`on`, `off` or `auto`",
-        "copy the instance's tags to the container instance (needs ec2:DescribeTags); auto: off"),
-    setting!("derive.attributes", derive.attributes, texts, "an array of tag keys, or keys with commas between them",
-        "instance tags that become attributes of the container instance"),
+    setting!(
+        "cluster-tags",
+        cluster_tags,
+        tag_pairs,
+        "tags as a table of strings, or as `k=v,k2=v2`",
+        "join the one ACTIVE cluster that carries all these tags, where nothing names a cluster"
+    ),
+    setting!(
+        "imds.deadline",
+        imds_deadline,
+        duration,
+        "a duration such as `120s`",
+        "how long the instance metadata service is asked before it counts as unreachable",
+        true
+    ),
+    setting!(
+        "tags.prefix",
+        tags_prefix,
+        prefix,
+        "letters, digits and `+ - = . , _ : @`, 1 to 64 characters",
+        "what the keys of our tags begin with",
+        true
+    ),
+    setting!(
+        "tags.wait",
+        tags_wait,
+        duration,
+        "a duration such as `30s`",
+        "how long `ec2:DescribeTags` is asked for a tag that may still be on its way",
+        true
+    ),
+    setting!(
+        "tags.api",
+        tags_api,
+        tags_api,
+        "`auto` or `never`",
+        "whether `ec2:DescribeTags` may be called when IMDS has no tags",
+        true
+    ),
+    setting!(
+        "tags.settings",
+        tags_settings,
+        tags_settings,
+        "`all`, `cluster` or `none`",
+        "what tags may say: the cluster and agent settings, only the cluster, nothing (files only)",
+        true
+    ),
+    setting!(
+        "run.deadline",
+        run_deadline,
+        duration,
+        "a duration such as `240s`",
+        "how long gathering, deciding and applying may take together"
+    ),
+    setting!(
+        "verify.deadline",
+        verify_deadline,
+        duration,
+        "a duration such as `10m`",
+        "how long the registration is waited for"
+    ),
+    setting!(
+        "verify.window",
+        verify_window,
+        duration,
+        "a duration such as `30s`",
+        "for how long a registered agent may be disconnected before that counts"
+    ),
+    setting!(
+        "units.enable",
+        units_enable,
+        boolean,
+        "`true` or `false`",
+        "enable docker's and the agent's units for the next boot"
+    ),
+    setting!(
+        "derive.spot",
+        derive.spot,
+        switch,
+        "`on`, `off` or `auto`",
+        "drain on a Spot interruption notice; auto: on Spot instances"
+    ),
+    setting!("derive.gpu", derive.gpu, switch, "`on`, `off` or `auto`", "GPU support; auto: where an NVIDIA device is"),
+    setting!(
+        "derive.neuron",
+        derive.neuron,
+        switch,
+        "`on`, `off` or `auto`",
+        "Inferentia and Trainium support; auto: where a Neuron device is"
+    ),
+    setting!(
+        "derive.warm-pool",
+        derive.warm_pool,
+        switch,
+        "`on`, `off` or `auto`",
+        "wait for InService before registering; auto: inside an Auto Scaling group"
+    ),
+    setting!(
+        "derive.reserved-memory",
+        derive.reserved_memory,
+        reserved_memory,
+        "`off`, `auto`, or MiB from 0 to 65535",
+        "memory kept from tasks; auto: 5 % of the host's, 128 to 1024 MiB"
+    ),
+    setting!(
+        "derive.propagate-tags",
+        derive.propagate_tags,
+        switch,
+        "`on`, `off` or `auto`",
+        "copy the instance's tags to the container instance (needs ec2:DescribeTags); auto: off"
+    ),
+    setting!(
+        "derive.attributes",
+        derive.attributes,
+        texts,
+        "an array of tag keys, or keys with commas between them",
+        "instance tags that become attributes of the container instance"
+    ),
 ];
 
 fn text(raw: &Raw) -> Option<&str> {
@@ -197,7 +281,9 @@ fn prefix(raw: &Raw) -> Option<String> {
 
 fn texts(raw: &Raw) -> Option<Vec<String>> {
     match raw {
-        Raw::Text(text) => Some(text.split(',').map(str::trim).filter(|key| !key.is_empty()).map(str::to_owned).collect()),
+        Raw::Text(text) => {
+            Some(text.split(',').map(str::trim).filter(|key| !key.is_empty()).map(str::to_owned).collect())
+        }
         Raw::List(items) => items.iter().map(|item| text(item).map(str::to_owned)).collect(),
         _ => None,
     }
@@ -233,7 +319,10 @@ mod tests {
     #[test]
     fn cluster_tags_are_read_from_a_tag_value() {
         let tags = tag_pairs(&Raw::Text("env=prod, team = core".to_owned())).unwrap();
-        assert_eq!(tags, BTreeMap::from([("env".to_owned(), "prod".to_owned()), ("team".to_owned(), "core".to_owned())]));
+        assert_eq!(
+            tags,
+            BTreeMap::from([("env".to_owned(), "prod".to_owned()), ("team".to_owned(), "core".to_owned())])
+        );
         assert_eq!(tag_pairs(&Raw::Text("env".to_owned())), None);
         assert_eq!(tag_pairs(&Raw::Text("env=a\nb".to_owned())), None);
     }
