@@ -1,6 +1,8 @@
 //! Boots an EC2 instance into its ECS cluster.
 
+pub mod boundary;
 pub mod decide;
 pub mod exit;
+pub mod journal;
 pub mod retry;
 pub mod settings;

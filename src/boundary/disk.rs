@@ -1,0 +1,410 @@
+//! Reads and replaces files below a root.
+//!
+//! In: absolute paths as they are on the instance, taken below the root that `--root` names. Out: bytes within a limit,
+//! or an error that says what was being done to which path. It never waits (not on a FIFO, not on a lock), never shows
+//! a half-written file, and never writes through a symbolic link.
+
+use std::fmt;
+use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use nix::libc;
+use tempfile::NamedTempFile;
+
+/// Marks a temporary file of ours, after a dot and the name of its target.
+const TEMPORARY: &str = ".ecs-bootstrap-";
+
+/// The files below a root.
+#[derive(Clone, Debug)]
+pub struct Disk {
+    root: PathBuf,
+}
+
+/// A regular file as it was when it was read.
+#[derive(Clone, PartialEq, Eq)]
+pub struct FileState {
+    /// The whole content; never in `Debug`, for it may hold secrets.
+    pub bytes: Vec<u8>,
+    /// The permission bits, without the file type.
+    pub mode: u32,
+    /// The owner.
+    pub uid: u32,
+    /// The group.
+    pub gid: u32,
+    /// The last change of its content.
+    pub modified: SystemTime,
+}
+
+impl fmt::Debug for FileState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let FileState { bytes, mode, uid, gid, modified } = self;
+        f.debug_struct("FileState")
+            .field("bytes", &bytes.len())
+            .field("mode", &format_args!("{mode:04o}"))
+            .field("uid", uid)
+            .field("gid", gid)
+            .field("modified", modified)
+            .finish()
+    }
+}
+
+/// The end of a log.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Tail {
+    /// The last bytes; the first line may be cut. Never in `Debug`, for the log is somebody else's.
+    pub bytes: Vec<u8>,
+    /// The size of the whole file in bytes.
+    pub size: u64,
+    /// Differs once the log has been rotated.
+    pub inode: u64,
+    /// The last change of its content.
+    pub modified: SystemTime,
+}
+
+impl fmt::Debug for Tail {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Tail { bytes, size, inode, modified } = self;
+        f.debug_struct("Tail")
+            .field("bytes", &bytes.len())
+            .field("size", size)
+            .field("inode", inode)
+            .field("modified", modified)
+            .finish()
+    }
+}
+
+/// The permission bits of a replaced file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// Mode, owner and group of the old file; `or` where there was none.
+    Keep {
+        /// The mode of a new file.
+        or: u32,
+    },
+    /// This mode, and the owner that this process gives.
+    Exactly(u32),
+}
+
+/// An exclusive lock, released on drop and by the kernel when the process dies.
+#[derive(Debug)]
+pub struct Lock {
+    _held: File,
+}
+
+/// What stopped an operation on a file. `path` is the one below the root.
+#[derive(Debug, thiserror::Error)]
+pub enum DiskError {
+    /// It is a symbolic link where none is followed, or a loop of them.
+    #[error("cannot {doing} `{path}`: it is a symbolic link")]
+    Symlink {
+        /// The verb.
+        doing: &'static str,
+        /// Below the root.
+        path: String,
+    },
+    /// It is a folder, a FIFO, a socket or a device.
+    #[error("cannot {doing} `{path}`: it is not a regular file")]
+    NotAFile {
+        /// The verb.
+        doing: &'static str,
+        /// Below the root.
+        path: String,
+    },
+    /// It is longer than this program takes.
+    #[error("cannot read `{path}`: it is longer than {limit} bytes")]
+    TooLarge {
+        /// Below the root.
+        path: String,
+        /// In bytes.
+        limit: usize,
+    },
+    /// Another process holds the lock.
+    #[error("`{path}` is locked by another process")]
+    Busy {
+        /// Below the root.
+        path: String,
+    },
+    /// No space, or none within the quota (ENOSPC, EDQUOT).
+    #[error("cannot {doing} `{path}`")]
+    Full {
+        /// The verb.
+        doing: &'static str,
+        /// Below the root.
+        path: String,
+        /// As the kernel said it.
+        source: io::Error,
+    },
+    /// The file system is mounted read-only (EROFS).
+    #[error("cannot {doing} `{path}`")]
+    ReadOnly {
+        /// The verb.
+        doing: &'static str,
+        /// Below the root.
+        path: String,
+        /// As the kernel said it.
+        source: io::Error,
+    },
+    /// This user may not (EACCES, EPERM).
+    #[error("cannot {doing} `{path}`")]
+    Denied {
+        /// The verb.
+        doing: &'static str,
+        /// Below the root.
+        path: String,
+        /// As the kernel said it.
+        source: io::Error,
+    },
+    /// Anything else.
+    #[error("cannot {doing} `{path}`")]
+    Io {
+        /// The verb.
+        doing: &'static str,
+        /// Below the root.
+        path: String,
+        /// As the kernel said it.
+        source: io::Error,
+    },
+}
+
+impl DiskError {
+    fn new(doing: &'static str, path: &str, source: io::Error) -> DiskError {
+        let path = path.to_owned();
+        match source.raw_os_error() {
+            Some(libc::ELOOP) => DiskError::Symlink { doing, path },
+            // What opening a socket answers, and a folder opened for writing.
+            Some(libc::ENXIO | libc::EISDIR) => DiskError::NotAFile { doing, path },
+            Some(libc::ENOSPC | libc::EDQUOT) => DiskError::Full { doing, path, source },
+            Some(libc::EROFS) => DiskError::ReadOnly { doing, path, source },
+            Some(libc::EACCES | libc::EPERM) => DiskError::Denied { doing, path, source },
+            _ => DiskError::Io { doing, path, source },
+        }
+    }
+}
+
+impl Disk {
+    /// Everything below `root`; `/` on an instance.
+    pub fn new(root: PathBuf) -> Disk {
+        Disk { root }
+    }
+
+    /// Where `absolute` lies below the root.
+    pub fn path(&self, absolute: &str) -> PathBuf {
+        self.root.join(absolute.trim_start_matches('/'))
+    }
+
+    /// The content of a file, `None` when it is absent. Links are followed; files of `/proc`, whose size is 0, are read
+    /// too. Longer than `limit` bytes is an error.
+    pub fn read(&self, path: &str, limit: usize) -> Result<Option<Vec<u8>>, DiskError> {
+        let Some((mut file, _)) = self.open(path, 0)? else { return Ok(None) };
+        read_within(&mut file, path, limit).map(Some)
+    }
+
+    /// A file with its owner and mode, `None` when it is absent. A symbolic link is refused: what is read so is going
+    /// to be replaced.
+    pub fn read_regular(&self, path: &str, limit: usize) -> Result<Option<FileState>, DiskError> {
+        let Some((mut file, metadata)) = self.open(path, libc::O_NOFOLLOW)? else { return Ok(None) };
+        let bytes = read_within(&mut file, path, limit)?;
+        let modified = metadata.modified().map_err(|e| DiskError::new("read", path, e))?;
+        let (uid, gid) = (metadata.uid(), metadata.gid());
+        Ok(Some(FileState { bytes, mode: metadata.mode() & 0o7777, uid, gid, modified }))
+    }
+
+    /// The last `most` bytes of a log that others append to, `None` when it is absent.
+    pub fn tail(&self, path: &str, most: usize) -> Result<Option<Tail>, DiskError> {
+        let Some((mut file, metadata)) = self.open(path, 0)? else { return Ok(None) };
+        let error = |e| DiskError::new("read", path, e);
+        let (size, limit) = (metadata.len(), most as u64);
+        file.seek(SeekFrom::Start(size.saturating_sub(limit))).map_err(error)?;
+        let mut bytes = Vec::new();
+        // The log may grow meanwhile: what was added after its size was taken belongs to the next look.
+        file.take(limit.min(size)).read_to_end(&mut bytes).map_err(error)?;
+        Ok(Some(Tail { bytes, size, inode: metadata.ino(), modified: metadata.modified().map_err(error)? }))
+    }
+
+    /// The names in a folder, sorted; none when it is absent. A name that is not UTF-8 is left out.
+    pub fn list(&self, folder: &str) -> Result<Vec<String>, DiskError> {
+        let error = |e| DiskError::new("list", folder, e);
+        let entries = match fs::read_dir(self.path(folder)) {
+            Ok(entries) => entries,
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(e) => return Err(error(e)),
+        };
+        let mut names = Vec::new();
+        for entry in entries {
+            names.extend(entry.map_err(error)?.file_name().into_string().ok());
+        }
+        names.sort();
+        Ok(names)
+    }
+
+    /// Whether anything is there, links followed.
+    pub fn exists(&self, path: &str) -> Result<bool, DiskError> {
+        self.path(path).try_exists().map_err(|e| DiskError::new("look at", path, e))
+    }
+
+    /// When the content last changed, links followed; `None` when it is absent.
+    pub fn modified(&self, path: &str) -> Result<Option<SystemTime>, DiskError> {
+        match fs::metadata(self.path(path)).and_then(|metadata| metadata.modified()) {
+            Ok(modified) => Ok(Some(modified)),
+            Err(e) if is_absent(&e) => Ok(None),
+            Err(e) => Err(DiskError::new("look at", path, e)),
+        }
+    }
+
+    /// Makes a folder and those above it, `mode` whatever the umask is. One that is there already is left as it is.
+    pub fn create_folder(&self, path: &str, mode: u32) -> Result<(), DiskError> {
+        let error = |e| DiskError::new("create", path, e);
+        let folder = self.path(path);
+        if folder.is_dir() {
+            return Ok(());
+        }
+        DirBuilder::new().recursive(true).mode(0o755).create(&folder).map_err(error)?;
+        fs::set_permissions(&folder, Permissions::from_mode(mode)).map_err(error)?;
+        folder.parent().map_or(Ok(()), sync_folder).map_err(error)
+    }
+
+    /// Replaces a file as one step: whoever looks, now or after a power cut, sees the old content or the new. The folder
+    /// must be there. A target that is no regular file is refused. Temporary files that a killed process left are
+    /// removed.
+    pub fn replace(&self, path: &str, bytes: &[u8], mode: Mode) -> Result<(), DiskError> {
+        const DOING: &str = "write";
+        let error = |e| DiskError::new(DOING, path, e);
+        let target = self.path(path);
+        let old = match fs::symlink_metadata(&target) {
+            Ok(metadata) if metadata.is_symlink() => {
+                return Err(DiskError::Symlink { doing: DOING, path: path.to_owned() });
+            }
+            Ok(metadata) if !metadata.is_file() => {
+                return Err(DiskError::NotAFile { doing: DOING, path: path.to_owned() });
+            }
+            Ok(metadata) => Some(metadata),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => None,
+            Err(e) => return Err(error(e)),
+        };
+        let (Some(folder), Some(name)) = (target.parent(), target.file_name().and_then(|name| name.to_str())) else {
+            return Err(DiskError::NotAFile { doing: DOING, path: path.to_owned() });
+        };
+        let prefix = format!(".{name}{TEMPORARY}");
+        remove_abandoned(folder, &prefix);
+        let mut temporary = create_temporary(folder, &prefix).map_err(error)?;
+        write_temporary(&mut temporary, bytes, mode, old.as_ref()).map_err(error)?;
+        temporary.persist(&target).map_err(|e| error(e.error))?;
+        sync_folder(folder).map_err(error)
+    }
+
+    /// Takes an exclusive lock on a file, which is made when it is absent. [`DiskError::Busy`] at once when another
+    /// process holds it.
+    pub fn lock(&self, path: &str) -> Result<Lock, DiskError> {
+        let error = |e| DiskError::new("lock", path, e);
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).create(true).truncate(false).mode(0o600);
+        options.custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK);
+        let file = options.open(self.path(path)).map_err(error)?;
+        match file.try_lock() {
+            Ok(()) => Ok(Lock { _held: file }),
+            Err(fs::TryLockError::WouldBlock) => Err(DiskError::Busy { path: path.to_owned() }),
+            Err(fs::TryLockError::Error(e)) => Err(error(e)),
+        }
+    }
+
+    /// Opens a regular file to read it. `O_NONBLOCK`: opening a FIFO would wait for a writer.
+    fn open(&self, path: &str, flags: i32) -> Result<Option<(File, fs::Metadata)>, DiskError> {
+        let mut options = OpenOptions::new();
+        options.read(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY | flags);
+        let error = |e| DiskError::new("read", path, e);
+        let file = match options.open(self.path(path)) {
+            Ok(file) => file,
+            Err(e) if is_absent(&e) => return Ok(None),
+            Err(e) => return Err(error(e)),
+        };
+        let metadata = file.metadata().map_err(error)?;
+        if !metadata.is_file() {
+            return Err(DiskError::NotAFile { doing: "read", path: path.to_owned() });
+        }
+        Ok(Some((file, metadata)))
+    }
+}
+
+/// A file below something that is no folder is as absent as any.
+fn is_absent(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
+}
+
+fn read_within(file: &mut File, path: &str, limit: usize) -> Result<Vec<u8>, DiskError> {
+    let mut bytes = Vec::new();
+    let more_than_allowed = (limit as u64).saturating_add(1);
+    file.take(more_than_allowed).read_to_end(&mut bytes).map_err(|e| DiskError::new("read", path, e))?;
+    if bytes.len() > limit {
+        return Err(DiskError::TooLarge { path: path.to_owned(), limit });
+    }
+    Ok(bytes)
+}
+
+/// A file that only we may read, locked for as long as it is being written, so that no other process of ours takes it
+/// for abandoned. Between its creation and its lock it could: then its name is gone, or its lock taken, and another is
+/// made.
+fn create_temporary(folder: &Path, prefix: &str) -> io::Result<NamedTempFile> {
+    let mut builder = tempfile::Builder::new();
+    builder.prefix(prefix).permissions(Permissions::from_mode(0o600));
+    loop {
+        let temporary = builder.tempfile_in(folder)?;
+        match temporary.as_file().try_lock() {
+            Ok(()) if temporary.as_file().metadata()?.nlink() > 0 => return Ok(temporary),
+            Ok(()) | Err(fs::TryLockError::WouldBlock) => {}
+            Err(fs::TryLockError::Error(e)) => return Err(e),
+        }
+    }
+}
+
+fn write_temporary(
+    temporary: &mut NamedTempFile,
+    bytes: &[u8],
+    mode: Mode,
+    old: Option<&fs::Metadata>,
+) -> io::Result<()> {
+    temporary.write_all(bytes)?;
+    let file = temporary.as_file();
+    let bits = match (mode, old) {
+        (Mode::Keep { .. }, Some(old)) => {
+            let now = file.metadata()?;
+            if (now.uid(), now.gid()) != (old.uid(), old.gid()) {
+                fchown(file, Some(old.uid()), Some(old.gid()))?;
+            }
+            old.mode() & 0o7777
+        }
+        (Mode::Keep { or: bits }, None) | (Mode::Exactly(bits), _) => bits,
+    };
+    // Last, because a change of owner clears bits.
+    file.set_permissions(Permissions::from_mode(bits))?;
+    file.sync_all()
+}
+
+/// Makes a rename in the folder, or a new entry, last through a power cut.
+#[expect(clippy::disallowed_methods, reason = "this file is where files are opened")]
+fn sync_folder(folder: &Path) -> io::Result<()> {
+    File::open(folder)?.sync_all()
+}
+
+/// Removes the temporary files that nobody holds any more. One that cannot be removed harms nobody, and whatever keeps
+/// it there will name itself when the new file is written.
+#[expect(clippy::disallowed_methods, reason = "this file is where files are removed")]
+fn remove_abandoned(folder: &Path, prefix: &str) {
+    let Ok(entries) = fs::read_dir(folder) else { return };
+    for entry in entries.flatten() {
+        if !entry.file_name().to_str().is_some_and(|name| name.starts_with(prefix)) {
+            continue;
+        }
+        let mut options = OpenOptions::new();
+        options.read(true).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK);
+        let Ok(file) = options.open(entry.path()) else { continue };
+        if file.try_lock().is_ok() && fs::remove_file(entry.path()).is_ok() {
+            tracing::debug!(path = %entry.path().display(), "removed a temporary file of an interrupted write");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

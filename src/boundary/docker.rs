@@ -1,0 +1,233 @@
+//! Asks the docker daemon whether it lives and what became of a container.
+//!
+//! In: the path of its socket. Out: the state of one container. It never changes anything, and takes a daemon that
+//! accepts a connection and then hangs for what it is: the commonest way in which docker is broken.
+
+use std::io;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use reqwest::{StatusCode, Url};
+use serde::{Deserialize, Serialize};
+
+use super::local::{self, LocalError};
+use crate::retry::Deadline;
+
+/// A daemon that is loading many containers is slow, not hung.
+const LONGEST_ATTEMPT: Duration = Duration::from_secs(5);
+
+/// The docker daemon behind a socket.
+#[derive(Clone, Debug)]
+pub struct Docker {
+    client: reqwest::Client,
+    socket: PathBuf,
+}
+
+/// What became of a container ("Inspect a container", Docker Engine API).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Container {
+    /// Whether its process lives.
+    pub running: bool,
+    /// Of its last end; 0 while it has had none.
+    pub exit_code: i64,
+    /// RFC 3339; year 1 for never.
+    pub started_at: String,
+    /// RFC 3339; year 1 for never.
+    pub finished_at: String,
+    /// How often docker itself has restarted it.
+    pub restart_count: u64,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Inspected {
+    state: State,
+    #[serde(default)]
+    restart_count: u64,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct State {
+    running: bool,
+    exit_code: i64,
+    #[serde(default)]
+    started_at: String,
+    #[serde(default)]
+    finished_at: String,
+}
+
+/// Why docker gave no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum DockerError {
+    /// Docker is not installed, or nothing has made its socket yet.
+    #[error("there is no docker socket at `{}`", socket.display())]
+    NoSocket {
+        /// Where it should be.
+        socket: PathBuf,
+    },
+    /// This user is not allowed to ask docker.
+    #[error("the docker socket `{}` may not be opened", socket.display())]
+    Denied {
+        /// Which.
+        socket: PathBuf,
+        /// The kernel's reason.
+        source: io::Error,
+    },
+    /// The socket is there and nobody listens.
+    #[error("the docker socket `{}` does not accept connections", socket.display())]
+    Refused {
+        /// Which.
+        socket: PathBuf,
+        /// The kernel's reason.
+        source: io::Error,
+    },
+    /// It hangs.
+    #[error("docker did not answer `GET {path}` within {} ms", waited.as_millis())]
+    Silent {
+        /// What was asked.
+        path: String,
+        /// For how long.
+        waited: Duration,
+    },
+    /// It says that it cannot.
+    #[error("docker answered `GET {path}` with status {status}")]
+    Status {
+        /// What was asked.
+        path: String,
+        /// The HTTP status.
+        status: u16,
+    },
+    /// It answers something else than docker's API.
+    #[error("the answer to `GET {path}` is not docker's")]
+    Garbled {
+        /// What was asked.
+        path: String,
+        /// Where it breaks off or differs.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+}
+
+impl Docker {
+    /// The daemon behind `socket`.
+    pub fn new(socket: PathBuf) -> Docker {
+        let client = local::client().unix_socket(socket.as_path()).build();
+        Docker { client: client.expect("a client without TLS reads nothing that could be missing"), socket }
+    }
+
+    /// Whether the daemon answers.
+    pub async fn ping(&self, deadline: Deadline) -> Result<(), DockerError> {
+        match self.get(&["_ping"], deadline).await? {
+            (_, StatusCode::OK, _) => Ok(()),
+            (path, status, _) => Err(DockerError::Status { path, status: status.as_u16() }),
+        }
+    }
+
+    /// The container of this name, `None` when there is none.
+    pub async fn container(&self, name: &str, deadline: Deadline) -> Result<Option<Container>, DockerError> {
+        let (path, status, body) = self.get(&["containers", name, "json"], deadline).await?;
+        match status {
+            StatusCode::OK => {}
+            StatusCode::NOT_FOUND => return Ok(None),
+            _ => return Err(DockerError::Status { path, status: status.as_u16() }),
+        }
+        let inspected: Inspected =
+            serde_json::from_slice(&body).map_err(|e| DockerError::Garbled { path, source: Box::new(e) })?;
+        let Inspected { state: State { running, exit_code, started_at, finished_at }, restart_count } = inspected;
+        Ok(Some(Container { running, exit_code, started_at, finished_at, restart_count }))
+    }
+
+    /// Without a version in the path, so that each daemon answers in its own: newer ones refuse old versions.
+    async fn get(&self, path: &[&str], deadline: Deadline) -> Result<(String, StatusCode, Vec<u8>), DockerError> {
+        let mut url = Url::parse("http://localhost/").expect("a constant");
+        url.path_segments_mut().expect("an http URL has a path").clear().extend(path);
+        let path = url.path().to_owned();
+        let socket = || self.socket.clone();
+        match local::get(&self.client, url, LONGEST_ATTEMPT, deadline).await {
+            Ok((status, body)) => Ok((path, status, body)),
+            Err(LocalError::NotConnected(source)) => Err(match source.kind() {
+                io::ErrorKind::NotFound => DockerError::NoSocket { socket: socket() },
+                io::ErrorKind::PermissionDenied => DockerError::Denied { socket: socket(), source },
+                _ => DockerError::Refused { socket: socket(), source },
+            }),
+            Err(LocalError::Silent(waited)) => Err(DockerError::Silent { path, waited }),
+            Err(LocalError::Broken(e)) => Err(DockerError::Garbled { path, source: Box::new(e) }),
+            Err(LocalError::TooLong(limit)) => {
+                Err(DockerError::Garbled { path, source: format!("it is longer than {limit} bytes").into() })
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::net::UnixListener;
+
+    use super::*;
+    use crate::boundary::local::tests::{run, soon, unix_server};
+
+    fn ask(answer: &'static [u8]) -> Result<Option<Container>, DockerError> {
+        let folder = tempfile::tempdir().unwrap();
+        let socket = folder.path().join("docker.sock");
+        unix_server(&socket, answer);
+        run(Docker::new(socket).container("ecs-agent", soon()))
+    }
+
+    #[test]
+    fn reads_the_state_of_a_container() {
+        let answer = b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n{\"Id\":\"1\",\"RestartCount\":2,\"State\":{\
+            \"Status\":\"exited\",\"Running\":false,\"ExitCode\":5,\"StartedAt\":\"2026-11-24T10:00:00Z\",\
+            \"FinishedAt\":\"2026-11-24T10:00:05Z\"}}";
+        let container = ask(answer).unwrap().unwrap();
+        assert_eq!((container.running, container.exit_code, container.restart_count), (false, 5, 2));
+        assert_eq!(container.finished_at, "2026-11-24T10:00:05Z");
+    }
+
+    #[test]
+    fn a_container_that_does_not_exist_is_none() {
+        let answer = b"HTTP/1.1 404 Not Found\r\nContent-Length: 2\r\n\r\n{}";
+        assert_eq!(ask(answer).unwrap(), None);
+    }
+
+    #[test]
+    fn answers_to_a_ping() {
+        let folder = tempfile::tempdir().unwrap();
+        let socket = folder.path().join("docker.sock");
+        unix_server(&socket, b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nOK");
+        run(Docker::new(socket).ping(soon())).unwrap();
+    }
+
+    #[test]
+    fn no_socket_is_told_from_one_that_nobody_serves() {
+        let folder = tempfile::tempdir().unwrap();
+        let socket = folder.path().join("docker.sock");
+        let docker = Docker::new(socket.clone());
+        assert!(matches!(run(docker.ping(soon())), Err(DockerError::NoSocket { .. })));
+        drop(UnixListener::bind(&socket).unwrap());
+        assert!(matches!(run(docker.ping(soon())), Err(DockerError::Refused { .. })));
+    }
+
+    #[test]
+    fn a_daemon_that_hangs_is_silent_within_the_deadline() {
+        let folder = tempfile::tempdir().unwrap();
+        let socket = folder.path().join("docker.sock");
+        let _listener = UnixListener::bind(&socket).unwrap();
+        let error = run(Docker::new(socket).ping(Deadline::after(Duration::from_millis(50)))).unwrap_err();
+        assert!(matches!(error, DockerError::Silent { .. }), "{error:?}");
+    }
+
+    #[test]
+    fn an_error_garbage_and_half_an_answer_are_told_apart() {
+        let status = ask(b"HTTP/1.1 500 Internal Server Error\r\nContent-Length: 0\r\n\r\n").unwrap_err();
+        assert_eq!(status.to_string(), "docker answered `GET /containers/ecs-agent/json` with status 500");
+        let broken: [&[u8]; 3] = [
+            b"hello\r\n\r\n",
+            b"HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\n{",
+            b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n[]",
+        ];
+        for answer in broken {
+            let error = ask(answer).unwrap_err();
+            assert!(matches!(error, DockerError::Garbled { .. }), "{error:?}");
+        }
+    }
+}

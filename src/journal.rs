@@ -1,0 +1,353 @@
+//! Takes the log lines of this program to the journal, or to stderr where there is none.
+//!
+//! In: `tracing` events. Out: datagrams in the form of "Native Journal Protocol" (systemd.io), one journal field for
+//! each field of the event, or lines for people. Of other crates nothing below a warning gets out, whatever anybody asks
+//! for: their requests carry tokens and credentials. The socket is reached below the root, like all of `/run`, which is
+//! why this is not the `tracing-journald` crate: it knows one path only. Spans are not used in this program, and so not
+//! written.
+
+use std::fmt::{self, Write as _};
+use std::io::{self, IsTerminal, Write as _};
+use std::os::unix::net::UnixDatagram;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use sd_notify::NotifyState;
+use tracing::field::{Field, Visit};
+use tracing::{Event, Level, Metadata, Subscriber};
+use tracing_subscriber::filter::{FilterExt, LevelFilter, ParseError, Targets, filter_fn};
+use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
+
+/// The instance has registered.
+pub const MESSAGE_ID_READY: &str = "d2b89150f7d43a3e2e38123c981186c8";
+/// The instance waits for something that is no fault.
+pub const MESSAGE_ID_WAITING: &str = "7c2a8c43ddb08a673f46ff2c068e0a96";
+/// The instance has not registered.
+pub const MESSAGE_ID_FAILED: &str = "2a35c966aebc50eb7693f3bd06e9613d";
+/// The instance has not registered, and no cause is supported by what was seen.
+pub const MESSAGE_ID_UNKNOWN: &str = "f8e2800efb0763dc277142001c200464";
+/// Another unit goes on with the verification.
+pub const MESSAGE_ID_HANDED_OVER: &str = "3f6e5e4d8a1e0485c4d394202ebbb079";
+/// `ecs.config` holds what was decided.
+pub const MESSAGE_ID_CONFIGURED: &str = "60153183f56face4401aaf19a8f9c8bb";
+
+const SOCKET: &str = "run/systemd/journal/socket";
+const IDENTIFIER: &str = "ecs-bootstrap";
+/// A journal that takes no more must not hold up the boot.
+const LONGEST_SEND: Duration = Duration::from_millis(250);
+
+/// Where the log lines go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Logging {
+    /// The journal.
+    Journal,
+    /// stderr: a person watches, or there is no journal.
+    Stderr,
+}
+
+/// Why there is no log.
+#[derive(Debug, thiserror::Error)]
+pub enum JournalError {
+    /// Not a level, nor a list of `target=level`.
+    #[error("the log filter `{filter}` is not understood")]
+    BadFilter {
+        /// As written.
+        filter: String,
+        /// What is wrong.
+        source: ParseError,
+    },
+    /// Called twice.
+    #[error("the log is set up already")]
+    AlreadyStarted {
+        /// tracing's own words.
+        source: tracing::subscriber::SetGlobalDefaultError,
+    },
+}
+
+/// Sets up the log of this process. `verbose` 0 shows what happened, 1 and more each step; a `filter`
+/// (`ECS_BOOTSTRAP_LOG`, as `debug` or `ecs_bootstrap::boundary=debug`) takes its place.
+#[expect(clippy::disallowed_methods, reason = "NO_COLOR is a matter of the terminal, like asking whether it is one")]
+pub fn start(root: &Path, verbose: u8, filter: Option<&str>) -> Result<Logging, JournalError> {
+    let targets = targets(verbose, filter)?;
+    let socket = root.join(SOCKET);
+    let on_terminal = io::stderr().is_terminal();
+    let journal = if on_terminal { None } else { Journal::open(&socket) };
+    let colour = on_terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+    let (logging, layer) = match journal {
+        Some(journal) => (Logging::Journal, journal.boxed()),
+        None => {
+            (Logging::Stderr, Stderr { colour, timed: targets.default_level() >= Some(LevelFilter::DEBUG) }.boxed())
+        }
+    };
+    let subscriber = tracing_subscriber::registry().with(layer.with_filter(targets.and(filter_fn(may_be_seen))));
+    tracing::subscriber::set_global_default(subscriber).map_err(|source| JournalError::AlreadyStarted { source })?;
+    Ok(logging)
+}
+
+/// Shows `text` in `systemctl status` (`STATUS=` of sd_notify(3)). Nothing happens where nobody asked to be notified.
+pub fn status(text: &str) {
+    notify(&[NotifyState::Status(&one_line(text))]);
+}
+
+/// Tells the service manager that the unit has started, and what it does now.
+pub fn ready(text: &str) {
+    notify(&[NotifyState::Ready, NotifyState::Status(&one_line(text))]);
+}
+
+fn notify(states: &[NotifyState<'_>]) {
+    if let Err(error) = sd_notify::notify(states) {
+        tracing::debug!(%error, "the service manager could not be notified");
+    }
+}
+
+/// A line break would begin another assignment of the protocol.
+fn one_line(text: &str) -> String {
+    text.replace(char::is_control, " ")
+}
+
+fn targets(verbose: u8, filter: Option<&str>) -> Result<Targets, JournalError> {
+    match filter {
+        Some(filter) => filter.parse().map_err(|source| JournalError::BadFilter { filter: filter.to_owned(), source }),
+        None if verbose == 0 => Ok(Targets::new().with_default(LevelFilter::INFO)),
+        None => Ok(Targets::new().with_default(LevelFilter::DEBUG)),
+    }
+}
+
+fn may_be_seen(metadata: &Metadata<'_>) -> bool {
+    let ours = metadata.target().split("::").next() == Some(env!("CARGO_CRATE_NAME"));
+    *metadata.level() <= if ours { Level::DEBUG } else { Level::WARN }
+}
+
+/// The message and the fields of an event, each as text.
+#[derive(Default)]
+struct Fields {
+    message: String,
+    others: Vec<(&'static str, String)>,
+}
+
+impl Fields {
+    fn of(event: &Event<'_>) -> Fields {
+        let mut fields = Fields::default();
+        event.record(&mut fields);
+        fields
+    }
+
+    fn add(&mut self, field: &Field, value: String) {
+        match field.name() {
+            "message" => self.message = value,
+            name => self.others.push((name.trim_start_matches("r#"), value)),
+        }
+    }
+}
+
+impl Visit for Fields {
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        self.add(field, format!("{value:?}"));
+    }
+
+    fn record_str(&mut self, field: &Field, value: &str) {
+        self.add(field, value.to_owned());
+    }
+}
+
+struct Journal {
+    sender: UnixDatagram,
+    socket: PathBuf,
+}
+
+impl Journal {
+    /// The journal behind `socket`, if anybody listens there.
+    fn open(socket: &Path) -> Option<Journal> {
+        let sender = UnixDatagram::unbound().ok()?;
+        sender.set_write_timeout(Some(LONGEST_SEND)).ok()?;
+        // An empty datagram means nothing to the journal, and fails where nobody listens.
+        sender.send_to(b"", socket).ok()?;
+        Some(Journal { sender, socket: socket.to_owned() })
+    }
+}
+
+impl<S: Subscriber> Layer<S> for Journal {
+    fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
+        let fields = Fields::of(event);
+        let level = *event.metadata().level();
+        // By path each time, so that a journal which has been restarted is found again.
+        if self.sender.send_to(&entry(level, &fields), &self.socket).is_err() {
+            print(&line(level, &fields, false, false));
+        }
+    }
+}
+
+/// An entry of the journal (systemd.journal-fields(7)).
+fn entry(level: Level, fields: &Fields) -> Vec<u8> {
+    let priority = match level {
+        Level::ERROR => "3",
+        Level::WARN => "4",
+        Level::INFO => "6",
+        _ => "7",
+    };
+    let mut entry = Vec::new();
+    put(&mut entry, "MESSAGE", &fields.message);
+    put(&mut entry, "PRIORITY", priority);
+    put(&mut entry, "SYSLOG_IDENTIFIER", IDENTIFIER);
+    for (name, value) in &fields.others {
+        put(&mut entry, &field_name(name), value);
+    }
+    entry
+}
+
+/// The journal takes capital letters, digits and underscores, at most 64, and no underscore or digit in front.
+fn field_name(name: &str) -> String {
+    let allowed = |c: char| if c.is_ascii_alphanumeric() { c.to_ascii_uppercase() } else { '_' };
+    let name: String = name.chars().map(allowed).collect();
+    name.trim_start_matches(|c: char| c == '_' || c.is_ascii_digit()).chars().take(64).collect()
+}
+
+fn put(entry: &mut Vec<u8>, name: &str, value: &str) {
+    entry.extend_from_slice(name.as_bytes());
+    if value.contains('\n') {
+        entry.push(b'\n');
+        entry.extend_from_slice(&(value.len() as u64).to_le_bytes());
+    } else {
+        entry.push(b'=');
+    }
+    entry.extend_from_slice(value.as_bytes());
+    entry.push(b'\n');
+}
+
+struct Stderr {
+    colour: bool,
+    timed: bool,
+}
+
+impl<S: Subscriber> Layer<S> for Stderr {
+    fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
+        print(&line(*event.metadata().level(), &Fields::of(event), self.colour, self.timed));
+    }
+}
+
+/// Where stderr is closed there is nobody left to tell.
+fn print(line: &str) {
+    let _ = io::stderr().lock().write_all(line.as_bytes());
+}
+
+/// A line for people: level, message, fields.
+fn line(level: Level, fields: &Fields, colour: bool, timed: bool) -> String {
+    let (name, ansi) = match level {
+        Level::ERROR => ("error", "31"),
+        Level::WARN => ("warning", "33"),
+        Level::INFO => ("info", "32"),
+        _ => ("debug", "2"),
+    };
+    let mut line = String::new();
+    if timed {
+        line += &format!("{} ", humantime::format_rfc3339_millis(SystemTime::now()));
+    }
+    line += &if colour { format!("\x1b[{ansi}m{name}\x1b[0m: ") } else { format!("{name}: ") };
+    line.extend(fields.message.chars().map(|c| if c.is_control() { ' ' } else { c }));
+    // The id is for machines.
+    for (name, value) in fields.others.iter().filter(|(name, _)| *name != "message_id") {
+        let plain = !value.is_empty() && !value.contains(|c: char| c.is_whitespace() || c.is_control() || c == '"');
+        let written = if plain { write!(line, " {name}={value}") } else { write!(line, " {name}={value:?}") };
+        written.expect("a String takes everything");
+    }
+    line.push('\n');
+    line
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The datagrams that the journal gets while `log` runs.
+    fn journalled(filter: Option<&str>, log: impl FnOnce()) -> Vec<Vec<u8>> {
+        let root = tempfile::tempdir().unwrap();
+        let socket = root.path().join("socket");
+        let receiver = UnixDatagram::bind(&socket).unwrap();
+        receiver.set_nonblocking(true).unwrap();
+        let layer = Journal::open(&socket).unwrap();
+        let layer = layer.with_filter(targets(0, filter).unwrap().and(filter_fn(may_be_seen)));
+        tracing::subscriber::with_default(tracing_subscriber::registry().with(layer), log);
+        let mut entries = Vec::new();
+        let mut buffer = [0; 4096];
+        while let Ok(length) = receiver.recv(&mut buffer) {
+            entries.push(buffer[..length].to_vec());
+        }
+        assert_eq!(entries.remove(0), b"", "the look whether anybody listens");
+        entries
+    }
+
+    #[test]
+    fn each_field_of_an_event_is_one_of_the_journal() {
+        let entries = journalled(None, || {
+            let arn = "arn:aws:ecs:eu-west-1:111122223333:container-instance/prod/0123";
+            tracing::info!(message_id = MESSAGE_ID_READY, container_instance_arn = arn, attempts = 3, "registered");
+        });
+        let expected = format!(
+            "MESSAGE=registered\nPRIORITY=6\nSYSLOG_IDENTIFIER=ecs-bootstrap\nMESSAGE_ID={MESSAGE_ID_READY}\n\
+             CONTAINER_INSTANCE_ARN=arn:aws:ecs:eu-west-1:111122223333:container-instance/prod/0123\nATTEMPTS=3\n"
+        );
+        assert_eq!(String::from_utf8(entries.concat()).unwrap(), expected);
+    }
+
+    #[test]
+    fn a_value_of_several_lines_is_sent_with_its_length() {
+        let entries = journalled(None, || tracing::warn!(seen = "one\nPRIORITY=0", "look"));
+        let mut expected = b"MESSAGE=look\nPRIORITY=4\nSYSLOG_IDENTIFIER=ecs-bootstrap\nSEEN\n".to_vec();
+        expected.extend_from_slice(&[14, 0, 0, 0, 0, 0, 0, 0]);
+        expected.extend_from_slice(b"one\nPRIORITY=0\n");
+        assert_eq!(entries, [expected]);
+    }
+
+    #[test]
+    fn field_names_are_those_that_the_journal_takes() {
+        for (name, expected) in [("exit.code", "EXIT_CODE"), ("_pid", "PID"), ("2nd", "ND"), ("größe", "GR__E")] {
+            assert_eq!(field_name(name), expected);
+        }
+        assert_eq!(field_name(&"x".repeat(100)).len(), 64);
+    }
+
+    #[test]
+    fn other_crates_never_log_below_a_warning() {
+        for filter in [Some("trace"), Some("hyper=trace,aws_config=debug")] {
+            let entries = journalled(filter, || {
+                tracing::debug!(target: "hyper::client", "X-aws-ec2-metadata-token: secret");
+                tracing::info!(target: "aws_config", "secret");
+                tracing::info!(target: "ecs_bootstrap_but_not_ours", "secret");
+                tracing::trace!("secret");
+            });
+            assert!(entries.is_empty(), "{filter:?}");
+        }
+        assert_eq!(journalled(Some("trace"), || tracing::warn!(target: "hyper", "seen")).len(), 1);
+        assert_eq!(journalled(Some("debug"), || tracing::debug!("seen")).len(), 1);
+        assert_eq!(journalled(None, || tracing::debug!("not asked for")).len(), 0);
+    }
+
+    #[test]
+    fn a_filter_that_is_none_is_an_error() {
+        let error = targets(0, Some("ecs_bootstrap=loud")).unwrap_err();
+        assert_eq!(error.to_string(), "the log filter `ecs_bootstrap=loud` is not understood");
+    }
+
+    #[test]
+    fn there_is_no_journal_where_nobody_listens() {
+        let root = tempfile::tempdir().unwrap();
+        let socket = root.path().join("socket");
+        assert!(Journal::open(&socket).is_none());
+        drop(UnixDatagram::bind(&socket).unwrap());
+        assert!(Journal::open(&socket).is_none());
+    }
+
+    #[test]
+    fn a_line_for_people_cannot_drive_their_terminal() {
+        let others = vec![("cluster", "prod".to_owned()), ("seen", "a b\x1b[2J\n".to_owned()), ("why", String::new())];
+        let fields = Fields { message: "joined\x07".to_owned(), others };
+        let expected = "info: joined  cluster=prod seen=\"a b\\u{1b}[2J\\n\" why=\"\"\n";
+        assert_eq!(line(Level::INFO, &fields, false, false), expected);
+        assert!(line(Level::ERROR, &fields, true, false).starts_with("\x1b[31merror\x1b[0m: "));
+    }
+
+    #[test]
+    fn a_status_is_one_line() {
+        assert_eq!(one_line("waiting\nREADY=1"), "waiting READY=1");
+    }
+}
