@@ -1,0 +1,119 @@
+//! Reads the tail of `ecs-agent.log` or `ecs-init.log`, in both of its formats.
+//!
+//! In: bytes. Out: the lines since the agent last started. Lines of neither format are passed over; nothing here judges.
+
+/// The message by which a start of the agent is known.
+const START: &str = "Starting Amazon ECS Agent";
+
+/// One line.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Line {
+    /// `info`, `warn`, `error`, ...
+    pub level: String,
+    /// The message.
+    pub message: String,
+    /// The field `error`, empty where there is none.
+    pub error: String,
+}
+
+impl Line {
+    /// Message and error in one.
+    pub fn text(&self) -> String {
+        match self.error.is_empty() {
+            true => self.message.clone(),
+            false => format!("{}: {}", self.message, self.error),
+        }
+    }
+
+    /// Whether message or error hold this fragment.
+    pub fn holds(&self, fragment: &str) -> bool {
+        self.message.contains(fragment) || self.error.contains(fragment)
+    }
+}
+
+/// The lines of the last attempt: after the last line that tells of a start, or all of them where there is none.
+pub fn last_attempt(tail: &[u8]) -> Vec<Line> {
+    let text = String::from_utf8_lossy(tail);
+    let mut lines: Vec<Line> = text.lines().filter_map(parse).collect();
+    if let Some(start) = lines.iter().rposition(|line| line.message.contains(START)) {
+        lines.drain(..start);
+    }
+    lines
+}
+
+fn parse(line: &str) -> Option<Line> {
+    let mut parsed = Line { level: String::new(), message: String::new(), error: String::new() };
+    let mut keep = |key: &str, value: String| match key {
+        "level" => parsed.level = value.to_ascii_lowercase(),
+        "msg" => parsed.message = value,
+        "error" | "err" => parsed.error = value,
+        _ => {}
+    };
+    if line.starts_with('{') {
+        let object: serde_json::Map<String, serde_json::Value> = serde_json::from_str(line).ok()?;
+        for (key, value) in object {
+            keep(&key, value.as_str().map_or_else(|| value.to_string(), str::to_owned));
+        }
+    } else {
+        let mut rest = line.trim();
+        while let Some((key, value, after)) = field(rest) {
+            keep(key, value);
+            rest = after;
+        }
+    }
+    (!parsed.message.is_empty()).then_some(parsed)
+}
+
+/// One `key=value` or `key="quoted"` from the front of a logfmt line, and what follows it.
+fn field(line: &str) -> Option<(&str, String, &str)> {
+    let (key, rest) = line.split_once('=')?;
+    let Some(quoted) = rest.strip_prefix('"') else {
+        let (value, after) = rest.split_once(' ').unwrap_or((rest, ""));
+        return Some((key, value.to_owned(), after.trim_start()));
+    };
+    let mut value = String::new();
+    let mut escaped = false;
+    for (at, c) in quoted.char_indices() {
+        match (escaped, c) {
+            (true, 'n') => value.push('\n'),
+            (true, 't') => value.push('\t'),
+            (true, other) => value.push(other),
+            (false, '\\') => {
+                escaped = true;
+                continue;
+            }
+            (false, '"') => return Some((key, value, quoted[at + 1..].trim_start())),
+            (false, other) => value.push(other),
+        }
+        escaped = false;
+    }
+    Some((key, value, ""))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_both_formats_and_only_the_last_attempt() {
+        let log = concat!(
+            "level=error time=2026-01-01T00:00:00Z msg=\"of an earlier start\"\n",
+            "level=info time=2026-01-01T00:00:01Z msg=\"Starting Amazon ECS Agent\" version=\"1.106.1\"\n",
+            "torn line without a format\n",
+            "level=critical time=2026-01-01T00:00:02Z msg=\"Unable to register as a container instance with ECS\" error=\"AccessDeniedException: User: \\\"x\\\" is not authorized\"\n",
+            "{\"level\":\"info\",\"time\":\"2026-01-01T00:00:03Z\",\"msg\":\"Connected to ACS endpoint\"}\n",
+        );
+        let lines = last_attempt(log.as_bytes());
+        assert_eq!(lines.len(), 3);
+        assert!(lines[1].holds("AccessDeniedException: User: \"x\" is"));
+        assert_eq!(lines[2].message, "Connected to ACS endpoint");
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_bytes_can_break_it(bytes: Vec<u8>, text in "[a-z=\"\\\\ {}\n]{0,80}") {
+            last_attempt(&bytes);
+            last_attempt(text.as_bytes());
+        }
+    }
+}

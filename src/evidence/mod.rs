@@ -1,0 +1,195 @@
+//! What was seen while the instance did not join, probe by probe.
+//!
+//! What stops a room becomes evidence like everything else, so that a broken metadata service, a bad setting and a
+//! silent agent all take the same way: the causes name one. `None` means that a probe has not been run.
+
+pub mod agent_log;
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use self::agent_log::Line;
+use crate::boundary::agent::{AgentError, Metadata};
+use crate::boundary::aws::{AwsError, ContainerInstance, Described};
+use crate::boundary::disk::DiskError;
+use crate::boundary::docker::{Container, DockerError};
+use crate::boundary::imds::{ImdsError, RoleStatus};
+use crate::boundary::net::NetError;
+use crate::boundary::systemd::SystemdError;
+use crate::effects::QueuedJob;
+use crate::facts::{SavedAgent, Units};
+use crate::plan::{Expectation, Refusal};
+use crate::settings::SettingsError;
+
+/// What stopped gather, decide or apply.
+#[derive(Debug, thiserror::Error)]
+pub enum Stop {
+    /// A setting cannot be used.
+    #[error(transparent)]
+    Settings(#[from] SettingsError),
+    /// Decide will not do it.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    /// The metadata service.
+    #[error(transparent)]
+    Imds(#[from] ImdsError),
+    /// An AWS API.
+    #[error(transparent)]
+    Aws(#[from] AwsError),
+    /// A file that must be read.
+    #[error(transparent)]
+    Read(DiskError),
+    /// A file that must be written.
+    #[error(transparent)]
+    Write(DiskError),
+    /// systemd.
+    #[error(transparent)]
+    Systemd(#[from] SystemdError),
+    /// The metadata service answered with something that is not what was asked for.
+    #[error("instance metadata answered `{path}` with something else than {expected}")]
+    NotMetadata {
+        /// The path below `/latest/`.
+        path: &'static str,
+        /// What it should have been.
+        expected: &'static str,
+    },
+    /// All the time of `run.deadline` is gone.
+    #[error("`run.deadline` ({}) passed while {doing}", humantime::format_duration(*.deadline))]
+    Late {
+        /// The room.
+        doing: &'static str,
+        /// The setting's value.
+        deadline: Duration,
+    },
+    /// Waiting would never end: the agent's start waits for the caller's own unit.
+    #[error("the start of the agent waits for `{unit}`, in which this program runs")]
+    Blocked {
+        /// The caller's unit.
+        unit: String,
+    },
+}
+
+/// A probe of the way to an AWS endpoint.
+#[derive(Debug)]
+pub struct NetworkProbe {
+    /// The endpoint's name.
+    pub host: String,
+    /// What it resolved to.
+    pub addresses: Vec<IpAddr>,
+    /// What a TCP connection came to.
+    pub connected: Result<(), NetError>,
+}
+
+/// All that was seen.
+#[derive(Debug, Default)]
+pub struct Evidence {
+    /// What stopped an earlier room.
+    pub stop: Option<Stop>,
+    /// What verify waits for.
+    pub expectation: Option<Expectation>,
+    /// How long ago the instance was launched.
+    pub age: Option<Duration>,
+    /// How long verify has been waiting.
+    pub waited: Duration,
+    /// Whether the deadline of verify has passed.
+    pub timed_out: bool,
+    /// The units, last time they were asked for.
+    pub units: Option<Result<Units, SystemdError>>,
+    /// The jobs that apply queued and that have ended.
+    pub jobs: Vec<QueuedJob>,
+    /// The agent's introspection.
+    pub introspection: Option<Result<Metadata, AgentError>>,
+    /// ECS's own view of this container instance.
+    pub registration: Option<Result<Option<ContainerInstance>, AwsError>>,
+    /// For how long the registered agent has been seen disconnected.
+    pub disconnected_for: Option<Duration>,
+    /// ECS's view of the expected cluster.
+    pub cluster: Option<Result<Described, AwsError>>,
+    /// The instance's role.
+    pub role: Option<Result<RoleStatus, ImdsError>>,
+    /// The way to the ECS endpoint.
+    pub network: Option<NetworkProbe>,
+    /// docker's answer to a ping.
+    pub docker: Option<Result<(), DockerError>>,
+    /// The agent's container.
+    pub container: Option<Result<Option<Container>, DockerError>>,
+    /// What the agent is configured with, as ecs-init reads both files.
+    pub config: BTreeMap<String, String>,
+    /// The agent's saved state.
+    pub saved: Option<SavedAgent>,
+    /// `ecs-agent.log` since the last start.
+    pub agent_log: Vec<Line>,
+    /// `ecs-init.log` since the last start.
+    pub init_log: Vec<Line>,
+    /// Where Auto Scaling wants the instance.
+    pub target_state: Option<String>,
+}
+
+impl Evidence {
+    /// The evidence of a room that was stopped.
+    pub fn of_stop(stop: Stop) -> Evidence {
+        Evidence { stop: Some(stop), ..Evidence::default() }
+    }
+
+    /// The ARN that introspection tells; `None` when the agent has not registered.
+    pub fn container_instance_arn(&self) -> Option<&str> {
+        match &self.introspection {
+            Some(Ok(metadata)) => Some(metadata.container_instance_arn.as_str()).filter(|arn| !arn.is_empty()),
+            _ => None,
+        }
+    }
+
+    /// Whether the agent process has ended with this code: by its unit, or by its container.
+    pub fn agent_exited_with(&self, code: i32) -> bool {
+        let unit = self.agent_unit().is_some_and(|unit| {
+            unit.exec_main_status == Some(code)
+                && unit.active_state.as_deref().is_some_and(|state| state == "failed" || state == "activating")
+        });
+        let container = matches!(&self.container, Some(Ok(Some(container)))
+            if !container.running && container.exit_code == i64::from(code));
+        let init = self.init_log.iter().any(|line| match code {
+            5 => line.holds("terminal exit code") || line.holds("Agent exited with code 5"),
+            other => line.holds(&format!("Agent exited with code {other}")),
+        });
+        unit || container || init
+    }
+
+    /// The agent's unit, where systemd could be asked.
+    pub fn agent_unit(&self) -> Option<&crate::boundary::systemd::UnitState> {
+        self.known_units().map(|units| &units.agent)
+    }
+
+    /// The units, where systemd could be asked.
+    pub fn known_units(&self) -> Option<&Units> {
+        self.units.as_ref().and_then(|units| units.as_ref().ok())
+    }
+
+    /// The first line of the agent's log that holds one of these fragments, as evidence: the matched part only.
+    pub fn agent_logged(&self, fragments: &[&str]) -> Option<String> {
+        logged(&self.agent_log, "ecs-agent.log", fragments)
+    }
+
+    /// The refusal of a registration that the agent's log tells, when it holds one of these fragments.
+    pub fn registration_refused(&self, fragments: &[&str]) -> Option<String> {
+        let refused: Vec<Line> = self
+            .agent_log
+            .iter()
+            .filter(|line| line.holds("Unable to register as a container instance with ECS"))
+            .cloned()
+            .collect();
+        logged(&refused, "ecs-agent.log", fragments)
+    }
+}
+
+/// How much of a matched line is shown.
+const SHOWN: usize = 240;
+
+fn logged(lines: &[Line], file: &str, fragments: &[&str]) -> Option<String> {
+    lines.iter().rev().find_map(|line| {
+        let text = line.text();
+        let at = fragments.iter().find_map(|fragment| text.find(fragment))?;
+        let shown: String = text[at..].chars().take(SHOWN).filter(|c| !c.is_control()).collect();
+        Some(format!("{file}: `{shown}`"))
+    })
+}

@@ -1,0 +1,167 @@
+//! What is true of this instance, gathered and not judged; unknown is a value with a reason.
+
+pub mod saved_state;
+
+use std::collections::BTreeMap;
+use std::time::{Duration, SystemTime};
+
+use serde::Serialize;
+use serde::{Deserialize, Serializer};
+
+pub use self::saved_state::SavedState;
+use crate::boundary::aws::Cluster;
+use crate::boundary::systemd::UnitState;
+
+/// A fact, or why it is not known.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Known<T> {
+    /// The fact.
+    Yes(T),
+    /// Why there is none.
+    Unknown(String),
+}
+
+impl<T> Known<T> {
+    /// The fact, where it is known.
+    pub fn get(&self) -> Option<&T> {
+        match self {
+            Known::Yes(value) => Some(value),
+            Known::Unknown(_) => None,
+        }
+    }
+
+    /// Known, or the error as the reason.
+    pub fn from_result<E: std::fmt::Display>(result: Result<T, E>) -> Known<T> {
+        match result {
+            Ok(value) => Known::Yes(value),
+            Err(error) => Known::Unknown(error.to_string()),
+        }
+    }
+}
+
+impl<T: Serialize> Serialize for Known<T> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Known::Yes(value) => value.serialize(serializer),
+            Known::Unknown(why) => BTreeMap::from([("unknown", why)]).serialize(serializer),
+        }
+    }
+}
+
+/// The instance identity document (EC2 User Guide, "Instance identity documents"), as far as it is used.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all(deserialize = "camelCase"))]
+pub struct Instance {
+    /// `i-...`.
+    pub instance_id: String,
+    /// `eu-west-1`, ...
+    pub region: String,
+    /// Twelve digits.
+    pub account_id: String,
+    /// `m7g.large`, ...
+    #[serde(default)]
+    pub instance_type: String,
+    /// When the instance was launched (started, for a stopped one), RFC 3339.
+    #[serde(default)]
+    pub pending_time: Option<String>,
+}
+
+impl Instance {
+    /// How long ago the instance was launched; `None` without a readable launch time or with one in the future.
+    pub fn age(&self, now: SystemTime) -> Option<Duration> {
+        let launched = humantime::parse_rfc3339(self.pending_time.as_deref()?).ok()?;
+        now.duration_since(launched).ok()
+    }
+}
+
+/// Tags of the instance, with the place they were read from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct InstanceTags {
+    /// `IMDS` or `ec2:DescribeTags`.
+    pub place: &'static str,
+    /// Key and value; from IMDS only those that were asked for.
+    pub tags: BTreeMap<String, String>,
+}
+
+/// One of the two `ecs.config` files.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ConfigFile {
+    /// Byte for byte; `None` when there is no file.
+    pub bytes: Option<Vec<u8>>,
+    /// When it was last written.
+    pub modified: Option<SystemTime>,
+}
+
+/// What an earlier run wrote to `ecs.config`: key and SHA-256 of the value, in hex.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Written {
+    /// The version of this document.
+    pub version: u32,
+    /// The instance that wrote it; another one when an image was made of it.
+    pub instance_id: String,
+    /// Key and hash of its value.
+    pub keys: BTreeMap<String, String>,
+}
+
+/// The saved state of an agent that has run on this disk.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct SavedAgent {
+    /// What it holds; unknown when it cannot be read.
+    pub state: Known<Option<SavedState>>,
+    /// When it was last written.
+    #[serde(skip)]
+    pub modified: Option<SystemTime>,
+}
+
+/// The units that matter. systemd out of reach makes the whole of it unknown.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Units {
+    /// `docker.service`.
+    pub docker: UnitState,
+    /// `ecs.service`, or `amazon-ecs.service` where that is the one installed.
+    pub agent: UnitState,
+    /// `cloud-final.service`.
+    pub cloud_final: UnitState,
+}
+
+/// The host itself.
+#[derive(Clone, Debug, Serialize)]
+pub struct Host {
+    /// All memory, in MiB.
+    pub memory_mib: Known<u64>,
+    /// The kernel's id of this boot.
+    pub boot_id: Known<String>,
+    /// `/etc/ecs/ecs.config`.
+    #[serde(skip)]
+    pub etc_config: ConfigFile,
+    /// `/var/lib/ecs/ecs.config`, which the AMI writes and the other one overrides.
+    #[serde(skip)]
+    pub var_config: ConfigFile,
+    /// What we wrote before.
+    pub written: Written,
+    /// The agent's saved state; `None` when no agent has saved any.
+    pub saved: Option<SavedAgent>,
+    /// docker's, the agent's and cloud-init's units.
+    pub units: Known<Units>,
+    /// Whether an NVIDIA device is there.
+    pub gpu: Known<bool>,
+    /// Whether a Neuron device is there.
+    pub neuron: Known<bool>,
+}
+
+/// Everything that decide needs besides the settings.
+#[derive(Clone, Debug, Serialize)]
+pub struct Facts {
+    /// Who this instance is.
+    pub instance: Known<Instance>,
+    /// `on-demand`, `spot`, ...; `None` when IMDS has none.
+    pub life_cycle: Known<Option<String>>,
+    /// Where Auto Scaling wants the instance (`InService`, `Warmed:Stopped`, ...); `None` outside a group.
+    pub target_state: Known<Option<String>>,
+    /// Tags of the instance.
+    pub tags: Known<InstanceTags>,
+    /// The clusters of this account and region, where a setting asked for them.
+    pub clusters: Option<Vec<Cluster>>,
+    /// The host.
+    pub host: Host,
+}

@@ -1,0 +1,165 @@
+//! What shall be: the cluster, the text of `ecs.config`, what happens to the units, and what verify expects.
+//!
+//! Plain data, made by `decide`, printed by `report`, carried out by `apply`. It may hold secrets in
+//! [`EcsConfig::new`] and [`PlannedKey::value`], which therefore are never serialized; `report` redacts them.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::decide::ecs_config::EditRefusal;
+use crate::facts::Written;
+use crate::settings::{Source, Sourced, Warning};
+
+/// The agent's configuration file, the only one that we write.
+pub const ECS_CONFIG: &str = "/etc/ecs/ecs.config";
+/// The agent's other configuration file: the AMI writes it, `/etc/ecs/ecs.config` overrides it.
+pub const VENDOR_ECS_CONFIG: &str = "/var/lib/ecs/ecs.config";
+
+/// Everything that apply may do.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// The cluster; `None` while user data may still name one.
+    pub cluster: Option<Sourced<String>>,
+    /// The configuration file.
+    pub ecs_config: EcsConfig,
+    /// What happens to the units, in this order.
+    pub units: Vec<UnitPlan>,
+    /// What verify waits for.
+    pub expectation: Expectation,
+    /// What works, but may not be meant.
+    pub warnings: Vec<Warning>,
+}
+
+/// The new `/etc/ecs/ecs.config`.
+#[derive(Clone)]
+pub struct EcsConfig {
+    /// What is there; `None` when there is no file.
+    pub old: Option<Vec<u8>>,
+    /// What shall be there.
+    pub new: Vec<u8>,
+    /// The keys that the plan decides.
+    pub keys: Vec<PlannedKey>,
+    /// Keys that an earlier run wrote and nobody asks for any more.
+    pub removed: Vec<String>,
+    /// What is remembered as ours once the file is written.
+    pub written: Written,
+}
+
+impl std::fmt::Debug for EcsConfig {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let keys: Vec<_> = self.keys.iter().map(|key| &key.key).collect();
+        f.debug_struct("EcsConfig").field("keys", &keys).field("removed", &self.removed).finish_non_exhaustive()
+    }
+}
+
+impl EcsConfig {
+    /// Whether the file must be written.
+    pub fn changed(&self) -> bool {
+        self.old.as_deref().unwrap_or_default() != self.new
+    }
+}
+
+/// A key of `ecs.config` that the plan decides.
+#[derive(Clone)]
+pub struct PlannedKey {
+    /// Its name.
+    pub key: String,
+    /// Its value, which may be a secret.
+    pub value: String,
+    /// Who says so.
+    pub source: Source,
+}
+
+/// What happens to a unit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Action {
+    /// It is started.
+    Start,
+    /// It is restarted, since it runs with another configuration.
+    Restart,
+    /// Nothing.
+    Leave,
+    /// systemd could not be asked.
+    Unknown,
+}
+
+/// A unit and what happens to it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct UnitPlan {
+    /// Its name.
+    pub unit: String,
+    /// What is done.
+    pub action: Action,
+    /// Why.
+    pub why: String,
+}
+
+/// What verify waits for.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Expectation {
+    /// The cluster by name or ARN; `None` while it is undecided.
+    pub cluster: Option<String>,
+    /// This instance.
+    pub instance_id: Option<String>,
+    /// Its region.
+    pub region: Option<String>,
+    /// When it was launched, RFC 3339.
+    pub pending_time: Option<String>,
+    /// The agent's unit.
+    pub agent_unit: String,
+    /// The attributes that the container instance shall carry.
+    pub attributes: BTreeMap<String, String>,
+    /// How long the registration is waited for.
+    pub deadline: Duration,
+    /// For how long a registered agent may be disconnected before that counts.
+    pub window: Duration,
+}
+
+/// The name of a cluster, given by name or ARN.
+pub fn cluster_name(cluster: &str) -> &str {
+    match cluster.starts_with("arn:") {
+        true => cluster.rsplit('/').next().unwrap_or(cluster),
+        false => cluster,
+    }
+}
+
+/// What decide will not do.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// No source names a cluster.
+    #[error("nothing names a cluster")]
+    NoCluster {
+        /// Where one was looked for, and what was there.
+        looked: Vec<String>,
+    },
+    /// A foreign `ecs.config` names what cannot be a cluster.
+    #[error("`{value}` cannot be the name of a cluster", value = .value.escape_debug())]
+    ClusterInvalid {
+        /// The value.
+        value: String,
+        /// Who says it.
+        source_of: Source,
+    },
+    /// No ACTIVE cluster carries all the wanted tags.
+    #[error("no ACTIVE cluster carries the tags {wanted}")]
+    NoClusterMatches {
+        /// The wanted tags, `k=v,k2=v2`.
+        wanted: String,
+        /// Each candidate and what it lacks.
+        candidates: Vec<String>,
+    },
+    /// Several ACTIVE clusters carry all the wanted tags.
+    #[error("{} ACTIVE clusters carry the tags {wanted}", .names.len())]
+    SeveralClustersMatch {
+        /// The wanted tags, `k=v,k2=v2`.
+        wanted: String,
+        /// Their names.
+        names: Vec<String>,
+    },
+    /// `ecs.config` cannot be edited so that both its readers see the same.
+    #[error("`/etc/ecs/ecs.config` cannot be edited safely: {0}")]
+    Edit(EditRefusal),
+}
