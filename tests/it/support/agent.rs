@@ -171,10 +171,16 @@ impl Surroundings {
         let instance_id = lock(&self.imds).instance_id.clone();
         let saved = self.disk.agent_state();
         if let Some(saved) = saved.as_ref().filter(|saved| saved.instance_id != instance_id) {
-            let text = format!("Data mismatch; saved InstanceID '{}' does not match current InstanceID '{instance_id}'. Overwriting old datafile", saved.instance_id);
+            let text = format!(
+                "Data mismatch; saved InstanceID '{}' does not match current InstanceID '{instance_id}'. Overwriting old datafile",
+                saved.instance_id
+            );
             self.log("ecs-agent", "warn", &text, &[]);
         } else if let Some(saved) = saved.as_ref().filter(|saved| saved.cluster != cluster) {
-            let text = format!("Data mismatch; saved cluster '{}' does not match configured cluster '{cluster}'. Perhaps you want to delete the configured checkpoint file?", saved.cluster);
+            let text = format!(
+                "Data mismatch; saved cluster '{}' does not match configured cluster '{cluster}'. Perhaps you want to delete the configured checkpoint file?",
+                saved.cluster
+            );
             return self.exit(5, &text, "");
         }
         if config.get("ECS_WARM_POOLS_CHECK").is_some_and(|value| is_true(value)) && self.waits_in_the_pool(stop) {
@@ -233,7 +239,10 @@ impl Surroundings {
         let server = Server::on_port(port, move |request| match request.path.as_str() {
             "/v1/metadata" if garbage => Answer::Raw(b"\x01\x02 not HTTP".to_vec()),
             "/v1/metadata" => Reply::new(200, "application/json", metadata.clone()).into(),
-            _ => Reply::new(200, "application/json", r#"{"AvailableCommands":["/v1/metadata","/v1/tasks","/license"]}"#).into(),
+            _ => {
+                Reply::new(200, "application/json", r#"{"AvailableCommands":["/v1/metadata","/v1/tasks","/license"]}"#)
+                    .into()
+            }
         });
         self.log("ecs-agent", "info", "Beginning Polling for updates", &[]);
         if !behaviour.never_connects && !stop.pause(behaviour.connect_delay) {

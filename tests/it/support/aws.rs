@@ -205,7 +205,9 @@ impl State {
 
     fn ecs(&mut self, operation: &str, body: &Value) -> Result<Value, ApiError> {
         match operation {
-            "ListClusters" => Ok(page_of(self.clusters.keys().map(|name| cluster_arn(name)).collect(), body, "clusterArns")),
+            "ListClusters" => {
+                Ok(page_of(self.clusters.keys().map(|name| cluster_arn(name)).collect(), body, "clusterArns"))
+            }
             "DescribeClusters" => self.describe_clusters(body),
             "ListContainerInstances" => {
                 let cluster = self.existing(body)?;
@@ -282,7 +284,11 @@ impl State {
 
     fn ec2(&self, operation: &str, form: &BTreeMap<String, String>) -> Result<String, ApiError> {
         if operation != "DescribeTags" {
-            return Err((400, "InvalidAction".into(), format!("The action {operation} is not valid for this web service.")));
+            return Err((
+                400,
+                "InvalidAction".into(),
+                format!("The action {operation} is not valid for this web service."),
+            ));
         }
         let calls = self.counts.get("DescribeTags").copied().unwrap_or_default();
         let hidden = calls <= self.tags_after_calls || self.tags_after.is_some_and(|at| Instant::now() < at);
@@ -290,7 +296,9 @@ impl State {
         for (id, tags) in self.instance_tags.iter().filter(|_| !hidden) {
             for (key, value) in tags.iter().filter(|(key, value)| matches(form, id, key, value)) {
                 let (key, value) = (escape(key), escape(value));
-                items += &format!("<item><resourceId>{id}</resourceId><resourceType>instance</resourceType><key>{key}</key><value>{value}</value></item>");
+                items += &format!(
+                    "<item><resourceId>{id}</resourceId><resourceType>instance</resourceType><key>{key}</key><value>{value}</value></item>"
+                );
             }
         }
         let space = "http://ec2.amazonaws.com/doc/2016-11-15/";
@@ -312,7 +320,8 @@ impl ContainerInstance {
 
 /// AWS's own answers to a request that is not signed, or signed for another service.
 fn signed(request: &Request, service: &str) -> Result<(), ApiError> {
-    let error = |code: &str, message: &str| Err((if service == "ec2" { 401 } else { 400 }, code.into(), message.into()));
+    let error =
+        |code: &str, message: &str| Err((if service == "ec2" { 401 } else { 400 }, code.into(), message.into()));
     let Some(authorization) = request.header("authorization") else {
         return error("MissingAuthenticationTokenException", "Missing Authentication Token");
     };
@@ -323,7 +332,9 @@ fn signed(request: &Request, service: &str) -> Result<(), ApiError> {
             error("UnrecognizedClientException", "The security token included in the request is invalid.")
         }
         [_, _, _, signed_for, "aws4_request"] if signed_for == service => Ok(()),
-        _ => error("InvalidSignatureException", &format!("Credential should be scoped to correct service: '{service}'.")),
+        _ => {
+            error("InvalidSignatureException", &format!("Credential should be scoped to correct service: '{service}'."))
+        }
     }
 }
 

@@ -27,7 +27,8 @@ impl Disk {
         let root = tempfile::Builder::new().prefix("ecs-bootstrap-").tempdir().expect("a temporary root");
         fs::set_permissions(root.path(), fs::Permissions::from_mode(0o755)).expect("a mode");
         let disk = Self { root };
-        for folder in ["run/systemd/journal", "run/systemd/system", "var/lib/ecs/data", "var/log/ecs", "home", "bin", "dev"]
+        for folder in
+            ["run/systemd/journal", "run/systemd/system", "var/lib/ecs/data", "var/log/ecs", "home", "bin", "dev"]
         {
             disk.folder(folder);
         }
@@ -115,7 +116,13 @@ fn bolt_file(state: &AgentState) -> Vec<u8> {
     ]
     .map(|(key, value)| (key, format!("\"{value}\"").into_bytes()));
     let bucket = [4_u64.to_le_bytes(), 0_u64.to_le_bytes()].concat();
-    let pages = [meta_page(0), meta_page(1), page(2, 0x10, 0, &[]), leaf_page(3, 1, &[("metadata", bucket)]), leaf_page(4, 0, &values)];
+    let pages = [
+        meta_page(0),
+        meta_page(1),
+        page(2, 0x10, 0, &[]),
+        leaf_page(3, 1, &[("metadata", bucket)]),
+        leaf_page(4, 0, &values),
+    ];
     pages.concat()
 }
 
@@ -137,7 +144,8 @@ fn meta_page(id: u64) -> Vec<u8> {
     for word in [3_u64, 0, 2, 5, id] {
         meta.extend(word.to_le_bytes());
     }
-    let sum = meta.iter().fold(0xcbf2_9ce4_8422_2325_u64, |sum, byte| (sum ^ u64::from(*byte)).wrapping_mul(0x100_0000_01b3));
+    let sum =
+        meta.iter().fold(0xcbf2_9ce4_8422_2325_u64, |sum, byte| (sum ^ u64::from(*byte)).wrapping_mul(0x100_0000_01b3));
     meta.extend(sum.to_le_bytes());
     page(id, 0x04, 0, &meta)
 }
