@@ -1,5 +1,7 @@
 //! Do the simulators answer as what they stand for? In: raw requests and D-Bus calls. Out: assertions on their answers.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests; clippy knows only functions marked as tests")]
+
 use crate::support::disk::{AgentState, Disk};
 use crate::support::http::{BlackHole, http_date};
 use crate::support::imds::{Fault, Imds};
@@ -111,7 +113,7 @@ trait Manager {
 fn with_manager<T>(instance: &Instance, body: impl AsyncFnOnce(ManagerProxy<'_>) -> T) -> T {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
-        let builder = zbus::connection::Builder::address(instance.systemd.address()).unwrap();
+        let builder = zbus::connection::Builder::address(instance.systemd.address());
         let connection = builder.method_timeout(Duration::from_secs(5)).build().await.unwrap();
         body(ManagerProxy::new(&connection).await.unwrap()).await
     })

@@ -311,7 +311,7 @@ fn start_bus(folder: &Path) -> (Child, String) {
 async fn serve(manager: Manager, address: &str) -> zbus::Result<Connection> {
     let known: Vec<String> = lock(&manager.state).units.keys().cloned().collect();
     let state = Arc::clone(&manager.state);
-    let connection = zbus::connection::Builder::address(address)?.serve_at(MANAGER, manager)?.build().await?;
+    let connection = zbus::connection::Builder::address(address).serve_at(MANAGER, manager).build().await?;
     for name in known {
         publish(&connection, &state, &name).await?;
     }
@@ -362,7 +362,7 @@ impl Refused {
 
 impl DBusError for Refused {
     fn create_reply(&self, message: &Header<'_>) -> zbus::Result<Message> {
-        Message::error(message, self.name())?.build(&(self.text.as_str(),))
+        Message::error(message, self.name()).build(&(self.text.as_str(),))
     }
 
     fn name(&self) -> ErrorName<'_> {
