@@ -3,8 +3,9 @@
 #![allow(clippy::unwrap_used, reason = "helpers of tests; clippy knows only functions marked as tests")]
 
 use crate::support::disk::{AgentState, Disk};
-use crate::support::http::{BlackHole, http_date};
+use crate::support::http::http_date;
 use crate::support::imds::{Fault, Imds};
+use crate::support::port::BlackHole;
 use crate::support::{Instance, aws};
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -170,4 +171,23 @@ fn an_unknown_unit_loads_as_not_found_and_does_not_start() {
         manager.start_unit("nosuch.service", "replace").await.unwrap_err()
     });
     assert!(error.to_string().contains("NoSuchUnit"), "{error}");
+}
+
+#[test]
+fn the_product_is_given_loopback_and_nothing_of_the_callers_environment() {
+    let outcome = Instance::new().binary("/bin/sh").env("NO_PROXY", "example.com").run(&["-c", "export -p"]);
+    assert_eq!(outcome.code, Some(0), "{outcome:?}");
+    let names: Vec<&str> = outcome.stdout.lines().filter_map(|line| line.split(['=', ' ']).nth(1)).collect();
+    let own = ["AWS_EC2_METADATA_SERVICE_ENDPOINT", "AWS_ENDPOINT_URL", "DBUS_SYSTEM_BUS_ADDRESS"];
+    let ours = ["ECS_BOOTSTRAP_AGENT_ENDPOINT", "ECS_BOOTSTRAP_ROOT", "HOME", "NO_PROXY", "PATH"];
+    let expected: Vec<&str> = own.into_iter().chain(ours).collect();
+    assert!(expected.iter().all(|name| names.contains(name)), "{names:?}");
+    // A shell adds its own PWD, OLDPWD and SHLVL.
+    assert!(names.iter().all(|name| expected.contains(name) || ["PWD", "OLDPWD", "SHLVL"].contains(name)), "{names:?}");
+}
+
+#[test]
+#[should_panic(expected = "must be on loopback")]
+fn an_endpoint_that_only_begins_like_loopback_is_refused() {
+    let _ = Instance::new().env("AWS_ENDPOINT_URL_ECS", "http://127.0.0.1.example.com:80");
 }

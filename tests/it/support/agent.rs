@@ -6,7 +6,8 @@
 
 use super::disk::{AgentState, Disk};
 use super::docker::{Container, Docker};
-use super::http::{Answer, Port, Reply, Server, lock};
+use super::http::{Answer, Reply, Server, lock};
+use super::port::Port;
 use super::{aws, imds, systemd::Units};
 use std::collections::BTreeMap;
 use std::io::Write;

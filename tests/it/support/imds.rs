@@ -2,7 +2,8 @@
 //!
 //! In: the instance's state and faults, both changeable while it runs. Out: the requests that were made.
 
-use super::http::{Answer, Port, Reply, Request, Server, lock, percent_decode};
+use super::http::{Answer, Reply, Request, Server, lock, percent_decode};
+use super::port::Port;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::{Arc, Mutex};
