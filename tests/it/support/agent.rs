@@ -1,0 +1,328 @@
+//! The ECS agent with its ecs-init, as the product sees them: log files, container state, registration, introspection.
+//!
+//! In: the two `ecs.config` files by ecs-init's own rules, the state of the other simulators, and `Behaviour`. Out: lines of
+//! the real formats below `/var/log/ecs`, `/v1/metadata` on a loopback port, and changes in the ECS simulator. Started and
+//! stopped by the simulated systemd only.
+
+use super::disk::{AgentState, Disk};
+use super::docker::{Container, Docker};
+use super::http::{Answer, Reply, Server, lock};
+use super::port::Port;
+use super::{aws, imds, systemd::Units};
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, SystemTime};
+
+/// How the agent deviates from a healthy one.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Behaviour {
+    /// Before registration.
+    pub register_delay: Duration,
+    /// Between registration and its connection.
+    pub connect_delay: Duration,
+    /// Exits 1 again and again with this `error=` text; the unit stays active.
+    pub crashes_with: Option<String>,
+    /// Exits 5 with this text; the unit fails.
+    pub gives_up_with: Option<String>,
+    pub never_registers: bool,
+    pub never_connects: bool,
+    /// ECS does not echo the attributes: exit 5.
+    pub attributes_rejected: bool,
+    pub empty_arn: bool,
+    pub garbage_introspection: bool,
+}
+
+enum Exit {
+    /// The unit was stopped.
+    Stopped,
+    /// Exit code and what the log said.
+    Code(i32),
+}
+
+#[derive(Default)]
+struct Stop {
+    stopped: Mutex<bool>,
+    changed: Condvar,
+}
+
+impl Stop {
+    fn pause(&self, duration: Duration) -> bool {
+        let guard = lock(&self.stopped);
+        let (guard, _) = self
+            .changed
+            .wait_timeout_while(guard, duration, |stopped| !*stopped)
+            .unwrap_or_else(PoisonError::into_inner);
+        *guard
+    }
+}
+
+/// What the agent runs with; cheap to clone into its thread.
+#[derive(Clone)]
+struct Surroundings {
+    disk: Arc<Disk>,
+    docker: Docker,
+    aws: Arc<Mutex<aws::State>>,
+    imds: Arc<Mutex<imds::State>>,
+    units: Units,
+    behaviour: Arc<Mutex<Behaviour>>,
+    port: Port,
+}
+
+/// The agent; not running until `start`.
+pub struct Agent {
+    surroundings: Surroundings,
+    running: Mutex<Option<(Arc<Stop>, JoinHandle<()>)>>,
+}
+
+impl Agent {
+    pub fn new(
+        disk: Arc<Disk>,
+        docker: Docker,
+        aws: Arc<Mutex<aws::State>>,
+        imds: Arc<Mutex<imds::State>>,
+        units: Units,
+    ) -> Self {
+        let port = Port::reserve(IpAddr::V4(Ipv4Addr::LOCALHOST));
+        let surroundings = Surroundings { disk, docker, aws, imds, units, behaviour: Arc::default(), port };
+        Self { surroundings, running: Mutex::new(None) }
+    }
+
+    /// Where introspection will answer.
+    pub fn endpoint(&self) -> String {
+        format!("http://{}", self.surroundings.port.address())
+    }
+
+    pub fn change(&self, change: impl FnOnce(&mut Behaviour)) {
+        change(&mut lock(&self.surroundings.behaviour));
+    }
+
+    pub fn start(&self) {
+        let mut running = lock(&self.running);
+        if running.is_none() {
+            let stop = Arc::new(Stop::default());
+            let (inner, until) = (self.surroundings.clone(), Arc::clone(&stop));
+            *running = Some((stop, thread::spawn(move || inner.supervise(&until))));
+        }
+    }
+
+    pub fn stop(&self) {
+        let running = lock(&self.running).take();
+        if let Some((stop, thread)) = running {
+            *lock(&stop.stopped) = true;
+            stop.changed.notify_all();
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Drop for Agent {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+impl Surroundings {
+    /// ecs-init: starts the container again after 0.5 s doubling to 15 s, and gives up on exit code 5 only.
+    fn supervise(&self, stop: &Stop) {
+        let mut pause = Duration::from_millis(500);
+        self.log("ecs-init", "info", "pre-start", &[]);
+        self.log("ecs-init", "info", "start", &[]);
+        loop {
+            self.container(true, 0);
+            let code = match self.attempt(stop) {
+                Exit::Stopped => return self.container(false, 0),
+                Exit::Code(code) => code,
+            };
+            self.container(false, code.into());
+            self.log("ecs-init", "info", &format!("Agent exited with code {code}"), &[]);
+            if code == 5 {
+                self.log("ecs-init", "error", "agent exited with terminal exit code: 5", &[]);
+                return self.units.failed("ecs.service", 5);
+            }
+            self.log("ecs-init", "warn", &format!("ECS Agent failed to start, retrying in {pause:?}"), &[]);
+            if stop.pause(pause) {
+                return;
+            }
+            pause = (pause * 2).min(Duration::from_secs(15));
+        }
+    }
+
+    fn attempt(&self, stop: &Stop) -> Exit {
+        let behaviour = lock(&self.behaviour).clone();
+        self.log("ecs-agent", "info", "Starting Amazon ECS Agent", &[("version", "1.106.1")]);
+        let config = self.config();
+        if let Some(text) = &behaviour.crashes_with {
+            return self.exit(1, "Unable to register as a container instance with ECS", text);
+        }
+        if let Some(text) = &behaviour.gives_up_with {
+            self.exit(5, "Unable to register as a container instance with ECS", text);
+            return self.exit(5, "Agent will terminally exit, unable to register container instance", text);
+        }
+        let attributes = match self.attributes(&config) {
+            Ok(attributes) => attributes,
+            Err(text) => return self.exit(1, "Error loading config", &text),
+        };
+        let cluster = match config.get("ECS_CLUSTER").map(|name| name.trim()) {
+            None | Some("") => "default".to_owned(),
+            Some(name) => name.to_owned(),
+        };
+        let instance_id = lock(&self.imds).instance_id.clone();
+        let saved = self.disk.agent_state();
+        if let Some(saved) = saved.as_ref().filter(|saved| saved.instance_id != instance_id) {
+            let text = format!(
+                "Data mismatch; saved InstanceID '{}' does not match current InstanceID '{instance_id}'. Overwriting old datafile",
+                saved.instance_id
+            );
+            self.log("ecs-agent", "warn", &text, &[]);
+        } else if let Some(saved) = saved.as_ref().filter(|saved| saved.cluster != cluster) {
+            let text = format!(
+                "Data mismatch; saved cluster '{}' does not match configured cluster '{cluster}'. Perhaps you want to delete the configured checkpoint file?",
+                saved.cluster
+            );
+            return self.exit(5, &text, "");
+        }
+        if config.get("ECS_WARM_POOLS_CHECK").is_some_and(|value| is_true(value)) && self.waits_in_the_pool(stop) {
+            return Exit::Stopped;
+        }
+        if stop.pause(behaviour.register_delay) || (behaviour.never_registers && stop.pause(Duration::MAX)) {
+            return Exit::Stopped;
+        }
+        if !matches!(lock(&self.imds).role, imds::Role::Present(_)) {
+            let text = "operation error ECS: RegisterContainerInstance, get identity: get credentials: failed to refresh cached credentials, no EC2 IMDS role found, operation error ec2imds: GetMetadata, http response error StatusCode: 404";
+            return self.exit(1, "Unable to register as a container instance with ECS", text);
+        }
+        match self.register(&cluster, &instance_id, attributes) {
+            Ok(arn) if behaviour.attributes_rejected => {
+                self.log("ecs-agent", "info", "Registered container instance with cluster!", &[("instanceArn", &arn)]);
+                self.exit(5, "Error registering attributes", "Attribute validation failed")
+            }
+            Ok(arn) => self.serve(stop, &behaviour, &cluster, &instance_id, arn),
+            Err(exit) => exit,
+        }
+    }
+
+    fn register(&self, cluster: &str, instance_id: &str, attributes: BTreeMap<String, String>) -> Result<String, Exit> {
+        let mut aws = lock(&self.aws);
+        if cluster == "default" && !aws.clusters.contains_key("default") {
+            aws.add_cluster("default", &[]);
+        }
+        let result = aws.register(cluster, instance_id, attributes);
+        drop(aws);
+        result.map_err(|(status, code, message)| {
+            let error = format!("operation error ECS: RegisterContainerInstance, https response error StatusCode: {status}, RequestID: simulated, {code}: {message}");
+            let terminal = matches!(code.as_str(), "ClientException" | "InvalidParameterException");
+            let exit = self.exit(if terminal { 5 } else { 1 }, "Unable to register as a container instance with ECS", &error);
+            if terminal {
+                self.log("ecs-agent", "critical", "Agent will terminally exit, unable to register container instance", &[("error", &error)]);
+            }
+            exit
+        })
+    }
+
+    fn serve(&self, stop: &Stop, behaviour: &Behaviour, cluster: &str, instance_id: &str, arn: String) -> Exit {
+        let shown = if behaviour.empty_arn { String::new() } else { arn.clone() };
+        self.log("ecs-agent", "info", "Registered container instance with cluster!", &[]);
+        let fields = [("instanceArn", shown.as_str()), ("cluster", cluster)];
+        self.log("ecs-agent", "info", "Instance registration completed successfully", &fields);
+        self.disk.save_agent_state(&AgentState {
+            cluster: cluster.into(),
+            container_instance_arn: shown.clone(),
+            instance_id: instance_id.into(),
+        });
+        let metadata = serde_json::json!({"Cluster": cluster, "ContainerInstanceArn": shown,
+            "Version": "Amazon ECS Agent - v1.106.1 (*a8b3e7d3)"})
+        .to_string();
+        let garbage = behaviour.garbage_introspection;
+        let port = self.port.clone();
+        let server = Server::on_port(port, move |request| match request.path.as_str() {
+            "/v1/metadata" if garbage => Answer::Raw(b"\x01\x02 not HTTP".to_vec()),
+            "/v1/metadata" => Reply::new(200, "application/json", metadata.clone()).into(),
+            _ => {
+                Reply::new(200, "application/json", r#"{"AvailableCommands":["/v1/metadata","/v1/tasks","/license"]}"#)
+                    .into()
+            }
+        });
+        self.log("ecs-agent", "info", "Beginning Polling for updates", &[]);
+        if !behaviour.never_connects && !stop.pause(behaviour.connect_delay) {
+            self.connected(&arn, true);
+            self.log("ecs-agent", "info", "Connected to ACS endpoint", &[]);
+            self.log("ecs-agent", "info", "Connected to TCS endpoint", &[]);
+        }
+        stop.pause(Duration::MAX);
+        drop(server);
+        self.connected(&arn, false);
+        Exit::Stopped
+    }
+
+    fn connected(&self, arn: &str, connected: bool) {
+        lock(&self.aws)
+            .container_instances
+            .iter_mut()
+            .filter(|one| one.arn == arn)
+            .for_each(|one| one.agent_connected = connected);
+    }
+
+    /// True if the unit was stopped meanwhile. The real agent asks once a minute.
+    fn waits_in_the_pool(&self, stop: &Stop) -> bool {
+        self.log("ecs-agent", "info", "Waiting for instance to go InService", &[]);
+        while lock(&self.imds).target_lifecycle_state.as_deref() != Some("InService") {
+            if stop.pause(Duration::from_millis(50)) {
+                return true;
+            }
+        }
+        false
+    }
+
+    /// ecs-init's parser (`ecs-init/docker/docker.go`, getEnvVars), both files, the later wins.
+    fn config(&self) -> BTreeMap<String, String> {
+        let files = ["var/lib/ecs/ecs.config", "etc/ecs/ecs.config"].map(|path| self.disk.text(path));
+        let lines = files.iter().flat_map(|text| text.trim().split('\n')).map(str::trim);
+        lines.filter_map(|line| line.split_once('=')).map(|(key, value)| (key.into(), value.into())).collect()
+    }
+
+    fn attributes(&self, config: &BTreeMap<String, String>) -> Result<BTreeMap<String, String>, String> {
+        for key in ["ECS_CONTAINER_INSTANCE_TAGS", "ECS_INSTANCE_ATTRIBUTES"] {
+            let text = config.get(key).map(|text| text.trim()).filter(|text| !text.is_empty()).unwrap_or("{}");
+            match serde_json::from_str(text) {
+                Ok(map) if key == "ECS_INSTANCE_ATTRIBUTES" => return Ok(map),
+                Ok::<BTreeMap<String, String>, _>(_) => {}
+                Err(_) => return Err(format!("Invalid format for {key}. Expected a json hash: invalid character")),
+            }
+        }
+        Ok(BTreeMap::new())
+    }
+
+    fn exit(&self, code: i32, message: &str, error: &str) -> Exit {
+        self.log("ecs-agent", "critical", message, &[("error", error)]);
+        Exit::Code(code)
+    }
+
+    fn container(&self, running: bool, exit_code: i64) {
+        self.docker.change(|docker| {
+            let started_at = match &docker.container {
+                Some(container) if !running => container.started_at,
+                _ => SystemTime::now(),
+            };
+            let finished_at = (!running).then(SystemTime::now);
+            docker.container = Some(Container { running, exit_code, started_at, finished_at });
+        });
+    }
+
+    fn log(&self, file: &str, level: &str, message: &str, fields: &[(&str, &str)]) {
+        let time = humantime::format_rfc3339_seconds(SystemTime::now());
+        let mut line = format!("level={level} time={time} msg={message:?}");
+        for (key, value) in fields {
+            line += &format!(" {key}={value:?}");
+        }
+        let path = self.disk.path(&format!("var/log/ecs/{file}.log"));
+        let opened = std::fs::OpenOptions::new().create(true).append(true).open(path);
+        let _ = opened.and_then(|mut file| writeln!(file, "{line}"));
+    }
+}
+
+fn is_true(text: &str) -> bool {
+    matches!(text.trim(), "1" | "t" | "T" | "TRUE" | "true" | "True")
+}

@@ -1,0 +1,411 @@
+//! The EC2 and ECS APIs, as far as an instance and its agent call them (Amazon ECS and EC2 API References).
+//!
+//! In: clusters, tags, container instances and faults, changeable while it runs. Out: signed answers, counts per operation.
+
+use super::http::{Answer, Reply, Request, Server, lock, percent_decode};
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+type Tags = BTreeMap<String, String>;
+/// Status, code and message of an API error.
+pub type ApiError = (u16, String, String);
+
+#[derive(Clone, Debug)]
+pub struct Cluster {
+    /// `ACTIVE`, `INACTIVE`, `PROVISIONING`, ...
+    pub status: String,
+    pub tags: Tags,
+}
+
+#[derive(Clone, Debug)]
+pub struct ContainerInstance {
+    pub arn: String,
+    pub cluster: String,
+    pub instance_id: String,
+    pub status: String,
+    pub agent_connected: bool,
+    pub attributes: Tags,
+}
+
+/// What goes wrong with an operation.
+#[derive(Clone, Debug)]
+pub enum Fault {
+    Error { status: u16, code: String, message: String },
+    Slow(Duration),
+    Silent,
+    Garbage,
+    Half,
+}
+
+impl Fault {
+    pub fn error(status: u16, code: &str, message: &str) -> Self {
+        Self::Error { status, code: code.into(), message: message.into() }
+    }
+
+    /// As IAM denies an action to the instance's role.
+    pub fn denied(action: &str) -> Self {
+        let who = "arn:aws:sts::111122223333:assumed-role/ecsInstanceRole/i-0123456789abcdef0";
+        let text = format!(
+            "User: {who} is not authorized to perform: {action} because no identity-based policy allows the {action} action"
+        );
+        let code = if action.starts_with("ec2:") { "UnauthorizedOperation" } else { "AccessDeniedException" };
+        Self::error(if code == "UnauthorizedOperation" { 403 } else { 400 }, code, &text)
+    }
+}
+
+/// Everything the APIs answer from.
+#[derive(Clone, Debug, Default)]
+pub struct State {
+    pub clusters: BTreeMap<String, Cluster>,
+    /// Tags by instance id.
+    pub instance_tags: BTreeMap<String, Tags>,
+    /// DescribeTags shows nothing before this many calls were answered.
+    pub tags_after_calls: usize,
+    /// DescribeTags shows nothing before this time.
+    pub tags_after: Option<Instant>,
+    pub container_instances: Vec<ContainerInstance>,
+    /// By operation: the fault, and for how many more calls (None: for ever).
+    pub faults: BTreeMap<String, (Fault, Option<usize>)>,
+    counts: BTreeMap<String, usize>,
+}
+
+impl State {
+    pub fn add_cluster(&mut self, name: &str, tags: &[(&str, &str)]) {
+        let tags = tags.iter().map(|(key, value)| ((*key).into(), (*value).into())).collect();
+        self.clusters.insert(name.into(), Cluster { status: "ACTIVE".into(), tags });
+    }
+
+    /// RegisterContainerInstance without HTTP, for the agent's simulator; returns the ARN.
+    pub fn register(&mut self, cluster: &str, instance_id: &str, attributes: Tags) -> Result<String, ApiError> {
+        *self.counts.entry("RegisterContainerInstance".into()).or_default() += 1;
+        if let Some(Fault::Error { status, code, message }) = self.next_fault("RegisterContainerInstance") {
+            return Err((status, code, message));
+        }
+        let name = short(cluster);
+        if self.clusters.get(name).is_none_or(|found| found.status != "ACTIVE") {
+            return Err((400, "ClientException".into(), "Cluster not found.".into()));
+        }
+        let mine = |one: &&mut ContainerInstance| one.instance_id == instance_id && one.cluster == name;
+        if let Some(old) = self.container_instances.iter_mut().find(mine) {
+            return Ok(old.arn.clone());
+        }
+        let id = format!("{:032x}", 0x0123_abcd_u64 + self.container_instances.len() as u64);
+        let arn = format!("arn:aws:ecs:eu-west-1:111122223333:container-instance/{name}/{id}");
+        self.container_instances.push(ContainerInstance {
+            arn: arn.clone(),
+            cluster: name.into(),
+            instance_id: instance_id.into(),
+            status: "ACTIVE".into(),
+            agent_connected: false,
+            attributes,
+        });
+        Ok(arn)
+    }
+
+    fn next_fault(&mut self, operation: &str) -> Option<Fault> {
+        let (fault, left) = self.faults.get_mut(operation)?;
+        match left {
+            None => Some(fault.clone()),
+            Some(0) => None,
+            Some(count) => {
+                *count -= 1;
+                Some(fault.clone())
+            }
+        }
+    }
+}
+
+/// The running APIs.
+pub struct Aws {
+    server: Server,
+    state: Arc<Mutex<State>>,
+}
+
+impl Aws {
+    pub fn start() -> Self {
+        let state = Arc::new(Mutex::new(State::default()));
+        let inner = Arc::clone(&state);
+        Self { server: Server::tcp(move |request| lock(&inner).answer(request)), state }
+    }
+
+    pub fn endpoint(&self) -> String {
+        self.server.endpoint()
+    }
+
+    pub fn change(&self, change: impl FnOnce(&mut State)) {
+        change(&mut lock(&self.state));
+    }
+
+    pub fn state(&self) -> Arc<Mutex<State>> {
+        Arc::clone(&self.state)
+    }
+
+    pub fn fail(&self, operation: &str, fault: Fault) {
+        self.change(|state| drop(state.faults.insert(operation.into(), (fault, None))));
+    }
+
+    pub fn fail_first(&self, operation: &str, calls: usize, fault: Fault) {
+        self.change(|state| drop(state.faults.insert(operation.into(), (fault, Some(calls)))));
+    }
+
+    /// Calls of this operation, the agent's included.
+    pub fn count(&self, operation: &str) -> usize {
+        lock(&self.state).counts.get(operation).copied().unwrap_or_default()
+    }
+
+    /// What came over HTTP, from the product alone.
+    pub fn requests(&self) -> Vec<Request> {
+        self.server.requests()
+    }
+
+    pub fn forget_requests(&self) {
+        self.server.forget_requests();
+    }
+
+    pub fn refuse_for(&self, duration: Duration) {
+        self.server.refuse_for(duration);
+    }
+}
+
+impl State {
+    fn answer(&mut self, request: &Request) -> Answer {
+        let target = request.header("x-amz-target").unwrap_or_default();
+        let form: BTreeMap<String, String> = String::from_utf8_lossy(&request.body)
+            .split('&')
+            .filter_map(|pair| pair.split_once('='))
+            .map(|(key, value)| (percent_decode(key, true), percent_decode(value, true)))
+            .collect();
+        let (service, operation) = match target.strip_prefix("AmazonEC2ContainerServiceV20141113.") {
+            Some(operation) => ("ecs", operation.to_owned()),
+            None => ("ec2", form.get("Action").cloned().unwrap_or_default()),
+        };
+        *self.counts.entry(operation.clone()).or_default() += 1;
+        let fault = self.next_fault(&operation);
+        if let Some(Fault::Error { status, code, message }) = &fault {
+            return refusal(service, (*status, code.clone(), message.clone())).into();
+        }
+        let result = signed(request, service).and_then(|()| match service {
+            "ecs" => {
+                let body = serde_json::from_slice(&request.body).unwrap_or(Value::Null);
+                self.ecs(&operation, &body).map(|answer| json_reply(200, &answer))
+            }
+            _ => self.ec2(&operation, &form).map(|xml| Reply::new(200, "text/xml;charset=UTF-8", xml)),
+        });
+        let reply = result.unwrap_or_else(|error| refusal(service, error));
+        match fault {
+            Some(Fault::Slow(delay)) => Answer::After(delay, Box::new(reply.into())),
+            Some(Fault::Silent) => Answer::Silent,
+            Some(Fault::Garbage) => Reply::new(200, "application/x-amz-json-1.1", "<<<{{{\u{fffd}").into(),
+            Some(Fault::Half) => Answer::Half(reply),
+            _ => reply.into(),
+        }
+    }
+
+    fn ecs(&mut self, operation: &str, body: &Value) -> Result<Value, ApiError> {
+        match operation {
+            "ListClusters" => {
+                Ok(page_of(self.clusters.keys().map(|name| cluster_arn(name)).collect(), body, "clusterArns"))
+            }
+            "DescribeClusters" => self.describe_clusters(body),
+            "ListContainerInstances" => {
+                let cluster = self.existing(body)?;
+                let filter = body["filter"].as_str().unwrap_or_default();
+                let wanted = filter.split("==").nth(1).map(str::trim);
+                let found = self.container_instances.iter().filter(|one| one.cluster == cluster);
+                let found = found.filter(|one| wanted.is_none_or(|id| one.instance_id == id));
+                Ok(page_of(found.map(|one| one.arn.clone()).collect(), body, "containerInstanceArns"))
+            }
+            "DescribeContainerInstances" => {
+                let cluster = self.existing(body)?;
+                let (mut found, mut failures) = (Vec::new(), Vec::new());
+                for wanted in texts(&body["containerInstances"]) {
+                    let same = |one: &&ContainerInstance| one.cluster == cluster && short(&one.arn) == short(&wanted);
+                    match self.container_instances.iter().find(same) {
+                        Some(one) => found.push(one.described()),
+                        None => failures.push(json!({"arn": wanted, "reason": "MISSING"})),
+                    }
+                }
+                Ok(json!({"containerInstances": found, "failures": failures}))
+            }
+            "RegisterContainerInstance" => {
+                let cluster = body["cluster"].as_str().unwrap_or("default").to_owned();
+                // The caller was counted and its fault was taken already; `register` is the agent's door.
+                let attributes = texts_by_name(&body["attributes"]);
+                let document = body["instanceIdentityDocument"].as_str().unwrap_or_default();
+                let identity: Value = serde_json::from_str(document).unwrap_or(Value::Null);
+                *self.counts.entry(operation.into()).or_default() -= 1;
+                let arn = self.register(&cluster, identity["instanceId"].as_str().unwrap_or_default(), attributes)?;
+                let one = self.container_instances.iter().find(|one| one.arn == arn);
+                Ok(json!({"containerInstance": one.map(ContainerInstance::described)}))
+            }
+            "CreateCluster" => {
+                let name = body["clusterName"].as_str().unwrap_or("default").to_owned();
+                self.add_cluster(&name, &[]);
+                Ok(json!({"cluster": {"clusterName": name, "clusterArn": cluster_arn(&name), "status": "ACTIVE"}}))
+            }
+            "DiscoverPollEndpoint" => Ok(json!({"endpoint": "https://ecs-a-1.eu-west-1.amazonaws.com/",
+                "telemetryEndpoint": "https://ecs-t-1.eu-west-1.amazonaws.com/"})),
+            _ => Err((400, "UnknownOperationException".into(), String::new())),
+        }
+    }
+
+    fn describe_clusters(&self, body: &Value) -> Result<Value, ApiError> {
+        let mut wanted = texts(&body["clusters"]);
+        if wanted.len() > 100 {
+            return Err((400, "InvalidParameterException".into(), "clusters can have at most 100 items.".into()));
+        }
+        if wanted.is_empty() {
+            wanted.push("default".into());
+        }
+        let with_tags = texts(&body["include"]).iter().any(|what| what == "TAGS");
+        let (mut found, mut failures) = (Vec::new(), Vec::new());
+        for asked in wanted {
+            let name = short(&asked);
+            let Some(cluster) = self.clusters.get(name) else {
+                failures.push(json!({"arn": cluster_arn(name), "reason": "MISSING"}));
+                continue;
+            };
+            let tags: Vec<_> = cluster.tags.iter().map(|(key, value)| json!({"key": key, "value": value})).collect();
+            found.push(json!({"clusterArn": cluster_arn(name), "clusterName": name, "status": cluster.status,
+                "registeredContainerInstancesCount": 0, "tags": if with_tags { tags } else { Vec::new() }}));
+        }
+        Ok(json!({"clusters": found, "failures": failures}))
+    }
+
+    fn existing(&self, body: &Value) -> Result<String, ApiError> {
+        let name = short(body["cluster"].as_str().unwrap_or("default"));
+        if self.clusters.contains_key(name) {
+            return Ok(name.into());
+        }
+        Err((400, "ClusterNotFoundException".into(), "Cluster not found.".into()))
+    }
+
+    fn ec2(&self, operation: &str, form: &BTreeMap<String, String>) -> Result<String, ApiError> {
+        if operation != "DescribeTags" {
+            return Err((
+                400,
+                "InvalidAction".into(),
+                format!("The action {operation} is not valid for this web service."),
+            ));
+        }
+        let calls = self.counts.get("DescribeTags").copied().unwrap_or_default();
+        let hidden = calls <= self.tags_after_calls || self.tags_after.is_some_and(|at| Instant::now() < at);
+        let mut items = String::new();
+        for (id, tags) in self.instance_tags.iter().filter(|_| !hidden) {
+            for (key, value) in tags.iter().filter(|(key, value)| matches(form, id, key, value)) {
+                let (key, value) = (escape(key), escape(value));
+                items += &format!(
+                    "<item><resourceId>{id}</resourceId><resourceType>instance</resourceType><key>{key}</key><value>{value}</value></item>"
+                );
+            }
+        }
+        let space = "http://ec2.amazonaws.com/doc/2016-11-15/";
+        Ok(format!(
+            "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<DescribeTagsResponse xmlns=\"{space}\"><requestId>simulated</requestId><tagSet>{items}</tagSet></DescribeTagsResponse>"
+        ))
+    }
+}
+
+impl ContainerInstance {
+    fn described(&self) -> Value {
+        let attributes: Vec<_> =
+            self.attributes.iter().map(|(name, value)| json!({"name": name, "value": value})).collect();
+        json!({"containerInstanceArn": self.arn, "ec2InstanceId": self.instance_id, "status": self.status,
+            "agentConnected": self.agent_connected, "attributes": attributes, "version": 1,
+            "versionInfo": {"agentVersion": "1.106.1", "dockerVersion": "DockerVersion: 25.0.16"}})
+    }
+}
+
+/// AWS's own answers to a request that is not signed, or signed for another service.
+fn signed(request: &Request, service: &str) -> Result<(), ApiError> {
+    let error =
+        |code: &str, message: &str| Err((if service == "ec2" { 401 } else { 400 }, code.into(), message.into()));
+    let Some(authorization) = request.header("authorization") else {
+        return error("MissingAuthenticationTokenException", "Missing Authentication Token");
+    };
+    let credential = authorization.strip_prefix("AWS4-HMAC-SHA256 Credential=").unwrap_or_default();
+    let scope: Vec<&str> = credential.split(',').next().unwrap_or_default().split('/').collect();
+    match scope[..] {
+        [key, ..] if !key.starts_with("ASIA") && !key.starts_with("AKIA") => {
+            error("UnrecognizedClientException", "The security token included in the request is invalid.")
+        }
+        [_, _, _, signed_for, "aws4_request"] if signed_for == service => Ok(()),
+        _ => {
+            error("InvalidSignatureException", &format!("Credential should be scoped to correct service: '{service}'."))
+        }
+    }
+}
+
+fn refusal(service: &str, (status, code, message): ApiError) -> Reply {
+    if service == "ecs" {
+        return json_reply(status, &json!({"__type": code, "message": message}));
+    }
+    let message = escape(&message);
+    let xml = format!(
+        "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<Response><Errors><Error><Code>{code}</Code><Message>{message}</Message></Error></Errors><RequestID>simulated</RequestID></Response>"
+    );
+    Reply::new(status, "text/xml;charset=UTF-8", xml)
+}
+
+fn json_reply(status: u16, body: &Value) -> Reply {
+    Reply::new(status, "application/x-amz-json-1.1", body.to_string()).with("x-amzn-RequestId", "simulated")
+}
+
+fn page_of(all: Vec<String>, body: &Value, name: &str) -> Value {
+    let start = body["nextToken"].as_str().and_then(|token| token.parse().ok()).unwrap_or(0).min(all.len());
+    let size = body["maxResults"].as_u64().map_or(100, |size| size.clamp(1, 100) as usize);
+    let end = (start + size).min(all.len());
+    let mut answer = json!({ name: all[start..end] });
+    if end < all.len() {
+        answer["nextToken"] = json!(end.to_string());
+    }
+    answer
+}
+
+/// Do all filters of a DescribeTags call (`Filter.1.Name`, `Filter.1.Value.1`) let this tag through?
+fn matches(form: &BTreeMap<String, String>, id: &str, key: &str, value: &str) -> bool {
+    form.iter().filter(|(field, _)| field.starts_with("Filter.") && field.ends_with(".Name")).all(|(field, name)| {
+        let subject = match name.as_str() {
+            "resource-id" => id,
+            "resource-type" => "instance",
+            "key" => key,
+            "value" => value,
+            _ => return false,
+        };
+        let values = field.replace(".Name", ".Value.");
+        form.iter().any(|(field, pattern)| field.starts_with(&values) && glob(pattern, subject))
+    })
+}
+
+fn glob(pattern: &str, text: &str) -> bool {
+    match pattern.split_once('*') {
+        None => pattern == text,
+        Some((head, rest)) => text
+            .strip_prefix(head)
+            .is_some_and(|tail| tail.char_indices().any(|(at, _)| glob(rest, &tail[at..])) || glob(rest, "")),
+    }
+}
+
+fn escape(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('\n', "&#10;")
+}
+
+fn texts(list: &Value) -> Vec<String> {
+    list.as_array().into_iter().flatten().filter_map(|one| one.as_str().map(str::to_owned)).collect()
+}
+
+fn texts_by_name(list: &Value) -> Tags {
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    list.as_array().into_iter().flatten().map(|one| (text(&one["name"]), text(&one["value"]))).collect()
+}
+
+/// The name in an ARN, or the name itself.
+pub fn short(name_or_arn: &str) -> &str {
+    name_or_arn.rsplit('/').next().unwrap_or(name_or_arn)
+}
+
+pub fn cluster_arn(name: &str) -> String {
+    format!("arn:aws:ecs:eu-west-1:111122223333:cluster/{name}")
+}

@@ -1,0 +1,97 @@
+//! Docker's API on its Unix socket, as far as the state of the `ecs-agent` container goes (Docker Engine API v1.44).
+//!
+//! In: the container's state, which the agent's simulator keeps. Out: `/_ping`, `/version`, `/containers/NAME/json`.
+
+use super::http::{Answer, Reply, Request, Server, lock};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+use std::time::SystemTime;
+
+/// The container `ecs-agent`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Container {
+    pub running: bool,
+    pub exit_code: i64,
+    pub started_at: SystemTime,
+    pub finished_at: Option<SystemTime>,
+}
+
+/// What docker answers from.
+#[derive(Clone, Debug, Default)]
+pub struct State {
+    pub container: Option<Container>,
+    /// The socket accepts and nothing is answered.
+    pub hung: bool,
+}
+
+/// The daemon; its socket exists between `start` and `stop`.
+#[derive(Clone)]
+pub struct Docker {
+    path: PathBuf,
+    state: Arc<Mutex<State>>,
+    server: Arc<Mutex<Option<Server>>>,
+}
+
+impl Docker {
+    /// A daemon that is not running yet.
+    pub fn new(path: &Path) -> Self {
+        Self { path: path.to_owned(), state: Arc::default(), server: Arc::default() }
+    }
+
+    pub fn start(&self) {
+        let mut server = lock(&self.server);
+        if server.is_none() {
+            let state = Arc::clone(&self.state);
+            *server = Some(Server::unix(&self.path, move |request| lock(&state).answer(request)));
+        }
+    }
+
+    pub fn stop(&self) {
+        lock(&self.server).take();
+    }
+
+    pub fn change(&self, change: impl FnOnce(&mut State)) {
+        change(&mut lock(&self.state));
+    }
+
+    /// The requests since it started; none while it is stopped.
+    pub fn requests(&self) -> Vec<Request> {
+        lock(&self.server).as_ref().map(Server::requests).unwrap_or_default()
+    }
+}
+
+impl State {
+    fn answer(&self, request: &Request) -> Answer {
+        if self.hung {
+            return Answer::Silent;
+        }
+        let path = request.path.split('?').next().unwrap_or_default();
+        let unversioned = path.strip_prefix("/v1.").and_then(|rest| rest.find('/').map(|slash| &rest[slash..]));
+        match unversioned.unwrap_or(path) {
+            "/_ping" => Reply::new(200, "text/plain", "OK").with("Api-Version", "1.44").into(),
+            "/version" => json(
+                200,
+                &serde_json::json!({"Version": "25.0.16", "ApiVersion": "1.44", "MinAPIVersion": "1.24", "Os": "linux"}),
+            ),
+            "/containers/ecs-agent/json" => match &self.container {
+                Some(container) => json(200, &container.inspected()),
+                None => json(404, &serde_json::json!({"message": "No such container: ecs-agent"})),
+            },
+            _ => json(404, &serde_json::json!({"message": "page not found"})),
+        }
+    }
+}
+
+impl Container {
+    fn inspected(&self) -> serde_json::Value {
+        let time = |at: SystemTime| humantime::format_rfc3339_nanos(at).to_string();
+        serde_json::json!({"Id": "5f1e", "Name": "/ecs-agent", "RestartCount": 0, "State": {
+            "Status": if self.running { "running" } else { "exited" },
+            "Running": self.running, "ExitCode": self.exit_code, "StartedAt": time(self.started_at),
+            "FinishedAt": self.finished_at.map_or("0001-01-01T00:00:00Z".into(), time)}})
+    }
+}
+
+fn json(status: u16, body: &serde_json::Value) -> Answer {
+    Reply::new(status, "application/json", body.to_string()).into()
+}

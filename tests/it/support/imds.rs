@@ -1,0 +1,300 @@
+//! The instance metadata service, version 2, as EC2 answers it (EC2 User Guide, "Use the Instance Metadata Service").
+//!
+//! In: the instance's state and faults, both changeable while it runs. Out: the requests that were made.
+
+use super::http::{Answer, Reply, Request, Server, lock, percent_decode};
+use super::port::Port;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant, SystemTime};
+
+/// What the instance's role hands out; tests look for these in outputs, where they must never be.
+pub const ACCESS_KEY_ID: &str = "ASIASIMULATEDKEY0001";
+pub const SECRET_ACCESS_KEY: &str = "simulatedSecretAccessKeyNeverToBePrinted";
+pub const SESSION_TOKEN: &str = "simulatedSessionTokenNeverToBePrinted";
+
+/// What the metadata says about the instance profile.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Role {
+    /// No instance profile: `iam/` is absent.
+    Absent,
+    Present(String),
+    /// A profile that holds no role.
+    EmptyProfile,
+    /// A role that EC2 may not assume.
+    NotAssumable(String),
+}
+
+/// A fault of the whole service.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Fault {
+    None,
+    /// `HttpEndpoint` is disabled: 403 to everything.
+    Off,
+    /// The token's PUT is accepted and never answered, as with a hop limit that is too small.
+    TokenLost,
+    /// Accepts connections and never answers.
+    Silent,
+    Garbage,
+    Half,
+    /// The next requests get this status, then all is well.
+    FailsNext(u32, u16),
+    /// The next GET is told that its token is bad.
+    RejectsTokenOnce,
+}
+
+/// Everything the service answers from.
+#[derive(Clone, Debug)]
+pub struct State {
+    pub instance_id: String,
+    pub account: String,
+    pub region: String,
+    pub availability_zone: String,
+    pub instance_type: String,
+    pub pending_time: SystemTime,
+    pub role: Role,
+    /// None where tags in metadata are not enabled.
+    pub tags: Option<BTreeMap<String, String>>,
+    pub user_data: Option<Vec<u8>>,
+    pub life_cycle: String,
+    pub target_lifecycle_state: Option<String>,
+    pub public_ipv4: Option<String>,
+    /// Before each answer.
+    pub delay: Duration,
+    pub fault: Fault,
+    /// Answers by path (`/latest/meta-data/...`) that go before all else.
+    pub overrides: HashMap<String, Answer>,
+    /// Tokens last no longer than this, whatever was asked for.
+    pub longest_token: Duration,
+    tokens: HashMap<String, Instant>,
+}
+
+impl Default for State {
+    fn default() -> Self {
+        Self {
+            instance_id: "i-0123456789abcdef0".into(),
+            account: "111122223333".into(),
+            region: "eu-west-1".into(),
+            availability_zone: "eu-west-1a".into(),
+            instance_type: "m5.large".into(),
+            pending_time: SystemTime::now() - Duration::from_secs(7200),
+            role: Role::Present("ecsInstanceRole".into()),
+            tags: Some(BTreeMap::new()),
+            user_data: None,
+            life_cycle: "on-demand".into(),
+            target_lifecycle_state: None,
+            public_ipv4: None,
+            delay: Duration::ZERO,
+            fault: Fault::None,
+            overrides: HashMap::new(),
+            longest_token: Duration::from_secs(21_600),
+            tokens: HashMap::new(),
+        }
+    }
+}
+
+/// The running service.
+pub struct Imds {
+    server: Server,
+    state: Arc<Mutex<State>>,
+}
+
+impl Imds {
+    pub fn start() -> Self {
+        Self::start_on(IpAddr::V4(Ipv4Addr::LOCALHOST))
+    }
+
+    /// The same on `[::1]`.
+    pub fn start_ipv6() -> Self {
+        Self::start_on(IpAddr::V6(Ipv6Addr::LOCALHOST))
+    }
+
+    fn start_on(address: IpAddr) -> Self {
+        let state = Arc::new(Mutex::new(State::default()));
+        let inner = Arc::clone(&state);
+        let server = Server::on_port(Port::reserve(address), move |request| lock(&inner).answer(request));
+        Self { server, state }
+    }
+
+    pub fn endpoint(&self) -> String {
+        self.server.endpoint()
+    }
+
+    pub fn change(&self, change: impl FnOnce(&mut State)) {
+        change(&mut lock(&self.state));
+    }
+
+    /// The state, for a simulator that reads it too.
+    pub fn state(&self) -> Arc<Mutex<State>> {
+        Arc::clone(&self.state)
+    }
+
+    pub fn refuse_for(&self, duration: Duration) {
+        self.server.refuse_for(duration);
+    }
+
+    pub fn requests(&self) -> Vec<Request> {
+        self.server.requests()
+    }
+
+    pub fn forget_requests(&self) {
+        self.server.forget_requests();
+    }
+}
+
+impl State {
+    fn answer(&mut self, request: &Request) -> Answer {
+        let answer = self.faulty(request).unwrap_or_else(|| self.healthy(request).into());
+        if self.delay.is_zero() { answer } else { Answer::After(self.delay, Box::new(answer)) }
+    }
+
+    fn faulty(&mut self, request: &Request) -> Option<Answer> {
+        if let Some(answer) = self.overrides.get(request.path.trim_end_matches('/')) {
+            return Some(answer.clone());
+        }
+        let put = request.method == "PUT";
+        match self.fault.clone() {
+            Fault::None => None,
+            Fault::Off => Some(page(403, "Forbidden").into()),
+            Fault::TokenLost => put.then_some(Answer::Silent),
+            Fault::Silent => Some(Answer::Silent),
+            Fault::Garbage => Some(Answer::Raw(b"\x00\xff\x17 this is not HTTP \x80\r\n\r\n".to_vec())),
+            Fault::Half => Some(Answer::Half(self.healthy(request))),
+            Fault::FailsNext(0, _) => None,
+            Fault::FailsNext(left, status) => {
+                self.fault = Fault::FailsNext(left - 1, status);
+                Some(page(status, "Simulated").into())
+            }
+            Fault::RejectsTokenOnce if put => None,
+            Fault::RejectsTokenOnce => {
+                self.fault = Fault::None;
+                self.tokens.clear();
+                Some(page(401, "Unauthorized").into())
+            }
+        }
+    }
+
+    fn healthy(&mut self, request: &Request) -> Reply {
+        let path = percent_decode(&request.path, false);
+        if path == "/latest/api/token" {
+            return self.token(request);
+        }
+        let known = request.header("x-aws-ec2-metadata-token").and_then(|token| self.tokens.get(token));
+        if known.is_none_or(|ends| *ends < Instant::now()) {
+            return page(401, "Unauthorized");
+        }
+        if request.method != "GET" {
+            return page(405, "Not Allowed");
+        }
+        let Some(wanted) = path.strip_prefix("/latest/") else { return page(404, "Not Found") };
+        let (wanted, leaves) = (wanted.trim_end_matches('/'), self.leaves());
+        if let Some(value) = leaves.get(wanted) {
+            return Reply::new(200, "text/plain", value.clone());
+        }
+        let below = format!("{wanted}/");
+        let names: BTreeSet<String> = leaves
+            .keys()
+            .filter_map(|leaf| leaf.strip_prefix(&below))
+            .map(|rest| rest.split_once('/').map_or(rest.to_owned(), |(folder, _)| format!("{folder}/")))
+            .collect();
+        if names.is_empty() {
+            return page(404, "Not Found");
+        }
+        Reply::new(200, "text/plain", names.into_iter().collect::<Vec<_>>().join("\n"))
+    }
+
+    fn token(&mut self, request: &Request) -> Reply {
+        let asked = request.header("x-aws-ec2-metadata-token-ttl-seconds").and_then(|ttl| ttl.parse::<u64>().ok());
+        match asked {
+            _ if request.method != "PUT" => page(405, "Not Allowed"),
+            _ if request.header("x-forwarded-for").is_some() => page(403, "Forbidden"),
+            Some(seconds @ 1..=21_600) => {
+                let token = format!("SimulatedImdsToken{:04}==", self.tokens.len() + 1);
+                let lasts = Duration::from_secs(seconds).min(self.longest_token);
+                self.tokens.insert(token.clone(), Instant::now() + lasts);
+                Reply::new(200, "text/plain", token)
+                    .with("X-Aws-Ec2-Metadata-Token-Ttl-Seconds", lasts.as_secs().to_string())
+            }
+            _ => page(400, "Bad Request"),
+        }
+    }
+
+    fn leaves(&self) -> BTreeMap<String, Vec<u8>> {
+        let mut leaves = BTreeMap::new();
+        let mut put = |path: &str, value: &str| drop(leaves.insert(path.to_owned(), value.as_bytes().to_vec()));
+        put("meta-data/instance-id", &self.instance_id);
+        put("meta-data/instance-type", &self.instance_type);
+        put("meta-data/instance-life-cycle", &self.life_cycle);
+        put("meta-data/ami-id", "ami-0abcdef1234567890");
+        put("meta-data/local-ipv4", "10.0.0.10");
+        put("meta-data/mac", "02:00:00:00:00:01");
+        put("meta-data/services/domain", "amazonaws.com");
+        put("meta-data/services/partition", "aws");
+        put("meta-data/placement/region", &self.region);
+        put("meta-data/placement/availability-zone", &self.availability_zone);
+        put("dynamic/instance-identity/document", &self.identity_document());
+        if let Some(address) = &self.public_ipv4 {
+            put("meta-data/public-ipv4", address);
+        }
+        if let Some(target) = &self.target_lifecycle_state {
+            put("meta-data/autoscaling/target-lifecycle-state", target);
+        }
+        for (key, value) in self.tags.iter().flatten() {
+            put(&format!("meta-data/tags/instance/{key}"), value);
+        }
+        let profile = format!("arn:aws:iam::{}:instance-profile/ecsInstanceProfile", self.account);
+        let info = |message: &str| {
+            serde_json::json!({"Code": "Success", "LastUpdated": now(), "Message": message,
+                "InstanceProfileArn": profile, "InstanceProfileId": "AIPASIMULATED0000001"})
+            .to_string()
+        };
+        match &self.role {
+            Role::Absent => {}
+            Role::EmptyProfile => put("meta-data/iam/info", &info("Instance Profile does not contain a role.")),
+            Role::Present(name) => {
+                put("meta-data/iam/info", &info(""));
+                put(&format!("meta-data/iam/security-credentials/{name}"), &credentials());
+            }
+            Role::NotAssumable(name) => {
+                put("meta-data/iam/info", &info(""));
+                let refused = serde_json::json!({"Code": "AssumeRoleUnauthorizedAccess", "LastUpdated": now(),
+                    "Message": "EC2 cannot assume the role. Please see documentation."});
+                put(&format!("meta-data/iam/security-credentials/{name}"), &refused.to_string());
+            }
+        }
+        if let Some(bytes) = &self.user_data {
+            leaves.insert("user-data".into(), bytes.clone());
+        }
+        leaves
+    }
+
+    fn identity_document(&self) -> String {
+        let document = serde_json::json!({
+            "accountId": self.account, "architecture": "x86_64", "availabilityZone": self.availability_zone,
+            "billingProducts": null, "devpayProductCodes": null, "marketplaceProductCodes": null,
+            "imageId": "ami-0abcdef1234567890", "instanceId": self.instance_id, "instanceType": self.instance_type,
+            "kernelId": null, "pendingTime": humantime::format_rfc3339_seconds(self.pending_time).to_string(),
+            "privateIp": "10.0.0.10", "ramdiskId": null, "region": self.region, "version": "2017-09-30"});
+        serde_json::to_string_pretty(&document).expect("a JSON document")
+    }
+}
+
+fn credentials() -> String {
+    let ends = SystemTime::now() + Duration::from_secs(6 * 3600);
+    let document = serde_json::json!({"Code": "Success", "LastUpdated": now(), "Type": "AWS-HMAC",
+        "AccessKeyId": ACCESS_KEY_ID, "SecretAccessKey": SECRET_ACCESS_KEY, "Token": SESSION_TOKEN,
+        "Expiration": humantime::format_rfc3339_seconds(ends).to_string()});
+    serde_json::to_string_pretty(&document).expect("a JSON document")
+}
+
+fn now() -> String {
+    humantime::format_rfc3339_seconds(SystemTime::now()).to_string()
+}
+
+fn page(status: u16, title: &str) -> Reply {
+    let body = format!(
+        "<?xml version=\"1.0\" encoding=\"iso-8859-1\"?>\n<html><head><title>{status} - {title}</title></head><body><h1>{status} - {title}</h1></body></html>\n"
+    );
+    Reply::new(status, "text/html", body)
+}

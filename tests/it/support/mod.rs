@@ -1,0 +1,319 @@
+//! A simulated instance: every party that the product talks to, on loopback and below a temporary root.
+//!
+//! In: chained changes to a healthy instance. Out: what a run of the product did. Shared by `tests/it` and `tests/try`; it
+//! never uses the product's library, and it cannot run the product with an endpoint off loopback.
+#![allow(dead_code, reason = "the tests and the demo each use a part")]
+#![allow(missing_docs, unreachable_pub, reason = "names that say what they hold; nothing is exported from a test")]
+#![allow(clippy::unwrap_used, reason = "a simulator that cannot start fails the test")]
+#![expect(clippy::disallowed_methods, reason = "the simulators are the world, not the product")]
+
+pub mod agent;
+pub mod aws;
+pub mod disk;
+pub mod docker;
+pub mod http;
+pub mod imds;
+pub mod journal;
+pub mod port;
+pub mod systemd;
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::io::Read;
+use std::os::unix::process::ExitStatusExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+/// No run of the product lasts longer.
+const LONGEST_RUN: Duration = Duration::from_secs(60);
+/// What may never name anything off this machine.
+const ENDPOINTS: [&str; 5] =
+    ["AWS_EC2_METADATA_SERVICE_ENDPOINT", "AWS_ENDPOINT_URL", "ECS_BOOTSTRAP_AGENT_ENDPOINT", "_PROXY", "_proxy"];
+
+/// One instance with all that surrounds it. The fields stop in this order when it is dropped.
+pub struct Instance {
+    pub systemd: systemd::Systemd,
+    pub agent: Arc<agent::Agent>,
+    pub docker: docker::Docker,
+    pub imds: imds::Imds,
+    pub aws: aws::Aws,
+    pub journal: journal::Journal,
+    pub disk: Arc<disk::Disk>,
+    bus_folder: tempfile::TempDir,
+    environment: BTreeMap<String, OsString>,
+    binary: PathBuf,
+}
+
+/// What a run of the product came to.
+#[derive(Debug)]
+pub struct Outcome {
+    /// None where a signal ended it.
+    pub code: Option<i32>,
+    pub signal: Option<i32>,
+    pub stdout: String,
+    pub stderr: String,
+    pub started: Instant,
+    pub duration: Duration,
+}
+
+/// The product while it runs; killed by its pid when dropped.
+pub struct Running {
+    child: Child,
+    started: Instant,
+    stdout: Option<JoinHandle<Vec<u8>>>,
+    stderr: Option<JoinHandle<Vec<u8>>>,
+    ended: bool,
+}
+
+impl Instance {
+    /// Healthy: its tag names the active cluster `prod`, it has its role, docker and ecs are enabled and not running.
+    pub fn new() -> Self {
+        Self::with_imds(imds::Imds::start())
+    }
+
+    /// The same with its metadata service on `[::1]`.
+    pub fn ipv6() -> Self {
+        Self::with_imds(imds::Imds::start_ipv6())
+    }
+
+    fn with_imds(imds: imds::Imds) -> Self {
+        let disk = Arc::new(disk::Disk::new());
+        let bus_folder = tempfile::tempdir().expect("a folder for the bus");
+        let systemd = systemd::Systemd::start(bus_folder.path(), disk.root());
+        let aws = aws::Aws::start();
+        aws.change(|aws| aws.add_cluster("prod", &[]));
+        let docker = docker::Docker::new(&disk.path("run/docker.sock"));
+        let journal = journal::Journal::start(&disk.path("run/systemd/journal/socket"));
+        let agent = agent::Agent::new(Arc::clone(&disk), docker.clone(), aws.state(), imds.state(), systemd.units());
+        let agent = Arc::new(agent);
+        let (its_agent, its_docker) = (Arc::clone(&agent), docker.clone());
+        systemd.on_event(move |unit, event| match (unit, event) {
+            ("ecs.service", systemd::Event::Started) => its_agent.start(),
+            ("ecs.service", systemd::Event::Stopped) => its_agent.stop(),
+            ("docker.service", systemd::Event::Started) => its_docker.start(),
+            ("docker.service", systemd::Event::Stopped) => its_docker.stop(),
+            _ => {}
+        });
+        let binary = option_env!("CARGO_BIN_EXE_ecs-bootstrap").map(PathBuf::from).unwrap_or_default();
+        let environment = BTreeMap::new();
+        Self { systemd, agent, docker, imds, aws, journal, disk, bus_folder, environment, binary }
+            .tag("ecs-bootstrap:cluster", "prod")
+    }
+
+    /// The product's binary, where cargo does not say it (an example).
+    pub fn binary(mut self, path: impl Into<PathBuf>) -> Self {
+        self.binary = path.into();
+        self
+    }
+
+    /// A tag of the instance, seen by IMDS (where tags are enabled there) and by DescribeTags.
+    pub fn tag(self, key: &str, value: &str) -> Self {
+        self.imds.change(|imds| {
+            imds.tags.iter_mut().for_each(|tags| drop(tags.insert(key.into(), value.into())));
+            let id = imds.instance_id.clone();
+            self.aws.change(|aws| drop(aws.instance_tags.entry(id).or_default().insert(key.into(), value.into())));
+        });
+        self
+    }
+
+    pub fn without_tags(self) -> Self {
+        self.imds.change(|imds| imds.tags = imds.tags.take().map(|_| BTreeMap::new()));
+        self.aws.change(|aws| aws.instance_tags.clear());
+        self
+    }
+
+    /// Tags are not enabled in IMDS; DescribeTags still sees them.
+    pub fn without_imds_tags(self) -> Self {
+        self.imds.change(|imds| imds.tags = None);
+        self
+    }
+
+    pub fn without_role(self) -> Self {
+        self.imds.change(|imds| imds.role = imds::Role::Absent);
+        self
+    }
+
+    pub fn cluster(self, name: &str, tags: &[(&str, &str)]) -> Self {
+        self.aws.change(|aws| aws.add_cluster(name, tags));
+        self
+    }
+
+    pub fn without_cluster(self, name: &str) -> Self {
+        self.aws.change(|aws| drop(aws.clusters.remove(name)));
+        self
+    }
+
+    /// Before each answer of IMDS.
+    pub fn imds_delay(self, delay: Duration) -> Self {
+        self.imds.change(|imds| imds.delay = delay);
+        self
+    }
+
+    pub fn imds_fault(self, fault: imds::Fault) -> Self {
+        self.imds.change(|imds| imds.fault = fault);
+        self
+    }
+
+    pub fn aws_fault(self, operation: &str, fault: aws::Fault) -> Self {
+        self.aws.fail(operation, fault);
+        self
+    }
+
+    pub fn agent_behaves(self, change: impl FnOnce(&mut agent::Behaviour)) -> Self {
+        self.agent.change(change);
+        self
+    }
+
+    pub fn unit(self, name: &str, change: impl FnOnce(&mut systemd::Unit)) -> Self {
+        self.systemd.change_unit(name, change);
+        self
+    }
+
+    pub fn user_data(self, bytes: impl Into<Vec<u8>>) -> Self {
+        self.imds.change(|imds| imds.user_data = Some(bytes.into()));
+        self
+    }
+
+    pub fn ecs_config(self, bytes: impl AsRef<[u8]>) -> Self {
+        self.file("etc/ecs/ecs.config", bytes)
+    }
+
+    /// A settings file, for example `/etc/ecs-bootstrap/config.toml`.
+    pub fn setting_file(self, path: &str, text: &str) -> Self {
+        self.file(path, text)
+    }
+
+    pub fn file(self, path: &str, bytes: impl AsRef<[u8]>) -> Self {
+        self.disk.write(path, bytes);
+        self
+    }
+
+    /// # Panics
+    /// Where an endpoint or a proxy is off loopback: no test may send a packet off this machine.
+    pub fn env(mut self, name: &str, value: impl Into<OsString>) -> Self {
+        let value = value.into();
+        let guarded = ENDPOINTS.iter().any(|part| name.contains(part)) && !name.eq_ignore_ascii_case("no_proxy");
+        assert!(!guarded || on_loopback(&value.to_string_lossy()), "`{name}` must be on loopback");
+        assert!(!name.starts_with("DBUS_") && name != "ECS_BOOTSTRAP_ROOT", "`{name}` is the simulation's own");
+        self.environment.insert(name.into(), value);
+        self
+    }
+
+    /// The product finds no bus.
+    pub fn without_bus(mut self) -> Self {
+        let nowhere = format!("unix:path={}", self.bus_folder.path().join("absent").display());
+        self.environment.insert("DBUS_SYSTEM_BUS_ADDRESS".into(), nowhere.into());
+        self
+    }
+
+    pub fn root(&self) -> &Path {
+        self.disk.root()
+    }
+
+    /// Runs the product to its end.
+    ///
+    /// # Panics
+    /// If it has not ended after a minute; it is killed then.
+    pub fn run(&self, arguments: &[&str]) -> Outcome {
+        self.start(arguments).wait()
+    }
+
+    pub fn start(&self, arguments: &[&str]) -> Running {
+        assert!(!self.binary.as_os_str().is_empty(), "say where the product is: `Instance::binary`");
+        assert!(
+            arguments
+                .iter()
+                .all(|argument| !argument.contains("://")
+                    || on_loopback(argument.trim_start_matches("--agent-endpoint="))),
+            "an endpoint off loopback"
+        );
+        let own: [(&str, OsString); 7] = [
+            ("AWS_EC2_METADATA_SERVICE_ENDPOINT", self.imds.endpoint().into()),
+            ("AWS_ENDPOINT_URL", self.aws.endpoint().into()),
+            ("DBUS_SYSTEM_BUS_ADDRESS", self.systemd.address().into()),
+            ("ECS_BOOTSTRAP_ROOT", self.root().into()),
+            ("ECS_BOOTSTRAP_AGENT_ENDPOINT", self.agent.endpoint().into()),
+            ("HOME", self.disk.path("home").into()),
+            // Empty, so that the product can never reach this machine's own systemctl.
+            ("PATH", self.disk.path("bin").into()),
+        ];
+        let mut command = Command::new(&self.binary);
+        command.env_clear().envs(own).envs(&self.environment).args(arguments).current_dir(self.root());
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let started = Instant::now();
+        let mut child = command.spawn().expect("the product's binary");
+        let (stdout, stderr) = (collect(child.stdout.take()), collect(child.stderr.take()));
+        Running { child, started, stdout, stderr, ended: false }
+    }
+}
+
+impl Default for Instance {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Running {
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Ends it as `kill -9` does.
+    pub fn kill(mut self) -> Outcome {
+        let _ = self.child.kill();
+        self.wait()
+    }
+
+    pub fn wait(mut self) -> Outcome {
+        let status = loop {
+            if let Some(status) = self.child.try_wait().expect("to wait for a child") {
+                break status;
+            }
+            if self.started.elapsed() > LONGEST_RUN {
+                let _ = self.child.kill();
+                let _ = self.child.wait();
+                self.ended = true;
+                panic!("the product still ran after {LONGEST_RUN:?}; stderr: {}", text(self.stderr.take()));
+            }
+            thread::sleep(Duration::from_millis(1));
+        };
+        self.ended = true;
+        let duration = self.started.elapsed();
+        let (stdout, stderr) = (text(self.stdout.take()), text(self.stderr.take()));
+        Outcome { code: status.code(), signal: status.signal(), stdout, stderr, started: self.started, duration }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if !self.ended {
+            let _ = self.child.kill();
+            let _ = self.child.wait();
+        }
+    }
+}
+
+fn collect(pipe: Option<impl Read + Send + 'static>) -> Option<JoinHandle<Vec<u8>>> {
+    pipe.map(|mut pipe| {
+        thread::spawn(move || {
+            let mut bytes = Vec::new();
+            let _ = pipe.read_to_end(&mut bytes);
+            bytes
+        })
+    })
+}
+
+fn text(collector: Option<JoinHandle<Vec<u8>>>) -> String {
+    let bytes = collector.and_then(|collector| collector.join().ok()).unwrap_or_default();
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+/// `http://127.0.0.1:PORT` or `http://[::1]:PORT`, and nothing that merely begins so.
+fn on_loopback(url: &str) -> bool {
+    let authority =
+        url.split_once("://").map_or(url, |(_, rest)| rest).split(['/', '?', '#']).next().unwrap_or_default();
+    authority.parse::<std::net::SocketAddr>().is_ok_and(|address| address.ip().is_loopback())
+}

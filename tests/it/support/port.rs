@@ -1,0 +1,65 @@
+//! Loopback ports below HTTP: one that refuses until somebody listens, and one that swallows every SYN.
+//!
+//! In: a loopback address. Out: listeners on it. It never accepts anything itself.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// A port that is ours while nothing listens on it: connections are refused, and nobody else can take it.
+#[derive(Clone)]
+pub struct Port {
+    holder: Arc<tokio::net::TcpSocket>,
+}
+
+impl Port {
+    /// Takes a free port of this loopback address.
+    pub fn reserve(address: IpAddr) -> Self {
+        assert!(address.is_loopback(), "simulators live on loopback");
+        Self { holder: Arc::new(reusable(SocketAddr::new(address, 0))) }
+    }
+
+    pub fn address(&self) -> SocketAddr {
+        self.holder.local_addr().expect("a bound socket has an address")
+    }
+
+    /// Listens on it; when the listener is dropped, connections are refused again.
+    pub fn listen(&self, backlog: u32) -> TcpListener {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build().expect("a runtime");
+        let _entered = runtime.enter();
+        let listener = reusable(self.address()).listen(backlog).expect("to listen on a reserved port");
+        let listener = listener.into_std().expect("a std listener");
+        listener.set_nonblocking(false).expect("a blocking listener");
+        listener
+    }
+}
+
+fn reusable(address: SocketAddr) -> tokio::net::TcpSocket {
+    use tokio::net::TcpSocket;
+    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }.expect("a TCP socket");
+    socket.set_reuseaddr(true).expect("SO_REUSEADDR");
+    socket.bind(address).expect("a loopback port");
+    socket
+}
+
+/// A loopback address whose SYNs get no answer, as behind a firewall that drops: its backlog is full.
+pub struct BlackHole {
+    address: SocketAddr,
+    _listener: TcpListener,
+    _filling: Vec<TcpStream>,
+}
+
+impl BlackHole {
+    pub fn open() -> Self {
+        let port = Port::reserve(IpAddr::V4(Ipv4Addr::LOCALHOST));
+        let (address, listener) = (port.address(), port.listen(1));
+        let filling: Vec<_> =
+            (0..16).map_while(|_| TcpStream::connect_timeout(&address, Duration::from_millis(150)).ok()).collect();
+        assert!(filling.len() < 16, "the backlog did not fill");
+        Self { address, _listener: listener, _filling: filling }
+    }
+
+    pub fn endpoint(&self) -> String {
+        format!("http://{}", self.address)
+    }
+}
