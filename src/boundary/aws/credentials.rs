@@ -1,10 +1,11 @@
-//! The instance role as the SDK's source of credentials.
+//! The environment and the instance role as the SDK's source of credentials.
 //!
 //! Asks through our own metadata client, so that one token and one set of retries serve both. Why there are no
 //! credentials survives the SDK's wrapping as a [`CredentialFailure`], found again by walking `source()`.
 
 use std::time::{Duration, SystemTime};
 
+use aws_config::environment::EnvironmentVariableCredentialsProvider;
 use aws_credential_types::Credentials;
 use aws_credential_types::provider::error::CredentialsError;
 use aws_credential_types::provider::{self, ProvideCredentials, future};
@@ -28,11 +29,15 @@ pub(super) enum CredentialFailure {
     Imds(#[source] ImdsError),
 }
 
-/// Hands the role's credentials to the SDK.
+/// Hands credentials to the SDK: those of the environment, else the role's. Not the SDK's own chain of providers, which
+/// drops the source of "not loaded" and logs warnings of its own (aws-config 1.13).
 #[derive(Debug)]
-pub(super) struct RoleCredentials(pub(super) Imds);
+pub(super) struct InstanceCredentials {
+    pub(super) environment: EnvironmentVariableCredentialsProvider,
+    pub(super) imds: Imds,
+}
 
-impl ProvideCredentials for RoleCredentials {
+impl ProvideCredentials for InstanceCredentials {
     fn provide_credentials<'a>(&'a self) -> future::ProvideCredentials<'a>
     where
         Self: 'a,
@@ -41,9 +46,13 @@ impl ProvideCredentials for RoleCredentials {
     }
 }
 
-impl RoleCredentials {
+impl InstanceCredentials {
     async fn fetch(&self) -> provider::Result {
-        match self.0.role(Deadline::after(FETCH)).await {
+        match self.environment.provide_credentials().await {
+            Err(CredentialsError::CredentialsNotLoaded(_)) => {}
+            outcome => return outcome,
+        }
+        match self.imds.role(Deadline::after(FETCH)).await {
             Ok(Role::Usable { document, .. }) => Ok(credentials(document)),
             Ok(Role::Absent) => Err(CredentialsError::not_loaded(CredentialFailure::Absent)),
             Ok(Role::NotUsable { role, code }) => {

@@ -9,6 +9,7 @@ use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use aws_credential_types::provider::error::CredentialsError;
 use aws_smithy_runtime_api::client::dns::ResolveDnsError;
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use aws_smithy_runtime_api::client::result::SdkError;
@@ -190,9 +191,16 @@ impl AwsErrorKind {
                 CredentialFailure::Imds(error) => AwsErrorKind::Imds(error),
             };
         }
+        if let Some(unusable) = find::<CredentialsError>(error) {
+            return AwsErrorKind::Setup { what: Chain::of(unusable).to_string() };
+        }
         match error {
             SdkError::ServiceError(answer) => answered(answer.err(), answer.raw().status().as_u16()),
-            SdkError::ResponseError(_) => AwsErrorKind::Garbled,
+            SdkError::ResponseError(answer) => match answer.raw().status().as_u16() {
+                200..300 => AwsErrorKind::Garbled,
+                // A gateway's page in place of the service's error.
+                status => AwsErrorKind::Service { code: None, message: String::new(), status },
+            },
             SdkError::TimeoutError(_) => AwsErrorKind::Timeout,
             SdkError::DispatchFailure(failure) => not_sent(error, failure.is_timeout()),
             _ => AwsErrorKind::Setup { what: Chain::of(error).to_string() },

@@ -16,7 +16,6 @@ use std::time::{Duration, Instant};
 
 use aws_config::environment::EnvironmentVariableCredentialsProvider;
 use aws_config::identity::IdentityCache;
-use aws_config::meta::credentials::CredentialsProviderChain;
 use aws_config::retry::RetryConfig;
 use aws_config::stalled_stream_protection::StalledStreamProtectionConfig;
 use aws_config::timeout::TimeoutConfig;
@@ -32,7 +31,7 @@ pub use error::{AwsError, AwsErrorKind, Chain};
 use crate::boundary::dns::Dns;
 use crate::boundary::imds::Imds;
 use crate::retry::{Deadline, within};
-use credentials::RoleCredentials;
+use credentials::InstanceCredentials;
 use http::Roots;
 
 const CONNECT: Duration = Duration::from_secs(3);
@@ -113,9 +112,7 @@ impl Aws {
             .map_or_else(|| Ok(Roots::built_in()), Roots::named)
             .and_then(|roots| http::client(roots, &dns))
             .map_err(|kind| AwsError { operation: "set-up", kind, elapsed: Duration::ZERO, source: None })?;
-        let credentials =
-            CredentialsProviderChain::first_try("Environment", EnvironmentVariableCredentialsProvider::new())
-                .or_else("Imds", RoleCredentials(imds));
+        let credentials = InstanceCredentials { environment: EnvironmentVariableCredentialsProvider::new(), imds };
         let mut loader = aws_config::defaults(BehaviorVersion::v2026_01_12())
             .region(Region::new(options.region.clone()))
             .credentials_provider(credentials)

@@ -125,7 +125,7 @@ fn an_endless_answer_and_a_token_with_a_control_character_are_refused() {
     let server = Server::start(|_| answer(200, "to\u{7}ken"));
     let error = get(&server, 1).unwrap_err();
     assert!(matches!(&error, ImdsError::Garbled { path, .. } if path == TOKEN), "{error:?}");
-    assert!(!format!("{error:?}").contains("ken\""));
+    assert!(!format!("{error:?}").contains("to\\u"));
 }
 
 #[test]
