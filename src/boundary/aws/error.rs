@@ -254,7 +254,7 @@ fn find<'a, T: Error + 'static>(error: &'a (dyn Error + 'static)) -> Option<&'a 
 
 /// A chain of causes as one text, outermost first, without repetitions.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Chain(String);
+pub struct Chain(Box<str>);
 
 impl Chain {
     /// The texts of `error` and of its sources.
@@ -268,7 +268,7 @@ impl Chain {
             }
             next = current.source();
         }
-        Chain(texts.join(": "))
+        Chain(texts.join(": ").into())
     }
 }
 
