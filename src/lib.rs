@@ -16,3 +16,4 @@ pub mod plan;
 pub mod retry;
 pub mod settings;
 pub mod verdict;
+pub mod verify;
