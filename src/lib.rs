@@ -3,6 +3,7 @@
 pub mod boundary;
 pub mod decide;
 pub mod exit;
+pub mod facts;
 pub mod journal;
 pub mod retry;
 pub mod settings;
