@@ -9,8 +9,12 @@
 //! Sources: amazon-ecs-agent `agent/data/{client,metadata_client,helpers}.go`, `agent/app/data.go` and
 //! `agent/statemanager`; bbolt `internal/common/{meta,page}.go`, `bucket.go` and `cursor.go`.
 
+mod bolt;
+
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
+
+use bolt::{Bolt, VERSION};
 
 /// What the agent saved; a value that it saved as empty counts as not saved, as for the agent.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
@@ -76,7 +80,11 @@ pub fn from_bolt(bytes: &[u8]) -> Result<Option<SavedState>, Unreadable> {
     let Some(metadata) = file.bucket(b"metadata")? else {
         return Ok(None);
     };
-    let text = |key: &'static str| file.text(metadata, key);
+    // The agent saves each value as a JSON string. The parser's own error is dropped on purpose: it may quote the file.
+    let text = |key: &'static str| match file.value(metadata, key.as_bytes())? {
+        Some(value) => serde_json::from_slice(value).map(filled).map_err(|_| Unreadable::Value { key }),
+        None => Ok(None),
+    };
     let saved = SavedState {
         cluster: text("cluster-name")?,
         container_instance_arn: text("container-instance-arn")?,
@@ -87,7 +95,8 @@ pub fn from_bolt(bytes: &[u8]) -> Result<Option<SavedState>, Unreadable> {
     Ok(saved.known())
 }
 
-/// Reads `ecs_agent_data.json`. An empty file is an error, as for the agent.
+/// Reads `ecs_agent_data.json`, which counts only while [`from_bolt`] gives no agent version. An empty file is an error,
+/// as for the agent.
 pub fn from_json(bytes: &[u8]) -> Result<Option<SavedState>, Unreadable> {
     #[derive(Deserialize)]
     struct StateFile {
@@ -106,7 +115,7 @@ pub fn from_json(bytes: &[u8]) -> Result<Option<SavedState>, Unreadable> {
         availability_zone: Option<String>,
     }
 
-    // The error itself is dropped on purpose: it may quote the file.
+    // The parser's own error is dropped on purpose: it may quote the file.
     let file: Option<StateFile> = serde_json::from_slice(bytes)
         .map_err(|error| Unreadable::Json { line: error.line(), column: error.column() })?;
     Ok(file.and_then(|file| file.data).and_then(|data| {
@@ -125,213 +134,199 @@ fn filled(text: Option<String>) -> Option<String> {
     text.filter(|text| !text.is_empty())
 }
 
-const MAGIC: u32 = 0xED0C_DAED;
-const VERSION: u32 = 2;
-const PAGE_HEADER: usize = 16;
-/// Of a branch page and of a leaf page alike.
-const ELEMENT: usize = 16;
-const BUCKET_HEADER: usize = 16;
-/// A branch has two children or more, so no tree of 2^32 pages is deeper: what is deeper goes in circles.
-const DEPTH: usize = 32;
+#[cfg(test)]
+mod tests {
+    use std::io::Read;
 
-/// A bolt database as its newest whole transaction left it. Numbers are in the byte order of the machine that wrote
-/// them, which on EC2 is little endian.
-struct Bolt<'a> {
-    bytes: &'a [u8],
-    meta: Meta,
-}
+    use base64::Engine;
+    use base64::engine::general_purpose::STANDARD;
+    use proptest::prelude::*;
 
-#[derive(Clone, Copy)]
-struct Meta {
-    page_size: usize,
-    root: u64,
-    /// One more than the highest page in use.
-    page_limit: u64,
-    transaction: u64,
-}
+    use super::bolt::tests::{branch, bucket, database, leaf};
+    use super::*;
 
-#[derive(Clone, Copy)]
-struct Page<'a> {
-    /// Of an inline bucket's page: the number of the page that it lies in.
-    number: u64,
-    bytes: &'a [u8],
-    is_leaf: bool,
-    count: usize,
-}
+    /// Written by bbolt 1.3.6 the way the agent does it: its five buckets, some tasks, then key by key.
+    const WRITTEN_BY_BBOLT: &str = "
+        H4sIAAAAAAACA+3aPW8TMRjA8UtCyksLLQNMDMgMiOGau1QVUjYGWGFAzLgXBww5B3JOy4u68ymAj8AXALHxBZgYK7HRmRUfsfOGIBkY
+        kur/kx7Zz8m+3HmIZD8XRUOnfHv8beO4Wna2pq8Hdd+u+facbztH77+mu9d+RgAAAAAAYOlU5uz/qzPjazP7/3Xfnl6/8u7oU3aHFQUA
+        AAAAYPlUR219dB5wLxrW9a/6/ImLCxP5G7//D/lbF2dc3K0M8++V4XcCP1xkPWOlNqpfzHsCZbS0VmaPc2Xs3NE6l4/U3FG5srItrfz7
+        uLVR/6GL8y7O+rzj4qKLDZ8Xvh9mDFxcdnHb559dbPqVKH1xcSkanpi4ZzU23neroHtGpNtpsrudCrkvdVfu6a62L+NXPaOEGsQHqrBx
+        KkXWHRRW9WMjcyWe9XttMVrKWJvCSpOpWPaNcNGSB0VLZS7C/FbqNJ0dp/XnzEZ5x0aSNnfkXtYWKmuOb6rbQseJuy6sLJ7GuTS6U960
+        UM9jM8jFzd/X/7H2tVE/cXEjGp8S3Z/JX0zkC7xH+buN5LW45V67JRJxuOicNMxJF5/TDHOa4pD/CQAAAACrL+zVtvyeOXwHUGdpAAAA
+        AAA4McJ+/3/U/6/7+v/HFar/j885yreerP8/iKbr/1k0Xf9X0XT9/0M0rv+vcL2fuj4AAAAAnEhh/xvq/2HnXGNpAAAAAAAAAAAAAAAA
+        AAAAAABYGr8A11kbKQCAAAA=";
 
-/// An entry of a leaf.
-struct Entry<'a> {
-    is_bucket: bool,
-    key: &'a [u8],
-    value: &'a [u8],
-    page: u64,
-}
+    /// The same, with its buckets and nothing in them.
+    const FRESH_FROM_BBOLT: &str = "
+        H4sIAAAAAAACA+3cMUrEQBQA0LhZRUR0a22srOzEO1hY6BGGNeiuJII7jZ7AU3gMD+Md1t7OhGRkDUjadXkPhp8ffkKY7g+ZybLWuIvL
+        j/3lqLmY/L6fbHdxp4ujLlbnx2cv5ddnBgAAAKydrYH+P+/Vj3r16fnDy+ebo4urUzMKAAAA6yf18xNTAQAAABsr760DAAAAAJtn/NP/
+        tzv7m//5r+uxV4+TLp/X42Alf83a/f8pf6vH7kr+nrXnBDT59LGKYVYVT4u/viCtPBTVLMQYpvdlUcXB6lkZ7orBqrKI4TbEMFQXw+Jh
+        8GUAAADwb6Xz/CZdm5ua3dzUAAAAAAAAAAAAAADA2vgGzNZi+wCAAAA=";
 
-impl Meta {
-    /// The meta page that starts there, if it is whole.
-    fn at(bytes: &[u8], start: usize) -> Option<Meta> {
-        let meta: [u8; 64] = array(bytes, start.checked_add(PAGE_HEADER)?)?;
-        let (summed, checksum) = meta.split_at(56);
-        let whole = u32_at(&meta, 0)? == MAGIC
-            && u32_at(&meta, 4)? == VERSION
-            && u64_at(checksum, 0)? == fnv64a(summed);
-        if !whole {
-            return None;
-        }
-        Some(Meta {
-            page_size: usize::try_from(u32_at(&meta, 8)?).ok()?,
-            root: u64_at(&meta, 16)?,
-            page_limit: u64_at(&meta, 40)?,
-            transaction: u64_at(&meta, 48)?,
-        })
+    const ARN: &str = "arn:aws:ecs:eu-west-1:111122223333:container-instance/prod/0123abcd";
+
+    fn unpacked(gzip: &str) -> Vec<u8> {
+        let packed = STANDARD.decode(gzip.split_whitespace().collect::<String>()).unwrap();
+        let mut file = Vec::new();
+        flate2::read::GzDecoder::new(&packed[..]).read_to_end(&mut file).unwrap();
+        file
     }
-}
 
-impl<'a> Bolt<'a> {
-    fn open(bytes: &'a [u8]) -> Result<Bolt<'a>, Unreadable> {
-        let first = Meta::at(bytes, 0);
-        // Without the first page its size is not known: bolt, too, looks at the powers of two from 1 KiB to 32 MiB.
-        let second = match first {
-            Some(meta) => Meta::at(bytes, meta.page_size),
-            None => (10..=25).find_map(|power| Meta::at(bytes, 1 << power)),
+    fn prod() -> SavedState {
+        SavedState {
+            cluster: Some("prod".into()),
+            container_instance_arn: Some(ARN.into()),
+            ec2_instance_id: Some("i-0abc".into()),
+            agent_version: Some("1.105.1".into()),
+            availability_zone: Some("eu-west-1a".into()),
+        }
+    }
+
+    /// The metadata of `prod`, in a bucket of two leaves below a branch.
+    fn in_many_pages() -> Vec<u8> {
+        let arn = format!("\"{ARN}\"");
+        database(
+            512,
+            &[
+                branch(3, &[(b"containers", 4), (b"metadata", 5)]),
+                leaf(4, &[(1, b"containers", &bucket(0, &leaf(0, &[])))]),
+                leaf(5, &[(1, b"metadata", &bucket(6, &[])), (1, b"tasks", &bucket(0, &leaf(0, &[])))]),
+                branch(6, &[(b"agent-version", 7), (b"container-instance-arn", 8)]),
+                leaf(
+                    7,
+                    &[
+                        (0, b"agent-version", b"\"1.105.1\""),
+                        (0, b"availability-zone", b"\"eu-west-1a\""),
+                        (0, b"cluster-name", b"\"prod\""),
+                    ],
+                ),
+                leaf(8, &[(0, b"container-instance-arn", arn.as_bytes()), (0, b"ec2-instance-id", b"\"i-0abc\"")]),
+            ],
+        )
+    }
+
+    fn with_cluster(value: &[u8]) -> Vec<u8> {
+        let metadata = leaf(0, &[(0, b"cluster-name", value)]);
+        database(1024, &[leaf(3, &[(1, b"metadata", &bucket(0, &metadata))])])
+    }
+
+    #[test]
+    fn reads_what_bbolt_itself_wrote() {
+        assert_eq!(from_bolt(&unpacked(WRITTEN_BY_BBOLT)), Ok(Some(prod())));
+    }
+
+    #[test]
+    fn reads_metadata_that_fills_several_pages() {
+        assert_eq!(from_bolt(&in_many_pages()), Ok(Some(prod())));
+    }
+
+    #[test]
+    fn knows_nothing_from_a_database_without_metadata() {
+        assert_eq!(from_bolt(&unpacked(FRESH_FROM_BBOLT)), Ok(None));
+        assert_eq!(from_bolt(&database(1024, &[leaf(3, &[])])), Ok(None));
+        assert_eq!(from_bolt(b""), Ok(None));
+    }
+
+    #[test]
+    fn undoes_the_escapes_of_go() {
+        let state = from_bolt(&with_cluster(br#""a\u0026b""#)).unwrap().unwrap();
+        assert_eq!(state, SavedState { cluster: Some("a&b".into()), ..SavedState::default() });
+    }
+
+    #[test]
+    fn takes_an_empty_value_for_none() {
+        assert_eq!(from_bolt(&with_cluster(br#""""#)), Ok(None));
+        assert_eq!(from_json(br#"{"Data": {"Cluster": "", "EC2InstanceID": ""}, "Version": 31}"#), Ok(None));
+    }
+
+    #[test]
+    fn says_which_value_is_no_string_and_does_not_quote_it() {
+        for value in [&b"31415"[..], b"{\"a\": 1}", b"prod", b"", b"\"\xff\""] {
+            let error = from_bolt(&with_cluster(value)).unwrap_err();
+            assert_eq!(error, Unreadable::Value { key: "cluster-name" });
+            assert_eq!(error.to_string(), "`cluster-name` in the agent's database is not a JSON string");
+        }
+    }
+
+    #[test]
+    fn reads_the_state_file_of_an_old_agent() {
+        let file = br#"{"Data": {
+            "Cluster": "prod",
+            "ContainerInstanceArn": "arn:aws:ecs:us-west-2:123456789012:container-instance/ea27e41b",
+            "EC2InstanceID": "i-0abc",
+            "TaskEngine": {"Tasks": [{"Arn": "arn:aws:ecs:us-west-2:123456789012:task/1", "Containers": null}]},
+            "availabilityZone": "us-west-2b",
+            "seqNumTaskManifest": 7
+        }, "Version": 24}"#;
+        let arn = "arn:aws:ecs:us-west-2:123456789012:container-instance/ea27e41b";
+        let expected = SavedState {
+            cluster: Some("prod".into()),
+            container_instance_arn: Some(arn.into()),
+            ec2_instance_id: Some("i-0abc".into()),
+            agent_version: None,
+            availability_zone: Some("us-west-2b".into()),
         };
-        let newest = [first, second].into_iter().flatten().max_by_key(|meta| meta.transaction);
-        let meta = newest.ok_or(Unreadable::NotBolt { size: bytes.len() })?;
-        Ok(Bolt { bytes, meta })
+        assert_eq!(from_json(file), Ok(Some(expected)));
     }
 
-    fn page(&self, number: u64) -> Result<Page<'a>, Unreadable> {
-        let broken = |problem| Unreadable::Page { page: number, problem };
-        let missing = || broken("lies behind the end");
-        if number >= self.meta.page_limit {
-            return Err(missing());
-        }
-        let size = self.meta.page_size;
-        let start = usize::try_from(number).ok().and_then(|number| number.checked_mul(size)).ok_or_else(missing)?;
-        let rest = self.bytes.get(start..).ok_or_else(missing)?;
-        let own_number = u64_at(rest, 0).ok_or_else(missing)?;
-        if own_number != number {
-            return Err(broken("carries the number of another page"));
-        }
-        let overflow = u32_at(rest, 12).ok_or_else(missing)?;
-        let length = usize::try_from(overflow).ok().and_then(|pages| pages.checked_add(1)?.checked_mul(size));
-        let bytes = length.and_then(|length| rest.get(..length)).ok_or_else(missing)?;
-        Page::new(number, bytes)
-    }
-
-    /// The root page of a bucket of the top level; none where it is absent.
-    fn bucket(&self, name: &[u8]) -> Result<Option<Page<'a>>, Unreadable> {
-        let Some(entry) = self.find(self.page(self.meta.root)?, name)?.filter(|entry| entry.is_bucket) else {
-            return Ok(None);
-        };
-        let cut = Unreadable::Page { page: entry.page, problem: "holds a bucket that is cut off" };
-        match (u64_at(entry.value, 0), entry.value.get(BUCKET_HEADER..)) {
-            // A small bucket lies as a page of its own in the value.
-            (Some(0), Some(inline)) => Page::new(entry.page, inline).map(Some),
-            (Some(root), Some(_)) => self.page(root).map(Some),
-            _ => Err(cut),
+    #[test]
+    fn knows_nothing_from_a_state_file_without_data() {
+        for file in ["null", "{}", r#"{"Data": null}"#, r#"{"Data": {}, "Version": 1}"#] {
+            assert_eq!(from_json(file.as_bytes()), Ok(None), "{file}");
         }
     }
 
-    fn find(&self, root: Page<'a>, key: &[u8]) -> Result<Option<Entry<'a>>, Unreadable> {
-        let mut page = root;
-        for _ in 0..DEPTH {
-            if page.is_leaf {
-                return page.entry(key);
+    #[test]
+    fn says_where_the_state_file_breaks_and_does_not_quote_it() {
+        let error = from_json(b"{\"Data\":\n  {\"Cluster\": 31415}}").unwrap_err();
+        assert_eq!(error.to_string(), "the agent's state file is not its JSON at line 2, column 19");
+        for cut in ["", "{\"Data\": {\"Cluster\": \"pr", "[]", "7"] {
+            assert!(matches!(from_json(cut.as_bytes()), Err(Unreadable::Json { .. })), "{cut}");
+        }
+    }
+
+    #[test]
+    fn reads_no_half_of_a_file_that_is_cut_off() {
+        let whole = in_many_pages();
+        for length in 1..whole.len() - 512 {
+            assert!(from_bolt(&whole[..length]).is_err(), "{length}");
+        }
+    }
+
+    fn flips() -> impl Strategy<Value = Vec<(prop::sample::Index, u8)>> {
+        prop::collection::vec((any::<prop::sample::Index>(), 1..=u8::MAX), 1..8)
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(2000) })]
+
+        #[test]
+        fn survives_any_bytes(bytes in prop::collection::vec(any::<u8>(), 0..600)) {
+            let _ = from_bolt(&bytes);
+            let _ = from_json(&bytes);
+            // Behind whole meta pages and the header of a leaf with 9 entries, so that these bytes are read as entries.
+            let leaf_header = [3, 0, 0, 0, 0, 0, 0, 0, 2, 0, 9, 0, 0, 0, 0, 0];
+            let root = leaf_header.into_iter().chain(bytes).take(512).collect();
+            let _ = from_bolt(&database(512, &[root]));
+        }
+
+        #[test]
+        fn survives_flipped_bytes(flips in flips()) {
+            let mut file = in_many_pages();
+            for (index, flip) in flips {
+                let at = index.index(file.len());
+                file[at] ^= flip;
             }
-            page = self.page(page.child(key)?)?;
+            let _ = from_bolt(&file);
         }
-        Err(page.broken("lies deeper than a tree can be"))
-    }
 
-    /// A value of the agent's metadata, each of which it saves as a JSON string.
-    fn text(&self, bucket: Page<'a>, key: &'static str) -> Result<Option<String>, Unreadable> {
-        let Some(entry) = self.find(bucket, key.as_bytes())?.filter(|entry| !entry.is_bucket) else {
-            return Ok(None);
-        };
-        serde_json::from_slice(entry.value).map(filled).map_err(|_| Unreadable::Value { key })
-    }
-}
-
-impl<'a> Page<'a> {
-    fn new(number: u64, bytes: &'a [u8]) -> Result<Page<'a>, Unreadable> {
-        let broken = |problem| Unreadable::Page { page: number, problem };
-        let header = u16_at(bytes, 8).zip(u16_at(bytes, 10));
-        let (flags, count) = header.ok_or_else(|| broken("is cut off"))?;
-        let is_leaf = match flags {
-            0x01 => false,
-            0x02 => true,
-            _ => return Err(broken("is neither a branch nor a leaf")),
-        };
-        Ok(Page { number, bytes, is_leaf, count: usize::from(count) })
-    }
-
-    fn broken(&self, problem: &'static str) -> Unreadable {
-        Unreadable::Page { page: self.number, problem }
-    }
-
-    /// The entry of a leaf with that key. All are looked at, so that a torn leaf does not pass for one without the key.
-    fn entry(&self, wanted: &[u8]) -> Result<Option<Entry<'a>>, Unreadable> {
-        let mut found = None;
-        for index in 0..self.count {
-            let entry = self.leaf_element(index).ok_or_else(|| self.broken("holds an entry that ends outside of it"))?;
-            if entry.key == wanted {
-                found = Some(entry);
-            }
+        #[test]
+        fn never_believes_a_torn_meta_page(at in 0..72usize, flip in 1..=u8::MAX) {
+            let mut file = in_many_pages();
+            file[512 + 8 + at] ^= flip;
+            let read = from_bolt(&file);
+            // The header of the page is not summed; without the newer transaction the older is true, and it knew nothing.
+            prop_assert!(read == Ok(None) || (at < 8 && read == Ok(Some(prod()))));
         }
-        Ok(found)
     }
-
-    /// The number of the page below a branch that holds the key: the last whose first key is not behind it.
-    fn child(&self, wanted: &[u8]) -> Result<u64, Unreadable> {
-        let mut child = None;
-        for index in 0..self.count {
-            let (key, number) =
-                self.branch_element(index).ok_or_else(|| self.broken("holds a branch that ends outside of it"))?;
-            if key <= wanted || child.is_none() {
-                child = Some(number);
-            }
-        }
-        child.ok_or_else(|| self.broken("is a branch without a child"))
-    }
-
-    fn leaf_element(&self, index: usize) -> Option<Entry<'a>> {
-        let at = PAGE_HEADER + index * ELEMENT;
-        let [flags, position, key_size, value_size] = [0, 4, 8, 12].map(|field| u32_at(self.bytes, at + field));
-        let key_start = at.checked_add(usize::try_from(position?).ok()?)?;
-        let key = part(self.bytes, key_start, key_size?)?;
-        let value = part(self.bytes, key_start + key.len(), value_size?)?;
-        Some(Entry { is_bucket: flags? & 1 != 0, key, value, page: self.number })
-    }
-
-    fn branch_element(&self, index: usize) -> Option<(&'a [u8], u64)> {
-        let at = PAGE_HEADER + index * ELEMENT;
-        let key_start = at.checked_add(usize::try_from(u32_at(self.bytes, at)?).ok()?)?;
-        Some((part(self.bytes, key_start, u32_at(self.bytes, at + 4)?)?, u64_at(self.bytes, at + 8)?))
-    }
-}
-
-fn part(bytes: &[u8], start: usize, length: u32) -> Option<&[u8]> {
-    bytes.get(start..)?.get(..usize::try_from(length).ok()?)
-}
-
-fn array<const N: usize>(bytes: &[u8], at: usize) -> Option<[u8; N]> {
-    bytes.get(at..)?.first_chunk().copied()
-}
-
-fn u16_at(bytes: &[u8], at: usize) -> Option<u16> {
-    array(bytes, at).map(u16::from_le_bytes)
-}
-
-fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
-    array(bytes, at).map(u32::from_le_bytes)
-}
-
-fn u64_at(bytes: &[u8], at: usize) -> Option<u64> {
-    array(bytes, at).map(u64::from_le_bytes)
-}
-
-/// FNV-1a of 64 bits, the checksum of a meta page.
-fn fnv64a(bytes: &[u8]) -> u64 {
-    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
 }
