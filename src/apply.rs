@@ -57,13 +57,13 @@ fn not_serializable(error: serde_json::Error) -> crate::boundary::disk::DiskErro
 }
 
 /// Enables, starts and restarts what the plan says, without waiting for any of it.
-pub async fn queue(systemd: Result<&Systemd, SystemdError>, plan: &Plan, applied: &mut Applied) -> Result<(), Stop> {
+pub async fn queue(systemd: &Result<Systemd, SystemdError>, plan: &Plan, applied: &mut Applied) -> Result<(), Stop> {
     let wanted: Vec<_> =
         plan.units.iter().filter(|unit| unit.action != Action::Leave || plan.enable.contains(&unit.unit)).collect();
     if wanted.is_empty() {
         return Ok(());
     }
-    let systemd = systemd?;
+    let systemd = systemd.as_ref().map_err(|error| Stop::Systemd(error.clone()))?;
     for unit in &plan.enable {
         systemd.enable(unit).await?;
         applied.effects.enabled.push(unit.clone());

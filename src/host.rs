@@ -4,10 +4,10 @@
 
 use std::collections::BTreeMap;
 
-use crate::boundary::disk::Disk;
+use crate::boundary::disk::{Disk, DiskError};
 use crate::boundary::systemd::{Systemd, SystemdError, UnitState};
 use crate::ecs_config::{effective, read};
-use crate::facts::saved_state::{from_bolt, from_json};
+use crate::facts::saved_state::{SavedState, Unreadable, from_bolt, from_json};
 use crate::facts::{Known, SavedAgent, Units};
 use crate::plan::{ECS_CONFIG, VENDOR_ECS_CONFIG};
 
@@ -50,15 +50,34 @@ pub fn agent_config(disk: &Disk) -> BTreeMap<String, String> {
     config
 }
 
-/// What an agent has saved on this disk; `None` when none has.
+/// What an agent has saved on this disk; `None` when none has. The old JSON file counts only while the database names
+/// no agent version, as for the agent itself (`agent/app/data.go`).
 pub fn saved_agent(disk: &Disk) -> Option<SavedAgent> {
-    for (path, parse) in [(BOLT, from_bolt as fn(&[u8]) -> _), (JSON, from_json)] {
-        let state = match disk.read(path, LONGEST_STATE) {
-            Ok(None) => continue,
-            Ok(Some(bytes)) => Known::from_result(parse(&bytes)),
-            Err(error) => Known::Unknown(error.to_string()),
-        };
-        return Some(SavedAgent { state, modified: disk.modified(path).ok().flatten() });
+    let database = saved(disk, BOLT, from_bolt);
+    let has_version = |saved: &SavedAgent| match &saved.state {
+        Known::Yes(state) => state.as_ref().is_some_and(|state| state.agent_version.is_some()),
+        Known::Unknown(_) => true,
+    };
+    if database.as_ref().is_some_and(has_version) {
+        return database;
     }
-    None
+    saved(disk, JSON, from_json).or(database)
+}
+
+fn saved(
+    disk: &Disk,
+    path: &str,
+    parse: fn(&[u8]) -> Result<Option<SavedState>, Unreadable>,
+) -> Option<SavedAgent> {
+    let read = || disk.read(path, LONGEST_STATE).transpose();
+    let parsed = |bytes: Result<Vec<u8>, DiskError>| match bytes {
+        Ok(bytes) => Known::from_result(parse(&bytes)),
+        Err(error) => Known::Unknown(error.to_string()),
+    };
+    let mut state = parsed(read()?);
+    if state.get().is_none() {
+        // The agent may have been writing; a second look tells.
+        state = read().map_or(state, parsed);
+    }
+    Some(SavedAgent { state, modified: disk.modified(path).ok().flatten() })
 }

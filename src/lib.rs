@@ -1,8 +1,10 @@
 //! Boots an EC2 instance into its ECS cluster.
 
+pub mod boot;
 pub mod boundary;
 pub mod apply;
 pub mod causes;
+pub mod cli;
 pub mod decide;
 pub mod ecs_config;
 pub mod effects;
@@ -13,7 +15,9 @@ pub mod gather;
 pub mod host;
 pub mod journal;
 pub mod plan;
+pub mod report;
 pub mod retry;
 pub mod settings;
+pub mod tell;
 pub mod verdict;
 pub mod verify;

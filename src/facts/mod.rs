@@ -68,9 +68,13 @@ pub struct Instance {
 
 impl Instance {
     /// How long ago the instance was launched; `None` without a readable launch time or with one in the future.
-    pub fn age(&self, now: SystemTime) -> Option<Duration> {
-        let launched = humantime::parse_rfc3339(self.pending_time.as_deref()?).ok()?;
-        now.duration_since(launched).ok()
+    pub fn age(&self) -> Option<Duration> {
+        self.pending_time.as_deref().and_then(Instance::age_since)
+    }
+
+    /// The same from the launch time alone, RFC 3339.
+    pub fn age_since(pending_time: &str) -> Option<Duration> {
+        SystemTime::now().duration_since(humantime::parse_rfc3339(pending_time).ok()?).ok()
     }
 }
 

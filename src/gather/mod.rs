@@ -6,6 +6,8 @@ mod host;
 mod metadata;
 mod tags;
 
+use std::time::Duration;
+
 use crate::boundary::World;
 use crate::boundary::aws::{Aws, AwsError};
 use crate::boundary::systemd::{Systemd, SystemdError};
@@ -30,6 +32,8 @@ pub struct Gathered {
     pub warnings: Vec<Warning>,
     /// What the metadata service did not tell, where a plan is wanted all the same.
     pub metadata_error: Option<Stop>,
+    /// The connection that the units were read by.
+    pub systemd: Result<Systemd, SystemdError>,
 }
 
 /// What is said on this host: files of ours by rank. Environment and command line come from the caller.
@@ -47,19 +51,23 @@ pub fn local_settings(world: &World) -> Result<Vec<Fragment>, Stop> {
     Ok(fragments)
 }
 
-/// Reads everything. `fragments` are the files', the environment's and the command line's; `deadline` is the run's.
+/// Reads everything. `bus` is how long systemd has to take a connection; `fragments` are the files', the environment's
+/// and the command line's; `deadline` is the run's.
 pub async fn facts(
     world: &World,
-    systemd: &Result<Systemd, SystemdError>,
+    bus: Duration,
     mut fragments: Vec<Fragment>,
     deadline: Deadline,
     without_metadata: bool,
 ) -> Result<Gathered, Stop> {
     let early = merge(&fragments);
     let imds_deadline = Deadline::after(early.imds_deadline.value).earliest(deadline);
-    let (host, metadata) =
-        futures_util::future::join(host::host(&world.disk, systemd), metadata::read(&world.imds, &early, imds_deadline))
-            .await;
+    let host = async {
+        let systemd = Systemd::connect(Deadline::after(bus).earliest(deadline)).await;
+        (host::host(&world.disk, &systemd).await, systemd)
+    };
+    let metadata = metadata::read(&world.imds, &early, imds_deadline);
+    let (metadata, (host, systemd)) = futures_util::future::join(metadata, host).await;
     let host = host?;
     let (metadata, metadata_error) = match metadata {
         Ok(metadata) => (metadata, None),
@@ -85,7 +93,7 @@ pub async fn facts(
     metadata::complete(&world.imds, &settings, &mut facts, imds_deadline).await;
     let warnings = gathering.fragments.into_iter().flat_map(|fragment| fragment.warnings);
     let warnings = gathering.warnings.into_iter().chain(warnings).collect();
-    Ok(Gathered { settings, facts, warnings, metadata_error })
+    Ok(Gathered { settings, facts, warnings, metadata_error, systemd })
 }
 
 fn user_data_of_ours(metadata: &Metadata) -> Result<Option<Fragment>, Stop> {

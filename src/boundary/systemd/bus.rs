@@ -39,7 +39,7 @@ pub(super) trait Manager {
 }
 
 /// Why systemd gave no answer, or a bad one.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 pub enum SystemdError {
     /// No system bus: too early in the boot, or no systemd.
     #[error("there is no D-Bus system bus at `{address}`")]
