@@ -4,4 +4,5 @@
 pub mod support;
 
 /// The simulators themselves: that they answer as what they stand for does.
+mod run;
 mod simulators;
