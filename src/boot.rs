@@ -206,7 +206,12 @@ impl Boot {
             say("reading metadata, tags and the host");
             let (plan, gathered) = self.decide(phases, false).await?;
             for warning in &plan.warnings {
-                tracing::warn!(id = warning.id, source = warning.source.as_ref().map(|s| s.to_string()), "{}", warning.text);
+                tracing::warn!(
+                    id = warning.id,
+                    source = warning.source.as_ref().map(|s| s.to_string()),
+                    "{}",
+                    warning.text
+                );
             }
             say("writing ecs.config and queueing docker and the agent");
             let begun = phases.begin();
@@ -224,7 +229,9 @@ impl Boot {
                 return Ok(Onward::Undecided);
             }
             let blocked = match (&systemd, wait) {
-                (Ok(systemd), Wait::Here | Wait::HereIfPossible) => blocking_unit(systemd, &plan, &applied.effects.jobs).await,
+                (Ok(systemd), Wait::Here | Wait::HereIfPossible) => {
+                    blocking_unit(systemd, &plan, &applied.effects.jobs).await
+                }
                 _ => None,
             };
             match (blocked, wait) {

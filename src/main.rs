@@ -45,18 +45,23 @@ fn command(cli: Cli, start: Instant) -> Report {
     };
     if let Command::Generate { what } = command {
         return match cli::generate(what) {
-            Ok(text) => Report { stdout: String::from_utf8_lossy(&text).into_owned(), stderr: String::new(), exit: Exit::Done },
+            Ok(text) => {
+                Report { stdout: String::from_utf8_lossy(&text).into_owned(), stderr: String::new(), exit: Exit::Done }
+            }
             Err(error) => failure(Exit::Internal, &error.to_string()),
         };
     }
     let environment: BTreeMap<String, String> = std::env::vars_os()
         .filter_map(|(key, value)| Some((key.into_string().ok()?, value.to_string_lossy().into_owned())))
         .collect();
-    let logging =
-        match journal::start(&cli.common.root, cli.common.verbose, environment.get("ECS_BOOTSTRAP_LOG").map(String::as_str)) {
-            Ok(logging) => logging,
-            Err(error) => return failure(Exit::Settings, &ecs_bootstrap::causes::chain(&error)),
-        };
+    let logging = match journal::start(
+        &cli.common.root,
+        cli.common.verbose,
+        environment.get("ECS_BOOTSTRAP_LOG").map(String::as_str),
+    ) {
+        Ok(logging) => logging,
+        Err(error) => return failure(Exit::Settings, &ecs_bootstrap::causes::chain(&error)),
+    };
     let boot = match boot(&cli.common, &environment, &logging, start) {
         Ok(boot) => boot,
         Err(report) => return report,

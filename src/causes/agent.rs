@@ -69,7 +69,8 @@ pub(super) static GAVE_UP: Cause = Cause {
     remedy: "read the last lines of /var/log/ecs/ecs-agent.log",
     source: "agent/sighandlers/exitcodes: 5 is terminal",
     check: |evidence| {
-        let is_explained = || [&ATTRIBUTES_REJECTED, &BAKED_STATE].iter().any(|cause| (cause.check)(evidence).is_some());
+        let is_explained =
+            || [&ATTRIBUTES_REJECTED, &BAKED_STATE].iter().any(|cause| (cause.check)(evidence).is_some());
         if evidence.container_instance_arn().is_some() || !evidence.agent_exited_with(5) || is_explained() {
             return None;
         }
@@ -113,11 +114,13 @@ pub(super) static NOT_CONNECTED: Cause = Cause {
     check: |evidence| {
         let window = evidence.expectation.as_ref()?.window;
         let since = evidence.disconnected_for.filter(|since| *since >= window)?;
-        let seen = format!(
-            "ecs:DescribeContainerInstances says agentConnected false, for {} s now",
-            since.as_secs()
-        );
-        Some([seen].into_iter().chain(evidence.agent_logged(&["Failed to connect to ACS", "unable to dial", "ACS: Unable"])).collect())
+        let seen = format!("ecs:DescribeContainerInstances says agentConnected false, for {} s now", since.as_secs());
+        Some(
+            [seen]
+                .into_iter()
+                .chain(evidence.agent_logged(&["Failed to connect to ACS", "unable to dial", "ACS: Unable"]))
+                .collect(),
+        )
     },
 };
 

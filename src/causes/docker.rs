@@ -15,8 +15,7 @@ pub(super) static ABSENT: Cause = Cause {
     source: "sumeetninawe/ecsec2#2",
     check: |evidence| {
         let docker = &evidence.known_units()?.docker;
-        (docker.load_state.as_deref() == Some("not-found"))
-            .then(|| vec!["systemd knows no docker.service".to_owned()])
+        (docker.load_state.as_deref() == Some("not-found")).then(|| vec!["systemd knows no docker.service".to_owned()])
     },
 };
 
@@ -36,7 +35,10 @@ pub(super) static FAILED: Cause = Cause {
             return None;
         }
         let result = docker.result.as_deref().unwrap_or("unknown");
-        Some(vec![format!("docker.service is failed (result {result}, status {})", docker.exec_main_status.unwrap_or(0))])
+        Some(vec![format!(
+            "docker.service is failed (result {result}, status {})",
+            docker.exec_main_status.unwrap_or(0)
+        )])
     },
 };
 

@@ -73,7 +73,9 @@ pub(super) static START_BLOCKED: Cause = Cause {
     remedy: "run without `--wait`: the agent's start is queued, and goes on as soon as this unit ends",
     source: "agent#1707; Amazon Linux's ecs.service is After=cloud-final.service",
     check: |evidence| match &evidence.stop {
-        Some(Stop::Blocked { unit }) => Some(vec![format!("the agent's job waits for `{unit}`, where this program runs")]),
+        Some(Stop::Blocked { unit }) => {
+            Some(vec![format!("the agent's job waits for `{unit}`, where this program runs")])
+        }
         _ => None,
     },
 };

@@ -60,9 +60,10 @@ pub(super) async fn read(imds: &Imds, settings: &Settings, deadline: Deadline) -
         (&listing_path, with_tags),
         (&cluster_path, with_tags),
     ];
-    let answers = try_join_all(wanted.map(|(path, is_wanted)| async move {
-        if is_wanted { imds.get(path, deadline).await } else { Ok(None) }
-    }));
+    let answers = try_join_all(
+        wanted
+            .map(|(path, is_wanted)| async move { if is_wanted { imds.get(path, deadline).await } else { Ok(None) } }),
+    );
     let answers: [Option<Vec<u8>>; 6] = answers.await?.try_into().unwrap_or_default();
     let [document, user_data, life_cycle, target_state, listing, cluster] = answers;
     let document = document.unwrap_or_default();

@@ -117,8 +117,12 @@ fn diff(old: &[u8], new: &[u8]) -> String {
             ChangeTag::Insert => '+',
             ChangeTag::Equal => ' ',
         };
-        let shown: String =
-            change.value().trim_end_matches(['\r', '\n']).chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect();
+        let shown: String = change
+            .value()
+            .trim_end_matches(['\r', '\n'])
+            .chars()
+            .map(|c| if c.is_control() { '\u{fffd}' } else { c })
+            .collect();
         // Writing to a string cannot fail.
         let _ = writeln!(text, "{sign}{shown}");
     }
