@@ -3,6 +3,9 @@
 /// The simulated instance and all that surrounds it; shared with `tests/try`.
 pub mod support;
 
-/// The simulators themselves: that they answer as what they stand for does.
+/// Every cause is named when the world provokes it, and not when something only looks like it.
+mod causes;
+/// One command, from metadata to a registered instance.
 mod run;
+/// The simulators themselves: that they answer as what they stand for does.
 mod simulators;
