@@ -106,32 +106,6 @@ fn launched(instance: &Instance, ago: Duration) {
     instance.imds.change(|imds| imds.pending_time = SystemTime::now() - ago);
 }
 
-/// The product runs where `/etc/ecs` is a file system of its own, in a mount namespace that an ordinary user may make too.
-fn mounted(instance: Instance, options: &str, then: &str) -> Instance {
-    let folder = instance.disk.path("etc/ecs").display().to_string();
-    let product = env!("CARGO_BIN_EXE_ecs-bootstrap");
-    let inner = format!(
-        "/bin/mount -t tmpfs -o {options} tmpfs {folder} && cd {folder} && {{ {then}; }} && exec {product} \"$@\""
-    );
-    let script = format!(
-        "#!/bin/sh\nexec /usr/bin/unshare --user --map-root-user --mount /bin/sh -c '{inner}' product \"$@\"\n"
-    );
-    instance.disk.write("bin/mounted", script);
-    let path = instance.disk.path("bin/mounted");
-    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
-    std::fs::set_permissions(&path, mode).unwrap();
-    instance.binary(path)
-}
-
-/// `/etc/ecs` has room for the file that is there, and no more.
-fn full_disk(instance: Instance) -> Instance {
-    mounted(instance, "size=4096", "echo ECS_LOGLEVEL=warn >ecs.config")
-}
-
-fn read_only(instance: Instance) -> Instance {
-    mounted(instance, "size=64k", "echo ECS_LOGLEVEL=warn >ecs.config; /bin/mount -o remount,ro .")
-}
-
 /// A TLS server whose certificate nobody has signed.
 struct SelfSigned(std::net::SocketAddr);
 

@@ -1,6 +1,7 @@
 //! Causes that lie on this host: settings, `ecs.config`, docker, units, disk. See `causes.rs`.
 
 use super::{Names, is_ready, run, verify};
+use crate::bad_input::{full_disk, read_only};
 use crate::support::Instance;
 use crate::support::systemd::Start;
 use std::time::Duration;
@@ -151,12 +152,12 @@ fn a_refused_start_is_told_in_systemds_words() {
 
 #[test]
 fn a_full_disk_leaves_the_old_file() {
-    let instance = super::full_disk(Instance::new());
+    let instance = full_disk(Instance::new());
     Names("disk-full", 24, "/etc/ecs/ecs.config").check(&instance, &run(&instance, &[]));
 }
 
 #[test]
 fn a_read_only_file_system_is_told() {
-    let instance = super::read_only(Instance::new());
+    let instance = read_only(Instance::new());
     Names("write-refused", 24, "/etc/ecs/ecs.config").check(&instance, &run(&instance, &[]));
 }
