@@ -67,15 +67,15 @@ pub struct Instance {
 }
 
 impl Instance {
-    /// How long ago the instance was launched; `None` without a readable launch time or with one in the future.
-    pub fn age(&self) -> Option<Duration> {
-        self.pending_time.as_deref().and_then(Instance::age_since)
+    /// How long before `now` the instance was launched; `None` without a readable launch time or with a later one.
+    pub fn age(&self, now: SystemTime) -> Option<Duration> {
+        self.pending_time.as_deref().and_then(|launched| since(launched, now))
     }
+}
 
-    /// The same from the launch time alone, RFC 3339.
-    pub fn age_since(pending_time: &str) -> Option<Duration> {
-        SystemTime::now().duration_since(humantime::parse_rfc3339(pending_time).ok()?).ok()
-    }
+/// The time from a launch (RFC 3339) to `now`.
+pub fn since(launched: &str, now: SystemTime) -> Option<Duration> {
+    now.duration_since(humantime::parse_rfc3339(launched).ok()?).ok()
 }
 
 /// Tags of the instance, with the place they were read from.
