@@ -6,6 +6,8 @@ pub mod support;
 /// The simulators themselves: that they answer as what they stand for does.
 /// What the tree promises: who may import whom, who may wait, who may print.
 mod architecture;
+/// How long and how much.
+mod bounds;
 /// `run` from metadata to a registered instance.
 mod run;
 mod simulators;
