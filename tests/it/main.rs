@@ -5,3 +5,6 @@ pub mod support;
 
 /// The simulators themselves: that they answer as what they stand for does.
 mod simulators;
+
+/// Our calls against a moto server; needs one, see the module.
+mod contract;
