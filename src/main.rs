@@ -1,2 +1,152 @@
-//! placeholder
-fn main() {}
+//! Boots an EC2 instance into its ECS cluster.
+
+use std::collections::BTreeMap;
+use std::io::{IsTerminal, Write};
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Parser;
+use ecs_bootstrap::boot::{Boot, Report, Wait};
+use ecs_bootstrap::boundary::World;
+use ecs_bootstrap::boundary::imds::Address;
+use ecs_bootstrap::cli::{self, Cli, Command, Common, Run};
+use ecs_bootstrap::exit::Exit;
+use ecs_bootstrap::journal::{self, Logging};
+use ecs_bootstrap::settings::fragment::Fragment;
+use ecs_bootstrap::settings::{SettingsError, Warning};
+use tokio::time::Instant;
+
+fn main() -> ExitCode {
+    let start = Instant::now();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            let exit = if error.use_stderr() { Exit::Usage } else { Exit::Done };
+            return print(Report {
+                stdout: if error.use_stderr() { String::new() } else { error.render().to_string() },
+                stderr: if error.use_stderr() { error.render().to_string() } else { String::new() },
+                exit,
+            });
+        }
+    };
+    print(command(cli, start))
+}
+
+fn command(cli: Cli, start: Instant) -> Report {
+    let given_to_run = cli.run.wait || cli.run.no_wait;
+    let command = match cli.command {
+        None => Command::Run(cli.run),
+        Some(Command::Run(options)) => {
+            Command::Run(Run { wait: options.wait || cli.run.wait, no_wait: options.no_wait || cli.run.no_wait })
+        }
+        Some(_) if given_to_run => return failure(Exit::Usage, "`--wait` and `--no-wait` are options of `run`"),
+        Some(command) => command,
+    };
+    if let Command::Generate { what } = command {
+        return match cli::generate(what) {
+            Ok(text) => Report { stdout: String::from_utf8_lossy(&text).into_owned(), stderr: String::new(), exit: Exit::Done },
+            Err(error) => failure(Exit::Internal, &error.to_string()),
+        };
+    }
+    let environment: BTreeMap<String, String> = std::env::vars_os()
+        .filter_map(|(key, value)| Some((key.into_string().ok()?, value.to_string_lossy().into_owned())))
+        .collect();
+    let logging =
+        match journal::start(&cli.common.root, cli.common.verbose, environment.get("ECS_BOOTSTRAP_LOG").map(String::as_str)) {
+            Ok(logging) => logging,
+            Err(error) => return failure(Exit::Settings, &ecs_bootstrap::causes::chain(&error)),
+        };
+    let boot = match boot(&cli.common, &environment, &logging, start) {
+        Ok(boot) => boot,
+        Err(report) => return report,
+    };
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return failure(Exit::Internal, &error.to_string()),
+    };
+    runtime.block_on(async {
+        match command {
+            Command::Run(options) => {
+                let wait = match options {
+                    Run { wait: true, .. } => Wait::Here,
+                    Run { no_wait: true, .. } => Wait::InItsUnit,
+                    _ if std::io::stdin().is_terminal() && boot.watched => Wait::HereIfPossible,
+                    _ => Wait::InItsUnit,
+                };
+                boot.run(wait).await
+            }
+            Command::Plan => boot.plan().await,
+            Command::Verify => boot.verify().await,
+            Command::Status | Command::Generate { .. } => boot.status(),
+        }
+    })
+}
+
+fn boot(
+    common: &Common,
+    environment: &BTreeMap<String, String>,
+    logging: &Logging,
+    start: Instant,
+) -> Result<Boot, Report> {
+    let variable = |name: &str| environment.get(name).map(String::as_str).filter(|value| !value.is_empty());
+    let mut given = Vec::new();
+    let fragments = Fragment::from_environment(environment.iter().map(|(key, value)| (key.as_str(), value.as_str())))
+        .and_then(|environment| {
+            given.push(environment);
+            given.push(Fragment::from_command_line(&common.settings())?);
+            Ok(given)
+        });
+    let address = Address::from_environment(
+        variable("AWS_EC2_METADATA_SERVICE_ENDPOINT"),
+        variable("AWS_EC2_METADATA_SERVICE_ENDPOINT_MODE"),
+    );
+    // A wrong address is a wrong setting, told like the others once there is a world to tell it in.
+    let (address, fragments) = match address {
+        Ok(address) => (address, fragments),
+        Err(error) => (Address::Fixed("http://127.0.0.1:9".to_owned()), fragments.and(Err(in_environment(&error)))),
+    };
+    let ca_bundle = variable("AWS_CA_BUNDLE").map(PathBuf::from);
+    let world = World::new(&common.root, address, common.agent_endpoint.as_deref(), ca_bundle)
+        .map_err(|error| failure(Exit::Usage, &ecs_bootstrap::causes::chain(&error)))?;
+    Ok(Boot {
+        world,
+        given: fragments,
+        json: common.json,
+        watched: std::io::stderr().is_terminal(),
+        to_journal: matches!(logging, Logging::Journal),
+        start,
+        program: std::env::current_exe().ok(),
+        warnings: plain_endpoint(variable("AWS_ENDPOINT_URL")).into_iter().collect(),
+    })
+}
+
+fn in_environment(error: &dyn std::error::Error) -> SettingsError {
+    SettingsError { place: "the environment".to_owned(), what: error.to_string(), did_you_mean: None }
+}
+
+/// Credentials over plain HTTP are for simulators on this host.
+fn plain_endpoint(endpoint: Option<&str>) -> Option<Warning> {
+    let authority = endpoint?.strip_prefix("http://")?.split('/').next()?;
+    let host = match authority.strip_prefix('[') {
+        Some(rest) => rest.split(']').next()?,
+        None => authority.rsplit_once(':').map_or(authority, |(host, _)| host),
+    };
+    let is_loopback = host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback());
+    (!is_loopback).then(|| Warning {
+        id: "plain-endpoint",
+        text: format!("AWS_ENDPOINT_URL sends signed requests to `{host}` over plain HTTP"),
+        source: None,
+    })
+}
+
+fn failure(exit: Exit, text: &str) -> Report {
+    Report { stdout: String::new(), stderr: format!("error: {text}\n"), exit }
+}
+
+/// The only place that prints. A reader that has gone away is no reason to fail.
+fn print(report: Report) -> ExitCode {
+    let _ = std::io::stdout().write_all(report.stdout.as_bytes());
+    let _ = std::io::stderr().write_all(report.stderr.as_bytes());
+    report.exit.into()
+}

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::decide::ecs_config::EditRefusal;
+use crate::ecs_config::EditRefusal;
 use crate::facts::Written;
 use crate::settings::{Source, Sourced, Warning};
 
@@ -16,6 +16,9 @@ use crate::settings::{Source, Sourced, Warning};
 pub const ECS_CONFIG: &str = "/etc/ecs/ecs.config";
 /// The agent's other configuration file: the AMI writes it, `/etc/ecs/ecs.config` overrides it.
 pub const VENDOR_ECS_CONFIG: &str = "/var/lib/ecs/ecs.config";
+
+/// What an earlier run wrote to the former.
+pub const WRITTEN: &str = "/var/lib/ecs-bootstrap/written.json";
 
 /// Everything that apply may do.
 #[derive(Clone, Debug)]
@@ -26,6 +29,8 @@ pub struct Plan {
     pub ecs_config: EcsConfig,
     /// What happens to the units, in this order.
     pub units: Vec<UnitPlan>,
+    /// Units that are enabled for the next boot.
+    pub enable: Vec<String>,
     /// What verify waits for.
     pub expectation: Expectation,
     /// What works, but may not be meant.

@@ -1,7 +1,58 @@
-//! The parties outside this process, one file each.
+//! The world outside, one party a module: each client takes addresses and deadlines, gives answers or a typed error,
+//! logs nothing above debug, and knows neither rooms nor nouns.
+
+use std::path::{Path, PathBuf};
+
+use self::agent::{Agent, AgentError};
+use self::aws::{Aws, AwsError, AwsOptions};
+use self::disk::Disk;
+use self::docker::Docker;
+use self::imds::{Address, Imds};
 
 pub mod agent;
+pub mod aws;
 pub mod disk;
+pub mod dns;
 pub mod docker;
+pub mod imds;
 mod local;
+#[cfg(test)]
+mod loopback;
+pub mod net;
 pub mod systemd;
+
+/// The parties that a boot speaks to. None is opened before it is first used; AWS needs a region, and systemd a bus,
+/// so those two are opened by whoever knows when.
+#[derive(Clone, Debug)]
+pub struct World {
+    /// The files of the host, below the root.
+    pub disk: Disk,
+    /// The instance metadata service.
+    pub imds: Imds,
+    /// The ECS agent.
+    pub agent: Agent,
+    /// docker.
+    pub docker: Docker,
+    /// `AWS_CA_BUNDLE`.
+    pub ca_bundle: Option<PathBuf>,
+}
+
+impl World {
+    /// The world at these addresses.
+    pub fn new(
+        root: &Path,
+        imds: Address,
+        agent_endpoint: Option<&str>,
+        ca_bundle: Option<PathBuf>,
+    ) -> Result<World, AgentError> {
+        let disk = Disk::new(root.to_owned());
+        let docker = Docker::new(disk.path("/run/docker.sock"));
+        Ok(World { disk, imds: Imds::new(imds), agent: Agent::new(agent_endpoint)?, docker, ca_bundle })
+    }
+
+    /// AWS clients for a region, with the instance's credentials.
+    pub async fn aws(&self, region: &str) -> Result<Aws, AwsError> {
+        let options = AwsOptions { ca_bundle: self.ca_bundle.clone(), ..AwsOptions::new(region) };
+        Aws::new(self.imds.clone(), &options).await
+    }
+}

@@ -1,8 +1,8 @@
 //! Starts units and watches their jobs through systemd's D-Bus interface.
 //!
 //! In: unit names. Out: the state of units, and how jobs ended. It speaks to the system bus only: systemd's private
-//! socket stamps its answers with a sender that zbus does not take. It never enables, masks or edits a unit, and never
-//! polls: that a job has ended is a signal.
+//! socket stamps its answers with a sender that zbus does not take. It masks and edits no unit, and never polls: that
+//! a job has ended is a signal.
 
 mod bus;
 
@@ -212,6 +212,11 @@ impl Systemd {
         let removed = self.job_ends(unit).await?;
         let path = ask("StartUnit", unit, self.manager.start_unit(unit, "replace")).await?;
         Ok(Job { unit: unit.to_owned(), path, removed })
+    }
+
+    /// Enables a unit for the next boot (systemctl(1) `enable`), without starting it.
+    pub async fn enable(&self, unit: &str) -> Result<(), SystemdError> {
+        ask("EnableUnitFiles", unit, self.manager.enable_unit_files(&[unit], false, false)).await.map(|_| ())
     }
 
     /// Queues a restart, which starts a unit that does not run.

@@ -1,5 +1,101 @@
 //! Every rule that is a rule: settings and facts go in, what shall be comes out; nothing here reads, writes or waits.
 
-pub mod ecs_config;
+mod cluster;
+mod derived;
+mod units;
+
+use std::collections::BTreeMap;
+
+use crate::ecs_config::{edit, effective, ownership, read};
+use crate::facts::Facts;
+use crate::plan::{EcsConfig, Expectation, Plan, PlannedKey, Refusal};
+use crate::settings::{Kind, Settings, Source, Warning};
+
+/// The plan, or why there is none. `warnings` are those of the fragments that the settings were merged from.
+pub fn plan(settings: &Settings, facts: &Facts, warnings: Vec<Warning>) -> Result<Plan, Refusal> {
+    let mut warnings = warnings;
+    let cluster = cluster::choose(settings, facts, &mut warnings)?;
+    let keys = keys(settings, facts, cluster.as_ref(), &mut warnings);
+    let ecs_config = ecs_config(facts, keys)?;
+    let units = units::plan(facts, cluster.is_some(), ecs_config.changed());
+    let enable = units::enable(facts, settings.units_enable.value, &mut warnings);
+    let instance = facts.instance.get();
+    let expectation = Expectation {
+        cluster: cluster.as_ref().map(|cluster| cluster.value.clone()),
+        instance_id: instance.map(|instance| instance.instance_id.clone()),
+        region: instance.map(|instance| instance.region.clone()),
+        pending_time: instance.and_then(|instance| instance.pending_time.clone()),
+        agent_unit: units::agent_name(facts).to_owned(),
+        attributes: attributes(&ecs_config.new),
+        deadline: settings.verify_deadline.value,
+        window: settings.verify_window.value,
+    };
+    Ok(Plan { cluster, ecs_config, units, enable, expectation, warnings })
+}
+
+/// The keys that we decide: the cluster, variables of the agent from any source but the files themselves, and what is
+/// derived where nobody of at least the same rank says otherwise.
+fn keys(
+    settings: &Settings,
+    facts: &Facts,
+    cluster: Option<&crate::settings::Sourced<String>>,
+    warnings: &mut Vec<Warning>,
+) -> Vec<PlannedKey> {
+    let mut keys: BTreeMap<String, (String, Source)> = BTreeMap::new();
+    for (key, value) in &settings.agent {
+        if value.source.kind != Kind::EcsConfig {
+            keys.insert(key.clone(), (value.value.clone(), value.source.clone()));
+        }
+    }
+    for derived in derived::derive(settings, facts, warnings) {
+        let said = settings.agent.get(&derived.key).map(|said| said.source.kind);
+        // Attributes from tags hold those that are said by hand already.
+        let merged = derived.key == "ECS_INSTANCE_ATTRIBUTES";
+        if merged || said.is_none_or(|kind| kind < derived.source.kind) {
+            keys.insert(derived.key, (derived.value, derived.source));
+        }
+    }
+    if let Some(cluster) = cluster.filter(|cluster| must_write_cluster(facts, cluster)) {
+        keys.insert("ECS_CLUSTER".to_owned(), (cluster.value.clone(), cluster.source.clone()));
+    }
+    keys.into_iter().map(|(key, (value, source))| PlannedKey { key, value, source }).collect()
+}
+
+/// A cluster that the files name is left as it stands there, unless it stands there twice or in another form than the
+/// agent saved it.
+fn must_write_cluster(facts: &Facts, cluster: &crate::settings::Sourced<String>) -> bool {
+    if cluster.source.kind != Kind::EcsConfig {
+        return true;
+    }
+    let lines = read(facts.host.etc_config.bytes.as_deref().unwrap_or_default());
+    let named: Vec<_> = lines.iter().filter(|line| line.key == "ECS_CLUSTER").collect();
+    named.len() > 1 || named.last().is_some_and(|line| line.value.trim() != cluster.value)
+}
+
+fn ecs_config(facts: &Facts, keys: Vec<PlannedKey>) -> Result<EcsConfig, Refusal> {
+    let old = facts.host.etc_config.bytes.clone();
+    let bytes = old.as_deref().unwrap_or_default();
+    let removed: Vec<String> = ownership::stale(&facts.host)
+        .into_iter()
+        .filter(|key| keys.iter().all(|planned| planned.key != *key))
+        .collect();
+    let changes = keys
+        .iter()
+        .map(|planned| (planned.key.clone(), Some(planned.value.clone())))
+        .chain(removed.iter().map(|key| (key.clone(), None)))
+        .collect();
+    let new = edit(bytes, &changes).map_err(Refusal::Edit)?;
+    let instance_id = facts.instance.get().map(|instance| instance.instance_id.as_str());
+    let written = ownership::remember(&facts.host, &keys, instance_id);
+    Ok(EcsConfig { old, new, keys, removed, written })
+}
+
+/// The attributes that the agent will send, as the file tells it.
+fn attributes(config: &[u8]) -> BTreeMap<String, String> {
+    let lines = read(config);
+    let value = effective(&lines).get("ECS_INSTANCE_ATTRIBUTES").map(|line| line.value.clone());
+    value.and_then(|json| serde_json::from_str(&json).ok()).unwrap_or_default()
+}
+
 #[cfg(test)]
-mod ecs_config_oracles;
+mod tests;

@@ -165,6 +165,17 @@ impl Evidence {
         self.units.as_ref().and_then(|units| units.as_ref().ok())
     }
 
+    /// Every AWS call that came to nothing.
+    pub fn aws_errors(&self) -> impl Iterator<Item = &AwsError> {
+        let stopped = match &self.stop {
+            Some(Stop::Aws(error)) => Some(error),
+            _ => None,
+        };
+        let registration = self.registration.as_ref().and_then(|answer| answer.as_ref().err());
+        let cluster = self.cluster.as_ref().and_then(|answer| answer.as_ref().err());
+        stopped.into_iter().chain(registration).chain(cluster)
+    }
+
     /// The first line of the agent's log that holds one of these fragments, as evidence: the matched part only.
     pub fn agent_logged(&self, fragments: &[&str]) -> Option<String> {
         logged(&self.agent_log, "ecs-agent.log", fragments)

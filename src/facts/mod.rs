@@ -68,9 +68,13 @@ pub struct Instance {
 
 impl Instance {
     /// How long ago the instance was launched; `None` without a readable launch time or with one in the future.
-    pub fn age(&self, now: SystemTime) -> Option<Duration> {
-        let launched = humantime::parse_rfc3339(self.pending_time.as_deref()?).ok()?;
-        now.duration_since(launched).ok()
+    pub fn age(&self) -> Option<Duration> {
+        self.pending_time.as_deref().and_then(Instance::age_since)
+    }
+
+    /// The same from the launch time alone, RFC 3339.
+    pub fn age_since(pending_time: &str) -> Option<Duration> {
+        SystemTime::now().duration_since(humantime::parse_rfc3339(pending_time).ok()?).ok()
     }
 }
 
@@ -164,4 +168,11 @@ pub struct Facts {
     pub clusters: Option<Vec<Cluster>>,
     /// The host.
     pub host: Host,
+}
+
+/// What keeps a cluster from being the wanted one: tags that it does not carry, or its status. Empty for a match.
+pub fn lacks(cluster: &Cluster, wanted: &BTreeMap<String, String>) -> Vec<String> {
+    let missing = wanted.iter().filter(|(key, value)| cluster.tags.get(*key) != Some(value));
+    let inactive = (cluster.status != "ACTIVE").then(|| format!("it is {}", cluster.status));
+    missing.map(|(key, value)| format!("{key}={value}")).chain(inactive).collect()
 }

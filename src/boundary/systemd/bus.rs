@@ -24,6 +24,13 @@ pub(super) trait Manager {
     fn load_unit(&self, name: &str) -> zbus::Result<OwnedObjectPath>;
     fn start_unit(&self, name: &str, mode: &str) -> zbus::Result<OwnedObjectPath>;
     fn restart_unit(&self, name: &str, mode: &str) -> zbus::Result<OwnedObjectPath>;
+    #[allow(clippy::type_complexity, reason = "EnableUnitFiles answers (b, a(sss)) (org.freedesktop.systemd1(5))")]
+    fn enable_unit_files(
+        &self,
+        files: &[&str],
+        runtime: bool,
+        force: bool,
+    ) -> zbus::Result<(bool, Vec<(String, String, String)>)>;
     fn get_job_before(&self, id: u32) -> zbus::Result<Vec<ListedJob>>;
     #[zbus(name = "GetUnitByPID")]
     fn get_unit_by_pid(&self, pid: u32) -> zbus::Result<OwnedObjectPath>;
@@ -32,7 +39,7 @@ pub(super) trait Manager {
 }
 
 /// Why systemd gave no answer, or a bad one.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 pub enum SystemdError {
     /// No system bus: too early in the boot, or no systemd.
     #[error("there is no D-Bus system bus at `{address}`")]

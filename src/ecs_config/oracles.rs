@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use proptest::prelude::*;
 
-use super::ecs_config::{EditRefusal, edit, effective, read};
+use super::{EditRefusal, edit, effective, read};
 
 type Read = BTreeMap<String, String>;
 type Changes = BTreeMap<String, Option<String>>;

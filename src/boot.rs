@@ -1,0 +1,426 @@
+//! The corridor: one short function a subcommand, and the only place that knows the order of the rooms.
+//!
+//! In: the world, the settings as given, and whether somebody watches. Out: a [`Report`] that `main` prints. Every path
+//! of `run` and `verify` ends in exactly one verdict, and tells it once.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use tokio::time::Instant;
+
+use crate::apply::{self, Applied};
+use crate::boundary::World;
+use crate::boundary::disk::{DiskError, Lock, Mode};
+use crate::boundary::systemd::{Systemd, SystemdError};
+use crate::causes::{chain, diagnose};
+use crate::effects::QueuedJob;
+use crate::evidence::{Evidence, Stop};
+use crate::exit::Exit;
+use crate::facts::Instance;
+use crate::gather::{self, Gathered};
+use crate::plan::{Expectation, Plan};
+use crate::report::{Document, Phase, Progress, document, plan_json, plan_text, verdict_text, warning_line};
+use crate::retry::{Deadline, Policy, Step, until, within};
+use crate::settings::fragment::Fragment;
+use crate::settings::merge::merge;
+use crate::settings::{Settings, SettingsError, Warning};
+use crate::verdict::Verdict;
+use crate::{decide, journal, tell, verify};
+
+const LOCK: &str = "/run/ecs-bootstrap/lock";
+const HANDOVER: &str = "/run/ecs-bootstrap/plan.json";
+const VERIFY_UNIT: &str = "ecs-bootstrap-verify.service";
+const VERIFY_UNIT_TEXT: &str = include_str!("../systemd/ecs-bootstrap-verify.service");
+const INSTALLED_BINARY: &str = "/usr/bin/ecs-bootstrap";
+/// How long systemd has to take the connection.
+const BUS: Duration = Duration::from_secs(5);
+/// How often a lock is tried that another run holds.
+const LOCK_POLICY: Policy = Policy { first: Duration::from_millis(100), longest: Duration::from_secs(1) };
+
+/// What `main` prints and returns.
+#[derive(Debug)]
+pub struct Report {
+    /// Data.
+    pub stdout: String,
+    /// Talk.
+    pub stderr: String,
+    /// The exit code.
+    pub exit: Exit,
+}
+
+/// Where the verification runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wait {
+    /// In this process, and refused where that would never end.
+    Here,
+    /// In this process where that can end, else in its unit.
+    HereIfPossible,
+    /// In its own unit.
+    InItsUnit,
+}
+
+/// What a command runs with.
+pub struct Boot {
+    /// The parties outside.
+    pub world: World,
+    /// What environment and command line say.
+    pub given: Result<Vec<Fragment>, SettingsError>,
+    /// Whether JSON is wanted.
+    pub json: bool,
+    /// Whether a person watches stderr.
+    pub watched: bool,
+    /// Whether the log goes to the journal, so that a verdict is told there too.
+    pub to_journal: bool,
+    /// When this process was started.
+    pub start: Instant,
+    /// This program's own path, for the unit that verifies.
+    pub program: Option<PathBuf>,
+    /// What main has to say.
+    pub warnings: Vec<Warning>,
+}
+
+/// What verify needs of the run before it: `/run/ecs-bootstrap/plan.json`.
+#[derive(Debug, Serialize, Deserialize)]
+struct Handover {
+    version: u32,
+    expectation: Expectation,
+    phases: Vec<Phase>,
+}
+
+/// How a boot path goes on after apply.
+enum Onward {
+    Verify { plan: Box<Plan>, applied: Applied, systemd: Result<Systemd, SystemdError>, age: Option<Duration> },
+    HandedOver { cluster: Option<String> },
+    Undecided,
+}
+
+impl Boot {
+    /// `run`: all of it.
+    pub async fn run(self, wait: Wait) -> Report {
+        let progress = Progress::new(self.watched);
+        let mut phases = Phases::new(self.start);
+        let cluster;
+        let mut handed_over = false;
+        let verdict = match Box::pin(self.configure(wait, &mut phases, &progress)).await {
+            Ok(Onward::Verify { plan, applied, systemd, age }) => {
+                cluster = plan.expectation.cluster.clone();
+                let handed = verify::Handed { queued: applied.effects.jobs, jobs: applied.jobs };
+                self.verdict(plan.expectation, handed, &systemd, age, &mut phases, &progress).await
+            }
+            Ok(Onward::HandedOver { cluster: wanted }) => {
+                cluster = wanted;
+                handed_over = true;
+                Verdict::Waiting { text: format!("configured; {VERIFY_UNIT} sees to the registration"), finding: None }
+            }
+            Ok(Onward::Undecided) => {
+                cluster = None;
+                let text = "nothing names a cluster yet, and user data has not ended".to_owned();
+                Verdict::Waiting { text, finding: None }
+            }
+            Err(stop) => {
+                cluster = None;
+                let evidence = Evidence::of_stop(stop);
+                verify::failed(&evidence, diagnose(&evidence))
+            }
+        };
+        progress.clear();
+        let document = document(&verdict, cluster.as_deref(), &phases.done);
+        tell::signals(&self.world.disk, &document, handed_over, self.to_journal);
+        self.report(&document, verdict.exit())
+    }
+
+    /// `plan`: the first two rooms, printed. Changes nothing.
+    pub async fn plan(self) -> Report {
+        let progress = Progress::new(self.watched);
+        progress.say("reading metadata, tags and the host");
+        let planned = self.decide(&mut Phases::new(self.start), true).await;
+        progress.clear();
+        let (plan, _) = match planned {
+            Ok(planned) => planned,
+            Err(stop) => {
+                let evidence = Evidence::of_stop(stop);
+                let verdict = verify::failed(&evidence, diagnose(&evidence));
+                return self.report(&document(&verdict, None, &[]), verdict.exit());
+            }
+        };
+        let warnings: String = plan.warnings.iter().map(|warning| warning_line(warning) + "\n").collect();
+        let stdout = if self.json { format!("{:#}\n", plan_json(&plan)) } else { plan_text(&plan) };
+        Report { stdout, stderr: warnings, exit: Exit::Done }
+    }
+
+    /// `verify`: waits for what the run before it expects, or for what a run would expect now.
+    pub async fn verify(self) -> Report {
+        journal::ready("looking at what is expected");
+        let progress = Progress::new(self.watched);
+        let mut phases = Phases::new(self.start);
+        let expectation = match self.expectation(&mut phases).await {
+            Ok(expectation) => expectation,
+            Err(stop) => {
+                let evidence = Evidence::of_stop(stop);
+                let verdict = verify::failed(&evidence, diagnose(&evidence));
+                let document = document(&verdict, None, &phases.done);
+                tell::signals(&self.world.disk, &document, false, self.to_journal);
+                return self.report(&document, verdict.exit());
+            }
+        };
+        let cluster = expectation.cluster.clone();
+        let age = expectation.pending_time.as_deref().and_then(Instance::age_since);
+        let systemd = Systemd::connect(Deadline::after(BUS)).await;
+        let handed = verify::Handed::default();
+        let verdict = self.verdict(expectation, handed, &systemd, age, &mut phases, &progress).await;
+        progress.clear();
+        let document = document(&verdict, cluster.as_deref(), &phases.done);
+        tell::signals(&self.world.disk, &document, false, self.to_journal);
+        self.report(&document, verdict.exit())
+    }
+
+    /// `status`: the last verdict of this boot.
+    pub fn status(self) -> Report {
+        match tell::stored(&self.world.disk) {
+            Ok(stored) => {
+                let document = stored.unwrap_or_else(Document::none);
+                let exit = Exit::from_code(document.exit_code).unwrap_or(Exit::Internal);
+                let stdout = if self.json { as_json(&document) } else { verdict_text(&document) };
+                Report { stdout, stderr: String::new(), exit }
+            }
+            Err(error) => {
+                Report { stdout: String::new(), stderr: format!("error: {}\n", chain(&error)), exit: Exit::Internal }
+            }
+        }
+    }
+
+    /// Gather, decide and apply, within `run.deadline`.
+    async fn configure(&self, wait: Wait, phases: &mut Phases, progress: &Progress) -> Result<Onward, Stop> {
+        let settings = self.early()?;
+        let limit = settings.run_deadline.value;
+        let deadline = Deadline::after(limit);
+        let doing = std::cell::Cell::new("waiting for another run");
+        let say = |what: &'static str| {
+            doing.set(what);
+            progress.say(what);
+            journal::status(what);
+        };
+        let all = async {
+            let _lock = self.lock(deadline).await?;
+            say("reading metadata, tags and the host");
+            let (plan, gathered) = self.decide(phases, false).await?;
+            for warning in &plan.warnings {
+                tracing::warn!(id = warning.id, source = warning.source.as_ref().map(|s| s.to_string()), "{}", warning.text);
+            }
+            say("writing ecs.config and queueing docker and the agent");
+            let begun = phases.begin();
+            let config_written = apply::write(&self.world, &plan)?;
+            let mut applied = Applied::default();
+            applied.effects.config_written = config_written;
+            let systemd = gathered.systemd;
+            let queued = apply::queue(&systemd, &plan, &mut applied).await;
+            phases.end("apply", begun);
+            queued?;
+            log_applied(&plan, &applied);
+            let age = plan.expectation.pending_time.as_deref().and_then(Instance::age_since);
+            self.store_handover(&plan.expectation, phases)?;
+            if plan.cluster.is_none() {
+                return Ok(Onward::Undecided);
+            }
+            let blocked = match (&systemd, wait) {
+                (Ok(systemd), Wait::Here | Wait::HereIfPossible) => blocking_unit(systemd, &plan, &applied.effects.jobs).await,
+                _ => None,
+            };
+            match (blocked, wait) {
+                (Some(unit), Wait::Here) => Err(Stop::Blocked { unit }),
+                (Some(_), _) | (None, Wait::InItsUnit) => {
+                    self.hand_over(systemd.as_ref()).await?;
+                    Ok(Onward::HandedOver { cluster: plan.expectation.cluster })
+                }
+                (None, _) => Ok(Onward::Verify { plan: Box::new(plan), applied, systemd, age }),
+            }
+        };
+        within(deadline, all).await.unwrap_or_else(|_| Err(Stop::Late { doing: doing.get(), deadline: limit }))
+    }
+
+    fn early(&self) -> Result<Settings, Stop> {
+        Ok(merge(&self.fragments()?))
+    }
+
+    /// What files, environment and command line say.
+    fn fragments(&self) -> Result<Vec<Fragment>, Stop> {
+        let mut fragments = gather::local_settings(&self.world)?;
+        fragments.extend(self.given.clone()?);
+        Ok(fragments)
+    }
+
+    async fn decide(&self, phases: &mut Phases, without_metadata: bool) -> Result<(Plan, Gathered), Stop> {
+        let fragments = self.fragments()?;
+        let deadline = Deadline::after(merge(&fragments).run_deadline.value);
+        let begun = phases.begin();
+        // Boxed: the nested futures are too deep for the compiler otherwise.
+        let gathered = Box::pin(gather::facts(&self.world, BUS, fragments, deadline, without_metadata)).await;
+        phases.end("gather", begun);
+        let mut gathered = gathered?;
+        let begun = phases.begin();
+        let mut warnings = self.warnings.clone();
+        warnings.append(&mut gathered.warnings);
+        let plan = decide::plan(&gathered.settings, &gathered.facts, warnings);
+        phases.end("decide", begun);
+        match (plan, gathered.metadata_error.take()) {
+            (Ok(mut plan), Some(stop)) => {
+                let text = format!("tags and user data are not known: {}", chain(&stop));
+                plan.warnings.push(Warning { id: "metadata-unknown", text, source: None });
+                Ok((plan, gathered))
+            }
+            (Ok(plan), None) => Ok((plan, gathered)),
+            // Where metadata is not known, that is why nothing names a cluster.
+            (Err(_), Some(stop)) => Err(stop),
+            (Err(refusal), None) => Err(refusal.into()),
+        }
+    }
+
+    async fn lock(&self, deadline: Deadline) -> Result<Lock, Stop> {
+        self.world.disk.create_folder(tell::RUN, 0o755).map_err(Stop::Write)?;
+        until(deadline, LOCK_POLICY, async |_| match self.world.disk.lock(LOCK) {
+            Ok(lock) => Step::Done(lock),
+            Err(error @ DiskError::Busy { .. }) => Step::Again(error),
+            Err(error) => Step::Stop(error),
+        })
+        .await
+        .map_err(|gave_up| Stop::Write(gave_up.last))
+    }
+
+    fn store_handover(&self, expectation: &Expectation, phases: &Phases) -> Result<(), Stop> {
+        let handover = Handover { version: 1, expectation: expectation.clone(), phases: phases.done.clone() };
+        let bytes = as_json(&handover).into_bytes();
+        self.world.disk.replace(HANDOVER, &bytes, Mode::Exactly(0o600)).map_err(Stop::Write)
+    }
+
+    async fn expectation(&self, phases: &mut Phases) -> Result<Expectation, Stop> {
+        let stored = self.world.disk.read(HANDOVER, crate::host::LONGEST_FILE).map_err(Stop::Read)?;
+        let handover = stored.and_then(|bytes| serde_json::from_slice::<Handover>(&bytes).ok());
+        let fragments = self.fragments()?;
+        match handover {
+            Some(handover) => {
+                phases.done = handover.phases;
+                // A deadline given to this very command counts.
+                let said = merge(&fragments);
+                let mut expectation = handover.expectation;
+                if said.verify_deadline.source.kind > crate::settings::Kind::Config {
+                    expectation.deadline = said.verify_deadline.value;
+                }
+                Ok(expectation)
+            }
+            None => Ok(self.decide(phases, false).await?.0.expectation),
+        }
+    }
+
+    /// Starts the unit that verifies, from its text where it is not installed. It is not waited for.
+    async fn hand_over(&self, systemd: Result<&Systemd, &SystemdError>) -> Result<(), Stop> {
+        let systemd = systemd.map_err(|error| Stop::Systemd(error.clone()))?;
+        match systemd.start(VERIFY_UNIT).await {
+            Ok(_) => return Ok(()),
+            Err(SystemdError::NoSuchUnit { .. }) => {}
+            Err(error) => return Err(error.into()),
+        }
+        let program = self.program.as_deref().and_then(|path| path.to_str()).unwrap_or(INSTALLED_BINARY);
+        if !program.starts_with("/usr/") && !program.starts_with("/opt/") {
+            tracing::warn!(program, "a unit may not be able to run this program from here; /usr/bin or /opt is better");
+        }
+        let text = VERIFY_UNIT_TEXT.replace(INSTALLED_BINARY, program);
+        self.world.disk.create_folder("/run/systemd/system", 0o755).map_err(Stop::Write)?;
+        let path = format!("/run/systemd/system/{VERIFY_UNIT}");
+        self.world.disk.replace(&path, text.as_bytes(), Mode::Exactly(0o644)).map_err(Stop::Write)?;
+        Ok(systemd.start(VERIFY_UNIT).await.map(|_| ())?)
+    }
+
+    async fn verdict(
+        &self,
+        expectation: Expectation,
+        handed: verify::Handed,
+        systemd: &Result<Systemd, SystemdError>,
+        age: Option<Duration>,
+        phases: &mut Phases,
+        progress: &Progress,
+    ) -> Verdict {
+        let begun = phases.begin();
+        progress.say("waiting for the agent");
+        let tell = |waiting: &str| {
+            progress.say(&format!("waiting for {waiting}"));
+            journal::status(&format!("waiting for {waiting}"));
+        };
+        let verdict = Box::pin(verify::verdict(&self.world, systemd, expectation, handed, age, tell)).await;
+        phases.end("verify", begun);
+        verdict
+    }
+
+    fn report(&self, document: &Document, exit: Exit) -> Report {
+        if self.json {
+            return Report { stdout: as_json(document), stderr: String::new(), exit };
+        }
+        let text = verdict_text(document);
+        match exit {
+            Exit::Done => Report { stdout: text, stderr: String::new(), exit },
+            _ => Report { stdout: String::new(), stderr: text, exit },
+        }
+    }
+}
+
+/// The caller's own unit, if the agent's start waits for it, however far down (`After=` is transitive in effect).
+async fn blocking_unit(systemd: &Systemd, plan: &Plan, queued: &[QueuedJob]) -> Option<String> {
+    let ours = systemd.unit_of_pid(0).await.ok()?;
+    let agent = &plan.expectation.agent_unit;
+    let mut waiting: Vec<u32> = match queued.iter().find(|job| job.unit == *agent) {
+        Some(job) => vec![job.id],
+        None => systemd.unit(agent).await.ok()?.job.into_iter().collect(),
+    };
+    let mut seen = std::collections::BTreeSet::new();
+    while let Some(job) = waiting.pop() {
+        if !seen.insert(job) {
+            continue;
+        }
+        for before in systemd.jobs_before(job).await.ok()? {
+            if before.unit == ours {
+                return Some(ours);
+            }
+            waiting.push(before.id);
+        }
+    }
+    None
+}
+
+fn log_applied(plan: &Plan, applied: &Applied) {
+    let jobs: Vec<_> = applied.effects.jobs.iter().map(|job| job.unit.as_str()).collect();
+    tracing::info!(
+        message_id = journal::MESSAGE_ID_CONFIGURED,
+        cluster = plan.expectation.cluster.as_deref().unwrap_or(""),
+        config_written = applied.effects.config_written,
+        jobs = jobs.join(" "),
+        "configured the agent"
+    );
+}
+
+fn as_json<T: Serialize>(document: &T) -> String {
+    serde_json::to_string_pretty(document).expect("documents have string keys and no failing serializers") + "\n"
+}
+
+struct Phases {
+    start: Instant,
+    done: Vec<Phase>,
+}
+
+impl Phases {
+    fn new(start: Instant) -> Phases {
+        Phases { start, done: Vec::new() }
+    }
+
+    fn begin(&self) -> Instant {
+        Instant::now()
+    }
+
+    fn end(&mut self, name: &str, begun: Instant) {
+        let ms = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+        self.done.push(Phase {
+            name: name.to_owned(),
+            start_ms: ms(begun.duration_since(self.start)),
+            duration_ms: ms(begun.elapsed()),
+        });
+    }
+}

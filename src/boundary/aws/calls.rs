@@ -1,0 +1,157 @@
+//! Each call that is made, as a function from names to plain values.
+//!
+//! Answers are reduced to what the boot looks at. A call that is paged is asked until its last page; none is cached.
+
+use std::collections::BTreeMap;
+
+use aws_sdk_ec2::types::Filter;
+use aws_sdk_ecs::types::ClusterField;
+
+use super::{Aws, AwsError};
+use crate::retry::Deadline;
+
+/// Both the most names that DescribeClusters takes and the longest page of ListClusters (ECS API Reference).
+const PAGE: usize = 100;
+
+/// A cluster, as DescribeClusters has it.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct Cluster {
+    /// Its name.
+    pub name: String,
+    /// Its ARN.
+    pub arn: String,
+    /// `ACTIVE`, `INACTIVE`, `PROVISIONING`, `DEPROVISIONING` or `FAILED`.
+    pub status: String,
+    /// Its tags.
+    pub tags: BTreeMap<String, String>,
+}
+
+/// What DescribeClusters answered.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Described {
+    /// The clusters that exist, or did until a short time ago.
+    pub clusters: Vec<Cluster>,
+    /// The names or ARNs that the service does not know.
+    pub missing: Vec<String>,
+}
+
+/// A container instance, as DescribeContainerInstances has it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ContainerInstance {
+    /// Its ARN.
+    pub arn: String,
+    /// `ACTIVE`, `DRAINING`, `REGISTERING`, `REGISTRATION_FAILED`, `DEREGISTERING` or `INACTIVE`.
+    pub status: String,
+    /// Whether the agent is connected to ECS just now.
+    pub agent_connected: bool,
+    /// The agent's version, once it has told it.
+    pub agent_version: Option<String>,
+    /// Attributes; one without a value has an empty one.
+    pub attributes: BTreeMap<String, String>,
+    /// The EC2 instance.
+    pub ec2_instance_id: Option<String>,
+}
+
+impl Aws {
+    /// The tags of one instance: `ec2:DescribeTags`, all pages. Eventually consistent: a tag set at launch may be
+    /// missing for some seconds.
+    pub async fn instance_tags(
+        &self,
+        instance_id: &str,
+        deadline: Deadline,
+    ) -> Result<BTreeMap<String, String>, AwsError> {
+        let mut tags = BTreeMap::new();
+        let mut next: Option<String> = None;
+        loop {
+            let answer = self
+                .call("ec2:DescribeTags", deadline, async |clients| {
+                    let filter = |name, value| Filter::builder().name(name).values(value).build();
+                    let request = clients.ec2().describe_tags();
+                    let request = request.filters(filter("resource-id", instance_id));
+                    let request = request.filters(filter("resource-type", "instance"));
+                    request.set_next_token(next.clone()).send().await
+                })
+                .await?;
+            for tag in answer.tags.unwrap_or_default() {
+                tags.extend(tag.key.map(|key| (key, tag.value.unwrap_or_default())));
+            }
+            next = answer.next_token.filter(|token| !token.is_empty());
+            if next.is_none() {
+                return Ok(tags);
+            }
+        }
+    }
+
+    /// The ARNs of all clusters of the account in this region: `ecs:ListClusters`, all pages.
+    pub async fn list_clusters(&self, deadline: Deadline) -> Result<Vec<String>, AwsError> {
+        let mut arns = Vec::new();
+        let mut next: Option<String> = None;
+        loop {
+            let answer = self
+                .call("ecs:ListClusters", deadline, async |clients| {
+                    clients.ecs().list_clusters().set_next_token(next.clone()).max_results(PAGE as i32).send().await
+                })
+                .await?;
+            arns.extend(answer.cluster_arns.unwrap_or_default());
+            next = answer.next_token.filter(|token| !token.is_empty());
+            if next.is_none() {
+                return Ok(arns);
+            }
+        }
+    }
+
+    /// Clusters by name or ARN, with their tags: `ecs:DescribeClusters`, one call for each hundred, at once.
+    pub async fn describe_clusters(&self, clusters: &[String], deadline: Deadline) -> Result<Described, AwsError> {
+        let calls = clusters.chunks(PAGE).map(|some| {
+            self.call("ecs:DescribeClusters", deadline, async move |clients| {
+                let request = clients.ecs().describe_clusters().include(ClusterField::Tags);
+                request.set_clusters(Some(some.to_vec())).send().await
+            })
+        });
+        let mut described = Described::default();
+        for answer in futures_util::future::try_join_all(calls).await? {
+            described.clusters.extend(answer.clusters.unwrap_or_default().into_iter().map(cluster));
+            let failures = answer.failures.unwrap_or_default().into_iter();
+            described.missing.extend(failures.filter_map(|failure| failure.arn));
+        }
+        Ok(described)
+    }
+
+    /// One container instance: `ecs:DescribeContainerInstances`; `None` where the cluster does not know it.
+    pub async fn container_instance(
+        &self,
+        cluster: &str,
+        arn: &str,
+        deadline: Deadline,
+    ) -> Result<Option<ContainerInstance>, AwsError> {
+        let answer = self
+            .call("ecs:DescribeContainerInstances", deadline, async |clients| {
+                let request = clients.ecs().describe_container_instances();
+                request.cluster(cluster).container_instances(arn).send().await
+            })
+            .await?;
+        Ok(answer.container_instances.unwrap_or_default().into_iter().next().map(container_instance))
+    }
+}
+
+fn cluster(cluster: aws_sdk_ecs::types::Cluster) -> Cluster {
+    let tags = cluster.tags.unwrap_or_default().into_iter();
+    Cluster {
+        name: cluster.cluster_name.unwrap_or_default(),
+        arn: cluster.cluster_arn.unwrap_or_default(),
+        status: cluster.status.unwrap_or_default(),
+        tags: tags.filter_map(|tag| Some((tag.key?, tag.value.unwrap_or_default()))).collect(),
+    }
+}
+
+fn container_instance(instance: aws_sdk_ecs::types::ContainerInstance) -> ContainerInstance {
+    let attributes = instance.attributes.unwrap_or_default().into_iter();
+    ContainerInstance {
+        arn: instance.container_instance_arn.unwrap_or_default(),
+        status: instance.status.unwrap_or_default(),
+        agent_connected: instance.agent_connected,
+        agent_version: instance.version_info.and_then(|version| version.agent_version),
+        attributes: attributes.map(|attribute| (attribute.name, attribute.value.unwrap_or_default())).collect(),
+        ec2_instance_id: instance.ec2_instance_id,
+    }
+}

@@ -1,0 +1,208 @@
+//! The calls of EC2 and ECS that the boot makes.
+//!
+//! In go a region, the metadata client that the role's credentials come from, and a deadline a call; out come plain
+//! values or an [`AwsError`] that names the layer which broke. The SDK's standard retries run within the deadline;
+//! whether to call again after them is the caller's. It never asks IMDS by the SDK's own client, and never logs a body.
+
+mod calls;
+mod credentials;
+mod endpoint;
+mod error;
+mod http;
+
+use std::path::PathBuf;
+use std::sync::{Arc, OnceLock, PoisonError, RwLock};
+use std::time::{Duration, Instant};
+
+use aws_config::environment::EnvironmentVariableCredentialsProvider;
+use aws_config::identity::IdentityCache;
+use aws_config::retry::RetryConfig;
+use aws_config::stalled_stream_protection::StalledStreamProtectionConfig;
+use aws_config::timeout::TimeoutConfig;
+use aws_config::{BehaviorVersion, Region, SdkConfig};
+use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
+use aws_smithy_runtime_api::client::result::SdkError;
+use aws_smithy_types::error::metadata::ProvideErrorMetadata;
+
+pub use calls::{Cluster, ContainerInstance, Described};
+pub use endpoint::Endpoint;
+pub use error::{AwsError, AwsErrorKind, Chain};
+
+use crate::boundary::dns::Dns;
+use crate::boundary::imds::Imds;
+use crate::retry::{Deadline, within};
+use credentials::InstanceCredentials;
+use http::Roots;
+
+const CONNECT: Duration = Duration::from_secs(3);
+const ATTEMPT: Duration = Duration::from_secs(10);
+const OPERATION: Duration = Duration::from_secs(30);
+const ATTEMPTS: u32 = 3;
+
+/// What the caller has read from the environment for us. Endpoints, FIPS, profiles and proxies are read by the SDK.
+#[derive(Clone, Debug)]
+pub struct AwsOptions {
+    /// The region of the instance.
+    pub region: String,
+    /// `AWS_CA_BUNDLE`: certificates in place of the built-in ones. An empty path is none.
+    pub ca_bundle: Option<PathBuf>,
+    /// One URL for all services, before anything that the SDK reads (`AWS_ENDPOINT_URL`, `AWS_ENDPOINT_URL_ECS`).
+    pub endpoint_url: Option<String>,
+    /// Bundles of the host, the first that can be read is tried once when the issuer of a certificate is unknown.
+    pub host_bundles: Vec<PathBuf>,
+}
+
+impl AwsOptions {
+    /// Built-in roots, the host's bundle at its usual places, and endpoints as the SDK finds them.
+    pub fn new(region: impl Into<String>) -> AwsOptions {
+        AwsOptions {
+            region: region.into(),
+            ca_bundle: None,
+            endpoint_url: None,
+            host_bundles: http::HOST_BUNDLES.map(PathBuf::from).to_vec(),
+        }
+    }
+}
+
+/// Clients of the AWS services, cheap to clone; all clones share their connections and credentials.
+#[derive(Clone, Debug)]
+pub struct Aws {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    dns: Dns,
+    /// In use now; replaced once, when the host's bundle is needed.
+    clients: RwLock<Arc<Clients>>,
+    /// Where the host's bundle may lie; empty where somebody named the roots.
+    host_bundles: Vec<PathBuf>,
+    host_roots_tried: OnceLock<()>,
+}
+
+/// The services' clients over one HTTP client, each made when it is first used.
+#[derive(Debug)]
+struct Clients {
+    config: SdkConfig,
+    ec2: OnceLock<aws_sdk_ec2::Client>,
+    ecs: OnceLock<aws_sdk_ecs::Client>,
+}
+
+impl Clients {
+    fn new(config: SdkConfig) -> Clients {
+        Clients { config, ec2: OnceLock::new(), ecs: OnceLock::new() }
+    }
+
+    fn ec2(&self) -> &aws_sdk_ec2::Client {
+        self.ec2.get_or_init(|| aws_sdk_ec2::Client::new(&self.config))
+    }
+
+    fn ecs(&self) -> &aws_sdk_ecs::Client {
+        self.ecs.get_or_init(|| aws_sdk_ecs::Client::new(&self.config))
+    }
+}
+
+impl Aws {
+    /// Clients for one region. Credentials come from the environment, else from the instance role. No connection is
+    /// made; the only error is a CA bundle that cannot be used, or a client that cannot be set up.
+    pub async fn new(imds: Imds, options: &AwsOptions) -> Result<Aws, AwsError> {
+        let dns = Dns::default();
+        let ca_bundle = options.ca_bundle.as_deref().filter(|path| !path.as_os_str().is_empty());
+        let http_client = ca_bundle
+            .map_or_else(|| Ok(Roots::built_in()), Roots::named)
+            .and_then(|roots| http::client(roots, &dns))
+            .map_err(|kind| AwsError { operation: "set-up", kind, elapsed: Duration::ZERO, source: None })?;
+        let credentials = InstanceCredentials { environment: EnvironmentVariableCredentialsProvider::new(), imds };
+        let mut loader = aws_config::defaults(BehaviorVersion::v2026_01_12())
+            .region(Region::new(options.region.clone()))
+            .credentials_provider(credentials)
+            .http_client(http_client)
+            // The cache's own limit of 5 s would hide why our client got no credentials.
+            .identity_cache(IdentityCache::lazy().load_timeout(credentials::FETCH + CONNECT).build())
+            .retry_config(RetryConfig::standard().with_max_attempts(ATTEMPTS))
+            .timeout_config(
+                TimeoutConfig::builder()
+                    .connect_timeout(CONNECT)
+                    .operation_attempt_timeout(ATTEMPT)
+                    .operation_timeout(OPERATION)
+                    .build(),
+            )
+            .stalled_stream_protection(StalledStreamProtectionConfig::disabled());
+        if let Some(url) = &options.endpoint_url {
+            loader = loader.endpoint_url(url);
+        }
+        let clients = RwLock::new(Arc::new(Clients::new(loader.load().await)));
+        let host_bundles = if ca_bundle.is_some() { Vec::new() } else { options.host_bundles.clone() };
+        Ok(Aws { shared: Arc::new(Shared { dns, clients, host_bundles, host_roots_tried: OnceLock::new() }) })
+    }
+
+    /// One call within the deadline. On an unknown issuer it is made once more with the host's own roots, which stay in
+    /// use: a company's CA that the agent accepts is not a fault.
+    async fn call<T, E>(
+        &self,
+        operation: &'static str,
+        deadline: Deadline,
+        send: impl AsyncFn(&Clients) -> Result<T, SdkError<E, HttpResponse>>,
+    ) -> Result<T, AwsError>
+    where
+        E: std::error::Error + ProvideErrorMetadata + 'static,
+    {
+        let start = Instant::now();
+        let mut outcome = attempt(&self.clients(), deadline, &send).await;
+        if let Err((AwsErrorKind::Tls { untrusted_issuer: true }, _)) = &outcome
+            && let Some(clients) = self.trust_the_host()
+        {
+            outcome = attempt(&clients, deadline, &send).await;
+        }
+        let elapsed = start.elapsed();
+        let duration_ms = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX);
+        match outcome {
+            Ok(answer) => {
+                tracing::debug!(operation, duration_ms, "aws answered");
+                Ok(answer)
+            }
+            Err((kind, source)) => {
+                tracing::debug!(operation, duration_ms, %kind, "aws call came to nothing");
+                Err(AwsError { operation, kind, elapsed, source })
+            }
+        }
+    }
+
+    fn clients(&self) -> Arc<Clients> {
+        self.shared.clients.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Clients that trust what this host trusts, the first time that they are asked for.
+    fn trust_the_host(&self) -> Option<Arc<Clients>> {
+        self.shared.host_roots_tried.set(()).ok()?;
+        let roots = Roots::of_host(&self.shared.host_bundles)?;
+        let http_client = http::client(roots, &self.shared.dns).ok()?;
+        tracing::debug!("unknown issuer, trying the certificates of this host");
+        let config = self.clients().config.to_builder().http_client(http_client).build();
+        let clients = Arc::new(Clients::new(config));
+        *self.shared.clients.write().unwrap_or_else(PoisonError::into_inner) = clients.clone();
+        Some(clients)
+    }
+}
+
+async fn attempt<T, E>(
+    clients: &Clients,
+    deadline: Deadline,
+    send: &impl AsyncFn(&Clients) -> Result<T, SdkError<E, HttpResponse>>,
+) -> Result<T, (AwsErrorKind, Option<Chain>)>
+where
+    E: std::error::Error + ProvideErrorMetadata + 'static,
+{
+    match within(deadline, send(clients)).await {
+        Ok(Ok(answer)) => Ok(answer),
+        Ok(Err(error)) => {
+            let kind = AwsErrorKind::of(&error);
+            let chain = kind.chain(&error);
+            Err((kind, chain))
+        }
+        Err(_late) => Err((AwsErrorKind::Timeout, None)),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,179 @@
+//! The real SDK clients against servers on loopback.
+
+use super::*;
+use crate::boundary::imds::Address;
+use crate::boundary::loopback::{Asked, Server, answer, run};
+
+fn options(url: &str) -> AwsOptions {
+    AwsOptions { endpoint_url: Some(url.to_owned()), host_bundles: Vec::new(), ..AwsOptions::new("eu-west-1") }
+}
+
+/// Metadata with a role whose credentials are good for a century.
+fn metadata() -> Server {
+    Server::start(|asked| match asked.line.as_str() {
+        "PUT /latest/api/token" => answer(200, "t"),
+        "GET /latest/meta-data/iam/security-credentials/" => answer(200, "app"),
+        _ => answer(
+            200,
+            r#"{"Code":"Success","AccessKeyId":"AKID","SecretAccessKey":"hunter2","Token":"tok",
+                "Expiration":"2099-01-01T00:00:00Z"}"#,
+        ),
+    })
+}
+
+fn imds(server: &Server) -> Imds {
+    Imds::new(Address::Fixed(server.url()))
+}
+
+fn deadline() -> Deadline {
+    Deadline::after(Duration::from_secs(20))
+}
+
+fn list_clusters(metadata: &Server, options: &AwsOptions) -> Result<Vec<String>, AwsError> {
+    run(async { Aws::new(imds(metadata), options).await?.list_clusters(deadline()).await })
+}
+
+fn kind_of(status: u16, body: &'static str) -> AwsErrorKind {
+    let service = Server::start(move |_| answer(status, body));
+    list_clusters(&metadata(), &options(&service.url())).unwrap_err().kind
+}
+
+#[test]
+fn reads_every_page_with_the_credentials_of_the_role() {
+    let service = Server::start(|asked: &Asked| match asked.rest.contains("\"nextToken\":\"2\"") {
+        false => answer(200, r#"{"clusterArns":["a"],"nextToken":"2"}"#),
+        true => answer(200, r#"{"clusterArns":["b"]}"#),
+    });
+    assert_eq!(list_clusters(&metadata(), &options(&service.url())).unwrap(), ["a", "b"]);
+    let first = &service.asked()[0].rest;
+    assert!(first.contains("Credential=AKID/") && first.contains("/eu-west-1/ecs/aws4_request"), "{first}");
+    assert!(!first.contains("hunter2"));
+}
+
+#[test]
+fn reads_tags_clusters_and_a_container_instance() {
+    let service = Server::start(|asked| {
+        if asked.rest.contains("DescribeTags") {
+            return answer(
+                200,
+                "<DescribeTagsResponse><tagSet><item><resourceId>i-1</resourceId><key>team</key><value>red</value>\
+                 </item></tagSet></DescribeTagsResponse>",
+            );
+        }
+        if asked.rest.contains("DescribeClusters") {
+            return answer(
+                200,
+                r#"{"clusters":[{"clusterName":"c","clusterArn":"arn:c","status":"ACTIVE",
+                    "tags":[{"key":"k","value":"v"}]}],"failures":[{"arn":"arn:gone","reason":"MISSING"}]}"#,
+            );
+        }
+        answer(
+            200,
+            r#"{"containerInstances":[{"containerInstanceArn":"arn:ci","status":"ACTIVE","agentConnected":true,
+                "versionInfo":{"agentVersion":"1.90.0"},"ec2InstanceId":"i-1",
+                "attributes":[{"name":"a","value":"b"},{"name":"flag"}]}]}"#,
+        )
+    });
+    let metadata = metadata();
+    run(async {
+        let aws = Aws::new(imds(&metadata), &options(&service.url())).await.unwrap();
+        assert_eq!(aws.instance_tags("i-1", deadline()).await.unwrap()["team"], "red");
+        let described = aws.describe_clusters(&["c".to_owned(), "gone".to_owned()], deadline()).await.unwrap();
+        assert_eq!((described.clusters[0].tags["k"].as_str(), described.missing), ("v", vec!["arn:gone".to_owned()]));
+        let instance = aws.container_instance("c", "arn:ci", deadline()).await.unwrap().unwrap();
+        assert!(instance.agent_connected && instance.attributes["flag"].is_empty());
+        assert_eq!(instance.agent_version.as_deref(), Some("1.90.0"));
+    });
+    assert_eq!(metadata.count("PUT"), 1);
+}
+
+#[test]
+fn tells_a_denied_call_from_a_throttled_and_a_broken_one() {
+    let denied = kind_of(400, r#"{"__type":"AccessDeniedException","message":"not authorized: ecs:ListClusters"}"#);
+    assert!(matches!(&denied, AwsErrorKind::Denied { message, .. } if message.contains("ecs:ListClusters")));
+    let throttled = kind_of(400, r#"{"__type":"ThrottlingException","message":"Rate exceeded"}"#);
+    assert!(matches!(throttled, AwsErrorKind::Throttled { .. }), "{throttled:?}");
+    let rejected = kind_of(400, r#"{"__type":"UnrecognizedClientException","message":"bad token"}"#);
+    assert!(matches!(rejected, AwsErrorKind::Service { status: 400, .. }) && rejected.may_heal());
+    let parameter = kind_of(400, r#"{"__type":"ClientException","message":"no"}"#);
+    assert!(!parameter.may_heal(), "{parameter:?}");
+    let gateway = kind_of(502, "<html>bad gateway</html>");
+    assert!(matches!(gateway, AwsErrorKind::Service { code: None, status: 502, .. }), "{gateway:?}");
+    let garbled = kind_of(200, "not json");
+    assert!(matches!(garbled, AwsErrorKind::Garbled), "{garbled:?}");
+}
+
+#[test]
+fn reads_the_errors_of_ec2() {
+    let service = Server::start(|_| {
+        answer(
+            403,
+            "<Response><Errors><Error><Code>UnauthorizedOperation</Code><Message>no ec2:DescribeTags</Message></Error>\
+             </Errors><RequestID>1</RequestID></Response>",
+        )
+    });
+    let metadata = metadata();
+    let error = run(async {
+        let aws = Aws::new(imds(&metadata), &options(&service.url())).await.unwrap();
+        aws.instance_tags("i-1", deadline()).await.unwrap_err()
+    });
+    assert!(matches!(&error.kind, AwsErrorKind::Denied { code, .. } if code == "UnauthorizedOperation"), "{error}");
+    assert!(error.to_string().starts_with("ec2:DescribeTags: denied"), "{error}");
+}
+
+#[test]
+fn a_missing_role_survives_the_wrapping_of_the_sdk() {
+    let roleless =
+        Server::start(|asked| if asked.line.starts_with("PUT") { answer(200, "t") } else { answer(404, "") });
+    let kind = list_clusters(&roleless, &options("http://127.0.0.1:9")).unwrap_err().kind;
+    assert!(matches!(kind, AwsErrorKind::NoCredentials), "{kind:?}");
+
+    let off = Server::start(|_| answer(403, ""));
+    let error = list_clusters(&off, &options("http://127.0.0.1:9")).unwrap_err();
+    assert!(matches!(error.kind, AwsErrorKind::Imds(crate::boundary::imds::ImdsError::Disabled { .. })), "{error:?}");
+    assert!(std::error::Error::source(&error).unwrap().to_string().contains("switched off"));
+
+    let unusable = Server::start(|asked| match asked.line.as_str() {
+        "PUT /latest/api/token" => answer(200, "t"),
+        "GET /latest/meta-data/iam/security-credentials/" => answer(200, "app"),
+        _ => answer(200, r#"{"Code":"AssumeRoleUnauthorizedAccess"}"#),
+    });
+    let kind = list_clusters(&unusable, &options("http://127.0.0.1:9")).unwrap_err().kind;
+    assert!(matches!(&kind, AwsErrorKind::Credentials { code } if code == "AssumeRoleUnauthorizedAccess"), "{kind:?}");
+}
+
+#[test]
+fn a_closed_port_is_refused_and_silence_is_a_timeout() {
+    let metadata = metadata();
+    let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let kind = list_clusters(&metadata, &options(&format!("http://{closed}"))).unwrap_err().kind;
+    assert!(matches!(kind, AwsErrorKind::Refused), "{kind:?}");
+
+    let silent = Server::start(|_| None);
+    let error = run(async {
+        let aws = Aws::new(imds(&metadata), &options(&silent.url())).await.unwrap();
+        aws.list_clusters(Deadline::after(Duration::from_millis(300))).await.unwrap_err()
+    });
+    assert!(matches!(error.kind, AwsErrorKind::Timeout) && error.elapsed < Duration::from_secs(1), "{error:?}");
+}
+
+#[test]
+fn knows_where_ecs_is_without_asking_anybody() {
+    let nobody = Imds::new(Address::Fixed("http://127.0.0.1:9".to_owned()));
+    let endpoint = |options: AwsOptions| {
+        run(async { Aws::new(nobody.clone(), &options).await.unwrap().ecs_endpoint().await }).unwrap()
+    };
+    let at = |host: &str, port| Endpoint { host: host.to_owned(), port };
+    assert_eq!(endpoint(AwsOptions::new("eu-west-1")), at("ecs.eu-west-1.amazonaws.com", 443));
+    assert_eq!(endpoint(AwsOptions::new("cn-north-1")), at("ecs.cn-north-1.amazonaws.com.cn", 443));
+    assert_eq!(endpoint(options("http://[::1]:4566")), at("::1", 4566));
+}
+
+#[test]
+fn a_rubbish_bundle_is_an_error_and_an_empty_name_is_none() {
+    let metadata = metadata();
+    let with = |path: &str| AwsOptions { ca_bundle: Some(path.into()), ..AwsOptions::new("eu-west-1") };
+    let made = |path: &str| run(Aws::new(imds(&metadata), &with(path))).map(|_| ()).map_err(|error| error.kind);
+    assert!(matches!(made("/dev/null"), Err(AwsErrorKind::CaBundle { .. })));
+    assert!(made("").is_ok());
+}

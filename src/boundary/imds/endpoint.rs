@@ -1,0 +1,147 @@
+//! Where the instance metadata service is: the variables that the SDKs read, or the two well-known addresses.
+//!
+//! In go the values of two environment variables, out come a base URL and, for the well-known addresses, a resolver
+//! that lets IPv6 join in when IPv4 does not connect (RFC 8305) and stays with what connected first. It never connects.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::{Arc, OnceLock};
+
+use super::ImdsError;
+
+const ENDPOINT: &str = "AWS_EC2_METADATA_SERVICE_ENDPOINT";
+const ENDPOINT_MODE: &str = "AWS_EC2_METADATA_SERVICE_ENDPOINT_MODE";
+
+const IPV4: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(169, 254, 169, 254)), 80);
+const IPV6: SocketAddr = SocketAddr::new(IpAddr::V6(Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254)), 80);
+
+/// Where to ask.
+#[derive(Clone, Debug)]
+pub enum Address {
+    /// This `http` URL and no other.
+    Fixed(String),
+    /// 169.254.169.254, joined by fd00:ec2::254 when that has not connected within 300 ms.
+    Default,
+    /// These addresses in place of the two well-known ones; for tests on loopback.
+    #[cfg(test)]
+    Race(Vec<SocketAddr>),
+}
+
+impl Address {
+    /// The values of `AWS_EC2_METADATA_SERVICE_ENDPOINT` and `AWS_EC2_METADATA_SERVICE_ENDPOINT_MODE`, read as the SDKs
+    /// read them (AWS SDKs and Tools Reference Guide, "IMDS credential provider"): a URL wins, then the mode, and an
+    /// empty value is none. Anything else in them is an error.
+    pub fn from_environment(endpoint: Option<&str>, mode: Option<&str>) -> Result<Address, ImdsError> {
+        if let Some(endpoint) = endpoint.filter(|value| !value.is_empty()) {
+            return fixed(endpoint).ok_or_else(|| bad(ENDPOINT, endpoint));
+        }
+        match mode.filter(|value| !value.is_empty()) {
+            None => Ok(Address::Default),
+            Some(mode) if mode.eq_ignore_ascii_case("ipv4") => Ok(Address::Fixed(format!("http://{}", IPV4.ip()))),
+            Some(mode) if mode.eq_ignore_ascii_case("ipv6") => Ok(Address::Fixed(format!("http://[{}]", IPV6.ip()))),
+            Some(mode) => Err(bad(ENDPOINT_MODE, mode)),
+        }
+    }
+
+    /// The addresses that race for the first connection; none where a URL is given.
+    pub(super) fn candidates(&self) -> Vec<SocketAddr> {
+        match self {
+            Address::Fixed(_) => Vec::new(),
+            Address::Default => vec![IPV4, IPV6],
+            #[cfg(test)]
+            Address::Race(addresses) => addresses.clone(),
+        }
+    }
+
+    /// The URL that paths are appended to, without a slash at its end.
+    pub(super) fn base(&self) -> &str {
+        match self {
+            Address::Fixed(url) => url.trim_end_matches('/'),
+            // One name for all candidates, so that a kept connection serves whichever address was found.
+            _ => "http://instance-metadata",
+        }
+    }
+}
+
+/// Plain `http` to a host, without credentials, query or fragment: all that our client can use.
+fn fixed(endpoint: &str) -> Option<Address> {
+    let url = reqwest::Url::parse(endpoint.trim()).ok()?;
+    let plain = url.scheme() == "http"
+        && url.username().is_empty()
+        && url.password().is_none()
+        && url.query().is_none()
+        && url.fragment().is_none();
+    (plain && url.has_host()).then(|| Address::Fixed(url.to_string()))
+}
+
+fn bad(variable: &'static str, value: &str) -> ImdsError {
+    let value = if value.contains('@') { "<redacted>".to_owned() } else { value.escape_debug().to_string() };
+    ImdsError::BadEndpoint { variable, value }
+}
+
+/// Resolves the one made-up name of [`Address::base`] to the candidates, and to the winner once there is one.
+#[derive(Clone, Debug)]
+pub(super) struct Candidates {
+    all: Vec<SocketAddr>,
+    winner: Arc<OnceLock<SocketAddr>>,
+}
+
+impl Candidates {
+    pub(super) fn new(all: Vec<SocketAddr>) -> Candidates {
+        Candidates { all, winner: Arc::default() }
+    }
+
+    /// Remembers which address answered first.
+    pub(super) fn settle(&self, address: SocketAddr) {
+        if self.all.contains(&address) {
+            // A second winner changes nothing: the race is run once.
+            let _ = self.winner.set(address);
+        }
+    }
+}
+
+impl reqwest::dns::Resolve for Candidates {
+    fn resolve(&self, _name: reqwest::dns::Name) -> reqwest::dns::Resolving {
+        // The connector starts the second family 300 ms after the first (hyper-util's default), at once on an error.
+        let addresses = self.winner.get().map_or_else(|| self.all.clone(), |winner| vec![*winner]);
+        Box::pin(std::future::ready(Ok(Box::new(addresses.into_iter()) as reqwest::dns::Addrs)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn base(endpoint: Option<&str>, mode: Option<&str>) -> Result<String, String> {
+        Address::from_environment(endpoint, mode)
+            .map(|address| address.base().to_owned())
+            .map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn reads_the_endpoint_variables_as_the_sdks_do() {
+        for (endpoint, mode, expected) in [
+            (None, None, "http://instance-metadata"),
+            (Some(""), Some(""), "http://instance-metadata"),
+            (None, Some("IPv6"), "http://[fd00:ec2::254]"),
+            (None, Some("ipv4"), "http://169.254.169.254"),
+            (Some("http://127.0.0.1:1338/"), Some("IPv6"), "http://127.0.0.1:1338"),
+            (Some("http://[::1]:8080"), None, "http://[::1]:8080"),
+        ] {
+            assert_eq!(base(endpoint, mode).as_deref(), Ok(expected));
+        }
+    }
+
+    #[test]
+    fn names_the_variable_that_is_wrong() {
+        for endpoint in ["127.0.0.1:80", "https://127.0.0.1", "ftp://x", "http://", "http://h/?q", "\n"] {
+            let error = base(Some(endpoint), None).unwrap_err();
+            assert!(error.starts_with("AWS_EC2_METADATA_SERVICE_ENDPOINT=`"), "{error}");
+        }
+        assert!(base(None, Some("IPv5")).unwrap_err().contains("ENDPOINT_MODE=`IPv5`"));
+    }
+
+    #[test]
+    fn never_repeats_a_password() {
+        assert!(!base(Some("http://me:hunter2@127.0.0.1"), None).unwrap_err().contains("hunter2"));
+    }
+}

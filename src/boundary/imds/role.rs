@@ -1,0 +1,153 @@
+//! The instance role's credentials, as instance metadata hands them out.
+//!
+//! Out comes whether there is a role and whether its credentials can be used, or the credentials themselves for the
+//! SDK alone. The document and its keys never appear in an error, a log or `Debug`.
+
+use std::time::Duration;
+
+use serde::Deserialize;
+
+use super::error::{Failed, Why};
+use super::{Imds, ImdsError};
+use crate::retry::Deadline;
+
+const LISTING: &str = "meta-data/iam/security-credentials/";
+
+/// Whether the instance has a role whose credentials can be used.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RoleStatus {
+    /// No role: no instance profile, a profile without a role, or one that has not arrived yet.
+    Absent,
+    /// The credentials are there.
+    Present {
+        /// The role's name.
+        role: String,
+    },
+    /// The role is there, its credentials are not (EC2 User Guide, "Retrieve security credentials").
+    NotUsable {
+        /// The role's name.
+        role: String,
+        /// The document's `Code`, for example `AssumeRoleUnauthorizedAccess`.
+        code: String,
+    },
+}
+
+/// The credentials document; deliberately without `Debug`.
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(in crate::boundary) struct Document {
+    #[serde(default)]
+    code: String,
+    #[serde(default)]
+    pub(in crate::boundary) access_key_id: String,
+    #[serde(default)]
+    pub(in crate::boundary) secret_access_key: String,
+    #[serde(default)]
+    pub(in crate::boundary) token: String,
+    /// RFC 3339.
+    #[serde(default)]
+    pub(in crate::boundary) expiration: String,
+}
+
+/// What the role came to.
+pub(in crate::boundary) enum Role {
+    Absent,
+    NotUsable { role: String, code: String },
+    Usable { role: String, document: Document },
+}
+
+impl Imds {
+    /// Whether there is a role and its credentials can be used.
+    pub async fn role_credentials_status(&self, deadline: Deadline) -> Result<RoleStatus, ImdsError> {
+        Ok(match self.role(deadline).await? {
+            Role::Absent => RoleStatus::Absent,
+            Role::NotUsable { role, code } => RoleStatus::NotUsable { role, code },
+            Role::Usable { role, .. } => RoleStatus::Present { role },
+        })
+    }
+
+    /// The role and its credentials.
+    pub(in crate::boundary) async fn role(&self, deadline: Deadline) -> Result<Role, ImdsError> {
+        let listing = self.get(LISTING, deadline).await?.unwrap_or_default();
+        let listing = String::from_utf8(listing).map_err(|_| garbled(LISTING, "bytes that are not text"))?;
+        let Some(role) = listing.lines().map(str::trim).find(|line| !line.is_empty()) else {
+            return Ok(Role::Absent);
+        };
+        if !is_role_name(role) {
+            return Err(garbled(LISTING, "something that is not the name of a role"));
+        }
+        let path = format!("{LISTING}{role}");
+        let Some(body) = self.get(&path, deadline).await? else {
+            return Ok(Role::Absent);
+        };
+        // The parser's error is dropped: it may quote the document.
+        let document: Document =
+            serde_json::from_slice(&body).map_err(|_| garbled(&path, "something that is not JSON"))?;
+        let role = role.to_owned();
+        if document.code != "Success" {
+            return Ok(Role::NotUsable { role, code: printable(&document.code) });
+        }
+        if document.access_key_id.is_empty() || document.secret_access_key.is_empty() {
+            return Err(garbled(&path, "credentials that lack a key"));
+        }
+        Ok(Role::Usable { role, document })
+    }
+}
+
+fn garbled(path: &str, what: &'static str) -> ImdsError {
+    Failed { path: path.to_owned(), why: Why::Garbled(what, None) }.give_up(1, Duration::ZERO)
+}
+
+/// The characters and the length that IAM allows ("IAM and AWS STS quotas", name requirements).
+fn is_role_name(name: &str) -> bool {
+    name.len() <= 64 && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+=,.@_-".contains(&byte))
+}
+
+fn printable(code: &str) -> String {
+    code.chars().filter(char::is_ascii_alphanumeric).take(64).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::boundary::imds::Address;
+    use crate::boundary::loopback::{Server, answer, run};
+
+    fn status(listing: (u16, &'static str), document: (u16, &'static str)) -> Result<RoleStatus, ImdsError> {
+        let server = Server::start(move |asked| match asked.line.as_str() {
+            "PUT /latest/api/token" => answer(200, "t"),
+            "GET /latest/meta-data/iam/security-credentials/" => answer(listing.0, listing.1),
+            _ => answer(document.0, document.1),
+        });
+        let imds = Imds::new(Address::Fixed(server.url()));
+        run(imds.role_credentials_status(Deadline::after(Duration::from_secs(5))))
+    }
+
+    #[test]
+    fn tells_a_missing_role_from_one_that_cannot_be_used() {
+        assert_eq!(status((404, ""), (404, "")).unwrap(), RoleStatus::Absent);
+        assert_eq!(status((200, "\n"), (404, "")).unwrap(), RoleStatus::Absent);
+        assert_eq!(
+            status((200, "app"), (200, r#"{"Code":"AssumeRoleUnauthorizedAccess"}"#)).unwrap(),
+            RoleStatus::NotUsable { role: "app".into(), code: "AssumeRoleUnauthorizedAccess".into() }
+        );
+        assert_eq!(
+            status((200, "app"), (200, r#"{"Code":"Success","AccessKeyId":"A","SecretAccessKey":"S"}"#)).unwrap(),
+            RoleStatus::Present { role: "app".into() }
+        );
+    }
+
+    #[test]
+    fn never_repeats_the_document() {
+        for body in [r#"{"Code":"Success","SecretAccessKey":"hunter2"}"#, r#"hunter2"#] {
+            let error = status((200, "app"), (200, body)).unwrap_err();
+            assert!(matches!(error, ImdsError::Garbled { .. }));
+            assert!(!format!("{error:?} {error}").contains("hunter2"));
+        }
+    }
+
+    #[test]
+    fn refuses_a_listing_that_would_change_the_path() {
+        assert!(matches!(status((200, "../../user-data"), (200, "")), Err(ImdsError::Garbled { .. })));
+    }
+}

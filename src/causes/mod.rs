@@ -1,0 +1,323 @@
+//! The catalogue of causes and how one is chosen.
+//!
+//! In: [`Evidence`]. Out: the causes that fit, the first broken layer first. Each cause is one `static` in the file of
+//! the layer where one must act: its id, title, class, remedy, exit code and check stand in one place, and [`ALL`]
+//! lists them from specific to general. A cause without support is never named: [`UNKNOWN`] is worth more than a
+//! confident wrong one.
+
+mod agent;
+mod aws;
+mod config;
+mod docker;
+mod imds;
+mod lifecycle;
+mod permission;
+mod units;
+
+use std::time::Duration;
+
+use serde::{Serialize, Serializer};
+
+use crate::evidence::Evidence;
+use crate::exit::Exit;
+
+/// Where one must act. The first broken layer names the cause; what broke behind it is a consequence.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Layer {
+    /// Settings, user data and `ecs.config`.
+    Config,
+    /// docker.
+    Docker,
+    /// systemd's units.
+    Units,
+    /// The instance metadata service.
+    Imds,
+    /// The role and its permissions.
+    Permission,
+    /// Names, routes and TLS.
+    Network,
+    /// The cluster.
+    Cluster,
+    /// The agent and its saved state.
+    Agent,
+    /// Nothing is wrong, the instance waits.
+    Lifecycle,
+    /// Nothing fits.
+    Unknown,
+}
+
+/// When a cause is final.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Class {
+    /// A person must change something: told at once.
+    Terminal,
+    /// It may still come (a role, a policy): final when the instance is older than this.
+    Settling(Duration),
+    /// It may heal: waited for until the deadline.
+    Retry,
+    /// Not a failure.
+    Waiting,
+}
+
+impl Class {
+    /// One word.
+    pub fn word(self) -> &'static str {
+        match self {
+            Class::Terminal => "terminal",
+            Class::Settling(_) => "settling",
+            Class::Retry => "retry",
+            Class::Waiting => "waiting",
+        }
+    }
+}
+
+/// One reason why an instance does not join.
+pub struct Cause {
+    /// Stable, kebab-case; the same in text, JSON, journal and documents.
+    pub id: &'static str,
+    /// Where one must act.
+    pub layer: Layer,
+    /// What is wrong, in a line.
+    pub title: &'static str,
+    /// When it is final.
+    pub class: Class,
+    /// The exit code while it can still heal, or at once for a terminal cause.
+    pub exit: Exit,
+    /// The exit code once it was waited for in vain.
+    pub lapsed: Exit,
+    /// The next step.
+    pub remedy: &'static str,
+    /// Where this is known from.
+    pub source: &'static str,
+    /// What of the evidence supports it; `None` when nothing does.
+    check: fn(&Evidence) -> Option<Vec<String>>,
+}
+
+impl std::fmt::Debug for Cause {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.id)
+    }
+}
+
+impl Cause {
+    /// Whether this is the absence of a cause.
+    pub fn is_unknown(&self) -> bool {
+        self.layer == Layer::Unknown
+    }
+}
+
+impl Serialize for Cause {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.id)
+    }
+}
+
+/// A cause with what was seen of it.
+#[derive(Clone, Debug, Serialize)]
+pub struct Finding {
+    /// The cause.
+    pub cause: &'static Cause,
+    /// What supports it, a line a piece.
+    pub seen: Vec<String>,
+}
+
+impl Finding {
+    /// Whether waiting any longer cannot help.
+    pub fn is_final(&self, evidence: &Evidence) -> bool {
+        match self.cause.class {
+            Class::Terminal => true,
+            Class::Settling(window) => evidence.age.unwrap_or(evidence.waited).max(evidence.waited) >= window,
+            Class::Retry | Class::Waiting => false,
+        }
+    }
+}
+
+/// Every cause, within a layer from specific to general.
+pub static ALL: &[&Cause] = &[
+    &config::SETTING_INVALID,
+    &config::ECS_CONFIG_UNUSABLE,
+    &config::BAD_JSON,
+    &config::NO_CLUSTER_NAMED,
+    &config::CLUSTER_NAME_INVALID,
+    &config::CA_BUNDLE_INVALID,
+    &docker::ABSENT,
+    &docker::FAILED,
+    &docker::NOT_READY,
+    &units::ECS_INIT_ABSENT,
+    &units::UNIT_MASKED,
+    &units::ECS_UNIT_DISABLED,
+    &units::START_BLOCKED,
+    &units::SYSTEMD_UNREACHABLE,
+    &units::SYSTEMD_REFUSED,
+    &units::DISK_FULL,
+    &units::WRITE_REFUSED,
+    &imds::DISABLED,
+    &imds::FORBIDDEN,
+    &imds::TOKEN_LOST,
+    &imds::UNREACHABLE,
+    &imds::GARBLED,
+    &permission::NO_INSTANCE_ROLE,
+    &permission::ROLE_NOT_USABLE,
+    &permission::REGISTER_DENIED,
+    &permission::API_DENIED,
+    &permission::CREDENTIALS_REJECTED,
+    &aws::DNS,
+    &aws::EGRESS_TIMEOUT,
+    &aws::ENDPOINT_BLOCKED,
+    &aws::CONNECTION_REFUSED,
+    &aws::TLS_UNTRUSTED,
+    &aws::THROTTLED,
+    &aws::SERVICE_ERROR,
+    &aws::CLUSTER_NOT_FOUND,
+    &aws::NO_CLUSTER_MATCHES,
+    &aws::SEVERAL_CLUSTERS_MATCH,
+    &aws::JOINED_DEFAULT,
+    &aws::JOINED_OTHER,
+    &agent::ATTRIBUTES_REJECTED,
+    &agent::BAKED_STATE,
+    &agent::GAVE_UP,
+    &agent::RUN_LATE,
+    &agent::NOT_CONNECTED,
+    &lifecycle::WARM_POOL_WAITING,
+];
+
+/// What is said when nothing fits.
+pub static UNKNOWN: Cause = Cause {
+    id: "unknown",
+    layer: Layer::Unknown,
+    title: "the instance did not register, and nothing seen says why",
+    class: Class::Retry,
+    exit: Exit::NotRegistered,
+    lapsed: Exit::NotRegistered,
+    remedy: "read `journalctl -u ecs -u docker` and `/var/log/ecs/ecs-agent.log`, and report what is there as a bug",
+    source: "none of the catalogue's checks fits",
+    check: unknown,
+};
+
+fn unknown(evidence: &Evidence) -> Option<Vec<String>> {
+    let mut seen = Vec::new();
+    if let Some(stop) = &evidence.stop {
+        seen.push(chain(stop));
+    }
+    if let Some(unit) = evidence.agent_unit() {
+        let state = |value: &Option<String>| value.clone().unwrap_or_else(|| "unknown".to_owned());
+        seen.push(format!("{} is {} ({})", unit.name, state(&unit.active_state), state(&unit.sub_state)));
+    }
+    match &evidence.introspection {
+        Some(Err(error)) => seen.push(chain(error)),
+        Some(Ok(metadata)) if metadata.container_instance_arn.is_empty() => {
+            seen.push("the agent answers, but holds no container instance ARN (throttled for an hour)".to_owned());
+        }
+        _ => {}
+    }
+    if let Some(Ok(Some(container))) = &evidence.container
+        && !container.running
+    {
+        seen.push(format!("the agent's container is not running, last exit code {}", container.exit_code));
+    }
+    let last = evidence.agent_log.iter().rev().find(|line| matches!(line.level.as_str(), "error" | "critical" | "crit"));
+    seen.extend(last.map(|line| {
+        let shown: String = line.message.chars().take(160).filter(|c| !c.is_control()).collect();
+        format!("last error in ecs-agent.log: `{shown}`")
+    }));
+    Some(seen)
+}
+
+/// An error with its sources, each said once.
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(error) = source {
+        let part = error.to_string();
+        if !text.contains(&part) {
+            text = format!("{text}: {part}");
+        }
+        source = error.source();
+    }
+    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+}
+
+/// All causes that the evidence supports, the first broken layer first, within it the most specific first.
+pub fn diagnose(evidence: &Evidence) -> Vec<Finding> {
+    let mut findings: Vec<Finding> = ALL
+        .iter()
+        .filter_map(|cause| (cause.check)(evidence).map(|seen| Finding { cause, seen }))
+        .collect();
+    findings.sort_by_key(|finding| finding.cause.layer);
+    findings
+}
+
+/// The finding of [`UNKNOWN`].
+pub fn nothing_fits(evidence: &Evidence) -> Finding {
+    Finding { cause: &UNKNOWN, seen: unknown(evidence).unwrap_or_default() }
+}
+
+/// The cause with this id.
+pub fn find(id: &str) -> Option<&'static Cause> {
+    ALL.iter().copied().chain([&UNKNOWN]).find(|cause| cause.id == id)
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use crate::boundary::systemd::UnitState;
+    use crate::facts::Units;
+
+    /// Evidence of a host whose units are installed, enabled and running.
+    pub(crate) fn healthy_units() -> Units {
+        let unit = |name: &str| UnitState {
+            name: name.to_owned(),
+            load_state: Some("loaded".to_owned()),
+            active_state: Some("active".to_owned()),
+            sub_state: Some("running".to_owned()),
+            unit_file_state: Some("enabled".to_owned()),
+            result: Some("success".to_owned()),
+            ..UnitState::default()
+        };
+        Units {
+            docker: unit("docker.service"),
+            agent: unit("ecs.service"),
+            cloud_final: unit("cloud-final.service"),
+        }
+    }
+
+    /// The ids that are found, in order.
+    pub(crate) fn ids(evidence: &Evidence) -> Vec<&'static str> {
+        diagnose(evidence).iter().map(|finding| finding.cause.id).collect()
+    }
+
+    #[test]
+    fn every_id_is_kebab_case_and_there_once() {
+        for cause in ALL {
+            assert!(cause.id.chars().all(|c| c.is_ascii_lowercase() || c == '-'), "{}", cause.id);
+            assert_eq!(ALL.iter().filter(|other| other.id == cause.id).count(), 1, "{}", cause.id);
+            assert!(!cause.remedy.is_empty() && !cause.source.is_empty() && !cause.title.is_empty());
+        }
+    }
+
+    #[test]
+    fn nothing_is_accused_without_evidence() {
+        assert_eq!(ids(&Evidence::default()), Vec::<&str>::new());
+        let evidence = Evidence { units: Some(Ok(healthy_units())), ..Evidence::default() };
+        assert_eq!(ids(&evidence), Vec::<&str>::new());
+        assert_eq!(nothing_fits(&evidence).seen, ["ecs.service is active (running)"]);
+    }
+
+    #[test]
+    fn the_first_broken_layer_comes_first() {
+        let mut units = healthy_units();
+        units.docker.load_state = Some("not-found".to_owned());
+        units.agent.load_state = Some("not-found".to_owned());
+        let evidence = Evidence { units: Some(Ok(units)), ..Evidence::default() };
+        assert_eq!(ids(&evidence), ["docker-absent", "ecs-init-absent"]);
+    }
+
+    #[test]
+    fn a_settling_cause_is_final_once_the_instance_is_old_enough() {
+        let finding = Finding { cause: &permission::NO_INSTANCE_ROLE, seen: Vec::new() };
+        let at = |age| finding.is_final(&Evidence { age: Some(Duration::from_secs(age)), ..Evidence::default() });
+        assert!(!at(10));
+        assert!(at(3600));
+    }
+}

@@ -1,0 +1,95 @@
+//! Which cluster: named by the highest source, else chosen by its tags, else undecided while user data may still
+//! speak, else refused. Never `default` by accident.
+
+use crate::boundary::aws::Cluster;
+use crate::boundary::systemd::UnitState;
+use crate::facts::{Facts, lacks};
+use crate::plan::{Refusal, cluster_name};
+use crate::settings::{Kind, Settings, Source, Sourced, Warning, agent_variables};
+
+/// The cluster; `None` while it is undecided.
+pub(super) fn choose(
+    settings: &Settings,
+    facts: &Facts,
+    warnings: &mut Vec<Warning>,
+) -> Result<Option<Sourced<String>>, Refusal> {
+    let wanted = &settings.cluster_tags;
+    if let Some(named) = &settings.cluster {
+        if agent_variables::check("ECS_CLUSTER", &named.value).is_err() {
+            return Err(Refusal::ClusterInvalid { value: named.value.clone(), source_of: named.source.clone() });
+        }
+        if !wanted.value.is_empty() && wanted.source.kind > named.source.kind {
+            warnings.push(Warning {
+                id: "cluster-tags-ignored",
+                text: format!("the tags to choose a cluster by are ignored: it is named by {}", named.source),
+                source: Some(wanted.source.clone()),
+            });
+        }
+        return Ok(Some(Sourced::new(in_saved_form(facts, &named.value), named.source.clone())));
+    }
+    if !wanted.value.is_empty() {
+        let cluster = by_tags(settings, facts.clusters.as_deref().unwrap_or_default())?;
+        let source = Source::new(Kind::ClusterTags, "ecs:DescribeClusters", spelled(settings));
+        return Ok(Some(Sourced::new(in_saved_form(facts, &cluster.name), source)));
+    }
+    match facts.host.units.get().map(|units| may_still_run(&units.cloud_final)) {
+        Some(true) => Ok(None),
+        _ => Err(Refusal::NoCluster { looked: looked(settings, facts) }),
+    }
+}
+
+/// The agent compares the saved and the configured cluster as text, and exits 5 where one is a name and the other the
+/// ARN of the same.
+fn in_saved_form(facts: &Facts, cluster: &str) -> String {
+    let saved = facts.host.saved.as_ref().and_then(|saved| saved.state.get()).and_then(Option::as_ref);
+    let here = facts.instance.get().map(|instance| instance.instance_id.as_str());
+    saved
+        .filter(|state| state.ec2_instance_id.as_deref() == here && here.is_some())
+        .and_then(|state| state.cluster.as_deref())
+        .filter(|saved| saved.starts_with("arn:") != cluster.starts_with("arn:"))
+        .filter(|saved| cluster_name(saved) == cluster_name(cluster))
+        .unwrap_or(cluster)
+        .to_owned()
+}
+
+fn by_tags<'a>(settings: &Settings, clusters: &'a [Cluster]) -> Result<&'a Cluster, Refusal> {
+    let wanted = &settings.cluster_tags.value;
+    let matching: Vec<&Cluster> = clusters.iter().filter(|cluster| lacks(cluster, wanted).is_empty()).collect();
+    match matching.as_slice() {
+        [one] => Ok(one),
+        [] => Err(Refusal::NoClusterMatches {
+            wanted: spelled(settings),
+            candidates: match clusters {
+                [] => vec!["there is no cluster in this account and region".to_owned()],
+                _ => clusters.iter().map(|c| format!("`{}` lacks {}", c.name, lacks(c, wanted).join(", "))).collect(),
+            },
+        }),
+        several => Err(Refusal::SeveralClustersMatch {
+            wanted: spelled(settings),
+            names: several.iter().map(|cluster| format!("`{}`", cluster.name)).collect(),
+        }),
+    }
+}
+
+fn spelled(settings: &Settings) -> String {
+    let pairs: Vec<_> = settings.cluster_tags.value.iter().map(|(key, value)| format!("{key}={value}")).collect();
+    format!("`{}`", pairs.join(","))
+}
+
+/// Whether user data may still write the file: cloud-final is running or queued.
+fn may_still_run(cloud_final: &UnitState) -> bool {
+    match cloud_final.active_state.as_deref() {
+        Some("activating" | "reloading") => true,
+        Some("inactive") => cloud_final.job.is_some(),
+        _ => false,
+    }
+}
+
+fn looked(settings: &Settings, facts: &Facts) -> Vec<String> {
+    let tag = format!("`{}cluster`", settings.tags_prefix.value);
+    let tags = match &facts.tags {
+        crate::facts::Known::Yes(tags) => format!("the instance has no tag {tag} ({})", tags.place),
+        crate::facts::Known::Unknown(why) => format!("the instance's tags are not known: {why}"),
+    };
+    vec![tags, "neither settings, user data of ours, the environment nor `ecs.config` name one".to_owned()]
+}

@@ -1,0 +1,80 @@
+//! What follows from the facts where nobody says otherwise: Spot draining, GPU and Neuron support, the warm pool's
+//! check, reserved memory, tag propagation, attributes from tags. Each says why.
+
+use std::collections::BTreeMap;
+
+use crate::facts::Facts;
+use crate::plan::PlannedKey;
+use crate::settings::{ReservedMemory, Settings, Source, Sourced, Switch, Warning, agent_variables};
+
+/// All derived keys. One that a setting switches on has that setting as its source, one that the facts suggest the
+/// default with the fact.
+pub(super) fn derive(settings: &Settings, facts: &Facts, warnings: &mut Vec<Warning>) -> Vec<PlannedKey> {
+    let derive = &settings.derive;
+    let host = &facts.host;
+    let life_cycle = facts.life_cycle.get().and_then(Option::as_deref);
+    let target = facts.target_state.get().and_then(Option::as_deref);
+    let spot = (life_cycle == Some("spot")).then(|| "life cycle `spot`".to_owned());
+    let group = target.map(|state| format!("in an Auto Scaling group, target state `{state}`"));
+    let gpu = (host.gpu.get() == Some(&true)).then(|| "an NVIDIA device is present".to_owned());
+    let neuron = (host.neuron.get() == Some(&true)).then(|| "a Neuron device is present".to_owned());
+    let switches = [
+        (&derive.spot, "ECS_ENABLE_SPOT_INSTANCE_DRAINING", "true", spot),
+        (&derive.warm_pool, "ECS_WARM_POOLS_CHECK", "true", group),
+        (&derive.gpu, "ECS_ENABLE_GPU_SUPPORT", "true", gpu),
+        (&derive.neuron, "ECS_ENABLE_INF_SUPPORT", "true", neuron),
+        (&derive.propagate_tags, "ECS_CONTAINER_INSTANCE_PROPAGATE_TAGS_FROM", "ec2_instance", None),
+    ];
+    let switched = switches.into_iter().filter_map(|(switch, key, value, fact)| {
+        let source = match switch.value {
+            Switch::On => switch.source.clone(),
+            Switch::Off => return None,
+            Switch::Auto => Source { place: fact?, ..Source::default_of(&switch.source.key) },
+        };
+        Some(PlannedKey { key: key.to_owned(), value: value.to_owned(), source })
+    });
+    let mut keys: Vec<PlannedKey> = switched.collect();
+    keys.extend(reserved_memory(settings, facts));
+    keys.extend(attributes(settings, facts, warnings));
+    keys
+}
+
+fn reserved_memory(settings: &Settings, facts: &Facts) -> Option<PlannedKey> {
+    let setting = &settings.derive.reserved_memory;
+    let mib = match setting.value {
+        ReservedMemory::Off => return None,
+        ReservedMemory::Mib(mib) => u64::from(mib),
+        ReservedMemory::Auto => (facts.host.memory_mib.get()? / 20).clamp(128, 1024),
+    };
+    Some(PlannedKey { key: "ECS_RESERVED_MEMORY".to_owned(), value: mib.to_string(), source: setting.source.clone() })
+}
+
+/// Tags become attributes of the same name; attributes that somebody sets by hand stand.
+fn attributes(settings: &Settings, facts: &Facts, warnings: &mut Vec<Warning>) -> Option<PlannedKey> {
+    const KEY: &str = "ECS_INSTANCE_ATTRIBUTES";
+    let Sourced { value: wanted, source } = &settings.derive.attributes;
+    let tags = &facts.tags.get()?.tags;
+    let said = settings.agent.get(KEY).and_then(|said| serde_json::from_str(&said.value).ok());
+    let mut attributes: BTreeMap<String, String> = BTreeMap::new();
+    for tag in wanted {
+        let Some(value) = tags.get(tag) else { continue };
+        let one = serde_json::json!({ tag: value }).to_string();
+        match agent_variables::check(KEY, &one) {
+            Ok(()) => {
+                attributes.insert(tag.clone(), value.clone());
+            }
+            Err(wrong) => warnings.push(Warning {
+                id: "attribute-refused",
+                text: format!("tag `{tag}` cannot be an attribute: {wrong}"),
+                source: Some(source.clone()),
+            }),
+        }
+    }
+    if attributes.is_empty() {
+        return None;
+    }
+    let said: BTreeMap<String, String> = said.unwrap_or_default();
+    attributes.extend(said);
+    let value = serde_json::to_string(&attributes).ok()?;
+    Some(PlannedKey { key: KEY.to_owned(), value, source: source.clone() })
+}

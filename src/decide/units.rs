@@ -1,0 +1,90 @@
+//! What happens to docker's and the agent's units: started if they do not run, the agent restarted only if it runs
+//! with another configuration, nothing unmasked.
+
+use std::time::{Duration, SystemTime};
+
+use crate::boundary::systemd::UnitState;
+use crate::facts::{Facts, Known};
+use crate::plan::{Action, UnitPlan};
+use crate::settings::Warning;
+
+const DOCKER: &str = "docker.service";
+const AGENT: &str = "ecs.service";
+
+/// The name of the agent's unit on this host.
+pub(super) fn agent_name(facts: &Facts) -> &str {
+    facts.host.units.get().map_or(AGENT, |units| units.agent.name.as_str())
+}
+
+/// docker first, then the agent.
+pub(super) fn plan(facts: &Facts, decided: bool, config_changes: bool) -> Vec<UnitPlan> {
+    let units = match &facts.host.units {
+        Known::Yes(units) => units,
+        Known::Unknown(why) => {
+            let unknown = |unit: &str| UnitPlan { unit: unit.to_owned(), action: Action::Unknown, why: why.clone() };
+            return vec![unknown(DOCKER), unknown(AGENT)];
+        }
+    };
+    if !decided {
+        let wait = |unit: &str| UnitPlan {
+            unit: unit.to_owned(),
+            action: Action::Leave,
+            why: "user data may still name the cluster".to_owned(),
+        };
+        return vec![wait(DOCKER), wait(&units.agent.name)];
+    }
+    let agent = if is_up(&units.agent) && has_other_configuration(facts, &units.agent, config_changes) {
+        UnitPlan {
+            unit: units.agent.name.clone(),
+            action: Action::Restart,
+            why: "it runs with another configuration".to_owned(),
+        }
+    } else {
+        start(&units.agent)
+    };
+    vec![start(&units.docker), agent]
+}
+
+/// The units to enable: only when asked for, and only those that are not.
+pub(super) fn enable(facts: &Facts, wanted: bool, warnings: &mut Vec<Warning>) -> Vec<String> {
+    let Some(units) = facts.host.units.get() else { return Vec::new() };
+    let is_disabled = |unit: &&UnitState| unit.unit_file_state.as_deref() == Some("disabled");
+    if wanted {
+        // ecs.service pulls docker in, so docker's own state does not matter.
+        return [&units.agent].into_iter().filter(is_disabled).map(|unit| unit.name.clone()).collect();
+    }
+    if is_disabled(&&units.agent) {
+        warnings.push(Warning {
+            id: "unit-not-enabled",
+            text: format!("{} is not enabled: after a reboot nothing starts it (`units.enable`)", units.agent.name),
+            source: None,
+        });
+    }
+    Vec::new()
+}
+
+fn start(unit: &UnitState) -> UnitPlan {
+    let (action, why) = match (unit.load_state.as_deref(), unit.active_state.as_deref()) {
+        (Some("not-found"), _) => (Action::Leave, "it is not installed"),
+        (Some("masked"), _) => (Action::Leave, "it is masked"),
+        (_, Some("active" | "reloading")) => (Action::Leave, "it is running"),
+        (_, Some("activating")) => (Action::Leave, "it is being started"),
+        _ if unit.job.is_some() => (Action::Leave, "its start is queued"),
+        (_, None) => (Action::Start, "its state is not known"),
+        _ => (Action::Start, "it is not running"),
+    };
+    UnitPlan { unit: unit.name.clone(), action, why: why.to_owned() }
+}
+
+fn is_up(unit: &UnitState) -> bool {
+    matches!(unit.active_state.as_deref(), Some("active" | "reloading" | "activating"))
+}
+
+/// Whether the file is going to change, or was changed after the agent had started: by a run that ended between the
+/// write and the restart.
+fn has_other_configuration(facts: &Facts, agent: &UnitState, config_changes: bool) -> bool {
+    let started = agent.exec_main_start_usec.filter(|usec| *usec > 0).map(Duration::from_micros);
+    let started = started.and_then(|since| SystemTime::UNIX_EPOCH.checked_add(since));
+    let written = facts.host.etc_config.modified;
+    config_changes || matches!((started, written), (Some(started), Some(written)) if written > started)
+}

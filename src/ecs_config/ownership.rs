@@ -1,0 +1,74 @@
+//! Which keys of `ecs.config` are ours: those that an earlier run wrote and nobody has changed since.
+//!
+//! A key of ours is no source of a later run, so that a removed tag, an image of this disk or another life cycle does
+//! not stick for ever. Only hashes are remembered: some values are secret.
+
+use sha2::{Digest, Sha256};
+
+use crate::ecs_config::{effective, read};
+use crate::facts::{Host, Written};
+use crate::plan::{ECS_CONFIG, PlannedKey, VENDOR_ECS_CONFIG};
+use crate::settings::Kind;
+
+/// The version of `written.json` that is understood.
+pub const VERSION: u32 = 1;
+
+/// A key that somebody else wrote, as the agent will see it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Foreign {
+    /// The file.
+    pub path: &'static str,
+    /// The key.
+    pub key: String,
+    /// Its value.
+    pub value: String,
+}
+
+/// The keys of both files that we did not write; `/etc/ecs/ecs.config` wins over the other.
+pub fn foreign(host: &Host) -> Vec<Foreign> {
+    let mut found = Vec::new();
+    for (path, file) in [(VENDOR_ECS_CONFIG, &host.var_config), (ECS_CONFIG, &host.etc_config)] {
+        let lines = read(file.bytes.as_deref().unwrap_or_default());
+        for (key, line) in effective(&lines) {
+            if path == ECS_CONFIG && is_ours(host, key, &line.value) {
+                continue;
+            }
+            found.push(Foreign { path, key: key.to_owned(), value: line.value.clone() });
+        }
+    }
+    found
+}
+
+/// The keys of `/etc/ecs/ecs.config` that are ours.
+pub fn stale(host: &Host) -> Vec<String> {
+    let lines = read(host.etc_config.bytes.as_deref().unwrap_or_default());
+    effective(&lines)
+        .into_iter()
+        .filter(|(key, line)| is_ours(host, key, &line.value))
+        .map(|(key, _)| key.to_owned())
+        .collect()
+}
+
+/// What to remember once these keys are in the file. A line that stood there before with the same value stays somebody
+/// else's.
+pub fn remember(host: &Host, keys: &[PlannedKey], instance_id: Option<&str>) -> Written {
+    let lines = read(host.etc_config.bytes.as_deref().unwrap_or_default());
+    let there = effective(&lines);
+    let ours = keys.iter().filter(|planned| {
+        let same = there.get(planned.key.as_str()).is_some_and(|line| line.value == planned.value);
+        planned.source.kind != Kind::EcsConfig && (!same || is_ours(host, &planned.key, &planned.value))
+    });
+    Written {
+        version: VERSION,
+        instance_id: instance_id.unwrap_or_default().to_owned(),
+        keys: ours.map(|planned| (planned.key.clone(), hash(&planned.value))).collect(),
+    }
+}
+
+fn is_ours(host: &Host, key: &str, value: &str) -> bool {
+    host.written.version == VERSION && host.written.keys.get(key).is_some_and(|known| *known == hash(value))
+}
+
+fn hash(value: &str) -> String {
+    Sha256::digest(value.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect()
+}

@@ -1,0 +1,408 @@
+//! Finds a value in a bolt database, the file format of the agent's saved state.
+//!
+//! In: the bytes of the whole file, perhaps read while bolt wrote to it. Out: the bytes of one value, or which page does
+//! not fit together. Every offset is checked and one descent is bounded, so no bytes make it panic or run for long; it
+//! knows nothing of what the values mean. A page of data has no checksum: a torn file that still fits together cannot
+//! be told from a whole one.
+
+use super::Unreadable;
+
+const MAGIC: u32 = 0xED0C_DAED;
+pub(super) const VERSION: u32 = 2;
+const PAGE_HEADER: usize = 16;
+/// Of a branch page and of a leaf page alike.
+const ELEMENT: usize = 16;
+const BUCKET_HEADER: usize = 16;
+/// A branch has two children or more, so no tree of 2^32 pages is deeper: what is deeper goes in circles.
+const DEPTH: usize = 32;
+
+/// A bolt database as its newest whole transaction left it. Numbers are in the byte order of the machine that wrote
+/// them, which on EC2 is little endian.
+pub(super) struct Bolt<'a> {
+    bytes: &'a [u8],
+    meta: Meta,
+}
+
+#[derive(Clone, Copy)]
+struct Meta {
+    page_size: usize,
+    root: u64,
+    /// One more than the highest page in use.
+    page_limit: u64,
+    transaction: u64,
+}
+
+#[derive(Clone, Copy)]
+pub(super) struct Page<'a> {
+    /// Of an inline bucket's page: the number of the page that it lies in.
+    number: u64,
+    bytes: &'a [u8],
+    is_leaf: bool,
+    count: usize,
+}
+
+/// An entry of a leaf.
+struct Entry<'a> {
+    is_bucket: bool,
+    key: &'a [u8],
+    value: &'a [u8],
+    page: u64,
+}
+
+impl Meta {
+    /// The meta page that starts there, if it is whole.
+    fn at(bytes: &[u8], start: usize) -> Option<Meta> {
+        let meta: [u8; 64] = array(bytes, start.checked_add(PAGE_HEADER)?)?;
+        let (summed, checksum) = meta.split_at(56);
+        let whole =
+            u32_at(&meta, 0)? == MAGIC && u32_at(&meta, 4)? == VERSION && u64_at(checksum, 0)? == fnv64a(summed);
+        if !whole {
+            return None;
+        }
+        Some(Meta {
+            page_size: usize::try_from(u32_at(&meta, 8)?).ok()?,
+            root: u64_at(&meta, 16)?,
+            page_limit: u64_at(&meta, 40)?,
+            transaction: u64_at(&meta, 48)?,
+        })
+    }
+}
+
+impl<'a> Bolt<'a> {
+    pub(super) fn open(bytes: &'a [u8]) -> Result<Bolt<'a>, Unreadable> {
+        let first = Meta::at(bytes, 0);
+        // Without the first page its size is not known: bolt, too, looks at the powers of two from 1 KiB to 32 MiB.
+        let second = match first {
+            Some(meta) => Meta::at(bytes, meta.page_size),
+            None => (10..=25).find_map(|power| Meta::at(bytes, 1 << power)),
+        };
+        let newest = [first, second].into_iter().flatten().max_by_key(|meta| meta.transaction);
+        let meta = newest.ok_or(Unreadable::NotBolt { size: bytes.len() })?;
+        Ok(Bolt { bytes, meta })
+    }
+
+    fn page(&self, number: u64) -> Result<Page<'a>, Unreadable> {
+        let broken = |problem| Unreadable::Page { page: number, problem };
+        let missing = || broken("lies behind the end");
+        if number >= self.meta.page_limit {
+            return Err(missing());
+        }
+        let size = self.meta.page_size;
+        let start = usize::try_from(number).ok().and_then(|number| number.checked_mul(size)).ok_or_else(missing)?;
+        let rest = self.bytes.get(start..).ok_or_else(missing)?;
+        let own_number = u64_at(rest, 0).ok_or_else(missing)?;
+        if own_number != number {
+            return Err(broken("carries the number of another page"));
+        }
+        let overflow = u32_at(rest, 12).ok_or_else(missing)?;
+        let length = usize::try_from(overflow).ok().and_then(|pages| pages.checked_add(1)?.checked_mul(size));
+        let bytes = length.and_then(|length| rest.get(..length)).ok_or_else(missing)?;
+        Page::new(number, bytes)
+    }
+
+    /// The root page of a bucket of the top level; none where it is absent.
+    pub(super) fn bucket(&self, name: &[u8]) -> Result<Option<Page<'a>>, Unreadable> {
+        let Some(entry) = self.find(self.page(self.meta.root)?, name)?.filter(|entry| entry.is_bucket) else {
+            return Ok(None);
+        };
+        let cut = Unreadable::Page { page: entry.page, problem: "holds a bucket that is cut off" };
+        match (u64_at(entry.value, 0), entry.value.get(BUCKET_HEADER..)) {
+            // A small bucket lies as a page of its own in the value.
+            (Some(0), Some(inline)) => Page::new(entry.page, inline).map(Some),
+            (Some(root), Some(_)) => self.page(root).map(Some),
+            _ => Err(cut),
+        }
+    }
+
+    /// The value of a key; none where it is absent or a bucket.
+    pub(super) fn value(&self, bucket: Page<'a>, key: &[u8]) -> Result<Option<&'a [u8]>, Unreadable> {
+        Ok(self.find(bucket, key)?.filter(|entry| !entry.is_bucket).map(|entry| entry.value))
+    }
+
+    fn find(&self, root: Page<'a>, key: &[u8]) -> Result<Option<Entry<'a>>, Unreadable> {
+        let mut page = root;
+        for _ in 0..DEPTH {
+            if page.is_leaf {
+                return page.entry(key);
+            }
+            page = self.page(page.child(key)?)?;
+        }
+        Err(page.broken("lies deeper than a tree can be"))
+    }
+}
+
+impl<'a> Page<'a> {
+    fn new(number: u64, bytes: &'a [u8]) -> Result<Page<'a>, Unreadable> {
+        let broken = |problem| Unreadable::Page { page: number, problem };
+        let header = u16_at(bytes, 8).zip(u16_at(bytes, 10));
+        let (flags, count) = header.ok_or_else(|| broken("is cut off"))?;
+        let is_leaf = match flags {
+            0x01 => false,
+            0x02 => true,
+            _ => return Err(broken("is neither a branch nor a leaf")),
+        };
+        Ok(Page { number, bytes, is_leaf, count: usize::from(count) })
+    }
+
+    fn broken(&self, problem: &'static str) -> Unreadable {
+        Unreadable::Page { page: self.number, problem }
+    }
+
+    /// The entry of a leaf with that key. All are looked at, so that a torn leaf does not pass for one without the key.
+    fn entry(&self, wanted: &[u8]) -> Result<Option<Entry<'a>>, Unreadable> {
+        let mut found = None;
+        for index in 0..self.count {
+            let entry =
+                self.leaf_element(index).ok_or_else(|| self.broken("holds an entry that ends outside of it"))?;
+            if entry.key == wanted {
+                found = Some(entry);
+            }
+        }
+        Ok(found)
+    }
+
+    /// The number of the page below a branch that holds the key: the last whose first key is not behind it.
+    fn child(&self, wanted: &[u8]) -> Result<u64, Unreadable> {
+        let mut child = None;
+        for index in 0..self.count {
+            let (key, number) =
+                self.branch_element(index).ok_or_else(|| self.broken("holds a branch that ends outside of it"))?;
+            if key <= wanted || child.is_none() {
+                child = Some(number);
+            }
+        }
+        child.ok_or_else(|| self.broken("is a branch without a child"))
+    }
+
+    fn leaf_element(&self, index: usize) -> Option<Entry<'a>> {
+        let at = PAGE_HEADER + index * ELEMENT;
+        let [flags, position, key_size, value_size] = [0, 4, 8, 12].map(|field| u32_at(self.bytes, at + field));
+        let key_start = at.checked_add(usize::try_from(position?).ok()?)?;
+        let key = part(self.bytes, key_start, key_size?)?;
+        let value = part(self.bytes, key_start + key.len(), value_size?)?;
+        Some(Entry { is_bucket: flags? & 1 != 0, key, value, page: self.number })
+    }
+
+    fn branch_element(&self, index: usize) -> Option<(&'a [u8], u64)> {
+        let at = PAGE_HEADER + index * ELEMENT;
+        let key_start = at.checked_add(usize::try_from(u32_at(self.bytes, at)?).ok()?)?;
+        Some((part(self.bytes, key_start, u32_at(self.bytes, at + 4)?)?, u64_at(self.bytes, at + 8)?))
+    }
+}
+
+fn part(bytes: &[u8], start: usize, length: u32) -> Option<&[u8]> {
+    bytes.get(start..)?.get(..usize::try_from(length).ok()?)
+}
+
+fn array<const N: usize>(bytes: &[u8], at: usize) -> Option<[u8; N]> {
+    bytes.get(at..)?.first_chunk().copied()
+}
+
+fn u16_at(bytes: &[u8], at: usize) -> Option<u16> {
+    array(bytes, at).map(u16::from_le_bytes)
+}
+
+fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
+    array(bytes, at).map(u32::from_le_bytes)
+}
+
+fn u64_at(bytes: &[u8], at: usize) -> Option<u64> {
+    array(bytes, at).map(u64::from_le_bytes)
+}
+
+/// FNV-1a of 64 bits, the checksum of a meta page.
+fn fnv64a(bytes: &[u8]) -> u64 {
+    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+
+    /// Writes the format from its description alone: a leaf's element is flags, position, key size, value size.
+    pub(in super::super) fn leaf(number: u64, entries: &[(u32, &[u8], &[u8])]) -> Vec<u8> {
+        let mut page = header(number, 0x02, entries.len());
+        let mut position = 16 * entries.len();
+        for (index, (flags, key, value)) in entries.iter().enumerate() {
+            let from_element = position - 16 * index;
+            for field in [*flags as usize, from_element, key.len(), value.len()] {
+                page.extend((field as u32).to_le_bytes());
+            }
+            position += key.len() + value.len();
+        }
+        entries.iter().for_each(|(_, key, value)| page.extend([*key, *value].concat()));
+        page
+    }
+
+    /// A branch's element is position, key size, page.
+    pub(in super::super) fn branch(number: u64, children: &[(&[u8], u64)]) -> Vec<u8> {
+        let mut page = header(number, 0x01, children.len());
+        let mut position = 16 * children.len();
+        for (index, (key, child)) in children.iter().enumerate() {
+            page.extend(((position - 16 * index) as u32).to_le_bytes());
+            page.extend((key.len() as u32).to_le_bytes());
+            page.extend(child.to_le_bytes());
+            position += key.len();
+        }
+        children.iter().for_each(|(key, _)| page.extend(*key));
+        page
+    }
+
+    /// What a bucket's value in its parent is: the root page, a sequence, and for root 0 the page itself.
+    pub(in super::super) fn bucket(root: u64, inline: &[u8]) -> Vec<u8> {
+        [&root.to_le_bytes()[..], &[0; 8], inline].concat()
+    }
+
+    fn header(number: u64, flags: u16, count: usize) -> Vec<u8> {
+        let count = u16::try_from(count).unwrap();
+        [&number.to_le_bytes()[..], &flags.to_le_bytes(), &count.to_le_bytes(), &[0; 4]].concat()
+    }
+
+    fn meta(number: u64, page_size: usize, root: u64, page_limit: u64, transaction: u64) -> Vec<u8> {
+        let fixed: Vec<u8> =
+            [0xED0C_DAED, 2, page_size as u32, 0].into_iter().flat_map(|field: u32| field.to_le_bytes()).collect();
+        let wide: Vec<u8> =
+            [root, 0, 2, page_limit, transaction].into_iter().flat_map(|field: u64| field.to_le_bytes()).collect();
+        let summed = [fixed, wide].concat();
+        let checksum = fnv64a(&summed).to_le_bytes();
+        [header(number, 0x04, 0), summed, checksum.to_vec()].concat()
+    }
+
+    /// A database with these pages from number 3 on; the root is 3, and an older transaction had its root at 2.
+    pub(in super::super) fn database(page_size: usize, pages: &[Vec<u8>]) -> Vec<u8> {
+        let limit = 3 + pages.len() as u64;
+        let first = [meta(0, page_size, 2, limit, 4), meta(1, page_size, 3, limit, 5), leaf(2, &[])];
+        let padded = first.iter().chain(pages).flat_map(|page| {
+            assert!(page.len() <= page_size, "a page of {} bytes", page.len());
+            page.iter().copied().chain(std::iter::repeat_n(0, page_size - page.len()))
+        });
+        padded.collect()
+    }
+
+    fn value(file: &[u8], name: &str, key: &str) -> Result<Option<Vec<u8>>, Unreadable> {
+        let file = Bolt::open(file)?;
+        let Some(bucket) = file.bucket(name.as_bytes())? else { return Ok(None) };
+        Ok(file.value(bucket, key.as_bytes())?.map(<[u8]>::to_vec))
+    }
+
+    fn one_value(page_size: usize) -> Vec<u8> {
+        let inline = leaf(0, &[(0, b"k", b"new")]);
+        database(page_size, &[leaf(3, &[(1, b"b", &bucket(0, &inline))])])
+    }
+
+    fn problem(file: &[u8]) -> (u64, &'static str) {
+        match value(file, "b", "k") {
+            Err(Unreadable::Page { page, problem }) => (page, problem),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn sums_as_the_published_vectors_of_fnv() {
+        assert_eq!(fnv64a(b""), 0xcbf2_9ce4_8422_2325);
+        assert_eq!(fnv64a(b"a"), 0xaf63_dc4c_8601_ec8c);
+        assert_eq!(fnv64a(b"foobar"), 0x8594_4171_f739_67e8);
+    }
+
+    #[test]
+    fn reads_an_inline_bucket_in_pages_of_any_size() {
+        for page_size in [512, 1024, 4096, 16384, 65536] {
+            assert_eq!(value(&one_value(page_size), "b", "k"), Ok(Some(b"new".to_vec())), "{page_size}");
+        }
+    }
+
+    #[test]
+    fn descends_through_branches_to_the_bucket_and_to_the_key() {
+        let file = database(
+            1024,
+            &[
+                branch(3, &[(b"a", 4), (b"b", 5)]),
+                leaf(4, &[(1, b"a", &bucket(9, &[]))]),
+                leaf(5, &[(1, b"b", &bucket(6, &[])), (1, b"c", &bucket(9, &[]))]),
+                branch(6, &[(b"d", 7), (b"k", 8), (b"l", 9)]),
+                leaf(7, &[(0, b"d", b"left")]),
+                leaf(8, &[(0, b"k", b"here"), (0, b"kk", b"next")]),
+                leaf(9, &[]),
+            ],
+        );
+        let text = |key| value(&file, "b", key).unwrap().map(|value| String::from_utf8(value).unwrap());
+        assert_eq!(text("k").as_deref(), Some("here"));
+        assert_eq!(text("d").as_deref(), Some("left"));
+        assert_eq!(text("a"), None);
+        assert_eq!(text("zz"), None);
+        assert_eq!(value(&file, "nothing", "k"), Ok(None));
+    }
+
+    #[test]
+    fn reads_a_page_that_goes_on_over_the_next() {
+        let long = vec![b'x'; 1500];
+        let mut large = leaf(4, &[(0, b"k", &long)]);
+        large[12] = 1;
+        let rest = large.split_off(1024);
+        let file = database(1024, &[leaf(3, &[(1, b"b", &bucket(4, &[]))]), large, rest]);
+        assert_eq!(value(&file, "b", "k"), Ok(Some(long)));
+    }
+
+    #[test]
+    fn does_not_take_a_bucket_for_a_value_nor_a_value_for_a_bucket() {
+        let inline = leaf(0, &[(1, b"k", &bucket(0, &[]))]);
+        let file = database(1024, &[leaf(3, &[(0, b"a", b"text"), (1, b"b", &bucket(0, &inline))])]);
+        assert_eq!(value(&file, "a", "k"), Ok(None));
+        assert_eq!(value(&file, "b", "k"), Ok(None));
+    }
+
+    #[test]
+    fn falls_back_to_the_older_meta_page_when_the_newer_is_torn() {
+        let mut file = one_value(1024);
+        file[1024 + 16 + 20] ^= 1;
+        assert_eq!(value(&file, "b", "k"), Ok(None), "the older transaction had no bucket");
+    }
+
+    #[test]
+    fn finds_the_second_meta_page_without_the_first() {
+        for page_size in [1024, 4096, 65536] {
+            let mut file = one_value(page_size);
+            file[..80].fill(0);
+            assert_eq!(value(&file, "b", "k"), Ok(Some(b"new".to_vec())), "{page_size}");
+        }
+    }
+
+    #[test]
+    fn refuses_what_has_no_whole_meta_page() {
+        let mut both_torn = one_value(1024);
+        both_torn[30] ^= 1;
+        both_torn[1024 + 30] ^= 1;
+        for file in [both_torn, vec![0; 8192], b"SQLite format 3".to_vec(), vec![1]] {
+            assert_eq!(value(&file, "b", "k"), Err(Unreadable::NotBolt { size: file.len() }));
+        }
+    }
+
+    #[test]
+    fn names_the_page_that_does_not_fit() {
+        let root = |value: &[u8]| leaf(3, &[(1, b"b", value)]);
+        let cut = one_value(1024)[..3 * 1024 + 10].to_vec();
+        assert_eq!(problem(&cut), (3, "lies behind the end"));
+        assert_eq!(problem(&database(1024, &[root(&bucket(77, &[]))])), (77, "lies behind the end"));
+        assert_eq!(problem(&database(1024, &[root(&bucket(u64::MAX, &[]))])), (u64::MAX, "lies behind the end"));
+        assert_eq!(problem(&database(1024, &[root(&bucket(1, &[]))])), (1, "is neither a branch nor a leaf"));
+        assert_eq!(
+            problem(&database(1024, &[root(&bucket(4, &[])), leaf(9, &[])])),
+            (4, "carries the number of another page")
+        );
+        assert_eq!(problem(&database(1024, &[root(&[0; 15])])), (3, "holds a bucket that is cut off"));
+        assert_eq!(problem(&database(1024, &[root(&bucket(0, &[]))])), (3, "is cut off"));
+        assert_eq!(problem(&database(1024, &[branch(3, &[])])), (3, "is a branch without a child"));
+        let mut long_entry = database(1024, &[root(&bucket(0, &leaf(0, &[])))]);
+        long_entry[3 * 1024 + 16 + 8..][..4].fill(0xff);
+        assert_eq!(problem(&long_entry), (3, "holds an entry that ends outside of it"));
+        let mut many_children = branch(3, &[(b"b", 3)]);
+        many_children[10..12].fill(0xff);
+        assert_eq!(problem(&database(1024, &[many_children])), (3, "holds a branch that ends outside of it"));
+    }
+
+    #[test]
+    fn ends_where_branches_go_in_circles() {
+        let circle = database(1024, &[branch(3, &[(b"a", 4)]), branch(4, &[(b"a", 3)])]);
+        assert_eq!(problem(&circle), (3, "lies deeper than a tree can be"));
+    }
+}

@@ -1,0 +1,86 @@
+//! The host itself: files byte for byte, units, devices. What cannot be read is unknown, but for `ecs.config`, which we
+//! are going to write: there it is an error.
+
+use crate::boundary::disk::{Disk, DiskError};
+use crate::boundary::systemd::{Systemd, SystemdError};
+use crate::evidence::Stop;
+use crate::facts::{ConfigFile, Host, Known, Written};
+use crate::host::{LONGEST_FILE, saved_agent, units};
+use crate::plan::{ECS_CONFIG, VENDOR_ECS_CONFIG, WRITTEN};
+use crate::settings::Kind;
+
+const VENDOR_SETTINGS: &str = "/usr/lib/ecs-bootstrap/config.d";
+const SETTINGS: &str = "/etc/ecs-bootstrap/config.toml";
+const MORE_SETTINGS: &str = "/etc/ecs-bootstrap/config.d";
+
+/// The settings files that there are, by rank and within it by name.
+pub(super) fn settings_files(disk: &Disk) -> Result<Vec<(Kind, String)>, Stop> {
+    let folder = |kind, path: &str| -> Result<Vec<(Kind, String)>, Stop> {
+        let names = disk.list(path).map_err(Stop::Read)?;
+        Ok(names.iter().filter(|name| name.ends_with(".toml")).map(|name| (kind, format!("{path}/{name}"))).collect())
+    };
+    let mut files = folder(Kind::Vendor, VENDOR_SETTINGS)?;
+    files.push((Kind::Config, SETTINGS.to_owned()));
+    files.extend(folder(Kind::Config, MORE_SETTINGS)?);
+    Ok(files)
+}
+
+/// Everything about the host.
+pub(super) async fn host(disk: &Disk, systemd: &Result<Systemd, SystemdError>) -> Result<Host, Stop> {
+    let config = |path| -> Result<ConfigFile, Stop> {
+        let state = disk.read_regular(path, LONGEST_FILE).map_err(Stop::Read)?;
+        Ok(state.map_or_else(ConfigFile::default, |state| ConfigFile {
+            bytes: Some(state.bytes),
+            modified: Some(state.modified),
+        }))
+    };
+    let boot_id = disk.read("/proc/sys/kernel/random/boot_id", 64);
+    Ok(Host {
+        memory_mib: memory_mib(disk),
+        boot_id: known(boot_id.map(|id| id.map(|id| String::from_utf8_lossy(&id).trim().to_owned())), "no boot id"),
+        etc_config: config(ECS_CONFIG)?,
+        var_config: config(VENDOR_ECS_CONFIG)?,
+        written: read_written(disk),
+        saved: saved_agent(disk),
+        units: match systemd {
+            Ok(systemd) => Known::from_result(units(systemd).await),
+            Err(error) => Known::Unknown(crate::causes::chain(error)),
+        },
+        gpu: device(disk, "nvidia"),
+        neuron: device(disk, "neuron"),
+    })
+}
+
+/// What an earlier run wrote; nothing where the record is absent or cannot be understood.
+fn read_written(disk: &Disk) -> Written {
+    let bytes = disk.read(WRITTEN, LONGEST_FILE).ok().flatten();
+    bytes.and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default()
+}
+
+fn known<T>(read: Result<Option<T>, DiskError>, absent: &str) -> Known<T> {
+    match read {
+        Ok(Some(value)) => Known::Yes(value),
+        Ok(None) => Known::Unknown(absent.to_owned()),
+        Err(error) => Known::Unknown(error.to_string()),
+    }
+}
+
+fn memory_mib(disk: &Disk) -> Known<u64> {
+    let total = disk.read("/proc/meminfo", LONGEST_FILE).map(|bytes| {
+        let text = String::from_utf8_lossy(&bytes?).into_owned();
+        let line = text.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
+        line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok().map(|kib| kib / 1024)
+    });
+    known(total, "no MemTotal in /proc/meminfo")
+}
+
+/// Whether a numbered device of this name is there: `/dev/nvidia0`, `/dev/neuron0`.
+fn device(disk: &Disk, name: &str) -> Known<bool> {
+    match disk.list("/dev") {
+        Ok(entries) if entries.is_empty() => Known::Unknown("no /dev".to_owned()),
+        Ok(entries) => Known::Yes(entries.iter().any(|entry| {
+            entry.strip_prefix(name).is_some_and(|rest| !rest.is_empty() && rest.bytes().all(|b| b.is_ascii_digit()))
+        })),
+        Err(error) => Known::Unknown(error.to_string()),
+    }
+}

@@ -1,0 +1,133 @@
+//! Instance metadata: after the token, everything at once that the settings in force can use.
+
+use std::collections::BTreeMap;
+
+use futures_util::future::{join_all, try_join_all};
+
+use crate::boundary::imds::{Imds, ImdsError, TARGET_STATE};
+use crate::evidence::Stop;
+use crate::facts::{Facts, Instance, InstanceTags, Known};
+use crate::retry::Deadline;
+use crate::settings::schema::is_metadata_key;
+use crate::settings::{Settings, Switch, TagsSettings};
+
+const DOCUMENT: &str = "dynamic/instance-identity/document";
+const LIFE_CYCLE: &str = "meta-data/instance-life-cycle";
+const TAGS: &str = "meta-data/tags/instance";
+const NOT_ASKED: &str = "no setting asks for it";
+
+/// What IMDS told.
+#[derive(Debug)]
+pub struct Metadata {
+    /// The identity document.
+    pub instance: Known<Instance>,
+    /// `on-demand`, `spot`, ...
+    pub life_cycle: Known<Option<String>>,
+    /// Where Auto Scaling wants the instance.
+    pub target_state: Known<Option<String>>,
+    /// Tags, where metadata has them.
+    pub tags: Known<InstanceTags>,
+    /// User data, whoever's it is.
+    pub user_data: Option<Vec<u8>>,
+}
+
+impl Metadata {
+    /// Nothing is known, for this reason.
+    pub(super) fn unknown(why: &Stop) -> Metadata {
+        let why = crate::causes::chain(why);
+        Metadata {
+            instance: Known::Unknown(why.clone()),
+            life_cycle: Known::Unknown(why.clone()),
+            target_state: Known::Unknown(why.clone()),
+            tags: Known::Unknown(why),
+            user_data: None,
+        }
+    }
+}
+
+/// Reads it. The identity document carries most values, so little else is asked for.
+pub(super) async fn read(imds: &Imds, settings: &Settings, deadline: Deadline) -> Result<Metadata, Stop> {
+    let prefix = &settings.tags_prefix.value;
+    let with_tags = settings.tags_settings.value != TagsSettings::None;
+    let cluster_tag = format!("{prefix}cluster");
+    let cluster_path = format!("{TAGS}/{cluster_tag}");
+    let listing_path = format!("{TAGS}/");
+    let wanted = [
+        (DOCUMENT, true),
+        ("user-data", true),
+        (LIFE_CYCLE, settings.derive.spot.value == Switch::Auto),
+        (TARGET_STATE, settings.derive.warm_pool.value == Switch::Auto),
+        (&listing_path, with_tags),
+        (&cluster_path, with_tags),
+    ];
+    let answers = try_join_all(wanted.map(|(path, is_wanted)| async move {
+        if is_wanted { imds.get(path, deadline).await } else { Ok(None) }
+    }));
+    let answers: [Option<Vec<u8>>; 6] = answers.await?.try_into().unwrap_or_default();
+    let [document, user_data, life_cycle, target_state, listing, cluster] = answers;
+    let document = document.unwrap_or_default();
+    let instance = serde_json::from_slice::<Instance>(&document)
+        .map_err(|_| Stop::NotMetadata { path: DOCUMENT, expected: "an instance identity document" })?;
+    let asked = |switch: Switch, answer: Option<Vec<u8>>| match switch {
+        Switch::Auto => Known::Yes(answer.map(text)),
+        _ => Known::Unknown(NOT_ASKED.to_owned()),
+    };
+    let tags = match listing {
+        _ if !with_tags => Known::Unknown("`tags.settings` is `none`".to_owned()),
+        None => Known::Unknown("tags are not allowed in instance metadata".to_owned()),
+        Some(listing) => {
+            let cluster = cluster.map(|value| (cluster_tag, text(value)));
+            Known::Yes(instance_tags(imds, settings, &text(listing), cluster, deadline).await?)
+        }
+    };
+    Ok(Metadata {
+        instance: Known::Yes(instance),
+        life_cycle: asked(settings.derive.spot.value, life_cycle),
+        target_state: asked(settings.derive.warm_pool.value, target_state),
+        tags,
+        user_data,
+    })
+}
+
+/// The tags that the listing names and that matter: ours, and those that become attributes.
+async fn instance_tags(
+    imds: &Imds,
+    settings: &Settings,
+    listing: &str,
+    cluster: Option<(String, String)>,
+    deadline: Deadline,
+) -> Result<InstanceTags, ImdsError> {
+    let known = cluster.as_ref().map(|(key, _)| key.clone());
+    let matters = |key: &&str| {
+        let ours = key.starts_with(settings.tags_prefix.value.as_str());
+        let attribute = settings.derive.attributes.value.iter().any(|wanted| wanted == key);
+        (ours || attribute) && is_metadata_key(key) && known.as_deref() != Some(key)
+    };
+    let others = listing.lines().map(str::trim).filter(matters);
+    let others = try_join_all(others.map(|key| async move {
+        let value = imds.get(&format!("{TAGS}/{key}"), deadline).await?;
+        Ok::<_, ImdsError>(value.map(|value| (key.to_owned(), text(value))))
+    }));
+    let tags: BTreeMap<String, String> = others.await?.into_iter().flatten().chain(cluster).collect();
+    Ok(InstanceTags { place: "IMDS", tags })
+}
+
+/// Asks for what only settings of a later rank (user data, tags) want.
+pub(super) async fn complete(imds: &Imds, settings: &Settings, facts: &mut Facts, deadline: Deadline) {
+    let unasked = |fact: &Known<Option<String>>| matches!(fact, Known::Unknown(why) if why == NOT_ASKED);
+    let wanted = [
+        (&settings.derive.spot, LIFE_CYCLE, &mut facts.life_cycle),
+        (&settings.derive.warm_pool, TARGET_STATE, &mut facts.target_state),
+    ];
+    let missing = wanted.into_iter().filter(|(switch, _, fact)| switch.value == Switch::Auto && unasked(fact));
+    join_all(missing.map(|(_, path, fact)| async move {
+        *fact = Known::from_result(imds.get(path, deadline).await.map(|answer| answer.map(text)));
+    }))
+    .await;
+}
+
+/// A tag's value is kept to the letter, but for the line end that some servers append.
+fn text(bytes: Vec<u8>) -> String {
+    let text = String::from_utf8_lossy(&bytes);
+    text.strip_suffix('\n').unwrap_or(&text).to_owned()
+}

@@ -1,0 +1,189 @@
+//! Reads what decide needs: metadata, tags, clusters, the host. It asks at once what does not depend on an answer, asks
+//! nothing that the settings cannot use, and decides nothing.
+
+mod clusters;
+mod host;
+mod metadata;
+mod tags;
+
+use std::time::Duration;
+
+use crate::boundary::World;
+use crate::boundary::aws::{Aws, AwsError};
+use crate::boundary::systemd::{Systemd, SystemdError};
+use crate::ecs_config::ownership;
+use crate::evidence::Stop;
+use crate::facts::{Facts, Known, lacks};
+use crate::retry::Deadline;
+use crate::settings::fragment::Fragment;
+use crate::settings::merge::merge;
+use crate::settings::{Kind, Settings, Source, TagsApi, TagsSettings, Warning, user_data};
+
+pub use metadata::Metadata;
+
+/// All that was gathered: the settings of every rank, and the facts.
+#[derive(Debug)]
+pub struct Gathered {
+    /// Merged from every rank.
+    pub settings: Settings,
+    /// What is true.
+    pub facts: Facts,
+    /// What works, but may not be meant.
+    pub warnings: Vec<Warning>,
+    /// What the metadata service did not tell, where a plan is wanted all the same.
+    pub metadata_error: Option<Stop>,
+    /// The connection that the units were read by.
+    pub systemd: Result<Systemd, SystemdError>,
+}
+
+/// What is said on this host: files of ours by rank. Environment and command line come from the caller.
+pub fn local_settings(world: &World) -> Result<Vec<Fragment>, Stop> {
+    let mut fragments = Vec::new();
+    for (kind, path) in host::settings_files(&world.disk)? {
+        let Some(bytes) = world.disk.read(&path, crate::host::LONGEST_FILE).map_err(Stop::Read)? else { continue };
+        let text = String::from_utf8(bytes).map_err(|error| crate::settings::SettingsError {
+            place: path.clone(),
+            what: format!("the file is not UTF-8 after byte {}", error.utf8_error().valid_up_to()),
+            did_you_mean: None,
+        })?;
+        fragments.push(Fragment::from_toml(&text, kind, &path)?);
+    }
+    Ok(fragments)
+}
+
+/// Reads everything. `bus` is how long systemd has to take a connection; `fragments` are the files', the environment's
+/// and the command line's; `deadline` is the run's.
+pub async fn facts(
+    world: &World,
+    bus: Duration,
+    mut fragments: Vec<Fragment>,
+    deadline: Deadline,
+    without_metadata: bool,
+) -> Result<Gathered, Stop> {
+    let early = merge(&fragments);
+    let imds_deadline = Deadline::after(early.imds_deadline.value).earliest(deadline);
+    let host = async {
+        let systemd = Systemd::connect(Deadline::after(bus).earliest(deadline)).await;
+        (host::host(&world.disk, &systemd).await, systemd)
+    };
+    let metadata = metadata::read(&world.imds, &early, imds_deadline);
+    let (metadata, (host, systemd)) = futures_util::future::join(metadata, host).await;
+    let host = host?;
+    let (metadata, metadata_error) = match metadata {
+        Ok(metadata) => (metadata, None),
+        Err(stop) if without_metadata => (Metadata::unknown(&stop), Some(stop)),
+        Err(stop) => return Err(stop),
+    };
+    let foreign = ownership::foreign(&host);
+    let foreign = foreign.iter().map(|f| (f.path, f.key.as_str(), f.value.as_str()));
+    fragments.push(Fragment::from_ecs_config(foreign));
+    fragments.extend(user_data_of_ours(&metadata)?);
+    let mut facts = Facts {
+        instance: metadata.instance,
+        life_cycle: metadata.life_cycle,
+        target_state: metadata.target_state,
+        tags: metadata.tags,
+        clusters: None,
+        host,
+    };
+    let mut gathering = Gathering { world, fragments, aws: None, warnings: Vec::new(), deadline };
+    gathering.add_instance_tags(&mut facts, &early).await?;
+    gathering.add_clusters(&mut facts, &early).await?;
+    let settings = merge(&gathering.fragments);
+    metadata::complete(&world.imds, &settings, &mut facts, imds_deadline).await;
+    let warnings = gathering.fragments.into_iter().flat_map(|fragment| fragment.warnings);
+    let warnings = gathering.warnings.into_iter().chain(warnings).collect();
+    Ok(Gathered { settings, facts, warnings, metadata_error, systemd })
+}
+
+fn user_data_of_ours(metadata: &Metadata) -> Result<Option<Fragment>, Stop> {
+    const PLACE: &str = "user data";
+    let Some(bytes) = &metadata.user_data else { return Ok(None) };
+    let text = user_data::ours(bytes).map_err(|error| crate::settings::SettingsError {
+        place: PLACE.to_owned(),
+        what: error.to_string(),
+        did_you_mean: None,
+    })?;
+    Ok(text.map(|text| Fragment::from_toml(&text, Kind::UserData, PLACE)).transpose()?)
+}
+
+struct Gathering<'a> {
+    world: &'a World,
+    fragments: Vec<Fragment>,
+    aws: Option<Aws>,
+    warnings: Vec<Warning>,
+    deadline: Deadline,
+}
+
+impl Gathering<'_> {
+    async fn aws(&mut self, facts: &Facts) -> Result<Aws, Stop> {
+        if let Some(aws) = &self.aws {
+            return Ok(aws.clone());
+        }
+        let region = facts.instance.get().map(|instance| instance.region.clone()).unwrap_or_default();
+        let aws = self.world.aws(&region).await?;
+        self.aws = Some(aws.clone());
+        Ok(aws)
+    }
+
+    /// Tags from IMDS, or from EC2 when IMDS has none and nothing above them names the cluster.
+    async fn add_instance_tags(&mut self, facts: &mut Facts, early: &Settings) -> Result<(), Stop> {
+        if early.tags_settings.value == TagsSettings::None {
+            return Ok(());
+        }
+        let so_far = merge(&self.fragments);
+        let named_above = so_far.cluster.as_ref().is_some_and(|cluster| cluster.source.kind > Kind::InstanceTag);
+        let may_ask = facts.tags.get().is_none() && so_far.tags_api.value == TagsApi::Auto && !named_above;
+        if let (true, Known::Yes(instance)) = (may_ask, facts.instance.clone()) {
+            // Something else may name the cluster: then a tag is not waited for, and a refusal is a warning.
+            let needed = so_far.cluster.is_none() && so_far.cluster_tags.value.is_empty();
+            let asked = tags::Asked {
+                instance: &instance,
+                prefix: &early.tags_prefix.value,
+                wait: needed.then_some(early.tags_wait.value),
+            };
+            let aws = self.aws(facts).await?;
+            match tags::from_api(&aws, asked, self.deadline).await {
+                Ok(tags) => facts.tags = Known::Yes(tags),
+                Err(error) if needed => return Err(error.into()),
+                Err(error) => {
+                    facts.tags = Known::Unknown(error.to_string());
+                    self.warn_of_tags(&error);
+                }
+            }
+        }
+        if let Known::Yes(tags) = &facts.tags {
+            let prefix = &early.tags_prefix.value;
+            let trust = early.tags_settings.value;
+            self.fragments.push(Fragment::from_tags(&tags.tags, prefix, trust, Kind::InstanceTag, tags.place)?);
+        }
+        Ok(())
+    }
+
+    fn warn_of_tags(&mut self, error: &AwsError) {
+        self.warnings.push(Warning {
+            id: "tags-unknown",
+            text: format!("the instance's tags could not be read, and are not needed to name the cluster: {error}"),
+            source: Some(Source::new(Kind::InstanceTag, "ec2:DescribeTags", "")),
+        });
+    }
+
+    /// Clusters, only where they are chosen by their tags; the chosen one's tags are settings too.
+    async fn add_clusters(&mut self, facts: &mut Facts, early: &Settings) -> Result<(), Stop> {
+        let settings = merge(&self.fragments);
+        if settings.cluster.is_some() || settings.cluster_tags.value.is_empty() || facts.instance.get().is_none() {
+            return Ok(());
+        }
+        let aws = self.aws(facts).await?;
+        let clusters = clusters::all(&aws, self.deadline).await?;
+        let wanted = &settings.cluster_tags.value;
+        let mut matching = clusters.iter().filter(|cluster| lacks(cluster, wanted).is_empty());
+        if let (Some(one), None) = (matching.next(), matching.next()) {
+            let (prefix, trust) = (&early.tags_prefix.value, early.tags_settings.value);
+            let place = format!("cluster `{}`", one.name);
+            self.fragments.push(Fragment::from_tags(&one.tags, prefix, trust, Kind::ClusterTag, &place)?);
+        }
+        facts.clusters = Some(clusters);
+        Ok(())
+    }
+}

@@ -1,0 +1,56 @@
+//! Tags of the instance from EC2, which may show them some seconds late.
+
+use std::time::Duration;
+
+use crate::boundary::aws::{Aws, AwsError, AwsErrorKind};
+use crate::facts::{Instance, InstanceTags};
+use crate::retry::{Deadline, Policy, Step, until};
+
+/// DescribeTags is throttled per account: a fleet that boots together must not ask every second.
+const POLICY: Policy = Policy { first: Duration::from_secs(1), longest: Duration::from_secs(5) };
+/// One call, with the SDK's own retries.
+const CALL: Duration = Duration::from_secs(30);
+/// A role that is absent this long after the launch is not on its way.
+const ROLE_SETTLES: Duration = Duration::from_secs(60);
+
+/// What is asked.
+pub(super) struct Asked<'a> {
+    /// Whose tags.
+    pub(super) instance: &'a Instance,
+    /// What the keys of ours begin with.
+    pub(super) prefix: &'a str,
+    /// For how long an absent tag of ours is waited for; `None` to take what is there.
+    pub(super) wait: Option<Duration>,
+}
+
+enum Missing {
+    Tag(InstanceTags),
+    Answer(AwsError),
+}
+
+/// The instance's tags. An error that may heal is asked again, and so is an answer without a tag of ours, for as long
+/// as `wait` says; then the answer stands as it is.
+pub(super) async fn from_api(aws: &Aws, asked: Asked<'_>, deadline: Deadline) -> Result<InstanceTags, AwsError> {
+    let waiting = Deadline::after(asked.wait.unwrap_or_default()).earliest(deadline);
+    let is_young = asked.instance.age().is_none_or(|age| age < ROLE_SETTLES);
+    let names_cluster = |key: &String| {
+        key.strip_prefix(asked.prefix).is_some_and(|rest| rest == "cluster" || rest == "cluster-tags")
+    };
+    let answer = until(waiting, POLICY, async |_| {
+        let call = Deadline::after(CALL).earliest(deadline);
+        match aws.instance_tags(&asked.instance.instance_id, call).await {
+            Ok(tags) if tags.keys().any(names_cluster) => Step::Done(InstanceTags { place: "ec2:DescribeTags", tags }),
+            Ok(tags) => Step::Again(Missing::Tag(InstanceTags { place: "ec2:DescribeTags", tags })),
+            Err(error) if matches!(error.kind, AwsErrorKind::NoCredentials) && !is_young => {
+                Step::Stop(Missing::Answer(error))
+            }
+            Err(error) if error.kind.may_heal() => Step::Again(Missing::Answer(error)),
+            Err(error) => Step::Stop(Missing::Answer(error)),
+        }
+    })
+    .await;
+    match answer.map_err(|gave_up| gave_up.last) {
+        Ok(tags) | Err(Missing::Tag(tags)) => Ok(tags),
+        Err(Missing::Answer(error)) => Err(error),
+    }
+}

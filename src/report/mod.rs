@@ -1,0 +1,11 @@
+//! Nouns as text and JSON: what people and programs read.
+//!
+//! In: plan, verdict, warnings. Out: strings. It writes nothing (but for `progress`, to a terminal), and no secret leaves it.
+
+mod plan;
+mod progress;
+mod verdict;
+
+pub use plan::{plan_json, plan_text, warning_line};
+pub use progress::Progress;
+pub use verdict::{Document, FindingDocument, Phase, document, verdict_text};

@@ -1,0 +1,43 @@
+//! A line at a terminal that says what is being waited for; nothing where nobody watches. The one part of `report`
+//! that writes.
+
+use std::time::Duration;
+
+use indicatif::{ProgressBar, ProgressStyle};
+
+/// The line.
+pub struct Progress(Option<ProgressBar>);
+
+impl Progress {
+    /// A line on stderr, where a person watches.
+    pub fn new(watched: bool) -> Progress {
+        let bar = watched.then(|| {
+            let bar = ProgressBar::new_spinner();
+            let style = ProgressStyle::with_template("{spinner} {msg} ({elapsed})");
+            bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_spinner()));
+            bar.enable_steady_tick(Duration::from_millis(120));
+            bar
+        });
+        Progress(bar)
+    }
+
+    /// What is being done now.
+    pub fn say(&self, text: &str) {
+        if let Some(bar) = &self.0 {
+            bar.set_message(text.to_owned());
+        }
+    }
+
+    /// Takes the line away.
+    pub fn clear(&self) {
+        if let Some(bar) = &self.0 {
+            bar.finish_and_clear();
+        }
+    }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        self.clear();
+    }
+}

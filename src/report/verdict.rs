@@ -1,0 +1,161 @@
+//! A verdict as text and as the JSON document of `status`, `verify` and `status.json`.
+
+use std::fmt::Write;
+
+use serde::{Deserialize, Serialize};
+
+use crate::causes::Finding;
+use crate::verdict::Verdict;
+
+/// The version of the JSON document.
+const VERSION: u32 = 1;
+
+/// One phase of the boot, in milliseconds since this program was started.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Phase {
+    /// `gather`, `decide`, `apply` or `verify`.
+    pub name: String,
+    /// When it began.
+    pub start_ms: u64,
+    /// How long it took.
+    pub duration_ms: u64,
+}
+
+/// The cause in the document.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FindingDocument {
+    /// The stable id.
+    pub id: String,
+    /// What is wrong.
+    pub title: String,
+    /// `terminal`, `settling`, `retry` or `waiting`.
+    pub class: String,
+    /// What was seen, a line a piece.
+    pub evidence: Vec<String>,
+    /// The next step.
+    pub remedy: String,
+    /// Where this is known from.
+    pub source: String,
+}
+
+/// `status --json`, `verify --json`, `run --json` and `/run/ecs-bootstrap/status.json`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Document {
+    /// The version of this document.
+    pub version: u32,
+    /// `ready`, `waiting`, `failed`, `unknown` or `none`.
+    pub verdict: String,
+    /// The exit code.
+    pub exit_code: u8,
+    /// The cause, where there is one.
+    pub cause: Option<FindingDocument>,
+    /// Causes that fit as well.
+    #[serde(default)]
+    pub also: Vec<FindingDocument>,
+    /// The verdict in a line.
+    #[serde(default)]
+    pub text: String,
+    /// The cluster that is wanted, or that was joined.
+    pub cluster: Option<String>,
+    /// The ARN of the container instance.
+    pub container_instance_arn: Option<String>,
+    /// Whether ECS says that the agent is connected; `null` when that is not known.
+    pub agent_connected: Option<bool>,
+    /// What took how long.
+    pub phases: Vec<Phase>,
+}
+
+impl Document {
+    /// The document of a host where nothing has run.
+    pub fn none() -> Document {
+        Document {
+            version: VERSION,
+            verdict: "none".to_owned(),
+            exit_code: crate::exit::Exit::NotRegistered.code(),
+            cause: None,
+            also: Vec::new(),
+            text: "no verdict: ecs-bootstrap has not run since this host booted".to_owned(),
+            cluster: None,
+            container_instance_arn: None,
+            agent_connected: None,
+            phases: Vec::new(),
+        }
+    }
+}
+
+/// The document of a verdict.
+pub fn document(verdict: &Verdict, cluster: Option<&str>, phases: &[Phase]) -> Document {
+    let mut document = Document {
+        version: VERSION,
+        verdict: verdict.word().to_owned(),
+        exit_code: verdict.exit().code(),
+        cause: verdict.finding().map(finding_document),
+        also: Vec::new(),
+        text: summary(verdict),
+        cluster: cluster.map(str::to_owned),
+        container_instance_arn: None,
+        agent_connected: None,
+        phases: phases.to_vec(),
+    };
+    match verdict {
+        Verdict::Ready(ready) => {
+            document.cluster = Some(ready.cluster.clone());
+            document.container_instance_arn = Some(ready.container_instance_arn.clone());
+            document.agent_connected = ready.agent_connected;
+        }
+        Verdict::Failed { also, .. } => document.also = also.iter().map(finding_document).collect(),
+        Verdict::Waiting { .. } => {}
+    }
+    document
+}
+
+fn finding_document(finding: &Finding) -> FindingDocument {
+    let cause = finding.cause;
+    FindingDocument {
+        id: cause.id.to_owned(),
+        title: cause.title.to_owned(),
+        class: cause.class.word().to_owned(),
+        evidence: finding.seen.clone(),
+        remedy: cause.remedy.to_owned(),
+        source: cause.source.to_owned(),
+    }
+}
+
+fn summary(verdict: &Verdict) -> String {
+    match verdict {
+        Verdict::Ready(ready) => {
+            let connected = match ready.agent_connected {
+                Some(_) => "its agent is connected",
+                None => "registered, connection not asked",
+            };
+            format!("ready: `{}` in cluster `{}`, {connected}", ready.container_instance_arn, ready.cluster)
+        }
+        Verdict::Waiting { text, .. } => format!("waiting: {text}"),
+        Verdict::Failed { finding, .. } => format!("[{}] {}", finding.cause.id, finding.cause.title),
+    }
+}
+
+/// A stored verdict for people; the lines of a failure are those that the run itself printed.
+pub fn verdict_text(document: &Document) -> String {
+    let mut text = String::new();
+    let mut write = |line: std::fmt::Arguments<'_>| {
+        // Writing to a string cannot fail.
+        let _ = writeln!(text, "{line}");
+    };
+    if !matches!(document.verdict.as_str(), "failed" | "unknown") {
+        write(format_args!("{}", document.text));
+    }
+    for (at, cause) in document.cause.iter().chain(&document.also).enumerate() {
+        let label = match (document.verdict.as_str(), at) {
+            ("failed" | "unknown", 0) => "error",
+            (_, 0) => "cause",
+            _ => "also",
+        };
+        write(format_args!("{label}: [{}] {}", cause.id, cause.title));
+        for seen in &cause.evidence {
+            write(format_args!("seen: {seen}"));
+        }
+        write(format_args!("remedy: {}", cause.remedy));
+    }
+    text
+}

@@ -1,0 +1,77 @@
+//! Tells a verdict to whoever waits for it: the journal, `STATUS=`, `/run/ecs-bootstrap/status.json`.
+//!
+//! In: the verdict's document. Out: nothing; that telling failed is a warning, and changes no verdict.
+
+use crate::boundary::disk::{Disk, Mode};
+use crate::journal;
+use crate::report::Document;
+
+/// Where the last verdict lies; lost at a reboot, as it should be.
+pub const STATUS: &str = "/run/ecs-bootstrap/status.json";
+/// The folder of all that lives no longer than the boot.
+pub const RUN: &str = "/run/ecs-bootstrap";
+
+/// Tells it, once a boot path.
+pub fn signals(disk: &Disk, document: &Document, handed_over: bool, to_journal: bool) {
+    // Elsewhere the report on stderr says the same.
+    if to_journal {
+        log(document, handed_over);
+    }
+    journal::status(&document.text);
+    if let Err(error) = store(disk, document) {
+        tracing::warn!(error = crate::causes::chain(&error), "the verdict could not be stored for `status`");
+    }
+}
+
+fn log(document: &Document, handed_over: bool) {
+    let (cause, remedy, evidence) = match &document.cause {
+        Some(cause) => (cause.id.as_str(), cause.remedy.as_str(), cause.evidence.join("\n")),
+        None => ("", "", String::new()),
+    };
+    let arn = document.container_instance_arn.as_deref().unwrap_or("");
+    let cluster = document.cluster.as_deref().unwrap_or("");
+    // One event for each, since the message is constant and the level differs.
+    macro_rules! event {
+        ($level:ident, $id:expr, $message:literal) => {
+            tracing::$level!(
+                message_id = $id,
+                verdict = document.verdict,
+                exit_code = document.exit_code,
+                cause,
+                evidence,
+                remedy,
+                cluster,
+                container_instance_arn = arn,
+                $message
+            )
+        };
+    }
+    match document.verdict.as_str() {
+        "ready" => event!(info, journal::MESSAGE_ID_READY, "the instance is registered"),
+        "waiting" if handed_over => event!(info, journal::MESSAGE_ID_HANDED_OVER, "verification goes on in its own unit"),
+        "waiting" => event!(info, journal::MESSAGE_ID_WAITING, "the instance waits"),
+        "unknown" => event!(warn, journal::MESSAGE_ID_UNKNOWN, "the instance did not register, for no known cause"),
+        _ => event!(warn, journal::MESSAGE_ID_FAILED, "the instance did not register"),
+    }
+}
+
+fn store(disk: &Disk, document: &Document) -> Result<(), crate::boundary::disk::DiskError> {
+    let mut bytes = serde_json::to_vec_pretty(document).map_err(|error| crate::boundary::disk::DiskError::Io {
+        doing: "write",
+        path: STATUS.to_owned(),
+        source: error.into(),
+    })?;
+    bytes.push(b'\n');
+    disk.create_folder(RUN, 0o755)?;
+    disk.replace(STATUS, &bytes, Mode::Exactly(0o644))
+}
+
+/// The last verdict of this boot.
+pub fn stored(disk: &Disk) -> Result<Option<Document>, crate::boundary::disk::DiskError> {
+    let Some(bytes) = disk.read(STATUS, crate::host::LONGEST_FILE)? else { return Ok(None) };
+    serde_json::from_slice(&bytes).map(Some).map_err(|error| crate::boundary::disk::DiskError::Io {
+        doing: "read",
+        path: STATUS.to_owned(),
+        source: error.into(),
+    })
+}

@@ -1,0 +1,130 @@
+//! Turns evidence into a verdict: observes until the instance is ready, a cause is final, or the deadline passes.
+//!
+//! In: what is expected, and the world. Out: one verdict. It changes nothing on the host.
+
+mod observe;
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use self::observe::Observer;
+use crate::boundary::World;
+use crate::boundary::aws::AwsErrorKind;
+use crate::boundary::systemd::{Job, Systemd, SystemdError};
+use crate::causes::{Class, Finding, diagnose, nothing_fits};
+use crate::effects::QueuedJob;
+use crate::evidence::Evidence;
+use crate::plan::Expectation;
+use crate::retry::Deadline;
+use crate::verdict::{Ready, Verdict};
+
+/// What apply left behind.
+#[derive(Debug, Default)]
+pub struct Handed {
+    /// The jobs that it queued.
+    pub queued: Vec<QueuedJob>,
+    /// The same, to see them end.
+    pub jobs: Vec<Job>,
+}
+
+/// Waits for the registration. `tell` is called with what is being waited for whenever that changes.
+pub async fn verdict(
+    world: &World,
+    systemd: &Result<Systemd, SystemdError>,
+    expectation: Expectation,
+    handed: Handed,
+    age: Option<Duration>,
+    mut tell: impl FnMut(&str),
+) -> Verdict {
+    let start = Instant::now();
+    let deadline = Deadline::after(expectation.deadline);
+    let mut observer = Observer::new(world, systemd.as_ref().ok(), expectation, handed, age);
+    observer.watch().await;
+    let mut told = String::new();
+    loop {
+        observer.look(deadline).await;
+        let evidence = &mut observer.evidence;
+        evidence.waited = start.elapsed();
+        evidence.age = age.map(|age| age + evidence.waited);
+        evidence.timed_out = deadline.passed();
+        if let Some(verdict) = judge(evidence) {
+            return verdict;
+        }
+        let waiting = waiting_for(evidence);
+        if told != waiting {
+            tell(&waiting);
+            told = waiting;
+        }
+    }
+}
+
+/// The verdict that the evidence allows, if any yet.
+fn judge(evidence: &Evidence) -> Option<Verdict> {
+    let findings = diagnose(evidence);
+    if findings.iter().any(|finding| finding.is_final(evidence)) {
+        return Some(failed(evidence, findings));
+    }
+    if let Some(ready) = ready(evidence) {
+        return Some(Verdict::Ready(ready));
+    }
+    if !evidence.timed_out {
+        return None;
+    }
+    match findings.first() {
+        Some(first) if first.cause.class == Class::Waiting => {
+            Some(Verdict::Waiting { text: first.cause.title.to_owned(), finding: Some(first.clone()) })
+        }
+        _ => Some(failed(evidence, findings)),
+    }
+}
+
+/// The first broken layer is the cause; what fits as well in the same layer is named beside it.
+pub fn failed(evidence: &Evidence, mut findings: Vec<Finding>) -> Verdict {
+    if findings.is_empty() {
+        findings.push(nothing_fits(evidence));
+    }
+    let also = findings.split_off(1);
+    let finding = findings.remove(0);
+    let also = also.into_iter().filter(|other| other.cause.layer == finding.cause.layer).collect();
+    let exit = match evidence.timed_out || finding.is_final(evidence) {
+        true => finding.cause.lapsed,
+        false => finding.cause.exit,
+    };
+    Verdict::Failed { finding, also, exit }
+}
+
+/// Registered in the wanted cluster (any other is a cause), and connected where ECS can be asked.
+fn ready(evidence: &Evidence) -> Option<Ready> {
+    let arn = evidence.container_instance_arn()?;
+    let Some(Ok(metadata)) = &evidence.introspection else { return None };
+    let (agent_connected, how) = match evidence.registration.as_ref()? {
+        Ok(Some(instance)) if instance.agent_connected => (Some(true), "ecs:DescribeContainerInstances".to_owned()),
+        Ok(_) => return None,
+        Err(error) => {
+            let window = evidence.expectation.as_ref().map_or(Duration::ZERO, |expected| expected.window);
+            let denied = matches!(error.kind, AwsErrorKind::Denied { .. } | AwsErrorKind::NoCredentials);
+            let asked_long_enough = evidence.disconnected_for.is_some_and(|since| since >= window);
+            if !denied && error.kind.may_heal() && !asked_long_enough {
+                return None;
+            }
+            (None, format!("the agent's introspection only: {}", crate::causes::chain(error)))
+        }
+    };
+    Some(Ready { cluster: metadata.cluster.clone(), container_instance_arn: arn.to_owned(), agent_connected, how })
+}
+
+/// What is being waited for, in words.
+fn waiting_for(evidence: &Evidence) -> String {
+    if evidence.container_instance_arn().is_some() {
+        return "the agent's connection to ECS".to_owned();
+    }
+    if let Some(first) = diagnose(evidence).first() {
+        return format!("the registration; so far: [{}] {}", first.cause.id, first.cause.title);
+    }
+    match evidence.agent_unit().and_then(|unit| unit.active_state.as_deref()) {
+        Some("active") => "the agent's registration".to_owned(),
+        Some(state) => format!("the agent's unit, which is {state}"),
+        None => "the agent".to_owned(),
+    }
+}

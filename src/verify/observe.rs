@@ -1,0 +1,355 @@
+//! Runs the probes, each in its own time, and keeps what they see.
+//!
+//! The local ones (introspection, units, logs) run all the time; those that cost somebody something (IMDS, docker, the
+//! ECS API, a connection) run at intervals, side by side, and only while their answer can matter. A change of a unit
+//! is a signal of systemd's; the interval only stands in where no signal comes.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::time::{Duration, SystemTime};
+
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
+use tokio::time::Instant;
+
+use super::Handed;
+use crate::boundary::World;
+use crate::boundary::agent::{AgentError, Metadata};
+use crate::boundary::aws::{Aws, AwsError, AwsErrorKind, ContainerInstance, Described};
+use crate::boundary::docker::{Container, DockerError};
+use crate::boundary::imds::{ImdsError, RoleStatus, TARGET_STATE};
+use crate::boundary::net::{self, NetError};
+use crate::boundary::systemd::{Changes, JobResult, Systemd, SystemdError};
+use crate::boundary::{dns::Dns, systemd::Job};
+use crate::evidence::agent_log::last_attempt;
+use crate::evidence::{Evidence, NetworkProbe};
+use crate::facts::Units;
+use crate::host::{agent_config, saved_agent, units};
+use crate::plan::Expectation;
+use crate::retry::{Deadline, pause_for};
+
+/// Between two looks. The local poll is at most 150 ms apart (DESIGN 8).
+const TICK: Duration = Duration::from_millis(100);
+/// No probe takes longer.
+const PROBE: Duration = Duration::from_secs(5);
+/// The first error of an egress problem takes connect(2) this long to show.
+const CONNECT: Duration = Duration::from_secs(3);
+const LOG_TAIL: usize = 256 * 1024;
+const AGENT_LOG: &str = "/var/log/ecs/ecs-agent.log";
+const INIT_LOG: &str = "/var/log/ecs/ecs-init.log";
+
+type Probing<'a> = Pin<Box<dyn Future<Output = Sight> + 'a>>;
+
+/// What a probe saw.
+enum Sight {
+    Introspection(Result<Metadata, AgentError>),
+    Units(Result<Units, SystemdError>),
+    JobEnded(usize, Result<JobResult, SystemdError>),
+    Role(Result<RoleStatus, ImdsError>),
+    TargetState(Result<Option<Vec<u8>>, ImdsError>),
+    Docker(Result<(), DockerError>, Result<Option<Container>, DockerError>),
+    Network(Option<NetworkProbe>),
+    Cluster(Result<Described, AwsError>),
+    Registration(Result<Option<ContainerInstance>, AwsError>),
+}
+
+/// A probe that runs again and again.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Probe {
+    Introspection,
+    Units,
+    Role,
+    TargetState,
+    Docker,
+    Network,
+    Cluster,
+    Registration,
+}
+
+/// Every probe with the time until it first runs and the time between two runs.
+const PROBES: [(Probe, Duration, Duration); 8] = [
+    (Probe::Introspection, Duration::ZERO, TICK),
+    (Probe::Units, Duration::ZERO, Duration::from_secs(1)),
+    (Probe::Role, Duration::ZERO, Duration::from_secs(10)),
+    (Probe::TargetState, Duration::ZERO, Duration::from_secs(60)),
+    (Probe::Docker, Duration::from_secs(1), Duration::from_secs(2)),
+    (Probe::Network, Duration::from_secs(3), Duration::from_secs(15)),
+    (Probe::Cluster, Duration::from_secs(2), Duration::from_secs(30)),
+    (Probe::Registration, Duration::ZERO, Duration::from_secs(10)),
+];
+
+struct Schedule {
+    probe: Probe,
+    due: Instant,
+    every: Duration,
+    running: bool,
+}
+
+/// The probes and what they have seen.
+pub(super) struct Observer<'a> {
+    /// All that was seen.
+    pub(super) evidence: Evidence,
+    world: &'a World,
+    systemd: Option<&'a Systemd>,
+    changes: Option<Changes>,
+    schedule: Vec<Schedule>,
+    probing: FuturesUnordered<Probing<'a>>,
+    logs_read: Option<(Option<SystemTime>, Option<SystemTime>)>,
+    registered_at: Option<Instant>,
+    connected_line: bool,
+}
+
+impl<'a> Observer<'a> {
+    pub(super) fn new(
+        world: &'a World,
+        systemd: Option<&'a Systemd>,
+        expectation: Expectation,
+        handed: Handed,
+        age: Option<Duration>,
+    ) -> Observer<'a> {
+        let now = Instant::now();
+        let deadline = Deadline::after(expectation.deadline);
+        let probing: FuturesUnordered<Probing<'a>> = FuturesUnordered::new();
+        for (index, job) in handed.jobs.into_iter().enumerate() {
+            probing.push(Box::pin(job_end(index, job, deadline)));
+        }
+        let evidence = Evidence {
+            expectation: Some(expectation),
+            age,
+            jobs: handed.queued,
+            config: agent_config(&world.disk),
+            saved: saved_agent(&world.disk),
+            ..Evidence::default()
+        };
+        let schedule = PROBES.map(|(probe, first, every)| Schedule { probe, due: now + first, every, running: false });
+        Observer {
+            evidence,
+            world,
+            systemd,
+            changes: None,
+            schedule: schedule.into(),
+            probing,
+            logs_read: None,
+            registered_at: None,
+            connected_line: false,
+        }
+    }
+
+    /// Asks systemd to tell of changes; where it does not, the interval has to do.
+    pub(super) async fn watch(&mut self) {
+        let Some(systemd) = self.systemd else { return };
+        let agent = self.evidence.expectation.as_ref().map_or("ecs.service", |expected| expected.agent_unit.as_str());
+        self.changes = systemd.changes(&["docker.service", agent]).await.ok();
+    }
+
+    /// Starts the probes that are due, and returns when something was seen or a tick has passed.
+    pub(super) async fn look(&mut self, deadline: Deadline) {
+        self.start_due();
+        let tick = pause_for(TICK.min(deadline.remaining()));
+        let changed = async {
+            match &mut self.changes {
+                Some(changes) => changes.next().await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            Some(sight) = self.probing.next(), if !self.probing.is_empty() => self.keep(sight),
+            change = changed => match change {
+                Ok(()) => self.hurry(Probe::Units),
+                Err(_) => self.changes = None,
+            },
+            () = tick => {}
+        }
+        self.read_logs();
+    }
+
+    fn hurry(&mut self, probe: Probe) {
+        let now = Instant::now();
+        for entry in self.schedule.iter_mut().filter(|entry| entry.probe == probe) {
+            entry.due = entry.due.min(now);
+        }
+    }
+
+    fn start_due(&mut self) {
+        let now = Instant::now();
+        for index in 0..self.schedule.len() {
+            let entry = &self.schedule[index];
+            if entry.running || entry.due > now || !self.matters(entry.probe) {
+                continue;
+            }
+            if let Some(future) = self.future(entry.probe) {
+                self.probing.push(future);
+                self.schedule[index].running = true;
+            }
+            self.schedule[index].due = now + self.schedule[index].every;
+        }
+    }
+
+    /// Whether a probe's answer can change the verdict just now.
+    fn matters(&self, probe: Probe) -> bool {
+        let evidence = &self.evidence;
+        let registered = evidence.container_instance_arn().is_some();
+        match probe {
+            Probe::Introspection | Probe::Units => true,
+            Probe::Role | Probe::Docker | Probe::Network => !registered,
+            Probe::TargetState => !registered && evidence.config.contains_key("ECS_WARM_POOLS_CHECK"),
+            Probe::Cluster => !registered && !denied(&evidence.cluster),
+            Probe::Registration => registered && !denied(&evidence.registration),
+        }
+    }
+
+    fn future(&self, probe: Probe) -> Option<Probing<'a>> {
+        let world = self.world;
+        let expected = self.evidence.expectation.as_ref()?;
+        let region = expected.region.clone();
+        let cluster = expected.cluster.clone();
+        let soon = Deadline::after(PROBE);
+        Some(match probe {
+            Probe::Introspection => Box::pin(async move { Sight::Introspection(world.agent.metadata(soon).await) }),
+            Probe::Units => {
+                let systemd = self.systemd?;
+                Box::pin(async move { Sight::Units(units(systemd).await) })
+            }
+            Probe::Role => Box::pin(async move { Sight::Role(world.imds.role_credentials_status(soon).await) }),
+            Probe::TargetState => {
+                Box::pin(async move { Sight::TargetState(world.imds.get(TARGET_STATE, soon).await) })
+            }
+            Probe::Docker => Box::pin(async move {
+                let ping = world.docker.ping(soon);
+                let container = world.docker.container("ecs-agent", soon);
+                let (ping, container) = futures_util::future::join(ping, container).await;
+                Sight::Docker(ping, container)
+            }),
+            Probe::Network => {
+                let region = region?;
+                Box::pin(async move { Sight::Network(network(world, &region).await) })
+            }
+            Probe::Cluster => {
+                let (region, cluster) = (region?, cluster?);
+                Box::pin(async move {
+                    Sight::Cluster(match world.aws(&region).await {
+                        Ok(aws) => aws.describe_clusters(&[cluster], Deadline::after(CALL)).await,
+                        Err(error) => Err(error),
+                    })
+                })
+            }
+            Probe::Registration => {
+                let arn = self.evidence.container_instance_arn()?.to_owned();
+                let (region, cluster) = (region?, cluster?);
+                Box::pin(async move {
+                    let call = Deadline::after(CALL);
+                    Sight::Registration(match world.aws(&region).await {
+                        Ok(aws) => registration(&aws, &cluster, &arn, call).await,
+                        Err(error) => Err(error),
+                    })
+                })
+            }
+        })
+    }
+
+    fn keep(&mut self, sight: Sight) {
+        let evidence = &mut self.evidence;
+        let probe = match &sight {
+            Sight::Introspection(_) => Some(Probe::Introspection),
+            Sight::Units(_) => Some(Probe::Units),
+            Sight::JobEnded(..) => None,
+            Sight::Role(_) => Some(Probe::Role),
+            Sight::TargetState(_) => Some(Probe::TargetState),
+            Sight::Docker(..) => Some(Probe::Docker),
+            Sight::Network(_) => Some(Probe::Network),
+            Sight::Cluster(_) => Some(Probe::Cluster),
+            Sight::Registration(_) => Some(Probe::Registration),
+        };
+        match sight {
+            Sight::Introspection(answer) => evidence.introspection = Some(answer),
+            Sight::Units(answer) => evidence.units = Some(answer),
+            Sight::JobEnded(index, Ok(result)) => {
+                tracing::debug!(unit = evidence.jobs[index].unit, ?result, "a job ended");
+                evidence.jobs[index].result = Some(result);
+            }
+            Sight::JobEnded(_, Err(error)) => tracing::debug!(%error, "the end of a job was not seen"),
+            Sight::Role(answer) => evidence.role = Some(answer),
+            Sight::TargetState(Ok(state)) => {
+                evidence.target_state = state.map(|state| String::from_utf8_lossy(&state).trim().to_owned());
+            }
+            Sight::TargetState(Err(error)) => tracing::debug!(%error, "the target state is not known"),
+            Sight::Docker(ping, container) => {
+                evidence.docker = Some(ping);
+                evidence.container = Some(container);
+            }
+            Sight::Network(probe) => evidence.network = probe,
+            Sight::Cluster(answer) => evidence.cluster = Some(answer),
+            Sight::Registration(answer) => evidence.registration = Some(answer),
+        }
+        for entry in self.schedule.iter_mut().filter(|entry| Some(entry.probe) == probe) {
+            entry.running = false;
+        }
+        self.note_registration();
+    }
+
+    fn note_registration(&mut self) {
+        match self.evidence.container_instance_arn() {
+            Some(_) => {
+                let since = *self.registered_at.get_or_insert_with(Instant::now);
+                self.evidence.disconnected_for = Some(since.elapsed());
+            }
+            None => {
+                self.registered_at = None;
+                self.evidence.disconnected_for = None;
+                self.evidence.registration = None;
+            }
+        }
+    }
+
+    /// Reads the logs when they have changed. That the agent tells of its connection is the moment to ask ECS again.
+    fn read_logs(&mut self) {
+        let disk = &self.world.disk;
+        let modified = |path| disk.modified(path).ok().flatten();
+        let stamp = (modified(AGENT_LOG), modified(INIT_LOG));
+        if self.logs_read == Some(stamp) {
+            return;
+        }
+        self.logs_read = Some(stamp);
+        let read = |path| disk.tail(path, LOG_TAIL).ok().flatten().map(|tail| last_attempt(&tail.bytes));
+        self.evidence.agent_log = read(AGENT_LOG).unwrap_or_default();
+        self.evidence.init_log = read(INIT_LOG).unwrap_or_default();
+        let connected = self.evidence.agent_log.iter().any(|line| line.holds("Connected to ACS endpoint"));
+        if connected && !std::mem::replace(&mut self.connected_line, connected) {
+            self.hurry(Probe::Registration);
+        }
+    }
+}
+
+/// One API call, with the SDK's own retries.
+const CALL: Duration = Duration::from_secs(20);
+
+async fn job_end(index: usize, job: Job, deadline: Deadline) -> Sight {
+    Sight::JobEnded(index, job.ended(deadline).await)
+}
+
+async fn registration(
+    aws: &Aws,
+    cluster: &str,
+    arn: &str,
+    deadline: Deadline,
+) -> Result<Option<ContainerInstance>, AwsError> {
+    aws.container_instance(cluster, arn, deadline).await
+}
+
+/// A denial ends asking.
+fn denied<T>(answer: &Option<Result<T, AwsError>>) -> bool {
+    matches!(answer, Some(Err(error)) if matches!(error.kind, AwsErrorKind::Denied { .. }))
+}
+
+/// Name, address and connection of the ECS endpoint; `None` where the endpoint itself is not known.
+async fn network(world: &World, region: &str) -> Option<NetworkProbe> {
+    let endpoint = world.aws(region).await.ok()?.ecs_endpoint().await?;
+    let deadline = Deadline::after(CONNECT);
+    let addresses = match net::resolve(&Dns::default(), &endpoint.host, deadline).await {
+        Ok(addresses) => addresses,
+        Err(error) => return Some(NetworkProbe { host: endpoint.host, addresses: Vec::new(), connected: Err(error) }),
+    };
+    let targets: Vec<_> = addresses.iter().map(|address| (*address, endpoint.port).into()).collect();
+    let connected: Result<(), NetError> = net::connect(&targets, deadline).await.map(|_| ());
+    Some(NetworkProbe { host: endpoint.host, addresses, connected })
+}
