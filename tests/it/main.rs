@@ -11,3 +11,6 @@ mod bounds;
 /// `run` from metadata to a registered instance.
 mod run;
 mod simulators;
+
+/// Our calls against a moto server; needs one, see the module.
+mod contract;
