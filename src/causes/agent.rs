@@ -133,7 +133,7 @@ mod tests {
     use std::time::Duration;
 
     use super::super::tests::{healthy_units, ids};
-    use super::*;
+
     use crate::evidence::Evidence;
     use crate::evidence::agent_log::last_attempt;
     use crate::facts::{Known, SavedAgent, SavedState};

@@ -56,8 +56,6 @@ pub struct Instance {
     pub instance_id: String,
     /// `eu-west-1`, ...
     pub region: String,
-    /// Twelve digits.
-    pub account_id: String,
     /// `m7g.large`, ...
     #[serde(default)]
     pub instance_type: String,
