@@ -301,7 +301,7 @@ impl Boot {
     }
 
     async fn expectation(&self, phases: &mut Phases) -> Result<Expectation, Stop> {
-        let stored = self.world.disk.read(HANDOVER, crate::host::LONGEST_FILE).map_err(Stop::Read)?;
+        let stored = self.world.disk.read(HANDOVER, crate::host::LONGEST_FILE).map_err(Stop::ReadHandover)?;
         let handover = stored.and_then(|bytes| serde_json::from_slice::<Handover>(&bytes).ok());
         let fragments = self.fragments()?;
         match handover {

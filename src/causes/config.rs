@@ -24,6 +24,7 @@ pub(super) static SETTING_INVALID: Cause = Cause {
             let hint = error.did_you_mean.as_ref().map(|name| format!("did you mean `{name}`?"));
             Some([error.to_string()].into_iter().chain(hint).collect())
         }
+        Some(Stop::ReadSettings(error)) => Some(vec![chain(error)]),
         Some(Stop::Imds(error @ ImdsError::BadEndpoint { .. })) => Some(vec![chain(error)]),
         _ => None,
     },

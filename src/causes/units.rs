@@ -151,13 +151,14 @@ pub(super) static DISK_FULL: Cause = Cause {
 pub(super) static WRITE_REFUSED: Cause = Cause {
     id: "write-refused",
     layer: Layer::Units,
-    title: "a file of this host cannot be written",
+    title: "a file of this host cannot be read or written",
     class: Class::Terminal,
     exit: Exit::Host,
     lapsed: Exit::Host,
     remedy: "run it as root on a writable file system; `ecs.config` is as it was before",
     source: "rename(2)",
     check: |evidence| match &evidence.stop {
+        Some(Stop::ReadHandover(error)) => Some(vec![chain(error)]),
         Some(Stop::Write(error))
             if !matches!(error, DiskError::Full { .. } | DiskError::Symlink { .. } | DiskError::NotAFile { .. }) =>
         {

@@ -16,7 +16,7 @@ const MORE_SETTINGS: &str = "/etc/ecs-bootstrap/config.d";
 /// The settings files that there are, by rank and within it by name.
 pub(super) fn settings_files(disk: &Disk) -> Result<Vec<(Kind, String)>, Stop> {
     let folder = |kind, path: &str| -> Result<Vec<(Kind, String)>, Stop> {
-        let names = disk.list(path).map_err(Stop::Read)?;
+        let names = disk.list(path).map_err(Stop::ReadSettings)?;
         Ok(names.iter().filter(|name| name.ends_with(".toml")).map(|name| (kind, format!("{path}/{name}"))).collect())
     };
     let mut files = folder(Kind::Vendor, VENDOR_SETTINGS)?;

@@ -40,7 +40,9 @@ pub struct Gathered {
 pub fn local_settings(world: &World) -> Result<Vec<Fragment>, Stop> {
     let mut fragments = Vec::new();
     for (kind, path) in host::settings_files(&world.disk)? {
-        let Some(bytes) = world.disk.read(&path, crate::host::LONGEST_FILE).map_err(Stop::Read)? else { continue };
+        let Some(bytes) = world.disk.read(&path, crate::host::LONGEST_FILE).map_err(Stop::ReadSettings)? else {
+            continue;
+        };
         let text = String::from_utf8(bytes).map_err(|error| crate::settings::SettingsError {
             place: path.clone(),
             what: format!("the file is not UTF-8 after byte {}", error.utf8_error().valid_up_to()),

@@ -3,8 +3,6 @@
 //! In: a simulated instance with one thing wrong. Out: assertions on exit code, the lines of the report, the stored verdict
 //! and what was written. Causes that only something off this machine can provoke are listed with their reason.
 
-#![allow(clippy::unwrap_used, reason = "helpers of tests; clippy knows only functions marked as tests")]
-
 mod agent;
 mod aws;
 mod host;

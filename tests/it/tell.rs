@@ -2,9 +2,6 @@
 //!
 //! In: runs of the product. Out: assertions on datagrams, modes, and the absence of every planted secret.
 
-#![allow(clippy::unwrap_used, reason = "helpers of tests; clippy knows only functions marked as tests")]
-#![expect(clippy::disallowed_methods, reason = "the tests are the service manager, and look at every file")]
-
 use crate::support::journal::Entry;
 use crate::support::{Instance, imds};
 use ecs_bootstrap::journal::{MESSAGE_ID_CONFIGURED, MESSAGE_ID_FAILED, MESSAGE_ID_READY, MESSAGE_ID_UNKNOWN};
@@ -208,7 +205,10 @@ fn no_secret_is_told_at_any_level() {
     COMMANDS.iter().for_each(|command| told_nowhere(&instance, command));
     assert!(instance.disk.text("etc/ecs/ecs.config").contains("PlantedSettingSecret"), "the secret reached the agent");
     assert_eq!(mode(&instance, "etc/ecs/ecs.config"), 0o600);
-    assert!(instance.journal.entries().iter().any(|entry| entry.get("PRIORITY").is_some_and(|priority| priority == "7")), "nothing was logged at debug");
+    assert!(
+        instance.journal.entries().iter().any(|entry| entry.get("PRIORITY").is_some_and(|priority| priority == "7")),
+        "nothing was logged at debug"
+    );
 }
 
 #[test]
