@@ -9,3 +9,6 @@ mod architecture;
 /// `run` from metadata to a registered instance.
 mod run;
 mod simulators;
+
+/// Our calls against a moto server; needs one, see the module.
+mod contract;
