@@ -8,6 +8,9 @@ pub mod support;
 mod architecture;
 /// `run` from metadata to a registered instance.
 mod run;
+/// The scenes of `tests/try`: each ends as it promises.
+#[path = "../scenes/scene.rs"]
+mod scene;
 mod simulators;
 
 /// Our calls against a moto server; needs one, see the module.

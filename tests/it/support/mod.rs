@@ -222,7 +222,18 @@ impl Instance {
         self.start(arguments).wait()
     }
 
+    /// The same with its output where this process has its own, for who watches; the outcome holds none of it.
+    pub fn show(&self, arguments: &[&str]) -> Outcome {
+        Running::of(self.command(arguments)).wait()
+    }
+
     pub fn start(&self, arguments: &[&str]) -> Running {
+        let mut command = self.command(arguments);
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        Running::of(command)
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
         assert!(!self.binary.as_os_str().is_empty(), "say where the product is: `Instance::binary`");
         assert!(
             arguments
@@ -243,11 +254,8 @@ impl Instance {
         ];
         let mut command = Command::new(&self.binary);
         command.env_clear().envs(own).envs(&self.environment).args(arguments).current_dir(self.root());
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let started = Instant::now();
-        let mut child = command.spawn().expect("the product's binary");
-        let (stdout, stderr) = (collect(child.stdout.take()), collect(child.stderr.take()));
-        Running { child, started, stdout, stderr, ended: false }
+        command.stdin(Stdio::null());
+        command
     }
 }
 
@@ -258,6 +266,13 @@ impl Default for Instance {
 }
 
 impl Running {
+    fn of(mut command: Command) -> Self {
+        let started = Instant::now();
+        let mut child = command.spawn().expect("the product's binary");
+        let (stdout, stderr) = (collect(child.stdout.take()), collect(child.stderr.take()));
+        Self { child, started, stdout, stderr, ended: false }
+    }
+
     pub fn pid(&self) -> u32 {
         self.child.id()
     }
