@@ -6,6 +6,8 @@ pub mod support;
 /// The simulators themselves: that they answer as what they stand for does.
 /// What the tree promises: who may import whom, who may wait, who may print.
 mod architecture;
+/// README.md against the tables of the code.
+mod docs;
 /// `run` from metadata to a registered instance.
 mod run;
 /// The scenes of `tests/try`: each ends as it promises.

@@ -79,6 +79,8 @@ mod tests {
         );
         for (name, code, text) in ENDS {
             let scene = find(name).unwrap();
+            assert!(!scene.subject.is_empty(), "{name}");
+            assert!(scene.settings.is_none_or(|text| scene.instance.disk.text(SETTINGS) == text), "{name}");
             let outcome = scene.instance.run(&[&["run", "--wait"], scene.options].concat());
             assert_eq!(outcome.code, Some(code), "{name}: {}{}", outcome.stdout, outcome.stderr);
             let output = outcome.stdout + &outcome.stderr;
