@@ -113,7 +113,11 @@ pub(super) static NOT_CONNECTED: Cause = Cause {
     source: "agent#1143 #240 #316",
     check: |evidence| {
         let window = evidence.expectation.as_ref()?.window;
-        let since = evidence.disconnected_for.filter(|since| *since >= window)?;
+        let is_disconnected = matches!(&evidence.registration, Some(Ok(Some(instance))) if !instance.agent_connected);
+        let since = evidence.disconnected_for.filter(|since| *since >= window || evidence.timed_out)?;
+        if !is_disconnected {
+            return None;
+        }
         let seen = format!("ecs:DescribeContainerInstances says agentConnected false, for {} s now", since.as_secs());
         Some(
             [seen]
@@ -129,7 +133,7 @@ mod tests {
     use std::time::Duration;
 
     use super::super::tests::{healthy_units, ids};
-    use super::*;
+
     use crate::evidence::Evidence;
     use crate::evidence::agent_log::last_attempt;
     use crate::facts::{Known, SavedAgent, SavedState};

@@ -211,6 +211,9 @@ fn unknown(evidence: &Evidence) -> Option<Vec<String>> {
         }
         _ => {}
     }
+    if let Some(Ok(None)) = &evidence.registration {
+        seen.push("ecs:DescribeContainerInstances does not know the ARN that the agent tells".to_owned());
+    }
     if let Some(Ok(Some(container))) = &evidence.container
         && !container.running
     {

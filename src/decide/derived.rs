@@ -54,7 +54,7 @@ fn attributes(settings: &Settings, facts: &Facts, warnings: &mut Vec<Warning>) -
     const KEY: &str = "ECS_INSTANCE_ATTRIBUTES";
     let Sourced { value: wanted, source } = &settings.derive.attributes;
     let tags = &facts.tags.get()?.tags;
-    let said = settings.agent.get(KEY).and_then(|said| serde_json::from_str(&said.value).ok());
+    let said = settings.agent.get(KEY).and_then(|said| serde_json::from_str(said.value.expose()).ok());
     let mut attributes: BTreeMap<String, String> = BTreeMap::new();
     for tag in wanted {
         let Some(value) = tags.get(tag) else { continue };

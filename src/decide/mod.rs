@@ -44,7 +44,7 @@ fn keys(
     let mut keys: BTreeMap<String, (String, Source)> = BTreeMap::new();
     for (key, value) in &settings.agent {
         if value.source.kind != Kind::EcsConfig {
-            keys.insert(key.clone(), (value.value.clone(), value.source.clone()));
+            keys.insert(key.clone(), (value.value.expose().to_owned(), value.source.clone()));
         }
     }
     for derived in derived::derive(settings, facts, warnings) {

@@ -56,8 +56,6 @@ pub struct Instance {
     pub instance_id: String,
     /// `eu-west-1`, ...
     pub region: String,
-    /// Twelve digits.
-    pub account_id: String,
     /// `m7g.large`, ...
     #[serde(default)]
     pub instance_type: String,
@@ -88,12 +86,19 @@ pub struct InstanceTags {
 }
 
 /// One of the two `ecs.config` files.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Default, PartialEq, Eq)]
 pub struct ConfigFile {
     /// Byte for byte; `None` when there is no file.
     pub bytes: Option<Vec<u8>>,
     /// When it was last written.
     pub modified: Option<SystemTime>,
+}
+
+impl std::fmt::Debug for ConfigFile {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // The bytes may hold secrets.
+        f.debug_struct("ConfigFile").field("length", &self.bytes.as_ref().map(Vec::len)).finish_non_exhaustive()
+    }
 }
 
 /// What an earlier run wrote to `ecs.config`: key and SHA-256 of the value, in hex.

@@ -51,13 +51,12 @@ pub(super) async fn read(imds: &Imds, settings: &Settings, deadline: Deadline) -
     let with_tags = settings.tags_settings.value != TagsSettings::None;
     let cluster_tag = format!("{prefix}cluster");
     let cluster_path = format!("{TAGS}/{cluster_tag}");
-    let listing_path = format!("{TAGS}/");
     let wanted = [
         (DOCUMENT, true),
         ("user-data", true),
         (LIFE_CYCLE, settings.derive.spot.value == Switch::Auto),
         (TARGET_STATE, settings.derive.warm_pool.value == Switch::Auto),
-        (&listing_path, with_tags),
+        (TAGS, with_tags),
         (&cluster_path, with_tags),
     ];
     let answers = try_join_all(

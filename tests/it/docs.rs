@@ -29,7 +29,9 @@ fn table_is(name: &str, expected: &str) {
 /// The fenced blocks with this info string.
 fn examples(info: &str) -> impl Iterator<Item = &'static str> {
     let fence = format!("```{info}\n");
-    README.match_indices(&fence).map(|(at, fence)| README[at + fence.len()..].split("```").next().unwrap())
+    README
+        .match_indices(&fence)
+        .map(|(at, fence)| README[at + fence.len()..].split("```").next().unwrap())
         .collect::<Vec<_>>()
         .into_iter()
 }
@@ -55,7 +57,8 @@ fn default_of(name: &str, defaults: &Value) -> String {
 #[test]
 fn the_table_of_settings_is_that_of_the_schema() {
     let defaults = serde_json::to_value(Settings::default()).unwrap();
-    let mut table = "| setting | default | what it does | takes | ranks |\n| --- | --- | --- | --- | --- |\n".to_owned();
+    let mut table =
+        "| setting | default | what it does | takes | ranks |\n| --- | --- | --- | --- | --- |\n".to_owned();
     for setting in schema::ALL {
         let ranks = match setting.name {
             "cluster" => "2 3 4 6 7 8 9",

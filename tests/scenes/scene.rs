@@ -58,7 +58,7 @@ fn with_settings(scene: Scene, text: &'static str) -> Scene {
 
 #[cfg(test)]
 mod tests {
-    use super::{find, list};
+    use super::{SETTINGS, find, list};
 
     /// Exit code, and what its output must hold.
     const ENDS: [(&str, i32, &str); 7] = [

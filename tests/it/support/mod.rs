@@ -21,6 +21,7 @@ pub mod systemd;
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::io::Read;
+use std::os::fd::AsFd;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -222,9 +223,12 @@ impl Instance {
         self.start(arguments).wait()
     }
 
-    /// The same with its output where this process has its own, for who watches; the outcome holds none of it.
+    /// The same for who watches: both outputs go to stdout, in the order in which they come, and the outcome holds none.
     pub fn show(&self, arguments: &[&str]) -> Outcome {
-        Running::of(self.command(arguments)).wait()
+        let stdout = std::io::stdout().as_fd().try_clone_to_owned().expect("another handle of stdout");
+        let mut command = self.command(arguments);
+        command.stderr(stdout);
+        Running::of(command).wait()
     }
 
     pub fn start(&self, arguments: &[&str]) -> Running {
