@@ -3,14 +3,18 @@
 //! In: the name of a scene. Out: what the instance is, the plan, the run as it happens, what was written, the verdict. It
 //! ends with the exit code of the run. The simulators are those of the tests.
 
-#![expect(clippy::print_stdout, clippy::print_stderr, reason = "showing is all that it does")]
+#![expect(
+    clippy::print_stderr,
+    clippy::disallowed_methods,
+    reason = "it shows, in the terminal that the environment names; the product is elsewhere"
+)]
 
 #[path = "../it/support/mod.rs"]
 mod support;
 
 mod scene;
 
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -26,6 +30,13 @@ const STATUS: &str = "/run/ecs-bootstrap/status.json";
 const WIDTH: usize = 72;
 /// The longest bar of a phase.
 const BAR: usize = 40;
+
+/// A line on stdout. A reader that has gone away (`| head`) is no reason to break off.
+macro_rules! say {
+    ($($part:tt)*) => {{
+        let _ = writeln!(std::io::stdout(), $($part)*);
+    }};
+}
 
 fn main() -> ExitCode {
     let name = std::env::args().nth(1).unwrap_or_else(|| "imds-tag".to_owned());
@@ -89,7 +100,7 @@ fn instance(page: &Page, scene: &Scene) {
     page.line("root", &instance.root().display().to_string());
     if let Some(settings) = scene.settings {
         page.section("/etc/ecs-bootstrap/config.toml");
-        print!("{settings}");
+        say!("{}", settings.trim_end());
     }
 }
 
@@ -102,8 +113,8 @@ fn plan(page: &Page, scene: &Scene) {
 fn written(page: &Page, scene: &Scene) {
     page.section(ECS_CONFIG);
     match scene.instance.disk.text(ECS_CONFIG) {
-        text if text.is_empty() => println!("empty: nothing was written"),
-        text => print!("{text}"),
+        text if text.is_empty() => say!("empty: nothing was written"),
+        text => say!("{}", text.trim_end()),
     }
 }
 
@@ -129,11 +140,11 @@ fn verdict(page: &Page, scene: &Scene, code: u8) {
     for phase in &phases {
         page.phase(&text(&phase["name"]), of(phase, "start_ms"), of(phase, "duration_ms"), end);
     }
-    println!();
+    say!("");
     let root = scene.instance.root().display();
     match std::env::var_os(KEEP) {
-        Some(_) => println!("kept: {root}"),
-        None => println!("{root} is removed; `tests/try --keep` keeps it"),
+        Some(_) => say!("kept: {root}"),
+        None => say!("{root} is removed; `tests/try --keep` keeps it"),
     }
 }
 
@@ -163,12 +174,12 @@ impl Page {
     }
 
     fn title(&self, name: &str, subject: &str) {
-        println!("{}: {subject}", self.bold(name));
+        say!("{}: {subject}", self.bold(name));
     }
 
     fn section(&self, title: &str) {
         let rest = self.rule.repeat(WIDTH.saturating_sub(title.chars().count() + 4));
-        println!("\n{rule}{rule} {} {rest}", self.bold(title), rule = self.rule);
+        say!("\n{rule}{rule} {} {rest}", self.bold(title), rule = self.rule);
     }
 
     fn command(&self, arguments: &[&str]) {
@@ -176,13 +187,13 @@ impl Page {
     }
 
     fn line(&self, name: &str, value: &str) {
-        println!("{name:<11} {value}");
+        say!("{name:<11} {value}");
     }
 
     fn phase(&self, name: &str, start: u64, duration: u64, end: u64) {
         let columns = |ms: u64| usize::try_from(ms.saturating_mul(BAR as u64) / end.max(1)).unwrap_or(BAR);
         let before = columns(start).min(BAR - 1);
         let bar = self.block.repeat(columns(duration).clamp(1, BAR - before));
-        println!("{name:<11} {duration:>6} ms  {}{bar}", " ".repeat(before));
+        say!("{name:<11} {duration:>6} ms  {}{bar}", " ".repeat(before));
     }
 }
