@@ -54,27 +54,38 @@ fn attributes(settings: &Settings, facts: &Facts, warnings: &mut Vec<Warning>) -
     const KEY: &str = "ECS_INSTANCE_ATTRIBUTES";
     let Sourced { value: wanted, source } = &settings.derive.attributes;
     let tags = &facts.tags.get()?.tags;
-    let said = settings.agent.get(KEY).and_then(|said| serde_json::from_str(&said.value).ok());
     let mut attributes: BTreeMap<String, String> = BTreeMap::new();
     for tag in wanted {
         let Some(value) = tags.get(tag) else { continue };
         let one = serde_json::json!({ tag: value }).to_string();
-        match agent_variables::check(KEY, &one) {
+        let refused = match agent_variables::check(KEY, &one) {
+            Ok(()) if one.contains('\\') => "ecs-init and systemd read a backslash differently".to_owned(),
             Ok(()) => {
                 attributes.insert(tag.clone(), value.clone());
+                continue;
             }
-            Err(wrong) => warnings.push(Warning {
-                id: "attribute-refused",
-                text: format!("tag `{tag}` cannot be an attribute: {wrong}"),
-                source: Some(source.clone()),
-            }),
-        }
+            Err(wrong) => wrong.to_string(),
+        };
+        warnings.push(Warning {
+            id: "attribute-refused",
+            text: format!("tag `{tag}` cannot be an attribute: {refused}"),
+            source: Some(source.clone()),
+        });
     }
     if attributes.is_empty() {
         return None;
     }
-    let said: BTreeMap<String, String> = said.unwrap_or_default();
-    attributes.extend(said);
+    if let Some(said) = settings.agent.get(KEY) {
+        let Ok(by_hand) = serde_json::from_str::<BTreeMap<String, String>>(&said.value) else {
+            warnings.push(Warning {
+                id: "attributes-not-merged",
+                text: format!("{KEY} is no JSON object of strings, so that no tag is added to it"),
+                source: Some(said.source.clone()),
+            });
+            return None;
+        };
+        attributes.extend(by_hand);
+    }
     let value = serde_json::to_string(&attributes).ok()?;
     Some(PlannedKey { key: KEY.to_owned(), value, source: source.clone() })
 }
