@@ -4,5 +4,6 @@
 pub mod support;
 
 /// The simulators themselves: that they answer as what they stand for does.
+mod plan;
 mod run;
 mod simulators;
