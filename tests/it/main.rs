@@ -6,4 +6,5 @@ pub mod support;
 /// The simulators themselves: that they answer as what they stand for does.
 mod plan;
 mod run;
+mod settings;
 mod simulators;

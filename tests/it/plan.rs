@@ -167,7 +167,7 @@ fn is_refused_with_21_when_nothing_names_a_cluster() {
 
 #[test]
 fn is_undecided_while_cloud_final_runs() {
-    let instance = Instance::new().without_tags();
+    let instance = Instance::new().without_tags().tag("Name", "web");
     instance.systemd.cloud_final_runs();
     let plan = planned(&instance, &[]);
     assert_eq!((&plan["cluster"], &plan["ecs_config"]["changed"]), (&Value::Null, &json!(false)));
