@@ -4,6 +4,7 @@
 pub mod support;
 
 /// The simulators themselves: that they answer as what they stand for does.
+mod again;
 mod plan;
 mod run;
 mod settings;
