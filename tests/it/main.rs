@@ -9,3 +9,4 @@ mod plan;
 mod run;
 mod settings;
 mod simulators;
+mod wild;
