@@ -4,7 +4,7 @@
 //! of `run` and `verify` ends in exactly one verdict, and tells it once.
 
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
@@ -17,7 +17,7 @@ use crate::causes::{chain, diagnose};
 use crate::effects::QueuedJob;
 use crate::evidence::{Evidence, Stop};
 use crate::exit::Exit;
-use crate::facts::Instance;
+use crate::facts;
 use crate::gather::{self, Gathered};
 use crate::plan::{Expectation, Plan};
 use crate::report::{Document, Phase, Progress, document, plan_json, plan_text, verdict_text, warning_line};
@@ -165,7 +165,7 @@ impl Boot {
             }
         };
         let cluster = expectation.cluster.clone();
-        let age = expectation.pending_time.as_deref().and_then(Instance::age_since);
+        let age = age(&expectation);
         let systemd = Systemd::connect(Deadline::after(BUS)).await;
         let handed = verify::Handed::default();
         let verdict = self.verdict(expectation, handed, &systemd, age, &mut phases, &progress).await;
@@ -206,7 +206,12 @@ impl Boot {
             say("reading metadata, tags and the host");
             let (plan, gathered) = self.decide(phases, false).await?;
             for warning in &plan.warnings {
-                tracing::warn!(id = warning.id, source = warning.source.as_ref().map(|s| s.to_string()), "{}", warning.text);
+                tracing::warn!(
+                    id = warning.id,
+                    source = warning.source.as_ref().map(|s| s.to_string()),
+                    "{}",
+                    warning.text
+                );
             }
             say("writing ecs.config and queueing docker and the agent");
             let begun = phases.begin();
@@ -218,13 +223,15 @@ impl Boot {
             phases.end("apply", begun);
             queued?;
             log_applied(&plan, &applied);
-            let age = plan.expectation.pending_time.as_deref().and_then(Instance::age_since);
+            let age = age(&plan.expectation);
             self.store_handover(&plan.expectation, phases)?;
             if plan.cluster.is_none() {
                 return Ok(Onward::Undecided);
             }
             let blocked = match (&systemd, wait) {
-                (Ok(systemd), Wait::Here | Wait::HereIfPossible) => blocking_unit(systemd, &plan, &applied.effects.jobs).await,
+                (Ok(systemd), Wait::Here | Wait::HereIfPossible) => {
+                    blocking_unit(systemd, &plan, &applied.effects.jobs).await
+                }
                 _ => None,
             };
             match (blocked, wait) {
@@ -384,6 +391,11 @@ async fn blocking_unit(systemd: &Systemd, plan: &Plan, queued: &[QueuedJob]) -> 
         }
     }
     None
+}
+
+/// How long ago the instance was launched.
+fn age(expectation: &Expectation) -> Option<Duration> {
+    facts::since(expectation.pending_time.as_deref()?, SystemTime::now())
 }
 
 fn log_applied(plan: &Plan, applied: &Applied) {

@@ -102,9 +102,10 @@ impl Common {
     /// The settings among the options, as `(option, key, value)`.
     pub fn settings(&self) -> Vec<(String, String, String)> {
         let cluster = self.cluster.iter().map(|name| ("--cluster".to_owned(), "cluster".to_owned(), name.clone()));
-        let tags = self.cluster_tag.iter().map(|(key, value)| {
-            ("--cluster-tag".to_owned(), format!("cluster-tags.{key}"), value.clone())
-        });
+        let tags = self
+            .cluster_tag
+            .iter()
+            .map(|(key, value)| ("--cluster-tag".to_owned(), format!("cluster-tags.{key}"), value.clone()));
         let set = self.set.iter().map(|(key, value)| (format!("--set {key}"), key.clone(), value.clone()));
         cluster.chain(tags).chain(set).collect()
     }
@@ -139,11 +140,25 @@ fn man(command: clap::Command, text: &mut Vec<u8>) -> std::io::Result<()> {
     page.render_options_section(text)?;
     writeln!(text, ".SH COMMANDS")?;
     for command in &subcommands {
-        writeln!(text, ".TP\n\\fB{}\\fR\n{}", command.get_name(), roff(&command.get_about().unwrap_or_default().to_string()))?;
+        writeln!(
+            text,
+            ".TP\n\\fB{}\\fR\n{}",
+            command.get_name(),
+            roff(&command.get_about().unwrap_or_default().to_string())
+        )?;
     }
-    writeln!(text, ".SH SETTINGS\nIn /etc/ecs\\-bootstrap/config.toml, as ECS_BOOTSTRAP_* in the environment, or by \\-\\-set.")?;
+    writeln!(
+        text,
+        ".SH SETTINGS\nIn /etc/ecs\\-bootstrap/config.toml, as ECS_BOOTSTRAP_* in the environment, or by \\-\\-set."
+    )?;
     for setting in schema::ALL {
-        writeln!(text, ".TP\n\\fB{}\\fR\n{}. Takes {}.", roff(setting.name), roff(setting.about), roff(setting.expects))?;
+        writeln!(
+            text,
+            ".TP\n\\fB{}\\fR\n{}. Takes {}.",
+            roff(setting.name),
+            roff(setting.about),
+            roff(setting.expects)
+        )?;
     }
     writeln!(text, ".SH EXIT STATUS")?;
     for (exit, meaning) in crate::exit::Exit::ALL {

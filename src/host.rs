@@ -64,11 +64,7 @@ pub fn saved_agent(disk: &Disk) -> Option<SavedAgent> {
     saved(disk, JSON, from_json).or(database)
 }
 
-fn saved(
-    disk: &Disk,
-    path: &str,
-    parse: fn(&[u8]) -> Result<Option<SavedState>, Unreadable>,
-) -> Option<SavedAgent> {
+fn saved(disk: &Disk, path: &str, parse: fn(&[u8]) -> Result<Option<SavedState>, Unreadable>) -> Option<SavedAgent> {
     let read = || disk.read(path, LONGEST_STATE).transpose();
     let parsed = |bytes: Result<Vec<u8>, DiskError>| match bytes {
         Ok(bytes) => Known::from_result(parse(&bytes)),

@@ -1,8 +1,8 @@
 //! Boots an EC2 instance into its ECS cluster.
 
+pub mod apply;
 pub mod boot;
 pub mod boundary;
-pub mod apply;
 pub mod causes;
 pub mod cli;
 pub mod decide;

@@ -19,6 +19,7 @@ use tokio::time::Instant;
 
 fn main() -> ExitCode {
     let start = Instant::now();
+    std::panic::set_hook(Box::new(end_of_panic));
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {
@@ -45,18 +46,23 @@ fn command(cli: Cli, start: Instant) -> Report {
     };
     if let Command::Generate { what } = command {
         return match cli::generate(what) {
-            Ok(text) => Report { stdout: String::from_utf8_lossy(&text).into_owned(), stderr: String::new(), exit: Exit::Done },
+            Ok(text) => {
+                Report { stdout: String::from_utf8_lossy(&text).into_owned(), stderr: String::new(), exit: Exit::Done }
+            }
             Err(error) => failure(Exit::Internal, &error.to_string()),
         };
     }
     let environment: BTreeMap<String, String> = std::env::vars_os()
         .filter_map(|(key, value)| Some((key.into_string().ok()?, value.to_string_lossy().into_owned())))
         .collect();
-    let logging =
-        match journal::start(&cli.common.root, cli.common.verbose, environment.get("ECS_BOOTSTRAP_LOG").map(String::as_str)) {
-            Ok(logging) => logging,
-            Err(error) => return failure(Exit::Settings, &ecs_bootstrap::causes::chain(&error)),
-        };
+    let logging = match journal::start(
+        &cli.common.root,
+        cli.common.verbose,
+        environment.get("ECS_BOOTSTRAP_LOG").map(String::as_str),
+    ) {
+        Ok(logging) => logging,
+        Err(error) => return failure(Exit::Settings, &ecs_bootstrap::causes::chain(&error)),
+    };
     let boot = match boot(&cli.common, &environment, &logging, start) {
         Ok(boot) => boot,
         Err(report) => return report,
@@ -138,6 +144,14 @@ fn plain_endpoint(endpoint: Option<&str>) -> Option<Warning> {
         text: format!("AWS_ENDPOINT_URL sends signed requests to `{host}` over plain HTTP"),
         source: None,
     })
+}
+
+/// A panic is a fault of this program. Its message may repeat what it was working on, so only the place is told.
+#[expect(clippy::exit, reason = "a panic is the one way to end without returning to `main`")]
+fn end_of_panic(panic: &std::panic::PanicHookInfo<'_>) {
+    let place = panic.location().map(|place| format!(" at {}:{}", place.file(), place.line())).unwrap_or_default();
+    print(failure(Exit::Internal, &format!("ecs-bootstrap has a fault{place}; please report it")));
+    std::process::exit(Exit::Internal.code().into());
 }
 
 fn failure(exit: Exit, text: &str) -> Report {

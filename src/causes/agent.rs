@@ -69,7 +69,8 @@ pub(super) static GAVE_UP: Cause = Cause {
     remedy: "read the last lines of /var/log/ecs/ecs-agent.log",
     source: "agent/sighandlers/exitcodes: 5 is terminal",
     check: |evidence| {
-        let is_explained = || [&ATTRIBUTES_REJECTED, &BAKED_STATE].iter().any(|cause| (cause.check)(evidence).is_some());
+        let is_explained =
+            || [&ATTRIBUTES_REJECTED, &BAKED_STATE].iter().any(|cause| (cause.check)(evidence).is_some());
         if evidence.container_instance_arn().is_some() || !evidence.agent_exited_with(5) || is_explained() {
             return None;
         }
@@ -112,12 +113,18 @@ pub(super) static NOT_CONNECTED: Cause = Cause {
     source: "agent#1143 #240 #316",
     check: |evidence| {
         let window = evidence.expectation.as_ref()?.window;
-        let since = evidence.disconnected_for.filter(|since| *since >= window)?;
-        let seen = format!(
-            "ecs:DescribeContainerInstances says agentConnected false, for {} s now",
-            since.as_secs()
-        );
-        Some([seen].into_iter().chain(evidence.agent_logged(&["Failed to connect to ACS", "unable to dial", "ACS: Unable"])).collect())
+        let is_disconnected = matches!(&evidence.registration, Some(Ok(Some(instance))) if !instance.agent_connected);
+        let since = evidence.disconnected_for.filter(|since| *since >= window || evidence.timed_out)?;
+        if !is_disconnected {
+            return None;
+        }
+        let seen = format!("ecs:DescribeContainerInstances says agentConnected false, for {} s now", since.as_secs());
+        Some(
+            [seen]
+                .into_iter()
+                .chain(evidence.agent_logged(&["Failed to connect to ACS", "unable to dial", "ACS: Unable"]))
+                .collect(),
+        )
     },
 };
 
@@ -126,7 +133,7 @@ mod tests {
     use std::time::Duration;
 
     use super::super::tests::{healthy_units, ids};
-    use super::*;
+
     use crate::evidence::Evidence;
     use crate::evidence::agent_log::last_attempt;
     use crate::facts::{Known, SavedAgent, SavedState};

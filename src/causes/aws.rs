@@ -110,9 +110,7 @@ pub(super) static TLS_UNTRUSTED: Cause = Cause {
     lapsed: Exit::Network,
     remedy: "where a company proxy intercepts TLS, put its CA into the host's bundle or AWS_CA_BUNDLE; else look at the clock",
     source: "agent#1845 #4530",
-    check: |evidence| {
-        from_way(evidence, |_| None, |kind| matches!(kind, AwsErrorKind::Tls { .. }))
-    },
+    check: |evidence| from_way(evidence, |_| None, |kind| matches!(kind, AwsErrorKind::Tls { .. })),
 };
 
 /// Waiting is all that helps.
@@ -131,7 +129,8 @@ pub(super) static THROTTLED: Cause = Cause {
         }
         let call = stopping(evidence).filter(|error| matches!(error.kind, AwsErrorKind::Throttled { .. }));
         let logged = || {
-            let retried = evidence.agent_logged(&["Received non-terminal error from RegisterContainerInstance call"])?;
+            let retried =
+                evidence.agent_logged(&["Received non-terminal error from RegisterContainerInstance call"])?;
             Some(vec![retried, evidence.agent_logged(&["ThrottlingException"])?])
         };
         call.map(|error| vec![chain(error)]).or_else(logged)
@@ -341,7 +340,11 @@ mod tests {
             let address: IpAddr = address.parse().unwrap();
             let connected = Err(NetError::Timeout { address: (address, 443).into() });
             ids(&Evidence {
-                network: Some(NetworkProbe { host: "ecs.eu-west-1.amazonaws.com".to_owned(), addresses: vec![address], connected }),
+                network: Some(NetworkProbe {
+                    host: "ecs.eu-west-1.amazonaws.com".to_owned(),
+                    addresses: vec![address],
+                    connected,
+                }),
                 ..Evidence::default()
             })
         };

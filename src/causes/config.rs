@@ -134,7 +134,7 @@ pub(super) static CA_BUNDLE_INVALID: Cause = Cause {
 #[cfg(test)]
 mod tests {
     use super::super::tests::ids;
-    use super::*;
+
     use crate::evidence::Evidence;
 
     fn with_config(key: &str, value: &str) -> Evidence {

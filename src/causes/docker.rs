@@ -1,7 +1,11 @@
 //! Causes that lie in docker.
 
 use super::{Cause, Class, Layer, chain};
+use crate::boundary::systemd::SystemdError;
 use crate::exit::Exit;
+
+/// docker's unit, everywhere.
+pub(super) const UNIT: &str = "docker.service";
 
 /// No unit of that name.
 pub(super) static ABSENT: Cause = Cause {
@@ -14,9 +18,13 @@ pub(super) static ABSENT: Cause = Cause {
     remedy: "use an ECS-optimized AMI, or install docker in the image (`dnf install docker`)",
     source: "sumeetninawe/ecsec2#2",
     check: |evidence| {
+        if let Some(error @ SystemdError::NoSuchUnit { unit }) = evidence.systemd_error()
+            && unit == UNIT
+        {
+            return Some(vec![chain(error)]);
+        }
         let docker = &evidence.known_units()?.docker;
-        (docker.load_state.as_deref() == Some("not-found"))
-            .then(|| vec!["systemd knows no docker.service".to_owned()])
+        (docker.load_state.as_deref() == Some("not-found")).then(|| vec!["systemd knows no docker.service".to_owned()])
     },
 };
 
@@ -36,7 +44,10 @@ pub(super) static FAILED: Cause = Cause {
             return None;
         }
         let result = docker.result.as_deref().unwrap_or("unknown");
-        Some(vec![format!("docker.service is failed (result {result}, status {})", docker.exec_main_status.unwrap_or(0))])
+        Some(vec![format!(
+            "docker.service is failed (result {result}, status {})",
+            docker.exec_main_status.unwrap_or(0)
+        )])
     },
 };
 

@@ -59,7 +59,9 @@ pub(super) static UNREACHABLE: Cause = Cause {
     lapsed: Exit::Imds,
     remedy: "look at the route to 169.254.169.254 (`ip route get 169.254.169.254`) and the host's firewall",
     source: "agent#121 #140 #1857",
-    check: |evidence| named(evidence, |error| matches!(error, ImdsError::Unreachable { .. } | ImdsError::NoAnswer { .. })),
+    check: |evidence| {
+        named(evidence, |error| matches!(error, ImdsError::Unreachable { .. } | ImdsError::NoAnswer { .. }))
+    },
 };
 
 /// Something answers that is not the service, or the service is in trouble.
@@ -110,10 +112,7 @@ mod tests {
             (ImdsError::TokenLost { attempts: 2, elapsed }, "imds-token-hop-limit"),
             (ImdsError::Unreachable { attempts: 2, elapsed, source: None }, "imds-unreachable"),
             (ImdsError::Forbidden { path: "meta-data/tags".to_owned() }, "imds-forbidden"),
-            (
-                ImdsError::Status { path: "meta-data".to_owned(), status: 503, attempts: 9, elapsed },
-                "imds-garbled",
-            ),
+            (ImdsError::Status { path: "meta-data".to_owned(), status: 503, attempts: 9, elapsed }, "imds-garbled"),
         ] {
             assert_eq!(ids(&Evidence::of_stop(Stop::Imds(error))), [id]);
         }

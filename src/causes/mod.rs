@@ -211,12 +211,16 @@ fn unknown(evidence: &Evidence) -> Option<Vec<String>> {
         }
         _ => {}
     }
+    if let Some(Ok(None)) = &evidence.registration {
+        seen.push("ecs:DescribeContainerInstances does not know the ARN that the agent tells".to_owned());
+    }
     if let Some(Ok(Some(container))) = &evidence.container
         && !container.running
     {
         seen.push(format!("the agent's container is not running, last exit code {}", container.exit_code));
     }
-    let last = evidence.agent_log.iter().rev().find(|line| matches!(line.level.as_str(), "error" | "critical" | "crit"));
+    let last =
+        evidence.agent_log.iter().rev().find(|line| matches!(line.level.as_str(), "error" | "critical" | "crit"));
     seen.extend(last.map(|line| {
         let shown: String = line.message.chars().take(160).filter(|c| !c.is_control()).collect();
         format!("last error in ecs-agent.log: `{shown}`")
@@ -240,10 +244,8 @@ pub fn chain(error: &dyn std::error::Error) -> String {
 
 /// All causes that the evidence supports, the first broken layer first, within it the most specific first.
 pub fn diagnose(evidence: &Evidence) -> Vec<Finding> {
-    let mut findings: Vec<Finding> = ALL
-        .iter()
-        .filter_map(|cause| (cause.check)(evidence).map(|seen| Finding { cause, seen }))
-        .collect();
+    let mut findings: Vec<Finding> =
+        ALL.iter().filter_map(|cause| (cause.check)(evidence).map(|seen| Finding { cause, seen })).collect();
     findings.sort_by_key(|finding| finding.cause.layer);
     findings
 }
@@ -275,11 +277,7 @@ pub(crate) mod tests {
             result: Some("success".to_owned()),
             ..UnitState::default()
         };
-        Units {
-            docker: unit("docker.service"),
-            agent: unit("ecs.service"),
-            cloud_final: unit("cloud-final.service"),
-        }
+        Units { docker: unit("docker.service"), agent: unit("ecs.service"), cloud_final: unit("cloud-final.service") }
     }
 
     /// The ids that are found, in order.

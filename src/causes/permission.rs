@@ -153,11 +153,8 @@ mod tests {
 
     #[test]
     fn a_registered_instance_is_not_accused_of_its_past() {
-        let mut evidence = Evidence {
-            agent_log: last_attempt(DENIED),
-            role: Some(Ok(RoleStatus::Absent)),
-            ..Evidence::default()
-        };
+        let mut evidence =
+            Evidence { agent_log: last_attempt(DENIED), role: Some(Ok(RoleStatus::Absent)), ..Evidence::default() };
         assert_eq!(ids(&evidence), ["no-instance-role", "register-denied"]);
         evidence.introspection = Some(Ok(Metadata {
             cluster: "prod".to_owned(),

@@ -3,8 +3,11 @@
 use super::{Cause, Class, Layer, chain};
 use crate::boundary::disk::DiskError;
 use crate::boundary::systemd::SystemdError;
-use crate::evidence::{Evidence, Stop};
+use crate::evidence::Stop;
 use crate::exit::Exit;
+
+/// The agent's unit: Amazon Linux, generic rpm and deb; SUSE.
+const AGENT_UNITS: [&str; 2] = ["ecs.service", "amazon-ecs.service"];
 
 /// Not an ECS image.
 pub(super) static ECS_INIT_ABSENT: Cause = Cause {
@@ -17,6 +20,11 @@ pub(super) static ECS_INIT_ABSENT: Cause = Cause {
     remedy: "use an ECS-optimized AMI, or install the package `ecs-init` in the image",
     source: "cdk#16260; init#69",
     check: |evidence| {
+        if let Some(error @ SystemdError::NoSuchUnit { unit }) = evidence.systemd_error()
+            && AGENT_UNITS.contains(&unit.as_str())
+        {
+            return Some(vec![chain(error)]);
+        }
         let agent = evidence.agent_unit()?;
         (agent.load_state.as_deref() == Some("not-found"))
             .then(|| vec!["systemd knows neither ecs.service nor amazon-ecs.service".to_owned()])
@@ -73,7 +81,9 @@ pub(super) static START_BLOCKED: Cause = Cause {
     remedy: "run without `--wait`: the agent's start is queued, and goes on as soon as this unit ends",
     source: "agent#1707; Amazon Linux's ecs.service is After=cloud-final.service",
     check: |evidence| match &evidence.stop {
-        Some(Stop::Blocked { unit }) => Some(vec![format!("the agent's job waits for `{unit}`, where this program runs")]),
+        Some(Stop::Blocked { unit }) => {
+            Some(vec![format!("the agent's job waits for `{unit}`, where this program runs")])
+        }
         _ => None,
     },
 };
@@ -88,7 +98,7 @@ pub(super) static SYSTEMD_UNREACHABLE: Cause = Cause {
     lapsed: Exit::Systemd,
     remedy: "run it after basic.target, as root, on a host whose PID 1 is systemd; look at `systemctl status dbus`",
     source: "org.freedesktop.systemd1(5)",
-    check: |evidence| match systemd_error(evidence)? {
+    check: |evidence| match evidence.systemd_error()? {
         error @ (SystemdError::NoBus { .. }
         | SystemdError::NoManager { .. }
         | SystemdError::Silent { .. }
@@ -108,23 +118,18 @@ pub(super) static SYSTEMD_REFUSED: Cause = Cause {
     lapsed: Exit::Host,
     remedy: "run it as root; where the refusal speaks of a cycle, look at `systemd-analyze verify ecs.service`",
     source: "org.freedesktop.systemd1(5)",
-    check: |evidence| match systemd_error(evidence)? {
+    check: |evidence| match evidence.systemd_error()? {
         error @ (SystemdError::Refused { .. } | SystemdError::Protocol { .. } | SystemdError::Unsupported { .. }) => {
             Some(vec![chain(error)])
         }
-        SystemdError::NoSuchUnit { unit } if unit != "docker.service" && !unit.contains("ecs") => {
-            Some(vec![format!("systemd has no unit {unit}")])
+        error @ SystemdError::NoSuchUnit { unit }
+            if unit != super::docker::UNIT && !AGENT_UNITS.contains(&unit.as_str()) =>
+        {
+            Some(vec![chain(error)])
         }
         _ => None,
     },
 };
-
-fn systemd_error(evidence: &Evidence) -> Option<&SystemdError> {
-    match &evidence.stop {
-        Some(Stop::Systemd(error)) => Some(error),
-        _ => None,
-    }
-}
 
 /// The write could not be made durable.
 pub(super) static DISK_FULL: Cause = Cause {
@@ -165,7 +170,7 @@ pub(super) static WRITE_REFUSED: Cause = Cause {
 #[cfg(test)]
 mod tests {
     use super::super::tests::{healthy_units, ids};
-    use super::*;
+    use crate::evidence::Evidence;
 
     #[test]
     fn a_disabled_unit_that_runs_or_is_queued_is_not_accused() {

@@ -76,7 +76,7 @@ fn attributes(settings: &Settings, facts: &Facts, warnings: &mut Vec<Warning>) -
         return None;
     }
     if let Some(said) = settings.agent.get(KEY) {
-        let Ok(by_hand) = serde_json::from_str::<BTreeMap<String, String>>(&said.value) else {
+        let Ok(by_hand) = serde_json::from_str::<BTreeMap<String, String>>(said.value.expose()) else {
             warnings.push(Warning {
                 id: "attributes-not-merged",
                 text: format!("{KEY} is no JSON object of strings, so that no tag is added to it"),

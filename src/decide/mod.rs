@@ -47,7 +47,7 @@ fn keys(
         // Where a value of ours stands in place of somebody else's, theirs is written back.
         let is_replaced = value.source.place == ECS_CONFIG && ours.contains(key);
         if value.source.kind != Kind::EcsConfig || is_replaced {
-            keys.insert(key.clone(), (value.value.clone(), value.source.clone()));
+            keys.insert(key.clone(), (value.value.expose().to_owned(), value.source.clone()));
         }
     }
     for derived in derived::derive(settings, facts, warnings) {

@@ -41,7 +41,6 @@ impl Case {
         let instance = Instance {
             instance_id: HERE.to_owned(),
             region: "eu-west-1".to_owned(),
-            account_id: "111122223333".to_owned(),
             instance_type: "m5.large".to_owned(),
             pending_time: None,
         };

@@ -18,13 +18,13 @@ pub const VERSION: u32 = 1;
 const ATTRIBUTES: &str = "ECS_INSTANCE_ATTRIBUTES";
 
 /// A key that somebody else wrote, as the agent will see it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Foreign {
     /// The file.
     pub path: &'static str,
     /// The key.
     pub key: String,
-    /// Its value.
+    /// Its value, which may be a secret.
     pub value: String,
 }
 

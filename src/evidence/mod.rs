@@ -165,6 +165,14 @@ impl Evidence {
         self.units.as_ref().and_then(|units| units.as_ref().ok())
     }
 
+    /// The answer of systemd that stopped a room.
+    pub fn systemd_error(&self) -> Option<&SystemdError> {
+        match &self.stop {
+            Some(Stop::Systemd(error)) => Some(error),
+            _ => None,
+        }
+    }
+
     /// Every AWS call that came to nothing.
     pub fn aws_errors(&self) -> impl Iterator<Item = &AwsError> {
         let stopped = match &self.stop {

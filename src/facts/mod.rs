@@ -56,8 +56,6 @@ pub struct Instance {
     pub instance_id: String,
     /// `eu-west-1`, ...
     pub region: String,
-    /// Twelve digits.
-    pub account_id: String,
     /// `m7g.large`, ...
     #[serde(default)]
     pub instance_type: String,
@@ -67,15 +65,15 @@ pub struct Instance {
 }
 
 impl Instance {
-    /// How long ago the instance was launched; `None` without a readable launch time or with one in the future.
-    pub fn age(&self) -> Option<Duration> {
-        self.pending_time.as_deref().and_then(Instance::age_since)
+    /// How long before `now` the instance was launched; `None` without a readable launch time or with a later one.
+    pub fn age(&self, now: SystemTime) -> Option<Duration> {
+        self.pending_time.as_deref().and_then(|launched| since(launched, now))
     }
+}
 
-    /// The same from the launch time alone, RFC 3339.
-    pub fn age_since(pending_time: &str) -> Option<Duration> {
-        SystemTime::now().duration_since(humantime::parse_rfc3339(pending_time).ok()?).ok()
-    }
+/// The time from a launch (RFC 3339) to `now`.
+pub fn since(launched: &str, now: SystemTime) -> Option<Duration> {
+    now.duration_since(humantime::parse_rfc3339(launched).ok()?).ok()
 }
 
 /// Tags of the instance, with the place they were read from.
@@ -88,12 +86,19 @@ pub struct InstanceTags {
 }
 
 /// One of the two `ecs.config` files.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Default, PartialEq, Eq)]
 pub struct ConfigFile {
     /// Byte for byte; `None` when there is no file.
     pub bytes: Option<Vec<u8>>,
     /// When it was last written.
     pub modified: Option<SystemTime>,
+}
+
+impl std::fmt::Debug for ConfigFile {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // The bytes may hold secrets.
+        f.debug_struct("ConfigFile").field("length", &self.bytes.as_ref().map(Vec::len)).finish_non_exhaustive()
+    }
 }
 
 /// What an earlier run wrote to `ecs.config`: key and SHA-256 of the value, in hex.

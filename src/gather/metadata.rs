@@ -51,18 +51,18 @@ pub(super) async fn read(imds: &Imds, settings: &Settings, deadline: Deadline) -
     let with_tags = settings.tags_settings.value != TagsSettings::None;
     let cluster_tag = format!("{prefix}cluster");
     let cluster_path = format!("{TAGS}/{cluster_tag}");
-    let listing_path = format!("{TAGS}/");
     let wanted = [
         (DOCUMENT, true),
         ("user-data", true),
         (LIFE_CYCLE, settings.derive.spot.value == Switch::Auto),
         (TARGET_STATE, settings.derive.warm_pool.value == Switch::Auto),
-        (&listing_path, with_tags),
+        (TAGS, with_tags),
         (&cluster_path, with_tags),
     ];
-    let answers = try_join_all(wanted.map(|(path, is_wanted)| async move {
-        if is_wanted { imds.get(path, deadline).await } else { Ok(None) }
-    }));
+    let answers = try_join_all(
+        wanted
+            .map(|(path, is_wanted)| async move { if is_wanted { imds.get(path, deadline).await } else { Ok(None) } }),
+    );
     let answers: [Option<Vec<u8>>; 6] = answers.await?.try_into().unwrap_or_default();
     let [document, user_data, life_cycle, target_state, listing, cluster] = answers;
     let document = document.unwrap_or_default();

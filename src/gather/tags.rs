@@ -1,6 +1,6 @@
 //! Tags of the instance from EC2, which may show them some seconds late.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use crate::boundary::aws::{Aws, AwsError, AwsErrorKind};
 use crate::facts::{Instance, InstanceTags};
@@ -32,10 +32,9 @@ enum Missing {
 /// as `wait` says; then the answer stands as it is.
 pub(super) async fn from_api(aws: &Aws, asked: Asked<'_>, deadline: Deadline) -> Result<InstanceTags, AwsError> {
     let waiting = Deadline::after(asked.wait.unwrap_or_default()).earliest(deadline);
-    let is_young = asked.instance.age().is_none_or(|age| age < ROLE_SETTLES);
-    let names_cluster = |key: &String| {
-        key.strip_prefix(asked.prefix).is_some_and(|rest| rest == "cluster" || rest == "cluster-tags")
-    };
+    let is_young = asked.instance.age(SystemTime::now()).is_none_or(|age| age < ROLE_SETTLES);
+    let names_cluster =
+        |key: &String| key.strip_prefix(asked.prefix).is_some_and(|rest| rest == "cluster" || rest == "cluster-tags");
     let answer = until(waiting, POLICY, async |_| {
         let call = Deadline::after(CALL).earliest(deadline);
         match aws.instance_tags(&asked.instance.instance_id, call).await {

@@ -1,9 +1,9 @@
 //! Merges fragments by rank into [`Settings`]: the highest source wins, value by value.
 
-use super::Settings;
 use super::fragment::{Fragment, Name};
 use super::schema::Raw;
 use super::source::Sourced;
+use super::{Secret, Settings};
 
 /// The settings that these fragments give, whatever their order: a higher rank wins, and within a rank the later
 /// fragment and the later entry.
@@ -23,7 +23,7 @@ pub fn merge(fragments: &[Fragment]) -> Settings {
                 debug_assert!(applied.is_some(), "fragments hold checked values only");
             }
             (Name::Agent(variable), Raw::Text(text)) => {
-                settings.agent.insert(variable.clone(), Sourced::new(text.clone(), entry.source.clone()));
+                settings.agent.insert(variable.clone(), Sourced::new(Secret::new(text), entry.source.clone()));
             }
             (Name::Agent(_), _) => debug_assert!(false, "a variable of the agent is text"),
         }

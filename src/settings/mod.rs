@@ -7,6 +7,7 @@ pub mod agent_variables;
 pub mod fragment;
 pub mod merge;
 pub mod schema;
+mod secret;
 mod source;
 pub mod user_data;
 
@@ -15,6 +16,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+pub use secret::Secret;
 pub use source::{Kind, Source, Sourced};
 
 /// On, off, or whatever the facts of the host suggest.
@@ -112,7 +114,7 @@ pub struct Settings {
     pub derive: Derive,
     /// Variables of the agent, by name. Their text may be secret.
     #[serde(skip)]
-    pub agent: BTreeMap<String, Sourced<String>>,
+    pub agent: BTreeMap<String, Sourced<Secret>>,
 }
 
 impl Default for Settings {

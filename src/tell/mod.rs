@@ -48,7 +48,9 @@ fn log(document: &Document, handed_over: bool) {
     }
     match document.verdict.as_str() {
         "ready" => event!(info, journal::MESSAGE_ID_READY, "the instance is registered"),
-        "waiting" if handed_over => event!(info, journal::MESSAGE_ID_HANDED_OVER, "verification goes on in its own unit"),
+        "waiting" if handed_over => {
+            event!(info, journal::MESSAGE_ID_HANDED_OVER, "verification goes on in its own unit")
+        }
         "waiting" => event!(info, journal::MESSAGE_ID_WAITING, "the instance waits"),
         "unknown" => event!(warn, journal::MESSAGE_ID_UNKNOWN, "the instance did not register, for no known cause"),
         _ => event!(warn, journal::MESSAGE_ID_FAILED, "the instance did not register"),

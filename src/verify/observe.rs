@@ -43,7 +43,7 @@ type Probing<'a> = Pin<Box<dyn Future<Output = Sight> + 'a>>;
 /// What a probe saw.
 enum Sight {
     Introspection(Result<Metadata, AgentError>),
-    Units(Result<Units, SystemdError>),
+    Units(Box<Result<Units, SystemdError>>),
     JobEnded(usize, Result<JobResult, SystemdError>),
     Role(Result<RoleStatus, ImdsError>),
     TargetState(Result<Option<Vec<u8>>, ImdsError>),
@@ -208,12 +208,10 @@ impl<'a> Observer<'a> {
             Probe::Introspection => Box::pin(async move { Sight::Introspection(world.agent.metadata(soon).await) }),
             Probe::Units => {
                 let systemd = self.systemd?;
-                Box::pin(async move { Sight::Units(units(systemd).await) })
+                Box::pin(async move { Sight::Units(Box::new(units(systemd).await)) })
             }
             Probe::Role => Box::pin(async move { Sight::Role(world.imds.role_credentials_status(soon).await) }),
-            Probe::TargetState => {
-                Box::pin(async move { Sight::TargetState(world.imds.get(TARGET_STATE, soon).await) })
-            }
+            Probe::TargetState => Box::pin(async move { Sight::TargetState(world.imds.get(TARGET_STATE, soon).await) }),
             Probe::Docker => Box::pin(async move {
                 let ping = world.docker.ping(soon);
                 let container = world.docker.container("ecs-agent", soon);
@@ -262,7 +260,7 @@ impl<'a> Observer<'a> {
         };
         match sight {
             Sight::Introspection(answer) => evidence.introspection = Some(answer),
-            Sight::Units(answer) => evidence.units = Some(answer),
+            Sight::Units(answer) => evidence.units = Some(*answer),
             Sight::JobEnded(index, Ok(result)) => {
                 tracing::debug!(unit = evidence.jobs[index].unit, ?result, "a job ended");
                 evidence.jobs[index].result = Some(result);

@@ -183,7 +183,7 @@ fn by_a_tag_in_metadata_no_api_is_called() {
         "GET /latest/dynamic/instance-identity/document",
         "GET /latest/meta-data/autoscaling/target-lifecycle-state",
         "GET /latest/meta-data/instance-life-cycle",
-        "GET /latest/meta-data/tags/instance/",
+        "GET /latest/meta-data/tags/instance",
         "GET /latest/meta-data/tags/instance/ecs-bootstrap:cluster",
         "GET /latest/user-data",
         "PUT /latest/api/token",
@@ -211,7 +211,7 @@ fn asks_for_the_other_tags_that_matter_once_each() {
     let text = planned(&instance, &[])["ecs_config"]["text"].as_str().unwrap().to_owned();
     let lines = ["ECS_CLUSTER=prod", "ECS_INSTANCE_ATTRIBUTES={\"stack\":\"web\"}", "ECS_LOGLEVEL=debug"];
     assert_eq!(text.lines().collect::<Vec<_>>(), lines);
-    let tags: Vec<_> = asked(&instance).into_iter().filter(|path| path.contains("/tags/instance/")).collect();
+    let tags: Vec<_> = asked(&instance).into_iter().filter(|path| path.contains("/tags/instance")).collect();
     assert_eq!(tags.len(), 4, "{tags:?}");
     assert!(!tags.iter().any(|path| path.ends_with("/Name")), "{tags:?}");
 }

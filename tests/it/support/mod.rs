@@ -14,6 +14,7 @@ pub mod docker;
 pub mod http;
 pub mod imds;
 pub mod journal;
+pub mod moto;
 pub mod port;
 pub mod systemd;
 

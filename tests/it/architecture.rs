@@ -1,0 +1,176 @@
+//! The architecture invariants of CONTRIBUTING.md, each by a test of its name. They read the sources.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use crate::support::Instance;
+
+const ROOMS: [&str; 5] = ["gather", "decide", "apply", "verify", "tell"];
+const NOUNS: [&str; 7] = ["settings", "facts", "plan", "effects", "evidence", "verdict", "ecs_config"];
+const PURE: [&str; 9] =
+    ["settings", "facts", "plan", "effects", "evidence", "verdict", "ecs_config", "causes", "decide"];
+
+/// Every source file by its path below `src`, without its tests.
+fn sources() -> BTreeMap<String, String> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut files = BTreeMap::new();
+    let mut folders = vec![root.clone()];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path: PathBuf = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+                continue;
+            }
+            let name = path.strip_prefix(&root).unwrap().to_str().unwrap().to_owned();
+            let is_test = name.ends_with("tests.rs") || name.ends_with("oracles.rs") || name.ends_with("loopback.rs");
+            if name.ends_with(".rs") && !is_test {
+                let text = std::fs::read_to_string(&path).unwrap();
+                let code = match text
+                    .find("#[cfg(test)]\nmod tests {")
+                    .or(text.find("#[cfg(test)]\npub(crate) mod tests {"))
+                {
+                    Some(end) => text[..end].to_owned(),
+                    None => text,
+                };
+                files.insert(name, code);
+            }
+        }
+    }
+    assert!(files.len() > 40, "the sources were not found");
+    files
+}
+
+/// The part of the program that a file belongs to: its folder, or its own name.
+fn part(file: &str) -> &str {
+    file.split('/').next().unwrap().trim_end_matches(".rs")
+}
+
+/// Files and lines where one of the fragments stands in code, not in a comment.
+fn lines_with<'a>(file: &'a str, code: &'a str, fragments: &'a [&str]) -> impl Iterator<Item = String> + 'a {
+    code.lines().enumerate().filter_map(move |(number, line)| {
+        let code = line.split("//").next().unwrap_or_default();
+        fragments
+            .iter()
+            .any(|fragment| code.contains(fragment))
+            .then(|| format!("{file}:{}: {}", number + 1, line.trim()))
+    })
+}
+
+fn none(offences: Vec<String>) {
+    assert!(offences.is_empty(), "\n{}", offences.join("\n"));
+}
+
+#[test]
+fn nouns_causes_decide_and_report_do_no_io_and_read_no_clock() {
+    const FORBIDDEN: &[&str] = &[
+        "async ",
+        ".await",
+        "crate::retry",
+        "std::fs",
+        "std::env",
+        "std::net::Tcp",
+        "SystemTime::now",
+        "Instant::now",
+        "boundary::World",
+        "boundary::disk::Disk,",
+        "disk::{Disk,",
+        "disk::Disk;",
+        "systemd::Systemd;",
+        "{Systemd,",
+        "imds::Imds;",
+        "imds::{Imds,",
+        "aws::Aws;",
+        "{Aws,",
+        "agent::Agent;",
+        "docker::Docker;",
+        "tracing::",
+    ];
+    let files = sources();
+    let pure = files
+        .iter()
+        .filter(|(file, _)| PURE.contains(&part(file)) || (part(file) == "report" && !file.ends_with("progress.rs")));
+    none(pure.flat_map(|(file, code)| lines_with(file, code, FORBIDDEN)).collect());
+}
+
+#[test]
+fn rooms_never_import_each_other_and_the_floor_knows_neither_rooms_nor_nouns() {
+    let files = sources();
+    let mut offences = Vec::new();
+    for (file, code) in &files {
+        let part = part(file);
+        let mut forbidden: Vec<String> = Vec::new();
+        if ROOMS.contains(&part) {
+            forbidden.extend(ROOMS.iter().filter(|room| **room != part).map(|room| format!("crate::{room}")));
+        } else if !["boot", "main", "lib"].contains(&part) {
+            forbidden.extend(ROOMS.iter().map(|room| format!("crate::{room}")));
+        }
+        if part == "boundary" || part == "retry" {
+            forbidden.extend(NOUNS.iter().chain(["causes", "report"].iter()).map(|noun| format!("crate::{noun}")));
+        }
+        let forbidden: Vec<&str> = forbidden.iter().map(String::as_str).collect();
+        offences.extend(lines_with(file, code, &forbidden));
+    }
+    none(offences);
+}
+
+#[test]
+fn only_the_boundary_opens_files_sockets_and_buses() {
+    // Clippy's `disallowed_methods` finds the calls; whoever is excepted from it is listed here.
+    let files = sources();
+    let excepted: Vec<&str> = files
+        .iter()
+        .filter(|(file, code)| part(file) != "boundary" && code.contains("clippy::disallowed_methods"))
+        .map(|(file, _)| file.as_str())
+        .collect();
+    assert_eq!(excepted, ["journal.rs", "retry.rs"]);
+}
+
+#[test]
+fn only_retry_waits() {
+    const WAITS: &[&str] = &["time::sleep", "time::timeout", "time::interval", "thread::sleep", "recv_timeout"];
+    let files = sources();
+    let others = files.iter().filter(|(file, _)| file.as_str() != "retry.rs");
+    none(others.flat_map(|(file, code)| lines_with(file, code, WAITS)).collect());
+}
+
+#[test]
+fn only_main_prints_and_picks_the_exit_code_and_a_verdict_is_told_in_boot() {
+    const PRINTS: &[&str] = &["println!", "eprintln!", "print!(", "process::exit", "stdout()", "ExitCode::from"];
+    let files = sources();
+    let others = files.iter().filter(|(file, _)| !["main.rs", "exit.rs"].contains(&file.as_str()));
+    none(others.flat_map(|(file, code)| lines_with(file, code, PRINTS)).collect());
+    let tellers: Vec<_> =
+        files.iter().filter(|(_, code)| code.contains("tell::signals(")).map(|(file, _)| file).collect();
+    assert_eq!(tellers, ["boot.rs"]);
+}
+
+#[test]
+fn a_second_run_writes_nothing_and_starts_nothing() {
+    let instance = Instance::new().tag("ecs-bootstrap:ECS_LOGLEVEL", "debug");
+    let first = instance.run(&["run", "--wait"]);
+    assert_eq!(first.code, Some(0), "{}", first.stderr);
+    let stamp = |path: &str| {
+        use std::os::unix::fs::MetadataExt;
+        let file = std::fs::metadata(instance.disk.path(path)).unwrap();
+        (file.ino(), file.mtime(), file.mtime_nsec())
+    };
+    const FILES: [&str; 2] = ["/etc/ecs/ecs.config", "/var/lib/ecs-bootstrap/written.json"];
+    let before = FILES.map(stamp);
+    instance.systemd.forget_calls();
+    let second = instance.run(&["run", "--wait"]);
+    assert_eq!(second.code, Some(0), "{}", second.stderr);
+    assert_eq!(FILES.map(stamp), before);
+    let started: Vec<_> =
+        instance.systemd.calls().into_iter().filter(|call| format!("{call:?}").contains("tartUnit")).collect();
+    assert!(started.is_empty(), "{started:?}");
+}
+
+#[test]
+fn no_unit_of_ours_restarts_itself() {
+    for entry in std::fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("systemd")).unwrap() {
+        let path = entry.unwrap().path();
+        let text = std::fs::read_to_string(&path).unwrap();
+        assert!(!text.lines().any(|line| line.starts_with("Restart=")), "{}", path.display());
+    }
+}

@@ -1,0 +1,71 @@
+//! The bounds of the README's table "Measured", held against the release binary: `tests/run package` builds it and names
+//! it by `ECS_BOOTSTRAP_TEST_BINARY`. Without that variable the tests here fail and say so.
+
+use std::time::{Duration, SystemTime};
+
+use crate::support::Instance;
+
+const ANSWER: Duration = Duration::from_millis(20);
+const RUNS: usize = 9;
+const MOST_MEMORY_KIB: u64 = 12_000_000 / 1024;
+
+fn instance() -> Instance {
+    let binary = std::env::var_os("ECS_BOOTSTRAP_TEST_BINARY")
+        .expect("ECS_BOOTSTRAP_TEST_BINARY must name the release binary: run `tests/run package`");
+    Instance::new().imds_delay(ANSWER).binary(binary)
+}
+
+/// The median time from exec until `ecs.config` was there, and the AWS calls made before it.
+fn exec_to_written(prepare: impl Fn(Instance) -> Instance) -> Duration {
+    let mut times: Vec<Duration> = (0..RUNS)
+        .map(|_| {
+            let instance = prepare(instance());
+            let exec = SystemTime::now();
+            let outcome = instance.run(&["run", "--no-wait"]);
+            assert_eq!(outcome.code, Some(0), "{}", outcome.stderr);
+            assert!(instance.aws.requests().is_empty(), "AWS was asked before the write");
+            let written = std::fs::metadata(instance.disk.path("/etc/ecs/ecs.config")).unwrap().modified().unwrap();
+            written.duration_since(exec).unwrap()
+        })
+        .collect();
+    times.sort();
+    times[RUNS / 2]
+}
+
+#[test]
+fn the_config_is_written_within_a_quarter_more_than_the_answers_that_follow_one_another() {
+    for (answers, prepare) in [
+        (2, (|instance| instance) as fn(Instance) -> Instance),
+        (3, |instance| instance.tag("ecs-bootstrap:ECS_LOGLEVEL", "debug")),
+    ] {
+        let took = exec_to_written(prepare);
+        let bound = ANSWER * answers * 5 / 4;
+        println!("exec to written config, {answers} answers of {ANSWER:?} in a row: {took:?} (bound {bound:?})");
+        assert!(took <= bound, "{took:?} is more than {bound:?}");
+    }
+}
+
+#[test]
+fn a_run_by_cluster_tags_stays_within_its_memory() {
+    let instance = instance()
+        .without_imds_tags()
+        .without_tags()
+        .tag("ecs-bootstrap:cluster-tags", "env=prod")
+        .cluster("by-tags", &[("env", "prod")]);
+    let running = instance.start(&["run", "--wait"]);
+    let status = format!("/proc/{}/status", running.pid());
+    let peak = std::thread::spawn(move || {
+        let mut peak = 0;
+        // The peak only grows, so the last look before the end is the one that counts; a zombie has none.
+        while let Ok(text) = std::fs::read_to_string(&status) {
+            let Some(line) = text.lines().find_map(|line| line.strip_prefix("VmHWM:")) else { break };
+            peak = line.trim().trim_end_matches(" kB").parse().unwrap_or(peak);
+        }
+        peak
+    });
+    let outcome = running.wait();
+    let peak: u64 = peak.join().unwrap();
+    assert_eq!(outcome.code, Some(0), "{}", outcome.stderr);
+    println!("peak memory of a run with EC2 and ECS calls: {peak} KiB (bound {MOST_MEMORY_KIB} KiB)");
+    assert!(peak > 1000 && peak <= MOST_MEMORY_KIB, "{peak} KiB");
+}

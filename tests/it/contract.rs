@@ -1,0 +1,127 @@
+//! Do our calls mean to somebody else's model of AWS what they mean to us? In: a moto server with clusters and instances.
+//! Out: assertions on what our client read there, and on what the whole binary decided.
+//!
+//! Our simulators answer what we believe; here nobody of us wrote the answers. The tests fail without a moto server:
+//! `tests/run contract` installs one, and no other tier runs this module.
+
+#![allow(clippy::unwrap_used, reason = "helpers of tests; clippy knows only functions marked as tests")]
+
+use crate::support::Instance;
+use crate::support::imds::Imds;
+use crate::support::moto::{ACCOUNT, Moto, REGION};
+use ecs_bootstrap::boundary::aws::{Aws, AwsErrorKind, AwsOptions};
+use ecs_bootstrap::boundary::imds::{Address, Imds as ImdsClient};
+use ecs_bootstrap::retry::Deadline;
+use std::time::Duration;
+
+/// The product's client, with the credentials of the simulated instance's role.
+fn client(moto: &Moto, imds: &Imds) -> Aws {
+    let imds = ImdsClient::new(Address::from_environment(Some(&imds.endpoint()), None).unwrap());
+    let mut options = AwsOptions::new(REGION);
+    options.endpoint_url = Some(moto.endpoint().to_owned());
+    moto.block_on(Aws::new(imds, &options)).unwrap()
+}
+
+fn deadline() -> Deadline {
+    Deadline::after(Duration::from_secs(20))
+}
+
+/// An instance that exists in moto, with its metadata from the simulator and AWS played by moto.
+fn instance_in(moto: &Moto, tags: &[(&str, &str)]) -> Instance {
+    let id = moto.run_instance(tags);
+    let instance = Instance::new().without_imds_tags().env("AWS_ENDPOINT_URL", moto.endpoint());
+    instance.imds.change(|imds| {
+        imds.instance_id = id;
+        imds.account = ACCOUNT.into();
+        imds.region = REGION.into();
+    });
+    instance
+}
+
+fn plan(instance: &Instance, arguments: &[&str]) -> serde_json::Value {
+    let outcome = instance.run(&[&["plan", "--json"], arguments].concat());
+    assert_eq!(outcome.code, Some(0), "{}", outcome.stderr);
+    serde_json::from_str(&outcome.stdout).unwrap()
+}
+
+#[test]
+fn reads_the_tags_of_its_own_instance_only() {
+    let (moto, imds) = (Moto::start(), Imds::start());
+    let id = moto.run_instance(&[("ecs-bootstrap:cluster", "prod"), ("Name", "web 1 = ü"), ("empty", "")]);
+    moto.run_instance(&[("ecs-bootstrap:cluster", "other")]);
+    let tags = moto.block_on(client(&moto, &imds).instance_tags(&id, deadline())).unwrap();
+    let expected = [("Name", "web 1 = ü"), ("ecs-bootstrap:cluster", "prod"), ("empty", "")];
+    assert!(tags.iter().map(|(key, value)| (key.as_str(), value.as_str())).eq(expected), "{tags:?}");
+}
+
+#[test]
+fn lists_and_describes_clusters_and_names_the_missing() {
+    let (moto, imds) = (Moto::start(), Imds::start());
+    moto.create_cluster("prod", &[("stage", "prod"), ("team", "a")]);
+    moto.create_cluster("dev", &[]);
+    let aws = client(&moto, &imds);
+    let mut arns = moto.block_on(aws.list_clusters(deadline())).unwrap();
+    arns.sort();
+    let arn = |name| format!("arn:aws:ecs:{REGION}:{ACCOUNT}:cluster/{name}");
+    assert_eq!(arns, [arn("dev"), arn("prod")]);
+    let asked = [arn("prod"), "dev".into(), "nosuch".into()];
+    let described = moto.block_on(aws.describe_clusters(&asked, deadline())).unwrap();
+    let prod = described.clusters.iter().find(|cluster| cluster.name == "prod").unwrap();
+    assert_eq!((prod.arn.as_str(), prod.status.as_str()), (arn("prod").as_str(), "ACTIVE"));
+    assert!(prod.tags.iter().map(|(key, value)| (key.as_str(), value.as_str())).eq([("stage", "prod"), ("team", "a")]));
+    let dev = described.clusters.iter().find(|cluster| cluster.name == "dev").unwrap();
+    assert!(dev.tags.is_empty());
+    assert_eq!(described.clusters.len(), 2);
+    assert!(matches!(described.missing.as_slice(), [one] if one.ends_with("nosuch")), "{:?}", described.missing);
+}
+
+#[test]
+fn finds_a_container_instance_once_it_is_registered() {
+    let (moto, imds) = (Moto::start(), Imds::start());
+    moto.create_cluster("prod", &[]);
+    let id = moto.run_instance(&[("Name", "web")]);
+    let arn = moto.register("prod", &id, ("stack", "blue"));
+    let aws = client(&moto, &imds);
+    let found = moto.block_on(aws.container_instance("prod", &arn, deadline())).unwrap().unwrap();
+    assert_eq!((found.arn.as_str(), found.status.as_str()), (arn.as_str(), "ACTIVE"));
+    assert!(found.agent_connected);
+    assert_eq!(found.ec2_instance_id.as_deref(), Some(id.as_str()));
+    assert_eq!(found.attributes.get("stack").map(String::as_str), Some("blue"));
+    let absent = arn.replace(arn.rsplit('/').next().unwrap(), "0123456789abcdef0123456789abcdef");
+    assert_eq!(moto.block_on(aws.container_instance("prod", &absent, deadline())).unwrap(), None);
+}
+
+#[test]
+fn keeps_the_services_own_code_for_a_missing_cluster() {
+    let (moto, imds) = (Moto::start(), Imds::start());
+    let arn = format!("arn:aws:ecs:{REGION}:{ACCOUNT}:container-instance/nosuch/0123456789abcdef0123456789abcdef");
+    let aws = client(&moto, &imds);
+    let error = moto.block_on(aws.container_instance("nosuch", &arn, deadline())).unwrap_err();
+    let AwsErrorKind::Service { code, status, .. } = &error.kind else { panic!("{error}") };
+    assert_eq!((code.as_deref(), *status), (Some("ClusterNotFoundException"), 400));
+}
+
+#[test]
+fn plans_for_the_cluster_that_the_instances_tag_names() {
+    let moto = Moto::start();
+    moto.create_cluster("prod", &[]);
+    moto.create_cluster("dev", &[]);
+    let instance = instance_in(&moto, &[("ecs-bootstrap:cluster", "dev"), ("Name", "web")]);
+    let plan = plan(&instance, &[]);
+    assert_eq!(plan["cluster"]["value"], "dev");
+    assert_eq!(plan["cluster"]["source"]["kind"], "instance-tag");
+    assert!(plan["ecs_config"]["text"].as_str().unwrap().contains("ECS_CLUSTER=dev\n"), "{plan:#}");
+}
+
+#[test]
+fn plans_for_the_one_cluster_that_carries_the_wanted_tags() {
+    let moto = Moto::start();
+    moto.create_cluster("prod-a", &[("stage", "prod"), ("team", "a")]);
+    moto.create_cluster("prod-b", &[("stage", "prod"), ("team", "b")]);
+    moto.create_cluster("dev-b", &[("stage", "dev"), ("team", "b")]);
+    let instance = instance_in(&moto, &[("Name", "web")]);
+    let plan = plan(&instance, &["--set", "tags.wait=0s", "--cluster-tag", "stage=prod", "--cluster-tag", "team=b"]);
+    assert_eq!(plan["cluster"]["value"], "prod-b");
+    assert_eq!(plan["cluster"]["source"]["kind"], "cluster-tags");
+    assert!(plan["ecs_config"]["text"].as_str().unwrap().contains("ECS_CLUSTER=prod-b\n"), "{plan:#}");
+}

@@ -1,0 +1,142 @@
+//! A real moto server: other people's model of the EC2 and ECS APIs (moto's documentation, "Server mode").
+//!
+//! In: the program that `ECS_BOOTSTRAP_TEST_MOTO` names. Out: an endpoint on loopback, and the SDK's clients to set the
+//! scene. It is never found in PATH by chance: the version is pinned by `tests/run`.
+
+use aws_credential_types::Credentials;
+use aws_sdk_ec2::types::{ResourceType, TagSpecification};
+use std::io::{BufRead, BufReader};
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
+
+/// The region of everything in it; the simulated instance's own.
+pub const REGION: &str = "eu-west-1";
+/// The account that moto plays.
+pub const ACCOUNT: &str = "123456789012";
+
+/// It has imported all of its services by then, on a busy machine too.
+const LONGEST_START: Duration = Duration::from_secs(60);
+
+/// A running server with nothing in it; killed by its pid when dropped.
+pub struct Moto {
+    child: Child,
+    endpoint: String,
+    runtime: tokio::runtime::Runtime,
+}
+
+impl Moto {
+    /// # Panics
+    /// Where there is no moto server, or it does not start.
+    pub fn start() -> Self {
+        let program = std::env::var_os("ECS_BOOTSTRAP_TEST_MOTO").expect(
+            "ECS_BOOTSTRAP_TEST_MOTO names no moto server: `tests/run contract` installs one and runs these tests",
+        );
+        let mut command = Command::new(&program);
+        // Port 0: the kernel picks one, and the server says which.
+        command.args(["-H", "127.0.0.1", "-p", "0"]).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap_or_else(|error| panic!("{}: {error}", program.display()));
+        let stderr = child.stderr.take().expect("its stderr is piped");
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        let mut moto = Self { child, endpoint: String::new(), runtime };
+        let (tell, told) = mpsc::channel();
+        // It reads on to the end, so that the server's log never blocks the server.
+        thread::spawn(move || {
+            let lines = BufReader::new(stderr).lines().map_while(Result::ok);
+            lines.for_each(|line| drop(tell.send(line)));
+        });
+        let mut seen = Vec::new();
+        while moto.endpoint.is_empty() {
+            match told.recv_timeout(LONGEST_START) {
+                Ok(line) => {
+                    if let Some((_, endpoint)) = line.split_once("Running on ") {
+                        moto.endpoint = endpoint.trim().to_owned();
+                    }
+                    seen.push(line);
+                }
+                Err(reason) => panic!("moto did not start ({reason}): {}", seen.join("\n")),
+            }
+        }
+        moto
+    }
+
+    pub fn endpoint(&self) -> &str {
+        &self.endpoint
+    }
+
+    /// Runs to its end what needs a runtime: calls of the clients below, or the product's own.
+    pub fn block_on<T>(&self, future: impl Future<Output = T>) -> T {
+        self.runtime.block_on(future)
+    }
+
+    pub fn create_cluster(&self, name: &str, tags: &[(&str, &str)]) {
+        let tag = |(key, value): &(&str, &str)| aws_sdk_ecs::types::Tag::builder().key(*key).value(*value).build();
+        let request = self.ecs().create_cluster().cluster_name(name).set_tags(Some(tags.iter().map(tag).collect()));
+        self.block_on(request.send()).expect("CreateCluster");
+    }
+
+    /// A running instance with these tags, at least one; its id.
+    pub fn run_instance(&self, tags: &[(&str, &str)]) -> String {
+        let tag = |(key, value): &(&str, &str)| aws_sdk_ec2::types::Tag::builder().key(*key).value(*value).build();
+        let tags = TagSpecification::builder()
+            .resource_type(ResourceType::Instance)
+            .set_tags(Some(tags.iter().map(tag).collect()))
+            .build();
+        let request = self.ec2().run_instances().image_id("ami-12c6146b").min_count(1).max_count(1);
+        let answer = self.block_on(request.tag_specifications(tags).send()).expect("RunInstances");
+        answer.instances()[0].instance_id().expect("an instance has an id").to_owned()
+    }
+
+    /// Registers an instance as its agent does; the container instance's ARN. The attribute is put afterwards, because
+    /// moto 5.2 forgets those of the registration.
+    pub fn register(&self, cluster: &str, instance_id: &str, attribute: (&str, &str)) -> String {
+        let document = format!(r#"{{"instanceId": "{instance_id}"}}"#);
+        let request = self.ecs().register_container_instance().cluster(cluster).instance_identity_document(document);
+        let answer = self.block_on(request.send()).expect("RegisterContainerInstance");
+        let instance = answer.container_instance().expect("the answer holds it");
+        let arn = instance.container_instance_arn().expect("a container instance has an ARN");
+        let id = arn.rsplit('/').next().unwrap_or(arn);
+        let attribute = aws_sdk_ecs::types::Attribute::builder()
+            .name(attribute.0)
+            .value(attribute.1)
+            .target_type(aws_sdk_ecs::types::TargetType::ContainerInstance)
+            .target_id(id);
+        let attribute = attribute.build().expect("an attribute has a name");
+        self.block_on(self.ecs().put_attributes().cluster(cluster).attributes(attribute).send())
+            .expect("PutAttributes");
+        arn.to_owned()
+    }
+
+    fn ecs(&self) -> aws_sdk_ecs::Client {
+        let config = aws_sdk_ecs::Config::builder()
+            .behavior_version(aws_sdk_ecs::config::BehaviorVersion::v2026_01_12())
+            .region(aws_sdk_ecs::config::Region::new(REGION))
+            .credentials_provider(owner())
+            .http_client(aws_smithy_http_client::Builder::new().build_http())
+            .endpoint_url(&self.endpoint);
+        aws_sdk_ecs::Client::from_conf(config.build())
+    }
+
+    fn ec2(&self) -> aws_sdk_ec2::Client {
+        let config = aws_sdk_ec2::Config::builder()
+            .behavior_version(aws_sdk_ec2::config::BehaviorVersion::v2026_01_12())
+            .region(aws_sdk_ec2::config::Region::new(REGION))
+            .credentials_provider(owner())
+            .http_client(aws_smithy_http_client::Builder::new().build_http())
+            .endpoint_url(&self.endpoint);
+        aws_sdk_ec2::Client::from_conf(config.build())
+    }
+}
+
+impl Drop for Moto {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Whoever set up the account; not the instance's role.
+fn owner() -> Credentials {
+    Credentials::new("AKIAMOTO", "moto", None, None, "tests")
+}

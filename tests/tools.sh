@@ -1,0 +1,118 @@
+# shellcheck shell=bash
+# Finds the programs that the tests need: there already, else installed (root), else fetched into the cache folder.
+#
+# Sourced by tests/run and tests/try. In: a `$cache` folder. Out: programs in PATH. It changes nothing on the machine but
+# by `apt-get install`, and that only as root.
+
+fetched=${cache:?'set by who sources this file'}/debian
+
+say() { printf '%s\n' "$*" >&2; }
+
+have() { command -v "$1" >/dev/null; }
+
+# Installs Debian packages, as root only. The lists are read again when a package is not in them: a bare image has none.
+apt_install() {
+    [[ $EUID == 0 ]] && have apt-get || return 1
+    say "installing $* (apt-get)"
+    local install=(env DEBIAN_FRONTEND=noninteractive apt-get install --yes --quiet --no-install-recommends)
+    "${install[@]}" "$@" >"$cache/apt.log" 2>&1 && return
+    { apt-get update && "${install[@]}" "$@"; } >>"$cache/apt.log" 2>&1 && return
+    tail -n 5 "$cache/apt.log" >&2
+    return 1
+}
+
+# Unpacks Debian packages below $fetched, without any privilege.
+apt_fetch() {
+    have apt-get && have dpkg-deb || return 1
+    say "fetching $* into $fetched"
+    local downloads=$cache/apt/archives own=()
+    rm -rf "$downloads"
+    mkdir -p "$downloads" "$fetched" || return 1
+    if ! (cd "$downloads" && apt-get download --quiet "$@") >"$cache/apt.log" 2>&1; then
+        # No lists on this machine: read them into a folder of our own.
+        mkdir -p "$cache/apt/lists/partial" "$cache/apt/cache/archives/partial" || return 1
+        own=(-o "Dir::State::Lists=$cache/apt/lists" -o "Dir::Cache=$cache/apt/cache" -o Debug::NoLocking=1)
+        if ! (cd "$downloads" && apt-get "${own[@]}" update && apt-get "${own[@]}" download "$@") >>"$cache/apt.log" 2>&1
+        then
+            tail -n 5 "$cache/apt.log" >&2
+            return 1
+        fi
+    fi
+    local package
+    for package in "$downloads"/*.deb; do
+        dpkg-deb -x "$package" "$fetched" || return 1
+    done
+}
+
+# Makes a program callable by its name with the libraries that were fetched for it.
+# $1: the name. $2: the program. $3: a line of bash to run before it.
+wrap() {
+    local libraries
+    # Nothing fetched is no error: `find` ends with 1 then.
+    libraries=$({ find "$fetched"/{,usr/}lib -maxdepth 1 -type d -name '*-linux-gnu*' 2>/dev/null || true; } | paste -sd:)
+    mkdir -p "$cache/bin" || return 1
+    {
+        printf '#!/usr/bin/env bash\n'
+        # shellcheck disable=SC2016 # expanded when the wrapper runs
+        [[ -z $libraries ]] || printf 'export LD_LIBRARY_PATH=%q${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}\n' "$libraries"
+        printf '%s\n' "${3:-}"
+        printf 'exec %q "$@"\n' "$2"
+    } >"$cache/bin/$1"
+    chmod +x "$cache/bin/$1"
+}
+
+# The message bus: the simulated systemd lives on a real one.
+need_dbus_daemon() {
+    have dbus-daemon && return
+    apt_install dbus-daemon && return
+    apt_fetch dbus-daemon dbus-session-bus-common libdbus-1-3 libexpat1 libapparmor1 libcap-ng0 || return 1
+    # `--session` stands for a file below /usr/share, which is not ours to write.
+    wrap dbus-daemon "$fetched/usr/bin/dbus-daemon" \
+        "set -- \"\${@/#--session/--config-file=$fetched/usr/share/dbus-1/session.conf}\""
+    "$cache/bin/dbus-daemon" --version >/dev/null
+}
+
+need_shellcheck() {
+    have shellcheck && return
+    apt_install shellcheck && return
+    apt_fetch shellcheck libgmp10 libffi8 && wrap shellcheck "$fetched/usr/bin/shellcheck" &&
+        "$cache/bin/shellcheck" --version >/dev/null
+}
+
+# Leaves in $python a Python that can make a virtual environment.
+need_python() {
+    local needed='import ssl, venv'
+    # Debian splits pip off the module venv; only root can add it where Python looks for it.
+    [[ $EUID != 0 ]] || needed+=', ensurepip'
+    for python in python3 /usr/bin/python3 "$cache/bin/python3"; do
+        have "$python" && "$python" -c "$needed" 2>/dev/null && return
+    done
+    python=/usr/bin/python3
+    apt_install python3 python3-venv && return
+    local version
+    version=$(apt-cache depends python3 2>/dev/null | sed -n 's/^ *Depends: python\(3\.[0-9]*\)$/\1/p')
+    version=${version:-3.11}
+    apt_fetch "python$version" "python$version-minimal" "libpython$version-minimal" "libpython$version-stdlib" \
+        media-types libexpat1 zlib1g libssl3 libffi8 libbz2-1.0 liblzma5 libsqlite3-0 libuuid1 libreadline8 libtinfo6 \
+        libncursesw6 libdb5.3 || return 1
+    python=$cache/bin/python3
+    wrap python3 "$fetched/usr/bin/python$version" && "$python" -c "$needed"
+}
+
+# A virtual environment with one requirement in it, made anew when the requirement changes.
+# $1: its folder. $2: the requirement, pinned.
+need_venv() {
+    [[ $(cat "$1/requirement" 2>/dev/null) != "$2" ]] || return 0
+    local python pip=()
+    need_python || return 1
+    say "installing $2 (PyPI) into $1"
+    rm -rf "$1"
+    if ! "$python" -m venv "$1" >"$cache/venv.log" 2>&1; then
+        apt_fetch python3-pip-whl && "$python" -m venv --clear --without-pip "$1" || return 1
+        pip=(env "PYTHONPATH=$(printf '%s' "$fetched"/usr/share/python-wheels/pip-*.whl)")
+    fi
+    # The venv's python is a link to the one that made it, which may need the fetched libraries.
+    wrap venv-python "$1/bin/python" &&
+        "${pip[@]}" "$cache/bin/venv-python" -m pip install --quiet --disable-pip-version-check "$2" &&
+        printf '%s' "$2" >"$1/requirement"
+}
