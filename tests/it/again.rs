@@ -56,6 +56,36 @@ fn a_second_run_writes_nothing_starts_nothing_and_says_the_same() {
 }
 
 #[test]
+fn a_second_run_of_all_that_is_derived_writes_nothing() {
+    let settings = "[derive]\nreserved-memory = \"auto\"\nspot = \"on\"\nattributes = [\"stack\"]\n[agent]\nHTTP_PROXY = \
+                    \"http://u:p@127.0.0.1:3128\"\nECS_ENGINE_AUTH_TYPE = \"docker\"\nECS_ENGINE_AUTH_DATA = '{}'\n";
+    let instance = Instance::new()
+        .tag("stack", "web")
+        .setting_file("etc/ecs-bootstrap/config.toml", settings)
+        .ecs_config("ECS_INSTANCE_ATTRIBUTES={\"disk\":\"ssd\"}\n");
+    ready(&instance);
+    let before = marks(&instance);
+    let text = instance.disk.text("etc/ecs/ecs.config");
+    assert!(text.contains("ECS_INSTANCE_ATTRIBUTES={\"disk\":\"ssd\",\"stack\":\"web\"}\n"), "{text}");
+    assert_eq!(instance.disk.path("etc/ecs/ecs.config").metadata().unwrap().mode() & 0o777, 0o600);
+    instance.systemd.forget_calls();
+    ready(&instance);
+    assert_eq!((marks(&instance), jobs(&instance)), (before, Vec::new()));
+}
+
+#[test]
+fn an_image_of_a_configured_instance_does_not_join_its_cluster() {
+    let instance = Instance::new().tag("Name", "web");
+    handed_over(&instance, &["run", "--no-wait"]);
+    untag(&instance, "ecs-bootstrap:cluster");
+    instance.imds.change(|imds| imds.instance_id = "i-0fedcba9876543210".into());
+    assert_eq!(instance.run(&["plan"]).code, Some(21));
+    let instance = instance.cluster("dev", &[]).tag("ecs-bootstrap:cluster", "dev");
+    handed_over(&instance, &["run", "--no-wait"]);
+    assert_eq!(instance.disk.text("etc/ecs/ecs.config"), "ECS_CLUSTER=dev\n");
+}
+
+#[test]
 fn a_changed_tag_is_written_and_the_agent_restarted_once() {
     let instance = Instance::new();
     ready(&instance);
@@ -130,7 +160,11 @@ fn hands_over_to_the_unit_that_is_installed() {
 #[test]
 fn writes_the_unit_below_run_where_it_is_not_installed() {
     let instance = Instance::new();
-    handed_over(&instance, &["run", "--no-wait"]);
+    let outcome = instance.run(&["run", "--no-wait"]);
+    assert_eq!(outcome.code, Some(0), "{}\n{}", outcome.stdout, outcome.stderr);
+    // The binary of this test lies where a hardened unit does not look.
+    let told = format!("{}{:?}", outcome.stderr, instance.journal.entries());
+    assert!(told.contains("/usr/bin or /opt is better"), "{told}");
     let text = instance.disk.text(VERIFY_TEXT);
     let runs = text.lines().find_map(|line| line.strip_prefix("ExecStart=")).unwrap();
     let program = runs.strip_suffix(" verify").unwrap();
@@ -172,6 +206,24 @@ fn does_not_wait_inside_the_unit_that_the_agent_waits_for() {
     not_waiting.systemd.cloud_final_ends();
     let outcome = not_waiting.run(&["verify"]);
     assert!(outcome.stdout.starts_with("ready: "), "{}\n{}", outcome.stdout, outcome.stderr);
+}
+
+#[test]
+fn does_not_wait_for_a_unit_between_its_own_and_the_agents() {
+    let instance = Instance::new()
+        .unit("between.service", |unit| {
+            unit.load_state = "loaded".into();
+            unit.after = vec!["cloud-final.service".into()];
+        })
+        .unit("ecs.service", |unit| {
+            unit.after = vec!["between.service".into()];
+            unit.wants.push("between.service".into());
+        });
+    instance.systemd.cloud_final_runs();
+    instance.systemd.change(|systemd| systemd.caller = Some("cloud-final.service".into()));
+    let outcome = instance.run(&["run", "--wait"]);
+    assert_eq!(outcome.code, Some(24), "{}\n{}", outcome.stdout, outcome.stderr);
+    assert!(outcome.stderr.contains("[start-blocked]"), "{}", outcome.stderr);
 }
 
 #[test]
