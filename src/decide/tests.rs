@@ -389,11 +389,13 @@ fn a_tag_that_cannot_be_an_attribute_is_a_warning() {
 }
 
 #[test]
-fn attributes_that_cannot_be_read_are_left_as_they_are() {
-    const BROKEN: &str = "ECS_INSTANCE_ATTRIBUTES={'disk':'ssd'}\n";
-    let case = with_attributes().tag("stack", "web").etc(BROKEN);
-    assert!(case.text().contains(BROKEN), "{}", case.text());
-    assert_eq!(case.warnings(), ["attributes-not-merged"]);
+fn attributes_that_tags_cannot_join_are_left_as_they_are() {
+    let ten: Vec<_> = (0..10).map(|number| format!("\"a{number}\":\"x\"")).collect();
+    for by_hand in ["{'disk':'ssd'}".to_owned(), format!("{{{}}}", ten.join(",")), r#"{"path":"a\\b"}"#.to_owned()] {
+        let case = with_attributes().tag("stack", "web").etc(&format!("ECS_INSTANCE_ATTRIBUTES={by_hand}\n"));
+        assert_eq!(attributes(&case), Some(by_hand));
+        assert_eq!(case.warnings(), ["attributes-not-merged"]);
+    }
 }
 
 #[test]
