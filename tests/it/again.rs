@@ -99,6 +99,18 @@ fn a_changed_tag_is_written_and_the_agent_restarted_once() {
 }
 
 #[test]
+fn another_text_for_the_same_cluster_changes_nothing() {
+    let instance = Instance::new();
+    ready(&instance);
+    let before = marks(&instance);
+    instance.systemd.forget_calls();
+    let arn = "arn:aws:ecs:eu-west-1:111122223333:cluster/prod";
+    let instance = instance.tag("ecs-bootstrap:cluster", arn);
+    ready(&instance);
+    assert_eq!((marks(&instance), jobs(&instance)), (before, Vec::new()));
+}
+
+#[test]
 fn the_key_of_a_removed_tag_goes() {
     let instance = Instance::new().tag("ecs-bootstrap:ECS_LOGLEVEL", "debug");
     ready(&instance);
