@@ -172,7 +172,15 @@ pub enum DiskError {
 impl DiskError {
     fn new(doing: &'static str, path: &str, source: io::Error) -> DiskError {
         let path = path.to_owned();
-        match source.raw_os_error() {
+        // Where tempfile has added its path to an error, its kind is all that is left of the number.
+        let number = source.raw_os_error().or(match source.kind() {
+            io::ErrorKind::StorageFull => Some(libc::ENOSPC),
+            io::ErrorKind::QuotaExceeded => Some(libc::EDQUOT),
+            io::ErrorKind::ReadOnlyFilesystem => Some(libc::EROFS),
+            io::ErrorKind::PermissionDenied => Some(libc::EACCES),
+            _ => None,
+        });
+        match number {
             Some(libc::ELOOP) => DiskError::Symlink { doing, path },
             // What opening a socket answers, and a folder opened for writing.
             Some(libc::ENXIO | libc::EISDIR) => DiskError::NotAFile { doing, path },

@@ -27,7 +27,8 @@ pub(super) static ATTRIBUTES_REJECTED: Cause = Cause {
     },
 };
 
-/// State of another instance: the image was made of a host whose agent had run.
+/// State of another instance: the image was made of a host whose agent had run. A current agent that learns its id from
+/// instance metadata says so and starts afresh, so that message and its exit code 1 for other reasons prove nothing.
 pub(super) static BAKED_STATE: Cause = Cause {
     id: "baked-agent-state",
     layer: Layer::Agent,
@@ -45,9 +46,8 @@ pub(super) static BAKED_STATE: Cause = Cause {
         let ours = evidence.expectation.as_ref()?.instance_id.as_deref()?;
         let saved = state.ec2_instance_id.as_deref().filter(|saved| *saved != ours)?;
         let confirmed = [
-            evidence.agent_logged(&["Data mismatch; saved", "Error loading previously saved state"]),
+            evidence.agent_logged(&["Error loading previously saved state"]),
             evidence.agent_exited_with(5).then(|| "the agent exited with code 5".to_owned()),
-            evidence.agent_exited_with(1).then(|| "the agent exited with code 1".to_owned()),
         ];
         let confirmed: Vec<String> = confirmed.into_iter().flatten().collect();
         if confirmed.is_empty() {

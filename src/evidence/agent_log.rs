@@ -2,8 +2,8 @@
 //!
 //! In: bytes. Out: the lines since the agent last started. Lines of neither format are passed over; nothing here judges.
 
-/// The message by which a start of the agent is known.
-const START: &str = "Starting Amazon ECS Agent";
+/// The messages by which a start is known: the agent's, and ecs-init's first step.
+const STARTS: [&str; 2] = ["Starting Amazon ECS Agent", "pre-start"];
 
 /// One line.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,7 +35,7 @@ impl Line {
 pub fn last_attempt(tail: &[u8]) -> Vec<Line> {
     let text = String::from_utf8_lossy(tail);
     let mut lines: Vec<Line> = text.lines().filter_map(parse).collect();
-    if let Some(start) = lines.iter().rposition(|line| line.message.contains(START)) {
+    if let Some(start) = lines.iter().rposition(|line| STARTS.iter().any(|start| line.message.contains(start))) {
         lines.drain(..start);
     }
     lines

@@ -7,7 +7,7 @@ pub mod agent_log;
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use self::agent_log::Line;
 use crate::boundary::agent::{AgentError, Metadata};
@@ -120,8 +120,12 @@ pub struct Evidence {
     pub saved: Option<SavedAgent>,
     /// `ecs-agent.log` since the last start.
     pub agent_log: Vec<Line>,
+    /// When `ecs-agent.log` was last written to.
+    pub agent_log_written: Option<SystemTime>,
     /// `ecs-init.log` since the last start.
     pub init_log: Vec<Line>,
+    /// When `ecs-init.log` was last written to.
+    pub init_log_written: Option<SystemTime>,
     /// Where Auto Scaling wants the instance.
     pub target_state: Option<String>,
 }
@@ -140,19 +144,46 @@ impl Evidence {
         }
     }
 
-    /// Whether the agent process has ended with this code: by its unit, or by its container.
+    /// Whether the agent process, as last started, has ended with this code: by its unit, its container, or ecs-init's log.
     pub fn agent_exited_with(&self, code: i32) -> bool {
-        let unit = self.agent_unit().is_some_and(|unit| {
+        let unit = !self.agent_start_pending() && self.agent_unit().is_some_and(|unit| {
             unit.exec_main_status == Some(code)
                 && unit.active_state.as_deref().is_some_and(|state| state == "failed" || state == "activating")
         });
         let container = matches!(&self.container, Some(Ok(Some(container)))
-            if !container.running && container.exit_code == i64::from(code));
-        let init = self.init_log.iter().any(|line| match code {
-            5 => line.holds("terminal exit code") || line.holds("Agent exited with code 5"),
-            other => line.holds(&format!("Agent exited with code {other}")),
-        });
+            if !container.running
+                && container.exit_code == i64::from(code)
+                && self.is_of_this_start(humantime::parse_rfc3339(&container.finished_at).ok()));
+        let init = self.is_of_this_start(self.init_log_written)
+            && self.init_log.iter().any(|line| match code {
+                5 => line.holds("terminal exit code") || line.holds("Agent exited with code 5"),
+                other => line.holds(&format!("Agent exited with code {other}")),
+            });
         unit || container || init
+    }
+
+    /// Whether the agent's unit has yet to start: then its exit codes and logs are of an earlier start, or boot.
+    fn agent_start_pending(&self) -> bool {
+        let Some(unit) = self.agent_unit() else { return false };
+        let never = unit.exec_main_start_usec == Some(0);
+        match unit.active_state.as_deref() {
+            Some("activating") => unit.sub_state.as_deref() != Some("auto-restart"),
+            Some("inactive") => unit.job.is_some() || never,
+            _ => unit.job.is_some(),
+        }
+    }
+
+    /// Whether something that happened `at` this time belongs to the last start of the agent's unit. Unknown times do.
+    fn is_of_this_start(&self, at: Option<SystemTime>) -> bool {
+        if self.agent_start_pending() {
+            return false;
+        }
+        let started = self.agent_unit().and_then(|unit| unit.exec_main_start_usec).filter(|usec| *usec > 0);
+        let started = started.and_then(|usec| SystemTime::UNIX_EPOCH.checked_add(Duration::from_micros(usec)));
+        match (at, started) {
+            (Some(at), Some(started)) => at + COARSE >= started,
+            _ => true,
+        }
     }
 
     /// The agent's unit, where systemd could be asked.
@@ -186,11 +217,17 @@ impl Evidence {
 
     /// The first line of the agent's log that holds one of these fragments, as evidence: the matched part only.
     pub fn agent_logged(&self, fragments: &[&str]) -> Option<String> {
+        if !self.is_of_this_start(self.agent_log_written) {
+            return None;
+        }
         logged(&self.agent_log, "ecs-agent.log", fragments)
     }
 
     /// The refusal of a registration that the agent's log tells, when it holds one of these fragments.
     pub fn registration_refused(&self, fragments: &[&str]) -> Option<String> {
+        if !self.is_of_this_start(self.agent_log_written) {
+            return None;
+        }
         let refused: Vec<Line> = self
             .agent_log
             .iter()
@@ -201,6 +238,8 @@ impl Evidence {
     }
 }
 
+/// The time of a write is the kernel's last tick, at most 10 ms before the clock that systemd reads.
+const COARSE: Duration = Duration::from_millis(10);
 /// How much of a matched line is shown.
 const SHOWN: usize = 240;
 

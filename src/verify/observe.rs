@@ -301,9 +301,14 @@ impl<'a> Observer<'a> {
 
     /// Reads the logs when they have changed. That the agent tells of its connection is the moment to ask ECS again.
     fn read_logs(&mut self) {
+        // Without its unit nobody can say whether a line is of this start of the agent.
+        if self.systemd.is_some() && self.evidence.units.is_none() {
+            return;
+        }
         let disk = &self.world.disk;
         let modified = |path| disk.modified(path).ok().flatten();
         let stamp = (modified(AGENT_LOG), modified(INIT_LOG));
+        (self.evidence.agent_log_written, self.evidence.init_log_written) = stamp;
         if self.logs_read == Some(stamp) {
             return;
         }

@@ -101,7 +101,8 @@ impl Agent {
 
     pub fn start(&self) {
         let mut running = lock(&self.running);
-        if running.is_none() {
+        // An agent that gave up has left its slot taken.
+        if running.as_ref().is_none_or(|(_, thread)| thread.is_finished()) {
             let stop = Arc::new(Stop::default());
             let (inner, until) = (self.surroundings.clone(), Arc::clone(&stop));
             *running = Some((stop, thread::spawn(move || inner.supervise(&until))));

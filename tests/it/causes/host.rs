@@ -1,0 +1,163 @@
+//! Causes that lie on this host: settings, `ecs.config`, docker, units, disk. See `causes.rs`.
+
+use super::{Names, is_ready, run, verify};
+use crate::bad_input::{full_disk, read_only};
+use crate::support::Instance;
+use crate::support::systemd::Start;
+use std::time::Duration;
+
+#[test]
+fn an_unknown_setting_is_named_with_its_place() {
+    let instance = Instance::new().setting_file("etc/ecs-bootstrap/config.toml", "clutser = \"prod\"\n");
+    let outcome = run(&instance, &[]);
+    Names("setting-invalid", 20, "/etc/ecs-bootstrap/config.toml").check_untouched(&instance, &outcome);
+    assert!(outcome.stderr.contains("did you mean `cluster`?"), "{}", outcome.stderr);
+}
+
+#[test]
+fn a_linked_ecs_config_is_not_followed() {
+    let instance = Instance::new();
+    instance.disk.remove("etc/ecs/ecs.config");
+    std::os::unix::fs::symlink("elsewhere", instance.disk.path("etc/ecs/ecs.config")).unwrap();
+    Names("ecs-config-unusable", 20, "/etc/ecs/ecs.config").check(&instance, &run(&instance, &[]));
+    assert!(instance.disk.read("etc/ecs/elsewhere").is_none());
+}
+
+#[test]
+fn attributes_that_are_no_json_are_told_before_the_agent_is_waited_for() {
+    let instance = Instance::new().ecs_config("ECS_INSTANCE_ATTRIBUTES={tier: web}\n");
+    Names("config-bad-json", 20, "`ECS_INSTANCE_ATTRIBUTES` in ecs.config is not JSON")
+        .check(&instance, &run(&instance, &[]));
+}
+
+#[test]
+fn attributes_that_are_json_are_no_cause() {
+    let instance = Instance::new().ecs_config("ECS_INSTANCE_ATTRIBUTES={\"tier\": \"web\"}\n");
+    is_ready(&run(&instance, &["verify.deadline=20s"]));
+}
+
+#[test]
+fn no_cluster_is_not_default() {
+    let instance = Instance::new().without_tags();
+    Names("no-cluster-named", 21, "the instance has no tag `ecs-bootstrap:cluster`")
+        .check_untouched(&instance, &run(&instance, &["tags.wait=1s"]));
+}
+
+#[test]
+fn a_quoted_cluster_is_no_name() {
+    let instance = Instance::new().without_tags().ecs_config("ECS_CLUSTER=\"prod\"\n");
+    Names("cluster-name-invalid", 21, "/etc/ecs/ecs.config").check(&instance, &run(&instance, &["tags.wait=1s"]));
+    assert_eq!(instance.disk.text("etc/ecs/ecs.config"), "ECS_CLUSTER=\"prod\"\n");
+}
+
+#[test]
+fn a_ca_bundle_without_certificates_is_told_before_any_call() {
+    let instance = Instance::new().without_imds_tags();
+    instance.disk.write("home/rubbish.pem", "not a certificate\n");
+    let path = instance.disk.path("home/rubbish.pem");
+    let instance = instance.env("AWS_CA_BUNDLE", path.as_os_str());
+    Names("ca-bundle-invalid", 20, "rubbish.pem").check_untouched(&instance, &run(&instance, &[]));
+    assert!(instance.aws.requests().is_empty());
+}
+
+#[test]
+fn docker_that_is_not_installed_is_told_at_once() {
+    let instance = Instance::new().unit("docker.service", |unit| unit.absent());
+    Names("docker-absent", 24, "systemd knows no docker.service").check(&instance, &run(&instance, &[]));
+}
+
+#[test]
+fn docker_that_fails_is_told_at_once() {
+    let instance = Instance::new().unit("docker.service", |unit| unit.start = Start::Fails("failed".into()));
+    Names("docker-failed", 24, "docker.service is failed (result exit-code").check(&instance, &run(&instance, &[]));
+}
+
+#[test]
+fn docker_that_never_comes_is_late_not_failed() {
+    let instance = Instance::new().unit("docker.service", |unit| unit.start = Start::NeverEnds);
+    Names("docker-not-ready", 12, "docker.service is activating")
+        .check(&instance, &run(&instance, &["verify.deadline=4s"]));
+}
+
+#[test]
+fn docker_that_is_slow_is_no_cause() {
+    let instance = Instance::new().unit("docker.service", |unit| unit.delay = Duration::from_millis(2500));
+    is_ready(&run(&instance, &["verify.deadline=20s"]));
+}
+
+#[test]
+fn an_image_without_the_agent_is_told_at_once() {
+    let instance = Instance::new().unit("ecs.service", |unit| unit.absent());
+    Names("ecs-init-absent", 24, "systemd knows neither ecs.service nor amazon-ecs.service")
+        .check(&instance, &run(&instance, &[]));
+}
+
+#[test]
+fn a_masked_unit_is_not_unmasked() {
+    let instance = Instance::new().unit("ecs.service", |unit| unit.masked());
+    Names("unit-masked", 24, "ecs.service is masked").check(&instance, &run(&instance, &[]));
+    assert_eq!(instance.systemd.unit("ecs.service").unwrap().load_state, "masked");
+}
+
+#[test]
+fn a_disabled_agent_that_nothing_starts_is_told() {
+    let instance = Instance::new().unit("ecs.service", |unit| unit.unit_file_state = "disabled".into());
+    Names("ecs-unit-disabled", 24, "ecs.service is disabled and inactive, without a job")
+        .check(&instance, &verify(&instance, &["verify.deadline=20s"]));
+}
+
+#[test]
+fn a_disabled_agent_that_run_starts_is_no_cause() {
+    let instance = Instance::new().unit("ecs.service", |unit| unit.unit_file_state = "disabled".into());
+    is_ready(&run(&instance, &["verify.deadline=20s"]));
+}
+
+#[test]
+fn a_failed_docker_that_this_run_starts_again_is_no_cause() {
+    let failed_before = |unit: &mut crate::support::systemd::Unit| {
+        unit.active_state = "failed".into();
+        unit.sub_state = "failed".into();
+        unit.result = "exit-code".into();
+        unit.delay = Duration::from_secs(1);
+    };
+    let instance = Instance::new().unit("docker.service", failed_before);
+    is_ready(&run(&instance, &["verify.deadline=20s"]));
+}
+
+#[test]
+fn waiting_in_user_data_for_what_waits_for_user_data_is_refused() {
+    let instance = Instance::new();
+    instance.systemd.cloud_final_runs();
+    instance.systemd.change(|systemd| systemd.caller = Some("cloud-final.service".into()));
+    Names("start-blocked", 24, "`cloud-final.service`").check(&instance, &run(&instance, &[]));
+    assert_eq!(instance.disk.text("etc/ecs/ecs.config"), "ECS_CLUSTER=prod\n");
+    instance.systemd.cloud_final_ends();
+}
+
+#[test]
+fn a_host_without_a_bus_is_told() {
+    let instance = Instance::new().without_bus();
+    Names("systemd-unreachable", 12, "bus").check(&instance, &run(&instance, &[]));
+}
+
+#[test]
+fn a_refused_start_is_told_in_systemds_words() {
+    let refused = Start::Refused {
+        name: "org.freedesktop.systemd1.TransactionOrderIsCyclic".into(),
+        text: "Transaction order is cyclic.".into(),
+    };
+    let instance = Instance::new().unit("ecs.service", |unit| unit.start = refused);
+    Names("systemd-refused", 24, "cyclic").check(&instance, &run(&instance, &[]));
+}
+
+#[test]
+fn a_full_disk_leaves_the_old_file() {
+    let instance = full_disk(Instance::new());
+    Names("disk-full", 24, "/etc/ecs/ecs.config").check(&instance, &run(&instance, &[]));
+}
+
+#[test]
+fn a_read_only_file_system_is_told() {
+    let instance = read_only(Instance::new());
+    Names("write-refused", 24, "/etc/ecs/ecs.config").check(&instance, &run(&instance, &[]));
+}

@@ -1,0 +1,244 @@
+//! How a verdict is told: journal, `STATUS=`, `status.json`, `status`; and what must never be told anywhere.
+//!
+//! In: runs of the product. Out: assertions on datagrams, modes, and the absence of every planted secret.
+
+#![allow(clippy::unwrap_used, reason = "helpers of tests; clippy knows only functions marked as tests")]
+#![expect(clippy::disallowed_methods, reason = "the tests are the service manager, and look at every file")]
+
+use crate::support::journal::Entry;
+use crate::support::{Instance, imds};
+use ecs_bootstrap::journal::{MESSAGE_ID_CONFIGURED, MESSAGE_ID_FAILED, MESSAGE_ID_READY, MESSAGE_ID_UNKNOWN};
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+/// What the journal got, once the last entry has had the time to arrive.
+fn entries(instance: &Instance, id: &str) -> Vec<Entry> {
+    let until = Instant::now() + Duration::from_secs(2);
+    let is = |entry: &Entry| entry.get("MESSAGE_ID").is_some_and(|found| found == id);
+    while !instance.journal.entries().iter().any(is) && Instant::now() < until {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    instance.journal.entries().into_iter().filter(is).collect()
+}
+
+fn mode(instance: &Instance, path: &str) -> u32 {
+    std::fs::metadata(instance.disk.path(path)).unwrap().permissions().mode() & 0o7777
+}
+
+#[test]
+fn a_ready_instance_is_told_once_with_its_fields() {
+    let instance = Instance::new();
+    assert_eq!(instance.run(&["run", "--wait"]).code, Some(0));
+    let told = entries(&instance, MESSAGE_ID_READY);
+    assert_eq!(told.len(), 1, "{told:?}");
+    let field = |name: &str| told[0].get(name).map_or("", String::as_str);
+    assert_eq!((field("VERDICT"), field("EXIT_CODE"), field("CLUSTER")), ("ready", "0", "prod"));
+    assert_eq!((field("PRIORITY"), field("SYSLOG_IDENTIFIER")), ("6", "ecs-bootstrap"));
+    assert!(field("CONTAINER_INSTANCE_ARN").starts_with("arn:aws:ecs:"), "{told:?}");
+    assert!(!field("MESSAGE").is_empty());
+    let configured = entries(&instance, MESSAGE_ID_CONFIGURED);
+    assert_eq!(configured.len(), 1);
+    assert_eq!(configured[0]["JOBS"], "docker.service ecs.service");
+}
+
+#[test]
+fn a_failure_is_told_once_with_cause_evidence_and_remedy() {
+    let instance = Instance::new().without_cluster("prod");
+    let outcome = instance.run(&["run", "--wait"]);
+    assert_eq!(outcome.code, Some(21));
+    let told = entries(&instance, MESSAGE_ID_FAILED);
+    assert_eq!(told.len(), 1, "{told:?}");
+    assert_eq!((told[0]["CAUSE"].as_str(), told[0]["EXIT_CODE"].as_str()), ("cluster-not-found", "21"));
+    for seen in told[0]["EVIDENCE"].lines() {
+        assert!(outcome.stderr.contains(&format!("seen: {seen}\n")), "{seen} / {}", outcome.stderr);
+    }
+    assert!(outcome.stderr.contains(&format!("remedy: {}\n", told[0]["REMEDY"])));
+    assert_eq!(told[0]["PRIORITY"], "4");
+}
+
+#[test]
+fn what_nothing_explains_has_its_own_message() {
+    let instance = Instance::new().agent_behaves(|agent| agent.never_registers = true);
+    assert_eq!(instance.run(&["run", "--wait", "--set", "verify.deadline=2s"]).code, Some(13));
+    assert_eq!(entries(&instance, MESSAGE_ID_UNKNOWN).len(), 1);
+    assert!(instance.disk.text("run/ecs-bootstrap/status.json").contains("\"verdict\": \"unknown\""));
+}
+
+#[test]
+fn without_a_journal_the_report_is_on_stderr_alone() {
+    let instance = Instance::new().without_cluster("prod");
+    instance.disk.remove("run/systemd/journal/socket");
+    let outcome = instance.run(&["run", "--wait"]);
+    assert_eq!(outcome.code, Some(21));
+    assert_eq!(outcome.stdout, "");
+    assert_eq!(outcome.stderr.matches("cluster-not-found").count(), 1, "{}", outcome.stderr);
+}
+
+#[test]
+fn status_tells_the_last_verdict_with_its_exit_code() {
+    let instance = Instance::new().without_cluster("prod");
+    let nothing = instance.run(&["status"]);
+    assert_eq!(nothing.code, Some(13));
+    assert!(nothing.stdout.contains("has not run"), "{}", nothing.stdout);
+    let failed = instance.run(&["run", "--wait"]);
+    let status = instance.run(&["status"]);
+    assert_eq!((status.code, status.stdout.as_str()), (Some(21), failed.stderr.as_str()));
+    let instance = instance.cluster("prod", &[]);
+    let ready = instance.run(&["run", "--wait"]);
+    let status = instance.run(&["status"]);
+    assert_eq!((status.code, status.stdout), (Some(0), ready.stdout));
+    let json: serde_json::Value = serde_json::from_str(&instance.run(&["status", "--json"]).stdout).unwrap();
+    let stored: serde_json::Value = serde_json::from_str(&instance.disk.text("run/ecs-bootstrap/status.json")).unwrap();
+    assert_eq!(json, stored);
+    assert_eq!(
+        (&json["version"], &json["verdict"], &json["agent_connected"]),
+        (&1.into(), &"ready".into(), &true.into())
+    );
+    assert!(json["cause"].is_null() && json["phases"].as_array().unwrap().len() == 4, "{json:#}");
+}
+
+#[test]
+fn the_verdict_is_for_all_and_the_plan_for_root() {
+    let instance = Instance::new();
+    assert_eq!(instance.run(&["run", "--wait"]).code, Some(0));
+    assert_eq!(mode(&instance, "run/ecs-bootstrap"), 0o755);
+    assert_eq!(mode(&instance, "run/ecs-bootstrap/status.json"), 0o644);
+    assert_eq!(mode(&instance, "run/ecs-bootstrap/plan.json"), 0o600);
+    assert_eq!(mode(&instance, "var/lib/ecs-bootstrap/written.json"), 0o600);
+}
+
+/// A service manager that is told something: every datagram of a run.
+fn notified(instance: Instance, arguments: &[&str]) -> Vec<String> {
+    let path = instance.disk.path("run/notify");
+    let socket = std::os::unix::net::UnixDatagram::bind(&path).unwrap();
+    socket.set_nonblocking(true).unwrap();
+    let instance = instance.env("NOTIFY_SOCKET", path.as_os_str());
+    instance.run(arguments);
+    let mut buffer = [0; 4096];
+    let mut datagrams = Vec::new();
+    while let Ok(count) = socket.recv(&mut buffer) {
+        datagrams.push(String::from_utf8_lossy(&buffer[..count]).into_owned());
+    }
+    datagrams
+}
+
+#[test]
+fn the_service_manager_is_told_what_is_waited_for_and_what_came_of_it() {
+    let told = notified(Instance::new(), &["run", "--wait"]);
+    assert!(told.iter().all(|datagram| datagram.trim_end().starts_with("STATUS=")), "{told:?}");
+    assert!(told.iter().any(|datagram| datagram.contains("reading metadata")), "{told:?}");
+    assert!(told.last().unwrap().contains("STATUS=ready: `arn:aws:ecs:"), "{told:?}");
+    let told = notified(Instance::new().without_tags(), &["verify", "--set", "tags.wait=1s"]);
+    assert!(told[0].contains("READY=1"), "{told:?}");
+    assert!(told.last().unwrap().contains("STATUS=[no-cluster-named]"), "{told:?}");
+}
+
+const PLANTED: [&str; 8] = [
+    "PlantedRegistryPassword",
+    "PlantedProxyPassword",
+    "PlantedUserData",
+    "PlantedSettingSecret",
+    "SimulatedImdsToken",
+    imds::ACCESS_KEY_ID,
+    imds::SECRET_ACCESS_KEY,
+    imds::SESSION_TOKEN,
+];
+
+fn with_secrets() -> Instance {
+    let auth = "{\"https://index.docker.io/v1/\":{\"username\":\"u\",\"password\":\"PlantedRegistryPassword\"}}";
+    let config = format!(
+        "ECS_ENGINE_AUTH_TYPE=docker\nECS_ENGINE_AUTH_DATA={auth}\nHTTP_PROXY=http://user:PlantedProxyPassword@127.0.0.1:9\n"
+    );
+    let auth = auth.replace("PlantedRegistryPassword", "PlantedSettingSecret").replace('"', "\\\"");
+    Instance::new()
+        .without_imds_tags()
+        .ecs_config(config)
+        .setting_file("etc/ecs-bootstrap/config.toml", &format!("[agent]\nECS_ENGINE_AUTH_DATA = \"{auth}\"\n"))
+        .user_data("#!/bin/bash\necho PlantedUserData\n")
+        .env("ECS_BOOTSTRAP_LOG", "trace")
+}
+
+fn holds_no_secret(what: &str, text: &str) {
+    for secret in PLANTED {
+        assert!(!text.contains(secret), "`{secret}` in {what}: {text}");
+    }
+}
+
+fn files(folder: &Path, found: &mut Vec<(String, String)>) {
+    for entry in std::fs::read_dir(folder).unwrap().flatten() {
+        let path = entry.path();
+        match entry.file_type().unwrap() {
+            kind if kind.is_dir() => files(&path, found),
+            kind if kind.is_file() => {
+                let bytes = std::fs::read(&path).unwrap();
+                found.push((path.display().to_string(), String::from_utf8_lossy(&bytes).into_owned()));
+            }
+            _ => {}
+        }
+    }
+}
+
+fn told_nowhere(instance: &Instance, arguments: &[&str]) {
+    let outcome = instance.run(arguments);
+    holds_no_secret("stdout", &outcome.stdout);
+    holds_no_secret("stderr", &outcome.stderr);
+    std::thread::sleep(Duration::from_millis(100));
+    holds_no_secret("the journal", &format!("{:?}", instance.journal.entries()));
+    let mut found = Vec::new();
+    for folder in ["run", "var/lib/ecs-bootstrap"] {
+        instance.disk.folder(folder);
+        files(&instance.disk.path(folder), &mut found);
+    }
+    found.iter().for_each(|(path, text)| holds_no_secret(path, text));
+}
+
+const COMMANDS: [&[&str]; 6] = [
+    &["plan", "-vv"],
+    &["plan", "--json", "-vv"],
+    &["run", "--wait", "-vv"],
+    &["run", "--wait", "--json", "-vv"],
+    &["verify", "-vv"],
+    &["status", "--json", "-vv"],
+];
+
+#[test]
+fn no_secret_is_told_at_any_level() {
+    let instance = with_secrets();
+    COMMANDS.iter().for_each(|command| told_nowhere(&instance, command));
+    assert!(instance.disk.text("etc/ecs/ecs.config").contains("PlantedSettingSecret"), "the secret reached the agent");
+    assert_eq!(mode(&instance, "etc/ecs/ecs.config"), 0o600);
+    assert!(instance.journal.entries().iter().any(|entry| entry.get("PRIORITY").is_some_and(|priority| priority == "7")), "nothing was logged at debug");
+}
+
+#[test]
+fn no_secret_is_told_without_a_journal() {
+    let instance = with_secrets();
+    instance.disk.remove("run/systemd/journal/socket");
+    COMMANDS.iter().for_each(|command| told_nowhere(&instance, command));
+}
+
+#[test]
+fn no_secret_is_told_when_something_is_wrong() {
+    let denied = crate::support::aws::Fault::denied("ec2:DescribeTags");
+    told_nowhere(
+        &with_secrets().aws_fault("DescribeTags", denied),
+        &["run", "--wait", "-vv", "--set", "run.deadline=3s"],
+    );
+    let role = "/latest/meta-data/iam/security-credentials/ecsInstanceRole";
+    let half = format!("{{\"Code\": \"Success\", \"SecretAccessKey\": \"{}\", \"Token\": 7}}", imds::SECRET_ACCESS_KEY);
+    let instance = with_secrets();
+    let answer = crate::support::http::Reply::new(200, "text/plain", half);
+    instance.imds.change(|imds| drop(imds.overrides.insert(role.into(), answer.into())));
+    told_nowhere(&instance, &["run", "--wait", "-vv", "--set", "run.deadline=3s"]);
+    for wrong in ["PlantedSettingSecret", "{\\\"a\\\": PlantedSettingSecret}"] {
+        let text = format!("[agent]\nECS_ENGINE_AUTH_DATA = \"{wrong}\"\n");
+        let instance = with_secrets().setting_file("etc/ecs-bootstrap/config.toml", &text);
+        told_nowhere(&instance, &["run", "--wait", "-vv", "--set", "run.deadline=3s"]);
+    }
+    let unclosed = with_secrets()
+        .setting_file("etc/ecs-bootstrap/config.toml", "[agent]\nECS_ENGINE_AUTH_DATA = \"PlantedSettingSecret\n");
+    told_nowhere(&unclosed, &["plan", "-vv"]);
+    let data = "#ecs-bootstrap\n[agent]\nECS_ENGINE_AUTH_DATA = 'PlantedUserData\n";
+    told_nowhere(&with_secrets().user_data(data), &["plan", "-vv"]);
+}
