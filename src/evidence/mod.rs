@@ -146,10 +146,11 @@ impl Evidence {
 
     /// Whether the agent process, as last started, has ended with this code: by its unit, its container, or ecs-init's log.
     pub fn agent_exited_with(&self, code: i32) -> bool {
-        let unit = !self.agent_start_pending() && self.agent_unit().is_some_and(|unit| {
-            unit.exec_main_status == Some(code)
-                && unit.active_state.as_deref().is_some_and(|state| state == "failed" || state == "activating")
-        });
+        let unit = !self.agent_start_pending()
+            && self.agent_unit().is_some_and(|unit| {
+                unit.exec_main_status == Some(code)
+                    && unit.active_state.as_deref().is_some_and(|state| state == "failed" || state == "activating")
+            });
         let container = matches!(&self.container, Some(Ok(Some(container)))
             if !container.running
                 && container.exit_code == i64::from(code)

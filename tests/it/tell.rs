@@ -208,7 +208,10 @@ fn no_secret_is_told_at_any_level() {
     COMMANDS.iter().for_each(|command| told_nowhere(&instance, command));
     assert!(instance.disk.text("etc/ecs/ecs.config").contains("PlantedSettingSecret"), "the secret reached the agent");
     assert_eq!(mode(&instance, "etc/ecs/ecs.config"), 0o600);
-    assert!(instance.journal.entries().iter().any(|entry| entry.get("PRIORITY").is_some_and(|priority| priority == "7")), "nothing was logged at debug");
+    assert!(
+        instance.journal.entries().iter().any(|entry| entry.get("PRIORITY").is_some_and(|priority| priority == "7")),
+        "nothing was logged at debug"
+    );
 }
 
 #[test]
