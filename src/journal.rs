@@ -36,6 +36,9 @@ const IDENTIFIER: &str = "ecs-bootstrap";
 /// A journal that takes no more must not hold up the boot.
 const LONGEST_SEND: Duration = Duration::from_millis(250);
 
+/// Takes the line of [`Progress`](crate::report::Progress) off the terminal; it draws itself again below.
+const CLEAR_LINE: &str = "\r\x1b[2K";
+
 /// Where the log lines go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Logging {
@@ -76,7 +79,8 @@ pub fn start(root: &Path, verbose: u8, filter: Option<&str>) -> Result<Logging, 
     let (logging, layer) = match journal {
         Some(journal) => (Logging::Journal, journal.boxed()),
         None => {
-            (Logging::Stderr, Stderr { colour, timed: targets.default_level() >= Some(LevelFilter::DEBUG) }.boxed())
+            let timed = targets.default_level() >= Some(LevelFilter::DEBUG);
+            (Logging::Stderr, Stderr { on_terminal, colour, timed }.boxed())
         }
     };
     let subscriber = tracing_subscriber::registry().with(layer.with_filter(targets.and(filter_fn(may_be_seen))));
@@ -215,13 +219,15 @@ fn put(entry: &mut Vec<u8>, name: &str, value: &str) {
 }
 
 struct Stderr {
+    on_terminal: bool,
     colour: bool,
     timed: bool,
 }
 
 impl<S: Subscriber> Layer<S> for Stderr {
     fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
-        print(&line(*event.metadata().level(), &Fields::of(event), self.colour, self.timed));
+        let line = line(*event.metadata().level(), &Fields::of(event), self.colour, self.timed);
+        print(&if self.on_terminal { format!("{CLEAR_LINE}{line}") } else { line });
     }
 }
 

@@ -1,4 +1,29 @@
-//! Boots an EC2 instance into its ECS cluster.
+//! Boots an EC2 instance into its ECS cluster, proves that it registered, and says exactly why when it did not.
+//!
+//! The program is a corridor with five rooms. Rooms are verbs, what they hand on are nouns, and only [`boot`] knows the
+//! order:
+//!
+//! ```text
+//! gather::facts -> decide::plan -> apply::write, queue -> verify::verdict -> tell::signals
+//!      I/O             pure               I/O             I/O, causes pure       I/O
+//! ```
+//!
+//! - **Nouns** are plain data: [`settings`], [`facts`], [`ecs_config`], [`plan`], [`effects`], [`evidence`], [`verdict`].
+//!   [`causes`] is the catalogue of reasons why an instance does not join.
+//! - **Rooms**: [`gather`] reads and decides nothing; [`decide`] holds every rule and touches nothing; [`apply`] does what
+//!   the plan says and nothing else; [`verify`] observes until ready, final or late; [`tell`] reports and never changes a
+//!   verdict.
+//! - **Floor**: [`boundary`] is the world, one party a file; [`host`] is what two rooms read of it; [`retry`] is the only
+//!   place that waits; [`report`] turns nouns into text; [`journal`], [`exit`] and [`cli`] face the outside.
+//!
+//! What holds everywhere, each by a test in `tests/it/architecture.rs`:
+//!
+//! 1. Nouns, causes, decide and report (but its progress line) do no I/O and read neither clock nor environment.
+//! 2. Rooms never import each other; boundary and retry know neither rooms nor nouns.
+//! 3. Only boundary (and journal, for the log) opens a file, a socket or a bus.
+//! 4. Only retry waits, and every wait has a deadline.
+//! 5. Only `main` prints and picks the exit code; every boot path ends in one verdict, told once.
+//! 6. A second run on an unchanged host writes nothing and starts nothing.
 
 pub mod apply;
 pub mod boot;

@@ -49,20 +49,17 @@ fn reserved_memory(settings: &Settings, facts: &Facts) -> Option<PlannedKey> {
     Some(PlannedKey { key: "ECS_RESERVED_MEMORY".to_owned(), value: mib.to_string(), source: setting.source.clone() })
 }
 
+const ATTRIBUTES: &str = "ECS_INSTANCE_ATTRIBUTES";
+
 /// Tags become attributes of the same name; attributes that somebody sets by hand stand.
 fn attributes(settings: &Settings, facts: &Facts, warnings: &mut Vec<Warning>) -> Option<PlannedKey> {
-    const KEY: &str = "ECS_INSTANCE_ATTRIBUTES";
     let Sourced { value: wanted, source } = &settings.derive.attributes;
     let tags = &facts.tags.get()?.tags;
-    let said = settings.agent.get(KEY).and_then(|said| serde_json::from_str(said.value.expose()).ok());
     let mut attributes: BTreeMap<String, String> = BTreeMap::new();
     for tag in wanted {
         let Some(value) = tags.get(tag) else { continue };
-        let one = serde_json::json!({ tag: value }).to_string();
-        match agent_variables::check(KEY, &one) {
-            Ok(()) => {
-                attributes.insert(tag.clone(), value.clone());
-            }
+        match attributes_value(&BTreeMap::from([(tag.clone(), value.clone())])) {
+            Ok(_) => drop(attributes.insert(tag.clone(), value.clone())),
             Err(wrong) => warnings.push(Warning {
                 id: "attribute-refused",
                 text: format!("tag `{tag}` cannot be an attribute: {wrong}"),
@@ -73,8 +70,34 @@ fn attributes(settings: &Settings, facts: &Facts, warnings: &mut Vec<Warning>) -
     if attributes.is_empty() {
         return None;
     }
-    let said: BTreeMap<String, String> = said.unwrap_or_default();
-    attributes.extend(said);
-    let value = serde_json::to_string(&attributes).ok()?;
-    Some(PlannedKey { key: KEY.to_owned(), value, source: source.clone() })
+    let by_hand = settings.agent.get(ATTRIBUTES);
+    let merged = match by_hand.map(|by_hand| serde_json::from_str::<BTreeMap<String, String>>(by_hand.value.expose())) {
+        Some(Err(_)) => Err(format!("the {ATTRIBUTES} set by hand is no JSON object of strings")),
+        Some(Ok(by_hand)) => {
+            attributes.extend(by_hand);
+            attributes_value(&attributes)
+        }
+        None => attributes_value(&attributes),
+    };
+    match merged {
+        Ok(value) => Some(PlannedKey { key: ATTRIBUTES.to_owned(), value, source: source.clone() }),
+        Err(wrong) => {
+            warnings.push(Warning {
+                id: "attributes-not-merged",
+                text: format!("no tag becomes an attribute: {wrong}"),
+                source: Some(by_hand.map_or(source, |by_hand| &by_hand.source).clone()),
+            });
+            None
+        }
+    }
+}
+
+/// The variable's value, or why it would not reach the agent.
+fn attributes_value(attributes: &BTreeMap<String, String>) -> Result<String, String> {
+    let value = serde_json::json!(attributes).to_string();
+    agent_variables::check(ATTRIBUTES, &value).map_err(|wrong| wrong.to_string())?;
+    match value.contains('\\') {
+        true => Err("ecs-init and systemd read a backslash differently".to_owned()),
+        false => Ok(value),
+    }
 }

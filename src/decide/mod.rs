@@ -7,8 +7,8 @@ mod units;
 use std::collections::BTreeMap;
 
 use crate::ecs_config::{edit, effective, ownership, read};
-use crate::facts::Facts;
-use crate::plan::{EcsConfig, Expectation, Plan, PlannedKey, Refusal};
+use crate::facts::{ConfigFile, Facts};
+use crate::plan::{ECS_CONFIG, EcsConfig, Expectation, Plan, PlannedKey, Refusal};
 use crate::settings::{Kind, Settings, Source, Warning};
 
 /// The plan, or why there is none. `warnings` are those of the fragments that the settings were merged from.
@@ -42,8 +42,11 @@ fn keys(
     warnings: &mut Vec<Warning>,
 ) -> Vec<PlannedKey> {
     let mut keys: BTreeMap<String, (String, Source)> = BTreeMap::new();
+    let ours = ownership::stale(&facts.host);
     for (key, value) in &settings.agent {
-        if value.source.kind != Kind::EcsConfig {
+        // Where a value of ours stands in place of somebody else's, theirs is written back.
+        let is_replaced = value.source.place == ECS_CONFIG && ours.contains(key);
+        if value.source.kind != Kind::EcsConfig || is_replaced {
             keys.insert(key.clone(), (value.value.expose().to_owned(), value.source.clone()));
         }
     }
@@ -61,15 +64,20 @@ fn keys(
     keys.into_iter().map(|(key, (value, source))| PlannedKey { key, value, source }).collect()
 }
 
-/// A cluster that the files name is left as it stands there, unless it stands there twice or in another form than the
-/// agent saved it.
+/// A cluster that the files name is left as it stands there, unless it stands there twice, or the agent would read
+/// another text than the one it saved. A line of ours says nothing: it goes.
 fn must_write_cluster(facts: &Facts, cluster: &crate::settings::Sourced<String>) -> bool {
     if cluster.source.kind != Kind::EcsConfig {
         return true;
     }
-    let lines = read(facts.host.etc_config.bytes.as_deref().unwrap_or_default());
-    let named: Vec<_> = lines.iter().filter(|line| line.key == "ECS_CLUSTER").collect();
-    named.len() > 1 || named.last().is_some_and(|line| line.value.trim() != cluster.value)
+    let named_in = |file: &ConfigFile| -> Vec<String> {
+        let lines = read(file.bytes.as_deref().unwrap_or_default()).into_iter();
+        lines.filter(|line| line.key == "ECS_CLUSTER").map(|line| line.value).collect()
+    };
+    let is_ours = ownership::stale(&facts.host).iter().any(|key| key == "ECS_CLUSTER");
+    let here = if is_ours { Vec::new() } else { named_in(&facts.host.etc_config) };
+    let there = named_in(&facts.host.var_config);
+    here.len() > 1 || here.last().or(there.last()).is_some_and(|value| *value != cluster.value)
 }
 
 fn ecs_config(facts: &Facts, keys: Vec<PlannedKey>) -> Result<EcsConfig, Refusal> {

@@ -33,7 +33,8 @@ pub(super) fn plan(facts: &Facts, decided: bool, config_changes: bool) -> Vec<Un
         };
         return vec![wait(DOCKER), wait(&units.agent.name)];
     }
-    let agent = if is_up(&units.agent) && has_other_configuration(facts, &units.agent, config_changes) {
+    let is_masked = units.agent.load_state.as_deref() == Some("masked");
+    let agent = if !is_masked && is_up(&units.agent) && has_other_configuration(facts, &units.agent, config_changes) {
         UnitPlan {
             unit: units.agent.name.clone(),
             action: Action::Restart,

@@ -3,6 +3,8 @@
 //! A key of ours is no source of a later run, so that a removed tag, an image of this disk or another life cycle does
 //! not stick for ever. Only hashes are remembered: some values are secret.
 
+use std::collections::BTreeMap;
+
 use sha2::{Digest, Sha256};
 
 use crate::ecs_config::{effective, read};
@@ -12,6 +14,8 @@ use crate::settings::Kind;
 
 /// The version of `written.json` that is understood.
 pub const VERSION: u32 = 1;
+/// The one variable whose value is made of several sources.
+const ATTRIBUTES: &str = "ECS_INSTANCE_ATTRIBUTES";
 
 /// A key that somebody else wrote, as the agent will see it.
 #[derive(Clone, PartialEq, Eq)]
@@ -30,10 +34,15 @@ pub fn foreign(host: &Host) -> Vec<Foreign> {
     for (path, file) in [(VENDOR_ECS_CONFIG, &host.var_config), (ECS_CONFIG, &host.etc_config)] {
         let lines = read(file.bytes.as_deref().unwrap_or_default());
         for (key, line) in effective(&lines) {
-            if path == ECS_CONFIG && is_ours(host, key, &line.value) {
-                continue;
-            }
-            found.push(Foreign { path, key: key.to_owned(), value: line.value.clone() });
+            let value = match path == ECS_CONFIG && is_ours(host, key, &line.value) {
+                false => line.value.clone(),
+                true => match &host.written.attributes {
+                    // Ours was made of theirs, which must not be lost with it.
+                    Some(theirs) if key == ATTRIBUTES => theirs.clone(),
+                    _ => continue,
+                },
+            };
+            found.push(Foreign { path, key: key.to_owned(), value });
         }
     }
     found
@@ -58,10 +67,13 @@ pub fn remember(host: &Host, keys: &[PlannedKey], instance_id: Option<&str>) -> 
         let same = there.get(planned.key.as_str()).is_some_and(|line| line.value == planned.value);
         planned.source.kind != Kind::EcsConfig && (!same || is_ours(host, &planned.key, &planned.value))
     });
+    let keys: BTreeMap<_, _> = ours.map(|planned| (planned.key.clone(), hash(&planned.value))).collect();
+    let theirs = foreign(host).into_iter().find(|theirs| theirs.path == ECS_CONFIG && theirs.key == ATTRIBUTES);
     Written {
         version: VERSION,
         instance_id: instance_id.unwrap_or_default().to_owned(),
-        keys: ours.map(|planned| (planned.key.clone(), hash(&planned.value))).collect(),
+        attributes: theirs.map(|theirs| theirs.value).filter(|_| keys.contains_key(ATTRIBUTES)),
+        keys,
     }
 }
 

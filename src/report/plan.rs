@@ -85,26 +85,48 @@ pub fn warning_line(warning: &Warning) -> String {
     }
 }
 
-/// The file's text without secrets, whoever wrote them.
+/// The file's text without secrets, whoever wrote them. A secret may go on over lines that no reader takes for it, so
+/// they are hidden up to the next assignment.
 fn redacted(bytes: &[u8]) -> String {
     let text = String::from_utf8_lossy(bytes);
     let mut shown = String::with_capacity(text.len());
+    let mut goes_on = false;
     for line in text.split_inclusive('\n') {
+        let end = &line[line.trim_end_matches(['\r', '\n']).len()..];
         // As ecs-init reads it, so that what it takes for a key is what is looked up.
-        match read(line.as_bytes()).into_iter().next() {
+        let assignment = read(line.as_bytes()).into_iter().next().filter(|found| !goes_on || is_name(&found.key));
+        match assignment {
             Some(assignment) => {
                 let value = agent_variables::redact(&assignment.key, &assignment.value);
+                goes_on = agent_variables::is_secret(&assignment.key) && is_open(&assignment.value);
                 if value == assignment.value {
                     shown.push_str(line);
                 } else {
-                    let end = &line[line.trim_end_matches(['\r', '\n']).len()..];
                     shown.push_str(&format!("{}={value}{end}", assignment.key));
                 }
             }
+            None if goes_on && !line.trim().is_empty() => shown.push_str(&format!("<redacted>{end}")),
             None => shown.push_str(line),
         }
     }
     shown
+}
+
+/// Whether this is the name of a variable, and not a piece of a value that has an `=` in it.
+fn is_name(key: &str) -> bool {
+    let key = key.trim_start_matches("export ").trim();
+    !key.is_empty() && key.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
+}
+
+/// Whether the author of this value went on with it on the next line.
+fn is_open(value: &str) -> bool {
+    let value = value.trim();
+    let closed = |quote: char| value.len() > 1 && value.ends_with(quote);
+    match value.chars().next() {
+        Some(quote @ ('\'' | '"')) => !closed(quote),
+        Some('{' | '[') => serde_json::from_str::<serde::de::IgnoredAny>(value).is_err(),
+        _ => value.ends_with('\\'),
+    }
 }
 
 fn diff(old: &[u8], new: &[u8]) -> String {
@@ -144,5 +166,20 @@ mod tests {
         HTTP_PROXY=http://<redacted>@proxy:3128
         ECS_CLUSTER=prod
         ");
+    }
+
+    #[test]
+    fn a_secret_that_goes_on_over_lines_is_hidden_to_its_end() {
+        let file = b"ECS_ENGINE_AUTH_DATA='{\n  \"r\": {\"password\": \"hunter2\",\n\n  \"auth\": \"aHVudGVyMg==\"}\n}'\r\n# mine\nECS_CLUSTER=prod\n";
+        insta::assert_snapshot!(redacted(file).replace('\r', ""), @r"
+        ECS_ENGINE_AUTH_DATA=<redacted>
+        <redacted>
+
+        <redacted>
+        <redacted>
+        <redacted>
+        ECS_CLUSTER=prod
+        ");
+        assert_eq!(redacted(b"ECS_ENGINE_AUTH_DATA={}\n# mine\n"), "ECS_ENGINE_AUTH_DATA=<redacted>\n# mine\n");
     }
 }

@@ -13,7 +13,8 @@ impl Progress {
     pub fn new(watched: bool) -> Progress {
         let bar = watched.then(|| {
             let bar = ProgressBar::new_spinner();
-            let style = ProgressStyle::with_template("{spinner} {msg} ({elapsed})");
+            // Cut to the terminal's width: a log line takes off one line, not what a longer one wrapped into.
+            let style = ProgressStyle::with_template("{spinner} {elapsed:>3}  {wide_msg}");
             bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_spinner()));
             bar.enable_steady_tick(Duration::from_millis(120));
             bar

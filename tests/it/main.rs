@@ -8,6 +8,8 @@
 /// The simulated instance and all that surrounds it; shared with `tests/try`.
 pub mod support;
 
+/// Runs after a run, beside one, and inside user data.
+mod again;
 /// What the tree promises: who may import whom, who may wait, who may print.
 mod architecture;
 /// Whatever is broken: one error, its exit code, and `ecs.config` whole.
@@ -18,9 +20,20 @@ mod bounds;
 mod causes;
 /// Our calls against a moto server; needs one, see the module.
 mod contract;
+/// README.md against the tables of the code.
+mod docs;
+/// `plan`: what would be done and why, with nothing changed.
+mod plan;
 /// `run` from metadata to a registered instance.
 mod run;
+/// The scenes of `tests/try`: each ends as it promises.
+#[path = "../scenes/scene.rs"]
+mod scene;
+/// Settings of all nine ranks through the whole binary.
+mod settings;
 /// The simulators themselves: that they answer as what they stand for does.
 mod simulators;
 /// To whom a verdict is told, and what nobody is told.
 mod tell;
+/// Files as they are found in public repositories.
+mod wild;

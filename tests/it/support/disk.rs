@@ -17,6 +17,9 @@ pub struct AgentState {
     pub instance_id: String,
 }
 
+/// Set to keep the roots, to look at them afterwards.
+pub const KEEP: &str = "ECS_BOOTSTRAP_TEST_KEEP";
+
 /// The root; it is removed when dropped.
 pub struct Disk {
     root: TempDir,
@@ -24,7 +27,9 @@ pub struct Disk {
 
 impl Disk {
     pub fn new() -> Self {
-        let root = tempfile::Builder::new().prefix("ecs-bootstrap-").tempdir().expect("a temporary root");
+        let keep = std::env::var_os(KEEP).is_some();
+        let root = tempfile::Builder::new().prefix("ecs-bootstrap-").disable_cleanup(keep).tempdir();
+        let root = root.expect("a temporary root");
         fs::set_permissions(root.path(), fs::Permissions::from_mode(0o755)).expect("a mode");
         let disk = Self { root };
         for folder in

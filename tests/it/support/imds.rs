@@ -68,6 +68,8 @@ pub struct State {
     /// Tokens last no longer than this, whatever was asked for.
     pub longest_token: Duration,
     tokens: HashMap<String, Instant>,
+    /// So that no token comes twice.
+    tokens_given: usize,
 }
 
 impl Default for State {
@@ -90,6 +92,7 @@ impl Default for State {
             overrides: HashMap::new(),
             longest_token: Duration::from_secs(21_600),
             tokens: HashMap::new(),
+            tokens_given: 0,
         }
     }
 }
@@ -210,7 +213,8 @@ impl State {
             _ if request.method != "PUT" => page(405, "Not Allowed"),
             _ if request.header("x-forwarded-for").is_some() => page(403, "Forbidden"),
             Some(seconds @ 1..=21_600) => {
-                let token = format!("SimulatedImdsToken{:04}==", self.tokens.len() + 1);
+                self.tokens_given += 1;
+                let token = format!("SimulatedImdsToken{:04}==", self.tokens_given);
                 let lasts = Duration::from_secs(seconds).min(self.longest_token);
                 self.tokens.insert(token.clone(), Instant::now() + lasts);
                 Reply::new(200, "text/plain", token)

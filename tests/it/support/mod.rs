@@ -21,6 +21,7 @@ pub mod systemd;
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::io::Read;
+use std::os::fd::AsFd;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -222,7 +223,21 @@ impl Instance {
         self.start(arguments).wait()
     }
 
+    /// The same for who watches: both outputs go to stdout, in the order in which they come, and the outcome holds none.
+    pub fn show(&self, arguments: &[&str]) -> Outcome {
+        let stdout = std::io::stdout().as_fd().try_clone_to_owned().expect("another handle of stdout");
+        let mut command = self.command(arguments);
+        command.stderr(stdout);
+        Running::of(command).wait()
+    }
+
     pub fn start(&self, arguments: &[&str]) -> Running {
+        let mut command = self.command(arguments);
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        Running::of(command)
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
         assert!(!self.binary.as_os_str().is_empty(), "say where the product is: `Instance::binary`");
         assert!(
             arguments
@@ -243,11 +258,8 @@ impl Instance {
         ];
         let mut command = Command::new(&self.binary);
         command.env_clear().envs(own).envs(&self.environment).args(arguments).current_dir(self.root());
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let started = Instant::now();
-        let mut child = command.spawn().expect("the product's binary");
-        let (stdout, stderr) = (collect(child.stdout.take()), collect(child.stderr.take()));
-        Running { child, started, stdout, stderr, ended: false }
+        command.stdin(Stdio::null());
+        command
     }
 }
 
@@ -258,6 +270,13 @@ impl Default for Instance {
 }
 
 impl Running {
+    fn of(mut command: Command) -> Self {
+        let started = Instant::now();
+        let mut child = command.spawn().expect("the product's binary");
+        let (stdout, stderr) = (collect(child.stdout.take()), collect(child.stderr.take()));
+        Self { child, started, stdout, stderr, ended: false }
+    }
+
     pub fn pid(&self) -> u32 {
         self.child.id()
     }

@@ -1,0 +1,123 @@
+//! The README says what the code says: its tables are compared with the tables of the code, its examples are parsed.
+//!
+//! A table that differs fails with the text that belongs there.
+
+use std::fmt::Write;
+
+use ecs_bootstrap::causes;
+use ecs_bootstrap::exit::Exit;
+use ecs_bootstrap::settings::fragment::Fragment;
+use ecs_bootstrap::settings::{Kind, Settings, schema, user_data};
+use serde_json::Value;
+
+use crate::scene;
+
+const README: &str = include_str!("../../README.md");
+
+/// What stands between `<!-- NAME -->` and `<!-- end -->`.
+fn marked(name: &str) -> &'static str {
+    let marker = format!("<!-- {name} -->\n");
+    let begin = README.find(&marker).unwrap_or_else(|| panic!("README.md has no `{marker}`")) + marker.len();
+    let end = README[begin..].find("<!-- end -->").expect("`<!-- end -->` after it");
+    &README[begin..begin + end]
+}
+
+fn table_is(name: &str, expected: &str) {
+    assert!(marked(name) == expected, "the table `{name}` of README.md differs; this belongs there:\n{expected}");
+}
+
+/// The fenced blocks with this info string.
+fn examples(info: &str) -> impl Iterator<Item = &'static str> {
+    let fence = format!("```{info}\n");
+    README
+        .match_indices(&fence)
+        .map(|(at, fence)| README[at + fence.len()..].split("```").next().unwrap())
+        .collect::<Vec<_>>()
+        .into_iter()
+}
+
+/// The default of a setting, from the defaults as JSON.
+fn default_of(name: &str, defaults: &Value) -> String {
+    let path = name.replace('-', "_");
+    let value = match path.strip_prefix("derive.") {
+        Some(inner) => &defaults["derive"][inner]["value"],
+        None => &defaults[path.replace('.', "_")]["value"],
+    };
+    match value {
+        Value::Bool(value) => format!("`{value}`"),
+        Value::String(value) => format!("`{value}`"),
+        Value::Object(duration) if duration.contains_key("secs") => {
+            let seconds = std::time::Duration::from_secs(duration["secs"].as_u64().unwrap());
+            format!("`{}`", humantime::format_duration(seconds))
+        }
+        _ => "none".to_owned(),
+    }
+}
+
+#[test]
+fn the_table_of_settings_is_that_of_the_schema() {
+    let defaults = serde_json::to_value(Settings::default()).unwrap();
+    let mut table =
+        "| setting | default | what it does | takes | ranks |\n| --- | --- | --- | --- | --- |\n".to_owned();
+    for setting in schema::ALL {
+        let ranks = match setting.name {
+            "cluster" => "2 3 4 6 7 8 9",
+            "cluster-tags" => "3 4 6 7 8 9",
+            "tags.settings" => "3 4",
+            _ if setting.early => "3 4 8 9",
+            _ => "3 4 7 8 9",
+        };
+        let (name, default) = (setting.name, default_of(setting.name, &defaults));
+        writeln!(table, "| `{name}` | {default} | {} | {} | {ranks} |", setting.about, setting.expects).unwrap();
+    }
+    table_is("settings", &table);
+}
+
+#[test]
+fn the_table_of_exit_codes_is_that_of_the_code() {
+    let mut table = "| code | meaning |\n| --- | --- |\n".to_owned();
+    for (exit, meaning) in Exit::ALL {
+        writeln!(table, "| {} | {meaning} |", exit.code()).unwrap();
+    }
+    table_is("exit-codes", &table);
+}
+
+#[test]
+fn the_table_of_causes_is_the_catalogue() {
+    let mut table = "| id | what is wrong | exit code |\n| --- | --- | --- |\n".to_owned();
+    for cause in causes::ALL.iter().copied().chain([&causes::UNKNOWN]) {
+        let exit = match (cause.exit.code(), cause.lapsed.code()) {
+            (first, last) if first == last => first.to_string(),
+            (first, last) => format!("{first}, then {last}"),
+        };
+        writeln!(table, "| `{}` | {} | {exit} |", cause.id, cause.title).unwrap();
+    }
+    table_is("causes", &table);
+}
+
+#[test]
+fn the_examples_of_settings_are_settings() {
+    let files: Vec<_> = examples("toml").collect();
+    assert!(!files.is_empty());
+    for text in files {
+        Fragment::from_toml(text, Kind::Config, "README.md").map_err(|error| format!("{error}:\n{text}")).unwrap();
+    }
+}
+
+#[test]
+fn the_examples_of_user_data_hold_settings_of_ours() {
+    let documents: Vec<_> = examples("toml user-data").chain(examples("mime user-data")).collect();
+    assert!(documents.len() >= 2);
+    for document in documents {
+        let text = user_data::ours(document.as_bytes()).unwrap().unwrap_or_else(|| panic!("not ours:\n{document}"));
+        let read = Fragment::from_toml(&text, Kind::UserData, "README.md");
+        read.map_err(|error| format!("{error}:\n{document}")).unwrap();
+    }
+}
+
+#[test]
+fn every_scene_is_in_the_readme() {
+    for (name, _) in scene::list() {
+        assert!(README.contains(&format!("`{name}`")), "{name}");
+    }
+}

@@ -1,0 +1,85 @@
+//! Files as they are found in public repositories: `plan` reads each, changes no word of them, and quotes no user data.
+//!
+//! They are written by hand in that manner, below `tests/fixtures/wild`. What must never be shown says `hunter2`, or
+//! that in base64.
+
+use std::path::PathBuf;
+
+use crate::support::{Instance, Outcome};
+
+/// Files that nobody could edit so that systemd reads them: it reads nothing of a file with a NUL, or with an assignment
+/// that is not UTF-8.
+const NOT_EDITABLE: [&str; 3] = ["binary", "latin-1", "utf-16"];
+/// Files that name no cluster which could be one: quoted, not expanded, with blanks.
+const WRONG_NAME: [&str; 2] = ["quoted", "unexpanded-template"];
+/// Files of which the agent reads no `ECS_CLUSTER`.
+const NO_NAME: [&str; 7] =
+    ["binary", "blanks-around-the-sign", "byte-order-mark", "empty", "exported", "only-comments", "utf-16"];
+
+fn wild(kind: &str) -> Vec<(String, Vec<u8>)> {
+    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/wild").join(kind);
+    let files = folder.read_dir().expect("the collection is there").map(|entry| entry.unwrap().path());
+    let mut files: Vec<_> = files
+        .map(|path| {
+            let bytes = std::fs::read(&path).unwrap();
+            (path.file_name().unwrap().to_string_lossy().into_owned(), bytes)
+        })
+        .collect();
+    files.sort();
+    assert!(files.len() >= 20, "{} files in {}", files.len(), folder.display());
+    files
+}
+
+fn shows(outcome: &Outcome, secret: &str) -> bool {
+    outcome.stdout.contains(secret) || outcome.stderr.contains(secret)
+}
+
+#[test]
+fn reads_every_ecs_config_and_shows_no_secret_of_it() {
+    let instance = Instance::new();
+    for (name, bytes) in wild("ecs-config") {
+        instance.disk.write("etc/ecs/ecs.config", &bytes);
+        for arguments in [["plan", "-vv"], ["plan", "--json"]] {
+            let outcome = instance.run(&arguments);
+            let expected = if NOT_EDITABLE.contains(&name.as_str()) { 20 } else { 0 };
+            assert_eq!(outcome.code, Some(expected), "{name}\n{}\n{}", outcome.stdout, outcome.stderr);
+            for secret in ["hunter2", "aHVudGVyMg"] {
+                assert!(!shows(&outcome, secret), "{name}\n{}\n{}", outcome.stdout, outcome.stderr);
+            }
+        }
+        assert_eq!(instance.disk.read("etc/ecs/ecs.config").unwrap(), bytes, "{name}");
+    }
+}
+
+#[test]
+fn finds_the_cluster_in_a_file_as_the_agent_does() {
+    let instance = Instance::new().without_tags().tag("Name", "web");
+    for (name, bytes) in wild("ecs-config") {
+        instance.disk.write("etc/ecs/ecs.config", &bytes);
+        let outcome = instance.run(&["plan", "--json"]);
+        let name_is_in = |names: &[&str]| names.contains(&name.as_str());
+        if name_is_in(&NO_NAME) {
+            assert!(outcome.stdout.contains("\"no-cluster-named\""), "{name}\n{}", outcome.stdout);
+        } else if name_is_in(&WRONG_NAME) {
+            assert!(outcome.stdout.contains("\"cluster-name-invalid\""), "{name}\n{}", outcome.stdout);
+        } else {
+            assert_eq!(outcome.code, Some(0), "{name}\n{}", outcome.stderr);
+            let plan: serde_json::Value = serde_json::from_str(&outcome.stdout).unwrap();
+            assert_eq!(plan["cluster"]["value"], "web-cluster", "{name}");
+        }
+    }
+}
+
+#[test]
+fn reads_every_user_data_and_quotes_none_of_it() {
+    let instance = Instance::new();
+    for (name, bytes) in wild("user-data") {
+        instance.imds.change(|imds| imds.user_data = Some(bytes));
+        for arguments in [["plan", "-vvv"], ["plan", "--json"]] {
+            let outcome = instance.run(&arguments);
+            assert_eq!(outcome.code, Some(0), "{name}\n{}", outcome.stderr);
+            assert!(!shows(&outcome, "hunter2"), "{name}\n{}\n{}", outcome.stdout, outcome.stderr);
+            assert!(outcome.stdout.contains("prod"), "{name}\n{}", outcome.stdout);
+        }
+    }
+}

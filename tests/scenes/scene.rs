@@ -1,0 +1,90 @@
+//! The scenes of `tests/try`: which instance is simulated, and what runs on it.
+//!
+//! In: a name of `scenes.txt`. Out: the simulated instance and the options of `run`. It prints nothing and runs nothing.
+
+use crate::support::Instance;
+
+/// Name and subject of each scene, one a line; `tests/try --list` prints the file as it is.
+pub(crate) const LIST: &str = include_str!("scenes.txt");
+
+const SETTINGS: &str = "/etc/ecs-bootstrap/config.toml";
+
+/// One instance, and what runs on it.
+pub(crate) struct Scene {
+    /// What it shows, from the list.
+    pub(crate) subject: &'static str,
+    /// The instance, not yet booted.
+    pub(crate) instance: Instance,
+    /// The settings file that lies on it.
+    pub(crate) settings: Option<&'static str>,
+    /// Options of `run` besides `--wait`.
+    pub(crate) options: &'static [&'static str],
+}
+
+/// Names and subjects, in the order of the list.
+pub(crate) fn list() -> impl Iterator<Item = (&'static str, &'static str)> {
+    LIST.lines().filter_map(|line| line.split_once(' ')).map(|(name, subject)| (name, subject.trim()))
+}
+
+/// The scene of this name.
+pub(crate) fn find(name: &str) -> Option<Scene> {
+    let (name, subject) = list().find(|(listed, _)| *listed == name)?;
+    let scene = |instance| Scene { subject, instance, settings: None, options: &[] };
+    match name {
+        "imds-tag" => Some(scene(Instance::new())),
+        "describe-tags" => Some(scene(Instance::new().without_imds_tags())),
+        "cluster-tags" => {
+            let tags = [("env", "prod"), ("ecs-bootstrap:ECS_RESERVED_MEMORY", "256")];
+            let instance = Instance::new().without_tags().without_cluster("prod");
+            let instance = instance.cluster("blue", &[("env", "test")]).cluster("green", &tags);
+            Some(with_settings(scene(instance), "[cluster-tags]\nenv = \"prod\"\n"))
+        }
+        "no-role" => Some(scene(Instance::new().without_role())),
+        // A tag of a young instance may still be on its way; half a minute is too long to look at.
+        "no-cluster" => Some(Scene { options: &["--set", "tags.wait=2s"], ..scene(Instance::new().without_tags()) }),
+        "wrong-setting" => Some(with_settings(scene(Instance::new()), "[verify]\ndeadlin = \"5m\"\n")),
+        "warm-pool" => {
+            let instance = Instance::new();
+            instance.imds.change(|imds| imds.target_lifecycle_state = Some("Warmed:Running".into()));
+            Some(Scene { options: &["--set", "verify.deadline=3s"], ..scene(instance) })
+        }
+        _ => None,
+    }
+}
+
+fn with_settings(scene: Scene, text: &'static str) -> Scene {
+    Scene { instance: scene.instance.setting_file(SETTINGS, text), settings: Some(text), ..scene }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{SETTINGS, find, list};
+
+    /// Exit code, and what its output must hold.
+    const ENDS: [(&str, i32, &str); 7] = [
+        ("imds-tag", 0, "ready: `arn:aws:ecs:"),
+        ("describe-tags", 0, "ready: `arn:aws:ecs:"),
+        ("cluster-tags", 0, "in cluster `green`"),
+        ("no-role", 22, "error: [no-instance-role]"),
+        ("no-cluster", 21, "error: [no-cluster-named]"),
+        ("wrong-setting", 20, "did you mean `verify.deadline`?"),
+        ("warm-pool", 0, "waiting: "),
+    ];
+
+    #[test]
+    fn every_scene_ends_as_it_promises() {
+        assert!(
+            list().map(|(name, _)| name).eq(ENDS.iter().map(|(name, _, _)| *name)),
+            "the list and this table differ"
+        );
+        for (name, code, text) in ENDS {
+            let scene = find(name).unwrap();
+            assert!(!scene.subject.is_empty(), "{name}");
+            assert!(scene.settings.is_none_or(|text| scene.instance.disk.text(SETTINGS) == text), "{name}");
+            let outcome = scene.instance.run(&[&["run", "--wait"], scene.options].concat());
+            assert_eq!(outcome.code, Some(code), "{name}: {}{}", outcome.stdout, outcome.stderr);
+            let output = outcome.stdout + &outcome.stderr;
+            assert!(output.contains(text), "{name}: {output}");
+        }
+    }
+}
