@@ -6,9 +6,11 @@
 use crate::boundary::World;
 use crate::boundary::disk::{Disk, Mode};
 use crate::boundary::systemd::{Job, Systemd, SystemdError};
+use crate::causes::chain;
 use crate::ecs_config::read;
 use crate::effects::{Effects, QueuedJob};
 use crate::evidence::Stop;
+use crate::host::LONGEST_FILE;
 use crate::plan::{Action, ECS_CONFIG, Plan, WRITTEN};
 use crate::settings::agent_variables;
 
@@ -35,7 +37,13 @@ pub fn write(world: &World, plan: &Plan) -> Result<bool, Stop> {
         };
         world.disk.replace(ECS_CONFIG, &config.new, mode).map_err(Stop::Write)?;
     }
-    remember(&world.disk, plan)?;
+    if let Err(error) = remember(&world.disk, plan) {
+        // The agent has what it needs; but these keys will look like somebody else's.
+        tracing::warn!(
+            error = chain(&error),
+            "what was written could not be recorded, so it stays until somebody removes it by hand"
+        );
+    }
     Ok(changed)
 }
 
@@ -43,7 +51,7 @@ fn remember(disk: &Disk, plan: &Plan) -> Result<(), Stop> {
     let written = &plan.ecs_config.written;
     let mut record = serde_json::to_vec_pretty(written).map_err(|error| Stop::Write(not_serializable(error)))?;
     record.push(b'\n');
-    let there = disk.read(WRITTEN, record.len() + 1).ok().flatten();
+    let there = disk.read(WRITTEN, LONGEST_FILE).map_err(Stop::Write)?;
     let nothing_to_say = there.is_none() && written.keys.is_empty();
     if there.as_deref() == Some(&record) || nothing_to_say {
         return Ok(());
@@ -64,10 +72,6 @@ pub async fn queue(systemd: &Result<Systemd, SystemdError>, plan: &Plan, applied
         return Ok(());
     }
     let systemd = systemd.as_ref().map_err(|error| Stop::Systemd(error.clone()))?;
-    for unit in &plan.enable {
-        systemd.enable(unit).await?;
-        applied.effects.enabled.push(unit.clone());
-    }
     for unit in wanted {
         let job = match unit.action {
             Action::Start | Action::Unknown => systemd.start(&unit.unit).await?,
@@ -82,6 +86,14 @@ pub async fn queue(systemd: &Result<Systemd, SystemdError>, plan: &Plan, applied
             result: None,
         });
         applied.jobs.push(job);
+    }
+    for unit in &plan.enable {
+        match systemd.enable(unit).await {
+            Ok(()) => applied.effects.enabled.push(unit.clone()),
+            Err(error) => {
+                tracing::warn!(unit, error = chain(&error), "the unit could not be enabled for the next boot");
+            }
+        }
     }
     Ok(())
 }

@@ -19,7 +19,7 @@ use crate::evidence::{Evidence, Stop};
 use crate::exit::Exit;
 use crate::facts;
 use crate::gather::{self, Gathered};
-use crate::plan::{Expectation, Plan};
+use crate::plan::{Expectation, Plan, Refusal};
 use crate::report::{Document, Phase, Progress, document, plan_json, plan_text, verdict_text, warning_line};
 use crate::retry::{Deadline, Policy, Step, until, within};
 use crate::settings::fragment::Fragment;
@@ -91,7 +91,7 @@ struct Handover {
 /// How a boot path goes on after apply.
 enum Onward {
     Verify { plan: Box<Plan>, applied: Applied, systemd: Result<Systemd, SystemdError>, age: Option<Duration> },
-    HandedOver { cluster: Option<String> },
+    HandedOver(Box<Document>),
     Undecided,
 }
 
@@ -101,17 +101,15 @@ impl Boot {
         let progress = Progress::new(self.watched);
         let mut phases = Phases::new(self.start);
         let cluster;
-        let mut handed_over = false;
         let verdict = match Box::pin(self.configure(wait, &mut phases, &progress)).await {
             Ok(Onward::Verify { plan, applied, systemd, age }) => {
                 cluster = plan.expectation.cluster.clone();
                 let handed = verify::Handed { queued: applied.effects.jobs, jobs: applied.jobs };
                 self.verdict(plan.expectation, handed, &systemd, age, &mut phases, &progress).await
             }
-            Ok(Onward::HandedOver { cluster: wanted }) => {
-                cluster = wanted;
-                handed_over = true;
-                Verdict::Waiting { text: format!("configured; {VERIFY_UNIT} sees to the registration"), finding: None }
+            Ok(Onward::HandedOver(document)) => {
+                progress.clear();
+                return self.report(&document, Exit::Done);
             }
             Ok(Onward::Undecided) => {
                 cluster = None;
@@ -126,7 +124,7 @@ impl Boot {
         };
         progress.clear();
         let document = document(&verdict, cluster.as_deref(), &phases.done);
-        tell::signals(&self.world.disk, &document, handed_over, self.to_journal);
+        tell::signals(&self.world.disk, &document, false, self.to_journal);
         self.report(&document, verdict.exit())
     }
 
@@ -237,8 +235,13 @@ impl Boot {
             match (blocked, wait) {
                 (Some(unit), Wait::Here) => Err(Stop::Blocked { unit }),
                 (Some(_), _) | (None, Wait::InItsUnit) => {
+                    let text = format!("configured; {VERIFY_UNIT} sees to the registration");
+                    let verdict = Verdict::Waiting { text, finding: None };
+                    let document = document(&verdict, plan.expectation.cluster.as_deref(), &phases.done);
+                    // Told before the unit starts, whose own verdict must be the last.
+                    tell::signals(&self.world.disk, &document, true, self.to_journal);
                     self.hand_over(systemd.as_ref()).await?;
-                    Ok(Onward::HandedOver { cluster: plan.expectation.cluster })
+                    Ok(Onward::HandedOver(Box::new(document)))
                 }
                 (None, _) => Ok(Onward::Verify { plan: Box::new(plan), applied, systemd, age }),
             }
@@ -270,16 +273,15 @@ impl Boot {
         warnings.append(&mut gathered.warnings);
         let plan = decide::plan(&gathered.settings, &gathered.facts, warnings);
         phases.end("decide", begun);
-        match (plan, gathered.metadata_error.take()) {
+        match (plan, gathered.unread.take()) {
             (Ok(mut plan), Some(stop)) => {
-                let text = format!("tags and user data are not known: {}", chain(&stop));
+                let text = format!("not everything that may name a cluster could be read: {}", chain(&stop));
                 plan.warnings.push(Warning { id: "metadata-unknown", text, source: None });
                 Ok((plan, gathered))
             }
             (Ok(plan), None) => Ok((plan, gathered)),
-            // Where metadata is not known, that is why nothing names a cluster.
-            (Err(_), Some(stop)) => Err(stop),
-            (Err(refusal), None) => Err(refusal.into()),
+            (Err(Refusal::NoCluster { .. }), Some(stop)) => Err(stop),
+            (Err(refusal), _) => Err(refusal.into()),
         }
     }
 
@@ -295,6 +297,11 @@ impl Boot {
     }
 
     fn store_handover(&self, expectation: &Expectation, phases: &Phases) -> Result<(), Stop> {
+        let stored = self.world.disk.read(HANDOVER, crate::host::LONGEST_FILE).ok().flatten();
+        let stored = stored.and_then(|bytes| serde_json::from_slice::<Handover>(&bytes).ok());
+        if stored.is_some_and(|stored| stored.expectation == *expectation) {
+            return Ok(());
+        }
         let handover = Handover { version: 1, expectation: expectation.clone(), phases: phases.done.clone() };
         let bytes = as_json(&handover).into_bytes();
         self.world.disk.replace(HANDOVER, &bytes, Mode::Exactly(0o600)).map_err(Stop::Write)
@@ -383,7 +390,8 @@ async fn blocking_unit(systemd: &Systemd, plan: &Plan, queued: &[QueuedJob]) -> 
         if !seen.insert(job) {
             continue;
         }
-        for before in systemd.jobs_before(job).await.ok()? {
+        // A job that has just ended waits for nothing.
+        for before in systemd.jobs_before(job).await.unwrap_or_default() {
             if before.unit == ours {
                 return Some(ours);
             }

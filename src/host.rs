@@ -43,7 +43,7 @@ fn absent(name: &str) -> UnitState {
 pub fn agent_config(disk: &Disk) -> BTreeMap<String, String> {
     let mut config = BTreeMap::new();
     for path in [VENDOR_ECS_CONFIG, ECS_CONFIG] {
-        let bytes = disk.read_regular(path, LONGEST_FILE).ok().flatten().map(|file| file.bytes).unwrap_or_default();
+        let bytes = disk.read(path, LONGEST_FILE).ok().flatten().unwrap_or_default();
         let lines = read(&bytes);
         config.extend(effective(&lines).into_iter().map(|(key, line)| (key.to_owned(), line.value.clone())));
     }

@@ -133,11 +133,8 @@ fn in_environment(error: &dyn std::error::Error) -> SettingsError {
 
 /// Credentials over plain HTTP are for simulators on this host.
 fn plain_endpoint(endpoint: Option<&str>) -> Option<Warning> {
-    let authority = endpoint?.strip_prefix("http://")?.split('/').next()?;
-    let host = match authority.strip_prefix('[') {
-        Some(rest) => rest.split(']').next()?,
-        None => authority.rsplit_once(':').map_or(authority, |(host, _)| host),
-    };
+    let url = reqwest::Url::parse(endpoint?).ok().filter(|url| url.scheme() == "http")?;
+    let host = url.host_str()?.trim_start_matches('[').trim_end_matches(']');
     let is_loopback = host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback());
     (!is_loopback).then(|| Warning {
         id: "plain-endpoint",
@@ -158,7 +155,7 @@ fn failure(exit: Exit, text: &str) -> Report {
     Report { stdout: String::new(), stderr: format!("error: {text}\n"), exit }
 }
 
-/// The only place that prints. A reader that has gone away is no reason to fail.
+/// The only place that prints a report. A reader that has gone away is no reason to fail.
 fn print(report: Report) -> ExitCode {
     let _ = std::io::stdout().write_all(report.stdout.as_bytes());
     let _ = std::io::stderr().write_all(report.stderr.as_bytes());

@@ -84,7 +84,7 @@ pub enum Mode {
         /// The mode of a new file.
         or: u32,
     },
-    /// This mode, and the owner that this process gives.
+    /// This mode, and the owner of the old file where there is one.
     Exactly(u32),
 }
 
@@ -375,14 +375,14 @@ fn write_temporary(
 ) -> io::Result<()> {
     temporary.write_all(bytes)?;
     let file = temporary.as_file();
-    let bits = match (mode, old) {
-        (Mode::Keep { .. }, Some(old)) => {
-            let now = file.metadata()?;
-            if (now.uid(), now.gid()) != (old.uid(), old.gid()) {
-                fchown(file, Some(old.uid()), Some(old.gid()))?;
-            }
-            old.mode() & 0o7777
+    if let Some(old) = old {
+        let now = file.metadata()?;
+        if (now.uid(), now.gid()) != (old.uid(), old.gid()) {
+            fchown(file, Some(old.uid()), Some(old.gid()))?;
         }
+    }
+    let bits = match (mode, old) {
+        (Mode::Keep { .. }, Some(old)) => old.mode() & 0o7777,
         (Mode::Keep { or: bits }, None) | (Mode::Exactly(bits), _) => bits,
     };
     // Last, because a change of owner clears bits.

@@ -2,6 +2,9 @@
 //! logs nothing above debug, and knows neither rooms nor nouns.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use tokio::sync::OnceCell;
 
 use self::agent::{Agent, AgentError};
 use self::aws::{Aws, AwsError, AwsOptions};
@@ -35,6 +38,8 @@ pub struct World {
     pub docker: Docker,
     /// `AWS_CA_BUNDLE`.
     pub ca_bundle: Option<PathBuf>,
+    /// The clients of AWS, once they were opened.
+    aws: Arc<OnceCell<Aws>>,
 }
 
 impl World {
@@ -47,12 +52,23 @@ impl World {
     ) -> Result<World, AgentError> {
         let disk = Disk::new(root.to_owned());
         let docker = Docker::new(disk.path("/run/docker.sock"));
-        Ok(World { disk, imds: Imds::new(imds), agent: Agent::new(agent_endpoint)?, docker, ca_bundle })
+        Ok(World {
+            disk,
+            imds: Imds::new(imds),
+            agent: Agent::new(agent_endpoint)?,
+            docker,
+            ca_bundle,
+            aws: Arc::default(),
+        })
     }
 
-    /// AWS clients for a region, with the instance's credentials.
+    /// AWS clients for the instance's region, with its credentials; opened once, so that connections and credentials
+    /// are kept.
     pub async fn aws(&self, region: &str) -> Result<Aws, AwsError> {
-        let options = AwsOptions { ca_bundle: self.ca_bundle.clone(), ..AwsOptions::new(region) };
-        Aws::new(self.imds.clone(), &options).await
+        let open = || async {
+            let options = AwsOptions { ca_bundle: self.ca_bundle.clone(), ..AwsOptions::new(region) };
+            Aws::new(self.imds.clone(), &options).await
+        };
+        self.aws.get_or_try_init(open).await.cloned()
     }
 }

@@ -180,6 +180,8 @@ pub(super) static CLUSTER_NOT_FOUND: Cause = Cause {
         };
         let logged = evidence.registration_refused(&["Cluster not found", "ClusterNotFoundException"]);
         let gave_up = evidence.agent_exited_with(5).then(|| "the agent exited with code 5".to_owned());
+        // The agent makes `default` where it is missing.
+        let missing = missing.filter(|_| wanted != Some("default") || gave_up.is_some());
         if missing.is_none() && (logged.is_none() || gave_up.is_none()) {
             return None;
         }
@@ -282,7 +284,8 @@ fn from_way(
     probe: impl Fn(&NetworkProbe) -> Option<String>,
     call: impl Fn(&AwsErrorKind) -> bool,
 ) -> Option<Vec<String>> {
-    if evidence.container_instance_arn().is_some() {
+    // Once a call was answered there is a way, perhaps by a proxy that the probe does not take.
+    if evidence.container_instance_arn().is_some() || matches!(evidence.cluster, Some(Ok(_))) {
         return None;
     }
     let probed = evidence.network.as_ref().and_then(probe);

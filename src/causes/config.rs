@@ -1,5 +1,7 @@
 //! Causes that lie in settings, user data or `ecs.config`: decidable from bytes, before anything starts.
 
+use std::collections::BTreeMap;
+
 use super::{Cause, Class, Layer, chain};
 use crate::boundary::aws::AwsErrorKind;
 use crate::boundary::disk::DiskError;
@@ -64,8 +66,13 @@ pub(super) static BAD_JSON: Cause = Cause {
         }
         const FATAL: [&str; 3] =
             ["ECS_INSTANCE_ATTRIBUTES", "ECS_CONTAINER_INSTANCE_TAGS", "ECS_AWSVPC_ADDITIONAL_LOCAL_ROUTES"];
+        let is_read = |key: &str, value: &str| match key {
+            "ECS_AWSVPC_ADDITIONAL_LOCAL_ROUTES" => serde_json::from_str::<Vec<String>>(value).is_ok(),
+            _ => serde_json::from_str::<BTreeMap<String, String>>(value).is_ok(),
+        };
+        // An empty value is as none.
         let wrong = FATAL.iter().filter(|key| {
-            evidence.config.get(**key).is_some_and(|value| serde_json::from_str::<serde_json::Value>(value).is_err())
+            evidence.config.get(**key).is_some_and(|value| !value.trim().is_empty() && !is_read(key, value))
         });
         let mut seen: Vec<String> = wrong
             .map(|key| {
@@ -146,6 +153,8 @@ mod tests {
     fn bad_json_is_named_only_where_it_ends_the_agent() {
         assert_eq!(ids(&with_config("ECS_INSTANCE_ATTRIBUTES", "{'a':'b'}")), ["config-bad-json"]);
         assert_eq!(ids(&with_config("ECS_INSTANCE_ATTRIBUTES", r#"{"a":"b"}"#)), Vec::<&str>::new());
+        assert_eq!(ids(&with_config("ECS_INSTANCE_ATTRIBUTES", r#"{"a":1}"#)), ["config-bad-json"]);
+        assert_eq!(ids(&with_config("ECS_INSTANCE_ATTRIBUTES", "")), Vec::<&str>::new());
         assert_eq!(ids(&with_config("ECS_RESERVED_PORTS", "22,80")), Vec::<&str>::new());
     }
 }

@@ -40,7 +40,7 @@ pub(super) static FAILED: Cause = Cause {
     source: "init#74; moby#30726",
     check: |evidence| {
         let docker = &evidence.known_units()?.docker;
-        if docker.active_state.as_deref() != Some("failed") {
+        if docker.active_state.as_deref() != Some("failed") || docker.job.is_some() || evidence.job_pending(UNIT) {
             return None;
         }
         let result = docker.result.as_deref().unwrap_or("unknown");

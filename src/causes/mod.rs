@@ -18,6 +18,7 @@ use std::time::Duration;
 
 use serde::{Serialize, Serializer};
 
+use crate::boundary::systemd::JobResult;
 use crate::evidence::Evidence;
 use crate::exit::Exit;
 
@@ -37,6 +38,8 @@ pub enum Layer {
     Permission,
     /// Names, routes and TLS.
     Network,
+    /// What the role may do, which nobody knows before the network carries a call.
+    Authorisation,
     /// The cluster.
     Cluster,
     /// The agent and its saved state.
@@ -219,12 +222,19 @@ fn unknown(evidence: &Evidence) -> Option<Vec<String>> {
     {
         seen.push(format!("the agent's container is not running, last exit code {}", container.exit_code));
     }
-    let last =
-        evidence.agent_log.iter().rev().find(|line| matches!(line.level.as_str(), "error" | "critical" | "crit"));
-    seen.extend(last.map(|line| {
-        let shown: String = line.message.chars().take(160).filter(|c| !c.is_control()).collect();
-        format!("last error in ecs-agent.log: `{shown}`")
-    }));
+    let errors =
+        evidence.agent_log.iter().filter(|line| matches!(line.level.as_str(), "error" | "critical" | "crit")).count();
+    if errors > 0 {
+        seen.push(format!("/var/log/ecs/ecs-agent.log has {errors} lines of level error since the agent's last start"));
+    }
+    if let Some(Err(error)) = &evidence.units {
+        seen.push(chain(error));
+    }
+    for job in &evidence.jobs {
+        if let Some(result) = job.result.as_ref().filter(|result| **result != JobResult::Done) {
+            seen.push(format!("the queued job of {} ended as `{result:?}`", job.unit));
+        }
+    }
     Some(seen)
 }
 

@@ -66,7 +66,9 @@ pub(super) static ECS_UNIT_DISABLED: Cause = Cause {
         let idle = agent.active_state.as_deref() == Some("inactive") && agent.job.is_none();
         let disabled = agent.unit_file_state.as_deref() == Some("disabled");
         let loaded = agent.load_state.as_deref() == Some("loaded");
-        (loaded && idle && disabled).then(|| vec![format!("{} is disabled and inactive, without a job", agent.name)])
+        let started_by_us = evidence.jobs.iter().any(|job| job.unit == agent.name);
+        (loaded && idle && disabled && !started_by_us)
+            .then(|| vec![format!("{} is disabled and inactive, without a job", agent.name)])
     },
 };
 

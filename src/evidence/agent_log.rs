@@ -3,7 +3,7 @@
 //! In: bytes. Out: the lines since the agent last started. Lines of neither format are passed over; nothing here judges.
 
 /// The messages by which a start is known: the agent's, and ecs-init's first step.
-const STARTS: [&str; 2] = ["Starting Amazon ECS Agent", "pre-start"];
+const STARTS: [&str; 3] = ["Starting Amazon ECS Agent", "Starting Amazon Elastic Container Service Agent", "pre-start"];
 
 /// One line.
 #[derive(Clone, Debug, PartialEq, Eq)]

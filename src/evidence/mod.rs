@@ -19,7 +19,7 @@ use crate::boundary::net::NetError;
 use crate::boundary::systemd::SystemdError;
 use crate::effects::QueuedJob;
 use crate::facts::{SavedAgent, Units};
-use crate::plan::{Expectation, Refusal};
+use crate::plan::{Action, Expectation, Refusal};
 use crate::settings::SettingsError;
 
 /// What stopped gather, decide or apply.
@@ -169,9 +169,28 @@ impl Evidence {
         unit || container || init
     }
 
+    /// Whether a job that apply queued for this unit has yet to end. Where systemd tells of no end, the unit's own state
+    /// counts once the job has had time to begin.
+    pub fn job_pending(&self, unit: &str) -> bool {
+        let queued = self.jobs.iter().any(|job| job.unit == unit && job.result.is_none());
+        let state = self.known_units().into_iter().flat_map(|units| [&units.docker, &units.agent]);
+        let is_queued = state.into_iter().any(|state| state.name == unit && state.job.is_some());
+        queued && (is_queued || self.waited < JOB_BEGINS)
+    }
+
+    /// Whether the agent that answers may still be the one that a queued restart ends.
+    pub fn restart_pending(&self) -> bool {
+        let Some(expected) = &self.expectation else { return false };
+        let restart = |job: &QueuedJob| job.unit == expected.agent_unit && job.action == Action::Restart;
+        self.jobs.iter().any(restart) && self.job_pending(&expected.agent_unit)
+    }
+
     /// Whether the agent's unit has yet to start: then its exit codes and logs are of an earlier start, or boot.
     fn agent_start_pending(&self) -> bool {
         let Some(unit) = self.agent_unit() else { return false };
+        if self.job_pending(&unit.name) {
+            return true;
+        }
         let never = unit.exec_main_start_usec == Some(0);
         match unit.active_state.as_deref() {
             Some("activating") => unit.sub_state.as_deref() != Some("auto-restart"),
@@ -247,6 +266,8 @@ impl Evidence {
 
 /// The time of a write is the kernel's last tick, at most 10 ms before the clock that systemd reads.
 const COARSE: Duration = Duration::from_millis(10);
+/// A queued job without a signal of its end has begun after this long.
+const JOB_BEGINS: Duration = Duration::from_secs(2);
 /// How much of a matched line is shown.
 const SHOWN: usize = 240;
 
@@ -254,7 +275,41 @@ fn logged(lines: &[Line], file: &str, fragments: &[&str]) -> Option<String> {
     lines.iter().rev().find_map(|line| {
         let text = line.text();
         let at = fragments.iter().find_map(|fragment| text.find(fragment))?;
-        let shown: String = text[at..].chars().take(SHOWN).filter(|c| !c.is_control()).collect();
+        let shown: String = without_credentials(&text[at..]).chars().take(SHOWN).filter(|c| !c.is_control()).collect();
         Some(format!("{file}: `{shown}`"))
     })
+}
+
+/// The text with what stands between `://` and `@` taken out: proxies are logged with their passwords.
+fn without_credentials(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(at) = rest.find("://") {
+        let (before, after) = rest.split_at(at + 3);
+        let authority = after.find(['/', ' ', '"', '\'', '`']).unwrap_or(after.len());
+        shown.push_str(before);
+        rest = match after[..authority].rfind('@') {
+            Some(end) => {
+                shown.push_str("<redacted>");
+                &after[end..]
+            }
+            None => after,
+        };
+    }
+    shown + rest
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_password_in_a_logged_address_is_not_shown() {
+        let line = |text| logged(&agent_log::last_attempt(text), "ecs-agent.log", &["proxyconnect"]);
+        assert_eq!(
+            line(b"level=error msg=\"proxyconnect tcp: http://u:hunter2@proxy:3128: dial tcp https://a@b/c\"\n")
+                .as_deref(),
+            Some("ecs-agent.log: `proxyconnect tcp: http://<redacted>@proxy:3128: dial tcp https://<redacted>@b/c`")
+        );
+    }
 }

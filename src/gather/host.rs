@@ -39,7 +39,7 @@ pub(super) async fn host(disk: &Disk, systemd: &Result<Systemd, SystemdError>) -
         memory_mib: memory_mib(disk),
         boot_id: known(boot_id.map(|id| id.map(|id| String::from_utf8_lossy(&id).trim().to_owned())), "no boot id"),
         etc_config: config(ECS_CONFIG)?,
-        var_config: config(VENDOR_ECS_CONFIG)?,
+        var_config: vendor_config(disk),
         written: read_written(disk),
         saved: saved_agent(disk),
         units: match systemd {
@@ -49,6 +49,20 @@ pub(super) async fn host(disk: &Disk, systemd: &Result<Systemd, SystemdError>) -
         gpu: device(disk, "nvidia"),
         neuron: device(disk, "neuron"),
     })
+}
+
+/// The AMI's file is only read, so what cannot be read of it is as absent, as it is for ecs-init.
+fn vendor_config(disk: &Disk) -> ConfigFile {
+    match disk.read(VENDOR_ECS_CONFIG, LONGEST_FILE) {
+        Ok(bytes) => ConfigFile { bytes, modified: None },
+        Err(error) => {
+            tracing::warn!(
+                error = crate::causes::chain(&error),
+                "the image's own ecs.config is not taken into account"
+            );
+            ConfigFile::default()
+        }
+    }
 }
 
 /// What an earlier run wrote; nothing where the record is absent or cannot be understood.

@@ -1,19 +1,23 @@
 //! Instance metadata: after the token, everything at once that the settings in force can use.
 
 use std::collections::BTreeMap;
+use std::pin::pin;
+use std::time::Duration;
 
-use futures_util::future::{join_all, try_join_all};
+use futures_util::future::{Either, join, join_all, select, try_join_all, try_join4};
 
 use crate::boundary::imds::{Imds, ImdsError, TARGET_STATE};
 use crate::evidence::Stop;
 use crate::facts::{Facts, Instance, InstanceTags, Known};
-use crate::retry::Deadline;
+use crate::retry::{Deadline, within};
 use crate::settings::schema::is_metadata_key;
 use crate::settings::{Settings, Switch, TagsSettings};
 
 const DOCUMENT: &str = "dynamic/instance-identity/document";
 const LIFE_CYCLE: &str = "meta-data/instance-life-cycle";
 const TAGS: &str = "meta-data/tags/instance";
+/// How long what is only useful may take longer than what is needed.
+const GRACE: Duration = Duration::from_secs(3);
 const NOT_ASKED: &str = "no setting asks for it";
 
 /// What IMDS told.
@@ -51,25 +55,24 @@ pub(super) async fn read(imds: &Imds, settings: &Settings, deadline: Deadline) -
     let with_tags = settings.tags_settings.value != TagsSettings::None;
     let cluster_tag = format!("{prefix}cluster");
     let cluster_path = format!("{TAGS}/{cluster_tag}");
-    let wanted = [
-        (DOCUMENT, true),
-        ("user-data", true),
-        (LIFE_CYCLE, settings.derive.spot.value == Switch::Auto),
-        (TARGET_STATE, settings.derive.warm_pool.value == Switch::Auto),
-        (TAGS, with_tags),
-        (&cluster_path, with_tags),
-    ];
-    let answers = try_join_all(
-        wanted
-            .map(|(path, is_wanted)| async move { if is_wanted { imds.get(path, deadline).await } else { Ok(None) } }),
+    let get = |path: &'static str, is_wanted: bool| async move {
+        if is_wanted { imds.get(path, deadline).await } else { Ok(None) }
+    };
+    let cluster_get = async { if with_tags { imds.get(&cluster_path, deadline).await } else { Ok(None) } };
+    let needed = try_join4(get(DOCUMENT, true), get("user-data", true), get(TAGS, with_tags), cluster_get);
+    let useful = join(
+        get(LIFE_CYCLE, settings.derive.spot.value == Switch::Auto),
+        get(TARGET_STATE, settings.derive.warm_pool.value == Switch::Auto),
     );
-    let answers: [Option<Vec<u8>>; 6] = answers.await?.try_into().unwrap_or_default();
-    let [document, user_data, life_cycle, target_state, listing, cluster] = answers;
+    let (needed, useful) = with_grace(needed, useful).await;
+    let (document, user_data, listing, cluster) = needed?;
+    let (life_cycle, target_state) = useful.unzip();
     let document = document.unwrap_or_default();
     let instance = serde_json::from_slice::<Instance>(&document)
         .map_err(|_| Stop::NotMetadata { path: DOCUMENT, expected: "an instance identity document" })?;
-    let asked = |switch: Switch, answer: Option<Vec<u8>>| match switch {
-        Switch::Auto => Known::Yes(answer.map(text)),
+    let asked = |switch: Switch, answer: Option<Result<Option<Vec<u8>>, ImdsError>>| match (switch, answer) {
+        (Switch::Auto, Some(answer)) => Known::from_result(answer.map(|answer| answer.map(text))),
+        (Switch::Auto, None) => Known::Unknown("instance metadata did not answer in time".to_owned()),
         _ => Known::Unknown(NOT_ASKED.to_owned()),
     };
     let tags = match listing {
@@ -87,6 +90,14 @@ pub(super) async fn read(imds: &Imds, settings: &Settings, deadline: Deadline) -
         tags,
         user_data,
     })
+}
+
+/// Both, but once the needed answers are there the useful ones have only [`GRACE`] left; `None` when they did not come.
+async fn with_grace<N, U>(needed: impl Future<Output = N>, useful: impl Future<Output = U>) -> (N, Option<U>) {
+    match select(pin!(needed), pin!(useful)).await {
+        Either::Left((needed, useful)) => (needed, within(Deadline::after(GRACE), useful).await.ok()),
+        Either::Right((useful, needed)) => (needed.await, Some(useful)),
+    }
 }
 
 /// The tags that the listing names and that matter: ours, and those that become attributes.

@@ -30,8 +30,8 @@ pub struct Gathered {
     pub facts: Facts,
     /// What works, but may not be meant.
     pub warnings: Vec<Warning>,
-    /// What the metadata service did not tell, where a plan is wanted all the same.
-    pub metadata_error: Option<Stop>,
+    /// Why a source could not be read that may have named the cluster. A plan without it may do all the same.
+    pub unread: Option<Stop>,
     /// The connection that the units were read by.
     pub systemd: Result<Systemd, SystemdError>,
 }
@@ -71,7 +71,7 @@ pub async fn facts(
     let metadata = metadata::read(&world.imds, &early, imds_deadline);
     let (metadata, (host, systemd)) = futures_util::future::join(metadata, host).await;
     let host = host?;
-    let (metadata, metadata_error) = match metadata {
+    let (metadata, unread) = match metadata {
         Ok(metadata) => (metadata, None),
         Err(stop) if without_metadata => (Metadata::unknown(&stop), Some(stop)),
         Err(stop) => return Err(stop),
@@ -88,14 +88,14 @@ pub async fn facts(
         clusters: None,
         host,
     };
-    let mut gathering = Gathering { world, fragments, aws: None, warnings: Vec::new(), deadline };
+    let mut gathering = Gathering { world, fragments, warnings: Vec::new(), unread, deadline };
     gathering.add_instance_tags(&mut facts, &early).await?;
     gathering.add_clusters(&mut facts, &early).await?;
     let settings = merge(&gathering.fragments);
     metadata::complete(&world.imds, &settings, &mut facts, imds_deadline).await;
-    let warnings = gathering.fragments.into_iter().flat_map(|fragment| fragment.warnings);
-    let warnings = gathering.warnings.into_iter().chain(warnings).collect();
-    Ok(Gathered { settings, facts, warnings, metadata_error, systemd })
+    let of_fragments = gathering.fragments.into_iter().flat_map(|fragment| fragment.warnings);
+    let warnings = gathering.warnings.into_iter().chain(of_fragments).collect();
+    Ok(Gathered { settings, facts, warnings, unread: gathering.unread, systemd })
 }
 
 fn user_data_of_ours(metadata: &Metadata) -> Result<Option<Fragment>, Stop> {
@@ -112,20 +112,15 @@ fn user_data_of_ours(metadata: &Metadata) -> Result<Option<Fragment>, Stop> {
 struct Gathering<'a> {
     world: &'a World,
     fragments: Vec<Fragment>,
-    aws: Option<Aws>,
     warnings: Vec<Warning>,
+    unread: Option<Stop>,
     deadline: Deadline,
 }
 
 impl Gathering<'_> {
-    async fn aws(&mut self, facts: &Facts) -> Result<Aws, Stop> {
-        if let Some(aws) = &self.aws {
-            return Ok(aws.clone());
-        }
-        let region = facts.instance.get().map(|instance| instance.region.clone()).unwrap_or_default();
-        let aws = self.world.aws(&region).await?;
-        self.aws = Some(aws.clone());
-        Ok(aws)
+    async fn aws(&self, facts: &Facts) -> Result<Aws, Stop> {
+        let region = facts.instance.get().map(|instance| instance.region.as_str()).unwrap_or_default();
+        Ok(self.world.aws(region).await?)
     }
 
     /// Tags from IMDS, or from EC2 when IMDS has none and nothing above them names the cluster.
@@ -147,7 +142,10 @@ impl Gathering<'_> {
             let aws = self.aws(facts).await?;
             match tags::from_api(&aws, asked, self.deadline).await {
                 Ok(tags) => facts.tags = Known::Yes(tags),
-                Err(error) if needed => return Err(error.into()),
+                Err(error) if needed => {
+                    facts.tags = Known::Unknown(error.to_string());
+                    self.unread = Some(error.into());
+                }
                 Err(error) => {
                     facts.tags = Known::Unknown(error.to_string());
                     self.warn_of_tags(&error);

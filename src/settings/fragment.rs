@@ -151,7 +151,8 @@ impl Fragment {
                 "ECS_CLUSTER" => Name::Setting(&schema::ALL[0]),
                 _ => Name::Agent(key.to_owned()),
             },
-            raw: Raw::Text(value.to_owned()),
+            // The agent trims the cluster, and takes everything else as it is.
+            raw: Raw::Text(if key == "ECS_CLUSTER" { value.trim() } else { value }.to_owned()),
             source: Source::new(Kind::EcsConfig, path, key),
         });
         Fragment { entries: entries.collect(), warnings: Vec::new() }

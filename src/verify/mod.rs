@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use self::observe::Observer;
 use crate::boundary::World;
-use crate::boundary::aws::AwsErrorKind;
+use crate::boundary::aws::{AwsErrorKind, ContainerInstance};
 use crate::boundary::systemd::{Job, Systemd, SystemdError};
 use crate::causes::{Class, Finding, diagnose, nothing_fits};
 use crate::effects::QueuedJob;
@@ -41,6 +41,9 @@ pub async fn verdict(
     let deadline = Deadline::after(expectation.deadline);
     let mut observer = Observer::new(world, systemd.as_ref().ok(), expectation, handed, age);
     observer.watch().await;
+    if let Err(error) = systemd {
+        observer.evidence.units = Some(Err(error.clone()));
+    }
     let mut told = String::new();
     loop {
         observer.look(deadline).await;
@@ -62,7 +65,9 @@ pub async fn verdict(
 /// The verdict that the evidence allows, if any yet.
 fn judge(evidence: &Evidence) -> Option<Verdict> {
     let findings = diagnose(evidence);
-    if findings.iter().any(|finding| finding.is_final(evidence)) {
+    // A registered instance is not judged by what else is wrong, so the agent must have been asked.
+    let is_asked = evidence.introspection.is_some();
+    if is_asked && findings.iter().any(|finding| finding.is_final(evidence)) {
         return Some(failed(evidence, findings));
     }
     if let Some(ready) = ready(evidence) {
@@ -79,8 +84,12 @@ fn judge(evidence: &Evidence) -> Option<Verdict> {
     }
 }
 
-/// The first broken layer is the cause; what fits as well in the same layer is named beside it.
+/// The first broken layer is the cause; what fits as well in the same layer is named beside it. Before the deadline
+/// only what is final counts: the rest may heal, and is not why the wait ends.
 pub fn failed(evidence: &Evidence, mut findings: Vec<Finding>) -> Verdict {
+    if !evidence.timed_out && findings.iter().any(|finding| finding.is_final(evidence)) {
+        findings.retain(|finding| finding.is_final(evidence));
+    }
     if findings.is_empty() {
         findings.push(nothing_fits(evidence));
     }
@@ -99,7 +108,9 @@ fn ready(evidence: &Evidence) -> Option<Ready> {
     let arn = evidence.container_instance_arn()?;
     let Some(Ok(metadata)) = &evidence.introspection else { return None };
     let (agent_connected, how) = match evidence.registration.as_ref()? {
-        Ok(Some(instance)) if instance.agent_connected => (Some(true), "ecs:DescribeContainerInstances".to_owned()),
+        Ok(Some(instance)) if instance.agent_connected && is_ours(evidence, instance) => {
+            (Some(true), "ecs:DescribeContainerInstances".to_owned())
+        }
         Ok(_) => return None,
         Err(error) => {
             let window = evidence.expectation.as_ref().map_or(Duration::ZERO, |expected| expected.window);
@@ -112,6 +123,13 @@ fn ready(evidence: &Evidence) -> Option<Ready> {
         }
     };
     Some(Ready { cluster: metadata.cluster.clone(), container_instance_arn: arn.to_owned(), agent_connected, how })
+}
+
+/// Whether what ECS holds under the ARN is this instance, and not one that is gone.
+fn is_ours(evidence: &Evidence, instance: &ContainerInstance) -> bool {
+    let ours = evidence.expectation.as_ref().and_then(|expected| expected.instance_id.as_deref());
+    let other = matches!((ours, instance.ec2_instance_id.as_deref()), (Some(ours), Some(theirs)) if ours != theirs);
+    !other && instance.status != "INACTIVE"
 }
 
 /// What is being waited for, in words.

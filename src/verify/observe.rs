@@ -25,7 +25,7 @@ use crate::evidence::agent_log::last_attempt;
 use crate::evidence::{Evidence, NetworkProbe};
 use crate::facts::Units;
 use crate::host::{agent_config, saved_agent, units};
-use crate::plan::Expectation;
+use crate::plan::{ECS_CONFIG, Expectation};
 use crate::retry::{Deadline, pause_for};
 
 /// Between two looks. The local poll is at most 150 ms apart (DESIGN 8).
@@ -94,7 +94,7 @@ pub(super) struct Observer<'a> {
     changes: Option<Changes>,
     schedule: Vec<Schedule>,
     probing: FuturesUnordered<Probing<'a>>,
-    logs_read: Option<(Option<SystemTime>, Option<SystemTime>)>,
+    logs_read: Option<[Option<SystemTime>; 3]>,
     registered_at: Option<Instant>,
     connected_line: bool,
 }
@@ -233,7 +233,12 @@ impl<'a> Observer<'a> {
             }
             Probe::Registration => {
                 let arn = self.evidence.container_instance_arn()?.to_owned();
-                let (region, cluster) = (region?, cluster?);
+                // Where the plan names none, user data did, and the agent knows.
+                let joined = match &self.evidence.introspection {
+                    Some(Ok(metadata)) => Some(metadata.cluster.clone()),
+                    _ => None,
+                };
+                let (region, cluster) = (region?, cluster.or(joined)?);
                 Box::pin(async move {
                     let call = Deadline::after(CALL);
                     Sight::Registration(match world.aws(&region).await {
@@ -259,6 +264,8 @@ impl<'a> Observer<'a> {
             Sight::Registration(_) => Some(Probe::Registration),
         };
         match sight {
+            // While a restart is queued, the agent that is going to end would speak for the next one.
+            Sight::Introspection(_) if evidence.restart_pending() => evidence.introspection = None,
             Sight::Introspection(answer) => evidence.introspection = Some(answer),
             Sight::Units(answer) => evidence.units = Some(*answer),
             Sight::JobEnded(index, Ok(result)) => {
@@ -299,7 +306,7 @@ impl<'a> Observer<'a> {
         }
     }
 
-    /// Reads the logs when they have changed. That the agent tells of its connection is the moment to ask ECS again.
+    /// Reads the logs, and what the agent is configured with, when they have changed. That the agent tells of its connection is the moment to ask ECS again.
     fn read_logs(&mut self) {
         // Without its unit nobody can say whether a line is of this start of the agent.
         if self.systemd.is_some() && self.evidence.units.is_none() {
@@ -307,12 +314,13 @@ impl<'a> Observer<'a> {
         }
         let disk = &self.world.disk;
         let modified = |path| disk.modified(path).ok().flatten();
-        let stamp = (modified(AGENT_LOG), modified(INIT_LOG));
-        (self.evidence.agent_log_written, self.evidence.init_log_written) = stamp;
+        let stamp = [AGENT_LOG, INIT_LOG, ECS_CONFIG].map(modified);
+        [self.evidence.agent_log_written, self.evidence.init_log_written, _] = stamp;
         if self.logs_read == Some(stamp) {
             return;
         }
         self.logs_read = Some(stamp);
+        self.evidence.config = agent_config(disk);
         let read = |path| disk.tail(path, LOG_TAIL).ok().flatten().map(|tail| last_attempt(&tail.bytes));
         self.evidence.agent_log = read(AGENT_LOG).unwrap_or_default();
         self.evidence.init_log = read(INIT_LOG).unwrap_or_default();
