@@ -35,6 +35,9 @@ const VERIFY_UNIT_TEXT: &str = include_str!("../systemd/ecs-bootstrap-verify.ser
 const INSTALLED_BINARY: &str = "/usr/bin/ecs-bootstrap";
 /// How long systemd has to take the connection.
 const BUS: Duration = Duration::from_secs(5);
+/// Whoever waits in a room until `run.deadline` has this long to say for what, before the room is cut off.
+const LAST_WORDS: Duration = Duration::from_millis(500);
+const WAITING_FOR_ANOTHER: &str = "waiting for another run";
 /// How often a lock is tried that another run holds.
 const LOCK_POLICY: Policy = Policy { first: Duration::from_millis(100), longest: Duration::from_secs(1) };
 
@@ -193,14 +196,14 @@ impl Boot {
         let settings = self.early()?;
         let limit = settings.run_deadline.value;
         let deadline = Deadline::after(limit);
-        let doing = std::cell::Cell::new("waiting for another run");
+        let doing = std::cell::Cell::new(WAITING_FOR_ANOTHER);
         let say = |what: &'static str| {
             doing.set(what);
             progress.say(what);
             journal::status(what);
         };
         let all = async {
-            let _lock = self.lock(deadline).await?;
+            let _lock = self.lock(deadline, limit).await?;
             say("reading metadata, tags and the host");
             let (plan, gathered) = self.decide(phases, false).await?;
             for warning in &plan.warnings {
@@ -246,7 +249,9 @@ impl Boot {
                 (None, _) => Ok(Onward::Verify { plan: Box::new(plan), applied, systemd, age }),
             }
         };
-        within(deadline, all).await.unwrap_or_else(|_| Err(Stop::Late { doing: doing.get(), deadline: limit }))
+        within(Deadline::after(limit + LAST_WORDS), all)
+            .await
+            .unwrap_or_else(|_| Err(Stop::Late { doing: doing.get(), deadline: limit }))
     }
 
     fn early(&self) -> Result<Settings, Stop> {
@@ -285,7 +290,7 @@ impl Boot {
         }
     }
 
-    async fn lock(&self, deadline: Deadline) -> Result<Lock, Stop> {
+    async fn lock(&self, deadline: Deadline, limit: Duration) -> Result<Lock, Stop> {
         self.world.disk.create_folder(tell::RUN, 0o755).map_err(Stop::Write)?;
         until(deadline, LOCK_POLICY, async |_| match self.world.disk.lock(LOCK) {
             Ok(lock) => Step::Done(lock),
@@ -293,7 +298,10 @@ impl Boot {
             Err(error) => Step::Stop(error),
         })
         .await
-        .map_err(|gave_up| Stop::Write(gave_up.last))
+        .map_err(|gave_up| match gave_up.last {
+            DiskError::Busy { .. } => Stop::Late { doing: WAITING_FOR_ANOTHER, deadline: limit },
+            error => Stop::Write(error),
+        })
     }
 
     fn store_handover(&self, expectation: &Expectation, phases: &Phases) -> Result<(), Stop> {

@@ -51,11 +51,15 @@ fn an_agent_that_gives_up_for_a_new_reason_is_told_by_its_code() {
 }
 
 #[test]
-fn a_run_that_takes_too_long_says_what_it_was_doing() {
-    let instance = Instance::new();
-    instance.systemd.change(|systemd| systemd.silent.extend(["StartUnit".to_owned()]));
+fn a_run_that_another_one_keeps_waiting_says_so() {
+    let instance = Instance::new().file("run/ecs-bootstrap/lock", "");
+    let held = std::fs::File::open(instance.disk.path("run/ecs-bootstrap/lock")).unwrap();
+    held.lock().unwrap();
     let outcome = run(&instance, &["run.deadline=2s"]);
-    Names("run-late", 13, "`run.deadline` (2s) passed while").check(&instance, &outcome);
+    Names("run-late", 13, "`run.deadline` (2s) passed while waiting for another run")
+        .check_untouched(&instance, &outcome);
+    drop(held);
+    is_ready(&run(&instance, &["verify.deadline=20s"]));
 }
 
 #[test]

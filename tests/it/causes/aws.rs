@@ -54,7 +54,8 @@ fn a_certificate_of_nobody_known_is_told() {
 fn calls_that_are_throttled_to_the_end_are_told() {
     let throttled = aws::Fault::error(503, "RequestLimitExceeded", "Request limit exceeded.");
     let instance = Instance::new().without_imds_tags().aws_fault("DescribeTags", throttled);
-    Names("throttled", 11, "RequestLimitExceeded").check_untouched(&instance, &run(&instance, &["run.deadline=8s"]));
+    Names("throttled", 11, "RequestLimitExceeded")
+        .check_untouched(&instance, &run(&instance, &["run.deadline=20s", "tags.wait=3s"]));
 }
 
 #[test]
@@ -77,7 +78,8 @@ fn calls_that_are_throttled_for_a_while_are_no_cause() {
 fn a_service_that_answers_with_errors_is_told() {
     let broken = aws::Fault::error(500, "InternalError", "An internal error has occurred");
     let instance = Instance::new().without_imds_tags().aws_fault("DescribeTags", broken);
-    Names("service-error", 11, "InternalError").check_untouched(&instance, &run(&instance, &["run.deadline=8s"]));
+    Names("service-error", 11, "InternalError")
+        .check_untouched(&instance, &run(&instance, &["run.deadline=20s", "tags.wait=3s"]));
 }
 
 #[test]
