@@ -116,7 +116,7 @@ pub(super) static TLS_UNTRUSTED: Cause = Cause {
 /// Waiting is all that helps.
 pub(super) static THROTTLED: Cause = Cause {
     id: "throttled",
-    layer: Layer::Network,
+    layer: Layer::Api,
     title: "AWS throttles the calls of this account",
     class: Class::Retry,
     exit: Exit::Aws,
@@ -140,7 +140,7 @@ pub(super) static THROTTLED: Cause = Cause {
 /// The service answers, with an error that is not ours to mend.
 pub(super) static SERVICE_ERROR: Cause = Cause {
     id: "service-error",
-    layer: Layer::Network,
+    layer: Layer::Api,
     title: "an AWS API answers with an error, or not in time",
     class: Class::Retry,
     exit: Exit::Aws,
@@ -149,10 +149,15 @@ pub(super) static SERVICE_ERROR: Cause = Cause {
     source: "agent#2169 #108",
     check: |evidence| {
         let call = stopping(evidence)?;
-        matches!(
-            call.kind,
-            AwsErrorKind::Service { .. } | AwsErrorKind::Timeout | AwsErrorKind::Garbled | AwsErrorKind::Setup { .. }
-        )
+        let is_explained = (super::permission::CREDENTIALS_REJECTED.check)(evidence).is_some();
+        (!is_explained
+            && matches!(
+                call.kind,
+                AwsErrorKind::Service { .. }
+                    | AwsErrorKind::Timeout
+                    | AwsErrorKind::Garbled
+                    | AwsErrorKind::Setup { .. }
+            ))
         .then(|| vec![chain(call)])
     },
 };

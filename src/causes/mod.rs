@@ -38,8 +38,8 @@ pub enum Layer {
     Permission,
     /// Names, routes and TLS.
     Network,
-    /// What the role may do, which nobody knows before the network carries a call.
-    Authorisation,
+    /// What the API answers: what the role may do, throttling, errors.
+    Api,
     /// The cluster.
     Cluster,
     /// The agent and its saved state.

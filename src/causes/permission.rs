@@ -72,7 +72,7 @@ pub(super) static ROLE_NOT_USABLE: Cause = Cause {
 /// The agent tries for ever, and its unit looks healthy.
 pub(super) static REGISTER_DENIED: Cause = Cause {
     id: "register-denied",
-    layer: Layer::Authorisation,
+    layer: Layer::Api,
     title: "the role may not register the instance in its cluster",
     class: Class::Settling(LATE),
     exit: Exit::Permission,
@@ -91,7 +91,7 @@ pub(super) static REGISTER_DENIED: Cause = Cause {
 /// A call of ours that a setting asked for.
 pub(super) static API_DENIED: Cause = Cause {
     id: "api-denied",
-    layer: Layer::Authorisation,
+    layer: Layer::Api,
     title: "the role may not make a call that the settings ask for",
     class: Class::Settling(LATE),
     exit: Exit::Permission,
@@ -107,7 +107,7 @@ pub(super) static API_DENIED: Cause = Cause {
 /// The service does not take the credentials that IMDS gave.
 pub(super) static CREDENTIALS_REJECTED: Cause = Cause {
     id: "credentials-rejected",
-    layer: Layer::Authorisation,
+    layer: Layer::Api,
     title: "AWS does not accept the instance's credentials",
     class: Class::Settling(Duration::from_secs(120)),
     exit: Exit::Permission,

@@ -35,6 +35,8 @@ pub(super) async fn from_api(aws: &Aws, asked: Asked<'_>, deadline: Deadline) ->
     let is_young = asked.instance.age(SystemTime::now()).is_none_or(|age| age < ROLE_SETTLES);
     let names_cluster =
         |key: &String| key.strip_prefix(asked.prefix).is_some_and(|rest| rest == "cluster" || rest == "cluster-tags");
+    // An answer that the deadline cut off says less than the one before it.
+    let mut before: Option<AwsError> = None;
     let answer = until(waiting, POLICY, async |_| {
         let call = Deadline::after(CALL).earliest(deadline);
         match aws.instance_tags(&asked.instance.instance_id, call).await {
@@ -43,7 +45,13 @@ pub(super) async fn from_api(aws: &Aws, asked: Asked<'_>, deadline: Deadline) ->
             Err(error) if matches!(error.kind, AwsErrorKind::NoCredentials) && !is_young => {
                 Step::Stop(Missing::Answer(error))
             }
-            Err(error) if error.kind.may_heal() => Step::Again(Missing::Answer(error)),
+            Err(error) if matches!(error.kind, AwsErrorKind::Timeout) && before.is_some() => {
+                Step::Again(Missing::Answer(before.take().unwrap_or(error)))
+            }
+            Err(error) if error.kind.may_heal() => {
+                before = Some(error.clone());
+                Step::Again(Missing::Answer(error))
+            }
             Err(error) => Step::Stop(Missing::Answer(error)),
         }
     })
