@@ -3,23 +3,25 @@
 //! In: the world, the settings as given, and whether somebody watches. Out: a [`Report`] that `main` prints. Every path
 //! of `run` and `verify` ends in exactly one verdict, and tells it once.
 
+mod handover;
+
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use tokio::time::Instant;
 
+use self::handover::VERIFY_UNIT;
 use crate::apply::{self, Applied};
 use crate::boundary::World;
-use crate::boundary::disk::{DiskError, Lock, Mode};
+use crate::boundary::disk::{DiskError, Lock};
 use crate::boundary::systemd::{Systemd, SystemdError};
 use crate::causes::{chain, diagnose};
-use crate::effects::QueuedJob;
 use crate::evidence::{Evidence, Stop};
 use crate::exit::Exit;
 use crate::facts;
 use crate::gather::{self, Gathered};
-use crate::plan::{Expectation, Plan, Refusal};
+use crate::plan::{Expectation, Plan, Refusal, cluster_name};
 use crate::report::{Document, Phase, Progress, document, plan_json, plan_text, verdict_text, warning_line};
 use crate::retry::{Deadline, Policy, Step, until, within};
 use crate::settings::fragment::Fragment;
@@ -29,10 +31,6 @@ use crate::verdict::Verdict;
 use crate::{decide, journal, tell, verify};
 
 const LOCK: &str = "/run/ecs-bootstrap/lock";
-const HANDOVER: &str = "/run/ecs-bootstrap/plan.json";
-const VERIFY_UNIT: &str = "ecs-bootstrap-verify.service";
-const VERIFY_UNIT_TEXT: &str = include_str!("../systemd/ecs-bootstrap-verify.service");
-const INSTALLED_BINARY: &str = "/usr/bin/ecs-bootstrap";
 /// How long systemd has to take the connection.
 const BUS: Duration = Duration::from_secs(5);
 /// Whoever waits in a room until `run.deadline` has this long to say for what, before the room is cut off.
@@ -83,17 +81,15 @@ pub struct Boot {
     pub warnings: Vec<Warning>,
 }
 
-/// What verify needs of the run before it: `/run/ecs-bootstrap/plan.json`.
-#[derive(Debug, Serialize, Deserialize)]
-struct Handover {
-    version: u32,
-    expectation: Expectation,
-    phases: Vec<Phase>,
-}
-
 /// How a boot path goes on after apply.
 enum Onward {
-    Verify { plan: Box<Plan>, applied: Applied, systemd: Result<Systemd, SystemdError>, age: Option<Duration> },
+    Verify {
+        plan: Box<Plan>,
+        applied: Applied,
+        systemd: Result<Systemd, SystemdError>,
+        age: Option<Duration>,
+    },
+    /// Told already: to the unit that verifies, or since a verdict stands.
     HandedOver(Box<Document>),
     Undecided,
 }
@@ -225,25 +221,28 @@ impl Boot {
             queued?;
             log_applied(&plan, &applied);
             let age = age(&plan.expectation);
-            self.store_handover(&plan.expectation, phases)?;
+            handover::store(&self.world.disk, &plan.expectation, &phases.done)?;
             if plan.cluster.is_none() {
                 return Ok(Onward::Undecided);
             }
             let blocked = match (&systemd, wait) {
                 (Ok(systemd), Wait::Here | Wait::HereIfPossible) => {
-                    blocking_unit(systemd, &plan, &applied.effects.jobs).await
+                    handover::blocking_unit(systemd, &plan, &applied.effects.jobs).await
                 }
                 _ => None,
             };
             match (blocked, wait) {
                 (Some(unit), Wait::Here) => Err(Stop::Blocked { unit }),
                 (Some(_), _) | (None, Wait::InItsUnit) => {
+                    if let Some(verified) = self.verified(&plan, &applied) {
+                        return Ok(Onward::HandedOver(Box::new(verified)));
+                    }
                     let text = format!("configured; {VERIFY_UNIT} sees to the registration");
                     let verdict = Verdict::Waiting { text, finding: None };
                     let document = document(&verdict, plan.expectation.cluster.as_deref(), &phases.done);
                     // Told before the unit starts, whose own verdict must be the last.
                     tell::signals(&self.world.disk, &document, true, self.to_journal);
-                    self.hand_over(systemd.as_ref()).await?;
+                    handover::start(&self.world, systemd.as_ref(), self.program.as_deref()).await?;
                     Ok(Onward::HandedOver(Box::new(document)))
                 }
                 (None, _) => Ok(Onward::Verify { plan: Box::new(plan), applied, systemd, age }),
@@ -252,6 +251,16 @@ impl Boot {
         within(Deadline::after(limit + LAST_WORDS), all)
             .await
             .unwrap_or_else(|_| Err(Stop::Late { doing: doing.get(), deadline: limit }))
+    }
+
+    /// The stored verdict, when it is ready and this run has changed nothing: then there is nothing to verify again.
+    fn verified(&self, plan: &Plan, applied: &Applied) -> Option<Document> {
+        if applied.effects != crate::effects::Effects::default() {
+            return None;
+        }
+        let stored = tell::stored(&self.world.disk).ok().flatten()?;
+        let name = |cluster: &Option<String>| cluster.as_deref().map(|text| cluster_name(text).to_owned());
+        (stored.verdict == "ready" && name(&stored.cluster) == name(&plan.expectation.cluster)).then_some(stored)
     }
 
     fn early(&self) -> Result<Settings, Stop> {
@@ -304,20 +313,8 @@ impl Boot {
         })
     }
 
-    fn store_handover(&self, expectation: &Expectation, phases: &Phases) -> Result<(), Stop> {
-        let stored = self.world.disk.read(HANDOVER, crate::host::LONGEST_FILE).ok().flatten();
-        let stored = stored.and_then(|bytes| serde_json::from_slice::<Handover>(&bytes).ok());
-        if stored.is_some_and(|stored| stored.expectation == *expectation) {
-            return Ok(());
-        }
-        let handover = Handover { version: 1, expectation: expectation.clone(), phases: phases.done.clone() };
-        let bytes = as_json(&handover).into_bytes();
-        self.world.disk.replace(HANDOVER, &bytes, Mode::Exactly(0o600)).map_err(Stop::Write)
-    }
-
     async fn expectation(&self, phases: &mut Phases) -> Result<Expectation, Stop> {
-        let stored = self.world.disk.read(HANDOVER, crate::host::LONGEST_FILE).map_err(Stop::ReadHandover)?;
-        let handover = stored.and_then(|bytes| serde_json::from_slice::<Handover>(&bytes).ok());
+        let handover = handover::read(&self.world.disk).map_err(Stop::ReadHandover)?;
         let fragments = self.fragments()?;
         match handover {
             Some(handover) => {
@@ -332,25 +329,6 @@ impl Boot {
             }
             None => Ok(self.decide(phases, false).await?.0.expectation),
         }
-    }
-
-    /// Starts the unit that verifies, from its text where it is not installed. It is not waited for.
-    async fn hand_over(&self, systemd: Result<&Systemd, &SystemdError>) -> Result<(), Stop> {
-        let systemd = systemd.map_err(|error| Stop::Systemd(error.clone()))?;
-        match systemd.start(VERIFY_UNIT).await {
-            Ok(_) => return Ok(()),
-            Err(SystemdError::NoSuchUnit { .. }) => {}
-            Err(error) => return Err(error.into()),
-        }
-        let program = self.program.as_deref().and_then(|path| path.to_str()).unwrap_or(INSTALLED_BINARY);
-        if !program.starts_with("/usr/") && !program.starts_with("/opt/") {
-            tracing::warn!(program, "a unit may not be able to run this program from here; /usr/bin or /opt is better");
-        }
-        let text = VERIFY_UNIT_TEXT.replace(INSTALLED_BINARY, program);
-        self.world.disk.create_folder("/run/systemd/system", 0o755).map_err(Stop::Write)?;
-        let path = format!("/run/systemd/system/{VERIFY_UNIT}");
-        self.world.disk.replace(&path, text.as_bytes(), Mode::Exactly(0o644)).map_err(Stop::Write)?;
-        Ok(systemd.start(VERIFY_UNIT).await.map(|_| ())?)
     }
 
     async fn verdict(
@@ -383,30 +361,6 @@ impl Boot {
             _ => Report { stdout: String::new(), stderr: text, exit },
         }
     }
-}
-
-/// The caller's own unit, if the agent's start waits for it, however far down (`After=` is transitive in effect).
-async fn blocking_unit(systemd: &Systemd, plan: &Plan, queued: &[QueuedJob]) -> Option<String> {
-    let ours = systemd.unit_of_pid(0).await.ok()?;
-    let agent = &plan.expectation.agent_unit;
-    let mut waiting: Vec<u32> = match queued.iter().find(|job| job.unit == *agent) {
-        Some(job) => vec![job.id],
-        None => systemd.unit(agent).await.ok()?.job.into_iter().collect(),
-    };
-    let mut seen = std::collections::BTreeSet::new();
-    while let Some(job) = waiting.pop() {
-        if !seen.insert(job) {
-            continue;
-        }
-        // A job that has just ended waits for nothing.
-        for before in systemd.jobs_before(job).await.unwrap_or_default() {
-            if before.unit == ours {
-                return Some(ours);
-            }
-            waiting.push(before.id);
-        }
-    }
-    None
 }
 
 /// How long ago the instance was launched.

@@ -56,6 +56,19 @@ fn a_second_run_writes_nothing_starts_nothing_and_says_the_same() {
 }
 
 #[test]
+fn what_is_verified_and_unchanged_is_not_verified_again() {
+    let instance = Instance::new();
+    ready(&instance);
+    let status = instance.disk.read("run/ecs-bootstrap/status.json").unwrap();
+    instance.systemd.forget_calls();
+    let again = instance.run(&["run", "--no-wait"]);
+    assert_eq!(again.code, Some(0), "{}", again.stderr);
+    assert!(again.stdout.starts_with("ready: "), "{}", again.stdout);
+    assert_eq!(jobs(&instance), Vec::<String>::new());
+    assert_eq!(instance.disk.read("run/ecs-bootstrap/status.json").unwrap(), status);
+}
+
+#[test]
 fn a_second_run_of_all_that_is_derived_writes_nothing() {
     let settings = "[derive]\nreserved-memory = \"auto\"\nspot = \"on\"\nattributes = [\"stack\"]\n[agent]\nHTTP_PROXY = \
                     \"http://u:p@127.0.0.1:3128\"\nECS_ENGINE_AUTH_TYPE = \"docker\"\nECS_ENGINE_AUTH_DATA = '{}'\n";
@@ -83,6 +96,17 @@ fn an_image_of_a_configured_instance_does_not_join_its_cluster() {
     let instance = instance.cluster("dev", &[]).tag("ecs-bootstrap:cluster", "dev");
     handed_over(&instance, &["run", "--no-wait"]);
     assert_eq!(instance.disk.text("etc/ecs/ecs.config"), "ECS_CLUSTER=dev\n");
+}
+
+#[test]
+fn a_changed_cluster_is_judged_by_the_agent_that_is_restarted() {
+    let instance = Instance::new().cluster("stage", &[]);
+    ready(&instance);
+    let instance = instance.tag("ecs-bootstrap:cluster", "stage");
+    let outcome = instance.run(&["run", "--wait", "--set", "verify.deadline=10s"]);
+    // The real agent refuses another cluster than the one it saved; what it never does is to be taken for the old one.
+    assert!(!outcome.stdout.contains("`prod`"), "{}\n{}", outcome.stdout, outcome.stderr);
+    assert!(!outcome.stderr.contains("cluster-other-than-wanted"), "{}", outcome.stderr);
 }
 
 #[test]

@@ -5,17 +5,21 @@
 use super::http::lock;
 use std::collections::BTreeMap;
 use std::os::unix::net::UnixDatagram;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
+
+/// The field of a datagram of our own.
+const MARK: &str = "ECS_BOOTSTRAP_TEST_MARK";
 
 /// One entry; a field that comes twice keeps its last value.
 pub type Entry = BTreeMap<String, String>;
 
 /// The running collector; it stops when dropped.
 pub struct Journal {
+    path: PathBuf,
     entries: Arc<Mutex<Vec<Entry>>>,
     stopped: Arc<AtomicBool>,
     reader: Option<JoinHandle<()>>,
@@ -36,12 +40,29 @@ impl Journal {
                 }
             }
         });
-        Self { entries, stopped, reader: Some(reader) }
+        Self { path: path.to_owned(), entries, stopped, reader: Some(reader) }
     }
 
-    /// Every entry so far, oldest first.
+    /// Every entry that was sent before this call, oldest first.
     pub fn entries(&self) -> Vec<Entry> {
-        lock(&self.entries).clone()
+        // Datagrams keep their order: once our own mark has arrived, so has all that was sent before it.
+        let socket = UnixDatagram::unbound().expect("a socket");
+        if socket.send_to(format!("{MARK}=1\n").as_bytes(), &self.path).is_err() {
+            // The test took the socket away, so nobody could send anything.
+            return lock(&self.entries).clone();
+        }
+        let is_mark = |entry: &Entry| entry.contains_key(MARK);
+        let patience = Instant::now() + Duration::from_secs(10);
+        loop {
+            let mut entries = lock(&self.entries);
+            if let Some(at) = entries.iter().position(is_mark) {
+                entries.remove(at);
+                return entries.iter().filter(|entry| !entry.is_empty()).cloned().collect();
+            }
+            drop(entries);
+            assert!(Instant::now() < patience, "the collector of journal entries stands still");
+            thread::sleep(Duration::from_millis(1));
+        }
     }
 }
 

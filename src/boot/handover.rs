@@ -1,0 +1,96 @@
+//! From the run to the unit that verifies: what travels as `/run/ecs-bootstrap/plan.json`, whether waiting here could
+//! end at all, and the start of the unit.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use crate::boundary::World;
+use crate::boundary::disk::{Disk, DiskError, Mode};
+use crate::boundary::systemd::{Systemd, SystemdError};
+use crate::effects::QueuedJob;
+use crate::evidence::Stop;
+use crate::plan::{Expectation, Plan};
+use crate::report::Phase;
+
+/// The unit that verifies.
+pub(super) const VERIFY_UNIT: &str = "ecs-bootstrap-verify.service";
+const HANDOVER: &str = "/run/ecs-bootstrap/plan.json";
+const VERIFY_UNIT_TEXT: &str = include_str!("../../systemd/ecs-bootstrap-verify.service");
+const INSTALLED_BINARY: &str = "/usr/bin/ecs-bootstrap";
+
+/// What verify needs of the run before it.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Handover {
+    version: u32,
+    /// What is waited for.
+    pub(super) expectation: Expectation,
+    /// What the run did before.
+    pub(super) phases: Vec<Phase>,
+}
+
+/// What the last run of this boot left; `None` where none did, or a version of this program that is not this one.
+pub(super) fn read(disk: &Disk) -> Result<Option<Handover>, DiskError> {
+    let stored = disk.read(HANDOVER, crate::host::LONGEST_FILE)?;
+    Ok(stored.and_then(|bytes| serde_json::from_slice(&bytes).ok()))
+}
+
+/// Leaves it, unless the same expectation lies there already.
+pub(super) fn store(disk: &Disk, expectation: &Expectation, phases: &[Phase]) -> Result<(), Stop> {
+    let stored = read(disk).ok().flatten();
+    if stored.is_some_and(|stored| stored.expectation == *expectation) {
+        return Ok(());
+    }
+    let handover = Handover { version: 1, expectation: expectation.clone(), phases: phases.to_vec() };
+    let bytes = super::as_json(&handover).into_bytes();
+    disk.replace(HANDOVER, &bytes, Mode::Exactly(0o600)).map_err(Stop::Write)
+}
+
+/// Starts the unit that verifies, from its text where it is not installed. It is not waited for. `program` is where
+/// this program lies.
+pub(super) async fn start(
+    world: &World,
+    systemd: Result<&Systemd, &SystemdError>,
+    program: Option<&Path>,
+) -> Result<(), Stop> {
+    let systemd = systemd.map_err(|error| Stop::Systemd(error.clone()))?;
+    match systemd.start(VERIFY_UNIT).await {
+        Ok(_) => return Ok(()),
+        Err(SystemdError::NoSuchUnit { .. }) => {}
+        Err(error) => return Err(error.into()),
+    }
+    let program = program.and_then(|path| path.to_str()).unwrap_or(INSTALLED_BINARY);
+    if !program.starts_with("/usr/") && !program.starts_with("/opt/") {
+        tracing::warn!(program, "a unit may not be able to run this program from here; /usr/bin or /opt is better");
+    }
+    let text = VERIFY_UNIT_TEXT.replace(INSTALLED_BINARY, program);
+    world.disk.create_folder("/run/systemd/system", 0o755).map_err(Stop::Write)?;
+    let path = format!("/run/systemd/system/{VERIFY_UNIT}");
+    world.disk.replace(&path, text.as_bytes(), Mode::Exactly(0o644)).map_err(Stop::Write)?;
+    Ok(systemd.start(VERIFY_UNIT).await.map(|_| ())?)
+}
+
+/// The caller's own unit, if the agent's start waits for it, however far down (`After=` is transitive in effect).
+pub(super) async fn blocking_unit(systemd: &Systemd, plan: &Plan, queued: &[QueuedJob]) -> Option<String> {
+    let ours = systemd.unit_of_pid(0).await.ok()?;
+    let agent = &plan.expectation.agent_unit;
+    let mut waiting: Vec<u32> = match queued.iter().find(|job| job.unit == *agent) {
+        Some(job) => vec![job.id],
+        None => systemd.unit(agent).await.ok()?.job.into_iter().collect(),
+    };
+    let mut seen = BTreeSet::new();
+    while let Some(job) = waiting.pop() {
+        if !seen.insert(job) {
+            continue;
+        }
+        // A job that has just ended waits for nothing.
+        for before in systemd.jobs_before(job).await.unwrap_or_default() {
+            if before.unit == ours {
+                return Some(ours);
+            }
+            waiting.push(before.id);
+        }
+    }
+    None
+}
