@@ -142,13 +142,13 @@ pub fn verdict_text(document: &Document) -> String {
         // Writing to a string cannot fail.
         let _ = writeln!(text, "{line}");
     };
-    if !matches!(document.verdict.as_str(), "failed" | "unknown") {
+    if document.cause.is_none() {
         write(format_args!("{}", document.text));
     }
     for (at, cause) in document.cause.iter().chain(&document.also).enumerate() {
         let label = match (document.verdict.as_str(), at) {
             ("failed" | "unknown", 0) => "error",
-            (_, 0) => "cause",
+            (word, 0) => word,
             _ => "also",
         };
         write(format_args!("{label}: [{}] {}", cause.id, cause.title));
