@@ -91,7 +91,11 @@ fn an_instance_in_a_warm_pool_waits_and_has_not_failed() {
     assert_eq!(outcome.code, Some(0), "{}", outcome.stderr);
     assert!(outcome.stdout.starts_with("waiting: "), "{}", outcome.stdout);
     let Names(id, _, seen) = Names("warm-pool-waiting", 0, "`Warmed:Running`");
-    assert!(outcome.stdout.contains(&format!("waiting: [{id}]")) && outcome.stdout.contains(seen), "{}", outcome.stdout);
+    assert!(
+        outcome.stdout.contains(&format!("waiting: [{id}]")) && outcome.stdout.contains(seen),
+        "{}",
+        outcome.stdout
+    );
     assert!(!outcome.stderr.contains("error: ["), "{}", outcome.stderr);
 }
 
