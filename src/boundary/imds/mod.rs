@@ -50,7 +50,8 @@ pub struct Imds {
 struct Shared {
     address: Address,
     candidates: Candidates,
-    client: OnceLock<Client>,
+    /// The HTTP client, and how long it gives a connection.
+    client: OnceLock<(Client, Duration)>,
     token: Mutex<TokenState>,
 }
 
@@ -192,7 +193,7 @@ impl Imds {
             _ => request.header(HOST, "169.254.169.254"),
         };
         let outcome = self.read(request.timeout(budget)).await.map_err(|why| match why {
-            Why::Silent if budget < ATTEMPT && budget <= self.connect_bound(deadline) => cut_short(path),
+            Why::Silent if budget < ATTEMPT && budget <= self.time_to_connect() => cut_short(path),
             why => failed(path, why),
         });
         let duration_ms = u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX);
@@ -222,27 +223,31 @@ impl Imds {
         format!("{}/latest/{path}", self.shared.address.base())
     }
 
-    /// A deadline too short for a whole attempt leaves half of itself to what comes after the connection.
-    fn connect_bound(&self, deadline: Deadline) -> Duration {
-        CONNECT.min(deadline.remaining() / 2).max(Duration::from_millis(350))
+    /// By when an attempt knows whether a connection opened: what the client gives it, and a quarter more, since a busy
+    /// host looks at its timers late. Whoever had less time cannot tell a lost connection from a lost answer.
+    fn time_to_connect(&self) -> Duration {
+        let bound = self.shared.client.get().map_or(CONNECT, |(_, bound)| *bound);
+        bound + bound / 4
     }
 
     fn client(&self, deadline: Deadline) -> Result<&Client, Failed> {
-        if let Some(client) = self.shared.client.get() {
+        if let Some((client, _)) = self.shared.client.get() {
             return Ok(client);
         }
+        // A deadline too short for a whole attempt leaves half of itself to what comes after the connection.
+        let bound = CONNECT.min(deadline.remaining() / 2).max(Duration::from_millis(350));
         let builder = Client::builder()
             .no_proxy()
             .redirect(reqwest::redirect::Policy::none())
             .user_agent(concat!("ecs-bootstrap/", env!("CARGO_PKG_VERSION")))
-            .connect_timeout(self.connect_bound(deadline))
+            .connect_timeout(bound)
             .timeout(ATTEMPT);
         let builder = match self.shared.address {
             Address::Fixed(_) => builder.dns_resolver(Dns::default()),
             _ => builder.dns_resolver(self.shared.candidates.clone()),
         };
         let client = builder.build().map_err(|source| failed(TOKEN, Why::Setup(Arc::new(source))))?;
-        Ok(self.shared.client.get_or_init(|| client))
+        Ok(&self.shared.client.get_or_init(|| (client, bound)).0)
     }
 }
 
