@@ -160,9 +160,8 @@ mod tests {
 
     #[test]
     fn a_closed_port_is_refused() {
-        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        let agent = Agent::new(Some(&format!("http://{}", listener.local_addr().unwrap()))).unwrap();
-        drop(listener);
+        let port = crate::boundary::loopback::ClosedPort::take();
+        let agent = Agent::new(Some(&format!("http://{}", port.address()))).unwrap();
         let error = run(agent.metadata(soon())).unwrap_err();
         assert!(
             matches!(&error, AgentError::Refused { source, .. } if source.kind() == io::ErrorKind::ConnectionRefused)

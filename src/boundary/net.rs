@@ -122,7 +122,8 @@ mod tests {
 
     #[test]
     fn connects_to_the_first_address_that_listens() {
-        let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let port = crate::boundary::loopback::ClosedPort::take();
+        let closed = port.address();
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let open = listener.local_addr().unwrap();
         assert_eq!(run(connect(&[closed, open], soon())).unwrap(), open);
@@ -130,7 +131,8 @@ mod tests {
 
     #[test]
     fn a_closed_port_is_refused_and_no_address_is_said() {
-        let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let port = crate::boundary::loopback::ClosedPort::take();
+        let closed = port.address();
         assert!(matches!(run(connect(&[closed], soon())), Err(NetError::Refused { address }) if address == closed));
         assert!(matches!(run(connect(&[], soon())), Err(NetError::NoAddress)));
     }

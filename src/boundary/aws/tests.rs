@@ -145,7 +145,8 @@ fn a_missing_role_survives_the_wrapping_of_the_sdk() {
 #[test]
 fn a_closed_port_is_refused_and_silence_is_a_timeout() {
     let metadata = metadata();
-    let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let port = crate::boundary::loopback::ClosedPort::take();
+    let closed = port.address();
     let kind = list_clusters(&metadata, &options(&format!("http://{closed}"))).unwrap_err().kind;
     assert!(matches!(kind, AwsErrorKind::Refused), "{kind:?}");
 

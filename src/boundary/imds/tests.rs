@@ -96,7 +96,8 @@ fn a_token_that_never_comes_is_told_from_a_connection_that_never_opens() {
     let server = Server::start(|_| None);
     assert!(matches!(get(&server, 1), Err(ImdsError::TokenLost { .. })));
 
-    let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let port = crate::boundary::loopback::ClosedPort::take();
+    let closed = port.address();
     let imds = Imds::new(Address::Fixed(format!("http://{closed}")));
     let error = run(imds.get("meta-data/instance-id", within_seconds(1))).unwrap_err();
     assert!(matches!(&error, ImdsError::Unreachable { attempts: 2.., source: Some(_), .. }), "{error:?}");
