@@ -110,6 +110,9 @@ pub struct Written {
     pub instance_id: String,
     /// Key and hash of its value.
     pub keys: BTreeMap<String, String>,
+    /// The same of the write before, while it is not known that this one took place.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub before: BTreeMap<String, String>,
     /// `ECS_INSTANCE_ATTRIBUTES` as somebody else had it where ours, which holds it too, stands now. It is no secret.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub attributes: Option<String>,
