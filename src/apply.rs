@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 
 use crate::boundary::World;
 use crate::boundary::disk::{Disk, DiskError, Mode};
+use crate::boundary::systemd::control::Control;
 use crate::boundary::systemd::{Job, Systemd, SystemdError};
 use crate::causes::chain;
 use crate::ecs_config::read;
@@ -79,31 +80,33 @@ fn not_serializable(error: serde_json::Error) -> DiskError {
     DiskError::Io { doing: "write", path: WRITTEN.to_owned(), source: error.into() }
 }
 
-/// Enables, starts and restarts what the plan says, without waiting for any of it.
-pub async fn queue(systemd: &Result<Systemd, SystemdError>, plan: &Plan, applied: &mut Applied) -> Result<(), Stop> {
-    let wanted: Vec<_> =
-        plan.units.iter().filter(|unit| unit.action != Action::Leave || plan.enable.contains(&unit.unit)).collect();
-    if wanted.is_empty() {
+/// Enables, starts and restarts what the plan says, without waiting for any of it. Where there is no bus yet, by
+/// systemctl: then no end of a job is seen.
+pub async fn queue(
+    disk: &Disk,
+    systemd: &Result<Systemd, SystemdError>,
+    plan: &Plan,
+    applied: &mut Applied,
+) -> Result<(), Stop> {
+    let wanted = plan.units.iter().filter(|unit| unit.action != Action::Leave);
+    let wanted: Vec<_> = wanted.collect();
+    if wanted.is_empty() && plan.enable.is_empty() {
         return Ok(());
     }
-    let systemd = systemd.as_ref().map_err(|error| Stop::Systemd(error.clone()))?;
+    let by = match systemd {
+        Ok(systemd) => By::Bus(systemd),
+        Err(error) => By::Control(Control::without_bus(disk, error).ok_or_else(|| Stop::Systemd(error.clone()))?),
+    };
     for unit in wanted {
-        let job = match unit.action {
-            Action::Start | Action::Unknown => systemd.start(&unit.unit).await?,
-            Action::Restart => systemd.restart(&unit.unit).await?,
-            Action::Leave => continue,
-        };
-        tracing::debug!(unit = unit.unit, job = job.id(), "queued a job");
-        applied.effects.jobs.push(QueuedJob {
-            unit: unit.unit.clone(),
-            action: unit.action,
-            id: job.id(),
-            result: None,
-        });
-        applied.jobs.push(job);
+        let verb = if unit.action == Action::Restart { "restart" } else { "start" };
+        let job = by.queue(verb, &unit.unit).await?;
+        let id = job.as_ref().map_or(0, Job::id);
+        tracing::debug!(unit = unit.unit, job = id, "queued a job");
+        applied.effects.jobs.push(QueuedJob { unit: unit.unit.clone(), action: unit.action, id, result: None });
+        applied.jobs.extend(job);
     }
     for unit in &plan.enable {
-        match systemd.enable(unit).await {
+        match by.enable(unit).await {
             Ok(()) => applied.effects.enabled.push(unit.clone()),
             Err(error) => {
                 tracing::warn!(unit, error = chain(&error), "the unit could not be enabled for the next boot");
@@ -111,4 +114,28 @@ pub async fn queue(systemd: &Result<Systemd, SystemdError>, plan: &Plan, applied
         }
     }
     Ok(())
+}
+
+/// What takes the jobs.
+enum By<'s> {
+    Bus(&'s Systemd),
+    Control(Control),
+}
+
+impl By<'_> {
+    /// The job, where its end can be seen.
+    async fn queue(&self, verb: &str, unit: &str) -> Result<Option<Job>, SystemdError> {
+        match self {
+            By::Bus(systemd) if verb == "restart" => systemd.restart(unit).await.map(Some),
+            By::Bus(systemd) => systemd.start(unit).await.map(Some),
+            By::Control(control) => control.queue(verb, unit).await.map(|()| None),
+        }
+    }
+
+    async fn enable(&self, unit: &str) -> Result<(), SystemdError> {
+        match self {
+            By::Bus(systemd) => systemd.enable(unit).await,
+            By::Control(control) => control.enable(unit).await,
+        }
+    }
 }
