@@ -27,18 +27,11 @@ pub(super) fn settings_files(disk: &Disk) -> Result<Vec<(Kind, String)>, Stop> {
 
 /// Everything about the host.
 pub(super) async fn host(disk: &Disk, systemd: &Result<Systemd, SystemdError>) -> Result<Host, Stop> {
-    let config = |path| -> Result<ConfigFile, Stop> {
-        let state = disk.read_regular(path, LONGEST_FILE).map_err(Stop::Read)?;
-        Ok(state.map_or_else(ConfigFile::default, |state| ConfigFile {
-            bytes: Some(state.bytes),
-            modified: Some(state.modified),
-        }))
-    };
     let boot_id = disk.read("/proc/sys/kernel/random/boot_id", 64);
     Ok(Host {
         memory_mib: memory_mib(disk),
         boot_id: known(boot_id.map(|id| id.map(|id| String::from_utf8_lossy(&id).trim().to_owned())), "no boot id"),
-        etc_config: config(ECS_CONFIG)?,
+        etc_config: etc_config(disk)?,
         var_config: vendor_config(disk),
         written: read_written(disk),
         saved: saved_agent(disk),
@@ -50,6 +43,15 @@ pub(super) async fn host(disk: &Disk, systemd: &Result<Systemd, SystemdError>) -
         gpu: device(disk, "nvidia"),
         neuron: device(disk, "neuron"),
     })
+}
+
+/// The file that is going to be written.
+pub(super) fn etc_config(disk: &Disk) -> Result<ConfigFile, Stop> {
+    let state = disk.read_regular(ECS_CONFIG, LONGEST_FILE).map_err(Stop::Read)?;
+    Ok(state.map_or_else(ConfigFile::default, |state| ConfigFile {
+        bytes: Some(state.bytes),
+        modified: Some(state.modified),
+    }))
 }
 
 /// Whether cloud-init is at work: it makes its folder first and `result.json` last (cloud-init, "Boot stages").

@@ -42,6 +42,24 @@ fn names_no_cluster_and_starts_no_agent_while_user_data_may_still_speak() {
 }
 
 #[test]
+fn what_user_data_writes_while_a_tag_is_waited_for_is_kept_and_ends_the_wait() {
+    let instance = Instance::new().without_tags().without_imds_tags().ecs_config("# mine\n");
+    instance.systemd.cloud_final_runs();
+    let running = instance.start(&["run", "--no-wait"]);
+    while instance.aws.requests().is_empty() {
+        std::thread::yield_now();
+    }
+    instance.disk.write(CONFIG, "# mine\nECS_CLUSTER=prod\n");
+    let outcome = running.wait();
+    assert_eq!(outcome.code, Some(0), "{}\n{}", outcome.stdout, outcome.stderr);
+    assert!(outcome.duration < Duration::from_secs(10), "`tags.wait` is half a minute: {:?}", outcome.duration);
+    assert_eq!(instance.disk.text(CONFIG), "# mine\nECS_CLUSTER=prod\n");
+    let jobs = jobs(&instance);
+    assert!(jobs.contains(&"StartUnit ecs.service".to_owned()), "{jobs:?}");
+    instance.systemd.cloud_final_ends();
+}
+
+#[test]
 fn queues_an_agent_that_guard_will_judge() {
     let instance = undecided().unit("ecs.service", |unit| unit.guarded());
     run(&instance, &["run", "--no-wait"]);
