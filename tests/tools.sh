@@ -79,6 +79,27 @@ need_shellcheck() {
         "$cache/bin/shellcheck" --version >/dev/null
 }
 
+# rpm and rpmbuild.
+need_rpm() {
+    have rpm && have rpmbuild && return
+    apt_install rpm && return
+    apt_fetch rpm rpm-common librpm9 librpmbuild9 librpmio9 libelf1 libdw1 liblua5.3-0 libmagic1 libmagic-mgc libpopt0 \
+        libgcrypt20 libgomp1 libgpg-error0 libsqlite3-0 libzstd1 libcap2 liblzma5 libbz2-1.0 zlib1g || return 1
+    # Their settings are not where they were built to look for them.
+    local settings="export RPM_CONFIGDIR=$fetched/usr/lib/rpm MAGIC=$fetched/usr/lib/file/magic.mgc"
+    wrap rpm "$fetched/usr/bin/rpm" "$settings" && wrap rpmbuild "$fetched/usr/bin/rpmbuild" "$settings" &&
+        rpmbuild --version >/dev/null
+}
+
+# A shell that runs in an empty root: leaves its path in $busybox.
+need_busybox() {
+    for busybox in busybox "$fetched/bin/busybox"; do
+        # Debian's other package of it is linked dynamically.
+        busybox=$(command -v "$busybox") && { ldd "$busybox" 2>&1 || true; } | grep -q 'not a dynamic' && return
+    done
+    apt_fetch busybox-static && busybox=$fetched/bin/busybox && "$busybox" true
+}
+
 # Leaves in $python a Python that can make a virtual environment.
 need_python() {
     local needed='import ssl, venv'
