@@ -91,6 +91,18 @@ need_rpm() {
         rpmbuild --version >/dev/null
 }
 
+# The program alone, which enables units below a root: nothing starts a systemd on this machine.
+need_systemctl() {
+    have systemctl && return
+    apt_fetch systemd libsystemd-shared libcap2 libcrypt1 libgcrypt20 libgpg-error0 liblz4-1 liblzma5 libmount1 libblkid1 \
+        libpcre2-8-0 libseccomp2 libselinux1 libssl3 libzstd1 libacl1 libaudit1 libcap-ng0 libkmod2 libpam0g libip4tc2 ||
+        return 1
+    # Its library is in a folder of its own.
+    local own
+    own=$(dirname "$(find "$fetched" -name 'libsystemd-shared-*.so' -print -quit)")
+    wrap systemctl "$fetched/bin/systemctl" "LD_LIBRARY_PATH+=:$own" && "$cache/bin/systemctl" --version >/dev/null
+}
+
 # A shell that runs in an empty root: leaves its path in $busybox.
 need_busybox() {
     for busybox in busybox "$fetched/bin/busybox"; do
