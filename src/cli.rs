@@ -30,6 +30,8 @@ pub enum Command {
     Run(Run),
     /// Print what `run` would do, and why; changes nothing
     Plan,
+    /// Before each start of the agent: apply the plan once more, and refuse an agent that would join no cluster
+    Guard,
     /// Wait for the registration, and say why when it does not come
     Verify,
     /// Print the last verdict of this boot
@@ -86,6 +88,9 @@ pub struct Common {
     /// Where the agent's introspection is [default: http://127.0.0.1:51678]
     #[arg(long, global = true, value_name = "URL", env = "ECS_BOOTSTRAP_AGENT_ENDPOINT")]
     pub agent_endpoint: Option<String>,
+    /// Refuse an AWS endpoint over plain HTTP off this host (`AWS_ENDPOINT_URL`), instead of warning of it
+    #[arg(long, global = true)]
+    pub https_only: bool,
     /// Log each request and its duration
     #[arg(long, short, global = true, action = clap::ArgAction::Count)]
     pub verbose: u8,

@@ -160,7 +160,7 @@ mod tests {
         let mut evidence = exited(5, b"");
         evidence.saved = Some(SavedAgent { state: Known::Yes(Some(saved)), modified: None });
         evidence.expectation = Some(Expectation {
-            cluster: None,
+            cluster: Some("prod".to_owned()),
             instance_id: Some("i-child".to_owned()),
             region: None,
             pending_time: None,

@@ -151,6 +151,8 @@ pub static ALL: &[&Cause] = &[
     &units::UNIT_MASKED,
     &units::ECS_UNIT_DISABLED,
     &units::START_BLOCKED,
+    &units::USER_DATA_DEADLOCK,
+    &units::ORDERING_CYCLE,
     &units::SYSTEMD_UNREACHABLE,
     &units::SYSTEMD_REFUSED,
     &units::DISK_FULL,

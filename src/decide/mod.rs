@@ -2,6 +2,7 @@
 
 mod cluster;
 mod derived;
+pub mod guard;
 mod units;
 
 use std::collections::BTreeMap;

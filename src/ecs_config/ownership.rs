@@ -58,7 +58,7 @@ pub fn stale(host: &Host) -> Vec<String> {
         .collect()
 }
 
-/// What to remember once these keys are in the file. A line that stood there before with the same value stays somebody
+/// What to remember when these keys are written, with what was remembered before them. A line that stood there before with the same value stays somebody
 /// else's.
 pub fn remember(host: &Host, keys: &[PlannedKey], instance_id: Option<&str>) -> Written {
     let lines = read(host.etc_config.bytes.as_deref().unwrap_or_default());
@@ -73,14 +73,17 @@ pub fn remember(host: &Host, keys: &[PlannedKey], instance_id: Option<&str>) -> 
         version: VERSION,
         instance_id: instance_id.unwrap_or_default().to_owned(),
         attributes: theirs.map(|theirs| theirs.value).filter(|_| keys.contains_key(ATTRIBUTES)),
+        before: host.written.keys.clone().into_iter().filter(|(key, hash)| keys.get(key) != Some(hash)).collect(),
         keys,
     }
 }
 
 fn is_ours(host: &Host, key: &str, value: &str) -> bool {
-    host.written.version == VERSION && host.written.keys.get(key).is_some_and(|known| *known == hash(value))
+    let Written { version, keys, before, .. } = &host.written;
+    *version == VERSION && [keys, before].iter().any(|known| known.get(key).is_some_and(|known| *known == hash(value)))
 }
 
-fn hash(value: &str) -> String {
+/// What is remembered of a value: its SHA-256, in hex.
+pub fn hash(value: &str) -> String {
     Sha256::digest(value.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect()
 }

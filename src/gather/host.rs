@@ -5,7 +5,7 @@ use crate::boundary::disk::{Disk, DiskError};
 use crate::boundary::systemd::{Systemd, SystemdError};
 use crate::evidence::Stop;
 use crate::facts::{ConfigFile, Host, Known, Written};
-use crate::host::{LONGEST_FILE, saved_agent, units};
+use crate::host::{LONGEST_FILE, device, saved_agent, units};
 use crate::plan::{ECS_CONFIG, VENDOR_ECS_CONFIG, WRITTEN};
 use crate::settings::Kind;
 
@@ -42,6 +42,7 @@ pub(super) async fn host(disk: &Disk, systemd: &Result<Systemd, SystemdError>) -
         var_config: vendor_config(disk),
         written: read_written(disk),
         saved: saved_agent(disk),
+        user_data_runs: user_data_runs(disk),
         units: match systemd {
             Ok(systemd) => Known::from_result(units(systemd).await),
             Err(error) => Known::Unknown(crate::causes::chain(error)),
@@ -49,6 +50,12 @@ pub(super) async fn host(disk: &Disk, systemd: &Result<Systemd, SystemdError>) -
         gpu: device(disk, "nvidia"),
         neuron: device(disk, "neuron"),
     })
+}
+
+/// Whether cloud-init is at work: it makes its folder first and `result.json` last (cloud-init, "Boot stages").
+fn user_data_runs(disk: &Disk) -> Known<bool> {
+    let exists = |path| disk.exists(path);
+    Known::from_result(exists("/run/cloud-init").and_then(|begun| Ok(begun && !exists("/run/cloud-init/result.json")?)))
 }
 
 /// The AMI's file is only read, so what cannot be read of it is as absent, as it is for ecs-init.
@@ -86,15 +93,4 @@ fn memory_mib(disk: &Disk) -> Known<u64> {
         line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok().map(|kib| kib / 1024)
     });
     known(total, "no MemTotal in /proc/meminfo")
-}
-
-/// Whether a numbered device of this name is there: `/dev/nvidia0`, `/dev/neuron0`.
-fn device(disk: &Disk, name: &str) -> Known<bool> {
-    match disk.list("/dev") {
-        Ok(entries) if entries.is_empty() => Known::Unknown("no /dev".to_owned()),
-        Ok(entries) => Known::Yes(entries.iter().any(|entry| {
-            entry.strip_prefix(name).is_some_and(|rest| !rest.is_empty() && rest.bytes().all(|b| b.is_ascii_digit()))
-        })),
-        Err(error) => Known::Unknown(error.to_string()),
-    }
 }

@@ -22,6 +22,8 @@ mod causes;
 mod contract;
 /// README.md against the tables of the code.
 mod docs;
+/// `guard`: `ecs.config` before each start of the agent.
+mod guard;
 /// `plan`: what would be done and why, with nothing changed.
 mod plan;
 /// `run` from metadata to a registered instance.
@@ -35,5 +37,7 @@ mod settings;
 mod simulators;
 /// To whom a verdict is told, and what nobody is told.
 mod tell;
+/// Beside user data that has not ended: what it may still name, what waits for it, and the part of the boot without a bus.
+mod user_data;
 /// Files as they are found in public repositories.
 mod wild;
