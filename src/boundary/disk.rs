@@ -1,8 +1,10 @@
-//! Reads and replaces files below a root.
+//! Reads and replaces files below a root; what concerns whole folders is in `tree`.
 //!
 //! In: absolute paths as they are on the instance, taken below the root that `--root` names. Out: bytes within a limit,
 //! or an error that says what was being done to which path. It never waits (not on a FIFO, not on a lock), never shows
 //! a half-written file, and never writes through a symbolic link.
+
+mod tree;
 
 use std::fmt;
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
@@ -13,6 +15,8 @@ use std::time::SystemTime;
 
 use nix::libc;
 use tempfile::NamedTempFile;
+
+pub use self::tree::{Entry, Kind};
 
 /// Marks a temporary file of ours, after a dot and the name of its target.
 const TEMPORARY: &str = ".ecs-bootstrap-";
@@ -108,6 +112,14 @@ pub enum DiskError {
     /// It is a folder, a FIFO, a socket or a device.
     #[error("cannot {doing} `{path}`: it is not a regular file")]
     NotAFile {
+        /// The verb.
+        doing: &'static str,
+        /// Below the root.
+        path: String,
+    },
+    /// Another file system is mounted on it or below it.
+    #[error("cannot {doing} `{path}`: another file system is mounted there")]
+    Mounted {
         /// The verb.
         doing: &'static str,
         /// Below the root.
