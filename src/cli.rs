@@ -34,6 +34,10 @@ pub enum Command {
     Verify,
     /// Print the last verdict of this boot
     Status,
+    /// List what must go before a snapshot of this instance becomes an AMI; with --yes, remove it
+    PrepareImage(Consent),
+    /// List what a fresh start of the agent takes; with --yes, set its saved state aside and start it again
+    ResetAgent(Consent),
     /// Print the man page, or completions for a shell
     Generate {
         /// What to print.
@@ -50,6 +54,17 @@ pub struct Run {
     /// Leave verification to ecs-bootstrap-verify.service [default: elsewhere]
     #[arg(long)]
     pub no_wait: bool,
+}
+
+/// Options of the commands that remove.
+#[derive(Args, Clone, Copy, Debug)]
+pub struct Consent {
+    /// Do what is listed; without it nothing is changed
+    #[arg(long)]
+    pub yes: bool,
+    /// Go on although tasks run: their containers stay, and nobody looks after them any more
+    #[arg(long)]
+    pub force: bool,
 }
 
 /// What `generate` prints.
