@@ -74,8 +74,8 @@ impl Boot {
         none_in_the_way(&mut cleanup.obstacles)?;
         if let (Some(unit), Some(Ok(systemd))) = (&cleanup.stop, &bus) {
             self.stop_agent(systemd, unit, deadline).await?;
-            // In stopping it has written more.
-            let mut after = decide::cleanup(self.leftovers(&bus, deadline).await, consent.force);
+            // In stopping it has written more. Its tasks were judged while it could tell them.
+            let mut after = decide::cleanup(self.leftovers(&bus, deadline).await, true);
             none_in_the_way(&mut after.obstacles)?;
             if let Some(unit) = after.stop {
                 return Err(Stop::UnitJob { unit, action: "stop", why: "it runs again".to_owned() });
@@ -147,7 +147,7 @@ impl Boot {
         limit: Duration,
         deadline: Deadline,
     ) -> Result<(Bus, Option<Lock>), Stop> {
-        if !gather::is_booted(&self.world.disk) {
+        if !self.world.disk.is_booted() {
             return Ok((None, None));
         }
         let lock = if consent.yes { Some(self.lock(deadline, limit).await?) } else { None };

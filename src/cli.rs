@@ -161,6 +161,12 @@ fn man(command: clap::Command, text: &mut Vec<u8>) -> std::io::Result<()> {
             command.get_name(),
             roff(&command.get_about().unwrap_or_default().to_string())
         )?;
+        for option in command.get_arguments().filter(|option| !option.is_global_set()) {
+            if let (Some(name), Some(about)) = (option.get_long(), option.get_help()) {
+                let about = roff(&about.to_string());
+                writeln!(text, ".RS\n.TP\n\\fB\\-\\-{}\\fR\n{about}\n.RE", roff(name))?;
+            }
+        }
     }
     writeln!(
         text,

@@ -52,7 +52,7 @@ fn not_done(result: Result<JobResult, SystemdError>, unit: &str, action: &'stati
 /// record of them they would look like somebody else's for ever.
 pub fn clean(disk: &Disk, cleanup: &Cleanup) -> Vec<Left> {
     let mut left = cleanup.left.clone();
-    let mut keeps_record = false;
+    let mut keeps_record = left.iter().any(|left| left.path.starts_with(OURS));
     if let Some(withdrawal) = &cleanup.ecs_config
         && let Err(error) = disk.replace(ECS_CONFIG, &withdrawal.new, Mode::Keep { or: 0o644 })
     {

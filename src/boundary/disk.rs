@@ -215,6 +215,15 @@ impl Disk {
         self.root.join(absolute.trim_start_matches('/'))
     }
 
+    /// Whether systemd has booted from this root (sd_booted(3)), also where it is this machine's own by another name, such
+    /// as a bind mount without `/run`. What cannot be looked at may have booted.
+    pub fn is_booted(&self) -> bool {
+        let is_at = |root: &Path| root.join("run/systemd/system").try_exists().unwrap_or(true);
+        let place = |root: &Path| fs::metadata(root).map(|about| (about.dev(), about.ino())).ok();
+        let own = Path::new("/");
+        is_at(&self.root) || (place(&self.root) == place(own) && is_at(own))
+    }
+
     /// The content of a file, `None` when it is absent. Links are followed; files of `/proc`, whose size is 0, are read
     /// too. Longer than `limit` bytes is an error.
     pub fn read(&self, path: &str, limit: usize) -> Result<Option<Vec<u8>>, DiskError> {

@@ -1,7 +1,8 @@
 //! Asks the docker daemon whether it lives, what became of a container, and which containers run.
 //!
-//! In: the path of its socket. Out: the state of one container, the labels of the running ones. It never changes anything, and takes a daemon that
-//! accepts a connection and then hangs for what it is: the commonest way in which docker is broken.
+//! In: the path of its socket. Out: the state of one container, the labels of the running ones. It never changes
+//! anything, and takes a daemon that accepts a connection and then hangs for what it is: the commonest way in which docker
+//! is broken.
 
 use std::collections::BTreeMap;
 use std::io;

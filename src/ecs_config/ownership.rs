@@ -85,7 +85,7 @@ pub fn withdrawal(config: &[u8], written: &Written) -> BTreeMap<String, Option<S
     for key in written.keys.keys() {
         let values = || lines.iter().filter(|line| line.key == *key).map(|line| line.value.as_str());
         if values().any(|value| is_ours(written, key, value)) {
-            let theirs = values().filter(|value| !is_ours(written, key, value)).last().map(str::to_owned);
+            let theirs = values().rfind(|value| !is_ours(written, key, value)).map(str::to_owned);
             let merged = || written.attributes.clone().filter(|_| key == ATTRIBUTES);
             changes.insert(key.clone(), theirs.or_else(merged));
         }

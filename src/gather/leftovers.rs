@@ -16,8 +16,6 @@ use crate::host::{LONGEST_FILE, saved_agent, units};
 use crate::plan::{ECS_CONFIG, WRITTEN};
 use crate::retry::Deadline;
 
-/// Where systemd runs, this folder is there (sd_booted(3)).
-const BOOTED: &str = "/run/systemd/system";
 /// On each container of a task (`agent/engine/docker_task_engine.go`, labelPrefix).
 const TASK_ARN: &str = "com.amazonaws.ecs.task-arn";
 
@@ -37,11 +35,6 @@ pub async fn leftovers(
     leftovers.registered = metadata.as_ref().ok().and_then(registered);
     leftovers.tasks = tasks(world, &metadata, deadline).await;
     leftovers
-}
-
-/// Whether systemd has booted from this root. What cannot be looked at may have.
-pub fn is_booted(disk: &Disk) -> bool {
-    disk.exists(BOOTED).unwrap_or(true)
 }
 
 fn files(disk: &Disk) -> Leftovers {

@@ -20,7 +20,7 @@ use crate::settings::fragment::Fragment;
 use crate::settings::merge::merge;
 use crate::settings::{Kind, Settings, Source, TagsApi, TagsSettings, Warning, user_data};
 
-pub use leftovers::{is_booted, leftovers};
+pub use leftovers::leftovers;
 pub use metadata::Metadata;
 
 /// All that was gathered: the settings of every rank, and the facts.
