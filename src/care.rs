@@ -11,7 +11,7 @@ use crate::boot::{BUS, Boot, Report, as_json};
 use crate::boundary::disk::Lock;
 use crate::boundary::systemd::{Systemd, SystemdError};
 use crate::causes::{chain, diagnose};
-use crate::cleanup::{Cleanup, Leftovers, Reset};
+use crate::cleanup::{Cleanup, Leftovers, Removal, Reset};
 use crate::decide;
 use crate::evidence::{Evidence, Stop};
 use crate::exit::Exit;
@@ -83,12 +83,12 @@ impl Boot {
             (cleanup.remove, cleanup.ecs_config, cleanup.left) = (after.remove, after.ecs_config, after.left);
         }
         let left = apply::clean(&self.world.disk, &cleanup);
-        tracing::info!(removed = cleanup.remove.len(), left = left.len(), "cleaned the host for an image");
+        let is_left = |removal: &&Removal| left.iter().any(|left| left.path == removal.path);
+        let kept = cleanup.remove.iter().filter(is_left).count();
+        tracing::info!(removed = cleanup.remove.len() - kept, left = left.len(), "cleaned the host for an image");
         match left.is_empty() {
             true => Ok(cleanup),
-            false => {
-                Err(Stop::Left { left: left.iter().map(|left| format!("`{}`: {}", left.path, left.why)).collect() })
-            }
+            false => Err(Stop::Left { left: left.into_iter().map(|left| left.why).collect() }),
         }
     }
 

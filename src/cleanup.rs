@@ -108,7 +108,7 @@ pub struct Removal {
 pub struct Left {
     /// Below the root.
     pub path: String,
-    /// What keeps it there.
+    /// What keeps it there, with the path.
     pub why: String,
 }
 

@@ -62,7 +62,8 @@ pub fn clean(disk: &Disk, cleanup: &Cleanup) -> Vec<Left> {
     for removal in &cleanup.remove {
         let path = removal.path.clone();
         if keeps_record && path.starts_with(OURS) {
-            left.push(Left { path, why: format!("it says which lines of {ECS_CONFIG} are ours") });
+            let why = format!("`{path}` stays: it says which lines of {ECS_CONFIG} are ours");
+            left.push(Left { path, why });
         } else if let Err(error) = disk.remove(&path) {
             left.push(Left { path, why: chain(&error) });
         }

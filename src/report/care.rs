@@ -47,7 +47,7 @@ pub fn cleanup_text(cleanup: &Cleanup, obstacles: &[Document], done: bool) -> St
         text.act("remove", "removed", &removal.path, &format!("{}: {}", size(removal.bytes), removal.why));
     }
     for left in &cleanup.left {
-        text.line(&format!("unknown  {}  {}", left.path, left.why));
+        text.line(&format!("unknown  {}", left.why));
     }
     text.end(obstacles, &cleanup.hints, "prepare-image", nothing)
 }

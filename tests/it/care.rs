@@ -313,8 +313,7 @@ fn what_could_not_be_removed_is_told_and_the_rest_goes() {
     // Root may remove all but this: a file cannot be listed.
     instance.disk.remove("var/lib/ecs/gpu");
     instance.disk.write("var/lib/ecs/gpu", "no folder");
-    Names("cleanup-incomplete", 24, "`/var/lib/ecs/gpu`: cannot list")
-        .check(&instance.run(&["prepare-image", "--yes"]));
+    Names("cleanup-incomplete", 24, "cannot list `/var/lib/ecs/gpu`").check(&instance.run(&["prepare-image", "--yes"]));
     assert!(instance.disk.read(DB).is_none() && instance.disk.read(LOG).is_none());
     assert_eq!(instance.disk.text("var/lib/ecs/gpu"), "no folder");
 }
