@@ -33,7 +33,7 @@ use crate::{decide, journal, tell, verify};
 
 const LOCK: &str = "/run/ecs-bootstrap/lock";
 /// How long systemd has to take the connection.
-const BUS: Duration = Duration::from_secs(5);
+pub(crate) const BUS: Duration = Duration::from_secs(5);
 /// Whoever waits in a room until `run.deadline` has this long to say for what, before the room is cut off.
 const LAST_WORDS: Duration = Duration::from_millis(500);
 const WAITING_FOR_ANOTHER: &str = "waiting for another run";
@@ -267,7 +267,7 @@ impl Boot {
         (stored.verdict == "ready" && name(&stored.cluster) == name(&plan.expectation.cluster)).then_some(stored)
     }
 
-    fn early(&self) -> Result<Settings, Stop> {
+    pub(crate) fn early(&self) -> Result<Settings, Stop> {
         Ok(merge(&self.fragments()?))
     }
 
@@ -303,7 +303,7 @@ impl Boot {
         }
     }
 
-    async fn lock(&self, deadline: Deadline, limit: Duration) -> Result<Lock, Stop> {
+    pub(crate) async fn lock(&self, deadline: Deadline, limit: Duration) -> Result<Lock, Stop> {
         self.world.disk.create_folder(tell::RUN, 0o755).map_err(Stop::Write)?;
         until(deadline, LOCK_POLICY, async |_| match self.world.disk.lock(LOCK) {
             Ok(lock) => Step::Done(lock),
@@ -362,7 +362,7 @@ impl Boot {
         verdict
     }
 
-    fn report(&self, document: &Document, exit: Exit) -> Report {
+    pub(crate) fn report(&self, document: &Document, exit: Exit) -> Report {
         if self.json {
             return Report { stdout: as_json(document), stderr: String::new(), exit };
         }
@@ -390,7 +390,7 @@ fn log_applied(plan: &Plan, applied: &Applied) {
     );
 }
 
-fn as_json<T: Serialize>(document: &T) -> String {
+pub(crate) fn as_json<T: Serialize>(document: &T) -> String {
     serde_json::to_string_pretty(document).expect("documents have string keys and no failing serializers") + "\n"
 }
 

@@ -36,6 +36,10 @@ pub enum Command {
     Verify,
     /// Print the last verdict of this boot
     Status,
+    /// List what must go before a snapshot of this instance becomes an AMI; with --yes, remove it
+    PrepareImage(Consent),
+    /// List what a fresh start of the agent takes; with --yes, set its saved state aside and start it again
+    ResetAgent(Consent),
     /// Print the man page, or completions for a shell
     Generate {
         /// What to print.
@@ -52,6 +56,17 @@ pub struct Run {
     /// Leave verification to ecs-bootstrap-verify.service [default: elsewhere]
     #[arg(long)]
     pub no_wait: bool,
+}
+
+/// Options of the commands that remove.
+#[derive(Args, Clone, Copy, Debug)]
+pub struct Consent {
+    /// Do what is listed; without it nothing is changed
+    #[arg(long)]
+    pub yes: bool,
+    /// Go on although tasks run: their containers stay, and nobody looks after them any more
+    #[arg(long)]
+    pub force: bool,
 }
 
 /// What `generate` prints.
@@ -151,6 +166,12 @@ fn man(command: clap::Command, text: &mut Vec<u8>) -> std::io::Result<()> {
             command.get_name(),
             roff(&command.get_about().unwrap_or_default().to_string())
         )?;
+        for option in command.get_arguments().filter(|option| !option.is_global_set()) {
+            if let (Some(name), Some(about)) = (option.get_long(), option.get_help()) {
+                let about = roff(&about.to_string());
+                writeln!(text, ".RS\n.TP\n\\fB\\-\\-{}\\fR\n{about}\n.RE", roff(name))?;
+            }
+        }
     }
     writeln!(
         text,

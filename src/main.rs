@@ -10,6 +10,7 @@ use clap::Parser;
 use ecs_bootstrap::boot::{Boot, Report, Wait};
 use ecs_bootstrap::boundary::World;
 use ecs_bootstrap::boundary::imds::Address;
+use ecs_bootstrap::care::Consent;
 use ecs_bootstrap::cli::{self, Cli, Command, Common, Run};
 use ecs_bootstrap::exit::Exit;
 use ecs_bootstrap::journal::{self, Logging};
@@ -85,9 +86,15 @@ fn command(cli: Cli, start: Instant) -> Report {
             Command::Plan => boot.plan().await,
             Command::Guard => boot.guard().await,
             Command::Verify => boot.verify().await,
+            Command::PrepareImage(options) => boot.prepare_image(consent(options)).await,
+            Command::ResetAgent(options) => boot.reset_agent(consent(options)).await,
             Command::Status | Command::Generate { .. } => boot.status(),
         }
     })
+}
+
+fn consent(options: cli::Consent) -> Consent {
+    Consent { yes: options.yes, force: options.force }
 }
 
 fn boot(

@@ -1,4 +1,4 @@
-//! Starts units and watches their jobs through systemd's D-Bus interface.
+//! Starts and stops units and watches their jobs through systemd's D-Bus interface.
 //!
 //! In: unit names. Out: the state of units, and how jobs ended. It speaks to the system bus only: systemd's private
 //! socket stamps its answers with a sender that zbus does not take. Where there is no bus yet, [`control`] queues the
@@ -228,6 +228,13 @@ impl Systemd {
     pub async fn restart(&self, unit: &str) -> Result<Job, SystemdError> {
         let removed = self.job_ends(unit).await?;
         let path = ask("RestartUnit", unit, self.manager.restart_unit(unit, "replace")).await?;
+        Ok(Job { unit: unit.to_owned(), path, removed })
+    }
+
+    /// Queues a stop, which ends at once for a unit that does not run.
+    pub async fn stop(&self, unit: &str) -> Result<Job, SystemdError> {
+        let removed = self.job_ends(unit).await?;
+        let path = ask("StopUnit", unit, self.manager.stop_unit(unit, "replace")).await?;
         Ok(Job { unit: unit.to_owned(), path, removed })
     }
 

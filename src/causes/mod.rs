@@ -7,6 +7,7 @@
 
 mod agent;
 mod aws;
+mod care;
 mod config;
 mod docker;
 mod imds;
@@ -185,6 +186,12 @@ pub static ALL: &[&Cause] = &[
     &agent::RUN_LATE,
     &agent::NOT_CONNECTED,
     &lifecycle::WARM_POOL_WAITING,
+    &care::TASKS_RUN,
+    &care::TASKS_UNKNOWN,
+    &care::RUNS_OUTSIDE,
+    &care::ELSEWHERE,
+    &care::UNIT_JOB,
+    &care::LEFT,
 ];
 
 /// What is said when nothing fits.

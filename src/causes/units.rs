@@ -176,7 +176,7 @@ pub(super) static SYSTEMD_UNREACHABLE: Cause = Cause {
 pub(super) static SYSTEMD_REFUSED: Cause = Cause {
     id: "systemd-refused",
     layer: Layer::Units,
-    title: "systemd refuses to start a unit",
+    title: "systemd refuses to start or to stop a unit",
     class: Class::Terminal,
     exit: Exit::Host,
     lapsed: Exit::Host,

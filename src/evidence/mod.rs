@@ -68,6 +68,40 @@ pub enum Stop {
         /// The setting's value.
         deadline: Duration,
     },
+    /// The instance runs tasks, which the agent must not lose.
+    #[error("{} tasks have not stopped", .tasks.len())]
+    TasksRun {
+        /// Each with its state.
+        tasks: Vec<String>,
+    },
+    /// Neither the agent nor docker says which tasks run.
+    #[error("which tasks run is unknown: {why}")]
+    TasksUnknown {
+        /// Why nobody says.
+        why: String,
+    },
+    /// An agent runs, and not by its unit.
+    #[error("an agent runs, and no unit of systemd runs it")]
+    RunsOutside,
+    /// A folder is somewhere else: a link or a mount.
+    #[error(transparent)]
+    Elsewhere(DiskError),
+    /// The agent's unit did not do what it was told.
+    #[error("{unit} was told to {action}: {why}")]
+    UnitJob {
+        /// The unit.
+        unit: String,
+        /// `stop` or `start`.
+        action: &'static str,
+        /// What became of it.
+        why: String,
+    },
+    /// Not all could be removed.
+    #[error("{} paths are left", .left.len())]
+    Left {
+        /// Each with its reason.
+        left: Vec<String>,
+    },
     /// Waiting would never end: the agent's start waits for the caller's own unit.
     #[error("the start of the agent waits for `{unit}`, in which this program runs")]
     Blocked {

@@ -75,7 +75,7 @@ fn vendor_config(disk: &Disk) -> ConfigFile {
 }
 
 /// What an earlier run wrote; nothing where the record is absent or cannot be understood.
-fn read_written(disk: &Disk) -> Written {
+pub(super) fn read_written(disk: &Disk) -> Written {
     let bytes = disk.read(WRITTEN, LONGEST_FILE).ok().flatten();
     bytes.and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default()
 }

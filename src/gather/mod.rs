@@ -3,6 +3,7 @@
 
 mod clusters;
 mod host;
+mod leftovers;
 mod metadata;
 mod tags;
 
@@ -20,6 +21,7 @@ use crate::settings::fragment::Fragment;
 use crate::settings::merge::merge;
 use crate::settings::{Kind, Settings, Source, TagsApi, TagsSettings, Warning, user_data};
 
+pub use leftovers::leftovers;
 pub use metadata::Metadata;
 
 /// All that was gathered: the settings of every rank, and the facts.

@@ -14,7 +14,8 @@ use std::time::{Duration, SystemTime};
 
 /// From its evidence, a terminal cause is told within this time.
 const AT_ONCE: Duration = Duration::from_secs(5);
-const SOURCES: [&str; 4] = [
+const SOURCES: [&str; 5] = [
+    include_str!("care.rs"),
     include_str!("causes/agent.rs"),
     include_str!("causes/aws.rs"),
     include_str!("causes/host.rs"),

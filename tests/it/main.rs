@@ -16,6 +16,8 @@ mod architecture;
 mod bad_input;
 /// How long and how much, of the release binary; see the module.
 mod bounds;
+/// `prepare-image` and `reset-agent`: what goes, what stays, and when nothing happens.
+mod care;
 /// Every cause is named when the world provokes it, and not when something only looks like it.
 mod causes;
 /// Our calls against a moto server; needs one, see the module.
