@@ -19,6 +19,7 @@ use crate::host::{LONGEST_FILE, device};
 use crate::plan::{ECS_CONFIG, Recorded, Refusal, VENDOR_ECS_CONFIG};
 use crate::report::{Document, document, verdict_text};
 use crate::retry::{Deadline, Policy, Step, until};
+use crate::verdict::Verdict;
 use crate::{tell, verify};
 
 /// The agent's own configuration file (`agent/config/config.go`).
@@ -28,6 +29,9 @@ const LOCK: Duration = Duration::from_secs(2);
 /// As long as ecs-init waits where the image, and not we, asks for GPUs (`ecs-init/gpu`: 10 times 3 s).
 const DEVICE: Duration = Duration::from_secs(30);
 const DEVICE_POLICY: Policy = Policy { first: Duration::from_millis(100), longest: Duration::from_secs(1) };
+
+/// The cause that guard's own refusal has.
+const NO_CLUSTER: &str = "no-cluster-named";
 
 /// What the agent will read.
 struct Files {
@@ -72,8 +76,21 @@ impl Boot {
             return self.refuse(stop.into(), &files);
         };
         tracing::info!(cluster, planned = recorded.is_some(), "the agent may start");
+        self.take_back_refusal(&cluster);
         wait_for_gpu(disk, &files).await;
         Report { stdout: String::new(), stderr: String::new(), exit: Exit::Done }
+    }
+
+    /// A verdict that nothing names a cluster is no longer true, and verify may have ended with it.
+    fn take_back_refusal(&self, cluster: &str) {
+        let stored = tell::stored(&self.world.disk).ok().flatten().and_then(|document| document.cause);
+        if stored.is_none_or(|cause| cause.id != NO_CLUSTER) {
+            return;
+        }
+        let text =
+            format!("`{cluster}` was named since, and the agent may start; `ecs-bootstrap verify` sees to the rest");
+        let verdict = Verdict::Waiting { text, finding: None };
+        self.tell(&document(&verdict, Some(cluster), &[]), false);
     }
 
     /// Tells why the agent is not started: the verdict of a run that failed before, or that nothing names a cluster.

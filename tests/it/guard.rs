@@ -122,8 +122,11 @@ fn what_user_data_names_after_an_undecided_run_is_the_cluster() {
     instance.systemd.cloud_final_runs();
     let instance = configured(instance);
     refuses(&instance, 21, "the run of this boot found no cluster");
+    assert_eq!(instance.run(&["status"]).code, Some(21));
     instance.disk.write(CONFIG, "ECS_CLUSTER=old\nECS_CLUSTER=web\n");
     assert_eq!(lets_start(&instance), "ECS_CLUSTER=web\n");
+    let status = instance.run(&["status"]);
+    assert_eq!(status.code, Some(0), "the refusal is no longer true: {}", status.stdout);
     instance.systemd.cloud_final_ends();
 }
 
