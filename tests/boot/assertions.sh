@@ -27,6 +27,9 @@ wait_for() {
 # Runs a command in the host, in a unit of its own: its output and exit code are the command's.
 host() { execute "$name" "$@"; }
 
+# The same without a unit, ten times as fast: for what only reads.
+look_in() { look "$name" "$@"; }
+
 # Where a file of the host lies here.
 host_path() { printf '/proc/%s/root%s' "$(need_leader "$name")" "$1"; }
 

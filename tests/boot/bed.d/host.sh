@@ -86,22 +86,23 @@ bake() {
 # The host's PID 1 as it is seen here: the child of systemd-nspawn, a child of the keeper, a child of its `unshare`.
 leader() {
     local keeper inner child
-    keeper=$(<"$(host_folder "$1")/keeper.pid") && inner=$(children "$keeper") && [[ -n $inner ]] || return 1
+    keeper=$(read_if_there "$(host_folder "$1")/keeper.pid")
+    inner=$(children "$keeper")
     for child in $(children "$inner"); do
-        if [[ $(<"/proc/$child/comm") == systemd-nspawn ]]; then
-            child=$(children "$child")
-            [[ -n $child ]] || return 1
-            echo "${child%% *}"
-            return
-        fi
+        [[ $(read_if_there "/proc/$child/comm") == systemd-nspawn ]] || continue
+        child=$(children "$child")
+        [[ -z $child ]] || { echo "${child%% *}" && return; }
     done
     return 1
-} 2>/dev/null
+}
 
-# The kernel ends the list with a blank.
+# Processes come and go while one looks: what is not there is empty.
+read_if_there() { cat -- "$1" 2>/dev/null || true; }
+
+# The kernel ends its list with a blank.
 children() {
-    local list
-    list=$(<"/proc/$1/task/$1/children") || return 1
+    local list=''
+    [[ -z $1 ]] || list=$(read_if_there "/proc/$1/task/$1/children")
     echo "${list% }"
 }
 

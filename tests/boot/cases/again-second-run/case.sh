@@ -1,7 +1,7 @@
 # A second run on a host that joined: no byte written, nothing restarted, nothing asked anew of ECS.
 product=binary
 
-files_of_ecs() { look "$name" stat --format '%n %i %s %y %z' /etc/ecs /etc/ecs/ecs.config /var/lib/ecs-bootstrap/written.json; }
+files_of_ecs() { look_in stat --format '%n %i %s %y %z' /etc/ecs /etc/ecs/ecs.config /var/lib/ecs-bootstrap/written.json; }
 
 check() {
     wait_for 30 assert_verdict ready

@@ -8,8 +8,6 @@ check() {
     assert_property ecs.service NRestarts 0
     assert_no_agent
     assert_not_registered
-    # Told where nobody has to log in.
-    assert_console_has 'agent-gave-up'
     assert_unit ecs-bootstrap-verify.service failed
     assert_property ecs-bootstrap-verify.service ExecMainStatus 23
 }
