@@ -1,0 +1,296 @@
+#!/usr/bin/env python3
+"""The AWS API of one host, under its real names and over TLS: a thin proxy before moto.
+
+In: the host's folder with `aws/clusters` (a line each: name, then tags as key=value), `aws/instance-tags` (key=value),
+`aws/faults.json`, all optional. On its start it makes an account of its own in moto with these clusters and one instance,
+and writes `instance.json`. Out: `api.log`, a JSON line for each call.
+
+`faults.json` maps `service:Operation` to a fault: `status` with `code` and `message`, or `drop` (the connection closes
+without an answer), or `delay_s` before the true answer; `times` bounds how often. It may change while the host runs.
+
+It mends what moto does otherwise than ECS: a missing cluster is a ClientException, an instance that registers with its own
+ARN keeps it, and `agentConnected` is true while the agent holds its connection (a request to /ws every second or so).
+"""
+
+import argparse
+import http.client
+import json
+import os
+import socket
+import ssl
+import sys
+import threading
+import time
+import urllib.parse
+import xml.etree.ElementTree
+from http.server import BaseHTTPRequestHandler, SimpleHTTPRequestHandler, ThreadingHTTPServer
+
+ADDRESS = "10.77.0.1"
+ECS = "AmazonEC2ContainerServiceV20141113"
+LONGEST_SILENCE = 3.0  # seconds after which an agent that says nothing counts as disconnected
+
+
+class UnixConnection(http.client.HTTPConnection):
+    def __init__(self, path):
+        super().__init__("localhost", timeout=60)
+        self.path = path
+
+    def connect(self):
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(self.path)
+
+
+class Moto:
+    """One account of moto."""
+
+    def __init__(self, path, account, region):
+        self.path, self.account, self.region = path, account, region
+
+    def send(self, method, path, headers, body):
+        connection = UnixConnection(self.path)
+        try:
+            connection.request(method, path, body, {**headers, "x-moto-account-id": self.account})
+            answer = connection.getresponse()
+            return answer.status, answer.getheaders(), answer.read()
+        finally:
+            connection.close()
+
+    def scope(self, service):
+        return f"AWS4-HMAC-SHA256 Credential=BED/20260101/{self.region}/{service}/aws4_request, SignedHeaders=host, Signature=0"
+
+    def ecs(self, operation, **fields):
+        headers = {"Authorization": self.scope("ecs"), "Content-Type": "application/x-amz-json-1.1",
+                   "X-Amz-Target": f"{ECS}.{operation}"}
+        status, _, body = self.send("POST", "/", headers, json.dumps(fields).encode())
+        if status != 200:
+            raise RuntimeError(f"moto answers {operation} with {status}: {body[:300]!r}")
+        return json.loads(body)
+
+    def ec2(self, action, **fields):
+        headers = {"Authorization": self.scope("ec2"), "Content-Type": "application/x-www-form-urlencoded"}
+        body = urllib.parse.urlencode({"Action": action, "Version": "2016-11-15", **fields}).encode()
+        status, _, body = self.send("POST", "/", headers, body)
+        if status != 200:
+            raise RuntimeError(f"moto answers {action} with {status}: {body[:300]!r}")
+        return xml.etree.ElementTree.fromstring(body)
+
+    def wait(self):
+        while True:
+            try:
+                return self.ecs("ListClusters")
+            except OSError:
+                time.sleep(0.1)
+
+
+class Account:
+    """What the account holds, and what has happened in it."""
+
+    def __init__(self, options):
+        self.folder = options.folder
+        self.moto = Moto(options.moto, options.account, options.region)
+        self.lock = threading.Lock()
+        self.connections = {}
+        self.used = {}
+        self.log = open(os.path.join(options.folder, "api.log"), "a", buffering=1, encoding="utf-8")
+
+    def lines(self, name, default):
+        try:
+            with open(os.path.join(self.folder, "aws", name), encoding="utf-8") as file:
+                return [line.split() for line in file if line.strip()]
+        except FileNotFoundError:
+            return default
+
+    def seed(self):
+        self.moto.wait()
+        for name, *tags in self.lines("clusters", [["demo"]]):
+            pairs = [tag.split("=", 1) for tag in tags]
+            self.moto.ecs("CreateCluster", clusterName=name, tags=[{"key": key, "value": value} for key, value in pairs])
+        answer = self.moto.ec2("RunInstances", ImageId="ami-0123456789abcdef0", MinCount=1, MaxCount=1, InstanceType="m5.large")
+        instance_id = next(node.text for node in answer.iter() if node.tag.endswith("}instanceId"))
+        for (pair,) in self.lines("instance-tags", []):
+            key, value = pair.split("=", 1)
+            self.moto.ec2("CreateTags", **{"ResourceId.1": instance_id, "Tag.1.Key": key, "Tag.1.Value": value})
+        path = os.path.join(self.folder, "instance.json")
+        with open(path + ".new", "w", encoding="utf-8") as file:
+            json.dump({"instance_id": instance_id, "account": self.moto.account, "region": self.moto.region}, file)
+        os.rename(path + ".new", path)
+
+    def fault(self, call):
+        """The fault that this call meets now, if any."""
+        try:
+            with open(os.path.join(self.folder, "aws", "faults.json"), encoding="utf-8") as file:
+                fault = json.load(file).get(call)
+        except (FileNotFoundError, ValueError):  # half written counts as unwritten: it is read again at the next call
+            return None
+        if fault is None:
+            return None
+        with self.lock:
+            key = (call, json.dumps(fault, sort_keys=True))
+            self.used[key] = self.used.get(key, 0) + 1
+            return fault if self.used[key] <= fault.get("times", sys.maxsize) else None
+
+    def note(self, **fields):
+        self.log.write(json.dumps({"time": round(time.time(), 3), **fields}) + "\n")
+
+    def agent_connected(self, arn):
+        with self.lock:
+            return self.connections.get(arn, 0) > 0
+
+    def connection(self, arn, step):
+        with self.lock:
+            self.connections[arn] = self.connections.get(arn, 0) + step
+
+
+def error(service, status, code, message):
+    if service == "ec2":
+        text = f"<Response><Errors><Error><Code>{code}</Code><Message>{message}</Message></Error></Errors></Response>"
+        return status, [("Content-Type", "text/xml")], text.encode()
+    body = json.dumps({"__type": code, "message": message}).encode()
+    return status, [("Content-Type", "application/x-amz-json-1.1"), ("x-amzn-ErrorType", code)], body
+
+
+class Proxy(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    server_version = "Server"
+    sys_version = ""
+    held = None  # the container instance whose agent holds this connection
+
+    def setup(self):
+        # In the connection's own thread: a client that dislikes the certificate stops nobody else.
+        self.request.settimeout(30)
+        self.request = self.server.tls.wrap_socket(self.request, server_side=True)
+        super().setup()
+
+    def log_message(self, template, *values):
+        pass
+
+    def answer(self, status, headers, body):
+        self.send_response(status)
+        for name, value in headers:
+            if name.lower() not in ("content-length", "transfer-encoding", "connection", "date", "server"):
+                self.send_header(name, value)
+        self.send_header("x-amzn-RequestId", "00000000-0000-4000-8000-000000000000")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def do_POST(self):
+        body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        if self.path == "/ws":
+            return self.hold(json.loads(body)["containerInstanceArn"])
+        scope = self.headers.get("Authorization", "").partition("Credential=")[2].partition(",")[0].split("/")
+        service = scope[3] if len(scope) == 5 else "unsigned"
+        operation = self.headers.get("X-Amz-Target", "").partition(".")[2]
+        operation = operation or urllib.parse.parse_qs(body.decode("utf-8", "replace")).get("Action", ["?"])[0]
+        fault = self.server.account.fault(f"{service}:{operation}")
+        if fault:
+            time.sleep(fault.get("delay_s", 0))
+        dropped = bool(fault and fault.get("drop"))
+        if dropped:
+            answer = 0, [], b""
+        elif fault and "status" in fault:
+            answer = error(service, fault["status"], fault["code"], fault.get("message", ""))
+        else:
+            answer = self.ask(service, operation, body)
+        self.server.account.note(service=service, operation=operation, status=answer[0], fault=fault,
+                                 host=self.headers.get("Host"), agent=self.headers.get("User-Agent"),
+                                 request=body.decode("utf-8", "replace"))
+        if dropped:
+            self.close_connection = True
+            return None
+        return self.answer(*answer)
+
+    def ask(self, service, operation, body):
+        account = self.server.account
+        if service == "unsigned":
+            return error(service, 403, "MissingAuthenticationTokenException", "Missing Authentication Token")
+        if (service, operation) == ("ecs", "RegisterContainerInstance"):
+            ready = self.before_registering(json.loads(body))
+            if ready:
+                return ready
+        if (service, operation) == ("ecs", "DiscoverPollEndpoint"):
+            host = self.headers["Host"]
+            text = json.dumps({"endpoint": f"https://{host}/", "telemetryEndpoint": f"https://{host}/"})
+            return 200, [("Content-Type", "application/x-amz-json-1.1")], text.encode()
+        kept = ("Authorization", "Content-Type", "X-Amz-Target", "X-Amz-Date", "X-Amz-Security-Token")
+        headers = {name: self.headers[name] for name in kept if name in self.headers}
+        status, headers, body = account.moto.send("POST", self.path, headers, body)
+        if service == "ecs" and status == 200:
+            body = json.dumps(self.mend(json.loads(body))).encode()
+        return status, headers, body
+
+    def before_registering(self, request):
+        """What ECS answers and moto does not: a missing cluster, and an instance that comes back."""
+        moto, cluster = self.server.account.moto, request.get("cluster") or "default"
+        found = moto.ecs("DescribeClusters", clusters=[cluster])["clusters"]
+        if not [one for one in found if one["status"] == "ACTIVE"]:
+            return error("ecs", 400, "ClientException", "Cluster not found.")
+        arn = request.get("containerInstanceArn")
+        if not arn:
+            return None
+        known = moto.ecs("DescribeContainerInstances", cluster=cluster, containerInstances=[arn])["containerInstances"]
+        if not known:
+            return error("ecs", 400, "ClientException", "Referenced container instance " + arn + " not found.")
+        text = json.dumps({"containerInstance": self.mend(known[0])})
+        return 200, [("Content-Type", "application/x-amz-json-1.1")], text.encode()
+
+    def mend(self, value):
+        if isinstance(value, list):
+            return [self.mend(item) for item in value]
+        if not isinstance(value, dict):
+            return value
+        value = {key: self.mend(item) for key, item in value.items()}
+        if "agentConnected" in value:
+            value["agentConnected"] = self.server.account.agent_connected(value.get("containerInstanceArn"))
+        return value
+
+    def hold(self, arn):
+        """The agent's connection: it lasts as long as its requests follow one another."""
+        if self.held is None:
+            self.held = arn
+            self.connection.settimeout(LONGEST_SILENCE)
+            self.server.account.connection(arn, 1)
+            self.server.account.note(service="acs", operation="connected", status=200, request=arn)
+        self.answer(200, [], b"")
+
+    def finish(self):
+        super().finish()
+        if self.held is not None:
+            self.server.account.connection(self.held, -1)
+            self.server.account.note(service="acs", operation="disconnected", status=0, request=self.held)
+
+
+class Files(SimpleHTTPRequestHandler):
+    def log_message(self, template, *values):
+        self.server.account.note(service="files", operation=self.path, status=int(values[1]) if len(values) > 1 else 0)
+
+
+class Server(ThreadingHTTPServer):
+    allow_reuse_address = True
+    request_queue_size = 64
+
+    def handle_error(self, request, client_address):
+        problem = sys.exc_info()[1]
+        self.account.note(service="connection", operation="broken", status=0, request=f"{type(problem).__name__}: {problem}")
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    for name in ("folder", "account", "region", "moto", "tls"):
+        parser.add_argument("--" + name, required=True)
+    options = parser.parse_args()
+    account = Account(options)
+    proxy = Server((ADDRESS, 443), Proxy)
+    proxy.account = account
+    proxy.tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    proxy.tls.load_cert_chain(os.path.join(options.tls, "chain.pem"), os.path.join(options.tls, "key.pem"))
+    files = Server((ADDRESS, 8000), lambda *one: Files(*one, directory=os.path.join(options.folder, "served")))
+    files.account = account
+    threading.Thread(target=files.serve_forever, daemon=True).start()
+    account.seed()
+    proxy.serve_forever()
+
+
+if __name__ == "__main__":
+    main()

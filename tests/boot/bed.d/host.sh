@@ -1,0 +1,186 @@
+# shellcheck shell=bash
+# One host from `up` to `down`. In: `$boot`, `$root`, `$tls`, `$common`, `$moto`. Out: a folder `$boot/hosts/NAME`, and a
+# keeper (see bed.d/keeper) in which everything else of the host lives.
+#
+# The keeper holds a lock on hosts/NAME.lock while it or any of its children lives: so the lock tells who is alive, also to
+# a later run that finds what an interrupted one left.
+
+host_folder() { printf '%s/hosts/%s' "$boot" "$1"; }
+
+# $1: a host's name. Every option is in a variable of its name, see `bed --help`.
+up() {
+    local name=$1 folder lock keeper
+    folder=$(host_folder "$name")
+    mkdir -p "$boot/hosts"
+    exec {lock}>"$folder.lock"
+    flock --nonblock "$lock" || die "there is a host \`$name\` already"
+    rm -rf "$folder"
+    mkdir -p "$folder/files" "$folder/aws"
+    lay_out "$folder"
+    {
+        printf '%s=%q\n' root "$root" common "$common" tls "$tls" moto "$moto" region "$region" account "$account" \
+            imds_late "$imds_late" network_late "$network_late" hop_limit "$hop_limit" \
+            cgroup "$cgroup_prefix-$name" outside "$(readlink /proc/self/ns/net)"
+    } >"$folder/options"
+    # `--kill-child` and `$tie`: whatever ends the outer process ends the inner one, and so the host.
+    "${tie[@]}" unshare --mount --pid --net --fork --kill-child --mount-proc --propagation private \
+        "$here/bed.d/keeper" "$folder" </dev/null >"$folder/keeper.log" 2>&1 &
+    keeper=$!
+    echo "$keeper" >"$folder/keeper.pid"
+    exec {lock}>&-
+    local deadline=$((SECONDS + 20))
+    until leader "$name" >"$folder/leader.pid" && [[ -S /proc/$(<"$folder/leader.pid")/root/run/systemd/private ]]; do
+        if [[ ! -d /proc/$keeper ]] || ((SECONDS >= deadline)); then
+            cat "$folder"/{keeper,console}.log >&2
+            die "$name: no PID 1"
+        fi
+        sleep 0.05
+    done
+}
+
+# What the host differs in from the common root, in the host's folder.
+lay_out() {
+    local files=$1/files units=$1/files/etc/systemd/system usr=$1/files/usr/lib/systemd/system
+    [[ -z $user_data ]] || cp "$user_data" "$1/user-data"
+    [[ -z $metadata ]] || cp "$metadata" "$1/metadata.json"
+    [[ -z $aws ]] || cp -r "$aws/." "$1/aws/"
+    mkdir -p "$units/multi-user.target.wants" "$usr" "$files/usr/bin" "$files/etc/docker"
+    install -m 644 "$here/agent/units/$unit/ecs.service" "$usr/ecs.service"
+    [[ $enabled != yes ]] || ln -s /lib/systemd/system/ecs.service "$units/multi-user.target.wants/"
+    [[ $unit != deb ]] || ln -s /lib/systemd/system/docker.service "$units/multi-user.target.wants/"
+    # Only Debian and Ubuntu order it after multi-user.target; no drop-in can take that away.
+    [[ $cloud_final == debian ]] || sed -e '/^After=multi-user.target/d' -e '/^Before=apt-daily.service/d' \
+        "$root/lib/systemd/system/cloud-final.service" >"$units/cloud-final.service"
+    case $docker in
+    slow)
+        mkdir "$units/docker.service.d"
+        printf '[Service]\nExecStartPre=/bin/sleep 12\n' >"$units/docker.service.d/slow.conf"
+        ;;
+    broken) echo '{ "no-such-setting": true }' >"$files/etc/docker/daemon.json" ;;
+    esac
+    case $product in
+    binary | baked) install -m 755 "$binary" "$files/usr/bin/ecs-bootstrap" ;;
+    esac
+    case $product in
+    baked) bake "$usr" "$units" ;;
+    esac
+    # What user data can download.
+    mkdir "$1/served"
+    [[ -z $binary ]] || ln "$binary" "$1/served/ecs-bootstrap" 2>/dev/null || cp "$binary" "$1/served/ecs-bootstrap"
+    [[ -z $files_of_case ]] || cp -a "$files_of_case/." "$files/"
+}
+
+# The units of the repository, as the package puts them in. $1: of the package. $2: of the administrator.
+bake() {
+    cp -r "$here/../../systemd/." "$1/"
+    chmod -R u=rwX,go=rX "$1"
+    local file wanted_by
+    for file in "$1"/ecs-bootstrap*.service; do
+        wanted_by=$(sed -n 's/^WantedBy=//p' "$file")
+        [[ -n $wanted_by ]] || continue
+        mkdir -p "$2/$wanted_by.wants"
+        ln -s "/lib/systemd/system/${file##*/}" "$2/$wanted_by.wants/"
+    done
+}
+
+# The host's PID 1 as it is seen here: the child of systemd-nspawn, a child of the keeper, a child of its `unshare`.
+leader() {
+    local keeper inner child
+    keeper=$(read_if_there "$(host_folder "$1")/keeper.pid")
+    inner=$(children "$keeper")
+    for child in $(children "$inner"); do
+        [[ $(read_if_there "/proc/$child/comm") == systemd-nspawn ]] || continue
+        child=$(children "$child")
+        [[ -z $child ]] || { echo "${child%% *}" && return; }
+    done
+    return 1
+}
+
+# Processes come and go while one looks: what is not there is empty.
+read_if_there() { cat -- "$1" 2>/dev/null || true; }
+
+# The kernel ends its list with a blank.
+children() {
+    local list=''
+    [[ -z $1 ]] || list=$(read_if_there "/proc/$1/task/$1/children")
+    echo "${list% }"
+}
+
+is_up() { [[ -e $(host_folder "$1").lock ]] && ! flock --nonblock "$(host_folder "$1").lock" true; }
+
+need_leader() { leader "$1" || die "the host \`$1\` is not running"; }
+
+# Runs a command as a unit of the host's own: a process put in from outside belongs to no unit.
+execute() {
+    local pid
+    pid=$(need_leader "$1") || exit
+    shift
+    nsenter --target "$pid" --all -- systemd-run --quiet --wait --pipe --collect --service-type=exec -- "$@"
+}
+
+# Runs a command that only looks: without a unit, ten times as fast.
+look() {
+    local pid
+    pid=$(need_leader "$1") || exit
+    shift
+    nsenter --target "$pid" --all -- "$@"
+}
+
+# Until cloud-init is done and no job is queued. $1: the host. $2: for at most so many seconds.
+wait_for_boot() {
+    local deadline=$((SECONDS + ${2:-120})) pid
+    # result.json is the last that the final stage writes.
+    until pid=$(leader "$1") && [[ -e /proc/$pid/root/run/cloud-init/result.json ]]; do
+        ((SECONDS < deadline)) || { say "$1: cloud-init is not done after ${2:-120} s" && return 1; }
+        is_up "$1" || { say "$1: the host is gone" && return 1; }
+        sleep 0.1
+    done
+    local status=0
+    timeout $((deadline - SECONDS + 1)) nsenter --target "$pid" --all systemctl is-system-running --wait >/dev/null || status=$?
+    [[ $status != 124 ]] || { say "$1: jobs are still queued after ${2:-120} s" && return 1; }
+}
+
+# Reboots, and returns when the next PID 1 is there.
+reboot_host() {
+    local before after deadline=$((SECONDS + 60))
+    before=$(need_leader "$1") || exit
+    nsenter --target "$before" --all systemctl --no-block reboot
+    until after=$(leader "$1") && [[ $after != "$before" && -S /proc/$after/root/run/systemd/private ]]; do
+        ((SECONDS < deadline)) || die "$1 does not come back"
+        sleep 0.1
+    done
+}
+
+# Ends a host and removes what is left of it on this machine: its folder and its (then empty) cgroups.
+down() {
+    local name=$1 folder
+    folder=$(host_folder "$name")
+    if is_up "$name" && [[ -s $folder/keeper.pid ]]; then
+        kill -KILL "$(<"$folder/keeper.pid")" 2>/dev/null || true
+        flock --timeout 20 "$folder.lock" true || die "$name does not end"
+    fi
+    remove_cgroup "$cgroup_prefix-$name"
+    rm -rf "$folder" "$folder.lock"
+}
+
+# In the version 2 tree, wherever this machine has it.
+remove_cgroup() {
+    # shellcheck disable=SC2016 # expanded by the inner shell
+    unshare --mount --propagation private bash -c '
+        mount -t cgroup2 cgroup2 /sys/fs/cgroup && cd /sys/fs/cgroup || exit 1
+        for _ in $(seq 50); do
+            [[ -d $0 ]] || exit 0
+            find "$0" -depth -type d -exec rmdir {} + 2>/dev/null || sleep 0.1
+        done
+        [[ ! -d $0 ]]' "$1" || say "the cgroup $1 could not be removed"
+}
+
+# Removes what runs that were interrupted have left.
+sweep() {
+    local lock name
+    for lock in "$boot"/hosts/*.lock; do
+        [[ -e $lock ]] || continue
+        name=$(basename "$lock" .lock)
+        is_up "$name" || down "$name"
+    done
+}

@@ -1,0 +1,43 @@
+# shellcheck shell=bash
+# What `bed` and `run` share: folders, the functions beside this file, and the options of a host.
+
+die() {
+    printf 'bed: %s\n' "$1" >&2
+    exit "${2:-1}"
+}
+
+here=$(dirname "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")")
+cache=${XDG_CACHE_HOME:-$HOME/.cache}/ecs-bootstrap
+boot=$cache/boot
+readonly cgroup_prefix=ecs-bed
+mkdir -p "$boot"
+# shellcheck source=tests/tools.sh
+source "$here/../tools.sh"
+# shellcheck source=tests/boot/bed.d/machine.sh
+source "$here/bed.d/machine.sh"
+# shellcheck source=tests/boot/bed.d/image.sh
+source "$here/bed.d/image.sh"
+# shellcheck source=tests/boot/bed.d/moto.sh
+source "$here/bed.d/moto.sh"
+# shellcheck source=tests/boot/bed.d/host.sh
+source "$here/bed.d/host.sh"
+export PATH=$cache/bin:$PATH
+
+# What a host can be told to be, and what it is when told nothing; `bed --help` says what each means.
+default_options() {
+    unit=amazon-linux enabled=yes cloud_final=amazon docker=normal product=none binary='' user_data='' metadata='' aws=''
+    files_of_case='' imds_late=0 network_late=0 hop_limit=64 region=us-east-1 moto='' tie=()
+}
+
+check_options() {
+    local one
+    for one in "unit $unit amazon-linux generic-rpm deb" "enabled $enabled yes no" "cloud_final $cloud_final amazon debian" \
+        "docker $docker normal slow broken" "product $product none binary baked"; do
+        local words
+        read -ra words <<<"$one"
+        [[ " ${words[*]:2} " == *" ${words[1]} "* ]] || die "$one: option, what was given, what it can be" 2
+    done
+    [[ $product == none || -x $binary ]] || die "product=$product needs binary=FILE" 2
+    # An account of its own, so that hosts share one moto and nothing in it. $1: what tells this host from all others.
+    account=$(printf '%012d' $((0x$(sha256sum <<<"$1" | cut -c1-10) % 900000000000 + 100000000000)))
+}

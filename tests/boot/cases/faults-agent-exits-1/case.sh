@@ -1,0 +1,13 @@
+# The quiet loop: the unit stays active while the agent in it dies every few seconds.
+product=binary
+
+check() {
+    # Nothing that was seen says why it dies, and `active` is no proof.
+    wait_for 40 assert_verdict unknown
+    assert_unit ecs.service active
+    assert_property ecs.service NRestarts 0
+    assert_file_has /var/log/ecs/ecs-init.log 'ECS Agent failed to start, retrying in'
+    assert_not_registered
+    assert_api_calls ecs:RegisterContainerInstance 0
+    assert_unit ecs-bootstrap-verify.service failed
+}

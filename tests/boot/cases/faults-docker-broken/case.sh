@@ -1,0 +1,11 @@
+# Docker refuses its configuration: the agent's unit fails only as a consequence, and is not to blame.
+product=binary
+docker=broken
+
+check() {
+    wait_for 60 assert_verdict failed docker-failed
+    assert_unit docker.service failed
+    assert_no_agent
+    assert_not_registered
+    assert_property ecs-bootstrap-verify.service ExecMainStatus 24
+}

@@ -1,0 +1,10 @@
+# It registers and answers locally, but ECS never sees its agent: introspection alone would call that ready.
+product=binary
+
+check() {
+    wait_for 60 assert_verdict failed agent-not-connected
+    assert_registered demo
+    assert_unit ecs.service active
+    assert_property ecs-bootstrap-verify.service ExecMainStatus 13
+    assert_agent
+}

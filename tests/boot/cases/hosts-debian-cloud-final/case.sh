@@ -1,0 +1,12 @@
+# Debian orders cloud-final after multi-user.target. Amazon's unit waits for cloud-final all the same, if nothing enables it.
+product=binary
+cloud_final=debian
+enabled=no
+
+check() {
+    wait_for 30 assert_verdict ready
+    assert_registered demo
+    assert_one_cluster_line demo
+    assert_unit multi-user.target active
+    assert_unit cloud-final.service active
+}

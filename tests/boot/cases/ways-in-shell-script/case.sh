@@ -1,0 +1,13 @@
+# The commonest way: a shell script as user data, the binary in the image.
+product=binary
+
+check() {
+    wait_for 30 assert_verdict ready
+    assert_registered demo
+    assert_one_cluster_line demo
+    assert_unit ecs.service active
+    assert_unit cloud-final.service active
+    assert_api_calls ecs:RegisterContainerInstance 1
+    assert_api_calls ecs:CreateCluster 0
+    assert_agent
+}
