@@ -26,6 +26,7 @@ up() {
     "${tie[@]}" unshare --mount --pid --net --fork --kill-child --mount-proc --propagation private \
         "$here/bed.d/keeper" "$folder" </dev/null >"$folder/keeper.log" 2>&1 &
     keeper=$!
+    disown "$keeper" # or the shell would report its end
     echo "$keeper" >"$folder/keeper.pid"
     exec {lock}>&-
     local deadline=$((SECONDS + 20))
@@ -182,5 +183,9 @@ sweep() {
         [[ -e $lock ]] || continue
         name=$(basename "$lock" .lock)
         is_up "$name" || down "$name"
+    done
+    # Scratch folders of runs; the lock tells here too.
+    for lock in "$boot"/run.*.lock; do
+        [[ ! -e $lock ]] || ! flock --nonblock "$lock" true || rm -rf "${lock%.lock}" "$lock"
     done
 }

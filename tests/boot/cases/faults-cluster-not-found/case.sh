@@ -1,0 +1,10 @@
+# A cluster that does not exist: the agent gives up, and what is named is why, not that it did.
+product=binary
+
+check() {
+    wait_for 30 assert_verdict failed cluster-not-found
+    assert_property ecs.service ExecMainStatus 5
+    assert_property ecs-bootstrap-verify.service ExecMainStatus 21
+    assert_not_registered
+    assert_no_agent
+}

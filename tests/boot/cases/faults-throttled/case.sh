@@ -1,0 +1,9 @@
+# ECS throttles twice; the agent tries again by itself, and that is no failure.
+product=binary
+
+check() {
+    wait_for 40 assert_verdict ready
+    assert_registered demo
+    assert_api_calls ecs:RegisterContainerInstance 3
+    assert_file_has /var/log/ecs/ecs-agent.log 'Received non-terminal error'
+}
