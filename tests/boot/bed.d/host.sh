@@ -109,7 +109,16 @@ children() {
 
 is_up() { [[ -e $(host_folder "$1").lock ]] && ! flock --nonblock "$(host_folder "$1").lock" true; }
 
-need_leader() { leader "$1" || die "the host \`$1\` is not running"; }
+# The kernel's list of children may miss one while another ends (proc(5), children), so it is asked again.
+need_leader() {
+    local _
+    for _ in {1..20}; do
+        leader "$1" && return
+        is_up "$1" || break
+        sleep 0.1
+    done
+    die "the host \`$1\` is not running"
+}
 
 # Runs a command as a unit of the host's own: a process put in from outside belongs to no unit.
 execute() {
