@@ -39,7 +39,7 @@ pub fn write(world: &World, plan: &Plan) -> Result<bool, Stop> {
     let changed = config.changed();
     if changed {
         let recorded = remember(&world.disk, &config.written);
-        write_config(&world.disk, &config.new)?;
+        write_config(&world.disk, config.old.as_deref().unwrap_or_default(), &config.new)?;
         if recorded.is_err() {
             return Ok(changed);
         }
@@ -49,14 +49,14 @@ pub fn write(world: &World, plan: &Plan) -> Result<bool, Stop> {
     Ok(changed)
 }
 
-/// Writes `ecs.config`, readable by root alone where it holds a secret.
-pub fn write_config(disk: &Disk, bytes: &[u8]) -> Result<(), Stop> {
+/// Writes `ecs.config`, readable by root alone where it holds a secret, if it still is as it was read.
+pub fn write_config(disk: &Disk, old: &[u8], bytes: &[u8]) -> Result<(), Stop> {
     disk.create_folder("/etc/ecs", 0o755).map_err(Stop::Write)?;
     let mode = match read(bytes).iter().any(|line| agent_variables::is_secret(&line.key)) {
         true => Mode::Exactly(0o600),
         false => Mode::Keep { or: 0o644 },
     };
-    disk.replace(ECS_CONFIG, bytes, mode).map_err(Stop::Write)
+    disk.replace_unchanged(ECS_CONFIG, old, bytes, mode).map_err(Stop::Write)
 }
 
 fn remember(disk: &Disk, written: &Written) -> Result<(), DiskError> {

@@ -31,12 +31,15 @@ use crate::settings::{Settings, SettingsError, Warning};
 use crate::verdict::Verdict;
 use crate::{decide, journal, tell, verify};
 
+/// Held by whoever writes.
 const LOCK: &str = "/run/ecs-bootstrap/lock";
 /// How long systemd has to take the connection.
 pub(crate) const BUS: Duration = Duration::from_secs(5);
 /// Whoever waits in a room until `run.deadline` has this long to say for what, before the room is cut off.
 const LAST_WORDS: Duration = Duration::from_millis(500);
 const WAITING_FOR_ANOTHER: &str = "waiting for another run";
+/// How often a plan is made anew since somebody else has written to the file.
+const MOST_ATTEMPTS: u32 = 5;
 /// How often a lock is tried that another run holds.
 const LOCK_POLICY: Policy = Policy { first: Duration::from_millis(100), longest: Duration::from_secs(1) };
 
@@ -162,9 +165,19 @@ impl Boot {
         let handed = verify::Handed::default();
         let verdict = self.verdict(expectation, handed, &systemd, age, &mut phases, &progress).await;
         progress.clear();
+        if let Some(document) = self.refused_by_guard(&verdict) {
+            let exit = Exit::from_code(document.exit_code).unwrap_or(Exit::Internal);
+            return self.report(&document, exit);
+        }
         let document = document(&verdict, cluster.as_deref(), &phases.done);
         self.tell(&document, false);
         self.report(&document, verdict.exit())
+    }
+
+    /// What guard has told, where nothing else says why the agent did not register.
+    fn refused_by_guard(&self, verdict: &Verdict) -> Option<Document> {
+        let stored = tell::stored(&self.world.disk).ok().flatten()?;
+        (verdict.word() == "unknown" && stored.verdict == "failed").then_some(stored)
     }
 
     /// `status`: the last verdict of this boot.
@@ -196,7 +209,17 @@ impl Boot {
         let all = async {
             let _lock = self.lock(deadline, limit).await?;
             say("reading metadata, tags and the host");
-            let (plan, gathered) = self.decide(phases, false).await?;
+            let mut begun;
+            let mut attempt = 1;
+            let (plan, gathered, config_written) = loop {
+                let (plan, gathered) = self.decide(phases, false).await?;
+                begun = phases.begin();
+                match apply::write(&self.world, &plan) {
+                    // User data writes beside us: what it wrote counts, so it is all decided anew.
+                    Err(Stop::Write(DiskError::Changed { .. })) if attempt < MOST_ATTEMPTS => attempt += 1,
+                    written => break (plan, gathered, written?),
+                }
+            };
             for warning in &plan.warnings {
                 tracing::warn!(
                     id = warning.id,
@@ -205,9 +228,7 @@ impl Boot {
                     warning.text
                 );
             }
-            say("writing ecs.config and queueing docker and the agent");
-            let begun = phases.begin();
-            let config_written = apply::write(&self.world, &plan)?;
+            say("queueing docker and the agent");
             let mut applied = Applied::default();
             applied.effects.config_written = config_written;
             let systemd = gathered.systemd;
@@ -346,18 +367,23 @@ impl Boot {
     ) -> Verdict {
         let begun = phases.begin();
         progress.say("waiting for the agent");
-        let tell = |waiting: &str| {
-            progress.say(&format!("waiting for {waiting}"));
-            journal::status(&format!("waiting for {waiting}"));
-        };
+        let cluster = expectation.cluster.clone();
+        let done = phases.done.clone();
         let mut seen = handover::modified(&self.world.disk);
-        let expected = || {
-            let now = handover::modified(&self.world.disk);
-            let changed = std::mem::replace(&mut seen, now) != now;
-            let handover = changed.then(|| handover::read(&self.world.disk).ok().flatten()).flatten()?;
-            Some(handover.expectation)
+        let listener = verify::Listener {
+            waiting: &mut |waiting| {
+                progress.say(&format!("waiting for {waiting}"));
+                journal::status(&format!("waiting for {waiting}"));
+            },
+            interim: &mut |verdict| self.tell(&document(verdict, cluster.as_deref(), &done), false),
+            expected: &mut || {
+                let now = handover::modified(&self.world.disk);
+                let changed = std::mem::replace(&mut seen, now) != now;
+                let handover = changed.then(|| handover::read(&self.world.disk).ok().flatten()).flatten()?;
+                Some(handover.expectation)
+            },
         };
-        let verdict = Box::pin(verify::verdict(&self.world, systemd, expectation, handed, age, tell, expected)).await;
+        let verdict = Box::pin(verify::verdict(&self.world, systemd, expectation, handed, age, listener)).await;
         phases.end("verify", begun);
         verdict
     }

@@ -31,7 +31,11 @@ pub enum Command {
     /// Print what `run` would do, and why; changes nothing
     Plan,
     /// Before each start of the agent: apply the plan once more, and refuse an agent that would join no cluster
-    Guard,
+    Guard {
+        /// Only apply the plan and wait for devices, before the unit's own preparations; refuse nothing
+        #[arg(long)]
+        rewrite: bool,
+    },
     /// Wait for the registration, and say why when it does not come
     Verify,
     /// Print the last verdict of this boot

@@ -6,10 +6,10 @@ use std::collections::BTreeMap;
 
 use crate::boundary::disk::{Disk, DiskError};
 use crate::boundary::systemd::{Systemd, SystemdError, UnitState};
-use crate::ecs_config::{effective, read};
+use crate::ecs_config::{effective, joined, read};
 use crate::facts::saved_state::{SavedState, Unreadable, from_bolt, from_json};
 use crate::facts::{Known, SavedAgent, Units};
-use crate::plan::{ECS_CONFIG, VENDOR_ECS_CONFIG};
+use crate::plan::{AGENT_JSON, ECS_CONFIG, VENDOR_ECS_CONFIG};
 
 /// No settings file and no `ecs.config` is longer.
 pub(crate) const LONGEST_FILE: usize = 1024 * 1024;
@@ -48,6 +48,12 @@ pub fn agent_config(disk: &Disk) -> BTreeMap<String, String> {
         config.extend(effective(&lines).into_iter().map(|(key, line)| (key.to_owned(), line.value.clone())));
     }
     config
+}
+
+/// The cluster that the agent would join with the files as they are.
+pub fn joined_cluster(disk: &Disk) -> Option<String> {
+    let read = |path| disk.read(path, LONGEST_FILE).ok().flatten().unwrap_or_default();
+    joined(&read(ECS_CONFIG), &read(VENDOR_ECS_CONFIG), &read(AGENT_JSON))
 }
 
 /// What an agent has saved on this disk; `None` when none has. The old JSON file counts only while the database names
@@ -89,8 +95,14 @@ pub(crate) fn device(disk: &Disk, name: &str) -> Known<bool> {
     }
 }
 
+/// Whether cloud-init is at work: it makes its folder first and `result.json` last (cloud-init, "Boot stages").
+pub(crate) fn user_data_runs(disk: &Disk) -> Known<bool> {
+    let exists = |path| disk.exists(path);
+    Known::from_result(exists("/run/cloud-init").and_then(|begun| Ok(begun && !exists("/run/cloud-init/result.json")?)))
+}
+
 /// The process of user data, if any, that starts or restarts the agent's unit by systemctl(1) and waits for the end: its
-/// number and its command line.
+/// number and what it asks for. Its command line is user data, and not repeated.
 pub fn blocking_start(disk: &Disk, agent_unit: &str) -> Option<(u32, String)> {
     const LONGEST: usize = 4096;
     let read = |pid: u32, file: &str| disk.read(&format!("/proc/{pid}/{file}"), LONGEST).ok().flatten();
@@ -102,20 +114,20 @@ pub fn blocking_start(disk: &Disk, agent_unit: &str) -> Option<(u32, String)> {
         }
         let arguments = read(pid, "cmdline")?;
         let arguments: Vec<_> = arguments.split(|byte| *byte == 0).map(String::from_utf8_lossy).collect();
-        waits_for_start(&arguments, agent_unit).then(|| (pid, arguments.join(" ").trim().to_owned()))
+        waits_for_start(&arguments, agent_unit).map(|verb| (pid, format!("systemctl {verb} {agent_unit}")))
     })
 }
 
-/// Whether this command line is a systemctl that waits for a start of the unit.
-fn waits_for_start(arguments: &[impl AsRef<str>], unit: &str) -> bool {
+/// The verb, if this command line is a systemctl that waits for a start of the unit.
+fn waits_for_start(arguments: &[impl AsRef<str>], unit: &str) -> Option<&'static str> {
     let mut arguments = arguments.iter().map(AsRef::as_ref);
     let is_systemctl = arguments.next().is_some_and(|program: &str| program.rsplit('/').next() == Some("systemctl"));
     let arguments: Vec<&str> = arguments.collect();
     let has = |argument| arguments.contains(&argument);
-    let starts = ["start", "restart", "reload-or-restart", "try-restart"].into_iter().any(has);
-    let enables_now = has("--now") && (has("enable") || has("reenable"));
+    let starts = ["start", "restart", "reload-or-restart", "try-restart"].into_iter().find(|verb| has(verb));
+    let enables = || ["enable", "reenable"].into_iter().find(|verb| has("--now") && has(verb));
     let names = has(unit) || unit.strip_suffix(".service").is_some_and(has);
-    is_systemctl && (starts || enables_now) && names && !has("--no-block")
+    starts.or_else(enables).filter(|_| is_systemctl && names && !has("--no-block"))
 }
 
 #[cfg(test)]
@@ -124,7 +136,7 @@ mod tests {
 
     #[test]
     fn only_a_systemctl_that_waits_for_the_agent_is_found() {
-        let waits = |line: &str| waits_for_start(&line.split(' ').collect::<Vec<_>>(), "ecs.service");
+        let waits = |line: &str| waits_for_start(&line.split(' ').collect::<Vec<_>>(), "ecs.service").is_some();
         for line in ["systemctl start ecs", "/bin/systemctl restart docker ecs.service", "systemctl enable --now ecs"] {
             assert!(waits(line), "{line}");
         }

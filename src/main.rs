@@ -53,7 +53,10 @@ fn command(cli: Cli, start: Instant) -> Report {
             Err(error) => failure(Exit::Internal, &error.to_string()),
         };
     }
+    // Guard has the variables of ecs.config in its environment, and needs none: nothing there may keep an agent down.
+    let is_guard = matches!(command, Command::Guard { .. });
     let environment: BTreeMap<String, String> = std::env::vars_os()
+        .filter(|_| !is_guard)
         .filter_map(|(key, value)| Some((key.into_string().ok()?, value.to_string_lossy().into_owned())))
         .collect();
     let logging = match journal::start(
@@ -64,7 +67,8 @@ fn command(cli: Cli, start: Instant) -> Report {
         Ok(logging) => logging,
         Err(error) => return failure(Exit::Settings, &ecs_bootstrap::causes::chain(&error)),
     };
-    let boot = match boot(&cli.common, &environment, &logging, start) {
+    let common = Common { agent_endpoint: cli.common.agent_endpoint.filter(|_| !is_guard), ..cli.common };
+    let boot = match boot(&common, &environment, &logging, start) {
         Ok(boot) => boot,
         Err(report) => return report,
     };
@@ -84,7 +88,8 @@ fn command(cli: Cli, start: Instant) -> Report {
                 boot.run(wait).await
             }
             Command::Plan => boot.plan().await,
-            Command::Guard => boot.guard().await,
+            Command::Guard { rewrite: true } => boot.rewrite().await,
+            Command::Guard { rewrite: false } => boot.guard().await,
             Command::Verify => boot.verify().await,
             Command::PrepareImage(options) => boot.prepare_image(consent(options)).await,
             Command::ResetAgent(options) => boot.reset_agent(consent(options)).await,

@@ -17,6 +17,8 @@ pub const ECS_CONFIG: &str = "/etc/ecs/ecs.config";
 /// The agent's other configuration file: the AMI writes it, `/etc/ecs/ecs.config` overrides it.
 pub const VENDOR_ECS_CONFIG: &str = "/var/lib/ecs/ecs.config";
 
+/// The agent's own configuration file, of the lowest rank (`agent/config/config.go`).
+pub const AGENT_JSON: &str = "/etc/ecs/ecs.config.json";
 /// What an earlier run wrote to the former.
 pub const WRITTEN: &str = "/var/lib/ecs-bootstrap/written.json";
 
@@ -125,7 +127,7 @@ pub struct UnitPlan {
 }
 
 /// What verify waits for.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Expectation {
     /// The cluster by name or ARN; `None` while it is undecided.
     pub cluster: Option<String>,
@@ -143,6 +145,12 @@ pub struct Expectation {
     pub deadline: Duration,
     /// For how long a registered agent may be disconnected before that counts.
     pub window: Duration,
+    /// Whether the cluster is whatever `ecs.config` comes to name, since nothing above the file names one.
+    #[serde(default)]
+    pub follows_file: bool,
+    /// Why a source could not be read that may have named the cluster.
+    #[serde(default)]
+    pub unread: Option<String>,
 }
 
 /// The name of a cluster, given by name or ARN.

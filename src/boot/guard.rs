@@ -6,24 +6,27 @@
 
 use std::time::Duration;
 
-use super::{Boot, Report, handover};
+use super::handover::{self, VERIFY_UNIT};
+use super::{Boot, Report};
 use crate::apply::write_config;
-use crate::boundary::disk::{Disk, Lock};
+use crate::boundary::disk::{Disk, DiskError, Lock};
+use crate::boundary::systemd::control::Control;
 use crate::causes::{chain, diagnose};
-use crate::decide::guard::{Guarded, guard, joined_cluster};
-use crate::ecs_config::{effective, read};
+use crate::decide::guard::{Guarded, guard};
+use crate::ecs_config::ownership::is_own_cluster;
+use crate::ecs_config::{effective, joined, read};
 use crate::evidence::{Evidence, Stop};
 use crate::exit::Exit;
-use crate::facts::Known;
-use crate::host::{LONGEST_FILE, device};
-use crate::plan::{ECS_CONFIG, Recorded, Refusal, VENDOR_ECS_CONFIG};
+use crate::facts::{Known, Written};
+use crate::host::{LONGEST_FILE, device, user_data_runs};
+use crate::plan::{AGENT_JSON, ECS_CONFIG, Recorded, Refusal, VENDOR_ECS_CONFIG, WRITTEN};
 use crate::report::{Document, document, verdict_text};
 use crate::retry::{Deadline, Policy, Step, until};
 use crate::verdict::Verdict;
 use crate::{tell, verify};
 
-/// The agent's own configuration file (`agent/config/config.go`).
-const AGENT_JSON: &str = "/etc/ecs/ecs.config.json";
+/// Where cloud-init writes which instance this is (cloud-init, "Instance metadata").
+const CLOUD_INSTANCE_ID: &str = "/var/lib/cloud/data/instance-id";
 /// A run that holds the lock for longer waits for something; its jobs come after it.
 const LOCK: Duration = Duration::from_secs(2);
 /// As long as ecs-init waits where the image, and not we, asks for GPUs (`ecs-init/gpu`: 10 times 3 s).
@@ -47,14 +50,37 @@ impl Files {
     }
 
     fn cluster(&self) -> Option<String> {
-        joined_cluster(&self.etc, &self.var, &self.json)
+        joined(&self.etc, &self.var, &self.json)
     }
 }
 
 impl Boot {
     /// `guard`: exit code 0 lets the agent start.
     pub async fn guard(self) -> Report {
+        match self.guarded().await {
+            Ok(files) => {
+                wait_for_gpu(&self.world.disk, &files).await;
+                Report { stdout: String::new(), stderr: String::new(), exit: Exit::Done }
+            }
+            Err((stop, files)) => self.refuse(stop, &files),
+        }
+    }
+
+    /// `guard --rewrite`: the same before the agent's own preparations, which read the file too. It refuses nothing.
+    pub async fn rewrite(self) -> Report {
+        let (text, files) = match self.guarded().await {
+            Ok(files) => (String::new(), files),
+            Err((stop, files)) => (format!("{}\n", chain(&stop)), files),
+        };
+        wait_for_gpu(&self.world.disk, &files).await;
+        Report { stdout: String::new(), stderr: text, exit: Exit::Done }
+    }
+
+    /// What the agent will read, with the plan applied once more; or why it must not start.
+    async fn guarded(&self) -> Result<Files, (Stop, Files)> {
         let disk = &self.world.disk;
+        // Without the lock a run may be writing: then the file is only judged.
+        let lock = self.lock(Deadline::after(LOCK), LOCK).await.ok();
         let recorded = match handover::read(disk) {
             Ok(handover) => handover.map(|handover| handover.recorded),
             Err(error) => {
@@ -63,39 +89,45 @@ impl Boot {
             }
         };
         let mut files = Files::read(disk);
-        if let Some(recorded) = &recorded {
-            // Without the lock a run may be writing: then the file is only judged.
-            let lock = self.lock(Deadline::after(LOCK), LOCK).await.ok();
-            files = Files::read(disk);
-            if let Err(stop) = apply_again(disk, lock.as_ref(), recorded, &mut files) {
-                return self.refuse(stop, &files);
-            }
+        if let Some(recorded) = &recorded
+            && let Err(stop) = apply_again(disk, lock.as_ref(), recorded, &mut files)
+        {
+            return Err((stop, files));
         }
-        let Some(cluster) = files.cluster() else {
-            let stop = Refusal::NoCluster { looked: looked(recorded.is_some()) };
-            return self.refuse(stop.into(), &files);
-        };
-        tracing::info!(cluster, planned = recorded.is_some(), "the agent may start");
-        self.take_back_refusal(&cluster);
-        wait_for_gpu(disk, &files).await;
-        Report { stdout: String::new(), stderr: String::new(), exit: Exit::Done }
+        let of_another = recorded.is_none() && is_of_another_instance(disk, &files);
+        match files.cluster().filter(|_| !of_another) {
+            Some(cluster) => {
+                tracing::info!(cluster, planned = recorded.is_some(), "the agent may start");
+                self.take_back_refusal(&cluster, recorded.is_some(), &files).await;
+                Ok(files)
+            }
+            None => Err((Refusal::NoCluster { looked: looked(recorded.is_some(), of_another) }.into(), files)),
+        }
     }
 
-    /// A verdict that nothing names a cluster is no longer true, and verify may have ended with it.
-    fn take_back_refusal(&self, cluster: &str) {
-        let stored = tell::stored(&self.world.disk).ok().flatten().and_then(|document| document.cause);
-        if stored.is_none_or(|cause| cause.id != NO_CLUSTER) {
+    /// A verdict that nothing names a cluster is no longer true once somebody has named one; verify has ended with it.
+    async fn take_back_refusal(&self, cluster: &str, planned: bool, files: &Files) {
+        let disk = &self.world.disk;
+        let stored = tell::stored(disk).ok().flatten().and_then(|document| document.cause);
+        let is_ours = !planned && is_own_cluster(&files.etc, &written(disk));
+        if is_ours || stored.is_none_or(|cause| cause.id != NO_CLUSTER) {
             return;
         }
-        let text =
-            format!("`{cluster}` was named since, and the agent may start; `ecs-bootstrap verify` sees to the rest");
+        let text = format!("`{cluster}` was named since, and the agent may start; {VERIFY_UNIT} sees to the rest");
         let verdict = Verdict::Waiting { text, finding: None };
         self.tell(&document(&verdict, Some(cluster), &[]), false);
+        if let Some(control) = Control::new(disk)
+            && let Err(error) = control.queue("start", VERIFY_UNIT).await
+        {
+            tracing::warn!(error = chain(&error), "the registration is not verified");
+        }
     }
 
     /// Tells why the agent is not started: the verdict of a run that failed before, or that nothing names a cluster.
     fn refuse(&self, stop: Stop, files: &Files) -> Report {
-        let before = tell::stored(&self.world.disk).ok().flatten().filter(|document| document.exit_code != 0);
+        let disk = &self.world.disk;
+        let undecided = matches!(stop, Stop::Refused(Refusal::NoCluster { .. }));
+        let before = tell::stored(disk).ok().flatten().filter(|document| document.exit_code != 0);
         let evidence = Evidence::of_stop(stop);
         let verdict = verify::failed(&evidence, diagnose(&evidence));
         let own = document(&verdict, files.cluster().as_deref(), &[]);
@@ -105,50 +137,66 @@ impl Boot {
             let stderr = format!("{}the run before it:\n{}", verdict_text(&own), verdict_text(&before));
             return Report { stdout: String::new(), stderr, exit: verdict.exit() };
         }
-        self.tell(&own, false);
+        // Not an error yet: the agent's unit tries again, and verify tells what user data comes to.
+        let may_still_come = undecided && user_data_runs(disk).get() == Some(&true);
+        if !may_still_come {
+            self.tell(&own, false);
+        }
         Report { stdout: String::new(), stderr: verdict_text(&own), exit: verdict.exit() }
     }
+}
+
+fn written(disk: &Disk) -> Written {
+    let bytes = disk.read(WRITTEN, LONGEST_FILE).ok().flatten();
+    bytes.and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default()
+}
+
+/// Whether the only cluster is a line that we wrote on the instance that this one's image was made of, as far as
+/// cloud-init can tell.
+fn is_of_another_instance(disk: &Disk, files: &Files) -> bool {
+    let written = written(disk);
+    let here = disk.read(CLOUD_INSTANCE_ID, LONGEST_FILE).ok().flatten();
+    let here = here.map(|id| String::from_utf8_lossy(&id).trim().to_owned()).filter(|id| id.starts_with("i-"));
+    is_own_cluster(&files.etc, &written) && here.is_some_and(|here| here != written.instance_id)
 }
 
 /// Writes what user data has changed since; `files` is what the agent reads then. An error means that the agent would
 /// join another cluster than the planned one.
 fn apply_again(disk: &Disk, lock: Option<&Lock>, recorded: &Recorded, files: &mut Files) -> Result<(), Stop> {
+    for _ in 0..super::MOST_ATTEMPTS {
+        match apply_once(disk, lock, recorded, files) {
+            Err(Stop::Write(DiskError::Changed { .. })) => *files = Files::read(disk),
+            Err(stop) if joins_as_planned(recorded, files) => {
+                tracing::warn!(error = chain(&stop), "ecs.config is not as planned, but names the planned cluster");
+                return Ok(());
+            }
+            result => return result,
+        }
+    }
+    Err(Stop::Write(DiskError::Changed { path: ECS_CONFIG.to_owned() }))
+}
+
+fn apply_once(disk: &Disk, lock: Option<&Lock>, recorded: &Recorded, files: &mut Files) -> Result<(), Stop> {
     let Guarded { config, overruled, lost } = guard(recorded, &files.etc);
     for key in lost {
         tracing::warn!(key, "ecs.config has lost a secret of the plan; run ecs-bootstrap again to write it");
     }
-    let wanted = config.map_err(|refusal| Stop::Refused(Refusal::Edit(refusal)));
-    if wanted.as_ref().is_ok_and(|wanted| *wanted == files.etc) {
+    let wanted = config.map_err(|refusal| Stop::Refused(Refusal::Edit(refusal)))?;
+    if wanted == files.etc {
         return Ok(());
     }
-    let written = wanted.and_then(|wanted| {
-        if lock.is_none() {
-            return Err(Stop::Late { doing: super::WAITING_FOR_ANOTHER, deadline: LOCK });
-        }
-        // A link is followed by whoever reads, and never by us: then this is the refusal that tells.
-        disk.read_regular(ECS_CONFIG, LONGEST_FILE).map_err(Stop::Read)?;
-        write_config(disk, &wanted)?;
-        Ok(wanted)
-    });
-    match written {
-        Ok(text) => {
-            for (key, source) in overruled {
-                tracing::warn!(
-                    key,
-                    source,
-                    "ecs.config was changed since the plan; what the plan says was written again"
-                );
-            }
-            tracing::info!("ecs.config was changed since the plan, and has its keys again");
-            files.etc = text;
-            Ok(())
-        }
-        Err(stop) if joins_as_planned(recorded, files) => {
-            tracing::warn!(error = chain(&stop), "ecs.config is not as planned, but names the planned cluster");
-            Ok(())
-        }
-        Err(stop) => Err(stop),
+    if lock.is_none() {
+        return Err(Stop::Write(DiskError::Busy { path: super::LOCK.to_owned() }));
     }
+    // A link is followed by whoever reads, and never by us: then this is the refusal that tells.
+    disk.read_regular(ECS_CONFIG, LONGEST_FILE).map_err(Stop::Read)?;
+    write_config(disk, &files.etc, &wanted)?;
+    for (key, source) in overruled {
+        tracing::warn!(key, source, "ecs.config was changed since the plan; what the plan says was written again");
+    }
+    tracing::info!("ecs.config was changed since the plan, and has its keys again");
+    files.etc = wanted;
+    Ok(())
 }
 
 /// Whether the file as it is leads into the planned cluster; where the plan names none, whether into any.
@@ -158,12 +206,16 @@ fn joins_as_planned(recorded: &Recorded, files: &Files) -> bool {
     files.cluster().is_some_and(|cluster| planned.is_none_or(|planned| planned == cluster))
 }
 
-fn looked(has_plan: bool) -> Vec<String> {
+fn looked(has_plan: bool, of_another: bool) -> Vec<String> {
     let plan = match has_plan {
         true => "the run of this boot found no cluster, and user data has not written one since",
         false => "no run of ecs-bootstrap has left a plan in this boot",
     };
-    vec![format!("neither {ECS_CONFIG} nor {VENDOR_ECS_CONFIG} names a cluster"), plan.to_owned()]
+    let files = match of_another {
+        true => format!("the cluster in {ECS_CONFIG} was written by the instance that this image was made of"),
+        false => format!("neither {ECS_CONFIG} nor {VENDOR_ECS_CONFIG} names a cluster"),
+    };
+    vec![files, plan.to_owned()]
 }
 
 /// A driver may make its device after we have looked. ecs-init waits for it only where the image's own file asks.

@@ -133,6 +133,12 @@ pub enum DiskError {
         /// In bytes.
         limit: usize,
     },
+    /// Somebody has written to it since it was read.
+    #[error("`{path}` was changed by somebody else meanwhile")]
+    Changed {
+        /// Below the root.
+        path: String,
+    },
     /// Another process holds the lock.
     #[error("`{path}` is locked by another process")]
     Busy {
@@ -299,6 +305,27 @@ impl Disk {
     /// must be there. A target that is no regular file is refused. Temporary files that a killed process left are
     /// removed.
     pub fn replace(&self, path: &str, bytes: &[u8], mode: Mode) -> Result<(), DiskError> {
+        self.replace_checked(path, bytes, mode, || Ok(()))
+    }
+
+    /// The same, if the file still holds `old` (nothing, when it is absent) just before it is replaced; else
+    /// [`DiskError::Changed`]. What others append is not lost.
+    pub fn replace_unchanged(&self, path: &str, old: &[u8], bytes: &[u8], mode: Mode) -> Result<(), DiskError> {
+        let is_unchanged = || match self.read(path, old.len()) {
+            Ok(now) if now.as_deref().unwrap_or_default() == old => Ok(()),
+            Ok(_) | Err(DiskError::TooLarge { .. }) => Err(DiskError::Changed { path: path.to_owned() }),
+            Err(error) => Err(error),
+        };
+        self.replace_checked(path, bytes, mode, is_unchanged)
+    }
+
+    fn replace_checked(
+        &self,
+        path: &str,
+        bytes: &[u8],
+        mode: Mode,
+        check: impl Fn() -> Result<(), DiskError>,
+    ) -> Result<(), DiskError> {
         const DOING: &str = "write";
         let error = |e| DiskError::new(DOING, path, e);
         let target = self.path(path);
@@ -320,6 +347,7 @@ impl Disk {
         remove_abandoned(folder, &prefix);
         let mut temporary = create_temporary(folder, &prefix).map_err(error)?;
         write_temporary(&mut temporary, bytes, mode, old.as_ref()).map_err(error)?;
+        check()?;
         temporary.persist(&target).map_err(|e| error(e.error))?;
         sync_folder(folder).map_err(error)
     }
@@ -399,7 +427,17 @@ fn write_temporary(
     if let Some(old) = old {
         let now = file.metadata()?;
         if (now.uid(), now.gid()) != (old.uid(), old.gid()) {
-            fchown(file, Some(old.uid()), Some(old.gid()))?;
+            match fchown(file, Some(old.uid()), Some(old.gid())) {
+                // Our unit has no capabilities; who may read it by its mode still may.
+                Err(e) if e.kind() == io::ErrorKind::PermissionDenied => {
+                    tracing::warn!(
+                        uid = old.uid(),
+                        gid = old.gid(),
+                        "the file now belongs to this user: its owner cannot be kept"
+                    );
+                }
+                other => other?,
+            }
         }
     }
     let bits = match (mode, old) {

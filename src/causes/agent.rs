@@ -131,7 +131,6 @@ pub(super) static NOT_CONNECTED: Cause = Cause {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
 
     use super::super::tests::{healthy_units, ids};
 
@@ -163,12 +162,8 @@ mod tests {
         evidence.expectation = Some(Expectation {
             cluster: Some("prod".to_owned()),
             instance_id: Some("i-child".to_owned()),
-            region: None,
-            pending_time: None,
             agent_unit: "ecs.service".to_owned(),
-            attributes: Default::default(),
-            deadline: Duration::from_secs(1),
-            window: Duration::from_secs(1),
+            ..Expectation::default()
         });
         assert_eq!(ids(&evidence)[0], "baked-agent-state");
         evidence.units = Some(Ok(healthy_units()));

@@ -268,6 +268,11 @@ fn joined_other(evidence: &Evidence) -> Option<(&str, Vec<String>)> {
         (true, true) => actual == wanted,
         _ => cluster_name(actual) == cluster_name(wanted),
     };
+    // The agent names the cluster that it is configured with, its ARN the one that it is in: `...:container-instance/NAME/ID`.
+    let registered = arn.split('/').nth(1).filter(|_| arn.split('/').count() == 3);
+    if let Some(registered) = registered.filter(|name| same && *name != cluster_name(wanted)) {
+        return Some((registered, vec![format!("the agent says that it is in `{actual}`, and is `{arn}`")]));
+    }
     (!same).then(|| (cluster_name(actual), vec![format!("the agent is `{arn}` in `{actual}`; wanted is `{wanted}`")]))
 }
 
@@ -301,33 +306,31 @@ fn from_way(
 
 #[cfg(test)]
 mod tests {
-    use std::net::IpAddr;
-    use std::time::Duration;
-
     use super::super::tests::ids;
     use super::*;
     use crate::boundary::agent::Metadata;
     use crate::plan::Expectation;
+    use std::net::IpAddr;
 
     fn expecting(cluster: &str) -> Expectation {
         Expectation {
             cluster: Some(cluster.to_owned()),
-            instance_id: None,
-            region: None,
-            pending_time: None,
             agent_unit: "ecs.service".to_owned(),
-            attributes: Default::default(),
-            deadline: Duration::from_secs(1),
-            window: Duration::from_secs(1),
+            ..Expectation::default()
         }
     }
 
     fn joined(actual: &str, wanted: &str) -> Vec<&'static str> {
+        registered(actual, actual, wanted)
+    }
+
+    /// `actual` is what the agent says, `in_arn` where it is.
+    fn registered(actual: &str, in_arn: &str, wanted: &str) -> Vec<&'static str> {
         ids(&Evidence {
             expectation: Some(expecting(wanted)),
             introspection: Some(Ok(Metadata {
                 cluster: actual.to_owned(),
-                container_instance_arn: "arn:aws:ecs:eu-west-1:1:container-instance/x/1".to_owned(),
+                container_instance_arn: format!("arn:aws:ecs:eu-west-1:1:container-instance/{in_arn}/1"),
                 version: String::new(),
             })),
             ..Evidence::default()
@@ -340,6 +343,8 @@ mod tests {
         assert_eq!(joined("default", "prod"), ["joined-default"]);
         assert_eq!(joined("default", "default"), Vec::<&str>::new());
         assert_eq!(joined("stage", "prod"), ["cluster-other-than-wanted"]);
+        assert_eq!(registered("prod", "stage", "prod"), ["cluster-other-than-wanted"]);
+        assert_eq!(registered("prod", "default", "prod"), ["joined-default"]);
     }
 
     #[test]

@@ -103,10 +103,14 @@ pub(super) static NO_CLUSTER_NAMED: Cause = Cause {
         Some(Stop::Refused(Refusal::NoCluster { looked })) => Some(looked.clone()),
         Some(_) => None,
         None => {
-            let undecided = evidence.expectation.as_ref().is_some_and(|expected| expected.cluster.is_none());
+            let expected = evidence.expectation.as_ref()?;
+            let undecided = expected.cluster.is_none();
             let ended = evidence.known_units().is_some() && !evidence.user_data_runs();
-            (undecided && ended && evidence.container_instance_arn().is_none())
-                .then(|| vec!["user data has ended, and neither it nor anything else has named a cluster".to_owned()])
+            (undecided && ended && evidence.container_instance_arn().is_none()).then(|| {
+                let nobody = "user data has ended, and neither it nor anything else has named a cluster".to_owned();
+                let unread = |why| format!("not everything that may name one could be read: {why}");
+                [nobody].into_iter().chain(expected.unread.as_ref().map(unread)).collect()
+            })
         }
     },
 };

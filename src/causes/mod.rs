@@ -15,6 +15,8 @@ mod lifecycle;
 mod permission;
 mod units;
 
+pub use self::units::USER_DATA_DEADLOCK;
+
 use std::time::Duration;
 
 use serde::{Serialize, Serializer};

@@ -101,11 +101,12 @@ pub(super) static START_BLOCKED: Cause = Cause {
 };
 
 /// The same by somebody else's hand, seen from our own unit.
-pub(super) static USER_DATA_DEADLOCK: Cause = Cause {
+pub static USER_DATA_DEADLOCK: Cause = Cause {
     id: "user-data-deadlock",
     layer: Layer::Units,
     title: "user data waits for the agent's start, and the agent's start waits for user data",
-    class: Class::Terminal,
+    // It may have set itself a limit.
+    class: Class::Retry,
     exit: Exit::Settings,
     lapsed: Exit::Settings,
     remedy: "in user data write `systemctl start --no-block ecs`, or leave the start to ecs-bootstrap; on this instance, \
@@ -117,7 +118,7 @@ pub(super) static USER_DATA_DEADLOCK: Cause = Cause {
         let is_blocked = agent.active_state.as_deref() == Some("inactive") && agent.job.is_some();
         (is_blocked && evidence.user_data_runs() && waiting.seen_for >= LONGEST_START).then(|| {
             vec![
-                format!("process {} of user data, `{}`, waits for {}", waiting.pid, waiting.command, agent.name),
+                format!("process {} of user data waits: `{}`", waiting.pid, waiting.command),
                 format!("{}'s start is queued behind cloud-final.service, which runs user data", agent.name),
             ]
         })

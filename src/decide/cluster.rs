@@ -2,9 +2,10 @@
 //! speak, else refused. Never `default` by accident.
 
 use crate::boundary::aws::Cluster;
+use crate::ecs_config::ownership;
 use crate::facts::{Facts, Known, lacks, user_data_may_run};
 use crate::plan::{Refusal, cluster_name};
-use crate::settings::{Kind, Settings, Source, Sourced, Warning, agent_variables};
+use crate::settings::{EARLIER, Kind, Settings, Source, Sourced, Warning, agent_variables};
 
 /// The cluster; `None` while it is undecided.
 pub(super) fn choose(
@@ -31,6 +32,9 @@ pub(super) fn choose(
         let source = Source::new(Kind::ClusterTags, "ecs:DescribeClusters", spelled(settings));
         return Ok(Some(Sourced::new(in_saved_form(facts, &cluster.name), source)));
     }
+    if let Some(cluster) = cluster_of_before(facts, warnings) {
+        return Ok(Some(cluster));
+    }
     // Where there is no bus yet, cloud-init's own word counts.
     let may_still_name = match &facts.host.units {
         Known::Yes(units) => user_data_may_run(&units.cloud_final),
@@ -40,6 +44,21 @@ pub(super) fn choose(
         true => Ok(None),
         false => Err(Refusal::NoCluster { looked: looked(settings, facts) }),
     }
+}
+
+/// What an earlier run wrote stays while that which named it cannot be read: an instance that has joined its cluster is
+/// not taken out of it by a throttled call.
+fn cluster_of_before(facts: &Facts, warnings: &mut Vec<Warning>) -> Option<Sourced<String>> {
+    let why = facts.unread.as_ref()?;
+    let instance_id = facts.instance.get().map(|instance| instance.instance_id.as_str());
+    let cluster = ownership::own_cluster(&facts.host, instance_id)?;
+    let source = Source::new(Kind::InstanceTag, EARLIER, "cluster");
+    warnings.push(Warning {
+        id: "cluster-of-before",
+        text: format!("what names the cluster could not be read, so it stays as it was: {why}"),
+        source: Some(source.clone()),
+    });
+    Some(Sourced::new(in_saved_form(facts, &cluster), source))
 }
 
 /// The agent compares the saved and the configured cluster as text, and exits 5 where one is a name and the other the

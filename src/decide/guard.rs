@@ -75,19 +75,6 @@ pub fn guard(recorded: &Recorded, etc: &[u8]) -> Guarded {
     Guarded { config: edit(etc, &changes), overruled, lost }
 }
 
-/// The cluster that an agent with these files would join, as ecs-init and the agent read them; `None` for none, which
-/// the agent takes for `default`. `json` is `/etc/ecs/ecs.config.json` (`agent/config/config.go`: the environment, made
-/// of the other two, wins).
-pub fn joined_cluster(etc: &[u8], var: &[u8], json: &[u8]) -> Option<String> {
-    let (etc, var) = (read(etc), read(var));
-    let said = effective(&etc).get(CLUSTER).or(effective(&var).get(CLUSTER)).map(|line| line.value.trim().to_owned());
-    let of_json = || {
-        let json: serde_json::Value = serde_json::from_slice(json).ok()?;
-        Some(json.get("Cluster")?.as_str()?.trim().to_owned())
-    };
-    said.filter(|cluster| !cluster.is_empty()).or_else(of_json).filter(|cluster| !cluster.is_empty())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -150,17 +137,5 @@ mod tests {
         assert_eq!(after(&keys, "").1.lost, ["ECS_ENGINE_AUTH_DATA"]);
         let proxy = record(&[planned(Kind::Config, "HTTPS_PROXY", "http://u:hunter2@proxy:3128")]);
         assert_eq!(proxy.keys[0].value, None);
-    }
-
-    #[test]
-    fn a_file_without_a_cluster_joins_none() {
-        let joined = |etc: &str, var: &str, json: &str| joined_cluster(etc.as_bytes(), var.as_bytes(), json.as_bytes());
-        for nothing in ["", "ECS_CLUSTER=\n", "ECS_CLUSTER=  \n", "#ECS_CLUSTER=prod\n", "export ECS_CLUSTER=prod\n"] {
-            assert_eq!(joined(nothing, "", ""), None, "{nothing}");
-        }
-        assert_eq!(joined("ECS_CLUSTER=default\n", "", "").as_deref(), Some("default"));
-        assert_eq!(joined("", "ECS_CLUSTER=image\n", "").as_deref(), Some("image"));
-        assert_eq!(joined("ECS_CLUSTER=\n", "ECS_CLUSTER=image\n", ""), None, "the later file wins, empty or not");
-        assert_eq!(joined("", "", r#"{"Cluster": "json"}"#).as_deref(), Some("json"));
     }
 }

@@ -33,6 +33,8 @@ pub fn plan(settings: &Settings, facts: &Facts, warnings: Vec<Warning>) -> Resul
         attributes: attributes(&ecs_config.new),
         deadline: settings.verify_deadline.value,
         window: settings.verify_window.value,
+        follows_file: cluster.as_ref().is_none_or(|cluster| cluster.source.kind == Kind::EcsConfig),
+        unread: facts.unread.clone().filter(|_| cluster.is_none()),
     };
     Ok(Plan { cluster, ecs_config, units, enable, expectation, warnings })
 }

@@ -50,6 +50,7 @@ impl Case {
             life_cycle: Known::Yes(Some("on-demand".to_owned())),
             target_state: Known::Yes(None),
             tags: Known::Yes(InstanceTags { place: "IMDS", tags: BTreeMap::new() }),
+            unread: None,
             clusters: None,
             host,
         };

@@ -21,7 +21,8 @@ pub(super) fn plan(facts: &Facts, decided: bool, config_changes: bool) -> Vec<Un
     let units = match &facts.host.units {
         Known::Yes(units) => units,
         Known::Unknown(why) => {
-            let unknown = |unit: &str| UnitPlan { unit: unit.to_owned(), action: Action::Unknown, why: why.clone() };
+            let action = if decided { Action::Unknown } else { Action::Leave };
+            let unknown = |unit: &str| UnitPlan { unit: unit.to_owned(), action, why: why.clone() };
             return vec![unknown(DOCKER), unknown(AGENT)];
         }
     };

@@ -9,9 +9,12 @@
 //! after it. The file is therefore cut into blocks: a block ends where both readers stand at the start of a line and
 //! neither carries anything over. Blocks that hold nothing but keys of ours may go or change; all others stay.
 
+mod joined;
 #[cfg(test)]
 mod oracles;
 pub mod ownership;
+
+pub use self::joined::joined;
 
 use std::collections::BTreeMap;
 use std::ops::Range;

@@ -8,12 +8,13 @@ use std::collections::BTreeMap;
 use sha2::{Digest, Sha256};
 
 use crate::ecs_config::{effective, read};
-use crate::facts::{Host, Written};
+use crate::facts::{Host, Said, Written};
 use crate::plan::{ECS_CONFIG, PlannedKey, VENDOR_ECS_CONFIG};
 use crate::settings::Kind;
 
 /// The version of `written.json` that is understood.
 pub const VERSION: u32 = 1;
+const CLUSTER: &str = "ECS_CLUSTER";
 /// The one variable whose value is made of several sources.
 const ATTRIBUTES: &str = "ECS_INSTANCE_ATTRIBUTES";
 
@@ -58,6 +59,20 @@ pub fn stale(host: &Host) -> Vec<String> {
         .collect()
 }
 
+/// The cluster that an earlier run of this very instance wrote, and that stands there still.
+pub fn own_cluster(host: &Host, instance_id: Option<&str>) -> Option<String> {
+    let lines = read(host.etc_config.bytes.as_deref().unwrap_or_default());
+    let value = &effective(&lines).get(CLUSTER)?.value;
+    let here = instance_id.is_some_and(|id| id == host.written.instance_id);
+    (here && is_ours(&host.written, CLUSTER, value)).then(|| value.clone())
+}
+
+/// Whether the cluster that the file names is a line of ours.
+pub fn is_own_cluster(etc: &[u8], written: &Written) -> bool {
+    let lines = read(etc);
+    effective(&lines).get(CLUSTER).is_some_and(|line| is_ours(written, CLUSTER, &line.value))
+}
+
 /// What to remember when these keys are written, with what was remembered before them. A line that stood there before with the same value stays somebody
 /// else's.
 pub fn remember(host: &Host, keys: &[PlannedKey], instance_id: Option<&str>) -> Written {
@@ -67,11 +82,18 @@ pub fn remember(host: &Host, keys: &[PlannedKey], instance_id: Option<&str>) -> 
         let same = there.get(planned.key.as_str()).is_some_and(|line| line.value == planned.value);
         planned.source.kind != Kind::EcsConfig && (!same || is_ours(&host.written, &planned.key, &planned.value))
     });
-    let keys: BTreeMap<_, _> = ours.map(|planned| (planned.key.clone(), hash(&planned.value))).collect();
+    let ours: Vec<_> = ours.collect();
+    let once = |planned: &&&PlannedKey| {
+        planned.key == CLUSTER && matches!(planned.source.kind, Kind::Environment | Kind::CommandLine)
+    };
+    let said = |planned: &&PlannedKey| Said { kind: planned.source.kind, key: planned.source.key.clone() };
+    let cluster_said = ours.iter().find(once).map(said);
+    let keys: BTreeMap<_, _> = ours.into_iter().map(|planned| (planned.key.clone(), hash(&planned.value))).collect();
     let theirs = foreign(host).into_iter().find(|theirs| theirs.path == ECS_CONFIG && theirs.key == ATTRIBUTES);
     Written {
         version: VERSION,
         instance_id: instance_id.unwrap_or_default().to_owned(),
+        cluster_said,
         attributes: theirs.map(|theirs| theirs.value).filter(|_| keys.contains_key(ATTRIBUTES)),
         before: host.written.keys.clone().into_iter().filter(|(key, hash)| keys.get(key) != Some(hash)).collect(),
         keys,
@@ -114,7 +136,7 @@ mod tests {
         let keys = ours.iter().map(|(key, value)| ((*key).to_owned(), hash(value))).collect();
         let attributes = attributes.map(str::to_owned);
         let instance_id = "i-1".to_owned();
-        let written = Written { version: VERSION, instance_id, keys, attributes, before: BTreeMap::new() };
+        let written = Written { version: VERSION, instance_id, keys, attributes, ..Written::default() };
         let new = edit(config.as_bytes(), &withdrawal(config.as_bytes(), &written)).unwrap();
         String::from_utf8(new).unwrap()
     }

@@ -126,7 +126,7 @@ pub struct NetworkProbe {
 pub struct BlockingStart {
     /// Its number.
     pub pid: u32,
-    /// What it was called as.
+    /// What it asks systemctl(1) for.
     pub command: String,
     /// For how long it has been seen.
     pub seen_for: Duration,

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serializer};
 pub use self::saved_state::SavedState;
 use crate::boundary::aws::Cluster;
 use crate::boundary::systemd::UnitState;
+use crate::settings::Kind;
 
 /// A fact, or why it is not known.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -113,9 +114,22 @@ pub struct Written {
     /// The same of the write before, while it is not known that this one took place.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub before: BTreeMap<String, String>,
+    /// Who said the cluster, where that cannot be asked again: the command line or the environment of one run. It counts
+    /// for this instance until it is said otherwise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cluster_said: Option<Said>,
     /// `ECS_INSTANCE_ATTRIBUTES` as somebody else had it where ours, which holds it too, stands now. It is no secret.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub attributes: Option<String>,
+}
+
+/// A source that is gone.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Said {
+    /// Its rank.
+    pub kind: Kind,
+    /// The option or variable.
+    pub key: String,
 }
 
 /// The saved state of an agent that has run on this disk.
@@ -188,6 +202,8 @@ pub struct Facts {
     pub target_state: Known<Option<String>>,
     /// Tags of the instance.
     pub tags: Known<InstanceTags>,
+    /// Why a source could not be read that may have named the cluster.
+    pub unread: Option<String>,
     /// The clusters of this account and region, where a setting asked for them.
     pub clusters: Option<Vec<Cluster>>,
     /// The host.

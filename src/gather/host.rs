@@ -5,7 +5,7 @@ use crate::boundary::disk::{Disk, DiskError};
 use crate::boundary::systemd::{Systemd, SystemdError};
 use crate::evidence::Stop;
 use crate::facts::{ConfigFile, Host, Known, Written};
-use crate::host::{LONGEST_FILE, device, saved_agent, units};
+use crate::host::{LONGEST_FILE, device, saved_agent, units, user_data_runs};
 use crate::plan::{ECS_CONFIG, VENDOR_ECS_CONFIG, WRITTEN};
 use crate::settings::Kind;
 
@@ -52,12 +52,6 @@ pub(super) fn etc_config(disk: &Disk) -> Result<ConfigFile, Stop> {
         bytes: Some(state.bytes),
         modified: Some(state.modified),
     }))
-}
-
-/// Whether cloud-init is at work: it makes its folder first and `result.json` last (cloud-init, "Boot stages").
-fn user_data_runs(disk: &Disk) -> Known<bool> {
-    let exists = |path| disk.exists(path);
-    Known::from_result(exists("/run/cloud-init").and_then(|begun| Ok(begun && !exists("/run/cloud-init/result.json")?)))
 }
 
 /// The AMI's file is only read, so what cannot be read of it is as absent, as it is for ecs-init.

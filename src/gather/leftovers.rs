@@ -56,7 +56,12 @@ fn files(disk: &Disk) -> Leftovers {
     };
     for folder in FOLDERS {
         let entries = leftovers.known(folder, disk.entries(folder));
-        leftovers.found.extend(entries.unwrap_or_default());
+        let entries = entries.unwrap_or_default();
+        // A volume for the state is part of the image. One for the logs may be everybody's.
+        if folder != DATA && !entries.is_empty() && disk.is_mounted(folder) {
+            leftovers.elsewhere.push(DiskError::Mounted { doing: "clear", path: folder.to_owned() });
+        }
+        leftovers.found.extend(entries);
     }
     let beside = disk.list("/var/lib/ecs").unwrap_or_default();
     leftovers.set_aside =

@@ -79,6 +79,9 @@ pub async fn facts(
         Err(stop) if without_metadata => (Metadata::unknown(&stop), Some(stop)),
         Err(stop) => return Err(stop),
     };
+    let id = metadata.instance.get().map(|instance| instance.instance_id.clone());
+    // The first of its rank: who says it again is heard.
+    fragments.insert(0, of_earlier(&host, id.as_deref()));
     let of_file = fragments.len();
     fragments.push(of_ecs_config(&host));
     fragments.extend(user_data_of_ours(&metadata)?);
@@ -87,6 +90,7 @@ pub async fn facts(
         life_cycle: metadata.life_cycle,
         target_state: metadata.target_state,
         tags: metadata.tags,
+        unread: None,
         clusters: None,
         host,
     };
@@ -97,11 +101,21 @@ pub async fn facts(
     metadata::complete(&world.imds, &settings, &mut facts, imds_deadline).await;
     // User data may have written meanwhile, and what is decided replaces the file.
     facts.host.etc_config = host::etc_config(&world.disk)?;
+    gathering.fragments[0] = of_earlier(&facts.host, id.as_deref());
     gathering.fragments[of_file] = of_ecs_config(&facts.host);
+    facts.unread = gathering.unread.as_ref().map(|stop| crate::causes::chain(stop));
     let settings = merge(&gathering.fragments);
     let of_fragments = gathering.fragments.into_iter().flat_map(|fragment| fragment.warnings);
     let warnings = gathering.warnings.into_iter().chain(of_fragments).collect();
     Ok(Gathered { settings, facts, warnings, unread: gathering.unread, systemd })
+}
+
+/// The cluster that a command line or an environment of before has named.
+fn of_earlier(host: &Host, instance_id: Option<&str>) -> Fragment {
+    match (&host.written.cluster_said, ownership::own_cluster(host, instance_id)) {
+        (Some(said), Some(cluster)) => Fragment::from_earlier(cluster, said.kind, &said.key),
+        _ => Fragment::default(),
+    }
 }
 
 fn of_ecs_config(host: &Host) -> Fragment {

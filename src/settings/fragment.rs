@@ -10,7 +10,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::schema::{self, Raw, Setting};
-use super::{Kind, Settings, SettingsError, Source, TagsSettings, Warning, agent_variables};
+use super::{EARLIER, Kind, Settings, SettingsError, Source, TagsSettings, Warning, agent_variables};
 
 /// What an entry sets.
 #[derive(Clone)]
@@ -156,6 +156,13 @@ impl Fragment {
             source: Source::new(Kind::EcsConfig, path, key),
         });
         Fragment { entries: entries.collect(), warnings: Vec::new() }
+    }
+
+    /// The cluster that was said once, and is known by what was written of it.
+    pub fn from_earlier(cluster: String, kind: Kind, key: &str) -> Fragment {
+        let source = Source::new(kind, EARLIER, key);
+        let entry = Entry { name: Name::Setting(&schema::ALL[0]), raw: Raw::Text(cluster), source };
+        Fragment { entries: vec![entry], warnings: Vec::new() }
     }
 
     fn warn(&mut self, id: &'static str, text: String, source: Source) {

@@ -17,7 +17,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 pub use secret::Secret;
-pub use source::{Kind, Source, Sourced};
+pub use source::{EARLIER, Kind, Source, Sourced};
 
 /// On, off, or whatever the facts of the host suggest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]

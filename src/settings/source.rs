@@ -37,6 +37,9 @@ impl Kind {
     }
 }
 
+/// The place of what was said once, and is remembered by what was written of it.
+pub const EARLIER: &str = "an earlier run of this instance";
+
 /// Where a value comes from.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Source {
@@ -66,6 +69,8 @@ impl fmt::Display for Source {
         let key = &self.key;
         match self.kind {
             Kind::Default => write!(f, "default ({})", self.place),
+            Kind::Environment if self.place == EARLIER => write!(f, "environment variable `{key}` of {EARLIER}"),
+            Kind::CommandLine if self.place == EARLIER => write!(f, "command line `{key}` of {EARLIER}"),
             Kind::Environment => write!(f, "environment variable `{key}`"),
             Kind::CommandLine => write!(f, "command line `{key}`"),
             Kind::InstanceTag => write!(f, "instance tag `{key}` ({})", self.place),

@@ -12,7 +12,7 @@ use self::observe::Observer;
 use crate::boundary::World;
 use crate::boundary::aws::{AwsErrorKind, ContainerInstance};
 use crate::boundary::systemd::{Job, Systemd, SystemdError};
-use crate::causes::{Class, Finding, diagnose, nothing_fits};
+use crate::causes::{Class, Finding, USER_DATA_DEADLOCK, diagnose, nothing_fits};
 use crate::effects::QueuedJob;
 use crate::evidence::Evidence;
 use crate::plan::Expectation;
@@ -28,16 +28,24 @@ pub struct Handed {
     pub jobs: Vec<Job>,
 }
 
-/// Waits for the registration. `tell` is called with what is being waited for whenever that changes, and `expected`
-/// whether another run has meanwhile come to expect something else.
+/// Who listens while the verdict is not there yet.
+pub struct Listener<'l> {
+    /// Is told what is being waited for, whenever that changes.
+    pub waiting: &'l mut dyn FnMut(&str),
+    /// Is told what stands for now, where something is wrong that may go on without end.
+    pub interim: &'l mut dyn FnMut(&Verdict),
+    /// Says whether another run has come to expect something else.
+    pub expected: &'l mut dyn FnMut() -> Option<Expectation>,
+}
+
+/// Waits for the registration.
 pub async fn verdict(
     world: &World,
     systemd: &Result<Systemd, SystemdError>,
     expectation: Expectation,
     handed: Handed,
     age: Option<Duration>,
-    mut tell: impl FnMut(&str),
-    mut expected: impl FnMut() -> Option<Expectation>,
+    listener: Listener<'_>,
 ) -> Verdict {
     let start = Instant::now();
     let limit = expectation.deadline;
@@ -48,9 +56,10 @@ pub async fn verdict(
         observer.evidence.units = Some(Err(error.clone()));
     }
     let mut told = String::new();
+    let mut told_interim: Option<String> = None;
     loop {
         observer.look(deadline).await;
-        if let Some(expectation) = expected() {
+        if let Some(expectation) = (listener.expected)() {
             deadline = Deadline::after(expectation.deadline);
             observer.expect(expectation);
         }
@@ -67,10 +76,34 @@ pub async fn verdict(
         }
         let waiting = waiting_for(evidence);
         if told != waiting {
-            tell(&waiting);
+            (listener.waiting)(&waiting);
             told = waiting;
         }
+        if let Some((id, verdict)) = interim(evidence, limit).filter(|(id, _)| told_interim.as_ref() != Some(id)) {
+            (listener.interim)(&verdict);
+            told_interim = Some(id);
+        }
     }
+}
+
+/// What must be told while user data has not ended, which may be never: a start that waits for itself, and once it has
+/// taken as long as a registration may, whatever looks wrong. With what tells it from another.
+fn interim(evidence: &Evidence, limit: Duration) -> Option<(String, Verdict)> {
+    if !evidence.held_by_user_data() {
+        return None;
+    }
+    let mut findings = diagnose(evidence);
+    if let Some(at) = findings.iter().position(|finding| std::ptr::eq(finding.cause, &USER_DATA_DEADLOCK)) {
+        let finding = findings.swap_remove(at);
+        return Some((finding.cause.id.to_owned(), failed(evidence, vec![finding])));
+    }
+    if evidence.waited < limit {
+        return None;
+    }
+    let finding = (!findings.is_empty()).then(|| findings.swap_remove(0));
+    let id = finding.as_ref().map_or("", |finding| finding.cause.id).to_owned();
+    let text = "user data has not ended (cloud-final.service), and the agent starts after it".to_owned();
+    Some((id, Verdict::Waiting { text, finding }))
 }
 
 /// The verdict that the evidence allows, if any yet.

@@ -24,8 +24,8 @@ use crate::boundary::{dns::Dns, systemd::Job};
 use crate::evidence::agent_log::last_attempt;
 use crate::evidence::{BlockingStart, Evidence, NetworkProbe};
 use crate::facts::Units;
-use crate::host::{agent_config, blocking_start, saved_agent, units};
-use crate::plan::{ECS_CONFIG, Expectation};
+use crate::host::{agent_config, blocking_start, joined_cluster, saved_agent, units};
+use crate::plan::{AGENT_JSON, ECS_CONFIG, Expectation, VENDOR_ECS_CONFIG};
 use crate::retry::{Deadline, pause_for};
 
 /// Between two looks. The local poll is at most 150 ms apart (DESIGN 8).
@@ -97,12 +97,10 @@ pub(super) struct Observer<'a> {
     changes: Option<Changes>,
     schedule: Vec<Schedule>,
     probing: FuturesUnordered<Probing<'a>>,
-    logs_read: Option<[Option<SystemTime>; 3]>,
+    logs_read: Option<[Option<SystemTime>; 5]>,
     registered_at: Option<Instant>,
     connected_line: bool,
     blocking_start: Option<(u32, Instant)>,
-    /// Nothing has named a cluster yet: what the file comes to name is what is waited for.
-    undecided: bool,
 }
 
 impl<'a> Observer<'a> {
@@ -119,7 +117,6 @@ impl<'a> Observer<'a> {
         for (index, job) in handed.jobs.into_iter().enumerate() {
             probing.push(Box::pin(job_end(index, job, deadline)));
         }
-        let undecided = expectation.cluster.is_none();
         let evidence = Evidence {
             expectation: Some(expectation),
             age,
@@ -140,7 +137,6 @@ impl<'a> Observer<'a> {
             registered_at: None,
             connected_line: false,
             blocking_start: None,
-            undecided,
         }
     }
 
@@ -153,7 +149,6 @@ impl<'a> Observer<'a> {
 
     /// Expects something else from now on.
     pub(super) fn expect(&mut self, expectation: Expectation) {
-        self.undecided = expectation.cluster.is_none();
         self.evidence.expectation = Some(expectation);
         self.evidence.cluster = None;
         self.logs_read = None;
@@ -348,16 +343,15 @@ impl<'a> Observer<'a> {
         }
         let disk = &self.world.disk;
         let modified = |path| disk.modified(path).ok().flatten();
-        let stamp = [AGENT_LOG, INIT_LOG, ECS_CONFIG].map(modified);
-        [self.evidence.agent_log_written, self.evidence.init_log_written, _] = stamp;
+        let stamp = [AGENT_LOG, INIT_LOG, ECS_CONFIG, VENDOR_ECS_CONFIG, AGENT_JSON].map(modified);
+        [self.evidence.agent_log_written, self.evidence.init_log_written, ..] = stamp;
         if self.logs_read == Some(stamp) {
             return;
         }
         self.logs_read = Some(stamp);
         self.evidence.config = agent_config(disk);
-        if let Some(expected) = self.evidence.expectation.as_mut().filter(|_| self.undecided) {
-            let named = self.evidence.config.get("ECS_CLUSTER").map(|cluster| cluster.trim().to_owned());
-            expected.cluster = named.filter(|cluster| !cluster.is_empty());
+        if let Some(expected) = self.evidence.expectation.as_mut().filter(|expected| expected.follows_file) {
+            expected.cluster = joined_cluster(disk);
         }
         let read = |path| disk.tail(path, LOG_TAIL).ok().flatten().map(|tail| last_attempt(&tail.bytes));
         self.evidence.agent_log = read(AGENT_LOG).unwrap_or_default();

@@ -308,3 +308,42 @@ fn a_refused_run_is_told_by_status_too() {
     assert_eq!((status.code, document["cause"]["id"].as_str()), (Some(21), Some("no-cluster-named")));
     assert!(!instance.disk.text("etc/ecs/ecs.config").contains("ECS_CLUSTER"));
 }
+
+#[test]
+fn the_cluster_of_a_command_line_holds_for_the_instance_until_it_is_said_otherwise() {
+    // User data runs at the first boot only; the units in the image run at each.
+    let instance = Instance::new().without_tags().tag("Name", "web").cluster("other", &[]);
+    let run = |arguments: &[&str]| {
+        let outcome = instance.run(arguments);
+        assert_eq!(outcome.code, Some(0), "{}\n{}", outcome.stdout, outcome.stderr);
+        instance.disk.text("etc/ecs/ecs.config")
+    };
+    assert_eq!(run(&["run", "--no-wait", "--cluster", "prod", "--set", "agent.ECS_LOGLEVEL=debug"]).lines().count(), 2);
+    let before = marks(&instance);
+    assert_eq!(run(&["run", "--no-wait"]), "ECS_CLUSTER=prod\n", "the cluster stays, and it alone");
+    assert_ne!(marks(&instance), before);
+    let before = marks(&instance);
+    run(&["run", "--no-wait"]);
+    assert_eq!(marks(&instance), before);
+    let plan = instance.run(&["plan"]).stdout;
+    assert!(plan.contains("command line `--cluster` of an earlier run of this instance"), "{plan}");
+    assert_eq!(run(&["run", "--no-wait", "--cluster", "other"]), "ECS_CLUSTER=other\n");
+    // Another instance has an image of this disk: it says nothing there.
+    instance.imds.change(|imds| imds.instance_id = "i-0fedcba9876543210".to_owned());
+    assert_eq!(instance.run(&["run", "--no-wait"]).code, Some(21));
+}
+
+#[test]
+fn a_throttled_call_takes_no_instance_out_of_its_cluster() {
+    let instance = Instance::new().without_imds_tags();
+    assert_eq!(instance.run(&["run", "--no-wait"]).code, Some(0));
+    assert_eq!(instance.disk.text("etc/ecs/ecs.config"), "ECS_CLUSTER=prod\n");
+    let denied = crate::support::aws::Fault::error(403, "UnauthorizedOperation", "not authorized");
+    let instance = instance.aws_fault("DescribeTags", denied).user_data_runs();
+    let outcome = instance.run(&["run", "--no-wait", "--set", "tags.wait=1s"]);
+    assert_eq!(outcome.code, Some(0), "{}\n{}", outcome.stdout, outcome.stderr);
+    assert_eq!(instance.disk.text("etc/ecs/ecs.config"), "ECS_CLUSTER=prod\n");
+    let told = format!("{:?}", instance.journal.entries());
+    assert!(told.contains("so it stays as it was"), "{told}");
+    instance.user_data_ends();
+}

@@ -3,6 +3,7 @@
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::time::{Duration, Instant};
 
+use crate::support::systemd::Start::NeverEnds;
 use crate::support::{Instance, Outcome};
 
 const CONFIG: &str = "etc/ecs/ecs.config";
@@ -118,16 +119,19 @@ fn an_agent_that_would_join_default_because_nothing_names_a_cluster_is_not_start
 
 #[test]
 fn what_user_data_names_after_an_undecided_run_is_the_cluster() {
-    let instance = Instance::new().without_tags().tag("Name", "web");
-    instance.systemd.cloud_final_runs();
-    let instance = configured(instance);
+    let instance = configured(Instance::new().without_tags().tag("Name", "web").file(CONSOLE, "").user_data_runs());
+    refuses(&instance, 21, "the run of this boot found no cluster");
+    // Not an error yet.
+    assert_eq!(instance.run(&["status"]).code, Some(0));
+    assert_eq!(instance.disk.text(CONSOLE), "");
+    instance.user_data_ends();
     refuses(&instance, 21, "the run of this boot found no cluster");
     assert_eq!(instance.run(&["status"]).code, Some(21));
+    assert!(instance.disk.text(CONSOLE).contains("[no-cluster-named]"));
     instance.disk.write(CONFIG, "ECS_CLUSTER=old\nECS_CLUSTER=web\n");
     assert_eq!(lets_start(&instance), "ECS_CLUSTER=web\n");
     let status = instance.run(&["status"]);
     assert_eq!(status.code, Some(0), "the refusal is no longer true: {}", status.stdout);
-    instance.systemd.cloud_final_ends();
 }
 
 #[test]
@@ -181,4 +185,55 @@ fn waits_for_the_gpu_that_is_planned() {
     assert_eq!(outcome.code, Some(0), "{}", outcome.stderr);
     assert!(outcome.duration > Duration::from_millis(500), "{:?}", outcome.duration);
     assert!(appeared.elapsed() < Duration::from_secs(3));
+}
+
+#[test]
+fn what_the_instance_of_the_image_wrote_names_no_cluster() {
+    let parent = configured(Instance::new());
+    let copy = |id: &str| {
+        let instance = Instance::new().without_tags().tag("Name", "copy");
+        instance.imds.change(|imds| imds.instance_id = id.to_owned());
+        for file in [CONFIG, "var/lib/ecs-bootstrap/written.json"] {
+            instance.disk.write(file, parent.disk.text(file));
+        }
+        instance.file("var/lib/cloud/data/instance-id", format!("{id}\n"))
+    };
+    // Its own run has failed, so there is no plan.
+    let instance = copy("i-0fedcba9876543210");
+    assert_eq!(instance.run(&["run", "--no-wait"]).code, Some(21));
+    let outcome = refuses(&instance, 21, "written by the instance that this image was made of");
+    assert!(outcome.stderr.contains("no-cluster-named"), "{}", outcome.stderr);
+    // The same disk on the same instance: a broken bootstrap breaks nothing.
+    let same = copy("i-0123456789abcdef0");
+    assert_eq!(lets_start(&same), "ECS_CLUSTER=prod\n");
+}
+
+#[test]
+fn before_the_units_own_preparations_it_writes_and_refuses_nothing() {
+    let instance = configured(Instance::new());
+    instance.disk.write(CONFIG, "ECS_CLUSTER=old\n");
+    assert_eq!(instance.run(&["guard", "--rewrite"]).code, Some(0));
+    assert_eq!(instance.disk.text(CONFIG), "ECS_CLUSTER=prod\n");
+    assert_eq!(Instance::new().run(&["guard", "--rewrite"]).code, Some(0));
+}
+
+#[test]
+fn nothing_in_its_environment_keeps_an_agent_down() {
+    let instance = configured(Instance::new())
+        .env("ECS_BOOTSTRAP_LOG", "no such level!!")
+        .env("ECS_BOOTSTRAP_CLUTSER", "typo")
+        .env("ECS_CLUSTER", "prod");
+    lets_start(&instance);
+}
+
+#[test]
+fn its_refusal_is_the_verdict_where_nothing_else_says_why_the_agent_is_silent() {
+    let instance = configured(Instance::new().unit("ecs.service", |unit| unit.start = NeverEnds));
+    instance.disk.remove(CONFIG);
+    instance.disk.write("etc/elsewhere", "ECS_CLUSTER=old\n");
+    std::os::unix::fs::symlink(instance.disk.path("etc/elsewhere"), instance.disk.path(CONFIG)).unwrap();
+    refuses(&instance, 20, "symbolic link");
+    let outcome = instance.run(&["verify", "--set", "verify.deadline=2s"]);
+    assert_eq!(outcome.code, Some(20), "{}\n{}", outcome.stdout, outcome.stderr);
+    assert!(outcome.stderr.contains("error: [ecs-config-unusable]"), "{}", outcome.stderr);
 }

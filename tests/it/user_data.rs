@@ -9,9 +9,7 @@ const CONFIG: &str = "etc/ecs/ecs.config";
 
 /// Nothing names a cluster, and cloud-final runs.
 fn undecided() -> Instance {
-    let instance = Instance::new().without_tags().tag("Name", "web").file("dev/console", "");
-    instance.systemd.cloud_final_runs();
-    instance
+    Instance::new().without_tags().tag("Name", "web").file("dev/console", "").user_data_runs()
 }
 
 /// The jobs that were asked for, in order.
@@ -36,7 +34,7 @@ fn names_no_cluster_and_starts_no_agent_while_user_data_may_still_speak() {
         Vec::<&String>::new()
     );
     instance.disk.write(CONFIG, "ECS_CLUSTER=prod\n");
-    instance.systemd.cloud_final_ends();
+    instance.user_data_ends();
     let outcome = instance.run(&["run", "--wait"]);
     assert!(outcome.stdout.starts_with("ready: "), "{}\n{}", outcome.stdout, outcome.stderr);
 }
@@ -56,7 +54,7 @@ fn what_user_data_writes_while_a_tag_is_waited_for_is_kept_and_ends_the_wait() {
     assert_eq!(instance.disk.text(CONFIG), "# mine\nECS_CLUSTER=prod\n");
     let jobs = jobs(&instance);
     assert!(jobs.contains(&"StartUnit ecs.service".to_owned()), "{jobs:?}");
-    instance.systemd.cloud_final_ends();
+    instance.user_data_ends();
 }
 
 #[test]
@@ -64,7 +62,7 @@ fn queues_an_agent_that_guard_will_judge() {
     let instance = undecided().unit("ecs.service", |unit| unit.guarded());
     run(&instance, &["run", "--no-wait"]);
     assert!(jobs(&instance).contains(&"StartUnit ecs.service".to_owned()), "{:?}", jobs(&instance));
-    instance.systemd.cloud_final_ends();
+    instance.user_data_ends();
 }
 
 #[test]
@@ -75,7 +73,7 @@ fn verify_waits_for_what_user_data_names() {
     // Longer than its deadline: the time of user data is its own.
     std::thread::sleep(Duration::from_secs(3));
     instance.disk.write(CONFIG, "ECS_CLUSTER=prod\n");
-    instance.systemd.cloud_final_ends();
+    instance.user_data_ends();
     instance.systemd.change_unit("ecs.service", |unit| {
         unit.active_state = "active".into();
         unit.sub_state = "running".into();
@@ -93,7 +91,7 @@ fn verify_tells_that_user_data_has_named_nothing() {
     run(&instance, &["run", "--no-wait"]);
     let verify = instance.start(&["verify"]);
     std::thread::sleep(Duration::from_millis(500));
-    instance.systemd.cloud_final_ends();
+    instance.user_data_ends();
     let outcome = verify.wait();
     assert_eq!(outcome.code, Some(21), "{}\n{}", outcome.stdout, outcome.stderr);
     assert!(outcome.stderr.contains("error: [no-cluster-named]"), "{}", outcome.stderr);
@@ -108,29 +106,54 @@ fn verify_follows_a_run_that_expects_something_else() {
     std::thread::sleep(Duration::from_millis(500));
     let outcome = instance.run(&["run", "--no-wait", "--cluster", "prod"]);
     assert_eq!(outcome.code, Some(0), "{}\n{}", outcome.stdout, outcome.stderr);
-    instance.systemd.cloud_final_ends();
+    instance.user_data_ends();
     let outcome = verify.wait();
     assert!(outcome.stdout.contains("in cluster `prod`"), "{}\n{}", outcome.stdout, outcome.stderr);
 }
 
 #[test]
-fn a_script_that_waits_for_the_agent_is_told_by_its_command() {
+fn a_script_that_waits_for_the_agent_is_told_while_it_does() {
+    let secret = "hunter2";
     let instance = Instance::new()
         .file("dev/console", "")
         .file("proc/4711/cgroup", "0::/system.slice/cloud-final.service\n")
-        .file("proc/4711/cmdline", "systemctl\0start\0ecs\0")
+        .file("proc/4711/cmdline", format!("systemctl\0start\0ecs\0{secret}\0"))
         .file("proc/4712/cgroup", "0::/system.slice/cloud-final.service\n")
-        .file("proc/4712/cmdline", "/bin/sh\0/var/lib/cloud/instance/scripts/part-001\0");
-    instance.systemd.cloud_final_runs();
+        .file("proc/4712/cmdline", "/bin/sh\0/var/lib/cloud/instance/scripts/part-001\0")
+        .user_data_runs();
     let outcome = instance.run(&["run", "--no-wait"]);
     assert_eq!(outcome.code, Some(0), "{}\n{}", outcome.stdout, outcome.stderr);
-    let outcome = instance.run(&["verify"]);
-    assert_eq!(outcome.code, Some(20), "{}\n{}", outcome.stdout, outcome.stderr);
-    assert!(outcome.stderr.contains("error: [user-data-deadlock]"), "{}", outcome.stderr);
-    assert!(outcome.stderr.contains("process 4711 of user data, `systemctl start ecs`"), "{}", outcome.stderr);
-    assert!(outcome.duration > Duration::from_secs(10), "it may have set itself a limit: {:?}", outcome.duration);
+    let verify = instance.start(&["verify", "--set", "verify.deadline=5s"]);
+    let status = || instance.run(&["status"]);
+    std::thread::sleep(Duration::from_secs(8));
+    assert_eq!(status().code, Some(0), "it may have set itself a limit");
+    let told = (0..100).find_map(|_| {
+        std::thread::sleep(Duration::from_millis(100));
+        Some(status()).filter(|outcome| outcome.code == Some(20))
+    });
+    let told = told.expect("the deadlock is told").stdout;
+    assert!(told.contains("error: [user-data-deadlock]"), "{told}");
+    assert!(told.contains("process 4711 of user data waits: `systemctl start ecs.service`"), "{told}");
     assert!(instance.disk.text("dev/console").contains("[user-data-deadlock]"));
-    instance.systemd.cloud_final_ends();
+    // It gives up after all: what was told is no longer true.
+    std::fs::remove_dir_all(instance.disk.path("proc/4711")).unwrap();
+    instance.user_data_ends();
+    let outcome = verify.wait();
+    assert_eq!(outcome.code, Some(0), "{}\n{}", outcome.stdout, outcome.stderr);
+    assert_eq!(status().code, Some(0));
+}
+
+#[test]
+fn user_data_that_does_not_end_is_told_with_what_looks_wrong() {
+    let instance = Instance::new().without_role().user_data_runs();
+    instance.imds.change(|imds| imds.pending_time = std::time::SystemTime::now());
+    assert_eq!(instance.run(&["run", "--no-wait"]).code, Some(0));
+    let verify = instance.start(&["verify", "--set", "verify.deadline=1s"]);
+    std::thread::sleep(Duration::from_secs(3));
+    let status = instance.run(&["status", "--json"]).stdout;
+    assert!(status.contains("user data has not ended") && status.contains("no-instance-role"), "{status}");
+    instance.user_data_ends();
+    assert_eq!(verify.wait().code, Some(22));
 }
 
 /// A systemctl that writes down what it is asked.
@@ -185,8 +208,11 @@ fn before_there_is_a_bus_waiting_is_refused() {
 #[test]
 fn before_there_is_a_bus_cloud_inits_own_files_say_whether_user_data_may_still_speak() {
     let early = || with_systemctl(Instance::new().without_bus().without_tags().tag("Name", "web"), true);
-    run(&early().file("run/cloud-init/status.json", "{}"), &["run"]);
-    let ended = early().file("run/cloud-init/status.json", "{}").file("run/cloud-init/result.json", "{}");
-    let outcome = ended.run(&["run"]);
+    let begun = early();
+    begun.disk.remove("run/cloud-init/result.json");
+    run(&begun, &["run"]);
+    // Whoever may be named later is not started before.
+    assert_eq!(begun.disk.text("systemctl.log"), "--no-block start ecs-bootstrap-verify.service\n");
+    let outcome = early().run(&["run"]);
     assert_eq!(outcome.code, Some(21), "{}\n{}", outcome.stdout, outcome.stderr);
 }

@@ -188,3 +188,18 @@ fn secrets_in_a_file_are_not_in_its_debug_text() {
     let text = format!("{:?}{:?}", disk.read_regular(CONFIG, 99).unwrap(), disk.tail(CONFIG, 99).unwrap());
     assert!(!text.contains("hunter2") && !text.contains("69, 67, 83"), "{text}");
 }
+
+#[test]
+fn what_was_appended_since_it_was_read_is_not_replaced() {
+    let root = tempfile::tempdir().unwrap();
+    let disk = Disk::new(root.path().to_owned());
+    let put = |old: &[u8], new: &[u8]| disk.replace_unchanged("/file", old, new, Mode::Exactly(0o644));
+    assert!(matches!(put(b"old", b"new"), Err(DiskError::Changed { .. })), "it is absent");
+    put(b"", b"one\n").unwrap();
+    put(b"one\n", b"two\n").unwrap();
+    for old in [&b"one\n"[..], b"", b"two"] {
+        assert!(matches!(put(old, b"three\n"), Err(DiskError::Changed { .. })));
+    }
+    assert_eq!(disk.read("/file", 100).unwrap().unwrap(), b"two\n");
+    assert_eq!(disk.list("/").unwrap(), ["file"]);
+}

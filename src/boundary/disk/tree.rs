@@ -133,12 +133,13 @@ impl Disk {
     }
 
     /// Whether a file system is mounted on a folder or below it; a bind mount counts, though its device is the same.
+    /// Where that cannot be known it counts as mounted, so that nothing is lost.
     pub fn is_mounted(&self, folder: &str) -> bool {
         let target = self.path(folder);
         let real = target.canonicalize().unwrap_or(target);
         // Of this process, so not below the root.
         let table = fs::File::options().read(true).open("/proc/self/mountinfo").and_then(io::read_to_string);
-        table.is_ok_and(|table| mount_points(&table).any(|point| point.starts_with(&real)))
+        table.map_or(true, |table| mount_points(&table).any(|point| point.starts_with(&real)))
     }
 
     /// Refuses a way to `path` that leads over a symbolic link; `path` itself is not looked at.

@@ -19,7 +19,7 @@ const LONGEST_CALL: Duration = Duration::from_secs(10);
 /// What a unit that is not there answers with, beside exit code 5 (systemctl(1), "Exit status").
 const NOT_INSTALLED: i32 = 5;
 
-/// systemctl on a host without a bus.
+/// systemctl, for whoever has no bus.
 #[derive(Debug)]
 pub struct Control(());
 
@@ -27,8 +27,12 @@ impl Control {
     /// For whoever was refused by the bus with `error`; `None` where that error is not the absence of a bus, or where
     /// systemd does not run.
     pub fn without_bus(disk: &Disk, error: &SystemdError) -> Option<Control> {
-        let has_systemd = || disk.exists(PRIVATE).is_ok_and(|exists| exists);
-        (matches!(error, SystemdError::NoBus { .. }) && has_systemd()).then_some(Control(()))
+        Control::new(disk).filter(|_| matches!(error, SystemdError::NoBus { .. }))
+    }
+
+    /// `None` where systemd does not run.
+    pub fn new(disk: &Disk) -> Option<Control> {
+        disk.exists(PRIVATE).is_ok_and(|exists| exists).then_some(Control(()))
     }
 
     /// Queues the job that `verb` (`start`, `restart`) means.

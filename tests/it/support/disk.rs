@@ -43,6 +43,7 @@ impl Disk {
         disk.write("proc/uptime", "42.17 80.02\n");
         disk.write("proc/sys/kernel/random/boot_id", "5b2c2b7e-7a53-4f0a-9d6c-0d6d4f4b6f01\n");
         disk.write("run/cloud-init/status.json", r#"{"v1": {"datasource": "DataSourceEc2Local"}}"#);
+        disk.write("run/cloud-init/result.json", r#"{"v1": {"datasource": "DataSourceEc2Local", "errors": []}}"#);
         disk
     }
 

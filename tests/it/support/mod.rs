@@ -204,6 +204,18 @@ impl Instance {
         self
     }
 
+    /// User data has not ended.
+    pub fn user_data_runs(self) -> Self {
+        self.disk.remove("run/cloud-init/result.json");
+        self.systemd.cloud_final_runs();
+        self
+    }
+
+    pub fn user_data_ends(&self) {
+        self.disk.write("run/cloud-init/result.json", "{}");
+        self.systemd.cloud_final_ends();
+    }
+
     /// The product finds no bus.
     pub fn without_bus(mut self) -> Self {
         let nowhere = format!("unix:path={}", self.bus_folder.path().join("absent").display());
