@@ -18,7 +18,7 @@ up() {
     mkdir -p "$folder/files" "$folder/aws"
     lay_out "$folder"
     {
-        printf '%s=%q\n' root "$root" common "$common" tls "$tls" moto "$moto" region "$region" account "$account" \
+        printf '%s=%q\n' root "$root" common "$common" tls "$tls" moto "$moto" region "$region" account "$account" deb "$deb" \
             imds_late "$imds_late" network_late "$network_late" hop_limit "$hop_limit" \
             cgroup "$cgroup_prefix-$name" outside "$(readlink /proc/self/ns/net)"
     } >"$folder/options"
