@@ -3,16 +3,24 @@
 //! In: a plan and the world. Out: what was changed, and the jobs whose end can still be seen. A second run on the same
 //! facts writes nothing and queues nothing.
 
+mod care;
+
+use std::collections::BTreeMap;
+
 use crate::boundary::World;
-use crate::boundary::disk::{Disk, Mode};
+use crate::boundary::disk::{Disk, DiskError, Mode};
+use crate::boundary::systemd::control::Control;
 use crate::boundary::systemd::{Job, Systemd, SystemdError};
 use crate::causes::chain;
 use crate::ecs_config::read;
 use crate::effects::{Effects, QueuedJob};
 use crate::evidence::Stop;
+use crate::facts::Written;
 use crate::host::LONGEST_FILE;
 use crate::plan::{Action, ECS_CONFIG, Plan, WRITTEN};
 use crate::settings::agent_variables;
+
+pub use care::{clean, forget_reset, note_reset, set_aside, start_agent, stop_agent};
 
 /// What was changed, and the queued jobs in the order of [`Effects::jobs`].
 #[derive(Debug, Default)]
@@ -23,72 +31,86 @@ pub struct Applied {
     pub jobs: Vec<Job>,
 }
 
-/// Writes the file. Before the record of what is ours, so that a death between the two leaves a key of ours looking
-/// foreign, never a foreign one looking ours.
+/// Writes the file, between two records of what is ours. The first names the keys of before too, so that a death at any
+/// point leaves every key of ours known as ours, and none of somebody else's.
 pub fn write(world: &World, plan: &Plan) -> Result<bool, Stop> {
     let config = &plan.ecs_config;
+    let record = Written { before: BTreeMap::new(), ..config.written.clone() };
     let changed = config.changed();
     if changed {
-        world.disk.create_folder("/etc/ecs", 0o755).map_err(Stop::Write)?;
-        let lines = read(&config.new);
-        let mode = match lines.iter().any(|line| agent_variables::is_secret(&line.key)) {
-            true => Mode::Exactly(0o600),
-            false => Mode::Keep { or: 0o644 },
-        };
-        world.disk.replace(ECS_CONFIG, &config.new, mode).map_err(Stop::Write)?;
+        let recorded = remember(&world.disk, &config.written);
+        write_config(&world.disk, &config.new)?;
+        if recorded.is_err() {
+            return Ok(changed);
+        }
     }
-    if let Err(error) = remember(&world.disk, plan) {
-        // The agent has what it needs; but these keys will look like somebody else's.
-        tracing::warn!(
-            error = chain(&error),
-            "what was written could not be recorded, so it stays until somebody removes it by hand"
-        );
-    }
+    // The agent has what it needs.
+    let _ = remember(&world.disk, &record);
     Ok(changed)
 }
 
-fn remember(disk: &Disk, plan: &Plan) -> Result<(), Stop> {
-    let written = &plan.ecs_config.written;
-    let mut record = serde_json::to_vec_pretty(written).map_err(|error| Stop::Write(not_serializable(error)))?;
+/// Writes `ecs.config`, readable by root alone where it holds a secret.
+pub fn write_config(disk: &Disk, bytes: &[u8]) -> Result<(), Stop> {
+    disk.create_folder("/etc/ecs", 0o755).map_err(Stop::Write)?;
+    let mode = match read(bytes).iter().any(|line| agent_variables::is_secret(&line.key)) {
+        true => Mode::Exactly(0o600),
+        false => Mode::Keep { or: 0o644 },
+    };
+    disk.replace(ECS_CONFIG, bytes, mode).map_err(Stop::Write)
+}
+
+fn remember(disk: &Disk, written: &Written) -> Result<(), DiskError> {
+    store_record(disk, written).inspect_err(|error| {
+        tracing::warn!(
+            error = chain(error),
+            "what is written could not be recorded, so it stays until somebody removes it by hand"
+        );
+    })
+}
+
+fn store_record(disk: &Disk, written: &Written) -> Result<(), DiskError> {
+    let mut record = serde_json::to_vec_pretty(written).map_err(not_serializable)?;
     record.push(b'\n');
-    let there = disk.read(WRITTEN, LONGEST_FILE).map_err(Stop::Write)?;
+    let there = disk.read(WRITTEN, LONGEST_FILE)?;
     let nothing_to_say = there.is_none() && written.keys.is_empty();
     if there.as_deref() == Some(&record) || nothing_to_say {
         return Ok(());
     }
-    disk.create_folder("/var/lib/ecs-bootstrap", 0o755).map_err(Stop::Write)?;
-    disk.replace(WRITTEN, &record, Mode::Exactly(0o600)).map_err(Stop::Write)
+    disk.create_folder("/var/lib/ecs-bootstrap", 0o755)?;
+    disk.replace(WRITTEN, &record, Mode::Exactly(0o600))
 }
 
-fn not_serializable(error: serde_json::Error) -> crate::boundary::disk::DiskError {
-    crate::boundary::disk::DiskError::Io { doing: "writing", path: WRITTEN.into(), source: error.into() }
+fn not_serializable(error: serde_json::Error) -> DiskError {
+    DiskError::Io { doing: "write", path: WRITTEN.to_owned(), source: error.into() }
 }
 
-/// Enables, starts and restarts what the plan says, without waiting for any of it.
-pub async fn queue(systemd: &Result<Systemd, SystemdError>, plan: &Plan, applied: &mut Applied) -> Result<(), Stop> {
-    let wanted: Vec<_> =
-        plan.units.iter().filter(|unit| unit.action != Action::Leave || plan.enable.contains(&unit.unit)).collect();
-    if wanted.is_empty() {
+/// Enables, starts and restarts what the plan says, without waiting for any of it. Where there is no bus yet, by
+/// systemctl: then no end of a job is seen.
+pub async fn queue(
+    disk: &Disk,
+    systemd: &Result<Systemd, SystemdError>,
+    plan: &Plan,
+    applied: &mut Applied,
+) -> Result<(), Stop> {
+    let wanted = plan.units.iter().filter(|unit| unit.action != Action::Leave);
+    let wanted: Vec<_> = wanted.collect();
+    if wanted.is_empty() && plan.enable.is_empty() {
         return Ok(());
     }
-    let systemd = systemd.as_ref().map_err(|error| Stop::Systemd(error.clone()))?;
+    let by = match systemd {
+        Ok(systemd) => By::Bus(systemd),
+        Err(error) => By::Control(Control::without_bus(disk, error).ok_or_else(|| Stop::Systemd(error.clone()))?),
+    };
     for unit in wanted {
-        let job = match unit.action {
-            Action::Start | Action::Unknown => systemd.start(&unit.unit).await?,
-            Action::Restart => systemd.restart(&unit.unit).await?,
-            Action::Leave => continue,
-        };
-        tracing::debug!(unit = unit.unit, job = job.id(), "queued a job");
-        applied.effects.jobs.push(QueuedJob {
-            unit: unit.unit.clone(),
-            action: unit.action,
-            id: job.id(),
-            result: None,
-        });
-        applied.jobs.push(job);
+        let verb = if unit.action == Action::Restart { "restart" } else { "start" };
+        let job = by.queue(verb, &unit.unit).await?;
+        let id = job.as_ref().map_or(0, Job::id);
+        tracing::debug!(unit = unit.unit, job = id, "queued a job");
+        applied.effects.jobs.push(QueuedJob { unit: unit.unit.clone(), action: unit.action, id, result: None });
+        applied.jobs.extend(job);
     }
     for unit in &plan.enable {
-        match systemd.enable(unit).await {
+        match by.enable(unit).await {
             Ok(()) => applied.effects.enabled.push(unit.clone()),
             Err(error) => {
                 tracing::warn!(unit, error = chain(&error), "the unit could not be enabled for the next boot");
@@ -96,4 +118,28 @@ pub async fn queue(systemd: &Result<Systemd, SystemdError>, plan: &Plan, applied
         }
     }
     Ok(())
+}
+
+/// What takes the jobs.
+enum By<'s> {
+    Bus(&'s Systemd),
+    Control(Control),
+}
+
+impl By<'_> {
+    /// The job, where its end can be seen.
+    async fn queue(&self, verb: &str, unit: &str) -> Result<Option<Job>, SystemdError> {
+        match self {
+            By::Bus(systemd) if verb == "restart" => systemd.restart(unit).await.map(Some),
+            By::Bus(systemd) => systemd.start(unit).await.map(Some),
+            By::Control(control) => control.queue(verb, unit).await.map(|()| None),
+        }
+    }
+
+    async fn enable(&self, unit: &str) -> Result<(), SystemdError> {
+        match self {
+            By::Bus(systemd) => systemd.enable(unit).await,
+            By::Control(control) => control.enable(unit).await,
+        }
+    }
 }

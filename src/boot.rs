@@ -3,6 +3,7 @@
 //! In: the world, the settings as given, and whether somebody watches. Out: a [`Report`] that `main` prints. Every path
 //! of `run` and `verify` ends in exactly one verdict, and tells it once.
 
+mod guard;
 mod handover;
 
 use std::path::PathBuf;
@@ -32,7 +33,7 @@ use crate::{decide, journal, tell, verify};
 
 const LOCK: &str = "/run/ecs-bootstrap/lock";
 /// How long systemd has to take the connection.
-const BUS: Duration = Duration::from_secs(5);
+pub(crate) const BUS: Duration = Duration::from_secs(5);
 /// Whoever waits in a room until `run.deadline` has this long to say for what, before the room is cut off.
 const LAST_WORDS: Duration = Duration::from_millis(500);
 const WAITING_FOR_ANOTHER: &str = "waiting for another run";
@@ -91,7 +92,6 @@ enum Onward {
     },
     /// Told already: to the unit that verifies, or since a verdict stands.
     HandedOver(Box<Document>),
-    Undecided,
 }
 
 impl Boot {
@@ -110,11 +110,6 @@ impl Boot {
                 progress.clear();
                 return self.report(&document, Exit::Done);
             }
-            Ok(Onward::Undecided) => {
-                cluster = None;
-                let text = "nothing names a cluster yet, and user data has not ended".to_owned();
-                Verdict::Waiting { text, finding: None }
-            }
             Err(stop) => {
                 cluster = None;
                 let evidence = Evidence::of_stop(stop);
@@ -123,7 +118,7 @@ impl Boot {
         };
         progress.clear();
         let document = document(&verdict, cluster.as_deref(), &phases.done);
-        tell::signals(&self.world.disk, &document, false, self.to_journal);
+        self.tell(&document, false);
         self.report(&document, verdict.exit())
     }
 
@@ -157,7 +152,7 @@ impl Boot {
                 let evidence = Evidence::of_stop(stop);
                 let verdict = verify::failed(&evidence, diagnose(&evidence));
                 let document = document(&verdict, None, &phases.done);
-                tell::signals(&self.world.disk, &document, false, self.to_journal);
+                self.tell(&document, false);
                 return self.report(&document, verdict.exit());
             }
         };
@@ -168,7 +163,7 @@ impl Boot {
         let verdict = self.verdict(expectation, handed, &systemd, age, &mut phases, &progress).await;
         progress.clear();
         let document = document(&verdict, cluster.as_deref(), &phases.done);
-        tell::signals(&self.world.disk, &document, false, self.to_journal);
+        self.tell(&document, false);
         self.report(&document, verdict.exit())
     }
 
@@ -216,41 +211,50 @@ impl Boot {
             let mut applied = Applied::default();
             applied.effects.config_written = config_written;
             let systemd = gathered.systemd;
-            let queued = apply::queue(&systemd, &plan, &mut applied).await;
+            let queued = apply::queue(&self.world.disk, &systemd, &plan, &mut applied).await;
             phases.end("apply", begun);
+            let age = age(&plan.expectation);
+            // Also where the jobs were refused: guard must know the plan at any start of the agent.
+            handover::store(&self.world.disk, &plan, &phases.done)?;
             queued?;
             log_applied(&plan, &applied);
-            let age = age(&plan.expectation);
-            handover::store(&self.world.disk, &plan.expectation, &phases.done)?;
-            if plan.cluster.is_none() {
-                return Ok(Onward::Undecided);
-            }
+            let undecided = plan.cluster.is_none();
             let blocked = match (&systemd, wait) {
-                (Ok(systemd), Wait::Here | Wait::HereIfPossible) => {
+                // Nobody can say whether the agent's start waits for this very process.
+                (Err(error), Wait::Here) => return Err(Stop::Systemd(error.clone())),
+                (Ok(systemd), Wait::Here | Wait::HereIfPossible) if !undecided => {
                     handover::blocking_unit(systemd, &plan, &applied.effects.jobs).await
                 }
                 _ => None,
             };
             match (blocked, wait) {
                 (Some(unit), Wait::Here) => Err(Stop::Blocked { unit }),
-                (Some(_), _) | (None, Wait::InItsUnit) => {
+                (blocked, wait) if undecided || blocked.is_some() || wait == Wait::InItsUnit => {
                     if let Some(verified) = self.verified(&plan, &applied) {
                         return Ok(Onward::HandedOver(Box::new(verified)));
                     }
-                    let text = format!("configured; {VERIFY_UNIT} sees to the registration");
+                    let text = match undecided {
+                        true => format!("nothing names a cluster yet; {VERIFY_UNIT} sees what user data comes to"),
+                        false => format!("configured; {VERIFY_UNIT} sees to the registration"),
+                    };
                     let verdict = Verdict::Waiting { text, finding: None };
                     let document = document(&verdict, plan.expectation.cluster.as_deref(), &phases.done);
                     // Told before the unit starts, whose own verdict must be the last.
-                    tell::signals(&self.world.disk, &document, true, self.to_journal);
+                    self.tell(&document, true);
                     handover::start(&self.world, systemd.as_ref(), self.program.as_deref()).await?;
                     Ok(Onward::HandedOver(Box::new(document)))
                 }
-                (None, _) => Ok(Onward::Verify { plan: Box::new(plan), applied, systemd, age }),
+                _ => Ok(Onward::Verify { plan: Box::new(plan), applied, systemd, age }),
             }
         };
         within(Deadline::after(limit + LAST_WORDS), all)
             .await
             .unwrap_or_else(|_| Err(Stop::Late { doing: doing.get(), deadline: limit }))
+    }
+
+    /// Tells a verdict; each boot path does so once.
+    fn tell(&self, document: &Document, handed_over: bool) {
+        tell::signals(&self.world.disk, document, handed_over, self.to_journal);
     }
 
     /// The stored verdict, when it is ready and this run has changed nothing: then there is nothing to verify again.
@@ -263,7 +267,7 @@ impl Boot {
         (stored.verdict == "ready" && name(&stored.cluster) == name(&plan.expectation.cluster)).then_some(stored)
     }
 
-    fn early(&self) -> Result<Settings, Stop> {
+    pub(crate) fn early(&self) -> Result<Settings, Stop> {
         Ok(merge(&self.fragments()?))
     }
 
@@ -299,7 +303,7 @@ impl Boot {
         }
     }
 
-    async fn lock(&self, deadline: Deadline, limit: Duration) -> Result<Lock, Stop> {
+    pub(crate) async fn lock(&self, deadline: Deadline, limit: Duration) -> Result<Lock, Stop> {
         self.world.disk.create_folder(tell::RUN, 0o755).map_err(Stop::Write)?;
         until(deadline, LOCK_POLICY, async |_| match self.world.disk.lock(LOCK) {
             Ok(lock) => Step::Done(lock),
@@ -346,12 +350,19 @@ impl Boot {
             progress.say(&format!("waiting for {waiting}"));
             journal::status(&format!("waiting for {waiting}"));
         };
-        let verdict = Box::pin(verify::verdict(&self.world, systemd, expectation, handed, age, tell)).await;
+        let mut seen = handover::modified(&self.world.disk);
+        let expected = || {
+            let now = handover::modified(&self.world.disk);
+            let changed = std::mem::replace(&mut seen, now) != now;
+            let handover = changed.then(|| handover::read(&self.world.disk).ok().flatten()).flatten()?;
+            Some(handover.expectation)
+        };
+        let verdict = Box::pin(verify::verdict(&self.world, systemd, expectation, handed, age, tell, expected)).await;
         phases.end("verify", begun);
         verdict
     }
 
-    fn report(&self, document: &Document, exit: Exit) -> Report {
+    pub(crate) fn report(&self, document: &Document, exit: Exit) -> Report {
         if self.json {
             return Report { stdout: as_json(document), stderr: String::new(), exit };
         }
@@ -379,7 +390,7 @@ fn log_applied(plan: &Plan, applied: &Applied) {
     );
 }
 
-fn as_json<T: Serialize>(document: &T) -> String {
+pub(crate) fn as_json<T: Serialize>(document: &T) -> String {
     serde_json::to_string_pretty(document).expect("documents have string keys and no failing serializers") + "\n"
 }
 

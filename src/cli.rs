@@ -30,10 +30,16 @@ pub enum Command {
     Run(Run),
     /// Print what `run` would do, and why; changes nothing
     Plan,
+    /// Before each start of the agent: apply the plan once more, and refuse an agent that would join no cluster
+    Guard,
     /// Wait for the registration, and say why when it does not come
     Verify,
     /// Print the last verdict of this boot
     Status,
+    /// List what must go before a snapshot of this instance becomes an AMI; with --yes, remove it
+    PrepareImage(Consent),
+    /// List what a fresh start of the agent takes; with --yes, set its saved state aside and start it again
+    ResetAgent(Consent),
     /// Print the man page, or completions for a shell
     Generate {
         /// What to print.
@@ -50,6 +56,17 @@ pub struct Run {
     /// Leave verification to ecs-bootstrap-verify.service [default: elsewhere]
     #[arg(long)]
     pub no_wait: bool,
+}
+
+/// Options of the commands that remove.
+#[derive(Args, Clone, Copy, Debug)]
+pub struct Consent {
+    /// Do what is listed; without it nothing is changed
+    #[arg(long)]
+    pub yes: bool,
+    /// Go on although tasks run: their containers stay, and nobody looks after them any more
+    #[arg(long)]
+    pub force: bool,
 }
 
 /// What `generate` prints.
@@ -86,6 +103,9 @@ pub struct Common {
     /// Where the agent's introspection is [default: http://127.0.0.1:51678]
     #[arg(long, global = true, value_name = "URL", env = "ECS_BOOTSTRAP_AGENT_ENDPOINT")]
     pub agent_endpoint: Option<String>,
+    /// Refuse an AWS endpoint over plain HTTP off this host (`AWS_ENDPOINT_URL`), instead of warning of it
+    #[arg(long, global = true)]
+    pub https_only: bool,
     /// Log each request and its duration
     #[arg(long, short, global = true, action = clap::ArgAction::Count)]
     pub verbose: u8,
@@ -146,6 +166,12 @@ fn man(command: clap::Command, text: &mut Vec<u8>) -> std::io::Result<()> {
             command.get_name(),
             roff(&command.get_about().unwrap_or_default().to_string())
         )?;
+        for option in command.get_arguments().filter(|option| !option.is_global_set()) {
+            if let (Some(name), Some(about)) = (option.get_long(), option.get_help()) {
+                let about = roff(&about.to_string());
+                writeln!(text, ".RS\n.TP\n\\fB\\-\\-{}\\fR\n{about}\n.RE", roff(name))?;
+            }
+        }
     }
     writeln!(
         text,

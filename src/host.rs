@@ -77,3 +77,61 @@ fn saved(disk: &Disk, path: &str, parse: fn(&[u8]) -> Result<Option<SavedState>,
     }
     Some(SavedAgent { state, modified: disk.modified(path).ok().flatten() })
 }
+
+/// Whether a numbered device of this name is there: `/dev/nvidia0`, `/dev/neuron0`.
+pub(crate) fn device(disk: &Disk, name: &str) -> Known<bool> {
+    match disk.list("/dev") {
+        Ok(entries) if entries.is_empty() => Known::Unknown("no /dev".to_owned()),
+        Ok(entries) => Known::Yes(entries.iter().any(|entry| {
+            entry.strip_prefix(name).is_some_and(|rest| !rest.is_empty() && rest.bytes().all(|b| b.is_ascii_digit()))
+        })),
+        Err(error) => Known::Unknown(error.to_string()),
+    }
+}
+
+/// The process of user data, if any, that starts or restarts the agent's unit by systemctl(1) and waits for the end: its
+/// number and its command line.
+pub fn blocking_start(disk: &Disk, agent_unit: &str) -> Option<(u32, String)> {
+    const LONGEST: usize = 4096;
+    let read = |pid: u32, file: &str| disk.read(&format!("/proc/{pid}/{file}"), LONGEST).ok().flatten();
+    let processes = disk.list("/proc").ok()?;
+    processes.iter().filter_map(|name| name.parse().ok()).find_map(|pid: u32| {
+        let control_group = read(pid, "cgroup")?;
+        if !String::from_utf8_lossy(&control_group).contains("/cloud-final.service") {
+            return None;
+        }
+        let arguments = read(pid, "cmdline")?;
+        let arguments: Vec<_> = arguments.split(|byte| *byte == 0).map(String::from_utf8_lossy).collect();
+        waits_for_start(&arguments, agent_unit).then(|| (pid, arguments.join(" ").trim().to_owned()))
+    })
+}
+
+/// Whether this command line is a systemctl that waits for a start of the unit.
+fn waits_for_start(arguments: &[impl AsRef<str>], unit: &str) -> bool {
+    let mut arguments = arguments.iter().map(AsRef::as_ref);
+    let is_systemctl = arguments.next().is_some_and(|program: &str| program.rsplit('/').next() == Some("systemctl"));
+    let arguments: Vec<&str> = arguments.collect();
+    let has = |argument| arguments.contains(&argument);
+    let starts = ["start", "restart", "reload-or-restart", "try-restart"].into_iter().any(has);
+    let enables_now = has("--now") && (has("enable") || has("reenable"));
+    let names = has(unit) || unit.strip_suffix(".service").is_some_and(has);
+    is_systemctl && (starts || enables_now) && names && !has("--no-block")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_systemctl_that_waits_for_the_agent_is_found() {
+        let waits = |line: &str| waits_for_start(&line.split(' ').collect::<Vec<_>>(), "ecs.service");
+        for line in ["systemctl start ecs", "/bin/systemctl restart docker ecs.service", "systemctl enable --now ecs"] {
+            assert!(waits(line), "{line}");
+        }
+        for line in
+            ["systemctl start --no-block ecs", "systemctl enable ecs", "systemctl start docker", "sh -c start ecs"]
+        {
+            assert!(!waits(line), "{line}");
+        }
+    }
+}

@@ -1,14 +1,15 @@
 //! Boots an EC2 instance into its ECS cluster, proves that it registered, and says exactly why when it did not.
 //!
-//! The program is a corridor with five rooms. Rooms are verbs, what they hand on are nouns, and only [`boot`] knows the
-//! order:
+//! The program is a corridor with five rooms. Rooms are verbs, what they hand on are nouns, and only [`boot`] and
+//! [`care`] (the commands that remove) know the order:
 //!
 //! ```text
 //! gather::facts -> decide::plan -> apply::write, queue -> verify::verdict -> tell::signals
 //!      I/O             pure               I/O             I/O, causes pure       I/O
 //! ```
 //!
-//! - **Nouns** are plain data: [`settings`], [`facts`], [`ecs_config`], [`plan`], [`effects`], [`evidence`], [`verdict`].
+//! - **Nouns** are plain data: [`settings`], [`facts`], [`ecs_config`], [`plan`], [`effects`], [`evidence`], [`verdict`],
+//!   [`cleanup`].
 //!   [`causes`] is the catalogue of reasons why an instance does not join.
 //! - **Rooms**: [`gather`] reads and decides nothing; [`decide`] holds every rule and touches nothing; [`apply`] does what
 //!   the plan says and nothing else; [`verify`] observes until ready, final or late; [`tell`] reports and never changes a
@@ -28,7 +29,9 @@
 pub mod apply;
 pub mod boot;
 pub mod boundary;
+pub mod care;
 pub mod causes;
+pub mod cleanup;
 pub mod cli;
 pub mod decide;
 pub mod ecs_config;

@@ -10,6 +10,7 @@ use clap::Parser;
 use ecs_bootstrap::boot::{Boot, Report, Wait};
 use ecs_bootstrap::boundary::World;
 use ecs_bootstrap::boundary::imds::Address;
+use ecs_bootstrap::care::Consent;
 use ecs_bootstrap::cli::{self, Cli, Command, Common, Run};
 use ecs_bootstrap::exit::Exit;
 use ecs_bootstrap::journal::{self, Logging};
@@ -83,10 +84,17 @@ fn command(cli: Cli, start: Instant) -> Report {
                 boot.run(wait).await
             }
             Command::Plan => boot.plan().await,
+            Command::Guard => boot.guard().await,
             Command::Verify => boot.verify().await,
+            Command::PrepareImage(options) => boot.prepare_image(consent(options)).await,
+            Command::ResetAgent(options) => boot.reset_agent(consent(options)).await,
             Command::Status | Command::Generate { .. } => boot.status(),
         }
     })
+}
+
+fn consent(options: cli::Consent) -> Consent {
+    Consent { yes: options.yes, force: options.force }
 }
 
 fn boot(
@@ -112,6 +120,13 @@ fn boot(
         Ok(address) => (address, fragments),
         Err(error) => (Address::Fixed("http://127.0.0.1:9".to_owned()), fragments.and(Err(in_environment(&error)))),
     };
+    let (warnings, fragments) = match plain_endpoints(environment) {
+        plain if common.https_only && !plain.is_empty() => {
+            let what = format!("{}, which `--https-only` refuses", plain[0].text);
+            (Vec::new(), Err(SettingsError { place: "the environment".to_owned(), what, did_you_mean: None }))
+        }
+        plain => (plain, fragments),
+    };
     let ca_bundle = variable("AWS_CA_BUNDLE").map(PathBuf::from);
     let world = World::new(&common.root, address, common.agent_endpoint.as_deref(), ca_bundle)
         .map_err(|error| failure(Exit::Usage, &ecs_bootstrap::causes::chain(&error)))?;
@@ -123,7 +138,7 @@ fn boot(
         to_journal: matches!(logging, Logging::Journal),
         start,
         program: std::env::current_exe().ok(),
-        warnings: plain_endpoint(variable("AWS_ENDPOINT_URL")).into_iter().collect(),
+        warnings,
     })
 }
 
@@ -131,16 +146,21 @@ fn in_environment(error: &dyn std::error::Error) -> SettingsError {
     SettingsError { place: "the environment".to_owned(), what: error.to_string(), did_you_mean: None }
 }
 
-/// Credentials over plain HTTP are for simulators on this host.
-fn plain_endpoint(endpoint: Option<&str>) -> Option<Warning> {
-    let url = reqwest::Url::parse(endpoint?).ok().filter(|url| url.scheme() == "http")?;
-    let host = url.host_str()?.trim_start_matches('[').trim_end_matches(']');
-    let is_loopback = host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback());
-    (!is_loopback).then(|| Warning {
-        id: "plain-endpoint",
-        text: format!("AWS_ENDPOINT_URL sends signed requests to `{host}` over plain HTTP"),
-        source: None,
-    })
+/// `AWS_ENDPOINT_URL`, and the same of one service (AWS SDKs and Tools Reference Guide, "Service-specific endpoints"):
+/// credentials over plain HTTP are for simulators on this host.
+fn plain_endpoints(environment: &BTreeMap<String, String>) -> Vec<Warning> {
+    let endpoints = environment.iter().filter(|(name, _)| name.starts_with("AWS_ENDPOINT_URL"));
+    let plain = endpoints.filter_map(|(name, endpoint)| {
+        let url = reqwest::Url::parse(endpoint).ok().filter(|url| url.scheme() == "http")?;
+        let host = url.host_str()?.trim_start_matches('[').trim_end_matches(']');
+        let is_loopback = host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback());
+        (!is_loopback).then(|| Warning {
+            id: "plain-endpoint",
+            text: format!("{name} sends signed requests to `{host}` over plain HTTP"),
+            source: None,
+        })
+    });
+    plain.collect()
 }
 
 /// A panic is a fault of this program. Its message may repeat what it was working on, so only the place is told.

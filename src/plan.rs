@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::ecs_config::EditRefusal;
 use crate::facts::Written;
-use crate::settings::{Source, Sourced, Warning};
+use crate::settings::{Kind, Source, Sourced, Warning};
 
 /// The agent's configuration file, the only one that we write.
 pub const ECS_CONFIG: &str = "/etc/ecs/ecs.config";
@@ -75,6 +75,28 @@ pub struct PlannedKey {
     pub value: String,
     /// Who says so.
     pub source: Source,
+}
+
+/// The keys of a plan as guard applies them again, at every start of the agent.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Recorded {
+    /// In the order of the plan.
+    pub keys: Vec<RecordedKey>,
+}
+
+/// One key of them.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RecordedKey {
+    /// Its name.
+    pub key: String,
+    /// Its value; `None` for a secret, whose text lies in `ecs.config` and nowhere else.
+    pub value: Option<String>,
+    /// The hash of its value.
+    pub hash: String,
+    /// The rank of who says so.
+    pub kind: Kind,
+    /// Who that is, in words.
+    pub source: String,
 }
 
 /// What happens to a unit.

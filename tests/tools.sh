@@ -79,6 +79,39 @@ need_shellcheck() {
         "$cache/bin/shellcheck" --version >/dev/null
 }
 
+# rpm and rpmbuild.
+need_rpm() {
+    have rpm && have rpmbuild && return
+    apt_install rpm && return
+    apt_fetch rpm rpm-common librpm9 librpmbuild9 librpmio9 libelf1 libdw1 liblua5.3-0 libmagic1 libmagic-mgc libpopt0 \
+        libgcrypt20 libgomp1 libgpg-error0 libsqlite3-0 libzstd1 libcap2 liblzma5 libbz2-1.0 zlib1g || return 1
+    # Their settings are not where they were built to look for them.
+    local settings="export RPM_CONFIGDIR=$fetched/usr/lib/rpm MAGIC=$fetched/usr/lib/file/magic.mgc"
+    wrap rpm "$fetched/usr/bin/rpm" "$settings" && wrap rpmbuild "$fetched/usr/bin/rpmbuild" "$settings" &&
+        rpmbuild --version >/dev/null
+}
+
+# The program alone, which enables units below a root: nothing starts a systemd on this machine.
+need_systemctl() {
+    have systemctl && return
+    apt_fetch systemd libsystemd-shared libcap2 libcrypt1 libgcrypt20 libgpg-error0 liblz4-1 liblzma5 libmount1 libblkid1 \
+        libpcre2-8-0 libseccomp2 libselinux1 libssl3 libzstd1 libacl1 libaudit1 libcap-ng0 libkmod2 libpam0g libip4tc2 ||
+        return 1
+    # Its library is in a folder of its own.
+    local own
+    own=$(dirname "$(find "$fetched" -name 'libsystemd-shared-*.so' -print -quit)")
+    wrap systemctl "$fetched/bin/systemctl" "LD_LIBRARY_PATH+=:$own" && "$cache/bin/systemctl" --version >/dev/null
+}
+
+# A shell that runs in an empty root: leaves its path in $busybox.
+need_busybox() {
+    for busybox in busybox "$fetched/bin/busybox"; do
+        # Debian's other package of it is linked dynamically.
+        busybox=$(command -v "$busybox") && { ldd "$busybox" 2>&1 || true; } | grep -q 'not a dynamic' && return
+    done
+    apt_fetch busybox-static && busybox=$fetched/bin/busybox && "$busybox" true
+}
+
 # Leaves in $python a Python that can make a virtual environment.
 need_python() {
     local needed='import ssl, venv'

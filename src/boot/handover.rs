@@ -3,15 +3,17 @@
 
 use std::collections::BTreeSet;
 use std::path::Path;
+use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
 
 use crate::boundary::World;
 use crate::boundary::disk::{Disk, DiskError, Mode};
+use crate::boundary::systemd::control::Control;
 use crate::boundary::systemd::{Systemd, SystemdError};
 use crate::effects::QueuedJob;
 use crate::evidence::Stop;
-use crate::plan::{Expectation, Plan};
+use crate::plan::{Expectation, Plan, Recorded};
 use crate::report::Phase;
 
 /// The unit that verifies.
@@ -20,12 +22,15 @@ const HANDOVER: &str = "/run/ecs-bootstrap/plan.json";
 const VERIFY_UNIT_TEXT: &str = include_str!("../../systemd/ecs-bootstrap-verify.service");
 const INSTALLED_BINARY: &str = "/usr/bin/ecs-bootstrap";
 
-/// What verify needs of the run before it.
+/// What verify and guard need of the run before them.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Handover {
     version: u32,
     /// What is waited for.
     pub(super) expectation: Expectation,
+    /// What guard applies again.
+    #[serde(default)]
+    pub(super) recorded: Recorded,
     /// What the run did before.
     pub(super) phases: Vec<Phase>,
 }
@@ -36,13 +41,20 @@ pub(super) fn read(disk: &Disk) -> Result<Option<Handover>, DiskError> {
     Ok(stored.and_then(|bytes| serde_json::from_slice(&bytes).ok()))
 }
 
-/// Leaves it, unless the same expectation lies there already.
-pub(super) fn store(disk: &Disk, expectation: &Expectation, phases: &[Phase]) -> Result<(), Stop> {
+/// When it was last left.
+pub(super) fn modified(disk: &Disk) -> Option<SystemTime> {
+    disk.modified(HANDOVER).ok().flatten()
+}
+
+/// Leaves it, unless the same lies there already.
+pub(super) fn store(disk: &Disk, plan: &Plan, phases: &[Phase]) -> Result<(), Stop> {
+    let expectation = plan.expectation.clone();
+    let recorded = crate::decide::guard::record(&plan.ecs_config.keys);
     let stored = read(disk).ok().flatten();
-    if stored.is_some_and(|stored| stored.expectation == *expectation) {
+    if stored.is_some_and(|stored| stored.expectation == expectation && stored.recorded == recorded) {
         return Ok(());
     }
-    let handover = Handover { version: 1, expectation: expectation.clone(), phases: phases.to_vec() };
+    let handover = Handover { version: 1, expectation, recorded, phases: phases.to_vec() };
     let bytes = super::as_json(&handover).into_bytes();
     disk.replace(HANDOVER, &bytes, Mode::Exactly(0o600)).map_err(Stop::Write)
 }
@@ -54,11 +66,18 @@ pub(super) async fn start(
     systemd: Result<&Systemd, &SystemdError>,
     program: Option<&Path>,
 ) -> Result<(), Stop> {
-    let systemd = systemd.map_err(|error| Stop::Systemd(error.clone()))?;
-    match systemd.start(VERIFY_UNIT).await {
-        Ok(_) => return Ok(()),
+    let control = match systemd {
+        Ok(_) => None,
+        Err(error) => Some(Control::without_bus(&world.disk, error).ok_or_else(|| Stop::Systemd(error.clone()))?),
+    };
+    let queue = async || match (systemd, &control) {
+        (Ok(systemd), _) => systemd.start(VERIFY_UNIT).await.map(|_| ()),
+        (_, Some(control)) => control.queue("start", VERIFY_UNIT).await,
+        (Err(error), None) => Err(error.clone()),
+    };
+    match queue().await {
         Err(SystemdError::NoSuchUnit { .. }) => {}
-        Err(error) => return Err(error.into()),
+        answer => return Ok(answer?),
     }
     let program = program.and_then(|path| path.to_str()).unwrap_or(INSTALLED_BINARY);
     if !program.starts_with("/usr/") && !program.starts_with("/opt/") {
@@ -68,7 +87,7 @@ pub(super) async fn start(
     world.disk.create_folder("/run/systemd/system", 0o755).map_err(Stop::Write)?;
     let path = format!("/run/systemd/system/{VERIFY_UNIT}");
     world.disk.replace(&path, text.as_bytes(), Mode::Exactly(0o644)).map_err(Stop::Write)?;
-    Ok(systemd.start(VERIFY_UNIT).await.map(|_| ())?)
+    Ok(queue().await?)
 }
 
 /// The caller's own unit, if the agent's start waits for it, however far down (`After=` is transitive in effect).

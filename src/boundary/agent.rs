@@ -1,8 +1,8 @@
-//! Asks the ECS agent's introspection endpoint whether it has registered.
+//! Asks the ECS agent's introspection endpoint whether it has registered, and which tasks it has.
 //!
 //! In: an address (`127.0.0.1:51678` unless `--agent-endpoint` says otherwise). Out: cluster, container instance ARN and
-//! version as the agent has them. It never asks anything but `/v1/metadata`: the agent answers 200 to every unknown
-//! path ("Amazon ECS container agent introspection", Amazon ECS Developer Guide).
+//! version as the agent has them, and its tasks. It never takes the answer to an unknown path for one of these: the agent
+//! answers 200 to every path ("Amazon ECS container agent introspection", Amazon ECS Developer Guide).
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr};
@@ -21,7 +21,7 @@ const DEFAULT_ENDPOINT: &str = "http://127.0.0.1:51678";
 #[derive(Clone, Debug)]
 pub struct Agent {
     client: reqwest::Client,
-    metadata: Url,
+    endpoint: Url,
 }
 
 /// What the agent says of itself.
@@ -38,8 +38,35 @@ pub struct Metadata {
     pub version: String,
 }
 
-fn empty_when_null<'de, D: serde::Deserializer<'de>>(value: D) -> Result<String, D::Error> {
-    <Option<String> as serde::Deserialize>::deserialize(value).map(Option::unwrap_or_default)
+/// A task that the agent knows, whatever has become of it (`ecs-agent/introspection/v1/response.go`).
+#[derive(Clone, Debug, PartialEq, Eq, serde::Deserialize, serde::Serialize)]
+#[serde(rename_all(deserialize = "PascalCase"))]
+pub struct Task {
+    /// Its ARN.
+    pub arn: String,
+    /// The family of its task definition.
+    #[serde(default)]
+    pub family: String,
+    /// The revision of its task definition.
+    #[serde(default)]
+    pub version: String,
+    /// `PENDING`, `RUNNING`, `STOPPED`, ... as the agent last saw it.
+    #[serde(default)]
+    pub known_status: String,
+}
+
+/// The list is never left out: another answer is that to an unknown path.
+#[derive(serde::Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Tasks {
+    #[serde(deserialize_with = "empty_when_null")]
+    tasks: Vec<Task>,
+}
+
+fn empty_when_null<'de, T: Default + serde::Deserialize<'de>, D: serde::Deserializer<'de>>(
+    value: D,
+) -> Result<T, D::Error> {
+    <Option<T> as serde::Deserialize>::deserialize(value).map(Option::unwrap_or_default)
 }
 
 /// Why the agent gave no metadata.
@@ -105,16 +132,27 @@ impl Agent {
             Some(host) if host.trim_matches(['[', ']']).parse::<IpAddr>().is_ok() => {}
             _ => return Err(bad("names a host where an IP address is wanted")),
         }
-        url.set_path("/v1/metadata");
+        url.set_path("/");
         url.set_query(None);
         let client = local::client().build().expect("a client without TLS reads nothing that could be missing");
-        Ok(Agent { client, metadata: url })
+        Ok(Agent { client, endpoint: url })
     }
 
-    /// Asks once, for a second at most.
+    /// What the agent says of itself. Asks once, for a second at most.
     pub async fn metadata(&self, deadline: Deadline) -> Result<Metadata, AgentError> {
-        let url = self.metadata.to_string();
-        let answer = local::get(&self.client, self.metadata.clone(), LONGEST_ATTEMPT, deadline).await;
+        self.get("/v1/metadata", deadline).await
+    }
+
+    /// All tasks that the agent knows, stopped ones too. Asks once, for a second at most.
+    pub async fn tasks(&self, deadline: Deadline) -> Result<Vec<Task>, AgentError> {
+        self.get::<Tasks>("/v1/tasks", deadline).await.map(|tasks| tasks.tasks)
+    }
+
+    async fn get<T: serde::de::DeserializeOwned>(&self, path: &str, deadline: Deadline) -> Result<T, AgentError> {
+        let mut asked = self.endpoint.clone();
+        asked.set_path(path);
+        let url = asked.to_string();
+        let answer = local::get(&self.client, asked, LONGEST_ATTEMPT, deadline).await;
         let (status, body) = match answer {
             Ok(answer) => answer,
             Err(LocalError::NotConnected(source)) => return Err(AgentError::Refused { url, source }),
@@ -159,6 +197,22 @@ mod tests {
     }
 
     #[test]
+    fn reads_the_tasks_and_takes_nothing_else_for_none() {
+        let tasks = |body: &str| {
+            let answer = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}", body.len());
+            let agent = Agent::new(Some(&format!("http://{}", tcp_server(answer.leak().as_bytes())))).unwrap();
+            run(agent.tasks(soon()))
+        };
+        let one =
+            r#"{"Tasks":[{"Arn":"arn:t/1","KnownStatus":"RUNNING","Family":"web","Version":"3","Containers":[]}]}"#;
+        let found = tasks(one).unwrap();
+        assert_eq!((found.len(), found[0].family.as_str(), found[0].known_status.as_str()), (1, "web", "RUNNING"));
+        assert!(tasks(r#"{"Tasks":[]}"#).unwrap().is_empty() && tasks(r#"{"Tasks":null}"#).unwrap().is_empty());
+        let commands = tasks(r#"{"AvailableCommands":["/v1/metadata"]}"#);
+        assert!(matches!(commands, Err(AgentError::Garbled { .. })), "{commands:?}");
+    }
+
+    #[test]
     fn a_closed_port_is_refused() {
         let port = crate::boundary::loopback::ClosedPort::take();
         let agent = Agent::new(Some(&format!("http://{}", port.address()))).unwrap();
@@ -200,9 +254,6 @@ mod tests {
         for good in ["http://localhost:51678", "http://127.0.0.1:51678/", "http://[::1]:51678/v1"] {
             assert!(Agent::new(Some(good)).is_ok(), "{good}");
         }
-        assert_eq!(
-            Agent::new(Some("http://localhost:1/")).unwrap().metadata.as_str(),
-            "http://127.0.0.1:1/v1/metadata"
-        );
+        assert_eq!(Agent::new(Some("http://localhost:1/v1")).unwrap().endpoint.as_str(), "http://127.0.0.1:1/");
     }
 }

@@ -1,8 +1,10 @@
-//! Reads and replaces files below a root.
+//! Reads and replaces files below a root; what concerns whole folders is in `tree`.
 //!
 //! In: absolute paths as they are on the instance, taken below the root that `--root` names. Out: bytes within a limit,
 //! or an error that says what was being done to which path. It never waits (not on a FIFO, not on a lock), never shows
 //! a half-written file, and never writes through a symbolic link.
+
+mod tree;
 
 use std::fmt;
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
@@ -13,6 +15,8 @@ use std::time::SystemTime;
 
 use nix::libc;
 use tempfile::NamedTempFile;
+
+pub use self::tree::{Entry, Kind};
 
 /// Marks a temporary file of ours, after a dot and the name of its target.
 const TEMPORARY: &str = ".ecs-bootstrap-";
@@ -113,6 +117,14 @@ pub enum DiskError {
         /// Below the root.
         path: String,
     },
+    /// Another file system is mounted on it or below it.
+    #[error("cannot {doing} `{path}`: another file system is mounted there")]
+    Mounted {
+        /// The verb.
+        doing: &'static str,
+        /// Below the root.
+        path: String,
+    },
     /// It is longer than this program takes.
     #[error("cannot read `{path}`: it is longer than {limit} bytes")]
     TooLarge {
@@ -201,6 +213,15 @@ impl Disk {
     /// Where `absolute` lies below the root.
     pub fn path(&self, absolute: &str) -> PathBuf {
         self.root.join(absolute.trim_start_matches('/'))
+    }
+
+    /// Whether systemd has booted from this root (sd_booted(3)), also where it is this machine's own by another name, such
+    /// as a bind mount without `/run`. What cannot be looked at may have booted.
+    pub fn is_booted(&self) -> bool {
+        let is_at = |root: &Path| root.join("run/systemd/system").try_exists().unwrap_or(true);
+        let place = |root: &Path| fs::metadata(root).map(|about| (about.dev(), about.ino())).ok();
+        let own = Path::new("/");
+        is_at(&self.root) || (place(&self.root) == place(own) && is_at(own))
     }
 
     /// The content of a file, `None` when it is absent. Links are followed; files of `/proc`, whose size is 0, are read

@@ -1,8 +1,10 @@
-//! Asks the docker daemon whether it lives and what became of a container.
+//! Asks the docker daemon whether it lives, what became of a container, and which containers run.
 //!
-//! In: the path of its socket. Out: the state of one container. It never changes anything, and takes a daemon that
-//! accepts a connection and then hangs for what it is: the commonest way in which docker is broken.
+//! In: the path of its socket. Out: the state of one container, the labels of the running ones. It never changes
+//! anything, and takes a daemon that accepts a connection and then hangs for what it is: the commonest way in which docker
+//! is broken.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -36,6 +38,14 @@ pub struct Container {
     pub finished_at: String,
     /// How often docker itself has restarted it.
     pub restart_count: u64,
+}
+
+/// A running container in a list ("List containers", Docker Engine API).
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Listed {
+    #[serde(default)]
+    labels: BTreeMap<String, String>,
 }
 
 #[derive(Deserialize)]
@@ -117,7 +127,7 @@ impl Docker {
 
     /// Whether the daemon answers.
     pub async fn ping(&self, deadline: Deadline) -> Result<(), DockerError> {
-        match self.get(&["_ping"], deadline).await? {
+        match self.get(&["_ping"], None, deadline).await? {
             (_, StatusCode::OK, _) => Ok(()),
             (path, status, _) => Err(DockerError::Status { path, status: status.as_u16() }),
         }
@@ -125,7 +135,7 @@ impl Docker {
 
     /// The container of this name, `None` when there is none.
     pub async fn container(&self, name: &str, deadline: Deadline) -> Result<Option<Container>, DockerError> {
-        let (path, status, body) = self.get(&["containers", name, "json"], deadline).await?;
+        let (path, status, body) = self.get(&["containers", name, "json"], None, deadline).await?;
         match status {
             StatusCode::OK => {}
             StatusCode::NOT_FOUND => return Ok(None),
@@ -137,9 +147,29 @@ impl Docker {
         Ok(Some(Container { running, exit_code, started_at, finished_at, restart_count }))
     }
 
+    /// The labels of each running container that has this label.
+    pub async fn running(&self, label: &str, deadline: Deadline) -> Result<Vec<BTreeMap<String, String>>, DockerError> {
+        let filters = serde_json::json!({ "label": [label] }).to_string();
+        let (path, status, body) = self.get(&["containers", "json"], Some(&filters), deadline).await?;
+        if status != StatusCode::OK {
+            return Err(DockerError::Status { path, status: status.as_u16() });
+        }
+        let listed: Vec<Listed> =
+            serde_json::from_slice(&body).map_err(|e| DockerError::Garbled { path, source: Box::new(e) })?;
+        Ok(listed.into_iter().map(|container| container.labels).collect())
+    }
+
     /// Without a version in the path, so that each daemon answers in its own: newer ones refuse old versions.
-    async fn get(&self, path: &[&str], deadline: Deadline) -> Result<(String, StatusCode, Vec<u8>), DockerError> {
+    async fn get(
+        &self,
+        path: &[&str],
+        filters: Option<&str>,
+        deadline: Deadline,
+    ) -> Result<(String, StatusCode, Vec<u8>), DockerError> {
         let mut url = Url::parse("http://localhost/").expect("a constant");
+        if let Some(filters) = filters {
+            url.query_pairs_mut().append_pair("filters", filters);
+        }
         url.path_segments_mut().expect("an http URL has a path").clear().extend(path);
         let path = url.path().to_owned();
         let socket = || self.socket.clone();
@@ -187,6 +217,18 @@ mod tests {
     fn a_container_that_does_not_exist_is_none() {
         let answer = b"HTTP/1.1 404 Not Found\r\nContent-Length: 2\r\n\r\n{}";
         assert_eq!(ask(answer).unwrap(), None);
+    }
+
+    #[test]
+    fn reads_the_labels_of_running_containers() {
+        let folder = tempfile::tempdir().unwrap();
+        let socket = folder.path().join("docker.sock");
+        unix_server(
+            &socket,
+            b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n[{\"Id\":\"1\",\"Labels\":{\"a\":\"b\"}},{\"Id\":\"2\"}]",
+        );
+        let labels = run(Docker::new(socket).running("a", soon())).unwrap();
+        assert_eq!((labels.len(), labels[0]["a"].as_str(), labels[1].len()), (2, "b", 0));
     }
 
     #[test]

@@ -14,6 +14,7 @@ use self::imds::{Address, Imds};
 
 pub mod agent;
 pub mod aws;
+pub mod console;
 pub mod disk;
 pub mod dns;
 pub mod docker;

@@ -1,10 +1,11 @@
-//! Starts units and watches their jobs through systemd's D-Bus interface.
+//! Starts and stops units and watches their jobs through systemd's D-Bus interface.
 //!
 //! In: unit names. Out: the state of units, and how jobs ended. It speaks to the system bus only: systemd's private
-//! socket stamps its answers with a sender that zbus does not take. It masks and edits no unit, and never polls: that
-//! a job has ended is a signal.
+//! socket stamps its answers with a sender that zbus does not take. Where there is no bus yet, [`control`] queues the
+//! jobs. It masks and edits no unit, and never polls: that a job has ended is a signal.
 
 mod bus;
+pub mod control;
 
 use std::num::NonZeroUsize;
 use std::time::Duration;
@@ -64,6 +65,8 @@ pub struct UnitState {
     pub exec_main_start_usec: Option<u64>,
     /// When the unit last became active, microseconds since 1970; 0 for never.
     pub active_enter_usec: Option<u64>,
+    /// The drop-ins in force.
+    pub drop_in_paths: Option<Vec<String>>,
 }
 
 /// A job that another one waits for.
@@ -184,10 +187,11 @@ impl Systemd {
             code,
             restarts,
             began,
+            drop_ins,
         ) = all!(
             unit."LoadState", unit."ActiveState", unit."SubState", unit."UnitFileState", unit."Job", unit."After",
             unit."ActiveEnterTimestamp", service."Result", service."ExecMainStatus", service."ExecMainCode",
-            service."NRestarts", service."ExecMainStartTimestamp"
+            service."NRestarts", service."ExecMainStartTimestamp", unit."DropInPaths"
         );
         let job: Option<(u32, OwnedObjectPath)> = job?;
         Ok(UnitState {
@@ -203,6 +207,7 @@ impl Systemd {
             after: after?,
             exec_main_start_usec: began?,
             active_enter_usec: entered?,
+            drop_in_paths: drop_ins?,
             ..unknown
         })
     }
@@ -223,6 +228,13 @@ impl Systemd {
     pub async fn restart(&self, unit: &str) -> Result<Job, SystemdError> {
         let removed = self.job_ends(unit).await?;
         let path = ask("RestartUnit", unit, self.manager.restart_unit(unit, "replace")).await?;
+        Ok(Job { unit: unit.to_owned(), path, removed })
+    }
+
+    /// Queues a stop, which ends at once for a unit that does not run.
+    pub async fn stop(&self, unit: &str) -> Result<Job, SystemdError> {
+        let removed = self.job_ends(unit).await?;
+        let path = ask("StopUnit", unit, self.manager.stop_unit(unit, "replace")).await?;
         Ok(Job { unit: unit.to_owned(), path, removed })
     }
 

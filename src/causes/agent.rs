@@ -36,7 +36,7 @@ pub(super) static BAKED_STATE: Cause = Cause {
     class: Class::Terminal,
     exit: Exit::Host,
     lapsed: Exit::Host,
-    remedy: "stop the agent, move /var/lib/ecs/data away, start it again; and clean the image before the snapshot",
+    remedy: "`ecs-bootstrap reset-agent --yes`; and `ecs-bootstrap prepare-image` before the next snapshot",
     source: "agent#858 #887 #2738 #3488",
     check: |evidence| {
         if evidence.container_instance_arn().is_some() {
@@ -66,7 +66,8 @@ pub(super) static GAVE_UP: Cause = Cause {
     class: Class::Terminal,
     exit: Exit::Agent,
     lapsed: Exit::Agent,
-    remedy: "read the last lines of /var/log/ecs/ecs-agent.log",
+    remedy: "read the last lines of /var/log/ecs/ecs-agent.log; where it does not accept its saved state (`Data mismatch`), \
+             `ecs-bootstrap reset-agent --yes`",
     source: "agent/sighandlers/exitcodes: 5 is terminal",
     check: |evidence| {
         let is_explained =
@@ -160,7 +161,7 @@ mod tests {
         let mut evidence = exited(5, b"");
         evidence.saved = Some(SavedAgent { state: Known::Yes(Some(saved)), modified: None });
         evidence.expectation = Some(Expectation {
-            cluster: None,
+            cluster: Some("prod".to_owned()),
             instance_id: Some("i-child".to_owned()),
             region: None,
             pending_time: None,

@@ -239,8 +239,8 @@ pub(super) static JOINED_DEFAULT: Cause = Cause {
     class: Class::Terminal,
     exit: Exit::Cluster,
     lapsed: Exit::Cluster,
-    remedy: "the agent started before `ecs.config` named the cluster: stop it, move /var/lib/ecs/data away, \
-             deregister the instance from `default`, start it again",
+    remedy: "the agent started before `ecs.config` named the cluster: `ecs-bootstrap reset-agent --yes`, and deregister \
+             the instance from `default`",
     source: "ecs-refarch#23; tf#4202; agent#139",
     check: |evidence| joined_other(evidence).filter(|(actual, _)| *actual == "default").map(|(_, seen)| seen),
 };
@@ -253,7 +253,7 @@ pub(super) static JOINED_OTHER: Cause = Cause {
     class: Class::Terminal,
     exit: Exit::Cluster,
     lapsed: Exit::Cluster,
-    remedy: "stop the agent, move /var/lib/ecs/data away, deregister the instance from the other cluster, start it again",
+    remedy: "`ecs-bootstrap reset-agent --yes`, and deregister the instance from the other cluster",
     source: "agent#887; ecs-refarch#23",
     check: |evidence| joined_other(evidence).filter(|(actual, _)| *actual != "default").map(|(_, seen)| seen),
 };

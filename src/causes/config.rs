@@ -101,7 +101,13 @@ pub(super) static NO_CLUSTER_NAMED: Cause = Cause {
     source: "ecs-agent.md: an agent without ECS_CLUSTER joins, or creates, `default`",
     check: |evidence| match &evidence.stop {
         Some(Stop::Refused(Refusal::NoCluster { looked })) => Some(looked.clone()),
-        _ => None,
+        Some(_) => None,
+        None => {
+            let undecided = evidence.expectation.as_ref().is_some_and(|expected| expected.cluster.is_none());
+            let ended = evidence.known_units().is_some() && !evidence.user_data_runs();
+            (undecided && ended && evidence.container_instance_arn().is_none())
+                .then(|| vec!["user data has ended, and neither it nor anything else has named a cluster".to_owned()])
+        }
     },
 };
 

@@ -7,6 +7,7 @@
 
 mod agent;
 mod aws;
+mod care;
 mod config;
 mod docker;
 mod imds;
@@ -151,6 +152,8 @@ pub static ALL: &[&Cause] = &[
     &units::UNIT_MASKED,
     &units::ECS_UNIT_DISABLED,
     &units::START_BLOCKED,
+    &units::USER_DATA_DEADLOCK,
+    &units::ORDERING_CYCLE,
     &units::SYSTEMD_UNREACHABLE,
     &units::SYSTEMD_REFUSED,
     &units::DISK_FULL,
@@ -183,6 +186,12 @@ pub static ALL: &[&Cause] = &[
     &agent::RUN_LATE,
     &agent::NOT_CONNECTED,
     &lifecycle::WARM_POOL_WAITING,
+    &care::TASKS_RUN,
+    &care::TASKS_UNKNOWN,
+    &care::RUNS_OUTSIDE,
+    &care::ELSEWHERE,
+    &care::UNIT_JOB,
+    &care::LEFT,
 ];
 
 /// What is said when nothing fits.

@@ -1,11 +1,17 @@
 //! Causes that lie in systemd's units, and in the host's disk where we must write.
 
+use std::time::Duration;
+
 use super::{Cause, Class, Layer, chain};
 use crate::boundary::disk::DiskError;
 use crate::boundary::systemd::SystemdError;
 use crate::evidence::Stop;
 use crate::exit::Exit;
 
+/// The end of systemd's error for a transaction whose order has no solution.
+const CYCLIC: &str = ".TransactionOrderIsCyclic";
+/// For this long whoever waits for a start may have set himself a limit, and the agent's unit starts at once otherwise.
+const LONGEST_START: Duration = Duration::from_secs(10);
 /// The agent's unit: Amazon Linux, generic rpm and deb; SUSE.
 const AGENT_UNITS: [&str; 2] = ["ecs.service", "amazon-ecs.service"];
 
@@ -63,6 +69,10 @@ pub(super) static ECS_UNIT_DISABLED: Cause = Cause {
     source: "agent#1250",
     check: |evidence| {
         let agent = evidence.agent_unit()?;
+        // User data may still start it itself.
+        if evidence.user_data_runs() {
+            return None;
+        }
         let idle = agent.active_state.as_deref() == Some("inactive") && agent.job.is_none();
         let disabled = agent.unit_file_state.as_deref() == Some("disabled");
         let loaded = agent.load_state.as_deref() == Some("loaded");
@@ -90,6 +100,58 @@ pub(super) static START_BLOCKED: Cause = Cause {
     },
 };
 
+/// The same by somebody else's hand, seen from our own unit.
+pub(super) static USER_DATA_DEADLOCK: Cause = Cause {
+    id: "user-data-deadlock",
+    layer: Layer::Units,
+    title: "user data waits for the agent's start, and the agent's start waits for user data",
+    class: Class::Terminal,
+    exit: Exit::Settings,
+    lapsed: Exit::Settings,
+    remedy: "in user data write `systemctl start --no-block ecs`, or leave the start to ecs-bootstrap; on this instance, \
+             end the waiting `systemctl`, and both go on",
+    source: "agent#1707 #4818; Amazon Linux's ecs.service is After=cloud-final.service",
+    check: |evidence| {
+        let waiting = evidence.blocking_start.as_ref()?;
+        let agent = evidence.agent_unit()?;
+        let is_blocked = agent.active_state.as_deref() == Some("inactive") && agent.job.is_some();
+        (is_blocked && evidence.user_data_runs() && waiting.seen_for >= LONGEST_START).then(|| {
+            vec![
+                format!("process {} of user data, `{}`, waits for {}", waiting.pid, waiting.command, agent.name),
+                format!("{}'s start is queued behind cloud-final.service, which runs user data", agent.name),
+            ]
+        })
+    },
+};
+
+/// systemd drops a job of the cycle by chance.
+pub(super) static ORDERING_CYCLE: Cause = Cause {
+    id: "unit-ordering-cycle",
+    layer: Layer::Units,
+    title: "the agent's unit is part of an ordering cycle, so systemd does not start it",
+    class: Class::Terminal,
+    exit: Exit::Host,
+    lapsed: Exit::Host,
+    remedy: "`systemctl disable ecs` and let ecs-bootstrap start it, or give the agent's unit no `After=cloud-final.service`",
+    source: "systemd.unit(5) After=; Debian's cloud-final.service is After=multi-user.target",
+    check: |evidence| {
+        if let Some(error @ SystemdError::Refused { name, .. }) = evidence.systemd_error()
+            && name.ends_with(CYCLIC)
+        {
+            return Some(vec![chain(error)]);
+        }
+        let units = evidence.known_units()?;
+        let idle = units.agent.active_state.as_deref() == Some("inactive") && units.agent.job.is_none();
+        (units.are_a_cycle() && idle && !evidence.user_data_runs()).then(|| {
+            vec![format!(
+                "{} is enabled, inactive and without a job; it is after cloud-final.service, which is after \
+                 multi-user.target, which wants it",
+                units.agent.name
+            )]
+        })
+    },
+};
+
 /// No bus, or nothing behind it.
 pub(super) static SYSTEMD_UNREACHABLE: Cause = Cause {
     id: "systemd-unreachable",
@@ -114,13 +176,14 @@ pub(super) static SYSTEMD_UNREACHABLE: Cause = Cause {
 pub(super) static SYSTEMD_REFUSED: Cause = Cause {
     id: "systemd-refused",
     layer: Layer::Units,
-    title: "systemd refuses to start a unit",
+    title: "systemd refuses to start or to stop a unit",
     class: Class::Terminal,
     exit: Exit::Host,
     lapsed: Exit::Host,
-    remedy: "run it as root; where the refusal speaks of a cycle, look at `systemd-analyze verify ecs.service`",
+    remedy: "run it as root, and look at `systemctl status` of the unit",
     source: "org.freedesktop.systemd1(5)",
     check: |evidence| match evidence.systemd_error()? {
+        SystemdError::Refused { name, .. } if name.ends_with(CYCLIC) => None,
         error @ (SystemdError::Refused { .. } | SystemdError::Protocol { .. } | SystemdError::Unsupported { .. }) => {
             Some(vec![chain(error)])
         }

@@ -2,8 +2,7 @@
 //! speak, else refused. Never `default` by accident.
 
 use crate::boundary::aws::Cluster;
-use crate::boundary::systemd::UnitState;
-use crate::facts::{Facts, lacks};
+use crate::facts::{Facts, Known, lacks, user_data_may_run};
 use crate::plan::{Refusal, cluster_name};
 use crate::settings::{Kind, Settings, Source, Sourced, Warning, agent_variables};
 
@@ -32,9 +31,14 @@ pub(super) fn choose(
         let source = Source::new(Kind::ClusterTags, "ecs:DescribeClusters", spelled(settings));
         return Ok(Some(Sourced::new(in_saved_form(facts, &cluster.name), source)));
     }
-    match facts.host.units.get().map(|units| may_still_run(&units.cloud_final)) {
-        Some(true) => Ok(None),
-        _ => Err(Refusal::NoCluster { looked: looked(settings, facts) }),
+    // Where there is no bus yet, cloud-init's own word counts.
+    let may_still_name = match &facts.host.units {
+        Known::Yes(units) => user_data_may_run(&units.cloud_final),
+        Known::Unknown(_) => facts.host.user_data_runs.get() == Some(&true),
+    };
+    match may_still_name {
+        true => Ok(None),
+        false => Err(Refusal::NoCluster { looked: looked(settings, facts) }),
     }
 }
 
@@ -76,20 +80,11 @@ fn spelled(settings: &Settings) -> String {
     format!("`{}`", pairs.join(","))
 }
 
-/// Whether user data may still write the file: cloud-final is running or queued.
-fn may_still_run(cloud_final: &UnitState) -> bool {
-    match cloud_final.active_state.as_deref() {
-        Some("activating" | "reloading") => true,
-        Some("inactive") => cloud_final.job.is_some(),
-        _ => false,
-    }
-}
-
 fn looked(settings: &Settings, facts: &Facts) -> Vec<String> {
     let tag = format!("`{}cluster`", settings.tags_prefix.value);
     let tags = match &facts.tags {
-        crate::facts::Known::Yes(tags) => format!("the instance has no tag {tag} ({})", tags.place),
-        crate::facts::Known::Unknown(why) => format!("the instance's tags are not known: {why}"),
+        Known::Yes(tags) => format!("the instance has no tag {tag} ({})", tags.place),
+        Known::Unknown(why) => format!("the instance's tags are not known: {why}"),
     };
     vec![tags, "neither settings, user data of ours, the environment nor `ecs.config` name one".to_owned()]
 }

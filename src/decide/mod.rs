@@ -1,7 +1,9 @@
 //! Every rule that is a rule: settings and facts go in, what shall be comes out; nothing here reads, writes or waits.
 
+mod care;
 mod cluster;
 mod derived;
+pub mod guard;
 mod units;
 
 use std::collections::BTreeMap;
@@ -10,6 +12,8 @@ use crate::ecs_config::{edit, effective, ownership, read};
 use crate::facts::{ConfigFile, Facts};
 use crate::plan::{ECS_CONFIG, EcsConfig, Expectation, Plan, PlannedKey, Refusal};
 use crate::settings::{Kind, Settings, Source, Warning};
+
+pub use care::{cleanup, reset};
 
 /// The plan, or why there is none. `warnings` are those of the fragments that the settings were merged from.
 pub fn plan(settings: &Settings, facts: &Facts, warnings: Vec<Warning>) -> Result<Plan, Refusal> {

@@ -30,6 +30,7 @@ impl Case {
             var_config: ConfigFile::default(),
             written: Written::default(),
             saved: None,
+            user_data_runs: Known::Yes(false),
             units: Known::Yes(Units {
                 docker: unit("docker.service", "inactive"),
                 agent: unit("ecs.service", "inactive"),

@@ -25,7 +25,8 @@ pub(super) fn plan(facts: &Facts, decided: bool, config_changes: bool) -> Vec<Un
             return vec![unknown(DOCKER), unknown(AGENT)];
         }
     };
-    if !decided {
+    // Where guard stands before each start of the agent, it decides then.
+    if !decided && !is_guarded(&units.agent) {
         let wait = |unit: &str| UnitPlan {
             unit: unit.to_owned(),
             action: Action::Leave,
@@ -46,9 +47,27 @@ pub(super) fn plan(facts: &Facts, decided: bool, config_changes: bool) -> Vec<Un
     vec![start(&units.docker), agent]
 }
 
+/// Whether our drop-in is in force for the agent's unit.
+fn is_guarded(agent: &UnitState) -> bool {
+    let ours = |path: &String| path.ends_with("/10-ecs-bootstrap.conf");
+    agent.drop_in_paths.as_ref().is_some_and(|paths| paths.iter().any(ours))
+}
+
 /// The units to enable: only when asked for, and only those that are not.
 pub(super) fn enable(facts: &Facts, wanted: bool, warnings: &mut Vec<Warning>) -> Vec<String> {
     let Some(units) = facts.host.units.get() else { return Vec::new() };
+    if units.are_a_cycle() {
+        warnings.push(Warning {
+            id: "unit-ordering-cycle",
+            text: format!(
+                "{} is after cloud-final.service, which is after multi-user.target, which wants {}: at each boot systemd \
+                 drops one of them by chance (`systemctl disable {}`, and ecs-bootstrap starts it)",
+                units.agent.name, units.agent.name, units.agent.name
+            ),
+            source: None,
+        });
+        return Vec::new();
+    }
     let is_disabled = |unit: &&UnitState| unit.unit_file_state.as_deref() == Some("disabled");
     if wanted {
         // ecs.service pulls docker in, so docker's own state does not matter.

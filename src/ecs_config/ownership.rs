@@ -34,7 +34,7 @@ pub fn foreign(host: &Host) -> Vec<Foreign> {
     for (path, file) in [(VENDOR_ECS_CONFIG, &host.var_config), (ECS_CONFIG, &host.etc_config)] {
         let lines = read(file.bytes.as_deref().unwrap_or_default());
         for (key, line) in effective(&lines) {
-            let value = match path == ECS_CONFIG && is_ours(host, key, &line.value) {
+            let value = match path == ECS_CONFIG && is_ours(&host.written, key, &line.value) {
                 false => line.value.clone(),
                 true => match &host.written.attributes {
                     // Ours was made of theirs, which must not be lost with it.
@@ -53,19 +53,19 @@ pub fn stale(host: &Host) -> Vec<String> {
     let lines = read(host.etc_config.bytes.as_deref().unwrap_or_default());
     effective(&lines)
         .into_iter()
-        .filter(|(key, line)| is_ours(host, key, &line.value))
+        .filter(|(key, line)| is_ours(&host.written, key, &line.value))
         .map(|(key, _)| key.to_owned())
         .collect()
 }
 
-/// What to remember once these keys are in the file. A line that stood there before with the same value stays somebody
+/// What to remember when these keys are written, with what was remembered before them. A line that stood there before with the same value stays somebody
 /// else's.
 pub fn remember(host: &Host, keys: &[PlannedKey], instance_id: Option<&str>) -> Written {
     let lines = read(host.etc_config.bytes.as_deref().unwrap_or_default());
     let there = effective(&lines);
     let ours = keys.iter().filter(|planned| {
         let same = there.get(planned.key.as_str()).is_some_and(|line| line.value == planned.value);
-        planned.source.kind != Kind::EcsConfig && (!same || is_ours(host, &planned.key, &planned.value))
+        planned.source.kind != Kind::EcsConfig && (!same || is_ours(&host.written, &planned.key, &planned.value))
     });
     let keys: BTreeMap<_, _> = ours.map(|planned| (planned.key.clone(), hash(&planned.value))).collect();
     let theirs = foreign(host).into_iter().find(|theirs| theirs.path == ECS_CONFIG && theirs.key == ATTRIBUTES);
@@ -73,14 +73,72 @@ pub fn remember(host: &Host, keys: &[PlannedKey], instance_id: Option<&str>) -> 
         version: VERSION,
         instance_id: instance_id.unwrap_or_default().to_owned(),
         attributes: theirs.map(|theirs| theirs.value).filter(|_| keys.contains_key(ATTRIBUTES)),
+        before: host.written.keys.clone().into_iter().filter(|(key, hash)| keys.get(key) != Some(hash)).collect(),
         keys,
     }
 }
 
-fn is_ours(host: &Host, key: &str, value: &str) -> bool {
-    host.written.version == VERSION && host.written.keys.get(key).is_some_and(|known| *known == hash(value))
+/// The changes that take all that is ours out of `/etc/ecs/ecs.config`: a key goes, or gets the value that somebody else
+/// gave it. What ours replaced is gone, but for attributes, which are remembered.
+pub fn withdrawal(config: &[u8], written: &Written) -> BTreeMap<String, Option<String>> {
+    let lines = read(config);
+    let mut changes = BTreeMap::new();
+    for key in written.keys.keys().chain(written.before.keys()) {
+        let values = || lines.iter().filter(|line| line.key == *key).map(|line| line.value.as_str());
+        if values().any(|value| is_ours(written, key, value)) {
+            let theirs = values().rfind(|value| !is_ours(written, key, value)).map(str::to_owned);
+            let merged = || written.attributes.clone().filter(|_| key == ATTRIBUTES);
+            changes.insert(key.clone(), theirs.or_else(merged));
+        }
+    }
+    changes
 }
 
-fn hash(value: &str) -> String {
+fn is_ours(written: &Written, key: &str, value: &str) -> bool {
+    let Written { version, keys, before, .. } = written;
+    *version == VERSION && [keys, before].iter().any(|known| known.get(key).is_some_and(|known| *known == hash(value)))
+}
+
+/// What is remembered of a value: its SHA-256, in hex.
+pub fn hash(value: &str) -> String {
     Sha256::digest(value.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ecs_config::edit;
+
+    fn without_ours(config: &str, attributes: Option<&str>) -> String {
+        let ours = [("ECS_CLUSTER", "prod"), (ATTRIBUTES, r#"{"a":"b","c":"d"}"#), ("ECS_LOGLEVEL", "debug")];
+        let keys = ours.iter().map(|(key, value)| ((*key).to_owned(), hash(value))).collect();
+        let attributes = attributes.map(str::to_owned);
+        let instance_id = "i-1".to_owned();
+        let written = Written { version: VERSION, instance_id, keys, attributes, before: BTreeMap::new() };
+        let new = edit(config.as_bytes(), &withdrawal(config.as_bytes(), &written)).unwrap();
+        String::from_utf8(new).unwrap()
+    }
+
+    #[test]
+    fn withdraws_what_is_ours_and_nothing_else() {
+        let cases = [
+            ("ECS_CLUSTER=prod\n", ""),
+            ("# mine\nECS_CLUSTER=prod\nHTTP_PROXY=p:1\n", "# mine\nHTTP_PROXY=p:1\n"),
+            ("ECS_CLUSTER=changed\n", "ECS_CLUSTER=changed\n"),
+            ("ECS_CLUSTER=theirs\nECS_CLUSTER=prod\n", "ECS_CLUSTER=theirs\n"),
+            ("ECS_CLUSTER=prod\nECS_CLUSTER=theirs\n", "ECS_CLUSTER=theirs\n"),
+            ("#ECS_CLUSTER=prod\n", "#ECS_CLUSTER=prod\n"),
+            ("ECS_LOGLEVEL=debug\r\nECS_CLUSTER = prod\n", "ECS_CLUSTER = prod\n"),
+        ];
+        for (config, expected) in cases {
+            assert_eq!(without_ours(config, None), expected, "{config}");
+        }
+    }
+
+    #[test]
+    fn attributes_that_ours_was_made_of_come_back() {
+        let config = "ECS_INSTANCE_ATTRIBUTES={\"a\":\"b\",\"c\":\"d\"}\n";
+        assert_eq!(without_ours(config, Some(r#"{"a":"b"}"#)), "ECS_INSTANCE_ATTRIBUTES={\"a\":\"b\"}\n");
+        assert_eq!(without_ours(config, None), "");
+    }
 }

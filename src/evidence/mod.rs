@@ -18,7 +18,7 @@ use crate::boundary::imds::{ImdsError, RoleStatus};
 use crate::boundary::net::NetError;
 use crate::boundary::systemd::SystemdError;
 use crate::effects::QueuedJob;
-use crate::facts::{SavedAgent, Units};
+use crate::facts::{SavedAgent, Units, user_data_may_run};
 use crate::plan::{Action, Expectation, Refusal};
 use crate::settings::SettingsError;
 
@@ -68,6 +68,40 @@ pub enum Stop {
         /// The setting's value.
         deadline: Duration,
     },
+    /// The instance runs tasks, which the agent must not lose.
+    #[error("{} tasks have not stopped", .tasks.len())]
+    TasksRun {
+        /// Each with its state.
+        tasks: Vec<String>,
+    },
+    /// Neither the agent nor docker says which tasks run.
+    #[error("which tasks run is unknown: {why}")]
+    TasksUnknown {
+        /// Why nobody says.
+        why: String,
+    },
+    /// An agent runs, and not by its unit.
+    #[error("an agent runs, and no unit of systemd runs it")]
+    RunsOutside,
+    /// A folder is somewhere else: a link or a mount.
+    #[error(transparent)]
+    Elsewhere(DiskError),
+    /// The agent's unit did not do what it was told.
+    #[error("{unit} was told to {action}: {why}")]
+    UnitJob {
+        /// The unit.
+        unit: String,
+        /// `stop` or `start`.
+        action: &'static str,
+        /// What became of it.
+        why: String,
+    },
+    /// Not all could be removed.
+    #[error("{} paths are left", .left.len())]
+    Left {
+        /// Each with its reason.
+        left: Vec<String>,
+    },
     /// Waiting would never end: the agent's start waits for the caller's own unit.
     #[error("the start of the agent waits for `{unit}`, in which this program runs")]
     Blocked {
@@ -87,6 +121,17 @@ pub struct NetworkProbe {
     pub connected: Result<(), NetError>,
 }
 
+/// A process of user data that starts the agent's unit and waits for it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BlockingStart {
+    /// Its number.
+    pub pid: u32,
+    /// What it was called as.
+    pub command: String,
+    /// For how long it has been seen.
+    pub seen_for: Duration,
+}
+
 /// All that was seen.
 #[derive(Debug, Default)]
 pub struct Evidence {
@@ -104,6 +149,8 @@ pub struct Evidence {
     pub units: Option<Result<Units, SystemdError>>,
     /// The jobs that apply queued and that have ended.
     pub jobs: Vec<QueuedJob>,
+    /// Somebody in user data who waits for the agent's start.
+    pub blocking_start: Option<BlockingStart>,
     /// The agent's introspection.
     pub introspection: Option<Result<Metadata, AgentError>>,
     /// ECS's own view of this container instance.
@@ -210,6 +257,23 @@ impl Evidence {
             (Some(at), Some(started)) => at + COARSE >= started,
             _ => true,
         }
+    }
+
+    /// Whether user data may still write the agent's file or start its unit; not, where systemd could not be asked.
+    pub fn user_data_runs(&self) -> bool {
+        self.known_units().is_some_and(|units| user_data_may_run(&units.cloud_final))
+    }
+
+    /// Whether the agent cannot have started yet, since user data has not ended: its unit waits for it, or for the
+    /// cluster that it may still name.
+    pub fn held_by_user_data(&self) -> bool {
+        let undecided = self.expectation.as_ref().is_some_and(|expected| expected.cluster.is_none());
+        let waits = |units: &Units| {
+            let agent = &units.agent;
+            let is_after = agent.after.iter().flatten().any(|name| *name == units.cloud_final.name);
+            agent.active_state.as_deref() == Some("inactive") && (is_after || agent.job.is_none())
+        };
+        self.user_data_runs() && (undecided || self.known_units().is_some_and(waits))
     }
 
     /// The agent's unit, where systemd could be asked.

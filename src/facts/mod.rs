@@ -110,6 +110,9 @@ pub struct Written {
     pub instance_id: String,
     /// Key and hash of its value.
     pub keys: BTreeMap<String, String>,
+    /// The same of the write before, while it is not known that this one took place.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub before: BTreeMap<String, String>,
     /// `ECS_INSTANCE_ATTRIBUTES` as somebody else had it where ours, which holds it too, stands now. It is no secret.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub attributes: Option<String>,
@@ -136,6 +139,17 @@ pub struct Units {
     pub cloud_final: UnitState,
 }
 
+impl Units {
+    /// Whether the order of the units has no solution: Debian's own cloud-final comes after multi-user.target, which an
+    /// enabled unit of the agent belongs to, and Amazon Linux's unit of the agent comes after cloud-final.
+    pub fn are_a_cycle(&self) -> bool {
+        let is_after = |unit: &UnitState, other| unit.after.iter().flatten().any(|name| name == other);
+        is_after(&self.agent, "cloud-final.service")
+            && is_after(&self.cloud_final, "multi-user.target")
+            && self.agent.unit_file_state.as_deref() == Some("enabled")
+    }
+}
+
 /// The host itself.
 #[derive(Clone, Debug, Serialize)]
 pub struct Host {
@@ -153,6 +167,8 @@ pub struct Host {
     pub written: Written,
     /// The agent's saved state; `None` when no agent has saved any.
     pub saved: Option<SavedAgent>,
+    /// Whether cloud-init says that it is at work.
+    pub user_data_runs: Known<bool>,
     /// docker's, the agent's and cloud-init's units.
     pub units: Known<Units>,
     /// Whether an NVIDIA device is there.
@@ -183,4 +199,13 @@ pub fn lacks(cluster: &Cluster, wanted: &BTreeMap<String, String>) -> Vec<String
     let missing = wanted.iter().filter(|(key, value)| cluster.tags.get(*key) != Some(value));
     let inactive = (cluster.status != "ACTIVE").then(|| format!("it is {}", cluster.status));
     missing.map(|(key, value)| format!("{key}={value}")).chain(inactive).collect()
+}
+
+/// Whether user data may still write the agent's file: cloud-final is running or queued.
+pub fn user_data_may_run(cloud_final: &UnitState) -> bool {
+    match cloud_final.active_state.as_deref() {
+        Some("activating" | "reloading") => true,
+        Some("inactive") => cloud_final.job.is_some(),
+        _ => false,
+    }
 }

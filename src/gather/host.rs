@@ -5,7 +5,7 @@ use crate::boundary::disk::{Disk, DiskError};
 use crate::boundary::systemd::{Systemd, SystemdError};
 use crate::evidence::Stop;
 use crate::facts::{ConfigFile, Host, Known, Written};
-use crate::host::{LONGEST_FILE, saved_agent, units};
+use crate::host::{LONGEST_FILE, device, saved_agent, units};
 use crate::plan::{ECS_CONFIG, VENDOR_ECS_CONFIG, WRITTEN};
 use crate::settings::Kind;
 
@@ -27,21 +27,15 @@ pub(super) fn settings_files(disk: &Disk) -> Result<Vec<(Kind, String)>, Stop> {
 
 /// Everything about the host.
 pub(super) async fn host(disk: &Disk, systemd: &Result<Systemd, SystemdError>) -> Result<Host, Stop> {
-    let config = |path| -> Result<ConfigFile, Stop> {
-        let state = disk.read_regular(path, LONGEST_FILE).map_err(Stop::Read)?;
-        Ok(state.map_or_else(ConfigFile::default, |state| ConfigFile {
-            bytes: Some(state.bytes),
-            modified: Some(state.modified),
-        }))
-    };
     let boot_id = disk.read("/proc/sys/kernel/random/boot_id", 64);
     Ok(Host {
         memory_mib: memory_mib(disk),
         boot_id: known(boot_id.map(|id| id.map(|id| String::from_utf8_lossy(&id).trim().to_owned())), "no boot id"),
-        etc_config: config(ECS_CONFIG)?,
+        etc_config: etc_config(disk)?,
         var_config: vendor_config(disk),
         written: read_written(disk),
         saved: saved_agent(disk),
+        user_data_runs: user_data_runs(disk),
         units: match systemd {
             Ok(systemd) => Known::from_result(units(systemd).await),
             Err(error) => Known::Unknown(crate::causes::chain(error)),
@@ -49,6 +43,21 @@ pub(super) async fn host(disk: &Disk, systemd: &Result<Systemd, SystemdError>) -
         gpu: device(disk, "nvidia"),
         neuron: device(disk, "neuron"),
     })
+}
+
+/// The file that is going to be written.
+pub(super) fn etc_config(disk: &Disk) -> Result<ConfigFile, Stop> {
+    let state = disk.read_regular(ECS_CONFIG, LONGEST_FILE).map_err(Stop::Read)?;
+    Ok(state.map_or_else(ConfigFile::default, |state| ConfigFile {
+        bytes: Some(state.bytes),
+        modified: Some(state.modified),
+    }))
+}
+
+/// Whether cloud-init is at work: it makes its folder first and `result.json` last (cloud-init, "Boot stages").
+fn user_data_runs(disk: &Disk) -> Known<bool> {
+    let exists = |path| disk.exists(path);
+    Known::from_result(exists("/run/cloud-init").and_then(|begun| Ok(begun && !exists("/run/cloud-init/result.json")?)))
 }
 
 /// The AMI's file is only read, so what cannot be read of it is as absent, as it is for ecs-init.
@@ -66,7 +75,7 @@ fn vendor_config(disk: &Disk) -> ConfigFile {
 }
 
 /// What an earlier run wrote; nothing where the record is absent or cannot be understood.
-fn read_written(disk: &Disk) -> Written {
+pub(super) fn read_written(disk: &Disk) -> Written {
     let bytes = disk.read(WRITTEN, LONGEST_FILE).ok().flatten();
     bytes.and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default()
 }
@@ -86,15 +95,4 @@ fn memory_mib(disk: &Disk) -> Known<u64> {
         line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok().map(|kib| kib / 1024)
     });
     known(total, "no MemTotal in /proc/meminfo")
-}
-
-/// Whether a numbered device of this name is there: `/dev/nvidia0`, `/dev/neuron0`.
-fn device(disk: &Disk, name: &str) -> Known<bool> {
-    match disk.list("/dev") {
-        Ok(entries) if entries.is_empty() => Known::Unknown("no /dev".to_owned()),
-        Ok(entries) => Known::Yes(entries.iter().any(|entry| {
-            entry.strip_prefix(name).is_some_and(|rest| !rest.is_empty() && rest.bytes().all(|b| b.is_ascii_digit()))
-        })),
-        Err(error) => Known::Unknown(error.to_string()),
-    }
 }

@@ -3,6 +3,7 @@
 
 mod clusters;
 mod host;
+mod leftovers;
 mod metadata;
 mod tags;
 
@@ -13,12 +14,14 @@ use crate::boundary::aws::{Aws, AwsError};
 use crate::boundary::systemd::{Systemd, SystemdError};
 use crate::ecs_config::ownership;
 use crate::evidence::Stop;
-use crate::facts::{Facts, Known, lacks};
+use crate::facts::{Facts, Host, Known, lacks};
+use crate::host::agent_config;
 use crate::retry::Deadline;
 use crate::settings::fragment::Fragment;
 use crate::settings::merge::merge;
 use crate::settings::{Kind, Settings, Source, TagsApi, TagsSettings, Warning, user_data};
 
+pub use leftovers::leftovers;
 pub use metadata::Metadata;
 
 /// All that was gathered: the settings of every rank, and the facts.
@@ -76,9 +79,8 @@ pub async fn facts(
         Err(stop) if without_metadata => (Metadata::unknown(&stop), Some(stop)),
         Err(stop) => return Err(stop),
     };
-    let foreign = ownership::foreign(&host);
-    let foreign = foreign.iter().map(|f| (f.path, f.key.as_str(), f.value.as_str()));
-    fragments.push(Fragment::from_ecs_config(foreign));
+    let of_file = fragments.len();
+    fragments.push(of_ecs_config(&host));
     fragments.extend(user_data_of_ours(&metadata)?);
     let mut facts = Facts {
         instance: metadata.instance,
@@ -93,9 +95,18 @@ pub async fn facts(
     gathering.add_clusters(&mut facts, &early).await?;
     let settings = merge(&gathering.fragments);
     metadata::complete(&world.imds, &settings, &mut facts, imds_deadline).await;
+    // User data may have written meanwhile, and what is decided replaces the file.
+    facts.host.etc_config = host::etc_config(&world.disk)?;
+    gathering.fragments[of_file] = of_ecs_config(&facts.host);
+    let settings = merge(&gathering.fragments);
     let of_fragments = gathering.fragments.into_iter().flat_map(|fragment| fragment.warnings);
     let warnings = gathering.warnings.into_iter().chain(of_fragments).collect();
     Ok(Gathered { settings, facts, warnings, unread: gathering.unread, systemd })
+}
+
+fn of_ecs_config(host: &Host) -> Fragment {
+    let foreign = ownership::foreign(host);
+    Fragment::from_ecs_config(foreign.iter().map(|f| (f.path, f.key.as_str(), f.value.as_str())))
 }
 
 fn user_data_of_ours(metadata: &Metadata) -> Result<Option<Fragment>, Stop> {
@@ -138,6 +149,11 @@ impl Gathering<'_> {
                 instance: &instance,
                 prefix: &early.tags_prefix.value,
                 wait: needed.then_some(early.tags_wait.value),
+                named_meanwhile: &|| {
+                    let now = host::etc_config(&self.world.disk).unwrap_or_default();
+                    let changed = now != facts.host.etc_config;
+                    changed && agent_config(&self.world.disk).contains_key("ECS_CLUSTER")
+                },
             };
             let aws = self.aws(facts).await?;
             match tags::from_api(&aws, asked, self.deadline).await {

@@ -21,6 +21,8 @@ pub(super) struct Asked<'a> {
     pub(super) prefix: &'a str,
     /// For how long an absent tag of ours is waited for; `None` to take what is there.
     pub(super) wait: Option<Duration>,
+    /// Whether somebody, user data for one, has named a cluster meanwhile: then a tag is not waited for.
+    pub(super) named_meanwhile: &'a dyn Fn() -> bool,
 }
 
 enum Missing {
@@ -41,6 +43,7 @@ pub(super) async fn from_api(aws: &Aws, asked: Asked<'_>, deadline: Deadline) ->
         let call = Deadline::after(CALL).earliest(deadline);
         match aws.instance_tags(&asked.instance.instance_id, call).await {
             Ok(tags) if tags.keys().any(names_cluster) => Step::Done(InstanceTags { place: "ec2:DescribeTags", tags }),
+            Ok(tags) if (asked.named_meanwhile)() => Step::Done(InstanceTags { place: "ec2:DescribeTags", tags }),
             Ok(tags) => Step::Again(Missing::Tag(InstanceTags { place: "ec2:DescribeTags", tags })),
             Err(error) if matches!(error.kind, AwsErrorKind::NoCredentials) && !is_young => {
                 Step::Stop(Missing::Answer(error))

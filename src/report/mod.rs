@@ -2,10 +2,12 @@
 //!
 //! In: plan, verdict, warnings. Out: strings. It writes nothing (but for `progress`, to a terminal), and no secret leaves it.
 
+mod care;
 mod plan;
 mod progress;
 mod verdict;
 
+pub use care::{cleanup_json, cleanup_text, reset_json, reset_text};
 pub use plan::{plan_json, plan_text, warning_line};
 pub use progress::Progress;
 pub use verdict::{Document, FindingDocument, Phase, document, verdict_text};

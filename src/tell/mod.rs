@@ -1,7 +1,9 @@
-//! Tells a verdict to whoever waits for it: the journal, `STATUS=`, `/run/ecs-bootstrap/status.json`.
+//! Tells a verdict to whoever waits for it: the journal, `STATUS=`, `/run/ecs-bootstrap/status.json`, and a failure to
+//! the console.
 //!
 //! In: the verdict's document. Out: nothing; that telling failed is a warning, and changes no verdict.
 
+use crate::boundary::console;
 use crate::boundary::disk::{Disk, Mode};
 use crate::journal;
 use crate::report::Document;
@@ -16,10 +18,23 @@ pub fn signals(disk: &Disk, document: &Document, handed_over: bool, to_journal: 
     // Elsewhere the report on stderr says the same.
     if to_journal {
         log(document, handed_over);
+        on_console(disk, document);
     }
     journal::status(&document.text);
     if let Err(error) = store(disk, document) {
         tracing::warn!(error = crate::causes::chain(&error), "the verdict could not be stored for `status`");
+    }
+}
+
+/// The id of the cause and its remedy, once: anyone with `ec2:GetConsoleOutput` reads the console, so evidence stays off.
+fn on_console(disk: &Disk, document: &Document) {
+    let Some(cause) = document.cause.as_ref().filter(|_| document.exit_code != 0) else { return };
+    let told = stored(disk).ok().flatten().and_then(|stored| stored.cause).is_some_and(|stored| stored.id == cause.id);
+    if told {
+        return;
+    }
+    if let Err(error) = console::print(disk, &format!("ecs-bootstrap: error [{}] remedy: {}", cause.id, cause.remedy)) {
+        tracing::debug!(%error, "the console takes nothing");
     }
 }
 

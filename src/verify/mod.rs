@@ -28,7 +28,8 @@ pub struct Handed {
     pub jobs: Vec<Job>,
 }
 
-/// Waits for the registration. `tell` is called with what is being waited for whenever that changes.
+/// Waits for the registration. `tell` is called with what is being waited for whenever that changes, and `expected`
+/// whether another run has meanwhile come to expect something else.
 pub async fn verdict(
     world: &World,
     systemd: &Result<Systemd, SystemdError>,
@@ -36,9 +37,11 @@ pub async fn verdict(
     handed: Handed,
     age: Option<Duration>,
     mut tell: impl FnMut(&str),
+    mut expected: impl FnMut() -> Option<Expectation>,
 ) -> Verdict {
     let start = Instant::now();
-    let deadline = Deadline::after(expectation.deadline);
+    let limit = expectation.deadline;
+    let mut deadline = Deadline::after(limit);
     let mut observer = Observer::new(world, systemd.as_ref().ok(), expectation, handed, age);
     observer.watch().await;
     if let Err(error) = systemd {
@@ -47,7 +50,15 @@ pub async fn verdict(
     let mut told = String::new();
     loop {
         observer.look(deadline).await;
+        if let Some(expectation) = expected() {
+            deadline = Deadline::after(expectation.deadline);
+            observer.expect(expectation);
+        }
         let evidence = &mut observer.evidence;
+        // The time that user data takes is its own.
+        if evidence.held_by_user_data() {
+            deadline = Deadline::after(limit);
+        }
         evidence.waited = start.elapsed();
         evidence.age = age.map(|age| age + evidence.waited);
         evidence.timed_out = deadline.passed();
@@ -136,6 +147,9 @@ fn is_ours(evidence: &Evidence, instance: &ContainerInstance) -> bool {
 fn waiting_for(evidence: &Evidence) -> String {
     if evidence.container_instance_arn().is_some() {
         return "the agent's connection to ECS".to_owned();
+    }
+    if evidence.held_by_user_data() {
+        return "user data to end (cloud-final.service)".to_owned();
     }
     if let Some(first) = diagnose(evidence).first() {
         return format!("the registration; so far: [{}] {}", first.cause.id, first.cause.title);

@@ -22,9 +22,9 @@ use crate::boundary::net::{self, NetError};
 use crate::boundary::systemd::{Changes, JobResult, Systemd, SystemdError};
 use crate::boundary::{dns::Dns, systemd::Job};
 use crate::evidence::agent_log::last_attempt;
-use crate::evidence::{Evidence, NetworkProbe};
+use crate::evidence::{BlockingStart, Evidence, NetworkProbe};
 use crate::facts::Units;
-use crate::host::{agent_config, saved_agent, units};
+use crate::host::{agent_config, blocking_start, saved_agent, units};
 use crate::plan::{ECS_CONFIG, Expectation};
 use crate::retry::{Deadline, pause_for};
 
@@ -51,6 +51,7 @@ enum Sight {
     Network(Option<NetworkProbe>),
     Cluster(Result<Described, AwsError>),
     Registration(Result<Option<ContainerInstance>, AwsError>),
+    BlockingStart(Option<(u32, String)>),
 }
 
 /// A probe that runs again and again.
@@ -64,10 +65,11 @@ enum Probe {
     Network,
     Cluster,
     Registration,
+    BlockingStart,
 }
 
 /// Every probe with the time until it first runs and the time between two runs.
-const PROBES: [(Probe, Duration, Duration); 8] = [
+const PROBES: [(Probe, Duration, Duration); 9] = [
     (Probe::Introspection, Duration::ZERO, TICK),
     (Probe::Units, Duration::ZERO, Duration::from_secs(1)),
     (Probe::Role, Duration::ZERO, Duration::from_secs(10)),
@@ -76,6 +78,7 @@ const PROBES: [(Probe, Duration, Duration); 8] = [
     (Probe::Network, Duration::from_secs(3), Duration::from_secs(15)),
     (Probe::Cluster, Duration::from_secs(2), Duration::from_secs(30)),
     (Probe::Registration, Duration::ZERO, Duration::from_secs(10)),
+    (Probe::BlockingStart, Duration::from_secs(1), Duration::from_secs(3)),
 ];
 
 struct Schedule {
@@ -97,6 +100,9 @@ pub(super) struct Observer<'a> {
     logs_read: Option<[Option<SystemTime>; 3]>,
     registered_at: Option<Instant>,
     connected_line: bool,
+    blocking_start: Option<(u32, Instant)>,
+    /// Nothing has named a cluster yet: what the file comes to name is what is waited for.
+    undecided: bool,
 }
 
 impl<'a> Observer<'a> {
@@ -113,6 +119,7 @@ impl<'a> Observer<'a> {
         for (index, job) in handed.jobs.into_iter().enumerate() {
             probing.push(Box::pin(job_end(index, job, deadline)));
         }
+        let undecided = expectation.cluster.is_none();
         let evidence = Evidence {
             expectation: Some(expectation),
             age,
@@ -132,6 +139,8 @@ impl<'a> Observer<'a> {
             logs_read: None,
             registered_at: None,
             connected_line: false,
+            blocking_start: None,
+            undecided,
         }
     }
 
@@ -140,6 +149,14 @@ impl<'a> Observer<'a> {
         let Some(systemd) = self.systemd else { return };
         let agent = self.evidence.expectation.as_ref().map_or("ecs.service", |expected| expected.agent_unit.as_str());
         self.changes = systemd.changes(&["docker.service", agent]).await.ok();
+    }
+
+    /// Expects something else from now on.
+    pub(super) fn expect(&mut self, expectation: Expectation) {
+        self.undecided = expectation.cluster.is_none();
+        self.evidence.expectation = Some(expectation);
+        self.evidence.cluster = None;
+        self.logs_read = None;
     }
 
     /// Starts the probes that are due, and returns when something was seen or a tick has passed.
@@ -195,6 +212,7 @@ impl<'a> Observer<'a> {
             Probe::TargetState => !registered && evidence.config.contains_key("ECS_WARM_POOLS_CHECK"),
             Probe::Cluster => !registered && !denied(&evidence.cluster),
             Probe::Registration => registered && !denied(&evidence.registration),
+            Probe::BlockingStart => evidence.held_by_user_data(),
         }
     }
 
@@ -231,6 +249,10 @@ impl<'a> Observer<'a> {
                     })
                 })
             }
+            Probe::BlockingStart => {
+                let unit = expected.agent_unit.clone();
+                Box::pin(async move { Sight::BlockingStart(blocking_start(&world.disk, &unit)) })
+            }
             Probe::Registration => {
                 let arn = self.evidence.container_instance_arn()?.to_owned();
                 // Where the plan names none, user data did, and the agent knows.
@@ -262,6 +284,7 @@ impl<'a> Observer<'a> {
             Sight::Network(_) => Some(Probe::Network),
             Sight::Cluster(_) => Some(Probe::Cluster),
             Sight::Registration(_) => Some(Probe::Registration),
+            Sight::BlockingStart(_) => Some(Probe::BlockingStart),
         };
         match sight {
             // While a restart is queued, the agent that is going to end would speak for the next one.
@@ -285,11 +308,22 @@ impl<'a> Observer<'a> {
             Sight::Network(probe) => evidence.network = probe,
             Sight::Cluster(answer) => evidence.cluster = Some(answer),
             Sight::Registration(answer) => evidence.registration = Some(answer),
+            Sight::BlockingStart(seen) => self.note_blocking_start(seen),
         }
         for entry in self.schedule.iter_mut().filter(|entry| Some(entry.probe) == probe) {
             entry.running = false;
         }
         self.note_registration();
+    }
+
+    fn note_blocking_start(&mut self, seen: Option<(u32, String)>) {
+        let since = match (&self.blocking_start, &seen) {
+            (Some((pid, since)), Some((now, _))) if pid == now => *since,
+            _ => Instant::now(),
+        };
+        self.blocking_start = seen.as_ref().map(|(pid, _)| (*pid, since));
+        self.evidence.blocking_start =
+            seen.map(|(pid, command)| BlockingStart { pid, command, seen_for: since.elapsed() });
     }
 
     fn note_registration(&mut self) {
@@ -321,6 +355,10 @@ impl<'a> Observer<'a> {
         }
         self.logs_read = Some(stamp);
         self.evidence.config = agent_config(disk);
+        if let Some(expected) = self.evidence.expectation.as_mut().filter(|_| self.undecided) {
+            let named = self.evidence.config.get("ECS_CLUSTER").map(|cluster| cluster.trim().to_owned());
+            expected.cluster = named.filter(|cluster| !cluster.is_empty());
+        }
         let read = |path| disk.tail(path, LOG_TAIL).ok().flatten().map(|tail| last_attempt(&tail.bytes));
         self.evidence.agent_log = read(AGENT_LOG).unwrap_or_default();
         self.evidence.init_log = read(INIT_LOG).unwrap_or_default();

@@ -203,7 +203,7 @@ fn writes_the_unit_below_run_where_it_is_not_installed() {
     assert!(told.contains("/usr/bin or /opt is better"), "{told}");
     let text = instance.disk.text(VERIFY_TEXT);
     let runs = text.lines().find_map(|line| line.strip_prefix("ExecStart=")).unwrap();
-    let program = runs.strip_suffix(" verify").unwrap();
+    let program = runs.strip_suffix(" verify --https-only").unwrap();
     assert!(program.starts_with('/') && program.ends_with("/ecs-bootstrap"), "{text}");
     assert_eq!(jobs(&instance).iter().filter(|job| job.ends_with(VERIFY)).count(), 2, "{:?}", jobs(&instance));
 }
@@ -273,19 +273,6 @@ fn waits_in_another_unit_while_user_data_runs() {
     instance.systemd.cloud_final_ends();
     let outcome = running.wait();
     assert!(outcome.stdout.starts_with("ready: "), "{}\n{}", outcome.stdout, outcome.stderr);
-}
-
-#[test]
-fn names_no_cluster_and_starts_no_agent_while_user_data_may_still_speak() {
-    let instance = Instance::new().without_tags().tag("Name", "web");
-    instance.systemd.cloud_final_runs();
-    let outcome = instance.run(&["run", "--wait"]);
-    assert_eq!(outcome.code, Some(0), "{}\n{}", outcome.stdout, outcome.stderr);
-    assert!(outcome.stdout.contains("nothing names a cluster yet"), "{}", outcome.stdout);
-    assert_eq!((instance.disk.text("etc/ecs/ecs.config").as_str(), jobs(&instance)), ("", Vec::new()));
-    instance.disk.write("etc/ecs/ecs.config", "ECS_CLUSTER=prod\n");
-    instance.systemd.cloud_final_ends();
-    ready(&instance);
 }
 
 #[test]

@@ -72,3 +72,22 @@ fn a_run_by_cluster_tags_stays_within_its_memory() {
     println!("peak memory of a run with EC2 and ECS calls: {peak} KiB (bound {MOST_MEMORY_KIB} KiB)");
     assert!(peak > 1000 && peak <= MOST_MEMORY_KIB, "{peak} KiB");
 }
+
+#[test]
+fn guard_takes_at_most_twenty_milliseconds() {
+    const BOUND: Duration = Duration::from_millis(20);
+    let instance = instance();
+    assert_eq!(instance.run(&["run", "--no-wait"]).code, Some(0));
+    let mut times: Vec<Duration> = (0..RUNS)
+        .map(|_| {
+            // User data has replaced the file: guard has to write it.
+            instance.disk.write("etc/ecs/ecs.config", "ECS_LOGLEVEL=debug\n");
+            let outcome = instance.run(&["guard"]);
+            assert_eq!(outcome.code, Some(0), "{}", outcome.stderr);
+            outcome.duration
+        })
+        .collect();
+    times.sort();
+    println!("guard, with a file to write again: {:?}, median {:?} (bound {BOUND:?})", times[0], times[RUNS / 2]);
+    assert!(times[0] <= BOUND, "{:?}", times[0]);
+}

@@ -14,15 +14,17 @@ use std::time::{Duration, SystemTime};
 
 /// From its evidence, a terminal cause is told within this time.
 const AT_ONCE: Duration = Duration::from_secs(5);
-const SOURCES: [&str; 4] = [
+const SOURCES: [&str; 5] = [
+    include_str!("care.rs"),
     include_str!("causes/agent.rs"),
     include_str!("causes/aws.rs"),
     include_str!("causes/host.rs"),
     include_str!("causes/identity.rs"),
 ];
 /// What loopback cannot be made to do, with the tests that stand in.
-const ELSEWHERE: [(&str, &str); 2] = [
+const ELSEWHERE: [(&str, &str); 3] = [
     ("dns-failed", "an endpoint by name would leave loopback: unit tests of causes/aws.rs and boundary/dns.rs"),
+    ("user-data-deadlock", "seen for ten seconds before it is told: tests/it/user_data.rs"),
     ("endpoint-sg-blocks", "loopback is no private address of a VPC: unit test of causes/aws.rs"),
 ];
 

@@ -1,18 +1,21 @@
-//! The README says what the code says: its tables are compared with the tables of the code, its examples are parsed.
+//! The README and the file of default settings say what the code says: tables and defaults are compared with those of the
+//! code, examples are parsed, samples are those that are shipped.
 //!
 //! A table that differs fails with the text that belongs there.
 
 use std::fmt::Write;
+use std::path::Path;
 
 use ecs_bootstrap::causes;
 use ecs_bootstrap::exit::Exit;
-use ecs_bootstrap::settings::fragment::Fragment;
+use ecs_bootstrap::settings::fragment::{Fragment, Name};
 use ecs_bootstrap::settings::{Kind, Settings, schema, user_data};
 use serde_json::Value;
 
 use crate::scene;
 
 const README: &str = include_str!("../../README.md");
+const DEFAULTS: &str = include_str!("../../packaging/config.d/10-defaults.toml");
 
 /// What stands between `<!-- NAME -->` and `<!-- end -->`.
 fn marked(name: &str) -> &'static str {
@@ -112,6 +115,63 @@ fn the_examples_of_user_data_hold_settings_of_ours() {
         let text = user_data::ours(document.as_bytes()).unwrap().unwrap_or_else(|| panic!("not ours:\n{document}"));
         let read = Fragment::from_toml(&text, Kind::UserData, "README.md");
         read.map_err(|error| format!("{error}:\n{document}")).unwrap();
+    }
+}
+
+#[test]
+fn the_samples_of_user_data_are_shown_as_they_are_shipped() {
+    let mut samples = 0;
+    for entry in std::fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("packaging/cloud-init")).unwrap() {
+        let file = entry.unwrap().path();
+        let name = file.file_name().unwrap().to_str().unwrap();
+        let marker = format!("<!-- packaging/cloud-init/{name} -->\n```");
+        let (_, block) = README.split_once(&marker).unwrap_or_else(|| panic!("README.md has no `{marker}`"));
+        let (_, text) = block.split_once('\n').unwrap();
+        assert_eq!(text.split("```").next().unwrap(), std::fs::read_to_string(&file).unwrap(), "{name}");
+        samples += 1;
+    }
+    assert!(samples >= 7);
+}
+
+#[test]
+fn the_shipped_settings_file_sets_nothing() {
+    let shipped = Fragment::from_toml(DEFAULTS, Kind::Vendor, "10-defaults.toml").unwrap();
+    assert!(shipped.entries.is_empty());
+}
+
+#[test]
+fn the_shipped_settings_file_shows_every_setting_with_its_meaning_and_default() {
+    for setting in schema::ALL {
+        let entry = format!("\n# {}\n#{} = ", setting.about, setting.name);
+        assert!(DEFAULTS.contains(&entry), "10-defaults.toml lacks:{entry}");
+    }
+
+    // A setting is commented out by `#` alone, prose by `# `.
+    let is_setting = |line: &str| line.starts_with(|c: char| c.is_ascii_lowercase());
+    let uncommented: String = DEFAULTS
+        .lines()
+        .map(|line| line.strip_prefix('#').filter(|rest| is_setting(rest)).unwrap_or(line))
+        .fold(String::new(), |text, line| text + line + "\n");
+    let read = Fragment::from_toml(&uncommented, Kind::Vendor, "10-defaults.toml");
+    let fragment = read.map_err(|error| format!("{error}:\n{uncommented}")).unwrap();
+    assert!(fragment.warnings.is_empty(), "{:?}", fragment.warnings);
+
+    let mut settings = Settings::default();
+    let defaults = serde_json::to_value(&settings).unwrap();
+    let mut said = Vec::new();
+    for entry in &fragment.entries {
+        if let Name::Setting(setting) = &entry.name {
+            setting.apply(&mut settings, &entry.raw, entry.source.clone()).unwrap();
+            said.push(setting.name);
+        }
+    }
+    assert_eq!(said.len(), schema::ALL.len(), "{said:?}");
+    let settings = serde_json::to_value(&settings).unwrap();
+    for setting in schema::ALL {
+        let default = default_of(setting.name, &defaults);
+        if default != "none" {
+            assert_eq!(default_of(setting.name, &settings), default, "{}", setting.name);
+        }
     }
 }
 

@@ -16,12 +16,16 @@ mod architecture;
 mod bad_input;
 /// How long and how much, of the release binary; see the module.
 mod bounds;
+/// `prepare-image` and `reset-agent`: what goes, what stays, and when nothing happens.
+mod care;
 /// Every cause is named when the world provokes it, and not when something only looks like it.
 mod causes;
 /// Our calls against a moto server; needs one, see the module.
 mod contract;
 /// README.md against the tables of the code.
 mod docs;
+/// `guard`: `ecs.config` before each start of the agent.
+mod guard;
 /// `plan`: what would be done and why, with nothing changed.
 mod plan;
 /// `run` from metadata to a registered instance.
@@ -35,5 +39,7 @@ mod settings;
 mod simulators;
 /// To whom a verdict is told, and what nobody is told.
 mod tell;
+/// Beside user data that has not ended: what it may still name, what waits for it, and the part of the boot without a bus.
+mod user_data;
 /// Files as they are found in public repositories.
 mod wild;

@@ -242,3 +242,26 @@ fn no_secret_is_told_when_something_is_wrong() {
     let data = "#ecs-bootstrap\n[agent]\nECS_ENGINE_AUTH_DATA = 'PlantedUserData\n";
     told_nowhere(&with_secrets().user_data(data), &["plan", "-vv"]);
 }
+
+#[test]
+fn an_aws_endpoint_over_plain_http_is_refused_where_that_is_asked_for() {
+    // Not by the harness, which runs nothing with an endpoint off loopback. Nothing is asked of AWS here, refused or not.
+    let root = tempfile::tempdir().unwrap();
+    let run = |arguments: &[&str]| {
+        std::process::Command::new(env!("CARGO_BIN_EXE_ecs-bootstrap"))
+            .args(["run", "--no-wait", "--cluster", "prod", "--set", "tags.api=never", "--set", "imds.deadline=1s"])
+            .args(arguments)
+            .env_clear()
+            .env("ECS_BOOTSTRAP_ROOT", root.path())
+            .env("AWS_EC2_METADATA_SERVICE_ENDPOINT", "http://127.0.0.1:9")
+            .env("DBUS_SYSTEM_BUS_ADDRESS", "unix:path=/nonexistent")
+            .env("AWS_ENDPOINT_URL_ECS", "http://192.0.2.1:5000")
+            .output()
+            .unwrap()
+    };
+    let refused = run(&["--https-only"]);
+    let told = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert_eq!(refused.status.code(), Some(20), "{told}");
+    assert!(told.contains("AWS_ENDPOINT_URL_ECS sends signed requests to `192.0.2.1` over plain HTTP"), "{told}");
+    assert_eq!(run(&[]).status.code(), Some(10), "a warning otherwise");
+}

@@ -32,6 +32,16 @@ fn an_absent_file_is_none_wherever_the_path_ends() {
 }
 
 #[test]
+fn systemd_has_booted_from_a_root_that_says_so_and_from_this_machines_by_any_name() {
+    let (_root, disk) = instance();
+    assert!(!disk.is_booted());
+    disk.create_folder("/run/systemd/system", 0o755).unwrap();
+    assert!(disk.is_booted());
+    let is_booted = |root: &str| Disk::new(PathBuf::from(root)).is_booted();
+    assert_eq!(is_booted("/proc/self/root"), is_booted("/"));
+}
+
+#[test]
 fn reads_up_to_the_limit_and_refuses_more() {
     let (_root, disk) = instance();
     disk.replace(CONFIG, b"12345", Mode::Exactly(0o644)).unwrap();

@@ -142,12 +142,33 @@ fn a_host_without_a_bus_is_told() {
 
 #[test]
 fn a_refused_start_is_told_in_systemds_words() {
+    let refused = Start::Refused { name: "org.freedesktop.DBus.Error.AccessDenied".into(), text: "Not you.".into() };
+    let instance = Instance::new().unit("ecs.service", |unit| unit.start = refused);
+    Names("systemd-refused", 24, "Not you.").check(&instance, &run(&instance, &[]));
+}
+
+#[test]
+fn a_start_that_would_close_a_cycle_is_told_as_one() {
     let refused = Start::Refused {
         name: "org.freedesktop.systemd1.TransactionOrderIsCyclic".into(),
         text: "Transaction order is cyclic.".into(),
     };
     let instance = Instance::new().unit("ecs.service", |unit| unit.start = refused);
-    Names("systemd-refused", 24, "cyclic").check(&instance, &run(&instance, &[]));
+    Names("unit-ordering-cycle", 24, "cyclic").check(&instance, &run(&instance, &[]));
+}
+
+#[test]
+fn debians_cloud_final_and_an_enabled_agent_are_told_as_a_cycle() {
+    let instance = Instance::new()
+        .unit("cloud-final.service", |unit| unit.after = vec!["multi-user.target".into()])
+        .unit("ecs.service", |unit| unit.after.push("cloud-final.service".into()));
+    let plan = instance.run(&["plan"]);
+    assert!(plan.stderr.contains("unit-ordering-cycle"), "{}", plan.stderr);
+    Names("unit-ordering-cycle", 24, "inactive and without a job").check(&instance, &verify(&instance, &[]));
+    // The same units with the agent not enabled are in order.
+    instance.systemd.change_unit("ecs.service", |unit| unit.unit_file_state = "disabled".into());
+    assert!(!instance.run(&["plan"]).stderr.contains("unit-ordering-cycle"));
+    is_ready(&run(&instance, &[]));
 }
 
 #[test]

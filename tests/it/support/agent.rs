@@ -1,7 +1,7 @@
 //! The ECS agent with its ecs-init, as the product sees them: log files, container state, registration, introspection.
 //!
 //! In: the two `ecs.config` files by ecs-init's own rules, the state of the other simulators, and `Behaviour`. Out: lines of
-//! the real formats below `/var/log/ecs`, `/v1/metadata` on a loopback port, and changes in the ECS simulator. Started and
+//! the real formats below `/var/log/ecs`, `/v1/metadata` and `/v1/tasks` on a loopback port, and changes in the ECS simulator. Started and
 //! stopped by the simulated systemd only.
 
 use super::disk::{AgentState, Disk};
@@ -33,6 +33,8 @@ pub struct Behaviour {
     pub attributes_rejected: bool,
     pub empty_arn: bool,
     pub garbage_introspection: bool,
+    /// The tasks that it has, by their numbers, with their `KnownStatus`.
+    pub tasks: Vec<(u32, &'static str)>,
 }
 
 enum Exit {
@@ -237,10 +239,12 @@ impl Surroundings {
             "Version": "Amazon ECS Agent - v1.106.1 (*a8b3e7d3)"})
         .to_string();
         let garbage = behaviour.garbage_introspection;
+        let behaves = Arc::clone(&self.behaviour);
         let port = self.port.clone();
         let server = Server::on_port(port, move |request| match request.path.as_str() {
             "/v1/metadata" if garbage => Answer::Raw(b"\x01\x02 not HTTP".to_vec()),
             "/v1/metadata" => Reply::new(200, "application/json", metadata.clone()).into(),
+            "/v1/tasks" => Reply::new(200, "application/json", tasks(&lock(&behaves).tasks)).into(),
             _ => {
                 Reply::new(200, "application/json", r#"{"AvailableCommands":["/v1/metadata","/v1/tasks","/license"]}"#)
                     .into()
@@ -322,6 +326,15 @@ impl Surroundings {
         let opened = std::fs::OpenOptions::new().create(true).append(true).open(path);
         let _ = opened.and_then(|mut file| writeln!(file, "{line}"));
     }
+}
+
+/// As `ecs-agent/introspection/v1/response.go` has them.
+fn tasks(tasks: &[(u32, &str)]) -> String {
+    let task = |(number, status): &(u32, &str)| {
+        serde_json::json!({"Arn": format!("arn:aws:ecs:eu-west-1:111122223333:task/prod/{number}"),
+            "DesiredStatus": "RUNNING", "KnownStatus": status, "Family": "web", "Version": "3", "Containers": []})
+    };
+    serde_json::json!({"Tasks": tasks.iter().map(task).collect::<Vec<_>>()}).to_string()
 }
 
 fn is_true(text: &str) -> bool {

@@ -1,6 +1,7 @@
 //! Docker's API on its Unix socket, as far as the state of the `ecs-agent` container goes (Docker Engine API v1.44).
 //!
-//! In: the container's state, which the agent's simulator keeps. Out: `/_ping`, `/version`, `/containers/NAME/json`.
+//! In: the container's state, which the agent's simulator keeps. Out: `/_ping`, `/version`,
+//! `/containers/NAME/json`, and `/containers/json` for the containers of tasks.
 
 use super::http::{Answer, Reply, Request, Server, lock};
 use std::path::{Path, PathBuf};
@@ -20,6 +21,8 @@ pub struct Container {
 #[derive(Clone, Debug, Default)]
 pub struct State {
     pub container: Option<Container>,
+    /// The tasks that have a running container, by their numbers.
+    pub tasks: Vec<u32>,
     /// The socket accepts and nothing is answered.
     pub hung: bool,
 }
@@ -77,9 +80,17 @@ impl State {
                 Some(container) => json(200, &container.inspected()),
                 None => json(404, &serde_json::json!({"message": "No such container: ecs-agent"})),
             },
+            "/containers/json" => json(200, &self.tasks.iter().map(labelled).collect()),
             _ => json(404, &serde_json::json!({"message": "page not found"})),
         }
     }
+}
+
+/// With the agent's labels (`agent/engine/docker_task_engine.go`).
+fn labelled(task: &u32) -> serde_json::Value {
+    serde_json::json!({"Id": "7a3c", "State": "running", "Labels": {
+        "com.amazonaws.ecs.task-arn": format!("arn:aws:ecs:eu-west-1:111122223333:task/prod/{task}"),
+        "com.amazonaws.ecs.task-definition-family": "web", "com.amazonaws.ecs.task-definition-version": "3"}})
 }
 
 impl Container {

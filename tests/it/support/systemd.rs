@@ -46,6 +46,7 @@ pub struct Unit {
     /// Microseconds since the epoch; 0 if it never was active.
     pub active_enter: u64,
     pub exec_main_start: u64,
+    pub drop_ins: Vec<String>,
     pub start: Start,
     pub delay: Duration,
     job: Option<u32>,
@@ -68,6 +69,7 @@ impl Unit {
             n_restarts: 0,
             active_enter: 0,
             exec_main_start: 0,
+            drop_ins: Vec::new(),
             start: Start::Works,
             delay: Duration::ZERO,
             job: None,
@@ -77,6 +79,11 @@ impl Unit {
     /// Makes it as if the unit were not installed.
     pub fn absent(&mut self) {
         *self = Self::new("not-found", "");
+    }
+
+    /// With our drop-in, which runs guard before each start.
+    pub fn guarded(&mut self) {
+        self.drop_ins = vec!["/usr/lib/systemd/system/ecs.service.d/10-ecs-bootstrap.conf".into()];
     }
 
     pub fn masked(&mut self) {

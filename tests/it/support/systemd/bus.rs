@@ -372,6 +372,11 @@ impl UnitObject {
     }
 
     #[zbus(property)]
+    fn drop_in_paths(&self) -> Vec<String> {
+        self.read(|unit| unit.drop_ins.clone())
+    }
+
+    #[zbus(property)]
     fn job(&self) -> (u32, OwnedObjectPath) {
         self.read(|unit| unit.job).map_or((0, object_path("/".into())), |id| (id, job_path(id)))
     }

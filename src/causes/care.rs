@@ -1,0 +1,102 @@
+//! Causes why `prepare-image` and `reset-agent` do not do what they would, or not all of it.
+
+use super::{Cause, Class, Layer, chain};
+use crate::evidence::Stop;
+use crate::exit::Exit;
+
+/// An agent that forgets its tasks leaves their containers running, and ECS places others.
+pub(super) static TASKS_RUN: Cause = Cause {
+    id: "tasks-running",
+    layer: Layer::Agent,
+    title: "the instance runs tasks, whose containers would go on with nobody to look after them",
+    class: Class::Terminal,
+    exit: Exit::Host,
+    lapsed: Exit::Host,
+    remedy: "drain it (`aws ecs update-container-instances-state --status DRAINING`) and wait for its tasks to stop; or go on \
+             without them by `--force`",
+    source: "Amazon ECS Developer Guide, \"Draining Amazon ECS container instances\"",
+    check: |evidence| match &evidence.stop {
+        Some(Stop::TasksRun { tasks }) => Some(tasks.clone()),
+        _ => None,
+    },
+};
+
+/// Unknown is not "none".
+pub(super) static TASKS_UNKNOWN: Cause = Cause {
+    id: "tasks-unknown",
+    layer: Layer::Agent,
+    title: "whether the instance runs tasks cannot be found out",
+    class: Class::Terminal,
+    exit: Exit::Host,
+    lapsed: Exit::Host,
+    remedy: "look by `docker ps`, as root; where no task runs, or none matters, go on by `--force`",
+    source: "the agent's introspection and docker's list of containers",
+    check: |evidence| match &evidence.stop {
+        Some(Stop::TasksUnknown { why }) => Some(vec![why.clone()]),
+        _ => None,
+    },
+};
+
+/// Started by hand, where we cannot stop it without stopping what we do not know.
+pub(super) static RUNS_OUTSIDE: Cause = Cause {
+    id: "agent-outside-systemd",
+    layer: Layer::Agent,
+    title: "an agent runs that systemd did not start, so it cannot be stopped with its unit",
+    class: Class::Terminal,
+    exit: Exit::Host,
+    lapsed: Exit::Host,
+    remedy: "stop it by the way it was started (`docker stop ecs-agent`), then do this again",
+    source: "Amazon ECS Developer Guide, \"Installing the Amazon ECS container agent\"",
+    check: |evidence| match &evidence.stop {
+        Some(stop @ Stop::RunsOutside) => Some(vec![chain(stop)]),
+        _ => None,
+    },
+};
+
+/// What a link points to may be shared, or somebody's own.
+pub(super) static ELSEWHERE: Cause = Cause {
+    id: "folder-elsewhere",
+    layer: Layer::Agent,
+    title: "a folder is a symbolic link or a mount, which is neither followed nor replaced",
+    class: Class::Terminal,
+    exit: Exit::Host,
+    lapsed: Exit::Host,
+    remedy: "clear what it points to by hand, and put a folder in its place",
+    source: "ecs-bootstrap removes nothing outside the folders that it names",
+    check: |evidence| match &evidence.stop {
+        Some(Stop::Elsewhere(error)) => Some(vec![chain(error)]),
+        _ => None,
+    },
+};
+
+/// systemd took the job, and it did not end well or not in time.
+pub(super) static UNIT_JOB: Cause = Cause {
+    id: "agent-unit-job",
+    layer: Layer::Agent,
+    title: "the agent's unit did not stop or start as it was told",
+    class: Class::Retry,
+    exit: Exit::Systemd,
+    lapsed: Exit::Systemd,
+    remedy: "look at `systemctl status ecs` and `journalctl -u ecs`, then do this again: it goes on where it was",
+    source: "org.freedesktop.systemd1(5), JobRemoved",
+    check: |evidence| match &evidence.stop {
+        Some(stop @ Stop::UnitJob { .. }) => Some(vec![chain(stop)]),
+        _ => None,
+    },
+};
+
+/// Half a cleaning is none.
+pub(super) static LEFT: Cause = Cause {
+    id: "cleanup-incomplete",
+    layer: Layer::Agent,
+    title: "not all that must go before a snapshot could be removed",
+    class: Class::Terminal,
+    exit: Exit::Host,
+    lapsed: Exit::Host,
+    remedy: "remove what keeps these paths (another user's files: run it as root), then do this again",
+    source: "unlink(2), rmdir(2)",
+    check: |evidence| match &evidence.stop {
+        Some(Stop::Left { left }) => Some(left.clone()),
+        _ => None,
+    },
+};

@@ -1,0 +1,181 @@
+use super::*;
+use crate::boundary::disk::{Entry, Kind};
+use crate::boundary::systemd::SystemdError;
+use crate::cleanup::{Interrupted, Left};
+use crate::facts::{SavedAgent, SavedState, Written};
+
+const NOW: &str = "2026-11-25T22:31:05Z";
+const ASIDE: &str = "/var/lib/ecs/data.2026-11-25T22-31-05Z";
+
+fn now() -> SystemTime {
+    humantime::parse_rfc3339(NOW).unwrap()
+}
+
+fn unit(active_state: &str) -> AgentRuns {
+    AgentRuns::Unit(UnitState {
+        name: "ecs.service".to_owned(),
+        load_state: Some("loaded".to_owned()),
+        active_state: Some(active_state.to_owned()),
+        ..UnitState::default()
+    })
+}
+
+/// A host with these files, whose agent has been stopped.
+fn host(paths: &[&str]) -> Leftovers {
+    let entry = |path: &&str| Entry { path: (*path).to_owned(), kind: Kind::File, bytes: Some(3) };
+    Leftovers {
+        found: paths.iter().map(entry).collect(),
+        set_aside: paths.iter().filter(|path| path.contains("data.2")).map(|path| (*path).to_owned()).collect(),
+        unreadable: Vec::new(),
+        elsewhere: Vec::new(),
+        data_is_mounted: false,
+        ecs_config: Ok(None),
+        written: Written::default(),
+        agent: unit("inactive"),
+        answers: false,
+        registered: None,
+        tasks: Known::Yes(Vec::new()),
+        saved: None,
+        has_container: false,
+        interrupted: None,
+    }
+}
+
+fn task() -> Task {
+    let (family, version) = ("web".to_owned(), "3".to_owned());
+    Task { arn: "arn:t/1".to_owned(), family, version, known_status: "RUNNING".to_owned() }
+}
+
+#[test]
+fn every_path_says_why_it_goes() {
+    let paths = [
+        "/var/lib/ecs/data/agent.db",
+        "/var/lib/ecs/gpu/nvidia-gpu-info.json",
+        "/var/log/ecs/ecs-agent.log",
+        "/var/lib/ecs-bootstrap/written.json",
+        ASIDE,
+        "/run/ecs-bootstrap/status.json",
+    ];
+    let whys: Vec<_> = cleanup(host(&paths), false).remove.into_iter().map(|removal| removal.why).collect();
+    let distinct: std::collections::BTreeSet<_> = whys.iter().collect();
+    assert_eq!((whys.len(), distinct.len()), (6, 6), "{whys:?}");
+}
+
+#[test]
+fn an_agent_is_stopped_unless_it_is_known_not_to_run() {
+    for (state, stopped) in [("active", true), ("activating", true), ("deactivating", true), ("failed", false)] {
+        let leftovers = Leftovers { agent: unit(state), ..host(&[]) };
+        assert_eq!(cleanup(leftovers, false).stop.is_some(), stopped, "{state}");
+    }
+    let queued = UnitState { job: Some(7), active_state: Some("inactive".to_owned()), ..UnitState::default() };
+    for agent in [AgentRuns::Unit(queued), AgentRuns::Unit(UnitState::default())] {
+        assert!(cleanup(Leftovers { agent, ..host(&[]) }, false).stop.is_some());
+    }
+    for agent in [AgentRuns::NotBooted, AgentRuns::NotInstalled] {
+        let plan = cleanup(Leftovers { agent, ..host(&["/var/log/ecs/a"]) }, false);
+        assert!(plan.stop.is_none() && plan.obstacles.is_empty() && plan.remove.len() == 1);
+    }
+}
+
+#[test]
+fn unknown_is_not_stopped_and_force_does_not_make_it_so() {
+    let error = SystemdError::NoManager { message: "none".to_owned() };
+    let leftovers = Leftovers { agent: AgentRuns::Unknown(error), ..host(&["/var/lib/ecs/data/agent.db"]) };
+    assert!(matches!(cleanup(leftovers, true).obstacles[..], [Stop::Systemd(_)]));
+    let outside = Leftovers { answers: true, ..host(&["/var/lib/ecs/data/agent.db"]) };
+    assert!(matches!(reset(outside, now(), true).obstacles[..], [Stop::RunsOutside]));
+}
+
+#[test]
+fn tasks_that_run_or_may_run_are_in_the_way_unless_forced() {
+    let with = |tasks| Leftovers { agent: unit("active"), tasks, ..host(&["/var/lib/ecs/data/agent.db"]) };
+    let run = || with(Known::Yes(vec![task()]));
+    assert!(
+        matches!(&cleanup(run(), false).obstacles[..], [Stop::TasksRun { tasks }] if tasks == &["`web:3` is RUNNING: arn:t/1"])
+    );
+    assert!(cleanup(run(), true).obstacles.is_empty() && reset(run(), now(), true).obstacles.is_empty());
+    let unknown = || with(Known::Unknown("silent".to_owned()));
+    assert!(matches!(reset(unknown(), now(), false).obstacles[..], [Stop::TasksUnknown { .. }]));
+    assert!(reset(unknown(), now(), true).obstacles.is_empty());
+}
+
+#[test]
+fn only_a_link_on_its_own_way_keeps_a_reset_from_moving() {
+    let link = |path: &str| DiskError::Symlink { doing: "list", path: path.to_owned() };
+    for (path, blocked) in [("/var/lib/ecs/data", true), ("/var/lib", true), ("/var/log/ecs", false)] {
+        let leftovers = || Leftovers { elsewhere: vec![link(path)], ..host(&["/var/lib/ecs/data/agent.db"]) };
+        assert_eq!(!reset(leftovers(), now(), false).obstacles.is_empty(), blocked, "{path}");
+        assert_eq!(cleanup(leftovers(), false).obstacles.len(), 1, "{path}");
+    }
+    let mounted = || Leftovers { data_is_mounted: true, ..host(&["/var/lib/ecs/data/agent.db"]) };
+    assert!(matches!(reset(mounted(), now(), true).obstacles[..], [Stop::Elsewhere(_)]));
+    assert!(cleanup(mounted(), false).obstacles.is_empty());
+}
+
+#[test]
+fn a_reset_starts_again_what_was_meant_to_run() {
+    let with = |agent| reset(Leftovers { agent, ..host(&["/var/lib/ecs/data/agent.db"]) }, now(), false);
+    let units = |reset: &Reset| (reset.stop.is_some(), reset.start.is_some());
+    assert_eq!(units(&with(unit("active"))), (true, true));
+    assert_eq!(units(&with(unit("activating"))), (true, true));
+    assert_eq!(units(&with(unit("failed"))), (false, true));
+    assert_eq!(units(&with(unit("inactive"))), (false, false));
+    assert_eq!(units(&with(AgentRuns::NotBooted)), (false, false));
+    assert_eq!(with(unit("active")).set_aside.unwrap().to, ASIDE);
+}
+
+#[test]
+fn a_reset_without_saved_state_leaves_the_agent_alone() {
+    let reset = reset(Leftovers { agent: unit("active"), ..host(&["/var/log/ecs/a"]) }, now(), false);
+    assert!(reset.is_empty() && reset.stop.is_none());
+}
+
+#[test]
+fn a_second_reset_in_the_same_second_gets_another_name() {
+    let reset = reset(host(&["/var/lib/ecs/data/agent.db", ASIDE]), now(), false);
+    assert_eq!(reset.set_aside.unwrap().to, "/var/lib/ecs/data.2026-11-25T22-31-06Z");
+}
+
+#[test]
+fn an_interrupted_reset_is_finished_and_nothing_is_moved_twice() {
+    let note = || Some(Interrupted { unit: "ecs.service".to_owned(), to: ASIDE.to_owned() });
+    let stopped = Leftovers { interrupted: note(), ..host(&["/var/lib/ecs/data/agent.db"]) };
+    let before_the_move = reset(stopped, now(), false);
+    assert!(before_the_move.set_aside.is_some() && before_the_move.start.is_some());
+    let moved = Leftovers { interrupted: note(), ..host(&["/var/lib/ecs/data/agent.db", ASIDE]) };
+    let after_the_move = reset(moved, now(), false);
+    assert_eq!((after_the_move.set_aside, after_the_move.was_set_aside.as_deref()), (None, Some(ASIDE)));
+    assert_eq!(after_the_move.start.as_deref(), Some("ecs.service"));
+    let started = Leftovers { interrupted: note(), agent: unit("active"), ..host(&["/var/lib/ecs/data/x", ASIDE]) };
+    let after_the_start = reset(started, now(), false);
+    assert!(after_the_start.stop.is_none() && after_the_start.start.is_none() && !after_the_start.is_empty());
+}
+
+#[test]
+fn state_that_may_not_be_looked_into_is_moved_all_the_same() {
+    let unreadable = vec![Left { path: DATA.to_owned(), why: "denied".to_owned() }];
+    let reset = reset(Leftovers { unreadable, ..host(&[]) }, now(), false);
+    assert_eq!(reset.set_aside.unwrap().bytes, None);
+}
+
+#[test]
+fn what_stays_registered_is_told_with_the_command_and_whose_it_is() {
+    let arn = "arn:aws:ecs:eu-west-1:111122223333:container-instance/prod/abc";
+    let registered = Registered {
+        cluster: "arn:aws:ecs:eu-west-1:111122223333:cluster/prod".to_owned(),
+        container_instance_arn: arn.to_owned(),
+    };
+    let command =
+        format!("aws ecs deregister-container-instance --region eu-west-1 --cluster prod --container-instance {arn}");
+    let plan = cleanup(Leftovers { registered: Some(registered), ..host(&[]) }, false);
+    assert!(plan.hints[0].contains(&command), "{}", plan.hints[0]);
+    let state = SavedState {
+        cluster: Some("prod".to_owned()),
+        container_instance_arn: Some(arn.to_owned()),
+        ec2_instance_id: Some("i-1".to_owned()),
+        ..SavedState::default()
+    };
+    let saved = Some(SavedAgent { state: Known::Yes(Some(state)), modified: None });
+    let plan = cleanup(Leftovers { saved, ..host(&[]) }, false);
+    assert!(plan.hints[0].contains(&command) && plan.hints[0].contains("`i-1`"), "{}", plan.hints[0]);
+}

@@ -1,0 +1,166 @@
+//! What guard makes of a recorded plan and of the file as it now is: user data may have appended to it or replaced it
+//! since the plan was carried out.
+//!
+//! In: the keys of the plan, and both `ecs.config` files. Out: the text that the file shall have, and the cluster that
+//! an agent would then join. The ranks are those of [`Kind`]: what a higher source said is said again, and what was
+//! derived or stood in the file itself gives way to a line that somebody wrote since.
+
+use std::collections::BTreeMap;
+
+use crate::ecs_config::ownership::hash;
+use crate::ecs_config::{EditRefusal, edit, effective, read};
+use crate::plan::{PlannedKey, Recorded, RecordedKey};
+use crate::settings::{Kind, agent_variables};
+
+const CLUSTER: &str = "ECS_CLUSTER";
+
+/// The file as the agent may have it.
+#[derive(Debug)]
+pub struct Guarded {
+    /// What `/etc/ecs/ecs.config` shall hold; the refusal where it cannot be edited.
+    pub config: Result<Vec<u8>, EditRefusal>,
+    /// What was said again against a line that somebody wrote since: key and source.
+    pub overruled: Vec<(String, String)>,
+    /// Secrets of the plan that are no longer in the file, and cannot be written again.
+    pub lost: Vec<String>,
+}
+
+/// The keys of a plan without the text of secrets.
+pub fn record(keys: &[PlannedKey]) -> Recorded {
+    let record = |planned: &PlannedKey| {
+        let shown = agent_variables::redact(&planned.key, &planned.value);
+        RecordedKey {
+            key: planned.key.clone(),
+            value: (shown == planned.value).then(|| planned.value.clone()),
+            hash: hash(&planned.value),
+            kind: planned.source.kind,
+            source: planned.source.to_string(),
+        }
+    };
+    Recorded { keys: keys.iter().map(record).collect() }
+}
+
+/// Applies the keys once more.
+pub fn guard(recorded: &Recorded, etc: &[u8]) -> Guarded {
+    let lines = read(etc);
+    let there = effective(&lines);
+    let count = |key: &str| lines.iter().filter(|line| line.key == key).count();
+    let mut changes: BTreeMap<String, Option<String>> = BTreeMap::new();
+    let (mut overruled, mut lost) = (Vec::new(), Vec::new());
+    for planned in &recorded.keys {
+        let key = planned.key.as_str();
+        let now = there.get(key).map(|line| line.value.as_str());
+        let is_as_planned = now.is_some_and(|value| hash(value) == planned.hash);
+        let gives_way = planned.kind <= Kind::EcsConfig;
+        let shall = match (&planned.value, now) {
+            (_, Some(value)) if is_as_planned || gives_way => Some(value),
+            (Some(value), _) => Some(value.as_str()),
+            (None, _) => None,
+        };
+        let Some(shall) = shall else {
+            lost.push(key.to_owned());
+            continue;
+        };
+        if now.is_some() && !is_as_planned && !gives_way {
+            overruled.push((key.to_owned(), planned.source.clone()));
+        }
+        if now != Some(shall) || count(key) > 1 {
+            changes.insert(key.to_owned(), Some(shall.to_owned()));
+        }
+    }
+    // Nobody but the file names the cluster: its last line is what the agent reads, and the others go.
+    if let Some(line) = there.get(CLUSTER).filter(|_| count(CLUSTER) > 1) {
+        changes.entry(CLUSTER.to_owned()).or_insert_with(|| Some(line.value.clone()));
+    }
+    Guarded { config: edit(etc, &changes), overruled, lost }
+}
+
+/// The cluster that an agent with these files would join, as ecs-init and the agent read them; `None` for none, which
+/// the agent takes for `default`. `json` is `/etc/ecs/ecs.config.json` (`agent/config/config.go`: the environment, made
+/// of the other two, wins).
+pub fn joined_cluster(etc: &[u8], var: &[u8], json: &[u8]) -> Option<String> {
+    let (etc, var) = (read(etc), read(var));
+    let said = effective(&etc).get(CLUSTER).or(effective(&var).get(CLUSTER)).map(|line| line.value.trim().to_owned());
+    let of_json = || {
+        let json: serde_json::Value = serde_json::from_slice(json).ok()?;
+        Some(json.get("Cluster")?.as_str()?.trim().to_owned())
+    };
+    said.filter(|cluster| !cluster.is_empty()).or_else(of_json).filter(|cluster| !cluster.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::settings::Source;
+
+    fn planned(kind: Kind, key: &str, value: &str) -> PlannedKey {
+        PlannedKey { key: key.to_owned(), value: value.to_owned(), source: Source::new(kind, "there", key) }
+    }
+
+    /// What the file holds after guard.
+    fn after(keys: &[PlannedKey], etc: &str) -> (String, Guarded) {
+        let guarded = guard(&record(keys), etc.as_bytes());
+        (String::from_utf8(guarded.config.clone().unwrap()).unwrap(), guarded)
+    }
+
+    #[test]
+    fn a_line_that_was_appended_does_not_outrank_a_tag() {
+        let keys = [planned(Kind::InstanceTag, CLUSTER, "prod")];
+        let (text, guarded) = after(&keys, "ECS_CLUSTER=prod\nECS_CLUSTER=old\n");
+        assert_eq!(text, "ECS_CLUSTER=prod\n");
+        assert_eq!(guarded.overruled.len(), 1);
+        let (text, guarded) = after(&keys, "ECS_CLUSTER=prod\nECS_CLUSTER=prod\n");
+        assert_eq!(text, "ECS_CLUSTER=prod\n");
+        assert!(guarded.overruled.is_empty());
+    }
+
+    #[test]
+    fn a_file_that_was_replaced_gets_its_keys_back() {
+        let keys = [planned(Kind::Config, CLUSTER, "prod"), planned(Kind::Default, "ECS_WARM_POOLS_CHECK", "true")];
+        let (text, _) = after(&keys, "ECS_LOGLEVEL=debug\n");
+        for line in ["ECS_CLUSTER=prod\n", "ECS_WARM_POOLS_CHECK=true\n", "ECS_LOGLEVEL=debug\n"] {
+            assert!(text.contains(line), "{text}");
+        }
+        assert_eq!(after(&keys, &text).0, text, "a second time changes nothing");
+    }
+
+    #[test]
+    fn what_was_derived_gives_way_to_what_somebody_wrote() {
+        let keys = [planned(Kind::Default, "ECS_RESERVED_MEMORY", "256")];
+        let (text, guarded) = after(&keys, "ECS_RESERVED_MEMORY=256\nECS_RESERVED_MEMORY=512\n");
+        assert_eq!(text, "ECS_RESERVED_MEMORY=512\n");
+        assert!(guarded.overruled.is_empty());
+    }
+
+    #[test]
+    fn the_last_of_several_clusters_counts_where_only_the_file_names_one() {
+        let text = "ECS_CLUSTER=old\n# by hand\nECS_CLUSTER=new\n";
+        assert_eq!(after(&[], text).0.matches("ECS_CLUSTER=").count(), 1);
+        assert!(after(&[], text).0.contains("ECS_CLUSTER=new\n") && after(&[], text).0.contains("# by hand\n"));
+        let keys = [planned(Kind::EcsConfig, CLUSTER, "old")];
+        assert_eq!(after(&keys, "ECS_CLUSTER=old\nECS_CLUSTER=new\n").0, "ECS_CLUSTER=new\n");
+    }
+
+    #[test]
+    fn a_secret_is_recorded_by_its_hash_and_missed_when_it_is_gone() {
+        let keys = [planned(Kind::Config, "ECS_ENGINE_AUTH_DATA", r#"{"hub":{"password":"hunter2"}}"#)];
+        assert!(!serde_json::to_string(&record(&keys)).unwrap().contains("hunter2"));
+        let (text, guarded) = after(&keys, "ECS_ENGINE_AUTH_DATA={\"hub\":{\"password\":\"hunter2\"}}\n");
+        assert!(guarded.lost.is_empty() && text.contains("hunter2"));
+        assert_eq!(after(&keys, "").1.lost, ["ECS_ENGINE_AUTH_DATA"]);
+        let proxy = record(&[planned(Kind::Config, "HTTPS_PROXY", "http://u:hunter2@proxy:3128")]);
+        assert_eq!(proxy.keys[0].value, None);
+    }
+
+    #[test]
+    fn a_file_without_a_cluster_joins_none() {
+        let joined = |etc: &str, var: &str, json: &str| joined_cluster(etc.as_bytes(), var.as_bytes(), json.as_bytes());
+        for nothing in ["", "ECS_CLUSTER=\n", "ECS_CLUSTER=  \n", "#ECS_CLUSTER=prod\n", "export ECS_CLUSTER=prod\n"] {
+            assert_eq!(joined(nothing, "", ""), None, "{nothing}");
+        }
+        assert_eq!(joined("ECS_CLUSTER=default\n", "", "").as_deref(), Some("default"));
+        assert_eq!(joined("", "ECS_CLUSTER=image\n", "").as_deref(), Some("image"));
+        assert_eq!(joined("ECS_CLUSTER=\n", "ECS_CLUSTER=image\n", ""), None, "the later file wins, empty or not");
+        assert_eq!(joined("", "", r#"{"Cluster": "json"}"#).as_deref(), Some("json"));
+    }
+}

@@ -1,0 +1,18 @@
+# Three boots: nothing is written twice, and it is one container instance.
+product=baked
+
+check() {
+    wait_for 30 assert_verdict ready
+    local before after
+    before=$(stat -c '%i %y' "$(host_path /etc/ecs/ecs.config)" "$(host_path /var/lib/ecs-bootstrap/written.json)")
+    local _
+    for _ in 2 3; do
+        reboot
+        wait_for 30 assert_verdict ready
+        assert_registered demo
+    done
+    after=$(stat -c '%i %y' "$(host_path /etc/ecs/ecs.config)" "$(host_path /var/lib/ecs-bootstrap/written.json)")
+    assert_equal "$after" "$before" 'what was written'
+    assert_one_cluster_line demo
+    assert_journal_has_not '' 'cycle'
+}

@@ -1,0 +1,12 @@
+# The same with `units.enable`.
+product=binary
+enabled=no
+
+check() {
+    wait_for 30 assert_verdict ready
+    assert_equal "$(unit_property ecs.service UnitFileState)" enabled
+    reboot
+    wait_for 20 assert_agent
+    assert_registered demo
+    assert_one_cluster_line demo
+}

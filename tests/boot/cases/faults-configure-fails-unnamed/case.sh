@@ -1,0 +1,10 @@
+# The same where nothing names a cluster: the agent does not join `default`, and the true reason stands.
+product=baked
+
+check() {
+    assert_verdict failed setting-invalid
+    assert_no_agent
+    assert_not_registered
+    wait_for 20 assert_journal_has ecs.service 'error: \[setting-invalid\]'
+    assert_console_has '\[setting-invalid\]'
+}

@@ -1,0 +1,16 @@
+# Debian's own order of cloud-final, with the agent not enabled: configure queues it, and there is no cycle.
+product=baked
+cloud_final=debian
+enabled=no
+
+check() {
+    wait_for 30 assert_verdict ready
+    assert_registered demo
+    assert_one_cluster_line demo
+    assert_unit cloud-final.service active
+    reboot
+    wait_for 30 assert_verdict ready
+    assert_registered demo
+    grep -Eq 'ordering cycle' "$folder/console.log" && fail 'there is an ordering cycle'
+    return 0
+}

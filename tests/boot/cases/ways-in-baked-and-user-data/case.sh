@@ -1,0 +1,10 @@
+# Both on one host: the units in the image know no cluster, and user data calls the program with one.
+product=baked
+
+check() {
+    wait_for 30 assert_verdict ready
+    assert_registered demo
+    assert_one_cluster_line demo
+    assert_api_calls ecs:RegisterContainerInstance 1
+    assert_unit ecs-bootstrap-verify.service inactive
+}

@@ -1,0 +1,15 @@
+# The units in the image, the cluster by tag: nothing in user data.
+product=baked
+
+check() {
+    wait_for 30 assert_verdict ready
+    assert_registered demo
+    assert_one_cluster_line demo
+    assert_unit ecs-bootstrap.service active
+    assert_unit ecs.service active
+    # The tag is in instance metadata: what is asked of AWS before the agent registers is only what verify may ask.
+    assert_api_calls 'ec2:*' 0
+    assert_api_calls ecs:ListClusters 0
+    assert_api_calls ecs:RegisterContainerInstance 1
+    assert_journal_has ecs.service 'the agent may start'
+}
