@@ -92,7 +92,8 @@ leader() {
     for child in $(children "$inner"); do
         [[ $(read_if_there "/proc/$child/comm") == systemd-nspawn ]] || continue
         child=$(children "$child")
-        [[ -z $child ]] || { echo "${child%% *}" && return; }
+        # A bare `return` in a trap, which uses this too, would return the status of what was before the trap.
+        [[ -z $child ]] || { echo "${child%% *}" && return 0; }
     done
     return 1
 }
