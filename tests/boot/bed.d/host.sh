@@ -30,7 +30,8 @@ up() {
     echo "$keeper" >"$folder/keeper.pid"
     exec {lock}>&-
     local deadline=$((SECONDS + 20))
-    until leader "$name" >"$folder/leader.pid" && [[ -S /proc/$(<"$folder/leader.pid")/root/run/systemd/private ]]; do
+    local pid
+    until pid=$(leader "$name") && [[ -S /proc/$pid/root/run/systemd/private ]]; do
         if [[ ! -d /proc/$keeper ]] || ((SECONDS >= deadline)); then
             cat "$folder"/{keeper,console}.log >&2
             die "$name: no PID 1"
@@ -84,18 +85,40 @@ bake() {
     done
 }
 
-# The host's PID 1 as it is seen here: the child of systemd-nspawn, a child of the keeper, a child of its `unshare`.
+# The host's PID 1 as it is seen here: the child of systemd-nspawn, a child of the keeper, a child of its `unshare`. What was
+# found is kept: the kernel's list of children may leave some out while others end.
 leader() {
-    local keeper inner child
-    keeper=$(read_if_there "$(host_folder "$1")/keeper.pid")
+    local folder keeper inner child
+    folder=$(host_folder "$1")
+    child=$(read_if_there "$folder/leader.pid")
+    if is_leader "$child"; then
+        echo "$child"
+        # A bare `return` in a trap, which uses this too, would return the status of what was before the trap.
+        return 0
+    fi
+    keeper=$(read_if_there "$folder/keeper.pid")
     inner=$(children "$keeper")
     for child in $(children "$inner"); do
         [[ $(read_if_there "/proc/$child/comm") == systemd-nspawn ]] || continue
         child=$(children "$child")
-        # A bare `return` in a trap, which uses this too, would return the status of what was before the trap.
-        [[ -z $child ]] || { echo "${child%% *}" && return 0; }
+        child=${child%% *}
+        if is_leader "$child"; then
+            echo "$child" >"$folder/leader.pid"
+            echo "$child"
+            return 0
+        fi
     done
     return 1
+}
+
+# A systemd whose parent is systemd-nspawn, and no zombie.
+is_leader() {
+    local stat parent
+    [[ -n $1 ]] || return 1
+    stat=$(read_if_there "/proc/$1/stat")
+    [[ $stat =~ ^$1\ \(systemd\)\ [^ZX]\ ([0-9]+) ]] || return 1
+    parent=$(read_if_there "/proc/${BASH_REMATCH[1]}/comm")
+    [[ $parent == systemd-nspawn ]]
 }
 
 # Processes come and go while one looks: what is not there is empty.
@@ -110,7 +133,15 @@ children() {
 
 is_up() { [[ -e $(host_folder "$1").lock ]] && ! flock --nonblock "$(host_folder "$1").lock" true; }
 
-need_leader() { leader "$1" || die "the host \`$1\` is not running"; }
+need_leader() {
+    local _
+    for _ in {1..40}; do
+        leader "$1" && return 0
+        is_up "$1" || break
+        sleep 0.05
+    done
+    die "the host \`$1\` is not running"
+}
 
 # Runs a command as a unit of the host's own: a process put in from outside belongs to no unit.
 execute() {
