@@ -43,7 +43,8 @@ fill_root() {
     rm -f "$root/etc/hostname"
     # As on the AMI, docker runs because ecs.service wants it. A case with Debian's units enables it again.
     rm -f "$root"/etc/systemd/system/*.wants/{docker,containerd}.{service,socket}
-    mkdir -p "$root/etc/ecs" "$root/var/lib/ecs/data" "$root/var/log/ecs" "$root/var/cache/ecs"
+    # Not the folder of its state: one that is in the lower layer of an overlay cannot be renamed, as on a disk it can.
+    mkdir -p "$root/etc/ecs" "$root/var/lib/ecs" "$root/var/log/ecs" "$root/var/cache/ecs"
     # What python would compile at each first use, in an overlay that is thrown away.
     chroot "$root" python3 -m compileall -q /usr/lib/python3 /usr/lib/python3.11 >/dev/null 2>&1 || true
 }
