@@ -1,17 +1,17 @@
 # shellcheck shell=bash
-# One host from `up` to `down`. In: `$boot`, `$root`, `$tls`, `$common`, `$moto`. Out: a folder `$boot/hosts/NAME`, and a
+# One host from `up` to `down`. In: `$bed_cache`, `$root`, `$tls`, `$common`, `$moto`. Out: a folder `$bed_cache/hosts/NAME`, and a
 # keeper (see bed.d/keeper) in which everything else of the host lives.
 #
 # The keeper holds a lock on hosts/NAME.lock while it or any of its children lives: so the lock tells who is alive, also to
 # a later run that finds what an interrupted one left.
 
-host_folder() { printf '%s/hosts/%s' "$boot" "$1"; }
+host_folder() { printf '%s/hosts/%s' "$bed_cache" "$1"; }
 
 # $1: a host's name. Every option is in a variable of its name, see `bed --help`.
 up() {
     local name=$1 folder lock keeper
     folder=$(host_folder "$name")
-    mkdir -p "$boot/hosts"
+    mkdir -p "$bed_cache/hosts"
     exec {lock}>"$folder.lock"
     flock --nonblock "$lock" || die "there is a host \`$name\` already"
     rm -rf "$folder"
@@ -211,13 +211,13 @@ remove_cgroup() {
 # Removes what runs that were interrupted have left.
 sweep() {
     local lock name
-    for lock in "$boot"/hosts/*.lock; do
+    for lock in "$bed_cache"/hosts/*.lock; do
         [[ -e $lock ]] || continue
         name=$(basename "$lock" .lock)
         is_up "$name" || down "$name"
     done
     # Scratch folders of runs; the lock tells here too.
-    for lock in "$boot"/run.*.lock; do
+    for lock in "$bed_cache"/run.*.lock; do
         [[ ! -e $lock ]] || ! flock --nonblock "$lock" true || rm -rf "${lock%.lock}" "$lock"
     done
 }

@@ -8,9 +8,9 @@ die() {
 
 here=$(dirname "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")")
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/ecs-bootstrap
-boot=$cache/boot
+bed_cache=$cache/boot
 readonly cgroup_prefix=ecs-bed
-mkdir -p "$boot"
+mkdir -p "$bed_cache"
 # shellcheck source=tests/tools.sh
 source "$here/../tools.sh"
 # shellcheck source=tests/boot/bed.d/machine.sh
