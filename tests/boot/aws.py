@@ -209,6 +209,10 @@ class Proxy(BaseHTTPRequestHandler):
             ready = self.before_registering(json.loads(body))
             if ready:
                 return ready
+        if (service, operation) == ("ecs", "DescribeContainerInstances"):
+            elsewhere = self.of_another_cluster(json.loads(body))
+            if elsewhere:
+                return elsewhere
         if (service, operation) == ("ecs", "DiscoverPollEndpoint"):
             host = self.headers["Host"]
             text = json.dumps({"endpoint": f"https://{host}/", "telemetryEndpoint": f"https://{host}/"})
@@ -219,6 +223,16 @@ class Proxy(BaseHTTPRequestHandler):
         if service == "ecs" and status == 200:
             body = json.dumps(self.mend(json.loads(body))).encode()
         return status, headers, body
+
+    def of_another_cluster(self, request):
+        """An ARN holds its cluster, and ECS minds; moto ends with 500."""
+        cluster = (request.get("cluster") or "default").rpartition("/")[2]
+        for arn in request.get("containerInstances", []):
+            named = arn.partition("container-instance/")[2].partition("/")
+            if named[1] and named[0] != cluster:
+                message = f"Identifier is for cluster {named[0]}. Your cluster is {cluster}"
+                return error("ecs", 400, "InvalidParameterException", message)
+        return None
 
     def before_registering(self, request):
         """What ECS answers and moto does not: a missing cluster, and an instance that comes back."""

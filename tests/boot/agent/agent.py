@@ -30,7 +30,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 VERSION = "1.105.1"
 STATE = "/data/ecs_agent_data.json"
-SUCCESS, ERROR, TERMINAL = 0, 1, 5
+SUCCESS, ERROR, PANIC, TERMINAL = 0, 1, 2, 5
 IMDS = "http://169.254.169.254/latest/"
 PAUSE_BETWEEN_BEATS = 1.0
 TRUE = ("1", "t", "T", "TRUE", "true", "True")
@@ -343,9 +343,16 @@ class Agent:
             def log_message(self, template, *values):
                 pass
 
-        ThreadingHTTPServer.allow_reuse_address = True
-        server = ThreadingHTTPServer(("0.0.0.0", 51678), Introspection)
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+        def serve():
+            # It logs and tries again: a port in use ends nothing.
+            while True:
+                try:
+                    ThreadingHTTPServer(("0.0.0.0", 51678), Introspection).serve_forever()
+                except OSError as problem:
+                    log("error", "Error running introspection endpoint", error=problem)
+                    time.sleep(1)
+
+        threading.Thread(target=serve, daemon=True).start()
         log("info", "Beginning Polling for updates")
 
     def connect(self):
@@ -387,3 +394,6 @@ if __name__ == "__main__":
         Agent().run()
     except Stop as stop:
         os._exit(stop.code)
+    except Exception as fault:  # of the stand-in itself: seen in the log that is kept, as a panic of the agent would be
+        log("critical", "The stand-in broke", error=repr(fault))
+        os._exit(PANIC)

@@ -1,24 +1,24 @@
 # shellcheck shell=bash
-# One host from `up` to `down`. In: `$boot`, `$root`, `$tls`, `$common`, `$moto`. Out: a folder `$boot/hosts/NAME`, and a
+# One host from `up` to `down`. In: `$bed_cache`, `$root`, `$tls`, `$common`, `$moto`. Out: a folder `$bed_cache/hosts/NAME`, and a
 # keeper (see bed.d/keeper) in which everything else of the host lives.
 #
 # The keeper holds a lock on hosts/NAME.lock while it or any of its children lives: so the lock tells who is alive, also to
 # a later run that finds what an interrupted one left.
 
-host_folder() { printf '%s/hosts/%s' "$boot" "$1"; }
+host_folder() { printf '%s/hosts/%s' "$bed_cache" "$1"; }
 
 # $1: a host's name. Every option is in a variable of its name, see `bed --help`.
 up() {
     local name=$1 folder lock keeper
     folder=$(host_folder "$name")
-    mkdir -p "$boot/hosts"
+    mkdir -p "$bed_cache/hosts"
     exec {lock}>"$folder.lock"
     flock --nonblock "$lock" || die "there is a host \`$name\` already"
     rm -rf "$folder"
     mkdir -p "$folder/files" "$folder/aws"
     lay_out "$folder"
     {
-        printf '%s=%q\n' root "$root" common "$common" tls "$tls" moto "$moto" region "$region" account "$account" \
+        printf '%s=%q\n' root "$root" common "$common" tls "$tls" moto "$moto" region "$region" account "$account" deb "$deb" \
             imds_late "$imds_late" network_late "$network_late" hop_limit "$hop_limit" \
             cgroup "$cgroup_prefix-$name" outside "$(readlink /proc/self/ns/net)"
     } >"$folder/options"
@@ -30,7 +30,8 @@ up() {
     echo "$keeper" >"$folder/keeper.pid"
     exec {lock}>&-
     local deadline=$((SECONDS + 20))
-    until leader "$name" >"$folder/leader.pid" && [[ -S /proc/$(<"$folder/leader.pid")/root/run/systemd/private ]]; do
+    local pid
+    until pid=$(leader "$name") && [[ -S /proc/$pid/root/run/systemd/private ]]; do
         if [[ ! -d /proc/$keeper ]] || ((SECONDS >= deadline)); then
             cat "$folder"/{keeper,console}.log >&2
             die "$name: no PID 1"
@@ -84,17 +85,40 @@ bake() {
     done
 }
 
-# The host's PID 1 as it is seen here: the child of systemd-nspawn, a child of the keeper, a child of its `unshare`.
+# The host's PID 1 as it is seen here: the child of systemd-nspawn, a child of the keeper, a child of its `unshare`. What was
+# found is kept: the kernel's list of children may leave some out while others end.
 leader() {
-    local keeper inner child
-    keeper=$(read_if_there "$(host_folder "$1")/keeper.pid")
+    local folder keeper inner child
+    folder=$(host_folder "$1")
+    child=$(read_if_there "$folder/leader.pid")
+    if is_leader "$child"; then
+        echo "$child"
+        # A bare `return` in a trap, which uses this too, would return the status of what was before the trap.
+        return 0
+    fi
+    keeper=$(read_if_there "$folder/keeper.pid")
     inner=$(children "$keeper")
     for child in $(children "$inner"); do
         [[ $(read_if_there "/proc/$child/comm") == systemd-nspawn ]] || continue
         child=$(children "$child")
-        [[ -z $child ]] || { echo "${child%% *}" && return; }
+        child=${child%% *}
+        if is_leader "$child"; then
+            echo "$child" >"$folder/leader.pid"
+            echo "$child"
+            return 0
+        fi
     done
     return 1
+}
+
+# A systemd whose parent is systemd-nspawn, and no zombie.
+is_leader() {
+    local stat parent
+    [[ -n $1 ]] || return 1
+    stat=$(read_if_there "/proc/$1/stat")
+    [[ $stat =~ ^$1\ \(systemd\)\ [^ZX]\ ([0-9]+) ]] || return 1
+    parent=$(read_if_there "/proc/${BASH_REMATCH[1]}/comm")
+    [[ $parent == systemd-nspawn ]]
 }
 
 # Processes come and go while one looks: what is not there is empty.
@@ -109,13 +133,12 @@ children() {
 
 is_up() { [[ -e $(host_folder "$1").lock ]] && ! flock --nonblock "$(host_folder "$1").lock" true; }
 
-# The kernel's list of children may miss one while another ends (proc(5), children), so it is asked again.
 need_leader() {
     local _
-    for _ in {1..20}; do
-        leader "$1" && return
+    for _ in {1..40}; do
+        leader "$1" && return 0
         is_up "$1" || break
-        sleep 0.1
+        sleep 0.05
     done
     die "the host \`$1\` is not running"
 }
@@ -188,13 +211,13 @@ remove_cgroup() {
 # Removes what runs that were interrupted have left.
 sweep() {
     local lock name
-    for lock in "$boot"/hosts/*.lock; do
+    for lock in "$bed_cache"/hosts/*.lock; do
         [[ -e $lock ]] || continue
         name=$(basename "$lock" .lock)
         is_up "$name" || down "$name"
     done
     # Scratch folders of runs; the lock tells here too.
-    for lock in "$boot"/run.*.lock; do
+    for lock in "$bed_cache"/run.*.lock; do
         [[ ! -e $lock ]] || ! flock --nonblock "$lock" true || rm -rf "${lock%.lock}" "$lock"
     done
 }

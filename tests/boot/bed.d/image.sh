@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# Builds what all hosts share, below `$boot`: the Debian root, the agent's stand-in, the CA. In: `$boot`, `$here`, the cache.
+# Builds what all hosts share, below `$bed_cache`: the Debian root, the agent's stand-in, the CA. In: `$bed_cache`, `$here`, the cache.
 #
 # Each is made once, under a lock, into a folder that carries the hash of what it is made from; a host never writes there.
 
@@ -16,7 +16,7 @@ once() {
     local folder=$1 lock
     shift
     [[ ! -d $folder ]] || return 0
-    exec {lock}>"$boot/build.lock"
+    exec {lock}>"$bed_cache/build.lock"
     flock "$lock"
     if [[ ! -d $folder ]]; then
         rm -rf "$folder.part"
@@ -28,7 +28,7 @@ once() {
 
 # A Debian that boots as a container and takes itself for an EC2 instance.
 fill_root() {
-    local root=$1 mirror log=$boot/mmdebstrap.log
+    local root=$1 mirror log=$bed_cache/mmdebstrap.log
     mirror=$(debian_mirror)
     say "building a $suite root from ${mirror:-the default mirror} (half a minute, once)"
     mmdebstrap --mode=root --variant=minbase --include="$packages" --components=main \
@@ -97,7 +97,7 @@ fill_tls() {
         openssl x509 -req -in request.pem -CA ca.pem -CAkey ca.key -CAcreateserial -days 3650 -out leaf.pem \
             -extfile <(printf 'subjectAltName=%s\nbasicConstraints=critical,CA:FALSE\nextendedKeyUsage=serverAuth' "${names#,}")
         cat leaf.pem ca.pem >chain.pem
-    ) >"$boot/openssl.log" 2>&1 || { tail -n 5 "$boot/openssl.log" >&2 && die 'openssl failed'; }
+    ) >"$bed_cache/openssl.log" 2>&1 || { tail -n 5 "$bed_cache/openssl.log" >&2 && die 'openssl failed'; }
 }
 
 # What every host has over the root: ecs-init, the agent's image, the CA among those that the host trusts.
@@ -113,11 +113,11 @@ fill_common() {
 
 # Leaves the folders in $root, $tls and $common.
 build() {
-    mkdir -p "$boot"
-    root=$boot/root-$(hash_of "$here/bed.d/image.sh")
+    mkdir -p "$bed_cache"
+    root=$bed_cache/root-$(hash_of "$here/bed.d/image.sh")
     once "$root" fill_root
-    tls=$boot/tls-$(hash_of "$here/bed.d/image.sh")
+    tls=$bed_cache/tls-$(hash_of "$here/bed.d/image.sh")
     once "$tls" fill_tls
-    common=$boot/common-$(hash_of "$here/bed.d/image.sh" "$here"/agent/{amazon-ecs-init,pack.py,agent.py} "$tls/ca.pem")
+    common=$bed_cache/common-$(hash_of "$here/bed.d/image.sh" "$here"/agent/{amazon-ecs-init,pack.py,agent.py} "$tls/ca.pem")
     once "$common" fill_common
 }

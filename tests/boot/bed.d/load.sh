@@ -8,9 +8,9 @@ die() {
 
 here=$(dirname "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")")
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/ecs-bootstrap
-boot=$cache/boot
+bed_cache=$cache/boot
 readonly cgroup_prefix=ecs-bed
-mkdir -p "$boot"
+mkdir -p "$bed_cache"
 # shellcheck source=tests/tools.sh
 source "$here/../tools.sh"
 # shellcheck source=tests/boot/bed.d/machine.sh
@@ -32,12 +32,16 @@ default_options() {
 check_options() {
     local one
     for one in "unit $unit amazon-linux generic-rpm deb" "enabled $enabled yes no" "cloud_final $cloud_final amazon debian" \
-        "docker $docker normal slow broken" "product $product none binary baked"; do
+        "docker $docker normal slow broken" "product $product none binary baked deb"; do
         local words
         read -ra words <<<"$one"
         [[ " ${words[*]:2} " == *" ${words[1]} "* ]] || die "$one: option, what was given, what it can be" 2
     done
     [[ $product == none || -x $binary ]] || die "product=$product needs binary=FILE" 2
+    # packaging/build puts it beside the binary.
+    deb=''
+    [[ $product != deb ]] || deb=$(find "$(dirname "$(realpath "$binary")")" -maxdepth 1 -name 'ecs-bootstrap_*.deb' | head -n 1)
+    [[ $product != deb || -n $deb ]] || die "there is no package beside $binary" 2
     # An account of its own, so that hosts share one moto and nothing in it. $1: what tells this host from all others.
     account=$(printf '%012d' $((0x$(sha256sum <<<"$1" | cut -c1-10) % 900000000000 + 100000000000)))
 }

@@ -1,4 +1,4 @@
-# /etc/ecs cannot be written: it is said, and an agent whose file names the planned cluster starts.
+# The folder /etc/ecs cannot be written: it is said, and an agent whose file names the planned cluster starts.
 product=baked
 
 check() {

@@ -1,0 +1,11 @@
+# The package as dpkg puts it into an image, and its units enabled by who made that; the cluster by tag.
+product=deb
+
+check() {
+    wait_for 30 assert_verdict ready
+    assert_registered demo
+    assert_one_cluster_line demo
+    assert_unit ecs-bootstrap.service active
+    assert_journal_has '' 'the agent may start'
+    assert_api_calls ecs:RegisterContainerInstance 1
+}
