@@ -56,6 +56,13 @@ set_metadata() {
     mv "$folder/metadata.new" "$folder/metadata.json"
 }
 
+# From the next boot on this is another instance, as if an image had been made of its disk. $1: its metadata.
+become_another_instance() {
+    python3 "$here/bed.d/ask.py" launch "$moto" "$account" "$region" >"$folder/instance.new"
+    mv "$folder/instance.new" "$folder/instance.json"
+    set_metadata "$1"
+}
+
 instance_id() { python3 "$here/bed.d/ask.py" field "$folder/instance.json" instance_id; }
 
 unit_property() { look "$name" systemctl show --property "$2" --value "$1"; }

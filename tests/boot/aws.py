@@ -75,6 +75,10 @@ class Moto:
             raise RuntimeError(f"moto answers {action} with {status}: {body[:300]!r}")
         return xml.etree.ElementTree.fromstring(body)
 
+    def run_instance(self):
+        answer = self.ec2("RunInstances", ImageId="ami-0123456789abcdef0", MinCount=1, MaxCount=1, InstanceType="m5.large")
+        return next(node.text for node in answer.iter() if node.tag.endswith("}instanceId"))
+
     def wait(self):
         while True:
             try:
@@ -106,8 +110,7 @@ class Account:
         for name, *tags in self.lines("clusters", [["demo"]]):
             pairs = [tag.split("=", 1) for tag in tags]
             self.moto.ecs("CreateCluster", clusterName=name, tags=[{"key": key, "value": value} for key, value in pairs])
-        answer = self.moto.ec2("RunInstances", ImageId="ami-0123456789abcdef0", MinCount=1, MaxCount=1, InstanceType="m5.large")
-        instance_id = next(node.text for node in answer.iter() if node.tag.endswith("}instanceId"))
+        instance_id = self.moto.run_instance()
         for (pair,) in self.lines("instance-tags", []):
             key, value = pair.split("=", 1)
             self.moto.ec2("CreateTags", **{"ResourceId.1": instance_id, "Tag.1.Key": key, "Tag.1.Value": value})

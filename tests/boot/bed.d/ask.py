@@ -3,6 +3,7 @@
 
   calls FILE PATTERN [FIELD]                      how many calls fit `service:Operation` (a glob), or FIELD of each
   instances SOCKET ACCOUNT REGION ID              container instances of an EC2 instance: cluster, status, ARN
+  launch SOCKET ACCOUNT REGION                    launches one more instance: what instance.json holds of it
   field FILE PATH                                 a value of a JSON file by its dotted path
 """
 
@@ -40,6 +41,10 @@ def instances(socket, account, region, instance_id):
                 print(name, one["status"], one["containerInstanceArn"])
 
 
+def launch(socket, account, region):
+    print(json.dumps({"instance_id": aws.Moto(socket, account, region).run_instance(), "account": account, "region": region}))
+
+
 def field(path, dotted):
     with open(path, encoding="utf-8") as file:
         value = json.load(file)
@@ -49,4 +54,4 @@ def field(path, dotted):
 
 
 if __name__ == "__main__":
-    {"calls": calls, "instances": instances, "field": field}[sys.argv[1]](*sys.argv[2:])
+    {"calls": calls, "instances": instances, "launch": launch, "field": field}[sys.argv[1]](*sys.argv[2:])

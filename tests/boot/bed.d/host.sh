@@ -47,8 +47,8 @@ lay_out() {
     [[ -z $metadata ]] || cp "$metadata" "$1/metadata.json"
     [[ -z $aws ]] || cp -r "$aws/." "$1/aws/"
     mkdir -p "$units/multi-user.target.wants" "$usr" "$files/usr/bin" "$files/etc/docker"
-    install -m 644 "$here/agent/units/$unit/ecs.service" "$usr/ecs.service"
-    [[ $enabled != yes ]] || ln -s /lib/systemd/system/ecs.service "$units/multi-user.target.wants/"
+    [[ $unit == none ]] || install -m 644 "$here/agent/units/$unit/ecs.service" "$usr/ecs.service"
+    [[ $unit == none || $enabled != yes ]] || ln -s /lib/systemd/system/ecs.service "$units/multi-user.target.wants/"
     [[ $unit != deb ]] || ln -s /lib/systemd/system/docker.service "$units/multi-user.target.wants/"
     # Only Debian and Ubuntu order it after multi-user.target; no drop-in can take that away.
     [[ $cloud_final == debian ]] || sed -e '/^After=multi-user.target/d' -e '/^Before=apt-daily.service/d' \

@@ -31,7 +31,7 @@ default_options() {
 
 check_options() {
     local one
-    for one in "unit $unit amazon-linux generic-rpm deb" "enabled $enabled yes no" "cloud_final $cloud_final amazon debian" \
+    for one in "unit $unit amazon-linux generic-rpm deb none" "enabled $enabled yes no" "cloud_final $cloud_final amazon debian" \
         "docker $docker normal slow broken" "product $product none binary baked deb"; do
         local words
         read -ra words <<<"$one"

@@ -6,7 +6,7 @@ check() {
     local round level
     for round in {1..40}; do
         level=$([[ $((round % 2)) == 0 ]] && echo info || echo debug)
-        host bash -c "ecs-bootstrap run --no-wait --set agent.ECS_LOGLEVEL=$level >/dev/null 2>&1 & sleep 0.0$((round % 10))$round; kill -9 \$! 2>/dev/null; wait"
+        host bash -c "ecs-bootstrap run --no-wait --set agent.ECS_LOGLEVEL=$level >/dev/null 2>&1 & sleep 0.0$(((round * 7) % 60 + 10)); kill -9 \$! 2>/dev/null; wait"
         assert_one_cluster_line demo
         assert_file_has /etc/ecs/ecs.config '^ECS_LOGLEVEL=(debug|info)$|^ECS_CLUSTER=demo$'
     done

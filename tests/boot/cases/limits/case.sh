@@ -4,15 +4,15 @@ product=baked
 
 check() {
     wait_for 30 assert_verdict ready
-    local unit exposure boot configure least=999999 without with
+    local unit exposure round configure least=999999 without with
     for unit in ecs-bootstrap.service ecs-bootstrap-verify.service; do
         exposure=$(look "$name" systemd-analyze security --no-pager "$unit" | sed -n 's/.*Overall exposure level for [^:]*: \([0-9.]*\).*/\1/p')
         echo "$unit: exposure $exposure (at most 2.1)"
         awk -v exposure="$exposure" 'BEGIN { exit !(exposure > 0 && exposure <= 2.1) }' || fail "$unit has an exposure of $exposure"
     done
-    for boot in 1 2 3 4 5; do
+    for round in 1 2 3 4 5; do
         configure=$(took ecs-bootstrap.service)
-        echo "boot $boot: configure took $configure ms"
+        echo "boot $round: configure took $configure ms"
         ((configure >= least)) || least=$configure
         ((least > 150)) || break
         reboot
@@ -22,7 +22,7 @@ check() {
     assert_property ecs-bootstrap-verify.service Type notify
     host bash -c '[[ $(systemctl show --property After --value multi-user.target) != *ecs-bootstrap-verify* ]]' ||
         fail 'multi-user.target waits for the verification'
-    for boot in {1..10}; do
+    for round in {1..10}; do
         with=$(host bash -c 'a=$(date +%s%N); ecs-bootstrap guard; b=$(date +%s%N); echo $(((b - a) / 1000000))')
         ((${without:-999999} <= with)) || without=$with
     done

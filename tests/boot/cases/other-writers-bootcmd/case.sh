@@ -4,12 +4,12 @@ product=baked
 check() {
     wait_for 30 assert_verdict ready
     assert_one_cluster_line demo
-    local boot
-    for boot in 2 3; do
+    local round
+    for round in 2 3; do
         reboot
         wait_for 30 assert_verdict ready
         assert_one_cluster_line demo
-        assert_equal "$(grep -c APPENDED "$(host_path /etc/ecs/ecs.config)")" "$boot" 'the number of boots that appended'
+        assert_equal "$(grep -c APPENDED "$(host_path /etc/ecs/ecs.config)")" "$round" 'the number of boots that appended'
     done
     assert_registered demo
 }

@@ -14,4 +14,6 @@ check() {
     echo ECS_CLUSTER=demo >>"$(host_path /etc/ecs/ecs.config)"
     wait_for 30 assert_registered demo
     assert_unit ecs.service active
+    # What was told is no longer so, and the registration is verified after all.
+    wait_for 30 assert_verdict ready
 }

@@ -6,5 +6,9 @@ check() {
     assert_registered demo
     assert_one_cluster_line demo
     assert_api_calls ecs:RegisterContainerInstance 1
-    assert_unit ecs-bootstrap-verify.service inactive
+    # User data runs once. What it said holds for the instance.
+    reboot
+    wait_for 30 assert_verdict ready
+    assert_registered demo
+    assert_one_cluster_line demo
 }

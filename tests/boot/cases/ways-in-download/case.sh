@@ -3,7 +3,7 @@ product=none
 
 check() {
     wait_for 30 assert_verdict ready
-    assert_registered demo
-    assert_one_cluster_line demo
+    assert_registered prod
+    assert_one_cluster_line prod
     assert_api_calls files:/ecs-bootstrap 1
 }

@@ -3,8 +3,8 @@ product=binary
 
 check() {
     wait_for 30 assert_verdict ready
-    assert_registered demo
-    assert_one_cluster_line demo
+    assert_registered prod
+    assert_one_cluster_line prod
     assert_unit ecs.service active
     assert_unit cloud-final.service active
     assert_api_calls ecs:RegisterContainerInstance 1

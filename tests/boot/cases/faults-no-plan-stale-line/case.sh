@@ -1,0 +1,15 @@
+# An image that was not prepared, whose own run fails: the agent does not join the cluster of the instance before it.
+product=baked
+
+check() {
+    wait_for 30 assert_verdict ready
+    assert_registered demo
+    echo 'clutser = "typo"' >"$(host_path /etc)/ecs-bootstrap.toml"
+    host bash -c 'mkdir -p /etc/ecs-bootstrap && mv /etc/ecs-bootstrap.toml /etc/ecs-bootstrap/config.toml'
+    become_another_instance '{}'
+    reboot
+    wait_for 20 assert_verdict failed setting-invalid
+    wait_for 20 assert_journal_has ecs.service 'written by the instance that this image was made of'
+    assert_no_agent
+    assert_not_registered
+}
