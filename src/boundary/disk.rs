@@ -4,22 +4,19 @@
 //! or an error that says what was being done to which path. It never waits (not on a FIFO, not on a lock), never shows
 //! a half-written file, and never writes through a symbolic link.
 
+mod replace;
 mod tree;
 
 use std::fmt;
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
-use std::io::{self, Read, Seek, SeekFrom, Write};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
+use std::io::{self, Read, Seek, SeekFrom};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use nix::libc;
-use tempfile::NamedTempFile;
 
 pub use self::tree::{Entry, Kind};
-
-/// Marks a temporary file of ours, after a dot and the name of its target.
-const TEMPORARY: &str = ".ecs-bootstrap-";
 
 /// The files below a root.
 #[derive(Clone, Debug)]
@@ -301,57 +298,6 @@ impl Disk {
         folder.parent().map_or(Ok(()), sync_folder).map_err(error)
     }
 
-    /// Replaces a file as one step: whoever looks, now or after a power cut, sees the old content or the new. The folder
-    /// must be there. A target that is no regular file is refused. Temporary files that a killed process left are
-    /// removed.
-    pub fn replace(&self, path: &str, bytes: &[u8], mode: Mode) -> Result<(), DiskError> {
-        self.replace_checked(path, bytes, mode, || Ok(()))
-    }
-
-    /// The same, if the file still holds `old` (nothing, when it is absent) just before it is replaced; else
-    /// [`DiskError::Changed`]. What others append is not lost.
-    pub fn replace_unchanged(&self, path: &str, old: &[u8], bytes: &[u8], mode: Mode) -> Result<(), DiskError> {
-        let is_unchanged = || match self.read(path, old.len()) {
-            Ok(now) if now.as_deref().unwrap_or_default() == old => Ok(()),
-            Ok(_) | Err(DiskError::TooLarge { .. }) => Err(DiskError::Changed { path: path.to_owned() }),
-            Err(error) => Err(error),
-        };
-        self.replace_checked(path, bytes, mode, is_unchanged)
-    }
-
-    fn replace_checked(
-        &self,
-        path: &str,
-        bytes: &[u8],
-        mode: Mode,
-        check: impl Fn() -> Result<(), DiskError>,
-    ) -> Result<(), DiskError> {
-        const DOING: &str = "write";
-        let error = |e| DiskError::new(DOING, path, e);
-        let target = self.path(path);
-        let old = match fs::symlink_metadata(&target) {
-            Ok(metadata) if metadata.is_symlink() => {
-                return Err(DiskError::Symlink { doing: DOING, path: path.to_owned() });
-            }
-            Ok(metadata) if !metadata.is_file() => {
-                return Err(DiskError::NotAFile { doing: DOING, path: path.to_owned() });
-            }
-            Ok(metadata) => Some(metadata),
-            Err(e) if e.kind() == io::ErrorKind::NotFound => None,
-            Err(e) => return Err(error(e)),
-        };
-        let (Some(folder), Some(name)) = (target.parent(), target.file_name().and_then(|name| name.to_str())) else {
-            return Err(DiskError::NotAFile { doing: DOING, path: path.to_owned() });
-        };
-        let prefix = format!(".{name}{TEMPORARY}");
-        remove_abandoned(folder, &prefix);
-        let mut temporary = create_temporary(folder, &prefix).map_err(error)?;
-        write_temporary(&mut temporary, bytes, mode, old.as_ref()).map_err(error)?;
-        check()?;
-        temporary.persist(&target).map_err(|e| error(e.error))?;
-        sync_folder(folder).map_err(error)
-    }
-
     /// Takes an exclusive lock on a file, which is made when it is absent. [`DiskError::Busy`] at once when another
     /// process holds it.
     pub fn lock(&self, path: &str) -> Result<Lock, DiskError> {
@@ -400,77 +346,10 @@ fn read_within(file: &mut File, path: &str, limit: usize) -> Result<Vec<u8>, Dis
     Ok(bytes)
 }
 
-/// A file that only we may read, locked for as long as it is being written, so that no other process of ours takes it
-/// for abandoned. Between its creation and its lock it could: then its name is gone, or its lock taken, and another is
-/// made.
-fn create_temporary(folder: &Path, prefix: &str) -> io::Result<NamedTempFile> {
-    let mut builder = tempfile::Builder::new();
-    builder.prefix(prefix).permissions(Permissions::from_mode(0o600));
-    loop {
-        let temporary = builder.tempfile_in(folder)?;
-        match temporary.as_file().try_lock() {
-            Ok(()) if temporary.as_file().metadata()?.nlink() > 0 => return Ok(temporary),
-            Ok(()) | Err(fs::TryLockError::WouldBlock) => {}
-            Err(fs::TryLockError::Error(e)) => return Err(e),
-        }
-    }
-}
-
-fn write_temporary(
-    temporary: &mut NamedTempFile,
-    bytes: &[u8],
-    mode: Mode,
-    old: Option<&fs::Metadata>,
-) -> io::Result<()> {
-    temporary.write_all(bytes)?;
-    let file = temporary.as_file();
-    if let Some(old) = old {
-        let now = file.metadata()?;
-        if (now.uid(), now.gid()) != (old.uid(), old.gid()) {
-            match fchown(file, Some(old.uid()), Some(old.gid())) {
-                // Our unit has no capabilities; who may read it by its mode still may.
-                Err(e) if e.kind() == io::ErrorKind::PermissionDenied => {
-                    tracing::warn!(
-                        uid = old.uid(),
-                        gid = old.gid(),
-                        "the file now belongs to this user: its owner cannot be kept"
-                    );
-                }
-                other => other?,
-            }
-        }
-    }
-    let bits = match (mode, old) {
-        (Mode::Keep { .. }, Some(old)) => old.mode() & 0o7777,
-        (Mode::Keep { or: bits }, None) | (Mode::Exactly(bits), _) => bits,
-    };
-    // Last, because a change of owner clears bits.
-    file.set_permissions(Permissions::from_mode(bits))?;
-    file.sync_all()
-}
-
 /// Makes a rename in the folder, or a new entry, last through a power cut.
 #[expect(clippy::disallowed_methods, reason = "this file is where files are opened")]
 fn sync_folder(folder: &Path) -> io::Result<()> {
     File::open(folder)?.sync_all()
-}
-
-/// Removes the temporary files that nobody holds any more. One that cannot be removed harms nobody, and whatever keeps
-/// it there will name itself when the new file is written.
-#[expect(clippy::disallowed_methods, reason = "this file is where files are removed")]
-fn remove_abandoned(folder: &Path, prefix: &str) {
-    let Ok(entries) = fs::read_dir(folder) else { return };
-    for entry in entries.flatten() {
-        if !entry.file_name().to_str().is_some_and(|name| name.starts_with(prefix)) {
-            continue;
-        }
-        let mut options = OpenOptions::new();
-        options.read(true).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK);
-        let Ok(file) = options.open(entry.path()) else { continue };
-        if file.try_lock().is_ok() && fs::remove_file(entry.path()).is_ok() {
-            tracing::debug!(path = %entry.path().display(), "removed a temporary file of an interrupted write");
-        }
-    }
 }
 
 #[cfg(test)]

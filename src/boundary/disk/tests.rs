@@ -1,3 +1,4 @@
+use super::replace::create_temporary;
 use super::*;
 
 use std::os::unix::fs::symlink;
