@@ -330,10 +330,11 @@ class Agent:
         body = json.dumps({"Cluster": self.cluster, "ContainerInstanceArn": self.arn,
                            "Version": f"Amazon ECS Agent - v{VERSION} (*00000000)"})
         commands = json.dumps({"AvailableCommands": ["/v1/metadata", "/v1/tasks", "/license"]})
+        answers = {"/v1/metadata": body, "/v1/tasks": json.dumps({"Tasks": []})}
 
         class Introspection(BaseHTTPRequestHandler):
             def do_GET(self):
-                text = (body if self.path == "/v1/metadata" else commands).encode()
+                text = answers.get(self.path, commands).encode()
                 self.send_response(200)
                 self.send_header("Content-Type", "application/json")
                 self.send_header("Content-Length", str(len(text)))

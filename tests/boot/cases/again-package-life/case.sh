@@ -1,5 +1,7 @@
 # Install, upgrade, removal and purge on a running host: the agent and its container are undisturbed throughout.
+# Not enabled at first: with nothing of ours in the way the agent would have joined `default` by now.
 product=none
+enabled=no
 files_of_case=$logs/root
 
 # The package, and the same with an older version.
@@ -15,7 +17,7 @@ packages
 
 check() {
     host dpkg --install /srv/old.deb
-    host systemctl enable ecs-bootstrap.service
+    host systemctl enable ecs-bootstrap.service ecs.service
     host ecs-bootstrap run --wait
     assert_registered demo
     local before
