@@ -155,6 +155,7 @@ def error(service, status, code, message):
 
 class Proxy(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    wbufsize = -1  # one packet an answer: two would make the client's kernel wait 40 ms before it acknowledges the first
     server_version = "Server"
     sys_version = ""
     held = None  # the container instance whose agent holds this connection

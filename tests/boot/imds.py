@@ -127,6 +127,7 @@ class Tree:
 
 class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    wbufsize = -1  # one packet an answer: two would make the client's kernel wait 40 ms before it acknowledges the first
     server_version = "EC2ws"
     sys_version = ""
     tokens = {}
