@@ -35,17 +35,20 @@ pub struct Applied {
 /// point leaves every key of ours known as ours, and none of somebody else's.
 pub fn write(world: &World, plan: &Plan) -> Result<bool, Stop> {
     let config = &plan.ecs_config;
-    let record = Written { before: BTreeMap::new(), ..config.written.clone() };
+    let disk = &world.disk;
     let changed = config.changed();
     if changed {
-        let recorded = remember(&world.disk, &config.written);
-        write_config(&world.disk, config.old.as_deref().unwrap_or_default(), &config.new)?;
+        let recorded = remember(disk, &config.written);
+        write_config(disk, config.old.as_deref().unwrap_or_default(), &config.new)?;
         if recorded.is_err() {
             return Ok(changed);
         }
     }
-    // The agent has what it needs.
-    let _ = remember(&world.disk, &record);
+    // The agent has what it needs: what fails from here on is no reason to stop.
+    let record = Written { before: BTreeMap::new(), ..config.written.clone() };
+    if remember(disk, &record).is_ok_and(|written| written || changed) && !record.keys.is_empty() {
+        let _ = disk.sync(WRITTEN).inspect_err(not_recorded);
+    }
     Ok(changed)
 }
 
@@ -59,25 +62,28 @@ pub fn write_config(disk: &Disk, old: &[u8], bytes: &[u8]) -> Result<(), Stop> {
     disk.replace_unchanged(ECS_CONFIG, old, bytes, mode).map_err(Stop::Write)
 }
 
-fn remember(disk: &Disk, written: &Written) -> Result<(), DiskError> {
-    store_record(disk, written).inspect_err(|error| {
-        tracing::warn!(
-            error = chain(error),
-            "what is written could not be recorded, so it stays until somebody removes it by hand"
-        );
-    })
+/// Whether it had to be written.
+fn remember(disk: &Disk, written: &Written) -> Result<bool, DiskError> {
+    store_record(disk, written).inspect_err(not_recorded)
 }
 
-fn store_record(disk: &Disk, written: &Written) -> Result<(), DiskError> {
+fn not_recorded(error: &DiskError) {
+    tracing::warn!(
+        error = chain(error),
+        "what is written could not be recorded, so it stays until somebody removes it by hand"
+    );
+}
+
+fn store_record(disk: &Disk, written: &Written) -> Result<bool, DiskError> {
     let mut record = serde_json::to_vec_pretty(written).map_err(not_serializable)?;
     record.push(b'\n');
     let there = disk.read(WRITTEN, LONGEST_FILE)?;
     let nothing_to_say = there.is_none() && written.keys.is_empty();
     if there.as_deref() == Some(&record) || nothing_to_say {
-        return Ok(());
+        return Ok(false);
     }
-    disk.create_folder("/var/lib/ecs-bootstrap", 0o755)?;
-    disk.replace(WRITTEN, &record, Mode::Exactly(0o600))
+    disk.replace_soon(WRITTEN, &record, Mode::Exactly(0o600))?;
+    Ok(true)
 }
 
 fn not_serializable(error: serde_json::Error) -> DiskError {

@@ -3,9 +3,9 @@
 //! In: the whole new content. Out: that it is there for good. Links are not followed, and what another process has
 //! written meanwhile is not replaced where that is asked for.
 
-use std::fs::{self, OpenOptions, Permissions};
+use std::fs::{self, DirBuilder, OpenOptions, Permissions};
 use std::io::{self, Write};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
 use std::path::Path;
 
 use nix::libc;
@@ -16,12 +16,19 @@ use super::{Disk, DiskError, Mode, sync_folder};
 /// Marks a temporary file of ours, after a dot and the name of its target.
 const TEMPORARY: &str = ".ecs-bootstrap-";
 
+/// From when on a file lasts through a power cut.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Lasts {
+    Now,
+    AfterSync,
+}
+
 impl Disk {
     /// Replaces a file as one step: whoever looks, now or after a power cut, sees the old content or the new. The folder
     /// must be there. A target that is no regular file is refused. Temporary files that a killed process left are
     /// removed.
     pub fn replace(&self, path: &str, bytes: &[u8], mode: Mode) -> Result<(), DiskError> {
-        self.replace_checked(path, bytes, mode, || Ok(()))
+        self.put(path, bytes, mode, Lasts::Now, || Ok(()))
     }
 
     /// The same, if the file still holds `old` (nothing, when it is absent) just before it is replaced; else
@@ -32,14 +39,34 @@ impl Disk {
             Ok(_) | Err(DiskError::TooLarge { .. }) => Err(DiskError::Changed { path: path.to_owned() }),
             Err(error) => Err(error),
         };
-        self.replace_checked(path, bytes, mode, is_unchanged)
+        self.put(path, bytes, mode, Lasts::Now, is_unchanged)
     }
 
-    fn replace_checked(
+    /// Replaces a file, in a folder that is made if it is absent, so that it outlives this process; a power cut only after
+    /// [`Disk::sync`]. For what must be there before something else.
+    pub fn replace_soon(&self, path: &str, bytes: &[u8], mode: Mode) -> Result<(), DiskError> {
+        let error = |e| DiskError::new("create", path, e);
+        if let Some(folder) = self.path(path).parent().filter(|folder| !folder.is_dir()) {
+            DirBuilder::new().recursive(true).mode(0o755).create(folder).map_err(error)?;
+            fs::set_permissions(folder, Permissions::from_mode(0o755)).map_err(error)?;
+        }
+        self.put(path, bytes, mode, Lasts::AfterSync, || Ok(()))
+    }
+
+    /// Makes such a file, and the two folders above it, last through a power cut.
+    pub fn sync(&self, path: &str) -> Result<(), DiskError> {
+        let error = |e| DiskError::new("write", path, e);
+        let Some((file, _)) = self.open(path, libc::O_NOFOLLOW)? else { return Ok(()) };
+        file.sync_all().map_err(error)?;
+        self.path(path).ancestors().skip(1).take(2).try_for_each(sync_folder).map_err(error)
+    }
+
+    fn put(
         &self,
         path: &str,
         bytes: &[u8],
         mode: Mode,
+        lasts: Lasts,
         check: impl Fn() -> Result<(), DiskError>,
     ) -> Result<(), DiskError> {
         const DOING: &str = "write";
@@ -63,9 +90,12 @@ impl Disk {
         remove_abandoned(folder, &prefix);
         let mut temporary = create_temporary(folder, &prefix).map_err(error)?;
         write_temporary(&mut temporary, bytes, mode, old.as_ref()).map_err(error)?;
+        if lasts == Lasts::Now {
+            temporary.as_file().sync_all().map_err(error)?;
+        }
         check()?;
         temporary.persist(&target).map_err(|e| error(e.error))?;
-        sync_folder(folder).map_err(error)
+        if lasts == Lasts::Now { sync_folder(folder).map_err(error) } else { Ok(()) }
     }
 }
 
@@ -114,8 +144,7 @@ fn write_temporary(
         (Mode::Keep { or: bits }, None) | (Mode::Exactly(bits), _) => bits,
     };
     // Last, because a change of owner clears bits.
-    file.set_permissions(Permissions::from_mode(bits))?;
-    file.sync_all()
+    file.set_permissions(Permissions::from_mode(bits))
 }
 
 /// Removes the temporary files that nobody holds any more. One that cannot be removed harms nobody, and whatever keeps
