@@ -42,7 +42,7 @@ pub enum Command {
     Status,
     /// List what must go before a snapshot of this instance becomes an AMI; with --yes, remove it
     PrepareImage(Consent),
-    /// List what a fresh start of the agent takes; with --yes, set its saved state aside and start it again
+    /// List what makes the agent forget which container instance it is; with --yes, set its saved state aside and start it again
     ResetAgent(Consent),
     /// Print the man page, or completions for a shell
     Generate {

@@ -8,8 +8,8 @@ use crate::boundary::disk::{Disk, DiskError};
 use crate::boundary::systemd::{Systemd, SystemdError, UnitState};
 use crate::ecs_config::{effective, joined, read};
 use crate::facts::saved_state::{SavedState, Unreadable, from_bolt, from_json};
-use crate::facts::{Known, SavedAgent, Units};
-use crate::plan::{AGENT_JSON, ECS_CONFIG, VENDOR_ECS_CONFIG};
+use crate::facts::{Known, SavedAgent, Units, Written};
+use crate::plan::{AGENT_JSON, ECS_CONFIG, VENDOR_ECS_CONFIG, WRITTEN};
 
 /// No settings file and no `ecs.config` is longer.
 pub(crate) const LONGEST_FILE: usize = 1024 * 1024;
@@ -93,6 +93,12 @@ pub(crate) fn device(disk: &Disk, name: &str) -> Known<bool> {
         })),
         Err(error) => Known::Unknown(error.to_string()),
     }
+}
+
+/// What an earlier run wrote; nothing where the record is absent or cannot be understood.
+pub fn written(disk: &Disk) -> Written {
+    let bytes = disk.read(WRITTEN, LONGEST_FILE).ok().flatten();
+    bytes.and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default()
 }
 
 /// Whether cloud-init is at work: it makes its folder first and `result.json` last (cloud-init, "Boot stages").

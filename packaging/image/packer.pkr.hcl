@@ -25,6 +25,6 @@ build {
 
   # Whatever else goes into the image stands here; this is the last.
   provisioner "shell" {
-    inline = ["sudo ecs-bootstrap prepare-image"]
+    inline = ["sudo ecs-bootstrap prepare-image --yes"]
   }
 }

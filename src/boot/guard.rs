@@ -17,9 +17,9 @@ use crate::ecs_config::ownership::is_own_cluster;
 use crate::ecs_config::{effective, joined, read};
 use crate::evidence::{Evidence, Stop};
 use crate::exit::Exit;
-use crate::facts::{Known, Written};
-use crate::host::{LONGEST_FILE, device, user_data_runs};
-use crate::plan::{AGENT_JSON, ECS_CONFIG, Recorded, Refusal, VENDOR_ECS_CONFIG, WRITTEN};
+use crate::facts::Known;
+use crate::host::{LONGEST_FILE, device, user_data_runs, written};
+use crate::plan::{AGENT_JSON, ECS_CONFIG, Recorded, Refusal, VENDOR_ECS_CONFIG};
 use crate::report::{Document, document, verdict_text};
 use crate::retry::{Deadline, Policy, Step, until};
 use crate::verdict::Verdict;
@@ -144,11 +144,6 @@ impl Boot {
         }
         Report { stdout: String::new(), stderr: verdict_text(&own), exit: verdict.exit() }
     }
-}
-
-fn written(disk: &Disk) -> Written {
-    let bytes = disk.read(WRITTEN, LONGEST_FILE).ok().flatten();
-    bytes.and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default()
 }
 
 /// Whether the only cluster is a line that we wrote on the instance that this one's image was made of, as far as

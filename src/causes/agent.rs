@@ -36,7 +36,7 @@ pub(super) static BAKED_STATE: Cause = Cause {
     class: Class::Terminal,
     exit: Exit::Host,
     lapsed: Exit::Host,
-    remedy: "`ecs-bootstrap reset-agent --yes`; and `ecs-bootstrap prepare-image` before the next snapshot",
+    remedy: "`ecs-bootstrap reset-agent --yes`; and `ecs-bootstrap prepare-image --yes` before the next snapshot",
     source: "agent#858 #887 #2738 #3488",
     check: |evidence| {
         if evidence.container_instance_arn().is_some() {

@@ -153,8 +153,8 @@ fn withdrawal(config: Option<Vec<u8>>, written: &crate::facts::Written) -> Resul
 
 fn image_hints(leftovers: &Leftovers) -> Vec<String> {
     let mut hints = registration_hints(leftovers);
-    hints.push("cloud-init's state and the machine's own (machine-id, ssh host keys) are not ecs-bootstrap's: `cloud-init clean --logs \
-                --machine-id`, `rm -f /etc/ssh/ssh_host_*`".to_owned());
+    hints.push("cloud-init's state and the machine's own (machine-id, ssh host keys) are not ecs-bootstrap's: `cloud-init clean --logs`, \
+                `truncate -s 0 /etc/machine-id`, `rm -f /etc/ssh/ssh_host_*`".to_owned());
     if leftovers.has_container {
         hints.push("the stopped container `ecs-agent` is docker's, and its environment repeats ecs.config: `docker rm ecs-agent` \
                     (ecs-init removes it too, when it starts the next one)".to_owned());

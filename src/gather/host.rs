@@ -4,9 +4,9 @@
 use crate::boundary::disk::{Disk, DiskError};
 use crate::boundary::systemd::{Systemd, SystemdError};
 use crate::evidence::Stop;
-use crate::facts::{ConfigFile, Host, Known, Written};
-use crate::host::{LONGEST_FILE, device, saved_agent, units, user_data_runs};
-use crate::plan::{ECS_CONFIG, VENDOR_ECS_CONFIG, WRITTEN};
+use crate::facts::{ConfigFile, Host, Known};
+use crate::host::{LONGEST_FILE, device, saved_agent, units, user_data_runs, written};
+use crate::plan::{ECS_CONFIG, VENDOR_ECS_CONFIG};
 use crate::settings::Kind;
 
 const VENDOR_SETTINGS: &str = "/usr/lib/ecs-bootstrap/config.d";
@@ -33,7 +33,7 @@ pub(super) async fn host(disk: &Disk, systemd: &Result<Systemd, SystemdError>) -
         boot_id: known(boot_id.map(|id| id.map(|id| String::from_utf8_lossy(&id).trim().to_owned())), "no boot id"),
         etc_config: etc_config(disk)?,
         var_config: vendor_config(disk),
-        written: read_written(disk),
+        written: written(disk),
         saved: saved_agent(disk),
         user_data_runs: user_data_runs(disk),
         units: match systemd {
@@ -66,12 +66,6 @@ fn vendor_config(disk: &Disk) -> ConfigFile {
             ConfigFile::default()
         }
     }
-}
-
-/// What an earlier run wrote; nothing where the record is absent or cannot be understood.
-pub(super) fn read_written(disk: &Disk) -> Written {
-    let bytes = disk.read(WRITTEN, LONGEST_FILE).ok().flatten();
-    bytes.and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default()
 }
 
 fn known<T>(read: Result<Option<T>, DiskError>, absent: &str) -> Known<T> {

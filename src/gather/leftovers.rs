@@ -2,7 +2,6 @@
 //!
 //! A symbolic link in place of a folder, and a folder that cannot be looked into, are facts here; decide judges them.
 
-use super::host::read_written;
 use crate::boundary::World;
 use crate::boundary::agent::{AgentError, Metadata, Task};
 use crate::boundary::disk::{Disk, DiskError};
@@ -12,7 +11,7 @@ use crate::causes::chain;
 use crate::cleanup::{AgentRuns, DATA, FOLDERS, Interrupted, Left, Leftovers, OF_THIS_BOOT, RESET, Registered};
 use crate::evidence::Stop;
 use crate::facts::{Known, Written};
-use crate::host::{LONGEST_FILE, saved_agent, units};
+use crate::host::{LONGEST_FILE, saved_agent, units, written};
 use crate::plan::{ECS_CONFIG, WRITTEN};
 use crate::retry::Deadline;
 
@@ -71,7 +70,7 @@ fn files(disk: &Disk) -> Leftovers {
         let entry = leftovers.known(&path, disk.entry(&path));
         leftovers.found.extend(entry.flatten());
     }
-    leftovers.written = read_written(disk);
+    leftovers.written = written(disk);
     if !leftovers.written.keys.is_empty() {
         let read = disk.read_regular(ECS_CONFIG, LONGEST_FILE).map_err(Stop::Read);
         leftovers.ecs_config = read.map(|state| state.map(|state| state.bytes));

@@ -12,7 +12,7 @@ use crate::settings::{Warning, agent_variables};
 /// The version of the JSON document.
 const VERSION: u32 = 1;
 
-/// `plan --json`: see DESIGN "The interface".
+/// `plan --json`: see README "JSON".
 pub fn plan_json(plan: &Plan) -> Value {
     let config = &plan.ecs_config;
     let keys: Vec<Value> = config

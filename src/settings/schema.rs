@@ -125,7 +125,7 @@ pub static ALL: &[Setting] = &[
         tags_settings,
         tags_settings,
         "`all`, `cluster` or `none`",
-        "what tags may say: the cluster and agent settings, only the cluster, nothing (files only)",
+        "how much tags may say: the cluster and agent settings, the cluster, or nothing; only files can set this",
         true
     ),
     setting!(
@@ -154,7 +154,7 @@ pub static ALL: &[Setting] = &[
         units_enable,
         boolean,
         "`true` or `false`",
-        "enable docker's and the agent's units for the next boot"
+        "enable the agent's unit for the next boot (it starts docker)"
     ),
     setting!(
         "derive.spot",
@@ -190,7 +190,7 @@ pub static ALL: &[Setting] = &[
         derive.propagate_tags,
         switch,
         "`on`, `off` or `auto`",
-        "copy the instance's tags to the container instance (needs ec2:DescribeTags); auto: off"
+        "copy the instance's tags to the container instance (needs ec2:DescribeTags); auto is off"
     ),
     setting!(
         "derive.attributes",

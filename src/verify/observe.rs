@@ -28,7 +28,7 @@ use crate::host::{agent_config, blocking_start, joined_cluster, saved_agent, uni
 use crate::plan::{AGENT_JSON, ECS_CONFIG, Expectation, VENDOR_ECS_CONFIG};
 use crate::retry::{Deadline, pause_for};
 
-/// Between two looks. The local poll is at most 150 ms apart (DESIGN 8).
+/// Between two looks. The local poll is at most 150 ms apart, so that a registration is told within 250 ms.
 const TICK: Duration = Duration::from_millis(100);
 /// No probe takes longer.
 const PROBE: Duration = Duration::from_secs(5);

@@ -152,6 +152,13 @@ assert_verdict() {
         fail "the verdict is \`$verdict\` ($cause), not \`$1\`${2:+ ($2)}: $(python3 "$here/bed.d/ask.py" field "$status" text)"
 }
 
+# What nearly every case comes to: the instance is in this cluster, by one line of its file, and that is the verdict.
+assert_joins() {
+    wait_for 40 assert_verdict ready
+    assert_registered "$1"
+    assert_one_cluster_line "$1"
+}
+
 # How often something was asked of AWS. $1: `service:Operation`, a glob.
 api_calls() { python3 "$here/bed.d/ask.py" calls "$folder/api.log" "$@"; }
 

@@ -2,8 +2,6 @@
 product=baked
 
 check() {
-    wait_for 30 assert_verdict ready
-    assert_registered demo
-    assert_one_cluster_line demo
+    assert_joins demo
     assert_property ecs.service NRestarts 0
 }

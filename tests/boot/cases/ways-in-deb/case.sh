@@ -2,9 +2,7 @@
 product=deb
 
 check() {
-    wait_for 30 assert_verdict ready
-    assert_registered demo
-    assert_one_cluster_line demo
+    assert_joins demo
     assert_unit ecs-bootstrap.service active
     assert_journal_has '' 'the agent may start'
     assert_api_calls ecs:RegisterContainerInstance 1

@@ -2,8 +2,6 @@
 product=baked
 
 check() {
-    wait_for 30 assert_verdict ready
-    assert_registered prod
-    assert_one_cluster_line prod
+    assert_joins prod
     assert_file_has /etc/ecs/ecs.config '^ECS_RESERVED_MEMORY=256$'
 }

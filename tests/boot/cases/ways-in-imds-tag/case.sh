@@ -2,8 +2,6 @@
 product=binary
 
 check() {
-    wait_for 30 assert_verdict ready
-    assert_registered demo
-    assert_one_cluster_line demo
+    assert_joins demo
     assert_api_calls 'ec2:*' 0
 }

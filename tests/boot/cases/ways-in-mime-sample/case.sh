@@ -2,7 +2,5 @@
 product=binary
 
 check() {
-    wait_for 30 assert_verdict ready
-    assert_registered prod
-    assert_one_cluster_line prod
+    assert_joins prod
 }

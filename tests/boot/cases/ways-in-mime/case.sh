@@ -2,9 +2,7 @@
 product=binary
 
 check() {
-    wait_for 30 assert_verdict ready
-    assert_registered demo
-    assert_one_cluster_line demo
+    assert_joins demo
     assert_file_has /etc/ecs/ecs.config '^ECS_RESERVED_MEMORY=256$'
     # Both ran: ours beside somebody else's.
     assert_file_has /run/theirs '^they were here$'

@@ -2,9 +2,7 @@
 product=binary
 
 check() {
-    wait_for 30 assert_verdict ready
-    assert_registered prod
-    assert_one_cluster_line prod
+    assert_joins prod
     assert_unit ecs.service active
     assert_unit cloud-final.service active
     assert_api_calls ecs:RegisterContainerInstance 1
