@@ -29,8 +29,9 @@ use crate::{tell, verify};
 const CLOUD_INSTANCE_ID: &str = "/var/lib/cloud/data/instance-id";
 /// A run that holds the lock for longer waits for something; its jobs come after it.
 const LOCK: Duration = Duration::from_secs(2);
-/// As long as ecs-init waits where the image, and not we, asks for GPUs (`ecs-init/gpu`: 10 times 3 s).
-const DEVICE: Duration = Duration::from_secs(30);
+/// ecs-init waits for 30 s where the image, and not we, asks for GPUs (`ecs-init/gpu`). The drop-in calls twice, and the
+/// start of the agent's unit may take 90 s in all.
+const DEVICE: Duration = Duration::from_secs(20);
 const DEVICE_POLICY: Policy = Policy { first: Duration::from_millis(100), longest: Duration::from_secs(1) };
 
 /// The cause that guard's own refusal has.
