@@ -1,6 +1,7 @@
-# How long configure and guard take, and how far the units are exposed. Other hosts boot beside this one, and only add:
-# the least of some boots counts.
+# How long configure and guard take, and how far the units are exposed. Whatever else this machine does only adds, so the
+# least of some boots counts.
 product=baked
+alone=yes
 
 check() {
     wait_for 30 assert_verdict ready
