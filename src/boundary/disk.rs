@@ -295,7 +295,7 @@ impl Disk {
         }
         DirBuilder::new().recursive(true).mode(0o755).create(&folder).map_err(error)?;
         fs::set_permissions(&folder, Permissions::from_mode(mode)).map_err(error)?;
-        folder.parent().map_or(Ok(()), sync_folder).map_err(error)
+        folder.parent().filter(|_| lasts(path)).map_or(Ok(()), sync_folder).map_err(error)
     }
 
     /// Takes an exclusive lock on a file, which is made when it is absent. [`DiskError::Busy`] at once when another
@@ -329,6 +329,11 @@ impl Disk {
         }
         Ok(Some((file, metadata)))
     }
+}
+
+/// Whether a path outlives the boot at all; what lies below /run does not (file-hierarchy(7)).
+fn lasts(path: &str) -> bool {
+    !path.starts_with("/run/")
 }
 
 /// A file below something that is no folder is as absent as any.

@@ -11,7 +11,7 @@ use std::path::Path;
 use nix::libc;
 use tempfile::NamedTempFile;
 
-use super::{Disk, DiskError, Mode, sync_folder};
+use super::{Disk, DiskError, Mode, lasts, sync_folder};
 
 /// Marks a temporary file of ours, after a dot and the name of its target.
 const TEMPORARY: &str = ".ecs-bootstrap-";
@@ -28,7 +28,8 @@ impl Disk {
     /// must be there. A target that is no regular file is refused. Temporary files that a killed process left are
     /// removed.
     pub fn replace(&self, path: &str, bytes: &[u8], mode: Mode) -> Result<(), DiskError> {
-        self.put(path, bytes, mode, Lasts::Now, || Ok(()))
+        let lasts = if lasts(path) { Lasts::Now } else { Lasts::AfterSync };
+        self.put(path, bytes, mode, lasts, || Ok(()))
     }
 
     /// The same, if the file still holds `old` (nothing, when it is absent) just before it is replaced; else
