@@ -1,12 +1,14 @@
 //! The bounds of the README's table "Measured", held against the release binary: `tests/run package` builds it and names
 //! it by `ECS_BOOTSTRAP_TEST_BINARY`. Without that variable the tests here fail and say so.
 
-use std::time::{Duration, SystemTime};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+use std::time::{Duration, Instant, SystemTime};
 
 use crate::support::Instance;
 
 const ANSWER: Duration = Duration::from_millis(20);
-const RUNS: usize = 9;
+const RUNS: usize = 25;
 const MOST_MEMORY_KIB: u64 = 12_000_000 / 1024;
 
 fn instance() -> Instance {
@@ -32,6 +34,47 @@ fn exec_to_written(prepare: impl Fn(Instance) -> Instance) -> (Duration, Duratio
     (times[0], times[RUNS / 2])
 }
 
+/// The least time that the same answers take one after the other on a plain socket: connect, the token, one GET after
+/// another. What this machine adds to each answer is in it, as it is in ours.
+fn unavoidable(answers: u32) -> Duration {
+    let instance = instance();
+    let address = instance.imds.endpoint().trim_start_matches("http://").to_owned();
+    let times = (0..RUNS).map(|_| {
+        let start = Instant::now();
+        let mut socket = BufReader::new(TcpStream::connect(&address).unwrap());
+        let ttl = "X-aws-ec2-metadata-token-ttl-seconds: 60";
+        let token = ask(&mut socket, &format!("PUT /latest/api/token HTTP/1.1\r\nHost: imds\r\n{ttl}\r\n\r\n"));
+        for _ in 1..answers {
+            let path = "/latest/meta-data/tags/instance";
+            ask(
+                &mut socket,
+                &format!("GET {path} HTTP/1.1\r\nHost: imds\r\nX-aws-ec2-metadata-token: {token}\r\n\r\n"),
+            );
+        }
+        start.elapsed()
+    });
+    times.min().unwrap()
+}
+
+/// The body of the answer.
+fn ask(socket: &mut BufReader<TcpStream>, request: &str) -> String {
+    socket.get_mut().write_all(request.as_bytes()).unwrap();
+    let mut length = 0;
+    loop {
+        let mut line = String::new();
+        socket.read_line(&mut line).unwrap();
+        if let Some(value) = line.to_ascii_lowercase().strip_prefix("content-length:") {
+            length = value.trim().parse().unwrap();
+        }
+        if line == "\r\n" {
+            break;
+        }
+    }
+    let mut body = vec![0; length];
+    socket.read_exact(&mut body).unwrap();
+    String::from_utf8(body).unwrap()
+}
+
 #[test]
 fn the_config_is_written_within_a_quarter_more_than_the_answers_that_follow_one_another() {
     for (answers, prepare) in [
@@ -40,9 +83,11 @@ fn the_config_is_written_within_a_quarter_more_than_the_answers_that_follow_one_
     ] {
         // Other work on the machine only adds, so the least is what the program needs.
         let (least, median) = exec_to_written(prepare);
-        let bound = ANSWER * answers * 5 / 4;
+        let chain = unavoidable(answers);
+        let bound = chain * 5 / 4;
         println!(
-            "exec to written config, {answers} answers of {ANSWER:?} in a row: {least:?}, median {median:?} (bound {bound:?})"
+            "exec to written config, {answers} answers of {ANSWER:?} in a row: {least:?}, median {median:?} (bound {bound:?}, \
+             a plain socket {chain:?})"
         );
         assert!(least <= bound, "{least:?} is more than {bound:?}");
     }
