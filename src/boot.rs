@@ -17,8 +17,8 @@ use crate::apply::{self, Applied};
 use crate::boundary::World;
 use crate::boundary::disk::{DiskError, Lock};
 use crate::boundary::systemd::{Systemd, SystemdError};
-use crate::causes::{chain, diagnose};
-use crate::evidence::{Evidence, Stop};
+use crate::causes::chain;
+use crate::evidence::Stop;
 use crate::exit::Exit;
 use crate::facts;
 use crate::gather::{self, Gathered};
@@ -115,8 +115,7 @@ impl Boot {
             }
             Err(stop) => {
                 cluster = None;
-                let evidence = Evidence::of_stop(stop);
-                verify::failed(&evidence, diagnose(&evidence))
+                verify::stopped(stop)
             }
         };
         progress.clear();
@@ -134,8 +133,7 @@ impl Boot {
         let (plan, _) = match planned {
             Ok(planned) => planned,
             Err(stop) => {
-                let evidence = Evidence::of_stop(stop);
-                let verdict = verify::failed(&evidence, diagnose(&evidence));
+                let verdict = verify::stopped(stop);
                 return self.report(&document(&verdict, None, &[]), verdict.exit());
             }
         };
@@ -152,8 +150,7 @@ impl Boot {
         let expectation = match self.expectation(&mut phases).await {
             Ok(expectation) => expectation,
             Err(stop) => {
-                let evidence = Evidence::of_stop(stop);
-                let verdict = verify::failed(&evidence, diagnose(&evidence));
+                let verdict = verify::stopped(stop);
                 let document = document(&verdict, None, &phases.done);
                 self.tell(&document, false);
                 return self.report(&document, verdict.exit());

@@ -10,15 +10,14 @@ use crate::apply;
 use crate::boot::{BUS, Boot, Report, as_json};
 use crate::boundary::disk::Lock;
 use crate::boundary::systemd::{Systemd, SystemdError};
-use crate::causes::{chain, diagnose};
+use crate::causes::chain;
 use crate::cleanup::{Cleanup, Leftovers, Removal, Reset};
 use crate::decide;
-use crate::evidence::{Evidence, Stop};
+use crate::evidence::Stop;
 use crate::exit::Exit;
 use crate::gather;
 use crate::report::{Document, Progress, cleanup_json, cleanup_text, document, reset_json, reset_text};
 use crate::retry::Deadline;
-use crate::verdict::Verdict;
 use crate::verify;
 
 /// What the caller agrees to.
@@ -160,7 +159,7 @@ impl Boot {
 
     fn stopped(&self, stop: Stop) -> Report {
         tracing::debug!(error = chain(&stop), "stopped");
-        let verdict = failed(stop);
+        let verdict = verify::stopped(stop);
         self.report(&document(&verdict, None, &[]), verdict.exit())
     }
 }
@@ -170,11 +169,6 @@ fn none_in_the_way(obstacles: &mut Vec<Stop>) -> Result<(), Stop> {
     if obstacles.is_empty() { Ok(()) } else { Err(obstacles.remove(0)) }
 }
 
-fn failed(stop: Stop) -> Verdict {
-    let evidence = Evidence::of_stop(stop);
-    verify::failed(&evidence, diagnose(&evidence))
-}
-
 fn documents(obstacles: Vec<Stop>) -> Vec<Document> {
-    obstacles.into_iter().map(|stop| document(&failed(stop), None, &[])).collect()
+    obstacles.into_iter().map(|stop| document(&verify::stopped(stop), None, &[])).collect()
 }

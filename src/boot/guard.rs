@@ -11,11 +11,11 @@ use super::{Boot, Report};
 use crate::apply::write_config;
 use crate::boundary::disk::{Disk, DiskError, Lock};
 use crate::boundary::systemd::control::Control;
-use crate::causes::{chain, diagnose};
+use crate::causes::chain;
 use crate::decide::guard::{Guarded, guard};
 use crate::ecs_config::ownership::is_own_cluster;
 use crate::ecs_config::{effective, joined, read};
-use crate::evidence::{Evidence, Stop};
+use crate::evidence::Stop;
 use crate::exit::Exit;
 use crate::facts::Known;
 use crate::host::{LONGEST_FILE, device, user_data_runs, written};
@@ -129,8 +129,7 @@ impl Boot {
         let disk = &self.world.disk;
         let undecided = matches!(stop, Stop::Refused(Refusal::NoCluster { .. }));
         let before = tell::stored(disk).ok().flatten().filter(|document| document.exit_code != 0);
-        let evidence = Evidence::of_stop(stop);
-        let verdict = verify::failed(&evidence, diagnose(&evidence));
+        let verdict = verify::stopped(stop);
         let own = document(&verdict, files.cluster().as_deref(), &[]);
         let stands =
             |before: &Document| before.cause.as_ref().map(|cause| &cause.id) != own.cause.as_ref().map(|c| &c.id);

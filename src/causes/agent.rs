@@ -131,7 +131,6 @@ pub(super) static NOT_CONNECTED: Cause = Cause {
 
 #[cfg(test)]
 mod tests {
-
     use super::super::tests::{healthy_units, ids};
 
     use crate::evidence::Evidence;

@@ -14,7 +14,7 @@ use crate::boundary::aws::{AwsErrorKind, ContainerInstance};
 use crate::boundary::systemd::{Job, Systemd, SystemdError};
 use crate::causes::{Class, Finding, USER_DATA_DEADLOCK, diagnose, nothing_fits};
 use crate::effects::QueuedJob;
-use crate::evidence::Evidence;
+use crate::evidence::{Evidence, Stop};
 use crate::plan::Expectation;
 use crate::retry::Deadline;
 use crate::verdict::{Ready, Verdict};
@@ -130,7 +130,7 @@ fn judge(evidence: &Evidence) -> Option<Verdict> {
 
 /// The first broken layer is the cause; what fits as well in the same layer is named beside it. Before the deadline
 /// only what is final counts: the rest may heal, and is not why the wait ends.
-pub fn failed(evidence: &Evidence, mut findings: Vec<Finding>) -> Verdict {
+fn failed(evidence: &Evidence, mut findings: Vec<Finding>) -> Verdict {
     if !evidence.timed_out && findings.iter().any(|finding| finding.is_final(evidence)) {
         findings.retain(|finding| finding.is_final(evidence));
     }
@@ -145,6 +145,13 @@ pub fn failed(evidence: &Evidence, mut findings: Vec<Finding>) -> Verdict {
         false => finding.cause.exit,
     };
     Verdict::Failed { finding, also, exit }
+}
+
+/// The verdict of what stopped an earlier room.
+pub fn stopped(stop: Stop) -> Verdict {
+    let evidence = Evidence::of_stop(stop);
+    let findings = diagnose(&evidence);
+    failed(&evidence, findings)
 }
 
 /// Registered in the wanted cluster (any other is a cause), and connected where ECS can be asked.
