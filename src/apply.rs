@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 
 use crate::boundary::World;
 use crate::boundary::disk::{Disk, DiskError, Mode};
-use crate::boundary::systemd::control::Control;
+use crate::boundary::systemd::control::Jobs;
 use crate::boundary::systemd::{Job, Systemd, SystemdError};
 use crate::causes::chain;
 use crate::ecs_config::read;
@@ -103,10 +103,7 @@ pub async fn queue(
     if wanted.is_empty() && plan.enable.is_empty() {
         return Ok(());
     }
-    let by = match systemd {
-        Ok(systemd) => By::Bus(systemd),
-        Err(error) => By::Control(Control::without_bus(disk, error).ok_or_else(|| Stop::Systemd(error.clone()))?),
-    };
+    let by = Jobs::of(disk, systemd.as_ref())?;
     for unit in wanted {
         let verb = if unit.action == Action::Restart { "restart" } else { "start" };
         let job = by.queue(verb, &unit.unit).await?;
@@ -124,28 +121,4 @@ pub async fn queue(
         }
     }
     Ok(())
-}
-
-/// What takes the jobs.
-enum By<'s> {
-    Bus(&'s Systemd),
-    Control(Control),
-}
-
-impl By<'_> {
-    /// The job, where its end can be seen.
-    async fn queue(&self, verb: &str, unit: &str) -> Result<Option<Job>, SystemdError> {
-        match self {
-            By::Bus(systemd) if verb == "restart" => systemd.restart(unit).await.map(Some),
-            By::Bus(systemd) => systemd.start(unit).await.map(Some),
-            By::Control(control) => control.queue(verb, unit).await.map(|()| None),
-        }
-    }
-
-    async fn enable(&self, unit: &str) -> Result<(), SystemdError> {
-        match self {
-            By::Bus(systemd) => systemd.enable(unit).await,
-            By::Control(control) => control.enable(unit).await,
-        }
-    }
 }

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::boundary::World;
 use crate::boundary::disk::{Disk, DiskError, Mode};
-use crate::boundary::systemd::control::Control;
+use crate::boundary::systemd::control::Jobs;
 use crate::boundary::systemd::{Systemd, SystemdError};
 use crate::effects::QueuedJob;
 use crate::evidence::Stop;
@@ -66,18 +66,10 @@ pub(super) async fn start(
     systemd: Result<&Systemd, &SystemdError>,
     program: Option<&Path>,
 ) -> Result<(), Stop> {
-    let control = match systemd {
-        Ok(_) => None,
-        Err(error) => Some(Control::without_bus(&world.disk, error).ok_or_else(|| Stop::Systemd(error.clone()))?),
-    };
-    let queue = async || match (systemd, &control) {
-        (Ok(systemd), _) => systemd.start(VERIFY_UNIT).await.map(|_| ()),
-        (_, Some(control)) => control.queue("start", VERIFY_UNIT).await,
-        (Err(error), None) => Err(error.clone()),
-    };
-    match queue().await {
+    let jobs = Jobs::of(&world.disk, systemd)?;
+    match jobs.queue("start", VERIFY_UNIT).await {
         Err(SystemdError::NoSuchUnit { .. }) => {}
-        answer => return Ok(answer?),
+        answer => return Ok(answer.map(|_| ())?),
     }
     let program = program.and_then(|path| path.to_str()).unwrap_or(INSTALLED_BINARY);
     if !program.starts_with("/usr/") && !program.starts_with("/opt/") {
@@ -87,7 +79,7 @@ pub(super) async fn start(
     world.disk.create_folder("/run/systemd/system", 0o755).map_err(Stop::Write)?;
     let path = format!("/run/systemd/system/{VERIFY_UNIT}");
     world.disk.replace(&path, text.as_bytes(), Mode::Exactly(0o644)).map_err(Stop::Write)?;
-    Ok(queue().await?)
+    Ok(jobs.queue("start", VERIFY_UNIT).await.map(|_| ())?)
 }
 
 /// The caller's own unit, if the agent's start waits for it, however far down (`After=` is transitive in effect).

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::SystemdError;
+use super::{Job, Systemd, SystemdError};
 use crate::boundary::disk::Disk;
 use crate::retry::{Deadline, within};
 
@@ -24,12 +24,6 @@ const NOT_INSTALLED: i32 = 5;
 pub struct Control(());
 
 impl Control {
-    /// For whoever was refused by the bus with `error`; `None` where that error is not the absence of a bus, or where
-    /// systemd does not run.
-    pub fn without_bus(disk: &Disk, error: &SystemdError) -> Option<Control> {
-        Control::new(disk).filter(|_| matches!(error, SystemdError::NoBus { .. }))
-    }
-
     /// `None` where systemd does not run.
     pub fn new(disk: &Disk) -> Option<Control> {
         disk.exists(PRIVATE).is_ok_and(|exists| exists).then_some(Control(()))
@@ -64,6 +58,45 @@ impl Control {
             Some(NOT_INSTALLED) => Err(SystemdError::NoSuchUnit { unit: unit.to_owned() }),
             _ if said.contains("is masked") => Err(SystemdError::Masked { unit: unit.to_owned() }),
             _ => Err(refused(operation(), output.status.to_string(), said.to_owned())),
+        }
+    }
+}
+
+/// What takes jobs: the bus, or systemctl where there is none yet.
+#[derive(Debug)]
+pub enum Jobs<'s> {
+    /// Their ends can be seen.
+    Bus(&'s Systemd),
+    /// They cannot.
+    Control(Control),
+}
+
+impl<'s> Jobs<'s> {
+    /// The bus's own error where it is not the absence of a bus, or where systemd does not run.
+    pub fn of(disk: &Disk, systemd: Result<&'s Systemd, &SystemdError>) -> Result<Jobs<'s>, SystemdError> {
+        match systemd {
+            Ok(systemd) => Ok(Jobs::Bus(systemd)),
+            Err(error @ SystemdError::NoBus { .. }) => {
+                Control::new(disk).map(Jobs::Control).ok_or_else(|| error.clone())
+            }
+            Err(error) => Err(error.clone()),
+        }
+    }
+
+    /// Queues a `start` or `restart`; the job, where its end can be seen.
+    pub async fn queue(&self, verb: &str, unit: &str) -> Result<Option<Job>, SystemdError> {
+        match self {
+            Jobs::Bus(systemd) if verb == "restart" => systemd.restart(unit).await.map(Some),
+            Jobs::Bus(systemd) => systemd.start(unit).await.map(Some),
+            Jobs::Control(control) => control.queue(verb, unit).await.map(|()| None),
+        }
+    }
+
+    /// Enables a unit for the next boot.
+    pub async fn enable(&self, unit: &str) -> Result<(), SystemdError> {
+        match self {
+            Jobs::Bus(systemd) => systemd.enable(unit).await,
+            Jobs::Control(control) => control.enable(unit).await,
         }
     }
 }
