@@ -115,7 +115,7 @@ impl Boot {
             }
             Err(stop) => {
                 cluster = None;
-                verify::stopped(stop)
+                verify::explained(&self.world, stop).await
             }
         };
         progress.clear();
@@ -133,7 +133,7 @@ impl Boot {
         let (plan, _) = match planned {
             Ok(planned) => planned,
             Err(stop) => {
-                let verdict = verify::stopped(stop);
+                let verdict = verify::explained(&self.world, stop).await;
                 return self.report(&document(&verdict, None, &[]), verdict.exit());
             }
         };
@@ -150,7 +150,7 @@ impl Boot {
         let expectation = match self.expectation(&mut phases).await {
             Ok(expectation) => expectation,
             Err(stop) => {
-                let verdict = verify::stopped(stop);
+                let verdict = verify::explained(&self.world, stop).await;
                 let document = document(&verdict, None, &phases.done);
                 self.tell(&document, false);
                 return self.report(&document, verdict.exit());

@@ -14,7 +14,8 @@
 //! - **Rooms**: [`gather`] reads and decides nothing; [`decide`] holds every rule and touches nothing; [`apply`] does what
 //!   the plan says and nothing else; [`verify`] observes until ready, final or late; [`tell`] reports and never changes a
 //!   verdict.
-//! - **Floor**: [`boundary`] is the world, one party a file; [`host`] is what two rooms read of it; [`retry`] is the only
+//! - **Floor**: [`boundary`] is the world, one party a file; [`host`] is what two rooms read of it, `probe` what is looked at when
+//!   it does not work; [`retry`] is the only
 //!   place that waits; [`report`] turns nouns into text; [`journal`], [`exit`] and [`cli`] face the outside.
 //!
 //! What holds everywhere, each by a test in `tests/it/architecture.rs`:
@@ -43,6 +44,7 @@ pub mod gather;
 pub mod host;
 pub mod journal;
 pub mod plan;
+mod probe;
 pub mod report;
 pub mod retry;
 pub mod settings;

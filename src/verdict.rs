@@ -29,7 +29,7 @@ pub enum Verdict {
 }
 
 /// A registered container instance.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Serialize)]
 pub struct Ready {
     /// The cluster, as the agent names it.
     pub cluster: String,
@@ -39,6 +39,8 @@ pub struct Ready {
     pub agent_connected: Option<bool>,
     /// How that is known, or why it is not.
     pub how: String,
+    /// What is worth knowing although it registered.
+    pub notes: Vec<Finding>,
 }
 
 impl Verdict {

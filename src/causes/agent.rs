@@ -25,6 +25,7 @@ pub(super) static ATTRIBUTES_REJECTED: Cause = Cause {
         ])?;
         Some(vec![logged, "the agent exited with code 5".to_owned()])
     },
+    ..Cause::PLAIN
 };
 
 /// State of another instance: the image was made of a host whose agent had run. A current agent that learns its id from
@@ -56,6 +57,7 @@ pub(super) static BAKED_STATE: Cause = Cause {
         let seen = format!("/var/lib/ecs/data is of `{saved}`, this instance is `{ours}`");
         Some([seen].into_iter().chain(confirmed).collect())
     },
+    ..Cause::PLAIN
 };
 
 /// Code 5, whatever its reason.
@@ -84,6 +86,7 @@ pub(super) static GAVE_UP: Cause = Cause {
         ]);
         Some(["the agent exited with code 5".to_owned()].into_iter().chain(logged).collect())
     },
+    ..Cause::PLAIN
 };
 
 /// Our own deadline.
@@ -100,12 +103,13 @@ pub(super) static RUN_LATE: Cause = Cause {
         Some(stop @ Stop::Late { .. }) => Some(vec![chain(stop)]),
         _ => None,
     },
+    ..Cause::PLAIN
 };
 
 /// Registered, and no connection to the control plane.
 pub(super) static NOT_CONNECTED: Cause = Cause {
     id: "agent-not-connected",
-    layer: Layer::Agent,
+    layer: Layer::Acs,
     title: "the instance registered, but its agent is not connected to ECS",
     class: Class::Retry,
     exit: Exit::NotRegistered,
@@ -127,6 +131,8 @@ pub(super) static NOT_CONNECTED: Cause = Cause {
                 .collect(),
         )
     },
+    when_registered: true,
+    ..Cause::PLAIN
 };
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! Causes that lie on the way to AWS, and in the cluster.
 
 use super::{Cause, Class, Layer, chain};
-use crate::boundary::aws::{AwsError, AwsErrorKind};
+use crate::boundary::aws::AwsErrorKind;
 use crate::boundary::net::{NetError, is_private};
 use crate::evidence::{Evidence, NetworkProbe, Stop};
 use crate::exit::Exit;
@@ -10,7 +10,7 @@ use crate::plan::{Refusal, cluster_name};
 /// Which name servers answer decides what to do next; here only that none helped.
 pub(super) static DNS: Cause = Cause {
     id: "dns-failed",
-    layer: Layer::Network,
+    layer: Layer::Dns,
     title: "the name of the AWS endpoint does not resolve",
     class: Class::Retry,
     exit: Exit::Aws,
@@ -26,12 +26,13 @@ pub(super) static DNS: Cause = Cause {
         };
         from_way(evidence, probe, |kind| matches!(kind, AwsErrorKind::Dns { .. }))
     },
+    ..Cause::PLAIN
 };
 
 /// SYNs to a public address without an answer. What drops them cannot be told from inside.
 pub(super) static EGRESS_TIMEOUT: Cause = Cause {
     id: "egress-timeout",
-    layer: Layer::Network,
+    layer: Layer::Route,
     title: "there is no way out to the AWS endpoint: connections get no answer",
     class: Class::Retry,
     exit: Exit::Aws,
@@ -58,12 +59,13 @@ pub(super) static EGRESS_TIMEOUT: Cause = Cause {
         ]));
         Some(seen)
     },
+    ..Cause::PLAIN
 };
 
 /// The same to a private address: the endpoint is in this VPC.
 pub(super) static ENDPOINT_BLOCKED: Cause = Cause {
     id: "endpoint-sg-blocks",
-    layer: Layer::Network,
+    layer: Layer::Route,
     title: "the VPC endpoint of ECS does not answer",
     class: Class::Retry,
     exit: Exit::Aws,
@@ -79,12 +81,13 @@ pub(super) static ENDPOINT_BLOCKED: Cause = Cause {
             _ => None,
         }
     },
+    ..Cause::PLAIN
 };
 
 /// A fast no.
 pub(super) static CONNECTION_REFUSED: Cause = Cause {
     id: "connection-refused",
-    layer: Layer::Network,
+    layer: Layer::Route,
     title: "the AWS endpoint, or something on the way, refuses the connection",
     class: Class::Retry,
     exit: Exit::Aws,
@@ -98,12 +101,13 @@ pub(super) static CONNECTION_REFUSED: Cause = Cause {
         };
         from_way(evidence, probe, |kind| matches!(kind, AwsErrorKind::Refused | AwsErrorKind::Connect))
     },
+    ..Cause::PLAIN
 };
 
 /// Something on the way opens the connection, or the host lacks a CA.
 pub(super) static TLS_UNTRUSTED: Cause = Cause {
     id: "tls-untrusted",
-    layer: Layer::Network,
+    layer: Layer::Tls,
     title: "the certificate of the AWS endpoint is not accepted",
     class: Class::Terminal,
     exit: Exit::Network,
@@ -111,6 +115,7 @@ pub(super) static TLS_UNTRUSTED: Cause = Cause {
     remedy: "where a company proxy intercepts TLS, put its CA into the host's bundle or AWS_CA_BUNDLE; else look at the clock",
     source: "agent#1845 #4530",
     check: |evidence| from_way(evidence, |_| None, |kind| matches!(kind, AwsErrorKind::Tls { .. })),
+    ..Cause::PLAIN
 };
 
 /// Waiting is all that helps.
@@ -127,7 +132,7 @@ pub(super) static THROTTLED: Cause = Cause {
         if evidence.container_instance_arn().is_some() {
             return None;
         }
-        let call = stopping(evidence).filter(|error| matches!(error.kind, AwsErrorKind::Throttled { .. }));
+        let call = evidence.stopping_call().filter(|error| matches!(error.kind, AwsErrorKind::Throttled { .. }));
         let logged = || {
             let retried =
                 evidence.agent_logged(&["Received non-terminal error from RegisterContainerInstance call"])?;
@@ -135,6 +140,7 @@ pub(super) static THROTTLED: Cause = Cause {
         };
         call.map(|error| vec![chain(error)]).or_else(logged)
     },
+    ..Cause::PLAIN
 };
 
 /// The service answers, with an error that is not ours to mend.
@@ -148,7 +154,7 @@ pub(super) static SERVICE_ERROR: Cause = Cause {
     remedy: "look the error code up in the service's API Reference, and at the AWS Health Dashboard",
     source: "agent#2169 #108",
     check: |evidence| {
-        let call = stopping(evidence)?;
+        let call = evidence.stopping_call()?;
         let is_explained = (super::permission::CREDENTIALS_REJECTED.check)(evidence).is_some();
         (!is_explained
             && matches!(
@@ -160,6 +166,7 @@ pub(super) static SERVICE_ERROR: Cause = Cause {
             ))
         .then(|| vec![chain(call)])
     },
+    ..Cause::PLAIN
 };
 
 /// The agent exits 5 on it.
@@ -193,6 +200,7 @@ pub(super) static CLUSTER_NOT_FOUND: Cause = Cause {
         let wanted = missing.is_none().then(|| wanted.map(|name| format!("the wanted cluster is `{name}`"))).flatten();
         Some([missing, wanted, logged, gave_up].into_iter().flatten().collect())
     },
+    ..Cause::PLAIN
 };
 
 /// Chosen by tags, and none fits.
@@ -211,6 +219,7 @@ pub(super) static NO_CLUSTER_MATCHES: Cause = Cause {
         }
         _ => None,
     },
+    ..Cause::PLAIN
 };
 
 /// Chosen by tags, and the choice is not one.
@@ -229,6 +238,7 @@ pub(super) static SEVERAL_CLUSTERS_MATCH: Cause = Cause {
         }
         _ => None,
     },
+    ..Cause::PLAIN
 };
 
 /// The agent saw no cluster.
@@ -243,6 +253,8 @@ pub(super) static JOINED_DEFAULT: Cause = Cause {
              the instance from `default`",
     source: "ecs-refarch#23; tf#4202; agent#139",
     check: |evidence| joined_other(evidence).filter(|(actual, _)| *actual == "default").map(|(_, seen)| seen),
+    when_registered: true,
+    ..Cause::PLAIN
 };
 
 /// Another one, by an older file or saved state.
@@ -256,10 +268,12 @@ pub(super) static JOINED_OTHER: Cause = Cause {
     remedy: "`ecs-bootstrap reset-agent --yes`, and deregister the instance from the other cluster",
     source: "agent#887; ecs-refarch#23",
     check: |evidence| joined_other(evidence).filter(|(actual, _)| *actual != "default").map(|(_, seen)| seen),
+    when_registered: true,
+    ..Cause::PLAIN
 };
 
 /// The name of the joined cluster where it is not the wanted one. Names are compared, and ARNs where both are ARNs.
-fn joined_other(evidence: &Evidence) -> Option<(&str, Vec<String>)> {
+pub(crate) fn joined_other(evidence: &Evidence) -> Option<(&str, Vec<String>)> {
     let wanted = evidence.expectation.as_ref()?.cluster.as_deref()?;
     let arn = evidence.container_instance_arn()?;
     let Some(Ok(metadata)) = &evidence.introspection else { return None };
@@ -278,14 +292,6 @@ fn joined_other(evidence: &Evidence) -> Option<(&str, Vec<String>)> {
 
 fn is_endpoint_private(probe: &NetworkProbe) -> bool {
     !probe.addresses.is_empty() && probe.addresses.iter().all(|address| is_private(*address))
-}
-
-/// The AWS call that stopped a room.
-fn stopping(evidence: &Evidence) -> Option<&AwsError> {
-    match &evidence.stop {
-        Some(Stop::Aws(error)) => Some(error),
-        _ => None,
-    }
 }
 
 /// Evidence of the way to AWS: the probe's, else that of a call. None of it counts once the agent has registered.

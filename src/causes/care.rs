@@ -19,6 +19,7 @@ pub(super) static TASKS_RUN: Cause = Cause {
         Some(Stop::TasksRun { tasks }) => Some(tasks.clone()),
         _ => None,
     },
+    ..Cause::PLAIN
 };
 
 /// Unknown is not "none".
@@ -35,6 +36,7 @@ pub(super) static TASKS_UNKNOWN: Cause = Cause {
         Some(Stop::TasksUnknown { why }) => Some(vec![why.clone()]),
         _ => None,
     },
+    ..Cause::PLAIN
 };
 
 /// Started by hand, where we cannot stop it without stopping what we do not know.
@@ -51,6 +53,7 @@ pub(super) static RUNS_OUTSIDE: Cause = Cause {
         Some(stop @ Stop::RunsOutside) => Some(vec![chain(stop)]),
         _ => None,
     },
+    ..Cause::PLAIN
 };
 
 /// What a link points to may be shared, or somebody's own.
@@ -67,6 +70,7 @@ pub(super) static ELSEWHERE: Cause = Cause {
         Some(Stop::Elsewhere(error)) => Some(vec![chain(error)]),
         _ => None,
     },
+    ..Cause::PLAIN
 };
 
 /// systemd took the job, and it did not end well or not in time.
@@ -83,6 +87,7 @@ pub(super) static UNIT_JOB: Cause = Cause {
         Some(stop @ Stop::UnitJob { .. }) => Some(vec![chain(stop)]),
         _ => None,
     },
+    ..Cause::PLAIN
 };
 
 /// Half a cleaning is none.
@@ -99,4 +104,5 @@ pub(super) static LEFT: Cause = Cause {
         Some(Stop::Left { left }) => Some(left.clone()),
         _ => None,
     },
+    ..Cause::PLAIN
 };

@@ -30,6 +30,7 @@ pub(super) static SETTING_INVALID: Cause = Cause {
         Some(Stop::Imds(error @ ImdsError::BadEndpoint { .. })) => Some(vec![chain(error)]),
         _ => None,
     },
+    ..Cause::PLAIN
 };
 
 /// The file itself.
@@ -48,6 +49,7 @@ pub(super) static ECS_CONFIG_UNUSABLE: Cause = Cause {
         Some(Stop::Refused(refusal @ Refusal::Edit(_))) => Some(vec![chain(refusal)]),
         _ => None,
     },
+    ..Cause::PLAIN
 };
 
 /// Bad JSON makes the agent exit 1 for ever, with its unit active.
@@ -86,6 +88,7 @@ pub(super) static BAD_JSON: Cause = Cause {
         seen.extend(evidence.agent_logged(&["Invalid format for"]));
         Some(seen)
     },
+    ..Cause::PLAIN
 };
 
 /// Joining `default` because nothing was found is the commonest way to lose an instance, so it is not done.
@@ -113,6 +116,7 @@ pub(super) static NO_CLUSTER_NAMED: Cause = Cause {
             })
         }
     },
+    ..Cause::PLAIN
 };
 
 /// Quotes and blanks become part of the name.
@@ -131,6 +135,7 @@ pub(super) static CLUSTER_NAME_INVALID: Cause = Cause {
         }
         _ => None,
     },
+    ..Cause::PLAIN
 };
 
 /// Checked before the TLS library sees it.
@@ -147,6 +152,7 @@ pub(super) static CA_BUNDLE_INVALID: Cause = Cause {
         let is_bundle = |kind: &AwsErrorKind| matches!(kind, AwsErrorKind::CaBundle { .. });
         evidence.aws_errors().find(|error| is_bundle(&error.kind)).map(|error| vec![chain(error)])
     },
+    ..Cause::PLAIN
 };
 
 #[cfg(test)]

@@ -26,6 +26,7 @@ pub(super) static ABSENT: Cause = Cause {
         let docker = &evidence.known_units()?.docker;
         (docker.load_state.as_deref() == Some("not-found")).then(|| vec!["systemd knows no docker.service".to_owned()])
     },
+    ..Cause::PLAIN
 };
 
 /// Whatever made it fail stands in its journal.
@@ -49,6 +50,7 @@ pub(super) static FAILED: Cause = Cause {
             docker.exec_main_status.unwrap_or(0)
         )])
     },
+    ..Cause::PLAIN
 };
 
 /// Not yet there; the agent waits some 18 seconds itself.
@@ -69,6 +71,7 @@ pub(super) static NOT_READY: Cause = Cause {
         let ping = evidence.docker.as_ref().and_then(|ping| ping.as_ref().err()).map(|error| chain(error));
         Some(["docker.service is activating".to_owned()].into_iter().chain(ping).collect())
     },
+    ..Cause::PLAIN
 };
 
 #[cfg(test)]

@@ -20,6 +20,7 @@ pub(super) static DISABLED: Cause = Cause {
              HttpEndpoint in the launch template",
     source: "EC2 User Guide, \"Configure the instance metadata service options\"",
     check: |evidence| named(evidence, |error| matches!(error, ImdsError::Disabled { .. })),
+    ..Cause::PLAIN
 };
 
 /// A token was granted and a path is forbidden.
@@ -33,6 +34,7 @@ pub(super) static FORBIDDEN: Cause = Cause {
     remedy: "look for a firewall or proxy that filters instance metadata on this host",
     source: "EC2 User Guide, \"Limit instance metadata service access\"",
     check: |evidence| named(evidence, |error| matches!(error, ImdsError::Forbidden { .. })),
+    ..Cause::PLAIN
 };
 
 /// A connection, and no token: the answer's hop limit is used up on the way.
@@ -47,6 +49,7 @@ pub(super) static TOKEN_LOST: Cause = Cause {
              --http-put-response-hop-limit 2 --instance-id ID`",
     source: "elastic-ci-stack#857; EC2 User Guide, \"Configure the instance metadata service options\"",
     check: |evidence| named(evidence, |error| matches!(error, ImdsError::TokenLost { .. })),
+    ..Cause::PLAIN
 };
 
 /// No connection.
@@ -62,6 +65,7 @@ pub(super) static UNREACHABLE: Cause = Cause {
     check: |evidence| {
         named(evidence, |error| matches!(error, ImdsError::Unreachable { .. } | ImdsError::NoAnswer { .. }))
     },
+    ..Cause::PLAIN
 };
 
 /// Something answers that is not the service, or the service is in trouble.
@@ -81,6 +85,7 @@ pub(super) static GARBLED: Cause = Cause {
             matches!(error, ImdsError::Status { .. } | ImdsError::Garbled { .. } | ImdsError::Setup { .. })
         }),
     },
+    ..Cause::PLAIN
 };
 
 /// The error of the metadata service that stopped a room, or that verify met, when it is of this kind.

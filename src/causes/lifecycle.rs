@@ -21,6 +21,7 @@ pub(super) static WARM_POOL_WAITING: Cause = Cause {
         }
         Some(vec![format!("Auto Scaling's target state is `{state}`, and ECS_WARM_POOLS_CHECK is on")])
     },
+    ..Cause::PLAIN
 };
 
 /// A Go boolean, as the agent reads it.

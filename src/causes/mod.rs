@@ -15,6 +15,7 @@ mod lifecycle;
 mod permission;
 mod units;
 
+pub(crate) use self::aws::joined_other;
 pub use self::units::USER_DATA_DEADLOCK;
 
 use std::time::Duration;
@@ -26,31 +27,87 @@ use crate::evidence::Evidence;
 use crate::exit::Exit;
 
 /// Where one must act. The first broken layer names the cause; what broke behind it is a consequence.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Layer {
-    /// Settings, user data and `ecs.config`.
+    /// The clock: a wrong one makes TLS, signatures and expiry all look broken.
+    Clock,
+    /// Settings of ours and `ecs.config`.
     Config,
+    /// cloud-init and user data.
+    CloudInit,
+    /// The host itself: disk, memory, SELinux.
+    Host,
     /// docker.
     Docker,
-    /// systemd's units.
+    /// systemd's units, and what the agent's own does before the agent runs.
     Units,
     /// The instance metadata service.
     Imds,
-    /// The role and its permissions.
-    Permission,
-    /// Names, routes and TLS.
-    Network,
+    /// The instance's role.
+    Role,
+    /// Names.
+    Dns,
+    /// Routes, proxies and TCP.
+    Route,
+    /// TLS.
+    Tls,
     /// What the API answers: what the role may do, throttling, errors.
     Api,
-    /// The cluster.
+    /// The cluster, and the region that it is looked for in.
     Cluster,
     /// The agent and its saved state.
     Agent,
+    /// The agent's connection to the control plane (ACS).
+    Acs,
     /// Nothing is wrong, the instance waits.
     Lifecycle,
     /// Nothing fits.
     Unknown,
+}
+
+impl Layer {
+    /// Those that can break, in the order in which they are judged.
+    pub const ALL: [Layer; 15] = [
+        Layer::Clock,
+        Layer::Config,
+        Layer::CloudInit,
+        Layer::Host,
+        Layer::Docker,
+        Layer::Units,
+        Layer::Imds,
+        Layer::Role,
+        Layer::Dns,
+        Layer::Route,
+        Layer::Tls,
+        Layer::Api,
+        Layer::Cluster,
+        Layer::Agent,
+        Layer::Acs,
+    ];
+
+    /// One word, as in JSON.
+    pub fn word(self) -> &'static str {
+        match self {
+            Layer::Clock => "clock",
+            Layer::Config => "config",
+            Layer::CloudInit => "cloud-init",
+            Layer::Host => "host",
+            Layer::Docker => "docker",
+            Layer::Units => "units",
+            Layer::Imds => "imds",
+            Layer::Role => "role",
+            Layer::Dns => "dns",
+            Layer::Route => "route",
+            Layer::Tls => "tls",
+            Layer::Api => "api",
+            Layer::Cluster => "cluster",
+            Layer::Agent => "agent",
+            Layer::Acs => "acs",
+            Layer::Lifecycle => "lifecycle",
+            Layer::Unknown => "unknown",
+        }
+    }
 }
 
 /// When a cause is final.
@@ -62,6 +119,8 @@ pub enum Class {
     Settling(Duration),
     /// It may heal: waited for until the deadline.
     Retry,
+    /// It may heal: final when it was seen without a break for this long.
+    Lasting(Duration),
     /// Not a failure.
     Waiting,
 }
@@ -72,13 +131,17 @@ impl Class {
         match self {
             Class::Terminal => "terminal",
             Class::Settling(_) => "settling",
-            Class::Retry => "retry",
+            Class::Retry | Class::Lasting(_) => "retry",
             Class::Waiting => "waiting",
         }
     }
 }
 
 /// One reason why an instance does not join.
+///
+/// `check` answers what of the evidence supports it, `None` when nothing does. It is asked only while the instance has
+/// not registered, but where `when_registered` says otherwise. `note` answers what is worth knowing of the same thing
+/// where it keeps no instance from its cluster.
 pub struct Cause {
     /// Stable, kebab-case; the same in text, JSON, journal and documents.
     pub id: &'static str,
@@ -86,6 +149,12 @@ pub struct Cause {
     pub layer: Layer,
     /// What is wrong, in a line.
     pub title: &'static str,
+    /// How it looks to whoever meets it without this program.
+    pub looks: &'static str,
+    /// What proves it, and what tells it from its look-alikes.
+    pub proof: &'static str,
+    /// The ids of what looks the same and is something else.
+    pub alike: &'static [&'static str],
     /// When it is final.
     pub class: Class,
     /// The exit code while it can still heal, or at once for a terminal cause.
@@ -96,8 +165,33 @@ pub struct Cause {
     pub remedy: &'static str,
     /// Where this is known from.
     pub source: &'static str,
-    /// What of the evidence supports it; `None` when nothing does.
-    check: fn(&Evidence) -> Option<Vec<String>>,
+    /// Whether it can be why an instance that has registered is not where it should be.
+    when_registered: bool,
+    check: Check,
+    note: Check,
+}
+
+/// What of the evidence speaks for a cause, a line a piece.
+type Check = fn(&Evidence) -> Option<Vec<String>>;
+
+impl Cause {
+    /// What most causes have in common.
+    const PLAIN: Cause = Cause {
+        id: "",
+        layer: Layer::Unknown,
+        title: "",
+        looks: "",
+        proof: "",
+        alike: &[],
+        class: Class::Terminal,
+        exit: Exit::Host,
+        lapsed: Exit::Host,
+        remedy: "",
+        source: "",
+        when_registered: false,
+        check: |_| None,
+        note: |_| None,
+    };
 }
 
 impl std::fmt::Debug for Cause {
@@ -134,6 +228,7 @@ impl Finding {
         match self.cause.class {
             Class::Terminal => true,
             Class::Settling(window) => evidence.age.unwrap_or(evidence.waited).max(evidence.waited) >= window,
+            Class::Lasting(window) => evidence.lasted.get(self.cause.id).is_some_and(|lasted| *lasted >= window),
             Class::Retry | Class::Waiting => false,
         }
     }
@@ -207,6 +302,7 @@ pub static UNKNOWN: Cause = Cause {
     remedy: "read `journalctl -u ecs -u docker` and `/var/log/ecs/ecs-agent.log`, and report what is there as a bug",
     source: "none of the catalogue's checks fits",
     check: unknown,
+    ..Cause::PLAIN
 };
 
 fn unknown(evidence: &Evidence) -> Option<Vec<String>> {
@@ -265,8 +361,23 @@ pub fn chain(error: &dyn std::error::Error) -> String {
 
 /// All causes that the evidence supports, the first broken layer first, within it the most specific first.
 pub fn diagnose(evidence: &Evidence) -> Vec<Finding> {
-    let mut findings: Vec<Finding> =
-        ALL.iter().filter_map(|cause| (cause.check)(evidence).map(|seen| Finding { cause, seen })).collect();
+    let is_registered = evidence.container_instance_arn().is_some();
+    let counts = |cause: &&&Cause| cause.when_registered || !is_registered;
+    findings(evidence, ALL.iter().filter(counts), |cause| cause.check)
+}
+
+/// What is worth knowing and keeps no instance from its cluster, in the same order.
+pub fn notes(evidence: &Evidence) -> Vec<Finding> {
+    findings(evidence, ALL.iter(), |cause| cause.note)
+}
+
+fn findings<'c>(
+    evidence: &Evidence,
+    causes: impl Iterator<Item = &'c &'static Cause>,
+    check: fn(&Cause) -> Check,
+) -> Vec<Finding> {
+    let found = causes.filter_map(|cause| check(cause)(evidence).map(|seen| Finding { cause, seen }));
+    let mut findings: Vec<Finding> = found.collect();
     findings.sort_by_key(|finding| finding.cause.layer);
     findings
 }

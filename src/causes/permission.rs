@@ -3,9 +3,8 @@
 use std::time::Duration;
 
 use super::{Cause, Class, Layer, chain};
-use crate::boundary::aws::{AwsError, AwsErrorKind};
+use crate::boundary::aws::AwsErrorKind;
 use crate::boundary::imds::RoleStatus;
-use crate::evidence::{Evidence, Stop};
 use crate::exit::Exit;
 
 /// A role and its policy may arrive minutes after the instance.
@@ -14,7 +13,7 @@ const LATE: Duration = Duration::from_secs(300);
 /// No role at all.
 pub(super) static NO_INSTANCE_ROLE: Cause = Cause {
     id: "no-instance-role",
-    layer: Layer::Permission,
+    layer: Layer::Role,
     title: "the instance has no role, so its agent has no credentials",
     class: Class::Settling(Duration::from_secs(60)),
     exit: Exit::Permission,
@@ -27,7 +26,7 @@ pub(super) static NO_INSTANCE_ROLE: Cause = Cause {
             return None;
         }
         let absent = matches!(evidence.role, Some(Ok(RoleStatus::Absent)));
-        let call = stopping_call(evidence).filter(|error| matches!(error.kind, AwsErrorKind::NoCredentials));
+        let call = evidence.stopping_call().filter(|error| matches!(error.kind, AwsErrorKind::NoCredentials));
         if !absent && call.is_none() {
             return None;
         }
@@ -41,12 +40,13 @@ pub(super) static NO_INSTANCE_ROLE: Cause = Cause {
         ]));
         Some(seen)
     },
+    ..Cause::PLAIN
 };
 
 /// A role is named and its credentials are not given.
 pub(super) static ROLE_NOT_USABLE: Cause = Cause {
     id: "role-not-assumable",
-    layer: Layer::Permission,
+    layer: Layer::Role,
     title: "the instance has a role, but EC2 cannot get credentials for it",
     class: Class::Settling(LATE),
     exit: Exit::Permission,
@@ -64,9 +64,10 @@ pub(super) static ROLE_NOT_USABLE: Cause = Cause {
             Some(Ok(RoleStatus::Present { .. })) => return None,
             _ => {}
         }
-        let call = stopping_call(evidence).filter(|error| matches!(error.kind, AwsErrorKind::Credentials { .. }))?;
+        let call = evidence.stopping_call().filter(|error| matches!(error.kind, AwsErrorKind::Credentials { .. }))?;
         Some(vec![chain(call)])
     },
+    ..Cause::PLAIN
 };
 
 /// The agent tries for ever, and its unit looks healthy.
@@ -86,6 +87,7 @@ pub(super) static REGISTER_DENIED: Cause = Cause {
         }
         Some(vec![evidence.registration_refused(&["AccessDenied", "is not authorized to perform"])?])
     },
+    ..Cause::PLAIN
 };
 
 /// A call of ours that a setting asked for.
@@ -99,9 +101,10 @@ pub(super) static API_DENIED: Cause = Cause {
     remedy: "allow the action that is named (README, \"IAM actions\"), or name the cluster in a way that needs no call",
     source: "IAM User Guide, \"Troubleshoot access denied error messages\"",
     check: |evidence| {
-        let call = stopping_call(evidence).filter(|error| matches!(error.kind, AwsErrorKind::Denied { .. }))?;
+        let call = evidence.stopping_call().filter(|error| matches!(error.kind, AwsErrorKind::Denied { .. }))?;
         Some(vec![chain(call)])
     },
+    ..Cause::PLAIN
 };
 
 /// The service does not take the credentials that IMDS gave.
@@ -130,26 +133,20 @@ pub(super) static CREDENTIALS_REJECTED: Cause = Cause {
         if evidence.container_instance_arn().is_some() {
             return None;
         }
-        let called = stopping_call(evidence).filter(|error| {
+        let called = evidence.stopping_call().filter(|error| {
             matches!(&error.kind, AwsErrorKind::Service { code: Some(code), .. } if REJECTED.contains(&code.as_str()))
         });
         called.map(|error| chain(error)).or_else(|| evidence.registration_refused(&REJECTED)).map(|seen| vec![seen])
     },
+    ..Cause::PLAIN
 };
-
-/// The AWS call that stopped a room.
-fn stopping_call(evidence: &Evidence) -> Option<&AwsError> {
-    match &evidence.stop {
-        Some(Stop::Aws(error)) => Some(error),
-        _ => None,
-    }
-}
 
 #[cfg(test)]
 mod tests {
     use super::super::tests::ids;
     use super::*;
     use crate::boundary::agent::Metadata;
+    use crate::evidence::Evidence;
     use crate::evidence::agent_log::last_attempt;
 
     const DENIED: &[u8] = b"level=error msg=\"Unable to register as a container instance with ECS\" error=\"AccessDeniedException: User: arn:aws:sts::1:assumed-role/r/i-1 is not authorized to perform: ecs:RegisterContainerInstance\"\n";

@@ -35,6 +35,7 @@ pub(super) static ECS_INIT_ABSENT: Cause = Cause {
         (agent.load_state.as_deref() == Some("not-found"))
             .then(|| vec!["systemd knows neither ecs.service nor amazon-ecs.service".to_owned()])
     },
+    ..Cause::PLAIN
 };
 
 /// Masked on purpose, so it is not unmasked.
@@ -55,6 +56,7 @@ pub(super) static UNIT_MASKED: Cause = Cause {
         let masked = [&units.docker, &units.agent].into_iter().find(|u| u.load_state.as_deref() == Some("masked"))?;
         Some(vec![format!("{} is masked", masked.name)])
     },
+    ..Cause::PLAIN
 };
 
 /// Nobody starts it.
@@ -80,6 +82,7 @@ pub(super) static ECS_UNIT_DISABLED: Cause = Cause {
         (loaded && idle && disabled && !started_by_us)
             .then(|| vec![format!("{} is disabled and inactive, without a job", agent.name)])
     },
+    ..Cause::PLAIN
 };
 
 /// Whoever waits in user data for a unit that waits for user data waits for ever.
@@ -98,12 +101,13 @@ pub(super) static START_BLOCKED: Cause = Cause {
         }
         _ => None,
     },
+    ..Cause::PLAIN
 };
 
 /// The same by somebody else's hand, seen from our own unit.
 pub static USER_DATA_DEADLOCK: Cause = Cause {
     id: "user-data-deadlock",
-    layer: Layer::Units,
+    layer: Layer::CloudInit,
     title: "user data waits for the agent's start, and the agent's start waits for user data",
     // It may have set itself a limit.
     class: Class::Retry,
@@ -123,6 +127,7 @@ pub static USER_DATA_DEADLOCK: Cause = Cause {
             ]
         })
     },
+    ..Cause::PLAIN
 };
 
 /// systemd drops a job of the cycle by chance.
@@ -151,6 +156,7 @@ pub(super) static ORDERING_CYCLE: Cause = Cause {
             )]
         })
     },
+    ..Cause::PLAIN
 };
 
 /// No bus, or nothing behind it.
@@ -171,6 +177,7 @@ pub(super) static SYSTEMD_UNREACHABLE: Cause = Cause {
         | SystemdError::Lost { .. }) => Some(vec![chain(error)]),
         _ => None,
     },
+    ..Cause::PLAIN
 };
 
 /// It answers, and says no.
@@ -195,12 +202,13 @@ pub(super) static SYSTEMD_REFUSED: Cause = Cause {
         }
         _ => None,
     },
+    ..Cause::PLAIN
 };
 
 /// The write could not be made durable.
 pub(super) static DISK_FULL: Cause = Cause {
     id: "disk-full",
-    layer: Layer::Units,
+    layer: Layer::Host,
     title: "a file system is full",
     class: Class::Terminal,
     exit: Exit::Host,
@@ -211,12 +219,13 @@ pub(super) static DISK_FULL: Cause = Cause {
         Some(Stop::Write(error @ DiskError::Full { .. })) => Some(vec![chain(error)]),
         _ => None,
     },
+    ..Cause::PLAIN
 };
 
 /// Read-only, forbidden, or an error of the device.
 pub(super) static WRITE_REFUSED: Cause = Cause {
     id: "write-refused",
-    layer: Layer::Units,
+    layer: Layer::Host,
     title: "a file of this host cannot be read or written",
     class: Class::Terminal,
     exit: Exit::Host,
@@ -232,6 +241,7 @@ pub(super) static WRITE_REFUSED: Cause = Cause {
         }
         _ => None,
     },
+    ..Cause::PLAIN
 };
 
 #[cfg(test)]

@@ -4,12 +4,20 @@
 //! silent agent all take the same way: the causes name one. `None` means that a probe has not been run.
 
 pub mod agent_log;
+pub mod files;
+pub mod machine;
+pub mod user_data;
+pub mod way;
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::{Duration, SystemTime};
 
 use self::agent_log::Line;
+use self::files::Files;
+use self::machine::Machine;
+use self::user_data::UserData;
+use self::way::Way;
 use crate::boundary::agent::{AgentError, Metadata};
 use crate::boundary::aws::{AwsError, ContainerInstance, Described};
 use crate::boundary::disk::DiskError;
@@ -181,6 +189,16 @@ pub struct Evidence {
     pub init_log_written: Option<SystemTime>,
     /// Where Auto Scaling wants the instance.
     pub target_state: Option<String>,
+    /// What configures the agent, and cloud-init's records.
+    pub files: Files,
+    /// What user data is.
+    pub user_data: Option<Result<UserData, ImdsError>>,
+    /// The machine itself.
+    pub machine: Machine,
+    /// The way to AWS.
+    pub way: Way,
+    /// For how long each cause has been supported without a break, by its id.
+    pub lasted: BTreeMap<&'static str, Duration>,
 }
 
 impl Evidence {
@@ -193,6 +211,19 @@ impl Evidence {
     pub fn container_instance_arn(&self) -> Option<&str> {
         match &self.introspection {
             Some(Ok(metadata)) => Some(metadata.container_instance_arn.as_str()).filter(|arn| !arn.is_empty()),
+            _ => None,
+        }
+    }
+
+    /// Whether the agent has registered where it should not: a cluster is wanted, and it is in another.
+    pub fn strayed(&self) -> bool {
+        crate::causes::joined_other(self).is_some()
+    }
+
+    /// The AWS call that stopped a room.
+    pub fn stopping_call(&self) -> Option<&AwsError> {
+        match &self.stop {
+            Some(Stop::Aws(error)) => Some(error),
             _ => None,
         }
     }
@@ -296,13 +327,9 @@ impl Evidence {
 
     /// Every AWS call that came to nothing.
     pub fn aws_errors(&self) -> impl Iterator<Item = &AwsError> {
-        let stopped = match &self.stop {
-            Some(Stop::Aws(error)) => Some(error),
-            _ => None,
-        };
         let registration = self.registration.as_ref().and_then(|answer| answer.as_ref().err());
         let cluster = self.cluster.as_ref().and_then(|answer| answer.as_ref().err());
-        stopped.into_iter().chain(registration).chain(cluster)
+        self.stopping_call().into_iter().chain(registration).chain(cluster)
     }
 
     /// The first line of the agent's log that holds one of these fragments, as evidence: the matched part only.

@@ -52,6 +52,9 @@ pub struct Document {
     /// Causes that fit as well.
     #[serde(default)]
     pub also: Vec<FindingDocument>,
+    /// What is worth knowing although the instance registered.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<FindingDocument>,
     /// The verdict in a line.
     #[serde(default)]
     pub text: String,
@@ -74,6 +77,7 @@ impl Document {
             exit_code: crate::exit::Exit::NotRegistered.code(),
             cause: None,
             also: Vec::new(),
+            notes: Vec::new(),
             text: "no verdict: ecs-bootstrap has not run since this host booted".to_owned(),
             cluster: None,
             container_instance_arn: None,
@@ -91,6 +95,7 @@ pub fn document(verdict: &Verdict, cluster: Option<&str>, phases: &[Phase]) -> D
         exit_code: verdict.exit().code(),
         cause: verdict.finding().map(finding_document),
         also: Vec::new(),
+        notes: Vec::new(),
         text: summary(verdict),
         cluster: cluster.map(str::to_owned),
         container_instance_arn: None,
@@ -102,6 +107,7 @@ pub fn document(verdict: &Verdict, cluster: Option<&str>, phases: &[Phase]) -> D
             document.cluster = Some(ready.cluster.clone());
             document.container_instance_arn = Some(ready.container_instance_arn.clone());
             document.agent_connected = ready.agent_connected;
+            document.notes = ready.notes.iter().map(finding_document).collect();
         }
         Verdict::Failed { also, .. } => document.also = also.iter().map(finding_document).collect(),
         Verdict::Waiting { .. } => {}
@@ -156,6 +162,9 @@ pub fn verdict_text(document: &Document) -> String {
             write(format_args!("seen: {seen}"));
         }
         write(format_args!("remedy: {}", cause.remedy));
+    }
+    for note in &document.notes {
+        write(format_args!("note: [{}] {} ({})", note.id, note.title, note.evidence.join("; ")));
     }
     text
 }

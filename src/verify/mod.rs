@@ -3,7 +3,9 @@
 //! In: what is expected, and the world. Out: one verdict. It changes nothing on the host.
 
 mod observe;
+mod once;
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -12,7 +14,7 @@ use self::observe::Observer;
 use crate::boundary::World;
 use crate::boundary::aws::{AwsErrorKind, ContainerInstance};
 use crate::boundary::systemd::{Job, Systemd, SystemdError};
-use crate::causes::{Class, Finding, USER_DATA_DEADLOCK, diagnose, nothing_fits};
+use crate::causes::{Class, Finding, USER_DATA_DEADLOCK, diagnose, notes, nothing_fits};
 use crate::effects::QueuedJob;
 use crate::evidence::{Evidence, Stop};
 use crate::plan::Expectation;
@@ -55,6 +57,7 @@ pub async fn verdict(
     if let Err(error) = systemd {
         observer.evidence.units = Some(Err(error.clone()));
     }
+    let mut since = BTreeMap::new();
     let mut told = String::new();
     let mut told_interim: Option<String> = None;
     loop {
@@ -71,6 +74,7 @@ pub async fn verdict(
         evidence.waited = start.elapsed();
         evidence.age = age.map(|age| age + evidence.waited);
         evidence.timed_out = deadline.passed();
+        note_lasting(evidence, &mut since);
         if let Some(verdict) = judge(evidence) {
             return verdict;
         }
@@ -84,6 +88,13 @@ pub async fn verdict(
             told_interim = Some(id);
         }
     }
+}
+
+/// For how long each cause has been supported: `since` keeps when that began.
+fn note_lasting(evidence: &mut Evidence, since: &mut BTreeMap<&'static str, Instant>) {
+    let now: Vec<&'static str> = diagnose(evidence).iter().map(|finding| finding.cause.id).collect();
+    since.retain(|id, _| now.contains(id));
+    evidence.lasted = now.into_iter().map(|id| (id, since.entry(id).or_insert_with(Instant::now).elapsed())).collect();
 }
 
 /// What must be told while user data has not ended, which may be never: a start that waits for itself, and once it has
@@ -147,11 +158,28 @@ fn failed(evidence: &Evidence, mut findings: Vec<Finding>) -> Verdict {
     Verdict::Failed { finding, also, exit }
 }
 
-/// The verdict of what stopped an earlier room.
+/// The verdict of what stopped an earlier room, by itself: nothing is asked.
 pub fn stopped(stop: Stop) -> Verdict {
-    let evidence = Evidence::of_stop(stop);
-    let findings = diagnose(&evidence);
-    failed(&evidence, findings)
+    verdict_of(&Evidence::of_stop(stop))
+}
+
+/// The same, and what lies behind it is looked at once: no cluster is named, since user data has failed.
+pub async fn explained(world: &World, stop: Stop) -> Verdict {
+    verdict_of(&once::around(world, stop).await)
+}
+
+fn verdict_of(evidence: &Evidence) -> Verdict {
+    failed(evidence, diagnose(evidence))
+}
+
+/// All probes, once and side by side.
+pub async fn examine(
+    world: &World,
+    systemd: &Result<Systemd, SystemdError>,
+    expectation: Option<Expectation>,
+    stop: Option<Stop>,
+) -> Evidence {
+    once::once(world, systemd, expectation, stop).await
 }
 
 /// Registered in the wanted cluster (any other is a cause), and connected where ECS can be asked.
@@ -173,7 +201,8 @@ fn ready(evidence: &Evidence) -> Option<Ready> {
             (None, format!("the agent's introspection only: {}", crate::causes::chain(error)))
         }
     };
-    Some(Ready { cluster: metadata.cluster.clone(), container_instance_arn: arn.to_owned(), agent_connected, how })
+    let (cluster, container_instance_arn) = (metadata.cluster.clone(), arn.to_owned());
+    Some(Ready { cluster, container_instance_arn, agent_connected, how, notes: notes(evidence) })
 }
 
 /// Whether what ECS holds under the ARN is this instance, and not one that is gone.

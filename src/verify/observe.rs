@@ -16,16 +16,21 @@ use super::Handed;
 use crate::boundary::World;
 use crate::boundary::agent::{AgentError, Metadata};
 use crate::boundary::aws::{Aws, AwsError, AwsErrorKind, ContainerInstance, Described};
+use crate::boundary::disk::Disk;
 use crate::boundary::docker::{Container, DockerError};
 use crate::boundary::imds::{ImdsError, RoleStatus, TARGET_STATE};
 use crate::boundary::net::{self, NetError};
 use crate::boundary::systemd::{Changes, JobResult, Systemd, SystemdError};
 use crate::boundary::{dns::Dns, systemd::Job};
 use crate::evidence::agent_log::last_attempt;
+use crate::evidence::machine::Machine;
+use crate::evidence::user_data::UserData;
+use crate::evidence::way::Way;
 use crate::evidence::{BlockingStart, Evidence, NetworkProbe};
 use crate::facts::Units;
 use crate::host::{agent_config, blocking_start, joined_cluster, saved_agent, units};
 use crate::plan::{AGENT_JSON, ECS_CONFIG, Expectation, VENDOR_ECS_CONFIG};
+use crate::probe;
 use crate::retry::{Deadline, pause_for};
 
 /// Between two looks. The local poll is at most 150 ms apart, so that a registration is told within 250 ms.
@@ -52,6 +57,9 @@ enum Sight {
     Cluster(Result<Described, AwsError>),
     Registration(Result<Option<ContainerInstance>, AwsError>),
     BlockingStart(Option<(u32, String)>),
+    UserData(Result<UserData, ImdsError>),
+    Machine(Box<Machine>),
+    Way(Box<Way>),
 }
 
 /// A probe that runs again and again.
@@ -66,10 +74,13 @@ enum Probe {
     Cluster,
     Registration,
     BlockingStart,
+    UserData,
+    Machine,
+    Way,
 }
 
 /// Every probe with the time until it first runs and the time between two runs.
-const PROBES: [(Probe, Duration, Duration); 9] = [
+const PROBES: [(Probe, Duration, Duration); 12] = [
     (Probe::Introspection, Duration::ZERO, TICK),
     (Probe::Units, Duration::ZERO, Duration::from_secs(1)),
     (Probe::Role, Duration::ZERO, Duration::from_secs(10)),
@@ -79,6 +90,9 @@ const PROBES: [(Probe, Duration, Duration); 9] = [
     (Probe::Cluster, Duration::from_secs(2), Duration::from_secs(30)),
     (Probe::Registration, Duration::ZERO, Duration::from_secs(10)),
     (Probe::BlockingStart, Duration::from_secs(1), Duration::from_secs(3)),
+    (Probe::UserData, Duration::from_secs(1), Duration::from_secs(60)),
+    (Probe::Machine, Duration::from_secs(1), Duration::from_secs(3)),
+    (Probe::Way, Duration::from_secs(2), Duration::from_secs(10)),
 ];
 
 struct Schedule {
@@ -207,6 +221,8 @@ impl<'a> Observer<'a> {
             Probe::TargetState => !registered && evidence.config.contains_key("ECS_WARM_POOLS_CHECK"),
             Probe::Cluster => !registered && !denied(&evidence.cluster),
             Probe::Registration => registered && !denied(&evidence.registration),
+            Probe::UserData | Probe::Machine => !registered || evidence.strayed(),
+            Probe::Way => true,
             Probe::BlockingStart => evidence.held_by_user_data(),
         }
     }
@@ -244,6 +260,12 @@ impl<'a> Observer<'a> {
                     })
                 })
             }
+            Probe::UserData => Box::pin(async move { Sight::UserData(probe::user_data(world, soon).await) }),
+            Probe::Machine => {
+                let units = self.evidence.known_units().cloned();
+                Box::pin(async move { Sight::Machine(Box::new(probe::machine(world, units, soon).await)) })
+            }
+            Probe::Way => Box::pin(async move { Sight::Way(Box::new(probe::way(world, soon).await)) }),
             Probe::BlockingStart => {
                 let unit = expected.agent_unit.clone();
                 Box::pin(async move { Sight::BlockingStart(blocking_start(&world.disk, &unit)) })
@@ -280,6 +302,9 @@ impl<'a> Observer<'a> {
             Sight::Cluster(_) => Some(Probe::Cluster),
             Sight::Registration(_) => Some(Probe::Registration),
             Sight::BlockingStart(_) => Some(Probe::BlockingStart),
+            Sight::UserData(_) => Some(Probe::UserData),
+            Sight::Machine(_) => Some(Probe::Machine),
+            Sight::Way(_) => Some(Probe::Way),
         };
         match sight {
             // While a restart is queued, the agent that is going to end would speak for the next one.
@@ -304,6 +329,9 @@ impl<'a> Observer<'a> {
             Sight::Cluster(answer) => evidence.cluster = Some(answer),
             Sight::Registration(answer) => evidence.registration = Some(answer),
             Sight::BlockingStart(seen) => self.note_blocking_start(seen),
+            Sight::UserData(answer) => evidence.user_data = Some(answer),
+            Sight::Machine(machine) => evidence.machine = *machine,
+            Sight::Way(way) => evidence.way = *way,
         }
         for entry in self.schedule.iter_mut().filter(|entry| Some(entry.probe) == probe) {
             entry.running = false;
@@ -342,25 +370,36 @@ impl<'a> Observer<'a> {
             return;
         }
         let disk = &self.world.disk;
-        let modified = |path| disk.modified(path).ok().flatten();
-        let stamp = [AGENT_LOG, INIT_LOG, ECS_CONFIG, VENDOR_ECS_CONFIG, AGENT_JSON].map(modified);
+        let stamp = [AGENT_LOG, INIT_LOG, ECS_CONFIG, VENDOR_ECS_CONFIG, AGENT_JSON].map(|path| modified(disk, path));
         [self.evidence.agent_log_written, self.evidence.init_log_written, ..] = stamp;
         if self.logs_read == Some(stamp) {
             return;
         }
         self.logs_read = Some(stamp);
         self.evidence.config = agent_config(disk);
+        self.evidence.files = probe::files(disk);
         if let Some(expected) = self.evidence.expectation.as_mut().filter(|expected| expected.follows_file) {
             expected.cluster = joined_cluster(disk);
         }
-        let read = |path| disk.tail(path, LOG_TAIL).ok().flatten().map(|tail| last_attempt(&tail.bytes));
-        self.evidence.agent_log = read(AGENT_LOG).unwrap_or_default();
-        self.evidence.init_log = read(INIT_LOG).unwrap_or_default();
+        read_logs(disk, &mut self.evidence);
         let connected = self.evidence.agent_log.iter().any(|line| line.holds("Connected to ACS endpoint"));
         if connected && !std::mem::replace(&mut self.connected_line, connected) {
             self.hurry(Probe::Registration);
         }
     }
+}
+
+fn modified(disk: &Disk, path: &str) -> Option<SystemTime> {
+    disk.modified(path).ok().flatten()
+}
+
+/// Both logs, since the agent last started.
+pub(super) fn read_logs(disk: &Disk, evidence: &mut Evidence) {
+    let read = |path| disk.tail(path, LOG_TAIL).ok().flatten().map(|tail| last_attempt(&tail.bytes));
+    evidence.agent_log = read(AGENT_LOG).unwrap_or_default();
+    evidence.init_log = read(INIT_LOG).unwrap_or_default();
+    evidence.agent_log_written = modified(disk, AGENT_LOG);
+    evidence.init_log_written = modified(disk, INIT_LOG);
 }
 
 /// One API call, with the SDK's own retries.
@@ -370,7 +409,7 @@ async fn job_end(index: usize, job: Job, deadline: Deadline) -> Sight {
     Sight::JobEnded(index, job.ended(deadline).await)
 }
 
-async fn registration(
+pub(super) async fn registration(
     aws: &Aws,
     cluster: &str,
     arn: &str,
@@ -385,7 +424,7 @@ fn denied<T>(answer: &Option<Result<T, AwsError>>) -> bool {
 }
 
 /// Name, address and connection of the ECS endpoint; `None` where the endpoint itself is not known.
-async fn network(world: &World, region: &str) -> Option<NetworkProbe> {
+pub(super) async fn network(world: &World, region: &str) -> Option<NetworkProbe> {
     let endpoint = world.aws(region).await.ok()?.ecs_endpoint().await?;
     let deadline = Deadline::after(CONNECT);
     let addresses = match net::resolve(&Dns::default(), &endpoint.host, deadline).await {

@@ -22,7 +22,7 @@ const SOURCES: [&str; 5] = [
     include_str!("causes/identity.rs"),
 ];
 /// What loopback cannot be made to do, with the tests that stand in.
-const ELSEWHERE: [(&str, &str); 3] = [
+pub(crate) const ELSEWHERE: [(&str, &str); 3] = [
     ("dns-failed", "an endpoint by name would leave loopback: unit tests of causes/aws.rs and boundary/dns.rs"),
     ("user-data-deadlock", "seen for ten seconds before it is told: tests/it/user_data.rs"),
     ("endpoint-sg-blocks", "loopback is no private address of a VPC: unit test of causes/aws.rs"),
@@ -63,6 +63,8 @@ impl Names<'_> {
         let told = &outcome.stderr;
         let cause = cause(id);
         assert_eq!(outcome.code, Some(code), "{}\n{told}", outcome.stdout);
+        let named = told.lines().find_map(|line| line.strip_prefix("error: [")?.split(']').next());
+        record(id, named.unwrap_or("nothing"));
         let errors: Vec<&str> = told.lines().filter(|line| line.starts_with("error: [")).collect();
         assert_eq!(errors, [format!("error: [{id}] {}", cause.title)], "{told}");
         assert!(told.lines().any(|line| line.starts_with("seen: ") && line.contains(seen)), "no `{seen}` in {told}");
@@ -90,12 +92,44 @@ impl Names<'_> {
     }
 }
 
+/// The id of something that keeps no instance from its cluster, and its evidence.
+struct Notes<'a>(&'a str, &'a str);
+
+impl Notes<'_> {
+    /// The instance is ready, nothing is accused, and this is said beside it.
+    fn check(self, outcome: &Outcome) {
+        let Notes(id, seen) = self;
+        is_ready_as(id, outcome);
+        let note = outcome.stdout.lines().find(|line| line.starts_with(&format!("note: [{id}] ")));
+        record(id, note.map_or("nothing", |_| id));
+        assert!(note.is_some_and(|note| note.contains(seen)), "{}", outcome.stdout);
+    }
+}
+
+/// Keeps what was provoked and what was named, for the table that `confusion::matrix` prints when all tests have run.
+fn record(provoked: &str, named: &str) {
+    use std::io::Write;
+    let folder = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("confusion");
+    std::fs::create_dir_all(&folder).unwrap();
+    let test = std::thread::current().name().unwrap_or("unnamed").replace("::", ".");
+    let mut file = std::fs::File::options().append(true).create(true).open(folder.join(test)).unwrap();
+    writeln!(file, "{provoked} {named}").unwrap();
+}
+
 fn cause(id: &str) -> &'static Cause {
     ALL.iter().copied().chain([&UNKNOWN]).find(|cause| cause.id == id).unwrap()
 }
 
 /// The look-alike: the instance is ready, and no cause is named.
 fn is_ready(outcome: &Outcome) {
+    is_ready_as("healthy", outcome);
+}
+
+fn is_ready_as(what: &str, outcome: &Outcome) {
+    let named = outcome.stderr.lines().find_map(|line| line.strip_prefix("error: [")?.split(']').next());
+    if what == "healthy" || named.is_some() {
+        record(what, named.unwrap_or("ready"));
+    }
     assert_eq!(outcome.code, Some(0), "{}\n{}", outcome.stdout, outcome.stderr);
     assert!(outcome.stdout.starts_with("ready: `arn:aws:ecs:"), "{}", outcome.stdout);
     assert!(!outcome.stderr.contains("error: ["), "{}", outcome.stderr);

@@ -1,0 +1,14 @@
+//! The probes that verify and doctor run, each bounded in time, none disturbing the host.
+//!
+//! In: the world. Out: a part of the evidence. Nothing here judges: what cannot be seen stays unknown. It stands beside
+//! the rooms as `host.rs` does, and knows the boundary and the nouns.
+
+mod files;
+mod machine;
+mod user_data;
+mod way;
+
+pub(crate) use self::files::files;
+pub(crate) use self::machine::machine;
+pub(crate) use self::user_data::user_data;
+pub(crate) use self::way::way;

@@ -1,0 +1,118 @@
+//! Looks once, all probes side by side: for doctor, and for what lies behind a room that was stopped.
+
+use std::time::Duration;
+
+use futures_util::future::{join, join3, join5};
+
+use super::observe::{network, registration};
+use crate::boundary::World;
+use crate::boundary::imds::TARGET_STATE;
+use crate::boundary::systemd::{Systemd, SystemdError};
+use crate::evidence::{Evidence, Stop};
+use crate::host::{agent_config, joined_cluster, saved_agent, units};
+use crate::plan::{Expectation, Refusal};
+use crate::probe;
+use crate::retry::{Deadline, within};
+
+/// No probe takes longer, and there are at most two in a row.
+const PROBE: Duration = Duration::from_secs(5);
+/// Whoever was stopped has waited long enough.
+const AROUND: Duration = Duration::from_secs(3);
+
+/// What the host shows around what stopped a room: the files always, the rest where it may be why.
+pub(super) async fn around(world: &World, stop: Stop) -> Evidence {
+    let mut evidence = Evidence::of_stop(stop);
+    read_files(world, &mut evidence);
+    let soon = Deadline::after(AROUND);
+    match &evidence.stop {
+        Some(Stop::Refused(Refusal::NoCluster { .. } | Refusal::ClusterInvalid { .. })) => {
+            evidence.user_data = Some(probe::user_data(world, soon).await);
+        }
+        Some(Stop::Aws(_)) => {
+            let role = world.imds.role_credentials_status(soon);
+            let (role, way) = join(role, probe::way(world, soon)).await;
+            (evidence.role, evidence.way) = (Some(role), way);
+        }
+        Some(Stop::Imds(_)) => evidence.machine = probe::machine(world, None, soon).await,
+        _ => {}
+    }
+    evidence
+}
+
+/// All that can be seen now, whatever works.
+pub(super) async fn once(
+    world: &World,
+    systemd: &Result<Systemd, SystemdError>,
+    expectation: Option<Expectation>,
+    stop: Option<Stop>,
+) -> Evidence {
+    let soon = Deadline::after(PROBE);
+    let mut evidence = Evidence { stop, expectation, ..Evidence::default() };
+    read_files(world, &mut evidence);
+    let bus = async {
+        match systemd {
+            Ok(systemd) => within(soon, units(systemd)).await.ok(),
+            Err(error) => Some(Err(error.clone())),
+        }
+    };
+    let imds = join3(
+        world.imds.role_credentials_status(soon),
+        world.imds.get(TARGET_STATE, soon),
+        probe::user_data(world, soon),
+    );
+    let docker = join(world.docker.ping(soon), world.docker.container("ecs-agent", soon));
+    let (found, introspection, (role, target, user_data), (ping, container), way) =
+        join5(bus, world.agent.metadata(soon), imds, docker, probe::way(world, soon)).await;
+    evidence.units = found;
+    evidence.introspection = Some(introspection);
+    evidence.role = Some(role);
+    evidence.target_state = target.ok().flatten().map(|state| String::from_utf8_lossy(&state).trim().to_owned());
+    evidence.user_data = Some(user_data);
+    (evidence.docker, evidence.container) = (Some(ping), Some(container));
+    evidence.way = way;
+    ask_aws(world, &mut evidence).await;
+    evidence
+}
+
+/// ECS's own view, and the machine beside it: both depend on what was seen before.
+async fn ask_aws(world: &World, evidence: &mut Evidence) {
+    let soon = Deadline::after(PROBE);
+    let machine = probe::machine(world, evidence.known_units().cloned(), soon);
+    let expected = evidence.expectation.clone().unwrap_or_default();
+    let arn = evidence.container_instance_arn().map(str::to_owned);
+    let api = async {
+        let region = expected.region?;
+        let aws = match world.aws(&region).await {
+            Ok(aws) => aws,
+            Err(error) => return Some((None, Some(Err(error)), None)),
+        };
+        let cluster = expected.cluster.unwrap_or_else(|| "default".to_owned());
+        let known = async {
+            match &arn {
+                Some(arn) => Some(registration(&aws, &cluster, arn, soon).await),
+                None => None,
+            }
+        };
+        let clusters = [cluster.clone()];
+        let (probe, described, known) =
+            join3(network(world, &region), aws.describe_clusters(&clusters, soon), known).await;
+        Some((probe, Some(described), known))
+    };
+    let (machine, api) = join(machine, api).await;
+    evidence.machine = machine;
+    if let Some((network, cluster, registration)) = api {
+        (evidence.network, evidence.cluster, evidence.registration) = (network, cluster, registration);
+    }
+}
+
+/// What lies on this disk.
+fn read_files(world: &World, evidence: &mut Evidence) {
+    let disk = &world.disk;
+    evidence.config = agent_config(disk);
+    evidence.saved = saved_agent(disk);
+    evidence.files = probe::files(disk);
+    if let Some(expected) = evidence.expectation.as_mut().filter(|expected| expected.follows_file) {
+        expected.cluster = joined_cluster(disk);
+    }
+    super::observe::read_logs(disk, evidence);
+}

@@ -1,0 +1,62 @@
+//! The confusion matrix: what the tests of `causes` have provoked, and what was named.
+//!
+//! In: what they recorded. Out: a table, and a failure for each cause that nobody provoked or that was named wrongly.
+//! `tests/run` empties the folder before the tests and runs this after them.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use crate::causes::ELSEWHERE;
+use ecs_bootstrap::causes::{ALL, UNKNOWN};
+
+/// By what was provoked: how often each was named.
+fn recorded() -> BTreeMap<String, BTreeMap<String, usize>> {
+    let mut table: BTreeMap<String, BTreeMap<String, usize>> = BTreeMap::new();
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("confusion");
+    for entry in std::fs::read_dir(folder).expect("the tests of `causes` run before") {
+        for line in std::fs::read_to_string(entry.unwrap().path()).unwrap().lines() {
+            let (provoked, named) = line.split_once(' ').unwrap();
+            *table.entry(provoked.to_owned()).or_default().entry(named.to_owned()).or_default() += 1;
+        }
+    }
+    table
+}
+
+#[test]
+#[ignore = "reads what the other tests have recorded; tests/run runs it after them"]
+#[expect(clippy::print_stdout, reason = "the table is for whoever runs the tests")]
+fn matrix() {
+    let table = recorded();
+    let mut wrong = Vec::new();
+    println!("{:<28} {:>8}  {:<34} look-alikes, as often provoked, none taken for it", "cause", "provoked", "named");
+    let healthy = table.get("healthy").cloned().unwrap_or_default();
+    let rows = ALL.iter().copied().chain([&UNKNOWN]).map(|cause| (cause.id, cause.alike)).chain([("healthy", &[][..])]);
+    for (id, alike) in rows {
+        let named = if id == "healthy" { healthy.clone() } else { table.get(id).cloned().unwrap_or_default() };
+        let right = if id == "healthy" { "ready" } else { id };
+        let often = |id: &str| table.get(id).map_or(0, |named| named.values().sum::<usize>());
+        let words = |named: &BTreeMap<String, usize>| {
+            named.iter().map(|(id, times)| format!("{id} x{times}")).collect::<Vec<_>>().join(", ")
+        };
+        let elsewhere = ELSEWHERE.iter().find(|(other, _)| *other == id);
+        let seen = match elsewhere {
+            Some(_) if named.is_empty() => "(elsewhere)".to_owned(),
+            _ => words(&named),
+        };
+        let alike: Vec<_> = alike.iter().map(|other| format!("{other} x{}", often(other))).collect();
+        println!("{id:<28} {:>8}  {seen:<34} {}", named.values().sum::<usize>(), alike.join(", "));
+        if named.keys().any(|other| other != right) {
+            wrong.push(format!("`{id}` was provoked, and named: {}", words(&named)));
+        }
+        if named.is_empty() && elsewhere.is_none() {
+            wrong.push(format!("nothing provokes `{id}`"));
+        }
+    }
+    let all = table.values().flat_map(BTreeMap::values).sum::<usize>();
+    let named_right = table
+        .iter()
+        .map(|(id, named)| named.get(if id == "healthy" { "ready" } else { id }).copied().unwrap_or_default())
+        .sum::<usize>();
+    println!("{named_right} of {all} named as what they are");
+    assert!(wrong.is_empty(), "\n{}", wrong.join("\n"));
+}
