@@ -38,6 +38,17 @@ pub enum Command {
     },
     /// Wait for the registration, and say why when it does not come
     Verify,
+    /// Look at everything once and say what is wrong, layer by layer; changes nothing
+    Doctor {
+        /// Also write what one attaches to a support case, without secrets, to this new tar.gz
+        #[arg(long, value_name = "FILE")]
+        bundle: Option<PathBuf>,
+    },
+    /// Explain a cause: how it looks, what proves it, what to do; without an id, list them all
+    Explain {
+        /// The id, as it stands in brackets.
+        id: Option<String>,
+    },
     /// Print the last verdict of this boot
     Status,
     /// List what must go before a snapshot of this instance becomes an AMI; with --yes, remove it
@@ -190,6 +201,13 @@ fn man(command: clap::Command, text: &mut Vec<u8>) -> std::io::Result<()> {
             roff(setting.expects)
         )?;
     }
+    writeln!(text, ".SH CAUSES\nWhat \\fBexplain\\fR lists, in the order in which it is judged.")?;
+    for cause in crate::causes::all() {
+        writeln!(text, ".TP\n\\fB{}\\fR\n{}.", roff(cause.id), roff(cause.title))?;
+        for (name, said) in crate::report::fields(cause) {
+            writeln!(text, ".br\n\\fI{}\\fR: {}", roff(name), roff(&said))?;
+        }
+    }
     writeln!(text, ".SH EXIT STATUS")?;
     for (exit, meaning) in crate::exit::Exit::ALL {
         writeln!(text, ".TP\n\\fB{}\\fR\n{}", exit.code(), roff(meaning))?;
@@ -211,13 +229,16 @@ mod tests {
     }
 
     #[test]
-    fn the_man_page_names_every_setting_and_exit_code() {
+    fn the_man_page_names_every_setting_cause_and_exit_code() {
         let page = String::from_utf8(generate(Generated::Man).unwrap()).unwrap().replace("\\-", "-");
         for setting in schema::ALL {
             assert!(page.contains(setting.name), "{}", setting.name);
         }
         for (exit, _) in crate::exit::Exit::ALL {
             assert!(page.contains(&format!("\\fB{}\\fR", exit.code())));
+        }
+        for cause in crate::causes::all() {
+            assert!(page.contains(&format!("\\fB{}\\fR", cause.id)));
         }
     }
 }

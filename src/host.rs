@@ -15,6 +15,10 @@ use crate::plan::{AGENT_JSON, ECS_CONFIG, VENDOR_ECS_CONFIG, WRITTEN};
 pub(crate) const LONGEST_FILE: usize = 1024 * 1024;
 /// The agent's database grows with its tasks.
 const LONGEST_STATE: usize = 64 * 1024 * 1024;
+/// The agent's own log.
+pub(crate) const AGENT_LOG: &str = "/var/log/ecs/ecs-agent.log";
+/// That of ecs-init, which starts it.
+pub(crate) const INIT_LOG: &str = "/var/log/ecs/ecs-init.log";
 const BOLT: &str = "/var/lib/ecs/data/agent.db";
 const JSON: &str = "/var/lib/ecs/data/ecs_agent_data.json";
 

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Parser;
-use ecs_bootstrap::boot::{Boot, Report, Wait};
+use ecs_bootstrap::boot::{Boot, Report, Wait, explain};
 use ecs_bootstrap::boundary::World;
 use ecs_bootstrap::boundary::imds::Address;
 use ecs_bootstrap::care::Consent;
@@ -21,6 +21,9 @@ use tokio::time::Instant;
 fn main() -> ExitCode {
     let start = Instant::now();
     std::panic::set_hook(Box::new(end_of_panic));
+    // What is in memory may be secret, and the cause of a crash does not lie there. A kernel that refuses is no reason to
+    // keep an instance from its cluster.
+    let _ = nix::sys::resource::setrlimit(nix::sys::resource::Resource::RLIMIT_CORE, 0, 0);
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {
@@ -52,6 +55,9 @@ fn command(cli: Cli, start: Instant) -> Report {
             }
             Err(error) => failure(Exit::Internal, &error.to_string()),
         };
+    }
+    if let Command::Explain { id } = &command {
+        return explain(id.as_deref(), cli.common.json);
     }
     // Guard has the variables of ecs.config in its environment, and needs none: nothing there may keep an agent down.
     let is_guard = matches!(command, Command::Guard { .. });
@@ -93,7 +99,8 @@ fn command(cli: Cli, start: Instant) -> Report {
             Command::Verify => boot.verify().await,
             Command::PrepareImage(options) => boot.prepare_image(consent(options)).await,
             Command::ResetAgent(options) => boot.reset_agent(consent(options)).await,
-            Command::Status | Command::Generate { .. } => boot.status(),
+            Command::Doctor { bundle } => Box::pin(boot.doctor(bundle.as_deref())).await,
+            Command::Status | Command::Generate { .. } | Command::Explain { .. } => boot.status(),
         }
     })
 }

@@ -13,6 +13,7 @@ use self::docker::Docker;
 use self::imds::{Address, Imds};
 
 pub mod agent;
+pub mod archive;
 pub mod aws;
 pub mod console;
 pub mod disk;

@@ -11,6 +11,7 @@ mod care;
 mod config;
 mod docker;
 mod imds;
+pub mod layers;
 mod lifecycle;
 mod permission;
 mod units;
@@ -387,9 +388,22 @@ pub fn nothing_fits(evidence: &Evidence) -> Finding {
     Finding { cause: &UNKNOWN, seen: unknown(evidence).unwrap_or_default() }
 }
 
+/// The whole catalogue, by layer.
+pub fn all() -> Vec<&'static Cause> {
+    let mut all: Vec<_> = ALL.iter().copied().chain([&UNKNOWN]).collect();
+    all.sort_by_key(|cause| cause.layer);
+    all
+}
+
+/// The id that may have been meant: at most a third of its letters away.
+pub fn nearest(wrong: &str) -> Option<&'static str> {
+    let near = all().into_iter().map(|cause| (strsim::damerau_levenshtein(wrong, cause.id), cause.id)).min()?;
+    (near.0 <= near.1.len().div_ceil(3)).then_some(near.1)
+}
+
 /// The cause with this id.
 pub fn find(id: &str) -> Option<&'static Cause> {
-    ALL.iter().copied().chain([&UNKNOWN]).find(|cause| cause.id == id)
+    all().into_iter().find(|cause| cause.id == id)
 }
 
 #[cfg(test)]

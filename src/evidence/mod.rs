@@ -197,6 +197,8 @@ pub struct Evidence {
     pub machine: Machine,
     /// The way to AWS.
     pub way: Way,
+    /// When it was looked, where that was once.
+    pub looked_at: Option<SystemTime>,
     /// For how long each cause has been supported without a break, by its id.
     pub lasted: BTreeMap<&'static str, Duration>,
 }
@@ -213,6 +215,13 @@ impl Evidence {
             Some(Ok(metadata)) => Some(metadata.container_instance_arn.as_str()).filter(|arn| !arn.is_empty()),
             _ => None,
         }
+    }
+
+    /// For how long the agent's unit has run, by the look at it.
+    pub fn agent_runs_for(&self) -> Option<Duration> {
+        let started = self.agent_unit()?.exec_main_start_usec.filter(|usec| *usec > 0)?;
+        let started = SystemTime::UNIX_EPOCH.checked_add(Duration::from_micros(started))?;
+        self.looked_at?.duration_since(started).ok()
     }
 
     /// Whether the agent has registered where it should not: a cluster is wanted, and it is in another.

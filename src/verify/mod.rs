@@ -168,6 +168,30 @@ pub async fn explained(world: &World, stop: Stop) -> Verdict {
     verdict_of(&once::around(world, stop).await)
 }
 
+/// What one look at everything comes to: what has not come yet is waited for, and not judged.
+pub fn verdict_now(evidence: &Evidence) -> Verdict {
+    let findings = diagnose(evidence);
+    if findings.iter().any(|finding| finding.cause.class != Class::Waiting) {
+        return failed(evidence, findings);
+    }
+    if let Some(ready) = ready(evidence) {
+        return Verdict::Ready(ready);
+    }
+    let waiting = |text: &str, finding| Verdict::Waiting { text: text.to_owned(), finding };
+    if let Some(finding) = findings.into_iter().next() {
+        return waiting(finding.cause.title, Some(finding));
+    }
+    if evidence.container_instance_arn().is_some() {
+        return waiting("the instance is registered; its agent is not seen to be connected", None);
+    }
+    let since = evidence.agent_runs_for();
+    let patience = evidence.expectation.as_ref().map_or(Duration::ZERO, |expected| expected.deadline);
+    match evidence.user_data_runs() || since.is_some_and(|since| since < patience) {
+        true => waiting("the agent has not registered yet", None),
+        false => verdict_of(evidence),
+    }
+}
+
 fn verdict_of(evidence: &Evidence) -> Verdict {
     failed(evidence, diagnose(evidence))
 }

@@ -28,7 +28,7 @@ use crate::evidence::user_data::UserData;
 use crate::evidence::way::Way;
 use crate::evidence::{BlockingStart, Evidence, NetworkProbe};
 use crate::facts::Units;
-use crate::host::{agent_config, blocking_start, joined_cluster, saved_agent, units};
+use crate::host::{AGENT_LOG, INIT_LOG, agent_config, blocking_start, joined_cluster, saved_agent, units};
 use crate::plan::{AGENT_JSON, ECS_CONFIG, Expectation, VENDOR_ECS_CONFIG};
 use crate::probe;
 use crate::retry::{Deadline, pause_for};
@@ -40,8 +40,6 @@ const PROBE: Duration = Duration::from_secs(5);
 /// The first error of an egress problem takes connect(2) this long to show.
 const CONNECT: Duration = Duration::from_secs(3);
 const LOG_TAIL: usize = 256 * 1024;
-const AGENT_LOG: &str = "/var/log/ecs/ecs-agent.log";
-const INIT_LOG: &str = "/var/log/ecs/ecs-init.log";
 
 type Probing<'a> = Pin<Box<dyn Future<Output = Sight> + 'a>>;
 

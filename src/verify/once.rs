@@ -1,6 +1,6 @@
 //! Looks once, all probes side by side: for doctor, and for what lies behind a room that was stopped.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use futures_util::future::{join, join3, join5};
 
@@ -9,13 +9,14 @@ use crate::boundary::World;
 use crate::boundary::imds::TARGET_STATE;
 use crate::boundary::systemd::{Systemd, SystemdError};
 use crate::evidence::{Evidence, Stop};
+use crate::facts::since;
 use crate::host::{agent_config, joined_cluster, saved_agent, units};
 use crate::plan::{Expectation, Refusal};
 use crate::probe;
 use crate::retry::{Deadline, within};
 
 /// No probe takes longer, and there are at most two in a row.
-const PROBE: Duration = Duration::from_secs(5);
+const PROBE: Duration = Duration::from_secs(4);
 /// Whoever was stopped has waited long enough.
 const AROUND: Duration = Duration::from_secs(3);
 
@@ -47,7 +48,9 @@ pub(super) async fn once(
     stop: Option<Stop>,
 ) -> Evidence {
     let soon = Deadline::after(PROBE);
-    let mut evidence = Evidence { stop, expectation, ..Evidence::default() };
+    let now = SystemTime::now();
+    let mut evidence = Evidence { stop, expectation, looked_at: Some(now), ..Evidence::default() };
+    evidence.age = evidence.expectation.as_ref().and_then(|expected| since(expected.pending_time.as_deref()?, now));
     read_files(world, &mut evidence);
     let bus = async {
         match systemd {
@@ -102,6 +105,11 @@ async fn ask_aws(world: &World, evidence: &mut Evidence) {
     evidence.machine = machine;
     if let Some((network, cluster, registration)) = api {
         (evidence.network, evidence.cluster, evidence.registration) = (network, cluster, registration);
+    }
+    // A disconnected agent may be between two connections; one that never had any is not.
+    let is_disconnected = matches!(&evidence.registration, Some(Ok(Some(instance))) if !instance.agent_connected);
+    if is_disconnected && evidence.agent_logged(&["Connected to ACS endpoint"]).is_none() {
+        evidence.disconnected_for = evidence.agent_runs_for();
     }
 }
 

@@ -26,6 +26,8 @@ mod confusion;
 mod contract;
 /// README.md against the tables of the code.
 mod docs;
+/// `doctor`, its bundle, and `explain`.
+mod doctor;
 /// `guard`: `ecs.config` before each start of the agent.
 mod guard;
 /// `plan`: what would be done and why, with nothing changed.

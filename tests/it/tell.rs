@@ -131,7 +131,12 @@ fn the_service_manager_is_told_what_is_waited_for_and_what_came_of_it() {
     assert!(told.last().unwrap().contains("STATUS=[no-cluster-named]"), "{told:?}");
 }
 
-const PLANTED: [&str; 8] = [
+const PLANTED: [&str; 13] = [
+    "PlantedInALog",
+    "PlantedInTheImage",
+    "PlantedInCloudInit",
+    "PlantedInDocker",
+    "PlantedInTheEnvironment",
     "PlantedRegistryPassword",
     "PlantedProxyPassword",
     "PlantedUserData",
@@ -153,7 +158,27 @@ fn with_secrets() -> Instance {
         .ecs_config(config)
         .setting_file("etc/ecs-bootstrap/config.toml", &format!("[agent]\nECS_ENGINE_AUTH_DATA = \"{auth}\"\n"))
         .user_data("#!/bin/bash\necho PlantedUserData\n")
+        .file("var/lib/ecs/ecs.config", "HTTPS_PROXY=http://u:PlantedInTheImage@127.0.0.1:9\nOTHER=PlantedInTheImage\n")
+        .file("var/log/ecs/ecs-init.log", line("pre-start PlantedInALog"))
+        .file(
+            "var/log/cloud-init-output.log",
+            "PlantedInCloudInit\n/part-001: line 3: PlantedInCloudInit: command not found\n",
+        )
+        .file("var/lib/cloud/instance/user-data.txt", "#!/bin/bash\necho PlantedInCloudInit\n")
+        .file("etc/docker/daemon.json", "{\"proxies\": {\"http-proxy\": \"http://u:PlantedInDocker@127.0.0.1:9\"}}")
+        .file(
+            "etc/systemd/system/docker.service.d/proxy.conf",
+            "[Service]\nEnvironment=HTTP_PROXY=http://u:PlantedInDocker@127.0.0.1:9\n",
+        )
+        .env("SOME_TOKEN", "PlantedInTheEnvironment")
         .env("ECS_BOOTSTRAP_LOG", "trace")
+}
+
+/// A line of the agent's log that holds what nobody should have printed.
+fn line(message: &str) -> String {
+    format!(
+        "level=error time=2026-01-01T00:00:00Z msg=\"{message}\" error=\"http://u:PlantedInALog@127.0.0.1:9 is down\"\n"
+    )
 }
 
 fn holds_no_secret(what: &str, text: &str) {
@@ -190,6 +215,19 @@ fn told_nowhere(instance: &Instance, arguments: &[&str]) {
     found.iter().for_each(|(path, text)| holds_no_secret(path, text));
 }
 
+/// Nor by doctor, nor in what it bundles.
+fn bundled_nowhere(instance: &Instance) {
+    instance.disk.folder("home/bundles");
+    for arguments in [&["doctor", "-vv"][..], &["doctor", "--json", "-vv"]] {
+        let bundle = tempfile::tempdir().unwrap();
+        let path = bundle.path().join("bundle.tar.gz");
+        told_nowhere(instance, &[arguments, &["--bundle", path.to_str().unwrap()]].concat());
+        let files = crate::doctor::unpacked(&path);
+        assert!(files.len() > 5);
+        files.iter().for_each(|(name, text)| holds_no_secret(name, text));
+    }
+}
+
 const COMMANDS: [&[&str]; 6] = [
     &["plan", "-vv"],
     &["plan", "--json", "-vv"],
@@ -203,6 +241,7 @@ const COMMANDS: [&[&str]; 6] = [
 fn no_secret_is_told_at_any_level() {
     let instance = with_secrets();
     COMMANDS.iter().for_each(|command| told_nowhere(&instance, command));
+    bundled_nowhere(&instance);
     assert!(instance.disk.text("etc/ecs/ecs.config").contains("PlantedSettingSecret"), "the secret reached the agent");
     assert_eq!(mode(&instance, "etc/ecs/ecs.config"), 0o600);
     assert!(
@@ -221,10 +260,13 @@ fn no_secret_is_told_without_a_journal() {
 #[test]
 fn no_secret_is_told_when_something_is_wrong() {
     let denied = crate::support::aws::Fault::denied("ec2:DescribeTags");
-    told_nowhere(
-        &with_secrets().aws_fault("DescribeTags", denied),
-        &["run", "--wait", "-vv", "--set", "run.deadline=3s"],
-    );
+    let instance = with_secrets().aws_fault("DescribeTags", denied);
+    told_nowhere(&instance, &["run", "--wait", "-vv", "--set", "run.deadline=3s"]);
+    bundled_nowhere(&instance);
+    let denied = crate::support::aws::Fault::denied("ecs:RegisterContainerInstance");
+    let instance = with_secrets().aws_fault("RegisterContainerInstance", denied);
+    told_nowhere(&instance, &["run", "--wait", "-vv", "--set", "verify.deadline=3s"]);
+    bundled_nowhere(&instance);
     let role = "/latest/meta-data/iam/security-credentials/ecsInstanceRole";
     let half = format!("{{\"Code\": \"Success\", \"SecretAccessKey\": \"{}\", \"Token\": 7}}", imds::SECRET_ACCESS_KEY);
     let instance = with_secrets();

@@ -1,0 +1,81 @@
+//! Writes a new tar.gz for whoever asked for one.
+//!
+//! In: a path as the caller's shell means it, not below the root, and what goes in. Out: a file that only its owner can
+//! read. It never replaces a file, and leaves no half one.
+
+use std::fs::OpenOptions;
+use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use nix::libc;
+
+/// A file of the archive.
+#[derive(Debug)]
+pub struct Entry {
+    /// Its path in the archive.
+    pub name: String,
+    /// Its content.
+    pub bytes: Vec<u8>,
+}
+
+/// Why there is no archive.
+#[derive(Debug, thiserror::Error)]
+#[error("`{}` cannot be written as a new file", path.display())]
+pub struct ArchiveError {
+    /// Where it should be.
+    pub path: PathBuf,
+    /// As the kernel said it.
+    #[source]
+    pub source: io::Error,
+}
+
+/// Writes it, for the owner alone.
+#[expect(clippy::disallowed_methods, reason = "a file for the caller, not of the host below its root")]
+pub fn write_new(path: &Path, entries: &[Entry]) -> Result<(), ArchiveError> {
+    let error = |source| ArchiveError { path: path.to_owned(), source };
+    let mut options = OpenOptions::new();
+    options.write(true).create_new(true).mode(0o600).custom_flags(libc::O_NOFOLLOW);
+    let file = options.open(path).map_err(error)?;
+    let written = pack(file, entries).and_then(|file| file.sync_all());
+    if written.is_err() {
+        // The error that matters is the one of the writing.
+        let _ = std::fs::remove_file(path);
+    }
+    written.map_err(error)
+}
+
+fn pack<W: Write>(file: W, entries: &[Entry]) -> io::Result<W> {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+    let mut archive = tar::Builder::new(GzEncoder::new(file, Compression::default()));
+    for entry in entries {
+        let mut header = tar::Header::new_ustar();
+        header.set_size(entry.bytes.len() as u64);
+        header.set_mode(0o600);
+        header.set_mtime(now);
+        archive.append_data(&mut header, &entry.name, entry.bytes.as_slice())?;
+    }
+    archive.into_inner()?.finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_goes_in_comes_out_and_nothing_is_replaced() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("bundle.tar.gz");
+        let entries = [Entry { name: "bundle/a.txt".to_owned(), bytes: b"hello\n".to_vec() }];
+        write_new(&path, &entries).unwrap();
+        let read = flate2::read::GzDecoder::new(std::fs::File::open(&path).unwrap());
+        let mut archive = tar::Archive::new(read);
+        let names: Vec<_> =
+            archive.entries().unwrap().map(|entry| entry.unwrap().path().unwrap().into_owned()).collect();
+        assert_eq!(names, [PathBuf::from("bundle/a.txt")]);
+        assert_eq!(write_new(&path, &entries).unwrap_err().source.kind(), io::ErrorKind::AlreadyExists);
+    }
+}
