@@ -71,8 +71,8 @@ mod tests {
         let path = folder.path().join("bundle.tar.gz");
         let entries = [Entry { name: "bundle/a.txt".to_owned(), bytes: b"hello\n".to_vec() }];
         write_new(&path, &entries).unwrap();
-        let read = flate2::read::GzDecoder::new(std::fs::File::open(&path).unwrap());
-        let mut archive = tar::Archive::new(read);
+        let packed = pack(Vec::new(), &entries).unwrap();
+        let mut archive = tar::Archive::new(flate2::read::GzDecoder::new(packed.as_slice()));
         let names: Vec<_> =
             archive.entries().unwrap().map(|entry| entry.unwrap().path().unwrap().into_owned()).collect();
         assert_eq!(names, [PathBuf::from("bundle/a.txt")]);

@@ -5,6 +5,9 @@
 /// The messages by which a start is known: the agent's, and ecs-init's first step.
 const STARTS: [&str; 3] = ["Starting Amazon ECS Agent", "Starting Amazon Elastic Container Service Agent", "pre-start"];
 
+/// An attempt that says more repeats itself; each line is searched for every cause, again and again.
+const LONGEST: usize = 1000;
+
 /// One line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Line {
@@ -38,6 +41,7 @@ pub fn last_attempt(tail: &[u8]) -> Vec<Line> {
     if let Some(start) = lines.iter().rposition(|line| STARTS.iter().any(|start| line.message.contains(start))) {
         lines.drain(..start);
     }
+    lines.drain(..lines.len().saturating_sub(LONGEST));
     lines
 }
 

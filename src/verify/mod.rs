@@ -74,16 +74,19 @@ pub async fn verdict(
         evidence.waited = start.elapsed();
         evidence.age = age.map(|age| age + evidence.waited);
         evidence.timed_out = deadline.passed();
-        note_lasting(evidence, &mut since);
-        if let Some(verdict) = judge(evidence) {
+        let findings = diagnose(evidence);
+        note_lasting(evidence, &findings, &mut since);
+        if let Some(verdict) = judge(evidence, &findings) {
             return verdict;
         }
-        let waiting = waiting_for(evidence);
+        let waiting = waiting_for(evidence, &findings);
         if told != waiting {
             (listener.waiting)(&waiting);
             told = waiting;
         }
-        if let Some((id, verdict)) = interim(evidence, limit).filter(|(id, _)| told_interim.as_ref() != Some(id)) {
+        if let Some((id, verdict)) =
+            interim(evidence, findings, limit).filter(|(id, _)| told_interim.as_ref() != Some(id))
+        {
             (listener.interim)(&verdict);
             told_interim = Some(id);
         }
@@ -91,19 +94,18 @@ pub async fn verdict(
 }
 
 /// For how long each cause has been supported: `since` keeps when that began.
-fn note_lasting(evidence: &mut Evidence, since: &mut BTreeMap<&'static str, Instant>) {
-    let now: Vec<&'static str> = diagnose(evidence).iter().map(|finding| finding.cause.id).collect();
+fn note_lasting(evidence: &mut Evidence, findings: &[Finding], since: &mut BTreeMap<&'static str, Instant>) {
+    let now: Vec<&'static str> = findings.iter().map(|finding| finding.cause.id).collect();
     since.retain(|id, _| now.contains(id));
     evidence.lasted = now.into_iter().map(|id| (id, since.entry(id).or_insert_with(Instant::now).elapsed())).collect();
 }
 
 /// What must be told while user data has not ended, which may be never: a start that waits for itself, and once it has
 /// taken as long as a registration may, whatever looks wrong. With what tells it from another.
-fn interim(evidence: &Evidence, limit: Duration) -> Option<(String, Verdict)> {
+fn interim(evidence: &Evidence, mut findings: Vec<Finding>, limit: Duration) -> Option<(String, Verdict)> {
     if !evidence.held_by_user_data() {
         return None;
     }
-    let mut findings = diagnose(evidence);
     if let Some(at) = findings.iter().position(|finding| std::ptr::eq(finding.cause, &USER_DATA_DEADLOCK)) {
         let finding = findings.swap_remove(at);
         return Some((finding.cause.id.to_owned(), failed(evidence, vec![finding])));
@@ -118,12 +120,11 @@ fn interim(evidence: &Evidence, limit: Duration) -> Option<(String, Verdict)> {
 }
 
 /// The verdict that the evidence allows, if any yet.
-fn judge(evidence: &Evidence) -> Option<Verdict> {
-    let findings = diagnose(evidence);
+fn judge(evidence: &Evidence, findings: &[Finding]) -> Option<Verdict> {
     // A registered instance is not judged by what else is wrong, so the agent must have been asked.
     let is_asked = evidence.introspection.is_some();
     if is_asked && findings.iter().any(|finding| finding.is_final(evidence)) {
-        return Some(failed(evidence, findings));
+        return Some(failed(evidence, findings.to_vec()));
     }
     if let Some(ready) = ready(evidence) {
         return Some(Verdict::Ready(ready));
@@ -135,7 +136,7 @@ fn judge(evidence: &Evidence) -> Option<Verdict> {
         Some(first) if first.cause.class == Class::Waiting => {
             Some(Verdict::Waiting { text: first.cause.title.to_owned(), finding: Some(first.clone()) })
         }
-        _ => Some(failed(evidence, findings)),
+        _ => Some(failed(evidence, findings.to_vec())),
     }
 }
 
@@ -237,14 +238,14 @@ fn is_ours(evidence: &Evidence, instance: &ContainerInstance) -> bool {
 }
 
 /// What is being waited for, in words.
-fn waiting_for(evidence: &Evidence) -> String {
+fn waiting_for(evidence: &Evidence, findings: &[Finding]) -> String {
     if evidence.container_instance_arn().is_some() {
         return "the agent's connection to ECS".to_owned();
     }
     if evidence.held_by_user_data() {
         return "user data to end (cloud-final.service)".to_owned();
     }
-    if let Some(first) = diagnose(evidence).first() {
+    if let Some(first) = findings.first() {
         return format!("the registration; so far: [{}] {}", first.cause.id, first.cause.title);
     }
     match evidence.agent_unit().and_then(|unit| unit.active_state.as_deref()) {

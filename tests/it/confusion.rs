@@ -24,7 +24,6 @@ fn recorded() -> BTreeMap<String, BTreeMap<String, usize>> {
 
 #[test]
 #[ignore = "reads what the other tests have recorded; tests/run runs it after them"]
-#[expect(clippy::print_stdout, reason = "the table is for whoever runs the tests")]
 fn matrix() {
     let table = recorded();
     let mut wrong = Vec::new();
