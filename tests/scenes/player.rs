@@ -56,7 +56,22 @@ fn main() -> ExitCode {
     written(&page, &scene);
     let code = outcome.code.and_then(|code| u8::try_from(code).ok()).unwrap_or(1);
     verdict(&page, &scene, code);
+    if code != 0 {
+        page.command(&["doctor"]);
+        let _ = scene.instance.show(&["doctor"]);
+        explain(&page, &scene);
+    }
+    page.end(&scene);
     ExitCode::from(code)
+}
+
+/// What the catalogue says of the cause.
+fn explain(page: &Page, scene: &Scene) {
+    let status: Value = scene.instance.disk.read(STATUS).and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default();
+    if let Some(id) = status["cause"]["id"].as_str() {
+        page.command(&["explain", id]);
+        let _ = scene.instance.show(&["explain", id]);
+    }
 }
 
 /// cargo puts examples into a folder beside the binaries.
@@ -140,12 +155,6 @@ fn verdict(page: &Page, scene: &Scene, code: u8) {
     for phase in &phases {
         page.phase(&text(&phase["name"]), of(phase, "start_ms"), of(phase, "duration_ms"), end);
     }
-    say!("");
-    let root = scene.instance.root().display();
-    match std::env::var_os(KEEP) {
-        Some(_) => say!("kept: {root}"),
-        None => say!("{root} is removed; `tests/try --keep` keeps it"),
-    }
 }
 
 fn pairs<'a>(tags: impl Iterator<Item = (&'a String, &'a String)>) -> String {
@@ -180,6 +189,15 @@ impl Page {
     fn section(&self, title: &str) {
         let rest = self.rule.repeat(WIDTH.saturating_sub(title.chars().count() + 4));
         say!("\n{rule}{rule} {} {rest}", self.bold(title), rule = self.rule);
+    }
+
+    fn end(&self, scene: &Scene) {
+        let root = scene.instance.root().display();
+        say!("");
+        match std::env::var_os(KEEP) {
+            Some(_) => say!("kept: {root}"),
+            None => say!("{root} is removed; `tests/try --keep` keeps it"),
+        }
     }
 
     fn command(&self, arguments: &[&str]) {

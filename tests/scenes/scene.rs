@@ -2,7 +2,8 @@
 //!
 //! In: a name of `scenes.txt`. Out: the simulated instance and the options of `run`. It prints nothing and runs nothing.
 
-use crate::support::Instance;
+use crate::support::systemd::Start;
+use crate::support::{Instance, aws, imds};
 
 /// Name and subject of each scene, one a line; `tests/try --list` prints the file as it is.
 pub(crate) const LIST: &str = include_str!("scenes.txt");
@@ -30,26 +31,55 @@ pub(crate) fn list() -> impl Iterator<Item = (&'static str, &'static str)> {
 pub(crate) fn find(name: &str) -> Option<Scene> {
     let (name, subject) = list().find(|(listed, _)| *listed == name)?;
     let scene = |instance| Scene { subject, instance, settings: None, options: &[] };
-    match name {
-        "imds-tag" => Some(scene(Instance::new())),
-        "describe-tags" => Some(scene(Instance::new().without_imds_tags())),
+    let slow = |instance| Scene { options: &["--set", "verify.deadline=4s"], ..scene(instance) };
+    Some(match name {
+        "imds-tag" => scene(Instance::new()),
+        "describe-tags" => scene(Instance::new().without_imds_tags()),
         "cluster-tags" => {
             let tags = [("env", "prod"), ("ecs-bootstrap:ECS_RESERVED_MEMORY", "256")];
             let instance = Instance::new().without_tags().without_cluster("prod");
             let instance = instance.cluster("blue", &[("env", "test")]).cluster("green", &tags);
-            Some(with_settings(scene(instance), "[cluster-tags]\nenv = \"prod\"\n"))
+            with_settings(scene(instance), "[cluster-tags]\nenv = \"prod\"\n")
         }
-        "no-role" => Some(scene(Instance::new().without_role())),
-        // A tag of a young instance may still be on its way; half a minute is too long to look at.
-        "no-cluster" => Some(Scene { options: &["--set", "tags.wait=2s"], ..scene(Instance::new().without_tags()) }),
-        "wrong-setting" => Some(with_settings(scene(Instance::new()), "[verify]\ndeadlin = \"5m\"\n")),
         "warm-pool" => {
             let instance = Instance::new();
             instance.imds.change(|imds| imds.target_lifecycle_state = Some("Warmed:Running".into()));
-            Some(Scene { options: &["--set", "verify.deadline=3s"], ..scene(instance) })
+            Scene { options: &["--set", "verify.deadline=3s"], ..scene(instance) }
         }
-        _ => None,
-    }
+        // A tag of a young instance may still be on its way; half a minute is too long to look at.
+        "no-cluster" => Scene { options: &["--set", "tags.wait=2s"], ..scene(Instance::new().without_tags()) },
+        "wrong-setting" => with_settings(scene(Instance::new()), "[verify]\ndeadlin = \"5m\"\n"),
+        "quoted-cluster" => {
+            let instance = Instance::new().without_tags().ecs_config("ECS_CLUSTER=\"prod\"\n");
+            Scene { options: &["--set", "tags.wait=1s"], ..scene(instance) }
+        }
+        "broken-docker" => scene(
+            Instance::new()
+                .file("etc/docker/daemon.json", "{\n  \"log-driver\": \"json-file\",\n  \"debug\": tru\n}\n")
+                .unit("docker.service", |unit| unit.start = Start::Fails("failed".into())),
+        ),
+        "no-agent" => scene(Instance::new().unit("ecs.service", |unit| unit.absent())),
+        "metadata-off" => scene(Instance::new().imds_fault(imds::Fault::Off)),
+        "no-role" => scene(Instance::new().without_role()),
+        "no-name-server" => slow(Instance::new().without_name_server()),
+        "denied" => {
+            let who = "arn:aws:sts::111122223333:assumed-role/ecsInstanceRole/i-0123456789abcdef0";
+            let text = format!(
+                "User: {who} is not authorized to perform: ecs:RegisterContainerInstance with an explicit deny in a service control policy"
+            );
+            let fault = aws::Fault::error(400, "AccessDeniedException", &text);
+            scene(Instance::new().aws_fault("RegisterContainerInstance", fault))
+        }
+        "no-such-cluster" => scene(Instance::new().without_cluster("prod")),
+        // Nobody listens there.
+        "closed-endpoint" => slow(Instance::new().env("AWS_ENDPOINT_URL", "http://127.0.0.1:9")),
+        "wrong-attributes" => scene(Instance::new().agent_behaves(|agent| agent.attributes_rejected = true)),
+        "never-connects" => {
+            let instance = Instance::new().agent_behaves(|agent| agent.never_connects = true);
+            Scene { options: &["--set", "verify.window=3s"], ..scene(instance) }
+        }
+        _ => return None,
+    })
 }
 
 fn with_settings(scene: Scene, text: &'static str) -> Scene {

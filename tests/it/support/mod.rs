@@ -47,6 +47,8 @@ pub struct Instance {
     bus_folder: tempfile::TempDir,
     environment: BTreeMap<String, OsString>,
     binary: PathBuf,
+    /// Whether the product runs with a resolv.conf of its own.
+    has_resolver: bool,
 }
 
 /// What a run of the product came to.
@@ -101,7 +103,8 @@ impl Instance {
         });
         let binary = option_env!("CARGO_BIN_EXE_ecs-bootstrap").map(PathBuf::from).unwrap_or_default();
         let environment = BTreeMap::new();
-        Self { systemd, agent, docker, imds, aws, journal, disk, bus_folder, environment, binary }
+        let has_resolver = false;
+        Self { systemd, agent, docker, imds, aws, journal, disk, bus_folder, environment, binary, has_resolver }
             .tag("ecs-bootstrap:cluster", "prod")
     }
 
@@ -216,6 +219,15 @@ impl Instance {
         self.systemd.cloud_final_ends();
     }
 
+    /// The API has a name, and the only name server is an address of loopback where nobody answers. The product runs in a
+    /// mount namespace for that, which an ordinary user may make too, or it does not run at all.
+    pub fn without_name_server(mut self) -> Self {
+        self.disk.write("home/resolv.conf", "nameserver 127.0.77.53\noptions timeout:1 attempts:1\n");
+        self.environment.insert("AWS_ENDPOINT_URL".into(), "http://ecs.eu-west-1.invalid".into());
+        self.has_resolver = true;
+        self
+    }
+
     /// The product finds no bus.
     pub fn without_bus(mut self) -> Self {
         let nowhere = format!("unix:path={}", self.bus_folder.path().join("absent").display());
@@ -285,7 +297,18 @@ impl Instance {
             // Empty, so that the product can never reach this machine's own systemctl.
             ("PATH", self.disk.path("bin").into()),
         ];
-        let mut command = Command::new(&self.binary);
+        let mut command = match self.has_resolver {
+            true => {
+                let script = format!(
+                    "/bin/mount --bind {} /etc/resolv.conf && exec \"$@\"",
+                    self.disk.path("home/resolv.conf").display()
+                );
+                let mut command = Command::new("/usr/bin/unshare");
+                command.args(["--user", "--map-root-user", "--mount", "/bin/sh", "-c", &script, "sh"]).arg(&self.binary);
+                command
+            }
+            false => Command::new(&self.binary),
+        };
         command.env_clear().envs(own).envs(&self.environment).args(arguments).current_dir(self.root());
         command.stdin(Stdio::null());
         command

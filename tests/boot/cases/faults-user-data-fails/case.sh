@@ -1,0 +1,10 @@
+# The script that would name the cluster breaks off: that is said, and not that nothing names a cluster.
+product=baked
+
+check() {
+    wait_for 60 assert_verdict failed user-data-failed
+    assert_no_agent
+    assert_not_registered
+    assert_console_has '\[user-data-failed\]'
+    assert_property ecs-bootstrap-verify.service ExecMainStatus 21
+}
