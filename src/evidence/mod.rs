@@ -6,6 +6,8 @@
 pub mod agent_log;
 pub mod files;
 pub mod machine;
+pub mod proxies;
+pub mod routes;
 pub mod user_data;
 pub mod way;
 
@@ -197,6 +199,8 @@ pub struct Evidence {
     pub machine: Machine,
     /// The way to AWS.
     pub way: Way,
+    /// Whether the instance was seen without a role.
+    pub role_was_absent: bool,
     /// For how long each cause has been supported without a break, by its id.
     pub lasted: BTreeMap<&'static str, Duration>,
 }
@@ -338,6 +342,30 @@ impl Evidence {
             return None;
         }
         logged(&self.agent_log, "ecs-agent.log", fragments)
+    }
+
+    /// The cluster that the agent says it is in, and its ARN there.
+    pub fn joined_as(&self) -> Option<(String, String)> {
+        let arn = self.container_instance_arn()?.to_owned();
+        let Some(Ok(metadata)) = &self.introspection else { return None };
+        Some((metadata.cluster.clone(), arn))
+    }
+
+    /// Whether the agent has registered and ECS says that it is not connected.
+    pub fn is_disconnected(&self) -> bool {
+        self.container_instance_arn().is_some()
+            && matches!(&self.registration, Some(Ok(Some(instance))) if !instance.agent_connected)
+    }
+
+    /// All of the last line of this start in which the agent says that it could not register: for reading, not to be
+    /// shown whole.
+    pub fn refusal(&self) -> Option<String> {
+        if !self.is_of_this_start(self.agent_log_written) {
+            return None;
+        }
+        let line =
+            self.agent_log.iter().rfind(|line| line.holds("Unable to register as a container instance with ECS"));
+        line.map(|line| without_credentials(&line.text()))
     }
 
     /// The refusal of a registration that the agent's log tells, when it holds one of these fragments.
