@@ -463,7 +463,7 @@ pub(crate) mod tests {
     #[test]
     fn every_id_is_kebab_case_and_there_once() {
         for cause in ALL {
-            assert!(cause.id.chars().all(|c| c.is_ascii_lowercase() || c == '-'), "{}", cause.id);
+            assert!(cause.id.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-'), "{}", cause.id);
             assert_eq!(ALL.iter().filter(|other| other.id == cause.id).count(), 1, "{}", cause.id);
             assert!(!cause.remedy.is_empty() && !cause.source.is_empty() && !cause.title.is_empty());
         }

@@ -186,7 +186,6 @@ pub(super) static WRONG_ROLE: Cause = Cause {
     looks: "AccessDenied for a role or user that nobody expected",
     proof: "the denial names another principal than the role in instance metadata; with register-denied it is the same",
     alike: &["register-denied"],
-    class: Class::Lasting(Duration::from_secs(60)),
     remedy: "remove what stands in the role's place: AWS_ACCESS_KEY_ID or a profile in ecs.config, or what replaced the \
              instance profile (a quick setup, a patch baseline)",
     source: "agent#3812",

@@ -351,6 +351,14 @@ impl Evidence {
         Some((metadata.cluster.clone(), arn))
     }
 
+    /// Whether ECS must be asked before the agent's word counts that there is no such cluster: it is as short about one
+    /// that is not ACTIVE.
+    pub fn must_ask_for_cluster(&self) -> bool {
+        let may_ask =
+            self.expectation.as_ref().is_some_and(|wanted| wanted.cluster.is_some() && wanted.region.is_some());
+        may_ask && self.cluster.is_none() && self.registration_refused(&["Cluster not found"]).is_some()
+    }
+
     /// Whether the agent has registered and ECS says that it is not connected.
     pub fn is_disconnected(&self) -> bool {
         self.container_instance_arn().is_some()

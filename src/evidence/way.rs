@@ -3,6 +3,7 @@
 //! Plain data. A proxy is host and port, never its password; a certificate is whose it is and who says so.
 
 use std::net::IpAddr;
+use std::time::Duration;
 
 use super::proxies::Told;
 use super::routes::Routes;
@@ -101,6 +102,9 @@ impl Reached {
     }
 }
 
+/// An agent that has not connected this long after it registered may be kept from it.
+const CONNECTS: Duration = Duration::from_secs(10);
+
 /// What is worth a question, by what was seen before.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Ask {
@@ -126,6 +130,9 @@ impl Ask {
         let dns =
             matches!(failed, Some(NetError::Dns { .. } | NetError::DnsTimeout { .. } | NetError::NoSuchName { .. }));
         let is_denied = matches!(&evidence.way.control_plane, Some(Err(error)) if matches!(error.kind, AwsErrorKind::Denied { .. }));
+        // An agent that has just registered is about to connect.
+        let window = evidence.expectation.as_ref().map_or(CONNECTS, |expected| expected.window.min(CONNECTS));
+        let is_left = evidence.is_disconnected() && evidence.disconnected_for.is_some_and(|since| since >= window);
         Ask {
             region: evidence.expectation.as_ref().and_then(|expected| expected.region.clone()),
             names: dns || call(|kind| matches!(kind, AwsErrorKind::Dns { .. })),
@@ -133,7 +140,7 @@ impl Ask {
             public_address: matches!(failed, Some(NetError::Timeout { .. }))
                 || call(|kind| matches!(kind, AwsErrorKind::ConnectTimeout)),
             // A denial ends asking.
-            control_plane: evidence.joined_as().filter(|_| evidence.is_disconnected() && !is_denied),
+            control_plane: evidence.joined_as().filter(|_| is_left && !is_denied),
             proxy: evidence.container_instance_arn().is_none(),
         }
     }

@@ -121,7 +121,7 @@ fn interim(evidence: &Evidence, limit: Duration) -> Option<(String, Verdict)> {
 fn judge(evidence: &Evidence) -> Option<Verdict> {
     let findings = diagnose(evidence);
     // A registered instance is not judged by what else is wrong, so the agent must have been asked.
-    let is_asked = evidence.introspection.is_some();
+    let is_asked = evidence.introspection.is_some() && !evidence.must_ask_for_cluster();
     if is_asked && findings.iter().any(|finding| finding.is_final(evidence)) {
         return Some(failed(evidence, findings));
     }

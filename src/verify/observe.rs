@@ -345,7 +345,9 @@ impl<'a> Observer<'a> {
             }
         }
         let is_about_way = matches!(probe, Some(Probe::Network | Probe::Cluster | Probe::Registration));
-        if is_about_way && Ask::of(&self.evidence).is_pressing() {
+        // The first answer tells the time.
+        let has_no_clock = probe == Some(Probe::Cluster) && self.evidence.way.api_clock.is_none();
+        if has_no_clock || (is_about_way && Ask::of(&self.evidence).is_pressing()) {
             self.hurry(Probe::Way);
         }
         for entry in self.schedule.iter_mut().filter(|entry| Some(entry.probe) == probe) {
@@ -397,6 +399,9 @@ impl<'a> Observer<'a> {
             expected.cluster = joined_cluster(disk);
         }
         read_logs(disk, &mut self.evidence);
+        if self.evidence.must_ask_for_cluster() {
+            self.hurry(Probe::Cluster);
+        }
         let connected = self.evidence.agent_log.iter().any(|line| line.holds("Connected to ACS endpoint"));
         if connected && !std::mem::replace(&mut self.connected_line, connected) {
             self.hurry(Probe::Registration);
