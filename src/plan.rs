@@ -135,6 +135,9 @@ pub struct Expectation {
     pub instance_id: Option<String>,
     /// Its region.
     pub region: Option<String>,
+    /// Its account.
+    #[serde(default)]
+    pub account: Option<String>,
     /// When it was launched, RFC 3339.
     pub pending_time: Option<String>,
     /// The agent's unit.

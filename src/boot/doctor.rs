@@ -6,9 +6,10 @@
 use std::path::Path;
 use std::time::Duration;
 
+use futures_util::future::join;
 use serde_json::Value;
 
-use super::{BUS, Boot, Phases, Report, as_json, handover};
+use super::{Boot, Phases, Report, as_json, handover};
 use crate::boundary::archive::{self, ArchiveError, Entry};
 use crate::boundary::disk::{Disk, DiskError};
 use crate::boundary::docker::DockerError;
@@ -28,9 +29,9 @@ use crate::settings::fragment::Fragment;
 use crate::{tell, verify};
 
 /// Whoever asks doctor does not wait for what may still come: it says that it is not there.
-const NOW: [(&str, &str); 3] = [("imds.deadline", "3s"), ("tags.wait", "0s"), ("run.deadline", "4s")];
+const NOW: [(&str, &str); 3] = [("imds.deadline", "2s"), ("tags.wait", "0s"), ("run.deadline", "3s")];
 /// All of gather and decide.
-const LONGEST_PLAN: Duration = Duration::from_secs(5);
+const LONGEST_PLAN: Duration = Duration::from_secs(4);
 
 /// What doctor has found.
 struct Seen {
@@ -72,7 +73,8 @@ impl Boot {
             given.extend(Fragment::from_command_line(&now).ok());
         }
         let mut phases = Phases::new(self.start);
-        let decided = within(Deadline::after(LONGEST_PLAN), Box::pin(self.decide(&mut phases, true))).await;
+        let decided = within(Deadline::after(LONGEST_PLAN), Box::pin(self.decide(&mut phases, true)));
+        let (decided, systemd) = join(decided, Systemd::connect(Deadline::after(LONGEST_PLAN))).await;
         let (plan, stop) = match decided {
             Ok(Ok((plan, mut gathered))) => (Some(plan), gathered.unread.take()),
             Ok(Err(stop)) if is_not_seen(&stop) => {
@@ -94,7 +96,6 @@ impl Boot {
             }
         };
         let expectation = expectation.or_else(|| plan.as_ref().map(|plan| plan.expectation.clone()));
-        let systemd = Systemd::connect(Deadline::after(BUS)).await;
         let evidence = Box::pin(verify::examine(&self.world, &systemd, expectation, stop)).await;
         unseen.extend(needs_root(&evidence, &self.world.disk));
         Seen { plan, evidence, unseen }

@@ -21,6 +21,15 @@ pub enum DnsError {
         /// The name that was asked for.
         host: String,
     },
+    /// A name server answered, and not with what was asked for: SERVFAIL, REFUSED and the like.
+    #[error("the name servers do not answer for `{host}`")]
+    Refused {
+        /// The name that was asked for.
+        host: String,
+        /// What the last server said.
+        #[source]
+        source: HickoryError,
+    },
     /// No name server gave an answer.
     #[error("no name server answered for `{host}`")]
     NoAnswer {
@@ -55,8 +64,15 @@ impl Dns {
         match self.resolver()?.lookup_ip(host).await {
             Ok(answer) => Ok(answer.iter().collect()),
             Err(error) if error.is_no_records_found() => Err(DnsError::NoSuchName { host: host.to_owned() }),
+            Err(source @ HickoryError::Dns(_)) => Err(DnsError::Refused { host: host.to_owned(), source }),
             Err(source) => Err(DnsError::NoAnswer { host: host.to_owned(), source }),
         }
+    }
+
+    /// The addresses of the name servers that `/etc/resolv.conf` names.
+    pub fn servers() -> Vec<IpAddr> {
+        let read = hickory_resolver::system_conf::read_system_conf();
+        read.map_or_else(|_| Vec::new(), |(config, _)| config.name_servers().iter().map(|server| server.ip).collect())
     }
 
     fn resolver(&self) -> Result<&TokioResolver, DnsError> {

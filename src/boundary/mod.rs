@@ -15,6 +15,7 @@ use self::imds::{Address, Imds};
 pub mod agent;
 pub mod archive;
 pub mod aws;
+mod clock;
 pub mod console;
 pub mod disk;
 pub mod dns;
@@ -24,7 +25,9 @@ mod local;
 #[cfg(test)]
 mod loopback;
 pub mod net;
+pub mod proxy;
 pub mod systemd;
+pub mod tls;
 
 /// The parties that a boot speaks to. None is opened before it is first used; AWS needs a region, and systemd a bus,
 /// so those two are opened by whoever knows when.
@@ -72,5 +75,10 @@ impl World {
             Aws::new(self.imds.clone(), &options).await
         };
         self.aws.get_or_try_init(open).await.cloned()
+    }
+
+    /// The same where somebody has opened them.
+    pub fn opened_aws(&self) -> Option<&Aws> {
+        self.aws.get()
     }
 }

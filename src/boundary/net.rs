@@ -1,10 +1,12 @@
 //! Resolve and connect, as probes: what stands between this host and an endpoint when its client got no answer.
 //!
-//! In go a name or addresses and a deadline, out comes the first thing that works or a [`NetError`]. It never sends a
-//! byte over the connections that it opens.
+//! In go a name or addresses and a deadline, out comes the first thing that works or a [`NetError`]. `proxy` and `tls`
+//! send over the connections that it opens for them; the probes themselves send nothing.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+
+use tokio::net::TcpStream;
 
 use crate::boundary::dns::{Dns, DnsError};
 use crate::retry::{Deadline, within};
@@ -72,6 +74,17 @@ pub async fn resolve(dns: &Dns, host: &str, deadline: Deadline) -> Result<Vec<Ip
     }
 }
 
+/// The addresses of `host` and whether one of them, at `port`, accepts a TCP connection, within the deadline.
+pub async fn reach(host: &str, port: u16, deadline: Deadline) -> (Vec<IpAddr>, Result<(), NetError>) {
+    let addresses = match resolve(&Dns::default(), host, deadline).await {
+        Ok(addresses) => addresses,
+        Err(error) => return (Vec::new(), Err(error)),
+    };
+    let targets: Vec<SocketAddr> = addresses.iter().map(|address| (*address, port).into()).collect();
+    let connected = connect(&targets, deadline).await.map(|_| ());
+    (addresses, connected)
+}
+
 /// The first of `addresses` that accepts a TCP connection, tried in turn, each with an equal share of the time that is
 /// left. The error is the last address's.
 pub async fn connect(addresses: &[SocketAddr], deadline: Deadline) -> Result<SocketAddr, NetError> {
@@ -86,16 +99,55 @@ pub async fn connect(addresses: &[SocketAddr], deadline: Deadline) -> Result<Soc
     outcome
 }
 
-#[expect(clippy::disallowed_methods, reason = "the place that connects, with a deadline")]
 async fn connect_to(address: SocketAddr, deadline: Deadline) -> Result<SocketAddr, NetError> {
-    match within(deadline, tokio::net::TcpStream::connect(address)).await {
-        Ok(Ok(_stream)) => Ok(address),
+    open(address, deadline).await.map(|_stream| address)
+}
+
+/// A connection to the first address of `host`.
+pub(crate) async fn open_host(host: &str, port: u16, deadline: Deadline) -> Result<TcpStream, NetError> {
+    let address = resolve(&Dns::default(), host, deadline).await?.into_iter().next().ok_or(NetError::NoAddress)?;
+    open((address, port).into(), deadline).await
+}
+
+#[expect(clippy::disallowed_methods, reason = "the place that connects, with a deadline")]
+async fn open(address: SocketAddr, deadline: Deadline) -> Result<TcpStream, NetError> {
+    match within(deadline, TcpStream::connect(address)).await {
+        Ok(Ok(stream)) => Ok(stream),
         Ok(Err(error)) => Err(match error.kind() {
             io::ErrorKind::ConnectionRefused | io::ErrorKind::ConnectionReset => NetError::Refused { address },
             io::ErrorKind::TimedOut => NetError::Timeout { address },
             _ => NetError::Unreachable { address, errno: error.raw_os_error().unwrap_or(0), source: error },
         }),
         Err(_late) => Err(NetError::Timeout { address }),
+    }
+}
+
+/// Sends all of it.
+pub(crate) async fn send(stream: &TcpStream, mut bytes: &[u8]) -> io::Result<()> {
+    while !bytes.is_empty() {
+        stream.writable().await?;
+        match stream.try_write(bytes) {
+            Ok(sent) => bytes = &bytes[sent..],
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+/// What comes next, at most 4 KiB; empty at the end of the stream.
+pub(crate) async fn receive(stream: &TcpStream) -> io::Result<Vec<u8>> {
+    let mut bytes = vec![0; 4096];
+    loop {
+        stream.readable().await?;
+        match stream.try_read(&mut bytes) {
+            Ok(count) => {
+                bytes.truncate(count);
+                return Ok(bytes);
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(error) => return Err(error),
+        }
     }
 }
 

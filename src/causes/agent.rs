@@ -111,6 +111,10 @@ pub(super) static NOT_CONNECTED: Cause = Cause {
     id: "agent-not-connected",
     layer: Layer::Acs,
     title: "the instance registered, but its agent is not connected to ECS",
+    looks: "ACTIVE and agentConnected false, and nothing is placed on the instance",
+    proof: "agentConnected stays false for longer than a short disconnect lasts, and the way to the control plane is not \
+            seen to be closed",
+    alike: &["acs-unreachable", "endpoint-partial", "acs-denied", "agent-stuck", "host-overloaded"],
     class: Class::Retry,
     exit: Exit::NotRegistered,
     lapsed: Exit::NotRegistered,

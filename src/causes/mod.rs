@@ -5,18 +5,25 @@
 //! lists them from specific to general. A cause without support is never named: [`UNKNOWN`] is worth more than a
 //! confident wrong one.
 
+mod acs;
 mod agent;
-mod aws;
+mod api;
 mod care;
+mod clock;
+mod cluster;
 mod config;
+mod denied;
+mod dns;
 mod docker;
 mod imds;
 pub mod layers;
 mod lifecycle;
-mod permission;
+mod role;
+mod route;
+mod tls;
 mod units;
 
-pub(crate) use self::aws::joined_other;
+pub(crate) use self::cluster::joined_other;
 pub use self::units::USER_DATA_DEADLOCK;
 
 use std::time::Duration;
@@ -256,32 +263,68 @@ pub static ALL: &[&Cause] = &[
     &units::SYSTEMD_REFUSED,
     &units::DISK_FULL,
     &units::WRITE_REFUSED,
+    &clock::SKEW,
     &imds::DISABLED,
-    &imds::FORBIDDEN,
+    &imds::PROXIED,
+    &imds::IPV6_ONLY,
     &imds::TOKEN_LOST,
+    &imds::THROTTLED,
+    &imds::FORBIDDEN,
     &imds::UNREACHABLE,
     &imds::GARBLED,
-    &permission::NO_INSTANCE_ROLE,
-    &permission::ROLE_NOT_USABLE,
-    &permission::REGISTER_DENIED,
-    &permission::API_DENIED,
-    &permission::CREDENTIALS_REJECTED,
-    &aws::DNS,
-    &aws::EGRESS_TIMEOUT,
-    &aws::ENDPOINT_BLOCKED,
-    &aws::CONNECTION_REFUSED,
-    &aws::TLS_UNTRUSTED,
-    &aws::THROTTLED,
-    &aws::SERVICE_ERROR,
-    &aws::CLUSTER_NOT_FOUND,
-    &aws::NO_CLUSTER_MATCHES,
-    &aws::SEVERAL_CLUSTERS_MATCH,
-    &aws::JOINED_DEFAULT,
-    &aws::JOINED_OTHER,
+    &role::NO_INSTANCE_ROLE,
+    &role::EMPTY_PROFILE,
+    &role::PROFILE_DELETED,
+    &role::LATE_ROLE,
+    &role::NOT_ASSUMABLE,
+    &role::NOT_USABLE,
+    &role::EXPIRED,
+    &role::WRONG_ROLE,
+    &dns::NAME_UNKNOWN,
+    &dns::TIMEOUT,
+    &dns::FAILED,
+    &route::PROXY_HALF,
+    &route::PROXY_REFUSES,
+    &route::PROXY_UNREACHABLE,
+    &route::NO_DEFAULT_ROUTE,
+    &route::ENDPOINT_BLOCKED,
+    &route::EGRESS_TIMEOUT,
+    &route::NO_PUBLIC_IP,
+    &route::CONNECTION_REFUSED,
+    &route::UNREACHABLE,
+    &tls::UNTRUSTED,
+    &tls::FAILED,
+    &denied::SCP,
+    &denied::RCP,
+    &denied::BOUNDARY,
+    &denied::SESSION,
+    &denied::ENDPOINT,
+    &denied::EXPLICIT,
+    &denied::REGISTER,
+    &denied::API,
+    &denied::DESCRIBE,
+    &api::CREDENTIALS_REJECTED,
+    &api::REGISTER_THROTTLED,
+    &api::THROTTLED,
+    &api::SERVICE_ERROR,
+    &api::REGISTER_REFUSED,
+    &cluster::OTHER_ACCOUNT,
+    &cluster::WRONG_REGION,
+    &cluster::INACTIVE,
+    &cluster::PROVISIONING,
+    &cluster::NOT_FOUND,
+    &cluster::QUOTA,
+    &cluster::NO_CLUSTER_MATCHES,
+    &cluster::SEVERAL_CLUSTERS_MATCH,
+    &cluster::JOINED_DEFAULT,
+    &cluster::JOINED_OTHER,
     &agent::ATTRIBUTES_REJECTED,
     &agent::BAKED_STATE,
     &agent::GAVE_UP,
     &agent::RUN_LATE,
+    &acs::ENDPOINT_PARTIAL,
+    &acs::UNREACHABLE,
+    &acs::DENIED,
     &agent::NOT_CONNECTED,
     &lifecycle::WARM_POOL_WAITING,
     &care::TASKS_RUN,
@@ -434,7 +477,7 @@ pub(crate) mod tests {
     #[test]
     fn every_id_is_kebab_case_and_there_once() {
         for cause in ALL {
-            assert!(cause.id.chars().all(|c| c.is_ascii_lowercase() || c == '-'), "{}", cause.id);
+            assert!(cause.id.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-'), "{}", cause.id);
             assert_eq!(ALL.iter().filter(|other| other.id == cause.id).count(), 1, "{}", cause.id);
             assert!(!cause.remedy.is_empty() && !cause.source.is_empty() && !cause.title.is_empty());
         }
@@ -459,7 +502,7 @@ pub(crate) mod tests {
 
     #[test]
     fn a_settling_cause_is_final_once_the_instance_is_old_enough() {
-        let finding = Finding { cause: &permission::NO_INSTANCE_ROLE, seen: Vec::new() };
+        let finding = Finding { cause: &role::NO_INSTANCE_ROLE, seen: Vec::new() };
         let at = |age| finding.is_final(&Evidence { age: Some(Duration::from_secs(age)), ..Evidence::default() });
         assert!(!at(10));
         assert!(at(3600));

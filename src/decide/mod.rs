@@ -28,6 +28,7 @@ pub fn plan(settings: &Settings, facts: &Facts, warnings: Vec<Warning>) -> Resul
         cluster: cluster.as_ref().map(|cluster| cluster.value.clone()),
         instance_id: instance.map(|instance| instance.instance_id.clone()),
         region: instance.map(|instance| instance.region.clone()),
+        account: instance.and_then(|instance| instance.account_id.clone()),
         pending_time: instance.and_then(|instance| instance.pending_time.clone()),
         agent_unit: units::agent_name(facts).to_owned(),
         attributes: attributes(&ecs_config.new),

@@ -42,6 +42,7 @@ impl Case {
         let instance = Instance {
             instance_id: HERE.to_owned(),
             region: "eu-west-1".to_owned(),
+            account_id: None,
             instance_type: "m5.large".to_owned(),
             pending_time: None,
         };

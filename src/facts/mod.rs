@@ -57,6 +57,9 @@ pub struct Instance {
     pub instance_id: String,
     /// `eu-west-1`, ...
     pub region: String,
+    /// The account that the instance runs in.
+    #[serde(default)]
+    pub account_id: Option<String>,
     /// `m7g.large`, ...
     #[serde(default)]
     pub instance_type: String,

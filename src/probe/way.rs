@@ -1,10 +1,151 @@
 //! Walks the way to AWS: name, route, proxy, TLS, clock, and the endpoints of the control plane.
 
+use std::time::Duration;
+
+use futures_util::future::{join, join5};
+
 use crate::boundary::World;
-use crate::evidence::way::Way;
+use crate::boundary::aws::{Aws, AwsError, Endpoint, PollEndpoint};
+use crate::boundary::disk::Disk;
+use crate::boundary::dns::Dns;
+use crate::boundary::net;
+use crate::boundary::proxy::{self, Proxy};
+use crate::boundary::tls::{Certificate, certificate};
+use crate::evidence::NetworkProbe;
+use crate::evidence::proxies::{Told, in_file, of_agent};
+use crate::evidence::routes::{self, Routes};
+use crate::evidence::way::{Ask, ControlPlane, Names, Proxied, Reached, Way};
+use crate::host::{LONGEST_FILE, agent_config};
 use crate::retry::Deadline;
 
-/// All of it, by the deadline.
-pub(crate) async fn way(_world: &World, _deadline: Deadline) -> Way {
-    Way::default()
+/// A question over the network takes no longer: connect(2) has shown by then what an egress problem looks like.
+const QUESTION: Duration = Duration::from_secs(3);
+/// There in every partition that resolves public names, and in no private zone of somebody's ECS.
+const OTHER_NAME: &str = "s3.amazonaws.com";
+const PUBLIC_ADDRESS: &str = "meta-data/public-ipv4";
+/// Where the units of docker and of the agent are told their environment, but for /usr, which nobody edits.
+const DOCKER: [&str; 3] = ["/etc/systemd/system/docker.service.d", "/etc/sysconfig/docker", "/etc/default/docker"];
+const AGENT: [&str; 2] = ["/etc/systemd/system/ecs.service.d", "/etc/systemd/system/amazon-ecs.service.d"];
+
+/// All of it, by the deadline: always what lies here, and what was asked for.
+pub(crate) async fn way(world: &World, ask: Ask, deadline: Deadline) -> Way {
+    let deadline = deadline.earliest(Deadline::after(QUESTION));
+    let mut way = Way {
+        routes: routes(&world.disk),
+        docker_proxy: told(&world.disk, &DOCKER),
+        unit_proxy: told(&world.disk, &AGENT),
+        our_proxy: proxy::of_environment(),
+        ..Way::default()
+    };
+    let aws = match &ask.region {
+        Some(region) => world.aws(region).await.ok(),
+        None => world.opened_aws().cloned(),
+    };
+    if let Some(aws) = &aws {
+        let endpoint = aws.ecs_endpoint().await;
+        let through = endpoint.as_ref().and_then(|endpoint| of_agent(&agent_config(&world.disk), &endpoint.host));
+        let shown = endpoint.as_ref().filter(|_| ask.certificate && way.our_proxy.is_none());
+        let connect = endpoint.as_ref().zip(through.as_ref()).filter(|_| ask.proxy);
+        let (names, certificate, proxied, public_address, control_plane) = join5(
+            names(ask.names, deadline),
+            look_at(shown, deadline),
+            ask_proxy(connect, deadline),
+            public_address(world, ask.public_address, deadline),
+            control_plane(aws, ask.control_plane.as_ref(), through.as_ref(), deadline),
+        )
+        .await;
+        (way.names, way.certificate, way.proxy) = (names, certificate, proxied);
+        (way.public_address, way.control_plane) = (public_address, control_plane);
+        way.api_clock = aws.clock_ahead();
+        way.host_roots = aws.trusts_host();
+    }
+    way.imds_clock = world.imds.clock_ahead();
+    way.acs = match &way.control_plane {
+        Some(Ok(plane)) => plane.agent.as_ref().map(Reached::is_open),
+        _ => None,
+    };
+    way
+}
+
+fn routes(disk: &Disk) -> Option<Routes> {
+    let read = |path: &str| {
+        let bytes = disk.read(path, LONGEST_FILE).ok().flatten();
+        bytes.map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
+    };
+    let v6 = |path| read(path).unwrap_or_default();
+    routes::read(&read("/proc/net/route")?, &v6("/proc/net/ipv6_route"), &v6("/proc/net/if_inet6"))
+}
+
+/// The proxy that one of these files, or of the files in these folders, tells. The last one that does wins.
+fn told(disk: &Disk, places: &[&str]) -> Option<Told> {
+    let in_folder = |folder: &str| {
+        let names = disk.list(folder).unwrap_or_default();
+        names.into_iter().filter(|name| name.ends_with(".conf")).map(|name| format!("{folder}/{name}")).collect()
+    };
+    let files = places.iter().flat_map(|place| match place.ends_with(".d") {
+        true => in_folder(place),
+        false => vec![(*place).to_owned()],
+    });
+    let read = |path: String| {
+        let bytes = disk.read(&path, LONGEST_FILE).ok().flatten()?;
+        in_file(&String::from_utf8_lossy(&bytes), &path)
+    };
+    files.filter_map(read).last()
+}
+
+async fn names(is_asked: bool, deadline: Deadline) -> Option<Names> {
+    if !is_asked {
+        return None;
+    }
+    let resolved = net::resolve(&Dns::default(), OTHER_NAME, deadline).await.map(drop);
+    Some(Names { servers: Dns::servers(), other: OTHER_NAME, resolved })
+}
+
+async fn look_at(endpoint: Option<&Endpoint>, deadline: Deadline) -> Option<(String, Certificate)> {
+    let endpoint = endpoint?;
+    let shown = certificate(&endpoint.host, endpoint.port, deadline).await?;
+    Some((endpoint.host.clone(), shown))
+}
+
+async fn ask_proxy(connect: Option<(&Endpoint, &Proxy)>, deadline: Deadline) -> Option<Proxied> {
+    let (endpoint, proxy) = connect?;
+    Some(through(proxy, endpoint, deadline).await)
+}
+
+async fn through(proxy: &Proxy, endpoint: &Endpoint, deadline: Deadline) -> Proxied {
+    let outcome = proxy::connect(proxy, &endpoint.host, endpoint.port, deadline).await;
+    Proxied { proxy: proxy.clone(), host: endpoint.host.clone(), outcome }
+}
+
+async fn public_address(world: &World, is_asked: bool, deadline: Deadline) -> Option<bool> {
+    if !is_asked {
+        return None;
+    }
+    world.imds.get(PUBLIC_ADDRESS, deadline).await.ok().map(|address| address.is_some())
+}
+
+/// Both endpoints of the control plane, each tried as the agent would.
+async fn control_plane(
+    aws: &Aws,
+    asked: Option<&(String, String)>,
+    proxy: Option<&Proxy>,
+    deadline: Deadline,
+) -> Option<Result<ControlPlane, AwsError>> {
+    let (cluster, arn) = asked?;
+    let PollEndpoint { endpoint, telemetry } = match aws.poll_endpoint(cluster, arn, deadline).await {
+        Ok(endpoints) => endpoints,
+        Err(error) => return Some(Err(error)),
+    };
+    let deadline = Deadline::after(QUESTION);
+    let (agent, telemetry) = join(reach(endpoint, proxy, deadline), reach(telemetry, proxy, deadline)).await;
+    Some(Ok(ControlPlane { agent, telemetry }))
+}
+
+async fn reach(url: Option<String>, proxy: Option<&Proxy>, deadline: Deadline) -> Option<Reached> {
+    let endpoint = Endpoint::of_url(&url?)?;
+    if let Some(proxy) = proxy {
+        return Some(Reached::Through(through(proxy, &endpoint, deadline).await));
+    }
+    let (addresses, connected) = net::reach(&endpoint.host, endpoint.port, deadline).await;
+    Some(Reached::Directly(NetworkProbe { host: endpoint.host, addresses, connected }))
 }

@@ -19,13 +19,13 @@ use crate::boundary::aws::{Aws, AwsError, AwsErrorKind, ContainerInstance, Descr
 use crate::boundary::disk::Disk;
 use crate::boundary::docker::{Container, DockerError};
 use crate::boundary::imds::{ImdsError, RoleStatus, TARGET_STATE};
-use crate::boundary::net::{self, NetError};
+use crate::boundary::net;
+use crate::boundary::systemd::Job;
 use crate::boundary::systemd::{Changes, JobResult, Systemd, SystemdError};
-use crate::boundary::{dns::Dns, systemd::Job};
 use crate::evidence::agent_log::last_attempt;
 use crate::evidence::machine::Machine;
 use crate::evidence::user_data::UserData;
-use crate::evidence::way::Way;
+use crate::evidence::way::{Ask, Way};
 use crate::evidence::{BlockingStart, Evidence, NetworkProbe};
 use crate::facts::Units;
 use crate::host::{AGENT_LOG, INIT_LOG, agent_config, blocking_start, joined_cluster, saved_agent, units};
@@ -263,7 +263,10 @@ impl<'a> Observer<'a> {
                 let units = self.evidence.known_units().cloned();
                 Box::pin(async move { Sight::Machine(Box::new(probe::machine(world, units, soon).await)) })
             }
-            Probe::Way => Box::pin(async move { Sight::Way(Box::new(probe::way(world, soon).await)) }),
+            Probe::Way => {
+                let ask = Ask::of(&self.evidence);
+                Box::pin(async move { Sight::Way(Box::new(probe::way(world, ask, soon).await)) })
+            }
             Probe::BlockingStart => {
                 let unit = expected.agent_unit.clone();
                 Box::pin(async move { Sight::BlockingStart(blocking_start(&world.disk, &unit)) })
@@ -314,7 +317,10 @@ impl<'a> Observer<'a> {
                 evidence.jobs[index].result = Some(result);
             }
             Sight::JobEnded(_, Err(error)) => tracing::debug!(%error, "the end of a job was not seen"),
-            Sight::Role(answer) => evidence.role = Some(answer),
+            Sight::Role(answer) => {
+                evidence.role_was_absent |= matches!(answer, Ok(RoleStatus::Absent));
+                evidence.role = Some(answer);
+            }
             Sight::TargetState(Ok(state)) => {
                 evidence.target_state = state.map(|state| String::from_utf8_lossy(&state).trim().to_owned());
             }
@@ -329,7 +335,18 @@ impl<'a> Observer<'a> {
             Sight::BlockingStart(seen) => self.note_blocking_start(seen),
             Sight::UserData(answer) => evidence.user_data = Some(answer),
             Sight::Machine(machine) => evidence.machine = *machine,
-            Sight::Way(way) => evidence.way = *way,
+            Sight::Way(way) => {
+                let before = std::mem::replace(&mut evidence.way, *way);
+                if evidence.way.control_plane.is_none() && denied(&before.control_plane) {
+                    evidence.way.control_plane = before.control_plane;
+                }
+            }
+        }
+        let is_about_way = matches!(probe, Some(Probe::Network | Probe::Cluster | Probe::Registration));
+        // The first answer tells the time.
+        let has_no_clock = probe == Some(Probe::Cluster) && self.evidence.way.api_clock.is_none();
+        if has_no_clock || (is_about_way && Ask::of(&self.evidence).is_pressing()) {
+            self.hurry(Probe::Way);
         }
         for entry in self.schedule.iter_mut().filter(|entry| Some(entry.probe) == probe) {
             entry.running = false;
@@ -380,6 +397,9 @@ impl<'a> Observer<'a> {
             expected.cluster = joined_cluster(disk);
         }
         read_logs(disk, &mut self.evidence);
+        if self.evidence.must_ask_for_cluster() {
+            self.hurry(Probe::Cluster);
+        }
         let connected = self.evidence.agent_log.iter().any(|line| line.holds("Connected to ACS endpoint"));
         if connected && !std::mem::replace(&mut self.connected_line, connected) {
             self.hurry(Probe::Registration);
@@ -424,12 +444,6 @@ fn denied<T>(answer: &Option<Result<T, AwsError>>) -> bool {
 /// Name, address and connection of the ECS endpoint; `None` where the endpoint itself is not known.
 pub(super) async fn network(world: &World, region: &str) -> Option<NetworkProbe> {
     let endpoint = world.aws(region).await.ok()?.ecs_endpoint().await?;
-    let deadline = Deadline::after(CONNECT);
-    let addresses = match net::resolve(&Dns::default(), &endpoint.host, deadline).await {
-        Ok(addresses) => addresses,
-        Err(error) => return Some(NetworkProbe { host: endpoint.host, addresses: Vec::new(), connected: Err(error) }),
-    };
-    let targets: Vec<_> = addresses.iter().map(|address| (*address, endpoint.port).into()).collect();
-    let connected: Result<(), NetError> = net::connect(&targets, deadline).await.map(|_| ());
+    let (addresses, connected) = net::reach(&endpoint.host, endpoint.port, Deadline::after(CONNECT)).await;
     Some(NetworkProbe { host: endpoint.host, addresses, connected })
 }

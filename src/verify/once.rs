@@ -2,12 +2,13 @@
 
 use std::time::{Duration, SystemTime};
 
-use futures_util::future::{join, join3, join5};
+use futures_util::future::{join, join3, join4};
 
 use super::observe::{network, registration};
 use crate::boundary::World;
 use crate::boundary::imds::TARGET_STATE;
 use crate::boundary::systemd::{Systemd, SystemdError};
+use crate::evidence::way::Ask;
 use crate::evidence::{Evidence, Stop};
 use crate::facts::since;
 use crate::host::{agent_config, joined_cluster, saved_agent, units};
@@ -15,8 +16,8 @@ use crate::plan::{Expectation, Refusal};
 use crate::probe;
 use crate::retry::{Deadline, within};
 
-/// No probe takes longer, and there are at most two in a row.
-const PROBE: Duration = Duration::from_secs(4);
+/// No probe takes longer, and there are at most three in a row.
+const PROBE: Duration = Duration::from_secs(3);
 /// Whoever was stopped has waited long enough.
 const AROUND: Duration = Duration::from_secs(3);
 
@@ -31,10 +32,13 @@ pub(super) async fn around(world: &World, stop: Stop) -> Evidence {
         }
         Some(Stop::Aws(_)) => {
             let role = world.imds.role_credentials_status(soon);
-            let (role, way) = join(role, probe::way(world, soon)).await;
+            let (role, way) = join(role, probe::way(world, Ask::of(&evidence), soon)).await;
             (evidence.role, evidence.way) = (Some(role), way);
         }
-        Some(Stop::Imds(_)) => evidence.machine = probe::machine(world, None, soon).await,
+        Some(Stop::Imds(_)) => {
+            let way = probe::way(world, Ask::default(), soon);
+            (evidence.machine, evidence.way) = join(probe::machine(world, None, soon), way).await;
+        }
         _ => {}
     }
     evidence
@@ -64,16 +68,17 @@ pub(super) async fn once(
         probe::user_data(world, soon),
     );
     let docker = join(world.docker.ping(soon), world.docker.container("ecs-agent", soon));
-    let (found, introspection, (role, target, user_data), (ping, container), way) =
-        join5(bus, world.agent.metadata(soon), imds, docker, probe::way(world, soon)).await;
+    let (found, introspection, (role, target, user_data), (ping, container)) =
+        join4(bus, world.agent.metadata(soon), imds, docker).await;
     evidence.units = found;
     evidence.introspection = Some(introspection);
     evidence.role = Some(role);
     evidence.target_state = target.ok().flatten().map(|state| String::from_utf8_lossy(&state).trim().to_owned());
     evidence.user_data = Some(user_data);
     (evidence.docker, evidence.container) = (Some(ping), Some(container));
-    evidence.way = way;
     ask_aws(world, &mut evidence).await;
+    let asked = Ask { control_plane: evidence.joined_as(), ..Ask::of(&evidence) };
+    evidence.way = probe::way(world, asked, Deadline::after(PROBE)).await;
     evidence
 }
 

@@ -4,9 +4,12 @@
 //! and what was written. Causes that only something off this machine can provoke are listed with their reason.
 
 mod agent;
-mod aws;
+mod api;
+mod cluster;
 mod host;
-mod identity;
+mod imds;
+mod role;
+mod way;
 
 use crate::support::{Instance, Outcome};
 use ecs_bootstrap::causes::{ALL, Cause, Class, UNKNOWN};
@@ -14,18 +17,26 @@ use std::time::{Duration, SystemTime};
 
 /// From its evidence, a terminal cause is told within this time.
 const AT_ONCE: Duration = Duration::from_secs(5);
-const SOURCES: [&str; 5] = [
+const SOURCES: [&str; 8] = [
     include_str!("care.rs"),
     include_str!("causes/agent.rs"),
-    include_str!("causes/aws.rs"),
+    include_str!("causes/api.rs"),
+    include_str!("causes/cluster.rs"),
     include_str!("causes/host.rs"),
-    include_str!("causes/identity.rs"),
+    include_str!("causes/imds.rs"),
+    include_str!("causes/role.rs"),
+    include_str!("causes/way.rs"),
 ];
 /// What loopback cannot be made to do, with the tests that stand in.
-pub(crate) const ELSEWHERE: [(&str, &str); 3] = [
-    ("dns-failed", "an endpoint by name would leave loopback: unit tests of causes/aws.rs and boundary/dns.rs"),
+pub(crate) const ELSEWHERE: [(&str, &str); 8] = [
+    ("dns-name-unknown", "an endpoint by name would leave loopback: unit tests of causes/dns.rs"),
+    ("dns-timeout", "as dns-name-unknown"),
+    ("dns-failed", "as dns-name-unknown"),
     ("user-data-deadlock", "seen for ten seconds before it is told: tests/it/user_data.rs"),
-    ("endpoint-sg-blocks", "loopback is no private address of a VPC: unit test of causes/aws.rs"),
+    ("endpoint-sg-blocks", "loopback is no private address of a VPC: unit test of causes/route.rs"),
+    ("endpoint-partial", "as endpoint-sg-blocks: unit test of causes/acs.rs"),
+    ("no-default-route", "loopback always has a way: unit test of causes/route.rs"),
+    ("no-public-ip", "a hint that never stands first: beside egress-timeout in causes/way.rs"),
 ];
 
 #[test]

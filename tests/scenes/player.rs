@@ -97,8 +97,8 @@ fn instance(page: &Page, scene: &Scene) {
     let place = if imds.tags.is_some() { "" } else { "  (not in instance metadata)" };
     page.line("tags", &format!("{}{place}", pairs(tags.iter())));
     let role = match &imds.role {
-        Role::Present(name) | Role::NotAssumable(name) => name,
-        Role::Absent | Role::EmptyProfile => "none",
+        Role::Present(name) | Role::NotAssumable(name) | Role::Unusable(name, _) | Role::Expired(name, _) => name,
+        Role::Absent | Role::EmptyProfile | Role::ProfileDeleted => "none",
     };
     page.line("role", role);
     for (name, cluster) in &aws.clusters {

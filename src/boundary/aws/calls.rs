@@ -52,6 +52,15 @@ pub struct ContainerInstance {
     pub ec2_instance_id: Option<String>,
 }
 
+/// Where an agent of this account is to connect, as DiscoverPollEndpoint has it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PollEndpoint {
+    /// The control plane (ACS), a URL.
+    pub endpoint: Option<String>,
+    /// Telemetry (TCS), a URL.
+    pub telemetry: Option<String>,
+}
+
 impl Aws {
     /// The tags of one instance: `ec2:DescribeTags`, all pages. Eventually consistent: a tag set at launch may be
     /// missing for some seconds.
@@ -131,6 +140,16 @@ impl Aws {
             })
             .await?;
         Ok(answer.container_instances.unwrap_or_default().into_iter().next().map(container_instance))
+    }
+
+    /// Where the agent of this container instance is to connect: `ecs:DiscoverPollEndpoint`.
+    pub async fn poll_endpoint(&self, cluster: &str, arn: &str, deadline: Deadline) -> Result<PollEndpoint, AwsError> {
+        let answer = self
+            .call("ecs:DiscoverPollEndpoint", deadline, async |clients| {
+                clients.ecs().discover_poll_endpoint().cluster(cluster).container_instance(arn).send().await
+            })
+            .await?;
+        Ok(PollEndpoint { endpoint: answer.endpoint, telemetry: answer.telemetry_endpoint })
     }
 }
 

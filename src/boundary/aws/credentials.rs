@@ -3,14 +3,12 @@
 //! Asks through our own metadata client, so that one token and one set of retries serve both. Why there are no
 //! credentials survives the SDK's wrapping as a [`CredentialFailure`], found again by walking `source()`.
 
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use aws_config::environment::EnvironmentVariableCredentialsProvider;
 use aws_credential_types::Credentials;
 use aws_credential_types::provider::error::CredentialsError;
 use aws_credential_types::provider::{self, ProvideCredentials, future};
-use aws_smithy_types::DateTime;
-use aws_smithy_types::date_time::Format;
 
 use crate::boundary::imds::{Document, Imds, ImdsError, Role};
 use crate::retry::Deadline;
@@ -65,9 +63,7 @@ impl InstanceCredentials {
 
 fn credentials(document: Document) -> Credentials {
     // Without an expiry that can be read the SDK keeps them for its own default, and asks again then.
-    let expiry = DateTime::from_str(&document.expiration, Format::DateTime)
-        .ok()
-        .and_then(|expiration| SystemTime::try_from(expiration).ok());
+    let expiry = document.ends();
     let token = Some(document.token).filter(|token| !token.is_empty());
     Credentials::new(document.access_key_id, document.secret_access_key, token, expiry, "instance role")
 }

@@ -31,7 +31,14 @@ impl Aws {
         let request = self.clients().ecs().list_clusters().customize();
         let stopped = request.config_override(config).interceptor(StopBeforeSigning(seen.clone())).send().await;
         debug_assert!(stopped.is_err(), "the interceptor stops every request");
-        let url = reqwest::Url::parse(seen.get()?).ok()?;
+        Endpoint::of_url(seen.get()?)
+    }
+}
+
+impl Endpoint {
+    /// Of an `http`, `https` or `wss` URL.
+    pub fn of_url(url: &str) -> Option<Endpoint> {
+        let url = reqwest::Url::parse(url).ok()?;
         let host = url.host_str()?.trim_start_matches('[').trim_end_matches(']').to_owned();
         Some(Endpoint { host, port: url.port_or_known_default()? })
     }

@@ -92,8 +92,8 @@ pub enum AwsErrorKind {
     /// The endpoint's certificate was not accepted.
     #[error("the endpoint's certificate was not accepted")]
     Tls {
-        /// Its issuer is unknown, rather than it being expired, for another name, or broken.
-        untrusted_issuer: bool,
+        /// What is wrong with it.
+        fault: TlsFault,
     },
     /// No answer in time.
     #[error("no answer in time")]
@@ -115,6 +115,34 @@ pub enum AwsErrorKind {
         /// Why.
         what: String,
     },
+}
+
+/// What is wrong with a certificate, or with the handshake.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TlsFault {
+    /// Nobody known has signed it.
+    UnknownIssuer,
+    /// By this host's clock its time is over.
+    Expired,
+    /// By this host's clock its time has not come.
+    NotValidYet,
+    /// It is another name's.
+    WrongName,
+    /// Anything else.
+    Other,
+}
+
+impl TlsFault {
+    fn of(error: &TlsError) -> TlsFault {
+        let TlsError::InvalidCertificate(certificate) = error else { return TlsFault::Other };
+        match certificate {
+            CertificateError::UnknownIssuer => TlsFault::UnknownIssuer,
+            CertificateError::Expired | CertificateError::ExpiredContext { .. } => TlsFault::Expired,
+            CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => TlsFault::NotValidYet,
+            CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => TlsFault::WrongName,
+            _ => TlsFault::Other,
+        }
+    }
 }
 
 /// Codes by which services say that a policy forbids the call (IAM User Guide, EC2 API "Error codes").
@@ -151,7 +179,7 @@ impl AwsErrorKind {
             AwsErrorKind::Service { code, status, .. } => {
                 *status >= 500 || code.as_deref().is_some_and(|code| SETTLING.contains(&code))
             }
-            AwsErrorKind::Tls { untrusted_issuer } => !untrusted_issuer,
+            AwsErrorKind::Tls { fault } => *fault != TlsFault::UnknownIssuer,
             AwsErrorKind::CaBundle { .. } | AwsErrorKind::Setup { .. } => false,
             AwsErrorKind::Denied { .. }
             | AwsErrorKind::NoCredentials
@@ -224,8 +252,7 @@ fn not_sent(error: &(dyn Error + 'static), timed_out: bool) -> AwsErrorKind {
         return AwsErrorKind::Dns { no_such_name };
     }
     if let Some(tls) = find::<TlsError>(error) {
-        let untrusted_issuer = matches!(tls, TlsError::InvalidCertificate(CertificateError::UnknownIssuer));
-        return AwsErrorKind::Tls { untrusted_issuer };
+        return AwsErrorKind::Tls { fault: TlsFault::of(tls) };
     }
     // Reading has no time-out of its own in our configuration: one that is reported here is the connection's.
     if timed_out {

@@ -24,10 +24,11 @@ use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use aws_smithy_runtime_api::client::result::SdkError;
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 
-pub use calls::{Cluster, ContainerInstance, Described};
+pub use calls::{Cluster, ContainerInstance, Described, PollEndpoint};
 pub use endpoint::Endpoint;
-pub use error::{AwsError, AwsErrorKind, Chain};
+pub use error::{AwsError, AwsErrorKind, Chain, TlsFault};
 
+use crate::boundary::clock::Drift;
 use crate::boundary::dns::Dns;
 use crate::boundary::imds::Imds;
 use crate::retry::{Deadline, within};
@@ -78,27 +79,35 @@ struct Shared {
     /// Where the host's bundle may lie; empty where somebody named the roots.
     host_bundles: Vec<PathBuf>,
     host_roots_tried: OnceLock<()>,
+    drift: Drift,
 }
 
 /// The services' clients over one HTTP client, each made when it is first used.
 #[derive(Debug)]
 struct Clients {
     config: SdkConfig,
+    drift: Drift,
     ec2: OnceLock<aws_sdk_ec2::Client>,
     ecs: OnceLock<aws_sdk_ecs::Client>,
 }
 
 impl Clients {
-    fn new(config: SdkConfig) -> Clients {
-        Clients { config, ec2: OnceLock::new(), ecs: OnceLock::new() }
+    fn new(config: SdkConfig, drift: Drift) -> Clients {
+        Clients { config, drift, ec2: OnceLock::new(), ecs: OnceLock::new() }
     }
 
     fn ec2(&self) -> &aws_sdk_ec2::Client {
-        self.ec2.get_or_init(|| aws_sdk_ec2::Client::new(&self.config))
+        self.ec2.get_or_init(|| {
+            let config = aws_sdk_ec2::config::Builder::from(&self.config).interceptor(self.drift.clone());
+            aws_sdk_ec2::Client::from_conf(config.build())
+        })
     }
 
     fn ecs(&self) -> &aws_sdk_ecs::Client {
-        self.ecs.get_or_init(|| aws_sdk_ecs::Client::new(&self.config))
+        self.ecs.get_or_init(|| {
+            let config = aws_sdk_ecs::config::Builder::from(&self.config).interceptor(self.drift.clone());
+            aws_sdk_ecs::Client::from_conf(config.build())
+        })
     }
 }
 
@@ -131,9 +140,21 @@ impl Aws {
         if let Some(url) = &options.endpoint_url {
             loader = loader.endpoint_url(url);
         }
-        let clients = RwLock::new(Arc::new(Clients::new(loader.load().await)));
+        let drift = Drift::default();
+        let clients = RwLock::new(Arc::new(Clients::new(loader.load().await, drift.clone())));
         let host_bundles = if ca_bundle.is_some() { Vec::new() } else { options.host_bundles.clone() };
-        Ok(Aws { shared: Arc::new(Shared { dns, clients, host_bundles, host_roots_tried: OnceLock::new() }) })
+        let host_roots_tried = OnceLock::new();
+        Ok(Aws { shared: Arc::new(Shared { dns, clients, host_bundles, host_roots_tried, drift }) })
+    }
+
+    /// This host's clock minus the `Date` of the last answer, in seconds; an answer that refuses counts too.
+    pub fn clock_ahead(&self) -> Option<i64> {
+        self.shared.drift.seconds()
+    }
+
+    /// Whether the built-in roots did not do, and this host's own were taken.
+    pub fn trusts_host(&self) -> bool {
+        self.shared.host_roots_tried.get().is_some()
     }
 
     /// One call within the deadline. On an unknown issuer it is made once more with the host's own roots, which stay in
@@ -149,7 +170,7 @@ impl Aws {
     {
         let start = Instant::now();
         let mut outcome = attempt(&self.clients(), deadline, &send).await;
-        if let Err((AwsErrorKind::Tls { untrusted_issuer: true }, _)) = &outcome
+        if let Err((AwsErrorKind::Tls { fault: TlsFault::UnknownIssuer }, _)) = &outcome
             && let Some(clients) = self.trust_the_host()
         {
             outcome = attempt(&clients, deadline, &send).await;
@@ -179,7 +200,7 @@ impl Aws {
         let http_client = http::client(roots, &self.shared.dns).ok()?;
         tracing::debug!("unknown issuer, trying the certificates of this host");
         let config = self.clients().config.to_builder().http_client(http_client).build();
-        let clients = Arc::new(Clients::new(config));
+        let clients = Arc::new(Clients::new(config, self.shared.drift.clone()));
         *self.shared.clients.write().unwrap_or_else(PoisonError::into_inner) = clients.clone();
         Some(clients)
     }

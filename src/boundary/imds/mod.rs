@@ -11,7 +11,7 @@ mod role;
 use std::sync::{Arc, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
-use reqwest::header::{HOST, HeaderMap, HeaderValue, SERVER, VIA};
+use reqwest::header::{DATE, HOST, HeaderMap, HeaderValue, SERVER, VIA};
 use reqwest::{Client, RequestBuilder};
 use tokio::sync::Mutex;
 
@@ -21,6 +21,7 @@ pub use role::RoleStatus;
 
 pub(super) use role::{Document, Role};
 
+use crate::boundary::clock::Drift;
 use crate::boundary::dns::Dns;
 use crate::retry::{Deadline, Policy, Step, until, within};
 use endpoint::Candidates;
@@ -53,6 +54,7 @@ struct Shared {
     /// The HTTP client, and how long it gives a connection.
     client: OnceLock<(Client, Duration)>,
     token: Mutex<TokenState>,
+    drift: Drift,
 }
 
 /// One question, and the last conclusive failure of its attempts.
@@ -100,7 +102,13 @@ impl Imds {
     /// A client that asks at `address`.
     pub fn new(address: Address) -> Imds {
         let candidates = Candidates::new(address.candidates());
-        Imds { shared: Arc::new(Shared { address, candidates, client: OnceLock::new(), token: Mutex::default() }) }
+        let (client, token, drift) = (OnceLock::new(), Mutex::default(), Drift::default());
+        Imds { shared: Arc::new(Shared { address, candidates, client, token, drift }) }
+    }
+
+    /// This host's clock minus the `Date` of the last answer, in seconds.
+    pub fn clock_ahead(&self) -> Option<i64> {
+        self.shared.drift.seconds()
     }
 
     /// What lies at `path` below `/latest/`, for example `meta-data/instance-id`; `None` where there is nothing (404).
@@ -210,6 +218,9 @@ impl Imds {
         let mut response = request.send().await.map_err(why)?;
         if let Some(address) = response.remote_addr() {
             self.shared.candidates.settle(address);
+        }
+        if let Some(date) = response.headers().get(DATE).and_then(|date| date.to_str().ok()) {
+            self.shared.drift.note(date);
         }
         let mut body = Vec::new();
         while let Some(chunk) = response.chunk().await.map_err(why)? {

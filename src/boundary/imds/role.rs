@@ -3,8 +3,10 @@
 //! Out comes whether there is a role and whether its credentials can be used, or the credentials themselves for the
 //! SDK alone. The document and its keys never appear in an error, a log or `Debug`.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
+use aws_smithy_types::DateTime;
+use aws_smithy_types::date_time::Format;
 use serde::Deserialize;
 
 use super::error::{Failed, Why};
@@ -12,16 +14,26 @@ use super::{Imds, ImdsError};
 use crate::retry::Deadline;
 
 const LISTING: &str = "meta-data/iam/security-credentials/";
+const INFO: &str = "meta-data/iam/info";
 
 /// Whether the instance has a role whose credentials can be used.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RoleStatus {
-    /// No role: no instance profile, a profile without a role, or one that has not arrived yet.
+    /// No instance profile, or one that has not arrived yet.
     Absent,
+    /// An instance profile that holds no role (IAM User Guide, "Troubleshoot IAM and Amazon EC2").
+    EmptyProfile {
+        /// What `iam/info` says of it.
+        message: String,
+    },
+    /// An instance profile that is no more.
+    ProfileDeleted,
     /// The credentials are there.
     Present {
         /// The role's name.
         role: String,
+        /// For how long they have been expired by this host's clock; `None` while they are good.
+        expired_for: Option<Duration>,
     },
     /// The role is there, its credentials are not (EC2 User Guide, "Retrieve security credentials").
     NotUsable {
@@ -49,6 +61,26 @@ pub(in crate::boundary) struct Document {
     pub(in crate::boundary) expiration: String,
 }
 
+/// `iam/info`.
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Info {
+    #[serde(default)]
+    code: String,
+    #[serde(default)]
+    message: String,
+}
+
+/// The code of a profile that was deleted, or deleted and made again under its name.
+const PROFILE_GONE: &str = "InstanceProfileNotFound";
+
+impl Document {
+    /// When its credentials end; `None` where that cannot be read.
+    pub(in crate::boundary) fn ends(&self) -> Option<SystemTime> {
+        DateTime::from_str(&self.expiration, Format::DateTime).ok().and_then(|ends| SystemTime::try_from(ends).ok())
+    }
+}
+
 /// What the role came to.
 pub(in crate::boundary) enum Role {
     Absent,
@@ -60,10 +92,28 @@ impl Imds {
     /// Whether there is a role and its credentials can be used.
     pub async fn role_credentials_status(&self, deadline: Deadline) -> Result<RoleStatus, ImdsError> {
         Ok(match self.role(deadline).await? {
-            Role::Absent => RoleStatus::Absent,
+            Role::Absent => self.profile(deadline).await,
+            Role::NotUsable { code, .. } if code == PROFILE_GONE => RoleStatus::ProfileDeleted,
             Role::NotUsable { role, code } => RoleStatus::NotUsable { role, code },
-            Role::Usable { role, .. } => RoleStatus::Present { role },
+            Role::Usable { role, document } => {
+                let expired_for = document.ends().and_then(|ends| SystemTime::now().duration_since(ends).ok());
+                RoleStatus::Present { role, expired_for }
+            }
         })
+    }
+
+    /// Why no role is listed. What cannot be read says no more than the listing did.
+    async fn profile(&self, deadline: Deadline) -> RoleStatus {
+        let info = self.get(INFO, deadline).await.ok().flatten();
+        match info.and_then(|info| serde_json::from_slice::<Info>(&info).ok()) {
+            Some(info) if info.code == PROFILE_GONE => RoleStatus::ProfileDeleted,
+            // Without a message the profile has a role, whose credentials are on their way.
+            Some(info) if info.code == "Success" && !info.message.is_empty() => {
+                let message = info.message.chars().filter(|c| !c.is_control()).take(120).collect();
+                RoleStatus::EmptyProfile { message }
+            }
+            _ => RoleStatus::Absent,
+        }
     }
 
     /// The role and its credentials.
@@ -114,9 +164,18 @@ mod tests {
     use crate::boundary::loopback::{Server, answer, run};
 
     fn status(listing: (u16, &'static str), document: (u16, &'static str)) -> Result<RoleStatus, ImdsError> {
+        with_profile(listing, document, (404, ""))
+    }
+
+    fn with_profile(
+        listing: (u16, &'static str),
+        document: (u16, &'static str),
+        info: (u16, &'static str),
+    ) -> Result<RoleStatus, ImdsError> {
         let server = Server::start(move |asked| match asked.line.as_str() {
             "PUT /latest/api/token" => answer(200, "t"),
             "GET /latest/meta-data/iam/security-credentials/" => answer(listing.0, listing.1),
+            "GET /latest/meta-data/iam/info" => answer(info.0, info.1),
             _ => answer(document.0, document.1),
         });
         let imds = Imds::new(Address::Fixed(server.url()));
@@ -133,8 +192,34 @@ mod tests {
         );
         assert_eq!(
             status((200, "app"), (200, r#"{"Code":"Success","AccessKeyId":"A","SecretAccessKey":"S"}"#)).unwrap(),
-            RoleStatus::Present { role: "app".into() }
+            RoleStatus::Present { role: "app".into(), expired_for: None }
         );
+    }
+
+    #[test]
+    fn tells_a_profile_without_a_role_from_one_that_is_gone() {
+        let of = |info| with_profile((404, ""), (404, ""), (200, info)).unwrap();
+        let message = "Instance Profile does not contain a role.";
+        let empty = r#"{"Code":"Success","Message":"Instance Profile does not contain a role."}"#;
+        assert_eq!(of(empty), RoleStatus::EmptyProfile { message: message.into() });
+        assert_eq!(of(r#"{"Code":"InstanceProfileNotFound"}"#), RoleStatus::ProfileDeleted);
+        for nothing in [r#"{"Code":"Success"}"#, "{}", "not json"] {
+            assert_eq!(of(nothing), RoleStatus::Absent);
+        }
+        let gone = status((200, "app"), (200, r#"{"Code":"InstanceProfileNotFound"}"#)).unwrap();
+        assert_eq!(gone, RoleStatus::ProfileDeleted);
+    }
+
+    #[test]
+    fn knows_credentials_whose_time_is_over() {
+        let at = |document| match status((200, "app"), (200, document)).unwrap() {
+            RoleStatus::Present { expired_for, .. } => expired_for,
+            other => panic!("{other:?}"),
+        };
+        let old = r#"{"Code":"Success","AccessKeyId":"A","SecretAccessKey":"S","Expiration":"2020-01-01T00:00:00Z"}"#;
+        let good = r#"{"Code":"Success","AccessKeyId":"A","SecretAccessKey":"S","Expiration":"2099-01-01T00:00:00Z"}"#;
+        assert!(at(old).unwrap() > Duration::from_secs(3600));
+        assert_eq!(at(good), None);
     }
 
     #[test]

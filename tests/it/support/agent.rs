@@ -197,7 +197,7 @@ impl Surroundings {
             let text = "operation error ECS: RegisterContainerInstance, get identity: get credentials: failed to refresh cached credentials, no EC2 IMDS role found, operation error ec2imds: GetMetadata, http response error StatusCode: 404";
             return self.exit(1, "Unable to register as a container instance with ECS", text);
         }
-        match self.register(&cluster, &instance_id, attributes) {
+        match self.register(stop, &cluster, &instance_id, attributes) {
             Ok(arn) if behaviour.attributes_rejected => {
                 self.log("ecs-agent", "info", "Registered container instance with cluster!", &[("instanceArn", &arn)]);
                 self.exit(5, "Error registering attributes", "Attribute validation failed")
@@ -207,22 +207,49 @@ impl Surroundings {
         }
     }
 
-    fn register(&self, cluster: &str, instance_id: &str, attributes: BTreeMap<String, String>) -> Result<String, Exit> {
-        let mut aws = lock(&self.aws);
-        if cluster == "default" && !aws.clusters.contains_key("default") {
-            aws.add_cluster("default", &[]);
-        }
-        let result = aws.register(cluster, instance_id, attributes);
-        drop(aws);
-        result.map_err(|(status, code, message)| {
-            let error = format!("operation error ECS: RegisterContainerInstance, https response error StatusCode: {status}, RequestID: simulated, {code}: {message}");
-            let terminal = matches!(code.as_str(), "ClientException" | "InvalidParameterException");
-            let exit = self.exit(if terminal { 5 } else { 1 }, "Unable to register as a container instance with ECS", &error);
-            if terminal {
-                self.log("ecs-agent", "critical", "Agent will terminally exit, unable to register container instance", &[("error", &error)]);
+    /// Throttling and faults of the service are tried again inside (`ecs-agent/api/ecs/client`), sooner than by the real
+    /// one; all else ends the agent.
+    fn register(
+        &self,
+        stop: &Stop,
+        cluster: &str,
+        instance_id: &str,
+        attributes: BTreeMap<String, String>,
+    ) -> Result<String, Exit> {
+        const AGAIN: [&str; 3] = ["ThrottlingException", "ServerException", "LimitExceededException"];
+        let mut pause = Duration::from_millis(200);
+        let (status, code, message) = loop {
+            let mut aws = lock(&self.aws);
+            if cluster == "default" && !aws.clusters.contains_key("default") {
+                aws.add_cluster("default", &[]);
             }
-            exit
-        })
+            let (status, code, message) = match aws.register(cluster, instance_id, attributes.clone()) {
+                Ok(arn) => return Ok(arn),
+                Err(error) => error,
+            };
+            drop(aws);
+            if !AGAIN.contains(&code.as_str()) {
+                break (status, code, message);
+            }
+            let text =
+                "Received non-terminal error from RegisterContainerInstance call, retrying with exponential backoff";
+            self.log("ecs-agent", "error", text, &[("error", &format!("{code}: {message}"))]);
+            if stop.pause(pause) {
+                return Err(Exit::Stopped);
+            }
+            pause = (pause * 2).min(Duration::from_secs(3));
+        };
+        let error = format!(
+            "operation error ECS: RegisterContainerInstance, https response error StatusCode: {status}, RequestID: simulated, {code}: {message}"
+        );
+        let terminal = matches!(code.as_str(), "ClientException" | "InvalidParameterException");
+        let exit =
+            self.exit(if terminal { 5 } else { 1 }, "Unable to register as a container instance with ECS", &error);
+        if terminal {
+            let text = "Agent will terminally exit, unable to register container instance";
+            self.log("ecs-agent", "critical", text, &[("error", &error)]);
+        }
+        Err(exit)
     }
 
     fn serve(&self, stop: &Stop, behaviour: &Behaviour, cluster: &str, instance_id: &str, arn: String) -> Exit {

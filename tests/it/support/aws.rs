@@ -53,6 +53,15 @@ impl Fault {
         let code = if action.starts_with("ec2:") { "UnauthorizedOperation" } else { "AccessDeniedException" };
         Self::error(if code == "UnauthorizedOperation" { 403 } else { 400 }, code, &text)
     }
+
+    /// A registration that is denied to `principal`, in words that end so.
+    pub fn registration_denied(principal: &str, tail: &str) -> Self {
+        let cluster = cluster_arn("prod");
+        let text = format!(
+            "User: {principal} is not authorized to perform: ecs:RegisterContainerInstance on resource: {cluster} {tail}"
+        );
+        Self::error(400, "AccessDeniedException", &text)
+    }
 }
 
 /// Everything the APIs answer from.
@@ -68,6 +77,10 @@ pub struct State {
     pub container_instances: Vec<ContainerInstance>,
     /// By operation: the fault, and for how many more calls (None: for ever).
     pub faults: BTreeMap<String, (Fault, Option<usize>)>,
+    /// What DiscoverPollEndpoint answers: ACS and TCS. At first, a port of this simulator.
+    pub poll_endpoints: [String; 2],
+    /// How many seconds the service's clock, as its `Date` has it, is ahead of the true one.
+    pub date_ahead: i64,
     counts: BTreeMap<String, usize>,
 }
 
@@ -127,7 +140,13 @@ impl Aws {
     pub fn start() -> Self {
         let state = Arc::new(Mutex::new(State::default()));
         let inner = Arc::clone(&state);
-        Self { server: Server::tcp(move |request| lock(&inner).answer(request)), state }
+        let server = Server::tcp(move |request| {
+            let mut state = lock(&inner);
+            let answer = state.answer(request);
+            answer.dated(state.date_ahead)
+        });
+        lock(&state).poll_endpoints = [server.endpoint(), server.endpoint()];
+        Self { server, state }
     }
 
     pub fn endpoint(&self) -> String {
@@ -245,8 +264,10 @@ impl State {
                 self.add_cluster(&name, &[]);
                 Ok(json!({"cluster": {"clusterName": name, "clusterArn": cluster_arn(&name), "status": "ACTIVE"}}))
             }
-            "DiscoverPollEndpoint" => Ok(json!({"endpoint": "https://ecs-a-1.eu-west-1.amazonaws.com/",
-                "telemetryEndpoint": "https://ecs-t-1.eu-west-1.amazonaws.com/"})),
+            "DiscoverPollEndpoint" => {
+                let [agent, telemetry] = &self.poll_endpoints;
+                Ok(json!({"endpoint": agent, "telemetryEndpoint": telemetry}))
+            }
             _ => Err((400, "UnknownOperationException".into(), String::new())),
         }
     }

@@ -77,6 +77,24 @@ impl From<Reply> for Answer {
     }
 }
 
+impl Answer {
+    /// The same answer, with a `Date` that many seconds from now.
+    pub fn dated(self, ahead: i64) -> Self {
+        let by = Duration::from_secs(ahead.unsigned_abs());
+        let stamp = |reply: Reply| {
+            let now = SystemTime::now();
+            reply.with("Date", http_date(if ahead < 0 { now - by } else { now + by }))
+        };
+        match self {
+            answer if ahead == 0 => answer,
+            Self::Reply(reply) => Self::Reply(stamp(reply)),
+            Self::Half(reply) => Self::Half(stamp(reply)),
+            Self::After(delay, answer) => Self::After(delay, Box::new(answer.dated(ahead))),
+            other => other,
+        }
+    }
+}
+
 type Handler = dyn Fn(&Request) -> Answer + Send + Sync;
 
 /// A running server; it stops when dropped.

@@ -24,6 +24,12 @@ pub enum Role {
     EmptyProfile,
     /// A role that EC2 may not assume.
     NotAssumable(String),
+    /// A role for whose credentials the document has this code.
+    Unusable(String, &'static str),
+    /// A role whose credentials ended this long ago.
+    Expired(String, Duration),
+    /// The profile was deleted.
+    ProfileDeleted,
 }
 
 /// A fault of the whole service.
@@ -60,6 +66,8 @@ pub struct State {
     pub life_cycle: String,
     pub target_lifecycle_state: Option<String>,
     pub public_ipv4: Option<String>,
+    /// How many seconds the service's clock, as its `Date` has it, is ahead of the true one.
+    pub date_ahead: i64,
     /// Before each answer.
     pub delay: Duration,
     pub fault: Fault,
@@ -87,6 +95,7 @@ impl Default for State {
             life_cycle: "on-demand".into(),
             target_lifecycle_state: None,
             public_ipv4: None,
+            date_ahead: 0,
             delay: Duration::ZERO,
             fault: Fault::None,
             overrides: HashMap::new(),
@@ -148,7 +157,7 @@ impl Imds {
 
 impl State {
     fn answer(&mut self, request: &Request) -> Answer {
-        let answer = self.faulty(request).unwrap_or_else(|| self.healthy(request).into());
+        let answer = self.faulty(request).unwrap_or_else(|| self.healthy(request).into()).dated(self.date_ahead);
         if self.delay.is_zero() { answer } else { Answer::After(self.delay, Box::new(answer)) }
     }
 
@@ -258,13 +267,26 @@ impl State {
             Role::EmptyProfile => put("meta-data/iam/info", &info("Instance Profile does not contain a role.")),
             Role::Present(name) => {
                 put("meta-data/iam/info", &info(""));
-                put(&format!("meta-data/iam/security-credentials/{name}"), &credentials());
+                let ends = SystemTime::now() + Duration::from_secs(6 * 3600);
+                put(&format!("meta-data/iam/security-credentials/{name}"), &credentials(ends));
+            }
+            Role::Expired(name, ago) => {
+                put("meta-data/iam/info", &info(""));
+                let ended = SystemTime::now() - *ago;
+                put(&format!("meta-data/iam/security-credentials/{name}"), &credentials(ended));
+            }
+            Role::ProfileDeleted => {
+                let gone = serde_json::json!({"Code": "InstanceProfileNotFound", "LastUpdated": now(),
+                    "Message": "Instance Profile cannot be found."});
+                put("meta-data/iam/info", &gone.to_string());
             }
             Role::NotAssumable(name) => {
                 put("meta-data/iam/info", &info(""));
-                let refused = serde_json::json!({"Code": "AssumeRoleUnauthorizedAccess", "LastUpdated": now(),
-                    "Message": "EC2 cannot assume the role. Please see documentation."});
-                put(&format!("meta-data/iam/security-credentials/{name}"), &refused.to_string());
+                put(&format!("meta-data/iam/security-credentials/{name}"), &refused("AssumeRoleUnauthorizedAccess"));
+            }
+            Role::Unusable(name, code) => {
+                put("meta-data/iam/info", &info(""));
+                put(&format!("meta-data/iam/security-credentials/{name}"), &refused(code));
             }
         }
         if let Some(bytes) = &self.user_data {
@@ -284,8 +306,13 @@ impl State {
     }
 }
 
-fn credentials() -> String {
-    let ends = SystemTime::now() + Duration::from_secs(6 * 3600);
+fn refused(code: &str) -> String {
+    serde_json::json!({"Code": code, "LastUpdated": now(),
+        "Message": "EC2 cannot assume the role. Please see documentation."})
+    .to_string()
+}
+
+fn credentials(ends: SystemTime) -> String {
     let document = serde_json::json!({"Code": "Success", "LastUpdated": now(), "Type": "AWS-HMAC",
         "AccessKeyId": ACCESS_KEY_ID, "SecretAccessKey": SECRET_ACCESS_KEY, "Token": SESSION_TOKEN,
         "Expiration": humantime::format_rfc3339_seconds(ends).to_string()});

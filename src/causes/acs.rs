@@ -1,0 +1,176 @@
+//! Causes that lie between a registered agent and the control plane (ACS, TCS).
+
+use std::time::Duration;
+
+use super::role::LATE;
+use super::{Cause, Class, Layer, chain};
+use crate::boundary::aws::AwsErrorKind;
+use crate::boundary::net::is_private;
+use crate::evidence::way::{ControlPlane, Reached};
+use crate::evidence::{Evidence, NetworkProbe};
+use crate::exit::Exit;
+
+/// What the causes of this layer have in common.
+const PLAIN: Cause = Cause {
+    layer: Layer::Acs,
+    class: Class::Retry,
+    exit: Exit::Aws,
+    lapsed: Exit::Network,
+    when_registered: true,
+    ..Cause::PLAIN
+};
+const LOGGED: [&str; 4] = ["Failed to connect to ACS", "unable to dial", "ACS: Unable", "tcs: unable"];
+
+/// A closed subnet with one endpoint of three.
+pub(super) static ENDPOINT_PARTIAL: Cause = Cause {
+    id: "endpoint-partial",
+    title: "ECS has a VPC endpoint here, and its control plane has none that answers",
+    looks: "registered and never connected, in a closed subnet",
+    proof: "the name of ECS resolves to a private address, that of ecs-a or ecs-t to a public one that does not answer; with \
+            acs-unreachable both are public",
+    alike: &["acs-unreachable", "agent-not-connected"],
+    class: Class::Lasting(Duration::from_secs(60)),
+    remedy: "make all three interface endpoints (`ecs`, `ecs-agent`, `ecs-telemetry`), each with private DNS on",
+    source: "aws-secure-environment-accelerator#1052; roadmap#2821; Amazon ECS Developer Guide, \"Interface VPC endpoints\"",
+    check: partial,
+    ..PLAIN
+};
+
+/// The numbered names are not let through.
+pub(super) static UNREACHABLE: Cause = Cause {
+    id: "acs-unreachable",
+    title: "the instance registered, but the control plane of ECS cannot be reached",
+    looks: "ACTIVE, agentConnected false, and the agent's version is empty; `unable to dial ecs-a-N` in its log",
+    proof: "no connection to the endpoint that ecs:DiscoverPollEndpoint names; with agent-stuck and host-overloaded it opens",
+    alike: &["endpoint-partial", "agent-stuck", "host-overloaded", "agent-not-connected"],
+    remedy: "allow `ecs-a-*.REGION.amazonaws.com` and `ecs-t-*.REGION.amazonaws.com` (the names are numbered) on port 443 in \
+             firewall and proxy",
+    source: "agent#1143 #240 #250 #270 #882",
+    check: |evidence| {
+        let plane = plane(evidence)?;
+        if evidence.way.acs != Some(false) || partial(evidence).is_some() {
+            return None;
+        }
+        let fault = plane.agent.as_ref()?.fault()?;
+        Some([fault_words(fault)].into_iter().chain(evidence.agent_logged(&LOGGED)).collect())
+    },
+    ..PLAIN
+};
+
+/// Registered, and that was all that the role may do.
+pub(super) static DENIED: Cause = Cause {
+    id: "acs-denied",
+    title: "the role may register the instance, but not connect its agent",
+    looks: "ACTIVE and agentConnected false; AccessDenied for ecs:DiscoverPollEndpoint or ecs:Poll in the agent's log",
+    proof: "the denial names the action; with acs-unreachable nobody answers",
+    alike: &["acs-unreachable", "register-denied"],
+    class: Class::Settling(LATE),
+    exit: Exit::Permission,
+    lapsed: Exit::Permission,
+    remedy: "allow `ecs:DiscoverPollEndpoint`, `ecs:Poll` and `ecs:StartTelemetrySession` (policy \
+             AmazonEC2ContainerServiceforEC2Role)",
+    source: "ecs-agent.md \"IAM\"; IAM User Guide, \"Troubleshoot access denied error messages\"",
+    check: |evidence| {
+        if !evidence.is_disconnected() {
+            return None;
+        }
+        let called = match &evidence.way.control_plane {
+            Some(Err(error)) if matches!(error.kind, AwsErrorKind::Denied { .. }) => Some(chain(error)),
+            _ => None,
+        };
+        let logged = evidence.agent_logged(&[
+            "not authorized to perform: ecs:DiscoverPollEndpoint",
+            "not authorized to perform: ecs:Poll",
+        ]);
+        let seen: Vec<String> = called.into_iter().chain(logged).collect();
+        (!seen.is_empty()).then_some(seen)
+    },
+    ..PLAIN
+};
+
+fn plane(evidence: &Evidence) -> Option<&ControlPlane> {
+    evidence.way.control_plane.as_ref()?.as_ref().ok().filter(|_| evidence.is_disconnected())
+}
+
+fn partial(evidence: &Evidence) -> Option<Vec<String>> {
+    let plane = plane(evidence)?;
+    let is_all = |probe: &NetworkProbe, private| {
+        !probe.addresses.is_empty() && probe.addresses.iter().all(|address| is_private(*address) == private)
+    };
+    let api = evidence.network.as_ref().filter(|probe| probe.connected.is_ok() && is_all(probe, true))?;
+    let endpoints = [&plane.agent, &plane.telemetry].into_iter().flatten();
+    let seen: Vec<String> = endpoints
+        .filter(|reached| matches!(reached, Reached::Directly(probe) if is_all(probe, false)))
+        .filter_map(|reached| reached.fault().map(fault_words))
+        .collect();
+    let open = format!("`{}` is open at the private address {}", api.host, api.addresses[0]);
+    (!seen.is_empty()).then(|| [open].into_iter().chain(seen).collect())
+}
+
+fn fault_words((host, error): (&str, &dyn std::error::Error)) -> String {
+    format!("{} (`{host}`)", chain(error))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::ids;
+    use super::*;
+    use crate::boundary::agent::Metadata;
+    use crate::boundary::aws::{AwsError, ContainerInstance};
+    use crate::boundary::net::NetError;
+    use crate::evidence::way::Way;
+
+    const ARN: &str = "arn:aws:ecs:eu-west-1:1:container-instance/prod/1";
+
+    fn at(host: &str, address: &str, is_open: bool) -> NetworkProbe {
+        let address = address.parse().unwrap();
+        let connected = if is_open { Ok(()) } else { Err(NetError::Timeout { address: (address, 443).into() }) };
+        NetworkProbe { host: host.to_owned(), addresses: vec![address], connected }
+    }
+
+    fn registered(connected: bool, api: &str, acs: NetworkProbe, tcs: NetworkProbe) -> Evidence {
+        let instance = ContainerInstance {
+            arn: ARN.to_owned(),
+            status: "ACTIVE".to_owned(),
+            agent_connected: connected,
+            agent_version: None,
+            attributes: Default::default(),
+            ec2_instance_id: None,
+        };
+        let is_open = acs.connected.is_ok();
+        let plane = ControlPlane { agent: Some(Reached::Directly(acs)), telemetry: Some(Reached::Directly(tcs)) };
+        let version = String::new();
+        Evidence {
+            introspection: Some(Ok(Metadata { cluster: "prod".into(), container_instance_arn: ARN.into(), version })),
+            registration: Some(Ok(Some(instance))),
+            network: Some(at("ecs.test", api, true)),
+            way: Way { acs: Some(is_open), control_plane: Some(Ok(plane)), ..Way::default() },
+            ..Evidence::default()
+        }
+    }
+
+    #[test]
+    fn one_endpoint_of_three_is_told_from_a_firewall() {
+        let acs = |address, open| at("ecs-a-1.test", address, open);
+        let tcs = |address, open| at("ecs-t-1.test", address, open);
+        let seen = |api, acs, tcs| ids(&registered(false, api, acs, tcs));
+        assert_eq!(seen("10.0.0.7", acs("203.0.113.7", false), tcs("10.0.0.9", true)), ["endpoint-partial"]);
+        assert_eq!(seen("10.0.0.7", acs("10.0.0.8", true), tcs("203.0.113.9", false)), ["endpoint-partial"]);
+        assert_eq!(seen("203.0.113.6", acs("203.0.113.7", false), tcs("203.0.113.9", false)), ["acs-unreachable"]);
+        assert_eq!(seen("10.0.0.7", acs("10.0.0.8", false), tcs("10.0.0.9", false)), ["acs-unreachable"]);
+        assert_eq!(seen("203.0.113.6", acs("203.0.113.7", true), tcs("203.0.113.9", true)), Vec::<&str>::new());
+        let connected = registered(true, "203.0.113.6", acs("203.0.113.7", false), tcs("203.0.113.9", false));
+        assert_eq!(ids(&connected), Vec::<&str>::new());
+    }
+
+    #[test]
+    fn a_denial_to_connect_is_not_one_to_register() {
+        let mut evidence = registered(false, "203.0.113.6", at("a", "203.0.113.7", true), at("t", "203.0.113.9", true));
+        let (code, message) = ("AccessDeniedException".to_owned(), String::new());
+        let kind = AwsErrorKind::Denied { code, message };
+        let (operation, elapsed) = ("ecs:DiscoverPollEndpoint", Duration::ZERO);
+        evidence.way =
+            Way { control_plane: Some(Err(AwsError { operation, kind, elapsed, source: None })), ..Way::default() };
+        assert_eq!(ids(&evidence), ["acs-denied"]);
+    }
+}

@@ -1,0 +1,369 @@
+//! Causes that lie in the cluster, and in the region and account that it is looked for in.
+
+use std::time::Duration;
+
+use super::{Cause, Class, Layer, api};
+use crate::boundary::aws::Cluster;
+use crate::evidence::{Evidence, Stop};
+use crate::exit::Exit;
+use crate::plan::{Refusal, cluster_name};
+
+/// What the causes of this layer have in common.
+const PLAIN: Cause = Cause { layer: Layer::Cluster, exit: Exit::Cluster, lapsed: Exit::Cluster, ..Cause::PLAIN };
+const REGION: &str = "AWS_DEFAULT_REGION";
+/// The agent's and the service's words for a cluster that they do not find.
+const NOT_THERE: [&str; 2] = ["Cluster not found", "ClusterNotFoundException"];
+
+/// Decided by two numbers, before any call.
+pub(super) static OTHER_ACCOUNT: Cause = Cause {
+    id: "cluster-other-account",
+    title: "the cluster is of another account than the instance",
+    looks: "AccessDenied or InvalidParameter at the registration",
+    proof: "the account in the cluster's ARN is not the one in the identity document; with register-denied they are the same",
+    alike: &["register-denied", "cluster-not-found"],
+    remedy: "name a cluster of the instance's own account: an instance joins no other",
+    source: "Amazon ECS API Reference, RegisterContainerInstance",
+    check: |evidence| {
+        let ours = evidence.expectation.as_ref()?.account.as_deref()?;
+        let (_, theirs) = of_wanted(evidence)?;
+        (ours != theirs)
+            .then(|| vec![format!("the cluster's ARN names account `{theirs}`, the instance is of `{ours}`")])
+    },
+    ..PLAIN
+};
+
+/// A region that somebody wrote down once.
+pub(super) static WRONG_REGION: Cause = Cause {
+    id: "wrong-region",
+    title: "the agent looks for its cluster in another region than the instance's",
+    looks: "`Cluster not found`, or a cluster of the same name in another region is joined",
+    proof: "AWS_DEFAULT_REGION in ecs.config, or the region in the cluster's ARN, is not the instance's; with \
+            cluster-not-found it is",
+    alike: &["cluster-not-found", "dns-name-unknown"],
+    remedy: "remove AWS_DEFAULT_REGION from ecs.config, or name a cluster of the instance's own region",
+    source: "agent#74; amazon-ecs-cli#232",
+    check: |evidence| {
+        let home = evidence.expectation.as_ref()?.region.as_deref()?;
+        let said = said_region(evidence);
+        let agents = said.unwrap_or(home);
+        if let Some((wanted, _)) = of_wanted(evidence).filter(|(wanted, _)| *wanted != agents) {
+            return Some(vec![format!("the cluster's ARN names region `{wanted}`, the agent calls `{agents}`")]);
+        }
+        let said = said.filter(|said| *said != home)?;
+        // Some mean it: it is the cause where it leads nowhere.
+        let refused = evidence.registration_refused(&NOT_THERE);
+        let gave_up = evidence.agent_exited_with(5).then(|| "the agent exited with code 5".to_owned());
+        let lost = evidence.agent_logged(&["no such host"]);
+        let seen: Vec<String> = [refused, gave_up, lost].into_iter().flatten().collect();
+        let told = format!("{REGION} in ecs.config is `{said}`, the instance runs in `{home}`");
+        (!seen.is_empty()).then(|| [told].into_iter().chain(seen).collect())
+    },
+    note: |evidence| {
+        let home = evidence.expectation.as_ref()?.region.as_deref()?;
+        let said = said_region(evidence).filter(|said| *said != home)?;
+        let is_joined = evidence.container_instance_arn().is_some();
+        is_joined.then(|| vec![format!("{REGION} in ecs.config is `{said}`, the instance runs in `{home}`")])
+    },
+    ..PLAIN
+};
+
+/// It was deleted, or its making failed.
+pub(super) static INACTIVE: Cause = Cause {
+    id: "cluster-inactive",
+    title: "the cluster is not ACTIVE",
+    looks: "`Cluster not found`, after a stack was made again",
+    proof: "ecs:DescribeClusters knows it with another status; with cluster-not-found it does not know it",
+    alike: &["cluster-not-found", "cluster-provisioning"],
+    remedy: "create it again (`aws ecs create-cluster --cluster-name NAME`), or name the one that took its place",
+    source: "agent#583; aws-batch-genomics#9; Amazon ECS API Reference, Cluster",
+    check: |evidence| {
+        let cluster = described(evidence)?;
+        let gave_up = evidence.agent_exited_with(5).then(|| "the agent exited with code 5".to_owned());
+        // An agent that gave up does not see it become ACTIVE.
+        let is_dead = matches!(cluster.status.as_str(), "INACTIVE" | "DEPROVISIONING" | "FAILED");
+        let is_missed = cluster.status == "PROVISIONING" && gave_up.is_some();
+        (is_dead || is_missed).then(|| [status(cluster)].into_iter().chain(gave_up).collect())
+    },
+    ..PLAIN
+};
+
+/// Its capacity providers are being attached.
+pub(super) static PROVISIONING: Cause = Cause {
+    id: "cluster-provisioning",
+    title: "the cluster is still being made",
+    looks: "the agent does not register in a stack that makes its cluster beside its instances",
+    proof: "ecs:DescribeClusters says PROVISIONING; with cluster-inactive it says another status, or the agent gave up",
+    alike: &["cluster-inactive", "cluster-not-found"],
+    class: Class::Retry,
+    exit: Exit::Aws,
+    remedy: "let the instances depend on the cluster (`depends_on`, DependsOn); now wait",
+    source: "Amazon ECS API Reference, Cluster",
+    check: |evidence| {
+        let cluster = described(evidence).filter(|cluster| cluster.status == "PROVISIONING")?;
+        (!evidence.agent_exited_with(5)).then(|| vec![status(cluster)])
+    },
+    ..PLAIN
+};
+
+/// The agent exits 5 on it.
+pub(super) static NOT_FOUND: Cause = Cause {
+    id: "cluster-not-found",
+    title: "the cluster does not exist in this account and region",
+    looks: "the agent exits with code 5 (with Debian's unit again and again), its log says `Cluster not found.`",
+    proof: "ecs:DescribeClusters does not know it, or the registration says so and the agent gave up; with wrong-region it is \
+            looked for elsewhere, with cluster-inactive it is known",
+    alike: &["wrong-region", "cluster-inactive", "config-quoted"],
+    remedy: "create it (`aws ecs create-cluster --cluster-name NAME`), or correct the name and the region",
+    source: "agent#826 #750 #2146; Amazon ECS API Reference, ClusterNotFoundException",
+    check: |evidence| {
+        let is_explained = [&OTHER_ACCOUNT, &WRONG_REGION].iter().any(|cause| (cause.check)(evidence).is_some());
+        if is_explained || described(evidence).is_some_and(|cluster| cluster.status != "ACTIVE") {
+            return None;
+        }
+        let wanted = evidence.expectation.as_ref().and_then(|expected| expected.cluster.as_deref());
+        let missing = match &evidence.cluster {
+            Some(Ok(described)) if !described.missing.is_empty() => {
+                Some(format!("ecs:DescribeClusters knows no cluster `{}`", wanted.unwrap_or_default()))
+            }
+            _ => None,
+        };
+        let logged = evidence.registration_refused(&NOT_THERE);
+        let gave_up = evidence.agent_exited_with(5).then(|| "the agent exited with code 5".to_owned());
+        // The agent makes `default` where it is missing.
+        let missing = missing.filter(|_| wanted != Some("default") || gave_up.is_some());
+        if missing.is_none() && (logged.is_none() || gave_up.is_none()) {
+            return None;
+        }
+        let wanted = missing.is_none().then(|| wanted.map(|name| format!("the wanted cluster is `{name}`"))).flatten();
+        Some([missing, wanted, logged, gave_up].into_iter().flatten().collect())
+    },
+    ..PLAIN
+};
+
+/// The agent retries, and it cannot help.
+pub(super) static QUOTA: Cause = Cause {
+    id: "cluster-quota",
+    title: "the cluster holds as many container instances as it may",
+    looks: "as register-throttled, for ever: the unit is active, and nothing answers on :51678",
+    proof: "LimitExceededException for this registration; with register-throttled it is ThrottlingException",
+    alike: &["register-throttled"],
+    class: Class::Lasting(Duration::from_secs(60)),
+    exit: Exit::Aws,
+    remedy: "raise the quota \"Container instances per cluster\" in Service Quotas, or use a second cluster",
+    source: "Amazon ECS Developer Guide, \"Service quotas and API throttling limits\"",
+    check: |evidence| api::retried(evidence, "LimitExceededException"),
+    ..PLAIN
+};
+
+/// Chosen by tags, and none fits.
+pub(super) static NO_CLUSTER_MATCHES: Cause = Cause {
+    id: "no-cluster-matches",
+    title: "no ACTIVE cluster carries all the wanted tags",
+    looks: "nothing was written, and the agent was not started",
+    proof: "each cluster that ecs:ListClusters knows lacks a tag or is not ACTIVE, as listed",
+    alike: &["several-clusters-match", "no-cluster-named"],
+    remedy: "tag the cluster, correct `cluster-tags`, or name the cluster",
+    source: "ecs-bootstrap's setting `cluster-tags`",
+    check: |evidence| match &evidence.stop {
+        Some(Stop::Refused(refusal @ Refusal::NoClusterMatches { candidates, .. })) => {
+            Some([refusal.to_string()].into_iter().chain(candidates.iter().cloned()).collect())
+        }
+        _ => None,
+    },
+    ..PLAIN
+};
+
+/// Chosen by tags, and the choice is not one.
+pub(super) static SEVERAL_CLUSTERS_MATCH: Cause = Cause {
+    id: "several-clusters-match",
+    title: "several ACTIVE clusters carry all the wanted tags",
+    looks: "nothing was written, and the agent was not started",
+    proof: "the clusters are named, each of which carries all the wanted tags",
+    alike: &["no-cluster-matches"],
+    remedy: "add a tag to `cluster-tags` that only the wanted one carries, or name the cluster",
+    source: "ecs-bootstrap's setting `cluster-tags`",
+    check: |evidence| match &evidence.stop {
+        Some(Stop::Refused(refusal @ Refusal::SeveralClustersMatch { names, .. })) => {
+            Some(vec![refusal.to_string(), names.join(", ")])
+        }
+        _ => None,
+    },
+    ..PLAIN
+};
+
+/// The agent saw no cluster. Why it did not lies in an earlier layer, which then is named in its place.
+pub(super) static JOINED_DEFAULT: Cause = Cause {
+    id: "joined-default",
+    title: "the instance joined `default`, and another cluster was wanted",
+    looks: "the wanted cluster stays empty, and `default`, perhaps made for it, has the instance",
+    proof: "the agent tells that it is in `default`; what kept ecs.config from naming the cluster is a cause of an earlier \
+            layer where it can be seen",
+    alike: &["cluster-other-than-wanted", "config-late", "user-data-failed"],
+    remedy: "the agent started before `ecs.config` named the cluster: `ecs-bootstrap reset-agent --yes`, and deregister \
+             the instance from `default`",
+    source: "ecs-refarch#23; tf#4202; agent#139",
+    check: |evidence| joined_other(evidence).filter(|(actual, _)| *actual == "default").map(|(_, seen)| seen),
+    when_registered: true,
+    ..PLAIN
+};
+
+/// Another one, by an older file or saved state.
+pub(super) static JOINED_OTHER: Cause = Cause {
+    id: "cluster-other-than-wanted",
+    title: "the instance joined another cluster than the wanted one",
+    looks: "the wanted cluster stays empty, and another has the instance",
+    proof: "the agent tells another cluster, or its ARN is of another one; with joined-default that is `default`",
+    alike: &["joined-default", "cluster-mismatch-saved"],
+    remedy: "`ecs-bootstrap reset-agent --yes`, and deregister the instance from the other cluster",
+    source: "agent#887; ecs-refarch#23",
+    check: |evidence| joined_other(evidence).filter(|(actual, _)| *actual != "default").map(|(_, seen)| seen),
+    when_registered: true,
+    ..PLAIN
+};
+
+/// The name of the joined cluster where it is not the wanted one. Names are compared, and ARNs where both are ARNs.
+pub(crate) fn joined_other(evidence: &Evidence) -> Option<(&str, Vec<String>)> {
+    let wanted = evidence.expectation.as_ref()?.cluster.as_deref()?;
+    let arn = evidence.container_instance_arn()?;
+    let Some(Ok(metadata)) = &evidence.introspection else { return None };
+    let actual = metadata.cluster.as_str();
+    let same = match (actual.starts_with("arn:"), wanted.starts_with("arn:")) {
+        (true, true) => actual == wanted,
+        _ => cluster_name(actual) == cluster_name(wanted),
+    };
+    // The agent names the cluster that it is configured with, its ARN the one that it is in: `...:container-instance/NAME/ID`.
+    let registered = arn.split('/').nth(1).filter(|_| arn.split('/').count() == 3);
+    if let Some(registered) = registered.filter(|name| same && *name != cluster_name(wanted)) {
+        return Some((registered, vec![format!("the agent says that it is in `{actual}`, and is `{arn}`")]));
+    }
+    // A cluster of that name in another region is another cluster.
+    let is_elsewhere = || place(wanted).zip(place(arn)).is_some_and(|(wanted, actual)| wanted.0 != actual.0);
+    (!same || is_elsewhere())
+        .then(|| (cluster_name(actual), vec![format!("the agent is `{arn}` in `{actual}`; wanted is `{wanted}`")]))
+}
+
+/// Region and account of an ARN.
+fn place(arn: &str) -> Option<(&str, &str)> {
+    let mut parts = arn.strip_prefix("arn:")?.split(':').skip(2);
+    Some((parts.next()?, parts.next()?))
+}
+
+fn of_wanted(evidence: &Evidence) -> Option<(&str, &str)> {
+    place(evidence.expectation.as_ref()?.cluster.as_deref()?)
+}
+
+/// The region that the agent's files name.
+fn said_region(evidence: &Evidence) -> Option<&str> {
+    evidence.config.get(REGION).map(|said| said.trim()).filter(|said| !said.is_empty())
+}
+
+/// The wanted cluster, as ECS has it.
+fn described(evidence: &Evidence) -> Option<&Cluster> {
+    let wanted = cluster_name(evidence.expectation.as_ref()?.cluster.as_deref()?);
+    evidence.cluster.as_ref()?.as_ref().ok()?.clusters.iter().find(|cluster| cluster.name == wanted)
+}
+
+fn status(cluster: &Cluster) -> String {
+    format!("ecs:DescribeClusters says that `{}` is {}", cluster.name, cluster.status)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{healthy_units, ids};
+    use super::*;
+    use crate::boundary::agent::Metadata;
+    use crate::boundary::aws::Described;
+    use crate::evidence::agent_log::last_attempt;
+    use crate::plan::Expectation;
+
+    fn expecting(cluster: &str) -> Evidence {
+        let expectation = Expectation {
+            cluster: Some(cluster.to_owned()),
+            region: Some("eu-west-1".to_owned()),
+            account: Some("1".to_owned()),
+            agent_unit: "ecs.service".to_owned(),
+            ..Expectation::default()
+        };
+        Evidence { expectation: Some(expectation), ..Evidence::default() }
+    }
+
+    fn gave_up(mut evidence: Evidence) -> Evidence {
+        let line = b"level=error msg=\"Unable to register as a container instance with ECS\" error=\"ClientException: Cluster not found.\"\n";
+        evidence.agent_log = last_attempt(line);
+        let mut units = healthy_units();
+        units.agent.active_state = Some("failed".to_owned());
+        units.agent.exec_main_status = Some(5);
+        evidence.units = Some(Ok(units));
+        evidence
+    }
+
+    fn joined(actual: &str, wanted: &str) -> Vec<&'static str> {
+        registered(actual, actual, wanted)
+    }
+
+    /// `actual` is what the agent says, `in_arn` where it is.
+    fn registered(actual: &str, in_arn: &str, wanted: &str) -> Vec<&'static str> {
+        ids(&Evidence {
+            introspection: Some(Ok(Metadata {
+                cluster: actual.to_owned(),
+                container_instance_arn: format!("arn:aws:ecs:eu-west-1:1:container-instance/{in_arn}/1"),
+                version: String::new(),
+            })),
+            ..expecting(wanted)
+        })
+    }
+
+    #[test]
+    fn a_name_and_the_arn_of_the_same_cluster_are_the_same() {
+        assert_eq!(joined("prod", "arn:aws:ecs:eu-west-1:1:cluster/prod"), Vec::<&str>::new());
+        assert_eq!(joined("prod", "arn:aws:ecs:us-east-1:1:cluster/prod"), ["cluster-other-than-wanted"]);
+        assert_eq!(joined("default", "prod"), ["joined-default"]);
+        assert_eq!(joined("default", "default"), Vec::<&str>::new());
+        assert_eq!(joined("stage", "prod"), ["cluster-other-than-wanted"]);
+        assert_eq!(registered("prod", "stage", "prod"), ["cluster-other-than-wanted"]);
+        assert_eq!(registered("prod", "default", "prod"), ["joined-default"]);
+    }
+
+    #[test]
+    fn a_log_line_alone_does_not_say_that_the_cluster_is_missing() {
+        let mut evidence = gave_up(expecting("prod"));
+        assert_eq!(ids(&evidence)[0], "cluster-not-found");
+        evidence.units = None;
+        assert_eq!(ids(&evidence), ["register-refused"]);
+    }
+
+    #[test]
+    fn another_account_and_another_region_are_told_by_the_arn() {
+        assert_eq!(ids(&expecting("arn:aws:ecs:eu-west-1:1:cluster/prod")), Vec::<&str>::new());
+        assert_eq!(ids(&expecting("arn:aws:ecs:eu-west-1:2:cluster/prod")), ["cluster-other-account"]);
+        assert_eq!(ids(&expecting("arn:aws:ecs:eu-west-2:1:cluster/prod")), ["wrong-region"]);
+        let mut meant = expecting("arn:aws:ecs:eu-west-2:1:cluster/prod");
+        meant.config.insert(REGION.to_owned(), "eu-west-2".to_owned());
+        assert_eq!(ids(&meant), Vec::<&str>::new());
+    }
+
+    #[test]
+    fn a_region_of_the_file_counts_once_it_leads_nowhere() {
+        let mut evidence = expecting("prod");
+        evidence.config.insert(REGION.to_owned(), "us-east-1".to_owned());
+        assert_eq!(ids(&evidence), Vec::<&str>::new());
+        assert_eq!(ids(&gave_up(evidence))[0], "wrong-region");
+        assert_eq!(ids(&gave_up(expecting("prod")))[0], "cluster-not-found");
+    }
+
+    #[test]
+    fn a_status_is_final_but_for_one() {
+        let with = |status: &str| {
+            let (name, arn) = ("prod".to_owned(), "arn:aws:ecs:eu-west-1:1:cluster/prod".to_owned());
+            let cluster = Cluster { name, arn, status: status.to_owned(), tags: Default::default() };
+            let described = Described { clusters: vec![cluster], missing: Vec::new() };
+            Evidence { cluster: Some(Ok(described)), ..expecting("prod") }
+        };
+        for status in ["INACTIVE", "DEPROVISIONING", "FAILED"] {
+            assert_eq!(ids(&with(status)), ["cluster-inactive"]);
+        }
+        assert_eq!(ids(&with("PROVISIONING")), ["cluster-provisioning"]);
+        assert_eq!(ids(&gave_up(with("PROVISIONING")))[0], "cluster-inactive");
+        assert_eq!(ids(&with("ACTIVE")), Vec::<&str>::new());
+    }
+}

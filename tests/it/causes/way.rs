@@ -1,0 +1,187 @@
+//! Causes that lie on the way to AWS: routes, proxies, TLS, the control plane. See `causes.rs`.
+
+use super::{Names, Notes, is_ready, run};
+use crate::support::http::{Reply, Server};
+use crate::support::port::{BlackHole, Port};
+use crate::support::{Instance, aws};
+use std::net::{IpAddr, Ipv4Addr};
+use std::time::Duration;
+
+/// An agent that cannot register either, in the words of a network that drops.
+fn cut_off(instance: Instance) -> Instance {
+    let text = "operation error ECS: RegisterContainerInstance, exceeded maximum number of attempts, 3, https response error StatusCode: 0, RequestID: , request send failed, Post \"https://ecs.eu-west-1.amazonaws.com/\": dial tcp 52.0.0.1:443: i/o timeout";
+    instance.agent_behaves(|agent| agent.crashes_with = Some(text.into()))
+}
+
+#[test]
+fn a_way_out_that_drops_is_told_at_the_deadline() {
+    let hole = BlackHole::open();
+    let instance = cut_off(Instance::new()).env("AWS_ENDPOINT_URL", hole.endpoint());
+    let outcome = run(&instance, &["verify.deadline=8s"]);
+    Names("egress-timeout", 25, "127.0.0.1").check(&instance, &outcome);
+    let hint = outcome.stderr.lines().any(|line| line.starts_with("also: [no-public-ip]"));
+    assert!(hint && outcome.stderr.contains("normal behind NAT"), "{}", outcome.stderr);
+    assert!(outcome.stderr.contains("i/o timeout"), "{}", outcome.stderr);
+}
+
+#[test]
+fn an_agent_that_registers_although_we_cannot_reach_aws_is_ready() {
+    let hole = BlackHole::open();
+    let instance = Instance::new().env("AWS_ENDPOINT_URL", hole.endpoint());
+    is_ready(&run(&instance, &["verify.deadline=30s", "verify.window=3s"]));
+}
+
+#[test]
+fn an_api_that_is_slow_is_no_cause() {
+    let instance = Instance::new()
+        .aws_fault("DescribeContainerInstances", aws::Fault::Slow(Duration::from_secs(2)))
+        .agent_behaves(|agent| agent.register_delay = Duration::from_secs(3));
+    is_ready(&run(&instance, &["verify.deadline=20s"]));
+}
+
+#[test]
+fn a_refused_connection_is_told_at_the_deadline() {
+    let nobody = Port::reserve(IpAddr::V4(Ipv4Addr::LOCALHOST));
+    let instance = cut_off(Instance::new()).env("AWS_ENDPOINT_URL", format!("http://{}", nobody.address()));
+    Names("connection-refused", 25, "127.0.0.1").check(&instance, &run(&instance, &["verify.deadline=6s"]));
+}
+
+#[test]
+fn a_certificate_of_nobody_known_is_told() {
+    let server = super::SelfSigned::start();
+    let instance = Instance::new().without_imds_tags().env("AWS_ENDPOINT_URL", server.endpoint());
+    Names("tls-untrusted", 25, "shows a certificate of")
+        .check_untouched(&instance, &run(&instance, &["run.deadline=10s"]));
+}
+
+#[test]
+fn an_instance_with_a_public_address_gets_no_hint_that_it_lacks_one() {
+    let hole = BlackHole::open();
+    let instance = cut_off(Instance::new()).env("AWS_ENDPOINT_URL", hole.endpoint());
+    instance.imds.change(|imds| imds.public_ipv4 = Some("203.0.113.7".into()));
+    let outcome = run(&instance, &["verify.deadline=8s"]);
+    Names("egress-timeout", 25, "127.0.0.1").check(&instance, &outcome);
+    assert!(!outcome.stderr.contains("no-public-ip"), "{}", outcome.stderr);
+}
+
+#[test]
+fn a_connection_that_is_cut_is_neither_refused_nor_dropped() {
+    let port = Port::reserve(IpAddr::V4(Ipv4Addr::LOCALHOST));
+    let (address, listener) = (port.address(), port.listen(16));
+    std::thread::spawn(move || listener.incoming().flatten().for_each(drop));
+    let instance = Instance::new().without_imds_tags().env("AWS_ENDPOINT_URL", format!("http://{address}"));
+    Names("endpoint-unreachable", 11, "no connection to the endpoint")
+        .check_untouched(&instance, &run(&instance, &["run.deadline=10s", "tags.wait=1s"]));
+}
+
+#[test]
+fn an_endpoint_that_speaks_no_tls_is_not_an_unknown_issuer() {
+    let instance = Instance::new().without_imds_tags();
+    let https = instance.aws.endpoint().replace("http:", "https:");
+    let instance = instance.env("AWS_ENDPOINT_URL", https);
+    Names("tls-failed", 11, "certificate was not accepted")
+        .check_untouched(&instance, &run(&instance, &["run.deadline=10s", "tags.wait=1s"]));
+}
+
+/// A proxy that answers every CONNECT so.
+fn proxy(status: u16) -> Server {
+    Server::tcp(move |_| Reply::new(status, "text/plain", "").into())
+}
+
+/// An agent with this proxy, which it cannot register through.
+fn proxied(instance: Instance, proxy: &str, error: &str) -> Instance {
+    let config = format!("HTTP_PROXY={proxy}\nNO_PROXY=169.254.169.254\n");
+    let text = format!("operation error ECS: RegisterContainerInstance, request send failed, Post: {error}");
+    instance.ecs_config(config).agent_behaves(|agent| agent.crashes_with = Some(text))
+}
+
+#[test]
+fn a_proxy_that_refuses_the_way_is_told_by_its_status() {
+    let proxy = proxy(407);
+    let url = proxy.endpoint().replace("//", "//me:hunter2@");
+    let instance = proxied(Instance::new(), &url, "Proxy Authentication Required");
+    let outcome = run(&instance, &["verify.deadline=5s"]);
+    Names("proxy-refuses", 25, "the proxy answered 407 to CONNECT").check(&instance, &outcome);
+    assert!(!outcome.stderr.contains("hunter2"), "{}", outcome.stderr);
+    let asked = &proxy.requests()[0];
+    assert!(asked.method == "CONNECT" && asked.header("proxy-authorization").is_some(), "{asked:?}");
+}
+
+#[test]
+fn a_proxy_that_is_not_there_is_named_and_not_the_way_without_it() {
+    let (nobody, hole) = (Port::reserve(IpAddr::V4(Ipv4Addr::LOCALHOST)), BlackHole::open());
+    let instance = Instance::new().env("AWS_ENDPOINT_URL", hole.endpoint());
+    let url = format!("http://{}", nobody.address());
+    let instance = proxied(instance, &url, "proxyconnect tcp: dial tcp: connection refused");
+    Names("proxy-unreachable", 25, "no connection to the proxy")
+        .check(&instance, &run(&instance, &["verify.deadline=6s"]));
+}
+
+#[test]
+fn an_agent_that_registers_through_its_proxy_is_ready_whatever_we_see() {
+    let (proxy, hole) = (proxy(200), BlackHole::open());
+    let config = format!("HTTP_PROXY={}\nNO_PROXY=169.254.169.254\n", proxy.endpoint());
+    let instance = Instance::new().env("AWS_ENDPOINT_URL", hole.endpoint()).ecs_config(config);
+    let instance = instance.agent_behaves(|agent| agent.register_delay = Duration::from_secs(4));
+    is_ready(&run(&instance, &["verify.deadline=30s", "verify.window=2s"]));
+    assert!(!proxy.requests().is_empty());
+}
+
+const DOCKER: &str = "etc/systemd/system/docker.service.d/proxy.conf";
+
+#[test]
+fn a_proxy_that_docker_has_and_the_agent_lacks_is_told() {
+    let hole = BlackHole::open();
+    let drop_in = "[Service]\nEnvironment=\"HTTP_PROXY=http://me:hunter2@proxy.test:3128\"\n";
+    let instance = cut_off(Instance::new()).env("AWS_ENDPOINT_URL", hole.endpoint()).file(DOCKER, drop_in);
+    let outcome = run(&instance, &["verify.deadline=8s"]);
+    let seen = "`/etc/systemd/system/docker.service.d/proxy.conf` has the proxy `proxy.test:3128`";
+    Names("proxy-half-configured", 25, seen).check(&instance, &outcome);
+    assert!(!outcome.stderr.contains("hunter2"), "{}", outcome.stderr);
+}
+
+#[test]
+fn a_proxy_that_the_agent_has_and_docker_lacks_is_a_note() {
+    let head = "Iface\tDestination\tGateway \tFlags\tRefCnt\tUse\tMetric\tMask\t\tMTU\tWindow\tIRTT\n";
+    let proxy = proxy(200);
+    let config = format!("HTTP_PROXY={}\nNO_PROXY=169.254.169.254\n", proxy.endpoint());
+    let instance = Instance::new().ecs_config(config).file("proc/net/route", head);
+    let instance = instance.agent_behaves(|agent| agent.register_delay = Duration::from_secs(3));
+    Notes("proxy-half-configured", "docker has none").check(&run(&instance, &["verify.deadline=20s"]));
+}
+
+/// An agent that registers and does not connect.
+fn unconnected() -> Instance {
+    Instance::new().agent_behaves(|agent| agent.never_connects = true)
+}
+
+const SOON: [&str; 2] = ["verify.deadline=6s", "verify.window=1s"];
+
+#[test]
+fn a_control_plane_that_cannot_be_reached_is_told_by_its_endpoint() {
+    let nobody = Port::reserve(IpAddr::V4(Ipv4Addr::LOCALHOST));
+    let instance = unconnected();
+    instance.aws.change(|aws| aws.poll_endpoints[0] = format!("https://{}/", nobody.address()));
+    Names("acs-unreachable", 25, "127.0.0.1").check(&instance, &run(&instance, &SOON));
+}
+
+#[test]
+fn a_control_plane_that_is_open_is_not_blamed() {
+    let instance = unconnected();
+    Names("agent-not-connected", 13, "agentConnected false").check(&instance, &run(&instance, &SOON));
+    assert!(instance.aws.count("DiscoverPollEndpoint") > 0);
+}
+
+#[test]
+fn an_agent_that_may_not_connect_is_told_by_the_action() {
+    let instance = unconnected().aws_fault("DiscoverPollEndpoint", aws::Fault::denied("ecs:DiscoverPollEndpoint"));
+    Names("acs-denied", 22, "ecs:DiscoverPollEndpoint").check(&instance, &run(&instance, &SOON));
+    assert_eq!(instance.aws.count("DiscoverPollEndpoint"), 1);
+}
+
+#[test]
+fn an_agent_that_connects_at_once_is_not_asked_about() {
+    let instance = Instance::new();
+    is_ready(&run(&instance, &["verify.deadline=20s"]));
+    assert_eq!(instance.aws.count("DiscoverPollEndpoint"), 0);
+}
