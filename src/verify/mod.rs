@@ -14,12 +14,17 @@ use self::observe::Observer;
 use crate::boundary::World;
 use crate::boundary::aws::{AwsErrorKind, ContainerInstance};
 use crate::boundary::systemd::{Job, Systemd, SystemdError};
-use crate::causes::{Class, Finding, USER_DATA_DEADLOCK, diagnose, notes, nothing_fits};
+use crate::causes::{
+    CLOUD_INIT_STUCK, Class, Finding, USER_DATA_DEADLOCK, diagnose, is_without_cluster, notes, nothing_fits,
+};
 use crate::effects::QueuedJob;
 use crate::evidence::{Evidence, Stop};
 use crate::plan::Expectation;
 use crate::retry::Deadline;
 use crate::verdict::{Ready, Verdict};
+
+/// Files and user data are read within this time of the start, or not at all.
+const EXPLAINED: Duration = Duration::from_secs(3);
 
 /// What apply left behind.
 #[derive(Debug, Default)]
@@ -104,7 +109,9 @@ fn interim(evidence: &Evidence, limit: Duration) -> Option<(String, Verdict)> {
         return None;
     }
     let mut findings = diagnose(evidence);
-    if let Some(at) = findings.iter().position(|finding| std::ptr::eq(finding.cause, &USER_DATA_DEADLOCK)) {
+    let is_endless =
+        |cause| [&USER_DATA_DEADLOCK, &CLOUD_INIT_STUCK].into_iter().any(|known| std::ptr::eq(cause, known));
+    if let Some(at) = findings.iter().position(|finding| is_endless(finding.cause)) {
         let finding = findings.swap_remove(at);
         return Some((finding.cause.id.to_owned(), failed(evidence, vec![finding])));
     }
@@ -121,7 +128,7 @@ fn interim(evidence: &Evidence, limit: Duration) -> Option<(String, Verdict)> {
 fn judge(evidence: &Evidence) -> Option<Verdict> {
     let findings = diagnose(evidence);
     // A registered instance is not judged by what else is wrong, so the agent must have been asked.
-    let is_asked = evidence.introspection.is_some();
+    let is_asked = evidence.introspection.is_some() && !is_unexplained(evidence);
     if is_asked && findings.iter().any(|finding| finding.is_final(evidence)) {
         return Some(failed(evidence, findings));
     }
@@ -137,6 +144,12 @@ fn judge(evidence: &Evidence) -> Option<Verdict> {
         }
         _ => Some(failed(evidence, findings)),
     }
+}
+
+/// Whether the instance has no cluster or the wrong one, and what may be why is about to be seen.
+fn is_unexplained(evidence: &Evidence) -> bool {
+    let is_looked_at = evidence.files.looked && evidence.user_data.is_some();
+    !is_looked_at && evidence.waited < EXPLAINED && is_without_cluster(evidence)
 }
 
 /// The first broken layer is the cause; what fits as well in the same layer is named beside it. Before the deadline

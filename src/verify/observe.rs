@@ -22,11 +22,12 @@ use crate::boundary::imds::{ImdsError, RoleStatus, TARGET_STATE};
 use crate::boundary::net::{self, NetError};
 use crate::boundary::systemd::{Changes, JobResult, Systemd, SystemdError};
 use crate::boundary::{dns::Dns, systemd::Job};
+use crate::causes::is_without_cluster;
 use crate::evidence::agent_log::last_attempt;
 use crate::evidence::machine::Machine;
 use crate::evidence::user_data::UserData;
 use crate::evidence::way::Way;
-use crate::evidence::{BlockingStart, Evidence, NetworkProbe};
+use crate::evidence::{BlockingStart, Evidence, LongRun, NetworkProbe};
 use crate::facts::Units;
 use crate::host::{agent_config, blocking_start, joined_cluster, saved_agent, units};
 use crate::plan::{AGENT_JSON, ECS_CONFIG, Expectation, VENDOR_ECS_CONFIG};
@@ -56,7 +57,7 @@ enum Sight {
     Network(Option<NetworkProbe>),
     Cluster(Result<Described, AwsError>),
     Registration(Result<Option<ContainerInstance>, AwsError>),
-    BlockingStart(Option<(u32, String)>),
+    BlockingStart(Option<(u32, String)>, Option<LongRun>),
     UserData(Result<UserData, ImdsError>),
     Machine(Box<Machine>),
     Way(Box<Way>),
@@ -111,7 +112,7 @@ pub(super) struct Observer<'a> {
     changes: Option<Changes>,
     schedule: Vec<Schedule>,
     probing: FuturesUnordered<Probing<'a>>,
-    logs_read: Option<[Option<SystemTime>; 5]>,
+    logs_read: Option<[Option<SystemTime>; 7]>,
     registered_at: Option<Instant>,
     connected_line: bool,
     blocking_start: Option<(u32, Instant)>,
@@ -217,11 +218,13 @@ impl<'a> Observer<'a> {
         let registered = evidence.container_instance_arn().is_some();
         match probe {
             Probe::Introspection | Probe::Units => true,
-            Probe::Role | Probe::Docker | Probe::Network => !registered,
+            Probe::Role | Probe::Network => !registered,
+            Probe::Docker => !registered || evidence.strayed(),
             Probe::TargetState => !registered && evidence.config.contains_key("ECS_WARM_POOLS_CHECK"),
             Probe::Cluster => !registered && !denied(&evidence.cluster),
             Probe::Registration => registered && !denied(&evidence.registration),
-            Probe::UserData | Probe::Machine => !registered || evidence.strayed(),
+            Probe::UserData => !registered || evidence.strayed() || is_without_cluster(evidence),
+            Probe::Machine => !registered || evidence.strayed(),
             Probe::Way => true,
             Probe::BlockingStart => evidence.held_by_user_data(),
         }
@@ -268,7 +271,9 @@ impl<'a> Observer<'a> {
             Probe::Way => Box::pin(async move { Sight::Way(Box::new(probe::way(world, soon).await)) }),
             Probe::BlockingStart => {
                 let unit = expected.agent_unit.clone();
-                Box::pin(async move { Sight::BlockingStart(blocking_start(&world.disk, &unit)) })
+                Box::pin(async move {
+                    Sight::BlockingStart(blocking_start(&world.disk, &unit), probe::long_run(&world.disk))
+                })
             }
             Probe::Registration => {
                 let arn = self.evidence.container_instance_arn()?.to_owned();
@@ -301,7 +306,7 @@ impl<'a> Observer<'a> {
             Sight::Network(_) => Some(Probe::Network),
             Sight::Cluster(_) => Some(Probe::Cluster),
             Sight::Registration(_) => Some(Probe::Registration),
-            Sight::BlockingStart(_) => Some(Probe::BlockingStart),
+            Sight::BlockingStart(..) => Some(Probe::BlockingStart),
             Sight::UserData(_) => Some(Probe::UserData),
             Sight::Machine(_) => Some(Probe::Machine),
             Sight::Way(_) => Some(Probe::Way),
@@ -328,7 +333,10 @@ impl<'a> Observer<'a> {
             Sight::Network(probe) => evidence.network = probe,
             Sight::Cluster(answer) => evidence.cluster = Some(answer),
             Sight::Registration(answer) => evidence.registration = Some(answer),
-            Sight::BlockingStart(seen) => self.note_blocking_start(seen),
+            Sight::BlockingStart(seen, long_run) => {
+                evidence.long_run = long_run;
+                self.note_blocking_start(seen);
+            }
             Sight::UserData(answer) => evidence.user_data = Some(answer),
             Sight::Machine(machine) => evidence.machine = *machine,
             Sight::Way(way) => evidence.way = *way,
@@ -370,7 +378,16 @@ impl<'a> Observer<'a> {
             return;
         }
         let disk = &self.world.disk;
-        let stamp = [AGENT_LOG, INIT_LOG, ECS_CONFIG, VENDOR_ECS_CONFIG, AGENT_JSON].map(|path| modified(disk, path));
+        let stamp = [
+            AGENT_LOG,
+            INIT_LOG,
+            ECS_CONFIG,
+            VENDOR_ECS_CONFIG,
+            AGENT_JSON,
+            probe::CLOUD_INIT_STATUS,
+            probe::CLOUD_INIT_RESULT,
+        ]
+        .map(|path| modified(disk, path));
         [self.evidence.agent_log_written, self.evidence.init_log_written, ..] = stamp;
         if self.logs_read == Some(stamp) {
             return;

@@ -60,6 +60,7 @@ pub(super) async fn once(
         world.imds.get(TARGET_STATE, soon),
         probe::user_data(world, soon),
     );
+    evidence.long_run = probe::long_run(&world.disk);
     let docker = join(world.docker.ping(soon), world.docker.container("ecs-agent", soon));
     let (found, introspection, (role, target, user_data), (ping, container), way) =
         join5(bus, world.agent.metadata(soon), imds, docker, probe::way(world, soon)).await;
