@@ -68,9 +68,10 @@ pub(super) fn effect(evidence: &Evidence) -> Option<Effect<'_>> {
     }
 }
 
-/// Whether a cluster is missing or wrong and what may be why has not been looked at yet.
-pub(crate) fn is_without_cluster(evidence: &Evidence) -> bool {
-    effect(evidence).is_some()
+/// Whether user data may be why: a cluster is missing or wrong, or the agent ended where cloud-init found no data.
+pub(crate) fn asks_for_user_data(evidence: &Evidence) -> bool {
+    let found_none = evidence.files.cloud_init.datasource.as_deref() == Some("DataSourceNone");
+    effect(evidence).is_some() || (found_none && evidence.agent_exited_with(5))
 }
 
 /// User data, where it was read.

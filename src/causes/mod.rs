@@ -21,7 +21,7 @@ mod user_data;
 
 pub(crate) use self::aws::joined_other;
 pub use self::cloud_init::{CLOUD_INIT_STUCK, USER_DATA_DEADLOCK};
-pub(crate) use self::effect::is_without_cluster;
+pub(crate) use self::effect::asks_for_user_data;
 
 use std::time::Duration;
 

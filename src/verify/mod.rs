@@ -15,7 +15,7 @@ use crate::boundary::World;
 use crate::boundary::aws::{AwsErrorKind, ContainerInstance};
 use crate::boundary::systemd::{Job, Systemd, SystemdError};
 use crate::causes::{
-    CLOUD_INIT_STUCK, Class, Finding, USER_DATA_DEADLOCK, diagnose, is_without_cluster, notes, nothing_fits,
+    CLOUD_INIT_STUCK, Class, Finding, USER_DATA_DEADLOCK, asks_for_user_data, diagnose, notes, nothing_fits,
 };
 use crate::effects::QueuedJob;
 use crate::evidence::{Evidence, Stop};
@@ -23,7 +23,7 @@ use crate::plan::Expectation;
 use crate::retry::Deadline;
 use crate::verdict::{Ready, Verdict};
 
-/// Files and user data are read within this time of the start, or not at all.
+/// User data is read within this time of the start, or not at all.
 const EXPLAINED: Duration = Duration::from_secs(3);
 
 /// What apply left behind.
@@ -146,10 +146,9 @@ fn judge(evidence: &Evidence) -> Option<Verdict> {
     }
 }
 
-/// Whether the instance has no cluster or the wrong one, and what may be why is about to be seen.
+/// Whether user data may be why something is wrong, and is about to be read.
 fn is_unexplained(evidence: &Evidence) -> bool {
-    let is_looked_at = evidence.files.looked && evidence.user_data.is_some();
-    !is_looked_at && evidence.waited < EXPLAINED && is_without_cluster(evidence)
+    evidence.user_data.is_none() && evidence.waited < EXPLAINED && asks_for_user_data(evidence)
 }
 
 /// The first broken layer is the cause; what fits as well in the same layer is named beside it. Before the deadline

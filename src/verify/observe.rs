@@ -22,7 +22,7 @@ use crate::boundary::imds::{ImdsError, RoleStatus, TARGET_STATE};
 use crate::boundary::net::{self, NetError};
 use crate::boundary::systemd::{Changes, JobResult, Systemd, SystemdError};
 use crate::boundary::{dns::Dns, systemd::Job};
-use crate::causes::is_without_cluster;
+use crate::causes::asks_for_user_data;
 use crate::evidence::agent_log::last_attempt;
 use crate::evidence::machine::Machine;
 use crate::evidence::user_data::UserData;
@@ -137,6 +137,7 @@ impl<'a> Observer<'a> {
             age,
             jobs: handed.queued,
             config: agent_config(&world.disk),
+            files: probe::files(&world.disk),
             saved: saved_agent(&world.disk),
             ..Evidence::default()
         };
@@ -223,7 +224,7 @@ impl<'a> Observer<'a> {
             Probe::TargetState => !registered && evidence.config.contains_key("ECS_WARM_POOLS_CHECK"),
             Probe::Cluster => !registered && !denied(&evidence.cluster),
             Probe::Registration => registered && !denied(&evidence.registration),
-            Probe::UserData => !registered || evidence.strayed() || is_without_cluster(evidence),
+            Probe::UserData => !registered || asks_for_user_data(evidence),
             Probe::Machine => !registered || evidence.strayed(),
             Probe::Way => true,
             Probe::BlockingStart => evidence.held_by_user_data(),

@@ -1,6 +1,6 @@
 //! Causes that lie on the way to AWS, in its answers, and in the cluster. See `causes.rs`.
 
-use super::{Names, is_ready, run, verify};
+use super::{Names, is_ready, joined, run, verify};
 use crate::support::port::{BlackHole, Port};
 use crate::support::{Instance, aws};
 use std::net::{IpAddr, Ipv4Addr};
@@ -111,21 +111,6 @@ fn two_clusters_with_the_wanted_tags_are_both_told() {
     let instance = Instance::new().without_tags().cluster("blue", &stage).cluster("green", &stage);
     let outcome = run(&instance, &["cluster-tags.stage=prod"]);
     Names("several-clusters-match", 21, "`blue`, `green`").check_untouched(&instance, &outcome);
-}
-
-/// The agent runs already, with what its file said when it started.
-fn joined(instance: &Instance, cluster: &str) {
-    instance.disk.write("etc/ecs/ecs.config", cluster);
-    for unit in ["docker.service", "ecs.service"] {
-        instance.systemd.change_unit(unit, |unit| unit.active_state = "active".into());
-    }
-    instance.docker.start();
-    instance.agent.start();
-    let until = std::time::Instant::now() + Duration::from_secs(5);
-    while instance.disk.agent_state().is_none() {
-        assert!(std::time::Instant::now() < until, "the agent did not register");
-        std::thread::sleep(Duration::from_millis(10));
-    }
 }
 
 #[test]
