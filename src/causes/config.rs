@@ -2,11 +2,16 @@
 
 use std::collections::BTreeMap;
 
+use super::cloud_init::FAILED;
+use super::config_file::{OF_LINES, QUOTED, explained, quoted};
+use super::effect::{effect, invalid, user_data};
+use super::user_data::{OF_USER_DATA, WITHOUT_TOKEN};
 use super::{Cause, Class, Layer, chain};
 use crate::boundary::aws::AwsErrorKind;
 use crate::boundary::disk::DiskError;
 use crate::boundary::imds::ImdsError;
 use crate::evidence::Stop;
+use crate::evidence::user_data::Kind;
 use crate::exit::Exit;
 use crate::plan::Refusal;
 use crate::settings::agent_variables;
@@ -16,6 +21,9 @@ pub(super) static SETTING_INVALID: Cause = Cause {
     id: "setting-invalid",
     layer: Layer::Config,
     title: "a setting cannot be used",
+    looks: "nothing was configured: `ecs.config` is as it was, and the agent was not started by ecs-bootstrap",
+    proof: "a settings file, tag, variable or option has a name or a value that is not taken; the text says which and where",
+    alike: &["ecs-config-unusable", "cluster-name-invalid"],
     class: Class::Terminal,
     exit: Exit::Settings,
     lapsed: Exit::Settings,
@@ -38,6 +46,9 @@ pub(super) static ECS_CONFIG_UNUSABLE: Cause = Cause {
     id: "ecs-config-unusable",
     layer: Layer::Config,
     title: "`ecs.config` cannot be read or edited safely",
+    looks: "nothing was configured, or a unit's log says that its environment file is ignored",
+    proof: "the file is a link, no regular file, too long, not permitted, or a line in it means two things to its readers",
+    alike: &["write-refused", "config-unreadable-key"],
     class: Class::Terminal,
     exit: Exit::Settings,
     lapsed: Exit::Settings,
@@ -57,15 +68,16 @@ pub(super) static BAD_JSON: Cause = Cause {
     id: "config-bad-json",
     layer: Layer::Config,
     title: "`ecs.config` holds a value that must be JSON and is not",
+    looks: "the agent's container ends with code 1 again and again while its unit is active (running)",
+    proof: "the value of a key that takes JSON is none, and the agent ends before anything else; with good JSON it would end \
+            with code 5, or not at all",
+    alike: &["attributes-rejected", "config-quoted"],
     class: Class::Terminal,
     exit: Exit::Settings,
     lapsed: Exit::Settings,
     remedy: "write it as JSON on one line, without quotes around the whole",
     source: "agent#4159; agent/config/parse.go: an object that does not parse ends the agent before anything else",
     check: |evidence| {
-        if evidence.container_instance_arn().is_some() {
-            return None;
-        }
         const FATAL: [&str; 3] =
             ["ECS_INSTANCE_ATTRIBUTES", "ECS_CONTAINER_INSTANCE_TAGS", "ECS_AWSVPC_ADDITIONAL_LOCAL_ROUTES"];
         let is_read = |key: &str, value: &str| match key {
@@ -77,10 +89,11 @@ pub(super) static BAD_JSON: Cause = Cause {
             evidence.config.get(**key).is_some_and(|value| !value.trim().is_empty() && !is_read(key, value))
         });
         let mut seen: Vec<String> = wrong
-            .map(|key| {
+            .flat_map(|key| {
                 let kind = agent_variables::find(key).map_or_else(|| "JSON".to_owned(), |v| v.kind.to_string());
-                format!("`{key}` in ecs.config is not JSON; it takes {kind}")
+                [Some(format!("`{key}` in ecs.config is not JSON; it takes {kind}")), quoted(evidence, key)]
             })
+            .flatten()
             .collect();
         if seen.is_empty() {
             return None;
@@ -96,25 +109,26 @@ pub(super) static NO_CLUSTER_NAMED: Cause = Cause {
     id: "no-cluster-named",
     layer: Layer::Config,
     title: "nothing says which cluster to join",
+    looks: "without ecs-bootstrap the instance joins `default`, which may be created for it",
+    proof: "no tag, setting, user data or file names one, and none of them is there but unread",
+    alike: &["user-data-absent", "user-data-failed", "config-key-misspelt"],
     class: Class::Terminal,
     exit: Exit::Cluster,
     lapsed: Exit::Cluster,
     remedy: "tag the instance with `ecs-bootstrap:cluster` (and allow tags in metadata), set `cluster` in \
              `/etc/ecs-bootstrap/config.toml`, or pass `--cluster`; `default` too must be said by somebody",
     source: "ecs-agent.md: an agent without ECS_CLUSTER joins, or creates, `default`",
-    check: |evidence| match &evidence.stop {
-        Some(Stop::Refused(Refusal::NoCluster { looked })) => Some(looked.clone()),
-        Some(_) => None,
-        None => {
-            let expected = evidence.expectation.as_ref()?;
-            let undecided = expected.cluster.is_none();
-            let ended = evidence.known_units().is_some() && !evidence.user_data_runs();
-            (undecided && ended && evidence.container_instance_arn().is_none()).then(|| {
-                let nobody = "user data has ended, and neither it nor anything else has named a cluster".to_owned();
-                let unread = |why| format!("not everything that may name one could be read: {why}");
-                [nobody].into_iter().chain(expected.unread.as_ref().map(unread)).collect()
-            })
+    check: |evidence| {
+        let effect = effect(evidence).filter(|effect| effect.wanted.is_none() && !effect.is_in_default)?;
+        if explained(evidence, &OF_LINES) || explained(evidence, &OF_USER_DATA) || explained(evidence, &[&FAILED]) {
+            return None;
         }
+        let of_user_data = user_data(evidence).map(|known| {
+            let Kind::Known(what) = known.kind else { return "user data is nothing that cloud-init takes".to_owned() };
+            let speaks = if known.speaks_of_cluster { "speaks" } else { "does not speak" };
+            format!("user data is {what}, and {speaks} of a cluster")
+        });
+        Some(effect.seen.into_iter().chain(of_user_data).collect())
     },
     ..Cause::PLAIN
 };
@@ -124,16 +138,25 @@ pub(super) static CLUSTER_NAME_INVALID: Cause = Cause {
     id: "cluster-name-invalid",
     layer: Layer::Config,
     title: "what is named as the cluster cannot be one",
+    looks: "the agent exits 5, and its log says that the cluster must match a pattern",
+    proof: "the value has a character outside letters, digits, hyphens and underscores, and is no ARN",
+    alike: &["config-quoted", "cluster-not-found", "imds-v1-client"],
     class: Class::Terminal,
     exit: Exit::Cluster,
     lapsed: Exit::Cluster,
-    remedy: "write the bare name (letters, digits, hyphens, underscores) or the ARN, without quotes or blanks",
+    remedy: "write the bare name (letters, digits, hyphens, underscores) or the ARN, without quotes, blanks or a variable that \
+             nothing replaces",
     source: "Amazon ECS API Reference, CreateCluster; agent#4159: ecs-init passes quotes on",
-    check: |evidence| match &evidence.stop {
-        Some(Stop::Refused(refusal @ Refusal::ClusterInvalid { source_of, .. })) => {
-            Some(vec![format!("{refusal} ({source_of})")])
+    check: |evidence| {
+        if explained(evidence, &[&QUOTED, &WITHOUT_TOKEN]) {
+            return None;
         }
-        _ => None,
+        match &evidence.stop {
+            Some(Stop::Refused(refusal @ Refusal::ClusterInvalid { source_of, .. })) => {
+                Some(vec![format!("{refusal} ({source_of})")])
+            }
+            _ => invalid(evidence).map(|(_, seen)| vec![seen]),
+        }
     },
     ..Cause::PLAIN
 };
@@ -143,6 +166,9 @@ pub(super) static CA_BUNDLE_INVALID: Cause = Cause {
     id: "ca-bundle-invalid",
     layer: Layer::Config,
     title: "`AWS_CA_BUNDLE` names a file that holds no usable certificates",
+    looks: "every call to AWS fails with a TLS error",
+    proof: "the file is absent, cannot be read, or holds no PEM certificate; with a good one it is the endpoint's own",
+    alike: &["tls-untrusted"],
     class: Class::Terminal,
     exit: Exit::Settings,
     lapsed: Exit::Settings,

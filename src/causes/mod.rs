@@ -10,11 +10,14 @@ mod agent;
 mod api;
 mod care;
 mod clock;
+mod cloud_init;
 mod cluster;
 mod config;
+mod config_file;
 mod denied;
 mod dns;
 mod docker;
+mod effect;
 mod imds;
 pub mod layers;
 mod lifecycle;
@@ -22,9 +25,11 @@ mod role;
 mod route;
 mod tls;
 mod units;
+mod user_data;
 
+pub use self::cloud_init::{CLOUD_INIT_STUCK, USER_DATA_DEADLOCK};
 pub(crate) use self::cluster::joined_other;
-pub use self::units::USER_DATA_DEADLOCK;
+pub(crate) use self::effect::asks_for_user_data;
 
 use std::time::Duration;
 
@@ -247,9 +252,29 @@ pub static ALL: &[&Cause] = &[
     &config::SETTING_INVALID,
     &config::ECS_CONFIG_UNUSABLE,
     &config::BAD_JSON,
+    &config_file::QUOTED,
+    &config_file::EXPORT,
+    &config_file::SPACES,
+    &config_file::MISSPELT,
+    &config_file::UNREADABLE,
+    &config_file::DUPLICATE,
+    &config_file::WRONG_FILE,
+    &config_file::LATE,
+    &config_file::CRLF,
     &config::NO_CLUSTER_NAMED,
     &config::CLUSTER_NAME_INVALID,
     &config::CA_BUNDLE_INVALID,
+    &cloud_init::USER_DATA_DEADLOCK,
+    &cloud_init::CLOUD_INIT_STUCK,
+    &cloud_init::DATASOURCE_NONE,
+    &user_data::TWICE_ENCODED,
+    &user_data::NOT_RECOGNISED,
+    &user_data::MIME_BROKEN,
+    &user_data::WITHOUT_TOKEN,
+    &user_data::NOT_RERUN,
+    &user_data::FAILED,
+    &user_data::ABSENT,
+    &cloud_init::FAILED,
     &docker::ABSENT,
     &docker::FAILED,
     &docker::NOT_READY,
@@ -257,7 +282,6 @@ pub static ALL: &[&Cause] = &[
     &units::UNIT_MASKED,
     &units::ECS_UNIT_DISABLED,
     &units::START_BLOCKED,
-    &units::USER_DATA_DEADLOCK,
     &units::ORDERING_CYCLE,
     &units::SYSTEMD_UNREACHABLE,
     &units::SYSTEMD_REFUSED,
@@ -477,7 +501,8 @@ pub(crate) mod tests {
     #[test]
     fn every_id_is_kebab_case_and_there_once() {
         for cause in ALL {
-            assert!(cause.id.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-'), "{}", cause.id);
+            let is_kebab = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+            assert!(cause.id.chars().all(is_kebab), "{}", cause.id);
             assert_eq!(ALL.iter().filter(|other| other.id == cause.id).count(), 1, "{}", cause.id);
             assert!(!cause.remedy.is_empty() && !cause.source.is_empty() && !cause.title.is_empty());
         }

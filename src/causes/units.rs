@@ -1,7 +1,5 @@
 //! Causes that lie in systemd's units, and in the host's disk where we must write.
 
-use std::time::Duration;
-
 use super::{Cause, Class, Layer, chain};
 use crate::boundary::disk::DiskError;
 use crate::boundary::systemd::SystemdError;
@@ -10,8 +8,6 @@ use crate::exit::Exit;
 
 /// The end of systemd's error for a transaction whose order has no solution.
 const CYCLIC: &str = ".TransactionOrderIsCyclic";
-/// For this long whoever waits for a start may have set himself a limit, and the agent's unit starts at once otherwise.
-const LONGEST_START: Duration = Duration::from_secs(10);
 /// The agent's unit: Amazon Linux, generic rpm and deb; SUSE.
 const AGENT_UNITS: [&str; 2] = ["ecs.service", "amazon-ecs.service"];
 
@@ -100,32 +96,6 @@ pub(super) static START_BLOCKED: Cause = Cause {
             Some(vec![format!("the agent's job waits for `{unit}`, where this program runs")])
         }
         _ => None,
-    },
-    ..Cause::PLAIN
-};
-
-/// The same by somebody else's hand, seen from our own unit.
-pub static USER_DATA_DEADLOCK: Cause = Cause {
-    id: "user-data-deadlock",
-    layer: Layer::CloudInit,
-    title: "user data waits for the agent's start, and the agent's start waits for user data",
-    // It may have set itself a limit.
-    class: Class::Retry,
-    exit: Exit::Settings,
-    lapsed: Exit::Settings,
-    remedy: "in user data write `systemctl start --no-block ecs`, or leave the start to ecs-bootstrap; on this instance, \
-             end the waiting `systemctl`, and both go on",
-    source: "agent#1707 #4818; Amazon Linux's ecs.service is After=cloud-final.service",
-    check: |evidence| {
-        let waiting = evidence.blocking_start.as_ref()?;
-        let agent = evidence.agent_unit()?;
-        let is_blocked = agent.active_state.as_deref() == Some("inactive") && agent.job.is_some();
-        (is_blocked && evidence.user_data_runs() && waiting.seen_for >= LONGEST_START).then(|| {
-            vec![
-                format!("process {} of user data waits: `{}`", waiting.pid, waiting.command),
-                format!("{}'s start is queued behind cloud-final.service, which runs user data", agent.name),
-            ]
-        })
     },
     ..Cause::PLAIN
 };

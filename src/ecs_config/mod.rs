@@ -10,6 +10,7 @@
 //! neither carries anything over. Blocks that hold nothing but keys of ours may go or change; all others stay.
 
 mod joined;
+pub mod oddity;
 #[cfg(test)]
 mod oracles;
 pub mod ownership;

@@ -142,6 +142,19 @@ pub struct BlockingStart {
     pub seen_for: Duration,
 }
 
+/// The process of user data that has run for the longest time.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LongRun {
+    /// Its number.
+    pub pid: u32,
+    /// Its name, without its arguments.
+    pub name: String,
+    /// For how long it has run.
+    pub age: Duration,
+    /// The name of the last process below it, which is what it waits for.
+    pub waits_for: Option<String>,
+}
+
 /// All that was seen.
 #[derive(Debug, Default)]
 pub struct Evidence {
@@ -161,6 +174,8 @@ pub struct Evidence {
     pub jobs: Vec<QueuedJob>,
     /// Somebody in user data who waits for the agent's start.
     pub blocking_start: Option<BlockingStart>,
+    /// What user data is at, while it has not ended.
+    pub long_run: Option<LongRun>,
     /// The agent's introspection.
     pub introspection: Option<Result<Metadata, AgentError>>,
     /// ECS's own view of this container instance.

@@ -1,5 +1,239 @@
 //! What user data is, as cloud-init would take it: its kind and what is wrong with it, never a byte of it.
+//!
+//! In: the bytes that instance metadata gives. Out: facts by cloud-init's own rules (`cloudinit/user_data.py`,
+//! `cloudinit/handlers/__init__.py`), and whether it speaks of ECS at all.
+
+mod mime;
+
+use std::borrow::Cow;
+
+use sha2::{Digest, Sha256};
+
+use crate::settings::user_data::{decoded, unwrapped};
 
 /// What is known of it.
 #[derive(Clone, Debug, Default)]
-pub struct UserData {}
+pub struct UserData {
+    /// What it begins with.
+    pub kind: Kind,
+    /// What is wrong with its MIME parts.
+    pub mime: Vec<String>,
+    /// Whether the first line of a script ends in CR LF, which cloud-init mends and other readers do not.
+    pub crlf: bool,
+    /// Whether it speaks of the agent's cluster, or of this program, which finds one.
+    pub speaks_of_cluster: bool,
+    /// Whether it may name a cluster: it speaks of the agent, fetches something that may, or cannot be read.
+    pub may_name_cluster: bool,
+    /// Whether it asks instance metadata, and never with a token.
+    pub without_token: bool,
+    /// Its hash, and that of what its base64 holds.
+    pub hashes: Vec<[u8; 32]>,
+}
+
+/// What user data begins with.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Kind {
+    /// Metadata has none.
+    #[default]
+    Absent,
+    /// Something that cloud-init, the agent or this program takes.
+    Known(&'static str),
+    /// Nothing that any of them takes; with what is known of it.
+    Unknown(&'static str),
+    /// base64 of what they take.
+    TwiceEncoded(&'static str),
+}
+
+/// What cloud-init knows documents by, in lower case and the longer before the shorter (`INCLUSION_TYPES_MAP`), and what
+/// we take ourselves.
+const MARKERS: [(&str, &str); 12] = [
+    (SHEBANG, "a script"),
+    ("#cloud-config-archive", "a cloud-config archive"),
+    ("#cloud-config-jsonp", "a JSON patch of a cloud-config"),
+    ("#cloud-config", "a cloud-config"),
+    ("#cloud-boothook", "a boothook"),
+    ("#part-handler", "a part handler"),
+    ("#include-once", "a list of addresses"),
+    ("#include", "a list of addresses"),
+    ("#upstart-job", "an upstart job"),
+    ("## template: jinja", "a template"),
+    ("#ecs-bootstrap", "settings of ecs-bootstrap"),
+    ("mime-version:", "a MIME message"),
+];
+const SHEBANG: &str = "#!";
+const GZIP: &[u8] = &[0x1f, 0x8b];
+/// Where a cluster is spoken of.
+const OF_CLUSTER: [&str; 3] = ["ecs_cluster", "ecs-bootstrap", "ecsagentconfiguration"];
+/// What else may come to name one: the agent's files, and what is fetched from elsewhere.
+const MAY_NAME: [&str; 9] =
+    ["/etc/ecs", "ecs.config", "ecs_", "http://", "https://", "s3://", "aws ", "#include", "git "];
+const METADATA: [&str; 4] = ["169.254.169.254", "http://instance-data", "[fd00:ec2::254]", "ec2-metadata.sh"];
+const TOKEN: &str = "x-aws-ec2-metadata-token";
+
+/// Looks at it; `None` and nothing at all are the same.
+pub fn read(bytes: Option<&[u8]>) -> UserData {
+    let Some(bytes) = bytes.filter(|bytes| !bytes.is_empty()) else { return UserData::default() };
+    let document = unwrapped(bytes).unwrap_or(Cow::Borrowed(bytes));
+    let text = String::from_utf8_lossy(&document);
+    let is_binary = std::str::from_utf8(&document).is_err();
+    let parts = if is_mime(&document) { mime::read(&text) } else { mime::Parts::default() };
+    let mut all = text.to_lowercase();
+    all.push_str(&parts.decoded.to_lowercase());
+    let holds = |words: &[&str]| words.iter().any(|word| all.contains(word));
+    let kind = kind(bytes, &document);
+    let mime = match text.get(..80).unwrap_or(&text).to_ascii_lowercase().starts_with("content-type: multipart") {
+        true if !is_mime(&document) => vec!["it has no `MIME-Version:` header, so nobody takes it for MIME".to_owned()],
+        _ => parts.faults,
+    };
+    let first_line = text.lines().next().map(str::len).and_then(|length| text.get(length..length + 1));
+    UserData {
+        kind: if mime.is_empty() || kind != NO_MARKER { kind } else { Kind::Known("a MIME message") },
+        mime,
+        crlf: text.starts_with(SHEBANG) && first_line == Some("\r"),
+        speaks_of_cluster: holds(&OF_CLUSTER),
+        may_name_cluster: is_binary || parts.is_opaque || holds(&OF_CLUSTER) || holds(&MAY_NAME),
+        without_token: holds(&METADATA) && !all.contains(TOKEN),
+        hashes: [Some(hash(bytes)), decoded(bytes).map(|inner| hash(&inner))].into_iter().flatten().collect(),
+    }
+}
+
+/// How two texts of user data are told apart without keeping either.
+pub fn hash(bytes: &[u8]) -> [u8; 32] {
+    Sha256::digest(bytes).into()
+}
+
+const NO_MARKER: Kind = Kind::Unknown("it begins with nothing that cloud-init knows");
+
+fn kind(bytes: &[u8], document: &[u8]) -> Kind {
+    if bytes.starts_with(GZIP) {
+        return Kind::Known("gzip");
+    }
+    if let Some(kind) = plain_kind(bytes) {
+        return kind;
+    }
+    match plain_kind(document) {
+        Some(Kind::Known(what)) if document != bytes => Kind::TwiceEncoded(what),
+        _ => NO_MARKER,
+    }
+}
+
+/// By its own first bytes; `None` where they say nothing.
+fn plain_kind(bytes: &[u8]) -> Option<Kind> {
+    if is_mime(bytes) {
+        return Some(Kind::Known("a MIME message"));
+    }
+    let text = String::from_utf8_lossy(&bytes[..bytes.len().min(4096)]).to_ascii_lowercase();
+    let begun = |text: &str| MARKERS.iter().find(|(marker, _)| text.starts_with(marker)).copied();
+    if let Some((marker, what)) = begun(text.trim_start()) {
+        // cloud-init passes over blanks; the kernel, which starts a script, and our own reader do not.
+        let strict = [SHEBANG, "#ecs-bootstrap"].contains(&marker) && !text.starts_with(marker);
+        return Some(if strict {
+            Kind::Unknown("blanks or an empty line stand before its first line")
+        } else {
+            Kind::Known(what)
+        });
+    }
+    if begun(text.trim_start_matches(['\u{feff}', ' ', '\n', '\r'])).is_some() {
+        return Some(Kind::Unknown("a byte order mark stands before its first line"));
+    }
+    let is_agents = text.trim_start().starts_with('{') && text.contains("ecsagentconfiguration");
+    is_agents.then_some(Kind::Known("the agent's own JSON"))
+}
+
+/// cloud-init's own test.
+fn is_mime(document: &[u8]) -> bool {
+    let head = &document[..document.len().min(4096)];
+    String::from_utf8_lossy(head).to_ascii_lowercase().contains("mime-version:")
+}
+
+#[cfg(test)]
+mod tests {
+    use base64::Engine;
+    use base64::engine::general_purpose::STANDARD;
+
+    use super::*;
+
+    const SCRIPT: &str = "#!/bin/bash\necho ECS_CLUSTER=prod >> /etc/ecs/ecs.config\n";
+
+    fn kind_of(bytes: &[u8]) -> Kind {
+        read(Some(bytes)).kind
+    }
+
+    #[test]
+    fn knows_what_cloud_init_the_agent_and_we_take() {
+        for text in [
+            SCRIPT,
+            "#cloud-config\n",
+            "\n  #Cloud-Config\nruncmd: []\n",
+            "#cloud-config-archive\n",
+            "#cloud-boothook\n",
+            "#part-handler\n",
+            "#include\nhttp://x",
+            "#include-once\n",
+            "## template: jinja\n#cloud-config\n",
+            "#ecs-bootstrap\n",
+            "Content-Type: text/cloud-config\nMIME-Version: 1.0\n\n#cloud-config\n",
+            "{\"ECSAgentConfiguration\": {\"Cluster\": \"prod\"}}",
+            "\u{1f}\u{8b}",
+        ] {
+            let bytes = if text.starts_with('\u{1f}') { b"\x1f\x8b\x08garbage".as_slice() } else { text.as_bytes() };
+            assert!(matches!(kind_of(bytes), Kind::Known(_)), "{text:?}: {:?}", kind_of(bytes));
+        }
+        assert_eq!(read(None).kind, Kind::Absent);
+        assert_eq!(read(Some(b"")).kind, Kind::Absent);
+    }
+
+    #[test]
+    fn says_why_it_is_not_taken() {
+        let blank = Kind::Unknown("blanks or an empty line stand before its first line");
+        for (text, kind) in [
+            (format!("\n{SCRIPT}"), blank),
+            (format!("  {SCRIPT}"), blank),
+            (format!("\u{feff}{SCRIPT}"), Kind::Unknown("a byte order mark stands before its first line")),
+            ("yum update -y\necho ECS_CLUSTER=prod\n".to_owned(), NO_MARKER),
+            ("# cloud-config\n".to_owned(), NO_MARKER),
+            ("dGVzdA==".to_owned(), NO_MARKER),
+            (STANDARD.encode(SCRIPT), Kind::TwiceEncoded("a script")),
+            (STANDARD.encode("#cloud-config\n"), Kind::TwiceEncoded("a cloud-config")),
+            ("{\"Cluster\": \"prod\"}".to_owned(), NO_MARKER),
+        ] {
+            assert_eq!(kind_of(text.as_bytes()), kind, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn knows_whether_it_may_name_a_cluster() {
+        let read = |text: &str| read(Some(text.as_bytes()));
+        let encoded = read(&STANDARD.encode(SCRIPT));
+        assert!(encoded.speaks_of_cluster && encoded.may_name_cluster);
+        let hello = read("#!/bin/sh\necho hello\n");
+        assert!(!hello.speaks_of_cluster && !hello.may_name_cluster);
+        assert!(read("#!/bin/sh\ncurl -s https://x/setup | sh\n").may_name_cluster);
+        assert!(super::read(Some(b"\xff\xfe\x00")).may_name_cluster);
+        assert!(read("#!/bin/sh\r\necho x\r\n").crlf && !hello.crlf);
+    }
+
+    #[test]
+    fn knows_requests_without_a_token() {
+        let asks = "#!/bin/sh\nC=$(curl -s http://169.254.169.254/latest/meta-data/tags/instance/cluster)\n";
+        assert!(read(Some(asks.as_bytes())).without_token);
+        let with = format!("{asks}curl -H \"X-AWS-EC2-Metadata-Token: $T\" http://169.254.169.254/\n");
+        assert!(!read(Some(with.as_bytes())).without_token);
+        assert!(!read(Some(SCRIPT.as_bytes())).without_token);
+    }
+
+    #[test]
+    fn keeps_nothing_of_it() {
+        let told = format!("{:?}", read(Some(b"#!/bin/sh\nhunter2\n")));
+        assert!(!told.contains("hunter2"), "{told}");
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_bytes_can_break_it(bytes: Vec<u8>, text in "(mime-version: 1.0|content-type: multipart/mixed; boundary=b|content-type: text/x-shellscript|--b|--b--|#!|\n|\r|\"|=|é|;|\u{feff}){0,40}") {
+            read(Some(&bytes));
+            read(Some(text.as_bytes()));
+            read(Some(STANDARD.encode(&bytes).as_bytes()));
+        }
+    }
+}

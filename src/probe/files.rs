@@ -1,9 +1,170 @@
 //! Reads the files that configure the agent, and cloud-init's records of what it did.
+//!
+//! In: a disk. Out: the files as evidence, within a millisecond or two. What cannot be read is as absent.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
 
 use crate::boundary::disk::Disk;
-use crate::evidence::files::Files;
+use crate::evidence::files::{CloudInit, ConfigText, Files, Stray, output_failures};
+use crate::evidence::user_data::hash;
+use crate::evidence::{LongRun, files};
+use crate::host::{LONGEST_FILE, joined_cluster};
+use crate::plan::{AGENT_JSON, ECS_CONFIG, VENDOR_ECS_CONFIG};
 
-/// Both, within a millisecond or two.
-pub(crate) fn files(_disk: &Disk) -> Files {
-    Files::default()
+/// Written when cloud-init's last stage has ended; both are links into `/var/lib/cloud/data`.
+pub(crate) const CLOUD_INIT_RESULT: &str = "/run/cloud-init/result.json";
+/// Written whenever a stage begins or ends.
+pub(crate) const CLOUD_INIT_STATUS: &str = "/run/cloud-init/status.json";
+const OUTPUT: &str = "/var/log/cloud-init-output.log";
+const SCRIPTS_RAN: [&str; 2] =
+    ["/var/lib/cloud/instance/sem/config_scripts_user", "/var/lib/cloud/instance/sem/config_scripts-user"];
+const TAKEN: &str = "/var/lib/cloud/instance/user-data.txt";
+/// No record of cloud-init and no file that was meant to be `ecs.config` is longer.
+const LONGEST_RECORD: usize = 256 * 1024;
+const OUTPUT_TAIL: usize = 32 * 1024;
+/// Where people put what belongs into `ecs.config`, besides its own folder.
+const ELSEWHERE: [&str; 6] = [
+    "/etc/ecs.config",
+    "/etc/ecs.conf",
+    "/etc/default/ecs",
+    "/etc/sysconfig/ecs",
+    "/ecs.config",
+    "/etc/amazon/ecs/ecs.config",
+];
+/// Names in that folder that nobody expects the agent to read.
+const COPIES: [&str; 14] = [
+    ".bak",
+    ".backup",
+    ".old",
+    ".orig",
+    ".save",
+    ".rpmsave",
+    ".rpmnew",
+    ".rpmorig",
+    "~",
+    ".swp",
+    ".sample",
+    ".example",
+    ".template",
+    ".disabled",
+];
+/// How many files beside it are looked at.
+const MOST_STRAYS: usize = 20;
+
+/// Both `ecs.config` files, those beside them, and cloud-init's records.
+pub(crate) fn files(disk: &Disk) -> Files {
+    let config = |path: &'static str| {
+        let bytes = read(disk, path, LONGEST_FILE)?;
+        Some(ConfigText::of(path, disk.modified(path).ok().flatten(), &bytes))
+    };
+    Files {
+        looked: true,
+        configs: [VENDOR_ECS_CONFIG, ECS_CONFIG].into_iter().filter_map(config).collect(),
+        joined: joined_cluster(disk),
+        strays: strays(disk),
+        cloud_init: cloud_init(disk),
+    }
+}
+
+fn read(disk: &Disk, path: &str, limit: usize) -> Option<Vec<u8>> {
+    disk.read(path, limit).ok().flatten()
+}
+
+fn strays(disk: &Disk) -> Vec<Stray> {
+    let beside = disk.list("/etc/ecs").unwrap_or_default();
+    let is_copy = |name: &str| COPIES.iter().any(|end| name.ends_with(end)) || name.contains(".dpkg-");
+    let beside = beside.into_iter().map(|name| format!("/etc/ecs/{name}"));
+    let beside = beside.filter(|path| ![ECS_CONFIG, AGENT_JSON].contains(&path.as_str()) && !is_copy(path));
+    let paths = ELSEWHERE.into_iter().map(str::to_owned).chain(beside.take(MOST_STRAYS));
+    paths.filter_map(|path| Stray::of(&path, &read(disk, &path, LONGEST_RECORD)?)).collect()
+}
+
+fn cloud_init(disk: &Disk) -> CloudInit {
+    let record = |path| read(disk, path, LONGEST_RECORD);
+    let (status, result) = (record(CLOUD_INIT_STATUS), record(CLOUD_INIT_RESULT));
+    let read = CloudInit::read(status.as_deref(), result.as_deref());
+    let failed = read.errors.iter().any(files::ModuleError::is_of_user_data);
+    // The output is somebody else's: without a failure there is nothing to look for in it.
+    let tail = failed.then(|| disk.tail(OUTPUT, OUTPUT_TAIL).ok().flatten()).flatten();
+    CloudInit {
+        output: tail.map(|tail| output_failures(&tail.bytes)).unwrap_or_default(),
+        ran_scripts: SCRIPTS_RAN.iter().any(|path| disk.exists(path).unwrap_or(false)),
+        taken: record(TAKEN).map(|bytes| hash(&bytes)),
+        ..read
+    }
+}
+
+/// A process of user data as /proc tells of it.
+struct Process {
+    parent: u32,
+    name: String,
+    age: Duration,
+}
+
+/// The process of user data that has run for the longest time, and what it waits for: names and ages, and never the
+/// arguments, which are user data.
+pub(crate) fn long_run(disk: &Disk) -> Option<LongRun> {
+    let uptime = seconds(&text(disk, "/proc/uptime")?)?;
+    let numbers = disk.list("/proc").ok()?;
+    let processes: BTreeMap<u32, Process> = numbers
+        .iter()
+        .filter_map(|name| name.parse().ok())
+        .filter(|pid| text(disk, &format!("/proc/{pid}/cgroup")).is_some_and(|g| g.contains("/cloud-final.service")))
+        .filter_map(|pid| Some((pid, process(&text(disk, &format!("/proc/{pid}/stat"))?, uptime)?)))
+        .collect();
+    // cloud-init itself, and what copies its output into its log.
+    let is_own = |process: &Process| ["cloud-init", "tee"].contains(&process.name.as_str());
+    let feeds_tee = |pid: u32| processes.values().any(|child| child.parent == pid && child.name == "tee");
+    let others = processes.iter().filter(|(pid, process)| !is_own(process) && !feeds_tee(**pid));
+    let (pid, oldest) = others.max_by_key(|(pid, process)| (process.age, u32::MAX - **pid))?;
+    let child_of = |parent: u32| processes.iter().find(|(_, child)| child.parent == parent);
+    let mut last = None;
+    let mut at = *pid;
+    while let Some((child, process)) = child_of(at).filter(|(child, _)| **child > at) {
+        last = Some(process.name.clone());
+        at = *child;
+    }
+    Some(LongRun { pid: *pid, name: oldest.name.clone(), age: oldest.age, waits_for: last })
+}
+
+fn text(disk: &Disk, path: &str) -> Option<String> {
+    read(disk, path, LONGEST_RECORD).map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
+}
+
+fn seconds(uptime: &str) -> Option<Duration> {
+    let first: f64 = uptime.split_whitespace().next()?.parse().ok()?;
+    Duration::try_from_secs_f64(first).ok()
+}
+
+/// Of a line of `/proc/PID/stat` (proc_pid_stat(5)): name, parent and start, in hundredths of a second since the boot.
+fn process(stat: &str, uptime: Duration) -> Option<Process> {
+    let (before, after) = (stat.split_once('(')?.1, stat.rsplit_once(')')?.1);
+    let name = before.get(..before.rfind(')')?)?;
+    let mut fields = after.split_whitespace();
+    let parent = fields.nth(1)?.parse().ok()?;
+    let started: u64 = fields.nth(17)?.parse().ok()?;
+    let name = name.chars().filter(|c| !c.is_control()).take(16).collect();
+    Some(Process { parent, name, age: uptime.saturating_sub(Duration::from_millis(started.saturating_mul(10))) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_name_parent_and_age_of_a_process() {
+        let stat = "4712 (a) (b) S 4711 4700 4700 0 -1 4194304 1 0 0 0 0 0 0 0 20 0 1 0 30000 1 1 1";
+        let read = process(stat, Duration::from_secs(1000)).unwrap();
+        assert_eq!((read.parent, read.name.as_str(), read.age), (4711, "a) (b", Duration::from_secs(700)));
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_text_can_break_it(text: String, stat in "[0-9() a-zé-]{0,80}") {
+            process(&text, Duration::ZERO);
+            process(&stat, Duration::ZERO);
+            seconds(&text);
+        }
+    }
 }

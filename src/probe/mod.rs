@@ -8,7 +8,7 @@ mod machine;
 mod user_data;
 mod way;
 
-pub(crate) use self::files::files;
+pub(crate) use self::files::{CLOUD_INIT_RESULT, CLOUD_INIT_STATUS, files, long_run};
 pub(crate) use self::machine::machine;
 pub(crate) use self::user_data::user_data;
 pub(crate) use self::way::way;

@@ -2,11 +2,10 @@
 
 use crate::boundary::World;
 use crate::boundary::imds::ImdsError;
-use crate::evidence::user_data::UserData;
+use crate::evidence::user_data::{UserData, read};
 use crate::retry::Deadline;
 
 /// One question.
 pub(crate) async fn user_data(world: &World, deadline: Deadline) -> Result<UserData, ImdsError> {
-    let _bytes = world.imds.get("user-data", deadline).await?;
-    Ok(UserData::default())
+    Ok(read(world.imds.get("user-data", deadline).await?.as_deref()))
 }

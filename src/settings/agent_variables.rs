@@ -65,6 +65,26 @@ pub fn suggest(name: &str) -> Option<&'static str> {
     nearest.max_by(|a, b| a.0.total_cmp(&b.0)).filter(|(likeness, _)| *likeness >= NEAR).map(|(_, name)| name)
 }
 
+/// The variable that a key in a file misses by two letters, or by case, or by a part of its name; `None` for a known one.
+/// Stricter than [`suggest`]: whoever passes a variable of his own through the file is not corrected.
+pub fn near_miss(name: &str) -> Option<&'static str> {
+    const CLUSTER: [&str; 4] = ["CLUSTER", "CLUSTER_NAME", "ECS_CLUSTER_NAME", "ECS_CLUSTERNAME"];
+    /// Letters that may be wrong.
+    const WRONG: usize = 2;
+    if find(name).is_some() {
+        return None;
+    }
+    let upper = name.to_ascii_uppercase();
+    if CLUSTER.contains(&upper.as_str()) {
+        return Some("ECS_CLUSTER");
+    }
+    let ours = ALL.iter().map(|variable| variable.name).filter(|known| known.starts_with(['E', 'A']));
+    let lengths = upper.len().saturating_sub(WRONG)..=upper.len() + WRONG;
+    let near = ours.filter(|known| lengths.contains(&known.len()));
+    let distances = near.map(|known| (strsim::levenshtein(&upper, known), known));
+    distances.filter(|(distance, _)| *distance <= WRONG).min_by_key(|(distance, _)| *distance).map(|(_, known)| known)
+}
+
 /// Whether the value must not be shown. Where the name is unknown, a name that speaks of secrets is believed; a key that
 /// is commented out or exported keeps its secret too.
 pub fn is_secret(name: &str) -> bool {

@@ -48,7 +48,7 @@ pub enum UserDataError {
 /// Our settings in the user data: the whole document when its first line is `#ecs-bootstrap`, else its one MIME part of
 /// type `text/x-ecs-bootstrap`, wherever it is nested; each of them plain, gzip or base64. `None` when there is neither.
 pub fn ours(bytes: &[u8]) -> Result<Option<String>, UserDataError> {
-    let Some(document) = unwrap(bytes) else { return Ok(None) };
+    let Some(document) = unwrapped(bytes) else { return Ok(None) };
     if is_marked(&document) {
         return text(&document).map(Some);
     }
@@ -71,15 +71,15 @@ fn our_part<'p>(part: &'p MessagePart) -> Option<Cow<'p, [u8]>> {
             && kind.subtype().is_some_and(|subtype| subtype.eq_ignore_ascii_case(sub))
     };
     if is(PART_TYPE) {
-        return Some(unwrap(part.contents()).unwrap_or(Cow::Borrowed(part.contents())));
+        return Some(unwrapped(part.contents()).unwrap_or(Cow::Borrowed(part.contents())));
     }
     // What a compressed part is, only its text can say.
     let compressed = GZIP_TYPES.iter().any(|subtype| is(("application", subtype)));
-    compressed.then(|| unwrap(part.contents())).flatten().filter(|text| is_marked(text))
+    compressed.then(|| unwrapped(part.contents())).flatten().filter(|text| is_marked(text))
 }
 
 /// The document below gzip and base64; `None` where gzip is broken.
-fn unwrap(bytes: &[u8]) -> Option<Cow<'_, [u8]>> {
+pub(crate) fn unwrapped(bytes: &[u8]) -> Option<Cow<'_, [u8]>> {
     let mut document = Cow::Borrowed(bytes);
     for _ in 0..MOST_LAYERS {
         if document.starts_with(&[0x1f, 0x8b]) {
@@ -103,7 +103,7 @@ fn decompressed(bytes: &[u8]) -> Option<Vec<u8>> {
 }
 
 /// Base64 in one line or wrapped.
-fn decoded(bytes: &[u8]) -> Option<Vec<u8>> {
+pub(crate) fn decoded(bytes: &[u8]) -> Option<Vec<u8>> {
     let symbol =
         |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/' | b'=') || byte.is_ascii_whitespace();
     if !bytes.iter().all(symbol) {

@@ -14,12 +14,17 @@ use self::observe::Observer;
 use crate::boundary::World;
 use crate::boundary::aws::{AwsErrorKind, ContainerInstance};
 use crate::boundary::systemd::{Job, Systemd, SystemdError};
-use crate::causes::{Class, Finding, USER_DATA_DEADLOCK, diagnose, notes, nothing_fits};
+use crate::causes::{
+    CLOUD_INIT_STUCK, Class, Finding, USER_DATA_DEADLOCK, asks_for_user_data, diagnose, notes, nothing_fits,
+};
 use crate::effects::QueuedJob;
 use crate::evidence::{Evidence, Stop};
 use crate::plan::Expectation;
 use crate::retry::Deadline;
 use crate::verdict::{Ready, Verdict};
+
+/// User data is read within this time of the start, or not at all.
+const EXPLAINED: Duration = Duration::from_secs(3);
 
 /// What apply left behind.
 #[derive(Debug, Default)]
@@ -106,7 +111,9 @@ fn interim(evidence: &Evidence, mut findings: Vec<Finding>, limit: Duration) -> 
     if !evidence.held_by_user_data() {
         return None;
     }
-    if let Some(at) = findings.iter().position(|finding| std::ptr::eq(finding.cause, &USER_DATA_DEADLOCK)) {
+    let is_endless =
+        |cause| [&USER_DATA_DEADLOCK, &CLOUD_INIT_STUCK].into_iter().any(|known| std::ptr::eq(cause, known));
+    if let Some(at) = findings.iter().position(|finding| is_endless(finding.cause)) {
         let finding = findings.swap_remove(at);
         return Some((finding.cause.id.to_owned(), failed(evidence, vec![finding])));
     }
@@ -122,7 +129,7 @@ fn interim(evidence: &Evidence, mut findings: Vec<Finding>, limit: Duration) -> 
 /// The verdict that the evidence allows, if any yet.
 fn judge(evidence: &Evidence, findings: &[Finding]) -> Option<Verdict> {
     // A registered instance is not judged by what else is wrong, so the agent must have been asked.
-    let is_asked = evidence.introspection.is_some() && !evidence.must_ask_for_cluster();
+    let is_asked = evidence.introspection.is_some() && !evidence.must_ask_for_cluster() && !is_unexplained(evidence);
     if is_asked && findings.iter().any(|finding| finding.is_final(evidence)) {
         return Some(failed(evidence, findings.to_vec()));
     }
@@ -138,6 +145,11 @@ fn judge(evidence: &Evidence, findings: &[Finding]) -> Option<Verdict> {
         }
         _ => Some(failed(evidence, findings.to_vec())),
     }
+}
+
+/// Whether user data may be why something is wrong, and is about to be read.
+fn is_unexplained(evidence: &Evidence) -> bool {
+    evidence.user_data.is_none() && evidence.waited < EXPLAINED && asks_for_user_data(evidence)
 }
 
 /// The first broken layer is the cause; what fits as well in the same layer is named beside it. Before the deadline

@@ -22,11 +22,12 @@ use crate::boundary::imds::{ImdsError, RoleStatus, TARGET_STATE};
 use crate::boundary::net;
 use crate::boundary::systemd::Job;
 use crate::boundary::systemd::{Changes, JobResult, Systemd, SystemdError};
+use crate::causes::asks_for_user_data;
 use crate::evidence::agent_log::last_attempt;
 use crate::evidence::machine::Machine;
 use crate::evidence::user_data::UserData;
 use crate::evidence::way::{Ask, Way};
-use crate::evidence::{BlockingStart, Evidence, NetworkProbe};
+use crate::evidence::{BlockingStart, Evidence, LongRun, NetworkProbe};
 use crate::facts::Units;
 use crate::host::{AGENT_LOG, INIT_LOG, agent_config, blocking_start, joined_cluster, saved_agent, units};
 use crate::plan::{AGENT_JSON, ECS_CONFIG, Expectation, VENDOR_ECS_CONFIG};
@@ -54,7 +55,7 @@ enum Sight {
     Network(Option<NetworkProbe>),
     Cluster(Result<Described, AwsError>),
     Registration(Result<Option<ContainerInstance>, AwsError>),
-    BlockingStart(Option<(u32, String)>),
+    BlockingStart(Option<(u32, String)>, Option<LongRun>),
     UserData(Result<UserData, ImdsError>),
     Machine(Box<Machine>),
     Way(Box<Way>),
@@ -109,7 +110,7 @@ pub(super) struct Observer<'a> {
     changes: Option<Changes>,
     schedule: Vec<Schedule>,
     probing: FuturesUnordered<Probing<'a>>,
-    logs_read: Option<[Option<SystemTime>; 5]>,
+    logs_read: Option<[Option<SystemTime>; 7]>,
     registered_at: Option<Instant>,
     connected_line: bool,
     blocking_start: Option<(u32, Instant)>,
@@ -134,6 +135,7 @@ impl<'a> Observer<'a> {
             age,
             jobs: handed.queued,
             config: agent_config(&world.disk),
+            files: probe::files(&world.disk),
             saved: saved_agent(&world.disk),
             ..Evidence::default()
         };
@@ -215,11 +217,13 @@ impl<'a> Observer<'a> {
         let registered = evidence.container_instance_arn().is_some();
         match probe {
             Probe::Introspection | Probe::Units => true,
-            Probe::Role | Probe::Docker | Probe::Network => !registered,
+            Probe::Role | Probe::Network => !registered,
+            Probe::Docker => !registered || evidence.strayed(),
             Probe::TargetState => !registered && evidence.config.contains_key("ECS_WARM_POOLS_CHECK"),
             Probe::Cluster => !registered && !denied(&evidence.cluster),
             Probe::Registration => registered && !denied(&evidence.registration),
-            Probe::UserData | Probe::Machine => !registered || evidence.strayed(),
+            Probe::UserData => !registered || asks_for_user_data(evidence),
+            Probe::Machine => !registered || evidence.strayed(),
             Probe::Way => true,
             Probe::BlockingStart => evidence.held_by_user_data(),
         }
@@ -269,7 +273,9 @@ impl<'a> Observer<'a> {
             }
             Probe::BlockingStart => {
                 let unit = expected.agent_unit.clone();
-                Box::pin(async move { Sight::BlockingStart(blocking_start(&world.disk, &unit)) })
+                Box::pin(async move {
+                    Sight::BlockingStart(blocking_start(&world.disk, &unit), probe::long_run(&world.disk))
+                })
             }
             Probe::Registration => {
                 let arn = self.evidence.container_instance_arn()?.to_owned();
@@ -302,7 +308,7 @@ impl<'a> Observer<'a> {
             Sight::Network(_) => Some(Probe::Network),
             Sight::Cluster(_) => Some(Probe::Cluster),
             Sight::Registration(_) => Some(Probe::Registration),
-            Sight::BlockingStart(_) => Some(Probe::BlockingStart),
+            Sight::BlockingStart(..) => Some(Probe::BlockingStart),
             Sight::UserData(_) => Some(Probe::UserData),
             Sight::Machine(_) => Some(Probe::Machine),
             Sight::Way(_) => Some(Probe::Way),
@@ -332,7 +338,10 @@ impl<'a> Observer<'a> {
             Sight::Network(probe) => evidence.network = probe,
             Sight::Cluster(answer) => evidence.cluster = Some(answer),
             Sight::Registration(answer) => evidence.registration = Some(answer),
-            Sight::BlockingStart(seen) => self.note_blocking_start(seen),
+            Sight::BlockingStart(seen, long_run) => {
+                evidence.long_run = long_run;
+                self.note_blocking_start(seen);
+            }
             Sight::UserData(answer) => evidence.user_data = Some(answer),
             Sight::Machine(machine) => evidence.machine = *machine,
             Sight::Way(way) => {
@@ -385,7 +394,16 @@ impl<'a> Observer<'a> {
             return;
         }
         let disk = &self.world.disk;
-        let stamp = [AGENT_LOG, INIT_LOG, ECS_CONFIG, VENDOR_ECS_CONFIG, AGENT_JSON].map(|path| modified(disk, path));
+        let stamp = [
+            AGENT_LOG,
+            INIT_LOG,
+            ECS_CONFIG,
+            VENDOR_ECS_CONFIG,
+            AGENT_JSON,
+            probe::CLOUD_INIT_STATUS,
+            probe::CLOUD_INIT_RESULT,
+        ]
+        .map(|path| modified(disk, path));
         [self.evidence.agent_log_written, self.evidence.init_log_written, ..] = stamp;
         if self.logs_read == Some(stamp) {
             return;

@@ -67,6 +67,7 @@ pub(super) async fn once(
         world.imds.get(TARGET_STATE, soon),
         probe::user_data(world, soon),
     );
+    evidence.long_run = probe::long_run(&world.disk);
     let docker = join(world.docker.ping(soon), world.docker.container("ecs-agent", soon));
     let (found, introspection, (role, target, user_data), (ping, container)) =
         join4(bus, world.agent.metadata(soon), imds, docker).await;

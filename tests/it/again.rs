@@ -152,7 +152,7 @@ fn a_cluster_that_only_a_removed_tag_named_is_refused_and_the_agent_left_alone()
     let before = marks(&instance);
     let outcome = instance.run(&["run", "--wait"]);
     assert_eq!(outcome.code, Some(21), "{}\n{}", outcome.stdout, outcome.stderr);
-    assert!(outcome.stderr.contains("[no-cluster-named]"), "{}", outcome.stderr);
+    assert!(outcome.stderr.contains("[user-data-absent]"), "{}", outcome.stderr);
     assert_eq!((marks(&instance), jobs(&instance)), (before, Vec::new()));
 }
 
@@ -305,7 +305,7 @@ fn a_refused_run_is_told_by_status_too() {
     assert_eq!(instance.run(&["run"]).code, Some(21));
     let status = instance.run(&["status", "--json"]);
     let document: serde_json::Value = serde_json::from_str(&status.stdout).unwrap();
-    assert_eq!((status.code, document["cause"]["id"].as_str()), (Some(21), Some("no-cluster-named")));
+    assert_eq!((status.code, document["cause"]["id"].as_str()), (Some(21), Some("user-data-absent")));
     assert!(!instance.disk.text("etc/ecs/ecs.config").contains("ECS_CLUSTER"));
 }
 

@@ -5,10 +5,13 @@
 
 mod agent;
 mod api;
+mod cloud_init;
 mod cluster;
+mod config;
 mod host;
 mod imds;
 mod role;
+mod user_data;
 mod way;
 
 use crate::support::{Instance, Outcome};
@@ -17,7 +20,7 @@ use std::time::{Duration, SystemTime};
 
 /// From its evidence, a terminal cause is told within this time.
 const AT_ONCE: Duration = Duration::from_secs(5);
-const SOURCES: [&str; 8] = [
+const SOURCES: [&str; 11] = [
     include_str!("care.rs"),
     include_str!("causes/agent.rs"),
     include_str!("causes/api.rs"),
@@ -26,6 +29,9 @@ const SOURCES: [&str; 8] = [
     include_str!("causes/imds.rs"),
     include_str!("causes/role.rs"),
     include_str!("causes/way.rs"),
+    include_str!("causes/cloud_init.rs"),
+    include_str!("causes/config.rs"),
+    include_str!("causes/user_data.rs"),
 ];
 /// What loopback cannot be made to do, with the tests that stand in.
 pub(crate) const ELSEWHERE: [(&str, &str); 8] = [
@@ -42,7 +48,10 @@ pub(crate) const ELSEWHERE: [(&str, &str); 8] = [
 #[test]
 fn every_cause_is_provoked_here_or_listed_with_its_reason() {
     for cause in ALL.iter().copied().chain([&UNKNOWN]) {
-        let provoked = SOURCES.iter().any(|source| source.contains(&format!("Names(\"{}\"", cause.id)));
+        let is_row = |source: &&str| {
+            ["Names", "Notes", "names"].iter().any(|row| source.contains(&format!("{row}(\"{}\"", cause.id)))
+        };
+        let provoked = SOURCES.iter().any(|source| is_row(&source));
         let elsewhere = ELSEWHERE.iter().any(|(id, _)| *id == cause.id);
         assert!(provoked != elsewhere, "`{}`: provoked {provoked}, listed {elsewhere}", cause.id);
     }
@@ -149,6 +158,21 @@ fn is_ready_as(what: &str, outcome: &Outcome) {
 /// Launched this long ago. The simulated instance is two hours old otherwise: what may settle has had its time.
 fn launched(instance: &Instance, ago: Duration) {
     instance.imds.change(|imds| imds.pending_time = SystemTime::now() - ago);
+}
+
+/// The agent runs already, with what its file said when it started.
+fn joined(instance: &Instance, cluster: &str) {
+    instance.disk.write("etc/ecs/ecs.config", cluster);
+    for unit in ["docker.service", "ecs.service"] {
+        instance.systemd.change_unit(unit, |unit| unit.active_state = "active".into());
+    }
+    instance.docker.start();
+    instance.agent.start();
+    let until = std::time::Instant::now() + Duration::from_secs(5);
+    while instance.disk.agent_state().is_none() {
+        assert!(std::time::Instant::now() < until, "the agent did not register");
+        std::thread::sleep(Duration::from_millis(10));
+    }
 }
 
 /// A TLS server whose certificate nobody has signed.

@@ -160,7 +160,7 @@ fn without_metadata_a_cluster_in_a_file_is_enough() {
 
 #[test]
 fn is_refused_with_21_when_nothing_names_a_cluster() {
-    let outcome = refused(&Instance::new().without_tags().tag("Name", "web"), &[], 21, "no-cluster-named");
+    let outcome = refused(&Instance::new().without_tags().tag("Name", "web"), &[], 21, "user-data-absent");
     assert!(outcome.stderr.contains("`ecs-bootstrap:cluster` (IMDS)"), "{}", outcome.stderr);
     assert!(outcome.stderr.contains("remedy: "), "{}", outcome.stderr);
 }
@@ -263,7 +263,7 @@ fn waits_for_a_tag_that_comes_late() {
 #[test]
 fn a_tag_that_never_comes_is_no_cluster() {
     let instance = Instance::new().without_tags().without_imds_tags();
-    refused(&instance, &["--set", "tags.wait=1s"], 21, "no-cluster-named");
+    refused(&instance, &["--set", "tags.wait=1s"], 21, "user-data-absent");
 }
 
 #[test]

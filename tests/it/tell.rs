@@ -128,7 +128,7 @@ fn the_service_manager_is_told_what_is_waited_for_and_what_came_of_it() {
     assert!(told.last().unwrap().contains("STATUS=ready: `arn:aws:ecs:"), "{told:?}");
     let told = notified(Instance::new().without_tags(), &["verify", "--set", "tags.wait=1s"]);
     assert!(told[0].contains("READY=1"), "{told:?}");
-    assert!(told.last().unwrap().contains("STATUS=[no-cluster-named]"), "{told:?}");
+    assert!(told.last().unwrap().contains("STATUS=[user-data-absent]"), "{told:?}");
 }
 
 const PLANTED: [&str; 13] = [

@@ -87,7 +87,7 @@ fn verify_waits_for_what_user_data_names() {
 
 #[test]
 fn verify_tells_that_user_data_has_named_nothing() {
-    let instance = undecided();
+    let instance = undecided().user_data("#!/bin/sh\ntrue\n");
     run(&instance, &["run", "--no-wait"]);
     let verify = instance.start(&["verify"]);
     std::thread::sleep(Duration::from_millis(500));

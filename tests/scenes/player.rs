@@ -67,7 +67,8 @@ fn main() -> ExitCode {
 
 /// What the catalogue says of the cause.
 fn explain(page: &Page, scene: &Scene) {
-    let status: Value = scene.instance.disk.read(STATUS).and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default();
+    let status: Value =
+        scene.instance.disk.read(STATUS).and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default();
     if let Some(id) = status["cause"]["id"].as_str() {
         page.command(&["explain", id]);
         let _ = scene.instance.show(&["explain", id]);

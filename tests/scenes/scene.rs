@@ -96,7 +96,7 @@ mod tests {
         ("describe-tags", 0, "ready: `arn:aws:ecs:"),
         ("cluster-tags", 0, "in cluster `green`"),
         ("no-role", 22, "error: [no-instance-role]"),
-        ("no-cluster", 21, "error: [no-cluster-named]"),
+        ("no-cluster", 21, "error: [user-data-absent]"),
         ("wrong-setting", 20, "did you mean `verify.deadline`?"),
         ("warm-pool", 0, "waiting: "),
     ];

@@ -1,8 +1,7 @@
 //! Causes that lie in the cluster, its region and its account. See `causes.rs`.
 
-use super::{Names, Notes, is_ready, run, verify};
+use super::{Names, Notes, is_ready, joined, run, verify};
 use crate::support::{Instance, aws};
-use std::time::Duration;
 
 #[test]
 fn a_cluster_that_does_not_exist_is_told_at_once() {
@@ -33,21 +32,6 @@ fn two_clusters_with_the_wanted_tags_are_both_told() {
     let instance = Instance::new().without_tags().cluster("blue", &stage).cluster("green", &stage);
     let outcome = run(&instance, &["cluster-tags.stage=prod"]);
     Names("several-clusters-match", 21, "`blue`, `green`").check_untouched(&instance, &outcome);
-}
-
-/// The agent runs already, with what its file said when it started.
-fn joined(instance: &Instance, cluster: &str) {
-    instance.disk.write("etc/ecs/ecs.config", cluster);
-    for unit in ["docker.service", "ecs.service"] {
-        instance.systemd.change_unit(unit, |unit| unit.active_state = "active".into());
-    }
-    instance.docker.start();
-    instance.agent.start();
-    let until = std::time::Instant::now() + Duration::from_secs(5);
-    while instance.disk.agent_state().is_none() {
-        assert!(std::time::Instant::now() < until, "the agent did not register");
-        std::thread::sleep(Duration::from_millis(10));
-    }
 }
 
 #[test]

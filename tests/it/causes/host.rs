@@ -37,20 +37,6 @@ fn attributes_that_are_json_are_no_cause() {
 }
 
 #[test]
-fn no_cluster_is_not_default() {
-    let instance = Instance::new().without_tags();
-    Names("no-cluster-named", 21, "the instance has no tag `ecs-bootstrap:cluster`")
-        .check_untouched(&instance, &run(&instance, &["tags.wait=1s"]));
-}
-
-#[test]
-fn a_quoted_cluster_is_no_name() {
-    let instance = Instance::new().without_tags().ecs_config("ECS_CLUSTER=\"prod\"\n");
-    Names("cluster-name-invalid", 21, "/etc/ecs/ecs.config").check(&instance, &run(&instance, &["tags.wait=1s"]));
-    assert_eq!(instance.disk.text("etc/ecs/ecs.config"), "ECS_CLUSTER=\"prod\"\n");
-}
-
-#[test]
 fn a_ca_bundle_without_certificates_is_told_before_any_call() {
     let instance = Instance::new().without_imds_tags();
     instance.disk.write("home/rubbish.pem", "not a certificate\n");

@@ -304,7 +304,9 @@ impl Instance {
                     self.disk.path("home/resolv.conf").display()
                 );
                 let mut command = Command::new("/usr/bin/unshare");
-                command.args(["--user", "--map-root-user", "--mount", "/bin/sh", "-c", &script, "sh"]).arg(&self.binary);
+                command
+                    .args(["--user", "--map-root-user", "--mount", "/bin/sh", "-c", &script, "sh"])
+                    .arg(&self.binary);
                 command
             }
             false => Command::new(&self.binary),

@@ -1,0 +1,107 @@
+//! That an instance has no cluster or the wrong one: what the rows of files and user data explain.
+//!
+//! In: evidence. Out: the effect with its text, and whether a line that fails to name a cluster would have named the one
+//! that is missing. It names no cause by itself.
+
+use super::cluster::joined_other;
+use crate::evidence::user_data::UserData;
+use crate::evidence::{Evidence, Stop};
+use crate::plan::{Refusal, cluster_name};
+use crate::settings::Kind;
+use crate::settings::agent_variables::check;
+
+/// A cluster that is missing, or another than the wanted one.
+pub(super) struct Effect<'e> {
+    /// What was seen of it.
+    pub(super) seen: Vec<String>,
+    /// The wanted one, where somebody has named one that counts.
+    pub(super) wanted: Option<&'e str>,
+    /// Whether the agent took itself to `default`.
+    pub(super) is_in_default: bool,
+    joined: Option<&'e str>,
+}
+
+impl Effect<'_> {
+    /// Whether a line that names this cluster, and is not seen, is why.
+    pub(super) fn would_name(&self, cluster: &str) -> bool {
+        match self.wanted {
+            Some(wanted) => cluster_name(cluster) == cluster_name(wanted) && !self.is_wanted_named(),
+            None => !self.is_in_default || cluster != "default",
+        }
+    }
+
+    /// Whether the agent's files name the wanted cluster as things are.
+    pub(super) fn is_wanted_named(&self) -> bool {
+        matches!((self.wanted, self.joined), (Some(wanted), Some(joined)) if cluster_name(wanted) == cluster_name(joined))
+    }
+}
+
+/// The effect, once whatever may still change it has ended.
+pub(super) fn effect(evidence: &Evidence) -> Option<Effect<'_>> {
+    let joined = evidence.files.joined.as_deref();
+    let of = |seen, wanted, is_in_default| Some(Effect { seen, wanted, is_in_default, joined });
+    match &evidence.stop {
+        Some(Stop::Refused(Refusal::NoCluster { looked })) => return of(looked.clone(), None, false),
+        Some(_) => return None,
+        None => {}
+    }
+    let expected = evidence.expectation.as_ref()?;
+    if evidence.user_data_runs() {
+        return None;
+    }
+    if let Some((_, seen)) = joined_other(evidence) {
+        return of(seen, expected.cluster.as_deref(), false);
+    }
+    if expected.cluster.is_some() || evidence.known_units().is_none() {
+        return None;
+    }
+    match (evidence.container_instance_arn(), &evidence.introspection) {
+        (None, _) => {
+            let nobody = "user data has ended, and neither it nor anything else has named a cluster".to_owned();
+            let unread = |why| format!("not everything that may name one could be read: {why}");
+            of([nobody].into_iter().chain(expected.unread.as_ref().map(unread)).collect(), None, false)
+        }
+        (Some(arn), Some(Ok(metadata))) if metadata.cluster == "default" && joined.is_none() => {
+            of(vec![format!("the agent is `{arn}` in `default`, which nobody named")], None, true)
+        }
+        _ => None,
+    }
+}
+
+/// Whether user data may be why: a cluster is missing or wrong, or the agent ended where cloud-init found no data.
+pub(crate) fn asks_for_user_data(evidence: &Evidence) -> bool {
+    let found_none = evidence.files.cloud_init.datasource.as_deref() == Some("DataSourceNone");
+    effect(evidence).is_some() || (found_none && evidence.agent_exited_with(5))
+}
+
+/// User data, where it was read.
+pub(super) fn user_data(evidence: &Evidence) -> Option<&UserData> {
+    evidence.user_data.as_ref()?.as_ref().ok()
+}
+
+/// The effect, where user data may be why: nobody has named a cluster and it may have meant to, or the files lack the
+/// wanted one and it speaks of a cluster.
+pub(super) fn of_user_data(evidence: &Evidence) -> Option<Effect<'_>> {
+    let effect = effect(evidence)?;
+    let known = user_data(evidence);
+    let explains = match effect.wanted {
+        Some(_) => !effect.is_wanted_named() && known.is_some_and(|known| known.speaks_of_cluster),
+        None => !effect.is_in_default && known.is_none_or(|known| known.may_name_cluster),
+    };
+    explains.then_some(effect)
+}
+
+/// What is named as the cluster by `ecs.config` and cannot be one, with what was seen of it.
+pub(super) fn invalid(evidence: &Evidence) -> Option<(&str, String)> {
+    if let Some(Stop::Refused(refusal @ Refusal::ClusterInvalid { value, source_of })) = &evidence.stop {
+        let is_of_file = source_of.kind == Kind::EcsConfig;
+        return is_of_file.then(|| (value.as_str(), format!("{refusal} ({source_of})")));
+    }
+    let expected = evidence.expectation.as_ref().filter(|_| evidence.stop.is_none())?;
+    let value = expected.cluster.as_deref().filter(|_| expected.follows_file)?;
+    let is_read = !evidence.user_data_runs() && check("ECS_CLUSTER", value).is_err();
+    is_read.then(|| {
+        let shown: String = value.escape_debug().take(80).collect();
+        (value, format!("`{shown}` in ecs.config cannot be the name of a cluster"))
+    })
+}

@@ -1,0 +1,223 @@
+//! What is wrong with user data that is a MIME message, by the rules of cloud-init and of Python's parser beneath it.
+//!
+//! In: the text. Out: its faults by the number of the part, and what its base64 holds for whoever looks for words in it.
+//! No fault repeats a byte of the message.
+
+use crate::settings::user_data::decoded;
+
+/// What cloud-init's handlers take, and we (cloud-init, "User data formats"). `multipart` and `message` hold other parts.
+const HANDLED: [&str; 17] = [
+    "text/x-shellscript",
+    "text/x-shellscript-per-boot",
+    "text/x-shellscript-per-instance",
+    "text/x-shellscript-per-once",
+    "text/cloud-config",
+    "text/cloud-config-archive",
+    "text/cloud-config-jsonp",
+    "text/cloud-boothook",
+    "text/x-include-url",
+    "text/x-include-once-url",
+    "text/part-handler",
+    "text/upstart-job",
+    "text/jinja2",
+    "text/x-ecs-bootstrap",
+    "multipart/",
+    "message/",
+    "application/",
+];
+/// Types that say nothing: cloud-init looks at what the part begins with.
+const BY_TEXT: [&str; 3] = ["", "text/plain", "text/x-not-multipart"];
+
+/// A message, looked at.
+#[derive(Debug, Default)]
+pub(super) struct Parts {
+    /// What is wrong.
+    pub(super) faults: Vec<String>,
+    /// The text of the parts in base64.
+    pub(super) decoded: String,
+    /// Whether some part cannot be read here.
+    pub(super) is_opaque: bool,
+}
+
+/// Looks at a message.
+pub(super) fn read(text: &str) -> Parts {
+    let text = text.replace("\r\n", "\n");
+    let mut parts = Parts::default();
+    let (head, body) = split(&text);
+    if text.starts_with(['\n', ' ', '\t']) {
+        parts.faults.push("blanks or an empty line stand before its headers".to_owned());
+        return parts;
+    }
+    let kind = header(head, "content-type");
+    if !kind.starts_with("multipart/") {
+        parts.look("the message", head, body);
+        return parts;
+    }
+    let Some(boundary) = boundary(head) else {
+        parts.faults.push("its `Content-Type:` names no boundary".to_owned());
+        return parts;
+    };
+    let (bodies, rest) = cut(body, &boundary);
+    match (bodies.is_empty(), rest) {
+        (true, _) => parts.faults.push("no part begins with the boundary that its header names".to_owned()),
+        (_, None) => parts.faults.push("the closing boundary is missing".to_owned()),
+        (_, Some(rest)) if !rest.trim().is_empty() => {
+            parts.faults.push("something follows the closing boundary, and is not read".to_owned());
+        }
+        _ => {}
+    }
+    let takes_more = bodies.iter().any(|part| header(split(part).0, "content-type").starts_with("text/part-handler"));
+    let before = parts.faults.len();
+    for (index, part) in bodies.iter().enumerate() {
+        let (head, body) = split(part);
+        parts.look(&format!("part {}", index + 1), head, body);
+    }
+    if takes_more {
+        parts.faults.truncate(before);
+    }
+    parts
+}
+
+impl Parts {
+    fn look(&mut self, name: &str, head: &str, body: &str) {
+        let kind = header(head, "content-type");
+        let kind = kind.split(';').next().unwrap_or_default().trim();
+        let encoding = header(head, "content-transfer-encoding");
+        let mut body = std::borrow::Cow::Borrowed(body);
+        if encoding == "base64" {
+            match decoded(body.as_bytes()).map(String::from_utf8) {
+                Some(Ok(text)) => body = text.into(),
+                _ => self.is_opaque = true,
+            }
+            self.decoded.push_str(&body);
+        } else if encoding == "quoted-printable" {
+            self.is_opaque = true;
+        }
+        self.is_opaque |= kind.starts_with("application/");
+        let is_marked = || matches!(super::plain_kind(body.as_bytes()), Some(super::Kind::Known(_)));
+        if BY_TEXT.contains(&kind) {
+            if !self.is_opaque && !body.trim().is_empty() && !is_marked() {
+                self.faults.push(format!("{name} has no type, and begins with nothing that cloud-init knows"));
+            }
+        } else if !HANDLED.iter().any(|known| kind == *known || (known.ends_with('/') && kind.starts_with(known))) {
+            self.faults.push(format!("{name} is of a type that cloud-init does not know"));
+        } else if kind.starts_with("text/x-shellscript") && body.starts_with(['\n', ' ', '\t']) && !self.is_opaque {
+            self.faults.push(format!("blanks or an empty line stand before the script of {name}"));
+        }
+    }
+}
+
+/// Headers and body; the headers end at the first empty line.
+fn split(text: &str) -> (&str, &str) {
+    match text.strip_prefix('\n') {
+        Some(body) => ("", body),
+        None => text.split_once("\n\n").unwrap_or((text, "")),
+    }
+}
+
+/// The value of a header in lower case, its folded lines put together; empty where there is none.
+fn header(head: &str, name: &str) -> String {
+    raw_header(head, name).to_ascii_lowercase()
+}
+
+fn raw_header(head: &str, name: &str) -> String {
+    let mut lines = head
+        .lines()
+        .skip_while(|line| !line.split_once(':').is_some_and(|(found, _)| found.trim_end().eq_ignore_ascii_case(name)));
+    let first = lines.next().and_then(|line| line.split_once(':')).map(|(_, value)| value).unwrap_or_default();
+    let folded = lines.take_while(|line| line.starts_with([' ', '\t']));
+    let whole = std::iter::once(first).chain(folded).collect::<Vec<_>>().join(" ");
+    whole.trim().to_owned()
+}
+
+fn boundary(head: &str) -> Option<String> {
+    let kind = raw_header(head, "content-type");
+    let at = kind.to_ascii_lowercase().find("boundary=")? + "boundary=".len();
+    let rest = &kind[at..];
+    let value = match rest.strip_prefix('"') {
+        Some(quoted) => quoted.split('"').next().unwrap_or_default(),
+        None => rest.split([';', ' ', '\t']).next().unwrap_or_default(),
+    };
+    (!value.is_empty()).then(|| value.to_owned())
+}
+
+/// The parts between the boundaries, and what follows the closing one, where there is one.
+fn cut(body: &str, boundary: &str) -> (Vec<String>, Option<String>) {
+    let (open, close) = (format!("--{boundary}"), format!("--{boundary}--"));
+    let mut parts: Vec<String> = Vec::new();
+    let mut lines = body.lines();
+    while let Some(line) = lines.next() {
+        if line.trim_end() == close {
+            return (parts, Some(lines.collect::<Vec<_>>().join("\n")));
+        }
+        if line.trim_end() == open {
+            parts.push(String::new());
+        } else if let Some(part) = parts.last_mut() {
+            part.push_str(line);
+            part.push('\n');
+        }
+    }
+    (parts, None)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HEAD: &str = "Content-Type: multipart/mixed; boundary=\"==B==\"\nMIME-Version: 1.0\n\n";
+    const SCRIPT: &str = "--==B==\nContent-Type: text/x-shellscript; charset=\"us-ascii\"\n\n#!/bin/sh\necho\n";
+    const CLOSE: &str = "--==B==--\n";
+
+    fn faults(text: &str) -> Vec<String> {
+        read(text).faults
+    }
+
+    #[test]
+    fn a_well_formed_message_has_no_fault() {
+        let config =
+            "--==B==\nContent-Type: text/cloud-config\nContent-Transfer-Encoding: base64\n\nI2Nsb3VkLWNvbmZpZwo=\n";
+        let plain = "--==B==\nContent-Type: text/plain\n\n#cloud-config\n";
+        let folded = HEAD.replace("; boundary", ";\n boundary");
+        for text in [
+            format!("{HEAD}{SCRIPT}{CLOSE}"),
+            format!("{HEAD}preamble\n{SCRIPT}{config}{plain}{CLOSE}\n\n"),
+            format!("{folded}{SCRIPT}{CLOSE}").replace('\n', "\r\n"),
+            "Content-Type: text/x-shellscript\nMIME-Version: 1.0\n\n#!/bin/sh\n".to_owned(),
+            format!(
+                "{HEAD}{SCRIPT}--==B==\nContent-Type: text/part-handler\n\n#part-handler\n--==B==\nContent-Type: text/own\n\nx\n{CLOSE}"
+            ),
+        ] {
+            assert_eq!(faults(&text), Vec::<String>::new(), "{text}");
+        }
+        assert_eq!(read(&format!("{HEAD}{config}{CLOSE}")).decoded, "#cloud-config\n");
+    }
+
+    #[test]
+    fn names_each_fault() {
+        for (text, fault) in [
+            (format!("{HEAD}{SCRIPT}"), "the closing boundary is missing"),
+            (
+                format!("{HEAD}{SCRIPT}{CLOSE}#!/bin/sh\nmore\n"),
+                "something follows the closing boundary, and is not read",
+            ),
+            (format!("{HEAD}{CLOSE}"), "no part begins with the boundary that its header names"),
+            (format!("{HEAD}--other\n\n#!/bin/sh\n"), "no part begins with the boundary that its header names"),
+            (HEAD.replace("; boundary=\"==B==\"", "") + SCRIPT, "its `Content-Type:` names no boundary"),
+            (format!("\n{HEAD}{SCRIPT}{CLOSE}"), "blanks or an empty line stand before its headers"),
+            (
+                format!("{HEAD}{SCRIPT}{CLOSE}").replace("x-shellscript", "x-sh"),
+                "part 1 is of a type that cloud-init does not know",
+            ),
+            (
+                format!("{HEAD}{SCRIPT}--==B==\n\nECS_CLUSTER=x\n{CLOSE}"),
+                "part 2 has no type, and begins with nothing that cloud-init knows",
+            ),
+            (
+                format!("{HEAD}{SCRIPT}{CLOSE}").replace("\n\n#!", "\n\n\n#!"),
+                "blanks or an empty line stand before the script of part 1",
+            ),
+        ] {
+            assert_eq!(faults(&text), [fault], "{text}");
+        }
+    }
+}

@@ -1,0 +1,118 @@
+//! Causes that lie in cloud-init itself. See `causes.rs`; user data that waits for the agent is in `tests/it/user_data.rs`.
+
+use super::{Names, Notes, run};
+use crate::support::{Instance, Outcome};
+
+const SCRIPT: &str = "#!/bin/bash\necho ECS_CLUSTER=prod >> /etc/ecs/ecs.config\n";
+const RESULT: &str = "run/cloud-init/result.json";
+const STATUS: &str = "run/cloud-init/status.json";
+const NONE: &str = r#"{"v1": {"datasource": "DataSourceNone", "errors": []}}"#;
+
+fn only_user_data() -> Instance {
+    Instance::new().without_tags().user_data(SCRIPT)
+}
+
+fn told(instance: &Instance) -> Outcome {
+    run(instance, &["tags.wait=1s"])
+}
+
+#[test]
+fn a_boot_without_a_data_source_is_told() {
+    let instance = only_user_data().file(RESULT, NONE);
+    Names("datasource-none", 21, "cloud-init's record says DataSourceNone").check(&instance, &told(&instance));
+    let text = "Cloud-init failure detected: DataSourceNone while user data exists";
+    let exits = Instance::new().user_data(SCRIPT).file(RESULT, NONE);
+    let exits = exits.agent_behaves(|agent| agent.gives_up_with = Some(text.into()));
+    Names("datasource-none", 21, "Cloud-init failure detected").check(&exits, &run(&exits, &["verify.deadline=20s"]));
+}
+
+#[test]
+fn no_data_source_and_no_user_data_is_user_data_that_is_absent() {
+    let instance = Instance::new().without_tags().file(RESULT, NONE);
+    Names("user-data-absent", 21, "no user data").check(&instance, &told(&instance));
+}
+
+#[test]
+fn an_agent_that_gives_up_for_something_else_is_not_called_a_missing_data_source() {
+    let instance = Instance::new().user_data(SCRIPT).file(RESULT, NONE);
+    let instance = instance.agent_behaves(|agent| agent.gives_up_with = Some("something new".into()));
+    Names("agent-gave-up", 23, "the agent exited with code 5")
+        .check(&instance, &run(&instance, &["verify.deadline=20s"]));
+}
+
+#[test]
+fn a_cloud_init_that_failed_at_something_else_is_told() {
+    let error = r#"{"v1": {"datasource": "DataSourceEc2Local", "errors": ["('users_groups', KeyError('hunter2'))"]}}"#;
+    let instance = only_user_data().file(RESULT, error);
+    let outcome = told(&instance);
+    Names("cloud-init-failed", 21, "its module `users-groups` failed").check(&instance, &outcome);
+    assert!(!outcome.stderr.contains("hunter2"), "{}", outcome.stderr);
+    let beside = Instance::new().user_data(SCRIPT).file(RESULT, error);
+    Notes("cloud-init-failed", "`users-groups` failed").check(&run(&beside, &["verify.deadline=20s"]));
+}
+
+#[test]
+fn a_cloud_init_that_never_ran_is_told() {
+    let instance = only_user_data();
+    instance.disk.remove(RESULT);
+    instance.disk.remove(STATUS);
+    Names("cloud-init-failed", 21, "no record of this boot").check(&instance, &told(&instance));
+}
+
+#[test]
+fn warnings_that_cloud_init_got_over_are_a_note() {
+    let status = r#"{"v1": {"datasource": "DataSourceEc2Local", "init": {"errors": [], "recoverable_errors":
+        {"WARNING": ["Unhandled non-multipart (text/x-not-multipart) userdata: 'hunter2'"]}}}}"#;
+    let outcome = run(&Instance::new().file(STATUS, status), &["verify.deadline=20s"]);
+    Notes("cloud-init-failed", "got over 1 warnings or errors").check(&outcome);
+    assert!(!outcome.stdout.contains("hunter2"), "{}", outcome.stdout);
+}
+
+/// A process of user data.
+fn process(instance: Instance, pid: u32, name: &str, parent: u32, started: u64) -> Instance {
+    let stat = format!("{pid} ({name}) S {parent} 1 1 0 -1 4194304 0 0 0 0 0 0 0 0 20 0 1 0 {started} 0 0\n");
+    instance
+        .file(&format!("proc/{pid}/cgroup"), "0::/system.slice/cloud-final.service\n")
+        .file(&format!("proc/{pid}/cmdline"), format!("{name}\0hunter2\0"))
+        .file(&format!("proc/{pid}/stat"), stat)
+}
+
+/// cloud-init runs a script, which has slept since `started` (in hundredths of a second since the boot).
+fn sleeping(started: u64) -> Instance {
+    let instance = Instance::new().user_data(SCRIPT).file("proc/uptime", "4000.00 80.02\n").file("dev/console", "");
+    let instance = process(instance, 4700, "cloud-init", 1, 1000);
+    let instance = process(instance, 4701, "tee", 4700, 1000);
+    let instance = process(instance, 4710, "part-001", 4700, started);
+    process(instance, 4712, "sleep", 4710, started + 100).user_data_runs()
+}
+
+#[test]
+fn a_script_that_does_not_end_is_told_while_it_runs() {
+    let instance = sleeping(100_000);
+    assert_eq!(instance.run(&["run", "--no-wait"]).code, Some(0));
+    let verify = instance.start(&["verify", "--set", "verify.deadline=3s"]);
+    let status = (0..100).find_map(|_| {
+        std::thread::sleep(std::time::Duration::from_millis(100));
+        Some(instance.run(&["status"])).filter(|status| status.code == Some(13))
+    });
+    let status = status.expect("it is told");
+    let outcome = Outcome { stdout: String::new(), stderr: status.stdout, ..status };
+    Names("cloud-init-stuck", 13, "process 4710 (`part-001`) of user data has run for 50m, and waits for `sleep`")
+        .check(&instance, &outcome);
+    assert!(!outcome.stderr.contains("hunter2"), "{}", outcome.stderr);
+    // It ends after all.
+    instance.user_data_ends();
+    assert_eq!(verify.wait().code, Some(0));
+}
+
+#[test]
+fn a_script_that_is_young_is_waited_for() {
+    let instance = sleeping(395_000);
+    assert_eq!(instance.run(&["run", "--no-wait"]).code, Some(0));
+    let verify = instance.start(&["verify", "--set", "verify.deadline=1s"]);
+    std::thread::sleep(std::time::Duration::from_secs(4));
+    let status = instance.run(&["status"]);
+    assert!(status.code == Some(0) && !status.stdout.contains("cloud-init-stuck"), "{}", status.stdout);
+    instance.user_data_ends();
+    super::is_ready(&verify.wait());
+}
