@@ -10,9 +10,13 @@ mod aws;
 mod care;
 mod config;
 mod docker;
+mod ecs_init;
+mod host;
 mod imds;
+mod joined;
 mod lifecycle;
 mod permission;
+mod saved_state;
 mod units;
 
 pub(crate) use self::aws::joined_other;
@@ -242,7 +246,15 @@ pub static ALL: &[&Cause] = &[
     &config::NO_CLUSTER_NAMED,
     &config::CLUSTER_NAME_INVALID,
     &config::CA_BUNDLE_INVALID,
+    &host::DISK_FULL,
+    &host::WRITE_REFUSED,
+    &host::SELINUX_DENIED,
+    &host::HOST_OVERLOADED,
     &docker::ABSENT,
+    &docker::CONFIG_INVALID,
+    &docker::STORAGE_FAILED,
+    &docker::HUNG,
+    &docker::API_MISMATCH,
     &docker::FAILED,
     &docker::NOT_READY,
     &units::ECS_INIT_ABSENT,
@@ -253,8 +265,13 @@ pub static ALL: &[&Cause] = &[
     &units::ORDERING_CYCLE,
     &units::SYSTEMD_UNREACHABLE,
     &units::SYSTEMD_REFUSED,
-    &units::DISK_FULL,
-    &units::WRITE_REFUSED,
+    &ecs_init::IMAGE_LOAD_FAILED,
+    &ecs_init::DOWNLOAD_FAILED,
+    &ecs_init::GPU_SETUP_FAILED,
+    &ecs_init::GPU_NOT_SEEN,
+    &ecs_init::FAILED,
+    &units::NOT_STARTED,
+    &units::FAILED,
     &imds::DISABLED,
     &imds::FORBIDDEN,
     &imds::TOKEN_LOST,
@@ -277,12 +294,25 @@ pub static ALL: &[&Cause] = &[
     &aws::SEVERAL_CLUSTERS_MATCH,
     &aws::JOINED_DEFAULT,
     &aws::JOINED_OTHER,
+    &saved_state::CLUSTER_MISMATCH,
     &agent::ATTRIBUTES_REJECTED,
-    &agent::BAKED_STATE,
+    &agent::TAGS_REJECTED,
+    &agent::TASK_ENI_SETUP_FAILED,
+    &agent::CGROUP_SETUP_FAILED,
+    &saved_state::BAKED,
+    &saved_state::INACTIVE,
+    &saved_state::DEREGISTERED,
+    &joined::PORT_TAKEN,
+    &joined::STUCK,
+    &joined::ATTRIBUTES_NOT_APPLIED,
+    &joined::TOO_OLD,
+    &lifecycle::WARM_POOL_STATE_MISSING,
     &agent::GAVE_UP,
+    &agent::EXITS,
     &agent::RUN_LATE,
     &agent::NOT_CONNECTED,
     &lifecycle::WARM_POOL_WAITING,
+    &lifecycle::DRAINING,
     &care::TASKS_RUN,
     &care::TASKS_UNKNOWN,
     &care::RUNS_OUTSIDE,

@@ -22,7 +22,7 @@ use crate::boundary::imds::{ImdsError, RoleStatus, TARGET_STATE};
 use crate::boundary::net::{self, NetError};
 use crate::boundary::systemd::{Changes, JobResult, Systemd, SystemdError};
 use crate::boundary::{dns::Dns, systemd::Job};
-use crate::evidence::agent_log::last_attempt;
+use crate::evidence::agent_log::last_attempts;
 use crate::evidence::machine::Machine;
 use crate::evidence::user_data::UserData;
 use crate::evidence::way::Way;
@@ -221,6 +221,7 @@ impl<'a> Observer<'a> {
             Probe::TargetState => !registered && evidence.config.contains_key("ECS_WARM_POOLS_CHECK"),
             Probe::Cluster => !registered && !denied(&evidence.cluster),
             Probe::Registration => registered && !denied(&evidence.registration),
+            Probe::Machine if evidence.is_disconnected() => true,
             Probe::UserData | Probe::Machine => !registered || evidence.strayed(),
             Probe::Way => true,
             Probe::BlockingStart => evidence.held_by_user_data(),
@@ -263,7 +264,8 @@ impl<'a> Observer<'a> {
             Probe::UserData => Box::pin(async move { Sight::UserData(probe::user_data(world, soon).await) }),
             Probe::Machine => {
                 let units = self.evidence.known_units().cloned();
-                Box::pin(async move { Sight::Machine(Box::new(probe::machine(world, units, soon).await)) })
+                let look = probe::Look { units, is_killed: self.evidence.killed().is_some() };
+                Box::pin(async move { Sight::Machine(Box::new(probe::machine(world, look, soon).await)) })
             }
             Probe::Way => Box::pin(async move { Sight::Way(Box::new(probe::way(world, soon).await)) }),
             Probe::BlockingStart => {
@@ -310,7 +312,13 @@ impl<'a> Observer<'a> {
             // While a restart is queued, the agent that is going to end would speak for the next one.
             Sight::Introspection(_) if evidence.restart_pending() => evidence.introspection = None,
             Sight::Introspection(answer) => evidence.introspection = Some(answer),
-            Sight::Units(answer) => evidence.units = Some(*answer),
+            Sight::Units(answer) => {
+                evidence.units = Some(*answer);
+                // What has failed is told at once, and with what its journal says.
+                if evidence.known_units().is_some_and(|units| probe::wants_journal(units, &evidence.machine)) {
+                    self.hurry(Probe::Machine);
+                }
+            }
             Sight::JobEnded(index, Ok(result)) => {
                 tracing::debug!(unit = evidence.jobs[index].unit, ?result, "a job ended");
                 evidence.jobs[index].result = Some(result);
@@ -318,6 +326,7 @@ impl<'a> Observer<'a> {
             Sight::JobEnded(_, Err(error)) => tracing::debug!(%error, "the end of a job was not seen"),
             Sight::Role(answer) => evidence.role = Some(answer),
             Sight::TargetState(Ok(state)) => {
+                evidence.outside_group = state.is_none();
                 evidence.target_state = state.map(|state| String::from_utf8_lossy(&state).trim().to_owned());
             }
             Sight::TargetState(Err(error)) => tracing::debug!(%error, "the target state is not known"),
@@ -395,9 +404,9 @@ fn modified(disk: &Disk, path: &str) -> Option<SystemTime> {
 
 /// Both logs, since the agent last started.
 pub(super) fn read_logs(disk: &Disk, evidence: &mut Evidence) {
-    let read = |path| disk.tail(path, LOG_TAIL).ok().flatten().map(|tail| last_attempt(&tail.bytes));
-    evidence.agent_log = read(AGENT_LOG).unwrap_or_default();
-    evidence.init_log = read(INIT_LOG).unwrap_or_default();
+    let read = |path| disk.tail(path, LOG_TAIL).ok().flatten().map(|tail| last_attempts(&tail.bytes));
+    (_, evidence.agent_log) = read(AGENT_LOG).unwrap_or_default();
+    (evidence.init_log_before, evidence.init_log) = read(INIT_LOG).unwrap_or_default();
     evidence.agent_log_written = modified(disk, AGENT_LOG);
     evidence.init_log_written = modified(disk, INIT_LOG);
 }
