@@ -126,7 +126,7 @@ pub(super) static GAVE_UP: Cause = Cause {
              `ecs-bootstrap reset-agent --yes`",
     source: "agent/sighandlers/exitcodes: 5 is terminal",
     check: |evidence| {
-        if !evidence.agent_exited_with(5) || is_explained(evidence) {
+        if !evidence.agent_exited_with(5) || !evidence.is_machine_seen() || is_explained(evidence) {
             return None;
         }
         let logged = evidence.agent_logged(&[
@@ -239,7 +239,9 @@ mod tests {
         let mut units = healthy_units();
         units.agent.active_state = Some("failed".to_owned());
         units.agent.exec_main_status = Some(code);
-        Evidence { units: Some(Ok(units)), agent_log: last_attempt(log), ..Evidence::default() }
+        let mut evidence = Evidence { units: Some(Ok(units)), agent_log: last_attempt(log), ..Evidence::default() };
+        evidence.machine.looked = true;
+        evidence
     }
 
     #[test]

@@ -6,6 +6,7 @@ use super::{Cause, Class, Layer, chain};
 use crate::boundary::docker::DockerError;
 use crate::boundary::systemd::SystemdError;
 use crate::evidence::Evidence;
+use crate::evidence::machine::telling;
 use crate::exit::Exit;
 
 /// docker's unit, everywhere.
@@ -156,7 +157,7 @@ pub(super) static API_MISMATCH: Cause = Cause {
         let fits = match (is_newer, &logged) {
             (Some(true), Some(_)) => true,
             (Some(true), None) => ends && is_log_empty,
-            (None, Some(_)) => ends,
+            (None, Some(_)) => ends && evidence.is_machine_seen(),
             _ => false,
         };
         let newer = version.filter(|_| is_newer == Some(true)).map(|version| {
@@ -185,7 +186,7 @@ pub(super) static FAILED: Cause = Cause {
         let docker = evidence.docker_failed()?;
         // What is in its journal may name something better.
         let journal = match &evidence.machine.docker_journal {
-            Some(journal) => journal.last(),
+            Some(journal) => telling(journal),
             None if evidence.timed_out => None,
             None => return None,
         };

@@ -2,6 +2,7 @@
 
 use super::{Cause, Class, Layer};
 use crate::evidence::Evidence;
+use crate::evidence::machine::telling;
 use crate::exit::Exit;
 
 /// What ecs-init says when it cannot load the image.
@@ -27,7 +28,7 @@ pub(super) static IMAGE_LOAD_FAILED: Cause = Cause {
     lapsed: Exit::Host,
     remedy: "`rm /var/cache/ecs/ecs-agent*.tar && dnf reinstall ecs-init`, then `systemctl restart ecs --no-block`",
     source: "ecs-init/engine, ecs-init/docker (v1.105.1)",
-    check: |evidence| failing_with(evidence, LOAD),
+    check: |evidence| failing_with(evidence, LOAD).filter(|_| evidence.is_machine_seen()),
     ..Cause::PLAIN
 };
 
@@ -131,7 +132,8 @@ pub(super) static FAILED: Cause = Cause {
     check: |evidence| {
         let unit = evidence.unit_retried()?;
         // Without a network nothing can be downloaded, which another layer tells better.
-        if is_named(evidence) || evidence.init_logged(DOWNLOAD).is_some() || !is_docker_up(evidence) {
+        let is_download = evidence.init_logged(DOWNLOAD).is_some();
+        if is_named(evidence) || is_download || refused_by_guard(evidence) || !is_docker_up(evidence) {
             return None;
         }
         Some([described(unit)].into_iter().chain(last_words(evidence)).collect())
@@ -142,6 +144,11 @@ pub(super) static FAILED: Cause = Cause {
 /// Whether one of the special causes fits.
 pub(super) fn is_named(evidence: &Evidence) -> bool {
     [&IMAGE_LOAD_FAILED, &DOWNLOAD_FAILED, &GPU_SETUP_FAILED].iter().any(|cause| (cause.check)(evidence).is_some())
+}
+
+/// Whether our own guard lets no agent start, and has told why itself.
+pub(super) fn refused_by_guard(evidence: &Evidence) -> bool {
+    evidence.machine.agent_journal.iter().flatten().any(|line| line.starts_with("error: ["))
 }
 
 /// Where docker is down, that is why.
@@ -160,7 +167,7 @@ pub(super) fn described(unit: &crate::boundary::systemd::UnitState) -> String {
 
 /// What ecs-init and the journal say last.
 pub(super) fn last_words(evidence: &Evidence) -> Vec<String> {
-    let journal = evidence.machine.agent_journal.as_ref().and_then(|lines| lines.last());
+    let journal = evidence.machine.agent_journal.as_ref().and_then(|lines| telling(lines));
     evidence.init_error().into_iter().chain(journal.map(|line| format!("journal: `{line}`"))).collect()
 }
 
@@ -189,7 +196,9 @@ mod tests {
         units.agent.result = Some("exit-code".to_owned());
         units.agent.exec_main_status = Some(255);
         let init_log = last_attempt(format!("level=info msg=\"pre-start\"\nlevel=error msg=\"{log}\"\n").as_bytes());
-        Evidence { units: Some(Ok(units)), init_log, ..Evidence::default() }
+        let mut evidence = Evidence { units: Some(Ok(units)), init_log, ..Evidence::default() };
+        evidence.machine.looked = true;
+        evidence
     }
 
     #[test]
@@ -203,6 +212,13 @@ mod tests {
         assert_eq!(ids(&gpu), ["ecs-init-failed"]);
         gpu.config = [(GPU_SETTING.to_owned(), "true".to_owned())].into();
         assert_eq!(ids(&gpu), ["gpu-setup-failed"]);
+    }
+
+    #[test]
+    fn what_guard_refuses_it_has_told_itself() {
+        let mut evidence = retried("something new");
+        evidence.machine.agent_journal = Some(vec!["error: [no-cluster-named] nothing names a cluster".to_owned()]);
+        assert_eq!(ids(&evidence), Vec::<&str>::new());
     }
 
     #[test]

@@ -133,6 +133,7 @@ mod tests {
     use super::super::tests::{healthy_units, ids};
     use super::*;
     use crate::evidence::agent_log::last_attempt;
+    use crate::evidence::machine::Machine;
     use crate::facts::{Known, SavedAgent};
     use crate::plan::Expectation;
 
@@ -146,7 +147,9 @@ mod tests {
             cluster: Some("stage".to_owned()),
             ..SavedState::default()
         };
+        let machine = Machine { looked: true, ..Machine::default() };
         Evidence {
+            machine,
             units: Some(Ok(units)),
             agent_log: last_attempt(log.as_bytes()),
             saved: Some(SavedAgent { state: Known::Yes(Some(saved)), modified: None }),

@@ -272,6 +272,9 @@ pub(super) static FAILED: Cause = Cause {
     check: |evidence| {
         let unit = evidence.unit_failed()?;
         let is_read = evidence.machine.agent_journal.is_some() || evidence.timed_out;
+        if ecs_init::refused_by_guard(evidence) {
+            return None;
+        }
         let is_ours = is_read && !evidence.agent_exited_with(5) && ecs_init::is_docker_up(evidence);
         let words = || [ecs_init::described(unit)].into_iter().chain(ecs_init::last_words(evidence)).collect();
         (is_ours && !ecs_init::is_named(evidence)).then(words)

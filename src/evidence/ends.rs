@@ -98,6 +98,11 @@ impl Evidence {
         last_error(self.agent_log.iter().filter(|_| is_current), "ecs-agent.log")
     }
 
+    /// Whether what the machine shows is known, as far as it is going to be: a general cause must wait for that.
+    pub fn is_machine_seen(&self) -> bool {
+        self.machine.looked || self.timed_out
+    }
+
     /// Whether ECS says of a registered agent that it is not connected, and not only since a moment.
     pub fn is_disconnected(&self) -> bool {
         let said = matches!(&self.registration, Some(Ok(Some(instance))) if !instance.agent_connected);

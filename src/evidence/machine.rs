@@ -66,12 +66,18 @@ const GUARDED: [&str; 5] = ["docker.sock", "/var/lib/ecs", "ecs-agent", "amazon-
 /// What the kernel says when it kills (mm/oom_kill.c).
 const KILLS: [&str; 3] = ["Out of memory", "oom-kill:", "Memory cgroup out of memory"];
 
-/// What a unit's journal says of its last start, of its telling lines only what tells.
+/// What a unit's journal says of its last start, of each telling line the part that tells.
 pub fn journal_of_last_start(lines: &str) -> Vec<String> {
     let lines: Vec<&str> = lines.lines().collect();
     // systemd's own word, "Starting docker.service - ...".
     let start = lines.iter().rposition(|line| line.starts_with("Starting ")).unwrap_or(0);
     lines[start..].iter().filter_map(|line| from(line, &TELLING)).collect()
+}
+
+/// The line that says most: a daemon's own last one, else systemd's about it.
+pub fn telling(journal: &[String]) -> Option<&String> {
+    let is_own = |line: &&String| !line.starts_with("status=") && !line.starts_with("Start request");
+    journal.iter().rev().find(is_own).or(journal.last())
 }
 
 /// Of the kernel's lines those that tell of a killed process.
@@ -125,6 +131,8 @@ mod tests {
             journal_of_last_start(lines),
             ["failed to start daemon: proxy http://<redacted>@proxy:3128 refused"]
         );
+        let lines = ["failed to start daemon: x", "status=1/FAILURE"].map(str::to_owned);
+        assert_eq!((telling(&lines), telling(&lines[1..])), (Some(&lines[0]), Some(&lines[1])));
     }
 
     #[test]

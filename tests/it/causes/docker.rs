@@ -12,7 +12,7 @@ fn failing() -> Instance {
 fn a_daemon_json_that_is_none_is_told_by_its_place() {
     let instance = failing().file("etc/docker/daemon.json", "{\n  \"log-driver\": \"hunter2\",,\n}\n");
     let outcome = run(&instance, &[]);
-    Names("docker-config-invalid", 24, "line 2, column 28").check(&instance, &outcome);
+    Names("docker-config-invalid", 24, "line 2, column 27").check(&instance, &outcome);
     assert!(!outcome.stderr.contains("hunter2"), "{}", outcome.stderr);
 }
 
