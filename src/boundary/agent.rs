@@ -143,6 +143,11 @@ impl Agent {
         self.get("/v1/metadata", deadline).await
     }
 
+    /// The port that it is asked at.
+    pub fn port(&self) -> u16 {
+        self.endpoint.port_or_known_default().unwrap_or_default()
+    }
+
     /// All tasks that the agent knows, stopped ones too. Asks once, for a second at most.
     pub async fn tasks(&self, deadline: Deadline) -> Result<Vec<Task>, AgentError> {
         self.get::<Tasks>("/v1/tasks", deadline).await.map(|tasks| tasks.tasks)

@@ -48,6 +48,21 @@ struct Listed {
     labels: BTreeMap<String, String>,
 }
 
+/// Which API the daemon speaks ("SystemVersion", Docker Engine API).
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all(deserialize = "PascalCase"))]
+pub struct Version {
+    /// The daemon's own.
+    #[serde(default)]
+    pub version: String,
+    /// The newest version of the API.
+    #[serde(default)]
+    pub api_version: String,
+    /// The oldest.
+    #[serde(default, rename(deserialize = "MinAPIVersion"))]
+    pub min_api_version: String,
+}
+
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
 struct Inspected {
@@ -147,6 +162,16 @@ impl Docker {
         Ok(Some(Container { running, exit_code, started_at, finished_at, restart_count }))
     }
 
+    /// Which API it speaks.
+    pub async fn version(&self, deadline: Deadline) -> Result<Version, DockerError> {
+        match self.get(&["version"], None, deadline).await? {
+            (path, StatusCode::OK, body) => {
+                serde_json::from_slice(&body).map_err(|e| DockerError::Garbled { path, source: Box::new(e) })
+            }
+            (path, status, _) => Err(DockerError::Status { path, status: status.as_u16() }),
+        }
+    }
+
     /// The labels of each running container that has this label.
     pub async fn running(&self, label: &str, deadline: Deadline) -> Result<Vec<BTreeMap<String, String>>, DockerError> {
         let filters = serde_json::json!({ "label": [label] }).to_string();
@@ -211,6 +236,18 @@ mod tests {
         let container = ask(answer).unwrap().unwrap();
         assert_eq!((container.running, container.exit_code, container.restart_count), (false, 5, 2));
         assert_eq!(container.finished_at, "2026-11-24T10:00:05Z");
+    }
+
+    #[test]
+    fn reads_which_api_the_daemon_speaks() {
+        let folder = tempfile::tempdir().unwrap();
+        let socket = folder.path().join("docker.sock");
+        unix_server(
+            &socket,
+            b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n{\"Version\":\"29.0\",\"ApiVersion\":\"1.52\",\"MinAPIVersion\":\"1.44\"}",
+        );
+        let version = run(Docker::new(socket).version(soon())).unwrap();
+        assert_eq!((version.api_version.as_str(), version.min_api_version.as_str()), ("1.52", "1.44"));
     }
 
     #[test]

@@ -21,6 +21,8 @@ pub mod disk;
 pub mod dns;
 pub mod docker;
 pub mod imds;
+pub mod journalctl;
+pub mod kernel;
 mod local;
 #[cfg(test)]
 mod loopback;

@@ -1,61 +1,112 @@
-//! Causes that lie in the agent, and in what it saved.
+//! Causes that lie in the agent: what it is refused, what it cannot set up, and how it ends.
 
-use super::{Cause, Class, Layer, chain};
-use crate::evidence::Stop;
+use super::{ALL, Cause, Class, Layer, chain};
+use crate::evidence::{Evidence, Stop};
 use crate::exit::Exit;
+
+/// How an exit with code 5 is told.
+pub(super) const GAVE_UP_TEXT: &str = "the agent exited with code 5";
+/// The general causes of this layer, which count where no other one of it fits.
+const GENERAL: [&str; 2] = ["agent-gave-up", "agent-exits"];
+/// What ECS or the host refuses, whatever state the agent has saved.
+pub(super) static REJECTIONS: [&Cause; 4] =
+    [&ATTRIBUTES_REJECTED, &TAGS_REJECTED, &TASK_ENI_SETUP_FAILED, &CGROUP_SETUP_FAILED];
 
 /// ECS has the instance; the agent does not accept what came back, and exits 5.
 pub(super) static ATTRIBUTES_REJECTED: Cause = Cause {
     id: "attributes-rejected",
     layer: Layer::Agent,
     title: "ECS did not take the attributes of the container instance",
+    looks: "the agent exits 5 right after it has registered; the instance is in the cluster and disconnected",
+    proof: "the log names the attributes and the agent exited 5; attributes that are no JSON make it exit 1: `config-bad-json`",
+    alike: &["config-bad-json", "tags-rejected", "attributes-not-applied"],
     class: Class::Terminal,
     exit: Exit::Agent,
     lapsed: Exit::Agent,
     remedy: "correct ECS_INSTANCE_ATTRIBUTES: at most ten, names and values of at most 128 of the permitted characters",
     source: "agent#2981; Amazon ECS API Reference, Attribute",
     check: |evidence| {
-        if !evidence.agent_exited_with(5) {
-            return None;
-        }
-        let logged = evidence.agent_logged(&[
-            "Attribute validation failed",
-            "attempt with invalid attribute",
-            "Error registering attributes",
-        ])?;
-        Some(vec![logged, "the agent exited with code 5".to_owned()])
+        gave_up_with(
+            evidence,
+            &["Attribute validation failed", "attempt with invalid attribute", "Error registering attributes"],
+        )
     },
     ..Cause::PLAIN
 };
 
-/// State of another instance: the image was made of a host whose agent had run. A current agent that learns its id from
-/// instance metadata says so and starts afresh, so that message and its exit code 1 for other reasons prove nothing.
-pub(super) static BAKED_STATE: Cause = Cause {
-    id: "baked-agent-state",
+/// The call is refused for them.
+pub(super) static TAGS_REJECTED: Cause = Cause {
+    id: "tags-rejected",
     layer: Layer::Agent,
-    title: "the image holds the saved state of another instance's agent",
+    title: "ECS did not take the tags of the container instance",
+    looks: "the agent exits 5 and the instance is not in the cluster, since a tag was added to ECS_CONTAINER_INSTANCE_TAGS",
+    proof: "the registration is refused with InvalidParameterException about tags or the long ARN format; attributes are \
+            named where they are at fault: `attributes-rejected`",
+    alike: &["attributes-rejected", "agent-gave-up"],
     class: Class::Terminal,
-    exit: Exit::Host,
-    lapsed: Exit::Host,
-    remedy: "`ecs-bootstrap reset-agent --yes`; and `ecs-bootstrap prepare-image --yes` before the next snapshot",
-    source: "agent#858 #887 #2738 #3488",
+    exit: Exit::Agent,
+    lapsed: Exit::Agent,
+    remedy: "correct ECS_CONTAINER_INSTANCE_TAGS (no key may begin with `aws:`), or \
+             `aws ecs put-account-setting-default --name containerInstanceLongArnFormat --value enabled`",
+    source: "agent#1704; amazon-ecs-cli#744 #735",
     check: |evidence| {
-        if evidence.container_instance_arn().is_some() {
-            return None;
-        }
-        let state = evidence.saved.as_ref()?.state.get()?.as_ref()?;
-        let ours = evidence.expectation.as_ref()?.instance_id.as_deref()?;
-        let saved = state.ec2_instance_id.as_deref().filter(|saved| *saved != ours)?;
-        let confirmed = [
-            evidence.agent_logged(&["Error loading previously saved state"]),
-            evidence.agent_exited_with(5).then(|| "the agent exited with code 5".to_owned()),
-        ];
-        let confirmed: Vec<String> = confirmed.into_iter().flatten().collect();
-        if confirmed.is_empty() {
-            return None;
-        }
-        let seen = format!("/var/lib/ecs/data is of `{saved}`, this instance is `{ours}`");
-        Some([seen].into_iter().chain(confirmed).collect())
+        let refused = evidence.registration_refused(&["InvalidParameterException"])?;
+        let text = refused.to_ascii_lowercase();
+        let is_about_tags = [" tag", "tags", "long arn", "new arn"].iter().any(|word| text.contains(word));
+        let reserved = evidence.config.get("ECS_CONTAINER_INSTANCE_TAGS").filter(|tags| tags.contains("\"aws:"));
+        let reserved = reserved.map(|_| "ECS_CONTAINER_INSTANCE_TAGS holds a key that begins with `aws:`".to_owned());
+        (is_about_tags && evidence.agent_exited_with(5))
+            .then(|| [refused, GAVE_UP_TEXT.to_owned()].into_iter().chain(reserved).collect())
+    },
+    ..Cause::PLAIN
+};
+
+/// awsvpc mode needs an init process, the plugins and the VPC's id.
+pub(super) static TASK_ENI_SETUP_FAILED: Cause = Cause {
+    id: "task-eni-setup-failed",
+    layer: Layer::Agent,
+    title: "the agent cannot set up network interfaces of tasks (awsvpc)",
+    looks: "exit code 5 before any registration, mostly of an agent that was started without ecs-init",
+    proof: "the log names the task ENI, the CNI plugins or the VPC's id, and the agent exited 5",
+    alike: &["cgroup-setup-failed", "agent-gave-up"],
+    class: Class::Terminal,
+    exit: Exit::Agent,
+    lapsed: Exit::Agent,
+    remedy: "start the agent by ecs-init (it gives it `--init` and the plugins), keep `network/interfaces` of IMDS readable, or \
+             set ECS_ENABLE_TASK_ENI=false",
+    source: "agent#1857; agent/app/agent_unix.go",
+    check: |evidence| {
+        gave_up_with(
+            evidence,
+            &[
+                "Unable to initialize Task ENI dependencies",
+                "unable to get vpc id",
+                "Unable to get VPC ID",
+                "Failed to load pause container",
+            ],
+        )
+    },
+    ..Cause::PLAIN
+};
+
+/// Fatal only where the limit is asked for.
+pub(super) static CGROUP_SETUP_FAILED: Cause = Cause {
+    id: "cgroup-setup-failed",
+    layer: Layer::Agent,
+    title: "the agent cannot make its control group, and ECS_ENABLE_TASK_CPU_MEM_LIMIT demands it",
+    looks: "exit code 5 before any registration, often after a change to cgroup v2 or of cgroup drivers",
+    proof: "the log names the cgroup root and the agent exited 5; with the setting absent it only warns",
+    alike: &["task-eni-setup-failed", "agent-gave-up"],
+    class: Class::Terminal,
+    exit: Exit::Agent,
+    lapsed: Exit::Agent,
+    remedy: "remove ECS_ENABLE_TASK_CPU_MEM_LIMIT from ecs.config, or enable the cpu and memory controllers",
+    source: "roadmap#1535; agent#3117; agent/app/agent_unix.go",
+    check: |evidence| {
+        let seen = gave_up_with(evidence, &["Unable to initialize cgroup root", "unable to setup '/ecs' cgroup"])?;
+        let key = "ECS_ENABLE_TASK_CPU_MEM_LIMIT";
+        let set = evidence.config.get(key).map(|value| format!("{key} is `{value}`"));
+        Some(seen.into_iter().chain(set).collect())
     },
     ..Cause::PLAIN
 };
@@ -65,6 +116,9 @@ pub(super) static GAVE_UP: Cause = Cause {
     id: "agent-gave-up",
     layer: Layer::Agent,
     title: "the agent gave up: it exited with code 5 and will not try again",
+    looks: "`systemctl status ecs` says failed, status 5; Debian's unit restarts it every 10 s all the same",
+    proof: "exit code 5 of unit, container or ecs-init.log, and no special cause of it fits; any other code is `agent-exits`",
+    alike: &["agent-exits", "attributes-rejected", "tags-rejected", "cluster-not-found"],
     class: Class::Terminal,
     exit: Exit::Agent,
     lapsed: Exit::Agent,
@@ -72,9 +126,7 @@ pub(super) static GAVE_UP: Cause = Cause {
              `ecs-bootstrap reset-agent --yes`",
     source: "agent/sighandlers/exitcodes: 5 is terminal",
     check: |evidence| {
-        let is_explained =
-            || [&ATTRIBUTES_REJECTED, &BAKED_STATE].iter().any(|cause| (cause.check)(evidence).is_some());
-        if evidence.container_instance_arn().is_some() || !evidence.agent_exited_with(5) || is_explained() {
+        if !evidence.agent_exited_with(5) || !evidence.is_machine_seen() || is_explained(evidence) {
             return None;
         }
         let logged = evidence.agent_logged(&[
@@ -84,7 +136,33 @@ pub(super) static GAVE_UP: Cause = Cause {
             "Cloud-init failure detected",
             "Unable to initialize",
         ]);
-        Some(["the agent exited with code 5".to_owned()].into_iter().chain(logged).collect())
+        Some([GAVE_UP_TEXT.to_owned()].into_iter().chain(logged.or_else(|| evidence.agent_error())).collect())
+    },
+    ..Cause::PLAIN
+};
+
+/// Any other code, again and again.
+pub(super) static EXITS: Cause = Cause {
+    id: "agent-exits",
+    layer: Layer::Agent,
+    title: "the agent's container ends again and again before it has registered",
+    looks: "`systemctl status ecs` says active (running), and `docker ps` shows a container that is seconds old",
+    proof: "the exit code of the container or of ecs-init.log, not 5, twice or with the container down; no cause of an earlier \
+            layer explains it",
+    alike: &["agent-gave-up", "ecs-init-failed", "docker-api-mismatch", "host-overloaded"],
+    class: Class::Retry,
+    exit: Exit::NotRegistered,
+    lapsed: Exit::Agent,
+    remedy: "read the last errors of /var/log/ecs/ecs-agent.log (`docker logs ecs-agent` where it is empty)",
+    source: "ecs-init/engine, StartSupervised: all codes but 0 and 5 are tried again",
+    check: |evidence| {
+        let (code, times) = evidence.agent_end().filter(|(code, _)| *code != 5)?;
+        let is_down = matches!(&evidence.container, Some(Ok(Some(container))) if !container.running);
+        if (times < 2 && !is_down) || is_explained(evidence) {
+            return None;
+        }
+        let seen = format!("the agent exited with code {code}, {times} times that are known");
+        Some([seen].into_iter().chain(evidence.agent_error()).collect())
     },
     ..Cause::PLAIN
 };
@@ -94,6 +172,9 @@ pub(super) static RUN_LATE: Cause = Cause {
     id: "run-late",
     layer: Layer::Agent,
     title: "configuring the instance took longer than it may",
+    looks: "ecs-bootstrap.service failed, or hit its TimeoutStartSec=",
+    proof: "`run.deadline` has passed, and with what; a service that gave no answer by then is named itself",
+    alike: &["imds-unreachable", "systemd-unreachable"],
     class: Class::Retry,
     exit: Exit::NotRegistered,
     lapsed: Exit::NotRegistered,
@@ -139,20 +220,32 @@ pub(super) static NOT_CONNECTED: Cause = Cause {
     ..Cause::PLAIN
 };
 
+/// Whether a special cause of this layer fits.
+fn is_explained(evidence: &Evidence) -> bool {
+    let special = ALL.iter().filter(|cause| cause.layer == Layer::Agent && !GENERAL.contains(&cause.id));
+    special.into_iter().any(|cause| (cause.check)(evidence).is_some())
+}
+
+/// What the log says, where the agent has given up.
+fn gave_up_with(evidence: &Evidence, fragments: &[&str]) -> Option<Vec<String>> {
+    let logged = evidence.agent_logged(fragments)?;
+    evidence.agent_exited_with(5).then(|| vec![logged, GAVE_UP_TEXT.to_owned()])
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::tests::{healthy_units, ids};
 
     use crate::evidence::Evidence;
     use crate::evidence::agent_log::last_attempt;
-    use crate::facts::{Known, SavedAgent, SavedState};
-    use crate::plan::Expectation;
 
     fn exited(code: i32, log: &[u8]) -> Evidence {
         let mut units = healthy_units();
         units.agent.active_state = Some("failed".to_owned());
         units.agent.exec_main_status = Some(code);
-        Evidence { units: Some(Ok(units)), agent_log: last_attempt(log), ..Evidence::default() }
+        let mut evidence = Evidence { units: Some(Ok(units)), agent_log: last_attempt(log), ..Evidence::default() };
+        evidence.machine.looked = true;
+        evidence
     }
 
     #[test]
@@ -164,18 +257,24 @@ mod tests {
     }
 
     #[test]
-    fn foreign_state_counts_only_when_the_agent_fails_on_it() {
-        let saved = SavedState { ec2_instance_id: Some("i-parent".to_owned()), ..SavedState::default() };
-        let mut evidence = exited(5, b"");
-        evidence.saved = Some(SavedAgent { state: Known::Yes(Some(saved)), modified: None });
-        evidence.expectation = Some(Expectation {
-            cluster: Some("prod".to_owned()),
-            instance_id: Some("i-child".to_owned()),
-            agent_unit: "ecs.service".to_owned(),
-            ..Expectation::default()
-        });
-        assert_eq!(ids(&evidence)[0], "baked-agent-state");
-        evidence.units = Some(Ok(healthy_units()));
-        assert_eq!(ids(&evidence), Vec::<&str>::new());
+    fn an_invalid_parameter_is_of_the_tags_only_where_it_says_so() {
+        let log = |text: &str| {
+            format!(
+                "level=error msg=\"Unable to register as a container instance with ECS\" error=\"InvalidParameterException: {text}\"\n"
+            )
+        };
+        assert_eq!(ids(&exited(5, log("Tag keys must not begin with aws:").as_bytes())), ["tags-rejected"]);
+        assert_eq!(ids(&exited(5, log("arn:aws:ecs is something else").as_bytes())), ["agent-gave-up"]);
+    }
+
+    #[test]
+    fn an_agent_that_ended_once_is_not_said_to_do_it_again_and_again() {
+        let with = |times: usize| {
+            let line = "level=info msg=\"Agent exited with code 2\"\n".repeat(times);
+            let init_log = last_attempt(line.as_bytes());
+            ids(&Evidence { units: Some(Ok(healthy_units())), init_log, ..Evidence::default() })
+        };
+        assert_eq!(with(1), Vec::<&str>::new());
+        assert_eq!(with(2), ["agent-exits"]);
     }
 }

@@ -1,17 +1,40 @@
 //! Causes that lie in docker.
 
+use std::time::Duration;
+
 use super::{Cause, Class, Layer, chain};
+use crate::boundary::docker::DockerError;
 use crate::boundary::systemd::SystemdError;
+use crate::evidence::Evidence;
+use crate::evidence::machine::telling;
 use crate::exit::Exit;
 
 /// docker's unit, everywhere.
 pub(super) const UNIT: &str = "docker.service";
+/// The newest version of docker's API that an agent speaks (`agent/dockerclient`, 1.17 to 1.44).
+const AGENT_SPEAKS: (u32, u32) = (1, 44);
+/// What dockerd says of its configuration.
+const CONFIG: [&str; 3] = [
+    "unable to configure the Docker daemon with file",
+    "the following directives are specified both as a flag",
+    "the following directives don't match any configuration option",
+];
+/// What it says of the place where it keeps images.
+const STORAGE: [&str; 4] = [
+    "error initializing graphdriver",
+    "failed to mount overlay",
+    "driver not supported",
+    "error creating overlay mount",
+];
 
 /// No unit of that name.
 pub(super) static ABSENT: Cause = Cause {
     id: "docker-absent",
     layer: Layer::Docker,
     title: "docker is not installed",
+    looks: "`ecs.service` is restarted again and again, and there is no `docker` to ask",
+    proof: "systemd knows no docker.service; a docker that is there and fails is `docker-failed`",
+    alike: &["docker-failed", "ecs-init-absent"],
     class: Class::Terminal,
     exit: Exit::Host,
     lapsed: Exit::Host,
@@ -29,26 +52,150 @@ pub(super) static ABSENT: Cause = Cause {
     ..Cause::PLAIN
 };
 
+/// It does not get as far as its storage.
+pub(super) static CONFIG_INVALID: Cause = Cause {
+    id: "docker-config-invalid",
+    layer: Layer::Docker,
+    title: "docker does not accept its configuration",
+    looks: "docker.service fails at once, mostly after an edit of /etc/docker/daemon.json or OPTIONS",
+    proof: "it has failed, and daemon.json is no JSON or dockerd's own last words name it; words about storage are \
+            `docker-storage-failed`",
+    alike: &["docker-storage-failed", "docker-failed"],
+    class: Class::Terminal,
+    exit: Exit::Host,
+    lapsed: Exit::Host,
+    remedy: "correct /etc/docker/daemon.json (`dockerd --validate --config-file /etc/docker/daemon.json`), and say nothing \
+             there that the unit's command line or /etc/sysconfig/docker says too; then `systemctl restart docker`",
+    source: "moby#30726 #22339; tf_aws_ecs#58",
+    check: |evidence| {
+        evidence.docker_failed()?;
+        let flaw = evidence.machine.daemon_json.as_ref().map(|flaw| format!("/etc/docker/daemon.json: {flaw}"));
+        let seen: Vec<String> = flaw.into_iter().chain(journaled(evidence, &CONFIG)).collect();
+        (!seen.is_empty()).then_some(seen)
+    },
+    ..Cause::PLAIN
+};
+
+/// The volume is not there, or not what the driver needs.
+pub(super) static STORAGE_FAILED: Cause = Cause {
+    id: "docker-storage-failed",
+    layer: Layer::Docker,
+    title: "docker cannot use its storage",
+    looks: "docker.service fails, often on an image made of a host with another volume, or after a restart in user data",
+    proof: "it has failed, and its last words name the storage driver; words about its configuration are \
+            `docker-config-invalid`",
+    alike: &["docker-config-invalid", "docker-failed", "disk-full"],
+    class: Class::Terminal,
+    exit: Exit::Host,
+    lapsed: Exit::Host,
+    remedy: "attach the data volume that the image was made with, or set `\"storage-driver\": \"overlay2\"` in \
+             /etc/docker/daemon.json, and restart no docker in user data",
+    source: "devops.SE 7946; agent#389 #419",
+    check: |evidence| {
+        evidence.docker_failed()?;
+        journaled(evidence, &STORAGE).map(|line| vec![line])
+    },
+    ..Cause::PLAIN
+};
+
+/// It accepts, and says nothing.
+pub(super) static HUNG: Cause = Cause {
+    id: "docker-hung",
+    layer: Layer::Docker,
+    title: "docker accepts connections and does not answer",
+    looks: "`docker ps` hangs, and the agent starts and says nothing more",
+    proof: "docker.service is active and its socket accepts, with no answer within seconds for a minute; where it is slow \
+            for want of memory it is `host-overloaded`, where it has no space `disk-full`",
+    alike: &["host-overloaded", "disk-full", "docker-not-ready"],
+    class: Class::Lasting(Duration::from_secs(60)),
+    exit: Exit::Systemd,
+    lapsed: Exit::Host,
+    remedy: "`systemctl restart docker --no-block`; look for want of disk and memory (`journalctl -u docker -u containerd -b`)",
+    source: "agent#315 #803; init#74",
+    check: |evidence| {
+        let docker = &evidence.known_units()?.docker;
+        if docker.active_state.as_deref() != Some("active") {
+            return None;
+        }
+        let ping = evidence.docker.as_ref().and_then(|answer| answer.as_ref().err());
+        let container = evidence.container.as_ref().and_then(|answer| answer.as_ref().err());
+        let list = evidence.machine.docker_list.as_ref().and_then(|answer| answer.as_ref().err());
+        let silent = [ping, container, list].into_iter().flatten();
+        let silent = silent.filter(|error| matches!(error, DockerError::Silent { .. })).map(|error| chain(error));
+        let seen: Vec<String> = silent.take(1).collect();
+        (!seen.is_empty()).then(|| ["docker.service is active".to_owned()].into_iter().chain(seen).collect())
+    },
+    ..Cause::PLAIN
+};
+
+/// A daemon that no longer speaks the agent's version.
+pub(super) static API_MISMATCH: Cause = Cause {
+    id: "docker-api-mismatch",
+    layer: Layer::Docker,
+    title: "docker no longer speaks an API version that the agent knows",
+    looks: "after an update of docker nothing registers any more, and the agent exits again and again",
+    proof: "docker's MinAPIVersion is above 1.44 and the agent says that it finds no version; ecs-init's line about one \
+            client version is on healthy hosts too",
+    alike: &["agent-exits", "docker-failed"],
+    class: Class::Terminal,
+    exit: Exit::Host,
+    lapsed: Exit::Host,
+    remedy: "update ecs-init (`dnf update ecs-init`), or go back to a docker that it knows and hold it there",
+    source: "agent#4074 #2927 #942 #4090",
+    check: |evidence| {
+        let version = evidence.machine.docker_version.as_ref().and_then(|answer| answer.as_ref().ok());
+        let oldest = version.and_then(|version| number(&version.min_api_version));
+        let is_newer = oldest.map(|oldest| oldest > AGENT_SPEAKS);
+        let logged = evidence.agent_logged(&[
+            "Required minimum docker API version",
+            "Could not get supported docker versions",
+            "client not found for docker version",
+            "is too old. Minimum supported API version",
+        ]);
+        let is_log_empty = evidence.agent_log.is_empty();
+        let ends = evidence.agent_end().is_some();
+        let fits = match (is_newer, &logged) {
+            (Some(true), Some(_)) => true,
+            (Some(true), None) => ends && is_log_empty,
+            (None, Some(_)) => ends && evidence.is_machine_seen(),
+            _ => false,
+        };
+        let newer = version.filter(|_| is_newer == Some(true)).map(|version| {
+            format!("docker {} takes API versions from {} on", version.version, version.min_api_version)
+        });
+        fits.then(|| newer.into_iter().chain(logged).collect())
+    },
+    ..Cause::PLAIN
+};
+
 /// Whatever made it fail stands in its journal.
 pub(super) static FAILED: Cause = Cause {
     id: "docker-failed",
     layer: Layer::Docker,
     title: "docker does not start",
+    looks: "`Cannot connect to the Docker daemon`; `ecs.service` is restarted or fails with it",
+    proof: "docker.service has failed, nothing starts it again, and its journal names neither its configuration nor its \
+            storage",
+    alike: &["docker-config-invalid", "docker-storage-failed", "docker-not-ready", "disk-full"],
     class: Class::Terminal,
     exit: Exit::Host,
     lapsed: Exit::Host,
-    remedy: "read `journalctl -u docker -b`; most often /etc/docker/daemon.json or the storage volume is at fault",
+    remedy: "read `journalctl -u docker -b` and mend what its last lines name, then `systemctl restart docker`",
     source: "init#74; moby#30726",
     check: |evidence| {
-        let docker = &evidence.known_units()?.docker;
-        if docker.active_state.as_deref() != Some("failed") || docker.job.is_some() || evidence.job_pending(UNIT) {
+        let docker = evidence.docker_failed()?;
+        // What is in its journal may name something better.
+        let journal = match &evidence.machine.docker_journal {
+            Some(journal) => telling(journal),
+            None if evidence.timed_out => None,
+            None => return None,
+        };
+        if !is_unexplained(evidence) {
             return None;
         }
-        let result = docker.result.as_deref().unwrap_or("unknown");
-        Some(vec![format!(
-            "docker.service is failed (result {result}, status {})",
-            docker.exec_main_status.unwrap_or(0)
-        )])
+        let (result, status) = (docker.result.as_deref().unwrap_or("unknown"), docker.exec_main_status.unwrap_or(0));
+        let seen = format!("docker.service is failed (result {result}, status {status})");
+        Some([seen].into_iter().chain(journal.map(|line| format!("journal: `{line}`"))).collect())
     },
     ..Cause::PLAIN
 };
@@ -58,6 +205,10 @@ pub(super) static NOT_READY: Cause = Cause {
     id: "docker-not-ready",
     layer: Layer::Docker,
     title: "docker is not up yet",
+    looks: "the first start of the agent fails, a later one works",
+    proof: "docker.service is activating or inactive, or active with no socket that answers; one that has failed is \
+            `docker-failed`, one that is silent `docker-hung`",
+    alike: &["docker-failed", "docker-hung"],
     class: Class::Retry,
     exit: Exit::Systemd,
     lapsed: Exit::Systemd,
@@ -65,31 +216,96 @@ pub(super) static NOT_READY: Cause = Cause {
     source: "agent#688",
     check: |evidence| {
         let docker = &evidence.known_units()?.docker;
-        if evidence.container_instance_arn().is_some() || docker.active_state.as_deref() != Some("activating") {
-            return None;
-        }
-        let ping = evidence.docker.as_ref().and_then(|ping| ping.as_ref().err()).map(|error| chain(error));
-        Some(["docker.service is activating".to_owned()].into_iter().chain(ping).collect())
+        let ping = evidence.docker.as_ref().and_then(|ping| ping.as_ref().err());
+        let is_needed = evidence.unit_retried().is_some() || evidence.unit_failed().is_some();
+        let state = docker.active_state.as_deref()?;
+        let is_late = match state {
+            "activating" => true,
+            "inactive" | "deactivating" => is_needed && docker.load_state.as_deref() == Some("loaded"),
+            "active" => ping.is_some_and(|error| {
+                !matches!(error, DockerError::Silent { .. } | DockerError::Denied { .. })
+                    && (is_needed || evidence.agent_end().is_some())
+            }),
+            _ => false,
+        };
+        let ping = ping.map(|error| chain(error));
+        is_late.then(|| [format!("docker.service is {state}")].into_iter().chain(ping).collect())
     },
     ..Cause::PLAIN
 };
 
+/// Whether docker has failed for none of the reasons that its journal or its file would name.
+pub(super) fn is_unexplained(evidence: &Evidence) -> bool {
+    (CONFIG_INVALID.check)(evidence).is_none() && (STORAGE_FAILED.check)(evidence).is_none()
+}
+
+/// The last line of docker's journal that begins with one of these.
+fn journaled(evidence: &Evidence, fragments: &[&str]) -> Option<String> {
+    let lines = evidence.machine.docker_journal.as_ref()?;
+    let line = lines.iter().rev().find(|line| fragments.iter().any(|fragment| line.contains(fragment)))?;
+    Some(format!("journal: `{line}`"))
+}
+
+fn number(version: &str) -> Option<(u32, u32)> {
+    let (major, minor) = version.split_once('.')?;
+    Some((major.parse().ok()?, minor.parse().ok()?))
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::tests::{healthy_units, ids};
+    use crate::boundary::docker::Version;
     use crate::evidence::Evidence;
+    use crate::evidence::agent_log::last_attempt;
+
+    fn with(load: &str, active: &str) -> Evidence {
+        let mut units = healthy_units();
+        units.docker.load_state = Some(load.to_owned());
+        units.docker.active_state = Some(active.to_owned());
+        let mut evidence = Evidence { units: Some(Ok(units)), ..Evidence::default() };
+        evidence.machine.docker_journal = Some(Vec::new());
+        evidence
+    }
 
     #[test]
     fn absent_failed_and_late_are_told_apart() {
-        let with = |load: &str, active: &str| {
-            let mut units = healthy_units();
-            units.docker.load_state = Some(load.to_owned());
-            units.docker.active_state = Some(active.to_owned());
-            ids(&Evidence { units: Some(Ok(units)), ..Evidence::default() })
+        assert_eq!(ids(&with("not-found", "inactive")), ["docker-absent"]);
+        assert_eq!(ids(&with("loaded", "failed")), ["docker-failed"]);
+        assert_eq!(ids(&with("loaded", "activating")), ["docker-not-ready"]);
+        assert_eq!(ids(&with("loaded", "active")), Vec::<&str>::new());
+        assert_eq!(ids(&with("loaded", "inactive")), Vec::<&str>::new());
+    }
+
+    #[test]
+    fn a_failed_docker_is_named_once_its_journal_was_read() {
+        let mut evidence = with("loaded", "failed");
+        evidence.machine.docker_journal = None;
+        assert_eq!(ids(&evidence), Vec::<&str>::new());
+        for (line, id) in [
+            ("failed to start daemon: anything", "docker-failed"),
+            ("error initializing graphdriver: driver not supported", "docker-storage-failed"),
+            ("unable to configure the Docker daemon with file /etc/docker/daemon.json: ...", "docker-config-invalid"),
+        ] {
+            evidence.machine.docker_journal = Some(vec![line.to_owned()]);
+            assert_eq!(ids(&evidence), [id]);
+        }
+    }
+
+    #[test]
+    fn a_newer_docker_is_a_cause_only_where_the_agent_says_so_or_dies_wordless() {
+        let docker = |oldest: &str| {
+            let (version, api_version) = ("29.1".to_owned(), "1.52".to_owned());
+            Some(Ok(Version { version, api_version, min_api_version: oldest.to_owned() }))
         };
-        assert_eq!(with("not-found", "inactive"), ["docker-absent"]);
-        assert_eq!(with("loaded", "failed"), ["docker-failed"]);
-        assert_eq!(with("loaded", "activating"), ["docker-not-ready"]);
-        assert_eq!(with("loaded", "active"), Vec::<&str>::new());
+        let line = b"level=error msg=\"Could not get supported docker versions\"\n";
+        let mut evidence = with("loaded", "active");
+        evidence.agent_log = last_attempt(line);
+        evidence.machine.docker_version = docker("1.45");
+        assert_eq!(ids(&evidence), ["docker-api-mismatch"]);
+        evidence.machine.docker_version = docker("1.44");
+        assert_eq!(ids(&evidence), Vec::<&str>::new());
+        evidence.machine.docker_version = docker("1.45");
+        evidence.agent_log = Vec::new();
+        assert_eq!(ids(&evidence), Vec::<&str>::new());
     }
 }

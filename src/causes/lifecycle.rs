@@ -1,6 +1,7 @@
 //! What looks like a failure and is the instance's place in its life cycle.
 
 use super::{Cause, Class, Layer};
+use crate::evidence::Evidence;
 use crate::exit::Exit;
 
 /// The agent waits on purpose.
@@ -8,21 +9,78 @@ pub(super) static WARM_POOL_WAITING: Cause = Cause {
     id: "warm-pool-waiting",
     layer: Layer::Lifecycle,
     title: "the instance is in a warm pool, and its agent registers when it goes into service",
+    looks: "the instance is healthy and not in the cluster, for hours",
+    proof: "ECS_WARM_POOLS_CHECK is on and the target lifecycle state begins with `Warmed`; where there is no such state it is \
+            `warm-pool-state-missing`",
+    alike: &["warm-pool-state-missing"],
     class: Class::Waiting,
     exit: Exit::Done,
     lapsed: Exit::Done,
     remedy: "nothing to do: it registers when Auto Scaling moves it to InService",
     source: "agent#3000; Amazon EC2 Auto Scaling User Guide, \"Warm pools\"",
     check: |evidence| {
-        let checks = evidence.config.get("ECS_WARM_POOLS_CHECK").is_some_and(|value| is_true(value));
         let state = evidence.target_state.as_deref().filter(|state| state.starts_with("Warmed"))?;
-        if !checks || evidence.container_instance_arn().is_some() {
-            return None;
-        }
-        Some(vec![format!("Auto Scaling's target state is `{state}`, and ECS_WARM_POOLS_CHECK is on")])
+        checks_pool(evidence)
+            .then(|| vec![format!("Auto Scaling's target state is `{state}`, and ECS_WARM_POOLS_CHECK is on")])
     },
     ..Cause::PLAIN
 };
+
+/// The agent asks each minute for up to two hours, some at once give up.
+pub(super) static WARM_POOL_STATE_MISSING: Cause = Cause {
+    id: "warm-pool-state-missing",
+    layer: Layer::Agent,
+    title: "the agent waits for the state of a warm pool, and the instance is in no Auto Scaling group",
+    looks: "a long silence after `Waiting for instance to go InService`, or exit code 5",
+    proof: "ECS_WARM_POOLS_CHECK is on and instance metadata has no target-lifecycle-state (404); a state that begins with \
+            `Warmed` is `warm-pool-waiting`",
+    alike: &["warm-pool-waiting", "agent-gave-up"],
+    class: Class::Retry,
+    exit: Exit::NotRegistered,
+    lapsed: Exit::Agent,
+    remedy: "remove ECS_WARM_POOLS_CHECK where the instance is not launched by an Auto Scaling group with a warm pool",
+    source: "agent#4487 #4644; PR 3032",
+    check: |evidence| {
+        if !checks_pool(evidence) || !evidence.outside_group {
+            return None;
+        }
+        let waits = evidence.agent_logged(&["Waiting for instance to go InService"]);
+        let lost = evidence.agent_logged(&["Could not determine target lifecycle of instance"]);
+        let logged = lost.or(waits)?;
+        Some(vec![
+            "ECS_WARM_POOLS_CHECK is on, and instance metadata has no autoscaling/target-lifecycle-state".to_owned(),
+            logged,
+        ])
+    },
+    ..Cause::PLAIN
+};
+
+/// Where nobody waits for tasks it is as good as joined.
+pub(super) static DRAINING: Cause = Cause {
+    id: "draining",
+    layer: Layer::Lifecycle,
+    title: "the container instance is DRAINING, so it gets no tasks",
+    looks: "the instance is in the cluster, connected, and stays empty",
+    proof: "ecs:DescribeContainerInstances says DRAINING",
+    alike: &["deregistered-while-up"],
+    class: Class::Waiting,
+    exit: Exit::Done,
+    lapsed: Exit::Done,
+    remedy: "`aws ecs update-container-instances-state --status ACTIVE`, unless Spot or a capacity provider takes it out of \
+             service",
+    source: "Amazon ECS Developer Guide, \"Draining Amazon ECS container instances\"",
+    note: |evidence| match &evidence.registration {
+        Some(Ok(Some(instance))) if instance.status == "DRAINING" => {
+            Some(vec![format!("`{}` is DRAINING", instance.arn)])
+        }
+        _ => None,
+    },
+    ..Cause::PLAIN
+};
+
+fn checks_pool(evidence: &Evidence) -> bool {
+    evidence.config.get("ECS_WARM_POOLS_CHECK").is_some_and(|value| is_true(value))
+}
 
 /// A Go boolean, as the agent reads it.
 fn is_true(value: &str) -> bool {
@@ -33,6 +91,20 @@ fn is_true(value: &str) -> bool {
 mod tests {
     use super::super::tests::ids;
     use crate::evidence::Evidence;
+
+    #[test]
+    fn a_state_that_was_not_asked_for_is_not_missing() {
+        let mut evidence = Evidence {
+            config: [("ECS_WARM_POOLS_CHECK".to_owned(), "true".to_owned())].into(),
+            agent_log: crate::evidence::agent_log::last_attempt(
+                b"level=info msg=\"Waiting for instance to go InService\"\n",
+            ),
+            ..Evidence::default()
+        };
+        assert_eq!(ids(&evidence), Vec::<&str>::new());
+        evidence.outside_group = true;
+        assert_eq!(ids(&evidence), ["warm-pool-state-missing"]);
+    }
 
     #[test]
     fn waiting_needs_both_the_pool_and_the_agents_setting() {

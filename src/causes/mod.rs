@@ -17,12 +17,16 @@ mod config_file;
 mod denied;
 mod dns;
 mod docker;
+mod ecs_init;
 mod effect;
+mod host;
 mod imds;
+mod joined;
 pub mod layers;
 mod lifecycle;
 mod role;
 mod route;
+mod saved_state;
 mod tls;
 mod units;
 mod user_data;
@@ -275,7 +279,15 @@ pub static ALL: &[&Cause] = &[
     &user_data::FAILED,
     &user_data::ABSENT,
     &cloud_init::FAILED,
+    &host::DISK_FULL,
+    &host::WRITE_REFUSED,
+    &host::SELINUX_DENIED,
+    &host::HOST_OVERLOADED,
     &docker::ABSENT,
+    &docker::CONFIG_INVALID,
+    &docker::STORAGE_FAILED,
+    &docker::HUNG,
+    &docker::API_MISMATCH,
     &docker::FAILED,
     &docker::NOT_READY,
     &units::ECS_INIT_ABSENT,
@@ -285,8 +297,13 @@ pub static ALL: &[&Cause] = &[
     &units::ORDERING_CYCLE,
     &units::SYSTEMD_UNREACHABLE,
     &units::SYSTEMD_REFUSED,
-    &units::DISK_FULL,
-    &units::WRITE_REFUSED,
+    &ecs_init::IMAGE_LOAD_FAILED,
+    &ecs_init::DOWNLOAD_FAILED,
+    &ecs_init::GPU_SETUP_FAILED,
+    &ecs_init::GPU_NOT_SEEN,
+    &ecs_init::FAILED,
+    &units::NOT_STARTED,
+    &units::FAILED,
     &clock::SKEW,
     &imds::DISABLED,
     &imds::PROXIED,
@@ -342,15 +359,28 @@ pub static ALL: &[&Cause] = &[
     &cluster::SEVERAL_CLUSTERS_MATCH,
     &cluster::JOINED_DEFAULT,
     &cluster::JOINED_OTHER,
+    &saved_state::CLUSTER_MISMATCH,
     &agent::ATTRIBUTES_REJECTED,
-    &agent::BAKED_STATE,
+    &agent::TAGS_REJECTED,
+    &agent::TASK_ENI_SETUP_FAILED,
+    &agent::CGROUP_SETUP_FAILED,
+    &saved_state::BAKED,
+    &saved_state::INACTIVE,
+    &saved_state::DEREGISTERED,
+    &joined::PORT_TAKEN,
+    &joined::STUCK,
+    &joined::ATTRIBUTES_NOT_APPLIED,
+    &joined::TOO_OLD,
+    &lifecycle::WARM_POOL_STATE_MISSING,
     &agent::GAVE_UP,
+    &agent::EXITS,
     &agent::RUN_LATE,
     &acs::ENDPOINT_PARTIAL,
     &acs::UNREACHABLE,
     &acs::DENIED,
     &agent::NOT_CONNECTED,
     &lifecycle::WARM_POOL_WAITING,
+    &lifecycle::DRAINING,
     &care::TASKS_RUN,
     &care::TASKS_UNKNOWN,
     &care::RUNS_OUTSIDE,

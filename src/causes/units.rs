@@ -1,7 +1,6 @@
-//! Causes that lie in systemd's units, and in the host's disk where we must write.
+//! Causes that lie in systemd's units, and in systemd itself.
 
-use super::{Cause, Class, Layer, chain};
-use crate::boundary::disk::DiskError;
+use super::{Cause, Class, Layer, chain, ecs_init};
 use crate::boundary::systemd::SystemdError;
 use crate::evidence::Stop;
 use crate::exit::Exit;
@@ -16,6 +15,9 @@ pub(super) static ECS_INIT_ABSENT: Cause = Cause {
     id: "ecs-init-absent",
     layer: Layer::Units,
     title: "the ECS agent is not installed",
+    looks: "a plain Amazon Linux or Ubuntu runs, and nothing of ECS is on it",
+    proof: "systemd knows neither unit of the agent; a unit that is there and idle is `ecs-unit-disabled`",
+    alike: &["ecs-unit-disabled", "docker-absent"],
     class: Class::Terminal,
     exit: Exit::Host,
     lapsed: Exit::Host,
@@ -39,6 +41,9 @@ pub(super) static UNIT_MASKED: Cause = Cause {
     id: "unit-masked",
     layer: Layer::Units,
     title: "a unit that is needed is masked",
+    looks: "`Unit ecs.service is masked.`, or nothing at all",
+    proof: "LoadState masked; a disabled unit can still be started",
+    alike: &["ecs-unit-disabled", "ecs-init-absent"],
     class: Class::Terminal,
     exit: Exit::Host,
     lapsed: Exit::Host,
@@ -60,6 +65,10 @@ pub(super) static ECS_UNIT_DISABLED: Cause = Cause {
     id: "ecs-unit-disabled",
     layer: Layer::Units,
     title: "the agent's unit is not enabled, and nothing has started it",
+    looks: "the agent works after a start by hand, and not after a boot",
+    proof: "UnitFileState disabled, inactive, no job, user data has ended; an enabled unit that nothing starts is \
+            `agent-not-started` or `unit-ordering-cycle`",
+    alike: &["unit-ordering-cycle", "agent-not-started"],
     class: Class::Terminal,
     exit: Exit::Host,
     lapsed: Exit::Host,
@@ -86,6 +95,9 @@ pub(super) static START_BLOCKED: Cause = Cause {
     id: "start-blocked",
     layer: Layer::Units,
     title: "waiting here would never end: the agent starts only after the unit that waits",
+    looks: "`systemctl start ecs` in user data never comes back",
+    proof: "the job of the agent waits for the unit that this program runs in; somebody else's waiting is `user-data-deadlock`",
+    alike: &["user-data-deadlock"],
     class: Class::Terminal,
     exit: Exit::Host,
     lapsed: Exit::Host,
@@ -105,6 +117,10 @@ pub(super) static ORDERING_CYCLE: Cause = Cause {
     id: "unit-ordering-cycle",
     layer: Layer::Units,
     title: "the agent's unit is part of an ordering cycle, so systemd does not start it",
+    looks: "ecs never starts and nothing says why: systemd logs the cycle before there is a journal",
+    proof: "the units' After= and Wants= close a circle, and the unit is enabled, inactive and without a job; a disabled one is \
+            `ecs-unit-disabled`",
+    alike: &["ecs-unit-disabled", "agent-not-started"],
     class: Class::Terminal,
     exit: Exit::Host,
     lapsed: Exit::Host,
@@ -134,6 +150,9 @@ pub(super) static SYSTEMD_UNREACHABLE: Cause = Cause {
     id: "systemd-unreachable",
     layer: Layer::Units,
     title: "systemd does not answer on the system bus",
+    looks: "`Failed to connect to bus`",
+    proof: "no bus, no systemd on it, or no answer; a no of systemd's own is `systemd-refused`",
+    alike: &["systemd-refused"],
     class: Class::Retry,
     exit: Exit::Systemd,
     lapsed: Exit::Systemd,
@@ -155,6 +174,9 @@ pub(super) static SYSTEMD_REFUSED: Cause = Cause {
     id: "systemd-refused",
     layer: Layer::Units,
     title: "systemd refuses to start or to stop a unit",
+    looks: "`Access denied` or `Interactive authentication required` from systemctl",
+    proof: "systemd's own error, with its name; no answer at all is `systemd-unreachable`",
+    alike: &["systemd-unreachable", "unit-masked"],
     class: Class::Terminal,
     exit: Exit::Host,
     lapsed: Exit::Host,
@@ -175,41 +197,57 @@ pub(super) static SYSTEMD_REFUSED: Cause = Cause {
     ..Cause::PLAIN
 };
 
-/// The write could not be made durable.
-pub(super) static DISK_FULL: Cause = Cause {
-    id: "disk-full",
-    layer: Layer::Host,
-    title: "a file system is full",
-    class: Class::Terminal,
-    exit: Exit::Host,
+/// Enabled, and nobody starts it.
+pub(super) static NOT_STARTED: Cause = Cause {
+    id: "agent-not-started",
+    layer: Layer::Units,
+    title: "the agent's unit is enabled and does not run, and nothing starts it",
+    looks: "`systemctl status ecs` says inactive (dead) with no error, often after a `systemctl stop` or for an unmet condition",
+    proof: "it is inactive with no job once user data has ended; a unit that nobody enabled is `ecs-unit-disabled`, one that \
+            systemd left out of a cycle is `unit-ordering-cycle`",
+    alike: &["ecs-unit-disabled", "unit-ordering-cycle", "user-data-deadlock"],
+    class: Class::Retry,
+    exit: Exit::Systemd,
     lapsed: Exit::Host,
-    remedy: "make room or use a larger volume; `ecs.config` is as it was before",
-    source: "agent#536; write(2) ENOSPC",
-    check: |evidence| match &evidence.stop {
-        Some(Stop::Write(error @ DiskError::Full { .. })) => Some(vec![chain(error)]),
-        _ => None,
+    remedy: "`systemctl start ecs --no-block`; where it stays inactive, look at its conditions (`systemctl status ecs`)",
+    source: "systemd.unit(5), Conditions and Asserts; ecs.service Restart=on-failure",
+    check: |evidence| {
+        let agent = evidence.agent_unit()?;
+        let is = |state: &Option<String>, word| state.as_deref() == Some(word);
+        let idle = is(&agent.active_state, "inactive") && agent.job.is_none() && !evidence.job_pending(&agent.name);
+        let fits = idle && is(&agent.load_state, "loaded") && !evidence.user_data_runs();
+        let named = [&ECS_UNIT_DISABLED, &ORDERING_CYCLE].iter().any(|cause| (cause.check)(evidence).is_some());
+        (fits && !named).then(|| {
+            let result = agent.result.as_deref().unwrap_or("unknown");
+            vec![format!("{} is inactive, without a job (result {result})", agent.name)]
+        })
     },
     ..Cause::PLAIN
 };
 
-/// Read-only, forbidden, or an error of the device.
-pub(super) static WRITE_REFUSED: Cause = Cause {
-    id: "write-refused",
-    layer: Layer::Host,
-    title: "a file of this host cannot be read or written",
+/// All else that makes it fail for good.
+pub(super) static FAILED: Cause = Cause {
+    id: "agent-unit-failed",
+    layer: Layer::Units,
+    title: "the agent's unit has failed, and systemd does not start it again",
+    looks: "`systemctl status ecs` says failed (start-limit-hit, timeout, signal, ...), with no exit code of the agent's own",
+    proof: "it is failed with no job while docker is active; exit code 5 is the agent's (`agent-gave-up`), and a unit that is \
+            tried again is `ecs-init-failed`",
+    alike: &["ecs-init-failed", "agent-gave-up", "docker-failed"],
     class: Class::Terminal,
     exit: Exit::Host,
     lapsed: Exit::Host,
-    remedy: "run it as root on a writable file system; `ecs.config` is as it was before",
-    source: "rename(2)",
-    check: |evidence| match &evidence.stop {
-        Some(Stop::ReadHandover(error)) => Some(vec![chain(error)]),
-        Some(Stop::Write(error))
-            if !matches!(error, DiskError::Full { .. } | DiskError::Symlink { .. } | DiskError::NotAFile { .. }) =>
-        {
-            Some(vec![chain(error)])
+    remedy: "mend what `journalctl -u ecs -b` names, then `systemctl reset-failed ecs && systemctl start ecs --no-block`",
+    source: "systemd.service(5) Restart=, systemd.unit(5) StartLimitBurst=",
+    check: |evidence| {
+        let unit = evidence.unit_failed()?;
+        let is_read = evidence.machine.agent_journal.is_some() || evidence.timed_out;
+        if ecs_init::refused_by_guard(evidence) {
+            return None;
         }
-        _ => None,
+        let is_ours = is_read && !evidence.agent_exited_with(5) && ecs_init::is_docker_up(evidence);
+        let words = || [ecs_init::described(unit)].into_iter().chain(ecs_init::last_words(evidence)).collect();
+        (is_ours && !ecs_init::is_named(evidence)).then(words)
     },
     ..Cause::PLAIN
 };

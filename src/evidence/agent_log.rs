@@ -36,13 +36,21 @@ impl Line {
 
 /// The lines of the last attempt: after the last line that tells of a start, or all of them where there is none.
 pub fn last_attempt(tail: &[u8]) -> Vec<Line> {
+    last_attempts(tail).1
+}
+
+/// The lines of the attempt before the last, and of the last.
+pub fn last_attempts(tail: &[u8]) -> (Vec<Line>, Vec<Line>) {
     let text = String::from_utf8_lossy(tail);
     let mut lines: Vec<Line> = text.lines().filter_map(parse).collect();
-    if let Some(start) = lines.iter().rposition(|line| STARTS.iter().any(|start| line.message.contains(start))) {
-        lines.drain(..start);
-    }
-    lines.drain(..lines.len().saturating_sub(LONGEST));
-    lines
+    let begin = |lines: &[Line]| {
+        let starts = |line: &Line| STARTS.iter().any(|start| line.message.contains(start));
+        lines.iter().rposition(starts).unwrap_or(0)
+    };
+    let mut last = lines.split_off(begin(&lines));
+    last.drain(..last.len().saturating_sub(LONGEST));
+    let before = lines.split_off(begin(&lines));
+    (before, last)
 }
 
 fn parse(line: &str) -> Option<Line> {
@@ -111,6 +119,14 @@ mod tests {
         assert_eq!(lines.len(), 3);
         assert!(lines[1].holds("AccessDeniedException: User: \"x\" is"));
         assert_eq!(lines[2].message, "Connected to ACS endpoint");
+    }
+
+    #[test]
+    fn the_attempt_before_is_kept_apart() {
+        let line = |message: &str| format!("level=info msg=\"{message}\"\n");
+        let log = ["pre-start", "one", "pre-start", "two", "pre-start"].map(line).concat();
+        let (before, last) = last_attempts(log.as_bytes());
+        assert_eq!((before.len(), before[1].message.as_str(), last.len()), (2, "two", 1));
     }
 
     proptest::proptest! {

@@ -4,6 +4,7 @@
 //! silent agent all take the same way: the causes name one. `None` means that a probe has not been run.
 
 pub mod agent_log;
+mod ends;
 pub mod files;
 pub mod machine;
 pub mod proxies;
@@ -202,10 +203,14 @@ pub struct Evidence {
     pub agent_log_written: Option<SystemTime>,
     /// `ecs-init.log` since the last start.
     pub init_log: Vec<Line>,
+    /// The same of the start before it.
+    pub init_log_before: Vec<Line>,
     /// When `ecs-init.log` was last written to.
     pub init_log_written: Option<SystemTime>,
     /// Where Auto Scaling wants the instance.
     pub target_state: Option<String>,
+    /// Whether instance metadata has no such thing: the instance is in no group, or not yet.
+    pub outside_group: bool,
     /// What configures the agent, and cloud-init's records.
     pub files: Files,
     /// What user data is.
@@ -422,13 +427,21 @@ const JOB_BEGINS: Duration = Duration::from_secs(2);
 /// How much of a matched line is shown.
 const SHOWN: usize = 240;
 
-fn logged(lines: &[Line], file: &str, fragments: &[&str]) -> Option<String> {
-    lines.iter().rev().find_map(|line| {
+fn logged<'l>(
+    lines: impl IntoIterator<Item = &'l Line, IntoIter: DoubleEndedIterator>,
+    file: &str,
+    fragments: &[&str],
+) -> Option<String> {
+    lines.into_iter().rev().find_map(|line| {
         let text = line.text();
         let at = fragments.iter().find_map(|fragment| text.find(fragment))?;
-        let shown: String = without_credentials(&text[at..]).chars().take(SHOWN).filter(|c| !c.is_control()).collect();
-        Some(format!("{file}: `{shown}`"))
+        Some(format!("{file}: `{}`", shown(&text[at..])))
     })
+}
+
+/// What is shown of a foreign line.
+fn shown(text: &str) -> String {
+    without_credentials(text).chars().take(SHOWN).filter(|c| !c.is_control()).collect()
 }
 
 /// The text with what stands between `://` and `@` taken out: proxies are logged with their passwords.

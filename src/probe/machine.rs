@@ -1,11 +1,107 @@
 //! Looks at the machine: space, memory, listeners, docker's own words.
+//!
+//! What costs a process (the journal) is asked only where a unit has failed.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use futures_util::future::{join, join4};
 
 use crate::boundary::World;
-use crate::evidence::machine::Machine;
+use crate::boundary::disk::Disk;
+use crate::boundary::journalctl::{self, Of};
+use crate::boundary::kernel;
+use crate::boundary::systemd::UnitState;
+use crate::evidence::machine::{Machine, denials, journal_of_last_start, not_json, oom_kills};
 use crate::facts::Units;
+use crate::host::device;
 use crate::retry::Deadline;
 
-/// All of it, by the deadline. What the units do says what is worth a question.
-pub(crate) async fn machine(_world: &World, _units: Option<Units>, _deadline: Deadline) -> Machine {
-    Machine::default()
+/// docker answers from memory; a daemon that needs longer hangs, or its host does.
+const DOCKER: Duration = Duration::from_secs(3);
+/// Where docker, ecs-init and the agent write.
+const FOLDERS: [&str; 6] = ["/", "/var/lib/docker", "/var/lib/ecs", "/etc/ecs", "/var/log", "/var/lib/containerd"];
+const DAEMON_JSON: &str = "/etc/docker/daemon.json";
+const AUDIT_LOG: &str = "/var/log/audit/audit.log";
+/// No `daemon.json` is longer, and of an audit log the end is enough.
+const LONGEST_FILE: usize = 256 * 1024;
+/// On each running container of a task (`agent/engine/docker_task_engine.go`).
+const TASK_LABEL: &str = "com.amazonaws.ecs.task-arn";
+
+/// What is known before, and says what is worth a question.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Look {
+    /// The units.
+    pub(crate) units: Option<Units>,
+    /// Whether a process may have been killed, so that the kernel's log is worth reading.
+    pub(crate) is_killed: bool,
+}
+
+/// Whether a unit has failed whose journal has not been read.
+pub(crate) fn wants_journal(units: &Units, seen: &Machine) -> bool {
+    (is_failing(&units.docker) && seen.docker_journal.is_none())
+        || (is_failing(&units.agent) && seen.agent_journal.is_none())
+}
+
+fn is_failing(unit: &UnitState) -> bool {
+    let is = |state: &Option<String>, word: &str| state.as_deref().is_some_and(|state| state.starts_with(word));
+    is(&unit.active_state, "failed")
+        || is(&unit.sub_state, "auto-restart")
+        || (is(&unit.active_state, "activating") && unit.restarts.is_some_and(|restarts| restarts > 0))
+}
+
+/// All of it, by the deadline.
+pub(crate) async fn machine(world: &World, look: Look, deadline: Deadline) -> Machine {
+    let disk = &world.disk;
+    let units = look.units.as_ref();
+    let journal = async |unit: Option<&UnitState>| {
+        let unit = unit.filter(|unit| is_failing(unit))?;
+        let lines = journalctl::lines(disk, Of::Unit(&unit.name), deadline).await;
+        Some(journal_of_last_start(&lines.unwrap_or_default()))
+    };
+    let enforcing = kernel::selinux_enforces(disk);
+    let audited = disk.tail(AUDIT_LOG, LONGEST_FILE).ok().flatten();
+    let is_failing = units.is_some_and(|units| is_failing(&units.docker) || is_failing(&units.agent));
+    let asks_kernel = look.is_killed || (enforcing == Some(true) && audited.is_none() && is_failing);
+    let kernel_log = async {
+        match asks_kernel {
+            true => journalctl::lines(disk, Of::Kernel, deadline).await.unwrap_or_default(),
+            false => String::new(),
+        }
+    };
+    let is_docker_up = units.is_none_or(|units| units.docker.active_state.as_deref() == Some("active"));
+    let docker = async {
+        if !is_docker_up {
+            return (None, None);
+        }
+        let soon = deadline.earliest(Deadline::after(DOCKER));
+        let (version, list) = join(world.docker.version(soon), world.docker.running(TASK_LABEL, soon)).await;
+        (Some(version), Some(list.map(drop)))
+    };
+    let (docker_journal, agent_journal, kernel_log, (docker_version, docker_list)) =
+        join4(journal(units.map(|units| &units.docker)), journal(units.map(|units| &units.agent)), kernel_log, docker)
+            .await;
+    let audited = audited.map(|tail| String::from_utf8_lossy(&tail.bytes).into_owned()).unwrap_or_default();
+    let denied = denials(&format!("{audited}\n{kernel_log}"), booted(disk));
+    Machine {
+        looked: true,
+        space: kernel::spaces(disk, &FOLDERS),
+        memory: kernel::memory(disk),
+        pressure: kernel::pressure(disk),
+        docker_version,
+        docker_list,
+        daemon_json: disk.read(DAEMON_JSON, LONGEST_FILE).ok().flatten().and_then(|bytes| not_json(&bytes)),
+        docker_journal,
+        agent_journal,
+        oom_kills: oom_kills(&kernel_log),
+        enforcing,
+        denials: denied,
+        listeners: kernel::listeners(disk, world.agent.port()),
+        gpu: device(disk, "nvidia").get().copied(),
+    }
+}
+
+/// When this host was booted, in seconds since 1970; 0 where that is unknown.
+fn booted(disk: &Disk) -> u64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+    kernel::uptime(disk).map_or(0, |uptime| now.saturating_sub(uptime))
 }

@@ -23,7 +23,7 @@ use crate::boundary::net;
 use crate::boundary::systemd::Job;
 use crate::boundary::systemd::{Changes, JobResult, Systemd, SystemdError};
 use crate::causes::asks_for_user_data;
-use crate::evidence::agent_log::last_attempt;
+use crate::evidence::agent_log::last_attempts;
 use crate::evidence::machine::Machine;
 use crate::evidence::user_data::UserData;
 use crate::evidence::way::{Ask, Way};
@@ -223,7 +223,7 @@ impl<'a> Observer<'a> {
             Probe::Cluster => !registered && !denied(&evidence.cluster),
             Probe::Registration => registered && !denied(&evidence.registration),
             Probe::UserData => !registered || asks_for_user_data(evidence),
-            Probe::Machine => !registered || evidence.strayed(),
+            Probe::Machine => !registered || evidence.stays_disconnected() || evidence.strayed(),
             Probe::Way => true,
             Probe::BlockingStart => evidence.held_by_user_data(),
         }
@@ -265,7 +265,8 @@ impl<'a> Observer<'a> {
             Probe::UserData => Box::pin(async move { Sight::UserData(probe::user_data(world, soon).await) }),
             Probe::Machine => {
                 let units = self.evidence.known_units().cloned();
-                Box::pin(async move { Sight::Machine(Box::new(probe::machine(world, units, soon).await)) })
+                let look = probe::Look { units, is_killed: self.evidence.killed().is_some() };
+                Box::pin(async move { Sight::Machine(Box::new(probe::machine(world, look, soon).await)) })
             }
             Probe::Way => {
                 let ask = Ask::of(&self.evidence);
@@ -317,7 +318,13 @@ impl<'a> Observer<'a> {
             // While a restart is queued, the agent that is going to end would speak for the next one.
             Sight::Introspection(_) if evidence.restart_pending() => evidence.introspection = None,
             Sight::Introspection(answer) => evidence.introspection = Some(answer),
-            Sight::Units(answer) => evidence.units = Some(*answer),
+            Sight::Units(answer) => {
+                evidence.units = Some(*answer);
+                // What has failed is told at once, and with what its journal says.
+                if evidence.known_units().is_some_and(|units| probe::wants_journal(units, &evidence.machine)) {
+                    self.hurry(Probe::Machine);
+                }
+            }
             Sight::JobEnded(index, Ok(result)) => {
                 tracing::debug!(unit = evidence.jobs[index].unit, ?result, "a job ended");
                 evidence.jobs[index].result = Some(result);
@@ -328,6 +335,7 @@ impl<'a> Observer<'a> {
                 evidence.role = Some(answer);
             }
             Sight::TargetState(Ok(state)) => {
+                evidence.outside_group = state.is_none();
                 evidence.target_state = state.map(|state| String::from_utf8_lossy(&state).trim().to_owned());
             }
             Sight::TargetState(Err(error)) => tracing::debug!(%error, "the target state is not known"),
@@ -431,9 +439,9 @@ fn modified(disk: &Disk, path: &str) -> Option<SystemTime> {
 
 /// Both logs, since the agent last started.
 pub(super) fn read_logs(disk: &Disk, evidence: &mut Evidence) {
-    let read = |path| disk.tail(path, LOG_TAIL).ok().flatten().map(|tail| last_attempt(&tail.bytes));
-    evidence.agent_log = read(AGENT_LOG).unwrap_or_default();
-    evidence.init_log = read(INIT_LOG).unwrap_or_default();
+    let read = |path| disk.tail(path, LOG_TAIL).ok().flatten().map(|tail| last_attempts(&tail.bytes));
+    (_, evidence.agent_log) = read(AGENT_LOG).unwrap_or_default();
+    (evidence.init_log_before, evidence.init_log) = read(INIT_LOG).unwrap_or_default();
     evidence.agent_log_written = modified(disk, AGENT_LOG);
     evidence.init_log_written = modified(disk, INIT_LOG);
 }

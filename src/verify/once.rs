@@ -37,7 +37,7 @@ pub(super) async fn around(world: &World, stop: Stop) -> Evidence {
         }
         Some(Stop::Imds(_)) => {
             let way = probe::way(world, Ask::default(), soon);
-            (evidence.machine, evidence.way) = join(probe::machine(world, None, soon), way).await;
+            (evidence.machine, evidence.way) = join(probe::machine(world, probe::Look::default(), soon), way).await;
         }
         _ => {}
     }
@@ -74,6 +74,7 @@ pub(super) async fn once(
     evidence.units = found;
     evidence.introspection = Some(introspection);
     evidence.role = Some(role);
+    evidence.outside_group = matches!(target, Ok(None));
     evidence.target_state = target.ok().flatten().map(|state| String::from_utf8_lossy(&state).trim().to_owned());
     evidence.user_data = Some(user_data);
     (evidence.docker, evidence.container) = (Some(ping), Some(container));
@@ -86,7 +87,8 @@ pub(super) async fn once(
 /// ECS's own view, and the machine beside it: both depend on what was seen before.
 async fn ask_aws(world: &World, evidence: &mut Evidence) {
     let soon = Deadline::after(PROBE);
-    let machine = probe::machine(world, evidence.known_units().cloned(), soon);
+    let look = probe::Look { units: evidence.known_units().cloned(), is_killed: true };
+    let machine = probe::machine(world, look, soon);
     let expected = evidence.expectation.clone().unwrap_or_default();
     let arn = evidence.container_instance_arn().map(str::to_owned);
     let api = async {

@@ -375,6 +375,18 @@ fn mounted(instance: Instance, options: &str, then: &str) -> Instance {
     wrapped(instance, &script)
 }
 
+/// A full file system of its own at this folder, as the product sees it.
+pub(crate) fn full_at(instance: Instance, folder: &str) -> Instance {
+    instance.disk.folder(folder);
+    let folder = instance.disk.path(folder);
+    let folder = folder.display();
+    let inner = format!(
+        "/bin/mount -t tmpfs -o size=64k tmpfs {folder} || exit 99; /bin/cat /dev/zero 2>/dev/null >{folder}/full; exec {PRODUCT} \"$@\""
+    );
+    let script = format!("exec /usr/bin/unshare --user --map-root-user --mount /bin/sh -c '{inner}' product \"$@\"");
+    wrapped(instance, &script)
+}
+
 /// `/etc/ecs` has room for the file that is there, and no more.
 pub(crate) fn full_disk(instance: Instance) -> Instance {
     mounted(instance, "size=4096", "echo ECS_LOGLEVEL=warn >ecs.config")

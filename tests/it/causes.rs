@@ -8,9 +8,12 @@ mod api;
 mod cloud_init;
 mod cluster;
 mod config;
+mod docker;
 mod host;
 mod imds;
+mod machine;
 mod role;
+mod units;
 mod user_data;
 mod way;
 
@@ -20,7 +23,7 @@ use std::time::{Duration, SystemTime};
 
 /// From its evidence, a terminal cause is told within this time.
 const AT_ONCE: Duration = Duration::from_secs(5);
-const SOURCES: [&str; 11] = [
+const SOURCES: [&str; 14] = [
     include_str!("care.rs"),
     include_str!("causes/agent.rs"),
     include_str!("causes/api.rs"),
@@ -32,9 +35,12 @@ const SOURCES: [&str; 11] = [
     include_str!("causes/cloud_init.rs"),
     include_str!("causes/config.rs"),
     include_str!("causes/user_data.rs"),
+    include_str!("causes/docker.rs"),
+    include_str!("causes/machine.rs"),
+    include_str!("causes/units.rs"),
 ];
 /// What loopback cannot be made to do, with the tests that stand in.
-pub(crate) const ELSEWHERE: [(&str, &str); 8] = [
+pub(crate) const ELSEWHERE: [(&str, &str); 9] = [
     ("dns-name-unknown", "an endpoint by name would leave loopback: unit tests of causes/dns.rs"),
     ("dns-timeout", "as dns-name-unknown"),
     ("dns-failed", "as dns-name-unknown"),
@@ -43,6 +49,7 @@ pub(crate) const ELSEWHERE: [(&str, &str); 8] = [
     ("endpoint-partial", "as endpoint-sg-blocks: unit test of causes/acs.rs"),
     ("no-default-route", "loopback always has a way: unit test of causes/route.rs"),
     ("no-public-ip", "a hint that never stands first: beside egress-timeout in causes/way.rs"),
+    ("agent-stuck", "needs an open way to ACS, which has no simulator yet: unit test of causes/joined.rs"),
 ];
 
 #[test]

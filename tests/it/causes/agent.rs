@@ -1,6 +1,6 @@
 //! Causes that lie in the agent, its saved state, its life cycle, and what nothing explains. See `causes.rs`.
 
-use super::{Names, is_ready, run};
+use super::{Names, Notes, is_ready, run};
 use crate::support::Instance;
 use crate::support::disk::AgentState;
 use std::time::Duration;
@@ -107,7 +107,8 @@ fn an_instance_in_service_is_in_no_warm_pool() {
 #[test]
 fn a_warm_pool_setting_outside_a_group_is_not_called_waiting() {
     let instance = in_pool(None);
-    Names("unknown", 13, "ecs.service is active").check(&instance, &run(&instance, &["verify.deadline=3s"]));
+    Names("warm-pool-state-missing", 23, "Waiting for instance to go InService")
+        .check(&instance, &run(&instance, &["verify.deadline=3s"]));
 }
 
 #[test]
@@ -136,4 +137,167 @@ fn what_the_log_says_of_an_earlier_boot_is_no_cause() {
         .file("var/log/ecs/ecs-init.log", "level=error msg=\"agent exited with terminal exit code: 5\"\n")
         .unit("docker.service", |unit| unit.delay = Duration::from_secs(1));
     is_ready(&run(&instance, &["verify.deadline=20s"]));
+}
+
+fn exiting(code: i32, message: &'static str, error: &'static str) -> Instance {
+    Instance::new().agent_behaves(|agent| agent.exits = Some((code, message, error)))
+}
+
+const REFUSED: &str = "Unable to register as a container instance with ECS";
+const SOON: &[&str] = &["verify.deadline=20s"];
+
+#[test]
+fn tags_that_ecs_does_not_take_are_told() {
+    let instance = exiting(5, REFUSED, "InvalidParameterException: Tag keys cannot begin with aws:");
+    Names("tags-rejected", 23, "Tag keys cannot begin with").check(&instance, &run(&instance, SOON));
+}
+
+#[test]
+fn an_agent_without_what_task_interfaces_need_is_told() {
+    let instance = exiting(5, "Unable to initialize Task ENI dependencies", "agent is not started with an init system");
+    Names("task-eni-setup-failed", 23, "init system").check(&instance, &run(&instance, SOON));
+}
+
+#[test]
+fn a_control_group_that_cannot_be_made_is_told() {
+    let instance = exiting(5, "Unable to initialize cgroup root", "unable to setup '/ecs' cgroup")
+        .ecs_config("ECS_ENABLE_TASK_CPU_MEM_LIMIT=true\n");
+    Names("cgroup-setup-failed", 23, "ECS_ENABLE_TASK_CPU_MEM_LIMIT is `true`").check(&instance, &run(&instance, SOON));
+}
+
+#[test]
+fn an_agent_that_ends_again_and_again_is_told_by_its_code_and_last_words() {
+    let instance = exiting(2, "panic", "proxy http://u:hunter2@proxy:3128 is nil");
+    let outcome = run(&instance, &["verify.deadline=5s"]);
+    Names("agent-exits", 23, "the agent exited with code 2").check(&instance, &outcome);
+    assert!(outcome.stderr.contains("http://<redacted>@proxy:3128 is nil"), "{}", outcome.stderr);
+}
+
+#[test]
+fn an_agent_that_ends_once_and_then_registers_is_no_cause() {
+    let instance = exiting(1, "Unable to fetch host resources", "");
+    let verify = instance.start(&["run", "--wait", "--set", "verify.deadline=20s"]);
+    while !instance.disk.text("var/log/ecs/ecs-init.log").contains("Agent exited with code 1") {
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    instance.agent.change(|agent| agent.exits = None);
+    is_ready(&verify.wait());
+}
+
+fn saved(instance: Instance, cluster: &str) -> Instance {
+    let mut own = String::new();
+    instance.imds.change(|imds| own.clone_from(&imds.instance_id));
+    instance.disk.save_agent_state(&AgentState {
+        cluster: cluster.into(),
+        container_instance_arn: format!("arn:aws:ecs:eu-west-1:111122223333:container-instance/{cluster}/saved"),
+        instance_id: own,
+    });
+    instance
+}
+
+#[test]
+fn an_agent_that_was_of_another_cluster_is_told() {
+    let instance = saved(Instance::new(), "stage");
+    Names("cluster-mismatch-saved", 21, "saved cluster 'stage'").check(&instance, &run(&instance, SOON));
+}
+
+#[test]
+fn saved_state_of_the_same_cluster_is_no_cause() {
+    is_ready(&run(&saved(Instance::new(), "prod"), SOON));
+}
+
+#[test]
+fn a_registration_that_ecs_holds_as_inactive_is_told() {
+    let instance = saved(Instance::new(), "prod");
+    let inactive = crate::support::aws::Fault::error(400, "ClientException", "Container instance is inactive.");
+    instance.aws.fail("RegisterContainerInstance", inactive);
+    Names("registration-inactive", 24, "container-instance/prod/saved").check(&instance, &run(&instance, SOON));
+}
+
+#[test]
+fn an_instance_that_is_deregistered_under_its_agent_is_told() {
+    let instance = Instance::new().agent_behaves(|agent| agent.deregistered = true);
+    Names("deregistered-while-up", 24, "InactiveInstanceException").check(&instance, &run(&instance, SOON));
+}
+
+#[test]
+fn another_process_on_the_agents_port_is_told() {
+    let instance = Instance::new().agent_behaves(|agent| agent.port_taken = true);
+    let port: u16 = instance.agent.endpoint().rsplit_once(':').unwrap().1.parse().unwrap();
+    let table = format!(
+        "  sl  local_address rem_address   st\n   0: 00000000:{port:04X} 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 4711 1\n"
+    );
+    let instance = instance.file("proc/net/tcp", table).file("proc/12/comm", "nginx\n");
+    instance.disk.folder("proc/12/fd");
+    std::os::unix::fs::symlink("socket:[4711]", instance.disk.path("proc/12/fd/3")).unwrap();
+    Names("introspection-port-taken", 24, "process 12 (`nginx`)").check(&instance, &run(&instance, SOON));
+}
+
+#[test]
+fn an_answer_that_is_no_agents_is_told() {
+    let instance = Instance::new().agent_behaves(|agent| agent.garbage_introspection = true);
+    Names("introspection-port-taken", 24, "is not an agent's").check(&instance, &run(&instance, SOON));
+}
+
+/// An instance that ECS has already, as it was at its first registration.
+fn known(status: &str) -> Instance {
+    let instance = saved(Instance::new(), "prod");
+    let mut own = String::new();
+    instance.imds.change(|imds| own.clone_from(&imds.instance_id));
+    instance.aws.change(|aws| {
+        aws.container_instances.push(crate::support::aws::ContainerInstance {
+            arn: "arn:aws:ecs:eu-west-1:111122223333:container-instance/prod/saved".into(),
+            cluster: "prod".into(),
+            instance_id: own,
+            status: status.into(),
+            agent_connected: false,
+            attributes: [("tier".to_owned(), "db".to_owned())].into(),
+        });
+    });
+    instance
+}
+
+#[test]
+fn attributes_that_came_after_the_registration_are_noted() {
+    let instance = known("ACTIVE").ecs_config("ECS_INSTANCE_ATTRIBUTES={\"tier\":\"web\"}\n");
+    Notes("attributes-not-applied", "`tier=web`").check(&run(&instance, SOON));
+}
+
+#[test]
+fn a_draining_instance_is_noted() {
+    Notes("draining", "is DRAINING").check(&run(&known("DRAINING"), SOON));
+}
+
+#[test]
+fn an_active_instance_with_its_attributes_is_not() {
+    let instance = known("ACTIVE").ecs_config("ECS_INSTANCE_ATTRIBUTES={\"tier\":\"db\"}\n");
+    let outcome = run(&instance, SOON);
+    is_ready(&outcome);
+    assert!(!outcome.stdout.contains("note: "), "{}", outcome.stdout);
+}
+
+#[test]
+fn an_old_agent_is_noted() {
+    let instance = Instance::new().agent_behaves(|agent| agent.version = Some("1.20.3"));
+    Notes("agent-too-old", "version 1.20.3").check(&run(&instance, SOON));
+}
+
+#[test]
+fn state_of_another_instance_is_noted_where_the_agent_dropped_it() {
+    Notes("baked-agent-state", "`i-0fedcba9876543210`").check(&run(&foreign_state(Instance::new()), SOON));
+}
+
+#[test]
+fn a_gpu_that_is_not_seen_is_noted() {
+    let instance = Instance::new().ecs_config("ECS_ENABLE_GPU_SUPPORT=true\n");
+    Notes("gpu-not-seen", "GPU information is not found").check(&run(&instance, SOON));
+}
+
+#[test]
+fn a_gpu_that_is_seen_is_not() {
+    let instance = Instance::new().ecs_config("ECS_ENABLE_GPU_SUPPORT=true\n");
+    instance.disk.add_gpu();
+    let outcome = run(&instance, SOON);
+    is_ready(&outcome);
+    assert!(!outcome.stdout.contains("gpu-not-seen"), "{}", outcome.stdout);
 }

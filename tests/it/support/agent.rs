@@ -27,6 +27,16 @@ pub struct Behaviour {
     pub crashes_with: Option<String>,
     /// Exits 5 with this text; the unit fails.
     pub gives_up_with: Option<String>,
+    /// Exits with this code, message and error.
+    pub exits: Option<(i32, &'static str, &'static str)>,
+    /// What ecs-init says where the unit fails before the agent runs.
+    pub init_says: &'static str,
+    /// Another process has its port.
+    pub port_taken: bool,
+    /// Is deregistered once it has registered.
+    pub deregistered: bool,
+    /// 1.106.1 where none is said.
+    pub version: Option<&'static str>,
     pub never_registers: bool,
     pub never_connects: bool,
     /// ECS does not echo the attributes: exit 5.
@@ -111,6 +121,13 @@ impl Agent {
         }
     }
 
+    /// ecs-init's own failure, before there is an agent.
+    pub fn fail_before(&self) {
+        let says = lock(&self.surroundings.behaviour).init_says;
+        self.surroundings.log("ecs-init", "info", "pre-start", &[]);
+        self.surroundings.log("ecs-init", "error", says, &[]);
+    }
+
     pub fn stop(&self) {
         let running = lock(&self.running).take();
         if let Some((stop, thread)) = running {
@@ -163,6 +180,14 @@ impl Surroundings {
         if let Some(text) = &behaviour.gives_up_with {
             self.exit(5, "Unable to register as a container instance with ECS", text);
             return self.exit(5, "Agent will terminally exit, unable to register container instance", text);
+        }
+        if let Some((code, message, error)) = behaviour.exits {
+            return self.exit(code, message, error);
+        }
+        if config.get("ECS_ENABLE_GPU_SUPPORT").is_some_and(|value| value == "true")
+            && !self.disk.path("dev/nvidia0").exists()
+        {
+            self.log("ecs-agent", "warn", "GPU information is not found; continuing without it", &[]);
         }
         let attributes = match self.attributes(&config) {
             Ok(attributes) => attributes,
@@ -263,8 +288,14 @@ impl Surroundings {
             instance_id: instance_id.into(),
         });
         let metadata = serde_json::json!({"Cluster": cluster, "ContainerInstanceArn": shown,
-            "Version": "Amazon ECS Agent - v1.106.1 (*a8b3e7d3)"})
+            "Version": format!("Amazon ECS Agent - v{} (*a8b3e7d3)", behaviour.version.unwrap_or("1.106.1"))})
         .to_string();
+        if behaviour.port_taken {
+            let error = "listen tcp :51678: bind: address already in use";
+            self.log("ecs-agent", "error", "Error running http api", &[("error", error)]);
+            stop.pause(Duration::MAX);
+            return Exit::Stopped;
+        }
         let garbage = behaviour.garbage_introspection;
         let behaves = Arc::clone(&self.behaviour);
         let port = self.port.clone();
@@ -278,6 +309,14 @@ impl Surroundings {
             }
         });
         self.log("ecs-agent", "info", "Beginning Polling for updates", &[]);
+        if behaviour.deregistered {
+            let mut aws = lock(&self.aws);
+            aws.container_instances.iter_mut().for_each(|one| one.status = "INACTIVE".into());
+            drop(aws);
+            let error = "InactiveInstanceException: Container instance is deregistered.";
+            self.log("ecs-agent", "error", "Failed to connect to ACS", &[("error", error)]);
+            stop.pause(Duration::MAX);
+        }
         if !behaviour.never_connects && !stop.pause(behaviour.connect_delay) {
             self.connected(&arn, true);
             self.log("ecs-agent", "info", "Connected to ACS endpoint", &[]);

@@ -25,6 +25,8 @@ pub struct State {
     pub tasks: Vec<u32>,
     /// The socket accepts and nothing is answered.
     pub hung: bool,
+    /// The oldest version of the API, 1.24 where none is said.
+    pub min_api: Option<&'static str>,
 }
 
 /// The daemon; its socket exists between `start` and `stop`.
@@ -74,7 +76,7 @@ impl State {
             "/_ping" => Reply::new(200, "text/plain", "OK").with("Api-Version", "1.44").into(),
             "/version" => json(
                 200,
-                &serde_json::json!({"Version": "25.0.16", "ApiVersion": "1.44", "MinAPIVersion": "1.24", "Os": "linux"}),
+                &serde_json::json!({"Version": "25.0.16", "ApiVersion": "1.44", "MinAPIVersion": self.min_api.unwrap_or("1.24"), "Os": "linux"}),
             ),
             "/containers/ecs-agent/json" => match &self.container {
                 Some(container) => json(200, &container.inspected()),

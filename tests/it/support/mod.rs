@@ -97,6 +97,7 @@ impl Instance {
         systemd.on_event(move |unit, event| match (unit, event) {
             ("ecs.service", systemd::Event::Started) => its_agent.start(),
             ("ecs.service", systemd::Event::Stopped) => its_agent.stop(),
+            ("ecs.service", systemd::Event::Retried) => its_agent.fail_before(),
             ("docker.service", systemd::Event::Started) => its_docker.start(),
             ("docker.service", systemd::Event::Stopped) => its_docker.stop(),
             _ => {}
@@ -194,6 +195,20 @@ impl Instance {
     pub fn file(self, path: &str, bytes: impl AsRef<[u8]>) -> Self {
         self.disk.write(path, bytes);
         self
+    }
+
+    /// What the journal has of a unit, or of `kernel`: a stand-in for journalctl(1) tells it.
+    pub fn journaled(self, unit: &str, lines: &str) -> Self {
+        use std::os::unix::fs::PermissionsExt;
+        let folder = self.disk.path("home/journal");
+        let script = format!(
+            "#!/bin/sh\nfor word; do\ncase $word in\n--unit=*) of=${{word#--unit=}} ;;\n--dmesg) of=kernel ;;\nesac\ndone\nexec /bin/cat {}/$of\n",
+            folder.display()
+        );
+        let this = self.file("bin/journalctl", script).file(&format!("home/journal/{unit}"), lines);
+        let program = this.disk.path("bin/journalctl");
+        std::fs::set_permissions(program, std::fs::Permissions::from_mode(0o755)).expect("a mode");
+        this
     }
 
     /// # Panics

@@ -25,6 +25,10 @@ pub enum Start {
     },
     /// The job ends with this result (`failed`, `dependency`, `timeout`, ...).
     Fails(String),
+    /// The same, and the unit ends with this result of its own (`start-limit-hit`, `oom-kill`, ...).
+    FailsWith(&'static str),
+    /// Fails before its main process runs, with this status, and waits to be tried again.
+    Retried(i32),
     NeverEnds,
 }
 
@@ -112,6 +116,8 @@ impl Unit {
 pub enum Event {
     Started,
     Stopped,
+    /// Failed before its main process ran.
+    Retried,
 }
 
 type Hook = Arc<dyn Fn(&str, Event) + Send + Sync>;

@@ -255,7 +255,7 @@ impl Manager {
         while !lock(&self.state).jobs_before(name).is_empty() {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
-        let (start, delay, was_active) = {
+        let (start, delay, was_active): (Start, Duration, bool) = {
             let mut state = lock(&self.state);
             let unit = state.load(name);
             let was_active = unit.active_state == "active";
@@ -266,8 +266,13 @@ impl Manager {
             (unit.start.clone(), unit.delay, was_active)
         };
         tokio::time::sleep(delay).await;
+        if matches!(start, Start::Retried(_)) {
+            self.tell(name, Event::Retried).await;
+        }
+        let end = start.clone();
         let result = match start {
             Start::NeverEnds => return,
+            Start::FailsWith(_) | Start::Retried(_) => "failed".into(),
             Start::Fails(result) => result,
             _ if kind != "stop" && name == "ecs.service" && !self.docker_is_active() => "failed".into(),
             _ => "done".into(),
@@ -286,6 +291,14 @@ impl Manager {
                 unit.result = "exit-code".into();
                 unit.exec_main_code = 1;
                 unit.exec_main_status = 1;
+                match end {
+                    Start::FailsWith(result) => unit.result = result.into(),
+                    Start::Retried(status) => {
+                        unit.set_inactive("activating", "auto-restart");
+                        (unit.exec_main_status, unit.n_restarts) = (status, 1);
+                    }
+                    _ => {}
+                }
             } else if kind == "stop" {
                 unit.set_inactive("inactive", "dead");
             } else if fresh {

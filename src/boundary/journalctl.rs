@@ -1,0 +1,45 @@
+//! Reads the journal of this boot by journalctl(1).
+//!
+//! In: a unit, or the kernel. Out: its last lines, `None` where there is no journal to ask. They are somebody else's: whoever
+//! asks keeps what he knows and nothing more. The journal's files have no other stable reader.
+
+use std::process::Stdio;
+use std::time::Duration;
+
+use super::disk::Disk;
+use crate::retry::{Deadline, within};
+
+/// A journal on a slow disk is not waited for.
+const LONGEST_CALL: Duration = Duration::from_secs(2);
+/// Of whatever journalctl prints, no more is looked at.
+const LONGEST: usize = 64 * 1024;
+
+/// Whose lines.
+#[derive(Clone, Copy, Debug)]
+pub enum Of<'a> {
+    /// A unit's, and systemd's about it.
+    Unit(&'a str),
+    /// The kernel's.
+    Kernel,
+}
+
+/// The last lines of this boot.
+pub async fn lines(disk: &Disk, of: Of<'_>, deadline: Deadline) -> Option<String> {
+    #[expect(clippy::disallowed_methods, reason = "the journal's own reader, see above")]
+    let mut command = tokio::process::Command::new("journalctl");
+    command.args(["--no-pager", "--quiet", "--output=cat", "--boot"]);
+    match of {
+        Of::Unit(unit) => command.arg(format!("--unit={unit}")).arg("--lines=50"),
+        Of::Kernel => command.args(["--dmesg", "--lines=400"]),
+    };
+    let root = disk.path("/");
+    if root.parent().is_some() {
+        command.arg("--root").arg(root);
+    }
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).kill_on_drop(true);
+    let output = within(deadline.earliest(Deadline::after(LONGEST_CALL)), command.output()).await;
+    let output = output.ok()?.ok().filter(|output| output.status.success())?;
+    tracing::debug!(?of, bytes = output.stdout.len(), "asked the journal");
+    let bytes = &output.stdout[output.stdout.len().saturating_sub(LONGEST)..];
+    Some(String::from_utf8_lossy(bytes).into_owned()).filter(|lines| !lines.is_empty())
+}

@@ -1,0 +1,208 @@
+//! Asks the kernel what is left of disks and memory, and who listens on a TCP port.
+//!
+//! In: the files below the root. Out: numbers, `None` where they cannot be seen. It opens no socket and changes nothing.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+
+use nix::sys::statvfs::statvfs;
+use serde::Serialize;
+
+use super::disk::Disk;
+
+/// No file of `/proc` that is read here is longer, but where somebody has made it so.
+const LONGEST: usize = 4 * 1024 * 1024;
+/// In `/proc/net/tcp`: a socket that listens (`TCP_LISTEN`, include/net/tcp_states.h).
+const LISTENS: &str = "0A";
+
+/// What is left of a file system for root.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Space {
+    /// A folder on it.
+    pub path: String,
+    /// All of it, in bytes.
+    pub total_bytes: u64,
+    /// What is left, in bytes.
+    pub free_bytes: u64,
+    /// All inodes; 0 where they are made as they are needed.
+    pub total_inodes: u64,
+    /// The inodes that are left.
+    pub free_inodes: u64,
+}
+
+/// The memory of the host, in KiB (proc_meminfo(5)).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Memory {
+    /// All of it.
+    pub total_kib: u64,
+    /// What a new process could have without swapping.
+    pub available_kib: u64,
+}
+
+/// The share of the last ten seconds, in percent, in which tasks waited for memory (Documentation/accounting/psi.rst).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Pressure {
+    /// At least one did.
+    pub some: u32,
+    /// All did.
+    pub full: u32,
+}
+
+/// Who listens on a port.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Listener {
+    /// Its number and name, where they may be seen.
+    pub process: Option<(u32, String)>,
+}
+
+/// The file systems below these folders, each once; what is absent is left out.
+pub fn spaces(disk: &Disk, folders: &[&str]) -> Vec<Space> {
+    let mut devices = BTreeSet::new();
+    let space = |folder: &&str| {
+        let path = disk.path(folder);
+        let device = fs::metadata(&path).ok()?.dev();
+        let stat = statvfs(&path).ok().filter(|_| devices.insert(device))?;
+        let bytes = |blocks: u64| blocks.saturating_mul(stat.fragment_size());
+        Some(Space {
+            path: (*folder).to_owned(),
+            total_bytes: bytes(stat.blocks()),
+            free_bytes: bytes(stat.blocks_free()),
+            total_inodes: stat.files(),
+            free_inodes: stat.files_free(),
+        })
+    };
+    folders.iter().filter_map(space).collect()
+}
+
+/// What is left of the memory.
+pub fn memory(disk: &Disk) -> Option<Memory> {
+    let text = text(disk, "/proc/meminfo")?;
+    let value = |name: &str| {
+        let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))?;
+        line.split_whitespace().next()?.parse().ok()
+    };
+    Some(Memory { total_kib: value("MemTotal")?, available_kib: value("MemAvailable")? })
+}
+
+/// How much is waited for memory; `None` where the kernel does not count it.
+pub fn pressure(disk: &Disk) -> Option<Pressure> {
+    let text = text(disk, "/proc/pressure/memory")?;
+    let share = |kind: &str| {
+        let line = text.lines().find_map(|line| line.strip_prefix(kind)?.strip_prefix(" avg10="))?;
+        line.split(['.', ' ']).next()?.parse().ok()
+    };
+    Some(Pressure { some: share("some")?, full: share("full")? })
+}
+
+/// Whether SELinux enforces its policy; `None` where there is no SELinux.
+pub fn selinux_enforces(disk: &Disk) -> Option<bool> {
+    text(disk, "/sys/fs/selinux/enforce").map(|word| word.trim() == "1")
+}
+
+/// For how long the host has been up, in seconds.
+pub fn uptime(disk: &Disk) -> Option<u64> {
+    text(disk, "/proc/uptime")?.split(['.', ' ']).next()?.parse().ok()
+}
+
+/// Who listens on this port, of either protocol; `None` where that cannot be seen.
+pub fn listeners(disk: &Disk, port: u16) -> Option<Vec<Listener>> {
+    let tables = ["/proc/net/tcp", "/proc/net/tcp6"].map(|path| text(disk, path));
+    if tables.iter().all(Option::is_none) {
+        return None;
+    }
+    let sockets: BTreeSet<u64> = tables.iter().flatten().flat_map(|table| listening(table, port)).collect();
+    Some(sockets.into_iter().map(|socket| Listener { process: owner(disk, socket) }).collect())
+}
+
+/// The inodes of the sockets that listen on the port (proc_pid_net(5)).
+fn listening(table: &str, port: u16) -> impl Iterator<Item = u64> + '_ {
+    table.lines().filter_map(move |line| {
+        let mut fields = line.split_whitespace().skip(1);
+        let (_, local) = fields.next()?.rsplit_once(':')?;
+        let state = fields.nth(1)?;
+        let inode = fields.nth(5)?.parse().ok()?;
+        (u16::from_str_radix(local, 16).ok()? == port && state == LISTENS).then_some(inode)
+    })
+}
+
+/// Whose socket it is. Of processes of other users and of such with more capabilities nothing is seen.
+fn owner(disk: &Disk, socket: u64) -> Option<(u32, String)> {
+    let target = format!("socket:[{socket}]");
+    disk.list("/proc").ok()?.iter().filter_map(|name| name.parse().ok()).find_map(|pid: u32| {
+        let opened = fs::read_dir(disk.path(&format!("/proc/{pid}/fd"))).ok()?.flatten();
+        let mut links = opened.filter_map(|entry| fs::read_link(entry.path()).ok());
+        links.find(|link| link.as_os_str() == target.as_str())?;
+        let name = text(disk, &format!("/proc/{pid}/comm")).unwrap_or_default();
+        Some((pid, name.trim().to_owned()))
+    })
+}
+
+fn text(disk: &Disk, path: &str) -> Option<String> {
+    disk.read(path, LONGEST).ok().flatten().map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn with(files: &[(&str, &str)]) -> (tempfile::TempDir, Disk) {
+        let folder = tempfile::tempdir().unwrap();
+        for (path, text) in files {
+            let path = folder.path().join(path);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            #[expect(clippy::disallowed_methods, reason = "a host of the test's own")]
+            fs::write(path, text).unwrap();
+        }
+        let disk = Disk::new(folder.path().to_owned());
+        (folder, disk)
+    }
+
+    const TCP: &str = "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode\n   \
+         0: 0100007F:C9DE 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 4711 1 0 100 0 0 10 0\n   \
+         1: 0100007F:C9DE 0100007F:1F90 01 00000000:00000000 00:00000000 00000000     0        0 4712 1 0 100 0 0 10 0\n";
+
+    #[test]
+    fn finds_who_listens() {
+        let (folder, disk) = with(&[("proc/net/tcp", TCP), ("proc/12/comm", "nginx\n")]);
+        assert_eq!(listeners(&disk, 51678), Some(vec![Listener { process: None }]));
+        assert_eq!(listeners(&disk, 80), Some(Vec::new()));
+        fs::create_dir(folder.path().join("proc/12/fd")).unwrap();
+        std::os::unix::fs::symlink("socket:[4711]", folder.path().join("proc/12/fd/3")).unwrap();
+        assert_eq!(listeners(&disk, 51678), Some(vec![Listener { process: Some((12, "nginx".to_owned())) }]));
+    }
+
+    #[test]
+    fn reads_what_the_kernel_counts_and_knows_what_it_does_not() {
+        let (_folder, disk) = with(&[
+            ("proc/meminfo", "MemTotal:  8000 kB\nMemFree:  10 kB\nMemAvailable:  200 kB\n"),
+            ("proc/pressure/memory", "some avg10=61.25 avg60=0.00 total=1\nfull avg10=20.90 avg60=0.00 total=1\n"),
+            ("sys/fs/selinux/enforce", "1"),
+            ("proc/uptime", "42.17 80.02\n"),
+        ]);
+        assert_eq!(memory(&disk), Some(Memory { total_kib: 8000, available_kib: 200 }));
+        assert_eq!(pressure(&disk), Some(Pressure { some: 61, full: 20 }));
+        assert_eq!((selinux_enforces(&disk), uptime(&disk)), (Some(true), Some(42)));
+        let (_folder, empty) = with(&[]);
+        assert_eq!((memory(&empty), pressure(&empty), selinux_enforces(&empty)), (None, None, None));
+        assert_eq!(listeners(&empty, 51678), None);
+    }
+
+    #[test]
+    fn a_file_system_is_looked_at_once() {
+        let (folder, disk) = with(&[("var/lib/ecs/x", "")]);
+        let found = spaces(&disk, &["/", "/var/lib/ecs", "/absent"]);
+        assert_eq!(found.iter().map(|space| space.path.as_str()).collect::<Vec<_>>(), ["/"]);
+        assert!(found[0].total_bytes >= found[0].free_bytes);
+        drop(folder);
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_table_can_break_it(text in "[ -~\n]{0,200}", port: u16) {
+            listening(&text, port).count();
+            let (_folder, disk) = with(&[("proc/meminfo", &text), ("proc/pressure/memory", &text), ("proc/uptime", &text)]);
+            let _ = (memory(&disk), pressure(&disk), uptime(&disk));
+        }
+    }
+}

@@ -1,0 +1,189 @@
+//! Causes that lie in an agent that has registered: its port, its connection, its age, its attributes.
+
+use std::collections::BTreeMap;
+
+use super::{Cause, Class, Layer, chain};
+use crate::boundary::agent::AgentError;
+use crate::evidence::Evidence;
+use crate::exit::Exit;
+use std::time::Duration;
+
+/// The agent's process in its container, as /proc/PID/comm has it.
+const AGENT: &str = "agent";
+/// Older ones do not use VPC endpoints.
+const FLOOR: [u32; 3] = [1, 25, 1];
+
+/// Somebody else answers where the agent should, or nobody does.
+pub(super) static PORT_TAKEN: Cause = Cause {
+    id: "introspection-port-taken",
+    layer: Layer::Agent,
+    title: "another process holds the port of the agent's introspection",
+    looks: "the instance is in the cluster, and `curl localhost:51678/v1/metadata` answers oddly or not",
+    proof: "what listens on 51678 does not answer as an agent, or is another process, while the agent's log tells of its \
+            registration; without that line the agent has not registered",
+    alike: &["agent-exits", "agent-gave-up"],
+    // An agent that ends may break off an answer.
+    class: Class::Lasting(Duration::from_secs(3)),
+    exit: Exit::Host,
+    lapsed: Exit::Host,
+    remedy: "free the port (`ss -ltnp sport = :51678`), remove an agent that was started by hand \
+             (`docker ps --filter name=ecs`), then `systemctl restart ecs --no-block`",
+    source: "agent#1215; amazon-vpc-cni-k8s#19",
+    check: |evidence| {
+        let odd = match &evidence.introspection {
+            Some(Err(error @ (AgentError::Garbled { .. } | AgentError::Status { .. }))) => Some(chain(error)),
+            _ => None,
+        };
+        let listeners = evidence.machine.listeners.iter().flatten();
+        let foreign = listeners.filter_map(|one| one.process.as_ref()).find(|(_, name)| name != AGENT);
+        let foreign = foreign.map(|(pid, name)| format!("process {pid} (`{name}`) listens on the port"));
+        let logged = evidence.agent_logged(&[
+            "address already in use",
+            "Registered container instance with cluster",
+            "Instance registration completed",
+        ]);
+        let is_confirmed = logged.is_some() || (odd.is_some() && evidence.agent_log.is_empty());
+        let seen: Vec<String> = odd.into_iter().chain(foreign).collect();
+        (is_confirmed && !seen.is_empty()).then(|| seen.into_iter().chain(logged).collect())
+    },
+    ..Cause::PLAIN
+};
+
+/// The way is open, and it does not take it.
+pub(super) static STUCK: Cause = Cause {
+    id: "agent-stuck",
+    layer: Layer::Agent,
+    title: "the agent is registered and does not connect to ECS, although the way there is open",
+    looks: "agentConnected stays false, the agent's log is quiet, its container is healthy",
+    proof: "introspection answers, the endpoint of ACS takes connections from the host, and the log has no `Connected to \
+            ACS` since this start; a closed way is `acs-unreachable`, scarce memory `host-overloaded`",
+    alike: &["acs-unreachable", "host-overloaded", "deregistered-while-up"],
+    class: Class::Retry,
+    exit: Exit::NotRegistered,
+    lapsed: Exit::Host,
+    remedy: "`systemctl restart ecs --no-block`; where it comes again, a newer agent (`dnf update ecs-init`)",
+    source: "agent#316 #577 #985 #1285 #4082",
+    check: |evidence| stuck(evidence, evidence.way.acs),
+    when_registered: true,
+    ..Cause::PLAIN
+};
+
+fn stuck(evidence: &Evidence, opens: Option<bool>) -> Option<Vec<String>> {
+    let window = evidence.expectation.as_ref()?.window;
+    let since = evidence.disconnected_for.filter(|since| *since >= window || evidence.timed_out)?;
+    let is_quiet = !evidence.agent_log.is_empty() && evidence.agent_logged(&["Connected to ACS endpoint"]).is_none();
+    (opens == Some(true) && evidence.stays_disconnected() && is_quiet).then(|| {
+        vec![
+            format!("ecs:DescribeContainerInstances says agentConnected false, for {} s now", since.as_secs()),
+            "the endpoint of ACS takes connections from this host".to_owned(),
+            "ecs-agent.log has no `Connected to ACS` since the agent was started".to_owned(),
+        ]
+    })
+}
+
+/// They go up with the first registration only.
+pub(super) static ATTRIBUTES_NOT_APPLIED: Cause = Cause {
+    id: "attributes-not-applied",
+    layer: Layer::Agent,
+    title: "the container instance lacks attributes that were set after it first registered",
+    looks: "tasks with a placement constraint find no instance, although ECS_INSTANCE_ATTRIBUTES is right",
+    proof: "ecs:DescribeContainerInstances shows the instance without them; attributes that ECS refuses end in exit code 5: \
+            `attributes-rejected`",
+    alike: &["attributes-rejected"],
+    class: Class::Terminal,
+    exit: Exit::Host,
+    lapsed: Exit::Host,
+    remedy: "`aws ecs put-attributes`, or `ecs-bootstrap reset-agent --yes` for a new registration",
+    source: "agent#713 #740 #2074",
+    note: |evidence| {
+        let Some(Ok(Some(instance))) = &evidence.registration else { return None };
+        let mut wanted: BTreeMap<String, String> = match evidence.config.get("ECS_INSTANCE_ATTRIBUTES") {
+            Some(text) => serde_json::from_str(text).unwrap_or_default(),
+            None => BTreeMap::new(),
+        };
+        wanted.extend(evidence.expectation.iter().flat_map(|expected| expected.attributes.clone()));
+        let lacking = wanted.iter().filter(|(name, value)| instance.attributes.get(*name) != Some(value));
+        let lacking: Vec<String> = lacking.map(|(name, value)| format!("`{name}={value}`")).take(10).collect();
+        (!lacking.is_empty()).then(|| vec![format!("ECS does not have {}", lacking.join(", "))])
+    },
+    ..Cause::PLAIN
+};
+
+/// It joined, and lacks what newer ones do.
+pub(super) static TOO_OLD: Cause = Cause {
+    id: "agent-too-old",
+    layer: Layer::Agent,
+    title: "the agent is too old for VPC endpoints and most of today's features",
+    looks: "odd errors, task definitions that are refused, endpoints of the VPC that are not used",
+    proof: "the version that introspection tells is below 1.25.1",
+    alike: &["agent-stuck"],
+    class: Class::Terminal,
+    exit: Exit::Host,
+    lapsed: Exit::Host,
+    remedy: "launch from a newer ECS-optimized AMI, or update ecs-init",
+    source: "Amazon ECS Developer Guide, \"Interface VPC endpoints\"; agent#316",
+    note: |evidence| {
+        let Some(Ok(metadata)) = &evidence.introspection else { return None };
+        let version = version(&metadata.version)?;
+        (version < FLOOR).then(|| vec![format!("it is version {}.{}.{}", version[0], version[1], version[2])])
+    },
+    ..Cause::PLAIN
+};
+
+/// As in `Amazon ECS Agent - v1.105.1 (*a8b3e7d3)`.
+fn version(text: &str) -> Option<[u32; 3]> {
+    let (_, rest) = text.split_once(" - v")?;
+    let mut parts = rest.split(['.', ' ', '-', '+']).map(|part| part.parse().ok());
+    Some([parts.next()??, parts.next()??, parts.next()??])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::ids;
+    use super::*;
+    use crate::boundary::aws::ContainerInstance;
+    use crate::boundary::kernel::Listener;
+    use crate::evidence::agent_log::last_attempt;
+    use crate::plan::Expectation;
+
+    #[test]
+    fn reads_versions() {
+        assert_eq!(version("Amazon ECS Agent - v1.105.1 (*a8b3e7d3)"), Some([1, 105, 1]));
+        assert_eq!((version("Amazon ECS Agent - v1.9"), version("")), (None, None));
+    }
+
+    #[test]
+    fn a_foreign_listener_counts_only_beside_a_registration() {
+        let listener = |name: &str| vec![Listener { process: Some((7, name.to_owned())) }];
+        let mut evidence = Evidence::default();
+        evidence.machine.listeners = Some(listener("nginx"));
+        assert_eq!(ids(&evidence), Vec::<&str>::new());
+        evidence.agent_log = last_attempt(b"level=info msg=\"Registered container instance with cluster!\"\n");
+        assert_eq!(ids(&evidence), ["introspection-port-taken"]);
+        evidence.machine.listeners = Some(listener("agent"));
+        assert_eq!(ids(&evidence), Vec::<&str>::new());
+    }
+
+    #[test]
+    fn an_agent_is_stuck_only_where_the_way_is_known_to_be_open() {
+        let instance = ContainerInstance {
+            arn: "arn".to_owned(),
+            status: "ACTIVE".to_owned(),
+            agent_connected: false,
+            agent_version: None,
+            attributes: BTreeMap::new(),
+            ec2_instance_id: None,
+        };
+        let mut evidence = Evidence {
+            registration: Some(Ok(Some(instance))),
+            expectation: Some(Expectation { window: Duration::from_secs(60), ..Expectation::default() }),
+            disconnected_for: Some(Duration::from_secs(61)),
+            agent_log: last_attempt(b"level=info msg=\"Beginning Polling for updates\"\n"),
+            ..Evidence::default()
+        };
+        assert!(stuck(&evidence, Some(true)).is_some());
+        assert!(stuck(&evidence, Some(false)).is_none() && stuck(&evidence, None).is_none());
+        evidence.agent_log = last_attempt(b"level=info msg=\"Connected to ACS endpoint\"\n");
+        assert!(stuck(&evidence, Some(true)).is_none());
+    }
+}

@@ -1,0 +1,135 @@
+//! What is known of how docker, ecs-init and the agent ended, and what they last said: of this start only.
+
+use std::time::Duration;
+
+use super::{Evidence, Line, logged, shown};
+use crate::boundary::systemd::UnitState;
+
+/// Of a process that a signal ended, as a shell and docker count it: 128 and the number of SIGKILL.
+const KILLED: i64 = 137;
+const SIGKILL: i32 = 9;
+/// `CLD_KILLED` (waitid(2)).
+const BY_SIGNAL: i32 = 2;
+
+/// Between its registration and its connection an agent needs some time.
+const A_MOMENT: Duration = Duration::from_secs(2);
+
+impl Evidence {
+    /// The exit code with which the agent has ended last, and how often it is known to have ended since ecs-init was
+    /// started; `None` while it has not, and after a clean end.
+    pub fn agent_end(&self) -> Option<(i64, usize)> {
+        let said = || {
+            let lines = self.init_log.iter().filter(|_| self.is_of_this_start(self.init_log_written));
+            let codes: Vec<i64> = lines.filter_map(|line| code_in(&line.message)).collect();
+            Some((*codes.last()?, codes.len()))
+        };
+        let inspected = || match &self.container {
+            Some(Ok(Some(container))) if !container.running => {
+                let finished = humantime::parse_rfc3339(&container.finished_at).ok()?;
+                self.is_of_this_start(Some(finished)).then_some((container.exit_code, 1))
+            }
+            _ => None,
+        };
+        said().or_else(inspected).filter(|(code, _)| *code != 0)
+    }
+
+    /// The agent's unit, where it fails before its agent runs and systemd tries it again.
+    pub fn unit_retried(&self) -> Option<&UnitState> {
+        let unit = self.agent_unit().filter(|unit| unit.active_state.as_deref() == Some("activating"))?;
+        let waits = unit.sub_state.as_deref().is_some_and(|state| state.starts_with("auto-restart"));
+        let is_again = unit.restarts.is_some_and(|restarts| restarts > 0);
+        let is_agents_own = unit.exec_main_status == Some(5);
+        ((waits || is_again) && !is_agents_own && !self.job_pending(&unit.name)).then_some(unit)
+    }
+
+    /// The agent's unit, where it has failed and systemd does not try it again.
+    pub fn unit_failed(&self) -> Option<&UnitState> {
+        let is_over = |unit: &&UnitState| {
+            unit.active_state.as_deref() == Some("failed") && unit.job.is_none() && !self.job_pending(&unit.name)
+        };
+        self.agent_unit().filter(is_over)
+    }
+
+    /// docker's unit, where it has failed and nothing starts it again.
+    pub fn docker_failed(&self) -> Option<&UnitState> {
+        let docker = &self.known_units()?.docker;
+        let is_over = docker.active_state.as_deref() == Some("failed") && docker.job.is_none();
+        (is_over && !self.job_pending(&docker.name)).then_some(docker)
+    }
+
+    /// Whether docker, ecs-init or the agent has failed, so that there is something to explain.
+    pub fn is_failing(&self) -> bool {
+        self.docker_failed().is_some()
+            || self.unit_retried().is_some()
+            || self.unit_failed().is_some()
+            || self.agent_end().is_some()
+    }
+
+    /// The lines of ecs-init's last attempt; of the one before it while the next has begun.
+    fn init_lines(&self) -> Vec<&Line> {
+        let Some(unit) = self.unit_retried() else {
+            let is_current = self.is_of_this_start(self.init_log_written);
+            return self.init_log.iter().filter(|_| is_current).collect();
+        };
+        let since = self.known_units().and_then(|units| units.docker.active_enter_usec).unwrap_or(0);
+        let written = self.init_log_written.and_then(|at| at.duration_since(std::time::UNIX_EPOCH).ok());
+        // The unit may fail before ecs-init says anything: then the log is of an earlier boot.
+        if written.is_some_and(|at| at.as_micros() < u128::from(since)) {
+            return Vec::new();
+        }
+        let is_again = unit.restarts.is_some_and(|restarts| restarts > 1);
+        let before = self.init_log_before.iter().filter(|_| is_again);
+        before.chain(&self.init_log).collect()
+    }
+
+    /// The last line of ecs-init's log that holds one of these fragments, as evidence: the matched part only.
+    pub fn init_logged(&self, fragments: &[&str]) -> Option<String> {
+        logged(self.init_lines(), "ecs-init.log", fragments)
+    }
+
+    /// The last error that ecs-init has logged.
+    pub fn init_error(&self) -> Option<String> {
+        last_error(self.init_lines().into_iter(), "ecs-init.log")
+    }
+
+    /// The last error that the agent has logged.
+    pub fn agent_error(&self) -> Option<String> {
+        let is_current = self.is_of_this_start(self.agent_log_written);
+        last_error(self.agent_log.iter().filter(|_| is_current), "ecs-agent.log")
+    }
+
+    /// Whether what the machine shows is known, as far as it is going to be: a general cause must wait for that.
+    pub fn is_machine_seen(&self) -> bool {
+        self.machine.looked || self.timed_out
+    }
+
+    /// Whether ECS says of a registered agent that it is not connected, and not only since a moment.
+    pub fn stays_disconnected(&self) -> bool {
+        let said = matches!(&self.registration, Some(Ok(Some(instance))) if !instance.agent_connected);
+        said && self.disconnected_for.is_some_and(|since| since >= A_MOMENT)
+    }
+
+    /// Whose process was killed by SIGKILL, in words.
+    pub fn killed(&self) -> Option<String> {
+        let killed = |unit: &&UnitState| {
+            let by_signal = unit.exec_main_code == Some(BY_SIGNAL) && unit.exec_main_status == Some(SIGKILL);
+            let is_down = unit.active_state.as_deref() != Some("active");
+            is_down && (unit.result.as_deref() == Some("oom-kill") || by_signal)
+        };
+        let units = self.known_units();
+        if let Some(unit) = units.and_then(|units| [&units.docker, &units.agent].into_iter().find(killed)) {
+            return Some(format!("the process of {} was killed", unit.name));
+        }
+        self.agent_end().filter(|(code, _)| *code == KILLED).map(|_| "the agent's process was killed (code 137)".into())
+    }
+}
+
+fn code_in(message: &str) -> Option<i64> {
+    let (_, rest) = message.split_once("Agent exited with code ")?;
+    rest.split(|c: char| !c.is_ascii_digit() && c != '-').next()?.parse().ok()
+}
+
+fn last_error<'l>(lines: impl DoubleEndedIterator<Item = &'l Line>, file: &str) -> Option<String> {
+    let is_error = |line: &&Line| matches!(line.level.as_str(), "error" | "critical" | "crit");
+    lines.rev().find(is_error).map(|line| format!("{file}: `{}`", shown(&line.text())))
+}

@@ -1,0 +1,69 @@
+//! Causes that lie in the agent's unit, and in what it does before the agent runs. See `causes.rs`.
+
+use super::{Names, is_ready, run, verify};
+use crate::support::Instance;
+use crate::support::systemd::Start;
+
+/// ecs-init fails with these words, and systemd tries again.
+fn failing(says: &'static str) -> Instance {
+    Instance::new()
+        .unit("ecs.service", |unit| unit.start = Start::Retried(255))
+        .agent_behaves(|agent| agent.init_says = says)
+}
+
+#[test]
+fn an_image_of_the_agent_that_does_not_load_is_told() {
+    let instance = failing("could not load Amazon Elastic Container Service Agent into Docker: unexpected EOF");
+    Names("agent-image-load-failed", 24, "unexpected EOF").check(&instance, &run(&instance, &[]));
+}
+
+#[test]
+fn an_image_of_the_agent_that_cannot_be_downloaded_is_told() {
+    let instance = failing("could not download Amazon Elastic Container Service Agent: 403 Forbidden");
+    Names("agent-download-failed", 24, "403 Forbidden").check(&instance, &run(&instance, &["verify.deadline=6s"]));
+}
+
+#[test]
+fn gpus_that_cannot_be_set_up_are_told() {
+    let instance = failing("could not initialize Nvidia GPU Manager: nvml: Driver Not Loaded")
+        .ecs_config("ECS_ENABLE_GPU_SUPPORT=true\n");
+    Names("gpu-setup-failed", 24, "Driver Not Loaded").check(&instance, &run(&instance, &["verify.deadline=6s"]));
+}
+
+#[test]
+fn whatever_else_ecs_init_fails_on_is_told_with_its_last_words() {
+    let instance = failing("could not enable loopback routing: sysctl: http://u:hunter2@proxy");
+    let outcome = run(&instance, &["verify.deadline=4s"]);
+    Names("ecs-init-failed", 24, "could not enable loopback routing").check(&instance, &outcome);
+    assert!(outcome.stderr.contains("status 255, restarts 1"), "{}", outcome.stderr);
+    assert!(!outcome.stderr.contains("hunter2"), "{}", outcome.stderr);
+}
+
+#[test]
+fn a_unit_that_systemd_has_given_up_is_told_at_once() {
+    let lines = "Starting ecs.service - Amazon Elastic Container Service - container agent...\n\
+                 ecs.service: Start request repeated too quickly.\n";
+    let instance = Instance::new()
+        .journaled("ecs.service", lines)
+        .unit("ecs.service", |unit| unit.start = Start::FailsWith("start-limit-hit"));
+    let outcome = run(&instance, &[]);
+    Names("agent-unit-failed", 24, "result start-limit-hit").check(&instance, &outcome);
+    assert!(outcome.stderr.contains("journal: `Start request repeated too quickly"), "{}", outcome.stderr);
+}
+
+#[test]
+fn a_failed_unit_that_this_run_starts_again_is_no_cause() {
+    let failed_before = |unit: &mut crate::support::systemd::Unit| {
+        unit.active_state = "failed".into();
+        unit.sub_state = "failed".into();
+        unit.result = "start-limit-hit".into();
+    };
+    is_ready(&run(&Instance::new().unit("ecs.service", failed_before), &["verify.deadline=20s"]));
+}
+
+#[test]
+fn an_enabled_unit_that_nothing_starts_is_told() {
+    let instance = Instance::new();
+    Names("agent-not-started", 24, "ecs.service is inactive, without a job")
+        .check(&instance, &verify(&instance, &["verify.deadline=3s"]));
+}
