@@ -126,9 +126,12 @@ fn interim(evidence: &Evidence, limit: Duration) -> Option<(String, Verdict)> {
 
 /// The verdict that the evidence allows, if any yet.
 fn judge(evidence: &Evidence) -> Option<Verdict> {
+    if is_unexplained(evidence) && !evidence.timed_out {
+        return None;
+    }
     let findings = diagnose(evidence);
     // A registered instance is not judged by what else is wrong, so the agent must have been asked.
-    let is_asked = evidence.introspection.is_some() && !is_unexplained(evidence);
+    let is_asked = evidence.introspection.is_some();
     if is_asked && findings.iter().any(|finding| finding.is_final(evidence)) {
         return Some(failed(evidence, findings));
     }

@@ -60,6 +60,8 @@ pub struct State {
     pub life_cycle: String,
     pub target_lifecycle_state: Option<String>,
     pub public_ipv4: Option<String>,
+    /// `HttpTokens` is optional: a request without a token is answered.
+    pub allows_v1: bool,
     /// Before each answer.
     pub delay: Duration,
     pub fault: Fault,
@@ -87,6 +89,7 @@ impl Default for State {
             life_cycle: "on-demand".into(),
             target_lifecycle_state: None,
             public_ipv4: None,
+            allows_v1: false,
             delay: Duration::ZERO,
             fault: Fault::None,
             overrides: HashMap::new(),
@@ -184,7 +187,8 @@ impl State {
             return self.token(request);
         }
         let known = request.header("x-aws-ec2-metadata-token").and_then(|token| self.tokens.get(token));
-        if known.is_none_or(|ends| *ends < Instant::now()) {
+        let is_v1 = self.allows_v1 && request.header("x-aws-ec2-metadata-token").is_none();
+        if !is_v1 && known.is_none_or(|ends| *ends < Instant::now()) {
             return page(401, "Unauthorized");
         }
         if request.method != "GET" {
