@@ -102,7 +102,7 @@ pub(super) static WITHOUT_TOKEN: Cause = Cause {
 /// It ran, and stopped.
 pub(super) static FAILED: Cause = Cause {
     id: "user-data-failed",
-    title: "user data has failed before it named the cluster",
+    title: "user data has failed",
     looks: "the instance joins `default`, or `ecs.config` is half written; `cloud-init status` says error",
     proof: "cloud-init's record has an error of `scripts-user` or of another module that does what user data says",
     alike: &["user-data-absent", "imds-v1-client", "cloud-init-failed"],
