@@ -126,7 +126,7 @@ pub(super) static DATASOURCE_NONE: Cause = Cause {
 /// What no other row explains: cloud-init did not come to user data, or failed at something else.
 pub(super) static FAILED: Cause = Cause {
     id: "cloud-init-failed",
-    title: "cloud-init did not carry out user data",
+    title: "cloud-init has not done all of its work",
     looks: "the instance joins `default`, and nothing of user data has happened",
     proof: "cloud-init has errors outside of user data's own scripts, or has left no record that it ran to its end",
     alike: &["user-data-failed", "user-data-not-recognised"],

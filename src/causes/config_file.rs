@@ -28,11 +28,11 @@ const LINE: Cause = Cause {
 /// Right for systemd, wrong for the agent.
 pub(super) static QUOTED: Cause = Cause {
     id: "config-quoted",
-    title: "`ecs.config` names the cluster in quotes, which become part of the name",
+    title: "a value of `ecs.config` stands in quotes, which become part of it",
     looks: "the agent exits 5, and its log says that the cluster is not found or must match a pattern",
     proof: "the value of `ECS_CLUSTER` in force begins and ends with a quote; where it does not, the name itself is wrong",
     alike: &["cluster-not-found", "cluster-name-invalid"],
-    remedy: "write `ECS_CLUSTER=NAME` without quotes; of this file systemd strips them and ecs-init does not",
+    remedy: "write `ECS_CLUSTER=NAME`, and any other key, without quotes: systemd strips them and ecs-init does not",
     source: "agent#4159; awslabs/amazon-ecs-nodejs-microservices#18; ecs-init/docker/docker.go, getEnvVars",
     when_registered: false,
     check: |evidence| {
@@ -56,7 +56,7 @@ fn tried_quoted(evidence: &Evidence) -> Option<&str> {
 /// `export` belongs into a script.
 pub(super) static EXPORT: Cause = Cause {
     id: "config-export",
-    title: "`export` stands before `ECS_CLUSTER` in `ecs.config`, so the agent does not see it",
+    title: "`export` stands before a key of `ecs.config`, so the agent does not see the key",
     looks: "the instance joins `default` though the file names its cluster, or nothing is said to name one",
     proof: "the line begins with `export`, and no other line names the cluster",
     alike: &["config-spaces", "config-key-misspelt", "joined-default"],
@@ -69,7 +69,7 @@ pub(super) static EXPORT: Cause = Cause {
 /// ecs-init does not trim the key.
 pub(super) static SPACES: Cause = Cause {
     id: "config-spaces",
-    title: "a blank stands between `ECS_CLUSTER` and its `=` in `ecs.config`, so the agent does not see it",
+    title: "a blank stands before the `=` of a key of `ecs.config`, so the agent does not see the key",
     looks: "the instance joins `default` though the file names its cluster, or nothing is said to name one",
     proof: "blanks before the `=` of the line; blanks after it do no harm to the cluster",
     alike: &["config-export", "config-key-misspelt", "joined-default"],
@@ -82,11 +82,11 @@ pub(super) static SPACES: Cause = Cause {
 /// Any key is passed on unread.
 pub(super) static MISSPELT: Cause = Cause {
     id: "config-key-misspelt",
-    title: "a key of `ecs.config` is nearly `ECS_CLUSTER`, and means nothing to the agent",
+    title: "a key of `ecs.config` is nearly a variable of the agent, and means nothing to it",
     looks: "the instance joins `default` though the file seems to name its cluster",
     proof: "the key is no variable, and one by case or at most two letters; keys like no variable are not judged",
     alike: &["config-spaces", "config-export", "joined-default"],
-    remedy: "write the key as `ECS_CLUSTER`; `ecs-bootstrap reset-agent --yes` where it is in `default` already",
+    remedy: "write the key as the agent has it (`ECS_CLUSTER`); `ecs-bootstrap reset-agent --yes` where it is in `default` already",
     source: "rackspace aws-terraform-ec2_asg PR 4; ecs-init/docker/docker.go, getEnvVars",
     check: |evidence| explains(evidence, |what| matches!(what, What::Misspelt { .. })),
     note: |evidence| all(evidence, |what| matches!(what, What::Misspelt { .. })),
@@ -96,7 +96,7 @@ pub(super) static MISSPELT: Cause = Cause {
 /// What sticks to a key, and lines without one.
 pub(super) static UNREADABLE: Cause = Cause {
     id: "config-unreadable-key",
-    title: "the line of `ecs.config` that names the cluster is not readable to the agent",
+    title: "a line of `ecs.config` cannot be read by the agent",
     looks: "the instance joins `default` though an editor shows the right line",
     proof: "a byte order mark, another byte or UTF-16 hides the key, or the line has no `=`",
     alike: &["config-key-misspelt", "config-quoted"],

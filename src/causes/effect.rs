@@ -36,7 +36,7 @@ impl Effect<'_> {
     }
 }
 
-/// The effect, once whatever may still change it has ended.
+/// The effect: where the agent is is where it stays, and before it is somewhere user data may still name a cluster.
 pub(super) fn effect(evidence: &Evidence) -> Option<Effect<'_>> {
     let joined = evidence.files.joined.as_deref();
     let of = |seen, wanted, is_in_default| Some(Effect { seen, wanted, is_in_default, joined });
@@ -46,9 +46,6 @@ pub(super) fn effect(evidence: &Evidence) -> Option<Effect<'_>> {
         None => {}
     }
     let expected = evidence.expectation.as_ref()?;
-    if evidence.user_data_runs() {
-        return None;
-    }
     if let Some((_, seen)) = joined_other(evidence) {
         return of(seen, expected.cluster.as_deref(), false);
     }
@@ -56,6 +53,7 @@ pub(super) fn effect(evidence: &Evidence) -> Option<Effect<'_>> {
         return None;
     }
     match (evidence.container_instance_arn(), &evidence.introspection) {
+        (None, _) if evidence.user_data_runs() => None,
         (None, _) => {
             let nobody = "user data has ended, and neither it nor anything else has named a cluster".to_owned();
             let unread = |why| format!("not everything that may name one could be read: {why}");

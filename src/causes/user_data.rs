@@ -71,20 +71,24 @@ pub(super) static WITHOUT_TOKEN: Cause = Cause {
     id: "imds-v1-client",
     title: "the script of user data asks instance metadata without a token, and gets no answer",
     looks: "`ECS_CLUSTER=` is empty in `ecs.config`, or holds a page of HTML, or the script stops at its curl",
-    proof: "the script calls 169.254.169.254 and never sends `X-aws-ec2-metadata-token`, and no cluster came of it; where \
-            another command is the first to fail, that is why",
+    proof: "the script never sends `X-aws-ec2-metadata-token`, the service answers 401 without it, and no cluster came of \
+            it; where another command is the first to fail, that is why",
     alike: &["user-data-failed", "no-cluster-named"],
     remedy: "fetch a token first: `curl -X PUT -H 'X-aws-ec2-metadata-token-ttl-seconds: 60' \
              http://169.254.169.254/latest/api/token`, and send it with each request",
     source: "agent CHANGELOG (IMDSv1 disabled); EC2 User Guide, \"Use the Instance Metadata Service\"",
     check: |evidence| {
-        let asks = user_data(evidence).filter(|known| known.without_token && known.speaks_of_cluster)?;
+        let asks = user_data(evidence)
+            .filter(|known| known.without_token && known.token_wanted == Some(true) && known.speaks_of_cluster)?;
         let is_known = matches!(asks.kind, Kind::Known(_));
         let page = invalid(evidence).filter(|(value, _)| value.starts_with('<')).map(|(_, seen)| vec![seen]);
         let effect = page.or_else(|| of_user_data(evidence).map(|effect| effect.seen))?;
         let is_other = has_failed(evidence) && !evidence.files.cloud_init.output.is_empty();
         (is_known && !is_other).then(|| {
-            let asked = "user data asks instance metadata and never sends `X-aws-ec2-metadata-token`".to_owned();
+            let asked =
+                "user data asks instance metadata and never sends `X-aws-ec2-metadata-token`; without it the answer \
+                         is 401"
+                    .to_owned();
             let empty = evidence.files.configs.iter().filter_map(|file| {
                 let (line, _) = file.cluster.as_ref().filter(|(_, value)| value.is_empty())?;
                 Some(format!("`ECS_CLUSTER=` on line {line} of {} is empty", file.path))
@@ -98,7 +102,7 @@ pub(super) static WITHOUT_TOKEN: Cause = Cause {
 /// It ran, and stopped.
 pub(super) static FAILED: Cause = Cause {
     id: "user-data-failed",
-    title: "user data has failed before it named the cluster",
+    title: "user data has failed",
     looks: "the instance joins `default`, or `ecs.config` is half written; `cloud-init status` says error",
     proof: "cloud-init's record has an error of `scripts-user` or of another module that does what user data says",
     alike: &["user-data-absent", "imds-v1-client", "cloud-init-failed"],

@@ -65,7 +65,7 @@ impl Stray {
         let right = effective(&lines).get(CLUSTER).and_then(|line| Some((line.line, cluster(&line.value)?)));
         let odd = || {
             let exported = oddities(bytes).into_iter().filter(|oddity| oddity.key == CLUSTER);
-            exported.filter_map(|oddity| Some((oddity.line, oddity.cluster?))).last()
+            exported.filter_map(|oddity| Some((oddity.line, oddity.cluster?))).next_back()
         };
         let (line, cluster) = right.or_else(odd)?;
         Some(Stray { path: path.to_owned(), line, cluster })

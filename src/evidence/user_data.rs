@@ -26,6 +26,8 @@ pub struct UserData {
     pub may_name_cluster: bool,
     /// Whether it asks instance metadata, and never with a token.
     pub without_token: bool,
+    /// Whether the metadata service refuses such requests; `None` where it was not asked.
+    pub token_wanted: Option<bool>,
     /// Its hash, and that of what its base64 holds.
     pub hashes: Vec<[u8; 32]>,
 }
@@ -67,7 +69,14 @@ const OF_CLUSTER: [&str; 3] = ["ecs_cluster", "ecs-bootstrap", "ecsagentconfigur
 /// What else may come to name one: the agent's files, and what is fetched from elsewhere.
 const MAY_NAME: [&str; 9] =
     ["/etc/ecs", "ecs.config", "ecs_", "http://", "https://", "s3://", "aws ", "#include", "git "];
-const METADATA: [&str; 4] = ["169.254.169.254", "http://instance-data", "[fd00:ec2::254]", "ec2-metadata.sh"];
+/// How a script asks; a bare address may as well stand in a list of what takes no proxy.
+const METADATA: [&str; 5] = [
+    "http://169.254.169.254",
+    "169.254.169.254/latest",
+    "http://instance-data",
+    "instance-data/latest",
+    "http://[fd00:ec2::254]",
+];
 const TOKEN: &str = "x-aws-ec2-metadata-token";
 
 /// Looks at it; `None` and nothing at all are the same.
@@ -93,6 +102,7 @@ pub fn read(bytes: Option<&[u8]>) -> UserData {
         speaks_of_cluster: holds(&OF_CLUSTER),
         may_name_cluster: is_binary || parts.is_opaque || holds(&OF_CLUSTER) || holds(&MAY_NAME),
         without_token: holds(&METADATA) && !all.contains(TOKEN),
+        token_wanted: None,
         hashes: [Some(hash(bytes)), decoded(bytes).map(|inner| hash(&inner))].into_iter().flatten().collect(),
     }
 }
@@ -220,6 +230,7 @@ mod tests {
         let with = format!("{asks}curl -H \"X-AWS-EC2-Metadata-Token: $T\" http://169.254.169.254/\n");
         assert!(!read(Some(with.as_bytes())).without_token);
         assert!(!read(Some(SCRIPT.as_bytes())).without_token);
+        assert!(!read(Some(b"#!/bin/sh\necho NO_PROXY=169.254.169.254,169.254.170.2\n")).without_token);
     }
 
     #[test]

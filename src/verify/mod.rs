@@ -128,8 +128,11 @@ fn interim(evidence: &Evidence, mut findings: Vec<Finding>, limit: Duration) -> 
 
 /// The verdict that the evidence allows, if any yet.
 fn judge(evidence: &Evidence, findings: &[Finding]) -> Option<Verdict> {
+    if is_unexplained(evidence) && !evidence.timed_out {
+        return None;
+    }
     // A registered instance is not judged by what else is wrong, so the agent must have been asked.
-    let is_asked = evidence.introspection.is_some() && !evidence.must_ask_for_cluster() && !is_unexplained(evidence);
+    let is_asked = evidence.introspection.is_some() && !evidence.must_ask_for_cluster();
     if is_asked && findings.iter().any(|finding| finding.is_final(evidence)) {
         return Some(failed(evidence, findings.to_vec()));
     }

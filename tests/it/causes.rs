@@ -58,7 +58,7 @@ fn every_cause_is_provoked_here_or_listed_with_its_reason() {
         let is_row = |source: &&str| {
             ["Names", "Notes", "names"].iter().any(|row| source.contains(&format!("{row}(\"{}\"", cause.id)))
         };
-        let provoked = SOURCES.iter().any(|source| is_row(&source));
+        let provoked = SOURCES.iter().any(is_row);
         let elsewhere = ELSEWHERE.iter().any(|(id, _)| *id == cause.id);
         assert!(provoked != elsewhere, "`{}`: provoked {provoked}, listed {elsewhere}", cause.id);
     }

@@ -24,6 +24,8 @@ mod causes;
 mod confusion;
 /// Our calls against a moto server; needs one, see the module.
 mod contract;
+/// The fuzzer's seeds, on stable.
+mod corpus;
 /// README.md against the tables of the code.
 mod docs;
 /// `doctor`, its bundle, and `explain`.

@@ -207,6 +207,16 @@ impl AwsErrorKind {
         }
     }
 
+    /// What an error comes to that the service answered: its code, its message and the HTTP status.
+    pub fn of_answer(code: Option<String>, message: String, status: u16) -> AwsErrorKind {
+        match code {
+            Some(code) if DENIED.contains(&code.as_str()) => AwsErrorKind::Denied { code, message },
+            Some(code) if THROTTLED.contains(&code.as_str()) => AwsErrorKind::Throttled { code },
+            None if (200..300).contains(&status) => AwsErrorKind::Garbled,
+            code => AwsErrorKind::Service { code, message, status },
+        }
+    }
+
     /// What the SDK's error comes to.
     pub(super) fn of<E>(error: &SdkError<E, HttpResponse>) -> AwsErrorKind
     where
@@ -238,12 +248,7 @@ impl AwsErrorKind {
 
 fn answered(error: &impl ProvideErrorMetadata, status: u16) -> AwsErrorKind {
     let message = error.message().unwrap_or_default().to_owned();
-    match error.code().map(str::to_owned) {
-        Some(code) if DENIED.contains(&code.as_str()) => AwsErrorKind::Denied { code, message },
-        Some(code) if THROTTLED.contains(&code.as_str()) => AwsErrorKind::Throttled { code },
-        None if (200..300).contains(&status) => AwsErrorKind::Garbled,
-        code => AwsErrorKind::Service { code, message, status },
-    }
+    AwsErrorKind::of_answer(error.code().map(str::to_owned), message, status)
 }
 
 fn not_sent(error: &(dyn Error + 'static), timed_out: bool) -> AwsErrorKind {

@@ -2,7 +2,7 @@
 //!
 //! In goes a path below `/latest/` and a deadline, out comes the answer, its absence (404), or an [`ImdsError`] that
 //! tells an absent service from a closed one. All clones share one HTTP client and one session token. It uses no
-//! proxy, follows no redirect, never asks without a token, and never logs a token or a body.
+//! proxy, follows no redirect, takes no answer without a token, and never logs a token or a body.
 
 mod endpoint;
 mod error;
@@ -121,6 +121,18 @@ impl Imds {
         until(deadline, RETRY, move |_| asking.clone().step())
             .await
             .map_err(|gave_up| gave_up.last.give_up(gave_up.attempts, gave_up.elapsed))
+    }
+
+    /// Whether a request without a token is refused (401), as where IMDSv1 is off; `None` where nobody says. One request
+    /// without a token, of which nothing but the status is taken: only for whoever has seen others make such requests.
+    pub async fn wants_token(&self, deadline: Deadline) -> Option<bool> {
+        const PATH: &str = "meta-data/instance-id";
+        let request = self.client(deadline).ok()?.get(self.url(PATH));
+        match self.exchange(PATH, request, deadline).await.ok()?.status {
+            401 => Some(true),
+            200 => Some(false),
+            _ => None,
+        }
     }
 
     async fn attempt(&self, path: &str, deadline: Deadline) -> Result<Option<Vec<u8>>, Failed> {

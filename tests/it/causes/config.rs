@@ -196,3 +196,15 @@ fn a_secret_in_an_odd_line_is_never_shown() {
     let told = format!("{}{}", outcome.stdout, outcome.stderr);
     assert!(told.contains("ECS_ENGINE_AUTH_DATA") && !told.contains("hunter2"), "{told}");
 }
+
+#[test]
+fn an_agent_that_went_to_default_past_an_odd_line_is_told_though_nothing_else_names_a_cluster() {
+    let instance = Instance::new().without_tags().tag("Name", "web").user_data(USER_DATA).user_data_runs();
+    assert_eq!(instance.run(&["run", "--no-wait"]).code, Some(0));
+    joined(&instance, "export ECS_CLUSTER=prod\n");
+    let verify = instance.start(&["verify"]);
+    std::thread::sleep(Duration::from_millis(500));
+    instance.user_data_ends();
+    Names("config-export", 21, "in `default`, which nobody named")
+        .check(&instance, &Outcome { duration: Duration::ZERO, ..verify.wait() });
+}

@@ -146,6 +146,9 @@ fn a_script_without_a_token_is_told() {
     Names("imds-v1-client", 21, "`ECS_CLUSTER=` on line 1 of /etc/ecs/ecs.config is empty").check(&instance, &outcome);
     assert!(outcome.stderr.contains("never sends `X-aws-ec2-metadata-token`"), "{}", outcome.stderr);
     // curl without -f takes the page of the 401 for the answer.
+    let optional = only(V1).ecs_config("ECS_CLUSTER=\n");
+    optional.imds.change(|imds| imds.allows_v1 = true);
+    Names("no-cluster-named", 21, "speaks of a cluster").check(&optional, &told(&optional));
     let instance = only(V1).ecs_config("ECS_CLUSTER=<?xml version=\"1.0\" encoding=\"iso-8859-1\"?>\n");
     Names("imds-v1-client", 21, "never sends").check(&instance, &told(&instance));
 }

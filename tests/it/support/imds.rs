@@ -68,6 +68,8 @@ pub struct State {
     pub public_ipv4: Option<String>,
     /// How many seconds the service's clock, as its `Date` has it, is ahead of the true one.
     pub date_ahead: i64,
+    /// `HttpTokens` is optional: a request without a token is answered.
+    pub allows_v1: bool,
     /// Before each answer.
     pub delay: Duration,
     pub fault: Fault,
@@ -96,6 +98,7 @@ impl Default for State {
             target_lifecycle_state: None,
             public_ipv4: None,
             date_ahead: 0,
+            allows_v1: false,
             delay: Duration::ZERO,
             fault: Fault::None,
             overrides: HashMap::new(),
@@ -193,7 +196,8 @@ impl State {
             return self.token(request);
         }
         let known = request.header("x-aws-ec2-metadata-token").and_then(|token| self.tokens.get(token));
-        if known.is_none_or(|ends| *ends < Instant::now()) {
+        let is_v1 = self.allows_v1 && request.header("x-aws-ec2-metadata-token").is_none();
+        if !is_v1 && known.is_none_or(|ends| *ends < Instant::now()) {
             return page(401, "Unauthorized");
         }
         if request.method != "GET" {

@@ -1,0 +1,52 @@
+//! Replays the fuzzer's seeds (`fuzz/corpus`) on stable, through the same functions.
+//!
+//! In: the files of each target. Out: a failure that names the file whose bytes break a promise of `fuzz/targets.rs`.
+
+use std::path::Path;
+
+#[path = "../../fuzz/targets.rs"]
+mod targets;
+
+fn replay(name: &str, target: fn(&[u8])) {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus").join(name);
+    let mut seeds = 0;
+    for entry in folder.read_dir().expect("the corpus is there") {
+        let path = entry.unwrap().path();
+        let bytes = std::fs::read(&path).unwrap();
+        let outcome = std::panic::catch_unwind(|| target(&bytes));
+        assert!(outcome.is_ok(), "{}", path.display());
+        seeds += 1;
+    }
+    assert!(seeds >= 10, "{seeds} seeds in {}", folder.display());
+}
+
+#[test]
+fn no_log_breaks_a_promise() {
+    replay("agent_log", targets::agent_log);
+}
+
+#[test]
+fn no_ecs_config_breaks_a_promise() {
+    replay("ecs_config", targets::ecs_config);
+}
+
+#[test]
+fn no_user_data_breaks_a_promise() {
+    replay("user_data", targets::user_data);
+}
+
+#[test]
+fn no_api_error_breaks_a_promise() {
+    replay("api_error", targets::api_error);
+}
+
+#[test]
+fn every_target_has_a_corpus_and_every_corpus_a_target() {
+    let names = |folder: &str| {
+        let entries = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz").join(folder).read_dir().unwrap();
+        let mut names: Vec<_> = entries.map(|entry| entry.unwrap().path().file_stem().unwrap().to_owned()).collect();
+        names.sort();
+        names
+    };
+    assert_eq!(names("corpus"), names("fuzz_targets"));
+}
