@@ -97,7 +97,10 @@ fn partial(evidence: &Evidence) -> Option<Vec<String>> {
     let is_all = |probe: &NetworkProbe, private| {
         !probe.addresses.is_empty() && probe.addresses.iter().all(|address| is_private(*address) == private)
     };
-    let api = evidence.network.as_ref().filter(|probe| probe.connected.is_ok() && is_all(probe, true))?;
+    let Some(Reached::Directly(api)) = &plane.api else { return None };
+    if api.connected.is_err() || !is_all(api, true) {
+        return None;
+    }
     let endpoints = [&plane.agent, &plane.telemetry].into_iter().flatten();
     let seen: Vec<String> = endpoints
         .filter(|reached| matches!(reached, Reached::Directly(probe) if is_all(probe, false)))
@@ -138,12 +141,12 @@ mod tests {
             ec2_instance_id: None,
         };
         let is_open = acs.connected.is_ok();
-        let plane = ControlPlane { agent: Some(Reached::Directly(acs)), telemetry: Some(Reached::Directly(tcs)) };
+        let [api, agent, telemetry] = [at("ecs.test", api, true), acs, tcs].map(|probe| Some(Reached::Directly(probe)));
+        let plane = ControlPlane { api, agent, telemetry };
         let version = String::new();
         Evidence {
             introspection: Some(Ok(Metadata { cluster: "prod".into(), container_instance_arn: ARN.into(), version })),
             registration: Some(Ok(Some(instance))),
-            network: Some(at("ecs.test", api, true)),
             way: Way { acs: Some(is_open), control_plane: Some(Ok(plane)), ..Way::default() },
             ..Evidence::default()
         }

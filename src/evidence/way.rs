@@ -69,6 +69,8 @@ pub struct Names {
 /// The way to the control plane.
 #[derive(Debug)]
 pub struct ControlPlane {
+    /// The API itself, which the others are compared with.
+    pub api: Option<Reached>,
     /// ACS.
     pub agent: Option<Reached>,
     /// TCS.

@@ -11,4 +11,4 @@ mod way;
 pub(crate) use self::files::files;
 pub(crate) use self::machine::machine;
 pub(crate) use self::user_data::user_data;
-pub(crate) use self::way::way;
+pub(crate) use self::way::{network, way};

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use futures_util::future::{join, join5};
+use futures_util::future::{join3, join5};
 
 use crate::boundary::World;
 use crate::boundary::aws::{Aws, AwsError, Endpoint, PollEndpoint};
@@ -32,7 +32,7 @@ pub(crate) async fn way(world: &World, ask: Ask, deadline: Deadline) -> Way {
     let deadline = deadline.earliest(Deadline::after(QUESTION));
     let mut way = Way {
         routes: routes(&world.disk),
-        docker_proxy: told(&world.disk, &DOCKER),
+        docker_proxy: told(&world.disk, &DOCKER).or_else(|| in_daemon_json(&world.disk)),
         unit_proxy: told(&world.disk, &AGENT),
         our_proxy: proxy::of_environment(),
         ..Way::default()
@@ -51,7 +51,7 @@ pub(crate) async fn way(world: &World, ask: Ask, deadline: Deadline) -> Way {
             look_at(shown, deadline),
             ask_proxy(connect, deadline),
             public_address(world, ask.public_address, deadline),
-            control_plane(aws, ask.control_plane.as_ref(), through.as_ref(), deadline),
+            control_plane(aws, ask.control_plane.as_ref(), endpoint.clone(), through.as_ref(), deadline),
         )
         .await;
         (way.names, way.certificate, way.proxy) = (names, certificate, proxied);
@@ -65,6 +65,13 @@ pub(crate) async fn way(world: &World, ask: Ask, deadline: Deadline) -> Way {
         _ => None,
     };
     way
+}
+
+/// Name, address and connection of the ECS endpoint; `None` where the endpoint itself is not known.
+pub(crate) async fn network(world: &World, region: &str) -> Option<NetworkProbe> {
+    let endpoint = world.aws(region).await.ok()?.ecs_endpoint().await?;
+    let (addresses, connected) = net::reach(&endpoint.host, endpoint.port, Deadline::after(QUESTION)).await;
+    Some(NetworkProbe { host: endpoint.host, addresses, connected })
 }
 
 fn routes(disk: &Disk) -> Option<Routes> {
@@ -90,7 +97,17 @@ fn told(disk: &Disk, places: &[&str]) -> Option<Told> {
         let bytes = disk.read(&path, LONGEST_FILE).ok().flatten()?;
         in_file(&String::from_utf8_lossy(&bytes), &path)
     };
-    files.filter_map(read).last()
+    files.filter_map(read).next_back()
+}
+
+/// docker's own file of settings has a place for proxies too (dockerd, "Daemon proxy configuration").
+fn in_daemon_json(disk: &Disk) -> Option<Told> {
+    const PLACE: &str = "/etc/docker/daemon.json";
+    let bytes = disk.read(PLACE, LONGEST_FILE).ok().flatten()?;
+    let settings: serde_json::Value = serde_json::from_slice(&bytes).ok()?;
+    let proxies = settings.get("proxies")?;
+    let proxy = proxies.get("https-proxy").or_else(|| proxies.get("http-proxy"))?;
+    Some(Told { place: PLACE.to_owned(), proxy: Proxy::of(proxy.as_str()?)? })
 }
 
 async fn names(is_asked: bool, deadline: Deadline) -> Option<Names> {
@@ -128,6 +145,7 @@ async fn public_address(world: &World, is_asked: bool, deadline: Deadline) -> Op
 async fn control_plane(
     aws: &Aws,
     asked: Option<&(String, String)>,
+    api: Option<Endpoint>,
     proxy: Option<&Proxy>,
     deadline: Deadline,
 ) -> Option<Result<ControlPlane, AwsError>> {
@@ -137,12 +155,14 @@ async fn control_plane(
         Err(error) => return Some(Err(error)),
     };
     let deadline = Deadline::after(QUESTION);
-    let (agent, telemetry) = join(reach(endpoint, proxy, deadline), reach(telemetry, proxy, deadline)).await;
-    Some(Ok(ControlPlane { agent, telemetry }))
+    let at = |url: Option<String>| url.as_deref().and_then(Endpoint::of_url);
+    let (agent, telemetry) = (reach(at(endpoint), proxy, deadline), reach(at(telemetry), proxy, deadline));
+    let (api, agent, telemetry) = join3(reach(api, proxy, deadline), agent, telemetry).await;
+    Some(Ok(ControlPlane { api, agent, telemetry }))
 }
 
-async fn reach(url: Option<String>, proxy: Option<&Proxy>, deadline: Deadline) -> Option<Reached> {
-    let endpoint = Endpoint::of_url(&url?)?;
+async fn reach(endpoint: Option<Endpoint>, proxy: Option<&Proxy>, deadline: Deadline) -> Option<Reached> {
+    let endpoint = endpoint?;
     if let Some(proxy) = proxy {
         return Some(Reached::Through(through(proxy, &endpoint, deadline).await));
     }
