@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::role::LATE;
+use super::role::{LATE, has_static_keys};
 use super::{Cause, Class, Layer, chain};
 use crate::boundary::aws::AwsErrorKind;
 use crate::boundary::net::is_private;
@@ -75,7 +75,10 @@ pub(super) static DENIED: Cause = Cause {
             return None;
         }
         let called = match &evidence.way.control_plane {
-            Some(Err(error)) if matches!(error.kind, AwsErrorKind::Denied { .. }) => Some(chain(error)),
+            // With keys of its own the agent is somebody else than we are.
+            Some(Err(error)) if matches!(error.kind, AwsErrorKind::Denied { .. }) && !has_static_keys(evidence) => {
+                Some(chain(error))
+            }
             _ => None,
         };
         let logged = evidence.agent_logged(&[

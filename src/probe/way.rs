@@ -10,11 +10,11 @@ use crate::boundary::disk::Disk;
 use crate::boundary::dns::Dns;
 use crate::boundary::net;
 use crate::boundary::proxy::{self, Proxy};
-use crate::boundary::tls::{Certificate, certificate};
+use crate::boundary::tls::certificate;
 use crate::evidence::NetworkProbe;
 use crate::evidence::proxies::{Told, in_file, of_agent};
 use crate::evidence::routes::{self, Routes};
-use crate::evidence::way::{Ask, ControlPlane, Names, Proxied, Reached, Way};
+use crate::evidence::way::{Ask, ControlPlane, Names, Proxied, Reached, Shown, Way};
 use crate::host::{LONGEST_FILE, agent_config};
 use crate::retry::Deadline;
 
@@ -58,6 +58,9 @@ pub(crate) async fn way(world: &World, ask: Ask, deadline: Deadline) -> Way {
         (way.public_address, way.control_plane) = (public_address, control_plane);
         way.api_clock = aws.clock_ahead();
         way.host_roots = aws.trusts_host();
+    }
+    if ask.certificate && way.certificate.is_none() {
+        way.certificate = Some(Shown { host: String::new(), certificate: None });
     }
     way.imds_clock = world.imds.clock_ahead();
     way.acs = match &way.control_plane {
@@ -118,10 +121,10 @@ async fn names(is_asked: bool, deadline: Deadline) -> Option<Names> {
     Some(Names { servers: Dns::servers(), other: OTHER_NAME, resolved })
 }
 
-async fn look_at(endpoint: Option<&Endpoint>, deadline: Deadline) -> Option<(String, Certificate)> {
+async fn look_at(endpoint: Option<&Endpoint>, deadline: Deadline) -> Option<Shown> {
     let endpoint = endpoint?;
-    let shown = certificate(&endpoint.host, endpoint.port, deadline).await?;
-    Some((endpoint.host.clone(), shown))
+    let certificate = certificate(&endpoint.host, endpoint.port, deadline).await;
+    Some(Shown { host: endpoint.host.clone(), certificate })
 }
 
 async fn ask_proxy(connect: Option<(&Endpoint, &Proxy)>, deadline: Deadline) -> Option<Proxied> {

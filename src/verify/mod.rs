@@ -121,7 +121,8 @@ fn interim(evidence: &Evidence, limit: Duration) -> Option<(String, Verdict)> {
 fn judge(evidence: &Evidence) -> Option<Verdict> {
     let findings = diagnose(evidence);
     // A registered instance is not judged by what else is wrong, so the agent must have been asked.
-    let is_asked = evidence.introspection.is_some() && !evidence.must_ask_for_cluster();
+    let is_open = evidence.must_ask_for_cluster() || evidence.must_look_at_certificate();
+    let is_asked = evidence.introspection.is_some() && !is_open;
     if is_asked && findings.iter().any(|finding| finding.is_final(evidence)) {
         return Some(failed(evidence, findings));
     }

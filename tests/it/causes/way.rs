@@ -55,6 +55,17 @@ fn a_certificate_of_nobody_known_is_told() {
 }
 
 #[test]
+fn whose_certificate_stops_the_agent_is_told() {
+    let server = super::SelfSigned::start();
+    let text = "operation error ECS: RegisterContainerInstance, request send failed, tls: failed to verify certificate: x509: certificate signed by unknown authority";
+    let instance = Instance::new().env("AWS_ENDPOINT_URL", server.endpoint());
+    let instance = instance.agent_behaves(|agent| agent.crashes_with = Some(text.into()));
+    let outcome = run(&instance, &["verify.deadline=20s"]);
+    Names("tls-untrusted", 25, ", issued by `").check(&instance, &outcome);
+    assert!(outcome.stderr.contains("x509: certificate signed by unknown authority"), "{}", outcome.stderr);
+}
+
+#[test]
 fn an_instance_with_a_public_address_gets_no_hint_that_it_lacks_one() {
     let hole = BlackHole::open();
     let instance = cut_off(Instance::new()).env("AWS_ENDPOINT_URL", hole.endpoint());
