@@ -2,9 +2,8 @@
 //!
 //! In goes the `Date` header of an answer, out comes the difference. It never sets a clock.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
-use std::time::SystemTime;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant, SystemTime};
 
 use aws_sdk_ecs::config::interceptors::BeforeDeserializationInterceptorContextRef;
 use aws_sdk_ecs::config::{ConfigBag, Intercept, RuntimeComponents};
@@ -12,33 +11,42 @@ use aws_sdk_ecs::error::BoxError;
 use aws_smithy_types::DateTime;
 use aws_smithy_types::date_time::Format;
 
-/// Nobody has answered yet.
-const UNKNOWN: i64 = i64::MIN;
+/// A clock that has moved against the time that passed by more than this was set meanwhile, or the host slept.
+const STEP: Duration = Duration::from_secs(2);
 
 /// The difference that the last answer showed; clones share it.
-#[derive(Clone, Debug)]
-pub(crate) struct Drift(Arc<AtomicI64>);
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Drift(Arc<Mutex<Option<Seen>>>);
 
-impl Default for Drift {
-    fn default() -> Drift {
-        Drift(Arc::new(AtomicI64::new(UNKNOWN)))
-    }
+/// An answer's `Date`, and when it came.
+#[derive(Clone, Copy, Debug)]
+struct Seen {
+    ahead: i64,
+    at: SystemTime,
+    since: Instant,
 }
 
 impl Drift {
     /// Takes an answer's `Date` (RFC 9110, section 6.6.1) at the moment of its arrival; one that cannot be read counts
     /// as none.
     pub(crate) fn note(&self, date: &str) {
-        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+        self.note_at(date, SystemTime::now());
+    }
+
+    fn note_at(&self, date: &str, at: SystemTime) {
+        let now = at.duration_since(SystemTime::UNIX_EPOCH);
         if let (Ok(date), Ok(now)) = (DateTime::from_str(date, Format::HttpDate), now) {
-            let now = i64::try_from(now.as_secs()).unwrap_or(i64::MAX);
-            self.0.store(now.saturating_sub(date.secs()), Ordering::Relaxed);
+            let ahead = i64::try_from(now.as_secs()).unwrap_or(i64::MAX).saturating_sub(date.secs());
+            let seen = Seen { ahead, at, since: Instant::now() };
+            *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(seen);
         }
     }
 
-    /// This host's clock minus theirs, in seconds.
+    /// This host's clock minus theirs, in seconds; unknown once the clock was set after the answer.
     pub(crate) fn seconds(&self) -> Option<i64> {
-        Some(self.0.load(Ordering::Relaxed)).filter(|seconds| *seconds != UNKNOWN)
+        let seen = (*self.0.lock().unwrap_or_else(PoisonError::into_inner))?;
+        let by_clock = SystemTime::now().duration_since(seen.at).ok()?;
+        (by_clock.abs_diff(seen.since.elapsed()) < STEP).then_some(seen.ahead)
     }
 }
 
@@ -73,6 +81,16 @@ mod tests {
         assert!(drift.seconds().unwrap() > 1_700_000_000);
         drift.note("Fri, 01 Jan 2100 00:00:00 GMT");
         assert!(drift.seconds().unwrap() < -1_000_000_000);
+    }
+
+    #[test]
+    fn a_clock_that_was_set_after_the_answer_is_not_judged_by_it() {
+        let hour = Duration::from_secs(3600);
+        for at in [SystemTime::now() - hour, SystemTime::now() + hour] {
+            let drift = Drift::default();
+            drift.note_at("Thu, 01 Jan 1970 00:00:00 GMT", at);
+            assert_eq!(drift.seconds(), None);
+        }
     }
 
     proptest::proptest! {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::role::LATE;
+use super::role::{LATE, has_static_keys};
 use super::{Cause, Class, Layer, chain};
 use crate::boundary::aws::AwsErrorKind;
 use crate::boundary::net::is_private;
@@ -75,7 +75,10 @@ pub(super) static DENIED: Cause = Cause {
             return None;
         }
         let called = match &evidence.way.control_plane {
-            Some(Err(error)) if matches!(error.kind, AwsErrorKind::Denied { .. }) => Some(chain(error)),
+            // With keys of its own the agent is somebody else than we are.
+            Some(Err(error)) if matches!(error.kind, AwsErrorKind::Denied { .. }) && !has_static_keys(evidence) => {
+                Some(chain(error))
+            }
             _ => None,
         };
         let logged = evidence.agent_logged(&[
@@ -97,7 +100,10 @@ fn partial(evidence: &Evidence) -> Option<Vec<String>> {
     let is_all = |probe: &NetworkProbe, private| {
         !probe.addresses.is_empty() && probe.addresses.iter().all(|address| is_private(*address) == private)
     };
-    let api = evidence.network.as_ref().filter(|probe| probe.connected.is_ok() && is_all(probe, true))?;
+    let Some(Reached::Directly(api)) = &plane.api else { return None };
+    if api.connected.is_err() || !is_all(api, true) {
+        return None;
+    }
     let endpoints = [&plane.agent, &plane.telemetry].into_iter().flatten();
     let seen: Vec<String> = endpoints
         .filter(|reached| matches!(reached, Reached::Directly(probe) if is_all(probe, false)))
@@ -138,12 +144,12 @@ mod tests {
             ec2_instance_id: None,
         };
         let is_open = acs.connected.is_ok();
-        let plane = ControlPlane { agent: Some(Reached::Directly(acs)), telemetry: Some(Reached::Directly(tcs)) };
+        let [api, agent, telemetry] = [at("ecs.test", api, true), acs, tcs].map(|probe| Some(Reached::Directly(probe)));
+        let plane = ControlPlane { api, agent, telemetry };
         let version = String::new();
         Evidence {
             introspection: Some(Ok(Metadata { cluster: "prod".into(), container_instance_arn: ARN.into(), version })),
             registration: Some(Ok(Some(instance))),
-            network: Some(at("ecs.test", api, true)),
             way: Way { acs: Some(is_open), control_plane: Some(Ok(plane)), ..Way::default() },
             ..Evidence::default()
         }

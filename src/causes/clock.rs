@@ -40,7 +40,6 @@ pub(super) static SKEW: Cause = Cause {
         let is_joined = evidence.container_instance_arn().is_some() && !evidence.is_disconnected();
         is_joined.then(|| off(evidence)).flatten().map(|seen| vec![seen])
     },
-    ..Cause::PLAIN
 };
 
 /// How far the clock is off, in words, where that is known and too far. Instance metadata's word counts only where AWS

@@ -66,11 +66,15 @@ pub(super) static LATE_ROLE: Cause = Cause {
     check: |evidence| {
         let is_young = evidence.age.is_some_and(|age| age < LATE);
         let Some(Ok(RoleStatus::Present { role, .. })) = &evidence.role else { return None };
-        if !is_young || denied::denial(evidence).is_some() || super::imds::is_proxied(evidence) {
+        // A call of ours had none a moment ago: then it has come since, however old the instance is.
+        let call = evidence.stopping_call().filter(|call| matches!(call.kind, AwsErrorKind::NoCredentials));
+        let may_be = is_young || call.is_some();
+        if !may_be || denied::denial(evidence).is_some() || super::imds::is_proxied(evidence) {
             return None;
         }
         let logged = evidence.agent_logged(&NO_CREDENTIALS);
         let was_absent = evidence.role_was_absent.then(|| "it was absent before".to_owned());
+        let was_absent = call.map(|call| chain(call)).or(was_absent);
         if logged.is_none() && was_absent.is_none() {
             return None;
         }
@@ -203,7 +207,7 @@ pub(super) static WRONG_ROLE: Cause = Cause {
 };
 
 /// Keys in the agent's file stand in for a role.
-fn has_static_keys(evidence: &Evidence) -> bool {
+pub(super) fn has_static_keys(evidence: &Evidence) -> bool {
     evidence.config.contains_key("AWS_ACCESS_KEY_ID")
 }
 

@@ -57,8 +57,9 @@ pub(super) static PROXY_HALF: Cause = Cause {
     },
     note: |evidence| {
         let proxy = agent_proxy(evidence).filter(|_| evidence.container_instance_arn().is_some())?;
-        let docker_lacks = evidence.way.routes.is_some() && evidence.way.docker_proxy.is_none();
-        docker_lacks.then(|| vec![format!("ecs.config has the proxy `{}`, and docker has none", proxy.shown())])
+        let docker_lacks = evidence.way.docker_proxy.is_none();
+        docker_lacks
+            .then(|| vec![format!("ecs.config has the proxy `{}`, and no drop-in of docker has one", proxy.shown())])
     },
     ..PLAIN
 };

@@ -6,6 +6,7 @@ use super::route::from_way;
 use super::{Cause, Class, Layer, clock};
 use crate::boundary::aws::{AwsErrorKind, TlsFault};
 use crate::evidence::Evidence;
+use crate::evidence::way::Shown;
 use crate::exit::Exit;
 
 /// Something on the way opens the connection, or the host lacks a CA.
@@ -60,7 +61,8 @@ pub(super) static FAILED: Cause = Cause {
 
 /// Whose certificate it is.
 fn shown(evidence: &Evidence) -> Option<String> {
-    let (host, certificate) = evidence.way.certificate.as_ref()?;
+    let Shown { host, certificate } = evidence.way.certificate.as_ref()?;
+    let certificate = certificate.as_ref()?;
     Some(format!("`{host}` shows a certificate of `{}`, issued by `{}`", certificate.subject, certificate.issuer))
 }
 

@@ -373,38 +373,6 @@ impl Evidence {
         logged(&self.agent_log, "ecs-agent.log", fragments)
     }
 
-    /// The cluster that the agent says it is in, and its ARN there.
-    pub fn joined_as(&self) -> Option<(String, String)> {
-        let arn = self.container_instance_arn()?.to_owned();
-        let Some(Ok(metadata)) = &self.introspection else { return None };
-        Some((metadata.cluster.clone(), arn))
-    }
-
-    /// Whether ECS must be asked before the agent's word counts that there is no such cluster: it is as short about one
-    /// that is not ACTIVE.
-    pub fn must_ask_for_cluster(&self) -> bool {
-        let may_ask =
-            self.expectation.as_ref().is_some_and(|wanted| wanted.cluster.is_some() && wanted.region.is_some());
-        may_ask && self.cluster.is_none() && self.registration_refused(&["Cluster not found"]).is_some()
-    }
-
-    /// Whether the agent has registered and ECS says that it is not connected.
-    pub fn is_disconnected(&self) -> bool {
-        self.container_instance_arn().is_some()
-            && matches!(&self.registration, Some(Ok(Some(instance))) if !instance.agent_connected)
-    }
-
-    /// All of the last line of this start in which the agent says that it could not register: for reading, not to be
-    /// shown whole.
-    pub fn refusal(&self) -> Option<String> {
-        if !self.is_of_this_start(self.agent_log_written) {
-            return None;
-        }
-        let line =
-            self.agent_log.iter().rfind(|line| line.holds("Unable to register as a container instance with ECS"));
-        line.map(|line| without_credentials(&line.text()))
-    }
-
     /// The refusal of a registration that the agent's log tells, when it holds one of these fragments.
     pub fn registration_refused(&self, fragments: &[&str]) -> Option<String> {
         if !self.is_of_this_start(self.agent_log_written) {

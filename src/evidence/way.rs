@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::proxies::Told;
 use super::routes::Routes;
-use super::{Evidence, NetworkProbe};
+use super::{Evidence, NetworkProbe, without_credentials};
 use crate::boundary::aws::{AwsError, AwsErrorKind};
 use crate::boundary::net::NetError;
 use crate::boundary::proxy::{Proxy, ProxyError};
@@ -34,14 +34,23 @@ pub struct Way {
     pub proxy: Option<Proxied>,
     /// A second question, since the endpoint's name did not resolve.
     pub names: Option<Names>,
-    /// What was shown in place of an acceptable certificate, with the host that showed it.
-    pub certificate: Option<(String, Certificate)>,
+    /// What was shown in place of an acceptable certificate; asked when one was not accepted.
+    pub certificate: Option<Shown>,
     /// Whether instance metadata knows a public IPv4 address; asked when the endpoint does not answer.
     pub public_address: Option<bool>,
     /// The endpoints that `ecs:DiscoverPollEndpoint` names, tried; asked when the agent is not connected.
     pub control_plane: Option<Result<ControlPlane, AwsError>>,
     /// Whether the way to the control plane (ACS) is open, through the agent's proxy where it has one.
     pub acs: Option<bool>,
+}
+
+/// A certificate that was looked at.
+#[derive(Debug)]
+pub struct Shown {
+    /// The host that was asked.
+    pub host: String,
+    /// What it showed, if anything.
+    pub certificate: Option<Certificate>,
 }
 
 /// A proxy that was tried.
@@ -69,6 +78,8 @@ pub struct Names {
 /// The way to the control plane.
 #[derive(Debug)]
 pub struct ControlPlane {
+    /// The API itself, which the others are compared with.
+    pub api: Option<Reached>,
     /// ACS.
     pub agent: Option<Reached>,
     /// TCS.
@@ -148,5 +159,45 @@ impl Ask {
     /// Whether a look at the way should not wait for its turn.
     pub fn is_pressing(&self) -> bool {
         self.names || self.certificate || self.public_address || self.control_plane.is_some()
+    }
+}
+
+impl Evidence {
+    /// The cluster that the agent says it is in, and its ARN there.
+    pub fn joined_as(&self) -> Option<(String, String)> {
+        let arn = self.container_instance_arn()?.to_owned();
+        let Some(Ok(metadata)) = &self.introspection else { return None };
+        Some((metadata.cluster.clone(), arn))
+    }
+
+    /// Whether ECS must be asked before the agent's word counts that there is no such cluster: it is as short about one
+    /// that is not ACTIVE.
+    pub fn must_ask_for_cluster(&self) -> bool {
+        let may_ask =
+            self.expectation.as_ref().is_some_and(|wanted| wanted.cluster.is_some() && wanted.region.is_some());
+        may_ask && self.cluster.is_none() && self.registration_refused(&["Cluster not found"]).is_some()
+    }
+
+    /// Whether a look at a certificate that was not accepted is on its way: whose it is belongs to what is told.
+    pub fn must_look_at_certificate(&self) -> bool {
+        let is_tls = |error: &AwsError| matches!(error.kind, AwsErrorKind::Tls { .. });
+        self.stop.is_none() && self.way.certificate.is_none() && self.aws_errors().any(is_tls)
+    }
+
+    /// Whether the agent has registered and ECS says that it is not connected.
+    pub fn is_disconnected(&self) -> bool {
+        self.container_instance_arn().is_some()
+            && matches!(&self.registration, Some(Ok(Some(instance))) if !instance.agent_connected)
+    }
+
+    /// All of the last line of this start in which the agent says that it could not register: for reading, not to be
+    /// shown whole.
+    pub fn refusal(&self) -> Option<String> {
+        if !self.is_of_this_start(self.agent_log_written) {
+            return None;
+        }
+        let line =
+            self.agent_log.iter().rfind(|line| line.holds("Unable to register as a container instance with ECS"));
+        line.map(|line| without_credentials(&line.text()))
     }
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use futures_util::future::{join, join5};
+use futures_util::future::{join3, join5};
 
 use crate::boundary::World;
 use crate::boundary::aws::{Aws, AwsError, Endpoint, PollEndpoint};
@@ -10,11 +10,11 @@ use crate::boundary::disk::Disk;
 use crate::boundary::dns::Dns;
 use crate::boundary::net;
 use crate::boundary::proxy::{self, Proxy};
-use crate::boundary::tls::{Certificate, certificate};
+use crate::boundary::tls::certificate;
 use crate::evidence::NetworkProbe;
 use crate::evidence::proxies::{Told, in_file, of_agent};
 use crate::evidence::routes::{self, Routes};
-use crate::evidence::way::{Ask, ControlPlane, Names, Proxied, Reached, Way};
+use crate::evidence::way::{Ask, ControlPlane, Names, Proxied, Reached, Shown, Way};
 use crate::host::{LONGEST_FILE, agent_config};
 use crate::retry::Deadline;
 
@@ -32,7 +32,7 @@ pub(crate) async fn way(world: &World, ask: Ask, deadline: Deadline) -> Way {
     let deadline = deadline.earliest(Deadline::after(QUESTION));
     let mut way = Way {
         routes: routes(&world.disk),
-        docker_proxy: told(&world.disk, &DOCKER),
+        docker_proxy: told(&world.disk, &DOCKER).or_else(|| in_daemon_json(&world.disk)),
         unit_proxy: told(&world.disk, &AGENT),
         our_proxy: proxy::of_environment(),
         ..Way::default()
@@ -51,7 +51,7 @@ pub(crate) async fn way(world: &World, ask: Ask, deadline: Deadline) -> Way {
             look_at(shown, deadline),
             ask_proxy(connect, deadline),
             public_address(world, ask.public_address, deadline),
-            control_plane(aws, ask.control_plane.as_ref(), through.as_ref(), deadline),
+            control_plane(aws, ask.control_plane.as_ref(), endpoint.clone(), through.as_ref(), deadline),
         )
         .await;
         (way.names, way.certificate, way.proxy) = (names, certificate, proxied);
@@ -59,12 +59,22 @@ pub(crate) async fn way(world: &World, ask: Ask, deadline: Deadline) -> Way {
         way.api_clock = aws.clock_ahead();
         way.host_roots = aws.trusts_host();
     }
+    if ask.certificate && way.certificate.is_none() {
+        way.certificate = Some(Shown { host: String::new(), certificate: None });
+    }
     way.imds_clock = world.imds.clock_ahead();
     way.acs = match &way.control_plane {
         Some(Ok(plane)) => plane.agent.as_ref().map(Reached::is_open),
         _ => None,
     };
     way
+}
+
+/// Name, address and connection of the ECS endpoint; `None` where the endpoint itself is not known.
+pub(crate) async fn network(world: &World, region: &str) -> Option<NetworkProbe> {
+    let endpoint = world.aws(region).await.ok()?.ecs_endpoint().await?;
+    let (addresses, connected) = net::reach(&endpoint.host, endpoint.port, Deadline::after(QUESTION)).await;
+    Some(NetworkProbe { host: endpoint.host, addresses, connected })
 }
 
 fn routes(disk: &Disk) -> Option<Routes> {
@@ -90,7 +100,17 @@ fn told(disk: &Disk, places: &[&str]) -> Option<Told> {
         let bytes = disk.read(&path, LONGEST_FILE).ok().flatten()?;
         in_file(&String::from_utf8_lossy(&bytes), &path)
     };
-    files.filter_map(read).last()
+    files.filter_map(read).next_back()
+}
+
+/// docker's own file of settings has a place for proxies too (dockerd, "Daemon proxy configuration").
+fn in_daemon_json(disk: &Disk) -> Option<Told> {
+    const PLACE: &str = "/etc/docker/daemon.json";
+    let bytes = disk.read(PLACE, LONGEST_FILE).ok().flatten()?;
+    let settings: serde_json::Value = serde_json::from_slice(&bytes).ok()?;
+    let proxies = settings.get("proxies")?;
+    let proxy = proxies.get("https-proxy").or_else(|| proxies.get("http-proxy"))?;
+    Some(Told { place: PLACE.to_owned(), proxy: Proxy::of(proxy.as_str()?)? })
 }
 
 async fn names(is_asked: bool, deadline: Deadline) -> Option<Names> {
@@ -101,10 +121,10 @@ async fn names(is_asked: bool, deadline: Deadline) -> Option<Names> {
     Some(Names { servers: Dns::servers(), other: OTHER_NAME, resolved })
 }
 
-async fn look_at(endpoint: Option<&Endpoint>, deadline: Deadline) -> Option<(String, Certificate)> {
+async fn look_at(endpoint: Option<&Endpoint>, deadline: Deadline) -> Option<Shown> {
     let endpoint = endpoint?;
-    let shown = certificate(&endpoint.host, endpoint.port, deadline).await?;
-    Some((endpoint.host.clone(), shown))
+    let certificate = certificate(&endpoint.host, endpoint.port, deadline).await;
+    Some(Shown { host: endpoint.host.clone(), certificate })
 }
 
 async fn ask_proxy(connect: Option<(&Endpoint, &Proxy)>, deadline: Deadline) -> Option<Proxied> {
@@ -128,6 +148,7 @@ async fn public_address(world: &World, is_asked: bool, deadline: Deadline) -> Op
 async fn control_plane(
     aws: &Aws,
     asked: Option<&(String, String)>,
+    api: Option<Endpoint>,
     proxy: Option<&Proxy>,
     deadline: Deadline,
 ) -> Option<Result<ControlPlane, AwsError>> {
@@ -137,12 +158,14 @@ async fn control_plane(
         Err(error) => return Some(Err(error)),
     };
     let deadline = Deadline::after(QUESTION);
-    let (agent, telemetry) = join(reach(endpoint, proxy, deadline), reach(telemetry, proxy, deadline)).await;
-    Some(Ok(ControlPlane { agent, telemetry }))
+    let at = |url: Option<String>| url.as_deref().and_then(Endpoint::of_url);
+    let (agent, telemetry) = (reach(at(endpoint), proxy, deadline), reach(at(telemetry), proxy, deadline));
+    let (api, agent, telemetry) = join3(reach(api, proxy, deadline), agent, telemetry).await;
+    Some(Ok(ControlPlane { api, agent, telemetry }))
 }
 
-async fn reach(url: Option<String>, proxy: Option<&Proxy>, deadline: Deadline) -> Option<Reached> {
-    let endpoint = Endpoint::of_url(&url?)?;
+async fn reach(endpoint: Option<Endpoint>, proxy: Option<&Proxy>, deadline: Deadline) -> Option<Reached> {
+    let endpoint = endpoint?;
     if let Some(proxy) = proxy {
         return Some(Reached::Through(through(proxy, &endpoint, deadline).await));
     }

@@ -19,7 +19,6 @@ use crate::boundary::aws::{Aws, AwsError, AwsErrorKind, ContainerInstance, Descr
 use crate::boundary::disk::Disk;
 use crate::boundary::docker::{Container, DockerError};
 use crate::boundary::imds::{ImdsError, RoleStatus, TARGET_STATE};
-use crate::boundary::net;
 use crate::boundary::systemd::Job;
 use crate::boundary::systemd::{Changes, JobResult, Systemd, SystemdError};
 use crate::causes::asks_for_user_data;
@@ -38,8 +37,6 @@ use crate::retry::{Deadline, pause_for};
 const TICK: Duration = Duration::from_millis(100);
 /// No probe takes longer.
 const PROBE: Duration = Duration::from_secs(5);
-/// The first error of an egress problem takes connect(2) this long to show.
-const CONNECT: Duration = Duration::from_secs(3);
 const LOG_TAIL: usize = 256 * 1024;
 
 type Probing<'a> = Pin<Box<dyn Future<Output = Sight> + 'a>>;
@@ -251,7 +248,7 @@ impl<'a> Observer<'a> {
             }),
             Probe::Network => {
                 let region = region?;
-                Box::pin(async move { Sight::Network(network(world, &region).await) })
+                Box::pin(async move { Sight::Network(probe::network(world, &region).await) })
             }
             Probe::Cluster => {
                 let (region, cluster) = (region?, cluster?);
@@ -465,11 +462,4 @@ pub(super) async fn registration(
 /// A denial ends asking.
 fn denied<T>(answer: &Option<Result<T, AwsError>>) -> bool {
     matches!(answer, Some(Err(error)) if matches!(error.kind, AwsErrorKind::Denied { .. }))
-}
-
-/// Name, address and connection of the ECS endpoint; `None` where the endpoint itself is not known.
-pub(super) async fn network(world: &World, region: &str) -> Option<NetworkProbe> {
-    let endpoint = world.aws(region).await.ok()?.ecs_endpoint().await?;
-    let (addresses, connected) = net::reach(&endpoint.host, endpoint.port, Deadline::after(CONNECT)).await;
-    Some(NetworkProbe { host: endpoint.host, addresses, connected })
 }

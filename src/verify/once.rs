@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use futures_util::future::{join, join3, join4};
 
-use super::observe::{network, registration};
+use super::observe::registration;
 use crate::boundary::World;
 use crate::boundary::imds::TARGET_STATE;
 use crate::boundary::systemd::{Systemd, SystemdError};
@@ -106,7 +106,7 @@ async fn ask_aws(world: &World, evidence: &mut Evidence) {
         };
         let clusters = [cluster.clone()];
         let (probe, described, known) =
-            join3(network(world, &region), aws.describe_clusters(&clusters, soon), known).await;
+            join3(probe::network(world, &region), aws.describe_clusters(&clusters, soon), known).await;
         Some((probe, Some(described), known))
     };
     let (machine, api) = join(machine, api).await;

@@ -55,10 +55,8 @@ pub(crate) const ELSEWHERE: [(&str, &str); 9] = [
 #[test]
 fn every_cause_is_provoked_here_or_listed_with_its_reason() {
     for cause in ALL.iter().copied().chain([&UNKNOWN]) {
-        let is_row = |source: &&str| {
-            ["Names", "Notes", "names"].iter().any(|row| source.contains(&format!("{row}(\"{}\"", cause.id)))
-        };
-        let provoked = SOURCES.iter().any(is_row);
+        let calls = ["Names", "Notes", "names"].map(|kind| format!("{kind}(\"{}\"", cause.id));
+        let provoked = SOURCES.iter().any(|source| calls.iter().any(|call| source.contains(call)));
         let elsewhere = ELSEWHERE.iter().any(|(id, _)| *id == cause.id);
         assert!(provoked != elsewhere, "`{}`: provoked {provoked}, listed {elsewhere}", cause.id);
     }

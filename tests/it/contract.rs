@@ -92,6 +92,19 @@ fn finds_a_container_instance_once_it_is_registered() {
 }
 
 #[test]
+fn reads_where_the_agent_is_to_connect() {
+    let (moto, imds) = (Moto::start(), Imds::start());
+    moto.create_cluster("prod", &[]);
+    let arn = moto.register("prod", &moto.run_instance(&[("Name", "web")]), ("stack", "blue"));
+    let aws = client(&moto, &imds);
+    let found = moto.block_on(aws.poll_endpoint("prod", &arn, deadline())).unwrap();
+    // It makes these up, whoever asks.
+    assert_eq!(found.endpoint.as_deref(), Some("http://localhost"));
+    assert_eq!(found.telemetry.as_deref(), Some("http://localhost"));
+    assert!(aws.clock_ahead().is_some_and(|ahead| ahead.abs() < 60), "{:?}", aws.clock_ahead());
+}
+
+#[test]
 fn keeps_the_services_own_code_for_a_missing_cluster() {
     let (moto, imds) = (Moto::start(), Imds::start());
     let arn = format!("arn:aws:ecs:{REGION}:{ACCOUNT}:container-instance/nosuch/0123456789abcdef0123456789abcdef");

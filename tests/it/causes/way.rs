@@ -55,6 +55,17 @@ fn a_certificate_of_nobody_known_is_told() {
 }
 
 #[test]
+fn whose_certificate_stops_the_agent_is_told() {
+    let server = super::SelfSigned::start();
+    let text = "operation error ECS: RegisterContainerInstance, request send failed, tls: failed to verify certificate: x509: certificate signed by unknown authority";
+    let instance = Instance::new().env("AWS_ENDPOINT_URL", server.endpoint());
+    let instance = instance.agent_behaves(|agent| agent.crashes_with = Some(text.into()));
+    let outcome = run(&instance, &["verify.deadline=20s"]);
+    Names("tls-untrusted", 25, ", issued by `").check(&instance, &outcome);
+    assert!(outcome.stderr.contains("x509: certificate signed by unknown authority"), "{}", outcome.stderr);
+}
+
+#[test]
 fn an_instance_with_a_public_address_gets_no_hint_that_it_lacks_one() {
     let hole = BlackHole::open();
     let instance = cut_off(Instance::new()).env("AWS_ENDPOINT_URL", hole.endpoint());
@@ -76,9 +87,16 @@ fn a_connection_that_is_cut_is_neither_refused_nor_dropped() {
 
 #[test]
 fn an_endpoint_that_speaks_no_tls_is_not_an_unknown_issuer() {
-    let instance = Instance::new().without_imds_tags();
-    let https = instance.aws.endpoint().replace("http:", "https:");
-    let instance = instance.env("AWS_ENDPOINT_URL", https);
+    use std::io::{Read, Write};
+    let port = Port::reserve(IpAddr::V4(Ipv4Addr::LOCALHOST));
+    let (address, listener) = (port.address(), port.listen(16));
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            let _ = stream.read(&mut [0; 1024]);
+            let _ = stream.write_all(b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n");
+        }
+    });
+    let instance = Instance::new().without_imds_tags().env("AWS_ENDPOINT_URL", format!("https://{address}"));
     Names("tls-failed", 11, "certificate was not accepted")
         .check_untouched(&instance, &run(&instance, &["run.deadline=10s", "tags.wait=1s"]));
 }
@@ -142,12 +160,12 @@ fn a_proxy_that_docker_has_and_the_agent_lacks_is_told() {
 
 #[test]
 fn a_proxy_that_the_agent_has_and_docker_lacks_is_a_note() {
-    let head = "Iface\tDestination\tGateway \tFlags\tRefCnt\tUse\tMetric\tMask\t\tMTU\tWindow\tIRTT\n";
     let proxy = proxy(200);
     let config = format!("HTTP_PROXY={}\nNO_PROXY=169.254.169.254\n", proxy.endpoint());
-    let instance = Instance::new().ecs_config(config).file("proc/net/route", head);
+    let instance = Instance::new().ecs_config(config);
     let instance = instance.agent_behaves(|agent| agent.register_delay = Duration::from_secs(3));
-    Notes("proxy-half-configured", "docker has none").check(&run(&instance, &["verify.deadline=20s"]));
+    let seen = "no drop-in of docker has one";
+    Notes("proxy-half-configured", seen).check(&run(&instance, &["verify.deadline=20s"]));
 }
 
 /// An agent that registers and does not connect.
