@@ -6,7 +6,7 @@ use super::effect::{of_user_data, user_data};
 use super::{Cause, Class, Layer};
 use crate::evidence::Evidence;
 use crate::evidence::files::ModuleError;
-use crate::evidence::user_data::Kind;
+use crate::evidence::user_data::{Kind, UserData};
 use crate::exit::Exit;
 
 /// For this long whoever waits for a start may have set himself a limit, and the agent's unit starts at once otherwise.
@@ -135,10 +135,12 @@ pub(super) static FAILED: Cause = Cause {
     source: "cloud-init, \"Reported status\"",
     check: |evidence| {
         let effect = of_user_data(evidence)?;
-        let known = user_data(evidence).filter(|known| matches!(known.kind, Kind::Known(_)))?;
+        // An error of something else is not why a cluster is missing that user data does not speak of.
+        let speaks = |known: &&UserData| matches!(known.kind, Kind::Known(_)) && known.speaks_of_cluster;
+        user_data(evidence).filter(speaks)?;
         let records = &evidence.files.cloud_init;
         let mut seen = errors(evidence, |error| !error.is_of_user_data());
-        if known.speaks_of_cluster && evidence.files.looked && records.errors.is_empty() {
+        if evidence.files.looked && records.errors.is_empty() {
             seen.extend(warnings(evidence));
             seen.extend(got_over(evidence));
             seen.extend(match records.ended {

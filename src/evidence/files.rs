@@ -159,7 +159,8 @@ impl CloudInit {
         let recovered = stages().filter_map(|stage| stage.get("recoverable_errors")?.as_object());
         let count = |levels: &serde_json::Map<String, serde_json::Value>| -> usize {
             let grave = levels.iter().filter(|(level, _)| ["WARNING", "ERROR", "CRITICAL"].contains(&level.as_str()));
-            grave.map(|(_, texts)| texts.as_array().map_or(0, Vec::len)).sum()
+            let texts = grave.filter_map(|(_, texts)| texts.as_array()).flatten();
+            texts.filter(|text| !text.as_str().is_some_and(is_of_ours)).count()
         };
         let source = |value: &serde_json::Value| Some(value.get("datasource")?.as_str()?.to_owned());
         let named = source(&of_result).or_else(|| source(&of_status)).map(|name| name.chars().take(80).collect());
@@ -197,6 +198,12 @@ const WARNINGS: [&str; 5] = [
     "Unhandled non-multipart",
     "Unhandled unknown content-type",
 ];
+/// Whether cloud-init warns of what is not for it: settings of ours, or the agent's JSON, as a whole or as a part.
+fn is_of_ours(warning: &str) -> bool {
+    let ours = warning.contains("x-ecs-bootstrap") || warning.contains("#ecs-bootstrap");
+    warning.contains("Unhandled") && (ours || warning.contains("ECSAgentConfiguration"))
+}
+
 /// How many of them are kept.
 const SHOWN: usize = 3;
 
@@ -215,7 +222,8 @@ pub fn output_warnings(tail: &[u8]) -> Vec<String> {
     let text = String::from_utf8_lossy(tail);
     let first = text.rfind("running 'init-local'").or_else(|| text.rfind("running 'init'"));
     let boot = first.map_or(&text[..], |at| &text[at..]);
-    WARNINGS.iter().filter(|known| boot.contains(**known)).map(|known| format!("`{known}`")).collect()
+    let holds = |known: &&&str| boot.lines().any(|line| line.contains(**known) && !is_of_ours(line));
+    WARNINGS.iter().filter(holds).map(|known| format!("`{known}`")).collect()
 }
 
 fn failure(line: &str) -> Option<String> {
@@ -252,7 +260,7 @@ mod tests {
     fn reads_the_status_while_there_is_no_result() {
         let status =
             br#"{"v1": {"datasource": "DataSourceNone", "stage": "modules-final", "init": {"errors": ["('ssh', X())"],
-            "recoverable_errors": {"WARNING": ["a", "b"], "DEPRECATED": ["c"]}}}}"#;
+            "recoverable_errors": {"WARNING": ["a", "b", "Unhandled non-multipart (text/x-not-multipart) userdata: 'b'#ecs-bootstrap...'"], "DEPRECATED": ["c"]}}}}"#;
         let read = CloudInit::read(Some(status), None);
         assert_eq!((read.ended, read.recoverable, read.errors.len()), (Some(false), 2, 1));
         assert_eq!(read.datasource.as_deref(), Some("DataSourceNone"));

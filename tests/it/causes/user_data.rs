@@ -192,3 +192,15 @@ fn what_fails_beside_another_cause_is_not_blamed() {
     let instance = Instance::new().without_role().user_data("ECS_CLUSTER=prod").ecs_config("export ECS_CLUSTER=prod\n");
     Names("no-instance-role", 22, "404").check(&instance, &run(&instance, &["verify.deadline=20s"]));
 }
+
+#[test]
+fn settings_of_ours_that_name_no_cluster_are_not_called_unread() {
+    let warning = "2026-01-01 - __init__.py[WARNING]: Unhandled non-multipart (text/x-not-multipart) userdata: 'b'#ecs-bootstrap'...'\n";
+    let text = "#ecs-bootstrap\n[verify]\ndeadline = \"20s\"\n";
+    let instance = only(text).file("var/log/cloud-init-output.log", warning);
+    Names("no-cluster-named", 21, "user data is settings of ecs-bootstrap").check(&instance, &told(&instance));
+    let joins = Instance::new().user_data(text).file("var/log/cloud-init-output.log", warning);
+    let outcome = run(&joins, &["verify.deadline=20s"]);
+    is_ready(&outcome);
+    assert!(!outcome.stdout.contains("note: "), "{}", outcome.stdout);
+}
