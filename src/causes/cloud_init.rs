@@ -6,7 +6,7 @@ use super::effect::{of_user_data, user_data};
 use super::{Cause, Class, Layer};
 use crate::evidence::Evidence;
 use crate::evidence::files::ModuleError;
-use crate::evidence::user_data::Kind;
+use crate::evidence::user_data::{Kind, UserData};
 use crate::exit::Exit;
 
 /// For this long whoever waits for a start may have set himself a limit, and the agent's unit starts at once otherwise.
@@ -128,16 +128,21 @@ pub(super) static FAILED: Cause = Cause {
     id: "cloud-init-failed",
     title: "cloud-init has not done all of its work",
     looks: "the instance joins `default`, and nothing of user data has happened",
-    proof: "cloud-init has errors outside of user data's own scripts, or has left no record that it ran to its end",
+    proof: "cloud-init has errors outside of user data's own scripts, warns that it could not read user data, or has left no \
+            record that it ran to its end",
     alike: &["user-data-failed", "user-data-not-recognised"],
     remedy: "read `cloud-init status --long` and `/var/log/cloud-init.log`; see that cloud-init is installed and enabled",
     source: "cloud-init, \"Reported status\"",
     check: |evidence| {
         let effect = of_user_data(evidence)?;
-        let known = user_data(evidence).filter(|known| matches!(known.kind, Kind::Known(_)))?;
+        // An error of something else is not why a cluster is missing that user data does not speak of.
+        let speaks = |known: &&UserData| matches!(known.kind, Kind::Known(_)) && known.speaks_of_cluster;
+        user_data(evidence).filter(speaks)?;
         let records = &evidence.files.cloud_init;
         let mut seen = errors(evidence, |error| !error.is_of_user_data());
-        if seen.is_empty() && known.speaks_of_cluster && evidence.files.looked {
+        if evidence.files.looked && records.errors.is_empty() {
+            seen.extend(warnings(evidence));
+            seen.extend(got_over(evidence));
             seen.extend(match records.ended {
                 None => Some("cloud-init has left no record of this boot in /run/cloud-init".to_owned()),
                 Some(false) => Some("cloud-init has begun, not ended, and cloud-final.service does not run".to_owned()),
@@ -148,14 +153,21 @@ pub(super) static FAILED: Cause = Cause {
     },
     note: |evidence| {
         let mut seen = errors(evidence, |error| !error.is_of_user_data());
-        let got_over = evidence.files.cloud_init.recoverable;
-        if got_over > 0 {
-            seen.push(format!("cloud-init got over {got_over} warnings or errors: `cloud-init status --long`"));
-        }
+        seen.extend(warnings(evidence).chain(got_over(evidence)));
         (!seen.is_empty()).then_some(seen)
     },
     ..ROW
 };
+
+/// What cloud-init's output warns of.
+pub(super) fn warnings(evidence: &Evidence) -> impl Iterator<Item = String> {
+    evidence.files.cloud_init.warnings.iter().map(|words| format!("cloud-init-output.log: {words}"))
+}
+
+fn got_over(evidence: &Evidence) -> Option<String> {
+    let count = evidence.files.cloud_init.recoverable;
+    (count > 0).then(|| format!("cloud-init got over {count} warnings or errors: `cloud-init status --long`"))
+}
 
 /// What cloud-init reports of the modules that failed.
 pub(super) fn errors(evidence: &Evidence, is: fn(&ModuleError) -> bool) -> Vec<String> {

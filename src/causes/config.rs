@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::cloud_init::FAILED;
 use super::config_file::{OF_LINES, QUOTED, explained, quoted};
 use super::effect::{effect, invalid, user_data};
-use super::user_data::{OF_USER_DATA, WITHOUT_TOKEN};
+use super::user_data::{OF_USER_DATA, WITHOUT_TOKEN, output};
 use super::{Cause, Class, Layer, chain};
 use crate::boundary::aws::AwsErrorKind;
 use crate::boundary::disk::DiskError;
@@ -124,11 +124,15 @@ pub(super) static NO_CLUSTER_NAMED: Cause = Cause {
             return None;
         }
         let of_user_data = user_data(evidence).map(|known| {
-            let Kind::Known(what) = known.kind else { return "user data is nothing that cloud-init takes".to_owned() };
+            let what = match known.kind {
+                Kind::Known(what) => what.to_owned(),
+                Kind::TwiceEncoded(what) => format!("{what} in base64"),
+                Kind::Unknown(_) | Kind::Absent => "nothing that cloud-init takes".to_owned(),
+            };
             let speaks = if known.speaks_of_cluster { "speaks" } else { "does not speak" };
             format!("user data is {what}, and {speaks} of a cluster")
         });
-        Some(effect.seen.into_iter().chain(of_user_data).collect())
+        Some(effect.seen.into_iter().chain(of_user_data).chain(output(evidence)).collect())
     },
     ..Cause::PLAIN
 };

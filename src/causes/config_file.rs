@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 
 use super::effect::{effect, invalid};
 use super::{Cause, Check, Layer};
-use crate::ecs_config::oddity::{CLUSTER, Oddity, What, unquoted};
+use crate::ecs_config::oddity::{CLUSTER, Oddity, What, cluster, unquoted};
 use crate::evidence::Evidence;
 use crate::evidence::files::ConfigText;
 use crate::exit::Exit;
@@ -134,8 +134,8 @@ pub(super) static WRONG_FILE: Cause = Cause {
         let mut seen: Vec<String> = strays(evidence, |cluster| effect.would_name(cluster)).collect();
         let config = |path| evidence.files.configs.iter().find(|file| file.path == path)?.cluster.as_ref();
         if let (Some((below, vendor)), Some((line, _))) = (config(VENDOR_ECS_CONFIG), config(ECS_CONFIG))
-            && !vendor.is_empty()
-            && effect.would_name(vendor)
+            && let Some(vendor) = cluster(vendor)
+            && effect.would_name(&vendor)
         {
             seen.push(format!(
                 "line {below} of {VENDOR_ECS_CONFIG} names `{vendor}`, and line {line} of {ECS_CONFIG} overrides it"

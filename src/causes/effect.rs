@@ -103,3 +103,97 @@ pub(super) fn invalid(evidence: &Evidence) -> Option<(&str, String)> {
         (value, format!("`{shown}` in ecs.config cannot be the name of a cluster"))
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, SystemTime};
+
+    use super::super::notes;
+    use super::super::tests::{healthy_units, ids};
+    use super::*;
+    use crate::boundary::agent::Metadata;
+    use crate::evidence::files::{CloudInit, ConfigText, Files, Stray};
+    use crate::evidence::user_data::read;
+    use crate::plan::{ECS_CONFIG, Expectation};
+
+    const RESULT: &[u8] = br#"{"v1": {"datasource": "DataSourceEc2Local", "errors": ["('scripts_user', X())"]}}"#;
+
+    /// All that can be odd at once, and user data that has failed.
+    fn odd(cluster: Option<&str>, joined: Option<&str>, file: &str) -> Evidence {
+        let written = SystemTime::UNIX_EPOCH + Duration::from_secs(2000);
+        let files = Files {
+            looked: true,
+            configs: vec![ConfigText::of(ECS_CONFIG, Some(written), file.as_bytes())],
+            joined: crate::ecs_config::joined(file.as_bytes(), b"", b""),
+            strays: Stray::of("/etc/ecs.config", b"ECS_CLUSTER=stage\n").into_iter().collect(),
+            cloud_init: CloudInit::read(None, Some(RESULT)),
+        };
+        let mut units = healthy_units();
+        units.agent.exec_main_start_usec = Some(3_000_000_000);
+        Evidence {
+            expectation: Some(Expectation { cluster: cluster.map(str::to_owned), ..Expectation::default() }),
+            introspection: joined.map(|joined| {
+                Ok(Metadata {
+                    cluster: joined.to_owned(),
+                    container_instance_arn: format!("arn:aws:ecs:eu-west-1:1:container-instance/{joined}/1"),
+                    version: String::new(),
+                })
+            }),
+            units: Some(Ok(units)),
+            files,
+            user_data: Some(Ok(read(Some(b"#!/bin/sh\necho ECS_CLUSTER=prod\n")))),
+            ..Evidence::default()
+        }
+    }
+
+    const ODD: &str = "export ECS_CLUSTER=stage\nECS_CLUSTR=stage\nECS_CLUSTER =stage\n";
+
+    #[test]
+    fn without_an_effect_nothing_is_accused_and_all_is_noted() {
+        for joined in [None, Some("prod")] {
+            let evidence = odd(Some("prod"), joined, &format!("{ODD}ECS_CLUSTER=prod\r\n"));
+            assert_eq!(ids(&evidence), Vec::<&str>::new(), "{joined:?}");
+            let noted: Vec<_> = notes(&evidence).iter().map(|note| note.cause.id).collect();
+            let all = [
+                "config-export",
+                "config-spaces",
+                "config-key-misspelt",
+                "config-wrong-file",
+                "config-crlf",
+                "user-data-failed",
+            ];
+            assert_eq!(noted, all);
+        }
+    }
+
+    #[test]
+    fn only_what_would_have_named_the_wanted_cluster_is_accused() {
+        let strayed = ["user-data-failed", "joined-default"];
+        assert_eq!(ids(&odd(Some("prod"), Some("default"), ODD)), strayed);
+        // The file is right and older than the agent: it is something else.
+        assert_eq!(ids(&odd(Some("prod"), Some("default"), "ECS_CLUSTER=prod\n")), ["joined-default"]);
+        let mut late = odd(Some("prod"), Some("default"), "ECS_CLUSTER=prod\n");
+        if let Some(Ok(units)) = &mut late.units {
+            units.agent.exec_main_start_usec = Some(1_000_000_000);
+        }
+        assert_eq!(ids(&late), ["config-late", "joined-default"]);
+    }
+
+    #[test]
+    fn default_that_nobody_named_is_accused_only_beside_a_line_that_names_another() {
+        assert_eq!(ids(&odd(None, Some("default"), "export ECS_CLUSTER=stage\n"))[0], "config-export");
+        assert_eq!(ids(&odd(None, Some("default"), "export ECS_CLUSTER=default\n")), ["config-wrong-file"]);
+        assert_eq!(ids(&odd(None, Some("default"), "ECS_CLUSTER=default\n")), Vec::<&str>::new());
+        assert_eq!(ids(&odd(None, Some("stage"), "export ECS_CLUSTER=stage\n")), Vec::<&str>::new());
+    }
+
+    #[test]
+    fn while_user_data_runs_it_may_still_name_a_cluster() {
+        let mut evidence = odd(None, None, "");
+        assert_eq!(ids(&evidence), ["config-wrong-file", "user-data-failed"]);
+        if let Some(Ok(units)) = &mut evidence.units {
+            units.cloud_final.active_state = Some("activating".to_owned());
+        }
+        assert_eq!(ids(&evidence), Vec::<&str>::new());
+    }
+}

@@ -1,7 +1,7 @@
 //! Causes that lie in user data itself: it is not there, not taken, not whole, or did not do what it was to do.
 
 use super::Cause;
-use super::cloud_init::{DATASOURCE_NONE, ROW, errors};
+use super::cloud_init::{DATASOURCE_NONE, ROW, errors, warnings};
 use super::effect::{effect, invalid, of_user_data, user_data};
 use crate::evidence::Evidence;
 use crate::evidence::files::ModuleError;
@@ -21,7 +21,7 @@ pub(super) static TWICE_ENCODED: Cause = Cause {
         let effect = of_user_data(evidence)?;
         let Kind::TwiceEncoded(what) = user_data(evidence)?.kind else { return None };
         // Some cloud-init decodes it all the same: what has run was taken.
-        let has_run = has_failed(evidence);
+        let has_run = has_failed(evidence) || evidence.files.cloud_init.has_scripts;
         (!has_run).then(|| {
             let seen = format!("instance metadata gives base64, which holds {what}");
             [seen].into_iter().chain(effect.seen).collect()
@@ -43,7 +43,8 @@ pub(super) static NOT_RECOGNISED: Cause = Cause {
     check: |evidence| {
         let effect = of_user_data(evidence)?;
         let Kind::Unknown(why) = user_data(evidence)?.kind else { return None };
-        Some([format!("user data of instance metadata: {why}")].into_iter().chain(effect.seen).collect())
+        let seen = format!("user data of instance metadata: {why}");
+        Some([seen].into_iter().chain(warnings(evidence)).chain(effect.seen).collect())
     },
     ..ROW
 };
@@ -61,7 +62,7 @@ pub(super) static MIME_BROKEN: Cause = Cause {
         let effect = of_user_data(evidence)?;
         let faults = &user_data(evidence)?.mime;
         let seen = faults.iter().take(4).map(|fault| format!("the MIME message: {fault}"));
-        (!faults.is_empty()).then(|| seen.chain(effect.seen).collect())
+        (!faults.is_empty()).then(|| seen.chain(warnings(evidence)).chain(effect.seen).collect())
     },
     ..ROW
 };
@@ -125,13 +126,18 @@ fn has_failed(evidence: &Evidence) -> bool {
     evidence.files.cloud_init.errors.iter().any(ModuleError::is_of_user_data)
 }
 
+/// What its output shows of known failures.
+pub(super) fn output(evidence: &Evidence) -> impl Iterator<Item = String> {
+    evidence.files.cloud_init.output.iter().map(|line| format!("cloud-init-output.log: {line}"))
+}
+
 /// What failed of it, and what its output shows of known failures.
 fn failures(evidence: &Evidence) -> Option<Vec<String>> {
     let mut seen = errors(evidence, ModuleError::is_of_user_data);
     if seen.is_empty() {
         return None;
     }
-    seen.extend(evidence.files.cloud_init.output.iter().map(|line| format!("cloud-init-output.log: {line}")));
+    seen.extend(output(evidence));
     if user_data(evidence).is_some_and(|known| known.crlf) {
         seen.push("the script's first line ends in CR LF".to_owned());
     }

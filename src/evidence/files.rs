@@ -85,6 +85,10 @@ pub struct CloudInit {
     pub recoverable: usize,
     /// What the output of the last run of user data shows of known failures, the last ones.
     pub output: Vec<String>,
+    /// What its output of this boot warns of, as far as it concerns user data.
+    pub warnings: Vec<String>,
+    /// Whether it has made a script of user data.
+    pub has_scripts: bool,
     /// Whether the scripts of user data have run on this instance, and are not run again.
     pub ran_scripts: bool,
     /// The hash of the user data that it has taken.
@@ -155,7 +159,8 @@ impl CloudInit {
         let recovered = stages().filter_map(|stage| stage.get("recoverable_errors")?.as_object());
         let count = |levels: &serde_json::Map<String, serde_json::Value>| -> usize {
             let grave = levels.iter().filter(|(level, _)| ["WARNING", "ERROR", "CRITICAL"].contains(&level.as_str()));
-            grave.map(|(_, texts)| texts.as_array().map_or(0, Vec::len)).sum()
+            let texts = grave.filter_map(|(_, texts)| texts.as_array()).flatten();
+            texts.filter(|text| !text.as_str().is_some_and(is_of_ours)).count()
         };
         let source = |value: &serde_json::Value| Some(value.get("datasource")?.as_str()?.to_owned());
         let named = source(&of_result).or_else(|| source(&of_status)).map(|name| name.chars().take(80).collect());
@@ -185,6 +190,20 @@ const FAILURES: [&str; 13] = [
     "No space left on device",
     "No such file or directory",
 ];
+/// What cloud-init warns of where it passes over user data, or a part of it.
+const WARNINGS: [&str; 5] = [
+    "Failed loading yaml blob",
+    "Failed at merging in cloud config part",
+    "Invalid cloud-config provided",
+    "Unhandled non-multipart",
+    "Unhandled unknown content-type",
+];
+/// Whether cloud-init warns of what is not for it: settings of ours, or the agent's JSON, as a whole or as a part.
+fn is_of_ours(warning: &str) -> bool {
+    let ours = warning.contains("x-ecs-bootstrap") || warning.contains("#ecs-bootstrap");
+    warning.contains("Unhandled") && (ours || warning.contains("ECSAgentConfiguration"))
+}
+
 /// How many of them are kept.
 const SHOWN: usize = 3;
 
@@ -196,6 +215,15 @@ pub fn output_failures(tail: &[u8]) -> Vec<String> {
     let mut found: Vec<String> = last.lines().filter_map(failure).collect();
     found.dedup();
     found.split_off(found.len().saturating_sub(SHOWN))
+}
+
+/// The warnings in `cloud-init-output.log` since its first stage of this boot began, each once and in its fixed words.
+pub fn output_warnings(tail: &[u8]) -> Vec<String> {
+    let text = String::from_utf8_lossy(tail);
+    let first = text.rfind("running 'init-local'").or_else(|| text.rfind("running 'init'"));
+    let boot = first.map_or(&text[..], |at| &text[at..]);
+    let holds = |known: &&&str| boot.lines().any(|line| line.contains(**known) && !is_of_ours(line));
+    WARNINGS.iter().filter(holds).map(|known| format!("`{known}`")).collect()
 }
 
 fn failure(line: &str) -> Option<String> {
@@ -232,7 +260,7 @@ mod tests {
     fn reads_the_status_while_there_is_no_result() {
         let status =
             br#"{"v1": {"datasource": "DataSourceNone", "stage": "modules-final", "init": {"errors": ["('ssh', X())"],
-            "recoverable_errors": {"WARNING": ["a", "b"], "DEPRECATED": ["c"]}}}}"#;
+            "recoverable_errors": {"WARNING": ["a", "b", "Unhandled non-multipart (text/x-not-multipart) userdata: 'b'#ecs-bootstrap...'"], "DEPRECATED": ["c"]}}}}"#;
         let read = CloudInit::read(Some(status), None);
         assert_eq!((read.ended, read.recoverable, read.errors.len()), (Some(false), 2, 1));
         assert_eq!(read.datasource.as_deref(), Some("DataSourceNone"));
@@ -252,6 +280,12 @@ mod tests {
         );
         let shown = ["part-001 line 3: `command not found`", "part-002: `bad interpreter`", "`Could not resolve`"];
         assert_eq!(output_failures(log.as_bytes()), shown);
+        let log = concat!(
+            "2026 - util.py[WARNING]: Unhandled unknown content-type (text/hunter2)\n",
+            "Cloud-init v. 22.2.2 running 'init-local' at Thu, 01 Jan 2026. Up 5 s\n",
+            "2026-01-01 - util.py[WARNING]: Failed loading yaml blob. Invalid format at line 2: \"hunter2\"\n",
+        );
+        assert_eq!(output_warnings(log.as_bytes()), ["`Failed loading yaml blob`"]);
     }
 
     #[test]
@@ -267,6 +301,7 @@ mod tests {
         fn no_bytes_can_break_it(bytes: Vec<u8>, text in "(\\('|'|_user|failures \\(|\\)|,|/scripts/|: line |7|:|command not found|é|\n){0,30}") {
             for bytes in [&bytes[..], text.as_bytes()] {
                 output_failures(bytes);
+                output_warnings(bytes);
                 CloudInit::read(Some(bytes), Some(bytes));
                 ConfigText::of("", None, bytes);
                 Stray::of("", bytes);

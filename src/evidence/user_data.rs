@@ -59,10 +59,11 @@ const MARKERS: [(&str, &str); 12] = [
     ("#include", "a list of addresses"),
     ("#upstart-job", "an upstart job"),
     ("## template: jinja", "a template"),
-    ("#ecs-bootstrap", "settings of ecs-bootstrap"),
+    ("#ecs-bootstrap", OURS),
     ("mime-version:", "a MIME message"),
 ];
 const SHEBANG: &str = "#!";
+const OURS: &str = "settings of ecs-bootstrap";
 const GZIP: &[u8] = &[0x1f, 0x8b];
 /// Where a cluster is spoken of.
 const OF_CLUSTER: [&str; 3] = ["ecs_cluster", "ecs-bootstrap", "ecsagentconfiguration"];
@@ -94,13 +95,15 @@ pub fn read(bytes: Option<&[u8]>) -> UserData {
         true if !is_mime(&document) => vec!["it has no `MIME-Version:` header, so nobody takes it for MIME".to_owned()],
         _ => parts.faults,
     };
+    // Of ours it is known whether it names one, and that of others is not in it.
+    let is_ours = kind == Kind::Known(OURS);
     let first_line = text.lines().next().map(str::len).and_then(|length| text.get(length..length + 1));
     UserData {
         kind: if mime.is_empty() || kind != NO_MARKER { kind } else { Kind::Known("a MIME message") },
         mime,
         crlf: text.starts_with(SHEBANG) && first_line == Some("\r"),
-        speaks_of_cluster: holds(&OF_CLUSTER),
-        may_name_cluster: is_binary || parts.is_opaque || holds(&OF_CLUSTER) || holds(&MAY_NAME),
+        speaks_of_cluster: !is_ours && holds(&OF_CLUSTER),
+        may_name_cluster: !is_ours && (is_binary || parts.is_opaque || holds(&OF_CLUSTER) || holds(&MAY_NAME)),
         without_token: holds(&METADATA) && !all.contains(TOKEN),
         token_wanted: None,
         hashes: [Some(hash(bytes)), decoded(bytes).map(|inner| hash(&inner))].into_iter().flatten().collect(),
@@ -220,6 +223,8 @@ mod tests {
         assert!(!hello.speaks_of_cluster && !hello.may_name_cluster);
         assert!(read("#!/bin/sh\ncurl -s https://x/setup | sh\n").may_name_cluster);
         assert!(super::read(Some(b"\xff\xfe\x00")).may_name_cluster);
+        assert!(!read("#ecs-bootstrap\nverify.deadline = \"1m\"\n").may_name_cluster);
+        assert!(read("#!/bin/sh\necs-bootstrap run --cluster prod\n").speaks_of_cluster);
         assert!(read("#!/bin/sh\r\necho x\r\n").crlf && !hello.crlf);
     }
 

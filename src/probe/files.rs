@@ -6,9 +6,9 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::boundary::disk::Disk;
-use crate::evidence::files::{CloudInit, ConfigText, Files, Stray, output_failures};
+use crate::evidence::LongRun;
+use crate::evidence::files::{CloudInit, ConfigText, Files, Stray, output_failures, output_warnings};
 use crate::evidence::user_data::hash;
-use crate::evidence::{LongRun, files};
 use crate::host::{LONGEST_FILE, joined_cluster};
 use crate::plan::{AGENT_JSON, ECS_CONFIG, VENDOR_ECS_CONFIG};
 
@@ -19,6 +19,8 @@ pub(crate) const CLOUD_INIT_STATUS: &str = "/run/cloud-init/status.json";
 const OUTPUT: &str = "/var/log/cloud-init-output.log";
 const SCRIPTS_RAN: [&str; 2] =
     ["/var/lib/cloud/instance/sem/config_scripts_user", "/var/lib/cloud/instance/sem/config_scripts-user"];
+/// Where cloud-init puts the scripts that it finds in user data, and one made of `runcmd`.
+const SCRIPTS: &str = "/var/lib/cloud/instance/scripts";
 const TAKEN: &str = "/var/lib/cloud/instance/user-data.txt";
 /// No record of cloud-init and no file that was meant to be `ecs.config` is longer.
 const LONGEST_RECORD: usize = 256 * 1024;
@@ -83,15 +85,14 @@ fn strays(disk: &Disk) -> Vec<Stray> {
 fn cloud_init(disk: &Disk) -> CloudInit {
     let record = |path| read(disk, path, LONGEST_RECORD);
     let (status, result) = (record(CLOUD_INIT_STATUS), record(CLOUD_INIT_RESULT));
-    let read = CloudInit::read(status.as_deref(), result.as_deref());
-    let failed = read.errors.iter().any(files::ModuleError::is_of_user_data);
-    // The output is somebody else's: without a failure there is nothing to look for in it.
-    let tail = failed.then(|| disk.tail(OUTPUT, OUTPUT_TAIL).ok().flatten()).flatten();
+    let output = disk.tail(OUTPUT, OUTPUT_TAIL).ok().flatten().map(|tail| tail.bytes).unwrap_or_default();
     CloudInit {
-        output: tail.map(|tail| output_failures(&tail.bytes)).unwrap_or_default(),
+        output: output_failures(&output),
+        warnings: output_warnings(&output),
+        has_scripts: disk.list(SCRIPTS).is_ok_and(|scripts| !scripts.is_empty()),
         ran_scripts: SCRIPTS_RAN.iter().any(|path| disk.exists(path).unwrap_or(false)),
         taken: record(TAKEN).map(|bytes| hash(&bytes)),
-        ..read
+        ..CloudInit::read(status.as_deref(), result.as_deref())
     }
 }
 

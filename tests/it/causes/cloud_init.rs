@@ -52,6 +52,17 @@ fn a_cloud_init_that_failed_at_something_else_is_told() {
 }
 
 #[test]
+fn a_cloud_config_that_is_no_yaml_is_told() {
+    let text = "#cloud-config\nwrite_files:\n - path: /etc/ecs/ecs.config\n  content: ECS_CLUSTER=hunter2\n";
+    let log =
+        "2026-01-01 00:00:00,000 - util.py[WARNING]: Failed loading yaml blob. Invalid format at line 4: \"hunter2\"\n";
+    let instance = Instance::new().without_tags().user_data(text).file("var/log/cloud-init-output.log", log);
+    let outcome = told(&instance);
+    Names("cloud-init-failed", 21, "cloud-init-output.log: `Failed loading yaml blob`").check(&instance, &outcome);
+    assert!(!outcome.stderr.contains("hunter2"), "{}", outcome.stderr);
+}
+
+#[test]
 fn a_cloud_init_that_never_ran_is_told() {
     let instance = only_user_data();
     instance.disk.remove(RESULT);

@@ -208,3 +208,9 @@ fn an_agent_that_went_to_default_past_an_odd_line_is_told_though_nothing_else_na
     Names("config-export", 21, "in `default`, which nobody named")
         .check(&instance, &Outcome { duration: Duration::ZERO, ..verify.wait() });
 }
+
+#[test]
+fn an_odd_line_that_names_another_cluster_than_the_wanted_one_is_not_blamed() {
+    let (instance, outcome) = in_default("export ECS_CLUSTER=stage\nECS_CLUSTR=stage\n");
+    Names("joined-default", 21, "in `default`; wanted is `prod`").check(&instance, &outcome);
+}

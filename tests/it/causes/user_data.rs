@@ -107,6 +107,9 @@ fn user_data_that_is_encoded_twice_is_told() {
         let instance = only(STANDARD.encode(text));
         Names("user-data-double-base64", 21, "base64, which holds ").check(&instance, &told(&instance));
     }
+    // Some cloud-init decodes it all the same.
+    let instance = only(STANDARD.encode(SCRIPT)).file("var/lib/cloud/instance/scripts/part-001", SCRIPT);
+    Names("no-cluster-named", 21, "speaks of a cluster").check(&instance, &told(&instance));
     // What is base64 of nothing that is taken is not.
     let instance = only(STANDARD.encode("ECS_CLUSTER=prod"));
     Names("user-data-not-recognised", 21, "begins with nothing").check(&instance, &told(&instance));
@@ -180,4 +183,24 @@ fn user_data_that_is_as_it_ran_is_not_called_changed() {
     // Its scripts are yet to run.
     let instance = only(SCRIPT).file(TAKEN, "#!/bin/sh\n");
     Names("no-cluster-named", 21, "speaks of a cluster").check(&instance, &told(&instance));
+}
+
+#[test]
+fn what_fails_beside_another_cause_is_not_blamed() {
+    let instance = failed(Instance::new().without_role().user_data(SCRIPT), RUNPARTS, "");
+    Names("no-instance-role", 22, "404").check(&instance, &run(&instance, &["verify.deadline=20s"]));
+    let instance = Instance::new().without_role().user_data("ECS_CLUSTER=prod").ecs_config("export ECS_CLUSTER=prod\n");
+    Names("no-instance-role", 22, "404").check(&instance, &run(&instance, &["verify.deadline=20s"]));
+}
+
+#[test]
+fn settings_of_ours_that_name_no_cluster_are_not_called_unread() {
+    let warning = "2026-01-01 - __init__.py[WARNING]: Unhandled non-multipart (text/x-not-multipart) userdata: 'b'#ecs-bootstrap'...'\n";
+    let text = "#ecs-bootstrap\n[verify]\ndeadline = \"20s\"\n";
+    let instance = only(text).file("var/log/cloud-init-output.log", warning);
+    Names("no-cluster-named", 21, "user data is settings of ecs-bootstrap").check(&instance, &told(&instance));
+    let joins = Instance::new().user_data(text).file("var/log/cloud-init-output.log", warning);
+    let outcome = run(&joins, &["verify.deadline=20s"]);
+    is_ready(&outcome);
+    assert!(!outcome.stdout.contains("note: "), "{}", outcome.stdout);
 }
