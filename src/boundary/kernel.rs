@@ -146,12 +146,12 @@ fn text(disk: &Disk, path: &str) -> Option<String> {
 mod tests {
     use super::*;
 
+    #[expect(clippy::disallowed_methods, reason = "a host of the test's own")]
     fn with(files: &[(&str, &str)]) -> (tempfile::TempDir, Disk) {
         let folder = tempfile::tempdir().unwrap();
         for (path, text) in files {
             let path = folder.path().join(path);
             fs::create_dir_all(path.parent().unwrap()).unwrap();
-            #[expect(clippy::disallowed_methods, reason = "a host of the test's own")]
             fs::write(path, text).unwrap();
         }
         let disk = Disk::new(folder.path().to_owned());

@@ -161,7 +161,8 @@ pub(super) static EXITS: Cause = Cause {
         if (times < 2 && !is_down) || is_explained(evidence) {
             return None;
         }
-        let seen = format!("the agent exited with code {code}, {times} times that are known");
+        let again = if times > 1 { format!(", {times} times so far") } else { String::new() };
+        let seen = format!("the agent exited with code {code}{again}");
         Some([seen].into_iter().chain(evidence.agent_error()).collect())
     },
     ..Cause::PLAIN

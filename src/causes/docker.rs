@@ -134,8 +134,8 @@ pub(super) static API_MISMATCH: Cause = Cause {
     layer: Layer::Docker,
     title: "docker no longer speaks an API version that the agent knows",
     looks: "after an update of docker nothing registers any more, and the agent exits again and again",
-    proof: "docker's MinAPIVersion is above 1.44 and the agent says that it finds no version; ecs-init's line about one \
-            client version is on healthy hosts too",
+    proof: "docker's MinAPIVersion is above 1.44 and the agent says that it finds no version, or the last error of whoever \
+            fails is docker's `client version ... is too old`; the same as a warning is on healthy hosts too",
     alike: &["agent-exits", "docker-failed"],
     class: Class::Terminal,
     exit: Exit::Host,
@@ -150,16 +150,17 @@ pub(super) static API_MISMATCH: Cause = Cause {
             "Required minimum docker API version",
             "Could not get supported docker versions",
             "client not found for docker version",
-            "is too old. Minimum supported API version",
         ]);
         let is_log_empty = evidence.agent_log.is_empty();
         let ends = evidence.agent_end().is_some();
+        let too_old = too_old(evidence);
         let fits = match (is_newer, &logged) {
             (Some(true), Some(_)) => true,
-            (Some(true), None) => ends && is_log_empty,
+            (Some(true), None) => (ends && is_log_empty) || too_old.is_some(),
             (None, Some(_)) => ends && evidence.is_machine_seen(),
-            _ => false,
+            _ => too_old.is_some() && evidence.is_machine_seen(),
         };
+        let logged = logged.or(too_old);
         let newer = version.filter(|_| is_newer == Some(true)).map(|version| {
             format!("docker {} takes API versions from {} on", version.version, version.min_api_version)
         });
@@ -195,7 +196,8 @@ pub(super) static FAILED: Cause = Cause {
         }
         let (result, status) = (docker.result.as_deref().unwrap_or("unknown"), docker.exec_main_status.unwrap_or(0));
         let seen = format!("docker.service is failed (result {result}, status {status})");
-        Some([seen].into_iter().chain(journal.map(|line| format!("journal: `{line}`"))).collect())
+        let journal = journal.map(|line| format!("journal: `{line}`"));
+        Some([seen].into_iter().chain(journal).chain(evidence.killed()).collect())
     },
     ..Cause::PLAIN
 };
@@ -246,6 +248,14 @@ fn journaled(evidence: &Evidence, fragments: &[&str]) -> Option<String> {
     Some(format!("journal: `{line}`"))
 }
 
+/// docker's refusal, where it is the last error of an agent or an ecs-init that fails: those of an older build speak less.
+fn too_old(evidence: &Evidence) -> Option<String> {
+    let of_agent = evidence.agent_end().and_then(|_| evidence.agent_error());
+    let is_failing = evidence.unit_retried().is_some() || evidence.unit_failed().is_some();
+    let of_init = is_failing.then(|| evidence.init_error()).flatten();
+    of_agent.into_iter().chain(of_init).find(|line| line.contains("is too old. Minimum supported API version"))
+}
+
 fn number(version: &str) -> Option<(u32, u32)> {
     let (major, minor) = version.split_once('.')?;
     Some((major.parse().ok()?, minor.parse().ok()?))
@@ -274,6 +284,35 @@ mod tests {
         assert_eq!(ids(&with("loaded", "activating")), ["docker-not-ready"]);
         assert_eq!(ids(&with("loaded", "active")), Vec::<&str>::new());
         assert_eq!(ids(&with("loaded", "inactive")), Vec::<&str>::new());
+    }
+
+    #[test]
+    fn an_idle_docker_is_late_only_where_the_agents_unit_needs_it() {
+        let mut evidence = with("loaded", "inactive");
+        if let Some(Ok(units)) = &mut evidence.units {
+            units.agent.active_state = Some("activating".to_owned());
+            units.agent.sub_state = Some("auto-restart".to_owned());
+        }
+        assert_eq!(ids(&evidence), ["docker-not-ready"]);
+    }
+
+    #[test]
+    fn what_docker_calls_too_old_is_a_cause_where_it_is_the_last_error() {
+        let said = "client version 1.15 is too old. Minimum supported API version is 1.24";
+        let with = |level: &str| {
+            let mut evidence = with("loaded", "active");
+            evidence.machine.looked = true;
+            evidence.init_log = last_attempt(
+                format!("level=info msg=\"pre-start\"\nlevel={level} msg=\"{said}\"\nlevel=info msg=x\n").as_bytes(),
+            );
+            if let Some(Ok(units)) = &mut evidence.units {
+                units.agent.active_state = Some("activating".to_owned());
+                units.agent.sub_state = Some("auto-restart".to_owned());
+            }
+            ids(&evidence)[0]
+        };
+        assert_eq!(with("error"), "docker-api-mismatch");
+        assert_eq!(with("warn"), "ecs-init-failed");
     }
 
     #[test]

@@ -12,6 +12,10 @@ const DOWNLOAD: &[&str] =
     &["could not download Amazon Elastic Container Service Agent", "does not match expected checksum"];
 /// The same of GPUs (`ecs-init/gpu`).
 const GPU: &[&str] = &["Nvidia GPU Manager", "nvidia gpu manager", "nvml"];
+/// What docker's being away looks like, which heals.
+const AWAY: [&str; 4] = ["Cannot connect", "connection refused", "connection reset", "context deadline"];
+/// Before each start of the agent our guard looks whether it may.
+const GUARD_DROP_IN: &str = "ecs.service.d/10-ecs-bootstrap.conf";
 const GPU_SETTING: &str = "ECS_ENABLE_GPU_SUPPORT";
 
 /// The tarball in `/var/cache/ecs`.
@@ -28,7 +32,11 @@ pub(super) static IMAGE_LOAD_FAILED: Cause = Cause {
     lapsed: Exit::Host,
     remedy: "`rm /var/cache/ecs/ecs-agent*.tar && dnf reinstall ecs-init`, then `systemctl restart ecs --no-block`",
     source: "ecs-init/engine, ecs-init/docker (v1.105.1)",
-    check: |evidence| failing_with(evidence, LOAD).filter(|_| evidence.is_machine_seen()),
+    check: |evidence| {
+        let seen = failing_with(evidence, LOAD)?;
+        let is_away = seen.iter().any(|line| AWAY.iter().any(|words| line.contains(words)));
+        (!is_away && evidence.is_machine_seen()).then_some(seen)
+    },
     ..Cause::PLAIN
 };
 
@@ -148,7 +156,12 @@ pub(super) fn is_named(evidence: &Evidence) -> bool {
 
 /// Whether our own guard lets no agent start, and has told why itself.
 pub(super) fn refused_by_guard(evidence: &Evidence) -> bool {
-    evidence.machine.agent_journal.iter().flatten().any(|line| line.starts_with("error: ["))
+    let mut journal = evidence.machine.agent_journal.iter().flatten().peekable();
+    let is_guarded = evidence.agent_unit().and_then(|unit| unit.drop_in_paths.as_ref());
+    let is_guarded = is_guarded.is_some_and(|paths| paths.iter().any(|path| path.ends_with(GUARD_DROP_IN)));
+    // Without a journal nobody else can be told from guard, but by what ecs-init says.
+    let may_be = is_guarded && journal.peek().is_none() && evidence.init_error().is_none();
+    may_be || journal.any(|line| line.starts_with("error: ["))
 }
 
 /// Where docker is down, that is why.
@@ -208,6 +221,9 @@ mod tests {
             ["agent-image-load-failed"]
         );
         assert_eq!(ids(&retried("something new")), ["ecs-init-failed"]);
+        let away =
+            "could not load Amazon Elastic Container Service Agent into Docker: Cannot connect to the Docker daemon";
+        assert_eq!(ids(&retried(away)), ["ecs-init-failed"]);
         let mut gpu = retried("could not initialize Nvidia GPU Manager: nvml");
         assert_eq!(ids(&gpu), ["ecs-init-failed"]);
         gpu.config = [(GPU_SETTING.to_owned(), "true".to_owned())].into();
@@ -218,6 +234,13 @@ mod tests {
     fn what_guard_refuses_it_has_told_itself() {
         let mut evidence = retried("something new");
         evidence.machine.agent_journal = Some(vec!["error: [no-cluster-named] nothing names a cluster".to_owned()]);
+        assert_eq!(ids(&evidence), Vec::<&str>::new());
+        evidence.machine.agent_journal = Some(Vec::new());
+        evidence.init_log = Vec::new();
+        assert_eq!(ids(&evidence), ["ecs-init-failed"]);
+        if let Some(Ok(units)) = &mut evidence.units {
+            units.agent.drop_in_paths = Some(vec![format!("/usr/lib/systemd/system/{GUARD_DROP_IN}")]);
+        }
         assert_eq!(ids(&evidence), Vec::<&str>::new());
     }
 

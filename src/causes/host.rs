@@ -217,6 +217,11 @@ mod tests {
         assert_eq!(ids(&evidence), ["docker-failed"]);
         evidence.machine.memory = Some(Memory { total_kib: 1_000_000, available_kib: 20_000 });
         assert_eq!(ids(&evidence), ["host-overloaded", "docker-failed"]);
+        evidence.machine.memory = None;
+        evidence.machine.pressure = Some(Pressure { some: 60, full: 20 });
+        assert_eq!(ids(&evidence), ["docker-failed"]);
+        evidence.machine.pressure = Some(Pressure { some: 61, full: 0 });
+        assert_eq!(ids(&evidence), ["host-overloaded", "docker-failed"]);
     }
 
     #[test]

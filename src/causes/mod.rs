@@ -551,7 +551,7 @@ pub(crate) mod tests {
         let mut units = healthy_units();
         units.docker.load_state = Some("not-found".to_owned());
         units.agent.load_state = Some("not-found".to_owned());
-        let evidence = Evidence { units: Some(Ok(units)), ..Evidence::default() };
+        let evidence = Evidence { units: Some(Ok(units)), container: Some(Ok(None)), ..Evidence::default() };
         assert_eq!(ids(&evidence), ["docker-absent", "ecs-init-absent"]);
     }
 

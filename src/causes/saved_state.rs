@@ -105,11 +105,13 @@ pub(super) static DEREGISTERED: Cause = Cause {
     source: "agent#882 #676; ecs-agent/acs/session",
     check: |evidence| {
         let arn = evidence.container_instance_arn()?;
-        let status = match &evidence.registration {
-            Some(Ok(Some(instance))) if instance.agent_connected && instance.status != "INACTIVE" => return None,
-            Some(Ok(Some(instance))) => Some(format!("ECS holds `{arn}` as {}", instance.status)),
-            Some(Ok(None)) => Some(format!("ECS does not know `{arn}`")),
-            _ => None,
+        let status = match evidence.registration.as_ref()? {
+            Ok(Some(instance)) if instance.agent_connected && instance.status != "INACTIVE" => return None,
+            Ok(Some(instance)) => Some(format!("ECS holds `{arn}` as {}", instance.status)),
+            Ok(None) => Some(format!("ECS does not know `{arn}`")),
+            // Where ECS may not be asked, a connection of this start says that it has healed.
+            Err(_) if evidence.agent_logged(&["Connected to ACS endpoint"]).is_some() => return None,
+            Err(_) => None,
         };
         let logged = evidence.agent_logged(DEREGISTERED_TEXTS)?;
         Some([logged].into_iter().chain(status).collect())

@@ -2,7 +2,7 @@
 
 use super::{Cause, Class, Layer, chain, ecs_init};
 use crate::boundary::systemd::SystemdError;
-use crate::evidence::Stop;
+use crate::evidence::{Evidence, Stop};
 use crate::exit::Exit;
 
 /// The end of systemd's error for a transaction whose order has no solution.
@@ -30,7 +30,7 @@ pub(super) static ECS_INIT_ABSENT: Cause = Cause {
             return Some(vec![chain(error)]);
         }
         let agent = evidence.agent_unit()?;
-        (agent.load_state.as_deref() == Some("not-found"))
+        (agent.load_state.as_deref() == Some("not-found") && is_down(evidence))
             .then(|| vec!["systemd knows neither ecs.service nor amazon-ecs.service".to_owned()])
     },
     ..Cause::PLAIN
@@ -84,7 +84,7 @@ pub(super) static ECS_UNIT_DISABLED: Cause = Cause {
         let disabled = agent.unit_file_state.as_deref() == Some("disabled");
         let loaded = agent.load_state.as_deref() == Some("loaded");
         let started_by_us = evidence.jobs.iter().any(|job| job.unit == agent.name);
-        (loaded && idle && disabled && !started_by_us)
+        (loaded && idle && disabled && !started_by_us && is_down(evidence))
             .then(|| vec![format!("{} is disabled and inactive, without a job", agent.name)])
     },
     ..Cause::PLAIN
@@ -217,7 +217,7 @@ pub(super) static NOT_STARTED: Cause = Cause {
         let idle = is(&agent.active_state, "inactive") && agent.job.is_none() && !evidence.job_pending(&agent.name);
         let fits = idle && is(&agent.load_state, "loaded") && !evidence.user_data_runs();
         let named = [&ECS_UNIT_DISABLED, &ORDERING_CYCLE].iter().any(|cause| (cause.check)(evidence).is_some());
-        (fits && !named).then(|| {
+        (fits && !named && is_down(evidence)).then(|| {
             let result = agent.result.as_deref().unwrap_or("unknown");
             vec![format!("{} is inactive, without a job (result {result})", agent.name)]
         })
@@ -246,16 +246,47 @@ pub(super) static FAILED: Cause = Cause {
             return None;
         }
         let is_ours = is_read && !evidence.agent_exited_with(5) && ecs_init::is_docker_up(evidence);
-        let words = || [ecs_init::described(unit)].into_iter().chain(ecs_init::last_words(evidence)).collect();
+        let words = || {
+            let words = ecs_init::last_words(evidence).into_iter().chain(evidence.killed());
+            [ecs_init::described(unit)].into_iter().chain(words).collect()
+        };
         (is_ours && !ecs_init::is_named(evidence)).then(words)
     },
     ..Cause::PLAIN
 };
 
+/// Whether no agent runs, not by hand either: some hosts have one without a unit.
+fn is_down(evidence: &Evidence) -> bool {
+    evidence.agent_runs() == Some(false) || (evidence.timed_out && evidence.agent_runs().is_none())
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::tests::{healthy_units, ids};
+    use crate::boundary::docker::Container;
     use crate::evidence::Evidence;
+
+    fn with_agent(active: &str, load: &str, running: Option<bool>) -> Vec<&'static str> {
+        let mut units = healthy_units();
+        units.agent.active_state = Some(active.to_owned());
+        units.agent.load_state = Some(load.to_owned());
+        let container = running.map(|running| {
+            let (started_at, finished_at) = (String::new(), String::new());
+            Ok(Some(Container { running, exit_code: 0, started_at, finished_at, restart_count: 0 }))
+        });
+        ids(&Evidence { units: Some(Ok(units)), container, ..Evidence::default() })
+    }
+
+    #[test]
+    fn an_agent_that_was_started_by_hand_needs_no_unit() {
+        for (active, load, id) in
+            [("inactive", "not-found", "ecs-init-absent"), ("inactive", "loaded", "agent-not-started")]
+        {
+            assert_eq!(with_agent(active, load, Some(false)), [id]);
+            assert_eq!(with_agent(active, load, Some(true)), Vec::<&str>::new());
+            assert_eq!(with_agent(active, load, None), Vec::<&str>::new());
+        }
+    }
 
     #[test]
     fn a_disabled_unit_that_runs_or_is_queued_is_not_accused() {
@@ -264,7 +295,7 @@ mod tests {
             units.agent.unit_file_state = Some("disabled".to_owned());
             units.agent.active_state = Some(active.to_owned());
             units.agent.job = job;
-            ids(&Evidence { units: Some(Ok(units)), ..Evidence::default() })
+            ids(&Evidence { units: Some(Ok(units)), container: Some(Ok(None)), ..Evidence::default() })
         };
         assert_eq!(with("inactive", None), ["ecs-unit-disabled"]);
         assert_eq!(with("inactive", Some(7)), Vec::<&str>::new());

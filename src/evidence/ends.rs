@@ -1,8 +1,8 @@
 //! What is known of how docker, ecs-init and the agent ended, and what they last said: of this start only.
 
-use std::time::Duration;
+use std::time::{Duration, UNIX_EPOCH};
 
-use super::{Evidence, Line, logged, shown};
+use super::{COARSE, Evidence, Line, logged, shown};
 use crate::boundary::systemd::UnitState;
 
 /// Of a process that a signal ended, as a shell and docker count it: 128 and the number of SIGKILL.
@@ -72,7 +72,7 @@ impl Evidence {
             return self.init_log.iter().filter(|_| is_current).collect();
         };
         let since = self.known_units().and_then(|units| units.docker.active_enter_usec).unwrap_or(0);
-        let written = self.init_log_written.and_then(|at| at.duration_since(std::time::UNIX_EPOCH).ok());
+        let written = self.init_log_written.and_then(|at| (at + COARSE).duration_since(UNIX_EPOCH).ok());
         // The unit may fail before ecs-init says anything: then the log is of an earlier boot.
         if written.is_some_and(|at| at.as_micros() < u128::from(since)) {
             return Vec::new();
@@ -98,6 +98,13 @@ impl Evidence {
         last_error(self.agent_log.iter().filter(|_| is_current), "ecs-agent.log")
     }
 
+    /// Whether an agent runs whoever started it; `None` while docker was not asked.
+    pub fn agent_runs(&self) -> Option<bool> {
+        let container = self.container.as_ref()?;
+        let is_running = matches!(container, Ok(Some(container)) if container.running);
+        Some(is_running || matches!(self.introspection, Some(Ok(_))))
+    }
+
     /// Whether what the machine shows is known, as far as it is going to be: a general cause must wait for that.
     pub fn is_machine_seen(&self) -> bool {
         self.machine.looked || self.timed_out
@@ -106,7 +113,7 @@ impl Evidence {
     /// Whether ECS says of a registered agent that it is not connected, and not only since a moment.
     pub fn stays_disconnected(&self) -> bool {
         let said = matches!(&self.registration, Some(Ok(Some(instance))) if !instance.agent_connected);
-        said && self.disconnected_for.is_some_and(|since| since >= A_MOMENT)
+        said && self.disconnected_for.is_none_or(|since| since >= A_MOMENT)
     }
 
     /// Whose process was killed by SIGKILL, in words.

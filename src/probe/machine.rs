@@ -68,7 +68,8 @@ pub(crate) async fn machine(world: &World, look: Look, deadline: Deadline) -> Ma
             false => String::new(),
         }
     };
-    let is_docker_up = units.is_none_or(|units| units.docker.active_state.as_deref() == Some("active"));
+    // Where that is not known, a connection might start it (docker.socket).
+    let is_docker_up = units.is_some_and(|units| units.docker.active_state.as_deref() == Some("active"));
     let docker = async {
         if !is_docker_up {
             return (None, None);

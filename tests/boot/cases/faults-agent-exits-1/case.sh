@@ -2,8 +2,8 @@
 product=binary
 
 check() {
-    # Nothing that was seen says why it dies, and `active` is no proof.
-    wait_for 40 assert_verdict unknown
+    # Nothing that was seen says why it dies, but that it does; and `active` is no proof.
+    wait_for 40 assert_verdict failed agent-exits
     assert_unit ecs.service active
     assert_property ecs.service NRestarts 0
     assert_file_has /var/log/ecs/ecs-init.log 'ECS Agent failed to start, retrying in'

@@ -3,7 +3,7 @@ product=binary
 docker=broken
 
 check() {
-    wait_for 60 assert_verdict failed docker-failed
+    wait_for 60 assert_verdict failed docker-config-invalid
     assert_unit docker.service failed
     assert_no_agent
     assert_not_registered
