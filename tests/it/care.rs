@@ -362,7 +362,7 @@ fn an_agent_that_gave_up_on_its_saved_cluster_joins_after_a_reset() {
     let instance = booted().cluster("stage", &[]).tag("ecs-bootstrap:cluster", "stage");
     let stage = ["run", "--wait", "--set", "verify.deadline=10s"];
     let outcome = instance.run(&stage);
-    assert_eq!(outcome.code, Some(23), "{}", outcome.stderr);
+    assert_eq!(outcome.code, Some(21), "{}", outcome.stderr);
     assert!(outcome.stderr.contains("`ecs-bootstrap reset-agent --yes`"), "{}", outcome.stderr);
     done(&instance, &["reset-agent", "--yes"]);
     let outcome = instance.run(&["verify"]);

@@ -40,7 +40,7 @@ const SOURCES: [&str; 14] = [
     include_str!("causes/units.rs"),
 ];
 /// What loopback cannot be made to do, with the tests that stand in.
-pub(crate) const ELSEWHERE: [(&str, &str); 9] = [
+pub(crate) const ELSEWHERE: [(&str, &str); 8] = [
     ("dns-name-unknown", "an endpoint by name would leave loopback: unit tests of causes/dns.rs"),
     ("dns-timeout", "as dns-name-unknown"),
     ("dns-failed", "as dns-name-unknown"),
@@ -49,7 +49,6 @@ pub(crate) const ELSEWHERE: [(&str, &str); 9] = [
     ("endpoint-partial", "as endpoint-sg-blocks: unit test of causes/acs.rs"),
     ("no-default-route", "loopback always has a way: unit test of causes/route.rs"),
     ("no-public-ip", "a hint that never stands first: beside egress-timeout in causes/way.rs"),
-    ("agent-stuck", "needs an open way to ACS, which has no simulator yet: unit test of causes/joined.rs"),
 ];
 
 #[test]

@@ -184,9 +184,9 @@ fn a_control_plane_that_cannot_be_reached_is_told_by_its_endpoint() {
 }
 
 #[test]
-fn a_control_plane_that_is_open_is_not_blamed() {
+fn a_control_plane_that_is_open_is_not_blamed_but_the_agent() {
     let instance = unconnected();
-    Names("agent-not-connected", 13, "agentConnected false").check(&instance, &run(&instance, &SOON));
+    Names("agent-stuck", 24, "takes connections from this host").check(&instance, &run(&instance, &SOON));
     assert!(instance.aws.count("DiscoverPollEndpoint") > 0);
 }
 
