@@ -169,11 +169,9 @@ fn needs_root(evidence: &Evidence, disk: &Disk) -> Vec<String> {
 
 /// 0 without a fail, else that of the first broken layer.
 fn exit_code(document: &Document, rows: &[Examined]) -> u8 {
-    let failed = rows.iter().find(|row| row.status == Status::Fail);
-    match failed.and_then(|row| row.findings.first()) {
-        Some(finding) => finding.cause.exit.code(),
-        None if document.verdict == "unknown" => document.exit_code,
-        None => Exit::Done.code(),
+    match rows.iter().any(|row| row.status == Status::Fail) || document.verdict == "unknown" {
+        true => document.exit_code,
+        false => Exit::Done.code(),
     }
 }
 

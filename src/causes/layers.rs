@@ -108,37 +108,81 @@ fn works(layer: Layer, evidence: &Evidence) -> Works {
     }
 }
 
-fn clock(_evidence: &Evidence) -> Works {
-    Works::Unknown("no answer of AWS to compare it with".to_owned())
+fn clock(evidence: &Evidence) -> Works {
+    let (off, whose) = match (evidence.way.api_clock, evidence.way.imds_clock) {
+        (Some(off), _) => (off, "AWS's last answer"),
+        (None, Some(off)) => (off, "instance metadata"),
+        (None, None) => return Works::Unknown("no answer of AWS to compare it with".to_owned()),
+    };
+    match off.unsigned_abs() {
+        0..=5 => Works::Yes(format!("agrees with the Date of {whose}")),
+        // SigV4 allows five minutes; what is near them will be over.
+        seconds @ 6..=120 => Works::Yes(format!("{seconds} s off the Date of {whose}")),
+        seconds => Works::NotYet(format!("{seconds} s off the Date of {whose}")),
+    }
 }
 
 fn config(evidence: &Evidence) -> Works {
-    match evidence.config.get("ECS_CLUSTER").filter(|name| !name.trim().is_empty()) {
-        Some(cluster) => {
-            Works::Yes(format!("ECS_CLUSTER is `{}`, {} keys in all", cluster.trim(), evidence.config.len()))
+    let files = &evidence.files;
+    let lines = files.configs.iter().find_map(|config| config.cluster.as_ref().map(|(line, _)| (config.path, line)));
+    match (evidence.config.get("ECS_CLUSTER").filter(|name| !name.trim().is_empty()), lines) {
+        (Some(cluster), Some((path, line))) => {
+            Works::Yes(format!("ECS_CLUSTER is `{}` ({path}, line {line})", cluster.trim()))
         }
-        None => Works::NotYet("the files name no cluster".to_owned()),
+        (Some(cluster), None) => Works::Yes(format!("ECS_CLUSTER is `{}`", cluster.trim())),
+        (None, _) if files.configs.is_empty() => {
+            Works::Unknown("there is no ecs.config, or it may not be read".to_owned())
+        }
+        (None, _) => match &files.joined {
+            Some(cluster) => Works::Yes(format!("the cluster is `{cluster}`, by ecs.config.json")),
+            None => Works::NotYet("ecs.config names no cluster".to_owned()),
+        },
     }
 }
 
 fn cloud_init(evidence: &Evidence) -> Works {
-    match evidence.known_units() {
-        Some(_) if evidence.user_data_runs() => Works::NotYet("user data has not ended".to_owned()),
-        Some(units) if units.cloud_final.load_state.as_deref() == Some("loaded") => {
-            Works::Yes("user data has ended".to_owned())
+    let records = &evidence.files.cloud_init;
+    let source = records.datasource.as_deref().map(|source| format!(" ({source})")).unwrap_or_default();
+    if evidence.user_data_runs() || records.ended == Some(false) {
+        return Works::NotYet(format!("user data has not ended{source}"));
+    }
+    let is_absent =
+        |units: &crate::facts::Units| units.cloud_final.load_state.as_deref().is_some_and(|state| state == "not-found");
+    match records.ended {
+        Some(_) if records.errors.is_empty() && records.warnings.is_empty() => {
+            Works::Yes(format!("ended without an error{source}"))
         }
-        Some(_) => Works::Unknown("no cloud-final.service on this host".to_owned()),
-        None => Works::Unknown("systemd could not be asked".to_owned()),
+        Some(_) => {
+            let failed: Vec<&str> = records.errors.iter().map(|error| error.module.as_str()).collect();
+            let warnings = records.warnings.len();
+            Works::NotYet(format!("ended{source}; errors of [{}], {warnings} warnings", failed.join(", ")))
+        }
+        None if evidence.known_units().is_some_and(is_absent) => {
+            Works::Unknown("cloud-init is not installed".to_owned())
+        }
+        None => Works::Unknown("it has left no record of this boot".to_owned()),
     }
 }
 
-fn host(_evidence: &Evidence) -> Works {
-    Works::Unknown("not looked at".to_owned())
+fn host(evidence: &Evidence) -> Works {
+    const MIB: u64 = 1024 * 1024;
+    let machine = &evidence.machine;
+    let Some(least) = machine.space.iter().min_by_key(|space| space.free_bytes) else {
+        return Works::Unknown("its file systems could not be looked at".to_owned());
+    };
+    let space = format!("{} MiB free on `{}`", least.free_bytes / MIB, least.path);
+    let memory = machine.memory.map(|memory| format!(", {} MiB of memory available", memory.available_kib / 1024));
+    let selinux = if machine.enforcing == Some(true) { ", SELinux enforces" } else { "" };
+    Works::Yes(format!("{space}{}{selinux}", memory.unwrap_or_default()))
 }
 
 fn docker(evidence: &Evidence) -> Works {
+    let version = match &evidence.machine.docker_version {
+        Some(Ok(version)) => format!("version {} answers", version.version),
+        _ => "it answers".to_owned(),
+    };
     match (&evidence.docker, evidence.known_units().and_then(|units| units.docker.active_state.as_deref())) {
-        (Some(Ok(())), _) => Works::Yes("it answers".to_owned()),
+        (Some(Ok(())), _) => Works::Yes(version),
         (Some(Err(error)), Some("active")) => Works::Unknown(format!("its unit is active; {}", chain(error))),
         (Some(Err(error)), Some(state)) => Works::NotYet(format!("its unit is {state}; {}", chain(error))),
         (Some(Err(error)), None) => Works::Unknown(chain(error)),
@@ -254,6 +298,9 @@ fn acs(evidence: &Evidence) -> Works {
         Some(Ok(Some(_))) => Works::NotYet("ecs:DescribeContainerInstances says agentConnected false".to_owned()),
         Some(Ok(None)) => Works::NotYet("ecs:DescribeContainerInstances does not know it".to_owned()),
         Some(Err(error)) => Works::Unknown(chain(error)),
+        None if evidence.container_instance_arn().is_some() => {
+            Works::Unknown("ECS was not asked: no region, or no answer".to_owned())
+        }
         None => Works::Unknown("the agent has not registered".to_owned()),
     }
 }

@@ -397,6 +397,8 @@ pub static UNKNOWN: Cause = Cause {
     class: Class::Retry,
     exit: Exit::NotRegistered,
     lapsed: Exit::NotRegistered,
+    looks: "the instance is not in its cluster, and no cause of the catalogue has evidence",
+    proof: "every probe has run, and what they saw supports none of the others; it is listed as evidence, by the layer",
     remedy: "read `journalctl -u ecs -u docker` and `/var/log/ecs/ecs-agent.log`, and report what is there as a bug",
     source: "none of the catalogue's checks fits",
     check: unknown,

@@ -162,6 +162,10 @@ fn failed(evidence: &Evidence, mut findings: Vec<Finding>) -> Verdict {
     if !evidence.timed_out && findings.iter().any(|finding| finding.is_final(evidence)) {
         findings.retain(|finding| finding.is_final(evidence));
     }
+    first_broken(evidence, findings)
+}
+
+fn first_broken(evidence: &Evidence, mut findings: Vec<Finding>) -> Verdict {
     if findings.is_empty() {
         findings.push(nothing_fits(evidence));
     }
@@ -189,7 +193,7 @@ pub async fn explained(world: &World, stop: Stop) -> Verdict {
 pub fn verdict_now(evidence: &Evidence) -> Verdict {
     let findings = diagnose(evidence);
     if findings.iter().any(|finding| finding.cause.class != Class::Waiting) {
-        return failed(evidence, findings);
+        return first_broken(evidence, findings);
     }
     if let Some(ready) = ready(evidence) {
         return Verdict::Ready(ready);

@@ -17,6 +17,7 @@ mod units;
 mod user_data;
 mod way;
 
+use crate::support::tls::SelfSigned;
 use crate::support::{Instance, Outcome};
 use ecs_bootstrap::causes::{ALL, Cause, Class, UNKNOWN};
 use std::time::{Duration, SystemTime};
@@ -176,36 +177,5 @@ fn joined(instance: &Instance, cluster: &str) {
     while instance.disk.agent_state().is_none() {
         assert!(std::time::Instant::now() < until, "the agent did not register");
         std::thread::sleep(Duration::from_millis(10));
-    }
-}
-
-/// A TLS server whose certificate nobody has signed.
-struct SelfSigned(std::net::SocketAddr);
-
-impl SelfSigned {
-    /// Serves until the test binary ends.
-    fn start() -> Self {
-        use rustls::pki_types::pem::PemObject;
-        use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-        let pem = include_bytes!("../fixtures/self-signed.pem");
-        let chain = vec![CertificateDer::from_pem_slice(pem).unwrap()];
-        let key = PrivateKeyDer::from_pem_slice(pem).unwrap();
-        let provider = std::sync::Arc::new(rustls::crypto::ring::default_provider());
-        let config =
-            rustls::ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
-        let config = std::sync::Arc::new(config.with_no_client_auth().with_single_cert(chain, key).unwrap());
-        let port = crate::support::port::Port::reserve(std::net::Ipv4Addr::LOCALHOST.into());
-        let (address, listener) = (port.address(), port.listen(16));
-        std::thread::spawn(move || {
-            for mut stream in listener.incoming().flatten() {
-                let mut server = rustls::ServerConnection::new(std::sync::Arc::clone(&config)).unwrap();
-                while server.is_handshaking() && server.complete_io(&mut stream).is_ok() {}
-            }
-        });
-        Self(address)
-    }
-
-    fn endpoint(&self) -> String {
-        format!("https://{}", self.0)
     }
 }

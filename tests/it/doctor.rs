@@ -54,7 +54,9 @@ fn a_healthy_host_passes_within_five_seconds_and_nothing_is_changed() {
     let document: Value = serde_json::from_str(&outcome.stdout).unwrap();
     assert_eq!((&document["verdict"], &document["cause"]), (&Value::from("ready"), &Value::Null));
     let checks = checks(&outcome);
-    for layer in ["config", "cloud-init", "docker", "units", "imds", "role", "api", "cluster", "agent", "acs"] {
+    for layer in
+        ["clock", "host", "config", "cloud-init", "docker", "units", "imds", "role", "api", "cluster", "agent", "acs"]
+    {
         assert_eq!(checks[layer], "pass", "{layer}: {}", outcome.stdout);
     }
     assert!(!checks.values().any(|status| status == "fail"), "{checks:?}");
@@ -118,11 +120,11 @@ fn every_cause_is_explained_and_an_unknown_one_is_a_usage_error() {
     let list = instance.run(&["explain"]);
     assert_eq!(list.code, Some(0));
     let ids: Vec<&str> = list.stdout.lines().map(|line| line.split_whitespace().next().unwrap()).collect();
-    assert!(ids.len() >= 50, "{} ids", ids.len());
+    assert!(ids.len() >= 85, "{} ids", ids.len());
     let explained: Value = serde_json::from_str(&instance.run(&["explain", "--json"]).stdout).unwrap();
     assert_eq!(explained.as_array().unwrap().len(), ids.len());
     for cause in explained.as_array().unwrap() {
-        for field in ["id", "title", "remedy", "source", "layer"] {
+        for field in ["id", "title", "looks", "proof", "remedy", "source", "layer"] {
             assert!(cause[field].as_str().is_some_and(|text| !text.is_empty()), "{}: no {field}", cause["id"]);
         }
         for alike in cause["look_alikes"].as_array().unwrap() {

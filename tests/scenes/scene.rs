@@ -3,6 +3,7 @@
 //! In: a name of `scenes.txt`. Out: the simulated instance and the options of `run`. It prints nothing and runs nothing.
 
 use crate::support::systemd::Start;
+use crate::support::tls::SelfSigned;
 use crate::support::{Instance, aws, imds};
 
 /// Name and subject of each scene, one a line; `tests/try --list` prints the file as it is.
@@ -31,7 +32,6 @@ pub(crate) fn list() -> impl Iterator<Item = (&'static str, &'static str)> {
 pub(crate) fn find(name: &str) -> Option<Scene> {
     let (name, subject) = list().find(|(listed, _)| *listed == name)?;
     let scene = |instance| Scene { subject, instance, settings: None, options: &[] };
-    let slow = |instance| Scene { options: &["--set", "verify.deadline=4s"], ..scene(instance) };
     Some(match name {
         "imds-tag" => scene(Instance::new()),
         "describe-tags" => scene(Instance::new().without_imds_tags()),
@@ -58,10 +58,39 @@ pub(crate) fn find(name: &str) -> Option<Scene> {
                 .file("etc/docker/daemon.json", "{\n  \"log-driver\": \"json-file\",\n  \"debug\": tru\n}\n")
                 .unit("docker.service", |unit| unit.start = Start::Fails("failed".into())),
         ),
+        // Twenty minutes behind the true time is an AWS that is twenty minutes ahead.
+        "wrong-clock" => {
+            let refused = aws::Fault::error(400, "InvalidSignatureException", "Signature not yet current");
+            let instance = Instance::new().without_imds_tags().aws_fault("DescribeTags", refused);
+            instance.aws.change(|aws| aws.date_ahead = 1200);
+            scene(instance)
+        }
+        "failed-user-data" => {
+            let error = "('scripts_user', RuntimeError('Runparts: 1 failures (part-001) in 1 attempted commands'))";
+            let result = format!("{{\"v1\": {{\"datasource\": \"DataSourceEc2Local\", \"errors\": [\"{error}\"]}}}}");
+            let output = "/var/lib/cloud/instance/scripts/part-001: line 3: yum-config-manager: command not found\n";
+            let instance = Instance::new().without_tags().file("run/cloud-init/result.json", result);
+            let instance = instance.file("var/log/cloud-init-output.log", output);
+            let script =
+                "#!/bin/bash -e\nyum-config-manager --enable extra\necho ECS_CLUSTER=prod >>/etc/ecs/ecs.config\n";
+            Scene { options: &["--set", "tags.wait=1s"], ..scene(instance.user_data(script)) }
+        }
+        "no-space" => scene(Instance::new().agent_behaves(|agent| {
+            agent.exits = Some((1, "Error creating data client", "write /data/agent.db: no space left on device"));
+        })),
+        "foreign-issuer" => {
+            let url = SelfSigned::start().endpoint();
+            scene(Instance::new().without_imds_tags().env("AWS_ENDPOINT_URL", url))
+        }
         "no-agent" => scene(Instance::new().unit("ecs.service", |unit| unit.absent())),
         "metadata-off" => scene(Instance::new().imds_fault(imds::Fault::Off)),
         "no-role" => scene(Instance::new().without_role()),
-        "no-name-server" => slow(Instance::new().without_name_server()),
+        "no-name-server" => {
+            let text = "request send failed, Post \"https://ecs.eu-west-1.amazonaws.com/\": dial tcp: lookup ecs.eu-west-1.amazonaws.com on 127.0.77.53:53: read: connection refused";
+            let instance = Instance::new().without_name_server();
+            let instance = instance.agent_behaves(|agent| agent.crashes_with = Some(text.into()));
+            Scene { options: &["--set", "verify.deadline=8s"], ..scene(instance) }
+        }
         "denied" => {
             let who = "arn:aws:sts::111122223333:assumed-role/ecsInstanceRole/i-0123456789abcdef0";
             let text = format!(
@@ -72,7 +101,12 @@ pub(crate) fn find(name: &str) -> Option<Scene> {
         }
         "no-such-cluster" => scene(Instance::new().without_cluster("prod")),
         // Nobody listens there.
-        "closed-endpoint" => slow(Instance::new().env("AWS_ENDPOINT_URL", "http://127.0.0.1:9")),
+        "closed-endpoint" => {
+            let text = "request send failed, Post \"https://ecs.eu-west-1.amazonaws.com/\": dial tcp 127.0.0.1:9: connect: connection refused";
+            let instance = Instance::new().env("AWS_ENDPOINT_URL", "http://127.0.0.1:9");
+            let instance = instance.agent_behaves(|agent| agent.crashes_with = Some(text.into()));
+            Scene { options: &["--set", "verify.deadline=5s"], ..scene(instance) }
+        }
         "wrong-attributes" => scene(Instance::new().agent_behaves(|agent| agent.attributes_rejected = true)),
         "never-connects" => {
             let instance = Instance::new().agent_behaves(|agent| agent.never_connects = true);
@@ -91,14 +125,28 @@ mod tests {
     use super::{SETTINGS, find, list};
 
     /// Exit code, and what its output must hold.
-    const ENDS: [(&str, i32, &str); 7] = [
+    const ENDS: [(&str, i32, &str); 21] = [
         ("imds-tag", 0, "ready: `arn:aws:ecs:"),
         ("describe-tags", 0, "ready: `arn:aws:ecs:"),
         ("cluster-tags", 0, "in cluster `green`"),
-        ("no-role", 22, "error: [no-instance-role]"),
+        ("warm-pool", 0, "waiting: "),
+        ("wrong-clock", 24, "error: [clock-skew]"),
         ("no-cluster", 21, "error: [user-data-absent]"),
         ("wrong-setting", 20, "did you mean `verify.deadline`?"),
-        ("warm-pool", 0, "waiting: "),
+        ("quoted-cluster", 21, "error: [config-quoted]"),
+        ("failed-user-data", 21, "error: [user-data-failed]"),
+        ("no-space", 24, "error: [disk-full]"),
+        ("broken-docker", 24, "error: [docker-config-invalid]"),
+        ("no-agent", 24, "error: [ecs-init-absent]"),
+        ("metadata-off", 22, "error: [imds-disabled]"),
+        ("no-role", 22, "error: [no-instance-role]"),
+        ("no-name-server", 25, "error: [dns-timeout]"),
+        ("closed-endpoint", 25, "error: [connection-refused]"),
+        ("foreign-issuer", 25, "error: [tls-untrusted]"),
+        ("denied", 22, "error: [scp-denied]"),
+        ("no-such-cluster", 21, "error: [cluster-not-found]"),
+        ("wrong-attributes", 23, "error: [attributes-rejected]"),
+        ("never-connects", 24, "error: [agent-stuck]"),
     ];
 
     #[test]

@@ -284,7 +284,9 @@ fn an_old_agent_is_noted() {
 
 #[test]
 fn state_of_another_instance_is_noted_where_the_agent_dropped_it() {
-    Notes("baked-agent-state", "`i-0fedcba9876543210`").check(&run(&foreign_state(Instance::new()), SOON));
+    // Read before the agent, once it has registered, writes its own.
+    let instance = foreign_state(Instance::new()).agent_behaves(|agent| agent.register_delay = Duration::from_secs(1));
+    Notes("baked-agent-state", "`i-0fedcba9876543210`").check(&run(&instance, SOON));
 }
 
 #[test]

@@ -17,6 +17,7 @@ pub mod journal;
 pub mod moto;
 pub mod port;
 pub mod systemd;
+pub mod tls;
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -238,7 +239,7 @@ impl Instance {
     /// mount namespace for that, which an ordinary user may make too, or it does not run at all.
     pub fn without_name_server(mut self) -> Self {
         self.disk.write("home/resolv.conf", "nameserver 127.0.77.53\noptions timeout:1 attempts:1\n");
-        self.environment.insert("AWS_ENDPOINT_URL".into(), "http://ecs.eu-west-1.invalid".into());
+        self.environment.insert("AWS_ENDPOINT_URL".into(), "http://ecs.eu-west-1.simulated".into());
         self.has_resolver = true;
         self
     }
