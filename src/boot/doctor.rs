@@ -14,7 +14,7 @@ use crate::boundary::archive::{self, ArchiveError, Entry};
 use crate::boundary::disk::{Disk, DiskError};
 use crate::boundary::docker::DockerError;
 use crate::boundary::systemd::Systemd;
-use crate::causes::layers::{Examined, Status, layers};
+use crate::causes::examined::{Examined, Status, examined};
 use crate::causes::{self, chain};
 use crate::evidence::{Evidence, Stop};
 use crate::exit::Exit;
@@ -45,7 +45,7 @@ impl Boot {
     /// `doctor`: all probes once.
     pub async fn doctor(mut self, bundle: Option<&Path>) -> Report {
         let seen = Box::pin(self.look()).await;
-        let rows = layers(&seen.evidence);
+        let rows = examined(&seen.evidence);
         let verdict = verify::verdict_now(&seen.evidence);
         let cluster = seen.evidence.expectation.as_ref().and_then(|expected| expected.cluster.as_deref());
         let mut document = document(&verdict, cluster, &[]);

@@ -7,6 +7,7 @@
 
 mod acs;
 mod agent;
+mod all;
 mod api;
 mod care;
 mod clock;
@@ -19,10 +20,11 @@ mod dns;
 mod docker;
 mod ecs_init;
 mod effect;
+pub mod examined;
 mod host;
 mod imds;
 mod joined;
-pub mod layers;
+mod layer;
 mod lifecycle;
 mod role;
 mod route;
@@ -31,9 +33,11 @@ mod tls;
 mod units;
 mod user_data;
 
+pub use self::all::ALL;
 pub use self::cloud_init::{CLOUD_INIT_STUCK, USER_DATA_DEADLOCK};
 pub(crate) use self::cluster::joined_other;
 pub(crate) use self::effect::asks_for_user_data;
+pub use self::layer::Layer;
 
 use std::time::Duration;
 
@@ -42,90 +46,6 @@ use serde::{Serialize, Serializer};
 use crate::boundary::systemd::JobResult;
 use crate::evidence::Evidence;
 use crate::exit::Exit;
-
-/// Where one must act. The first broken layer names the cause; what broke behind it is a consequence.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Layer {
-    /// The clock: a wrong one makes TLS, signatures and expiry all look broken.
-    Clock,
-    /// Settings of ours and `ecs.config`.
-    Config,
-    /// cloud-init and user data.
-    CloudInit,
-    /// The host itself: disk, memory, SELinux.
-    Host,
-    /// docker.
-    Docker,
-    /// systemd's units, and what the agent's own does before the agent runs.
-    Units,
-    /// The instance metadata service.
-    Imds,
-    /// The instance's role.
-    Role,
-    /// Names.
-    Dns,
-    /// Routes, proxies and TCP.
-    Route,
-    /// TLS.
-    Tls,
-    /// What the API answers: what the role may do, throttling, errors.
-    Api,
-    /// The cluster, and the region that it is looked for in.
-    Cluster,
-    /// The agent and its saved state.
-    Agent,
-    /// The agent's connection to the control plane (ACS).
-    Acs,
-    /// Nothing is wrong, the instance waits.
-    Lifecycle,
-    /// Nothing fits.
-    Unknown,
-}
-
-impl Layer {
-    /// Those that can break, in the order in which they are judged.
-    pub const ALL: [Layer; 15] = [
-        Layer::Clock,
-        Layer::Config,
-        Layer::CloudInit,
-        Layer::Host,
-        Layer::Docker,
-        Layer::Units,
-        Layer::Imds,
-        Layer::Role,
-        Layer::Dns,
-        Layer::Route,
-        Layer::Tls,
-        Layer::Api,
-        Layer::Cluster,
-        Layer::Agent,
-        Layer::Acs,
-    ];
-
-    /// One word, as in JSON.
-    pub fn word(self) -> &'static str {
-        match self {
-            Layer::Clock => "clock",
-            Layer::Config => "config",
-            Layer::CloudInit => "cloud-init",
-            Layer::Host => "host",
-            Layer::Docker => "docker",
-            Layer::Units => "units",
-            Layer::Imds => "imds",
-            Layer::Role => "role",
-            Layer::Dns => "dns",
-            Layer::Route => "route",
-            Layer::Tls => "tls",
-            Layer::Api => "api",
-            Layer::Cluster => "cluster",
-            Layer::Agent => "agent",
-            Layer::Acs => "acs",
-            Layer::Lifecycle => "lifecycle",
-            Layer::Unknown => "unknown",
-        }
-    }
-}
 
 /// When a cause is final.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -250,144 +170,6 @@ impl Finding {
         }
     }
 }
-
-/// Every cause, within a layer from specific to general.
-pub static ALL: &[&Cause] = &[
-    &config::SETTING_INVALID,
-    &config::ECS_CONFIG_UNUSABLE,
-    &config::BAD_JSON,
-    &config_file::QUOTED,
-    &config_file::EXPORT,
-    &config_file::SPACES,
-    &config_file::MISSPELT,
-    &config_file::UNREADABLE,
-    &config_file::DUPLICATE,
-    &config_file::WRONG_FILE,
-    &config_file::LATE,
-    &config_file::CRLF,
-    &config::NO_CLUSTER_NAMED,
-    &config::CLUSTER_NAME_INVALID,
-    &config::CA_BUNDLE_INVALID,
-    &cloud_init::USER_DATA_DEADLOCK,
-    &cloud_init::CLOUD_INIT_STUCK,
-    &cloud_init::DATASOURCE_NONE,
-    &user_data::TWICE_ENCODED,
-    &user_data::NOT_RECOGNISED,
-    &user_data::MIME_BROKEN,
-    &user_data::WITHOUT_TOKEN,
-    &user_data::NOT_RERUN,
-    &user_data::FAILED,
-    &user_data::ABSENT,
-    &cloud_init::FAILED,
-    &host::DISK_FULL,
-    &host::WRITE_REFUSED,
-    &host::SELINUX_DENIED,
-    &host::HOST_OVERLOADED,
-    &docker::ABSENT,
-    &docker::CONFIG_INVALID,
-    &docker::STORAGE_FAILED,
-    &docker::HUNG,
-    &docker::API_MISMATCH,
-    &docker::FAILED,
-    &docker::NOT_READY,
-    &units::ECS_INIT_ABSENT,
-    &units::UNIT_MASKED,
-    &units::ECS_UNIT_DISABLED,
-    &units::START_BLOCKED,
-    &units::ORDERING_CYCLE,
-    &units::SYSTEMD_UNREACHABLE,
-    &units::SYSTEMD_REFUSED,
-    &ecs_init::IMAGE_LOAD_FAILED,
-    &ecs_init::DOWNLOAD_FAILED,
-    &ecs_init::GPU_SETUP_FAILED,
-    &ecs_init::GPU_NOT_SEEN,
-    &ecs_init::FAILED,
-    &units::NOT_STARTED,
-    &units::FAILED,
-    &clock::SKEW,
-    &imds::DISABLED,
-    &imds::PROXIED,
-    &imds::IPV6_ONLY,
-    &imds::TOKEN_LOST,
-    &imds::THROTTLED,
-    &imds::FORBIDDEN,
-    &imds::UNREACHABLE,
-    &imds::GARBLED,
-    &role::NO_INSTANCE_ROLE,
-    &role::EMPTY_PROFILE,
-    &role::PROFILE_DELETED,
-    &role::LATE_ROLE,
-    &role::NOT_ASSUMABLE,
-    &role::NOT_USABLE,
-    &role::EXPIRED,
-    &role::WRONG_ROLE,
-    &dns::NAME_UNKNOWN,
-    &dns::TIMEOUT,
-    &dns::FAILED,
-    &route::PROXY_HALF,
-    &route::PROXY_REFUSES,
-    &route::PROXY_UNREACHABLE,
-    &route::NO_DEFAULT_ROUTE,
-    &route::ENDPOINT_BLOCKED,
-    &route::EGRESS_TIMEOUT,
-    &route::NO_PUBLIC_IP,
-    &route::CONNECTION_REFUSED,
-    &route::UNREACHABLE,
-    &tls::UNTRUSTED,
-    &tls::FAILED,
-    &denied::SCP,
-    &denied::RCP,
-    &denied::BOUNDARY,
-    &denied::SESSION,
-    &denied::ENDPOINT,
-    &denied::EXPLICIT,
-    &denied::REGISTER,
-    &denied::API,
-    &denied::DESCRIBE,
-    &api::CREDENTIALS_REJECTED,
-    &api::REGISTER_THROTTLED,
-    &api::THROTTLED,
-    &api::SERVICE_ERROR,
-    &api::REGISTER_REFUSED,
-    &cluster::OTHER_ACCOUNT,
-    &cluster::WRONG_REGION,
-    &cluster::INACTIVE,
-    &cluster::PROVISIONING,
-    &cluster::NOT_FOUND,
-    &cluster::QUOTA,
-    &cluster::NO_CLUSTER_MATCHES,
-    &cluster::SEVERAL_CLUSTERS_MATCH,
-    &cluster::JOINED_DEFAULT,
-    &cluster::JOINED_OTHER,
-    &saved_state::CLUSTER_MISMATCH,
-    &agent::ATTRIBUTES_REJECTED,
-    &agent::TAGS_REJECTED,
-    &agent::TASK_ENI_SETUP_FAILED,
-    &agent::CGROUP_SETUP_FAILED,
-    &saved_state::BAKED,
-    &saved_state::INACTIVE,
-    &saved_state::DEREGISTERED,
-    &joined::PORT_TAKEN,
-    &joined::STUCK,
-    &joined::ATTRIBUTES_NOT_APPLIED,
-    &joined::TOO_OLD,
-    &lifecycle::WARM_POOL_STATE_MISSING,
-    &agent::GAVE_UP,
-    &agent::EXITS,
-    &agent::RUN_LATE,
-    &acs::ENDPOINT_PARTIAL,
-    &acs::UNREACHABLE,
-    &acs::DENIED,
-    &agent::NOT_CONNECTED,
-    &lifecycle::WARM_POOL_WAITING,
-    &lifecycle::DRAINING,
-    &care::TASKS_RUN,
-    &care::TASKS_UNKNOWN,
-    &care::RUNS_OUTSIDE,
-    &care::ELSEWHERE,
-    &care::UNIT_JOB,
-    &care::LEFT,
-];
 
 /// What is said when nothing fits.
 pub static UNKNOWN: Cause = Cause {

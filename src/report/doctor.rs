@@ -5,7 +5,7 @@ use std::fmt::Write;
 use serde_json::{Value, json};
 
 use super::verdict::{Document, verdict_text};
-use crate::causes::layers::Examined;
+use crate::causes::examined::Examined;
 
 /// For people: the verdict, then a line a layer, then what could not be looked at.
 pub fn doctor_text(document: &Document, rows: &[Examined], unseen: &[String]) -> String {

@@ -4,6 +4,7 @@
 
 mod observe;
 mod once;
+mod schedule;
 
 use std::collections::BTreeMap;
 use std::time::Duration;

@@ -13,90 +13,27 @@ use futures_util::stream::FuturesUnordered;
 use tokio::time::Instant;
 
 use super::Handed;
+use super::schedule::{PROBES, Probe, Schedule, Sight, TICK};
 use crate::boundary::World;
-use crate::boundary::agent::{AgentError, Metadata};
-use crate::boundary::aws::{Aws, AwsError, AwsErrorKind, ContainerInstance, Described};
+use crate::boundary::aws::{Aws, AwsError, AwsErrorKind, ContainerInstance};
 use crate::boundary::disk::Disk;
-use crate::boundary::docker::{Container, DockerError};
-use crate::boundary::imds::{ImdsError, RoleStatus, TARGET_STATE};
+use crate::boundary::imds::{RoleStatus, TARGET_STATE};
 use crate::boundary::systemd::Job;
-use crate::boundary::systemd::{Changes, JobResult, Systemd, SystemdError};
+use crate::boundary::systemd::{Changes, Systemd};
 use crate::causes::asks_for_user_data;
 use crate::evidence::agent_log::last_attempts;
-use crate::evidence::machine::Machine;
-use crate::evidence::user_data::UserData;
-use crate::evidence::way::{Ask, Way};
-use crate::evidence::{BlockingStart, Evidence, LongRun, NetworkProbe};
-use crate::facts::Units;
+use crate::evidence::way::Ask;
+use crate::evidence::{BlockingStart, Evidence};
 use crate::host::{AGENT_LOG, INIT_LOG, agent_config, blocking_start, joined_cluster, saved_agent, units};
 use crate::plan::{AGENT_JSON, ECS_CONFIG, Expectation, VENDOR_ECS_CONFIG};
 use crate::probe;
 use crate::retry::{Deadline, pause_for};
 
-/// Between two looks. The local poll is at most 150 ms apart, so that a registration is told within 250 ms.
-const TICK: Duration = Duration::from_millis(100);
 /// No probe takes longer.
 const PROBE: Duration = Duration::from_secs(5);
 const LOG_TAIL: usize = 256 * 1024;
 
 type Probing<'a> = Pin<Box<dyn Future<Output = Sight> + 'a>>;
-
-/// What a probe saw.
-enum Sight {
-    Introspection(Result<Metadata, AgentError>),
-    Units(Box<Result<Units, SystemdError>>),
-    JobEnded(usize, Result<JobResult, SystemdError>),
-    Role(Result<RoleStatus, ImdsError>),
-    TargetState(Result<Option<Vec<u8>>, ImdsError>),
-    Docker(Result<(), DockerError>, Result<Option<Container>, DockerError>),
-    Network(Option<NetworkProbe>),
-    Cluster(Result<Described, AwsError>),
-    Registration(Result<Option<ContainerInstance>, AwsError>),
-    BlockingStart(Option<(u32, String)>, Option<LongRun>),
-    UserData(Result<UserData, ImdsError>),
-    Machine(Box<Machine>),
-    Way(Box<Way>),
-}
-
-/// A probe that runs again and again.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Probe {
-    Introspection,
-    Units,
-    Role,
-    TargetState,
-    Docker,
-    Network,
-    Cluster,
-    Registration,
-    BlockingStart,
-    UserData,
-    Machine,
-    Way,
-}
-
-/// Every probe with the time until it first runs and the time between two runs.
-const PROBES: [(Probe, Duration, Duration); 12] = [
-    (Probe::Introspection, Duration::ZERO, TICK),
-    (Probe::Units, Duration::ZERO, Duration::from_secs(1)),
-    (Probe::Role, Duration::ZERO, Duration::from_secs(10)),
-    (Probe::TargetState, Duration::ZERO, Duration::from_secs(60)),
-    (Probe::Docker, Duration::from_secs(1), Duration::from_secs(2)),
-    (Probe::Network, Duration::from_secs(3), Duration::from_secs(15)),
-    (Probe::Cluster, Duration::from_secs(2), Duration::from_secs(30)),
-    (Probe::Registration, Duration::ZERO, Duration::from_secs(10)),
-    (Probe::BlockingStart, Duration::from_secs(1), Duration::from_secs(3)),
-    (Probe::UserData, Duration::from_secs(1), Duration::from_secs(60)),
-    (Probe::Machine, Duration::from_secs(1), Duration::from_secs(3)),
-    (Probe::Way, Duration::from_secs(2), Duration::from_secs(10)),
-];
-
-struct Schedule {
-    probe: Probe,
-    due: Instant,
-    every: Duration,
-    running: bool,
-}
 
 /// The probes and what they have seen.
 pub(super) struct Observer<'a> {
@@ -296,21 +233,7 @@ impl<'a> Observer<'a> {
 
     fn keep(&mut self, sight: Sight) {
         let evidence = &mut self.evidence;
-        let probe = match &sight {
-            Sight::Introspection(_) => Some(Probe::Introspection),
-            Sight::Units(_) => Some(Probe::Units),
-            Sight::JobEnded(..) => None,
-            Sight::Role(_) => Some(Probe::Role),
-            Sight::TargetState(_) => Some(Probe::TargetState),
-            Sight::Docker(..) => Some(Probe::Docker),
-            Sight::Network(_) => Some(Probe::Network),
-            Sight::Cluster(_) => Some(Probe::Cluster),
-            Sight::Registration(_) => Some(Probe::Registration),
-            Sight::BlockingStart(..) => Some(Probe::BlockingStart),
-            Sight::UserData(_) => Some(Probe::UserData),
-            Sight::Machine(_) => Some(Probe::Machine),
-            Sight::Way(_) => Some(Probe::Way),
-        };
+        let probe = sight.probe();
         match sight {
             // While a restart is queued, the agent that is going to end would speak for the next one.
             Sight::Introspection(_) if evidence.restart_pending() => evidence.introspection = None,

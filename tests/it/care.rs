@@ -84,6 +84,8 @@ impl Names<'_> {
     fn check(self, outcome: &Outcome) {
         let Names(id, code, seen) = self;
         let (cause, told) = (find(id).unwrap(), &outcome.stderr);
+        let named = told.lines().find_map(|line| line.strip_prefix("error: [")?.split(']').next());
+        crate::causes::record(id, named.unwrap_or("nothing"));
         assert_eq!((outcome.code, outcome.stdout.as_str()), (Some(code), ""), "{told}");
         assert!(told.starts_with(&format!("error: [{id}] {}\n", cause.title)), "{told}");
         assert!(told.lines().any(|line| line.starts_with("seen: ") && line.contains(seen)), "no `{seen}` in {told}");

@@ -132,7 +132,7 @@ impl Notes<'_> {
 }
 
 /// Keeps what was provoked and what was named, for the table that `confusion::matrix` prints when all tests have run.
-fn record(provoked: &str, named: &str) {
+pub(crate) fn record(provoked: &str, named: &str) {
     use std::io::Write;
     let folder = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("confusion");
     std::fs::create_dir_all(&folder).unwrap();

@@ -88,6 +88,8 @@ fn in_pool(state: Option<&str>) -> Instance {
 fn an_instance_in_a_warm_pool_waits_and_has_not_failed() {
     let instance = in_pool(Some("Warmed:Running"));
     let outcome = run(&instance, &["verify.deadline=3s"]);
+    let named = outcome.stdout.lines().find_map(|line| line.strip_prefix("waiting: [")?.split(']').next());
+    super::record("warm-pool-waiting", named.unwrap_or("nothing"));
     assert_eq!(outcome.code, Some(0), "{}", outcome.stderr);
     assert!(outcome.stdout.starts_with("waiting: "), "{}", outcome.stdout);
     let Names(id, _, seen) = Names("warm-pool-waiting", 0, "`Warmed:Running`");
@@ -284,9 +286,8 @@ fn an_old_agent_is_noted() {
 
 #[test]
 fn state_of_another_instance_is_noted_where_the_agent_dropped_it() {
-    // Read before the agent, once it has registered, writes its own.
-    let instance = foreign_state(Instance::new()).agent_behaves(|agent| agent.register_delay = Duration::from_secs(1));
-    Notes("baked-agent-state", "`i-0fedcba9876543210`").check(&run(&instance, SOON));
+    let slow = Instance::new().agent_behaves(|agent| agent.register_delay = Duration::from_secs(2));
+    Notes("baked-agent-state", "`i-0fedcba9876543210`").check(&run(&foreign_state(slow), SOON));
 }
 
 #[test]

@@ -50,7 +50,7 @@ pub struct Examined {
 }
 
 /// Every layer, and what waits where nothing is wrong.
-pub fn layers(evidence: &Evidence) -> Vec<Examined> {
+pub fn examined(evidence: &Evidence) -> Vec<Examined> {
     let faults = diagnose(evidence);
     let notes = notes(evidence);
     let mut rows: Vec<Examined> = Layer::ALL

@@ -1,0 +1,98 @@
+//! The probes of the observer: what each sees, and how often it runs.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::boundary::agent::{AgentError, Metadata};
+use crate::boundary::aws::{AwsError, ContainerInstance, Described};
+use crate::boundary::docker::{Container, DockerError};
+use crate::boundary::imds::{ImdsError, RoleStatus};
+use crate::boundary::systemd::{JobResult, SystemdError};
+use crate::evidence::machine::Machine;
+use crate::evidence::user_data::UserData;
+use crate::evidence::way::Way;
+use crate::evidence::{LongRun, NetworkProbe};
+use crate::facts::Units;
+
+/// Between two looks. The local poll is at most 150 ms apart, so that a registration is told within 250 ms.
+pub(super) const TICK: Duration = Duration::from_millis(100);
+
+/// What a probe saw.
+pub(super) enum Sight {
+    Introspection(Result<Metadata, AgentError>),
+    Units(Box<Result<Units, SystemdError>>),
+    JobEnded(usize, Result<JobResult, SystemdError>),
+    Role(Result<RoleStatus, ImdsError>),
+    TargetState(Result<Option<Vec<u8>>, ImdsError>),
+    Docker(Result<(), DockerError>, Result<Option<Container>, DockerError>),
+    Network(Option<NetworkProbe>),
+    Cluster(Result<Described, AwsError>),
+    Registration(Result<Option<ContainerInstance>, AwsError>),
+    BlockingStart(Option<(u32, String)>, Option<LongRun>),
+    UserData(Result<UserData, ImdsError>),
+    Machine(Box<Machine>),
+    Way(Box<Way>),
+}
+
+impl Sight {
+    /// The probe that saw it; `None` for what is seen once.
+    pub(super) fn probe(&self) -> Option<Probe> {
+        match self {
+            Sight::Introspection(_) => Some(Probe::Introspection),
+            Sight::Units(_) => Some(Probe::Units),
+            Sight::JobEnded(..) => None,
+            Sight::Role(_) => Some(Probe::Role),
+            Sight::TargetState(_) => Some(Probe::TargetState),
+            Sight::Docker(..) => Some(Probe::Docker),
+            Sight::Network(_) => Some(Probe::Network),
+            Sight::Cluster(_) => Some(Probe::Cluster),
+            Sight::Registration(_) => Some(Probe::Registration),
+            Sight::BlockingStart(..) => Some(Probe::BlockingStart),
+            Sight::UserData(_) => Some(Probe::UserData),
+            Sight::Machine(_) => Some(Probe::Machine),
+            Sight::Way(_) => Some(Probe::Way),
+        }
+    }
+}
+
+/// A probe that runs again and again.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Probe {
+    Introspection,
+    Units,
+    Role,
+    TargetState,
+    Docker,
+    Network,
+    Cluster,
+    Registration,
+    BlockingStart,
+    UserData,
+    Machine,
+    Way,
+}
+
+/// Every probe with the time until it first runs and the time between two runs.
+pub(super) const PROBES: [(Probe, Duration, Duration); 12] = [
+    (Probe::Introspection, Duration::ZERO, TICK),
+    (Probe::Units, Duration::ZERO, Duration::from_secs(1)),
+    (Probe::Role, Duration::ZERO, Duration::from_secs(10)),
+    (Probe::TargetState, Duration::ZERO, Duration::from_secs(60)),
+    (Probe::Docker, Duration::from_secs(1), Duration::from_secs(2)),
+    (Probe::Network, Duration::from_secs(3), Duration::from_secs(15)),
+    (Probe::Cluster, Duration::from_secs(2), Duration::from_secs(30)),
+    (Probe::Registration, Duration::ZERO, Duration::from_secs(10)),
+    (Probe::BlockingStart, Duration::from_secs(1), Duration::from_secs(3)),
+    (Probe::UserData, Duration::from_secs(1), Duration::from_secs(60)),
+    (Probe::Machine, Duration::from_secs(1), Duration::from_secs(3)),
+    (Probe::Way, Duration::from_secs(2), Duration::from_secs(10)),
+];
+
+/// When a probe runs next.
+pub(super) struct Schedule {
+    pub(super) probe: Probe,
+    pub(super) due: Instant,
+    pub(super) every: Duration,
+    pub(super) running: bool,
+}
