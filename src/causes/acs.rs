@@ -91,6 +91,11 @@ pub(super) static DENIED: Cause = Cause {
     ..PLAIN
 };
 
+/// Whether something that this file knows keeps the agent from its connection.
+pub(super) fn is_named(evidence: &Evidence) -> bool {
+    [&ENDPOINT_PARTIAL, &UNREACHABLE, &DENIED].iter().any(|cause| (cause.check)(evidence).is_some())
+}
+
 fn plane(evidence: &Evidence) -> Option<&ControlPlane> {
     evidence.way.control_plane.as_ref()?.as_ref().ok().filter(|_| evidence.is_disconnected())
 }

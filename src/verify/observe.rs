@@ -317,7 +317,7 @@ impl<'a> Observer<'a> {
             }
             Sight::JobEnded(_, Err(error)) => tracing::debug!(%error, "the end of a job was not seen"),
             Sight::Role(answer) => {
-                evidence.role_was_absent |= matches!(answer, Ok(RoleStatus::Absent));
+                evidence.role_was_absent |= matches!(answer, Ok(RoleStatus::Absent | RoleStatus::EmptyProfile { .. }));
                 evidence.role = Some(answer);
             }
             Sight::TargetState(Ok(state)) => {

@@ -92,6 +92,15 @@ fn a_clock_that_agrees_is_not_blamed_for_a_signature() {
 }
 
 #[test]
+fn the_clock_of_metadata_alone_decides_nothing() {
+    let instance = Instance::new().agent_behaves(|agent| agent.register_delay = Duration::from_secs(3));
+    instance.imds.change(|imds| imds.date_ahead = 7200);
+    let outcome = run(&instance, &["verify.deadline=20s"]);
+    is_ready(&outcome);
+    assert!(!outcome.stdout.contains("clock-skew"), "{}", outcome.stdout);
+}
+
+#[test]
 fn a_clock_that_stops_our_own_call_is_told() {
     let refused = aws::Fault::error(401, "AuthFailure", "AWS was not able to validate the provided access credentials");
     let instance = Instance::new().without_imds_tags().aws_fault("DescribeTags", refused);

@@ -186,7 +186,9 @@ fn a_control_plane_that_cannot_be_reached_is_told_by_its_endpoint() {
 #[test]
 fn a_control_plane_that_is_open_is_not_blamed() {
     let instance = unconnected();
-    Names("agent-not-connected", 13, "agentConnected false").check(&instance, &run(&instance, &SOON));
+    let outcome = run(&instance, &SOON);
+    Names("agent-not-connected", 13, "agentConnected false").check(&instance, &outcome);
+    assert!(outcome.stderr.contains("the endpoint of the control plane is open"), "{}", outcome.stderr);
     assert!(instance.aws.count("DiscoverPollEndpoint") > 0);
 }
 
