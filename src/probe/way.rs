@@ -37,10 +37,7 @@ pub(crate) async fn way(world: &World, ask: Ask, deadline: Deadline) -> Way {
         our_proxy: proxy::of_environment(),
         ..Way::default()
     };
-    let aws = match &ask.region {
-        Some(region) => world.aws(region).await.ok(),
-        None => world.opened_aws().cloned(),
-    };
+    let aws = clients(world, ask.region.as_deref()).await;
     if let Some(aws) = &aws {
         let endpoint = aws.ecs_endpoint().await;
         let through = endpoint.as_ref().and_then(|endpoint| of_agent(&agent_config(&world.disk), &endpoint.host));
@@ -71,10 +68,18 @@ pub(crate) async fn way(world: &World, ask: Ask, deadline: Deadline) -> Way {
 }
 
 /// Name, address and connection of the ECS endpoint; `None` where the endpoint itself is not known.
-pub(crate) async fn network(world: &World, region: &str) -> Option<NetworkProbe> {
-    let endpoint = world.aws(region).await.ok()?.ecs_endpoint().await?;
+pub(crate) async fn network(world: &World, region: Option<&str>) -> Option<NetworkProbe> {
+    let endpoint = clients(world, region).await?.ecs_endpoint().await?;
     let (addresses, connected) = net::reach(&endpoint.host, endpoint.port, Deadline::after(QUESTION)).await;
     Some(NetworkProbe { host: endpoint.host, addresses, connected })
+}
+
+/// Those of this region, or where it is not known those that somebody has opened.
+async fn clients(world: &World, region: Option<&str>) -> Option<Aws> {
+    match region {
+        Some(region) => world.aws(region).await.ok(),
+        None => world.opened_aws().cloned(),
+    }
 }
 
 fn routes(disk: &Disk) -> Option<Routes> {

@@ -246,7 +246,7 @@ impl<'a> Observer<'a> {
             }),
             Probe::Network => {
                 let region = region?;
-                Box::pin(async move { Sight::Network(probe::network(world, &region).await) })
+                Box::pin(async move { Sight::Network(probe::network(world, Some(&region)).await) })
             }
             Probe::Cluster => {
                 let (region, cluster) = (region?, cluster?);

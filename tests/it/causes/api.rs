@@ -59,6 +59,15 @@ fn a_registration_that_the_service_cannot_take_is_the_services() {
 }
 
 #[test]
+fn an_api_that_answers_us_and_the_agent_with_errors_is_told() {
+    let broken = || aws::Fault::error(500, "InternalFailure", "The request processing has failed.");
+    let instance =
+        Instance::new().aws_fault("RegisterContainerInstance", broken()).aws_fault("DescribeClusters", broken());
+    Names("service-error", 11, "ecs:DescribeClusters: answered 500, InternalFailure")
+        .check(&instance, &run(&instance, &["verify.deadline=8s"]));
+}
+
+#[test]
 fn a_refusal_that_nobody_knows_is_quoted() {
     let text = "operation error ECS: RegisterContainerInstance, SomethingNewException: of tomorrow";
     let instance = Instance::new().agent_behaves(|agent| agent.crashes_with = Some(text.into()));
