@@ -15,7 +15,7 @@ use tokio::time::Instant;
 use super::Handed;
 use crate::boundary::World;
 use crate::boundary::agent::{AgentError, Metadata};
-use crate::boundary::aws::{Aws, AwsError, AwsErrorKind, ContainerInstance, Described};
+use crate::boundary::aws::{AwsError, AwsErrorKind, ContainerInstance, Described};
 use crate::boundary::disk::Disk;
 use crate::boundary::docker::{Container, DockerError};
 use crate::boundary::imds::{ImdsError, RoleStatus, TARGET_STATE};
@@ -262,26 +262,19 @@ impl<'a> Observer<'a> {
                 let units = self.evidence.known_units().cloned();
                 Box::pin(async move { Sight::Machine(Box::new(probe::machine(world, units, soon).await)) })
             }
-            Probe::Way => {
-                let ask = Ask::of(&self.evidence);
-                Box::pin(async move { Sight::Way(Box::new(probe::way(world, ask, soon).await)) })
-            }
+            Probe::Way => way(world, Ask::of(&self.evidence), soon),
             Probe::BlockingStart => {
                 let unit = expected.agent_unit.clone();
                 Box::pin(async move { Sight::BlockingStart(blocking_start(&world.disk, &unit)) })
             }
             Probe::Registration => {
-                let arn = self.evidence.container_instance_arn()?.to_owned();
                 // Where the plan names none, user data did, and the agent knows.
-                let joined = match &self.evidence.introspection {
-                    Some(Ok(metadata)) => Some(metadata.cluster.clone()),
-                    _ => None,
-                };
-                let (region, cluster) = (region?, cluster.or(joined)?);
+                let (joined, arn) = self.evidence.joined_as()?;
+                let (region, cluster) = (region?, cluster.unwrap_or(joined));
                 Box::pin(async move {
                     let call = Deadline::after(CALL);
                     Sight::Registration(match world.aws(&region).await {
-                        Ok(aws) => registration(&aws, &cluster, &arn, call).await,
+                        Ok(aws) => aws.container_instance(&cluster, &arn, call).await,
                         Err(error) => Err(error),
                     })
                 })
@@ -316,10 +309,7 @@ impl<'a> Observer<'a> {
                 evidence.jobs[index].result = Some(result);
             }
             Sight::JobEnded(_, Err(error)) => tracing::debug!(%error, "the end of a job was not seen"),
-            Sight::Role(answer) => {
-                evidence.role_was_absent |= matches!(answer, Ok(RoleStatus::Absent | RoleStatus::EmptyProfile { .. }));
-                evidence.role = Some(answer);
-            }
+            Sight::Role(answer) => self.note_role(answer),
             Sight::TargetState(Ok(state)) => {
                 evidence.target_state = state.map(|state| String::from_utf8_lossy(&state).trim().to_owned());
             }
@@ -334,23 +324,37 @@ impl<'a> Observer<'a> {
             Sight::BlockingStart(seen) => self.note_blocking_start(seen),
             Sight::UserData(answer) => evidence.user_data = Some(answer),
             Sight::Machine(machine) => evidence.machine = *machine,
-            Sight::Way(way) => {
-                let before = std::mem::replace(&mut evidence.way, *way);
-                if evidence.way.control_plane.is_none() && denied(&before.control_plane) {
-                    evidence.way.control_plane = before.control_plane;
-                }
-            }
+            Sight::Way(way) => self.note_way(*way),
         }
+        self.hurry_way(probe);
+        for entry in self.schedule.iter_mut().filter(|entry| Some(entry.probe) == probe) {
+            entry.running = false;
+        }
+        self.note_registration();
+    }
+
+    fn note_role(&mut self, answer: Result<RoleStatus, ImdsError>) {
+        let absent = matches!(answer, Ok(RoleStatus::Absent | RoleStatus::EmptyProfile { .. }));
+        self.evidence.role_was_absent |= absent;
+        self.evidence.role = Some(answer);
+    }
+
+    fn note_way(&mut self, way: Way) {
+        let before = std::mem::replace(&mut self.evidence.way, way);
+        // A denial ended asking, and still stands.
+        if self.evidence.way.control_plane.is_none() && denied(&before.control_plane) {
+            self.evidence.way.control_plane = before.control_plane;
+        }
+    }
+
+    /// What the last probe saw may leave a question about the way that should not wait for its turn.
+    fn hurry_way(&mut self, probe: Option<Probe>) {
         let is_about_way = matches!(probe, Some(Probe::Network | Probe::Cluster | Probe::Registration));
         // The first answer tells the time.
         let has_no_clock = probe == Some(Probe::Cluster) && self.evidence.way.api_clock.is_none();
         if has_no_clock || (is_about_way && Ask::of(&self.evidence).is_pressing()) {
             self.hurry(Probe::Way);
         }
-        for entry in self.schedule.iter_mut().filter(|entry| Some(entry.probe) == probe) {
-            entry.running = false;
-        }
-        self.note_registration();
     }
 
     fn note_blocking_start(&mut self, seen: Option<(u32, String)>) {
@@ -422,17 +426,12 @@ pub(super) fn read_logs(disk: &Disk, evidence: &mut Evidence) {
 /// One API call, with the SDK's own retries.
 const CALL: Duration = Duration::from_secs(20);
 
-async fn job_end(index: usize, job: Job, deadline: Deadline) -> Sight {
-    Sight::JobEnded(index, job.ended(deadline).await)
+fn way<'a>(world: &'a World, ask: Ask, deadline: Deadline) -> Probing<'a> {
+    Box::pin(async move { Sight::Way(Box::new(probe::way(world, ask, deadline).await)) })
 }
 
-pub(super) async fn registration(
-    aws: &Aws,
-    cluster: &str,
-    arn: &str,
-    deadline: Deadline,
-) -> Result<Option<ContainerInstance>, AwsError> {
-    aws.container_instance(cluster, arn, deadline).await
+async fn job_end(index: usize, job: Job, deadline: Deadline) -> Sight {
+    Sight::JobEnded(index, job.ended(deadline).await)
 }
 
 /// A denial ends asking.

@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use futures_util::future::{join, join3, join4};
 
-use super::observe::registration;
 use crate::boundary::World;
 use crate::boundary::aws::AwsErrorKind;
 use crate::boundary::imds::TARGET_STATE;
@@ -99,7 +98,7 @@ async fn ask_aws(world: &World, evidence: &mut Evidence) {
         let cluster = expected.cluster.unwrap_or_else(|| "default".to_owned());
         let known = async {
             match &arn {
-                Some(arn) => Some(registration(&aws, &cluster, arn, soon).await),
+                Some(arn) => Some(aws.container_instance(&cluster, arn, soon).await),
                 None => None,
             }
         };
