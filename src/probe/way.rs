@@ -44,7 +44,7 @@ pub(crate) async fn way(world: &World, ask: Ask, deadline: Deadline) -> Way {
         let shown = endpoint.as_ref().filter(|_| ask.certificate && way.our_proxy.is_none());
         let connect = endpoint.as_ref().zip(through.as_ref()).filter(|_| ask.proxy);
         let (names, certificate, proxied, public_address, control_plane) = join5(
-            names(ask.names, deadline),
+            names(ask.names && endpoint.as_ref().is_some_and(Endpoint::is_name), deadline),
             look_at(shown, deadline),
             ask_proxy(connect, deadline),
             public_address(world, ask.public_address, deadline),

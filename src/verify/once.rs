@@ -31,11 +31,13 @@ pub(super) async fn around(world: &World, stop: Stop) -> Evidence {
         }
         Some(Stop::Aws(_)) => {
             let role = world.imds.role_credentials_status(soon);
-            // Whoever was cut off does not know whether there is a connection at all.
-            let is_cut =
-                matches!(&evidence.stop, Some(Stop::Aws(error)) if matches!(error.kind, AwsErrorKind::Timeout));
+            // A call that got no connection, or was cut off, does not know whether the name or the way was at fault.
+            let is_cut = matches!(&evidence.stop, Some(Stop::Aws(error))
+                if matches!(error.kind, AwsErrorKind::Timeout | AwsErrorKind::ConnectTimeout | AwsErrorKind::Connect));
             let network = async { if is_cut { probe::network(world, None).await } else { None } };
-            let (role, way, network) = join3(role, probe::way(world, Ask::of(&evidence), soon), network).await;
+            let ask = Ask::of(&evidence);
+            let ask = Ask { names: ask.names || is_cut, ..ask };
+            let (role, way, network) = join3(role, probe::way(world, ask, soon), network).await;
             (evidence.role, evidence.way, evidence.network) = (Some(role), way, network);
         }
         Some(Stop::Imds(_)) => {
