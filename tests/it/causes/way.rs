@@ -105,7 +105,7 @@ fn an_endpoint_that_speaks_no_tls_is_not_an_unknown_issuer() {
         }
     });
     let instance = Instance::new().without_imds_tags().env("AWS_ENDPOINT_URL", format!("https://{address}"));
-    Names("tls-failed", 11, "certificate was not accepted")
+    Names("tls-failed", 11, "no TLS connection to the endpoint")
         .check_untouched(&instance, &run(&instance, &["run.deadline=10s", "tags.wait=1s"]));
 }
 
