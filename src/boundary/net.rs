@@ -86,14 +86,16 @@ pub async fn reach(host: &str, port: u16, deadline: Deadline) -> (Vec<IpAddr>, R
 }
 
 /// The first of `addresses` that accepts a TCP connection, tried in turn, each with an equal share of the time that is
-/// left. The error is the last address's.
+/// left. The error is the last address's, but that silence says more than a family of addresses that leads nowhere.
 pub async fn connect(addresses: &[SocketAddr], deadline: Deadline) -> Result<SocketAddr, NetError> {
     let mut outcome = Err(NetError::NoAddress);
     for (tried, &address) in addresses.iter().enumerate() {
         let untried = u32::try_from(addresses.len() - tried).unwrap_or(u32::MAX);
-        outcome = connect_to(address, Deadline::after(deadline.remaining() / untried)).await;
-        if outcome.is_ok() {
-            break;
+        let tried = connect_to(address, Deadline::after(deadline.remaining() / untried)).await;
+        match (&outcome, &tried) {
+            (_, Ok(_)) => return tried,
+            (Err(NetError::Timeout { .. }), Err(NetError::Unreachable { .. })) => {}
+            _ => outcome = tried,
         }
     }
     outcome

@@ -24,18 +24,27 @@ pub struct Proxy {
     pub host: String,
     /// Its port.
     pub port: u16,
+    /// Whether it can be asked: it speaks plain HTTP, and neither TLS nor SOCKS.
+    pub speaks_http: bool,
     authorization: Option<String>,
 }
 
 impl Proxy {
-    /// Of the value of a proxy variable: `host:port`, or an `http` URL. `None` for anything else.
+    /// Of the value of a proxy variable: `host:port`, or a URL of a scheme that Go's client knows. `None` for anything
+    /// else.
     pub fn of(value: &str) -> Option<Proxy> {
         let with_scheme = if value.contains("://") { value.to_owned() } else { format!("http://{value}") };
-        let url = reqwest::Url::parse(with_scheme.trim()).ok().filter(|url| url.scheme() == "http")?;
+        let url = reqwest::Url::parse(with_scheme.trim()).ok()?;
+        let default_port = match url.scheme() {
+            "http" | "https" => url.port_or_known_default()?,
+            "socks5" | "socks5h" => 1080,
+            _ => return None,
+        };
         let host = url.host_str()?.trim_start_matches('[').trim_end_matches(']').to_owned();
+        let (port, speaks_http) = (url.port().unwrap_or(default_port), url.scheme() == "http");
         let user = || format!("{}:{}", decoded(url.username()), decoded(url.password().unwrap_or_default()));
         let authorization = (!url.username().is_empty()).then(|| STANDARD.encode(user()));
-        Some(Proxy { host, port: url.port_or_known_default()?, authorization })
+        Some(Proxy { host, port, speaks_http, authorization })
     }
 
     /// Host and port, without a password.
@@ -167,7 +176,9 @@ mod tests {
         assert_eq!(shown("proxy:3128").as_deref(), Some("proxy:3128"));
         assert_eq!(shown("http://10.0.0.1/").as_deref(), Some("10.0.0.1:80"));
         assert_eq!(shown("http://u:hunter2@[fd00::1]:8080").as_deref(), Some("[fd00::1]:8080"));
-        assert_eq!(shown("socks5://proxy:1080"), None);
+        assert_eq!(shown("socks5://proxy").as_deref(), Some("proxy:1080"));
+        assert!(!Proxy::of("https://proxy").unwrap().speaks_http);
+        assert_eq!(shown("ftp://proxy:21"), None);
         assert_eq!(shown(""), None);
         assert!(!format!("{:?}", Proxy::of("http://u:hunter2@proxy:1")).contains("hunter2"));
     }

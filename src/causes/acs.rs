@@ -26,7 +26,7 @@ pub(super) static ENDPOINT_PARTIAL: Cause = Cause {
     id: "endpoint-partial",
     title: "ECS has a VPC endpoint here, and its control plane has none that answers",
     looks: "registered and never connected, in a closed subnet",
-    proof: "the name of ECS resolves to a private address, that of ecs-a or ecs-t to a public one that does not answer; with \
+    proof: "the name of ECS resolves to a private address, that of ecs-a to a public one that does not answer; with \
             acs-unreachable both are public",
     alike: &["acs-unreachable", "agent-not-connected"],
     class: Class::Lasting(Duration::from_secs(60)),
@@ -91,6 +91,11 @@ pub(super) static DENIED: Cause = Cause {
     ..PLAIN
 };
 
+/// Whether something that this file knows keeps the agent from its connection.
+pub(super) fn is_named(evidence: &Evidence) -> bool {
+    [&ENDPOINT_PARTIAL, &UNREACHABLE, &DENIED].iter().any(|cause| (cause.check)(evidence).is_some())
+}
+
 fn plane(evidence: &Evidence) -> Option<&ControlPlane> {
     evidence.way.control_plane.as_ref()?.as_ref().ok().filter(|_| evidence.is_disconnected())
 }
@@ -104,13 +109,16 @@ fn partial(evidence: &Evidence) -> Option<Vec<String>> {
     if api.connected.is_err() || !is_all(api, true) {
         return None;
     }
-    let endpoints = [&plane.agent, &plane.telemetry].into_iter().flatten();
-    let seen: Vec<String> = endpoints
-        .filter(|reached| matches!(reached, Reached::Directly(probe) if is_all(probe, false)))
-        .filter_map(|reached| reached.fault().map(fault_words))
-        .collect();
+    let public = |reached: &Option<Reached>| match reached {
+        Some(Reached::Directly(probe)) if is_all(probe, false) => {
+            Some(fault_words((&probe.host, probe.connected.as_ref().err()?)))
+        }
+        _ => None,
+    };
+    // The agent counts as connected without its telemetry.
+    let agent = public(&plane.agent)?;
     let open = format!("`{}` is open at the private address {}", api.host, api.addresses[0]);
-    (!seen.is_empty()).then(|| [open].into_iter().chain(seen).collect())
+    Some([open, agent].into_iter().chain(public(&plane.telemetry)).collect())
 }
 
 fn fault_words((host, error): (&str, &dyn std::error::Error)) -> String {
@@ -161,7 +169,7 @@ mod tests {
         let tcs = |address, open| at("ecs-t-1.test", address, open);
         let seen = |api, acs, tcs| ids(&registered(false, api, acs, tcs));
         assert_eq!(seen("10.0.0.7", acs("203.0.113.7", false), tcs("10.0.0.9", true)), ["endpoint-partial"]);
-        assert_eq!(seen("10.0.0.7", acs("10.0.0.8", true), tcs("203.0.113.9", false)), ["endpoint-partial"]);
+        assert_eq!(seen("10.0.0.7", acs("10.0.0.8", true), tcs("203.0.113.9", false)), Vec::<&str>::new());
         assert_eq!(seen("203.0.113.6", acs("203.0.113.7", false), tcs("203.0.113.9", false)), ["acs-unreachable"]);
         assert_eq!(seen("10.0.0.7", acs("10.0.0.8", false), tcs("10.0.0.9", false)), ["acs-unreachable"]);
         assert_eq!(seen("203.0.113.6", acs("203.0.113.7", true), tcs("203.0.113.9", true)), Vec::<&str>::new());

@@ -200,19 +200,22 @@ pub(super) static NOT_CONNECTED: Cause = Cause {
     class: Class::Retry,
     exit: Exit::NotRegistered,
     lapsed: Exit::NotRegistered,
-    remedy: "allow `ecs-a-*` and `ecs-t-*` of the region on port 443; else `systemctl restart ecs --no-block`",
+    remedy: "allow `ecs-a-*` and `ecs-t-*` of the region on port 443; where they are open, `systemctl restart ecs --no-block`",
     source: "agent#1143 #240 #316",
     check: |evidence| {
         let window = evidence.expectation.as_ref()?.window;
         let is_disconnected = matches!(&evidence.registration, Some(Ok(Some(instance))) if !instance.agent_connected);
         let since = evidence.disconnected_for.filter(|since| *since >= window || evidence.timed_out)?;
-        if !is_disconnected {
+        if !is_disconnected || super::acs::is_named(evidence) {
             return None;
         }
         let seen = format!("ecs:DescribeContainerInstances says agentConnected false, for {} s now", since.as_secs());
+        let open =
+            (evidence.way.acs == Some(true)).then(|| "from here the endpoint of the control plane is open".to_owned());
         Some(
             [seen]
                 .into_iter()
+                .chain(open)
                 .chain(evidence.agent_logged(&["Failed to connect to ACS", "unable to dial", "ACS: Unable"]))
                 .collect(),
         )

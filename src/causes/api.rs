@@ -104,7 +104,21 @@ pub(super) static SERVICE_ERROR: Cause = Cause {
         if let Some(seen) = retried(evidence, "ServerException") {
             return Some(seen);
         }
+        let is_broken = |kind: &AwsErrorKind| match kind {
+            AwsErrorKind::Service { status, .. } => *status >= 500,
+            kind => matches!(kind, AwsErrorKind::Timeout | AwsErrorKind::Garbled),
+        };
+        // A call of verify's own that fares as the agent's does.
+        if let (Some(Err(error)), Some(refused)) = (&evidence.cluster, quoted(evidence))
+            && is_broken(&error.kind)
+        {
+            return Some(vec![chain(error), refused]);
+        }
         let call = evidence.stopping_call()?;
+        let has_no_way = evidence.network.as_ref().is_some_and(|probe| probe.connected.is_err());
+        if has_no_way && matches!(call.kind, AwsErrorKind::Timeout) {
+            return None;
+        }
         let is_rejection =
             matches!(&call.kind, AwsErrorKind::Service { code: Some(code), .. } if REJECTED.contains(&code.as_str()));
         (!is_rejection
@@ -134,25 +148,28 @@ pub(super) static REGISTER_REFUSED: Cause = Cause {
     remedy: "look the error up in the ECS API Reference, RegisterContainerInstance; report it with /var/log/ecs/ecs-agent.log",
     source: "agent/app/agent.go: registerContainerInstance",
     check: |evidence| {
-        let text = evidence.refusal().filter(|_| !evidence.agent_exited_with(5))?;
+        let seen = quoted(evidence).filter(|_| !evidence.agent_exited_with(5))?;
         let is_ours = |cause: &&&Cause| {
             let layers = Layer::Imds..=Layer::Cluster;
             (cause.layer == Layer::Clock || layers.contains(&cause.layer)) && cause.id != "register-refused"
         };
-        if ALL.iter().filter(is_ours).any(|cause| (cause.check)(evidence).is_some()) {
-            return None;
-        }
-        // The end of the chain says what went wrong, its beginning only what was done.
-        let skipped = text.chars().count().saturating_sub(SHOWN);
-        let end: String = text.chars().skip(skipped).filter(|c| !c.is_control()).collect();
-        let start = if skipped > 0 { "... " } else { "" };
-        Some(vec![format!("ecs-agent.log: `{start}{end}`")])
+        let is_explained = ALL.iter().filter(is_ours).any(|cause| (cause.check)(evidence).is_some());
+        (!is_explained).then(|| vec![seen])
     },
     ..Cause::PLAIN
 };
 
 /// How much of a refusal is shown.
 const SHOWN: usize = 240;
+
+/// The agent's refusal. The end of the chain says what went wrong, its beginning only what was done.
+fn quoted(evidence: &Evidence) -> Option<String> {
+    let text = evidence.refusal()?;
+    let skipped = text.chars().count().saturating_sub(SHOWN);
+    let end: String = text.chars().skip(skipped).filter(|c| !c.is_control()).collect();
+    let start = if skipped > 0 { "... " } else { "" };
+    Some(format!("ecs-agent.log: `{start}{end}`"))
+}
 
 /// An error of the registration after which the agent tries again inside.
 pub(super) fn retried(evidence: &Evidence, code: &str) -> Option<Vec<String>> {

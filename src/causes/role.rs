@@ -109,7 +109,7 @@ pub(super) static PROFILE_DELETED: Cause = Cause {
     looks: "it worked once; or a profile of the same name was deleted and made again",
     proof: "instance metadata says InstanceProfileNotFound; with profile-without-role it says Success",
     alike: &["profile-without-role", "no-instance-role"],
-    class: Class::Terminal,
+    class: Class::Settling(Duration::from_secs(60)),
     remedy: "attach the new profile, whose id differs though its name is the same: `aws ec2 \
              replace-iam-instance-profile-association --association-id ID --iam-instance-profile Name=NAME`",
     source: "IAM User Guide, \"Troubleshoot IAM and Amazon EC2\"",

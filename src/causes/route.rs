@@ -214,7 +214,8 @@ fn egress(evidence: &Evidence) -> Option<Vec<String>> {
         _ => None,
     };
     let is_half = (PROXY_HALF.check)(evidence).is_some();
-    if is_half || evidence.network.as_ref().is_some_and(is_endpoint_private) {
+    let is_blocked = |probe: &NetworkProbe| is_endpoint_private(probe) && probe.connected.is_err();
+    if is_half || evidence.network.as_ref().is_some_and(is_blocked) {
         return None;
     }
     let mut seen = from_way(evidence, probe, |kind| matches!(kind, AwsErrorKind::ConnectTimeout))?;
@@ -280,7 +281,9 @@ mod tests {
 
     use super::super::tests::ids;
     use super::*;
+    use crate::boundary::aws::AwsError;
     use crate::boundary::proxy::Proxy;
+    use crate::evidence::Stop;
     use crate::evidence::routes::Routes;
     use crate::evidence::way::Way;
 
@@ -307,6 +310,22 @@ mod tests {
     fn a_silent_address_is_the_way_out_or_the_vpc_endpoint() {
         assert_eq!(ids(&silent("203.0.113.7")), ["egress-timeout"]);
         assert_eq!(ids(&silent("10.0.0.7")), ["endpoint-sg-blocks"]);
+    }
+
+    #[test]
+    fn a_call_that_got_no_connection_is_told_by_the_layer_that_the_probe_shows() {
+        let stopped = |network: Option<NetworkProbe>| {
+            let (operation, kind) = ("ec2:DescribeTags", AwsErrorKind::ConnectTimeout);
+            let error = AwsError { operation, kind, elapsed: Duration::ZERO, source: None };
+            ids(&Evidence { network, ..Evidence::of_stop(Stop::Aws(error)) })[0]
+        };
+        let (host, addresses) = ("ecs.test".to_owned(), vec!["10.0.0.7".parse().unwrap()]);
+        let open = NetworkProbe { host: host.clone(), addresses, connected: Ok(()) };
+        let unresolved = Err(NetError::DnsTimeout { host: host.clone() });
+        assert_eq!(stopped(None), "egress-timeout");
+        assert_eq!(stopped(Some(open)), "egress-timeout");
+        assert_eq!(stopped(silent("10.0.0.7").network), "endpoint-sg-blocks");
+        assert_eq!(stopped(Some(NetworkProbe { host, addresses: Vec::new(), connected: unresolved })), "dns-timeout");
     }
 
     #[test]

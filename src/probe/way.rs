@@ -37,17 +37,14 @@ pub(crate) async fn way(world: &World, ask: Ask, deadline: Deadline) -> Way {
         our_proxy: proxy::of_environment(),
         ..Way::default()
     };
-    let aws = match &ask.region {
-        Some(region) => world.aws(region).await.ok(),
-        None => world.opened_aws().cloned(),
-    };
+    let aws = clients(world, ask.region.as_deref()).await;
     if let Some(aws) = &aws {
         let endpoint = aws.ecs_endpoint().await;
         let through = endpoint.as_ref().and_then(|endpoint| of_agent(&agent_config(&world.disk), &endpoint.host));
         let shown = endpoint.as_ref().filter(|_| ask.certificate && way.our_proxy.is_none());
         let connect = endpoint.as_ref().zip(through.as_ref()).filter(|_| ask.proxy);
         let (names, certificate, proxied, public_address, control_plane) = join5(
-            names(ask.names, deadline),
+            names(ask.names && endpoint.as_ref().is_some_and(Endpoint::is_name), deadline),
             look_at(shown, deadline),
             ask_proxy(connect, deadline),
             public_address(world, ask.public_address, deadline),
@@ -71,10 +68,18 @@ pub(crate) async fn way(world: &World, ask: Ask, deadline: Deadline) -> Way {
 }
 
 /// Name, address and connection of the ECS endpoint; `None` where the endpoint itself is not known.
-pub(crate) async fn network(world: &World, region: &str) -> Option<NetworkProbe> {
-    let endpoint = world.aws(region).await.ok()?.ecs_endpoint().await?;
+pub(crate) async fn network(world: &World, region: Option<&str>) -> Option<NetworkProbe> {
+    let endpoint = clients(world, region).await?.ecs_endpoint().await?;
     let (addresses, connected) = net::reach(&endpoint.host, endpoint.port, Deadline::after(QUESTION)).await;
     Some(NetworkProbe { host: endpoint.host, addresses, connected })
+}
+
+/// Those of this region, or where it is not known those that somebody has opened.
+async fn clients(world: &World, region: Option<&str>) -> Option<Aws> {
+    match region {
+        Some(region) => world.aws(region).await.ok(),
+        None => world.opened_aws().cloned(),
+    }
 }
 
 fn routes(disk: &Disk) -> Option<Routes> {
@@ -128,7 +133,7 @@ async fn look_at(endpoint: Option<&Endpoint>, deadline: Deadline) -> Option<Show
 }
 
 async fn ask_proxy(connect: Option<(&Endpoint, &Proxy)>, deadline: Deadline) -> Option<Proxied> {
-    let (endpoint, proxy) = connect?;
+    let (endpoint, proxy) = connect.filter(|(_, proxy)| proxy.speaks_http)?;
     Some(through(proxy, endpoint, deadline).await)
 }
 
@@ -167,6 +172,9 @@ async fn control_plane(
 async fn reach(endpoint: Option<Endpoint>, proxy: Option<&Proxy>, deadline: Deadline) -> Option<Reached> {
     let endpoint = endpoint?;
     if let Some(proxy) = proxy {
+        if !proxy.speaks_http {
+            return None;
+        }
         return Some(Reached::Through(through(proxy, &endpoint, deadline).await));
     }
     let (addresses, connected) = net::reach(&endpoint.host, endpoint.port, deadline).await;

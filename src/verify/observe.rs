@@ -15,14 +15,14 @@ use tokio::time::Instant;
 use super::Handed;
 use super::schedule::{PROBES, Probe, Schedule, Sight, TICK};
 use crate::boundary::World;
-use crate::boundary::aws::{Aws, AwsError, AwsErrorKind, ContainerInstance};
+use crate::boundary::aws::{AwsError, AwsErrorKind};
 use crate::boundary::disk::Disk;
-use crate::boundary::imds::{RoleStatus, TARGET_STATE};
+use crate::boundary::imds::{ImdsError, RoleStatus, TARGET_STATE};
 use crate::boundary::systemd::Job;
 use crate::boundary::systemd::{Changes, Systemd};
 use crate::causes::asks_for_user_data;
 use crate::evidence::agent_log::last_attempts;
-use crate::evidence::way::Ask;
+use crate::evidence::way::{Ask, Way};
 use crate::evidence::{BlockingStart, Evidence};
 use crate::host::{AGENT_LOG, INIT_LOG, agent_config, blocking_start, joined_cluster, saved_agent, units};
 use crate::plan::{AGENT_JSON, ECS_CONFIG, Expectation, VENDOR_ECS_CONFIG};
@@ -185,7 +185,7 @@ impl<'a> Observer<'a> {
             }),
             Probe::Network => {
                 let region = region?;
-                Box::pin(async move { Sight::Network(probe::network(world, &region).await) })
+                Box::pin(async move { Sight::Network(probe::network(world, Some(&region)).await) })
             }
             Probe::Cluster => {
                 let (region, cluster) = (region?, cluster?);
@@ -202,10 +202,7 @@ impl<'a> Observer<'a> {
                 let look = probe::Look { units, is_killed: self.evidence.killed().is_some() };
                 Box::pin(async move { Sight::Machine(Box::new(probe::machine(world, look, soon).await)) })
             }
-            Probe::Way => {
-                let ask = Ask::of(&self.evidence);
-                Box::pin(async move { Sight::Way(Box::new(probe::way(world, ask, soon).await)) })
-            }
+            Probe::Way => way(world, Ask::of(&self.evidence), soon),
             Probe::BlockingStart => {
                 let unit = expected.agent_unit.clone();
                 Box::pin(async move {
@@ -213,17 +210,13 @@ impl<'a> Observer<'a> {
                 })
             }
             Probe::Registration => {
-                let arn = self.evidence.container_instance_arn()?.to_owned();
                 // Where the plan names none, user data did, and the agent knows.
-                let joined = match &self.evidence.introspection {
-                    Some(Ok(metadata)) => Some(metadata.cluster.clone()),
-                    _ => None,
-                };
-                let (region, cluster) = (region?, cluster.or(joined)?);
+                let (joined, arn) = self.evidence.joined_as()?;
+                let (region, cluster) = (region?, cluster.unwrap_or(joined));
                 Box::pin(async move {
                     let call = Deadline::after(CALL);
                     Sight::Registration(match world.aws(&region).await {
-                        Ok(aws) => registration(&aws, &cluster, &arn, call).await,
+                        Ok(aws) => aws.container_instance(&cluster, &arn, call).await,
                         Err(error) => Err(error),
                     })
                 })
@@ -250,10 +243,7 @@ impl<'a> Observer<'a> {
                 evidence.jobs[index].result = Some(result);
             }
             Sight::JobEnded(_, Err(error)) => tracing::debug!(%error, "the end of a job was not seen"),
-            Sight::Role(answer) => {
-                evidence.role_was_absent |= matches!(answer, Ok(RoleStatus::Absent));
-                evidence.role = Some(answer);
-            }
+            Sight::Role(answer) => self.note_role(answer),
             Sight::TargetState(Ok(state)) => {
                 evidence.outside_group = state.is_none();
                 evidence.target_state = state.map(|state| String::from_utf8_lossy(&state).trim().to_owned());
@@ -272,23 +262,37 @@ impl<'a> Observer<'a> {
             }
             Sight::UserData(answer) => evidence.user_data = Some(answer),
             Sight::Machine(machine) => evidence.machine = *machine,
-            Sight::Way(way) => {
-                let before = std::mem::replace(&mut evidence.way, *way);
-                if evidence.way.control_plane.is_none() && denied(&before.control_plane) {
-                    evidence.way.control_plane = before.control_plane;
-                }
-            }
+            Sight::Way(way) => self.note_way(*way),
         }
+        self.hurry_way(probe);
+        for entry in self.schedule.iter_mut().filter(|entry| Some(entry.probe) == probe) {
+            entry.running = false;
+        }
+        self.note_registration();
+    }
+
+    fn note_role(&mut self, answer: Result<RoleStatus, ImdsError>) {
+        let absent = matches!(answer, Ok(RoleStatus::Absent | RoleStatus::EmptyProfile { .. }));
+        self.evidence.role_was_absent |= absent;
+        self.evidence.role = Some(answer);
+    }
+
+    fn note_way(&mut self, way: Way) {
+        let before = std::mem::replace(&mut self.evidence.way, way);
+        // A denial ended asking, and still stands.
+        if self.evidence.way.control_plane.is_none() && denied(&before.control_plane) {
+            self.evidence.way.control_plane = before.control_plane;
+        }
+    }
+
+    /// What the last probe saw may leave a question about the way that should not wait for its turn.
+    fn hurry_way(&mut self, probe: Option<Probe>) {
         let is_about_way = matches!(probe, Some(Probe::Network | Probe::Cluster | Probe::Registration));
         // The first answer tells the time.
         let has_no_clock = probe == Some(Probe::Cluster) && self.evidence.way.api_clock.is_none();
         if has_no_clock || (is_about_way && Ask::of(&self.evidence).is_pressing()) {
             self.hurry(Probe::Way);
         }
-        for entry in self.schedule.iter_mut().filter(|entry| Some(entry.probe) == probe) {
-            entry.running = false;
-        }
-        self.note_registration();
     }
 
     fn note_blocking_start(&mut self, seen: Option<(u32, String)>) {
@@ -369,17 +373,12 @@ pub(super) fn read_logs(disk: &Disk, evidence: &mut Evidence) {
 /// One API call, with the SDK's own retries.
 const CALL: Duration = Duration::from_secs(20);
 
-async fn job_end(index: usize, job: Job, deadline: Deadline) -> Sight {
-    Sight::JobEnded(index, job.ended(deadline).await)
+fn way<'a>(world: &'a World, ask: Ask, deadline: Deadline) -> Probing<'a> {
+    Box::pin(async move { Sight::Way(Box::new(probe::way(world, ask, deadline).await)) })
 }
 
-pub(super) async fn registration(
-    aws: &Aws,
-    cluster: &str,
-    arn: &str,
-    deadline: Deadline,
-) -> Result<Option<ContainerInstance>, AwsError> {
-    aws.container_instance(cluster, arn, deadline).await
+async fn job_end(index: usize, job: Job, deadline: Deadline) -> Sight {
+    Sight::JobEnded(index, job.ended(deadline).await)
 }
 
 /// A denial ends asking.

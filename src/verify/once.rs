@@ -4,8 +4,8 @@ use std::time::{Duration, SystemTime};
 
 use futures_util::future::{join, join3, join4};
 
-use super::observe::registration;
 use crate::boundary::World;
+use crate::boundary::aws::AwsErrorKind;
 use crate::boundary::imds::TARGET_STATE;
 use crate::boundary::systemd::{Systemd, SystemdError};
 use crate::evidence::way::Ask;
@@ -32,8 +32,14 @@ pub(super) async fn around(world: &World, stop: Stop) -> Evidence {
         }
         Some(Stop::Aws(_)) => {
             let role = world.imds.role_credentials_status(soon);
-            let (role, way) = join(role, probe::way(world, Ask::of(&evidence), soon)).await;
-            (evidence.role, evidence.way) = (Some(role), way);
+            // A call that got no connection, or was cut off, does not know whether the name or the way was at fault.
+            let is_cut = matches!(&evidence.stop, Some(Stop::Aws(error))
+                if matches!(error.kind, AwsErrorKind::Timeout | AwsErrorKind::ConnectTimeout | AwsErrorKind::Connect));
+            let network = async { if is_cut { probe::network(world, None).await } else { None } };
+            let ask = Ask::of(&evidence);
+            let ask = Ask { names: ask.names || is_cut, ..ask };
+            let (role, way, network) = join3(role, probe::way(world, ask, soon), network).await;
+            (evidence.role, evidence.way, evidence.network) = (Some(role), way, network);
         }
         Some(Stop::Imds(_)) => {
             let way = probe::way(world, Ask::default(), soon);
@@ -100,13 +106,13 @@ async fn ask_aws(world: &World, evidence: &mut Evidence) {
         let cluster = expected.cluster.unwrap_or_else(|| "default".to_owned());
         let known = async {
             match &arn {
-                Some(arn) => Some(registration(&aws, &cluster, arn, soon).await),
+                Some(arn) => Some(aws.container_instance(&cluster, arn, soon).await),
                 None => None,
             }
         };
         let clusters = [cluster.clone()];
         let (probe, described, known) =
-            join3(probe::network(world, &region), aws.describe_clusters(&clusters, soon), known).await;
+            join3(probe::network(world, Some(&region)), aws.describe_clusters(&clusters, soon), known).await;
         Some((probe, Some(described), known))
     };
     let (machine, api) = join(machine, api).await;

@@ -36,6 +36,11 @@ impl Aws {
 }
 
 impl Endpoint {
+    /// Whether its host is a name, which must be looked up.
+    pub fn is_name(&self) -> bool {
+        self.host.parse::<std::net::IpAddr>().is_err()
+    }
+
     /// Of an `http`, `https` or `wss` URL.
     pub fn of_url(url: &str) -> Option<Endpoint> {
         let url = reqwest::Url::parse(url).ok()?;

@@ -89,8 +89,8 @@ pub enum AwsErrorKind {
     /// The connection failed in another way.
     #[error("no connection to the endpoint")]
     Connect,
-    /// The endpoint's certificate was not accepted.
-    #[error("the endpoint's certificate was not accepted")]
+    /// The endpoint's certificate was not accepted, or the handshake came to nothing before.
+    #[error("{}", .fault.words())]
     Tls {
         /// What is wrong with it.
         fault: TlsFault,
@@ -133,6 +133,13 @@ pub enum TlsFault {
 }
 
 impl TlsFault {
+    fn words(self) -> &'static str {
+        match self {
+            TlsFault::Other => "no TLS connection to the endpoint",
+            _ => "the endpoint's certificate was not accepted",
+        }
+    }
+
     fn of(error: &TlsError) -> TlsFault {
         let TlsError::InvalidCertificate(certificate) = error else { return TlsFault::Other };
         match certificate {

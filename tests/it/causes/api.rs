@@ -59,6 +59,15 @@ fn a_registration_that_the_service_cannot_take_is_the_services() {
 }
 
 #[test]
+fn an_api_that_answers_us_and_the_agent_with_errors_is_told() {
+    let broken = || aws::Fault::error(500, "InternalFailure", "The request processing has failed.");
+    let instance =
+        Instance::new().aws_fault("RegisterContainerInstance", broken()).aws_fault("DescribeClusters", broken());
+    Names("service-error", 11, "ecs:DescribeClusters: answered 500, InternalFailure")
+        .check(&instance, &run(&instance, &["verify.deadline=8s"]));
+}
+
+#[test]
 fn a_refusal_that_nobody_knows_is_quoted() {
     let text = "operation error ECS: RegisterContainerInstance, SomethingNewException: of tomorrow";
     let instance = Instance::new().agent_behaves(|agent| agent.crashes_with = Some(text.into()));
@@ -89,6 +98,15 @@ fn a_clock_that_agrees_is_not_blamed_for_a_signature() {
     let instance = skewed(60);
     Names("credentials-rejected", 22, "InvalidSignatureException")
         .check(&instance, &run(&instance, &["verify.deadline=6s"]));
+}
+
+#[test]
+fn the_clock_of_metadata_alone_decides_nothing() {
+    let instance = Instance::new().agent_behaves(|agent| agent.register_delay = Duration::from_secs(3));
+    instance.imds.change(|imds| imds.date_ahead = 7200);
+    let outcome = run(&instance, &["verify.deadline=20s"]);
+    is_ready(&outcome);
+    assert!(!outcome.stdout.contains("clock-skew"), "{}", outcome.stdout);
 }
 
 #[test]

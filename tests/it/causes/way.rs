@@ -25,6 +25,14 @@ fn a_way_out_that_drops_is_told_at_the_deadline() {
 }
 
 #[test]
+fn a_call_that_was_cut_off_before_it_connected_is_no_error_of_the_service() {
+    let hole = BlackHole::open();
+    let instance = Instance::new().without_imds_tags().env("AWS_ENDPOINT_URL", hole.endpoint());
+    Names("egress-timeout", 11, "127.0.0.1")
+        .check_untouched(&instance, &run(&instance, &["run.deadline=3s", "tags.wait=1s"]));
+}
+
+#[test]
 fn an_agent_that_registers_although_we_cannot_reach_aws_is_ready() {
     let hole = BlackHole::open();
     let instance = Instance::new().env("AWS_ENDPOINT_URL", hole.endpoint());
@@ -97,7 +105,7 @@ fn an_endpoint_that_speaks_no_tls_is_not_an_unknown_issuer() {
         }
     });
     let instance = Instance::new().without_imds_tags().env("AWS_ENDPOINT_URL", format!("https://{address}"));
-    Names("tls-failed", 11, "certificate was not accepted")
+    Names("tls-failed", 11, "no TLS connection to the endpoint")
         .check_untouched(&instance, &run(&instance, &["run.deadline=10s", "tags.wait=1s"]));
 }
 
