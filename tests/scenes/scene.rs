@@ -63,7 +63,7 @@ pub(crate) fn find(name: &str) -> Option<Scene> {
             let refused = aws::Fault::error(400, "InvalidSignatureException", "Signature not yet current");
             let instance = Instance::new().without_imds_tags().aws_fault("DescribeTags", refused);
             instance.aws.change(|aws| aws.date_ahead = 1200);
-            scene(instance)
+            Scene { options: &["--set", "run.deadline=5s"], ..scene(instance) }
         }
         "failed-user-data" => {
             let error = "('scripts_user', RuntimeError('Runparts: 1 failures (part-001) in 1 attempted commands'))";
@@ -110,7 +110,7 @@ pub(crate) fn find(name: &str) -> Option<Scene> {
         "wrong-attributes" => scene(Instance::new().agent_behaves(|agent| agent.attributes_rejected = true)),
         "never-connects" => {
             let instance = Instance::new().agent_behaves(|agent| agent.never_connects = true);
-            Scene { options: &["--set", "verify.window=3s"], ..scene(instance) }
+            Scene { options: &["--set", "verify.window=3s", "--set", "verify.deadline=8s"], ..scene(instance) }
         }
         _ => return None,
     })
