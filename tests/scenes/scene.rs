@@ -110,7 +110,7 @@ pub(crate) fn find(name: &str) -> Option<Scene> {
         "wrong-attributes" => scene(Instance::new().agent_behaves(|agent| agent.attributes_rejected = true)),
         "never-connects" => {
             let instance = Instance::new().agent_behaves(|agent| agent.never_connects = true);
-            Scene { options: &["--set", "verify.window=3s", "--set", "verify.deadline=8s"], ..scene(instance) }
+            Scene { options: &["--set", "verify.window=3s", "--set", "verify.deadline=15s"], ..scene(instance) }
         }
         _ => return None,
     })
