@@ -41,14 +41,13 @@ const SOURCES: [&str; 14] = [
     include_str!("causes/units.rs"),
 ];
 /// What loopback cannot be made to do, with the tests that stand in.
-pub(crate) const ELSEWHERE: [(&str, &str); 8] = [
-    ("dns-name-unknown", "an endpoint by name would leave loopback: unit tests of causes/dns.rs"),
-    ("dns-timeout", "as dns-name-unknown"),
-    ("dns-failed", "as dns-name-unknown"),
+pub(crate) const ELSEWHERE: [(&str, &str); 7] = [
+    ("dns-name-unknown", "takes a name server: tests/boot/cases/doctor-layers, unit tests of causes/dns.rs"),
+    ("dns-failed", "takes a name server that refuses: unit tests of causes/dns.rs"),
     ("user-data-deadlock", "seen for ten seconds before it is told: tests/it/user_data.rs"),
-    ("endpoint-sg-blocks", "loopback is no private address of a VPC: unit test of causes/route.rs"),
+    ("endpoint-sg-blocks", "loopback is no private address of a VPC: tests/boot/cases/doctor-layers"),
     ("endpoint-partial", "as endpoint-sg-blocks: unit test of causes/acs.rs"),
-    ("no-default-route", "loopback always has a way: unit test of causes/route.rs"),
+    ("no-default-route", "loopback always has a way: tests/boot/cases/doctor-layers"),
     ("no-public-ip", "a hint that never stands first: beside egress-timeout in causes/way.rs"),
 ];
 

@@ -132,6 +132,8 @@ fn a_script_that_waits_for_the_agent_is_told_while_it_does() {
         Some(status()).filter(|outcome| outcome.code == Some(20))
     });
     let told = told.expect("the deadlock is told").stdout;
+    let named = told.lines().find_map(|line| line.strip_prefix("error: [")?.split(']').next());
+    crate::causes::record("user-data-deadlock", named.unwrap_or("nothing"));
     assert!(told.contains("error: [user-data-deadlock]"), "{told}");
     assert!(told.contains("process 4711 of user data waits: `systemctl start ecs.service`"), "{told}");
     assert!(instance.disk.text("dev/console").contains("[user-data-deadlock]"));

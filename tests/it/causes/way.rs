@@ -1,6 +1,6 @@
 //! Causes that lie on the way to AWS: routes, proxies, TLS, the control plane. See `causes.rs`.
 
-use super::{Names, Notes, is_ready, run};
+use super::{Names, Notes, is_ready, record, run};
 use crate::support::http::{Reply, Server};
 use crate::support::port::{BlackHole, Port};
 use crate::support::{Instance, aws};
@@ -20,6 +20,7 @@ fn a_way_out_that_drops_is_told_at_the_deadline() {
     let outcome = run(&instance, &["verify.deadline=8s"]);
     Names("egress-timeout", 25, "127.0.0.1").check(&instance, &outcome);
     let hint = outcome.stderr.lines().any(|line| line.starts_with("also: [no-public-ip]"));
+    record("no-public-ip", if hint { "no-public-ip" } else { "nothing" });
     assert!(hint && outcome.stderr.contains("normal behind NAT"), "{}", outcome.stderr);
     assert!(outcome.stderr.contains("i/o timeout"), "{}", outcome.stderr);
 }
@@ -71,6 +72,15 @@ fn whose_certificate_stops_the_agent_is_told() {
     let outcome = run(&instance, &["verify.deadline=20s"]);
     Names("tls-untrusted", 25, ", issued by `").check(&instance, &outcome);
     assert!(outcome.stderr.contains("x509: certificate signed by unknown authority"), "{}", outcome.stderr);
+}
+
+#[test]
+fn name_servers_that_do_not_answer_are_told() {
+    let lookup = "request send failed, Post \"https://ecs.eu-west-1.amazonaws.com/\": dial tcp: lookup ecs.eu-west-1.amazonaws.com on 127.0.77.53:53: i/o timeout";
+    let instance = Instance::new().without_name_server();
+    let instance = instance.agent_behaves(|agent| agent.crashes_with = Some(lookup.into()));
+    Names("dns-timeout", 25, "the name servers are `127.0.77.53`")
+        .check(&instance, &run(&instance, &["verify.deadline=10s"]));
 }
 
 #[test]
