@@ -8,6 +8,7 @@ mod ends;
 pub mod files;
 pub mod machine;
 pub mod proxies;
+mod redaction;
 pub mod routes;
 pub mod user_data;
 pub mod way;
@@ -19,6 +20,7 @@ use std::time::{Duration, SystemTime};
 use self::agent_log::Line;
 use self::files::Files;
 use self::machine::Machine;
+use self::redaction::{shown, without_secrets};
 use self::user_data::UserData;
 use self::way::Way;
 use crate::boundary::agent::{AgentError, Metadata};
@@ -392,8 +394,6 @@ impl Evidence {
 const COARSE: Duration = Duration::from_millis(10);
 /// A queued job without a signal of its end has begun after this long.
 const JOB_BEGINS: Duration = Duration::from_secs(2);
-/// How much of a matched line is shown.
-const SHOWN: usize = 240;
 
 fn logged<'l>(
     lines: impl IntoIterator<Item = &'l Line, IntoIter: DoubleEndedIterator>,
@@ -405,30 +405,6 @@ fn logged<'l>(
         let at = fragments.iter().find_map(|fragment| text.find(fragment))?;
         Some(format!("{file}: `{}`", shown(&text[at..])))
     })
-}
-
-/// What is shown of a foreign line.
-fn shown(text: &str) -> String {
-    without_credentials(text).chars().take(SHOWN).filter(|c| !c.is_control()).collect()
-}
-
-/// The text with what stands between `://` and `@` taken out: proxies are logged with their passwords.
-fn without_credentials(text: &str) -> String {
-    let mut shown = String::with_capacity(text.len());
-    let mut rest = text;
-    while let Some(at) = rest.find("://") {
-        let (before, after) = rest.split_at(at + 3);
-        let authority = after.find(['/', ' ', '"', '\'', '`']).unwrap_or(after.len());
-        shown.push_str(before);
-        rest = match after[..authority].rfind('@') {
-            Some(end) => {
-                shown.push_str("<redacted>");
-                &after[end..]
-            }
-            None => after,
-        };
-    }
-    shown + rest
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::proxies::Told;
 use super::routes::Routes;
-use super::{Evidence, NetworkProbe, without_credentials};
+use super::{Evidence, NetworkProbe, without_secrets};
 use crate::boundary::aws::{AwsError, AwsErrorKind};
 use crate::boundary::net::NetError;
 use crate::boundary::proxy::{Proxy, ProxyError};
@@ -198,6 +198,6 @@ impl Evidence {
         }
         let line =
             self.agent_log.iter().rfind(|line| line.holds("Unable to register as a container instance with ECS"));
-        line.map(|line| without_credentials(&line.text()))
+        line.map(|line| without_secrets(&line.text()))
     }
 }

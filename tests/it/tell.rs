@@ -267,6 +267,10 @@ fn no_secret_is_told_when_something_is_wrong() {
     let instance = with_secrets().aws_fault("RegisterContainerInstance", denied);
     told_nowhere(&instance, &["run", "--wait", "-vv", "--set", "verify.deadline=3s"]);
     bundled_nowhere(&instance);
+    let printed = "auth_token=PlantedInALog at http://u:PlantedInALog@127.0.0.1:9 {\"password\": \"PlantedInALog\"}";
+    let instance = with_secrets().agent_behaves(|agent| agent.exits = Some((1, "Something of tomorrow", printed)));
+    told_nowhere(&instance, &["run", "--wait", "-vv", "--set", "verify.deadline=4s"]);
+    bundled_nowhere(&instance);
     let role = "/latest/meta-data/iam/security-credentials/ecsInstanceRole";
     let half = format!("{{\"Code\": \"Success\", \"SecretAccessKey\": \"{}\", \"Token\": 7}}", imds::SECRET_ACCESS_KEY);
     let instance = with_secrets();
