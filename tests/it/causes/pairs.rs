@@ -1,0 +1,1 @@
+//! Two faults of different layers at once. See `causes.rs`.
