@@ -385,14 +385,13 @@ fn a_unit_that_took_too_long_to_start() {
 #[test]
 fn a_bus_that_does_not_speak_of_units() {
     let instance = Instance::new();
-    instance
-        .systemd
-        .change(|systemd| systemd.silent.extend(["LoadUnit".to_owned(), "StartUnit".to_owned(), "GetUnit".to_owned()]));
-    lands(
-        &instance,
-        &run(&instance, &["verify.deadline=6s", "run.deadline=8s"]),
-        Names("systemd-unreachable", 12, "queueing docker"),
-    );
+    instance.systemd.change(|systemd| systemd.silent.extend(["LoadUnit", "StartUnit", "GetUnit"].map(str::to_owned)));
+    let outcome = run(&instance, &["verify.deadline=6s", "run.deadline=8s"]);
+    Names("systemd-unreachable", 12, "queueing docker").check(&instance, &outcome);
+    // Doctor is told of no stopped run, and says what it does not know.
+    let doctor = instance.run(&["doctor"]);
+    assert!(doctor.stdout.starts_with("error: [unknown] ") && doctor.code == Some(13), "{}", doctor.stdout);
+    assert!(doctor.stdout.contains("systemd did not answer"), "{}", doctor.stdout);
 }
 
 // Files.
