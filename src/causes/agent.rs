@@ -163,7 +163,9 @@ pub(super) static EXITS: Cause = Cause {
         }
         let again = if times > 1 { format!(", {times} times so far") } else { String::new() };
         let seen = format!("the agent exited with code {code}{again}");
-        Some([seen].into_iter().chain(evidence.agent_error()).collect())
+        // ecs-init keeps the last words of an agent that panics.
+        let said = evidence.agent_error().or_else(|| evidence.init_logged(&["panic: "]));
+        Some([seen].into_iter().chain(said).collect())
     },
     ..Cause::PLAIN
 };

@@ -40,29 +40,29 @@ pub(super) static WRONG_REGION: Cause = Cause {
     proof: "AWS_DEFAULT_REGION in ecs.config, or the region in the cluster's ARN, is not the instance's; with \
             cluster-not-found it is",
     alike: &["cluster-not-found", "dns-name-unknown"],
-    remedy: "remove AWS_DEFAULT_REGION from ecs.config, or name a cluster of the instance's own region",
+    remedy: "remove AWS_DEFAULT_REGION from ecs.config (AWSRegion from ecs.config.json), or name a cluster of the instance's own region",
     source: "agent#74; amazon-ecs-cli#232",
     check: |evidence| {
         let home = evidence.expectation.as_ref()?.region.as_deref()?;
         let said = said_region(evidence);
-        let agents = said.unwrap_or(home);
+        let agents = said.map_or(home, |(said, _)| said);
         if let Some((wanted, _)) = of_wanted(evidence).filter(|(wanted, _)| *wanted != agents) {
             return Some(vec![format!("the cluster's ARN names region `{wanted}`, the agent calls `{agents}`")]);
         }
-        let said = said.filter(|said| *said != home)?;
+        let (said, place) = said.filter(|(said, _)| *said != home)?;
         // Some mean it: it is the cause where it leads nowhere.
         let refused = evidence.registration_refused(&NOT_THERE);
         let gave_up = evidence.agent_exited_with(5).then(|| "the agent exited with code 5".to_owned());
         let lost = evidence.agent_logged(&["no such host"]);
         let seen: Vec<String> = [refused, gave_up, lost].into_iter().flatten().collect();
-        let told = format!("{REGION} in ecs.config is `{said}`, the instance runs in `{home}`");
+        let told = format!("{place} is `{said}`, the instance runs in `{home}`");
         (!seen.is_empty()).then(|| [told].into_iter().chain(seen).collect())
     },
     note: |evidence| {
         let home = evidence.expectation.as_ref()?.region.as_deref()?;
-        let said = said_region(evidence).filter(|said| *said != home)?;
+        let (said, place) = said_region(evidence).filter(|(said, _)| *said != home)?;
         let is_joined = evidence.container_instance_arn().is_some();
-        is_joined.then(|| vec![format!("{REGION} in ecs.config is `{said}`, the instance runs in `{home}`")])
+        is_joined.then(|| vec![format!("{place} is `{said}`, the instance runs in `{home}`")])
     },
     ..PLAIN
 };
@@ -135,7 +135,9 @@ pub(super) static NOT_FOUND: Cause = Cause {
             return None;
         }
         let wanted = missing.is_none().then(|| wanted.map(|name| format!("the wanted cluster is `{name}`"))).flatten();
-        Some([missing, wanted, logged, gave_up].into_iter().flatten().collect())
+        // The agent has asked before it was there, or asks somewhere else than we do.
+        let now = described(evidence).map(status);
+        Some([missing, wanted, logged, gave_up, now].into_iter().flatten().collect())
     },
     ..PLAIN
 };
@@ -252,9 +254,11 @@ fn of_wanted(evidence: &Evidence) -> Option<(&str, &str)> {
     place(evidence.expectation.as_ref()?.cluster.as_deref()?)
 }
 
-/// The region that the agent's files name.
-fn said_region(evidence: &Evidence) -> Option<&str> {
-    evidence.config.get(REGION).map(|said| said.trim()).filter(|said| !said.is_empty())
+/// The region that the agent's files name, and where.
+fn said_region(evidence: &Evidence) -> Option<(&str, &'static str)> {
+    let variable = evidence.config.get(REGION).map(|said| said.trim()).filter(|said| !said.is_empty());
+    let json = || Some((evidence.files.json_region.as_deref()?, "AWSRegion in ecs.config.json"));
+    variable.map(|said| (said, "AWS_DEFAULT_REGION in ecs.config")).or_else(json)
 }
 
 /// The wanted cluster, as ECS has it.

@@ -111,7 +111,7 @@ pub(super) static REGISTER: Cause = Cause {
     source: "agent#3812; IAM User Guide, \"Troubleshoot access denied error messages\"",
     check: |evidence| {
         let text = evidence.refusal().filter(|text| is_denial(text))?;
-        policy(&text).is_none().then(|| shown(evidence, &text))
+        (policy(&text).is_none() && !is_of_another(&text)).then(|| shown(evidence, &text))
     },
     ..PLAIN
 };
@@ -130,7 +130,15 @@ pub(super) static API: Cause = Cause {
             let is_plain = matches!(&call.kind, AwsErrorKind::Denied { message, .. } if policy(message).is_none());
             return is_plain.then(|| vec![chain(call)]);
         }
-        let line = evidence.agent_logged(&["Error calling DescribeTags API"]).filter(|line| is_denial(line))?;
+        let other = |text: &String| is_denial(text) && policy(text).is_none() && is_of_another(text);
+        if let Some(text) = evidence.refusal().filter(other) {
+            return Some(shown(evidence, &text));
+        }
+        let logged = |words| evidence.agent_logged(&[words]).filter(|line| is_denial(line));
+        if let Some(line) = logged("Could not create cluster") {
+            return Some(vec![line, "the agent makes the cluster `default` where it is missing".to_owned()]);
+        }
+        let line = logged("Error calling DescribeTags API")?;
         Some(vec![line, "ECS_CONTAINER_INSTANCE_PROPAGATE_TAGS_FROM asks for it".to_owned()])
     },
     ..PLAIN
@@ -156,6 +164,12 @@ pub(super) static DESCRIBE: Cause = Cause {
 
 fn is_denial(text: &str) -> bool {
     ["AccessDenied", "is not authorized to perform", "UnauthorizedOperation"].iter().any(|word| text.contains(word))
+}
+
+/// Whether what is denied in the course of a registration is another action than the registration: tags, a key.
+fn is_of_another(text: &str) -> bool {
+    let action = text.split_once("not authorized to perform: ").and_then(|(_, rest)| rest.split([' ', ',']).next());
+    action.is_some_and(|action| action.contains(':') && action != "ecs:RegisterContainerInstance")
 }
 
 /// The message with which the agent's registration, or the call that stopped a room, was denied.

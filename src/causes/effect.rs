@@ -125,6 +125,7 @@ mod tests {
             looked: true,
             configs: vec![ConfigText::of(ECS_CONFIG, Some(written), file.as_bytes())],
             joined: crate::ecs_config::joined(file.as_bytes(), b"", b""),
+            json_region: None,
             strays: Stray::of("/etc/ecs.config", b"ECS_CLUSTER=stage\n").into_iter().collect(),
             cloud_init: CloudInit::read(None, Some(RESULT)),
         };

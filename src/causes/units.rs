@@ -1,7 +1,7 @@
 //! Causes that lie in systemd's units, and in systemd itself.
 
 use super::{Cause, Class, Layer, chain, ecs_init};
-use crate::boundary::systemd::SystemdError;
+use crate::boundary::systemd::{SystemdError, UnitState};
 use crate::evidence::{Evidence, Stop};
 use crate::exit::Exit;
 
@@ -76,8 +76,8 @@ pub(super) static ECS_UNIT_DISABLED: Cause = Cause {
     source: "agent#1250",
     check: |evidence| {
         let agent = evidence.agent_unit()?;
-        // User data may still start it itself.
-        if evidence.user_data_runs() {
+        // User data may still start it itself, and where a run has been stopped nobody has got as far as starting it.
+        if evidence.user_data_runs() || evidence.stop.is_some() {
             return None;
         }
         let idle = agent.active_state.as_deref() == Some("inactive") && agent.job.is_none();
@@ -158,12 +158,19 @@ pub(super) static SYSTEMD_UNREACHABLE: Cause = Cause {
     lapsed: Exit::Systemd,
     remedy: "run it after basic.target, as root, on a host whose PID 1 is systemd; look at `systemctl status dbus`",
     source: "org.freedesktop.systemd1(5)",
-    check: |evidence| match evidence.systemd_error()? {
-        error @ (SystemdError::NoBus { .. }
-        | SystemdError::NoManager { .. }
-        | SystemdError::Silent { .. }
-        | SystemdError::Pending { .. }
-        | SystemdError::Lost { .. }) => Some(vec![chain(error)]),
+    check: |evidence| match evidence.systemd_error() {
+        // Nothing else is waited for while jobs are queued.
+        None => match &evidence.stop {
+            Some(stop @ Stop::Late { doing, .. }) if doing.starts_with("queueing ") => Some(vec![chain(stop)]),
+            _ => None,
+        },
+        Some(
+            error @ (SystemdError::NoBus { .. }
+            | SystemdError::NoManager { .. }
+            | SystemdError::Silent { .. }
+            | SystemdError::Pending { .. }
+            | SystemdError::Lost { .. }),
+        ) => Some(vec![chain(error)]),
         _ => None,
     },
     ..Cause::PLAIN
@@ -182,7 +189,24 @@ pub(super) static SYSTEMD_REFUSED: Cause = Cause {
     lapsed: Exit::Host,
     remedy: "run it as root, and look at `systemctl status` of the unit",
     source: "org.freedesktop.systemd1(5)",
-    check: |evidence| match evidence.systemd_error()? {
+    check: |evidence| match evidence.systemd_error() {
+        None => unloadable(evidence),
+        Some(error) => refused(error),
+    },
+    ..Cause::PLAIN
+};
+
+/// A unit file that systemd itself cannot use (systemd.unit(5): `bad-setting`, `error`).
+fn unloadable(evidence: &Evidence) -> Option<Vec<String>> {
+    let units = evidence.known_units()?;
+    let is_bad = |state: &&str| matches!(*state, "bad-setting" | "error");
+    let state = |unit: &UnitState| Some((unit.name.clone(), unit.load_state.as_deref().filter(is_bad)?.to_owned()));
+    let (name, state) = state(&units.docker).or_else(|| state(&units.agent))?;
+    Some(vec![format!("systemd cannot load {name} ({state})")])
+}
+
+fn refused(error: &SystemdError) -> Option<Vec<String>> {
+    match error {
         SystemdError::Refused { name, .. } if name.ends_with(CYCLIC) => None,
         error @ (SystemdError::Refused { .. } | SystemdError::Protocol { .. } | SystemdError::Unsupported { .. }) => {
             Some(vec![chain(error)])
@@ -193,9 +217,8 @@ pub(super) static SYSTEMD_REFUSED: Cause = Cause {
             Some(vec![chain(error)])
         }
         _ => None,
-    },
-    ..Cause::PLAIN
-};
+    }
+}
 
 /// Enabled, and nobody starts it.
 pub(super) static NOT_STARTED: Cause = Cause {
@@ -215,7 +238,8 @@ pub(super) static NOT_STARTED: Cause = Cause {
         let agent = evidence.agent_unit()?;
         let is = |state: &Option<String>, word| state.as_deref() == Some(word);
         let idle = is(&agent.active_state, "inactive") && agent.job.is_none() && !evidence.job_pending(&agent.name);
-        let fits = idle && is(&agent.load_state, "loaded") && !evidence.user_data_runs();
+        let is_due = evidence.stop.is_none() && !evidence.user_data_runs();
+        let fits = idle && is(&agent.load_state, "loaded") && is_due;
         let named = [&ECS_UNIT_DISABLED, &ORDERING_CYCLE].iter().any(|cause| (cause.check)(evidence).is_some());
         (fits && !named && is_down(evidence)).then(|| {
             let result = agent.result.as_deref().unwrap_or("unknown");

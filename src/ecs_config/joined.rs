@@ -18,6 +18,12 @@ pub fn joined(etc: &[u8], var: &[u8], json: &[u8]) -> Option<String> {
     said.filter(|cluster| !cluster.is_empty()).or_else(of_json).filter(|cluster| !cluster.is_empty())
 }
 
+/// The region that `/etc/ecs/ecs.config.json` names, which counts where no variable does.
+pub fn json_region(json: &[u8]) -> Option<String> {
+    let json: serde_json::Value = serde_json::from_slice(json).ok()?;
+    Some(json.get("AWSRegion")?.as_str()?.trim().to_owned()).filter(|region| !region.is_empty())
+}
+
 #[cfg(test)]
 mod tests {
     #[test]

@@ -15,7 +15,7 @@ pub mod oddity;
 mod oracles;
 pub mod ownership;
 
-pub use self::joined::joined;
+pub use self::joined::{joined, json_region};
 
 use std::collections::BTreeMap;
 use std::ops::Range;

@@ -17,6 +17,8 @@ pub struct Files {
     pub configs: Vec<ConfigText>,
     /// The cluster that an agent would join with them; `None` for none, which it takes for `default`.
     pub joined: Option<String>,
+    /// The region of the agent's JSON file.
+    pub json_region: Option<String>,
     /// Files beside them that name a cluster and that the agent does not read.
     pub strays: Vec<Stray>,
     /// cloud-init's records.

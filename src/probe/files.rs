@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::boundary::disk::Disk;
+use crate::ecs_config::json_region;
 use crate::evidence::LongRun;
 use crate::evidence::files::{CloudInit, ConfigText, Files, Stray, output_failures, output_warnings};
 use crate::evidence::user_data::hash;
@@ -64,6 +65,7 @@ pub(crate) fn files(disk: &Disk) -> Files {
         looked: true,
         configs: [VENDOR_ECS_CONFIG, ECS_CONFIG].into_iter().filter_map(config).collect(),
         joined: joined_cluster(disk),
+        json_region: read(disk, AGENT_JSON, LONGEST_FILE).and_then(|bytes| json_region(&bytes)),
         strays: strays(disk),
         cloud_init: cloud_init(disk),
     }

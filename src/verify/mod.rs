@@ -16,7 +16,8 @@ use crate::boundary::World;
 use crate::boundary::aws::{AwsErrorKind, ContainerInstance};
 use crate::boundary::systemd::{Job, Systemd, SystemdError};
 use crate::causes::{
-    CLOUD_INIT_STUCK, Class, Finding, USER_DATA_DEADLOCK, asks_for_user_data, diagnose, notes, nothing_fits,
+    CLOUD_INIT_STUCK, Cause, Class, Finding, Layer, USER_DATA_DEADLOCK, asks_for_user_data, diagnose, notes,
+    nothing_fits,
 };
 use crate::effects::QueuedJob;
 use crate::evidence::{Evidence, Stop};
@@ -26,6 +27,9 @@ use crate::verdict::{Ready, Verdict};
 
 /// User data is read within this time of the start, or not at all.
 const EXPLAINED: Duration = Duration::from_secs(3);
+
+/// For so long a final cause waits for a look at the layers before its own.
+const LOOKS: Duration = Duration::from_millis(2500);
 
 /// What apply left behind.
 #[derive(Debug, Default)]
@@ -64,6 +68,7 @@ pub async fn verdict(
         observer.evidence.units = Some(Err(error.clone()));
     }
     let mut since = BTreeMap::new();
+    let mut final_since: Option<Instant> = None;
     let mut told = String::new();
     let mut told_interim: Option<String> = None;
     loop {
@@ -82,6 +87,12 @@ pub async fn verdict(
         evidence.timed_out = deadline.passed();
         let findings = diagnose(evidence);
         note_lasting(evidence, &findings, &mut since);
+        let is_final = !evidence.timed_out && findings.iter().any(|finding| finding.is_final(evidence));
+        final_since = is_final.then(|| final_since.unwrap_or_else(Instant::now));
+        if final_since.is_some_and(|since| since.elapsed() < LOOKS) && !observer.has_looked() {
+            continue;
+        }
+        let evidence = &mut observer.evidence;
         if let Some(verdict) = judge(evidence, &findings) {
             return verdict;
         }
@@ -162,8 +173,13 @@ fn is_unexplained(evidence: &Evidence) -> bool {
 /// The first broken layer is the cause; what fits as well in the same layer is named beside it. Before the deadline
 /// only what is final counts: the rest may heal, and is not why the wait ends.
 fn failed(evidence: &Evidence, mut findings: Vec<Finding>) -> Verdict {
-    if !evidence.timed_out && findings.iter().any(|finding| finding.is_final(evidence)) {
-        findings.retain(|finding| finding.is_final(evidence));
+    let first_final = findings.iter().find(|finding| finding.is_final(evidence)).map(|finding| finding.cause.layer);
+    if let Some(layer) = first_final.filter(|_| !evidence.timed_out) {
+        // What the host itself lacks before that layer is no consequence of it, and seldom passes.
+        let is_before = |cause: &Cause| {
+            matches!(cause.class, Class::Lasting(_)) && cause.layer < layer && cause.layer <= Layer::Role
+        };
+        findings.retain(|finding| finding.is_final(evidence) || is_before(finding.cause));
     }
     first_broken(evidence, findings)
 }

@@ -31,6 +31,8 @@ use crate::retry::{Deadline, pause_for};
 
 /// No probe takes longer.
 const PROBE: Duration = Duration::from_secs(5);
+/// What is looked at before a cause is told: one in an earlier layer comes before it.
+const LOOKS: [Probe; 6] = [Probe::Units, Probe::Machine, Probe::Docker, Probe::Role, Probe::Cluster, Probe::Way];
 const LOG_TAIL: usize = 256 * 1024;
 
 type Probing<'a> = Pin<Box<dyn Future<Output = Sight> + 'a>>;
@@ -48,6 +50,7 @@ pub(super) struct Observer<'a> {
     registered_at: Option<Instant>,
     connected_line: bool,
     blocking_start: Option<(u32, Instant)>,
+    answered: Vec<Probe>,
 }
 
 impl<'a> Observer<'a> {
@@ -85,6 +88,7 @@ impl<'a> Observer<'a> {
             registered_at: None,
             connected_line: false,
             blocking_start: None,
+            answered: Vec::new(),
         }
     }
 
@@ -121,6 +125,39 @@ impl<'a> Observer<'a> {
             () = tick => {}
         }
         self.read_logs();
+    }
+
+    /// Whether each layer has been looked at once; what has not been asked yet is asked now.
+    pub(super) fn has_looked(&mut self) -> bool {
+        let expected = self.evidence.expectation.as_ref();
+        let has_cluster = expected.is_some_and(|expected| expected.region.is_some() && expected.cluster.is_some());
+        let mut is_all = true;
+        for probe in LOOKS {
+            let can_be = match probe {
+                Probe::Units => self.systemd.is_some(),
+                Probe::Cluster => has_cluster,
+                _ => true,
+            };
+            if can_be && self.matters(probe) && !self.answered.contains(&probe) {
+                is_all = false;
+                self.hurry(probe);
+            }
+        }
+        let units = self.evidence.known_units();
+        if units.is_some_and(|units| probe::wants_journal(units, &self.evidence.machine)) {
+            self.hurry(Probe::Machine);
+            return false;
+        }
+        is_all && !self.evidence.job_pending("docker.service")
+    }
+
+    fn note_answered(&mut self, probe: Option<Probe>) {
+        let Some(probe) = probe.filter(|probe| !self.answered.contains(probe)) else { return };
+        // The first answer tells the time, which the look at the way then finds.
+        if probe == Probe::Cluster {
+            self.answered.retain(|answered| *answered != Probe::Way);
+        }
+        self.answered.push(probe);
     }
 
     fn hurry(&mut self, probe: Probe) {
@@ -265,6 +302,7 @@ impl<'a> Observer<'a> {
             Sight::Way(way) => self.note_way(*way),
         }
         self.hurry_way(probe);
+        self.note_answered(probe);
         for entry in self.schedule.iter_mut().filter(|entry| Some(entry.probe) == probe) {
             entry.running = false;
         }

@@ -64,7 +64,10 @@ pub(super) async fn once(
     read_files(world, &mut evidence);
     let bus = async {
         match systemd {
-            Ok(systemd) => within(soon, units(systemd)).await.ok(),
+            Ok(systemd) => {
+                let silent = |_| Err(SystemdError::Silent { operation: "LoadUnit".to_owned(), waited: PROBE });
+                Some(within(soon, units(systemd)).await.unwrap_or_else(silent))
+            }
             Err(error) => Some(Err(error.clone())),
         }
     };

@@ -13,7 +13,9 @@ mod host;
 mod imds;
 mod machine;
 mod role;
+mod pairs;
 mod units;
+mod unlisted;
 mod user_data;
 mod way;
 
@@ -24,7 +26,7 @@ use std::time::{Duration, SystemTime};
 
 /// From its evidence, a terminal cause is told within this time.
 const AT_ONCE: Duration = Duration::from_secs(5);
-const SOURCES: [&str; 14] = [
+const SOURCES: [&str; 16] = [
     include_str!("care.rs"),
     include_str!("causes/agent.rs"),
     include_str!("causes/api.rs"),
@@ -39,6 +41,8 @@ const SOURCES: [&str; 14] = [
     include_str!("causes/docker.rs"),
     include_str!("causes/machine.rs"),
     include_str!("causes/units.rs"),
+    include_str!("causes/pairs.rs"),
+    include_str!("causes/unlisted.rs"),
 ];
 /// What loopback cannot be made to do, with the tests that stand in.
 pub(crate) const ELSEWHERE: [(&str, &str); 7] = [

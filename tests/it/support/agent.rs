@@ -29,6 +29,8 @@ pub struct Behaviour {
     pub gives_up_with: Option<String>,
     /// Exits with this code, message and error.
     pub exits: Option<(i32, &'static str, &'static str)>,
+    /// Leaves these bytes in its log and exits with this code.
+    pub dies_with: Option<(i32, String)>,
     /// What ecs-init says where the unit fails before the agent runs.
     pub init_says: &'static str,
     /// Another process has its port.
@@ -158,6 +160,9 @@ impl Surroundings {
             };
             self.container(false, code.into());
             self.log("ecs-init", "info", &format!("Agent exited with code {code}"), &[]);
+            if code == 0 {
+                return self.units.ended("ecs.service");
+            }
             if code == 5 {
                 self.log("ecs-init", "error", "agent exited with terminal exit code: 5", &[]);
                 return self.units.failed("ecs.service", 5);
@@ -180,6 +185,10 @@ impl Surroundings {
         if let Some(text) = &behaviour.gives_up_with {
             self.exit(5, "Unable to register as a container instance with ECS", text);
             return self.exit(5, "Agent will terminally exit, unable to register container instance", text);
+        }
+        if let Some((code, bytes)) = &behaviour.dies_with {
+            let _ = self.appended("ecs-agent", bytes);
+            return Exit::Code(*code);
         }
         if let Some((code, message, error)) = behaviour.exits {
             return self.exit(code, message, error);
@@ -388,9 +397,12 @@ impl Surroundings {
         for (key, value) in fields {
             line += &format!(" {key}={value:?}");
         }
+        let _ = self.appended(file, &line);
+    }
+
+    fn appended(&self, file: &str, text: &str) -> std::io::Result<()> {
         let path = self.disk.path(&format!("var/log/ecs/{file}.log"));
-        let opened = std::fs::OpenOptions::new().create(true).append(true).open(path);
-        let _ = opened.and_then(|mut file| writeln!(file, "{line}"));
+        writeln!(std::fs::OpenOptions::new().create(true).append(true).open(path)?, "{text}")
     }
 }
 

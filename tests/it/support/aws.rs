@@ -37,6 +37,8 @@ pub enum Fault {
     Silent,
     Garbage,
     Half,
+    /// Something in the service's place answers so.
+    Answers(Reply),
 }
 
 impl Fault {
@@ -218,6 +220,7 @@ impl State {
             Some(Fault::Silent) => Answer::Silent,
             Some(Fault::Garbage) => Reply::new(200, "application/x-amz-json-1.1", "<<<{{{\u{fffd}").into(),
             Some(Fault::Half) => Answer::Half(reply),
+            Some(Fault::Answers(other)) => other.into(),
             _ => reply.into(),
         }
     }

@@ -25,6 +25,8 @@ pub struct State {
     pub tasks: Vec<u32>,
     /// The socket accepts and nothing is answered.
     pub hung: bool,
+    /// Whatever is asked is answered 500.
+    pub broken: bool,
     /// The oldest version of the API, 1.24 where none is said.
     pub min_api: Option<&'static str>,
 }
@@ -69,6 +71,9 @@ impl State {
     fn answer(&self, request: &Request) -> Answer {
         if self.hung {
             return Answer::Silent;
+        }
+        if self.broken {
+            return json(500, &serde_json::json!({"message": "containerd: connection error: desc = unavailable"}));
         }
         let path = request.path.split('?').next().unwrap_or_default();
         let unversioned = path.strip_prefix("/v1.").and_then(|rest| rest.find('/').map(|slash| &rest[slash..]));

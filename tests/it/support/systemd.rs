@@ -142,6 +142,14 @@ pub struct State {
 pub struct Units(Arc<Mutex<State>>);
 
 impl Units {
+    /// The unit's main process ended well, and is not restarted.
+    pub fn ended(&self, name: &str) {
+        if let Some(unit) = lock(&self.0).units.get_mut(name) {
+            unit.set_inactive("inactive", "dead");
+            unit.exec_main_code = 1;
+        }
+    }
+
     /// The unit's main process exited with this code and is not restarted.
     pub fn failed(&self, name: &str, status: i32) {
         if let Some(unit) = lock(&self.0).units.get_mut(name) {
