@@ -145,8 +145,6 @@ fn judge(evidence: &Evidence, findings: &[Finding]) -> Option<Verdict> {
     }
     // A registered instance is not judged by what else is wrong, so the agent must have been asked.
     let is_open = evidence.must_ask_for_cluster() || evidence.must_look_at_certificate();
-    // Who the instance is tells what a denial means; it is asked first, and answered in milliseconds or not at all.
-    let is_open = is_open || (evidence.role.is_none() && evidence.waited < EXPLAINED);
     let is_asked = evidence.introspection.is_some() && !is_open;
     if is_asked && findings.iter().any(|finding| finding.is_final(evidence)) {
         return Some(failed(evidence, findings.to_vec()));
