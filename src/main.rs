@@ -82,27 +82,29 @@ fn command(cli: Cli, start: Instant) -> Report {
         Ok(runtime) => runtime,
         Err(error) => return failure(Exit::Internal, &error.to_string()),
     };
-    runtime.block_on(async {
-        match command {
-            Command::Run(options) => {
-                let wait = match options {
-                    Run { wait: true, .. } => Wait::Here,
-                    Run { no_wait: true, .. } => Wait::InItsUnit,
-                    _ if std::io::stdin().is_terminal() && boot.watched => Wait::HereIfPossible,
-                    _ => Wait::InItsUnit,
-                };
-                boot.run(wait).await
-            }
-            Command::Plan => boot.plan().await,
-            Command::Guard { rewrite: true } => boot.rewrite().await,
-            Command::Guard { rewrite: false } => boot.guard().await,
-            Command::Verify => boot.verify().await,
-            Command::PrepareImage(options) => boot.prepare_image(consent(options)).await,
-            Command::ResetAgent(options) => boot.reset_agent(consent(options)).await,
-            Command::Doctor { bundle } => Box::pin(boot.doctor(bundle.as_deref())).await,
-            Command::Status | Command::Generate { .. } | Command::Explain { .. } => boot.status(),
+    runtime.block_on(act(command, boot))
+}
+
+async fn act(command: Command, boot: Boot) -> Report {
+    match command {
+        Command::Run(options) => {
+            let wait = match options {
+                Run { wait: true, .. } => Wait::Here,
+                Run { no_wait: true, .. } => Wait::InItsUnit,
+                _ if std::io::stdin().is_terminal() && boot.watched => Wait::HereIfPossible,
+                _ => Wait::InItsUnit,
+            };
+            boot.run(wait).await
         }
-    })
+        Command::Plan => boot.plan().await,
+        Command::Guard { rewrite: true } => boot.rewrite().await,
+        Command::Guard { rewrite: false } => boot.guard().await,
+        Command::Verify => boot.verify().await,
+        Command::PrepareImage(options) => boot.prepare_image(consent(options)).await,
+        Command::ResetAgent(options) => boot.reset_agent(consent(options)).await,
+        Command::Doctor { bundle } => Box::pin(boot.doctor(bundle.as_deref())).await,
+        Command::Status | Command::Generate { .. } | Command::Explain { .. } => boot.status(),
+    }
 }
 
 fn consent(options: cli::Consent) -> Consent {

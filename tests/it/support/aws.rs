@@ -32,7 +32,11 @@ pub struct ContainerInstance {
 /// What goes wrong with an operation.
 #[derive(Clone, Debug)]
 pub enum Fault {
-    Error { status: u16, code: String, message: String },
+    Error {
+        status: u16,
+        code: String,
+        message: String,
+    },
     Slow(Duration),
     Silent,
     Garbage,
