@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::role::has_static_keys;
 use super::{Cause, Class, Layer, api};
 use crate::boundary::aws::Cluster;
 use crate::evidence::{Evidence, Stop};
@@ -122,7 +123,7 @@ pub(super) static NOT_FOUND: Cause = Cause {
         }
         let wanted = evidence.expectation.as_ref().and_then(|expected| expected.cluster.as_deref());
         let missing = match &evidence.cluster {
-            Some(Ok(described)) if !described.missing.is_empty() => {
+            Some(Ok(described)) if !described.missing.is_empty() && asks_as_we_do(evidence) => {
                 Some(format!("ecs:DescribeClusters knows no cluster `{}`", wanted.unwrap_or_default()))
             }
             _ => None,
@@ -261,8 +262,18 @@ fn said_region(evidence: &Evidence) -> Option<(&str, &'static str)> {
     variable.map(|said| (said, "AWS_DEFAULT_REGION in ecs.config")).or_else(json)
 }
 
-/// The wanted cluster, as ECS has it.
+/// Whether the agent asks the same account and region as we do: then what we are told holds for it too.
+fn asks_as_we_do(evidence: &Evidence) -> bool {
+    let home = evidence.expectation.as_ref().and_then(|expected| expected.region.as_deref());
+    let is_elsewhere = said_region(evidence).is_some_and(|(said, _)| Some(said) != home);
+    !is_elsewhere && !has_static_keys(evidence) && !evidence.config.contains_key("ECS_BACKEND_HOST")
+}
+
+/// The wanted cluster, as ECS has it where the agent asks.
 fn described(evidence: &Evidence) -> Option<&Cluster> {
+    if !asks_as_we_do(evidence) {
+        return None;
+    }
     let wanted = cluster_name(evidence.expectation.as_ref()?.cluster.as_deref()?);
     evidence.cluster.as_ref()?.as_ref().ok()?.clusters.iter().find(|cluster| cluster.name == wanted)
 }
@@ -353,6 +364,19 @@ mod tests {
         assert_eq!(ids(&evidence), Vec::<&str>::new());
         assert_eq!(ids(&gave_up(evidence))[0], "wrong-region");
         assert_eq!(ids(&gave_up(expecting("prod")))[0], "cluster-not-found");
+    }
+
+    #[test]
+    fn what_we_are_told_of_our_region_does_not_hold_for_an_agent_that_asks_another_or_as_somebody_else() {
+        let described = || Described { clusters: Vec::new(), missing: vec!["prod".to_owned()] };
+        let mut evidence = Evidence { cluster: Some(Ok(described())), ..expecting("prod") };
+        assert_eq!(ids(&evidence), ["cluster-not-found"]);
+        for (key, value) in [(REGION, "us-east-1"), ("AWS_ACCESS_KEY_ID", "AKIA"), ("ECS_BACKEND_HOST", "ecs.test")] {
+            evidence.config = [(key.to_owned(), value.to_owned())].into();
+            assert_eq!(ids(&evidence), Vec::<&str>::new(), "{key}");
+        }
+        evidence.config = [(REGION.to_owned(), "eu-west-1".to_owned())].into();
+        assert_eq!(ids(&evidence), ["cluster-not-found"]);
     }
 
     #[test]

@@ -82,7 +82,8 @@ pub(super) static BAD_JSON: Cause = Cause {
             ["ECS_INSTANCE_ATTRIBUTES", "ECS_CONTAINER_INSTANCE_TAGS", "ECS_AWSVPC_ADDITIONAL_LOCAL_ROUTES"];
         let is_read = |key: &str, value: &str| match key {
             "ECS_AWSVPC_ADDITIONAL_LOCAL_ROUTES" => serde_json::from_str::<Vec<String>>(value).is_ok(),
-            _ => serde_json::from_str::<BTreeMap<String, String>>(value).is_ok(),
+            // Go takes null for whatever it is.
+            _ => serde_json::from_str::<Option<BTreeMap<String, Option<String>>>>(value).is_ok(),
         };
         // An empty value is as none.
         let wrong = FATAL.iter().filter(|key| {
@@ -200,6 +201,7 @@ mod tests {
         assert_eq!(ids(&with_config("ECS_INSTANCE_ATTRIBUTES", "{'a':'b'}")), ["config-bad-json"]);
         assert_eq!(ids(&with_config("ECS_INSTANCE_ATTRIBUTES", r#"{"a":"b"}"#)), Vec::<&str>::new());
         assert_eq!(ids(&with_config("ECS_INSTANCE_ATTRIBUTES", r#"{"a":1}"#)), ["config-bad-json"]);
+        assert_eq!(ids(&with_config("ECS_INSTANCE_ATTRIBUTES", r#"{"a":null}"#)), Vec::<&str>::new());
         assert_eq!(ids(&with_config("ECS_INSTANCE_ATTRIBUTES", "")), Vec::<&str>::new());
         assert_eq!(ids(&with_config("ECS_RESERVED_PORTS", "22,80")), Vec::<&str>::new());
     }

@@ -131,7 +131,9 @@ pub(super) static SELINUX_DENIED: Cause = Cause {
     source: "init#24; roadmap#1888; agent#1113",
     check: |evidence| {
         let machine = &evidence.machine;
-        let denied = machine.denials.last().filter(|_| machine.enforcing == Some(true) && evidence.is_failing())?;
+        // An agent that comes as far as its registration has docker and its files: then somebody else was denied.
+        let is_kept = machine.enforcing == Some(true) && evidence.is_failing() && evidence.refusal().is_none();
+        let denied = machine.denials.last().filter(|_| is_kept)?;
         Some(vec!["SELinux is enforcing".to_owned(), format!("audit: `{denied}`")])
     },
     ..Cause::PLAIN
@@ -231,6 +233,10 @@ mod tests {
         assert_eq!(ids(&evidence), ["docker-failed"]);
         evidence.machine.enforcing = Some(true);
         assert_eq!(ids(&evidence), ["selinux-denied", "docker-failed"]);
+        let refused = b"level=error msg=\"Unable to register as a container instance with ECS\" error=\"new\"\n";
+        evidence.agent_log = crate::evidence::agent_log::last_attempt(refused);
+        assert!(!ids(&evidence).contains(&"selinux-denied"));
+        evidence.agent_log = Vec::new();
         evidence.units = Some(Ok(healthy_units()));
         assert_eq!(ids(&evidence), Vec::<&str>::new());
     }

@@ -206,9 +206,21 @@ pub(super) static WRONG_ROLE: Cause = Cause {
     ..PLAIN
 };
 
-/// Keys in the agent's file stand in for a role.
+/// What of the agent's file stands in for a role (`ecs-agent/credentials/providers`): keys, or a profile that has some.
+const INSTEAD: [&str; 6] = [
+    "AWS_ACCESS_KEY_ID",
+    "AWS_PROFILE",
+    "AWS_SHARED_CREDENTIALS_FILE",
+    "AWS_CONTAINER_CREDENTIALS_FULL_URI",
+    "ECS_ALTERNATE_CREDENTIAL_PROFILE",
+    "ECS_EXTERNAL",
+];
+
+/// Whether keys of the agent's own stand in for a role.
 pub(super) fn has_static_keys(evidence: &Evidence) -> bool {
-    evidence.config.contains_key("AWS_ACCESS_KEY_ID")
+    INSTEAD
+        .iter()
+        .any(|key| evidence.config.get(*key).is_some_and(|value| !value.trim().is_empty() && value != "false"))
 }
 
 /// The code of credentials that cannot be used, as metadata or a call of ours has it.

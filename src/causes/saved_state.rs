@@ -56,7 +56,9 @@ pub(super) static BAKED: Cause = Cause {
             evidence.agent_exited_with(5).then(|| agent::GAVE_UP_TEXT.to_owned()),
         ];
         let confirmed: Vec<String> = confirmed.into_iter().flatten().collect();
-        let is_other = agent::REJECTIONS.iter().any(|cause| (cause.check)(evidence).is_some());
+        // What it says that it drops is not what it ends on.
+        let is_dropped = confirmed.len() < 2 && evidence.agent_logged(&["Data mismatch; saved InstanceID"]).is_some();
+        let is_other = is_dropped || agent::REJECTIONS.iter().any(|cause| (cause.check)(evidence).is_some());
         (!confirmed.is_empty() && !is_other).then(|| [seen].into_iter().chain(confirmed).collect())
     },
     note: |evidence| of_another(evidence).map(|seen| vec![seen]),
@@ -175,6 +177,9 @@ mod tests {
     fn foreign_state_counts_only_when_the_agent_fails_on_it() {
         let mut evidence = exited_with_state_of("i-parent", "");
         assert_eq!(ids(&evidence)[0], "baked-agent-state");
+        let dropped =
+            "level=warn msg=\"Data mismatch; saved InstanceID 'i-parent' does not match current InstanceID\"\n";
+        assert_eq!(ids(&exited_with_state_of("i-parent", dropped)), ["agent-gave-up"]);
         evidence.units = Some(Ok(healthy_units()));
         assert_eq!(ids(&evidence), Vec::<&str>::new());
         assert_eq!(crate::causes::notes(&evidence)[0].cause.id, "baked-agent-state");

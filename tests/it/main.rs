@@ -32,6 +32,8 @@ mod docs;
 mod doctor;
 /// `guard`: `ecs.config` before each start of the agent.
 mod guard;
+/// Hosts that are slow or odd, and of which nothing is accused.
+mod healthy;
 /// `plan`: what would be done and why, with nothing changed.
 mod plan;
 /// `run` from metadata to a registered instance.
