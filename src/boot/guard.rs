@@ -11,7 +11,7 @@ use super::{Boot, Report};
 use crate::apply::write_config;
 use crate::boundary::disk::{Disk, DiskError, Lock};
 use crate::boundary::systemd::control::Control;
-use crate::causes::chain;
+use crate::causes::{Cause, Layer, chain, find};
 use crate::decide::guard::{Guarded, guard};
 use crate::ecs_config::ownership::is_own_cluster;
 use crate::ecs_config::{effective, joined, read};
@@ -33,9 +33,6 @@ const LOCK: Duration = Duration::from_secs(2);
 /// start of the agent's unit may take 90 s in all.
 const DEVICE: Duration = Duration::from_secs(20);
 const DEVICE_POLICY: Policy = Policy { first: Duration::from_millis(100), longest: Duration::from_secs(1) };
-
-/// The cause that guard's own refusal has.
-const NO_CLUSTER: &str = "no-cluster-named";
 
 /// What the agent will read.
 struct Files {
@@ -111,7 +108,9 @@ impl Boot {
         let disk = &self.world.disk;
         let stored = tell::stored(disk).ok().flatten().and_then(|document| document.cause);
         let is_ours = !planned && is_own_cluster(&files.etc, &written(disk));
-        if is_ours || stored.is_none_or(|cause| cause.id != NO_CLUSTER) {
+        // That nothing names a cluster, or why: a line of a file, user data, cloud-init.
+        let is_missing = |cause: &'static Cause| cause.exit == Exit::Cluster && cause.layer <= Layer::CloudInit;
+        if is_ours || !stored.and_then(|cause| find(&cause.id)).is_some_and(is_missing) {
             return;
         }
         let text = format!("`{cluster}` was named since, and the agent may start; {VERIFY_UNIT} sees to the rest");

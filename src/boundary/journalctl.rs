@@ -17,8 +17,9 @@ const LONGEST: usize = 64 * 1024;
 /// Whose lines.
 #[derive(Clone, Copy, Debug)]
 pub enum Of<'a> {
-    /// A unit's, and systemd's about it.
-    Unit(&'a str),
+    /// A unit's, and systemd's about it, since a time in seconds since 1970. Not `--boot`: journalctl takes the boot's id
+    /// from below /proc/sys, which in a container is another for a unit with ProtectKernelTunables=.
+    Unit(&'a str, u64),
     /// The kernel's.
     Kernel,
 }
@@ -27,9 +28,11 @@ pub enum Of<'a> {
 pub async fn lines(disk: &Disk, of: Of<'_>, deadline: Deadline) -> Option<String> {
     #[expect(clippy::disallowed_methods, reason = "the journal's own reader, see above")]
     let mut command = tokio::process::Command::new("journalctl");
-    command.args(["--no-pager", "--quiet", "--output=cat", "--boot"]);
+    command.args(["--no-pager", "--quiet", "--output=cat"]);
     match of {
-        Of::Unit(unit) => command.arg(format!("--unit={unit}")).arg("--lines=50"),
+        Of::Unit(unit, since) => {
+            command.args([format!("--unit={unit}"), format!("--since=@{since}"), "--lines=50".into()])
+        }
         Of::Kernel => command.args(["--dmesg", "--lines=400"]),
     };
     let root = disk.path("/");

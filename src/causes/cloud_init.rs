@@ -151,9 +151,9 @@ pub(super) static FAILED: Cause = Cause {
         }
         (!seen.is_empty()).then(|| seen.into_iter().chain(effect.seen).collect())
     },
+    // What it got over, it got over.
     note: |evidence| {
-        let mut seen = errors(evidence, |error| !error.is_of_user_data());
-        seen.extend(warnings(evidence).chain(got_over(evidence)));
+        let seen = errors(evidence, |error| !error.is_of_user_data());
         (!seen.is_empty()).then_some(seen)
     },
     ..ROW

@@ -149,13 +149,10 @@ fn cloud_init(evidence: &Evidence) -> Works {
     let is_absent =
         |units: &crate::facts::Units| units.cloud_final.load_state.as_deref().is_some_and(|state| state == "not-found");
     match records.ended {
-        Some(_) if records.errors.is_empty() && records.warnings.is_empty() => {
-            Works::Yes(format!("ended without an error{source}"))
-        }
+        Some(_) if records.errors.is_empty() => Works::Yes(format!("ended without an error{source}")),
         Some(_) => {
             let failed: Vec<&str> = records.errors.iter().map(|error| error.module.as_str()).collect();
-            let warnings = records.warnings.len();
-            Works::NotYet(format!("ended{source}; errors of [{}], {warnings} warnings", failed.join(", ")))
+            Works::NotYet(format!("ended{source}; errors of [{}]", failed.join(", ")))
         }
         None if evidence.known_units().is_some_and(is_absent) => {
             Works::Unknown("cloud-init is not installed".to_owned())

@@ -193,10 +193,9 @@ const FAILURES: [&str; 13] = [
     "No such file or directory",
 ];
 /// What cloud-init warns of where it passes over user data, or a part of it.
-const WARNINGS: [&str; 5] = [
+const WARNINGS: [&str; 4] = [
     "Failed loading yaml blob",
     "Failed at merging in cloud config part",
-    "Invalid cloud-config provided",
     "Unhandled non-multipart",
     "Unhandled unknown content-type",
 ];

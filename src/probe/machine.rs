@@ -55,7 +55,7 @@ pub(crate) async fn machine(world: &World, look: Look, deadline: Deadline) -> Ma
     let units = look.units.as_ref();
     let journal = async |unit: Option<&UnitState>| {
         let unit = unit.filter(|unit| is_failing(unit))?;
-        let lines = journalctl::lines(disk, Of::Unit(&unit.name), deadline).await;
+        let lines = journalctl::lines(disk, Of::Unit(&unit.name, booted(disk)), deadline).await;
         Some(journal_of_last_start(&lines.unwrap_or_default()))
     };
     let enforcing = kernel::selinux_enforces(disk);

@@ -169,9 +169,10 @@ impl Aws {
         E: std::error::Error + ProvideErrorMetadata + 'static,
     {
         let start = Instant::now();
-        let mut outcome = attempt(&self.clients(), deadline, &send).await;
+        let clients = self.clients();
+        let mut outcome = attempt(&clients, deadline, &send).await;
         if let Err((AwsErrorKind::Tls { fault: TlsFault::UnknownIssuer }, _)) = &outcome
-            && let Some(clients) = self.trust_the_host()
+            && let Some(clients) = self.trust_the_host(&clients)
         {
             outcome = attempt(&clients, deadline, &send).await;
         }
@@ -193,9 +194,12 @@ impl Aws {
         self.shared.clients.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Clients that trust what this host trusts, the first time that they are asked for.
-    fn trust_the_host(&self) -> Option<Arc<Clients>> {
-        self.shared.host_roots_tried.set(()).ok()?;
+    /// Clients that trust what this host trusts, where those that did not come as far do not; made once.
+    fn trust_the_host(&self, tried: &Arc<Clients>) -> Option<Arc<Clients>> {
+        if self.shared.host_roots_tried.set(()).is_err() {
+            // A call beside this one may have made them meanwhile.
+            return Some(self.clients()).filter(|now| !Arc::ptr_eq(now, tried));
+        }
         let roots = Roots::of_host(&self.shared.host_bundles)?;
         let http_client = http::client(roots, &self.shared.dns).ok()?;
         tracing::debug!("unknown issuer, trying the certificates of this host");

@@ -17,14 +17,6 @@ const CALLS: &[&str] = &["run.deadline=8s", "tags.wait=1s"];
 /// The general cause, its exit code and what was seen: by this run, and by doctor right after it.
 fn lands(instance: &Instance, outcome: &Outcome, names: Names<'_>) {
     let Names(id, code, _) = names;
-    if std::env::var_os("EXPLORE").is_some() {
-        let doctor = instance.run(&["doctor"]);
-        println!(
-            "want {id} {code}\nrun {:?} {:?}\n{}{}\ndoctor {:?}\n{}\n======",
-            outcome.code, outcome.duration, outcome.stdout, outcome.stderr, doctor.code, doctor.stdout
-        );
-        return;
-    }
     names.check(instance, outcome);
     agrees(instance, id, code);
 }

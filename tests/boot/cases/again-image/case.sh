@@ -11,7 +11,7 @@ check() {
     # Nothing names one there: the line of the first two is not taken for one, and nothing joins by it.
     become_another_instance '{}'
     reboot
-    wait_for 30 assert_verdict failed no-cluster-named
+    wait_for 30 assert_verdict failed user-data-absent
     assert_no_agent
     assert_not_registered
     assert_equal "$(cluster_lines)" '' 'the cluster line'

@@ -1,12 +1,13 @@
 # One host, broken layer after layer: doctor names the one that is broken, with the layers before it in order.
 product=baked
 
-readonly api=ecs.us-east-1.amazonaws.com
-
 check() {
     wait_for 40 assert_verdict ready
-    # What has registered is not judged by what breaks later.
+    # What has registered is not judged by what breaks later: so its agent starts anew, and does not come as far.
+    set_faults '{"ecs:RegisterContainerInstance": {"drop": true}}'
     host systemctl stop ecs
+    host sh -c 'rm -rf /var/lib/ecs/data/*'
+    host systemctl start --no-block ecs
     host cp /etc/hosts /root/hosts
 
     host sh -c 'echo nameserver 10.77.0.99 >/etc/resolv.conf'
@@ -17,9 +18,12 @@ check() {
 
     resolves_to 203.0.113.7
     names egress-timeout route 11
+    # On EC2 the way to instance metadata does not hang on it.
+    host ip route add 169.254.169.254 via 10.77.0.1
     host ip route del default
     names no-default-route route 11
     host ip route add default via 10.77.0.1
+    host ip route del 169.254.169.254
     resolves_to 10.77.0.99
     names endpoint-sg-blocks route 11
     resolves_to 10.77.0.10
@@ -43,7 +47,7 @@ check() {
 # Nothing has this hardware address, so that nothing answers.
 silent() { host ip neigh replace "$1" lladdr 02:00:00:00:00:99 dev eth0 nud permanent; }
 
-resolves_to() { host sh -c "cp /root/hosts /etc/hosts; echo '$1 $api' >>/etc/hosts"; }
+resolves_to() { host sh -c "cp /root/hosts /etc/hosts; echo '$1 ecs.us-east-1.amazonaws.com' >>/etc/hosts"; }
 
 names() { names_with A=B "$@"; }
 

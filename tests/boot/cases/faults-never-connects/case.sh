@@ -2,9 +2,9 @@
 product=binary
 
 check() {
-    wait_for 60 assert_verdict failed agent-not-connected
+    wait_for 60 assert_verdict failed agent-stuck
     assert_registered demo
     assert_unit ecs.service active
-    assert_property ecs-bootstrap-verify.service ExecMainStatus 13
+    assert_property ecs-bootstrap-verify.service ExecMainStatus 24
     assert_agent
 }
