@@ -176,7 +176,8 @@ pub(super) static RUN_LATE: Cause = Cause {
     layer: Layer::Agent,
     title: "configuring the instance took longer than it may",
     looks: "ecs-bootstrap.service failed, or hit its TimeoutStartSec=",
-    proof: "`run.deadline` has passed, and with what; a service that gave no answer by then is named itself",
+    proof: "`run.deadline` has passed, and what was waited for is named; a service that gave no answer by then is \
+             named itself",
     alike: &["imds-unreachable", "systemd-unreachable"],
     class: Class::Retry,
     exit: Exit::NotRegistered,

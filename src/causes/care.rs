@@ -15,7 +15,8 @@ pub(super) static TASKS_RUN: Cause = Cause {
     class: Class::Terminal,
     exit: Exit::Host,
     lapsed: Exit::Host,
-    remedy: "drain it (`aws ecs update-container-instances-state --status DRAINING`) and wait for its tasks to stop; or go on \
+    remedy: "drain it (`aws ecs update-container-instances-state --cluster NAME --container-instances ARN --status \
+             DRAINING`) and wait for its tasks to stop; or go on \
              without them by `--force`",
     source: "Amazon ECS Developer Guide, \"Draining Amazon ECS container instances\"",
     check: |evidence| match &evidence.stop {

@@ -25,7 +25,7 @@ pub(super) static SKEW: Cause = Cause {
     class: Class::Lasting(Duration::from_secs(60)),
     exit: Exit::Host,
     lapsed: Exit::Host,
-    remedy: "let chrony follow 169.254.169.123 (`chronyc -a makestep`), and see whether the host was suspended",
+    remedy: "let chrony follow 169.254.169.123, then `chronyc -a makestep`; see whether the host was suspended",
     source: "agent#1513; convox/rack#235; IAM User Guide, \"Troubleshoot Signature Version 4 request signing\"",
     when_registered: true,
     check: |evidence| {

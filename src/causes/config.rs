@@ -69,7 +69,8 @@ pub(super) static BAD_JSON: Cause = Cause {
     layer: Layer::Config,
     title: "`ecs.config` holds a value that must be JSON and is not",
     looks: "the agent's container ends with code 1 again and again while its unit is active (running)",
-    proof: "the value of a key that takes JSON is none, and the agent ends before anything else; with good JSON it would end \
+    proof: "the value of a key that takes JSON is not JSON, and the agent ends before anything else; with good JSON \
+             it would end \
             with code 5, or not at all",
     alike: &["attributes-rejected", "config-quoted"],
     class: Class::Terminal,

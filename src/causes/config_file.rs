@@ -84,7 +84,8 @@ pub(super) static MISSPELT: Cause = Cause {
     id: "config-key-misspelt",
     title: "a key of `ecs.config` is nearly a variable of the agent, and means nothing to it",
     looks: "the instance joins `default` though the file seems to name its cluster",
-    proof: "the key is no variable, and one by case or at most two letters; keys like no variable are not judged",
+    proof: "the key is no variable, and differs from one by case or at most two letters; keys like no variable are \
+             not judged",
     alike: &["config-spaces", "config-export", "joined-default"],
     remedy: "write the key as the agent has it (`ECS_CLUSTER`); `ecs-bootstrap reset-agent --yes` where it is in `default` already",
     source: "rackspace aws-terraform-ec2_asg PR 4; ecs-init/docker/docker.go, getEnvVars",

@@ -124,7 +124,7 @@ pub(super) static API: Cause = Cause {
     proof: "AccessDenied for another action than the registration, without which it does not go on",
     alike: &["register-denied", "scp-denied"],
     class: Class::Settling(LATE),
-    remedy: "allow the action that is named (README, \"IAM actions\"), or name the cluster in a way that needs no call",
+    remedy: "allow the action that is named (README, \"IAM\"), or name the cluster in a way that needs no call",
     check: |evidence| {
         if let Some(call) = evidence.stopping_call() {
             let is_plain = matches!(&call.kind, AwsErrorKind::Denied { message, .. } if policy(message).is_none());

@@ -65,7 +65,8 @@ pub(super) static CONFIG_INVALID: Cause = Cause {
     exit: Exit::Host,
     lapsed: Exit::Host,
     remedy: "correct /etc/docker/daemon.json (`dockerd --validate --config-file /etc/docker/daemon.json`), and say nothing \
-             there that the unit's command line or /etc/sysconfig/docker says too; then `systemctl restart docker`",
+             there that the unit's command line or /etc/sysconfig/docker says too; then \
+             `systemctl restart docker` and `systemctl start ecs --no-block`",
     source: "moby#30726 #22339; tf_aws_ecs#58",
     check: |evidence| {
         evidence.docker_failed()?;
@@ -181,7 +182,8 @@ pub(super) static FAILED: Cause = Cause {
     class: Class::Terminal,
     exit: Exit::Host,
     lapsed: Exit::Host,
-    remedy: "read `journalctl -u docker -b` and mend what its last lines name, then `systemctl restart docker`",
+    remedy: "read `journalctl -u docker -b` and mend what its last lines name, then `systemctl restart docker` \
+             and `systemctl start ecs --no-block`",
     source: "init#74; moby#30726",
     check: |evidence| {
         let docker = evidence.docker_failed()?;

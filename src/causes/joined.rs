@@ -27,7 +27,7 @@ pub(super) static PORT_TAKEN: Cause = Cause {
     exit: Exit::Host,
     lapsed: Exit::Host,
     remedy: "free the port (`ss -ltnp sport = :51678`), remove an agent that was started by hand \
-             (`docker ps --filter name=ecs`), then `systemctl restart ecs --no-block`",
+             (`docker rm -f NAME`), then `systemctl restart ecs --no-block`",
     source: "agent#1215; amazon-vpc-cni-k8s#19",
     check: |evidence| {
         let odd = match &evidence.introspection {
@@ -93,7 +93,8 @@ pub(super) static ATTRIBUTES_NOT_APPLIED: Cause = Cause {
     class: Class::Terminal,
     exit: Exit::Host,
     lapsed: Exit::Host,
-    remedy: "`aws ecs put-attributes`, or `ecs-bootstrap reset-agent --yes` for a new registration",
+    remedy: "`aws ecs put-attributes --cluster NAME --attributes name=KEY,value=VALUE,targetId=ARN`, or \
+             `ecs-bootstrap reset-agent --yes` for a new registration",
     source: "agent#713 #740 #2074",
     note: |evidence| {
         let Some(Ok(Some(instance))) = &evidence.registration else { return None };

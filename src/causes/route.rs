@@ -84,7 +84,7 @@ pub(super) static PROXY_UNREACHABLE: Cause = Cause {
     id: "proxy-unreachable",
     title: "the agent's proxy does not answer",
     looks: "`proxyconnect tcp` with a time-out or a refusal in the agent's log",
-    proof: "no connection to the proxy of ecs.config, or no answer of HTTP to CONNECT; with proxy-refuses it answers",
+    proof: "no connection to the proxy of ecs.config, or no HTTP answer to CONNECT; with proxy-refuses it answers",
     alike: &["proxy-refuses", "egress-timeout"],
     class: MINUTE,
     remedy: "correct HTTP_PROXY in ecs.config (host:port or http://host:port), and allow the proxy's port from here",
@@ -146,7 +146,8 @@ pub(super) static EGRESS_TIMEOUT: Cause = Cause {
     proof: "the name resolves to a public address, TCP 443 gets no answer, and no proxy is set; with endpoint-sg-blocks the \
             address is private",
     alike: &["endpoint-sg-blocks", "no-public-ip", "no-default-route", "proxy-half-configured", "dns-timeout"],
-    remedy: "in this order: a NAT gateway or public address for the subnet, egress of the security group to port 443, \
+    remedy: "check in this order: a NAT gateway or public address for the subnet, egress of the security group to \
+             port 443, \
              the network ACL and its return ports, private DNS of a VPC endpoint",
     source: "tf-ecs#11 #63; agent#294 #135 #2329",
     check: egress,
