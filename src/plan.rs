@@ -164,6 +164,11 @@ pub fn cluster_name(cluster: &str) -> &str {
     }
 }
 
+/// The text with what cannot be seen written out, and its quotes as they are.
+pub(crate) fn visible(text: &str) -> String {
+    text.escape_debug().to_string().replace("\\\"", "\"").replace("\\'", "'")
+}
+
 /// What decide will not do.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
@@ -174,7 +179,7 @@ pub enum Refusal {
         looked: Vec<String>,
     },
     /// A foreign `ecs.config` names what cannot be a cluster.
-    #[error("`{value}` cannot be the name of a cluster", value = .value.escape_debug())]
+    #[error("`{value}` cannot be the name of a cluster", value = visible(.value))]
     ClusterInvalid {
         /// The value.
         value: String,

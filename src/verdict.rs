@@ -25,6 +25,8 @@ pub enum Verdict {
         also: Vec<Finding>,
         /// The exit code: the cause's, or what became of it when its time ran out.
         exit: Exit,
+        /// Its ARN, where it has registered all the same.
+        container_instance_arn: Option<String>,
     },
 }
 

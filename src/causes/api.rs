@@ -108,14 +108,15 @@ pub(super) static SERVICE_ERROR: Cause = Cause {
             AwsErrorKind::Service { status, .. } => *status >= 500,
             kind => matches!(kind, AwsErrorKind::Timeout | AwsErrorKind::Garbled),
         };
+        let has_no_way = evidence.network.as_ref().is_some_and(|probe| probe.connected.is_err());
         // A call of verify's own that fares as the agent's does.
         if let (Some(Err(error)), Some(refused)) = (&evidence.cluster, quoted(evidence))
             && is_broken(&error.kind)
+            && !(has_no_way && matches!(error.kind, AwsErrorKind::Timeout))
         {
             return Some(vec![chain(error), refused]);
         }
         let call = evidence.stopping_call()?;
-        let has_no_way = evidence.network.as_ref().is_some_and(|probe| probe.connected.is_err());
         if has_no_way && matches!(call.kind, AwsErrorKind::Timeout) {
             return None;
         }

@@ -70,6 +70,8 @@ pub fn examined(evidence: &Evidence) -> Vec<Examined> {
 fn row(layer: Layer, evidence: &Evidence, faults: Vec<Finding>, notes: Vec<Finding>) -> Examined {
     let is_fault = |finding: &Finding| finding.cause.class != Class::Waiting;
     let failed = faults.iter().any(is_fault);
+    let is_told = |note: &Finding| faults.iter().any(|fault| std::ptr::eq(fault.cause, note.cause));
+    let notes: Vec<Finding> = notes.into_iter().filter(|note| !is_told(note)).collect();
     let findings: Vec<Finding> = faults.into_iter().chain(notes).collect();
     if !findings.is_empty() {
         let status = if failed { Status::Fail } else { Status::Warn };
@@ -224,7 +226,9 @@ fn is_answered(evidence: &Evidence) -> bool {
     let answered = |error: &AwsErrorKind| {
         matches!(error, AwsErrorKind::Denied { .. } | AwsErrorKind::Throttled { .. } | AwsErrorKind::Service { .. })
     };
-    matches!(evidence.cluster, Some(Ok(_)))
+    // The clock was compared with an answer.
+    evidence.way.api_clock.is_some()
+        || matches!(evidence.cluster, Some(Ok(_)))
         || matches!(evidence.registration, Some(Ok(_)))
         || evidence.aws_errors().any(|error| answered(&error.kind))
 }
@@ -259,7 +263,10 @@ fn api(evidence: &Evidence) -> Works {
             Works::Yes(format!("answers; {} is not allowed, and not needed", error.operation))
         }
         Some(Err(error)) => Works::Unknown(chain(error)),
-        None => Works::Unknown("not asked".to_owned()),
+        None => match evidence.stopping_call() {
+            Some(error) => Works::Unknown(chain(error)),
+            None => Works::Unknown("not asked".to_owned()),
+        },
     }
 }
 

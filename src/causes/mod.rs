@@ -245,7 +245,12 @@ pub fn chain(error: &dyn std::error::Error) -> String {
 pub fn diagnose(evidence: &Evidence) -> Vec<Finding> {
     let is_registered = evidence.container_instance_arn().is_some();
     let counts = |cause: &&&Cause| cause.when_registered || !is_registered;
-    findings(evidence, ALL.iter().filter(counts), |cause| cause.check)
+    let mut findings = findings(evidence, ALL.iter().filter(counts), |cause| cause.check);
+    // That the agent ends again and again is what every broken layer before it comes to.
+    let is_explained =
+        findings.iter().any(|found| found.cause.layer < Layer::Agent && found.cause.class != Class::Waiting);
+    findings.retain(|found| !is_explained || !std::ptr::eq(found.cause, &agent::EXITS));
+    findings
 }
 
 /// What is worth knowing and keeps no instance from its cluster, in the same order.

@@ -114,7 +114,7 @@ pub fn not_json(bytes: &[u8]) -> Option<String> {
     match serde_json::Value::deserialize(&mut reader) {
         Ok(value) if value.is_object() => None,
         Ok(_) => Some("it is JSON, but no object".to_owned()),
-        Err(error) => Some(format!("it stops to be JSON at line {}, column {}", error.line(), error.column())),
+        Err(error) => Some(format!("it stops being JSON at line {}, column {}", error.line(), error.column())),
     }
 }
 
@@ -150,7 +150,7 @@ mod tests {
 
     #[test]
     fn what_is_wrong_with_daemon_json_is_said_without_its_text() {
-        assert_eq!(not_json(b"{\"a\": 1,}").as_deref(), Some("it stops to be JSON at line 1, column 9"));
+        assert_eq!(not_json(b"{\"a\": 1,}").as_deref(), Some("it stops being JSON at line 1, column 9"));
         assert_eq!(not_json(b"[]").as_deref(), Some("it is JSON, but no object"));
         for good in [&b"{}"[..], b" \n", b"", b"\xef\xbb\xbf{}", b"{} trailing"] {
             assert_eq!(not_json(good), None);

@@ -109,7 +109,10 @@ pub fn document(verdict: &Verdict, cluster: Option<&str>, phases: &[Phase]) -> D
             document.agent_connected = ready.agent_connected;
             document.notes = ready.notes.iter().map(finding_document).collect();
         }
-        Verdict::Failed { also, .. } => document.also = also.iter().map(finding_document).collect(),
+        Verdict::Failed { also, container_instance_arn, .. } => {
+            document.also = also.iter().map(finding_document).collect();
+            document.container_instance_arn.clone_from(container_instance_arn);
+        }
         Verdict::Waiting { .. } => {}
     }
     document

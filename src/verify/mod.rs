@@ -193,7 +193,8 @@ fn first_broken(evidence: &Evidence, mut findings: Vec<Finding>) -> Verdict {
         true => finding.cause.lapsed,
         false => finding.cause.exit,
     };
-    Verdict::Failed { finding, also, exit }
+    let container_instance_arn = evidence.container_instance_arn().map(str::to_owned);
+    Verdict::Failed { finding, also, exit, container_instance_arn }
 }
 
 /// The verdict of what stopped an earlier room, by itself: nothing is asked.

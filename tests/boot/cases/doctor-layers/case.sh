@@ -40,6 +40,8 @@ check() {
 
     host systemctl stop docker.socket docker
     host sh -c 'echo "{ \"debug\": tru }" >/etc/docker/daemon.json; systemctl start docker || true'
+    # systemd tries it three times.
+    wait_for 30 assert_unit docker.service failed
     names docker-config-invalid docker 24
     host rm /etc/docker/daemon.json
 }
