@@ -110,7 +110,9 @@ pub(crate) fn find(name: &str) -> Option<Scene> {
         "wrong-attributes" => scene(Instance::new().agent_behaves(|agent| agent.attributes_rejected = true)),
         "never-connects" => {
             let instance = Instance::new().agent_behaves(|agent| agent.never_connects = true);
-            Scene { options: &["--set", "verify.window=3s", "--set", "verify.deadline=15s"], ..scene(instance) }
+            // Nobody listens there.
+            instance.aws.change(|aws| aws.poll_endpoints[0] = "https://127.0.0.1:9/".into());
+            Scene { options: &["--set", "verify.window=2s", "--set", "verify.deadline=8s"], ..scene(instance) }
         }
         _ => return None,
     })
@@ -146,7 +148,7 @@ mod tests {
         ("denied", 22, "error: [scp-denied]"),
         ("no-such-cluster", 21, "error: [cluster-not-found]"),
         ("wrong-attributes", 23, "error: [attributes-rejected]"),
-        ("never-connects", 24, "error: [agent-stuck]"),
+        ("never-connects", 25, "error: [acs-unreachable]"),
     ];
 
     #[test]
