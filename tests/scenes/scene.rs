@@ -112,7 +112,7 @@ pub(crate) fn find(name: &str) -> Option<Scene> {
             let instance = Instance::new().agent_behaves(|agent| agent.never_connects = true);
             // Nobody listens there.
             instance.aws.change(|aws| aws.poll_endpoints[0] = "https://127.0.0.1:9/".into());
-            Scene { options: &["--set", "verify.window=2s", "--set", "verify.deadline=8s"], ..scene(instance) }
+            Scene { options: &["--set", "verify.window=2s", "--set", "verify.deadline=15s"], ..scene(instance) }
         }
         _ => return None,
     })
