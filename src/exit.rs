@@ -36,10 +36,30 @@ pub enum Exit {
     Host = 24,
     /// The network, for good.
     Network = 25,
+    /// `ecs-deploy`: the rollout did not succeed, and the service is as it was before.
+    RolledBack = 30,
+    /// `ecs-deploy`: the rollout did not succeed, and neither did the rollback.
+    RollbackFailed = 31,
+    /// `ecs-deploy`: the time limit came before the end of the rollout, and nothing was rolled back.
+    TimeLimit = 32,
+    /// `ecs-deploy`: the rollout did not succeed, and nothing was rolled back.
+    RolloutFailed = 33,
+    /// `ecs-deploy`: somebody else's deployment took the place of ours.
+    Superseded = 34,
+    /// `ecs-deploy`: a file, a variable, or what the service cannot take; nothing was changed.
+    Refused = 35,
+    /// `ecs-deploy`: no such cluster or service.
+    NotFound = 36,
+    /// `ecs-deploy`: credentials or a permission.
+    CallerDenied = 37,
+    /// `ecs-deploy`: an AWS API, or the network on the way to it.
+    CallFailed = 38,
+    /// `ecs-deploy status`: the service is not, or not yet, as it shall be.
+    NotStable = 39,
 }
 
 impl Exit {
-    /// Every code with its line in the README's table.
+    /// Every code of `ecs-bootstrap` with its line in the README's table.
     pub const ALL: &'static [(Exit, &'static str)] = &[
         (Exit::Done, "ready, waiting, or handed over (the text says which)"),
         (Exit::Internal, "a fault of ecs-bootstrap itself"),
@@ -56,12 +76,26 @@ impl Exit {
         (Exit::Network, "the network, for good"),
     ];
 
+    /// Every code of `ecs-deploy` but 0, 1 and 2, with its line in the README's table.
+    pub const DEPLOY: &'static [(Exit, &'static str)] = &[
+        (Exit::RolledBack, "the rollout did not succeed, and the service is back at what it was"),
+        (Exit::RollbackFailed, "the rollout did not succeed, and neither did the rollback"),
+        (Exit::TimeLimit, "the time limit came before the end of the rollout; nothing was rolled back"),
+        (Exit::RolloutFailed, "the rollout did not succeed; nothing was rolled back"),
+        (Exit::Superseded, "somebody else's deployment took the place of ours"),
+        (Exit::Refused, "a file, a variable, or what the service cannot take; nothing was changed"),
+        (Exit::NotFound, "no such cluster or service"),
+        (Exit::CallerDenied, "credentials, or a permission that they lack"),
+        (Exit::CallFailed, "an AWS API, or the network on the way to it"),
+        (Exit::NotStable, "`status`: the service is not, or not yet, as it shall be"),
+    ];
+
     /// The number itself.
     pub fn code(self) -> u8 {
         self as u8
     }
 
-    /// The exit with this number, where there is one.
+    /// The exit of `ecs-bootstrap` with this number, where there is one.
     pub fn from_code(code: u8) -> Option<Exit> {
         Exit::ALL.iter().map(|(exit, _)| *exit).find(|exit| exit.code() == code)
     }

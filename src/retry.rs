@@ -48,7 +48,8 @@ pub struct Policy {
 }
 
 impl Policy {
-    fn pause(self, attempt: u32) -> Duration {
+    /// The pause after this many attempts.
+    pub fn pause(self, attempt: u32) -> Duration {
         let doubled = self.first.saturating_mul(1 << attempt.saturating_sub(1).min(16));
         doubled.min(self.longest).mul_f64(0.5 + fraction() / 2.0)
     }

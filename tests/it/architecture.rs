@@ -102,7 +102,7 @@ fn rooms_never_import_each_other_and_the_floor_knows_neither_rooms_nor_nouns() {
         let mut forbidden: Vec<String> = Vec::new();
         if ROOMS.contains(&part) {
             forbidden.extend(ROOMS.iter().filter(|room| **room != part).map(|room| format!("crate::{room}")));
-        } else if !["boot", "care", "main", "lib"].contains(&part) {
+        } else if !["boot", "care", "main", "lib", "bin"].contains(&part) {
             forbidden.extend(ROOMS.iter().map(|room| format!("crate::{room}")));
         }
         if part == "boundary" || part == "retry" {
@@ -123,7 +123,7 @@ fn only_the_boundary_opens_files_sockets_and_buses() {
         .filter(|(file, code)| part(file) != "boundary" && code.contains("clippy::disallowed_methods"))
         .map(|(file, _)| file.as_str())
         .collect();
-    assert_eq!(excepted, ["journal.rs", "retry.rs"]);
+    assert_eq!(excepted, ["bin/ecs-deploy/files.rs", "bin/ecs-deploy/main.rs", "journal.rs", "retry.rs"]);
 }
 
 #[test]
@@ -138,11 +138,58 @@ fn only_retry_waits() {
 fn only_main_prints_and_picks_the_exit_code_and_a_verdict_is_told_in_boot() {
     const PRINTS: &[&str] = &["println!", "eprintln!", "print!(", "process::exit", "stdout()", "ExitCode::from"];
     let files = sources();
-    let others = files.iter().filter(|(file, _)| !["main.rs", "exit.rs"].contains(&file.as_str()));
+    let others =
+        files.iter().filter(|(file, _)| !["main.rs", "exit.rs", "bin/ecs-deploy/main.rs"].contains(&file.as_str()));
     none(others.flat_map(|(file, code)| lines_with(file, code, PRINTS)).collect());
     let tellers: Vec<_> =
         files.iter().filter(|(_, code)| code.contains("tell::signals(")).map(|(file, _)| file).collect();
     assert_eq!(tellers, ["boot.rs"]);
+}
+
+#[test]
+fn ecs_deploy_uses_three_modules_of_the_library_and_nothing_uses_it() {
+    let files = sources();
+    let (deploy, library): (Vec<_>, Vec<_>) = files.iter().partition(|(file, _)| file.starts_with("bin/ecs-deploy/"));
+    assert!(deploy.len() > 10, "the deploy tool was not found");
+    let mut used = std::collections::BTreeSet::new();
+    for (_, code) in &deploy {
+        let paths = code.match_indices("ecs_bootstrap::").map(|(at, found)| &code[at + found.len()..]);
+        used.extend(paths.filter_map(|path| path.split([';', '{', ' ']).next()).map(|path| {
+            let known = ["boundary::aws", "exit", "retry"];
+            known.into_iter().find(|known| path.starts_with(known)).unwrap_or(path)
+        }));
+    }
+    assert!(used.iter().copied().eq(["boundary::aws", "exit", "retry"]), "{used:?}");
+    none(library.into_iter().flat_map(|(file, code)| lines_with(file, code, &["ecs-deploy", "ecs_deploy"])).collect());
+    // What a deployment calls, the boot never does: else its code would be in the instance's binary.
+    const CALLS: &[&str] = &["create_service(", "update_service(", "register_task_definition(", "describe_service("];
+    let boot =
+        files.iter().filter(|(file, _)| !file.starts_with("bin/") && file.as_str() != "boundary/aws/services.rs");
+    none(boot.flat_map(|(file, code)| lines_with(file, code, CALLS)).collect());
+}
+
+#[test]
+fn of_the_deployment_decide_and_the_catalogue_are_pure() {
+    const FORBIDDEN: &[&str] = &[
+        "async ",
+        ".await",
+        "retry",
+        "std::fs",
+        "std::env",
+        "std::io",
+        "::now",
+        "crate::calls",
+        "crate::screen::Screen",
+    ];
+    const PURE: [&str; 7] = ["cause", "decide", "normal", "rollout", "shape", "template", "wanted"];
+    let files = sources();
+    let pure = files.iter().filter(|(file, _)| {
+        let deploy = file.strip_prefix("bin/ecs-deploy/");
+        deploy.is_some_and(|file| PURE.contains(&part(file)))
+    });
+    let pure: Vec<_> = pure.collect();
+    assert!(pure.len() > 10, "{pure:?}");
+    none(pure.into_iter().flat_map(|(file, code)| lines_with(file, code, FORBIDDEN)).collect());
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! The calls of EC2 and ECS that the boot makes.
+//! The calls of EC2 and ECS that the boot makes, and of ECS that a deployment makes.
 //!
 //! In go a region, the metadata client that the role's credentials come from, and a deadline a call; out come plain
 //! values or an [`AwsError`] that names the layer which broke. The SDK's standard retries run within the deadline;
@@ -9,6 +9,8 @@ mod credentials;
 mod endpoint;
 mod error;
 mod http;
+mod services;
+mod wire;
 
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
@@ -115,16 +117,35 @@ impl Aws {
     /// Clients for one region. Credentials come from the environment, else from the instance role. No connection is
     /// made; the only error is a CA bundle that cannot be used, or a client that cannot be set up.
     pub async fn new(imds: Imds, options: &AwsOptions) -> Result<Aws, AwsError> {
+        let environment = EnvironmentVariableCredentialsProvider::new();
+        Aws::open(Some(InstanceCredentials { environment, imds }), Some(&options.region), options).await
+    }
+
+    /// Clients for whoever calls from anywhere: credentials as the SDK finds them (AWS SDKs and Tools Reference Guide,
+    /// "Standardized credential providers"), and the region too where none is said.
+    pub async fn of_caller(region: Option<&str>, ca_bundle: Option<PathBuf>) -> Result<Aws, AwsError> {
+        let options = AwsOptions { ca_bundle, ..AwsOptions::new(String::new()) };
+        let aws = Aws::open(None, region, &options).await?;
+        if aws.clients().config.region().is_none() {
+            let what = "no region is named; say `--region`, or set AWS_REGION".to_owned();
+            let kind = AwsErrorKind::Setup { what };
+            return Err(AwsError { operation: "set-up", kind, elapsed: Duration::ZERO, source: None });
+        }
+        Ok(aws)
+    }
+
+    async fn open(
+        instance: Option<InstanceCredentials>,
+        region: Option<&str>,
+        options: &AwsOptions,
+    ) -> Result<Aws, AwsError> {
         let dns = Dns::default();
         let ca_bundle = options.ca_bundle.as_deref().filter(|path| !path.as_os_str().is_empty());
         let http_client = ca_bundle
             .map_or_else(|| Ok(Roots::built_in()), Roots::named)
             .and_then(|roots| http::client(roots, &dns))
             .map_err(|kind| AwsError { operation: "set-up", kind, elapsed: Duration::ZERO, source: None })?;
-        let credentials = InstanceCredentials { environment: EnvironmentVariableCredentialsProvider::new(), imds };
         let mut loader = aws_config::defaults(BehaviorVersion::v2026_01_12())
-            .region(Region::new(options.region.clone()))
-            .credentials_provider(credentials)
             .http_client(http_client)
             // The cache's own limit of 5 s would hide why our client got no credentials.
             .identity_cache(IdentityCache::lazy().load_timeout(credentials::FETCH + CONNECT).build())
@@ -137,6 +158,12 @@ impl Aws {
                     .build(),
             )
             .stalled_stream_protection(StalledStreamProtectionConfig::disabled());
+        if let Some(region) = region {
+            loader = loader.region(Region::new(region.to_owned()));
+        }
+        if let Some(credentials) = instance {
+            loader = loader.credentials_provider(credentials);
+        }
         if let Some(url) = &options.endpoint_url {
             loader = loader.endpoint_url(url);
         }

@@ -1,0 +1,91 @@
+//! Causes of a task that ran: it ended, it was killed, or a health check does not accept it.
+
+use super::{Cause, Exited, SHOWN, Seen};
+
+/// Most specific first.
+pub(super) static ALL: &[&Cause] = &[&MEMORY, &EXITED, &ENDED, &TARGET, &CONTAINER, &LOST];
+
+const PLAIN: Cause = Cause {
+    looks: "tasks start and stop, again and again",
+    source: "ECS Developer Guide, \"Amazon ECS stopped tasks error messages\"",
+    ..Cause::PLAIN
+};
+
+static MEMORY: Cause = Cause {
+    id: "out-of-memory",
+    title: "a container was killed, since it used more memory than it may",
+    remedy: "raise `memory` (the hard limit) of the container or the task, or let the program use less",
+    check: |seen| seen.said(&[&["outofmemory"], &["killed due to memory usage"]]),
+    ..PLAIN
+};
+
+/// Containers whose end was the task's, with a code that `wanted` takes.
+fn ended(seen: &Seen, wanted: fn(i64) -> bool) -> Vec<String> {
+    let is_told_elsewhere = |exit: &Exited| exit.log.iter().any(|line| line.contains("exec format error"));
+    let culprits =
+        seen.exits.iter().filter(|exit| exit.ended_the_task && wanted(exit.code) && !is_told_elsewhere(exit));
+    let mut lines = Vec::new();
+    for exit in culprits.take(SHOWN) {
+        lines.push(format!("container `{}` of task {} ended with {}", exit.container, exit.task, exit.code));
+        // The log of the first says it; the others say the same.
+        if lines.len() == 1 {
+            lines.extend(exit.log.iter().map(|line| format!("log: {line}")));
+        }
+    }
+    lines
+}
+
+static EXITED: Cause = Cause {
+    id: "container-exited",
+    title: "a container ends with an error",
+    looks: "tasks start and stop with `Essential container in task exited`",
+    remedy: "read its log; 137 is SIGKILL (memory, or a stop that took too long), 139 a segmentation fault, 126 and 127 a \
+             command that cannot be run",
+    check: |seen| match (MEMORY.check)(seen).is_empty() {
+        true => ended(seen, |code| code != 0),
+        false => Vec::new(),
+    },
+    ..PLAIN
+};
+
+static ENDED: Cause = Cause {
+    id: "container-ended",
+    title: "a container ends by itself, without an error",
+    looks: "tasks start and stop with `Essential container in task exited` and exit code 0",
+    remedy: "let the command stay in the foreground, or run it as a task (`aws ecs run-task`) rather than as a service; a \
+             container that may end is not `essential`",
+    check: |seen| ended(seen, |code| code == 0),
+    ..PLAIN
+};
+
+static TARGET: Cause = Cause {
+    id: "target-unhealthy",
+    title: "the load balancer's health check does not accept the task",
+    looks: "tasks run for a while and are stopped with `Task failed ELB health checks`",
+    remedy: "compare path, port and expected codes of the target group's health check with what the container answers; the \
+             instances' security group must let the load balancer in; raise `healthCheckGracePeriodSeconds` for a slow start",
+    source: "ECS Developer Guide, \"Troubleshooting service load balancers\"",
+    check: |seen| seen.said(&[&["elb health checks"], &["is unhealthy in (target-group"], &["is unhealthy in (elb"]]),
+    ..PLAIN
+};
+
+static CONTAINER: Cause = Cause {
+    id: "container-unhealthy",
+    title: "the health check of a container does not succeed",
+    looks: "tasks are stopped with `Task failed container health checks`",
+    remedy: "run the health check's `command` in the container (`docker exec`): its program must be in the image; raise \
+             `startPeriod` for a slow start",
+    source: "ECS Developer Guide, \"Determine Amazon ECS task health using container health checks\"",
+    check: |seen| seen.said(&[&["failed container health checks"]]),
+    ..PLAIN
+};
+
+static LOST: Cause = Cause {
+    id: "instance-lost",
+    title: "the instance of a task went away",
+    looks: "tasks stop with `Host EC2 ... terminated`, or a Spot interruption",
+    remedy: "look at the Auto Scaling group's activities; set managed termination protection, and drain Spot instances \
+             (`ECS_ENABLE_SPOT_INSTANCE_DRAINING`)",
+    check: |seen| seen.said(&[&["host ec2", "terminated"], &["spotinterruption"], &["host ec2", "stopped"]]),
+    ..PLAIN
+};

@@ -1,0 +1,418 @@
+//! The corridor: the one place that knows the order. Observe, decide, apply, watch, and back where it did not succeed.
+//!
+//! In: what is wanted, and the API. Out: an [`Outcome`]. The way back is decided before the first call that changes
+//! anything.
+
+use std::time::{Duration, Instant, SystemTime};
+
+use ecs_bootstrap::exit::Exit;
+use ecs_bootstrap::retry::Deadline;
+use serde_json::json;
+
+use crate::apply::{Begun, named};
+use crate::calls::{Calls, needed};
+use crate::cause::{self, Finding, diagnose};
+use crate::decide::{self, Action, Back, Plan, Registration};
+use crate::observe::{Observed, Revision};
+use crate::report::{Outcome, Report, action_word, plan_json, plan_text, status};
+use crate::rollout::{Deployment, Service, State, judge, short};
+use crate::screen::Screen;
+use crate::wanted::{BUILD, STABLE, Wanted};
+use crate::watch::{End, Watch, Watched, task_json};
+
+/// How many older revisions are looked at for one that ran well.
+const REVISIONS: i32 = 50;
+
+/// How a deployment is waited for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Patience {
+    /// A rollout, and a rollback, may take as long as this.
+    pub(crate) timeout: Duration,
+    /// Whether its end is waited for.
+    pub(crate) wait: bool,
+    /// Whether a rollout that does not succeed is undone.
+    pub(crate) rollback: bool,
+}
+
+impl Calls {
+    async fn planned(&self, wanted: &Wanted) -> Result<(Plan, Observed), Finding> {
+        let observed = self.observe(wanted.family(), wanted.members.get("desiredCount")).await?;
+        Ok((decide::plan(wanted, &observed)?, observed))
+    }
+
+    /// `plan`.
+    pub(crate) async fn plan(&self, wanted: &Wanted, as_json: bool) -> Report {
+        match self.planned(wanted).await {
+            Ok((plan, observed)) => {
+                let stdout = match as_json {
+                    true => plan_json(&plan, wanted),
+                    false => plan_text(&plan, wanted, &observed),
+                };
+                Report { stdout, stderr: String::new(), exit: Exit::Done }
+            }
+            Err(finding) => self.named(Outcome::refused(finding)).report(as_json),
+        }
+    }
+
+    /// `deploy`.
+    pub(crate) async fn deploy(&self, wanted: &Wanted, patience: Patience, screen: &mut Screen) -> Outcome {
+        let start = Instant::now();
+        screen.waiting("looking at the service and its task definition");
+        let outcome = match self.planned(wanted).await {
+            Ok((plan, observed)) => {
+                for line in plan_text(&plan, wanted, &observed).lines() {
+                    screen.event(line);
+                }
+                self.carry_out(&plan, observed.service.as_ref(), patience, screen).await
+            }
+            Err(finding) => Outcome::refused(finding),
+        };
+        self.named(Outcome { duration: start.elapsed(), ..outcome })
+    }
+
+    fn named(&self, outcome: Outcome) -> Outcome {
+        Outcome { cluster: self.cluster.clone(), service: self.service.clone(), ..outcome }
+    }
+
+    async fn carry_out(
+        &self,
+        plan: &Plan,
+        service: Option<&Service>,
+        patience: Patience,
+        screen: &mut Screen,
+    ) -> Outcome {
+        let deadline = Deadline::after(patience.timeout);
+        let registered = matches!(plan.registration, Registration::New { .. });
+        let revision = match self.register(plan).await {
+            Ok(revision) => revision,
+            Err(finding) => return Outcome::refused(finding),
+        };
+        if registered {
+            screen.event(&format!("registered {}", short(&revision.arn)));
+        }
+        if let Some(arn) = service.and_then(|service| service.raw["serviceArn"].as_str()) {
+            self.tag_service(arn, &plan.service_tags, screen).await;
+        }
+        let outcome = Outcome {
+            task_definition: Some(revision.arn.clone()),
+            registered,
+            action: action_word(&plan.action),
+            notes: plan.notes.clone(),
+            ..Outcome::default()
+        };
+        let begun = match self.begin(plan, &revision, deadline, screen).await {
+            Ok(Some(begun)) => begun,
+            Ok(None) => {
+                let text = format!(
+                    "unchanged: service `{}` runs {} as wanted; nothing was registered, nothing deployed",
+                    self.service,
+                    described(&revision)
+                );
+                return Outcome { result: "unchanged", text, exit: Some(Exit::Done), ..outcome };
+            }
+            Err(finding) => {
+                let refused = Outcome::refused(finding);
+                let aftermath = registered.then(|| format!("{} is registered, and not deployed", short(&revision.arn)));
+                return Outcome { result: "refused", exit: refused.exit, causes: refused.causes, aftermath, ..outcome };
+            }
+        };
+        if let Some(other) = &begun.overtaken {
+            screen.event(&format!("{} was begun by somebody else meanwhile; ours takes its place", named(other)));
+        }
+        screen.event(&format!("began {}", named(&begun.deployment)));
+        let outcome = Outcome { deployment: Some(begun.deployment.id.clone()), ..outcome };
+        if !patience.wait {
+            let text = format!("begun: {}; its end is not waited for", named(&begun.deployment));
+            return Outcome { result: "begun", text, exit: Some(Exit::Done), ..outcome };
+        }
+        let watched = Watch::new(self, &begun.deployment, begun.is_new, screen).until(deadline, Some(&revision)).await;
+        self.concluded(plan, &revision, &begun, watched, patience, outcome, screen).await
+    }
+
+    /// What the end of a rollout comes to, and what is done about it.
+    #[expect(clippy::too_many_arguments, reason = "all that the corridor holds by now")]
+    async fn concluded(
+        &self,
+        plan: &Plan,
+        revision: &Revision,
+        begun: &Begun,
+        watched: Watched,
+        patience: Patience,
+        outcome: Outcome,
+        screen: &mut Screen,
+    ) -> Outcome {
+        let stopped = watched.stopped.iter().map(|task| task_json(task, &watched.seen)).collect();
+        let outcome = Outcome { stopped, ..outcome };
+        let ended = |result, exit, causes| Outcome { result, exit: Some(exit), causes, ..Outcome::default() };
+        let how = match &watched.end {
+            End::Completed => {
+                self.mark_stable(revision, screen).await;
+                let counts = watched.last.as_ref().map(Deployment::counts).unwrap_or_default();
+                let text = format!("deployed {} to service `{}`: {counts}", described(revision), self.service);
+                return Outcome { result: "deployed", text, exit: Some(Exit::Done), ..outcome };
+            }
+            End::RolledBack { to, completed } => {
+                let (result, exit, word) = match completed {
+                    true => ("rolled-back", Exit::RolledBack, "ECS has rolled back to"),
+                    false => ("rollback-failed", Exit::RollbackFailed, "ECS goes back, and has not got there:"),
+                };
+                let aftermath = Some(format!("{word} {}", named(to)));
+                let rolled_back_to = Some(to.task_definition.clone());
+                Outcome { aftermath, rolled_back_to, ..ended(result, exit, causes(&watched)) }
+            }
+            End::Superseded(by) => {
+                let evidence = format!("{} took the place of {}", named(by), named(&begun.deployment));
+                ended("superseded", Exit::Superseded, vec![cause::SUPERSEDED.refuse(evidence)])
+            }
+            End::Deleted => {
+                ended("failed", Exit::RolloutFailed, vec![cause::SERVICE_DELETED.refuse("its status is not ACTIVE")])
+            }
+            End::Blind(finding) => {
+                let aftermath = Some(format!("{} goes on, and is not watched any more", named(&begun.deployment)));
+                Outcome { aftermath, ..ended("failed", finding.cause.exit, vec![finding.clone()]) }
+            }
+            End::Failed(_) | End::TimeLimit => {
+                let is_late = matches!(watched.end, End::TimeLimit);
+                let (result, exit) = match is_late {
+                    true => ("time-limit", Exit::TimeLimit),
+                    false => ("failed", Exit::RolloutFailed),
+                };
+                let how = ended(result, exit, causes(&watched));
+                match (&plan.back, patience.rollback) {
+                    (Ok(back), true) if changes_anything(plan) => {
+                        self.go_back(back, begun, how, patience, screen).await
+                    }
+                    (Err(why), _) => Outcome { aftermath: Some(format!("nothing was rolled back: {why}")), ..how },
+                    _ => Outcome { aftermath: Some("the service is left as it is".to_owned()), ..how },
+                }
+            }
+        };
+        Outcome {
+            result: how.result,
+            exit: how.exit,
+            causes: how.causes,
+            aftermath: how.aftermath,
+            rolled_back_to: how.rolled_back_to,
+            ..outcome
+        }
+    }
+
+    /// Undoes our deployment, unless it is not the newest any more.
+    async fn go_back(
+        &self,
+        back: &Back,
+        begun: &Begun,
+        how: Outcome,
+        patience: Patience,
+        screen: &mut Screen,
+    ) -> Outcome {
+        let not_done = |how: Outcome, finding: Finding| {
+            let mut causes = how.causes;
+            causes.push(finding);
+            let aftermath = Some(format!("{} stays: the rollback did not succeed", named(&begun.deployment)));
+            Outcome { result: "rollback-failed", exit: Some(Exit::RollbackFailed), causes, aftermath, ..how }
+        };
+        match self.service().await {
+            Ok(Some(service)) => {
+                if let State::Superseded(by) = judge(&service, &begun.deployment.id, begun.deployment.created_at) {
+                    let aftermath = Some(format!("nothing was rolled back: {} has taken its place", named(&by)));
+                    return Outcome { aftermath, ..how };
+                }
+            }
+            Ok(None) => {}
+            Err(error) => return not_done(how, cause::of_call(&error)),
+        }
+        screen.event(&format!("going back to {}", short(&back.task_definition)));
+        let deployment = match self.update(&back.body).await.map(|service| service.primary().cloned()) {
+            Ok(Some(deployment)) => deployment,
+            Ok(None) => {
+                return not_done(how, cause::ROLLOUT_UNKNOWN.refuse("ECS answered without a PRIMARY deployment"));
+            }
+            Err(finding) => return not_done(how, finding),
+        };
+        let is_new = deployment.id != begun.deployment.id;
+        let revision = self.revision(&back.task_definition).await.ok().flatten();
+        let deadline = Deadline::after(patience.timeout);
+        let watched = Watch::new(self, &deployment, is_new, screen).until(deadline, revision.as_ref()).await;
+        match &watched.end {
+            End::Completed => {
+                let aftermath = Some(format!("rolled back to {}", named(&deployment)));
+                let rolled_back_to = Some(back.task_definition.clone());
+                Outcome { result: "rolled-back", exit: Some(Exit::RolledBack), aftermath, rolled_back_to, ..how }
+            }
+            End::Superseded(by) => not_done(how, cause::SUPERSEDED.refuse(format!("{} took its place", named(by)))),
+            End::Blind(finding) => not_done(how, finding.clone()),
+            _ => {
+                let mut more = causes(&watched);
+                let first = more.remove(0);
+                not_done(how, first)
+            }
+        }
+    }
+
+    /// Says of the revision that it ran well; what could not be set is told, and changes nothing.
+    async fn mark_stable(&self, revision: &Revision, screen: &mut Screen) {
+        if revision.tags.contains_key(STABLE) {
+            return;
+        }
+        let now = humantime::format_rfc3339_seconds(SystemTime::now()).to_string();
+        if let Err(finding) = needed(async |deadline| self.aws.tag(&revision.arn, STABLE, &now, deadline).await).await {
+            let why = finding.evidence.join("; ");
+            screen.event(&format!(
+                "warning: {} has no tag `{STABLE}`, so that `rollback` does not find it: {why}",
+                short(&revision.arn)
+            ));
+        }
+    }
+
+    async fn active_service(&self) -> Result<Service, Finding> {
+        let service = self.service().await.map_err(|error| cause::of_call(&error))?;
+        match service {
+            Some(service) if service.is_active() => Ok(service),
+            Some(service) => Err(cause::SERVICE_NOT_FOUND.refuse(format!("its status is `{}`", service.status))),
+            None => Err(cause::SERVICE_NOT_FOUND.refuse(format!("`{}` in cluster `{}`", self.service, self.cluster))),
+        }
+    }
+
+    /// `status`.
+    pub(crate) async fn status(&self, as_json: bool) -> Report {
+        match self.active_service().await {
+            Ok(service) => status(&service, as_json),
+            Err(finding) => self.named(Outcome::refused(finding)).report(as_json),
+        }
+    }
+
+    /// `rollback`.
+    pub(crate) async fn rollback(&self, to: Option<&str>, timeout: Duration, screen: &mut Screen) -> Outcome {
+        let start = Instant::now();
+        let outcome = match self.rolled_back(to, timeout, screen).await {
+            Ok(outcome) => outcome,
+            Err(finding) => Outcome::refused(finding),
+        };
+        self.named(Outcome { duration: start.elapsed(), ..outcome })
+    }
+
+    async fn rolled_back(&self, to: Option<&str>, timeout: Duration, screen: &mut Screen) -> Result<Outcome, Finding> {
+        let service = self.active_service().await?;
+        let running = short(&service.task_definition).to_owned();
+        let target = self.target(&running, to).await?;
+        let is_there = service.task_definition == target.arn;
+        let primary = service.primary().cloned();
+        let (result, action) = match (is_there, primary) {
+            (true, Some(primary)) if primary.is_completed(&service) => {
+                let text = format!("unchanged: service `{}` runs {running} already", self.service);
+                return Ok(Outcome {
+                    result: "unchanged",
+                    text,
+                    action: "nothing",
+                    exit: Some(Exit::Done),
+                    ..Outcome::default()
+                });
+            }
+            (true, Some(primary)) => ("attach", Action::Attach(primary)),
+            _ => ("update", Action::Nothing),
+        };
+        let (deployment, is_new) = match action {
+            Action::Attach(primary) => (primary, true),
+            _ => {
+                screen.event(&format!("going back from {running} to {}", described(&target)));
+                let body = json!({"cluster": self.cluster, "service": self.service, "taskDefinition": target.arn});
+                let updated = self.update(&body).await?;
+                let primary = updated.primary().cloned();
+                let primary = primary
+                    .ok_or_else(|| cause::ROLLOUT_UNKNOWN.refuse("ECS answered without a PRIMARY deployment"))?;
+                let is_new = service.primary().is_none_or(|before| before.id != primary.id);
+                (primary, is_new)
+            }
+        };
+        let outcome = Outcome {
+            task_definition: Some(target.arn.clone()),
+            deployment: Some(deployment.id.clone()),
+            action: result,
+            ..Outcome::default()
+        };
+        let deadline = Deadline::after(timeout);
+        let watched = Watch::new(self, &deployment, is_new, screen).until(deadline, Some(&target)).await;
+        let stopped = watched.stopped.iter().map(|task| task_json(task, &watched.seen)).collect();
+        let outcome = Outcome { stopped, ..outcome };
+        Ok(match &watched.end {
+            End::Completed => {
+                let text = format!("service `{}` runs {} again", self.service, described(&target));
+                let rolled_back_to = Some(target.arn.clone());
+                Outcome { result: "rolled-back", text, rolled_back_to, exit: Some(Exit::Done), ..outcome }
+            }
+            End::Superseded(by) => {
+                let causes = vec![cause::SUPERSEDED.refuse(format!("{} took its place", named(by)))];
+                Outcome { result: "superseded", causes, exit: Some(Exit::Superseded), ..outcome }
+            }
+            End::Blind(finding) => {
+                Outcome { result: "failed", causes: vec![finding.clone()], exit: Some(finding.cause.exit), ..outcome }
+            }
+            End::TimeLimit => {
+                Outcome { result: "time-limit", causes: causes(&watched), exit: Some(Exit::TimeLimit), ..outcome }
+            }
+            End::Failed(_) | End::RolledBack { .. } | End::Deleted => Outcome {
+                result: "rollback-failed",
+                causes: causes(&watched),
+                exit: Some(Exit::RollbackFailed),
+                ..outcome
+            },
+        })
+    }
+
+    /// The revision to go back to.
+    async fn target(&self, running: &str, to: Option<&str>) -> Result<Revision, Finding> {
+        let (family, number) = running.rsplit_once(':').unwrap_or((running, ""));
+        if let Some(to) = to {
+            let name = if to.chars().all(|c| c.is_ascii_digit()) { format!("{family}:{to}") } else { to.to_owned() };
+            let found = self.revision(&name).await?.filter(|revision| revision.is_active);
+            return found.ok_or_else(|| cause::REVISION_NOT_FOUND.refuse(format!("`{name}`")));
+        }
+        let listed = needed(async |deadline| self.aws.task_definitions(family, REVISIONS, deadline).await).await?;
+        let number_of = |arn: &str| short(arn).rsplit(':').next().and_then(|number| number.parse::<u64>().ok());
+        let current = number.parse::<u64>().unwrap_or(u64::MAX);
+        let older: Vec<_> = listed.iter().filter(|arn| number_of(arn).is_some_and(|number| number < current)).collect();
+        for arn in &older {
+            let revision = self.revision(arn).await?;
+            if let Some(revision) = revision.filter(|revision| revision.is_active && revision.tags.contains_key(STABLE))
+            {
+                return Ok(revision);
+            }
+        }
+        let names: Vec<_> = older.iter().take(5).map(|arn| short(arn)).collect();
+        let text = match names.is_empty() {
+            true => format!("there is no ACTIVE revision older than {running}"),
+            false => format!("it runs {running}; older and ACTIVE: {}", names.join(", ")),
+        };
+        Err(cause::NO_OLDER_REVISION.refuse(text))
+    }
+}
+
+/// Whether there is anything to undo: a deployment that was only watched was somebody else's.
+fn changes_anything(plan: &Plan) -> bool {
+    matches!(plan.action, Action::Update { .. } | Action::Create { .. })
+}
+
+/// The causes of a rollout that did not succeed, never none.
+fn causes(watched: &Watched) -> Vec<Finding> {
+    let mut found = diagnose(&watched.seen);
+    let is_unknown = found.iter().all(|finding| finding.cause.id == cause::ROLLOUT_UNKNOWN.id);
+    if let (End::TimeLimit, true) = (&watched.end, is_unknown) {
+        let counts = watched.last.as_ref().map_or("ECS did not show the deployment".to_owned(), Deployment::counts);
+        found = vec![cause::TOO_SLOW.refuse(counts)];
+    }
+    if let (End::Failed(reason), Some(first)) = (&watched.end, found.first_mut())
+        && !reason.is_empty()
+    {
+        first.evidence.push(format!("deployment: {reason}"));
+    }
+    found
+}
+
+/// `web:42 (build 17)`.
+fn described(revision: &Revision) -> String {
+    match revision.tags.get(BUILD) {
+        Some(build) => format!("{} (build {build})", short(&revision.arn)),
+        None => short(&revision.arn).to_owned(),
+    }
+}

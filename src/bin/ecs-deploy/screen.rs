@@ -1,0 +1,64 @@
+//! What is said while it goes on: lines on stderr, and below them, at a terminal, one that says what is waited for.
+
+use std::io::{IsTerminal, Write};
+use std::time::{Duration, Instant};
+
+use indicatif::{ProgressBar, ProgressStyle};
+
+/// stderr, while a command runs.
+pub(crate) struct Screen {
+    start: Instant,
+    bar: Option<ProgressBar>,
+    said: String,
+}
+
+impl Screen {
+    /// With a line of progress where a person watches; elsewhere each change of it is a line of its own.
+    pub(crate) fn new(start: Instant) -> Screen {
+        let bar = std::io::stderr().is_terminal().then(|| {
+            let bar = ProgressBar::new_spinner();
+            let style = ProgressStyle::with_template("{spinner} {elapsed:>4}  {wide_msg}");
+            bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_spinner()));
+            bar.enable_steady_tick(Duration::from_millis(120));
+            bar
+        });
+        Screen { start, bar, said: String::new() }
+    }
+
+    /// Something that happened.
+    pub(crate) fn event(&mut self, text: &str) {
+        let line = format!("{:>5}s  {}", self.start.elapsed().as_secs(), printable(text));
+        match &self.bar {
+            Some(bar) => bar.suspend(|| print(&line)),
+            None => print(&line),
+        }
+    }
+
+    /// What is waited for now.
+    pub(crate) fn waiting(&mut self, text: &str) {
+        if let Some(bar) = &self.bar {
+            bar.set_message(printable(text));
+        } else if self.said != text {
+            text.clone_into(&mut self.said);
+            self.event(text);
+        }
+    }
+}
+
+impl Drop for Screen {
+    fn drop(&mut self) {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+    }
+}
+
+fn print(line: &str) {
+    // A reader that has gone away is no reason to break off a rollout.
+    let _ = writeln!(std::io::stderr(), "{line}");
+}
+
+/// Without control characters: a log line of a container must not steer the terminal.
+pub(crate) fn printable(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() && c != '\t' { '\u{fffd}' } else { c }).collect()
+}

@@ -1,0 +1,176 @@
+//! The calls that a deployment makes: services, task definitions and tasks of ECS, scalable targets, logs.
+//!
+//! In: names, and for what is written the JSON that the API takes (Amazon ECS API Reference). Out: JSON as the API has
+//! it, so that a member which this SDK does not know is neither lost nor invented. The instance's program makes none of
+//! these calls.
+
+use aws_sdk_applicationautoscaling::types::{ScalableDimension, ServiceNamespace};
+use aws_sdk_ecs::types::{DesiredStatus, ServiceField, SortOrder, Tag, TaskDefinitionField, TaskDefinitionStatus};
+use serde_json::Value;
+
+use super::wire::Wire;
+use super::{Aws, AwsError, AwsErrorKind};
+use crate::retry::Deadline;
+
+/// The most tasks that DescribeTasks takes, and the longest page of ListTasks (ECS API Reference).
+const TASKS: i32 = 100;
+
+impl Aws {
+    /// A service with its deployments, events and tags: `ecs:DescribeServices`. `None` where ECS does not know it; one that
+    /// was deleted stays known as INACTIVE for a while.
+    pub async fn describe_service(
+        &self,
+        cluster: &str,
+        service: &str,
+        deadline: Deadline,
+    ) -> Result<Option<Value>, AwsError> {
+        let wire = Wire::default();
+        self.call("ecs:DescribeServices", deadline, async |clients| {
+            let request = clients.ecs().describe_services().cluster(cluster).services(service);
+            request.include(ServiceField::Tags).customize().interceptor(wire.clone()).send().await
+        })
+        .await?;
+        Ok(wire.answer().pointer("/services/0").cloned())
+    }
+
+    /// Creates a service: `ecs:CreateService`; what it has become.
+    pub async fn create_service(&self, body: &Value, deadline: Deadline) -> Result<Value, AwsError> {
+        let wire = Wire::sending(body);
+        self.call("ecs:CreateService", deadline, async |clients| {
+            clients.ecs().create_service().customize().interceptor(wire.clone()).send().await
+        })
+        .await?;
+        Ok(wire.answer()["service"].take())
+    }
+
+    /// Updates a service: `ecs:UpdateService`; what it has become.
+    pub async fn update_service(&self, body: &Value, deadline: Deadline) -> Result<Value, AwsError> {
+        let wire = Wire::sending(body);
+        self.call("ecs:UpdateService", deadline, async |clients| {
+            clients.ecs().update_service().customize().interceptor(wire.clone()).send().await
+        })
+        .await?;
+        Ok(wire.answer()["service"].take())
+    }
+
+    /// A task definition by family (its newest ACTIVE revision), `family:revision` or ARN: `ecs:DescribeTaskDefinition`,
+    /// with `taskDefinition` and `tags`. `None` where there is none.
+    pub async fn describe_task_definition(&self, name: &str, deadline: Deadline) -> Result<Option<Value>, AwsError> {
+        let wire = Wire::default();
+        let asked = self
+            .call("ecs:DescribeTaskDefinition", deadline, async |clients| {
+                let request = clients.ecs().describe_task_definition().task_definition(name);
+                request.include(TaskDefinitionField::Tags).customize().interceptor(wire.clone()).send().await
+            })
+            .await;
+        match asked {
+            Ok(_) => Ok(Some(wire.answer())),
+            // The code is that of any wrong request; only the words tell (`Unable to describe task definition.`).
+            Err(AwsError { kind: AwsErrorKind::Service { code: Some(code), message, .. }, .. })
+                if code == "ClientException" && message.starts_with("Unable to describe task definition") =>
+            {
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Registers a revision: `ecs:RegisterTaskDefinition`; the revision as ECS has it, with `taskDefinition` and `tags`.
+    pub async fn register_task_definition(&self, body: &Value, deadline: Deadline) -> Result<Value, AwsError> {
+        let wire = Wire::sending(body);
+        self.call("ecs:RegisterTaskDefinition", deadline, async |clients| {
+            clients.ecs().register_task_definition().customize().interceptor(wire.clone()).send().await
+        })
+        .await?;
+        Ok(wire.answer())
+    }
+
+    /// ARNs of the newest ACTIVE revisions of a family, newest first, `most` at the most: `ecs:ListTaskDefinitions`.
+    pub async fn task_definitions(&self, family: &str, most: i32, deadline: Deadline) -> Result<Vec<String>, AwsError> {
+        let answer = self
+            .call("ecs:ListTaskDefinitions", deadline, async |clients| {
+                let request = clients.ecs().list_task_definitions().family_prefix(family).max_results(most);
+                request.status(TaskDefinitionStatus::Active).sort(SortOrder::Desc).send().await
+            })
+            .await?;
+        Ok(answer.task_definition_arns.unwrap_or_default())
+    }
+
+    /// Tags a resource of ECS: `ecs:TagResource`.
+    pub async fn tag(&self, arn: &str, key: &str, value: &str, deadline: Deadline) -> Result<(), AwsError> {
+        self.call("ecs:TagResource", deadline, async |clients| {
+            let tag = Tag::builder().key(key).value(value).build();
+            clients.ecs().tag_resource().resource_arn(arn).tags(tag).send().await
+        })
+        .await?;
+        Ok(())
+    }
+
+    /// Tasks of a service that have stopped, in no order, a page of them at the most: `ecs:ListTasks`,
+    /// `ecs:DescribeTasks`. ECS forgets them about an hour after their end.
+    pub async fn stopped_tasks(
+        &self,
+        cluster: &str,
+        service: &str,
+        deadline: Deadline,
+    ) -> Result<Vec<Value>, AwsError> {
+        let listed = self
+            .call("ecs:ListTasks", deadline, async |clients| {
+                let request = clients.ecs().list_tasks().cluster(cluster).service_name(service).max_results(TASKS);
+                request.desired_status(DesiredStatus::Stopped).send().await
+            })
+            .await?;
+        let arns = listed.task_arns.unwrap_or_default();
+        if arns.is_empty() {
+            return Ok(Vec::new());
+        }
+        let wire = Wire::default();
+        self.call("ecs:DescribeTasks", deadline, async |clients| {
+            let request = clients.ecs().describe_tasks().cluster(cluster).set_tasks(Some(arns.clone()));
+            request.customize().interceptor(wire.clone()).send().await
+        })
+        .await?;
+        match wire.answer()["tasks"].take() {
+            Value::Array(tasks) => Ok(tasks),
+            _ => Ok(Vec::new()),
+        }
+    }
+
+    /// Whether Application Auto Scaling decides how many tasks the service has:
+    /// `application-autoscaling:DescribeScalableTargets`.
+    pub async fn is_scaled(&self, cluster: &str, service: &str, deadline: Deadline) -> Result<bool, AwsError> {
+        let answer = self
+            .call("application-autoscaling:DescribeScalableTargets", deadline, async |clients| {
+                let request = aws_sdk_applicationautoscaling::Client::new(&clients.config).describe_scalable_targets();
+                let request = request.service_namespace(ServiceNamespace::Ecs);
+                let request = request.scalable_dimension(ScalableDimension::EcsServiceDesiredCount);
+                request.resource_ids(format!("service/{cluster}/{service}")).send().await
+            })
+            .await?;
+        Ok(!answer.scalable_targets().is_empty())
+    }
+
+    /// The last lines of a log stream, oldest first, `most` at the most: `logs:GetLogEvents`. Another region than the
+    /// service's own where one is named.
+    pub async fn log_tail(
+        &self,
+        group: &str,
+        stream: &str,
+        region: Option<&str>,
+        most: i32,
+        deadline: Deadline,
+    ) -> Result<Vec<String>, AwsError> {
+        let answer = self
+            .call("logs:GetLogEvents", deadline, async |clients| {
+                let mut config = aws_sdk_cloudwatchlogs::config::Builder::from(&clients.config);
+                config.set_region(
+                    region.map(|name| aws_config::Region::new(name.to_owned())).or(clients.config.region().cloned()),
+                );
+                let request = aws_sdk_cloudwatchlogs::Client::from_conf(config.build()).get_log_events();
+                let request = request.log_group_name(group).log_stream_name(stream);
+                request.limit(most).start_from_head(false).send().await
+            })
+            .await?;
+        Ok(answer.events.unwrap_or_default().into_iter().filter_map(|event| event.message).collect())
+    }
+}
