@@ -76,8 +76,11 @@ impl Exit {
         (Exit::Network, "the network, for good"),
     ];
 
-    /// Every code of `ecs-deploy` but 0, 1 and 2, with its line in the README's table.
+    /// Every code of `ecs-deploy` with its line in the README's table.
     pub const DEPLOY: &'static [(Exit, &'static str)] = &[
+        (Exit::Done, "done, or nothing to do (the text says which); for `status`: stable"),
+        (Exit::Internal, "a fault of ecs-deploy itself"),
+        (Exit::Usage, "the command line is wrong"),
         (Exit::RolledBack, "the rollout did not succeed, and the service is back at what it was"),
         (Exit::RollbackFailed, "the rollout did not succeed, and neither did the rollback"),
         (Exit::TimeLimit, "the time limit came before the end of the rollout; nothing was rolled back"),

@@ -26,6 +26,8 @@ mod confusion;
 mod contract;
 /// The fuzzer's seeds, on stable.
 mod corpus;
+/// `ecs-deploy` against the simulated ECS API.
+mod deploy;
 /// README.md against the tables of the code.
 mod docs;
 /// `doctor`, its bundle, and `explain`.

@@ -1,9 +1,11 @@
 //! The command line: one definition feeds the parser, the help, the man page and the completions.
 
+use std::io::Write;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
+use ecs_bootstrap::exit::Exit;
 
 /// Deploys a service to ECS from CI: registers the task definition, creates or updates the service by its true state,
 /// waits for the rollout, and says exactly why when it did not succeed.
@@ -179,7 +181,7 @@ pub(crate) fn generate(what: Generated) -> std::io::Result<Vec<u8>> {
     let mut out = Vec::new();
     let shell = match what {
         Generated::Man => {
-            clap_mangen::Man::new(command).section("1").render(&mut out)?;
+            man(command, &mut out)?;
             return Ok(out);
         }
         Generated::Bash => clap_complete::Shell::Bash,
@@ -188,4 +190,44 @@ pub(crate) fn generate(what: Generated) -> std::io::Result<Vec<u8>> {
     };
     clap_complete::generate(shell, &mut command, "ecs-deploy", &mut out);
     Ok(out)
+}
+
+fn man(command: clap::Command, out: &mut Vec<u8>) -> std::io::Result<()> {
+    let commands: Vec<clap::Command> = command.get_subcommands().cloned().collect();
+    let page = clap_mangen::Man::new(command).section("1");
+    page.render_title(out)?;
+    page.render_name_section(out)?;
+    page.render_synopsis_section(out)?;
+    page.render_description_section(out)?;
+    for command in commands {
+        let about = command.get_about().map(ToString::to_string).unwrap_or_default();
+        writeln!(out, ".SH {}\n{}.", command.get_name().to_uppercase(), roff(&about))?;
+        clap_mangen::Man::new(command).render_options_section(out)?;
+    }
+    writeln!(out, ".SH CAUSES\nWhat \\fBexplain\\fR lists.")?;
+    for cause in crate::cause::all() {
+        writeln!(out, ".TP\n\\fB{}\\fR\n{}.", roff(cause.id), roff(cause.title))?;
+        for (name, said) in crate::report::fields(cause) {
+            writeln!(out, ".br\n\\fI{}\\fR: {}", roff(name), roff(&said))?;
+        }
+    }
+    writeln!(out, ".SH EXIT STATUS")?;
+    for (exit, meaning) in Exit::DEPLOY {
+        writeln!(out, ".TP\n\\fB{}\\fR\n{}", exit.code(), roff(meaning))?;
+    }
+    Ok(())
+}
+
+fn roff(text: &str) -> String {
+    text.replace('\\', "\\\\").replace('-', "\\-").replace('`', "")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_definition_is_sound() {
+        Cli::command().debug_assert();
+    }
 }

@@ -155,19 +155,15 @@ impl Renderer<'_> {
     }
 
     fn form(&mut self, begin: usize, in_string: bool) -> Result<Form, Failure> {
-        let forms: [(&str, fn(String) -> Form); 3] = [
-            (":-", |text| Form::Default(text, true)),
-            ("-", |text| Form::Default(text, false)),
-            (":?", Form::Required),
-        ];
         if self.rest().starts_with('}') {
             self.at += 1;
             return Ok(Form::Plain);
         }
-        for (sign, form) in forms {
+        for sign in [":-", "-", ":?"] {
             if self.rest().starts_with(sign) {
                 self.at += sign.len();
-                return Ok(form(self.word(begin, in_string)?));
+                let word = self.word(begin, in_string)?;
+                return Ok(if sign == ":?" { Form::Required(word) } else { Form::Default(word, sign == ":-") });
             }
         }
         let what = match self.rest().is_empty() {

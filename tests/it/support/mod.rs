@@ -16,6 +16,7 @@ pub mod imds;
 pub mod journal;
 pub mod moto;
 pub mod port;
+pub mod rollout;
 pub mod systemd;
 pub mod tls;
 

@@ -1,0 +1,129 @@
+//! `ecs-deploy` against the simulated ECS API: what it asks for, what becomes of the service, and what it says.
+
+mod ends;
+mod input;
+mod rollback;
+mod states;
+
+use crate::support::rollout::Ecs;
+use serde_json::{Value, json};
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_ecs-deploy");
+
+/// A folder with the files of a deployment, and the API that it goes to.
+pub(crate) struct Site {
+    pub(crate) ecs: Ecs,
+    pub(crate) folder: tempfile::TempDir,
+    variables: Vec<(String, String)>,
+}
+
+/// What a run came to.
+#[derive(Debug)]
+pub(crate) struct Outcome {
+    pub(crate) code: i32,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
+}
+
+impl Outcome {
+    pub(crate) fn json(&self) -> Value {
+        serde_json::from_str(&self.stdout).unwrap_or_else(|error| panic!("{error}: {self:?}"))
+    }
+
+    /// Code, and a piece of what was said.
+    #[track_caller]
+    pub(crate) fn ends(&self, code: i32, says: &[&str]) {
+        assert_eq!(self.code, code, "{self:#?}");
+        for text in says {
+            assert!(self.stdout.contains(text) || self.stderr.contains(text), "no `{text}` in {self:#?}");
+        }
+    }
+}
+
+impl Site {
+    /// One container, `web`, with its tag from `TAG`; two tasks.
+    pub(crate) fn new() -> Self {
+        let site = Self { ecs: Ecs::start(), folder: tempfile::tempdir().unwrap(), variables: Vec::new() };
+        let log = json!({"logDriver": "awslogs", "options": {
+            "awslogs-group": "/ecs/web", "awslogs-region": "eu-west-1", "awslogs-stream-prefix": "ecs"}});
+        let task = json!({"family": "web", "containerDefinitions": [{
+            "name": "web", "image": "web:${TAG:?the tag of the image}", "memory": 128,
+            "portMappings": [{"containerPort": 80}], "logConfiguration": log}]});
+        site.write("task.json", &task);
+        site.write("service.json", &json!({"cluster": "prod", "serviceName": "web", "desiredCount": 2}));
+        site.variable("TAG", "1")
+    }
+
+    pub(crate) fn variable(mut self, name: &str, value: &str) -> Self {
+        self.set(name, value);
+        self
+    }
+
+    pub(crate) fn set(&mut self, name: &str, value: &str) {
+        self.variables.push((name.into(), value.into()));
+    }
+
+    pub(crate) fn write(&self, name: &str, value: &Value) {
+        std::fs::write(self.folder.path().join(name), format!("{value:#}\n")).unwrap();
+    }
+
+    /// With exactly these arguments.
+    pub(crate) fn run(&self, arguments: &[&str]) -> Outcome {
+        let mut command = Command::new(PROGRAM);
+        command.args(arguments).current_dir(self.folder.path()).env_clear().stdin(Stdio::null());
+        command.envs(safe(&self.ecs.endpoint())).envs(self.variables.iter().cloned());
+        let output = command.output().unwrap();
+        Outcome {
+            code: output.status.code().unwrap_or(-1),
+            stdout: String::from_utf8(output.stdout).unwrap(),
+            stderr: String::from_utf8(output.stderr).unwrap(),
+        }
+    }
+
+    /// `deploy` or `plan` of the two files, with more arguments.
+    pub(crate) fn deploy(&self, command: &str, more: &[&str]) -> Outcome {
+        const FILES: [&str; 4] = ["--task-definition", "task.json", "--service-definition", "service.json"];
+        self.run(&[&[command], &FILES[..], more].concat())
+    }
+
+    /// The service runs well with this tag.
+    #[track_caller]
+    pub(crate) fn deployed(&mut self, tag: &str) {
+        self.set("TAG", tag);
+        let outcome = self.deploy("deploy", &[]);
+        assert_eq!(outcome.code, 0, "{outcome:#?}");
+        self.ecs.forget_calls();
+    }
+
+    /// The image of the revision that the service shall run, and how many revisions there are.
+    pub(crate) fn image(&self) -> (String, usize) {
+        self.ecs.read(|world| {
+            let revision = &world.services["web"].shown["taskDefinition"];
+            let revisions = &world.families["web"];
+            let found = revisions.iter().find(|one| &one["taskDefinitionArn"] == revision).unwrap();
+            (found["containerDefinitions"][0]["image"].as_str().unwrap().to_owned(), revisions.len())
+        })
+    }
+}
+
+/// The environment of a run: credentials of nobody, and no way off this machine.
+pub(crate) fn safe(endpoint: &str) -> Vec<(&'static str, String)> {
+    assert!(endpoint.starts_with("http://127.0.0.1:"), "{endpoint}");
+    vec![
+        ("AWS_ENDPOINT_URL", endpoint.to_owned()),
+        ("AWS_ACCESS_KEY_ID", "AKIATEST".to_owned()),
+        ("AWS_SECRET_ACCESS_KEY", "test".to_owned()),
+        ("AWS_REGION", "eu-west-1".to_owned()),
+        ("AWS_EC2_METADATA_DISABLED", "true".to_owned()),
+        ("HOME", Path::new("/nonexistent").display().to_string()),
+    ]
+}
+
+/// How often each of the operations that change something was called.
+pub(crate) fn writes(site: &Site) -> Vec<String> {
+    const READS: [&str; 2] = ["Describe", "List"];
+    let calls = site.ecs.calls().into_iter().filter(|call| !READS.iter().any(|read| call.starts_with(read)));
+    calls.filter(|call| call != "GetLogEvents").collect()
+}

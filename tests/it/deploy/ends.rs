@@ -1,0 +1,212 @@
+//! How a rollout ends: completed, given up, stuck, superseded, deleted; what is said of it, and what is undone.
+
+use super::{Site, writes};
+use crate::support::rollout::{Course, Stopped, error};
+use serde_json::json;
+
+const NO_MEMORY: &str = "(service web) was unable to place a task because no container instance met all of its requirements. \
+                         The closest matching (container-instance 0123) has insufficient memory available.";
+const NO_IMAGE: &str =
+    "CannotPullContainerError: manifest for web:2 not found: manifest unknown: Requested image not found";
+
+/// A service that runs `web:1`, whose next deployment goes so.
+fn next(course: Course) -> Site {
+    let mut site = Site::new();
+    site.deployed("1");
+    site.set("TAG", "2");
+    site.ecs.change(|world| world.courses.push_back(course));
+    site
+}
+
+#[test]
+fn stuck_for_lack_of_memory_is_rolled_back_with_its_cause() {
+    let site = next(Course::Stuck(NO_MEMORY.into()));
+    let outcome = site.deploy("deploy", &["--timeout", "4s"]);
+    outcome.ends(
+        30,
+        &[
+            "error: [insufficient-memory] no instance has as much memory left",
+            "seen: service event: (service web) was unable to place a task",
+            "remedy: lower `memory`",
+            "going back to web:1",
+            "rolled back to web:1 as ecs-svc/",
+        ],
+    );
+    assert_eq!(site.image().0, "web:1");
+    assert_eq!(writes(&site), ["RegisterTaskDefinition", "UpdateService", "UpdateService"]);
+}
+
+#[test]
+fn without_a_rollback_the_time_limit_has_its_own_code() {
+    let site = next(Course::Stuck(NO_MEMORY.into()));
+    let outcome = site.deploy("deploy", &["--timeout", "3s", "--no-rollback"]);
+    outcome.ends(32, &["[insufficient-memory]", "the service is left as it is"]);
+    assert_eq!(site.image().0, "web:2");
+    let site = next(Course::Completes(1000));
+    site.deploy("deploy", &["--timeout", "3s", "--no-rollback"]).ends(32, &["[too-slow]", "2 pending"]);
+}
+
+#[test]
+fn a_rollback_puts_back_what_was_changed_of_the_service() {
+    let site = next(Course::Stuck(NO_MEMORY.into()));
+    let outcome = site.deploy("deploy", &["--timeout", "3s", "--one-small-instance", "--desired-count", "3"]);
+    outcome.ends(30, &["rolled back to web:1"]);
+    let back = site.ecs.bodies("UpdateService").pop().unwrap();
+    assert_eq!(back["desiredCount"], 2);
+    assert_eq!(back["deploymentConfiguration"], json!({"maximumPercent": 200, "minimumHealthyPercent": 100}));
+}
+
+#[test]
+fn a_first_deployment_that_fails_has_nothing_to_go_back_to() {
+    let site = Site::new();
+    site.ecs.change(|world| {
+        let task = Stopped::not_started(NO_IMAGE);
+        world.courses.push_back(Course::Fails { at: 2, task });
+    });
+    let outcome = site.deploy("deploy", &["--circuit-breaker"]);
+    outcome.ends(33, &["[image-not-found]", "nothing was rolled back: the service is new", "tasks failed to start"]);
+    assert_eq!(writes(&site), ["RegisterTaskDefinition", "CreateService"]);
+}
+
+#[test]
+fn the_circuit_breakers_own_rollback_is_waited_for_and_told() {
+    let site = next(Course::Fails { at: 2, task: Stopped::not_started(NO_IMAGE) });
+    let outcome = site.deploy("deploy", &["--circuit-breaker", "--json"]);
+    outcome.ends(30, &["stopped: Task failed to start", NO_IMAGE]);
+    let json = outcome.json();
+    assert_eq!((&json["result"], &json["cause"]["id"]), (&json!("rolled-back"), &json!("image-not-found")));
+    assert!(json["rolled_back_to"].as_str().unwrap().ends_with("web:1"), "{json:#}");
+    assert!(json["aftermath"].as_str().unwrap().starts_with("ECS has rolled back to web:1"), "{json:#}");
+    assert_eq!(json["stopped_tasks"][0]["containers"][0]["reason"], NO_IMAGE);
+    // ECS did it: we did not do it again.
+    assert_eq!(writes(&site), ["RegisterTaskDefinition", "UpdateService"]);
+}
+
+#[test]
+fn a_circuit_breaker_that_only_stops_is_rolled_back_by_us() {
+    let site = next(Course::Fails { at: 1, task: Stopped::exited(1) });
+    let breaker = json!({"deploymentCircuitBreaker": {"enable": true, "rollback": false}});
+    let service =
+        json!({"cluster": "prod", "serviceName": "web", "desiredCount": 2, "deploymentConfiguration": breaker});
+    site.write("service.json", &service);
+    let outcome = site.deploy("deploy", &[]);
+    outcome.ends(30, &["[container-exited]", "rolled back to web:1"]);
+    assert_eq!(writes(&site), ["RegisterTaskDefinition", "UpdateService", "UpdateService"]);
+}
+
+#[test]
+fn a_container_that_ends_is_shown_with_its_code_and_the_end_of_its_log() {
+    let site = next(Course::Fails { at: 1, task: Stopped::exited(1) });
+    site.ecs.change(|world| {
+        // The first of the tasks that will stop.
+        for id in 0..40 {
+            let lines = vec!["starting\n".to_owned(), "panic: no DB_URL \u{1b}[31m\n".to_owned()];
+            world.logs.insert(format!("/ecs/web:ecs/web/{id:032x}"), lines);
+        }
+    });
+    let outcome = site.deploy("deploy", &["--circuit-breaker"]);
+    outcome.ends(
+        30,
+        &["container `web` of task", "ended with 1", "seen: log: starting", "seen: log: panic: no DB_URL \u{fffd}[31m"],
+    );
+    assert!(!outcome.stderr.contains('\u{1b}'), "a log line steers the terminal");
+}
+
+#[test]
+fn a_log_that_cannot_be_read_hides_nothing() {
+    let site = next(Course::Fails { at: 1, task: Stopped::exited(137) });
+    let outcome = site.deploy("deploy", &["--circuit-breaker"]);
+    outcome.ends(30, &["[container-exited]", "ended with 137", "The specified log stream does not exist."]);
+}
+
+#[test]
+fn each_reason_of_a_stopped_task_is_named() {
+    for (task, id) in [
+        (Stopped::not_started(NO_IMAGE), "image-not-found"),
+        (
+            Stopped {
+                container_reason: "OutOfMemoryError: Container killed due to memory usage".into(),
+                ..Stopped::exited(137)
+            },
+            "out-of-memory",
+        ),
+        (Stopped::by_ecs("Task failed ELB health checks in (target-group arn:aws:x)"), "target-unhealthy"),
+        (Stopped::by_ecs("Task failed container health checks"), "container-unhealthy"),
+        (
+            Stopped::not_started(
+                "ResourceInitializationError: unable to pull secrets or registry auth: AccessDeniedException",
+            ),
+            "secret-denied",
+        ),
+        (Stopped::exited(0), "container-ended"),
+    ] {
+        let site = next(Course::Fails { at: 1, task });
+        let outcome = site.deploy("deploy", &["--circuit-breaker"]);
+        outcome.ends(30, &[&format!("error: [{id}]")]);
+    }
+}
+
+#[test]
+fn somebody_elses_deployment_is_told_and_not_undone() {
+    let site = next(Course::Superseded(2));
+    let outcome = site.deploy("deploy", &[]);
+    outcome.ends(34, &["[superseded]", "took the place of web:2"]);
+    assert_eq!(writes(&site), ["RegisterTaskDefinition", "UpdateService"]);
+}
+
+#[test]
+fn a_service_that_is_deleted_meanwhile_is_told() {
+    let site = next(Course::Deleted(2));
+    site.deploy("deploy", &[]).ends(33, &["[service-deleted]", "CloudTrail"]);
+}
+
+#[test]
+fn a_rollback_that_does_not_succeed_has_its_own_code() {
+    let site = next(Course::Stuck(NO_MEMORY.into()));
+    site.ecs.change(|world| world.courses.push_back(Course::Stuck(NO_MEMORY.into())));
+    let outcome = site.deploy("deploy", &["--timeout", "3s"]);
+    outcome.ends(31, &["error: [insufficient-memory]", "stays: the rollback did not succeed"]);
+    let site = next(Course::Stuck(NO_MEMORY.into()));
+    site.ecs.fail_after(
+        "UpdateService",
+        1,
+        error("AccessDeniedException", "not authorized to perform: ecs:UpdateService"),
+    );
+    let outcome = site.deploy("deploy", &["--timeout", "3s"]);
+    outcome.ends(31, &["error: [insufficient-memory]", "also: [caller-denied]", "stays: the rollback did not succeed"]);
+}
+
+#[test]
+fn a_deregistered_revision_is_no_way_back() {
+    let site = next(Course::Stuck(NO_MEMORY.into()));
+    site.ecs.change(|world| world.families.get_mut("web").unwrap()[0]["status"] = json!("INACTIVE"));
+    let outcome = site.deploy("deploy", &["--timeout", "3s"]);
+    outcome.ends(32, &["nothing was rolled back: web:1 is deregistered"]);
+}
+
+#[test]
+fn credentials_that_end_during_the_rollout_are_told_and_it_goes_on() {
+    let site = next(Course::Completes(5));
+    let expired = "The security token included in the request is expired";
+    // One look for the plan, one at the rollout; the next finds them expired.
+    site.ecs.fail_after("DescribeServices", 2, error("ExpiredTokenException", expired));
+    let outcome = site.deploy("deploy", &[]);
+    outcome.ends(37, &["[no-credentials]", expired, "goes on, and is not watched any more"]);
+    assert_eq!(writes(&site), ["RegisterTaskDefinition", "UpdateService"]);
+}
+
+#[test]
+fn a_throttled_look_is_no_end() {
+    let site = next(Course::Completes(3));
+    site.ecs.fail("ListTasks", vec![error("ThrottlingException", "Rate exceeded"); 8]);
+    site.deploy("deploy", &[]).ends(0, &["deployed web:2"]);
+}
+
+#[test]
+fn without_the_right_to_list_tasks_it_says_so_once_and_goes_on() {
+    let site = next(Course::Completes(3));
+    site.ecs.fail("ListTasks", vec![error("AccessDeniedException", "not authorized to perform: ecs:ListTasks"); 8]);
+    let outcome = site.deploy("deploy", &[]);
+    outcome.ends(0, &["warning: without its stopped tasks: ecs:ListTasks: denied"]);
+    assert_eq!(outcome.stderr.matches("without its stopped tasks").count(), 1);
+}

@@ -1,0 +1,161 @@
+//! Files, variables and flags: what is refused, with its place, before anything is asked or changed.
+
+use super::Site;
+use crate::support::rollout::{ACCOUNT, error};
+use serde_json::json;
+
+#[test]
+fn a_variable_that_is_not_set_is_named_and_nothing_is_asked() {
+    let site = Site::new();
+    std::fs::write(
+        site.folder.path().join("task.json"),
+        "{\n  \"family\": \"web\",\n  \"containerDefinitions\": [{\"name\": \"web\", \"image\": \"web:${NO_SUCH}\", \"memory\": 1}]\n}",
+    )
+    .unwrap();
+    let outcome = site.deploy("deploy", &[]);
+    outcome.ends(35, &["error: [variable-unset]", "`task.json`, line 3, column 58: the variable `NO_SUCH` is not set"]);
+    assert_eq!(site.ecs.calls(), [""; 0]);
+    site.deploy("plan", &["--var", "NO_SUCH=7"]).ends(0, &["\"image\": \"web:7\""]);
+    let site = Site::new().variable("TAG", "");
+    site.deploy("deploy", &[]).ends(35, &["the variable `TAG` must be set: the tag of the image"]);
+    site.deploy("deploy", &["--json"]).ends(35, &["\"id\": \"variable-unset\"", "\"result\": \"refused\""]);
+}
+
+#[test]
+fn a_number_may_come_from_a_variable() {
+    let site = Site::new().variable("COUNT", "3");
+    let text = r#"{"cluster": "prod", "serviceName": "web", "desiredCount": ${COUNT}}"#;
+    std::fs::write(site.folder.path().join("service.json"), text).unwrap();
+    site.deploy("deploy", &[]).ends(0, &["3 of 3 running"]);
+    site.deploy("plan", &["--var", "COUNT=three"]).ends(35, &["`COUNT` stands outside a string"]);
+}
+
+#[test]
+fn a_typo_is_refused_rather_than_passed_over() {
+    let site = Site::new();
+    let container = json!({"name": "web", "image": "web:1", "memmory": 128, "environment": {"A": "1"}});
+    site.write("task.json", &json!({"family": "web", "containerDefinitions": [container]}));
+    site.deploy("deploy", &[]).ends(
+        35,
+        &[
+            "[bad-input]",
+            "seen: `containerDefinitions[0].memmory` is no member that ECS knows; did you mean `memory`?",
+            "seen: `containerDefinitions[0].environment` takes a list, and is an object",
+        ],
+    );
+    assert_eq!(site.ecs.calls(), [""; 0]);
+}
+
+#[test]
+fn each_file_that_cannot_be_used_is_told() {
+    let site = Site::new();
+    for (text, said) in [
+        ("{\"family\": ", "no JSON"),
+        ("{}", "`family` is missing or empty"),
+        ("{\"family\": \"web\", \"containerDefinitions\": []}", "`containerDefinitions` is missing or empty"),
+        ("[]", "takes an object, and is a list"),
+    ] {
+        std::fs::write(site.folder.path().join("task.json"), text).unwrap();
+        site.deploy("deploy", &[]).ends(35, &["[bad-input]", "`task.json`", said]);
+    }
+    site.run(&["deploy", "--task-definition", "absent.json"]).ends(35, &["`absent.json` cannot be read"]);
+    site.run(&["deploy"]).ends(2, &["--task-definition"]);
+    let site = Site::new();
+    site.run(&["deploy", "--task-definition", "task.json"])
+        .ends(35, &["nothing names the cluster; say `--cluster NAME`"]);
+    site.deploy("plan", &["--image", "wep=x:1"]).ends(35, &["names no container", "\"web\""]);
+    site.write("service.json", &json!({"cluster": "prod", "serviceName": "web", "taskDefinition": "other:3"}));
+    site.deploy("plan", &[]).ends(35, &["`taskDefinition` is `other:3`, and the family that is deployed is `web`"]);
+}
+
+#[test]
+fn takes_what_describe_task_definition_prints() {
+    let mut site = Site::new();
+    site.deployed("1");
+    let described = site.ecs.read(|world| world.families["web"][0].clone());
+    site.write("task.json", &json!({"taskDefinition": described, "tags": []}));
+    let outcome = site.deploy("deploy", &["--image", "web=web:2"]);
+    outcome
+        .ends(0, &["left out of the task definition, since only ECS says them: taskDefinitionArn", "deployed web:2"]);
+    let body = &site.ecs.bodies("RegisterTaskDefinition")[0];
+    assert!(body.get("taskDefinitionArn").is_none() && body.get("registeredBy").is_none(), "{body:#}");
+}
+
+#[test]
+fn secrets_of_the_environment_are_not_shown() {
+    let site = Site::new().variable("DB_PASSWORD", "hunter2-and-more");
+    let container = json!({"name": "web", "image": "web:1", "memory": 128,
+        "environment": [{"name": "DB_PASSWORD", "value": "${DB_PASSWORD}"}]});
+    site.write("task.json", &json!({"family": "web", "containerDefinitions": [container]}));
+    for arguments in [&["plan"][..], &["plan", "--json"], &["deploy"], &["deploy", "--json"]] {
+        let outcome = site.deploy(arguments[0], &arguments[1..]);
+        outcome.ends(0, &[]);
+        assert!(!format!("{outcome:?}").contains("hunter2"), "{outcome:#?}");
+    }
+    let sent = &site.ecs.bodies("RegisterTaskDefinition")[0]["containerDefinitions"][0]["environment"][0];
+    assert_eq!(sent["value"], "hunter2-and-more");
+}
+
+#[test]
+fn what_ecs_does_not_accept_is_told_in_its_words() {
+    let site = Site::new();
+    site.write("task.json", &json!({"family": "web", "containerDefinitions": [{"name": "web", "image": "web:1"}]}));
+    site.deploy("deploy", &[]).ends(35, &["[not-accepted]", "At least one of 'memory' or 'memoryReservation'"]);
+}
+
+#[test]
+fn who_may_not_and_what_is_not_there_end_with_their_own_codes() {
+    let site = Site::new();
+    let user = format!("User: arn:aws:sts::{ACCOUNT}:assumed-role/ci/x is not authorized to perform");
+    site.ecs.fail("DescribeServices", [error("AccessDeniedException", &format!("{user}: ecs:DescribeServices"))]);
+    site.deploy("deploy", &[]).ends(37, &["[caller-denied]", "ecs:DescribeServices"]);
+    site.ecs.fail(
+        "DescribeServices",
+        [error("UnrecognizedClientException", "The security token included in the request is invalid.")],
+    );
+    site.deploy("deploy", &[]).ends(37, &["[no-credentials]"]);
+    site.ecs.fail(
+        "RegisterTaskDefinition",
+        [error("AccessDeniedException", &format!("{user}: iam:PassRole on resource: x"))],
+    );
+    site.deploy("deploy", &[]).ends(37, &["[pass-role-denied]", "iam:PassRole"]);
+    site.deploy("deploy", &["--cluster", "prob"]).ends(36, &["[cluster-not-found]", "list-clusters"]);
+    site.run(&["status", "--cluster", "prod", "--service", "web"]).ends(36, &["[service-not-found]"]);
+}
+
+#[test]
+fn throttling_is_waited_out() {
+    let site = Site::new();
+    for operation in ["DescribeServices", "RegisterTaskDefinition", "CreateService"] {
+        site.ecs.fail(operation, vec![error("ThrottlingException", "Rate exceeded"); 4]);
+    }
+    let outcome = site.deploy("deploy", &[]);
+    outcome.ends(0, &["deployed web:1"]);
+    // The SDK alone gives up after three attempts.
+    assert!(site.ecs.bodies("RegisterTaskDefinition").len() >= 5);
+}
+
+#[test]
+fn an_api_out_of_reach_ends_with_its_code_and_a_missing_region_is_named() {
+    let site = Site::new();
+    let closed = {
+        let server = crate::support::rollout::Ecs::start();
+        server.endpoint()
+    };
+    let run = |endpoint: &str, region: Option<&str>| {
+        let mut command = std::process::Command::new(super::PROGRAM);
+        command.args(["status", "--cluster", "prod", "--service", "web"]).env_clear().envs(super::safe(endpoint));
+        match region {
+            Some(region) => command.env("AWS_REGION", region),
+            None => command.env_remove("AWS_REGION"),
+        };
+        let output = command.output().unwrap();
+        (output.status.code(), String::from_utf8(output.stderr).unwrap())
+    };
+    let (code, said) = run(&closed, Some("eu-west-1"));
+    assert_eq!(code, Some(38), "{said}");
+    assert!(said.contains("[api-unreachable]"), "{said}");
+    let (code, said) = run(&site.ecs.endpoint(), None);
+    assert_eq!(code, Some(37), "{said}");
+    assert!(said.contains("no region is named"), "{said}");
+}

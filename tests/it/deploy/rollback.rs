@@ -1,0 +1,85 @@
+//! `rollback`, `status`, `explain` and `generate`.
+
+use super::{Site, writes};
+use crate::support::rollout::{Course, Stopped};
+use serde_json::json;
+
+const SERVICE: [&str; 4] = ["--cluster", "prod", "--service", "web"];
+
+fn run(site: &Site, command: &str, more: &[&str]) -> super::Outcome {
+    site.run(&[&[command], &SERVICE[..], more].concat())
+}
+
+#[test]
+fn goes_back_to_the_newest_older_revision_that_ran_well() {
+    let mut site = Site::new();
+    site.deployed("1");
+    site.set("TAG", "2");
+    site.ecs.change(|world| world.courses.push_back(Course::Fails { at: 1, task: Stopped::exited(1) }));
+    site.deploy("deploy", &["--circuit-breaker"]).ends(30, &[]);
+    site.deployed("3");
+    let outcome = run(&site, "rollback", &[]);
+    outcome.ends(0, &["going back from web:3 to web:1", "service `web` runs web:1 again"]);
+    assert_eq!(writes(&site), ["UpdateService"]);
+    run(&site, "rollback", &["--to", "3"]).ends(0, &["service `web` runs web:3 again"]);
+    run(&site, "rollback", &["--to", "web:3"]).ends(0, &["unchanged: service `web` runs web:3 already"]);
+    let json = run(&site, "rollback", &["--to", "2", "--json"]).json();
+    assert_eq!((&json["result"], &json["exit_code"]), (&json!("rolled-back"), &json!(0)));
+}
+
+#[test]
+fn without_an_older_one_it_says_which_there_are() {
+    let mut site = Site::new();
+    site.deployed("1");
+    run(&site, "rollback", &[]).ends(36, &["[no-older-revision]", "there is no ACTIVE revision older than web:1"]);
+    site.ecs.change(|world| world.families.get_mut("web").unwrap()[0]["tags"] = json!([]));
+    site.deployed("2");
+    run(&site, "rollback", &[]).ends(36, &["[no-older-revision]", "older and ACTIVE: web:1", "--to REVISION"]);
+    run(&site, "rollback", &["--to", "9"]).ends(36, &["[revision-not-found]", "`web:9`"]);
+    site.ecs.change(|world| world.families.get_mut("web").unwrap()[0]["status"] = json!("INACTIVE"));
+    run(&site, "rollback", &["--to", "1"]).ends(36, &["[revision-not-found]"]);
+}
+
+#[test]
+fn a_rollback_that_does_not_succeed_says_why() {
+    let mut site = Site::new();
+    site.deployed("1");
+    site.deployed("2");
+    site.ecs.change(|world| {
+        world.courses.push_back(Course::Stuck("(service web) was unable to place a task because no container instance met all of its requirements. Reason: No Container Instances were found in your cluster.".into()));
+    });
+    run(&site, "rollback", &["--timeout", "3s"]).ends(32, &["[no-instances]"]);
+}
+
+#[test]
+fn status_ends_with_whether_the_service_is_stable() {
+    let mut site = Site::new();
+    site.deployed("1");
+    run(&site, "status", &[]).ends(0, &["service `web` of cluster `prod` is stable: web:1, 2 of 2 tasks running"]);
+    site.set("TAG", "2");
+    site.ecs.change(|world| world.courses.push_back(Course::Completes(50)));
+    site.deploy("deploy", &["--no-wait"]).ends(0, &[]);
+    run(&site, "status", &[]).ends(39, &["is not stable", "PRIMARY web:2 as ecs-svc/", "IN_PROGRESS", "ACTIVE web:1"]);
+    let json = run(&site, "status", &["--json"]).json();
+    assert_eq!((&json["result"], &json["deployments"][1]["status"]), (&json!("not-stable"), &json!("ACTIVE")));
+}
+
+#[test]
+fn explain_knows_every_cause_and_generate_names_every_option() {
+    let site = Site::new();
+    let list = site.run(&["explain"]);
+    list.ends(0, &["image-not-found  there is no such image"]);
+    for line in list.stdout.lines() {
+        let id = line.split_whitespace().next().unwrap();
+        site.run(&["explain", id]).ends(0, &["remedy: ", "looks: ", "source: "]);
+    }
+    site.run(&["explain", "image-not-fuond"]).ends(2, &["did you mean `image-not-found`?"]);
+    let page = site.run(&["generate", "man"]);
+    let text = page.stdout.replace("\\-", "-");
+    for word in ["--one-small-instance", "rollback", "image-not-found", "--task-definition", "30"] {
+        assert!(text.contains(word), "{word}");
+    }
+    for shell in ["bash", "zsh", "fish"] {
+        site.run(&["generate", shell]).ends(0, &["ecs-deploy"]);
+    }
+}

@@ -1,0 +1,449 @@
+//! The ECS API as a deployment sees it: task definitions, services and their rollouts, in whatever way they go (Amazon ECS
+//! API Reference; Developer Guide, "Amazon ECS deployment rolling update"). Scalable targets and logs beside it.
+//!
+//! In: how the next deployments go, and faults. Out: answers, and what was asked. Time is counted in looks: each
+//! DescribeServices brings a rollout one step further, so that a test does not depend on a clock.
+
+mod steps;
+
+use super::http::{Answer, Reply, Request, Server, lock};
+use serde_json::{Value, json};
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Arc, Mutex};
+
+pub const ACCOUNT: &str = "111122223333";
+const PREFIX: &str = "arn:aws:ecs:eu-west-1:111122223333";
+
+/// How a deployment goes, once it has begun.
+#[derive(Clone, Debug)]
+pub enum Course {
+    /// Completed at this look.
+    Completes(u32),
+    /// In progress for ever; ECS says this.
+    Stuck(String),
+    /// Tasks stop, one a look; at this look ECS gives up, where there is a circuit breaker.
+    Fails { at: u32, task: Stopped },
+    /// At this look somebody else deploys.
+    Superseded(u32),
+    /// At this look somebody deletes the service.
+    Deleted(u32),
+}
+
+/// A task that stopped.
+#[derive(Clone, Debug, Default)]
+pub struct Stopped {
+    pub code: String,
+    pub reason: String,
+    pub container_reason: String,
+    pub exit_code: Option<i64>,
+}
+
+impl Stopped {
+    /// Its container ended.
+    pub fn exited(exit_code: i64) -> Self {
+        Self {
+            code: "EssentialContainerExited".into(),
+            reason: "Essential container in task exited".into(),
+            exit_code: Some(exit_code),
+            ..Self::default()
+        }
+    }
+
+    /// It did not start.
+    pub fn not_started(container_reason: &str) -> Self {
+        Self {
+            code: "TaskFailedToStart".into(),
+            reason: "Task failed to start".into(),
+            container_reason: container_reason.into(),
+            ..Self::default()
+        }
+    }
+
+    /// ECS stopped it.
+    pub fn by_ecs(reason: &str) -> Self {
+        Self { code: "ServiceSchedulerInitiated".into(), reason: reason.into(), ..Self::default() }
+    }
+}
+
+/// What is in the account; changeable while it runs.
+#[derive(Default)]
+pub struct World {
+    /// The services by name; all are in the cluster `prod`.
+    pub services: BTreeMap<String, Service>,
+    /// The revisions of each family, in their order.
+    pub families: BTreeMap<String, Vec<Value>>,
+    /// How the next deployments go; `Completes(2)` when none is left.
+    pub courses: VecDeque<Course>,
+    /// What is answered in place of the next calls of an operation; `None` lets one through.
+    pub faults: BTreeMap<&'static str, VecDeque<Option<Fault>>>,
+    /// So many looks after a write still show the service as it was before.
+    pub stale_looks: u32,
+    /// Application Auto Scaling has a target for the service.
+    pub is_scaled: bool,
+    /// The lines of a log stream, as `GROUP:STREAM`.
+    pub logs: BTreeMap<String, Vec<String>>,
+    /// Looks until a deleted service is INACTIVE.
+    pub drains_for: u32,
+    tick: f64,
+    ids: u64,
+    before: Option<(String, Option<Value>, u32)>,
+}
+
+/// A service.
+#[derive(Clone, Debug, Default)]
+pub struct Service {
+    /// As DescribeServices shows it.
+    pub shown: Value,
+    pub tasks: Vec<Value>,
+    course: Option<Course>,
+    looks: u32,
+    draining: u32,
+}
+
+/// The simulator.
+pub struct Ecs {
+    server: Server,
+    world: Arc<Mutex<World>>,
+}
+
+impl Ecs {
+    /// With the empty cluster `prod`.
+    pub fn start() -> Self {
+        let world = Arc::new(Mutex::new(World { tick: 1_790_000_000.0, drains_for: 3, ..World::default() }));
+        let inner = Arc::clone(&world);
+        Self { server: Server::tcp(move |request| lock(&inner).answer(request)), world }
+    }
+
+    pub fn endpoint(&self) -> String {
+        self.server.endpoint()
+    }
+
+    /// These errors for the next calls of an operation.
+    pub fn fail(&self, operation: &'static str, faults: impl IntoIterator<Item = Fault>) {
+        self.change(|world| drop(world.faults.insert(operation, faults.into_iter().map(Some).collect())));
+    }
+
+    /// This error for every call of an operation after so many.
+    pub fn fail_after(&self, operation: &'static str, calls: usize, fault: Fault) {
+        let faults = std::iter::repeat_n(None, calls).chain(std::iter::repeat_n(Some(fault), 50));
+        self.change(|world| drop(world.faults.insert(operation, faults.collect())));
+    }
+
+    pub fn change(&self, change: impl FnOnce(&mut World)) {
+        change(&mut lock(&self.world));
+    }
+
+    /// What is read of it.
+    pub fn read<T>(&self, read: impl FnOnce(&World) -> T) -> T {
+        read(&lock(&self.world))
+    }
+
+    /// The operations that were called, oldest first.
+    pub fn calls(&self) -> Vec<String> {
+        self.server.requests().iter().map(|request| operation(request).to_owned()).collect()
+    }
+
+    /// The bodies of one operation.
+    pub fn bodies(&self, of: &str) -> Vec<Value> {
+        let requests = self.server.requests();
+        let wanted = requests.iter().filter(|request| operation(request) == of);
+        wanted.map(|request| serde_json::from_slice(&request.body).unwrap()).collect()
+    }
+
+    pub fn forget_calls(&self) {
+        self.server.forget_requests();
+    }
+}
+
+fn operation(request: &Request) -> &str {
+    request.header("x-amz-target").unwrap_or_default().rsplit('.').next().unwrap_or_default()
+}
+
+/// Status, code and message of an API error.
+pub type Fault = (u16, String, String);
+type Outcome = Result<Value, Fault>;
+
+/// An error as the API answers most of them.
+pub fn error(code: &str, message: &str) -> Fault {
+    (400, code.into(), message.into())
+}
+
+fn short(name: &str) -> &str {
+    name.rsplit('/').next().unwrap_or(name)
+}
+
+impl World {
+    fn answer(&mut self, request: &Request) -> Answer {
+        let operation = operation(request).to_owned();
+        let body: Value = serde_json::from_slice(&request.body).unwrap_or_default();
+        self.tick += 1.0;
+        let signed = request.header("authorization").is_some_and(|text| text.contains("/aws4_request"));
+        let outcome = match self.faults.get_mut(operation.as_str()).and_then(VecDeque::pop_front).flatten() {
+            Some(fault) => Err(fault),
+            None if !signed => Err((403, "MissingAuthenticationTokenException".into(), "Missing token".into())),
+            None => self.carry_out(&operation, &body),
+        };
+        match outcome {
+            Ok(answer) => reply(200, &answer),
+            Err((status, code, message)) => reply(status, &json!({"__type": code, "message": message})),
+        }
+    }
+
+    fn carry_out(&mut self, operation: &str, body: &Value) -> Outcome {
+        const PLACED: [&str; 5] = ["DescribeServices", "CreateService", "UpdateService", "DeleteService", "ListTasks"];
+        if PLACED.contains(&operation) && body["cluster"].as_str().map(short) != Some("prod") {
+            return Err(error("ClusterNotFoundException", "Cluster not found."));
+        }
+        match operation {
+            "DescribeClusters" => {
+                Ok(json!({"clusters": [{"clusterName": "prod", "status": "ACTIVE"}], "failures": []}))
+            }
+            "RegisterTaskDefinition" => self.register(body),
+            "DescribeTaskDefinition" => self.describe_revision(body),
+            "ListTaskDefinitions" => {
+                let family = body["familyPrefix"].as_str().unwrap_or_default();
+                let revisions = self.families.get(family).into_iter().flatten().rev();
+                let active = revisions.filter(|revision| revision["status"] == "ACTIVE");
+                Ok(json!({"taskDefinitionArns": active.map(|one| &one["taskDefinitionArn"]).collect::<Vec<_>>()}))
+            }
+            "DescribeServices" => Ok(self.look(short(body["services"][0].as_str().unwrap_or_default()))),
+            "CreateService" => self.create(body),
+            "UpdateService" => self.update(body),
+            "DeleteService" => {
+                let name = short(body["service"].as_str().unwrap_or_default()).to_owned();
+                self.delete(&name);
+                Ok(json!({"service": self.services[&name].shown}))
+            }
+            "TagResource" => self.tag(body),
+            "ListTasks" => {
+                let service = self.services.get(short(body["serviceName"].as_str().unwrap_or_default()));
+                let tasks = service.map(|service| service.tasks.clone()).unwrap_or_default();
+                Ok(json!({"taskArns": tasks.iter().map(|task| &task["taskArn"]).collect::<Vec<_>>()}))
+            }
+            "DescribeTasks" => {
+                let wanted = body["tasks"].as_array().cloned().unwrap_or_default();
+                let tasks = self.services.values().flat_map(|service| &service.tasks);
+                let found: Vec<_> = tasks.filter(|task| wanted.contains(&task["taskArn"])).collect();
+                Ok(json!({"tasks": found, "failures": []}))
+            }
+            "DescribeScalableTargets" => {
+                let target = json!({"ResourceId": body["ResourceIds"][0], "ServiceNamespace": "ecs", "MinCapacity": 1,
+                    "ScalableDimension": "ecs:service:DesiredCount", "MaxCapacity": 9, "RoleARN": "x", "CreationTime": 1.0});
+                Ok(json!({"ScalableTargets": if self.is_scaled { vec![target] } else { vec![] }}))
+            }
+            "GetLogEvents" => {
+                let text = |name: &str| body[name].as_str().unwrap_or_default();
+                let place = format!("{}:{}", text("logGroupName"), text("logStreamName"));
+                match self.logs.get(&place) {
+                    Some(lines) => {
+                        let events = lines.iter().map(|line| json!({"timestamp": 1, "message": line}));
+                        Ok(json!({"events": events.collect::<Vec<_>>()}))
+                    }
+                    None => Err(error("ResourceNotFoundException", "The specified log stream does not exist.")),
+                }
+            }
+            other => Err(error("UnknownOperationException", other)),
+        }
+    }
+
+    /// Has `web` run two tasks of this image, with these members of CreateService.
+    pub fn runs(&mut self, image: &str, more: &Value) {
+        let container = json!({"name": "web", "image": image, "memory": 128});
+        self.register(&json!({"family": "web", "containerDefinitions": [container]})).expect("a revision");
+        let mut body = json!({"cluster": "prod", "serviceName": "web", "desiredCount": 2, "taskDefinition": "web"});
+        let more = more.as_object().cloned().unwrap_or_default();
+        more.into_iter().for_each(|(member, value)| body[member] = value);
+        self.courses.push_front(Course::Completes(1));
+        self.create(&body).expect("a service");
+        self.look("web");
+    }
+
+    fn register(&mut self, body: &Value) -> Outcome {
+        let family = body["family"].as_str().unwrap_or_default().to_owned();
+        if body["tags"].as_array().is_some_and(Vec::is_empty) {
+            return Err(error("InvalidParameterException", "Tags can not be empty."));
+        }
+        let containers = body["containerDefinitions"].as_array().cloned().unwrap_or_default();
+        if containers.iter().any(|one| one["memory"].is_null() && one["memoryReservation"].is_null()) {
+            let text =
+                "Invalid setting for container. At least one of 'memory' or 'memoryReservation' must be specified.";
+            return Err(error("ClientException", text));
+        }
+        let number = self.families.get(&family).map_or(1, |revisions| revisions.len() + 1);
+        let mut revision = body.clone();
+        let tags = revision.as_object_mut().and_then(|members| members.remove("tags")).unwrap_or(json!([]));
+        for container in revision["containerDefinitions"].as_array_mut().unwrap() {
+            fill_in(container);
+        }
+        revision["taskDefinitionArn"] = json!(format!("{PREFIX}:task-definition/{family}:{number}"));
+        for (member, value) in [
+            ("revision", json!(number)),
+            ("status", json!("ACTIVE")),
+            ("volumes", body.get("volumes").cloned().unwrap_or(json!([]))),
+            ("placementConstraints", json!([])),
+            ("requiresAttributes", json!([{"name": "com.amazonaws.ecs.capability.docker-remote-api.1.18"}])),
+            ("compatibilities", json!(["EXTERNAL", "EC2"])),
+            ("registeredAt", json!(self.tick)),
+            ("registeredBy", json!("arn:aws:iam::111122223333:user/ci")),
+            ("tags", tags),
+        ] {
+            revision[member] = value;
+        }
+        self.families.entry(family).or_default().push(revision.clone());
+        Ok(split_tags(revision, true))
+    }
+
+    fn revision(&self, name: &str) -> Option<&Value> {
+        let name = short(name);
+        match name.split_once(':') {
+            Some((family, number)) => self.families.get(family)?.get(number.parse::<usize>().ok()?.checked_sub(1)?),
+            None => self.families.get(name)?.iter().rev().find(|revision| revision["status"] == "ACTIVE"),
+        }
+    }
+
+    fn describe_revision(&self, body: &Value) -> Outcome {
+        let with_tags = body["include"].as_array().is_some_and(|include| include.contains(&json!("TAGS")));
+        let found = self.revision(body["taskDefinition"].as_str().unwrap_or_default()).cloned();
+        let found = found.ok_or_else(|| error("ClientException", "Unable to describe task definition."))?;
+        Ok(split_tags(found, with_tags))
+    }
+
+    fn tag(&mut self, body: &Value) -> Outcome {
+        let arn = body["resourceArn"].as_str().unwrap_or_default().to_owned();
+        let revisions = self.families.values_mut().flatten().find(|one| one["taskDefinitionArn"] == arn);
+        let services =
+            self.services.values_mut().map(|service| &mut service.shown).find(|one| one["serviceArn"] == arn);
+        let resource = revisions.or(services).ok_or_else(|| error("InvalidParameterException", "no such resource"))?;
+        let mut tags = resource["tags"].as_array().cloned().unwrap_or_default();
+        for tag in body["tags"].as_array().into_iter().flatten() {
+            tags.retain(|old| old["key"] != tag["key"]);
+            tags.push(tag.clone());
+        }
+        resource["tags"] = json!(tags);
+        Ok(json!({}))
+    }
+
+    fn create(&mut self, body: &Value) -> Outcome {
+        let name = body["serviceName"].as_str().unwrap_or_default().to_owned();
+        let is_daemon = body["schedulingStrategy"] == "DAEMON";
+        match self.services.get(&name).and_then(|service| service.shown["status"].as_str()) {
+            Some("ACTIVE") => {
+                return Err(error("InvalidParameterException", "Creation of service was not idempotent."));
+            }
+            Some("DRAINING") => {
+                return Err(error("InvalidParameterException", "Unable to Start a service that is still Draining."));
+            }
+            _ => {}
+        }
+        if !is_daemon && body["desiredCount"].is_null() {
+            return Err(error("InvalidParameterException", "Desired count is required for REPLICA services."));
+        }
+        let revision = self.taken(&body["taskDefinition"])?;
+        self.remember(&name);
+        let mut shown = body.clone();
+        let members = shown.as_object_mut().unwrap();
+        members.remove("clientToken");
+        members.remove("cluster");
+        for (member, value) in [
+            ("serviceArn", json!(format!("{PREFIX}:service/prod/{name}"))),
+            ("clusterArn", json!(format!("{PREFIX}:cluster/prod"))),
+            ("status", json!("ACTIVE")),
+            ("taskDefinition", json!(revision)),
+            ("deployments", json!([])),
+            ("events", json!([])),
+            ("runningCount", json!(0)),
+            ("pendingCount", json!(0)),
+        ] {
+            members.insert(member.into(), value);
+        }
+        if is_daemon {
+            members.insert("desiredCount".into(), json!(1));
+        }
+        let usual = json!({"deploymentConfiguration": {"maximumPercent": 200, "minimumHealthyPercent": 100},
+            "schedulingStrategy": "REPLICA", "propagateTags": "NONE", "enableExecuteCommand": false});
+        for (member, value) in usual.as_object().unwrap() {
+            members.entry(member.clone()).or_insert_with(|| value.clone());
+        }
+        self.services.insert(name.clone(), Service { shown, ..Service::default() });
+        self.deploy(&name, &revision);
+        Ok(json!({"service": self.services[&name].shown}))
+    }
+
+    fn update(&mut self, body: &Value) -> Outcome {
+        let name = short(body["service"].as_str().unwrap_or_default()).to_owned();
+        let status = self.services.get(&name).and_then(|service| service.shown["status"].as_str());
+        match status {
+            None => return Err(error("ServiceNotFoundException", "Service not found.")),
+            Some("ACTIVE") => {}
+            Some(_) => return Err(error("ServiceNotActiveException", "Service was not ACTIVE.")),
+        }
+        let running = self.services[&name].shown["taskDefinition"].as_str().unwrap_or_default().to_owned();
+        let revision = match &body["taskDefinition"] {
+            Value::Null => running.clone(),
+            named => self.taken(named)?,
+        };
+        self.remember(&name);
+        let service = self.services.get_mut(&name).unwrap();
+        let mut deploys = revision != running || body["forceNewDeployment"] == true;
+        for (member, value) in body.as_object().unwrap() {
+            match member.as_str() {
+                "cluster" | "service" | "forceNewDeployment" | "taskDefinition" => continue,
+                "desiredCount" | "deploymentConfiguration" | "healthCheckGracePeriodSeconds" => {}
+                _ => deploys = true,
+            }
+            service.shown[member] = value.clone();
+        }
+        service.shown["taskDefinition"] = json!(revision);
+        if deploys {
+            self.deploy(&name, &revision);
+        } else if let Some(primary) = service.shown["deployments"].get_mut(0) {
+            primary["desiredCount"] = body["desiredCount"].clone();
+        }
+        Ok(json!({"service": self.services[&name].shown}))
+    }
+
+    fn taken(&self, name: &Value) -> Result<String, Fault> {
+        let revision = self.revision(name.as_str().unwrap_or_default());
+        let revision = revision.ok_or_else(|| error("ClientException", "TaskDefinition not found."))?;
+        if revision["status"] != "ACTIVE" {
+            return Err(error("ClientException", "TaskDefinition is inactive"));
+        }
+        Ok(revision["taskDefinitionArn"].as_str().unwrap().to_owned())
+    }
+}
+
+/// What ECS adds to a container.
+fn fill_in(container: &mut Value) {
+    for (member, value) in [
+        ("cpu", json!(0)),
+        ("essential", json!(true)),
+        ("environment", json!([])),
+        ("mountPoints", json!([])),
+        ("volumesFrom", json!([])),
+        ("systemControls", json!([])),
+        ("portMappings", json!([])),
+    ] {
+        if container[member].is_null() {
+            container[member] = value;
+        }
+    }
+    for mapping in container["portMappings"].as_array_mut().unwrap() {
+        for (member, value) in [("hostPort", json!(0)), ("protocol", json!("tcp"))] {
+            if mapping[member].is_null() {
+                mapping[member] = value;
+            }
+        }
+    }
+}
+
+fn split_tags(mut revision: Value, with_tags: bool) -> Value {
+    let tags = revision.as_object_mut().and_then(|members| members.remove("tags"));
+    match with_tags {
+        true => json!({"taskDefinition": revision, "tags": tags.unwrap_or(json!([]))}),
+        false => json!({"taskDefinition": revision}),
+    }
+}
+
+fn reply(status: u16, body: &Value) -> Answer {
+    Reply::new(status, "application/x-amz-json-1.1", body.to_string()).with("x-amzn-RequestId", "simulated").into()
+}

@@ -1,0 +1,99 @@
+//! The simulated ECS API by itself: serves one situation on loopback, until its stdin ends.
+//!
+//! In: the name of a situation. Out: a line with the endpoint; and at the end one JSON document of what was asked and what
+//! has become of the service `web` of the cluster `prod`. `--list` names the situations.
+
+#![expect(clippy::print_stderr, reason = "it is a tool of the tests")]
+
+#[path = "../it/support/mod.rs"]
+mod support;
+
+use std::io::{Read, Write};
+use std::process::ExitCode;
+
+use serde_json::{Value, json};
+use support::rollout::{Course, Ecs, Stopped, World, error};
+
+const NO_MEMORY: &str = "(service web) was unable to place a task because no container instance met all of its requirements. \
+                         The closest matching (container-instance 0123) has insufficient memory available.";
+const NO_IMAGE: &str =
+    "CannotPullContainerError: manifest for web:2 not found: manifest unknown: Requested image not found";
+
+type Situation = (&'static str, &'static str, fn(&mut World));
+
+/// Name, what it is, how it is set up.
+const SITUATIONS: &[Situation] = &[
+    ("absent", "there is no service", |_| {}),
+    ("active", "the service runs web:1", |world| world.runs("web:1", &Value::Null)),
+    ("inactive", "the service was deleted by hand, and its ARN is still found", |world| {
+        world.runs("web:1", &Value::Null);
+        world.delete("web");
+        world.services.get_mut("web").expect("it was made").shown["status"] = json!("INACTIVE");
+    }),
+    ("draining", "the service was just deleted, and drains for three looks", |world| {
+        world.runs("web:1", &Value::Null);
+        world.delete("web");
+    }),
+    ("image-missing", "the new image was never pushed; no circuit breaker", |world| {
+        world.runs("web:1", &Value::Null);
+        world.courses.push_back(Course::Fails { at: u32::MAX, task: Stopped::not_started(NO_IMAGE) });
+    }),
+    ("circuit-breaker", "the new container ends with 1; the circuit breaker rolls back", |world| {
+        let breaker = json!({"maximumPercent": 200, "minimumHealthyPercent": 100,
+            "deploymentCircuitBreaker": {"enable": true, "rollback": true}});
+        world.runs("web:1", &json!({"deploymentConfiguration": breaker}));
+        world.courses.push_back(Course::Fails { at: 2, task: Stopped::exited(1) });
+    }),
+    ("no-memory", "no instance has memory left for the new task beside the old one", |world| {
+        world.runs("web:1", &Value::Null);
+        world.courses.push_back(Course::Stuck(NO_MEMORY.into()));
+    }),
+    ("superseded", "somebody else deploys at the third look", |world| {
+        world.runs("web:1", &Value::Null);
+        world.courses.push_back(Course::Superseded(3));
+    }),
+    ("throttled", "every kind of call is throttled eight times", |world| {
+        world.runs("web:1", &Value::Null);
+        for operation in ["DescribeServices", "RegisterTaskDefinition", "UpdateService", "DescribeTaskDefinition"] {
+            let fault = Some(error("ThrottlingException", "Rate exceeded"));
+            world.faults.insert(operation, vec![fault; 8].into());
+        }
+    }),
+    (
+        "stale",
+        "there is no service, and DescribeServices shows it only at the fourth look after its creation",
+        |world| {
+            world.stale_looks = 3;
+        },
+    ),
+    ("auto-scaled", "the service has five tasks, as Application Auto Scaling wants it", |world| {
+        world.runs("web:1", &json!({"desiredCount": 5}));
+        world.is_scaled = true;
+    }),
+    ("daemon", "the service is a daemon", |world| {
+        world.runs("web:1", &json!({"schedulingStrategy": "DAEMON", "desiredCount": null}));
+    }),
+];
+
+fn main() -> ExitCode {
+    let name = std::env::args().nth(1).unwrap_or_default();
+    if name == "--list" {
+        for (name, what, _) in SITUATIONS {
+            let _ = writeln!(std::io::stdout(), "{name}\t{what}");
+        }
+        return ExitCode::SUCCESS;
+    }
+    let Some((_, _, set_up)) = SITUATIONS.iter().find(|(known, ..)| *known == name) else {
+        eprintln!("error: there is no situation `{name}`; see `--list`");
+        return ExitCode::from(2);
+    };
+    let ecs = Ecs::start();
+    ecs.change(set_up);
+    let _ = writeln!(std::io::stdout(), "{}", ecs.endpoint());
+    let _ = std::io::stdin().read_to_end(&mut Vec::new());
+    let revisions = ecs.read(|world| world.families.get("web").cloned().unwrap_or_default());
+    let service = ecs.read(|world| world.services.get("web").map(|service| service.shown.clone()));
+    let told = json!({"calls": ecs.calls(), "service": service, "revisions": revisions});
+    let _ = writeln!(std::io::stdout(), "{told}");
+    ExitCode::SUCCESS
+}
