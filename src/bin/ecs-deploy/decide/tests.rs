@@ -1,1 +1,127 @@
+use super::*;
+use crate::cli::Flags;
+use crate::wanted::File;
 
+fn file(name: &str, value: &Value) -> File {
+    File { name: name.to_owned(), text: value.to_string() }
+}
+
+/// Two tasks of `web:2`, with more members of the service.
+fn wanted(more: Value) -> Wanted {
+    let task = json!({"family": "web", "containerDefinitions": [{"name": "web", "image": "web:2", "memory": 128}]});
+    let mut service = json!({"cluster": "prod", "serviceName": "web", "desiredCount": 2});
+    more.as_object().unwrap().iter().for_each(|(name, value)| service[name] = value.clone());
+    let flags = Flags { build: Some("17".to_owned()), ..Flags::default() };
+    Wanted::read(&file("task.json", &task), Some(&file("service.json", &service)), &flags, &|_| None).unwrap()
+}
+
+fn revision(number: u32, image: &str) -> Revision {
+    let task = json!({
+        "taskDefinitionArn": format!("arn:aws:ecs:eu-west-1:111122223333:task-definition/web:{number}"), "status": "ACTIVE",
+        "family": "web", "containerDefinitions": [{"name": "web", "image": image, "memory": 128, "essential": true}],
+    });
+    Revision::read(&json!({"taskDefinition": task, "tags": [{"key": "ecs-deploy:build", "value": "16"}]}))
+}
+
+/// A service that runs a revision, with one more deployment where one goes on.
+fn service(running: &Revision, state: &str, old: Option<&Revision>) -> Service {
+    let deployment = |id: &str, status: &str, revision: &Revision, state: &str, created: f64| {
+        json!({"id": id, "status": status, "taskDefinition": revision.arn, "rolloutState": state, "desiredCount": 2,
+               "runningCount": 2, "createdAt": created})
+    };
+    let mut deployments = vec![deployment("ecs-svc/2", "PRIMARY", running, state, 2.0)];
+    deployments.extend(old.map(|old| deployment("ecs-svc/1", "ACTIVE", old, "COMPLETED", 1.0)));
+    Service::read(&json!({
+        "status": "ACTIVE", "desiredCount": 2, "runningCount": 2, "taskDefinition": running.arn, "deployments": deployments,
+        "deploymentConfiguration": {"minimumHealthyPercent": 100, "maximumPercent": 200},
+    }))
+    .unwrap()
+}
+
+fn observed(service: Option<Service>, newest: Option<Revision>, good: Option<Revision>) -> Observed {
+    Observed { service, newest, good, scaling: Scaling::NotAsked }
+}
+
+#[test]
+fn the_service_is_created_or_updated_by_its_true_state() {
+    let with_status = |status: &str| {
+        let service = service(&revision(1, "web:1"), "COMPLETED", None);
+        Some(Service { status: status.to_owned(), ..service })
+    };
+    for (found, creates, after_drain) in [
+        (None, true, false),
+        (with_status("INACTIVE"), true, false),
+        (with_status("DRAINING"), true, true),
+        (with_status("ACTIVE"), false, false),
+    ] {
+        let plan = plan(&wanted(json!({})), &observed(found.clone(), Some(revision(1, "web:1")), None)).unwrap();
+        match plan.action {
+            Action::Create { after_drain: waits, body, .. } => {
+                assert!(creates, "{found:?}");
+                assert_eq!((waits, &body["desiredCount"]), (after_drain, &json!(2)));
+                assert!(plan.back.is_err(), "nothing ran before");
+            }
+            Action::Update { body, changes } => {
+                assert!(!creates, "{found:?}");
+                assert_eq!((body.len(), changes.len()), (0, 1), "only the revision: {changes:?}");
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+#[test]
+fn a_revision_is_registered_only_where_it_differs_from_the_newest() {
+    let same = registration(&wanted(json!({})), Some(&revision(3, "web:2")));
+    assert_eq!(same, Registration::Keep(revision(3, "web:2")), "the build's number alone is no difference");
+    for newest in [None, Some(revision(3, "web:1")), Some(Revision { is_active: false, ..revision(3, "web:2") })] {
+        let Registration::New { body, .. } = registration(&wanted(json!({})), newest.as_ref()) else {
+            panic!("{newest:?}")
+        };
+        assert_eq!(body["tags"], json!([{"key": "ecs-deploy:build", "value": "17"}]));
+    }
+    let mut tagged = wanted(json!({}));
+    tagged.task_definition["tags"] = json!([{"key": "team", "value": "a"}]);
+    let Registration::New { diff, .. } = registration(&tagged, Some(&revision(3, "web:2"))) else {
+        panic!("its tags differ")
+    };
+    assert_eq!(diff, "  (only its tags differ)\n");
+}
+
+#[test]
+fn the_way_back_is_to_what_ran_well_and_only_where_it_can_be_gone() {
+    let (old, new) = (revision(1, "web:1"), revision(2, "web:1b"));
+    // What is being replaced ran well; what replaces it has not ended.
+    let busy = service(&new, "IN_PROGRESS", Some(&old));
+    assert_eq!(busy.last_good(), Some(old.arn.as_str()));
+    assert_eq!(service(&new, "COMPLETED", Some(&old)).last_good(), Some(new.arn.as_str()));
+    assert_eq!(service(&new, "IN_PROGRESS", None).last_good(), None);
+    let wanted = wanted(json!({"deploymentConfiguration": {"minimumHealthyPercent": 50}}));
+    let plan_of = |good| plan(&wanted, &observed(Some(busy.clone()), Some(new.clone()), good)).unwrap();
+    let planned = plan_of(Some(old.clone()));
+    let back = planned.back.unwrap();
+    assert_eq!(back.body["taskDefinition"], old.arn);
+    assert_eq!(back.body["deploymentConfiguration"]["minimumHealthyPercent"], 100, "as it was before");
+    assert!(planned.notes.iter().any(|note| note.contains("takes its place")), "{:?}", planned.notes);
+    assert!(plan_of(None).back.unwrap_err().contains("has run well"));
+    assert!(plan_of(Some(Revision { is_active: false, ..old })).back.unwrap_err().contains("deregistered"));
+}
+
+#[test]
+fn what_is_not_said_stays_as_it_is() {
+    let running = revision(3, "web:2");
+    let found = observed(Some(service(&running, "COMPLETED", None)), Some(running.clone()), Some(running));
+    for said in [
+        json!({}),
+        json!({"deploymentConfiguration": {"maximumPercent": 200}}),
+        json!({"schedulingStrategy": "REPLICA", "deploymentController": {"type": "ECS"}, "propagateTags": "NONE"}),
+        json!({"enableExecuteCommand": false, "loadBalancers": [], "role": "ecsServiceRole"}),
+    ] {
+        assert_eq!(plan(&wanted(said.clone()), &found).unwrap().action, Action::Nothing, "{said}");
+    }
+    let Action::Update { body, .. } = plan(&wanted(json!({"enableExecuteCommand": true})), &found).unwrap().action
+    else {
+        panic!("it differs")
+    };
+    assert_eq!(body.into_iter().collect::<Vec<_>>(), [("enableExecuteCommand".to_owned(), json!(true))]);
+}
