@@ -79,7 +79,7 @@ impl Exit {
     /// Every code of `ecs-deploy` with its line in the README's table.
     pub const DEPLOY: &'static [(Exit, &'static str)] = &[
         (Exit::Done, "done, or nothing to do (the text says which); for `status`: stable"),
-        (Exit::Internal, "a fault of ecs-deploy itself"),
+        (Exit::Internal, "a fault of this program"),
         (Exit::Usage, "the command line is wrong"),
         (Exit::RolledBack, "the rollout did not succeed, and the service is back at what it was"),
         (Exit::RollbackFailed, "the rollout did not succeed, and neither did the rollback"),

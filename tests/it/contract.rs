@@ -6,6 +6,7 @@
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests; clippy knows only functions marked as tests")]
 
+use crate::deploy::Site;
 use crate::support::Instance;
 use crate::support::imds::Imds;
 use crate::support::moto::{ACCOUNT, Moto, REGION};
@@ -137,4 +138,46 @@ fn plans_for_the_one_cluster_that_carries_the_wanted_tags() {
     assert_eq!(plan["cluster"]["value"], "prod-b");
     assert_eq!(plan["cluster"]["source"]["kind"], "cluster-tags");
     assert!(plan["ecs_config"]["text"].as_str().unwrap().contains("ECS_CLUSTER=prod-b\n"), "{plan:#}");
+}
+
+/// The service `web` of `prod`: its status, and the image that it runs.
+fn service(moto: &Moto) -> (String, String) {
+    let ecs = moto.ecs();
+    let described = moto.block_on(ecs.describe_services().cluster("prod").services("web").send()).unwrap();
+    let service = &described.services()[0];
+    let revision = service.task_definition().unwrap();
+    let described = moto.block_on(ecs.describe_task_definition().task_definition(revision).send()).unwrap();
+    let image = described.task_definition().unwrap().container_definitions()[0].image().unwrap().to_owned();
+    (service.status().unwrap().to_owned(), image)
+}
+
+#[test]
+fn deploys_updates_goes_back_and_creates_again_what_was_deleted() {
+    let moto = Moto::with(&[("MOTO_ECS_SERVICE_RUNNING", "2")]);
+    moto.create_cluster("prod", &[]);
+    let mut site = Site::new().at(moto.endpoint());
+    let deploy = |site: &Site, more: &[&str]| site.deploy("deploy", &[&["--timeout", "20s"], more].concat());
+    deploy(&site, &["--build", "1"]).ends(0, &["create the service", "deployed web:1 (build 1)"]);
+    assert_eq!(service(&moto), ("ACTIVE".to_owned(), "web:1".to_owned()));
+    deploy(&site, &["--build", "2"]).ends(0, &["unchanged: service `web` runs web:1 (build 1)"]);
+    site.set("TAG", "2");
+    deploy(&site, &["--build", "3"]).ends(0, &["+      \"image\": \"web:2\"", "deployed web:2"]);
+    assert_eq!(service(&moto), ("ACTIVE".to_owned(), "web:2".to_owned()));
+    let rollback = ["rollback", "--cluster", "prod", "--service", "web", "--timeout", "20s"];
+    site.run(&rollback).ends(0, &["going back from web:2 to web:1 (build 1)", "runs web:1 (build 1) again"]);
+    assert_eq!(service(&moto).1, "web:1");
+    let delete = moto.ecs().delete_service().cluster("prod").service("web").force(true);
+    moto.block_on(delete.send()).unwrap();
+    assert_eq!(service(&moto).0, "INACTIVE");
+    deploy(&site, &[]).ends(0, &["was deleted (INACTIVE)", "keep web:2", "deployed web:2"]);
+    assert_eq!(service(&moto), ("ACTIVE".to_owned(), "web:2".to_owned()));
+}
+
+#[test]
+fn a_cluster_and_a_service_that_are_not_there_are_told_as_moto_tells_them() {
+    let moto = Moto::start();
+    let site = Site::new().at(moto.endpoint());
+    site.deploy("deploy", &[]).ends(36, &["[cluster-not-found]"]);
+    moto.create_cluster("prod", &[]);
+    site.run(&["status", "--cluster", "prod", "--service", "web"]).ends(36, &["[service-not-found]"]);
 }

@@ -17,6 +17,8 @@ pub(crate) struct Site {
     pub(crate) ecs: Ecs,
     pub(crate) folder: tempfile::TempDir,
     variables: Vec<(String, String)>,
+    /// Another API than the simulated one.
+    elsewhere: Option<String>,
 }
 
 /// What a run came to.
@@ -45,7 +47,8 @@ impl Outcome {
 impl Site {
     /// One container, `web`, with its tag from `TAG`; two tasks.
     pub(crate) fn new() -> Self {
-        let site = Self { ecs: Ecs::start(), folder: tempfile::tempdir().unwrap(), variables: Vec::new() };
+        let site =
+            Self { ecs: Ecs::start(), folder: tempfile::tempdir().unwrap(), variables: Vec::new(), elsewhere: None };
         let log = json!({"logDriver": "awslogs", "options": {
             "awslogs-group": "/ecs/web", "awslogs-region": "eu-west-1", "awslogs-stream-prefix": "ecs"}});
         let task = json!({"family": "web", "containerDefinitions": [{
@@ -54,6 +57,11 @@ impl Site {
         site.write("task.json", &task);
         site.write("service.json", &json!({"cluster": "prod", "serviceName": "web", "desiredCount": 2}));
         site.variable("TAG", "1")
+    }
+
+    /// Deployed to this API rather than to the simulated one.
+    pub(crate) fn at(self, endpoint: &str) -> Self {
+        Self { elsewhere: Some(endpoint.into()), ..self }
     }
 
     pub(crate) fn variable(mut self, name: &str, value: &str) -> Self {
@@ -73,7 +81,9 @@ impl Site {
     pub(crate) fn run(&self, arguments: &[&str]) -> Outcome {
         let mut command = Command::new(PROGRAM);
         command.args(arguments).current_dir(self.folder.path()).env_clear().stdin(Stdio::null());
-        command.envs(safe(&self.ecs.endpoint())).envs(self.variables.iter().cloned());
+        command
+            .envs(safe(&self.elsewhere.clone().unwrap_or_else(|| self.ecs.endpoint())))
+            .envs(self.variables.iter().cloned());
         let output = command.output().unwrap();
         Outcome {
             code: output.status.code().unwrap_or(-1),

@@ -37,7 +37,10 @@ impl Calls {
             Registration::Keep(revision) => Ok(revision.clone()),
             Registration::New { body, .. } => {
                 let call = async |deadline| self.aws.register_task_definition(body, deadline).await;
-                Ok(Revision::read(&needed(call).await?))
+                let mut answer = needed(call).await?;
+                // Those that it was given: not every answer repeats them.
+                answer["tags"] = body["tags"].clone();
+                Ok(Revision::read(&answer))
             }
         }
     }

@@ -60,9 +60,7 @@ impl Calls {
         screen.waiting("looking at the service and its task definition");
         let outcome = match self.planned(wanted).await {
             Ok((plan, observed)) => {
-                for line in plan_text(&plan, wanted, &observed).lines() {
-                    screen.event(line);
-                }
+                screen.block(&plan_text(&plan, wanted, &observed));
                 self.carry_out(&plan, observed.service.as_ref(), patience, screen).await
             }
             Err(finding) => Outcome::refused(finding),

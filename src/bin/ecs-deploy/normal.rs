@@ -47,8 +47,10 @@ pub(crate) fn task_definition(value: &Value) -> Value {
         drop_default(volume, "/efsVolumeConfiguration", "rootDirectory", &json!("/"));
         drop_default(volume, "/efsVolumeConfiguration", "transitEncryption", &json!("DISABLED"));
     }
-    if members.get("enableFaultInjection") == Some(&json!(false)) {
-        members.remove("enableFaultInjection");
+    for (name, default) in [("enableFaultInjection", json!(false)), ("networkMode", json!("bridge"))] {
+        if members.get(name) == Some(&default) {
+            members.remove(name);
+        }
     }
     without_empty(&Value::Object(members))
 }

@@ -27,10 +27,20 @@ impl Screen {
 
     /// Something that happened.
     pub(crate) fn event(&mut self, text: &str) {
-        let line = format!("{:>5}s  {}", self.start.elapsed().as_secs(), printable(text));
+        self.print(&format!("{:>5}s  {}\n", self.start.elapsed().as_secs(), printable(text)));
+    }
+
+    /// Lines that belong together, as they are.
+    pub(crate) fn block(&self, text: &str) {
+        self.print(text);
+    }
+
+    fn print(&self, text: &str) {
+        // A reader that has gone away is no reason to break off a rollout.
+        let print = || drop(std::io::stderr().write_all(text.as_bytes()));
         match &self.bar {
-            Some(bar) => bar.suspend(|| print(&line)),
-            None => print(&line),
+            Some(bar) => bar.suspend(print),
+            None => print(),
         }
     }
 
@@ -51,11 +61,6 @@ impl Drop for Screen {
             bar.finish_and_clear();
         }
     }
-}
-
-fn print(line: &str) {
-    // A reader that has gone away is no reason to break off a rollout.
-    let _ = writeln!(std::io::stderr(), "{line}");
 }
 
 /// Without control characters: a log line of a container must not steer the terminal.

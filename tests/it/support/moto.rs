@@ -30,12 +30,18 @@ impl Moto {
     /// # Panics
     /// Where there is no moto server, or it does not start.
     pub fn start() -> Self {
+        Self::with(&[])
+    }
+
+    /// With more environment: moto reads there how its services go.
+    pub fn with(environment: &[(&str, &str)]) -> Self {
         let program = std::env::var_os("ECS_BOOTSTRAP_TEST_MOTO").expect(
             "ECS_BOOTSTRAP_TEST_MOTO names no moto server: `tests/run contract` installs one and runs these tests",
         );
         let mut command = Command::new(&program);
         // Port 0: the kernel picks one, and the server says which.
         command.args(["-H", "127.0.0.1", "-p", "0"]).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+        command.envs(environment.iter().copied());
         let mut child = command.spawn().unwrap_or_else(|error| panic!("{}: {error}", program.display()));
         let stderr = child.stderr.take().expect("its stderr is piped");
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
@@ -108,7 +114,7 @@ impl Moto {
         arn.to_owned()
     }
 
-    fn ecs(&self) -> aws_sdk_ecs::Client {
+    pub fn ecs(&self) -> aws_sdk_ecs::Client {
         let config = aws_sdk_ecs::Config::builder()
             .behavior_version(aws_sdk_ecs::config::BehaviorVersion::v2026_01_12())
             .region(aws_sdk_ecs::config::Region::new(REGION))
