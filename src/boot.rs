@@ -6,6 +6,8 @@
 mod doctor;
 mod guard;
 mod handover;
+mod phases;
+mod signal;
 
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
@@ -15,6 +17,8 @@ use tokio::time::Instant;
 
 pub use self::doctor::explain;
 use self::handover::VERIFY_UNIT;
+use self::phases::Phases;
+use self::signal::held;
 use crate::apply::{self, Applied};
 use crate::boundary::World;
 use crate::boundary::disk::{DiskError, Lock};
@@ -25,11 +29,12 @@ use crate::exit::Exit;
 use crate::facts;
 use crate::gather::{self, Gathered};
 use crate::plan::{Expectation, Plan, Refusal, cluster_name};
-use crate::report::{Document, Phase, Progress, document, plan_json, plan_text, verdict_text, warning_line};
+use crate::report::{Document, Progress, document, plan_json, plan_text, verdict_text, warning_line};
 use crate::retry::{Deadline, Policy, Step, until, within};
 use crate::settings::fragment::Fragment;
 use crate::settings::merge::merge;
 use crate::settings::{Settings, SettingsError, Warning};
+use crate::tell::Outside;
 use crate::verdict::Verdict;
 use crate::{decide, journal, tell, verify};
 
@@ -85,6 +90,8 @@ pub struct Boot {
     pub program: Option<PathBuf>,
     /// What main has to say.
     pub warnings: Vec<Warning>,
+    /// Who waits for a run that came to no plan.
+    pub stopped: std::cell::OnceCell<Expectation>,
 }
 
 /// How a boot path goes on after apply.
@@ -105,11 +112,14 @@ impl Boot {
         let progress = Progress::new(self.watched);
         let mut phases = Phases::new(self.start);
         let cluster;
+        let mut outside = None;
         let verdict = match Box::pin(self.configure(wait, &mut phases, &progress)).await {
             Ok(Onward::Verify { plan, applied, systemd, age }) => {
                 cluster = plan.expectation.cluster.clone();
                 let handed = verify::Handed { queued: applied.effects.jobs, jobs: applied.jobs };
-                self.verdict(plan.expectation, handed, &systemd, age, &mut phases, &progress).await
+                outside = Outside::new(&self.world, &plan.expectation).await;
+                let verdict = self.verdict(plan.expectation, handed, &systemd, age, &mut phases, &progress);
+                held(outside.as_ref(), verdict).await
             }
             Ok(Onward::HandedOver(document)) => {
                 progress.clear();
@@ -120,9 +130,13 @@ impl Boot {
                 verify::explained(&self.world, stop).await
             }
         };
-        progress.clear();
-        let document = document(&verdict, cluster.as_deref(), &phases.done);
+        let mut document = document(&verdict, cluster.as_deref(), &phases.done);
         self.tell(&document, false);
+        if outside.is_none() {
+            outside = self.outside_of_stop(&document).await;
+        }
+        self.signal(outside.as_ref(), &mut document).await;
+        progress.clear();
         self.report(&document, verdict.exit())
     }
 
@@ -153,8 +167,9 @@ impl Boot {
             Ok(expectation) => expectation,
             Err(stop) => {
                 let verdict = verify::explained(&self.world, stop).await;
-                let document = document(&verdict, None, &phases.done);
+                let mut document = document(&verdict, None, &phases.done);
                 self.tell(&document, false);
+                self.signal(self.outside_of_stop(&document).await.as_ref(), &mut document).await;
                 return self.report(&document, verdict.exit());
             }
         };
@@ -162,15 +177,22 @@ impl Boot {
         let age = age(&expectation);
         let systemd = Systemd::connect(Deadline::after(BUS)).await;
         let handed = verify::Handed::default();
-        let verdict = self.verdict(expectation, handed, &systemd, age, &mut phases, &progress).await;
+        let outside = Outside::new(&self.world, &expectation).await;
+        let verdict = self.verdict(expectation, handed, &systemd, age, &mut phases, &progress);
+        let verdict = held(outside.as_ref(), verdict).await;
+        let mut document = match self.refused_by_guard(&verdict) {
+            // It was told by guard.
+            Some(document) => document,
+            None => {
+                let document = document(&verdict, cluster.as_deref(), &phases.done);
+                self.tell(&document, false);
+                document
+            }
+        };
+        self.signal(outside.as_ref(), &mut document).await;
         progress.clear();
-        if let Some(document) = self.refused_by_guard(&verdict) {
-            let exit = Exit::from_code(document.exit_code).unwrap_or(Exit::Internal);
-            return self.report(&document, exit);
-        }
-        let document = document(&verdict, cluster.as_deref(), &phases.done);
-        self.tell(&document, false);
-        self.report(&document, verdict.exit())
+        let exit = Exit::from_code(document.exit_code).unwrap_or(Exit::Internal);
+        self.report(&document, exit)
     }
 
     /// What guard has told, where nothing else says why the agent did not register.
@@ -318,8 +340,13 @@ impl Boot {
                 Ok((plan, gathered))
             }
             (Ok(plan), None) => Ok((plan, gathered)),
-            (Err(Refusal::NoCluster { .. }), Some(stop)) => Err(stop),
-            (Err(refusal), _) => Err(refusal.into()),
+            (Err(refusal), unread) => {
+                self.remember_stop(&gathered);
+                match (refusal, unread) {
+                    (Refusal::NoCluster { .. }, Some(stop)) => Err(stop),
+                    (refusal, _) => Err(refusal.into()),
+                }
+            }
         }
     }
 
@@ -417,28 +444,4 @@ fn log_applied(plan: &Plan, applied: &Applied) {
 
 pub(crate) fn as_json<T: Serialize>(document: &T) -> String {
     serde_json::to_string_pretty(document).expect("documents have string keys and no failing serializers") + "\n"
-}
-
-struct Phases {
-    start: Instant,
-    done: Vec<Phase>,
-}
-
-impl Phases {
-    fn new(start: Instant) -> Phases {
-        Phases { start, done: Vec::new() }
-    }
-
-    fn begin(&self) -> Instant {
-        Instant::now()
-    }
-
-    fn end(&mut self, name: &str, begun: Instant) {
-        let ms = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
-        self.done.push(Phase {
-            name: name.to_owned(),
-            start_ms: ms(begun.duration_since(self.start)),
-            duration_ms: ms(begun.elapsed()),
-        });
-    }
 }

@@ -153,6 +153,7 @@ fn boot(
         start,
         program: std::env::current_exe().ok(),
         warnings,
+        stopped: std::cell::OnceCell::new(),
     })
 }
 

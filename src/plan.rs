@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::ecs_config::EditRefusal;
 use crate::facts::Written;
-use crate::settings::{Kind, Source, Sourced, Warning};
+use crate::settings::{Kind, Settings, Source, Sourced, Warning};
 
 /// The agent's configuration file, the only one that we write.
 pub const ECS_CONFIG: &str = "/etc/ecs/ecs.config";
@@ -154,6 +154,57 @@ pub struct Expectation {
     /// Why a source could not be read that may have named the cluster.
     #[serde(default)]
     pub unread: Option<String>,
+    /// Whom the verdict is told outside this host.
+    #[serde(default)]
+    pub signal: Signal,
+}
+
+/// Whom the verdict is told outside this host.
+#[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Signal {
+    /// The stack that made this instance or its group.
+    pub cloudformation: bool,
+    /// Its name or id, where its tag shall not say it.
+    pub stack: Option<String>,
+    /// The resource's logical id, where its tag shall not say it.
+    pub resource: Option<String>,
+    /// The URL of a wait condition. It stands in the file that only root reads, and in no output.
+    pub wait_url: Option<String>,
+    /// The launch hook of the group.
+    pub lifecycle: bool,
+    /// Its name, where the group has several.
+    pub hook: Option<String>,
+}
+
+impl Signal {
+    /// What the settings say.
+    pub fn of(settings: &Settings) -> Signal {
+        let signal = &settings.signal;
+        Signal {
+            cloudformation: signal.cloudformation.value,
+            stack: signal.stack.value.clone(),
+            resource: signal.resource.value.clone(),
+            wait_url: signal.wait_url.value.as_ref().map(|url| url.expose().to_owned()),
+            lifecycle: signal.lifecycle.value,
+            hook: signal.hook.value.clone(),
+        }
+    }
+
+    /// Whether nobody is told.
+    pub fn is_off(&self) -> bool {
+        !self.cloudformation && !self.lifecycle && self.wait_url.is_none()
+    }
+}
+
+impl std::fmt::Debug for Signal {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let wait_url = self.wait_url.as_ref().map(|_| "<redacted>");
+        f.debug_struct("Signal")
+            .field("cloudformation", &self.cloudformation)
+            .field("lifecycle", &self.lifecycle)
+            .field("wait_url", &wait_url)
+            .finish_non_exhaustive()
+    }
 }
 
 /// The name of a cluster, given by name or ARN.

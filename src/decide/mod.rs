@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 
 use crate::ecs_config::{edit, effective, ownership, read};
 use crate::facts::{ConfigFile, Facts};
-use crate::plan::{ECS_CONFIG, EcsConfig, Expectation, Plan, PlannedKey, Refusal};
+use crate::plan::{ECS_CONFIG, EcsConfig, Expectation, Plan, PlannedKey, Refusal, Signal};
 use crate::settings::{Kind, Settings, Source, Warning};
 
 pub use care::{cleanup, reset};
@@ -36,6 +36,7 @@ pub fn plan(settings: &Settings, facts: &Facts, warnings: Vec<Warning>) -> Resul
         window: settings.verify_window.value,
         follows_file: cluster.as_ref().is_none_or(|cluster| cluster.source.kind == Kind::EcsConfig),
         unread: facts.unread.clone().filter(|_| cluster.is_none()),
+        signal: Signal::of(settings),
     };
     Ok(Plan { cluster, ecs_config, units, enable, expectation, warnings })
 }

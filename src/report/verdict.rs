@@ -66,6 +66,22 @@ pub struct Document {
     pub agent_connected: Option<bool>,
     /// What took how long.
     pub phases: Vec<Phase>,
+    /// Who was told outside this host, where somebody is.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub signals: Vec<Signalled>,
+}
+
+/// One whom the verdict is told outside this host, and whether he took it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Signalled {
+    /// `cloudformation`, `wait-condition`, `launch-hook`; `all` where none could be tried.
+    pub to: String,
+    /// `SUCCESS` or `FAILURE`; `CONTINUE` or `ABANDON` of a hook.
+    pub status: String,
+    /// `sent`, `already` (by an earlier boot), `not-waiting` (nobody waits), `left` (on purpose not told) or `failed`.
+    pub outcome: String,
+    /// Which stack, group or hook, and why.
+    pub detail: String,
 }
 
 impl Document {
@@ -83,6 +99,7 @@ impl Document {
             container_instance_arn: None,
             agent_connected: None,
             phases: Vec::new(),
+            signals: Vec::new(),
         }
     }
 }
@@ -101,6 +118,7 @@ pub fn document(verdict: &Verdict, cluster: Option<&str>, phases: &[Phase]) -> D
         container_instance_arn: None,
         agent_connected: None,
         phases: phases.to_vec(),
+        signals: Vec::new(),
     };
     match verdict {
         Verdict::Ready(ready) => {
@@ -168,6 +186,10 @@ pub fn verdict_text(document: &Document) -> String {
     }
     for note in &document.notes {
         write(format_args!("note: [{}] {} ({})", note.id, note.title, note.evidence.join("; ")));
+    }
+    for signal in &document.signals {
+        let label = if signal.outcome == "failed" { "warning: signal" } else { "signal" };
+        write(format_args!("{label}: {} to {}, {}: {}", signal.status, signal.to, signal.outcome, signal.detail));
     }
     text
 }

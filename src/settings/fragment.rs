@@ -192,7 +192,9 @@ impl Fragment {
             return Ok(());
         }
         if setting.apply(&mut Settings::default(), &raw, source.clone()).is_none() {
-            let what = format!("`{key}` takes {}, not {}", setting.expects, shown(&raw));
+            // Its value may be a credential.
+            let shown = if setting.name == "signal.wait-url" { "that".to_owned() } else { shown(&raw) };
+            let what = format!("`{key}` takes {}, not {shown}", setting.expects);
             return Err(SettingsError { place: place_of(&source), what, did_you_mean: None });
         }
         self.entries.push(Entry { name: Name::Setting(setting), raw, source });

@@ -85,6 +85,24 @@ pub struct Derive {
     pub attributes: Sourced<Vec<String>>,
 }
 
+/// Whom a verdict is told outside this host; nobody unless somebody says so.
+#[derive(Clone, Debug, Serialize)]
+pub struct Signal {
+    /// `SignalResource` for the stack that made this instance or its group.
+    pub cloudformation: Sourced<bool>,
+    /// The stack, where its tag shall not say it.
+    pub stack: Sourced<Option<String>>,
+    /// The logical id of the resource with the CreationPolicy, where its tag shall not say it.
+    pub resource: Sourced<Option<String>>,
+    /// The presigned URL of a wait condition. Whoever has it can signal.
+    #[serde(skip)]
+    pub wait_url: Sourced<Option<Secret>>,
+    /// Heartbeats and the end of the group's launch hook.
+    pub lifecycle: Sourced<bool>,
+    /// The hook, where the group has several.
+    pub hook: Sourced<Option<String>>,
+}
+
 /// All settings, merged; every value knows its source.
 #[derive(Clone, Debug, Serialize)]
 pub struct Settings {
@@ -112,6 +130,8 @@ pub struct Settings {
     pub units_enable: Sourced<bool>,
     /// What is derived from facts.
     pub derive: Derive,
+    /// Whom a verdict is told outside this host.
+    pub signal: Signal,
     /// Variables of the agent, by name. Their text may be secret.
     #[serde(skip)]
     pub agent: BTreeMap<String, Sourced<Secret>>,
@@ -143,6 +163,14 @@ impl Default for Settings {
                 reserved_memory: of("derive.reserved-memory", ReservedMemory::Off),
                 propagate_tags: of("derive.propagate-tags", Switch::Off),
                 attributes: of("derive.attributes", Vec::new()),
+            },
+            signal: Signal {
+                cloudformation: of("signal.cloudformation", false),
+                stack: of("signal.stack", None),
+                resource: of("signal.resource", None),
+                wait_url: of("signal.wait-url", None),
+                lifecycle: of("signal.lifecycle", false),
+                hook: of("signal.hook", None),
             },
             agent: BTreeMap::new(),
         }

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::agent_variables;
-use super::{ReservedMemory, Settings, Source, Sourced, Switch, TagsApi, TagsSettings};
+use super::{ReservedMemory, Secret, Settings, Source, Sourced, Switch, TagsApi, TagsSettings};
 
 /// A value as it was written, before anybody knows what it shall be.
 #[derive(Clone, Debug, PartialEq)]
@@ -199,6 +199,48 @@ pub static ALL: &[Setting] = &[
         "an array of tag keys, or keys with commas between them",
         "instance tags that become attributes of the container instance"
     ),
+    setting!(
+        "signal.cloudformation",
+        signal.cloudformation,
+        boolean,
+        "`true` or `false`",
+        "signal the verdict to the CloudFormation stack that waits for this instance or its group (CreationPolicy)"
+    ),
+    setting!(
+        "signal.stack",
+        signal.stack,
+        name,
+        "the name or id of a stack",
+        "the stack to signal, where the instance's tag `aws:cloudformation:stack-id` shall not say it"
+    ),
+    setting!(
+        "signal.resource",
+        signal.resource,
+        name,
+        "the logical id of a resource",
+        "the resource with the CreationPolicy, where the tag `aws:cloudformation:logical-id` shall not say it"
+    ),
+    setting!(
+        "signal.wait-url",
+        signal.wait_url,
+        url,
+        "the presigned `https` URL of a wait condition handle",
+        "signal the verdict with its cause to a CloudFormation wait condition; shown in no output"
+    ),
+    setting!(
+        "signal.lifecycle",
+        signal.lifecycle,
+        boolean,
+        "`true` or `false`",
+        "keep the launch hook of the Auto Scaling group waiting while verification runs, then complete it"
+    ),
+    setting!(
+        "signal.hook",
+        signal.hook,
+        name,
+        "the name of a lifecycle hook",
+        "the launch hook to complete, where the group has several"
+    ),
 ];
 
 fn text(raw: &Raw) -> Option<&str> {
@@ -206,6 +248,21 @@ fn text(raw: &Raw) -> Option<&str> {
         Raw::Text(text) => Some(text),
         _ => None,
     }
+}
+
+/// What AWS takes for a stack, a resource or a hook, by name or ARN.
+fn name(raw: &Raw) -> Option<Option<String>> {
+    let name = text(raw)?;
+    let is_one = (1..=1024).contains(&name.len()) && name.chars().all(|c| c.is_ascii_graphic());
+    is_one.then(|| Some(name.to_owned()))
+}
+
+/// Over plain HTTP only on this host: the URL is a credential.
+fn url(raw: &Raw) -> Option<Option<Secret>> {
+    let url = text(raw)?;
+    let is_sound = url.chars().all(|c| c.is_ascii_graphic()) && url.len() <= 4096;
+    let is_local = ["http://127.0.0.1:", "http://[::1]:"].iter().any(|local| url.starts_with(local));
+    (is_sound && (url.starts_with("https://") || is_local)).then(|| Some(Secret::new(url.to_owned())))
 }
 
 fn cluster(raw: &Raw) -> Option<String> {

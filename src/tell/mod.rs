@@ -1,7 +1,13 @@
 //! Tells a verdict to whoever waits for it: the journal, `STATUS=`, `/run/ecs-bootstrap/status.json`, and a failure to
-//! the console.
+//! the console. Who waits outside this host is told by [`Outside`].
 //!
 //! In: the verdict's document. Out: nothing; that telling failed is a warning, and changes no verdict.
+
+mod lifecycle;
+mod outside;
+mod record;
+
+pub use outside::Outside;
 
 use crate::boundary::console;
 use crate::boundary::disk::{Disk, Mode};
@@ -69,6 +75,20 @@ fn log(document: &Document, handed_over: bool) {
         "waiting" => event!(info, journal::MESSAGE_ID_WAITING, "the instance waits"),
         "unknown" => event!(warn, journal::MESSAGE_ID_UNKNOWN, "the instance did not register, for no known cause"),
         _ => event!(warn, journal::MESSAGE_ID_FAILED, "the instance did not register"),
+    }
+}
+
+/// Keeps and logs who was told outside this host, after the verdict itself.
+pub fn signalled(disk: &Disk, document: &Document) {
+    for signal in &document.signals {
+        let (to, status, detail) = (&signal.to, &signal.status, &signal.detail);
+        match signal.outcome.as_str() {
+            "failed" => tracing::warn!(to, status, detail, "a signal could not be sent"),
+            outcome => tracing::info!(to, status, outcome, detail, "signalled"),
+        }
+    }
+    if let Err(error) = store(disk, document) {
+        tracing::warn!(error = crate::causes::chain(&error), "the verdict could not be stored for `status`");
     }
 }
 

@@ -42,9 +42,9 @@ fn examples(info: &str) -> impl Iterator<Item = &'static str> {
 /// The default of a setting, from the defaults as JSON.
 fn default_of(name: &str, defaults: &Value) -> String {
     let path = name.replace('-', "_");
-    let value = match path.strip_prefix("derive.") {
-        Some(inner) => &defaults["derive"][inner]["value"],
-        None => &defaults[path.replace('.', "_")]["value"],
+    let value = match path.split_once('.') {
+        Some((table @ ("derive" | "signal"), inner)) => &defaults[table][inner]["value"],
+        _ => &defaults[path.replace('.', "_")]["value"],
     };
     match value {
         Value::Bool(value) => format!("`{value}`"),

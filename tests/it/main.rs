@@ -45,6 +45,8 @@ mod run;
 mod scene;
 /// Settings of all nine ranks through the whole binary.
 mod settings;
+/// Whom a verdict is told outside the host.
+mod signal;
 /// The simulators themselves: that they answer as what they stand for does.
 mod simulators;
 /// To whom a verdict is told, and what nobody is told.

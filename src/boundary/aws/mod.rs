@@ -10,6 +10,7 @@ mod endpoint;
 mod error;
 mod http;
 mod services;
+mod signals;
 mod wire;
 
 use std::path::PathBuf;
@@ -29,6 +30,7 @@ use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 pub use calls::{Cluster, ContainerInstance, Described, PollEndpoint};
 pub use endpoint::Endpoint;
 pub use error::{AwsError, AwsErrorKind, Chain, TlsFault};
+pub use signals::LaunchHook;
 
 use crate::boundary::clock::Drift;
 use crate::boundary::dns::Dns;
@@ -91,11 +93,22 @@ struct Clients {
     drift: Drift,
     ec2: OnceLock<aws_sdk_ec2::Client>,
     ecs: OnceLock<aws_sdk_ecs::Client>,
+    cloudformation: OnceLock<aws_sdk_cloudformation::Client>,
+    autoscaling: OnceLock<aws_sdk_autoscaling::Client>,
 }
 
 impl Clients {
     fn new(config: SdkConfig, drift: Drift) -> Clients {
-        Clients { config, drift, ec2: OnceLock::new(), ecs: OnceLock::new() }
+        let (ec2, ecs) = (OnceLock::new(), OnceLock::new());
+        Clients { config, drift, ec2, ecs, cloudformation: OnceLock::new(), autoscaling: OnceLock::new() }
+    }
+
+    fn cloudformation(&self) -> &aws_sdk_cloudformation::Client {
+        self.cloudformation.get_or_init(|| aws_sdk_cloudformation::Client::new(&self.config))
+    }
+
+    fn autoscaling(&self) -> &aws_sdk_autoscaling::Client {
+        self.autoscaling.get_or_init(|| aws_sdk_autoscaling::Client::new(&self.config))
     }
 
     fn ec2(&self) -> &aws_sdk_ec2::Client {

@@ -2,6 +2,8 @@
 //!
 //! In: clusters, tags, container instances and faults, changeable while it runs. Out: signed answers, counts per operation.
 
+pub mod waiting;
+
 use super::http::{Answer, Reply, Request, Server, lock, percent_decode};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -87,6 +89,8 @@ pub struct State {
     pub poll_endpoints: [String; 2],
     /// How many seconds the service's clock, as its `Date` has it, is ahead of the true one.
     pub date_ahead: i64,
+    /// Who waits for an instance.
+    pub waiting: waiting::Waiting,
     counts: BTreeMap<String, usize>,
 }
 
@@ -204,14 +208,26 @@ impl State {
             .collect();
         let (service, operation) = match target.strip_prefix("AmazonEC2ContainerServiceV20141113.") {
             Some(operation) => ("ecs", operation.to_owned()),
-            None => ("ec2", form.get("Action").cloned().unwrap_or_default()),
+            None if request.method == "PUT" => ("s3", "PutWaitCondition".to_owned()),
+            None => (query_service(&form), form.get("Action").cloned().unwrap_or_default()),
         };
         *self.counts.entry(operation.clone()).or_default() += 1;
         let fault = self.next_fault(&operation);
         if let Some(Fault::Error { status, code, message }) = &fault {
             return refusal(service, (*status, code.clone(), message.clone())).into();
         }
-        let result = signed(request, service).and_then(|()| match service {
+        // A presigned URL is its own signature.
+        let signed = if service == "s3" { Ok(()) } else { signed(request, service) };
+        let result = signed.and_then(|()| match service {
+            "s3" => {
+                let body = String::from_utf8_lossy(&request.body).into_owned();
+                self.waiting.conditions.push((body, request.header("content-type").map(str::to_owned)));
+                Ok(Reply::new(200, "", ""))
+            }
+            "cloudformation" | "autoscaling" => {
+                let answer = self.waiting.answer(&operation, &form);
+                answer.map(|xml| Reply::new(200, "text/xml;charset=UTF-8", xml))
+            }
             "ecs" => {
                 let body = serde_json::from_slice(&request.body).unwrap_or(Value::Null);
                 self.ecs(&operation, &body).map(|answer| json_reply(200, &answer))
@@ -347,6 +363,15 @@ impl ContainerInstance {
 }
 
 /// AWS's own answers to a request that is not signed, or signed for another service.
+/// The service of a query by the version of its API.
+fn query_service(form: &BTreeMap<String, String>) -> &'static str {
+    match form.get("Version").map(String::as_str) {
+        Some("2010-05-15") => "cloudformation",
+        Some("2011-01-01") => "autoscaling",
+        _ => "ec2",
+    }
+}
+
 fn signed(request: &Request, service: &str) -> Result<(), ApiError> {
     let error =
         |code: &str, message: &str| Err((if service == "ec2" { 401 } else { 400 }, code.into(), message.into()));
@@ -369,6 +394,9 @@ fn signed(request: &Request, service: &str) -> Result<(), ApiError> {
 fn refusal(service: &str, (status, code, message): ApiError) -> Reply {
     if service == "ecs" {
         return json_reply(status, &json!({"__type": code, "message": message}));
+    }
+    if ["cloudformation", "autoscaling"].contains(&service) {
+        return Reply::new(status, "text/xml;charset=UTF-8", waiting::refusal(&(status, code, message)));
     }
     let message = escape(&message);
     let xml = format!(

@@ -1,0 +1,264 @@
+//! Tells a verdict to whoever waits for this instance outside: its CloudFormation stack, a wait condition.
+//!
+//! In: the verdict's document and what the settings switch on. Out: whom it was told, and what came of it; nothing that
+//! comes of it changes the verdict. Off, it asks nobody anything. The launch hook is `lifecycle.rs`.
+
+use std::collections::BTreeMap;
+use std::pin::pin;
+use std::time::Duration;
+
+use futures_util::future::{Either, select};
+use sha2::{Digest, Sha256};
+use tokio::sync::OnceCell;
+
+use super::lifecycle::Hook;
+use super::record;
+use crate::boundary::World;
+use crate::boundary::aws::{Aws, AwsError, AwsErrorKind};
+use crate::facts::Instance;
+use crate::plan::{Expectation, Signal};
+use crate::report::{Document, Signalled};
+use crate::retry::{Deadline, Policy, Step, until};
+
+/// How long a signal is tried: as long as a new role takes to be known everywhere.
+const PATIENCE: Duration = Duration::from_secs(60);
+const POLICY: Policy = Policy { first: Duration::from_millis(500), longest: Duration::from_secs(8) };
+/// CloudFormation keeps the first 4,096 bytes of a wait condition's data; a reason is read by people.
+const LONGEST_REASON: usize = 512;
+const DOCUMENT: &str = "dynamic/instance-identity/document";
+const TAGS: &str = "meta-data/tags/instance";
+/// Tags that AWS sets (CloudFormation User Guide, "Resource tags"; a group's reach its instances).
+const STACK_ID: &str = "aws:cloudformation:stack-id";
+const LOGICAL_ID: &str = "aws:cloudformation:logical-id";
+pub(super) const GROUP: &str = "aws:autoscaling:groupName";
+
+/// Whoever waits outside.
+pub struct Outside {
+    pub(super) world: World,
+    pub(super) signal: Signal,
+    pub(super) instance_id: String,
+    region: String,
+    tags: OnceCell<BTreeMap<String, String>>,
+    pub(super) hook: OnceCell<Hook>,
+}
+
+/// What one signal came to.
+pub(super) enum Came {
+    Sent,
+    NotWaiting(String),
+    Failed(AwsError),
+}
+
+impl Outside {
+    /// `None` where nobody is to be told. Metadata is asked who this is only where the expectation does not know it.
+    pub async fn new(world: &World, expectation: &Expectation) -> Option<Outside> {
+        if expectation.signal.is_off() {
+            return None;
+        }
+        let (mut instance_id, mut region) = (expectation.instance_id.clone(), expectation.region.clone());
+        if instance_id.is_none() || region.is_none() {
+            let deadline = Deadline::after(Duration::from_secs(10));
+            let document = world.imds.get(DOCUMENT, deadline).await.ok().flatten().unwrap_or_default();
+            if let Ok(instance) = serde_json::from_slice::<Instance>(&document) {
+                (instance_id, region) = (Some(instance.instance_id), Some(instance.region));
+            }
+        }
+        Some(Outside {
+            world: world.clone(),
+            signal: expectation.signal.clone(),
+            instance_id: instance_id.unwrap_or_default(),
+            region: region.unwrap_or_default(),
+            tags: OnceCell::new(),
+            hook: OnceCell::new(),
+        })
+    }
+
+    /// Does the work, and keeps the launch hook waiting meanwhile.
+    pub async fn hold<T>(&self, work: impl Future<Output = T>) -> T {
+        match select(pin!(work), pin!(self.keep_hook())).await {
+            Either::Left((done, _)) => done,
+            Either::Right((never, _)) => match never {},
+        }
+    }
+
+    /// Tells a final verdict; one that still waits is nobody's business.
+    pub async fn tell(&self, document: &Document) -> Vec<Signalled> {
+        let success = match document.verdict.as_str() {
+            "ready" => true,
+            "failed" | "unknown" => false,
+            _ => return Vec::new(),
+        };
+        if self.instance_id.is_empty() {
+            let detail = "instance metadata does not say which instance this is".to_owned();
+            return vec![signalled("all", if success { "SUCCESS" } else { "FAILURE" }, "failed", detail)];
+        }
+        let mut told = Vec::new();
+        if self.signal.lifecycle {
+            told.extend(self.end_hook(document, success).await);
+        }
+        if self.signal.cloudformation {
+            told.push(self.tell_stack(success).await);
+        }
+        if let Some(url) = &self.signal.wait_url {
+            told.push(self.tell_wait_condition(url, document, success).await);
+        }
+        told
+    }
+
+    async fn tell_stack(&self, success: bool) -> Signalled {
+        let status = if success { "SUCCESS" } else { "FAILURE" };
+        let done = |outcome: &str, detail: String| signalled("cloudformation", status, outcome, detail);
+        let (Some(stack), Some(resource)) =
+            (self.named(&self.signal.stack, STACK_ID).await, self.named(&self.signal.resource, LOGICAL_ID).await)
+        else {
+            let detail = format!(
+                "neither settings nor the tags `{STACK_ID}` and `{LOGICAL_ID}` of this instance say whom; set \
+                 `signal.stack` and `signal.resource`, or allow tags in instance metadata"
+            );
+            return done("failed", detail);
+        };
+        let whom = format!("resource `{resource}` of stack `{stack}`");
+        if let Some(before) = record::told(&self.world.disk, &self.instance_id, &whom) {
+            return done("already", format!("{whom} ({before})"));
+        }
+        let came = self
+            .tried(async |deadline| {
+                let aws = self.aws().await?;
+                aws.signal_resource(&stack, &resource, &self.instance_id, success, deadline).await
+            })
+            .await;
+        match came {
+            Came::Sent => {
+                record::remember(&self.world.disk, &self.instance_id, &whom, status);
+                done("sent", whom)
+            }
+            Came::NotWaiting(why) => {
+                record::remember(&self.world.disk, &self.instance_id, &whom, "not waiting");
+                done("not-waiting", format!("{whom}: {why}"))
+            }
+            Came::Failed(error) => {
+                let remedy = "allow `cloudformation:SignalResource` on the stack to the instance's role, and a way to \
+                              CloudFormation's endpoint";
+                done("failed", format!("{whom}: {}; {remedy}", crate::causes::chain(&error)))
+            }
+        }
+    }
+
+    async fn tell_wait_condition(&self, url: &str, document: &Document, success: bool) -> Signalled {
+        let status = if success { "SUCCESS" } else { "FAILURE" };
+        let done = |outcome: &str, detail: String| signalled("wait-condition", status, outcome, detail);
+        // The URL is a credential: its hash is enough to know it again.
+        let whom = Sha256::digest(url.as_bytes()).iter().take(8).map(|byte| format!("{byte:02x}")).collect::<String>();
+        let whom = format!("wait condition {whom}");
+        if let Some(before) = record::told(&self.world.disk, &self.instance_id, &whom) {
+            return done("already", format!("{whom} ({before})"));
+        }
+        let body = serde_json::json!({
+            "Status": status,
+            "UniqueId": self.instance_id,
+            "Data": document.container_instance_arn.as_deref().unwrap_or("none"),
+            "Reason": reason(document),
+        })
+        .to_string();
+        let came = self
+            .tried(async |deadline| {
+                let aws = self.aws().await?;
+                aws.put_wait_condition(url, &body, deadline).await
+            })
+            .await;
+        match came {
+            Came::Failed(error) => {
+                let remedy = "a URL lives as long as its handle; it needs a way to S3 and no permission";
+                done("failed", format!("{whom}: {}; {remedy}", crate::causes::chain(&error)))
+            }
+            Came::Sent | Came::NotWaiting(_) => {
+                record::remember(&self.world.disk, &self.instance_id, &whom, status);
+                done("sent", whom)
+            }
+        }
+    }
+
+    /// Until it is taken, or cannot be, or for [`PATIENCE`].
+    pub(super) async fn tried(&self, send: impl AsyncFn(Deadline) -> Result<(), AwsError>) -> Came {
+        let deadline = Deadline::after(PATIENCE);
+        let outcome = until(deadline, POLICY, async |_| match send(deadline).await {
+            Ok(()) => Step::Done(()),
+            Err(error) if error.kind.may_heal() && nobody_waits(&error).is_none() => Step::Again(error),
+            Err(error) => Step::Stop(error),
+        });
+        match outcome.await {
+            Ok(()) => Came::Sent,
+            Err(gave_up) => match nobody_waits(&gave_up.last) {
+                Some(why) => Came::NotWaiting(why),
+                None => Came::Failed(gave_up.last),
+            },
+        }
+    }
+
+    /// What a setting says, else a tag.
+    pub(super) async fn named(&self, said: &Option<String>, tag: &str) -> Option<String> {
+        match said {
+            Some(said) => Some(said.clone()),
+            None => self.tags().await.get(tag).cloned(),
+        }
+    }
+
+    /// The tags by which AWS says who made this instance: of metadata, else of DescribeTags.
+    async fn tags(&self) -> &BTreeMap<String, String> {
+        self.tags
+            .get_or_init(async || {
+                let mut tags = BTreeMap::new();
+                let deadline = Deadline::after(Duration::from_secs(10));
+                for tag in [STACK_ID, LOGICAL_ID, GROUP] {
+                    if let Ok(Some(value)) = self.world.imds.get(&format!("{TAGS}/{tag}"), deadline).await {
+                        tags.insert(tag.to_owned(), String::from_utf8_lossy(&value).trim_end().to_owned());
+                    }
+                }
+                if !tags.is_empty() {
+                    return tags;
+                }
+                let asked = async {
+                    self.aws().await?.instance_tags(&self.instance_id, Deadline::after(Duration::from_secs(30))).await
+                };
+                asked.await.unwrap_or_else(|error| {
+                    tracing::warn!(
+                        error = crate::causes::chain(&error),
+                        "the tags that say whom to signal are not known"
+                    );
+                    BTreeMap::new()
+                })
+            })
+            .await
+    }
+
+    pub(super) async fn aws(&self) -> Result<Aws, AwsError> {
+        self.world.aws(&self.region).await
+    }
+}
+
+/// One whom it was told.
+pub(super) fn signalled(to: &str, status: &str, outcome: &str, detail: String) -> Signalled {
+    Signalled { to: to.to_owned(), status: status.to_owned(), outcome: outcome.to_owned(), detail }
+}
+
+/// The service's words where it says that nobody waits for the signal any more, or ever did.
+pub(super) fn nobody_waits(error: &AwsError) -> Option<String> {
+    let AwsErrorKind::Service { code: Some(code), message, .. } = &error.kind else { return None };
+    let text = message.to_ascii_lowercase();
+    let says = ["cannot be signaled", "can not be signaled", "no active lifecycle action found"];
+    (code == "ValidationError" && says.iter().any(|words| text.contains(words))).then(|| message.clone())
+}
+
+/// The cause with its first evidence, for people.
+fn reason(document: &Document) -> String {
+    let mut text = match &document.cause {
+        Some(cause) => {
+            let seen = cause.evidence.first().map(|seen| format!(" ({seen})")).unwrap_or_default();
+            format!("[{}] {}{seen}", cause.id, cause.title)
+        }
+        None => document.text.clone(),
+    };
+    let end = (0..=LONGEST_REASON.min(text.len())).rev().find(|end| text.is_char_boundary(*end)).unwrap_or_default();
+    text.truncate(end);
+    text
+}

@@ -1,0 +1,320 @@
+//! Whom a verdict is told outside the host: the stack, the wait condition, the launch hook; and that nobody is told
+//! anything where it is off.
+
+use crate::support::aws::{Fault, State};
+use crate::support::http::lock;
+use crate::support::{Instance, Outcome};
+use std::time::Duration;
+
+const ID: &str = "i-0123456789abcdef0";
+const STACK: &str = "arn:aws:cloudformation:eu-west-1:111122223333:stack/fleet/0f0f";
+const CLOUDFORMATION: &str = "signal.cloudformation=true";
+const LIFECYCLE: &str = "signal.lifecycle=true";
+
+/// An instance of a group that a stack made, which waits for it.
+fn of_stack() -> Instance {
+    let instance = Instance::new();
+    instance.imds.change(|imds| {
+        let tags = imds.tags.as_mut().unwrap();
+        for (key, value) in [
+            ("aws:cloudformation:stack-id", STACK),
+            ("aws:cloudformation:logical-id", "Group"),
+            ("aws:autoscaling:groupName", "fleet"),
+        ] {
+            tags.insert(key.into(), value.into());
+        }
+        imds.target_lifecycle_state = Some("InService".into());
+    });
+    instance.aws.change(|aws| {
+        aws.waiting.resources.insert((STACK.into(), "Group".into()), true);
+        aws.waiting.hooks = vec![("ready".into(), 30)];
+        aws.waiting.hook_waits = true;
+        aws.waiting.others_in_service = 2;
+    });
+    instance
+}
+
+fn run(instance: &Instance, settings: &[&str]) -> Outcome {
+    let mut arguments = vec!["run", "--wait"];
+    settings.iter().for_each(|setting| arguments.extend(["--set", setting]));
+    instance.run(&arguments)
+}
+
+fn told<T>(instance: &Instance, read: impl FnOnce(&State) -> T) -> T {
+    read(&lock(&instance.aws.state()))
+}
+
+fn signals(instance: &Instance) -> Vec<(String, String, String)> {
+    told(instance, |state| state.waiting.signals.clone())
+}
+
+#[track_caller]
+fn says(outcome: &Outcome, code: i32, texts: &[&str]) {
+    assert_eq!(outcome.code, Some(code), "{outcome:#?}");
+    for text in texts {
+        assert!(outcome.stdout.contains(text) || outcome.stderr.contains(text), "no `{text}` in {outcome:#?}");
+    }
+}
+
+#[test]
+fn off_it_asks_and_tells_nobody_anything() {
+    let instance = of_stack();
+    says(&run(&instance, &[]), 0, &["ready: "]);
+    let verdict = std::fs::read_to_string(instance.disk.path("/run/ecs-bootstrap/status.json")).unwrap();
+    assert!(!verdict.contains("signals"), "{verdict}");
+    for operation in
+        ["SignalResource", "DescribeLifecycleHooks", "RecordLifecycleActionHeartbeat", "CompleteLifecycleAction"]
+    {
+        assert_eq!(instance.aws.count(operation), 0, "{operation}");
+    }
+    assert_eq!(instance.aws.count("DescribeTags"), 0);
+    let asked: Vec<_> = instance.imds.requests().into_iter().map(|request| request.path).collect();
+    assert!(!asked.iter().any(|path| path.contains("aws:")), "{asked:?}");
+    assert!(!instance.disk.path("/var/lib/ecs-bootstrap/signals.json").exists());
+}
+
+#[test]
+fn a_ready_instance_signals_success_for_the_resource_of_its_tags_once() {
+    let instance = of_stack();
+    says(
+        &run(&instance, &[CLOUDFORMATION]),
+        0,
+        &["ready: ", "signal: SUCCESS to cloudformation, sent: resource `Group`"],
+    );
+    assert_eq!(signals(&instance), [("Group".into(), ID.into(), "SUCCESS".into())]);
+    let status = instance.run(&["status", "--json"]);
+    let status: serde_json::Value = serde_json::from_str(&status.stdout).unwrap();
+    assert_eq!(
+        (&status["signals"][0]["status"], &status["signals"][0]["outcome"]),
+        (&"SUCCESS".into(), &"sent".into())
+    );
+    // The next boot: /run is empty, the record is not.
+    std::fs::remove_dir_all(instance.disk.path("/run/ecs-bootstrap")).unwrap();
+    says(&run(&instance, &[CLOUDFORMATION]), 0, &["cloudformation, already"]);
+    assert_eq!(instance.aws.count("SignalResource"), 1);
+}
+
+#[test]
+fn a_copy_of_the_disk_is_another_instance() {
+    let instance = of_stack();
+    says(&run(&instance, &[CLOUDFORMATION]), 0, &["sent"]);
+    instance.imds.change(|imds| imds.instance_id = "i-0fedcba9876543210".into());
+    // What the agent of the parent left would be told before all else.
+    let _ = std::fs::remove_dir_all(instance.disk.path("/var/lib/ecs/data"));
+    let outcome = run(&instance, &[CLOUDFORMATION, "verify.deadline=1s"]);
+    assert!(format!("{outcome:?}").contains("cloudformation, sent"), "{outcome:#?}");
+    assert_eq!(signals(&instance).len(), 2);
+}
+
+#[test]
+fn settings_name_stack_and_resource_before_tags() {
+    let instance = of_stack();
+    instance.aws.change(|aws| {
+        aws.waiting.resources.insert(("web".into(), "Instance".into()), true);
+    });
+    let outcome = run(&instance, &[CLOUDFORMATION, "signal.stack=web", "signal.resource=Instance"]);
+    says(&outcome, 0, &["resource `Instance` of stack `web`"]);
+    assert_eq!(signals(&instance), [("Instance".into(), ID.into(), "SUCCESS".into())]);
+}
+
+#[test]
+fn user_data_may_switch_it_on_and_tags_may_not() {
+    let document = "#ecs-bootstrap\n[signal]\ncloudformation = true\n";
+    let instance = of_stack().user_data(document);
+    says(&run(&instance, &[]), 0, &["SUCCESS to cloudformation, sent"]);
+    let instance = of_stack().tag("ecs-bootstrap:signal.cloudformation", "true");
+    run(&instance, &[]);
+    assert_eq!(instance.aws.count("SignalResource"), 0);
+}
+
+#[test]
+fn without_tags_in_metadata_ec2_is_asked_and_without_both_the_remedy_is_told() {
+    let instance = of_stack().without_imds_tags();
+    instance.aws.change(|aws| {
+        let tags = [
+            ("ecs-bootstrap:cluster", "prod"),
+            ("aws:cloudformation:stack-id", STACK),
+            ("aws:cloudformation:logical-id", "Group"),
+        ];
+        let tags = tags.map(|(key, value)| (key.to_owned(), value.to_owned()));
+        aws.instance_tags.insert(ID.into(), tags.into());
+    });
+    says(&run(&instance, &[CLOUDFORMATION]), 0, &["SUCCESS to cloudformation, sent"]);
+    let instance = Instance::new();
+    let outcome = run(&instance, &[CLOUDFORMATION]);
+    says(
+        &outcome,
+        0,
+        &["warning: signal: SUCCESS to cloudformation, failed", "set `signal.stack` and `signal.resource`"],
+    );
+    assert_eq!(instance.aws.count("SignalResource"), 0);
+}
+
+#[test]
+fn an_instance_that_failed_signals_failure() {
+    let instance = of_stack().without_cluster("prod");
+    says(&run(&instance, &[CLOUDFORMATION]), 21, &["[cluster-not-found]", "signal: FAILURE to cloudformation, sent"]);
+    assert_eq!(signals(&instance), [("Group".into(), ID.into(), "FAILURE".into())]);
+    // It cannot be taken back: a later boot that succeeds does not try.
+    instance.aws.change(|aws| aws.add_cluster("prod", &[]));
+    says(&run(&instance, &[CLOUDFORMATION]), 0, &["cloudformation, already", "(FAILURE)"]);
+}
+
+#[test]
+fn a_run_that_comes_to_no_plan_signals_failure_unless_user_data_may_still_repair_it() {
+    let stopped = || of_stack().tag("ecs-bootstrap:cluster", "not a cluster!");
+    let instance = stopped();
+    let outcome = run(&instance, &[CLOUDFORMATION]);
+    assert!(outcome.code.is_some_and(|code| code >= 20), "{outcome:#?}");
+    assert_eq!(signals(&instance).len(), 1, "{outcome:#?}");
+    let instance = stopped().user_data_runs();
+    run(&instance, &[CLOUDFORMATION]);
+    assert_eq!(signals(&instance), []);
+}
+
+#[test]
+fn a_throttled_or_broken_signal_is_sent_again() {
+    for fault in [
+        Fault::error(400, "Throttling", "Rate exceeded"),
+        Fault::error(503, "ServiceUnavailable", ""),
+        Fault::Half,
+        Fault::denied("cloudformation:SignalResource"),
+    ] {
+        let instance = of_stack();
+        instance.aws.fail_first("SignalResource", 4, fault.clone());
+        says(&run(&instance, &[CLOUDFORMATION]), 0, &["SUCCESS to cloudformation, sent"]);
+        assert!(!signals(&instance).is_empty(), "{fault:?}");
+    }
+}
+
+#[test]
+fn a_signal_that_cannot_be_sent_is_shown_and_changes_no_verdict() {
+    let instance = of_stack();
+    instance.aws.change(|aws| aws.waiting.resources.clear());
+    let outcome = run(&instance, &[CLOUDFORMATION]);
+    says(
+        &outcome,
+        0,
+        &[
+            "ready: ",
+            "warning: signal: SUCCESS to cloudformation, failed",
+            "does not exist",
+            "allow `cloudformation:SignalResource`",
+        ],
+    );
+    assert!(!instance.disk.path("/var/lib/ecs-bootstrap/signals.json").exists(), "nothing was taken");
+}
+
+#[test]
+fn a_stack_that_does_not_wait_is_no_fault_and_is_not_asked_again() {
+    let instance = of_stack();
+    instance.aws.change(|aws| {
+        aws.waiting.resources.insert((STACK.into(), "Group".into()), false);
+    });
+    says(
+        &run(&instance, &[CLOUDFORMATION]),
+        0,
+        &["signal: SUCCESS to cloudformation, not-waiting", "cannot be signaled"],
+    );
+    says(&run(&instance, &[CLOUDFORMATION]), 0, &["already"]);
+    assert_eq!(instance.aws.count("SignalResource"), 1);
+}
+
+#[test]
+fn a_wait_condition_gets_the_cause_and_its_url_is_shown_nowhere() {
+    let instance = of_stack().without_cluster("prod");
+    let url = format!("{}/handle?X-Amz-Signature=5ecretsignature&Expires=1", instance.aws.endpoint());
+    let setting = format!("signal.wait-url={url}");
+    let outcome = run(&instance, &[&setting]);
+    says(&outcome, 21, &["signal: FAILURE to wait-condition, sent"]);
+    let conditions = told(&instance, |state| state.waiting.conditions.clone());
+    assert_eq!(conditions.len(), 1);
+    let body: serde_json::Value = serde_json::from_str(&conditions[0].0).unwrap();
+    assert_eq!((&body["Status"], &body["UniqueId"]), (&"FAILURE".into(), &ID.into()));
+    assert!(body["Reason"].as_str().unwrap().starts_with("[cluster-not-found] "), "{body}");
+    assert_eq!(conditions[0].1.as_deref(), Some(""), "it was signed without a content type");
+    let request = instance.aws.requests().into_iter().find(|request| request.method == "PUT").unwrap();
+    assert_eq!(request.path, "/handle?X-Amz-Signature=5ecretsignature&Expires=1");
+    assert_eq!(request.header("authorization"), None);
+    run(&instance, &[&setting]);
+    assert_eq!(told(&instance, |state| state.waiting.conditions.len()), 1, "once");
+    for output in [
+        format!("{outcome:?}"),
+        format!("{:?}", instance.run(&["plan", "--json", "--set", &setting])),
+        format!("{:?}", instance.run(&["status", "--json"])),
+        format!("{:?}", instance.run(&["doctor", "--json", "--set", &setting])),
+        format!("{:?}", instance.journal.entries()),
+        std::fs::read_to_string(instance.disk.path("/run/ecs-bootstrap/status.json")).unwrap(),
+        std::fs::read_to_string(instance.disk.path("/var/lib/ecs-bootstrap/signals.json")).unwrap(),
+    ] {
+        assert!(!output.contains("5ecretsignature"), "{output}");
+    }
+    let wrong = run(&instance, &["signal.wait-url=5ecretsignature"]);
+    says(&wrong, 20, &["`signal.wait-url` takes the presigned `https` URL"]);
+    assert!(!format!("{wrong:?}").contains("5ecretsignature"), "{wrong:#?}");
+}
+
+#[test]
+fn the_launch_hook_is_kept_waiting_and_then_completed() {
+    let instance = of_stack().agent_behaves(|agent| agent.register_delay = Duration::from_millis(1500));
+    says(&run(&instance, &[LIFECYCLE]), 0, &["signal: CONTINUE to launch-hook, sent: hook `ready` of group `fleet`"]);
+    told(&instance, |state| {
+        assert_eq!(state.waiting.completed, ["CONTINUE"]);
+        assert!(state.waiting.beats >= 1, "{}", state.waiting.beats);
+    });
+    says(&run(&instance, &[LIFECYCLE]), 0, &["launch-hook, not-waiting"]);
+}
+
+#[test]
+fn a_hook_is_abandoned_for_a_fault_of_this_host_alone() {
+    let broken = |others| {
+        let instance = of_stack().unit("docker.service", |unit| unit.load_state = "masked".into());
+        instance.aws.change(|aws| aws.waiting.others_in_service = others);
+        instance
+    };
+    let instance = broken(2);
+    says(&run(&instance, &[LIFECYCLE]), 24, &["signal: ABANDON to launch-hook, sent"]);
+    assert_eq!(told(&instance, |state| state.waiting.completed.clone()), ["ABANDON"]);
+    let instance = broken(0);
+    says(
+        &run(&instance, &[LIFECYCLE]),
+        24,
+        &["ABANDON to launch-hook, left", "no other instance of the group is in service"],
+    );
+    assert_eq!(instance.aws.count("CompleteLifecycleAction"), 0);
+    // What would happen to the next instance too.
+    let instance = of_stack().without_cluster("prod");
+    says(
+        &run(&instance, &[LIFECYCLE]),
+        21,
+        &["launch-hook, left", "another instance would come to the same", "ABANDON"],
+    );
+    assert_eq!(instance.aws.count("CompleteLifecycleAction"), 0);
+    assert_eq!(instance.aws.count("DescribeAutoScalingGroups"), 0);
+}
+
+#[test]
+fn an_instance_of_no_group_has_no_hook() {
+    let instance = of_stack();
+    instance.imds.change(|imds| imds.target_lifecycle_state = None);
+    let outcome = run(&instance, &[LIFECYCLE]);
+    says(&outcome, 0, &["ready: "]);
+    assert!(!format!("{outcome:?}").contains("launch-hook"), "{outcome:#?}");
+    assert_eq!(instance.aws.count("DescribeLifecycleHooks"), 0);
+}
+
+#[test]
+fn among_several_hooks_one_must_be_named() {
+    let instance = of_stack();
+    instance.aws.change(|aws| aws.waiting.hooks.push(("other".into(), 60)));
+    says(
+        &run(&instance, &[LIFECYCLE]),
+        0,
+        &["launch-hook, failed", "several launch hooks", "name one by `signal.hook`"],
+    );
+    says(&run(&instance, &[LIFECYCLE, "signal.hook=ready"]), 0, &["CONTINUE to launch-hook, sent"]);
+    let instance = of_stack();
+    instance.aws.fail("DescribeLifecycleHooks", Fault::denied("autoscaling:DescribeLifecycleHooks"));
+    says(&run(&instance, &[LIFECYCLE]), 0, &["launch-hook, failed", "allow `autoscaling:DescribeLifecycleHooks`"]);
+    says(&run(&instance, &[LIFECYCLE, "signal.hook=ready"]), 0, &["CONTINUE to launch-hook, sent"]);
+}

@@ -1,0 +1,113 @@
+//! Who waits for an instance: a stack with a CreationPolicy, a wait condition, an Auto Scaling group with launch hooks
+//! (AWS CloudFormation and Amazon EC2 Auto Scaling API References).
+//!
+//! In: what waits. Out: answers, and what they were told.
+
+use super::{ApiError, escape};
+use std::collections::BTreeMap;
+
+/// Everything that waits.
+#[derive(Clone, Debug, Default)]
+pub struct Waiting {
+    /// Resources by stack id and logical id, and whether they still wait.
+    pub resources: BTreeMap<(String, String), bool>,
+    /// Signals that were taken: resource, unique id, status.
+    pub signals: Vec<(String, String, String)>,
+    /// Bodies that were PUT to the wait condition's URL, with their content type.
+    pub conditions: Vec<(String, Option<String>)>,
+    /// Launch hooks of the group `fleet`: name and heartbeat time-out in seconds.
+    pub hooks: Vec<(String, u32)>,
+    /// Whether a hook waits for the instance.
+    pub hook_waits: bool,
+    /// Heartbeats that were taken.
+    pub beats: usize,
+    /// Results of completed hooks.
+    pub completed: Vec<String>,
+    /// Other instances of the group that are in service.
+    pub others_in_service: usize,
+}
+
+type Form = BTreeMap<String, String>;
+
+impl Waiting {
+    pub(super) fn answer(&mut self, operation: &str, form: &Form) -> Result<String, ApiError> {
+        let field = |name: &str| form.get(name).cloned().unwrap_or_default();
+        let invalid = |message: String| Err((400, "ValidationError".to_owned(), message));
+        match operation {
+            "SignalResource" => {
+                let (stack, resource) = (field("StackName"), field("LogicalResourceId"));
+                match self.resources.get_mut(&(stack.clone(), resource.clone())) {
+                    None => invalid(format!("Stack {stack} does not exist")),
+                    Some(false) => {
+                        invalid(format!("Resource {resource} is in CREATE_COMPLETE state and cannot be signaled"))
+                    }
+                    Some(waits) => {
+                        *waits = field("Status") == "SUCCESS";
+                        self.signals.push((resource, field("UniqueId"), field("Status")));
+                        Ok(wrapped(operation, ""))
+                    }
+                }
+            }
+            "DescribeLifecycleHooks" => {
+                let hooks = self.hooks.iter().map(|(name, seconds)| {
+                    format!(
+                        "<member><LifecycleHookName>{}</LifecycleHookName><AutoScalingGroupName>fleet</AutoScalingGroupName>\
+                         <LifecycleTransition>autoscaling:EC2_INSTANCE_LAUNCHING</LifecycleTransition>\
+                         <HeartbeatTimeout>{seconds}</HeartbeatTimeout><DefaultResult>ABANDON</DefaultResult></member>",
+                        escape(name)
+                    )
+                });
+                let leaving = "<member><LifecycleHookName>drain</LifecycleHookName>\
+                               <LifecycleTransition>autoscaling:EC2_INSTANCE_TERMINATING</LifecycleTransition></member>";
+                let hooks = hooks.collect::<String>() + leaving;
+                Ok(wrapped(operation, &format!("<LifecycleHooks>{hooks}</LifecycleHooks>")))
+            }
+            "DescribeAutoScalingGroups" => {
+                let one = |number: usize| {
+                    format!(
+                        "<member><InstanceId>i-{number:017}</InstanceId><LifecycleState>InService</LifecycleState>\
+                         <HealthStatus>Healthy</HealthStatus></member>"
+                    )
+                };
+                let own = "<member><InstanceId>i-0123456789abcdef0</InstanceId>\
+                           <LifecycleState>Pending:Wait</LifecycleState><HealthStatus>Healthy</HealthStatus></member>";
+                let all = own.to_owned() + &(0..self.others_in_service).map(one).collect::<String>();
+                let group = format!(
+                    "<member><AutoScalingGroupName>fleet</AutoScalingGroupName><Instances>{all}</Instances></member>"
+                );
+                Ok(wrapped(operation, &format!("<AutoScalingGroups>{group}</AutoScalingGroups>")))
+            }
+            "RecordLifecycleActionHeartbeat" | "CompleteLifecycleAction" => {
+                let knows_hook = self.hooks.iter().any(|(name, _)| *name == field("LifecycleHookName"));
+                if !self.hook_waits || !knows_hook || field("AutoScalingGroupName") != "fleet" {
+                    let id = field("InstanceId");
+                    return invalid(format!("No active Lifecycle Action found with instance ID {id}"));
+                }
+                if operation == "CompleteLifecycleAction" {
+                    self.hook_waits = false;
+                    self.completed.push(field("LifecycleActionResult"));
+                } else {
+                    self.beats += 1;
+                }
+                Ok(wrapped(operation, ""))
+            }
+            other => Err((400, "InvalidAction".to_owned(), other.to_owned())),
+        }
+    }
+}
+
+fn wrapped(operation: &str, result: &str) -> String {
+    format!(
+        "<{operation}Response xmlns=\"http://simulated.amazonaws.com/doc/\"><{operation}Result>{result}</{operation}Result>\
+         <ResponseMetadata><RequestId>simulated</RequestId></ResponseMetadata></{operation}Response>"
+    )
+}
+
+/// An error as the services of the query protocol answer it.
+pub(super) fn refusal((_, code, message): &ApiError) -> String {
+    format!(
+        "<ErrorResponse><Error><Type>Sender</Type><Code>{code}</Code><Message>{}</Message></Error>\
+         <RequestId>simulated</RequestId></ErrorResponse>",
+        escape(message)
+    )
+}
