@@ -46,39 +46,51 @@ pub(super) fn may_abandon(exit_code: u8, verdict: &str, others_in_service: Optio
 impl Outside {
     /// Heartbeats, as long as the hook waits. It never ends by itself.
     pub(super) async fn keep_hook(&self) -> Infallible {
+        if self.signal.lifecycle {
+            self.keep_hook_while_it_waits().await;
+        }
+        std::future::pending().await
+    }
+
+    async fn keep_hook_while_it_waits(&self) {
         let mut is_warmed = false;
-        while self.signal.lifecycle {
-            match self.target_state().await.as_deref() {
+        loop {
+            let pause = match self.target_state().await {
                 // Not in a group.
-                None => break,
-                Some("InService") => match self.found().await {
-                    Ok(hook) => {
-                        let deadline = Deadline::after(CALL);
-                        let beat = async {
-                            self.aws().await?.heartbeat(&hook.group, &hook.name, &self.instance_id, deadline).await
-                        };
-                        match beat.await {
-                            Ok(()) => pause_for(hook.pause).await,
-                            Err(error) if nobody_waits(&error).is_some() => break,
-                            Err(error) => {
-                                tracing::debug!(%error, "no heartbeat to the launch hook");
-                                pause_for(SHORTEST).await;
-                            }
-                        }
-                    }
-                    Err(_told_at_the_end) => pause_for(LOOK).await,
+                None => return,
+                Some(state) if state == "InService" => match self.beat().await {
+                    Some(pause) => pause,
+                    None => return,
                 },
-                Some(state) if state.starts_with("Warmed:") => {
-                    if !is_warmed && let Ok(hook) = self.found().await {
+                Some(state) => {
+                    if state.starts_with("Warmed:")
+                        && !is_warmed
+                        && let Ok(hook) = self.found().await
+                    {
                         is_warmed = true;
                         self.complete(hook, true).await;
                     }
-                    pause_for(LOOK).await;
+                    LOOK
                 }
-                Some(_) => pause_for(LOOK).await,
+            };
+            pause_for(pause).await;
+        }
+    }
+
+    /// One heartbeat, and how long until the next; none where no hook waits.
+    async fn beat(&self) -> Option<Duration> {
+        // Why there is none is told at the end.
+        let Ok(hook) = self.found().await else { return Some(LOOK) };
+        let deadline = Deadline::after(CALL);
+        let beat = async { self.aws().await?.heartbeat(&hook.group, &hook.name, &self.instance_id, deadline).await };
+        match beat.await {
+            Ok(()) => Some(hook.pause),
+            Err(error) if nobody_waits(&error).is_some() => None,
+            Err(error) => {
+                tracing::debug!(%error, "no heartbeat to the launch hook");
+                Some(SHORTEST)
             }
         }
-        std::future::pending().await
     }
 
     /// Ends the hook, or leaves it; nothing where the instance is in no group.
