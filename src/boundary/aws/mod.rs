@@ -9,6 +9,7 @@ mod credentials;
 mod endpoint;
 mod error;
 mod http;
+mod query;
 mod services;
 mod signals;
 mod wire;
@@ -93,22 +94,11 @@ struct Clients {
     drift: Drift,
     ec2: OnceLock<aws_sdk_ec2::Client>,
     ecs: OnceLock<aws_sdk_ecs::Client>,
-    cloudformation: OnceLock<aws_sdk_cloudformation::Client>,
-    autoscaling: OnceLock<aws_sdk_autoscaling::Client>,
 }
 
 impl Clients {
     fn new(config: SdkConfig, drift: Drift) -> Clients {
-        let (ec2, ecs) = (OnceLock::new(), OnceLock::new());
-        Clients { config, drift, ec2, ecs, cloudformation: OnceLock::new(), autoscaling: OnceLock::new() }
-    }
-
-    fn cloudformation(&self) -> &aws_sdk_cloudformation::Client {
-        self.cloudformation.get_or_init(|| aws_sdk_cloudformation::Client::new(&self.config))
-    }
-
-    fn autoscaling(&self) -> &aws_sdk_autoscaling::Client {
-        self.autoscaling.get_or_init(|| aws_sdk_autoscaling::Client::new(&self.config))
+        Clients { config, drift, ec2: OnceLock::new(), ecs: OnceLock::new() }
     }
 
     fn ec2(&self) -> &aws_sdk_ec2::Client {

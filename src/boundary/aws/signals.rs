@@ -4,18 +4,19 @@
 
 use std::time::Duration;
 
-use aws_config::stalled_stream_protection::StalledStreamProtectionConfig;
-use aws_config::timeout::TimeoutConfig;
-use aws_sdk_cloudformation::types::ResourceSignalStatus;
-use aws_smithy_async::rt::sleep::TokioSleep;
-use aws_smithy_runtime::client::orchestrator::operation::Operation;
-use aws_smithy_runtime_api::client::orchestrator::HttpRequest;
+use aws_smithy_runtime_api::client::orchestrator::{HttpRequest, HttpResponse};
+use aws_smithy_runtime_api::client::result::SdkError;
 use aws_smithy_types::body::SdkBody;
 use aws_smithy_types::error::ErrorMetadata;
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 
+use super::query::{Service, unsigned};
 use super::{Aws, AwsError, AwsErrorKind};
 use crate::retry::Deadline;
+
+const CLOUDFORMATION: Service = Service { name: "cloudformation", version: "2010-05-15" };
+const AUTO_SCALING: Service = Service { name: "autoscaling", version: "2011-01-01" };
+const WAIT_CONDITION: &str = "the wait condition's URL";
 
 /// A launch hook of an Auto Scaling group.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,30 +39,23 @@ impl Aws {
         success: bool,
         deadline: Deadline,
     ) -> Result<(), AwsError> {
-        let status = if success { ResourceSignalStatus::Success } else { ResourceSignalStatus::Failure };
-        self.call("cloudformation:SignalResource", deadline, async |clients| {
-            let request = clients.cloudformation().signal_resource().stack_name(stack).logical_resource_id(resource);
-            request.unique_id(unique_id).status(status.clone()).send().await
-        })
-        .await?;
-        Ok(())
+        let status = if success { "SUCCESS" } else { "FAILURE" };
+        let parameters =
+            [("StackName", stack), ("LogicalResourceId", resource), ("UniqueId", unique_id), ("Status", status)];
+        self.query(CLOUDFORMATION, "cloudformation:SignalResource", &parameters, deadline).await.map(drop)
     }
 
     /// The launch hooks of a group: `autoscaling:DescribeLifecycleHooks`.
     pub async fn launch_hooks(&self, group: &str, deadline: Deadline) -> Result<Vec<LaunchHook>, AwsError> {
-        let answer = self
-            .call("autoscaling:DescribeLifecycleHooks", deadline, async |clients| {
-                clients.autoscaling().describe_lifecycle_hooks().auto_scaling_group_name(group).send().await
-            })
-            .await?;
-        let hooks = answer.lifecycle_hooks.unwrap_or_default().into_iter();
-        let launching =
-            hooks.filter(|hook| hook.lifecycle_transition.as_deref() == Some("autoscaling:EC2_INSTANCE_LAUNCHING"));
+        let operation = "autoscaling:DescribeLifecycleHooks";
+        let answer = self.query(AUTO_SCALING, operation, &[("AutoScalingGroupName", group)], deadline).await?;
+        let hooks = answer.all(&["DescribeLifecycleHooksResult", "LifecycleHooks", "member"]);
+        let launching = hooks.into_iter().filter(|hook| hook.text("LifecycleTransition") == LAUNCHING);
         Ok(launching
             .map(|hook| LaunchHook {
-                name: hook.lifecycle_hook_name.unwrap_or_default(),
-                heartbeat_timeout: seconds(hook.heartbeat_timeout),
-                default_result: hook.default_result.unwrap_or_default(),
+                name: hook.text("LifecycleHookName").to_owned(),
+                heartbeat_timeout: Duration::from_secs(hook.text("HeartbeatTimeout").parse().unwrap_or_default()),
+                default_result: hook.text("DefaultResult").to_owned(),
             })
             .collect())
     }
@@ -73,18 +67,13 @@ impl Aws {
         instance_id: &str,
         deadline: Deadline,
     ) -> Result<usize, AwsError> {
-        let answer = self
-            .call("autoscaling:DescribeAutoScalingGroups", deadline, async |clients| {
-                clients.autoscaling().describe_auto_scaling_groups().auto_scaling_group_names(group).send().await
-            })
-            .await?;
-        let groups = answer.auto_scaling_groups.unwrap_or_default().into_iter();
-        let instances = groups.flat_map(|group| group.instances.unwrap_or_default());
-        let others = instances.filter(|other| other.instance_id.as_deref() != Some(instance_id));
-        let in_service = others.filter(|other| {
-            other.lifecycle_state.as_ref().is_some_and(|state| state.as_str() == "InService")
-                && other.health_status.as_deref() == Some("Healthy")
-        });
+        let operation = "autoscaling:DescribeAutoScalingGroups";
+        let parameters = [("AutoScalingGroupNames.member.1", group)];
+        let answer = self.query(AUTO_SCALING, operation, &parameters, deadline).await?;
+        let path = ["DescribeAutoScalingGroupsResult", "AutoScalingGroups", "member", "Instances", "member"];
+        let others = answer.all(&path).into_iter().filter(|other| other.text("InstanceId") != instance_id);
+        let in_service = others
+            .filter(|other| other.text("LifecycleState") == "InService" && other.text("HealthStatus") == "Healthy");
         Ok(in_service.count())
     }
 
@@ -96,12 +85,8 @@ impl Aws {
         instance_id: &str,
         deadline: Deadline,
     ) -> Result<(), AwsError> {
-        self.call("autoscaling:RecordLifecycleActionHeartbeat", deadline, async |clients| {
-            let request = clients.autoscaling().record_lifecycle_action_heartbeat().auto_scaling_group_name(group);
-            request.lifecycle_hook_name(hook).instance_id(instance_id).send().await
-        })
-        .await?;
-        Ok(())
+        let operation = "autoscaling:RecordLifecycleActionHeartbeat";
+        self.query(AUTO_SCALING, operation, &of_hook(group, hook, instance_id), deadline).await.map(drop)
     }
 
     /// Ends a hook: `autoscaling:CompleteLifecycleAction`.
@@ -113,14 +98,10 @@ impl Aws {
         go_on: bool,
         deadline: Deadline,
     ) -> Result<(), AwsError> {
-        let result = if go_on { "CONTINUE" } else { "ABANDON" };
-        self.call("autoscaling:CompleteLifecycleAction", deadline, async |clients| {
-            let request = clients.autoscaling().complete_lifecycle_action().auto_scaling_group_name(group);
-            let request = request.lifecycle_hook_name(hook).instance_id(instance_id);
-            request.lifecycle_action_result(result).send().await
-        })
-        .await?;
-        Ok(())
+        let operation = "autoscaling:CompleteLifecycleAction";
+        let result = [("LifecycleActionResult", if go_on { "CONTINUE" } else { "ABANDON" })];
+        let parameters = [&of_hook(group, hook, instance_id)[..], &result].concat();
+        self.query(AUTO_SCALING, operation, &parameters, deadline).await.map(drop)
     }
 
     /// PUTs a signal to the presigned URL of a wait condition (CloudFormation User Guide, "Create wait conditions in a
@@ -138,29 +119,11 @@ impl Aws {
         let (origin, path) = url.split_at(origin_end);
         let status = self
             .call(WAIT_CONDITION, deadline, async |clients| {
-                let Some(http_client) = clients.config.http_client() else { unreachable!("`open` sets it") };
-                let (path, length) = (path.to_owned(), body.len().to_string());
-                let operation = Operation::builder()
-                    .service_name("CloudFormation")
-                    .operation_name("WaitCondition")
-                    .http_client(http_client)
-                    .endpoint_url(origin)
-                    .no_auth()
-                    .no_retry()
-                    .timeout_config(TimeoutConfig::builder().connect_timeout(super::CONNECT).build())
-                    .sleep_impl(TokioSleep::new())
-                    .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
-                    .serializer(move |body: String| {
-                        let mut request = HttpRequest::new(SdkBody::from(body));
-                        request.set_method("PUT")?;
-                        request.set_uri(path.as_str())?;
-                        request.headers_mut().insert("content-type", "");
-                        request.headers_mut().insert("content-length", length.clone());
-                        Ok(request)
-                    })
-                    .deserializer::<u16, Never>(|response| Ok(response.status().as_u16()))
-                    .build();
-                operation.invoke(body.to_owned()).await
+                let mut request = HttpRequest::new(SdkBody::from(body));
+                request.set_uri(path).map_err(SdkError::construction_failure)?;
+                request.headers_mut().insert("content-type", "");
+                unsigned(clients, "PUT", origin, request, |response| Ok(response.status().as_u16())).await
+                    as Result<u16, SdkError<Never, HttpResponse>>
             })
             .await?;
         match status {
@@ -172,8 +135,6 @@ impl Aws {
         }
     }
 }
-
-const WAIT_CONDITION: &str = "the wait condition's URL";
 
 /// Every status is an answer.
 #[derive(Debug)]
@@ -193,6 +154,8 @@ impl ProvideErrorMetadata for Never {
     }
 }
 
-fn seconds(seconds: Option<i32>) -> Duration {
-    Duration::from_secs(seconds.and_then(|seconds| u64::try_from(seconds).ok()).unwrap_or_default())
+const LAUNCHING: &str = "autoscaling:EC2_INSTANCE_LAUNCHING";
+
+fn of_hook<'a>(group: &'a str, hook: &'a str, instance_id: &'a str) -> [(&'static str, &'a str); 3] {
+    [("AutoScalingGroupName", group), ("LifecycleHookName", hook), ("InstanceId", instance_id)]
 }

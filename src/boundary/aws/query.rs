@@ -1,0 +1,274 @@
+//! Calls of the two services whose SDKs would be a twentieth of the whole binary for six calls: CloudFormation and Auto
+//! Scaling, by the AWS query protocol (Smithy 2.0, "AWS Query protocol").
+//!
+//! In: an action and its parameters. Out: the answer as a tree of XML, or the SDK's own error. Endpoint, credentials,
+//! certificates, proxies and names are those of the SDK's clients; the signature is its own library's. One attempt a call.
+
+use std::time::SystemTime;
+
+use aws_config::stalled_stream_protection::StalledStreamProtectionConfig;
+use aws_config::timeout::TimeoutConfig;
+use aws_credential_types::provider::ProvideCredentials;
+use aws_sigv4::http_request::{SignableBody, SignableRequest, SigningParams, SigningSettings, sign};
+use aws_sigv4::sign::v4;
+use aws_smithy_async::rt::sleep::TokioSleep;
+use aws_smithy_runtime::client::orchestrator::operation::Operation;
+use aws_smithy_runtime_api::box_error::BoxError;
+use aws_smithy_runtime_api::client::orchestrator::{HttpRequest, HttpResponse, OrchestratorError};
+use aws_smithy_runtime_api::client::result::SdkError;
+use aws_smithy_types::body::SdkBody;
+use aws_smithy_types::error::ErrorMetadata;
+use aws_smithy_types::error::metadata::ProvideErrorMetadata;
+use aws_smithy_xml::decode::{Document, ScopedDecoder, XmlDecodeError, try_data};
+use aws_types::service_config::ServiceConfigKey;
+
+use super::{ATTEMPT, Aws, AwsError, CONNECT, Clients};
+use crate::retry::Deadline;
+
+/// A service of the query protocol.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Service {
+    /// Its name in endpoints and signatures.
+    pub(super) name: &'static str,
+    /// The version of its API.
+    pub(super) version: &'static str,
+}
+
+/// An element with its text or its children.
+#[derive(Debug, Default)]
+pub(super) struct Element {
+    name: String,
+    text: String,
+    children: Vec<Element>,
+}
+
+impl Element {
+    /// The texts of a path below this element: every element of the last name, in order.
+    pub(super) fn all<'a>(&'a self, path: &[&str]) -> Vec<&'a Element> {
+        path.iter().fold(vec![self], |found, name| {
+            found.into_iter().flat_map(|one| one.children.iter().filter(|child| child.name == *name)).collect()
+        })
+    }
+
+    /// The text of a child; empty where there is none.
+    pub(super) fn text(&self, name: &str) -> &str {
+        self.children.iter().find(|child| child.name == name).map_or("", |child| child.text.as_str())
+    }
+}
+
+/// What the service answered in place of a result.
+#[derive(Debug)]
+pub(super) struct Refused(ErrorMetadata);
+
+impl std::fmt::Display for Refused {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        std::fmt::Display::fmt(&self.0, f)
+    }
+}
+
+impl std::error::Error for Refused {}
+
+impl ProvideErrorMetadata for Refused {
+    fn meta(&self) -> &ErrorMetadata {
+        &self.0
+    }
+}
+
+impl Aws {
+    /// One call; `operation` is its name in IAM.
+    pub(super) async fn query(
+        &self,
+        service: Service,
+        operation: &'static str,
+        parameters: &[(&str, &str)],
+        deadline: Deadline,
+    ) -> Result<Element, AwsError> {
+        let action = operation.rsplit(':').next().unwrap_or(operation);
+        let mut form = form_urlencoded::Serializer::new(String::new());
+        form.append_pair("Action", action).append_pair("Version", service.version).extend_pairs(parameters);
+        let body = form.finish();
+        let endpoint = self.query_endpoint(service).await;
+        self.call(operation, deadline, async |clients| {
+            let request = signed(clients, service, &endpoint, &body).await.map_err(SdkError::construction_failure)?;
+            unsigned(clients, "POST", &endpoint, request, |response| {
+                let tree = read(response.body().bytes().unwrap_or_default());
+                match (response.status().is_success(), tree) {
+                    (true, Ok(tree)) => Ok(tree),
+                    (true, Err(error)) => Err(OrchestratorError::response(error.into())),
+                    (false, tree) => Err(OrchestratorError::operation(refused(tree.unwrap_or_default()))),
+                }
+            })
+            .await
+        })
+        .await
+    }
+
+    /// Where the service is: what somebody configured, else beside ECS, whose endpoint the SDK knows for each partition,
+    /// FIPS and dual stack.
+    async fn query_endpoint(&self, service: Service) -> String {
+        let clients = self.clients();
+        let own = clients.config.service_config().and_then(|config| {
+            let key = ServiceConfigKey::builder().service_id(service.name).env("AWS_ENDPOINT_URL");
+            config.load_config(key.profile("endpoint_url").build().ok()?)
+        });
+        if let Some(url) = own.or_else(|| clients.config.endpoint_url().map(str::to_owned)) {
+            return url.trim_end_matches('/').to_owned();
+        }
+        let region = clients.config.region().map(ToString::to_string).unwrap_or_default();
+        let host = self.ecs_endpoint().await.map(|endpoint| endpoint.host).unwrap_or_default();
+        match host.strip_prefix("ecs").filter(|rest| rest.starts_with(['.', '-'])) {
+            Some(rest) => format!("https://{}{rest}", service.name),
+            None => format!("https://{}.{region}.amazonaws.com", service.name),
+        }
+    }
+}
+
+async fn signed(clients: &Clients, service: Service, endpoint: &str, body: &str) -> Result<HttpRequest, BoxError> {
+    const FORM: (&str, &str) = ("content-type", "application/x-www-form-urlencoded");
+    let provider = clients.config.credentials_provider().ok_or("no source of credentials")?;
+    let identity = provider.provide_credentials().await?.into();
+    let region = clients.config.region().map(ToString::to_string).unwrap_or_default();
+    let parameters: SigningParams<'_> = v4::SigningParams::builder()
+        .identity(&identity)
+        .region(&region)
+        .name(service.name)
+        .time(SystemTime::now())
+        .settings(SigningSettings::default())
+        .build()?
+        .into();
+    let uri = format!("{endpoint}/");
+    let signable = SignableRequest::new("POST", &uri, [FORM].into_iter(), SignableBody::Bytes(body.as_bytes()))?;
+    let (instructions, _) = sign(signable, &parameters)?.into_parts();
+    let mut request = HttpRequest::new(SdkBody::from(body));
+    request.set_uri("/")?;
+    request.headers_mut().insert(FORM.0, FORM.1);
+    for (name, value) in instructions.headers() {
+        request.headers_mut().insert(name.to_owned(), value.to_owned());
+    }
+    Ok(request)
+}
+
+/// Sends a request as it is to an origin, once.
+pub(super) async fn unsigned<T, E>(
+    clients: &Clients,
+    method: &'static str,
+    origin: &str,
+    request: HttpRequest,
+    read: impl Fn(&HttpResponse) -> Result<T, OrchestratorError<E>> + Send + Sync + 'static,
+) -> Result<T, SdkError<E, HttpResponse>>
+where
+    T: std::fmt::Debug + Send + Sync + 'static,
+    E: std::error::Error + std::fmt::Debug + Send + Sync + 'static,
+{
+    let http_client = clients.config.http_client().expect("`Aws::open` sets it");
+    let operation = Operation::builder()
+        .service_name("query")
+        .operation_name(method)
+        .http_client(http_client)
+        .endpoint_url(origin)
+        .no_auth()
+        .no_retry()
+        .timeout_config(TimeoutConfig::builder().connect_timeout(CONNECT).operation_attempt_timeout(ATTEMPT).build())
+        .sleep_impl(TokioSleep::new())
+        .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
+        .serializer(move |mut request: HttpRequest| {
+            request.set_method(method)?;
+            let length = request.body().bytes().map_or(0, <[u8]>::len);
+            request.headers_mut().insert("content-length", length.to_string());
+            Ok(request)
+        })
+        .deserializer(read)
+        .build();
+    operation.invoke(request).await
+}
+
+fn refused(tree: Element) -> Refused {
+    let mut meta = ErrorMetadata::builder();
+    if let Some(error) = tree.all(&["Error"]).first() {
+        meta = meta.code(error.text("Code")).message(error.text("Message"));
+    }
+    Refused(meta.build())
+}
+
+fn read(bytes: &[u8]) -> Result<Element, XmlDecodeError> {
+    let mut document = Document::try_from(bytes)?;
+    element(document.root_element()?)
+}
+
+/// Elements whose text is read; all others are looked into.
+const TEXTS: [&str; 9] = [
+    "Code",
+    "Message",
+    "LifecycleHookName",
+    "LifecycleTransition",
+    "HeartbeatTimeout",
+    "DefaultResult",
+    "InstanceId",
+    "LifecycleState",
+    "HealthStatus",
+];
+
+fn element(mut decoder: ScopedDecoder<'_, '_>) -> Result<Element, XmlDecodeError> {
+    let mut found = Element { name: decoder.start_el().local().to_owned(), ..Element::default() };
+    if TEXTS.contains(&found.name.as_str()) {
+        found.text = try_data(&mut decoder)?.into_owned();
+        return Ok(found);
+    }
+    while let Some(child) = decoder.next_tag() {
+        found.children.push(element(child)?);
+    }
+    Ok(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_is_read_along_its_paths() {
+        let answer = b"<?xml version=\"1.0\"?><R xmlns=\"x\"><Result><LifecycleHooks>\
+            <member><LifecycleHookName>a &amp; b</LifecycleHookName><Zones><member>z</member></Zones><HeartbeatTimeout>30</HeartbeatTimeout></member>\
+            <member><LifecycleHookName>c</LifecycleHookName><NotificationMetadata/></member>\
+            </LifecycleHooks></Result></R>";
+        let tree = read(answer).unwrap();
+        let hooks = tree.all(&["Result", "LifecycleHooks", "member"]);
+        let names: Vec<_> = hooks.iter().map(|hook| hook.text("LifecycleHookName")).collect();
+        assert_eq!(names, ["a & b", "c"]);
+        assert_eq!((hooks[0].text("HeartbeatTimeout"), hooks[1].text("HeartbeatTimeout")), ("30", ""));
+        assert!(tree.all(&["Result", "Nothing"]).is_empty());
+    }
+
+    #[tokio::test]
+    async fn endpoints_stand_beside_that_of_ecs_in_each_partition() {
+        const SERVICE: Service = Service { name: "autoscaling", version: "" };
+        for (region, url, expected) in [
+            ("eu-west-1", None, "https://autoscaling.eu-west-1.amazonaws.com"),
+            ("cn-north-1", None, "https://autoscaling.cn-north-1.amazonaws.com.cn"),
+            ("us-gov-west-1", None, "https://autoscaling.us-gov-west-1.amazonaws.com"),
+            ("eu-west-1", Some("http://127.0.0.1:9/"), "http://127.0.0.1:9"),
+        ] {
+            let imds = crate::boundary::imds::Imds::new(crate::boundary::imds::Address::Fixed(
+                "http://127.0.0.1:9".to_owned(),
+            ));
+            let options = super::super::AwsOptions {
+                endpoint_url: url.map(str::to_owned),
+                ..super::super::AwsOptions::new(region)
+            };
+            // Nothing is sent.
+            let aws = Aws::new(imds, &options).await.unwrap();
+            assert_eq!(aws.query_endpoint(SERVICE).await, expected);
+        }
+    }
+
+    #[test]
+    fn no_answer_makes_it_panic() {
+        for answer in ["", "<", "<a>", "<a><b></a>", "no xml", "<a></a><b></b>", "\u{0}"] {
+            let _ = read(answer.as_bytes());
+        }
+        let error = refused(
+            read(b"<ErrorResponse><Error><Code>Throttling</Code><Message>Rate</Message></Error></ErrorResponse>")
+                .unwrap(),
+        );
+        assert_eq!((error.code(), error.message()), (Some("Throttling"), Some("Rate")));
+    }
+}
