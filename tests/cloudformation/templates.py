@@ -1,0 +1,70 @@
+"""Reads the templates as data: intrinsic functions become plain dictionaries, as JSON templates have them."""
+
+import pathlib
+
+import yaml
+
+FOLDER = pathlib.Path(__file__).resolve().parents[2] / "packaging" / "cloudformation"
+
+
+class Loader(yaml.SafeLoader):
+    """YAML with CloudFormation's short forms."""
+
+
+def _intrinsic(loader, suffix, node):
+    if isinstance(node, yaml.ScalarNode):
+        value = loader.construct_scalar(node)
+    elif isinstance(node, yaml.SequenceNode):
+        value = loader.construct_sequence(node, deep=True)
+    else:
+        value = loader.construct_mapping(node, deep=True)
+    if suffix == "GetAtt" and isinstance(value, str):
+        value = value.split(".", 1)
+    return {suffix if suffix in ("Ref", "Condition") else f"Fn::{suffix}": value}
+
+
+Loader.add_multi_constructor("!", _intrinsic)
+# A version is a text, and so is a date.
+Loader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+
+
+def read(name):
+    """The template of that file name."""
+    return yaml.load((FOLDER / name).read_text(encoding="utf-8"), Loader=Loader)
+
+
+def names():
+    """The file names of all templates."""
+    return sorted(path.name for path in FOLDER.glob("*.yaml"))
+
+
+def resources(template, kind):
+    """Name and properties of the resources of that type."""
+    for name, resource in template["Resources"].items():
+        if resource["Type"] == kind:
+            yield name, resource.get("Properties", {})
+
+
+def walk(value):
+    """Every value within a value, itself included."""
+    yield value
+    children = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    for child in children:
+        yield from walk(child)
+
+
+def statements(template):
+    """Every policy statement with the name of the resource that holds it."""
+    for name, resource in template["Resources"].items():
+        for value in walk(resource):
+            if isinstance(value, dict) and "Effect" in value:
+                yield name, value
+
+
+def actions(statement):
+    """The actions of a statement as a list."""
+    listed = statement.get("Action", [])
+    return [listed] if isinstance(listed, str) else listed
