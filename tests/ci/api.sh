@@ -1,8 +1,11 @@
 # shellcheck shell=bash
 # The simulated ECS API for a while. Sourced; in: $rollout, the program, and $work, a folder.
 
+: "${rollout:?set by who sources this}"
+
 # $1: the situation. Leaves $endpoint.
 api_start() {
+    : "${work:?a folder}"
     rm -f "$work/api.in" "$work/api.out"
     mkfifo "$work/api.in"
     "$rollout" "$1" <"$work/api.in" >"$work/api.out" &
