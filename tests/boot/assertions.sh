@@ -163,3 +163,10 @@ assert_joins() {
 api_calls() { python3 "$here/bed.d/ask.py" calls "$folder/api.log" "$@"; }
 
 assert_api_calls() { assert_equal "$(api_calls "$1")" "$2" "the number of calls \`$1\`"; }
+
+# $1: an operation. $2: what its form held, in one call at least that was answered well.
+assert_taken() {
+    local calls
+    calls=$(grep -F "\"operation\": \"$1\", \"status\": 200" "$folder/api.log" || true)
+    [[ $calls == *"$2"* ]] || fail "no $1 with \`$2\` was taken: $calls"
+}

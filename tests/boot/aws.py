@@ -25,6 +25,8 @@ import urllib.parse
 import xml.etree.ElementTree
 from http.server import BaseHTTPRequestHandler, SimpleHTTPRequestHandler, ThreadingHTTPServer
 
+from waiting import Waiting
+
 ADDRESS = "10.77.0.1"
 ECS = "AmazonEC2ContainerServiceV20141113"
 LONGEST_SILENCE = 3.0  # seconds after which an agent that says nothing counts as disconnected
@@ -95,6 +97,7 @@ class Account:
         self.moto = Moto(options.moto, options.account, options.region)
         self.lock = threading.Lock()
         self.connections = {}
+        self.waiting = Waiting(options.folder)
         self.used = {}
         self.log = open(os.path.join(options.folder, "api.log"), "a", buffering=1, encoding="utf-8")
 
@@ -146,6 +149,9 @@ class Account:
 
 
 def error(service, status, code, message):
+    if service in ("cloudformation", "autoscaling"):
+        text = f"<ErrorResponse><Error><Code>{code}</Code><Message>{message}</Message></Error></ErrorResponse>"
+        return status, [("Content-Type", "text/xml")], text.encode()
     if service == "ec2":
         text = f"<Response><Errors><Error><Code>{code}</Code><Message>{message}</Message></Error></Errors></Response>"
         return status, [("Content-Type", "text/xml")], text.encode()
@@ -209,6 +215,8 @@ class Proxy(BaseHTTPRequestHandler):
         account = self.server.account
         if service == "unsigned":
             return error(service, 403, "MissingAuthenticationTokenException", "Missing Authentication Token")
+        if service in ("cloudformation", "autoscaling"):
+            return account.waiting.answer(operation, body)
         if (service, operation) == ("ecs", "RegisterContainerInstance"):
             ready = self.before_registering(json.loads(body))
             if ready:

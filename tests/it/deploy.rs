@@ -92,6 +92,16 @@ impl Site {
         }
     }
 
+    /// All that a terminal of 100 columns gets, by script(1).
+    pub(crate) fn at_a_terminal(&self, arguments: &str) -> String {
+        let mut command = Command::new("script");
+        let shell = format!("stty cols 100; '{PROGRAM}' {arguments}");
+        command.args(["-qec", &shell, "/dev/null"]).current_dir(self.folder.path()).env_clear().stdin(Stdio::null());
+        command.envs(safe(&self.ecs.endpoint())).envs(self.variables.iter().cloned());
+        command.env("TERM", "xterm").env("PATH", "/usr/bin:/bin");
+        String::from_utf8_lossy(&command.output().unwrap().stdout).into_owned()
+    }
+
     /// `deploy` or `plan` of the two files, with more arguments.
     pub(crate) fn deploy(&self, command: &str, more: &[&str]) -> Outcome {
         const FILES: [&str; 4] = ["--task-definition", "task.json", "--service-definition", "service.json"];

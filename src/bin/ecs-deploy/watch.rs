@@ -175,7 +175,8 @@ impl<'a> Watch<'a> {
     /// Events since the deployment began, oldest first, each once.
     fn see_events(&mut self, service: &Service) {
         let since = self.deployment.created_at;
-        let mut events: Vec<_> = service.events.iter().filter(|event| event.created_at >= since).collect();
+        // They come newest first.
+        let mut events: Vec<_> = service.events.iter().rev().filter(|event| event.created_at >= since).collect();
         events.sort_by(|a, b| a.created_at.total_cmp(&b.created_at));
         for event in events {
             if self.events.insert(event.id.clone()) {

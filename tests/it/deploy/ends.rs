@@ -210,3 +210,21 @@ fn without_the_right_to_list_tasks_it_says_so_once_and_goes_on() {
     outcome.ends(0, &["warning: without its stopped tasks: ecs:ListTasks: denied"]);
     assert_eq!(outcome.stderr.matches("without its stopped tasks").count(), 1);
 }
+
+#[test]
+fn at_a_terminal_one_line_says_what_is_waited_for_and_goes_away() {
+    let site = next(Course::Completes(3));
+    let session = site.at_a_terminal("deploy --task-definition task.json --service-definition service.json");
+    // Drawn again and again in its place, with events above it.
+    let drawn = session.matches("web:2 as ecs-svc/").count();
+    assert!(drawn > 3, "drawn {drawn} times: {session:?}");
+    assert!(session.contains("0 of 2 running, 2 pending"), "{session:?}");
+    let end = session.rfind("\u{1b}[2K").expect("the line is taken away");
+    let last = &session[end..];
+    assert!(last.contains("deployed web:2") && !last.contains("ecs-svc"), "{last:?}");
+    // Elsewhere each change of it is a line of its own.
+    let site = next(Course::Completes(3));
+    let outcome = site.deploy("deploy", &[]);
+    assert_eq!(outcome.stderr.matches("0 of 2 running, 2 pending").count(), 1, "{outcome:#?}");
+    assert!(!outcome.stderr.contains('\u{1b}'), "{outcome:#?}");
+}

@@ -1,0 +1,20 @@
+# An instance of a group whose stack and launch hook wait for it: both get its verdict from the units in the image, over
+# TLS and under the services' own names; the next boot tells the stack nothing more. Its signals are throttled at first.
+product=baked
+
+check() {
+    assert_joins demo
+    wait_for 30 assert_taken CompleteLifecycleAction LifecycleActionResult=CONTINUE
+    wait_for 30 assert_taken SignalResource "Status=SUCCESS"
+    assert_taken SignalResource "UniqueId=$(instance_id)"
+    assert_taken RecordLifecycleActionHeartbeat LifecycleHookName=ready
+    local said
+    said=$(host ecs-bootstrap status)
+    [[ $said == *'signal: CONTINUE to launch-hook, sent'*'signal: SUCCESS to cloudformation, sent'* ]] || fail "$said"
+    reboot
+    wait_for 40 assert_verdict ready
+    wait_for 20 host_says 'already'
+    assert_equal "$(grep -c '"operation": "SignalResource", "status": 200' "$folder/api.log")" 1 'the number of signals'
+}
+
+host_says() { [[ $(host ecs-bootstrap status) == *"$1"* ]] || fail "status does not say \`$1\`"; }

@@ -1,0 +1,64 @@
+"""Who waits for the host outside: CloudFormation and Auto Scaling, of which moto knows no call of an instance.
+
+In: the host's `aws/waiting.json`, `{"resources": ["STACK/RESOURCE"], "hooks": ["NAME"], "others": 2}`: what waits for a
+signal, the launch hooks of the group `fleet`, and how many other instances of it are in service. Out: answers; what was
+asked stands in `api.log`. A resource or a hook that has its answer does not wait any more."""
+
+import json
+import os
+import urllib.parse
+
+
+class Waiting:
+    """What waits, for as long as the host lives."""
+
+    def __init__(self, folder):
+        self.path = os.path.join(folder, "aws", "waiting.json")
+        self.done = set()
+
+    def known(self):
+        try:
+            with open(self.path, encoding="utf-8") as file:
+                return json.load(file)
+        except FileNotFoundError:
+            return {}
+
+    def answer(self, operation, body):
+        form = {key: values[0] for key, values in urllib.parse.parse_qs(body.decode()).items()}
+        known = self.known()
+        if operation == "SignalResource":
+            resource = f"{form['StackName']}/{form['LogicalResourceId']}"
+            if resource not in known.get("resources", []):
+                return self.invalid(f"Stack {form['StackName']} does not exist")
+            if resource in self.done:
+                return self.invalid(f"Resource {form['LogicalResourceId']} is in CREATE_COMPLETE state and cannot be signaled")
+            self.done.add(resource)
+            return self.result(operation, "")
+        if operation == "DescribeLifecycleHooks":
+            hooks = "".join(
+                f"<member><LifecycleHookName>{name}</LifecycleHookName><HeartbeatTimeout>30</HeartbeatTimeout>"
+                "<LifecycleTransition>autoscaling:EC2_INSTANCE_LAUNCHING</LifecycleTransition>"
+                "<DefaultResult>ABANDON</DefaultResult></member>" for name in known.get("hooks", []))
+            return self.result(operation, f"<LifecycleHooks>{hooks}</LifecycleHooks>")
+        if operation == "DescribeAutoScalingGroups":
+            others = "".join(
+                f"<member><InstanceId>i-{number:017}</InstanceId><LifecycleState>InService</LifecycleState>"
+                "<HealthStatus>Healthy</HealthStatus></member>" for number in range(known.get("others", 0)))
+            group = f"<member><Instances>{others}</Instances></member>"
+            return self.result(operation, f"<AutoScalingGroups>{group}</AutoScalingGroups>")
+        hook = form.get("LifecycleHookName")
+        if form.get("AutoScalingGroupName") != "fleet" or hook not in known.get("hooks", []) or hook in self.done:
+            return self.invalid(f"No active Lifecycle Action found with instance ID {form.get('InstanceId')}")
+        if operation == "CompleteLifecycleAction":
+            self.done.add(hook)
+        return self.result(operation, "")
+
+    @staticmethod
+    def result(operation, inner):
+        text = f"<{operation}Response><{operation}Result>{inner}</{operation}Result></{operation}Response>"
+        return 200, [("Content-Type", "text/xml")], text.encode()
+
+    @staticmethod
+    def invalid(message):
+        text = f"<ErrorResponse><Error><Code>ValidationError</Code><Message>{message}</Message></Error></ErrorResponse>"
+        return 400, [("Content-Type", "text/xml")], text.encode()
