@@ -24,8 +24,8 @@ const PAUSE: Duration = Duration::from_secs(3);
 pub(crate) struct Begun {
     /// The deployment to watch.
     pub(crate) deployment: Deployment,
-    /// Whether it is a new one: an update of the desired count is none.
-    pub(crate) is_new: bool,
+    /// Where it is no new one, as with a changed desired count: how many tasks are waited for.
+    pub(crate) until_running: Option<i64>,
     /// Somebody else's deployment, begun after the plan was made, that this one has taken the place of.
     pub(crate) overtaken: Option<Deployment>,
 }
@@ -57,7 +57,7 @@ impl Calls {
             Action::Nothing => return Ok(None),
             Action::Attach(deployment) => {
                 let deployment = deployment.clone();
-                return Ok(Some(Begun { deployment, is_new: true, overtaken: None }));
+                return Ok(Some(Begun { deployment, until_running: None, overtaken: None }));
             }
             Action::Create { body, after_drain, .. } => {
                 if *after_drain {
@@ -81,7 +81,8 @@ impl Calls {
         let latest = others.max_by(|a, b| a.created_at.total_cmp(&b.created_at));
         let overtaken =
             latest.filter(|latest| is_new && plan.before.as_ref().is_some_and(|before| latest.id != *before));
-        Ok(Some(Begun { overtaken: overtaken.cloned(), deployment, is_new }))
+        let until_running = (!is_new).then_some(service.desired_count);
+        Ok(Some(Begun { overtaken: overtaken.cloned(), deployment, until_running }))
     }
 
     /// Tags that the service lacks; what could not be set is told, and stops nothing.

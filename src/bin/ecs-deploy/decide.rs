@@ -99,6 +99,7 @@ pub(crate) fn plan(wanted: &Wanted, observed: &Observed) -> Result<Plan, Refusal
         return Err(cause::OTHER_CONTROLLER.refuse(format!("its deployment controller is `{kind}`")));
     }
     let (mut body, mut changes) = differences(wanted, service, &observed.scaling, &mut notes)?;
+    // As it is now, of what will be changed.
     let before: Map<String, Value> = body.keys().map(|name| (name.clone(), service.member(name))).collect();
     let running = &service.task_definition;
     match &registration {
@@ -135,7 +136,11 @@ pub(crate) fn plan(wanted: &Wanted, observed: &Observed) -> Result<Plan, Refusal
     if matches!(action, Action::Update { .. }) {
         add_risks(wanted, &mut notes);
     }
-    let back = way_back(wanted, observed, before);
+    let same = before.is_empty() && matches!(&registration, Registration::Keep(revision) if revision.arn == *running);
+    let back = match same {
+        true => Err("it runs the revision of before already".to_owned()),
+        false => way_back(wanted, observed, before),
+    };
     let before = primary.map(|primary| primary.id.clone());
     Ok(Plan { registration, action, service_tags, back, notes, before })
 }

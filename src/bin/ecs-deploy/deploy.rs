@@ -123,7 +123,8 @@ impl Calls {
             let text = format!("begun: {}; its end is not waited for", named(&begun.deployment));
             return Outcome { result: "begun", text, exit: Some(Exit::Done), ..outcome };
         }
-        let watched = Watch::new(self, &begun.deployment, begun.is_new, screen).until(deadline, Some(&revision)).await;
+        let watched =
+            Watch::new(self, &begun.deployment, begun.until_running, screen).until(deadline, Some(&revision)).await;
         self.concluded(plan, &revision, &begun, watched, patience, outcome, screen).await
     }
 
@@ -221,17 +222,17 @@ impl Calls {
             Err(error) => return not_done(how, cause::of_call(&error)),
         }
         screen.event(&format!("going back to {}", short(&back.task_definition)));
-        let deployment = match self.update(&back.body).await.map(|service| service.primary().cloned()) {
-            Ok(Some(deployment)) => deployment,
-            Ok(None) => {
-                return not_done(how, cause::ROLLOUT_UNKNOWN.refuse("ECS answered without a PRIMARY deployment"));
-            }
+        let service = match self.update(&back.body).await {
+            Ok(service) => service,
             Err(finding) => return not_done(how, finding),
         };
-        let is_new = deployment.id != begun.deployment.id;
+        let Some(deployment) = service.primary().cloned() else {
+            return not_done(how, cause::ROLLOUT_UNKNOWN.refuse("ECS answered without a PRIMARY deployment"));
+        };
+        let until_running = (deployment.id == begun.deployment.id).then_some(service.desired_count);
         let revision = self.revision(&back.task_definition).await.ok().flatten();
         let deadline = Deadline::after(patience.timeout);
-        let watched = Watch::new(self, &deployment, is_new, screen).until(deadline, revision.as_ref()).await;
+        let watched = Watch::new(self, &deployment, until_running, screen).until(deadline, revision.as_ref()).await;
         match &watched.end {
             End::Completed => {
                 let aftermath = Some(format!("rolled back to {}", named(&deployment)));
@@ -310,17 +311,14 @@ impl Calls {
             (true, Some(primary)) => ("attach", Action::Attach(primary)),
             _ => ("update", Action::Nothing),
         };
-        let (deployment, is_new) = match action {
-            Action::Attach(primary) => (primary, true),
+        let deployment = match action {
+            Action::Attach(primary) => primary,
             _ => {
                 screen.event(&format!("going back from {running} to {}", described(&target)));
                 let body = json!({"cluster": self.cluster, "service": self.service, "taskDefinition": target.arn});
                 let updated = self.update(&body).await?;
                 let primary = updated.primary().cloned();
-                let primary = primary
-                    .ok_or_else(|| cause::ROLLOUT_UNKNOWN.refuse("ECS answered without a PRIMARY deployment"))?;
-                let is_new = service.primary().is_none_or(|before| before.id != primary.id);
-                (primary, is_new)
+                primary.ok_or_else(|| cause::ROLLOUT_UNKNOWN.refuse("ECS answered without a PRIMARY deployment"))?
             }
         };
         let outcome = Outcome {
@@ -330,7 +328,7 @@ impl Calls {
             ..Outcome::default()
         };
         let deadline = Deadline::after(timeout);
-        let watched = Watch::new(self, &deployment, is_new, screen).until(deadline, Some(&target)).await;
+        let watched = Watch::new(self, &deployment, None, screen).until(deadline, Some(&target)).await;
         let stopped = watched.stopped.iter().map(|task| task_json(task, &watched.seen)).collect();
         let outcome = Outcome { stopped, ..outcome };
         Ok(match &watched.end {

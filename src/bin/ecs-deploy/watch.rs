@@ -67,8 +67,8 @@ pub(crate) struct Watched {
 pub(crate) struct Watch<'a> {
     calls: &'a Calls,
     deployment: Deployment,
-    /// Whether it began with this deployment, rather than with a count.
-    is_new: bool,
+    /// Where nothing new was deployed: the count of tasks that it ends with.
+    until_running: Option<i64>,
     screen: &'a mut Screen,
     seen: Seen,
     stopped: Vec<Task>,
@@ -80,11 +80,16 @@ pub(crate) struct Watch<'a> {
 
 impl<'a> Watch<'a> {
     /// Of this deployment.
-    pub(crate) fn new(calls: &'a Calls, deployment: &Deployment, is_new: bool, screen: &'a mut Screen) -> Watch<'a> {
+    pub(crate) fn new(
+        calls: &'a Calls,
+        deployment: &Deployment,
+        until_running: Option<i64>,
+        screen: &'a mut Screen,
+    ) -> Watch<'a> {
         Watch {
             calls,
             deployment: deployment.clone(),
-            is_new,
+            until_running,
             screen,
             seen: Seen::default(),
             stopped: Vec::new(),
@@ -160,7 +165,14 @@ impl<'a> Watch<'a> {
             self.last = Some(watched.clone());
         }
         match state {
-            State::Completed if self.is_new || service.running_count == service.desired_count => Some(End::Completed),
+            // An answer from before the update still has the old count.
+            State::Completed
+                if self
+                    .until_running
+                    .is_none_or(|count| service.desired_count == count && service.running_count == count) =>
+            {
+                Some(End::Completed)
+            }
             State::Failed(reason) => Some(End::Failed(reason)),
             State::RollingBack(to) if to.rollout_state.as_deref() == Some("FAILED") => {
                 Some(End::RolledBack { to, completed: false })

@@ -14,6 +14,8 @@ use crate::retry::Deadline;
 
 /// The most tasks that DescribeTasks takes, and the longest page of ListTasks (ECS API Reference).
 const TASKS: i32 = 100;
+/// Of a service whose tasks fail by the hundred the first hundreds say why.
+const PAGES: usize = 5;
 
 impl Aws {
     /// A service with its deployments, events and tags: `ecs:DescribeServices`. `None` where ECS does not know it; one that
@@ -106,34 +108,40 @@ impl Aws {
         Ok(())
     }
 
-    /// Tasks of a service that have stopped, in no order, a page of them at the most: `ecs:ListTasks`,
-    /// `ecs:DescribeTasks`. ECS forgets them about an hour after their end.
+    /// Tasks of a service that have stopped, in no order, some hundreds at the most: `ecs:ListTasks`, `ecs:DescribeTasks`.
+    /// ECS forgets them about an hour after their end.
     pub async fn stopped_tasks(
         &self,
         cluster: &str,
         service: &str,
         deadline: Deadline,
     ) -> Result<Vec<Value>, AwsError> {
-        let listed = self
-            .call("ecs:ListTasks", deadline, async |clients| {
-                let request = clients.ecs().list_tasks().cluster(cluster).service_name(service).max_results(TASKS);
-                request.desired_status(DesiredStatus::Stopped).send().await
-            })
-            .await?;
-        let arns = listed.task_arns.unwrap_or_default();
-        if arns.is_empty() {
-            return Ok(Vec::new());
+        let (mut tasks, mut next) = (Vec::new(), None);
+        for _ in 0..PAGES {
+            let listed = self
+                .call("ecs:ListTasks", deadline, async |clients| {
+                    let request = clients.ecs().list_tasks().cluster(cluster).service_name(service).max_results(TASKS);
+                    request.desired_status(DesiredStatus::Stopped).set_next_token(next.clone()).send().await
+                })
+                .await?;
+            let arns = listed.task_arns.unwrap_or_default();
+            if !arns.is_empty() {
+                let wire = Wire::default();
+                self.call("ecs:DescribeTasks", deadline, async |clients| {
+                    let request = clients.ecs().describe_tasks().cluster(cluster).set_tasks(Some(arns.clone()));
+                    request.customize().interceptor(wire.clone()).send().await
+                })
+                .await?;
+                if let Value::Array(page) = wire.answer()["tasks"].take() {
+                    tasks.extend(page);
+                }
+            }
+            next = listed.next_token.filter(|token| !token.is_empty());
+            if next.is_none() {
+                break;
+            }
         }
-        let wire = Wire::default();
-        self.call("ecs:DescribeTasks", deadline, async |clients| {
-            let request = clients.ecs().describe_tasks().cluster(cluster).set_tasks(Some(arns.clone()));
-            request.customize().interceptor(wire.clone()).send().await
-        })
-        .await?;
-        match wire.answer()["tasks"].take() {
-            Value::Array(tasks) => Ok(tasks),
-            _ => Ok(Vec::new()),
-        }
+        Ok(tasks)
     }
 
     /// Whether Application Auto Scaling decides how many tasks the service has:

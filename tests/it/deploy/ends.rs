@@ -177,6 +177,16 @@ fn a_rollback_that_does_not_succeed_has_its_own_code() {
 }
 
 #[test]
+fn the_same_revision_again_is_no_way_back() {
+    let mut site = Site::new();
+    site.deployed("1");
+    site.ecs.change(|world| world.courses.push_back(Course::Stuck(NO_MEMORY.into())));
+    let outcome = site.deploy("deploy", &["--force-new-deployment", "--timeout", "3s"]);
+    outcome.ends(32, &["nothing was rolled back: it runs the revision of before already"]);
+    assert_eq!(writes(&site), ["UpdateService"]);
+}
+
+#[test]
 fn a_deregistered_revision_is_no_way_back() {
     let site = next(Course::Stuck(NO_MEMORY.into()));
     site.ecs.change(|world| world.families.get_mut("web").unwrap()[0]["status"] = json!("INACTIVE"));

@@ -125,6 +125,8 @@ fn leaves_the_desired_count_alone_where_auto_scaling_owns_it() {
 fn changes_the_desired_count_where_nobody_owns_it_and_waits_for_it() {
     let mut site = Site::new();
     site.deployed("1");
+    // The first looks show the count of before, which was reached.
+    site.ecs.change(|world| world.stale_looks = 2);
     let outcome = site.deploy("deploy", &["--desired-count", "4"]);
     outcome.ends(0, &["desiredCount 2 -> 4", "4 of 4 running"]);
     assert_eq!(writes(&site), ["UpdateService"]);

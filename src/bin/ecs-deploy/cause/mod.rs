@@ -217,6 +217,7 @@ mod tests {
             ("target-unhealthy", "(service web) (port 32768) is unhealthy in (target-group arn:aws:elasticloadbalancing:eu-west-1:111122223333:targetgroup/web/1) due to (reason Health checks failed with these codes: [502]).".to_owned()),
             ("target-unhealthy", "Task failed ELB health checks in (target-group arn:aws:elasticloadbalancing:eu-west-1:111122223333:targetgroup/web/1)".to_owned()),
             ("container-unhealthy", "Task failed container health checks".to_owned()),
+            ("deployment-alarm", "(service web) (deployment ecs-svc/1) deployment failed: alarm detected.".to_owned()),
             ("instance-lost", "Host EC2 (instance i-0123456789abcdef0) terminated.".to_owned()),
             ("rollout-unknown", "service web has started 1 tasks: task 0123.".to_owned()),
         ] {

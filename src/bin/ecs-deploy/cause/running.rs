@@ -3,7 +3,7 @@
 use super::{Cause, Exited, SHOWN, Seen};
 
 /// Most specific first.
-pub(super) static ALL: &[&Cause] = &[&MEMORY, &EXITED, &ENDED, &TARGET, &CONTAINER, &LOST];
+pub(super) static ALL: &[&Cause] = &[&MEMORY, &EXITED, &ENDED, &TARGET, &CONTAINER, &ALARM, &LOST];
 
 const PLAIN: Cause = Cause {
     looks: "tasks start and stop, again and again",
@@ -77,6 +77,17 @@ static CONTAINER: Cause = Cause {
              `startPeriod` for a slow start",
     source: "ECS Developer Guide, \"Determine Amazon ECS task health using container health checks\"",
     check: |seen| seen.said(&[&["failed container health checks"]]),
+    ..PLAIN
+};
+
+static ALARM: Cause = Cause {
+    id: "deployment-alarm",
+    title: "an alarm of the deployment went off",
+    looks: "ECS gives up on a deployment whose tasks run, as a CloudWatch alarm of `deploymentConfiguration.alarms` is in ALARM",
+    remedy: "look at the alarm's metric (`aws cloudwatch describe-alarms --state-value ALARM`): the new revision is worse by \
+             it, or the alarm was in that state before",
+    source: "ECS Developer Guide, \"How CloudWatch alarms detect Amazon ECS deployment failures\"",
+    check: |seen| seen.said(&[&["deployment failed", "alarm"]]),
     ..PLAIN
 };
 
