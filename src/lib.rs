@@ -18,6 +18,8 @@
 //!   it does not work; [`retry`] is the only
 //!   place that waits; [`report`] turns nouns into text; [`journal`], [`exit`] and [`cli`] face the outside.
 //!
+//! `src/bin/ecs-deploy` is another program, for CI, which uses `boundary::aws`, `retry` and `exit`.
+//!
 //! What holds everywhere, each by a test in `tests/it/architecture.rs`:
 //!
 //! 1. Nouns, causes, decide and report (but its progress line) do no I/O and read neither clock nor environment.
