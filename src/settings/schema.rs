@@ -211,7 +211,7 @@ pub static ALL: &[Setting] = &[
         signal.stack,
         name,
         "the name or id of a stack",
-        "the stack to signal, where the instance's tag `aws:cloudformation:stack-id` shall not say it"
+        "the stack to signal, where the instance's tag `aws:cloudformation:stack-name` shall not say it"
     ),
     setting!(
         "signal.resource",

@@ -28,6 +28,7 @@ const LONGEST_REASON: usize = 512;
 const DOCUMENT: &str = "dynamic/instance-identity/document";
 const TAGS: &str = "meta-data/tags/instance";
 /// Tags that AWS sets (CloudFormation User Guide, "Resource tags"; a group's reach its instances).
+const STACK_NAME: &str = "aws:cloudformation:stack-name";
 const STACK_ID: &str = "aws:cloudformation:stack-id";
 const LOGICAL_ID: &str = "aws:cloudformation:logical-id";
 pub(super) const GROUP: &str = "aws:autoscaling:groupName";
@@ -108,11 +109,13 @@ impl Outside {
     async fn tell_stack(&self, success: bool) -> Signalled {
         let status = if success { "SUCCESS" } else { "FAILURE" };
         let done = |outcome: &str, detail: String| signalled("cloudformation", status, outcome, detail);
-        let (Some(stack), Some(resource)) =
-            (self.named(&self.signal.stack, STACK_ID).await, self.named(&self.signal.resource, LOGICAL_ID).await)
-        else {
+        let stack = match self.named(&self.signal.stack, STACK_NAME).await {
+            Some(name) => Some(name),
+            None => self.named(&None, STACK_ID).await,
+        };
+        let (Some(stack), Some(resource)) = (stack, self.named(&self.signal.resource, LOGICAL_ID).await) else {
             let detail = format!(
-                "neither settings nor the tags `{STACK_ID}` and `{LOGICAL_ID}` of this instance say whom; set \
+                "neither settings nor the tags `{STACK_NAME}` and `{LOGICAL_ID}` of this instance say whom; set \
                  `signal.stack` and `signal.resource`, or allow tags in instance metadata"
             );
             return done("failed", detail);
@@ -209,7 +212,7 @@ impl Outside {
             .get_or_init(async || {
                 let mut tags = BTreeMap::new();
                 let deadline = Deadline::after(Duration::from_secs(10));
-                for tag in [STACK_ID, LOGICAL_ID, GROUP] {
+                for tag in [STACK_NAME, STACK_ID, LOGICAL_ID, GROUP] {
                     if let Ok(Some(value)) = self.world.imds.get(&format!("{TAGS}/{tag}"), deadline).await {
                         tags.insert(tag.to_owned(), String::from_utf8_lossy(&value).trim_end().to_owned());
                     }

@@ -95,6 +95,18 @@ fn a_ready_instance_signals_success_for_the_resource_of_its_tags_once() {
 }
 
 #[test]
+fn the_stacks_name_stands_before_its_id() {
+    let instance = of_stack();
+    instance.imds.change(|imds| {
+        imds.tags.as_mut().unwrap().insert("aws:cloudformation:stack-name".into(), "fleet".into());
+    });
+    instance.aws.change(|aws| {
+        aws.waiting.resources.insert(("fleet".into(), "Group".into()), true);
+    });
+    says(&run(&instance, &[CLOUDFORMATION]), 0, &["sent: resource `Group` of stack `fleet`"]);
+}
+
+#[test]
 fn a_copy_of_the_disk_is_another_instance() {
     let instance = of_stack();
     says(&run(&instance, &[CLOUDFORMATION]), 0, &["sent"]);

@@ -18,6 +18,8 @@ use crate::screen::Screen;
 
 /// Between two looks at a service that drains.
 const PAUSE: Duration = Duration::from_secs(3);
+/// How often a deployment is looked for that an answer did not show.
+const LOOKS: u32 = 10;
 
 /// What was begun.
 #[derive(Clone, Debug)]
@@ -71,8 +73,12 @@ impl Calls {
                 self.update(&with(body, &ours.map(|(name, value)| (name, json!(value))))).await?
             }
         };
+        let service = match service.primary() {
+            Some(_) => service,
+            None => self.shown(deadline, screen).await?,
+        };
         let Some(deployment) = service.primary().cloned() else {
-            let text = format!("ECS answered without a PRIMARY deployment; its status is `{}`", service.status);
+            let text = format!("ECS shows no PRIMARY deployment; the service's status is `{}`", service.status);
             return Err(cause::ROLLOUT_UNKNOWN.refuse(text));
         };
         let is_new = plan.before.as_deref() != Some(deployment.id.as_str());
@@ -83,6 +89,19 @@ impl Calls {
             latest.filter(|latest| is_new && plan.before.as_ref().is_some_and(|before| latest.id != *before));
         let until_running = (!is_new).then_some(service.desired_count);
         Ok(Some(Begun { overtaken: overtaken.cloned(), deployment, until_running }))
+    }
+
+    /// The service once it has a deployment, or as it is after some looks.
+    async fn shown(&self, deadline: Deadline, screen: &mut Screen) -> Result<Service, Finding> {
+        screen.waiting("ECS does not show the deployment yet");
+        for _ in 0..LOOKS {
+            let service = self.service().await.map_err(|error| cause::of_call(&error))?;
+            if let Some(service) = service.filter(|service| service.primary().is_some()) {
+                return Ok(service);
+            }
+            pause_for(PAUSE.min(deadline.remaining())).await;
+        }
+        Ok(Service::default())
     }
 
     /// Tags that the service lacks; what could not be set is told, and stops nothing.

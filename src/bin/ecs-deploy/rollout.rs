@@ -127,6 +127,15 @@ impl Service {
         self.status == "ACTIVE"
     }
 
+    /// Whether ECS goes back by itself where a deployment fails: by the circuit breaker, or by an alarm.
+    pub(crate) fn rolls_back(&self) -> bool {
+        let configuration = &self.raw["deploymentConfiguration"];
+        ["deploymentCircuitBreaker", "alarms"].iter().any(|way| {
+            let way = &configuration[way];
+            way["enable"] == true && way["rollback"] == true
+        })
+    }
+
     /// What a member of CreateService is now. Two of them ECS tells of a deployment only.
     pub(crate) fn member(&self, name: &str) -> Value {
         let of_service = self.raw[name].clone();

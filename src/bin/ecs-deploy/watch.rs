@@ -23,6 +23,8 @@ const POLICY: Policy = Policy { first: Duration::from_secs(1), longest: Duration
 const LOG_LINES: i32 = 20;
 /// Of how many tasks the log is read.
 const LOGS: usize = 3;
+/// For how many looks ECS's own rollback is waited for.
+const GRACE: u32 = 4;
 /// How often in a row ECS may be out of reach before nothing more is waited for.
 const BLIND: u32 = 20;
 
@@ -74,6 +76,8 @@ pub(crate) struct Watch<'a> {
     stopped: Vec<Task>,
     events: BTreeSet<String>,
     last: Option<Deployment>,
+    /// How many looks have shown it as given up.
+    given_up: u32,
     /// Tasks cannot be listed: told once.
     without_tasks: bool,
 }
@@ -95,6 +99,7 @@ impl<'a> Watch<'a> {
             stopped: Vec::new(),
             events: BTreeSet::new(),
             last: None,
+            given_up: 0,
             without_tasks: false,
         }
     }
@@ -173,6 +178,11 @@ impl<'a> Watch<'a> {
             {
                 Some(End::Completed)
             }
+            // ECS's own rollback begins a moment after it has given up.
+            State::Failed(_) if service.rolls_back() && self.given_up < GRACE => {
+                self.given_up += 1;
+                None
+            }
             State::Failed(reason) => Some(End::Failed(reason)),
             State::RollingBack(to) if to.rollout_state.as_deref() == Some("FAILED") => {
                 Some(End::RolledBack { to, completed: false })
@@ -212,7 +222,10 @@ impl<'a> Watch<'a> {
             Err(error) => return self.no_tasks(&error),
         };
         for task in tasks.iter().filter_map(|task| Task::deserialize(task).ok()) {
-            let is_ours = task.started_by == self.deployment.id;
+            let is_ours = match task.started_by.is_empty() {
+                true => task.task_definition_arn == self.deployment.task_definition,
+                false => task.started_by == self.deployment.id,
+            };
             if !is_ours || self.stopped.iter().any(|known| known.task_arn == task.task_arn) {
                 continue;
             }

@@ -25,6 +25,15 @@ use aws_types::service_config::ServiceConfigKey;
 use super::{ATTEMPT, Aws, AwsError, CONNECT, Clients};
 use crate::retry::Deadline;
 
+/// Whether an answer is read: some say nothing but that the call was taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Answer {
+    /// It must be understood.
+    Read,
+    /// Its status is all.
+    Taken,
+}
+
 /// A service of the query protocol.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Service {
@@ -81,6 +90,7 @@ impl Aws {
         service: Service,
         operation: &'static str,
         parameters: &[(&str, &str)],
+        answer: Answer,
         deadline: Deadline,
     ) -> Result<Element, AwsError> {
         let action = operation.rsplit(':').next().unwrap_or(operation);
@@ -90,10 +100,11 @@ impl Aws {
         let endpoint = self.query_endpoint(service).await;
         self.call(operation, deadline, async |clients| {
             let request = signed(clients, service, &endpoint, &body).await.map_err(SdkError::construction_failure)?;
-            unsigned(clients, "POST", &endpoint, request, |response| {
+            unsigned(clients, "POST", &endpoint, request, move |response| {
                 let tree = read(response.body().bytes().unwrap_or_default());
                 match (response.status().is_success(), tree) {
                     (true, Ok(tree)) => Ok(tree),
+                    (true, Err(_)) if answer == Answer::Taken => Ok(Element::default()),
                     (true, Err(error)) => Err(OrchestratorError::response(error.into())),
                     (false, tree) => Err(OrchestratorError::operation(refused(tree.unwrap_or_default()))),
                 }

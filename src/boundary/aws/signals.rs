@@ -10,7 +10,7 @@ use aws_smithy_types::body::SdkBody;
 use aws_smithy_types::error::ErrorMetadata;
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 
-use super::query::{Service, unsigned};
+use super::query::{Answer, Service, unsigned};
 use super::{Aws, AwsError, AwsErrorKind};
 use crate::retry::Deadline;
 
@@ -42,13 +42,16 @@ impl Aws {
         let status = if success { "SUCCESS" } else { "FAILURE" };
         let parameters =
             [("StackName", stack), ("LogicalResourceId", resource), ("UniqueId", unique_id), ("Status", status)];
-        self.query(CLOUDFORMATION, "cloudformation:SignalResource", &parameters, deadline).await.map(drop)
+        self.query(CLOUDFORMATION, "cloudformation:SignalResource", &parameters, Answer::Taken, deadline)
+            .await
+            .map(drop)
     }
 
     /// The launch hooks of a group: `autoscaling:DescribeLifecycleHooks`.
     pub async fn launch_hooks(&self, group: &str, deadline: Deadline) -> Result<Vec<LaunchHook>, AwsError> {
         let operation = "autoscaling:DescribeLifecycleHooks";
-        let answer = self.query(AUTO_SCALING, operation, &[("AutoScalingGroupName", group)], deadline).await?;
+        let answer =
+            self.query(AUTO_SCALING, operation, &[("AutoScalingGroupName", group)], Answer::Read, deadline).await?;
         let hooks = answer.all(&["DescribeLifecycleHooksResult", "LifecycleHooks", "member"]);
         let launching = hooks.into_iter().filter(|hook| hook.text("LifecycleTransition") == LAUNCHING);
         Ok(launching
@@ -69,7 +72,7 @@ impl Aws {
     ) -> Result<usize, AwsError> {
         let operation = "autoscaling:DescribeAutoScalingGroups";
         let parameters = [("AutoScalingGroupNames.member.1", group)];
-        let answer = self.query(AUTO_SCALING, operation, &parameters, deadline).await?;
+        let answer = self.query(AUTO_SCALING, operation, &parameters, Answer::Read, deadline).await?;
         let path = ["DescribeAutoScalingGroupsResult", "AutoScalingGroups", "member", "Instances", "member"];
         let others = answer.all(&path).into_iter().filter(|other| other.text("InstanceId") != instance_id);
         let in_service = others
@@ -86,7 +89,7 @@ impl Aws {
         deadline: Deadline,
     ) -> Result<(), AwsError> {
         let operation = "autoscaling:RecordLifecycleActionHeartbeat";
-        self.query(AUTO_SCALING, operation, &of_hook(group, hook, instance_id), deadline).await.map(drop)
+        self.query(AUTO_SCALING, operation, &of_hook(group, hook, instance_id), Answer::Taken, deadline).await.map(drop)
     }
 
     /// Ends a hook: `autoscaling:CompleteLifecycleAction`.
@@ -101,7 +104,7 @@ impl Aws {
         let operation = "autoscaling:CompleteLifecycleAction";
         let result = [("LifecycleActionResult", if go_on { "CONTINUE" } else { "ABANDON" })];
         let parameters = [&of_hook(group, hook, instance_id)[..], &result].concat();
-        self.query(AUTO_SCALING, operation, &parameters, deadline).await.map(drop)
+        self.query(AUTO_SCALING, operation, &parameters, Answer::Taken, deadline).await.map(drop)
     }
 
     /// PUTs a signal to the presigned URL of a wait condition (CloudFormation User Guide, "Create wait conditions in a

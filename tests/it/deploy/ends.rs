@@ -83,6 +83,15 @@ fn the_circuit_breakers_own_rollback_is_waited_for_and_told() {
 }
 
 #[test]
+fn the_circuit_breakers_rollback_is_not_overtaken_by_ours() {
+    let site = next(Course::Fails { at: 1, task: Stopped::exited(1) });
+    site.ecs.change(|world| world.back_after = 2);
+    let outcome = site.deploy("deploy", &["--circuit-breaker"]);
+    outcome.ends(30, &["[container-exited]", "ECS has rolled back to web:1"]);
+    assert_eq!(writes(&site), ["RegisterTaskDefinition", "UpdateService"]);
+}
+
+#[test]
 fn a_circuit_breaker_that_only_stops_is_rolled_back_by_us() {
     let site = next(Course::Fails { at: 1, task: Stopped::exited(1) });
     let breaker = json!({"deploymentCircuitBreaker": {"enable": true, "rollback": false}});

@@ -27,6 +27,8 @@ pub enum Course {
     Superseded(u32),
     /// At this look somebody deletes the service.
     Deleted(u32),
+    /// ECS has given up on it, and goes back at this look.
+    GoesBack(u32),
 }
 
 /// A task that stopped.
@@ -82,6 +84,8 @@ pub struct World {
     pub is_scaled: bool,
     /// The lines of a log stream, as `GROUP:STREAM`.
     pub logs: BTreeMap<String, Vec<String>>,
+    /// Looks between a deployment that failed and its rollback by ECS.
+    pub back_after: u32,
     /// Looks until a deleted service is INACTIVE.
     pub drains_for: u32,
     tick: f64,

@@ -95,7 +95,8 @@ impl World {
                 self.delete(name);
                 self.services.get_mut(name).unwrap().shown["deployments"] = deployments;
             }
-            Course::Superseded(_) | Course::Deleted(_) => {}
+            Course::GoesBack(at) if looks >= at => self.go_back(name),
+            Course::Superseded(_) | Course::Deleted(_) | Course::GoesBack(_) => {}
         }
     }
 
@@ -127,19 +128,30 @@ impl World {
         let reason = "ECS deployment circuit breaker: tasks failed to start.";
         service.shown["deployments"][0]["rolloutState"] = json!("FAILED");
         service.shown["deployments"][0]["rolloutStateReason"] = json!(reason);
-        let others = service.shown["deployments"].as_array().unwrap().clone();
-        let good = others.iter().find(|one| one["rolloutState"] == "COMPLETED").cloned();
         service.course = None;
+        let (looks, rolls_back) = (service.looks, breaker["rollback"] == true);
         self.event(name, &format!("(service {name}) (deployment {id}) deployment failed: tasks failed to start."));
-        if let (Some(good), true) = (good, breaker["rollback"] == true) {
-            self.courses.push_front(Course::Completes(2));
-            self.deploy(name, good["taskDefinition"].as_str().unwrap());
-            let service = self.services.get_mut(name).unwrap();
-            let back = service.shown["deployments"][0]["id"].as_str().unwrap().to_owned();
-            service.shown["deployments"][0]["rolloutStateReason"] =
-                json!(format!("ECS deployment circuit breaker: rolling back to deploymentId {back}."));
-            self.event(name, &format!("(service {name}) rolling back to deployment {back}."));
+        if rolls_back {
+            let at = looks + self.back_after;
+            self.services.get_mut(name).unwrap().course = Some(Course::GoesBack(at));
+            if at == looks {
+                self.go_back(name);
+            }
         }
+    }
+
+    fn go_back(&mut self, name: &str) {
+        let service = self.services.get_mut(name).unwrap();
+        service.course = None;
+        let others = service.shown["deployments"].as_array().unwrap().clone();
+        let Some(good) = others.into_iter().find(|one| one["rolloutState"] == "COMPLETED") else { return };
+        self.courses.push_front(Course::Completes(2));
+        self.deploy(name, good["taskDefinition"].as_str().unwrap());
+        let service = self.services.get_mut(name).unwrap();
+        let back = service.shown["deployments"][0]["id"].as_str().unwrap().to_owned();
+        service.shown["deployments"][0]["rolloutStateReason"] =
+            json!(format!("ECS deployment circuit breaker: rolling back to deploymentId {back}."));
+        self.event(name, &format!("(service {name}) rolling back to deployment {back}."));
     }
 
     /// Newest first, as ECS has them.
