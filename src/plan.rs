@@ -174,6 +174,12 @@ pub struct Signal {
     pub lifecycle: bool,
     /// Its name, where the group has several.
     pub hook: Option<String>,
+    /// The tags of the instance, by the prefix of ours.
+    #[serde(default)]
+    pub tags_prefix: Option<String>,
+    /// The group, that this instance is not healthy.
+    #[serde(default)]
+    pub unhealthy: bool,
 }
 
 impl Signal {
@@ -187,12 +193,15 @@ impl Signal {
             wait_url: signal.wait_url.value.as_ref().map(|url| url.expose().to_owned()),
             lifecycle: signal.lifecycle.value,
             hook: signal.hook.value.clone(),
+            tags_prefix: signal.instance_tags.value.then(|| settings.tags_prefix.value.clone()),
+            unhealthy: signal.unhealthy.value,
         }
     }
 
     /// Whether nobody is told.
     pub fn is_off(&self) -> bool {
-        !self.cloudformation && !self.lifecycle && self.wait_url.is_none()
+        let of_group = self.lifecycle || self.unhealthy;
+        !self.cloudformation && !of_group && self.wait_url.is_none() && self.tags_prefix.is_none()
     }
 }
 

@@ -10,6 +10,7 @@ use crate::boundary::imds::{Imds, ImdsError, TARGET_STATE};
 use crate::evidence::Stop;
 use crate::facts::{Facts, Instance, InstanceTags, Known};
 use crate::retry::{Deadline, within};
+use crate::settings::fragment::{CAUSE_TAG, VERDICT_TAG};
 use crate::settings::schema::is_metadata_key;
 use crate::settings::{Settings, Switch, TagsSettings};
 
@@ -110,7 +111,8 @@ async fn instance_tags(
 ) -> Result<InstanceTags, ImdsError> {
     let known = cluster.as_ref().map(|(key, _)| key.clone());
     let matters = |key: &&str| {
-        let ours = key.starts_with(settings.tags_prefix.value.as_str());
+        let rest = key.strip_prefix(settings.tags_prefix.value.as_str());
+        let ours = rest.is_some_and(|rest| ![VERDICT_TAG, CAUSE_TAG].contains(&rest));
         let attribute = settings.derive.attributes.value.iter().any(|wanted| wanted == key);
         (ours || attribute) && is_metadata_key(key) && known.as_deref() != Some(key)
     };

@@ -74,9 +74,9 @@ pub struct Document {
 /// One whom the verdict is told outside this host, and whether he took it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Signalled {
-    /// `cloudformation`, `wait-condition`, `launch-hook`; `all` where none could be tried.
+    /// `cloudformation`, `wait-condition`, `launch-hook`, `instance-tags`, `health`; `all` where none could be tried.
     pub to: String,
-    /// `SUCCESS` or `FAILURE`; `CONTINUE` or `ABANDON` of a hook.
+    /// `SUCCESS` or `FAILURE`; `CONTINUE` or `ABANDON` of a hook; the verdict of tags; `Unhealthy`.
     pub status: String,
     /// `sent`, `already` (by an earlier boot), `not-waiting` (nobody waits), `left` (on purpose not told) or `failed`.
     pub outcome: String,

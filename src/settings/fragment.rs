@@ -12,6 +12,11 @@ use toml::de::{DeTable, DeValue};
 use super::schema::{self, Raw, Setting};
 use super::{EARLIER, Kind, Settings, SettingsError, Source, TagsSettings, Warning, agent_variables};
 
+/// The tag, after its prefix, that holds an instance's last verdict. It is written, and never read.
+pub const VERDICT_TAG: &str = "verdict";
+/// The same for the id of its cause.
+pub const CAUSE_TAG: &str = "cause";
+
 /// What an entry sets.
 #[derive(Clone)]
 pub enum Name {
@@ -118,6 +123,8 @@ impl Fragment {
             let Some(key) = tag.strip_prefix(prefix) else { continue };
             let source = Source::new(kind, place, tag.clone());
             match key {
+                // Ours, of an earlier verdict.
+                VERDICT_TAG | CAUSE_TAG => {}
                 "cluster" | "cluster-tags" if kind == Kind::InstanceTag => {
                     fragment.push(key, Raw::Text(value.clone()), source)?;
                 }

@@ -101,6 +101,10 @@ pub struct Signal {
     pub lifecycle: Sourced<bool>,
     /// The hook, where the group has several.
     pub hook: Sourced<Option<String>>,
+    /// Tags on the instance with the verdict and its cause.
+    pub instance_tags: Sourced<bool>,
+    /// `SetInstanceHealth`, for a fault of this host.
+    pub unhealthy: Sourced<bool>,
 }
 
 /// All settings, merged; every value knows its source.
@@ -171,6 +175,8 @@ impl Default for Settings {
                 wait_url: of("signal.wait-url", None),
                 lifecycle: of("signal.lifecycle", false),
                 hook: of("signal.hook", None),
+                instance_tags: of("signal.instance-tags", false),
+                unhealthy: of("signal.unhealthy", false),
             },
             agent: BTreeMap::new(),
         }

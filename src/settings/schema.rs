@@ -241,6 +241,20 @@ pub static ALL: &[Setting] = &[
         "the name of a lifecycle hook",
         "the launch hook to complete, where the group has several"
     ),
+    setting!(
+        "signal.instance-tags",
+        signal.instance_tags,
+        boolean,
+        "`true` or `false`",
+        "tag the instance with its verdict and cause (`ecs-bootstrap:verdict`, `ecs-bootstrap:cause`)"
+    ),
+    setting!(
+        "signal.unhealthy",
+        signal.unhealthy,
+        boolean,
+        "`true` or `false`",
+        "let the Auto Scaling group replace the instance for a fault of this host, while others are in service"
+    ),
 ];
 
 fn text(raw: &Raw) -> Option<&str> {

@@ -141,6 +141,33 @@ impl Outside {
         }
     }
 
+    /// Lets the group replace the instance, by the same rule; nothing where it is in no group. Auto Scaling itself passes it
+    /// over inside the grace period of the group.
+    pub(super) async fn set_unhealthy(&self, document: &Document) -> Option<Signalled> {
+        self.target_state().await.filter(|state| state == "InService")?;
+        let done = |outcome: &str, detail: String| Some(signalled("health", "Unhealthy", outcome, detail));
+        let others = match (may_abandon(document.exit_code, &document.verdict, Some(1)), self.group().await) {
+            (Ok(()), Some(group)) => self.others(&group).await,
+            _ => None,
+        };
+        if let Err(why) = may_abandon(document.exit_code, &document.verdict, others) {
+            return done("left", why.to_owned());
+        }
+        let came = self.tried(async |deadline| self.aws().await?.set_unhealthy(&self.instance_id, deadline).await);
+        match came.await {
+            Came::Sent => done("sent", "the group replaces this instance".to_owned()),
+            Came::NotWaiting(why) => done("not-waiting", why),
+            Came::Failed(error) => {
+                let remedy = "allow `autoscaling:SetInstanceHealth` on the group to the instance's role";
+                done("failed", format!("{}; {remedy}", crate::causes::chain(&error)))
+            }
+        }
+    }
+
+    async fn group(&self) -> Option<String> {
+        self.named(&None, GROUP).await
+    }
+
     async fn others(&self, group: &str) -> Option<usize> {
         let deadline = Deadline::after(CALL);
         let asked = async { self.aws().await?.others_in_service(group, &self.instance_id, deadline).await };
@@ -156,7 +183,7 @@ impl Outside {
     /// The hook of the settings, else the only launch hook of the group; or why there is none.
     async fn found(&self) -> Result<&Hook, String> {
         let find = async || {
-            let Some(group) = self.named(&None, GROUP).await else {
+            let Some(group) = self.group().await else {
                 return Err(format!(
                     "the tag `{GROUP}` of this instance is not known; allow tags in instance metadata"
                 ));

@@ -19,6 +19,7 @@ use crate::facts::Instance;
 use crate::plan::{Expectation, Signal};
 use crate::report::{Document, Signalled};
 use crate::retry::{Deadline, Policy, Step, until};
+use crate::settings::fragment::{CAUSE_TAG, VERDICT_TAG};
 
 /// How long a signal is tried: as long as a new role takes to be known everywhere.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -103,6 +104,13 @@ impl Outside {
         if let Some(url) = &self.signal.wait_url {
             told.push(self.tell_wait_condition(url, document, success).await);
         }
+        if let Some(prefix) = &self.signal.tags_prefix {
+            told.push(self.tag(prefix, document).await);
+        }
+        let is_ended = told.iter().any(|one| one.to == "launch-hook" && one.outcome == "sent");
+        if self.signal.unhealthy && !success && !is_ended {
+            told.extend(self.set_unhealthy(document).await);
+        }
         told
     }
 
@@ -177,6 +185,32 @@ impl Outside {
             Came::Sent | Came::NotWaiting(_) => {
                 record::remember(&self.world.disk, &self.instance_id, &whom, status);
                 done("sent", whom)
+            }
+        }
+    }
+
+    /// Verdict and cause as tags, where they are not what the tags say already.
+    async fn tag(&self, prefix: &str, document: &Document) -> Signalled {
+        const WHOM: &str = "tags of this instance";
+        let verdict = document.verdict.as_str();
+        let cause = document.cause.as_ref().map_or("none", |cause| cause.id.as_str());
+        let done = |outcome: &str, detail: String| signalled("instance-tags", verdict, outcome, detail);
+        let what = format!("{verdict}, {cause}");
+        if record::told(&self.world.disk, &self.instance_id, WHOM).as_ref() == Some(&what) {
+            return done("already", what);
+        }
+        let tags = [(VERDICT_TAG, verdict), (CAUSE_TAG, cause)];
+        let tags = tags.map(|(key, value)| (format!("{prefix}{key}"), value.to_owned()));
+        let came =
+            self.tried(async |deadline| self.aws().await?.tag_instance(&self.instance_id, &tags, deadline).await);
+        match came.await {
+            Came::Failed(error) => {
+                let remedy = "allow `ec2:CreateTags` on this instance to its role";
+                done("failed", format!("{}; {remedy}", crate::causes::chain(&error)))
+            }
+            Came::Sent | Came::NotWaiting(_) => {
+                record::remember(&self.world.disk, &self.instance_id, WHOM, &what);
+                done("sent", what)
             }
         }
     }

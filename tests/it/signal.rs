@@ -62,9 +62,15 @@ fn off_it_asks_and_tells_nobody_anything() {
     says(&run(&instance, &[]), 0, &["ready: "]);
     let verdict = std::fs::read_to_string(instance.disk.path("/run/ecs-bootstrap/status.json")).unwrap();
     assert!(!verdict.contains("signals"), "{verdict}");
-    for operation in
-        ["SignalResource", "DescribeLifecycleHooks", "RecordLifecycleActionHeartbeat", "CompleteLifecycleAction"]
-    {
+    for operation in [
+        "SignalResource",
+        "DescribeLifecycleHooks",
+        "RecordLifecycleActionHeartbeat",
+        "CompleteLifecycleAction",
+        "CreateTags",
+        "SetInstanceHealth",
+        "DescribeAutoScalingGroups",
+    ] {
         assert_eq!(instance.aws.count(operation), 0, "{operation}");
     }
     assert_eq!(instance.aws.count("DescribeTags"), 0);
@@ -329,4 +335,47 @@ fn among_several_hooks_one_must_be_named() {
     instance.aws.fail("DescribeLifecycleHooks", Fault::denied("autoscaling:DescribeLifecycleHooks"));
     says(&run(&instance, &[LIFECYCLE]), 0, &["launch-hook, failed", "allow `autoscaling:DescribeLifecycleHooks`"]);
     says(&run(&instance, &[LIFECYCLE, "signal.hook=ready"]), 0, &["CONTINUE to launch-hook, sent"]);
+}
+
+#[test]
+fn tags_say_verdict_and_cause_when_they_change_and_are_never_read_back() {
+    const TAGS: &str = "signal.instance-tags=true";
+    let tags_of = |instance: &Instance| told(instance, |state| state.instance_tags[ID].clone());
+    let instance = of_stack().without_cluster("prod");
+    says(&run(&instance, &[TAGS]), 21, &["signal: failed to instance-tags, sent: failed, cluster-not-found"]);
+    assert_eq!(tags_of(&instance)["ecs-bootstrap:cause"], "cluster-not-found");
+    instance.aws.change(|aws| aws.add_cluster("prod", &[]));
+    // As metadata shows them from then on.
+    let instance = instance.tag("ecs-bootstrap:verdict", "failed").tag("ecs-bootstrap:cause", "cluster-not-found");
+    let outcome = run(&instance, &[TAGS]);
+    says(&outcome, 0, &["signal: ready to instance-tags, sent: ready, none"]);
+    assert!(!format!("{outcome:?}").contains("tag-unknown"), "{outcome:#?}");
+    assert_eq!(tags_of(&instance)["ecs-bootstrap:verdict"], "ready");
+    says(&run(&instance, &[TAGS]), 0, &["instance-tags, already"]);
+    assert_eq!(instance.aws.count("CreateTags"), 2);
+    let asked: Vec<_> = instance.imds.requests().into_iter().map(|request| request.path).collect();
+    assert!(!asked.iter().any(|path| path.ends_with("ecs-bootstrap:verdict")), "{asked:?}");
+}
+
+#[test]
+fn a_group_is_told_of_an_unhealthy_instance_by_the_same_rule() {
+    const UNHEALTHY: &str = "signal.unhealthy=true";
+    let health = |instance: &Instance| told(instance, |state| state.waiting.health.clone());
+    let broken = || of_stack().unit("docker.service", |unit| unit.load_state = "masked".into());
+    let instance = broken();
+    says(&run(&instance, &[UNHEALTHY]), 24, &["signal: Unhealthy to health, sent"]);
+    assert_eq!(health(&instance), Some(("Unhealthy".into(), "true".into())), "the grace period counts");
+    let instance = broken();
+    instance.aws.change(|aws| aws.waiting.others_in_service = 0);
+    says(&run(&instance, &[UNHEALTHY]), 24, &["health, left: no other instance"]);
+    let instance = of_stack().without_cluster("prod");
+    says(&run(&instance, &[UNHEALTHY]), 21, &["health, left"]);
+    assert_eq!((health(&instance), instance.aws.count("DescribeAutoScalingGroups")), (None, 0));
+    // The hook ends it already.
+    let instance = broken();
+    says(&run(&instance, &[UNHEALTHY, LIFECYCLE]), 24, &["ABANDON to launch-hook, sent"]);
+    assert_eq!(health(&instance), None);
+    let instance = of_stack();
+    run(&instance, &[UNHEALTHY]);
+    assert_eq!(health(&instance), None);
 }

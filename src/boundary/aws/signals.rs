@@ -4,6 +4,7 @@
 
 use std::time::Duration;
 
+use aws_sdk_ec2::types::Tag;
 use aws_smithy_runtime_api::client::orchestrator::{HttpRequest, HttpResponse};
 use aws_smithy_runtime_api::client::result::SdkError;
 use aws_smithy_types::body::SdkBody;
@@ -105,6 +106,28 @@ impl Aws {
         let result = [("LifecycleActionResult", if go_on { "CONTINUE" } else { "ABANDON" })];
         let parameters = [&of_hook(group, hook, instance_id)[..], &result].concat();
         self.query(AUTO_SCALING, operation, &parameters, Answer::Taken, deadline).await.map(drop)
+    }
+
+    /// Marks the instance as not healthy, but inside its group's grace period: `autoscaling:SetInstanceHealth`.
+    pub async fn set_unhealthy(&self, instance_id: &str, deadline: Deadline) -> Result<(), AwsError> {
+        let parameters =
+            [("InstanceId", instance_id), ("HealthStatus", "Unhealthy"), ("ShouldRespectGracePeriod", "true")];
+        self.query(AUTO_SCALING, "autoscaling:SetInstanceHealth", &parameters, Answer::Taken, deadline).await.map(drop)
+    }
+
+    /// Puts tags on the instance: `ec2:CreateTags`.
+    pub async fn tag_instance(
+        &self,
+        instance_id: &str,
+        tags: &[(String, String)],
+        deadline: Deadline,
+    ) -> Result<(), AwsError> {
+        self.call("ec2:CreateTags", deadline, async |clients| {
+            let tags = tags.iter().map(|(key, value)| Tag::builder().key(key).value(value).build()).collect();
+            clients.ec2().create_tags().resources(instance_id).set_tags(Some(tags)).send().await
+        })
+        .await?;
+        Ok(())
     }
 
     /// PUTs a signal to the presigned URL of a wait condition (CloudFormation User Guide, "Create wait conditions in a

@@ -326,7 +326,19 @@ impl State {
         Err((400, "ClusterNotFoundException".into(), "Cluster not found.".into()))
     }
 
-    fn ec2(&self, operation: &str, form: &BTreeMap<String, String>) -> Result<String, ApiError> {
+    fn create_tags(&mut self, form: &BTreeMap<String, String>) -> String {
+        let field = |name: String| form.get(&name).cloned();
+        let tags = (1..).map_while(|at| Some((field(format!("Tag.{at}.Key"))?, field(format!("Tag.{at}.Value"))?)));
+        let tags: Tags = tags.collect();
+        self.instance_tags.entry(field("ResourceId.1".into()).unwrap_or_default()).or_default().extend(tags);
+        "<CreateTagsResponse xmlns=\"http://ec2.amazonaws.com/doc/2016-11-15/\"><return>true</return></CreateTagsResponse>"
+            .to_owned()
+    }
+
+    fn ec2(&mut self, operation: &str, form: &BTreeMap<String, String>) -> Result<String, ApiError> {
+        if operation == "CreateTags" {
+            return Ok(self.create_tags(form));
+        }
         if operation != "DescribeTags" {
             return Err((
                 400,

@@ -23,6 +23,8 @@ pub struct Waiting {
     pub beats: usize,
     /// Results of completed hooks.
     pub completed: Vec<String>,
+    /// What the group was told of the instance's health, and whether its grace period counts.
+    pub health: Option<(String, String)>,
     /// Other instances of the group that are in service.
     pub others_in_service: usize,
 }
@@ -76,6 +78,10 @@ impl Waiting {
                     "<member><AutoScalingGroupName>fleet</AutoScalingGroupName><Instances>{all}</Instances></member>"
                 );
                 Ok(wrapped(operation, &format!("<AutoScalingGroups>{group}</AutoScalingGroups>")))
+            }
+            "SetInstanceHealth" => {
+                self.health = Some((field("HealthStatus"), field("ShouldRespectGracePeriod")));
+                Ok(wrapped(operation, ""))
             }
             "RecordLifecycleActionHeartbeat" | "CompleteLifecycleAction" => {
                 let knows_hook = self.hooks.iter().any(|(name, _)| *name == field("LifecycleHookName"));
