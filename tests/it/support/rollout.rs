@@ -6,6 +6,8 @@
 
 mod steps;
 
+use steps::fill_in;
+
 use super::http::{Answer, Reply, Request, Server, lock};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, VecDeque};
@@ -413,30 +415,6 @@ impl World {
             return Err(error("ClientException", "TaskDefinition is inactive"));
         }
         Ok(revision["taskDefinitionArn"].as_str().unwrap().to_owned())
-    }
-}
-
-/// What ECS adds to a container.
-fn fill_in(container: &mut Value) {
-    for (member, value) in [
-        ("cpu", json!(0)),
-        ("essential", json!(true)),
-        ("environment", json!([])),
-        ("mountPoints", json!([])),
-        ("volumesFrom", json!([])),
-        ("systemControls", json!([])),
-        ("portMappings", json!([])),
-    ] {
-        if container[member].is_null() {
-            container[member] = value;
-        }
-    }
-    for mapping in container["portMappings"].as_array_mut().unwrap() {
-        for (member, value) in [("hostPort", json!(0)), ("protocol", json!("tcp"))] {
-            if mapping[member].is_null() {
-                mapping[member] = value;
-            }
-        }
     }
 }
 

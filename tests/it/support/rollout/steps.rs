@@ -188,3 +188,27 @@ fn found(name: &str, shown: Option<&Value>) -> Value {
         }
     }
 }
+
+/// What ECS adds to a container.
+pub(super) fn fill_in(container: &mut Value) {
+    for (member, value) in [
+        ("cpu", json!(0)),
+        ("essential", json!(true)),
+        ("environment", json!([])),
+        ("mountPoints", json!([])),
+        ("volumesFrom", json!([])),
+        ("systemControls", json!([])),
+        ("portMappings", json!([])),
+    ] {
+        if container[member].is_null() {
+            container[member] = value;
+        }
+    }
+    for mapping in container["portMappings"].as_array_mut().unwrap() {
+        for (member, value) in [("hostPort", json!(0)), ("protocol", json!("tcp"))] {
+            if mapping[member].is_null() {
+                mapping[member] = value;
+            }
+        }
+    }
+}
