@@ -17,8 +17,8 @@ pub(crate) struct Cli {
     pub(crate) command: Command,
 }
 
-const AFTER_HELP: &str = "Exit codes: 0 done, or nothing to do (the text says which); 30-34 how a rollout ended; 35-38 \
-                          nothing was begun; 39 `status`: not stable.";
+const AFTER_HELP: &str = "Exit codes: 0 done, or nothing to do (the text says which); 30-34 how a rollout ended; 35-38 what \
+                          stood in its way (the text says what was begun); 39 `status`: not stable.";
 
 /// The commands.
 #[derive(Debug, Subcommand)]

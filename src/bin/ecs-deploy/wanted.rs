@@ -80,9 +80,6 @@ impl Wanted {
     ) -> Result<Wanted, Refusal> {
         let mut notes = Vec::new();
         let mut task = registrable(parse(task_definition, variable)?, &mut notes);
-        for (container, image) in &flags.image {
-            set_image(&mut task, container, image)?;
-        }
         refuse_faults(&task_definition.name, shape::of_task_definition(&task))?;
         let family = task["family"].as_str().unwrap_or_default().to_owned();
         for member in ["family", "containerDefinitions"] {
@@ -90,6 +87,9 @@ impl Wanted {
             if is_empty != Some(false) {
                 return Err(file_refused(&task_definition.name, format!("`{member}` is missing or empty")));
             }
+        }
+        for (container, image) in &flags.image {
+            set_image(&mut task, container, image)?;
         }
         let mut members = match service {
             Some(file) => {

@@ -57,6 +57,7 @@ fn each_file_that_cannot_be_used_is_told() {
     ] {
         std::fs::write(site.folder.path().join("task.json"), text).unwrap();
         site.deploy("deploy", &[]).ends(35, &["[bad-input]", "`task.json`", said]);
+        site.deploy("deploy", &["--image", "web=web:2"]).ends(35, &["[bad-input]", said]);
     }
     site.run(&["deploy", "--task-definition", "absent.json"]).ends(35, &["`absent.json` cannot be read"]);
     site.run(&["deploy"]).ends(2, &["--task-definition"]);
