@@ -4,7 +4,7 @@
 use crate::support::aws::{Fault, State};
 use crate::support::http::lock;
 use crate::support::{Instance, Outcome};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 const ID: &str = "i-0123456789abcdef0";
 const STACK: &str = "arn:aws:cloudformation:eu-west-1:111122223333:stack/fleet/0f0f";
@@ -309,6 +309,38 @@ fn a_hook_is_abandoned_for_a_fault_of_this_host_alone() {
     );
     assert_eq!(instance.aws.count("CompleteLifecycleAction"), 0);
     assert_eq!(instance.aws.count("DescribeAutoScalingGroups"), 0);
+}
+
+#[test]
+fn a_hook_that_is_throttled_is_ended_all_the_same() {
+    let instance = of_stack();
+    for operation in ["RecordLifecycleActionHeartbeat", "CompleteLifecycleAction"] {
+        instance.aws.fail_first(operation, 2, Fault::error(400, "Throttling", "Rate exceeded"));
+    }
+    says(&run(&instance, &[LIFECYCLE]), 0, &["CONTINUE to launch-hook, sent"]);
+    let instance = of_stack();
+    instance.aws.fail("CompleteLifecycleAction", Fault::error(400, "ValidationError", "something else"));
+    let outcome = run(&instance, &[LIFECYCLE]);
+    says(
+        &outcome,
+        0,
+        &["ready: ", "launch-hook, failed", "something else", "allow `autoscaling:CompleteLifecycleAction`"],
+    );
+}
+
+#[test]
+fn on_its_way_into_a_warm_pool_an_instance_goes_on_at_once() {
+    let instance = of_stack();
+    instance.imds.change(|imds| imds.target_lifecycle_state = Some("Warmed:Stopped".into()));
+    let running = instance.start(&["run", "--wait", "--set", LIFECYCLE, "--set", CLOUDFORMATION]);
+    let until = Instant::now() + Duration::from_secs(20);
+    while told(&instance, |state| state.waiting.completed.is_empty()) && Instant::now() < until {
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    running.kill();
+    assert_eq!(told(&instance, |state| state.waiting.completed.clone()), ["CONTINUE"]);
+    // It has not registered, and nobody is told that it did.
+    assert_eq!(signals(&instance), []);
 }
 
 #[test]
