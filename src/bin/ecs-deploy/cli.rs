@@ -93,7 +93,7 @@ pub(crate) struct ServiceFlags {
 /// How to wait.
 #[derive(Args, Clone, Copy, Debug)]
 pub(crate) struct Wait {
-    /// How long a rollout may take; a rollback has as long again
+    /// How long a rollout may take from its beginning; a rollback has as long again
     #[arg(long, value_name = "DURATION", default_value = "15m", value_parser = humantime::parse_duration)]
     pub(crate) timeout: Duration,
 }

@@ -79,7 +79,6 @@ impl Calls {
         patience: Patience,
         screen: &mut Screen,
     ) -> Outcome {
-        let deadline = Deadline::after(patience.timeout);
         let registered = matches!(plan.registration, Registration::New { .. });
         let revision = match self.register(plan).await {
             Ok(revision) => revision,
@@ -98,7 +97,7 @@ impl Calls {
             notes: plan.notes.clone(),
             ..Outcome::default()
         };
-        let begun = match self.begin(plan, &revision, deadline, screen).await {
+        let begun = match self.begin(plan, &revision, Deadline::after(patience.timeout), screen).await {
             Ok(Some(begun)) => begun,
             Ok(None) => {
                 let text = format!(
@@ -123,6 +122,8 @@ impl Calls {
             let text = format!("begun: {}; its end is not waited for", named(&begun.deployment));
             return Outcome { result: "begun", text, exit: Some(Exit::Done), ..outcome };
         }
+        // What came before, as a throttled call or a service that drained, is not the rollout's time.
+        let deadline = Deadline::after(patience.timeout);
         let watched =
             Watch::new(self, &begun.deployment, begun.until_running, screen).until(deadline, Some(&revision)).await;
         self.concluded(plan, &revision, &begun, watched, patience, outcome, screen).await
