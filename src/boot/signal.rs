@@ -56,7 +56,8 @@ impl Boot {
 
     /// Whether user data may still run, and is not who runs us.
     async fn others_go_on(&self) -> bool {
-        let Ok(systemd) = Systemd::connect(Deadline::after(BUS)).await else { return false };
+        // Without a bus it is early in the boot (`bootcmd`), or nobody can say.
+        let Ok(systemd) = Systemd::connect(Deadline::after(BUS)).await else { return true };
         let Ok(cloud_final) = systemd.unit(CLOUD_FINAL).await else { return false };
         user_data_may_run(&cloud_final) && systemd.unit_of_pid(0).await.is_ok_and(|ours| ours != CLOUD_FINAL)
     }
