@@ -61,7 +61,7 @@ pub(crate) fn api_error(bytes: &[u8]) {
     let mut parts = text.splitn(3, '\n');
     let status = parts.next().and_then(|status| status.trim().parse().ok()).unwrap_or(400);
     let code = parts.next().map(str::to_owned).filter(|code| !code.is_empty());
-    let kind = AwsErrorKind::of_answer(code, parts.next().unwrap_or_default().to_owned(), status);
+    let kind = AwsErrorKind::of_answer(code, parts.next().unwrap_or_default().into(), status);
     for operation in ["ecs:DescribeClusters", "ec2:DescribeTags"] {
         let error = AwsError { operation, kind: kind.clone(), elapsed: Duration::ZERO, source: None };
         let evidence = Evidence::of_stop(Stop::Aws(error));

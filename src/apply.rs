@@ -12,13 +12,12 @@ use crate::boundary::disk::{Disk, DiskError, Mode};
 use crate::boundary::systemd::control::Jobs;
 use crate::boundary::systemd::{Job, Systemd, SystemdError};
 use crate::causes::chain;
-use crate::ecs_config::read;
+use crate::ecs_config::has_hidden;
 use crate::effects::{Effects, QueuedJob};
 use crate::evidence::Stop;
 use crate::facts::Written;
 use crate::host::LONGEST_FILE;
 use crate::plan::{Action, ECS_CONFIG, Plan, WRITTEN};
-use crate::settings::agent_variables;
 
 pub use care::{clean, forget_reset, note_reset, set_aside, start_agent, stop_agent};
 
@@ -52,10 +51,11 @@ pub fn write(world: &World, plan: &Plan) -> Result<bool, Stop> {
     Ok(changed)
 }
 
-/// Writes `ecs.config`, readable by root alone where it holds a secret, if it still is as it was read.
+/// Writes `ecs.config`, readable by root alone where it holds something that is shown in no output, if it still is as it
+/// was read.
 pub fn write_config(disk: &Disk, old: &[u8], bytes: &[u8]) -> Result<(), Stop> {
     disk.create_folder("/etc/ecs", 0o755).map_err(Stop::Write)?;
-    let mode = match read(bytes).iter().any(|line| agent_variables::is_secret(&line.key)) {
+    let mode = match has_hidden(bytes) {
         true => Mode::Exactly(0o600),
         false => Mode::Keep { or: 0o644 },
     };

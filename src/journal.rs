@@ -18,6 +18,8 @@ use tracing::{Event, Level, Metadata, Subscriber};
 use tracing_subscriber::filter::{FilterExt, LevelFilter, ParseError, Targets, filter_fn};
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
 
+use crate::redaction;
+
 /// The instance has registered.
 pub const MESSAGE_ID_READY: &str = "d2b89150f7d43a3e2e38123c981186c8";
 /// The instance waits for something that is no fault.
@@ -88,25 +90,20 @@ pub fn start(root: &Path, verbose: u8, filter: Option<&str>) -> Result<Logging, 
     Ok(logging)
 }
 
-/// Shows `text` in `systemctl status` (`STATUS=` of sd_notify(3)). Nothing happens where nobody asked to be notified.
+/// Shows `text` in `systemctl status` (`STATUS=` of sd_notify(3), one line: a line break would begin another assignment). Nothing happens where nobody asked to be notified.
 pub fn status(text: &str) {
-    notify(&[NotifyState::Status(&one_line(text))]);
+    notify(&[NotifyState::Status(&redaction::line(text))]);
 }
 
 /// Tells the service manager that the unit has started, and what it does now.
 pub fn ready(text: &str) {
-    notify(&[NotifyState::Ready, NotifyState::Status(&one_line(text))]);
+    notify(&[NotifyState::Ready, NotifyState::Status(&redaction::line(text))]);
 }
 
 fn notify(states: &[NotifyState<'_>]) {
     if let Err(error) = sd_notify::notify(states) {
         tracing::debug!(%error, "the service manager could not be notified");
     }
-}
-
-/// A line break would begin another assignment of the protocol.
-fn one_line(text: &str) -> String {
-    text.replace(char::is_control, " ")
 }
 
 fn targets(verbose: u8, filter: Option<&str>) -> Result<Targets, JournalError> {
@@ -137,6 +134,7 @@ impl Fields {
     }
 
     fn add(&mut self, field: &Field, value: String) {
+        let value = redaction::text(&value);
         match field.name() {
             "message" => self.message = value,
             name => self.others.push((name.trim_start_matches("r#"), value)),
@@ -297,10 +295,10 @@ mod tests {
 
     #[test]
     fn a_value_of_several_lines_is_sent_with_its_length() {
-        let entries = journalled(None, || tracing::warn!(seen = "one\nPRIORITY=0", "look"));
+        let entries = journalled(None, || tracing::warn!(seen = "one\nerror: 2", "look"));
         let mut expected = b"MESSAGE=look\nPRIORITY=4\nSYSLOG_IDENTIFIER=ecs-bootstrap\nSEEN\n".to_vec();
-        expected.extend_from_slice(&[14, 0, 0, 0, 0, 0, 0, 0]);
-        expected.extend_from_slice(b"one\nPRIORITY=0\n");
+        expected.extend_from_slice(&[12, 0, 0, 0, 0, 0, 0, 0]);
+        expected.extend_from_slice(b"one\nerror: 2\n");
         assert_eq!(entries, [expected]);
     }
 
@@ -350,10 +348,5 @@ mod tests {
         let expected = "info: joined  cluster=prod seen=\"a b\\u{1b}[2J\\n\" why=\"\"\n";
         assert_eq!(line(Level::INFO, &fields, false, false), expected);
         assert!(line(Level::ERROR, &fields, true, false).starts_with("\x1b[31merror\x1b[0m: "));
-    }
-
-    #[test]
-    fn a_status_is_one_line() {
-        assert_eq!(one_line("waiting\nREADY=1"), "waiting READY=1");
     }
 }

@@ -14,6 +14,7 @@
 //! - **Rooms**: [`gather`] reads and decides nothing; [`decide`] holds every rule and touches nothing; [`apply`] does what
 //!   the plan says and nothing else; [`verify`] observes until ready, final or late; [`tell`] reports and never changes a
 //!   verdict.
+//! - [`redaction`] decides which text may leave the process.
 //! - **Floor**: [`boundary`] is the world, one party a file; [`host`] is what two rooms read of it, `probe` what is looked at when
 //!   it does not work; [`retry`] is the only
 //!   place that waits; [`report`] turns nouns into text; [`journal`], [`exit`] and [`cli`] face the outside.
@@ -47,6 +48,7 @@ pub mod host;
 pub mod journal;
 pub mod plan;
 mod probe;
+pub mod redaction;
 pub mod report;
 pub mod retry;
 pub mod settings;

@@ -14,6 +14,7 @@ use ecs_bootstrap::care::Consent;
 use ecs_bootstrap::cli::{self, Cli, Command, Common, Run};
 use ecs_bootstrap::exit::Exit;
 use ecs_bootstrap::journal::{self, Logging};
+use ecs_bootstrap::redaction;
 use ecs_bootstrap::settings::fragment::Fragment;
 use ecs_bootstrap::settings::{SettingsError, Warning};
 use tokio::time::Instant;
@@ -187,12 +188,12 @@ fn end_of_panic(panic: &std::panic::PanicHookInfo<'_>) {
 }
 
 fn failure(exit: Exit, text: &str) -> Report {
-    Report { stdout: String::new(), stderr: format!("error: {text}\n"), exit }
+    Report { stdout: String::new(), stderr: format!("error: {}\n", redaction::line(text)), exit }
 }
 
 /// The only place that prints a report. A reader that has gone away is no reason to fail.
 fn print(report: Report) -> ExitCode {
-    let _ = std::io::stdout().write_all(report.stdout.as_bytes());
-    let _ = std::io::stderr().write_all(report.stderr.as_bytes());
+    let _ = std::io::stdout().write_all(redaction::printed(&report.stdout).as_bytes());
+    let _ = std::io::stderr().write_all(redaction::printed(&report.stderr).as_bytes());
     report.exit.into()
 }

@@ -10,7 +10,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::ecs_config::EditRefusal;
 use crate::facts::Written;
-use crate::settings::{Kind, Settings, Source, Sourced, Warning};
+use crate::redaction;
+use crate::settings::{Kind, Settings, Source, Sourced, Warning, agent_variables};
 
 /// The agent's configuration file, the only one that we write.
 pub const ECS_CONFIG: &str = "/etc/ecs/ecs.config";
@@ -224,9 +225,15 @@ pub fn cluster_name(cluster: &str) -> &str {
     }
 }
 
-/// The text with what cannot be seen written out, and its quotes as they are.
-pub(crate) fn visible(text: &str) -> String {
-    text.escape_debug().to_string().replace("\\\"", "\"").replace("\\'", "'")
+/// What is said of the value of a setting that holds a second one: somebody has appended to a file without a line break
+/// at its end.
+pub(crate) fn glued(value: &str) -> &'static str {
+    let has_variable =
+        || agent_variables::ALL.iter().any(|known| value.contains(known.name) && known.name.contains('_'));
+    match value.contains('=') || has_variable() {
+        true => ": two settings stand on one line",
+        false => "",
+    }
 }
 
 /// What decide will not do.
@@ -239,7 +246,7 @@ pub enum Refusal {
         looked: Vec<String>,
     },
     /// A foreign `ecs.config` names what cannot be a cluster.
-    #[error("`{value}` cannot be the name of a cluster", value = visible(.value))]
+    #[error("`{}` cannot be the name of a cluster{}", redaction::cluster(.value), glued(.value))]
     ClusterInvalid {
         /// The value.
         value: String,

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use futures_util::future::join;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::{Boot, Phases, Report, as_json, handover};
 use crate::boundary::archive::{self, ArchiveError, Entry};
@@ -20,9 +20,10 @@ use crate::evidence::{Evidence, Stop};
 use crate::exit::Exit;
 use crate::host::{AGENT_LOG, INIT_LOG, LONGEST_FILE};
 use crate::plan::{ECS_CONFIG, Plan, VENDOR_ECS_CONFIG};
+use crate::redaction;
 use crate::report::{
     Document, cause_json, cause_text, config_text, contents_text, doctor_json, doctor_text, document, list_text,
-    log_text, plan_json,
+    log_text, os_release_text, plan_json,
 };
 use crate::retry::{Deadline, within};
 use crate::settings::fragment::Fragment;
@@ -56,7 +57,9 @@ impl Boot {
         let mut stderr = String::new();
         if let Some(path) = bundle {
             match self.bundle(path, &seen, &text, &json) {
-                Ok(names) => stderr = format!("wrote `{}`: {}\n", path.display(), names.join(", ")),
+                Ok(names) => {
+                    stderr = format!("wrote `{}`: {}\n", redaction::line(&path.to_string_lossy()), names.join(", "))
+                }
                 Err(error) => {
                     let stderr = format!("error: {}\n", chain(&error));
                     return Report { stdout: text, stderr, exit: Exit::Host };
@@ -121,14 +124,14 @@ impl Boot {
                 "how many lines the agent's logs have, and the messages of its own source",
                 log_text(INIT_LOG, &evidence.init_log) + &log_text(AGENT_LOG, &evidence.agent_log),
             ),
-            ("os-release", "the distribution", String::from_utf8_lossy(&known("/etc/os-release")).into_owned()),
-            ("kernel", "its release", String::from_utf8_lossy(&known("/proc/sys/kernel/osrelease")).into_owned()),
+            ("os-release", "the distribution", os_release_text(&known("/etc/os-release"))),
+            ("kernel", "its release", redaction::text(&String::from_utf8_lossy(&known("/proc/sys/kernel/osrelease")))),
         ];
         if let Some(plan) = &seen.plan {
             files.push(("plan.json", "what a run would do now", as_json(&plan_json(plan))));
         }
         if let Some(units) = evidence.known_units() {
-            files.push(("units.json", "the units as systemd sees them", as_json(units)));
+            files.push(("units.json", "the units as systemd sees them", as_json(&redaction::json(json!(units)))));
         }
         if let Some(stored) = stored {
             files.push(("status.json", "the last verdict", as_json(&stored)));
@@ -190,7 +193,7 @@ pub fn explain(id: Option<&str>, json: bool) -> Report {
         Some(cause) => done(cause_text(cause)),
         None => {
             let near = causes::nearest(id).map(|near| format!(", did you mean `{near}`?")).unwrap_or_default();
-            let stderr = format!("error: no cause has the id `{id}`{near}\n");
+            let stderr = format!("error: no cause has the id `{}`{near}\n", redaction::line(id));
             Report { stdout: String::new(), stderr, exit: Exit::Usage }
         }
     }

@@ -20,6 +20,7 @@ use crate::exit::Exit;
 use crate::facts::Known;
 use crate::host::{LONGEST_FILE, device, user_data_runs, written};
 use crate::plan::{AGENT_JSON, ECS_CONFIG, Recorded, Refusal, VENDOR_ECS_CONFIG};
+use crate::redaction;
 use crate::report::{Document, document, verdict_text};
 use crate::retry::{Deadline, Policy, Step, until};
 use crate::verdict::Verdict;
@@ -95,7 +96,11 @@ impl Boot {
         let of_another = recorded.is_none() && is_of_another_instance(disk, &files);
         match files.cluster().filter(|_| !of_another) {
             Some(cluster) => {
-                tracing::info!(cluster, planned = recorded.is_some(), "the agent may start");
+                tracing::info!(
+                    cluster = redaction::cluster(&cluster),
+                    planned = recorded.is_some(),
+                    "the agent may start"
+                );
                 self.take_back_refusal(&cluster, recorded.is_some(), &files).await;
                 Ok(files)
             }
@@ -113,7 +118,8 @@ impl Boot {
         if is_ours || !stored.and_then(|cause| find(&cause.id)).is_some_and(is_missing) {
             return;
         }
-        let text = format!("`{cluster}` was named since, and the agent may start; {VERIFY_UNIT} sees to the rest");
+        let shown = redaction::cluster(cluster);
+        let text = format!("`{shown}` was named since, and the agent may start; {VERIFY_UNIT} sees to the rest");
         let verdict = Verdict::Waiting { text, finding: None };
         self.tell(&document(&verdict, Some(cluster), &[]), false);
         if let Some(control) = Control::new(disk)

@@ -181,7 +181,7 @@ mod tests {
     fn a_denial_to_connect_is_not_one_to_register() {
         let mut evidence = registered(false, "203.0.113.6", at("a", "203.0.113.7", true), at("t", "203.0.113.9", true));
         let (code, message) = ("AccessDeniedException".to_owned(), String::new());
-        let kind = AwsErrorKind::Denied { code, message };
+        let kind = AwsErrorKind::Denied { code, message: message.as_str().into() };
         let (operation, elapsed) = ("ecs:DiscoverPollEndpoint", Duration::ZERO);
         evidence.way =
             Way { control_plane: Some(Err(AwsError { operation, kind, elapsed, source: None })), ..Way::default() };

@@ -3,6 +3,7 @@
 use super::{ALL, Cause, Class, Layer, chain};
 use crate::evidence::{Evidence, Stop};
 use crate::exit::Exit;
+use crate::redaction;
 
 /// How an exit with code 5 is told.
 pub(super) const GAVE_UP_TEXT: &str = "the agent exited with code 5";
@@ -105,7 +106,7 @@ pub(super) static CGROUP_SETUP_FAILED: Cause = Cause {
     check: |evidence| {
         let seen = gave_up_with(evidence, &["Unable to initialize cgroup root", "unable to setup '/ecs' cgroup"])?;
         let key = "ECS_ENABLE_TASK_CPU_MEM_LIMIT";
-        let set = evidence.config.get(key).map(|value| format!("{key} is `{value}`"));
+        let set = evidence.config.get(key).map(|value| format!("{key} is `{}`", redaction::variable(key, value)));
         Some(seen.into_iter().chain(set).collect())
     },
     ..Cause::PLAIN

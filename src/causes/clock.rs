@@ -78,7 +78,7 @@ mod tests {
 
     #[test]
     fn the_date_of_aws_decides_and_metadatas_only_where_it_explains() {
-        let code = |code: &str| AwsErrorKind::Service { code: Some(code.into()), message: String::new(), status: 401 };
+        let code = |code: &str| AwsErrorKind::Service { code: Some(code.into()), message: "".into(), status: 401 };
         let early = || AwsErrorKind::Tls { fault: TlsFault::NotValidYet };
         assert_eq!(with(Some(-7200), None, code("AuthFailure"))[0], "clock-skew");
         assert_eq!(with(Some(7200), Some(0), code("AuthFailure"))[0], "clock-skew");

@@ -8,6 +8,7 @@ use crate::boundary::aws::Cluster;
 use crate::evidence::{Evidence, Stop};
 use crate::exit::Exit;
 use crate::plan::{Refusal, cluster_name};
+use crate::redaction;
 
 /// What the causes of this layer have in common.
 const PLAIN: Cause = Cause { layer: Layer::Cluster, exit: Exit::Cluster, lapsed: Exit::Cluster, ..Cause::PLAIN };
@@ -48,7 +49,10 @@ pub(super) static WRONG_REGION: Cause = Cause {
         let said = said_region(evidence);
         let agents = said.map_or(home, |(said, _)| said);
         if let Some((wanted, _)) = of_wanted(evidence).filter(|(wanted, _)| *wanted != agents) {
-            return Some(vec![format!("the cluster's ARN names region `{wanted}`, the agent calls `{agents}`")]);
+            return Some(vec![format!(
+                "the cluster's ARN names region `{wanted}`, the agent calls `{}`",
+                region(agents)
+            )]);
         }
         let (said, place) = said.filter(|(said, _)| *said != home)?;
         // Some mean it: it is the cause where it leads nowhere.
@@ -56,14 +60,14 @@ pub(super) static WRONG_REGION: Cause = Cause {
         let gave_up = evidence.agent_exited_with(5).then(|| "the agent exited with code 5".to_owned());
         let lost = evidence.agent_logged(&["no such host"]);
         let seen: Vec<String> = [refused, gave_up, lost].into_iter().flatten().collect();
-        let told = format!("{place} is `{said}`, the instance runs in `{home}`");
+        let told = format!("{place} is `{}`, the instance runs in `{home}`", region(said));
         (!seen.is_empty()).then(|| [told].into_iter().chain(seen).collect())
     },
     note: |evidence| {
         let home = evidence.expectation.as_ref()?.region.as_deref()?;
         let (said, place) = said_region(evidence).filter(|(said, _)| *said != home)?;
         let is_joined = evidence.container_instance_arn().is_some();
-        is_joined.then(|| vec![format!("{place} is `{said}`, the instance runs in `{home}`")])
+        is_joined.then(|| vec![format!("{place} is `{}`, the instance runs in `{home}`", region(said))])
     },
     ..PLAIN
 };
@@ -123,9 +127,10 @@ pub(super) static NOT_FOUND: Cause = Cause {
         }
         let wanted = evidence.expectation.as_ref().and_then(|expected| expected.cluster.as_deref());
         let missing = match &evidence.cluster {
-            Some(Ok(described)) if !described.missing.is_empty() && asks_as_we_do(evidence) => {
-                Some(format!("ecs:DescribeClusters knows no cluster `{}`", wanted.unwrap_or_default()))
-            }
+            Some(Ok(described)) if !described.missing.is_empty() && asks_as_we_do(evidence) => Some(format!(
+                "ecs:DescribeClusters knows no cluster `{}`",
+                redaction::cluster(wanted.unwrap_or_default())
+            )),
             _ => None,
         };
         let logged = evidence.registration_refused(&NOT_THERE);
@@ -135,7 +140,10 @@ pub(super) static NOT_FOUND: Cause = Cause {
         if missing.is_none() && (logged.is_none() || gave_up.is_none()) {
             return None;
         }
-        let wanted = missing.is_none().then(|| wanted.map(|name| format!("the wanted cluster is `{name}`"))).flatten();
+        let wanted = missing
+            .is_none()
+            .then(|| wanted.map(|name| format!("the wanted cluster is `{}`", redaction::cluster(name))))
+            .flatten();
         // The agent has asked before it was there, or asks somewhere else than we do.
         let now = described(evidence).map(status);
         Some([missing, wanted, logged, gave_up, now].into_iter().flatten().collect())
@@ -234,15 +242,16 @@ pub(crate) fn joined_other(evidence: &Evidence) -> Option<(&str, Vec<String>)> {
         (true, true) => actual == wanted,
         _ => cluster_name(actual) == cluster_name(wanted),
     };
+    let (told, expected) = (redaction::cluster(actual), redaction::cluster(wanted));
     // The agent names the cluster that it is configured with, its ARN the one that it is in: `...:container-instance/NAME/ID`.
     let registered = arn.split('/').nth(1).filter(|_| arn.split('/').count() == 3);
     if let Some(registered) = registered.filter(|name| same && *name != cluster_name(wanted)) {
-        return Some((registered, vec![format!("the agent says that it is in `{actual}`, and is `{arn}`")]));
+        return Some((registered, vec![format!("the agent says that it is in `{told}`, and is `{arn}`")]));
     }
     // A cluster of that name in another region is another cluster.
     let is_elsewhere = || place(wanted).zip(place(arn)).is_some_and(|(wanted, actual)| wanted.0 != actual.0);
     (!same || is_elsewhere())
-        .then(|| (cluster_name(actual), vec![format!("the agent is `{arn}` in `{actual}`; wanted is `{wanted}`")]))
+        .then(|| (cluster_name(actual), vec![format!("the agent is `{arn}` in `{told}`; wanted is `{expected}`")]))
 }
 
 /// Region and account of an ARN.
@@ -260,6 +269,11 @@ fn said_region(evidence: &Evidence) -> Option<(&str, &'static str)> {
     let variable = evidence.config.get(REGION).map(|said| said.trim()).filter(|said| !said.is_empty());
     let json = || Some((evidence.files.json_region.as_deref()?, "AWSRegion in ecs.config.json"));
     variable.map(|said| (said, "AWS_DEFAULT_REGION in ecs.config")).or_else(json)
+}
+
+/// A region as it may be shown.
+fn region(said: &str) -> String {
+    redaction::variable(REGION, said)
 }
 
 /// Whether the agent asks the same account and region as we do: then what we are told holds for it too.

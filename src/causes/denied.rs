@@ -181,7 +181,7 @@ fn is_of_another(text: &str) -> bool {
 /// The message with which the agent's registration, or the call that stopped a room, was denied.
 pub(super) fn denial(evidence: &Evidence) -> Option<String> {
     evidence.refusal().filter(|text| is_denial(text)).or_else(|| match &evidence.stopping_call()?.kind {
-        AwsErrorKind::Denied { message, .. } => Some(message.clone()),
+        AwsErrorKind::Denied { message, .. } => Some(message.to_string()),
         _ => None,
     })
 }

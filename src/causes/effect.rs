@@ -6,7 +6,8 @@
 use super::cluster::joined_other;
 use crate::evidence::user_data::UserData;
 use crate::evidence::{Evidence, Stop};
-use crate::plan::{Refusal, cluster_name, visible};
+use crate::plan::{Refusal, cluster_name, glued};
+use crate::redaction;
 use crate::settings::Kind;
 use crate::settings::agent_variables::check;
 
@@ -99,8 +100,8 @@ pub(super) fn invalid(evidence: &Evidence) -> Option<(&str, String)> {
     let value = expected.cluster.as_deref().filter(|_| expected.follows_file)?;
     let is_read = !evidence.user_data_runs() && check("ECS_CLUSTER", value).is_err();
     is_read.then(|| {
-        let shown: String = visible(value).chars().take(80).collect();
-        (value, format!("`{shown}` in ecs.config cannot be the name of a cluster"))
+        let refusal = format!("`{}` in ecs.config cannot be the name of a cluster", redaction::cluster(value));
+        (value, refusal + glued(value))
     })
 }
 

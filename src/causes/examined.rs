@@ -9,6 +9,7 @@ use super::{Class, Finding, Layer, chain, diagnose, notes};
 use crate::boundary::aws::AwsErrorKind;
 use crate::boundary::imds::RoleStatus;
 use crate::evidence::Evidence;
+use crate::redaction;
 
 /// What a row comes to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -82,7 +83,7 @@ fn row(layer: Layer, evidence: &Evidence, faults: Vec<Finding>, notes: Vec<Findi
         Works::NotYet(seen) => (Status::Warn, seen),
         Works::Unknown(why) => (Status::Unknown, why),
     };
-    Examined { layer, status, seen: vec![seen], findings }
+    Examined { layer, status, seen: vec![redaction::line(&seen)], findings }
 }
 
 enum Works {
@@ -129,14 +130,16 @@ fn config(evidence: &Evidence) -> Works {
     let lines = files.configs.iter().find_map(|config| config.cluster.as_ref().map(|(line, _)| (config.path, line)));
     match (evidence.config.get("ECS_CLUSTER").filter(|name| !name.trim().is_empty()), lines) {
         (Some(cluster), Some((path, line))) => {
-            Works::Yes(format!("ECS_CLUSTER is `{}` ({path}, line {line})", cluster.trim()))
+            Works::Yes(format!("ECS_CLUSTER is `{}` ({path}, line {line})", redaction::cluster(cluster)))
         }
-        (Some(cluster), None) => Works::Yes(format!("ECS_CLUSTER is `{}`", cluster.trim())),
+        (Some(cluster), None) => Works::Yes(format!("ECS_CLUSTER is `{}`", redaction::cluster(cluster))),
         (None, _) if files.configs.is_empty() => {
             Works::Unknown("there is no ecs.config, or it may not be read".to_owned())
         }
         (None, _) => match &files.joined {
-            Some(cluster) => Works::Yes(format!("the cluster is `{cluster}`, by ecs.config.json")),
+            Some(cluster) => {
+                Works::Yes(format!("the cluster is `{}`, by ecs.config.json", redaction::cluster(cluster)))
+            }
             None => Works::NotYet("ecs.config names no cluster".to_owned()),
         },
     }
@@ -272,7 +275,7 @@ fn api(evidence: &Evidence) -> Works {
 
 fn cluster(evidence: &Evidence) -> Works {
     if let (Some(arn), Some(Ok(metadata))) = (evidence.container_instance_arn(), &evidence.introspection) {
-        return Works::Yes(format!("`{}` has it as `{arn}`", metadata.cluster));
+        return Works::Yes(format!("`{}` has it as `{arn}`", redaction::cluster(&metadata.cluster)));
     }
     match &evidence.cluster {
         Some(Ok(described)) => match described.clusters.first() {

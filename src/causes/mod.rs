@@ -46,6 +46,7 @@ use serde::{Serialize, Serializer};
 use crate::boundary::systemd::JobResult;
 use crate::evidence::Evidence;
 use crate::exit::Exit;
+use crate::redaction;
 
 /// When a cause is final.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -160,6 +161,11 @@ pub struct Finding {
 }
 
 impl Finding {
+    /// A finding with its evidence as it may be shown.
+    fn new(cause: &'static Cause, seen: Vec<String>) -> Finding {
+        Finding { cause, seen: redaction::lines(seen) }
+    }
+
     /// Whether waiting any longer cannot help.
     pub fn is_final(&self, evidence: &Evidence) -> bool {
         match self.cause.class {
@@ -227,7 +233,7 @@ fn unknown(evidence: &Evidence) -> Option<Vec<String>> {
     Some(seen)
 }
 
-/// An error with its sources, each said once.
+/// An error with its sources, each said once, as it may be shown.
 pub fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
@@ -238,7 +244,7 @@ pub fn chain(error: &dyn std::error::Error) -> String {
         }
         source = error.source();
     }
-    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+    redaction::line(&text)
 }
 
 /// All causes that the evidence supports, the first broken layer first, within it the most specific first.
@@ -263,7 +269,7 @@ fn findings<'c>(
     causes: impl Iterator<Item = &'c &'static Cause>,
     check: fn(&Cause) -> Check,
 ) -> Vec<Finding> {
-    let found = causes.filter_map(|cause| check(cause)(evidence).map(|seen| Finding { cause, seen }));
+    let found = causes.filter_map(|cause| check(cause)(evidence).map(|seen| Finding::new(cause, seen)));
     let mut findings: Vec<Finding> = found.collect();
     findings.sort_by_key(|finding| finding.cause.layer);
     findings
@@ -271,7 +277,7 @@ fn findings<'c>(
 
 /// The finding of [`UNKNOWN`].
 pub fn nothing_fits(evidence: &Evidence) -> Finding {
-    Finding { cause: &UNKNOWN, seen: unknown(evidence).unwrap_or_default() }
+    Finding::new(&UNKNOWN, unknown(evidence).unwrap_or_default())
 }
 
 /// The whole catalogue, by layer.

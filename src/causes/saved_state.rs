@@ -4,6 +4,7 @@ use super::{Cause, Class, Layer, agent};
 use crate::evidence::Evidence;
 use crate::exit::Exit;
 use crate::facts::SavedState;
+use crate::redaction;
 
 /// What the agent's log says of a registration that is over.
 const DEREGISTERED_TEXTS: &[&str] = &["InactiveInstanceException", "Container instance is deregistered"];
@@ -26,7 +27,7 @@ pub(super) static CLUSTER_MISMATCH: Cause = Cause {
     check: |evidence| {
         let logged = evidence.agent_logged(&["Data mismatch; saved cluster"])?;
         let saved = saved(evidence).and_then(|state| state.cluster.as_deref());
-        let saved = saved.map(|cluster| format!("/var/lib/ecs/data is of cluster `{cluster}`"));
+        let saved = saved.map(|cluster| format!("/var/lib/ecs/data is of cluster `{}`", redaction::cluster(cluster)));
         evidence
             .agent_exited_with(5)
             .then(|| [logged, agent::GAVE_UP_TEXT.to_owned()].into_iter().chain(saved).collect())

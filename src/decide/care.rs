@@ -12,6 +12,7 @@ use crate::ecs_config::{edit, ownership};
 use crate::evidence::Stop;
 use crate::facts::Known;
 use crate::plan::{ECS_CONFIG, Refusal, cluster_name};
+use crate::redaction::shell_word;
 
 #[cfg(test)]
 mod tests;
@@ -188,8 +189,8 @@ fn registration_hints(leftovers: &Leftovers) -> Vec<String> {
 fn deregister(registered: &Registered) -> String {
     let Registered { cluster, container_instance_arn: arn } = registered;
     let region = arn.split(':').nth(3).filter(|region| !region.is_empty());
-    let region = region.map(|region| format!(" --region {region}")).unwrap_or_default();
-    let cluster = cluster_name(cluster);
+    let region = region.map(|region| format!(" --region {}", shell_word(region))).unwrap_or_default();
+    let (cluster, arn) = (shell_word(cluster_name(cluster)), shell_word(arn));
     format!("aws ecs deregister-container-instance{region} --cluster {cluster} --container-instance {arn}")
 }
 

@@ -10,7 +10,8 @@ use std::collections::BTreeMap;
 use crate::ecs_config::ownership::hash;
 use crate::ecs_config::{EditRefusal, edit, effective, read};
 use crate::plan::{PlannedKey, Recorded, RecordedKey};
-use crate::settings::{Kind, agent_variables};
+use crate::redaction::is_shown_whole;
+use crate::settings::Kind;
 
 const CLUSTER: &str = "ECS_CLUSTER";
 
@@ -25,17 +26,14 @@ pub struct Guarded {
     pub lost: Vec<String>,
 }
 
-/// The keys of a plan without the text of secrets.
+/// The keys of a plan, with the values that may be shown.
 pub fn record(keys: &[PlannedKey]) -> Recorded {
-    let record = |planned: &PlannedKey| {
-        let shown = agent_variables::redact(&planned.key, &planned.value);
-        RecordedKey {
-            key: planned.key.clone(),
-            value: (shown == planned.value).then(|| planned.value.clone()),
-            hash: hash(&planned.value),
-            kind: planned.source.kind,
-            source: planned.source.to_string(),
-        }
+    let record = |planned: &PlannedKey| RecordedKey {
+        key: planned.key.clone(),
+        value: is_shown_whole(&planned.key, &planned.value).then(|| planned.value.clone()),
+        hash: hash(&planned.value),
+        kind: planned.source.kind,
+        source: planned.source.to_string(),
     };
     Recorded { keys: keys.iter().map(record).collect() }
 }

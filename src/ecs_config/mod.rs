@@ -14,8 +14,10 @@ pub mod oddity;
 #[cfg(test)]
 mod oracles;
 pub mod ownership;
+mod shown;
 
 pub use self::joined::{joined, json_region};
+pub use self::shown::{has_hidden, shown};
 
 use std::collections::BTreeMap;
 use std::ops::Range;

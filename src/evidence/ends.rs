@@ -2,8 +2,9 @@
 
 use std::time::{Duration, UNIX_EPOCH};
 
-use super::{COARSE, Evidence, Line, logged, shown};
+use super::{COARSE, Evidence, Line, logged};
 use crate::boundary::systemd::UnitState;
+use crate::redaction;
 
 /// Of a process that a signal ended, as a shell and docker count it: 128 and the number of SIGKILL.
 const KILLED: i64 = 137;
@@ -138,5 +139,5 @@ fn code_in(message: &str) -> Option<i64> {
 
 fn last_error<'l>(lines: impl DoubleEndedIterator<Item = &'l Line>, file: &str) -> Option<String> {
     let is_error = |line: &&Line| matches!(line.level.as_str(), "error" | "critical" | "crit");
-    lines.rev().find(is_error).map(|line| format!("{file}: `{}`", shown(&line.text())))
+    lines.rev().find(is_error).map(|line| format!("{file}: `{}`", redaction::line(&line.text())))
 }

@@ -4,9 +4,9 @@
 
 use serde::Deserialize;
 
-use super::shown;
 use crate::boundary::docker::{DockerError, Version};
 use crate::boundary::kernel::{Listener, Memory, Pressure, Space};
+use crate::redaction;
 
 /// All of it. What was not or cannot be seen is `None`, or empty.
 #[derive(Debug, Default)]
@@ -100,7 +100,7 @@ pub fn denials(lines: &str, booted: u64) -> Vec<String> {
 
 fn from(line: &str, fragments: &[&str]) -> Option<String> {
     let at = fragments.iter().filter_map(|fragment| line.find(fragment)).min()?;
-    Some(shown(&line[at..]))
+    Some(redaction::line(&line[at..]))
 }
 
 /// Where this stops to be a JSON object; `None` where it is one, or is empty. What comes after it is not looked at, as

@@ -8,7 +8,6 @@ mod ends;
 pub mod files;
 pub mod machine;
 pub mod proxies;
-mod redaction;
 pub mod routes;
 pub mod user_data;
 pub mod way;
@@ -20,7 +19,6 @@ use std::time::{Duration, SystemTime};
 use self::agent_log::Line;
 use self::files::Files;
 use self::machine::Machine;
-use self::redaction::{shown, without_secrets};
 use self::user_data::UserData;
 use self::way::Way;
 use crate::boundary::agent::{AgentError, Metadata};
@@ -33,6 +31,7 @@ use crate::boundary::systemd::SystemdError;
 use crate::effects::QueuedJob;
 use crate::facts::{SavedAgent, Units, user_data_may_run};
 use crate::plan::{Action, Expectation, Refusal};
+use crate::redaction;
 use crate::settings::SettingsError;
 
 /// What stopped gather, decide or apply.
@@ -403,7 +402,7 @@ fn logged<'l>(
     lines.into_iter().rev().find_map(|line| {
         let text = line.text();
         let at = fragments.iter().find_map(|fragment| text.find(fragment))?;
-        Some(format!("{file}: `{}`", shown(&text[at..])))
+        Some(format!("{file}: `{}`", redaction::line(&text[at..])))
     })
 }
 

@@ -7,11 +7,12 @@ use std::time::Duration;
 
 use super::proxies::Told;
 use super::routes::Routes;
-use super::{Evidence, NetworkProbe, without_secrets};
+use super::{Evidence, NetworkProbe};
 use crate::boundary::aws::{AwsError, AwsErrorKind};
 use crate::boundary::net::NetError;
 use crate::boundary::proxy::{Proxy, ProxyError};
 use crate::boundary::tls::Certificate;
+use crate::redaction;
 
 /// All of it. What has not been asked, or cannot be seen, is `None`.
 #[derive(Debug, Default)]
@@ -198,6 +199,6 @@ impl Evidence {
         }
         let line =
             self.agent_log.iter().rfind(|line| line.holds("Unable to register as a container instance with ECS"));
-        line.map(|line| without_secrets(&line.text()))
+        line.map(|line| redaction::line(&line.text()))
     }
 }

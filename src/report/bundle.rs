@@ -6,9 +6,9 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
-use crate::ecs_config::read;
+use crate::ecs_config::shown;
 use crate::evidence::agent_log::Line;
-use crate::settings::agent_variables;
+use crate::redaction;
 
 /// Messages of the agent and of ecs-init, as they stand in their sources (amazon-ecs-agent v1.105.1).
 const KNOWN: [&str; 30] = [
@@ -49,24 +49,9 @@ pub fn config_text(path: &str, bytes: Option<&[u8]>) -> String {
     let Some(bytes) = bytes else { return format!("# {path}: there is no such file, or it could not be read\n") };
     let mut text =
         format!("# {path}, {} bytes; values of variables that the agent does not know are left out\n", bytes.len());
-    for assignment in read(bytes) {
-        let known = agent_variables::find(&assignment.key).is_some();
-        let value = match known {
-            true => agent_variables::redact(&assignment.key, &assignment.value).into_owned(),
-            false => "<left out>".to_owned(),
-        };
-        let key = match is_name(&assignment.key) {
-            true => assignment.key.as_str(),
-            false => "<not the name of a variable>",
-        };
-        // Writing to a string cannot fail.
-        let _ = writeln!(text, "line {}: {key}={}", assignment.line, value.escape_debug());
-    }
+    text.push_str(&redaction::text(&shown(bytes)));
+    text.push('\n');
     text
-}
-
-fn is_name(key: &str) -> bool {
-    !key.is_empty() && key.len() <= 64 && key.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
 }
 
 /// What a log holds since the agent last started, without its words.
@@ -85,6 +70,14 @@ pub fn log_text(path: &str, lines: &[Line]) -> String {
         }
     }
     text
+}
+
+/// What `/etc/os-release` says of the distribution (os-release(5)); its other lines are left out.
+pub fn os_release_text(bytes: &[u8]) -> String {
+    const KEPT: [&str; 7] = ["NAME", "ID", "ID_LIKE", "VERSION", "VERSION_ID", "VARIANT_ID", "PRETTY_NAME"];
+    let text = String::from_utf8_lossy(bytes);
+    let is_kept = |line: &&str| line.split_once('=').is_some_and(|(key, _)| KEPT.contains(&key));
+    text.lines().filter(is_kept).map(|line| redaction::line(&line.replace('=', " = ")) + "\n").collect()
 }
 
 /// The list of what is in it.
@@ -112,9 +105,9 @@ mod tests {
             "/etc/ecs/ecs.config",
             Some(b"ECS_CLUSTER=prod\nECS_ENGINE_AUTH_DATA={hunter2}\nHTTP_PROXY=http://u:hunter3@p:1\nMINE=hunter4\nhunter5 x=1\n"),
         );
-        assert!(text.contains("line 1: ECS_CLUSTER=prod\n"), "{text}");
+        assert!(text.contains("ECS_CLUSTER=prod\n"), "{text}");
         assert!(!text.contains("hunter"), "{text}");
-        assert!(text.contains("http://<redacted>@p:1") && text.contains("line 4: MINE=<left out>"), "{text}");
+        assert!(text.contains("http://<redacted>@p:1") && text.contains("MINE=<7 bytes>\n<11 bytes>\n"), "{text}");
     }
 
     #[test]

@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use super::verdict::Document;
 use crate::cleanup::{Cleanup, Reset};
+use crate::redaction;
 
 /// The version of the JSON documents.
 const VERSION: u32 = 1;
@@ -24,7 +25,7 @@ fn merged(mut value: Value, obstacles: &[Document], done: bool) -> Value {
     value["version"] = json!(VERSION);
     value["done"] = json!(done);
     value["obstacles"] = obstacles.iter().map(|document| json!(document.cause)).collect();
-    value
+    redaction::json(value)
 }
 
 /// `prepare-image` for people.
@@ -90,7 +91,7 @@ impl Text {
     }
 
     fn line(&mut self, line: &str) {
-        self.text.extend(line.chars().map(|c| if c.is_control() { ' ' } else { c }));
+        self.text.push_str(&redaction::line(line));
         self.text.push('\n');
     }
 

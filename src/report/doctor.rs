@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use super::verdict::{Document, verdict_text};
 use crate::causes::examined::Examined;
+use crate::redaction;
 
 /// For people: the verdict, then a line a layer, then what could not be looked at.
 pub fn doctor_text(document: &Document, rows: &[Examined], unseen: &[String]) -> String {
@@ -25,7 +26,7 @@ pub fn doctor_text(document: &Document, rows: &[Examined], unseen: &[String]) ->
         }
     }
     for what in unseen {
-        let _ = writeln!(text, "not seen: {what}");
+        let _ = writeln!(text, "not seen: {}", redaction::line(what));
     }
     text
 }
@@ -47,6 +48,6 @@ pub fn doctor_json(document: &Document, rows: &[Examined], unseen: &[String]) ->
             })
         })
         .collect();
-    value["unseen"] = json!(unseen);
+    value["unseen"] = json!(redaction::lines(unseen.iter().cloned()));
     value
 }

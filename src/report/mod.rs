@@ -10,7 +10,7 @@ mod plan;
 mod progress;
 mod verdict;
 
-pub use bundle::{config_text, contents_text, log_text};
+pub use bundle::{config_text, contents_text, log_text, os_release_text};
 pub use care::{cleanup_json, cleanup_text, reset_json, reset_text};
 pub use doctor::{doctor_json, doctor_text};
 pub use explain::{cause_json, cause_text, fields, list_text};

@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
 
+use crate::redaction;
+
 /// The line.
 pub struct Progress(Option<ProgressBar>);
 
@@ -25,7 +27,7 @@ impl Progress {
     /// What is being done now.
     pub fn say(&self, text: &str) {
         if let Some(bar) = &self.0 {
-            bar.set_message(text.to_owned());
+            bar.set_message(redaction::line(text));
         }
     }
 

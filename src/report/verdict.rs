@@ -5,6 +5,7 @@ use std::fmt::Write;
 use serde::{Deserialize, Serialize};
 
 use crate::causes::Finding;
+use crate::redaction::{self, MAX_TEXT};
 use crate::verdict::Verdict;
 
 /// The version of the JSON document.
@@ -85,6 +86,23 @@ pub struct Signalled {
 }
 
 impl Document {
+    /// Leaves out evidence beyond [`MAX_TEXT`] bytes; that of the cause has precedence.
+    fn bound(&mut self) {
+        let mut room = MAX_TEXT;
+        for finding in self.cause.iter_mut().chain(&mut self.also).chain(&mut self.notes) {
+            let mut fits = |line: &&String| {
+                room = room.saturating_sub(line.len());
+                room > 0
+            };
+            let kept = finding.evidence.iter().take_while(|line| fits(line)).count();
+            let more = finding.evidence.len() - kept;
+            finding.evidence.truncate(kept);
+            if more > 0 {
+                finding.evidence.push(format!("{more} more lines are not shown"));
+            }
+        }
+    }
+
     /// The document of a host where nothing has run.
     pub fn none() -> Document {
         Document {
@@ -113,8 +131,8 @@ pub fn document(verdict: &Verdict, cluster: Option<&str>, phases: &[Phase]) -> D
         cause: verdict.finding().map(finding_document),
         also: Vec::new(),
         notes: Vec::new(),
-        text: summary(verdict),
-        cluster: cluster.map(str::to_owned),
+        text: redaction::line(&summary(verdict)),
+        cluster: cluster.map(redaction::cluster),
         container_instance_arn: None,
         agent_connected: None,
         phases: phases.to_vec(),
@@ -122,17 +140,18 @@ pub fn document(verdict: &Verdict, cluster: Option<&str>, phases: &[Phase]) -> D
     };
     match verdict {
         Verdict::Ready(ready) => {
-            document.cluster = Some(ready.cluster.clone());
-            document.container_instance_arn = Some(ready.container_instance_arn.clone());
+            document.cluster = Some(redaction::cluster(&ready.cluster));
+            document.container_instance_arn = Some(redaction::line(&ready.container_instance_arn));
             document.agent_connected = ready.agent_connected;
             document.notes = ready.notes.iter().map(finding_document).collect();
         }
         Verdict::Failed { also, container_instance_arn, .. } => {
             document.also = also.iter().map(finding_document).collect();
-            document.container_instance_arn.clone_from(container_instance_arn);
+            document.container_instance_arn = container_instance_arn.as_deref().map(redaction::line);
         }
         Verdict::Waiting { .. } => {}
     }
+    document.bound();
     document
 }
 

@@ -4,7 +4,6 @@
 //! table is that of ECS agent 1.105 (`agent/config`, `ecs-init/config`, `ecs-init/docker`). Where the agent falls back to
 //! a default with a line in a log that nobody reads, a wrong value is an error here.
 
-use std::borrow::Cow;
 use std::time::Duration;
 
 mod from_tags;
@@ -85,60 +84,41 @@ pub fn near_miss(name: &str) -> Option<&'static str> {
     distances.filter(|(distance, _)| *distance <= WRONG).min_by_key(|(distance, _)| *distance).map(|(_, known)| known)
 }
 
+/// Parts of names, in lower case, whose values are secret.
+const TELLING: [&str; 17] = [
+    "password",
+    "passwd",
+    "passphrase",
+    "secret",
+    "token",
+    "authorization",
+    "auth_data",
+    "authdata",
+    "credential",
+    "apikey",
+    "api_key",
+    "api-key",
+    "access_key",
+    "accesskey",
+    "private_key",
+    "signature",
+    "cookie",
+];
+/// Names that speak of secrets as a whole, or after a hyphen or an underscore.
+const TELLING_WORDS: [&str; 9] = ["auth", "pass", "pwd", "pw", "bearer", "key", "login", "dsn", "psk"];
 /// Whether the value must not be shown. Where the name is unknown, a name that speaks of secrets is believed; a key that
 /// is commented out or exported keeps its secret too.
 pub fn is_secret(name: &str) -> bool {
-    const SAYS_SO: [&str; 10] = [
-        "SECRET",
-        "TOKEN",
-        "PASSW",
-        "CREDENTIAL",
-        "API_KEY",
-        "APIKEY",
-        "ACCESS_KEY",
-        "PRIVATE_KEY",
-        "AUTH_DATA",
-        "AUTHORIZATION",
-    ];
-    match find(bare(name)) {
-        Some(variable) => variable.secret,
-        None => SAYS_SO.iter().any(|word| name.to_ascii_uppercase().contains(word)),
+    if let Some(variable) = find(bare(name)) {
+        return variable.secret;
     }
-}
-
-/// The value as it may be shown: `<redacted>` for a secret, and for what stands before the `@` of a URL.
-pub fn redact<'v>(name: &str, value: &'v str) -> Cow<'v, str> {
-    const REDACTED: &str = "<redacted>";
-    if is_secret(name) {
-        return Cow::Borrowed(if value.is_empty() { value } else { REDACTED });
-    }
-    let proxy = find(bare(name)).is_some_and(|variable| matches!(variable.kind, Kind::Proxy));
-    if !value.contains('@') || !(proxy || value.contains("://")) {
-        return Cow::Borrowed(value);
-    }
-    // A password may hold any character, written unescaped by mistake too: of a proxy all up to the last `@` goes.
-    if proxy {
-        let start = value.find("://").map_or(0, |at| at + 3);
-        return match value[start..].rfind('@') {
-            Some(at) => Cow::Owned(format!("{}{REDACTED}{}", &value[..start], &value[start + at..])),
-            None => Cow::Borrowed(value),
-        };
-    }
-    let mut shown = String::with_capacity(value.len());
-    let mut rest = value;
-    while let Some(scheme) = rest.find("://") {
-        let (before, after) = rest.split_at(scheme + 3);
-        shown.push_str(before);
-        let authority = after.find(['/', '?', '#', '"', ',', ' ']).unwrap_or(after.len());
-        let userinfo = after[..authority].rfind('@');
-        shown.push_str(if userinfo.is_some() { REDACTED } else { "" });
-        rest = &after[userinfo.unwrap_or(0)..];
-    }
-    Cow::Owned(shown + rest)
+    let name = bare(name).to_ascii_lowercase();
+    let last = name.rsplit(['-', '_']).next().unwrap_or_default();
+    TELLING.iter().any(|telling| name.contains(telling)) || TELLING_WORDS.contains(&last)
 }
 
 /// The name without what makes it a comment or an export.
-fn bare(name: &str) -> &str {
+pub(crate) fn bare(name: &str) -> &str {
     let name = name.trim_start_matches(['#', ';', ' ', '\t', '\u{feff}']);
     name.strip_prefix("export ").unwrap_or(name).trim()
 }

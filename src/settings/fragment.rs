@@ -11,6 +11,7 @@ use toml::de::{DeTable, DeValue};
 
 use super::schema::{self, Raw, Setting};
 use super::{EARLIER, Kind, Settings, SettingsError, Source, TagsSettings, Warning, agent_variables};
+use crate::redaction;
 
 /// The tag, after its prefix, that holds an instance's last verdict. It is written, and never read.
 pub const VERDICT_TAG: &str = "verdict";
@@ -185,7 +186,7 @@ impl Fragment {
             let did_you_mean = nearest(key, schema::ALL.iter().map(|setting| setting.name));
             return Err(SettingsError {
                 place: place_of(&source),
-                what: format!("unknown setting `{key}`"),
+                what: format!("unknown setting `{}`", redaction::name(key, is_of_key)),
                 did_you_mean,
             });
         };
@@ -200,7 +201,11 @@ impl Fragment {
         }
         if setting.apply(&mut Settings::default(), &raw, source.clone()).is_none() {
             // Its value may be a credential.
-            let shown = if setting.name == "signal.wait-url" { "that".to_owned() } else { shown(&raw) };
+            let shown = match (setting.name, &raw) {
+                ("signal.wait-url", _) => "that".to_owned(),
+                ("cluster", Raw::Text(text)) => format!("`{}`", redaction::cluster(text)),
+                _ => shown(&raw),
+            };
             let what = format!("`{key}` takes {}, not {shown}", setting.expects);
             return Err(SettingsError { place: place_of(&source), what, did_you_mean: None });
         }
@@ -213,9 +218,12 @@ impl Fragment {
         if variable == "ECS_CLUSTER" {
             return self.push("cluster", raw, source);
         }
-        let is_name = |text: &str| text.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
-        if variable.is_empty() || !is_name(variable) || variable.starts_with(|c: char| c.is_ascii_digit()) {
-            return Err(error(format!("`{variable}` cannot be the name of an environment variable")));
+        let is_part = |c: char| c.is_ascii_alphanumeric() || c == '_';
+        if variable.is_empty() || !variable.chars().all(is_part) || variable.starts_with(|c: char| c.is_ascii_digit()) {
+            return Err(error(format!(
+                "`{}` cannot be the name of an environment variable",
+                redaction::name(variable, is_part)
+            )));
         }
         let value = match &raw {
             Raw::Text(text) => text.clone(),
@@ -235,6 +243,11 @@ impl Fragment {
     }
 }
 
+/// Names of settings and tags; `.` stands between the parts.
+fn is_of_key(c: char) -> bool {
+    c.is_ascii_alphanumeric() || "-_.".contains(c)
+}
+
 fn json(raw: &Raw) -> serde_json::Value {
     match raw {
         Raw::Text(text) => text.as_str().into(),
@@ -249,7 +262,7 @@ fn json(raw: &Raw) -> serde_json::Value {
 /// A wrong value in an error text. Settings of ours hold no secrets; variables of the agent never come here.
 fn shown(raw: &Raw) -> String {
     match raw {
-        Raw::Text(text) => format!("`{}`", text.escape_debug()),
+        Raw::Text(text) => format!("`{}`", redaction::name(text, |c| !"={}@".contains(c)).escape_debug()),
         Raw::Bool(value) => format!("`{value}`"),
         Raw::Integer(value) => format!("`{value}`"),
         Raw::List(_) => "an array".to_owned(),
@@ -350,7 +363,7 @@ mod tests {
         insta::assert_snapshot!(complaint("[units]\nenable = \"yes\""),
             @"`units.enable` takes `true` or `false`, not `yes`, in config.toml:2:10");
         assert!(complaint("cluster = \"prod\ncluster-tags = 1").contains("config.toml:1:"));
-        assert!(complaint("cluster = \"my cluster\"").contains("`my cluster`"));
+        assert!(complaint("cluster = \"my cluster\"").contains("`my<8 more bytes>`"));
     }
 
     #[test]
@@ -405,7 +418,7 @@ mod tests {
         let tags =
             BTreeMap::from([("ecs-bootstrap:cluster".to_owned(), "prod\nECS_ENGINE_AUTH_TYPE=docker".to_owned())]);
         let error = Fragment::from_tags(&tags, "ecs-bootstrap:", TagsSettings::All, Kind::InstanceTag, "IMDS");
-        assert!(error.map(|_| ()).unwrap_err().what.contains(r"prod\n"));
+        assert!(error.map(|_| ()).unwrap_err().what.ends_with("not `prod<28 more bytes>`"));
     }
 
     #[test]

@@ -12,6 +12,7 @@ pub use outside::Outside;
 use crate::boundary::console;
 use crate::boundary::disk::{Disk, Mode};
 use crate::journal;
+use crate::redaction;
 use crate::report::Document;
 
 /// Where the last verdict lies; lost at a reboot, as it should be.
@@ -39,7 +40,9 @@ fn on_console(disk: &Disk, document: &Document) {
     if told {
         return;
     }
-    if let Err(error) = console::print(disk, &format!("ecs-bootstrap: error [{}] remedy: {}", cause.id, cause.remedy)) {
+    if let Err(error) =
+        console::print(disk, &redaction::line(&format!("ecs-bootstrap: error [{}] remedy: {}", cause.id, cause.remedy)))
+    {
         tracing::debug!(%error, "the console takes nothing");
     }
 }

@@ -17,6 +17,7 @@ use crate::boundary::World;
 use crate::boundary::aws::{Aws, AwsError, AwsErrorKind};
 use crate::facts::Instance;
 use crate::plan::{Expectation, Signal};
+use crate::redaction;
 use crate::report::{Document, Signalled};
 use crate::retry::{Deadline, Policy, Step, until};
 use crate::settings::fragment::{CAUSE_TAG, VERDICT_TAG};
@@ -275,7 +276,12 @@ impl Outside {
 
 /// One whom it was told.
 pub(super) fn signalled(to: &str, status: &str, outcome: &str, detail: String) -> Signalled {
-    Signalled { to: to.to_owned(), status: status.to_owned(), outcome: outcome.to_owned(), detail }
+    Signalled {
+        to: to.to_owned(),
+        status: status.to_owned(),
+        outcome: outcome.to_owned(),
+        detail: redaction::line(&detail),
+    }
 }
 
 /// The service's words where it says that nobody waits for the signal any more, or ever did.
@@ -283,7 +289,7 @@ pub(super) fn nobody_waits(error: &AwsError) -> Option<String> {
     let AwsErrorKind::Service { code: Some(code), message, .. } = &error.kind else { return None };
     let text = message.to_ascii_lowercase();
     let says = ["cannot be signaled", "can not be signaled", "no active lifecycle action found"];
-    (code == "ValidationError" && says.iter().any(|words| text.contains(words))).then(|| message.clone())
+    (code == "ValidationError" && says.iter().any(|words| text.contains(words))).then(|| message.to_string())
 }
 
 /// The cause with its first evidence, for people.

@@ -129,9 +129,9 @@ impl Calls {
                 }
                 Err(error) if says(&error, "not idempotent") => {
                     let text = "the service was created by somebody else while this deployment was planned";
-                    return Err(cause::SUPERSEDED.refuse(text).and(error.to_string()));
+                    return Err(cause::SUPERSEDED.refuse(text).and(error.verbatim()));
                 }
-                Err(error) if still_drains(&error) => return Err(cause::STILL_DRAINING.refuse(error.to_string())),
+                Err(error) if still_drains(&error) => return Err(cause::STILL_DRAINING.refuse(error.verbatim())),
                 Err(error) => return Err(cause::of_call(&error)),
             }
         }

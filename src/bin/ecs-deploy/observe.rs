@@ -108,7 +108,7 @@ impl Calls {
         match asked(async |deadline| self.aws.is_scaled(cluster, &self.service, deadline).await).await {
             Ok(true) => Scaling::Automatic,
             Ok(false) => Scaling::Manual,
-            Err(error) => Scaling::Unknown(error.to_string()),
+            Err(error) => Scaling::Unknown(error.verbatim()),
         }
     }
 }

@@ -261,7 +261,7 @@ impl<'a> Watch<'a> {
 
     fn no_tasks(&mut self, error: &AwsError) {
         self.without_tasks = true;
-        self.screen.event(&format!("warning: without its stopped tasks: {error}"));
+        self.screen.event(&format!("warning: without its stopped tasks: {}", error.verbatim()));
     }
 
     /// The end of the logs of some containers that ended, where the task definition sends them to CloudWatch Logs.
@@ -278,7 +278,9 @@ impl<'a> Watch<'a> {
                 let asked = self.calls.aws.log_tail(&place.group, &place.stream, region, LOG_LINES, soon()).await;
                 let lines = match asked {
                     Ok(lines) => lines.iter().map(|line| line.trim_end().to_owned()).collect(),
-                    Err(error) => vec![format!("(its log `{}` of `{}`: {error})", place.stream, place.group)],
+                    Err(error) => {
+                        vec![format!("(its log `{}` of `{}`: {})", place.stream, place.group, error.verbatim())]
+                    }
                 };
                 read.push((task.id().to_owned(), container.name.clone(), lines));
             }

@@ -17,6 +17,7 @@ use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 use rustls::{CertificateError, Error as TlsError};
 
 use super::credentials::CredentialFailure;
+use super::message::{Message, error_code};
 use crate::boundary::dns::DnsError;
 use crate::boundary::imds::ImdsError;
 
@@ -35,6 +36,18 @@ pub struct AwsError {
     pub source: Option<Chain>,
 }
 
+impl AwsError {
+    /// The error with every name that the service's message has, for a tool whose user wrote the request.
+    pub fn verbatim(&self) -> String {
+        match &self.kind {
+            AwsErrorKind::Denied { message, .. } | AwsErrorKind::Service { message, .. } => {
+                self.to_string().replacen(&message.to_string(), message.verbatim(), 1)
+            }
+            _ => self.to_string(),
+        }
+    }
+}
+
 /// What broke.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum AwsErrorKind {
@@ -44,7 +57,7 @@ pub enum AwsErrorKind {
         /// `AccessDeniedException` and its like.
         code: String,
         /// The service's own words; they name the principal, the action and the kind of policy.
-        message: String,
+        message: Message,
     },
     /// The instance has no role.
     #[error("no credentials: the instance has no role")]
@@ -70,7 +83,7 @@ pub enum AwsErrorKind {
         /// The error code; none where something else than the service answered.
         code: Option<String>,
         /// The service's own words.
-        message: String,
+        message: Message,
         /// The HTTP status.
         status: u16,
     },
@@ -215,8 +228,8 @@ impl AwsErrorKind {
     }
 
     /// What an error comes to that the service answered: its code, its message and the HTTP status.
-    pub fn of_answer(code: Option<String>, message: String, status: u16) -> AwsErrorKind {
-        match code {
+    pub fn of_answer(code: Option<String>, message: Message, status: u16) -> AwsErrorKind {
+        match code.map(error_code) {
             Some(code) if DENIED.contains(&code.as_str()) => AwsErrorKind::Denied { code, message },
             Some(code) if THROTTLED.contains(&code.as_str()) => AwsErrorKind::Throttled { code },
             None if (200..300).contains(&status) => AwsErrorKind::Garbled,
@@ -244,7 +257,7 @@ impl AwsErrorKind {
             SdkError::ResponseError(answer) => match answer.raw().status().as_u16() {
                 200..300 => AwsErrorKind::Garbled,
                 // A gateway's page in place of the service's error.
-                status => AwsErrorKind::Service { code: None, message: String::new(), status },
+                status => AwsErrorKind::Service { code: None, message: Message::default(), status },
             },
             SdkError::TimeoutError(_) => AwsErrorKind::Timeout,
             SdkError::DispatchFailure(failure) => not_sent(error, failure.is_timeout()),
@@ -254,7 +267,7 @@ impl AwsErrorKind {
 }
 
 fn answered(error: &impl ProvideErrorMetadata, status: u16) -> AwsErrorKind {
-    let message = error.message().unwrap_or_default().to_owned();
+    let message = Message::new(error.message().unwrap_or_default());
     AwsErrorKind::of_answer(error.code().map(str::to_owned), message, status)
 }
 

@@ -9,6 +9,7 @@ mod credentials;
 mod endpoint;
 mod error;
 mod http;
+mod message;
 mod query;
 mod services;
 mod signals;
@@ -31,6 +32,7 @@ use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 pub use calls::{Cluster, ContainerInstance, Described, PollEndpoint};
 pub use endpoint::Endpoint;
 pub use error::{AwsError, AwsErrorKind, Chain, TlsFault};
+pub use message::Message;
 pub use signals::LaunchHook;
 
 use crate::boundary::clock::Drift;

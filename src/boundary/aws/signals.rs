@@ -155,7 +155,7 @@ impl Aws {
         match status {
             200..300 => Ok(()),
             status => {
-                let kind = AwsErrorKind::Service { code: None, message: String::new(), status };
+                let kind = AwsErrorKind::Service { code: None, message: super::Message::default(), status };
                 Err(AwsError { operation: WAIT_CONDITION, kind, elapsed: Duration::ZERO, source: None })
             }
         }

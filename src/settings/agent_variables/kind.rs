@@ -185,7 +185,7 @@ fn go_duration(text: &str) -> Option<Duration> {
     (nanoseconds < i64::MAX as f64).then(|| Duration::from_nanos(nanoseconds as u64))
 }
 
-fn is_cluster(text: &str) -> bool {
+pub(super) fn is_cluster(text: &str) -> bool {
     // ECS API reference, "CreateCluster", clusterName.
     let name = |text: &str| {
         let allowed = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';

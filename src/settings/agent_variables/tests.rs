@@ -122,35 +122,23 @@ fn suggests_the_name_that_was_meant() {
 }
 
 #[test]
-fn hides_secrets_and_only_them() {
+fn a_name_that_speaks_of_a_secret_is_believed() {
     for name in [
         "ECS_ENGINE_AUTH_DATA",
         "#ECS_ENGINE_AUTH_DATA",
+        "ECS_ENGINE_AUTHDATA",
         "export AWS_SESSION_TOKEN",
         "DD_API_KEY",
         "my_password",
+        "DB_PASS",
+        "SENTRY_DSN",
         "ECS_LOG_OPTS",
     ] {
-        assert_eq!(redact(name, "hunter2"), "<redacted>", "{name}");
+        assert!(is_secret(name), "{name}");
     }
-    assert_eq!(redact("CREDENTIALS_FETCHER_SECRET_NAME_FOR_DOMAINLESS_GMSA", "name"), "name");
-    assert_eq!(redact("ECS_CLUSTER", "prod"), "prod");
-    assert_eq!(redact("ECS_ENGINE_AUTH_DATA", ""), "");
-}
-
-#[test]
-fn hides_the_password_of_a_proxy_and_nothing_more() {
-    for (name, value, shown) in [
-        ("HTTP_PROXY", "http://user:pass@proxy:3128/", "http://<redacted>@proxy:3128/"),
-        ("http_proxy", "user:p/a@s#s@proxy:3128", "<redacted>@proxy:3128"),
-        ("HTTPS_PROXY", "proxy:3128", "proxy:3128"),
-        ("#HTTP_PROXY", "u:p@proxy", "<redacted>@proxy"),
-        ("export HTTP_PROXY", "http://u:p@proxy", "http://<redacted>@proxy"),
-        ("NO_PROXY", "169.254.169.254,localhost", "169.254.169.254,localhost"),
-        ("ECS_BACKEND_HOST", "https://u:p@host/a@b", "https://<redacted>@host/a@b"),
-        ("OTHER", "http://a/@x,https://u:p@b", "http://a/@x,https://<redacted>@b"),
-        ("ECS_INSTANCE_ATTRIBUTES", r#"{"mail":"a@b"}"#, r#"{"mail":"a@b"}"#),
-    ] {
-        assert_eq!(redact(name, value), shown, "{name}={value}");
+    for name in
+        ["CREDENTIALS_FETCHER_SECRET_NAME_FOR_DOMAINLESS_GMSA", "ECS_CLUSTER", "ECS_ENGINE_AUTH_TYPE", "PASSENGER_HOST"]
+    {
+        assert!(!is_secret(name), "{name}");
     }
 }

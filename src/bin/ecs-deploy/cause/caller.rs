@@ -266,7 +266,7 @@ pub(crate) fn of_call(error: &AwsError) -> Finding {
         },
         _ => &UNREACHABLE,
     };
-    let mut finding = cause.refuse(error.to_string());
+    let mut finding = cause.refuse(error.verbatim());
     if let Some(chain) = &error.source {
         finding = finding.and(chain.to_string());
     }

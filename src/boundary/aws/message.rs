@@ -1,0 +1,154 @@
+//! The message of an error that an AWS service answered.
+//!
+//! In: the service's text, which may quote the request: a signature error repeats its headers with the session token.
+//! Out: the words of it, principals, actions, resources and numbers. Everything else is left out as `...`.
+
+use std::fmt;
+use std::ops::Deref;
+
+/// The longest message that is looked at, in bytes.
+const LONGEST: usize = 4096;
+/// Words of the documents that are not letters only.
+const WORDS: [&str; 8] = ["EC2", "S3", "IPv4", "IPv6", "SHA256", "AWS4-HMAC-SHA256", "x509", "400"];
+/// The longest word, and the longest ARN, in bytes.
+const LONGEST_WORD: usize = 40;
+const LONGEST_ARN: usize = 400;
+
+/// A message. It compares by the service's text, and is displayed as its words.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct Message(String);
+
+impl Message {
+    /// The first paragraph of the service's text: what follows quotes the request.
+    pub fn new(text: &str) -> Message {
+        let first = text.split(['\n', '\r']).find(|line| !line.trim().is_empty()).unwrap_or_default();
+        let end = (0..=LONGEST.min(first.len())).rev().find(|at| first.is_char_boundary(*at)).unwrap_or(0);
+        Message(first[..end].trim().replace(char::is_control, " "))
+    }
+
+    /// The service's text with all its names, for a tool whose user wrote the request.
+    pub fn verbatim(&self) -> &str {
+        &self.0
+    }
+}
+
+impl From<&str> for Message {
+    fn from(text: &str) -> Message {
+        Message::new(text)
+    }
+}
+
+/// For comparisons with the texts of the documents.
+impl Deref for Message {
+    type Target = str;
+    fn deref(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Message {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}", self.to_string())
+    }
+}
+
+impl fmt::Display for Message {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut left_out = false;
+        for (at, token) in self.0.split_whitespace().enumerate() {
+            let is_shown = is_shown(token);
+            if is_shown || !left_out {
+                let blank = if at > 0 { " " } else { "" };
+                write!(f, "{blank}{}", if is_shown { token } else { "..." })?;
+            }
+            left_out = !is_shown;
+        }
+        Ok(())
+    }
+}
+
+/// An error code, such as `AccessDeniedException` or `AutoScaling.ValidationError`; anything else is not repeated.
+pub(super) fn error_code(text: String) -> String {
+    let is_part = |byte: u8| byte.is_ascii_alphanumeric() || b"._-:".contains(&byte);
+    match (1..=100).contains(&text.len()) && text.bytes().all(is_part) {
+        true => text,
+        false => "an error code that is none".to_owned(),
+    }
+}
+
+/// Whether a token is a word, a number, an action, an ARN or the name of an endpoint, with its punctuation.
+fn is_shown(token: &str) -> bool {
+    let core = token.trim_matches(|c: char| ".,;:!?()[]'\"".contains(c));
+    let parts = || core.split(['-', '/', '\'']);
+    let is_word = |part: &str| part.len() <= LONGEST_WORD && part.bytes().all(|byte| byte.is_ascii_alphabetic());
+    let is_number = core.bytes().all(|byte| byte.is_ascii_digit() || b"-:.+%TZ".contains(&byte)) && core.len() <= 32;
+    let is_action = core.split_once(':').is_some_and(|(service, action)| {
+        let is_service = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+        service.len() <= LONGEST_WORD && service.bytes().all(is_service) && is_word(action.trim_end_matches('*'))
+    });
+    let is_arn = core.len() <= LONGEST_ARN
+        && core.starts_with("arn:")
+        && core.bytes().all(|byte| byte.is_ascii_alphanumeric() || b":/_+,.@-*".contains(&byte));
+    let is_endpoint = core.len() <= 100
+        && [".amazonaws.com", ".amazonaws.com.cn", ".api.aws"].iter().any(|end| core.ends_with(end))
+        && core.bytes().all(|byte| byte.is_ascii_alphanumeric() || b".-".contains(&byte));
+    parts().all(is_word) || is_number || is_action || is_arn || is_endpoint || WORDS.contains(&core)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_service_says_is_shown_without_what_it_quotes() {
+        for (text, expected) in [
+            (
+                "User: arn:aws:sts::111122223333:assumed-role/app-1/i-0123456789abcdef0 is not authorized to perform: ecs:DescribeClusters on resource: arn:aws:ecs:eu-west-1:111122223333:cluster/prod because no identity-based policy allows the ecs:DescribeClusters action",
+                "User: arn:aws:sts::111122223333:assumed-role/app-1/i-0123456789abcdef0 is not authorized to perform: ecs:DescribeClusters on resource: arn:aws:ecs:eu-west-1:111122223333:cluster/prod because no identity-based policy allows the ecs:DescribeClusters action",
+            ),
+            (
+                "The request signature we calculated does not match the signature you provided. Check your AWS Secret Access Key and signing method.\n\nThe Canonical String for this request should have been\n'POST\n/\n\nx-amz-security-token:hunter2",
+                "The request signature we calculated does not match the signature you provided. Check your AWS Secret Access Key and signing method.",
+            ),
+            (
+                "Signature expired: 20261128T101010Z is now earlier than 20261128T102010Z (20261128T102510Z - 5 min.)",
+                "Signature expired: 20261128T101010Z is now earlier than 20261128T102010Z (20261128T102510Z - 5 min.)",
+            ),
+            (
+                "Authorization header requires 'Credential' parameter. Authorization=AWS4-HMAC-SHA256 Signature=hunter2",
+                "Authorization header requires 'Credential' parameter. ...",
+            ),
+            (
+                "1 validation error detected: Value 'hunter2' at 'clusters' failed to satisfy constraint",
+                "1 validation error detected: Value ... at 'clusters' failed to satisfy constraint",
+            ),
+            (
+                "You are not authorized to perform this operation. Encoded authorization failure message: Zm9v-hunter2_x",
+                "You are not authorized to perform this operation. Encoded authorization failure message: ...",
+            ),
+            (
+                "The security token included in the request is expired",
+                "The security token included in the request is expired",
+            ),
+            ("Rate exceeded", "Rate exceeded"),
+            ("a\u{1b}[2J b", "a ... b"),
+            ("", ""),
+        ] {
+            assert_eq!(Message::new(text).to_string(), expected);
+        }
+    }
+
+    #[test]
+    fn a_message_is_bounded() {
+        assert!(Message::new(&"word ".repeat(1 << 20)).to_string().len() <= LONGEST);
+        assert_eq!(Message::new(&"x".repeat(1 << 20)).to_string(), "...");
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_text_can_break_it(text: String) {
+            let shown = Message::new(&text).to_string();
+            proptest::prop_assert!(shown.is_ascii());
+        }
+    }
+}

@@ -1,0 +1,201 @@
+//! What of a variable may be shown: the value of a known variable that holds no secret, as far as it can be such a value.
+//! Anything else is shown by its length.
+
+use super::{REDACTED, cut, line, name};
+use crate::settings::agent_variables::{self, Kind, bare, find, is_secret};
+
+/// The longest name of an unknown variable that is shown, in bytes.
+const LONGEST_NAME: usize = 64;
+/// What holds the place of a value until something replaces it, and what it is made of.
+const PLACEHOLDER_BEGINS: [char; 4] = ['$', '{', '<', '%'];
+
+/// The value of a variable as it may be shown. A value that goes on where no value of this kind can is cut there: two settings on one
+/// line look like this.
+pub fn variable(variable: &str, value: &str) -> String {
+    let Some(known) = find(bare(variable)).filter(|known| !known.secret) else {
+        return hidden(variable, value);
+    };
+    let text = value.trim();
+    if is_placeholder(text) {
+        return text.to_owned();
+    }
+    if let Some((open, inner, close)) = quotes(text) {
+        return format!("{open}{}{close}", of_kind(known.kind, inner));
+    }
+    of_kind(known.kind, text)
+}
+
+/// Whether the value is shown as it is.
+pub fn is_shown_whole(variable: &str, value: &str) -> bool {
+    self::variable(variable, value) == value.trim()
+}
+
+/// The name as it may be shown, `None` where it may be anything: unknown names only in the form of environment variables.
+pub fn variable_name(variable: &str) -> Option<&str> {
+    let name = bare(variable);
+    let is_variable = |byte: u8| byte.is_ascii_uppercase() || byte.is_ascii_digit() || byte == b'_';
+    let is_shown = find(name).is_some() || (1..=LONGEST_NAME).contains(&name.len()) && name.bytes().all(is_variable);
+    is_shown.then_some(name)
+}
+
+/// The cluster as it may be shown: its name or ARN up to the first character that cannot be part of it.
+pub fn cluster(value: &str) -> String {
+    variable("ECS_CLUSTER", value)
+}
+
+fn hidden(variable: &str, value: &str) -> String {
+    match value.is_empty() {
+        true => String::new(),
+        false if is_secret(variable) => REDACTED.to_owned(),
+        false => format!("<{} bytes>", value.len()),
+    }
+}
+
+fn of_kind(kind: Kind, text: &str) -> String {
+    let is_word = |c: char| c.is_ascii_alphanumeric() || "-_.,+".contains(c);
+    match kind {
+        Kind::Attributes | Kind::Tags | Kind::Labels | Kind::JsonObject => {
+            match serde_json::from_str::<serde_json::Map<_, _>>(text).is_ok() {
+                true => line(text),
+                false => format!("<{} bytes>", text.len()),
+            }
+        }
+        Kind::LoggingDrivers | Kind::Ports | Kind::Cidrs => {
+            name(text, |c| is_word(c) || "[]\"'\u{201c}\u{201d} :/".contains(c))
+        }
+        Kind::Text | Kind::Proxy | Kind::UnixSocket => {
+            let is_place = |c: char| is_word(c) || ":/*%~[]".contains(c);
+            let start = text.find("://").map_or(0, |at| at + 3);
+            match text[start..].rfind('@') {
+                // A password may hold any character, written unescaped by mistake too: all up to the last `@` goes.
+                Some(at) => {
+                    let scheme = name(&text[..start], is_place);
+                    format!("{scheme}{REDACTED}@{}", name(&text[start + at + 1..], is_place))
+                }
+                None => name(text, is_place),
+            }
+        }
+        Kind::Cluster if text.starts_with("arn:") => cluster_arn(text),
+        Kind::Cluster => name(text, is_of_name),
+        _ => name(text, |c| is_word(c) || c == ' '),
+    }
+}
+
+fn is_of_name(c: char) -> bool {
+    c.is_ascii_alphanumeric() || c == '-' || c == '_'
+}
+
+/// An ARN up to the first character that its form does not allow.
+fn cluster_arn(text: &str) -> String {
+    if agent_variables::check("ECS_CLUSTER", text).is_ok() {
+        return text.to_owned();
+    }
+    // arn:PARTITION:ecs:REGION:ACCOUNT:cluster/NAME
+    let segments: [fn(char) -> bool; 6] = [
+        |c| c.is_ascii_lowercase(),
+        |c| c.is_ascii_lowercase() || c == '-',
+        |c| c.is_ascii_lowercase(),
+        |c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-',
+        |c| c.is_ascii_digit(),
+        |c| is_of_name(c) || c == '/',
+    ];
+    let mut segment = 0;
+    let end = text.char_indices().find_map(|(at, c)| match c {
+        ':' if segment + 1 < segments.len() => {
+            segment += 1;
+            None
+        }
+        c => (!segments[segment](c)).then_some(at),
+    });
+    match end {
+        None => line(text),
+        Some(end) => cut(text, end),
+    }
+}
+
+/// Whether a template was not filled in.
+fn is_placeholder(text: &str) -> bool {
+    let is_part = |c: char| is_of_name(c) || "${}<>%. ".contains(c);
+    text.len() <= LONGEST_NAME && text.starts_with(PLACEHOLDER_BEGINS) && text.chars().all(is_part)
+}
+
+/// A pair of quotes around a value, and the value.
+fn quotes(text: &str) -> Option<(char, &str, char)> {
+    const PAIRS: [(char, char); 5] =
+        [('"', '"'), ('\'', '\''), ('`', '`'), ('\u{201c}', '\u{201d}'), ('\u{2018}', '\u{2019}')];
+    PAIRS.into_iter().find_map(|(open, close)| {
+        let inner = text.strip_prefix(open)?.strip_suffix(close)?;
+        Some((open, inner, close))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_values_of_known_variables_without_secrets_are_shown() {
+        for (name, value, expected) in [
+            ("ECS_CLUSTER", "shop-prod", "shop-prod"),
+            (
+                "ECS_CLUSTER",
+                r#"shop-prodECS_ENGINE_AUTH_DATA={"r":{"auth":"hunter2"}}"#,
+                "shop-prodECS_ENGINE_AUTH_DATA<25 more bytes>",
+            ),
+            ("ECS_CLUSTER", "prod DB_PASS=hunter2", "prod<16 more bytes>"),
+            ("ECS_CLUSTER", "\"prod\"", "\"prod\""),
+            ("ECS_CLUSTER", "\"prod hunter2\"", "\"prod<8 more bytes>\""),
+            ("ECS_CLUSTER", "${cluster}", "${cluster}"),
+            (
+                "ECS_CLUSTER",
+                "arn:aws:ecs:eu-west-1:111122223333:cluster/prod",
+                "arn:aws:ecs:eu-west-1:111122223333:cluster/prod",
+            ),
+            (
+                "ECS_CLUSTER",
+                "arn:aws:ecs:eu-west-1:111122223333:cluster/prodX=hunter2",
+                "arn:aws:ecs:eu-west-1:111122223333:cluster/prodX<8 more bytes>",
+            ),
+            ("ECS_CLUSTER", "arn:aws:ecs:eu-west-1:HUNTER2:cluster/prod", "arn:aws:ecs:eu-west-1:<20 more bytes>"),
+            ("ECS_LOGLEVEL", "DEBUG", "DEBUG"),
+            ("ECS_LOGLEVEL", "infoDB_PASS=hunter2", "infoDB_PASS<8 more bytes>"),
+            ("ECS_TASK_METADATA_RPS_LIMIT", "40, 60", "40, 60"),
+            ("ECS_RESERVED_MEMORY", "+5", "+5"),
+            ("ECS_INSTANCE_ATTRIBUTES", r#"{"stack":"web"}"#, r#"{"stack":"web"}"#),
+            ("ECS_INSTANCE_ATTRIBUTES", r#"{"stack":"web"}DB_PASS=hunter2"#, "<30 bytes>"),
+            ("ECS_AVAILABLE_LOGGING_DRIVERS", "[json-file,awslogs]", "[json-file,awslogs]"),
+            ("ECS_ENGINE_AUTH_DATA", "hunter2", "<redacted>"),
+            ("ECS_ENGINE_AUTH_DATA", "", ""),
+            ("ECS_ENGINE_AUTHDATA", "hunter2", "<redacted>"),
+            ("DB_PASS", "hunter2", "<redacted>"),
+            ("SENTRY_DSN", "https://hunter2@sentry/1", "<redacted>"),
+            ("SOMETHING", "hunter2", "<7 bytes>"),
+            ("ALL_PROXY", "user:hunter2@host", "<17 bytes>"),
+            ("HTTP_PROXY", "http://user:hunter2@proxy:3128/", "http://<redacted>@proxy:3128/"),
+            ("http_proxy", "user:p/a@hunter2#s@proxy:3128", "<redacted>@proxy:3128"),
+            ("HTTPS_PROXY", r#"http://proxy:3128ECS_X={"hunter2""#, "http://proxy:3128ECS_X<11 more bytes>"),
+            ("#HTTP_PROXY", "u:hunter2@proxy", "<redacted>@proxy"),
+            ("ECS_BACKEND_HOST", "https://u:hunter2@host/a@b", "https://<redacted>@b"),
+            ("ECS_BACKEND_HOST", "https://host/?token=hunter2", "https://host/<14 more bytes>"),
+            ("NO_PROXY", "169.254.169.254,.internal,[fd00::1]", "169.254.169.254,.internal,[fd00::1]"),
+        ] {
+            assert_eq!(variable(name, value), expected, "{name}={value}");
+        }
+    }
+
+    #[test]
+    fn a_name_that_may_be_a_value_is_not_shown() {
+        for (name, expected) in [
+            ("ECS_CLUSTER", Some("ECS_CLUSTER")),
+            ("export ECS_CLUSTER", Some("ECS_CLUSTER")),
+            ("DB_PASS", Some("DB_PASS")),
+            ("http_proxy", Some("http_proxy")),
+            (r#"ECS_ENGINE_AUTH_DATA: {"r":{"auth":"aHVudGVyMg"#, None),
+            ("docker login -u ci -p hunter2", None),
+            ("aHVudGVyMg", None),
+            ("", None),
+        ] {
+            assert_eq!(variable_name(name), expected, "{name}");
+        }
+    }
+}
