@@ -85,6 +85,9 @@ fn without_userinfo(text: &str) -> String {
 
 /// After a name that speaks of a secret: how many bytes stand before the value, and how many it has.
 fn value_of(name: &str, after: &str) -> Option<(usize, usize)> {
+    if !after.starts_with(['=', ':', '"', '\\']) {
+        return None;
+    }
     let is_variable = name.len() > 2
         && name.contains(|c: char| c.is_ascii_uppercase())
         && name.bytes().all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit() || byte == b'_');

@@ -61,7 +61,12 @@ fn of_kind(kind: Kind, text: &str) -> String {
             }
         }
         Kind::LoggingDrivers | Kind::Ports | Kind::Cidrs => {
-            name(text, |c| is_word(c) || "[]\"'\u{201c}\u{201d} :/".contains(c))
+            let end = text.find(']').map_or(text.len(), |at| at + 1);
+            let is_item = |c: char| is_word(c) || "[]\"'\u{201c}\u{201d} :/".contains(c);
+            match text[..end].find(|c| !is_item(c)).unwrap_or(end) {
+                end if end == text.len() => line(text),
+                end => cut(text, end),
+            }
         }
         Kind::Text | Kind::Proxy | Kind::UnixSocket => {
             let is_place = |c: char| is_word(c) || ":/*%~[]".contains(c);
@@ -77,7 +82,8 @@ fn of_kind(kind: Kind, text: &str) -> String {
         }
         Kind::Cluster if text.starts_with("arn:") => cluster_arn(text),
         Kind::Cluster => name(text, is_of_name),
-        _ => name(text, |c| is_word(c) || c == ' '),
+        Kind::Pair => name(text, |c| c.is_ascii_digit() || ", ".contains(c)),
+        _ => name(text, is_word),
     }
 }
 
@@ -159,6 +165,8 @@ mod tests {
             ("ECS_CLUSTER", "arn:aws:ecs:eu-west-1:HUNTER2:cluster/prod", "arn:aws:ecs:eu-west-1:<20 more bytes>"),
             ("ECS_LOGLEVEL", "DEBUG", "DEBUG"),
             ("ECS_LOGLEVEL", "infoDB_PASS=hunter2", "infoDB_PASS<8 more bytes>"),
+            ("ECS_LOGLEVEL", "info hunter2", "info<8 more bytes>"),
+            ("ECS_AVAILABLE_LOGGING_DRIVERS", "[\"awslogs\"] hunter2", "[\"awslogs\"]<8 more bytes>"),
             ("ECS_TASK_METADATA_RPS_LIMIT", "40, 60", "40, 60"),
             ("ECS_RESERVED_MEMORY", "+5", "+5"),
             ("ECS_INSTANCE_ATTRIBUTES", r#"{"stack":"web"}"#, r#"{"stack":"web"}"#),
