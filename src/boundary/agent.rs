@@ -198,7 +198,11 @@ impl Agent {
         Ok(Claim { said: tasks, url, owner })
     }
 
-    async fn claim<T: serde::de::DeserializeOwned>(&self, path: &str, deadline: Deadline) -> Result<Claim<T>, AgentError> {
+    async fn claim<T: serde::de::DeserializeOwned>(
+        &self,
+        path: &str,
+        deadline: Deadline,
+    ) -> Result<Claim<T>, AgentError> {
         let deadline = deadline.earliest(Deadline::after(LONGEST_ATTEMPT));
         let mut attempt = 1;
         loop {

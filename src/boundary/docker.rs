@@ -153,7 +153,8 @@ impl Docker {
     /// The container of this name, `None` when there is none.
     pub async fn container(&self, name: &str, deadline: Deadline) -> Result<Option<Container>, DockerError> {
         Ok(self.inspected(name, deadline).await?.map(|inspected| {
-            let Inspected { state: State { running, exit_code, started_at, finished_at, .. }, restart_count } = inspected;
+            let Inspected { state: State { running, exit_code, started_at, finished_at, .. }, restart_count } =
+                inspected;
             Container { running, exit_code, started_at, finished_at, restart_count }
         }))
     }
@@ -161,7 +162,10 @@ impl Docker {
     /// The first process of the running container of this name, by its number on the host.
     pub async fn first_process(&self, name: &str, deadline: Deadline) -> Result<Option<u32>, DockerError> {
         let inspected = self.inspected(name, deadline).await?;
-        Ok(inspected.map(|inspected| inspected.state).filter(|state| state.running && state.pid > 0).map(|state| state.pid))
+        Ok(inspected
+            .map(|inspected| inspected.state)
+            .filter(|state| state.running && state.pid > 0)
+            .map(|state| state.pid))
     }
 
     async fn inspected(&self, name: &str, deadline: Deadline) -> Result<Option<Inspected>, DockerError> {

@@ -215,7 +215,8 @@ mod tests {
 
     #[test]
     fn finds_the_socket_that_a_connection_reaches() {
-        let (folder, disk) = with(&[("proc/net/tcp", TCP), ("proc/net/tcp6", TCP6), ("proc/12/comm", "ng\x1binx `x` and more\n")]);
+        let (folder, disk) =
+            with(&[("proc/net/tcp", TCP), ("proc/net/tcp6", TCP6), ("proc/12/comm", "ng\x1binx `x` and more\n")]);
         let reached = |at: &str| -> Vec<(u32, u64)> {
             let found = listeners(&disk, at.parse().unwrap()).unwrap();
             found.into_iter().map(|one| (one.uid, one.inode)).collect()

@@ -44,7 +44,7 @@ pub static PORT_TAKEN: Cause = Cause {
         let of_user = listeners().find(|one| one.uid != 0 && !matches!(evidence.introspection, Some(Ok(_))));
         let by_name = || listeners().find(|one| one.process.as_ref().is_some_and(|(_, name)| name != AGENT));
         let holder = of_user.or_else(by_name).filter(|_| !is_untrusted).map(|one| match &one.process {
-            Some((pid, name)) => format!("process {pid} (`{name}`, uid {}) listens on the port", one.uid),
+            Some((pid, name)) => format!("process {pid} (`{name}`) of uid {} listens on the port", one.uid),
             None => format!("a process of uid {} listens on the port", one.uid),
         });
         let logged = evidence.agent_logged(&[

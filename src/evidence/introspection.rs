@@ -39,7 +39,10 @@ impl Evidence {
         let said = [self.config.get("AWS_DEFAULT_REGION").map(String::as_str), self.files.json_region.as_deref()];
         let is_there = |expected: &str| region == expected.trim();
         if home.is_some_and(|home| !is_there(home)) && !said.into_iter().flatten().any(is_there) {
-            return Some(format!("its ARN is of region `{region}`, and this instance runs in `{}`", home.unwrap_or_default()));
+            return Some(format!(
+                "its ARN is of region `{region}`, and this instance runs in `{}`",
+                home.unwrap_or_default()
+            ));
         }
         // With keys of its own the agent may be of another account.
         let has_keys = self.config.contains_key("AWS_ACCESS_KEY_ID");
@@ -62,11 +65,16 @@ fn parts(arn: &str) -> Option<Parts<'_>> {
     let mut parts = rest.splitn(5, ':');
     let (partition, service) = (parts.next()?, parts.next()?);
     let (region, account, resource) = (parts.next()?, parts.next()?, parts.next()?);
-    let is_word = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
+    let is_word = |text: &str| {
+        !text.is_empty() && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+    };
     let is_partition = partition == "aws" || partition.strip_prefix("aws-").is_some_and(is_word);
     let is_account = account.len() == 12 && account.bytes().all(|b| b.is_ascii_digit());
-    (is_partition && service == "ecs" && is_word(region) && region.len() <= 32 && is_account)
-        .then_some(Parts { region, account, resource })
+    (is_partition && service == "ecs" && is_word(region) && region.len() <= 32 && is_account).then_some(Parts {
+        region,
+        account,
+        resource,
+    })
 }
 
 /// `container-instance/CLUSTER/ID`, in the old form without the cluster (Amazon ECS Developer Guide, "Amazon Resource Names
@@ -74,7 +82,8 @@ fn parts(arn: &str) -> Option<Parts<'_>> {
 fn is_container_instance(resource: &str) -> bool {
     let mut parts = resource.split('/');
     let (kind, first, second) = (parts.next(), parts.next(), parts.next());
-    let is_id = |id: &str| (1..=LONGEST_ID).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
+    let is_id =
+        |id: &str| (1..=LONGEST_ID).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
     let is_known = match (first, second) {
         (Some(cluster), Some(id)) => is_name(cluster) && is_id(id),
         (Some(id), None) => is_id(id),
@@ -101,7 +110,8 @@ fn is_name(name: &str) -> bool {
 /// What was said instead: its beginning without what cannot be shown, and its length where that is not all.
 fn described(text: &str) -> String {
     const SHOWN: usize = 80;
-    let shown: String = text.chars().take(SHOWN).map(|c| if c.is_ascii_graphic() && c != '`' { c } else { '?' }).collect();
+    let shown: String =
+        text.chars().take(SHOWN).map(|c| if c.is_ascii_graphic() && c != '`' { c } else { '?' }).collect();
     match text.chars().nth(SHOWN) {
         None => format!("`{shown}`"),
         Some(_) => format!("`{shown}...` ({} bytes)", text.len()),
@@ -146,7 +156,8 @@ mod tests {
         assert_eq!(wrong("prod", &ARN.replace("eu-west-1", "us-east-1"), |evidence| evidence.expectation = None), None);
         // Other files of the agent lead it there.
         let away = ARN.replace("eu-west-1", "us-east-1");
-        let says = |evidence: &mut Evidence| drop(evidence.config.insert("AWS_DEFAULT_REGION".into(), "us-east-1".into()));
+        let says =
+            |evidence: &mut Evidence| drop(evidence.config.insert("AWS_DEFAULT_REGION".into(), "us-east-1".into()));
         assert_eq!(wrong("prod", &away, says), None);
         assert_eq!(wrong("prod", &away, |evidence| evidence.files.json_region = Some("us-east-1".to_owned())), None);
         let keys = |evidence: &mut Evidence| drop(evidence.config.insert("AWS_ACCESS_KEY_ID".into(), "AKIA".into()));

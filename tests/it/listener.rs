@@ -134,7 +134,11 @@ fn tasks_that_only_docker_knows_are_in_the_way_of_a_registered_agent_too() {
         instance.docker.change(|docker| docker.tasks = vec![9]);
         let outcome = instance.run(&[command, "--yes"]);
         assert_eq!(outcome.code, Some(24), "{}", outcome.stderr);
-        assert!(outcome.stderr.contains("[tasks-running]") && outcome.stderr.contains("task/prod/9"), "{}", outcome.stderr);
+        assert!(
+            outcome.stderr.contains("[tasks-running]") && outcome.stderr.contains("task/prod/9"),
+            "{}",
+            outcome.stderr
+        );
     }
 }
 
