@@ -364,6 +364,11 @@ impl Boot {
         })
     }
 
+    /// What the last run of this boot expects, where it has left that.
+    pub(crate) fn expected(&self) -> Option<Expectation> {
+        Some(handover::read(&self.world.disk).ok().flatten()?.expectation)
+    }
+
     async fn expectation(&self, phases: &mut Phases) -> Result<Expectation, Stop> {
         let handover = handover::read(&self.world.disk).map_err(Stop::ReadHandover)?;
         let fragments = self.fragments()?;

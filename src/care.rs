@@ -154,7 +154,7 @@ impl Boot {
     }
 
     async fn leftovers(&self, bus: &Bus, deadline: Deadline) -> Leftovers {
-        gather::leftovers(&self.world, bus.as_ref(), deadline).await
+        gather::leftovers(&self.world, bus.as_ref(), self.expected(), deadline).await
     }
 
     fn stopped(&self, stop: Stop) -> Report {

@@ -5,7 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::boundary::agent::Task;
+use crate::boundary::agent::{AgentError, Task};
 use crate::boundary::disk::{DiskError, Entry, Kind};
 use crate::boundary::systemd::{SystemdError, UnitState};
 use crate::evidence::Stop;
@@ -69,6 +69,8 @@ pub struct Leftovers {
     pub agent: AgentRuns,
     /// Whether an agent answers, or its container runs.
     pub answers: bool,
+    /// Why an answer on the agent's port is not believed.
+    pub port_taken: Option<AgentError>,
     /// The cluster, and the ARN of the container instance, where the agent says that it is registered.
     pub registered: Option<Registered>,
     /// The tasks whose containers may run.

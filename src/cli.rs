@@ -112,11 +112,12 @@ pub struct Common {
     /// Print JSON
     #[arg(long, global = true)]
     pub json: bool,
-    /// Take this folder for the root of the file system
-    #[arg(long, global = true, value_name = "DIR", env = "ECS_BOOTSTRAP_ROOT", default_value = "/")]
-    pub root: PathBuf,
-    /// Where the agent's introspection is [default: http://127.0.0.1:51678]
-    #[arg(long, global = true, value_name = "URL", env = "ECS_BOOTSTRAP_AGENT_ENDPOINT")]
+    // No `env` here: clap would read the variables for `guard` too, which must not use them.
+    /// Take this folder for the root of the file system [env: ECS_BOOTSTRAP_ROOT] [default: /]
+    #[arg(long, global = true, value_name = "DIR")]
+    pub root: Option<PathBuf>,
+    /// Where the agent's introspection is [env: ECS_BOOTSTRAP_AGENT_ENDPOINT] [default: http://127.0.0.1:51678]
+    #[arg(long, global = true, value_name = "URL")]
     pub agent_endpoint: Option<String>,
     /// Refuse an AWS endpoint over plain HTTP off this host (`AWS_ENDPOINT_URL`), instead of warning of it
     #[arg(long, global = true)]

@@ -1,9 +1,10 @@
 //! Boots an EC2 instance into its ECS cluster.
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::io::{IsTerminal, Write};
 use std::net::IpAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -62,20 +63,20 @@ fn command(cli: Cli, start: Instant) -> Report {
     }
     // Guard has the variables of ecs.config in its environment, and needs none: nothing there may keep an agent down.
     let is_guard = matches!(command, Command::Guard { .. });
-    let environment: BTreeMap<String, String> = std::env::vars_os()
+    let variables: BTreeMap<String, OsString> = std::env::vars_os()
         .filter(|_| !is_guard)
-        .filter_map(|(key, value)| Some((key.into_string().ok()?, value.to_string_lossy().into_owned())))
+        .filter_map(|(key, value)| Some((key.into_string().ok()?, value)))
         .collect();
-    let logging = match journal::start(
-        &cli.common.root,
-        cli.common.verbose,
-        environment.get("ECS_BOOTSTRAP_LOG").map(String::as_str),
-    ) {
+    let root = variables.get("ECS_BOOTSTRAP_ROOT").filter(|root| !root.is_empty()).map(PathBuf::from);
+    let environment: BTreeMap<String, String> =
+        variables.into_iter().map(|(key, value)| (key, value.to_string_lossy().into_owned())).collect();
+    let root = cli.common.root.clone().or(root).unwrap_or_else(|| PathBuf::from("/"));
+    let filter = environment.get("ECS_BOOTSTRAP_LOG").map(String::as_str);
+    let logging = match journal::start(&root, cli.common.verbose, filter) {
         Ok(logging) => logging,
         Err(error) => return failure(Exit::Settings, &ecs_bootstrap::causes::chain(&error)),
     };
-    let common = Common { agent_endpoint: cli.common.agent_endpoint.filter(|_| !is_guard), ..cli.common };
-    let boot = match boot(&common, &environment, &logging, start) {
+    let boot = match boot(&cli.common, &root, &environment, &logging, start) {
         Ok(boot) => boot,
         Err(report) => return report,
     };
@@ -114,6 +115,7 @@ fn consent(options: cli::Consent) -> Consent {
 
 fn boot(
     common: &Common,
+    root: &Path,
     environment: &BTreeMap<String, String>,
     logging: &Logging,
     start: Instant,
@@ -143,7 +145,8 @@ fn boot(
         plain => (plain, fragments),
     };
     let ca_bundle = variable("AWS_CA_BUNDLE").map(PathBuf::from);
-    let world = World::new(&common.root, address, common.agent_endpoint.as_deref(), ca_bundle)
+    let agent_endpoint = common.agent_endpoint.as_deref().or(variable("ECS_BOOTSTRAP_AGENT_ENDPOINT"));
+    let world = World::new(root, address, agent_endpoint, ca_bundle)
         .map_err(|error| failure(Exit::Usage, &ecs_bootstrap::causes::chain(&error)))?;
     Ok(Boot {
         world,

@@ -1,8 +1,9 @@
 //! `guard`: before every start of the agent, the recorded plan is applied once more to `ecs.config` as it now is, and an
 //! agent that would join no cluster is not started.
 //!
-//! It asks nobody: no network, no bus. Without a recorded plan, or where the file cannot be written, an agent whose file
-//! names a cluster starts all the same: a broken bootstrap never breaks a working instance.
+//! It uses no network and no bus, and none of the variables of its environment, which are those of `ecs.config`. It refuses
+//! only where nothing names a cluster, or only `default` is left because nothing does. Every other fault (a plan, a lock or a
+//! file that cannot be used) is logged and the agent starts: a broken bootstrap never breaks a working instance.
 
 use std::time::Duration;
 
@@ -35,17 +36,39 @@ const LOCK: Duration = Duration::from_secs(2);
 const DEVICE: Duration = Duration::from_secs(20);
 const DEVICE_POLICY: Policy = Policy { first: Duration::from_millis(100), longest: Duration::from_secs(1) };
 
+/// How a refusal ends, whatever its cause: the drop-in stops the agent for this code only, and tolerates all others.
+const REFUSED: Exit = Exit::Cluster;
+
 /// What the agent will read.
 struct Files {
     etc: Vec<u8>,
     var: Vec<u8>,
     json: Vec<u8>,
+    /// Whether the first could be read, or is absent.
+    has_etc: bool,
+    /// Those that cannot be read, which may name a cluster all the same.
+    unread: Vec<DiskError>,
 }
 
 impl Files {
     fn read(disk: &Disk) -> Files {
-        let read = |path| disk.read(path, LONGEST_FILE).ok().flatten().unwrap_or_default();
-        Files { etc: read(ECS_CONFIG), var: read(VENDOR_ECS_CONFIG), json: read(AGENT_JSON) }
+        let mut unread = Vec::new();
+        let mut read = |path| match disk.read(path, LONGEST_FILE) {
+            Ok(bytes) => Some(bytes.unwrap_or_default()),
+            Err(error) => {
+                unread.push(error);
+                None
+            }
+        };
+        let (etc, var, json) = (read(ECS_CONFIG), read(VENDOR_ECS_CONFIG), read(AGENT_JSON));
+        let has_etc = etc.is_some();
+        Files {
+            etc: etc.unwrap_or_default(),
+            var: var.unwrap_or_default(),
+            json: json.unwrap_or_default(),
+            has_etc,
+            unread,
+        }
     }
 
     fn cluster(&self) -> Option<String> {
@@ -88,10 +111,18 @@ impl Boot {
             }
         };
         let mut files = Files::read(disk);
+        for error in &files.unread {
+            tracing::warn!(
+                error = chain(error),
+                "a file of the agent's cannot be read, so it is not known to name no cluster"
+            );
+        }
+        let mut failed = None;
         if let Some(recorded) = &recorded
             && let Err(stop) = apply_again(disk, lock.as_ref(), recorded, &mut files)
         {
-            return Err((stop, files));
+            tracing::warn!(error = chain(&stop), "ecs.config cannot be made as planned, so it counts as it is");
+            failed = Some(stop);
         }
         let of_another = recorded.is_none() && is_of_another_instance(disk, &files);
         match files.cluster().filter(|_| !of_another) {
@@ -104,7 +135,11 @@ impl Boot {
                 self.take_back_refusal(&cluster, recorded.is_some(), &files).await;
                 Ok(files)
             }
-            None => Err((Refusal::NoCluster { looked: looked(recorded.is_some(), of_another) }.into(), files)),
+            None if !files.unread.is_empty() => Ok(files),
+            None => {
+                let looked = || Refusal::NoCluster { looked: looked(recorded.is_some(), of_another) }.into();
+                Err((failed.unwrap_or_else(looked), files))
+            }
         }
     }
 
@@ -140,14 +175,14 @@ impl Boot {
             |before: &Document| before.cause.as_ref().map(|cause| &cause.id) != own.cause.as_ref().map(|c| &c.id);
         if let Some(before) = before.filter(stands) {
             let stderr = format!("{}the run before it:\n{}", verdict_text(&own), verdict_text(&before));
-            return Report { stdout: String::new(), stderr, exit: verdict.exit() };
+            return Report { stdout: String::new(), stderr, exit: REFUSED };
         }
         // Not an error yet: the agent's unit tries again, and verify tells what user data comes to.
         let may_still_come = undecided && user_data_runs(disk).get() == Some(&true);
         if !may_still_come {
             self.tell(&own, false);
         }
-        Report { stdout: String::new(), stderr: verdict_text(&own), exit: verdict.exit() }
+        Report { stdout: String::new(), stderr: verdict_text(&own), exit: REFUSED }
     }
 }
 
@@ -160,16 +195,11 @@ fn is_of_another_instance(disk: &Disk, files: &Files) -> bool {
     is_own_cluster(&files.etc, &written) && here.is_some_and(|here| here != written.instance_id)
 }
 
-/// Writes what user data has changed since; `files` is what the agent reads then. An error means that the agent would
-/// join another cluster than the planned one.
+/// Writes what user data has changed since; `files` is what the agent reads then.
 fn apply_again(disk: &Disk, lock: Option<&Lock>, recorded: &Recorded, files: &mut Files) -> Result<(), Stop> {
     for _ in 0..super::MOST_ATTEMPTS {
         match apply_once(disk, lock, recorded, files) {
             Err(Stop::Write(DiskError::Changed { .. })) => *files = Files::read(disk),
-            Err(stop) if joins_as_planned(recorded, files) => {
-                tracing::warn!(error = chain(&stop), "ecs.config is not as planned, but names the planned cluster");
-                return Ok(());
-            }
             result => return result,
         }
     }
@@ -177,6 +207,10 @@ fn apply_again(disk: &Disk, lock: Option<&Lock>, recorded: &Recorded, files: &mu
 }
 
 fn apply_once(disk: &Disk, lock: Option<&Lock>, recorded: &Recorded, files: &mut Files) -> Result<(), Stop> {
+    // What was not read must not be replaced.
+    if !files.has_etc {
+        return Ok(());
+    }
     let Guarded { config, overruled, lost } = guard(recorded, &files.etc);
     for key in lost {
         tracing::warn!(key, "ecs.config has lost a secret of the plan; run ecs-bootstrap again to write it");
@@ -197,13 +231,6 @@ fn apply_once(disk: &Disk, lock: Option<&Lock>, recorded: &Recorded, files: &mut
     tracing::info!("ecs.config was changed since the plan, and has its keys again");
     files.etc = wanted;
     Ok(())
-}
-
-/// Whether the file as it is leads into the planned cluster; where the plan names none, whether into any.
-fn joins_as_planned(recorded: &Recorded, files: &Files) -> bool {
-    let planned = recorded.keys.iter().find(|planned| planned.key == "ECS_CLUSTER");
-    let planned = planned.and_then(|planned| planned.value.as_deref());
-    files.cluster().is_some_and(|cluster| planned.is_none_or(|planned| planned == cluster))
 }
 
 fn looked(has_plan: bool, of_another: bool) -> Vec<String> {

@@ -234,6 +234,14 @@ impl Disk {
         read_within(&mut file, path, limit).map(Some)
     }
 
+    /// The first `most` bytes of a file, `None` when it is absent. Links are followed.
+    pub fn head(&self, path: &str, most: usize) -> Result<Option<Vec<u8>>, DiskError> {
+        let Some((file, _)) = self.open(path, 0)? else { return Ok(None) };
+        let mut bytes = Vec::new();
+        file.take(most as u64).read_to_end(&mut bytes).map_err(|e| DiskError::new("read", path, e))?;
+        Ok(Some(bytes))
+    }
+
     /// A file with its owner and mode, `None` when it is absent. A symbolic link is refused: what is read so is going
     /// to be replaced.
     pub fn read_regular(&self, path: &str, limit: usize) -> Result<Option<FileState>, DiskError> {

@@ -77,6 +77,8 @@ struct State {
     running: bool,
     exit_code: i64,
     #[serde(default)]
+    pid: u32,
+    #[serde(default)]
     started_at: String,
     #[serde(default)]
     finished_at: String,
@@ -150,16 +152,30 @@ impl Docker {
 
     /// The container of this name, `None` when there is none.
     pub async fn container(&self, name: &str, deadline: Deadline) -> Result<Option<Container>, DockerError> {
+        Ok(self.inspected(name, deadline).await?.map(|inspected| {
+            let Inspected { state: State { running, exit_code, started_at, finished_at, .. }, restart_count } =
+                inspected;
+            Container { running, exit_code, started_at, finished_at, restart_count }
+        }))
+    }
+
+    /// The first process of the running container of this name, by its number on the host.
+    pub async fn first_process(&self, name: &str, deadline: Deadline) -> Result<Option<u32>, DockerError> {
+        let inspected = self.inspected(name, deadline).await?;
+        Ok(inspected
+            .map(|inspected| inspected.state)
+            .filter(|state| state.running && state.pid > 0)
+            .map(|state| state.pid))
+    }
+
+    async fn inspected(&self, name: &str, deadline: Deadline) -> Result<Option<Inspected>, DockerError> {
         let (path, status, body) = self.get(&["containers", name, "json"], None, deadline).await?;
         match status {
             StatusCode::OK => {}
             StatusCode::NOT_FOUND => return Ok(None),
             _ => return Err(DockerError::Status { path, status: status.as_u16() }),
         }
-        let inspected: Inspected =
-            serde_json::from_slice(&body).map_err(|e| DockerError::Garbled { path, source: Box::new(e) })?;
-        let Inspected { state: State { running, exit_code, started_at, finished_at }, restart_count } = inspected;
-        Ok(Some(Container { running, exit_code, started_at, finished_at, restart_count }))
+        serde_json::from_slice(&body).map(Some).map_err(|e| DockerError::Garbled { path, source: Box::new(e) })
     }
 
     /// Which API it speaks.

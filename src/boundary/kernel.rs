@@ -1,9 +1,10 @@
-//! Asks the kernel what is left of disks and memory, and who listens on a TCP port.
+//! Asks the kernel what is left of disks and memory, and which sockets listen on a TCP port.
 //!
 //! In: the files below the root. Out: numbers, `None` where they cannot be seen. It opens no socket and changes nothing.
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::unix::fs::MetadataExt;
 
 use nix::sys::statvfs::statvfs;
@@ -49,10 +50,19 @@ pub struct Pressure {
     pub full: u32,
 }
 
-/// Who listens on a port.
+/// No name of a process is longer (TASK_COMM_LEN, include/linux/sched.h).
+const LONGEST_NAME: usize = 15;
+
+/// A socket that listens.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Listener {
-    /// Its number and name, where they may be seen.
+    /// The address that it listens on, `0.0.0.0` or `::` for every one.
+    pub address: IpAddr,
+    /// The user who owns it.
+    pub uid: u32,
+    /// Its number, which no later socket has.
+    pub inode: u64,
+    /// The number and name of the process that has it open, where they may be seen and were looked for.
     pub process: Option<(u32, String)>,
 }
 
@@ -105,37 +115,74 @@ pub fn uptime(disk: &Disk) -> Option<u64> {
     text(disk, "/proc/uptime")?.split(['.', ' ']).next()?.parse().ok()
 }
 
-/// Who listens on this port, of either protocol; `None` where that cannot be seen.
-pub fn listeners(disk: &Disk, port: u16) -> Option<Vec<Listener>> {
-    let tables = ["/proc/net/tcp", "/proc/net/tcp6"].map(|path| text(disk, path));
+/// The sockets that a connection to this address can reach, of either protocol; `None` where no table can be read. Where
+/// one listens on this very address, the kernel gives it the connection, and one on all addresses gets none.
+pub fn listeners(disk: &Disk, at: SocketAddr) -> Option<Vec<Listener>> {
+    // The kernel lists the sockets that listen first, so the end of a long table is not missed.
+    let table = |path| {
+        let bytes = disk.head(path, LONGEST).ok().flatten()?;
+        let whole = bytes.iter().rposition(|byte| *byte == b'\n').unwrap_or_default();
+        Some(String::from_utf8_lossy(&bytes[..whole]).into_owned())
+    };
+    let tables = ["/proc/net/tcp", "/proc/net/tcp6"].map(table);
     if tables.iter().all(Option::is_none) {
         return None;
     }
-    let sockets: BTreeSet<u64> = tables.iter().flatten().flat_map(|table| listening(table, port)).collect();
-    Some(sockets.into_iter().map(|socket| Listener { process: owner(disk, socket) }).collect())
+    let all: Vec<Listener> = tables.iter().flatten().flat_map(|table| listening(table, at.port())).collect();
+    let is_exact = |one: &&Listener| one.address.to_canonical() == at.ip().to_canonical();
+    // An IPv6 socket on all addresses may take IPv4 connections too (ipv6(7), IPV6_V6ONLY).
+    let is_wide = |one: &&Listener| one.address.is_unspecified() && (one.address.is_ipv6() || at.is_ipv4());
+    let mut reached: Vec<Listener> = all.iter().filter(is_exact).cloned().collect();
+    if reached.is_empty() {
+        reached = all.iter().filter(is_wide).cloned().collect();
+    }
+    reached.sort_by_key(|one| one.inode);
+    Some(reached)
 }
 
-/// The inodes of the sockets that listen on the port (proc_pid_net(5)).
-fn listening(table: &str, port: u16) -> impl Iterator<Item = u64> + '_ {
+/// The sockets of a table that listen on the port (proc_pid_net(5)).
+fn listening(table: &str, port: u16) -> impl Iterator<Item = Listener> + '_ {
     table.lines().filter_map(move |line| {
         let mut fields = line.split_whitespace().skip(1);
-        let (_, local) = fields.next()?.rsplit_once(':')?;
+        let (address, local) = fields.next()?.rsplit_once(':')?;
         let state = fields.nth(1)?;
-        let inode = fields.nth(5)?.parse().ok()?;
-        (u16::from_str_radix(local, 16).ok()? == port && state == LISTENS).then_some(inode)
+        let uid = fields.nth(3)?.parse().ok()?;
+        let inode = fields.nth(1)?.parse().ok()?;
+        let is_it = u16::from_str_radix(local, 16).ok()? == port && state == LISTENS;
+        Some(Listener { address: is_it.then(|| ip(address)).flatten()?, uid, inode, process: None })
     })
 }
 
-/// Whose socket it is. Of processes of other users and of such with more capabilities nothing is seen.
-fn owner(disk: &Disk, socket: u64) -> Option<(u32, String)> {
+/// An address as the kernel prints it: the words of network order, each as a number of this machine's.
+fn ip(hex: &str) -> Option<IpAddr> {
+    let word = |at: usize| Some(u32::from_str_radix(hex.get(at..at + 8)?, 16).ok()?.to_ne_bytes());
+    match hex.len() {
+        8 => Some(IpAddr::V4(Ipv4Addr::from(word(0)?))),
+        32 => {
+            let words = [word(0)?, word(8)?, word(16)?, word(24)?].concat();
+            Some(IpAddr::V6(Ipv6Addr::from(<[u8; 16]>::try_from(words).ok()?)))
+        }
+        _ => None,
+    }
+}
+
+/// The process that has a socket open. Of processes of other users and of such with more capabilities nothing is seen.
+pub fn process_of(disk: &Disk, socket: u64) -> Option<(u32, String)> {
     let target = format!("socket:[{socket}]");
     disk.list("/proc").ok()?.iter().filter_map(|name| name.parse().ok()).find_map(|pid: u32| {
         let opened = fs::read_dir(disk.path(&format!("/proc/{pid}/fd"))).ok()?.flatten();
         let mut links = opened.filter_map(|entry| fs::read_link(entry.path()).ok());
         links.find(|link| link.as_os_str() == target.as_str())?;
         let name = text(disk, &format!("/proc/{pid}/comm")).unwrap_or_default();
-        Some((pid, name.trim().to_owned()))
+        // A process gives itself any name that it likes.
+        let safe = |c: char| if c.is_ascii_graphic() && c != '`' { c } else { '?' };
+        Some((pid, name.trim().chars().take(LONGEST_NAME).map(safe).collect()))
     })
+}
+
+/// The control groups of a process, as the kernel prints them (cgroups(7)).
+pub fn control_groups(disk: &Disk, pid: u32) -> Option<String> {
+    text(disk, &format!("/proc/{pid}/cgroup")).filter(|groups| !groups.trim().is_empty())
 }
 
 fn text(disk: &Disk, path: &str) -> Option<String> {
@@ -159,17 +206,34 @@ mod tests {
     }
 
     const TCP: &str = "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode\n   \
-         0: 0100007F:C9DE 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 4711 1 0 100 0 0 10 0\n   \
+         0: 0100007F:C9DE 00000000:0000 0A 00000000:00000000 00:00000000 00000000  1000        0 4711 1 0 100 0 0 10 0\n   \
          1: 0100007F:C9DE 0100007F:1F90 01 00000000:00000000 00:00000000 00000000     0        0 4712 1 0 100 0 0 10 0\n";
+    const TCP6: &str = "  sl  local_address\n   \
+         0: 00000000000000000000000000000000:C9DE 00000000000000000000000000000000:0000 0A 00000000:00000000 00:00000000 00000000 0 0 4713 1\n   \
+         1: 00000000000000000000000001000000:C9DE 00000000000000000000000000000000:0000 0A 00000000:00000000 00:00000000 00000000 33 0 4714 1\n   \
+         2: 0000000000000000FFFF00000200007F:C9DE 00000000000000000000000000000000:0000 0A 00000000:00000000 00:00000000 00000000 34 0 4715 1\n";
 
     #[test]
-    fn finds_who_listens() {
-        let (folder, disk) = with(&[("proc/net/tcp", TCP), ("proc/12/comm", "nginx\n")]);
-        assert_eq!(listeners(&disk, 51678), Some(vec![Listener { process: None }]));
-        assert_eq!(listeners(&disk, 80), Some(Vec::new()));
+    fn finds_the_socket_that_a_connection_reaches() {
+        let (folder, disk) =
+            with(&[("proc/net/tcp", TCP), ("proc/net/tcp6", TCP6), ("proc/12/comm", "ng\x1binx `x` and more\n")]);
+        let reached = |at: &str| -> Vec<(u32, u64)> {
+            let found = listeners(&disk, at.parse().unwrap()).unwrap();
+            found.into_iter().map(|one| (one.uid, one.inode)).collect()
+        };
+        for (at, expected) in [
+            ("127.0.0.1:51678", vec![(1000, 4711)]),
+            ("127.0.0.2:51678", vec![(34, 4715)]),
+            ("127.0.0.3:51678", vec![(0, 4713)]),
+            ("[::1]:51678", vec![(33, 4714)]),
+            ("127.0.0.1:80", vec![]),
+        ] {
+            assert_eq!(reached(at), expected, "{at}");
+        }
+        assert_eq!(process_of(&disk, 4711), None);
         fs::create_dir(folder.path().join("proc/12/fd")).unwrap();
         std::os::unix::fs::symlink("socket:[4711]", folder.path().join("proc/12/fd/3")).unwrap();
-        assert_eq!(listeners(&disk, 51678), Some(vec![Listener { process: Some((12, "nginx".to_owned())) }]));
+        assert_eq!(process_of(&disk, 4711), Some((12, "ng?inx???x??and".to_owned())));
     }
 
     #[test]
@@ -185,7 +249,7 @@ mod tests {
         assert_eq!((selinux_enforces(&disk), uptime(&disk)), (Some(true), Some(42)));
         let (_folder, empty) = with(&[]);
         assert_eq!((memory(&empty), pressure(&empty), selinux_enforces(&empty)), (None, None, None));
-        assert_eq!(listeners(&empty, 51678), None);
+        assert_eq!(listeners(&empty, (Ipv4Addr::LOCALHOST, 51678).into()), None);
     }
 
     #[test]

@@ -23,6 +23,7 @@ pub mod docker;
 pub mod imds;
 pub mod journalctl;
 pub mod kernel;
+mod listener;
 mod local;
 #[cfg(test)]
 mod loopback;
@@ -60,9 +61,9 @@ impl World {
         let disk = Disk::new(root.to_owned());
         let docker = Docker::new(disk.path("/run/docker.sock"));
         Ok(World {
+            agent: Agent::new(agent_endpoint, disk.clone(), docker.clone())?,
             disk,
             imds: Imds::new(imds),
-            agent: Agent::new(agent_endpoint)?,
             docker,
             ca_bundle,
             aws: Arc::default(),

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::{Cause, Class, Layer, chain};
 use crate::boundary::agent::AgentError;
-use crate::evidence::Evidence;
+use crate::evidence::{Evidence, Stop};
 use crate::exit::Exit;
 use std::time::Duration;
 
@@ -13,37 +13,48 @@ const AGENT: &str = "agent";
 /// Older ones do not use VPC endpoints.
 const FLOOR: [u32; 3] = [1, 25, 1];
 
-/// Somebody else answers where the agent should, or nobody does.
-pub(super) static PORT_TAKEN: Cause = Cause {
+/// Another process answers where the agent should, or none does.
+pub static PORT_TAKEN: Cause = Cause {
     id: "introspection-port-taken",
     layer: Layer::Agent,
-    title: "another process holds the port of the agent's introspection",
+    title: "another process holds the port of the agent's introspection, or may hold it",
     looks: "the instance is in the cluster, and `curl localhost:51678/v1/metadata` answers oddly or not",
-    proof: "what listens on 51678 does not answer as an agent, or is another process, while the agent's log tells of its \
-            registration; without that line the agent has not registered",
+    proof: "the socket that listens on 51678 is not of root (nor of the agent's container); or the answer is not an agent's, \
+            or has a region, account or form that this instance's cannot have; or another process listens while the agent's \
+            log tells of its registration",
     alike: &["agent-exits", "agent-gave-up"],
     // An agent that ends may break off an answer.
     class: Class::Lasting(Duration::from_secs(3)),
     exit: Exit::Host,
     lapsed: Exit::Host,
-    remedy: "free the port (`ss -ltnp sport = :51678`), remove an agent that was started by hand \
+    remedy: "find what listens there (`ss -ltnpe sport = :51678`) and stop it, remove an agent that was started by hand \
              (`docker rm -f NAME`), then `systemctl restart ecs --no-block`",
     source: "agent#1215; amazon-vpc-cni-k8s#19",
     check: |evidence| {
-        let odd = match &evidence.introspection {
-            Some(Err(error @ (AgentError::Garbled { .. } | AgentError::Status { .. }))) => Some(chain(error)),
-            _ => None,
+        if let Some(stop @ Stop::PortTaken(_)) = &evidence.stop {
+            return Some(vec![chain(stop)]);
+        }
+        let (odd, is_untrusted) = match &evidence.introspection {
+            Some(Err(error @ AgentError::Untrusted { .. })) => (Some(chain(error)), true),
+            Some(Err(error @ (AgentError::Garbled { .. } | AgentError::Status { .. }))) => (Some(chain(error)), false),
+            _ => (None, false),
         };
-        let listeners = evidence.machine.listeners.iter().flatten();
-        let foreign = listeners.filter_map(|one| one.process.as_ref()).find(|(_, name)| name != AGENT);
-        let foreign = foreign.map(|(pid, name)| format!("process {pid} (`{name}`) listens on the port"));
+        let listeners = || evidence.machine.listeners.iter().flatten();
+        // Whatever it answers: where an agent is believed, its container runs as another user.
+        let of_user = listeners().find(|one| one.uid != 0 && !matches!(evidence.introspection, Some(Ok(_))));
+        let by_name = || listeners().find(|one| one.process.as_ref().is_some_and(|(_, name)| name != AGENT));
+        let holder = of_user.or_else(by_name).filter(|_| !is_untrusted).map(|one| match &one.process {
+            Some((pid, name)) => format!("process {pid} (`{name}`) of uid {} listens on the port", one.uid),
+            None => format!("a process of uid {} listens on the port", one.uid),
+        });
         let logged = evidence.agent_logged(&[
             "address already in use",
             "Registered container instance with cluster",
             "Instance registration completed",
         ]);
-        let is_confirmed = logged.is_some() || (odd.is_some() && evidence.agent_log.is_empty());
-        let seen: Vec<String> = odd.into_iter().chain(foreign).collect();
+        let is_proven = is_untrusted || of_user.is_some();
+        let is_confirmed = is_proven || logged.is_some() || (odd.is_some() && evidence.agent_log.is_empty());
+        let seen: Vec<String> = odd.into_iter().chain(holder).collect();
         (is_confirmed && !seen.is_empty()).then(|| seen.into_iter().chain(logged).collect())
     },
     ..Cause::PLAIN
@@ -155,7 +166,10 @@ mod tests {
 
     #[test]
     fn a_foreign_listener_counts_only_beside_a_registration() {
-        let listener = |name: &str| vec![Listener { process: Some((7, name.to_owned())) }];
+        let listener = |name: &str| {
+            let address = std::net::Ipv4Addr::LOCALHOST.into();
+            vec![Listener { address, uid: 0, inode: 1, process: Some((7, name.to_owned())) }]
+        };
         let mut evidence = Evidence::default();
         evidence.machine.listeners = Some(listener("nginx"));
         assert_eq!(ids(&evidence), Vec::<&str>::new());
@@ -163,6 +177,18 @@ mod tests {
         assert_eq!(ids(&evidence), ["introspection-port-taken"]);
         evidence.machine.listeners = Some(listener("agent"));
         assert_eq!(ids(&evidence), Vec::<&str>::new());
+    }
+
+    #[test]
+    fn a_listener_of_another_user_and_an_answer_that_is_not_believed_need_no_log() {
+        let mut evidence = Evidence::default();
+        let address = std::net::Ipv4Addr::LOCALHOST.into();
+        evidence.machine.listeners = Some(vec![Listener { address, uid: 1000, inode: 1, process: None }]);
+        assert_eq!(ids(&evidence), ["introspection-port-taken"]);
+        evidence.machine.listeners = None;
+        let untrusted = AgentError::Untrusted { url: "http://127.0.0.1:51678/".to_owned(), why: "because".to_owned() };
+        evidence.introspection = Some(Err(untrusted));
+        assert_eq!(ids(&evidence), ["introspection-port-taken"]);
     }
 
     #[test]

@@ -37,6 +37,7 @@ pub use self::all::ALL;
 pub use self::cloud_init::{CLOUD_INIT_STUCK, USER_DATA_DEADLOCK};
 pub(crate) use self::cluster::joined_other;
 pub(crate) use self::effect::asks_for_user_data;
+pub use self::joined::PORT_TAKEN;
 pub use self::layer::Layer;
 
 use std::time::Duration;

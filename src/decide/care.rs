@@ -20,9 +20,9 @@ mod tests;
 const IN_RUN: &str = "/run/";
 
 /// What `prepare-image` does. `force`: although tasks run.
-pub fn cleanup(leftovers: Leftovers, force: bool) -> Cleanup {
+pub fn cleanup(mut leftovers: Leftovers, force: bool) -> Cleanup {
     let hints = image_hints(&leftovers);
-    let mut obstacles = obstacles(&leftovers, force);
+    let mut obstacles = obstacles(&mut leftovers, force);
     obstacles.extend(leftovers.elsewhere.into_iter().map(Stop::Elsewhere));
     let config = leftovers.ecs_config.and_then(|config| withdrawal(config, &leftovers.written));
     let ecs_config = config.unwrap_or_else(|stop| {
@@ -48,8 +48,8 @@ pub fn cleanup(leftovers: Leftovers, force: bool) -> Cleanup {
 }
 
 /// What `reset-agent` does. `force`: although tasks run.
-pub fn reset(leftovers: Leftovers, now: SystemTime, force: bool) -> Reset {
-    let mut obstacles = obstacles(&leftovers, force);
+pub fn reset(mut leftovers: Leftovers, now: SystemTime, force: bool) -> Reset {
+    let mut obstacles = obstacles(&mut leftovers, force);
     let hints = registration_hints(&leftovers);
     let is_on_the_way =
         |error: &DiskError| matches!(error, DiskError::Symlink { path, .. } if DATA.starts_with(path.as_str()));
@@ -85,7 +85,7 @@ pub fn reset(leftovers: Leftovers, now: SystemTime, force: bool) -> Reset {
 }
 
 /// What keeps both commands from doing anything.
-fn obstacles(leftovers: &Leftovers, force: bool) -> Vec<Stop> {
+fn obstacles(leftovers: &mut Leftovers, force: bool) -> Vec<Stop> {
     let mut obstacles = Vec::new();
     match &leftovers.agent {
         AgentRuns::Unknown(error) => obstacles.push(Stop::Systemd(error.clone())),
@@ -94,6 +94,8 @@ fn obstacles(leftovers: &Leftovers, force: bool) -> Vec<Stop> {
         }
         _ => {}
     }
+    // Whatever listens there, the agent's own tasks are not known then.
+    obstacles.extend(leftovers.port_taken.take().filter(|_| !force).map(Stop::PortTaken));
     match &leftovers.tasks {
         _ if force => {}
         Known::Yes(tasks) if tasks.is_empty() => {}

@@ -6,6 +6,7 @@
 pub mod agent_log;
 mod ends;
 pub mod files;
+mod introspection;
 pub mod machine;
 pub mod proxies;
 pub mod routes;
@@ -92,6 +93,9 @@ pub enum Stop {
         /// Why nobody says.
         why: String,
     },
+    /// What answers on the agent's port is not believed to be the agent.
+    #[error(transparent)]
+    PortTaken(AgentError),
     /// An agent runs, and not by its unit.
     #[error("an agent runs, and no unit of systemd runs it")]
     RunsOutside,
@@ -178,7 +182,7 @@ pub struct Evidence {
     pub blocking_start: Option<BlockingStart>,
     /// What user data is at, while it has not ended.
     pub long_run: Option<LongRun>,
-    /// The agent's introspection.
+    /// The agent's introspection, once [`Evidence::trusted`] has checked it.
     pub introspection: Option<Result<Metadata, AgentError>>,
     /// ECS's own view of this container instance.
     pub registration: Option<Result<Option<ContainerInstance>, AwsError>>,

@@ -9,30 +9,36 @@ use crate::boundary::docker::DockerError;
 use crate::boundary::systemd::{Systemd, SystemdError};
 use crate::causes::chain;
 use crate::cleanup::{AgentRuns, DATA, FOLDERS, Interrupted, Left, Leftovers, OF_THIS_BOOT, RESET, Registered};
-use crate::evidence::Stop;
+use crate::evidence::{Evidence, Stop};
 use crate::facts::{Known, Written};
-use crate::host::{LONGEST_FILE, saved_agent, units, written};
-use crate::plan::{ECS_CONFIG, WRITTEN};
+use crate::host::{LONGEST_FILE, agent_config, saved_agent, units, written};
+use crate::plan::{ECS_CONFIG, Expectation, WRITTEN};
+use crate::probe;
 use crate::retry::Deadline;
 
 /// On each container of a task (`agent/engine/docker_task_engine.go`, labelPrefix).
 const TASK_ARN: &str = "com.amazonaws.ecs.task-arn";
 
-/// Everything that the two commands decide by. `systemd` is `None` where none has booted from this root.
+/// Everything that the two commands decide by. `systemd` is `None` where none has booted from this root; `expectation` is
+/// what the last run of this boot knows of the instance.
 pub async fn leftovers(
     world: &World,
     systemd: Option<&Result<Systemd, SystemdError>>,
+    expectation: Option<Expectation>,
     deadline: Deadline,
 ) -> Leftovers {
     let mut leftovers = files(&world.disk);
     let Some(systemd) = systemd else { return leftovers };
-    let metadata = world.agent.metadata(deadline).await;
+    let (config, files) = (agent_config(&world.disk), probe::files(&world.disk));
+    let known = Evidence { expectation, config, files, ..Evidence::default() };
+    let metadata = known.trusted(world.agent.metadata(deadline).await);
     let container = world.docker.container("ecs-agent", deadline).await;
     leftovers.agent = agent(systemd).await;
     leftovers.answers = metadata.is_ok() || matches!(&container, Ok(Some(container)) if container.running);
     leftovers.has_container = matches!(container, Ok(Some(_)));
     leftovers.registered = metadata.as_ref().ok().and_then(registered);
-    leftovers.tasks = tasks(world, &metadata, deadline).await;
+    leftovers.tasks = tasks(world, leftovers.registered.is_some(), deadline).await;
+    leftovers.port_taken = metadata.err().filter(|error| matches!(error, AgentError::Untrusted { .. }));
     leftovers
 }
 
@@ -47,6 +53,7 @@ fn files(disk: &Disk) -> Leftovers {
         written: Written::default(),
         agent: AgentRuns::NotBooted,
         answers: false,
+        port_taken: None,
         registered: None,
         tasks: Known::Yes(Vec::new()),
         saved: saved_agent(disk),
@@ -123,26 +130,32 @@ fn registered(metadata: &Metadata) -> Option<Registered> {
     (!container_instance_arn.is_empty()).then_some(Registered { cluster, container_instance_arn })
 }
 
-/// What a registered agent says. Of one that is not, docker knows: containers outlive their agent.
-async fn tasks(world: &World, metadata: &Result<Metadata, AgentError>, deadline: Deadline) -> Known<Vec<Task>> {
-    if metadata.as_ref().ok().and_then(registered).is_some() {
-        let is_there = |task: &Task| task.known_status != "STOPPED";
-        return match world.agent.tasks(deadline).await {
-            Ok(tasks) => Known::Yes(tasks.into_iter().filter(is_there).collect()),
-            Err(error) => Known::Unknown(chain(&error)),
-        };
-    }
-    match world.docker.running(TASK_ARN, deadline).await {
-        Ok(labels) => {
-            let mut tasks: Vec<Task> = labels.iter().filter_map(of_labels).collect();
-            tasks.sort_by(|one, other| one.arn.cmp(&other.arn));
-            tasks.dedup();
-            Known::Yes(tasks)
-        }
+/// What docker and a registered agent say together: containers outlive their agent, and an agent knows of tasks whose
+/// containers have yet to start. Where only one of them answers, its word counts; where neither does, nothing is known.
+async fn tasks(world: &World, is_registered: bool, deadline: Deadline) -> Known<Vec<Task>> {
+    let known = match is_registered {
+        true => world.agent.tasks(deadline).await.and_then(|claim| claim.trusted(|_| None)).map(Some),
+        false => Ok(None),
+    };
+    let running = world.docker.running(TASK_ARN, deadline).await;
+    let (agents, dockers) = match (known, running) {
+        (Ok(agents), Ok(labels)) => (agents, labels),
+        // A list of the agent is complete, and one of docker has every container.
+        (Ok(Some(agents)), Err(_)) => (Some(agents), Vec::new()),
+        (Err(_), Ok(labels)) => (None, labels),
         // Where docker does not run, nor does a container.
-        Err(DockerError::NoSocket { .. } | DockerError::Refused { .. }) => Known::Yes(Vec::new()),
-        Err(error) => Known::Unknown(chain(&error)),
-    }
+        (Ok(None), Err(DockerError::NoSocket { .. } | DockerError::Refused { .. })) => return Known::Yes(Vec::new()),
+        (Ok(None), Err(error)) => return Known::Unknown(chain(&error)),
+        (Err(agents), Err(dockers)) => return Known::Unknown(format!("{}; {}", chain(&agents), chain(&dockers))),
+    };
+    let agents = agents.unwrap_or_default();
+    // A container of a task that the agent has stopped is on its way down.
+    let is_new = |task: &Task| agents.iter().all(|known| known.arn != task.arn);
+    let mut tasks: Vec<Task> = dockers.iter().filter_map(of_labels).filter(is_new).collect();
+    tasks.extend(agents.iter().filter(|task| task.known_status != "STOPPED").cloned());
+    tasks.sort_by(|one, other| one.arn.cmp(&other.arn));
+    tasks.dedup();
+    Known::Yes(tasks)
 }
 
 fn of_labels(labels: &std::collections::BTreeMap<String, String>) -> Option<Task> {

@@ -96,7 +96,7 @@ pub(crate) async fn machine(world: &World, look: Look, deadline: Deadline) -> Ma
         oom_kills: oom_kills(&kernel_log),
         enforcing,
         denials: denied,
-        listeners: kernel::listeners(disk, world.agent.port()),
+        listeners: world.agent.listeners(),
         gpu: device(disk, "nvidia").get().copied(),
     }
 }

@@ -16,8 +16,8 @@ use crate::boundary::World;
 use crate::boundary::aws::{AwsErrorKind, ContainerInstance};
 use crate::boundary::systemd::{Job, Systemd, SystemdError};
 use crate::causes::{
-    CLOUD_INIT_STUCK, Cause, Class, Finding, Layer, USER_DATA_DEADLOCK, asks_for_user_data, diagnose, notes,
-    nothing_fits,
+    CLOUD_INIT_STUCK, Cause, Class, Finding, Layer, PORT_TAKEN, USER_DATA_DEADLOCK, asks_for_user_data, diagnose,
+    notes, nothing_fits,
 };
 use crate::effects::QueuedJob;
 use crate::evidence::{Evidence, Stop};
@@ -177,7 +177,8 @@ fn failed(evidence: &Evidence, mut findings: Vec<Finding>) -> Verdict {
         let is_before = |cause: &Cause| {
             matches!(cause.class, Class::Lasting(_)) && cause.layer < layer && cause.layer <= Layer::Role
         };
-        findings.retain(|finding| finding.is_final(evidence) || is_before(finding.cause));
+        let is_told = |cause: &Cause| is_before(cause) || std::ptr::eq(cause, &PORT_TAKEN);
+        findings.retain(|finding| finding.is_final(evidence) || is_told(finding.cause));
     }
     first_broken(evidence, findings)
 }
@@ -188,7 +189,9 @@ fn first_broken(evidence: &Evidence, mut findings: Vec<Finding>) -> Verdict {
     }
     let also = findings.split_off(1);
     let finding = findings.remove(0);
-    let also = also.into_iter().filter(|other| other.cause.layer == finding.cause.layer).collect();
+    // That the agent's port cannot be trusted is told whatever else is broken.
+    let is_told = |other: &Finding| other.cause.layer == finding.cause.layer || std::ptr::eq(other.cause, &PORT_TAKEN);
+    let also = also.into_iter().filter(is_told).collect();
     let exit = match evidence.timed_out || finding.is_final(evidence) {
         true => finding.cause.lapsed,
         false => finding.cause.exit,

@@ -267,7 +267,7 @@ impl<'a> Observer<'a> {
         match sight {
             // While a restart is queued, the agent that is going to end would speak for the next one.
             Sight::Introspection(_) if evidence.restart_pending() => evidence.introspection = None,
-            Sight::Introspection(answer) => evidence.introspection = Some(answer),
+            Sight::Introspection(answer) => evidence.introspection = Some(evidence.trusted(answer)),
             Sight::Units(answer) => {
                 evidence.units = Some(*answer);
                 // What has failed is told at once, and with what its journal says.

@@ -81,7 +81,7 @@ pub(super) async fn once(
     let (found, introspection, (role, target, user_data), (ping, container)) =
         join4(bus, world.agent.metadata(soon), imds, docker).await;
     evidence.units = found;
-    evidence.introspection = Some(introspection);
+    evidence.introspection = Some(evidence.trusted(introspection));
     evidence.role = Some(role);
     evidence.outside_group = matches!(target, Ok(None));
     evidence.target_state = target.ok().flatten().map(|state| String::from_utf8_lossy(&state).trim().to_owned());

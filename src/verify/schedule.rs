@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::boundary::agent::{AgentError, Metadata};
+use crate::boundary::agent::{AgentError, Claim, Metadata};
 use crate::boundary::aws::{AwsError, ContainerInstance, Described};
 use crate::boundary::docker::{Container, DockerError};
 use crate::boundary::imds::{ImdsError, RoleStatus};
@@ -20,7 +20,7 @@ pub(super) const TICK: Duration = Duration::from_millis(100);
 
 /// What a probe saw.
 pub(super) enum Sight {
-    Introspection(Result<Metadata, AgentError>),
+    Introspection(Result<Claim<Metadata>, AgentError>),
     Units(Box<Result<Units, SystemdError>>),
     JobEnded(usize, Result<JobResult, SystemdError>),
     Role(Result<RoleStatus, ImdsError>),

@@ -154,7 +154,10 @@ fn a_file_that_cannot_be_written_is_judged_as_it_is() {
     as_link(&instance, "ECS_CLUSTER=prod\nECS_CLUSTER=prod\n");
     assert_eq!(instance.run(&["guard"]).code, Some(0));
     as_link(&instance, "ECS_CLUSTER=old\n");
-    refuses(&instance, 20, "symbolic link");
+    assert_eq!(instance.run(&["guard"]).code, Some(0), "it names a cluster, though not the planned one");
+    assert!(format!("{:?}", instance.journal.entries()).contains("symbolic link"));
+    as_link(&instance, "ECS_LOGLEVEL=debug\n");
+    refuses(&instance, 21, "symbolic link");
 }
 
 #[test]
@@ -230,10 +233,174 @@ fn nothing_in_its_environment_keeps_an_agent_down() {
 fn its_refusal_is_the_verdict_where_nothing_else_says_why_the_agent_is_silent() {
     let instance = configured(Instance::new().unit("ecs.service", |unit| unit.start = NeverEnds));
     instance.disk.remove(CONFIG);
-    instance.disk.write("etc/elsewhere", "ECS_CLUSTER=old\n");
+    instance.disk.write("etc/elsewhere", "ECS_LOGLEVEL=debug\n");
     std::os::unix::fs::symlink(instance.disk.path("etc/elsewhere"), instance.disk.path(CONFIG)).unwrap();
-    refuses(&instance, 20, "symbolic link");
+    refuses(&instance, 21, "symbolic link");
     let outcome = instance.run(&["verify", "--set", "verify.deadline=2s"]);
     assert_eq!(outcome.code, Some(20), "{}\n{}", outcome.stdout, outcome.stderr);
     assert!(outcome.stderr.contains("error: [ecs-config-unusable]"), "{}", outcome.stderr);
+}
+
+/// What stands in the way of reading a file, by its name.
+fn spoil(instance: &Instance, path: &str, how: &str) {
+    let at = instance.disk.path(path);
+    instance.disk.remove(path);
+    match how {
+        "too long" => instance.disk.write(path, format!("ECS_CLUSTER=prod\n{}", "# filler\n".repeat(150_000))),
+        "a folder" => instance.disk.folder(path),
+        "a FIFO" => nix::unistd::mkfifo(&at, nix::sys::stat::Mode::S_IRWXU).unwrap(),
+        "a socket" => drop(std::os::unix::net::UnixListener::bind(&at).unwrap()),
+        "a loop of links" => std::os::unix::fs::symlink(&at, &at).unwrap(),
+        "no text" => instance.disk.write(path, b"\x00\xff\xfe{{{[[[".repeat(100)),
+        "cut off" => instance.disk.write(path, r#"{"version":1,"expectation":{"clus"#),
+        "nested" => instance.disk.write(path, "[".repeat(200_000)),
+        "of another version" => instance.disk.write(path, r#"{"version":99}"#),
+        _ => panic!("{how}"),
+    }
+}
+
+#[test]
+fn a_file_that_cannot_be_read_is_not_a_file_that_names_no_cluster() {
+    for path in [CONFIG, "var/lib/ecs/ecs.config", "etc/ecs/ecs.config.json"] {
+        for how in ["too long", "a folder", "a FIFO", "a socket", "a loop of links"] {
+            for has_plan in [false, true] {
+                let instance = if has_plan { configured(Instance::new()) } else { Instance::new() };
+                spoil(&instance, path, how);
+                let outcome = instance.run(&["guard"]);
+                assert_eq!(outcome.code, Some(0), "{path} is {how}: {}", outcome.stderr);
+                assert!(outcome.duration < Duration::from_secs(5), "{path} is {how}: {:?}", outcome.duration);
+                let told = format!("{:?}", instance.journal.entries());
+                assert!(told.contains("cannot be read"), "{path} is {how}: {told}");
+                assert_eq!(instance.run(&["guard", "--rewrite"]).code, Some(0), "{path} is {how}");
+            }
+        }
+    }
+    // What was not read is not replaced.
+    let instance = configured(Instance::new());
+    spoil(&instance, CONFIG, "too long");
+    let before = instance.disk.read(CONFIG);
+    lets_start(&instance);
+    assert_eq!(instance.disk.read(CONFIG), before);
+}
+
+#[test]
+fn whatever_else_of_ours_is_broken_an_agent_whose_file_names_a_cluster_starts() {
+    const OURS: [&str; 4] = [
+        "run/ecs-bootstrap/plan.json",
+        "run/ecs-bootstrap/status.json",
+        "run/ecs-bootstrap/lock",
+        "var/lib/ecs-bootstrap/written.json",
+    ];
+    for path in OURS {
+        for how in [
+            "too long",
+            "a folder",
+            "a FIFO",
+            "a socket",
+            "a loop of links",
+            "no text",
+            "cut off",
+            "nested",
+            "of another version",
+        ] {
+            let instance = configured(Instance::new());
+            append(&instance, "ECS_CLUSTER=old\n");
+            spoil(&instance, path, how);
+            let outcome = instance.run(&["guard"]);
+            assert_eq!(outcome.code, Some(0), "{path} is {how}: {}", outcome.stderr);
+        }
+    }
+    // A file in the place of the folder, and a folder that nobody may write to.
+    for folder in ["run/ecs-bootstrap", "var/lib/ecs-bootstrap", "run", "dev"] {
+        let instance = Instance::new().ecs_config("ECS_CLUSTER=prod\n");
+        instance.disk.remove(folder);
+        instance.disk.write(folder, "no folder");
+        lets_start(&instance);
+    }
+}
+
+#[test]
+fn a_plan_that_was_cut_off_anywhere_stops_no_agent() {
+    let instance = configured(Instance::new());
+    let plan = instance.disk.read("run/ecs-bootstrap/plan.json").unwrap();
+    for end in (0..plan.len()).step_by(plan.len() / 24) {
+        instance.disk.write(CONFIG, "ECS_CLUSTER=old\n");
+        instance.disk.write("run/ecs-bootstrap/plan.json", &plan[..end]);
+        lets_start(&instance);
+    }
+}
+
+#[test]
+fn a_file_that_cannot_be_edited_stops_no_agent() {
+    // Values that ecs-init and systemd read differently, and a lock that another run holds.
+    for text in ["X=\"open\nECS_CLUSTER=old\n", "X='open\nECS_CLUSTER=old\n", "ECS_CLUSTER=old\nX=a\\\nY=b\n"] {
+        let instance = configured(Instance::new());
+        instance.disk.write(CONFIG, text);
+        let outcome = instance.run(&["guard"]);
+        assert_eq!(outcome.code, Some(0), "{text}: {}", outcome.stderr);
+    }
+    let instance = configured(Instance::new());
+    instance.disk.write(CONFIG, "ECS_CLUSTER=old\n");
+    let held = std::fs::File::open(instance.disk.path("run/ecs-bootstrap/lock")).unwrap();
+    held.lock().unwrap();
+    assert_eq!(lets_start(&instance), "ECS_CLUSTER=old\n");
+}
+
+#[test]
+fn no_variable_of_its_environment_counts() {
+    let names = ecs_bootstrap::settings::schema::ALL
+        .iter()
+        .map(|setting| format!("ECS_BOOTSTRAP_{}", setting.name.replace('.', "__").replace('-', "_").to_uppercase()));
+    let others = ["LOG", "AGENT_ENDPOINT", "CLUTSER", "", "IMDS__DEADLINE__X", "AGENT__ECS_CLUSTER"];
+    for name in names.chain(others.map(|name| format!("ECS_BOOTSTRAP_{name}"))) {
+        for value in
+            ["http://127.0.0.1:9", ""].into_iter().filter(|value| !value.is_empty() || !name.contains("ENDPOINT"))
+        {
+            let instance = configured(Instance::new()).env(&name, value);
+            assert_eq!(lets_start(&instance), "ECS_CLUSTER=prod\n", "{name}");
+        }
+    }
+}
+
+#[test]
+fn the_root_that_ecs_config_puts_into_its_environment_is_not_taken() {
+    let elsewhere = configured(Instance::new());
+    let binary = env!("CARGO_BIN_EXE_ecs-bootstrap");
+    for value in ["/nonexistent", "", "relative", elsewhere.root().to_str().unwrap()] {
+        let instance = Instance::new().ecs_config("ECS_CLUSTER=prod\n");
+        let mut guard = std::process::Command::new(binary);
+        let guard = guard.env_clear().env("ECS_BOOTSTRAP_ROOT", value).args(["guard", "--root"]).arg(instance.root());
+        let outcome = guard.output().unwrap();
+        assert_eq!(outcome.status.code(), Some(0), "{value}: {}", String::from_utf8_lossy(&outcome.stderr));
+    }
+    // A refusal below the given root although the other one names a cluster.
+    let named = Instance::new().ecs_config("ECS_CLUSTER=prod\n");
+    let bare = Instance::new();
+    let mut guard = std::process::Command::new(binary);
+    let guard = guard.env_clear().env("ECS_BOOTSTRAP_ROOT", named.root()).args(["guard", "--root"]).arg(bare.root());
+    assert_eq!(guard.output().unwrap().status.code(), Some(21));
+}
+
+/// The command of the drop-in, as systemd gives it to the shell, with another program in the place of ours.
+fn drop_in(program: &str) -> std::process::ExitStatus {
+    let text = include_str!("../../systemd/ecs.service.d/10-ecs-bootstrap.conf");
+    let line =
+        text.lines().find_map(|line| line.strip_prefix("ExecStartPre=/bin/sh -c '")).expect("the drop-in calls guard");
+    let script = line.strip_suffix('\'').unwrap().replace("$$", "$").replace("/usr/bin/ecs-bootstrap guard", program);
+    assert!(script.contains(program), "{script}");
+    std::process::Command::new("/bin/sh").args(["-c", &script]).status().unwrap()
+}
+
+#[test]
+fn the_drop_in_stops_the_agent_for_a_refusal_and_for_nothing_else() {
+    for code in (0..=255).filter(|code| *code != 21) {
+        assert!(drop_in(&format!("/bin/sh -c \"exit {code}\"")).success(), "{code}");
+    }
+    assert_eq!(drop_in("/bin/sh -c \"exit 21\"").code(), Some(21));
+    for lost in ["/nonexistent/ecs-bootstrap guard", "/etc/passwd guard", "/ guard"] {
+        assert!(drop_in(lost).success(), "{lost}");
+    }
+    for signal in ["ABRT", "SEGV", "KILL", "TERM", "BUS"] {
+        assert!(drop_in(&format!("/bin/sh -c \"kill -{signal} \\$\\$\"")).success(), "{signal}");
+    }
 }

@@ -36,6 +36,8 @@ mod doctor;
 mod guard;
 /// Hosts that are slow or odd, and of which nothing is accused.
 mod healthy;
+/// What listens on the agent's port: whom it is believed, by every command that asks it.
+mod listener;
 /// `plan`: what would be done and why, with nothing changed.
 mod plan;
 /// `run` from metadata to a registered instance.

@@ -33,6 +33,7 @@ fn host(paths: &[&str]) -> Leftovers {
         written: Written::default(),
         agent: unit("inactive"),
         answers: false,
+        port_taken: None,
         registered: None,
         tasks: Known::Yes(Vec::new()),
         saved: None,

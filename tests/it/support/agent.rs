@@ -35,6 +35,10 @@ pub struct Behaviour {
     pub init_says: &'static str,
     /// Another process has its port.
     pub port_taken: bool,
+    /// The user who owns the socket of its introspection, by the table of sockets.
+    pub listens_as: u32,
+    /// What stands in its place in the answer of introspection.
+    pub says_arn: Option<String>,
     /// Is deregistered once it has registered.
     pub deregistered: bool,
     /// 1.106.1 where none is said.
@@ -288,6 +292,7 @@ impl Surroundings {
 
     fn serve(&self, stop: &Stop, behaviour: &Behaviour, cluster: &str, instance_id: &str, arn: String) -> Exit {
         let shown = if behaviour.empty_arn { String::new() } else { arn.clone() };
+        let told = behaviour.says_arn.clone().unwrap_or_else(|| shown.clone());
         self.log("ecs-agent", "info", "Registered container instance with cluster!", &[]);
         let fields = [("instanceArn", shown.as_str()), ("cluster", cluster)];
         self.log("ecs-agent", "info", "Instance registration completed successfully", &fields);
@@ -296,7 +301,7 @@ impl Surroundings {
             container_instance_arn: shown.clone(),
             instance_id: instance_id.into(),
         });
-        let metadata = serde_json::json!({"Cluster": cluster, "ContainerInstanceArn": shown,
+        let metadata = serde_json::json!({"Cluster": cluster, "ContainerInstanceArn": told,
             "Version": format!("Amazon ECS Agent - v{} (*a8b3e7d3)", behaviour.version.unwrap_or("1.106.1"))})
         .to_string();
         if behaviour.port_taken {
@@ -308,6 +313,7 @@ impl Surroundings {
         let garbage = behaviour.garbage_introspection;
         let behaves = Arc::clone(&self.behaviour);
         let port = self.port.clone();
+        self.disk.listens(port.address(), behaviour.listens_as);
         let server = Server::on_port(port, move |request| match request.path.as_str() {
             "/v1/metadata" if garbage => Answer::Raw(b"\x01\x02 not HTTP".to_vec()),
             "/v1/metadata" => Reply::new(200, "application/json", metadata.clone()).into(),
@@ -333,6 +339,7 @@ impl Surroundings {
         }
         stop.pause(Duration::MAX);
         drop(server);
+        self.disk.listens_no_more();
         self.connected(&arn, false);
         Exit::Stopped
     }

@@ -20,6 +20,10 @@ pub struct AgentState {
 /// Set to keep the roots, to look at them afterwards.
 pub const KEEP: &str = "ECS_BOOTSTRAP_TEST_KEEP";
 
+const TCP: &str = "proc/net/tcp";
+const TCP_HEAD: &str =
+    "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode\n";
+
 /// The root; it is removed when dropped.
 pub struct Disk {
     root: TempDir,
@@ -41,6 +45,7 @@ impl Disk {
         disk.write("etc/ecs/ecs.config.json", "");
         disk.write("proc/meminfo", "MemTotal:        7938420 kB\nMemFree:         6876428 kB\n");
         disk.write("proc/uptime", "42.17 80.02\n");
+        disk.listens_no_more();
         disk.write("proc/sys/kernel/random/boot_id", "5b2c2b7e-7a53-4f0a-9d6c-0d6d4f4b6f01\n");
         disk.write("run/cloud-init/status.json", r#"{"v1": {"datasource": "DataSourceEc2Local"}}"#);
         disk.write("run/cloud-init/result.json", r#"{"v1": {"datasource": "DataSourceEc2Local", "errors": []}}"#);
@@ -79,6 +84,21 @@ impl Disk {
     pub fn remove(&self, path: &str) {
         let path = self.path(path);
         let _ = if path.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) };
+    }
+
+    /// The kernel's table of sockets with one that listens (proc_pid_net(5)).
+    pub fn listens(&self, at: std::net::SocketAddr, uid: u32) {
+        let std::net::SocketAddr::V4(at) = at else { panic!("introspection is on IPv4") };
+        let address = u32::from_ne_bytes(at.ip().octets());
+        let line = format!(
+            "   0: {address:08X}:{:04X} 00000000:0000 0A 00000000:00000000 00:00000000 00000000 {uid:5}        0 4711 1 0 100 0 0 10 0\n",
+            at.port()
+        );
+        self.write(TCP, format!("{TCP_HEAD}{line}"));
+    }
+
+    pub fn listens_no_more(&self) {
+        self.write(TCP, TCP_HEAD);
     }
 
     /// `/dev/nvidia0` and its companions.

@@ -329,6 +329,10 @@ impl Instance {
             false => Command::new(&self.binary),
         };
         command.env_clear().envs(own).envs(&self.environment).args(arguments).current_dir(self.root());
+        // Guard takes nothing from its environment.
+        if arguments.first() == Some(&"guard") {
+            command.arg("--root").arg(self.root());
+        }
         command.stdin(Stdio::null());
         command
     }

@@ -1,0 +1,155 @@
+//! What listens on the agent's port is believed only where root owns the socket, and only what an agent of this instance
+//! would say: every command that asks it, with every answer that an unprivileged process can give.
+
+use std::net::SocketAddr;
+
+use serde_json::Value;
+
+use crate::support::http::{Reply, Server};
+use crate::support::port::Port;
+use crate::support::{Instance, Outcome};
+
+const ARN: &str = "arn:aws:ecs:eu-west-1:111122223333:container-instance/prod/0123456789abcdef0123456789abcdef";
+const ID: &str = "introspection-port-taken";
+
+/// A process that answers as a registered agent without tasks does.
+struct Impostor {
+    server: Server,
+    at: SocketAddr,
+}
+
+impl Impostor {
+    fn saying(cluster: &str, arn: &str) -> Impostor {
+        let port = Port::reserve(std::net::Ipv4Addr::LOCALHOST.into());
+        let at = port.address();
+        let metadata = serde_json::json!({"Cluster": cluster, "ContainerInstanceArn": arn,
+            "Version": "Amazon ECS Agent - v1.105.1 (*a8b3e7d3)"})
+        .to_string();
+        let server = Server::on_port(port, move |request| {
+            let body = if request.path == "/v1/tasks" { r#"{"Tasks":[]}"#.to_owned() } else { metadata.clone() };
+            Reply::new(200, "application/json", body).into()
+        });
+        Impostor { server, at }
+    }
+
+    /// An instance whose agent has lost its port to this process, which `uid` runs.
+    fn beside(&self, instance: Instance, uid: u32) -> Instance {
+        let instance = instance.env("ECS_BOOTSTRAP_AGENT_ENDPOINT", self.server.endpoint());
+        let instance = instance.agent_behaves(|agent| agent.port_taken = true);
+        instance.disk.listens(self.at, uid);
+        instance
+    }
+}
+
+fn names_it(outcome: &Outcome, seen: &str) {
+    let said = format!("{}{}", outcome.stdout, outcome.stderr);
+    assert_eq!(outcome.code, Some(24), "{said}");
+    assert!(said.contains(ID) && said.contains(seen), "no `{seen}` in {said}");
+    assert!(!said.contains("ready: "), "{said}");
+}
+
+#[test]
+fn no_command_believes_an_unprivileged_listener() {
+    let impostor = Impostor::saying("prod", ARN);
+    for command in [
+        &["run", "--wait", "--set", "verify.deadline=20s"][..],
+        &["verify", "--set", "verify.deadline=20s"],
+        &["doctor"],
+        &["reset-agent", "--yes"],
+        &["prepare-image", "--yes"],
+    ] {
+        for uid in [1000, 1, 65534] {
+            let instance = impostor.beside(Instance::new(), uid);
+            if command[0] != "run" {
+                assert_eq!(instance.run(&["run", "--no-wait"]).code, Some(0));
+            }
+            names_it(&instance.run(command), &format!("is of uid {uid}, not of root"));
+            let status = instance.disk.text("run/ecs-bootstrap/status.json");
+            assert!(!status.contains("\"ready\"") && !status.contains(ARN), "{status}");
+            assert!(!instance.run(&["status"]).stdout.contains("ready: "));
+        }
+    }
+}
+
+#[test]
+fn the_same_answers_on_a_socket_of_root_are_believed() {
+    let impostor = Impostor::saying("prod", ARN);
+    let instance = impostor.beside(Instance::new(), 0).aws_fault(
+        "DescribeContainerInstances",
+        crate::support::aws::Fault::error(400, "AccessDeniedException", "not authorized"),
+    );
+    let outcome = instance.run(&["run", "--wait", "--set", "verify.deadline=20s"]);
+    assert_eq!(outcome.code, Some(0), "{}", outcome.stderr);
+    assert!(outcome.stdout.contains(ARN), "{}", outcome.stdout);
+}
+
+#[test]
+fn a_table_without_the_port_or_without_a_readable_file_is_no_reason_to_believe() {
+    let impostor = Impostor::saying("prod", ARN);
+    let instance = impostor.beside(Instance::new(), 0);
+    assert_eq!(instance.run(&["run", "--no-wait"]).code, Some(0));
+    instance.disk.listens_no_more();
+    names_it(&instance.run(&["doctor"]), "no socket of this host listens there");
+    instance.disk.remove("proc/net/tcp");
+    instance.disk.folder("proc/net/tcp");
+    names_it(&instance.run(&["doctor"]), "it cannot be seen who listens there");
+}
+
+#[test]
+fn what_no_agent_of_this_instance_says_is_not_believed_of_root_either() {
+    let other = |from: &str, to: &str| ARN.replace(from, to);
+    for (cluster, arn, seen) in [
+        ("prod", other("eu-west-1", "us-east-1"), "of region `us-east-1`"),
+        ("prod", other("111122223333", "999988887777"), "of account `999988887777`"),
+        ("prod", other(":container-instance/", ":task/"), "is not the ARN of a container instance"),
+        ("prod", "yes".to_owned(), "`yes` is not the ARN"),
+        ("prod", format!("{ARN}\u{1b}[2Jerror: [forged]"), "is not the ARN"),
+        ("prod", format!("{ARN}{}", "a".repeat(900 * 1024)), "is not the ARN"),
+        ("a b\nc", ARN.to_owned(), "cannot be a cluster"),
+    ] {
+        let impostor = Impostor::saying(cluster, &arn);
+        let instance = impostor.beside(Instance::new(), 0);
+        let outcome = instance.run(&["run", "--wait", "--set", "verify.deadline=20s"]);
+        names_it(&outcome, seen);
+        assert!(!outcome.stderr.contains('\u{1b}') && outcome.stderr.len() < 4096, "{}", outcome.stderr);
+    }
+}
+
+#[test]
+fn no_signal_tells_success_by_an_unprivileged_listener() {
+    let impostor = Impostor::saying("prod", ARN);
+    let instance = impostor.beside(Instance::new(), 1000);
+    let instance = instance.setting_file("etc/ecs-bootstrap/config.toml", "[signal]\ninstance-tags = true\n");
+    let outcome = instance.run(&["run", "--wait", "--json", "--set", "verify.deadline=20s"]);
+    let told: Value = serde_json::from_str(&outcome.stdout).unwrap();
+    assert_eq!((&told["verdict"], &told["cause"]["id"]), (&"failed".into(), &ID.into()));
+    assert_eq!(told["signals"][0]["status"], "failed", "{told}");
+}
+
+#[test]
+fn tasks_that_only_docker_knows_are_in_the_way_of_a_registered_agent_too() {
+    for command in ["reset-agent", "prepare-image"] {
+        let instance = Instance::new();
+        assert_eq!(instance.run(&["run", "--wait"]).code, Some(0));
+        instance.docker.change(|docker| docker.tasks = vec![9]);
+        let outcome = instance.run(&[command, "--yes"]);
+        assert_eq!(outcome.code, Some(24), "{}", outcome.stderr);
+        assert!(
+            outcome.stderr.contains("[tasks-running]") && outcome.stderr.contains("task/prod/9"),
+            "{}",
+            outcome.stderr
+        );
+    }
+}
+
+#[test]
+fn where_the_port_is_taken_force_goes_by_what_docker_says() {
+    let impostor = Impostor::saying("prod", ARN);
+    let instance = impostor.beside(Instance::new(), 1000);
+    assert_eq!(instance.run(&["run", "--no-wait"]).code, Some(0));
+    let list = instance.run(&["reset-agent"]);
+    assert!(list.stdout.contains(&format!("in the way: [{ID}]")), "{}", list.stdout);
+    assert!(!list.stdout.contains(ARN), "{}", list.stdout);
+    let outcome = instance.run(&["reset-agent", "--yes", "--force"]);
+    assert_eq!(outcome.code, Some(0), "{}", outcome.stderr);
+}
