@@ -17,6 +17,7 @@ use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 use rustls::{CertificateError, Error as TlsError};
 
 use super::credentials::CredentialFailure;
+use super::whole::BrokenAnswer;
 use crate::boundary::dns::DnsError;
 use crate::boundary::imds::ImdsError;
 
@@ -238,6 +239,9 @@ impl AwsErrorKind {
         }
         if let Some(unusable) = find::<CredentialsError>(error) {
             return AwsErrorKind::Setup { what: Chain::of(unusable).to_string() };
+        }
+        if find::<BrokenAnswer>(error).is_some() {
+            return AwsErrorKind::Garbled;
         }
         match error {
             SdkError::ServiceError(answer) => answered(answer.err(), answer.raw().status().as_u16()),
