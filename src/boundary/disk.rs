@@ -11,7 +11,7 @@ mod tree;
 use std::fmt;
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
 use std::io::{self, Read, Seek, SeekFrom};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
@@ -76,6 +76,24 @@ impl fmt::Debug for Tail {
             .field("inode", inode)
             .field("modified", modified)
             .finish()
+    }
+}
+
+/// A file of which parts are read, since it may be long.
+#[derive(Debug)]
+pub struct Parts {
+    file: File,
+    /// Its size in bytes when it was opened.
+    pub size: u64,
+}
+
+impl Parts {
+    /// So many bytes from an offset; `None` where the file is shorter or cannot be read.
+    pub fn part(&self, at: u64, length: usize) -> Option<Vec<u8>> {
+        at.checked_add(length as u64).filter(|end| *end <= self.size)?;
+        let mut bytes = vec![0; length];
+        self.file.read_exact_at(&mut bytes, at).ok()?;
+        Some(bytes)
     }
 }
 
@@ -257,6 +275,11 @@ impl Disk {
         let modified = metadata.modified().map_err(|e| DiskError::new("read", path, e))?;
         let (uid, gid) = (metadata.uid(), metadata.gid());
         Ok(Some(FileState { bytes, mode: metadata.mode() & 0o7777, uid, gid, modified }))
+    }
+
+    /// A file to read parts of, `None` when it is absent.
+    pub fn parts(&self, path: &str) -> Result<Option<Parts>, DiskError> {
+        Ok(self.open(path, 0)?.map(|(file, metadata)| Parts { file, size: metadata.len() }))
     }
 
     /// The last `most` bytes of a log that others append to, `None` when it is absent.

@@ -58,7 +58,7 @@ impl Aws {
         Ok(launching
             .map(|hook| LaunchHook {
                 name: hook.text("LifecycleHookName").to_owned(),
-                heartbeat_timeout: Duration::from_secs(hook.text("HeartbeatTimeout").parse().unwrap_or_default()),
+                heartbeat_timeout: heartbeat_timeout(hook.text("HeartbeatTimeout")),
                 default_result: hook.text("DefaultResult").to_owned(),
             })
             .collect())
@@ -179,6 +179,12 @@ impl ProvideErrorMetadata for Never {
     fn meta(&self) -> &ErrorMetadata {
         match *self {}
     }
+}
+
+/// In seconds, at most the two days that the service allows (PutLifecycleHook).
+fn heartbeat_timeout(seconds: &str) -> Duration {
+    const LONGEST: u64 = 172_800;
+    Duration::from_secs(seconds.parse().unwrap_or(0).min(LONGEST))
 }
 
 const LAUNCHING: &str = "autoscaling:EC2_INSTANCE_LAUNCHING";
