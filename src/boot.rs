@@ -6,6 +6,7 @@
 mod doctor;
 mod guard;
 mod handover;
+mod hangs;
 mod phases;
 mod signal;
 
@@ -17,11 +18,13 @@ use tokio::time::Instant;
 
 pub use self::doctor::explain;
 use self::handover::VERIFY_UNIT;
+pub use self::handover::is_handover;
+pub use self::hangs::{BEGINNING, Ending};
 use self::phases::Phases;
 use self::signal::held;
 use crate::apply::{self, Applied};
 use crate::boundary::World;
-use crate::boundary::disk::{DiskError, Lock};
+use crate::boundary::disk::{Disk, DiskError, Lock};
 use crate::boundary::systemd::{Systemd, SystemdError};
 use crate::causes::chain;
 use crate::evidence::Stop;
@@ -30,7 +33,7 @@ use crate::facts;
 use crate::gather::{self, Gathered};
 use crate::plan::{Expectation, Plan, Refusal, cluster_name};
 use crate::report::{Document, Progress, document, plan_json, plan_text, verdict_text, warning_line};
-use crate::retry::{Deadline, Policy, Step, until, within};
+use crate::retry::{Deadline, Policy, Step, Watchdog, until, within};
 use crate::settings::fragment::Fragment;
 use crate::settings::merge::merge;
 use crate::settings::{Settings, SettingsError, Warning};
@@ -90,6 +93,8 @@ pub struct Boot {
     pub program: Option<PathBuf>,
     /// What main has to say.
     pub warnings: Vec<Warning>,
+    /// Ends the process where the command does not.
+    pub watchdog: Option<Watchdog>,
     /// Who waits for a run that came to no plan.
     pub stopped: std::cell::OnceCell<Expectation>,
 }
@@ -117,6 +122,7 @@ impl Boot {
             Ok(Onward::Verify { plan, applied, systemd, age }) => {
                 cluster = plan.expectation.cluster.clone();
                 let handed = verify::Handed { queued: applied.effects.jobs, jobs: applied.jobs };
+                self.may_signal();
                 outside = Outside::new(&self.world, &plan.expectation).await;
                 let verdict = self.verdict(plan.expectation, handed, &systemd, age, &mut phases, &progress);
                 held(outside.as_ref(), verdict).await
@@ -177,6 +183,7 @@ impl Boot {
         let age = age(&expectation);
         let systemd = Systemd::connect(Deadline::after(BUS)).await;
         let handed = verify::Handed::default();
+        self.may_signal();
         let outside = Outside::new(&self.world, &expectation).await;
         let verdict = self.verdict(expectation, handed, &systemd, age, &mut phases, &progress);
         let verdict = held(outside.as_ref(), verdict).await;
@@ -221,6 +228,7 @@ impl Boot {
         let settings = self.early()?;
         let limit = settings.run_deadline.value;
         let deadline = Deadline::after(limit);
+        self.may_take(limit);
         let doing = std::cell::Cell::new(WAITING_FOR_ANOTHER);
         let say = |what: &'static str| {
             doing.set(what);
@@ -296,7 +304,7 @@ impl Boot {
 
     /// Tells a verdict; each boot path does so once.
     fn tell(&self, document: &Document, handed_over: bool) {
-        tell::signals(&self.world.disk, document, handed_over, self.to_journal);
+        told(&self.world.disk, document, handed_over, self.to_journal);
     }
 
     /// The stored verdict, when it is ready and this run has changed nothing: then there is nothing to verify again.
@@ -322,7 +330,9 @@ impl Boot {
 
     async fn decide(&self, phases: &mut Phases, without_metadata: bool) -> Result<(Plan, Gathered), Stop> {
         let fragments = self.fragments()?;
-        let deadline = Deadline::after(merge(&fragments).run_deadline.value);
+        let limit = merge(&fragments).run_deadline.value;
+        self.may_take(limit);
+        let deadline = Deadline::after(limit);
         let begun = phases.begin();
         // Boxed: the nested futures are too deep for the compiler otherwise.
         let gathered = Box::pin(gather::facts(&self.world, BUS, fragments, deadline, without_metadata)).await;
@@ -407,6 +417,7 @@ impl Boot {
                 journal::status(&format!("waiting for {waiting}"));
             },
             interim: &mut |verdict| self.tell(&document(verdict, cluster.as_deref(), &done), false),
+            may_take: &|duration| self.may_take(duration),
             expected: &mut || {
                 let now = handover::modified(&self.world.disk);
                 let changed = std::mem::replace(&mut seen, now) != now;
@@ -420,14 +431,24 @@ impl Boot {
     }
 
     pub(crate) fn report(&self, document: &Document, exit: Exit) -> Report {
-        if self.json {
-            return Report { stdout: as_json(document), stderr: String::new(), exit };
-        }
-        let text = verdict_text(document);
-        match exit {
-            Exit::Done => Report { stdout: text, stderr: String::new(), exit },
-            _ => Report { stdout: String::new(), stderr: text, exit },
-        }
+        reported(document, exit, self.json)
+    }
+}
+
+/// The only place that tells a verdict.
+fn told(disk: &Disk, document: &Document, handed_over: bool, to_journal: bool) {
+    tell::signals(disk, document, handed_over, to_journal);
+}
+
+/// A verdict for whoever called.
+fn reported(document: &Document, exit: Exit, json: bool) -> Report {
+    if json {
+        return Report { stdout: as_json(document), stderr: String::new(), exit };
+    }
+    let text = verdict_text(document);
+    match exit {
+        Exit::Done => Report { stdout: text, stderr: String::new(), exit },
+        _ => Report { stdout: String::new(), stderr: text, exit },
     }
 }
 

@@ -135,6 +135,7 @@ impl Boot {
     /// `run.deadline`, which bounds these commands too.
     fn limit(&self) -> Result<(Duration, Deadline), Stop> {
         let limit = self.early()?.run_deadline.value;
+        self.may_take(limit);
         Ok((limit, Deadline::after(limit)))
     }
 

@@ -7,14 +7,14 @@ use std::collections::BTreeMap;
 use crate::boundary::disk::{Disk, DiskError};
 use crate::boundary::systemd::{Systemd, SystemdError, UnitState};
 use crate::ecs_config::{effective, joined, read};
-use crate::facts::saved_state::{SavedState, Unreadable, from_bolt, from_json};
+use crate::facts::saved_state::{SavedState, Unreadable, from_bolt_at, from_json};
 use crate::facts::{Known, SavedAgent, Units, Written};
 use crate::plan::{AGENT_JSON, ECS_CONFIG, VENDOR_ECS_CONFIG, WRITTEN};
 
 /// No settings file and no `ecs.config` is longer.
 pub(crate) const LONGEST_FILE: usize = 1024 * 1024;
-/// The agent's database grows with its tasks.
-const LONGEST_STATE: usize = 64 * 1024 * 1024;
+/// What agents before 1.44 wrote grows with their tasks. Of the database of newer ones only a few pages are read.
+const LONGEST_STATE: usize = 16 * 1024 * 1024;
 /// The agent's own log.
 pub(crate) const AGENT_LOG: &str = "/var/log/ecs/ecs-agent.log";
 /// That of ecs-init, which starts it.
@@ -63,7 +63,7 @@ pub fn joined_cluster(disk: &Disk) -> Option<String> {
 /// What an agent has saved on this disk; `None` when none has. The old JSON file counts only while the database names
 /// no agent version, as for the agent itself (`agent/app/data.go`).
 pub fn saved_agent(disk: &Disk) -> Option<SavedAgent> {
-    let database = saved(disk, BOLT, from_bolt);
+    let database = saved(disk, BOLT, bolt);
     let has_version = |saved: &SavedAgent| match &saved.state {
         Known::Yes(state) => state.as_ref().is_some_and(|state| state.agent_version.is_some()),
         Known::Unknown(_) => true,
@@ -71,21 +71,36 @@ pub fn saved_agent(disk: &Disk) -> Option<SavedAgent> {
     if database.as_ref().is_some_and(has_version) {
         return database;
     }
-    saved(disk, JSON, from_json).or(database)
+    saved(disk, JSON, json).or(database)
 }
 
-fn saved(disk: &Disk, path: &str, parse: fn(&[u8]) -> Result<Option<SavedState>, Unreadable>) -> Option<SavedAgent> {
-    let read = || disk.read(path, LONGEST_STATE).transpose();
-    let parsed = |bytes: Result<Vec<u8>, DiskError>| match bytes {
-        Ok(bytes) => Known::from_result(parse(&bytes)),
-        Err(error) => Known::Unknown(error.to_string()),
-    };
-    let mut state = parsed(read()?);
+fn saved(disk: &Disk, path: &str, read: fn(&Disk, &str) -> Option<Known<Option<SavedState>>>) -> Option<SavedAgent> {
+    let mut state = read(disk, path)?;
     if state.get().is_none() {
         // The agent may have been writing; a second look tells.
-        state = read().map_or(state, parsed);
+        state = read(disk, path).unwrap_or(state);
     }
     Some(SavedAgent { state, modified: disk.modified(path).ok().flatten() })
+}
+
+fn bolt(disk: &Disk, path: &str) -> Option<Known<Option<SavedState>>> {
+    let parts = disk.parts(path).transpose()?;
+    Some(parsed(parts, |parts| from_bolt_at(&|at, length| parts.part(at, length), parts.size)))
+}
+
+fn json(disk: &Disk, path: &str) -> Option<Known<Option<SavedState>>> {
+    let bytes = disk.read(path, LONGEST_STATE).transpose()?;
+    Some(parsed(bytes, |bytes| from_json(&bytes)))
+}
+
+fn parsed<T>(
+    read: Result<T, DiskError>,
+    parse: impl FnOnce(T) -> Result<Option<SavedState>, Unreadable>,
+) -> Known<Option<SavedState>> {
+    match read {
+        Ok(read) => Known::from_result(parse(read)),
+        Err(error) => Known::Unknown(error.to_string()),
+    }
 }
 
 /// Whether a numbered device of this name is there: `/dev/nvidia0`, `/dev/neuron0`.

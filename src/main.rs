@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Parser;
-use ecs_bootstrap::boot::{Boot, Report, Wait, explain};
+use ecs_bootstrap::boot::{BEGINNING, Boot, Ending, Report, Wait, explain};
 use ecs_bootstrap::boundary::World;
 use ecs_bootstrap::boundary::imds::Address;
 use ecs_bootstrap::care::Consent;
@@ -16,6 +16,7 @@ use ecs_bootstrap::cli::{self, Cli, Command, Common, Run};
 use ecs_bootstrap::exit::Exit;
 use ecs_bootstrap::journal::{self, Logging};
 use ecs_bootstrap::redaction;
+use ecs_bootstrap::retry::Watchdog;
 use ecs_bootstrap::settings::fragment::Fragment;
 use ecs_bootstrap::settings::{SettingsError, Warning};
 use tokio::time::Instant;
@@ -76,15 +77,28 @@ fn command(cli: Cli, start: Instant) -> Report {
         Ok(logging) => logging,
         Err(error) => return failure(Exit::Settings, &ecs_bootstrap::causes::chain(&error)),
     };
-    let boot = match boot(&cli.common, &root, &environment, &logging, start) {
+    let mut boot = match boot(&cli.common, &root, &environment, &logging, start) {
         Ok(boot) => boot,
         Err(report) => return report,
     };
+    boot.watchdog = Some(watch(Ending::of(&boot, &command)));
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return failure(Exit::Internal, &error.to_string()),
     };
     runtime.block_on(act(command, boot))
+}
+
+/// What ends a command that does not end by itself.
+#[expect(clippy::exit, reason = "the thread that would return to `main` is blocked")]
+fn watch(ending: Ending) -> Watchdog {
+    let (document, report) = ending.report();
+    let exit = report.exit;
+    let last_words = move || {
+        print(report);
+        ending.tell(&document);
+    };
+    Watchdog::start(BEGINNING, last_words, move || std::process::exit(exit.code().into()))
 }
 
 async fn act(command: Command, boot: Boot) -> Report {
@@ -157,6 +171,7 @@ fn boot(
         start,
         program: std::env::current_exe().ok(),
         warnings,
+        watchdog: None,
         stopped: std::cell::OnceCell::new(),
     })
 }

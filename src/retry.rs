@@ -2,9 +2,12 @@
 //!
 //! Everything that may take time takes a [`Deadline`], made in `boot.rs` from the settings. What is asked again and
 //! how often is a [`Policy`]; whether an error may heal is said by the operation itself ([`Step`]). The last error and
-//! the number of attempts are always kept.
+//! the number of attempts are always kept. Where a deadline cannot be kept, since a system call does not return, the
+//! [`Watchdog`] ends the process.
 
 use std::future::Future;
+use std::sync::mpsc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -130,6 +133,88 @@ pub async fn pause_for(duration: Duration) {
     tokio::time::sleep(duration).await;
 }
 
+/// Ends a command that its own deadline did not end: a system call can block the one thread on which everything else
+/// waits. A thread of its own waits for the last time that was allowed.
+#[derive(Clone, Debug)]
+pub struct Watchdog {
+    until: Arc<Mutex<Instant>>,
+}
+
+impl Watchdog {
+    /// So long after the deadline a command that has not ended is ended.
+    pub const GRACE: Duration = Duration::from_secs(8);
+    /// How long the last words may take: they may be told to the very disk or pipe that hangs.
+    const LAST_WORDS: Duration = Duration::from_millis(1500);
+
+    /// Watches from now on, and allows so long. Once that and all that was allowed since has passed, `last_words` are said
+    /// on a thread of their own, and then `end` is called, whether they were said or not.
+    pub fn start(
+        allowed: Duration,
+        last_words: impl FnOnce() + Send + 'static,
+        end: impl FnOnce() + Send + 'static,
+    ) -> Watchdog {
+        Watchdog::with(allowed, Watchdog::GRACE, last_words, end)
+    }
+
+    fn with(
+        allowed: Duration,
+        grace: Duration,
+        last_words: impl FnOnce() + Send + 'static,
+        end: impl FnOnce() + Send + 'static,
+    ) -> Watchdog {
+        let watchdog = Watchdog { until: Arc::new(Mutex::new(Deadline::after(allowed).0)) };
+        let watched = watchdog.clone();
+        let watch = move || {
+            loop {
+                let left = watched.remaining();
+                if left.is_zero() {
+                    // Without a pause between, what was allowed meanwhile would be missed.
+                    block_for(grace);
+                    if watched.remaining().is_zero() {
+                        break;
+                    }
+                }
+                block_for(left);
+            }
+            let (said, heard) = mpsc::channel();
+            let saying = thread(move || {
+                last_words();
+                let _ = said.send(());
+            });
+            if saying {
+                let _ = heard.recv_timeout(Watchdog::LAST_WORDS);
+            }
+            end();
+        };
+        if !thread(watch) {
+            tracing::warn!("no thread watches over the time that this command takes");
+        }
+        watchdog
+    }
+
+    /// The command may take so long from now on; what was allowed before is not taken back.
+    pub fn allow(&self, duration: Duration) {
+        let mut until = self.until.lock().unwrap_or_else(PoisonError::into_inner);
+        *until = (*until).max(Deadline::after(duration).0);
+    }
+
+    fn remaining(&self) -> Duration {
+        let until = *self.until.lock().unwrap_or_else(PoisonError::into_inner);
+        until.saturating_duration_since(Instant::now())
+    }
+}
+
+/// Whether a thread was started. It needs little of a stack.
+fn thread(run: impl FnOnce() + Send + 'static) -> bool {
+    const STACK: usize = 512 * 1024;
+    std::thread::Builder::new().stack_size(STACK).spawn(run).is_ok()
+}
+
+#[expect(clippy::disallowed_methods, reason = "the watchdog waits where no runtime does")]
+fn block_for(duration: Duration) {
+    std::thread::sleep(duration);
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -171,5 +256,27 @@ mod tests {
     #[test]
     fn a_future_that_never_ends_is_late() {
         assert!(run(within(Deadline::after(Duration::from_millis(5)), std::future::pending::<()>())).is_err());
+    }
+
+    #[test]
+    fn the_watchdog_ends_what_is_late_and_nothing_before() {
+        let (said, heard) = mpsc::channel();
+        let also = said.clone();
+        let (words, end) = (move || drop(said.send("words")), move || drop(also.send("end")));
+        let start = Instant::now();
+        let watchdog = Watchdog::with(Duration::from_millis(20), Duration::from_millis(50), words, end);
+        watchdog.allow(Duration::from_millis(300));
+        watchdog.allow(Duration::from_millis(1));
+        let next = || heard.recv_timeout(Duration::from_secs(10)).unwrap();
+        assert_eq!((next(), next()), ("words", "end"));
+        assert!(start.elapsed() >= Duration::from_millis(350), "{:?}", start.elapsed());
+    }
+
+    #[test]
+    fn the_watchdog_does_not_wait_for_its_last_words() {
+        let (said, heard) = mpsc::channel();
+        let forever = || std::thread::park();
+        let _watchdog = Watchdog::with(Duration::ZERO, Duration::ZERO, forever, move || drop(said.send(())));
+        heard.recv_timeout(Duration::from_secs(10)).unwrap();
     }
 }

@@ -34,6 +34,9 @@ const NOW: [(&str, &str); 3] = [("imds.deadline", "2s"), ("tags.wait", "0s"), ("
 /// All of gather and decide.
 const LONGEST_PLAN: Duration = Duration::from_secs(4);
 
+/// The plan, and all probes after it.
+const LONGEST_LOOK: Duration = Duration::from_secs(15);
+
 /// What doctor has found.
 struct Seen {
     plan: Option<Plan>,
@@ -45,6 +48,7 @@ struct Seen {
 impl Boot {
     /// `doctor`: all probes once.
     pub async fn doctor(mut self, bundle: Option<&Path>) -> Report {
+        self.may_take(LONGEST_LOOK);
         let seen = Box::pin(self.look()).await;
         let rows = examined(&seen.evidence);
         let verdict = verify::verdict_now(&seen.evidence);

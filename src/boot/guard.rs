@@ -79,6 +79,7 @@ impl Files {
 impl Boot {
     /// `guard`: exit code 0 lets the agent start.
     pub async fn guard(self) -> Report {
+        self.may_take(LOCK + DEVICE);
         match self.guarded().await {
             Ok(files) => {
                 wait_for_gpu(&self.world.disk, &files).await;
@@ -90,6 +91,7 @@ impl Boot {
 
     /// `guard --rewrite`: the same before the agent's own preparations, which read the file too. It refuses nothing.
     pub async fn rewrite(self) -> Report {
+        self.may_take(LOCK + DEVICE);
         let (text, files) = match self.guarded().await {
             Ok(files) => (String::new(), files),
             Err((stop, files)) => (format!("{}\n", chain(&stop)), files),

@@ -15,6 +15,7 @@ use crate::effects::QueuedJob;
 use crate::evidence::Stop;
 use crate::plan::{Expectation, Plan, Recorded};
 use crate::report::Phase;
+use crate::settings::schema::LONGEST_DURATION;
 
 /// The unit that verifies.
 pub(super) const VERIFY_UNIT: &str = "ecs-bootstrap-verify.service";
@@ -37,8 +38,22 @@ pub(super) struct Handover {
 
 /// What the last run of this boot left; `None` where none did, or a version of this program that is not this one.
 pub(super) fn read(disk: &Disk) -> Result<Option<Handover>, DiskError> {
-    let stored = disk.read(HANDOVER, crate::host::LONGEST_FILE)?;
-    Ok(stored.and_then(|bytes| serde_json::from_slice(&bytes).ok()))
+    let stored = disk.read_regular(HANDOVER, crate::host::LONGEST_FILE)?;
+    Ok(stored.and_then(|stored| understood(&stored.bytes)))
+}
+
+/// A handover, with its times within what a setting may say.
+fn understood(bytes: &[u8]) -> Option<Handover> {
+    let mut handover: Handover = serde_json::from_slice(bytes).ok()?;
+    let times = &mut handover.expectation;
+    times.deadline = times.deadline.min(LONGEST_DURATION);
+    times.window = times.window.min(LONGEST_DURATION);
+    Some(handover)
+}
+
+/// Whether bytes are a handover, for the fuzzer.
+pub fn is_handover(bytes: &[u8]) -> bool {
+    understood(bytes).is_some()
 }
 
 /// When it was last left.
@@ -75,11 +90,29 @@ pub(super) async fn start(
     if !program.starts_with("/usr/") && !program.starts_with("/opt/") {
         tracing::warn!(program, "a unit may not be able to run this program from here; /usr/bin or /opt is better");
     }
-    let text = VERIFY_UNIT_TEXT.replace(INSTALLED_BINARY, program);
+    let named = in_unit(program).ok_or_else(|| {
+        let source =
+            std::io::Error::other(format!("systemd takes no program of the name `{}`", program.escape_debug()));
+        Stop::Write(DiskError::Io { doing: "write", path: VERIFY_UNIT.to_owned(), source })
+    })?;
+    let text = VERIFY_UNIT_TEXT.replace(INSTALLED_BINARY, &named);
     world.disk.create_folder("/run/systemd/system", 0o755).map_err(Stop::Write)?;
     let path = format!("/run/systemd/system/{VERIFY_UNIT}");
     world.disk.replace(&path, text.as_bytes(), Mode::Exactly(0o644)).map_err(Stop::Write)?;
     Ok(jobs.queue("start", VERIFY_UNIT).await.map(|_| ())?)
+}
+
+/// The path of a program as `ExecStart=` takes it: a `%` doubled, since it begins a specifier, and in quotes where it has
+/// a blank (systemd.service(5), "Command lines"; systemd.unit(5), "Specifiers"). `None` where systemd takes no such path at
+/// all: quotes, backslashes and control characters (`config_parse_exec`).
+fn in_unit(program: &str) -> Option<String> {
+    let is_refused = |c: char| c.is_control() || matches!(c, '"' | '\'' | '\\');
+    if !program.starts_with('/') || program.contains(is_refused) {
+        return None;
+    }
+    let named = program.replace('%', "%%");
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "/._-+%".contains(c);
+    Some(if named.chars().all(is_plain) { named } else { format!("\"{named}\"") })
 }
 
 /// The caller's own unit, if the agent's start waits for it, however far down (`After=` is transitive in effect).
@@ -104,4 +137,47 @@ pub(super) async fn blocking_unit(systemd: &Systemd, plan: &Plan, queued: &[Queu
         }
     }
     None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_path_of_a_program_is_escaped_in_a_unit() {
+        for (program, named) in [
+            ("/usr/bin/ecs-bootstrap", Some("/usr/bin/ecs-bootstrap")),
+            ("/opt/my tools/ecs-bootstrap", Some("\"/opt/my tools/ecs-bootstrap\"")),
+            ("/opt/100%n/ecs-bootstrap", Some("/opt/100%%n/ecs-bootstrap")),
+            ("/opt/%h %i/x", Some("\"/opt/%%h %%i/x\"")),
+            ("/opt/a;b/#c/$HOME/x", Some("\"/opt/a;b/#c/$HOME/x\"")),
+            ("/opt/\u{fc}/x", Some("\"/opt/\u{fc}/x\"")),
+            ("/opt/a\nExecStartPre=/bin/sh", None),
+            ("/opt/a\"b", None),
+            ("/opt/a'b", None),
+            ("/opt/a\\x20b", None),
+            ("relative/x", None),
+            ("-/bin/x", None),
+            ("", None),
+        ] {
+            assert_eq!(in_unit(program).as_deref(), named, "{program:?}");
+        }
+    }
+
+    #[test]
+    fn absurd_times_of_a_handover_are_bounded() {
+        let of = |seconds: &str| {
+            let expectation = format!(
+                r#"{{"agent_unit":"ecs.service","attributes":{{}},"deadline":{{"secs":{seconds},"nanos":0}},
+                    "window":{{"secs":{seconds},"nanos":999999999}}}}"#
+            );
+            let text = format!(r#"{{"version":1,"expectation":{expectation},"phases":[]}}"#);
+            understood(text.as_bytes()).map(|handover| (handover.expectation.deadline, handover.expectation.window))
+        };
+        assert_eq!(of("18446744073709551615"), Some((LONGEST_DURATION, LONGEST_DURATION)));
+        assert_eq!(of("600").unwrap().0.as_secs(), 600);
+        for wrong in ["18446744073709551616", "-1", "1e400", "null", "\"1\""] {
+            assert_eq!(of(wrong), None, "{wrong}");
+        }
+    }
 }

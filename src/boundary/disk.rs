@@ -4,18 +4,20 @@
 //! or an error that says what was being done to which path. It never waits (not on a FIFO, not on a lock), never shows
 //! a half-written file, and never writes through a symbolic link.
 
+mod inside;
 mod replace;
 mod tree;
 
 use std::fmt;
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
 use std::io::{self, Read, Seek, SeekFrom};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use nix::libc;
 
+use self::inside::{Last, inside};
 pub use self::tree::{Entry, Kind};
 
 /// The files below a root.
@@ -77,6 +79,24 @@ impl fmt::Debug for Tail {
     }
 }
 
+/// A file of which parts are read, since it may be long.
+#[derive(Debug)]
+pub struct Parts {
+    file: File,
+    /// Its size in bytes when it was opened.
+    pub size: u64,
+}
+
+impl Parts {
+    /// So many bytes from an offset; `None` where the file is shorter or cannot be read.
+    pub fn part(&self, at: u64, length: usize) -> Option<Vec<u8>> {
+        at.checked_add(length as u64).filter(|end| *end <= self.size)?;
+        let mut bytes = vec![0; length];
+        self.file.read_exact_at(&mut bytes, at).ok()?;
+        Some(bytes)
+    }
+}
+
 /// The permission bits of a replaced file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
@@ -109,6 +129,14 @@ pub enum DiskError {
     /// It is a folder, a FIFO, a socket or a device.
     #[error("cannot {doing} `{path}`: it is not a regular file")]
     NotAFile {
+        /// The verb.
+        doing: &'static str,
+        /// Below the root.
+        path: String,
+    },
+    /// Something that is not a folder is where a folder must be.
+    #[error("cannot {doing} `{path}`: something that is not a folder is in its place")]
+    NotAFolder {
         /// The verb.
         doing: &'static str,
         /// Below the root.
@@ -218,6 +246,11 @@ impl Disk {
         self.root.join(absolute.trim_start_matches('/'))
     }
 
+    /// The same with the links on the way to it resolved, so that it never lies outside the root.
+    fn inside(&self, absolute: &str, last: Last) -> io::Result<PathBuf> {
+        inside(&self.root, absolute, last)
+    }
+
     /// Whether systemd has booted from this root (sd_booted(3)), also where it is this machine's own by another name, such
     /// as a bind mount without `/run`. What cannot be looked at may have booted.
     pub fn is_booted(&self) -> bool {
@@ -252,6 +285,11 @@ impl Disk {
         Ok(Some(FileState { bytes, mode: metadata.mode() & 0o7777, uid, gid, modified }))
     }
 
+    /// A file to read parts of, `None` when it is absent.
+    pub fn parts(&self, path: &str) -> Result<Option<Parts>, DiskError> {
+        Ok(self.open(path, 0)?.map(|(file, metadata)| Parts { file, size: metadata.len() }))
+    }
+
     /// The last `most` bytes of a log that others append to, `None` when it is absent.
     pub fn tail(&self, path: &str, most: usize) -> Result<Option<Tail>, DiskError> {
         let Some((mut file, metadata)) = self.open(path, 0)? else { return Ok(None) };
@@ -267,7 +305,7 @@ impl Disk {
     /// The names in a folder, sorted; none when it is absent. A name that is not UTF-8 is left out.
     pub fn list(&self, folder: &str) -> Result<Vec<String>, DiskError> {
         let error = |e| DiskError::new("list", folder, e);
-        let entries = match fs::read_dir(self.path(folder)) {
+        let entries = match self.inside(folder, Last::Followed).and_then(fs::read_dir) {
             Ok(entries) => entries,
             Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
             Err(e) => return Err(error(e)),
@@ -282,12 +320,14 @@ impl Disk {
 
     /// Whether anything is there, links followed.
     pub fn exists(&self, path: &str) -> Result<bool, DiskError> {
-        self.path(path).try_exists().map_err(|e| DiskError::new("look at", path, e))
+        let exists = self.inside(path, Last::Followed).and_then(|place| place.try_exists());
+        exists.map_err(|e| DiskError::new("look at", path, e))
     }
 
     /// When the content last changed, links followed; `None` when it is absent.
     pub fn modified(&self, path: &str) -> Result<Option<SystemTime>, DiskError> {
-        match fs::metadata(self.path(path)).and_then(|metadata| metadata.modified()) {
+        let metadata = self.inside(path, Last::Followed).and_then(fs::metadata);
+        match metadata.and_then(|metadata| metadata.modified()) {
             Ok(modified) => Ok(Some(modified)),
             Err(e) if is_absent(&e) => Ok(None),
             Err(e) => Err(DiskError::new("look at", path, e)),
@@ -296,14 +336,26 @@ impl Disk {
 
     /// Makes a folder and those above it, `mode` whatever the umask is. One that is there already is left as it is.
     pub fn create_folder(&self, path: &str, mode: u32) -> Result<(), DiskError> {
+        let made = self.make_folder(path, mode)?.filter(|_| lasts(path));
+        let parent = made.as_deref().and_then(Path::parent);
+        parent.map_or(Ok(()), sync_folder).map_err(|e| DiskError::new("create", path, e))
+    }
+
+    /// The same without seeing to it that it lasts; where it lies, if it was made.
+    fn make_folder(&self, path: &str, mode: u32) -> Result<Option<PathBuf>, DiskError> {
         let error = |e| DiskError::new("create", path, e);
-        let folder = self.path(path);
+        let folder = self.inside(path, Last::Followed).map_err(error)?;
         if folder.is_dir() {
-            return Ok(());
+            return Ok(None);
         }
-        DirBuilder::new().recursive(true).mode(0o755).create(&folder).map_err(error)?;
+        DirBuilder::new().recursive(true).mode(0o755).create(&folder).map_err(|e| match e.kind() {
+            io::ErrorKind::AlreadyExists | io::ErrorKind::NotADirectory => {
+                DiskError::NotAFolder { doing: "create", path: path.to_owned() }
+            }
+            _ => error(e),
+        })?;
         fs::set_permissions(&folder, Permissions::from_mode(mode)).map_err(error)?;
-        folder.parent().filter(|_| lasts(path)).map_or(Ok(()), sync_folder).map_err(error)
+        Ok(Some(folder))
     }
 
     /// Takes an exclusive lock on a file, which is made when it is absent. [`DiskError::Busy`] at once when another
@@ -313,7 +365,10 @@ impl Disk {
         let mut options = OpenOptions::new();
         options.read(true).write(true).create(true).truncate(false).mode(0o600);
         options.custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK);
-        let file = options.open(self.path(path)).map_err(error)?;
+        let file = self.inside(path, Last::Kept).and_then(|place| options.open(place)).map_err(error)?;
+        if !file.metadata().map_err(error)?.is_file() {
+            return Err(DiskError::NotAFile { doing: "lock", path: path.to_owned() });
+        }
         match file.try_lock() {
             Ok(()) => Ok(Lock { _held: file }),
             Err(fs::TryLockError::WouldBlock) => Err(DiskError::Busy { path: path.to_owned() }),
@@ -326,7 +381,8 @@ impl Disk {
         let mut options = OpenOptions::new();
         options.read(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY | flags);
         let error = |e| DiskError::new("read", path, e);
-        let file = match options.open(self.path(path)) {
+        let last = if flags & libc::O_NOFOLLOW == 0 { Last::Followed } else { Last::Kept };
+        let file = match self.inside(path, last).and_then(|place| options.open(place)) {
             Ok(file) => file,
             Err(e) if is_absent(&e) => return Ok(None),
             Err(e) => return Err(error(e)),
@@ -336,6 +392,22 @@ impl Disk {
             return Err(DiskError::NotAFile { doing: "read", path: path.to_owned() });
         }
         Ok(Some((file, metadata)))
+    }
+}
+
+/// A file of this host that is not below any root, such as `/etc/resolv.conf` or a CA bundle. It must be a regular file of
+/// at most `limit` bytes.
+pub(crate) fn read_of_host(path: &Path, limit: usize) -> io::Result<Vec<u8>> {
+    let mut options = OpenOptions::new();
+    let file = options.read(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY).open(path)?;
+    if !file.metadata()?.is_file() {
+        return Err(io::Error::other("it is not a regular file"));
+    }
+    let mut bytes = Vec::new();
+    file.take((limit as u64).saturating_add(1)).read_to_end(&mut bytes)?;
+    match bytes.len() > limit {
+        true => Err(io::Error::other(format!("it is longer than {limit} bytes"))),
+        false => Ok(bytes),
     }
 }
 

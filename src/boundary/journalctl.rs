@@ -7,6 +7,7 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use super::disk::Disk;
+use super::program::output;
 use crate::retry::{Deadline, within};
 
 /// A journal on a slow disk is not waited for.
@@ -40,9 +41,17 @@ pub async fn lines(disk: &Disk, of: Of<'_>, deadline: Deadline) -> Option<String
         command.arg("--root").arg(root);
     }
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).kill_on_drop(true);
-    let output = within(deadline.earliest(Deadline::after(LONGEST_CALL)), command.output()).await;
-    let output = output.ok()?.ok().filter(|output| output.status.success())?;
-    tracing::debug!(?of, bytes = output.stdout.len(), "asked the journal");
-    let bytes = &output.stdout[output.stdout.len().saturating_sub(LONGEST)..];
-    Some(String::from_utf8_lossy(bytes).into_owned()).filter(|lines| !lines.is_empty())
+    let mut child = command.spawn().ok()?;
+    let printed = output(child.stdout.take()?, child, LONGEST);
+    let printed = within(deadline.earliest(Deadline::after(LONGEST_CALL)), printed).await.ok()?;
+    let bytes = match printed {
+        Ok((status, bytes)) if status.success() => bytes,
+        Ok(_) => return None,
+        Err(error) => {
+            tracing::warn!(?of, %error, "the journal is not read");
+            return None;
+        }
+    };
+    tracing::debug!(?of, bytes = bytes.len(), "asked the journal");
+    Some(String::from_utf8_lossy(&bytes).into_owned()).filter(|lines| !lines.is_empty())
 }

@@ -28,6 +28,7 @@ mod local;
 #[cfg(test)]
 mod loopback;
 pub mod net;
+mod program;
 pub mod proxy;
 pub mod systemd;
 pub mod tls;

@@ -35,6 +35,8 @@ pub static ALL: &[&Cause] = &[
     &user_data::ABSENT,
     &cloud_init::FAILED,
     &host::DISK_FULL,
+    &host::OWN_FILE_UNUSABLE,
+    &host::CALL_HANGS,
     &host::WRITE_REFUSED,
     &host::SELINUX_DENIED,
     &host::HOST_OVERLOADED,

@@ -5,10 +5,10 @@ use std::collections::BTreeMap;
 use super::cloud_init::FAILED;
 use super::config_file::{OF_LINES, QUOTED, explained, quoted};
 use super::effect::{effect, invalid, user_data};
+use super::host::{is_agents, misplaced};
 use super::user_data::{OF_USER_DATA, WITHOUT_TOKEN, output};
 use super::{Cause, Class, Layer, chain};
 use crate::boundary::aws::AwsErrorKind;
-use crate::boundary::disk::DiskError;
 use crate::boundary::imds::ImdsError;
 use crate::evidence::Stop;
 use crate::evidence::user_data::Kind;
@@ -56,7 +56,7 @@ pub(super) static ECS_CONFIG_UNUSABLE: Cause = Cause {
     source: "ecs-agent.md \"Files, parsing, precedence\"; systemd.exec(5) EnvironmentFile=",
     check: |evidence| match &evidence.stop {
         Some(Stop::Read(error)) => Some(vec![chain(error)]),
-        Some(Stop::Write(error @ (DiskError::Symlink { .. } | DiskError::NotAFile { .. }))) => Some(vec![chain(error)]),
+        Some(Stop::Write(error)) if misplaced(error).is_some_and(is_agents) => Some(vec![chain(error)]),
         Some(Stop::Refused(refusal @ Refusal::Edit(_))) => Some(vec![chain(refusal)]),
         _ => None,
     },

@@ -103,12 +103,75 @@ pub(super) static WRITE_REFUSED: Cause = Cause {
     remedy: "run it as root on a writable file system; `ecs.config` is as it was before",
     source: "rename(2)",
     check: |evidence| match &evidence.stop {
-        Some(Stop::ReadHandover(error)) => Some(vec![chain(error)]),
-        Some(Stop::Write(error))
-            if !matches!(error, DiskError::Full { .. } | DiskError::Symlink { .. } | DiskError::NotAFile { .. }) =>
-        {
+        Some(Stop::ReadHandover(error)) if misplaced(error).is_none() => Some(vec![chain(error)]),
+        Some(Stop::Write(error)) if !matches!(error, DiskError::Full { .. }) => {
+            let is_named = misplaced(error).is_some_and(|path| is_own(path) || is_agents(path));
+            (!is_named).then(|| vec![chain(error)])
+        }
+        _ => None,
+    },
+    ..Cause::PLAIN
+};
+
+/// The path where something else is in the place of a file or of a folder.
+pub(super) fn misplaced(error: &DiskError) -> Option<&str> {
+    match error {
+        DiskError::Symlink { path, .. } | DiskError::NotAFile { path, .. } | DiskError::NotAFolder { path, .. } => {
+            Some(path)
+        }
+        _ => None,
+    }
+}
+
+/// Whether the path is one that ecs-bootstrap alone writes.
+fn is_own(path: &str) -> bool {
+    ["/run/ecs-bootstrap", "/var/lib/ecs-bootstrap"].iter().any(|folder| path.starts_with(folder))
+}
+
+/// Whether the path belongs to the agent's configuration.
+pub(super) fn is_agents(path: &str) -> bool {
+    path.starts_with("/etc/ecs")
+}
+
+/// Nobody else has a reason to write there: a mistake of a script, or an attack.
+pub(super) static OWN_FILE_UNUSABLE: Cause = Cause {
+    id: "own-file-unusable",
+    layer: Layer::Host,
+    title: "something else is in the place of a file of ecs-bootstrap",
+    looks: "each run ends at its lock, its plan or its record, and `ecs.config` is as it was",
+    proof: "below /run/ecs-bootstrap or /var/lib/ecs-bootstrap a path is a symbolic link, a folder, a FIFO or a device where \
+            ecs-bootstrap has a file, or a file where it has a folder",
+    alike: &["write-refused", "ecs-config-unusable"],
+    class: Class::Terminal,
+    exit: Exit::Host,
+    lapsed: Exit::Host,
+    remedy: "look at the named path (`ls -ld`), move it away, and run `ecs-bootstrap` again; it makes the file anew",
+    source: "ecs-bootstrap's files, README \"Files\"; open(2) O_NOFOLLOW",
+    check: |evidence| match &evidence.stop {
+        Some(Stop::ReadHandover(error) | Stop::Write(error)) if misplaced(error).is_some_and(is_own) => {
             Some(vec![chain(error)])
         }
+        _ => None,
+    },
+    ..Cause::PLAIN
+};
+
+/// A file system of a server that is gone, or a reader of our output that does not read.
+pub(super) static CALL_HANGS: Cause = Cause {
+    id: "call-hangs",
+    layer: Layer::Host,
+    title: "a system call of ecs-bootstrap does not return",
+    looks: "the command ends 10 s after its deadline at the latest, whatever it was doing",
+    proof: "neither an answer nor the deadline has ended the command, so its thread is blocked in the kernel: a file system \
+            that hangs (NFS, FUSE, EBS), or a pipe that nobody reads",
+    alike: &["run-late", "docker-hung"],
+    class: Class::Retry,
+    exit: Exit::NotRegistered,
+    lapsed: Exit::NotRegistered,
+    remedy: "see `cat /proc/mounts` for network file systems and `dmesg` for `blocked for more than`, then run it again",
+    source: "ecs-bootstrap's own timer",
+    check: |evidence| match &evidence.stop {
+        Some(stop @ Stop::Hangs { .. }) => Some(vec![chain(stop)]),
         _ => None,
     },
     ..Cause::PLAIN

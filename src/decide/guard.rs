@@ -42,7 +42,9 @@ pub fn record(keys: &[PlannedKey]) -> Recorded {
 pub fn guard(recorded: &Recorded, etc: &[u8]) -> Guarded {
     let lines = read(etc);
     let there = effective(&lines);
-    let count = |key: &str| lines.iter().filter(|line| line.key == key).count();
+    let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
+    lines.iter().for_each(|line| *counts.entry(line.key.as_str()).or_default() += 1);
+    let count = |key: &str| counts.get(key).copied().unwrap_or_default();
     let mut changes: BTreeMap<String, Option<String>> = BTreeMap::new();
     let (mut overruled, mut lost) = (Vec::new(), Vec::new());
     for planned in &recorded.keys {

@@ -6,7 +6,7 @@ mod derived;
 pub mod guard;
 mod units;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::ecs_config::{edit, effective, ownership, read};
 use crate::facts::{ConfigFile, Facts};
@@ -50,7 +50,7 @@ fn keys(
     warnings: &mut Vec<Warning>,
 ) -> Vec<PlannedKey> {
     let mut keys: BTreeMap<String, (String, Source)> = BTreeMap::new();
-    let ours = ownership::stale(&facts.host);
+    let ours: BTreeSet<String> = ownership::stale(&facts.host).into_iter().collect();
     for (key, value) in &settings.agent {
         // Where a value of ours stands in place of somebody else's, theirs is written back.
         let is_replaced = value.source.place == ECS_CONFIG && ours.contains(key);
@@ -91,10 +91,9 @@ fn must_write_cluster(facts: &Facts, cluster: &crate::settings::Sourced<String>)
 fn ecs_config(facts: &Facts, keys: Vec<PlannedKey>) -> Result<EcsConfig, Refusal> {
     let old = facts.host.etc_config.bytes.clone();
     let bytes = old.as_deref().unwrap_or_default();
-    let removed: Vec<String> = ownership::stale(&facts.host)
-        .into_iter()
-        .filter(|key| keys.iter().all(|planned| planned.key != *key))
-        .collect();
+    let planned: BTreeSet<&str> = keys.iter().map(|planned| planned.key.as_str()).collect();
+    let stale = ownership::stale(&facts.host).into_iter();
+    let removed: Vec<String> = stale.filter(|key| !planned.contains(key.as_str())).collect();
     let changes = keys
         .iter()
         .map(|planned| (planned.key.clone(), Some(planned.value.clone())))

@@ -105,8 +105,10 @@ pub fn remember(host: &Host, keys: &[PlannedKey], instance_id: Option<&str>) -> 
 pub fn withdrawal(config: &[u8], written: &Written) -> BTreeMap<String, Option<String>> {
     let lines = read(config);
     let mut changes = BTreeMap::new();
+    let mut said: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    lines.iter().for_each(|line| said.entry(line.key.as_str()).or_default().push(line.value.as_str()));
     for key in written.keys.keys().chain(written.before.keys()) {
-        let values = || lines.iter().filter(|line| line.key == *key).map(|line| line.value.as_str());
+        let values = || said.get(key.as_str()).into_iter().flatten().copied();
         if values().any(|value| is_ours(written, key, value)) {
             let theirs = values().rfind(|value| !is_ours(written, key, value)).map(str::to_owned);
             let merged = || written.attributes.clone().filter(|_| key == ATTRIBUTES);

@@ -81,6 +81,14 @@ pub enum Stop {
         /// The setting's value.
         deadline: Duration,
     },
+    /// The deadline of a command has passed, and nothing has ended the command.
+    #[error("`ecs-bootstrap {command}` has not ended by itself {} after its deadline", humantime::format_duration(*.since))]
+    Hangs {
+        /// The subcommand.
+        command: &'static str,
+        /// How long ago the deadline was.
+        since: Duration,
+    },
     /// The instance runs tasks, which the agent must not lose.
     #[error("{} tasks have not stopped", .tasks.len())]
     TasksRun {

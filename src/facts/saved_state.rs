@@ -45,7 +45,7 @@ pub enum Unreadable {
     #[error("the {size} bytes of the agent's database hold no valid meta page of bolt format {VERSION}")]
     NotBolt {
         /// The size of the file in bytes.
-        size: usize,
+        size: u64,
     },
     /// The database does not fit together.
     #[error("page {page} of the agent's database {problem}")]
@@ -73,16 +73,22 @@ pub enum Unreadable {
 
 /// Reads `agent.db`. Nothing where the database holds none of the values, or is still empty: so it is created.
 pub fn from_bolt(bytes: &[u8]) -> Result<Option<SavedState>, Unreadable> {
-    if bytes.is_empty() {
+    from_bolt_at(&in_memory(bytes), bytes.len() as u64)
+}
+
+/// The same without the whole file in memory: `read` gives so many bytes from an offset, and nothing where the file, of
+/// `size` bytes, is shorter.
+pub fn from_bolt_at(read: &dyn Fn(u64, usize) -> Option<Vec<u8>>, size: u64) -> Result<Option<SavedState>, Unreadable> {
+    if size == 0 {
         return Ok(None);
     }
-    let file = Bolt::open(bytes)?;
+    let file = Bolt::open(read, size)?;
     let Some(metadata) = file.bucket(b"metadata")? else {
         return Ok(None);
     };
     // The agent saves each value as a JSON string. The parser's own error is dropped on purpose: it may quote the file.
-    let text = |key: &'static str| match file.value(metadata, key.as_bytes())? {
-        Some(value) => serde_json::from_slice(value).map(filled).map_err(|_| Unreadable::Value { key }),
+    let text = |key: &'static str| match file.value(&metadata, key.as_bytes())? {
+        Some(value) => serde_json::from_slice(&value).map(filled).map_err(|_| Unreadable::Value { key }),
         None => Ok(None),
     };
     let saved = SavedState {
@@ -128,6 +134,11 @@ pub fn from_json(bytes: &[u8]) -> Result<Option<SavedState>, Unreadable> {
         };
         saved.known()
     }))
+}
+
+/// Reads parts of a file that is in memory.
+fn in_memory(bytes: &[u8]) -> impl Fn(u64, usize) -> Option<Vec<u8>> {
+    |at, length| bytes.get(usize::try_from(at).ok()?..)?.get(..length).map(<[u8]>::to_vec)
 }
 
 fn filled(text: Option<String>) -> Option<String> {

@@ -1,5 +1,6 @@
 //! Instance metadata: after the token, everything at once that the settings in force can use.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::pin::pin;
 use std::time::Duration;
@@ -9,7 +10,7 @@ use futures_util::future::{Either, join, join_all, select, try_join_all, try_joi
 use crate::boundary::imds::{Imds, ImdsError, TARGET_STATE};
 use crate::evidence::Stop;
 use crate::facts::{Facts, Instance, InstanceTags, Known};
-use crate::retry::{Deadline, within};
+use crate::retry::{Deadline, Policy, Step, until, within};
 use crate::settings::fragment::{CAUSE_TAG, VERDICT_TAG};
 use crate::settings::schema::is_metadata_key;
 use crate::settings::{Settings, Switch, TagsSettings};
@@ -19,6 +20,11 @@ const LIFE_CYCLE: &str = "meta-data/instance-life-cycle";
 const TAGS: &str = "meta-data/tags/instance";
 /// How long what is only useful may take longer than what is needed.
 const GRACE: Duration = Duration::from_secs(3);
+/// How often an answer that breaks off is asked for.
+const ATTEMPTS: u32 = 4;
+const AGAIN: Policy = Policy { first: Duration::from_millis(100), longest: Duration::from_secs(1) };
+/// Twice as many as an instance may have with those that AWS sets; each is a question of its own.
+const MOST_TAGS: usize = 200;
 const NOT_ASKED: &str = "no setting asks for it";
 
 /// What IMDS told.
@@ -68,9 +74,7 @@ pub(super) async fn read(imds: &Imds, settings: &Settings, deadline: Deadline) -
     let (needed, useful) = with_grace(needed, useful).await;
     let (document, user_data, listing, cluster) = needed?;
     let (life_cycle, target_state) = useful.unzip();
-    let document = document.unwrap_or_default();
-    let instance = serde_json::from_slice::<Instance>(&document)
-        .map_err(|_| Stop::NotMetadata { path: DOCUMENT, expected: "an instance identity document" })?;
+    let instance = identity(imds, document.unwrap_or_default(), deadline).await?;
     let asked = |switch: Switch, answer: Option<Result<Option<Vec<u8>>, ImdsError>>| match (switch, answer) {
         (Switch::Auto, Some(answer)) => Known::from_result(answer.map(|answer| answer.map(text))),
         (Switch::Auto, None) => Known::Unknown("instance metadata did not answer in time".to_owned()),
@@ -79,6 +83,9 @@ pub(super) async fn read(imds: &Imds, settings: &Settings, deadline: Deadline) -
     let tags = match listing {
         _ if !with_tags => Known::Unknown("`tags.settings` is `none`".to_owned()),
         None => Known::Unknown("tags are not allowed in instance metadata".to_owned()),
+        Some(listing) if listing.split(|byte| *byte == b'\n').count() > MOST_TAGS => {
+            return Err(Stop::NotMetadata { path: TAGS, expected: "the keys of an instance's tags, at most 50" });
+        }
         Some(listing) => {
             let cluster = cluster.map(|value| (cluster_tag, text(value)));
             Known::Yes(instance_tags(imds, settings, &text(listing), cluster, deadline).await?)
@@ -91,6 +98,28 @@ pub(super) async fn read(imds: &Imds, settings: &Settings, deadline: Deadline) -
         tags,
         user_data,
     })
+}
+
+/// The identity document. One that breaks off is asked for again.
+async fn identity(imds: &Imds, document: Vec<u8>, deadline: Deadline) -> Result<Instance, Stop> {
+    let first = RefCell::new(Some(document));
+    let answer = until(deadline, AGAIN, async |attempts| {
+        let before = first.take();
+        let document = match before {
+            Some(document) => document,
+            None => match imds.get(DOCUMENT, deadline).await {
+                Ok(document) => document.unwrap_or_default(),
+                Err(error) => return Step::Stop(error.into()),
+            },
+        };
+        let stop = Stop::NotMetadata { path: DOCUMENT, expected: "an instance identity document" };
+        match serde_json::from_slice::<Instance>(&document) {
+            Ok(instance) => Step::Done(instance),
+            Err(error) if error.is_eof() && !document.is_empty() && attempts < ATTEMPTS => Step::Again(stop),
+            Err(_) => Step::Stop(stop),
+        }
+    });
+    answer.await.map_err(|gave_up| gave_up.last)
 }
 
 /// Both, but once the needed answers are there the useful ones have only [`GRACE`] left; `None` when they did not come.

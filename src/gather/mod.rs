@@ -39,13 +39,18 @@ pub struct Gathered {
     pub systemd: Result<Systemd, SystemdError>,
 }
 
+/// Of all settings files together.
+const LONGEST_SETTINGS: usize = crate::host::LONGEST_FILE;
+
 /// What is said on this host: files of ours by rank. Environment and command line come from the caller.
 pub fn local_settings(world: &World) -> Result<Vec<Fragment>, Stop> {
     let mut fragments = Vec::new();
+    let mut left = LONGEST_SETTINGS;
     for (kind, path) in host::settings_files(&world.disk)? {
-        let Some(bytes) = world.disk.read(&path, crate::host::LONGEST_FILE).map_err(Stop::ReadSettings)? else {
+        let Some(bytes) = world.disk.read(&path, left).map_err(Stop::ReadSettings)? else {
             continue;
         };
+        left -= bytes.len();
         let text = String::from_utf8(bytes).map_err(|error| crate::settings::SettingsError {
             place: path.clone(),
             what: format!("the file is not UTF-8 after byte {}", error.utf8_error().valid_up_to()),

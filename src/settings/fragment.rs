@@ -3,6 +3,7 @@
 //! In: TOML text, the environment, the command line, tags, the foreign keys of `ecs.config`. Out: entries that
 //! [`super::merge`] can apply without a further error, and warnings. Nothing is merged and nothing is read here.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::ops::Range;
 
@@ -45,15 +46,22 @@ pub struct Fragment {
     pub entries: Vec<Entry>,
     /// What works, but may not be meant.
     pub warnings: Vec<Warning>,
+    /// How many variables the agent does not know.
+    unknown: usize,
 }
 
 /// The variables of ours that are no settings.
 const NOT_SETTINGS: &[&str] = &["ROOT", "AGENT_ENDPOINT", "LOG"];
+/// So many variables that the agent does not know are named one by one.
+const MOST_UNKNOWN: usize = 20;
+/// No name that is known is nearly as long: a longer one is compared with none, which would take time and memory by its
+/// length.
+const LONGEST_NAME: usize = 64;
 
 impl Fragment {
     /// A settings file or user data of ours. `place` is its path; line and column are added.
     pub fn from_toml(text: &str, kind: Kind, place: &str) -> Result<Fragment, SettingsError> {
-        let document = TomlDocument { text, kind, place };
+        let document = TomlDocument { text, kind, place, read: Cell::default() };
         let table = DeTable::parse(text).map_err(|error| SettingsError {
             place: document.at(error.span()),
             what: error.message().lines().collect::<Vec<_>>().join(", "),
@@ -163,14 +171,14 @@ impl Fragment {
             raw: Raw::Text(if key == "ECS_CLUSTER" { value.trim() } else { value }.to_owned()),
             source: Source::new(Kind::EcsConfig, path, key),
         });
-        Fragment { entries: entries.collect(), warnings: Vec::new() }
+        Fragment { entries: entries.collect(), ..Fragment::default() }
     }
 
     /// The cluster that was said once, and is known by what was written of it.
     pub fn from_earlier(cluster: String, kind: Kind, key: &str) -> Fragment {
         let source = Source::new(kind, EARLIER, key);
         let entry = Entry { name: Name::Setting(&schema::ALL[0]), raw: Raw::Text(cluster), source };
-        Fragment { entries: vec![entry], warnings: Vec::new() }
+        Fragment { entries: vec![entry], ..Fragment::default() }
     }
 
     fn warn(&mut self, id: &'static str, text: String, source: Source) {
@@ -191,7 +199,10 @@ impl Fragment {
             });
         };
         if setting.early && !source.kind.is_early() {
-            let what = format!("`{key}` steers how tags and user data are read, so it cannot come from them");
+            let what = format!(
+                "`{key}` counts before tags and user data are read, so it cannot come from them; set it in \
+                 /etc/ecs-bootstrap/config.toml, in the environment or on the command line"
+            );
             return Err(SettingsError { place: place_of(&source), what, did_you_mean: None });
         }
         if setting.name == "tags.settings" && !matches!(source.kind, Kind::Vendor | Kind::Config) {
@@ -234,9 +245,7 @@ impl Fragment {
         };
         agent_variables::check(variable, &value).map_err(|wrong| error(wrong.to_string()))?;
         if agent_variables::find(variable).is_none() {
-            let hint = agent_variables::suggest(variable).map(|name| format!("; did you mean `{name}`?"));
-            let text = format!("the agent knows no variable `{variable}`; it is passed on{}", hint.unwrap_or_default());
-            self.warn("agent-variable-unknown", text, source.clone());
+            self.warn_of_unknown(variable, &source);
         }
         self.entries.push(Entry { name: Name::Agent(variable.to_owned()), raw: Raw::Text(value), source });
         Ok(())
@@ -246,6 +255,23 @@ impl Fragment {
 /// Names of settings and tags; `.` stands between the parts.
 fn is_of_key(c: char) -> bool {
     c.is_ascii_alphanumeric() || "-_.".contains(c)
+}
+
+impl Fragment {
+    /// Each of them is a question to the table of names, and a line for a person to read.
+    fn warn_of_unknown(&mut self, variable: &str, source: &Source) {
+        const ID: &str = "agent-variable-unknown";
+        self.unknown += 1;
+        if self.unknown <= MOST_UNKNOWN {
+            let near = Some(variable).filter(|name| name.len() <= LONGEST_NAME).and_then(agent_variables::suggest);
+            let hint = near.map(|name| format!("; did you mean `{name}`?")).unwrap_or_default();
+            let text = format!("the agent knows no variable `{variable}`; it is passed on{hint}");
+            self.warn(ID, text, source.clone());
+        } else if self.unknown == MOST_UNKNOWN + 1 {
+            let text = "the agent does not know more variables that follow; they are passed on".to_owned();
+            self.warn(ID, text, source.clone());
+        }
+    }
 }
 
 fn json(raw: &Raw) -> serde_json::Value {
@@ -280,6 +306,9 @@ fn place_of(source: &Source) -> String {
 
 /// The name that may have been meant: at most a third of its letters away.
 fn nearest<'a>(wrong: &str, names: impl Iterator<Item = &'a str>) -> Option<String> {
+    if wrong.len() > LONGEST_NAME {
+        return None;
+    }
     names
         .map(|name| (strsim::damerau_levenshtein(wrong, name), name))
         .min()
@@ -291,25 +320,44 @@ struct TomlDocument<'a> {
     text: &'a str,
     kind: Kind,
     place: &'a str,
+    /// The last place that was asked for: offset, line and column, the latter two counted from zero.
+    read: Cell<(usize, usize, usize)>,
 }
 
 impl TomlDocument<'_> {
-    /// `file:line:column`, both counted from one, the column in characters.
+    /// `file:line:column`, both counted from one, the column in characters. Places are asked for in their order, so each
+    /// is counted from the one before it.
     fn at(&self, span: Option<Range<usize>>) -> String {
-        let Some(before) = span.and_then(|span| self.text.get(..span.start)) else { return self.place.to_owned() };
-        let line = before.matches('\n').count() + 1;
-        let column = before.rsplit('\n').next().unwrap_or(before).chars().count() + 1;
-        format!("{}:{line}:{column}", self.place)
+        let wanted = span.map(|span| span.start).filter(|start| self.text.is_char_boundary(*start));
+        let Some(wanted) = wanted else { return self.place.to_owned() };
+        let (mut from, mut line, mut column) = self.read.get();
+        if from > wanted {
+            (from, line, column) = (0, 0, 0);
+        }
+        let between = &self.text[from..wanted];
+        match between.rsplit_once('\n') {
+            Some((before, last)) => {
+                line += before.matches('\n').count() + 1;
+                column = last.chars().count();
+            }
+            None => column += between.chars().count(),
+        }
+        self.read.set((wanted, line, column));
+        format!("{}:{}:{}", self.place, line + 1, column + 1)
     }
 
     fn walk(&self, table: &DeTable<'_>, path: &str, fragment: &mut Fragment) -> Result<(), SettingsError> {
         let mut keys: Vec<(&Spanned<_>, &Spanned<DeValue<'_>>)> = table.iter().collect();
         keys.sort_by_key(|(key, _)| key.span().start);
+        let is_group = |name: &str| {
+            let is_below =
+                |setting: &Setting| setting.name.strip_prefix(name).is_some_and(|rest| rest.starts_with('.'));
+            name == "agent" || schema::ALL.iter().any(is_below)
+        };
         for (key, value) in keys {
             let name = if path.is_empty() { key.get_ref().to_string() } else { format!("{path}.{}", key.get_ref()) };
-            let is_group = name == "agent" || schema::ALL.iter().any(|s| s.name.starts_with(&format!("{name}.")));
             match value.get_ref() {
-                DeValue::Table(inner) if is_group => self.walk(inner, &name, fragment)?,
+                DeValue::Table(inner) if is_group(&name) => self.walk(inner, &name, fragment)?,
                 _ => {
                     // A wrong name is told at the name, a wrong value at the value.
                     let known = schema::find(&name).is_some() || name.starts_with("agent.");

@@ -92,7 +92,7 @@ pub static ALL: &[Setting] = &[
         "imds.deadline",
         imds_deadline,
         duration,
-        "a duration such as `120s`",
+        "a duration such as `120s`, at most `1day`",
         "how long the instance metadata service is asked before it counts as unreachable",
         true
     ),
@@ -108,7 +108,7 @@ pub static ALL: &[Setting] = &[
         "tags.wait",
         tags_wait,
         duration,
-        "a duration such as `30s`",
+        "a duration such as `30s`, at most `1day`",
         "how long `ec2:DescribeTags` is asked for a tag that may still be on its way",
         true
     ),
@@ -132,21 +132,22 @@ pub static ALL: &[Setting] = &[
         "run.deadline",
         run_deadline,
         duration,
-        "a duration such as `240s`",
-        "how long gathering, deciding and applying may take together"
+        "a duration such as `240s`, at most `1day`",
+        "how long gathering, deciding and applying may take together",
+        true
     ),
     setting!(
         "verify.deadline",
         verify_deadline,
         duration,
-        "a duration such as `10m`",
+        "a duration such as `10m`, at most `1day`",
         "how long the registration is waited for"
     ),
     setting!(
         "verify.window",
         verify_window,
         duration,
-        "a duration such as `30s`",
+        "a duration such as `30s`, at most `1day`",
         "for how long a registered agent may be disconnected before that counts"
     ),
     setting!(
@@ -284,8 +285,13 @@ fn cluster(raw: &Raw) -> Option<String> {
     agent_variables::check("ECS_CLUSTER", name).ok().filter(|()| !name.is_empty()).map(|()| name.to_owned())
 }
 
+/// No wait is longer: a day is more than any instance takes to boot, and less than what overflows a clock.
+pub const LONGEST_DURATION: Duration = Duration::from_secs(24 * 60 * 60);
+
 fn duration(raw: &Raw) -> Option<Duration> {
-    humantime::parse_duration(text(raw)?).ok()
+    const LONGEST_TEXT: usize = 64;
+    let text = text(raw).filter(|text| text.len() <= LONGEST_TEXT)?;
+    humantime::parse_duration(text).ok().filter(|duration| *duration <= LONGEST_DURATION)
 }
 
 fn boolean(raw: &Raw) -> Option<bool> {
@@ -384,6 +390,31 @@ mod tests {
     fn every_name_is_there_once() {
         for setting in ALL {
             assert_eq!(ALL.iter().filter(|other| other.name == setting.name).count(), 1, "{}", setting.name);
+        }
+    }
+
+    #[test]
+    fn a_duration_is_at_most_a_day() {
+        for (text, seconds) in [("0s", Some(0)), ("10m", Some(600)), ("1day", Some(86_400)), ("24h", Some(86_400))] {
+            assert_eq!(duration(&Raw::Text(text.to_owned())).map(|duration| duration.as_secs()), seconds, "{text}");
+        }
+        let endless = ["9".repeat(1000) + "s", "1s ".repeat(1000)];
+        for text in [
+            "",
+            "-1s",
+            "1d 1s",
+            "86401s",
+            "584942417355y",
+            "18446744073709551615s",
+            "18446744073709551616s",
+            "18446744073709551615y",
+            "9999999999999999999999h",
+            "1e30s",
+            "inf",
+            &endless[0],
+            &endless[1],
+        ] {
+            assert_eq!(duration(&Raw::Text(text.to_owned())), None, "{text}");
         }
     }
 

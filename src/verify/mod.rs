@@ -31,6 +31,9 @@ const EXPLAINED: Duration = Duration::from_secs(3);
 /// For so long a final cause waits for a look at the layers before its own.
 const LOOKS: Duration = Duration::from_millis(2500);
 
+/// One look at everything takes no longer, whatever does not answer.
+const LOOK: Duration = Duration::from_secs(10);
+
 /// What apply left behind.
 #[derive(Debug, Default)]
 pub struct Handed {
@@ -48,6 +51,8 @@ pub struct Listener<'l> {
     pub interim: &'l mut dyn FnMut(&Verdict),
     /// Says whether another run has come to expect something else.
     pub expected: &'l mut dyn FnMut() -> Option<Expectation>,
+    /// Is told, at each look, how long the verdict may still take.
+    pub may_take: &'l dyn Fn(Duration),
 }
 
 /// Waits for the registration.
@@ -72,6 +77,7 @@ pub async fn verdict(
     let mut told = String::new();
     let mut told_interim: Option<String> = None;
     loop {
+        (listener.may_take)(deadline.remaining() + LOOK);
         observer.look(deadline).await;
         if let Some(expectation) = (listener.expected)() {
             deadline = Deadline::after(expectation.deadline);
@@ -83,7 +89,7 @@ pub async fn verdict(
             deadline = Deadline::after(limit);
         }
         evidence.waited = start.elapsed();
-        evidence.age = age.map(|age| age + evidence.waited);
+        evidence.age = age.map(|age| age.saturating_add(evidence.waited));
         evidence.timed_out = deadline.passed();
         let findings = diagnose(evidence);
         note_lasting(evidence, &findings, &mut since);

@@ -3,15 +3,27 @@
 //! Answers are reduced to what the boot looks at. A call that is paged is asked until its last page; none is cached.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use aws_sdk_ec2::types::Filter;
 use aws_sdk_ecs::types::ClusterField;
 
-use super::{Aws, AwsError};
+use super::whole::{BrokenAnswer, required};
+use super::{Aws, AwsError, AwsErrorKind, Chain};
 use crate::retry::Deadline;
 
 /// Both the most names that DescribeClusters takes and the longest page of ListClusters (ECS API Reference).
 const PAGE: usize = 100;
+/// Ten thousand clusters are the most that an account may have in a region (Amazon ECS service quotas).
+const MOST_CLUSTERS: usize = 10_000;
+/// Fifty tags are the most that an instance may have (EC2 User Guide, "Tag restrictions").
+const MOST_TAGS: usize = 200;
+/// A service may answer with empty pages; not without end.
+const MOST_PAGES: usize = 200;
+/// Calls of DescribeClusters at a time: each answer may be long.
+const AT_ONCE: usize = 4;
+/// Of the names and tags of clusters that are kept. Ten thousand clusters with ten long tags each are less.
+const MOST_BYTES: usize = 24 * 1024 * 1024;
 
 /// A cluster, as DescribeClusters has it.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
@@ -24,6 +36,14 @@ pub struct Cluster {
     pub status: String,
     /// Its tags.
     pub tags: BTreeMap<String, String>,
+}
+
+impl Cluster {
+    /// How much memory its texts take.
+    fn bytes(&self) -> usize {
+        let tags: usize = self.tags.iter().map(|(key, value)| key.len() + value.len() + 64).sum();
+        self.name.len() + self.arn.len() + self.status.len() + tags
+    }
 }
 
 /// What DescribeClusters answered.
@@ -69,59 +89,84 @@ impl Aws {
         instance_id: &str,
         deadline: Deadline,
     ) -> Result<BTreeMap<String, String>, AwsError> {
+        const OPERATION: &str = "ec2:DescribeTags";
         let mut tags = BTreeMap::new();
         let mut next: Option<String> = None;
-        loop {
+        for _ in 0..MOST_PAGES {
             let answer = self
-                .call("ec2:DescribeTags", deadline, async |clients| {
+                .call(OPERATION, deadline, async |clients| {
                     let filter = |name, value| Filter::builder().name(name).values(value).build();
                     let request = clients.ec2().describe_tags();
                     let request = request.filters(filter("resource-id", instance_id));
                     let request = request.filters(filter("resource-type", "instance"));
-                    request.set_next_token(next.clone()).send().await
+                    required(request.set_next_token(next.clone()).send().await, "tagSet", |answer| {
+                        answer.tags.is_some()
+                    })
                 })
                 .await?;
             for tag in answer.tags.unwrap_or_default() {
                 tags.extend(tag.key.map(|key| (key, tag.value.unwrap_or_default())));
+            }
+            if tags.len() > MOST_TAGS {
+                return Err(endless(OPERATION, MOST_TAGS, "tags"));
             }
             next = answer.next_token.filter(|token| !token.is_empty());
             if next.is_none() {
                 return Ok(tags);
             }
         }
+        Err(endless(OPERATION, MOST_PAGES, "pages"))
     }
 
     /// The ARNs of all clusters of the account in this region: `ecs:ListClusters`, all pages.
     pub async fn list_clusters(&self, deadline: Deadline) -> Result<Vec<String>, AwsError> {
+        const OPERATION: &str = "ecs:ListClusters";
         let mut arns = Vec::new();
         let mut next: Option<String> = None;
-        loop {
+        for _ in 0..MOST_PAGES {
             let answer = self
-                .call("ecs:ListClusters", deadline, async |clients| {
-                    clients.ecs().list_clusters().set_next_token(next.clone()).max_results(PAGE as i32).send().await
+                .call(OPERATION, deadline, async |clients| {
+                    let request = clients.ecs().list_clusters().set_next_token(next.clone()).max_results(PAGE as i32);
+                    required(request.send().await, "clusterArns", |answer| answer.cluster_arns.is_some())
                 })
                 .await?;
             arns.extend(answer.cluster_arns.unwrap_or_default());
+            if arns.len() > MOST_CLUSTERS {
+                return Err(endless(OPERATION, MOST_CLUSTERS, "clusters"));
+            }
             next = answer.next_token.filter(|token| !token.is_empty());
             if next.is_none() {
                 return Ok(arns);
             }
         }
+        Err(endless(OPERATION, MOST_PAGES, "pages"))
     }
 
-    /// Clusters by name or ARN, with their tags: `ecs:DescribeClusters`, one call for each hundred, at once.
+    /// Clusters by name or ARN, with their tags: `ecs:DescribeClusters`, one call for each hundred, some at once.
     pub async fn describe_clusters(&self, clusters: &[String], deadline: Deadline) -> Result<Described, AwsError> {
-        let calls = clusters.chunks(PAGE).map(|some| {
-            self.call("ecs:DescribeClusters", deadline, async move |clients| {
-                let request = clients.ecs().describe_clusters().include(ClusterField::Tags);
-                request.set_clusters(Some(some.to_vec())).send().await
-            })
-        });
+        const OPERATION: &str = "ecs:DescribeClusters";
         let mut described = Described::default();
-        for answer in futures_util::future::try_join_all(calls).await? {
-            described.clusters.extend(answer.clusters.unwrap_or_default().into_iter().map(cluster));
-            let failures = answer.failures.unwrap_or_default().into_iter();
-            described.missing.extend(failures.filter_map(|failure| failure.arn));
+        let mut bytes = 0;
+        for group in clusters.chunks(PAGE * AT_ONCE) {
+            let calls = group.chunks(PAGE).map(|some| {
+                self.call(OPERATION, deadline, async move |clients| {
+                    let request = clients.ecs().describe_clusters().include(ClusterField::Tags);
+                    let answer = request.set_clusters(Some(some.to_vec())).send().await;
+                    required(answer, "clusters", |answer| answer.clusters.is_some())
+                })
+            });
+            for answer in futures_util::future::try_join_all(calls).await? {
+                let known = answer.clusters.unwrap_or_default().into_iter().map(cluster);
+                described.clusters.extend(known.inspect(|cluster| bytes += cluster.bytes()));
+                let failures = answer.failures.unwrap_or_default().into_iter();
+                described.missing.extend(failures.filter_map(|failure| failure.arn));
+            }
+            if described.clusters.len() > clusters.len() || described.missing.len() > clusters.len() {
+                return Err(endless(OPERATION, clusters.len(), "clusters"));
+            }
+            if bytes > MOST_BYTES {
+                return Err(endless(OPERATION, MOST_BYTES, "bytes of tags"));
+            }
         }
         Ok(described)
     }
@@ -136,7 +181,8 @@ impl Aws {
         let answer = self
             .call("ecs:DescribeContainerInstances", deadline, async |clients| {
                 let request = clients.ecs().describe_container_instances();
-                request.cluster(cluster).container_instances(arn).send().await
+                let answer = request.cluster(cluster).container_instances(arn).send().await;
+                required(answer, "containerInstances", |answer| answer.container_instances.is_some())
             })
             .await?;
         Ok(answer.container_instances.unwrap_or_default().into_iter().next().map(container_instance))
@@ -151,6 +197,12 @@ impl Aws {
             .await?;
         Ok(PollEndpoint { endpoint: answer.endpoint, telemetry: answer.telemetry_endpoint })
     }
+}
+
+/// A list that does not end, or is longer than the service can keep.
+fn endless(operation: &'static str, most: usize, what: &'static str) -> AwsError {
+    let source = Chain::of(&BrokenAnswer::Endless { most, what });
+    AwsError { operation, kind: AwsErrorKind::Garbled, elapsed: Duration::ZERO, source: Some(source) }
 }
 
 fn cluster(cluster: aws_sdk_ecs::types::Cluster) -> Cluster {

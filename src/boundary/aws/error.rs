@@ -18,6 +18,7 @@ use rustls::{CertificateError, Error as TlsError};
 
 use super::credentials::CredentialFailure;
 use super::message::{Message, error_code};
+use super::whole::BrokenAnswer;
 use crate::boundary::dns::DnsError;
 use crate::boundary::imds::ImdsError;
 
@@ -251,6 +252,9 @@ impl AwsErrorKind {
         }
         if let Some(unusable) = find::<CredentialsError>(error) {
             return AwsErrorKind::Setup { what: Chain::of(unusable).to_string() };
+        }
+        if find::<BrokenAnswer>(error).is_some() {
+            return AwsErrorKind::Garbled;
         }
         match error {
             SdkError::ServiceError(answer) => answered(answer.err(), answer.raw().status().as_u16()),

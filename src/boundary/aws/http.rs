@@ -4,7 +4,6 @@
 //! it, because its client panics on one that it cannot use. A key or a body never passes through here.
 
 use std::fmt;
-use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use aws_smithy_http_client::pool::{Client, ConnectionPool};
@@ -20,6 +19,8 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 
 use super::error::{AwsErrorKind, Chain};
+use super::whole::WholeAnswers;
+use crate::boundary::disk::read_of_host;
 use crate::boundary::dns::Dns;
 
 /// The roots that AWS documents for its endpoints (Amazon Trust Services, "CA certificates"). All the world's roots
@@ -30,7 +31,7 @@ const AMAZON: &[u8] = include_bytes!("../amazon-roots.pem");
 pub(super) const HOST_BUNDLES: [&str; 2] = ["/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt"];
 
 /// A bundle of every public root is 250 kB.
-const LONGEST_BUNDLE: u64 = 8 * 1024 * 1024;
+const LONGEST_BUNDLE: usize = 4 * 1024 * 1024;
 
 /// Certificates as PEM, each of which rustls has taken.
 pub(super) struct Roots(Vec<u8>);
@@ -81,21 +82,11 @@ pub(super) fn client(roots: Roots, dns: &Dns) -> Result<SharedHttpClient, AwsErr
         .tls_context(context)
         .build_https()
         .map_err(|error| setup(&error))?;
-    Ok(Client::new(&pool).map_err(|error| setup(&error))?.into_shared())
+    Ok(WholeAnswers::of(Client::new(&pool).map_err(|error| setup(&error))?.into_shared()))
 }
 
-#[expect(clippy::disallowed_methods, reason = "a CA bundle lies on the host, not below the root of boundary::disk")]
 fn read(path: &Path) -> std::io::Result<Vec<u8>> {
-    // A pipe would hang the boot.
-    if !std::fs::metadata(path)?.is_file() {
-        return Err(std::io::Error::other("not a file"));
-    }
-    let mut pem = Vec::new();
-    std::fs::File::open(path)?.take(LONGEST_BUNDLE + 1).read_to_end(&mut pem)?;
-    if pem.len() as u64 > LONGEST_BUNDLE {
-        return Err(std::io::Error::other("more than 8 MiB"));
-    }
-    Ok(pem)
+    read_of_host(path, LONGEST_BUNDLE)
 }
 
 /// The certificates that can serve as roots, and why the first of the others cannot.

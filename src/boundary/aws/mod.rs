@@ -5,6 +5,7 @@
 //! whether to call again after them is the caller's. It never asks IMDS by the SDK's own client, and never logs a body.
 
 mod calls;
+pub mod complete;
 mod credentials;
 mod endpoint;
 mod error;
@@ -13,6 +14,7 @@ mod message;
 mod query;
 mod services;
 mod signals;
+mod whole;
 mod wire;
 
 use std::path::PathBuf;
@@ -38,7 +40,7 @@ pub use signals::LaunchHook;
 use crate::boundary::clock::Drift;
 use crate::boundary::dns::Dns;
 use crate::boundary::imds::Imds;
-use crate::retry::{Deadline, within};
+use crate::retry::{Deadline, Policy, Step, until, within};
 use credentials::InstanceCredentials;
 use http::Roots;
 
@@ -46,6 +48,8 @@ const CONNECT: Duration = Duration::from_secs(3);
 const ATTEMPT: Duration = Duration::from_secs(10);
 const OPERATION: Duration = Duration::from_secs(30);
 const ATTEMPTS: u32 = 3;
+/// How an answer that is not complete is asked for again.
+const AGAIN: Policy = Policy { first: Duration::from_millis(200), longest: Duration::from_secs(1) };
 
 /// What the caller has read from the environment for us. Endpoints, FIPS, profiles and proxies are read by the SDK.
 #[derive(Clone, Debug)]
@@ -189,8 +193,7 @@ impl Aws {
         self.shared.host_roots_tried.get().is_some()
     }
 
-    /// One call within the deadline. On an unknown issuer it is made once more with the host's own roots, which stay in
-    /// use: a company's CA that the agent accepts is not a fault.
+    /// One call within the deadline. One that only reads is repeated where its answer was not complete.
     async fn call<T, E>(
         &self,
         operation: &'static str,
@@ -201,13 +204,16 @@ impl Aws {
         E: std::error::Error + ProvideErrorMetadata + 'static,
     {
         let start = Instant::now();
-        let clients = self.clients();
-        let mut outcome = attempt(&clients, deadline, &send).await;
-        if let Err((AwsErrorKind::Tls { fault: TlsFault::UnknownIssuer }, _)) = &outcome
-            && let Some(clients) = self.trust_the_host(&clients)
-        {
-            outcome = attempt(&clients, deadline, &send).await;
-        }
+        // Boxed: the nested futures are too deep for the compiler otherwise.
+        let outcome = Box::pin(until(deadline, AGAIN, async |attempts| match self.trusted(deadline, &send).await {
+            Ok(answer) => Step::Done(answer),
+            Err(error @ (AwsErrorKind::Garbled, _)) if attempts < ATTEMPTS && only_reads(operation) => {
+                Step::Again(error)
+            }
+            Err(error) => Step::Stop(error),
+        }))
+        .await
+        .map_err(|gave_up| gave_up.last);
         let elapsed = start.elapsed();
         let duration_ms = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX);
         match outcome {
@@ -220,6 +226,26 @@ impl Aws {
                 Err(AwsError { operation, kind, elapsed, source })
             }
         }
+    }
+
+    /// One attempt. On an unknown issuer it is made once more with the host's own roots, which stay in use: a company's CA
+    /// that the agent accepts is not a fault.
+    async fn trusted<T, E>(
+        &self,
+        deadline: Deadline,
+        send: &impl AsyncFn(&Clients) -> Result<T, SdkError<E, HttpResponse>>,
+    ) -> Result<T, (AwsErrorKind, Option<Chain>)>
+    where
+        E: std::error::Error + ProvideErrorMetadata + 'static,
+    {
+        let clients = self.clients();
+        let outcome = attempt(&clients, deadline, send).await;
+        if let Err((AwsErrorKind::Tls { fault: TlsFault::UnknownIssuer }, _)) = &outcome
+            && let Some(clients) = self.trust_the_host(&clients)
+        {
+            return attempt(&clients, deadline, send).await;
+        }
+        outcome
     }
 
     fn clients(&self) -> Arc<Clients> {
@@ -240,6 +266,12 @@ impl Aws {
         *self.shared.clients.write().unwrap_or_else(PoisonError::into_inner) = clients.clone();
         Some(clients)
     }
+}
+
+/// Whether a call may be made twice: what changes something is not repeated on the strength of a broken answer.
+fn only_reads(operation: &str) -> bool {
+    let action = operation.rsplit(':').next().unwrap_or(operation);
+    ["Describe", "Discover", "Get", "List"].iter().any(|verb| action.starts_with(verb))
 }
 
 async fn attempt<T, E>(

@@ -22,14 +22,16 @@ use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 use aws_smithy_xml::decode::{Document, ScopedDecoder, XmlDecodeError, try_data};
 use aws_types::service_config::ServiceConfigKey;
 
+use super::complete::DEPTH;
+use super::whole::BrokenAnswer;
 use super::{ATTEMPT, Aws, AwsError, CONNECT, Clients};
 use crate::retry::Deadline;
 
 /// Whether an answer is read: some say nothing but that the call was taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Answer {
-    /// It must be understood.
-    Read,
+    /// It must be understood, and hold the element of this path, which every answer has.
+    Holds(&'static [&'static str]),
     /// Its status is all.
     Taken,
 }
@@ -103,8 +105,14 @@ impl Aws {
             unsigned(clients, "POST", &endpoint, request, move |response| {
                 let tree = read(response.body().bytes().unwrap_or_default());
                 match (response.status().is_success(), tree) {
-                    (true, Ok(tree)) => Ok(tree),
-                    (true, Err(_)) if answer == Answer::Taken => Ok(Element::default()),
+                    (true, tree) if answer == Answer::Taken => Ok(tree.unwrap_or_default()),
+                    (true, Ok(tree)) => match answer {
+                        Answer::Holds(path) if tree.all(path).is_empty() => {
+                            let member = path.last().copied().unwrap_or_default();
+                            Err(OrchestratorError::response(BrokenAnswer::Lacks { member }.into()))
+                        }
+                        _ => Ok(tree),
+                    },
                     (true, Err(error)) => Err(OrchestratorError::response(error.into())),
                     (false, tree) => Err(OrchestratorError::operation(refused(tree.unwrap_or_default()))),
                 }
@@ -201,9 +209,15 @@ fn refused(tree: Element) -> Refused {
     Refused(meta.build())
 }
 
+/// The tree of a document. Deeper than [`DEPTH`] it is none of these services'.
 fn read(bytes: &[u8]) -> Result<Element, XmlDecodeError> {
     let mut document = Document::try_from(bytes)?;
-    element(document.root_element()?)
+    element(document.root_element()?, DEPTH)
+}
+
+/// Reads a document for the fuzzer.
+pub fn parses(bytes: &[u8]) -> bool {
+    read(bytes).is_ok()
 }
 
 /// Elements whose text is read; all others are looked into.
@@ -219,14 +233,15 @@ const TEXTS: [&str; 9] = [
     "HealthStatus",
 ];
 
-fn element(mut decoder: ScopedDecoder<'_, '_>) -> Result<Element, XmlDecodeError> {
+fn element(mut decoder: ScopedDecoder<'_, '_>, depth: usize) -> Result<Element, XmlDecodeError> {
+    let below = depth.checked_sub(1).ok_or_else(|| XmlDecodeError::custom("it is nested too deeply"))?;
     let mut found = Element { name: decoder.start_el().local().to_owned(), ..Element::default() };
     if TEXTS.contains(&found.name.as_str()) {
         found.text = try_data(&mut decoder)?.into_owned();
         return Ok(found);
     }
     while let Some(child) = decoder.next_tag() {
-        found.children.push(element(child)?);
+        found.children.push(element(child, below)?);
     }
     Ok(found)
 }
@@ -273,6 +288,8 @@ mod tests {
 
     #[test]
     fn no_answer_makes_it_panic() {
+        let deep = ["<a>".repeat(1_000_000), "<a>".repeat(1_000_000) + &"</a>".repeat(1_000_000)];
+        assert!(deep.iter().all(|answer| read(answer.as_bytes()).is_err()));
         for answer in ["", "<", "<a>", "<a><b></a>", "no xml", "<a></a><b></b>", "\u{0}"] {
             let _ = read(answer.as_bytes());
         }

@@ -51,14 +51,14 @@ impl Aws {
     /// The launch hooks of a group: `autoscaling:DescribeLifecycleHooks`.
     pub async fn launch_hooks(&self, group: &str, deadline: Deadline) -> Result<Vec<LaunchHook>, AwsError> {
         let operation = "autoscaling:DescribeLifecycleHooks";
-        let answer =
-            self.query(AUTO_SCALING, operation, &[("AutoScalingGroupName", group)], Answer::Read, deadline).await?;
+        let holds = Answer::Holds(&["DescribeLifecycleHooksResult", "LifecycleHooks"]);
+        let answer = self.query(AUTO_SCALING, operation, &[("AutoScalingGroupName", group)], holds, deadline).await?;
         let hooks = answer.all(&["DescribeLifecycleHooksResult", "LifecycleHooks", "member"]);
         let launching = hooks.into_iter().filter(|hook| hook.text("LifecycleTransition") == LAUNCHING);
         Ok(launching
             .map(|hook| LaunchHook {
                 name: hook.text("LifecycleHookName").to_owned(),
-                heartbeat_timeout: Duration::from_secs(hook.text("HeartbeatTimeout").parse().unwrap_or_default()),
+                heartbeat_timeout: heartbeat_timeout(hook.text("HeartbeatTimeout")),
                 default_result: hook.text("DefaultResult").to_owned(),
             })
             .collect())
@@ -73,7 +73,8 @@ impl Aws {
     ) -> Result<usize, AwsError> {
         let operation = "autoscaling:DescribeAutoScalingGroups";
         let parameters = [("AutoScalingGroupNames.member.1", group)];
-        let answer = self.query(AUTO_SCALING, operation, &parameters, Answer::Read, deadline).await?;
+        let holds = Answer::Holds(&["DescribeAutoScalingGroupsResult", "AutoScalingGroups"]);
+        let answer = self.query(AUTO_SCALING, operation, &parameters, holds, deadline).await?;
         let path = ["DescribeAutoScalingGroupsResult", "AutoScalingGroups", "member", "Instances", "member"];
         let others = answer.all(&path).into_iter().filter(|other| other.text("InstanceId") != instance_id);
         let in_service = others
@@ -178,6 +179,12 @@ impl ProvideErrorMetadata for Never {
     fn meta(&self) -> &ErrorMetadata {
         match *self {}
     }
+}
+
+/// In seconds, at most the two days that the service allows (PutLifecycleHook).
+fn heartbeat_timeout(seconds: &str) -> Duration {
+    const LONGEST: u64 = 172_800;
+    Duration::from_secs(seconds.parse().unwrap_or(0).min(LONGEST))
 }
 
 const LAUNCHING: &str = "autoscaling:EC2_INSTANCE_LAUNCHING";

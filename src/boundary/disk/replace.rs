@@ -3,15 +3,15 @@
 //! In: the whole new content. Out: that it is there for good. Links are not followed, and what another process has
 //! written meanwhile is not replaced where that is asked for.
 
-use std::fs::{self, DirBuilder, OpenOptions, Permissions};
+use std::fs::{self, OpenOptions, Permissions};
 use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
 use std::path::Path;
 
 use nix::libc;
 use tempfile::NamedTempFile;
 
-use super::{Disk, DiskError, Mode, lasts, sync_folder};
+use super::{Disk, DiskError, Last, Mode, lasts, sync_folder};
 
 /// Marks a temporary file of ours, after a dot and the name of its target.
 const TEMPORARY: &str = ".ecs-bootstrap-";
@@ -46,10 +46,8 @@ impl Disk {
     /// Replaces a file, in a folder that is made if it is absent, so that it outlives this process; a power cut only after
     /// [`Disk::sync`]. For what must be there before something else.
     pub fn replace_soon(&self, path: &str, bytes: &[u8], mode: Mode) -> Result<(), DiskError> {
-        let error = |e| DiskError::new("create", path, e);
-        if let Some(folder) = self.path(path).parent().filter(|folder| !folder.is_dir()) {
-            DirBuilder::new().recursive(true).mode(0o755).create(folder).map_err(error)?;
-            fs::set_permissions(folder, Permissions::from_mode(0o755)).map_err(error)?;
+        if let Some((folder, _)) = path.rsplit_once('/') {
+            self.make_folder(folder, 0o755)?;
         }
         self.put(path, bytes, mode, Lasts::AfterSync, || Ok(()))
     }
@@ -59,7 +57,8 @@ impl Disk {
         let error = |e| DiskError::new("write", path, e);
         let Some((file, _)) = self.open(path, libc::O_NOFOLLOW)? else { return Ok(()) };
         file.sync_all().map_err(error)?;
-        self.path(path).ancestors().skip(1).take(2).try_for_each(sync_folder).map_err(error)
+        let place = self.inside(path, Last::Kept).map_err(error)?;
+        place.ancestors().skip(1).take(2).try_for_each(sync_folder).map_err(error)
     }
 
     fn put(
@@ -72,7 +71,7 @@ impl Disk {
     ) -> Result<(), DiskError> {
         const DOING: &str = "write";
         let error = |e| DiskError::new(DOING, path, e);
-        let target = self.path(path);
+        let target = self.inside(path, Last::Kept).map_err(error)?;
         let old = match fs::symlink_metadata(&target) {
             Ok(metadata) if metadata.is_symlink() => {
                 return Err(DiskError::Symlink { doing: DOING, path: path.to_owned() });
@@ -82,6 +81,9 @@ impl Disk {
             }
             Ok(metadata) => Some(metadata),
             Err(e) if e.kind() == io::ErrorKind::NotFound => None,
+            Err(e) if e.kind() == io::ErrorKind::NotADirectory => {
+                return Err(DiskError::NotAFolder { doing: DOING, path: path.to_owned() });
+            }
             Err(e) => return Err(error(e)),
         };
         let (Some(folder), Some(name)) = (target.parent(), target.file_name().and_then(|name| name.to_str())) else {

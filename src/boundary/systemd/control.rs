@@ -3,6 +3,7 @@
 //! In: a verb and a unit. Out: that the job is queued, or why not. It waits for no job, and nothing is known of the job's
 //! end. systemctl speaks to systemd's private socket, which zbus cannot.
 
+use std::io;
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -10,12 +11,15 @@ use tokio::time::Instant;
 
 use super::{Job, Systemd, SystemdError};
 use crate::boundary::disk::Disk;
+use crate::boundary::program::output;
 use crate::retry::{Deadline, within};
 
 /// Where systemd takes calls from the first unit on.
 const PRIVATE: &str = "/run/systemd/private";
 /// Queueing is quick; a systemd that does not answer is not waited for.
 const LONGEST_CALL: Duration = Duration::from_secs(10);
+/// Of what it says.
+const LONGEST_TEXT: usize = 16 * 1024;
 /// What a unit that is not there answers with, beside exit code 5 (systemctl(1), "Exit status").
 const NOT_INSTALLED: i32 = 5;
 
@@ -45,19 +49,24 @@ impl Control {
         #[expect(clippy::disallowed_methods, reason = "the one program that is called, where there is no bus")]
         let mut command = tokio::process::Command::new("systemctl");
         command.args(arguments).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).kill_on_drop(true);
-        let output = match within(Deadline::after(LONGEST_CALL), command.output()).await {
-            Ok(output) => output,
+        let called = async {
+            let mut child = command.spawn()?;
+            let pipe = child.stderr.take().ok_or(io::ErrorKind::BrokenPipe)?;
+            output(pipe, child, LONGEST_TEXT).await
+        };
+        let (status, said) = match within(Deadline::after(LONGEST_CALL), called).await {
+            Ok(Ok(output)) => output,
+            Ok(Err(error)) => return Err(refused(operation(), "it cannot be run".to_owned(), error.to_string())),
             Err(_) => return Err(SystemdError::Silent { operation: operation(), waited: start.elapsed() }),
         };
-        let output = output.map_err(|error| refused(operation(), "it cannot be run".to_owned(), error.to_string()))?;
-        let said = String::from_utf8_lossy(&output.stderr);
+        let said = String::from_utf8_lossy(&said);
         let said = said.lines().next().unwrap_or_default();
-        tracing::debug!(arguments = arguments.join(" "), duration = ?start.elapsed(), status = %output.status, "asked systemctl");
-        match output.status.code() {
+        tracing::debug!(arguments = arguments.join(" "), duration = ?start.elapsed(), status = %status, "asked systemctl");
+        match status.code() {
             Some(0) => Ok(()),
             Some(NOT_INSTALLED) => Err(SystemdError::NoSuchUnit { unit: unit.to_owned() }),
             _ if said.contains("is masked") => Err(SystemdError::Masked { unit: unit.to_owned() }),
-            _ => Err(refused(operation(), output.status.to_string(), said.to_owned())),
+            _ => Err(refused(operation(), status.to_string(), said.to_owned())),
         }
     }
 }

@@ -1,8 +1,8 @@
 //! Finds a value in a bolt database, the file format of the agent's saved state.
 //!
-//! In: the bytes of the whole file, perhaps read while bolt wrote to it. Out: the bytes of one value, or which page does
-//! not fit together. Every offset is checked and one descent is bounded, so no bytes make it panic or run for long; it
-//! knows nothing of what the values mean. A page of data has no checksum: a torn file that still fits together cannot
+//! In: a way to read parts of the file, perhaps while bolt writes to it. Out: the bytes of one value, or which page does
+//! not fit together. Only the pages on the way to the value are read, each within a limit, and one descent is bounded, so
+//! no bytes make it panic, run for long or take much memory; it knows nothing of what the values mean. A page of data has no checksum: a torn file that still fits together cannot
 //! be told from a whole one.
 
 use super::Unreadable;
@@ -15,11 +15,16 @@ const ELEMENT: usize = 16;
 const BUCKET_HEADER: usize = 16;
 /// A branch has two children or more, so no tree of 2^32 pages is deeper: what is deeper goes in circles.
 const DEPTH: usize = 32;
+/// With those that it goes on over. The agent's metadata are a few hundred bytes; its tasks lie in other pages.
+const LONGEST_PAGE: usize = 1024 * 1024;
+
+/// Gives so many bytes from an offset of the file; nothing where it is shorter.
+pub(super) type ReadAt<'a> = &'a dyn Fn(u64, usize) -> Option<Vec<u8>>;
 
 /// A bolt database as its newest whole transaction left it. Numbers are in the byte order of the machine that wrote
 /// them, which on EC2 is little endian.
 pub(super) struct Bolt<'a> {
-    bytes: &'a [u8],
+    read: ReadAt<'a>,
     meta: Meta,
 }
 
@@ -32,27 +37,25 @@ struct Meta {
     transaction: u64,
 }
 
-#[derive(Clone, Copy)]
-pub(super) struct Page<'a> {
+pub(super) struct Page {
     /// Of an inline bucket's page: the number of the page that it lies in.
     number: u64,
-    bytes: &'a [u8],
+    bytes: Vec<u8>,
     is_leaf: bool,
     count: usize,
 }
 
 /// An entry of a leaf.
-struct Entry<'a> {
+struct Entry {
     is_bucket: bool,
-    key: &'a [u8],
-    value: &'a [u8],
+    value: Vec<u8>,
     page: u64,
 }
 
 impl Meta {
     /// The meta page that starts there, if it is whole.
-    fn at(bytes: &[u8], start: usize) -> Option<Meta> {
-        let meta: [u8; 64] = array(bytes, start.checked_add(PAGE_HEADER)?)?;
+    fn at(read: ReadAt<'_>, start: u64) -> Option<Meta> {
+        let meta = read(start.checked_add(PAGE_HEADER as u64)?, 64)?;
         let (summed, checksum) = meta.split_at(56);
         let whole =
             u32_at(&meta, 0)? == MAGIC && u32_at(&meta, 4)? == VERSION && u64_at(checksum, 0)? == fnv64a(summed);
@@ -69,72 +72,75 @@ impl Meta {
 }
 
 impl<'a> Bolt<'a> {
-    pub(super) fn open(bytes: &'a [u8]) -> Result<Bolt<'a>, Unreadable> {
-        let first = Meta::at(bytes, 0);
+    /// `size` is that of the file, for the error alone.
+    pub(super) fn open(read: ReadAt<'a>, size: u64) -> Result<Bolt<'a>, Unreadable> {
+        let first = Meta::at(read, 0);
         // Without the first page its size is not known: bolt, too, looks at the powers of two from 1 KiB to 32 MiB.
         let second = match first {
-            Some(meta) => Meta::at(bytes, meta.page_size),
-            None => (10..=25).find_map(|power| Meta::at(bytes, 1 << power)),
+            Some(meta) => Meta::at(read, meta.page_size as u64),
+            None => (10..=25).find_map(|power| Meta::at(read, 1 << power)),
         };
         let newest = [first, second].into_iter().flatten().max_by_key(|meta| meta.transaction);
-        let meta = newest.ok_or(Unreadable::NotBolt { size: bytes.len() })?;
-        Ok(Bolt { bytes, meta })
+        let meta = newest.ok_or(Unreadable::NotBolt { size })?;
+        Ok(Bolt { read, meta })
     }
 
-    fn page(&self, number: u64) -> Result<Page<'a>, Unreadable> {
+    fn page(&self, number: u64) -> Result<Page, Unreadable> {
         let broken = |problem| Unreadable::Page { page: number, problem };
         let missing = || broken("lies behind the end");
         if number >= self.meta.page_limit {
             return Err(missing());
         }
         let size = self.meta.page_size;
-        let start = usize::try_from(number).ok().and_then(|number| number.checked_mul(size)).ok_or_else(missing)?;
-        let rest = self.bytes.get(start..).ok_or_else(missing)?;
-        let own_number = u64_at(rest, 0).ok_or_else(missing)?;
-        if own_number != number {
+        let start = number.checked_mul(size as u64).ok_or_else(missing)?;
+        let header = (self.read)(start, PAGE_HEADER).ok_or_else(missing)?;
+        if u64_at(&header, 0) != Some(number) {
             return Err(broken("carries the number of another page"));
         }
-        let overflow = u32_at(rest, 12).ok_or_else(missing)?;
-        let length = usize::try_from(overflow).ok().and_then(|pages| pages.checked_add(1)?.checked_mul(size));
-        let bytes = length.and_then(|length| rest.get(..length)).ok_or_else(missing)?;
-        Page::new(number, bytes)
+        let overflow = u32_at(&header, 12).and_then(|pages| usize::try_from(pages).ok()?.checked_add(1));
+        let length = overflow.and_then(|pages| pages.checked_mul(size)).ok_or_else(missing)?;
+        if length > LONGEST_PAGE {
+            return Err(broken("is longer than any page of the agent's metadata"));
+        }
+        Page::new(number, (self.read)(start, length).ok_or_else(missing)?)
     }
 
     /// The root page of a bucket of the top level; none where it is absent.
-    pub(super) fn bucket(&self, name: &[u8]) -> Result<Option<Page<'a>>, Unreadable> {
-        let Some(entry) = self.find(self.page(self.meta.root)?, name)?.filter(|entry| entry.is_bucket) else {
+    pub(super) fn bucket(&self, name: &[u8]) -> Result<Option<Page>, Unreadable> {
+        let Some(entry) = self.find(&self.page(self.meta.root)?, name)?.filter(|entry| entry.is_bucket) else {
             return Ok(None);
         };
         let cut = Unreadable::Page { page: entry.page, problem: "holds a bucket that is cut off" };
-        match (u64_at(entry.value, 0), entry.value.get(BUCKET_HEADER..)) {
+        match (u64_at(&entry.value, 0), entry.value.get(BUCKET_HEADER..)) {
             // A small bucket lies as a page of its own in the value.
-            (Some(0), Some(inline)) => Page::new(entry.page, inline).map(Some),
+            (Some(0), Some(inline)) => Page::new(entry.page, inline.to_vec()).map(Some),
             (Some(root), Some(_)) => self.page(root).map(Some),
             _ => Err(cut),
         }
     }
 
     /// The value of a key; none where it is absent or a bucket.
-    pub(super) fn value(&self, bucket: Page<'a>, key: &[u8]) -> Result<Option<&'a [u8]>, Unreadable> {
+    pub(super) fn value(&self, bucket: &Page, key: &[u8]) -> Result<Option<Vec<u8>>, Unreadable> {
         Ok(self.find(bucket, key)?.filter(|entry| !entry.is_bucket).map(|entry| entry.value))
     }
 
-    fn find(&self, root: Page<'a>, key: &[u8]) -> Result<Option<Entry<'a>>, Unreadable> {
-        let mut page = root;
+    fn find(&self, root: &Page, key: &[u8]) -> Result<Option<Entry>, Unreadable> {
+        let mut below: Option<Page> = None;
         for _ in 0..DEPTH {
+            let page = below.as_ref().unwrap_or(root);
             if page.is_leaf {
                 return page.entry(key);
             }
-            page = self.page(page.child(key)?)?;
+            below = Some(self.page(page.child(key)?)?);
         }
-        Err(page.broken("lies deeper than a tree can be"))
+        Err(below.as_ref().unwrap_or(root).broken("lies deeper than a tree can be"))
     }
 }
 
-impl<'a> Page<'a> {
-    fn new(number: u64, bytes: &'a [u8]) -> Result<Page<'a>, Unreadable> {
+impl Page {
+    fn new(number: u64, bytes: Vec<u8>) -> Result<Page, Unreadable> {
         let broken = |problem| Unreadable::Page { page: number, problem };
-        let header = u16_at(bytes, 8).zip(u16_at(bytes, 10));
+        let header = u16_at(&bytes, 8).zip(u16_at(&bytes, 10));
         let (flags, count) = header.ok_or_else(|| broken("is cut off"))?;
         let is_leaf = match flags {
             0x01 => false,
@@ -149,16 +155,16 @@ impl<'a> Page<'a> {
     }
 
     /// The entry of a leaf with that key. All are looked at, so that a torn leaf does not pass for one without the key.
-    fn entry(&self, wanted: &[u8]) -> Result<Option<Entry<'a>>, Unreadable> {
+    fn entry(&self, wanted: &[u8]) -> Result<Option<Entry>, Unreadable> {
         let mut found = None;
         for index in 0..self.count {
-            let entry =
+            let (is_bucket, key, value) =
                 self.leaf_element(index).ok_or_else(|| self.broken("holds an entry that ends outside of it"))?;
-            if entry.key == wanted {
-                found = Some(entry);
+            if key == wanted {
+                found = Some((is_bucket, value));
             }
         }
-        Ok(found)
+        Ok(found.map(|(is_bucket, value)| Entry { is_bucket, value: value.to_vec(), page: self.number }))
     }
 
     /// The number of the page below a branch that holds the key: the last whose first key is not behind it.
@@ -174,19 +180,20 @@ impl<'a> Page<'a> {
         child.ok_or_else(|| self.broken("is a branch without a child"))
     }
 
-    fn leaf_element(&self, index: usize) -> Option<Entry<'a>> {
+    /// Whether it is a bucket, its key and its value.
+    fn leaf_element(&self, index: usize) -> Option<(bool, &[u8], &[u8])> {
         let at = PAGE_HEADER + index * ELEMENT;
-        let [flags, position, key_size, value_size] = [0, 4, 8, 12].map(|field| u32_at(self.bytes, at + field));
+        let [flags, position, key_size, value_size] = [0, 4, 8, 12].map(|field| u32_at(&self.bytes, at + field));
         let key_start = at.checked_add(usize::try_from(position?).ok()?)?;
-        let key = part(self.bytes, key_start, key_size?)?;
-        let value = part(self.bytes, key_start + key.len(), value_size?)?;
-        Some(Entry { is_bucket: flags? & 1 != 0, key, value, page: self.number })
+        let key = part(&self.bytes, key_start, key_size?)?;
+        let value = part(&self.bytes, key_start.checked_add(key.len())?, value_size?)?;
+        Some((flags? & 1 != 0, key, value))
     }
 
-    fn branch_element(&self, index: usize) -> Option<(&'a [u8], u64)> {
+    fn branch_element(&self, index: usize) -> Option<(&[u8], u64)> {
         let at = PAGE_HEADER + index * ELEMENT;
-        let key_start = at.checked_add(usize::try_from(u32_at(self.bytes, at)?).ok()?)?;
-        Some((part(self.bytes, key_start, u32_at(self.bytes, at + 4)?)?, u64_at(self.bytes, at + 8)?))
+        let key_start = at.checked_add(usize::try_from(u32_at(&self.bytes, at)?).ok()?)?;
+        Some((part(&self.bytes, key_start, u32_at(&self.bytes, at + 4)?)?, u64_at(&self.bytes, at + 8)?))
     }
 }
 
@@ -280,9 +287,10 @@ pub(super) mod tests {
     }
 
     fn value(file: &[u8], name: &str, key: &str) -> Result<Option<Vec<u8>>, Unreadable> {
-        let file = Bolt::open(file)?;
+        let read = super::super::in_memory(file);
+        let file = Bolt::open(&read, file.len() as u64)?;
         let Some(bucket) = file.bucket(name.as_bytes())? else { return Ok(None) };
-        Ok(file.value(bucket, key.as_bytes())?.map(<[u8]>::to_vec))
+        file.value(&bucket, key.as_bytes())
     }
 
     fn one_value(page_size: usize) -> Vec<u8> {
@@ -373,7 +381,7 @@ pub(super) mod tests {
         both_torn[30] ^= 1;
         both_torn[1024 + 30] ^= 1;
         for file in [both_torn, vec![0; 8192], b"SQLite format 3".to_vec(), vec![1]] {
-            assert_eq!(value(&file, "b", "k"), Err(Unreadable::NotBolt { size: file.len() }));
+            assert_eq!(value(&file, "b", "k"), Err(Unreadable::NotBolt { size: file.len() as u64 }));
         }
     }
 
@@ -398,6 +406,14 @@ pub(super) mod tests {
         let mut many_children = branch(3, &[(b"b", 3)]);
         many_children[10..12].fill(0xff);
         assert_eq!(problem(&database(1024, &[many_children])), (3, "holds a branch that ends outside of it"));
+    }
+
+    #[test]
+    fn a_page_is_read_within_a_limit() {
+        let mut endless = leaf(4, &[]);
+        endless[12..16].fill(0xff);
+        let file = database(1024, &[leaf(3, &[(1, b"b", &bucket(4, &[]))]), endless]);
+        assert_eq!(problem(&file), (4, "is longer than any page of the agent's metadata"));
     }
 
     #[test]

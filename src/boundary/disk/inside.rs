@@ -1,0 +1,147 @@
+//! Finds where a path lies below a root, so that no symbolic link leads out of it.
+//!
+//! In: a root and an absolute path on the instance. Out: a path without links, always below the root. A link is resolved
+//! as the instance itself would: an absolute target begins at the root, and `..` ends there (chroot(2)). An image may
+//! hold links that point anywhere, and what is written into it must never reach the host that it is mounted on.
+
+use std::ffi::OsString;
+use std::io;
+use std::path::{Component, Path, PathBuf};
+
+use nix::libc;
+
+/// As many as the kernel follows (path_resolution(7)).
+const MOST_LINKS: usize = 40;
+
+/// Whether a link at the very end of a path is followed.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Last {
+    /// It stays, for the caller to refuse.
+    Kept,
+    /// It is resolved like those before it.
+    Followed,
+}
+
+/// Where `path` lies below `root`. Below `/` it is the path itself: no link leads out of that.
+pub(super) fn inside(root: &Path, path: &str, last: Last) -> io::Result<PathBuf> {
+    if root.parent().is_none() {
+        return Ok(root.join(path.trim_start_matches('/')));
+    }
+    let mut pending = parts(Path::new(path));
+    let mut found = PathBuf::new();
+    let mut links = 0;
+    while let Some(part) = pending.pop() {
+        if part == ".." {
+            found.pop();
+            continue;
+        }
+        let next = found.join(&part);
+        let is_kept = pending.is_empty() && last == Last::Kept;
+        match std::fs::read_link(root.join(&next)) {
+            Ok(target) if !is_kept => {
+                links += 1;
+                if links > MOST_LINKS {
+                    return Err(io::Error::from_raw_os_error(libc::ELOOP));
+                }
+                if target.is_absolute() {
+                    found = PathBuf::new();
+                }
+                pending.extend(parts(&target));
+            }
+            // What is absent or cannot be looked at is for the caller to find out.
+            _ => found = next,
+        }
+    }
+    Ok(root.join(found))
+}
+
+/// The parts of a path, the last one first.
+fn parts(path: &Path) -> Vec<OsString> {
+    let named = |part: Component<'_>| matches!(part, Component::Normal(_) | Component::ParentDir);
+    path.components().filter(|part| named(*part)).rev().map(|part| part.as_os_str().to_owned()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::symlink;
+
+    use super::super::{Disk, DiskError, Mode};
+    use super::*;
+
+    /// An image beside a folder of the host; the links of the image lead out of it in every way.
+    #[expect(clippy::disallowed_methods, reason = "a host of the test's own")]
+    fn image() -> (tempfile::TempDir, Disk, PathBuf) {
+        let folder = tempfile::tempdir().unwrap();
+        let (image, host) = (folder.path().join("image"), folder.path().join("host"));
+        for path in [image.join("etc"), image.join("data"), host.join("ecs")] {
+            fs::create_dir_all(path).unwrap();
+        }
+        fs::write(host.join("ecs/ecs.config"), "ECS_CLUSTER=host\n").unwrap();
+        (folder, Disk::new(image), host)
+    }
+
+    #[test]
+    fn links_are_resolved_below_the_root() {
+        let (_folder, disk, host) = image();
+        let root = disk.path("/");
+        for (link, target) in [
+            ("absolute", "/data".to_owned()),
+            ("relative", "../data".to_owned()),
+            ("upwards", "../../../../../../data".to_owned()),
+            ("chain", "absolute".to_owned()),
+            ("loop", "loop".to_owned()),
+            ("host", host.to_str().unwrap().to_owned()),
+        ] {
+            symlink(target, root.join("etc").join(link)).unwrap();
+        }
+        let at =
+            |path: &str| inside(&root, path, Last::Followed).map(|found| found.strip_prefix(&root).unwrap().to_owned());
+        for path in ["/etc/absolute/x", "/etc/relative/x", "/etc/upwards/x", "/etc/chain/x", "/../../data/./x"] {
+            assert_eq!(at(path).unwrap(), Path::new("data/x"), "{path}");
+        }
+        assert_eq!(at("/etc/loop/x").unwrap_err().raw_os_error(), Some(libc::ELOOP));
+        assert!(inside(&root, "/etc/host/ecs/ecs.config", Last::Followed).unwrap().starts_with(&root));
+        let kept = inside(&root, "/etc/absolute", Last::Kept).unwrap();
+        assert_eq!(kept, root.join("etc/absolute"));
+        assert_eq!(inside(Path::new("/"), "/etc/x", Last::Followed).unwrap(), Path::new("/etc/x"));
+    }
+
+    #[test]
+    fn nothing_is_written_or_read_outside_the_root() {
+        for (link, target) in [("/etc/ecs", "ecs"), ("/etc/ecs", "../../host/ecs"), ("/etc", "../host"), ("/etc", "")] {
+            let (_folder, disk, host) = image();
+            let place = disk.path(link);
+            if place.is_dir() {
+                fs::remove_dir(&place).unwrap();
+            }
+            let target = if target.starts_with("..") { PathBuf::from(target) } else { host.join(target) };
+            symlink(&target, &place).unwrap();
+            let path = "/etc/ecs/ecs.config";
+            assert_eq!(disk.read(path, 99).ok().flatten(), None, "{link} to {}", target.display());
+            assert_eq!(disk.read_regular(path, 99).ok().flatten(), None);
+            let _ = disk.create_folder("/etc/ecs", 0o755);
+            let _ = disk.replace(path, b"", Mode::Exactly(0o644));
+            let _ = disk.replace_soon(path, b"", Mode::Exactly(0o644));
+            let _ = disk.lock("/etc/ecs/lock");
+            assert!(disk.list("/etc/ecs").unwrap_or_default().iter().all(|name| name != "precious"));
+            let kept: Vec<_> =
+                fs::read_dir(host.join("ecs")).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+            assert_eq!(kept, ["ecs.config"]);
+            assert_eq!(fs::metadata(host.join("ecs/ecs.config")).unwrap().len(), 17);
+        }
+    }
+
+    #[test]
+    fn a_lock_is_taken_on_a_regular_file_only() {
+        let (_folder, disk, _host) = image();
+        nix::unistd::mkfifo(&disk.path("/etc/fifo"), nix::sys::stat::Mode::S_IRWXU).unwrap();
+        symlink("elsewhere", disk.path("/etc/link")).unwrap();
+        assert!(matches!(disk.lock("/etc/fifo"), Err(DiskError::NotAFile { .. })));
+        assert!(matches!(disk.lock("/data"), Err(DiskError::NotAFile { .. })));
+        assert!(matches!(disk.lock("/etc/link"), Err(DiskError::Symlink { .. })));
+        assert!(disk.lock("/etc/lock").is_ok());
+        assert!(matches!(disk.create_folder("/etc/lock", 0o755), Err(DiskError::NotAFolder { .. })));
+        assert!(matches!(disk.create_folder("/etc/lock/below", 0o755), Err(DiskError::NotAFolder { .. })));
+    }
+}
