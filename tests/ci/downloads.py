@@ -6,8 +6,10 @@ In: a Python with PyYAML; curl. What a sample installs with (dpkg, sudo, ecs-boo
 for a folder of the test.
 """
 
+import gzip
 import hashlib
 import http.server
+import io
 import os
 import pathlib
 import re
@@ -15,6 +17,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tarfile
 import tempfile
 import threading
 
@@ -23,10 +26,8 @@ import yaml
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 PACKAGING = ROOT / "packaging"
 # What is served: it says that it ran, so that running it too early is noticed.
-RIGHT = b'#!/bin/sh\necho "$0 $*" >>"$RAN"\n' + b"# padding\n" * 2000
-WRONG = RIGHT.replace(b"# padding", b"# changed")
+PROGRAM = b'#!/bin/sh\necho "$0 $*" >>"$RAN"\n' + b"# padding\n" * 2000
 PAGE = b"<html><body>Sign in to the network</body></html>\n"
-SUM = hashlib.sha256(RIGHT).hexdigest()
 WAIT = 20
 
 
@@ -74,8 +75,18 @@ def of_readme():
     return scripts[0]
 
 
+def package():
+    """A package for packaging/image/install, with the program in it."""
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w") as tar:
+        member = tarfile.TarInfo("usr/bin/ecs-bootstrap")
+        member.size, member.mode = len(PROGRAM), 0o755
+        tar.addfile(member, io.BytesIO(PROGRAM))
+    return gzip.compress(packed.getvalue())
+
+
 def samples():
-    """By name: how it is run, and its text. A sample that is new and downloads must be listed here."""
+    """By name: how it is run, and its text. What is new and downloads must be listed here."""
     cloud_init, template, ci, image = (PACKAGING / name for name in ("cloud-init", "cloudformation", "ci", "image"))
     listed = {
         cloud_init / "download.sh": ("sh", (cloud_init / "download.sh").read_text(encoding="utf-8")),
@@ -84,11 +95,11 @@ def samples():
         image / "component.yaml": ("bash", of_yaml(image / "component.yaml")),
         ci / "github-actions.yml": ("bash -e", of_yaml(ci / "github-actions.yml")),
         ci / "travis.yml": ("bash", of_yaml(ci / "travis.yml")),
+        image / "install": ("bash -e", f'bash "{image / "install"}" --url "$URL" --sha256 "$SHA256" --root "$HOME"'),
     }
     downloading = {path for path in PACKAGING.rglob("*") if path.is_file()
                    and re.search(r"\b(curl|wget)\b", path.read_text(encoding="utf-8"))}
-    # The installer checks what it downloads, and is tested with real packages by tests/package/image.
-    missing = downloading - set(listed) - {image / "install"}
+    missing = downloading - set(listed)
     assert not missing, f"these download and are not tested: {missing}"
     return {"README.md": ("sh", of_readme())} | {str(path.relative_to(PACKAGING)): one for path, one in listed.items()}
 
@@ -98,6 +109,7 @@ class Server:
 
     def __init__(self):
         server = self
+        self.right = PROGRAM
         self.answer, self.stalled, self.go_on = None, threading.Event(), threading.Event()
 
         class Handler(http.server.BaseHTTPRequestHandler):
@@ -128,39 +140,43 @@ class Server:
     def stall(self, request):
         """Half of the right file, and no more until the test goes on."""
         request.send_response(200)
-        request.send_header("Content-Length", str(len(RIGHT)))
+        request.send_header("Content-Length", str(len(self.right)))
         request.end_headers()
-        request.wfile.write(RIGHT[: len(RIGHT) // 2])
+        request.wfile.write(self.right[: len(self.right) // 2])
         request.wfile.flush()
         self.stalled.set()
         self.go_on.wait(WAIT)
-        request.wfile.write(RIGHT[len(RIGHT) // 2:])
+        request.wfile.write(self.right[len(self.right) // 2:])
 
     def wrong_answers(self):
         """What no sample may take."""
-        half = len(RIGHT) // 2
+        right, half = self.right, len(self.right) // 2
+        other = right[:-1] + bytes([right[-1] ^ 1])
         return {
-            "another file": self.body(WRONG, length=len(WRONG)),
-            "a file with something after it": self.body(RIGHT + b"x", length=len(RIGHT) + 1),
-            "a file cut short": self.body(RIGHT[:half], length=len(RIGHT)),
-            "a file cut short without a length": self.body(RIGHT[:half]),
+            "another file": self.body(other, length=len(other)),
+            "a file with something after it": self.body(right + b"x", length=len(right) + 1),
+            "a file cut short": self.body(right[:half], length=len(right)),
+            "a file cut short without a length": self.body(right[:half]),
             "nothing": self.body(b"", length=0),
             "a page instead of the file": self.body(PAGE, length=len(PAGE)),
             "an error page": self.body(PAGE, status=404, length=len(PAGE)),
-            "an error with the right file": self.body(RIGHT, status=500, length=len(RIGHT)),
+            "an error with the right file": self.body(right, status=500, length=len(right)),
         }
 
 
 class Place:
     """A host for one run: its /usr/bin, its temporary folder, and programs that record what they are called with."""
 
-    def __init__(self, work, url):
-        self.url = url
+    def __init__(self, work, server, url=None):
+        self.url, self.sum = url or server.url, hashlib.sha256(server.right).hexdigest()
         self.folder = pathlib.Path(tempfile.mkdtemp(dir=work))
         self.bin, self.tmp, self.programs, self.here = (self.folder / name for name in ("bin", "tmp", "programs", "here"))
         for folder in (self.bin, self.tmp, self.programs, self.here):
             folder.mkdir()
-        self.final, self.ran = self.bin / "ecs-bootstrap", self.folder / "ran"
+        # The installer has a root of its own.
+        self.final = self.bin / "ecs-bootstrap" if server.right == PROGRAM else self.here / "usr" / "bin" / "ecs-bootstrap"
+        self.final.parent.mkdir(parents=True, exist_ok=True)
+        self.ran = self.folder / "ran"
         # The server here has no certificate, so http is allowed too; retries would only make the test slow.
         self.program("curl", 'set -- "${@/#=https/=http,https}"\nargs=()\nwhile (($#)); do\n'
                              '  if [[ $1 == --retry ]]; then shift 2; else args+=("$1"); shift; fi\ndone\n'
@@ -179,14 +195,14 @@ class Place:
         for name in ("@URL@", "${BinaryUrl}", "{{ InstallUrl }}", "{{ PackageUrl }}"):
             text = text.replace(name, self.url)
         for name in ("@SHA256@", "${BinarySha256}", "{{ InstallSha256 }}", "{{ PackageSha256 }}"):
-            text = text.replace(name, SUM)
+            text = text.replace(name, self.sum)
         text = text.replace("/usr/bin/", f"{self.bin}/")
         script = self.folder / "script"
         script.write_text(text)
         env = {
             "PATH": f"{self.programs}:{os.environ['PATH']}", "TMPDIR": str(self.tmp), "RAN": str(self.ran),
             "HOME": str(self.here), "NO_PROXY": "127.0.0.1", "no_proxy": "127.0.0.1",
-            "URL": self.url, "SHA256": SUM, "ECS_DEPLOY_URL": self.url, "ECS_DEPLOY_SHA256": SUM,
+            "URL": self.url, "SHA256": self.sum, "ECS_DEPLOY_URL": self.url, "ECS_DEPLOY_SHA256": self.sum,
         }
         # A caller's umask that lets everybody write must not matter.
         return subprocess.Popen([*how.split(), script], cwd=self.here, env=env, stdout=subprocess.PIPE,
@@ -229,7 +245,7 @@ def takes(place, how, text):
     left = place.files()
     assert left in ([], [place.final]), f"left: {left}"
     if left:
-        assert place.final.read_bytes() == RIGHT and place.final.stat().st_mode & 0o777 == 0o755, oct(place.final.stat().st_mode)
+        assert place.final.read_bytes() == PROGRAM and place.final.stat().st_mode & 0o777 == 0o755, oct(place.final.stat().st_mode)
 
 
 def is_private_meanwhile(place, server, how, text):
@@ -269,25 +285,26 @@ def cases(server, work):
     """Name and function of every case."""
     yield "no fixed name in /tmp", no_fixed_name
     for name, (how, text) in samples().items():
+        server.right = package() if name == "image/install" else PROGRAM
         for kind, answer in server.wrong_answers().items():
             for old in (False, True):
                 def wrong(answer=answer, old=old, how=how, text=text):
                     server.answer = answer
-                    refuses(Place(work, server.url), how, text, old)
+                    refuses(Place(work, server), how, text, old)
                 yield f"{name}: {kind}{', an old one is there' if old else ''}", wrong
 
         def closed(how=how, text=text):
-            refuses(Place(work, "http://127.0.0.1:1/file"), how, text, False)
+            refuses(Place(work, server, "http://127.0.0.1:1/file"), how, text, False)
         yield f"{name}: no server", closed
 
         def right(how=how, text=text):
-            server.answer = server.body(RIGHT, length=len(RIGHT))
-            takes(Place(work, server.url), how, text)
+            server.answer = server.body(server.right, length=len(server.right))
+            takes(Place(work, server), how, text)
         yield f"{name}: the right file", right
 
         def half(how=how, text=text):
             server.answer = server.stall
-            is_private_meanwhile(Place(work, server.url), server, how, text)
+            is_private_meanwhile(Place(work, server), server, how, text)
         yield f"{name}: half of the file, then a kill", half
 
 
