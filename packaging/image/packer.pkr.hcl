@@ -7,7 +7,8 @@ variable "ecs_bootstrap_sha256" { type = string }
 build {
   sources = ["source.amazon-ebs.ecs"]
 
-  # A folder of the build's own user: in /tmp any user of the instance could hold the names. `mkdir` fails where it exists.
+  # A folder in the home of the build's user, because another user could create the names in /tmp first. `mkdir` fails if it
+  # exists.
   provisioner "shell" {
     inline = ["mkdir -m 700 ecs-bootstrap-image"]
   }

@@ -1,6 +1,6 @@
-"""Every sample and template that downloads something, run against a server that answers wrongly in one way after the other:
-nothing that was not checked is ever at the final path or executable, and the sample fails. And no script that this project
-ships uses a fixed name in /tmp, which any user of the machine could hold. Prints `N passed, N failed`.
+"""Runs every sample, template and script that downloads something against a server that gives wrong answers: the script must
+fail, and a file that was not checked must never be at the final path or executable. Also checks that no shipped script uses a
+fixed name in /tmp, which another user of the machine could create first. Prints `N passed, N failed`.
 
 In: a Python with PyYAML; curl. What a sample installs with (dpkg, sudo, ecs-bootstrap) are stand-ins, and `/usr/bin/` stands
 for a folder of the test.
@@ -149,7 +149,7 @@ class Server:
         request.wfile.write(self.right[len(self.right) // 2:])
 
     def wrong_answers(self):
-        """What no sample may take."""
+        """Answers that no script may accept."""
         right, half = self.right, len(self.right) // 2
         other = right[:-1] + bytes([right[-1] ^ 1])
         return {
@@ -238,7 +238,7 @@ def refuses(place, how, text, old):
 
 
 def takes(place, how, text):
-    """With the right file the sample does what it is for: the tests above could not fail otherwise."""
+    """With the right file the script succeeds, so the other cases fail for the reason that they test."""
     status, said = place.run(how, text)
     assert status == 0, f"ended with {status}: {said}"
     assert place.calls(), f"ran nothing: {said}"

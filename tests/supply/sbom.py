@@ -1,5 +1,5 @@
-"""The SBOM that packaging/build has made: it is CycloneDX, names what is in the binary and nothing else, and holds nothing of
-the machine that built it. Prints `N passed, N failed`.
+"""Checks the SBOM that packaging/build wrote: it is valid CycloneDX, lists exactly what is in the binary, and contains nothing
+of the machine that built it. Prints `N passed, N failed`.
 
 Usage: sbom.py DIST NAME, with a Python that has cyclonedx-python-lib[json-validation]; run in the tree that was built.
 """
@@ -59,7 +59,7 @@ def it_is_cyclonedx():
     assert BOM["specVersion"] == "1.5"
     errors = JsonStrictValidator(SchemaVersion.V1_5).validate_str(TEXT)
     assert errors is None, errors
-    # What the validator is worth: it refuses a document that is not.
+    # The validator refuses a wrong document.
     broken = TEXT.replace('"type": "application"', '"type": "programme"', 1)
     assert broken != TEXT and JsonStrictValidator(SchemaVersion.V1_5).validate_str(broken) is not None
 
