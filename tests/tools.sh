@@ -61,6 +61,40 @@ wrap() {
     chmod +x "$cache/bin/$1"
 }
 
+# A program of crates.io that is a tool of ours, in its pinned version, built into the cache folder. $1: its name.
+need_cargo_tool() {
+    local tree tool=$cache/tools/bin/$1 version said toolchain
+    tree=$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")/..
+    # packaging/build names the version of the tool that it needs itself.
+    case $1 in
+    cargo-deny) version=0.20.2 said=$("$tool" --version 2>/dev/null) ;;
+    cargo-cyclonedx)
+        version=$(sed -n 's/^readonly cargo_cyclonedx=//p' "$tree/packaging/build")
+        said=$("$tool" cyclonedx --version 2>/dev/null)
+        ;;
+    *) say "no version of \`$1\` is pinned" && return 1 ;;
+    esac
+    export PATH=$cache/tools/bin:$PATH
+    [[ $said != *" $version" ]] || return 0
+    say "installing $1 $version (crates.io; some minutes, once)"
+    # Not from here: .cargo/config.toml is about our binary. The toolchain is the project's all the same.
+    toolchain=$(sed -n 's/^channel = "\(.*\)"/\1/p' "$tree/rust-toolchain.toml")
+    local build=(env "RUSTUP_TOOLCHAIN=$toolchain" "CARGO_TARGET_DIR=$cache/tools/build")
+    (cd "$cache" && "${build[@]}" cargo install --quiet --locked --root "$cache/tools" "$1@$version") || return 1
+    rm -rf "$cache/tools/build"
+}
+
+# What packaging/build needs beside the toolchain, gcc and dpkg.
+need_packaging_tools() {
+    need_cargo_tool cargo-cyclonedx && need_jq && need_rpm
+}
+
+need_jq() {
+    have jq && return
+    apt_install jq && return
+    apt_fetch jq libjq1 libonig5 && wrap jq "$fetched/usr/bin/jq" && "$cache/bin/jq" --version >/dev/null
+}
+
 # The message bus: the simulated systemd lives on a real one.
 need_dbus_daemon() {
     have dbus-daemon && return

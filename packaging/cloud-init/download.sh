@@ -1,6 +1,9 @@
 #!/bin/sh
 set -e
-curl -fsSLo /usr/bin/ecs-bootstrap @URL@
-echo "@SHA256@  /usr/bin/ecs-bootstrap" | sha256sum --check --quiet
-chmod 755 /usr/bin/ecs-bootstrap
+new=$(mktemp /usr/bin/.ecs-bootstrap.XXXXXX)
+trap 'rm -f "$new"' EXIT
+curl -fsSLo "$new" @URL@
+echo "@SHA256@  $new" | sha256sum --check --quiet
+chmod 755 "$new"
+mv "$new" /usr/bin/ecs-bootstrap
 exec ecs-bootstrap --cluster prod

@@ -7,19 +7,26 @@ variable "ecs_bootstrap_sha256" { type = string }
 build {
   sources = ["source.amazon-ebs.ecs"]
 
+  # A folder in the home of the build's user, because another user could create the names in /tmp first. `mkdir` fails if it
+  # exists.
+  provisioner "shell" {
+    inline = ["mkdir -m 700 ecs-bootstrap-image"]
+  }
+
   provisioner "file" {
     source      = var.ecs_bootstrap_package
-    destination = "/tmp/ecs-bootstrap.package"
+    destination = "ecs-bootstrap-image/package"
   }
 
   provisioner "file" {
     source      = "packaging/image/install"
-    destination = "/tmp/install-ecs-bootstrap"
+    destination = "ecs-bootstrap-image/install"
   }
 
   provisioner "shell" {
     inline = [
-      "sudo bash /tmp/install-ecs-bootstrap --file /tmp/ecs-bootstrap.package --sha256 ${var.ecs_bootstrap_sha256} --enable",
+      "sudo bash ecs-bootstrap-image/install --file ecs-bootstrap-image/package --sha256 ${var.ecs_bootstrap_sha256} --enable",
+      "rm -r ecs-bootstrap-image",
     ]
   }
 

@@ -163,7 +163,8 @@ def a_download_is_checked_before_it_is_run(account):
     user_data = base64.b64decode(account.launch_template("LaunchTemplate")["UserData"]).decode()
     lines = user_data.splitlines()
     assert lines[0] == "#!/bin/sh" and lines[1] == "set -e", user_data
-    assert lines[3] == f'echo "{SHA256}  /usr/bin/ecs-bootstrap" | sha256sum --check --quiet', user_data
+    checked, named = lines.index(f'echo "{SHA256}  $new" | sha256sum --check --quiet'), 'mv "$new" /usr/bin/ecs-bootstrap'
+    assert checked < lines.index('chmod 755 "$new"') < lines.index(named), user_data
     assert "signal.resource=Group" in user_data and "'prod'" in user_data, user_data
 
 

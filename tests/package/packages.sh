@@ -10,7 +10,7 @@ dist=$(realpath "${1:?"the folder that packaging/build filled"}")
 cd "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")/../.."
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/ecs-bootstrap
 mkdir -p "$cache"
-export PATH=$cache/bin:$PATH
+export PATH=$cache/bin:$cache/tools/bin:$PATH
 # shellcheck source=tests/tools.sh
 source tests/tools.sh
 

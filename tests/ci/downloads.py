@@ -1,0 +1,327 @@
+"""Runs every sample, template and script that downloads something against a server that gives wrong answers: the script must
+fail, and a file that was not checked must never be at the final path or executable. Also checks that no shipped script uses a
+fixed name in /tmp, which another user of the machine could create first. Prints `N passed, N failed`.
+
+In: a Python with PyYAML; curl. What a sample installs with (dpkg, sudo, ecs-bootstrap) are stand-ins, and `/usr/bin/` stands
+for a folder of the test.
+"""
+
+import gzip
+import hashlib
+import http.server
+import io
+import os
+import pathlib
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tarfile
+import tempfile
+import threading
+
+import yaml
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+PACKAGING = ROOT / "packaging"
+# What is served: it says that it ran, so that running it too early is noticed.
+PROGRAM = b'#!/bin/sh\necho "$0 $*" >>"$RAN"\n' + b"# padding\n" * 2000
+PAGE = b"<html><body>Sign in to the network</body></html>\n"
+WAIT = 20
+
+
+class Tags(yaml.SafeLoader):
+    """Templates have tags of CloudFormation; only their values matter here."""
+
+
+def _value(loader, _suffix, node):
+    if isinstance(node, yaml.ScalarNode):
+        return loader.construct_scalar(node)
+    if isinstance(node, yaml.SequenceNode):
+        return loader.construct_sequence(node, deep=True)
+    return loader.construct_mapping(node, deep=True)
+
+
+Tags.add_multi_constructor("!", _value)
+
+
+def texts(value):
+    """Every text in a document."""
+    if isinstance(value, dict):
+        value = list(value.values())
+    if isinstance(value, list):
+        if value and all(isinstance(inner, str) for inner in value):
+            yield "\n".join(value)
+        for inner in value:
+            yield from texts(inner)
+    elif isinstance(value, str):
+        yield value
+
+
+def of_yaml(path):
+    """The one script of the document that downloads; a list of commands is one script."""
+    found = {text for text in texts(yaml.load(path.read_text(encoding="utf-8"), Tags)) if re.search(r"\bcurl\b", text)}
+    scripts = [text for text in found if "\n" in text.strip()]
+    assert len(scripts) == 1, f"{path}: {found}"
+    return scripts[0]
+
+
+def of_readme():
+    """The block of the README that downloads."""
+    blocks = re.findall(r"```sh\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.S)
+    scripts = [block for block in blocks if re.search(r"\bcurl\b", block)]
+    assert len(scripts) == 1, scripts
+    return scripts[0]
+
+
+def package():
+    """A package for packaging/image/install, with the program in it."""
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w") as tar:
+        member = tarfile.TarInfo("usr/bin/ecs-bootstrap")
+        member.size, member.mode = len(PROGRAM), 0o755
+        tar.addfile(member, io.BytesIO(PROGRAM))
+    return gzip.compress(packed.getvalue())
+
+
+def samples():
+    """By name: how it is run, and its text. What is new and downloads must be listed here."""
+    cloud_init, template, ci, image = (PACKAGING / name for name in ("cloud-init", "cloudformation", "ci", "image"))
+    listed = {
+        cloud_init / "download.sh": ("sh", (cloud_init / "download.sh").read_text(encoding="utf-8")),
+        template / "instance.yaml": ("sh", of_yaml(template / "instance.yaml")),
+        template / "cluster.yaml": ("sh", of_yaml(template / "cluster.yaml")),
+        image / "component.yaml": ("bash", of_yaml(image / "component.yaml")),
+        ci / "github-actions.yml": ("bash -e", of_yaml(ci / "github-actions.yml")),
+        ci / "travis.yml": ("bash", of_yaml(ci / "travis.yml")),
+        image / "install": ("bash -e", f'bash "{image / "install"}" --url "$URL" --sha256 "$SHA256" --root "$HOME"'),
+    }
+    downloading = {path for path in PACKAGING.rglob("*") if path.is_file()
+                   and re.search(r"\b(curl|wget)\b", path.read_text(encoding="utf-8"))}
+    missing = downloading - set(listed)
+    assert not missing, f"these download and are not tested: {missing}"
+    return {"README.md": ("sh", of_readme())} | {str(path.relative_to(PACKAGING)): one for path, one in listed.items()}
+
+
+class Server:
+    """Answers every request in the one way that is set."""
+
+    def __init__(self):
+        server = self
+        self.right = PROGRAM
+        self.answer, self.stalled, self.go_on = None, threading.Event(), threading.Event()
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def do_GET(self):  # noqa: N802 (the name is the library's)
+                try:
+                    server.answer(self)
+                except ConnectionError:
+                    pass
+
+            def log_message(self, *_):
+                pass
+
+        self.http = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.http.daemon_threads = True
+        self.url = f"http://127.0.0.1:{self.http.server_port}/file"
+        threading.Thread(target=self.http.serve_forever, daemon=True).start()
+
+    def body(self, content, status=200, length=None):
+        """An answer with this body, which says that it is `length` long."""
+        def answer(request):
+            request.send_response(status)
+            if length is not None:
+                request.send_header("Content-Length", str(length))
+            request.end_headers()
+            request.wfile.write(content)
+        return answer
+
+    def stall(self, request):
+        """Half of the right file, and no more until the test goes on."""
+        request.send_response(200)
+        request.send_header("Content-Length", str(len(self.right)))
+        request.end_headers()
+        request.wfile.write(self.right[: len(self.right) // 2])
+        request.wfile.flush()
+        self.stalled.set()
+        self.go_on.wait(WAIT)
+        request.wfile.write(self.right[len(self.right) // 2:])
+
+    def wrong_answers(self):
+        """Answers that no script may accept."""
+        right, half = self.right, len(self.right) // 2
+        other = right[:-1] + bytes([right[-1] ^ 1])
+        return {
+            "another file": self.body(other, length=len(other)),
+            "a file with something after it": self.body(right + b"x", length=len(right) + 1),
+            "a file cut short": self.body(right[:half], length=len(right)),
+            "a file cut short without a length": self.body(right[:half]),
+            "nothing": self.body(b"", length=0),
+            "a page instead of the file": self.body(PAGE, length=len(PAGE)),
+            "an error page": self.body(PAGE, status=404, length=len(PAGE)),
+            "an error with the right file": self.body(right, status=500, length=len(right)),
+        }
+
+
+class Place:
+    """A host for one run: its /usr/bin, its temporary folder, and programs that record what they are called with."""
+
+    def __init__(self, work, server, url=None):
+        self.url, self.sum = url or server.url, hashlib.sha256(server.right).hexdigest()
+        self.folder = pathlib.Path(tempfile.mkdtemp(dir=work))
+        self.bin, self.tmp, self.programs, self.here = (self.folder / name for name in ("bin", "tmp", "programs", "here"))
+        for folder in (self.bin, self.tmp, self.programs, self.here):
+            folder.mkdir()
+        # The installer has a root of its own.
+        self.final = self.bin / "ecs-bootstrap" if server.right == PROGRAM else self.here / "usr" / "bin" / "ecs-bootstrap"
+        self.final.parent.mkdir(parents=True, exist_ok=True)
+        self.ran = self.folder / "ran"
+        # The server here has no certificate, so http is allowed too; retries would only make the test slow.
+        self.program("curl", 'set -- "${@/#=https/=http,https}"\nargs=()\nwhile (($#)); do\n'
+                             '  if [[ $1 == --retry ]]; then shift 2; else args+=("$1"); shift; fi\ndone\n'
+                             f'exec {shutil.which("curl")} "${{args[@]}}"')
+        self.program("sudo", 'exec "$@"')
+        for name in ("dpkg", "ecs-bootstrap"):
+            self.program(name, f'echo "{name} $*" >>"$RAN"')
+
+    def program(self, name, text):
+        path = self.programs / name
+        path.write_text(f"#!/usr/bin/env bash\n{text}\n")
+        path.chmod(0o755)
+
+    def start(self, how, text):
+        """Runs the sample with the test's own values."""
+        for name in ("@URL@", "${BinaryUrl}", "{{ InstallUrl }}", "{{ PackageUrl }}"):
+            text = text.replace(name, self.url)
+        for name in ("@SHA256@", "${BinarySha256}", "{{ InstallSha256 }}", "{{ PackageSha256 }}"):
+            text = text.replace(name, self.sum)
+        text = text.replace("/usr/bin/", f"{self.bin}/")
+        script = self.folder / "script"
+        script.write_text(text)
+        env = {
+            "PATH": f"{self.programs}:{os.environ['PATH']}", "TMPDIR": str(self.tmp), "RAN": str(self.ran),
+            "HOME": str(self.here), "NO_PROXY": "127.0.0.1", "no_proxy": "127.0.0.1",
+            "URL": self.url, "SHA256": self.sum, "ECS_DEPLOY_URL": self.url, "ECS_DEPLOY_SHA256": self.sum,
+        }
+        # A caller's umask that lets everybody write must not matter.
+        return subprocess.Popen([*how.split(), script], cwd=self.here, env=env, stdout=subprocess.PIPE,
+                                stderr=subprocess.STDOUT, text=True, umask=0, start_new_session=True)
+
+    def run(self, how, text):
+        process = self.start(how, text)
+        said, _ = process.communicate(timeout=WAIT)
+        return process.returncode, said
+
+    def files(self):
+        """Every file that the sample has left."""
+        return [path for folder in (self.bin, self.tmp, self.here) for path in folder.rglob("*") if path.is_file()]
+
+    def executable(self):
+        return [path for path in self.files() if path.stat().st_mode & 0o111]
+
+    def calls(self):
+        return self.ran.read_text() if self.ran.exists() else ""
+
+
+def refuses(place, how, text, old):
+    """The sample fails, runs nothing, and leaves no file but the one that was there."""
+    if old:
+        place.final.write_bytes(b"old")
+        place.final.chmod(0o755)
+    status, said = place.run(how, text)
+    assert status != 0, f"ended with 0: {said}"
+    assert not place.calls(), f"ran: {place.calls()}"
+    left = place.files()
+    assert left == ([place.final] if old else []), f"left: {left}"
+    assert not old or place.final.read_bytes() == b"old", "the file that was there is another"
+
+
+def takes(place, how, text):
+    """With the right file the script succeeds, so the other cases fail for the reason that they test."""
+    status, said = place.run(how, text)
+    assert status == 0, f"ended with {status}: {said}"
+    assert place.calls(), f"ran nothing: {said}"
+    left = place.files()
+    assert left in ([], [place.final]), f"left: {left}"
+    if left:
+        assert place.final.read_bytes() == PROGRAM and place.final.stat().st_mode & 0o777 == 0o755, oct(place.final.stat().st_mode)
+
+
+def is_private_meanwhile(place, server, how, text):
+    """While half of the file is there, and after a kill at that point, it has neither its name nor an executable bit."""
+    server.stalled.clear()
+    server.go_on.clear()
+    process = place.start(how, text)
+    try:
+        assert server.stalled.wait(WAIT), "nothing was asked for"
+        for moment in ("meanwhile", "after a kill"):
+            assert not place.final.exists(), f"{moment}: {place.final} is there"
+            assert not place.executable(), f"{moment}: {place.executable()} can be run"
+            exposed = [path for path in place.files() if path.stat().st_mode & 0o022 and path.parent.stat().st_mode & 0o011]
+            assert not exposed, f"{moment}: others may write {exposed}"
+            if moment == "meanwhile":
+                os.killpg(process.pid, signal.SIGKILL)
+                process.communicate(timeout=WAIT)
+        assert not place.calls(), f"ran: {place.calls()}"
+    finally:
+        server.go_on.set()
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.communicate(timeout=WAIT)
+
+
+def no_fixed_name():
+    """Names in /tmp are those of mktemp."""
+    folders = (PACKAGING, ROOT / ".ci", ROOT / ".github", ROOT / "tests" / "boot" / "bed.d")
+    files = [path for folder in folders for path in sorted(folder.rglob("*")) if path.is_file()]
+    files += [ROOT / "README.md", ROOT / "tests" / "tools.sh", ROOT / "tests" / "run", ROOT / "tests" / "try"]
+    found = [f"{path}: {line}" for path in files for line in path.read_text(encoding="utf-8").splitlines()
+             if re.search(r"""(?:^|[\s"'=(])/tmp/(?!\S*XXX)""", line)]
+    assert len(files) > 30 and not found, "\n  ".join(found) or files
+
+
+def cases(server, work):
+    """Name and function of every case."""
+    yield "no fixed name in /tmp", no_fixed_name
+    for name, (how, text) in samples().items():
+        server.right = package() if name == "image/install" else PROGRAM
+        for kind, answer in server.wrong_answers().items():
+            for old in (False, True):
+                def wrong(answer=answer, old=old, how=how, text=text):
+                    server.answer = answer
+                    refuses(Place(work, server), how, text, old)
+                yield f"{name}: {kind}{', an old one is there' if old else ''}", wrong
+
+        def closed(how=how, text=text):
+            refuses(Place(work, server, "http://127.0.0.1:1/file"), how, text, False)
+        yield f"{name}: no server", closed
+
+        def right(how=how, text=text):
+            server.answer = server.body(server.right, length=len(server.right))
+            takes(Place(work, server), how, text)
+        yield f"{name}: the right file", right
+
+        def half(how=how, text=text):
+            server.answer = server.stall
+            is_private_meanwhile(Place(work, server), server, how, text)
+        yield f"{name}: half of the file, then a kill", half
+
+
+def main():
+    passed = failed = 0
+    with tempfile.TemporaryDirectory() as work:
+        for name, case in cases(Server(), work):
+            try:
+                case()
+                print(f"ok: {name}")
+                passed += 1
+            except AssertionError as error:
+                print(f"FAILED: {name}\n  {error}")
+                failed += 1
+    print(f"{passed} passed, {failed} failed")
+    return 1 if failed or not passed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
