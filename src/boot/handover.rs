@@ -64,7 +64,7 @@ pub(super) fn modified(disk: &Disk) -> Option<SystemTime> {
 /// Leaves it, unless the same lies there already.
 pub(super) fn store(disk: &Disk, plan: &Plan, phases: &[Phase]) -> Result<(), Stop> {
     let expectation = plan.expectation.clone();
-    let recorded = crate::decide::guard::record(&plan.ecs_config.keys);
+    let recorded = crate::decide::guard::record(&plan.ecs_config.keys, plan.expectation.follows_file);
     let stored = read(disk).ok().flatten();
     if stored.is_some_and(|stored| stored.expectation == expectation && stored.recorded == recorded) {
         return Ok(());

@@ -233,7 +233,7 @@ mod tests {
         assert_eq!(process_of(&disk, 4711), None);
         fs::create_dir(folder.path().join("proc/12/fd")).unwrap();
         std::os::unix::fs::symlink("socket:[4711]", folder.path().join("proc/12/fd/3")).unwrap();
-        assert_eq!(process_of(&disk, 4711), Some((12, "ng?inx???x??and".to_owned())));
+        assert_eq!(process_of(&disk, 4711), Some((12, "ng?inx??x??and?".to_owned())));
     }
 
     #[test]

@@ -5,7 +5,7 @@ use crate::boundary::aws::Cluster;
 use crate::ecs_config::ownership;
 use crate::facts::{Facts, Known, lacks, user_data_may_run};
 use crate::plan::{Refusal, cluster_name};
-use crate::settings::{EARLIER, Kind, Settings, Source, Sourced, Warning, agent_variables};
+use crate::settings::{EARLIER, Kind, Settings, Source, Sourced, TagsCluster, Warning, agent_variables};
 
 /// The cluster; `None` while it is undecided.
 pub(super) fn choose(
@@ -102,6 +102,9 @@ fn spelled(settings: &Settings) -> String {
 fn looked(settings: &Settings, facts: &Facts) -> Vec<String> {
     let tag = format!("`{}cluster`", settings.tags_prefix.value);
     let tags = match &facts.tags {
+        _ if settings.tags_cluster.value == TagsCluster::Never => {
+            format!("the tag {tag} does not count: `tags.cluster` is `never` ({})", settings.tags_cluster.source)
+        }
         Known::Yes(tags) => format!("the instance has no tag {tag} ({})", tags.place),
         Known::Unknown(why) => format!("the instance's tags are not known: {why}"),
     };

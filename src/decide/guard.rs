@@ -26,14 +26,18 @@ pub struct Guarded {
     pub lost: Vec<String>,
 }
 
-/// The keys of a plan, with the values that may be shown.
-pub fn record(keys: &[PlannedKey]) -> Recorded {
-    let record = |planned: &PlannedKey| RecordedKey {
-        key: planned.key.clone(),
-        value: is_shown_whole(&planned.key, &planned.value).then(|| planned.value.clone()),
-        hash: hash(&planned.value),
-        kind: planned.source.kind,
-        source: planned.source.to_string(),
+/// The keys of a plan, with the values that may be shown. `follows_file`: a cluster that is written later takes the place
+/// of the planned one.
+pub fn record(keys: &[PlannedKey], follows_file: bool) -> Recorded {
+    let record = |planned: &PlannedKey| {
+        let gives_way = follows_file && planned.key == CLUSTER;
+        RecordedKey {
+            key: planned.key.clone(),
+            value: is_shown_whole(&planned.key, &planned.value).then(|| planned.value.clone()),
+            hash: hash(&planned.value),
+            kind: if gives_way { planned.source.kind.min(Kind::EcsConfig) } else { planned.source.kind },
+            source: planned.source.to_string(),
+        }
     };
     Recorded { keys: keys.iter().map(record).collect() }
 }
@@ -86,7 +90,7 @@ mod tests {
 
     /// What the file holds after guard.
     fn after(keys: &[PlannedKey], etc: &str) -> (String, Guarded) {
-        let guarded = guard(&record(keys), etc.as_bytes());
+        let guarded = guard(&record(keys, false), etc.as_bytes());
         (String::from_utf8(guarded.config.clone().unwrap()).unwrap(), guarded)
     }
 
@@ -131,11 +135,11 @@ mod tests {
     #[test]
     fn a_secret_is_recorded_by_its_hash_and_missed_when_it_is_gone() {
         let keys = [planned(Kind::Config, "ECS_ENGINE_AUTH_DATA", r#"{"hub":{"password":"hunter2"}}"#)];
-        assert!(!serde_json::to_string(&record(&keys)).unwrap().contains("hunter2"));
+        assert!(!serde_json::to_string(&record(&keys, false)).unwrap().contains("hunter2"));
         let (text, guarded) = after(&keys, "ECS_ENGINE_AUTH_DATA={\"hub\":{\"password\":\"hunter2\"}}\n");
         assert!(guarded.lost.is_empty() && text.contains("hunter2"));
         assert_eq!(after(&keys, "").1.lost, ["ECS_ENGINE_AUTH_DATA"]);
-        let proxy = record(&[planned(Kind::Config, "HTTPS_PROXY", "http://u:hunter2@proxy:3128")]);
+        let proxy = record(&[planned(Kind::Config, "HTTPS_PROXY", "http://u:hunter2@proxy:3128")], false);
         assert_eq!(proxy.keys[0].value, None);
     }
 }

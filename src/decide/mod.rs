@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::ecs_config::{edit, effective, ownership, read};
 use crate::facts::{ConfigFile, Facts};
 use crate::plan::{ECS_CONFIG, EcsConfig, Expectation, Plan, PlannedKey, Refusal, Signal};
-use crate::settings::{Kind, Settings, Source, Warning};
+use crate::settings::{Kind, Settings, Source, TagsCluster, Warning};
 
 pub use care::{cleanup, reset};
 
@@ -34,11 +34,22 @@ pub fn plan(settings: &Settings, facts: &Facts, warnings: Vec<Warning>) -> Resul
         attributes: attributes(&ecs_config.new),
         deadline: settings.verify_deadline.value,
         window: settings.verify_window.value,
-        follows_file: cluster.as_ref().is_none_or(|cluster| cluster.source.kind == Kind::EcsConfig),
+        follows_file: cluster.as_ref().is_none_or(|cluster| gives_way(settings, cluster.source.kind)),
         unread: facts.unread.clone().filter(|_| cluster.is_none()),
         signal: Signal::of(settings),
     };
     Ok(Plan { cluster, ecs_config, units, enable, expectation, warnings })
+}
+
+/// Whether a line of `ecs.config` that is written later names the cluster instead: where the file named it before, or a tag
+/// that counts only where nothing else does.
+fn gives_way(settings: &Settings, named_by: Kind) -> bool {
+    let is_tag = match named_by {
+        Kind::InstanceTag => true,
+        Kind::ClusterTags => settings.cluster_tags.source.kind == Kind::InstanceTag,
+        _ => false,
+    };
+    named_by == Kind::EcsConfig || (is_tag && settings.tags_cluster.value == TagsCluster::Fallback)
 }
 
 /// The keys that we decide: the cluster, variables of the agent from any source but the files themselves, and what is

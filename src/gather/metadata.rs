@@ -13,7 +13,7 @@ use crate::facts::{Facts, Instance, InstanceTags, Known};
 use crate::retry::{Deadline, Policy, Step, until, within};
 use crate::settings::fragment::{CAUSE_TAG, VERDICT_TAG};
 use crate::settings::schema::is_metadata_key;
-use crate::settings::{Settings, Switch, TagsSettings};
+use crate::settings::{Settings, Switch, TagsCluster, TagsSettings};
 
 const DOCUMENT: &str = "dynamic/instance-identity/document";
 const LIFE_CYCLE: &str = "meta-data/instance-life-cycle";
@@ -65,7 +65,8 @@ pub(super) async fn read(imds: &Imds, settings: &Settings, deadline: Deadline) -
     let get = |path: &'static str, is_wanted: bool| async move {
         if is_wanted { imds.get(path, deadline).await } else { Ok(None) }
     };
-    let cluster_get = async { if with_tags { imds.get(&cluster_path, deadline).await } else { Ok(None) } };
+    let with_cluster = with_tags && settings.tags_cluster.value != TagsCluster::Never;
+    let cluster_get = async { if with_cluster { imds.get(&cluster_path, deadline).await } else { Ok(None) } };
     let needed = try_join4(get(DOCUMENT, true), get("user-data", true), get(TAGS, with_tags), cluster_get);
     let useful = join(
         get(LIFE_CYCLE, settings.derive.spot.value == Switch::Auto),

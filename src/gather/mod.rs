@@ -18,8 +18,8 @@ use crate::facts::{Facts, Host, Known, lacks};
 use crate::host::agent_config;
 use crate::retry::Deadline;
 use crate::settings::fragment::Fragment;
-use crate::settings::merge::merge;
-use crate::settings::{Kind, Settings, Source, TagsApi, TagsSettings, Warning, user_data};
+use crate::settings::merge::{merge, unheard};
+use crate::settings::{Kind, Settings, Source, TagsApi, TagsCluster, TagsSettings, Warning, user_data};
 
 pub use leftovers::leftovers;
 pub use metadata::Metadata;
@@ -110,6 +110,7 @@ pub async fn facts(
     gathering.fragments[of_file] = of_ecs_config(&facts.host);
     facts.unread = gathering.unread.as_ref().map(|stop| crate::causes::chain(stop));
     let settings = merge(&gathering.fragments);
+    gathering.warnings.extend(unheard(&gathering.fragments, &settings));
     let of_fragments = gathering.fragments.into_iter().flat_map(|fragment| fragment.warnings);
     let warnings = gathering.warnings.into_iter().chain(of_fragments).collect();
     Ok(Gathered { settings, facts, warnings, unread: gathering.unread, systemd })
@@ -159,7 +160,12 @@ impl Gathering<'_> {
             return Ok(());
         }
         let so_far = merge(&self.fragments);
-        let named_above = so_far.cluster.as_ref().is_some_and(|cluster| cluster.source.kind > Kind::InstanceTag);
+        // Where a tag cannot choose the cluster any more, the API is not asked for one.
+        let named_above = match so_far.tags_cluster.value {
+            TagsCluster::Any => so_far.cluster.as_ref().is_some_and(|named| named.source.kind > Kind::InstanceTag),
+            TagsCluster::Fallback => so_far.cluster.is_some() || !so_far.cluster_tags.value.is_empty(),
+            TagsCluster::Never => true,
+        };
         let may_ask = facts.tags.get().is_none() && so_far.tags_api.value == TagsApi::Auto && !named_above;
         if let (true, Known::Yes(instance)) = (may_ask, facts.instance.clone()) {
             // Something else may name the cluster: then a tag is not waited for, and a refusal is a warning.

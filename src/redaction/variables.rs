@@ -1,7 +1,7 @@
 //! What of a variable may be shown: the value of a known variable that holds no secret, as far as it can be such a value.
 //! Anything else is shown by its length.
 
-use super::{REDACTED, cut, line, name};
+use super::{MAX_LINE, REDACTED, clipped, cut, forms, line, name, printable};
 use crate::settings::agent_variables::{self, Kind, bare, find, is_secret};
 
 /// The longest name of an unknown variable that is shown, in bytes.
@@ -12,6 +12,15 @@ const PLACEHOLDER_BEGINS: [char; 4] = ['$', '{', '<', '%'];
 /// The value of a variable as it may be shown. A value that goes on where no value of this kind can is cut there: two settings on one
 /// line look like this.
 pub fn variable(variable: &str, value: &str) -> String {
+    clipped(&unclipped(variable, value), MAX_LINE).into_owned()
+}
+
+/// Whether the value is shown as it is, but for its length.
+pub fn is_shown_whole(variable: &str, value: &str) -> bool {
+    unclipped(variable, value) == value.trim()
+}
+
+fn unclipped(variable: &str, value: &str) -> String {
     let Some(known) = find(bare(variable)).filter(|known| !known.secret) else {
         return hidden(variable, value);
     };
@@ -23,11 +32,6 @@ pub fn variable(variable: &str, value: &str) -> String {
         return format!("{open}{}{close}", of_kind(known.kind, inner));
     }
     of_kind(known.kind, text)
-}
-
-/// Whether the value is shown as it is.
-pub fn is_shown_whole(variable: &str, value: &str) -> bool {
-    self::variable(variable, value) == value.trim()
 }
 
 /// The name as it may be shown, `None` where it may be anything: unknown names only in the form of environment variables.
@@ -56,7 +60,7 @@ fn of_kind(kind: Kind, text: &str) -> String {
     match kind {
         Kind::Attributes | Kind::Tags | Kind::Labels | Kind::JsonObject => {
             match serde_json::from_str::<serde_json::Map<_, _>>(text).is_ok() {
-                true => line(text),
+                true => printable(&forms::without_secrets(text), |_| ' '),
                 false => format!("<{} bytes>", text.len()),
             }
         }
@@ -189,6 +193,14 @@ mod tests {
         ] {
             assert_eq!(variable(name, value), expected, "{name}={value}");
         }
+    }
+
+    #[test]
+    fn a_long_value_is_cut_and_known_to_be_shown() {
+        let long = format!(r#"{{"stack":"{}"}}"#, "x".repeat(2000));
+        assert!(variable("ECS_INSTANCE_ATTRIBUTES", &long).len() <= MAX_LINE);
+        assert!(is_shown_whole("ECS_INSTANCE_ATTRIBUTES", &long));
+        assert!(!is_shown_whole("MINE", "x") && !is_shown_whole("ECS_CLUSTER", "prod X=y"));
     }
 
     #[test]

@@ -58,6 +58,14 @@ const MOST_UNKNOWN: usize = 20;
 /// length.
 const LONGEST_NAME: usize = 64;
 
+impl Entry {
+    /// Whether a tag chooses the cluster here, by its name or by its tags.
+    pub(super) fn is_cluster_of_tag(&self) -> bool {
+        let is_cluster = |name: &Name| matches!(name, Name::Setting(setting) if setting.name.starts_with("cluster"));
+        self.source.kind == Kind::InstanceTag && self.source.place != EARLIER && is_cluster(&self.name)
+    }
+}
+
 impl Fragment {
     /// A settings file or user data of ours. `place` is its path; line and column are added.
     pub fn from_toml(text: &str, kind: Kind, place: &str) -> Result<Fragment, SettingsError> {
@@ -205,8 +213,8 @@ impl Fragment {
             );
             return Err(SettingsError { place: place_of(&source), what, did_you_mean: None });
         }
-        if setting.name == "tags.settings" && !matches!(source.kind, Kind::Vendor | Kind::Config) {
-            let text = "`tags.settings` is taken from files only, so that the owner of an image can lock it".to_owned();
+        if matches!(key, "tags.settings" | "tags.cluster") && !matches!(source.kind, Kind::Vendor | Kind::Config) {
+            let text = format!("`{key}` is taken from files only, so that the owner of an image can lock it");
             self.warn("tags-settings-ignored", text, source);
             return Ok(());
         }

@@ -53,6 +53,18 @@ pub enum TagsSettings {
     All,
 }
 
+/// Whether tags may choose the cluster. Anyone with `ec2:CreateTags` can write them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum TagsCluster {
+    /// By their rank: over `ecs.config` and the settings files.
+    Any,
+    /// Only where nothing else names one.
+    Fallback,
+    /// Never.
+    Never,
+}
+
 /// Memory kept from tasks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
@@ -124,6 +136,8 @@ pub struct Settings {
     pub tags_api: Sourced<TagsApi>,
     /// How far tags are trusted.
     pub tags_settings: Sourced<TagsSettings>,
+    /// Whether they may choose the cluster.
+    pub tags_cluster: Sourced<TagsCluster>,
     /// How long gather, decide and apply may take together.
     pub run_deadline: Sourced<Duration>,
     /// How long verify waits for the registration.
@@ -154,6 +168,7 @@ impl Default for Settings {
             tags_wait: of("tags.wait", Duration::from_secs(30)),
             tags_api: of("tags.api", TagsApi::Auto),
             tags_settings: of("tags.settings", TagsSettings::All),
+            tags_cluster: of("tags.cluster", TagsCluster::Any),
             run_deadline: of("run.deadline", Duration::from_secs(240)),
             // The agent's first egress error takes two minutes, and throttling for four is healthy.
             verify_deadline: of("verify.deadline", Duration::from_secs(600)),

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::agent_variables;
-use super::{ReservedMemory, Secret, Settings, Source, Sourced, Switch, TagsApi, TagsSettings};
+use super::{ReservedMemory, Secret, Settings, Source, Sourced, Switch, TagsApi, TagsCluster, TagsSettings};
 
 /// A value as it was written, before anybody knows what it shall be.
 #[derive(Clone, Debug, PartialEq)]
@@ -126,6 +126,14 @@ pub static ALL: &[Setting] = &[
         tags_settings,
         "`all`, `cluster` or `none`",
         "how much tags may say: the cluster and agent settings, the cluster, or nothing; only files can set this",
+        true
+    ),
+    setting!(
+        "tags.cluster",
+        tags_cluster,
+        tags_cluster,
+        "`any`, `fallback` or `never`",
+        "whether tags may choose the cluster: over the files, only where nothing else names one, or never; only files can set this",
         true
     ),
     setting!(
@@ -329,6 +337,15 @@ fn tags_settings(raw: &Raw) -> Option<TagsSettings> {
         "all" => Some(TagsSettings::All),
         "cluster" => Some(TagsSettings::Cluster),
         "none" => Some(TagsSettings::None),
+        _ => None,
+    }
+}
+
+fn tags_cluster(raw: &Raw) -> Option<TagsCluster> {
+    match text(raw)? {
+        "any" => Some(TagsCluster::Any),
+        "fallback" => Some(TagsCluster::Fallback),
+        "never" => Some(TagsCluster::Never),
         _ => None,
     }
 }

@@ -66,7 +66,7 @@ fn the_table_of_settings_is_that_of_the_schema() {
         let ranks = match setting.name {
             "cluster" => "2 3 4 6 7 8 9",
             "cluster-tags" => "3 4 6 7 8 9",
-            "tags.settings" => "3 4",
+            "tags.settings" | "tags.cluster" => "3 4",
             _ if setting.early => "3 4 8 9",
             _ => "3 4 7 8 9",
         };

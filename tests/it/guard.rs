@@ -65,6 +65,23 @@ fn a_line_that_user_data_appended_does_not_outrank_the_tag() {
 }
 
 #[test]
+fn a_line_that_user_data_appended_wins_over_a_tag_that_is_a_fallback() {
+    let settings = "tags.cluster = \"fallback\"\n";
+    let instance = configured(Instance::new().setting_file("etc/ecs-bootstrap/config.toml", settings));
+    assert_eq!(instance.disk.text(CONFIG), "ECS_CLUSTER=prod\n");
+    append(&instance, "ECS_CLUSTER=theirs\n");
+    assert_eq!(lets_start(&instance), "ECS_CLUSTER=theirs\n");
+    let pinned = format!("{settings}cluster = \"pinned\"\n");
+    let instance = Instance::new().cluster("pinned", &[]).setting_file("etc/ecs-bootstrap/config.toml", &pinned);
+    assert_eq!(configured(instance).disk.text(CONFIG), "ECS_CLUSTER=pinned\n");
+    let never = Instance::new().setting_file("etc/ecs-bootstrap/config.toml", "tags.cluster = \"never\"\n");
+    let outcome = never.run(&["run", "--no-wait"]);
+    assert_eq!(outcome.code, Some(21), "{}", outcome.stderr);
+    assert!(outcome.stderr.contains("`tags.cluster` is `never`"), "{}", outcome.stderr);
+    assert!(never.aws.requests().iter().all(|request| !format!("{request:?}").contains("DescribeTags")));
+}
+
+#[test]
 fn a_file_that_user_data_replaced_gets_its_cluster_back() {
     let instance = configured(Instance::new());
     instance.disk.write(CONFIG, "ECS_LOGLEVEL=debug\n");
