@@ -262,7 +262,7 @@ mod tests {
     fn the_watchdog_ends_what_is_late_and_nothing_before() {
         let (said, heard) = mpsc::channel();
         let also = said.clone();
-        let (words, end) = (move || drop(said.send("words")), move || drop(also.send("end")));
+        let (words, end) = (move || said.send("words").unwrap(), move || also.send("end").unwrap());
         let start = Instant::now();
         let watchdog = Watchdog::with(Duration::from_millis(20), Duration::from_millis(50), words, end);
         watchdog.allow(Duration::from_millis(300));
@@ -276,7 +276,7 @@ mod tests {
     fn the_watchdog_does_not_wait_for_its_last_words() {
         let (said, heard) = mpsc::channel();
         let forever = || std::thread::park();
-        let _watchdog = Watchdog::with(Duration::ZERO, Duration::ZERO, forever, move || drop(said.send(())));
+        let _watchdog = Watchdog::with(Duration::ZERO, Duration::ZERO, forever, move || said.send(()).unwrap());
         heard.recv_timeout(Duration::from_secs(10)).unwrap();
     }
 }

@@ -40,6 +40,15 @@ pub struct Container {
     pub restart_count: u64,
 }
 
+impl Container {
+    /// Of the answer to an inspection.
+    pub fn of(body: &[u8]) -> serde_json::Result<Container> {
+        let Inspected { state, restart_count } = serde_json::from_slice(body)?;
+        let State { running, exit_code, started_at, finished_at } = state;
+        Ok(Container { running, exit_code, started_at, finished_at, restart_count })
+    }
+}
+
 /// A running container in a list ("List containers", Docker Engine API).
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
@@ -156,10 +165,8 @@ impl Docker {
             StatusCode::NOT_FOUND => return Ok(None),
             _ => return Err(DockerError::Status { path, status: status.as_u16() }),
         }
-        let inspected: Inspected =
-            serde_json::from_slice(&body).map_err(|e| DockerError::Garbled { path, source: Box::new(e) })?;
-        let Inspected { state: State { running, exit_code, started_at, finished_at }, restart_count } = inspected;
-        Ok(Some(Container { running, exit_code, started_at, finished_at, restart_count }))
+        let container = Container::of(&body).map_err(|e| DockerError::Garbled { path, source: Box::new(e) })?;
+        Ok(Some(container))
     }
 
     /// Which API it speaks.
