@@ -191,8 +191,6 @@ fn something_else_in_the_place_of_a_file_of_our_own_is_named() {
         ("run/ecs-bootstrap/plan.json", link),
         ("run/ecs-bootstrap/plan.json", link_to_file),
         ("run/ecs-bootstrap/plan.json", fifo),
-        ("var/lib/ecs-bootstrap/written.json", folder),
-        ("var/lib/ecs-bootstrap/written.json", link),
     ] {
         let instance = Instance::new();
         let place = instance.disk.path(path);
