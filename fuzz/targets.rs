@@ -4,15 +4,29 @@
 //! public functions.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
+use std::path::Path;
+use std::time::{Duration, SystemTime};
 
-use ecs_bootstrap::boundary::aws::{AwsError, AwsErrorKind};
+use ecs_bootstrap::boot::is_handover;
+use ecs_bootstrap::boundary::aws::complete::is_complete;
+use ecs_bootstrap::boundary::aws::{AwsError, AwsErrorKind, is_query_answer, usable_certificates};
+use ecs_bootstrap::boundary::disk::{Disk, Mode};
+use ecs_bootstrap::boundary::docker::{Container, Version};
+use ecs_bootstrap::boundary::imds::is_role_document;
+use ecs_bootstrap::boundary::{agent, dns, kernel, tls};
 use ecs_bootstrap::causes::diagnose;
 use ecs_bootstrap::ecs_config::oddity::{first_crlf, oddities};
 use ecs_bootstrap::ecs_config::{edit, effective, joined, read};
 use ecs_bootstrap::evidence::files::{CloudInit, ConfigText, Stray, output_failures};
-use ecs_bootstrap::evidence::{Evidence, Stop, agent_log, user_data};
-use ecs_bootstrap::settings;
+use ecs_bootstrap::evidence::{Evidence, Stop, agent_log, machine, user_data};
+use ecs_bootstrap::facts::saved_state::{from_bolt, from_json};
+use ecs_bootstrap::facts::{Instance, Written, since};
+use ecs_bootstrap::report::Document;
+use ecs_bootstrap::settings::fragment::Fragment;
+use ecs_bootstrap::settings::merge::merge;
+use ecs_bootstrap::settings::schema::LONGEST_DURATION;
+use ecs_bootstrap::settings::{self, Kind, TagsSettings};
+use ecs_bootstrap::tell;
 
 /// `ecs-agent.log`, `ecs-init.log` and cloud-init's output: a line that is read has a message, and what is shown of
 /// the output is short and has no control character.
@@ -69,4 +83,105 @@ pub(crate) fn api_error(bytes: &[u8]) {
             assert!(!finding.seen.iter().any(|line| line.contains(char::is_control)), "{:?}", finding.seen);
         }
     }
+}
+
+/// An answer of a service of AWS: what is complete XML stays so with blanks around it, and is not when its end is missing.
+pub(crate) fn aws_answer(bytes: &[u8]) {
+    is_query_answer(bytes);
+    let bytes = bytes.trim_ascii();
+    if is_complete(bytes) && bytes.starts_with(b"<") {
+        assert!(is_complete(&[b"\n ", bytes, b"\n"].concat()));
+        assert!(!is_complete(&bytes[..bytes.len() - 1]), "without its last byte");
+    }
+}
+
+/// The agent's database and its older state file: no value is empty.
+pub(crate) fn saved_state(bytes: &[u8]) {
+    for saved in [from_bolt(bytes), from_json(bytes)].into_iter().flatten().flatten() {
+        let values = [&saved.cluster, &saved.container_instance_arn, &saved.ec2_instance_id, &saved.availability_zone];
+        assert!(values.into_iter().flatten().all(|value| !value.is_empty()));
+    }
+}
+
+/// Settings as TOML, as one value of the environment and as a tag: none makes it panic, and no duration is longer than a
+/// day.
+pub(crate) fn settings_text(bytes: &[u8]) {
+    let text = String::from_utf8_lossy(bytes);
+    let pairs = ["RUN__DEADLINE", "VERIFY__WINDOW", "CLUSTER_TAGS", "AGENT__ECS_RESERVED_PORTS"];
+    let tags = BTreeMap::from([("p:cluster".to_owned(), text.to_string()), (text.to_string(), "x".to_owned())]);
+    let mut read: Vec<_> = pairs
+        .iter()
+        .map(|name| Fragment::from_environment([(format!("ECS_BOOTSTRAP_{name}").as_str(), text.as_ref())]))
+        .collect();
+    read.push(Fragment::from_toml(&text, Kind::Config, "a file"));
+    read.push(Fragment::from_toml(&text, Kind::UserData, "user data"));
+    read.push(Fragment::from_tags(&tags, "p:", TagsSettings::All, Kind::InstanceTag, "IMDS"));
+    for read in read {
+        let Ok(fragment) = read else { continue };
+        let merged = merge(&[fragment]);
+        let durations = [&merged.imds_deadline, &merged.tags_wait, &merged.run_deadline, &merged.verify_deadline];
+        assert!(durations.iter().all(|duration| duration.value <= LONGEST_DURATION));
+        assert!(merged.verify_window.value <= LONGEST_DURATION);
+    }
+}
+
+/// `plan.json`, `status.json`, `written.json` and `signals.json`, which somebody else may have written.
+pub(crate) fn own_files(bytes: &[u8]) {
+    is_handover(bytes);
+    tell::is_record(bytes);
+    let _ = serde_json::from_slice::<Document>(bytes).map(|document| ecs_bootstrap::report::verdict_text(&document));
+    let _ = serde_json::from_slice::<Written>(bytes).map(|written| written.keys.len());
+}
+
+/// `/etc/hosts` and `/etc/resolv.conf`: a bounded number of addresses and of name servers.
+pub(crate) fn resolver(bytes: &[u8]) {
+    assert!(dns::hosts(bytes, "localhost").len() <= 16);
+    if let Ok((config, options)) = dns::resolv_conf(bytes) {
+        assert!((1..=8).contains(&config.name_servers().len()) && options.timeout <= Duration::from_secs(30));
+    }
+}
+
+/// Answers of instance metadata, of docker and of the agent.
+pub(crate) fn local_answer(bytes: &[u8]) {
+    is_role_document(bytes);
+    let now = SystemTime::now();
+    if let Ok(instance) = serde_json::from_slice::<Instance>(bytes) {
+        instance.age(now);
+    }
+    since(&String::from_utf8_lossy(bytes), now);
+    let _ = Container::of(bytes);
+    let _ = serde_json::from_slice::<Version>(bytes);
+    let _ = serde_json::from_slice::<agent::Metadata>(bytes);
+    let _ = serde_json::from_slice::<Vec<agent::Task>>(bytes);
+}
+
+/// What journalctl prints, and `daemon.json`: what is kept has no control character.
+pub(crate) fn journal(bytes: &[u8]) {
+    let text = String::from_utf8_lossy(bytes);
+    let kept = machine::journal_of_last_start(&text).into_iter().chain(machine::oom_kills(&text));
+    for line in kept.chain(machine::denials(&text, 0)).chain(machine::not_json(bytes)) {
+        assert!(!line.contains(char::is_control), "{line:?}");
+    }
+}
+
+/// A bundle of certificates, and one certificate as a server shows it.
+pub(crate) fn certificates(bytes: &[u8]) {
+    usable_certificates(bytes);
+    if let Some(certificate) = tls::names(bytes) {
+        assert!(!(certificate.issuer + &certificate.subject).contains(char::is_control));
+    }
+}
+
+/// The tables of the kernel, as the files of a root that the fuzzer owns.
+pub(crate) fn proc_files(bytes: &[u8]) {
+    let folder = std::env::temp_dir().join(format!("ecs-bootstrap-fuzz-{}", std::process::id()));
+    let disk = Disk::new(folder.clone());
+    disk.create_folder("/proc/net", 0o700).expect("a folder of our own");
+    disk.create_folder("/proc/pressure", 0o700).expect("a folder of our own");
+    for path in ["meminfo", "pressure/memory", "uptime", "net/tcp"] {
+        disk.replace(&format!("/proc/{path}"), bytes, Mode::Exactly(0o600)).expect("a file of our own");
+    }
+    let _ = (kernel::memory(&disk), kernel::pressure(&disk), kernel::uptime(&disk));
+    assert!(kernel::listeners(&disk, ([127, 0, 0, 1], 51678).into()).is_some());
+    assert!(Path::new(&folder).is_dir());
 }

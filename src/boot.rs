@@ -122,7 +122,7 @@ impl Boot {
             Ok(Onward::Verify { plan, applied, systemd, age }) => {
                 cluster = plan.expectation.cluster.clone();
                 let handed = verify::Handed { queued: applied.effects.jobs, jobs: applied.jobs };
-                self.may_signal();
+                self.may_signal(&plan.expectation.signal);
                 outside = Outside::new(&self.world, &plan.expectation).await;
                 let verdict = self.verdict(plan.expectation, handed, &systemd, age, &mut phases, &progress);
                 held(outside.as_ref(), verdict).await
@@ -150,6 +150,9 @@ impl Boot {
     pub async fn plan(self) -> Report {
         let progress = Progress::new(self.watched);
         progress.say("reading metadata, tags and the host");
+        if let Ok(settings) = self.early() {
+            self.may_take(settings.run_deadline.value);
+        }
         let planned = self.decide(&mut Phases::new(self.start), true).await;
         progress.clear();
         let (plan, _) = match planned {
@@ -183,7 +186,7 @@ impl Boot {
         let age = age(&expectation);
         let systemd = Systemd::connect(Deadline::after(BUS)).await;
         let handed = verify::Handed::default();
-        self.may_signal();
+        self.may_signal(&expectation.signal);
         let outside = Outside::new(&self.world, &expectation).await;
         let verdict = self.verdict(expectation, handed, &systemd, age, &mut phases, &progress);
         let verdict = held(outside.as_ref(), verdict).await;
@@ -330,9 +333,7 @@ impl Boot {
 
     async fn decide(&self, phases: &mut Phases, without_metadata: bool) -> Result<(Plan, Gathered), Stop> {
         let fragments = self.fragments()?;
-        let limit = merge(&fragments).run_deadline.value;
-        self.may_take(limit);
-        let deadline = Deadline::after(limit);
+        let deadline = Deadline::after(merge(&fragments).run_deadline.value);
         let begun = phases.begin();
         // Boxed: the nested futures are too deep for the compiler otherwise.
         let gathered = Box::pin(gather::facts(&self.world, BUS, fragments, deadline, without_metadata)).await;
@@ -393,7 +394,10 @@ impl Boot {
                 }
                 Ok(expectation)
             }
-            None => Ok(self.decide(phases, false).await?.0.expectation),
+            None => {
+                self.may_take(merge(&fragments).run_deadline.value);
+                Ok(self.decide(phases, false).await?.0.expectation)
+            }
         }
     }
 

@@ -16,7 +16,7 @@ use ecs_bootstrap::cli::{self, Cli, Command, Common, Run};
 use ecs_bootstrap::exit::Exit;
 use ecs_bootstrap::journal::{self, Logging};
 use ecs_bootstrap::redaction;
-use ecs_bootstrap::retry::Watchdog;
+use ecs_bootstrap::retry::{LastWord, Watchdog};
 use ecs_bootstrap::settings::fragment::Fragment;
 use ecs_bootstrap::settings::{SettingsError, Warning};
 use tokio::time::Instant;
@@ -94,10 +94,12 @@ fn command(cli: Cli, start: Instant) -> Report {
 fn watch(ending: Ending) -> Watchdog {
     let (document, report) = ending.report();
     let exit = report.exit;
-    let last_words = move || {
-        print(report);
-        ending.tell(&document);
-    };
+    let last_words: Vec<LastWord> = vec![
+        Box::new(move || {
+            let _ = print(report);
+        }),
+        Box::new(move || ending.tell(&document)),
+    ];
     Watchdog::start(BEGINNING, last_words, move || std::process::exit(exit.code().into()))
 }
 
@@ -211,7 +213,10 @@ fn failure(exit: Exit, text: &str) -> Report {
 
 /// The only place that prints a report. A reader that has gone away is no reason to fail.
 fn print(report: Report) -> ExitCode {
-    let _ = std::io::stdout().write_all(redaction::printed(&report.stdout).as_bytes());
+    // One that does not read holds its lock for ever, and must not hold back the other.
+    if !report.stdout.is_empty() {
+        let _ = std::io::stdout().write_all(redaction::printed(&report.stdout).as_bytes());
+    }
     let _ = std::io::stderr().write_all(redaction::printed(&report.stderr).as_bytes());
     report.exit.into()
 }

@@ -133,6 +133,9 @@ pub async fn pause_for(duration: Duration) {
     tokio::time::sleep(duration).await;
 }
 
+/// What is said of a command before it is ended.
+pub type LastWord = Box<dyn FnOnce() + Send>;
+
 /// Ends a command that its own deadline did not end: a system call can block the one thread on which everything else
 /// waits. A thread of its own waits for the last time that was allowed.
 #[derive(Clone, Debug)]
@@ -146,20 +149,16 @@ impl Watchdog {
     /// How long the last words may take: they may be told to the very disk or pipe that hangs.
     const LAST_WORDS: Duration = Duration::from_millis(1500);
 
-    /// Watches from now on, and allows so long. Once that and all that was allowed since has passed, `last_words` are said
-    /// on a thread of their own, and then `end` is called, whether they were said or not.
-    pub fn start(
-        allowed: Duration,
-        last_words: impl FnOnce() + Send + 'static,
-        end: impl FnOnce() + Send + 'static,
-    ) -> Watchdog {
+    /// Watches from now on, and allows so long. Once that and all that was allowed since has passed, each of the last words
+    /// is said on a thread of its own, and then `end` is called, whether they were said or not.
+    pub fn start(allowed: Duration, last_words: Vec<LastWord>, end: impl FnOnce() + Send + 'static) -> Watchdog {
         Watchdog::with(allowed, Watchdog::GRACE, last_words, end)
     }
 
     fn with(
         allowed: Duration,
         grace: Duration,
-        last_words: impl FnOnce() + Send + 'static,
+        last_words: Vec<LastWord>,
         end: impl FnOnce() + Send + 'static,
     ) -> Watchdog {
         let watchdog = Watchdog { until: Arc::new(Mutex::new(Deadline::after(allowed).0)) };
@@ -177,13 +176,17 @@ impl Watchdog {
                 block_for(left);
             }
             let (said, heard) = mpsc::channel();
-            let saying = thread(move || {
-                last_words();
-                let _ = said.send(());
-            });
-            if saying {
-                let _ = heard.recv_timeout(Watchdog::LAST_WORDS);
+            for word in last_words {
+                let said = said.clone();
+                thread(move || {
+                    word();
+                    let _ = said.send(());
+                });
             }
+            drop(said);
+            // All are said once nobody is left to say one.
+            let until = Deadline::after(Watchdog::LAST_WORDS);
+            while heard.recv_timeout(until.remaining()).is_ok() {}
             end();
         };
         if !thread(watch) {
@@ -262,7 +265,8 @@ mod tests {
     fn the_watchdog_ends_what_is_late_and_nothing_before() {
         let (said, heard) = mpsc::channel();
         let also = said.clone();
-        let (words, end) = (move || drop(said.send("words")), move || drop(also.send("end")));
+        let end = move || also.send("end").unwrap();
+        let words: Vec<LastWord> = vec![Box::new(move || said.send("words").unwrap())];
         let start = Instant::now();
         let watchdog = Watchdog::with(Duration::from_millis(20), Duration::from_millis(50), words, end);
         watchdog.allow(Duration::from_millis(300));
@@ -275,8 +279,11 @@ mod tests {
     #[test]
     fn the_watchdog_does_not_wait_for_its_last_words() {
         let (said, heard) = mpsc::channel();
-        let forever = || std::thread::park();
-        let _watchdog = Watchdog::with(Duration::ZERO, Duration::ZERO, forever, move || drop(said.send(())));
-        heard.recv_timeout(Duration::from_secs(10)).unwrap();
+        let also = said.clone();
+        let forever: LastWord = Box::new(|| loop { std::thread::park() });
+        let words = vec![forever, Box::new(move || also.send("words").unwrap())];
+        let _watchdog = Watchdog::with(Duration::ZERO, Duration::ZERO, words, move || said.send("end").unwrap());
+        let next = || heard.recv_timeout(Duration::from_secs(10)).unwrap();
+        assert_eq!((next(), next()), ("words", "end"));
     }
 }

@@ -35,7 +35,7 @@ const NOW: [(&str, &str); 3] = [("imds.deadline", "2s"), ("tags.wait", "0s"), ("
 const LONGEST_PLAN: Duration = Duration::from_secs(4);
 
 /// The plan, and all probes after it.
-const LONGEST_LOOK: Duration = Duration::from_secs(15);
+const LONGEST_LOOK: Duration = Duration::from_secs(12);
 
 /// What doctor has found.
 struct Seen {

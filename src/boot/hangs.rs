@@ -10,16 +10,15 @@ use crate::boundary::disk::Disk;
 use crate::cli::Command;
 use crate::evidence::Stop;
 use crate::exit::Exit;
+use crate::plan::Signal;
 use crate::report::{Document, document};
 use crate::retry::Watchdog;
 use crate::verify;
 
 /// Reading the settings and opening what the command needs takes no longer.
-pub const BEGINNING: Duration = Duration::from_secs(5);
+pub const BEGINNING: Duration = Duration::from_secs(2);
 /// Telling the parties outside: metadata and tags, then five signals of a minute each.
 const SIGNALS: Duration = Duration::from_secs(360);
-/// What a command does after the time that a setting gives it: a look at what stopped it, and its report.
-const AFTERWARDS: Duration = Duration::from_secs(5);
 
 /// What is known of a command before it runs, for the case that it does not end.
 #[derive(Clone, Debug)]
@@ -68,15 +67,18 @@ fn name(command: &Command) -> &'static str {
 }
 
 impl Boot {
-    /// The command may take so long from now on, and a little for its report.
+    /// The command may take so long from now on. What it does afterwards, a last look and its report, it does within
+    /// [`Watchdog::GRACE`].
     pub(crate) fn may_take(&self, duration: Duration) {
         if let Some(watchdog) = &self.watchdog {
-            watchdog.allow(duration + AFTERWARDS);
+            watchdog.allow(duration);
         }
     }
 
-    /// The same for telling the parties outside.
-    pub(super) fn may_signal(&self) {
-        self.may_take(SIGNALS);
+    /// The same for telling the parties outside, where there are some.
+    pub(super) fn may_signal(&self, signal: &Signal) {
+        if !signal.is_off() {
+            self.may_take(SIGNALS);
+        }
     }
 }

@@ -40,6 +40,13 @@ pub struct Container {
     pub restart_count: u64,
 }
 
+impl Container {
+    /// Of the answer to an inspection.
+    pub fn of(body: &[u8]) -> serde_json::Result<Container> {
+        serde_json::from_slice::<Inspected>(body).map(Inspected::container)
+    }
+}
+
 /// A running container in a list ("List containers", Docker Engine API).
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
@@ -135,6 +142,13 @@ pub enum DockerError {
     },
 }
 
+impl Inspected {
+    fn container(self) -> Container {
+        let Inspected { state: State { running, exit_code, started_at, finished_at, .. }, restart_count } = self;
+        Container { running, exit_code, started_at, finished_at, restart_count }
+    }
+}
+
 impl Docker {
     /// The daemon behind `socket`.
     pub fn new(socket: PathBuf) -> Docker {
@@ -152,11 +166,7 @@ impl Docker {
 
     /// The container of this name, `None` when there is none.
     pub async fn container(&self, name: &str, deadline: Deadline) -> Result<Option<Container>, DockerError> {
-        Ok(self.inspected(name, deadline).await?.map(|inspected| {
-            let Inspected { state: State { running, exit_code, started_at, finished_at, .. }, restart_count } =
-                inspected;
-            Container { running, exit_code, started_at, finished_at, restart_count }
-        }))
+        Ok(self.inspected(name, deadline).await?.map(Inspected::container))
     }
 
     /// The first process of the running container of this name, by its number on the host.

@@ -96,7 +96,7 @@ const SEQUENCE: u8 = 0x30;
 const NAMES: [&[u8]; 2] = [&[0x55, 4, 3], &[0x55, 4, 10]];
 
 /// Issuer and subject of a certificate (RFC 5280, section 4.1).
-fn names(certificate: &[u8]) -> Option<Certificate> {
+pub fn names(certificate: &[u8]) -> Option<Certificate> {
     let (_, certificate, _) = element(certificate)?;
     let (_, mut fields, _) = element(certificate)?;
     // The version is there unless it is 1.

@@ -146,7 +146,7 @@ pub(super) static OWN_FILE_UNUSABLE: Cause = Cause {
     exit: Exit::Host,
     lapsed: Exit::Host,
     remedy: "look at the named path (`ls -ld`), move it away, and run `ecs-bootstrap` again; it makes the file anew",
-    source: "ecs-bootstrap's files, README \"Files\"; open(2) O_NOFOLLOW",
+    source: "open(2) O_NOFOLLOW, O_DIRECTORY",
     check: |evidence| match &evidence.stop {
         Some(Stop::ReadHandover(error) | Stop::Write(error)) if misplaced(error).is_some_and(is_own) => {
             Some(vec![chain(error)])

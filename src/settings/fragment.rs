@@ -415,7 +415,7 @@ mod tests {
         insta::assert_snapshot!(complaint("[verify]\ndeadlin = \"5m\"\n"),
             @"unknown setting `verify.deadlin`, in config.toml:2:1 (did you mean `verify.deadline`?)");
         insta::assert_snapshot!(complaint("[verify]\ndeadline = 5\n"),
-            @"`verify.deadline` takes a duration such as `10m`, not `5`, in config.toml:2:12");
+            @"`verify.deadline` takes a duration such as `10m`, at most `1day`, not `5`, in config.toml:2:12");
         insta::assert_snapshot!(complaint("[units]\nenable = \"yes\""),
             @"`units.enable` takes `true` or `false`, not `yes`, in config.toml:2:10");
         assert!(complaint("cluster = \"prod\ncluster-tags = 1").contains("config.toml:1:"));

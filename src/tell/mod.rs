@@ -8,6 +8,7 @@ mod outside;
 mod record;
 
 pub use outside::Outside;
+pub use record::is_record;
 
 use crate::boundary::console;
 use crate::boundary::disk::{Disk, Mode};

@@ -76,6 +76,11 @@ impl Outside {
         })
     }
 
+    /// Whom the settings name.
+    pub fn signal(&self) -> &Signal {
+        &self.signal
+    }
+
     /// Does the work, and keeps the launch hook waiting meanwhile.
     pub async fn hold<T>(&self, work: impl Future<Output = T>) -> T {
         match select(pin!(work), pin!(self.keep_hook())).await {

@@ -20,9 +20,18 @@ struct Record {
 
 fn read(disk: &Disk, instance_id: &str) -> Record {
     let stored = disk.read(RECORD, crate::host::LONGEST_FILE).ok().flatten();
-    let record = stored.and_then(|bytes| serde_json::from_slice::<Record>(&bytes).ok());
+    let record = stored.and_then(|bytes| understood(&bytes));
     let record = record.filter(|record| record.instance_id == instance_id);
     record.unwrap_or_else(|| Record { instance_id: instance_id.to_owned(), ..Record::default() })
+}
+
+fn understood(bytes: &[u8]) -> Option<Record> {
+    serde_json::from_slice(bytes).ok()
+}
+
+/// Whether bytes are a record of signals.
+pub fn is_record(bytes: &[u8]) -> bool {
+    understood(bytes).is_some()
 }
 
 /// What he was told.

@@ -31,9 +31,6 @@ const EXPLAINED: Duration = Duration::from_secs(3);
 /// For so long a final cause waits for a look at the layers before its own.
 const LOOKS: Duration = Duration::from_millis(2500);
 
-/// One look at everything takes no longer, whatever does not answer.
-const LOOK: Duration = Duration::from_secs(10);
-
 /// What apply left behind.
 #[derive(Debug, Default)]
 pub struct Handed {
@@ -77,7 +74,7 @@ pub async fn verdict(
     let mut told = String::new();
     let mut told_interim: Option<String> = None;
     loop {
-        (listener.may_take)(deadline.remaining() + LOOK);
+        (listener.may_take)(deadline.remaining());
         observer.look(deadline).await;
         if let Some(expectation) = (listener.expected)() {
             deadline = Deadline::after(expectation.deadline);

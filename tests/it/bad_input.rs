@@ -46,18 +46,29 @@ fn names(folder: &Path) -> Vec<String> {
 
 #[test]
 fn a_broken_settings_file_is_told_by_line_and_column() {
+    let deep_array = format!("cluster = {}", "[".repeat(300_000));
+    let deep_table = format!("{} = 1", "a.".repeat(300_000) + "a");
+    let deep_inline = format!("cluster = {}", "{a=".repeat(200_000));
     for (text, seen) in [
         ("cluster = \"prod\n", "config.toml:1:"),
         ("cluster = 7\n", "cluster"),
         ("[verify]\ndeadline = true\n", "deadline"),
         ("[verify]\ndeadline = \"soon\"\n", "deadline"),
+        ("[verify]\ndeadline = \"18446744073709551615s\"\n", "at most `1day`"),
+        ("[run]\ndeadline = \"584942417355y\"\n", "at most `1day`"),
+        ("[imds]\ndeadline = \"25h\"\n", "at most `1day`"),
+        ("[tags]\nwait = \"99999999999999999999h\"\n", "at most `1day`"),
+        ("[verify]\nwindow = \"86401s\"\n", "at most `1day`"),
+        (&deep_array, "config.toml:1:"),
+        (&deep_table, "recursion limit"),
+        (&deep_inline, "config.toml:1:"),
         ("[agent]\nECS_LOGLEVEL = [\"debug\"]\n", "ECS_LOGLEVEL"),
         ("[agent]\nECS_CONTAINER_STOP_TIMEOUT = \"yes\"\n", "ECS_CONTAINER_STOP_TIMEOUT"),
         ("\u{0}\u{1}\u{2}", "config.toml:1:"),
     ] {
         let instance = old().setting_file("etc/ecs-bootstrap/config.toml", text);
         let told = one_error(&run(&instance, &[]), "setting-invalid", 20);
-        assert!(told.contains("/etc/ecs-bootstrap/config.toml") && told.contains(seen), "{text:?}: {told}");
+        assert!(told.contains("/etc/ecs-bootstrap/config.toml") && told.contains(seen), "{text:.60}: {told}");
         is_untouched(&instance);
     }
 }
@@ -143,7 +154,7 @@ fn a_hand_over_that_may_not_be_read_is_not_blamed_on_ecs_config() {
     let instance = Instance::new();
     instance.disk.folder("run/ecs-bootstrap/plan.json");
     let outcome = instance.run(&["verify"]);
-    let told = one_error(&outcome, "write-refused", 24);
+    let told = one_error(&outcome, "own-file-unusable", 24);
     assert!(told.contains("/run/ecs-bootstrap/plan.json"), "{told}");
 }
 
@@ -395,4 +406,82 @@ pub(crate) fn full_disk(instance: Instance) -> Instance {
 /// `/etc/ecs` is read-only.
 pub(crate) fn read_only(instance: Instance) -> Instance {
     mounted(instance, "size=64k", "echo ECS_LOGLEVEL=warn >ecs.config && /bin/mount -o remount,ro .")
+}
+
+#[test]
+fn durations_without_measure_are_refused_wherever_they_stand() {
+    for text in ["18446744073709551615s", "18446744073709551616s", "9999999999h", "2days", "584942417355y", "-1s", "1e9s"] {
+        let of_environment = Instance::new().env("ECS_BOOTSTRAP_VERIFY__DEADLINE", text);
+        for outcome in [
+            run(&Instance::new(), &[&format!("run.deadline={text}")]),
+            run(&Instance::new(), &[&format!("imds.deadline={text}")]),
+            of_environment.run(&["run", "--no-wait"]),
+            of_environment.run(&["plan"]),
+        ] {
+            one_error(&outcome, "setting-invalid", 20);
+        }
+    }
+}
+
+#[test]
+fn the_deadline_of_a_run_is_not_taken_from_user_data() {
+    for text in ["run.deadline = \"1s\"\n", "[run]\ndeadline = \"1s\"\n", "[imds]\ndeadline = \"1s\"\n"] {
+        let instance = old().user_data(format!("#ecs-bootstrap\n{text}"));
+        let told = one_error(&run(&instance, &[]), "setting-invalid", 20);
+        assert!(told.contains("/etc/ecs-bootstrap/config.toml") && told.contains("user data:"), "{told}");
+        is_untouched(&instance);
+    }
+}
+
+#[test]
+fn absurd_times_in_a_plan_that_was_left_are_bounded() {
+    let instance = Instance::new();
+    assert_eq!(run(&instance, &[]).code, Some(0));
+    let plan = instance.disk.text("run/ecs-bootstrap/plan.json");
+    let mut plan: serde_json::Value = serde_json::from_str(&plan).unwrap();
+    for member in ["deadline", "window"] {
+        plan["expectation"][member] = serde_json::json!({ "secs": u64::MAX, "nanos": 999_999_999 });
+    }
+    instance.disk.write("run/ecs-bootstrap/plan.json", plan.to_string());
+    for command in ["verify", "status", "doctor", "guard"] {
+        let outcome = instance.run(&[command]);
+        assert!(!outcome.stderr.contains("has a fault") && outcome.signal.is_none(), "{command}: {}", outcome.stderr);
+    }
+}
+
+#[test]
+fn an_identity_document_that_breaks_off_is_asked_for_again() {
+    let instance = Instance::new().imds_fault(imds::Fault::CutsDocumentOnce);
+    let outcome = run(&instance, &[]);
+    assert_eq!(outcome.code, Some(0), "{}", outcome.stderr);
+}
+
+#[test]
+fn many_settings_are_read_in_linear_time() {
+    let count = 32_000;
+    let lines: String = (0..count).map(|at| format!("UNKNOWN_VARIABLE_{at} = \"{at}\"\n")).collect();
+    let inline: Vec<String> = (0..count / 2).map(|at| format!("V{at} = \"{at}\"")).collect();
+    for text in [format!("[agent]\n{lines}"), format!("agent = {{ {} }}\n", inline.join(", "))] {
+        let instance = Instance::new().setting_file("etc/ecs-bootstrap/config.toml", &text);
+        let outcome = instance.run(&["plan"]);
+        assert_eq!(outcome.code, Some(0), "{:.2000}", outcome.stderr);
+        assert!(outcome.duration < Duration::from_secs(8), "{:?}", outcome.duration);
+        assert!(outcome.stderr.lines().count() < 30, "{} lines", outcome.stderr.lines().count());
+    }
+    let keys: String = (0..count).map(|at| format!("SOME_KEY_{at}=value\n")).collect();
+    let instance = Instance::new().ecs_config(keys);
+    for command in [["plan"].as_slice(), &["run", "--no-wait"], &["guard"], &["doctor"]] {
+        let outcome = instance.run(command);
+        assert!(outcome.duration < Duration::from_secs(8), "{command:?}: {:?}", outcome.duration);
+    }
+}
+
+#[test]
+fn a_folder_of_settings_without_end_is_refused() {
+    let instance = Instance::new();
+    for at in 0..101 {
+        instance.disk.write(&format!("etc/ecs-bootstrap/config.d/{at}.toml"), "");
+    }
+    let told = one_error(&run(&instance, &[]), "setting-invalid", 20);
+    assert!(told.contains("more than 100 settings files"), "{told}");
 }

@@ -41,6 +41,51 @@ fn no_api_error_breaks_a_promise() {
 }
 
 #[test]
+fn no_answer_of_aws_breaks_a_promise() {
+    replay("aws_answer", targets::aws_answer);
+}
+
+#[test]
+fn no_saved_state_breaks_a_promise() {
+    replay("saved_state", targets::saved_state);
+}
+
+#[test]
+fn no_settings_breaks_a_promise() {
+    replay("settings_text", targets::settings_text);
+}
+
+#[test]
+fn no_file_of_our_own_breaks_a_promise() {
+    replay("own_files", targets::own_files);
+}
+
+#[test]
+fn no_hosts_or_resolv_conf_breaks_a_promise() {
+    replay("resolver", targets::resolver);
+}
+
+#[test]
+fn no_local_answer_breaks_a_promise() {
+    replay("local_answer", targets::local_answer);
+}
+
+#[test]
+fn no_journal_breaks_a_promise() {
+    replay("journal", targets::journal);
+}
+
+#[test]
+fn no_certificate_breaks_a_promise() {
+    replay("certificates", targets::certificates);
+}
+
+#[test]
+fn no_file_of_proc_breaks_a_promise() {
+    replay("proc_files", targets::proc_files);
+}
+
+#[test]
 fn every_target_has_a_corpus_and_every_corpus_a_target() {
     let names = |folder: &str| {
         let entries = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz").join(folder).read_dir().unwrap();

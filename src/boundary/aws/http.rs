@@ -89,6 +89,11 @@ fn read(path: &Path) -> std::io::Result<Vec<u8>> {
     read_of_host(path, LONGEST_BUNDLE)
 }
 
+/// How many certificates of a bundle can serve as roots.
+pub fn usable_certificates(pem: &[u8]) -> usize {
+    sort_out(pem).0.len()
+}
+
 /// The certificates that can serve as roots, and why the first of the others cannot.
 fn sort_out(pem: &[u8]) -> (Vec<CertificateDer<'static>>, Option<String>) {
     let (mut usable, mut rejected) = (Vec::new(), None);

@@ -34,7 +34,9 @@ use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 pub use calls::{Cluster, ContainerInstance, Described, PollEndpoint};
 pub use endpoint::Endpoint;
 pub use error::{AwsError, AwsErrorKind, Chain, TlsFault};
+pub use http::usable_certificates;
 pub use message::Message;
+pub use query::is_query_answer;
 pub use signals::LaunchHook;
 
 use crate::boundary::clock::Drift;

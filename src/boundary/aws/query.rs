@@ -215,8 +215,8 @@ fn read(bytes: &[u8]) -> Result<Element, XmlDecodeError> {
     element(document.root_element()?, DEPTH)
 }
 
-/// Reads a document for the fuzzer.
-pub fn parses(bytes: &[u8]) -> bool {
+/// Whether bytes are an answer of the query protocol.
+pub fn is_query_answer(bytes: &[u8]) -> bool {
     read(bytes).is_ok()
 }
 

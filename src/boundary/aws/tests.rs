@@ -178,3 +178,107 @@ fn a_rubbish_bundle_is_an_error_and_an_empty_name_is_none() {
     assert!(matches!(made("/dev/null"), Err(AwsErrorKind::CaBundle { .. })));
     assert!(made("").is_ok());
 }
+
+/// A server that answers with `first` once, and then with `second`.
+fn after(first: &'static str, second: &'static str) -> Server {
+    let asked = std::sync::atomic::AtomicUsize::new(0);
+    Server::start(move |_| match asked.fetch_add(1, std::sync::atomic::Ordering::SeqCst) {
+        0 => Some(first.to_owned()),
+        _ => answer(200, second),
+    })
+}
+
+#[test]
+fn an_answer_that_is_not_complete_is_asked_for_again() {
+    const LIST: &str = r#"{"clusterArns":["b"]}"#;
+    for broken in [
+        "HTTP/1.1 200 X\r\nContent-Length: 17\r\n\r\n{\"clusterArns\":[\"",
+        "HTTP/1.1 200 X\r\nContent-Length: 999\r\n\r\n{\"clusterArns\":[]}",
+        "HTTP/1.1 200 X\r\nTransfer-Encoding: chunked\r\n\r\n12\r\n{\"clusterArns\":[]}\r\n",
+        "HTTP/1.1 200 X\r\nContent-Length: 2\r\n\r\n{}",
+        "HTTP/1.1 200 X\r\nContent-Length: 0\r\n\r\n",
+        "HTTP/1.1 200 X\r\nContent-Length: 20\r\n\r\n{\"clusterArns\":null}",
+    ] {
+        let service = after(broken, LIST);
+        let listed = list_clusters(&metadata(), &options(&service.url()));
+        assert_eq!(listed.map_err(|error| error.to_string()), Ok(vec!["b".to_owned()]), "{broken}");
+    }
+}
+
+#[test]
+fn tags_that_break_off_are_never_taken_for_none() {
+    const TAGS: &str = "<DescribeTagsResponse><tagSet><item><key>team</key><value>red</value></item></tagSet>\
+                        </DescribeTagsResponse>";
+    let metadata = metadata();
+    let tags = |service: &Server| {
+        run(async {
+            let aws = Aws::new(imds(&metadata), &options(&service.url())).await.unwrap();
+            aws.instance_tags("i-1", deadline()).await
+        })
+    };
+    for body in [
+        "<DescribeTagsResponse><tagSet>",
+        "<DescribeTagsResponse><tagSet></tagSet>",
+        "<DescribeTagsResponse><tagSet><item><key>a</key><value>b</value></item>",
+        "<DescribeTagsResponse/>",
+        "<DescribeTagsResponse></DescribeTagsResponse>",
+        "<DescribeTagsResponse><tagSet></item></DescribeTagsResponse>",
+        "<Desc",
+        "",
+    ] {
+        let cut = answer(200, body).unwrap();
+        let service = after(cut.clone().leak(), TAGS);
+        assert_eq!(tags(&service).unwrap()["team"], "red", "{body}");
+        let service = Server::start(move |_| Some(cut.clone()));
+        let error = tags(&service).unwrap_err();
+        assert!(matches!(error.kind, AwsErrorKind::Garbled) && error.kind.may_heal(), "{body}: {error}");
+        assert_eq!(service.count("POST"), ATTEMPTS as usize);
+    }
+    let none = Server::start(|_| answer(200, "<DescribeTagsResponse><tagSet/></DescribeTagsResponse>"));
+    assert!(tags(&none).unwrap().is_empty());
+}
+
+#[test]
+fn what_changes_something_is_not_repeated() {
+    let service = Server::start(|_| answer(200, "<CreateTagsResponse><return>true"));
+    let metadata = metadata();
+    let error = run(async {
+        let aws = Aws::new(imds(&metadata), &options(&service.url())).await.unwrap();
+        aws.tag_instance("i-1", &[("a".to_owned(), "b".to_owned())], deadline()).await.unwrap_err()
+    });
+    assert!(matches!(error.kind, AwsErrorKind::Garbled), "{error}");
+    assert_eq!(service.count("POST"), 1);
+}
+
+#[test]
+fn an_answer_without_end_is_an_error_and_not_kept() {
+    let long = format!(r#"{{"clusterArns":["{}"]}}"#, "a".repeat(5 * 1024 * 1024));
+    let body = Server::start(move |_| answer(200, &long));
+    let error = list_clusters(&metadata(), &options(&body.url())).unwrap_err();
+    assert!(matches!(error.kind, AwsErrorKind::Garbled), "{error}");
+    let chain = std::error::Error::source(&error).unwrap().to_string();
+    assert!(chain.contains("longer than"), "{chain}");
+
+    let pages = Server::start(|_| answer(200, r#"{"clusterArns":[],"nextToken":"again"}"#));
+    let error = list_clusters(&metadata(), &options(&pages.url())).unwrap_err();
+    let chain = std::error::Error::source(&error).unwrap().to_string();
+    assert!(chain.contains("more than 200 pages"), "{chain}");
+
+    let deep = Server::start(|_| answer(200, &("[".repeat(1_000_000))));
+    let error = list_clusters(&metadata(), &options(&deep.url())).unwrap_err();
+    assert!(matches!(error.kind, AwsErrorKind::Garbled), "{error}");
+}
+
+#[test]
+fn deep_xml_of_a_query_service_is_an_error() {
+    for (status, body) in [(200, "<a>".repeat(300_000)), (500, "<a>".repeat(300_000) + &"</a>".repeat(300_000))] {
+        let service = Server::start(move |_| answer(status, &body));
+        let metadata = metadata();
+        let error = run(async {
+            let aws = Aws::new(imds(&metadata), &options(&service.url())).await.unwrap();
+            aws.launch_hooks("group", deadline()).await.unwrap_err()
+        });
+        let is_told = matches!(error.kind, AwsErrorKind::Garbled | AwsErrorKind::Service { status: 500, .. });
+        assert!(is_told, "{error}");
+    }
+}

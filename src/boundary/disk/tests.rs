@@ -74,10 +74,13 @@ fn follows_a_link_to_read_but_not_to_replace() {
 fn never_waits_for_a_fifo_and_refuses_folders_and_devices() {
     let (_root, disk) = instance();
     nix::unistd::mkfifo(&disk.path(CONFIG), Bits::S_IRWXU).unwrap();
-    symlink("/dev/zero", disk.path("/etc/zero")).unwrap();
-    for path in [CONFIG, "/etc/ecs", "/etc/zero"] {
+    let _socket = std::os::unix::net::UnixListener::bind(disk.path("/etc/socket")).unwrap();
+    symlink("socket", disk.path("/etc/link")).unwrap();
+    for path in [CONFIG, "/etc/ecs", "/etc/socket", "/etc/link"] {
         assert!(matches!(disk.read(path, 9), Err(DiskError::NotAFile { .. })), "{path}");
     }
+    let host = Disk::new(PathBuf::from("/"));
+    assert!(matches!(host.read("/dev/zero", 9), Err(DiskError::NotAFile { .. })));
     assert!(matches!(disk.replace(CONFIG, b"", Mode::Exactly(0o600)), Err(DiskError::NotAFile { .. })));
     assert!(matches!(disk.replace("/etc/ecs", b"", Mode::Exactly(0o600)), Err(DiskError::NotAFile { .. })));
 }

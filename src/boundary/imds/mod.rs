@@ -17,7 +17,7 @@ use tokio::sync::Mutex;
 
 pub use endpoint::Address;
 pub use error::ImdsError;
-pub use role::RoleStatus;
+pub use role::{RoleStatus, is_role_document};
 
 pub(super) use role::{Document, Role};
 

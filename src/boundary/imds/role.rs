@@ -144,6 +144,11 @@ impl Imds {
     }
 }
 
+/// Whether bytes are the document of a role, and whether it says when its credentials end.
+pub fn is_role_document(bytes: &[u8]) -> Option<bool> {
+    serde_json::from_slice::<Document>(bytes).ok().map(|document| document.ends().is_some())
+}
+
 fn garbled(path: &str, what: &'static str) -> ImdsError {
     Failed { path: path.to_owned(), why: Why::Garbled(what, None) }.give_up(1, Duration::ZERO)
 }

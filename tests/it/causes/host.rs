@@ -168,3 +168,50 @@ fn a_read_only_file_system_is_told() {
     let instance = read_only(Instance::new());
     Names("write-refused", 24, "/etc/ecs/ecs.config").check(&instance, &run(&instance, &[]));
 }
+
+#[test]
+fn something_else_in_the_place_of_a_file_of_our_own_is_named() {
+    use std::os::unix::fs::symlink;
+    type Break = fn(&std::path::Path);
+    let folder: Break = |path| std::fs::create_dir_all(path).unwrap();
+    let link: Break = |path| symlink("/nowhere", path).unwrap();
+    let link_to_file: Break = |path| {
+        std::fs::write(path.with_extension("else"), "{}").unwrap();
+        symlink(path.with_extension("else"), path).unwrap();
+    };
+    let fifo: Break = |path| {
+        nix::unistd::mkfifo(path, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    };
+    for (path, put) in [
+        ("run/ecs-bootstrap/lock", folder),
+        ("run/ecs-bootstrap/lock", link),
+        ("run/ecs-bootstrap/lock", link_to_file),
+        ("run/ecs-bootstrap/lock", fifo),
+        ("run/ecs-bootstrap/plan.json", folder),
+        ("run/ecs-bootstrap/plan.json", link),
+        ("run/ecs-bootstrap/plan.json", link_to_file),
+        ("run/ecs-bootstrap/plan.json", fifo),
+    ] {
+        let instance = Instance::new();
+        let place = instance.disk.path(path);
+        std::fs::create_dir_all(place.parent().unwrap()).unwrap();
+        put(&place);
+        Names("own-file-unusable", 24, &format!("`/{path}`")).check(&instance, &run(&instance, &[]));
+    }
+    let instance = Instance::new();
+    std::fs::create_dir_all(instance.disk.path("run/ecs-bootstrap/plan.json")).unwrap();
+    Names("own-file-unusable", 24, "`/run/ecs-bootstrap/plan.json`").check(&instance, &verify(&instance, &[]));
+    let instance = Instance::new().file("run/ecs-bootstrap", "");
+    let outcome = run(&instance, &[]);
+    assert_eq!(outcome.code, Some(24), "{}", outcome.stderr);
+    assert!(outcome.stderr.contains("error: [own-file-unusable]"), "{}", outcome.stderr);
+}
+
+#[test]
+fn a_call_that_does_not_return_is_ended_after_the_deadline() {
+    let instance = Instance::new();
+    // The report goes to a pipe that nobody reads.
+    let outcome = instance.start_into_full_pipe(&["run", "--no-wait", "--set", "run.deadline=3s"]).wait();
+    Names("call-hangs", 13, "`ecs-bootstrap run` has not ended by itself 8s after its deadline").check(&instance, &outcome);
+    assert!(outcome.duration < Duration::from_secs(3 + 10), "{:?}", outcome.duration);
+}

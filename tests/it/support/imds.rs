@@ -48,6 +48,8 @@ pub enum Fault {
     FailsNext(u32, u16),
     /// The next GET is told that its token is bad.
     RejectsTokenOnce,
+    /// The next identity document ends in its middle, and its length says so.
+    CutsDocumentOnce,
 }
 
 /// Everything the service answers from.
@@ -180,6 +182,11 @@ impl State {
             Fault::FailsNext(left, status) => {
                 self.fault = Fault::FailsNext(left - 1, status);
                 Some(page(status, "Simulated").into())
+            }
+            Fault::CutsDocumentOnce if !request.path.ends_with("/instance-identity/document") => None,
+            Fault::CutsDocumentOnce => {
+                self.fault = Fault::None;
+                Some(Reply::new(200, "text/plain", "{\"instanceId\": \"i-0\", \"regi").into())
             }
             Fault::RejectsTokenOnce if put => None,
             Fault::RejectsTokenOnce => {

@@ -295,6 +295,21 @@ impl Instance {
         Running::of(command)
     }
 
+    /// The same with a stdout that takes nothing more, so that the first write to it never returns.
+    pub fn start_into_full_pipe(&self, arguments: &[&str]) -> Running {
+        use nix::fcntl::{FcntlArg, fcntl};
+        use std::io::Write;
+        let (reader, mut writer) = std::io::pipe().expect("a pipe");
+        let size = fcntl(&writer, FcntlArg::F_GETPIPE_SZ).expect("its size");
+        writer.write_all(&vec![b' '; usize::try_from(size).expect("a size")]).expect("room for what it holds");
+        let mut command = self.command(arguments);
+        command.stdout(writer).stderr(Stdio::piped());
+        let running = Running::of(command);
+        // It stays open for as long as the tests run.
+        std::mem::forget(reader);
+        running
+    }
+
     fn command(&self, arguments: &[&str]) -> Command {
         assert!(!self.binary.as_os_str().is_empty(), "say where the product is: `Instance::binary`");
         assert!(
