@@ -15,7 +15,7 @@ use ecs_bootstrap::boundary::docker::{Container, Version};
 use ecs_bootstrap::boundary::imds::is_role_document;
 use ecs_bootstrap::boundary::{agent, dns, kernel, tls};
 use ecs_bootstrap::causes::diagnose;
-use ecs_bootstrap::ecs_config::oddity::{first_crlf, oddities};
+use ecs_bootstrap::ecs_config::issue::{Context, first_crlf, issues};
 use ecs_bootstrap::ecs_config::{edit, effective, joined, read};
 use ecs_bootstrap::evidence::files::{CloudInit, ConfigText, Stray, output_failures};
 use ecs_bootstrap::evidence::{Evidence, Stop, agent_log, machine, user_data};
@@ -43,7 +43,7 @@ pub(crate) fn agent_log(bytes: &[u8]) {
 /// `ecs.config`: an edit that is not refused is read back by ecs-init's rules, and a second one changes nothing.
 pub(crate) fn ecs_config(bytes: &[u8]) {
     let lines = 1 + bytes.iter().filter(|byte| **byte == b'\n').count();
-    assert!(oddities(bytes).iter().all(|oddity| (1..=lines).contains(&oddity.line)));
+    assert!(issues(bytes, &Context::default()).iter().all(|issue| (1..=lines).contains(&issue.line)));
     assert!(first_crlf(bytes).is_none_or(|line| line <= lines));
     joined(bytes, bytes, bytes);
     ConfigText::of("/etc/ecs/ecs.config", None, bytes);

@@ -17,6 +17,7 @@ pub static ALL: &[&Cause] = &[
     &config_file::MISSPELT,
     &config_file::UNREADABLE,
     &config_file::DUPLICATE,
+    &config_file::VALUE_IGNORED,
     &config_file::WRONG_FILE,
     &config_file::LATE,
     &config_file::CRLF,

@@ -1,7 +1,5 @@
 //! Causes that lie in settings, user data or `ecs.config`: decidable from bytes, before anything starts.
 
-use std::collections::BTreeMap;
-
 use super::cloud_init::FAILED;
 use super::config_file::{OF_LINES, QUOTED, explained, quoted};
 use super::effect::{effect, invalid, user_data};
@@ -14,7 +12,7 @@ use crate::evidence::Stop;
 use crate::evidence::user_data::Kind;
 use crate::exit::Exit;
 use crate::plan::Refusal;
-use crate::settings::agent_variables;
+use crate::settings::agent_variables::{self, Consequence};
 
 /// A setting of ours, wherever it was written.
 pub(super) static SETTING_INVALID: Cause = Cause {
@@ -67,40 +65,35 @@ pub(super) static ECS_CONFIG_UNUSABLE: Cause = Cause {
 pub(super) static BAD_JSON: Cause = Cause {
     id: "config-bad-json",
     layer: Layer::Config,
-    title: "`ecs.config` holds a value that must be JSON and is not",
+    title: "`ecs.config` holds a value that makes the agent exit: JSON that it cannot read, or not of the form that it wants",
     looks: "the agent's container ends with code 1 again and again while its unit is active (running)",
-    proof: "the value of a key that takes JSON is not JSON, and the agent ends before anything else; with good JSON \
-             it would end \
-            with code 5, or not at all",
+    proof: "the value of ECS_INSTANCE_ATTRIBUTES or ECS_CONTAINER_INSTANCE_TAGS is not a JSON object of strings, that of \
+            ECS_AWSVPC_ADDITIONAL_LOCAL_ROUTES is not an array of prefixes, or the log names an unknown logging driver; with a \
+            value that it can read the agent would end with code 5, or not at all",
     alike: &["attributes-rejected", "config-quoted"],
     class: Class::Terminal,
     exit: Exit::Settings,
     lapsed: Exit::Settings,
-    remedy: "write it as JSON on one line, without quotes around the whole",
+    remedy: "correct the value: JSON on one line, without quotes around the whole; in a shell script, put the line in single \
+             quotes",
     source: "agent#4159; agent/config/parse.go: an object that does not parse ends the agent before anything else",
     check: |evidence| {
-        const FATAL: [&str; 3] =
-            ["ECS_INSTANCE_ATTRIBUTES", "ECS_CONTAINER_INSTANCE_TAGS", "ECS_AWSVPC_ADDITIONAL_LOCAL_ROUTES"];
-        let is_read = |key: &str, value: &str| match key {
-            "ECS_AWSVPC_ADDITIONAL_LOCAL_ROUTES" => serde_json::from_str::<Vec<String>>(value).is_ok(),
-            // Go takes null for whatever it is.
-            _ => serde_json::from_str::<Option<BTreeMap<String, Option<String>>>>(value).is_ok(),
-        };
+        const DRIVERS: &str = "ECS_AVAILABLE_LOGGING_DRIVERS";
+        // A driver that is not known here may be known to a newer agent.
+        let logged = evidence.agent_logged(&["Invalid logging drivers"]);
         // An empty value is as none.
-        let wrong = FATAL.iter().filter(|key| {
-            evidence.config.get(**key).is_some_and(|value| !value.trim().is_empty() && !is_read(key, value))
-        });
-        let mut seen: Vec<String> = wrong
-            .flat_map(|key| {
-                let kind = agent_variables::find(key).map_or_else(|| "JSON".to_owned(), |v| v.kind.to_string());
-                [Some(format!("`{key}` in ecs.config is not JSON; it takes {kind}")), quoted(evidence, key)]
-            })
+        let set = evidence.config.iter().filter(|(_, value)| !value.trim().is_empty());
+        let wrong = set.filter_map(|(key, value)| agent_variables::check(key, value).err());
+        let ends = wrong.filter(|wrong| wrong.consequence == Consequence::Exits);
+        let ends = ends.filter(|wrong| wrong.name != DRIVERS || logged.is_some());
+        let mut seen: Vec<String> = ends
+            .flat_map(|wrong| [Some(format!("in ecs.config {wrong}")), quoted(evidence, &wrong.name)])
             .flatten()
             .collect();
         if seen.is_empty() {
             return None;
         }
-        seen.extend(evidence.agent_logged(&["Invalid format for"]));
+        seen.extend(evidence.agent_logged(&["Invalid format for", "Invalid logging drivers", "invalid CIDR"]));
         Some(seen)
     },
     ..Cause::PLAIN

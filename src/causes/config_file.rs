@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 
 use super::effect::{effect, invalid};
 use super::{Cause, Check, Layer};
-use crate::ecs_config::oddity::{CLUSTER, Oddity, What, cluster, unquoted};
+use crate::ecs_config::issue::{CLUSTER, ConfigIssue, IssueKind, cluster, other_place, unquoted};
 use crate::evidence::Evidence;
 use crate::evidence::files::ConfigText;
 use crate::exit::Exit;
@@ -39,9 +39,9 @@ pub(super) static QUOTED: Cause = Cause {
         let (value, seen) = invalid(evidence)
             .or_else(|| Some((tried_quoted(evidence)?, "the agent was refused with the name in quotes".to_owned())))?;
         unquoted(value)?;
-        Some([seen].into_iter().chain(lines(evidence, |what| *what == What::Quoted)).collect())
+        Some([seen].into_iter().chain(lines(evidence, |what| *what == IssueKind::Quoted)).collect())
     },
-    note: |evidence| all(evidence, |what| *what == What::Quoted),
+    note: |evidence| all(evidence, |what| *what == IssueKind::Quoted),
     ..LINE
 };
 
@@ -61,8 +61,8 @@ pub(super) static EXPORT: Cause = Cause {
     proof: "the line begins with `export`, and no other line names the cluster",
     alike: &["config-spaces", "config-key-misspelt", "joined-default"],
     remedy: "remove the word `export` from the line; `ecs-bootstrap reset-agent --yes` where it is in `default` already",
-    check: |evidence| explains(evidence, |what| *what == What::Export),
-    note: |evidence| all(evidence, |what| *what == What::Export),
+    check: |evidence| explains(evidence, |what| *what == IssueKind::Export),
+    note: |evidence| all(evidence, |what| *what == IssueKind::Export),
     ..LINE
 };
 
@@ -74,8 +74,8 @@ pub(super) static SPACES: Cause = Cause {
     proof: "blanks before the `=` of the line; blanks after it do no harm to the cluster",
     alike: &["config-export", "config-key-misspelt", "joined-default"],
     remedy: "write `ECS_CLUSTER=NAME` without blanks; `ecs-bootstrap reset-agent --yes` where it is in `default` already",
-    check: |evidence| explains(evidence, |what| *what == What::Blanks),
-    note: |evidence| all(evidence, |what| *what == What::Blanks),
+    check: |evidence| explains(evidence, |what| *what == IssueKind::Blanks),
+    note: |evidence| all(evidence, |what| *what == IssueKind::Blanks),
     ..LINE
 };
 
@@ -89,8 +89,8 @@ pub(super) static MISSPELT: Cause = Cause {
     alike: &["config-spaces", "config-export", "joined-default"],
     remedy: "write the key as the agent has it (`ECS_CLUSTER`); `ecs-bootstrap reset-agent --yes` where it is in `default` already",
     source: "rackspace aws-terraform-ec2_asg PR 4; ecs-init/docker/docker.go, getEnvVars",
-    check: |evidence| explains(evidence, |what| matches!(what, What::Misspelt { .. })),
-    note: |evidence| all(evidence, |what| matches!(what, What::Misspelt { .. })),
+    check: |evidence| explains(evidence, |what| matches!(what, IssueKind::Misspelt { .. })),
+    note: |evidence| all(evidence, |what| matches!(what, IssueKind::Misspelt { .. })),
     ..LINE
 };
 
@@ -102,10 +102,51 @@ pub(super) static UNREADABLE: Cause = Cause {
     proof: "a byte order mark, another byte or UTF-16 hides the key, or the line has no `=`",
     alike: &["config-key-misspelt", "config-quoted"],
     remedy: "write the file anew as plain UTF-8 without a byte order mark, a line `ECS_CLUSTER=NAME` in it",
-    check: |evidence| explains(evidence, |what| matches!(what, What::Unreadable(_))),
-    note: |evidence| all(evidence, |what| matches!(what, What::Unreadable(_))),
+    check: |evidence| explains(evidence, |what| matches!(what, IssueKind::Unreadable(_) | IssueKind::NotAssignment)),
+    note: |evidence| all(evidence, |what| matches!(what, IssueKind::Unreadable(_) | IssueKind::NotAssignment)),
     ..LINE
 };
+
+/// What the agent's own parsers drop, with a line in a log at best.
+pub(super) static VALUE_IGNORED: Cause = Cause {
+    id: "config-value-ignored",
+    title: "a value in `ecs.config` is not one that the agent takes, so it does not have the effect that was meant",
+    looks: "the instance is in its cluster and a setting has no effect, or the agent ends at its next start",
+    proof: "the variable's own parser in the agent does not take the value; a variable that the agent does not know is \
+            not judged",
+    alike: &["config-bad-json", "config-quoted", "config-key-misspelt"],
+    remedy: "correct the line; `ecs-bootstrap check /etc/ecs/ecs.config` names each one with its column, also before an image or \
+             user data is used",
+    source: "agent/config/{config,parse,parse_linux}.go; ecs-agent/logger/log.go; ecs-init/config/common.go",
+    exit: Exit::Settings,
+    lapsed: Exit::Settings,
+    check: |_| None,
+    note: |evidence| {
+        let expected = evidence.expectation.as_ref();
+        let (region, account) =
+            (expected.and_then(|of| of.region.as_deref()), expected.and_then(|of| of.account.as_deref()));
+        let elsewhere = |file: &ConfigText| {
+            let (line, value) = file.cluster.as_ref()?;
+            Some(format!("line {line} of {}: {}", file.path, other_place(value, region, account)?))
+        };
+        let mut seen = all(evidence, is_of_value).unwrap_or_default();
+        seen.extend(evidence.files.configs.iter().filter_map(elsewhere));
+        (!seen.is_empty()).then_some(seen)
+    },
+    ..LINE
+};
+
+fn is_of_value(kind: &IssueKind) -> bool {
+    matches!(
+        kind,
+        IssueKind::Value(_)
+            | IssueKind::TwoSettings
+            | IssueKind::TrailingComment
+            | IssueKind::Placeholder
+            | IssueKind::UnsetText(_)
+            | IssueKind::OtherPlace(_)
+    )
+}
 
 /// Whoever appends at each boot.
 pub(super) static DUPLICATE: Cause = Cause {
@@ -116,8 +157,8 @@ pub(super) static DUPLICATE: Cause = Cause {
     alike: &["cluster-other-than-wanted", "config-wrong-file"],
     remedy: "leave one line of each key: write the file anew instead of appending to it",
     source: "ecs-refarch#23; ecs-init/docker/docker.go, getEnvVars: the last one wins",
-    check: |evidence| explains(evidence, |what| matches!(what, What::Overridden { .. })),
-    note: |evidence| all(evidence, |what| matches!(what, What::Overridden { .. } | What::Repeated { .. })),
+    check: |evidence| explains(evidence, |what| matches!(what, IssueKind::Overridden { .. })),
+    note: |evidence| all(evidence, |what| matches!(what, IssueKind::Overridden { .. } | IssueKind::Repeated { .. })),
     ..LINE
 };
 
@@ -144,7 +185,10 @@ pub(super) static WRONG_FILE: Cause = Cause {
         }
         (!seen.is_empty()).then(|| seen.into_iter().chain(effect.seen).collect())
     },
-    note: |evidence| Some(strays(evidence, |_| true).collect::<Vec<_>>()).filter(|seen| !seen.is_empty()),
+    note: |evidence| {
+        let json = all(evidence, |kind| *kind == IssueKind::JsonFile).unwrap_or_default();
+        Some(strays(evidence, |_| true).chain(json).collect::<Vec<_>>()).filter(|seen| !seen.is_empty())
+    },
     ..LINE
 };
 
@@ -216,48 +260,49 @@ pub(super) static CRLF: Cause = Cause {
 pub(super) static OF_LINES: [&Cause; 7] = [&EXPORT, &SPACES, &MISSPELT, &UNREADABLE, &DUPLICATE, &WRONG_FILE, &LATE];
 
 /// The odd lines of this kind that would have named the missing cluster, with what is missing.
-fn explains(evidence: &Evidence, is: fn(&What) -> bool) -> Option<Vec<String>> {
+fn explains(evidence: &Evidence, is: fn(&IssueKind) -> bool) -> Option<Vec<String>> {
     let effect = effect(evidence)?;
-    let wanted = |oddity: &Oddity| oddity.cluster.as_deref().is_some_and(|cluster| effect.would_name(cluster));
-    let found = odd_lines(evidence).filter(|(_, oddity)| oddity.key == CLUSTER && is(&oddity.what) && wanted(oddity));
-    let seen: Vec<String> = found.map(|(path, oddity)| told(path, oddity)).collect();
+    let wanted = |issue: &ConfigIssue| issue.cluster.as_deref().is_some_and(|cluster| effect.would_name(cluster));
+    let found = odd_lines(evidence).filter(|(_, issue)| issue.key == CLUSTER && is(&issue.kind) && wanted(issue));
+    let seen: Vec<String> = found.map(|(path, issue)| told(path, issue)).collect();
     (!seen.is_empty()).then(|| seen.into_iter().take(SHOWN).chain(effect.seen).collect())
 }
 
 /// The odd lines of this kind on the cluster.
-fn lines(evidence: &Evidence, is: fn(&What) -> bool) -> impl Iterator<Item = String> {
-    let found = odd_lines(evidence).filter(move |(_, oddity)| oddity.key == CLUSTER && is(&oddity.what));
-    found.map(|(path, oddity)| told(path, oddity))
+fn lines(evidence: &Evidence, is: fn(&IssueKind) -> bool) -> impl Iterator<Item = String> {
+    let found = odd_lines(evidence).filter(move |(_, issue)| issue.key == CLUSTER && is(&issue.kind));
+    found.map(|(path, issue)| told(path, issue))
 }
 
 /// Every odd line of this kind, as a note.
-fn all(evidence: &Evidence, is: fn(&What) -> bool) -> Option<Vec<String>> {
-    let found = odd_lines(evidence).filter(|(_, oddity)| is(&oddity.what));
-    let seen: Vec<String> = found.map(|(path, oddity)| told(path, oddity)).take(SHOWN).collect();
+fn all(evidence: &Evidence, is: fn(&IssueKind) -> bool) -> Option<Vec<String>> {
+    let found = odd_lines(evidence).filter(|(_, issue)| is(&issue.kind));
+    let seen: Vec<String> = found.map(|(path, issue)| told(path, issue)).take(SHOWN).collect();
     (!seen.is_empty()).then_some(seen)
 }
 
-fn odd_lines(evidence: &Evidence) -> impl Iterator<Item = (&'static str, &Oddity)> {
-    evidence.files.configs.iter().flat_map(|file| file.oddities.iter().map(|oddity| (file.path, oddity)))
+fn odd_lines(evidence: &Evidence) -> impl Iterator<Item = (&'static str, &ConfigIssue)> {
+    evidence.files.configs.iter().flat_map(|file| file.issues.iter().map(|issue| (file.path, issue)))
 }
 
-fn told(path: &str, oddity: &Oddity) -> String {
-    let Oddity { line, key, what, .. } = oddity;
-    match what {
-        What::Quoted => format!("the value of `{key}` on line {line} of {path} stands in quotes"),
-        What::Blanks => format!("blanks stand before the `=` of `{key}` on line {line} of {path}"),
-        What::Export => format!("`export` stands before `{key}` on line {line} of {path}"),
-        What::Misspelt { written } => format!("line {line} of {path} sets `{written}`; the variable is `{key}`"),
-        What::Unreadable(why) => format!("line {line} of {path} means `{key}`, but {why}"),
-        What::Overridden { by } => format!("line {line} of {path} sets `{key}`, and line {by} sets it otherwise"),
-        What::Repeated { by } => format!("line {line} of {path} sets `{key}`, and line {by} says the same again"),
+fn told(path: &str, issue: &ConfigIssue) -> String {
+    let ConfigIssue { line, key, kind, .. } = issue;
+    match kind {
+        IssueKind::Quoted => format!("the value of `{key}` on line {line} of {path} stands in quotes"),
+        IssueKind::Blanks => format!("blanks stand before the `=` of `{key}` on line {line} of {path}"),
+        IssueKind::Export => format!("`export` stands before `{key}` on line {line} of {path}"),
+        IssueKind::Misspelt { written } => format!("line {line} of {path} sets `{written}`; the variable is `{key}`"),
+        IssueKind::Unreadable(why) if !key.is_empty() => format!("line {line} of {path} means `{key}`, but {why}"),
+        IssueKind::Overridden { by } => format!("line {line} of {path} sets `{key}`, and line {by} sets it otherwise"),
+        IssueKind::Repeated { by } => format!("line {line} of {path} sets `{key}`, and line {by} says the same again"),
+        _ => format!("line {line} of {path}: {}", issue.advice()),
     }
 }
 
 /// For the key of a value that must be JSON: whether it stands in quotes.
 pub(super) fn quoted(evidence: &Evidence, key: &str) -> Option<String> {
-    let found = |(path, oddity): (&str, &Oddity)| {
-        (oddity.key == key && oddity.what == What::Quoted).then(|| told(path, oddity))
+    let found = |(path, issue): (&str, &ConfigIssue)| {
+        (issue.key == key && issue.kind == IssueKind::Quoted).then(|| told(path, issue))
     };
     odd_lines(evidence).find_map(found)
 }

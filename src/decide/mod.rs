@@ -8,9 +8,9 @@ mod units;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::ecs_config::{edit, effective, ownership, read};
+use crate::ecs_config::{edit, effective, issue, ownership, read};
 use crate::facts::{ConfigFile, Facts};
-use crate::plan::{ECS_CONFIG, EcsConfig, Expectation, Plan, PlannedKey, Refusal, Signal};
+use crate::plan::{ECS_CONFIG, EcsConfig, Expectation, Plan, PlannedKey, Refusal, Signal, VENDOR_ECS_CONFIG};
 use crate::settings::{Kind, Settings, Source, TagsCluster, Warning};
 
 pub use care::{cleanup, reset};
@@ -21,6 +21,7 @@ pub fn plan(settings: &Settings, facts: &Facts, warnings: Vec<Warning>) -> Resul
     let cluster = cluster::choose(settings, facts, &mut warnings)?;
     let keys = keys(settings, facts, cluster.as_ref(), &mut warnings);
     let ecs_config = ecs_config(facts, keys)?;
+    warnings.extend(of_files(facts, cluster.is_some(), &ecs_config));
     let units = units::plan(facts, cluster.is_some(), ecs_config.changed());
     let enable = units::enable(facts, settings.units_enable.value, &mut warnings);
     let instance = facts.instance.get();
@@ -114,6 +115,41 @@ fn ecs_config(facts: &Facts, keys: Vec<PlannedKey>) -> Result<EcsConfig, Refusal
     let instance_id = facts.instance.get().map(|instance| instance.instance_id.as_str());
     let written = ownership::remember(&facts.host, &keys, instance_id);
     Ok(EcsConfig { old, new, keys, removed, written })
+}
+
+/// Mistakes in lines of both files that stay as they are. Each is worth knowing, and none keeps an instance from its
+/// cluster where the plan names one.
+fn of_files(facts: &Facts, is_cluster_named: bool, planned: &EcsConfig) -> Vec<Warning> {
+    /// More are counted.
+    const SHOWN: usize = 12;
+    let instance = facts.instance.get();
+    let context = issue::Context {
+        region: instance.map(|instance| instance.region.as_str()),
+        account: instance.and_then(|instance| instance.account_id.as_deref()),
+        is_cluster_named,
+        is_template: false,
+    };
+    let is_written =
+        |key: &str| planned.keys.iter().any(|of| of.key == key) || planned.removed.iter().any(|of| of == key);
+    let mut warnings = Vec::new();
+    for (path, file) in [(VENDOR_ECS_CONFIG, &facts.host.var_config), (ECS_CONFIG, &facts.host.etc_config)] {
+        let found = issue::issues(file.bytes.as_deref().unwrap_or_default(), &context).into_iter();
+        let stays = |issue: &issue::ConfigIssue| {
+            path != ECS_CONFIG || !is_written(&issue.key) || issue.is_of_key() && issue.key != issue::CLUSTER
+        };
+        let mut found = found.filter(stays);
+        warnings.extend(found.by_ref().take(SHOWN).map(|issue| Warning {
+            id: issue.id(),
+            text: issue.advice(),
+            source: Some(Source::new(Kind::EcsConfig, format!("{path}:{}:{}", issue.line, issue.column), issue.key)),
+        }));
+        let more = found.count();
+        if more > 0 {
+            let text = format!("{more} more lines of {path} have a mistake: `ecs-bootstrap check {path}` shows them");
+            warnings.push(Warning { id: "config-value-ignored", text, source: None });
+        }
+    }
+    warnings
 }
 
 /// The attributes that the agent will send, as the file tells it.

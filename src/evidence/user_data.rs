@@ -126,8 +126,26 @@ fn kind(bytes: &[u8], document: &[u8]) -> Kind {
     }
     match plain_kind(document) {
         Some(Kind::Known(what)) if document != bytes => Kind::TwiceEncoded(what),
-        _ => NO_MARKER,
+        _ => of_other_system(document).map_or(NO_MARKER, Kind::Unknown),
     }
+}
+
+/// User data that is for another system than cloud-init, by name.
+pub fn of_other_system(document: &[u8]) -> Option<&'static str> {
+    let text = String::from_utf8_lossy(document).to_ascii_lowercase();
+    let text = text.trim_start_matches(['\u{feff}', ' ', '\t', '\r', '\n']);
+    if ["<powershell>", "<script>", "<powershellarguments>", "<persist>", "version: 1.0\ntasks:"]
+        .iter()
+        .any(|tag| text.starts_with(tag))
+    {
+        return Some("it is PowerShell for Windows (EC2Launch), which cloud-init does not take");
+    }
+    if text.starts_with('{') && text.contains("\"ignition\"") {
+        return Some("it is an Ignition config for Fedora CoreOS or Flatcar, which cloud-init does not take");
+    }
+    let is_bottlerocket = |line: &str| line.starts_with("[settings") || line.starts_with("settings.");
+    let mut lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
+    lines.next().is_some_and(is_bottlerocket).then_some("it is TOML for Bottlerocket, which cloud-init does not take")
 }
 
 /// By its own first bytes; `None` where they say nothing.
@@ -209,6 +227,18 @@ mod tests {
             (STANDARD.encode(SCRIPT), Kind::TwiceEncoded("a script")),
             (STANDARD.encode("#cloud-config\n"), Kind::TwiceEncoded("a cloud-config")),
             ("{\"Cluster\": \"prod\"}".to_owned(), NO_MARKER),
+            (
+                "<powershell>\nInitialize-ECSAgent\n</powershell>".to_owned(),
+                Kind::Unknown("it is PowerShell for Windows (EC2Launch), which cloud-init does not take"),
+            ),
+            (
+                "{\"ignition\":{\"version\":\"3.3.0\"}}".to_owned(),
+                Kind::Unknown("it is an Ignition config for Fedora CoreOS or Flatcar, which cloud-init does not take"),
+            ),
+            (
+                "# mine\n[settings.ecs]\ncluster = \"prod\"\n".to_owned(),
+                Kind::Unknown("it is TOML for Bottlerocket, which cloud-init does not take"),
+            ),
         ] {
             assert_eq!(kind_of(text.as_bytes()), kind, "{text:?}");
         }

@@ -137,6 +137,13 @@ fn user_data_of_ours(metadata: &Metadata) -> Result<Option<Fragment>, Stop> {
         what: error.to_string(),
         did_you_mean: None,
     })?;
+    if let (None, Some(what)) = (&text, user_data::skipped(bytes)) {
+        let text = format!("the settings in the user data are not read, because they are in a {what}");
+        let warnings = vec![Warning { id: "user-data-skipped", text, source: None }];
+        let mut fragment = Fragment::default();
+        fragment.warnings = warnings;
+        return Ok(Some(fragment));
+    }
     Ok(text.map(|text| Fragment::from_toml(&text, Kind::UserData, PLACE)).transpose()?)
 }
 

@@ -58,7 +58,7 @@ fn hidden(variable: &str, value: &str) -> String {
 fn of_kind(kind: Kind, text: &str) -> String {
     let is_word = |c: char| c.is_ascii_alphanumeric() || "-_.,+".contains(c);
     match kind {
-        Kind::Attributes | Kind::Tags | Kind::Labels | Kind::JsonObject => {
+        Kind::Attributes | Kind::Tags | Kind::Labels | Kind::RegistryAuth => {
             match serde_json::from_str::<serde_json::Map<_, _>>(text).is_ok() {
                 true => printable(&forms::without_secrets(text), |_| ' '),
                 false => format!("<{} bytes>", text.len()),

@@ -6,12 +6,15 @@
 
 use std::time::Duration;
 
+mod fault;
 mod from_tags;
 mod kind;
+mod similar;
 
 pub use from_tags::{TagRefusal, permitted_from_tags};
 pub use kind::Kind;
 use kind::Kind::{Boolean, Text, TrueOrFalse};
+pub use similar::{near_miss, suggest};
 
 /// One variable of the agent, of ecs-init, or of the SDK inside the agent.
 #[derive(Clone, Copy, Debug)]
@@ -24,14 +27,55 @@ pub struct Variable {
     pub secret: bool,
 }
 
-/// A value that the agent would refuse, ignore, raise or clamp. Never holds the value.
+/// What the agent does with a value that it does not take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Consequence {
+    /// It takes another value: its default, or the nearest one that is allowed.
+    Ignored,
+    /// It cannot register with it.
+    NotRegistered,
+    /// It ends before anything else, again and again.
+    Exits,
+}
+
+/// A value that the agent would refuse, ignore, raise or clamp. Never holds the value of a secret.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("`{name}` takes {expected}")]
+#[error("`{name}` takes {expected}{}", .why.as_ref().map(|why| format!("; {why}")).unwrap_or_default())]
 pub struct WrongValue {
     /// The variable.
     pub name: String,
     /// What it takes, in words.
     pub expected: String,
+    /// What is wrong with this value, where that is known.
+    pub why: Option<String>,
+    /// The value that was probably meant.
+    pub suggestion: Option<String>,
+    /// What the agent does with it.
+    pub consequence: Consequence,
+}
+
+impl Variable {
+    /// The value without the blanks that the agent removes itself.
+    pub fn trimmed<'v>(&self, value: &'v str) -> &'v str {
+        const TRIMMED: [&str; 2] = ["ECS_ENGINE_AUTH_TYPE", "ECS_TASK_PIDS_LIMIT"];
+        if self.kind.is_trimmed() || TRIMMED.contains(&self.name) { value.trim() } else { value }
+    }
+
+    /// Whether a `$` before a name may belong to the value, as in a password.
+    pub fn takes_dollars(&self) -> bool {
+        self.secret || self.kind.is_json() || matches!(self.kind, Kind::Proxy)
+    }
+}
+
+/// Where a second assignment to a variable of the agent begins within a value, as where a line lacks its end.
+pub fn second_setting(value: &str) -> Option<usize> {
+    let is_name = |c: char| c.is_ascii_uppercase() || c == '_';
+    let begins = value.match_indices("ECS_").map(|(at, _)| at).filter(|at| *at > 0);
+    begins.into_iter().find(|at| {
+        let rest = &value[*at..];
+        let end = rest.find(|c| !is_name(c)).unwrap_or(rest.len());
+        rest[end..].starts_with('=') && find(&rest[..end]).is_some()
+    })
 }
 
 /// The variable of this very name.
@@ -41,47 +85,15 @@ pub fn find(name: &str) -> Option<&'static Variable> {
 
 /// Checks a value. An unknown variable takes any value without control characters: the agent passes it on unread.
 pub fn check(name: &str, value: &str) -> Result<(), WrongValue> {
-    let wrong = |expected: String| Err(WrongValue { name: name.to_owned(), expected });
     if value.chars().any(char::is_control) {
-        return wrong("one line without control characters".to_owned());
+        let expected = "one line without control characters".to_owned();
+        let (name, consequence) = (name.to_owned(), Consequence::Ignored);
+        return Err(WrongValue { name, expected, why: None, suggestion: None, consequence });
     }
     match find(name) {
-        Some(variable) if !variable.kind.takes(value) => wrong(variable.kind.to_string()),
+        Some(variable) if !variable.kind.takes(variable.trimmed(value)) => Err(fault::fault(variable, value)),
         _ => Ok(()),
     }
-}
-
-/// The known name that an unknown one was probably meant to be; `None` for a known name.
-pub fn suggest(name: &str) -> Option<&'static str> {
-    /// Below this, other words of the table are nearer than the one meant.
-    const NEAR: f64 = 0.9;
-    let upper = name.trim().to_ascii_uppercase().replace('-', "_");
-    if find(name).is_some() {
-        return None;
-    }
-    let nearest =
-        ALL.iter().map(|variable| (strsim::jaro_winkler(&upper, &variable.name.to_ascii_uppercase()), variable.name));
-    nearest.max_by(|a, b| a.0.total_cmp(&b.0)).filter(|(likeness, _)| *likeness >= NEAR).map(|(_, name)| name)
-}
-
-/// The variable that a key in a file misses by two letters, or by case, or by a part of its name; `None` for a known one.
-/// Stricter than [`suggest`]: whoever passes a variable of his own through the file is not corrected.
-pub fn near_miss(name: &str) -> Option<&'static str> {
-    const CLUSTER: [&str; 4] = ["CLUSTER", "CLUSTER_NAME", "ECS_CLUSTER_NAME", "ECS_CLUSTERNAME"];
-    /// Letters that may be wrong.
-    const WRONG: usize = 2;
-    if find(name).is_some() {
-        return None;
-    }
-    let upper = name.to_ascii_uppercase();
-    if CLUSTER.contains(&upper.as_str()) {
-        return Some("ECS_CLUSTER");
-    }
-    let ours = ALL.iter().map(|variable| variable.name).filter(|known| known.starts_with(['E', 'A']));
-    let lengths = upper.len().saturating_sub(WRONG)..=upper.len() + WRONG;
-    let near = ours.filter(|known| lengths.contains(&known.len()));
-    let distances = near.map(|known| (strsim::levenshtein(&upper, known), known));
-    distances.filter(|(distance, _)| *distance <= WRONG).min_by_key(|(distance, _)| *distance).map(|(_, known)| known)
 }
 
 /// Parts of names, in lower case, whose values are secret.
@@ -158,7 +170,7 @@ pub static ALL: &[Variable] = &[
     variable("ECS_AVAILABLE_LOGGING_DRIVERS", Kind::LoggingDrivers),
     variable("ECS_RESERVED_PORTS", Kind::Ports),
     variable("ECS_RESERVED_PORTS_UDP", Kind::Ports),
-    variable("ECS_RESERVED_MEMORY", between(0, 65535)),
+    variable("ECS_RESERVED_MEMORY", Kind::Unsigned { most: 65_535 }),
     variable("ECS_CHECKPOINT", Boolean),
     variable("ECS_DATADIR", Text),
     variable("ECS_HOST_DATA_DIR", Text),
@@ -186,7 +198,7 @@ pub static ALL: &[Variable] = &[
     variable("ECS_EXTERNAL", TrueOrFalse),
     variable("ECS_IMAGE_PULL_BEHAVIOR", Kind::OneOf(&["default", "always", "once", "prefer-cached"])),
     variable("ECS_ENGINE_AUTH_TYPE", Kind::OneOf(&["docker", "dockercfg"])),
-    secret("ECS_ENGINE_AUTH_DATA", Kind::JsonObject),
+    secret("ECS_ENGINE_AUTH_DATA", Kind::RegistryAuth),
     variable("ECS_IMAGE_PULL_TIMEOUT", seconds(0)),
     variable("ECS_IMAGE_PULL_INACTIVITY_TIMEOUT", seconds(60)),
     variable("ECS_MANIFEST_PULL_TIMEOUT", seconds(30)),
@@ -221,7 +233,7 @@ pub static ALL: &[Variable] = &[
     ),
     variable("ECS_TASK_METADATA_RPS_LIMIT", Kind::Pair),
     variable("ECS_DYNAMIC_HOST_PORT_RANGE", Kind::PortRange),
-    variable("ECS_INSTANCE_IP_COMPATIBILITY", Kind::OneOf(&["ipv4", "ipv6"])),
+    variable("ECS_INSTANCE_IP_COMPATIBILITY", Kind::OneOfAnyCase(&["ipv4", "ipv6"])),
     variable("ECS_UPDATES_ENABLED", Boolean),
     variable("ECS_UPDATE_DOWNLOAD_DIR", Text),
     variable("ECS_AUDIT_LOGFILE", Text),

@@ -11,6 +11,8 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::schema::{self, Raw, Setting};
+use crate::ecs_config::writable;
+
 use super::{EARLIER, Kind, Settings, SettingsError, Source, TagsSettings, Warning, agent_variables};
 use crate::redaction;
 
@@ -69,15 +71,24 @@ impl Entry {
 impl Fragment {
     /// A settings file or user data of ours. `place` is its path; line and column are added.
     pub fn from_toml(text: &str, kind: Kind, place: &str) -> Result<Fragment, SettingsError> {
+        let (fragment, errors) = Fragment::read_toml(text, kind, place);
+        errors.into_iter().next().map_or(Ok(fragment), Err)
+    }
+
+    /// The same with every error, in the order of the text: what can be used of it, and what cannot.
+    pub fn read_toml(text: &str, kind: Kind, place: &str) -> (Fragment, Vec<SettingsError>) {
         let document = TomlDocument { text, kind, place, read: Cell::default() };
-        let table = DeTable::parse(text).map_err(|error| SettingsError {
-            place: document.at(error.span()),
-            what: error.message().lines().collect::<Vec<_>>().join(", "),
-            did_you_mean: None,
-        })?;
         let mut fragment = Fragment::default();
-        document.walk(table.get_ref(), "", &mut fragment)?;
-        Ok(fragment)
+        let mut errors = Vec::new();
+        match DeTable::parse(text) {
+            Ok(table) => document.walk(table.get_ref(), "", &mut fragment, &mut errors),
+            Err(error) => errors.push(SettingsError {
+                place: document.at(error.span()),
+                what: error.message().lines().collect::<Vec<_>>().join(", "),
+                did_you_mean: None,
+            }),
+        }
+        (fragment, errors)
     }
 
     /// `ECS_BOOTSTRAP_*`: `__` is the dot, `_` the hyphen, upper case.
@@ -159,7 +170,9 @@ impl Fragment {
             let text = format!("tag `{}` is ignored: `tags.settings` lets tags say the cluster only", source.key);
             return self.warn("tag-refused", text, source);
         }
-        match agent_variables::permitted_from_tags(key, value) {
+        let value = as_written(key, value);
+        let refusal = agent_variables::permitted_from_tags(key, value).map_err(|refusal| refusal.to_string());
+        match refusal.and_then(|()| writable(key, value).map_err(|refusal| refusal.to_string())) {
             Ok(()) => {
                 self.entries.push(Entry { name: Name::Agent(key.to_owned()), raw: Raw::Text(value.to_owned()), source })
             }
@@ -245,13 +258,16 @@ impl Fragment {
             )));
         }
         let value = match &raw {
-            Raw::Text(text) => text.clone(),
+            Raw::Text(text) => as_written(variable, text).to_owned(),
             Raw::Bool(value) => value.to_string(),
             Raw::Integer(value) => value.to_string(),
             Raw::List(_) | Raw::Table(_) => json(&raw).to_string(),
             Raw::Other(kind) => return Err(error(format!("`{variable}` takes text, not {kind}"))),
         };
-        agent_variables::check(variable, &value).map_err(|wrong| error(wrong.to_string()))?;
+        agent_variables::check(variable, &value)
+            .map_err(|wrong| SettingsError { did_you_mean: wrong.suggestion.clone(), ..error(wrong.to_string()) })?;
+        // The agent would take it, and `ecs.config` cannot carry it: what must change is this value.
+        writable(variable, &value).map_err(|refusal| error(refusal.to_string()))?;
         if agent_variables::find(variable).is_none() {
             self.warn_of_unknown(variable, &source);
         }
@@ -312,15 +328,22 @@ fn place_of(source: &Source) -> String {
     }
 }
 
-/// The name that may have been meant: at most a third of its letters away.
+/// A value as it is written to `ecs.config`: without the blanks that the agent removes itself.
+fn as_written<'v>(variable: &str, value: &'v str) -> &'v str {
+    agent_variables::find(variable).map_or(value, |known| known.trimmed(value))
+}
+
+/// The name that may have been meant: at most a quarter of its letters away, and three at most.
 fn nearest<'a>(wrong: &str, names: impl Iterator<Item = &'a str>) -> Option<String> {
     if wrong.len() > LONGEST_NAME {
         return None;
     }
+    let near = |name: &str| (wrong.len().min(name.len()) / 4).clamp(1, 3);
+    let wrong = wrong.to_lowercase().replace('_', "-");
     names
-        .map(|name| (strsim::damerau_levenshtein(wrong, name), name))
+        .map(|name| (strsim::damerau_levenshtein(&wrong, name), name))
         .min()
-        .filter(|(distance, name)| *distance <= name.len().div_ceil(3).min(4))
+        .filter(|(distance, name)| *distance <= near(name))
         .map(|(_, name)| name.to_owned())
 }
 
@@ -354,7 +377,7 @@ impl TomlDocument<'_> {
         format!("{}:{}:{}", self.place, line + 1, column + 1)
     }
 
-    fn walk(&self, table: &DeTable<'_>, path: &str, fragment: &mut Fragment) -> Result<(), SettingsError> {
+    fn walk(&self, table: &DeTable<'_>, path: &str, fragment: &mut Fragment, errors: &mut Vec<SettingsError>) {
         let mut keys: Vec<(&Spanned<_>, &Spanned<DeValue<'_>>)> = table.iter().collect();
         keys.sort_by_key(|(key, _)| key.span().start);
         let is_group = |name: &str| {
@@ -365,18 +388,32 @@ impl TomlDocument<'_> {
         for (key, value) in keys {
             let name = if path.is_empty() { key.get_ref().to_string() } else { format!("{path}.{}", key.get_ref()) };
             match value.get_ref() {
-                DeValue::Table(inner) if is_group(&name) => self.walk(inner, &name, fragment)?,
+                DeValue::Table(inner) if is_group(&name) => self.walk(inner, &name, fragment, errors),
                 _ => {
                     // A wrong name is told at the name, a wrong value at the value.
                     let known = schema::find(&name).is_some() || name.starts_with("agent.");
                     let place = self.at(Some(if known { value.span() } else { key.span() }));
+                    let is_second =
+                        ["cluster", "agent.ECS_CLUSTER"].contains(&name.as_str()) && names_cluster(fragment);
                     let source = Source::new(self.kind, place, name.clone());
-                    fragment.push(&name, raw(value.get_ref()), source)?;
+                    let pushed = match is_second {
+                        true => Err(SettingsError {
+                            place: source.place,
+                            what: "`cluster` and `agent.ECS_CLUSTER` both name the cluster; one of them must go"
+                                .to_owned(),
+                            did_you_mean: None,
+                        }),
+                        false => fragment.push(&name, raw(value.get_ref()), source),
+                    };
+                    errors.extend(pushed.err());
                 }
             }
         }
-        Ok(())
     }
+}
+
+fn names_cluster(fragment: &Fragment) -> bool {
+    fragment.entries.iter().any(|entry| matches!(entry.name, Name::Setting(setting) if setting.name == "cluster"))
 }
 
 fn raw(value: &DeValue<'_>) -> Raw {
@@ -420,6 +457,49 @@ mod tests {
             @"`units.enable` takes `true` or `false`, not `yes`, in config.toml:2:10");
         assert!(complaint("cluster = \"prod\ncluster-tags = 1").contains("config.toml:1:"));
         assert!(complaint("cluster = \"my cluster\"").contains("`my<8 more bytes>`"));
+    }
+
+    #[test]
+    fn a_word_that_is_far_from_every_setting_suggests_none() {
+        for text in ["user = 1", "name = 1", "foo = 1", "class = 1", "region = 1", "[verify]\nx = 1", "tags.apple = 1"]
+        {
+            assert!(!complaint(text).contains("did you mean"), "{}", complaint(text));
+        }
+        for (text, meant) in [
+            ("cluter = 1", "cluster"),
+            ("Cluster = 1", "cluster"),
+            ("cluster_tags = 1", "cluster-tags"),
+            ("tags.pai = 1", "tags.api"),
+            ("verify.dedline = 1", "verify.deadline"),
+        ] {
+            assert!(complaint(text).contains(&format!("did you mean `{meant}`?")), "{}", complaint(text));
+        }
+    }
+
+    #[test]
+    fn two_settings_that_name_the_cluster_are_an_error_at_the_second() {
+        insta::assert_snapshot!(complaint("cluster = \"a\"\n[agent]\nECS_CLUSTER = \"b\"\n"),
+            @"`cluster` and `agent.ECS_CLUSTER` both name the cluster; one of them must go, in config.toml:3:15");
+        assert!(complaint("agent.ECS_CLUSTER = \"b\"\ncluster = \"b\"\n").contains("config.toml:2:11"));
+        assert!(complaint("cluster = \"a\"\ncluster = \"b\"\n").contains("config.toml:2:1"));
+    }
+
+    #[test]
+    fn every_error_of_a_text_is_found() {
+        let text = "clustr = 1\n[verify]\ndeadline = 5\n[agent]\nECS_LOGLEVEL = \"loud\"\n";
+        let (_, errors) = Fragment::read_toml(text, Kind::Config, "c");
+        let places: Vec<_> = errors.iter().map(|error| error.place.as_str()).collect();
+        assert_eq!(places, ["c:1:1", "c:3:12", "c:5:16"]);
+    }
+
+    #[test]
+    fn a_value_that_ecs_config_cannot_carry_is_told_where_it_is_written() {
+        let complaint = complaint("[agent]\nECS_NVIDIA_RUNTIME = 'a\\b'\n");
+        assert!(complaint.contains("has a backslash") && complaint.contains("config.toml:2:22"), "{complaint}");
+        let tags = BTreeMap::from([("x:ECS_INSTANCE_ATTRIBUTES".to_owned(), r#"{"a":"b\\c"}"#.to_owned())]);
+        let read = Fragment::from_tags(&tags, "x:", TagsSettings::All, Kind::InstanceTag, "IMDS").unwrap();
+        assert_eq!((read.entries.len(), read.warnings.len()), (0, 1));
+        assert!(read.warnings[0].text.contains("backslash"), "{}", read.warnings[0].text);
     }
 
     #[test]

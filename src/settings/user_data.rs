@@ -16,6 +16,8 @@ use mail_parser::{MessageParser, MessagePart, MimeHeaders};
 const MARKER: &[u8] = b"#ecs-bootstrap";
 /// The MIME type of a part that is ours.
 const PART_TYPE: (&str, &str) = ("text", "x-ecs-bootstrap");
+/// The type of a part whose first line says what it is.
+const PLAIN_TYPE: (&str, &str) = ("text", "plain");
 /// User data is at most 16 KiB before decompression (EC2 User Guide, "Instance user data"); more than this out of it is
 /// no settings file.
 const MOST_BYTES: u64 = 1 << 20;
@@ -46,7 +48,7 @@ pub enum UserDataError {
 }
 
 /// Our settings in the user data: the whole document when its first line is `#ecs-bootstrap`, else its one MIME part of
-/// type `text/x-ecs-bootstrap`, wherever it is nested; each of them plain, gzip or base64. `None` when there is neither.
+/// type `text/x-ecs-bootstrap` (or `text/plain` with that first line), wherever it is nested; each of them plain, gzip or base64. `None` when there is neither.
 pub fn ours(bytes: &[u8]) -> Result<Option<String>, UserDataError> {
     let Some(document) = unwrapped(bytes) else { return Ok(None) };
     if is_marked(&document) {
@@ -65,7 +67,8 @@ pub fn ours(bytes: &[u8]) -> Result<Option<String>, UserDataError> {
 }
 
 fn our_part<'p>(part: &'p MessagePart) -> Option<Cow<'p, [u8]>> {
-    let kind = part.content_type()?;
+    // Without a type, a part is text/plain (RFC 2045, 5.2), and cloud-init looks at what it begins with.
+    let Some(kind) = part.content_type() else { return marked_part(part) };
     let is = |(main, sub): (&str, &str)| {
         kind.ctype().eq_ignore_ascii_case(main)
             && kind.subtype().is_some_and(|subtype| subtype.eq_ignore_ascii_case(sub))
@@ -73,9 +76,17 @@ fn our_part<'p>(part: &'p MessagePart) -> Option<Cow<'p, [u8]>> {
     if is(PART_TYPE) {
         return Some(unwrapped(part.contents()).unwrap_or(Cow::Borrowed(part.contents())));
     }
+    if is(PLAIN_TYPE) {
+        return marked_part(part);
+    }
     // What a compressed part is, only its text can say.
     let compressed = GZIP_TYPES.iter().any(|subtype| is(("application", subtype)));
     compressed.then(|| unwrapped(part.contents())).flatten().filter(|text| is_marked(text))
+}
+
+/// A part of no particular type that begins with our marker.
+fn marked_part<'p>(part: &'p MessagePart) -> Option<Cow<'p, [u8]>> {
+    Some(Cow::Borrowed(part.contents())).filter(|text| is_marked(text))
 }
 
 /// The document below gzip and base64; `None` where gzip is broken.
@@ -119,7 +130,18 @@ fn without_bom(document: &[u8]) -> &[u8] {
 
 fn is_marked(document: &[u8]) -> bool {
     let first_line = without_bom(document).split(|byte| *byte == b'\n').next().unwrap_or_default();
-    first_line.trim_ascii_end() == MARKER
+    first_line.trim_ascii_end().eq_ignore_ascii_case(MARKER)
+}
+
+/// Settings that are in user data and are not read, by what holds them: `None` where there are none.
+pub fn skipped(bytes: &[u8]) -> Option<&'static str> {
+    const ARCHIVE: &[u8] = b"#cloud-config-archive";
+    let document = unwrapped(bytes)?;
+    let text = without_bom(&document).trim_ascii_start();
+    let is_archive = text.get(..ARCHIVE.len()).is_some_and(|start| start.eq_ignore_ascii_case(ARCHIVE));
+    let holds = |word: &[u8]| text.windows(word.len()).any(|window| window.eq_ignore_ascii_case(word));
+    let speaks = is_archive && (holds(MARKER) || holds(PART_TYPE.1.as_bytes()));
+    speaks.then_some("`#cloud-config-archive`; use a MIME part of type `text/x-ecs-bootstrap`")
 }
 
 /// cloud-init's own test.
@@ -187,6 +209,7 @@ mod tests {
             assert_eq!(ours(&bytes), Ok(Some(WHOLE.to_owned())));
         }
         assert_eq!(ours(b"\xef\xbb\xbf#ecs-bootstrap\r\n"), Ok(Some("#ecs-bootstrap\r\n".to_owned())));
+        assert_eq!(ours(b"#ECS-Bootstrap\n"), Ok(Some("#ECS-Bootstrap\n".to_owned())));
         assert_eq!(ours(b"#ecs-bootstrap"), Ok(Some("#ecs-bootstrap".to_owned())));
     }
 
@@ -199,10 +222,14 @@ mod tests {
             ("Text/X-ECS-Bootstrap; charset=\"utf-8\"", "8bit", TOML),
             ("text/x-ecs-bootstrap", "base64", encoded.as_str()),
             ("text/x-ecs-bootstrap", "quoted-printable", "cluster =3D \"prod\"\n"),
+            ("text/plain", "7bit", WHOLE),
+            ("TEXT/Plain; charset=\"us-ascii\"", "7bit", "#ECS-Bootstrap\ncluster = \"prod\"\n"),
         ] {
             let message = mime(&[script, part, script]);
             for bytes in [message.clone().into_bytes(), gzip(message.as_bytes()), base64(message.as_bytes())] {
-                assert_eq!(trimmed(&bytes).as_deref(), Some(TOML.trim()), "{part:?}");
+                let text = trimmed(&bytes).unwrap_or_default();
+                let text = text.lines().filter(|line| !line.starts_with('#')).collect::<Vec<_>>().join("\n");
+                assert_eq!(text, TOML.trim(), "{part:?}");
             }
         }
     }
@@ -225,7 +252,7 @@ mod tests {
 
     #[test]
     fn leaves_alone_what_is_somebody_elses() {
-        let others = mime(&[("text/cloud-config", "7bit", "#cloud-config\n"), ("text/plain", "7bit", WHOLE)]);
+        let others = mime(&[("text/cloud-config", "7bit", "#cloud-config\n"), ("text/plain", "7bit", TOML)]);
         let broken = &gzip(WHOLE.as_bytes())[..20];
         let documents: [&[u8]; 12] = [
             b"",
@@ -244,6 +271,15 @@ mod tests {
         for document in documents {
             assert_eq!(ours(document), Ok(None), "{:?}", String::from_utf8_lossy(document));
         }
+    }
+
+    #[test]
+    fn settings_in_an_archive_are_skipped_and_that_is_told() {
+        let archive = b"#cloud-config-archive\n- type: text/x-ecs-bootstrap\n  content: |\n    cluster = \"prod\"\n";
+        assert_eq!(ours(archive), Ok(None));
+        assert!(skipped(archive).is_some() && skipped(&gzip(archive)).is_some());
+        assert_eq!(skipped(b"#cloud-config-archive\n- type: text/cloud-config\n"), None);
+        assert_eq!(skipped(WHOLE.as_bytes()), None);
     }
 
     #[test]

@@ -21,17 +21,24 @@ pub enum Kind {
         /// More is clamped or ignored; `Duration::MAX` where nothing is too much.
         most: Duration,
     },
-    /// A whole number within bounds.
+    /// A whole number within bounds (`strconv.Atoi`, which takes a sign).
     Integer {
         /// The smallest.
         least: i64,
         /// The largest.
         most: i64,
     },
+    /// A whole number up to this one (`strconv.ParseUint`, which takes no sign).
+    Unsigned {
+        /// The largest.
+        most: u64,
+    },
     /// A positive number.
     Number,
     /// One of these.
     OneOf(&'static [&'static str]),
+    /// One of these, in upper or lower case.
+    OneOfAnyCase(&'static [&'static str]),
     /// Anything; the agent does not look at it.
     Text,
     /// The name of a cluster, or its ARN.
@@ -44,15 +51,15 @@ pub enum Kind {
     Tags,
     /// A JSON object of strings.
     Labels,
-    /// Any JSON object.
-    JsonObject,
+    /// Registry credentials: a JSON object with an object for each registry (`agent/dockerclient/dockerauth`).
+    RegistryAuth,
     /// A JSON array of logging drivers that the agent knows.
     LoggingDrivers,
     /// A JSON array of ports.
     Ports,
     /// A JSON array of prefixes.
     Cidrs,
-    /// `FIRST-LAST`, ports.
+    /// `FIRST-LAST`, ports, or one port.
     PortRange,
     /// `INT,INT`: the steady rate and the burst.
     Pair,
@@ -62,7 +69,7 @@ pub enum Kind {
     Proxy,
 }
 
-const KNOWN_DRIVERS: [&str; 11] = [
+pub(super) const KNOWN_DRIVERS: [&str; 11] = [
     "json-file",
     "syslog",
     "journald",
@@ -87,25 +94,59 @@ impl Kind {
                 go_duration(value).is_some_and(|duration| (least..=most).contains(&duration))
             }
             Kind::Integer { least, most } => value.parse().is_ok_and(|number| (least..=most).contains(&number)),
+            Kind::Unsigned { most } => unsigned(value).is_some_and(|number| number <= most),
             Kind::Number => value.parse().is_ok_and(|number: f64| number.is_finite() && number > 0.0),
             Kind::OneOf(values) => values.contains(&value),
+            Kind::OneOfAnyCase(values) => values.iter().any(|one| one.eq_ignore_ascii_case(value)),
             Kind::Text | Kind::Proxy => true,
             Kind::Cluster => is_cluster(value),
             Kind::Region => is_region(value),
             Kind::Attributes => object(value).is_some_and(|pairs| are_attributes(&pairs)),
             Kind::Tags => object(value).is_some_and(|pairs| are_tags(&pairs)),
             Kind::Labels => object(value).is_some(),
-            Kind::JsonObject => serde_json::from_str::<serde_json::Map<_, _>>(value).is_ok(),
-            Kind::LoggingDrivers => serde_json::from_str::<Vec<String>>(value)
-                .is_ok_and(|drivers| drivers.iter().all(|driver| KNOWN_DRIVERS.contains(&driver.as_str()))),
-            Kind::Ports => serde_json::from_str::<Vec<u16>>(value).is_ok(),
+            Kind::RegistryAuth => registries(value).is_some_and(|all| !all.contains_key("auths")),
+            Kind::LoggingDrivers => first_json::<Vec<String>>(value)
+                .is_some_and(|drivers| drivers.iter().all(|driver| KNOWN_DRIVERS.contains(&driver.as_str()))),
+            Kind::Ports => first_json::<Vec<u16>>(value).is_some(),
             Kind::Cidrs => {
                 serde_json::from_str::<Vec<String>>(value).is_ok_and(|all| all.iter().all(|one| is_cidr(one)))
             }
-            Kind::PortRange => value.split_once('-').and_then(numbers::<u16>).is_some_and(|(a, b)| 0 < a && a <= b),
+            Kind::PortRange => {
+                let (first, last) = value.split_once('-').unwrap_or((value, value));
+                let port = |text| unsigned(text).filter(|port| (1..=65_535).contains(port));
+                port(first).zip(port(last)).is_some_and(|(first, last)| first <= last)
+            }
             Kind::Pair => value.split_once(',').and_then(numbers::<u32>).is_some_and(|(a, b)| 0 < a && 0 < b),
             Kind::UnixSocket => value.strip_prefix("unix://").is_some_and(|path| path.starts_with('/')),
         }
+    }
+
+    /// Whether the agent takes blanks around the value (`strings.TrimSpace`, `trim:"true"`, JSON). It takes none around a
+    /// duration, a `ParseUint` number, or where it compares texts.
+    pub(super) fn is_trimmed(self) -> bool {
+        match self {
+            Kind::Boolean | Kind::Cluster | Kind::Region | Kind::Pair | Kind::OneOfAnyCase(_) => true,
+            _ => self.is_json(),
+        }
+    }
+
+    /// Whether the value is JSON.
+    pub fn is_json(self) -> bool {
+        matches!(
+            self,
+            Kind::Attributes
+                | Kind::Tags
+                | Kind::Labels
+                | Kind::RegistryAuth
+                | Kind::LoggingDrivers
+                | Kind::Ports
+                | Kind::Cidrs
+        )
+    }
+
+    /// Whether the value may be repeated in a message: short words and numbers that are no secret.
+    pub(super) fn is_plain(self) -> bool {
+        !self.is_json() && !matches!(self, Kind::Text | Kind::Proxy | Kind::UnixSocket | Kind::Cluster)
     }
 }
 
@@ -120,8 +161,9 @@ impl fmt::Display for Kind {
             Kind::Duration { least, most: Duration::MAX } => write!(f, "a duration such as `90s` or `1h30m`, {} or more", short(least)),
             Kind::Duration { least, most } => write!(f, "a duration such as `10s`, from {} to {}", short(least), short(most)),
             Kind::Integer { least, most } => write!(f, "a whole number from {least} to {most}"),
+            Kind::Unsigned { most } => write!(f, "a whole number from 0 to {most}"),
             Kind::Number => f.write_str("a number above 0"),
-            Kind::OneOf(values) => write!(f, "one of {}", list(values)),
+            Kind::OneOf(values) | Kind::OneOfAnyCase(values) => write!(f, "one of {}", list(values)),
             Kind::Text => f.write_str("any text"),
             Kind::Cluster => f.write_str(
                 "the name of a cluster (1 to 255 letters, digits, `-`, `_`) or its ARN `arn:PARTITION:ecs:REGION:ACCOUNT:cluster/NAME`",
@@ -136,11 +178,11 @@ impl fmt::Display for Kind {
                  values of at most 256",
             ),
             Kind::Labels => f.write_str("a JSON object of strings"),
-            Kind::JsonObject => f.write_str("a JSON object"),
+            Kind::RegistryAuth => f.write_str("a JSON object that holds an object for each registry"),
             Kind::LoggingDrivers => write!(f, "a JSON array of logging drivers out of {}", list(&KNOWN_DRIVERS)),
             Kind::Ports => f.write_str("a JSON array of ports from 0 to 65535"),
             Kind::Cidrs => f.write_str("a JSON array of prefixes such as `[\"10.0.0.0/16\"]`"),
-            Kind::PortRange => f.write_str("two ports such as `32768-60999`, the smaller first"),
+            Kind::PortRange => f.write_str("two ports such as `32768-60999`, the smaller first, or one port"),
             Kind::Pair => f.write_str("two whole numbers above 0 such as `40,60`"),
             Kind::UnixSocket => f.write_str("`unix://` and the path of a socket"),
             Kind::Proxy => f.write_str("`host:port` or a URL"),
@@ -148,16 +190,33 @@ impl fmt::Display for Kind {
     }
 }
 
+/// An object of strings as Go reads it, to which `null` is an empty text.
 fn object(json: &str) -> Option<BTreeMap<String, String>> {
+    let pairs = serde_json::from_str::<Option<BTreeMap<String, Option<String>>>>(json).ok()?.unwrap_or_default();
+    Some(pairs.into_iter().map(|(key, value)| (key, value.unwrap_or_default())).collect())
+}
+
+/// Registries and what is said of each; texts of it may be secret.
+pub(super) fn registries(json: &str) -> Option<BTreeMap<String, serde_json::Map<String, serde_json::Value>>> {
     serde_json::from_str(json).ok()
 }
 
+/// The first JSON value of a text; Go's stream decoder, which the agent uses for arrays, reads no further.
+pub(super) fn first_json<T: serde::de::DeserializeOwned>(text: &str) -> Option<T> {
+    serde_json::Deserializer::from_str(text).into_iter().next()?.ok()
+}
+
+/// Digits only, as `strconv.ParseUint` wants them.
+fn unsigned(text: &str) -> Option<u64> {
+    text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok()).flatten()
+}
+
 fn numbers<T: std::str::FromStr>((first, second): (&str, &str)) -> Option<(T, T)> {
-    Some((first.parse().ok()?, second.parse().ok()?))
+    Some((first.trim().parse().ok()?, second.trim().parse().ok()?))
 }
 
 /// Go's `time.ParseDuration`, but for negative ones: none of the agent's may be.
-fn go_duration(text: &str) -> Option<Duration> {
+pub(super) fn go_duration(text: &str) -> Option<Duration> {
     if text == "0" {
         return Some(Duration::ZERO);
     }
@@ -199,10 +258,13 @@ pub(super) fn is_cluster(text: &str) -> bool {
     partition_known && is_region(region) && digits(account) && resource.strip_prefix("cluster/").is_some_and(name)
 }
 
-fn is_region(text: &str) -> bool {
-    let part =
+/// `eu-west-1`, `us-gov-west-1`: words, and a number at the end. A letter after the number is an Availability Zone's.
+pub(super) fn is_region(text: &str) -> bool {
+    let Some((words, number)) = text.rsplit_once('-') else { return false };
+    let is_word =
         |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit());
-    text.len() <= 64 && text.contains('-') && text.split('-').all(part)
+    let is_number = !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit());
+    text.len() <= 64 && is_number && words.contains('-') && words.split('-').all(is_word)
 }
 
 fn are_attributes(pairs: &BTreeMap<String, String>) -> bool {

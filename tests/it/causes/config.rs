@@ -183,8 +183,33 @@ fn line_ends_of_windows_are_a_note() {
 fn json_in_quotes_is_told_as_such() {
     let instance = Instance::new().ecs_config("ECS_CLUSTER=prod\nECS_INSTANCE_ATTRIBUTES='{\"tier\":\"web\"}'\n");
     let outcome = run(&instance, &[]);
-    Names("config-bad-json", 20, "`ECS_INSTANCE_ATTRIBUTES` in ecs.config is not JSON").check(&instance, &outcome);
+    Names("config-bad-json", 20, "in ecs.config `ECS_INSTANCE_ATTRIBUTES` takes a JSON object of strings")
+        .check(&instance, &outcome);
     assert!(outcome.stderr.contains("on line 2 of /etc/ecs/ecs.config stands in quotes"), "{}", outcome.stderr);
+}
+
+#[test]
+fn json_of_another_form_is_not_called_no_json() {
+    let instance = Instance::new().ecs_config("ECS_CLUSTER=prod\nECS_INSTANCE_ATTRIBUTES=[\"web\"]\n");
+    Names("config-bad-json", 20, "it is JSON, but a list and not an object").check(&instance, &run(&instance, &[]));
+}
+
+#[test]
+fn a_value_that_the_agent_ignores_is_a_note() {
+    for (line, seen) in [
+        ("ECS_CONTAINER_STOP_TIMEOUT=120", "`120` has no unit"),
+        ("ECS_LOGLEVEL=DEBUG", "did you mean `debug`?"),
+        ("ECS_CHECKPOINT=yes", "does not know `yes`"),
+        ("ECS_AVAILABLE_LOGGING_DRIVERS=[json-file,awslogs]", "double quotes are missing"),
+        ("ECS_AVAILABLE_LOGGING_DRIVERS=fluentd", "did you mean `[\"fluentd\"]`?"),
+        ("ECS_DATADIR=/data # mine", "a comment cannot follow"),
+        ("ECS_ENGINE_AUTH_DATA={\"auths\":{\"r\":{\"auth\":\"hunter2\"}}}", "docker's `config.json`"),
+    ] {
+        let instance = Instance::new().ecs_config(format!("ECS_CLUSTER=prod\n{line}\n"));
+        let outcome = run(&instance, &["verify.deadline=20s"]);
+        Notes("config-value-ignored", seen).check(&outcome);
+        assert!(!format!("{}{}", outcome.stdout, outcome.stderr).contains("hunter2"), "{line}");
+    }
 }
 
 #[test]

@@ -1,0 +1,347 @@
+//! Where the mistakes are: each line as ecs-init reads it, against what was meant.
+
+use std::collections::BTreeMap;
+
+use super::{ConfigIssue, Context, IssueKind, Level};
+use crate::settings::agent_variables::{Consequence, Variable, check, find, near_miss, second_setting};
+
+/// The variable that says where an instance belongs.
+pub const CLUSTER: &str = "ECS_CLUSTER";
+/// Stands in a line for text that is only known when the line is written, such as the value of a shell variable.
+pub const OPAQUE: char = '\u{e000}';
+const BOM: char = '\u{feff}';
+/// So many issues are found in one file; more say nothing new.
+const MOST: usize = 200;
+
+/// One line of an `ecs.config`, and where its characters are in the file that was given.
+#[derive(Clone, Debug, Default)]
+pub struct SourceLine {
+    /// The line of that file, the first being 1.
+    pub line: usize,
+    /// The text as ecs-init will see it, with [`OPAQUE`] for what is not known.
+    pub text: String,
+    /// The column of each character; empty where it is the character's own position.
+    pub columns: Vec<usize>,
+}
+
+impl SourceLine {
+    fn column(&self, offset: usize) -> usize {
+        let index = self.text.get(..offset).map_or(0, |before| before.chars().count());
+        match self.columns.is_empty() {
+            true => index + 1,
+            false => self.columns.get(index).or(self.columns.last()).copied().unwrap_or(1),
+        }
+    }
+}
+
+/// One assignment, and where its parts are.
+struct Assigned<'l> {
+    source: &'l SourceLine,
+    key: &'l str,
+    value: &'l str,
+    key_at: usize,
+    value_at: usize,
+}
+
+/// Every issue of a file, in the order of its lines.
+pub fn issues(bytes: &[u8], context: &Context<'_>) -> Vec<ConfigIssue> {
+    if let Some(text) = utf_16(bytes) {
+        let lines = lines_of(text.as_bytes());
+        let named = effective(&lines).get(CLUSTER).map(|line| (line.source.line, cluster(line.value)));
+        let kind = IssueKind::Unreadable("the whole file is UTF-16, of which ecs-init reads nothing");
+        let (line, cluster) = named.unwrap_or((1, None));
+        let level = level_of_lost(context.is_cluster_named || cluster.is_none());
+        return vec![ConfigIssue { line, column: 1, key: CLUSTER.to_owned(), kind, level, cluster }];
+    }
+    if let Some(json) = json_file(bytes) {
+        let level = level_of_lost(context.is_cluster_named);
+        let cluster = json.get("Cluster").and_then(|name| name.as_str()).and_then(cluster);
+        return vec![ConfigIssue { line: 1, column: 1, key: String::new(), kind: IssueKind::JsonFile, level, cluster }];
+    }
+    issues_of(&lines_of(bytes), context)
+}
+
+/// Every issue of these lines, in their order.
+pub fn issues_of(lines: &[SourceLine], context: &Context<'_>) -> Vec<ConfigIssue> {
+    let last = effective(lines);
+    let is_named = last.get(CLUSTER).is_some_and(|line| !line.value.trim().is_empty());
+    let context = Context { is_cluster_named: context.is_cluster_named || is_named, ..*context };
+    let region = last.get("AWS_DEFAULT_REGION").map(|line| line.value.trim());
+    let context = Context {
+        region: region.filter(|region| check("AWS_DEFAULT_REGION", region).is_ok()).or(context.region),
+        ..context
+    };
+    let mut found = Vec::new();
+    for line in lines {
+        if found.len() >= MOST {
+            break;
+        }
+        let Some(assigned) = assignment(line) else {
+            found.extend(unassigned(line, &context));
+            continue;
+        };
+        if assigned.key.contains(OPAQUE) {
+            continue;
+        }
+        found.extend(of_key(&assigned, &context).or_else(|| of_value(&assigned, &last, &context)));
+        found.extend(overridden(&assigned, &last));
+    }
+    found
+}
+
+/// The first line that ends in CR LF.
+pub fn first_crlf(bytes: &[u8]) -> Option<usize> {
+    bytes.split(|byte| *byte == b'\n').position(|line| line.ends_with(b"\r")).map(|index| index + 1)
+}
+
+/// The value without quotes around it, where there are some.
+pub fn unquoted(value: &str) -> Option<&str> {
+    const QUOTES: [(char, char); 5] =
+        [('"', '"'), ('\'', '\''), ('`', '`'), ('\u{201c}', '\u{201d}'), ('\u{2018}', '\u{2019}')];
+    let value = value.trim();
+    QUOTES.iter().find_map(|(open, close)| value.strip_prefix(*open)?.strip_suffix(*close))
+}
+
+/// The name of a cluster as it was meant: without quotes, and nothing where it cannot be one.
+pub fn cluster(value: &str) -> Option<String> {
+    let bare = unquoted(value).unwrap_or(value).trim();
+    let bare = bare.split_once(" #").map_or(bare, |(before, _)| before.trim_end());
+    let bare = second_setting(bare).map_or(bare, |at| bare[..at].trim());
+    (!bare.is_empty() && check(CLUSTER, bare).is_ok()).then(|| bare.to_owned())
+}
+
+/// Why an instance of this region and account cannot join a cluster with this ARN.
+pub fn other_place(value: &str, region: Option<&str>, account: Option<&str>) -> Option<String> {
+    let value = value.trim();
+    let mut parts = value.split(':').skip(3);
+    let (its_region, its_account) = (parts.next()?, parts.next()?);
+    if check(CLUSTER, value).is_err() {
+        return None;
+    }
+    if let Some(region) = region.filter(|region| *region != its_region) {
+        return Some(format!("the cluster's ARN is of region `{its_region}`, and the agent registers in `{region}`"));
+    }
+    let account = account.filter(|account| *account != its_account)?;
+    Some(format!("the cluster's ARN is of account `{its_account}`, and the instance is of `{account}`"))
+}
+
+fn lines_of(bytes: &[u8]) -> Vec<SourceLine> {
+    let lines = bytes.split(|byte| *byte == b'\n').enumerate();
+    let line = |(index, text)| SourceLine {
+        line: index + 1,
+        text: String::from_utf8_lossy(text).into_owned(),
+        columns: Vec::new(),
+    };
+    lines.map(line).collect()
+}
+
+fn assignment(source: &SourceLine) -> Option<Assigned<'_>> {
+    let start = source.text.len() - source.text.trim_start().len();
+    let (key, value) = source.text.trim().split_once('=')?;
+    Some(Assigned { source, key, value, key_at: start, value_at: start + key.len() + 1 })
+}
+
+/// The last assignment of each key.
+fn effective(lines: &[SourceLine]) -> BTreeMap<&str, Assigned<'_>> {
+    lines.iter().filter_map(assignment).map(|assigned| (assigned.key, assigned)).collect()
+}
+
+fn is_comment(text: &str) -> bool {
+    text.starts_with(['#', ';']) || text.starts_with("//")
+}
+
+fn level_of_lost(is_cluster_named: bool) -> Level {
+    if is_cluster_named { Level::Warning } else { Level::Error }
+}
+
+fn of_key(assigned: &Assigned<'_>, context: &Context<'_>) -> Option<ConfigIssue> {
+    let (key, kind) = meant(assigned.key, context)?;
+    let is_cluster = key == CLUSTER;
+    let level = level_of_lost(!is_cluster || context.is_cluster_named);
+    let cluster = cluster(assigned.value).filter(|_| is_cluster);
+    let (line, column) = (assigned.source.line, assigned.source.column(assigned.key_at));
+    Some(ConfigIssue { line, column, key, kind, level, cluster })
+}
+
+/// The variable that an unknown key was meant to be. A key that is commented out was not meant to be one.
+fn meant(key: &str, context: &Context<'_>) -> Option<(String, IssueKind)> {
+    let name = key.trim_matches([' ', '\t']);
+    if find(key).is_some() || is_comment(name) {
+        return None;
+    }
+    let known = |name: &str| find(name).map(|variable| variable.name.to_owned());
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    let is_name = |text: &str| !text.is_empty() && text.len() <= 128 && text.chars().all(is_plain);
+    if let Some(rest) = name.strip_prefix("export").filter(|rest| rest.starts_with([' ', '\t'])) {
+        return Some(rest.trim().to_owned()).filter(|key| is_name(key)).map(|key| (key, IssueKind::Export));
+    }
+    if name.len() < key.len() && is_name(name) {
+        return Some((name.to_owned(), IssueKind::Blanks));
+    }
+    if let Some(key) = yaml_key(name) {
+        return Some((key.to_owned(), IssueKind::Unreadable("the line has no `=` after the key")));
+    }
+    let bare: String = name.chars().filter(|c| is_plain(*c)).collect();
+    if let Some(key) = known(&bare) {
+        let why = match name.starts_with(BOM) {
+            true => "a byte order mark sticks to the key",
+            false => "the key has characters that no variable has",
+        };
+        return Some((key, IssueKind::Unreadable(why)));
+    }
+    if name.contains([' ', '\t']) || name.is_empty() {
+        let has_placeholder = context.is_template && has_placeholder(name, true);
+        return (!has_placeholder).then(|| (String::new(), IssueKind::NotAssignment));
+    }
+    let is_written = name.len() <= 128 && name.chars().all(|c| is_plain(c) || c == '-' || c == '.');
+    let near = near_miss(name).filter(|_| is_written)?;
+    // Beside the right key, it is a variable for something else.
+    let is_other = near == CLUSTER && context.is_cluster_named && !name.to_ascii_uppercase().starts_with("ECS");
+    (!is_other).then(|| (near.to_owned(), IssueKind::Misspelt { written: name.to_owned() }))
+}
+
+/// `KEY: value`, as YAML has it.
+fn yaml_key(line: &str) -> Option<&'static str> {
+    let (key, _) = line.split_once(':')?;
+    find(key.trim()).map(|variable| variable.name)
+}
+
+fn of_value(
+    assigned: &Assigned<'_>,
+    last: &BTreeMap<&str, Assigned<'_>>,
+    context: &Context<'_>,
+) -> Option<ConfigIssue> {
+    let variable = find(assigned.key)?;
+    let is_in_force = last.get(assigned.key).is_some_and(|last| last.source.line == assigned.source.line);
+    let kind = value_kind(variable, assigned.value, is_in_force, context)?;
+    let level = match &kind {
+        IssueKind::Value(wrong) if wrong.consequence != Consequence::Ignored => Level::Error,
+        IssueKind::UnsetText(_) | IssueKind::OtherPlace(_) => Level::Error,
+        IssueKind::Value(_) | IssueKind::NoCluster => Level::Warning,
+        _ => match check(variable.name, assigned.value.trim()) {
+            Err(wrong) if wrong.consequence != Consequence::Ignored => Level::Error,
+            _ => Level::Warning,
+        },
+    };
+    let blanks = assigned.value.len() - assigned.value.trim_start().len();
+    let column = assigned.source.column(assigned.value_at + blanks);
+    let cluster = cluster(assigned.value).filter(|_| variable.name == CLUSTER);
+    Some(ConfigIssue { line: assigned.source.line, column, key: variable.name.to_owned(), kind, level, cluster })
+}
+
+fn value_kind(variable: &Variable, value: &str, is_in_force: bool, context: &Context<'_>) -> Option<IssueKind> {
+    const UNSET: [&str; 5] = ["none", "null", "nil", "undefined", "nan"];
+    let trimmed = value.trim();
+    let is_cluster = variable.name == CLUSTER;
+    if trimmed.is_empty() {
+        return (is_cluster && is_in_force && !context.is_cluster_named).then_some(IssueKind::NoCluster);
+    }
+    if second_setting(trimmed).is_some() {
+        return Some(IssueKind::TwoSettings);
+    }
+    if unquoted(trimmed).is_some() {
+        return Some(IssueKind::Quoted);
+    }
+    let is_open = has_placeholder(trimmed, !variable.takes_dollars());
+    match (is_open, context.is_template) {
+        (true, true) => return None,
+        (true, false) => return Some(IssueKind::Placeholder),
+        (false, _) => {}
+    }
+    if trimmed.contains(OPAQUE) {
+        return variable.kind.is_json().then(|| opaque_json(variable.name, trimmed)).flatten();
+    }
+    if let Some(word) = UNSET.iter().find(|word| is_cluster && word.eq_ignore_ascii_case(trimmed)) {
+        return Some(IssueKind::UnsetText(word));
+    }
+    if let Some(why) = other_place(trimmed, context.region, context.account).filter(|_| is_cluster) {
+        return Some(IssueKind::OtherPlace(why));
+    }
+    let comment = trimmed.find(" #").or(trimmed.find("\t#"));
+    match check(variable.name, value) {
+        Err(wrong) => Some(IssueKind::Value(wrong)),
+        Ok(()) if comment.is_some() && !variable.secret => Some(IssueKind::TrailingComment),
+        Ok(()) => None,
+    }
+}
+
+/// JSON with a part that is not known: a mistake only where no text in its place would make it right.
+fn opaque_json(name: &str, value: &str) -> Option<IssueKind> {
+    const PARTS: [&str; 8] = ["x", "1", "", "\"x\"", "\"x\":\"y\"", ",\"x\":\"y\"", "json-file", "\"json-file\""];
+    let wrong: Vec<_> = PARTS.iter().map_while(|part| check(name, &value.replace(OPAQUE, part)).err()).collect();
+    let first = wrong.first().filter(|_| wrong.len() == PARTS.len())?;
+    let is_certain = value.starts_with(['{', '[']) && !value[1..].starts_with(OPAQUE);
+    is_certain.then(|| {
+        let mut wrong = first.clone();
+        wrong.suggestion = None;
+        IssueKind::Value(wrong)
+    })
+}
+
+/// Whether the text holds what a template engine or a shell would have replaced.
+fn has_placeholder(text: &str, with_dollars: bool) -> bool {
+    const PAIRS: [(&str, &str); 6] = [("${", "}"), ("{{", "}}"), ("<%", "%>"), ("%{", "}"), ("#{", "}"), ("@@", "@@")];
+    let is_pair =
+        |(open, close): &(&str, &str)| text.find(open).is_some_and(|at| text[at + open.len()..].contains(close));
+    let is_angled = || text.starts_with('<') && text.ends_with('>') && !text.contains(' ');
+    let is_name = |rest: &str| rest.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_');
+    let has_name = || text.match_indices('$').any(|(at, _)| is_name(&text[at + 1..]));
+    // JSON ends in `}}` where objects nest, and never begins in `{{`.
+    PAIRS.iter().any(is_pair) || is_angled() || (with_dollars && has_name()) || text.contains("$(")
+}
+
+/// What a later line of the same key takes back.
+fn overridden(assigned: &Assigned<'_>, last: &BTreeMap<&str, Assigned<'_>>) -> Option<ConfigIssue> {
+    let by = last.get(assigned.key).filter(|last| last.source.line != assigned.source.line)?;
+    let variable = find(assigned.key)?;
+    let kind = match by.value.trim() == assigned.value.trim() {
+        true => IssueKind::Repeated { by: by.source.line },
+        false => IssueKind::Overridden { by: by.source.line },
+    };
+    let cluster = cluster(assigned.value).filter(|_| variable.name == CLUSTER);
+    let (line, column) = (assigned.source.line, assigned.source.column(assigned.key_at));
+    Some(ConfigIssue { line, column, key: variable.name.to_owned(), kind, level: Level::Warning, cluster })
+}
+
+/// A line without a `=`, which ecs-init drops: `ECS_CLUSTER: prod`, `ECS_CLUSTER prod`, or a line of a script.
+fn unassigned(source: &SourceLine, context: &Context<'_>) -> Option<ConfigIssue> {
+    let text = source.text.trim();
+    let line = text.trim_start_matches(BOM);
+    if line.is_empty() || is_comment(line) || line.contains(OPAQUE) || line.chars().all(char::is_control) {
+        return None;
+    }
+    let at = source.text.len() - source.text.trim_start().len();
+    let bare = line.strip_prefix("export ").unwrap_or(line);
+    let name = bare.split([':', ' ', '\t']).next().unwrap_or_default();
+    let (line, column) = (source.line, source.column(at));
+    let issue =
+        |key: &str, kind, level, cluster| Some(ConfigIssue { line, column, key: key.to_owned(), kind, level, cluster });
+    let Some(variable) = find(name) else {
+        let is_template = context.is_template && (has_placeholder(bare, true) || bare.starts_with(['%', '{', '}']));
+        return (!is_template).then(|| issue("", IssueKind::NotAssignment, Level::Warning, None)).flatten();
+    };
+    let cluster = cluster(bare[name.len()..].trim_start_matches([':', ' ', '\t'])).filter(|_| name == CLUSTER);
+    let level = level_of_lost(name != CLUSTER || context.is_cluster_named);
+    issue(variable.name, IssueKind::Unreadable("the line has no `=`"), level, cluster)
+}
+
+/// The object, where the file is one and no list of assignments.
+fn json_file(bytes: &[u8]) -> Option<serde_json::Value> {
+    let text = std::str::from_utf8(bytes).ok()?.trim_start_matches(BOM).trim();
+    let json = || serde_json::from_str::<serde_json::Value>(text).ok().filter(serde_json::Value::is_object);
+    text.starts_with('{').then(json).flatten()
+}
+
+/// What some editors and shells of Windows write; by its mark, or by the NUL after each letter.
+fn utf_16(bytes: &[u8]) -> Option<String> {
+    let (big, body) = match bytes {
+        [0xff, 0xfe, body @ ..] => (false, body),
+        [0xfe, 0xff, body @ ..] => (true, body),
+        [first, 0, second, 0, ..] if first.is_ascii_graphic() && second.is_ascii_graphic() => (false, bytes),
+        _ => return None,
+    };
+    let unit =
+        |pair: &[u8]| if big { u16::from_be_bytes([pair[0], pair[1]]) } else { u16::from_le_bytes([pair[0], pair[1]]) };
+    let units: Vec<u16> = body.chunks_exact(2).map(unit).collect();
+    Some(String::from_utf16_lossy(&units))
+}

@@ -1,0 +1,465 @@
+//! Why the agent does not take a value, in words, and what was probably meant.
+//!
+//! In: a variable and a value that its kind does not take. Out: a [`WrongValue`]. A value is repeated only where the kind
+//! is a short word or a number and the variable is no secret.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use serde_json::Value;
+
+use super::kind::{KNOWN_DRIVERS, Kind, first_json, go_duration, is_region, registries};
+use super::{Consequence, Variable, WrongValue, second_setting};
+
+/// Longer words are not repeated.
+const LONGEST_SHOWN: usize = 40;
+
+/// What is wrong, and what was meant.
+#[derive(Default)]
+struct Reason {
+    why: Option<String>,
+    suggestion: Option<String>,
+}
+
+fn because(why: impl Into<String>) -> Reason {
+    Reason { why: Some(why.into()), suggestion: None }
+}
+
+impl Reason {
+    fn meant(self, suggestion: impl Into<String>) -> Reason {
+        Reason { suggestion: Some(suggestion.into()), ..self }
+    }
+}
+
+/// Why this value is not taken.
+pub(super) fn fault(variable: &Variable, value: &str) -> WrongValue {
+    let kind = variable.kind;
+    let reason = general(kind, value).unwrap_or_else(|| of_kind(kind, value.trim()));
+    let has_secret = |text: &String| variable.secret && text.contains(value.trim());
+    WrongValue {
+        name: variable.name.to_owned(),
+        expected: kind.to_string(),
+        why: reason.why.filter(|why| !has_secret(why)),
+        suggestion: reason.suggestion.filter(|_| !variable.secret),
+        consequence: consequence(kind, value),
+    }
+}
+
+/// What the agent does with a value that it does not take (`agent/config/config.go`, `parse.go`).
+fn consequence(kind: Kind, value: &str) -> Consequence {
+    match kind {
+        Kind::Attributes | Kind::Tags => match serde_json::from_str::<Value>(value) {
+            Ok(Value::Object(pairs)) if pairs.values().all(|value| value.is_string() || value.is_null()) => {
+                Consequence::NotRegistered
+            }
+            _ => Consequence::Exits,
+        },
+        Kind::Cidrs => Consequence::Exits,
+        // What is no list is ignored; a list with an unknown name ends the agent.
+        Kind::LoggingDrivers if first_json::<Vec<String>>(value).is_some() => Consequence::Exits,
+        Kind::Cluster | Kind::Region => Consequence::NotRegistered,
+        _ => Consequence::Ignored,
+    }
+}
+
+/// What can be wrong with a value of any kind.
+fn general(kind: Kind, value: &str) -> Option<Reason> {
+    let trimmed = value.trim();
+    if let Some(at) = second_setting(trimmed) {
+        let (reason, first) = (because("two settings are on one line"), trimmed[..at].trim());
+        return Some(if kind.takes(first) && !kind.is_json() { reason.meant(first) } else { reason });
+    }
+    if trimmed.contains(['\u{201c}', '\u{201d}', '\u{201e}', '\u{2018}', '\u{2019}', '\u{ab}', '\u{bb}']) {
+        return Some(because("it has typographic quotes, which are no quotes to the agent"));
+    }
+    if trimmed.contains("\\\"") {
+        return Some(because("a backslash stands before its quotes, and the agent reads it as part of the value"));
+    }
+    let comment = trimmed.find(" #").or(trimmed.find("\t#"));
+    let before = comment.map(|at| trimmed[..at].trim_end());
+    if let Some(before) = before.filter(|before| kind.takes(before)) {
+        let reason = because("a comment cannot follow a value: the agent reads it as part of the value");
+        return Some(if kind.is_plain() { reason.meant(before) } else { reason });
+    }
+    (trimmed != value && kind.takes(trimmed)).then(|| {
+        let reason = because("the agent does not remove the blanks around it");
+        if kind.is_plain() { reason.meant(trimmed) } else { reason }
+    })
+}
+
+fn of_kind(kind: Kind, value: &str) -> Reason {
+    if let Some(bare) = value.strip_suffix([';', ',']).filter(|bare| kind.takes(bare)) {
+        let reason = because("its last character is part of the value");
+        return if kind.is_plain() { reason.meant(bare) } else { reason };
+    }
+    match kind {
+        Kind::Boolean | Kind::TrueOrFalse => boolean(kind, value),
+        Kind::Duration { least, most } => duration(value, least, most),
+        Kind::Integer { .. } | Kind::Unsigned { .. } => number(kind, value),
+        Kind::OneOf(values) | Kind::OneOfAnyCase(values) => one_of(values, value),
+        Kind::Region => region(value),
+        Kind::Cluster => cluster(value),
+        Kind::Attributes | Kind::Tags | Kind::Labels => object(kind, value),
+        Kind::RegistryAuth => registry_auth(value),
+        Kind::LoggingDrivers => drivers(value),
+        Kind::Ports => ports(value),
+        Kind::Cidrs => cidrs(value),
+        _ => Reason::default(),
+    }
+}
+
+/// A word that may be repeated.
+fn shown(value: &str) -> Option<String> {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_.+:/ ".contains(c);
+    (!value.is_empty() && value.len() <= LONGEST_SHOWN && value.chars().all(is_plain)).then(|| format!("`{value}`"))
+}
+
+fn boolean(kind: Kind, value: &str) -> Reason {
+    let lower = value.to_ascii_lowercase();
+    let meant = match lower.as_str() {
+        "yes" | "y" | "on" | "enable" | "enabled" | "true" | "1" | "t" => "true",
+        "no" | "n" | "off" | "disable" | "disabled" | "false" | "0" | "f" => "false",
+        _ => return shown(value).map(|it| because(format!("{it} is neither"))).unwrap_or_default(),
+    };
+    let reader = if matches!(kind, Kind::TrueOrFalse) { "ecs-init" } else { "the agent" };
+    because(format!("{reader} does not know `{value}`")).meant(meant)
+}
+
+fn duration(value: &str, least: Duration, most: Duration) -> Reason {
+    if let Some(duration) = go_duration(value) {
+        let short = |duration: Duration| humantime::format_duration(duration).to_string();
+        return match duration < least {
+            true => because(format!("{} is too short", short(duration))).meant(short(least)),
+            false => because(format!("{} is too long", short(duration))).meant(short(most)),
+        };
+    }
+    let digits = value.trim_end_matches(|c: char| !c.is_ascii_digit());
+    let unit = value[digits.len()..].trim().to_ascii_lowercase();
+    let unit = match unit.as_str() {
+        "" => "s",
+        "sec" | "secs" | "second" | "seconds" | "s" => "s",
+        "min" | "mins" | "minute" | "minutes" | "m" => "m",
+        "hour" | "hours" | "hr" | "hrs" | "h" => "h",
+        "d" | "day" | "days" => "d",
+        _ => return Reason::default(),
+    };
+    let Some(number) = digits.parse::<u32>().ok().filter(|_| digits.bytes().all(|byte| byte.is_ascii_digit())) else {
+        return Reason::default();
+    };
+    let meant = if unit == "d" { format!("{}h", u64::from(number) * 24) } else { format!("{number}{unit}") };
+    match value.bytes().all(|byte| byte.is_ascii_digit()) {
+        true => because(format!("`{value}` has no unit")).meant(meant),
+        false => because("its units are `ms`, `s`, `m` and `h`, without blanks").meant(meant),
+    }
+}
+
+fn number(kind: Kind, value: &str) -> Reason {
+    let digits: String = value.trim_start_matches('+').chars().take_while(char::is_ascii_digit).collect();
+    let rest = value.trim_start_matches('+')[digits.len()..].trim();
+    if digits.is_empty() || digits.len() > 18 || !rest.chars().all(|c| c.is_ascii_alphabetic()) {
+        return Reason::default();
+    }
+    match (rest.is_empty(), kind.takes(&digits)) {
+        (true, true) => because("the agent takes no sign before it").meant(digits),
+        (true, false) => because(format!("`{digits}` is out of range")),
+        (false, takes) => {
+            let reason = because("the agent takes no unit after it");
+            let is_mebibytes = ["m", "mb", "mib"].contains(&rest.to_ascii_lowercase().as_str());
+            if takes && is_mebibytes { reason.meant(digits) } else { reason }
+        }
+    }
+}
+
+fn one_of(values: &[&str], value: &str) -> Reason {
+    let lower = value.to_ascii_lowercase();
+    let same = values.iter().find(|one| one.eq_ignore_ascii_case(value));
+    let near = || values.iter().map(|one| (strsim::damerau_levenshtein(&lower, one), one)).min();
+    let reason = match (same, shown(value)) {
+        (Some(_), _) => because("upper and lower case differ"),
+        (None, Some(it)) => because(format!("{it} is none of them")),
+        (None, None) => Reason::default(),
+    };
+    let long = |name: Option<String>| {
+        let starts = |other: &str| ["warn", "error"].iter().find(|level| other.starts_with(**level)).copied();
+        name.as_deref().and_then(starts).filter(|level| values.contains(level))
+    };
+    match same.copied().or_else(|| near().filter(|(distance, one)| distance * 3 <= one.len()).map(|(_, one)| *one)) {
+        Some(one) => reason.meant(one),
+        None => match long(Some(lower.clone())) {
+            Some(level) => reason.meant(level),
+            None => reason,
+        },
+    }
+}
+
+fn region(value: &str) -> Reason {
+    let lower = value.to_ascii_lowercase().replace('_', "-");
+    let zone = lower.strip_suffix(|c: char| c.is_ascii_lowercase()).filter(|region| is_region(region));
+    match (zone, is_region(&lower), shown(value)) {
+        (Some(region), _, Some(it)) => because(format!("{it} is an Availability Zone")).meant(region),
+        (_, true, _) => because("a region is written in lower case, with hyphens").meant(lower),
+        (_, _, Some(it)) => because(format!("{it} is no region")),
+        _ => Reason::default(),
+    }
+}
+
+fn cluster(value: &str) -> Reason {
+    const OTHER: [(&str, &str); 4] = [
+        (":service/", "a service"),
+        (":container-instance/", "a container instance"),
+        (":task/", "a task"),
+        (":task-definition/", "a task definition"),
+    ];
+    if value.is_empty() {
+        return because("it is empty, and the agent joins `default`");
+    }
+    if value.starts_with("arn:") {
+        let other = OTHER
+            .iter()
+            .find(|(part, _)| value.contains(part))
+            .map(|(_, what)| because(format!("the ARN is that of {what}")));
+        return other.unwrap_or_else(|| because("the ARN is not that of a cluster, or has an empty or a wrong part"));
+    }
+    let wrong = value.chars().find(|c| !c.is_ascii_alphanumeric() && !"-_".contains(*c));
+    match wrong {
+        Some(' ' | '\t') => because("it has a blank inside"),
+        Some(c @ ('"' | '\'')) => because(format!("the quote `{c}` is part of it")),
+        Some(c) if c.is_ascii_graphic() => because(format!("a name cannot have `{c}`")),
+        Some(_) => because("it has a character that no name can have"),
+        None => because("it is longer than 255 characters"),
+    }
+}
+
+/// What a text that must be JSON is instead, where it does not parse at all.
+fn not_json(value: &str) -> Option<Reason> {
+    let Err(error) = serde_json::from_str::<Value>(value) else { return None };
+    let unquoted = value.starts_with(['{', '[']) && !value.contains(['"', '\'']);
+    let single = value.starts_with(['{', '[']) && value.contains('\'') && !value.contains('"');
+    Some(if unquoted {
+        because("its double quotes are missing; a shell removes them where the text is not in single quotes")
+    } else if single {
+        because("JSON has double quotes, and these are single ones").meant(value.replace('\'', "\""))
+    } else if error.is_eof() {
+        because("the JSON does not end on this line, and the agent reads a value from one line only")
+    } else if value.trim_end_matches([' ', '\t', ']', '}']).ends_with(',') {
+        because("JSON has no comma after the last element")
+    } else {
+        because("it is not JSON")
+    })
+}
+
+fn name_of(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "null",
+        Value::Bool(_) => "`true` or `false` without quotes",
+        Value::Number(_) => "a number without quotes",
+        Value::String(_) => "a text",
+        Value::Array(_) => "a list",
+        Value::Object(_) => "an object",
+    }
+}
+
+/// A key of a JSON object, where it may be repeated.
+fn key(key: &str) -> String {
+    shown(key).unwrap_or_else(|| "one of its keys".to_owned())
+}
+
+fn object(kind: Kind, value: &str) -> Reason {
+    if let Some((name, text)) = value.split_once('=').filter(|_| !value.starts_with(['{', '['])) {
+        let is_pair = shown(name).is_some() && shown(text).is_some() && !text.contains(['=', ',']);
+        let reason = because("`NAME=VALUE` is not JSON");
+        return if is_pair { reason.meant(format!("{{\"{name}\":\"{text}\"}}")) } else { reason };
+    }
+    if let Some(reason) = not_json(value) {
+        return reason;
+    }
+    let Ok(Value::Object(pairs)) = serde_json::from_str::<Value>(value) else {
+        let it = serde_json::from_str::<Value>(value).map_or("no object", |value| name_of(&value));
+        return because(format!("it is JSON, but {it} and not an object"));
+    };
+    if let Some((name, value)) = pairs.iter().find(|(_, value)| !value.is_string() && !value.is_null()) {
+        return because(format!("the value of {} is {}, and must be a text in quotes", key(name), name_of(value)));
+    }
+    let most = if matches!(kind, Kind::Attributes) { 10 } else { 50 };
+    if pairs.len() > most {
+        return because(format!("it has {} of them", pairs.len()));
+    }
+    let alone = |name: &str, text: &Value| {
+        Value::from(serde_json::Map::from_iter([(name.to_owned(), text.clone())])).to_string()
+    };
+    match pairs.iter().find(|(name, text)| !kind.takes(&alone(name, text))) {
+        Some((name, _)) if name.to_ascii_lowercase().starts_with("aws:") => {
+            because(format!("{} begins with `aws:`, which is reserved", key(name)))
+        }
+        Some((name, _)) => {
+            because(format!("{} or its value is too long, or has a character that is not allowed", key(name)))
+        }
+        None => Reason::default(),
+    }
+}
+
+fn registry_auth(value: &str) -> Reason {
+    if let Some(Reason { why, .. }) = not_json(value) {
+        return Reason { why, suggestion: None };
+    }
+    match registries(value) {
+        Some(all) if all.contains_key("auths") => because(
+            "it has the form of docker's `config.json`: the agent wants the object that is the value of `auths`",
+        ),
+        _ => because("it is JSON, but the value of a registry must be an object such as `{\"auth\":\"...\"}`"),
+    }
+}
+
+fn drivers(value: &str) -> Reason {
+    let of = |names: &[String]| Value::from(names.to_vec()).to_string();
+    if let Some(drivers) = first_json::<Vec<String>>(value) {
+        let Some(unknown) = drivers.iter().find(|driver| !KNOWN_DRIVERS.contains(&driver.as_str())) else {
+            return Reason::default();
+        };
+        let why = shown(unknown).unwrap_or_else(|| "one of them".to_owned());
+        let reason = because(format!("the agent knows no driver {why}"));
+        let near = KNOWN_DRIVERS.iter().map(|known| (strsim::damerau_levenshtein(unknown, known), known)).min();
+        return match near.filter(|(distance, known)| distance * 3 <= known.len()) {
+            Some((_, near)) => {
+                let meant = |driver: &String| if driver == unknown { (*near).to_owned() } else { driver.clone() };
+                reason.meant(of(&drivers.iter().map(meant).collect::<Vec<_>>()))
+            }
+            None => reason,
+        };
+    }
+    let bare = value.trim_matches(|c: char| "[]{}()".contains(c));
+    let is_quote = |c: char| "\"'` ".contains(c);
+    let names: Vec<String> = bare.split(',').map(|name| name.trim_matches(is_quote).to_owned()).collect();
+    let reason = match serde_json::from_str::<Value>(value) {
+        Ok(Value::Array(_)) => because("it is a list, but not one of texts"),
+        Ok(other) => because(format!("it is {} and not a list", name_of(&other))),
+        Err(_) => not_json(value).unwrap_or_default(),
+    };
+    match names.iter().all(|name| KNOWN_DRIVERS.contains(&name.as_str())) {
+        true => reason.meant(of(&names)),
+        false => reason,
+    }
+}
+
+fn ports(value: &str) -> Reason {
+    let bare = value.trim_matches(|c: char| "[]{}()".contains(c));
+    let numbers: Option<Vec<u16>> =
+        bare.split(',').map(|port| port.trim_matches(|c: char| "\"' ".contains(c)).parse().ok()).collect();
+    let reason = match serde_json::from_str::<Value>(value) {
+        Ok(Value::Array(_)) => because("its elements must be numbers from 0 to 65535, without quotes"),
+        Ok(other) => because(format!("it is {} and not a list", name_of(&other))),
+        Err(_) => not_json(value).unwrap_or_default(),
+    };
+    match numbers {
+        Some(numbers) => reason.meant(Value::from(numbers).to_string()),
+        None => reason,
+    }
+}
+
+fn cidrs(value: &str) -> Reason {
+    let Some(list) = first_json::<Vec<String>>(value) else {
+        let reason = match serde_json::from_str::<Value>(value) {
+            Ok(Value::Array(_)) => because("it is a list, but not one of texts"),
+            Ok(other) => because(format!("it is {} and not a list", name_of(&other))),
+            Err(_) => not_json(value).unwrap_or_default(),
+        };
+        let alone = Value::from(vec![value]).to_string();
+        return if Kind::Cidrs.takes(&alone) { reason.meant(alone) } else { reason };
+    };
+    let wrong = list.iter().find(|one| !Kind::Cidrs.takes(&Value::from(vec![one.as_str()]).to_string()));
+    match wrong {
+        Some(one) if one.parse::<IpAddr>().is_ok() => {
+            because(format!("`{one}` has no prefix length such as `/16` after it"))
+        }
+        Some(one) => match shown(one) {
+            Some(it) => because(format!("{it} is no prefix")),
+            None => Reason::default(),
+        },
+        None => because("something follows the list"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::check;
+    use super::Consequence::{Exits, Ignored, NotRegistered};
+
+    #[test]
+    fn says_why_and_what_was_meant() {
+        for (name, value, why, meant, consequence) in [
+            ("ECS_INSTANCE_ATTRIBUTES", "{role:worker}", "double quotes are missing", None, Exits),
+            ("ECS_INSTANCE_ATTRIBUTES", "{'a':'b'}", "single ones", Some(r#"{"a":"b"}"#), Exits),
+            ("ECS_INSTANCE_ATTRIBUTES", r#"{\"a\":\"b\"}"#, "a backslash", None, Exits),
+            ("ECS_INSTANCE_ATTRIBUTES", "{\u{201c}a\u{201d}:\u{201c}b\u{201d}}", "typographic", None, Exits),
+            ("ECS_INSTANCE_ATTRIBUTES", r#"["a"]"#, "a list and not an object", None, Exits),
+            ("ECS_INSTANCE_ATTRIBUTES", "7", "a number without quotes and not an object", None, Exits),
+            ("ECS_INSTANCE_ATTRIBUTES", r#"{"a":1}"#, "the value of `a` is a number", None, Exits),
+            ("ECS_INSTANCE_ATTRIBUTES", r#"{"a":{"b":"c"}}"#, "the value of `a` is an object", None, Exits),
+            ("ECS_INSTANCE_ATTRIBUTES", r#"{"a":"b",}"#, "comma", None, Exits),
+            ("ECS_INSTANCE_ATTRIBUTES", r#"{"a":"#, "does not end on this line", None, Exits),
+            ("ECS_INSTANCE_ATTRIBUTES", "stack=prod", "not JSON", Some(r#"{"stack":"prod"}"#), Exits),
+            ("ECS_INSTANCE_ATTRIBUTES", r#"{"a b":"c"}"#, "`a b` or its value", None, NotRegistered),
+            ("ECS_INSTANCE_ATTRIBUTES", r#"{"a":"b"} # x"#, "a comment cannot follow", None, Exits),
+            ("ECS_CONTAINER_INSTANCE_TAGS", r#"{"aws:x":"y"}"#, "reserved", None, NotRegistered),
+            (
+                "ECS_AVAILABLE_LOGGING_DRIVERS",
+                "[json-file,awslogs]",
+                "quotes",
+                Some(r#"["json-file","awslogs"]"#),
+                Ignored,
+            ),
+            ("ECS_AVAILABLE_LOGGING_DRIVERS", "fluentd", "", Some(r#"["fluentd"]"#), Ignored),
+            ("ECS_AVAILABLE_LOGGING_DRIVERS", r#""awslogs""#, "a text and not a list", Some(r#"["awslogs"]"#), Ignored),
+            ("ECS_AVAILABLE_LOGGING_DRIVERS", r#"["awslog"]"#, "no driver `awslog`", Some(r#"["awslogs"]"#), Exits),
+            ("ECS_AVAILABLE_LOGGING_DRIVERS", r#"["carrierpigeon"]"#, "no driver `carrierpigeon`", None, Exits),
+            ("ECS_RESERVED_PORTS", "22,80", "not JSON", Some("[22,80]"), Ignored),
+            ("ECS_RESERVED_PORTS", r#"["22"]"#, "without quotes", Some("[22]"), Ignored),
+            ("ECS_CONTAINER_STOP_TIMEOUT", "120", "no unit", Some("120s"), Ignored),
+            ("ECS_CONTAINER_STOP_TIMEOUT", "2 min", "its units", Some("2m"), Ignored),
+            ("ECS_CONTAINER_STOP_TIMEOUT", "500ms", "too short", Some("1s"), Ignored),
+            ("ECS_IMAGE_MINIMUM_CLEANUP_AGE", "1d", "its units", Some("24h"), Ignored),
+            ("ECS_LOGLEVEL", "DEBUG", "upper and lower case", Some("debug"), Ignored),
+            ("ECS_LOGLEVEL", "warning", "none of them", Some("warn"), Ignored),
+            ("ECS_LOGLEVEL", "banana", "`banana` is none of them", None, Ignored),
+            ("ECS_LOGLEVEL", "debug # x", "a comment cannot follow", Some("debug"), Ignored),
+            ("ECS_IMAGE_PULL_BEHAVIOR", " once", "blanks", Some("once"), Ignored),
+            ("ECS_CHECKPOINT", "yes", "does not know `yes`", Some("true"), Ignored),
+            ("ECS_CHECKPOINT", "off", "does not know `off`", Some("false"), Ignored),
+            ("ECS_ENABLE_GPU_SUPPORT", "True", "ecs-init does not know `True`", Some("true"), Ignored),
+            ("ECS_RESERVED_MEMORY", "+5", "no sign", Some("5"), Ignored),
+            ("ECS_RESERVED_MEMORY", "70000", "out of range", None, Ignored),
+            ("ECS_RESERVED_MEMORY", "256MB", "no unit", Some("256"), Ignored),
+            ("ECS_RESERVED_MEMORY", "1G", "no unit", None, Ignored),
+            ("AWS_DEFAULT_REGION", "us-east-1a", "an Availability Zone", Some("us-east-1"), NotRegistered),
+            ("AWS_DEFAULT_REGION", "US-EAST-1", "lower case", Some("us-east-1"), NotRegistered),
+            ("ECS_CLUSTER", "a b", "blank inside", None, NotRegistered),
+            ("ECS_CLUSTER", "prodECS_LOGLEVEL=debug", "two settings", Some("prod"), NotRegistered),
+            ("ECS_CLUSTER", "arn:aws:ecs:eu-west-1:111122223333:service/x", "a service", None, NotRegistered),
+            ("ECS_AWSVPC_ADDITIONAL_LOCAL_ROUTES", r#"["10.0.0.0"]"#, "no prefix length", None, Exits),
+            ("ECS_AWSVPC_ADDITIONAL_LOCAL_ROUTES", "10.0.0.0/8", "not JSON", Some(r#"["10.0.0.0/8"]"#), Exits),
+            ("ECS_ENGINE_AUTH_DATA", r#"{"auths":{"r":{"auth":"hunter2"}}}"#, "docker's `config.json`", None, Ignored),
+            ("ECS_ENGINE_AUTH_DATA", r#"{"auth":"hunter2"}"#, "the value of a registry", None, Ignored),
+            ("ECS_ENGINE_AUTH_DATA", "{'r':{'auth':'hunter2'}}", "single ones", None, Ignored),
+        ] {
+            let wrong = check(name, value).unwrap_err();
+            assert!(wrong.why.clone().unwrap_or_default().contains(why), "{name}={value}: {wrong:?}");
+            assert_eq!(wrong.suggestion.as_deref(), meant, "{name}={value}: {wrong:?}");
+            assert_eq!(wrong.consequence, consequence, "{name}={value}");
+            assert!(!format!("{wrong} {wrong:?}").contains("hunter2"), "{wrong:?}");
+            if let Some(meant) = meant {
+                assert_eq!(check(name, meant), Ok(()), "{name}={meant}");
+            }
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_value_can_break_it(value in "([a-z0-9]|\\{|\\}|\\[|\\]|\"|'|,|:|=| |#|\\\\|ECS_|é|-|\\+|/){0,20}") {
+            for variable in super::super::ALL {
+                if let Err(wrong) = check(variable.name, &value) {
+                    assert!(wrong.to_string().len() < 1024);
+                }
+            }
+        }
+    }
+}
