@@ -19,7 +19,11 @@ use crate::report::Phase;
 /// The unit that verifies.
 pub(super) const VERIFY_UNIT: &str = "ecs-bootstrap-verify.service";
 const HANDOVER: &str = "/run/ecs-bootstrap/plan.json";
-const VERIFY_UNIT_TEXT: &str = include_str!("../../systemd/ecs-bootstrap-verify.service");
+/// Both units of the verification where no package has installed them: the second tells that the first died.
+const UNIT_TEXTS: [(&str, &str); 2] = [
+    ("ecs-bootstrap-verify-failed.service", include_str!("../../systemd/ecs-bootstrap-verify-failed.service")),
+    (VERIFY_UNIT, include_str!("../../systemd/ecs-bootstrap-verify.service")),
+];
 const INSTALLED_BINARY: &str = "/usr/bin/ecs-bootstrap";
 
 /// What verify and guard need of the run before them.
@@ -67,6 +71,12 @@ pub(super) async fn start(
     program: Option<&Path>,
 ) -> Result<(), Stop> {
     let jobs = Jobs::of(&world.disk, systemd)?;
+    // What bounds the restarts of a unit that dies must not refuse the starts of runs.
+    if let Ok(systemd) = systemd
+        && let Err(error) = systemd.reset_failed(VERIFY_UNIT).await
+    {
+        tracing::debug!(%error, "earlier starts of the verification still count");
+    }
     match jobs.queue("start", VERIFY_UNIT).await {
         Err(SystemdError::NoSuchUnit { .. }) => {}
         answer => return Ok(answer.map(|_| ())?),
@@ -75,10 +85,11 @@ pub(super) async fn start(
     if !program.starts_with("/usr/") && !program.starts_with("/opt/") {
         tracing::warn!(program, "a unit may not be able to run this program from here; /usr/bin or /opt is better");
     }
-    let text = VERIFY_UNIT_TEXT.replace(INSTALLED_BINARY, program);
     world.disk.create_folder("/run/systemd/system", 0o755).map_err(Stop::Write)?;
-    let path = format!("/run/systemd/system/{VERIFY_UNIT}");
-    world.disk.replace(&path, text.as_bytes(), Mode::Exactly(0o644)).map_err(Stop::Write)?;
+    for (unit, text) in UNIT_TEXTS {
+        let (path, text) = (format!("/run/systemd/system/{unit}"), text.replace(INSTALLED_BINARY, program));
+        world.disk.replace(&path, text.as_bytes(), Mode::Exactly(0o644)).map_err(Stop::Write)?;
+    }
     Ok(jobs.queue("start", VERIFY_UNIT).await.map(|_| ())?)
 }
 

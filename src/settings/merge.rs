@@ -30,7 +30,8 @@ pub fn unheard(fragments: &[Fragment], settings: &Settings) -> Vec<Warning> {
         TagsCluster::Never => "`never`",
     };
     let is_heard = |source: &Source| {
-        settings.cluster_tags.source == *source || settings.cluster.as_ref().is_some_and(|named| named.source == *source)
+        settings.cluster_tags.source == *source
+            || settings.cluster.as_ref().is_some_and(|named| named.source == *source)
     };
     let tags = fragments.iter().flat_map(|fragment| &fragment.entries).filter(|entry| entry.is_cluster_of_tag());
     tags.filter(|entry| !is_heard(&entry.source))
