@@ -3,6 +3,7 @@
 //! In: the world, the settings as given, and whether somebody watches. Out: a [`Report`] that `main` prints. Every path
 //! of `run` and `verify` ends in exactly one verdict, and tells it once.
 
+mod death;
 mod doctor;
 mod guard;
 mod handover;
@@ -209,21 +210,6 @@ impl Boot {
     fn refused_by_guard(&self, verdict: &Verdict) -> Option<Document> {
         let stored = tell::stored(&self.world.disk).ok().flatten()?;
         (verdict.word() == "unknown" && stored.verdict == "failed").then_some(stored)
-    }
-
-    /// `status`: the last verdict of this boot.
-    pub fn status(self) -> Report {
-        match tell::stored(&self.world.disk) {
-            Ok(stored) => {
-                let document = stored.unwrap_or_else(Document::none);
-                let exit = Exit::from_code(document.exit_code).unwrap_or(Exit::Internal);
-                let stdout = if self.json { as_json(&document) } else { verdict_text(&document) };
-                Report { stdout, stderr: String::new(), exit }
-            }
-            Err(error) => {
-                Report { stdout: String::new(), stderr: format!("error: {}\n", chain(&error)), exit: Exit::Internal }
-            }
-        }
     }
 
     /// Gather, decide and apply, within `run.deadline`.

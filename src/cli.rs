@@ -37,7 +37,11 @@ pub enum Command {
         rewrite: bool,
     },
     /// Wait for the registration, and say why when it does not come
-    Verify,
+    Verify {
+        /// Do not wait: report that ecs-bootstrap-verify.service died, where it has left no verdict (its OnFailure=)
+        #[arg(long)]
+        died: bool,
+    },
     /// Look at everything once and say what is wrong, layer by layer; changes nothing
     Doctor {
         /// Also write what one attaches to a support case, without secrets, to this new tar.gz

@@ -117,11 +117,12 @@ async fn act(command: Command, boot: Boot) -> Report {
         Command::Plan => boot.plan().await,
         Command::Guard { rewrite: true } => boot.rewrite().await,
         Command::Guard { rewrite: false } => boot.guard().await,
-        Command::Verify => boot.verify().await,
+        Command::Verify { died: false } => boot.verify().await,
+        Command::Verify { died: true } => boot.verify_died().await,
         Command::PrepareImage(options) => boot.prepare_image(consent(options)).await,
         Command::ResetAgent(options) => boot.reset_agent(consent(options)).await,
         Command::Doctor { bundle } => Box::pin(boot.doctor(bundle.as_deref())).await,
-        Command::Status | Command::Generate { .. } | Command::Explain { .. } => boot.status(),
+        Command::Status | Command::Generate { .. } | Command::Explain { .. } => boot.status().await,
     }
 }
 

@@ -20,7 +20,11 @@ use crate::settings::schema::LONGEST_DURATION;
 /// The unit that verifies.
 pub(super) const VERIFY_UNIT: &str = "ecs-bootstrap-verify.service";
 const HANDOVER: &str = "/run/ecs-bootstrap/plan.json";
-const VERIFY_UNIT_TEXT: &str = include_str!("../../systemd/ecs-bootstrap-verify.service");
+/// Both units of the verification where no package has installed them: the second tells that the first died.
+const UNIT_TEXTS: [(&str, &str); 2] = [
+    ("ecs-bootstrap-verify-failed.service", include_str!("../../systemd/ecs-bootstrap-verify-failed.service")),
+    (VERIFY_UNIT, include_str!("../../systemd/ecs-bootstrap-verify.service")),
+];
 const INSTALLED_BINARY: &str = "/usr/bin/ecs-bootstrap";
 
 /// What verify and guard need of the run before them.
@@ -82,6 +86,12 @@ pub(super) async fn start(
     program: Option<&Path>,
 ) -> Result<(), Stop> {
     let jobs = Jobs::of(&world.disk, systemd)?;
+    // What bounds the restarts of a unit that dies must not refuse the starts of runs.
+    if let Ok(systemd) = systemd
+        && let Err(error) = systemd.reset_failed(VERIFY_UNIT).await
+    {
+        tracing::debug!(%error, "earlier starts of the verification still count");
+    }
     match jobs.queue("start", VERIFY_UNIT).await {
         Err(SystemdError::NoSuchUnit { .. }) => {}
         answer => return Ok(answer.map(|_| ())?),
@@ -95,10 +105,11 @@ pub(super) async fn start(
             std::io::Error::other(format!("systemd takes no program of the name `{}`", program.escape_debug()));
         Stop::Write(DiskError::Io { doing: "write", path: VERIFY_UNIT.to_owned(), source })
     })?;
-    let text = VERIFY_UNIT_TEXT.replace(INSTALLED_BINARY, &named);
     world.disk.create_folder("/run/systemd/system", 0o755).map_err(Stop::Write)?;
-    let path = format!("/run/systemd/system/{VERIFY_UNIT}");
-    world.disk.replace(&path, text.as_bytes(), Mode::Exactly(0o644)).map_err(Stop::Write)?;
+    for (unit, text) in UNIT_TEXTS {
+        let (path, text) = (format!("/run/systemd/system/{unit}"), text.replace(INSTALLED_BINARY, &named));
+        world.disk.replace(&path, text.as_bytes(), Mode::Exactly(0o644)).map_err(Stop::Write)?;
+    }
     Ok(jobs.queue("start", VERIFY_UNIT).await.map(|_| ())?)
 }
 

@@ -58,7 +58,7 @@ fn name(command: &Command) -> &'static str {
         Command::Run(_) => "run",
         Command::Plan => "plan",
         Command::Guard { .. } => "guard",
-        Command::Verify => "verify",
+        Command::Verify { .. } => "verify",
         Command::Doctor { .. } => "doctor",
         Command::PrepareImage(_) => "prepare-image",
         Command::ResetAgent(_) => "reset-agent",

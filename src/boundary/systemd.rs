@@ -231,6 +231,11 @@ impl Systemd {
         Ok(Job { unit: unit.to_owned(), path, removed })
     }
 
+    /// Forgets that a unit has failed, and how often it was started (systemctl(1) `reset-failed`).
+    pub async fn reset_failed(&self, unit: &str) -> Result<(), SystemdError> {
+        ask("ResetFailedUnit", unit, self.manager.reset_failed_unit(unit)).await
+    }
+
     /// Queues a stop, which ends at once for a unit that does not run.
     pub async fn stop(&self, unit: &str) -> Result<Job, SystemdError> {
         let removed = self.job_ends(unit).await?;

@@ -192,6 +192,28 @@ pub(super) static RUN_LATE: Cause = Cause {
     ..Cause::PLAIN
 };
 
+/// Whether the instance has registered is not known then.
+pub(super) static VERIFY_DIED: Cause = Cause {
+    id: "verify-died",
+    layer: Layer::Agent,
+    title: "the verification of the registration ended without a verdict",
+    looks: "`ecs-bootstrap status` says waiting for longer than `verify.deadline`, and the launch hook times out",
+    proof: "systemd says that ecs-bootstrap-verify.service does not run (killed, out of memory, or stopped), and the stored \
+            verdict still waits for it",
+    alike: &["host-overloaded", "run-late"],
+    class: Class::Terminal,
+    exit: Exit::Host,
+    lapsed: Exit::Host,
+    remedy: "see why in `journalctl -u ecs-bootstrap-verify` (memory: `dmesg | grep -i oom`), then \
+             `systemctl reset-failed ecs-bootstrap-verify; systemctl start ecs-bootstrap-verify`",
+    source: "systemd.service(5), Restart=; systemd.unit(5), StartLimitBurst=",
+    check: |evidence| match &evidence.stop {
+        Some(stop @ Stop::VerifyDied { .. }) => Some(vec![chain(stop)]),
+        _ => None,
+    },
+    ..Cause::PLAIN
+};
+
 /// Registered, and no connection to the control plane.
 pub(super) static NOT_CONNECTED: Cause = Cause {
     id: "agent-not-connected",

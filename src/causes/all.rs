@@ -133,6 +133,7 @@ pub static ALL: &[&Cause] = &[
     &agent::GAVE_UP,
     &agent::EXITS,
     &agent::RUN_LATE,
+    &agent::VERIFY_DIED,
     &acs::ENDPOINT_PARTIAL,
     &acs::UNREACHABLE,
     &acs::DENIED,

@@ -101,6 +101,12 @@ pub enum Stop {
         /// Why nobody says.
         why: String,
     },
+    /// Nothing verifies the registration any more, and no verdict was told.
+    #[error("{seen}, and has left no verdict")]
+    VerifyDied {
+        /// The unit and its state.
+        seen: String,
+    },
     /// What answers on the agent's port is not believed to be the agent.
     #[error(transparent)]
     PortTaken(AgentError),

@@ -214,14 +214,29 @@ fn a_second_run_writes_nothing_and_starts_nothing() {
 }
 
 #[test]
-fn no_unit_of_ours_restarts_itself() {
+fn only_a_verification_that_dies_is_restarted_and_not_for_ever() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("systemd");
     let units = std::fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path());
     let units: Vec<_> =
         units.filter(|path| path.is_file()).chain([folder.join("ecs.service.d/10-ecs-bootstrap.conf")]).collect();
-    assert_eq!(units.len(), 3);
+    assert_eq!(units.len(), 4);
     for path in units {
         let text = std::fs::read_to_string(&path).unwrap();
-        assert!(!text.lines().any(|line| line.starts_with("Restart=")), "{}", path.display());
+        let says = |name: &str| text.lines().filter_map(|line| line.strip_prefix(name)).collect::<Vec<_>>();
+        if path.ends_with("ecs-bootstrap-verify.service") {
+            assert_eq!(says("Restart="), ["on-abnormal"]);
+            assert_eq!((says("StartLimitIntervalSec="), says("StartLimitBurst=")), (vec!["1h"], vec!["5"]));
+            assert_eq!(says("OnFailure="), ["ecs-bootstrap-verify-failed.service"]);
+        } else {
+            assert_eq!(says("Restart="), Vec::<&str>::new(), "{}", path.display());
+        }
+        if path.extension().is_some_and(|end| end == "service") {
+            assert_eq!(
+                (says("OOMScoreAdjust="), says("MemoryMax=")),
+                (vec!["-500"], vec!["128M"]),
+                "{}",
+                path.display()
+            );
+        }
     }
 }

@@ -26,7 +26,8 @@ use std::time::{Duration, SystemTime};
 
 /// From its evidence, a terminal cause is told within this time.
 const AT_ONCE: Duration = Duration::from_secs(5);
-const SOURCES: [&str; 16] = [
+const SOURCES: [&str; 17] = [
+    include_str!("died.rs"),
     include_str!("care.rs"),
     include_str!("causes/agent.rs"),
     include_str!("causes/api.rs"),

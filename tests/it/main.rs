@@ -28,6 +28,8 @@ mod contract;
 mod corpus;
 /// `ecs-deploy` against the simulated ECS API.
 mod deploy;
+/// A verification that dies, and what is said of it.
+mod died;
 /// README.md against the tables of the code.
 mod docs;
 /// `doctor`, its bundle, and `explain`.

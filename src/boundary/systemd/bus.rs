@@ -25,6 +25,7 @@ pub(super) trait Manager {
     fn start_unit(&self, name: &str, mode: &str) -> zbus::Result<OwnedObjectPath>;
     fn restart_unit(&self, name: &str, mode: &str) -> zbus::Result<OwnedObjectPath>;
     fn stop_unit(&self, name: &str, mode: &str) -> zbus::Result<OwnedObjectPath>;
+    fn reset_failed_unit(&self, name: &str) -> zbus::Result<()>;
     #[allow(clippy::type_complexity, reason = "EnableUnitFiles answers (b, a(sss)) (org.freedesktop.systemd1(5))")]
     fn enable_unit_files(
         &self,

@@ -99,6 +99,11 @@ impl Manager {
         Err(Refused { name, text: "Client is already subscribed.".into() })
     }
 
+    async fn reset_failed_unit(&self, name: String) -> Result<(), Refused> {
+        self.called("ResetFailedUnit", &name).await;
+        Ok(())
+    }
+
     async fn load_unit(
         &self,
         name: String,

@@ -1,0 +1,101 @@
+//! What is said where `ecs-bootstrap-verify.service` has ended without a verdict: by `status`, which asks systemd, and by
+//! `verify --died`, which the unit's `OnFailure=` calls once no restart is left.
+//!
+//! In: the stored verdict. Out: the same, or the cause `verify-died`. A verdict that was told stands.
+
+use super::handover::VERIFY_UNIT;
+use super::{BUS, Boot, Report, as_json};
+use crate::boundary::systemd::{Systemd, SystemdError, UnitState};
+use crate::causes::chain;
+use crate::evidence::Stop;
+use crate::exit::Exit;
+use crate::plan::{Expectation, Signal};
+use crate::report::{Document, document, verdict_text};
+use crate::retry::Deadline;
+use crate::tell::{self, Outside};
+use crate::verify;
+
+impl Boot {
+    /// `status`: the last verdict of this boot. One that waits for the verify unit is true only while that runs.
+    pub async fn status(self) -> Report {
+        let document = match tell::stored(&self.world.disk) {
+            Ok(stored) => stored.unwrap_or_else(Document::none),
+            Err(error) => {
+                let stderr = format!("error: {}\n", chain(&error));
+                return Report { stdout: String::new(), stderr, exit: Exit::Internal };
+            }
+        };
+        let (document, stderr) =
+            match document.verdict == "waiting" && is_left_to_verify(&document) && self.world.disk.is_booted() {
+                true => match verify_unit().await {
+                    Ok(unit) if runs(&unit) => (document, String::new()),
+                    Ok(unit) => (death(&document, &unit), String::new()),
+                    Err(error) => (
+                        document,
+                        format!("warning: whether {VERIFY_UNIT} still runs is not known: {}\n", chain(&error)),
+                    ),
+                },
+                false => (document, String::new()),
+            };
+        let exit = Exit::from_code(document.exit_code).unwrap_or(Exit::Internal);
+        let stdout = if self.json { as_json(&document) } else { verdict_text(&document) };
+        Report { stdout, stderr, exit }
+    }
+
+    /// `verify --died`: tells it, and signals whoever waits outside, where neither was done.
+    pub async fn verify_died(self) -> Report {
+        let stored = tell::stored(&self.world.disk).ok().flatten();
+        let mut document = match stored {
+            Some(told) if !is_left_to_verify(&told) => told,
+            stored => {
+                let unit = verify_unit().await.unwrap_or_default();
+                let document = death(&stored.unwrap_or_else(Document::none), &unit);
+                self.tell(&document, false);
+                document
+            }
+        };
+        if document.signals.is_empty() && document.verdict != "ready" {
+            let of_settings =
+                || Some(Expectation { signal: Signal::of(&self.early().ok()?), ..Expectation::default() });
+            if let Some(expectation) = self.expected().or_else(of_settings) {
+                let outside = Outside::new(&self.world, &expectation).await;
+                self.signal(outside.as_ref(), &mut document).await;
+            }
+        }
+        // The verdict is another's failure: this command has done what it is for.
+        self.report(&document, Exit::Done)
+    }
+}
+
+/// Whether a verdict says that the verify unit goes on: no later one of its own has taken its place.
+fn is_left_to_verify(document: &Document) -> bool {
+    let is_of_verify = document.phases.iter().any(|phase| phase.name == "verify");
+    matches!(document.verdict.as_str(), "waiting" | "none") && !is_of_verify
+}
+
+async fn verify_unit() -> Result<UnitState, SystemdError> {
+    let systemd = Systemd::connect(Deadline::after(BUS)).await?;
+    match systemd.unit(VERIFY_UNIT).await {
+        Err(SystemdError::NoSuchUnit { .. }) => Ok(UnitState::default()),
+        answer => answer,
+    }
+}
+
+/// Whether it runs, is about to, or waits for its next restart. A state that systemd does not tell is no proof of death.
+fn runs(unit: &UnitState) -> bool {
+    let is_down = matches!(unit.active_state.as_deref(), Some("inactive" | "failed"));
+    let is_absent = unit.load_state.as_deref() == Some("not-found") || *unit == UnitState::default();
+    unit.job.is_some() || !(is_down || is_absent)
+}
+
+fn death(stored: &Document, unit: &UnitState) -> Document {
+    let word = |word: &Option<String>| word.clone().unwrap_or_else(|| "unknown".to_owned());
+    let state = match unit.load_state.as_deref() {
+        Some("not-found") | None => "is not installed, or not known to systemd".to_owned(),
+        Some(_) => format!("is {} (result `{}`)", word(&unit.active_state), word(&unit.result)),
+    };
+    let restarts = unit.restarts.filter(|restarts| *restarts > 0);
+    let restarts = restarts.map(|restarts| format!(", after {restarts} restarts")).unwrap_or_default();
+    let stop = Stop::VerifyDied { seen: format!("{VERIFY_UNIT} {state}{restarts}") };
+    document(&verify::stopped(stop), stored.cluster.as_deref(), &stored.phases)
+}
