@@ -280,7 +280,11 @@ mod tests {
     fn the_watchdog_does_not_wait_for_its_last_words() {
         let (said, heard) = mpsc::channel();
         let also = said.clone();
-        let forever: LastWord = Box::new(|| loop { std::thread::park() });
+        let forever: LastWord = Box::new(|| {
+            loop {
+                std::thread::park()
+            }
+        });
         let words = vec![forever, Box::new(move || also.send("words").unwrap())];
         let _watchdog = Watchdog::with(Duration::ZERO, Duration::ZERO, words, move || said.send("end").unwrap());
         let next = || heard.recv_timeout(Duration::from_secs(10)).unwrap();

@@ -91,7 +91,8 @@ pub(super) async fn start(
         tracing::warn!(program, "a unit may not be able to run this program from here; /usr/bin or /opt is better");
     }
     let named = in_unit(program).ok_or_else(|| {
-        let source = std::io::Error::other(format!("systemd takes no program of the name `{}`", program.escape_debug()));
+        let source =
+            std::io::Error::other(format!("systemd takes no program of the name `{}`", program.escape_debug()));
         Stop::Write(DiskError::Io { doing: "write", path: VERIFY_UNIT.to_owned(), source })
     })?;
     let text = VERIFY_UNIT_TEXT.replace(INSTALLED_BINARY, &named);

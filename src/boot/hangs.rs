@@ -32,12 +32,7 @@ pub struct Ending {
 impl Ending {
     /// Of a command.
     pub fn of(boot: &Boot, command: &Command) -> Ending {
-        Ending {
-            disk: boot.world.disk.clone(),
-            command: name(command),
-            json: boot.json,
-            to_journal: boot.to_journal,
-        }
+        Ending { disk: boot.world.disk.clone(), command: name(command), json: boot.json, to_journal: boot.to_journal }
     }
 
     /// The verdict and the report of it. Guard lets the agent start: nothing here may keep it down.
@@ -45,7 +40,7 @@ impl Ending {
         let verdict = verify::stopped(Stop::Hangs { command: self.command, since: Watchdog::GRACE });
         let document = document(&verdict, None, &[]);
         let exit = if self.command == "guard" { Exit::Done } else { verdict.exit() };
-        let report = super::reported(&document, exit, self.json);
+        let report = super::reports::reported(&document, exit, self.json);
         (document, report)
     }
 

@@ -94,9 +94,8 @@ impl Dns {
 
     /// The addresses of the name servers that `/etc/resolv.conf` names.
     pub fn servers() -> Vec<IpAddr> {
-        configuration().map_or_else(|_| Vec::new(), |(config, _)| {
-            config.name_servers().iter().map(|server| server.ip).collect()
-        })
+        configuration()
+            .map_or_else(|_| Vec::new(), |(config, _)| config.name_servers().iter().map(|server| server.ip).collect())
     }
 
     fn resolver(&self) -> Result<&TokioResolver, DnsError> {
@@ -106,7 +105,9 @@ impl Dns {
         // A failure is not remembered: DHCP may write the file a second later.
         let built = configuration()
             .and_then(|(config, options)| {
-                TokioResolver::builder_with_config(config, TokioRuntimeProvider::default()).with_options(options).build()
+                TokioResolver::builder_with_config(config, TokioRuntimeProvider::default())
+                    .with_options(options)
+                    .build()
             })
             .map_err(|source| DnsError::Configuration { source })?;
         Ok(self.resolver.get_or_init(|| built))
@@ -140,7 +141,8 @@ pub fn hosts(text: &[u8], host: &str) -> Vec<IpAddr> {
         let line = line.split(|byte| *byte == b'#').next().unwrap_or_default();
         let mut words = line.split(u8::is_ascii_whitespace).filter(|word| !word.is_empty());
         let address = words.next()?;
-        let names_it = words.any(|name| name.strip_suffix(b".").unwrap_or(name).eq_ignore_ascii_case(wanted.as_bytes()));
+        let names_it =
+            words.any(|name| name.strip_suffix(b".").unwrap_or(name).eq_ignore_ascii_case(wanted.as_bytes()));
         names_it.then(|| std::str::from_utf8(address).ok()?.parse().ok()).flatten()
     });
     addresses.take(MOST_ADDRESSES).collect()
@@ -189,7 +191,8 @@ mod tests {
     #[test]
     fn options_of_resolv_conf_are_taken_within_their_limits() {
         let (config, options) =
-            resolv_conf(b"nameserver 10.0.0.2\noptions timeout:4000000000 attempts:4000000000 ndots:4000000000\n").unwrap();
+            resolv_conf(b"nameserver 10.0.0.2\noptions timeout:4000000000 attempts:4000000000 ndots:4000000000\n")
+                .unwrap();
         assert_eq!(config.name_servers().len(), 1);
         assert_eq!((options.timeout, options.attempts, options.ndots), (Duration::from_secs(30), 5, 15));
         let many = "nameserver 10.0.0.2\n".repeat(3000);

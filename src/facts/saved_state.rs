@@ -78,10 +78,7 @@ pub fn from_bolt(bytes: &[u8]) -> Result<Option<SavedState>, Unreadable> {
 
 /// The same without the whole file in memory: `read` gives so many bytes from an offset, and nothing where the file, of
 /// `size` bytes, is shorter.
-pub fn from_bolt_at(
-    read: &dyn Fn(u64, usize) -> Option<Vec<u8>>,
-    size: u64,
-) -> Result<Option<SavedState>, Unreadable> {
+pub fn from_bolt_at(read: &dyn Fn(u64, usize) -> Option<Vec<u8>>, size: u64) -> Result<Option<SavedState>, Unreadable> {
     if size == 0 {
         return Ok(None);
     }

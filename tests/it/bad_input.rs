@@ -410,7 +410,9 @@ pub(crate) fn read_only(instance: Instance) -> Instance {
 
 #[test]
 fn durations_without_measure_are_refused_wherever_they_stand() {
-    for text in ["18446744073709551615s", "18446744073709551616s", "9999999999h", "2days", "584942417355y", "-1s", "1e9s"] {
+    for text in
+        ["18446744073709551615s", "18446744073709551616s", "9999999999h", "2days", "584942417355y", "-1s", "1e9s"]
+    {
         let of_environment = Instance::new().env("ECS_BOOTSTRAP_VERIFY__DEADLINE", text);
         for outcome in [
             run(&Instance::new(), &[&format!("run.deadline={text}")]),

@@ -21,7 +21,7 @@ const MOST_TAGS: usize = 200;
 /// A service may answer with empty pages; not without end.
 const MOST_PAGES: usize = 200;
 /// Calls of DescribeClusters at a time: each answer may be long.
-const AT_ONCE: usize = 4;
+const AT_ONCE: usize = 2;
 /// Of the names and tags of clusters that are kept. Ten thousand clusters with ten long tags each are less.
 const MOST_BYTES: usize = 24 * 1024 * 1024;
 
@@ -99,7 +99,9 @@ impl Aws {
                     let request = clients.ec2().describe_tags();
                     let request = request.filters(filter("resource-id", instance_id));
                     let request = request.filters(filter("resource-type", "instance"));
-                    required(request.set_next_token(next.clone()).send().await, "tagSet", |answer| answer.tags.is_some())
+                    required(request.set_next_token(next.clone()).send().await, "tagSet", |answer| {
+                        answer.tags.is_some()
+                    })
                 })
                 .await?;
             for tag in answer.tags.unwrap_or_default() {

@@ -95,7 +95,8 @@ mod tests {
         ] {
             symlink(target, root.join("etc").join(link)).unwrap();
         }
-        let at = |path: &str| inside(&root, path, Last::Followed).map(|found| found.strip_prefix(&root).unwrap().to_owned());
+        let at =
+            |path: &str| inside(&root, path, Last::Followed).map(|found| found.strip_prefix(&root).unwrap().to_owned());
         for path in ["/etc/absolute/x", "/etc/relative/x", "/etc/upwards/x", "/etc/chain/x", "/../../data/./x"] {
             assert_eq!(at(path).unwrap(), Path::new("data/x"), "{path}");
         }
@@ -124,7 +125,8 @@ mod tests {
             let _ = disk.replace_soon(path, b"", Mode::Exactly(0o644));
             let _ = disk.lock("/etc/ecs/lock");
             assert!(disk.list("/etc/ecs").unwrap_or_default().iter().all(|name| name != "precious"));
-            let kept: Vec<_> = fs::read_dir(host.join("ecs")).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+            let kept: Vec<_> =
+                fs::read_dir(host.join("ecs")).unwrap().map(|entry| entry.unwrap().file_name()).collect();
             assert_eq!(kept, ["ecs.config"]);
             assert_eq!(fs::metadata(host.join("ecs/ecs.config")).unwrap().len(), 17);
         }
