@@ -9,6 +9,7 @@ mod guard;
 mod handover;
 mod hangs;
 mod phases;
+mod reports;
 mod signal;
 
 use std::path::PathBuf;
@@ -22,6 +23,7 @@ use self::handover::VERIFY_UNIT;
 pub use self::handover::is_handover;
 pub use self::hangs::{BEGINNING, Ending};
 use self::phases::Phases;
+use self::reports::{log_applied, reported};
 use self::signal::held;
 use crate::apply::{self, Applied};
 use crate::boundary::World;
@@ -33,7 +35,7 @@ use crate::exit::Exit;
 use crate::facts;
 use crate::gather::{self, Gathered};
 use crate::plan::{Expectation, Plan, Refusal, cluster_name};
-use crate::report::{Document, Progress, document, plan_json, plan_text, verdict_text, warning_line};
+use crate::report::{Document, Progress, document, plan_json, plan_text, warning_line};
 use crate::retry::{Deadline, Policy, Step, Watchdog, until, within};
 use crate::settings::fragment::Fragment;
 use crate::settings::merge::merge;
@@ -425,37 +427,14 @@ impl Boot {
     }
 }
 
-/// The only place that tells a verdict.
+/// Tells a verdict.
 fn told(disk: &Disk, document: &Document, handed_over: bool, to_journal: bool) {
     tell::signals(disk, document, handed_over, to_journal);
-}
-
-/// A verdict for whoever called.
-fn reported(document: &Document, exit: Exit, json: bool) -> Report {
-    if json {
-        return Report { stdout: as_json(document), stderr: String::new(), exit };
-    }
-    let text = verdict_text(document);
-    match exit {
-        Exit::Done => Report { stdout: text, stderr: String::new(), exit },
-        _ => Report { stdout: String::new(), stderr: text, exit },
-    }
 }
 
 /// How long ago the instance was launched.
 fn age(expectation: &Expectation) -> Option<Duration> {
     facts::since(expectation.pending_time.as_deref()?, SystemTime::now())
-}
-
-fn log_applied(plan: &Plan, applied: &Applied) {
-    let jobs: Vec<_> = applied.effects.jobs.iter().map(|job| job.unit.as_str()).collect();
-    tracing::info!(
-        message_id = journal::MESSAGE_ID_CONFIGURED,
-        cluster = plan.expectation.cluster.as_deref().unwrap_or(""),
-        config_written = applied.effects.config_written,
-        jobs = jobs.join(" "),
-        "configured the agent"
-    );
 }
 
 pub(crate) fn as_json<T: Serialize>(document: &T) -> String {

@@ -40,7 +40,7 @@ impl Ending {
         let verdict = verify::stopped(Stop::Hangs { command: self.command, since: Watchdog::GRACE });
         let document = document(&verdict, None, &[]);
         let exit = if self.command == "guard" { Exit::Done } else { verdict.exit() };
-        let report = super::reported(&document, exit, self.json);
+        let report = super::reports::reported(&document, exit, self.json);
         (document, report)
     }
 

@@ -19,7 +19,7 @@ mod shown;
 pub use self::joined::{joined, json_region};
 pub use self::shown::{has_hidden, shown};
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
 /// One assignment as ecs-init reads it.
@@ -236,7 +236,7 @@ struct Block<'c> {
     bytes: Range<usize>,
     first_line: usize,
     /// The keys of `changes` that some reader reads here.
-    ours: Vec<&'c str>,
+    ours: BTreeSet<&'c str>,
     /// Whether some reader reads another key here, or a comment.
     foreign: bool,
     /// Whether systemd reads any assignment here.
@@ -259,7 +259,7 @@ fn cut<'c>(text: &[u8], changes: &'c BTreeMap<String, Option<String>>) -> Vec<Bl
     for (index, line) in text.split_inclusive(|byte| *byte == b'\n').enumerate() {
         if blocks.last().is_none_or(|block| block.closed) {
             let bytes = start..start;
-            let ours = Vec::new();
+            let ours = BTreeSet::new();
             blocks.push(Block { bytes, first_line: index + 1, ours, foreign: false, assigns: false, closed: false });
         }
         let Some(block) = blocks.last_mut() else { break };
@@ -268,8 +268,7 @@ fn cut<'c>(text: &[u8], changes: &'c BTreeMap<String, Option<String>>) -> Vec<Bl
             let key = std::str::from_utf8(key).ok().map(|key| key.trim_end_matches([' ', '\t']));
             let known = key.and_then(|key| changes.get_key_value(key));
             match known {
-                Some((key, _)) if !block.ours.contains(&key.as_str()) => block.ours.push(key),
-                Some(_) => {}
+                Some((key, _)) => drop(block.ours.insert(key.as_str())),
                 None => block.foreign = true,
             }
         };

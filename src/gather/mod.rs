@@ -39,8 +39,8 @@ pub struct Gathered {
     pub systemd: Result<Systemd, SystemdError>,
 }
 
-/// Of all settings files together.
-const LONGEST_SETTINGS: usize = crate::host::LONGEST_FILE;
+/// Of all settings files together. Each key takes some hundred bytes of memory.
+const LONGEST_SETTINGS: usize = 512 * 1024;
 
 /// What is said on this host: files of ours by rank. Environment and command line come from the caller.
 pub fn local_settings(world: &World) -> Result<Vec<Fragment>, Stop> {

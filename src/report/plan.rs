@@ -12,6 +12,8 @@ use crate::settings::Warning;
 
 /// The version of the JSON document.
 const VERSION: u32 = 1;
+/// Of more lines no difference is computed, which would take time by the square of their number.
+const MOST_LINES: usize = 5000;
 
 /// `plan --json`: see README "JSON".
 pub fn plan_json(plan: &Plan) -> Value {
@@ -86,6 +88,10 @@ pub fn warning_line(warning: &Warning) -> String {
 
 fn diff(old: &[u8], new: &[u8]) -> String {
     let (old, new) = (shown(old), shown(new));
+    let lines = old.lines().count().max(new.lines().count());
+    if lines > MOST_LINES {
+        return format!("{ECS_CONFIG} has {lines} lines, which are too many to show how they change\n");
+    }
     let diff = TextDiff::from_lines(&old, &new);
     let mut text = format!("--- {ECS_CONFIG}\n+++ {ECS_CONFIG} (planned)\n");
     for change in diff.iter_all_changes() {

@@ -3,13 +3,11 @@
 //! In: TOML text, the environment, the command line, tags, the foreign keys of `ecs.config`. Out: entries that
 //! [`super::merge`] can apply without a further error, and warnings. Nothing is merged and nothing is read here.
 
-use std::cell::Cell;
 use std::collections::BTreeMap;
-use std::ops::Range;
 
-use toml::Spanned;
-use toml::de::{DeTable, DeValue};
+use toml::de::DeTable;
 
+use super::document::TomlDocument;
 use super::schema::{self, Raw, Setting};
 use crate::ecs_config::writable;
 
@@ -77,7 +75,7 @@ impl Fragment {
 
     /// The same with every error, in the order of the text: what can be used of it, and what cannot.
     pub fn read_toml(text: &str, kind: Kind, place: &str) -> (Fragment, Vec<SettingsError>) {
-        let document = TomlDocument { text, kind, place, read: Cell::default() };
+        let document = TomlDocument::new(text, kind, place);
         let mut fragment = Fragment::default();
         let mut errors = Vec::new();
         match DeTable::parse(text) {
@@ -207,7 +205,7 @@ impl Fragment {
     }
 
     /// Checks one value and keeps it.
-    fn push(&mut self, key: &str, raw: Raw, source: Source) -> Result<(), SettingsError> {
+    pub(super) fn push(&mut self, key: &str, raw: Raw, source: Source) -> Result<(), SettingsError> {
         if let Some(variable) = key.strip_prefix("agent.") {
             return self.push_agent(variable, raw, source);
         }
@@ -345,90 +343,6 @@ fn nearest<'a>(wrong: &str, names: impl Iterator<Item = &'a str>) -> Option<Stri
         .min()
         .filter(|(distance, name)| *distance <= near(name))
         .map(|(_, name)| name.to_owned())
-}
-
-struct TomlDocument<'a> {
-    text: &'a str,
-    kind: Kind,
-    place: &'a str,
-    /// The last place that was asked for: offset, line and column, the latter two counted from zero.
-    read: Cell<(usize, usize, usize)>,
-}
-
-impl TomlDocument<'_> {
-    /// `file:line:column`, both counted from one, the column in characters. Places are asked for in their order, so each
-    /// is counted from the one before it.
-    fn at(&self, span: Option<Range<usize>>) -> String {
-        let wanted = span.map(|span| span.start).filter(|start| self.text.is_char_boundary(*start));
-        let Some(wanted) = wanted else { return self.place.to_owned() };
-        let (mut from, mut line, mut column) = self.read.get();
-        if from > wanted {
-            (from, line, column) = (0, 0, 0);
-        }
-        let between = &self.text[from..wanted];
-        match between.rsplit_once('\n') {
-            Some((before, last)) => {
-                line += before.matches('\n').count() + 1;
-                column = last.chars().count();
-            }
-            None => column += between.chars().count(),
-        }
-        self.read.set((wanted, line, column));
-        format!("{}:{}:{}", self.place, line + 1, column + 1)
-    }
-
-    fn walk(&self, table: &DeTable<'_>, path: &str, fragment: &mut Fragment, errors: &mut Vec<SettingsError>) {
-        let mut keys: Vec<(&Spanned<_>, &Spanned<DeValue<'_>>)> = table.iter().collect();
-        keys.sort_by_key(|(key, _)| key.span().start);
-        let is_group = |name: &str| {
-            let is_below =
-                |setting: &Setting| setting.name.strip_prefix(name).is_some_and(|rest| rest.starts_with('.'));
-            name == "agent" || schema::ALL.iter().any(is_below)
-        };
-        for (key, value) in keys {
-            let name = if path.is_empty() { key.get_ref().to_string() } else { format!("{path}.{}", key.get_ref()) };
-            match value.get_ref() {
-                DeValue::Table(inner) if is_group(&name) => self.walk(inner, &name, fragment, errors),
-                _ => {
-                    // A wrong name is told at the name, a wrong value at the value.
-                    let known = schema::find(&name).is_some() || name.starts_with("agent.");
-                    let place = self.at(Some(if known { value.span() } else { key.span() }));
-                    let is_second =
-                        ["cluster", "agent.ECS_CLUSTER"].contains(&name.as_str()) && names_cluster(fragment);
-                    let source = Source::new(self.kind, place, name.clone());
-                    let pushed = match is_second {
-                        true => Err(SettingsError {
-                            place: source.place,
-                            what: "`cluster` and `agent.ECS_CLUSTER` both name the cluster; one of them must go"
-                                .to_owned(),
-                            did_you_mean: None,
-                        }),
-                        false => fragment.push(&name, raw(value.get_ref()), source),
-                    };
-                    errors.extend(pushed.err());
-                }
-            }
-        }
-    }
-}
-
-fn names_cluster(fragment: &Fragment) -> bool {
-    fragment.entries.iter().any(|entry| matches!(entry.name, Name::Setting(setting) if setting.name == "cluster"))
-}
-
-fn raw(value: &DeValue<'_>) -> Raw {
-    match value {
-        DeValue::String(text) => Raw::Text(text.to_string()),
-        DeValue::Boolean(value) => Raw::Bool(*value),
-        DeValue::Integer(number) => i64::from_str_radix(number.as_str(), number.radix())
-            .map_or(Raw::Other("an integer beyond 64 bits"), Raw::Integer),
-        DeValue::Array(items) => Raw::List(items.iter().map(|item| raw(item.get_ref())).collect()),
-        DeValue::Table(table) => {
-            Raw::Table(table.iter().map(|(key, value)| (key.get_ref().to_string(), raw(value.get_ref()))).collect())
-        }
-        DeValue::Float(_) => Raw::Other("a number with a fraction"),
-        DeValue::Datetime(_) => Raw::Other("a date"),
-    }
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@
 //! and [`schema`] is the one table of settings that both read. Nothing here reads a file or the environment.
 
 pub mod agent_variables;
+mod document;
 pub mod fragment;
 pub mod merge;
 pub mod schema;

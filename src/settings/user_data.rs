@@ -20,7 +20,7 @@ const PART_TYPE: (&str, &str) = ("text", "x-ecs-bootstrap");
 const PLAIN_TYPE: (&str, &str) = ("text", "plain");
 /// User data is at most 16 KiB before decompression (EC2 User Guide, "Instance user data"); more than this out of it is
 /// no settings file.
-const MOST_BYTES: u64 = 1 << 20;
+const MOST_BYTES: u64 = 512 * 1024;
 /// base64 around gzip around the document; a launch template encoded twice has one more.
 const MOST_LAYERS: usize = 4;
 /// Subtypes of `application` that cloud-init decompresses (`DECOMP_TYPES`).

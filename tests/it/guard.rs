@@ -165,7 +165,7 @@ fn a_file_that_cannot_be_written_is_judged_as_it_is() {
     let as_link = |instance: &Instance, text: &str| {
         instance.disk.remove(CONFIG);
         instance.disk.write("etc/elsewhere", text);
-        std::os::unix::fs::symlink(instance.disk.path("etc/elsewhere"), instance.disk.path(CONFIG)).unwrap();
+        std::os::unix::fs::symlink("../elsewhere", instance.disk.path(CONFIG)).unwrap();
     };
     let instance = configured(Instance::new());
     as_link(&instance, "ECS_CLUSTER=prod\nECS_CLUSTER=prod\n");

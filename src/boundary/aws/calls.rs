@@ -21,7 +21,7 @@ const MOST_TAGS: usize = 200;
 /// A service may answer with empty pages; not without end.
 const MOST_PAGES: usize = 200;
 /// Calls of DescribeClusters at a time: each answer may be long.
-const AT_ONCE: usize = 4;
+const AT_ONCE: usize = 2;
 /// Of the names and tags of clusters that are kept. Ten thousand clusters with ten long tags each are less.
 const MOST_BYTES: usize = 24 * 1024 * 1024;
 

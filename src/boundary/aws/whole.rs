@@ -22,7 +22,7 @@ use aws_smithy_types::config_bag::ConfigBag;
 use super::complete::is_complete;
 
 /// A hundred clusters with fifty tags each are two million bytes; no answer that is used here is longer.
-const LONGEST_ANSWER: usize = 4 * 1024 * 1024;
+const LONGEST_ANSWER: usize = 3 * 1024 * 1024;
 
 /// Why an answer cannot be used although its status says that the call succeeded.
 #[derive(Debug, thiserror::Error)]
@@ -144,6 +144,7 @@ async fn whole(mut answer: HttpResponse) -> Result<HttpResponse, BrokenAnswer> {
 }
 
 /// The answer, if it has the member that every answer to its call has; else an error as for one that is cut off.
+#[expect(clippy::result_large_err, reason = "the SDK's own error, as its calls return it")]
 pub(super) fn required<T, E>(
     answer: Result<T, SdkError<E, HttpResponse>>,
     member: &'static str,

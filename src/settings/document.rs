@@ -1,0 +1,110 @@
+//! A TOML document of settings: which entry stands at which line and column.
+//!
+//! In: the parsed tables and their text. Out: entries for a [`Fragment`], each with its place, in time that is linear in the
+//! length of the text.
+
+use std::cell::Cell;
+use std::ops::Range;
+
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+use super::fragment::{Fragment, Name};
+use super::schema::{self, Raw, Setting};
+use super::{Kind, SettingsError, Source};
+
+/// The text of a document.
+pub(super) struct TomlDocument<'a> {
+    text: &'a str,
+    kind: Kind,
+    place: &'a str,
+    /// The last place that was asked for: offset, line and column, the latter two counted from zero.
+    read: Cell<(usize, usize, usize)>,
+}
+
+impl<'a> TomlDocument<'a> {
+    pub(super) fn new(text: &'a str, kind: Kind, place: &'a str) -> TomlDocument<'a> {
+        TomlDocument { text, kind, place, read: Cell::default() }
+    }
+
+    /// `file:line:column`, both counted from one, the column in characters. Places are asked for in their order, so each
+    /// is counted from the one before it.
+    pub(super) fn at(&self, span: Option<Range<usize>>) -> String {
+        let wanted = span.map(|span| span.start).filter(|start| self.text.is_char_boundary(*start));
+        let Some(wanted) = wanted else { return self.place.to_owned() };
+        let (mut from, mut line, mut column) = self.read.get();
+        if from > wanted {
+            (from, line, column) = (0, 0, 0);
+        }
+        let between = &self.text[from..wanted];
+        match between.rsplit_once('\n') {
+            Some((before, last)) => {
+                line += before.matches('\n').count() + 1;
+                column = last.chars().count();
+            }
+            None => column += between.chars().count(),
+        }
+        self.read.set((wanted, line, column));
+        format!("{}:{}:{}", self.place, line + 1, column + 1)
+    }
+
+    /// The entries of a table and of the groups in it, in the order of the text.
+    pub(super) fn walk(
+        &self,
+        table: &DeTable<'_>,
+        path: &str,
+        fragment: &mut Fragment,
+        errors: &mut Vec<SettingsError>,
+    ) {
+        let mut keys: Vec<(&Spanned<_>, &Spanned<DeValue<'_>>)> = table.iter().collect();
+        keys.sort_by_key(|(key, _)| key.span().start);
+        let is_group = |name: &str| {
+            let is_below =
+                |setting: &Setting| setting.name.strip_prefix(name).is_some_and(|rest| rest.starts_with('.'));
+            name == "agent" || schema::ALL.iter().any(is_below)
+        };
+        for (key, value) in keys {
+            let name = if path.is_empty() { key.get_ref().to_string() } else { format!("{path}.{}", key.get_ref()) };
+            match value.get_ref() {
+                DeValue::Table(inner) if is_group(&name) => self.walk(inner, &name, fragment, errors),
+                _ => {
+                    // A wrong name is told at the name, a wrong value at the value.
+                    let known = schema::find(&name).is_some() || name.starts_with("agent.");
+                    let place = self.at(Some(if known { value.span() } else { key.span() }));
+                    let is_second =
+                        ["cluster", "agent.ECS_CLUSTER"].contains(&name.as_str()) && names_cluster(fragment);
+                    let source = Source::new(self.kind, place, name.clone());
+                    let pushed = match is_second {
+                        true => Err(SettingsError {
+                            place: source.place,
+                            what: "`cluster` and `agent.ECS_CLUSTER` both name the cluster; one of them must go"
+                                .to_owned(),
+                            did_you_mean: None,
+                        }),
+                        false => fragment.push(&name, raw(value.get_ref()), source),
+                    };
+                    errors.extend(pushed.err());
+                }
+            }
+        }
+    }
+}
+
+fn names_cluster(fragment: &Fragment) -> bool {
+    fragment.entries.iter().any(|entry| matches!(entry.name, Name::Setting(setting) if setting.name == "cluster"))
+}
+
+fn raw(value: &DeValue<'_>) -> Raw {
+    match value {
+        DeValue::String(text) => Raw::Text(text.to_string()),
+        DeValue::Boolean(value) => Raw::Bool(*value),
+        DeValue::Integer(number) => i64::from_str_radix(number.as_str(), number.radix())
+            .map_or(Raw::Other("an integer beyond 64 bits"), Raw::Integer),
+        DeValue::Array(items) => Raw::List(items.iter().map(|item| raw(item.get_ref())).collect()),
+        DeValue::Table(table) => {
+            Raw::Table(table.iter().map(|(key, value)| (key.get_ref().to_string(), raw(value.get_ref()))).collect())
+        }
+        DeValue::Float(_) => Raw::Other("a number with a fraction"),
+        DeValue::Datetime(_) => Raw::Other("a date"),
+    }
+}
