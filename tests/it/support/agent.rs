@@ -51,6 +51,8 @@ pub struct Behaviour {
     pub garbage_introspection: bool,
     /// The tasks that it has, by their numbers, with their `KnownStatus`.
     pub tasks: Vec<(u32, &'static str)>,
+    /// What its introspection answers by path (`/v1/metadata`), before all else.
+    pub answers: BTreeMap<String, Vec<u8>>,
 }
 
 enum Exit {
@@ -311,10 +313,12 @@ impl Surroundings {
             return Exit::Stopped;
         }
         let garbage = behaviour.garbage_introspection;
+        let answers = behaviour.answers.clone();
         let behaves = Arc::clone(&self.behaviour);
         let port = self.port.clone();
         self.disk.listens(port.address(), behaviour.listens_as);
         let server = Server::on_port(port, move |request| match request.path.as_str() {
+            path if answers.contains_key(path) => Reply::new(200, "application/json", answers[path].clone()).into(),
             "/v1/metadata" if garbage => Answer::Raw(b"\x01\x02 not HTTP".to_vec()),
             "/v1/metadata" => Reply::new(200, "application/json", metadata.clone()).into(),
             "/v1/tasks" => Reply::new(200, "application/json", tasks(&lock(&behaves).tasks)).into(),

@@ -46,6 +46,8 @@ pub enum Fault {
     Half,
     /// Something in the service's place answers so.
     Answers(Reply),
+    /// The same, and its body never ends.
+    Endless(Reply),
 }
 
 impl Fault {
@@ -242,6 +244,7 @@ impl State {
             Some(Fault::Garbage) => Reply::new(200, "application/x-amz-json-1.1", "<<<{{{\u{fffd}").into(),
             Some(Fault::Half) => Answer::Half(reply),
             Some(Fault::Answers(other)) => other.into(),
+            Some(Fault::Endless(other)) => Answer::Endless(other),
             _ => reply.into(),
         }
     }

@@ -17,6 +17,9 @@ pub struct AgentState {
     pub instance_id: String,
 }
 
+/// No file that a simulator reads is longer.
+const LONGEST: u64 = 64 << 20;
+
 /// Set to keep the roots, to look at them afterwards.
 pub const KEEP: &str = "ECS_BOOTSTRAP_TEST_KEEP";
 
@@ -71,9 +74,11 @@ impl Disk {
         fs::write(path, bytes).expect("a file below the root");
     }
 
-    /// The bytes of a file; None where there is none.
+    /// The bytes of a file; None where there is none, or one that no simulator could read to its end.
     pub fn read(&self, path: &str) -> Option<Vec<u8>> {
-        fs::read(self.path(path)).ok()
+        let path = self.path(path);
+        let is_readable = fs::metadata(&path).is_ok_and(|about| about.is_file() && about.len() <= LONGEST);
+        if is_readable { fs::read(path).ok() } else { None }
     }
 
     /// The text of a file; empty where there is none.

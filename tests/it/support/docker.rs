@@ -4,6 +4,7 @@
 //! `/containers/NAME/json`, and `/containers/json` for the containers of tasks.
 
 use super::http::{Answer, Reply, Request, Server, lock};
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::SystemTime;
@@ -29,6 +30,8 @@ pub struct State {
     pub broken: bool,
     /// The oldest version of the API, 1.24 where none is said.
     pub min_api: Option<&'static str>,
+    /// Answers by path, without the version of the API, that go before all else.
+    pub overrides: HashMap<String, Answer>,
 }
 
 /// The daemon; its socket exists between `start` and `stop`.
@@ -77,6 +80,9 @@ impl State {
         }
         let path = request.path.split('?').next().unwrap_or_default();
         let unversioned = path.strip_prefix("/v1.").and_then(|rest| rest.find('/').map(|slash| &rest[slash..]));
+        if let Some(answer) = self.overrides.get(unversioned.unwrap_or(path)) {
+            return answer.clone();
+        }
         match unversioned.unwrap_or(path) {
             "/_ping" => Reply::new(200, "text/plain", "OK").with("Api-Version", "1.44").into(),
             "/version" => json(

@@ -46,6 +46,8 @@ pub enum Answer {
     Silent,
     /// The headers and half of the body, then the end of the connection.
     Half(Reply),
+    /// The headers without a length, and the body again and again until the client has enough.
+    Endless(Reply),
     /// These bytes instead of HTTP, then the end of the connection.
     Raw(Vec<u8>),
     /// The other answer after this time.
@@ -89,6 +91,7 @@ impl Answer {
             answer if ahead == 0 => answer,
             Self::Reply(reply) => Self::Reply(stamp(reply)),
             Self::Half(reply) => Self::Half(stamp(reply)),
+            Self::Endless(reply) => Self::Endless(stamp(reply)),
             Self::After(delay, answer) => Self::After(delay, Box::new(answer.dated(ahead))),
             other => other,
         }
@@ -286,6 +289,13 @@ impl Shared {
                     let bytes = reply.bytes(false);
                     return socket.write_all(&bytes[..bytes.len() - reply.body.len().div_ceil(2)]);
                 }
+                Answer::Endless(reply) => {
+                    socket.write_all(&reply.head(None))?;
+                    while !self.stopped() {
+                        socket.write_all(&reply.body)?;
+                    }
+                    return Ok(());
+                }
                 Answer::Raw(bytes) => return socket.write_all(&bytes),
                 Answer::After(..) => unreachable!("unwrapped above"),
             }
@@ -296,18 +306,24 @@ impl Shared {
 
 impl Reply {
     fn bytes(&self, head_only: bool) -> Vec<u8> {
-        let mut text = format!("HTTP/1.1 {} Simulated\r\nContent-Length: {}\r\n", self.status, self.body.len());
+        let mut bytes = self.head(Some(self.body.len()));
+        if !head_only {
+            bytes.extend(&self.body);
+        }
+        bytes
+    }
+
+    fn head(&self, length: Option<usize>) -> Vec<u8> {
+        let length =
+            length.map_or("Connection: close\r\n".to_owned(), |length| format!("Content-Length: {length}\r\n"));
+        let mut text = format!("HTTP/1.1 {} Simulated\r\n{length}", self.status);
         if !self.headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("date")) {
             text += &format!("Date: {}\r\n", http_date(SystemTime::now()));
         }
         for (name, value) in &self.headers {
             text += &format!("{name}: {value}\r\n");
         }
-        let mut bytes = (text + "\r\n").into_bytes();
-        if !head_only {
-            bytes.extend(&self.body);
-        }
-        bytes
+        (text + "\r\n").into_bytes()
     }
 }
 

@@ -49,8 +49,8 @@ pub struct Instance {
     bus_folder: tempfile::TempDir,
     environment: BTreeMap<String, OsString>,
     binary: PathBuf,
-    /// Whether the product runs with a resolv.conf of its own.
-    has_resolver: bool,
+    /// Files below the root that the product sees in place of this machine's own.
+    mounts: Vec<(PathBuf, &'static str)>,
 }
 
 /// What a run of the product came to.
@@ -106,8 +106,8 @@ impl Instance {
         });
         let binary = option_env!("CARGO_BIN_EXE_ecs-bootstrap").map(PathBuf::from).unwrap_or_default();
         let environment = BTreeMap::new();
-        let has_resolver = false;
-        Self { systemd, agent, docker, imds, aws, journal, disk, bus_folder, environment, binary, has_resolver }
+        let mounts = Vec::new();
+        Self { systemd, agent, docker, imds, aws, journal, disk, bus_folder, environment, binary, mounts }
             .tag("ecs-bootstrap:cluster", "prod")
     }
 
@@ -241,7 +241,12 @@ impl Instance {
     pub fn without_name_server(mut self) -> Self {
         self.disk.write("home/resolv.conf", "nameserver 127.0.77.53\noptions timeout:1 attempts:1\n");
         self.environment.insert("AWS_ENDPOINT_URL".into(), "http://ecs.eu-west-1.simulated".into());
-        self.has_resolver = true;
+        self.instead_of("/etc/resolv.conf", "home/resolv.conf")
+    }
+
+    /// The product sees a file below the root in place of this machine's own, in a mount namespace.
+    pub fn instead_of(mut self, own: &'static str, path: &str) -> Self {
+        self.mounts.push((self.disk.path(path), own));
         self
     }
 
@@ -329,19 +334,18 @@ impl Instance {
             // Empty, so that the product can never reach this machine's own systemctl.
             ("PATH", self.disk.path("bin").into()),
         ];
-        let mut command = match self.has_resolver {
-            true => {
-                let script = format!(
-                    "/bin/mount --bind {} /etc/resolv.conf && exec \"$@\"",
-                    self.disk.path("home/resolv.conf").display()
-                );
+        let mut command = match self.mounts.is_empty() {
+            false => {
+                let mounts =
+                    self.mounts.iter().map(|(path, own)| format!("/bin/mount --bind {} {own} && ", path.display()));
+                let script = mounts.collect::<String>() + "exec \"$@\"";
                 let mut command = Command::new("/usr/bin/unshare");
                 command
                     .args(["--user", "--map-root-user", "--mount", "/bin/sh", "-c", &script, "sh"])
                     .arg(&self.binary);
                 command
             }
-            false => Command::new(&self.binary),
+            true => Command::new(&self.binary),
         };
         command.env_clear().envs(own).envs(&self.environment).args(arguments).current_dir(self.root());
         // Guard takes nothing from its environment.
@@ -388,7 +392,8 @@ impl Running {
                 self.ended = true;
                 panic!("the product still ran after {LONGEST_RUN:?}; stderr: {}", text(self.stderr.take()));
             }
-            thread::sleep(Duration::from_millis(1));
+            // Exact for what is short; what is long need not be asked so often.
+            thread::sleep((self.started.elapsed() / 32).clamp(Duration::from_millis(1), Duration::from_millis(20)));
         };
         self.ended = true;
         let duration = self.started.elapsed();
@@ -421,9 +426,10 @@ fn text(collector: Option<JoinHandle<Vec<u8>>>) -> String {
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
-/// `http://127.0.0.1:PORT` or `http://[::1]:PORT`, and nothing that merely begins so.
+/// `http://127.0.0.1:PORT` or `http://[::1]:PORT`, also with a user and a password, and nothing that merely begins so.
 fn on_loopback(url: &str) -> bool {
     let authority =
-        url.split_once("://").map_or(url, |(_, rest)| rest).split(['/', '?', '#']).next().unwrap_or_default();
-    authority.parse::<std::net::SocketAddr>().is_ok_and(|address| address.ip().is_loopback())
+        url.split_once("://").map_or(url, |(_, rest)| rest).split(['/', '?', '#', '\\']).next().unwrap_or_default();
+    let host = authority.rsplit('@').next().unwrap_or_default();
+    host.parse::<std::net::SocketAddr>().is_ok_and(|address| address.ip().is_loopback())
 }

@@ -27,7 +27,15 @@ impl Port {
     pub fn listen(&self, backlog: u32) -> TcpListener {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build().expect("a runtime");
         let _entered = runtime.enter();
-        let listener = reusable(self.address()).listen(backlog).expect("to listen on a reserved port");
+        let mut attempts = 0;
+        // A process that another thread is just starting holds a listener that was closed here, until it has begun.
+        let listener = loop {
+            match reusable(self.address()).listen(backlog) {
+                Err(error) if error.kind() == std::io::ErrorKind::AddrInUse && attempts < 200 => attempts += 1,
+                listener => break listener.expect("to listen on a reserved port"),
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        };
         let listener = listener.into_std().expect("a std listener");
         listener.set_nonblocking(false).expect("a blocking listener");
         listener

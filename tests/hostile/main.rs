@@ -1,0 +1,143 @@
+//! Hostile input: every command of the real binary on a simulated instance where one input is planted, a row each.
+//!
+//! In: the table below `rows`, and words that choose rows by their names. Out: `N passed; M failed` as cargo's own tests
+//! have it, and all failures at the end. It sends no packet off this machine.
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    clippy::disallowed_methods,
+    reason = "this is a test throughout: helpers too may unwrap, read files, start programs and print"
+)]
+#![allow(missing_docs, unreachable_pub, reason = "nothing is exported from a test")]
+
+mod checks;
+mod commands;
+mod measure;
+mod payload;
+mod row;
+mod rows;
+/// The simulated instance of `tests/it`.
+#[path = "../it/support/mod.rs"]
+pub mod support;
+
+use std::collections::BTreeMap;
+use std::process::ExitCode;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Instant;
+
+use checks::Wrong;
+use row::Row;
+
+/// Each row waits most of its time: for deadlines, and for answers that never come.
+const SIDE_BY_SIDE: usize = 16;
+const FEWEST_ROWS: usize = 250;
+const HELP: &str = "Usage: cargo test --test hostile -- [OPTIONS] [WORD...]
+
+Runs the rows whose names contain one of the words, or all.
+  --list     print the names
+  --codes    print the exit code of each command too, for who writes a new row
+  --jobs N   run N rows side by side [default: 16]
+";
+
+fn main() -> ExitCode {
+    if let Some(into) = std::env::var_os(measure::INTO) {
+        return measure::run(into.into());
+    }
+    let (mut words, mut jobs, mut list, mut codes) = (Vec::new(), SIDE_BY_SIDE, false, false);
+    let mut arguments = std::env::args().skip(1);
+    while let Some(argument) = arguments.next() {
+        match argument.as_str() {
+            "--help" => {
+                print!("{HELP}");
+                return ExitCode::SUCCESS;
+            }
+            "--list" => list = true,
+            "--codes" => codes = true,
+            "--jobs" => jobs = arguments.next().and_then(|count| count.parse().ok()).unwrap_or(SIDE_BY_SIDE),
+            option if option.starts_with('-') => {
+                eprintln!("unknown option `{option}`; see --help");
+                return ExitCode::from(2);
+            }
+            word => words.push(word.to_owned()),
+        }
+    }
+    let all = rows::all();
+    let names: std::collections::BTreeSet<&str> = all.iter().map(|row| row.name.as_str()).collect();
+    assert_eq!(names.len(), all.len(), "two rows have one name");
+    assert!(all.len() >= FEWEST_ROWS, "{} rows, fewer than {FEWEST_ROWS}", all.len());
+    let chosen: Vec<&Row> =
+        all.iter().filter(|row| words.is_empty() || words.iter().any(|word| row.name.contains(word))).collect();
+    if list {
+        chosen.iter().for_each(|row| println!("{}", row.name));
+        return ExitCode::SUCCESS;
+    }
+    let began = Instant::now();
+    let failures = run(&chosen, jobs, codes);
+    report(&failures, chosen.len(), began)
+}
+
+/// Runs the rows side by side; what was wrong, by the name of its row.
+fn run(rows: &[&Row], jobs: usize, codes: bool) -> BTreeMap<String, Vec<Wrong>> {
+    let failures: Mutex<BTreeMap<String, Vec<Wrong>>> = Mutex::default();
+    let next = AtomicUsize::new(0);
+    let has_check = commands::has_check();
+    if !has_check {
+        let wrong = Wrong::new("exit", "the product has no command `check`, which is tried on every row".into());
+        support::http::lock(&failures).insert("check".into(), vec![wrong.of("check --help")]);
+    }
+    std::thread::scope(|scope| {
+        for _ in 0..jobs.max(1) {
+            scope.spawn(|| {
+                while let Some(row) = rows.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    let name = row.name.clone();
+                    let tried =
+                        std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| commands::try_row(row, has_check)));
+                    let mut failures = support::http::lock(&failures);
+                    match tried {
+                        Ok(tried) => {
+                            println!("{} {name}", if tried.wrong.is_empty() { "ok:" } else { "FAILED:" });
+                            if codes {
+                                tried.codes.iter().for_each(|(command, code)| println!("    {code:?} {command}"));
+                            }
+                            if !tried.wrong.is_empty() {
+                                failures.insert(name, tried.wrong);
+                            }
+                        }
+                        Err(_) => {
+                            println!("FAILED: {name}");
+                            failures.insert(name, vec![Wrong::new("harness", "panicked; see above".into())]);
+                        }
+                    }
+                }
+            });
+        }
+    });
+    failures.into_inner().unwrap_or_default()
+}
+
+fn report(failures: &BTreeMap<String, Vec<Wrong>>, count: usize, began: Instant) -> ExitCode {
+    for (name, wrong) in failures {
+        println!("\n{name}");
+        // One line for the same fault of one output in several commands.
+        let mut commands: BTreeMap<(&str, &str), (&str, Vec<&str>)> = BTreeMap::new();
+        for Wrong { command, output, what } in wrong {
+            let kind = what.split(':').next().unwrap_or_default();
+            let (_, commands) = commands.entry((output, kind)).or_insert((what, Vec::new()));
+            if !commands.contains(&command.as_str()) {
+                commands.push(command);
+            }
+        }
+        for ((output, _), (what, commands)) in commands {
+            println!("  {output}: {what}\n      by `{}`", commands.join("`, `"));
+        }
+    }
+    let failed = failures.len();
+    let passed = count.saturating_sub(failed);
+    let word = if failed == 0 { "ok" } else { "FAILED" };
+    println!(
+        "\ntest result: {word}. {passed} passed; {failed} failed; 0 ignored; 0 measured; 0 filtered out; finished in {:.1}s",
+        began.elapsed().as_secs_f64()
+    );
+    if failed == 0 && passed > 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}

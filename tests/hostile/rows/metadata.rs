@@ -1,0 +1,137 @@
+//! The instance metadata service, in the hands of whoever may write tags, user data or its answers.
+//!
+//! In: texts of `payload`. Out: rows.
+
+use super::{Carrier, carrier, quoted};
+use crate::payload;
+use crate::row::{Ends, JOINS, Row, SETTINGS};
+use crate::support::Instance;
+use crate::support::http::{Answer, Reply};
+use crate::support::imds::{Fault, Role};
+
+/// Instance metadata does not answer as it should: another try can help.
+const GARBLED: Ends = Ends::all(&[10]);
+
+fn answers(instance: Instance, path: &str, answer: impl Into<Answer>) -> Instance {
+    instance.imds.change(|imds| drop(imds.overrides.insert(format!("/latest/{path}"), answer.into())));
+    instance
+}
+
+fn says(instance: Instance, path: &str, text: &str) -> Instance {
+    answers(instance, path, Reply::new(200, "text/plain", text))
+}
+
+fn document(instance: Instance, member: &str, text: &str) -> Instance {
+    let mut document = serde_json::json!({"accountId": "111122223333", "architecture": "x86_64",
+        "availabilityZone": "eu-west-1a", "imageId": "ami-0abcdef1234567890", "instanceId": "i-0123456789abcdef0",
+        "instanceType": "m5.large", "pendingTime": "2026-11-28T10:00:00Z", "privateIp": "10.0.0.10",
+        "region": "eu-west-1", "version": "2017-09-30"});
+    document[member] = text.into();
+    says(instance, "dynamic/instance-identity/document", &document.to_string())
+}
+
+fn carriers() -> Vec<Carrier> {
+    vec![
+        carrier("imds/tag-cluster", Ends::all(SETTINGS), |instance, text| instance.tag("ecs-bootstrap:cluster", text)),
+        carrier("imds/tag-cluster-tags", JOINS, |instance, text| instance.tag("ecs-bootstrap:cluster-tags", text)),
+        carrier("imds/tag-loglevel", JOINS, |instance, text| instance.tag("ecs-bootstrap:ECS_LOGLEVEL", text)),
+        carrier("imds/tag-not-allowed", JOINS, |instance, text| {
+            instance.tag("ecs-bootstrap:ECS_ENGINE_AUTH_DATA", text)
+        }),
+        carrier("imds/tag-unknown", JOINS, |instance, text| instance.tag("ecs-bootstrap:nothing", text)),
+        carrier("imds/tag-foreign", JOINS, |instance, text| instance.tag("Name", text)),
+        carrier("imds/tag-stack", JOINS, |instance, text| instance.tag("aws:cloudformation:stack-name", text)),
+        carrier("imds/tag-logical-id", JOINS, |instance, text| instance.tag("aws:cloudformation:logical-id", text)),
+        carrier("imds/tag-group", JOINS, |instance, text| instance.tag("aws:autoscaling:groupName", text)),
+        carrier("imds/tag-names", JOINS, |instance, text| says(instance, "meta-data/tags/instance", text)),
+        carrier("imds/document", GARBLED, |instance, text| says(instance, "dynamic/instance-identity/document", text)),
+        carrier("imds/document-instance-id", GARBLED, |instance, text| document(instance, "instanceId", text)),
+        carrier("imds/document-region", GARBLED, |instance, text| document(instance, "region", text)),
+        carrier("imds/document-account", GARBLED, |instance, text| document(instance, "accountId", text)),
+        carrier("imds/document-zone", JOINS, |instance, text| document(instance, "availabilityZone", text)),
+        carrier("imds/document-pending", JOINS, |instance, text| document(instance, "pendingTime", text)),
+        carrier("imds/role-name", JOINS, |instance, text| says(instance, "meta-data/iam/security-credentials", text)),
+        carrier("imds/role-code", JOINS, |instance, text| {
+            let code = serde_json::json!({"Code": text, "Message": text}).to_string();
+            says(instance, "meta-data/iam/security-credentials/ecsInstanceRole", &code)
+        }),
+        carrier("imds/iam-info", JOINS, |instance, text| {
+            let info = serde_json::json!({"Code": "Success", "Message": text, "InstanceProfileArn": text}).to_string();
+            says(instance, "meta-data/iam/info", &info)
+        }),
+        carrier("imds/life-cycle", JOINS, |instance, text| says(instance, "meta-data/instance-life-cycle", text)),
+        carrier("imds/target-state", JOINS, |instance, text| {
+            says(instance, "meta-data/autoscaling/target-lifecycle-state", text)
+        }),
+        carrier("imds/token", GARBLED, |instance, text| says(instance, "api/token", text)),
+        carrier("imds/error-page", GARBLED, |instance, text| {
+            answers(instance, "dynamic/instance-identity/document", Reply::new(500, "text/html", text))
+        }),
+        carrier("user-data/foreign", JOINS, |instance, text| {
+            instance.user_data(format!("#!/bin/sh\necho '{text}' >/etc/ecs/other\nexport X={text}\n"))
+        }),
+        carrier("user-data/foreign-cluster", JOINS, |instance, text| {
+            instance.user_data(format!("#!/bin/sh\necho ECS_CLUSTER={text} >> /etc/ecs/ecs.config\n"))
+        }),
+        carrier("user-data/cluster", Ends::all(SETTINGS), |instance, text| {
+            instance.user_data(format!("#ecs-bootstrap\ncluster = {}\n", quoted(text)))
+        }),
+        carrier("user-data/unknown-key", Ends::all(SETTINGS), |instance, text| {
+            instance.user_data(format!("#ecs-bootstrap\n{} = 1\n", quoted(text)))
+        }),
+        carrier("user-data/not-toml", Ends::all(SETTINGS), |instance, text| {
+            instance.user_data(format!("#ecs-bootstrap\ncluster: {text}\n"))
+        }),
+        carrier("user-data/agent-value", Ends::all(SETTINGS), |instance, text| {
+            instance.user_data(format!("#ecs-bootstrap\n[agent]\nECS_LOGLEVEL = {}\n", quoted(text)))
+        }),
+    ]
+}
+
+pub fn rows() -> Vec<Row> {
+    let mut rows: Vec<Row> = carriers().into_iter().flat_map(Carrier::rows).collect();
+    rows.push(Row::new("imds/tag-run-together", Ends::all(SETTINGS), |instance| {
+        instance.tag("ecs-bootstrap:cluster", payload::RUN_TOGETHER)
+    }));
+    for (name, fault) in [
+        ("garbage", Fault::Garbage),
+        ("half", Fault::Half),
+        ("silent", Fault::Silent),
+        ("token-lost", Fault::TokenLost),
+        ("fails", Fault::FailsNext(u32::MAX, 500)),
+    ] {
+        rows.push(Row::new(format!("imds/fault-{name}"), GARBLED, move |instance| instance.imds_fault(fault.clone())));
+    }
+    rows.push(Row::new("imds/fault-off", Ends::all(&[22]), |instance| instance.imds_fault(Fault::Off)));
+    for (name, path) in [
+        ("document", "dynamic/instance-identity/document"),
+        ("tags", "meta-data/tags/instance"),
+        ("user-data", "user-data"),
+        ("token", "api/token"),
+        ("life-cycle", "meta-data/instance-life-cycle"),
+        ("role", "meta-data/iam/security-credentials"),
+    ] {
+        let ends = if ["document", "token"].contains(&name) { GARBLED } else { JOINS };
+        rows.push(Row::new(format!("imds/endless-{name}"), ends, move |instance| {
+            answers(instance, path, Answer::Endless(Reply::new(200, "text/plain", "x".repeat(64 << 10))))
+        }));
+        rows.push(Row::new(format!("imds/half-{name}"), ends, move |instance| {
+            answers(instance, path, Answer::Half(Reply::new(200, "text/plain", "a\nb\nc\nd\n")))
+        }));
+    }
+    rows.push(Row::new("imds/nested-document", GARBLED, |instance| {
+        says(instance, "dynamic/instance-identity/document", &"[".repeat(200_000))
+    }));
+    rows.push(Row::new("imds/nested-credentials", JOINS, |instance| {
+        says(instance, "meta-data/iam/security-credentials/ecsInstanceRole", &"{\"a\":".repeat(150_000))
+    }));
+    rows.push(Row::new("imds/many-tags", JOINS, |instance| {
+        let names = (0..20_000).map(|number| format!("ecs-bootstrap:tag-{number}\n")).collect::<String>();
+        says(instance, "meta-data/tags/instance", &names)
+    }));
+    rows.push(Row::new("imds/not-assumable", JOINS, |instance| {
+        instance.imds.change(|imds| imds.role = Role::NotAssumable("ecsInstanceRole".into()));
+        instance
+    }));
+    rows
+}

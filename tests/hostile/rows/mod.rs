@@ -1,0 +1,68 @@
+//! The table: which input holds what, and how the commands end then. To add a row, see `CONTRIBUTING.md`.
+//!
+//! An input that takes any text is a [`Carrier`]: it becomes one row for each kind of text. What takes one odd shape only is
+//! a row of its own.
+
+mod config;
+mod files;
+mod local;
+mod metadata;
+mod services;
+mod settings;
+mod shapes;
+
+use crate::payload;
+use crate::row::{Ends, Row};
+use crate::support::Instance;
+
+pub fn all() -> Vec<Row> {
+    [config::rows(), files::rows(), local::rows(), metadata::rows(), services::rows(), settings::rows(), shapes::rows()]
+        .into_iter()
+        .flatten()
+        .collect()
+}
+
+/// An input that takes any text.
+struct Carrier {
+    name: &'static str,
+    plant: fn(Instance, &str) -> Instance,
+    /// With a secret in it, with text that a terminal obeys, and with too much.
+    ends: [Ends; 3],
+    /// How much is too much; 0 where the input has a bound of its own.
+    long: usize,
+}
+
+const MIB: usize = 1 << 20;
+
+/// Ends alike whatever the text is.
+fn carrier(name: &'static str, ends: Ends, plant: fn(Instance, &str) -> Instance) -> Carrier {
+    Carrier { name, plant, ends: [ends; 3], long: MIB }
+}
+
+impl Carrier {
+    fn long(self, long: usize) -> Carrier {
+        Carrier { long, ..self }
+    }
+
+    fn ends(self, ends: [Ends; 3]) -> Carrier {
+        Carrier { ends, ..self }
+    }
+
+    fn rows(self) -> Vec<Row> {
+        let Carrier { name, plant, ends, long } = self;
+        let mut rows = vec![
+            Row::new(format!("{name}/secret"), ends[0], move |instance| plant(instance, payload::SECRET)),
+            Row::new(format!("{name}/escapes"), ends[1], move |instance| plant(instance, payload::ESCAPES)),
+        ];
+        if long > 0 {
+            let row = Row::new(format!("{name}/long"), ends[2], move |instance| plant(instance, &payload::long(long)));
+            rows.push(row.brief());
+        }
+        rows
+    }
+}
+
+/// A text in quotes, as JSON and TOML have it.
+fn quoted(text: &str) -> String {
+    serde_json::Value::from(text).to_string()
+}

@@ -1,0 +1,166 @@
+//! Answers of AWS: error texts, names and states, bodies of other shapes and sizes.
+//!
+//! In: texts of `payload`. Out: rows.
+
+use super::{Carrier, carrier};
+use crate::payload;
+use crate::row::{Ends, JOINS, Row};
+use crate::support::Instance;
+use crate::support::aws::{ContainerInstance, Fault};
+use crate::support::http::Reply;
+
+/// The operations of a run, and how an instance ends for which one of them fails for ever.
+const OPERATIONS: [(&str, bool); 8] = [
+    ("DescribeTags", true),
+    ("DescribeClusters", false),
+    ("DescribeContainerInstances", false),
+    ("SignalResource", false),
+    ("DescribeLifecycleHooks", false),
+    ("CompleteLifecycleAction", false),
+    ("CreateTags", false),
+    ("DiscoverPollEndpoint", false),
+];
+
+/// Tags come from `ec2:DescribeTags`, where that is what is faulty.
+fn asked(instance: Instance, operation: &str) -> Instance {
+    if operation == "DescribeTags" { instance.without_imds_tags() } else { instance }
+}
+
+fn fails(instance: Instance, operation: &str, code: &str, message: &str) -> Instance {
+    asked(instance, operation).aws_fault(operation, Fault::error(400, code, message))
+}
+
+fn answers(instance: Instance, operation: &str, reply: Reply) -> Instance {
+    asked(instance, operation).aws_fault(operation, Fault::Answers(reply))
+}
+
+fn ends(operation: &str) -> Ends {
+    if operation == "DescribeTags" { Ends::all(&[11, 22]) } else { JOINS }
+}
+
+fn carriers() -> Vec<Carrier> {
+    vec![
+        carrier("aws/cluster-status", Ends::verify(&[21]), |instance, text| {
+            instance.aws.change(|aws| aws.clusters.values_mut().for_each(|cluster| cluster.status = text.into()));
+            instance
+        }),
+        carrier("aws/cluster-name", Ends::all(&[21]), |instance, text| {
+            let instance =
+                instance.without_tags().ecs_config("# by hand\n").tag("ecs-bootstrap:cluster-tags", "env=prod");
+            instance.cluster(text, &[("env", "prod")])
+        }),
+        carrier("aws/cluster-candidates", Ends::all(&[21]), |instance, text| {
+            let instance =
+                instance.without_tags().ecs_config("# by hand\n").tag("ecs-bootstrap:cluster-tags", "env=prod");
+            instance.cluster(text, &[("env", "stage")])
+        }),
+        carrier("aws/cluster-tag", Ends::all(&[21]), |instance, text| {
+            let instance =
+                instance.without_tags().ecs_config("# by hand\n").tag("ecs-bootstrap:cluster-tags", "env=prod");
+            instance.cluster("other", &[("env", text)])
+        }),
+        carrier("aws/instance-status", Ends::verify(&[13, 23]), |instance, text| {
+            let text = text.to_owned();
+            instance.aws.change(|aws| aws.container_instances.push(container_instance(&text)));
+            instance
+        }),
+        carrier("aws/hook-name", JOINS, |instance, text| {
+            instance.aws.change(|aws| aws.waiting.hooks = vec![(text.into(), 30)]);
+            instance
+        }),
+        carrier("aws/poll-endpoint", JOINS, |instance, text| {
+            instance.aws.change(|aws| aws.poll_endpoints = [text.into(), text.into()]);
+            instance.agent_behaves(|agent| agent.never_connects = true)
+        })
+        .ends([Ends::verify(&[13, 23, 25]); 3]),
+        carrier("aws/register-refused", Ends::verify(&[22, 23]), |instance, text| {
+            instance.aws_fault("RegisterContainerInstance", Fault::error(400, "AccessDeniedException", text))
+        })
+        .long(100_000),
+        carrier("aws/register-unknown", Ends::verify(&[13, 22, 23]), |instance, text| {
+            instance.aws_fault("RegisterContainerInstance", Fault::error(400, "InvalidParameterException", text))
+        })
+        .long(100_000),
+    ]
+}
+
+fn container_instance(status: &str) -> ContainerInstance {
+    ContainerInstance {
+        arn: "arn:aws:ecs:eu-west-1:111122223333:container-instance/prod/0000000000000000000000000123abcd".into(),
+        cluster: "prod".into(),
+        instance_id: "i-0123456789abcdef0".into(),
+        status: status.into(),
+        agent_connected: true,
+        attributes: Default::default(),
+    }
+}
+
+pub fn rows() -> Vec<Row> {
+    let mut rows: Vec<Row> = carriers().into_iter().flat_map(Carrier::rows).collect();
+    for (operation, _) in OPERATIONS {
+        let ends = ends(operation);
+        let mut add = |name: &str, plant: Box<dyn Fn(Instance) -> Instance + Send + Sync>| {
+            let row = Row::new(format!("aws/{operation}/{name}"), ends, plant);
+            rows.push(if ["signature", "escapes"].contains(&name) { row } else { row.brief() });
+        };
+        add(
+            "signature",
+            Box::new(move |instance| fails(instance, operation, "InvalidSignatureException", payload::SIGNATURE)),
+        );
+        add("escapes", Box::new(move |instance| fails(instance, operation, "SomethingNew", payload::ESCAPES)));
+        add(
+            "code",
+            Box::new(move |instance| fails(instance, operation, payload::SECRET, payload::ESCAPES_ON_ONE_LINE)),
+        );
+        add(
+            "megabyte",
+            Box::new(move |instance| fails(instance, operation, "SomethingNew", &payload::long(1_000_000))),
+        );
+        add(
+            "nested-xml",
+            Box::new(move |instance| answers(instance, operation, Reply::new(200, "text/xml", "<a>".repeat(200_000)))),
+        );
+        add(
+            "nested-error",
+            Box::new(move |instance| {
+                answers(instance, operation, Reply::new(400, "text/xml", "<Response><Errors>".repeat(50_000)))
+            }),
+        );
+        add(
+            "nested-json",
+            Box::new(move |instance| {
+                answers(instance, operation, Reply::new(200, "application/x-amz-json-1.1", "{\"a\":[".repeat(100_000)))
+            }),
+        );
+        add(
+            "cut-off",
+            Box::new(move |instance| {
+                let xml = format!("<{operation}Response xmlns=\"http://ec2.amazonaws.com/doc/2016-11-15/\"><tagSet>");
+                let cut = if operation.ends_with("Clusters") { "{\"clusters\":[".to_owned() } else { xml };
+                answers(instance, operation, Reply::new(200, "text/xml", cut))
+            }),
+        );
+        add("empty", Box::new(move |instance| answers(instance, operation, Reply::new(200, "text/xml", ""))));
+        add(
+            "endless",
+            Box::new(move |instance| {
+                asked(instance, operation)
+                    .aws_fault(operation, Fault::Endless(Reply::new(200, "text/xml", "<a/>".repeat(16 << 10))))
+            }),
+        );
+    }
+    rows.push(Row::new("aws/many-clusters", Ends::all(&[21]), |instance| {
+        let instance = instance.without_tags().ecs_config("# by hand\n").tag("ecs-bootstrap:cluster-tags", "env=prod");
+        (0..1200).fold(instance, |instance, number| instance.cluster(&format!("cluster-{number}"), &[("env", "stage")]))
+    }));
+    rows.push(Row::new("aws/many-matching-clusters", Ends::all(&[21]), |instance| {
+        let instance = instance.without_tags().ecs_config("# by hand\n").tag("ecs-bootstrap:cluster-tags", "env=prod");
+        (0..1200).fold(instance, |instance, number| instance.cluster(&format!("cluster-{number}"), &[("env", "prod")]))
+    }));
+    rows.push(Row::new("aws/endless-pages", Ends::all(&[11]), |instance| {
+        let page = r#"{"clusterArns":["arn:aws:ecs:eu-west-1:111122223333:cluster/x"],"nextToken":"again"}"#;
+        let instance = instance.without_tags().ecs_config("# by hand\n").tag("ecs-bootstrap:cluster-tags", "env=prod");
+        answers(instance, "ListClusters", Reply::new(200, "application/x-amz-json-1.1", page))
+    }));
+    rows
+}

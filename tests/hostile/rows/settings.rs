@@ -1,0 +1,215 @@
+//! Settings files, the environment and the command line.
+//!
+//! In: texts of `payload`. Out: rows. Text of the environment and the command line has no NUL and at most 100 kB.
+
+use super::{Carrier, carrier, quoted};
+use crate::payload;
+use crate::row::{Ends, JOINS, Row, SETTINGS};
+use crate::support::Instance;
+
+const FILES: [&str; 3] =
+    ["etc/ecs-bootstrap/config.toml", "etc/ecs-bootstrap/config.d/10.toml", "usr/lib/ecs-bootstrap/config.d/10.toml"];
+/// All but guard, which reads no settings, end with a wrong setting.
+const REFUSED: Ends = Ends::all(SETTINGS).clean(SETTINGS);
+/// Longer is refused by the kernel (execve(2), MAX_ARG_STRLEN).
+const LONGEST: usize = 100_000;
+
+const DURATIONS: [&str; 12] = [
+    "99999999999999999999s",
+    "18446744073709551615s",
+    "18446744073709551616s",
+    "9223372036854775807s",
+    "584942417355y",
+    "300000y",
+    "1e400s",
+    "-1s",
+    "0s 0s",
+    "1000000000000000000000000000000000000000ns",
+    "\u{661}s",
+    "292y 299d 1ms",
+];
+const DEADLINES: [&str; 5] = ["verify.deadline", "imds.deadline", "run.deadline", "tags.wait", "verify.window"];
+
+fn carriers() -> Vec<Carrier> {
+    vec![
+        carrier("toml/cluster", REFUSED, |instance, text| toml(instance, &format!("cluster = {}\n", quoted(text)))),
+        carrier("toml/unknown-key", REFUSED, |instance, text| toml(instance, &format!("{} = 1\n", quoted(text)))),
+        carrier("toml/unknown-table", REFUSED, |instance, text| {
+            toml(instance, &format!("[{}]\nx = 1\n", quoted(text)))
+        }),
+        carrier("toml/not-toml", REFUSED, |instance, text| toml(instance, &format!("cluster = {text}\n"))),
+        carrier("toml/comment", JOINS, |instance, text| {
+            toml(instance, &format!("# {}\ncluster = \"prod\"\n", text.replace(char::is_control, " ")))
+        }),
+        carrier("toml/agent-value", REFUSED, |instance, text| {
+            toml(instance, &format!("[agent]\nECS_LOGLEVEL = {}\n", quoted(text)))
+        }),
+        carrier("toml/agent-unknown", JOINS, |instance, text| {
+            toml(instance, &format!("[agent]\nECS_SOMETHING_NEW = {}\n", quoted(text)))
+        }),
+        carrier("toml/agent-key", REFUSED, |instance, text| {
+            toml(instance, &format!("[agent]\n{} = \"x\"\n", quoted(text)))
+        }),
+        carrier("toml/agent-tags", JOINS, |instance, text| {
+            let tags = serde_json::json!({"password": text}).to_string();
+            toml(instance, &format!("[agent]\nECS_CONTAINER_INSTANCE_TAGS = {}\n", quoted(&tags)))
+        }),
+        carrier("toml/cluster-tags", REFUSED, |instance, text| {
+            toml(instance, &format!("[cluster-tags]\nenv = {}\n", quoted(text)))
+        }),
+        carrier("toml/prefix", REFUSED, |instance, text| {
+            toml(instance, &format!("[tags]\nprefix = {}\n", quoted(text)))
+        }),
+        carrier("toml/deadline", REFUSED, |instance, text| {
+            toml(instance, &format!("[verify]\ndeadline = {}\n", quoted(text)))
+        }),
+        carrier("toml/hook", REFUSED, |instance, text| toml(instance, &format!("[signal]\nhook = {}\n", quoted(text)))),
+        carrier("toml/stack", REFUSED, |instance, text| {
+            toml(instance, &format!("[signal]\nstack = {}\n", quoted(text)))
+        }),
+        carrier("toml/wait-url", REFUSED, |instance, text| {
+            toml(instance, &format!("[signal]\nwait-url = {}\n", quoted(text)))
+        }),
+        carrier("toml/attributes", JOINS, |instance, text| {
+            toml(instance, &format!("[derive]\nattributes = [{}]\n", quoted(text)))
+        }),
+        carrier("env/cluster", REFUSED, |instance, text| instance.env("ECS_BOOTSTRAP_CLUSTER", text)).long(LONGEST),
+        carrier("env/unknown", REFUSED, |instance, text| instance.env("ECS_BOOTSTRAP_NOTHING", text)).long(LONGEST),
+        carrier("env/unknown-name", REFUSED, |instance, text| {
+            let name: String = text.chars().filter(|c| *c != '=').collect();
+            instance.env(&format!("ECS_BOOTSTRAP_{name}"), "1")
+        })
+        .long(LONGEST),
+        carrier("env/agent-value", REFUSED, |instance, text| instance.env("ECS_BOOTSTRAP_AGENT__ECS_LOGLEVEL", text))
+            .long(LONGEST),
+        carrier("env/log", REFUSED, |instance, text| instance.env("ECS_BOOTSTRAP_LOG", format!("x=y={text}")))
+            .ends([REFUSED.guard(&[0]); 3])
+            .long(LONGEST),
+        carrier("env/ca-bundle", JOINS, |instance, text| instance.env("AWS_CA_BUNDLE", text)).long(LONGEST),
+        carrier("env/profile", JOINS, |instance, text| instance.env("AWS_PROFILE", text)).long(LONGEST),
+        carrier("env/imds-mode", REFUSED, |instance, text| {
+            instance.env("AWS_EC2_METADATA_SERVICE_ENDPOINT_MODE", text)
+        })
+        .ends([JOINS; 3])
+        .long(LONGEST),
+        carrier("env/foreign", JOINS, |instance, text| instance.env("DB_PASS", text)).long(LONGEST),
+        carrier("env/no-proxy", JOINS, |instance, text| instance.env("NO_PROXY", format!("127.0.0.1,{text}")))
+            .long(LONGEST),
+    ]
+}
+
+fn toml(instance: Instance, text: &str) -> Instance {
+    instance.setting_file(FILES[0], text)
+}
+
+/// Options and words of the command line.
+fn command_line() -> Vec<Row> {
+    let texts = [
+        ("secret", payload::SECRET.to_owned()),
+        ("escapes", payload::ESCAPES.to_owned()),
+        ("long", payload::long(LONGEST)),
+        ("run-together", payload::RUN_TOGETHER.to_owned()),
+    ];
+    let mut rows = Vec::new();
+    for (kind, text) in texts {
+        let same = |instance| instance;
+        for (option, value) in [
+            ("--cluster", text.clone()),
+            ("--cluster-tag", format!("env={text}")),
+            ("--set", format!("verify.deadline={text}")),
+            ("--set", format!("{}=1", text.replace('=', "-"))),
+            ("--set", format!("agent.ECS_LOGLEVEL={text}")),
+        ] {
+            let what: String = value.split(&text).next().unwrap_or_default().trim_end_matches('=').into();
+            let what = if what.len() > 40 { "unknown" } else { &what };
+            let ends = if option == "--cluster-tag" { JOINS } else { REFUSED };
+            rows.push(Row::new(format!("option/{option} {what}/{kind}"), ends, same).arguments(&[option, &value]));
+        }
+        for words in [
+            vec!["explain", &text],
+            vec![&text],
+            vec!["plan", &text],
+            vec!["generate", &text],
+            vec!["--set", &text],
+            vec!["run", "--agent-endpoint", &text],
+        ] {
+            if words.last().is_some_and(|word| word.contains("://")) && words.contains(&"--agent-endpoint") {
+                continue;
+            }
+            let name = format!("words/{}/{kind}", words[..words.len() - 1].join(" "));
+            let ends: &'static [i32] = if words[0] == "--set" && text.contains('=') { &[2, 20] } else { &[2] };
+            rows.push(Row::new(name, JOINS, same).only(&words, ends));
+        }
+        let unknown = format!("--{text}");
+        rows.push(Row::new(format!("words/option/{kind}"), JOINS, same).only(&["plan", &unknown], &[2]));
+        let bundle = format!("ROOT/absent/{text}");
+        rows.push(Row::new(format!("words/bundle/{kind}"), JOINS, same).only(&["doctor", "--bundle", &bundle], &[24]));
+    }
+    rows
+}
+
+pub fn rows() -> Vec<Row> {
+    let mut rows: Vec<Row> = carriers().into_iter().flat_map(Carrier::rows).collect();
+    rows.extend(command_line());
+    rows.push(Row::new("toml/run-together", REFUSED, |instance| {
+        toml(instance, &format!("cluster = {}\n", quoted(payload::RUN_TOGETHER)))
+    }));
+    rows.push(Row::new("toml/unknown-secret", REFUSED, |instance| toml(instance, "password = \"hunter2\"\n")));
+    rows.push(Row::new("toml/open-string", REFUSED, |instance| {
+        toml(instance, "[agent]\nECS_ENGINE_AUTH_DATA = \"hunter2\n")
+    }));
+    rows.push(Row::new("toml/login", JOINS, |instance| {
+        toml(
+            instance,
+            &format!("[agent]\nECS_ENGINE_AUTH_TYPE = \"dockercfg\"\nECS_ENGINE_AUTH_DATA = '{}'\n", payload::LOGIN),
+        )
+    }));
+    rows.push(
+        Row::new("toml/proxy", JOINS, |instance| {
+            toml(
+                instance,
+                "[agent]\nHTTP_PROXY = \"http://u:hunter2@127.0.0.1:9\"\nNO_PROXY = \"169.254.169.254,127.0.0.1\"\n",
+            )
+        })
+        .ends(REFUSED),
+    );
+    for file in FILES {
+        for (name, text) in [
+            ("nested-arrays", (|| format!("cluster = {}", "[".repeat(200_000))) as fn() -> String),
+            ("nested-tables", || format!("cluster = {}", "{a=".repeat(100_000))),
+            ("nested-keys", || format!("{}a = 1\n", "a.".repeat(100_000))),
+            ("binary", || "\u{0}\u{1}\u{2}".into()),
+            ("huge", || format!("# {}\n", "x".repeat(3_000_000))),
+            ("many-keys", || (0..32_000).map(|number| format!("key-{number} = 1\n")).collect()),
+        ] {
+            let row =
+                Row::new(format!("toml/{file}/{name}"), REFUSED, move |instance| instance.setting_file(file, &text()));
+            rows.push(row.brief());
+        }
+    }
+    rows.push(Row::new("toml/many-agent-keys", JOINS, |instance| {
+        let keys: String = (0..32_000).map(|number| format!("ECS_X{number} = \"1\"\n")).collect();
+        toml(instance, &format!("[agent]\n{keys}"))
+    }));
+    rows.push(Row::new("config/many-keys", JOINS, |instance| {
+        instance.ecs_config((0..32_000).map(|number| format!("ECS_X{number}=1\n")).collect::<String>())
+    }));
+    for duration in DURATIONS {
+        for setting in DEADLINES {
+            // From a file: one duration for each setting, so that each setting has met several.
+            let index = DURATIONS.iter().position(|one| *one == duration).unwrap_or_default();
+            if index % DEADLINES.len() != DEADLINES.iter().position(|one| *one == setting).unwrap_or_default() % 5 {
+                continue;
+            }
+            let option = format!("{setting}={duration}");
+            let ends = Ends::all(&[0, 20]).clean(&[0, 20]);
+            rows.push(Row::new(format!("duration/{option}"), ends, |instance| instance).arguments(&["--set", &option]));
+        }
+    }
+    for value in ["99999999999999999999", "-1", "1e9", "0x10"] {
+        rows.push(Row::new(format!("number/reserved-memory={value}"), REFUSED, move |instance| {
+            toml(instance, &format!("[derive]\nreserved-memory = {value}\n"))
+        }));
+    }
+    rows
+}

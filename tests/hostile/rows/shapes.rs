@@ -1,0 +1,124 @@
+//! Files that are no files: pipes, folders, links, devices, sparse and endless ones, in every place that is read.
+//!
+//! In: nothing. Out: rows. What is read from this machine itself (hosts, resolv.conf) lies in a mount namespace.
+
+use std::os::unix::fs::symlink;
+
+use crate::row::{Ends, JOINS, Row, SETTINGS};
+use crate::support::Instance;
+
+/// Places below the root that are read, and how the commands end when something odd lies there.
+const PLACES: [(&str, Ends); 26] = [
+    ("etc/ecs/ecs.config", Ends::all(SETTINGS).doctor(&[0, 20])),
+    ("var/lib/ecs/ecs.config", JOINS),
+    ("etc/ecs/ecs.config.json", JOINS),
+    ("etc/ecs-bootstrap/config.toml", Ends::all(SETTINGS)),
+    ("usr/lib/ecs-bootstrap/config.d/10.toml", Ends::all(SETTINGS)),
+    ("var/lib/ecs-bootstrap/written.json", JOINS),
+    ("var/lib/ecs-bootstrap/signals.json", JOINS),
+    ("var/lib/ecs/data/agent.db", JOINS),
+    ("var/lib/ecs/data/ecs_agent_data.json", JOINS),
+    ("var/log/cloud-init-output.log", JOINS),
+    ("var/log/audit/audit.log", JOINS),
+    ("run/cloud-init/result.json", JOINS),
+    ("run/cloud-init/status.json", JOINS),
+    ("var/lib/cloud/instance/user-data.txt", JOINS),
+    ("var/lib/cloud/data/instance-id", JOINS),
+    ("etc/docker/daemon.json", JOINS),
+    ("etc/sysconfig/docker", JOINS),
+    ("etc/systemd/system/docker.service.d/x.conf", JOINS),
+    ("etc/ecs.config", JOINS),
+    ("etc/default/ecs", JOINS),
+    ("etc/ecs/other", JOINS),
+    ("proc/meminfo", JOINS),
+    ("proc/net/tcp", JOINS),
+    ("proc/net/route", JOINS),
+    ("etc/os-release", JOINS),
+    ("run/ecs-bootstrap/reset.json", JOINS),
+];
+
+fn clear(instance: &Instance, path: &str) {
+    instance.disk.write(path, "");
+    instance.disk.remove(path);
+}
+
+type Put = fn(&Instance, &str);
+
+const SHAPES: [(&str, Put); 5] = [
+    ("pipe", pipe),
+    ("folder", |instance, path| instance.disk.folder(path)),
+    ("sparse", sparse),
+    ("device", |instance, path| symlink("/dev/zero", instance.disk.path(path)).unwrap()),
+    ("loop", |instance, path| symlink(instance.disk.path(path), instance.disk.path(path)).unwrap()),
+];
+
+fn pipe(instance: &Instance, path: &str) {
+    clear(instance, path);
+    nix::unistd::mkfifo(&instance.disk.path(path), nix::sys::stat::Mode::from_bits_truncate(0o644)).unwrap();
+}
+
+/// 8 GiB, of which the disk holds nothing.
+fn sparse(instance: &Instance, path: &str) {
+    clear(instance, path);
+    std::fs::File::create(instance.disk.path(path)).unwrap().set_len(8 << 30).unwrap();
+}
+
+pub fn rows() -> Vec<Row> {
+    let mut rows = Vec::new();
+    for (index, (path, ends)) in PLACES.into_iter().enumerate() {
+        for (number, (name, put)) in SHAPES.into_iter().enumerate() {
+            // A pipe blocks wherever it lies; of the others, each place gets two.
+            if number == 0 || (index + number) % 2 == 0 {
+                let row = Row::new(format!("shape/{name}/{path}"), ends, move |instance| {
+                    clear(&instance, path);
+                    put(&instance, path);
+                    instance
+                });
+                rows.push(row.brief());
+            }
+        }
+    }
+    rows.extend(of_this_machine());
+    rows
+}
+
+/// `/etc/hosts` and `/etc/resolv.conf`, which are read where an endpoint has a name. Each name server is on loopback, where
+/// nobody answers.
+fn of_this_machine() -> Vec<Row> {
+    const SERVER: &str = "nameserver 127.0.77.53\noptions timeout:1 attempts:1\n";
+    let unresolved = Ends::verify(&[11, 13, 25]).doctor(&[0, 11, 13, 25]);
+    let mut rows = Vec::new();
+    for (name, own) in [("hosts", "/etc/hosts"), ("resolv.conf", "/etc/resolv.conf")] {
+        let place = format!("home/{name}");
+        let named = |instance: Instance| instance.without_name_server();
+        let at = place.clone();
+        rows.push(Row::new(format!("machine/{name}/pipe"), unresolved, move |instance| {
+            let instance = named(instance);
+            pipe(&instance, &at);
+            instance.instead_of(own, &at)
+        }));
+        let at = place.clone();
+        rows.push(Row::new(format!("machine/{name}/many-lines"), unresolved, move |instance| {
+            let line = if own == "/etc/hosts" {
+                "127.0.77.1 host-of-a-long-name.example alias\n"
+            } else {
+                "search a.example\n"
+            };
+            let instance = named(instance);
+            instance.disk.write(&at, SERVER.to_owned() + &line.repeat(150_000));
+            instance.instead_of(own, &at)
+        }));
+        let at = place.clone();
+        rows.push(Row::new(format!("machine/{name}/escapes"), unresolved, move |instance| {
+            let instance = named(instance);
+            instance.disk.write(&at, format!("{SERVER}search {}\n", crate::payload::ESCAPES_ON_ONE_LINE));
+            instance.instead_of(own, &at)
+        }));
+        rows.push(Row::new(format!("machine/{name}/sparse"), unresolved, move |instance| {
+            let instance = named(instance);
+            sparse(&instance, &place);
+            instance.instead_of(own, &place)
+        }));
+    }
+    rows
+}
