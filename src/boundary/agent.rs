@@ -375,6 +375,7 @@ mod tests {
     }
 
     #[test]
+    #[expect(clippy::disallowed_methods, reason = "a host of the test's own")]
     fn a_port_of_which_the_table_knows_nothing_and_an_unreadable_table_are_not_believed() {
         let root = tempfile::tempdir().unwrap();
         let at = tcp_server(METADATA);

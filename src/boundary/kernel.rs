@@ -50,6 +50,9 @@ pub struct Pressure {
     pub full: u32,
 }
 
+/// Of a table of sockets, whose first lines are those that listen: some three thousand of them. It is read ten times a
+/// second, and a host may have many times as many connections.
+const TABLE: usize = 512 * 1024;
 /// No name of a process is longer (TASK_COMM_LEN, include/linux/sched.h).
 const LONGEST_NAME: usize = 15;
 
@@ -118,9 +121,10 @@ pub fn uptime(disk: &Disk) -> Option<u64> {
 /// The sockets that a connection to this address can reach, of either protocol; `None` where no table can be read. Where
 /// one listens on this very address, the kernel gives it the connection, and one on all addresses gets none.
 pub fn listeners(disk: &Disk, at: SocketAddr) -> Option<Vec<Listener>> {
-    // The kernel lists the sockets that listen first, so the end of a long table is not missed.
+    // The kernel lists the sockets that listen first, so the end of a long table is not missed (net/ipv4/tcp_ipv4.c,
+    // tcp_get_idx).
     let table = |path| {
-        let bytes = disk.head(path, LONGEST).ok().flatten()?;
+        let bytes = disk.head(path, TABLE).ok().flatten()?;
         let whole = bytes.iter().rposition(|byte| *byte == b'\n').unwrap_or_default();
         Some(String::from_utf8_lossy(&bytes[..whole]).into_owned())
     };

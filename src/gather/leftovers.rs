@@ -10,7 +10,7 @@ use crate::boundary::systemd::{Systemd, SystemdError};
 use crate::causes::chain;
 use crate::cleanup::{AgentRuns, DATA, FOLDERS, Interrupted, Left, Leftovers, OF_THIS_BOOT, RESET, Registered};
 use crate::evidence::{Evidence, Stop};
-use crate::facts::{Known, Written};
+use crate::facts::{Known, Units, Written};
 use crate::host::{LONGEST_FILE, agent_config, saved_agent, units, written};
 use crate::plan::{ECS_CONFIG, Expectation, WRITTEN};
 use crate::probe;
@@ -33,11 +33,16 @@ pub async fn leftovers(
     let known = Evidence { expectation, config, files, ..Evidence::default() };
     let metadata = known.trusted(world.agent.metadata(deadline).await);
     let container = world.docker.container("ecs-agent", deadline).await;
-    leftovers.agent = agent(systemd).await;
+    let units = match systemd {
+        Ok(systemd) => units(systemd).await,
+        Err(error) => Err(error.clone()),
+    };
+    let is_docker_down = units.as_ref().is_ok_and(|units| units.docker.active_state.as_deref() == Some("inactive"));
+    leftovers.agent = agent(units);
     leftovers.answers = metadata.is_ok() || matches!(&container, Ok(Some(container)) if container.running);
     leftovers.has_container = matches!(container, Ok(Some(_)));
     leftovers.registered = metadata.as_ref().ok().and_then(registered);
-    leftovers.tasks = tasks(world, leftovers.registered.is_some(), deadline).await;
+    leftovers.tasks = tasks(world, leftovers.registered.is_some(), is_docker_down, deadline).await;
     leftovers.port_taken = metadata.err().filter(|error| matches!(error, AgentError::Untrusted { .. }));
     leftovers
 }
@@ -113,12 +118,8 @@ fn read_interrupted(disk: &Disk) -> Option<Interrupted> {
     serde_json::from_slice(&bytes).ok()
 }
 
-async fn agent(systemd: &Result<Systemd, SystemdError>) -> AgentRuns {
-    let asked = match systemd {
-        Ok(systemd) => units(systemd).await,
-        Err(error) => Err(error.clone()),
-    };
-    match asked.map(|units| units.agent) {
+fn agent(units: Result<Units, SystemdError>) -> AgentRuns {
+    match units.map(|units| units.agent) {
         Ok(agent) if agent.load_state.as_deref() == Some("not-found") => AgentRuns::NotInstalled,
         Ok(agent) => AgentRuns::Unit(agent),
         Err(error) => AgentRuns::Unknown(error),
@@ -132,7 +133,7 @@ fn registered(metadata: &Metadata) -> Option<Registered> {
 
 /// What docker and a registered agent say together: containers outlive their agent, and an agent knows of tasks whose
 /// containers have yet to start. Where only one of them answers, its word counts; where neither does, nothing is known.
-async fn tasks(world: &World, is_registered: bool, deadline: Deadline) -> Known<Vec<Task>> {
+async fn tasks(world: &World, is_registered: bool, is_docker_down: bool, deadline: Deadline) -> Known<Vec<Task>> {
     let known = match is_registered {
         true => world.agent.tasks(deadline).await.and_then(|claim| claim.trusted(|_| None)).map(Some),
         false => Ok(None),
@@ -143,8 +144,9 @@ async fn tasks(world: &World, is_registered: bool, deadline: Deadline) -> Known<
         // A list of the agent is complete, and one of docker has every container.
         (Ok(Some(agents)), Err(_)) => (Some(agents), Vec::new()),
         (Err(_), Ok(labels)) => (None, labels),
-        // Where docker does not run, nor does a container.
-        (Ok(None), Err(DockerError::NoSocket { .. } | DockerError::Refused { .. })) => return Known::Yes(Vec::new()),
+        // A docker that was stopped has stopped its containers; one that died has not.
+        (Ok(None), Err(DockerError::NoSocket { .. })) => return Known::Yes(Vec::new()),
+        (Ok(None), Err(DockerError::Refused { .. })) if is_docker_down => return Known::Yes(Vec::new()),
         (Ok(None), Err(error)) => return Known::Unknown(chain(&error)),
         (Err(agents), Err(dockers)) => return Known::Unknown(format!("{}; {}", chain(&agents), chain(&dockers))),
     };

@@ -153,3 +153,23 @@ fn where_the_port_is_taken_force_goes_by_what_docker_says() {
     let outcome = instance.run(&["reset-agent", "--yes", "--force"]);
     assert_eq!(outcome.code, Some(0), "{}", outcome.stderr);
 }
+
+#[test]
+fn of_a_docker_that_died_the_tasks_are_unknown_and_of_one_that_was_stopped_there_are_none() {
+    for (state, code) in [("failed", 24), ("activating", 24), ("inactive", 0)] {
+        let instance = Instance::new();
+        assert_eq!(instance.run(&["run", "--wait"]).code, Some(0));
+        instance.systemd.change_unit("ecs.service", |unit| unit.active_state = "inactive".into());
+        instance.agent.stop();
+        instance.docker.stop();
+        // Its socket is left behind.
+        drop(std::os::unix::net::UnixListener::bind(instance.disk.path("run/docker.sock")).or_else(|_| {
+            instance.disk.remove("run/docker.sock");
+            std::os::unix::net::UnixListener::bind(instance.disk.path("run/docker.sock"))
+        }));
+        instance.systemd.change_unit("docker.service", |unit| unit.active_state = state.into());
+        let outcome = instance.run(&["reset-agent", "--yes"]);
+        assert_eq!(outcome.code, Some(code), "{state}: {}", outcome.stderr);
+        assert_eq!(outcome.stderr.contains("[tasks-unknown]"), code == 24, "{state}: {}", outcome.stderr);
+    }
+}
