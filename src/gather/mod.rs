@@ -7,6 +7,7 @@ mod leftovers;
 mod metadata;
 mod tags;
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::boundary::World;
@@ -40,7 +41,7 @@ pub struct Gathered {
 }
 
 /// Of all settings files together. Each key takes some hundred bytes of memory.
-const LONGEST_SETTINGS: usize = 512 * 1024;
+const LONGEST_SETTINGS: usize = crate::host::LONGEST_FILE;
 
 /// What is said on this host: files of ours by rank. Environment and command line come from the caller.
 pub fn local_settings(world: &World) -> Result<Vec<Fragment>, Stop> {
@@ -70,7 +71,8 @@ pub async fn facts(
     deadline: Deadline,
     without_metadata: bool,
 ) -> Result<Gathered, Stop> {
-    let early = merge(&fragments);
+    // Variables of the agent may be many, and count only in the end.
+    let early = Settings { agent: BTreeMap::new(), ..merge(&fragments) };
     let imds_deadline = Deadline::after(early.imds_deadline.value).earliest(deadline);
     let host = async {
         let systemd = Systemd::connect(Deadline::after(bus).earliest(deadline)).await;
@@ -102,8 +104,7 @@ pub async fn facts(
     let mut gathering = Gathering { world, fragments, warnings: Vec::new(), unread, deadline };
     gathering.add_instance_tags(&mut facts, &early).await?;
     gathering.add_clusters(&mut facts, &early).await?;
-    let settings = merge(&gathering.fragments);
-    metadata::complete(&world.imds, &settings, &mut facts, imds_deadline).await;
+    metadata::complete(&world.imds, &merge(&gathering.fragments), &mut facts, imds_deadline).await;
     // User data may have written meanwhile, and what is decided replaces the file.
     facts.host.etc_config = host::etc_config(&world.disk)?;
     gathering.fragments[0] = of_earlier(&facts.host, id.as_deref());
