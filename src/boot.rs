@@ -35,7 +35,7 @@ use crate::exit::Exit;
 use crate::facts;
 use crate::gather::{self, Gathered};
 use crate::plan::{Expectation, Plan, Refusal, cluster_name};
-use crate::report::{Document, Progress, document, plan_json, plan_text, warning_line};
+use crate::report::{Document, Progress, document, plan_json, plan_text, warning_lines};
 use crate::retry::{Deadline, Policy, Step, Watchdog, until, within};
 use crate::settings::fragment::Fragment;
 use crate::settings::merge::merge;
@@ -165,7 +165,7 @@ impl Boot {
                 return self.report(&document(&verdict, None, &[]), verdict.exit());
             }
         };
-        let warnings: String = plan.warnings.iter().map(|warning| warning_line(warning) + "\n").collect();
+        let warnings = warning_lines(&plan.warnings);
         let stdout = if self.json { format!("{:#}\n", plan_json(&plan)) } else { plan_text(&plan) };
         Report { stdout, stderr: warnings, exit: Exit::Done }
     }

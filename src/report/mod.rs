@@ -14,6 +14,6 @@ pub use bundle::{config_text, contents_text, log_text, os_release_text};
 pub use care::{cleanup_json, cleanup_text, reset_json, reset_text};
 pub use doctor::{doctor_json, doctor_text};
 pub use explain::{cause_json, cause_text, fields, list_text};
-pub use plan::{plan_json, plan_text, warning_line};
+pub use plan::{plan_json, plan_text, warning_lines};
 pub use progress::Progress;
 pub use verdict::{Document, FindingDocument, Phase, Signalled, document, verdict_text};

@@ -7,13 +7,15 @@ use similar::{ChangeTag, TextDiff};
 
 use crate::ecs_config::shown;
 use crate::plan::{Action, ECS_CONFIG, Plan};
-use crate::redaction;
+use crate::redaction::{self, MAX_LINES};
 use crate::settings::Warning;
 
 /// The version of the JSON document.
 const VERSION: u32 = 1;
 /// Of more lines no difference is computed, which would take time by the square of their number.
 const MOST_LINES: usize = 5000;
+/// The most keys that are shown: the agent has fewer variables that anybody sets.
+const MOST_KEYS: usize = 64;
 
 /// `plan --json`: see README "JSON".
 pub fn plan_json(plan: &Plan) -> Value {
@@ -21,6 +23,7 @@ pub fn plan_json(plan: &Plan) -> Value {
     let keys: Vec<Value> = config
         .keys
         .iter()
+        .take(MOST_KEYS)
         .map(|key| {
             let value = redaction::variable(&key.key, &key.value);
             json!({ "key": key.key, "value": value, "source": key.source })
@@ -34,11 +37,12 @@ pub fn plan_json(plan: &Plan) -> Value {
             "text": redaction::text(&shown(&config.new)),
             "changed": config.changed(),
             "keys": keys,
-            "removed": config.removed,
+            "keys_not_shown": config.keys.len().saturating_sub(MOST_KEYS),
+            "removed": config.removed.iter().take(MOST_KEYS).collect::<Vec<_>>(),
         },
         "units": plan.units,
         "enable": plan.enable,
-        "warnings": plan.warnings,
+        "warnings": plan.warnings.iter().take(MAX_LINES).collect::<Vec<_>>(),
     }))
 }
 
@@ -54,11 +58,14 @@ pub fn plan_text(plan: &Plan) -> String {
     let config = &plan.ecs_config;
     line(format!("ecs.config  {ECS_CONFIG}, {}", if config.changed() { "to be written" } else { "unchanged" }));
     let width = config.keys.iter().map(|key| key.key.len()).max().unwrap_or(0);
-    for key in &config.keys {
+    for key in config.keys.iter().take(MOST_KEYS) {
         let value = redaction::variable(&key.key, &key.value);
         line(format!("  {:width$}  {value}  ({})", key.key, key.source));
     }
-    for key in &config.removed {
+    if let Some(more) = config.keys.len().checked_sub(MOST_KEYS + 1) {
+        line(format!("  {} more keys are not shown", more + 1));
+    }
+    for key in config.removed.iter().take(MOST_KEYS) {
         line(format!("  {key:width$}  removed: an earlier run wrote it, and nothing asks for it any more"));
     }
     for unit in &plan.units {
@@ -80,8 +87,16 @@ pub fn plan_text(plan: &Plan) -> String {
     text
 }
 
-/// One line a warning, for stderr.
-pub fn warning_line(warning: &Warning) -> String {
+/// The warnings for stderr, one line each.
+pub fn warning_lines(warnings: &[Warning]) -> String {
+    let mut text: String = warnings.iter().take(MAX_LINES).map(|warning| warning_line(warning) + "\n").collect();
+    if let Some(more) = warnings.len().checked_sub(MAX_LINES + 1) {
+        text.push_str(&format!("warning: {} more warnings are not shown\n", more + 1));
+    }
+    text
+}
+
+fn warning_line(warning: &Warning) -> String {
     let source = warning.source.as_ref().map(|source| format!(" ({source})")).unwrap_or_default();
     format!("warning: [{}] {}", warning.id, redaction::line(&format!("{}{source}", warning.text)))
 }
