@@ -106,6 +106,14 @@ need_dbus_daemon() {
     "$cache/bin/dbus-daemon" --version >/dev/null
 }
 
+# Makes system calls fail.
+need_strace() {
+    have strace && return
+    apt_install strace && return
+    apt_fetch strace libunwind8 liblzma5 && wrap strace "$fetched/usr/bin/strace" &&
+        "$cache/bin/strace" --version >/dev/null
+}
+
 need_shellcheck() {
     have shellcheck && return
     apt_install shellcheck && return

@@ -54,11 +54,13 @@ pub fn outcome(outcome: &Outcome, is_json: bool) -> Vec<Wrong> {
         wrong.push(Wrong::new("stdout and stderr", format!("{length} bytes, more than {MOST_OUTPUT}")));
     }
     let lines = || outcome.stdout.lines().chain(outcome.stderr.lines());
+    // A command that was killed has said nothing yet.
     let errors = lines().filter(|line| line.starts_with("error:")).count();
     let is_error = outcome.code != Some(0);
     // The error of a document is its cause.
     let expected = usize::from(is_error && !is_json);
-    if errors != expected && !(is_json && is_error && errors == 1) {
+    let is_hung = outcome.code == Some(crate::measure::HUNG);
+    if !is_hung && errors != expected && !(is_json && is_error && errors == 1) {
         wrong.push(Wrong::new("stdout and stderr", format!("{errors} error lines, expected {expected}")));
     }
     if lines().filter(|line| line.starts_with("seen:")).count() > MOST_SEEN {
@@ -134,11 +136,14 @@ fn shown(text: &str, at: usize) -> String {
 /// `ecs.config` from one command to the next.
 pub struct Config {
     before: Option<Vec<u8>>,
+    /// The lines that were planted, which another writer wrote.
+    planted: Vec<Vec<u8>>,
 }
 
 impl Config {
     pub fn new(path: &Path) -> Config {
-        Config { before: small(path) }
+        let before = small(path);
+        Config { planted: lines(before.as_deref().unwrap_or_default()), before }
     }
 
     /// It holds the old bytes, or those with keys of ours added, changed or taken out.
@@ -149,7 +154,7 @@ impl Config {
         }
         let mut wrong = Vec::new();
         let (old, new) = (self.before.take().unwrap_or_default(), now.clone().unwrap_or_default());
-        if let Some(why) = torn(&old, &new) {
+        if let Some(why) = torn(&self.planted, &old, &new) {
             let (old, new) = (String::from_utf8_lossy(&old).into_owned(), String::from_utf8_lossy(&new).into_owned());
             wrong.push(Wrong::new(CONFIG, format!("{why}: {} became {}", shown(&old, 0), shown(&new, 0))));
         }
@@ -168,30 +173,35 @@ fn small(path: &Path) -> Option<Vec<u8>> {
     if is_small { std::fs::read(path).ok() } else { None }
 }
 
-/// Every line of the old file is there in its order, but for those of keys that the product decides; what is new is an
+/// Every line of another writer is there in its order, but for those of keys that the product decides; what is new is an
 /// assignment or a comment, and whole.
-fn torn(old: &[u8], new: &[u8]) -> Option<&'static str> {
-    let is_ours = |line: &[u8]| {
+fn torn(planted: &[Vec<u8>], old: &[u8], new: &[u8]) -> Option<&'static str> {
+    let is_decided = |line: &[u8]| {
         let line = String::from_utf8_lossy(line);
-        let line = line.trim_start().trim_start_matches("export ");
-        line.starts_with("ECS_") || line.trim().is_empty() || line.starts_with("# ecs-bootstrap")
+        line.trim_start().trim_start_matches("export ").starts_with("ECS_") || line.trim().is_empty()
     };
-    let lines = |bytes: &[u8]| bytes.split(|byte| *byte == b'\n').map(<[u8]>::to_vec).collect::<Vec<_>>();
     let (old, new) = (lines(old), lines(new));
     let mut rest = new.iter();
-    for line in old.iter().filter(|line| !is_ours(line)) {
+    for line in old.iter().filter(|line| planted.contains(line) && !is_decided(line)) {
         if !rest.any(|now| now == line) {
             return Some("a line of another writer is gone");
         }
     }
-    let added = new.iter().filter(|line| !old.contains(line));
-    let is_whole =
-        |line: &[u8]| line.is_empty() || line.starts_with(b"#") || (line.starts_with(b"ECS_") && line.contains(&b'='));
-    if !added.into_iter().all(|line| is_whole(line)) {
+    let is_key =
+        |key: &[u8]| key.iter().all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit() || *byte == b'_');
+    let is_whole = |line: &[u8]| {
+        let sign = line.iter().position(|byte| *byte == b'=').filter(|at| *at > 0);
+        line.is_empty() || line.starts_with(b"#") || sign.is_some_and(|at| is_key(&line[..at]))
+    };
+    if !new.iter().filter(|line| !old.contains(line)).all(|line| is_whole(line)) {
         return Some("a line was added that is no assignment");
     }
-    (new.last().is_some_and(|last| !last.is_empty()) && new != old && !old.contains(&new[new.len() - 1]))
-        .then_some("the last line has no end")
+    let last = new.last().filter(|last| !last.is_empty() && !old.contains(last));
+    last.map(|_| "the last line has no end")
+}
+
+fn lines(bytes: &[u8]) -> Vec<Vec<u8>> {
+    bytes.split(|byte| *byte == b'\n').map(<[u8]>::to_vec).collect()
 }
 
 /// Every regular file below the root, by its path; None for what is too large to have been written by the product.

@@ -7,6 +7,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use crate::checks::{self, Config, Wrong};
+use crate::measure;
 use crate::row::{Codes, Group, Row};
 use crate::support::journal::Journal;
 use crate::support::{Instance, Outcome};
@@ -20,6 +21,9 @@ pub const BUNDLE: &str = "home/bundle.tar.gz";
 pub const CONFIG: &str = "etc/ecs/ecs.config";
 /// What lies there before the first command, where a row does not put something else there.
 pub const BY_HAND: &str = "# by hand\nECS_LOGLEVEL=warn\nECS_CLUSTER=prod\n";
+
+/// How the report of a command that was killed begins.
+const HUNG: &str = "still ran";
 
 const COMMANDS: &[(Group, &str)] = &[
     (Group::Check, "check ROOT/etc/ecs/ecs.config"),
@@ -92,8 +96,8 @@ fn instance(row: &Row) -> Instance {
         .env("ECS_BOOTSTRAP_VERIFY__DEADLINE", seconds(row.seconds))
         .env("ECS_BOOTSTRAP_VERIFY__WINDOW", "1s")
         .env("NOTIFY_SOCKET", notify)
-        .env(crate::measure::INTO, measured)
-        .binary(std::env::current_exe().expect("this program's own path"));
+        .env(measure::INTO, measured)
+        .wrapper(std::env::current_exe().expect("this program's own path"));
     (row.plant)(instance)
 }
 
@@ -122,7 +126,11 @@ pub fn try_row(row: &Row, has_check: bool) -> Tried {
         wrong.extend(config.after(&instance.disk.path(CONFIG)));
         wrong.extend(told.since(&instance, &notified));
         wrong.extend(kept.since(&instance));
+        let is_hung = wrong.iter().any(|wrong| wrong.what.starts_with(HUNG));
         tried.wrong.extend(wrong.into_iter().map(|wrong| wrong.of(&name)));
+        if is_hung {
+            break;
+        }
     }
     tried
 }
@@ -149,7 +157,7 @@ fn ended(row: &Row, outcome: &Outcome, codes: Codes) -> Vec<Wrong> {
     let mut wrong = Vec::new();
     if let Some(signal) = outcome.signal {
         wrong.push(Wrong::new("exit", format!("ended by signal {signal}")));
-    } else if !outcome.code.is_some_and(|code| codes.contains(&code)) {
+    } else if outcome.code != Some(measure::HUNG) && !outcome.code.is_some_and(|code| codes.contains(&code)) {
         let first = outcome.stderr.lines().chain(outcome.stdout.lines()).find(|line| line.starts_with("error:"));
         let first: String = first.unwrap_or("no error line").chars().take(200).collect();
         let code = outcome.code.unwrap_or(-1);
@@ -159,7 +167,7 @@ fn ended(row: &Row, outcome: &Outcome, codes: Codes) -> Vec<Wrong> {
         ));
     }
     let longest = Duration::from_secs(row.seconds + 3) + BEYOND;
-    if outcome.duration > longest {
+    if outcome.duration > longest && outcome.code != Some(measure::HUNG) {
         wrong.push(Wrong::new("time", format!("took {:?}, longer than {longest:?}", outcome.duration)));
     }
     wrong
@@ -174,7 +182,7 @@ fn took(instance: &Instance, outcome: &Outcome, row: &Row) -> Vec<Wrong> {
         }
         Ok(_) => Vec::new(),
         Err(_) if text.starts_with("hung") => {
-            vec![Wrong::new("time", format!("still ran after {:?}", outcome.duration))]
+            vec![Wrong::new("time", format!("{HUNG} after {:?}, and the row was ended", outcome.duration))]
         }
         Err(_) => vec![Wrong::new("memory", format!("nothing was measured of `{}`: {}", row.name, outcome.stderr))],
     }

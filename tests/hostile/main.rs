@@ -12,6 +12,7 @@
 
 mod checks;
 mod commands;
+mod inject;
 mod measure;
 mod payload;
 mod row;
@@ -43,6 +44,12 @@ Runs the rows whose names contain one of the words, or all.
 fn main() -> ExitCode {
     if let Some(into) = std::env::var_os(measure::INTO) {
         return measure::run(into.into());
+    }
+    if let Ok(options) = std::env::var(inject::OPTIONS) {
+        return inject::under_strace(&options);
+    }
+    if std::env::args().nth(1).as_deref() == Some("inject") {
+        return inject::main(std::env::args().skip(2));
     }
     let (mut words, mut jobs, mut list, mut codes) = (Vec::new(), SIDE_BY_SIDE, false, false);
     let mut arguments = std::env::args().skip(1);

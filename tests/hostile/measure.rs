@@ -12,6 +12,8 @@ use nix::sys::resource::{Resource, UsageWho, getrusage, setrlimit};
 
 /// Names the file; where it is set, this program is the wrapper.
 pub const INTO: &str = "HOSTILE_MEASURED_INTO";
+/// The exit code of a run that was killed.
+pub const HUNG: i32 = 124;
 const PRODUCT: &str = env!("CARGO_BIN_EXE_ecs-bootstrap");
 /// Less than the simulators wait for a run.
 const PATIENCE: Duration = Duration::from_secs(50);
@@ -20,8 +22,10 @@ const MOST_SPACE: u64 = 4 << 30;
 
 pub fn run(into: PathBuf) -> ExitCode {
     let _ = setrlimit(Resource::RLIMIT_AS, MOST_SPACE, MOST_SPACE);
-    let mut child =
-        Command::new(PRODUCT).args(std::env::args_os().skip(1)).env_remove(INTO).spawn().expect("the product's binary");
+    let root = std::env::var_os("ECS_BOOTSTRAP_ROOT").unwrap_or_else(|| "/".into());
+    let mut product = Command::new(PRODUCT);
+    product.args(std::env::args_os().skip(1)).env_remove(INTO).current_dir(root);
+    let mut child = product.spawn().expect("the product's binary");
     let began = Instant::now();
     let status = loop {
         match child.try_wait().expect("to wait for a child") {
@@ -30,7 +34,7 @@ pub fn run(into: PathBuf) -> ExitCode {
                 let _ = child.kill();
                 let _ = child.wait();
                 let _ = std::fs::write(into, "hung");
-                return ExitCode::from(124);
+                return ExitCode::from(HUNG as u8);
             }
             None => {
                 std::thread::sleep((began.elapsed() / 16).clamp(Duration::from_millis(1), Duration::from_millis(20)))

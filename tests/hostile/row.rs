@@ -63,6 +63,11 @@ impl Ends {
         Ends { run, ..self }
     }
 
+    /// `verify`, `run --wait` and `status`, where doctor ends otherwise.
+    pub const fn verify_too(self, verify: Codes) -> Ends {
+        Ends { verify, ..self }
+    }
+
     pub const fn doctor(self, doctor: Codes) -> Ends {
         Ends { doctor, ..self }
     }

@@ -19,8 +19,15 @@ pub fn rows() -> Vec<Row> {
 }
 
 fn ends(name: &str) -> Ends {
+    /// The agent or the checks of ecs-bootstrap may refuse the value.
+    const WRONG: &[i32] = &[0, 20];
     match name {
-        "unknown" => Ends::all(SETTINGS),
+        // systemd reads nothing of a file with an assignment that is not UTF-8.
+        "c1-bytes" => Ends::all(SETTINGS).clean(WRONG),
+        "json-not-allowed" | "run-together-json" => Ends::verify(SETTINGS).plan(WRONG),
+        "value-not-allowed" | "number-not-allowed" | "list-not-allowed" | "region-not-allowed" | "auth-not-json"
+        | "run-together-other" | "trailing-comment" => Ends::verify(WRONG).plan(WRONG),
+        "only-carriage-returns" => JOINS.clean(WRONG),
         _ => JOINS,
     }
 }

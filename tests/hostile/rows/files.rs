@@ -6,9 +6,12 @@ use std::os::unix::fs::symlink;
 
 use super::{Carrier, carrier, quoted};
 use crate::payload;
-use crate::row::{Ends, JOINS, Row, SETTINGS};
+use crate::row::{Ends, JOINS, OK, Row, SETTINGS};
 use crate::support::Instance;
 use crate::support::disk::AgentState;
+
+/// The agent gives up on the saved state of another cluster.
+const SAVED: Ends = Ends::verify(&[13, 21, 23, 24]);
 
 /// Files that hold lines like those of `ecs.config`.
 const LIKE_CONFIG: [&str; 9] = [
@@ -71,14 +74,14 @@ fn records() -> Vec<Carrier> {
             saved(&instance, text, "i-0123456789abcdef0", text);
             instance
         })
-        .ends([Ends::verify(&[13, 21, 23, 24]); 3])
+        .ends([SAVED, SAVED, JOINS])
         .long(2000),
         carrier("file/agent.db-other-instance", JOINS, |instance, text| {
             saved(&instance, "prod", text, text);
             instance
         })
         .long(2000),
-        carrier("file/written.json", JOINS, |instance, text| {
+        carrier("file/written.json", JOINS.clean(&[0, 24]), |instance, text| {
             let record = serde_json::json!({"instance_id": text, "keys": {text: text}});
             instance.file("var/lib/ecs-bootstrap/written.json", record.to_string())
         }),
@@ -91,7 +94,7 @@ fn records() -> Vec<Carrier> {
             instance.file(&format!("etc/ecs/{name}"), "ECS_CLUSTER=stage\n")
         })
         .long(0),
-        carrier("file/name-of-settings", Ends::all(SETTINGS), |instance, text| {
+        carrier("file/name-of-settings", Ends::all(SETTINGS).clean(SETTINGS), |instance, text| {
             let name: String = text.chars().filter(|c| *c != '/').take(60).collect();
             instance.file(&format!("etc/ecs-bootstrap/config.d/{name}.toml"), "nonsense = 1\n")
         })
@@ -152,25 +155,22 @@ pub fn rows() -> Vec<Row> {
     rows.push(Row::new("file/status.json/nested", JOINS, |instance| {
         instance.file("run/ecs-bootstrap/status.json", "{\"a\":".repeat(100_000))
     }));
-    for path in ["run/ecs-bootstrap/lock", "run/ecs-bootstrap/plan.json", "run/ecs-bootstrap/status.json"] {
-        rows.push(Row::new(
-            format!("file/{path}/folder"),
-            Ends::all(&[24]).plan(&[0]).doctor(&[0, 24]),
-            move |instance| {
-                instance.disk.folder(path);
-                instance
-            },
-        ));
-        rows.push(Row::new(
-            format!("file/{path}/link"),
-            Ends::all(&[24]).plan(&[0]).doctor(&[0, 24]),
-            move |instance| {
-                instance.disk.folder("run/ecs-bootstrap");
-                instance.disk.write("home/elsewhere", "precious");
-                symlink(instance.disk.path("home/elsewhere"), instance.disk.path(path)).unwrap();
-                instance
-            },
-        ));
+    for (path, ends) in [
+        // Nothing is written, so nothing is started; nor does a command that removes go on.
+        ("run/ecs-bootstrap/lock", Ends::all(&[24]).plan(OK).doctor(&[12, 24]).clean(&[0, 24])),
+        ("run/ecs-bootstrap/plan.json", Ends::all(&[24]).plan(OK).verify_too(&[0, 24]).doctor(&[0, 24])),
+        ("run/ecs-bootstrap/status.json", JOINS.run(&[0, 24]).verify_too(&[0, 1, 24]).doctor(&[0, 24]).clean(&[0, 24])),
+    ] {
+        rows.push(Row::new(format!("file/{path}/folder"), ends, move |instance| {
+            instance.disk.folder(path);
+            instance
+        }));
+        rows.push(Row::new(format!("file/{path}/link"), ends, move |instance| {
+            instance.disk.folder("run/ecs-bootstrap");
+            instance.disk.write("home/elsewhere", "precious");
+            symlink(instance.disk.path("home/elsewhere"), instance.disk.path(path)).unwrap();
+            instance
+        }));
     }
     rows
 }

@@ -4,13 +4,18 @@
 
 use super::{Carrier, carrier, quoted};
 use crate::payload;
-use crate::row::{Ends, JOINS, Row, SETTINGS};
+use crate::row::{Ends, JOINS, OK, Row, SETTINGS};
 use crate::support::Instance;
 use crate::support::http::{Answer, Reply};
 use crate::support::imds::{Fault, Role};
 
-/// Instance metadata does not answer as it should: another try can help.
-const GARBLED: Ends = Ends::all(&[10]);
+/// Instance metadata does not answer as it should: another try can help. `plan` makes do without, where a file names the
+/// cluster; the run never starts the agent, and doctor may say so first.
+const GARBLED: Ends = Ends::all(&[10]).plan(OK).doctor(&[10, 12]);
+/// What identifies the instance is not what it should be.
+const NOT_ITSELF: Ends = Ends::all(&[10, 13, 24]).plan(OK).run(&[0, 10]).doctor(&[0, 10, 12, 13, 24]);
+/// No part of what is read here may be longer (EC2 User Guide, "Instance user data" has 16 KiB).
+const LONG: usize = 60_000;
 
 fn answers(instance: Instance, path: &str, answer: impl Into<Answer>) -> Instance {
     instance.imds.change(|imds| drop(imds.overrides.insert(format!("/latest/{path}"), answer.into())));
@@ -33,7 +38,8 @@ fn document(instance: Instance, member: &str, text: &str) -> Instance {
 fn carriers() -> Vec<Carrier> {
     vec![
         carrier("imds/tag-cluster", Ends::all(SETTINGS), |instance, text| instance.tag("ecs-bootstrap:cluster", text)),
-        carrier("imds/tag-cluster-tags", JOINS, |instance, text| instance.tag("ecs-bootstrap:cluster-tags", text)),
+        carrier("imds/tag-cluster-tags", JOINS, |instance, text| instance.tag("ecs-bootstrap:cluster-tags", text))
+            .ends([JOINS, Ends::all(SETTINGS), Ends::all(SETTINGS)]),
         carrier("imds/tag-loglevel", JOINS, |instance, text| instance.tag("ecs-bootstrap:ECS_LOGLEVEL", text)),
         carrier("imds/tag-not-allowed", JOINS, |instance, text| {
             instance.tag("ecs-bootstrap:ECS_ENGINE_AUTH_DATA", text)
@@ -45,9 +51,11 @@ fn carriers() -> Vec<Carrier> {
         carrier("imds/tag-group", JOINS, |instance, text| instance.tag("aws:autoscaling:groupName", text)),
         carrier("imds/tag-names", JOINS, |instance, text| says(instance, "meta-data/tags/instance", text)),
         carrier("imds/document", GARBLED, |instance, text| says(instance, "dynamic/instance-identity/document", text)),
-        carrier("imds/document-instance-id", GARBLED, |instance, text| document(instance, "instanceId", text)),
-        carrier("imds/document-region", GARBLED, |instance, text| document(instance, "region", text)),
-        carrier("imds/document-account", GARBLED, |instance, text| document(instance, "accountId", text)),
+        carrier("imds/document-instance-id", NOT_ITSELF, |instance, text| document(instance, "instanceId", text)),
+        carrier("imds/document-region", NOT_ITSELF, |instance, text| document(instance, "region", text)),
+        carrier("imds/document-account", Ends::all(&[0, 10, 24]), |instance, text| {
+            document(instance, "accountId", text)
+        }),
         carrier("imds/document-zone", JOINS, |instance, text| document(instance, "availabilityZone", text)),
         carrier("imds/document-pending", JOINS, |instance, text| document(instance, "pendingTime", text)),
         carrier("imds/role-name", JOINS, |instance, text| says(instance, "meta-data/iam/security-credentials", text)),
@@ -89,7 +97,7 @@ fn carriers() -> Vec<Carrier> {
 }
 
 pub fn rows() -> Vec<Row> {
-    let mut rows: Vec<Row> = carriers().into_iter().flat_map(Carrier::rows).collect();
+    let mut rows: Vec<Row> = carriers().into_iter().flat_map(|carrier| carrier.long(LONG).rows()).collect();
     rows.push(Row::new("imds/tag-run-together", Ends::all(SETTINGS), |instance| {
         instance.tag("ecs-bootstrap:cluster", payload::RUN_TOGETHER)
     }));
@@ -102,7 +110,9 @@ pub fn rows() -> Vec<Row> {
     ] {
         rows.push(Row::new(format!("imds/fault-{name}"), GARBLED, move |instance| instance.imds_fault(fault.clone())));
     }
-    rows.push(Row::new("imds/fault-off", Ends::all(&[22]), |instance| instance.imds_fault(Fault::Off)));
+    rows.push(Row::new("imds/fault-off", Ends::all(&[22]).plan(OK).doctor(&[12, 22]), |instance| {
+        instance.imds_fault(Fault::Off)
+    }));
     for (name, path) in [
         ("document", "dynamic/instance-identity/document"),
         ("tags", "meta-data/tags/instance"),
@@ -111,7 +121,7 @@ pub fn rows() -> Vec<Row> {
         ("life-cycle", "meta-data/instance-life-cycle"),
         ("role", "meta-data/iam/security-credentials"),
     ] {
-        let ends = if ["document", "token"].contains(&name) { GARBLED } else { JOINS };
+        let ends = if ["life-cycle", "role"].contains(&name) { JOINS } else { GARBLED };
         rows.push(Row::new(format!("imds/endless-{name}"), ends, move |instance| {
             answers(instance, path, Answer::Endless(Reply::new(200, "text/plain", "x".repeat(64 << 10))))
         }));
@@ -125,11 +135,11 @@ pub fn rows() -> Vec<Row> {
     rows.push(Row::new("imds/nested-credentials", JOINS, |instance| {
         says(instance, "meta-data/iam/security-credentials/ecsInstanceRole", &"{\"a\":".repeat(150_000))
     }));
-    rows.push(Row::new("imds/many-tags", JOINS, |instance| {
+    rows.push(Row::new("imds/many-tags", GARBLED, |instance| {
         let names = (0..20_000).map(|number| format!("ecs-bootstrap:tag-{number}\n")).collect::<String>();
         says(instance, "meta-data/tags/instance", &names)
     }));
-    rows.push(Row::new("imds/not-assumable", JOINS, |instance| {
+    rows.push(Row::new("imds/not-assumable", Ends::verify(&[22]), |instance| {
         instance.imds.change(|imds| imds.role = Role::NotAssumable("ecsInstanceRole".into()));
         instance
     }));

@@ -9,21 +9,29 @@ use crate::support::Instance;
 use crate::support::aws::{ContainerInstance, Fault};
 use crate::support::http::Reply;
 
-/// The operations of a run, and how an instance ends for which one of them fails for ever.
-const OPERATIONS: [(&str, bool); 8] = [
-    ("DescribeTags", true),
-    ("DescribeClusters", false),
-    ("DescribeContainerInstances", false),
-    ("SignalResource", false),
-    ("DescribeLifecycleHooks", false),
-    ("CompleteLifecycleAction", false),
-    ("CreateTags", false),
-    ("DiscoverPollEndpoint", false),
+/// No cluster that can be joined carries the wanted tags, and the file names none.
+const NO_CLUSTER: Ends = Ends::all(&[20, 21]).doctor(&[12, 20, 21]).guard(&[21]);
+
+/// The operations of a run, each of which fails for ever.
+const OPERATIONS: [&str; 8] = [
+    "DescribeTags",
+    "DescribeClusters",
+    "DescribeContainerInstances",
+    "SignalResource",
+    "DescribeLifecycleHooks",
+    "CompleteLifecycleAction",
+    "CreateTags",
+    "DiscoverPollEndpoint",
 ];
 
-/// Tags come from `ec2:DescribeTags`, where that is what is faulty.
+/// Only `ec2:DescribeTags` can name the cluster, where that is what is faulty.
 fn asked(instance: Instance, operation: &str) -> Instance {
-    if operation == "DescribeTags" { instance.without_imds_tags() } else { instance }
+    if operation == "DescribeTags" { instance.without_imds_tags().ecs_config("# by hand\n") } else { instance }
+}
+
+/// Only the tags of clusters can say which cluster is meant.
+fn by_tags(instance: Instance) -> Instance {
+    instance.without_tags().ecs_config("# by hand\n").tag("ecs-bootstrap:cluster-tags", "env=prod")
 }
 
 fn fails(instance: Instance, operation: &str, code: &str, message: &str) -> Instance {
@@ -35,31 +43,31 @@ fn answers(instance: Instance, operation: &str, reply: Reply) -> Instance {
 }
 
 fn ends(operation: &str) -> Ends {
-    if operation == "DescribeTags" { Ends::all(&[11, 22]) } else { JOINS }
+    match operation {
+        "DescribeTags" => Ends::all(&[11, 22]).doctor(&[11, 12, 22]).guard(&[21]),
+        _ => JOINS,
+    }
 }
 
 fn carriers() -> Vec<Carrier> {
     vec![
-        carrier("aws/cluster-status", Ends::verify(&[21]), |instance, text| {
+        carrier("aws/cluster-status", Ends::verify(&[21, 23]), |instance, text| {
             instance.aws.change(|aws| aws.clusters.values_mut().for_each(|cluster| cluster.status = text.into()));
             instance
         }),
-        carrier("aws/cluster-name", Ends::all(&[21]), |instance, text| {
-            let instance =
-                instance.without_tags().ecs_config("# by hand\n").tag("ecs-bootstrap:cluster-tags", "env=prod");
+        carrier("aws/cluster-name", NO_CLUSTER, |instance, text| {
+            let instance = by_tags(instance);
             instance.cluster(text, &[("env", "prod")])
         }),
-        carrier("aws/cluster-candidates", Ends::all(&[21]), |instance, text| {
-            let instance =
-                instance.without_tags().ecs_config("# by hand\n").tag("ecs-bootstrap:cluster-tags", "env=prod");
+        carrier("aws/cluster-candidates", NO_CLUSTER, |instance, text| {
+            let instance = by_tags(instance);
             instance.cluster(text, &[("env", "stage")])
         }),
-        carrier("aws/cluster-tag", Ends::all(&[21]), |instance, text| {
-            let instance =
-                instance.without_tags().ecs_config("# by hand\n").tag("ecs-bootstrap:cluster-tags", "env=prod");
+        carrier("aws/cluster-tag", NO_CLUSTER, |instance, text| {
+            let instance = by_tags(instance);
             instance.cluster("other", &[("env", text)])
         }),
-        carrier("aws/instance-status", Ends::verify(&[13, 23]), |instance, text| {
+        carrier("aws/instance-status", Ends::verify(&[13, 23, 24]), |instance, text| {
             let text = text.to_owned();
             instance.aws.change(|aws| aws.container_instances.push(container_instance(&text)));
             instance
@@ -69,7 +77,8 @@ fn carriers() -> Vec<Carrier> {
             instance
         }),
         carrier("aws/poll-endpoint", JOINS, |instance, text| {
-            instance.aws.change(|aws| aws.poll_endpoints = [text.into(), text.into()]);
+            let endpoint = format!("https://127.0.0.1:9/{text}");
+            instance.aws.change(|aws| aws.poll_endpoints = [endpoint.clone(), endpoint]);
             instance.agent_behaves(|agent| agent.never_connects = true)
         })
         .ends([Ends::verify(&[13, 23, 25]); 3]),
@@ -97,7 +106,7 @@ fn container_instance(status: &str) -> ContainerInstance {
 
 pub fn rows() -> Vec<Row> {
     let mut rows: Vec<Row> = carriers().into_iter().flat_map(Carrier::rows).collect();
-    for (operation, _) in OPERATIONS {
+    for operation in OPERATIONS {
         let ends = ends(operation);
         let mut add = |name: &str, plant: Box<dyn Fn(Instance) -> Instance + Send + Sync>| {
             let row = Row::new(format!("aws/{operation}/{name}"), ends, plant);
@@ -149,17 +158,17 @@ pub fn rows() -> Vec<Row> {
             }),
         );
     }
-    rows.push(Row::new("aws/many-clusters", Ends::all(&[21]), |instance| {
-        let instance = instance.without_tags().ecs_config("# by hand\n").tag("ecs-bootstrap:cluster-tags", "env=prod");
+    rows.push(Row::new("aws/many-clusters", NO_CLUSTER, |instance| {
+        let instance = by_tags(instance);
         (0..1200).fold(instance, |instance, number| instance.cluster(&format!("cluster-{number}"), &[("env", "stage")]))
     }));
-    rows.push(Row::new("aws/many-matching-clusters", Ends::all(&[21]), |instance| {
-        let instance = instance.without_tags().ecs_config("# by hand\n").tag("ecs-bootstrap:cluster-tags", "env=prod");
+    rows.push(Row::new("aws/many-matching-clusters", NO_CLUSTER, |instance| {
+        let instance = by_tags(instance);
         (0..1200).fold(instance, |instance, number| instance.cluster(&format!("cluster-{number}"), &[("env", "prod")]))
     }));
-    rows.push(Row::new("aws/endless-pages", Ends::all(&[11]), |instance| {
+    rows.push(Row::new("aws/endless-pages", Ends::all(&[11]).doctor(&[11, 12, 21]).guard(&[21]), |instance| {
         let page = r#"{"clusterArns":["arn:aws:ecs:eu-west-1:111122223333:cluster/x"],"nextToken":"again"}"#;
-        let instance = instance.without_tags().ecs_config("# by hand\n").tag("ecs-bootstrap:cluster-tags", "env=prod");
+        let instance = by_tags(instance);
         answers(instance, "ListClusters", Reply::new(200, "application/x-amz-json-1.1", page))
     }));
     rows

@@ -7,14 +7,16 @@ use std::os::unix::fs::symlink;
 use crate::row::{Ends, JOINS, Row, SETTINGS};
 use crate::support::Instance;
 
+const REFUSED: Ends = Ends::all(SETTINGS).clean(SETTINGS);
+
 /// Places below the root that are read, and how the commands end when something odd lies there.
 const PLACES: [(&str, Ends); 26] = [
-    ("etc/ecs/ecs.config", Ends::all(SETTINGS).doctor(&[0, 20])),
+    ("etc/ecs/ecs.config", Ends::all(SETTINGS).clean(&[0, 20])),
     ("var/lib/ecs/ecs.config", JOINS),
     ("etc/ecs/ecs.config.json", JOINS),
-    ("etc/ecs-bootstrap/config.toml", Ends::all(SETTINGS)),
-    ("usr/lib/ecs-bootstrap/config.d/10.toml", Ends::all(SETTINGS)),
-    ("var/lib/ecs-bootstrap/written.json", JOINS),
+    ("etc/ecs-bootstrap/config.toml", REFUSED),
+    ("usr/lib/ecs-bootstrap/config.d/10.toml", REFUSED),
+    ("var/lib/ecs-bootstrap/written.json", JOINS.clean(&[0, 24])),
     ("var/lib/ecs-bootstrap/signals.json", JOINS),
     ("var/lib/ecs/data/agent.db", JOINS),
     ("var/lib/ecs/data/ecs_agent_data.json", JOINS),
@@ -86,7 +88,7 @@ pub fn rows() -> Vec<Row> {
 /// nobody answers.
 fn of_this_machine() -> Vec<Row> {
     const SERVER: &str = "nameserver 127.0.77.53\noptions timeout:1 attempts:1\n";
-    let unresolved = Ends::verify(&[11, 13, 25]).doctor(&[0, 11, 13, 25]);
+    let unresolved = Ends::verify(&[0, 11, 13, 25]);
     let mut rows = Vec::new();
     for (name, own) in [("hosts", "/etc/hosts"), ("resolv.conf", "/etc/resolv.conf")] {
         let place = format!("home/{name}");

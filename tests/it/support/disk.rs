@@ -114,7 +114,11 @@ impl Disk {
     }
 
     pub fn save_agent_state(&self, state: &AgentState) {
-        self.write("var/lib/ecs/data/agent.db", bolt_file(state));
+        const PLACE: &str = "var/lib/ecs/data/agent.db";
+        // The agent goes on without, where something lies there that is no file.
+        if fs::symlink_metadata(self.path(PLACE)).map_or(true, |about| about.is_file()) {
+            self.write(PLACE, bolt_file(state));
+        }
     }
 
     pub fn agent_state(&self) -> Option<AgentState> {

@@ -51,6 +51,8 @@ pub struct Instance {
     binary: PathBuf,
     /// Files below the root that the product sees in place of this machine's own.
     mounts: Vec<(PathBuf, &'static str)>,
+    /// Whether the program that is run changes to the root itself.
+    changes_folder: bool,
 }
 
 /// What a run of the product came to.
@@ -106,15 +108,34 @@ impl Instance {
         });
         let binary = option_env!("CARGO_BIN_EXE_ecs-bootstrap").map(PathBuf::from).unwrap_or_default();
         let environment = BTreeMap::new();
-        let mounts = Vec::new();
-        Self { systemd, agent, docker, imds, aws, journal, disk, bus_folder, environment, binary, mounts }
-            .tag("ecs-bootstrap:cluster", "prod")
+        let (mounts, changes_folder) = (Vec::new(), false);
+        Self {
+            systemd,
+            agent,
+            docker,
+            imds,
+            aws,
+            journal,
+            disk,
+            bus_folder,
+            environment,
+            binary,
+            mounts,
+            changes_folder,
+        }
+        .tag("ecs-bootstrap:cluster", "prod")
     }
 
     /// The product's binary, where cargo does not say it (an example).
     pub fn binary(mut self, path: impl Into<PathBuf>) -> Self {
         self.binary = path.into();
         self
+    }
+
+    /// The same, where that program changes to the root itself: a process that needs no other folder is started without
+    /// a copy of this one, which is slow where this one is large.
+    pub fn wrapper(self, path: impl Into<PathBuf>) -> Self {
+        Self { changes_folder: true, ..self.binary(path) }
     }
 
     /// A tag of the instance, seen by IMDS (where tags are enabled there) and by DescribeTags.
@@ -269,6 +290,15 @@ impl Instance {
         self.start(arguments).wait()
     }
 
+    /// The same by another program than the one that stands in for the product.
+    pub fn run_by(&self, program: impl AsRef<std::ffi::OsStr>, arguments: &[&str]) -> Outcome {
+        let own = self.command(arguments);
+        let mut command = Command::new(program);
+        command.args(arguments).env_clear().envs(own.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        Running::of(command).wait()
+    }
+
     /// The same as a user who is not root, and may read nothing that only root may.
     pub fn run_as_nobody(&self, arguments: &[&str]) -> Outcome {
         let mut command = self.command(arguments);
@@ -347,10 +377,13 @@ impl Instance {
             }
             true => Command::new(&self.binary),
         };
-        command.env_clear().envs(own).envs(&self.environment).args(arguments).current_dir(self.root());
+        command.env_clear().envs(own).envs(&self.environment).args(arguments);
         // Guard takes nothing from its environment.
         if arguments.first() == Some(&"guard") {
             command.arg("--root").arg(self.root());
+        }
+        if !self.changes_folder {
+            command.current_dir(self.root());
         }
         command.stdin(Stdio::null());
         command
