@@ -32,7 +32,7 @@ const COMMANDS: &[(Group, &str)] = &[
     (Group::Plan, "plan -vvv"),
     (Group::Plan, "plan --json"),
     (Group::Run, "run --no-wait"),
-    (Group::Guard, "guard --rewrite"),
+    (Group::Rewrite, "guard --rewrite"),
     (Group::Guard, "guard"),
     (Group::Verify, "verify"),
     (Group::Verify, "status"),
@@ -149,7 +149,7 @@ fn commands(row: &Row, instance: &Instance, has_check: bool) -> Vec<(Vec<String>
     all.map(|(group, line)| {
         let words = line.split(' ').map(with_root).chain(row.arguments.iter().cloned());
         // Guard takes no setting of its own from the environment.
-        let root = (*group == Group::Guard).then(|| format!("--root={root}"));
+        let root = [Group::Guard, Group::Rewrite].contains(group).then(|| format!("--root={root}"));
         (words.chain(root).collect(), row.ends.of(*group))
     })
     .collect()
