@@ -57,8 +57,9 @@ pub fn outcome(outcome: &Outcome, is_json: bool) -> Vec<Wrong> {
     // A command that was killed has said nothing yet.
     let errors = lines().filter(|line| line.starts_with("error:")).count();
     let is_error = outcome.code != Some(0);
-    // The error of a document is its cause.
-    let expected = usize::from(is_error && !is_json);
+    // The error of a document is its cause; guard tells that of the run before it too.
+    let before = lines().filter(|line| *line == "the run before it:").count();
+    let expected = usize::from(is_error && !is_json) + before.min(1);
     let is_hung = outcome.code == Some(crate::measure::HUNG);
     if !is_hung && errors != expected && !(is_json && is_error && errors == 1) {
         wrong.push(Wrong::new("stdout and stderr", format!("{errors} error lines, expected {expected}")));

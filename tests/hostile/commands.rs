@@ -32,7 +32,7 @@ const COMMANDS: &[(Group, &str)] = &[
     (Group::Plan, "plan -vvv"),
     (Group::Plan, "plan --json"),
     (Group::Run, "run --no-wait"),
-    (Group::Guard, "guard --rewrite"),
+    (Group::Rewrite, "guard --rewrite"),
     (Group::Guard, "guard"),
     (Group::Verify, "verify"),
     (Group::Verify, "status"),

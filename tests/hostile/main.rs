@@ -97,13 +97,14 @@ fn run(rows: &[&Row], jobs: usize, codes: bool) -> BTreeMap<String, Vec<Wrong>> 
         for _ in 0..jobs.max(1) {
             scope.spawn(|| {
                 while let Some(row) = rows.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    let name = row.name.clone();
+                    let (name, began) = (row.name.clone(), Instant::now());
                     let tried =
                         std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| commands::try_row(row, has_check)));
                     let mut failures = support::http::lock(&failures);
                     match tried {
                         Ok(tried) => {
-                            println!("{} {name}", if tried.wrong.is_empty() { "ok:" } else { "FAILED:" });
+                            let word = if tried.wrong.is_empty() { "ok" } else { "FAILED" };
+                            println!("{word}: {name} ({:.1} s)", began.elapsed().as_secs_f64());
                             if codes {
                                 tried.codes.iter().for_each(|(command, code)| println!("    {code:?} {command}"));
                             }

@@ -23,6 +23,8 @@ pub enum Group {
     Verify,
     Doctor,
     Guard,
+    /// `guard --rewrite`, which refuses nothing.
+    Rewrite,
     /// The two that remove files: a list of what would go, then the removal.
     Clean,
     /// `check` of the files that lie there.
@@ -87,6 +89,7 @@ impl Ends {
             Group::Verify => self.verify,
             Group::Doctor => self.doctor,
             Group::Guard => self.guard,
+            Group::Rewrite => OK,
             Group::Clean => self.clean,
             Group::Check => &[0, 20],
         }

@@ -81,7 +81,7 @@ fn carriers() -> Vec<Carrier> {
             instance.aws.change(|aws| aws.poll_endpoints = [endpoint.clone(), endpoint]);
             instance.agent_behaves(|agent| agent.never_connects = true)
         })
-        .ends([Ends::verify(&[13, 23, 25]); 3]),
+        .ends([Ends::verify(&[11, 13, 23, 25]); 3]),
         carrier("aws/register-refused", Ends::verify(&[22, 23]), |instance, text| {
             instance.aws_fault("RegisterContainerInstance", Fault::error(400, "AccessDeniedException", text))
         })

@@ -135,7 +135,11 @@ fn command_line() -> Vec<Row> {
         let unknown = format!("--{text}");
         rows.push(Row::new(format!("words/option/{kind}"), JOINS, same).only(&["plan", &unknown], &[2]));
         let bundle = format!("ROOT/absent/{text}");
-        rows.push(Row::new(format!("words/bundle/{kind}"), JOINS, same).only(&["doctor", "--bundle", &bundle], &[24]));
+        rows.push(
+            Row::new(format!("words/bundle/{kind}"), JOINS, same)
+                .only(&["run", "--wait"], &[0])
+                .only(&["doctor", "--bundle", &bundle], &[24]),
+        );
     }
     rows
 }

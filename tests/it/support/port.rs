@@ -16,7 +16,7 @@ impl Port {
     /// Takes a free port of this loopback address.
     pub fn reserve(address: IpAddr) -> Self {
         assert!(address.is_loopback(), "simulators live on loopback");
-        Self { holder: Arc::new(reusable(SocketAddr::new(address, 0))) }
+        Self { holder: Arc::new(reusable(SocketAddr::new(address, 0)).expect("a loopback port")) }
     }
 
     pub fn address(&self) -> SocketAddr {
@@ -30,7 +30,7 @@ impl Port {
         let mut attempts = 0;
         // A process that another thread is just starting holds a listener that was closed here, until it has begun.
         let listener = loop {
-            match reusable(self.address()).listen(backlog) {
+            match reusable(self.address()).and_then(|socket| socket.listen(backlog)) {
                 Err(error) if error.kind() == std::io::ErrorKind::AddrInUse && attempts < 200 => attempts += 1,
                 listener => break listener.expect("to listen on a reserved port"),
             }
@@ -42,12 +42,12 @@ impl Port {
     }
 }
 
-fn reusable(address: SocketAddr) -> tokio::net::TcpSocket {
+fn reusable(address: SocketAddr) -> std::io::Result<tokio::net::TcpSocket> {
     use tokio::net::TcpSocket;
-    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }.expect("a TCP socket");
-    socket.set_reuseaddr(true).expect("SO_REUSEADDR");
-    socket.bind(address).expect("a loopback port");
-    socket
+    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    Ok(socket)
 }
 
 /// A loopback address whose SYNs get no answer, as behind a firewall that drops: its backlog is full.
