@@ -3,6 +3,7 @@
 //! In: the world, the settings as given, and whether somebody watches. Out: a [`Report`] that `main` prints. Every path
 //! of `run` and `verify` ends in exactly one verdict, and tells it once.
 
+mod check;
 mod doctor;
 mod guard;
 mod handover;
@@ -15,6 +16,7 @@ use std::time::{Duration, SystemTime};
 use serde::Serialize;
 use tokio::time::Instant;
 
+pub use self::check::check;
 pub use self::doctor::explain;
 use self::handover::VERIFY_UNIT;
 use self::phases::Phases;

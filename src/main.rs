@@ -7,10 +7,11 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Parser;
-use ecs_bootstrap::boot::{Boot, Report, Wait, explain};
+use ecs_bootstrap::boot::{Boot, Report, Wait, check, explain};
 use ecs_bootstrap::boundary::World;
 use ecs_bootstrap::boundary::imds::Address;
 use ecs_bootstrap::care::Consent;
+use ecs_bootstrap::check::Options;
 use ecs_bootstrap::cli::{self, Cli, Command, Common, Run};
 use ecs_bootstrap::exit::Exit;
 use ecs_bootstrap::journal::{self, Logging};
@@ -59,6 +60,10 @@ fn command(cli: Cli, start: Instant) -> Report {
     if let Command::Explain { id } = &command {
         return explain(id.as_deref(), cli.common.json);
     }
+    if let Command::Check { files, input_type, rendered } = &command {
+        let options = Options { input_type: *input_type, is_rendered: *rendered };
+        return check(files, options, cli.common.json);
+    }
     // Guard has the variables of ecs.config in its environment, and needs none: nothing there may keep an agent down.
     let is_guard = matches!(command, Command::Guard { .. });
     let environment: BTreeMap<String, String> = std::env::vars_os()
@@ -103,7 +108,7 @@ async fn act(command: Command, boot: Boot) -> Report {
         Command::PrepareImage(options) => boot.prepare_image(consent(options)).await,
         Command::ResetAgent(options) => boot.reset_agent(consent(options)).await,
         Command::Doctor { bundle } => Box::pin(boot.doctor(bundle.as_deref())).await,
-        Command::Status | Command::Generate { .. } | Command::Explain { .. } => boot.status(),
+        Command::Status | Command::Generate { .. } | Command::Explain { .. } | Command::Check { .. } => boot.status(),
     }
 }
 

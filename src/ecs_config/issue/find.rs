@@ -22,6 +22,8 @@ pub struct SourceLine {
     pub text: String,
     /// The column of each character; empty where it is the character's own position.
     pub columns: Vec<usize>,
+    /// Whether nothing fills in a placeholder in this line, even in a template.
+    pub is_final: bool,
 }
 
 impl SourceLine {
@@ -130,7 +132,7 @@ fn lines_of(bytes: &[u8]) -> Vec<SourceLine> {
     let line = |(index, text)| SourceLine {
         line: index + 1,
         text: String::from_utf8_lossy(text).into_owned(),
-        columns: Vec::new(),
+        ..SourceLine::default()
     };
     lines.map(line).collect()
 }
@@ -213,7 +215,8 @@ fn of_value(
 ) -> Option<ConfigIssue> {
     let variable = find(assigned.key)?;
     let is_in_force = last.get(assigned.key).is_some_and(|last| last.source.line == assigned.source.line);
-    let kind = value_kind(variable, assigned.value, is_in_force, context)?;
+    let is_template = context.is_template && !assigned.source.is_final;
+    let kind = value_kind(variable, assigned.value, is_in_force, &Context { is_template, ..*context })?;
     let level = match &kind {
         IssueKind::Value(wrong) if wrong.consequence != Consequence::Ignored => Level::Error,
         IssueKind::UnsetText(_) | IssueKind::OtherPlace(_) => Level::Error,
