@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use nix::libc;
 
 /// User data has at most 16 KiB, and a file in which some stands is not much longer.
-pub const LONGEST: usize = 1 << 20;
+pub const LONGEST: usize = 256 * 1024;
 
 /// Why an input was not read.
 #[derive(Debug, thiserror::Error)]

@@ -6,7 +6,7 @@
 use serde_json::Value;
 
 use super::text::Text;
-use super::{Level, Note};
+use super::{Level, MOST, Note};
 use crate::settings::agent_variables;
 
 /// The type of a field.
@@ -82,7 +82,8 @@ pub(super) fn check(text: &Text) -> Vec<Note> {
         let message = "the agent wants a JSON object here, and exits".to_owned();
         return vec![Note::new(text.place(1, 1), Level::Error, "config-bad-json", message)];
     };
-    pairs.iter().filter_map(|(key, value)| of_pair(key, value, place(text, key))).collect()
+    let notes = pairs.iter().filter_map(|(key, value)| Some((key, of_pair(key, value)?)));
+    notes.take(MOST).map(|(key, note)| Note { at: place(text, key), ..note }).collect()
 }
 
 /// Whether the object has a field of the agent's.
@@ -97,7 +98,8 @@ fn place(text: &Text, key: &str) -> (u32, u32) {
     found.and_then(|window| window.first()).map_or((1, 1), |at| (at.line, at.column))
 }
 
-fn of_pair(key: &str, value: &Value, at: (u32, u32)) -> Option<Note> {
+fn of_pair(key: &str, value: &Value) -> Option<Note> {
+    let at = (1, 1);
     let lower = key.to_lowercase();
     let Some((field, name)) = fields().find(|(_, name)| name.eq_ignore_ascii_case(key)) else {
         let shown: String = key.chars().filter(|c| c.is_ascii_graphic()).take(64).collect();

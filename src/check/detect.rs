@@ -46,6 +46,15 @@ fn guess(name: &str, bytes: &[u8]) -> Option<(InputType, &'static str)> {
     if let Some(what) = of_user_data(bytes) {
         return Some((InputType::UserData, what));
     }
+    if bytes.starts_with(&[0x1f, 0x8b]) {
+        return Some((InputType::UserData, "gzip"));
+    }
+    if let Some(first) = utf_16(bytes) {
+        return Some(match first {
+            '#' | '<' => (InputType::UserData, "user data in UTF-16"),
+            _ => (InputType::EcsConfig, "ecs.config in UTF-16"),
+        });
+    }
     let json = || serde_json::from_str::<serde_json::Value>(&text).ok();
     if text.trim_start().starts_with('{') && json().is_some_and(|json| agent_json::is_agents(&json)) {
         return Some((InputType::EcsConfigJson, "ecs.config.json"));
@@ -65,6 +74,15 @@ fn guess(name: &str, bytes: &[u8]) -> Option<(InputType, &'static str)> {
         return Some((InputType::UserData, "a file with user data in it"));
     }
     text.trim().is_empty().then_some((InputType::EcsConfig, "an empty file"))
+}
+
+/// The first character of a text in UTF-16.
+fn utf_16(bytes: &[u8]) -> Option<char> {
+    match bytes {
+        [0xff, 0xfe, first, 0, ..] | [0xfe, 0xff, 0, first, ..] => Some(char::from(*first)),
+        [first, 0, second, 0, ..] if first.is_ascii_graphic() && second.is_ascii_graphic() => Some(char::from(*first)),
+        _ => None,
+    }
 }
 
 /// What kind of user data it is, where its first bytes say so.
@@ -95,13 +113,15 @@ fn is_config(text: &str) -> bool {
         |key: &str| !key.is_empty() && key.chars().all(|c| c.is_ascii_alphanumeric() || "_-\u{feff}".contains(c));
     let lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
     let (mut assigned, mut others, mut known) = (0, 0, false);
+    let mut begins = false;
     for line in lines {
         let bare = line.trim_start_matches('\u{feff}');
         let bare = bare.strip_prefix("export ").unwrap_or(bare);
         let key = bare.split(['=', ':']).next().unwrap_or_default().trim();
         let is_assigned = bare.contains(['=', ':']) && is_name(key);
         known |= find(key).is_some() || near_miss(key).is_some() || key.starts_with("ECS_");
+        begins |= assigned + others == 0 && bare.contains('=') && find(key).is_some() && !bare.contains(">>");
         if is_assigned { assigned += 1 } else { others += 1 }
     }
-    known && assigned > others
+    begins || (known && assigned > others)
 }

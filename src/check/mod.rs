@@ -79,6 +79,9 @@ pub struct Options {
     pub is_rendered: bool,
 }
 
+/// So many errors and warnings of settings are told; more say nothing new.
+const MOST: usize = 100;
+
 /// A mistake without its file.
 #[derive(Debug)]
 struct Note {
@@ -153,11 +156,11 @@ fn of_settings(text: &Text, kind: Kind) -> Vec<Note> {
         let column = numbers.next();
         numbers.next().zip(column).map_or((1, 1), |(line, column)| text.place(line, column))
     };
-    let errors = errors.iter().map(|error| Note {
+    let errors = errors.iter().take(MOST).map(|error| Note {
         suggestion: error.did_you_mean.clone(),
         ..Note::new(place(&error.place), Level::Error, "setting-invalid", error.what.clone())
     });
-    let warnings = fragment.warnings.iter().filter_map(|warning| {
+    let warnings = fragment.warnings.iter().take(MOST).filter_map(|warning| {
         let source = warning.source.as_ref()?;
         let unknown = source.key.strip_prefix("agent.").filter(|_| warning.id == "agent-variable-unknown");
         let meant = unknown.and_then(agent_variables::suggest);

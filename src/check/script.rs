@@ -9,6 +9,8 @@ use super::shell::{Command, Word, commands, tee_files};
 use super::text::{At, Text, config_lines, string};
 use crate::ecs_config::issue::{OPAQUE, SourceLine};
 
+/// What one `printf` writes is not followed further.
+const LONGEST: usize = 64 * 1024;
 /// How deep `sh -c` is looked into.
 const DEEPEST: usize = 3;
 
@@ -199,7 +201,7 @@ fn printed<'w>(format: &[At], words: impl Iterator<Item = &'w [At]>) -> Vec<At> 
                 }
             }
         }
-        if !takes || words.peek().is_none() {
+        if !takes || words.peek().is_none() || result.len() > LONGEST {
             return result;
         }
     }

@@ -7,6 +7,12 @@
 use super::text::{At, string};
 use crate::ecs_config::issue::OPAQUE;
 
+/// Groups deeper than this are not followed.
+const DEEPEST_GROUP: usize = 32;
+/// Here-documents beyond these, and longer ones, are not followed.
+const MOST_DOCUMENTS: usize = 100;
+const LONGEST_DOCUMENT: usize = 32 * 1024;
+
 /// A word after the removal of quotes.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Word {
@@ -54,6 +60,7 @@ struct Lexer<'t> {
     commands: Vec<Command>,
     current: Command,
     pending: Vec<Pending>,
+    documents: usize,
     /// Where `{` and `(` begin, by the number of the next command.
     groups: Vec<(char, usize)>,
 }
@@ -66,6 +73,7 @@ pub(super) fn commands(chars: &[At]) -> Vec<Command> {
         commands: Vec::new(),
         current: Command::default(),
         pending: Vec::new(),
+        documents: 0,
         groups: Vec::new(),
     };
     while lexer.step() {}
@@ -82,7 +90,7 @@ impl Lexer<'_> {
     fn step(&mut self) -> bool {
         let Some(c) = self.peek(0) else { return false };
         match c {
-            ' ' | '\t' | '\r' => self.at += 1,
+            c if c.is_whitespace() && c != '\n' => self.at += 1,
             '\\' if self.peek(1) == Some('\n') => self.at += 2,
             '\n' => {
                 self.at += 1;
@@ -122,7 +130,8 @@ impl Lexer<'_> {
 
     fn group(&mut self, c: char) {
         match c {
-            '{' | '(' => self.groups.push((c, self.commands.len())),
+            '{' | '(' if self.groups.len() < DEEPEST_GROUP => self.groups.push((c, self.commands.len())),
+            '{' | '(' => {}
             _ => {
                 let opens = if c == '}' { '{' } else { '(' };
                 let Some((_, start)) = self.groups.pop_if(|(open, _)| *open == opens) else { return };
@@ -143,18 +152,18 @@ impl Lexer<'_> {
         let outputs = std::mem::take(&mut self.current.outputs);
         let is_piped = self.peek(0) == Some('|') && self.peek(1) != Some('|');
         let to = if is_piped { self.tee_after_pipe() } else { outputs };
-        let in_pipe: Vec<bool> = self.commands.iter().map(|command| command.is_piped).collect();
-        for index in start..self.commands.len() {
-            if self.commands[index].outputs.is_empty() && !in_pipe[index] {
-                self.commands[index].outputs.extend(to.iter().cloned());
-            }
+        if to.is_empty() {
+            return;
+        }
+        for command in self.commands.iter_mut().skip(start).filter(|of| of.outputs.is_empty() && !of.is_piped) {
+            command.outputs.extend(to.iter().cloned());
         }
     }
 
     /// The files of the `tee` after a group's `|`.
     fn tee_after_pipe(&mut self) -> Vec<Word> {
         let rest = &self.chars[self.at + 1..];
-        let end = rest.iter().position(|at| at.c == '\n').unwrap_or(rest.len());
+        let end = rest.iter().position(|at| "\n|&;()".contains(at.c)).unwrap_or(rest.len());
         let next = commands(&rest[..end]).into_iter().next();
         next.map(|command| tee_files(&command)).unwrap_or_default()
     }
@@ -203,7 +212,8 @@ impl Lexer<'_> {
             self.at += usize::from(strips_tabs || self.peek(0) == Some('~'));
             self.blanks();
             let word = self.word();
-            if !word.chars.is_empty() {
+            if !word.chars.is_empty() && self.documents < MOST_DOCUMENTS {
+                self.documents += 1;
                 let (end, is_literal) = (word.string(), word.quoted);
                 self.pending.push(Pending { command: self.commands.len(), end, is_literal, strips_tabs });
                 self.current.input = Some(Vec::new());
@@ -234,6 +244,7 @@ impl Lexer<'_> {
     fn bodies(&mut self) {
         for pending in std::mem::take(&mut self.pending) {
             let rest = &self.chars[self.at..];
+            let rest = &rest[..rest.len().min(LONGEST_DOCUMENT)];
             let (length, skipped) = body(rest, &pending);
             let mut text = rest[..length].to_vec();
             if pending.strips_tabs {

@@ -11,8 +11,10 @@ use crate::ecs_config::issue::SourceLine;
 use crate::evidence::user_data::{Kind, of_other_system, read};
 use crate::settings::user_data::{decoded, skipped, unwrapped};
 
+/// Values of one entry of a list stand so near each other.
+const BESIDE: usize = 16;
 /// How deep parts are looked into.
-const DEEPEST: usize = 6;
+const DEEPEST: usize = 3;
 /// Decompressed text is not longer.
 const LONGEST: u64 = 1 << 20;
 
@@ -64,6 +66,15 @@ impl Checker {
         if unwrapped(bytes).is_none() {
             self.note(text, (1, 1), Level::Error, "user-data-not-recognised", "the gzip data is broken or too long");
         }
+        if bytes.starts_with(&[0xff, 0xfe]) || bytes.starts_with(&[0xfe, 0xff]) || bytes.get(1) == Some(&0) {
+            return self.note(
+                text,
+                (1, 1),
+                Level::Error,
+                "user-data-not-recognised",
+                "the user data is UTF-16, which cloud-init does not take",
+            );
+        }
         match seen.kind {
             Kind::Unknown(why) if of_other_system(bytes).is_none() => {
                 let is_first_line = why.contains("before its first line");
@@ -74,7 +85,7 @@ impl Checker {
             }
             _ => {}
         }
-        for fault in seen.mime {
+        for fault in seen.mime.into_iter().take(20) {
             let number = fault.split("part ").nth(1).and_then(|rest| rest.split(' ').next()?.parse::<usize>().ok());
             let at = number.and_then(|number| parts(text).get(number - 1).and_then(|part| part.chars.first().copied()));
             let last = text.chars.iter().rev().find(|at| !at.c.is_whitespace());
@@ -126,11 +137,15 @@ impl Checker {
     /// A file with user data in it: a script without its first line, a template in YAML or in Terraform's language.
     fn unmarked(&mut self, text: &Text) {
         let heredocs = heredocs(text);
-        let is_marked = |body: &Text| body.string().trim_start().starts_with(['#', 'M', 'C']);
         let mut found = false;
-        for body in heredocs.iter().filter(|body| is_marked(body)) {
+        for body in &heredocs {
+            let text = body.string();
             found = true;
-            self.document(body, "", 1);
+            match text.trim_start().starts_with(['#', 'M', 'C']) {
+                true => self.document(body, "", 1),
+                false if text.contains("ecs.config") => self.script(body),
+                false => {}
+            }
         }
         let scalars = yaml::scalars(&text.chars);
         let is_yaml = scalars.iter().any(|scalar| scalar.path.len() > 1);
@@ -178,8 +193,10 @@ impl Checker {
             _ => text,
         };
         if part_type.starts_with("multipart/") {
-            for inner in parts(&part.part(&part.chars)) {
-                self.part(&inner, depth + 1);
+            if depth < DEEPEST {
+                for inner in parts(part) {
+                    self.part(&inner, depth + 1);
+                }
             }
             return;
         }
@@ -192,10 +209,11 @@ impl Checker {
         let scalars = yaml::scalars(&text.chars);
         for (index, scalar) in scalars.iter().enumerate() {
             let parent = &scalar.path[..scalar.path.len().saturating_sub(1)];
+            let near = &scalars[index.saturating_sub(BESIDE)..scalars.len().min(index + BESIDE)];
             let beside = |key: &str| {
                 let is_beside =
                     |other: &&yaml::Scalar| other.path.len() == scalar.path.len() && other.path.starts_with(parent);
-                scalars.iter().filter(is_beside).find(|other| other.key() == key).map(|other| string(&other.chars))
+                near.iter().filter(is_beside).find(|other| other.key() == key).map(|other| string(&other.chars))
             };
             let top = scalar.path.first().map_or("", String::as_str);
             let is_command = ["runcmd", "bootcmd"].contains(&top)

@@ -25,8 +25,11 @@ pub fn check_text(checked: &[Checked]) -> String {
 pub fn check_summary(checked: &[Checked]) -> String {
     let line = |of: &Checked| {
         let count = |level| of.findings.iter().filter(|finding| finding.level == level).count();
-        let (errors, warnings) = (count("error"), count("warning"));
-        format!("{}: {}, {errors} errors, {warnings} warnings\n", plain(&of.file, 200), of.what)
+        let counted = |level| match count(level) {
+            1 => format!("1 {level}"),
+            number => format!("{number} {level}s"),
+        };
+        format!("{}: {}, {}, {}\n", plain(&of.file, 200), of.what, counted("error"), counted("warning"))
     };
     checked.iter().map(line).collect()
 }

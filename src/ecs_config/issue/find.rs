@@ -12,6 +12,8 @@ pub const OPAQUE: char = '\u{e000}';
 const BOM: char = '\u{feff}';
 /// So many issues are found in one file; more say nothing new.
 const MOST: usize = 200;
+/// Later lines are not looked at: no `ecs.config` is nearly as long.
+const MOST_LINES: usize = 4000;
 
 /// One line of an `ecs.config`, and where its characters are in the file that was given.
 #[derive(Clone, Debug, Default)]
@@ -74,7 +76,7 @@ pub fn issues_of(lines: &[SourceLine], context: &Context<'_>) -> Vec<ConfigIssue
         ..context
     };
     let mut found = Vec::new();
-    for line in lines {
+    for line in lines.iter().take(MOST_LINES) {
         if found.len() >= MOST {
             break;
         }
@@ -254,8 +256,8 @@ fn value_kind(variable: &Variable, value: &str, is_in_force: bool, context: &Con
     if trimmed.contains(OPAQUE) {
         return variable.kind.is_json().then(|| opaque_json(variable.name, trimmed)).flatten();
     }
-    if let Some(word) = UNSET.iter().find(|word| is_cluster && word.eq_ignore_ascii_case(trimmed)) {
-        return Some(IssueKind::UnsetText(word));
+    if is_cluster && UNSET.iter().any(|word| word.eq_ignore_ascii_case(trimmed)) {
+        return Some(IssueKind::UnsetText(trimmed.to_owned()));
     }
     if let Some(why) = other_place(trimmed, context.region, context.account).filter(|_| is_cluster) {
         return Some(IssueKind::OtherPlace(why));
