@@ -3,6 +3,7 @@
 //! In: the world, the settings as given, and whether somebody watches. Out: a [`Report`] that `main` prints. Every path
 //! of `run` and `verify` ends in exactly one verdict, and tells it once.
 
+mod check;
 mod death;
 mod doctor;
 mod guard;
@@ -18,6 +19,7 @@ use std::time::{Duration, SystemTime};
 use serde::Serialize;
 use tokio::time::Instant;
 
+pub use self::check::check;
 pub use self::doctor::explain;
 use self::handover::VERIFY_UNIT;
 pub use self::handover::is_handover;

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
+use crate::check::InputType;
 use crate::settings::schema;
 
 /// Boots an EC2 instance into its ECS cluster, proves that it registered, and says exactly why when it did not.
@@ -52,6 +53,18 @@ pub enum Command {
     Explain {
         /// The id, as it stands in brackets.
         id: Option<String>,
+    },
+    /// Check user data, ecs.config and settings files for mistakes, by line and column; reads nothing else
+    Check {
+        /// The files; `-`, or none, is standard input.
+        #[arg(value_name = "FILE")]
+        files: Vec<PathBuf>,
+        /// What the files are [default: by content and name]
+        #[arg(long = "type", value_name = "TYPE")]
+        input_type: Option<InputType>,
+        /// The files are used as they are: a placeholder such as `${cluster}` in them is a mistake
+        #[arg(long)]
+        rendered: bool,
     },
     /// Print the last verdict of this boot
     Status,

@@ -10,6 +10,7 @@
 //!
 //! - **Nouns** are plain data: [`settings`], [`facts`], [`ecs_config`], [`plan`], [`effects`], [`evidence`], [`verdict`],
 //!   [`cleanup`].
+//!   [`check`] finds mistakes in files from which an instance will be configured.
 //!   [`causes`] is the catalogue of reasons why an instance does not join.
 //! - **Rooms**: [`gather`] reads and decides nothing; [`decide`] holds every rule and touches nothing; [`apply`] does what
 //!   the plan says and nothing else; [`verify`] observes until ready, final or late; [`tell`] reports and never changes a
@@ -35,6 +36,7 @@ pub mod boot;
 pub mod boundary;
 pub mod care;
 pub mod causes;
+pub mod check;
 pub mod cleanup;
 pub mod cli;
 pub mod decide;

@@ -8,10 +8,11 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Parser;
-use ecs_bootstrap::boot::{BEGINNING, Boot, Ending, Report, Wait, explain};
+use ecs_bootstrap::boot::{BEGINNING, Boot, Ending, Report, Wait, check, explain};
 use ecs_bootstrap::boundary::World;
 use ecs_bootstrap::boundary::imds::Address;
 use ecs_bootstrap::care::Consent;
+use ecs_bootstrap::check::Options;
 use ecs_bootstrap::cli::{self, Cli, Command, Common, Run};
 use ecs_bootstrap::exit::Exit;
 use ecs_bootstrap::journal::{self, Logging};
@@ -61,6 +62,10 @@ fn command(cli: Cli, start: Instant) -> Report {
     }
     if let Command::Explain { id } = &command {
         return explain(id.as_deref(), cli.common.json);
+    }
+    if let Command::Check { files, input_type, rendered } = &command {
+        let options = Options { input_type: *input_type, is_rendered: *rendered };
+        return check(files, options, cli.common.json);
     }
     // Guard has the variables of ecs.config in its environment, and needs none: nothing there may keep an agent down.
     let is_guard = matches!(command, Command::Guard { .. });
@@ -122,7 +127,9 @@ async fn act(command: Command, boot: Boot) -> Report {
         Command::PrepareImage(options) => boot.prepare_image(consent(options)).await,
         Command::ResetAgent(options) => boot.reset_agent(consent(options)).await,
         Command::Doctor { bundle } => Box::pin(boot.doctor(bundle.as_deref())).await,
-        Command::Status | Command::Generate { .. } | Command::Explain { .. } => boot.status().await,
+        Command::Status | Command::Generate { .. } | Command::Explain { .. } | Command::Check { .. } => {
+            boot.status().await
+        }
     }
 }
 

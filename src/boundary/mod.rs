@@ -20,6 +20,7 @@ pub mod console;
 pub mod disk;
 pub mod dns;
 pub mod docker;
+pub mod given;
 pub mod imds;
 pub mod journalctl;
 pub mod kernel;

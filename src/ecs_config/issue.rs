@@ -98,7 +98,7 @@ pub enum IssueKind {
     /// The value holds a placeholder that nothing has filled in.
     Placeholder,
     /// The cluster is the text of an unset value, such as `None` or `null`.
-    UnsetText(&'static str),
+    UnsetText(String),
     /// The cluster is empty, so the agent joins `default`.
     NoCluster,
     /// The cluster's ARN is of another region or account.

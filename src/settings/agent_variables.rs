@@ -69,11 +69,12 @@ impl Variable {
 
 /// Where a second assignment to a variable of the agent begins within a value, as where a line lacks its end.
 pub fn second_setting(value: &str) -> Option<usize> {
+    const LONGEST_NAME: usize = 64;
     let is_name = |c: char| c.is_ascii_uppercase() || c == '_';
     let begins = value.match_indices("ECS_").map(|(at, _)| at).filter(|at| *at > 0);
     begins.into_iter().find(|at| {
         let rest = &value[*at..];
-        let end = rest.find(|c| !is_name(c)).unwrap_or(rest.len());
+        let end = rest.bytes().take(LONGEST_NAME).take_while(|byte| is_name(char::from(*byte))).count();
         rest[end..].starts_with('=') && find(&rest[..end]).is_some()
     })
 }

@@ -71,8 +71,9 @@ impl<'a> TomlDocument<'a> {
                     // A wrong name is told at the name, a wrong value at the value.
                     let known = schema::find(&name).is_some() || name.starts_with("agent.");
                     let place = self.at(Some(if known { value.span() } else { key.span() }));
-                    let is_second =
-                        ["cluster", "agent.ECS_CLUSTER"].contains(&name.as_str()) && names_cluster(fragment);
+                    let is_second = ["cluster", "agent.ECS_CLUSTER"].contains(&name.as_str())
+                        && (names_cluster(fragment)
+                            || errors.iter().any(|error| error.what.starts_with("`cluster` takes")));
                     let source = Source::new(self.kind, place, name.clone());
                     let pushed = match is_second {
                         true => Err(SettingsError {

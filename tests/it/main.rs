@@ -20,6 +20,8 @@ mod bounds;
 mod care;
 /// Every cause is named when the world provokes it, and not when something only looks like it.
 mod causes;
+/// `check`: mistakes in files, by line and column.
+mod check;
 /// What was provoked and what was named, as a table; after the others.
 mod confusion;
 /// Our calls against a moto server; needs one, see the module.

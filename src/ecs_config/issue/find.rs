@@ -12,6 +12,8 @@ pub const OPAQUE: char = '\u{e000}';
 const BOM: char = '\u{feff}';
 /// So many issues are found in one file; more say nothing new.
 const MOST: usize = 200;
+/// Later lines are not looked at: no `ecs.config` is nearly as long.
+const MOST_LINES: usize = 4000;
 
 /// One line of an `ecs.config`, and where its characters are in the file that was given.
 #[derive(Clone, Debug, Default)]
@@ -22,6 +24,8 @@ pub struct SourceLine {
     pub text: String,
     /// The column of each character; empty where it is the character's own position.
     pub columns: Vec<usize>,
+    /// Whether nothing fills in a placeholder in this line, even in a template.
+    pub is_final: bool,
 }
 
 impl SourceLine {
@@ -72,7 +76,7 @@ pub fn issues_of(lines: &[SourceLine], context: &Context<'_>) -> Vec<ConfigIssue
         ..context
     };
     let mut found = Vec::new();
-    for line in lines {
+    for line in lines.iter().take(MOST_LINES) {
         if found.len() >= MOST {
             break;
         }
@@ -130,7 +134,7 @@ fn lines_of(bytes: &[u8]) -> Vec<SourceLine> {
     let line = |(index, text)| SourceLine {
         line: index + 1,
         text: String::from_utf8_lossy(text).into_owned(),
-        columns: Vec::new(),
+        ..SourceLine::default()
     };
     lines.map(line).collect()
 }
@@ -213,7 +217,8 @@ fn of_value(
 ) -> Option<ConfigIssue> {
     let variable = find(assigned.key)?;
     let is_in_force = last.get(assigned.key).is_some_and(|last| last.source.line == assigned.source.line);
-    let kind = value_kind(variable, assigned.value, is_in_force, context)?;
+    let is_template = context.is_template && !assigned.source.is_final;
+    let kind = value_kind(variable, assigned.value, is_in_force, &Context { is_template, ..*context })?;
     let level = match &kind {
         IssueKind::Value(wrong) if wrong.consequence != Consequence::Ignored => Level::Error,
         IssueKind::UnsetText(_) | IssueKind::OtherPlace(_) => Level::Error,
@@ -251,8 +256,8 @@ fn value_kind(variable: &Variable, value: &str, is_in_force: bool, context: &Con
     if trimmed.contains(OPAQUE) {
         return variable.kind.is_json().then(|| opaque_json(variable.name, trimmed)).flatten();
     }
-    if let Some(word) = UNSET.iter().find(|word| is_cluster && word.eq_ignore_ascii_case(trimmed)) {
-        return Some(IssueKind::UnsetText(word));
+    if is_cluster && UNSET.iter().any(|word| word.eq_ignore_ascii_case(trimmed)) {
+        return Some(IssueKind::UnsetText(trimmed.to_owned()));
     }
     if let Some(why) = other_place(trimmed, context.region, context.account).filter(|_| is_cluster) {
         return Some(IssueKind::OtherPlace(why));

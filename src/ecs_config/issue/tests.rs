@@ -101,7 +101,8 @@ proptest::proptest! {
 }
 
 /// Level, line and column, id, a part of the message, and the suggestion of each issue.
-const CASES: &[(&str, Level, usize, usize, &str, &str, Option<&str>)] = &[
+type Case = (&'static str, Level, usize, usize, &'static str, &'static str, Option<&'static str>);
+const CASES: &[Case] = &[
     ("ECS_INSTANCE_ATTRIBUTES={role:worker}", Level::Error, 1, 25, "config-bad-json", "double quotes", None),
     (
         "ECS_AVAILABLE_LOGGING_DRIVERS=[json-file,awslogs]",
@@ -264,7 +265,7 @@ fn a_template_may_hold_placeholders_and_other_mistakes_are_still_found() {
 #[test]
 fn what_is_only_known_later_is_not_judged() {
     let judge = |text: &str| {
-        let line = SourceLine { line: 1, text: text.replace('?', &OPAQUE.to_string()), columns: Vec::new() };
+        let line = SourceLine { line: 1, text: text.replace('?', &OPAQUE.to_string()), ..SourceLine::default() };
         issues_of(&[line], &Context::default()).len()
     };
     for text in [

@@ -76,10 +76,10 @@ fn general(kind: Kind, value: &str) -> Option<Reason> {
         return Some(because("a backslash stands before its quotes, and the agent reads it as part of the value"));
     }
     let comment = trimmed.find(" #").or(trimmed.find("\t#"));
-    let before = comment.map(|at| trimmed[..at].trim_end());
-    if let Some(before) = before.filter(|before| kind.takes(before)) {
+    if let Some(before) = comment.map(|at| trimmed[..at].trim_end()) {
         let reason = because("a comment cannot follow a value: the agent reads it as part of the value");
-        return Some(if kind.is_plain() { reason.meant(before) } else { reason });
+        let meant = if kind.takes(before) { Some(before.to_owned()) } else { of_kind(kind, before).suggestion };
+        return Some(Reason { suggestion: meant.filter(|_| kind.is_plain()), ..reason });
     }
     (trimmed != value && kind.takes(trimmed)).then(|| {
         let reason = because("the agent does not remove the blanks around it");
@@ -422,6 +422,7 @@ mod tests {
             ("ECS_LOGLEVEL", "warning", "none of them", Some("warn"), Ignored),
             ("ECS_LOGLEVEL", "banana", "`banana` is none of them", None, Ignored),
             ("ECS_LOGLEVEL", "debug # x", "a comment cannot follow", Some("debug"), Ignored),
+            ("ECS_CHECKPOINT", "yes # x", "a comment cannot follow", Some("true"), Ignored),
             ("ECS_IMAGE_PULL_BEHAVIOR", " once", "blanks", Some("once"), Ignored),
             ("ECS_CHECKPOINT", "yes", "does not know `yes`", Some("true"), Ignored),
             ("ECS_CHECKPOINT", "off", "does not know `off`", Some("false"), Ignored),

@@ -1,0 +1,147 @@
+//! The agent's own configuration file, `/etc/ecs/ecs.config.json`, and the same object in user data.
+//!
+//! In: its text. Out: the mistakes. The table is the agent's `Config` (`agent/config/types.go`); Go reads names in any
+//! case, and refuses the whole file for one value of a wrong type (`encoding/json`).
+
+use serde_json::Value;
+
+use super::text::Text;
+use super::{Level, MOST, Note};
+use crate::settings::agent_variables;
+
+/// The type of a field.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Field {
+    Text,
+    Boolean,
+    Number,
+    /// Nanoseconds.
+    Duration,
+    List,
+    Object,
+    Any,
+}
+
+/// The fields, by type.
+const FIELDS: &[(Field, &str)] = &[
+    (
+        Field::Text,
+        "ClusterArn Cluster APIEndpoint DockerEndpoint AWSRegion DataDir DataDirOnHost EngineAuthType UpdateDownloadDir \
+         CredentialsAuditLogFile CNIPluginsPath PauseContainerTarballPath PauseContainerImageName PauseContainerTag CgroupPath \
+         NvidiaRuntime DynamicHostPortRange",
+    ),
+    (
+        Field::Boolean,
+        "Checkpoint UpdatesEnabled DisableMetrics PollMetrics DisableDockerHealthCheck DependentContainersPullUpfront \
+         PrivilegedDisabled SELinuxCapable AppArmorCapable TaskIAMRoleEnabled DeleteNonECSImagesEnabled TaskCPUMemLimit \
+         CredentialsAuditLogDisabled TaskIAMRoleEnabledForNetworkHost TaskENIEnabled ENITrunkingEnabled ImageCleanupDisabled \
+         PrometheusMetricsEnabled AWSVPCBlockInstanceMetdata ContainerMetadataEnabled OverrideAWSLogsExecutionRole \
+         SharedVolumeMatchFullConfig NoIID GPUSupportEnabled InferentiaSupportEnabled TaskMetadataAZDisabled \
+         SpotInstanceDrainingEnabled GMSACapable GMSADomainlessCapable FSxWindowsFileServerCapable External \
+         EnableRuntimeStats ShouldExcludeIPv6PortBinding WarmPoolsSupport FirelensAsyncEnabled",
+    ),
+    (
+        Field::Number,
+        "ReservedMemory NumImagesToDeletePerCycle NumNonECSContainersToDeletePerCycle ImagePullBehavior \
+         TaskMetadataSteadyStateRate TaskMetadataBurstRate ContainerInstancePropagateTagsFrom \
+         ENIPauseContainerCleanupDelaySeconds TaskPidsLimit",
+    ),
+    (
+        Field::Duration,
+        "PollingMetricsWaitDuration DockerStopTimeout ContainerStartTimeout ContainerCreateTimeout ImagePullInactivityTimeout \
+         ImagePullTimeout ManifestPullTimeout TaskCleanupWaitDuration TaskCleanupWaitDurationJitter MinimumImageDeletionAge \
+         NonECSMinimumImageDeletionAge ImageCleanupInterval CgroupCPUPeriod",
+    ),
+    (
+        Field::List,
+        "ReservedPorts ReservedPortsUDP AvailableLoggingDrivers AWSVPCAdditionalLocalRoutes ImageCleanupExclusionList \
+         VolumePluginCapabilities InstanceENIDNSServerList",
+    ),
+    (Field::Object, "InstanceAttributes ContainerInstanceTags"),
+    (Field::Any, "EngineAuthData OverrideAWSVPCLocalIPv4Address PlatformVariables InstanceIPCompatibility"),
+];
+
+fn fields() -> impl Iterator<Item = (Field, &'static str)> {
+    FIELDS.iter().flat_map(|(field, names)| names.split_ascii_whitespace().map(|name| (*field, name)))
+}
+
+/// The mistakes of the file, or of the object below `ECSAgentConfiguration` in user data.
+pub(super) fn check(text: &Text) -> Vec<Note> {
+    let json = text.string();
+    let whole: Value = match serde_json::from_str(&json) {
+        _ if json.trim().is_empty() => return Vec::new(),
+        Ok(whole) => whole,
+        Err(error) => {
+            let at = text.place(error.line(), error.column());
+            let why = if error.is_eof() { "the JSON ends too early" } else { "this is not JSON" };
+            return vec![Note::new(at, Level::Error, "config-bad-json", format!("{why}, and the agent exits"))];
+        }
+    };
+    let inner = whole.get("ECSAgentConfiguration").unwrap_or(&whole);
+    let Value::Object(pairs) = inner else {
+        let message = "the agent wants a JSON object here, and exits".to_owned();
+        return vec![Note::new(text.place(1, 1), Level::Error, "config-bad-json", message)];
+    };
+    let notes = pairs.iter().filter_map(|(key, value)| Some((key, of_pair(key, value)?)));
+    notes.take(MOST).map(|(key, note)| Note { at: place(text, key), ..note }).collect()
+}
+
+/// Whether the object has a field of the agent's.
+pub(super) fn is_agents(json: &Value) -> bool {
+    let is_field = |key: &String| fields().any(|(_, name)| name.eq_ignore_ascii_case(key)) || key.starts_with("ECS");
+    json.as_object().is_some_and(|pairs| pairs.is_empty() || pairs.keys().any(is_field))
+}
+
+fn place(text: &Text, key: &str) -> (u32, u32) {
+    let quoted: Vec<char> = format!("\"{key}\"").chars().collect();
+    let found = text.chars.windows(quoted.len()).find(|window| window.iter().map(|at| at.c).eq(quoted.iter().copied()));
+    found.and_then(|window| window.first()).map_or((1, 1), |at| (at.line, at.column))
+}
+
+fn of_pair(key: &str, value: &Value) -> Option<Note> {
+    let at = (1, 1);
+    let lower = key.to_lowercase();
+    let Some((field, name)) = fields().find(|(_, name)| name.eq_ignore_ascii_case(key)) else {
+        let shown: String = key.chars().filter(|c| c.is_ascii_graphic()).take(64).collect();
+        if agent_variables::find(key).is_some() {
+            let message = format!("`{shown}` is a variable of `ecs.config`, and the agent does not read it here");
+            let note = Note::new(at, Level::Warning, "config-wrong-file", message);
+            return Some(if key == "ECS_CLUSTER" { note.meant("Cluster") } else { note });
+        }
+        let near = fields().map(|(_, name)| (strsim::damerau_levenshtein(&lower, &name.to_lowercase()), name)).min();
+        let (_, near) = near.filter(|(distance, _)| *distance <= (key.len() / 4).clamp(1, 2))?;
+        let message = format!("the agent has no field `{shown}`, and ignores it");
+        return Some(Note::new(at, Level::Warning, "config-key-misspelt", message).meant(near));
+    };
+    let wants = match (field, value) {
+        (_, Value::Null) | (Field::Any, _) => return None,
+        (Field::Text, Value::String(_)) | (Field::Boolean, Value::Bool(_)) | (Field::List, Value::Array(_)) => None,
+        (Field::Number | Field::Duration, Value::Number(number)) if number.is_i64() || number.is_u64() => None,
+        (Field::Object, Value::Object(pairs)) if pairs.values().all(|value| value.is_string() || value.is_null()) => {
+            None
+        }
+        (Field::Text, _) => Some("a text in quotes"),
+        (Field::Boolean, _) => Some("`true` or `false` without quotes"),
+        (Field::Number, _) => Some("a whole number without quotes"),
+        (Field::Duration, _) => Some("a number of nanoseconds without quotes"),
+        (Field::List, _) => Some("a list"),
+        (Field::Object, _) => Some("an object of texts"),
+    };
+    if let Some(wants) = wants {
+        let message = format!("`{name}` takes {wants}, and the agent exits");
+        return Some(Note::new(at, Level::Error, "config-bad-json", message));
+    }
+    let variable = match name {
+        "Cluster" | "ClusterArn" => "ECS_CLUSTER",
+        "AWSRegion" => "AWS_DEFAULT_REGION",
+        _ => return None,
+    };
+    let text = value.as_str().filter(|text| !text.is_empty())?;
+    let wrong = agent_variables::check(variable, text).err()?;
+    let why = wrong.why.map(|why| format!("; {why}")).unwrap_or_default();
+    let note = Note::new(at, Level::Error, "cluster-name-invalid", format!("`{name}` takes {}{why}", wrong.expected));
+    Some(match wrong.suggestion {
+        Some(meant) => note.meant(meant),
+        None => note,
+    })
+}

@@ -1,0 +1,127 @@
+//! What a file is, by its content and its name.
+
+use super::{InputType, agent_json};
+use crate::evidence::user_data::{Kind, of_other_system, read};
+use crate::settings::agent_variables::{find, near_miss};
+use crate::settings::schema;
+use crate::settings::user_data::unwrapped;
+
+/// What was detected.
+pub(super) struct Detected {
+    pub(super) input_type: InputType,
+    pub(super) what: &'static str,
+    /// Whether its name says that something fills in its placeholders.
+    pub(super) is_template: bool,
+}
+
+/// Ends of the names of templates.
+const TEMPLATES: [&str; 9] = [".tpl", ".tftpl", ".tmpl", ".template", ".j2", ".jinja", ".jinja2", ".erb", ".mustache"];
+/// Ends of the names of files that hold user data in another language.
+const AROUND: [&str; 7] = [".tf", ".hcl", ".yaml", ".yml", ".sh", ".cfg", ".txt"];
+
+/// What the file is; `None` where that cannot be seen.
+pub(super) fn detect(file: &str, bytes: &[u8], said: Option<InputType>) -> Option<Detected> {
+    let name = file.rsplit('/').next().unwrap_or(file).to_ascii_lowercase();
+    let bare = TEMPLATES.iter().find_map(|end| name.strip_suffix(end));
+    let is_template = bare.is_some();
+    let name = bare.unwrap_or(&name);
+    let (input_type, what) = match said {
+        Some(InputType::UserData) => (InputType::UserData, of_user_data(bytes).unwrap_or("user data")),
+        Some(InputType::EcsConfig) => (InputType::EcsConfig, "ecs.config"),
+        Some(InputType::Settings) => (InputType::Settings, "settings of ecs-bootstrap"),
+        Some(InputType::EcsConfigJson) => (InputType::EcsConfigJson, "ecs.config.json"),
+        None => guess(name, bytes)?,
+    };
+    Some(Detected { input_type, what, is_template })
+}
+
+fn guess(name: &str, bytes: &[u8]) -> Option<(InputType, &'static str)> {
+    let text = String::from_utf8_lossy(bytes);
+    if name.ends_with("ecs.config.json") {
+        return Some((InputType::EcsConfigJson, "ecs.config.json"));
+    }
+    if name.ends_with("ecs.config") {
+        return Some((InputType::EcsConfig, "ecs.config"));
+    }
+    if let Some(what) = of_user_data(bytes) {
+        return Some((InputType::UserData, what));
+    }
+    if bytes.starts_with(&[0x1f, 0x8b]) {
+        return Some((InputType::UserData, "gzip"));
+    }
+    if let Some(first) = utf_16(bytes) {
+        return Some(match first {
+            '#' | '<' => (InputType::UserData, "user data in UTF-16"),
+            _ => (InputType::EcsConfig, "ecs.config in UTF-16"),
+        });
+    }
+    let json = || serde_json::from_str::<serde_json::Value>(&text).ok();
+    if text.trim_start().starts_with('{') && json().is_some_and(|json| agent_json::is_agents(&json)) {
+        return Some((InputType::EcsConfigJson, "ecs.config.json"));
+    }
+    if name.ends_with(".toml") || is_settings(&text) {
+        return Some((InputType::Settings, "settings of ecs-bootstrap"));
+    }
+    let says_user_data = ["user-data", "user_data", "userdata"].iter().any(|word| name.contains(word));
+    if !says_user_data && is_config(&text) {
+        return Some((InputType::EcsConfig, "ecs.config"));
+    }
+    let speaks = text.contains("ecs.config") || text.contains("ECS_CLUSTER") || text.contains("ecs-bootstrap");
+    if says_user_data {
+        return Some((InputType::UserData, "user data"));
+    }
+    if speaks || AROUND.iter().any(|end| name.ends_with(end)) {
+        return Some((InputType::UserData, "a file with user data in it"));
+    }
+    text.trim().is_empty().then_some((InputType::EcsConfig, "an empty file"))
+}
+
+/// The first character of a text in UTF-16.
+fn utf_16(bytes: &[u8]) -> Option<char> {
+    match bytes {
+        [0xff, 0xfe, first, 0, ..] | [0xfe, 0xff, 0, first, ..] => Some(char::from(*first)),
+        [first, 0, second, 0, ..] if first.is_ascii_graphic() && second.is_ascii_graphic() => Some(char::from(*first)),
+        _ => None,
+    }
+}
+
+/// What kind of user data it is, where its first bytes say so.
+fn of_user_data(bytes: &[u8]) -> Option<&'static str> {
+    let document = unwrapped(bytes)?;
+    if let Some(what) = of_other_system(&document) {
+        return Some(what.trim_start_matches("it is ").split(", which").next().unwrap_or(what));
+    }
+    match read(Some(bytes)).kind {
+        Kind::Known(what) | Kind::TwiceEncoded(what) => Some(what),
+        Kind::Unknown(why) if why.contains("before its first line") => Some("user data"),
+        _ => None,
+    }
+}
+
+/// Whether some line sets a setting of ecs-bootstrap in TOML.
+fn is_settings(text: &str) -> bool {
+    let is_table = |name: &str| name == "agent" || schema::ALL.iter().any(|s| s.name.starts_with(&format!("{name}.")));
+    text.lines().map(str::trim).any(|line| match line.strip_prefix('[').and_then(|line| line.strip_suffix(']')) {
+        Some(table) => is_table(table.trim()),
+        None => line.split_once('=').is_some_and(|(key, _)| schema::find(key.trim()).is_some()),
+    })
+}
+
+/// Whether most lines are assignments, and some of a variable of the agent.
+fn is_config(text: &str) -> bool {
+    let is_name =
+        |key: &str| !key.is_empty() && key.chars().all(|c| c.is_ascii_alphanumeric() || "_-\u{feff}".contains(c));
+    let lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
+    let (mut assigned, mut others, mut known) = (0, 0, false);
+    let mut begins = false;
+    for line in lines {
+        let bare = line.trim_start_matches('\u{feff}');
+        let bare = bare.strip_prefix("export ").unwrap_or(bare);
+        let key = bare.split(['=', ':']).next().unwrap_or_default().trim();
+        let is_assigned = bare.contains(['=', ':']) && is_name(key);
+        known |= find(key).is_some() || near_miss(key).is_some() || key.starts_with("ECS_");
+        begins |= assigned + others == 0 && bare.contains('=') && find(key).is_some() && !bare.contains(">>");
+        if is_assigned { assigned += 1 } else { others += 1 }
+    }
+    begins || (known && assigned > others)
+}

@@ -1,0 +1,207 @@
+//! What a shell script writes to `ecs.config`.
+//!
+//! In: a script. Out: the lines, each run of them as one command writes it. Commands whose output is not known from the
+//! script alone write nothing here.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::shell::{Command, Word, commands, tee_files};
+use super::text::{At, Text, config_lines, string};
+use crate::ecs_config::issue::{OPAQUE, SourceLine};
+
+/// What one `printf` writes is not followed further.
+const LONGEST: usize = 64 * 1024;
+/// How deep `sh -c` is looked into.
+const DEEPEST: usize = 3;
+
+/// The runs of lines that a script writes to `ecs.config`.
+pub(super) fn written(script: &Text) -> Vec<Vec<SourceLine>> {
+    let first = script.lines().next().map(string).unwrap_or_default();
+    let is_shell = ["sh", "bash", "dash", "zsh", "ksh", "ash"];
+    if let Some(interpreter) = first.strip_prefix("#!") {
+        let names = interpreter.split([' ', '/', '\t', '\r']);
+        if !names.into_iter().any(|name| is_shell.contains(&name)) {
+            return Vec::new();
+        }
+    }
+    let interprets = first.starts_with("#!") && !first.contains("bash") && !first.contains("zsh");
+    let mut scanner = Scanner { interprets, ..Scanner::default() };
+    scanner.scan(&script.chars, 0);
+    scanner.runs
+}
+
+#[derive(Default)]
+struct Scanner {
+    /// Whether `echo` may read backslashes without `-e`.
+    interprets: bool,
+    variables: BTreeMap<String, String>,
+    assigned: BTreeSet<String>,
+    runs: Vec<Vec<SourceLine>>,
+}
+
+impl Scanner {
+    fn scan(&mut self, chars: &[At], depth: usize) {
+        let commands = commands(chars);
+        for command in &commands {
+            self.assignments(command);
+        }
+        for (index, command) in commands.iter().enumerate() {
+            let name = name(command);
+            if depth < DEEPEST && ["sh", "bash", "su", "sudo", "eval"].contains(&name.as_str()) {
+                let after =
+                    command.words.iter().skip_while(|word| word.string() != "-c" && word.string() != "-lc").nth(1);
+                if let Some(script) = after {
+                    self.scan(&script.chars, depth + 1);
+                }
+            }
+            let piped = command.is_piped.then(|| commands.get(index + 1)).flatten().map(tee_files).unwrap_or_default();
+            let teed = tee_files(command);
+            let mut files = command.outputs.iter().chain(&piped).chain(&teed);
+            if !files.any(|file| self.is_ecs_config(file)) {
+                continue;
+            }
+            let Some(text) = self.output(command, &name) else { continue };
+            let mut lines = config_lines(&text);
+            for line in &mut lines {
+                line.is_final = self.has_shell_variable(&line.text);
+            }
+            self.runs.push(lines);
+        }
+    }
+
+    fn assignments(&mut self, command: &Command) {
+        let is_name = |text: &str| !text.is_empty() && text.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
+        let mut declares = true;
+        for word in &command.words {
+            let text = word.string();
+            match text.split_once('=') {
+                Some((name, value)) if declares && is_name(name) => {
+                    self.assigned.insert(name.to_owned());
+                    self.variables.insert(name.to_owned(), value.to_owned());
+                }
+                _ if ["export", "local", "declare", "readonly", "typeset", "read", "for"].contains(&text.as_str()) => {}
+                _ => declares = false,
+            }
+        }
+    }
+
+    fn is_ecs_config(&self, word: &Word) -> bool {
+        let text = word.string();
+        let text = word.variable.as_ref().and_then(|name| self.variables.get(name)).unwrap_or(&text);
+        text == "ecs.config" || text.ends_with("/ecs.config") || *text == format!("{OPAQUE}ecs.config")
+    }
+
+    /// Whether a text that no shell expands names a variable of the shell.
+    fn has_shell_variable(&self, text: &str) -> bool {
+        text.match_indices('$').any(|(at, _)| {
+            let rest = &text[at + 1..];
+            match rest.strip_prefix('{').and_then(|rest| rest.split_once('}')) {
+                Some((name, _)) => self.assigned.contains(name),
+                None => rest.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_'),
+            }
+        })
+    }
+
+    /// What the command prints, where the script says it.
+    fn output(&self, command: &Command, name: &str) -> Option<Vec<At>> {
+        let mut words = command.words.iter().skip_while(|word| word.string() != name).skip(1).peekable();
+        match name.rsplit('/').next().unwrap_or(name) {
+            "echo" => {
+                let (mut escapes, mut ends) = (self.interprets, true);
+                while let Some(option) = words.next_if(|word| is_echo_option(&word.string())) {
+                    escapes |= option.string().contains('e');
+                    ends &= !option.string().contains('n');
+                }
+                let mut text: Vec<At> = Vec::new();
+                for word in words {
+                    if let Some(last) = text.last().copied() {
+                        text.push(At { c: ' ', ..last });
+                    }
+                    text.extend(&word.chars);
+                }
+                let mut text = if escapes { unescaped(&text) } else { text };
+                if let Some(last) = text.last().copied().filter(|_| ends) {
+                    text.push(At { c: '\n', ..last });
+                }
+                Some(text)
+            }
+            "printf" => {
+                let format = words.next_if(|word| word.string() != "--").or_else(|| words.nth(1))?;
+                Some(printed(&unescaped(&format.chars), words.map(|word| word.chars.as_slice())))
+            }
+            "cat" | "tee" => command.input.clone(),
+            _ => None,
+        }
+    }
+}
+
+/// The program: what follows assignments, `sudo` and its options.
+fn name(command: &Command) -> String {
+    let texts = command.words.iter().map(Word::string);
+    let mut texts = texts.skip_while(|text| text.contains('=') && !text.starts_with('='));
+    let first = texts.next().unwrap_or_default();
+    match first.as_str() {
+        "sudo" => {
+            let is_shell =
+                |text: &String| ["sh", "bash", "tee", "cat", "echo", "printf", "su"].contains(&text.as_str());
+            texts.find(is_shell).unwrap_or(first)
+        }
+        _ => first,
+    }
+}
+
+fn is_echo_option(text: &str) -> bool {
+    text.len() > 1 && text.starts_with('-') && text[1..].chars().all(|c| "neE".contains(c))
+}
+
+/// `\n`, `\t` and `\\` as `echo -e` and `printf` read them.
+fn unescaped(text: &[At]) -> Vec<At> {
+    let mut result = Vec::with_capacity(text.len());
+    let mut index = 0;
+    while let Some(here) = text.get(index) {
+        let escaped = (here.c == '\\').then(|| text.get(index + 1)).flatten().and_then(|next| match next.c {
+            'n' => Some('\n'),
+            't' => Some('\t'),
+            'r' => Some('\r'),
+            '\\' | '"' | '\'' => Some(next.c),
+            _ => None,
+        });
+        result.push(At { c: escaped.unwrap_or(here.c), ..*here });
+        index += if escaped.is_some() { 2 } else { 1 };
+    }
+    result
+}
+
+/// `printf`, which uses its format again while there are words left.
+fn printed<'w>(format: &[At], words: impl Iterator<Item = &'w [At]>) -> Vec<At> {
+    let mut words = words.peekable();
+    let mut result = Vec::new();
+    loop {
+        let mut index = 0;
+        let mut takes = false;
+        while let Some(here) = format.get(index) {
+            match (here.c, format.get(index + 1).map(|at| at.c)) {
+                ('%', Some('%')) => {
+                    result.push(*here);
+                    index += 2;
+                }
+                ('%', Some('s' | 'b')) => {
+                    result.extend(words.next().unwrap_or_default());
+                    (takes, index) = (true, index + 2);
+                }
+                ('%', Some(_)) => {
+                    result.push(At { c: OPAQUE, ..*here });
+                    words.next();
+                    (takes, index) = (true, index + 2);
+                }
+                _ => {
+                    result.push(*here);
+                    index += 1;
+                }
+            }
+        }
+        if !takes || words.peek().is_none() || result.len() > LONGEST {
+            return result;
+        }
+    }
+}

@@ -1,0 +1,439 @@
+//! A shell script as commands, their words and what they read and write.
+//!
+//! In: the characters of a script. Out: its simple commands. Words are as the shell passes them on: quotes are removed,
+//! and [`OPAQUE`] stands for what an expansion gives. What is not understood yields commands that write nowhere, so
+//! that no mistake is found in it.
+
+use super::text::{At, string};
+use crate::ecs_config::issue::OPAQUE;
+
+/// Groups deeper than this are not followed.
+const DEEPEST_GROUP: usize = 32;
+/// Here-documents beyond these, and longer ones, are not followed.
+const MOST_DOCUMENTS: usize = 100;
+const LONGEST_DOCUMENT: usize = 32 * 1024;
+
+/// A word after the removal of quotes.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Word {
+    pub(super) chars: Vec<At>,
+    /// The variable, where the word is nothing but its value.
+    pub(super) variable: Option<String>,
+    quoted: bool,
+}
+
+impl Word {
+    pub(super) fn string(&self) -> String {
+        string(&self.chars)
+    }
+}
+
+/// A command with its redirections.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Command {
+    pub(super) words: Vec<Word>,
+    /// The files that its output goes to.
+    pub(super) outputs: Vec<Word>,
+    /// What a here-document or a here-string gives it.
+    pub(super) input: Option<Vec<At>>,
+    /// Whether its output goes to the next command.
+    pub(super) is_piped: bool,
+}
+
+impl Command {
+    fn is_empty(&self) -> bool {
+        self.words.is_empty() && self.outputs.is_empty() && self.input.is_none()
+    }
+}
+
+/// A here-document whose body follows the line.
+struct Pending {
+    command: usize,
+    end: String,
+    is_literal: bool,
+    strips_tabs: bool,
+}
+
+struct Lexer<'t> {
+    chars: &'t [At],
+    at: usize,
+    commands: Vec<Command>,
+    current: Command,
+    pending: Vec<Pending>,
+    documents: usize,
+    /// Where `{` and `(` begin, by the number of the next command.
+    groups: Vec<(char, usize)>,
+}
+
+/// The commands of a script, in their order.
+pub(super) fn commands(chars: &[At]) -> Vec<Command> {
+    let mut lexer = Lexer {
+        chars,
+        at: 0,
+        commands: Vec::new(),
+        current: Command::default(),
+        pending: Vec::new(),
+        documents: 0,
+        groups: Vec::new(),
+    };
+    while lexer.step() {}
+    lexer.end_command();
+    lexer.bodies();
+    lexer.commands
+}
+
+impl Lexer<'_> {
+    fn peek(&self, ahead: usize) -> Option<char> {
+        self.chars.get(self.at + ahead).map(|at| at.c)
+    }
+
+    fn step(&mut self) -> bool {
+        let Some(c) = self.peek(0) else { return false };
+        match c {
+            c if c.is_whitespace() && c != '\n' => self.at += 1,
+            '\\' if self.peek(1) == Some('\n') => self.at += 2,
+            '\n' => {
+                self.at += 1;
+                self.end_command();
+                self.bodies();
+            }
+            '#' => self.at += self.chars[self.at..].iter().take_while(|at| at.c != '\n').count(),
+            '|' | '&' | ';' => self.operator(c),
+            '(' | ')' => {
+                self.at += 1;
+                self.end_command();
+                self.group(c);
+            }
+            '<' | '>' => self.redirection(None),
+            _ => self.word_or_group(c),
+        }
+        true
+    }
+
+    fn operator(&mut self, c: char) {
+        let is_double = self.peek(1) == Some(c);
+        if c == '&' && self.peek(1) == Some('>') {
+            self.at += 1;
+            return self.redirection(None);
+        }
+        self.at += if is_double || (c == '|' && self.peek(1) == Some('&')) { 2 } else { 1 };
+        self.current.is_piped = c == '|' && !is_double;
+        self.end_command();
+    }
+
+    fn end_command(&mut self) {
+        let command = std::mem::take(&mut self.current);
+        if !command.is_empty() {
+            self.commands.push(command);
+        }
+    }
+
+    fn group(&mut self, c: char) {
+        match c {
+            '{' | '(' if self.groups.len() < DEEPEST_GROUP => self.groups.push((c, self.commands.len())),
+            '{' | '(' => {}
+            _ => {
+                let opens = if c == '}' { '{' } else { '(' };
+                let Some((_, start)) = self.groups.pop_if(|(open, _)| *open == opens) else { return };
+                self.redirect_group(start);
+            }
+        }
+    }
+
+    /// What follows `}` or `)` is for every command in between.
+    fn redirect_group(&mut self, start: usize) {
+        loop {
+            match self.peek(0) {
+                Some(' ' | '\t') => self.at += 1,
+                Some('<' | '>') => self.redirection(None),
+                _ => break,
+            }
+        }
+        let outputs = std::mem::take(&mut self.current.outputs);
+        let is_piped = self.peek(0) == Some('|') && self.peek(1) != Some('|');
+        let to = if is_piped { self.tee_after_pipe() } else { outputs };
+        if to.is_empty() {
+            return;
+        }
+        for command in self.commands.iter_mut().skip(start).filter(|of| of.outputs.is_empty() && !of.is_piped) {
+            command.outputs.extend(to.iter().cloned());
+        }
+    }
+
+    /// The files of the `tee` after a group's `|`.
+    fn tee_after_pipe(&mut self) -> Vec<Word> {
+        let rest = &self.chars[self.at + 1..];
+        let end = rest.iter().position(|at| "\n|&;()".contains(at.c)).unwrap_or(rest.len());
+        let next = commands(&rest[..end]).into_iter().next();
+        next.map(|command| tee_files(&command)).unwrap_or_default()
+    }
+
+    fn word_or_group(&mut self, c: char) {
+        let stands_alone = self.peek(1).is_none_or(|next| next.is_whitespace() || next == ';');
+        let begins = self.current.words.is_empty();
+        if (c == '{' || c == '}') && begins && (stands_alone || c == '}') {
+            self.at += 1;
+            return self.group(c);
+        }
+        let digits = self.chars[self.at..].iter().take_while(|at| at.c.is_ascii_digit()).count();
+        if digits > 0 && matches!(self.peek(digits), Some('<' | '>')) {
+            let number = self.chars[self.at].c;
+            self.at += digits;
+            return self.redirection(Some(number));
+        }
+        let word = self.word();
+        // Words that another command follows.
+        const BEFORE: [&str; 9] = ["if", "then", "else", "elif", "do", "while", "until", "!", "time"];
+        if begins && BEFORE.contains(&word.string().as_str()) && !word.quoted {
+            return;
+        }
+        self.current.words.push(word);
+    }
+
+    fn blanks(&mut self) {
+        while matches!(self.peek(0), Some(' ' | '\t')) {
+            self.at += 1;
+        }
+    }
+
+    fn redirection(&mut self, number: Option<char>) {
+        let operator: String =
+            self.chars[self.at..].iter().map(|at| at.c).take_while(|c| "<>&|".contains(*c)).take(3).collect();
+        if operator.starts_with("<<<") {
+            self.at += 3;
+            self.blanks();
+            let mut word = self.word().chars;
+            let end = word.last().copied();
+            word.extend(end.map(|at| At { c: '\n', ..at }));
+            self.current.input = Some(word);
+        } else if operator.starts_with("<<") {
+            self.at += 2;
+            let strips_tabs = self.peek(0) == Some('-');
+            self.at += usize::from(strips_tabs || self.peek(0) == Some('~'));
+            self.blanks();
+            let word = self.word();
+            if !word.chars.is_empty() && self.documents < MOST_DOCUMENTS {
+                self.documents += 1;
+                let (end, is_literal) = (word.string(), word.quoted);
+                self.pending.push(Pending { command: self.commands.len(), end, is_literal, strips_tabs });
+                self.current.input = Some(Vec::new());
+            }
+        } else if operator.starts_with('>') {
+            let is_copy = operator.starts_with(">&");
+            self.at += if operator.starts_with(">>") || is_copy || operator.starts_with(">|") { 2 } else { 1 };
+            self.blanks();
+            if self.peek(0) == Some('(') {
+                return;
+            }
+            let word = self.word();
+            let is_stdout = number.is_none_or(|number| number == '1');
+            if is_stdout && !(is_copy && word.string().chars().all(|c| c.is_ascii_digit() || c == '-')) {
+                self.current.outputs.push(word);
+            }
+        } else {
+            self.at += 1;
+            if self.peek(0) == Some('(') {
+                return;
+            }
+            self.blanks();
+            self.word();
+        }
+    }
+
+    /// The bodies of the here-documents of the line that has ended.
+    fn bodies(&mut self) {
+        for pending in std::mem::take(&mut self.pending) {
+            let rest = &self.chars[self.at..];
+            let rest = &rest[..rest.len().min(LONGEST_DOCUMENT)];
+            let (length, skipped) = body(rest, &pending);
+            let mut text = rest[..length].to_vec();
+            if pending.strips_tabs {
+                text = without_tabs(&text);
+            }
+            self.at += length + skipped;
+            let text = if pending.is_literal { text } else { expanded(&text) };
+            if let Some(command) = self.commands.get_mut(pending.command) {
+                command.input = Some(text);
+            }
+        }
+    }
+
+    fn word(&mut self) -> Word {
+        let mut word = Word::default();
+        let start = self.at;
+        while let Some(c) = self.peek(0) {
+            let here = self.chars[self.at];
+            match c {
+                '\'' => {
+                    word.quoted = true;
+                    self.at += 1;
+                    while self.peek(0).is_some_and(|c| c != '\'') {
+                        word.chars.push(self.chars[self.at]);
+                        self.at += 1;
+                    }
+                    self.at += 1;
+                }
+                '"' => {
+                    word.quoted = true;
+                    self.at += 1;
+                    self.double_quoted(&mut word);
+                }
+                '\\' => {
+                    if let Some(next) = self.chars.get(self.at + 1).filter(|next| next.c != '\n') {
+                        word.chars.push(*next);
+                        word.quoted = true;
+                    }
+                    self.at += 2;
+                }
+                '$' | '`' => self.expansion(&mut word, here),
+                '(' if word.chars.last().is_some_and(|last| last.c == '=') => {
+                    // An array.
+                    self.at += balanced(&self.chars[self.at..], '(', ')');
+                    word.chars.push(At { c: OPAQUE, ..here });
+                }
+                c if c.is_whitespace() || "|&;()<>".contains(c) => break,
+                _ => {
+                    word.chars.push(here);
+                    self.at += 1;
+                }
+            }
+        }
+        self.at = self.at.min(self.chars.len());
+        let is_lone = word.chars.len() == 1 && word.chars[0].c == OPAQUE;
+        word.variable = is_lone.then(|| name(&string(&self.chars[start..self.at]))).flatten();
+        word
+    }
+
+    fn double_quoted(&mut self, word: &mut Word) {
+        while let Some(c) = self.peek(0) {
+            let here = self.chars[self.at];
+            match c {
+                '"' => {
+                    self.at += 1;
+                    return;
+                }
+                '\\' if self.peek(1) == Some('\n') => self.at += 2,
+                '\\' if self.peek(1).is_some_and(|next| "\"\\$`".contains(next)) => {
+                    word.chars.push(self.chars[self.at + 1]);
+                    self.at += 2;
+                }
+                '$' | '`' => self.expansion(word, here),
+                _ => {
+                    word.chars.push(here);
+                    self.at += 1;
+                }
+            }
+        }
+    }
+
+    fn expansion(&mut self, word: &mut Word, here: At) {
+        let length = expansion(&self.chars[self.at..]);
+        self.at += length.max(1);
+        word.chars.push(if length == 0 { here } else { At { c: OPAQUE, ..here } });
+    }
+}
+
+/// The files that a `tee` writes, whatever stands before it.
+pub(super) fn tee_files(command: &Command) -> Vec<Word> {
+    let mut words = command.words.iter();
+    match words.any(|word| word.string() == "tee" || word.string().ends_with("/tee")) {
+        true => words.filter(|word| !word.string().starts_with('-')).cloned().collect(),
+        false => Vec::new(),
+    }
+}
+
+/// The variable of `$X`, `${X}`, in quotes or not.
+fn name(word: &str) -> Option<String> {
+    let bare = word.trim_matches('"').strip_prefix('$')?;
+    let bare = bare.strip_prefix('{').and_then(|bare| bare.strip_suffix('}')).unwrap_or(bare);
+    let is_name = !bare.is_empty() && bare.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
+    is_name.then(|| bare.to_owned())
+}
+
+/// The length of the expansion that begins here; 0 where a `$` is only a character.
+fn expansion(chars: &[At]) -> usize {
+    let at = |index: usize| chars.get(index).map(|at| at.c);
+    match (at(0), at(1)) {
+        (Some('`'), _) => chars[1..].iter().position(|at| at.c == '`').map_or(chars.len(), |end| end + 2),
+        (Some('$'), Some('{')) => 1 + balanced(&chars[1..], '{', '}'),
+        (Some('$'), Some('(')) => 1 + balanced(&chars[1..], '(', ')'),
+        (Some('$'), Some(c)) if c.is_ascii_alphabetic() || c == '_' => {
+            1 + chars[1..].iter().take_while(|at| at.c.is_ascii_alphanumeric() || at.c == '_').count()
+        }
+        (Some('$'), Some(c)) if c.is_ascii_digit() || "?!#@*$-".contains(c) => 2,
+        _ => 0,
+    }
+}
+
+/// The length up to the closing bracket, past quoted text.
+fn balanced(chars: &[At], open: char, close: char) -> usize {
+    let (mut depth, mut quote) = (0, None);
+    let mut index = 0;
+    while let Some(at) = chars.get(index) {
+        match (quote, at.c) {
+            (_, '\\') if quote != Some('\'') => index += 1,
+            (Some(with), c) if c == with => quote = None,
+            (Some(_), _) => {}
+            (None, c @ ('\'' | '"')) => quote = Some(c),
+            (None, c) if c == open => depth += 1,
+            (None, c) if c == close => {
+                depth -= 1;
+                if depth == 0 {
+                    return index + 1;
+                }
+            }
+            _ => {}
+        }
+        index += 1;
+    }
+    chars.len()
+}
+
+/// The length of a here-document's body, and of the line that ends it. A template may have indented that line.
+fn body(rest: &[At], pending: &Pending) -> (usize, usize) {
+    let find = |is_end: &dyn Fn(&str) -> bool| {
+        let mut length = 0;
+        for line in rest.split_inclusive(|at| at.c == '\n') {
+            let text = string(line);
+            if is_end(text.trim_end_matches(['\n', '\r'])) {
+                return Some((length, line.len()));
+            }
+            length += line.len();
+        }
+        None
+    };
+    let exact =
+        |line: &str| line == pending.end || (pending.strips_tabs && line.trim_start_matches('\t') == pending.end);
+    find(&exact).or_else(|| find(&|line| line.trim() == pending.end)).unwrap_or((rest.len(), 0))
+}
+
+fn without_tabs(text: &[At]) -> Vec<At> {
+    let lines = text.split_inclusive(|at| at.c == '\n');
+    lines.flat_map(|line| &line[line.iter().take_while(|at| at.c == '\t').count()..]).copied().collect()
+}
+
+/// The body of a here-document whose end is not quoted.
+fn expanded(text: &[At]) -> Vec<At> {
+    let mut result = Vec::with_capacity(text.len());
+    let mut index = 0;
+    while let Some(here) = text.get(index) {
+        let next = text.get(index + 1).map(|at| at.c);
+        match here.c {
+            '\\' if next == Some('\n') => index += 2,
+            '\\' if next.is_some_and(|next| "\\$`".contains(next)) => {
+                result.push(text[index + 1]);
+                index += 2;
+            }
+            '$' | '`' => {
+                let length = expansion(&text[index..]);
+                result.push(if length == 0 { *here } else { At { c: OPAQUE, ..*here } });
+                index += length.max(1);
+            }
+            _ => {
+                result.push(*here);
+                index += 1;
+            }
+        }
+    }
+    result
+}

@@ -1,0 +1,366 @@
+//! User data of every kind: what is inside is unpacked, and each part is checked as what it is.
+
+use std::borrow::Cow;
+use std::io::Read;
+
+use flate2::read::MultiGzDecoder;
+
+use super::text::{At, Text, config_lines, string, trimmed};
+use super::{InputType, Level, Note, Options, agent_json, of_runs, of_settings, script, yaml};
+use crate::ecs_config::issue::SourceLine;
+use crate::evidence::user_data::{Kind, of_other_system, read};
+use crate::settings::user_data::{decoded, skipped, unwrapped};
+
+/// Values of one entry of a list stand so near each other.
+const BESIDE: usize = 16;
+/// How deep parts are looked into.
+const DEEPEST: usize = 3;
+/// Decompressed text is not longer.
+const LONGEST: u64 = 1 << 20;
+
+/// What is being checked.
+struct Checker {
+    notes: Vec<Note>,
+    runs: Vec<(Vec<SourceLine>, Text)>,
+    settings: usize,
+}
+
+/// The mistakes in user data, or in a file that holds some.
+pub(super) fn check(file: &str, bytes: &[u8], options: Options) -> Vec<Note> {
+    let mut checker = Checker { notes: Vec::new(), runs: Vec::new(), settings: 0 };
+    let whole = Text::of(&String::from_utf8_lossy(bytes));
+    let (text, what) = match unwrapped(bytes) {
+        Some(document) => (document, if bytes.starts_with(&[0x1f, 0x8b]) { "gzip" } else { "base64" }),
+        None => (Cow::Borrowed(bytes), "gzip"),
+    };
+    let text = match text.as_ref() == bytes {
+        true => whole,
+        false => Text { encoded: whole_file(what), ..Text::of(&String::from_utf8_lossy(&text)) },
+    };
+    let name = file.rsplit('/').next().unwrap_or(file).to_ascii_lowercase();
+    let is_named = ["user-data", "user_data", "userdata"].iter().any(|word| name.contains(word));
+    let must_be_taken = is_named || options.input_type == Some(InputType::UserData);
+    checker.of_whole(bytes, &text, must_be_taken && !name.ends_with(".tf"));
+    checker.document(&text, "", 0);
+    let mut notes = checker.notes;
+    notes.extend(of_runs(&checker.runs, !options.is_rendered));
+    notes
+}
+
+fn whole_file(what: &'static str) -> Option<std::rc::Rc<super::text::Encoded>> {
+    Some(std::rc::Rc::new(super::text::Encoded { line: 1, column: 1, what }))
+}
+
+impl Checker {
+    fn note(&mut self, text: &Text, at: (u32, u32), level: Level, id: &'static str, message: impl Into<String>) {
+        self.notes.push(Note::new(at, level, id, message.into()).within(text));
+    }
+
+    /// What is wrong with how it begins, and with its parts.
+    fn of_whole(&mut self, bytes: &[u8], text: &Text, must_be_taken: bool) {
+        let seen = read(Some(bytes));
+        if let Some(what) = skipped(bytes) {
+            let message = format!("these settings are not read, because they are in a {what}");
+            self.note(text, text.place(1, 1), Level::Warning, "user-data-not-recognised", message);
+        }
+        if unwrapped(bytes).is_none() {
+            self.note(text, (1, 1), Level::Error, "user-data-not-recognised", "the gzip data is broken or too long");
+        }
+        if bytes.starts_with(&[0xff, 0xfe]) || bytes.starts_with(&[0xfe, 0xff]) || bytes.get(1) == Some(&0) {
+            return self.note(
+                text,
+                (1, 1),
+                Level::Error,
+                "user-data-not-recognised",
+                "the user data is UTF-16, which cloud-init does not take",
+            );
+        }
+        match seen.kind {
+            Kind::Unknown(why) if of_other_system(bytes).is_none() => {
+                let is_first_line = why.contains("before its first line");
+                if (is_first_line || must_be_taken) && !text.string().trim().is_empty() {
+                    let message = format!("cloud-init does not take this user data: {why}");
+                    self.note(text, (1, 1), Level::Error, "user-data-not-recognised", message);
+                }
+            }
+            _ => {}
+        }
+        for fault in seen.mime.into_iter().take(20) {
+            let number = fault.split("part ").nth(1).and_then(|rest| rest.split(' ').next()?.parse::<usize>().ok());
+            let at = number.and_then(|number| parts(text).get(number - 1).and_then(|part| part.chars.first().copied()));
+            let last = text.chars.iter().rev().find(|at| !at.c.is_whitespace());
+            let at = at
+                .as_ref()
+                .or(last.filter(|_| fault.contains("closing boundary")))
+                .map_or((1, 1), |at| (at.line, at.column));
+            self.note(text, at, Level::Error, "user-data-mime-broken", format!("the MIME message: {fault}"));
+        }
+    }
+
+    /// A document or a part of a message with this type.
+    fn document(&mut self, text: &Text, part_type: &str, depth: usize) {
+        if depth > DEEPEST {
+            return;
+        }
+        let all = text.string();
+        let lower: String = all.chars().take(4096).collect::<String>().to_ascii_lowercase();
+        let begins = |marker: &str| lower.trim_start_matches(['\u{feff}', ' ', '\n', '\t']).starts_with(marker);
+        match part_type {
+            "text/x-ecs-bootstrap" => return self.settings(text),
+            _ if part_type.starts_with("text/x-shellscript") || part_type == "text/cloud-boothook" => {
+                return self.script(text);
+            }
+            "text/cloud-config" | "text/cloud-config-archive" => return self.yaml(text, depth),
+            _ => {}
+        }
+        if begins("#ecs-bootstrap") && lower.lines().next().is_some_and(|line| line.trim() == "#ecs-bootstrap") {
+            self.settings(text);
+        } else if part_type.starts_with("multipart/") || (part_type.is_empty() && lower.contains("mime-version:")) {
+            for part in parts(text) {
+                self.part(&part, depth);
+            }
+        } else if of_other_system(all.as_bytes()).is_some() {
+            // Its mistakes are not known here.
+        } else if begins("#cloud-config") || begins("## template: jinja") || part_type == "text/jinja2" {
+            self.yaml(text, depth);
+        } else if begins("{") {
+            if all.contains("ECSAgentConfiguration") {
+                self.notes.extend(agent_json::check(text).into_iter().map(|note| note.within(text)));
+            }
+        } else if begins("#!") || begins("#cloud-boothook") || begins("#upstart-job") {
+            self.script(text);
+        } else if depth == 0 {
+            self.unmarked(text);
+        }
+    }
+
+    /// A file with user data in it: a script without its first line, a template in YAML or in Terraform's language.
+    fn unmarked(&mut self, text: &Text) {
+        let heredocs = heredocs(text);
+        let mut found = false;
+        for body in &heredocs {
+            let text = body.string();
+            found = true;
+            match text.trim_start().starts_with(['#', 'M', 'C']) {
+                true => self.document(body, "", 1),
+                false if text.contains("ecs.config") => self.script(body),
+                false => {}
+            }
+        }
+        let scalars = yaml::scalars(&text.chars);
+        let is_yaml = scalars.iter().any(|scalar| scalar.path.len() > 1);
+        if !found && is_yaml {
+            self.yaml(text, 0);
+        }
+        if !found && !is_yaml {
+            self.script(text);
+        }
+    }
+
+    fn settings(&mut self, text: &Text) {
+        self.settings += 1;
+        if self.settings > 1 {
+            let message = "these are the second settings of ecs-bootstrap in this user data, and one is allowed";
+            self.note(text, text.place(1, 1), Level::Error, "setting-invalid", message);
+        }
+        self.notes.extend(of_settings(text, crate::settings::Kind::UserData));
+    }
+
+    fn script(&mut self, text: &Text) {
+        for lines in script::written(text) {
+            self.runs.push((lines, text.part(&[])));
+        }
+    }
+
+    /// A part with its headers.
+    fn part(&mut self, part: &Text, depth: usize) {
+        let (head, body) = split(&part.chars);
+        let header = |name: &str| {
+            let head = string(head).to_ascii_lowercase().replace("\n ", " ").replace("\n\t", " ");
+            let line = head
+                .lines()
+                .find_map(|line| line.strip_prefix(name)?.trim_start().strip_prefix(':').map(str::to_owned));
+            line.unwrap_or_default().trim().to_owned()
+        };
+        let part_type = header("content-type").split(';').next().unwrap_or_default().trim().to_owned();
+        let text = part.part(body);
+        let text = match header("content-transfer-encoding").as_str() {
+            "base64" => match decoded(text.string().as_bytes()) {
+                Some(bytes) => unzipped(&text, &bytes, "base64"),
+                None => return,
+            },
+            "quoted-printable" => text.part(&quoted_printable(body)),
+            _ => text,
+        };
+        if part_type.starts_with("multipart/") {
+            if depth < DEEPEST {
+                for inner in parts(part) {
+                    self.part(&inner, depth + 1);
+                }
+            }
+            return;
+        }
+        let is_opaque = part_type.starts_with("application/") || part_type.starts_with("text/plain");
+        self.document(&text, if is_opaque { "" } else { &part_type }, depth + 1);
+    }
+
+    /// A cloud-config, or a template in YAML.
+    fn yaml(&mut self, text: &Text, depth: usize) {
+        let scalars = yaml::scalars(&text.chars);
+        for (index, scalar) in scalars.iter().enumerate() {
+            let parent = &scalar.path[..scalar.path.len().saturating_sub(1)];
+            let near = &scalars[index.saturating_sub(BESIDE)..scalars.len().min(index + BESIDE)];
+            let beside = |key: &str| {
+                let is_beside =
+                    |other: &&yaml::Scalar| other.path.len() == scalar.path.len() && other.path.starts_with(parent);
+                near.iter().filter(is_beside).find(|other| other.key() == key).map(|other| string(&other.chars))
+            };
+            let top = scalar.path.first().map_or("", String::as_str);
+            let is_command = ["runcmd", "bootcmd"].contains(&top)
+                || scalar.path.iter().any(|key| key == "command" || key == "commands");
+            let is_config = |path: &str| path.ends_with("/ecs.config") || path == "ecs.config";
+            if scalar.key() == "content" {
+                let is_written = beside("path").is_some_and(|path| is_config(path.trim()));
+                let is_written = is_written || parent.last().is_some_and(|key| is_config(key));
+                let encoding = beside("encoding").unwrap_or_default();
+                let content = content(text, &scalar.chars, encoding.trim());
+                match (is_written, content) {
+                    (true, Some(content)) => {
+                        let mut lines = config_lines(&content.chars);
+                        for line in &mut lines {
+                            line.is_final = has_bare_dollar(&line.text);
+                        }
+                        self.runs.push((lines, content.part(&[])));
+                    }
+                    (false, Some(content)) => self.embedded(&content, depth),
+                    _ => {}
+                }
+            } else if is_command {
+                self.script(&text.part(&scalar.chars));
+            } else if index < scalars.len() {
+                self.embedded(&text.part(&scalar.chars), depth);
+            }
+        }
+    }
+
+    /// User data inside of a scalar, by its first line.
+    fn embedded(&mut self, text: &Text, depth: usize) {
+        let first = trimmed(text.lines().next().unwrap_or_default());
+        let first = string(first).to_ascii_lowercase();
+        let markers = ["#!", "#cloud-config", "#ecs-bootstrap", "mime-version:", "content-type: multipart"];
+        if markers.iter().any(|marker| first.starts_with(marker)) {
+            self.document(text, "", depth + 1);
+        }
+    }
+}
+
+/// `$NAME`, which no template engine fills in.
+fn has_bare_dollar(text: &str) -> bool {
+    text.match_indices('$').any(|(at, _)| text[at + 1..].starts_with(|c: char| c.is_ascii_alphabetic() || c == '_'))
+}
+
+/// The content of a file of `write_files`.
+fn content(text: &Text, chars: &[At], encoding: &str) -> Option<Text> {
+    let plain = text.part(chars);
+    match encoding {
+        "" | "text/plain" => Some(plain),
+        "b64" | "base64" | "gz+base64" | "gzip+base64" | "gz+b64" | "gzip+b64" => {
+            Some(unzipped(&plain, &decoded(plain.string().as_bytes())?, "base64"))
+        }
+        _ => None,
+    }
+}
+
+fn unzipped(text: &Text, bytes: &[u8], what: &'static str) -> Text {
+    let mut plain = Vec::new();
+    let is_zipped = bytes.starts_with(&[0x1f, 0x8b]);
+    let read = MultiGzDecoder::new(bytes).take(LONGEST).read_to_end(&mut plain);
+    let bytes = if is_zipped && read.is_ok() { &plain } else { bytes };
+    text.decoded(&String::from_utf8_lossy(bytes), what)
+}
+
+fn split(chars: &[At]) -> (&[At], &[At]) {
+    if chars.first().is_some_and(|at| at.c == '\n') {
+        return (&[], &chars[1..]);
+    }
+    let gap = chars.windows(2).position(|pair| pair[0].c == '\n' && pair[1].c == '\n');
+    gap.map_or((chars, &[]), |gap| (&chars[..gap], &chars[gap + 2..]))
+}
+
+/// The parts of a message, each with its headers.
+fn parts(text: &Text) -> Vec<Text> {
+    let (head, _) = split(&text.chars);
+    let head = string(head);
+    let Some(at) = head.to_ascii_lowercase().find("boundary=") else { return vec![text.clone()] };
+    let rest = &head[at + "boundary=".len()..];
+    let boundary = match rest.strip_prefix('"') {
+        Some(quoted) => quoted.split('"').next(),
+        None => rest.split([';', ' ', '\t', '\n']).next(),
+    };
+    let (open, close) = match boundary {
+        Some(boundary) if !boundary.is_empty() => (format!("--{boundary}"), format!("--{boundary}--")),
+        _ => return Vec::new(),
+    };
+    let mut parts: Vec<Vec<At>> = Vec::new();
+    for line in text.chars.split_inclusive(|at| at.c == '\n') {
+        let written = string(line);
+        if written.trim_end() == close {
+            break;
+        }
+        if written.trim_end() == open {
+            parts.push(Vec::new());
+        } else if let Some(part) = parts.last_mut() {
+            part.extend(line);
+        }
+    }
+    parts.iter().map(|part| text.part(part)).collect()
+}
+
+fn quoted_printable(chars: &[At]) -> Vec<At> {
+    let mut result = Vec::with_capacity(chars.len());
+    let mut index = 0;
+    while let Some(here) = chars.get(index) {
+        let next: String = chars[index + 1..].iter().take(2).map(|at| at.c).collect();
+        match here.c {
+            '=' if next.starts_with('\n') => index += 2,
+            '=' if next.len() == 2 && next.bytes().all(|byte| byte.is_ascii_hexdigit()) => {
+                let c = u8::from_str_radix(&next, 16).map_or('?', char::from);
+                result.push(At { c, ..*here });
+                index += 3;
+            }
+            _ => {
+                result.push(*here);
+                index += 1;
+            }
+        }
+    }
+    result
+}
+
+/// The bodies of the here-documents of Terraform's language: `<<EOF` and `<<-EOF` at the end of a line.
+fn heredocs(text: &Text) -> Vec<Text> {
+    let lines: Vec<&[At]> = text.chars.split_inclusive(|at| at.c == '\n').collect();
+    let mut found = Vec::new();
+    let mut next = 0;
+    while let Some(line) = lines.get(next) {
+        next += 1;
+        let written = string(line);
+        let Some((before, word)) = written.trim_end().rsplit_once("<<") else { continue };
+        let word = word.trim_start_matches('-');
+        let is_word = !word.is_empty() && word.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
+        if !is_word || !before.trim_end().ends_with(['=', '(', ':', ',', '[']) {
+            continue;
+        }
+        let end =
+            lines[next..].iter().position(|line| string(line).trim() == word).map_or(lines.len(), |end| next + end);
+        let body = &lines[next..end];
+        let blank = |line: &&&[At]| !trimmed(line).is_empty();
+        let indent = |line: &&[At]| line.iter().take_while(|at| at.c == ' ').count();
+        let least = body.iter().filter(blank).map(indent).min().unwrap_or(0);
+        let chars: Vec<At> =
+            body.iter().flat_map(|line| line.get(least..).unwrap_or(&line[line.len() - 1..])).copied().collect();
+        found.push(text.part(&chars));
+        next = end;
+    }
+    found
+}

@@ -1,0 +1,74 @@
+//! The findings of `check` as lines for people and editors, and as JSON.
+
+use serde_json::{Value, json};
+
+use crate::check::{Checked, Finding};
+
+/// The version of the JSON document.
+const VERSION: u32 = 1;
+/// A line is not longer, in bytes.
+const LONGEST: usize = 1000;
+
+/// One line a finding: `FILE:LINE:COLUMN: error: MESSAGE [ID]`.
+pub fn check_text(checked: &[Checked]) -> String {
+    let line = |finding: &Finding| {
+        let Finding { file, line, column, level, id, message, suggestion } = finding;
+        let meant = suggestion.as_ref().map(|meant| format!("; did you mean `{meant}`?")).unwrap_or_default();
+        let place = format!("{}:{line}:{column}", plain(file, 200));
+        let rest = LONGEST.saturating_sub(place.len() + id.len() + 20);
+        format!("{place}: {level}: {} [{id}]\n", plain(&format!("{message}{meant}"), rest))
+    };
+    checked.iter().flat_map(|checked| &checked.findings).map(line).collect()
+}
+
+/// What each file was taken for, and the number of findings.
+pub fn check_summary(checked: &[Checked]) -> String {
+    let line = |of: &Checked| {
+        let count = |level| of.findings.iter().filter(|finding| finding.level == level).count();
+        let counted = |level| match count(level) {
+            1 => format!("1 {level}"),
+            number => format!("{number} {level}s"),
+        };
+        format!("{}: {}, {}, {}\n", plain(&of.file, 200), of.what, counted("error"), counted("warning"))
+    };
+    checked.iter().map(line).collect()
+}
+
+/// `check --json`: see README "JSON".
+pub fn check_json(checked: &[Checked]) -> Value {
+    let finding = |finding: &Finding| {
+        json!({
+            "file": finding.file,
+            "line": finding.line,
+            "column": finding.column,
+            "level": finding.level,
+            "id": finding.id,
+            "message": plain(&finding.message, LONGEST),
+            "suggestion": finding.suggestion.as_ref().map(|meant| plain(meant, LONGEST)),
+        })
+    };
+    let findings: Vec<Value> = checked.iter().flat_map(|checked| &checked.findings).map(finding).collect();
+    json!({ "version": VERSION, "inputs": checked, "findings": findings })
+}
+
+/// The text without control characters and what turns its direction, cut at this many bytes.
+fn plain(text: &str, longest: usize) -> String {
+    let is_odd = |c: char| {
+        c.is_control()
+            || ('\u{200b}'..='\u{200f}').contains(&c)
+            || ('\u{202a}'..='\u{202e}').contains(&c)
+            || ('\u{2066}'..='\u{2069}').contains(&c)
+            || c == '\u{feff}'
+            || c == crate::ecs_config::issue::OPAQUE
+    };
+    let mut result = String::new();
+    for c in text.chars() {
+        let piece = if is_odd(c) { c.escape_unicode().to_string() } else { c.to_string() };
+        if result.len() + piece.len() > longest {
+            result.push_str("...");
+            break;
+        }
+        result.push_str(&piece);
+    }
+    result
+}

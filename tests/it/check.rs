@@ -1,0 +1,135 @@
+//! `check` as its user runs it: on files and standard input, without an instance around it.
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::{Command, Output, Stdio};
+
+use serde_json::Value;
+
+const PRODUCT: &str = env!("CARGO_BIN_EXE_ecs-bootstrap");
+/// Files of the collection with a mistake, or that cannot be recognised.
+const WITH_MISTAKES: [&str; 13] = [
+    "appended-twice",
+    "binary",
+    "blanks-around-the-sign",
+    "byte-order-mark",
+    "continued-lines",
+    "exported",
+    "gzip-cut-short",
+    "mime-without-end",
+    "mime-wrong-boundary",
+    "quoted",
+    "registry-login-over-lines",
+    "unexpanded-template",
+    "utf-16",
+];
+
+/// Runs it with an empty environment, so that nothing but the files can be asked.
+#[expect(clippy::disallowed_methods, reason = "the product is run as its user runs it")]
+fn check(arguments: &[&str], input: &[u8]) -> Output {
+    let mut command = Command::new(PRODUCT);
+    command.arg("check").args(arguments).env_clear().current_dir(env!("CARGO_MANIFEST_DIR"));
+    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let _ = child.stdin.take().unwrap().write_all(input);
+    child.wait_with_output().unwrap()
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).unwrap()
+}
+
+#[test]
+fn a_mistake_is_one_line_that_an_editor_can_follow() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("ecs.config");
+    std::fs::write(&file, "ECS_CLUSTER=prod\nECS_LOGLEVL=debug\nECS_INSTANCE_ATTRIBUTES={role:web}\n").unwrap();
+    let name = file.to_str().unwrap();
+    let output = check(&[name], b"");
+    let told = text(&output.stdout);
+    assert_eq!(output.status.code(), Some(20), "{told}");
+    let lines: Vec<&str> = told.lines().collect();
+    assert!(lines[0].starts_with(&format!("{name}:2:1: warning: ")), "{told}");
+    assert!(lines[0].ends_with("did you mean `ECS_LOGLEVEL`? [config-key-misspelt]"), "{told}");
+    assert!(lines[1].starts_with(&format!("{name}:3:25: error: ")), "{told}");
+    assert!(text(&output.stderr).contains("1 error, 1 warning"), "{output:?}");
+}
+
+#[test]
+fn standard_input_is_read_where_no_file_is_named() {
+    for arguments in [&[][..], &["-"]] {
+        let output = check(arguments, b"#!/bin/sh\necho ECS_CLUSTER='\"x\"' >> /etc/ecs/ecs.config\n");
+        assert_eq!(output.status.code(), Some(20));
+        assert!(text(&output.stdout).starts_with("<stdin>:2:19: error: "), "{output:?}");
+    }
+    let output = check(&["--type", "ecs-config"], b"ECS_CLUSTER=prod\n");
+    assert_eq!((output.status.code(), text(&output.stdout)), (Some(0), String::new()));
+}
+
+#[test]
+fn json_holds_the_same_for_programs() {
+    let output = check(&["--json"], b"ECS_CLUSTER=prod\nECS_CONTAINER_STOP_TIMEOUT=120\n");
+    assert_eq!(output.status.code(), Some(0), "a warning is no error");
+    let document: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(document["version"], 1);
+    assert_eq!(document["inputs"][0]["type"], "ecs-config");
+    let finding = &document["findings"][0];
+    let of = |key: &str| finding[key].clone();
+    assert_eq!((of("line"), of("column"), of("level")), (2.into(), 28.into(), "warning".into()));
+    assert_eq!((of("id"), of("suggestion")), ("config-value-ignored".into(), "120s".into()));
+}
+
+#[test]
+fn what_cannot_be_read_is_a_wrong_command_line() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().to_str().unwrap();
+    for arguments in [&["/nowhere/at/all"][..], &[path], &["--type", "nonsense"]] {
+        assert_eq!(check(arguments, b"").status.code(), Some(2), "{arguments:?}");
+    }
+    let output = check(&[], b"Some words.\n");
+    assert_eq!(output.status.code(), Some(2));
+    assert!(text(&output.stderr).contains("`--type`"), "{output:?}");
+}
+
+#[test]
+fn no_secret_and_no_control_character_leaves_it_and_lines_are_short() {
+    let long = "x".repeat(100_000);
+    for input in [
+        "ECS_CLUSTER=prodECS_ENGINE_AUTH_DATA={\"r\":{\"auth\":\"hunter2\"}}\n".to_owned(),
+        "ECS_ENGINE_AUTH_DATA: {\"r\":\"hunter2\"}\nECS_ENGINE_AUTHDATA={\"r\":\"hunter2\"}\n".to_owned(),
+        "ECS_CLUSTER=prod\ndocker login -u ci -p hunter2\nexport DB_PASS=hunter2\nDB_PASS=hunter2 # x\n".to_owned(),
+        format!("ECS_CLUSTER=\u{1b}[31m{long}\nECS_LOGLEVEL={long}\nECS_{long}=1\n"),
+        format!("ECS_CLUSTER=x\nECS_INSTANCE_ATTRIBUTES={{'\u{1b}[2J{long}':'a'}}\n"),
+        format!("ECS_CLUSTER=x\nECS_INSTANCE_ATTRIBUTES={{\"\u{202e}{long}\":1}}\n"),
+        format!("cluster = \"\u{1b}[2J{long}\"\n[agent]\nECS_ENGINE_AUTH_DATA = \"hunter2\"\nDB_PASS = 'hunter2\\'\n"),
+    ] {
+        for input_type in ["ecs-config", "user-data", "settings", "ecs-config-json"] {
+            for arguments in [&["--type", input_type][..], &["--type", input_type, "--json"]] {
+                let output = check(arguments, input.as_bytes());
+                let told = text(&output.stdout) + &text(&output.stderr);
+                assert!(!told.contains("hunter2"), "{told}");
+                assert!(!told.contains(|c: char| (c.is_control() && c != '\n') || c == '\u{202e}'), "{told:?}");
+                assert!(told.lines().all(|line| line.len() <= 1100), "{}", told.len());
+            }
+        }
+    }
+}
+
+#[test]
+fn files_as_they_are_found_have_no_mistake_but_those_that_were_made() {
+    for kind in ["ecs-config", "user-data"] {
+        let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/wild").join(kind);
+        for entry in folder.read_dir().unwrap() {
+            let path = entry.unwrap().path();
+            let name = path.file_name().unwrap().to_str().unwrap().to_owned();
+            let output = check(&[path.to_str().unwrap()], b"");
+            let is_clean = output.status.code() == Some(0) && output.stdout.is_empty();
+            assert_eq!(is_clean, !WITH_MISTAKES.contains(&name.as_str()), "{kind}/{name}: {output:?}");
+            assert!(!text(&output.stdout).contains("hunter2"), "{name}");
+        }
+    }
+    let samples = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("packaging/cloud-init");
+    for entry in samples.read_dir().unwrap() {
+        let output = check(&[entry.unwrap().path().to_str().unwrap()], b"");
+        assert_eq!((output.status.code(), text(&output.stdout)), (Some(0), String::new()));
+    }
+}
