@@ -254,6 +254,7 @@ fn line(level: Level, fields: &Fields, colour: bool, timed: bool) -> String {
         let written = if plain { write!(line, " {name}={value}") } else { write!(line, " {name}={value:?}") };
         written.expect("a String takes everything");
     }
+    let mut line = redaction::printed(&line.replace('\n', " ")).into_owned();
     line.push('\n');
     line
 }

@@ -28,7 +28,12 @@ fn main() -> ExitCode {
     // What is in memory may be secret, and the cause of a crash does not lie there. A kernel that refuses is no reason to
     // keep an instance from its cluster.
     let _ = nix::sys::resource::setrlimit(nix::sys::resource::Resource::RLIMIT_CORE, 0, 0);
-    let cli = match Cli::try_parse() {
+    // The error of a wrong argument repeats it, line breaks and all.
+    let arguments = std::env::args_os().map(|argument| match argument.into_string() {
+        Ok(text) => text.replace(redaction::is_unprintable, " ").into(),
+        Err(argument) => argument,
+    });
+    let cli = match Cli::try_parse_from(arguments) {
         Ok(cli) => cli,
         Err(error) => {
             let exit = if error.use_stderr() { Exit::Usage } else { Exit::Done };

@@ -26,6 +26,8 @@ pub const MAX_TEXT: usize = 8 << 10;
 const MAX_READ: usize = 16 << 10;
 /// Where a line is cut: its end often holds the part that decides, so a third of the space is kept for it.
 const KEPT_END: usize = MAX_LINE / 3;
+/// The longest name, for example of a cluster, in bytes.
+const LONGEST_NAME: usize = 255;
 /// The room for the words that say how much is left out.
 const MARK: usize = 40;
 
@@ -92,14 +94,15 @@ pub fn printed(text: &str) -> Cow<'_, str> {
 /// The name that a value begins with, where the value is not a name as a whole: it ends at the first character that
 /// `is_part` refuses, and what is left out is only counted. Two settings on one line look like this.
 pub fn name(value: &str, is_part: impl Fn(char) -> bool) -> String {
-    match value.char_indices().find(|(_, c)| !is_part(*c)) {
-        None => clipped(value, MAX_LINE).into_owned(),
-        Some((end, _)) => cut(value, end),
+    let end = value.find(|c| !is_part(c)).unwrap_or(value.len()).min(floor(value, LONGEST_NAME));
+    match end == value.len() {
+        true => value.to_owned(),
+        false => cut(value, end),
     }
 }
 
 fn cut(value: &str, end: usize) -> String {
-    format!("{}<{} more bytes>", clipped(&value[..end], MAX_LINE), value.len() - end)
+    format!("{}<{} more bytes>", &value[..end], value.len() - end)
 }
 
 /// A word of a command that a person copies into a shell (sh(1), quoting): nothing in it is expanded.

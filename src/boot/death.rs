@@ -45,22 +45,23 @@ impl Boot {
     /// `verify --died`: tells it, and signals whoever waits outside, where neither was done.
     pub async fn verify_died(self) -> Report {
         let stored = tell::stored(&self.world.disk).ok().flatten();
-        let mut document = match stored {
-            Some(told) if !is_left_to_verify(&told) => told,
-            stored => {
-                let unit = verify_unit().await.unwrap_or_default();
-                let document = death(&stored.unwrap_or_else(Document::none), &unit);
-                self.tell(&document, false);
-                document
-            }
-        };
-        if document.signals.is_empty() && document.verdict != "ready" {
-            let of_settings =
-                || Some(Expectation { signal: Signal::of(&self.early().ok()?), ..Expectation::default() });
-            if let Some(expectation) = self.expected().or_else(of_settings) {
-                let outside = Outside::new(&self.world, &expectation).await;
-                self.signal(outside.as_ref(), &mut document).await;
-            }
+        // A verdict that verify reported itself was signalled by it, or deliberately not.
+        if let Some(told) = stored.as_ref().filter(|told| !is_left_to_verify(told)) {
+            return self.report(told, Exit::Done);
+        }
+        let unit = verify_unit().await.unwrap_or_default();
+        let stored = stored.unwrap_or_else(Document::none);
+        // Before version 230 systemd starts `OnFailure=` at each failure, also where it restarts the unit.
+        if unit != UnitState::default() && runs(&unit) {
+            return self.report(&stored, Exit::Done);
+        }
+        let mut document = death(&stored, &unit);
+        self.tell(&document, false);
+        let of_settings = || Some(Expectation { signal: Signal::of(&self.early().ok()?), ..Expectation::default() });
+        if let Some(expectation) = self.expected().or_else(of_settings) {
+            self.may_signal(&expectation.signal);
+            let outside = Outside::new(&self.world, &expectation).await;
+            self.signal(outside.as_ref(), &mut document).await;
         }
         // The verdict is another's failure: this command has done what it is for.
         self.report(&document, Exit::Done)

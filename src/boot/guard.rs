@@ -126,8 +126,14 @@ impl Boot {
             tracing::warn!(error = chain(&stop), "ecs.config cannot be made as planned, so it counts as it is");
             failed = Some(stop);
         }
-        let of_another = recorded.is_none() && is_of_another_instance(disk, &files);
-        match files.cluster().filter(|_| !of_another) {
+        if recorded.is_none() && is_of_another_instance(disk, &files) {
+            // A file that names a cluster starts the agent: no fault of a run may stop it.
+            tracing::warn!(
+                "the cluster in ecs.config was written by the instance that this image was made of; run `ecs-bootstrap \
+                 prepare-image --yes` before the next snapshot"
+            );
+        }
+        match files.cluster() {
             Some(cluster) => {
                 tracing::info!(
                     cluster = redaction::cluster(&cluster),
@@ -139,7 +145,7 @@ impl Boot {
             }
             None if !files.unread.is_empty() => Ok(files),
             None => {
-                let looked = || Refusal::NoCluster { looked: looked(recorded.is_some(), of_another) }.into();
+                let looked = || Refusal::NoCluster { looked: looked(recorded.is_some()) }.into();
                 Err((failed.unwrap_or_else(looked), files))
             }
         }
@@ -214,8 +220,9 @@ fn apply_once(disk: &Disk, lock: Option<&Lock>, recorded: &Recorded, files: &mut
         return Ok(());
     }
     let Guarded { config, overruled, lost } = guard(recorded, &files.etc);
-    for key in lost {
-        tracing::warn!(key, "ecs.config has lost a secret of the plan; run ecs-bootstrap again to write it");
+    if !lost.is_empty() {
+        let (count, keys) = (lost.len(), redaction::line(&lost.join(" ")));
+        tracing::warn!(count, keys, "ecs.config has lost values that the plan does not store; run ecs-bootstrap again");
     }
     let wanted = config.map_err(|refusal| Stop::Refused(Refusal::Edit(refusal)))?;
     if wanted == files.etc {
@@ -227,23 +234,22 @@ fn apply_once(disk: &Disk, lock: Option<&Lock>, recorded: &Recorded, files: &mut
     // A link is followed by whoever reads, and never by us: then this is the refusal that tells.
     disk.read_regular(ECS_CONFIG, LONGEST_FILE).map_err(Stop::Read)?;
     write_config(disk, &files.etc, &wanted)?;
-    for (key, source) in overruled {
-        tracing::warn!(key, source, "ecs.config was changed since the plan; what the plan says was written again");
+    if !overruled.is_empty() {
+        let keys: Vec<String> = overruled.iter().map(|(key, source)| format!("{key} ({source})")).collect();
+        let (count, keys) = (keys.len(), redaction::line(&keys.join(", ")));
+        tracing::warn!(count, keys, "ecs.config was changed since the plan; what the plan says was written again");
     }
     tracing::info!("ecs.config was changed since the plan, and has its keys again");
     files.etc = wanted;
     Ok(())
 }
 
-fn looked(has_plan: bool, of_another: bool) -> Vec<String> {
+fn looked(has_plan: bool) -> Vec<String> {
     let plan = match has_plan {
         true => "the run of this boot found no cluster, and user data has not written one since",
         false => "no run of ecs-bootstrap has left a plan in this boot",
     };
-    let files = match of_another {
-        true => format!("the cluster in {ECS_CONFIG} was written by the instance that this image was made of"),
-        false => format!("neither {ECS_CONFIG} nor {VENDOR_ECS_CONFIG} names a cluster"),
-    };
+    let files = format!("neither {ECS_CONFIG} nor {VENDOR_ECS_CONFIG} names a cluster");
     vec![files, plan.to_owned()]
 }
 

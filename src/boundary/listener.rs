@@ -64,15 +64,20 @@ impl Port {
         if after.is_empty() {
             return Owner::Other("no socket of this host listens there".to_owned());
         }
-        let Some(foreign) = after.into_iter().find(|one| one.uid != 0) else { return Owner::Trusted };
-        let process = kernel::process_of(&self.host(), foreign.inode);
-        if let Some((pid, _)) = &process
-            && self.is_in_container(*pid, deadline).await
-        {
-            return Owner::Trusted;
+        for foreign in after.into_iter().filter(|one| one.uid != 0) {
+            let process = kernel::process_of(&self.host(), foreign.inode);
+            if let Some((pid, _)) = &process
+                && self.is_in_container(*pid, deadline).await
+            {
+                continue;
+            }
+            let process = process.map(|(pid, name)| format!(" (process {pid}, `{name}`)")).unwrap_or_default();
+            return Owner::Other(format!(
+                "the socket that listens there is of uid {}{process}, not of root",
+                foreign.uid
+            ));
         }
-        let process = process.map(|(pid, name)| format!(" (process {pid}, `{name}`)")).unwrap_or_default();
-        Owner::Other(format!("the socket that listens there is of uid {}{process}, not of root", foreign.uid))
+        Owner::Trusted
     }
 
     /// Whether a process is in the control groups of the agent's container. Only docker puts processes there; a name in the

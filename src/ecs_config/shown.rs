@@ -1,4 +1,4 @@
-//! What of an `ecs.config` may be shown, line by line: values of known variables without secrets, plain comments, blank
+//! What of an `ecs.config` may be shown, line by line: values of known variables without secrets, and blank
 //! lines. Anything else is shown by its name and its length.
 
 use super::read;
@@ -20,9 +20,10 @@ pub fn shown(bytes: &[u8]) -> String {
     shown
 }
 
-/// Whether something in the file is not shown, so that the file is for its owner only.
+/// Whether something in the file but a plain comment is not shown, so that the file is for its owner only.
 pub fn has_hidden(bytes: &[u8]) -> bool {
-    shown(bytes) != String::from_utf8_lossy(bytes)
+    let text = String::from_utf8_lossy(bytes);
+    text.lines().any(|line| !is_plain_comment(line) && part(line, false).text != line)
 }
 
 struct Part {
@@ -34,9 +35,6 @@ struct Part {
 fn part(line: &str, goes_on: bool) -> Part {
     let stays = |text: String| Part { text, goes_on };
     if line.trim().is_empty() {
-        return stays(line.to_owned());
-    }
-    if is_plain_comment(line) && !goes_on {
         return stays(line.to_owned());
     }
     // As ecs-init reads it, so that what it takes for a key is what is looked up.
@@ -78,14 +76,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_known_variables_and_plain_comments_are_shown() {
+    fn only_known_variables_are_shown() {
         let file = "# made by hand\nECS_ENGINE_AUTH_DATA={\"x\":{\"password\":\"hunter2\"}}\r\nHTTP_PROXY=http://u:hunter2@proxy:3128\n\
                     DB_HOST=hunter2\nECS_CLUSTER=prod\n#ECS_ENGINE_AUTHDATA=hunter2\n# docker login -p hunter\n\
                     docker login -u ci -p hunter2\nECS_ENGINE_AUTH_DATA: {\"auth\":\"hunter2==\"}\n\n  ECS_LOGLEVEL=info\n";
         let text = shown(file.as_bytes());
         assert!(!text.contains("hunter"), "{text}");
         insta::assert_snapshot!(text.replace('\r', ""), @r"
-        # made by hand
+        <14 bytes>
         ECS_ENGINE_AUTH_DATA=<redacted>
         HTTP_PROXY=http://<redacted>@proxy:3128
         DB_HOST=<7 bytes>
@@ -105,7 +103,7 @@ mod tests {
         let text = shown(file);
         assert!(!text.contains("hunter") && !text.contains("VudGVyMg"), "{text}");
         assert!(text.ends_with("ECS_CLUSTER=prod\n"), "{text}");
-        assert_eq!(shown(b"ECS_ENGINE_AUTH_DATA={}\n# mine\n"), "ECS_ENGINE_AUTH_DATA=<redacted>\n# mine\n");
+        assert_eq!(shown(b"ECS_ENGINE_AUTH_DATA={}\n# mine\n"), "ECS_ENGINE_AUTH_DATA=<redacted>\n<6 bytes>\n");
     }
 
     #[test]

@@ -69,6 +69,26 @@ pub struct Instance {
 }
 
 impl Instance {
+    /// The instance of an identity document; an error also where a value cannot be what it is named after.
+    pub fn read(document: &[u8]) -> serde_json::Result<Instance> {
+        use serde::de::Error;
+        let instance: Instance = serde_json::from_slice(document)?;
+        let is_word = |text: &str, longest: usize| {
+            (1..=longest).contains(&text.len())
+                && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._".contains(&b))
+        };
+        let is_account = |account: &String| account.len() <= 20 && account.bytes().all(|byte| byte.is_ascii_digit());
+        let is_time = |time: &String| humantime::parse_rfc3339(time).is_ok();
+        let is_one = is_word(&instance.instance_id, 64)
+            && is_word(&instance.region, 64)
+            && (instance.instance_type.is_empty() || is_word(&instance.instance_type, 64))
+            && instance.account_id.as_ref().is_none_or(is_account);
+        match is_one {
+            true => Ok(Instance { pending_time: instance.pending_time.filter(is_time), ..instance }),
+            false => Err(serde_json::Error::custom("a value that cannot be one of this instance")),
+        }
+    }
+
     /// How long before `now` the instance was launched; `None` without a readable launch time or with a later one.
     pub fn age(&self, now: SystemTime) -> Option<Duration> {
         self.pending_time.as_deref().and_then(|launched| since(launched, now))

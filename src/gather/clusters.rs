@@ -4,14 +4,20 @@ use std::time::Duration;
 
 use crate::boundary::aws::{Aws, AwsError, Cluster};
 use crate::retry::Deadline;
+use crate::settings::agent_variables::check;
 
 const CALL: Duration = Duration::from_secs(30);
 
 /// All clusters.
 pub(super) async fn all(aws: &Aws, deadline: Deadline) -> Result<Vec<Cluster>, AwsError> {
-    let arns = aws.list_clusters(Deadline::after(CALL).earliest(deadline)).await?;
+    // What cannot name a cluster is not asked for, and not chosen.
+    let is_cluster = |name: &String| check("ECS_CLUSTER", name).is_ok();
+    let mut arns = aws.list_clusters(Deadline::after(CALL).earliest(deadline)).await?;
+    arns.retain(is_cluster);
     if arns.is_empty() {
         return Ok(Vec::new());
     }
-    Ok(aws.describe_clusters(&arns, Deadline::after(CALL).earliest(deadline)).await?.clusters)
+    let mut clusters = aws.describe_clusters(&arns, Deadline::after(CALL).earliest(deadline)).await?.clusters;
+    clusters.retain(|cluster| is_cluster(&cluster.name));
+    Ok(clusters)
 }

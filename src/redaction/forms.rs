@@ -24,6 +24,8 @@ pub(super) fn without_secrets(text: &str) -> String {
     let mut shown = String::with_capacity(text.len());
     let mut rest = text.as_str();
     let mut previous = String::new();
+    // How many bytes of the text are left where the run that was judged last ends: a run is judged once.
+    let mut judged = usize::MAX;
     while !rest.is_empty() {
         let (word, after) = rest.split_at(rest.find(|c: char| !is_of_word(c)).unwrap_or(rest.len()));
         if word.is_empty() {
@@ -32,10 +34,20 @@ pub(super) fn without_secrets(text: &str) -> String {
             rest = &rest[other..];
             continue;
         }
-        let run = &rest[..rest.find(|c: char| !is_of_run(c)).unwrap_or(rest.len())];
+        let run = match rest.len() <= judged {
+            true => &rest[..rest.find(|c: char| !is_of_run(c)).unwrap_or(rest.len())],
+            false => "",
+        };
+        if !run.is_empty() {
+            judged = rest.len() - run.len();
+        }
         if is_key(word) || is_random(run) {
             shown.push_str(REDACTED);
             rest = &rest[if is_key(word) { word.len() } else { run.len() }..];
+        } else if let Some(attached) = attached(word) {
+            shown.push_str(attached);
+            shown.push_str(REDACTED);
+            rest = after;
         } else if is_after_option(&previous, word, &shown) {
             shown.push_str(REDACTED);
             rest = &rest[value_end(rest)..];
@@ -107,8 +119,43 @@ fn value_of(name: &str, after: &str) -> Option<(usize, usize)> {
         return None;
     }
     let value = colon.trim_start_matches([' ', '\\']);
-    let is_header = member.is_none() && name.to_ascii_lowercase().ends_with("authorization");
+    let lower = name.to_ascii_lowercase();
+    // A sentence may follow an error code such as `ExpiredToken`; a value follows a header, a key of JSON or YAML.
+    let is_sentence = member.is_none()
+        && colon.starts_with(' ')
+        && name.starts_with(|c: char| c.is_ascii_uppercase())
+        && name.contains(|c: char| c.is_ascii_lowercase())
+        && !lower.starts_with("x-")
+        && lower != "authorization";
+    if is_sentence || is_word_of_prose(colon, &lower) {
+        return None;
+    }
+    let is_header = member.is_none() && lower.ends_with("authorization");
     Some((skipped(value), if is_header { value.len() } else { value_end(value) }))
+}
+
+/// Whether `no credentials: the instance has no role` goes on in words: a short common word follows a plain name.
+fn is_word_of_prose(colon: &str, name: &str) -> bool {
+    const WORDS: [&str; 16] = [
+        "the",
+        "a",
+        "an",
+        "no",
+        "not",
+        "is",
+        "it",
+        "its",
+        "this",
+        "that",
+        "permission",
+        "cannot",
+        "access",
+        "denied",
+        "there",
+        "none",
+    ];
+    let next = colon.trim_start().split(|c: char| !c.is_ascii_alphanumeric()).next().unwrap_or_default();
+    colon.starts_with(' ') && !name.contains(['_', '-']) && WORDS.contains(&next.to_ascii_lowercase().as_str())
 }
 
 /// Whether a value is shown by its length already: a text may pass here twice.
@@ -157,12 +204,20 @@ fn value_end(value: &str) -> usize {
 
 /// Whether `word` is what a command such as `docker login -u ci -p hunter2` takes as a secret.
 fn is_after_option(previous: &str, word: &str, shown: &str) -> bool {
-    if !shown.ends_with([' ', '=']) || word.starts_with('-') {
+    let is_apart = shown.trim_end_matches(['"', '\'', '\\']).ends_with([' ', '=']);
+    if !is_apart || word.starts_with('-') {
         return false;
     }
     let bearer = ["bearer", "basic"].contains(&previous.to_ascii_lowercase().as_str());
     let option = OPTIONS.contains(&previous) || (previous.starts_with("--") && agent_variables::is_secret(previous));
     bearer || option
+}
+
+/// The option in a word such as `-phunter2`, whose value is a secret. `-pod` and `-user` are words.
+fn attached(word: &str) -> Option<&str> {
+    let value = word.strip_prefix("-p").or(word.strip_prefix("-u"))?;
+    let is_value = value.len() >= 4 && value.contains(|c: char| c.is_ascii_digit() || c.is_ascii_uppercase());
+    is_value.then(|| &word[..2])
 }
 
 fn is_of_word(c: char) -> bool {
@@ -208,6 +263,8 @@ mod tests {
             ("DB_PASS=hunter2 DB_HOST=x ECS_CLUSTER=prod", "DB_PASS=<redacted> DB_HOST=<redacted> ECS_CLUSTER=prod"),
             ("docker login -u ci -p hunter2 r", "docker login -u <redacted> -p <redacted> r"),
             ("curl --password hunter2 --x", "curl --password <redacted> --x"),
+            ("docker login -u 'ci' -p 'hunter2' r", "docker login -u '<redacted>' -p '<redacted>' r"),
+            ("mysql -uroot1 -phunter2 x", "mysql -u<redacted> -p<redacted> x"),
             ("password=hunter2, user=x", "password=<redacted>, user=x"),
             (r#"password="hunter 2, x", user"#, "password=<redacted>, user"),
             (r#"{"password":"hunter2","user":"x"}"#, r#"{"password":<redacted>,"user":"x"}"#),
@@ -233,6 +290,9 @@ mod tests {
             "`ECS_RESERVED_MEMORY=70000` is more than the host has",
             "line 3 of /etc/ecs/ecs.config sets `ECS_CLUSTR`; the variable is `ECS_CLUSTER`",
             "https://ecs.eu-west-1.amazonaws.com:443/ answered 503",
+            "ec2:DescribeTags: no credentials: the instance has no role",
+            "ExpiredToken: The security token included in the request is expired",
+            "mkdir -p /etc/ecs",
         ] {
             assert_eq!(without_secrets(text), text);
         }

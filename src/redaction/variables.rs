@@ -1,13 +1,15 @@
 //! What of a variable may be shown: the value of a known variable that holds no secret, as far as it can be such a value.
 //! Anything else is shown by its length.
 
-use super::{MAX_LINE, REDACTED, clipped, cut, forms, line, name, printable};
+use super::{MAX_LINE, MAX_READ, REDACTED, clipped, cut, forms, name, printable};
 use crate::settings::agent_variables::{self, Kind, bare, find, is_secret};
 
+/// The longest ARN of a cluster, in bytes: its name has at most 255.
+const LONGEST_ARN: usize = 400;
 /// The longest name of an unknown variable that is shown, in bytes.
 const LONGEST_NAME: usize = 64;
-/// What holds the place of a value until something replaces it, and what it is made of.
-const PLACEHOLDER_BEGINS: [char; 4] = ['$', '{', '<', '%'];
+/// The same for one without an underscore.
+const LONGEST_WORD: usize = 12;
 
 /// The value of a variable as it may be shown. A value that goes on where no value of this kind can is cut there: two settings on one
 /// line look like this.
@@ -38,7 +40,10 @@ fn unclipped(variable: &str, value: &str) -> String {
 pub fn variable_name(variable: &str) -> Option<&str> {
     let name = bare(variable);
     let is_variable = |byte: u8| byte.is_ascii_uppercase() || byte.is_ascii_digit() || byte == b'_';
-    let is_shown = find(name).is_some() || (1..=LONGEST_NAME).contains(&name.len()) && name.bytes().all(is_variable);
+    let is_form = (1..=LONGEST_NAME).contains(&name.len()) && name.bytes().all(is_variable);
+    // A piece of base32 has no underscore.
+    let is_word = name.contains('_') || name.len() <= LONGEST_WORD;
+    let is_shown = find(name).is_some() || is_form && is_word && !name.starts_with(|c: char| c.is_ascii_digit());
     is_shown.then_some(name)
 }
 
@@ -60,16 +65,16 @@ fn of_kind(kind: Kind, text: &str) -> String {
     match kind {
         Kind::Attributes | Kind::Tags | Kind::Labels | Kind::RegistryAuth => {
             match serde_json::from_str::<serde_json::Map<_, _>>(text).is_ok() {
-                true => printable(&forms::without_secrets(text), |_| ' '),
-                false => format!("<{} bytes>", text.len()),
+                true if text.len() <= MAX_READ => printable(&forms::without_secrets(text), |_| ' '),
+                _ => format!("<{} bytes>", text.len()),
             }
         }
         Kind::LoggingDrivers | Kind::Ports | Kind::Cidrs => {
             let end = text.find(']').map_or(text.len(), |at| at + 1);
             let is_item = |c: char| is_word(c) || "[]\"'\u{201c}\u{201d} :/".contains(c);
             match text[..end].find(|c| !is_item(c)).unwrap_or(end) {
-                end if end == text.len() => line(text),
-                end => cut(text, end),
+                end if end == text.len() && end <= MAX_LINE => text.to_owned(),
+                end => cut(text, end.min(MAX_LINE)),
             }
         }
         Kind::Text | Kind::Proxy | Kind::UnixSocket => {
@@ -118,15 +123,20 @@ fn cluster_arn(text: &str) -> String {
         c => (!segments[segment](c)).then_some(at),
     });
     match end {
-        None => line(text),
-        Some(end) => cut(text, end),
+        None if text.len() <= LONGEST_ARN => text.to_owned(),
+        end => cut(text, end.unwrap_or(LONGEST_ARN).min(LONGEST_ARN)),
     }
 }
 
 /// Whether a template was not filled in.
 fn is_placeholder(text: &str) -> bool {
-    let is_part = |c: char| is_of_name(c) || "${}<>%. ".contains(c);
-    text.len() <= LONGEST_NAME && text.starts_with(PLACEHOLDER_BEGINS) && text.chars().all(is_part)
+    const FORMS: [(&str, &str); 5] = [("${", "}"), ("{{", "}}"), ("<", ">"), ("%", "%"), ("$", "")];
+    let is_name = |name: &str| {
+        let name = name.trim_matches(' ');
+        !name.is_empty() && name.len() <= LONGEST_NAME && name.chars().all(|c| is_of_name(c) || c == '.')
+    };
+    let inside = |(open, close): (&str, &str)| text.strip_prefix(open)?.strip_suffix(close);
+    FORMS.into_iter().filter_map(inside).any(is_name)
 }
 
 /// A pair of quotes around a value, and the value.
@@ -167,6 +177,11 @@ mod tests {
                 "arn:aws:ecs:eu-west-1:111122223333:cluster/prodX<8 more bytes>",
             ),
             ("ECS_CLUSTER", "arn:aws:ecs:eu-west-1:HUNTER2:cluster/prod", "arn:aws:ecs:eu-west-1:<20 more bytes>"),
+            ("ECS_CLUSTER", "${cluster}mysql -uroot -phunter2", "<32 more bytes>"),
+            ("ECS_CLUSTER", "{{ cluster.name }}", "{{ cluster.name }}"),
+            ("ECS_CLUSTER", "$CLUSTER", "$CLUSTER"),
+            ("ECS_CLUSTER", "%CLUSTER% hunter2", "<17 more bytes>"),
+            ("ECS_LOGLEVEL", "${x} hunter2", "<12 more bytes>"),
             ("ECS_LOGLEVEL", "DEBUG", "DEBUG"),
             ("ECS_LOGLEVEL", "infoDB_PASS=hunter2", "infoDB_PASS<8 more bytes>"),
             ("ECS_LOGLEVEL", "info hunter2", "info<8 more bytes>"),
@@ -213,6 +228,8 @@ mod tests {
             (r#"ECS_ENGINE_AUTH_DATA: {"r":{"auth":"aHVudGVyMg"#, None),
             ("docker login -u ci -p hunter2", None),
             ("aHVudGVyMg", None),
+            ("JBSWY3DPEHPK3PXPJBSWY3DP", None),
+            ("9_A", None),
             ("", None),
         ] {
             assert_eq!(variable_name(name), expected, "{name}");

@@ -77,7 +77,12 @@ pub fn os_release_text(bytes: &[u8]) -> String {
     const KEPT: [&str; 7] = ["NAME", "ID", "ID_LIKE", "VERSION", "VERSION_ID", "VARIANT_ID", "PRETTY_NAME"];
     let text = String::from_utf8_lossy(bytes);
     let is_kept = |line: &&str| line.split_once('=').is_some_and(|(key, _)| KEPT.contains(&key));
-    text.lines().filter(is_kept).map(|line| redaction::line(&line.replace('=', " = ")) + "\n").collect()
+    let is_part = |c: char| c.is_ascii_alphanumeric() || " =\"'.()/_-".contains(c);
+    let shown = |line: &str| {
+        let (key, value) = line.split_once('=').unwrap_or((line, ""));
+        format!("{key}={}\n", redaction::name(value, |c| is_part(c) && c != '='))
+    };
+    text.lines().filter(is_kept).map(shown).collect()
 }
 
 /// The list of what is in it.

@@ -3,6 +3,7 @@
 //! In: the verdict's document and what the settings switch on. Out: whom it was told, and what came of it; nothing that
 //! comes of it changes the verdict. Off, it asks nobody anything. The launch hook is `lifecycle.rs`.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::pin::pin;
 use std::time::Duration;
@@ -22,8 +23,10 @@ use crate::report::{Document, Signalled};
 use crate::retry::{Deadline, Policy, Step, until};
 use crate::settings::fragment::{CAUSE_TAG, VERDICT_TAG};
 
-/// How long a signal is tried: as long as a new role takes to be known everywhere.
+/// How long the signals of a verdict are tried, together: as long as a new role takes to be known everywhere.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// How long each of them is tried at least: one service that cannot be reached must not silence the others.
+const LEAST: Duration = Duration::from_secs(10);
 const POLICY: Policy = Policy { first: Duration::from_millis(500), longest: Duration::from_secs(8) };
 /// CloudFormation keeps the first 4,096 bytes of a wait condition's data; a reason is read by people.
 const LONGEST_REASON: usize = 512;
@@ -43,6 +46,8 @@ pub struct Outside {
     region: String,
     tags: OnceCell<BTreeMap<String, String>>,
     pub(super) hook: OnceCell<Hook>,
+    /// Until when the signals of the verdict are tried.
+    patience: Cell<Option<Deadline>>,
 }
 
 /// What one signal came to.
@@ -62,7 +67,7 @@ impl Outside {
         if instance_id.is_none() || region.is_none() {
             let deadline = Deadline::after(Duration::from_secs(10));
             let document = world.imds.get(DOCUMENT, deadline).await.ok().flatten().unwrap_or_default();
-            if let Ok(instance) = serde_json::from_slice::<Instance>(&document) {
+            if let Ok(instance) = Instance::read(&document) {
                 (instance_id, region) = (Some(instance.instance_id), Some(instance.region));
             }
         }
@@ -73,6 +78,7 @@ impl Outside {
             region: region.unwrap_or_default(),
             tags: OnceCell::new(),
             hook: OnceCell::new(),
+            patience: Cell::new(None),
         })
     }
 
@@ -100,6 +106,7 @@ impl Outside {
             let detail = "instance metadata does not say which instance this is".to_owned();
             return vec![signalled("all", if success { "SUCCESS" } else { "FAILURE" }, "failed", detail)];
         }
+        self.patience.set(Some(Deadline::after(PATIENCE)));
         let mut told = Vec::new();
         if self.signal.lifecycle {
             told.extend(self.end_hook(document, success).await);
@@ -223,7 +230,9 @@ impl Outside {
 
     /// Until it is taken, or cannot be, or for [`PATIENCE`].
     pub(super) async fn tried(&self, send: impl AsyncFn(Deadline) -> Result<(), AwsError>) -> Came {
-        let deadline = Deadline::after(PATIENCE);
+        let own = Deadline::after(LEAST);
+        let shared = self.patience.get().unwrap_or_else(|| Deadline::after(PATIENCE));
+        let deadline = if shared.remaining() > own.remaining() { shared } else { own };
         let outcome = until(deadline, POLICY, async |_| match send(deadline).await {
             Ok(()) => Step::Done(()),
             Err(error) if error.kind.may_heal() && nobody_waits(&error).is_none() => Step::Again(error),
@@ -242,7 +251,7 @@ impl Outside {
     pub(super) async fn named(&self, said: &Option<String>, tag: &str) -> Option<String> {
         match said {
             Some(said) => Some(said.clone()),
-            None => self.tags().await.get(tag).cloned(),
+            None => self.tags().await.get(tag).filter(|value| is_name(tag, value)).cloned(),
         }
     }
 
@@ -276,6 +285,19 @@ impl Outside {
 
     pub(super) async fn aws(&self) -> Result<Aws, AwsError> {
         self.world.aws(&self.region).await
+    }
+}
+
+/// Whether a tag can be what AWS sets there: the name of a stack or a resource (CloudFormation API Reference), an ARN, the
+/// name of a group (Amazon EC2 Auto Scaling API Reference: ASCII 33 to 126 but the colon).
+fn is_name(tag: &str, value: &str) -> bool {
+    let is = |longest: usize, more: &str| {
+        (1..=longest).contains(&value.len()) && value.chars().all(|c| c.is_ascii_alphanumeric() || more.contains(c))
+    };
+    match tag {
+        STACK_ID => is(1024, ":/-_."),
+        GROUP => (1..=255).contains(&value.len()) && value.chars().all(|c| c.is_ascii_graphic() && c != ':'),
+        _ => is(255, "-"),
     }
 }
 

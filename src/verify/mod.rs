@@ -274,11 +274,11 @@ fn ready(evidence: &Evidence) -> Option<Ready> {
     Some(Ready { cluster, container_instance_arn, agent_connected, how, notes: notes(evidence) })
 }
 
-/// Whether what ECS holds under the ARN is this instance, and not one that is gone.
+/// Whether what ECS holds under the ARN is this instance, and one that may run tasks or has just stopped to.
 fn is_ours(evidence: &Evidence, instance: &ContainerInstance) -> bool {
     let ours = evidence.expectation.as_ref().and_then(|expected| expected.instance_id.as_deref());
     let other = matches!((ours, instance.ec2_instance_id.as_deref()), (Some(ours), Some(theirs)) if ours != theirs);
-    !other && instance.status != "INACTIVE"
+    !other && matches!(instance.status.as_str(), "ACTIVE" | "DRAINING")
 }
 
 /// What is being waited for, in words.

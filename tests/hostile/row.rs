@@ -91,7 +91,8 @@ impl Ends {
             Group::Guard => self.guard,
             Group::Rewrite => OK,
             Group::Clean => self.clean,
-            Group::Check => &[0, 20],
+            // A file that is not there is an error of the command line.
+            Group::Check => &[0, 2, 20],
         }
     }
 

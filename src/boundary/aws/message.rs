@@ -79,7 +79,7 @@ pub(super) fn error_code(text: String) -> String {
 /// Whether a token is a word, a number, an action, an ARN or the name of an endpoint, with its punctuation.
 fn is_shown(token: &str) -> bool {
     let core = token.trim_matches(|c: char| ".,;:!?()[]'\"".contains(c));
-    let parts = || core.split(['-', '/', '\'']);
+    let parts = || core.split(['-', '/', '\'', '_']);
     let is_word = |part: &str| part.len() <= LONGEST_WORD && part.bytes().all(|byte| byte.is_ascii_alphabetic());
     let is_number = core.bytes().all(|byte| byte.is_ascii_digit() || b"-:.+%TZ".contains(&byte)) && core.len() <= 32;
     let is_action = core.split_once(':').is_some_and(|(service, action)| {
@@ -88,11 +88,29 @@ fn is_shown(token: &str) -> bool {
     });
     let is_arn = core.len() <= LONGEST_ARN
         && core.starts_with("arn:")
-        && core.bytes().all(|byte| byte.is_ascii_alphanumeric() || b":/_+,.@-*".contains(&byte));
+        && core.bytes().all(|byte| byte.is_ascii_alphanumeric() || b":/_+,.@-*=".contains(&byte));
     let is_endpoint = core.len() <= 100
         && [".amazonaws.com", ".amazonaws.com.cn", ".api.aws"].iter().any(|end| core.ends_with(end))
         && core.bytes().all(|byte| byte.is_ascii_alphanumeric() || b".-".contains(&byte));
-    parts().all(is_word) || is_number || is_action || is_arn || is_endpoint || WORDS.contains(&core)
+    // `eu-west-1`, `i-0123456789abcdef0`, `vpce-...`.
+    let is_region = core.len() <= 20
+        && core.split_once('-').is_some_and(|(area, rest)| {
+            area.len() == 2 && is_word(area) && rest.split('-').all(|part| is_word(part) || part.len() == 1)
+        });
+    let is_id = core.rsplit_once('-').is_some_and(|(kind, id)| {
+        is_word(kind)
+            && (8..=17).contains(&id.len())
+            && id.bytes().all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte))
+    });
+    parts().all(is_word)
+        || core == "*"
+        || is_region
+        || is_id
+        || is_number
+        || is_action
+        || is_arn
+        || is_endpoint
+        || WORDS.contains(&core)
 }
 
 #[cfg(test)]
@@ -131,6 +149,10 @@ mod tests {
                 "The security token included in the request is expired",
             ),
             ("Rate exceeded", "Rate exceeded"),
+            (
+                "Stack web-2 of i-0123456789abcdef0 in eu-west-1 is in CREATE_COMPLETE state and cannot be signaled, resource: *",
+                "Stack ... of i-0123456789abcdef0 in eu-west-1 is in CREATE_COMPLETE state and cannot be signaled, resource: *",
+            ),
             ("a\u{1b}[2J b", "a ... b"),
             ("", ""),
         ] {

@@ -99,7 +99,8 @@ fn carriers() -> Vec<Carrier> {
             docker(instance, "/containers/json", json(200, body.to_string()))
         })
         .ends([JOINS.clean(&[0, 24]); 3]),
-        carrier("agent/cluster", HOST, |instance, text| metadata(instance, "Cluster", text)).ends([Ends::verify(&[13, 21, 24]); 3]),
+        carrier("agent/cluster", HOST, |instance, text| metadata(instance, "Cluster", text))
+            .ends([Ends::verify(&[13, 21, 24]).clean(&[0, 24]); 3]),
         carrier("agent/arn", HOST, |instance, text| metadata(instance, "ContainerInstanceArn", text)).long(900_000),
         carrier("agent/version", JOINS, |instance, text| metadata(instance, "Version", text)).long(900_000),
         carrier("agent/raw", HOST, |instance, text| agent(instance, "/v1/metadata", text)),

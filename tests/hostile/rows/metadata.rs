@@ -11,6 +11,8 @@ use crate::support::imds::{Fault, Role};
 
 /// Instance metadata does not answer as it should: another try can help. `plan` makes do without, where a file names the
 /// cluster; the run never starts the agent, and doctor may say so first.
+/// Without credentials the signals are tried for a minute: a new role takes so long to be known everywhere.
+const SIGNALS: u64 = 75;
 const GARBLED: Ends = Ends::all(&[10]).plan(OK).doctor(&[10, 12]);
 /// What identifies the instance is not what it should be.
 const NOT_ITSELF: Ends = Ends::all(&[10, 13, 24]).plan(OK).run(&[0, 10]).doctor(&[0, 10, 12, 13, 24]);
@@ -58,11 +60,13 @@ fn carriers() -> Vec<Carrier> {
         }),
         carrier("imds/document-zone", JOINS, |instance, text| document(instance, "availabilityZone", text)),
         carrier("imds/document-pending", JOINS, |instance, text| document(instance, "pendingTime", text)),
-        carrier("imds/role-name", JOINS, |instance, text| says(instance, "meta-data/iam/security-credentials", text)),
+        carrier("imds/role-name", JOINS, |instance, text| says(instance, "meta-data/iam/security-credentials", text))
+            .seconds(SIGNALS),
         carrier("imds/role-code", JOINS, |instance, text| {
             let code = serde_json::json!({"Code": text, "Message": text}).to_string();
             says(instance, "meta-data/iam/security-credentials/ecsInstanceRole", &code)
-        }),
+        })
+        .seconds(SIGNALS),
         carrier("imds/iam-info", JOINS, |instance, text| {
             let info = serde_json::json!({"Code": "Success", "Message": text, "InstanceProfileArn": text}).to_string();
             says(instance, "meta-data/iam/info", &info)

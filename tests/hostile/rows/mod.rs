@@ -30,13 +30,15 @@ struct Carrier {
     ends: [Ends; 3],
     /// How much is too much; 0 where the input has a bound of its own.
     long: usize,
+    /// How long `verify` may take, where that is longer than elsewhere; then fewer commands are tried.
+    seconds: Option<u64>,
 }
 
 const MIB: usize = 1 << 20;
 
 /// Ends alike whatever the text is.
 fn carrier(name: &'static str, ends: Ends, plant: fn(Instance, &str) -> Instance) -> Carrier {
-    Carrier { name, plant, ends: [ends; 3], long: MIB }
+    Carrier { name, plant, ends: [ends; 3], long: MIB, seconds: None }
 }
 
 impl Carrier {
@@ -48,8 +50,12 @@ impl Carrier {
         Carrier { ends, ..self }
     }
 
+    fn seconds(self, seconds: u64) -> Carrier {
+        Carrier { seconds: Some(seconds), ..self }
+    }
+
     fn rows(self) -> Vec<Row> {
-        let Carrier { name, plant, ends, long } = self;
+        let Carrier { name, plant, ends, long, seconds } = self;
         let mut rows = vec![
             Row::new(format!("{name}/secret"), ends[0], move |instance| plant(instance, payload::SECRET)),
             Row::new(format!("{name}/escapes"), ends[1], move |instance| plant(instance, payload::ESCAPES)),
@@ -58,7 +64,10 @@ impl Carrier {
             let row = Row::new(format!("{name}/long"), ends[2], move |instance| plant(instance, &payload::long(long)));
             rows.push(row.brief());
         }
-        rows
+        match seconds {
+            Some(seconds) => rows.into_iter().map(|row| Row { seconds, ..row.brief() }).collect(),
+            None => rows,
+        }
     }
 }
 
