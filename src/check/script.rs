@@ -140,15 +140,14 @@ fn name(command: &Command) -> String {
     let texts = command.words.iter().map(Word::string);
     let mut texts = texts.skip_while(|text| text.contains('=') && !text.starts_with('='));
     let first = texts.next().unwrap_or_default();
-    let name = match first.as_str() {
+    match first.as_str() {
         "sudo" => {
             let is_shell =
                 |text: &String| ["sh", "bash", "tee", "cat", "echo", "printf", "su"].contains(&text.as_str());
             texts.find(is_shell).unwrap_or(first)
         }
         _ => first,
-    };
-    name
+    }
 }
 
 fn is_echo_option(text: &str) -> bool {
