@@ -57,6 +57,8 @@ fn bounded(from: impl Read, path: &Path) -> Result<Vec<u8>, GivenError> {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write;
+
     use super::*;
 
     #[test]
@@ -64,9 +66,12 @@ mod tests {
     fn reads_a_regular_file_within_the_limit_and_nothing_else() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("ecs.config");
-        std::fs::write(&path, "ECS_CLUSTER=prod\n").unwrap();
+        let write = |bytes: &[u8]| {
+            File::options().create(true).write(true).truncate(true).open(&path).unwrap().write_all(bytes).unwrap();
+        };
+        write(b"ECS_CLUSTER=prod\n");
         assert_eq!(read(&path).unwrap(), b"ECS_CLUSTER=prod\n");
-        std::fs::write(&path, vec![b'x'; LONGEST + 1]).unwrap();
+        write(&vec![b'x'; LONGEST + 1]);
         assert!(matches!(read(&path), Err(GivenError::TooLong(_))));
         assert!(matches!(read(folder.path()), Err(GivenError::NotAFile(_))));
         let fifo = folder.path().join("fifo");

@@ -249,7 +249,9 @@ fn value_kind(variable: &Variable, value: &str, is_in_force: bool, context: &Con
     }
     let is_open = has_placeholder(trimmed, !variable.takes_dollars());
     match (is_open, context.is_template) {
-        (true, true) => return None,
+        (true, true) => {
+            return variable.kind.is_json().then(|| opaque_json(variable.name, &filled_in(trimmed))).flatten();
+        }
         (true, false) => return Some(IssueKind::Placeholder),
         (false, _) => {}
     }
@@ -273,6 +275,15 @@ fn value_kind(variable: &Variable, value: &str, is_in_force: bool, context: &Con
 /// JSON with a part that is not known: a mistake only where no text in its place would make it right.
 fn opaque_json(name: &str, value: &str) -> Option<IssueKind> {
     const PARTS: [&str; 8] = ["x", "1", "", "\"x\"", "\"x\":\"y\"", ",\"x\":\"y\"", "json-file", "\"json-file\""];
+    // Inside of quotes it is text.
+    let (mut in_quotes, mut escaped) = (false, false);
+    let known = |c: char| {
+        let is_text = in_quotes && c == OPAQUE;
+        in_quotes ^= c == '"' && !escaped;
+        escaped = c == '\\' && !escaped;
+        if is_text { 'x' } else { c }
+    };
+    let value: String = value.chars().map(known).collect();
     let wrong: Vec<_> = PARTS.iter().map_while(|part| check(name, &value.replace(OPAQUE, part)).err()).collect();
     let first = wrong.first().filter(|_| wrong.len() == PARTS.len())?;
     let is_certain = value.starts_with(['{', '[']) && !value[1..].starts_with(OPAQUE);
@@ -281,6 +292,26 @@ fn opaque_json(name: &str, value: &str) -> Option<IssueKind> {
         wrong.suggestion = None;
         IssueKind::Value(wrong)
     })
+}
+
+/// The text with [`OPAQUE`] for each `${...}`.
+fn filled_in(text: &str) -> String {
+    let (mut result, mut depth) = (String::with_capacity(text.len()), 0);
+    let mut chars = text.chars().peekable();
+    while let Some(c) = chars.next() {
+        match c {
+            '$' if depth == 0 && chars.peek() == Some(&'{') => {
+                result.push(OPAQUE);
+                chars.next();
+                depth = 1;
+            }
+            '{' if depth > 0 => depth += 1,
+            '}' if depth > 0 => depth -= 1,
+            _ if depth > 0 => {}
+            c => result.push(c),
+        }
+    }
+    result
 }
 
 /// Whether the text holds what a template engine or a shell would have replaced.

@@ -259,7 +259,10 @@ fn a_template_may_hold_placeholders_and_other_mistakes_are_still_found() {
     let text =
         "ECS_CLUSTER=${cluster}\n%{ if spot ~}\nECS_ENABLE_SPOT_INSTANCE_DRAINING=true\n%{ endif ~}\n{{ extra }}\n";
     assert_eq!(issues(text.as_bytes(), &context), []);
+    let clean = "ECS_INSTANCE_ATTRIBUTES={\"a\":\"${x}\",\"b\":${jsonencode({c = \"d\"})}}\nECS_CONTAINER_INSTANCE_TAGS=${tags}\nECS_CLUSTER=a\n";
+    assert_eq!(issues(clean.as_bytes(), &context), []);
     assert_eq!(issues(b"ECS_CLUSTER=\"${cluster}\"\n", &context).len(), 1);
+    assert_eq!(issues(b"ECS_CLUSTER=a\nECS_INSTANCE_ATTRIBUTES={\\\"a\\\":\\\"${x}\\\"}\n", &context).len(), 1);
 }
 
 #[test]
