@@ -62,7 +62,6 @@ mod tests {
     use super::*;
 
     #[test]
-    #[expect(clippy::disallowed_methods, reason = "a file outside of every root")]
     fn reads_a_regular_file_within_the_limit_and_nothing_else() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("ecs.config");
