@@ -242,11 +242,12 @@ fn line(level: Level, fields: &Fields, colour: bool, timed: bool) -> String {
         Level::INFO => ("info", "32"),
         _ => ("debug", "2"),
     };
-    let mut line = String::new();
+    let mut label = String::new();
     if timed {
-        line += &format!("{} ", humantime::format_rfc3339_millis(SystemTime::now()));
+        label += &format!("{} ", humantime::format_rfc3339_millis(SystemTime::now()));
     }
-    line += &if colour { format!("\x1b[{ansi}m{name}\x1b[0m: ") } else { format!("{name}: ") };
+    label += &if colour { format!("\x1b[{ansi}m{name}\x1b[0m: ") } else { format!("{name}: ") };
+    let mut line = String::new();
     line.extend(fields.message.chars().map(|c| if c.is_control() { ' ' } else { c }));
     // The id is for machines.
     for (name, value) in fields.others.iter().filter(|(name, _)| *name != "message_id") {
@@ -254,9 +255,7 @@ fn line(level: Level, fields: &Fields, colour: bool, timed: bool) -> String {
         let written = if plain { write!(line, " {name}={value}") } else { write!(line, " {name}={value:?}") };
         written.expect("a String takes everything");
     }
-    let mut line = redaction::printed(&line.replace('\n', " ")).into_owned();
-    line.push('\n');
-    line
+    label + &redaction::printed(&line.replace('\n', " ")) + "\n"
 }
 
 #[cfg(test)]
