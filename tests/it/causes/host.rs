@@ -26,7 +26,7 @@ fn a_linked_ecs_config_is_not_followed() {
 #[test]
 fn attributes_that_are_no_json_are_told_before_the_agent_is_waited_for() {
     let instance = Instance::new().ecs_config("ECS_INSTANCE_ATTRIBUTES={tier: web}\n");
-    Names("config-bad-json", 20, "`ECS_INSTANCE_ATTRIBUTES` in ecs.config is not JSON")
+    Names("config-bad-json", 20, "in ecs.config `ECS_INSTANCE_ATTRIBUTES` takes a JSON object of strings")
         .check(&instance, &run(&instance, &[]));
 }
 
