@@ -32,14 +32,14 @@ use checks::Wrong;
 use row::Row;
 
 /// Each row waits most of its time: for deadlines, and for answers that never come.
-const SIDE_BY_SIDE: usize = 16;
+const SIDE_BY_SIDE: usize = 24;
 const FEWEST_ROWS: usize = 250;
 const HELP: &str = "Usage: cargo test --test hostile -- [OPTIONS] [WORD...]
 
 Runs the rows whose names contain one of the words, or all.
   --list     print the names
   --codes    print the exit code of each command too, for who writes a new row
-  --jobs N   run N rows side by side [default: 16]
+  --jobs N   run N rows side by side [default: 24]
 ";
 
 fn main() -> ExitCode {

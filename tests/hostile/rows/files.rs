@@ -128,7 +128,7 @@ pub fn rows() -> Vec<Row> {
             format!("ECS_LOGLEVEL=info\n{}\nDB_PASS=hunter2\nECS_CLUSTER={}\n", payload::SECRET, payload::RUN_TOGETHER);
         rows.push(Row::new(format!("file/{path}/secret"), JOINS, move |instance| instance.file(path, &lines)));
         let odd = format!("{}\nECS_CLUSTER=stage{}\n", payload::ESCAPES, payload::ESCAPES_ON_ONE_LINE);
-        rows.push(Row::new(format!("file/{path}/escapes"), JOINS, move |instance| instance.file(path, &odd)));
+        rows.push(Row::new(format!("file/{path}/escapes"), JOINS, move |instance| instance.file(path, &odd)).brief());
     }
     for (path, before, after) in AROUND {
         for kind in ["secret", "escapes", "long"] {
@@ -142,7 +142,7 @@ pub fn rows() -> Vec<Row> {
                 let text = if is_json { quoted(&text).trim_matches('"').to_owned() } else { text };
                 instance.file(path, format!("{before}{text}{after}"))
             });
-            rows.push(if kind == "long" { row.brief() } else { row });
+            rows.push(if kind == "secret" { row } else { row.brief() });
         }
     }
     rows.push(Row::new("file/plan.json/secret", JOINS, |instance| {

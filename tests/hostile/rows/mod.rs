@@ -58,7 +58,7 @@ impl Carrier {
         let Carrier { name, plant, ends, long, seconds } = self;
         let mut rows = vec![
             Row::new(format!("{name}/secret"), ends[0], move |instance| plant(instance, payload::SECRET)),
-            Row::new(format!("{name}/escapes"), ends[1], move |instance| plant(instance, payload::ESCAPES)),
+            Row::new(format!("{name}/escapes"), ends[1], move |instance| plant(instance, payload::ESCAPES)).brief(),
         ];
         if long > 0 {
             let row = Row::new(format!("{name}/long"), ends[2], move |instance| plant(instance, &payload::long(long)));

@@ -118,7 +118,8 @@ fn command_line() -> Vec<Row> {
             let what: String = value.split(&text).next().unwrap_or_default().trim_end_matches('=').into();
             let what = if what.len() > 40 { "unknown" } else { &what };
             let ends = if option == "--cluster-tag" && kind != "escapes" { JOINS } else { REFUSED };
-            rows.push(Row::new(format!("option/{option} {what}/{kind}"), ends, same).arguments(&[option, &value]));
+            let row = Row::new(format!("option/{option} {what}/{kind}"), ends, same).arguments(&[option, &value]);
+            rows.push(if kind == "secret" { row } else { row.brief() });
         }
         for words in [
             vec!["explain", &text],
