@@ -467,7 +467,7 @@ fn many_settings_are_read_in_linear_time() {
         let instance = Instance::new().setting_file("etc/ecs-bootstrap/config.toml", &text);
         let outcome = instance.run(&["plan"]);
         assert_eq!(outcome.code, Some(0), "{:.2000}", outcome.stderr);
-        assert!(outcome.duration < Duration::from_secs(8), "{:?}", outcome.duration);
+        assert!(outcome.duration < Duration::from_secs(30), "{:?}", outcome.duration);
         assert!(outcome.stderr.lines().count() < 30, "{} lines", outcome.stderr.lines().count());
     }
     let keys: String = (0..count).map(|at| format!("SOME_KEY_{at}=value\n")).collect();
