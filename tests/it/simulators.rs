@@ -53,7 +53,7 @@ fn a_lost_token_is_silence_and_a_refused_port_opens_again() {
     imds.change(|imds| imds.fault = Fault::TokenLost);
     let put = "PUT /latest/api/token HTTP/1.1\r\nX-aws-ec2-metadata-token-ttl-seconds: 60\r\n\r\n";
     assert_eq!(ask(&imds.endpoint(), put), "");
-    imds.refuse_for(Duration::from_millis(100));
+    imds.refuse_for(Duration::from_secs(1));
     let address = imds.endpoint().trim_start_matches("http://").parse().unwrap();
     let connect = || TcpStream::connect_timeout(&address, Duration::from_millis(50));
     assert!(connect().is_err());
