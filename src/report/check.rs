@@ -3,6 +3,8 @@
 use serde_json::{Value, json};
 
 use crate::check::{Checked, Finding};
+use crate::ecs_config::issue::OPAQUE;
+use crate::redaction;
 
 /// The version of the JSON document.
 const VERSION: u32 = 1;
@@ -51,24 +53,12 @@ pub fn check_json(checked: &[Checked]) -> Value {
     json!({ "version": VERSION, "inputs": checked, "findings": findings })
 }
 
-/// The text without control characters and what turns its direction, cut at this many bytes.
+/// The text as it may be shown, cut at this many bytes.
 fn plain(text: &str, longest: usize) -> String {
-    let is_odd = |c: char| {
-        c.is_control()
-            || ('\u{200b}'..='\u{200f}').contains(&c)
-            || ('\u{202a}'..='\u{202e}').contains(&c)
-            || ('\u{2066}'..='\u{2069}').contains(&c)
-            || c == '\u{feff}'
-            || c == crate::ecs_config::issue::OPAQUE
-    };
-    let mut result = String::new();
-    for c in text.chars() {
-        let piece = if is_odd(c) { c.escape_unicode().to_string() } else { c.to_string() };
-        if result.len() + piece.len() > longest {
-            result.push_str("...");
-            break;
-        }
-        result.push_str(&piece);
+    let shown = redaction::line(&text.replace(OPAQUE, "..."));
+    let end = (0..=longest.min(shown.len())).rev().find(|at| shown.is_char_boundary(*at)).unwrap_or_default();
+    match end == shown.len() {
+        true => shown,
+        false => format!("{}...", &shown[..end]),
     }
-    result
 }
