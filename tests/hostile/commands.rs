@@ -49,15 +49,13 @@ const COMMANDS: &[(Group, &str)] = &[
     (Group::Clean, "prepare-image --yes"),
 ];
 
-/// Each group, each way to write a file, and the bundle, which holds most of what the others print.
-const BRIEF: [&str; 9] = [
+/// Each group, each way to write a file, and the bundle, which holds what the others print; `status.json` is looked at anyway.
+const BRIEF: [&str; 7] = [
     "check ROOT/etc/ecs/ecs.config",
     "plan",
     "run --no-wait",
-    "guard --rewrite",
     "guard",
     "verify",
-    "status --json",
     "doctor --bundle ROOT/home/bundle.tar.gz",
     "prepare-image --yes",
 ];
