@@ -120,7 +120,7 @@ pub fn try_row(row: &Row, has_check: bool) -> Tried {
         tried.codes.push((name.clone(), outcome.code));
         let mut wrong = ended(row, &outcome, codes);
         wrong.extend(took(&instance, &outcome, row));
-        wrong.extend(checks::outcome(&outcome, arguments.iter().any(|word| word == "--json")));
+        wrong.extend(checks::outcome(&outcome, &arguments));
         wrong.extend(config.after(&instance.disk.path(CONFIG)));
         wrong.extend(told.since(&instance, &notified));
         wrong.extend(kept.since(&instance));
@@ -146,9 +146,7 @@ fn commands(row: &Row, instance: &Instance, has_check: bool) -> Vec<(Vec<String>
     let all = all.filter(|(_, line)| !row.is_brief || BRIEF.contains(line));
     all.map(|(group, line)| {
         let words = line.split(' ').map(with_root).chain(row.arguments.iter().cloned());
-        // Guard takes no setting of its own from the environment.
-        let root = [Group::Guard, Group::Rewrite].contains(group).then(|| format!("--root={root}"));
-        (words.chain(root).collect(), row.ends.of(*group))
+        (words.collect(), row.ends.of(*group))
     })
     .collect()
 }
