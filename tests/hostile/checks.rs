@@ -47,7 +47,9 @@ impl Wrong {
 }
 
 /// Both streams and the exit code of a command.
-pub fn outcome(outcome: &Outcome, is_json: bool) -> Vec<Wrong> {
+pub fn outcome(outcome: &Outcome, arguments: &[String]) -> Vec<Wrong> {
+    let is_json = arguments.iter().any(|word| word == "--json");
+    let is_check = arguments.first().is_some_and(|word| word == "check");
     let mut wrong = [text("stdout", &outcome.stdout), text("stderr", &outcome.stderr)].concat();
     let length = outcome.stdout.len() + outcome.stderr.len();
     if length > MOST_OUTPUT {
@@ -59,7 +61,8 @@ pub fn outcome(outcome: &Outcome, is_json: bool) -> Vec<Wrong> {
     let is_error = outcome.code != Some(0);
     // The error of a document is its cause; guard tells that of the run before it too.
     let before = lines().filter(|line| *line == "the run before it:").count();
-    let expected = usize::from(is_error && !is_json) + before.min(1);
+    // What `check` finds is told by file, line and column.
+    let expected = usize::from(is_error && !is_json && !is_check) + before.min(1);
     let is_hung = outcome.code == Some(crate::measure::HUNG);
     if !is_hung && errors != expected && !(is_json && is_error && errors == 1) {
         wrong.push(Wrong::new("stdout and stderr", format!("{errors} error lines, expected {expected}")));

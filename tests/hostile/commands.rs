@@ -49,15 +49,13 @@ const COMMANDS: &[(Group, &str)] = &[
     (Group::Clean, "prepare-image --yes"),
 ];
 
-/// Each group, each way to write a file, and the bundle, which holds most of what the others print.
-const BRIEF: [&str; 9] = [
+/// Each group, each way to write a file, and the bundle, which holds what the others print; `status.json` is looked at anyway.
+const BRIEF: [&str; 7] = [
     "check ROOT/etc/ecs/ecs.config",
     "plan",
     "run --no-wait",
-    "guard --rewrite",
     "guard",
     "verify",
-    "status --json",
     "doctor --bundle ROOT/home/bundle.tar.gz",
     "prepare-image --yes",
 ];
@@ -122,7 +120,7 @@ pub fn try_row(row: &Row, has_check: bool) -> Tried {
         tried.codes.push((name.clone(), outcome.code));
         let mut wrong = ended(row, &outcome, codes);
         wrong.extend(took(&instance, &outcome, row));
-        wrong.extend(checks::outcome(&outcome, arguments.iter().any(|word| word == "--json")));
+        wrong.extend(checks::outcome(&outcome, &arguments));
         wrong.extend(config.after(&instance.disk.path(CONFIG)));
         wrong.extend(told.since(&instance, &notified));
         wrong.extend(kept.since(&instance));

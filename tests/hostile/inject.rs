@@ -236,18 +236,17 @@ fn prepare(instance: &Instance, before: Before) {
     }
 }
 
-fn words<'a>(instance: &'a Instance, command: &'a str) -> Vec<&'a str> {
-    let root = instance.root().to_str().expect("a root with a plain name");
-    command.split(' ').chain(["--root", root]).collect()
+fn words(command: &str) -> Vec<&str> {
+    command.split(' ').collect()
 }
 
 fn traced(instance: &Instance, command: &str) -> Outcome {
-    instance.run(&words(instance, command))
+    instance.run(&words(command))
 }
 
 /// The same without strace.
 fn clean(instance: &Instance, command: &str) -> Outcome {
-    instance.run_by(PRODUCT, &words(instance, command))
+    instance.run_by(PRODUCT, &words(command))
 }
 
 fn run(program: &std::path::Path, points: &[Point], results: &Results, jobs: usize) -> ExitCode {

@@ -33,7 +33,7 @@ const PLACES: [(&str, Ends); 26] = [
     ("etc/default/ecs", JOINS),
     ("etc/ecs/other", JOINS),
     ("proc/meminfo", JOINS),
-    ("proc/net/tcp", JOINS),
+    ("proc/net/tcp6", JOINS),
     ("proc/net/route", JOINS),
     ("etc/os-release", JOINS),
     ("run/ecs-bootstrap/reset.json", JOINS),

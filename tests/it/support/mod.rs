@@ -292,9 +292,10 @@ impl Instance {
 
     /// The same by another program than the one that stands in for the product.
     pub fn run_by(&self, program: impl AsRef<std::ffi::OsStr>, arguments: &[&str]) -> Outcome {
+        assert!(self.mounts.is_empty(), "a mount needs the program that stands in for the product");
         let own = self.command(arguments);
         let mut command = Command::new(program);
-        command.args(arguments).env_clear().envs(own.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        command.args(own.get_args()).env_clear().envs(own.get_envs().filter_map(|(name, value)| Some((name, value?))));
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         Running::of(command).wait()
     }
