@@ -39,12 +39,22 @@ fn main() -> ExitCode {
             let exit = if error.use_stderr() { Exit::Usage } else { Exit::Done };
             return print(Report {
                 stdout: if error.use_stderr() { String::new() } else { error.render().to_string() },
-                stderr: if error.use_stderr() { error.render().to_string() } else { String::new() },
+                stderr: if error.use_stderr() { usage_error(&error.render().to_string()) } else { String::new() },
                 exit,
             });
         }
     };
     print(command(cli, start))
+}
+
+/// The error of a wrong command line. It repeats the arguments, which may hold anything.
+fn usage_error(text: &str) -> String {
+    const LONGEST: usize = 200;
+    let cut = |line: &str| match line.char_indices().nth(LONGEST) {
+        Some((end, _)) => redaction::line(&line[..end]) + "...",
+        None => redaction::line(line),
+    };
+    text.lines().map(|line| cut(line) + "\n").collect()
 }
 
 fn command(cli: Cli, start: Instant) -> Report {

@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use crate::ecs_config::ownership::hash;
 use crate::ecs_config::{EditRefusal, edit, effective, read};
 use crate::plan::{PlannedKey, Recorded, RecordedKey};
-use crate::redaction::is_shown_whole;
+use crate::redaction::{self, is_shown_whole};
 use crate::settings::Kind;
 
 const CLUSTER: &str = "ECS_CLUSTER";
@@ -36,7 +36,7 @@ pub fn record(keys: &[PlannedKey], follows_file: bool) -> Recorded {
             value: is_shown_whole(&planned.key, &planned.value).then(|| planned.value.clone()),
             hash: hash(&planned.value),
             kind: if gives_way { planned.source.kind.min(Kind::EcsConfig) } else { planned.source.kind },
-            source: planned.source.to_string(),
+            source: redaction::line(&planned.source.to_string()),
         }
     };
     Recorded { keys: keys.iter().map(record).collect() }

@@ -57,7 +57,7 @@ pub fn plan_text(plan: &Plan) -> String {
     }
     let config = &plan.ecs_config;
     line(format!("ecs.config  {ECS_CONFIG}, {}", if config.changed() { "to be written" } else { "unchanged" }));
-    let width = config.keys.iter().map(|key| key.key.len()).max().unwrap_or(0);
+    let width = config.keys.iter().map(|key| key.key.len()).max().unwrap_or(0).min(64);
     for key in config.keys.iter().take(MOST_KEYS) {
         let value = redaction::variable(&key.key, &key.value);
         line(format!("  {:width$}  {value}  ({})", key.key, key.source));

@@ -13,6 +13,9 @@ use super::fragment::{Fragment, Name};
 use super::schema::{self, Raw, Setting};
 use super::{Kind, SettingsError, Source};
 
+/// After so many errors the rest of a document is not looked at.
+const MOST_ERRORS: usize = 50;
+
 /// The text of a document.
 pub(super) struct TomlDocument<'a> {
     text: &'a str,
@@ -64,6 +67,9 @@ impl<'a> TomlDocument<'a> {
             name == "agent" || schema::ALL.iter().any(is_below)
         };
         for (key, value) in keys {
+            if errors.len() >= MOST_ERRORS {
+                return;
+            }
             let name = if path.is_empty() { key.get_ref().to_string() } else { format!("{path}.{}", key.get_ref()) };
             match value.get_ref() {
                 DeValue::Table(inner) if is_group(&name) => self.walk(inner, &name, fragment, errors),

@@ -103,7 +103,11 @@ impl Fragment {
                 Some(agent) => format!("agent.{agent}"),
                 None => name.to_ascii_lowercase().replace("__", ".").replace('_', "-"),
             };
-            pairs.push((key, value, Source::new(Kind::Environment, "environment", variable)));
+            pairs.push((
+                key,
+                value,
+                Source::new(Kind::Environment, "environment", redaction::name(variable, is_of_key)),
+            ));
         }
         Fragment::from_pairs(pairs)
     }
@@ -111,7 +115,11 @@ impl Fragment {
     /// `--cluster`, `--cluster-tag K=V` and `--set key=value`, as `(option, key, value)`.
     pub fn from_command_line(options: &[(String, String, String)]) -> Result<Fragment, SettingsError> {
         Fragment::from_pairs(options.iter().map(|(option, key, value)| {
-            (key.clone(), value.as_str(), Source::new(Kind::CommandLine, "command line", option.clone()))
+            (
+                key.clone(),
+                value.as_str(),
+                Source::new(Kind::CommandLine, "command line", redaction::name(option, |c| is_of_key(c) || c == ' ')),
+            )
         }))
     }
 
@@ -249,7 +257,10 @@ impl Fragment {
             return self.push("cluster", raw, source);
         }
         let is_part = |c: char| c.is_ascii_alphanumeric() || c == '_';
-        if variable.is_empty() || !variable.chars().all(is_part) || variable.starts_with(|c: char| c.is_ascii_digit()) {
+        if !(1..=LONGEST_NAME).contains(&variable.len())
+            || !variable.chars().all(is_part)
+            || variable.starts_with(|c: char| c.is_ascii_digit())
+        {
             return Err(error(format!(
                 "`{}` cannot be the name of an environment variable",
                 redaction::name(variable, is_part)

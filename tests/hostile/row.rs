@@ -122,13 +122,13 @@ impl Row {
         ends: Ends,
         plant: impl Fn(Instance) -> Instance + Send + Sync + 'static,
     ) -> Row {
-        let seconds = if ends.joins() { 20 } else { 2 };
+        let seconds = if ends.joins() { 80 } else { 2 };
         let (arguments, own) = (Vec::new(), Vec::new());
         Row { name: name.into(), plant: Box::new(plant), ends, is_brief: false, arguments, own, seconds }
     }
 
     pub fn ends(self, ends: Ends) -> Row {
-        let seconds = if ends.joins() { 20 } else { 2 };
+        let seconds = if ends.joins() { 80 } else { 2 };
         Row { ends, seconds, ..self }
     }
 
