@@ -82,7 +82,8 @@ fn main() -> ExitCode {
     }
     let began = Instant::now();
     let failures = run(&chosen, jobs, codes);
-    report(&failures, chosen.len(), began)
+    // And that there is a `check`.
+    report(&failures, chosen.len() + 1, began)
 }
 
 /// Runs the rows side by side; what was wrong, by the name of its row.
