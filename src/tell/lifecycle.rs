@@ -206,6 +206,12 @@ impl Outside {
                     }
                 },
             };
+            // Amazon EC2 Auto Scaling API Reference, LifecycleHook, LifecycleHookName.
+            let is_name = |name: &str| {
+                (1..=255).contains(&name.len())
+                    && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_/".contains(&b))
+            };
+            let hooks: Vec<_> = hooks.into_iter().filter(|hook| is_name(&hook.name)).collect();
             let names: Vec<_> = hooks.iter().map(|hook| hook.name.clone()).collect();
             let wanted = |name: &str| self.signal.hook.as_deref().is_none_or(|wanted| wanted == name);
             let mut fitting = hooks.into_iter().filter(|hook| wanted(&hook.name));
