@@ -102,6 +102,7 @@ pub fn name(value: &str, is_part: impl Fn(char) -> bool) -> String {
 }
 
 fn cut(value: &str, end: usize) -> String {
+    let end = floor(value, end);
     format!("{}<{} more bytes>", &value[..end], value.len() - end)
 }
 

@@ -215,6 +215,8 @@ mod tests {
         let long = format!(r#"{{"stack":"{}"}}"#, "x".repeat(2000));
         assert!(variable("ECS_INSTANCE_ATTRIBUTES", &long).len() <= MAX_LINE);
         assert!(is_shown_whole("ECS_INSTANCE_ATTRIBUTES", &long));
+        let curly = format!("[{}", "\u{201c}".repeat(400));
+        assert!(variable("ECS_AVAILABLE_LOGGING_DRIVERS", &curly).ends_with(" more bytes>"), "cut between characters");
         assert!(!is_shown_whole("MINE", "x") && !is_shown_whole("ECS_CLUSTER", "prod X=y"));
     }
 
