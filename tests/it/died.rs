@@ -6,30 +6,13 @@ use crate::support::http::lock;
 use crate::support::{Instance, Outcome};
 
 const VERIFY: &str = "ecs-bootstrap-verify.service";
-const STACK: &str = "arn:aws:cloudformation:eu-west-1:111122223333:stack/fleet/0f0f";
 
 /// An instance of a group that a stack made; its run has handed over, and its agent never registers.
 fn handed_over() -> Instance {
     let settings = "[signal]\ncloudformation = true\nlifecycle = true\n";
     let instance = Instance::new().setting_file("etc/ecs-bootstrap/config.toml", settings);
     let instance = instance.agent_behaves(|agent| agent.never_registers = true);
-    instance.imds.change(|imds| {
-        let tags = imds.tags.as_mut().unwrap();
-        for (key, value) in [
-            ("aws:cloudformation:stack-id", STACK),
-            ("aws:cloudformation:logical-id", "Group"),
-            ("aws:autoscaling:groupName", "fleet"),
-        ] {
-            tags.insert(key.into(), value.into());
-        }
-        imds.target_lifecycle_state = Some("InService".into());
-    });
-    instance.aws.change(|aws| {
-        aws.waiting.resources.insert((STACK.into(), "Group".into()), true);
-        aws.waiting.hooks = vec![("ready".into(), 30)];
-        aws.waiting.hook_waits = true;
-        aws.waiting.others_in_service = 2;
-    });
+    let instance = crate::signal::waited_for(instance);
     let outcome = instance.run(&["run", "--no-wait"]);
     assert_eq!(outcome.code, Some(0), "{}", outcome.stderr);
     instance

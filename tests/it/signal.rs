@@ -13,7 +13,11 @@ const LIFECYCLE: &str = "signal.lifecycle=true";
 
 /// An instance of a group that a stack made, which waits for it.
 fn of_stack() -> Instance {
-    let instance = Instance::new();
+    waited_for(Instance::new())
+}
+
+/// The instance as one of a group that a stack made, which waits for it.
+pub(crate) fn waited_for(instance: Instance) -> Instance {
     instance.imds.change(|imds| {
         let tags = imds.tags.as_mut().unwrap();
         for (key, value) in [
