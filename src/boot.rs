@@ -127,8 +127,7 @@ impl Boot {
             Ok(Onward::Verify { plan, applied, systemd, age }) => {
                 cluster = plan.expectation.cluster.clone();
                 let handed = verify::Handed { queued: applied.effects.jobs, jobs: applied.jobs };
-                self.may_signal(&plan.expectation.signal);
-                outside = Outside::new(&self.world, &plan.expectation).await;
+                outside = Outside::new(&self.world, &plan.expectation, self.signals_until()).await;
                 let verdict = self.verdict(plan.expectation, handed, &systemd, age, &mut phases, &progress);
                 held(outside.as_ref(), verdict).await
             }
@@ -191,8 +190,7 @@ impl Boot {
         let age = age(&expectation);
         let systemd = Systemd::connect(Deadline::after(BUS)).await;
         let handed = verify::Handed::default();
-        self.may_signal(&expectation.signal);
-        let outside = Outside::new(&self.world, &expectation).await;
+        let outside = Outside::new(&self.world, &expectation, self.signals_until()).await;
         let verdict = self.verdict(expectation, handed, &systemd, age, &mut phases, &progress);
         let verdict = held(outside.as_ref(), verdict).await;
         let mut document = match self.refused_by_guard(&verdict) {

@@ -28,6 +28,8 @@ const MAX_READ: usize = 16 << 10;
 const KEPT_END: usize = MAX_LINE / 3;
 /// The longest name, for example of a cluster, in bytes.
 const LONGEST_NAME: usize = 255;
+/// The longest key of a document.
+const LONGEST_KEY: usize = 100;
 /// The room for the words that say how much is left out.
 const MARK: usize = 40;
 
@@ -68,16 +70,38 @@ pub fn text(text: &str) -> String {
     shown
 }
 
-/// Every string of a document, keys included, as [`text`] has it.
+/// Every string of a document, keys included, as [`text`] has it, and short enough to be one line of indented JSON.
 pub fn json(value: Value) -> Value {
     match value {
-        Value::String(text) => Value::String(self::text(&text)),
+        Value::String(text) => Value::String(escaped(self::text(&text), MAX_LINE)),
         Value::Array(items) => Value::Array(items.into_iter().map(json).collect()),
-        Value::Object(members) => {
-            Value::Object(members.into_iter().map(|(key, value)| (line(&key), json(value))).collect())
-        }
+        Value::Object(members) => Value::Object(
+            members.into_iter().map(|(key, value)| (escaped(line(&key), LONGEST_KEY), json(value))).collect(),
+        ),
         other => other,
     }
+}
+
+/// The text, cut where JSON needs more than `longest` bytes for it: quotes, backslashes and line breaks take two.
+fn escaped(text: String, longest: usize) -> String {
+    let is_doubled = |byte: &u8| matches!(byte, b'"' | b'\\' | b'\n');
+    let more = text.bytes().filter(|byte| is_doubled(byte)).count();
+    match text.len() + more <= longest {
+        true => text,
+        // What is left may hold nothing but what is doubled.
+        false => clipped(&text, longest.saturating_sub(more).max(longest / 2)).into_owned(),
+    }
+}
+
+/// The first of them that take at most `bytes` together.
+pub fn at_most<T>(bytes: usize, items: impl IntoIterator<Item = T>, length: impl Fn(&T) -> usize) -> Vec<T> {
+    let mut left = bytes;
+    let fits = |item: &T| {
+        let rest = left.checked_sub(length(item));
+        left = rest.unwrap_or(left);
+        rest.is_some()
+    };
+    items.into_iter().take_while(fits).collect()
 }
 
 /// What is printed, whatever it is: the last check, which cannot tell secrets any more. Line breaks stay.
@@ -147,7 +171,7 @@ fn clipped(text: &str, longest: usize) -> Cow<'_, str> {
     }
     let end = text.len() - KEPT_END.min(longest / 3);
     let end = (end..text.len()).find(|at| text.is_char_boundary(*at)).unwrap_or(text.len());
-    let begin = floor(text, longest - (text.len() - end) - MARK);
+    let begin = floor(text, longest.saturating_sub(text.len() - end + MARK));
     Cow::Owned(format!("{}... {} bytes left out ...{}", &text[..begin], end - begin, &text[end..]))
 }
 
@@ -159,6 +183,19 @@ fn floor(text: &str, at: usize) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Printing must not cut a document inside an escape.
+    #[test]
+    fn the_lines_of_a_document_need_no_cutting() {
+        for part in ["a", "\"", "\\", "\n", "a\n", "\u{1b}", "é\n\"", "ECS_X=<1 bytes>\n", "password=hunter2 "] {
+            for times in [1, 99, 449, 450, 451, 899, 900, 901, 5000] {
+                let text = part.repeat(times);
+                let document = json(serde_json::json!({ text.clone(): [{ "x": text.clone() }] }));
+                let pretty = serde_json::to_string_pretty(&document).unwrap();
+                assert_eq!(printed(&pretty), pretty, "{part:?} {times} times");
+            }
+        }
+    }
 
     #[test]
     fn a_line_is_one_line_that_drives_no_terminal() {

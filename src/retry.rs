@@ -7,7 +7,7 @@
 
 use std::future::Future;
 use std::sync::mpsc;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -27,6 +27,11 @@ impl Deadline {
     /// The earlier of the two.
     pub fn earliest(self, other: Deadline) -> Deadline {
         self.min(other)
+    }
+
+    /// The deadline `duration` later.
+    pub fn plus(self, duration: Duration) -> Deadline {
+        Deadline(self.0.checked_add(duration).unwrap_or(self.0))
     }
 
     /// What is left; zero once it has passed.
@@ -140,7 +145,7 @@ pub type LastWord = Box<dyn FnOnce() + Send>;
 /// waits. A thread of its own waits for the last time that was allowed.
 #[derive(Clone, Debug)]
 pub struct Watchdog {
-    until: Arc<Mutex<Instant>>,
+    until: Arc<(Mutex<Deadline>, Condvar)>,
 }
 
 impl Watchdog {
@@ -149,8 +154,8 @@ impl Watchdog {
     /// How long the last words may take: they may be told to the very disk or pipe that hangs.
     const LAST_WORDS: Duration = Duration::from_millis(1500);
 
-    /// Watches from now on, and allows so long. Once that and all that was allowed since has passed, each of the last words
-    /// is said on a thread of its own, and then `end` is called, whether they were said or not.
+    /// Watches from now on, and allows so long. Once what was allowed last has passed, each of the last words is said on
+    /// a thread of its own, and then `end` is called, whether they were said or not.
     pub fn start(allowed: Duration, last_words: Vec<LastWord>, end: impl FnOnce() + Send + 'static) -> Watchdog {
         Watchdog::with(allowed, Watchdog::GRACE, last_words, end)
     }
@@ -161,20 +166,10 @@ impl Watchdog {
         last_words: Vec<LastWord>,
         end: impl FnOnce() + Send + 'static,
     ) -> Watchdog {
-        let watchdog = Watchdog { until: Arc::new(Mutex::new(Deadline::after(allowed).0)) };
+        let watchdog = Watchdog { until: Arc::new((Mutex::new(Deadline::after(allowed)), Condvar::new())) };
         let watched = watchdog.clone();
         let watch = move || {
-            loop {
-                let left = watched.remaining();
-                if left.is_zero() {
-                    // Without a pause between, what was allowed meanwhile would be missed.
-                    block_for(grace);
-                    if watched.remaining().is_zero() {
-                        break;
-                    }
-                }
-                block_for(left);
-            }
+            watched.wait(grace);
             let (said, heard) = mpsc::channel();
             for word in last_words {
                 let said = said.clone();
@@ -195,15 +190,29 @@ impl Watchdog {
         watchdog
     }
 
-    /// The command may take so long from now on; what was allowed before is not taken back.
+    /// The command may take so long from now on, whatever was allowed before.
     pub fn allow(&self, duration: Duration) {
-        let mut until = self.until.lock().unwrap_or_else(PoisonError::into_inner);
-        *until = (*until).max(Deadline::after(duration).0);
+        let (until, changed) = &*self.until;
+        *until.lock().unwrap_or_else(PoisonError::into_inner) = Deadline::after(duration);
+        changed.notify_all();
     }
 
-    fn remaining(&self) -> Duration {
-        let until = *self.until.lock().unwrap_or_else(PoisonError::into_inner);
-        until.saturating_duration_since(Instant::now())
+    /// Until when the command may run; it is ended [`Watchdog::GRACE`] later.
+    pub fn deadline(&self) -> Deadline {
+        *self.until.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Until so long after the deadline, wherever that moves meanwhile.
+    fn wait(&self, grace: Duration) {
+        let (until, changed) = &*self.until;
+        let mut deadline = until.lock().unwrap_or_else(PoisonError::into_inner);
+        loop {
+            let left = deadline.plus(grace).remaining();
+            if left.is_zero() {
+                return;
+            }
+            deadline = changed.wait_timeout(deadline, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
     }
 }
 
@@ -211,11 +220,6 @@ impl Watchdog {
 fn thread(run: impl FnOnce() + Send + 'static) -> bool {
     const STACK: usize = 512 * 1024;
     std::thread::Builder::new().stack_size(STACK).spawn(run).is_ok()
-}
-
-#[expect(clippy::disallowed_methods, reason = "the watchdog waits where no runtime does")]
-fn block_for(duration: Duration) {
-    std::thread::sleep(duration);
 }
 
 #[cfg(test)]
@@ -269,8 +273,8 @@ mod tests {
         let words: Vec<LastWord> = vec![Box::new(move || said.send("words").unwrap())];
         let start = Instant::now();
         let watchdog = Watchdog::with(Duration::from_millis(20), Duration::from_millis(50), words, end);
+        watchdog.allow(Duration::from_secs(3600));
         watchdog.allow(Duration::from_millis(300));
-        watchdog.allow(Duration::from_millis(1));
         let next = || heard.recv_timeout(Duration::from_secs(10)).unwrap();
         assert_eq!((next(), next()), ("words", "end"));
         assert!(start.elapsed() >= Duration::from_millis(350), "{:?}", start.elapsed());

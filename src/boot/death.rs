@@ -4,6 +4,7 @@
 //! In: the stored verdict. Out: the same, or the cause `verify-died`. A verdict that was told stands.
 
 use super::handover::VERIFY_UNIT;
+use super::hangs::SIGNALS;
 use super::{BUS, Boot, Report, as_json};
 use crate::boundary::systemd::{Systemd, SystemdError, UnitState};
 use crate::causes::chain;
@@ -59,8 +60,8 @@ impl Boot {
         self.tell(&document, false);
         let of_settings = || Some(Expectation { signal: Signal::of(&self.early().ok()?), ..Expectation::default() });
         if let Some(expectation) = self.expected().or_else(of_settings) {
-            self.may_signal(&expectation.signal);
-            let outside = Outside::new(&self.world, &expectation).await;
+            self.may_take(SIGNALS);
+            let outside = Outside::new(&self.world, &expectation, self.signals_until()).await;
             self.signal(outside.as_ref(), &mut document).await;
         }
         // The verdict is another's failure: this command has done what it is for.

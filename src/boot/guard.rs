@@ -181,7 +181,10 @@ impl Boot {
         let own = document(&verdict, files.cluster().as_deref(), &[]);
         let stands =
             |before: &Document| before.cause.as_ref().map(|cause| &cause.id) != own.cause.as_ref().map(|c| &c.id);
-        if let Some(before) = before.filter(stands) {
+        if let Some(mut before) = before.filter(stands) {
+            if let (Some(cause), Some(own)) = (&mut before.cause, &own.cause) {
+                cause.evidence.truncate(redaction::MAX_LINES.saturating_sub(own.evidence.len()));
+            }
             let stderr = format!("{}the run before it:\n{}", verdict_text(&own), verdict_text(&before));
             return Report { stdout: String::new(), stderr, exit: REFUSED };
         }

@@ -10,15 +10,19 @@ use crate::boundary::disk::Disk;
 use crate::cli::Command;
 use crate::evidence::Stop;
 use crate::exit::Exit;
-use crate::plan::Signal;
 use crate::report::{Document, document};
-use crate::retry::Watchdog;
+use crate::retry::{Deadline, Watchdog};
 use crate::verify;
 
 /// Reading the settings and opening what the command needs takes no longer.
 pub const BEGINNING: Duration = Duration::from_secs(2);
-/// Telling the parties outside: metadata and tags, then five signals of a minute each.
-const SIGNALS: Duration = Duration::from_secs(360);
+/// How long the signals of a verdict are tried while the command's deadline is further away: a new role takes up to a
+/// minute until every service knows it.
+pub(super) const SIGNALS: Duration = Duration::from_secs(60);
+/// How long after the deadline signals may still be tried. It is less than [`Watchdog::GRACE`].
+const LATE_SIGNALS: Duration = Duration::from_secs(7);
+/// The least time for signals, where the last look at the host took long.
+const LEAST_SIGNALS: Duration = Duration::from_secs(4);
 
 /// What is known of a command before it runs, for the case that it does not end.
 #[derive(Clone, Debug)]
@@ -75,10 +79,10 @@ impl Boot {
         }
     }
 
-    /// The same for telling the parties outside, where there are some.
-    pub(super) fn may_signal(&self, signal: &Signal) {
-        if !signal.is_off() {
-            self.may_take(SIGNALS);
-        }
+    /// Until when the signals of a verdict are tried, so that the command ends within ten seconds of its deadline.
+    pub(super) fn signals_until(&self) -> Deadline {
+        let longest = Deadline::after(SIGNALS);
+        let late = self.watchdog.as_ref().map_or(longest, |watchdog| watchdog.deadline().plus(LATE_SIGNALS));
+        late.max(Deadline::after(LEAST_SIGNALS)).earliest(longest)
     }
 }

@@ -22,9 +22,8 @@ impl Boot {
     /// Tells it, where somebody waits.
     pub(super) async fn signal(&self, outside: Option<&Outside>, document: &mut Document) {
         let Some(outside) = outside else { return };
-        self.may_signal(outside.signal());
         journal::status(&format!("{}; telling whoever waits for this instance", document.text));
-        document.signals = Box::pin(outside.tell(document)).await;
+        document.signals = Box::pin(outside.tell(document, self.signals_until())).await;
         if !document.signals.is_empty() {
             tell::signalled(&self.world.disk, document);
         }
@@ -52,8 +51,7 @@ impl Boot {
         if expectation.signal.is_off() || document.exit_code < FINAL || self.others_go_on().await {
             return None;
         }
-        self.may_signal(&expectation.signal);
-        Outside::new(&self.world, &expectation).await
+        Outside::new(&self.world, &expectation, self.signals_until()).await
     }
 
     /// Whether user data may still run, and is not who runs us.

@@ -146,6 +146,7 @@ mod tests {
         let instance = ContainerInstance {
             arn: ARN.to_owned(),
             status: "ACTIVE".to_owned(),
+            status_reason: None,
             agent_connected: connected,
             agent_version: None,
             attributes: Default::default(),

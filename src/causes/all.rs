@@ -137,6 +137,7 @@ pub static ALL: &[&Cause] = &[
     &acs::ENDPOINT_PARTIAL,
     &acs::UNREACHABLE,
     &acs::DENIED,
+    &lifecycle::NOT_ACTIVE,
     &agent::NOT_CONNECTED,
     &lifecycle::WARM_POOL_WAITING,
     &lifecycle::DRAINING,

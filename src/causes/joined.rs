@@ -196,6 +196,7 @@ mod tests {
         let instance = ContainerInstance {
             arn: "arn".to_owned(),
             status: "ACTIVE".to_owned(),
+            status_reason: None,
             agent_connected: false,
             agent_version: None,
             attributes: BTreeMap::new(),

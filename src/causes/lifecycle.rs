@@ -78,6 +78,33 @@ pub(super) static DRAINING: Cause = Cause {
     ..Cause::PLAIN
 };
 
+/// A status in which ECS places no task, whatever else works.
+pub(super) static NOT_ACTIVE: Cause = Cause {
+    id: "registration-not-active",
+    layer: Layer::Agent,
+    title: "the container instance is registered, and its status is neither ACTIVE nor DRAINING",
+    looks: "the agent runs and may be connected, and the instance gets no tasks",
+    proof: "ecs:DescribeContainerInstances gives a status such as REGISTERING, REGISTRATION_FAILED, DEREGISTERING or INACTIVE, \
+            and the reason with it; where the log says that the instance was deregistered it is `deregistered-while-up`",
+    alike: &["draining", "deregistered-while-up", "registration-inactive", "agent-not-connected"],
+    class: Class::Retry,
+    exit: Exit::NotRegistered,
+    lapsed: Exit::Agent,
+    remedy: "REGISTERING ends by itself; after REGISTRATION_FAILED mend what the reason names, and replace the instance; after \
+             a deregistration run `ecs-bootstrap reset-agent --yes`, which registers it anew",
+    source: "Amazon ECS API Reference, ContainerInstance, `status` and `statusReason`",
+    check: |evidence| match &evidence.registration {
+        Some(Ok(Some(instance))) if !matches!(instance.status.as_str(), "ACTIVE" | "DRAINING") => {
+            let status = format!("ecs:DescribeContainerInstances gives the status {}", instance.status);
+            let reason = instance.status_reason.as_ref().map(|reason| format!("and as its reason `{reason}`"));
+            Some([status].into_iter().chain(reason).collect())
+        }
+        _ => None,
+    },
+    when_registered: true,
+    ..Cause::PLAIN
+};
+
 fn checks_pool(evidence: &Evidence) -> bool {
     evidence.config.get("ECS_WARM_POOLS_CHECK").is_some_and(|value| is_true(value))
 }

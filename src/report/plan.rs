@@ -15,7 +15,9 @@ const VERSION: u32 = 1;
 /// Of more lines no difference is computed, which would take time by the square of their number.
 const MOST_LINES: usize = 5000;
 /// The most keys that are shown: the agent has fewer variables that anybody sets.
-const MOST_KEYS: usize = 64;
+const MOST_KEYS: usize = 32;
+/// The most bytes of the lines of `ecs.config` in JSON, and of the warnings.
+const MOST_BYTES: usize = 4 << 10;
 
 /// `plan --json`: see README "JSON".
 pub fn plan_json(plan: &Plan) -> Value {
@@ -29,20 +31,25 @@ pub fn plan_json(plan: &Plan) -> Value {
             json!({ "key": key.key, "value": value, "source": key.source })
         })
         .collect();
+    let text = redaction::text(&shown(&config.new));
+    let lines = redaction::at_most(MOST_BYTES, text.lines(), |line| line.len());
+    let warnings = redaction::at_most(MOST_BYTES, &plan.warnings, |warning| warning.text.len());
     redaction::json(json!({
         "version": VERSION,
         "cluster": plan.cluster,
         "ecs_config": {
             "path": ECS_CONFIG,
-            "text": redaction::text(&shown(&config.new)),
+            "text": text,
+            "lines": lines,
             "changed": config.changed(),
             "keys": keys,
+            "lines_not_shown": config.new.split(|byte| *byte == b'\n').count().saturating_sub(lines.len() + 1),
             "keys_not_shown": config.keys.len().saturating_sub(MOST_KEYS),
             "removed": config.removed.iter().take(MOST_KEYS).collect::<Vec<_>>(),
         },
         "units": plan.units,
         "enable": plan.enable,
-        "warnings": plan.warnings.iter().take(MAX_LINES).collect::<Vec<_>>(),
+        "warnings": warnings,
     }))
 }
 

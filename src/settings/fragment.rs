@@ -3,6 +3,7 @@
 //! In: TOML text, the environment, the command line, tags, the foreign keys of `ecs.config`. Out: entries that
 //! [`super::merge`] can apply without a further error, and warnings. Nothing is merged and nothing is read here.
 
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
 
 use toml::de::DeTable;
@@ -54,6 +55,8 @@ pub struct Fragment {
 const NOT_SETTINGS: &[&str] = &["ROOT", "AGENT_ENDPOINT", "LOG"];
 /// So many variables that the agent does not know are named one by one.
 const MOST_UNKNOWN: usize = 20;
+/// More variables that the agent does not know are an error: no `ecs.config` has as many, and each is kept in `plan.json`.
+const MOST_PASSED_ON: usize = 500;
 /// No name that is known is nearly as long: a longer one is compared with none, which would take time and memory by its
 /// length.
 const LONGEST_NAME: usize = 64;
@@ -278,7 +281,15 @@ impl Fragment {
         // The agent would take it, and `ecs.config` cannot carry it: what must change is this value.
         writable(variable, &value).map_err(|refusal| error(refusal.to_string()))?;
         if agent_variables::find(variable).is_none() {
-            self.warn_of_unknown(variable, &source);
+            self.unknown += 1;
+            match self.unknown.cmp(&(MOST_PASSED_ON + 1)) {
+                Ordering::Less => self.warn_of_unknown(variable, &source),
+                Ordering::Equal => {
+                    return Err(error(format!("more than {MOST_PASSED_ON} variables that the agent does not know")));
+                }
+                // Reported already.
+                Ordering::Greater => return Ok(()),
+            }
         }
         self.entries.push(Entry { name: Name::Agent(variable.to_owned()), raw: Raw::Text(value), source });
         Ok(())
@@ -294,7 +305,6 @@ impl Fragment {
     /// Each of them is a question to the table of names, and a line for a person to read.
     fn warn_of_unknown(&mut self, variable: &str, source: &Source) {
         const ID: &str = "agent-variable-unknown";
-        self.unknown += 1;
         if self.unknown <= MOST_UNKNOWN {
             let near = Some(variable).filter(|name| name.len() <= LONGEST_NAME).and_then(agent_variables::suggest);
             let hint = near.map(|name| format!("; did you mean `{name}`?")).unwrap_or_default();

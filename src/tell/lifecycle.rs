@@ -12,7 +12,7 @@ use super::outside::{Came, GROUP, Outside, nobody_waits, signalled};
 use crate::boundary::imds::TARGET_STATE;
 use crate::exit::Exit;
 use crate::report::{Document, Signalled};
-use crate::retry::{Deadline, pause_for};
+use crate::retry::pause_for;
 
 /// How long one question may take.
 const CALL: Duration = Duration::from_secs(20);
@@ -81,7 +81,7 @@ impl Outside {
     async fn beat(&self) -> Option<Duration> {
         // Why there is none is told at the end.
         let Ok(hook) = self.found().await else { return Some(LOOK) };
-        let deadline = Deadline::after(CALL);
+        let deadline = self.by(CALL);
         let beat = async { self.aws().await?.heartbeat(&hook.group, &hook.name, &self.instance_id, deadline).await };
         match beat.await {
             Ok(()) => Some(hook.pause),
@@ -169,14 +169,14 @@ impl Outside {
     }
 
     async fn others(&self, group: &str) -> Option<usize> {
-        let deadline = Deadline::after(CALL);
+        let deadline = self.by(CALL);
         let asked = async { self.aws().await?.others_in_service(group, &self.instance_id, deadline).await };
         let others = asked.await;
         others.inspect_err(|error| tracing::warn!(%error, "the other instances of the group are not known")).ok()
     }
 
     async fn target_state(&self) -> Option<String> {
-        let answer = self.world.imds.get(TARGET_STATE, Deadline::after(CALL)).await.ok().flatten()?;
+        let answer = self.world.imds.get(TARGET_STATE, self.by(CALL)).await.ok().flatten()?;
         Some(String::from_utf8_lossy(&answer).trim().to_owned()).filter(|state| !state.is_empty())
     }
 
@@ -188,7 +188,7 @@ impl Outside {
                     "the tag `{GROUP}` of this instance is not known; allow tags in instance metadata"
                 ));
             };
-            let asked = async { self.aws().await?.launch_hooks(&group, Deadline::after(CALL)).await };
+            let asked = async { self.aws().await?.launch_hooks(&group, self.by(CALL)).await };
             let hooks = match asked.await {
                 Ok(hooks) => hooks,
                 // The name is enough to end it.

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::pin::pin;
 use std::time::Duration;
 
-use futures_util::future::{Either, select};
+use futures_util::future::{Either, join4, select};
 use sha2::{Digest, Sha256};
 use tokio::sync::OnceCell;
 
@@ -23,11 +23,13 @@ use crate::report::{Document, Signalled};
 use crate::retry::{Deadline, Policy, Step, until};
 use crate::settings::fragment::{CAUSE_TAG, VERDICT_TAG};
 
-/// How long the signals of a verdict are tried, together: as long as a new role takes to be known everywhere.
-const PATIENCE: Duration = Duration::from_secs(60);
-/// How long each of them is tried at least: one service that cannot be reached must not silence the others.
-const LEAST: Duration = Duration::from_secs(10);
+/// How long metadata and tags may take to say which instance this is, and who made it.
+const IDENTITY: Duration = Duration::from_secs(10);
 const POLICY: Policy = Policy { first: Duration::from_millis(500), longest: Duration::from_secs(8) };
+/// How long DescribeTags may take.
+const DESCRIBE_TAGS: Duration = Duration::from_secs(30);
+/// How long one signal is tried, where the verdict sets no earlier end (before it: a warm pool's hook).
+const ONE_SIGNAL: Duration = Duration::from_secs(60);
 /// CloudFormation keeps the first 4,096 bytes of a wait condition's data; a reason is read by people.
 const LONGEST_REASON: usize = 512;
 const DOCUMENT: &str = "dynamic/instance-identity/document";
@@ -46,8 +48,8 @@ pub struct Outside {
     region: String,
     tags: OnceCell<BTreeMap<String, String>>,
     pub(super) hook: OnceCell<Hook>,
-    /// Until when the signals of the verdict are tried.
-    patience: Cell<Option<Deadline>>,
+    /// Until when the signals of the verdict are tried; none before there is one.
+    until: Cell<Option<Deadline>>,
 }
 
 /// What one signal came to.
@@ -59,13 +61,13 @@ pub(super) enum Came {
 
 impl Outside {
     /// `None` where nobody is to be told. Metadata is asked who this is only where the expectation does not know it.
-    pub async fn new(world: &World, expectation: &Expectation) -> Option<Outside> {
+    pub async fn new(world: &World, expectation: &Expectation, deadline: Deadline) -> Option<Outside> {
         if expectation.signal.is_off() {
             return None;
         }
         let (mut instance_id, mut region) = (expectation.instance_id.clone(), expectation.region.clone());
         if instance_id.is_none() || region.is_none() {
-            let deadline = Deadline::after(Duration::from_secs(10));
+            let deadline = deadline.earliest(Deadline::after(IDENTITY));
             let document = world.imds.get(DOCUMENT, deadline).await.ok().flatten().unwrap_or_default();
             if let Ok(instance) = Instance::read(&document) {
                 (instance_id, region) = (Some(instance.instance_id), Some(instance.region));
@@ -78,13 +80,8 @@ impl Outside {
             region: region.unwrap_or_default(),
             tags: OnceCell::new(),
             hook: OnceCell::new(),
-            patience: Cell::new(None),
+            until: Cell::new(None),
         })
-    }
-
-    /// Whom the settings name.
-    pub fn signal(&self) -> &Signal {
-        &self.signal
     }
 
     /// Does the work, and keeps the launch hook waiting meanwhile.
@@ -95,8 +92,9 @@ impl Outside {
         }
     }
 
-    /// Tells a final verdict; one that still waits is nobody's business.
-    pub async fn tell(&self, document: &Document) -> Vec<Signalled> {
+    /// Sends a final verdict to every target at the same time, so that a service that cannot be reached does not delay the
+    /// others; a verdict that still waits is not sent.
+    pub async fn tell(&self, document: &Document, deadline: Deadline) -> Vec<Signalled> {
         let success = match document.verdict.as_str() {
             "ready" => true,
             "failed" | "unknown" => false,
@@ -106,25 +104,42 @@ impl Outside {
             let detail = "instance metadata does not say which instance this is".to_owned();
             return vec![signalled("all", if success { "SUCCESS" } else { "FAILURE" }, "failed", detail)];
         }
-        self.patience.set(Some(Deadline::after(PATIENCE)));
-        let mut told = Vec::new();
-        if self.signal.lifecycle {
-            told.extend(self.end_hook(document, success).await);
-        }
-        if self.signal.cloudformation {
-            told.push(self.tell_stack(success).await);
-        }
-        if let Some(url) = &self.signal.wait_url {
-            told.push(self.tell_wait_condition(url, document, success).await);
-        }
-        if let Some(prefix) = &self.signal.tags_prefix {
-            told.push(self.tag(prefix, document).await);
-        }
-        let is_ended = told.iter().any(|one| one.to == "launch-hook" && one.outcome == "sent");
-        if self.signal.unhealthy && !success && !is_ended {
-            told.extend(self.set_unhealthy(document).await);
-        }
-        told
+        self.until.set(Some(deadline));
+        let stack = async {
+            match self.signal.cloudformation {
+                true => Some(self.tell_stack(success).await),
+                false => None,
+            }
+        };
+        let wait_condition = async {
+            match &self.signal.wait_url {
+                Some(url) => Some(self.tell_wait_condition(url, document, success).await),
+                None => None,
+            }
+        };
+        let tags = async {
+            match &self.signal.tags_prefix {
+                Some(prefix) => Some(self.tag(prefix, document).await),
+                None => None,
+            }
+        };
+        let (group, stack, wait_condition, tags) =
+            join4(self.tell_group(document, success), stack, wait_condition, tags).await;
+        group.into_iter().chain(stack).chain(wait_condition).chain(tags).collect()
+    }
+
+    /// The launch hook; the instance's health only where no hook was ended, which decides about the instance already.
+    async fn tell_group(&self, document: &Document, success: bool) -> Vec<Signalled> {
+        let hook = match self.signal.lifecycle {
+            true => self.end_hook(document, success).await,
+            false => None,
+        };
+        let is_ended = hook.as_ref().is_some_and(|hook| hook.outcome == "sent");
+        let health = match self.signal.unhealthy && !success && !is_ended {
+            true => self.set_unhealthy(document).await,
+            false => None,
+        };
+        hook.into_iter().chain(health).collect()
     }
 
     async fn tell_stack(&self, success: bool) -> Signalled {
@@ -228,11 +243,15 @@ impl Outside {
         }
     }
 
-    /// Until it is taken, or cannot be, or for [`PATIENCE`].
+    /// The deadline of a call that may take `longest`, and no longer than the signals of the verdict.
+    pub(super) fn by(&self, longest: Duration) -> Deadline {
+        let own = Deadline::after(longest);
+        self.until.get().map_or(own, |until| until.earliest(own))
+    }
+
+    /// Until it is taken, or cannot be, or the time for signals is over.
     pub(super) async fn tried(&self, send: impl AsyncFn(Deadline) -> Result<(), AwsError>) -> Came {
-        let own = Deadline::after(LEAST);
-        let shared = self.patience.get().unwrap_or_else(|| Deadline::after(PATIENCE));
-        let deadline = if shared.remaining() > own.remaining() { shared } else { own };
+        let deadline = self.by(ONE_SIGNAL);
         let outcome = until(deadline, POLICY, async |_| match send(deadline).await {
             Ok(()) => Step::Done(()),
             Err(error) if error.kind.may_heal() && nobody_waits(&error).is_none() => Step::Again(error),
@@ -260,7 +279,7 @@ impl Outside {
         self.tags
             .get_or_init(async || {
                 let mut tags = BTreeMap::new();
-                let deadline = Deadline::after(Duration::from_secs(10));
+                let deadline = self.by(IDENTITY);
                 for tag in [STACK_NAME, STACK_ID, LOGICAL_ID, GROUP] {
                     if let Ok(Some(value)) = self.world.imds.get(&format!("{TAGS}/{tag}"), deadline).await {
                         tags.insert(tag.to_owned(), String::from_utf8_lossy(&value).trim_end().to_owned());
@@ -269,9 +288,7 @@ impl Outside {
                 if !tags.is_empty() {
                     return tags;
                 }
-                let asked = async {
-                    self.aws().await?.instance_tags(&self.instance_id, Deadline::after(Duration::from_secs(30))).await
-                };
+                let asked = async { self.aws().await?.instance_tags(&self.instance_id, self.by(DESCRIBE_TAGS)).await };
                 asked.await.unwrap_or_else(|error| {
                     tracing::warn!(
                         error = crate::causes::chain(&error),

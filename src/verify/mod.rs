@@ -31,6 +31,9 @@ const EXPLAINED: Duration = Duration::from_secs(3);
 /// For so long a final cause waits for a look at the layers before its own.
 const LOOKS: Duration = Duration::from_millis(2500);
 
+/// A verdict of an instance that registers sooner waits for the first look at the host, for the notes of that.
+const NOTES: Duration = Duration::from_millis(500);
+
 /// What apply left behind.
 #[derive(Debug, Default)]
 pub struct Handed {
@@ -97,6 +100,9 @@ pub async fn verdict(
         }
         let evidence = &mut observer.evidence;
         if let Some(verdict) = judge(evidence, &findings) {
+            if matches!(verdict, Verdict::Ready(_)) && start.elapsed() < NOTES && !observer.has_looked() {
+                continue;
+            }
             return verdict;
         }
         let waiting = waiting_for(evidence, &findings);

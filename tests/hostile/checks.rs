@@ -11,6 +11,8 @@ use crate::payload::{MARKS, WAIT_URL};
 use crate::support::{Instance, Outcome};
 
 const LONGEST_LINE: usize = 1024;
+/// How the report of a longer one begins.
+pub const LONG_LINE: &str = "a line of";
 const MOST_OUTPUT: usize = 20_000;
 const MOST_SEEN: usize = 20;
 /// Files of the harness, of the simulators, and the one file that may hold a secret.
@@ -61,10 +63,11 @@ pub fn outcome(outcome: &Outcome, arguments: &[String]) -> Vec<Wrong> {
     let is_error = outcome.code != Some(0);
     // The error of a document is its cause; guard tells that of the run before it too.
     let before = lines().filter(|line| *line == "the run before it:").count();
-    // What `check` finds is told by file, line and column.
     let expected = usize::from(is_error && !is_json && !is_check) + before.min(1);
+    // What `check` finds is told by file, line and column; each file that it cannot read is one error.
+    let is_unread = is_check && outcome.code == Some(2) && errors > 0 && errors < arguments.len();
     let is_hung = outcome.code == Some(crate::measure::HUNG);
-    if !is_hung && errors != expected && !(is_json && is_error && errors == 1) {
+    if !is_hung && errors != expected && !(is_json && is_error && errors == 1) && !is_unread {
         wrong.push(Wrong::new("stdout and stderr", format!("{errors} error lines, expected {expected}")));
     }
     if lines().filter(|line| line.starts_with("seen:")).count() > MOST_SEEN {
@@ -89,7 +92,7 @@ pub fn text(output: &str, text: &str) -> Vec<Wrong> {
     }
     wrong.extend(obeyed(output, text));
     if let Some(line) = text.split('\n').find(|line| line.len() > LONGEST_LINE) {
-        let what = format!("a line of {} bytes, more than {LONGEST_LINE}: {}", line.len(), shown(line, 0));
+        let what = format!("{LONG_LINE} {} bytes, more than {LONGEST_LINE}: {}", line.len(), shown(line, 0));
         wrong.push(Wrong::new(output, what));
     }
     wrong

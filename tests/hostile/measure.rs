@@ -15,8 +15,8 @@ pub const INTO: &str = "HOSTILE_MEASURED_INTO";
 /// The exit code of a run that was killed.
 pub const HUNG: i32 = 124;
 const PRODUCT: &str = env!("CARGO_BIN_EXE_ecs-bootstrap");
-/// Less than the simulators wait for a run.
-const PATIENCE: Duration = Duration::from_secs(40);
+/// Longer than any row may take, and less than the simulators wait for a run.
+const PATIENCE: Duration = Duration::from_secs(50);
 /// More address space than a sound run uses, and less than this machine has.
 const MOST_SPACE: u64 = 4 << 30;
 

@@ -211,6 +211,20 @@ fn a_throttled_or_broken_signal_is_sent_again() {
     }
 }
 
+/// Each of them would be tried for a minute; one that hangs must not hold back the others.
+#[test]
+fn signals_end_within_ten_seconds_of_the_deadline() {
+    for fault in [Fault::Silent, Fault::error(503, "ServiceUnavailable", "")] {
+        let instance = of_stack().agent_behaves(|agent| agent.never_registers = true);
+        let instance =
+            ["SignalResource", "CreateTags"].into_iter().fold(instance, |one, call| one.aws_fault(call, fault.clone()));
+        let settings = [CLOUDFORMATION, LIFECYCLE, "signal.instance-tags=true", "verify.deadline=2s"];
+        let outcome = run(&instance, &settings);
+        says(&outcome, 13, &["to cloudformation, failed", "to launch-hook, left", "to instance-tags, failed"]);
+        assert!(outcome.duration < Duration::from_secs(12), "{:?}", outcome.duration);
+    }
+}
+
 #[test]
 fn a_signal_that_cannot_be_sent_is_shown_and_changes_no_verdict() {
     let instance = of_stack();

@@ -62,6 +62,8 @@ pub struct ContainerInstance {
     pub arn: String,
     /// `ACTIVE`, `DRAINING`, `REGISTERING`, `REGISTRATION_FAILED`, `DEREGISTERING` or `INACTIVE`.
     pub status: String,
+    /// Why it has that status, where ECS says it.
+    pub status_reason: Option<String>,
     /// Whether the agent is connected to ECS just now.
     pub agent_connected: bool,
     /// The agent's version, once it has told it.
@@ -220,6 +222,7 @@ fn container_instance(instance: aws_sdk_ecs::types::ContainerInstance) -> Contai
     ContainerInstance {
         arn: instance.container_instance_arn.unwrap_or_default(),
         status: instance.status.unwrap_or_default(),
+        status_reason: instance.status_reason.filter(|reason| !reason.is_empty()),
         agent_connected: instance.agent_connected,
         agent_version: instance.version_info.and_then(|version| version.agent_version),
         attributes: attributes.map(|attribute| (attribute.name, attribute.value.unwrap_or_default())).collect(),

@@ -168,7 +168,7 @@ pub fn rows() -> Vec<Row> {
         rows.push(Row::new(format!("file/{path}/link"), ends, move |instance| {
             instance.disk.folder("run/ecs-bootstrap");
             instance.disk.write("home/elsewhere", "precious");
-            symlink(instance.disk.path("home/elsewhere"), instance.disk.path(path)).unwrap();
+            symlink("../../home/elsewhere", instance.disk.path(path)).unwrap();
             instance
         }));
     }

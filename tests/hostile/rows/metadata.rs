@@ -9,10 +9,10 @@ use crate::support::Instance;
 use crate::support::http::{Answer, Reply};
 use crate::support::imds::{Fault, Role};
 
+/// Without credentials the signals are tried until the deadline: a new role takes a minute to be known everywhere.
+const SIGNALS: u64 = 8;
 /// Instance metadata does not answer as it should: another try can help. `plan` makes do without, where a file names the
 /// cluster; the run never starts the agent, and doctor may say so first.
-/// Without credentials the signals are tried for a minute: a new role takes so long to be known everywhere.
-const SIGNALS: u64 = 75;
 const GARBLED: Ends = Ends::all(&[10]).plan(OK).doctor(&[10, 12]);
 /// What identifies the instance is not what it should be.
 const NOT_ITSELF: Ends = Ends::all(&[10, 13, 24]).plan(OK).run(&[0, 10]).doctor(&[0, 10, 12, 13, 24]);
@@ -55,7 +55,7 @@ fn carriers() -> Vec<Carrier> {
         carrier("imds/document", GARBLED, |instance, text| says(instance, "dynamic/instance-identity/document", text)),
         carrier("imds/document-instance-id", NOT_ITSELF, |instance, text| document(instance, "instanceId", text)),
         carrier("imds/document-region", NOT_ITSELF, |instance, text| document(instance, "region", text)),
-        carrier("imds/document-account", Ends::all(&[0, 10, 24]), |instance, text| {
+        carrier("imds/document-account", Ends::all(&[0, 10, 24]).doctor(&[0, 10, 12, 24]), |instance, text| {
             document(instance, "accountId", text)
         }),
         carrier("imds/document-zone", JOINS, |instance, text| document(instance, "availabilityZone", text)),
@@ -136,9 +136,10 @@ pub fn rows() -> Vec<Row> {
     rows.push(Row::new("imds/nested-document", GARBLED, |instance| {
         says(instance, "dynamic/instance-identity/document", &"[".repeat(200_000))
     }));
-    rows.push(Row::new("imds/nested-credentials", JOINS, |instance| {
+    let nested = Row::new("imds/nested-credentials", JOINS, |instance| {
         says(instance, "meta-data/iam/security-credentials/ecsInstanceRole", &"{\"a\":".repeat(150_000))
-    }));
+    });
+    rows.push(nested.seconds(SIGNALS));
     rows.push(Row::new("imds/many-tags", GARBLED, |instance| {
         let names = (0..20_000).map(|number| format!("ecs-bootstrap:tag-{number}\n")).collect::<String>();
         says(instance, "meta-data/tags/instance", &names)
@@ -147,5 +148,6 @@ pub fn rows() -> Vec<Row> {
         instance.imds.change(|imds| imds.role = Role::NotAssumable("ecsInstanceRole".into()));
         instance
     }));
-    rows
+    let has_no_role = |name: &str| name.ends_with("-role");
+    rows.into_iter().map(|row| if has_no_role(&row.name) { row.brief() } else { row }).collect()
 }

@@ -110,6 +110,9 @@ pub fn rows() -> Vec<Row> {
         let ends = ends(operation);
         let mut add = |name: &str, plant: Box<dyn Fn(Instance) -> Instance + Send + Sync>| {
             let row = Row::new(format!("aws/{operation}/{name}"), ends, plant);
+            // A signal that may still be taken is tried until the deadline.
+            let is_signal = ["SignalResource", "CompleteLifecycleAction", "CreateTags"].contains(&operation);
+            let row = if is_signal { row.seconds(8) } else { row };
             rows.push(if name == "signature" { row } else { row.brief() });
         };
         add(

@@ -117,7 +117,8 @@ fn command_line() -> Vec<Row> {
         ] {
             let what: String = value.split(&text).next().unwrap_or_default().trim_end_matches('=').into();
             let what = if what.len() > 40 { "unknown" } else { &what };
-            let ends = if option == "--cluster-tag" && kind != "escapes" { JOINS } else { REFUSED };
+            // Control characters of an argument are blanks before it is parsed.
+            let ends = if option == "--cluster-tag" { JOINS } else { REFUSED };
             let row = Row::new(format!("option/{option} {what}/{kind}"), ends, same).arguments(&[option, &value]);
             rows.push(if kind == "secret" { row } else { row.brief() });
         }
@@ -181,7 +182,7 @@ pub fn rows() -> Vec<Row> {
             rows.push(row.brief());
         }
     }
-    rows.push(Row::new("toml/many-agent-keys", JOINS, |instance| {
+    rows.push(Row::new("toml/many-agent-keys", REFUSED, |instance| {
         let keys: String = (0..32_000).map(|number| format!("ECS_X{number} = \"1\"\n")).collect();
         toml(instance, &format!("[agent]\n{keys}"))
     }));

@@ -1,8 +1,9 @@
-//! Files that are no files: pipes, folders, links, devices, sparse and endless ones, in every place that is read.
+//! Files that are no files: pipes, folders, links, sockets, sparse and endless ones, in every place that is read.
 //!
 //! In: nothing. Out: rows. What is read from this machine itself (hosts, resolv.conf) lies in a mount namespace.
 
 use std::os::unix::fs::symlink;
+use std::os::unix::net::UnixListener;
 
 use crate::row::{Ends, JOINS, Row, SETTINGS};
 use crate::support::Instance;
@@ -50,8 +51,8 @@ const SHAPES: [(&str, Put); 5] = [
     ("pipe", pipe),
     ("folder", |instance, path| instance.disk.folder(path)),
     ("sparse", sparse),
-    ("device", |instance, path| symlink("/dev/zero", instance.disk.path(path)).unwrap()),
-    ("loop", |instance, path| symlink(instance.disk.path(path), instance.disk.path(path)).unwrap()),
+    ("socket", |instance, path| drop(UnixListener::bind(instance.disk.path(path)).unwrap())),
+    ("loop", |instance, path| symlink(path.rsplit('/').next().unwrap(), instance.disk.path(path)).unwrap()),
 ];
 
 fn pipe(instance: &Instance, path: &str) {
@@ -122,5 +123,5 @@ fn of_this_machine() -> Vec<Row> {
             instance.instead_of(own, &place)
         }));
     }
-    rows
+    rows.into_iter().map(|row| row.seconds(2)).collect()
 }

@@ -271,6 +271,22 @@ fn a_draining_instance_is_noted() {
 }
 
 #[test]
+fn a_status_in_which_ecs_places_no_task_is_not_ready() {
+    for (status, seen) in [
+        ("REGISTERING", "status REGISTERING"),
+        (
+            "REGISTRATION_FAILED",
+            "and as its reason `The trunk network interface was not attached, since the subnet has no free address`",
+        ),
+        ("DEREGISTERING", "status DEREGISTERING"),
+        ("INACTIVE", "status INACTIVE"),
+    ] {
+        let instance = known(status);
+        Names("registration-not-active", 23, seen).check(&instance, &run(&instance, SOON));
+    }
+}
+
+#[test]
 fn an_active_instance_with_its_attributes_is_not() {
     let instance = known("ACTIVE").ecs_config("ECS_INSTANCE_ATTRIBUTES={\"tier\":\"db\"}\n");
     let outcome = run(&instance, SOON);

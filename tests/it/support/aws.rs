@@ -336,6 +336,7 @@ impl ContainerInstance {
         let attributes: Vec<_> =
             self.attributes.iter().map(|(name, value)| json!({"name": name, "value": value})).collect();
         json!({"containerInstanceArn": self.arn, "ec2InstanceId": self.instance_id, "status": self.status,
+            "statusReason": if self.status == "REGISTRATION_FAILED" { "The trunk network interface was not attached, since the subnet has no free address" } else { "" },
             "agentConnected": self.agent_connected, "attributes": attributes, "version": 1,
             "versionInfo": {"agentVersion": "1.106.1", "dockerVersion": "DockerVersion: 25.0.16"}})
     }
