@@ -36,7 +36,9 @@ pub fn write(world: &World, plan: &Plan) -> Result<bool, Stop> {
     let config = &plan.ecs_config;
     let disk = &world.disk;
     let changed = config.changed();
-    if changed {
+    if !changed {
+        disk.remove_temporaries(ECS_CONFIG);
+    } else {
         let recorded = remember(disk, &config.written);
         write_config(disk, config.old.as_deref().unwrap_or_default(), &config.new)?;
         if recorded.is_err() {
@@ -55,11 +57,14 @@ pub fn write(world: &World, plan: &Plan) -> Result<bool, Stop> {
 /// was read.
 pub fn write_config(disk: &Disk, old: &[u8], bytes: &[u8]) -> Result<(), Stop> {
     disk.create_folder("/etc/ecs", 0o755).map_err(Stop::Write)?;
-    let mode = match has_hidden(bytes) {
+    disk.replace_unchanged(ECS_CONFIG, old, bytes, mode_of(bytes)).map_err(Stop::Write)
+}
+
+fn mode_of(config: &[u8]) -> Mode {
+    match has_hidden(config) {
         true => Mode::Exactly(0o600),
         false => Mode::Keep { or: 0o644 },
-    };
-    disk.replace_unchanged(ECS_CONFIG, old, bytes, mode).map_err(Stop::Write)
+    }
 }
 
 /// Whether it had to be written.

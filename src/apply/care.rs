@@ -6,6 +6,7 @@
 
 use std::time::Duration;
 
+use super::mode_of;
 use crate::boundary::disk::{Disk, Mode};
 use crate::boundary::systemd::{Job, JobResult, Systemd, SystemdError};
 use crate::causes::chain;
@@ -53,8 +54,9 @@ fn not_done(result: Result<JobResult, SystemdError>, unit: &str, action: &'stati
 pub fn clean(disk: &Disk, cleanup: &Cleanup) -> Vec<Left> {
     let mut left = cleanup.left.clone();
     let mut keeps_record = left.iter().any(|left| left.path.starts_with(OURS));
+    disk.remove_temporaries(ECS_CONFIG);
     if let Some(withdrawal) = &cleanup.ecs_config
-        && let Err(error) = disk.replace(ECS_CONFIG, &withdrawal.new, Mode::Keep { or: 0o644 })
+        && let Err(error) = disk.replace(ECS_CONFIG, &withdrawal.new, mode_of(&withdrawal.new))
     {
         left.push(Left { path: ECS_CONFIG.to_owned(), why: chain(&error) });
         keeps_record = true;

@@ -8,7 +8,7 @@ use std::os::unix::fs::OpenOptionsExt;
 
 use nix::libc;
 
-use super::disk::Disk;
+use super::disk::{Disk, Last};
 
 /// Prints the line, without what could steer a terminal.
 pub fn print(disk: &Disk, line: &str) -> io::Result<()> {
@@ -16,5 +16,5 @@ pub fn print(disk: &Disk, line: &str) -> io::Result<()> {
     let mut options = OpenOptions::new();
     options.append(true).custom_flags(libc::O_NOCTTY | libc::O_NONBLOCK);
     // One write: other writers do not come between. The carriage return is for a terminal in raw mode.
-    options.open(disk.path("/dev/console"))?.write_all(format!("\r\n{line}\r\n").as_bytes())
+    options.open(disk.inside("/dev/console", Last::Followed)?)?.write_all(format!("\r\n{line}\r\n").as_bytes())
 }

@@ -10,14 +10,16 @@ mod tree;
 
 use std::fmt;
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
-use std::io::{self, Read, Seek, SeekFrom};
+use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};
+use std::ops::ControlFlow;
 use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use nix::libc;
 
-use self::inside::{Last, inside};
+pub(super) use self::inside::Last;
+use self::inside::inside;
 pub use self::tree::{Entry, Kind};
 
 /// The files below a root.
@@ -247,7 +249,7 @@ impl Disk {
     }
 
     /// The same with the links on the way to it resolved, so that it never lies outside the root.
-    fn inside(&self, absolute: &str, last: Last) -> io::Result<PathBuf> {
+    pub(super) fn inside(&self, absolute: &str, last: Last) -> io::Result<PathBuf> {
         inside(&self.root, absolute, last)
     }
 
@@ -267,12 +269,26 @@ impl Disk {
         read_within(&mut file, path, limit).map(Some)
     }
 
-    /// The first `most` bytes of a file, `None` when it is absent. Links are followed.
-    pub fn head(&self, path: &str, most: usize) -> Result<Option<Vec<u8>>, DiskError> {
+    /// What `take` makes of the lines of a file, until it says that the rest is of no interest; `None` when it is absent.
+    /// At most `most` bytes are read.
+    pub fn lines<T>(
+        &self,
+        path: &str,
+        most: usize,
+        take: impl FnMut(&str) -> ControlFlow<(), Option<T>>,
+    ) -> Result<Option<Vec<T>>, DiskError> {
         let Some((file, _)) = self.open(path, 0)? else { return Ok(None) };
-        let mut bytes = Vec::new();
-        file.take(most as u64).read_to_end(&mut bytes).map_err(|e| DiskError::new("read", path, e))?;
-        Ok(Some(bytes))
+        let lines = BufReader::with_capacity(64 << 10, file.take(most as u64)).split(b'\n');
+        let mut taken = Vec::new();
+        let mut take = take;
+        for line in lines {
+            let line = line.map_err(|e| DiskError::new("read", path, e))?;
+            match take(&String::from_utf8_lossy(&line)) {
+                ControlFlow::Continue(found) => taken.extend(found),
+                ControlFlow::Break(()) => break,
+            }
+        }
+        Ok(Some(taken))
     }
 
     /// A file with its owner and mode, `None` when it is absent. A symbolic link is refused: what is read so is going

@@ -5,6 +5,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::ops::ControlFlow;
 use std::os::unix::fs::MetadataExt;
 
 use nix::sys::statvfs::statvfs;
@@ -50,9 +51,8 @@ pub struct Pressure {
     pub full: u32,
 }
 
-/// Of a table of sockets, whose first lines are those that listen: some three thousand of them. It is read ten times a
-/// second, and a host may have many times as many connections.
-const TABLE: usize = 512 * 1024;
+/// Of a table of sockets at most so many bytes are read: 100,000 sockets that listen, more than a host can have in use.
+const TABLE: usize = 16 << 20;
 /// No name of a process is longer (TASK_COMM_LEN, include/linux/sched.h).
 const LONGEST_NAME: usize = 15;
 
@@ -121,18 +121,14 @@ pub fn uptime(disk: &Disk) -> Option<u64> {
 /// The sockets that a connection to this address can reach, of either protocol; `None` where no table can be read. Where
 /// one listens on this very address, the kernel gives it the connection, and one on all addresses gets none.
 pub fn listeners(disk: &Disk, at: SocketAddr) -> Option<Vec<Listener>> {
-    // The kernel lists the sockets that listen first, so the end of a long table is not missed (net/ipv4/tcp_ipv4.c,
-    // tcp_get_idx).
-    let table = |path| {
-        let bytes = disk.head(path, TABLE).ok().flatten()?;
-        let whole = bytes.iter().rposition(|byte| *byte == b'\n').unwrap_or_default();
-        Some(String::from_utf8_lossy(&bytes[..whole]).into_owned())
-    };
+    // The table is read ten times a second, and may have many connections. The kernel lists the sockets that listen first
+    // (net/ipv4/tcp_ipv4.c, tcp_get_idx), so reading stops at the first one that does not.
+    let table = |path| disk.lines(path, TABLE, |line| listening(line, at.port())).ok().flatten();
     let tables = ["/proc/net/tcp", "/proc/net/tcp6"].map(table);
     if tables.iter().all(Option::is_none) {
         return None;
     }
-    let all: Vec<Listener> = tables.iter().flatten().flat_map(|table| listening(table, at.port())).collect();
+    let all: Vec<Listener> = tables.into_iter().flatten().flatten().collect();
     let is_exact = |one: &&Listener| one.address.to_canonical() == at.ip().to_canonical();
     // An IPv6 socket on all addresses may take IPv4 connections too (ipv6(7), IPV6_V6ONLY).
     let is_wide = |one: &&Listener| one.address.is_unspecified() && (one.address.is_ipv6() || at.is_ipv4());
@@ -144,17 +140,26 @@ pub fn listeners(disk: &Disk, at: SocketAddr) -> Option<Vec<Listener>> {
     Some(reached)
 }
 
-/// The sockets of a table that listen on the port (proc_pid_net(5)).
-fn listening(table: &str, port: u16) -> impl Iterator<Item = Listener> + '_ {
-    table.lines().filter_map(move |line| {
-        let mut fields = line.split_whitespace().skip(1);
-        let (address, local) = fields.next()?.rsplit_once(':')?;
-        let state = fields.nth(1)?;
+/// The socket of a line of a table (proc_pid_net(5)), if it listens on the port; a break where it does not listen at all.
+fn listening(line: &str, port: u16) -> ControlFlow<(), Option<Listener>> {
+    let mut fields = line.split_whitespace();
+    let (Some(number), Some(local), Some(state)) = (fields.next(), fields.next(), fields.nth(1)) else {
+        return ControlFlow::Continue(None);
+    };
+    if number == "sl" {
+        return ControlFlow::Continue(None);
+    }
+    if state != LISTENS {
+        return ControlFlow::Break(());
+    }
+    let mut listener = || {
+        let (address, local) = local.rsplit_once(':')?;
+        let is_it = u16::from_str_radix(local, 16).ok()? == port;
         let uid = fields.nth(3)?.parse().ok()?;
         let inode = fields.nth(1)?.parse().ok()?;
-        let is_it = u16::from_str_radix(local, 16).ok()? == port && state == LISTENS;
         Some(Listener { address: is_it.then(|| ip(address)).flatten()?, uid, inode, process: None })
-    })
+    };
+    ControlFlow::Continue(listener())
 }
 
 /// An address as the kernel prints it: the words of network order, each as a number of this machine's.
@@ -240,6 +245,22 @@ mod tests {
         assert_eq!(process_of(&disk, 4711), Some((12, "ng?inx??x??and?".to_owned())));
     }
 
+    /// A user may open many sockets to push the agent's towards the end of the table.
+    #[test]
+    fn many_other_sockets_hide_none_and_connections_are_not_read() {
+        let other = |number: usize, state: &str| {
+            format!("{number}: 0100007F:1F90 00000000:0000 {state} 00000000:00000000 00:00000000 00000000 1000 0 9 1\n")
+        };
+        let agents = "1: 0100007F:C9DE 00000000:0000 0A 00000000:00000000 00:00000000 00000000 0 0 4711 1\n";
+        let heading = "  sl  local_address rem_address   st\n";
+        let at = "127.0.0.1:51678".parse().unwrap();
+        let many: String = (0..20_000).map(|number| other(number, LISTENS)).collect();
+        let (_folder, disk) = with(&[("proc/net/tcp", &format!("{heading}{many}{agents}"))]);
+        assert_eq!(listeners(&disk, at).unwrap().len(), 1);
+        let (_folder, disk) = with(&[("proc/net/tcp", &format!("{heading}{}{agents}", other(0, "01")))]);
+        assert_eq!(listeners(&disk, at).unwrap(), []);
+    }
+
     #[test]
     fn reads_what_the_kernel_counts_and_knows_what_it_does_not() {
         let (_folder, disk) = with(&[
@@ -268,7 +289,7 @@ mod tests {
     proptest::proptest! {
         #[test]
         fn no_table_can_break_it(text in "[ -~\n]{0,200}", port: u16) {
-            listening(&text, port).count();
+            text.lines().for_each(|line| drop(listening(line, port)));
             let (_folder, disk) = with(&[("proc/meminfo", &text), ("proc/pressure/memory", &text), ("proc/uptime", &text)]);
             let _ = (memory(&disk), pressure(&disk), uptime(&disk));
         }

@@ -15,7 +15,7 @@ const MOST_LINKS: usize = 40;
 
 /// Whether a link at the very end of a path is followed.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Last {
+pub(in crate::boundary) enum Last {
     /// It stays, for the caller to refuse.
     Kept,
     /// It is resolved like those before it.

@@ -61,6 +61,14 @@ impl Disk {
         place.ancestors().skip(1).take(2).try_for_each(sync_folder).map_err(error)
     }
 
+    /// Removes the temporary files that a killed process left beside a file which is not replaced now.
+    pub fn remove_temporaries(&self, path: &str) {
+        let Ok(target) = self.inside(path, Last::Kept) else { return };
+        if let (Some(folder), Some(name)) = (target.parent(), target.file_name().and_then(|name| name.to_str())) {
+            remove_abandoned(folder, &format!(".{name}{TEMPORARY}"));
+        }
+    }
+
     fn put(
         &self,
         path: &str,

@@ -122,6 +122,11 @@ fn removes_what_a_killed_run_left_and_nothing_else() {
     ];
     expected.sort_unstable();
     assert_eq!(disk.list("/etc/ecs").unwrap(), expected);
+    // Where nothing is written either.
+    drop(in_use);
+    fs::File::create_new(disk.path("/etc/ecs").join(left[0])).unwrap();
+    disk.remove_temporaries(CONFIG);
+    assert_eq!(disk.list("/etc/ecs").unwrap(), [".ecs.config.swp", ".other.ecs-bootstrap-Ab12Cd", "ecs.config"]);
 }
 
 #[test]
