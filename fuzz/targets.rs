@@ -58,6 +58,24 @@ pub(crate) fn ecs_config(bytes: &[u8]) {
     }
 }
 
+/// A file that is checked, by its content and as each kind: every mistake lies in the file, and what is said of it is a line.
+pub(crate) fn check(bytes: &[u8]) {
+    use ecs_bootstrap::check::{InputType, Options};
+    let lines = 1 + bytes.iter().filter(|byte| matches!(byte, b'\n' | b'\r')).count();
+    let types = [InputType::UserData, InputType::EcsConfig, InputType::Settings, InputType::EcsConfigJson];
+    for input_type in types.into_iter().map(Some).chain([None]) {
+        for is_rendered in [false, true] {
+            let options = Options { input_type, is_rendered };
+            let Some(checked) = ecs_bootstrap::check::check("a file", bytes, options) else { continue };
+            for finding in checked.findings {
+                assert!((1..=lines).contains(&(finding.line as usize)) && finding.column >= 1, "{finding:?}");
+                let texts = [Some(finding.message), finding.suggestion];
+                assert!(texts.iter().flatten().all(|text| text.len() <= 1024 && !text.contains(char::is_control)));
+            }
+        }
+    }
+}
+
 /// User data: none of it is kept, and its kind depends on its bytes alone.
 pub(crate) fn user_data(bytes: &[u8]) {
     let known = user_data::read(Some(bytes));

@@ -56,6 +56,11 @@ fn no_log_breaks_a_promise() {
 }
 
 #[test]
+fn no_checked_file_breaks_a_promise() {
+    replay("check", targets::check);
+}
+
+#[test]
 fn no_ecs_config_breaks_a_promise() {
     replay("ecs_config", targets::ecs_config);
 }
