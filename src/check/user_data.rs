@@ -13,6 +13,8 @@ use crate::settings::user_data::{decoded, skipped, unwrapped};
 
 /// Values of one entry of a list stand so near each other.
 const BESIDE: usize = 16;
+/// The most faults of a document that are told.
+const FAULTS: usize = 20;
 /// How deep parts are looked into.
 const DEEPEST: usize = 3;
 /// Decompressed text is not longer.
@@ -23,11 +25,13 @@ struct Checker {
     notes: Vec<Note>,
     runs: Vec<(Vec<SourceLine>, Text)>,
     settings: usize,
+    /// Whether something may still fill in placeholders.
+    is_template: bool,
 }
 
 /// The mistakes in user data, or in a file that holds some.
 pub(super) fn check(file: &str, bytes: &[u8], options: Options) -> Vec<Note> {
-    let mut checker = Checker { notes: Vec::new(), runs: Vec::new(), settings: 0 };
+    let mut checker = Checker { notes: Vec::new(), runs: Vec::new(), settings: 0, is_template: !options.is_rendered };
     let whole = Text::of(&String::from_utf8_lossy(bytes));
     let (text, what) = match unwrapped(bytes) {
         Some(document) => (document, if bytes.starts_with(&[0x1f, 0x8b]) { "gzip" } else { "base64" }),
@@ -110,7 +114,8 @@ impl Checker {
             _ if part_type.starts_with("text/x-shellscript") || part_type == "text/cloud-boothook" => {
                 return self.script(text);
             }
-            "text/cloud-config" | "text/cloud-config-archive" => return self.yaml(text, depth),
+            "text/cloud-config" => return self.cloud_config(text, depth),
+            "text/cloud-config-archive" => return self.yaml(text, &yaml::read(&text.chars, self.is_template), depth),
             _ => {}
         }
         if begins("#ecs-bootstrap") && lower.lines().next().is_some_and(|line| line.trim() == "#ecs-bootstrap") {
@@ -121,8 +126,10 @@ impl Checker {
             }
         } else if of_other_system(all.as_bytes()).is_some() {
             // Its mistakes are not known here.
-        } else if begins("#cloud-config") || begins("## template: jinja") || part_type == "text/jinja2" {
-            self.yaml(text, depth);
+        } else if begins("#cloud-config-archive") || begins("## template: jinja") || part_type == "text/jinja2" {
+            self.yaml(text, &yaml::read(&text.chars, true), depth);
+        } else if begins("#cloud-config") {
+            self.cloud_config(text, depth);
         } else if begins("{") {
             if all.contains("ECSAgentConfiguration") {
                 self.notes.extend(agent_json::check(text).into_iter().map(|note| note.within(text)));
@@ -147,10 +154,10 @@ impl Checker {
                 false => {}
             }
         }
-        let scalars = yaml::scalars(&text.chars);
-        let is_yaml = scalars.iter().any(|scalar| scalar.path.len() > 1);
+        let document = yaml::read(&text.chars, self.is_template);
+        let is_yaml = document.faults.is_empty() && document.scalars.iter().any(|scalar| scalar.path.len() > 1);
         if !found && is_yaml {
-            self.yaml(text, 0);
+            self.yaml(text, &document, 0);
         }
         if !found && !is_yaml {
             self.script(text);
@@ -204,9 +211,18 @@ impl Checker {
         self.document(&text, if is_opaque { "" } else { &part_type }, depth + 1);
     }
 
+    fn cloud_config(&mut self, text: &Text, depth: usize) {
+        let document = yaml::read(&text.chars, self.is_template);
+        for (at, fault) in document.faults.iter().take(FAULTS) {
+            let message = format!("cloud-init cannot use this cloud-config: {fault}");
+            self.note(text, *at, Level::Error, "cloud-init-failed", message);
+        }
+        self.yaml(text, &document, depth);
+    }
+
     /// A cloud-config, or a template in YAML.
-    fn yaml(&mut self, text: &Text, depth: usize) {
-        let scalars = yaml::scalars(&text.chars);
+    fn yaml(&mut self, text: &Text, document: &yaml::Document, depth: usize) {
+        let scalars = &document.scalars;
         for (index, scalar) in scalars.iter().enumerate() {
             let parent = &scalar.path[..scalar.path.len().saturating_sub(1)];
             let near = &scalars[index.saturating_sub(BESIDE)..scalars.len().min(index + BESIDE)];
@@ -216,8 +232,8 @@ impl Checker {
                 near.iter().filter(is_beside).find(|other| other.key() == key).map(|other| string(&other.chars))
             };
             let top = scalar.path.first().map_or("", String::as_str);
-            let is_command = ["runcmd", "bootcmd"].contains(&top)
-                || scalar.path.iter().any(|key| key == "command" || key == "commands");
+            let is_command =
+                yaml::COMMANDS.contains(&top) || scalar.path.iter().any(|key| key == "command" || key == "commands");
             let is_config = |path: &str| path.ends_with("/ecs.config") || path == "ecs.config";
             if scalar.key() == "content" {
                 let is_written = beside("path").is_some_and(|path| is_config(path.trim()));

@@ -1,9 +1,23 @@
-//! The scalars of a YAML document, each with the keys above it.
+//! The scalars of a YAML document, each with the keys above it, and what keeps cloud-init from reading the document.
 //!
-//! It reads what cloud-configs and CloudFormation templates are made of: block and flow collections, plain, quoted and
-//! block scalars. It is not a validator: what it does not understand becomes a scalar in which nothing is found.
+//! In: a cloud-config or a template in YAML. Out: scalars whose characters know their places in the file. The structure
+//! comes from `saphyr-parser`; what it makes of escapes and folded lines is aligned with the text again.
+//!
+//! Placeholders of template engines are hidden from the parser where the file is a template, since `{{ name }}` or
+//! `%{ if x }` are seldom YAML before something fills them in.
 
-use super::text::{At, string, trimmed};
+use saphyr_parser::{Event, Parser, ScalarStyle, Span};
+
+use super::text::At;
+
+/// Deeper documents are refused, as cloud-init's parser refuses them (the recursion limit of Python is 1,000).
+const DEEPEST: usize = 100;
+/// A character of a value is looked for so far behind the one before it.
+const FARTHEST: usize = 400;
+/// What stands in place of a placeholder.
+const HIDDEN: char = 'x';
+/// Sections of a cloud-config that are lists of commands.
+pub(super) const COMMANDS: [&str; 2] = ["runcmd", "bootcmd"];
 
 /// A scalar and the keys above it; a list's element has its number.
 #[derive(Debug)]
@@ -19,239 +33,307 @@ impl Scalar {
     }
 }
 
-/// Every scalar, in the order of the document.
-pub(super) fn scalars(chars: &[At]) -> Vec<Scalar> {
-    let lines: Vec<&[At]> = chars.split(|at| at.c == '\n').collect();
-    let mut reader = Reader { lines, next: 0, stack: Vec::new(), found: Vec::new() };
-    while reader.next < reader.lines.len() {
-        reader.line();
+/// A document.
+#[derive(Debug, Default)]
+pub(super) struct Document {
+    /// Every scalar that is a value, in the order of the text.
+    pub(super) scalars: Vec<Scalar>,
+    /// Why cloud-init cannot use it, each with its place.
+    pub(super) faults: Vec<((u32, u32), String)>,
+}
+
+/// What a value stands in.
+enum Frame {
+    /// The key of the value that comes next.
+    Map(Option<String>),
+    /// The number of the element that comes next.
+    List(usize),
+}
+
+/// Reads it up to its first error.
+pub(super) fn read(chars: &[At], is_template: bool) -> Document {
+    let parsed = if is_template { masked(chars) } else { chars.iter().map(|at| at.c).collect() };
+    let text: String = parsed.iter().collect();
+    let mut reader = Reader { chars, parsed: &parsed, frames: Vec::new(), outside: 0, found: Document::default() };
+    for event in Parser::new_from_str(&text) {
+        match event {
+            Ok((event, span)) if reader.frames.len() < DEEPEST => reader.event(event, span),
+            Ok((_, span)) => {
+                reader.fault(span.start.index(), format!("more than {DEEPEST} levels are inside of each other"));
+                break;
+            }
+            Err(error) => {
+                reader.fault(error.marker().index(), error.info().to_owned());
+                break;
+            }
+        }
     }
     reader.found
 }
 
 struct Reader<'t> {
-    lines: Vec<&'t [At]>,
-    next: usize,
-    /// The indent of each key or dash above, its name, and for a dash its number.
-    stack: Vec<(usize, String, Option<usize>)>,
-    found: Vec<Scalar>,
+    chars: &'t [At],
+    parsed: &'t [char],
+    frames: Vec<Frame>,
+    /// Where the last scalar ended.
+    outside: usize,
+    found: Document,
 }
 
-fn indent(line: &[At]) -> usize {
-    line.iter().take_while(|at| at.c == ' ').count()
-}
-
-fn is_blank(line: &[At]) -> bool {
-    let text = trimmed(line);
-    text.is_empty() || text[0].c == '#'
-}
-
-impl<'t> Reader<'t> {
-    fn path(&self) -> Vec<String> {
-        self.stack.iter().map(|(_, name, _)| name.clone()).collect()
+impl Reader<'_> {
+    fn fault(&mut self, index: usize, what: String) {
+        let past = |at: &At| (at.line, at.column + 1);
+        let at = self.chars.get(index).map(|at| (at.line, at.column));
+        self.found.faults.push((at.or(self.chars.last().map(past)).unwrap_or((1, 1)), what));
     }
 
-    fn line(&mut self) {
-        let line = self.lines[self.next];
-        self.next += 1;
-        let text = string(trimmed(line));
-        if is_blank(line) || text.starts_with("---") || text == "..." {
-            return;
-        }
-        let (mut at, mut rest) = (indent(line), &line[indent(line)..]);
-        while rest[0].c == '-' && rest.get(1).is_none_or(|next| next.c == ' ') {
-            self.dash(at);
-            let skipped = 1 + rest[1..].iter().take_while(|at| at.c == ' ').count();
-            (at, rest) = (at + skipped, &rest[skipped.min(rest.len())..]);
-            if trimmed(rest).is_empty() {
-                return;
+    /// A tab between scalars: cloud-init's parser (PyYAML, YAML 1.1) takes it for no blank, and this one may.
+    fn find_tab(&mut self, until: usize) {
+        let between = self.parsed.get(self.outside..until).unwrap_or_default();
+        let mut is_comment = false;
+        let mut before = '\n';
+        for (at, c) in between.iter().enumerate() {
+            is_comment = *c != '\n' && (is_comment || (*c == '#' && before.is_whitespace()));
+            if *c == '\t' && !is_comment {
+                return self.fault(self.outside + at, "a tab stands where only blanks may".to_owned());
             }
-        }
-        match key_end(rest) {
-            Some(end) => {
-                self.stack.retain(|(indent, _, number)| *indent < at || (*indent == at && number.is_some()));
-                let name = string(trimmed(&rest[..end])).trim_matches(['"', '\'']).to_owned();
-                self.stack.push((at, name, None));
-                self.value(&rest[end + 1..], at);
-            }
-            None => self.value(rest, at.saturating_sub(1)),
+            before = *c;
         }
     }
 
-    fn dash(&mut self, at: usize) {
-        let number =
-            self.stack.iter().find(|(indent, _, number)| *indent == at && number.is_some()).and_then(|top| top.2);
-        self.stack.retain(|(indent, _, number)| *indent < at || (*indent == at && number.is_none()));
-        let number = number.map_or(0, |number| number + 1);
-        self.stack.push((at, number.to_string(), Some(number)));
-    }
-
-    fn push(&mut self, chars: Vec<At>) {
-        self.found.push(Scalar { path: self.path(), chars });
-    }
-
-    /// The value of a key or an element that is indented by `at`.
-    fn value(&mut self, rest: &'t [At], at: usize) {
-        let mut rest = trimmed(rest);
-        // `!Sub |`, `&anchor "text"`.
-        while rest.first().is_some_and(|first| matches!(first.c, '!' | '&')) {
-            let end = rest.iter().position(|at| at.c.is_whitespace()).unwrap_or(rest.len());
-            rest = trimmed(&rest[end..]);
+    fn event(&mut self, event: Event<'_>, span: Span) {
+        if let Event::Scalar(..) | Event::StreamEnd = event
+            && self.found.faults.is_empty()
+        {
+            self.find_tab(span.start.index());
+            self.outside = span.end.index();
         }
-        match rest.first().map(|first| first.c) {
-            None | Some('#') => {}
-            Some('|' | '>') => self.block(at),
-            Some(quote @ ('"' | '\'')) => {
-                let whole = self.until_closed(rest, |chars| quoted_end(chars, quote).is_some());
-                let end = quoted_end(&whole, quote).unwrap_or(whole.len());
-                self.push(unquoted(&whole[1..end.max(1)], quote));
-            }
-            Some('[' | '{') => {
-                let whole = self.until_closed(rest, is_closed);
-                for scalar in flow(&whole) {
-                    self.push(scalar);
+        match event {
+            Event::Scalar(value, style, ..) => {
+                if let Some(Frame::Map(key @ None)) = self.frames.last_mut() {
+                    *key = Some(value.into_owned());
+                    return;
                 }
+                if self.frames.is_empty() && !value.is_empty() {
+                    self.fault(span.start.index(), "it is a text, and not a mapping".to_owned());
+                }
+                let chars = self.aligned(&value, style, span);
+                self.found.scalars.push(Scalar { path: self.path(), chars });
+                self.end_value();
             }
-            Some(_) => {
-                let mut whole = without_comment(rest).to_vec();
-                while let Some(line) = self.lines.get(self.next).filter(|line| !is_blank(line) && indent(line) > at + 1)
+            Event::MappingStart(..) => {
+                if let [Frame::Map(Some(section)), Frame::List(_)] = self.frames.as_slice()
+                    && COMMANDS.contains(&section.as_str())
                 {
-                    if key_end(trimmed(line)).is_some() || trimmed(line)[0].c == '-' {
-                        break;
-                    }
-                    whole.push(At { c: ' ', ..trimmed(line)[0] });
-                    whole.extend(without_comment(trimmed(line)));
-                    self.next += 1;
+                    let what =
+                        format!("this entry of `{section}` is a mapping, because of its `: `; quote the command");
+                    self.fault(span.start.index(), what);
                 }
-                self.push(whole);
+                self.begin(Frame::Map(None));
             }
-        }
-    }
-
-    fn block(&mut self, at: usize) {
-        let mut lines: Vec<&[At]> = Vec::new();
-        while let Some(line) = self.lines.get(self.next) {
-            if !trimmed(line).is_empty() && indent(line) <= at {
-                break;
+            Event::SequenceStart(..) => {
+                if self.frames.is_empty() {
+                    self.fault(span.start.index(), "it is a list, and not a mapping".to_owned());
+                }
+                self.begin(Frame::List(0));
             }
-            lines.push(line);
-            self.next += 1;
-        }
-        let least = lines.iter().filter(|line| !trimmed(line).is_empty()).map(|line| indent(line)).min().unwrap_or(0);
-        let mut chars = Vec::new();
-        for line in lines {
-            let text = line.get(least..).unwrap_or_default();
-            chars.extend(text);
-            chars.extend(line.last().map(|last| At { c: '\n', ..*last }));
-        }
-        self.push(chars);
-    }
-
-    /// The text, with following lines while it is not closed.
-    fn until_closed(&mut self, rest: &[At], closed: impl Fn(&[At]) -> bool) -> Vec<At> {
-        const MOST_LINES: usize = 200;
-        let mut whole = rest.to_vec();
-        for _ in 0..MOST_LINES {
-            let Some(line) = self.lines.get(self.next).filter(|_| !closed(&whole)) else { break };
-            whole.extend(whole.last().map(|last| At { c: ' ', ..*last }));
-            whole.extend(trimmed(line));
-            self.next += 1;
-        }
-        whole
-    }
-}
-
-/// Where the `:` of `key: value` is.
-fn key_end(chars: &[At]) -> Option<usize> {
-    let first = chars.first()?.c;
-    let start = if first == '"' || first == '\'' { quoted_end(chars, first)? + 1 } else { 0 };
-    if start == 0 && "[{|>!&*#%@`".contains(first) {
-        return None;
-    }
-    let mut ends = (start..chars.len()).filter(|index| chars[*index].c == ':');
-    let end = ends.find(|index| chars.get(index + 1).is_none_or(|next| next.c.is_whitespace()))?;
-    let is_key = |c: char| c.is_ascii_alphanumeric() || "-_./:\"' ".contains(c);
-    let key = &chars[..end];
-    // `- echo "a: b"` is a text: a key has one word.
-    (key.iter().all(|at| is_key(at.c)) && (start > 0 || !trimmed(key).iter().any(|at| at.c == ' '))).then_some(end)
-}
-
-fn quoted_end(chars: &[At], quote: char) -> Option<usize> {
-    let mut index = 1;
-    while let Some(at) = chars.get(index) {
-        match at.c {
-            '\\' if quote == '"' => index += 1,
-            c if c == quote && quote == '\'' && chars.get(index + 1).is_some_and(|next| next.c == quote) => index += 1,
-            c if c == quote => return Some(index),
+            Event::MappingEnd | Event::SequenceEnd => {
+                self.frames.pop();
+                self.end_value();
+            }
+            Event::Alias(_) => match self.frames.last_mut() {
+                Some(Frame::Map(key @ None)) => *key = Some(String::new()),
+                _ => self.end_value(),
+            },
             _ => {}
         }
-        index += 1;
+    }
+
+    /// A collection that is a key has no name.
+    fn begin(&mut self, frame: Frame) {
+        if let Some(Frame::Map(key @ None)) = self.frames.last_mut() {
+            *key = Some(String::new());
+        }
+        self.frames.push(frame);
+    }
+
+    fn end_value(&mut self) {
+        match self.frames.last_mut() {
+            Some(Frame::Map(key)) => *key = None,
+            Some(Frame::List(number)) => *number += 1,
+            None => {}
+        }
+    }
+
+    fn path(&self) -> Vec<String> {
+        let name = |frame: &Frame| match frame {
+            Frame::Map(key) => key.clone().unwrap_or_default(),
+            Frame::List(number) => number.to_string(),
+        };
+        self.frames.iter().map(name).collect()
+    }
+
+    fn begins_line(&self, index: usize) -> bool {
+        self.parsed[..index].iter().rev().find(|c| **c != ' ').is_none_or(|c| *c == '\n')
+    }
+
+    /// The characters of a value with the places that they come from.
+    fn aligned(&self, value: &str, style: ScalarStyle, span: Span) -> Vec<At> {
+        let mut next = span.start.index();
+        let is_block = matches!(style, ScalarStyle::Literal | ScalarStyle::Folded);
+        if is_block && self.parsed.get(next).is_some_and(|first| matches!(first, '|' | '>')) && !self.begins_line(next)
+        {
+            next += self.parsed.iter().skip(next).position(|c| *c == '\n').map_or(0, |end| end + 1);
+        }
+        let mut aligned = Vec::with_capacity(value.len());
+        for c in value.chars() {
+            let rest = self.parsed.get(next..).unwrap_or_default();
+            let is_escape = style == ScalarStyle::DoubleQuoted && rest.first() == Some(&'\\') && c != '\\';
+            let is_folded = c.is_whitespace() && rest.first().is_some_and(|found| *found == '\n' && c != '\n');
+            let skipped = match is_escape || is_folded {
+                true => Some(0),
+                false => rest.iter().take(FARTHEST).position(|found| *found == c),
+            };
+            let index = (next + skipped.unwrap_or(0)).min(self.parsed.len().saturating_sub(1));
+            let Some(at) = self.chars.get(index) else { break };
+            let is_masked = self.parsed[index] != at.c;
+            // A line of nothing but placeholders is empty.
+            if !is_masked || self.parsed[index] == HIDDEN {
+                aligned.push(At { c: if is_masked { at.c } else { c }, ..*at });
+            }
+            next = match skipped {
+                None => next,
+                Some(_) if is_escape => index + 2,
+                Some(_) => index + 1,
+            };
+        }
+        aligned
+    }
+}
+
+/// The text with its placeholders as words, and with an empty line where a line has nothing else.
+fn masked(chars: &[At]) -> Vec<char> {
+    const MARKS: [([char; 2], &str); 5] =
+        [(['{', '{'], "}}"), (['{', '%'], "%}"), (['<', '%'], "%>"), (['%', '{'], "}"), (['$', '{'], "}")];
+    let mut text: Vec<char> = chars.iter().map(|at| at.c).collect();
+    let mut is_hidden = vec![false; text.len()];
+    let mut next = 0;
+    while next + 1 < text.len() {
+        let mark = MARKS.into_iter().find(|(begin, _)| text[next..].starts_with(begin));
+        match mark.and_then(|(_, end)| placeholder_end(&text[next..], end)) {
+            Some(length) => {
+                is_hidden[next..next + length].fill(true);
+                next += length;
+            }
+            None => next += 1,
+        }
+    }
+    let mut begin = 0;
+    for line in text.clone().split_inclusive(|c| *c == '\n') {
+        let lines = begin..begin + line.len();
+        let is_alone = lines.clone().all(|at| is_hidden[at] || text[at].is_whitespace());
+        for at in lines.filter(|at| is_hidden[*at]) {
+            text[at] = if is_alone { ' ' } else { HIDDEN };
+        }
+        begin += line.len();
+    }
+    text
+}
+
+/// The length of a placeholder, which ends on its line; braces inside of it are matched.
+fn placeholder_end(text: &[char], end: &str) -> Option<usize> {
+    let end: Vec<char> = end.chars().collect();
+    let mut depth = 0_i32;
+    for at in 2..text.len().min(FARTHEST) {
+        match text[at] {
+            '\n' => return None,
+            _ if depth <= 0 && text[at..].starts_with(&end) => return Some(at + end.len()),
+            '{' => depth += 1,
+            '}' => depth -= 1,
+            _ => {}
+        }
     }
     None
 }
 
-fn unquoted(chars: &[At], quote: char) -> Vec<At> {
-    let mut result = Vec::with_capacity(chars.len());
-    let mut index = 0;
-    while let Some(here) = chars.get(index) {
-        let next = chars.get(index + 1).map(|at| at.c);
-        let c = match (quote, here.c, next) {
-            ('\'', '\'', Some('\'')) => Some('\''),
-            ('"', '\\', Some('n')) => Some('\n'),
-            ('"', '\\', Some('t')) => Some('\t'),
-            ('"', '\\', Some(c @ ('"' | '\\' | '/'))) => Some(c),
-            _ => None,
+#[cfg(test)]
+mod tests {
+    use super::super::text::{Text, string};
+    use super::*;
+
+    fn found(text: &str) -> Vec<(String, String, (u32, u32))> {
+        let document = read(&Text::of(text).chars, true);
+        assert_eq!(document.faults, [], "{text}");
+        let one = |scalar: &Scalar| {
+            let first = scalar.chars.first().map_or((0, 0), |at| (at.line, at.column));
+            (scalar.path.join("/"), string(&scalar.chars), first)
         };
-        result.push(At { c: c.unwrap_or(here.c), ..*here });
-        index += if c.is_some() { 2 } else { 1 };
+        document.scalars.iter().map(one).collect()
     }
-    result
-}
 
-fn without_comment(chars: &[At]) -> &[At] {
-    let comment = (1..chars.len()).find(|index| chars[*index].c == '#' && chars[index - 1].c.is_whitespace());
-    trimmed(&chars[..comment.unwrap_or(chars.len())])
-}
-
-fn is_closed(chars: &[At]) -> bool {
-    let (mut depth, mut index) = (0_i32, 0);
-    while let Some(at) = chars.get(index) {
-        match at.c {
-            '[' | '{' => depth += 1,
-            ']' | '}' => depth -= 1,
-            quote @ ('"' | '\'') => index += quoted_end(&chars[index..], quote).unwrap_or(chars.len()),
-            _ => {}
-        }
-        index += 1;
-        if depth == 0 {
-            return true;
+    #[test]
+    fn a_value_knows_its_keys_and_its_place() {
+        for (text, path, value, at) in [
+            ("a: b\n", "a", "b", (1, 4)),
+            ("a:\n  - x: 1\n  - x: two words\n", "a/1/x", "two words", (3, 8)),
+            ("a: {path: /x, content: \"l\\nm\"}\n", "a/content", "l\nm", (1, 25)),
+            ("a:\n  b: |\n    X=1\n      Y=2\n", "a/b", "X=1\n  Y=2\n", (3, 5)),
+            ("a: !Sub |\n  X=1\n", "a", "X=1\n", (2, 3)),
+            ("a: 'it''s'\n", "a", "it's", (1, 5)),
+            ("a: >-\n  x\n  y\n", "a", "x y", (2, 3)),
+            ("a: [sh, -c, \"q\"]\n", "a/2", "q", (1, 14)),
+            ("a: {{ b }}-c\n", "a", "{{ b }}-c", (1, 4)),
+            ("%{ if x }\na: 1\n%{ endif }\n", "a", "1", (2, 4)),
+            ("a: |\n  X=1\n  {% if y %}\n  Y=2\n", "a", "X=1\n     \nY=2\n", (2, 3)),
+            ("a: \"${x[\"y\"]}z\"\n", "a", "${x[\"y\"]}z", (1, 5)),
+        ] {
+            let found = found(text);
+            assert!(found.contains(&(path.to_owned(), value.to_owned(), at)), "{text:?} gave {found:?}");
         }
     }
-    false
-}
 
-/// The scalars of a flow collection.
-fn flow(chars: &[At]) -> Vec<Vec<At>> {
-    let mut found = Vec::new();
-    let mut index = 0;
-    let mut plain: Vec<At> = Vec::new();
-    while let Some(at) = chars.get(index) {
-        match at.c {
-            quote @ ('"' | '\'') if trimmed(&plain).is_empty() => {
-                let end = quoted_end(&chars[index..], quote).unwrap_or(chars.len() - index - 1);
-                found.push(unquoted(&chars[index + 1..index + end.max(1)], quote));
-                plain.clear();
-                index += end;
-            }
-            '[' | ']' | '{' | '}' | ',' => {
-                if !trimmed(&plain).is_empty() {
-                    found.push(trimmed(&plain).to_vec());
-                }
-                plain.clear();
-            }
-            _ => plain.push(*at),
-        }
-        index += 1;
+    #[test]
+    fn each_character_of_a_block_has_its_own_line() {
+        let document = read(&Text::of("a:\n  b: |\n    X=1\n\n    Y=2\n").chars, false);
+        let lines: Vec<_> = document.scalars[0].chars.iter().map(|at| (at.c, at.line)).collect();
+        let expected = [('X', 3), ('=', 3), ('1', 3), ('\n', 3), ('\n', 4), ('Y', 5), ('=', 5), ('2', 5), ('\n', 5)];
+        assert_eq!(lines, expected);
     }
-    found
+
+    #[test]
+    fn what_cloud_init_cannot_read_is_a_fault_at_its_place() {
+        for (text, line) in [
+            ("runcmd:\n\t- x\n", 2),
+            ("a:\tb\n", 1),
+            ("a: b\n\t\nc: d\n", 2),
+            ("a: [1\n", 1),
+            ("a: \"x\n", 1),
+            ("a: b: c\n", 1),
+            ("a: 1\n b: 2\n", 2),
+            ("a: @x\n", 1),
+            ("- a\n", 1),
+            ("a text\n", 1),
+            ("runcmd:\n- echo a: b\n", 2),
+            ("a: *x\n", 1),
+            ("a: {{ b }}-c\n", 1),
+        ] {
+            let faults = read(&Text::of(text).chars, false).faults;
+            assert!(faults.iter().any(|((at, _), _)| *at == line), "{text:?} gave {faults:?}");
+        }
+        for text in [
+            "a: b\tc # \t\n",
+            "a: |\n  b\n  \tc\n",
+            "a: \"\t\"\n#\tx\n",
+            "",
+            "\n",
+            "# only a comment\n",
+            "runcmd:\n- [sh, -c, 'a: b']\n- 'echo a: b'\n",
+            "a: &x 1\nb: *x\n",
+        ] {
+            assert_eq!(read(&Text::of(text).chars, false).faults, [], "{text:?}");
+        }
+        for open in ["[", "{a: ", "- "] {
+            assert!(!read(&Text::of(&open.repeat(50_000)).chars, false).faults.is_empty(), "{open}");
+        }
+    }
 }
