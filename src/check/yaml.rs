@@ -102,7 +102,9 @@ impl Reader<'_> {
     }
 
     fn event(&mut self, event: Event<'_>, span: Span) {
-        if let Event::Scalar(..) | Event::StreamEnd = event
+        // A plain scalar may hold none either.
+        if !matches!(event, Event::Scalar(_, ScalarStyle::Plain, ..))
+            && let Event::Scalar(..) | Event::StreamEnd = event
             && self.found.faults.is_empty()
         {
             self.find_tab(span.start.index());
@@ -306,6 +308,7 @@ mod tests {
             ("runcmd:\n\t- x\n", 2),
             ("a:\tb\n", 1),
             ("a: b\n\t\nc: d\n", 2),
+            ("a: b\tc\n", 1),
             ("a: [1\n", 1),
             ("a: \"x\n", 1),
             ("a: b: c\n", 1),
@@ -321,7 +324,7 @@ mod tests {
             assert!(faults.iter().any(|((at, _), _)| *at == line), "{text:?} gave {faults:?}");
         }
         for text in [
-            "a: b\tc # \t\n",
+            "a: b # \t\n",
             "a: |\n  b\n  \tc\n",
             "a: \"\t\"\n#\tx\n",
             "",
