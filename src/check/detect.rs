@@ -19,6 +19,10 @@ const TEMPLATES: [&str; 9] = [".tpl", ".tftpl", ".tmpl", ".template", ".j2", ".j
 /// Ends of the names of files that hold user data in another language.
 const AROUND: [&str; 7] = [".tf", ".hcl", ".yaml", ".yml", ".sh", ".cfg", ".txt"];
 
+/// Ends of the names of files in another language, whose lines are no settings although they look like them.
+const SOURCES: [&str; 15] =
+    [".tf", ".hcl", ".yaml", ".yml", ".json", ".py", ".ts", ".js", ".go", ".java", ".rb", ".sh", ".pp", ".sls", ".md"];
+
 /// What the file is; `None` where that cannot be seen.
 pub(super) fn detect(file: &str, bytes: &[u8], said: Option<InputType>) -> Option<Detected> {
     let name = file.rsplit('/').next().unwrap_or(file).to_ascii_lowercase();
@@ -59,11 +63,12 @@ fn guess(name: &str, bytes: &[u8]) -> Option<(InputType, &'static str)> {
     if text.trim_start().starts_with('{') && json().is_some_and(|json| agent_json::is_agents(&json)) {
         return Some((InputType::EcsConfigJson, "ecs.config.json"));
     }
-    if name.ends_with(".toml") || is_settings(&text) {
+    let is_source = SOURCES.iter().any(|end| name.ends_with(end));
+    if name.ends_with(".toml") || (!is_source && is_settings(&text)) {
         return Some((InputType::Settings, "settings of ecs-bootstrap"));
     }
     let says_user_data = ["user-data", "user_data", "userdata"].iter().any(|word| name.contains(word));
-    if !says_user_data && is_config(&text) {
+    if !says_user_data && !is_source && is_config(&text) {
         return Some((InputType::EcsConfig, "ecs.config"));
     }
     let speaks = text.contains("ecs.config") || text.contains("ECS_CLUSTER") || text.contains("ecs-bootstrap");
@@ -109,8 +114,12 @@ fn is_settings(text: &str) -> bool {
 
 /// Whether most lines are assignments, and some of a variable of the agent.
 fn is_config(text: &str) -> bool {
-    let is_name =
-        |key: &str| !key.is_empty() && key.chars().all(|c| c.is_ascii_alphanumeric() || "_-\u{feff}".contains(c));
+    // The lower case ones are those of a proxy.
+    let is_name = |key: &str| {
+        let is_plain = |c: char| c.is_ascii_alphanumeric() || "_-\u{feff}".contains(c);
+        let is_upper = !key.contains(|c: char| c.is_ascii_lowercase()) || key.ends_with("_proxy");
+        !key.is_empty() && key.chars().all(is_plain) && (is_upper || near_miss(key).is_some())
+    };
     let lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
     let (mut assigned, mut others, mut known) = (0, 0, false);
     let mut begins = false;

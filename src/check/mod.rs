@@ -6,6 +6,7 @@
 
 mod agent_json;
 mod detect;
+mod mistakes;
 mod script;
 mod shell;
 mod text;

@@ -5,8 +5,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::shell::{Command, Word, commands, tee_files};
+use super::mistakes::{self, Write};
+use super::shell::{Command, Unended, Word, commands, tee_files};
 use super::text::{At, Text, config_lines, string};
+use super::{Level, Note};
 use crate::ecs_config::issue::{OPAQUE, SourceLine};
 
 /// What one `printf` writes is not followed further.
@@ -14,20 +16,36 @@ const LONGEST: usize = 64 * 1024;
 /// How deep `sh -c` is looked into.
 const DEEPEST: usize = 3;
 
-/// The runs of lines that a script writes to `ecs.config`.
-pub(super) fn written(script: &Text) -> Vec<Vec<SourceLine>> {
+/// What a script writes to `ecs.config`, and what is wrong with the script.
+#[derive(Default)]
+pub(super) struct Written {
+    /// The lines, each run of them as one command writes it.
+    pub(super) runs: Vec<Vec<SourceLine>>,
+    pub(super) notes: Vec<Note>,
+}
+
+/// Reads a script.
+pub(super) fn written(script: &Text) -> Written {
     let first = script.lines().next().map(string).unwrap_or_default();
     let is_shell = ["sh", "bash", "dash", "zsh", "ksh", "ash"];
     if let Some(interpreter) = first.strip_prefix("#!") {
         let names = interpreter.split([' ', '/', '\t', '\r']);
         if !names.into_iter().any(|name| is_shell.contains(&name)) {
-            return Vec::new();
+            return Written::default();
         }
     }
     let interprets = first.starts_with("#!") && !first.contains("bash") && !first.contains("zsh");
     let mut scanner = Scanner { interprets, ..Scanner::default() };
     scanner.scan(&script.chars, 0);
-    scanner.runs
+    let mut notes = scanner.notes;
+    notes.extend(mistakes::of_writes(&scanner.writes));
+    let is_written =
+        |setting: &str| scanner.runs.iter().flatten().any(|line| mistakes::setting(&line.text) == Some(setting));
+    if !scanner.runs.is_empty() {
+        let printed = scanner.printed.iter().filter(|text| !mistakes::setting(&string(text)).is_some_and(is_written));
+        notes.extend(printed.filter_map(|text| mistakes::of_other_output(text, None)));
+    }
+    Written { runs: scanner.runs, notes }
 }
 
 #[derive(Default)]
@@ -37,6 +55,10 @@ struct Scanner {
     variables: BTreeMap<String, String>,
     assigned: BTreeSet<String>,
     runs: Vec<Vec<SourceLine>>,
+    writes: Vec<Write>,
+    /// What goes to no file.
+    printed: Vec<Vec<At>>,
+    notes: Vec<Note>,
 }
 
 impl Scanner {
@@ -54,19 +76,59 @@ impl Scanner {
                     self.scan(&script.chars, depth + 1);
                 }
             }
-            let piped = command.is_piped.then(|| commands.get(index + 1)).flatten().map(tee_files).unwrap_or_default();
-            let teed = tee_files(command);
-            let mut files = command.outputs.iter().chain(&piped).chain(&teed);
-            if !files.any(|file| self.is_ecs_config(file)) {
-                continue;
-            }
-            let Some(text) = self.output(command, &name) else { continue };
-            let mut lines = config_lines(&text);
-            for line in &mut lines {
-                line.is_final = self.has_shell_variable(&line.text);
-            }
-            self.runs.push(lines);
+            self.command(command, &name, command.is_piped.then(|| commands.get(index + 1)).flatten());
         }
+    }
+
+    /// One command, with the one that its output is piped to.
+    fn command(&mut self, command: &Command, name: &str, next: Option<&Command>) {
+        let piped = next.map(tee_files).unwrap_or_default();
+        let teed = tee_files(command);
+        let files: Vec<&Word> = command.outputs.iter().chain(&piped).chain(&teed).collect();
+        let output = self.output(command, name);
+        if !files.iter().any(|file| self.is_ecs_config(file)) {
+            let other = files.iter().map(|file| file.string()).find(|file| mistakes::is_other_file(file));
+            let Some(text) = output else { return };
+            if other.is_some() {
+                self.notes.extend(mistakes::of_other_output(&text, other.as_deref()));
+            } else if files.is_empty() && !command.is_piped && !command.is_grouped {
+                self.printed.push(text);
+            }
+            return;
+        }
+        if let Some(unended) = &command.unended {
+            self.notes.extend(unended_note(unended));
+        }
+        if let Some(at) = command.words.iter().find_map(|word| word.braces) {
+            let message =
+                "the shell expands these braces into several words; put the text into single quotes".to_owned();
+            self.notes.push(Note::new((at.line, at.column), Level::Error, "config-bad-json", message));
+        }
+        let is_assignment = !command.words.is_empty() && command.words.iter().all(|word| word.string().contains('='));
+        if let Some(first) = command.words.first().and_then(|word| word.chars.first()).filter(|_| is_assignment) {
+            let message = "this sets a variable of the shell and writes nothing to `ecs.config`; `echo` is missing";
+            self.notes.push(Note::new(
+                (first.line, first.column),
+                Level::Error,
+                "config-unreadable-key",
+                message.to_owned(),
+            ));
+        }
+        let Some(text) = output else { return };
+        let appends = command.appends || next.into_iter().chain([command]).any(Command::has_append_option);
+        if let Some(at) = command.words.first().and_then(|word| word.chars.first()).or(text.first()) {
+            self.writes.push(Write { text: text.clone(), replaces: !appends, at: *at });
+        }
+        let is_echo =
+            name == "echo" && !self.interprets && !command.words.iter().any(|word| is_echo_option(&word.string()));
+        if let Some(note) = mistakes::of_text(&text, is_echo) {
+            return self.notes.push(note);
+        }
+        let mut lines = config_lines(&text);
+        for line in &mut lines {
+            line.is_final = self.has_shell_variable(&line.text);
+        }
+        self.runs.push(lines);
     }
 
     fn assignments(&mut self, command: &Command) {
@@ -88,7 +150,8 @@ impl Scanner {
     fn is_ecs_config(&self, word: &Word) -> bool {
         let text = word.string();
         let text = word.variable.as_ref().and_then(|name| self.variables.get(name)).unwrap_or(&text);
-        text == "ecs.config" || text.ends_with("/ecs.config") || *text == format!("{OPAQUE}ecs.config")
+        !mistakes::is_other_file(text)
+            && (text == "ecs.config" || text.ends_with("/ecs.config") || *text == format!("{OPAQUE}ecs.config"))
     }
 
     /// Whether a text that no shell expands names a variable of the shell.
@@ -97,7 +160,7 @@ impl Scanner {
             let rest = &text[at + 1..];
             match rest.strip_prefix('{').and_then(|rest| rest.split_once('}')) {
                 Some((name, _)) => self.assigned.contains(name),
-                None => rest.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_'),
+                None => rest.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_' || c == '('),
             }
         })
     }
@@ -133,6 +196,19 @@ impl Scanner {
             _ => None,
         }
     }
+}
+
+fn unended_note(unended: &Unended) -> Option<Note> {
+    let first = unended.word.first()?;
+    let end = string(&unended.word);
+    let message = match unended.indented {
+        Some(line) => format!(
+            "this here-document does not end at line {line}, because blanks stand before its `{end}`; what follows is \
+             written to `ecs.config`"
+        ),
+        None => format!("this here-document does not end: no line is `{end}`"),
+    };
+    Some(Note::new((first.line, first.column), Level::Error, "config-unreadable-key", message))
 }
 
 /// The program: what follows assignments, `sudo` and its options.
@@ -185,7 +261,7 @@ fn printed<'w>(format: &[At], words: impl Iterator<Item = &'w [At]>) -> Vec<At> 
                     result.push(*here);
                     index += 2;
                 }
-                ('%', Some('s' | 'b')) => {
+                ('%', Some('s' | 'b' | 'd' | 'i' | 'u')) => {
                     result.extend(words.next().unwrap_or_default());
                     (takes, index) = (true, index + 2);
                 }

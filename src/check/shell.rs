@@ -19,6 +19,8 @@ pub(super) struct Word {
     pub(super) chars: Vec<At>,
     /// The variable, where the word is nothing but its value.
     pub(super) variable: Option<String>,
+    /// Where braces begin that the shell expands into several words.
+    pub(super) braces: Option<At>,
     quoted: bool,
 }
 
@@ -34,13 +36,32 @@ pub(super) struct Command {
     pub(super) words: Vec<Word>,
     /// The files that its output goes to.
     pub(super) outputs: Vec<Word>,
+    /// Whether the output is appended to them.
+    pub(super) appends: bool,
+    /// Whether it stands in a pair of braces or parentheses, or in a function.
+    pub(super) is_grouped: bool,
     /// What a here-document or a here-string gives it.
     pub(super) input: Option<Vec<At>>,
+    /// The word of a here-document that does not end, or ends at an indented line.
+    pub(super) unended: Option<Unended>,
     /// Whether its output goes to the next command.
     pub(super) is_piped: bool,
 }
 
+/// A here-document without its last line.
+#[derive(Clone, Debug)]
+pub(super) struct Unended {
+    pub(super) word: Vec<At>,
+    /// The indented line that was meant to end it.
+    pub(super) indented: Option<u32>,
+}
+
 impl Command {
+    /// Whether its options are those of a `tee` that appends.
+    pub(super) fn has_append_option(&self) -> bool {
+        self.words.iter().any(|word| ["-a", "--append"].contains(&word.string().as_str()))
+    }
+
     fn is_empty(&self) -> bool {
         self.words.is_empty() && self.outputs.is_empty() && self.input.is_none()
     }
@@ -49,6 +70,7 @@ impl Command {
 /// A here-document whose body follows the line.
 struct Pending {
     command: usize,
+    word: Vec<At>,
     end: String,
     is_literal: bool,
     strips_tabs: bool,
@@ -122,8 +144,9 @@ impl Lexer<'_> {
     }
 
     fn end_command(&mut self) {
-        let command = std::mem::take(&mut self.current);
+        let mut command = std::mem::take(&mut self.current);
         if !command.is_empty() {
+            command.is_grouped = !self.groups.is_empty();
             self.commands.push(command);
         }
     }
@@ -149,23 +172,26 @@ impl Lexer<'_> {
                 _ => break,
             }
         }
-        let outputs = std::mem::take(&mut self.current.outputs);
+        let (outputs, appends) = (std::mem::take(&mut self.current.outputs), self.current.appends);
         let is_piped = self.peek(0) == Some('|') && self.peek(1) != Some('|');
-        let to = if is_piped { self.tee_after_pipe() } else { outputs };
+        let (to, appends) = if is_piped { self.tee_after_pipe() } else { (outputs, appends) };
         if to.is_empty() {
             return;
         }
-        for command in self.commands.iter_mut().skip(start).filter(|of| of.outputs.is_empty() && !of.is_piped) {
+        let of_group = self.commands.iter_mut().skip(start).filter(|of| of.outputs.is_empty() && !of.is_piped);
+        for (number, command) in of_group.enumerate() {
             command.outputs.extend(to.iter().cloned());
+            // The file is opened once for all of them.
+            command.appends = appends || number > 0;
         }
     }
 
     /// The files of the `tee` after a group's `|`.
-    fn tee_after_pipe(&mut self) -> Vec<Word> {
+    fn tee_after_pipe(&mut self) -> (Vec<Word>, bool) {
         let rest = &self.chars[self.at + 1..];
         let end = rest.iter().position(|at| "\n|&;()".contains(at.c)).unwrap_or(rest.len());
         let next = commands(&rest[..end]).into_iter().next();
-        next.map(|command| tee_files(&command)).unwrap_or_default()
+        next.map(|command| (tee_files(&command), command.has_append_option())).unwrap_or_default()
     }
 
     fn word_or_group(&mut self, c: char) {
@@ -215,7 +241,8 @@ impl Lexer<'_> {
             if !word.chars.is_empty() && self.documents < MOST_DOCUMENTS {
                 self.documents += 1;
                 let (end, is_literal) = (word.string(), word.quoted);
-                self.pending.push(Pending { command: self.commands.len(), end, is_literal, strips_tabs });
+                let command = self.commands.len();
+                self.pending.push(Pending { command, word: word.chars, end, is_literal, strips_tabs });
                 self.current.input = Some(Vec::new());
             }
         } else if operator.starts_with('>') {
@@ -229,6 +256,7 @@ impl Lexer<'_> {
             let is_stdout = number.is_none_or(|number| number == '1');
             if is_stdout && !(is_copy && word.string().chars().all(|c| c.is_ascii_digit() || c == '-')) {
                 self.current.outputs.push(word);
+                self.current.appends = operator.starts_with(">>");
             }
         } else {
             self.at += 1;
@@ -245,7 +273,9 @@ impl Lexer<'_> {
         for pending in std::mem::take(&mut self.pending) {
             let rest = &self.chars[self.at..];
             let rest = &rest[..rest.len().min(LONGEST_DOCUMENT)];
-            let (length, skipped) = body(rest, &pending);
+            let (length, skipped, unended) = body(rest, &pending);
+            // A longer one ends further down.
+            let unended = unended.filter(|_| rest.len() < LONGEST_DOCUMENT);
             let mut text = rest[..length].to_vec();
             if pending.strips_tabs {
                 text = without_tabs(&text);
@@ -254,12 +284,14 @@ impl Lexer<'_> {
             let text = if pending.is_literal { text } else { expanded(&text) };
             if let Some(command) = self.commands.get_mut(pending.command) {
                 command.input = Some(text);
+                command.unended = unended;
             }
         }
     }
 
     fn word(&mut self) -> Word {
         let mut word = Word::default();
+        let mut braces: Vec<(At, bool)> = Vec::new();
         let start = self.at;
         while let Some(c) = self.peek(0) {
             let here = self.chars[self.at];
@@ -291,8 +323,22 @@ impl Lexer<'_> {
                     self.at += balanced(&self.chars[self.at..], '(', ')');
                     word.chars.push(At { c: OPAQUE, ..here });
                 }
+                '<' if word.chars.last().is_some_and(|last| last.c == '=') && self.placeholder() > 0 => {
+                    let length = self.placeholder();
+                    word.chars.extend(&self.chars[self.at..self.at + length]);
+                    self.at += length;
+                }
                 c if c.is_whitespace() || "|&;()<>".contains(c) => break,
                 _ => {
+                    match c {
+                        '{' => braces.push((here, false)),
+                        ',' => braces.last_mut().into_iter().for_each(|(_, has_comma)| *has_comma = true),
+                        '}' => {
+                            word.braces =
+                                braces.pop().filter(|(_, has_comma)| *has_comma).map(|(at, _)| at).or(word.braces)
+                        }
+                        _ => {}
+                    }
                     word.chars.push(here);
                     self.at += 1;
                 }
@@ -302,6 +348,19 @@ impl Lexer<'_> {
         let is_lone = word.chars.len() == 1 && word.chars[0].c == OPAQUE;
         word.variable = is_lone.then(|| name(&string(&self.chars[start..self.at]))).flatten();
         word
+    }
+
+    /// The length of `<NAME>` or `<%= name %>`, which somebody is going to replace.
+    fn placeholder(&self) -> usize {
+        let rest = &self.chars[self.at..];
+        let length =
+            rest.iter().take(200).take_while(|at| at.c != '\n').position(|at| at.c == '>').map_or(0, |end| end + 1);
+        let text = string(&rest[..length]);
+        let is_name =
+            |text: &str| !text.is_empty() && text.chars().all(|c| c.is_ascii_alphanumeric() || "_- .".contains(c));
+        let is_engine = text.starts_with("<%") && text.ends_with("%>");
+        let is_named = text.strip_prefix('<').and_then(|text| text.strip_suffix('>')).is_some_and(is_name);
+        if is_engine || is_named { length } else { 0 }
     }
 
     fn double_quoted(&mut self, word: &mut Word) {
@@ -389,8 +448,8 @@ fn balanced(chars: &[At], open: char, close: char) -> usize {
     chars.len()
 }
 
-/// The length of a here-document's body, and of the line that ends it. A template may have indented that line.
-fn body(rest: &[At], pending: &Pending) -> (usize, usize) {
+/// The length of a here-document's body, and of the line that ends it; and what is wrong with that line.
+fn body(rest: &[At], pending: &Pending) -> (usize, usize, Option<Unended>) {
     let find = |is_end: &dyn Fn(&str) -> bool| {
         let mut length = 0;
         for line in rest.split_inclusive(|at| at.c == '\n') {
@@ -404,7 +463,13 @@ fn body(rest: &[At], pending: &Pending) -> (usize, usize) {
     };
     let exact =
         |line: &str| line == pending.end || (pending.strips_tabs && line.trim_start_matches('\t') == pending.end);
-    find(&exact).or_else(|| find(&|line| line.trim() == pending.end)).unwrap_or((rest.len(), 0))
+    let unended = |indented| Some(Unended { word: pending.word.clone(), indented });
+    match (find(&exact), find(&|line| line.trim() == pending.end)) {
+        (Some((length, skipped)), _) => (length, skipped, None),
+        // What was meant is read, so that other mistakes are found as well.
+        (None, Some((length, skipped))) => (length, skipped, unended(rest.get(length).map(|at| at.line))),
+        (None, None) => (rest.len(), 0, unended(None)),
+    }
 }
 
 fn without_tabs(text: &[At]) -> Vec<At> {

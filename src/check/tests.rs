@@ -50,6 +50,14 @@ fi
 	ECS_CONTAINER_STOP_TIMEOUT=2m
 	END
 } >> /etc/ecs/ecs.config
+printf 'ECS_DATADIR=%s\n' <DATA_FOLDER> >> /etc/ecs/ecs.config
+echo "ECS_LOGLEVEL is $LEVEL"; echo "ECS_LOGLEVEL=$LEVEL"
+report() { echo ECS_DATADIR=/x; }
+{ echo ECS_CLUSTER=a; echo ECS_NVIDIA_RUNTIME=nvidia; } > /etc/ecs/ecs.config
+cat <<X > /etc/motd
+  X
+X
+echo ECS_DATADIR={/a,/b} > /dev/null
 printf 'ECS_LOGLEVEL=%s\nECS_DATADIR=/data\n' "$LEVEL" >> /etc/ecs/ecs.config
 sudo bash -c "echo ECS_POLL_METRICS=true >> /etc/ecs/ecs.config"
 echo "ECS_CLUSTER=x y" > /tmp/other
@@ -170,7 +178,30 @@ fn every_mistake_of_a_script_is_named_with_its_place() {
             "cat <<EOF | sudo tee -a /etc/ecs/ecs.config\nECS_CLUSTER=\"$C\"\nECS_INSTANCE_ATTRIBUTES={\\\"a\\\":\\\"b\\\"}\nEOF",
             &["4:13 error config-quoted", "5:25 error config-bad-json"],
         ),
-        ("echo \"ECS_CLUSTER=x\\nECS_LOGLEVEL=info\" >> /etc/ecs/ecs.config", &["3:19 error cluster-name-invalid"]),
+        ("echo \"ECS_CLUSTER=x\\nECS_LOGLEVEL=info\" >> /etc/ecs/ecs.config", &["3:20 error config-value-ignored"]),
+        ("cat <<EOF >> /etc/ecs/ecs.config\nECS_LOGLEVEL=info\n  EOF\necho x", &["3:7 error config-unreadable-key"]),
+        ("cat <<EOF >> /etc/ecs/ecs.config\nECS_LOGLEVEL=info", &["3:7 error config-unreadable-key"]),
+        ("echo ECS_LOGLEVEL=info > /etc/ecs/ecs.config", &["3:1 error no-cluster-named"]),
+        ("echo ECS_LOGLEVEL=info | sudo tee /etc/ecs/ecs.config", &["3:1 error no-cluster-named"]),
+        ("echo ECS_LOGLEVEL=info >> /etc/ecs/ecs.conf", &["3:6 warning config-wrong-file"]),
+        ("echo ECS_CLUSTER=other >> /etc/ecs.config", &["3:6 error config-wrong-file"]),
+        ("echo ECS_LOGLEVEL=info", &["3:6 warning config-wrong-file"]),
+        ("ECS_LOGLEVEL=info >> /etc/ecs/ecs.config", &["3:1 error config-unreadable-key"]),
+        (
+            "echo ECS_INSTANCE_ATTRIBUTES={\\\"a\\\":\\\"b\\\",\\\"c\\\":\\\"d\\\"} >> /etc/ecs/ecs.config",
+            &["3:30 error config-bad-json"],
+        ),
+        (
+            "echo -n ECS_LOGLEVEL=info >> /etc/ecs/ecs.config\necho ECS_DATADIR=/d >> /etc/ecs/ecs.config",
+            &["3:25 warning config-unreadable-key"],
+        ),
+        ("cat <<'EOF' >> /etc/ecs/ecs.config\n{\"Cluster\": \"prod\"}\nEOF", &["4:1 error config-wrong-file"]),
+        (
+            "printf \"ECS_CONTAINER_STOP_TIMEOUT=%d\\n\" 120 >> /etc/ecs/ecs.config",
+            &["3:42 warning config-value-ignored"],
+        ),
+        ("echo 'ECS_DATADIR=$(pwd)' >> /etc/ecs/ecs.config", &["3:19 warning config-value-ignored"]),
+        ("#cloud-config\nruncmd: []", &["3:1 error user-data-not-recognised"]),
         ("echo -e \"A=1\\nECS_LOGLEVEL=INFO\" >> /etc/ecs/ecs.config", &["3:28 warning config-value-ignored"]),
         (
             "printf '%s\\n' ECS_CLUSTER=None \"ECS_LOG_LEVEL=info\" >> /etc/ecs/ecs.config",

@@ -8,7 +8,7 @@ use flate2::read::MultiGzDecoder;
 use super::text::{At, Text, config_lines, string, trimmed};
 use super::{InputType, Level, Note, Options, agent_json, of_runs, of_settings, script, yaml};
 use crate::ecs_config::issue::SourceLine;
-use crate::evidence::user_data::{Kind, of_other_system, read};
+use crate::evidence::user_data::{Kind, mime, of_other_system, read};
 use crate::settings::user_data::{decoded, skipped, unwrapped};
 
 /// Values of one entry of a list stand so near each other.
@@ -92,11 +92,7 @@ impl Checker {
         for fault in seen.mime.into_iter().take(20) {
             let number = fault.split("part ").nth(1).and_then(|rest| rest.split(' ').next()?.parse::<usize>().ok());
             let at = number.and_then(|number| parts(text).get(number - 1).and_then(|part| part.chars.first().copied()));
-            let last = text.chars.iter().rev().find(|at| !at.c.is_whitespace());
-            let at = at
-                .as_ref()
-                .or(last.filter(|_| fault.contains("closing boundary")))
-                .map_or((1, 1), |at| (at.line, at.column));
+            let at = at.map_or((1, 1), |at| (at.line, at.column));
             self.note(text, at, Level::Error, "user-data-mime-broken", format!("the MIME message: {fault}"));
         }
     }
@@ -109,6 +105,14 @@ impl Checker {
         let all = text.string();
         let lower: String = all.chars().take(4096).collect::<String>().to_ascii_lowercase();
         let begins = |marker: &str| lower.trim_start_matches(['\u{feff}', ' ', '\n', '\t']).starts_with(marker);
+        if let Some(first) = trimmed(&text.chars).first()
+            && all.trim_start().starts_with("#!")
+            && !all.starts_with("#!")
+            && depth > 0
+        {
+            let message = "blanks or an empty line stand before `#!`, so that the script does not run";
+            self.note(text, (first.line, first.column), Level::Error, "user-data-not-recognised", message);
+        }
         match part_type {
             "text/x-ecs-bootstrap" => return self.settings(text),
             _ if part_type.starts_with("text/x-shellscript") || part_type == "text/cloud-boothook" => {
@@ -174,8 +178,24 @@ impl Checker {
     }
 
     fn script(&mut self, text: &Text) {
-        for lines in script::written(text) {
+        self.script_begins(text);
+        let written = script::written(text);
+        self.notes.extend(written.notes.into_iter().map(|note| note.within(text)));
+        for lines in written.runs {
             self.runs.push((lines, text.part(&[])));
+        }
+    }
+
+    /// What keeps the kernel from running a script, and cloud-init from seeing what comes after its first line.
+    fn script_begins(&mut self, text: &Text) {
+        let mut lines = text.lines();
+        let first = string(lines.next().unwrap_or_default());
+        if let Some(line) = lines.take(4).find(|line| string(line).trim() == "#cloud-config")
+            && first.starts_with("#!")
+        {
+            let message = "this is a comment of the script that begins above; a cloud-config is user data of its own";
+            let at = line.first().map_or((1, 1), |at| (at.line, at.column));
+            self.note(text, at, Level::Error, "user-data-not-recognised", message);
         }
     }
 
@@ -296,11 +316,9 @@ fn unzipped(text: &Text, bytes: &[u8], what: &'static str) -> Text {
 }
 
 fn split(chars: &[At]) -> (&[At], &[At]) {
-    if chars.first().is_some_and(|at| at.c == '\n') {
-        return (&[], &chars[1..]);
-    }
-    let gap = chars.windows(2).position(|pair| pair[0].c == '\n' && pair[1].c == '\n');
-    gap.map_or((chars, &[]), |gap| (&chars[..gap], &chars[gap + 2..]))
+    let text = string(chars);
+    let (head, body) = mime::split(&text);
+    (&chars[..head.chars().count()], &chars[chars.len() - body.chars().count()..])
 }
 
 /// The parts of a message, each with its headers.
@@ -362,6 +380,7 @@ fn heredocs(text: &Text) -> Vec<Text> {
         next += 1;
         let written = string(line);
         let Some((before, word)) = written.trim_end().rsplit_once("<<") else { continue };
+        let is_indented = word.starts_with('-');
         let word = word.trim_start_matches('-');
         let is_word = !word.is_empty() && word.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
         if !is_word || !before.trim_end().ends_with(['=', '(', ':', ',', '[']) {
@@ -372,7 +391,8 @@ fn heredocs(text: &Text) -> Vec<Text> {
         let body = &lines[next..end];
         let blank = |line: &&&[At]| !trimmed(line).is_empty();
         let indent = |line: &&[At]| line.iter().take_while(|at| at.c == ' ').count();
-        let least = body.iter().filter(blank).map(indent).min().unwrap_or(0);
+        // `<<-` takes the least indentation away.
+        let least = if is_indented { body.iter().filter(blank).map(indent).min().unwrap_or(0) } else { 0 };
         let chars: Vec<At> =
             body.iter().flat_map(|line| line.get(least..).unwrap_or(&line[line.len() - 1..])).copied().collect();
         found.push(text.part(&chars));

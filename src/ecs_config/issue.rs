@@ -143,7 +143,7 @@ impl ConfigIssue {
             IssueKind::Misspelt { written } => format!("the agent has no variable `{written}`"),
             IssueKind::Unreadable(why) if key.is_empty() => (*why).to_owned(),
             IssueKind::Unreadable(why) => format!("the agent does not see `{key}` here: {why}"),
-            IssueKind::NotAssignment => "this is not a `KEY=value` line, so the agent ignores it".to_owned(),
+            IssueKind::NotAssignment => "this line is not an assignment, so the agent ignores it".to_owned(),
             IssueKind::JsonFile => {
                 "this is JSON, of which the agent reads nothing here; it belongs in `/etc/ecs/ecs.config.json`"
                     .to_owned()

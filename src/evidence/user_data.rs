@@ -3,7 +3,7 @@
 //! In: the bytes that instance metadata gives. Out: facts by cloud-init's own rules (`cloudinit/user_data.py`,
 //! `cloudinit/handlers/__init__.py`), and whether it speaks of ECS at all.
 
-mod mime;
+pub(crate) mod mime;
 
 use std::borrow::Cow;
 

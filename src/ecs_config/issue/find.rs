@@ -249,6 +249,8 @@ fn value_kind(variable: &Variable, value: &str, is_in_force: bool, context: &Con
     }
     let is_open = has_placeholder(trimmed, !variable.takes_dollars());
     match (is_open, context.is_template) {
+        // What `{{ names | to_json }}` becomes is not known.
+        (true, true) if !trimmed.contains("${") => return None,
         (true, true) => {
             return variable.kind.is_json().then(|| opaque_json(variable.name, &filled_in(trimmed))).flatten();
         }
@@ -316,14 +318,29 @@ fn filled_in(text: &str) -> String {
 
 /// Whether the text holds what a template engine or a shell would have replaced.
 fn has_placeholder(text: &str, with_dollars: bool) -> bool {
-    const PAIRS: [(&str, &str); 6] = [("${", "}"), ("{{", "}}"), ("<%", "%>"), ("%{", "}"), ("#{", "}"), ("@@", "@@")];
+    const PAIRS: [(&str, &str); 7] =
+        [("${", "}"), ("{{", "}}"), ("<%", "%>"), ("%{", "}"), ("#{", "}"), ("@@", "@@"), ("[[", "]]")];
     let is_pair =
         |(open, close): &(&str, &str)| text.find(open).is_some_and(|at| text[at + open.len()..].contains(close));
-    let is_angled = || text.starts_with('<') && text.ends_with('>') && !text.contains(' ');
+    let is_word = |text: &str| !text.is_empty() && text.chars().all(|c| c.is_ascii_alphanumeric() || "_-.".contains(c));
+    let within = |open: char, close: char| {
+        let (_, rest) = text.split_once(open)?;
+        rest.split_once(close).map(|(inside, _)| is_word(inside))
+    };
+    // `<NAME>`, `{NAME}`, `__NAME__`, `%s`.
+    let is_angled = || within('<', '>') == Some(true);
+    let is_braced = || !text.starts_with("{\"") && within('{', '}') == Some(true);
+    let is_marked = || text.starts_with("__") && text.ends_with("__") && text.len() > 4;
     let is_name = |rest: &str| rest.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_');
     let has_name = || text.match_indices('$').any(|(at, _)| is_name(&text[at + 1..]));
     // JSON ends in `}}` where objects nest, and never begins in `{{`.
-    PAIRS.iter().any(is_pair) || is_angled() || (with_dollars && has_name()) || text.contains("$(")
+    PAIRS.iter().any(is_pair)
+        || is_angled()
+        || is_braced()
+        || is_marked()
+        || text.contains("%s")
+        || (with_dollars && has_name())
+        || text.contains("$(")
 }
 
 /// What a later line of the same key takes back.

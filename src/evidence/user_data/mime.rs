@@ -60,7 +60,6 @@ pub(super) fn read(text: &str) -> Parts {
     let (bodies, rest) = cut(body, &boundary);
     match (bodies.is_empty(), rest) {
         (true, _) => parts.faults.push("no part begins with the boundary that its header names".to_owned()),
-        (_, None) => parts.faults.push("the closing boundary is missing".to_owned()),
         (_, Some(rest)) if !rest.trim().is_empty() => {
             parts.faults.push("something follows the closing boundary, and is not read".to_owned());
         }
@@ -107,12 +106,24 @@ impl Parts {
     }
 }
 
-/// Headers and body; the headers end at the first empty line.
-fn split(text: &str) -> (&str, &str) {
-    match text.strip_prefix('\n') {
-        Some(body) => ("", body),
-        None => text.split_once("\n\n").unwrap_or((text, "")),
+/// Headers and body. The headers end at the first empty line, or before the first line that is not a header (Python,
+/// `email.feedparser`: `MissingHeaderBodySeparatorDefect`, which loses nothing).
+pub(crate) fn split(text: &str) -> (&str, &str) {
+    let is_header = |line: &str| {
+        let name = line.split_once(':').map(|(name, _)| name);
+        name.is_some_and(|name| !name.is_empty() && !name.contains([' ', '\t'])) || line.starts_with([' ', '\t'])
+    };
+    let mut at = 0;
+    for line in text.split_inclusive('\n') {
+        if line == "\n" {
+            return (&text[..at], &text[at + 1..]);
+        }
+        if !is_header(line) {
+            return text.split_at(at);
+        }
+        at += line.len();
     }
+    (text, "")
 }
 
 /// The value of a header in lower case, its folded lines put together; empty where there is none.
@@ -180,6 +191,10 @@ mod tests {
         let folded = HEAD.replace("; boundary", ";\n boundary");
         for text in [
             format!("{HEAD}{SCRIPT}{CLOSE}"),
+            // Python's parser forgives these.
+            format!("{HEAD}{SCRIPT}"),
+            format!("{}{SCRIPT}{CLOSE}", HEAD.replace("\n\n", "\n")),
+            format!("{HEAD}{}{CLOSE}", SCRIPT.replace("\n\n#!", "\n#!")),
             format!("{HEAD}preamble\n{SCRIPT}{config}{plain}{CLOSE}\n\n"),
             format!("{folded}{SCRIPT}{CLOSE}").replace('\n', "\r\n"),
             "Content-Type: text/x-shellscript\nMIME-Version: 1.0\n\n#!/bin/sh\n".to_owned(),
@@ -195,7 +210,6 @@ mod tests {
     #[test]
     fn names_each_fault() {
         for (text, fault) in [
-            (format!("{HEAD}{SCRIPT}"), "the closing boundary is missing"),
             (
                 format!("{HEAD}{SCRIPT}{CLOSE}#!/bin/sh\nmore\n"),
                 "something follows the closing boundary, and is not read",
