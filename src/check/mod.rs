@@ -19,7 +19,7 @@ use serde::Serialize;
 use self::detect::Detected;
 use self::text::Text;
 pub use crate::ecs_config::issue::Level;
-use crate::ecs_config::issue::{CLUSTER, ConfigIssue, Context, SourceLine, issues, issues_of};
+use crate::ecs_config::issue::{CLUSTER, ConfigIssue, Context, SourceLine, half_login, issues, issues_of};
 use crate::settings::fragment::Fragment;
 use crate::settings::{Kind, agent_variables};
 
@@ -190,7 +190,8 @@ fn of_runs(runs: &[(Vec<SourceLine>, Text)], is_template: bool) -> Vec<Note> {
     let of_run = |(lines, text): &(Vec<SourceLine>, Text)| -> Vec<Note> {
         issues_of(lines, &context).iter().map(|issue| Note::of_issue(issue).within(text)).collect()
     };
-    runs.iter().flat_map(of_run).collect()
+    let login = half_login(runs.iter().flat_map(|(lines, _)| lines)).map(|issue| Note::of_issue(&issue));
+    runs.iter().flat_map(of_run).chain(login).collect()
 }
 
 #[cfg(test)]

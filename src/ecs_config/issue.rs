@@ -6,7 +6,9 @@
 
 mod find;
 
-pub use find::{CLUSTER, OPAQUE, SourceLine, cluster, first_crlf, issues, issues_of, other_place, unquoted};
+pub use find::{
+    CLUSTER, OPAQUE, SourceLine, cluster, first_crlf, half_login, issues, issues_of, other_place, unquoted,
+};
 
 use crate::settings::agent_variables::{Consequence, WrongValue};
 
@@ -103,6 +105,8 @@ pub enum IssueKind {
     NoCluster,
     /// The cluster's ARN is of another region or account.
     OtherPlace(String),
+    /// The login of a registry lacks this variable.
+    HalfLogin(&'static str),
 }
 
 impl ConfigIssue {
@@ -123,6 +127,7 @@ impl ConfigIssue {
                 "cluster-name-invalid"
             }
             IssueKind::OtherPlace(_) => "wrong-region",
+            IssueKind::HalfLogin(_) => "config-value-ignored",
             IssueKind::UnsetText(_) => "cluster-name-invalid",
             IssueKind::NoCluster => "no-cluster-named",
             IssueKind::Value(_) | IssueKind::TwoSettings | IssueKind::Placeholder | IssueKind::TrailingComment => {
@@ -170,6 +175,9 @@ impl ConfigIssue {
             IssueKind::UnsetText(word) => format!("`{key}` is `{word}`, the text of an unset value, and not a cluster"),
             IssueKind::NoCluster => format!("`{key}` is empty, so the agent joins `default`"),
             IssueKind::OtherPlace(why) => why.clone(),
+            IssueKind::HalfLogin(missing) => {
+                format!("`{key}` without `{missing}`: the agent pulls images without a login")
+            }
         }
     }
 

@@ -77,7 +77,7 @@ fn of_kind(kind: Kind, text: &str) -> String {
                 end => cut(text, end.min(MAX_LINE)),
             }
         }
-        Kind::Text | Kind::Proxy | Kind::UnixSocket => {
+        Kind::Text | Kind::Images | Kind::Proxy | Kind::UnixSocket => {
             let is_place = |c: char| is_word(c) || ":/*%~[]".contains(c);
             let start = text.find("://").map_or(0, |at| at + 3);
             match text[start..].rfind('@') {

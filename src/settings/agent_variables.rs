@@ -215,7 +215,7 @@ pub static ALL: &[Variable] = &[
     variable("NON_ECS_IMAGE_MINIMUM_CLEANUP_AGE", seconds(0)),
     variable("ECS_NUM_IMAGES_DELETE_PER_CYCLE", between(1, i32::MAX as i64)),
     variable("NONECS_NUM_CONTAINERS_DELETE_PER_CYCLE", between(1, i32::MAX as i64)),
-    variable("ECS_EXCLUDE_UNTRACKED_IMAGE", Text),
+    variable("ECS_EXCLUDE_UNTRACKED_IMAGE", Kind::Images),
     variable("ECS_PULL_DEPENDENT_CONTAINERS_UPFRONT", Boolean),
     variable("ECS_SHARED_VOLUME_MATCH_FULL_CONFIG", Boolean),
     variable("ECS_ENABLE_CONTAINER_METADATA", Boolean),

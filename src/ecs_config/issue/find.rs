@@ -62,7 +62,43 @@ pub fn issues(bytes: &[u8], context: &Context<'_>) -> Vec<ConfigIssue> {
         let cluster = json.get("Cluster").and_then(|name| name.as_str()).and_then(cluster);
         return vec![ConfigIssue { line: 1, column: 1, key: String::new(), kind: IssueKind::JsonFile, level, cluster }];
     }
-    issues_of(&lines_of(bytes), context)
+    let lines = lines_of(bytes);
+    let mut found = issues_of(&lines, context);
+    let half = half_login(lines.iter().take(MOST_LINES));
+    found.extend(half.filter(|half| !found.iter().any(|issue| issue.line == half.line)));
+    found.sort_by_key(|issue| issue.line);
+    found
+}
+
+/// The type of a registry login without its data, or the other way round: the agent uses neither. Nothing is said where
+/// some line is not known.
+pub fn half_login<'l>(lines: impl Iterator<Item = &'l SourceLine>) -> Option<ConfigIssue> {
+    const HALVES: [&str; 2] = ["ECS_ENGINE_AUTH_TYPE", "ECS_ENGINE_AUTH_DATA"];
+    let mut found: [Option<Assigned<'_>>; 2] = [None, None];
+    for line in lines {
+        match assignment(line) {
+            Some(assigned) => {
+                let half = HALVES.iter().position(|key| assigned.key.contains(key));
+                let half = half.filter(|_| !assigned.value.trim().is_empty());
+                half.into_iter().for_each(|half| found[half] = Some(Assigned { ..assigned }));
+            }
+            None if line.text.contains(OPAQUE) || has_placeholder(line.text.trim(), true) => return None,
+            None => {}
+        }
+    }
+    let (assigned, missing) = match &found {
+        [Some(login), None] => (login, HALVES[1]),
+        [None, Some(login)] => (login, HALVES[0]),
+        _ => return None,
+    };
+    Some(ConfigIssue {
+        line: assigned.source.line,
+        column: assigned.source.column(assigned.key_at),
+        key: assigned.key.trim().to_owned(),
+        kind: IssueKind::HalfLogin(missing),
+        level: Level::Warning,
+        cluster: None,
+    })
 }
 
 /// Every issue of these lines, in their order.

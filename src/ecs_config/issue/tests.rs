@@ -46,6 +46,23 @@ fn names_what_is_odd_and_the_cluster_that_was_meant() {
 }
 
 #[test]
+fn half_of_a_login_is_named() {
+    let (kind, data) = ("ECS_ENGINE_AUTH_TYPE", "ECS_ENGINE_AUTH_DATA");
+    for (text, expected) in [
+        ("ECS_ENGINE_AUTH_TYPE=docker\n", vec![(1, kind, IssueKind::HalfLogin(data), None)]),
+        ("\nECS_ENGINE_AUTH_DATA={}\n", vec![(2, data, IssueKind::HalfLogin(kind), None)]),
+        ("ECS_ENGINE_AUTH_TYPE=docker\n{{ login }}\n", vec![]),
+    ] {
+        let found = found(text).into_iter().filter(|(_, key, ..)| !key.is_empty()).collect::<Vec<_>>();
+        assert_eq!(
+            found.iter().map(|(l, k, w, c)| (*l, k.as_str(), w.clone(), c.clone())).collect::<Vec<_>>(),
+            expected,
+            "{text:?}"
+        );
+    }
+}
+
+#[test]
 fn leaves_alone_what_is_right_or_nothing_to_the_agent() {
     for text in [
         "",
@@ -55,7 +72,7 @@ fn leaves_alone_what_is_right_or_nothing_to_the_agent() {
         "ECS_CLUSTER=prod\r\nECS_LOGLEVEL=debug\r\n",
         "ECS_BACKEND_HOST=\nECS_CHECKPOINT= true\nECS_DATADIR=/data#1",
         "HTTP_PROXY=http://u:p$w@proxy:1",
-        "ECS_ENGINE_AUTH_DATA={\"r\":{\"username\":\"u\",\"password\":\"a$b\"}}",
+        "ECS_ENGINE_AUTH_TYPE=docker\nECS_ENGINE_AUTH_DATA={\"r\":{\"username\":\"u\",\"password\":\"a$b\"}}",
         "ECS_SOMETHING_NEW=1\nFTP_PROXY=x\nMY_KEY=\"quoted\"\nhttp_proxy=a\nHTTP_PROXY=a",
         "ECS_INSTANCE_ATTRIBUTES={\"a\":\"b\"}",
         "\u{1f}=\0\n\u{0}",

@@ -63,6 +63,8 @@ pub enum Kind {
     PortRange,
     /// `INT,INT`: the steady rate and the burst.
     Pair,
+    /// Names of images, separated by commas (`parseImageCleanupExclusionList`).
+    Images,
     /// `unix://` and the path of a socket.
     UnixSocket,
     /// `host:port` or a URL.
@@ -116,6 +118,7 @@ impl Kind {
                 let port = |text| unsigned(text).filter(|port| (1..=65_535).contains(port));
                 port(first).zip(port(last)).is_some_and(|(first, last)| first <= last)
             }
+            Kind::Images => !value.contains(['[', ']', '"', '\'']),
             Kind::Pair => value.split_once(',').and_then(numbers::<u32>).is_some_and(|(a, b)| 0 < a && 0 < b),
             Kind::UnixSocket => value.strip_prefix("unix://").is_some_and(|path| path.starts_with('/')),
         }
@@ -146,7 +149,7 @@ impl Kind {
 
     /// Whether the value may be repeated in a message: short words and numbers that are no secret.
     pub(super) fn is_plain(self) -> bool {
-        !self.is_json() && !matches!(self, Kind::Text | Kind::Proxy | Kind::UnixSocket | Kind::Cluster)
+        !self.is_json() && !matches!(self, Kind::Text | Kind::Images | Kind::Proxy | Kind::UnixSocket | Kind::Cluster)
     }
 }
 
@@ -165,6 +168,7 @@ impl fmt::Display for Kind {
             Kind::Number => f.write_str("a number above 0"),
             Kind::OneOf(values) | Kind::OneOfAnyCase(values) => write!(f, "one of {}", list(values)),
             Kind::Text => f.write_str("any text"),
+            Kind::Images => f.write_str("names of images with commas between them, and no JSON"),
             Kind::Cluster => f.write_str(
                 "the name of a cluster (1 to 255 letters, digits, `-`, `_`) or its ARN `arn:PARTITION:ecs:REGION:ACCOUNT:cluster/NAME`",
             ),
