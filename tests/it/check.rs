@@ -16,7 +16,7 @@ const WITH_MISTAKES: [&str; 13] = [
     "continued-lines",
     "exported",
     "gzip-cut-short",
-    "mime-without-end",
+    "shell-heredoc",
     "mime-wrong-boundary",
     "quoted",
     "registry-login-over-lines",
