@@ -20,6 +20,7 @@ use self::detect::Detected;
 use self::text::Text;
 pub use crate::ecs_config::issue::Level;
 use crate::ecs_config::issue::{CLUSTER, ConfigIssue, Context, SourceLine, half_login, issues, issues_of};
+use crate::redaction;
 use crate::settings::fragment::Fragment;
 use crate::settings::{Kind, agent_variables};
 
@@ -66,9 +67,11 @@ pub struct Checked {
     pub input_type: InputType,
     /// The same in words, with what is inside.
     pub what: &'static str,
-    /// The mistakes, by line.
+    /// The mistakes, by line: the first of them, where there are very many.
     #[serde(skip)]
     pub findings: Vec<Finding>,
+    /// How many more there are.
+    pub findings_not_shown: usize,
 }
 
 /// How to check.
@@ -80,6 +83,10 @@ pub struct Options {
     pub is_rendered: bool,
 }
 
+/// The most findings of one file.
+const MOST_FINDINGS: usize = 50;
+/// The most bytes of what they say.
+const MOST_BYTES: usize = 8 << 10;
 /// So many errors and warnings of settings are told; more say nothing new.
 const MOST: usize = 100;
 
@@ -136,7 +143,8 @@ pub fn check(file: &str, bytes: &[u8], options: Options) -> Option<Checked> {
         InputType::EcsConfigJson => agent_json::check(&Text::of(&String::from_utf8_lossy(bytes))),
         InputType::UserData => user_data::check(file, bytes, options),
     };
-    notes.sort_by_key(|note| note.at);
+    // Warnings are left out before errors.
+    notes.sort_by_key(|note| (note.level == Level::Warning, note.at));
     let finding = |note: Note| Finding {
         file: file.to_owned(),
         line: note.at.0,
@@ -146,7 +154,13 @@ pub fn check(file: &str, bytes: &[u8], options: Options) -> Option<Checked> {
         message: note.message,
         suggestion: note.suggestion,
     };
-    Some(Checked { file: file.to_owned(), input_type, what, findings: notes.into_iter().map(finding).collect() })
+    let all: Vec<Finding> = notes.into_iter().map(finding).collect();
+    let count = all.len();
+    let length = |finding: &Finding| finding.message.len() + finding.suggestion.as_ref().map_or(0, String::len);
+    let mut findings = redaction::at_most(MOST_BYTES, all.into_iter().take(MOST_FINDINGS), length);
+    findings.sort_by_key(|finding| (finding.line, finding.column));
+    let findings_not_shown = count - findings.len();
+    Some(Checked { file: file.to_owned(), input_type, what, findings, findings_not_shown })
 }
 
 /// The mistakes of settings of ecs-bootstrap.

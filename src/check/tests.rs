@@ -278,6 +278,14 @@ fn a_rendered_file_may_hold_no_placeholder() {
 }
 
 #[test]
+fn of_very_many_findings_the_errors_are_shown() {
+    let text = "ECS_LOGLEVL=x\n".repeat(150) + "ECS_CLUSTER=a b\n";
+    let checked = checked("ecs.config", text);
+    assert_eq!((checked.findings.len(), checked.findings_not_shown), (50, 101));
+    assert_eq!(checked.findings.last().unwrap().level, "error");
+}
+
+#[test]
 fn what_cannot_be_recognised_is_not_guessed() {
     assert!(check("README.md", b"# Notes\n\nSome words.\n", Options::default()).is_none());
     assert!(check("x", b"\x00\x01\x02\xff", Options::default()).is_none());

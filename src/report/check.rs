@@ -31,7 +31,11 @@ pub fn check_summary(checked: &[Checked]) -> String {
             1 => format!("1 {level}"),
             number => format!("{number} {level}s"),
         };
-        format!("{}: {}, {}, {}\n", plain(&of.file, 200), of.what, counted("error"), counted("warning"))
+        let more = match of.findings_not_shown {
+            0 => String::new(),
+            more => format!("; {more} more are not shown"),
+        };
+        format!("{}: {}, {}, {}{more}\n", plain(&of.file, 200), of.what, counted("error"), counted("warning"))
     };
     checked.iter().map(line).collect()
 }

@@ -3,6 +3,7 @@
 //! An input that takes any text is a [`Carrier`]: it becomes one row for each kind of text. What takes one odd shape only is
 //! a row of its own.
 
+mod checked;
 mod config;
 mod files;
 mod local;
@@ -16,10 +17,19 @@ use crate::row::{Ends, Row};
 use crate::support::Instance;
 
 pub fn all() -> Vec<Row> {
-    [config::rows(), files::rows(), local::rows(), metadata::rows(), services::rows(), settings::rows(), shapes::rows()]
-        .into_iter()
-        .flatten()
-        .collect()
+    [
+        checked::rows(),
+        config::rows(),
+        files::rows(),
+        local::rows(),
+        metadata::rows(),
+        services::rows(),
+        settings::rows(),
+        shapes::rows(),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
 }
 
 /// An input that takes any text.
