@@ -28,14 +28,12 @@ fn main() -> ExitCode {
     // What is in memory may be secret, and the cause of a crash does not lie there. A kernel that refuses is no reason to
     // keep an instance from its cluster.
     let _ = nix::sys::resource::setrlimit(nix::sys::resource::Resource::RLIMIT_CORE, 0, 0);
-    // The error of a wrong argument repeats it, line breaks and all.
-    let arguments = std::env::args_os().map(|argument| match argument.into_string() {
-        Ok(text) => text.replace(redaction::is_unprintable, " ").into(),
-        Err(argument) => argument,
-    });
-    let cli = match Cli::try_parse_from(arguments) {
+    let cli = match Cli::try_parse_from(std::env::args_os()) {
         Ok(cli) => cli,
         Err(error) => {
+            // The error repeats the argument, line breaks and all: one about the same arguments on one line says the same.
+            let printable = |argument: OsString| argument.to_string_lossy().replace(redaction::is_unprintable, " ");
+            let error = Cli::try_parse_from(std::env::args_os().map(printable)).err().unwrap_or(error);
             let exit = if error.use_stderr() { Exit::Usage } else { Exit::Done };
             return print(Report {
                 stdout: if error.use_stderr() { String::new() } else { error.render().to_string() },

@@ -117,8 +117,7 @@ fn command_line() -> Vec<Row> {
         ] {
             let what: String = value.split(&text).next().unwrap_or_default().trim_end_matches('=').into();
             let what = if what.len() > 40 { "unknown" } else { &what };
-            // Control characters of an argument are blanks before it is parsed.
-            let ends = if option == "--cluster-tag" { JOINS } else { REFUSED };
+            let ends = if option == "--cluster-tag" && kind != "escapes" { JOINS } else { REFUSED };
             let row = Row::new(format!("option/{option} {what}/{kind}"), ends, same).arguments(&[option, &value]);
             rows.push(if kind == "secret" { row } else { row.brief() });
         }
