@@ -9,7 +9,7 @@ use std::ops::Range;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::fragment::{Fragment, Name};
+use super::fragment::Fragment;
 use super::schema::{self, Raw, Setting};
 use super::{Kind, SettingsError, Source};
 
@@ -23,11 +23,13 @@ pub(super) struct TomlDocument<'a> {
     place: &'a str,
     /// The last place that was asked for: offset, line and column, the latter two counted from zero.
     read: Cell<(usize, usize, usize)>,
+    /// Whether a key before this one names the cluster, rightly or not.
+    has_cluster: Cell<bool>,
 }
 
 impl<'a> TomlDocument<'a> {
     pub(super) fn new(text: &'a str, kind: Kind, place: &'a str) -> TomlDocument<'a> {
-        TomlDocument { text, kind, place, read: Cell::default() }
+        TomlDocument { text, kind, place, read: Cell::default(), has_cluster: Cell::default() }
     }
 
     /// `file:line:column`, both counted from one, the column in characters. Places are asked for in their order, so each
@@ -77,9 +79,8 @@ impl<'a> TomlDocument<'a> {
                     // A wrong name is told at the name, a wrong value at the value.
                     let known = schema::find(&name).is_some() || name.starts_with("agent.");
                     let place = self.at(Some(if known { value.span() } else { key.span() }));
-                    let is_second = ["cluster", "agent.ECS_CLUSTER"].contains(&name.as_str())
-                        && (names_cluster(fragment)
-                            || errors.iter().any(|error| error.what.starts_with("`cluster` takes")));
+                    let names_cluster = ["cluster", "agent.ECS_CLUSTER"].contains(&name.as_str());
+                    let is_second = names_cluster && self.has_cluster.replace(true);
                     let source = Source::new(self.kind, place, name.clone());
                     let pushed = match is_second {
                         true => Err(SettingsError {
@@ -95,10 +96,6 @@ impl<'a> TomlDocument<'a> {
             }
         }
     }
-}
-
-fn names_cluster(fragment: &Fragment) -> bool {
-    fragment.entries.iter().any(|entry| matches!(entry.name, Name::Setting(setting) if setting.name == "cluster"))
 }
 
 fn raw(value: &DeValue<'_>) -> Raw {
