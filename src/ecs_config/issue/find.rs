@@ -230,8 +230,9 @@ fn meant(key: &str, context: &Context<'_>) -> Option<(String, IssueKind)> {
         return Some((key, IssueKind::Unreadable(why)));
     }
     if name.contains([' ', '\t']) || name.is_empty() {
-        let has_placeholder = context.is_template && has_placeholder(name, true);
-        return (!has_placeholder).then(|| (String::new(), IssueKind::NotAssignment));
+        // The `=` may stand inside of the placeholder.
+        let is_open = has_placeholder(name, true) || ["${", "{{", "<%"].iter().any(|open| name.contains(open));
+        return (!(context.is_template && is_open)).then(|| (String::new(), IssueKind::NotAssignment));
     }
     let is_written = name.len() <= 128 && name.chars().all(|c| is_plain(c) || c == '-' || c == '.');
     let near = near_miss(name).filter(|_| is_written)?;
