@@ -5,6 +5,7 @@
 //! `plan` and `doctor` use too.
 
 mod agent_json;
+mod cloudformation;
 mod detect;
 mod mistakes;
 mod script;

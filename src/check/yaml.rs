@@ -8,7 +8,9 @@
 
 use saphyr_parser::{Event, Parser, ScalarStyle, Span};
 
+use super::cloudformation::{applied, function, is_reference, own_tag};
 use super::text::At;
+use crate::ecs_config::issue::OPAQUE;
 
 /// Deeper documents are refused, as cloud-init's parser refuses them (the recursion limit of Python is 1,000).
 const DEEPEST: usize = 100;
@@ -52,9 +54,10 @@ enum Frame {
 
 /// Reads it up to its first error.
 pub(super) fn read(chars: &[At], is_template: bool) -> Document {
-    let parsed = if is_template { masked(chars) } else { chars.iter().map(|at| at.c).collect() };
+    let parsed = masked(chars, is_template);
     let text: String = parsed.iter().collect();
-    let mut reader = Reader { chars, parsed: &parsed, frames: Vec::new(), outside: 0, found: Document::default() };
+    let mut reader =
+        Reader { chars, parsed: &parsed, frames: Vec::new(), tags: Vec::new(), outside: 0, found: Document::default() };
     for event in Parser::new_from_str(&text) {
         match event {
             Ok((event, span)) if reader.frames.len() < DEEPEST => reader.event(event, span),
@@ -68,6 +71,7 @@ pub(super) fn read(chars: &[At], is_template: bool) -> Document {
             }
         }
     }
+    reader.found.scalars = applied(reader.found.scalars);
     reader.found
 }
 
@@ -75,6 +79,8 @@ struct Reader<'t> {
     chars: &'t [At],
     parsed: &'t [char],
     frames: Vec<Frame>,
+    /// The function that the tag of each frame stands for: `!Join` is `Fn::Join`.
+    tags: Vec<Option<String>>,
     /// Where the last scalar ended.
     outside: usize,
     found: Document,
@@ -111,7 +117,7 @@ impl Reader<'_> {
             self.outside = span.end.index();
         }
         match event {
-            Event::Scalar(value, style, ..) => {
+            Event::Scalar(value, style, _, tag) => {
                 if let Some(Frame::Map(key @ None)) = self.frames.last_mut() {
                     *key = Some(value.into_owned());
                     return;
@@ -119,11 +125,15 @@ impl Reader<'_> {
                 if self.frames.is_empty() && !value.is_empty() {
                     self.fault(span.start.index(), "it is a text, and not a mapping".to_owned());
                 }
-                let chars = self.aligned(&value, style, span);
+                let mut chars = self.aligned(&value, style, span);
+                if own_tag(tag.as_deref()).is_some_and(is_reference) {
+                    chars.truncate(1);
+                    chars.iter_mut().for_each(|at| at.c = OPAQUE);
+                }
                 self.found.scalars.push(Scalar { path: self.path(), chars });
                 self.end_value();
             }
-            Event::MappingStart(..) => {
+            Event::MappingStart(_, tag) => {
                 if let [Frame::Map(Some(section)), Frame::List(_)] = self.frames.as_slice()
                     && COMMANDS.contains(&section.as_str())
                 {
@@ -131,16 +141,17 @@ impl Reader<'_> {
                         format!("this entry of `{section}` is a mapping, because of its `: `; quote the command");
                     self.fault(span.start.index(), what);
                 }
-                self.begin(Frame::Map(None));
+                self.begin(Frame::Map(None), own_tag(tag.as_deref()));
             }
-            Event::SequenceStart(..) => {
+            Event::SequenceStart(_, tag) => {
                 if self.frames.is_empty() {
                     self.fault(span.start.index(), "it is a list, and not a mapping".to_owned());
                 }
-                self.begin(Frame::List(0));
+                self.begin(Frame::List(0), own_tag(tag.as_deref()));
             }
             Event::MappingEnd | Event::SequenceEnd => {
                 self.frames.pop();
+                self.tags.pop();
                 self.end_value();
             }
             Event::Alias(_) => match self.frames.last_mut() {
@@ -152,11 +163,12 @@ impl Reader<'_> {
     }
 
     /// A collection that is a key has no name.
-    fn begin(&mut self, frame: Frame) {
+    fn begin(&mut self, frame: Frame, tag: Option<&str>) {
         if let Some(Frame::Map(key @ None)) = self.frames.last_mut() {
             *key = Some(String::new());
         }
         self.frames.push(frame);
+        self.tags.push(tag.map(function));
     }
 
     fn end_value(&mut self) {
@@ -172,7 +184,8 @@ impl Reader<'_> {
             Frame::Map(key) => key.clone().unwrap_or_default(),
             Frame::List(number) => number.to_string(),
         };
-        self.frames.iter().map(name).collect()
+        let names = self.frames.iter().map(name).zip(&self.tags);
+        names.flat_map(|(name, tag)| tag.clone().into_iter().chain([name])).collect()
     }
 
     fn begins_line(&self, index: usize) -> bool {
@@ -213,14 +226,13 @@ impl Reader<'_> {
     }
 }
 
-/// The text with its placeholders as words, and with an empty line where a line has nothing else.
-fn masked(chars: &[At]) -> Vec<char> {
+/// Which characters are of a placeholder of a template engine, where the file is a template, or [`OPAQUE`].
+pub(super) fn hidden(text: &[char], is_template: bool) -> Vec<bool> {
     const MARKS: [([char; 2], &str); 5] =
         [(['{', '{'], "}}"), (['{', '%'], "%}"), (['<', '%'], "%>"), (['%', '{'], "}"), (['$', '{'], "}")];
-    let mut text: Vec<char> = chars.iter().map(|at| at.c).collect();
-    let mut is_hidden = vec![false; text.len()];
+    let mut is_hidden: Vec<bool> = text.iter().map(|c| *c == OPAQUE).collect();
     let mut next = 0;
-    while next + 1 < text.len() {
+    while is_template && next + 1 < text.len() {
         let mark = MARKS.into_iter().find(|(begin, _)| text[next..].starts_with(begin));
         match mark.and_then(|(_, end)| placeholder_end(&text[next..], end)) {
             Some(length) => {
@@ -230,6 +242,14 @@ fn masked(chars: &[At]) -> Vec<char> {
             None => next += 1,
         }
     }
+    is_hidden
+}
+
+/// The text with its placeholders as words, and with an empty line where a line has nothing else.
+/// Where the file is not a template, only [`OPAQUE`] is a placeholder.
+fn masked(chars: &[At], is_template: bool) -> Vec<char> {
+    let mut text: Vec<char> = chars.iter().map(|at| at.c).collect();
+    let is_hidden = hidden(&text, is_template);
     let mut begin = 0;
     for line in text.clone().split_inclusive(|c| *c == '\n') {
         let lines = begin..begin + line.len();
