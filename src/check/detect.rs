@@ -22,6 +22,8 @@ const AROUND: [&str; 7] = [".tf", ".hcl", ".yaml", ".yml", ".sh", ".cfg", ".txt"
 /// Ends of the names of files in another language, whose lines are no settings although they look like them.
 const SOURCES: [&str; 15] =
     [".tf", ".hcl", ".yaml", ".yml", ".json", ".py", ".ts", ".js", ".go", ".java", ".rb", ".sh", ".pp", ".sls", ".md"];
+/// What a file in another language is.
+pub(super) const AROUND_USER_DATA: &str = "a file with user data in it";
 
 /// What the file is; `None` where that cannot be seen.
 pub(super) fn detect(file: &str, bytes: &[u8], said: Option<InputType>) -> Option<Detected> {
@@ -76,7 +78,7 @@ fn guess(name: &str, bytes: &[u8]) -> Option<(InputType, &'static str)> {
         return Some((InputType::UserData, "user data"));
     }
     if speaks || AROUND.iter().any(|end| name.ends_with(end)) {
-        return Some((InputType::UserData, "a file with user data in it"));
+        return Some((InputType::UserData, AROUND_USER_DATA));
     }
     text.trim().is_empty().then_some((InputType::EcsConfig, "an empty file"))
 }

@@ -7,9 +7,13 @@
 mod agent_json;
 mod cloudformation;
 mod detect;
+mod heredocs;
+mod lexer;
 mod mistakes;
 mod script;
 mod shell;
+mod strings;
+mod substitution;
 mod text;
 mod user_data;
 mod yaml;
@@ -68,6 +72,9 @@ pub struct Checked {
     pub input_type: InputType,
     /// The same in words, with what is inside.
     pub what: &'static str,
+    /// Whether anything in it was recognised, and so checked. A file in another language may hold no user data.
+    #[serde(rename = "recognised")]
+    pub is_recognised: bool,
     /// The mistakes, by line: the first of them, where there are very many.
     #[serde(skip)]
     pub findings: Vec<Finding>,
@@ -138,11 +145,16 @@ impl Note {
 pub fn check(file: &str, bytes: &[u8], options: Options) -> Option<Checked> {
     let Detected { input_type, what, is_template } = detect::detect(file, bytes, options.input_type)?;
     let context = Context { is_template: is_template && !options.is_rendered, ..Context::default() };
+    let mut is_recognised = true;
     let mut notes = match input_type {
         InputType::EcsConfig => issues(bytes, &context).iter().map(Note::of_issue).collect(),
         InputType::Settings => of_settings(&Text::of(&String::from_utf8_lossy(bytes)), Kind::Config),
         InputType::EcsConfigJson => agent_json::check(&Text::of(&String::from_utf8_lossy(bytes))),
-        InputType::UserData => user_data::check(file, bytes, options),
+        InputType::UserData => {
+            let (notes, is_read) = user_data::check(file, bytes, options);
+            is_recognised = is_read || what != detect::AROUND_USER_DATA;
+            notes
+        }
     };
     // Warnings are left out before errors.
     notes.sort_by_key(|note| (note.level == Level::Warning, note.at));
@@ -161,7 +173,7 @@ pub fn check(file: &str, bytes: &[u8], options: Options) -> Option<Checked> {
     let mut findings = redaction::at_most(MOST_BYTES, all.into_iter().take(MOST_FINDINGS), length);
     findings.sort_by_key(|finding| (finding.line, finding.column));
     let findings_not_shown = count - findings.len();
-    Some(Checked { file: file.to_owned(), input_type, what, findings, findings_not_shown })
+    Some(Checked { file: file.to_owned(), input_type, what, is_recognised, findings, findings_not_shown })
 }
 
 /// The mistakes of settings of ecs-bootstrap.

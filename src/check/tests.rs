@@ -10,12 +10,12 @@ use flate2::write::GzEncoder;
 use super::{Checked, InputType, Options, check};
 
 /// `LINE:COLUMN LEVEL ID` of each finding.
-fn found(checked: &Checked) -> Vec<String> {
+pub(super) fn found(checked: &Checked) -> Vec<String> {
     let line = |f: &super::Finding| format!("{}:{} {} {}", f.line, f.column, f.level, f.id);
     checked.findings.iter().map(line).collect()
 }
 
-fn checked(name: &str, text: impl AsRef<[u8]>) -> Checked {
+pub(super) fn checked(name: &str, text: impl AsRef<[u8]>) -> Checked {
     check(name, text.as_ref(), Options::default()).unwrap_or_else(|| panic!("{name} was not recognised"))
 }
 

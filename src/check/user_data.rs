@@ -1,12 +1,19 @@
 //! User data of every kind: what is inside is unpacked, and each part is checked as what it is.
 
 use std::borrow::Cow;
+use std::collections::BTreeSet;
 use std::io::Read;
 
 use flate2::read::MultiGzDecoder;
 
+use super::heredocs::heredocs;
+use super::lexer::Rules;
+use super::strings::Found;
 use super::text::{At, Text, config_lines, string, trimmed};
-use super::{InputType, Level, Note, Options, agent_json, of_runs, of_settings, script, yaml};
+use super::{
+    InputType, Level, Note, Options, agent_json, of_runs, of_settings, script, strings, substitution,
+    yaml,
+};
 use crate::ecs_config::issue::SourceLine;
 use crate::evidence::user_data::{Kind, mime, of_other_system, read};
 use crate::settings::user_data::{decoded, skipped, unwrapped};
@@ -27,11 +34,16 @@ struct Checker {
     settings: usize,
     /// Whether something may still fill in placeholders.
     is_template: bool,
+    /// How the language that the file may be in writes strings.
+    rules: Rules,
+    /// Whether a document, a script or lines of `ecs.config` were found in it.
+    is_read: bool,
+    /// Whether what is read stands in a command substitution of a script.
+    is_substituted: bool,
 }
 
-/// The mistakes in user data, or in a file that holds some.
-pub(super) fn check(file: &str, bytes: &[u8], options: Options) -> Vec<Note> {
-    let mut checker = Checker { notes: Vec::new(), runs: Vec::new(), settings: 0, is_template: !options.is_rendered };
+/// The mistakes in user data, or in a file that holds some, and whether any was found in it.
+pub(super) fn check(file: &str, bytes: &[u8], options: Options) -> (Vec<Note>, bool) {
     let whole = Text::of(&String::from_utf8_lossy(bytes));
     let (text, what) = match unwrapped(bytes) {
         Some(document) => (document, if bytes.starts_with(&[0x1f, 0x8b]) { "gzip" } else { "base64" }),
@@ -43,12 +55,23 @@ pub(super) fn check(file: &str, bytes: &[u8], options: Options) -> Vec<Note> {
     };
     let name = file.rsplit('/').next().unwrap_or(file).to_ascii_lowercase();
     let is_named = ["user-data", "user_data", "userdata"].iter().any(|word| name.contains(word));
+    let mut checker = Checker {
+        notes: Vec::new(),
+        runs: Vec::new(),
+        settings: 0,
+        is_template: !options.is_rendered,
+        rules: Rules::of(&name, &text.chars),
+        is_read: false,
+        is_substituted: false,
+    };
     let must_be_taken = is_named || options.input_type == Some(InputType::UserData);
     checker.of_whole(bytes, &text, must_be_taken && !name.ends_with(".tf"));
     checker.document(&text, "", 0);
     let mut notes = checker.notes;
     notes.extend(of_runs(&checker.runs, !options.is_rendered));
-    notes
+    let mut known = BTreeSet::new();
+    notes.retain(|note| known.insert((note.at, note.id)));
+    (notes, checker.is_read)
 }
 
 fn whole_file(what: &'static str) -> Option<std::rc::Rc<super::text::Encoded>> {
@@ -122,9 +145,11 @@ impl Checker {
             "text/cloud-config-archive" => return self.yaml(text, &yaml::read(&text.chars, self.is_template), depth),
             _ => {}
         }
+        // In a file in another language a message is inside of a string.
+        let is_message = lower.contains("mime-version:") && !(depth == 0 && self.rules.is_known);
         if begins("#ecs-bootstrap") && lower.lines().next().is_some_and(|line| line.trim() == "#ecs-bootstrap") {
             self.settings(text);
-        } else if part_type.starts_with("multipart/") || (part_type.is_empty() && lower.contains("mime-version:")) {
+        } else if part_type.starts_with("multipart/") || (part_type.is_empty() && is_message) {
             for part in parts(text) {
                 self.part(&part, depth);
             }
@@ -134,10 +159,15 @@ impl Checker {
             self.yaml(text, &yaml::read(&text.chars, true), depth);
         } else if begins("#cloud-config") {
             self.cloud_config(text, depth);
-        } else if begins("{") {
-            if all.contains("ECSAgentConfiguration") {
-                self.notes.extend(agent_json::check(text).into_iter().map(|note| note.within(text)));
-            }
+        } else if begins("{") && all.contains("ECSAgentConfiguration") {
+            self.notes.extend(agent_json::check(text).into_iter().map(|note| note.within(text)));
+        } else if depth == 0
+            && begins("#!")
+            && self.rules.is_known
+            && !lower.lines().next().unwrap_or("").contains("sh")
+        {
+            // A program that makes user data.
+            self.unmarked(text);
         } else if begins("#!") || begins("#cloud-boothook") || begins("#upstart-job") {
             self.script(text);
         } else if depth == 0 {
@@ -145,27 +175,52 @@ impl Checker {
         }
     }
 
-    /// A file with user data in it: a script without its first line, a template in YAML or in Terraform's language.
+    /// A file with user data in it: a script without its first line, a template in YAML, or a file in another language.
     fn unmarked(&mut self, text: &Text) {
         let heredocs = heredocs(text);
-        let mut found = false;
         for body in &heredocs {
             let text = body.string();
-            found = true;
-            match text.trim_start().starts_with(['#', 'M', 'C']) {
-                true => self.document(body, "", 1),
-                false if text.contains("ecs.config") => self.script(body),
+            match text.trim_start().starts_with(['#', 'M', 'C']) || of_other_system(text.as_bytes()).is_some() {
+                true => self.inner_document(body),
+                false if text.contains("ecs.config") => self.inner_script(body),
                 false => {}
             }
         }
-        let document = yaml::read(&text.chars, self.is_template);
-        let is_yaml = document.faults.is_empty() && document.scalars.iter().any(|scalar| scalar.path.len() > 1);
-        if !found && is_yaml {
-            self.yaml(text, &document, 0);
+        if heredocs.is_empty() && !self.rules.is_known {
+            let document = yaml::read(&text.chars, self.is_template);
+            let is_yaml = document.faults.is_empty() && document.scalars.iter().any(|scalar| scalar.path.len() > 1);
+            match is_yaml {
+                true => self.yaml(text, &document, 0),
+                false => self.script(text),
+            }
         }
-        if !found && !is_yaml {
-            self.script(text);
+        // A script without its first line may have quotes of every language in it.
+        if !self.is_read || !heredocs.is_empty() {
+            for found in strings::texts(text, self.rules) {
+                self.string(text, &found);
+            }
         }
+    }
+
+    fn string(&mut self, text: &Text, found: &Found) {
+        match found {
+            Found::Document(chars) => self.inner_document(&text.part(chars)),
+            Found::Script(chars) => self.inner_script(&text.part(chars)),
+            Found::Config(chars) => {
+                self.is_read = true;
+                self.runs.push((config_lines(chars), text.part(&[])));
+            }
+        }
+    }
+
+    fn inner_document(&mut self, text: &Text) {
+        self.is_read = true;
+        self.document(text, "", 1);
+    }
+
+    fn inner_script(&mut self, text: &Text) {
+        self.is_read = true;
+        self.script(text);
     }
 
     fn settings(&mut self, text: &Text) {
@@ -182,7 +237,14 @@ impl Checker {
         let written = script::written(text);
         self.notes.extend(written.notes.into_iter().map(|note| note.within(text)));
         for lines in written.runs {
+            self.is_read = true;
             self.runs.push((lines, text.part(&[])));
+        }
+        if !std::mem::replace(&mut self.is_substituted, true) {
+            for body in substitution::documents(text) {
+                self.inner_document(&body);
+            }
+            self.is_substituted = false;
         }
     }
 
@@ -266,6 +328,7 @@ impl Checker {
                         for line in &mut lines {
                             line.is_final = has_bare_dollar(&line.text);
                         }
+                        self.is_read = true;
                         self.runs.push((lines, content.part(&[])));
                     }
                     (false, Some(content)) => self.embedded(&content, depth),
@@ -285,6 +348,7 @@ impl Checker {
         let first = string(first).to_ascii_lowercase();
         let markers = ["#!", "#cloud-config", "#ecs-bootstrap", "mime-version:", "content-type: multipart"];
         if markers.iter().any(|marker| first.starts_with(marker)) {
+            self.is_read = true;
             self.document(text, "", depth + 1);
         }
     }
@@ -369,34 +433,4 @@ fn quoted_printable(chars: &[At]) -> Vec<At> {
         }
     }
     result
-}
-
-/// The bodies of the here-documents of Terraform's language: `<<EOF` and `<<-EOF` at the end of a line.
-fn heredocs(text: &Text) -> Vec<Text> {
-    let lines: Vec<&[At]> = text.chars.split_inclusive(|at| at.c == '\n').collect();
-    let mut found = Vec::new();
-    let mut next = 0;
-    while let Some(line) = lines.get(next) {
-        next += 1;
-        let written = string(line);
-        let Some((before, word)) = written.trim_end().rsplit_once("<<") else { continue };
-        let is_indented = word.starts_with('-');
-        let word = word.trim_start_matches('-');
-        let is_word = !word.is_empty() && word.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
-        if !is_word || !before.trim_end().ends_with(['=', '(', ':', ',', '[']) {
-            continue;
-        }
-        let end =
-            lines[next..].iter().position(|line| string(line).trim() == word).map_or(lines.len(), |end| next + end);
-        let body = &lines[next..end];
-        let blank = |line: &&&[At]| !trimmed(line).is_empty();
-        let indent = |line: &&[At]| line.iter().take_while(|at| at.c == ' ').count();
-        // `<<-` takes the least indentation away.
-        let least = if is_indented { body.iter().filter(blank).map(indent).min().unwrap_or(0) } else { 0 };
-        let chars: Vec<At> =
-            body.iter().flat_map(|line| line.get(least..).unwrap_or(&line[line.len() - 1..])).copied().collect();
-        found.push(text.part(&chars));
-        next = end;
-    }
-    found
 }

@@ -31,11 +31,12 @@ pub fn check_summary(checked: &[Checked]) -> String {
             1 => format!("1 {level}"),
             number => format!("{number} {level}s"),
         };
+        let nothing = if of.is_recognised { "" } else { "; nothing in it was recognised as user data" };
         let more = match of.findings_not_shown {
             0 => String::new(),
             more => format!("; {more} more are not shown"),
         };
-        format!("{}: {}, {}, {}{more}\n", plain(&of.file, 200), of.what, counted("error"), counted("warning"))
+        format!("{}: {}, {}, {}{more}{nothing}\n", plain(&of.file, 200), of.what, counted("error"), counted("warning"))
     };
     checked.iter().map(line).collect()
 }
