@@ -5,6 +5,7 @@
 //! `plan` and `doctor` use too.
 
 mod agent_json;
+mod bottlerocket;
 mod cloudformation;
 mod detect;
 mod heredocs;

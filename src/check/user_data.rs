@@ -11,7 +11,7 @@ use super::lexer::Rules;
 use super::strings::Found;
 use super::text::{At, Text, config_lines, string, trimmed};
 use super::{
-    InputType, Level, Note, Options, agent_json, of_runs, of_settings, script, strings, substitution,
+    InputType, Level, Note, Options, agent_json, bottlerocket, of_runs, of_settings, script, strings, substitution,
     yaml,
 };
 use crate::ecs_config::issue::SourceLine;
@@ -153,8 +153,11 @@ impl Checker {
             for part in parts(text) {
                 self.part(&part, depth);
             }
-        } else if of_other_system(all.as_bytes()).is_some() {
-            // Its mistakes are not known here.
+        } else if let Some(system) = of_other_system(all.as_bytes()) {
+            // The mistakes of PowerShell and Ignition are not known here.
+            if system.contains("Bottlerocket") {
+                self.notes.extend(bottlerocket::check(text, self.is_template));
+            }
         } else if begins("#cloud-config-archive") || begins("## template: jinja") || part_type == "text/jinja2" {
             self.yaml(text, &yaml::read(&text.chars, true), depth);
         } else if begins("#cloud-config") {
