@@ -66,8 +66,13 @@ pub(crate) fn check(bytes: &[u8]) {
     for input_type in types.into_iter().map(Some).chain([None]) {
         for is_rendered in [false, true] {
             let options = Options { input_type, is_rendered };
-            let Some(checked) = ecs_bootstrap::check::check("a file", bytes, options) else { continue };
-            for finding in checked.findings {
+            // The name says which language a file is in, and so how its strings are quoted.
+            let names: &[&str] = match input_type {
+                Some(InputType::UserData) => &["a file", "a.tf", "a.py", "a.ts", "a.go", "a.java", "a.json"],
+                _ => &["a file"],
+            };
+            let checked = names.iter().filter_map(|name| ecs_bootstrap::check::check(name, bytes, options));
+            for finding in checked.flat_map(|checked| checked.findings) {
                 assert!((1..=lines).contains(&(finding.line as usize)) && finding.column >= 1, "{finding:?}");
                 let texts = [Some(finding.message), finding.suggestion];
                 assert!(texts.iter().flatten().all(|text| text.len() <= 1024 && !text.contains(char::is_control)));
