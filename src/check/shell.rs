@@ -4,6 +4,9 @@
 //! and [`OPAQUE`] stands for what an expansion gives. What is not understood yields commands that write nowhere, so
 //! that no mistake is found in it.
 
+mod expansion;
+
+use self::expansion::{balanced, body, expanded, expansion, name, without_tabs};
 use super::text::{At, string};
 use crate::ecs_config::issue::OPAQUE;
 
@@ -399,106 +402,4 @@ pub(super) fn tee_files(command: &Command) -> Vec<Word> {
         true => words.filter(|word| !word.string().starts_with('-')).cloned().collect(),
         false => Vec::new(),
     }
-}
-
-/// The variable of `$X`, `${X}`, in quotes or not.
-fn name(word: &str) -> Option<String> {
-    let bare = word.trim_matches('"').strip_prefix('$')?;
-    let bare = bare.strip_prefix('{').and_then(|bare| bare.strip_suffix('}')).unwrap_or(bare);
-    let is_name = !bare.is_empty() && bare.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
-    is_name.then(|| bare.to_owned())
-}
-
-/// The length of the expansion that begins here; 0 where a `$` is only a character.
-fn expansion(chars: &[At]) -> usize {
-    let at = |index: usize| chars.get(index).map(|at| at.c);
-    match (at(0), at(1)) {
-        (Some('`'), _) => chars[1..].iter().position(|at| at.c == '`').map_or(chars.len(), |end| end + 2),
-        (Some('$'), Some('{')) => 1 + balanced(&chars[1..], '{', '}'),
-        (Some('$'), Some('(')) => 1 + balanced(&chars[1..], '(', ')'),
-        (Some('$'), Some(c)) if c.is_ascii_alphabetic() || c == '_' => {
-            1 + chars[1..].iter().take_while(|at| at.c.is_ascii_alphanumeric() || at.c == '_').count()
-        }
-        (Some('$'), Some(c)) if c.is_ascii_digit() || "?!#@*$-".contains(c) => 2,
-        _ => 0,
-    }
-}
-
-/// The length up to the closing bracket, past quoted text.
-fn balanced(chars: &[At], open: char, close: char) -> usize {
-    let (mut depth, mut quote) = (0, None);
-    let mut index = 0;
-    while let Some(at) = chars.get(index) {
-        match (quote, at.c) {
-            (_, '\\') if quote != Some('\'') => index += 1,
-            (Some(with), c) if c == with => quote = None,
-            (Some(_), _) => {}
-            (None, c @ ('\'' | '"')) => quote = Some(c),
-            (None, c) if c == open => depth += 1,
-            (None, c) if c == close => {
-                depth -= 1;
-                if depth == 0 {
-                    return index + 1;
-                }
-            }
-            _ => {}
-        }
-        index += 1;
-    }
-    chars.len()
-}
-
-/// The length of a here-document's body, and of the line that ends it; and what is wrong with that line.
-fn body(rest: &[At], pending: &Pending) -> (usize, usize, Option<Unended>) {
-    let find = |is_end: &dyn Fn(&str) -> bool| {
-        let mut length = 0;
-        for line in rest.split_inclusive(|at| at.c == '\n') {
-            let text = string(line);
-            if is_end(text.trim_end_matches(['\n', '\r'])) {
-                return Some((length, line.len()));
-            }
-            length += line.len();
-        }
-        None
-    };
-    let exact =
-        |line: &str| line == pending.end || (pending.strips_tabs && line.trim_start_matches('\t') == pending.end);
-    let unended = |indented| Some(Unended { word: pending.word.clone(), indented });
-    match (find(&exact), find(&|line| line.trim() == pending.end)) {
-        (Some((length, skipped)), _) => (length, skipped, None),
-        // What was meant is read, so that other mistakes are found as well.
-        (None, Some((length, skipped))) => (length, skipped, unended(rest.get(length).map(|at| at.line))),
-        (None, None) => (rest.len(), 0, unended(None)),
-    }
-}
-
-fn without_tabs(text: &[At]) -> Vec<At> {
-    let lines = text.split_inclusive(|at| at.c == '\n');
-    lines.flat_map(|line| &line[line.iter().take_while(|at| at.c == '\t').count()..]).copied().collect()
-}
-
-/// The body of a here-document whose end is not quoted.
-fn expanded(text: &[At]) -> Vec<At> {
-    let mut result = Vec::with_capacity(text.len());
-    let mut index = 0;
-    while let Some(here) = text.get(index) {
-        let next = text.get(index + 1).map(|at| at.c);
-        match here.c {
-            '\\' if next == Some('\n') => index += 2,
-            '\\' if next.is_some_and(|next| "\\$`".contains(next)) => {
-                result.push(text[index + 1]);
-                index += 2;
-            }
-            '$' | '`' => {
-                let length = expansion(&text[index..]);
-                result.push(if length == 0 { *here } else { At { c: OPAQUE, ..*here } });
-                index += length.max(1);
-            }
-            _ => {
-                result.push(*here);
-                index += 1;
-            }
-        }
-    }
-    result
 }

@@ -77,6 +77,7 @@ pub fn half_login<'l>(lines: impl Iterator<Item = &'l SourceLine>) -> Option<Con
     let mut found: [Option<Assigned<'_>>; 2] = [None, None];
     for line in lines {
         match assignment(line) {
+            Some(assigned) if is_comment(assigned.key.trim()) => {}
             Some(assigned) => {
                 let half = HALVES.iter().position(|key| assigned.key.contains(key));
                 let half = half.filter(|_| !assigned.value.trim().is_empty());

@@ -52,6 +52,7 @@ fn half_of_a_login_is_named() {
         ("ECS_ENGINE_AUTH_TYPE=docker\n", vec![(1, kind, IssueKind::HalfLogin(data), None)]),
         ("\nECS_ENGINE_AUTH_DATA={}\n", vec![(2, data, IssueKind::HalfLogin(kind), None)]),
         ("ECS_ENGINE_AUTH_TYPE=docker\n{{ login }}\n", vec![]),
+        ("#ECS_ENGINE_AUTH_TYPE=docker\n", vec![]),
     ] {
         let found = found(text).into_iter().filter(|(_, key, ..)| !key.is_empty()).collect::<Vec<_>>();
         assert_eq!(
