@@ -51,6 +51,8 @@ pub struct Interrupted {
 /// Everything that the two commands decide by.
 #[derive(Debug)]
 pub struct Leftovers {
+    /// The folder of the image, where it is not this host: commands for a person name it.
+    pub root: Option<String>,
     /// What lies in [`FOLDERS`], what a reset has set aside, and [`OF_THIS_BOOT`].
     pub found: Vec<Entry>,
     /// Saved state that a reset has set aside, among the former.
@@ -155,6 +157,9 @@ pub struct Cleanup {
     pub obstacles: Vec<Stop>,
     /// What is not ours to do.
     pub hints: Vec<String>,
+    /// The folder of the image, where it is not this host.
+    #[serde(skip)]
+    pub root: Option<String>,
 }
 
 impl Cleanup {
@@ -184,6 +189,9 @@ pub struct Reset {
     pub obstacles: Vec<Stop>,
     /// What is not ours to do.
     pub hints: Vec<String>,
+    /// The folder of the image, where it is not this host.
+    #[serde(skip)]
+    pub root: Option<String>,
 }
 
 impl Reset {

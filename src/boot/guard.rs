@@ -116,7 +116,7 @@ impl Boot {
         for error in &files.unread {
             tracing::warn!(
                 error = chain(error),
-                "a file of the agent's cannot be read, so it is not known to name no cluster"
+                "a file of the agent cannot be read, so the agent may start: the file may name a cluster"
             );
         }
         let mut failed = None;
@@ -250,7 +250,10 @@ fn apply_once(disk: &Disk, lock: Option<&Lock>, recorded: &Recorded, files: &mut
 fn looked(has_plan: bool) -> Vec<String> {
     let plan = match has_plan {
         true => "the run of this boot found no cluster, and user data has not written one since",
-        false => "no run of ecs-bootstrap has left a plan in this boot",
+        false => {
+            "no run of ecs-bootstrap has left a plan in this boot, and guard reads no settings; run `ecs-bootstrap`, or enable \
+             `ecs-bootstrap.service`"
+        }
     };
     let files = format!("neither {ECS_CONFIG} nor {VENDOR_ECS_CONFIG} names a cluster");
     vec![files, plan.to_owned()]

@@ -243,6 +243,11 @@ impl Disk {
         Disk { root }
     }
 
+    /// The root, where it is not that of this host.
+    pub fn named_root(&self) -> Option<String> {
+        (self.root != Path::new("/")).then(|| self.root.display().to_string())
+    }
+
     /// Where `absolute` lies below the root.
     pub fn path(&self, absolute: &str) -> PathBuf {
         self.root.join(absolute.trim_start_matches('/'))

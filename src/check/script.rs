@@ -208,7 +208,8 @@ fn unended_note(unended: &Unended) -> Option<Note> {
         ),
         None => format!("this here-document does not end: no line is `{end}`"),
     };
-    Some(Note::new((first.line, first.column), Level::Error, "config-unreadable-key", message))
+    let level = if unended.swallows { Level::Error } else { Level::Warning };
+    Some(Note::new((first.line, first.column), level, "config-unreadable-key", message))
 }
 
 /// The program: what follows assignments, `sudo` and its options.

@@ -57,6 +57,8 @@ pub(super) struct Unended {
     pub(super) word: Vec<At>,
     /// The indented line that was meant to end it.
     pub(super) indented: Option<u32>,
+    /// Whether other lines follow, which become part of it.
+    pub(super) swallows: bool,
 }
 
 impl Command {

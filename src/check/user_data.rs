@@ -8,6 +8,7 @@ use flate2::read::MultiGzDecoder;
 
 use super::heredocs::heredocs;
 use super::lexer::Rules;
+use super::mistakes;
 use super::strings::Found;
 use super::text::{At, Text, config_lines, string, trimmed};
 use super::{
@@ -325,6 +326,11 @@ impl Checker {
                 let is_written = is_written || parent.last().is_some_and(|key| is_config(key));
                 let encoding = beside("encoding").unwrap_or_default();
                 let content = content(text, &scalar.chars, encoding.trim());
+                let other = beside("path").filter(|path| mistakes::is_other_file(path.trim()));
+                if let (Some(path), Some(content)) = (&other, &content) {
+                    let note = mistakes::of_other_output(&content.chars, Some(path.trim()));
+                    self.notes.extend(note.map(|note| note.within(content)));
+                }
                 match (is_written, content) {
                     (true, Some(content)) => {
                         let mut lines = config_lines(&content.chars);

@@ -8,16 +8,18 @@ use crate::boundary::systemd::UnitState;
 use crate::cleanup::{
     AgentRuns, Cleanup, DATA, GPU, LOGS, Leftovers, OURS, Registered, Removal, Reset, SetAside, Withdrawal,
 };
-use crate::ecs_config::{edit, ownership};
+use crate::ecs_config::{edit, effective, ownership, read};
 use crate::evidence::Stop;
 use crate::facts::Known;
 use crate::plan::{ECS_CONFIG, Refusal, cluster_name};
-use crate::redaction::shell_word;
+use crate::redaction::{self, shell_word};
 
 #[cfg(test)]
 mod tests;
 
 const IN_RUN: &str = "/run/";
+/// The most variables that a hint names.
+const MOST_KEYS: usize = 20;
 
 /// What `prepare-image` does. `force`: although tasks run.
 pub fn cleanup(mut leftovers: Leftovers, force: bool) -> Cleanup {
@@ -44,6 +46,7 @@ pub fn cleanup(mut leftovers: Leftovers, force: bool) -> Cleanup {
         registered: leftovers.registered,
         obstacles,
         hints,
+        root: leftovers.root,
     }
 }
 
@@ -81,6 +84,7 @@ pub fn reset(mut leftovers: Leftovers, now: SystemTime, force: bool) -> Reset {
         registered: leftovers.registered,
         obstacles,
         hints,
+        root: leftovers.root,
     }
 }
 
@@ -156,8 +160,14 @@ fn withdrawal(config: Option<Vec<u8>>, written: &crate::facts::Written) -> Resul
 
 fn image_hints(leftovers: &Leftovers) -> Vec<String> {
     let mut hints = registration_hints(leftovers);
-    hints.push("cloud-init's state and the machine's own (machine-id, ssh host keys) are not ecs-bootstrap's: `cloud-init clean --logs`, \
-                `truncate -s 0 /etc/machine-id`, `rm -f /etc/ssh/ssh_host_*`".to_owned());
+    let root = leftovers.root.as_deref().map(|root| shell_word(root.trim_end_matches('/'))).unwrap_or_default();
+    let clean =
+        if root.is_empty() { "cloud-init clean --logs".to_owned() } else { format!("rm -rf {root}/var/lib/cloud/*") };
+    hints.push(format!(
+        "cloud-init's state and the machine's own (machine-id, ssh host keys) are not ecs-bootstrap's: `{clean}`, `truncate \
+         -s 0 {root}/etc/machine-id`, `rm -f {root}/etc/ssh/ssh_host_*`"
+    ));
+    hints.extend(kept_config(leftovers));
     if leftovers.has_container {
         hints.push("the stopped container `ecs-agent` is docker's, and its environment repeats ecs.config: `docker rm ecs-agent` \
                     (ecs-init removes it too, when it starts the next one)".to_owned());
@@ -165,6 +175,20 @@ fn image_hints(leftovers: &Leftovers) -> Vec<String> {
     hints.push("/var/cache/ecs stays: with the agent's image in it a copy starts without a download".to_owned());
     hints.push("make the image before the agent starts again: a reboot starts it, and it saves its state".to_owned());
     hints
+}
+
+/// What `ecs.config` holds that ecs-bootstrap did not write, and that a copy would use.
+fn kept_config(leftovers: &Leftovers) -> Option<String> {
+    let config = leftovers.ecs_config.as_ref().ok()?.as_deref()?;
+    let lines = read(config);
+    let others = effective(&lines).into_iter().filter(|(key, line)| {
+        let is_written = leftovers.written.keys.get(*key).is_some_and(|value| *value == line.value);
+        !is_written && (*key == "ECS_CLUSTER" || !redaction::is_shown_whole(key, &line.value))
+    });
+    let keys: Vec<_> = others.filter_map(|(key, _)| redaction::variable_name(key)).take(MOST_KEYS).collect();
+    (!keys.is_empty()).then(|| {
+        format!("{ECS_CONFIG} keeps lines that ecs-bootstrap did not write, and a copy uses them: {}", keys.join(", "))
+    })
 }
 
 /// A container instance outlives the state of its agent. Saved state may be of another instance, so that is said.

@@ -49,6 +49,7 @@ pub async fn leftovers(
 
 fn files(disk: &Disk) -> Leftovers {
     let mut leftovers = Leftovers {
+        root: disk.named_root(),
         found: Vec::new(),
         set_aside: Vec::new(),
         unreadable: Vec::new(),
@@ -83,10 +84,12 @@ fn files(disk: &Disk) -> Leftovers {
         leftovers.found.extend(entry.flatten());
     }
     leftovers.written = written(disk);
-    if !leftovers.written.keys.is_empty() {
-        let read = disk.read_regular(ECS_CONFIG, LONGEST_FILE).map_err(Stop::Read);
-        leftovers.ecs_config = read.map(|state| state.map(|state| state.bytes));
-    }
+    let config = disk.read_regular(ECS_CONFIG, LONGEST_FILE).map(|state| state.map(|state| state.bytes));
+    // Where no line is to be taken out, a file that cannot be read keeps nothing from being done.
+    leftovers.ecs_config = match leftovers.written.keys.is_empty() {
+        true => Ok(config.unwrap_or_default()),
+        false => config.map_err(Stop::Read),
+    };
     let record = disk.read(WRITTEN, LONGEST_FILE).err();
     leftovers.unreadable.extend(record.map(|error| Left { path: WRITTEN.to_owned(), why: chain(&error) }));
     leftovers

@@ -50,7 +50,7 @@ pub fn cleanup_text(cleanup: &Cleanup, obstacles: &[Document], done: bool) -> St
     for left in &cleanup.left {
         text.line(&format!("unknown  {}", left.why));
     }
-    text.end(obstacles, &cleanup.hints, "prepare-image", nothing)
+    text.end(obstacles, &cleanup.hints, &command("prepare-image", cleanup.root.as_deref()), nothing)
 }
 
 /// `reset-agent` for people.
@@ -76,7 +76,13 @@ pub fn reset_text(reset: &Reset, obstacles: &[Document], done: bool, started: Op
         (None, _) => {}
     }
     let hints: &[String] = if reset.set_aside.is_some() { &reset.hints } else { &[] };
-    text.end(obstacles, hints, "reset-agent", reset.is_empty())
+    text.end(obstacles, hints, &command("reset-agent", reset.root.as_deref()), reset.is_empty())
+}
+
+/// The command as it was given, without `--yes`.
+fn command(name: &str, root: Option<&str>) -> String {
+    let root = root.map(|root| format!(" --root {}", redaction::shell_word(root))).unwrap_or_default();
+    format!("{name}{root}")
 }
 
 /// Lines that say what would be done, or what was.

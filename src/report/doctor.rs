@@ -17,7 +17,13 @@ pub fn doctor_text(document: &Document, rows: &[Examined], unseen: &[String]) ->
     // Writing to a string cannot fail.
     for row in rows {
         let _ = write!(text, "{:10}  {:7}", row.layer.word(), row.status.word());
-        let found = row.findings.iter().map(|found| format!("[{}] {}", found.cause.id, found.cause.title));
+        let told = document.cause.as_ref().map(|cause| cause.id.as_str());
+        let found = row.findings.iter().map(|found| {
+            // The evidence of the cause stands above.
+            let seen = found.seen.first().filter(|_| told != Some(found.cause.id));
+            let seen = seen.map(|seen| format!(": {seen}")).unwrap_or_default();
+            redaction::line(&format!("[{}] {}{seen}", found.cause.id, found.cause.title))
+        });
         for (at, line) in row.seen.iter().cloned().chain(found).enumerate() {
             let _ = match at {
                 0 => writeln!(text, "  {line}"),

@@ -68,12 +68,17 @@ pub(super) fn body(rest: &[At], pending: &Pending) -> (usize, usize, Option<Unen
     };
     let exact =
         |line: &str| line == pending.end || (pending.strips_tabs && line.trim_start_matches('\t') == pending.end);
-    let unended = |indented| Some(Unended { word: pending.word.clone(), indented });
+    // A shell ends it at the end of the script, with a warning.
+    let swallows =
+        |after: usize| string(&rest[after..]).lines().any(|line| !line.trim().is_empty() && !is_config(line));
+    let unended = |indented, after| Some(Unended { word: pending.word.clone(), indented, swallows: swallows(after) });
     match (find(&exact), find(&|line| line.trim() == pending.end)) {
         (Some((length, skipped)), _) => (length, skipped, None),
         // What was meant is read, so that other mistakes are found as well.
-        (None, Some((length, skipped))) => (length, skipped, unended(rest.get(length).map(|at| at.line))),
-        (None, None) => (rest.len(), 0, unended(None)),
+        (None, Some((length, skipped))) => {
+            (length, skipped, unended(rest.get(length).map(|at| at.line), length + skipped))
+        }
+        (None, None) => (rest.len(), 0, unended(None, 0)),
     }
 }
 
@@ -106,4 +111,11 @@ pub(super) fn expanded(text: &[At]) -> Vec<At> {
         }
     }
     result
+}
+
+/// Whether a line may be meant for `ecs.config`.
+fn is_config(line: &str) -> bool {
+    let line = line.trim();
+    let key = line.split('=').next().unwrap_or_default();
+    line.starts_with('#') || (line.contains('=') && key.chars().all(|c| c.is_ascii_alphanumeric() || c == '_'))
 }

@@ -24,6 +24,7 @@ fn unit(active_state: &str) -> AgentRuns {
 fn host(paths: &[&str]) -> Leftovers {
     let entry = |path: &&str| Entry { path: (*path).to_owned(), kind: Kind::File, bytes: Some(3) };
     Leftovers {
+        root: None,
         found: paths.iter().map(entry).collect(),
         set_aside: paths.iter().filter(|path| path.contains("data.2")).map(|path| (*path).to_owned()).collect(),
         unreadable: Vec::new(),
@@ -45,6 +46,16 @@ fn host(paths: &[&str]) -> Leftovers {
 fn task() -> Task {
     let (family, version) = ("web".to_owned(), "3".to_owned());
     Task { arn: "arn:t/1".to_owned(), family, version, known_status: "RUNNING".to_owned() }
+}
+
+#[test]
+fn commands_for_a_person_name_the_image_and_what_its_ecs_config_keeps() {
+    let mut leftovers = host(&["/var/lib/ecs/data/agent.db"]);
+    leftovers.root = Some("/mnt/an image".to_owned());
+    leftovers.ecs_config = Ok(Some(b"ECS_CLUSTER=old\nECS_LOGLEVEL=info\nDB_PASS=hunter2\n".to_vec()));
+    let hints = cleanup(leftovers, false).hints.join("\n");
+    assert!(hints.contains("`truncate -s 0 '/mnt/an image'/etc/machine-id`"), "{hints}");
+    assert!(hints.contains("and a copy uses them: DB_PASS, ECS_CLUSTER") && !hints.contains("hunter2"), "{hints}");
 }
 
 #[test]

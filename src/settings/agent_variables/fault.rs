@@ -40,7 +40,8 @@ pub(super) fn fault(variable: &Variable, value: &str) -> WrongValue {
         name: variable.name.to_owned(),
         expected: kind.to_string(),
         why: reason.why.filter(|why| !has_secret(why)),
-        suggestion: reason.suggestion.filter(|_| !variable.secret),
+        // What the agent would not take either is no help.
+        suggestion: reason.suggestion.filter(|meant| !variable.secret && kind.takes(meant)),
         consequence: consequence(kind, value),
     }
 }
