@@ -110,7 +110,8 @@ fn a_list_changes_nothing_and_says_why_each_path_must_go() {
     let before = tree(instance.root());
     for command in ["prepare-image", "reset-agent"] {
         let outcome = done(&instance, &[command]);
-        assert!(outcome.stdout.contains(&format!("`ecs-bootstrap {command} --yes` does it")), "{}", outcome.stdout);
+        let whole = format!("`ecs-bootstrap {command} --root {} --yes` does it", instance.root().display());
+        assert!(outcome.stdout.contains(&whole), "{}", outcome.stdout);
         assert!(outcome.stdout.contains("would stop   ecs.service"), "{}", outcome.stdout);
         assert!(outcome.stdout.contains("aws ecs deregister-container-instance --region eu-west-1 --cluster prod"));
     }
