@@ -48,9 +48,13 @@ fn main() -> ExitCode {
 /// The error of a wrong command line. It repeats the arguments, which may hold anything.
 fn usage_error(text: &str) -> String {
     const LONGEST: usize = 200;
-    let cut = |line: &str| match line.char_indices().nth(LONGEST) {
-        Some((end, _)) => redaction::line(&line[..end]) + "...",
-        None => redaction::line(line),
+    // What is cut off may be what shows that the rest is a secret.
+    let cut = |line: &str| {
+        let line = redaction::line(line);
+        match line.char_indices().nth(LONGEST) {
+            Some((end, _)) => format!("{}...", &line[..end]),
+            None => line,
+        }
     };
     text.lines().map(|line| cut(line) + "\n").collect()
 }

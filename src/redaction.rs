@@ -38,7 +38,12 @@ pub const REDACTED: &str = "<redacted>";
 
 /// One line: a line break becomes a blank.
 pub fn line(text: &str) -> String {
-    clipped(&printable(&forms::without_secrets(head(text)), |_| ' '), MAX_LINE).into_owned()
+    let head = head(text);
+    let more = match text.len() - head.len() {
+        0 => String::new(),
+        more => format!("<{more} more bytes>"),
+    };
+    clipped(&printable(&forms::without_secrets(head), |_| ' '), MAX_LINE - more.len()).into_owned() + &more
 }
 
 /// The lines of one finding.
@@ -104,6 +109,20 @@ pub fn at_most<T>(bytes: usize, items: impl IntoIterator<Item = T>, length: impl
     items.into_iter().take_while(fits).collect()
 }
 
+/// Why something is not the JSON that was expected, without a part of it.
+pub fn json_error(error: &serde_json::Error) -> String {
+    let what = match error.classify() {
+        serde_json::error::Category::Io => "cannot be read",
+        serde_json::error::Category::Syntax => "is not JSON",
+        serde_json::error::Category::Data => "is not JSON of the expected form",
+        serde_json::error::Category::Eof => "is JSON that breaks off",
+    };
+    match error.line() {
+        0 => format!("it {what}"),
+        line => format!("it {what} (line {line}, column {})", error.column()),
+    }
+}
+
 /// What is printed, whatever it is: the last check, which cannot tell secrets any more. Line breaks stay.
 pub fn printed(text: &str) -> Cow<'_, str> {
     const LONGEST: usize = 1024;
@@ -159,9 +178,13 @@ fn printable(text: &str, space: impl Fn(char) -> char) -> String {
     text.chars().map(visible).collect()
 }
 
-/// What of a text is looked at.
+/// What of a text is looked at: whole words, since the end of a word may show that it is a secret.
 fn head(text: &str) -> &str {
-    &text[..floor(text, MAX_READ)]
+    if text.len() <= MAX_READ {
+        return text;
+    }
+    let head = &text[..floor(text, MAX_READ)];
+    &head[..head.rfind(char::is_whitespace).unwrap_or(0)]
 }
 
 /// The beginning and the end of a text that is too long, and how much is between them.
@@ -215,7 +238,7 @@ mod tests {
     fn a_long_line_keeps_its_beginning_and_its_end() {
         let long = format!("begin {} end", "é".repeat(400_000));
         let shown = line(&long[..]);
-        assert!(shown.len() <= MAX_LINE && shown.starts_with("begin ") && shown.contains("bytes left out"), "{shown}");
+        assert!(shown.len() <= MAX_LINE && shown == "begin<800005 more bytes>", "{shown}");
         let shown = line(&format!("begin {} the deciding end", "a ".repeat(2000)));
         assert!(shown.len() <= MAX_LINE && shown.ends_with("the deciding end"), "{shown}");
     }

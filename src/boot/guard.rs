@@ -15,7 +15,7 @@ use crate::boundary::systemd::control::Control;
 use crate::causes::{Cause, Layer, chain, find};
 use crate::decide::guard::{Guarded, guard};
 use crate::ecs_config::ownership::is_own_cluster;
-use crate::ecs_config::{effective, joined, read};
+use crate::ecs_config::{effective, joined, may_join_other, read};
 use crate::evidence::Stop;
 use crate::exit::Exit;
 use crate::facts::Known;
@@ -144,6 +144,10 @@ impl Boot {
                 Ok(files)
             }
             None if !files.unread.is_empty() => Ok(files),
+            None if may_join_other(&files.etc, &files.var, &files.json) => {
+                tracing::warn!("the agent may find a cluster in its JSON file that is not found here, so it may start");
+                Ok(files)
+            }
             None => {
                 let looked = || Refusal::NoCluster { looked: looked(recorded.is_some()) }.into();
                 Err((failed.unwrap_or_else(looked), files))
@@ -229,6 +233,11 @@ fn apply_once(disk: &Disk, lock: Option<&Lock>, recorded: &Recorded, files: &mut
     }
     let wanted = config.map_err(|refusal| Stop::Refused(Refusal::Edit(refusal)))?;
     if wanted == files.etc {
+        return Ok(());
+    }
+    // A broken plan must not take the cluster out of a file that names one.
+    if files.cluster().is_some() && joined(&wanted, &files.var, &files.json).is_none() {
+        tracing::warn!("the plan would leave ecs.config without a cluster, so it is not applied");
         return Ok(());
     }
     if lock.is_none() {

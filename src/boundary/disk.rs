@@ -275,7 +275,7 @@ impl Disk {
     }
 
     /// What `take` makes of the lines of a file, until it says that the rest is of no interest; `None` when it is absent.
-    /// At most `most` bytes are read.
+    /// More than `most` bytes before that are an error.
     pub fn lines<T>(
         &self,
         path: &str,
@@ -284,10 +284,13 @@ impl Disk {
     ) -> Result<Option<Vec<T>>, DiskError> {
         let Some((file, _)) = self.open(path, 0)? else { return Ok(None) };
         let lines = BufReader::with_capacity(64 << 10, file.take(most as u64)).split(b'\n');
-        let mut taken = Vec::new();
-        let mut take = take;
+        let (mut taken, mut take, mut read) = (Vec::new(), take, 0);
         for line in lines {
             let line = line.map_err(|e| DiskError::new("read", path, e))?;
+            read += line.len() + 1;
+            if read >= most {
+                return Err(DiskError::TooLarge { path: path.to_owned(), limit: most });
+            }
             match take(&String::from_utf8_lossy(&line)) {
                 ControlFlow::Continue(found) => taken.extend(found),
                 ControlFlow::Break(()) => break,
@@ -331,8 +334,10 @@ impl Disk {
             Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
             Err(e) => return Err(error(e)),
         };
+        // A folder of ours has a few names; of a folder that somebody has filled the rest is not looked at.
+        const MOST_NAMES: usize = 20_000;
         let mut names = Vec::new();
-        for entry in entries {
+        for entry in entries.take(MOST_NAMES) {
             names.extend(entry.map_err(error)?.file_name().into_string().ok());
         }
         names.sort();

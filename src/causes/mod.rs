@@ -236,10 +236,15 @@ fn unknown(evidence: &Evidence) -> Option<Vec<String>> {
 
 /// An error with its sources, each said once, as it may be shown.
 pub fn chain(error: &dyn std::error::Error) -> String {
+    // What is wrong with JSON is said without a part of it.
+    let words = |error: &(dyn std::error::Error + 'static)| match error.downcast_ref::<serde_json::Error>() {
+        Some(error) => redaction::json_error(error),
+        None => error.to_string(),
+    };
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(error) = source {
-        let part = error.to_string();
+        let part = words(error);
         if !text.contains(&part) {
             text = format!("{text}: {part}");
         }

@@ -92,6 +92,8 @@ pub struct Options {
     pub is_rendered: bool,
 }
 
+/// The longest name of a file in a finding, in characters.
+const LONGEST_FILE_NAME: usize = 200;
 /// The most findings of one file.
 const MOST_FINDINGS: usize = 50;
 /// The most bytes of what they say.
@@ -159,8 +161,10 @@ pub fn check(file: &str, bytes: &[u8], options: Options) -> Option<Checked> {
     };
     // Warnings are left out before errors.
     notes.sort_by_key(|note| (note.level == Level::Warning, note.at));
+    // A name may be a secret that was passed by mistake, and is repeated for each finding.
+    let file = redaction::line(file).chars().take(LONGEST_FILE_NAME).collect::<String>();
     let finding = |note: Note| Finding {
-        file: file.to_owned(),
+        file: file.clone(),
         line: note.at.0,
         column: note.at.1,
         level: note.level.word(),
@@ -174,7 +178,7 @@ pub fn check(file: &str, bytes: &[u8], options: Options) -> Option<Checked> {
     let mut findings = redaction::at_most(MOST_BYTES, all.into_iter().take(MOST_FINDINGS), length);
     findings.sort_by_key(|finding| (finding.line, finding.column));
     let findings_not_shown = count - findings.len();
-    Some(Checked { file: file.to_owned(), input_type, what, is_recognised, findings, findings_not_shown })
+    Some(Checked { file, input_type, what, is_recognised, findings, findings_not_shown })
 }
 
 /// The mistakes of settings of ecs-bootstrap.

@@ -181,7 +181,10 @@ fn every_mistake_of_a_script_is_named_with_its_place() {
         ("echo \"ECS_CLUSTER=x\\nECS_LOGLEVEL=info\" >> /etc/ecs/ecs.config", &["3:20 error config-value-ignored"]),
         ("cat <<EOF >> /etc/ecs/ecs.config\nECS_LOGLEVEL=info\n  EOF\necho x", &["3:7 error config-unreadable-key"]),
         ("cat <<EOF >> /etc/ecs/ecs.config\nECS_LOGLEVEL=info", &["3:7 warning config-unreadable-key"]),
-        ("cat <<EOF >> /etc/ecs/ecs.config\nECS_LOGLEVEL=info\nsystemctl start ecs", &["3:7 error config-unreadable-key", "5:1 warning config-unreadable-key"]),
+        (
+            "cat <<EOF >> /etc/ecs/ecs.config\nECS_LOGLEVEL=info\nsystemctl start ecs",
+            &["3:7 error config-unreadable-key", "5:1 warning config-unreadable-key"],
+        ),
         ("echo ECS_LOGLEVEL=info > /etc/ecs/ecs.config", &["3:1 error no-cluster-named"]),
         ("echo ECS_LOGLEVEL=info | sudo tee /etc/ecs/ecs.config", &["3:1 error no-cluster-named"]),
         ("echo ECS_LOGLEVEL=info >> /etc/ecs/ecs.conf", &["3:6 warning config-wrong-file"]),

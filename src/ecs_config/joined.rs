@@ -11,11 +11,27 @@ pub fn joined(etc: &[u8], var: &[u8], json: &[u8]) -> Option<String> {
         .get("ECS_CLUSTER")
         .or(effective(&var).get("ECS_CLUSTER"))
         .map(|line| line.value.trim().to_owned());
+    // Go takes a key in any case (encoding/json, `Unmarshal`).
     let of_json = || {
-        let json: serde_json::Value = serde_json::from_slice(json).ok()?;
-        Some(json.get("Cluster")?.as_str()?.trim().to_owned())
+        let json: serde_json::Map<String, serde_json::Value> = serde_json::from_slice(json).ok()?;
+        let mut named = json.iter().filter(|(key, _)| key.eq_ignore_ascii_case("Cluster"));
+        named.find_map(|(_, name)| Some(name.as_str()?.trim().to_owned()))
     };
     said.filter(|cluster| !cluster.is_empty()).or_else(of_json).filter(|cluster| !cluster.is_empty())
+}
+
+/// Whether the agent may find a cluster where [`joined`] finds none: in JSON that is read otherwise here, or in another
+/// file.
+pub fn may_join_other(etc: &[u8], var: &[u8], json: &[u8]) -> bool {
+    const PATH: &str = "ECS_AGENT_CONFIG_FILE_PATH";
+    let lower = String::from_utf8_lossy(json).to_ascii_lowercase();
+    let is_named = |(at, key): (usize, &str)| {
+        let value = lower[at + key.len()..].trim_start().strip_prefix(':').map(str::trim_start);
+        value.is_some_and(|value| value.starts_with('"') && !value.starts_with("\"\""))
+    };
+    let is_of_json = lower.match_indices("\"cluster\"").any(is_named);
+    let is_elsewhere = |config| effective(&read(config)).get(PATH).is_some_and(|line| !line.value.trim().is_empty());
+    is_of_json || is_elsewhere(etc) || is_elsewhere(var)
 }
 
 /// The region that `/etc/ecs/ecs.config.json` names, which counts where no variable does.
@@ -36,5 +52,24 @@ mod tests {
         assert_eq!(joins("", "ECS_CLUSTER=image\n", "").as_deref(), Some("image"));
         assert_eq!(joins("ECS_CLUSTER=\n", "ECS_CLUSTER=image\n", ""), None, "the later file wins, empty or not");
         assert_eq!(joins("", "", r#"{"Cluster": "json"}"#).as_deref(), Some("json"));
+        assert_eq!(joins("", "", r#"{"CLUSTER": "json"}"#).as_deref(), Some("json"));
+    }
+
+    #[test]
+    fn what_the_agent_may_read_otherwise_is_not_known_to_name_none() {
+        let may = |etc: &str, json: &[u8]| super::may_join_other(etc.as_bytes(), b"", json);
+        for json in [
+            br#"{"Cluster":"prod","Cluster":null}"#.as_slice(),
+            b"\xef\xbb\xbf{\"cluster\" : \"prod\"}",
+            b"{\"Cluster\":\"prod\",\"X\":\"\xff\"}",
+            br#"{"Cluster":"prod","X":1e999}"#,
+            br#"{"Cluster":"prod","X":"\ud800"}"#,
+        ] {
+            assert!(may("", json), "{}", String::from_utf8_lossy(json));
+        }
+        assert!(may("ECS_AGENT_CONFIG_FILE_PATH=/etc/ecs/my.json\n", b""));
+        for json in [b"".as_slice(), b"{}", br#"{"Cluster":""}"#, br#"{"Cluster":null}"#, br#"{"X":"cluster"}"#] {
+            assert!(!may("ECS_LOGLEVEL=info\n", json), "{}", String::from_utf8_lossy(json));
+        }
     }
 }

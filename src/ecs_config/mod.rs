@@ -16,7 +16,7 @@ mod oracles;
 pub mod ownership;
 mod shown;
 
-pub use self::joined::{joined, json_region};
+pub use self::joined::{joined, json_region, may_join_other};
 pub use self::shown::{has_hidden, shown};
 
 use std::collections::{BTreeMap, BTreeSet};

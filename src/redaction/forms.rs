@@ -7,10 +7,13 @@
 use super::REDACTED;
 use crate::settings::agent_variables;
 
-/// Ends of names that speak of an error about a secret, and not of its value.
-const ERRORS: [&str; 3] = ["exception", "error", "failure"];
 /// Options of commands whose next word is secret.
 const OPTIONS: [&str; 3] = ["-p", "-u", "--user"];
+/// Names that are never the beginning of a sentence.
+const EXPLICIT: [&str; 10] =
+    ["password", "passwd", "passphrase", "passwort", "pwd", "secret", "api-key", "apikey", "set-cookie", "cookie"];
+/// Parameters of a URL that hold a secret, beside those whose names speak of one.
+const PARAMETERS: [&str; 3] = ["sig", "code", "key"];
 /// How the ids of access keys begin (IAM User Guide, "IAM identifiers", unique ID prefixes).
 const KEYS: [&str; 2] = ["AKIA", "ASIA"];
 /// Text that is random is at least this long.
@@ -18,8 +21,50 @@ const RANDOM: usize = 24;
 /// What ends a value that stands without quotes.
 const ENDS: [char; 8] = [' ', '"', '\'', '`', ',', ';', '}', '\\'];
 
-/// The line without what looks like a secret.
+/// The line without what looks like a secret. After a name that speaks of one, the rest of the line is left out: where its
+/// value ends is not known for certain.
 pub(super) fn without_secrets(text: &str) -> String {
+    let shown = redacted(text);
+    match decoded(text) {
+        // A secret that was encoded is found in what it stands for.
+        Some(plain) if shown == text => {
+            let of_plain = redacted(&plain);
+            if of_plain == plain { shown } else { of_plain }
+        }
+        _ => shown,
+    }
+}
+
+/// The text with `%3A`, `\u0040` and `&quot;` as the characters that they mean; nothing where there are none.
+fn decoded(text: &str) -> Option<String> {
+    if !text.contains('%') && !text.contains("\\u") && !text.contains("&quot;") {
+        return None;
+    }
+    let text = text.replace("&quot;", "\"");
+    let mut plain = String::with_capacity(text.len());
+    let mut rest = text.as_str();
+    while let Some(c) = rest.chars().next() {
+        let digits = match c {
+            '%' => rest.get(1..3).map(|digits| (digits, 3)),
+            '\\' if rest.starts_with("\\u") => rest.get(2..6).map(|digits| (digits, 6)),
+            _ => None,
+        };
+        let found = digits.and_then(|(digits, length)| {
+            let code = u32::from_str_radix(digits, 16).ok().filter(|code| (0x20..0x7f).contains(code))?;
+            Some((char::from_u32(code)?, length))
+        });
+        let (c, length) = found.unwrap_or((c, c.len_utf8()));
+        plain.push(c);
+        rest = &rest[length..];
+    }
+    Some(plain)
+}
+
+fn redacted(text: &str) -> String {
+    const PRIVATE: &str = "PRIVATE KEY-----";
+    if let Some(at) = text.find(PRIVATE) {
+        return redacted(&text[..at]) + PRIVATE + REDACTED;
+    }
     let text = without_userinfo(text);
     let mut shown = String::with_capacity(text.len());
     let mut rest = text.as_str();
@@ -48,17 +93,26 @@ pub(super) fn without_secrets(text: &str) -> String {
             shown.push_str(attached);
             shown.push_str(REDACTED);
             rest = after;
-        } else if is_after_option(&previous, word, &shown) {
+        } else if is_after_scheme(&previous, &shown) {
             shown.push_str(REDACTED);
-            rest = &rest[value_end(rest)..];
+            return shown;
         } else {
+            let before = shown.chars().next_back();
             shown.push_str(word);
             rest = after;
-            if let Some((gap, value)) = value_of(word, after) {
-                let (between, from) = after.split_at(gap);
+            if let Some(gap) = option_value(word, after) {
+                let (between, value) = after.split_at(gap);
                 shown.push_str(between);
-                shown.push_str(if value > 0 { REDACTED } else { "" });
-                rest = &from[value..];
+                shown.push_str(REDACTED);
+                rest = &value[value_end(value)..];
+            } else if let Some(gap) = value_of(word, before, after) {
+                let (between, value) = after.split_at(gap);
+                shown.push_str(between);
+                if !is_hidden(value) {
+                    shown.push_str(if value.is_empty() { "" } else { REDACTED });
+                    return shown;
+                }
+                rest = value;
             }
         }
         previous.clear();
@@ -69,93 +123,100 @@ pub(super) fn without_secrets(text: &str) -> String {
 
 /// The text without what stands before the `@` of an address: proxies are logged with their passwords.
 fn without_userinfo(text: &str) -> String {
-    let is_end = |c: char| c.is_whitespace() || matches!(c, '"' | '\'' | '`' | '<' | '>');
+    let mut shown = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(at) = rest.find("://") {
+        let (before, after) = rest.split_at(at + 3);
+        shown.push_str(&without_bare_userinfo(before));
+        let (end, is_hidden) = authority(after);
+        shown.push_str(if is_hidden { REDACTED } else { "" });
+        rest = &after[end..];
+        if !is_hidden {
+            let host = rest.find(|c: char| c.is_whitespace() || "/?#".contains(c)).unwrap_or(rest.len());
+            shown.push_str(&rest[..host]);
+            rest = &rest[host..];
+        }
+    }
+    shown + &without_bare_userinfo(rest)
+}
+
+/// Where the host begins after `://`, and whether what stands before it is hidden. A password may hold any character, also
+/// one that should have been encoded; what follows the colon of a host is a number.
+fn authority(after: &str) -> (usize, bool) {
+    let is_space = |c: char| c.is_whitespace();
+    let word = &after[..after.find(is_space).unwrap_or(after.len())];
+    let host = &word[..word.find(['/', '?', '#']).unwrap_or(word.len())];
+    let is_port = |text: &str| {
+        let digits = text.trim_end_matches(|c: char| !c.is_ascii_alphanumeric());
+        digits.len() <= 5 && digits.bytes().all(|byte| byte.is_ascii_digit())
+    };
+    let port = host.rsplit_once(':').map(|(_, port)| port).filter(|_| !host.starts_with('['));
+    match (word.rfind('@'), port) {
+        (Some(at), _) if host.contains('@') || port.is_some_and(|port| !is_port(port)) => (at, true),
+        (_, Some(port)) if !is_port(port) && !port.starts_with(REDACTED) => {
+            let at = after.rfind('@');
+            (at.unwrap_or(after.len()), true)
+        }
+        _ => (0, false),
+    }
+}
+
+/// The same where no scheme stands before it: `user:password@host`, also as the value of a variable.
+fn without_bare_userinfo(text: &str) -> String {
+    let is_end = |c: char| c.is_whitespace() || matches!(c, '"' | '\'' | '`' | '<' | '>' | '(' | ')');
     let mut shown = String::with_capacity(text.len());
     for part in text.split_inclusive(is_end) {
         let word = part.trim_end_matches(is_end);
-        let start = word.find("://").map(|at| at + 3);
-        let at = word.rfind('@');
-        let begin = match (start, at) {
-            (Some(start), Some(at)) if at > start => Some(start),
-            // `user:password@host`, also as the value of a variable.
-            (None, Some(at)) if word[..at].contains(':') && !word[..at].ends_with(':') => {
-                Some(word[..at].rfind('=').map_or(0, |equals| equals + 1))
-            }
-            _ => None,
-        };
-        match (begin, at) {
-            (Some(begin), Some(at)) => {
-                shown.push_str(&word[..begin]);
+        match word.rfind('@').filter(|at| word[..*at].trim_end_matches(':').contains(':')) {
+            Some(at) => {
+                shown.push_str(&word[..word[..at].rfind('=').map_or(0, |equals| equals + 1)]);
                 shown.push_str(REDACTED);
                 shown.push_str(&part[at..]);
             }
-            _ => shown.push_str(part),
+            None => shown.push_str(part),
         }
     }
     shown
 }
 
-/// After a name that speaks of a secret: how many bytes stand before the value, and how many it has.
-fn value_of(name: &str, after: &str) -> Option<(usize, usize)> {
-    if !after.starts_with(['=', ':', '"', '\\']) {
-        return None;
-    }
+/// After a name that speaks of a secret: how many bytes stand before the value, which has the rest of the line.
+fn value_of(name: &str, before: Option<char>, after: &str) -> Option<usize> {
+    let lower = name.to_ascii_lowercase();
     let is_variable = name.len() > 2
         && name.contains(|c: char| c.is_ascii_uppercase())
         && name.bytes().all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit() || byte == b'_');
     let is_known = agent_variables::find(name).is_some_and(|variable| !variable.secret);
-    let is_secret = agent_variables::is_secret(name);
-    let is_assigned = is_secret || (is_variable && !is_known);
-    let skipped = |rest: &str| after.len() - rest.len();
-    if let Some(value) = after.strip_prefix('=').filter(|_| is_assigned) {
-        let value = value.strip_prefix('\\').unwrap_or(value);
-        return Some((skipped(value), if is_hidden(value) { 0 } else { value_end(value) }));
+    let is_parameter = matches!(before, Some('?' | '&')) && PARAMETERS.contains(&lower.as_str());
+    let is_secret = agent_variables::is_secret(name) || is_parameter || EXPLICIT.contains(&lower.as_str());
+    let is_quote = |c: char| matches!(c, '"' | '\'' | '`' | '\\' | '\u{201d}' | '\u{2019}');
+    let bare = after.trim_start_matches(is_quote);
+    let is_quoted = bare.len() < after.len();
+    if lower.starts_with("x-amz-security") && !after.is_empty() {
+        return Some(after.len() - after.trim_start_matches([' ', ':', '=']).len());
     }
-    // A member of JSON, perhaps inside a string of JSON; or a header, or YAML.
-    let member = after.strip_prefix("\\\"").or(after.strip_prefix('"'));
-    let colon = member.or(Some(after))?.strip_prefix(':')?;
-    let is_name = is_secret || (is_variable && !is_known && name.contains('_'));
-    if !is_name || ERRORS.iter().any(|end| name.to_ascii_lowercase().ends_with(end)) {
+    // A value that names a secret, as in `{"name":"DB_PASSWORD","value":"x"}`.
+    if is_secret && is_variable && is_quoted && bare.starts_with(',') {
+        return Some(after.len() - bare.len());
+    }
+    let sign = bare.trim_start();
+    let value = sign.strip_prefix("=>").or(sign.strip_prefix(['=', ':', '\u{ff1d}', '\u{ff1a}']));
+    let value = value.or(sign.strip_prefix('>').filter(|_| before == Some('<')))?;
+    let is_assigned = sign.starts_with('=');
+    let is_foreign = is_variable && !is_known && (name.contains('_') || is_assigned && bare.starts_with('='));
+    if !is_secret && !is_foreign {
         return None;
     }
-    let value = colon.trim_start_matches([' ', '\\']);
-    let lower = name.to_ascii_lowercase();
-    // A sentence may follow an error code such as `ExpiredToken`; a value follows a header, a key of JSON or YAML.
-    let is_sentence = member.is_none()
-        && colon.starts_with(' ')
-        && name.starts_with(|c: char| c.is_ascii_uppercase())
-        && name.contains(|c: char| c.is_ascii_lowercase())
-        && !lower.starts_with("x-")
-        && lower != "authorization";
-    if is_sentence || is_word_of_prose(colon, &lower) {
+    if !is_assigned && !is_quoted && !EXPLICIT.contains(&lower.as_str()) && is_prose(value) {
         return None;
     }
-    let is_header = member.is_none() && lower.ends_with("authorization");
-    Some((skipped(value), if is_header { value.len() } else { value_end(value) }))
+    Some(after.len() - value.trim_start_matches(|c: char| c.is_whitespace() || c == '\\').len())
 }
 
-/// Whether `no credentials: the instance has no role` goes on in words: a short common word follows a plain name.
-fn is_word_of_prose(colon: &str, name: &str) -> bool {
-    const WORDS: [&str; 16] = [
-        "the",
-        "a",
-        "an",
-        "no",
-        "not",
-        "is",
-        "it",
-        "its",
-        "this",
-        "that",
-        "permission",
-        "cannot",
-        "access",
-        "denied",
-        "there",
-        "none",
-    ];
-    let next = colon.trim_start().split(|c: char| !c.is_ascii_alphanumeric()).next().unwrap_or_default();
-    colon.starts_with(' ') && !name.contains(['_', '-']) && WORDS.contains(&next.to_ascii_lowercase().as_str())
+/// Whether a sentence follows, as after an error code such as `ExpiredToken`, and not the value of a header or a key.
+fn is_prose(value: &str) -> bool {
+    let words: Vec<&str> = value.split_whitespace().take(4).collect();
+    let is_word = |word: &&str| word.trim_end_matches([',', '.']).chars().all(|c| c.is_ascii_alphabetic() || c == '\'');
+    value.starts_with(' ') && words.len() == 4 && words.iter().take(2).all(is_word)
 }
 
 /// Whether a value is shown by its length already: a text may pass here twice.
@@ -170,8 +231,7 @@ fn is_hidden(value: &str) -> bool {
     (is_count || value == REDACTED) && (after.is_empty() || after.starts_with(ENDS))
 }
 
-/// Where a value ends: behind its quotes or brackets, else before what ends a word. A value that is left open has all
-/// the rest.
+/// Where the value of an option ends: behind its quotes, else before a blank. One that is left open has all the rest.
 fn value_end(value: &str) -> usize {
     let mut chars = value.char_indices();
     match chars.next() {
@@ -186,31 +246,24 @@ fn value_end(value: &str) -> usize {
             }
             value.len()
         }
-        Some((_, open @ ('{' | '['))) => {
-            let close = if open == '{' { '}' } else { ']' };
-            let mut depth = 0usize;
-            for (at, c) in value.char_indices() {
-                depth = if c == open { depth + 1 } else { depth - usize::from(c == close) };
-                if depth == 0 {
-                    return at + 1;
-                }
-            }
-            value.len()
-        }
-        Some(_) => value.find(ENDS).unwrap_or(value.len()),
+        Some(_) => value.find(char::is_whitespace).unwrap_or(value.len()),
         None => 0,
     }
 }
 
-/// Whether `word` is what a command such as `docker login -u ci -p hunter2` takes as a secret.
-fn is_after_option(previous: &str, word: &str, shown: &str) -> bool {
-    let is_apart = shown.trim_end_matches(['"', '\'', '\\']).ends_with([' ', '=']);
-    if !is_apart || word.starts_with('-') {
-        return false;
-    }
-    let bearer = ["bearer", "basic"].contains(&previous.to_ascii_lowercase().as_str());
-    let option = OPTIONS.contains(&previous) || (previous.starts_with("--") && agent_variables::is_secret(previous));
-    bearer || option
+/// After an option such as that of `docker login -u ci -p hunter2`: how many bytes stand before its value. A path is none.
+fn option_value(option: &str, after: &str) -> Option<usize> {
+    let value = after.trim_start();
+    let is_value =
+        value.len() < after.len() && !value.is_empty() && !value.starts_with(['-', '/']) && !is_hidden(value);
+    (is_value && (OPTIONS.contains(&option) || (option.starts_with("--") && agent_variables::is_secret(option))))
+        .then(|| after.len() - value.len())
+}
+
+/// Whether the word follows `Bearer` or another scheme of the header `Authorization`.
+fn is_after_scheme(previous: &str, shown: &str) -> bool {
+    let is_apart = shown.trim_end_matches(['"', '\'', '\\']).ends_with([' ', '=', ':']);
+    is_apart && ["bearer", "basic", "negotiate", "digest"].contains(&previous.to_ascii_lowercase().as_str())
 }
 
 /// The option in a word such as `-phunter2`, whose value is a secret. `-pod` and `-user` are words.
@@ -254,26 +307,43 @@ mod tests {
             ),
             ("dial tcp https://a@b/c", "dial tcp https://<redacted>@b/c"),
             ("http://u:hun/ter2@proxy:1", "http://<redacted>@proxy:1"),
+            ("ci:hunter2:@host", "<redacted>@host"),
             ("ALL_PROXY=u:hunter2@proxy", "ALL_PROXY=<redacted>"),
             ("through u:hunter2@proxy:3128", "through <redacted>@proxy:3128"),
-            ("ECS_ENGINE_AUTH_DATA={hunter2} x", "ECS_ENGINE_AUTH_DATA=<redacted> x"),
-            (r#"prodECS_ENGINE_AUTH_DATA={"r":{"auth":"hunter2"}} x"#, "prodECS_ENGINE_AUTH_DATA=<redacted> x"),
+            ("ECS_ENGINE_AUTH_DATA={hunter2} x", "ECS_ENGINE_AUTH_DATA=<redacted>"),
+            (r#"prodECS_ENGINE_AUTH_DATA={"r":{"auth":"hunter2"}} x"#, "prodECS_ENGINE_AUTH_DATA=<redacted>"),
             (r#"ECS_ENGINE_AUTH_DATA: {"r":{"auth":"hunter2=="}}"#, "ECS_ENGINE_AUTH_DATA: <redacted>"),
             (r#"ECS_ENGINE_AUTHDATA={"r":{"auth":"hunter2"#, "ECS_ENGINE_AUTHDATA=<redacted>"),
-            ("DB_PASS=hunter2 DB_HOST=x ECS_CLUSTER=prod", "DB_PASS=<redacted> DB_HOST=<redacted> ECS_CLUSTER=prod"),
+            ("ECS_CLUSTER=prod DB_HOST=x DB_PASS=hunter2", "ECS_CLUSTER=prod DB_HOST=<redacted>"),
             ("docker login -u ci -p hunter2 r", "docker login -u <redacted> -p <redacted> r"),
             ("curl --password hunter2 --x", "curl --password <redacted> --x"),
-            ("docker login -u 'ci' -p 'hunter2' r", "docker login -u '<redacted>' -p '<redacted>' r"),
+            (
+                "docker login -p $hunter2 --password \"!hunter 2\" r",
+                "docker login -p <redacted> --password <redacted> r",
+            ),
+            ("docker login -u 'ci' -p 'hunter2' r", "docker login -u <redacted> -p <redacted> r"),
             ("mysql -uroot1 -phunter2 x", "mysql -u<redacted> -p<redacted> x"),
-            ("password=hunter2, user=x", "password=<redacted>, user=x"),
-            (r#"password="hunter 2, x", user"#, "password=<redacted>, user"),
-            (r#"{"password":"hunter2","user":"x"}"#, r#"{"password":<redacted>,"user":"x"}"#),
-            (r#"{"auth": "hunter2=="}"#, r#"{"auth": <redacted>}"#),
-            ("x-amz-security-token:hunter2 host:x", "x-amz-security-token:<redacted> host:x"),
+            ("password=hunter2, user=x", "password=<redacted>"),
+            (r#"password="hunter 2, x", user"#, "password=<redacted>"),
+            (r#"{"user":"x","password":"hunter2"}"#, r#"{"user":"x","password":<redacted>"#),
+            (r#"{"auth": "hunter2=="}"#, r#"{"auth": <redacted>"#),
+            ("x-amz-security-token:hunter2 host:x", "x-amz-security-token:<redacted>"),
             ("Authorization: AWS4-HMAC-SHA256 hunter2 x", "Authorization: <redacted>"),
-            ("got Bearer hunter2 x", "got Bearer <redacted> x"),
+            ("got Bearer hunter2 x", "got Bearer <redacted>"),
             ("key ASIASIMULATEDKEY0001 is bad", "key <redacted> is bad"),
             ("X_Y=<7 bytes> ABC=<redacted>, X_Z=<hunter2>", "X_Y=<7 bytes> ABC=<redacted>, X_Z=<redacted>"),
+            ("http://ci:hunter2aaa", "http://<redacted>"),
+            ("https://ci:a hunter2@host down", "https://<redacted>@host down"),
+            ("https://h/?sig=hunter2", "https://h/?sig=<redacted>"),
+            ("https%3A%2F%2Fci%3Ahunter2%40host", "https://<redacted>@host"),
+            (r"{\u0022password\u0022:\u0022hunter2\u0022}", "{\"password\":<redacted>"),
+            ("Set-Cookie: session=hunter2", "Set-Cookie: <redacted>"),
+            ("{'password' : 'hunter2'}", "{'password' : <redacted>"),
+            ("password => hunter2", "password => <redacted>"),
+            ("TokenException: hunter2", "TokenException: <redacted>"),
+            ("<password>hunter2</password>", "<password><redacted>"),
+            (r#"{"name":"DB_PASSWORD","value":"hunter2"}"#, r#"{"name":"DB_PASSWORD"<redacted>"#),
+            ("-----BEGIN RSA PRIVATE KEY----- MIIEhunter2", "-----BEGIN RSA PRIVATE KEY-----<redacted>"),
             ("got wJalrXUtnFEMI/K7MDENGbPxRfi3CYEXAMPLE9KEY2 here", "got <redacted> here"),
         ] {
             assert_eq!(without_secrets(text), expected, "{text}");

@@ -1,6 +1,8 @@
 //! What of a variable may be shown: the value of a known variable that holds no secret, as far as it can be such a value.
 //! Anything else is shown by its length.
 
+use serde_json::{Map, Value};
+
 use super::{MAX_LINE, MAX_READ, REDACTED, clipped, cut, forms, name, printable};
 use crate::settings::agent_variables::{self, Kind, bare, find, is_secret};
 
@@ -64,8 +66,8 @@ fn of_kind(kind: Kind, text: &str) -> String {
     let is_word = |c: char| c.is_ascii_alphanumeric() || "-_.,+".contains(c);
     match kind {
         Kind::Attributes | Kind::Tags | Kind::Labels | Kind::RegistryAuth => {
-            match serde_json::from_str::<serde_json::Map<_, _>>(text).is_ok() {
-                true if text.len() <= MAX_READ => printable(&forms::without_secrets(text), |_| ' '),
+            match serde_json::from_str::<Map<String, Value>>(text) {
+                Ok(object) if text.len() <= MAX_READ => printable(&object_shown(text, object), |_| ' '),
                 _ => format!("<{} bytes>", text.len()),
             }
         }
@@ -86,7 +88,12 @@ fn of_kind(kind: Kind, text: &str) -> String {
                     let scheme = name(&text[..start], is_place);
                     format!("{scheme}{REDACTED}@{}", name(&text[start + at + 1..], is_place))
                 }
-                None => name(text, is_place),
+                None if matches!(kind, Kind::Images) => name(text, is_place),
+                // What follows the colon of a host is a number.
+                None => match credential(text, start) {
+                    Some(at) => cut(text, at),
+                    None => name(text, is_place),
+                },
             }
         }
         Kind::Cluster if text.starts_with("arn:") => cluster_arn(text),
@@ -94,6 +101,42 @@ fn of_kind(kind: Kind, text: &str) -> String {
         Kind::Pair => name(text, |c| c.is_ascii_digit() || ", ".contains(c)),
         _ => name(text, is_word),
     }
+}
+
+/// The object as it was written, or with its secrets replaced: by what its keys and values are, however they are escaped.
+fn object_shown(text: &str, object: Map<String, Value>) -> String {
+    let as_written = forms::without_secrets(text);
+    let (before, after) = (Value::Object(object.clone()), without_secrets(Value::Object(object)));
+    match after == before && as_written == text {
+        true => as_written,
+        false => after.to_string(),
+    }
+}
+
+fn without_secrets(value: Value) -> Value {
+    match value {
+        Value::String(text) => Value::String(forms::without_secrets(&text)),
+        Value::Array(items) => items.into_iter().map(without_secrets).collect(),
+        Value::Object(members) => members
+            .into_iter()
+            .map(|(key, value)| match is_secret(&key) {
+                true => (key, REDACTED.into()),
+                false => (forms::without_secrets(&key), without_secrets(value)),
+            })
+            .collect(),
+        other => other,
+    }
+}
+
+/// Where a colon begins what is no port: in a list of hosts, or behind a scheme.
+fn credential(text: &str, start: usize) -> Option<usize> {
+    let mut is_in_brackets = false;
+    text.char_indices().skip_while(|(at, _)| *at < start).find_map(|(at, c)| {
+        is_in_brackets = c == '[' || (is_in_brackets && c != ']');
+        let rest = &text[at + c.len_utf8()..];
+        let is_port = rest.starts_with(|c: char| c.is_ascii_digit());
+        (c == ':' && !is_in_brackets && !is_port && !rest.starts_with("//")).then_some(at + 1)
+    })
 }
 
 fn is_of_name(c: char) -> bool {
@@ -204,6 +247,18 @@ mod tests {
             ("#HTTP_PROXY", "u:hunter2@proxy", "<redacted>@proxy"),
             ("ECS_BACKEND_HOST", "https://u:hunter2@host/a@b", "https://<redacted>@b"),
             ("ECS_BACKEND_HOST", "https://host/?token=hunter2", "https://host/<14 more bytes>"),
+            ("HTTP_PROXY", "http://ci:hunter2%40proxy:3128", "http://ci:<20 more bytes>"),
+            ("HTTPS_PROXY", "ci:hunter2", "ci:<7 more bytes>"),
+            ("NO_PROXY", "169.254.169.254,ci:hunter2", "169.254.169.254,ci:<7 more bytes>"),
+            ("ECS_BACKEND_HOST", "ci:hunter2", "ci:<7 more bytes>"),
+            ("ECS_INSTANCE_ATTRIBUTES", r#"{"passwor\u0064":"hunter2"}"#, r#"{"password":"<redacted>"}"#),
+            ("ECS_INSTANCE_ATTRIBUTES", r#"{"a":"b", "a":"c"}"#, r#"{"a":"b", "a":"c"}"#),
+            (
+                "ECS_CONTAINER_INSTANCE_TAGS",
+                r#"{"u":"https:\u002f\u002fci:hunter2\u0040h"}"#,
+                r#"{"u":"https://<redacted>@h"}"#,
+            ),
+            ("ECS_CONTAINER_INSTANCE_TAGS", r#"{"a":"Password: hunter2"}"#, r#"{"a":"Password: <redacted>"}"#),
             ("NO_PROXY", "169.254.169.254,.internal,[fd00::1]", "169.254.169.254,.internal,[fd00::1]"),
         ] {
             assert_eq!(variable(name, value), expected, "{name}={value}");

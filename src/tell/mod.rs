@@ -10,12 +10,16 @@ mod record;
 pub use outside::Outside;
 pub use record::is_record;
 
+use serde_json::Value;
+
 use crate::boundary::console;
 use crate::boundary::disk::{Disk, Mode};
 use crate::journal;
 use crate::redaction;
 use crate::report::Document;
 
+/// What a stored verdict may be.
+const VERDICTS: [&str; 5] = ["ready", "waiting", "failed", "unknown", "none"];
 /// Where the last verdict lies; lost at a reboot, as it should be.
 pub const STATUS: &str = "/run/ecs-bootstrap/status.json";
 /// The folder of all that lives no longer than the boot.
@@ -110,9 +114,33 @@ fn store(disk: &Disk, document: &Document) -> Result<(), crate::boundary::disk::
 /// The last verdict of this boot.
 pub fn stored(disk: &Disk) -> Result<Option<Document>, crate::boundary::disk::DiskError> {
     let Some(bytes) = disk.read(STATUS, crate::host::LONGEST_FILE)? else { return Ok(None) };
-    serde_json::from_slice(&bytes).map(Some).map_err(|error| crate::boundary::disk::DiskError::Io {
+    let wrong = |why: String| crate::boundary::disk::DiskError::Io {
         doing: "read",
         path: STATUS.to_owned(),
-        source: error.into(),
-    })
+        source: std::io::Error::other(why),
+    };
+    let value = serde_json::from_slice(&bytes).map_err(|error| wrong(redaction::json_error(&error)))?;
+    // Anybody may have written it.
+    let document: Document =
+        serde_json::from_value(as_evidence(value)).map_err(|error| wrong(redaction::json_error(&error)))?;
+    match VERDICTS.contains(&document.verdict.as_str()) {
+        true => Ok(Some(document)),
+        false => Err(wrong("it holds no verdict that ecs-bootstrap gives".to_owned())),
+    }
+}
+
+/// Every string as one line of evidence, and of every list the first items.
+fn as_evidence(value: Value) -> Value {
+    match value {
+        Value::String(text) => Value::String(redaction::line(&text)),
+        Value::Array(items) => items.into_iter().take(redaction::MAX_LINES).map(as_evidence).collect(),
+        Value::Object(members) => members
+            .into_iter()
+            .map(|(key, value)| match (key.as_str(), value) {
+                ("cluster", Value::String(cluster)) => (key, Value::String(redaction::cluster(&cluster))),
+                (_, value) => (key, as_evidence(value)),
+            })
+            .collect(),
+        other => other,
+    }
 }
