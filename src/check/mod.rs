@@ -169,8 +169,8 @@ pub fn check(file: &str, bytes: &[u8], options: Options) -> Option<Checked> {
         column: note.at.1,
         level: note.level.word(),
         id: note.id,
-        message: note.message,
-        suggestion: note.suggestion,
+        message: redaction::line(&note.message),
+        suggestion: note.suggestion.map(|meant| redaction::line(&meant)),
     };
     let all: Vec<Finding> = notes.into_iter().map(finding).collect();
     let count = all.len();

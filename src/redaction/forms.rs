@@ -16,6 +16,8 @@ const EXPLICIT: [&str; 10] =
 const PARAMETERS: [&str; 3] = ["sig", "code", "key"];
 /// How the ids of access keys begin (IAM User Guide, "IAM identifiers", unique ID prefixes).
 const KEYS: [&str; 2] = ["AKIA", "ASIA"];
+/// How tokens of other services begin: GitHub, GitLab, Slack, Stripe, and JSON web tokens.
+const TOKENS: [&str; 9] = ["ghp_", "gho_", "ghs_", "github_pat_", "glpat-", "xoxb-", "xoxp-", "sk_live_", "eyJ"];
 /// Text that is random is at least this long.
 const RANDOM: usize = 24;
 /// What ends a value that stands without quotes.
@@ -88,12 +90,14 @@ fn redacted(text: &str) -> String {
         }
         if is_key(word) || is_random(run) {
             shown.push_str(REDACTED);
-            rest = &rest[if is_key(word) { word.len() } else { run.len() }..];
+            // The parts of a web token have dots between them.
+            let token = || rest.find(|c: char| !is_of_word(c) && c != '.').unwrap_or(rest.len());
+            rest = &rest[if is_key(word) { token() } else { run.len() }..];
         } else if let Some(attached) = attached(word) {
             shown.push_str(attached);
             shown.push_str(REDACTED);
             rest = after;
-        } else if is_after_scheme(&previous, &shown) {
+        } else if is_after_scheme(&previous, &shown, word) {
             shown.push_str(REDACTED);
             return shown;
         } else {
@@ -189,9 +193,13 @@ fn value_of(name: &str, before: Option<char>, after: &str) -> Option<usize> {
     let is_parameter = matches!(before, Some('?' | '&')) && PARAMETERS.contains(&lower.as_str());
     let is_secret = agent_variables::is_secret(name) || is_parameter || EXPLICIT.contains(&lower.as_str());
     let is_quote = |c: char| matches!(c, '"' | '\'' | '`' | '\\' | '\u{201d}' | '\u{2019}');
-    let bare = after.trim_start_matches(is_quote);
+    let index = after.starts_with('[').then(|| after.find(']')).flatten().map_or(0, |end| end + 1);
+    let bare = after[index..].trim_start_matches(is_quote);
     let is_quoted = bare.len() < after.len();
-    if lower.starts_with("x-amz-security") && !after.is_empty() {
+    let is_known_secret = agent_variables::find(name).is_some_and(|variable| variable.secret);
+    if (lower.starts_with("x-amz-security") || is_known_secret && after.trim_start().starts_with('{'))
+        && !after.is_empty()
+    {
         return Some(after.len() - after.trim_start_matches([' ', ':', '=']).len());
     }
     // A value that names a secret, as in `{"name":"DB_PASSWORD","value":"x"}`.
@@ -261,9 +269,14 @@ fn option_value(option: &str, after: &str) -> Option<usize> {
 }
 
 /// Whether the word follows `Bearer` or another scheme of the header `Authorization`.
-fn is_after_scheme(previous: &str, shown: &str) -> bool {
+fn is_after_scheme(previous: &str, shown: &str, word: &str) -> bool {
+    // `a basic string` is no header.
+    let is_name = previous.starts_with(|c: char| c.is_ascii_uppercase()) || previous == "bearer";
+    let is_value = word.contains(|c: char| !c.is_ascii_lowercase());
     let is_apart = shown.trim_end_matches(['"', '\'', '\\']).ends_with([' ', '=', ':']);
-    is_apart && ["bearer", "basic", "negotiate", "digest"].contains(&previous.to_ascii_lowercase().as_str())
+    is_apart
+        && (is_name || is_value)
+        && ["bearer", "basic", "negotiate", "digest"].contains(&previous.to_ascii_lowercase().as_str())
 }
 
 /// The option in a word such as `-phunter2`, whose value is a secret. `-pod` and `-user` are words.
@@ -282,6 +295,9 @@ fn is_of_run(c: char) -> bool {
 }
 
 fn is_key(word: &str) -> bool {
+    if TOKENS.iter().any(|begin| word.len() > begin.len() && word.starts_with(begin)) {
+        return true;
+    }
     word.len() >= 16 && KEYS.iter().any(|key| word.starts_with(key)) && word.bytes().all(|b| b.is_ascii_alphanumeric())
 }
 
@@ -291,7 +307,14 @@ fn is_random(run: &str) -> bool {
     let count = |is: fn(&u8) -> bool| run.bytes().filter(is).count();
     let (lower, upper) = (count(u8::is_ascii_lowercase), count(u8::is_ascii_uppercase));
     let is_path = run.starts_with('/');
-    run.len() >= RANDOM && !is_path && count(u8::is_ascii_digit) >= 3 && lower >= 3 && upper >= 3
+    // As base64 has them at the end, also of a short `user:password`.
+    let digits = count(u8::is_ascii_digit);
+    let is_padded = run.len() >= 12
+        && run.len().is_multiple_of(4)
+        && run.ends_with('=')
+        && lower.min(upper).min(digits) > 0
+        && !run.trim_end_matches('=').contains(['=', '_']);
+    is_padded || run.len() >= RANDOM && !is_path && count(u8::is_ascii_digit) >= 3 && lower >= 3 && upper >= 3
 }
 
 #[cfg(test)]
@@ -343,6 +366,11 @@ mod tests {
             ("TokenException: hunter2", "TokenException: <redacted>"),
             ("<password>hunter2</password>", "<password><redacted>"),
             (r#"{"name":"DB_PASSWORD","value":"hunter2"}"#, r#"{"name":"DB_PASSWORD"<redacted>"#),
+            ("got ghp_hunter2 and glpat-hunter2", "got <redacted> and <redacted>"),
+            ("got eyJhbGciOi.aHVudGVyMg.x", "got <redacted>"),
+            ("auth Y2k6aHVudGVyMg==", "auth <redacted>"),
+            ("password[0]=hunter2", "password[0]=<redacted>"),
+            ("ECS_ENGINE_AUTH_DATA {\"a\":\"hunter2\"}", "ECS_ENGINE_AUTH_DATA <redacted>"),
             ("-----BEGIN RSA PRIVATE KEY----- MIIEhunter2", "-----BEGIN RSA PRIVATE KEY-----<redacted>"),
             ("got wJalrXUtnFEMI/K7MDENGbPxRfi3CYEXAMPLE9KEY2 here", "got <redacted> here"),
         ] {

@@ -98,7 +98,7 @@ pub fn check(name: &str, value: &str) -> Result<(), WrongValue> {
 }
 
 /// Parts of names, in lower case, whose values are secret.
-const TELLING: [&str; 17] = [
+const TELLING: [&str; 18] = [
     "password",
     "passwd",
     "passphrase",
@@ -113,6 +113,7 @@ const TELLING: [&str; 17] = [
     "api-key",
     "access_key",
     "accesskey",
+    "accountkey",
     "private_key",
     "signature",
     "cookie",

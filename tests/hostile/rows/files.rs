@@ -121,6 +121,19 @@ fn saved(instance: &Instance, cluster: &str, instance_id: &str, arn: &str) {
     });
 }
 
+/// A verdict that somebody else left, with this text in every place.
+fn stored(name: &str, text: &'static str, count: usize) -> Row {
+    let row = Row::new(format!("file/status.json/{name}"), JOINS, move |instance| {
+        let cause = serde_json::json!({"id": text, "title": text, "class": text, "evidence": vec![text; count],
+            "remedy": text, "source": text});
+        let document = serde_json::json!({"version": 1, "verdict": "failed", "exit_code": 24, "cause": cause,
+            "cluster": text, "container_instance_arn": text, "agent_connected": null, "text": text,
+            "also": vec![cause.clone(); count.min(100)], "notes": [], "phases": []});
+        instance.ecs_config("# by hand\n").file("run/ecs-bootstrap/status.json", document.to_string())
+    });
+    row.only(&["status"], &[24]).only(&["status", "--json"], &[24]).only(&["guard"], &[21])
+}
+
 pub fn rows() -> Vec<Row> {
     let mut rows: Vec<Row> = records().into_iter().flat_map(Carrier::rows).collect();
     for path in LIKE_CONFIG {
@@ -152,6 +165,22 @@ pub fn rows() -> Vec<Row> {
     rows.push(Row::new("file/plan.json/nested", JOINS, |instance| {
         instance.file("run/ecs-bootstrap/plan.json", "[".repeat(500_000))
     }));
+    rows.push(stored("secret", payload::SECRET, 1));
+    rows.push(stored("escapes", payload::ESCAPES, 1));
+    rows.push(stored("many", "one more", 300));
+    for (name, json) in [
+        ("lower-case", "{\"cluster\":\"prod\"}"),
+        ("twice", "{\"Cluster\":\"prod\",\"Cluster\":null}"),
+        ("byte-order-mark", "\u{feff}{\"Cluster\":\"prod\"}"),
+        ("surrogate", "{\"Cluster\":\"prod\",\"X\":\"\\ud800\"}"),
+        ("beyond-a-double", "{\"Cluster\":\"prod\",\"X\":1e999}"),
+    ] {
+        let row = Row::new(format!("file/ecs.config.json/{name}"), JOINS, move |instance| {
+            instance.ecs_config("# by hand\n").file("etc/ecs/ecs.config.json", json)
+        });
+        // The agent may read it otherwise than ecs-bootstrap: guard lets it start.
+        rows.push(row.only(&["guard"], &[0]));
+    }
     rows.push(Row::new("file/status.json/nested", JOINS, |instance| {
         instance.file("run/ecs-bootstrap/status.json", "{\"a\":".repeat(100_000))
     }));
