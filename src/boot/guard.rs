@@ -22,7 +22,7 @@ use crate::facts::Known;
 use crate::host::{LONGEST_FILE, device, user_data_runs, written};
 use crate::plan::{AGENT_JSON, ECS_CONFIG, Recorded, Refusal, VENDOR_ECS_CONFIG};
 use crate::redaction;
-use crate::report::{Document, document, verdict_text};
+use crate::report::{Document, document, verdict_text, verdict_text_within};
 use crate::retry::{Deadline, Policy, Step, until};
 use crate::verdict::Verdict;
 use crate::{tell, verify};
@@ -185,11 +185,10 @@ impl Boot {
         let own = document(&verdict, files.cluster().as_deref(), &[]);
         let stands =
             |before: &Document| before.cause.as_ref().map(|cause| &cause.id) != own.cause.as_ref().map(|c| &c.id);
-        if let Some(mut before) = before.filter(stands) {
-            if let (Some(cause), Some(own)) = (&mut before.cause, &own.cause) {
-                cause.evidence.truncate(redaction::MAX_LINES.saturating_sub(own.evidence.len()));
-            }
-            let stderr = format!("{}the run before it:\n{}", verdict_text(&own), verdict_text(&before));
+        if let Some(before) = before.filter(stands) {
+            let shown = own.cause.as_ref().map_or(0, |cause| cause.evidence.len());
+            let before = verdict_text_within(&before, redaction::MAX_LINES.saturating_sub(shown));
+            let stderr = format!("{}the run before it:\n{before}", verdict_text(&own));
             return Report { stdout: String::new(), stderr, exit: REFUSED };
         }
         // Not an error yet: the agent's unit tries again, and verify tells what user data comes to.

@@ -18,4 +18,4 @@ pub use doctor::{doctor_json, doctor_text};
 pub use explain::{cause_json, cause_text, fields, list_text};
 pub use plan::{plan_json, plan_text, warning_lines};
 pub use progress::Progress;
-pub use verdict::{Document, FindingDocument, Phase, Signalled, document, verdict_text};
+pub use verdict::{Document, FindingDocument, Phase, Signalled, document, verdict_text, verdict_text_within};

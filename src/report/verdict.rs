@@ -183,6 +183,12 @@ fn summary(verdict: &Verdict) -> String {
 
 /// A stored verdict for people; the lines of a failure are those that the run itself printed.
 pub fn verdict_text(document: &Document) -> String {
+    verdict_text_within(document, redaction::MAX_LINES)
+}
+
+/// The same with at most `most` lines of evidence, of all causes together.
+pub fn verdict_text_within(document: &Document, most: usize) -> String {
+    let mut left = most;
     let mut text = String::new();
     let mut write = |line: std::fmt::Arguments<'_>| {
         // Writing to a string cannot fail.
@@ -198,9 +204,10 @@ pub fn verdict_text(document: &Document) -> String {
             _ => "also",
         };
         write(format_args!("{label}: [{}] {}", cause.id, cause.title));
-        for seen in &cause.evidence {
+        for seen in cause.evidence.iter().take(left) {
             write(format_args!("seen: {seen}"));
         }
+        left -= cause.evidence.len().min(left);
         write(format_args!("remedy: {}", cause.remedy));
     }
     for note in &document.notes {
