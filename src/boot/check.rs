@@ -18,24 +18,16 @@ const MOST_BYTES: usize = 16 << 10;
 
 /// Leaves findings out where all files together have very many, warnings first.
 fn shorten(checked: &mut [Checked]) {
+    let (mut findings, mut bytes) = (MOST_FINDINGS, MOST_BYTES);
+    let mut is_shown = |finding: &Finding| {
+        let left = findings.checked_sub(1).zip(bytes.checked_sub(finding.message.len()));
+        (findings, bytes) = left.unwrap_or((0, 0));
+        left.is_some()
+    };
     for level in [Level::Error, Level::Warning] {
-        let is_of_level = |finding: &Finding| finding.level == level.word();
-        let (mut count, mut bytes) = (0, 0);
-        let others = checked.iter().flat_map(|one| &one.findings).filter(|finding| !is_of_level(finding));
-        if level == Level::Warning {
-            for finding in others {
-                (count, bytes) = (count + 1, bytes + finding.message.len());
-            }
-        }
         for one in checked.iter_mut() {
             let before = one.findings.len();
-            one.findings.retain(|finding| {
-                if !is_of_level(finding) {
-                    return true;
-                }
-                (count, bytes) = (count + 1, bytes + finding.message.len());
-                count <= MOST_FINDINGS && bytes <= MOST_BYTES
-            });
+            one.findings.retain(|finding| finding.level != level.word() || is_shown(finding));
             one.findings_not_shown += before - one.findings.len();
         }
     }
@@ -45,39 +37,28 @@ fn shorten(checked: &mut [Checked]) {
 pub fn check(files: &[PathBuf], options: Options, json: bool) -> Report {
     let files = if files.is_empty() { vec![PathBuf::from("-")] } else { files.to_vec() };
     let mut checked: Vec<Checked> = Vec::new();
-    let mut stderr = String::new();
-    let mut exit = Exit::Done;
-    let mut errors = 0;
+    let mut errors: Vec<String> = Vec::new();
     for path in &files {
         let name = if path.as_os_str() == "-" { "<stdin>".to_owned() } else { path.to_string_lossy().into_owned() };
-        match given::read(path) {
-            Ok(bytes) => match check_one(&name, &bytes, options) {
-                Some(one) => checked.push(one),
-                None if errors >= MOST_ERRORS => errors += 1,
-                None => {
-                    errors += 1;
-                    let text = "cannot be recognised as user data, ecs.config or settings; say it with `--type`";
-                    stderr.push_str(&format!("error: `{}` {text}\n", redaction::line(&name)));
-                    exit = Exit::Usage;
-                }
-            },
-            Err(_) if errors >= MOST_ERRORS => errors += 1,
-            Err(error) => {
-                errors += 1;
-                stderr.push_str(&format!("error: {}\n", chain(&error)));
-                exit = Exit::Usage;
-            }
+        match given::read(path).map(|bytes| check_one(&name, &bytes, options)) {
+            Ok(Some(one)) => checked.push(one),
+            Ok(None) => errors.push(format!(
+                "`{}` cannot be recognised as user data, ecs.config or settings; say it with `--type`",
+                redaction::line(&name)
+            )),
+            Err(error) => errors.push(chain(&error)),
         }
     }
     let is_error = |checked: &Checked| checked.findings.iter().any(|finding| finding.level == Level::Error.word());
-    if exit == Exit::Done && checked.iter().any(is_error) {
-        exit = Exit::Settings;
-    }
-    if let Some(more) = errors.checked_sub(MOST_ERRORS).filter(|more| *more > 0) {
+    let exit = match errors.is_empty() {
+        false => Exit::Usage,
+        true if checked.iter().any(is_error) => Exit::Settings,
+        true => Exit::Done,
+    };
+    let mut stderr: String = errors.iter().take(MOST_ERRORS).map(|error| format!("error: {error}\n")).collect();
+    if errors.len() > MOST_ERRORS {
+        let more = errors.len() - MOST_ERRORS;
         stderr.push_str(&format!("error: {more} more files cannot be read or recognised\n"));
-    }
-    if errors > 0 {
-        exit = Exit::Usage;
     }
     shorten(&mut checked);
     stderr.push_str(&check_summary(&checked));

@@ -223,7 +223,8 @@ fn value_of(name: &str, before: Option<char>, after: &str) -> Option<usize> {
 /// Whether a sentence follows, as after an error code such as `ExpiredToken`, and not the value of a header or a key.
 fn is_prose(value: &str) -> bool {
     let words: Vec<&str> = value.split_whitespace().take(4).collect();
-    let is_word = |word: &&str| word.trim_end_matches([',', '.']).chars().all(|c| c.is_ascii_alphabetic() || c == '\'');
+    let is_word =
+        |word: &&str| word.trim_end_matches([',', '.', ':']).chars().all(|c| c.is_ascii_alphabetic() || c == '\'');
     value.starts_with(' ') && words.len() == 4 && words.iter().take(2).all(is_word)
 }
 
@@ -389,6 +390,8 @@ mod tests {
             "line 3 of /etc/ecs/ecs.config sets `ECS_CLUSTR`; the variable is `ECS_CLUSTER`",
             "https://ecs.eu-west-1.amazonaws.com:443/ answered 503",
             "ec2:DescribeTags: no credentials: the instance has no role",
+            "Error getting valid credentials: NoCredentialProviders: no valid providers in chain",
+            "no credentials: AccessDenied: User: arn:aws:sts::1:x is not authorized",
             "ExpiredToken: The security token included in the request is expired",
             "mkdir -p /etc/ecs",
         ] {

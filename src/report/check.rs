@@ -23,6 +23,9 @@ pub fn check_text(checked: &[Checked]) -> String {
     checked.iter().flat_map(|checked| &checked.findings).map(line).collect()
 }
 
+/// The most files that are listed.
+const MOST_FILES: usize = 50;
+
 /// What each file was taken for, and the number of findings.
 pub fn check_summary(checked: &[Checked]) -> String {
     let line = |of: &Checked| {
@@ -38,7 +41,17 @@ pub fn check_summary(checked: &[Checked]) -> String {
         };
         format!("{}: {}, {}, {}{more}{nothing}\n", plain(&of.file, 200), of.what, counted("error"), counted("warning"))
     };
-    checked.iter().map(line).collect()
+    // Of many files those with findings come first.
+    let mut listed: Vec<&Checked> = checked.iter().collect();
+    if listed.len() > MOST_FILES {
+        listed.sort_by_key(|one| one.findings.is_empty() && one.is_recognised);
+        listed.truncate(MOST_FILES);
+    }
+    let mut text: String = listed.into_iter().map(line).collect();
+    if let Some(more) = checked.len().checked_sub(MOST_FILES).filter(|more| *more > 0) {
+        text.push_str(&format!("{more} more files are not listed\n"));
+    }
+    text
 }
 
 /// `check --json`: see README "JSON".

@@ -91,6 +91,21 @@ fn what_cannot_be_read_is_a_wrong_command_line() {
 }
 
 #[test]
+fn many_files_print_no_more_than_a_few() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    std::fs::write(path("ecs.config"), "ECS_LOGLEVEL=loud\n".repeat(400) + "ECS_CLUSTER=a b\n").unwrap();
+    let same = vec![path("ecs.config"); 300];
+    let output = check(&same.iter().map(String::as_str).collect::<Vec<_>>(), b"");
+    assert_eq!(output.status.code(), Some(20));
+    assert!(text(&output.stdout).lines().count() <= 200 && text(&output.stderr).lines().count() <= 51, "{output:?}");
+    assert!(text(&output.stdout).contains(": error: "), "errors before warnings");
+    let absent: Vec<String> = (0..300).map(|number| path(&number.to_string())).collect();
+    let output = check(&absent.iter().map(String::as_str).collect::<Vec<_>>(), b"");
+    assert_eq!((output.status.code(), text(&output.stderr).lines().count()), (Some(2), 21));
+}
+
+#[test]
 fn no_secret_and_no_control_character_leaves_it_and_lines_are_short() {
     let long = "x".repeat(100_000);
     for input in [

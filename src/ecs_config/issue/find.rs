@@ -10,7 +10,7 @@ pub const CLUSTER: &str = "ECS_CLUSTER";
 /// Stands in a line for text that is only known when the line is written, such as the value of a shell variable.
 pub const OPAQUE: char = '\u{e000}';
 const BOM: char = '\u{feff}';
-/// So many issues are found in one file; more say nothing new.
+/// So many issues are kept of one file; after them only errors are, and no more than twice as many.
 const MOST: usize = 200;
 /// Later lines are not looked at: no `ecs.config` is nearly as long.
 const MOST_LINES: usize = 4000;
@@ -114,18 +114,18 @@ pub fn issues_of(lines: &[SourceLine], context: &Context<'_>) -> Vec<ConfigIssue
     };
     let mut found = Vec::new();
     for line in lines.iter().take(MOST_LINES) {
-        if found.len() >= MOST {
-            break;
-        }
+        let count = found.len();
+        let is_kept = |issue: &ConfigIssue| count < MOST || (issue.level == Level::Error && count < 2 * MOST);
         let Some(assigned) = assignment(line) else {
-            found.extend(unassigned(line, &context));
+            found.extend(unassigned(line, &context).filter(is_kept));
             continue;
         };
         if assigned.key.contains(OPAQUE) {
             continue;
         }
-        found.extend(of_key(&assigned, &context).or_else(|| of_value(&assigned, &last, &context)));
-        found.extend(overridden(&assigned, &last));
+        let issue = of_key(&assigned, &context).or_else(|| of_value(&assigned, &last, &context));
+        found.extend(issue.filter(is_kept));
+        found.extend(overridden(&assigned, &last).filter(is_kept));
     }
     found
 }
