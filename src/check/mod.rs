@@ -172,10 +172,9 @@ pub fn check(file: &str, bytes: &[u8], options: Options) -> Option<Checked> {
         message: redaction::line(&note.message),
         suggestion: note.suggestion.map(|meant| redaction::line(&meant)),
     };
-    let all: Vec<Finding> = notes.into_iter().map(finding).collect();
-    let count = all.len();
+    let count = notes.len();
     let length = |finding: &Finding| finding.message.len() + finding.suggestion.as_ref().map_or(0, String::len);
-    let mut findings = redaction::at_most(MOST_BYTES, all.into_iter().take(MOST_FINDINGS), length);
+    let mut findings = redaction::at_most(MOST_BYTES, notes.into_iter().take(MOST_FINDINGS).map(finding), length);
     findings.sort_by_key(|finding| (finding.line, finding.column));
     let findings_not_shown = count - findings.len();
     Some(Checked { file, input_type, what, is_recognised, findings, findings_not_shown })
