@@ -43,8 +43,8 @@ pub(super) fn check(text: &Text, is_template: bool) -> Vec<Note> {
     let Masked { toml, open } = mask(text, is_template);
     let at = |span: Range<usize>| {
         let before = toml.get(..span.start).unwrap_or(&toml).chars().count();
-        let past = || text.chars.last().map_or((1, 1), |last| (last.line, last.column));
-        text.chars.get(before).map_or_else(past, |at| (at.line, at.column))
+        let past = || text.chars.last().map_or((1, 1), |last| last.place());
+        text.chars.get(before).map_or_else(past, |at| at.place())
     };
     let table = match DeTable::parse(&toml) {
         Ok(table) => table,

@@ -4,7 +4,7 @@
 //! writes is not known here, and nothing is said about it.
 
 use super::text::{At, config_lines, string};
-use super::{Level, Note};
+use super::{Level, Note, narrow};
 use crate::ecs_config::issue::CLUSTER;
 use crate::settings::agent_variables::find;
 
@@ -34,6 +34,11 @@ pub(super) struct Write {
     pub(super) at: At,
 }
 
+/// Whether this path ends in the name of the agent's file.
+pub(super) fn is_config_file(path: &str) -> bool {
+    path == "ecs.config" || path.ends_with("/ecs.config")
+}
+
 /// Whether this path is taken for the agent's file and is not.
 pub(super) fn is_other_file(path: &str) -> bool {
     OTHER_FILES.contains(&path)
@@ -48,7 +53,7 @@ pub(super) fn of_writes(writes: &[Write]) -> Vec<Note> {
     if let Some(lost) = lost.filter(|_| !writes[kept..].iter().any(names)) {
         let by = writes[kept].at;
         let message = format!("this replaces `ecs.config`, and with it the `{CLUSTER}` of line {}", lost.at.line);
-        notes.push(Note::new((by.line, by.column), Level::Error, "no-cluster-named", message).meant(">>"));
+        notes.push(Note::new(by.place(), Level::Error, "no-cluster-named", message).meant(">>"));
     }
     for pair in writes.windows(2) {
         let (Some(last), Some(first)) = (pair[0].text.last(), pair[1].text.first()) else { continue };
@@ -59,7 +64,7 @@ pub(super) fn of_writes(writes: &[Write]) -> Vec<Note> {
             );
             let is_error = names(&pair[0]) || names(&pair[1]);
             let level = if is_error { Level::Error } else { Level::Warning };
-            notes.push(Note::new((last.line, last.column), level, "config-unreadable-key", message));
+            notes.push(Note::new(last.place(), level, "config-unreadable-key", message));
         }
     }
     notes
@@ -74,7 +79,7 @@ pub(super) fn of_text(text: &[At], is_echo: bool) -> Option<Note> {
     {
         let message =
             "this is JSON, of which the agent reads nothing here; it belongs in `/etc/ecs/ecs.config.json`".to_owned();
-        return Some(Note::new((first.line, first.column), Level::Error, "config-wrong-file", message));
+        return Some(Note::new(first.place(), Level::Error, "config-wrong-file", message));
     }
     let is_setting = |rest: &str| rest.split_once('=').is_some_and(|(key, _)| find(key.trim()).is_some());
     let break_at = written.match_indices("\\n").find(|(at, _)| is_setting(&written[at + 2..])).filter(|_| is_echo);
@@ -82,7 +87,7 @@ pub(super) fn of_text(text: &[At], is_echo: bool) -> Option<Note> {
     let place = text.get(written[..at].chars().count()).unwrap_or(first);
     let message =
         "`echo` of bash writes `\\n` as it is here, so all of it is one setting; use `printf` or `echo -e`".to_owned();
-    Some(Note::new((place.line, place.column), Level::Error, "config-value-ignored", message))
+    Some(Note::new(place.place(), Level::Error, "config-value-ignored", message))
 }
 
 /// A setting that a command prints, or writes elsewhere.
@@ -95,8 +100,7 @@ pub(super) fn of_other_output(text: &[At], file: Option<&str>) -> Option<Note> {
         None => "this setting is printed, and written to no file".to_owned(),
     };
     let column = line.columns.first().copied().unwrap_or(1);
-    let narrow = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
-    Some(Note::new((narrow(line.line), narrow(column)), level, "config-wrong-file", message))
+    Some(Note::new(narrow(line.line, column), level, "config-wrong-file", message))
 }
 
 /// The variable of the agent that a line sets.

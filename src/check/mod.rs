@@ -121,9 +121,8 @@ impl Note {
     }
 
     fn of_issue(issue: &ConfigIssue) -> Note {
-        let narrow = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
         Note {
-            at: (narrow(issue.line), narrow(issue.column)),
+            at: narrow(issue.line, issue.column),
             level: issue.level,
             id: issue.id(),
             message: issue.message(),
@@ -142,6 +141,12 @@ impl Note {
             None => self,
         }
     }
+}
+
+/// A place as a finding has it.
+fn narrow(line: usize, column: usize) -> (u32, u32) {
+    let narrow = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
+    (narrow(line), narrow(column))
 }
 
 /// Checks one file; `None` where it is not said and not to be seen what it is.

@@ -102,7 +102,7 @@ impl Scanner {
         if let Some(at) = command.words.iter().find_map(|word| word.braces) {
             let message =
                 "the shell expands these braces into several words; put the text into single quotes".to_owned();
-            self.notes.push(Note::new((at.line, at.column), Level::Error, "config-bad-json", message));
+            self.notes.push(Note::new(at.place(), Level::Error, "config-bad-json", message));
         }
         let is_assignment = !command.words.is_empty() && command.words.iter().all(|word| word.string().contains('='));
         if let Some(first) = command.words.first().and_then(|word| word.chars.first()).filter(|_| is_assignment) {
@@ -150,8 +150,7 @@ impl Scanner {
     fn is_ecs_config(&self, word: &Word) -> bool {
         let text = word.string();
         let text = word.variable.as_ref().and_then(|name| self.variables.get(name)).unwrap_or(&text);
-        !mistakes::is_other_file(text)
-            && (text == "ecs.config" || text.ends_with("/ecs.config") || *text == format!("{OPAQUE}ecs.config"))
+        !mistakes::is_other_file(text) && (mistakes::is_config_file(text) || *text == format!("{OPAQUE}ecs.config"))
     }
 
     /// Whether a text that no shell expands names a variable of the shell.
@@ -209,7 +208,7 @@ fn unended_note(unended: &Unended) -> Option<Note> {
         None => format!("this here-document does not end: no line is `{end}`"),
     };
     let level = if unended.swallows { Level::Error } else { Level::Warning };
-    Some(Note::new((first.line, first.column), level, "config-unreadable-key", message))
+    Some(Note::new(first.place(), level, "config-unreadable-key", message))
 }
 
 /// The program: what follows assignments, `sudo` and its options.

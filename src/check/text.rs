@@ -15,6 +15,13 @@ pub(super) struct At {
     pub(super) column: u32,
 }
 
+impl At {
+    /// Its line and column.
+    pub(super) fn place(self) -> (u32, u32) {
+        (self.line, self.column)
+    }
+}
+
 /// Where decoded text comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Encoded {
@@ -50,7 +57,7 @@ impl Text {
 
     /// Text that was encoded in `self`, which begins at its first character.
     pub(super) fn decoded(&self, text: &str, what: &'static str) -> Text {
-        let first = self.chars.first().map_or((1, 1), |at| (at.line, at.column));
+        let first = self.chars.first().map_or((1, 1), |at| at.place());
         let here = || Rc::new(Encoded { line: first.0, column: first.1, what });
         Text { encoded: Some(self.encoded.clone().unwrap_or_else(here)), ..Text::of(text) }
     }
@@ -73,8 +80,8 @@ impl Text {
     pub(super) fn place(&self, line: usize, column: usize) -> (u32, u32) {
         let chars = self.lines().nth(line.saturating_sub(1)).unwrap_or_default();
         let past = |at: &At| (at.line, at.column + 1);
-        let inside = chars.get(column.saturating_sub(1)).map(|at| (at.line, at.column));
-        inside.or(chars.last().map(past)).or(self.chars.last().map(|at| (at.line, at.column))).unwrap_or((1, 1))
+        let inside = chars.get(column.saturating_sub(1)).map(|at| at.place());
+        inside.or(chars.last().map(past)).or(self.chars.last().map(|at| at.place())).unwrap_or((1, 1))
     }
 }
 

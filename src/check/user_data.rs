@@ -116,7 +116,7 @@ impl Checker {
         for fault in seen.mime.into_iter().take(20) {
             let number = fault.split("part ").nth(1).and_then(|rest| rest.split(' ').next()?.parse::<usize>().ok());
             let at = number.and_then(|number| parts(text).get(number - 1).and_then(|part| part.chars.first().copied()));
-            let at = at.map_or((1, 1), |at| (at.line, at.column));
+            let at = at.map_or((1, 1), |at| at.place());
             self.note(text, at, Level::Error, "user-data-mime-broken", format!("the MIME message: {fault}"));
         }
     }
@@ -135,7 +135,7 @@ impl Checker {
             && depth > 0
         {
             let message = "blanks or an empty line stand before `#!`, so that the script does not run";
-            self.note(text, (first.line, first.column), Level::Error, "user-data-not-recognised", message);
+            self.note(text, first.place(), Level::Error, "user-data-not-recognised", message);
         }
         match part_type {
             "text/x-ecs-bootstrap" => return self.settings(text),
@@ -260,7 +260,7 @@ impl Checker {
             && first.starts_with("#!")
         {
             let message = "this is a comment of the script that begins above; a cloud-config is user data of its own";
-            let at = line.first().map_or((1, 1), |at| (at.line, at.column));
+            let at = line.first().map_or((1, 1), |at| at.place());
             self.note(text, at, Level::Error, "user-data-not-recognised", message);
         }
     }
@@ -320,10 +320,9 @@ impl Checker {
             let top = scalar.path.first().map_or("", String::as_str);
             let is_command =
                 yaml::COMMANDS.contains(&top) || scalar.path.iter().any(|key| key == "command" || key == "commands");
-            let is_config = |path: &str| path.ends_with("/ecs.config") || path == "ecs.config";
             if scalar.key() == "content" {
-                let is_written = beside("path").is_some_and(|path| is_config(path.trim()));
-                let is_written = is_written || parent.last().is_some_and(|key| is_config(key));
+                let is_written = beside("path").is_some_and(|path| mistakes::is_config_file(path.trim()));
+                let is_written = is_written || parent.last().is_some_and(|key| mistakes::is_config_file(key));
                 let encoding = beside("encoding").unwrap_or_default();
                 let content = content(text, &scalar.chars, encoding.trim());
                 let other = beside("path").filter(|path| mistakes::is_other_file(path.trim()));

@@ -89,7 +89,7 @@ struct Reader<'t> {
 impl Reader<'_> {
     fn fault(&mut self, index: usize, what: String) {
         let past = |at: &At| (at.line, at.column + 1);
-        let at = self.chars.get(index).map(|at| (at.line, at.column));
+        let at = self.chars.get(index).map(|at| at.place());
         self.found.faults.push((at.or(self.chars.last().map(past)).unwrap_or((1, 1)), what));
     }
 

@@ -65,7 +65,7 @@ impl Disk {
     pub fn remove_temporaries(&self, path: &str) {
         let Ok(target) = self.inside(path, Last::Kept) else { return };
         if let (Some(folder), Some(name)) = (target.parent(), target.file_name().and_then(|name| name.to_str())) {
-            remove_abandoned(folder, &format!(".{name}{TEMPORARY}"));
+            remove_abandoned(folder, &temporary_prefix(name));
         }
     }
 
@@ -97,7 +97,7 @@ impl Disk {
         let (Some(folder), Some(name)) = (target.parent(), target.file_name().and_then(|name| name.to_str())) else {
             return Err(DiskError::NotAFile { doing: DOING, path: path.to_owned() });
         };
-        let prefix = format!(".{name}{TEMPORARY}");
+        let prefix = temporary_prefix(name);
         remove_abandoned(folder, &prefix);
         let mut temporary = create_temporary(folder, &prefix).map_err(error)?;
         write_temporary(&mut temporary, bytes, mode, old.as_ref()).map_err(error)?;
@@ -108,6 +108,11 @@ impl Disk {
         temporary.persist(&target).map_err(|e| error(e.error))?;
         if lasts == Lasts::Now { sync_folder(folder).map_err(error) } else { Ok(()) }
     }
+}
+
+/// What the names of temporary files beside a target begin with.
+fn temporary_prefix(name: &str) -> String {
+    format!(".{name}{TEMPORARY}")
 }
 
 /// A file that only we may read, locked for as long as it is being written, so that no other process of ours takes it
