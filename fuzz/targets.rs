@@ -20,7 +20,7 @@ use ecs_bootstrap::evidence::files::{CloudInit, ConfigText, Stray, output_failur
 use ecs_bootstrap::evidence::{Evidence, Stop, agent_log, machine, user_data};
 use ecs_bootstrap::facts::saved_state::{from_bolt, from_json};
 use ecs_bootstrap::facts::{Instance, Written, since};
-use ecs_bootstrap::report::Document;
+use ecs_bootstrap::render::Document;
 use ecs_bootstrap::settings::fragment::Fragment;
 use ecs_bootstrap::settings::merge::merge;
 use ecs_bootstrap::settings::schema::LONGEST_DURATION;
@@ -151,7 +151,7 @@ pub(crate) fn settings_text(bytes: &[u8]) {
 pub(crate) fn own_files(bytes: &[u8]) {
     is_handover(bytes);
     tell::is_record(bytes);
-    let _ = serde_json::from_slice::<Document>(bytes).map(|document| ecs_bootstrap::report::verdict_text(&document));
+    let _ = serde_json::from_slice::<Document>(bytes).map(|document| ecs_bootstrap::render::verdict_text(&document));
     let _ = serde_json::from_slice::<Written>(bytes).map(|written| written.keys.len());
 }
 

@@ -37,7 +37,7 @@ use crate::exit::Exit;
 use crate::facts;
 use crate::gather::{self, Gathered};
 use crate::plan::{Expectation, Plan, Refusal, cluster_name};
-use crate::report::{Document, Progress, document, plan_json, plan_text, warning_lines};
+use crate::render::{Document, Progress, document, plan_json, plan_text, warning_lines};
 use crate::retry::{Deadline, Policy, Step, Watchdog, until, within};
 use crate::settings::fragment::Fragment;
 use crate::settings::merge::merge;

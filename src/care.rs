@@ -16,7 +16,7 @@ use crate::decide;
 use crate::evidence::Stop;
 use crate::exit::Exit;
 use crate::gather;
-use crate::report::{Document, Progress, cleanup_json, cleanup_text, document, reset_json, reset_text};
+use crate::render::{Document, Progress, cleanup_json, cleanup_text, document, reset_json, reset_text};
 use crate::retry::Deadline;
 use crate::verify;
 

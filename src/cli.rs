@@ -222,7 +222,7 @@ fn man(command: clap::Command, text: &mut Vec<u8>) -> std::io::Result<()> {
     writeln!(text, ".SH CAUSES\nWhat \\fBexplain\\fR lists, in the order in which it is judged.")?;
     for cause in crate::causes::all() {
         writeln!(text, ".TP\n\\fB{}\\fR\n{}.", roff(cause.id), roff(cause.title))?;
-        for (name, said) in crate::report::fields(cause) {
+        for (name, said) in crate::render::fields(cause) {
             writeln!(text, ".br\n\\fI{}\\fR: {}", roff(name), roff(&said))?;
         }
     }

@@ -38,7 +38,7 @@ const IDENTIFIER: &str = "ecs-bootstrap";
 /// A journal that takes no more must not hold up the boot.
 const LONGEST_SEND: Duration = Duration::from_millis(250);
 
-/// Takes the line of [`Progress`](crate::report::Progress) off the terminal; it draws itself again below.
+/// Takes the line of [`Progress`](crate::render::Progress) off the terminal; it draws itself again below.
 const CLEAR_LINE: &str = "\r\x1b[2K";
 
 /// Where the log lines go.

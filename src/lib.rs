@@ -18,13 +18,13 @@
 //! - [`redaction`] decides which text may leave the process.
 //! - **Floor**: [`boundary`] is the world, one party a file; [`host`] is what two rooms read of it, `probe` what is looked at when
 //!   it does not work; [`retry`] is the only
-//!   place that waits; [`report`] turns nouns into text; [`journal`], [`exit`] and [`cli`] face the outside.
+//!   place that waits; [`render`] turns nouns into text; [`journal`], [`exit`] and [`cli`] face the outside.
 //!
 //! `src/bin/ecs-deploy` is another program, for CI, which uses `boundary::aws`, `retry` and `exit`.
 //!
 //! What holds everywhere, each by a test in `tests/it/architecture.rs`:
 //!
-//! 1. Nouns, causes, decide and report (but its progress line) do no I/O and read neither clock nor environment.
+//! 1. Nouns, causes, decide and render (but its progress line) do no I/O and read neither clock nor environment.
 //! 2. Rooms never import each other; boundary and retry know neither rooms nor nouns.
 //! 3. Only boundary (and journal, for the log) opens a file, a socket or a bus.
 //! 4. Only retry waits, and every wait has a deadline.
@@ -51,7 +51,7 @@ pub mod journal;
 pub mod plan;
 mod probe;
 pub mod redaction;
-pub mod report;
+pub mod render;
 pub mod retry;
 pub mod settings;
 pub mod tell;

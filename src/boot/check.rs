@@ -8,7 +8,7 @@ use crate::causes::chain;
 use crate::check::{Checked, Finding, Level, Options, check as check_one};
 use crate::exit::Exit;
 use crate::redaction;
-use crate::report::{check_json, check_summary, check_text};
+use crate::render::{check_json, check_summary, check_text};
 
 /// The most files that are named because they cannot be read.
 const MOST_ERRORS: usize = 20;

@@ -11,7 +11,7 @@ use crate::causes::chain;
 use crate::evidence::Stop;
 use crate::exit::Exit;
 use crate::plan::{Expectation, Signal};
-use crate::report::{Document, document, verdict_text};
+use crate::render::{Document, document, verdict_text};
 use crate::retry::Deadline;
 use crate::tell::{self, Outside};
 use crate::verify;

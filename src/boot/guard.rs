@@ -22,7 +22,7 @@ use crate::facts::Known;
 use crate::host::{LONGEST_FILE, device, user_data_runs, written};
 use crate::plan::{AGENT_JSON, ECS_CONFIG, Recorded, Refusal, VENDOR_ECS_CONFIG};
 use crate::redaction;
-use crate::report::{Document, document, verdict_text, verdict_text_within};
+use crate::render::{Document, document, verdict_text, verdict_text_within};
 use crate::retry::{Deadline, Policy, Step, until};
 use crate::verdict::Verdict;
 use crate::{tell, verify};

@@ -14,7 +14,7 @@ use crate::boundary::systemd::{Systemd, SystemdError};
 use crate::effects::QueuedJob;
 use crate::evidence::Stop;
 use crate::plan::{Expectation, Plan, Recorded};
-use crate::report::Phase;
+use crate::render::Phase;
 use crate::settings::schema::LONGEST_DURATION;
 
 /// The unit that verifies.

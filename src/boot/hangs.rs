@@ -10,7 +10,7 @@ use crate::boundary::disk::Disk;
 use crate::cli::Command;
 use crate::evidence::Stop;
 use crate::exit::Exit;
-use crate::report::{Document, document};
+use crate::render::{Document, document};
 use crate::retry::{Deadline, Watchdog};
 use crate::verify;
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::report::Phase;
+use crate::render::Phase;
 
 pub(super) struct Phases {
     start: Instant,

@@ -5,7 +5,7 @@ use crate::apply::Applied;
 use crate::exit::Exit;
 use crate::journal;
 use crate::plan::Plan;
-use crate::report::{Document, verdict_text};
+use crate::render::{Document, verdict_text};
 
 /// A verdict for whoever called.
 pub(super) fn reported(document: &Document, exit: Exit, json: bool) -> Report {

@@ -9,7 +9,7 @@ use crate::facts::user_data_may_run;
 use crate::gather::Gathered;
 use crate::journal;
 use crate::plan::{Expectation, Signal};
-use crate::report::Document;
+use crate::render::Document;
 use crate::retry::Deadline;
 use crate::tell::{self, Outside};
 

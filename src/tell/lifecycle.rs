@@ -11,7 +11,7 @@ use std::time::Duration;
 use super::outside::{Came, GROUP, Outside, nobody_waits, signalled};
 use crate::boundary::imds::TARGET_STATE;
 use crate::exit::Exit;
-use crate::report::{Document, Signalled};
+use crate::render::{Document, Signalled};
 use crate::retry::pause_for;
 
 /// How long one question may take.

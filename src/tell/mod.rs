@@ -16,7 +16,7 @@ use crate::boundary::console;
 use crate::boundary::disk::{Disk, Mode};
 use crate::journal;
 use crate::redaction;
-use crate::report::Document;
+use crate::render::Document;
 
 /// What a stored verdict may be.
 const VERDICTS: [&str; 5] = ["ready", "waiting", "failed", "unknown", "none"];

@@ -19,7 +19,7 @@ use crate::boundary::aws::{Aws, AwsError, AwsErrorKind};
 use crate::facts::Instance;
 use crate::plan::{Expectation, Signal};
 use crate::redaction;
-use crate::report::{Document, Signalled};
+use crate::render::{Document, Signalled};
 use crate::retry::{Deadline, Policy, Step, until};
 use crate::settings::fragment::{CAUSE_TAG, VERDICT_TAG};
 

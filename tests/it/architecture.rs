@@ -73,7 +73,7 @@ fn none(offences: Vec<String>) {
 }
 
 #[test]
-fn nouns_causes_decide_and_report_do_no_io_and_read_no_clock() {
+fn nouns_causes_decide_and_render_do_no_io_and_read_no_clock() {
     const FORBIDDEN: &[&str] = &[
         "async ",
         ".await",
@@ -100,7 +100,7 @@ fn nouns_causes_decide_and_report_do_no_io_and_read_no_clock() {
     let files = sources();
     let pure = files
         .iter()
-        .filter(|(file, _)| PURE.contains(&part(file)) || (part(file) == "report" && !file.ends_with("progress.rs")));
+        .filter(|(file, _)| PURE.contains(&part(file)) || (part(file) == "render" && !file.ends_with("progress.rs")));
     none(pure.flat_map(|(file, code)| lines_with(file, code, FORBIDDEN)).collect());
 }
 
@@ -117,7 +117,7 @@ fn rooms_never_import_each_other_and_the_floor_knows_neither_rooms_nor_nouns() {
             forbidden.extend(ROOMS.iter().map(|room| format!("crate::{room}")));
         }
         if part == "boundary" || part == "retry" {
-            forbidden.extend(NOUNS.iter().chain(["causes", "report"].iter()).map(|noun| format!("crate::{noun}")));
+            forbidden.extend(NOUNS.iter().chain(["causes", "render"].iter()).map(|noun| format!("crate::{noun}")));
         }
         let forbidden: Vec<&str> = forbidden.iter().map(String::as_str).collect();
         offences.extend(lines_with(file, code, &forbidden));

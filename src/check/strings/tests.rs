@@ -348,7 +348,7 @@ fn a_file_in_which_nothing_was_read_says_so() {
     ] {
         let checked = checked(name, text);
         assert_eq!(checked.is_recognised, is_recognised, "{name}\n{text}");
-        let summary = crate::report::check_summary(&[checked]);
+        let summary = crate::render::check_summary(&[checked]);
         let ending = "0 errors, 0 warnings; nothing in it was recognised as user data\n";
         assert_eq!(summary.ends_with(ending), !is_recognised, "{summary}");
     }
