@@ -17,7 +17,7 @@ use ecs_bootstrap::causes::diagnose;
 use ecs_bootstrap::ecs_config::issue::{Context, first_crlf, issues};
 use ecs_bootstrap::ecs_config::{edit, effective, joined, read};
 use ecs_bootstrap::evidence::files::{CloudInit, ConfigText, Stray, output_failures};
-use ecs_bootstrap::evidence::{Evidence, Stop, agent_log, machine, user_data};
+use ecs_bootstrap::evidence::{Evidence, StageError, agent_log, machine, user_data};
 use ecs_bootstrap::facts::saved_state::{from_bolt, from_json};
 use ecs_bootstrap::facts::{Instance, Written, since};
 use ecs_bootstrap::render::Document;
@@ -100,7 +100,7 @@ pub(crate) fn api_error(bytes: &[u8]) {
     let kind = AwsErrorKind::of_answer(code, parts.next().unwrap_or_default().into(), status);
     for operation in ["ecs:DescribeClusters", "ec2:DescribeTags"] {
         let error = AwsError { operation, kind: kind.clone(), elapsed: Duration::ZERO, source: None };
-        let evidence = Evidence::of_stop(Stop::Aws(error));
+        let evidence = Evidence::of_stop(StageError::Aws(error));
         for finding in diagnose(&evidence) {
             assert!(!finding.seen.iter().any(|line| line.contains(char::is_control)), "{:?}", finding.seen);
         }

@@ -14,7 +14,7 @@ use crate::boundary::systemd::{Job, Systemd, SystemdError};
 use crate::causes::chain;
 use crate::ecs_config::has_hidden;
 use crate::effects::{Effects, QueuedJob};
-use crate::evidence::Stop;
+use crate::evidence::StageError;
 use crate::facts::Written;
 use crate::host::LONGEST_FILE;
 use crate::plan::{Action, ECS_CONFIG, Plan, WRITTEN};
@@ -32,7 +32,7 @@ pub struct Applied {
 
 /// Writes the file, between two records of what is ours. The first names the keys of before too, so that a death at any
 /// point leaves every key of ours known as ours, and none of somebody else's.
-pub fn write(world: &World, plan: &Plan) -> Result<bool, Stop> {
+pub fn write(world: &World, plan: &Plan) -> Result<bool, StageError> {
     let config = &plan.ecs_config;
     let disk = &world.disk;
     let changed = config.changed();
@@ -55,9 +55,9 @@ pub fn write(world: &World, plan: &Plan) -> Result<bool, Stop> {
 
 /// Writes `ecs.config`, readable by root alone where it holds something that is shown in no output, if it still is as it
 /// was read.
-pub fn write_config(disk: &Disk, old: &[u8], bytes: &[u8]) -> Result<(), Stop> {
-    disk.create_folder("/etc/ecs", 0o755).map_err(Stop::Write)?;
-    disk.replace_unchanged(ECS_CONFIG, old, bytes, mode_of(bytes)).map_err(Stop::Write)
+pub fn write_config(disk: &Disk, old: &[u8], bytes: &[u8]) -> Result<(), StageError> {
+    disk.create_folder("/etc/ecs", 0o755).map_err(StageError::Write)?;
+    disk.replace_unchanged(ECS_CONFIG, old, bytes, mode_of(bytes)).map_err(StageError::Write)
 }
 
 fn mode_of(config: &[u8]) -> Mode {
@@ -102,7 +102,7 @@ pub async fn queue(
     systemd: &Result<Systemd, SystemdError>,
     plan: &Plan,
     applied: &mut Applied,
-) -> Result<(), Stop> {
+) -> Result<(), StageError> {
     let wanted = plan.units.iter().filter(|unit| unit.action != Action::Leave);
     let wanted: Vec<_> = wanted.collect();
     if wanted.is_empty() && plan.enable.is_empty() {

@@ -32,7 +32,7 @@ use crate::boundary::World;
 use crate::boundary::disk::{Disk, DiskError, Lock};
 use crate::boundary::systemd::{Systemd, SystemdError};
 use crate::causes::chain;
-use crate::evidence::Stop;
+use crate::evidence::StageError;
 use crate::exit::Exit;
 use crate::facts;
 use crate::gather::{self, Gathered};
@@ -215,7 +215,7 @@ impl Boot {
     }
 
     /// Gather, decide and apply, within `run.deadline`.
-    async fn configure(&self, wait: Wait, phases: &mut Phases, progress: &Progress) -> Result<Onward, Stop> {
+    async fn configure(&self, wait: Wait, phases: &mut Phases, progress: &Progress) -> Result<Onward, StageError> {
         let settings = self.early()?;
         let limit = settings.run_deadline.value;
         let deadline = Deadline::after(limit);
@@ -236,7 +236,7 @@ impl Boot {
                 begun = phases.begin();
                 match apply::write(&self.world, &plan) {
                     // User data writes beside us: what it wrote counts, so it is all decided anew.
-                    Err(Stop::Write(DiskError::Changed { .. })) if attempt < MOST_ATTEMPTS => attempt += 1,
+                    Err(StageError::Write(DiskError::Changed { .. })) if attempt < MOST_ATTEMPTS => attempt += 1,
                     written => break (plan, gathered, written?),
                 }
             };
@@ -262,14 +262,14 @@ impl Boot {
             let undecided = plan.cluster.is_none();
             let blocked = match (&systemd, wait) {
                 // Nobody can say whether the agent's start waits for this very process.
-                (Err(error), Wait::Here) => return Err(Stop::Systemd(error.clone())),
+                (Err(error), Wait::Here) => return Err(StageError::Systemd(error.clone())),
                 (Ok(systemd), Wait::Here | Wait::HereIfPossible) if !undecided => {
                     handover::blocking_unit(systemd, &plan, &applied.effects.jobs).await
                 }
                 _ => None,
             };
             match (blocked, wait) {
-                (Some(unit), Wait::Here) => Err(Stop::Blocked { unit }),
+                (Some(unit), Wait::Here) => Err(StageError::Blocked { unit }),
                 (blocked, wait) if undecided || blocked.is_some() || wait == Wait::InItsUnit => {
                     if let Some(verified) = self.verified(&plan, &applied) {
                         return Ok(Onward::HandedOver(Box::new(verified)));
@@ -290,7 +290,7 @@ impl Boot {
         };
         within(Deadline::after(limit + LAST_WORDS), all)
             .await
-            .unwrap_or_else(|_| Err(Stop::Late { doing: doing.get(), deadline: limit }))
+            .unwrap_or_else(|_| Err(StageError::Late { doing: doing.get(), deadline: limit }))
     }
 
     /// Tells a verdict; each boot path does so once.
@@ -308,18 +308,18 @@ impl Boot {
         (stored.verdict == "ready" && name(&stored.cluster) == name(&plan.expectation.cluster)).then_some(stored)
     }
 
-    pub(crate) fn early(&self) -> Result<Settings, Stop> {
+    pub(crate) fn early(&self) -> Result<Settings, StageError> {
         Ok(merge(&self.fragments()?))
     }
 
     /// What files, environment and command line say.
-    fn fragments(&self) -> Result<Vec<Fragment>, Stop> {
+    fn fragments(&self) -> Result<Vec<Fragment>, StageError> {
         let mut fragments = gather::local_settings(&self.world)?;
         fragments.extend(self.given.clone()?);
         Ok(fragments)
     }
 
-    async fn decide(&self, phases: &mut Phases, without_metadata: bool) -> Result<(Plan, Gathered), Stop> {
+    async fn decide(&self, phases: &mut Phases, without_metadata: bool) -> Result<(Plan, Gathered), StageError> {
         let fragments = self.fragments()?;
         let deadline = Deadline::after(merge(&fragments).run_deadline.value);
         let begun = phases.begin();
@@ -349,8 +349,8 @@ impl Boot {
         }
     }
 
-    pub(crate) async fn lock(&self, deadline: Deadline, limit: Duration) -> Result<Lock, Stop> {
-        self.world.disk.create_folder(tell::RUN, 0o755).map_err(Stop::Write)?;
+    pub(crate) async fn lock(&self, deadline: Deadline, limit: Duration) -> Result<Lock, StageError> {
+        self.world.disk.create_folder(tell::RUN, 0o755).map_err(StageError::Write)?;
         until(deadline, LOCK_POLICY, async |_| match self.world.disk.lock(LOCK) {
             Ok(lock) => Step::Done(lock),
             Err(error @ DiskError::Busy { .. }) => Step::Again(error),
@@ -358,8 +358,8 @@ impl Boot {
         })
         .await
         .map_err(|gave_up| match gave_up.last {
-            DiskError::Busy { .. } => Stop::Late { doing: WAITING_FOR_ANOTHER, deadline: limit },
-            error => Stop::Write(error),
+            DiskError::Busy { .. } => StageError::Late { doing: WAITING_FOR_ANOTHER, deadline: limit },
+            error => StageError::Write(error),
         })
     }
 
@@ -368,8 +368,8 @@ impl Boot {
         Some(handover::read(&self.world.disk).ok().flatten()?.expectation)
     }
 
-    async fn expectation(&self, phases: &mut Phases) -> Result<Expectation, Stop> {
-        let handover = handover::read(&self.world.disk).map_err(Stop::ReadHandover)?;
+    async fn expectation(&self, phases: &mut Phases) -> Result<Expectation, StageError> {
+        let handover = handover::read(&self.world.disk).map_err(StageError::ReadHandover)?;
         let fragments = self.fragments()?;
         match handover {
             Some(handover) => {

@@ -13,7 +13,7 @@ use crate::boundary::systemd::{Systemd, SystemdError};
 use crate::causes::chain;
 use crate::cleanup::{Cleanup, Leftovers, Removal, Reset};
 use crate::decide;
-use crate::evidence::Stop;
+use crate::evidence::StageError;
 use crate::exit::Exit;
 use crate::gather;
 use crate::render::{Document, Progress, cleanup_json, cleanup_text, document, reset_json, reset_text};
@@ -63,7 +63,7 @@ impl Boot {
         }
     }
 
-    async fn clean(&self, consent: Consent) -> Result<Cleanup, Stop> {
+    async fn clean(&self, consent: Consent) -> Result<Cleanup, StageError> {
         let (limit, deadline) = self.limit()?;
         let (bus, _lock) = self.bus_and_lock(consent, limit, deadline).await?;
         let mut cleanup = decide::cleanup(self.leftovers(&bus, deadline).await, consent.force);
@@ -77,7 +77,7 @@ impl Boot {
             let mut after = decide::cleanup(self.leftovers(&bus, deadline).await, true);
             none_in_the_way(&mut after.obstacles)?;
             if let Some(unit) = after.stop {
-                return Err(Stop::UnitJob { unit, action: "stop", why: "it runs again".to_owned() });
+                return Err(StageError::UnitJob { unit, action: "stop", why: "it runs again".to_owned() });
             }
             (cleanup.remove, cleanup.ecs_config, cleanup.left) = (after.remove, after.ecs_config, after.left);
         }
@@ -87,11 +87,11 @@ impl Boot {
         tracing::info!(removed = cleanup.remove.len() - kept, left = left.len(), "cleaned the host for an image");
         match left.is_empty() {
             true => Ok(cleanup),
-            false => Err(Stop::Left { left: left.into_iter().map(|left| left.why).collect() }),
+            false => Err(StageError::Left { left: left.into_iter().map(|left| left.why).collect() }),
         }
     }
 
-    async fn reset(&self, consent: Consent) -> Result<(Reset, Option<bool>), Stop> {
+    async fn reset(&self, consent: Consent) -> Result<(Reset, Option<bool>), StageError> {
         let (limit, deadline) = self.limit()?;
         let (bus, _lock) = self.bus_and_lock(consent, limit, deadline).await?;
         let mut reset = decide::reset(self.leftovers(&bus, deadline).await, SystemTime::now(), consent.force);
@@ -124,7 +124,7 @@ impl Boot {
         Ok((reset, started))
     }
 
-    async fn stop_agent(&self, systemd: &Systemd, unit: &str, deadline: Deadline) -> Result<(), Stop> {
+    async fn stop_agent(&self, systemd: &Systemd, unit: &str, deadline: Deadline) -> Result<(), StageError> {
         let progress = Progress::new(self.watched);
         progress.say(&format!("stopping {unit}"));
         let stopped = apply::stop_agent(systemd, unit, deadline).await;
@@ -133,7 +133,7 @@ impl Boot {
     }
 
     /// `run.deadline`, which bounds these commands too.
-    fn limit(&self) -> Result<(Duration, Deadline), Stop> {
+    fn limit(&self) -> Result<(Duration, Deadline), StageError> {
         let limit = self.early()?.run_deadline.value;
         self.may_take(limit);
         Ok((limit, Deadline::after(limit)))
@@ -146,7 +146,7 @@ impl Boot {
         consent: Consent,
         limit: Duration,
         deadline: Deadline,
-    ) -> Result<(Bus, Option<Lock>), Stop> {
+    ) -> Result<(Bus, Option<Lock>), StageError> {
         if !self.world.disk.is_booted() {
             return Ok((None, None));
         }
@@ -158,7 +158,7 @@ impl Boot {
         gather::leftovers(&self.world, bus.as_ref(), self.expected(), deadline).await
     }
 
-    fn stopped(&self, stop: Stop) -> Report {
+    fn stopped(&self, stop: StageError) -> Report {
         tracing::debug!(error = chain(&stop), "stopped");
         let verdict = verify::stopped(stop);
         self.report(&document(&verdict, None, &[]), verdict.exit())
@@ -166,10 +166,10 @@ impl Boot {
 }
 
 /// The first obstacle ends it.
-fn none_in_the_way(obstacles: &mut Vec<Stop>) -> Result<(), Stop> {
+fn none_in_the_way(obstacles: &mut Vec<StageError>) -> Result<(), StageError> {
     if obstacles.is_empty() { Ok(()) } else { Err(obstacles.remove(0)) }
 }
 
-fn documents(obstacles: Vec<Stop>) -> Vec<Document> {
+fn documents(obstacles: Vec<StageError>) -> Vec<Document> {
     obstacles.into_iter().map(|stop| document(&verify::stopped(stop), None, &[])).collect()
 }

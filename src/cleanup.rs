@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::boundary::agent::{AgentError, Task};
 use crate::boundary::disk::{DiskError, Entry, Kind};
 use crate::boundary::systemd::{SystemdError, UnitState};
-use crate::evidence::Stop;
+use crate::evidence::StageError;
 use crate::facts::{Known, SavedAgent, Written};
 
 /// The agent's saved state: its tasks, and which container instance it is.
@@ -64,7 +64,7 @@ pub struct Leftovers {
     /// Whether [`DATA`] is a mount, or has one in it.
     pub data_is_mounted: bool,
     /// `/etc/ecs/ecs.config`, byte for byte; an error where it cannot be edited.
-    pub ecs_config: Result<Option<Vec<u8>>, Stop>,
+    pub ecs_config: Result<Option<Vec<u8>>, StageError>,
     /// Which of its lines are ours.
     pub written: Written,
     /// Whether the agent runs.
@@ -154,7 +154,7 @@ pub struct Cleanup {
     pub registered: Option<Registered>,
     /// Why it is not done now.
     #[serde(skip)]
-    pub obstacles: Vec<Stop>,
+    pub obstacles: Vec<StageError>,
     /// What is not ours to do.
     pub hints: Vec<String>,
     /// The folder of the image, where it is not this host.
@@ -186,7 +186,7 @@ pub struct Reset {
     pub registered: Option<Registered>,
     /// Why it is not done now.
     #[serde(skip)]
-    pub obstacles: Vec<Stop>,
+    pub obstacles: Vec<StageError>,
     /// What is not ours to do.
     pub hints: Vec<String>,
     /// The folder of the image, where it is not this host.

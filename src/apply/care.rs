@@ -11,7 +11,7 @@ use crate::boundary::disk::{Disk, Mode};
 use crate::boundary::systemd::{Job, JobResult, Systemd, SystemdError};
 use crate::causes::chain;
 use crate::cleanup::{Cleanup, DATA, Interrupted, Left, OURS, RESET, Reset};
-use crate::evidence::Stop;
+use crate::evidence::StageError;
 use crate::plan::ECS_CONFIG;
 use crate::retry::Deadline;
 
@@ -19,12 +19,12 @@ use crate::retry::Deadline;
 const LONGEST_START: Duration = Duration::from_secs(10);
 
 /// Stops the agent's unit and sees it stopped.
-pub async fn stop_agent(systemd: &Systemd, unit: &str, deadline: Deadline) -> Result<(), Stop> {
+pub async fn stop_agent(systemd: &Systemd, unit: &str, deadline: Deadline) -> Result<(), StageError> {
     ended(systemd.stop(unit).await?, unit, "stop", deadline).await
 }
 
 /// Starts the agent's unit. Whether it has started: its job may wait for the end of user data.
-pub async fn start_agent(systemd: &Systemd, unit: &str, deadline: Deadline) -> Result<bool, Stop> {
+pub async fn start_agent(systemd: &Systemd, unit: &str, deadline: Deadline) -> Result<bool, StageError> {
     let job = systemd.start(unit).await?;
     let soon = deadline.earliest(Deadline::after(LONGEST_START));
     match job.ended(soon).await {
@@ -34,19 +34,19 @@ pub async fn start_agent(systemd: &Systemd, unit: &str, deadline: Deadline) -> R
     }
 }
 
-async fn ended(job: Job, unit: &str, action: &'static str, deadline: Deadline) -> Result<(), Stop> {
+async fn ended(job: Job, unit: &str, action: &'static str, deadline: Deadline) -> Result<(), StageError> {
     match job.ended(deadline).await {
         Ok(JobResult::Done) => Ok(()),
         other => Err(not_done(other, unit, action)),
     }
 }
 
-fn not_done(result: Result<JobResult, SystemdError>, unit: &str, action: &'static str) -> Stop {
+fn not_done(result: Result<JobResult, SystemdError>, unit: &str, action: &'static str) -> StageError {
     let why = match result {
         Ok(result) => format!("its job ended as `{result:?}`"),
         Err(error) => chain(&error),
     };
-    Stop::UnitJob { unit: unit.to_owned(), action, why }
+    StageError::UnitJob { unit: unit.to_owned(), action, why }
 }
 
 /// Takes our lines out of `ecs.config`, then removes the files; what could not be is told. The lines first: without our
@@ -74,24 +74,24 @@ pub fn clean(disk: &Disk, cleanup: &Cleanup) -> Vec<Left> {
 }
 
 /// Notes what a reset has to finish, before it stops anything.
-pub fn note_reset(disk: &Disk, reset: &Reset) -> Result<(), Stop> {
+pub fn note_reset(disk: &Disk, reset: &Reset) -> Result<(), StageError> {
     let (Some(unit), Some(set_aside)) = (&reset.start, &reset.set_aside) else { return Ok(()) };
     let note = Interrupted { unit: unit.clone(), to: set_aside.to.clone() };
     let bytes = serde_json::to_vec(&note).expect("two strings have a JSON form");
-    disk.replace(RESET, &bytes, Mode::Exactly(0o600)).map_err(Stop::Write)
+    disk.replace(RESET, &bytes, Mode::Exactly(0o600)).map_err(StageError::Write)
 }
 
 /// Sets the saved state aside, or sees to it that an interrupted reset has left a folder in its place.
-pub fn set_aside(disk: &Disk, reset: &Reset) -> Result<(), Stop> {
+pub fn set_aside(disk: &Disk, reset: &Reset) -> Result<(), StageError> {
     let done = match (&reset.set_aside, &reset.was_set_aside) {
         (Some(set_aside), _) => disk.set_aside(&set_aside.from, &set_aside.to),
         (None, Some(before)) => disk.create_like(DATA, before),
         (None, None) => Ok(()),
     };
-    done.map_err(Stop::Write)
+    done.map_err(StageError::Write)
 }
 
 /// The reset has nothing to finish any more.
-pub fn forget_reset(disk: &Disk) -> Result<(), Stop> {
-    disk.remove(RESET).map_err(Stop::Write)
+pub fn forget_reset(disk: &Disk) -> Result<(), StageError> {
+    disk.remove(RESET).map_err(StageError::Write)
 }

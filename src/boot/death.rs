@@ -8,7 +8,7 @@ use super::hangs::SIGNALS;
 use super::{BUS, Boot, Report, as_json};
 use crate::boundary::systemd::{Systemd, SystemdError, UnitState};
 use crate::causes::chain;
-use crate::evidence::Stop;
+use crate::evidence::StageError;
 use crate::exit::Exit;
 use crate::plan::{Expectation, Signal};
 use crate::render::{Document, document, verdict_text};
@@ -98,6 +98,6 @@ fn death(stored: &Document, unit: &UnitState) -> Document {
     };
     let restarts = unit.restarts.filter(|restarts| *restarts > 0);
     let restarts = restarts.map(|restarts| format!(", after {restarts} restarts")).unwrap_or_default();
-    let stop = Stop::VerifyDied { seen: format!("{VERIFY_UNIT} {state}{restarts}") };
+    let stop = StageError::VerifyDied { seen: format!("{VERIFY_UNIT} {state}{restarts}") };
     document(&verify::stopped(stop), stored.cluster.as_deref(), &stored.phases)
 }

@@ -16,7 +16,7 @@ use crate::boundary::docker::DockerError;
 use crate::boundary::systemd::Systemd;
 use crate::causes::examined::{Examined, Status, examined};
 use crate::causes::{self, chain};
-use crate::evidence::{Evidence, Stop};
+use crate::evidence::{Evidence, StageError};
 use crate::exit::Exit;
 use crate::host::{AGENT_LOG, INIT_LOG, LONGEST_FILE};
 use crate::plan::{ECS_CONFIG, Plan, VENDOR_ECS_CONFIG};
@@ -152,9 +152,9 @@ impl Boot {
 }
 
 /// A stop that only says that this user may not read something: then nobody knows, and nothing is accused.
-fn is_not_seen(stop: &Stop) -> bool {
+fn is_not_seen(stop: &StageError) -> bool {
     let error = match stop {
-        Stop::Read(error) | Stop::ReadSettings(error) | Stop::ReadHandover(error) => error,
+        StageError::Read(error) | StageError::ReadSettings(error) | StageError::ReadHandover(error) => error,
         _ => return false,
     };
     matches!(error, DiskError::Denied { .. })

@@ -16,7 +16,7 @@ use crate::causes::{Cause, Layer, chain, find};
 use crate::decide::guard::{Guarded, guard};
 use crate::ecs_config::ownership::is_own_cluster;
 use crate::ecs_config::{effective, joined, may_join_other, read};
-use crate::evidence::Stop;
+use crate::evidence::StageError;
 use crate::exit::Exit;
 use crate::facts::Known;
 use crate::host::{LONGEST_FILE, device, user_data_runs, written};
@@ -101,7 +101,7 @@ impl Boot {
     }
 
     /// What the agent will read, with the plan applied once more; or why it must not start.
-    async fn guarded(&self) -> Result<Files, (Stop, Files)> {
+    async fn guarded(&self) -> Result<Files, (StageError, Files)> {
         let disk = &self.world.disk;
         // Without the lock a run may be writing: then the file is only judged.
         let lock = self.lock(Deadline::after(LOCK), LOCK).await.ok();
@@ -177,9 +177,9 @@ impl Boot {
     }
 
     /// Tells why the agent is not started: the verdict of a run that failed before, or that nothing names a cluster.
-    fn refuse(&self, stop: Stop, files: &Files) -> Report {
+    fn refuse(&self, stop: StageError, files: &Files) -> Report {
         let disk = &self.world.disk;
-        let undecided = matches!(stop, Stop::Refused(Refusal::NoCluster { .. }));
+        let undecided = matches!(stop, StageError::Refused(Refusal::NoCluster { .. }));
         let before = tell::stored(disk).ok().flatten().filter(|document| document.exit_code != 0);
         let verdict = verify::stopped(stop);
         let own = document(&verdict, files.cluster().as_deref(), &[]);
@@ -210,17 +210,17 @@ fn is_of_another_instance(disk: &Disk, files: &Files) -> bool {
 }
 
 /// Writes what user data has changed since; `files` is what the agent reads then.
-fn apply_again(disk: &Disk, lock: Option<&Lock>, recorded: &Recorded, files: &mut Files) -> Result<(), Stop> {
+fn apply_again(disk: &Disk, lock: Option<&Lock>, recorded: &Recorded, files: &mut Files) -> Result<(), StageError> {
     for _ in 0..super::MOST_ATTEMPTS {
         match apply_once(disk, lock, recorded, files) {
-            Err(Stop::Write(DiskError::Changed { .. })) => *files = Files::read(disk),
+            Err(StageError::Write(DiskError::Changed { .. })) => *files = Files::read(disk),
             result => return result,
         }
     }
-    Err(Stop::Write(DiskError::Changed { path: ECS_CONFIG.to_owned() }))
+    Err(StageError::Write(DiskError::Changed { path: ECS_CONFIG.to_owned() }))
 }
 
-fn apply_once(disk: &Disk, lock: Option<&Lock>, recorded: &Recorded, files: &mut Files) -> Result<(), Stop> {
+fn apply_once(disk: &Disk, lock: Option<&Lock>, recorded: &Recorded, files: &mut Files) -> Result<(), StageError> {
     // What was not read must not be replaced.
     if !files.has_etc {
         return Ok(());
@@ -230,7 +230,7 @@ fn apply_once(disk: &Disk, lock: Option<&Lock>, recorded: &Recorded, files: &mut
         let (count, keys) = (lost.len(), redaction::line(&lost.join(" ")));
         tracing::warn!(count, keys, "ecs.config has lost values that the plan does not store; run ecs-bootstrap again");
     }
-    let wanted = config.map_err(|refusal| Stop::Refused(Refusal::Edit(refusal)))?;
+    let wanted = config.map_err(|refusal| StageError::Refused(Refusal::Edit(refusal)))?;
     if wanted == files.etc {
         return Ok(());
     }
@@ -240,10 +240,10 @@ fn apply_once(disk: &Disk, lock: Option<&Lock>, recorded: &Recorded, files: &mut
         return Ok(());
     }
     if lock.is_none() {
-        return Err(Stop::Write(DiskError::Busy { path: super::LOCK.to_owned() }));
+        return Err(StageError::Write(DiskError::Busy { path: super::LOCK.to_owned() }));
     }
     // A link is followed by whoever reads, and never by us: then this is the refusal that tells.
-    disk.read_regular(ECS_CONFIG, LONGEST_FILE).map_err(Stop::Read)?;
+    disk.read_regular(ECS_CONFIG, LONGEST_FILE).map_err(StageError::Read)?;
     write_config(disk, &files.etc, &wanted)?;
     if !overruled.is_empty() {
         let keys: Vec<String> = overruled.iter().map(|(key, source)| format!("{key} ({source})")).collect();

@@ -12,7 +12,7 @@ use crate::boundary::disk::{Disk, DiskError, Mode};
 use crate::boundary::systemd::control::Jobs;
 use crate::boundary::systemd::{Systemd, SystemdError};
 use crate::effects::QueuedJob;
-use crate::evidence::Stop;
+use crate::evidence::StageError;
 use crate::plan::{Expectation, Plan, Recorded};
 use crate::render::Phase;
 use crate::settings::schema::LONGEST_DURATION;
@@ -66,7 +66,7 @@ pub(super) fn modified(disk: &Disk) -> Option<SystemTime> {
 }
 
 /// Leaves it, unless the same lies there already.
-pub(super) fn store(disk: &Disk, plan: &Plan, phases: &[Phase]) -> Result<(), Stop> {
+pub(super) fn store(disk: &Disk, plan: &Plan, phases: &[Phase]) -> Result<(), StageError> {
     let expectation = plan.expectation.clone();
     let recorded = crate::decide::guard::record(&plan.ecs_config.keys, plan.expectation.follows_file);
     let stored = read(disk).ok().flatten();
@@ -75,7 +75,7 @@ pub(super) fn store(disk: &Disk, plan: &Plan, phases: &[Phase]) -> Result<(), St
     }
     let handover = Handover { version: 1, expectation, recorded, phases: phases.to_vec() };
     let bytes = super::as_json(&handover).into_bytes();
-    disk.replace(HANDOVER, &bytes, Mode::Exactly(0o600)).map_err(Stop::Write)
+    disk.replace(HANDOVER, &bytes, Mode::Exactly(0o600)).map_err(StageError::Write)
 }
 
 /// Starts the unit that verifies, from its text where it is not installed. It is not waited for. `program` is where
@@ -84,7 +84,7 @@ pub(super) async fn start(
     world: &World,
     systemd: Result<&Systemd, &SystemdError>,
     program: Option<&Path>,
-) -> Result<(), Stop> {
+) -> Result<(), StageError> {
     let jobs = Jobs::of(&world.disk, systemd)?;
     // What bounds the restarts of a unit that dies must not refuse the starts of runs.
     if let Ok(systemd) = systemd
@@ -103,12 +103,12 @@ pub(super) async fn start(
     let named = in_unit(program).ok_or_else(|| {
         let source =
             std::io::Error::other(format!("systemd takes no program of the name `{}`", program.escape_debug()));
-        Stop::Write(DiskError::Io { doing: "write", path: VERIFY_UNIT.to_owned(), source })
+        StageError::Write(DiskError::Io { doing: "write", path: VERIFY_UNIT.to_owned(), source })
     })?;
-    world.disk.create_folder("/run/systemd/system", 0o755).map_err(Stop::Write)?;
+    world.disk.create_folder("/run/systemd/system", 0o755).map_err(StageError::Write)?;
     for (unit, text) in UNIT_TEXTS {
         let (path, text) = (format!("/run/systemd/system/{unit}"), text.replace(INSTALLED_BINARY, &named));
-        world.disk.replace(&path, text.as_bytes(), Mode::Exactly(0o644)).map_err(Stop::Write)?;
+        world.disk.replace(&path, text.as_bytes(), Mode::Exactly(0o644)).map_err(StageError::Write)?;
     }
     Ok(jobs.queue("start", VERIFY_UNIT).await.map(|_| ())?)
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::{Boot, Report};
 use crate::boundary::disk::Disk;
 use crate::cli::Command;
-use crate::evidence::Stop;
+use crate::evidence::StageError;
 use crate::exit::Exit;
 use crate::render::{Document, document};
 use crate::retry::{Deadline, Watchdog};
@@ -41,7 +41,7 @@ impl Ending {
 
     /// The verdict and the report of it. Guard lets the agent start: nothing here may keep it down.
     pub fn report(&self) -> (Document, Report) {
-        let verdict = verify::stopped(Stop::Hangs { command: self.command, since: Watchdog::GRACE });
+        let verdict = verify::stopped(StageError::Hangs { command: self.command, since: Watchdog::GRACE });
         let document = document(&verdict, None, &[]);
         let exit = if self.command == "guard" { Exit::Done } else { verdict.exit() };
         let report = super::reports::reported(&document, exit, self.json);

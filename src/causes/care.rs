@@ -1,7 +1,7 @@
 //! Causes why `prepare-image` and `reset-agent` do not do what they would, or not all of it.
 
 use super::{Cause, Class, Layer, chain};
-use crate::evidence::Stop;
+use crate::evidence::StageError;
 use crate::exit::Exit;
 
 /// An agent that forgets its tasks leaves their containers running, and ECS places others.
@@ -20,7 +20,7 @@ pub(super) static TASKS_RUN: Cause = Cause {
              without them by `--force`",
     source: "Amazon ECS Developer Guide, \"Draining Amazon ECS container instances\"",
     check: |evidence| match &evidence.stop {
-        Some(Stop::TasksRun { tasks }) => Some(tasks.clone()),
+        Some(StageError::TasksRun { tasks }) => Some(tasks.clone()),
         _ => None,
     },
     ..Cause::PLAIN
@@ -40,7 +40,7 @@ pub(super) static TASKS_UNKNOWN: Cause = Cause {
     remedy: "look by `docker ps`, as root; where no task runs, or none matters, go on by `--force`",
     source: "the agent's introspection and docker's list of containers",
     check: |evidence| match &evidence.stop {
-        Some(Stop::TasksUnknown { why }) => Some(vec![why.clone()]),
+        Some(StageError::TasksUnknown { why }) => Some(vec![why.clone()]),
         _ => None,
     },
     ..Cause::PLAIN
@@ -60,7 +60,7 @@ pub(super) static RUNS_OUTSIDE: Cause = Cause {
     remedy: "stop it by the way it was started (`docker stop ecs-agent`), then do this again",
     source: "Amazon ECS Developer Guide, \"Installing the Amazon ECS container agent\"",
     check: |evidence| match &evidence.stop {
-        Some(stop @ Stop::RunsOutside) => Some(vec![chain(stop)]),
+        Some(stop @ StageError::RunsOutside) => Some(vec![chain(stop)]),
         _ => None,
     },
     ..Cause::PLAIN
@@ -80,7 +80,7 @@ pub(super) static ELSEWHERE: Cause = Cause {
     remedy: "clear what it points to by hand, and put a folder in its place",
     source: "ecs-bootstrap removes nothing outside the folders that it names",
     check: |evidence| match &evidence.stop {
-        Some(Stop::Elsewhere(error)) => Some(vec![chain(error)]),
+        Some(StageError::Elsewhere(error)) => Some(vec![chain(error)]),
         _ => None,
     },
     ..Cause::PLAIN
@@ -100,7 +100,7 @@ pub(super) static UNIT_JOB: Cause = Cause {
     remedy: "look at `systemctl status ecs` and `journalctl -u ecs`, then do this again: it goes on where it was",
     source: "org.freedesktop.systemd1(5), JobRemoved",
     check: |evidence| match &evidence.stop {
-        Some(stop @ Stop::UnitJob { .. }) => Some(vec![chain(stop)]),
+        Some(stop @ StageError::UnitJob { .. }) => Some(vec![chain(stop)]),
         _ => None,
     },
     ..Cause::PLAIN
@@ -120,7 +120,7 @@ pub(super) static LEFT: Cause = Cause {
     remedy: "remove what keeps these paths (another user's files: run it as root), then do this again",
     source: "unlink(2), rmdir(2)",
     check: |evidence| match &evidence.stop {
-        Some(Stop::Left { left }) => Some(left.clone()),
+        Some(StageError::Left { left }) => Some(left.clone()),
         _ => None,
     },
     ..Cause::PLAIN

@@ -68,12 +68,15 @@ mod tests {
     use super::super::tests::ids;
     use super::*;
     use crate::boundary::aws::AwsError;
-    use crate::evidence::Stop;
+    use crate::evidence::StageError;
     use crate::evidence::way::Way;
 
     fn with(api_clock: Option<i64>, imds_clock: Option<i64>, kind: AwsErrorKind) -> Vec<&'static str> {
         let error = AwsError { operation: "ec2:DescribeTags", kind, elapsed: Duration::ZERO, source: None };
-        ids(&Evidence { way: Way { api_clock, imds_clock, ..Way::default() }, ..Evidence::of_stop(Stop::Aws(error)) })
+        ids(&Evidence {
+            way: Way { api_clock, imds_clock, ..Way::default() },
+            ..Evidence::of_stop(StageError::Aws(error))
+        })
     }
 
     #[test]

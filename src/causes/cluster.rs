@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::role::has_static_keys;
 use super::{Cause, Class, Layer, api};
 use crate::boundary::aws::Cluster;
-use crate::evidence::{Evidence, Stop};
+use crate::evidence::{Evidence, StageError};
 use crate::exit::Exit;
 use crate::plan::{Refusal, cluster_name};
 use crate::redaction;
@@ -176,7 +176,7 @@ pub(super) static NO_CLUSTER_MATCHES: Cause = Cause {
     remedy: "tag the cluster, correct `cluster-tags`, or name the cluster",
     source: "ecs-bootstrap's setting `cluster-tags`",
     check: |evidence| match &evidence.stop {
-        Some(Stop::Refused(refusal @ Refusal::NoClusterMatches { candidates, .. })) => {
+        Some(StageError::Refused(refusal @ Refusal::NoClusterMatches { candidates, .. })) => {
             Some([refusal.to_string()].into_iter().chain(candidates.iter().cloned()).collect())
         }
         _ => None,
@@ -194,7 +194,7 @@ pub(super) static SEVERAL_CLUSTERS_MATCH: Cause = Cause {
     remedy: "add a tag to `cluster-tags` that only the wanted one carries, or name the cluster",
     source: "ecs-bootstrap's setting `cluster-tags`",
     check: |evidence| match &evidence.stop {
-        Some(Stop::Refused(refusal @ Refusal::SeveralClustersMatch { names, .. })) => {
+        Some(StageError::Refused(refusal @ Refusal::SeveralClustersMatch { names, .. })) => {
             Some(vec![refusal.to_string(), names.join(", ")])
         }
         _ => None,

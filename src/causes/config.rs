@@ -8,7 +8,7 @@ use super::user_data::{OF_USER_DATA, WITHOUT_TOKEN, output};
 use super::{Cause, Class, Layer, chain};
 use crate::boundary::aws::AwsErrorKind;
 use crate::boundary::imds::ImdsError;
-use crate::evidence::Stop;
+use crate::evidence::StageError;
 use crate::evidence::user_data::Kind;
 use crate::exit::Exit;
 use crate::plan::Refusal;
@@ -28,12 +28,12 @@ pub(super) static SETTING_INVALID: Cause = Cause {
     remedy: "correct it where it is said, then run `ecs-bootstrap plan`",
     source: "ecs-bootstrap's own settings, README \"Settings\"",
     check: |evidence| match &evidence.stop {
-        Some(Stop::Settings(error)) => {
+        Some(StageError::Settings(error)) => {
             let hint = error.did_you_mean.as_ref().map(|name| format!("did you mean `{name}`?"));
             Some([error.to_string()].into_iter().chain(hint).collect())
         }
-        Some(Stop::ReadSettings(error)) => Some(vec![chain(error)]),
-        Some(Stop::Imds(error @ ImdsError::BadEndpoint { .. })) => Some(vec![chain(error)]),
+        Some(StageError::ReadSettings(error)) => Some(vec![chain(error)]),
+        Some(StageError::Imds(error @ ImdsError::BadEndpoint { .. })) => Some(vec![chain(error)]),
         _ => None,
     },
     ..Cause::PLAIN
@@ -53,9 +53,9 @@ pub(super) static ECS_CONFIG_UNUSABLE: Cause = Cause {
     remedy: "make it a plain, readable file of `KEY=value` lines, or remove it and run `ecs-bootstrap` again",
     source: "ecs-agent.md \"Files, parsing, precedence\"; systemd.exec(5) EnvironmentFile=",
     check: |evidence| match &evidence.stop {
-        Some(Stop::Read(error)) => Some(vec![chain(error)]),
-        Some(Stop::Write(error)) if misplaced(error).is_some_and(is_agents) => Some(vec![chain(error)]),
-        Some(Stop::Refused(refusal @ Refusal::Edit(_))) => Some(vec![chain(refusal)]),
+        Some(StageError::Read(error)) => Some(vec![chain(error)]),
+        Some(StageError::Write(error)) if misplaced(error).is_some_and(is_agents) => Some(vec![chain(error)]),
+        Some(StageError::Refused(refusal @ Refusal::Edit(_))) => Some(vec![chain(refusal)]),
         _ => None,
     },
     ..Cause::PLAIN
@@ -151,7 +151,7 @@ pub(super) static CLUSTER_NAME_INVALID: Cause = Cause {
             return None;
         }
         match &evidence.stop {
-            Some(Stop::Refused(refusal @ Refusal::ClusterInvalid { source_of, .. })) => {
+            Some(StageError::Refused(refusal @ Refusal::ClusterInvalid { source_of, .. })) => {
                 Some(vec![format!("{refusal} ({source_of})")])
             }
             _ => invalid(evidence).map(|(_, seen)| vec![seen]),

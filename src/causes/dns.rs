@@ -115,7 +115,7 @@ mod tests {
     use super::*;
     use crate::boundary::aws::AwsError;
     use crate::evidence::way::{Names, Way};
-    use crate::evidence::{NetworkProbe, Stop};
+    use crate::evidence::{NetworkProbe, StageError};
 
     const HOST: &str = "ecs.eu-west-1.amazonaws.com";
 
@@ -155,7 +155,7 @@ mod tests {
         let stopped = |no_such_name, other| {
             let kind = AwsErrorKind::Dns { no_such_name };
             let error = AwsError { operation: "ec2:DescribeTags", kind, elapsed: Duration::ZERO, source: None };
-            ids(&Evidence { way: way(other), ..Evidence::of_stop(Stop::Aws(error)) })
+            ids(&Evidence { way: way(other), ..Evidence::of_stop(StageError::Aws(error)) })
         };
         assert_eq!(stopped(true, Some(Ok(()))), ["dns-name-unknown"]);
         assert_eq!(stopped(false, Some(Err(late("other.test")))), ["dns-timeout"]);

@@ -5,7 +5,7 @@
 
 use super::cluster::joined_other;
 use crate::evidence::user_data::UserData;
-use crate::evidence::{Evidence, Stop};
+use crate::evidence::{Evidence, StageError};
 use crate::plan::{Refusal, cluster_name, glued};
 use crate::redaction;
 use crate::settings::Kind;
@@ -42,7 +42,7 @@ pub(super) fn effect(evidence: &Evidence) -> Option<Effect<'_>> {
     let joined = evidence.files.joined.as_deref();
     let of = |seen, wanted, is_in_default| Some(Effect { seen, wanted, is_in_default, joined });
     match &evidence.stop {
-        Some(Stop::Refused(Refusal::NoCluster { looked })) => return of(looked.clone(), None, false),
+        Some(StageError::Refused(Refusal::NoCluster { looked })) => return of(looked.clone(), None, false),
         Some(_) => return None,
         None => {}
     }
@@ -92,7 +92,7 @@ pub(super) fn of_user_data(evidence: &Evidence) -> Option<Effect<'_>> {
 
 /// What is named as the cluster by `ecs.config` and cannot be one, with what was seen of it.
 pub(super) fn invalid(evidence: &Evidence) -> Option<(&str, String)> {
-    if let Some(Stop::Refused(refusal @ Refusal::ClusterInvalid { value, source_of })) = &evidence.stop {
+    if let Some(StageError::Refused(refusal @ Refusal::ClusterInvalid { value, source_of })) = &evidence.stop {
         let is_of_file = source_of.kind == Kind::EcsConfig;
         return is_of_file.then(|| (value.as_str(), format!("{refusal} ({source_of})")));
     }

@@ -3,7 +3,7 @@
 use super::{Cause, Class, Layer, chain};
 use crate::boundary::disk::DiskError;
 use crate::boundary::kernel::{Memory, Pressure, Space};
-use crate::evidence::{Evidence, Stop};
+use crate::evidence::{Evidence, StageError};
 use crate::exit::Exit;
 
 const MIB: u64 = 1024 * 1024;
@@ -30,7 +30,7 @@ pub(super) static DISK_FULL: Cause = Cause {
     remedy: "make room (`docker system prune -a`, `journalctl --vacuum-size=100M`) or use a larger volume",
     source: "agent#536 #632 #349; write(2) ENOSPC",
     check: |evidence| {
-        if let Some(Stop::Write(error @ DiskError::Full { .. })) = &evidence.stop {
+        if let Some(StageError::Write(error @ DiskError::Full { .. })) = &evidence.stop {
             return Some(vec![chain(error)]);
         }
         let full = evidence.machine.space.iter().filter(|space| is_full(space));
@@ -103,8 +103,8 @@ pub(super) static WRITE_REFUSED: Cause = Cause {
     remedy: "run it as root on a writable file system; `ecs.config` is as it was before",
     source: "rename(2)",
     check: |evidence| match &evidence.stop {
-        Some(Stop::ReadHandover(error)) if misplaced(error).is_none() => Some(vec![chain(error)]),
-        Some(Stop::Write(error)) if !matches!(error, DiskError::Full { .. }) => {
+        Some(StageError::ReadHandover(error)) if misplaced(error).is_none() => Some(vec![chain(error)]),
+        Some(StageError::Write(error)) if !matches!(error, DiskError::Full { .. }) => {
             let is_named = misplaced(error).is_some_and(|path| is_own(path) || is_agents(path));
             (!is_named).then(|| vec![chain(error)])
         }
@@ -148,7 +148,7 @@ pub(super) static OWN_FILE_UNUSABLE: Cause = Cause {
     remedy: "look at the named path (`ls -ld`), move it away, and run `ecs-bootstrap` again; it makes the file anew",
     source: "open(2) O_NOFOLLOW, O_DIRECTORY",
     check: |evidence| match &evidence.stop {
-        Some(Stop::ReadHandover(error) | Stop::Write(error)) if misplaced(error).is_some_and(is_own) => {
+        Some(StageError::ReadHandover(error) | StageError::Write(error)) if misplaced(error).is_some_and(is_own) => {
             Some(vec![chain(error)])
         }
         _ => None,
@@ -171,7 +171,7 @@ pub(super) static CALL_HANGS: Cause = Cause {
     remedy: "see `cat /proc/mounts` for network file systems and `dmesg` for `blocked for more than`, then run it again",
     source: "ecs-bootstrap's own timer",
     check: |evidence| match &evidence.stop {
-        Some(stop @ Stop::Hangs { .. }) => Some(vec![chain(stop)]),
+        Some(stop @ StageError::Hangs { .. }) => Some(vec![chain(stop)]),
         _ => None,
     },
     ..Cause::PLAIN

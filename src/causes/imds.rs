@@ -6,7 +6,7 @@ use super::{Cause, Class, Layer, chain};
 use crate::boundary::aws::AwsErrorKind;
 use crate::boundary::imds::{ImdsError, RoleStatus};
 use crate::evidence::proxies::of_metadata;
-use crate::evidence::{Evidence, Stop};
+use crate::evidence::{Evidence, StageError};
 use crate::exit::Exit;
 
 /// What may come up with the network, a little late.
@@ -189,7 +189,7 @@ pub(super) static GARBLED: Cause = Cause {
              name an IMDSv2 endpoint",
     source: "EC2 User Guide, \"Use the Instance Metadata Service to access instance metadata\"",
     check: |evidence| match &evidence.stop {
-        Some(stop @ Stop::NotMetadata { .. }) => Some(vec![chain(stop)]),
+        Some(stop @ StageError::NotMetadata { .. }) => Some(vec![chain(stop)]),
         _ => named(evidence, |error| {
             matches!(error, ImdsError::Status { status, .. } if !matches!(status, 429 | 503))
                 || matches!(error, ImdsError::Garbled { .. } | ImdsError::Setup { .. })
@@ -216,7 +216,7 @@ fn is_ipv6_only(evidence: &Evidence) -> bool {
 /// The error of the metadata service that stopped a room, or that verify met, when it is of this kind.
 fn named(evidence: &Evidence, is: fn(&ImdsError) -> bool) -> Option<Vec<String>> {
     let stopped = match &evidence.stop {
-        Some(Stop::Imds(error)) => Some(error),
+        Some(StageError::Imds(error)) => Some(error),
         _ => None,
     };
     let role = evidence.role.as_ref().and_then(|role| role.as_ref().err());
@@ -255,7 +255,7 @@ mod tests {
             (status(429), "imds-throttled"),
             (status(500), "imds-garbled"),
         ] {
-            assert_eq!(ids(&Evidence::of_stop(Stop::Imds(error))), [id]);
+            assert_eq!(ids(&Evidence::of_stop(StageError::Imds(error))), [id]);
         }
     }
 
@@ -263,7 +263,7 @@ mod tests {
     fn a_host_without_ipv4_is_told_only_where_its_tables_say_so() {
         let with = |routes| {
             let error = ImdsError::Unreachable { attempts: 2, elapsed: LATE, source: None };
-            ids(&Evidence { way: Way { routes, ..Way::default() }, ..Evidence::of_stop(Stop::Imds(error)) })
+            ids(&Evidence { way: Way { routes, ..Way::default() }, ..Evidence::of_stop(StageError::Imds(error)) })
         };
         let v6 = Routes { v6_address: true, v6_default: true, ..Routes::default() };
         assert_eq!(with(Some(v6)), ["imds-ipv6-only"]);

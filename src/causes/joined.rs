@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::{Cause, Class, Layer, chain};
 use crate::boundary::agent::AgentError;
-use crate::evidence::{Evidence, Stop};
+use crate::evidence::{Evidence, StageError};
 use crate::exit::Exit;
 use std::time::Duration;
 
@@ -31,7 +31,7 @@ pub static PORT_TAKEN: Cause = Cause {
              (`docker rm -f NAME`), then `systemctl restart ecs --no-block`",
     source: "agent#1215; amazon-vpc-cni-k8s#19",
     check: |evidence| {
-        if let Some(stop @ Stop::PortTaken(_)) = &evidence.stop {
+        if let Some(stop @ StageError::PortTaken(_)) = &evidence.stop {
             return Some(vec![chain(stop)]);
         }
         let (odd, is_untrusted) = match &evidence.introspection {

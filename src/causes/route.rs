@@ -284,7 +284,7 @@ mod tests {
     use super::*;
     use crate::boundary::aws::AwsError;
     use crate::boundary::proxy::Proxy;
-    use crate::evidence::Stop;
+    use crate::evidence::StageError;
     use crate::evidence::routes::Routes;
     use crate::evidence::way::Way;
 
@@ -318,7 +318,7 @@ mod tests {
         let stopped = |network: Option<NetworkProbe>| {
             let (operation, kind) = ("ec2:DescribeTags", AwsErrorKind::ConnectTimeout);
             let error = AwsError { operation, kind, elapsed: Duration::ZERO, source: None };
-            ids(&Evidence { network, ..Evidence::of_stop(Stop::Aws(error)) })[0]
+            ids(&Evidence { network, ..Evidence::of_stop(StageError::Aws(error)) })[0]
         };
         let (host, addresses) = ("ecs.test".to_owned(), vec!["10.0.0.7".parse().unwrap()]);
         let open = NetworkProbe { host: host.clone(), addresses, connected: Ok(()) };

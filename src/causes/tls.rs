@@ -71,7 +71,7 @@ mod tests {
     use super::super::tests::ids;
     use super::*;
     use crate::boundary::aws::AwsError;
-    use crate::evidence::Stop;
+    use crate::evidence::StageError;
     use crate::evidence::agent_log::last_attempt;
 
     #[test]
@@ -79,7 +79,7 @@ mod tests {
         let with = |fault| {
             let kind = AwsErrorKind::Tls { fault };
             let error = AwsError { operation: "ec2:DescribeTags", kind, elapsed: Duration::ZERO, source: None };
-            ids(&Evidence::of_stop(Stop::Aws(error)))
+            ids(&Evidence::of_stop(StageError::Aws(error)))
         };
         assert_eq!(with(TlsFault::UnknownIssuer), ["tls-untrusted"]);
         for fault in [TlsFault::Expired, TlsFault::NotValidYet, TlsFault::WrongName, TlsFault::Other] {

@@ -2,7 +2,7 @@
 
 use super::{Cause, Class, Layer, chain, ecs_init};
 use crate::boundary::systemd::{SystemdError, UnitState};
-use crate::evidence::{Evidence, Stop};
+use crate::evidence::{Evidence, StageError};
 use crate::exit::Exit;
 
 /// The end of systemd's error for a transaction whose order has no solution.
@@ -50,7 +50,7 @@ pub(super) static UNIT_MASKED: Cause = Cause {
     remedy: "`systemctl unmask` it, if masking it was not meant",
     source: "systemctl(1)",
     check: |evidence| {
-        if let Some(Stop::Systemd(error @ SystemdError::Masked { .. })) = &evidence.stop {
+        if let Some(StageError::Systemd(error @ SystemdError::Masked { .. })) = &evidence.stop {
             return Some(vec![chain(error)]);
         }
         let units = evidence.known_units()?;
@@ -104,7 +104,7 @@ pub(super) static START_BLOCKED: Cause = Cause {
     remedy: "run without `--wait`: the agent's start is queued, and goes on as soon as this unit ends",
     source: "agent#1707; Amazon Linux's ecs.service is After=cloud-final.service",
     check: |evidence| match &evidence.stop {
-        Some(Stop::Blocked { unit }) => {
+        Some(StageError::Blocked { unit }) => {
             Some(vec![format!("the agent's job waits for `{unit}`, where this program runs")])
         }
         _ => None,
@@ -161,7 +161,7 @@ pub(super) static SYSTEMD_UNREACHABLE: Cause = Cause {
     check: |evidence| match evidence.systemd_error() {
         // Nothing else is waited for while jobs are queued.
         None => match &evidence.stop {
-            Some(stop @ Stop::Late { doing, .. }) if doing.starts_with("queueing ") => Some(vec![chain(stop)]),
+            Some(stop @ StageError::Late { doing, .. }) if doing.starts_with("queueing ") => Some(vec![chain(stop)]),
             _ => None,
         },
         Some(

@@ -9,7 +9,7 @@ use crate::cleanup::{
     AgentRuns, Cleanup, DATA, GPU, LOGS, Leftovers, OURS, Registered, Removal, Reset, SetAside, Withdrawal,
 };
 use crate::ecs_config::{edit, effective, ownership, read};
-use crate::evidence::Stop;
+use crate::evidence::StageError;
 use crate::facts::Known;
 use crate::plan::{ECS_CONFIG, Refusal, cluster_name};
 use crate::redaction::{self, shell_word};
@@ -25,7 +25,7 @@ const MOST_KEYS: usize = 20;
 pub fn cleanup(mut leftovers: Leftovers, force: bool) -> Cleanup {
     let hints = image_hints(&leftovers);
     let mut obstacles = obstacles(&mut leftovers, force);
-    obstacles.extend(leftovers.elsewhere.into_iter().map(Stop::Elsewhere));
+    obstacles.extend(leftovers.elsewhere.into_iter().map(StageError::Elsewhere));
     let config = leftovers.ecs_config.and_then(|config| withdrawal(config, &leftovers.written));
     let ecs_config = config.unwrap_or_else(|stop| {
         obstacles.push(stop);
@@ -56,9 +56,9 @@ pub fn reset(mut leftovers: Leftovers, now: SystemTime, force: bool) -> Reset {
     let hints = registration_hints(&leftovers);
     let is_on_the_way =
         |error: &DiskError| matches!(error, DiskError::Symlink { path, .. } if DATA.starts_with(path.as_str()));
-    obstacles.extend(leftovers.elsewhere.into_iter().filter(is_on_the_way).map(Stop::Elsewhere));
+    obstacles.extend(leftovers.elsewhere.into_iter().filter(is_on_the_way).map(StageError::Elsewhere));
     if leftovers.data_is_mounted {
-        obstacles.push(Stop::Elsewhere(DiskError::Mounted { doing: "move", path: DATA.to_owned() }));
+        obstacles.push(StageError::Elsewhere(DiskError::Mounted { doing: "move", path: DATA.to_owned() }));
     }
     let interrupted = leftovers.interrupted;
     let was_set_aside =
@@ -89,22 +89,22 @@ pub fn reset(mut leftovers: Leftovers, now: SystemTime, force: bool) -> Reset {
 }
 
 /// What keeps both commands from doing anything.
-fn obstacles(leftovers: &mut Leftovers, force: bool) -> Vec<Stop> {
+fn obstacles(leftovers: &mut Leftovers, force: bool) -> Vec<StageError> {
     let mut obstacles = Vec::new();
     match &leftovers.agent {
-        AgentRuns::Unknown(error) => obstacles.push(Stop::Systemd(error.clone())),
+        AgentRuns::Unknown(error) => obstacles.push(StageError::Systemd(error.clone())),
         AgentRuns::Unit(_) | AgentRuns::NotInstalled if is_up(&leftovers.agent).is_none() && leftovers.answers => {
-            obstacles.push(Stop::RunsOutside);
+            obstacles.push(StageError::RunsOutside);
         }
         _ => {}
     }
     // Whatever listens there, the agent's own tasks are not known then.
-    obstacles.extend(leftovers.port_taken.take().filter(|_| !force).map(Stop::PortTaken));
+    obstacles.extend(leftovers.port_taken.take().filter(|_| !force).map(StageError::PortTaken));
     match &leftovers.tasks {
         _ if force => {}
         Known::Yes(tasks) if tasks.is_empty() => {}
-        Known::Yes(tasks) => obstacles.push(Stop::TasksRun { tasks: tasks.iter().map(described).collect() }),
-        Known::Unknown(why) => obstacles.push(Stop::TasksUnknown { why: why.clone() }),
+        Known::Yes(tasks) => obstacles.push(StageError::TasksRun { tasks: tasks.iter().map(described).collect() }),
+        Known::Unknown(why) => obstacles.push(StageError::TasksUnknown { why: why.clone() }),
     }
     obstacles
 }
@@ -146,13 +146,13 @@ fn why(path: &str) -> &'static str {
     }
 }
 
-fn withdrawal(config: Option<Vec<u8>>, written: &crate::facts::Written) -> Result<Option<Withdrawal>, Stop> {
+fn withdrawal(config: Option<Vec<u8>>, written: &crate::facts::Written) -> Result<Option<Withdrawal>, StageError> {
     let Some(config) = config else { return Ok(None) };
     let changes = ownership::withdrawal(&config, written);
     if changes.is_empty() {
         return Ok(None);
     }
-    let new = edit(&config, &changes).map_err(|refusal| Stop::Refused(Refusal::Edit(refusal)))?;
+    let new = edit(&config, &changes).map_err(|refusal| StageError::Refused(Refusal::Edit(refusal)))?;
     let (restored, removed): (Vec<_>, Vec<_>) = changes.into_iter().partition(|(_, value)| value.is_some());
     let keys = |changes: Vec<(String, Option<String>)>| changes.into_iter().map(|(key, _)| key).collect();
     Ok(Some(Withdrawal { path: ECS_CONFIG, removed: keys(removed), restored: keys(restored), new }))

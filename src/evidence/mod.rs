@@ -37,7 +37,7 @@ use crate::settings::SettingsError;
 
 /// What stopped gather, decide or apply.
 #[derive(Debug, thiserror::Error)]
-pub enum Stop {
+pub enum StageError {
     /// A setting cannot be used.
     #[error(transparent)]
     Settings(#[from] SettingsError),
@@ -179,7 +179,7 @@ pub struct LongRun {
 #[derive(Debug, Default)]
 pub struct Evidence {
     /// What stopped an earlier room.
-    pub stop: Option<Stop>,
+    pub stop: Option<StageError>,
     /// What verify waits for.
     pub expectation: Option<Expectation>,
     /// How long ago the instance was launched.
@@ -248,7 +248,7 @@ pub struct Evidence {
 
 impl Evidence {
     /// The evidence of a room that was stopped.
-    pub fn of_stop(stop: Stop) -> Evidence {
+    pub fn of_stop(stop: StageError) -> Evidence {
         Evidence { stop: Some(stop), ..Evidence::default() }
     }
 
@@ -275,7 +275,7 @@ impl Evidence {
     /// The AWS call that stopped a room.
     pub fn stopping_call(&self) -> Option<&AwsError> {
         match &self.stop {
-            Some(Stop::Aws(error)) => Some(error),
+            Some(StageError::Aws(error)) => Some(error),
             _ => None,
         }
     }
@@ -372,7 +372,7 @@ impl Evidence {
     /// The answer of systemd that stopped a room.
     pub fn systemd_error(&self) -> Option<&SystemdError> {
         match &self.stop {
-            Some(Stop::Systemd(error)) => Some(error),
+            Some(StageError::Systemd(error)) => Some(error),
             _ => None,
         }
     }

@@ -3,7 +3,7 @@
 
 use crate::boundary::disk::{Disk, DiskError};
 use crate::boundary::systemd::{Systemd, SystemdError};
-use crate::evidence::Stop;
+use crate::evidence::StageError;
 use crate::facts::{ConfigFile, Host, Known};
 use crate::host::{LONGEST_FILE, device, saved_agent, units, user_data_runs, written};
 use crate::plan::{ECS_CONFIG, VENDOR_ECS_CONFIG};
@@ -17,9 +17,9 @@ const MORE_SETTINGS: &str = "/etc/ecs-bootstrap/config.d";
 const MOST_FILES: usize = 100;
 
 /// The settings files that there are, by rank and within it by name.
-pub(super) fn settings_files(disk: &Disk) -> Result<Vec<(Kind, String)>, Stop> {
-    let folder = |kind, path: &str| -> Result<Vec<(Kind, String)>, Stop> {
-        let names = disk.list(path).map_err(Stop::ReadSettings)?;
+pub(super) fn settings_files(disk: &Disk) -> Result<Vec<(Kind, String)>, StageError> {
+    let folder = |kind, path: &str| -> Result<Vec<(Kind, String)>, StageError> {
+        let names = disk.list(path).map_err(StageError::ReadSettings)?;
         if names.iter().filter(|name| name.ends_with(".toml")).count() > MOST_FILES {
             let what = format!("the folder has more than {MOST_FILES} settings files");
             return Err(SettingsError { place: path.to_owned(), what, did_you_mean: None }.into());
@@ -33,7 +33,7 @@ pub(super) fn settings_files(disk: &Disk) -> Result<Vec<(Kind, String)>, Stop> {
 }
 
 /// Everything about the host.
-pub(super) async fn host(disk: &Disk, systemd: &Result<Systemd, SystemdError>) -> Result<Host, Stop> {
+pub(super) async fn host(disk: &Disk, systemd: &Result<Systemd, SystemdError>) -> Result<Host, StageError> {
     let boot_id = disk.read("/proc/sys/kernel/random/boot_id", 64);
     Ok(Host {
         memory_mib: memory_mib(disk),
@@ -53,8 +53,8 @@ pub(super) async fn host(disk: &Disk, systemd: &Result<Systemd, SystemdError>) -
 }
 
 /// The file that is going to be written.
-pub(super) fn etc_config(disk: &Disk) -> Result<ConfigFile, Stop> {
-    let state = disk.read_regular(ECS_CONFIG, LONGEST_FILE).map_err(Stop::Read)?;
+pub(super) fn etc_config(disk: &Disk) -> Result<ConfigFile, StageError> {
+    let state = disk.read_regular(ECS_CONFIG, LONGEST_FILE).map_err(StageError::Read)?;
     Ok(state.map_or_else(ConfigFile::default, |state| ConfigFile {
         bytes: Some(state.bytes),
         modified: Some(state.modified),

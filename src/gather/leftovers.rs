@@ -9,7 +9,7 @@ use crate::boundary::docker::DockerError;
 use crate::boundary::systemd::{Systemd, SystemdError};
 use crate::causes::chain;
 use crate::cleanup::{AgentRuns, DATA, FOLDERS, Interrupted, Left, Leftovers, OF_THIS_BOOT, RESET, Registered};
-use crate::evidence::{Evidence, Stop};
+use crate::evidence::{Evidence, StageError};
 use crate::facts::{Known, Units, Written};
 use crate::host::{LONGEST_FILE, agent_config, saved_agent, units, written};
 use crate::plan::{ECS_CONFIG, Expectation, WRITTEN};
@@ -88,7 +88,7 @@ fn files(disk: &Disk) -> Leftovers {
     // Where no line is to be taken out, a file that cannot be read keeps nothing from being done.
     leftovers.ecs_config = match leftovers.written.keys.is_empty() {
         true => Ok(config.unwrap_or_default()),
-        false => config.map_err(Stop::Read),
+        false => config.map_err(StageError::Read),
     };
     let record = disk.read(WRITTEN, LONGEST_FILE).err();
     leftovers.unreadable.extend(record.map(|error| Left { path: WRITTEN.to_owned(), why: chain(&error) }));

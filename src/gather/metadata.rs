@@ -8,7 +8,7 @@ use std::time::Duration;
 use futures_util::future::{Either, join, join_all, select, try_join_all, try_join4};
 
 use crate::boundary::imds::{Imds, ImdsError, TARGET_STATE};
-use crate::evidence::Stop;
+use crate::evidence::StageError;
 use crate::facts::{Facts, Instance, InstanceTags, Known};
 use crate::retry::{Deadline, Policy, Step, until, within};
 use crate::settings::fragment::{CAUSE_TAG, VERDICT_TAG};
@@ -44,7 +44,7 @@ pub struct Metadata {
 
 impl Metadata {
     /// Nothing is known, for this reason.
-    pub(super) fn unknown(why: &Stop) -> Metadata {
+    pub(super) fn unknown(why: &StageError) -> Metadata {
         let why = crate::causes::chain(why);
         Metadata {
             instance: Known::Unknown(why.clone()),
@@ -57,7 +57,7 @@ impl Metadata {
 }
 
 /// Reads it. The identity document carries most values, so little else is asked for.
-pub(super) async fn read(imds: &Imds, settings: &Settings, deadline: Deadline) -> Result<Metadata, Stop> {
+pub(super) async fn read(imds: &Imds, settings: &Settings, deadline: Deadline) -> Result<Metadata, StageError> {
     let prefix = &settings.tags_prefix.value;
     let with_tags = settings.tags_settings.value != TagsSettings::None;
     let cluster_tag = format!("{prefix}cluster");
@@ -85,7 +85,7 @@ pub(super) async fn read(imds: &Imds, settings: &Settings, deadline: Deadline) -
         _ if !with_tags => Known::Unknown("`tags.settings` is `none`".to_owned()),
         None => Known::Unknown("tags are not allowed in instance metadata".to_owned()),
         Some(listing) if listing.split(|byte| *byte == b'\n').count() > MOST_TAGS => {
-            return Err(Stop::NotMetadata { path: TAGS, expected: "the keys of an instance's tags, at most 50" });
+            return Err(StageError::NotMetadata { path: TAGS, expected: "the keys of an instance's tags, at most 50" });
         }
         Some(listing) => {
             let cluster = cluster.map(|value| (cluster_tag, text(value)));
@@ -102,7 +102,7 @@ pub(super) async fn read(imds: &Imds, settings: &Settings, deadline: Deadline) -
 }
 
 /// The identity document. One that breaks off is asked for again.
-async fn identity(imds: &Imds, document: Vec<u8>, deadline: Deadline) -> Result<Instance, Stop> {
+async fn identity(imds: &Imds, document: Vec<u8>, deadline: Deadline) -> Result<Instance, StageError> {
     let first = RefCell::new(Some(document));
     let answer = until(deadline, AGAIN, async |attempts| {
         let before = first.take();
@@ -113,7 +113,7 @@ async fn identity(imds: &Imds, document: Vec<u8>, deadline: Deadline) -> Result<
                 Err(error) => return Step::Stop(error.into()),
             },
         };
-        let stop = Stop::NotMetadata { path: DOCUMENT, expected: "an instance identity document" };
+        let stop = StageError::NotMetadata { path: DOCUMENT, expected: "an instance identity document" };
         match Instance::read(&document) {
             Ok(instance) => Step::Done(instance),
             Err(error) if error.is_eof() && !document.is_empty() && attempts < ATTEMPTS => Step::Again(stop),

@@ -14,7 +14,7 @@ use crate::boundary::World;
 use crate::boundary::aws::{Aws, AwsError};
 use crate::boundary::systemd::{Systemd, SystemdError};
 use crate::ecs_config::ownership;
-use crate::evidence::Stop;
+use crate::evidence::StageError;
 use crate::facts::{Facts, Host, Known, lacks};
 use crate::host::agent_config;
 use crate::retry::Deadline;
@@ -35,7 +35,7 @@ pub struct Gathered {
     /// What works, but may not be meant.
     pub warnings: Vec<Warning>,
     /// Why a source could not be read that may have named the cluster. A plan without it may do all the same.
-    pub unread: Option<Stop>,
+    pub unread: Option<StageError>,
     /// The connection that the units were read by.
     pub systemd: Result<Systemd, SystemdError>,
 }
@@ -44,11 +44,11 @@ pub struct Gathered {
 const LONGEST_SETTINGS: usize = crate::host::LONGEST_FILE;
 
 /// What is said on this host: files of ours by rank. Environment and command line come from the caller.
-pub fn local_settings(world: &World) -> Result<Vec<Fragment>, Stop> {
+pub fn local_settings(world: &World) -> Result<Vec<Fragment>, StageError> {
     let mut fragments = Vec::new();
     let mut left = LONGEST_SETTINGS;
     for (kind, path) in host::settings_files(&world.disk)? {
-        let Some(bytes) = world.disk.read(&path, left).map_err(Stop::ReadSettings)? else {
+        let Some(bytes) = world.disk.read(&path, left).map_err(StageError::ReadSettings)? else {
             continue;
         };
         left -= bytes.len();
@@ -70,7 +70,7 @@ pub async fn facts(
     mut fragments: Vec<Fragment>,
     deadline: Deadline,
     without_metadata: bool,
-) -> Result<Gathered, Stop> {
+) -> Result<Gathered, StageError> {
     // Variables of the agent may be many, and count only in the end.
     let early = Settings { agent: BTreeMap::new(), ..merge(&fragments) };
     let imds_deadline = Deadline::after(early.imds_deadline.value).earliest(deadline);
@@ -130,7 +130,7 @@ fn of_ecs_config(host: &Host) -> Fragment {
     Fragment::from_ecs_config(foreign.iter().map(|f| (f.path, f.key.as_str(), f.value.as_str())))
 }
 
-fn user_data_of_ours(metadata: &Metadata) -> Result<Option<Fragment>, Stop> {
+fn user_data_of_ours(metadata: &Metadata) -> Result<Option<Fragment>, StageError> {
     const PLACE: &str = "user data";
     let Some(bytes) = &metadata.user_data else { return Ok(None) };
     let text = user_data::ours(bytes).map_err(|error| crate::settings::SettingsError {
@@ -152,18 +152,18 @@ struct Gathering<'a> {
     world: &'a World,
     fragments: Vec<Fragment>,
     warnings: Vec<Warning>,
-    unread: Option<Stop>,
+    unread: Option<StageError>,
     deadline: Deadline,
 }
 
 impl Gathering<'_> {
-    async fn aws(&self, facts: &Facts) -> Result<Aws, Stop> {
+    async fn aws(&self, facts: &Facts) -> Result<Aws, StageError> {
         let region = facts.instance.get().map(|instance| instance.region.as_str()).unwrap_or_default();
         Ok(self.world.aws(region).await?)
     }
 
     /// Tags from IMDS, or from EC2 when IMDS has none and nothing above them names the cluster.
-    async fn add_instance_tags(&mut self, facts: &mut Facts, early: &Settings) -> Result<(), Stop> {
+    async fn add_instance_tags(&mut self, facts: &mut Facts, early: &Settings) -> Result<(), StageError> {
         if early.tags_settings.value == TagsSettings::None {
             return Ok(());
         }
@@ -218,7 +218,7 @@ impl Gathering<'_> {
     }
 
     /// Clusters, only where they are chosen by their tags; the chosen one's tags are settings too.
-    async fn add_clusters(&mut self, facts: &mut Facts, early: &Settings) -> Result<(), Stop> {
+    async fn add_clusters(&mut self, facts: &mut Facts, early: &Settings) -> Result<(), StageError> {
         let settings = merge(&self.fragments);
         if settings.cluster.is_some() || settings.cluster_tags.value.is_empty() || facts.instance.get().is_none() {
             return Ok(());

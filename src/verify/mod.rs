@@ -20,7 +20,7 @@ use crate::causes::{
     notes, nothing_fits,
 };
 use crate::effects::QueuedJob;
-use crate::evidence::{Evidence, Stop};
+use crate::evidence::{Evidence, StageError};
 use crate::plan::Expectation;
 use crate::retry::Deadline;
 use crate::verdict::{Ready, Verdict};
@@ -210,12 +210,12 @@ fn first_broken(evidence: &Evidence, mut findings: Vec<Finding>) -> Verdict {
 }
 
 /// The verdict of what stopped an earlier room, by itself: nothing is asked.
-pub fn stopped(stop: Stop) -> Verdict {
+pub fn stopped(stop: StageError) -> Verdict {
     verdict_of(&Evidence::of_stop(stop))
 }
 
 /// The same, and what lies behind it is looked at once: no cluster is named, since user data has failed.
-pub async fn explained(world: &World, stop: Stop) -> Verdict {
+pub async fn explained(world: &World, stop: StageError) -> Verdict {
     verdict_of(&once::around(world, stop).await)
 }
 
@@ -252,7 +252,7 @@ pub async fn examine(
     world: &World,
     systemd: &Result<Systemd, SystemdError>,
     expectation: Option<Expectation>,
-    stop: Option<Stop>,
+    stop: Option<StageError>,
 ) -> Evidence {
     once::once(world, systemd, expectation, stop).await
 }

@@ -9,7 +9,7 @@ use crate::boundary::aws::AwsErrorKind;
 use crate::boundary::imds::TARGET_STATE;
 use crate::boundary::systemd::{Systemd, SystemdError};
 use crate::evidence::way::Ask;
-use crate::evidence::{Evidence, Stop};
+use crate::evidence::{Evidence, StageError};
 use crate::facts::since;
 use crate::host::{agent_config, joined_cluster, saved_agent, units};
 use crate::plan::{Expectation, Refusal};
@@ -22,18 +22,18 @@ const PROBE: Duration = Duration::from_secs(3);
 const AROUND: Duration = Duration::from_secs(3);
 
 /// What the host shows around what stopped a room: the files always, the rest where it may be why.
-pub(super) async fn around(world: &World, stop: Stop) -> Evidence {
+pub(super) async fn around(world: &World, stop: StageError) -> Evidence {
     let mut evidence = Evidence::of_stop(stop);
     read_files(world, &mut evidence);
     let soon = Deadline::after(AROUND);
     match &evidence.stop {
-        Some(Stop::Refused(Refusal::NoCluster { .. } | Refusal::ClusterInvalid { .. })) => {
+        Some(StageError::Refused(Refusal::NoCluster { .. } | Refusal::ClusterInvalid { .. })) => {
             evidence.user_data = Some(probe::user_data(world, soon).await);
         }
-        Some(Stop::Aws(_)) => {
+        Some(StageError::Aws(_)) => {
             let role = world.imds.role_credentials_status(soon);
             // A call that got no connection, or was cut off, does not know whether the name or the way was at fault.
-            let is_cut = matches!(&evidence.stop, Some(Stop::Aws(error))
+            let is_cut = matches!(&evidence.stop, Some(StageError::Aws(error))
                 if matches!(error.kind, AwsErrorKind::Timeout | AwsErrorKind::ConnectTimeout | AwsErrorKind::Connect));
             let network = async { if is_cut { probe::network(world, None).await } else { None } };
             let ask = Ask::of(&evidence);
@@ -41,7 +41,7 @@ pub(super) async fn around(world: &World, stop: Stop) -> Evidence {
             let (role, way, network) = join3(role, probe::way(world, ask, soon), network).await;
             (evidence.role, evidence.way, evidence.network) = (Some(role), way, network);
         }
-        Some(Stop::Imds(_)) => {
+        Some(StageError::Imds(_)) => {
             let way = probe::way(world, Ask::default(), soon);
             (evidence.machine, evidence.way) = join(probe::machine(world, probe::Look::default(), soon), way).await;
         }
@@ -55,7 +55,7 @@ pub(super) async fn once(
     world: &World,
     systemd: &Result<Systemd, SystemdError>,
     expectation: Option<Expectation>,
-    stop: Option<Stop>,
+    stop: Option<StageError>,
 ) -> Evidence {
     let soon = Deadline::after(PROBE);
     let now = SystemTime::now();

@@ -93,9 +93,9 @@ fn an_agent_is_stopped_unless_it_is_known_not_to_run() {
 fn unknown_is_not_stopped_and_force_does_not_make_it_so() {
     let error = SystemdError::NoManager { message: "none".to_owned() };
     let leftovers = Leftovers { agent: AgentRuns::Unknown(error), ..host(&["/var/lib/ecs/data/agent.db"]) };
-    assert!(matches!(cleanup(leftovers, true).obstacles[..], [Stop::Systemd(_)]));
+    assert!(matches!(cleanup(leftovers, true).obstacles[..], [StageError::Systemd(_)]));
     let outside = Leftovers { answers: true, ..host(&["/var/lib/ecs/data/agent.db"]) };
-    assert!(matches!(reset(outside, now(), true).obstacles[..], [Stop::RunsOutside]));
+    assert!(matches!(reset(outside, now(), true).obstacles[..], [StageError::RunsOutside]));
 }
 
 #[test]
@@ -103,11 +103,11 @@ fn tasks_that_run_or_may_run_are_in_the_way_unless_forced() {
     let with = |tasks| Leftovers { agent: unit("active"), tasks, ..host(&["/var/lib/ecs/data/agent.db"]) };
     let run = || with(Known::Yes(vec![task()]));
     assert!(
-        matches!(&cleanup(run(), false).obstacles[..], [Stop::TasksRun { tasks }] if tasks == &["`web:3` is RUNNING: arn:t/1"])
+        matches!(&cleanup(run(), false).obstacles[..], [StageError::TasksRun { tasks }] if tasks == &["`web:3` is RUNNING: arn:t/1"])
     );
     assert!(cleanup(run(), true).obstacles.is_empty() && reset(run(), now(), true).obstacles.is_empty());
     let unknown = || with(Known::Unknown("silent".to_owned()));
-    assert!(matches!(reset(unknown(), now(), false).obstacles[..], [Stop::TasksUnknown { .. }]));
+    assert!(matches!(reset(unknown(), now(), false).obstacles[..], [StageError::TasksUnknown { .. }]));
     assert!(reset(unknown(), now(), true).obstacles.is_empty());
 }
 
@@ -120,7 +120,7 @@ fn only_a_link_on_its_own_way_keeps_a_reset_from_moving() {
         assert_eq!(cleanup(leftovers(), false).obstacles.len(), 1, "{path}");
     }
     let mounted = || Leftovers { data_is_mounted: true, ..host(&["/var/lib/ecs/data/agent.db"]) };
-    assert!(matches!(reset(mounted(), now(), true).obstacles[..], [Stop::Elsewhere(_)]));
+    assert!(matches!(reset(mounted(), now(), true).obstacles[..], [StageError::Elsewhere(_)]));
     assert!(cleanup(mounted(), false).obstacles.is_empty());
 }
 
