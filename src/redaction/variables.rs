@@ -4,7 +4,7 @@
 use serde_json::{Map, Value};
 
 use super::{MAX_LINE, MAX_READ, REDACTED, clipped, cut, forms, name, printable};
-use crate::settings::agent_variables::{self, Kind, bare, find, is_secret};
+use crate::settings::agent_variables::{self, VariableType, bare, find, is_secret};
 
 /// The longest ARN of a cluster, in bytes: its name has at most 255.
 const LONGEST_ARN: usize = 400;
@@ -33,9 +33,9 @@ fn unclipped(variable: &str, value: &str) -> String {
         return text.to_owned();
     }
     if let Some((open, inner, close)) = quotes(text) {
-        return format!("{open}{}{close}", of_kind(known.kind, inner));
+        return format!("{open}{}{close}", of_type(known.variable_type, inner));
     }
-    of_kind(known.kind, text)
+    of_type(known.variable_type, text)
 }
 
 /// The name as it may be shown, `None` where it may be anything: unknown names only in the form of environment variables.
@@ -62,16 +62,16 @@ fn hidden(variable: &str, value: &str) -> String {
     }
 }
 
-fn of_kind(kind: Kind, text: &str) -> String {
+fn of_type(variable_type: VariableType, text: &str) -> String {
     let is_word = |c: char| c.is_ascii_alphanumeric() || "-_.,+".contains(c);
-    match kind {
-        Kind::Attributes | Kind::Tags | Kind::Labels | Kind::RegistryAuth => {
+    match variable_type {
+        VariableType::Attributes | VariableType::Tags | VariableType::Labels | VariableType::RegistryAuth => {
             match serde_json::from_str::<Map<String, Value>>(text) {
                 Ok(object) if text.len() <= MAX_READ => printable(&object_shown(text, object), |_| ' '),
                 _ => format!("<{} bytes>", text.len()),
             }
         }
-        Kind::LoggingDrivers | Kind::Ports | Kind::Cidrs => {
+        VariableType::LoggingDrivers | VariableType::Ports | VariableType::Cidrs => {
             let end = text.find(']').map_or(text.len(), |at| at + 1);
             let is_item = |c: char| is_word(c) || "[]\"'\u{201c}\u{201d} :/".contains(c);
             match text[..end].find(|c| !is_item(c)).unwrap_or(end) {
@@ -79,7 +79,7 @@ fn of_kind(kind: Kind, text: &str) -> String {
                 end => cut(text, end.min(MAX_LINE)),
             }
         }
-        Kind::Text | Kind::Images | Kind::Proxy | Kind::UnixSocket => {
+        VariableType::Text | VariableType::Images | VariableType::Proxy | VariableType::UnixSocket => {
             let is_place = |c: char| is_word(c) || ":/*%~[]".contains(c);
             let start = text.find("://").map_or(0, |at| at + 3);
             match text[start..].rfind('@') {
@@ -88,7 +88,7 @@ fn of_kind(kind: Kind, text: &str) -> String {
                     let scheme = name(&text[..start], is_place);
                     format!("{scheme}{REDACTED}@{}", name(&text[start + at + 1..], is_place))
                 }
-                None if matches!(kind, Kind::Images) => name(text, is_place),
+                None if matches!(variable_type, VariableType::Images) => name(text, is_place),
                 // What follows the colon of a host is a number.
                 None => match credential(text, start) {
                     Some(at) => cut(text, at),
@@ -96,9 +96,9 @@ fn of_kind(kind: Kind, text: &str) -> String {
                 },
             }
         }
-        Kind::Cluster if text.starts_with("arn:") => cluster_arn(text),
-        Kind::Cluster => name(text, is_of_name),
-        Kind::Pair => name(text, |c| c.is_ascii_digit() || ", ".contains(c)),
+        VariableType::Cluster if text.starts_with("arn:") => cluster_arn(text),
+        VariableType::Cluster => name(text, is_of_name),
+        VariableType::Pair => name(text, |c| c.is_ascii_digit() || ", ".contains(c)),
         _ => name(text, is_word),
     }
 }

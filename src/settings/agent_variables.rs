@@ -8,13 +8,13 @@ use std::time::Duration;
 
 mod fault;
 mod from_tags;
-mod kind;
 mod similar;
+mod variable_type;
 
 pub use from_tags::{TagRefusal, permitted_from_tags};
-pub use kind::Kind;
-use kind::Kind::{Boolean, Text, TrueOrFalse};
 pub use similar::{near_miss, suggest};
+pub use variable_type::VariableType;
+use variable_type::VariableType::{Boolean, Text, TrueOrFalse};
 
 /// One variable of the agent, of ecs-init, or of the SDK inside the agent.
 #[derive(Clone, Copy, Debug)]
@@ -22,7 +22,7 @@ pub struct Variable {
     /// The name as the agent reads it; names are case-sensitive.
     pub name: &'static str,
     /// What it takes.
-    pub kind: Kind,
+    pub variable_type: VariableType,
     /// Whether its value is, or may hold, a secret.
     pub secret: bool,
 }
@@ -58,12 +58,12 @@ impl Variable {
     /// The value without the blanks that the agent removes itself.
     pub fn trimmed<'v>(&self, value: &'v str) -> &'v str {
         const TRIMMED: [&str; 2] = ["ECS_ENGINE_AUTH_TYPE", "ECS_TASK_PIDS_LIMIT"];
-        if self.kind.is_trimmed() || TRIMMED.contains(&self.name) { value.trim() } else { value }
+        if self.variable_type.is_trimmed() || TRIMMED.contains(&self.name) { value.trim() } else { value }
     }
 
     /// Whether a `$` before a name may belong to the value, as in a password.
     pub fn takes_dollars(&self) -> bool {
-        self.secret || self.kind.is_json() || matches!(self.kind, Kind::Proxy)
+        self.secret || self.variable_type.is_json() || matches!(self.variable_type, VariableType::Proxy)
     }
 }
 
@@ -92,7 +92,7 @@ pub fn check(name: &str, value: &str) -> Result<(), WrongValue> {
         return Err(WrongValue { name, expected, why: None, suggestion: None, consequence });
     }
     match find(name) {
-        Some(variable) if !variable.kind.takes(variable.trimmed(value)) => Err(fault::fault(variable, value)),
+        Some(variable) if !variable.variable_type.takes(variable.trimmed(value)) => Err(fault::fault(variable, value)),
         _ => Ok(()),
     }
 }
@@ -137,42 +137,42 @@ pub(crate) fn bare(name: &str) -> &str {
     name.strip_prefix("export ").unwrap_or(name).trim()
 }
 
-const fn variable(name: &'static str, kind: Kind) -> Variable {
-    Variable { name, kind, secret: false }
+const fn variable(name: &'static str, variable_type: VariableType) -> Variable {
+    Variable { name, variable_type, secret: false }
 }
 
-const fn secret(name: &'static str, kind: Kind) -> Variable {
-    Variable { name, kind, secret: true }
+const fn secret(name: &'static str, variable_type: VariableType) -> Variable {
+    Variable { name, variable_type, secret: true }
 }
 
-const fn at_least(least: Duration) -> Kind {
-    Kind::Duration { least, most: Duration::MAX }
+const fn at_least(least: Duration) -> VariableType {
+    VariableType::Duration { least, most: Duration::MAX }
 }
 
-const fn between(least: i64, most: i64) -> Kind {
-    Kind::Integer { least, most }
+const fn between(least: i64, most: i64) -> VariableType {
+    VariableType::Integer { least, most }
 }
 
-const fn seconds(least: u64) -> Kind {
+const fn seconds(least: u64) -> VariableType {
     at_least(Duration::from_secs(least))
 }
 
-const DRIVERS: Kind =
-    Kind::OneOf(&["awslogs", "fluentd", "gelf", "json-file", "journald", "logentries", "syslog", "splunk"]);
+const DRIVERS: VariableType =
+    VariableType::OneOf(&["awslogs", "fluentd", "gelf", "json-file", "journald", "logentries", "syslog", "splunk"]);
 
 /// Every variable that the agent or ecs-init reads. Least and most are where the agent raises, clamps or ignores.
 pub static ALL: &[Variable] = &[
-    variable("ECS_CLUSTER", Kind::Cluster),
-    variable("AWS_DEFAULT_REGION", Kind::Region),
+    variable("ECS_CLUSTER", VariableType::Cluster),
+    variable("AWS_DEFAULT_REGION", VariableType::Region),
     variable("ECS_BACKEND_HOST", Text),
-    variable("ECS_INSTANCE_ATTRIBUTES", Kind::Attributes),
-    variable("ECS_CONTAINER_INSTANCE_TAGS", Kind::Tags),
-    variable("ECS_CONTAINER_INSTANCE_PROPAGATE_TAGS_FROM", Kind::OneOf(&["none", "ec2_instance"])),
-    variable("ECS_AWSVPC_ADDITIONAL_LOCAL_ROUTES", Kind::Cidrs),
-    variable("ECS_AVAILABLE_LOGGING_DRIVERS", Kind::LoggingDrivers),
-    variable("ECS_RESERVED_PORTS", Kind::Ports),
-    variable("ECS_RESERVED_PORTS_UDP", Kind::Ports),
-    variable("ECS_RESERVED_MEMORY", Kind::Unsigned { most: 65_535 }),
+    variable("ECS_INSTANCE_ATTRIBUTES", VariableType::Attributes),
+    variable("ECS_CONTAINER_INSTANCE_TAGS", VariableType::Tags),
+    variable("ECS_CONTAINER_INSTANCE_PROPAGATE_TAGS_FROM", VariableType::OneOf(&["none", "ec2_instance"])),
+    variable("ECS_AWSVPC_ADDITIONAL_LOCAL_ROUTES", VariableType::Cidrs),
+    variable("ECS_AVAILABLE_LOGGING_DRIVERS", VariableType::LoggingDrivers),
+    variable("ECS_RESERVED_PORTS", VariableType::Ports),
+    variable("ECS_RESERVED_PORTS_UDP", VariableType::Ports),
+    variable("ECS_RESERVED_MEMORY", VariableType::Unsigned { most: 65_535 }),
     variable("ECS_CHECKPOINT", Boolean),
     variable("ECS_DATADIR", Text),
     variable("ECS_HOST_DATA_DIR", Text),
@@ -187,7 +187,7 @@ pub static ALL: &[Variable] = &[
     variable("ECS_CGROUP_PATH", Text),
     variable(
         "ECS_CGROUP_CPU_PERIOD",
-        Kind::Duration { least: Duration::from_millis(8), most: Duration::from_millis(100) },
+        VariableType::Duration { least: Duration::from_millis(8), most: Duration::from_millis(100) },
     ),
     variable("ECS_TASK_PIDS_LIMIT", between(1, 4_194_304)),
     variable("ECS_PROPAGATE_TASK_MEMORY_LIMIT_CGROUPV2", Boolean),
@@ -198,9 +198,9 @@ pub static ALL: &[Variable] = &[
     variable("ECS_WARM_POOLS_CHECK", Boolean),
     variable("ECS_ENABLE_SPOT_INSTANCE_DRAINING", Boolean),
     variable("ECS_EXTERNAL", TrueOrFalse),
-    variable("ECS_IMAGE_PULL_BEHAVIOR", Kind::OneOf(&["default", "always", "once", "prefer-cached"])),
-    variable("ECS_ENGINE_AUTH_TYPE", Kind::OneOf(&["docker", "dockercfg"])),
-    secret("ECS_ENGINE_AUTH_DATA", Kind::RegistryAuth),
+    variable("ECS_IMAGE_PULL_BEHAVIOR", VariableType::OneOf(&["default", "always", "once", "prefer-cached"])),
+    variable("ECS_ENGINE_AUTH_TYPE", VariableType::OneOf(&["docker", "dockercfg"])),
+    secret("ECS_ENGINE_AUTH_DATA", VariableType::RegistryAuth),
     variable("ECS_IMAGE_PULL_TIMEOUT", seconds(0)),
     variable("ECS_IMAGE_PULL_INACTIVITY_TIMEOUT", seconds(60)),
     variable("ECS_MANIFEST_PULL_TIMEOUT", seconds(30)),
@@ -216,7 +216,7 @@ pub static ALL: &[Variable] = &[
     variable("NON_ECS_IMAGE_MINIMUM_CLEANUP_AGE", seconds(0)),
     variable("ECS_NUM_IMAGES_DELETE_PER_CYCLE", between(1, i32::MAX as i64)),
     variable("NONECS_NUM_CONTAINERS_DELETE_PER_CYCLE", between(1, i32::MAX as i64)),
-    variable("ECS_EXCLUDE_UNTRACKED_IMAGE", Kind::Images),
+    variable("ECS_EXCLUDE_UNTRACKED_IMAGE", VariableType::Images),
     variable("ECS_PULL_DEPENDENT_CONTAINERS_UPFRONT", Boolean),
     variable("ECS_SHARED_VOLUME_MATCH_FULL_CONFIG", Boolean),
     variable("ECS_ENABLE_CONTAINER_METADATA", Boolean),
@@ -231,11 +231,11 @@ pub static ALL: &[Variable] = &[
     variable("ECS_EXCLUDE_IPV6_PORTBINDING", Boolean),
     variable(
         "ECS_POLLING_METRICS_WAIT_DURATION",
-        Kind::Duration { least: Duration::from_secs(5), most: Duration::from_secs(20) },
+        VariableType::Duration { least: Duration::from_secs(5), most: Duration::from_secs(20) },
     ),
-    variable("ECS_TASK_METADATA_RPS_LIMIT", Kind::Pair),
-    variable("ECS_DYNAMIC_HOST_PORT_RANGE", Kind::PortRange),
-    variable("ECS_INSTANCE_IP_COMPATIBILITY", Kind::OneOfAnyCase(&["ipv4", "ipv6"])),
+    variable("ECS_TASK_METADATA_RPS_LIMIT", VariableType::Pair),
+    variable("ECS_DYNAMIC_HOST_PORT_RANGE", VariableType::PortRange),
+    variable("ECS_INSTANCE_IP_COMPATIBILITY", VariableType::OneOfAnyCase(&["ipv4", "ipv6"])),
     variable("ECS_UPDATES_ENABLED", Boolean),
     variable("ECS_UPDATE_DOWNLOAD_DIR", Text),
     variable("ECS_AUDIT_LOGFILE", Text),
@@ -250,34 +250,34 @@ pub static ALL: &[Variable] = &[
     variable("CREDENTIALS_FETCHER_HOST", Text),
     variable("CREDENTIALS_FETCHER_SECRET_NAME_FOR_DOMAINLESS_GMSA", Text),
     variable("ECS_CNI_PLUGINS_PATH", Text),
-    variable("ECS_PAUSE_LABELS", Kind::Labels),
+    variable("ECS_PAUSE_LABELS", VariableType::Labels),
     variable("ECS_ALTERNATE_CREDENTIAL_PROFILE", Text),
     variable("ECS_AGENT_HEALTHCHECK_HOST", Text),
     // `crit`, `none` or capitals make the configuration of the log invalid, and the log stays empty.
-    variable("ECS_LOGLEVEL", Kind::OneOf(&["debug", "info", "warn", "error"])),
-    variable("ECS_LOGLEVEL_ON_INSTANCE", Kind::OneOf(&["debug", "info", "warn", "error", "crit", "none"])),
+    variable("ECS_LOGLEVEL", VariableType::OneOf(&["debug", "info", "warn", "error"])),
+    variable("ECS_LOGLEVEL_ON_INSTANCE", VariableType::OneOf(&["debug", "info", "warn", "error", "crit", "none"])),
     variable("ECS_LOGFILE", Text),
-    variable("ECS_LOG_OUTPUT_FORMAT", Kind::OneOf(&["logfmt", "json"])),
-    variable("ECS_LOG_ROLLOVER_TYPE", Kind::OneOf(&["size", "hourly"])),
-    variable("ECS_LOG_MAX_FILE_SIZE_MB", Kind::Number),
+    variable("ECS_LOG_OUTPUT_FORMAT", VariableType::OneOf(&["logfmt", "json"])),
+    variable("ECS_LOG_ROLLOVER_TYPE", VariableType::OneOf(&["size", "hourly"])),
+    variable("ECS_LOG_MAX_FILE_SIZE_MB", VariableType::Number),
     variable("ECS_LOG_MAX_ROLL_COUNT", between(0, i32::MAX as i64)),
     variable("ECS_LOG_DRIVER", DRIVERS),
     // splunk takes its token here.
-    secret("ECS_LOG_OPTS", Kind::Labels),
+    secret("ECS_LOG_OPTS", VariableType::Labels),
     variable("ECS_INIT_DOCKER_LOG_FILE_SIZE", Text),
     variable("ECS_INIT_DOCKER_LOG_FILE_NUM", between(1, i32::MAX as i64)),
-    variable("DOCKER_HOST", Kind::UnixSocket),
+    variable("DOCKER_HOST", VariableType::UnixSocket),
     variable("ECS_SKIP_LOCALHOST_TRAFFIC_FILTER", Boolean),
     variable("ECS_ALLOW_OFFHOST_INTROSPECTION_ACCESS", Boolean),
     variable("ECS_AGENT_APPARMOR_PROFILE", Text),
     variable("ECS_AGENT_PID_NAMESPACE_HOST", Boolean),
     variable("ECS_AGENT_RUN_PRIVILEGED", TrueOrFalse),
-    variable("ECS_AGENT_LABELS", Kind::Labels),
-    variable("HTTP_PROXY", Kind::Proxy),
-    variable("HTTPS_PROXY", Kind::Proxy),
+    variable("ECS_AGENT_LABELS", VariableType::Labels),
+    variable("HTTP_PROXY", VariableType::Proxy),
+    variable("HTTPS_PROXY", VariableType::Proxy),
     variable("NO_PROXY", Text),
-    variable("http_proxy", Kind::Proxy),
-    variable("https_proxy", Kind::Proxy),
+    variable("http_proxy", VariableType::Proxy),
+    variable("https_proxy", VariableType::Proxy),
     variable("no_proxy", Text),
     secret("AWS_ACCESS_KEY_ID", Text),
     secret("AWS_SECRET_ACCESS_KEY", Text),

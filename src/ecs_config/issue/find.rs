@@ -290,13 +290,13 @@ fn value_kind(variable: &Variable, value: &str, is_in_force: bool, context: &Con
         // What `{{ names | to_json }}` becomes is not known.
         (true, true) if !trimmed.contains("${") => return None,
         (true, true) => {
-            return variable.kind.is_json().then(|| opaque_json(variable.name, &filled_in(trimmed))).flatten();
+            return variable.variable_type.is_json().then(|| opaque_json(variable.name, &filled_in(trimmed))).flatten();
         }
         (true, false) => return Some(IssueKind::Placeholder),
         (false, _) => {}
     }
     if trimmed.contains(OPAQUE) {
-        return variable.kind.is_json().then(|| opaque_json(variable.name, trimmed)).flatten();
+        return variable.variable_type.is_json().then(|| opaque_json(variable.name, trimmed)).flatten();
     }
     if is_cluster && UNSET.iter().any(|word| word.eq_ignore_ascii_case(trimmed)) {
         return Some(IssueKind::UnsetText(trimmed.to_owned()));

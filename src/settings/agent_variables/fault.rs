@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::kind::{KNOWN_DRIVERS, Kind, first_json, go_duration, is_region, registries};
+use super::variable_type::{KNOWN_DRIVERS, VariableType, first_json, go_duration, is_region, registries};
 use super::{Consequence, Variable, WrongValue, second_setting};
 
 /// Longer words are not repeated.
@@ -33,42 +33,42 @@ impl Reason {
 
 /// Why this value is not taken.
 pub(super) fn fault(variable: &Variable, value: &str) -> WrongValue {
-    let kind = variable.kind;
-    let reason = general(kind, value).unwrap_or_else(|| of_kind(kind, value.trim()));
+    let variable_type = variable.variable_type;
+    let reason = general(variable_type, value).unwrap_or_else(|| of_type(variable_type, value.trim()));
     let has_secret = |text: &String| variable.secret && text.contains(value.trim());
     WrongValue {
         name: variable.name.to_owned(),
-        expected: kind.to_string(),
+        expected: variable_type.to_string(),
         why: reason.why.filter(|why| !has_secret(why)),
         // What the agent would not take either is no help.
-        suggestion: reason.suggestion.filter(|meant| !variable.secret && kind.takes(meant)),
-        consequence: consequence(kind, value),
+        suggestion: reason.suggestion.filter(|meant| !variable.secret && variable_type.takes(meant)),
+        consequence: consequence(variable_type, value),
     }
 }
 
 /// What the agent does with a value that it does not take (`agent/config/config.go`, `parse.go`).
-fn consequence(kind: Kind, value: &str) -> Consequence {
-    match kind {
-        Kind::Attributes | Kind::Tags => match serde_json::from_str::<Value>(value) {
+fn consequence(variable_type: VariableType, value: &str) -> Consequence {
+    match variable_type {
+        VariableType::Attributes | VariableType::Tags => match serde_json::from_str::<Value>(value) {
             Ok(Value::Object(pairs)) if pairs.values().all(|value| value.is_string() || value.is_null()) => {
                 Consequence::NotRegistered
             }
             _ => Consequence::Exits,
         },
-        Kind::Cidrs => Consequence::Exits,
+        VariableType::Cidrs => Consequence::Exits,
         // What is no list is ignored; a list with an unknown name ends the agent.
-        Kind::LoggingDrivers if first_json::<Vec<String>>(value).is_some() => Consequence::Exits,
-        Kind::Cluster | Kind::Region => Consequence::NotRegistered,
+        VariableType::LoggingDrivers if first_json::<Vec<String>>(value).is_some() => Consequence::Exits,
+        VariableType::Cluster | VariableType::Region => Consequence::NotRegistered,
         _ => Consequence::Ignored,
     }
 }
 
 /// What can be wrong with a value of any kind.
-fn general(kind: Kind, value: &str) -> Option<Reason> {
+fn general(variable_type: VariableType, value: &str) -> Option<Reason> {
     let trimmed = value.trim();
     if let Some(at) = second_setting(trimmed) {
         let (reason, first) = (because("two settings are on one line"), trimmed[..at].trim());
-        return Some(if kind.takes(first) && !kind.is_json() { reason.meant(first) } else { reason });
+        return Some(if variable_type.takes(first) && !variable_type.is_json() { reason.meant(first) } else { reason });
     }
     if trimmed.contains(['\u{201c}', '\u{201d}', '\u{201e}', '\u{2018}', '\u{2019}', '\u{ab}', '\u{bb}']) {
         return Some(because("it has typographic quotes, which are no quotes to the agent"));
@@ -79,32 +79,36 @@ fn general(kind: Kind, value: &str) -> Option<Reason> {
     let comment = trimmed.find(" #").or(trimmed.find("\t#"));
     if let Some(before) = comment.map(|at| trimmed[..at].trim_end()) {
         let reason = because("a comment cannot follow a value: the agent reads it as part of the value");
-        let meant = if kind.takes(before) { Some(before.to_owned()) } else { of_kind(kind, before).suggestion };
-        return Some(Reason { suggestion: meant.filter(|_| kind.is_plain()), ..reason });
+        let meant = if variable_type.takes(before) {
+            Some(before.to_owned())
+        } else {
+            of_type(variable_type, before).suggestion
+        };
+        return Some(Reason { suggestion: meant.filter(|_| variable_type.is_plain()), ..reason });
     }
-    (trimmed != value && kind.takes(trimmed)).then(|| {
+    (trimmed != value && variable_type.takes(trimmed)).then(|| {
         let reason = because("the agent does not remove the blanks around it");
-        if kind.is_plain() { reason.meant(trimmed) } else { reason }
+        if variable_type.is_plain() { reason.meant(trimmed) } else { reason }
     })
 }
 
-fn of_kind(kind: Kind, value: &str) -> Reason {
-    if let Some(bare) = value.strip_suffix([';', ',']).filter(|bare| kind.takes(bare)) {
+fn of_type(variable_type: VariableType, value: &str) -> Reason {
+    if let Some(bare) = value.strip_suffix([';', ',']).filter(|bare| variable_type.takes(bare)) {
         let reason = because("its last character is part of the value");
-        return if kind.is_plain() { reason.meant(bare) } else { reason };
+        return if variable_type.is_plain() { reason.meant(bare) } else { reason };
     }
-    match kind {
-        Kind::Boolean | Kind::TrueOrFalse => boolean(kind, value),
-        Kind::Duration { least, most } => duration(value, least, most),
-        Kind::Integer { .. } | Kind::Unsigned { .. } => number(kind, value),
-        Kind::OneOf(values) | Kind::OneOfAnyCase(values) => one_of(values, value),
-        Kind::Region => region(value),
-        Kind::Cluster => cluster(value),
-        Kind::Attributes | Kind::Tags | Kind::Labels => object(kind, value),
-        Kind::RegistryAuth => registry_auth(value),
-        Kind::LoggingDrivers => drivers(value),
-        Kind::Ports => ports(value),
-        Kind::Cidrs => cidrs(value),
+    match variable_type {
+        VariableType::Boolean | VariableType::TrueOrFalse => boolean(variable_type, value),
+        VariableType::Duration { least, most } => duration(value, least, most),
+        VariableType::Integer { .. } | VariableType::Unsigned { .. } => number(variable_type, value),
+        VariableType::OneOf(values) | VariableType::OneOfAnyCase(values) => one_of(values, value),
+        VariableType::Region => region(value),
+        VariableType::Cluster => cluster(value),
+        VariableType::Attributes | VariableType::Tags | VariableType::Labels => object(variable_type, value),
+        VariableType::RegistryAuth => registry_auth(value),
+        VariableType::LoggingDrivers => drivers(value),
+        VariableType::Ports => ports(value),
+        VariableType::Cidrs => cidrs(value),
         _ => Reason::default(),
     }
 }
@@ -115,14 +119,14 @@ fn shown(value: &str) -> Option<String> {
     (!value.is_empty() && value.len() <= LONGEST_SHOWN && value.chars().all(is_plain)).then(|| format!("`{value}`"))
 }
 
-fn boolean(kind: Kind, value: &str) -> Reason {
+fn boolean(variable_type: VariableType, value: &str) -> Reason {
     let lower = value.to_ascii_lowercase();
     let meant = match lower.as_str() {
         "yes" | "y" | "on" | "enable" | "enabled" | "true" | "1" | "t" => "true",
         "no" | "n" | "off" | "disable" | "disabled" | "false" | "0" | "f" => "false",
         _ => return shown(value).map(|it| because(format!("{it} is neither"))).unwrap_or_default(),
     };
-    let reader = if matches!(kind, Kind::TrueOrFalse) { "ecs-init" } else { "the agent" };
+    let reader = if matches!(variable_type, VariableType::TrueOrFalse) { "ecs-init" } else { "the agent" };
     because(format!("{reader} does not know `{value}`")).meant(meant)
 }
 
@@ -154,13 +158,13 @@ fn duration(value: &str, least: Duration, most: Duration) -> Reason {
     }
 }
 
-fn number(kind: Kind, value: &str) -> Reason {
+fn number(variable_type: VariableType, value: &str) -> Reason {
     let digits: String = value.trim_start_matches('+').chars().take_while(char::is_ascii_digit).collect();
     let rest = value.trim_start_matches('+')[digits.len()..].trim();
     if digits.is_empty() || digits.len() > 18 || !rest.chars().all(|c| c.is_ascii_alphabetic()) {
         return Reason::default();
     }
-    match (rest.is_empty(), kind.takes(&digits)) {
+    match (rest.is_empty(), variable_type.takes(&digits)) {
         (true, true) => because("the agent takes no sign before it").meant(digits),
         (true, false) => because(format!("`{digits}` is out of range")),
         (false, takes) => {
@@ -265,7 +269,7 @@ fn key(key: &str) -> String {
     shown(key).unwrap_or_else(|| "one of its keys".to_owned())
 }
 
-fn object(kind: Kind, value: &str) -> Reason {
+fn object(variable_type: VariableType, value: &str) -> Reason {
     if let Some((name, text)) = value.split_once('=').filter(|_| !value.starts_with(['{', '['])) {
         let is_pair = shown(name).is_some() && shown(text).is_some() && !text.contains(['=', ',']);
         let reason = because("`NAME=VALUE` is not JSON");
@@ -281,14 +285,14 @@ fn object(kind: Kind, value: &str) -> Reason {
     if let Some((name, value)) = pairs.iter().find(|(_, value)| !value.is_string() && !value.is_null()) {
         return because(format!("the value of {} is {}, and must be a text in quotes", key(name), name_of(value)));
     }
-    let most = if matches!(kind, Kind::Attributes) { 10 } else { 50 };
+    let most = if matches!(variable_type, VariableType::Attributes) { 10 } else { 50 };
     if pairs.len() > most {
         return because(format!("it has {} of them", pairs.len()));
     }
     let alone = |name: &str, text: &Value| {
         Value::from(serde_json::Map::from_iter([(name.to_owned(), text.clone())])).to_string()
     };
-    match pairs.iter().find(|(name, text)| !kind.takes(&alone(name, text))) {
+    match pairs.iter().find(|(name, text)| !variable_type.takes(&alone(name, text))) {
         Some((name, _)) if name.to_ascii_lowercase().starts_with("aws:") => {
             because(format!("{} begins with `aws:`, which is reserved", key(name)))
         }
@@ -365,9 +369,9 @@ fn cidrs(value: &str) -> Reason {
             Err(_) => not_json(value).unwrap_or_default(),
         };
         let alone = Value::from(vec![value]).to_string();
-        return if Kind::Cidrs.takes(&alone) { reason.meant(alone) } else { reason };
+        return if VariableType::Cidrs.takes(&alone) { reason.meant(alone) } else { reason };
     };
-    let wrong = list.iter().find(|one| !Kind::Cidrs.takes(&Value::from(vec![one.as_str()]).to_string()));
+    let wrong = list.iter().find(|one| !VariableType::Cidrs.takes(&Value::from(vec![one.as_str()]).to_string()));
     match wrong {
         Some(one) if one.parse::<IpAddr>().is_ok() => {
             because(format!("`{one}` has no prefix length such as `/16` after it"))

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 /// What a variable takes. Enumerations are case-sensitive, as in the agent.
 #[derive(Clone, Copy, Debug)]
-pub enum Kind {
+pub enum VariableType {
     /// Go's booleans (`strconv.ParseBool`).
     Boolean,
     /// `true` or `false` in these letters.
@@ -86,41 +86,41 @@ pub(super) const KNOWN_DRIVERS: [&str; 11] = [
 ];
 const BOOLEANS: [&str; 12] = ["1", "t", "T", "TRUE", "true", "True", "0", "f", "F", "FALSE", "false", "False"];
 
-impl Kind {
+impl VariableType {
     /// Whether the agent takes `value` as it is meant.
     pub(super) fn takes(self, value: &str) -> bool {
         match self {
-            Kind::Boolean => BOOLEANS.contains(&value),
-            Kind::TrueOrFalse => matches!(value, "true" | "false"),
-            Kind::Duration { least, most } => {
+            VariableType::Boolean => BOOLEANS.contains(&value),
+            VariableType::TrueOrFalse => matches!(value, "true" | "false"),
+            VariableType::Duration { least, most } => {
                 go_duration(value).is_some_and(|duration| (least..=most).contains(&duration))
             }
-            Kind::Integer { least, most } => value.parse().is_ok_and(|number| (least..=most).contains(&number)),
-            Kind::Unsigned { most } => unsigned(value).is_some_and(|number| number <= most),
-            Kind::Number => value.parse().is_ok_and(|number: f64| number.is_finite() && number > 0.0),
-            Kind::OneOf(values) => values.contains(&value),
-            Kind::OneOfAnyCase(values) => values.iter().any(|one| one.eq_ignore_ascii_case(value)),
-            Kind::Text | Kind::Proxy => true,
-            Kind::Cluster => is_cluster(value),
-            Kind::Region => is_region(value),
-            Kind::Attributes => object(value).is_some_and(|pairs| are_attributes(&pairs)),
-            Kind::Tags => object(value).is_some_and(|pairs| are_tags(&pairs)),
-            Kind::Labels => object(value).is_some(),
-            Kind::RegistryAuth => registries(value).is_some_and(|all| !all.contains_key("auths")),
-            Kind::LoggingDrivers => first_json::<Vec<String>>(value)
+            VariableType::Integer { least, most } => value.parse().is_ok_and(|number| (least..=most).contains(&number)),
+            VariableType::Unsigned { most } => unsigned(value).is_some_and(|number| number <= most),
+            VariableType::Number => value.parse().is_ok_and(|number: f64| number.is_finite() && number > 0.0),
+            VariableType::OneOf(values) => values.contains(&value),
+            VariableType::OneOfAnyCase(values) => values.iter().any(|one| one.eq_ignore_ascii_case(value)),
+            VariableType::Text | VariableType::Proxy => true,
+            VariableType::Cluster => is_cluster(value),
+            VariableType::Region => is_region(value),
+            VariableType::Attributes => object(value).is_some_and(|pairs| are_attributes(&pairs)),
+            VariableType::Tags => object(value).is_some_and(|pairs| are_tags(&pairs)),
+            VariableType::Labels => object(value).is_some(),
+            VariableType::RegistryAuth => registries(value).is_some_and(|all| !all.contains_key("auths")),
+            VariableType::LoggingDrivers => first_json::<Vec<String>>(value)
                 .is_some_and(|drivers| drivers.iter().all(|driver| KNOWN_DRIVERS.contains(&driver.as_str()))),
-            Kind::Ports => first_json::<Vec<u16>>(value).is_some(),
-            Kind::Cidrs => {
+            VariableType::Ports => first_json::<Vec<u16>>(value).is_some(),
+            VariableType::Cidrs => {
                 serde_json::from_str::<Vec<String>>(value).is_ok_and(|all| all.iter().all(|one| is_cidr(one)))
             }
-            Kind::PortRange => {
+            VariableType::PortRange => {
                 let (first, last) = value.split_once('-').unwrap_or((value, value));
                 let port = |text| unsigned(text).filter(|port| (1..=65_535).contains(port));
                 port(first).zip(port(last)).is_some_and(|(first, last)| first <= last)
             }
-            Kind::Images => !value.contains(['[', ']', '"', '\'']),
-            Kind::Pair => value.split_once(',').and_then(numbers::<u32>).is_some_and(|(a, b)| 0 < a && 0 < b),
-            Kind::UnixSocket => value.strip_prefix("unix://").is_some_and(|path| path.starts_with('/')),
+            VariableType::Images => !value.contains(['[', ']', '"', '\'']),
+            VariableType::Pair => value.split_once(',').and_then(numbers::<u32>).is_some_and(|(a, b)| 0 < a && 0 < b),
+            VariableType::UnixSocket => value.strip_prefix("unix://").is_some_and(|path| path.starts_with('/')),
         }
     }
 
@@ -128,7 +128,11 @@ impl Kind {
     /// duration, a `ParseUint` number, or where it compares texts.
     pub(super) fn is_trimmed(self) -> bool {
         match self {
-            Kind::Boolean | Kind::Cluster | Kind::Region | Kind::Pair | Kind::OneOfAnyCase(_) => true,
+            VariableType::Boolean
+            | VariableType::Cluster
+            | VariableType::Region
+            | VariableType::Pair
+            | VariableType::OneOfAnyCase(_) => true,
             _ => self.is_json(),
         }
     }
@@ -137,59 +141,67 @@ impl Kind {
     pub fn is_json(self) -> bool {
         matches!(
             self,
-            Kind::Attributes
-                | Kind::Tags
-                | Kind::Labels
-                | Kind::RegistryAuth
-                | Kind::LoggingDrivers
-                | Kind::Ports
-                | Kind::Cidrs
+            VariableType::Attributes
+                | VariableType::Tags
+                | VariableType::Labels
+                | VariableType::RegistryAuth
+                | VariableType::LoggingDrivers
+                | VariableType::Ports
+                | VariableType::Cidrs
         )
     }
 
     /// Whether the value may be repeated in a message: short words and numbers that are no secret.
     pub(super) fn is_plain(self) -> bool {
-        !self.is_json() && !matches!(self, Kind::Text | Kind::Images | Kind::Proxy | Kind::UnixSocket | Kind::Cluster)
+        !self.is_json()
+            && !matches!(
+                self,
+                VariableType::Text
+                    | VariableType::Images
+                    | VariableType::Proxy
+                    | VariableType::UnixSocket
+                    | VariableType::Cluster
+            )
     }
 }
 
-impl fmt::Display for Kind {
+impl fmt::Display for VariableType {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         let list = |values: &[&str]| values.iter().map(|value| format!("`{value}`")).collect::<Vec<_>>().join(", ");
         let short = |duration: &Duration| humantime::format_duration(*duration).to_string();
         match self {
-            Kind::Boolean => write!(f, "`true` or `false` (or another boolean of Go: {})", list(&["1", "t", "0", "f"])),
-            Kind::TrueOrFalse => f.write_str("exactly `true` or `false`"),
-            Kind::Duration { least, most: Duration::MAX } if least.is_zero() => f.write_str("a duration such as `90s` or `1h30m`"),
-            Kind::Duration { least, most: Duration::MAX } => write!(f, "a duration such as `90s` or `1h30m`, {} or more", short(least)),
-            Kind::Duration { least, most } => write!(f, "a duration such as `10s`, from {} to {}", short(least), short(most)),
-            Kind::Integer { least, most } => write!(f, "a whole number from {least} to {most}"),
-            Kind::Unsigned { most } => write!(f, "a whole number from 0 to {most}"),
-            Kind::Number => f.write_str("a number above 0"),
-            Kind::OneOf(values) | Kind::OneOfAnyCase(values) => write!(f, "one of {}", list(values)),
-            Kind::Text => f.write_str("any text"),
-            Kind::Images => f.write_str("names of images with commas between them, and no JSON"),
-            Kind::Cluster => f.write_str(
+            VariableType::Boolean => write!(f, "`true` or `false` (or another boolean of Go: {})", list(&["1", "t", "0", "f"])),
+            VariableType::TrueOrFalse => f.write_str("exactly `true` or `false`"),
+            VariableType::Duration { least, most: Duration::MAX } if least.is_zero() => f.write_str("a duration such as `90s` or `1h30m`"),
+            VariableType::Duration { least, most: Duration::MAX } => write!(f, "a duration such as `90s` or `1h30m`, {} or more", short(least)),
+            VariableType::Duration { least, most } => write!(f, "a duration such as `10s`, from {} to {}", short(least), short(most)),
+            VariableType::Integer { least, most } => write!(f, "a whole number from {least} to {most}"),
+            VariableType::Unsigned { most } => write!(f, "a whole number from 0 to {most}"),
+            VariableType::Number => f.write_str("a number above 0"),
+            VariableType::OneOf(values) | VariableType::OneOfAnyCase(values) => write!(f, "one of {}", list(values)),
+            VariableType::Text => f.write_str("any text"),
+            VariableType::Images => f.write_str("names of images with commas between them, and no JSON"),
+            VariableType::Cluster => f.write_str(
                 "the name of a cluster (1 to 255 letters, digits, `-`, `_`) or its ARN `arn:PARTITION:ecs:REGION:ACCOUNT:cluster/NAME`",
             ),
-            Kind::Region => f.write_str("the code of a region such as `eu-west-1`"),
-            Kind::Attributes => f.write_str(
+            VariableType::Region => f.write_str("the code of a region such as `eu-west-1`"),
+            VariableType::Attributes => f.write_str(
                 "a JSON object of strings: at most 10, names of 1 to 128 letters, digits, `-`, `_`, `/`, `\\`, `.`, \
                  values of at most 128 of these, `@`, `:` and blanks inside",
             ),
-            Kind::Tags => f.write_str(
+            VariableType::Tags => f.write_str(
                 "a JSON object of strings: at most 50, keys of 1 to 128 characters that do not begin with `aws:`, \
                  values of at most 256",
             ),
-            Kind::Labels => f.write_str("a JSON object of strings"),
-            Kind::RegistryAuth => f.write_str("a JSON object that holds an object for each registry"),
-            Kind::LoggingDrivers => write!(f, "a JSON array of logging drivers out of {}", list(&KNOWN_DRIVERS)),
-            Kind::Ports => f.write_str("a JSON array of ports from 0 to 65535"),
-            Kind::Cidrs => f.write_str("a JSON array of prefixes such as `[\"10.0.0.0/16\"]`"),
-            Kind::PortRange => f.write_str("two ports such as `32768-60999`, the smaller first, or one port"),
-            Kind::Pair => f.write_str("two whole numbers above 0 such as `40,60`"),
-            Kind::UnixSocket => f.write_str("`unix://` and the path of a socket"),
-            Kind::Proxy => f.write_str("`host:port` or a URL"),
+            VariableType::Labels => f.write_str("a JSON object of strings"),
+            VariableType::RegistryAuth => f.write_str("a JSON object that holds an object for each registry"),
+            VariableType::LoggingDrivers => write!(f, "a JSON array of logging drivers out of {}", list(&KNOWN_DRIVERS)),
+            VariableType::Ports => f.write_str("a JSON array of ports from 0 to 65535"),
+            VariableType::Cidrs => f.write_str("a JSON array of prefixes such as `[\"10.0.0.0/16\"]`"),
+            VariableType::PortRange => f.write_str("two ports such as `32768-60999`, the smaller first, or one port"),
+            VariableType::Pair => f.write_str("two whole numbers above 0 such as `40,60`"),
+            VariableType::UnixSocket => f.write_str("`unix://` and the path of a socket"),
+            VariableType::Proxy => f.write_str("`host:port` or a URL"),
         }
     }
 }
