@@ -84,8 +84,8 @@ pub(crate) fn check(bytes: &[u8]) {
 /// User data: none of it is kept, and its kind depends on its bytes alone.
 pub(crate) fn user_data(bytes: &[u8]) {
     let known = user_data::read(Some(bytes));
-    assert_eq!(known.kind == user_data::Kind::Absent, bytes.is_empty());
-    assert_eq!(user_data::read(Some(bytes)).kind, known.kind);
+    assert_eq!(known.part_type == user_data::PartType::Absent, bytes.is_empty());
+    assert_eq!(user_data::read(Some(bytes)).part_type, known.part_type);
     assert!(known.mime.iter().all(|fault| fault.len() < 120 && fault.is_ascii()));
     let _ = settings::user_data::ours(bytes);
 }

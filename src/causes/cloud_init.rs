@@ -6,7 +6,7 @@ use super::effect::{of_user_data, user_data};
 use super::{Cause, Class, Layer};
 use crate::evidence::Evidence;
 use crate::evidence::files::ModuleError;
-use crate::evidence::user_data::{Kind, UserData};
+use crate::evidence::user_data::{PartType, UserData};
 use crate::exit::Exit;
 
 /// For this long whoever waits for a start may have set himself a limit, and the agent's unit starts at once otherwise.
@@ -108,7 +108,7 @@ pub(super) static DATASOURCE_NONE: Cause = Cause {
     check: |evidence| {
         let records = &evidence.files.cloud_init;
         let none = records.datasource.as_deref() == Some("DataSourceNone") && records.ended != Some(false);
-        if !none || user_data(evidence)?.kind == Kind::Absent {
+        if !none || user_data(evidence)?.part_type == PartType::Absent {
             return None;
         }
         let gave_up = || {
@@ -136,7 +136,7 @@ pub(super) static FAILED: Cause = Cause {
     check: |evidence| {
         let effect = of_user_data(evidence)?;
         // An error of something else is not why a cluster is missing that user data does not speak of.
-        let speaks = |known: &&UserData| matches!(known.kind, Kind::Known(_)) && known.speaks_of_cluster;
+        let speaks = |known: &&UserData| matches!(known.part_type, PartType::Known(_)) && known.speaks_of_cluster;
         user_data(evidence).filter(speaks)?;
         let records = &evidence.files.cloud_init;
         let mut seen = errors(evidence, |error| !error.is_of_user_data());

@@ -9,7 +9,7 @@ use super::{Cause, Class, Layer, chain};
 use crate::boundary::aws::AwsErrorKind;
 use crate::boundary::imds::ImdsError;
 use crate::evidence::StageError;
-use crate::evidence::user_data::Kind;
+use crate::evidence::user_data::PartType;
 use crate::exit::Exit;
 use crate::plan::Refusal;
 use crate::settings::agent_variables::{self, Consequence};
@@ -119,10 +119,10 @@ pub(super) static NO_CLUSTER_NAMED: Cause = Cause {
             return None;
         }
         let of_user_data = user_data(evidence).map(|known| {
-            let what = match known.kind {
-                Kind::Known(what) => what.to_owned(),
-                Kind::TwiceEncoded(what) => format!("{what} in base64"),
-                Kind::Unknown(_) | Kind::Absent => "nothing that cloud-init takes".to_owned(),
+            let what = match known.part_type {
+                PartType::Known(what) => what.to_owned(),
+                PartType::TwiceEncoded(what) => format!("{what} in base64"),
+                PartType::Unknown(_) | PartType::Absent => "nothing that cloud-init takes".to_owned(),
             };
             let speaks = if known.speaks_of_cluster { "speaks" } else { "does not speak" };
             format!("user data is {what}, and {speaks} of a cluster")

@@ -5,7 +5,7 @@ use super::cloud_init::{DATASOURCE_NONE, ROW, errors, warnings};
 use super::effect::{effect, invalid, of_user_data, user_data};
 use crate::evidence::Evidence;
 use crate::evidence::files::ModuleError;
-use crate::evidence::user_data::{Kind, UserData};
+use crate::evidence::user_data::{PartType, UserData};
 
 /// Encoded by hand, and again by the tool.
 pub(super) static TWICE_ENCODED: Cause = Cause {
@@ -19,7 +19,7 @@ pub(super) static TWICE_ENCODED: Cause = Cause {
     source: "cloud-init PR 4276; tf#11488; terraform-provider-aws#8244",
     check: |evidence| {
         let effect = of_user_data(evidence)?;
-        let Kind::TwiceEncoded(what) = user_data(evidence)?.kind else { return None };
+        let PartType::TwiceEncoded(what) = user_data(evidence)?.part_type else { return None };
         // Some cloud-init decodes it all the same: what has run was taken.
         let has_run = has_failed(evidence) || evidence.files.cloud_init.has_scripts;
         (!has_run).then(|| {
@@ -42,7 +42,7 @@ pub(super) static NOT_RECOGNISED: Cause = Cause {
     source: "cloud-init#4239; amazon-ecs-cli#1126; cloudinit/handlers/__init__.py, type_from_starts_with",
     check: |evidence| {
         let effect = of_user_data(evidence)?;
-        let Kind::Unknown(why) = user_data(evidence)?.kind else { return None };
+        let PartType::Unknown(why) = user_data(evidence)?.part_type else { return None };
         let seen = format!("user data of instance metadata: {why}");
         Some([seen].into_iter().chain(warnings(evidence)).chain(effect.seen).collect())
     },
@@ -81,7 +81,7 @@ pub(super) static WITHOUT_TOKEN: Cause = Cause {
     check: |evidence| {
         let asks = user_data(evidence)
             .filter(|known| known.without_token && known.token_wanted == Some(true) && known.speaks_of_cluster)?;
-        let is_known = matches!(asks.kind, Kind::Known(_));
+        let is_known = matches!(asks.part_type, PartType::Known(_));
         let page = invalid(evidence).filter(|(value, _)| value.starts_with('<')).map(|(_, seen)| vec![seen]);
         let effect = page.or_else(|| of_user_data(evidence).map(|effect| effect.seen))?;
         let is_other = has_failed(evidence) && !evidence.files.cloud_init.output.is_empty();
@@ -112,7 +112,7 @@ pub(super) static FAILED: Cause = Cause {
     source: "cdk#28518 #32469; arminc/terraform-ecs#24; ecs-refarch#58",
     check: |evidence| {
         let effect = of_user_data(evidence)?;
-        let is_taken = |known: &UserData| !matches!(known.kind, Kind::Unknown(_) | Kind::Absent);
+        let is_taken = |known: &UserData| !matches!(known.part_type, PartType::Unknown(_) | PartType::Absent);
         let is_explained = (WITHOUT_TOKEN.check)(evidence).is_some() || (DATASOURCE_NONE.check)(evidence).is_some();
         let seen = failures(evidence)?;
         (user_data(evidence).is_none_or(is_taken) && !is_explained)
@@ -165,7 +165,7 @@ pub(super) static NOT_RERUN: Cause = Cause {
 fn changed(evidence: &Evidence) -> Option<Vec<String>> {
     let records = &evidence.files.cloud_init;
     let (taken, now) = (records.taken?, user_data(evidence)?);
-    let differs = now.kind != Kind::Absent && !now.hashes.contains(&taken);
+    let differs = now.part_type != PartType::Absent && !now.hashes.contains(&taken);
     (records.ran_scripts && differs).then(|| {
         vec!["user data of instance metadata differs from that which cloud-init has run on this instance".to_owned()]
     })
@@ -184,7 +184,7 @@ pub(super) static ABSENT: Cause = Cause {
     when_registered: false,
     check: |evidence| {
         let effect = effect(evidence).filter(|effect| effect.wanted.is_none() && !effect.is_in_default)?;
-        (user_data(evidence)?.kind == Kind::Absent).then(|| {
+        (user_data(evidence)?.part_type == PartType::Absent).then(|| {
             let seen = "instance metadata has no user data".to_owned();
             effect.seen.into_iter().chain([seen]).collect()
         })

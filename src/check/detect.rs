@@ -1,7 +1,7 @@
 //! What a file is, by its content and its name.
 
 use super::{InputType, agent_json};
-use crate::evidence::user_data::{Kind, of_other_system, read};
+use crate::evidence::user_data::{PartType, of_other_system, read};
 use crate::settings::agent_variables::{find, near_miss};
 use crate::settings::schema;
 use crate::settings::user_data::unwrapped;
@@ -98,9 +98,9 @@ fn of_user_data(bytes: &[u8]) -> Option<&'static str> {
     if let Some(what) = of_other_system(&document) {
         return Some(what.trim_start_matches("it is ").split(", which").next().unwrap_or(what));
     }
-    match read(Some(bytes)).kind {
-        Kind::Known(what) | Kind::TwiceEncoded(what) => Some(what),
-        Kind::Unknown(why) if why.contains("before its first line") => Some("user data"),
+    match read(Some(bytes)).part_type {
+        PartType::Known(what) | PartType::TwiceEncoded(what) => Some(what),
+        PartType::Unknown(why) if why.contains("before its first line") => Some("user data"),
         _ => None,
     }
 }

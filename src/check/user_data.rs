@@ -16,7 +16,7 @@ use super::{
     yaml,
 };
 use crate::ecs_config::issue::SourceLine;
-use crate::evidence::user_data::{Kind, mime, of_other_system, read};
+use crate::evidence::user_data::{PartType, mime, of_other_system, read};
 use crate::settings::user_data::{decoded, skipped, unwrapped};
 
 /// Values of one entry of a list stand so near each other.
@@ -103,8 +103,8 @@ impl Checker {
                 "the user data is UTF-16, which cloud-init does not take",
             );
         }
-        match seen.kind {
-            Kind::Unknown(why) if of_other_system(bytes).is_none() => {
+        match seen.part_type {
+            PartType::Unknown(why) if of_other_system(bytes).is_none() => {
                 let is_first_line = why.contains("before its first line");
                 if (is_first_line || must_be_taken) && !text.string().trim().is_empty() {
                     let message = format!("cloud-init does not take this user data: {why}");

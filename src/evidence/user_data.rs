@@ -1,4 +1,4 @@
-//! What user data is, as cloud-init would take it: its kind and what is wrong with it, never a byte of it.
+//! What user data is, as cloud-init would take it: its part_type and what is wrong with it, never a byte of it.
 //!
 //! In: the bytes that instance metadata gives. Out: facts by cloud-init's own rules (`cloudinit/user_data.py`,
 //! `cloudinit/handlers/__init__.py`), and whether it speaks of ECS at all.
@@ -15,7 +15,7 @@ use crate::settings::user_data::{decoded, unwrapped};
 #[derive(Clone, Debug, Default)]
 pub struct UserData {
     /// What it begins with.
-    pub kind: Kind,
+    pub part_type: PartType,
     /// What is wrong with its MIME parts.
     pub mime: Vec<String>,
     /// Whether the first line of a script ends in CR LF, which cloud-init mends and other readers do not.
@@ -34,7 +34,7 @@ pub struct UserData {
 
 /// What user data begins with.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Kind {
+pub enum PartType {
     /// Metadata has none.
     #[default]
     Absent,
@@ -90,16 +90,16 @@ pub fn read(bytes: Option<&[u8]>) -> UserData {
     let mut all = text.to_lowercase();
     all.push_str(&parts.decoded.to_lowercase());
     let holds = |words: &[&str]| words.iter().any(|word| all.contains(word));
-    let kind = kind(bytes, &document);
+    let part_type = part_type(bytes, &document);
     let mime = match text.get(..80).unwrap_or(&text).to_ascii_lowercase().starts_with("content-type: multipart") {
         true if !is_mime(&document) => vec!["it has no `MIME-Version:` header, so nobody takes it for MIME".to_owned()],
         _ => parts.faults,
     };
     // Of ours it is known whether it names one, and that of others is not in it.
-    let is_ours = kind == Kind::Known(OURS);
+    let is_ours = part_type == PartType::Known(OURS);
     let first_line = text.lines().next().map(str::len).and_then(|length| text.get(length..length + 1));
     UserData {
-        kind: if mime.is_empty() || kind != NO_MARKER { kind } else { Kind::Known("a MIME message") },
+        part_type: if mime.is_empty() || part_type != NO_MARKER { part_type } else { PartType::Known("a MIME message") },
         mime,
         crlf: text.starts_with(SHEBANG) && first_line == Some("\r"),
         speaks_of_cluster: !is_ours && holds(&OF_CLUSTER),
@@ -115,18 +115,18 @@ pub fn hash(bytes: &[u8]) -> [u8; 32] {
     Sha256::digest(bytes).into()
 }
 
-const NO_MARKER: Kind = Kind::Unknown("it begins with nothing that cloud-init knows");
+const NO_MARKER: PartType = PartType::Unknown("it begins with nothing that cloud-init knows");
 
-fn kind(bytes: &[u8], document: &[u8]) -> Kind {
+fn part_type(bytes: &[u8], document: &[u8]) -> PartType {
     if bytes.starts_with(GZIP) {
-        return Kind::Known("gzip");
+        return PartType::Known("gzip");
     }
-    if let Some(kind) = plain_kind(bytes) {
-        return kind;
+    if let Some(part_type) = plain_part_type(bytes) {
+        return part_type;
     }
-    match plain_kind(document) {
-        Some(Kind::Known(what)) if document != bytes => Kind::TwiceEncoded(what),
-        _ => of_other_system(document).map_or(NO_MARKER, Kind::Unknown),
+    match plain_part_type(document) {
+        Some(PartType::Known(what)) if document != bytes => PartType::TwiceEncoded(what),
+        _ => of_other_system(document).map_or(NO_MARKER, PartType::Unknown),
     }
 }
 
@@ -149,9 +149,9 @@ pub fn of_other_system(document: &[u8]) -> Option<&'static str> {
 }
 
 /// By its own first bytes; `None` where they say nothing.
-fn plain_kind(bytes: &[u8]) -> Option<Kind> {
+fn plain_part_type(bytes: &[u8]) -> Option<PartType> {
     if is_mime(bytes) {
-        return Some(Kind::Known("a MIME message"));
+        return Some(PartType::Known("a MIME message"));
     }
     let text = String::from_utf8_lossy(&bytes[..bytes.len().min(4096)]).to_ascii_lowercase();
     let begun = |text: &str| MARKERS.iter().find(|(marker, _)| text.starts_with(marker)).copied();
@@ -159,16 +159,16 @@ fn plain_kind(bytes: &[u8]) -> Option<Kind> {
         // cloud-init passes over blanks; the kernel, which starts a script, and our own reader do not.
         let strict = [SHEBANG, "#ecs-bootstrap"].contains(&marker) && !text.starts_with(marker);
         return Some(if strict {
-            Kind::Unknown("blanks or an empty line stand before its first line")
+            PartType::Unknown("blanks or an empty line stand before its first line")
         } else {
-            Kind::Known(what)
+            PartType::Known(what)
         });
     }
     if begun(text.trim_start_matches(['\u{feff}', ' ', '\n', '\r'])).is_some() {
-        return Some(Kind::Unknown("a byte order mark stands before its first line"));
+        return Some(PartType::Unknown("a byte order mark stands before its first line"));
     }
     let is_agents = text.trim_start().starts_with('{') && text.contains("ecsagentconfiguration");
-    is_agents.then_some(Kind::Known("the agent's own JSON"))
+    is_agents.then_some(PartType::Known("the agent's own JSON"))
 }
 
 /// cloud-init's own test.
@@ -186,8 +186,8 @@ mod tests {
 
     const SCRIPT: &str = "#!/bin/bash\necho ECS_CLUSTER=prod >> /etc/ecs/ecs.config\n";
 
-    fn kind_of(bytes: &[u8]) -> Kind {
-        read(Some(bytes)).kind
+    fn plain_part_type(bytes: &[u8]) -> PartType {
+        read(Some(bytes)).part_type
     }
 
     #[test]
@@ -208,39 +208,39 @@ mod tests {
             "\u{1f}\u{8b}",
         ] {
             let bytes = if text.starts_with('\u{1f}') { b"\x1f\x8b\x08garbage".as_slice() } else { text.as_bytes() };
-            assert!(matches!(kind_of(bytes), Kind::Known(_)), "{text:?}: {:?}", kind_of(bytes));
+            assert!(matches!(plain_part_type(bytes), PartType::Known(_)), "{text:?}: {:?}", plain_part_type(bytes));
         }
-        assert_eq!(read(None).kind, Kind::Absent);
-        assert_eq!(read(Some(b"")).kind, Kind::Absent);
+        assert_eq!(read(None).part_type, PartType::Absent);
+        assert_eq!(read(Some(b"")).part_type, PartType::Absent);
     }
 
     #[test]
     fn says_why_it_is_not_taken() {
-        let blank = Kind::Unknown("blanks or an empty line stand before its first line");
-        for (text, kind) in [
+        let blank = PartType::Unknown("blanks or an empty line stand before its first line");
+        for (text, part_type) in [
             (format!("\n{SCRIPT}"), blank),
             (format!("  {SCRIPT}"), blank),
-            (format!("\u{feff}{SCRIPT}"), Kind::Unknown("a byte order mark stands before its first line")),
+            (format!("\u{feff}{SCRIPT}"), PartType::Unknown("a byte order mark stands before its first line")),
             ("yum update -y\necho ECS_CLUSTER=prod\n".to_owned(), NO_MARKER),
             ("# cloud-config\n".to_owned(), NO_MARKER),
             ("dGVzdA==".to_owned(), NO_MARKER),
-            (STANDARD.encode(SCRIPT), Kind::TwiceEncoded("a script")),
-            (STANDARD.encode("#cloud-config\n"), Kind::TwiceEncoded("a cloud-config")),
+            (STANDARD.encode(SCRIPT), PartType::TwiceEncoded("a script")),
+            (STANDARD.encode("#cloud-config\n"), PartType::TwiceEncoded("a cloud-config")),
             ("{\"Cluster\": \"prod\"}".to_owned(), NO_MARKER),
             (
                 "<powershell>\nInitialize-ECSAgent\n</powershell>".to_owned(),
-                Kind::Unknown("it is PowerShell for Windows (EC2Launch), which cloud-init does not take"),
+                PartType::Unknown("it is PowerShell for Windows (EC2Launch), which cloud-init does not take"),
             ),
             (
                 "{\"ignition\":{\"version\":\"3.3.0\"}}".to_owned(),
-                Kind::Unknown("it is an Ignition config for Fedora CoreOS or Flatcar, which cloud-init does not take"),
+                PartType::Unknown("it is an Ignition config for Fedora CoreOS or Flatcar, which cloud-init does not take"),
             ),
             (
                 "# mine\n[settings.ecs]\ncluster = \"prod\"\n".to_owned(),
-                Kind::Unknown("it is TOML for Bottlerocket, which cloud-init does not take"),
+                PartType::Unknown("it is TOML for Bottlerocket, which cloud-init does not take"),
             ),
         ] {
-            assert_eq!(kind_of(text.as_bytes()), kind, "{text:?}");
+            assert_eq!(plain_part_type(text.as_bytes()), part_type, "{text:?}");
         }
     }
 

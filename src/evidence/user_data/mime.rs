@@ -48,8 +48,8 @@ pub(super) fn read(text: &str) -> Parts {
         parts.faults.push("blanks or an empty line stand before its headers".to_owned());
         return parts;
     }
-    let kind = header(head, "content-type");
-    if !kind.starts_with("multipart/") {
+    let content_type = header(head, "content-type");
+    if !content_type.starts_with("multipart/") {
         parts.look("the message", head, body);
         return parts;
     }
@@ -79,8 +79,8 @@ pub(super) fn read(text: &str) -> Parts {
 
 impl Parts {
     fn look(&mut self, name: &str, head: &str, body: &str) {
-        let kind = header(head, "content-type");
-        let kind = kind.split(';').next().unwrap_or_default().trim();
+        let content_type = header(head, "content-type");
+        let content_type = content_type.split(';').next().unwrap_or_default().trim();
         let encoding = header(head, "content-transfer-encoding");
         let mut body = std::borrow::Cow::Borrowed(body);
         if encoding == "base64" {
@@ -92,15 +92,15 @@ impl Parts {
         } else if encoding == "quoted-printable" {
             self.is_opaque = true;
         }
-        self.is_opaque |= kind.starts_with("application/");
-        let is_marked = || matches!(super::plain_kind(body.as_bytes()), Some(super::Kind::Known(_)));
-        if BY_TEXT.contains(&kind) {
+        self.is_opaque |= content_type.starts_with("application/");
+        let is_marked = || matches!(super::plain_part_type(body.as_bytes()), Some(super::PartType::Known(_)));
+        if BY_TEXT.contains(&content_type) {
             if !self.is_opaque && !body.trim().is_empty() && !is_marked() {
                 self.faults.push(format!("{name} has no type, and begins with nothing that cloud-init knows"));
             }
-        } else if !HANDLED.iter().any(|known| kind == *known || (known.ends_with('/') && kind.starts_with(known))) {
+        } else if !HANDLED.iter().any(|known| content_type == *known || (known.ends_with('/') && content_type.starts_with(known))) {
             self.faults.push(format!("{name} is of a type that cloud-init does not know"));
-        } else if kind.starts_with("text/x-shellscript") && body.starts_with(['\n', ' ', '\t']) && !self.is_opaque {
+        } else if content_type.starts_with("text/x-shellscript") && body.starts_with(['\n', ' ', '\t']) && !self.is_opaque {
             self.faults.push(format!("blanks or an empty line stand before the script of {name}"));
         }
     }
@@ -142,9 +142,9 @@ fn raw_header(head: &str, name: &str) -> String {
 }
 
 fn boundary(head: &str) -> Option<String> {
-    let kind = raw_header(head, "content-type");
-    let at = kind.to_ascii_lowercase().find("boundary=")? + "boundary=".len();
-    let rest = &kind[at..];
+    let content_type = raw_header(head, "content-type");
+    let at = content_type.to_ascii_lowercase().find("boundary=")? + "boundary=".len();
+    let rest = &content_type[at..];
     let value = match rest.strip_prefix('"') {
         Some(quoted) => quoted.split('"').next().unwrap_or_default(),
         None => rest.split([';', ' ', '\t']).next().unwrap_or_default(),
