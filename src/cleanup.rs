@@ -6,7 +6,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::boundary::agent::{AgentError, Task};
-use crate::boundary::disk::{DiskError, Entry, Kind};
+use crate::boundary::disk::{DiskError, Entry, EntryType};
 use crate::boundary::systemd::{SystemdError, UnitState};
 use crate::evidence::StageError;
 use crate::facts::{Known, SavedAgent, Written};
@@ -100,7 +100,8 @@ pub struct Removal {
     /// Below the root.
     pub path: String,
     /// What it is.
-    pub kind: Kind,
+    #[serde(rename = "kind")]
+    pub entry_type: EntryType,
     /// Its size in bytes; `null` where not all of it may be looked at.
     pub bytes: Option<u64>,
     /// Why it must not be in an image.

@@ -20,7 +20,7 @@ use nix::libc;
 
 pub(super) use self::inside::Last;
 use self::inside::inside;
-pub use self::tree::{Entry, Kind};
+pub use self::tree::{Entry, EntryType};
 
 /// The files below a root.
 #[derive(Clone, Debug)]

@@ -34,7 +34,7 @@ pub fn cleanup(mut leftovers: Leftovers, force: bool) -> Cleanup {
     let remove = leftovers.found.into_iter().map(|entry| Removal {
         why: why(&entry.path),
         path: entry.path,
-        kind: entry.kind,
+        entry_type: entry.entry_type,
         bytes: entry.bytes,
     });
     Cleanup {

@@ -17,7 +17,7 @@ use super::{Disk, DiskError, is_absent, sync_folder};
 /// What something is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Kind {
+pub enum EntryType {
     /// A regular file.
     File,
     /// A folder.
@@ -34,7 +34,7 @@ pub struct Entry {
     /// Below the root.
     pub path: String,
     /// What it is.
-    pub kind: Kind,
+    pub entry_type: EntryType,
     /// The size in bytes, of a folder that of all files in it; `None` where not all of it may be looked at.
     pub bytes: Option<u64>,
 }
@@ -46,7 +46,7 @@ impl Disk {
         self.way_to(DOING, path)?;
         let target = self.path(path);
         match fs::symlink_metadata(&target) {
-            Ok(about) => Ok(Some(Entry { path: path.to_owned(), kind: kind(&about), bytes: size(&target).ok() })),
+            Ok(about) => Ok(Some(Entry { path: path.to_owned(), entry_type: entry_type(&about), bytes: size(&target).ok() })),
             Err(e) if is_absent(&e) => Ok(None),
             Err(e) => Err(DiskError::new(DOING, path, e)),
         }
@@ -157,12 +157,12 @@ impl Disk {
     }
 }
 
-fn kind(about: &fs::Metadata) -> Kind {
+fn entry_type(about: &fs::Metadata) -> EntryType {
     match about.file_type() {
-        kind if kind.is_file() => Kind::File,
-        kind if kind.is_dir() => Kind::Folder,
-        kind if kind.is_symlink() => Kind::Link,
-        _ => Kind::Other,
+        found if found.is_file() => EntryType::File,
+        found if found.is_dir() => EntryType::Folder,
+        found if found.is_symlink() => EntryType::Link,
+        _ => EntryType::Other,
     }
 }
 
@@ -224,10 +224,10 @@ mod tests {
         let (_root, disk) = instance();
         symlink("/outside/precious", disk.path(&format!("{DATA}/link"))).unwrap();
         let entries = disk.entries(DATA).unwrap();
-        let found: Vec<_> = entries.iter().map(|entry| (entry.path.as_str(), entry.kind, entry.bytes)).collect();
-        assert_eq!(found[0], ("/var/lib/ecs/data/agent.db", Kind::File, Some(3)));
-        assert_eq!(found[1], ("/var/lib/ecs/data/inner", Kind::Folder, Some(2)));
-        assert_eq!((found[2].0, found[2].1), ("/var/lib/ecs/data/link", Kind::Link));
+        let found: Vec<_> = entries.iter().map(|entry| (entry.path.as_str(), entry.entry_type, entry.bytes)).collect();
+        assert_eq!(found[0], ("/var/lib/ecs/data/agent.db", EntryType::File, Some(3)));
+        assert_eq!(found[1], ("/var/lib/ecs/data/inner", EntryType::Folder, Some(2)));
+        assert_eq!((found[2].0, found[2].1), ("/var/lib/ecs/data/link", EntryType::Link));
         assert!(disk.entries("/nowhere/at/all").unwrap().is_empty());
         assert_eq!(disk.entry("/nowhere").unwrap(), None);
         assert!(disk.entries(&format!("{DATA}/agent.db")).is_err());

@@ -1,5 +1,5 @@
 use super::*;
-use crate::boundary::disk::{Entry, Kind};
+use crate::boundary::disk::{Entry, EntryType};
 use crate::boundary::systemd::SystemdError;
 use crate::cleanup::{Interrupted, Left};
 use crate::facts::{SavedAgent, SavedState, Written};
@@ -22,7 +22,7 @@ fn unit(active_state: &str) -> AgentRuns {
 
 /// A host with these files, whose agent has been stopped.
 fn host(paths: &[&str]) -> Leftovers {
-    let entry = |path: &&str| Entry { path: (*path).to_owned(), kind: Kind::File, bytes: Some(3) };
+    let entry = |path: &&str| Entry { path: (*path).to_owned(), entry_type: EntryType::File, bytes: Some(3) };
     Leftovers {
         root: None,
         found: paths.iter().map(entry).collect(),
