@@ -24,7 +24,7 @@ use ecs_bootstrap::render::Document;
 use ecs_bootstrap::settings::fragment::Fragment;
 use ecs_bootstrap::settings::merge::merge;
 use ecs_bootstrap::settings::schema::LONGEST_DURATION;
-use ecs_bootstrap::settings::{self, Kind, TagsSettings};
+use ecs_bootstrap::settings::{self, Rank, TagsSettings};
 use ecs_bootstrap::tell;
 
 /// `ecs-agent.log`, `ecs-init.log` and cloud-init's output: a line that is read has a message, and what is shown of
@@ -135,9 +135,9 @@ pub(crate) fn settings_text(bytes: &[u8]) {
         .iter()
         .map(|name| Fragment::from_environment([(format!("ECS_BOOTSTRAP_{name}").as_str(), text.as_ref())]))
         .collect();
-    read.push(Fragment::from_toml(&text, Kind::Config, "a file"));
-    read.push(Fragment::from_toml(&text, Kind::UserData, "user data"));
-    read.push(Fragment::from_tags(&tags, "p:", TagsSettings::All, Kind::InstanceTag, "IMDS"));
+    read.push(Fragment::from_toml(&text, Rank::Config, "a file"));
+    read.push(Fragment::from_toml(&text, Rank::UserData, "user data"));
+    read.push(Fragment::from_tags(&tags, "p:", TagsSettings::All, Rank::InstanceTag, "IMDS"));
     for read in read {
         let Ok(fragment) = read else { continue };
         let merged = merge(&[fragment]);

@@ -377,7 +377,7 @@ impl Boot {
                 // A deadline given to this very command counts.
                 let said = merge(&fragments);
                 let mut expectation = handover.expectation;
-                if said.verify_deadline.source.kind > crate::settings::Kind::Config {
+                if said.verify_deadline.source.rank > crate::settings::Rank::Config {
                     expectation.deadline = said.verify_deadline.value;
                 }
                 Ok(expectation)

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::ecs_config::EditRefusal;
 use crate::facts::Written;
 use crate::redaction;
-use crate::settings::{Kind, Settings, Source, Sourced, Warning, agent_variables};
+use crate::settings::{Rank, Settings, Source, Sourced, Warning, agent_variables};
 
 /// The agent's configuration file, the only one that we write.
 pub const ECS_CONFIG: &str = "/etc/ecs/ecs.config";
@@ -97,7 +97,8 @@ pub struct RecordedKey {
     /// The hash of its value.
     pub hash: String,
     /// The rank of who says so.
-    pub kind: Kind,
+    #[serde(rename = "kind")]
+    pub rank: Rank,
     /// Who that is, in words.
     pub source: String,
 }

@@ -8,7 +8,7 @@ use crate::evidence::user_data::UserData;
 use crate::evidence::{Evidence, StageError};
 use crate::plan::{Refusal, cluster_name, glued};
 use crate::redaction;
-use crate::settings::Kind;
+use crate::settings::Rank;
 use crate::settings::agent_variables::check;
 
 /// A cluster that is missing, or another than the wanted one.
@@ -93,7 +93,7 @@ pub(super) fn of_user_data(evidence: &Evidence) -> Option<Effect<'_>> {
 /// What is named as the cluster by `ecs.config` and cannot be one, with what was seen of it.
 pub(super) fn invalid(evidence: &Evidence) -> Option<(&str, String)> {
     if let Some(StageError::Refused(refusal @ Refusal::ClusterInvalid { value, source_of })) = &evidence.stop {
-        let is_of_file = source_of.kind == Kind::EcsConfig;
+        let is_of_file = source_of.rank == Rank::EcsConfig;
         return is_of_file.then(|| (value.as_str(), format!("{refusal} ({source_of})")));
     }
     let expected = evidence.expectation.as_ref().filter(|_| evidence.stop.is_none())?;

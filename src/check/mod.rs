@@ -28,7 +28,7 @@ pub use crate::ecs_config::issue::Level;
 use crate::ecs_config::issue::{CLUSTER, ConfigIssue, Context, SourceLine, half_login, issues, issues_of};
 use crate::redaction;
 use crate::settings::fragment::Fragment;
-use crate::settings::{Kind, agent_variables};
+use crate::settings::{Rank, agent_variables};
 
 /// What a file is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ValueEnum)]
@@ -156,7 +156,7 @@ pub fn check(file: &str, bytes: &[u8], options: Options) -> Option<Checked> {
     let mut is_recognised = true;
     let mut notes = match input_type {
         InputType::EcsConfig => issues(bytes, &context).iter().map(Note::of_issue).collect(),
-        InputType::Settings => of_settings(&Text::of(&String::from_utf8_lossy(bytes)), Kind::Config),
+        InputType::Settings => of_settings(&Text::of(&String::from_utf8_lossy(bytes)), Rank::Config),
         InputType::EcsConfigJson => agent_json::check(&Text::of(&String::from_utf8_lossy(bytes))),
         InputType::UserData => {
             let (notes, is_read) = user_data::check(file, bytes, options);
@@ -186,8 +186,8 @@ pub fn check(file: &str, bytes: &[u8], options: Options) -> Option<Checked> {
 }
 
 /// The mistakes of settings of ecs-bootstrap.
-fn of_settings(text: &Text, kind: Kind) -> Vec<Note> {
-    let (fragment, errors) = Fragment::read_toml(&text.string(), kind, "");
+fn of_settings(text: &Text, rank: Rank) -> Vec<Note> {
+    let (fragment, errors) = Fragment::read_toml(&text.string(), rank, "");
     let place = |place: &str| {
         let mut numbers = place.rsplit(':').map_while(|number| number.parse::<usize>().ok());
         let column = numbers.next();

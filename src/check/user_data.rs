@@ -233,7 +233,7 @@ impl Checker {
             let message = "these are the second settings of ecs-bootstrap in this user data, and one is allowed";
             self.note(text, text.place(1, 1), Level::Error, "setting-invalid", message);
         }
-        self.notes.extend(of_settings(text, crate::settings::Kind::UserData));
+        self.notes.extend(of_settings(text, crate::settings::Rank::UserData));
     }
 
     fn script(&mut self, text: &Text) {

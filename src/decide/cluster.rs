@@ -5,7 +5,7 @@ use crate::boundary::aws::Cluster;
 use crate::ecs_config::ownership;
 use crate::facts::{Facts, Known, lacks, user_data_may_run};
 use crate::plan::{Refusal, cluster_name};
-use crate::settings::{EARLIER, Kind, Settings, Source, Sourced, TagsCluster, Warning, agent_variables};
+use crate::settings::{EARLIER, Rank, Settings, Source, Sourced, TagsCluster, Warning, agent_variables};
 
 /// The cluster; `None` while it is undecided.
 pub(super) fn choose(
@@ -18,7 +18,7 @@ pub(super) fn choose(
         if agent_variables::check("ECS_CLUSTER", &named.value).is_err() {
             return Err(Refusal::ClusterInvalid { value: named.value.clone(), source_of: named.source.clone() });
         }
-        if !wanted.value.is_empty() && wanted.source.kind > named.source.kind {
+        if !wanted.value.is_empty() && wanted.source.rank > named.source.rank {
             warnings.push(Warning {
                 id: "cluster-tags-ignored",
                 text: format!("the tags to choose a cluster by are ignored: it is named by {}", named.source),
@@ -29,7 +29,7 @@ pub(super) fn choose(
     }
     if !wanted.value.is_empty() {
         let cluster = by_tags(settings, facts.clusters.as_deref().unwrap_or_default())?;
-        let source = Source::new(Kind::ClusterTags, "ecs:DescribeClusters", spelled(settings));
+        let source = Source::new(Rank::ClusterTags, "ecs:DescribeClusters", spelled(settings));
         return Ok(Some(Sourced::new(in_saved_form(facts, &cluster.name), source)));
     }
     if let Some(cluster) = cluster_of_before(facts, warnings) {
@@ -52,7 +52,7 @@ fn cluster_of_before(facts: &Facts, warnings: &mut Vec<Warning>) -> Option<Sourc
     let why = facts.unread.as_ref()?;
     let instance_id = facts.instance.get().map(|instance| instance.instance_id.as_str());
     let cluster = ownership::own_cluster(&facts.host, instance_id)?;
-    let source = Source::new(Kind::InstanceTag, EARLIER, "cluster");
+    let source = Source::new(Rank::InstanceTag, EARLIER, "cluster");
     warnings.push(Warning {
         id: "cluster-of-before",
         text: format!("what names the cluster could not be read, so it stays as it was: {why}"),

@@ -2,7 +2,7 @@
 //! since the plan was carried out.
 //!
 //! In: the keys of the plan, and both `ecs.config` files. Out: the text that the file shall have, and the cluster that
-//! an agent would then join. The ranks are those of [`Kind`]: what a higher source said is said again, and what was
+//! an agent would then join. The ranks are those of [`Rank`]: what a higher source said is said again, and what was
 //! derived or stood in the file itself gives way to a line that somebody wrote since.
 
 use std::collections::BTreeMap;
@@ -11,7 +11,7 @@ use crate::ecs_config::ownership::hash;
 use crate::ecs_config::{EditRefusal, edit, effective, read};
 use crate::plan::{PlannedKey, Recorded, RecordedKey};
 use crate::redaction::{self, is_shown_whole};
-use crate::settings::Kind;
+use crate::settings::Rank;
 
 const CLUSTER: &str = "ECS_CLUSTER";
 
@@ -35,7 +35,7 @@ pub fn record(keys: &[PlannedKey], follows_file: bool) -> Recorded {
             key: planned.key.clone(),
             value: is_shown_whole(&planned.key, &planned.value).then(|| planned.value.clone()),
             hash: hash(&planned.value),
-            kind: if gives_way { planned.source.kind.min(Kind::EcsConfig) } else { planned.source.kind },
+            rank: if gives_way { planned.source.rank.min(Rank::EcsConfig) } else { planned.source.rank },
             source: redaction::line(&planned.source.to_string()),
         }
     };
@@ -55,7 +55,7 @@ pub fn guard(recorded: &Recorded, etc: &[u8]) -> Guarded {
         let key = planned.key.as_str();
         let now = there.get(key).map(|line| line.value.as_str());
         let is_as_planned = now.is_some_and(|value| hash(value) == planned.hash);
-        let gives_way = planned.kind <= Kind::EcsConfig;
+        let gives_way = planned.rank <= Rank::EcsConfig;
         let shall = match (&planned.value, now) {
             (_, Some(value)) if is_as_planned || gives_way => Some(value),
             (Some(value), _) => Some(value.as_str()),
@@ -84,8 +84,8 @@ mod tests {
     use super::*;
     use crate::settings::Source;
 
-    fn planned(kind: Kind, key: &str, value: &str) -> PlannedKey {
-        PlannedKey { key: key.to_owned(), value: value.to_owned(), source: Source::new(kind, "there", key) }
+    fn planned(rank: Rank, key: &str, value: &str) -> PlannedKey {
+        PlannedKey { key: key.to_owned(), value: value.to_owned(), source: Source::new(rank, "there", key) }
     }
 
     /// What the file holds after guard.
@@ -96,7 +96,7 @@ mod tests {
 
     #[test]
     fn a_line_that_was_appended_does_not_outrank_a_tag() {
-        let keys = [planned(Kind::InstanceTag, CLUSTER, "prod")];
+        let keys = [planned(Rank::InstanceTag, CLUSTER, "prod")];
         let (text, guarded) = after(&keys, "ECS_CLUSTER=prod\nECS_CLUSTER=old\n");
         assert_eq!(text, "ECS_CLUSTER=prod\n");
         assert_eq!(guarded.overruled.len(), 1);
@@ -107,7 +107,7 @@ mod tests {
 
     #[test]
     fn a_file_that_was_replaced_gets_its_keys_back() {
-        let keys = [planned(Kind::Config, CLUSTER, "prod"), planned(Kind::Default, "ECS_WARM_POOLS_CHECK", "true")];
+        let keys = [planned(Rank::Config, CLUSTER, "prod"), planned(Rank::Default, "ECS_WARM_POOLS_CHECK", "true")];
         let (text, _) = after(&keys, "ECS_LOGLEVEL=debug\n");
         for line in ["ECS_CLUSTER=prod\n", "ECS_WARM_POOLS_CHECK=true\n", "ECS_LOGLEVEL=debug\n"] {
             assert!(text.contains(line), "{text}");
@@ -117,7 +117,7 @@ mod tests {
 
     #[test]
     fn what_was_derived_gives_way_to_what_somebody_wrote() {
-        let keys = [planned(Kind::Default, "ECS_RESERVED_MEMORY", "256")];
+        let keys = [planned(Rank::Default, "ECS_RESERVED_MEMORY", "256")];
         let (text, guarded) = after(&keys, "ECS_RESERVED_MEMORY=256\nECS_RESERVED_MEMORY=512\n");
         assert_eq!(text, "ECS_RESERVED_MEMORY=512\n");
         assert!(guarded.overruled.is_empty());
@@ -128,18 +128,18 @@ mod tests {
         let text = "ECS_CLUSTER=old\n# by hand\nECS_CLUSTER=new\n";
         assert_eq!(after(&[], text).0.matches("ECS_CLUSTER=").count(), 1);
         assert!(after(&[], text).0.contains("ECS_CLUSTER=new\n") && after(&[], text).0.contains("# by hand\n"));
-        let keys = [planned(Kind::EcsConfig, CLUSTER, "old")];
+        let keys = [planned(Rank::EcsConfig, CLUSTER, "old")];
         assert_eq!(after(&keys, "ECS_CLUSTER=old\nECS_CLUSTER=new\n").0, "ECS_CLUSTER=new\n");
     }
 
     #[test]
     fn a_secret_is_recorded_by_its_hash_and_missed_when_it_is_gone() {
-        let keys = [planned(Kind::Config, "ECS_ENGINE_AUTH_DATA", r#"{"hub":{"password":"hunter2"}}"#)];
+        let keys = [planned(Rank::Config, "ECS_ENGINE_AUTH_DATA", r#"{"hub":{"password":"hunter2"}}"#)];
         assert!(!serde_json::to_string(&record(&keys, false)).unwrap().contains("hunter2"));
         let (text, guarded) = after(&keys, "ECS_ENGINE_AUTH_DATA={\"hub\":{\"password\":\"hunter2\"}}\n");
         assert!(guarded.lost.is_empty() && text.contains("hunter2"));
         assert_eq!(after(&keys, "").1.lost, ["ECS_ENGINE_AUTH_DATA"]);
-        let proxy = record(&[planned(Kind::Config, "HTTPS_PROXY", "http://u:hunter2@proxy:3128")], false);
+        let proxy = record(&[planned(Rank::Config, "HTTPS_PROXY", "http://u:hunter2@proxy:3128")], false);
         assert_eq!(proxy.keys[0].value, None);
     }
 }

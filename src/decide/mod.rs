@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::ecs_config::{edit, effective, issue, ownership, read};
 use crate::facts::{ConfigFile, Facts};
 use crate::plan::{ECS_CONFIG, EcsConfig, Expectation, Plan, PlannedKey, Refusal, Signal, VENDOR_ECS_CONFIG};
-use crate::settings::{Kind, Settings, Source, TagsCluster, Warning};
+use crate::settings::{Rank, Settings, Source, TagsCluster, Warning};
 
 pub use care::{cleanup, reset};
 
@@ -35,7 +35,7 @@ pub fn plan(settings: &Settings, facts: &Facts, warnings: Vec<Warning>) -> Resul
         attributes: attributes(&ecs_config.new),
         deadline: settings.verify_deadline.value,
         window: settings.verify_window.value,
-        follows_file: cluster.as_ref().is_none_or(|cluster| gives_way(settings, cluster.source.kind)),
+        follows_file: cluster.as_ref().is_none_or(|cluster| gives_way(settings, cluster.source.rank)),
         unread: facts.unread.clone().filter(|_| cluster.is_none()),
         signal: Signal::of(settings),
     };
@@ -44,13 +44,13 @@ pub fn plan(settings: &Settings, facts: &Facts, warnings: Vec<Warning>) -> Resul
 
 /// Whether a line of `ecs.config` that is written later names the cluster instead: where the file named it before, or a tag
 /// that counts only where nothing else does.
-fn gives_way(settings: &Settings, named_by: Kind) -> bool {
+fn gives_way(settings: &Settings, named_by: Rank) -> bool {
     let is_tag = match named_by {
-        Kind::InstanceTag => true,
-        Kind::ClusterTags => settings.cluster_tags.source.kind == Kind::InstanceTag,
+        Rank::InstanceTag => true,
+        Rank::ClusterTags => settings.cluster_tags.source.rank == Rank::InstanceTag,
         _ => false,
     };
-    named_by == Kind::EcsConfig || (is_tag && settings.tags_cluster.value == TagsCluster::Fallback)
+    named_by == Rank::EcsConfig || (is_tag && settings.tags_cluster.value == TagsCluster::Fallback)
 }
 
 /// The keys that we decide: the cluster, variables of the agent from any source but the files themselves, and what is
@@ -66,15 +66,15 @@ fn keys(
     for (key, value) in &settings.agent {
         // Where a value of ours stands in place of somebody else's, theirs is written back.
         let is_replaced = value.source.place == ECS_CONFIG && ours.contains(key);
-        if value.source.kind != Kind::EcsConfig || is_replaced {
+        if value.source.rank != Rank::EcsConfig || is_replaced {
             keys.insert(key.clone(), (value.value.expose().to_owned(), value.source.clone()));
         }
     }
     for derived in derived::derive(settings, facts, warnings) {
-        let said = settings.agent.get(&derived.key).map(|said| said.source.kind);
+        let said = settings.agent.get(&derived.key).map(|said| said.source.rank);
         // Attributes from tags hold those that are said by hand already.
         let merged = derived.key == "ECS_INSTANCE_ATTRIBUTES";
-        if merged || said.is_none_or(|kind| kind < derived.source.kind) {
+        if merged || said.is_none_or(|rank| rank < derived.source.rank) {
             keys.insert(derived.key, (derived.value, derived.source));
         }
     }
@@ -87,7 +87,7 @@ fn keys(
 /// A cluster that the files name is left as it stands there, unless it stands there twice, or the agent would read
 /// another text than the one it saved. A line of ours says nothing: it goes.
 fn must_write_cluster(facts: &Facts, cluster: &crate::settings::Sourced<String>) -> bool {
-    if cluster.source.kind != Kind::EcsConfig {
+    if cluster.source.rank != Rank::EcsConfig {
         return true;
     }
     let named_in = |file: &ConfigFile| -> Vec<String> {
@@ -141,7 +141,7 @@ fn of_files(facts: &Facts, is_cluster_named: bool, planned: &EcsConfig) -> Vec<W
         warnings.extend(found.by_ref().take(SHOWN).map(|issue| Warning {
             id: issue.id(),
             text: issue.advice(),
-            source: Some(Source::new(Kind::EcsConfig, format!("{path}:{}:{}", issue.line, issue.column), issue.key)),
+            source: Some(Source::new(Rank::EcsConfig, format!("{path}:{}:{}", issue.line, issue.column), issue.key)),
         }));
         let more = found.count();
         if more > 0 {

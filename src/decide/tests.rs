@@ -58,13 +58,13 @@ impl Case {
         Case { facts, said: Vec::new() }
     }
 
-    fn said(mut self, kind: Kind, toml: &str) -> Case {
-        self.said.push(Fragment::from_toml(toml, kind, "a file").unwrap());
+    fn said(mut self, rank: Rank, toml: &str) -> Case {
+        self.said.push(Fragment::from_toml(toml, rank, "a file").unwrap());
         self
     }
 
     fn config(self, toml: &str) -> Case {
-        self.said(Kind::Config, toml)
+        self.said(Rank::Config, toml)
     }
 
     fn tag(mut self, key: &str, value: &str) -> Case {
@@ -117,7 +117,7 @@ impl Case {
         said.push(Fragment::from_ecs_config(foreign.iter().map(|f| (f.path, f.key.as_str(), f.value.as_str()))));
         if let Known::Yes(tags) = &self.facts.tags {
             let all = TagsSettings::All;
-            said.push(Fragment::from_tags(&tags.tags, "ecs-bootstrap:", all, Kind::InstanceTag, tags.place).unwrap());
+            said.push(Fragment::from_tags(&tags.tags, "ecs-bootstrap:", all, Rank::InstanceTag, tags.place).unwrap());
         }
         merge(&said)
     }
@@ -142,9 +142,9 @@ impl Case {
         String::from_utf8(self.planned().ecs_config.new).unwrap()
     }
 
-    fn chosen(&self) -> (String, Kind) {
+    fn chosen(&self) -> (String, Rank) {
         let cluster = self.planned().cluster.unwrap();
-        (cluster.value, cluster.source.kind)
+        (cluster.value, cluster.source.rank)
     }
 
     fn warnings(&self) -> Vec<&'static str> {
@@ -169,14 +169,14 @@ fn unit(name: &str, active: &str) -> UnitState {
 #[test]
 fn the_highest_rank_names_the_cluster() {
     let mut case = Case::new().etc("ECS_CLUSTER=file\n");
-    assert_eq!(case.chosen(), ("file".to_owned(), Kind::EcsConfig));
-    for kind in [Kind::Vendor, Kind::Config, Kind::InstanceTag, Kind::UserData, Kind::Environment, Kind::CommandLine] {
-        let name = format!("{kind:?}");
-        case = match kind {
-            Kind::InstanceTag => case.tag("ecs-bootstrap:cluster", &name),
-            _ => case.said(kind, &format!("cluster = \"{name}\"\n")),
+    assert_eq!(case.chosen(), ("file".to_owned(), Rank::EcsConfig));
+    for rank in [Rank::Vendor, Rank::Config, Rank::InstanceTag, Rank::UserData, Rank::Environment, Rank::CommandLine] {
+        let name = format!("{rank:?}");
+        case = match rank {
+            Rank::InstanceTag => case.tag("ecs-bootstrap:cluster", &name),
+            _ => case.said(rank, &format!("cluster = \"{name}\"\n")),
         };
-        assert_eq!(case.chosen(), (name, kind));
+        assert_eq!(case.chosen(), (name, rank));
     }
 }
 
@@ -193,7 +193,7 @@ fn chooses_the_one_active_cluster_with_all_the_wanted_tags() {
         .cluster("a", "ACTIVE", &[("env", "prod")])
         .cluster("b", "ACTIVE", &[("env", "prod"), ("team", "core"), ("more", "x")])
         .cluster("c", "INACTIVE", &[("env", "prod"), ("team", "core")]);
-    assert_eq!(case.chosen(), ("b".to_owned(), Kind::ClusterTags));
+    assert_eq!(case.chosen(), ("b".to_owned(), Rank::ClusterTags));
     assert_eq!(case.text(), "ECS_CLUSTER=b\n");
 }
 
@@ -320,7 +320,7 @@ fn derives_what_the_facts_suggest_and_says_why() {
         assert!(!named().text().contains(key), "{key} without the fact");
         let derived = named().facts(change).planned();
         let planned = derived.ecs_config.keys.iter().find(|planned| planned.key == key).unwrap();
-        assert_eq!((planned.source.kind, planned.source.place.as_str()), (Kind::Default, why));
+        assert_eq!((planned.source.rank, planned.source.place.as_str()), (Rank::Default, why));
         assert!(switched("on").text().contains(&line), "{key} switched on");
         assert!(!switched("off").facts(change).text().contains(key), "{key} switched off");
         let by_hand = format!("{key}=false\n");

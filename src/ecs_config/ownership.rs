@@ -10,7 +10,7 @@ use sha2::{Digest, Sha256};
 use crate::ecs_config::{effective, read};
 use crate::facts::{Host, Said, Written};
 use crate::plan::{ECS_CONFIG, PlannedKey, VENDOR_ECS_CONFIG};
-use crate::settings::Kind;
+use crate::settings::Rank;
 
 /// The version of `written.json` that is understood.
 pub const VERSION: u32 = 1;
@@ -80,13 +80,13 @@ pub fn remember(host: &Host, keys: &[PlannedKey], instance_id: Option<&str>) -> 
     let there = effective(&lines);
     let ours = keys.iter().filter(|planned| {
         let same = there.get(planned.key.as_str()).is_some_and(|line| line.value == planned.value);
-        planned.source.kind != Kind::EcsConfig && (!same || is_ours(&host.written, &planned.key, &planned.value))
+        planned.source.rank != Rank::EcsConfig && (!same || is_ours(&host.written, &planned.key, &planned.value))
     });
     let ours: Vec<_> = ours.collect();
     let once = |planned: &&&PlannedKey| {
-        planned.key == CLUSTER && matches!(planned.source.kind, Kind::Environment | Kind::CommandLine)
+        planned.key == CLUSTER && matches!(planned.source.rank, Rank::Environment | Rank::CommandLine)
     };
-    let said = |planned: &&PlannedKey| Said { kind: planned.source.kind, key: planned.source.key.clone() };
+    let said = |planned: &&PlannedKey| Said { rank: planned.source.rank, key: planned.source.key.clone() };
     let cluster_said = ours.iter().find(once).map(said);
     let keys: BTreeMap<_, _> = ours.into_iter().map(|planned| (planned.key.clone(), hash(&planned.value))).collect();
     let theirs = foreign(host).into_iter().find(|theirs| theirs.path == ECS_CONFIG && theirs.key == ATTRIBUTES);

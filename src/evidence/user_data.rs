@@ -99,7 +99,11 @@ pub fn read(bytes: Option<&[u8]>) -> UserData {
     let is_ours = part_type == PartType::Known(OURS);
     let first_line = text.lines().next().map(str::len).and_then(|length| text.get(length..length + 1));
     UserData {
-        part_type: if mime.is_empty() || part_type != NO_MARKER { part_type } else { PartType::Known("a MIME message") },
+        part_type: if mime.is_empty() || part_type != NO_MARKER {
+            part_type
+        } else {
+            PartType::Known("a MIME message")
+        },
         mime,
         crlf: text.starts_with(SHEBANG) && first_line == Some("\r"),
         speaks_of_cluster: !is_ours && holds(&OF_CLUSTER),
@@ -233,7 +237,9 @@ mod tests {
             ),
             (
                 "{\"ignition\":{\"version\":\"3.3.0\"}}".to_owned(),
-                PartType::Unknown("it is an Ignition config for Fedora CoreOS or Flatcar, which cloud-init does not take"),
+                PartType::Unknown(
+                    "it is an Ignition config for Fedora CoreOS or Flatcar, which cloud-init does not take",
+                ),
             ),
             (
                 "# mine\n[settings.ecs]\ncluster = \"prod\"\n".to_owned(),

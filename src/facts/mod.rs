@@ -11,7 +11,7 @@ use serde::{Deserialize, Serializer};
 pub use self::saved_state::SavedState;
 use crate::boundary::aws::Cluster;
 use crate::boundary::systemd::UnitState;
-use crate::settings::Kind;
+use crate::settings::Rank;
 
 /// A fact, or why it is not known.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -150,7 +150,8 @@ pub struct Written {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Said {
     /// Its rank.
-    pub kind: Kind,
+    #[serde(rename = "kind")]
+    pub rank: Rank,
     /// The option or variable.
     pub key: String,
 }

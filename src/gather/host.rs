@@ -7,7 +7,7 @@ use crate::evidence::StageError;
 use crate::facts::{ConfigFile, Host, Known};
 use crate::host::{LONGEST_FILE, device, saved_agent, units, user_data_runs, written};
 use crate::plan::{ECS_CONFIG, VENDOR_ECS_CONFIG};
-use crate::settings::{Kind, SettingsError};
+use crate::settings::{Rank, SettingsError};
 
 const VENDOR_SETTINGS: &str = "/usr/lib/ecs-bootstrap/config.d";
 const SETTINGS: &str = "/etc/ecs-bootstrap/config.toml";
@@ -17,18 +17,18 @@ const MORE_SETTINGS: &str = "/etc/ecs-bootstrap/config.d";
 const MOST_FILES: usize = 100;
 
 /// The settings files that there are, by rank and within it by name.
-pub(super) fn settings_files(disk: &Disk) -> Result<Vec<(Kind, String)>, StageError> {
-    let folder = |kind, path: &str| -> Result<Vec<(Kind, String)>, StageError> {
+pub(super) fn settings_files(disk: &Disk) -> Result<Vec<(Rank, String)>, StageError> {
+    let folder = |rank, path: &str| -> Result<Vec<(Rank, String)>, StageError> {
         let names = disk.list(path).map_err(StageError::ReadSettings)?;
         if names.iter().filter(|name| name.ends_with(".toml")).count() > MOST_FILES {
             let what = format!("the folder has more than {MOST_FILES} settings files");
             return Err(SettingsError { place: path.to_owned(), what, did_you_mean: None }.into());
         }
-        Ok(names.iter().filter(|name| name.ends_with(".toml")).map(|name| (kind, format!("{path}/{name}"))).collect())
+        Ok(names.iter().filter(|name| name.ends_with(".toml")).map(|name| (rank, format!("{path}/{name}"))).collect())
     };
-    let mut files = folder(Kind::Vendor, VENDOR_SETTINGS)?;
-    files.push((Kind::Config, SETTINGS.to_owned()));
-    files.extend(folder(Kind::Config, MORE_SETTINGS)?);
+    let mut files = folder(Rank::Vendor, VENDOR_SETTINGS)?;
+    files.push((Rank::Config, SETTINGS.to_owned()));
+    files.extend(folder(Rank::Config, MORE_SETTINGS)?);
     Ok(files)
 }
 

@@ -20,7 +20,7 @@ use crate::host::agent_config;
 use crate::retry::Deadline;
 use crate::settings::fragment::Fragment;
 use crate::settings::merge::{merge, unheard};
-use crate::settings::{Kind, Settings, Source, TagsApi, TagsCluster, TagsSettings, Warning, user_data};
+use crate::settings::{Rank, Settings, Source, TagsApi, TagsCluster, TagsSettings, Warning, user_data};
 
 pub use leftovers::leftovers;
 pub use metadata::Metadata;
@@ -120,7 +120,7 @@ pub async fn facts(
 /// The cluster that a command line or an environment of before has named.
 fn of_earlier(host: &Host, instance_id: Option<&str>) -> Fragment {
     match (&host.written.cluster_said, ownership::own_cluster(host, instance_id)) {
-        (Some(said), Some(cluster)) => Fragment::from_earlier(cluster, said.kind, &said.key),
+        (Some(said), Some(cluster)) => Fragment::from_earlier(cluster, said.rank, &said.key),
         _ => Fragment::default(),
     }
 }
@@ -145,7 +145,7 @@ fn user_data_of_ours(metadata: &Metadata) -> Result<Option<Fragment>, StageError
         fragment.warnings = warnings;
         return Ok(Some(fragment));
     }
-    Ok(text.map(|text| Fragment::from_toml(&text, Kind::UserData, PLACE)).transpose()?)
+    Ok(text.map(|text| Fragment::from_toml(&text, Rank::UserData, PLACE)).transpose()?)
 }
 
 struct Gathering<'a> {
@@ -170,7 +170,7 @@ impl Gathering<'_> {
         let so_far = merge(&self.fragments);
         // Where a tag cannot choose the cluster any more, the API is not asked for one.
         let named_above = match so_far.tags_cluster.value {
-            TagsCluster::Any => so_far.cluster.as_ref().is_some_and(|named| named.source.kind > Kind::InstanceTag),
+            TagsCluster::Any => so_far.cluster.as_ref().is_some_and(|named| named.source.rank > Rank::InstanceTag),
             TagsCluster::Fallback => so_far.cluster.is_some() || !so_far.cluster_tags.value.is_empty(),
             TagsCluster::Never => true,
         };
@@ -204,7 +204,7 @@ impl Gathering<'_> {
         if let Known::Yes(tags) = &facts.tags {
             let prefix = &early.tags_prefix.value;
             let trust = early.tags_settings.value;
-            self.fragments.push(Fragment::from_tags(&tags.tags, prefix, trust, Kind::InstanceTag, tags.place)?);
+            self.fragments.push(Fragment::from_tags(&tags.tags, prefix, trust, Rank::InstanceTag, tags.place)?);
         }
         Ok(())
     }
@@ -213,7 +213,7 @@ impl Gathering<'_> {
         self.warnings.push(Warning {
             id: "tags-unknown",
             text: format!("the instance's tags could not be read, and are not needed to name the cluster: {error}"),
-            source: Some(Source::new(Kind::InstanceTag, "ec2:DescribeTags", "")),
+            source: Some(Source::new(Rank::InstanceTag, "ec2:DescribeTags", "")),
         });
     }
 
@@ -230,7 +230,7 @@ impl Gathering<'_> {
         if let (Some(one), None) = (matching.next(), matching.next()) {
             let (prefix, trust) = (&early.tags_prefix.value, early.tags_settings.value);
             let place = format!("cluster `{}`", one.name);
-            self.fragments.push(Fragment::from_tags(&one.tags, prefix, trust, Kind::ClusterTag, &place)?);
+            self.fragments.push(Fragment::from_tags(&one.tags, prefix, trust, Rank::ClusterTag, &place)?);
         }
         facts.clusters = Some(clusters);
         Ok(())

@@ -11,7 +11,7 @@ use toml::de::{DeTable, DeValue};
 
 use super::fragment::Fragment;
 use super::schema::{self, Raw, Setting};
-use super::{Kind, SettingsError, Source};
+use super::{Rank, SettingsError, Source};
 
 /// After so many errors the rest of a document is not looked at.
 const MOST_ERRORS: usize = 50;
@@ -19,7 +19,7 @@ const MOST_ERRORS: usize = 50;
 /// The text of a document.
 pub(super) struct TomlDocument<'a> {
     text: &'a str,
-    kind: Kind,
+    rank: Rank,
     place: &'a str,
     /// The last place that was asked for: offset, line and column, the latter two counted from zero.
     read: Cell<(usize, usize, usize)>,
@@ -28,8 +28,8 @@ pub(super) struct TomlDocument<'a> {
 }
 
 impl<'a> TomlDocument<'a> {
-    pub(super) fn new(text: &'a str, kind: Kind, place: &'a str) -> TomlDocument<'a> {
-        TomlDocument { text, kind, place, read: Cell::default(), has_cluster: Cell::default() }
+    pub(super) fn new(text: &'a str, rank: Rank, place: &'a str) -> TomlDocument<'a> {
+        TomlDocument { text, rank, place, read: Cell::default(), has_cluster: Cell::default() }
     }
 
     /// `file:line:column`, both counted from one, the column in characters. Places are asked for in their order, so each
@@ -81,7 +81,7 @@ impl<'a> TomlDocument<'a> {
                     let place = self.at(Some(if known { value.span() } else { key.span() }));
                     let names_cluster = ["cluster", "agent.ECS_CLUSTER"].contains(&name.as_str());
                     let is_second = names_cluster && self.has_cluster.replace(true);
-                    let source = Source::new(self.kind, place, name.clone());
+                    let source = Source::new(self.rank, place, name.clone());
                     let pushed = match is_second {
                         true => Err(SettingsError {
                             place: source.place,

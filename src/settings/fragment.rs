@@ -12,7 +12,7 @@ use super::document::TomlDocument;
 use super::schema::{self, Raw, Setting};
 use crate::ecs_config::writable;
 
-use super::{EARLIER, Kind, Settings, SettingsError, Source, TagsSettings, Warning, agent_variables};
+use super::{EARLIER, Rank, Settings, SettingsError, Source, TagsSettings, Warning, agent_variables};
 use crate::redaction;
 
 /// The tag, after its prefix, that holds an instance's last verdict. It is written, and never read.
@@ -65,20 +65,20 @@ impl Entry {
     /// Whether a tag chooses the cluster here, by its name or by its tags.
     pub(super) fn is_cluster_of_tag(&self) -> bool {
         let is_cluster = |name: &Name| matches!(name, Name::Setting(setting) if setting.name.starts_with("cluster"));
-        self.source.kind == Kind::InstanceTag && self.source.place != EARLIER && is_cluster(&self.name)
+        self.source.rank == Rank::InstanceTag && self.source.place != EARLIER && is_cluster(&self.name)
     }
 }
 
 impl Fragment {
     /// A settings file or user data of ours. `place` is its path; line and column are added.
-    pub fn from_toml(text: &str, kind: Kind, place: &str) -> Result<Fragment, SettingsError> {
-        let (fragment, errors) = Fragment::read_toml(text, kind, place);
+    pub fn from_toml(text: &str, rank: Rank, place: &str) -> Result<Fragment, SettingsError> {
+        let (fragment, errors) = Fragment::read_toml(text, rank, place);
         errors.into_iter().next().map_or(Ok(fragment), Err)
     }
 
     /// The same with every error, in the order of the text: what can be used of it, and what cannot.
-    pub fn read_toml(text: &str, kind: Kind, place: &str) -> (Fragment, Vec<SettingsError>) {
-        let document = TomlDocument::new(text, kind, place);
+    pub fn read_toml(text: &str, rank: Rank, place: &str) -> (Fragment, Vec<SettingsError>) {
+        let document = TomlDocument::new(text, rank, place);
         let mut fragment = Fragment::default();
         let mut errors = Vec::new();
         match DeTable::parse(text) {
@@ -109,7 +109,7 @@ impl Fragment {
             pairs.push((
                 key,
                 value,
-                Source::new(Kind::Environment, "environment", redaction::name(variable, is_of_key)),
+                Source::new(Rank::Environment, "environment", redaction::name(variable, is_of_key)),
             ));
         }
         Fragment::from_pairs(pairs)
@@ -121,7 +121,7 @@ impl Fragment {
             (
                 key.clone(),
                 value.as_str(),
-                Source::new(Kind::CommandLine, "command line", redaction::name(option, |c| is_of_key(c) || c == ' ')),
+                Source::new(Rank::CommandLine, "command line", redaction::name(option, |c| is_of_key(c) || c == ' ')),
             )
         }))
     }
@@ -149,7 +149,7 @@ impl Fragment {
         tags: &BTreeMap<String, String>,
         prefix: &str,
         trust: TagsSettings,
-        kind: Kind,
+        rank: Rank,
         place: &str,
     ) -> Result<Fragment, SettingsError> {
         let mut fragment = Fragment::default();
@@ -158,11 +158,11 @@ impl Fragment {
         }
         for (tag, value) in tags {
             let Some(key) = tag.strip_prefix(prefix) else { continue };
-            let source = Source::new(kind, place, tag.clone());
+            let source = Source::new(rank, place, tag.clone());
             match key {
                 // Ours, of an earlier verdict.
                 VERDICT_TAG | CAUSE_TAG => {}
-                "cluster" | "cluster-tags" if kind == Kind::InstanceTag => {
+                "cluster" | "cluster-tags" if rank == Rank::InstanceTag => {
                     fragment.push(key, Raw::Text(value.clone()), source)?;
                 }
                 _ if agent_variables::find(key).is_some() || key.starts_with("ECS_") => {
@@ -199,14 +199,14 @@ impl Fragment {
             },
             // The agent trims the cluster, and takes everything else as it is.
             raw: Raw::Text(if key == "ECS_CLUSTER" { value.trim() } else { value }.to_owned()),
-            source: Source::new(Kind::EcsConfig, path, key),
+            source: Source::new(Rank::EcsConfig, path, key),
         });
         Fragment { entries: entries.collect(), ..Fragment::default() }
     }
 
     /// The cluster that was said once, and is known by what was written of it.
-    pub fn from_earlier(cluster: String, kind: Kind, key: &str) -> Fragment {
-        let source = Source::new(kind, EARLIER, key);
+    pub fn from_earlier(cluster: String, rank: Rank, key: &str) -> Fragment {
+        let source = Source::new(rank, EARLIER, key);
         let entry = Entry { name: Name::Setting(&schema::ALL[0]), raw: Raw::Text(cluster), source };
         Fragment { entries: vec![entry], ..Fragment::default() }
     }
@@ -228,14 +228,14 @@ impl Fragment {
                 did_you_mean,
             });
         };
-        if setting.early && !source.kind.is_early() {
+        if setting.early && !source.rank.is_early() {
             let what = format!(
                 "`{key}` counts before tags and user data are read, so it cannot come from them; set it in \
                  /etc/ecs-bootstrap/config.toml, in the environment or on the command line"
             );
             return Err(SettingsError { place: place_of(&source), what, did_you_mean: None });
         }
-        if matches!(key, "tags.settings" | "tags.cluster") && !matches!(source.kind, Kind::Vendor | Kind::Config) {
+        if matches!(key, "tags.settings" | "tags.cluster") && !matches!(source.rank, Rank::Vendor | Rank::Config) {
             let text = format!("`{key}` is taken from files only, so that the owner of an image can lock it");
             self.warn("tags-settings-ignored", text, source);
             return Ok(());
@@ -274,7 +274,7 @@ impl Fragment {
             Raw::Bool(value) => value.to_string(),
             Raw::Integer(value) => value.to_string(),
             Raw::List(_) | Raw::Table(_) => json(&raw).to_string(),
-            Raw::Other(kind) => return Err(error(format!("`{variable}` takes text, not {kind}"))),
+            Raw::Other(type_name) => return Err(error(format!("`{variable}` takes text, not {type_name}"))),
         };
         agent_variables::check(variable, &value)
             .map_err(|wrong| SettingsError { did_you_mean: wrong.suggestion.clone(), ..error(wrong.to_string()) })?;
@@ -324,7 +324,7 @@ fn json(raw: &Raw) -> serde_json::Value {
         Raw::Integer(value) => (*value).into(),
         Raw::List(items) => items.iter().map(json).collect(),
         Raw::Table(table) => table.iter().map(|(key, value)| (key.clone(), json(value))).collect(),
-        Raw::Other(kind) => (*kind).into(),
+        Raw::Other(type_name) => (*type_name).into(),
     }
 }
 
@@ -336,13 +336,13 @@ fn shown(raw: &Raw) -> String {
         Raw::Integer(value) => format!("`{value}`"),
         Raw::List(_) => "an array".to_owned(),
         Raw::Table(_) => "a table".to_owned(),
-        Raw::Other(kind) => (*kind).to_owned(),
+        Raw::Other(type_name) => (*type_name).to_owned(),
     }
 }
 
 fn place_of(source: &Source) -> String {
-    match source.kind {
-        Kind::Environment | Kind::CommandLine | Kind::InstanceTag | Kind::ClusterTag => source.to_string(),
+    match source.rank {
+        Rank::Environment | Rank::CommandLine | Rank::InstanceTag | Rank::ClusterTag => source.to_string(),
         _ => source.place.clone(),
     }
 }
@@ -371,7 +371,7 @@ mod tests {
     use super::*;
 
     fn toml(text: &str) -> Result<Fragment, SettingsError> {
-        Fragment::from_toml(text, Kind::Config, "config.toml")
+        Fragment::from_toml(text, Rank::Config, "config.toml")
     }
 
     fn complaint(text: &str) -> String {
@@ -422,7 +422,7 @@ mod tests {
     #[test]
     fn every_error_of_a_text_is_found() {
         let text = "clustr = 1\n[verify]\ndeadline = 5\n[agent]\nECS_LOGLEVEL = \"loud\"\n";
-        let (_, errors) = Fragment::read_toml(text, Kind::Config, "c");
+        let (_, errors) = Fragment::read_toml(text, Rank::Config, "c");
         let places: Vec<_> = errors.iter().map(|error| error.place.as_str()).collect();
         assert_eq!(places, ["c:1:1", "c:3:12", "c:5:16"]);
     }
@@ -432,7 +432,7 @@ mod tests {
         let complaint = complaint("[agent]\nECS_NVIDIA_RUNTIME = 'a\\b'\n");
         assert!(complaint.contains("has a backslash") && complaint.contains("config.toml:2:22"), "{complaint}");
         let tags = BTreeMap::from([("x:ECS_INSTANCE_ATTRIBUTES".to_owned(), r#"{"a":"b\\c"}"#.to_owned())]);
-        let read = Fragment::from_tags(&tags, "x:", TagsSettings::All, Kind::InstanceTag, "IMDS").unwrap();
+        let read = Fragment::from_tags(&tags, "x:", TagsSettings::All, Rank::InstanceTag, "IMDS").unwrap();
         assert_eq!((read.entries.len(), read.warnings.len()), (0, 1));
         assert!(read.warnings[0].text.contains("backslash"), "{}", read.warnings[0].text);
     }
@@ -477,7 +477,7 @@ mod tests {
             ]
             .map(|(key, value)| (key.to_owned(), value.to_owned())),
         );
-        let read = |trust| Fragment::from_tags(&tags, "ecs-bootstrap:", trust, Kind::InstanceTag, "IMDS").unwrap();
+        let read = |trust| Fragment::from_tags(&tags, "ecs-bootstrap:", trust, Rank::InstanceTag, "IMDS").unwrap();
         let all = read(TagsSettings::All);
         assert_eq!((all.entries.len(), all.warnings.len()), (1, 3));
         assert!(all.warnings.iter().all(|warning| !warning.text.contains("hunter2")));
@@ -488,14 +488,14 @@ mod tests {
     fn a_cluster_tag_with_a_newline_is_an_error_and_not_a_second_line() {
         let tags =
             BTreeMap::from([("ecs-bootstrap:cluster".to_owned(), "prod\nECS_ENGINE_AUTH_TYPE=docker".to_owned())]);
-        let error = Fragment::from_tags(&tags, "ecs-bootstrap:", TagsSettings::All, Kind::InstanceTag, "IMDS");
+        let error = Fragment::from_tags(&tags, "ecs-bootstrap:", TagsSettings::All, Rank::InstanceTag, "IMDS");
         assert!(error.map(|_| ()).unwrap_err().what.ends_with("not `prod<28 more bytes>`"));
     }
 
     #[test]
     fn what_steers_the_reading_of_tags_cannot_come_from_user_data() {
         let error =
-            Fragment::from_toml("[tags]\nprefix = \"x:\"", Kind::UserData, "user data").map(|_| ()).unwrap_err();
+            Fragment::from_toml("[tags]\nprefix = \"x:\"", Rank::UserData, "user data").map(|_| ()).unwrap_err();
         assert_eq!(error.place, "user data:2:10");
     }
 

@@ -9,7 +9,7 @@ use super::{Secret, Settings, TagsCluster, Warning};
 /// fragment and the later entry. Whether a tag may choose the cluster is what `tags.cluster` says.
 pub fn merge(fragments: &[Fragment]) -> Settings {
     let mut entries: Vec<&Entry> = fragments.iter().flat_map(|fragment| &fragment.entries).collect();
-    entries.sort_by_key(|entry| entry.source.kind);
+    entries.sort_by_key(|entry| entry.source.rank);
     if !entries.iter().any(|entry| entry.is_cluster_of_tag()) {
         return applied(entries);
     }
@@ -68,30 +68,30 @@ fn applied<'e>(entries: impl IntoIterator<Item = &'e Entry>) -> Settings {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Kind, TagsSettings};
+    use super::super::{Rank, TagsSettings};
     use super::*;
 
-    fn toml(kind: Kind, text: &str) -> Fragment {
-        Fragment::from_toml(text, kind, "a file").unwrap()
+    fn toml(rank: Rank, text: &str) -> Fragment {
+        Fragment::from_toml(text, rank, "a file").unwrap()
     }
 
     #[test]
     fn the_highest_rank_wins_whatever_the_order() {
-        let vendor = toml(Kind::Vendor, "cluster = \"vendor\"\n[agent]\nECS_LOGLEVEL = \"warn\"\n");
-        let config = toml(Kind::Config, "cluster = \"config\"\n");
+        let vendor = toml(Rank::Vendor, "cluster = \"vendor\"\n[agent]\nECS_LOGLEVEL = \"warn\"\n");
+        let config = toml(Rank::Config, "cluster = \"config\"\n");
         let tag = Fragment::from_tags(
             &[("p:cluster".to_owned(), "tag".to_owned())].into(),
             "p:",
             TagsSettings::All,
-            Kind::InstanceTag,
+            Rank::InstanceTag,
             "IMDS",
         )
         .unwrap();
         let file = Fragment::from_ecs_config([("/etc/ecs/ecs.config", "ECS_CLUSTER", "file")]);
         let settings = merge(&[tag.clone(), file.clone(), config.clone(), vendor.clone()]);
         let cluster = settings.cluster.unwrap();
-        assert_eq!((cluster.value.as_str(), cluster.source.kind), ("tag", Kind::InstanceTag));
-        assert_eq!(settings.agent["ECS_LOGLEVEL"].source.kind, Kind::Vendor);
+        assert_eq!((cluster.value.as_str(), cluster.source.rank), ("tag", Rank::InstanceTag));
+        assert_eq!(settings.agent["ECS_LOGLEVEL"].source.rank, Rank::Vendor);
         assert_eq!(merge(&[config, vendor, file]).cluster.unwrap().value, "config");
     }
 
@@ -103,13 +103,13 @@ mod tests {
 
     fn tag(key: &str, value: &str) -> Fragment {
         let tags = [(format!("p:{key}"), value.to_owned())].into();
-        Fragment::from_tags(&tags, "p:", TagsSettings::All, Kind::InstanceTag, "IMDS").unwrap()
+        Fragment::from_tags(&tags, "p:", TagsSettings::All, Rank::InstanceTag, "IMDS").unwrap()
     }
 
     #[test]
     fn a_tag_chooses_the_cluster_as_far_as_the_owner_of_the_image_lets_it() {
         let named = |policy: &str, others: &str, file: &str, tag: Fragment| {
-            let files = toml(Kind::Config, &format!("tags.cluster = \"{policy}\"\n{others}"));
+            let files = toml(Rank::Config, &format!("tags.cluster = \"{policy}\"\n{others}"));
             let ecs = Fragment::from_ecs_config([("/etc/ecs/ecs.config", "ECS_CLUSTER", file)]);
             let fragments = [tag, files, ecs];
             let settings = merge(&fragments);
@@ -137,8 +137,8 @@ mod tests {
             let (name, warnings) = named(policy, others, file, tag);
             assert_eq!((name.as_str(), warnings), expected, "{policy}, {others:?}, {file:?}");
         }
-        let user_data = toml(Kind::UserData, "cluster = \"user-data\"\n");
-        let pinned = toml(Kind::Vendor, "tags.cluster = \"fallback\"\n");
+        let user_data = toml(Rank::UserData, "cluster = \"user-data\"\n");
+        let pinned = toml(Rank::Vendor, "tags.cluster = \"fallback\"\n");
         assert_eq!(merge(&[cluster(), user_data, pinned]).cluster.unwrap().value, "user-data");
     }
 
@@ -149,7 +149,7 @@ mod tests {
         assert_eq!((said.entries.len(), said.warnings[0].id), (0, "tags-settings-ignored"));
         let variable = Fragment::from_environment([("ECS_BOOTSTRAP_TAGS__CLUSTER", "never")]).unwrap();
         assert_eq!((variable.entries.len(), variable.warnings.len()), (0, 1));
-        assert!(Fragment::from_toml("tags.cluster = \"never\"", Kind::UserData, "user data").is_err());
+        assert!(Fragment::from_toml("tags.cluster = \"never\"", Rank::UserData, "user data").is_err());
         assert!(tag("ECS_CLUSTER", "tag").entries.is_empty(), "the agent's own name for it is no way around");
     }
 }

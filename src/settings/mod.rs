@@ -7,6 +7,7 @@ pub mod agent_variables;
 mod document;
 pub mod fragment;
 pub mod merge;
+pub mod precedence;
 pub mod schema;
 mod secret;
 mod source;
@@ -17,8 +18,9 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+pub use precedence::Rank;
 pub use secret::Secret;
-pub use source::{EARLIER, Kind, Source, Sourced};
+pub use source::{EARLIER, Source, Sourced};
 
 /// On, off, or whatever the facts of the host suggest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]

@@ -2,40 +2,9 @@
 
 use std::fmt;
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
-/// The ranks of sources, low to high; a higher one wins.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Kind {
-    /// Built in, or derived from facts.
-    Default,
-    /// A key of `ecs.config` that we did not write.
-    EcsConfig,
-    /// `/usr/lib/ecs-bootstrap/config.d/*.toml`.
-    Vendor,
-    /// `/etc/ecs-bootstrap/config.toml`, then `config.d/*.toml`.
-    Config,
-    /// A tag of the cluster.
-    ClusterTag,
-    /// The cluster that carries the wanted tags (only as the source of the cluster).
-    ClusterTags,
-    /// A tag of the instance.
-    InstanceTag,
-    /// User data of ours.
-    UserData,
-    /// The environment.
-    Environment,
-    /// The command line.
-    CommandLine,
-}
-
-impl Kind {
-    /// Whether `imds.*` and `tags.*` may come from here: what they steer is read before tags and user data are.
-    pub fn is_early(self) -> bool {
-        matches!(self, Kind::Default | Kind::Vendor | Kind::Config | Kind::Environment | Kind::CommandLine)
-    }
-}
+use super::precedence::Rank;
 
 /// The place of what was said once, and is remembered by what was written of it.
 pub const EARLIER: &str = "an earlier run of this instance";
@@ -44,7 +13,8 @@ pub const EARLIER: &str = "an earlier run of this instance";
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Source {
     /// The rank.
-    pub kind: Kind,
+    #[serde(rename = "kind")]
+    pub rank: Rank,
     /// The file with line and column, or what was asked.
     #[serde(rename = "where")]
     pub place: String,
@@ -54,29 +24,29 @@ pub struct Source {
 
 impl Source {
     /// A source of this kind.
-    pub fn new(kind: Kind, place: impl Into<String>, key: impl Into<String>) -> Source {
-        Source { kind, place: place.into(), key: key.into() }
+    pub fn new(rank: Rank, place: impl Into<String>, key: impl Into<String>) -> Source {
+        Source { rank, place: place.into(), key: key.into() }
     }
 
     /// The built-in default of a setting.
     pub fn default_of(key: &str) -> Source {
-        Source::new(Kind::Default, "built-in", key)
+        Source::new(Rank::Default, "built-in", key)
     }
 }
 
 impl fmt::Display for Source {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let key = &self.key;
-        match self.kind {
-            Kind::Default => write!(f, "default ({})", self.place),
-            Kind::Environment if self.place == EARLIER => write!(f, "environment variable `{key}` of {EARLIER}"),
-            Kind::CommandLine if self.place == EARLIER => write!(f, "command line `{key}` of {EARLIER}"),
-            Kind::Environment => write!(f, "environment variable `{key}`"),
-            Kind::CommandLine => write!(f, "command line `{key}`"),
-            Kind::InstanceTag => write!(f, "instance tag `{key}` ({})", self.place),
-            Kind::ClusterTag => write!(f, "cluster tag `{key}` of {}", self.place),
-            Kind::ClusterTags => write!(f, "cluster with the tags {key} ({})", self.place),
-            Kind::EcsConfig | Kind::Vendor | Kind::Config | Kind::UserData => write!(f, "`{key}` in {}", self.place),
+        match self.rank {
+            Rank::Default => write!(f, "default ({})", self.place),
+            Rank::Environment if self.place == EARLIER => write!(f, "environment variable `{key}` of {EARLIER}"),
+            Rank::CommandLine if self.place == EARLIER => write!(f, "command line `{key}` of {EARLIER}"),
+            Rank::Environment => write!(f, "environment variable `{key}`"),
+            Rank::CommandLine => write!(f, "command line `{key}`"),
+            Rank::InstanceTag => write!(f, "instance tag `{key}` ({})", self.place),
+            Rank::ClusterTag => write!(f, "cluster tag `{key}` of {}", self.place),
+            Rank::ClusterTags => write!(f, "cluster with the tags {key} ({})", self.place),
+            Rank::EcsConfig | Rank::Vendor | Rank::Config | Rank::UserData => write!(f, "`{key}` in {}", self.place),
         }
     }
 }

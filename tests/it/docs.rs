@@ -9,7 +9,7 @@ use std::path::Path;
 use ecs_bootstrap::causes;
 use ecs_bootstrap::exit::Exit;
 use ecs_bootstrap::settings::fragment::{Fragment, Name};
-use ecs_bootstrap::settings::{Kind, Settings, schema, user_data};
+use ecs_bootstrap::settings::{Rank, Settings, schema, user_data};
 use serde_json::Value;
 
 use crate::scene;
@@ -105,7 +105,7 @@ fn the_examples_of_settings_are_settings() {
     let files: Vec<_> = examples("toml").collect();
     assert!(!files.is_empty());
     for text in files {
-        Fragment::from_toml(text, Kind::Config, "README.md").map_err(|error| format!("{error}:\n{text}")).unwrap();
+        Fragment::from_toml(text, Rank::Config, "README.md").map_err(|error| format!("{error}:\n{text}")).unwrap();
     }
 }
 
@@ -115,7 +115,7 @@ fn the_examples_of_user_data_hold_settings_of_ours() {
     assert!(documents.len() >= 2);
     for document in documents {
         let text = user_data::ours(document.as_bytes()).unwrap().unwrap_or_else(|| panic!("not ours:\n{document}"));
-        let read = Fragment::from_toml(&text, Kind::UserData, "README.md");
+        let read = Fragment::from_toml(&text, Rank::UserData, "README.md");
         read.map_err(|error| format!("{error}:\n{document}")).unwrap();
     }
 }
@@ -137,7 +137,7 @@ fn the_samples_of_user_data_are_shown_as_they_are_shipped() {
 
 #[test]
 fn the_shipped_settings_file_sets_nothing() {
-    let shipped = Fragment::from_toml(DEFAULTS, Kind::Vendor, "10-defaults.toml").unwrap();
+    let shipped = Fragment::from_toml(DEFAULTS, Rank::Vendor, "10-defaults.toml").unwrap();
     assert!(shipped.entries.is_empty());
 }
 
@@ -154,7 +154,7 @@ fn the_shipped_settings_file_shows_every_setting_with_its_meaning_and_default() 
         .lines()
         .map(|line| line.strip_prefix('#').filter(|rest| is_setting(rest)).unwrap_or(line))
         .fold(String::new(), |text, line| text + line + "\n");
-    let read = Fragment::from_toml(&uncommented, Kind::Vendor, "10-defaults.toml");
+    let read = Fragment::from_toml(&uncommented, Rank::Vendor, "10-defaults.toml");
     let fragment = read.map_err(|error| format!("{error}:\n{uncommented}")).unwrap();
     assert!(fragment.warnings.is_empty(), "{:?}", fragment.warnings);
 

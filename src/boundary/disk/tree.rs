@@ -46,7 +46,9 @@ impl Disk {
         self.way_to(DOING, path)?;
         let target = self.path(path);
         match fs::symlink_metadata(&target) {
-            Ok(about) => Ok(Some(Entry { path: path.to_owned(), entry_type: entry_type(&about), bytes: size(&target).ok() })),
+            Ok(about) => {
+                Ok(Some(Entry { path: path.to_owned(), entry_type: entry_type(&about), bytes: size(&target).ok() }))
+            }
             Err(e) if is_absent(&e) => Ok(None),
             Err(e) => Err(DiskError::new(DOING, path, e)),
         }

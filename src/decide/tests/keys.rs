@@ -54,7 +54,7 @@ fn a_cluster_that_only_a_removed_tag_named_is_no_source() {
 fn below_a_removed_tag_the_vendor_file_names_the_cluster_again() {
     let case = Case::new().var("ECS_CLUSTER=vendor\n").tag("ecs-bootstrap:cluster", "prod").carried_out();
     let untagged = without_tags(case);
-    assert_eq!(untagged.chosen(), ("vendor".to_owned(), Kind::EcsConfig));
+    assert_eq!(untagged.chosen(), ("vendor".to_owned(), Rank::EcsConfig));
     assert_eq!((untagged.text().as_str(), removed(&untagged)), ("", vec!["ECS_CLUSTER".to_owned()]));
 }
 
@@ -63,7 +63,7 @@ fn a_key_changed_by_hand_is_somebody_elses_again() {
     let case = Case::new().tag("ecs-bootstrap:cluster", "prod").carried_out().etc("ECS_CLUSTER=dev\n");
     assert_eq!(case.chosen().0, "prod");
     let untagged = without_tags(case);
-    assert_eq!(untagged.chosen(), ("dev".to_owned(), Kind::EcsConfig));
+    assert_eq!(untagged.chosen(), ("dev".to_owned(), Rank::EcsConfig));
     assert!(!untagged.planned().ecs_config.changed());
 }
 
@@ -85,7 +85,7 @@ fn an_image_of_this_disk_brings_no_cluster_to_another_instance() {
 fn a_foreign_line_that_says_the_same_is_never_claimed() {
     let case = Case::new().etc("ECS_CLUSTER=prod\n").tag("ecs-bootstrap:cluster", "prod").carried_out();
     assert!(case.facts.host.written.keys.is_empty());
-    assert_eq!(without_tags(case).chosen(), ("prod".to_owned(), Kind::EcsConfig));
+    assert_eq!(without_tags(case).chosen(), ("prod".to_owned(), Rank::EcsConfig));
 }
 
 #[test]
@@ -101,5 +101,5 @@ fn what_is_remembered_holds_no_value() {
 fn a_record_of_another_version_claims_nothing() {
     let case = Case::new().tag("ecs-bootstrap:cluster", "prod").carried_out();
     let case = without_tags(case.facts(|facts| facts.host.written.version = 2));
-    assert_eq!(case.chosen(), ("prod".to_owned(), Kind::EcsConfig));
+    assert_eq!(case.chosen(), ("prod".to_owned(), Rank::EcsConfig));
 }

@@ -98,9 +98,15 @@ impl Parts {
             if !self.is_opaque && !body.trim().is_empty() && !is_marked() {
                 self.faults.push(format!("{name} has no type, and begins with nothing that cloud-init knows"));
             }
-        } else if !HANDLED.iter().any(|known| content_type == *known || (known.ends_with('/') && content_type.starts_with(known))) {
+        } else if !HANDLED
+            .iter()
+            .any(|known| content_type == *known || (known.ends_with('/') && content_type.starts_with(known)))
+        {
             self.faults.push(format!("{name} is of a type that cloud-init does not know"));
-        } else if content_type.starts_with("text/x-shellscript") && body.starts_with(['\n', ' ', '\t']) && !self.is_opaque {
+        } else if content_type.starts_with("text/x-shellscript")
+            && body.starts_with(['\n', ' ', '\t'])
+            && !self.is_opaque
+        {
             self.faults.push(format!("blanks or an empty line stand before the script of {name}"));
         }
     }
