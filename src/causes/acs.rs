@@ -15,7 +15,7 @@ const PLAIN: Cause = Cause {
     layer: Layer::Acs,
     class: Class::Retry,
     exit: Exit::Aws,
-    lapsed: Exit::Network,
+    exit_after_deadline: Exit::Network,
     when_registered: true,
     ..Cause::PLAIN
 };
@@ -66,7 +66,7 @@ pub(super) static DENIED: Cause = Cause {
     alike: &["acs-unreachable", "register-denied"],
     class: Class::Settling(LATE),
     exit: Exit::Permission,
-    lapsed: Exit::Permission,
+    exit_after_deadline: Exit::Permission,
     remedy: "allow `ecs:DiscoverPollEndpoint`, `ecs:Poll` and `ecs:StartTelemetrySession` (policy \
              AmazonEC2ContainerServiceforEC2Role)",
     source: "ecs-agent.md \"IAM\"; IAM User Guide, \"Troubleshoot access denied error messages\"",

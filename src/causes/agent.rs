@@ -23,7 +23,7 @@ pub(super) static ATTRIBUTES_REJECTED: Cause = Cause {
     alike: &["config-bad-json", "tags-rejected", "attributes-not-applied"],
     class: Class::Terminal,
     exit: Exit::Agent,
-    lapsed: Exit::Agent,
+    exit_after_deadline: Exit::Agent,
     remedy: "correct ECS_INSTANCE_ATTRIBUTES: at most ten, names and values of at most 128 of the permitted characters",
     source: "agent#2981; Amazon ECS API Reference, Attribute",
     check: |evidence| {
@@ -46,7 +46,7 @@ pub(super) static TAGS_REJECTED: Cause = Cause {
     alike: &["attributes-rejected", "agent-gave-up"],
     class: Class::Terminal,
     exit: Exit::Agent,
-    lapsed: Exit::Agent,
+    exit_after_deadline: Exit::Agent,
     remedy: "correct ECS_CONTAINER_INSTANCE_TAGS (no key may begin with `aws:`), or \
              `aws ecs put-account-setting-default --name containerInstanceLongArnFormat --value enabled`",
     source: "agent#1704; amazon-ecs-cli#744 #735",
@@ -72,7 +72,7 @@ pub(super) static TASK_ENI_SETUP_FAILED: Cause = Cause {
     alike: &["cgroup-setup-failed", "agent-gave-up"],
     class: Class::Terminal,
     exit: Exit::Agent,
-    lapsed: Exit::Agent,
+    exit_after_deadline: Exit::Agent,
     remedy: "start the agent by ecs-init (it gives it `--init` and the plugins), keep `network/interfaces` of IMDS readable, or \
              set ECS_ENABLE_TASK_ENI=false",
     source: "agent#1857; agent/app/agent_unix.go",
@@ -100,7 +100,7 @@ pub(super) static CGROUP_SETUP_FAILED: Cause = Cause {
     alike: &["task-eni-setup-failed", "agent-gave-up"],
     class: Class::Terminal,
     exit: Exit::Agent,
-    lapsed: Exit::Agent,
+    exit_after_deadline: Exit::Agent,
     remedy: "remove ECS_ENABLE_TASK_CPU_MEM_LIMIT from ecs.config, or enable the cpu and memory controllers",
     source: "roadmap#1535; agent#3117; agent/app/agent_unix.go",
     check: |evidence| {
@@ -122,7 +122,7 @@ pub(super) static GAVE_UP: Cause = Cause {
     alike: &["agent-exits", "attributes-rejected", "tags-rejected", "cluster-not-found"],
     class: Class::Terminal,
     exit: Exit::Agent,
-    lapsed: Exit::Agent,
+    exit_after_deadline: Exit::Agent,
     remedy: "read the last lines of /var/log/ecs/ecs-agent.log; where it does not accept its saved state (`Data mismatch`), \
              `ecs-bootstrap reset-agent --yes`",
     source: "agent/sighandlers/exitcodes: 5 is terminal",
@@ -153,7 +153,7 @@ pub(super) static EXITS: Cause = Cause {
     alike: &["agent-gave-up", "ecs-init-failed", "docker-api-mismatch", "host-overloaded"],
     class: Class::Retry,
     exit: Exit::NotRegistered,
-    lapsed: Exit::Agent,
+    exit_after_deadline: Exit::Agent,
     remedy: "read the last errors of /var/log/ecs/ecs-agent.log (`docker logs ecs-agent` where it is empty)",
     source: "ecs-init/engine, StartSupervised: all codes but 0 and 5 are tried again",
     check: |evidence| {
@@ -182,7 +182,7 @@ pub(super) static RUN_LATE: Cause = Cause {
     alike: &["imds-unreachable", "systemd-unreachable"],
     class: Class::Retry,
     exit: Exit::NotRegistered,
-    lapsed: Exit::NotRegistered,
+    exit_after_deadline: Exit::NotRegistered,
     remedy: "see what it was waiting for, or raise `run.deadline` (and the unit's TimeoutStartSec=)",
     source: "ecs-bootstrap's setting `run.deadline`",
     check: |evidence| match &evidence.stop {
@@ -203,7 +203,7 @@ pub(super) static VERIFY_DIED: Cause = Cause {
     alike: &["host-overloaded", "run-late"],
     class: Class::Terminal,
     exit: Exit::Host,
-    lapsed: Exit::Host,
+    exit_after_deadline: Exit::Host,
     remedy: "see why in `journalctl -u ecs-bootstrap-verify` (memory: `dmesg | grep -i oom`), then \
              `systemctl reset-failed ecs-bootstrap-verify; systemctl start ecs-bootstrap-verify`",
     source: "systemd.service(5), Restart=; systemd.unit(5), StartLimitBurst=",
@@ -225,7 +225,7 @@ pub(super) static NOT_CONNECTED: Cause = Cause {
     alike: &["acs-unreachable", "endpoint-partial", "acs-denied", "agent-stuck", "host-overloaded"],
     class: Class::Retry,
     exit: Exit::NotRegistered,
-    lapsed: Exit::NotRegistered,
+    exit_after_deadline: Exit::NotRegistered,
     remedy: "allow `ecs-a-*` and `ecs-t-*` of the region on port 443; where they are open, `systemctl restart ecs --no-block`",
     source: "agent#1143 #240 #316",
     check: |evidence| {

@@ -33,7 +33,7 @@ pub(super) static CREDENTIALS_REJECTED: Cause = Cause {
     alike: &["clock-skew", "credentials-expired", "wrong-role"],
     class: Class::Lasting(Duration::from_secs(120)),
     exit: Exit::Permission,
-    lapsed: Exit::Permission,
+    exit_after_deadline: Exit::Permission,
     remedy: "see whether the role was deleted and made again (replace the instance), and whether the region is enabled for \
              the account: `aws account get-region-opt-status --region-name REGION`",
     source: "Amazon ECS API Reference, \"Common Errors\"",
@@ -58,7 +58,7 @@ pub(super) static REGISTER_THROTTLED: Cause = Cause {
     alike: &["cluster-quota", "throttled", "service-error"],
     class: Class::Retry,
     exit: Exit::Aws,
-    lapsed: Exit::Aws,
+    exit_after_deadline: Exit::Aws,
     remedy: "wait longer (`verify.deadline`): the agent tries for an hour; launch fewer instances at once",
     source: "agent#135; PR 4499; aws-cf-templates#260",
     check: |evidence| retried(evidence, "ThrottlingException"),
@@ -75,7 +75,7 @@ pub(super) static THROTTLED: Cause = Cause {
     alike: &["register-throttled", "service-error"],
     class: Class::Retry,
     exit: Exit::Aws,
-    lapsed: Exit::Aws,
+    exit_after_deadline: Exit::Aws,
     remedy: "wait, and launch fewer instances at once; tags in instance metadata (`--metadata-options \
              InstanceMetadataTags=enabled`) spare the call",
     source: "Amazon ECS Developer Guide, \"Service quotas and API throttling limits\"",
@@ -97,7 +97,7 @@ pub(super) static SERVICE_ERROR: Cause = Cause {
     alike: &["register-throttled", "throttled", "egress-timeout"],
     class: Class::Retry,
     exit: Exit::Aws,
-    lapsed: Exit::Aws,
+    exit_after_deadline: Exit::Aws,
     remedy: "look the error code up in the service's API Reference, and at the AWS Health Dashboard",
     source: "agent#2169 #108",
     check: |evidence| {
@@ -145,7 +145,7 @@ pub(super) static REGISTER_REFUSED: Cause = Cause {
     alike: &["register-denied", "agent-gave-up", "egress-timeout"],
     class: Class::Retry,
     exit: Exit::NotRegistered,
-    lapsed: Exit::Agent,
+    exit_after_deadline: Exit::Agent,
     remedy: "look the error up in the ECS API Reference, RegisterContainerInstance; report it with /var/log/ecs/ecs-agent.log",
     source: "agent/app/agent.go: registerContainerInstance",
     check: |evidence| {

@@ -14,7 +14,7 @@ pub(super) static TASKS_RUN: Cause = Cause {
     alike: &["tasks-unknown"],
     class: Class::Terminal,
     exit: Exit::Host,
-    lapsed: Exit::Host,
+    exit_after_deadline: Exit::Host,
     remedy: "drain it (`aws ecs update-container-instances-state --cluster NAME --container-instances ARN --status \
              DRAINING`) and wait for its tasks to stop; or go on \
              without them by `--force`",
@@ -36,7 +36,7 @@ pub(super) static TASKS_UNKNOWN: Cause = Cause {
     alike: &["tasks-running", "docker-hung"],
     class: Class::Terminal,
     exit: Exit::Host,
-    lapsed: Exit::Host,
+    exit_after_deadline: Exit::Host,
     remedy: "look by `docker ps`, as root; where no task runs, or none matters, go on by `--force`",
     source: "the agent's introspection and docker's list of containers",
     check: |evidence| match &evidence.stop {
@@ -56,7 +56,7 @@ pub(super) static RUNS_OUTSIDE: Cause = Cause {
     alike: &["agent-unit-job"],
     class: Class::Terminal,
     exit: Exit::Host,
-    lapsed: Exit::Host,
+    exit_after_deadline: Exit::Host,
     remedy: "stop it by the way it was started (`docker stop ecs-agent`), then do this again",
     source: "Amazon ECS Developer Guide, \"Installing the Amazon ECS container agent\"",
     check: |evidence| match &evidence.stop {
@@ -76,7 +76,7 @@ pub(super) static ELSEWHERE: Cause = Cause {
     alike: &["cleanup-incomplete"],
     class: Class::Terminal,
     exit: Exit::Host,
-    lapsed: Exit::Host,
+    exit_after_deadline: Exit::Host,
     remedy: "clear what it points to by hand, and put a folder in its place",
     source: "ecs-bootstrap removes nothing outside the folders that it names",
     check: |evidence| match &evidence.stop {
@@ -96,7 +96,7 @@ pub(super) static UNIT_JOB: Cause = Cause {
     alike: &["systemd-refused", "agent-outside-systemd"],
     class: Class::Retry,
     exit: Exit::Systemd,
-    lapsed: Exit::Systemd,
+    exit_after_deadline: Exit::Systemd,
     remedy: "look at `systemctl status ecs` and `journalctl -u ecs`, then do this again: it goes on where it was",
     source: "org.freedesktop.systemd1(5), JobRemoved",
     check: |evidence| match &evidence.stop {
@@ -116,7 +116,7 @@ pub(super) static LEFT: Cause = Cause {
     alike: &["folder-elsewhere"],
     class: Class::Terminal,
     exit: Exit::Host,
-    lapsed: Exit::Host,
+    exit_after_deadline: Exit::Host,
     remedy: "remove what keeps these paths (another user's files: run it as root), then do this again",
     source: "unlink(2), rmdir(2)",
     check: |evidence| match &evidence.stop {

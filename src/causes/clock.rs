@@ -24,7 +24,7 @@ pub(super) static SKEW: Cause = Cause {
     alike: &["credentials-rejected", "credentials-expired", "tls-untrusted", "tls-failed"],
     class: Class::Lasting(Duration::from_secs(60)),
     exit: Exit::Host,
-    lapsed: Exit::Host,
+    exit_after_deadline: Exit::Host,
     remedy: "let chrony follow 169.254.169.123, then `chronyc -a makestep`; see whether the host was suspended",
     source: "agent#1513; convox/rack#235; IAM User Guide, \"Troubleshoot Signature Version 4 request signing\"",
     when_registered: true,

@@ -26,7 +26,7 @@ pub static USER_DATA_DEADLOCK: Cause = Cause {
     // It may have set itself a limit.
     class: Class::Retry,
     exit: Exit::Settings,
-    lapsed: Exit::Settings,
+    exit_after_deadline: Exit::Settings,
     remedy: "in user data write `systemctl start --no-block ecs`, or leave the start to ecs-bootstrap; on this instance, \
              end the waiting `systemctl`, and both go on",
     source: "agent#1707 #4818; Amazon Linux's ecs.service is After=cloud-final.service",
@@ -62,7 +62,7 @@ pub static CLOUD_INIT_STUCK: Cause = Cause {
     alike: &["user-data-deadlock", "user-data-failed"],
     class: Class::Retry,
     exit: Exit::NotRegistered,
-    lapsed: Exit::Settings,
+    exit_after_deadline: Exit::Settings,
     remedy: "give the command a limit (`timeout 60 COMMAND`) or a unit of its own; on this instance end the process, and \
              the agent starts",
     source: "agent#4130 #4792; systemd.service(5): a oneshot has no start timeout",
@@ -91,7 +91,7 @@ pub static CLOUD_INIT_STUCK: Cause = Cause {
 pub(super) const ROW: Cause = Cause {
     layer: Layer::CloudInit,
     exit: Exit::Cluster,
-    lapsed: Exit::Cluster,
+    exit_after_deadline: Exit::Cluster,
     when_registered: true,
     ..Cause::PLAIN
 };

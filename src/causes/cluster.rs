@@ -11,7 +11,8 @@ use crate::plan::{Refusal, cluster_name};
 use crate::redaction;
 
 /// What the causes of this layer have in common.
-const PLAIN: Cause = Cause { layer: Layer::Cluster, exit: Exit::Cluster, lapsed: Exit::Cluster, ..Cause::PLAIN };
+const PLAIN: Cause =
+    Cause { layer: Layer::Cluster, exit: Exit::Cluster, exit_after_deadline: Exit::Cluster, ..Cause::PLAIN };
 const REGION: &str = "AWS_DEFAULT_REGION";
 /// The agent's and the service's words for a cluster that they do not find.
 const NOT_THERE: [&str; 2] = ["Cluster not found", "ClusterNotFoundException"];

@@ -24,7 +24,7 @@ pub(super) static SETTING_INVALID: Cause = Cause {
     alike: &["ecs-config-unusable", "cluster-name-invalid"],
     class: Class::Terminal,
     exit: Exit::Settings,
-    lapsed: Exit::Settings,
+    exit_after_deadline: Exit::Settings,
     remedy: "correct it where it is said, then run `ecs-bootstrap plan`",
     source: "ecs-bootstrap's own settings, README \"Settings\"",
     check: |evidence| match &evidence.stop {
@@ -49,7 +49,7 @@ pub(super) static ECS_CONFIG_UNUSABLE: Cause = Cause {
     alike: &["write-refused", "config-unreadable-key"],
     class: Class::Terminal,
     exit: Exit::Settings,
-    lapsed: Exit::Settings,
+    exit_after_deadline: Exit::Settings,
     remedy: "make it a plain, readable file of `KEY=value` lines, or remove it and run `ecs-bootstrap` again",
     source: "ecs-agent.md \"Files, parsing, precedence\"; systemd.exec(5) EnvironmentFile=",
     check: |evidence| match &evidence.stop {
@@ -73,7 +73,7 @@ pub(super) static BAD_JSON: Cause = Cause {
     alike: &["attributes-rejected", "config-quoted"],
     class: Class::Terminal,
     exit: Exit::Settings,
-    lapsed: Exit::Settings,
+    exit_after_deadline: Exit::Settings,
     remedy: "correct the value: JSON on one line, without quotes around the whole; in a shell script, put the line in single \
              quotes",
     source: "agent#4159; agent/config/parse.go: an object that does not parse ends the agent before anything else",
@@ -109,7 +109,7 @@ pub(super) static NO_CLUSTER_NAMED: Cause = Cause {
     alike: &["user-data-absent", "user-data-failed", "config-key-misspelt"],
     class: Class::Terminal,
     exit: Exit::Cluster,
-    lapsed: Exit::Cluster,
+    exit_after_deadline: Exit::Cluster,
     remedy: "tag the instance with `ecs-bootstrap:cluster` (and allow tags in metadata), set `cluster` in \
              `/etc/ecs-bootstrap/config.toml`, or pass `--cluster`; `default` too must be said by somebody",
     source: "ecs-agent.md: an agent without ECS_CLUSTER joins, or creates, `default`",
@@ -142,7 +142,7 @@ pub(super) static CLUSTER_NAME_INVALID: Cause = Cause {
     alike: &["config-quoted", "cluster-not-found", "imds-v1-client"],
     class: Class::Terminal,
     exit: Exit::Cluster,
-    lapsed: Exit::Cluster,
+    exit_after_deadline: Exit::Cluster,
     remedy: "write the bare name (letters, digits, hyphens, underscores) or the ARN, without quotes, blanks or a variable that \
              nothing replaces",
     source: "Amazon ECS API Reference, CreateCluster; agent#4159: ecs-init passes quotes on",
@@ -170,7 +170,7 @@ pub(super) static CA_BUNDLE_INVALID: Cause = Cause {
     alike: &["tls-untrusted"],
     class: Class::Terminal,
     exit: Exit::Settings,
-    lapsed: Exit::Settings,
+    exit_after_deadline: Exit::Settings,
     remedy: "point AWS_CA_BUNDLE at a PEM bundle, or unset it",
     source: "AWS SDKs and Tools Reference Guide, \"General configuration\"",
     check: |evidence| {

@@ -19,7 +19,7 @@ const SHOWN: usize = 4;
 const LINE: Cause = Cause {
     layer: Layer::Config,
     exit: Exit::Cluster,
-    lapsed: Exit::Cluster,
+    exit_after_deadline: Exit::Cluster,
     source: PARSER,
     when_registered: true,
     ..Cause::PLAIN
@@ -119,7 +119,7 @@ pub(super) static VALUE_IGNORED: Cause = Cause {
              user data is used",
     source: "agent/config/{config,parse,parse_linux}.go; ecs-agent/logger/log.go; ecs-init/config/common.go",
     exit: Exit::Settings,
-    lapsed: Exit::Settings,
+    exit_after_deadline: Exit::Settings,
     check: |_| None,
     note: |evidence| {
         let expected = evidence.expectation.as_ref();

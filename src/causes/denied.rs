@@ -28,7 +28,7 @@ const PLAIN: Cause = Cause {
     layer: Layer::Api,
     class: Class::Terminal,
     exit: Exit::Permission,
-    lapsed: Exit::Permission,
+    exit_after_deadline: Exit::Permission,
     looks: "the agent restarts for ever with AccessDenied, though the role's own policies look right",
     proof: "the end of the message names the kind of policy; with register-denied it says that no identity-based policy \
             allows the action",

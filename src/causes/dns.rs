@@ -11,8 +11,13 @@ use crate::evidence::Evidence;
 use crate::exit::Exit;
 
 /// What the causes of this layer have in common.
-const PLAIN: Cause =
-    Cause { layer: Layer::Dns, class: Class::Retry, exit: Exit::Aws, lapsed: Exit::Network, ..Cause::PLAIN };
+const PLAIN: Cause = Cause {
+    layer: Layer::Dns,
+    class: Class::Retry,
+    exit: Exit::Aws,
+    exit_after_deadline: Exit::Network,
+    ..Cause::PLAIN
+};
 
 /// Somebody answers that there is no such name.
 pub(super) static NAME_UNKNOWN: Cause = Cause {

@@ -37,7 +37,7 @@ pub(super) static ABSENT: Cause = Cause {
     alike: &["docker-failed", "ecs-init-absent"],
     class: Class::Terminal,
     exit: Exit::Host,
-    lapsed: Exit::Host,
+    exit_after_deadline: Exit::Host,
     remedy: "use an ECS-optimized AMI, or install docker in the image (`dnf install docker`)",
     source: "sumeetninawe/ecsec2#2",
     check: |evidence| {
@@ -63,7 +63,7 @@ pub(super) static CONFIG_INVALID: Cause = Cause {
     alike: &["docker-storage-failed", "docker-failed"],
     class: Class::Terminal,
     exit: Exit::Host,
-    lapsed: Exit::Host,
+    exit_after_deadline: Exit::Host,
     remedy: "correct /etc/docker/daemon.json (`dockerd --validate --config-file /etc/docker/daemon.json`), and say nothing \
              there that the unit's command line or /etc/sysconfig/docker says too; then \
              `systemctl restart docker` and `systemctl start ecs --no-block`",
@@ -88,7 +88,7 @@ pub(super) static STORAGE_FAILED: Cause = Cause {
     alike: &["docker-config-invalid", "docker-failed", "disk-full"],
     class: Class::Terminal,
     exit: Exit::Host,
-    lapsed: Exit::Host,
+    exit_after_deadline: Exit::Host,
     remedy: "attach the data volume that the image was made with, or set `\"storage-driver\": \"overlay2\"` in \
              /etc/docker/daemon.json, and restart no docker in user data",
     source: "devops.SE 7946; agent#389 #419",
@@ -110,7 +110,7 @@ pub(super) static HUNG: Cause = Cause {
     alike: &["host-overloaded", "disk-full", "docker-not-ready"],
     class: Class::Lasting(Duration::from_secs(60)),
     exit: Exit::Systemd,
-    lapsed: Exit::Host,
+    exit_after_deadline: Exit::Host,
     remedy: "`systemctl restart docker --no-block`; look for want of disk and memory (`journalctl -u docker -u containerd -b`)",
     source: "agent#315 #803; init#74",
     check: |evidence| {
@@ -140,7 +140,7 @@ pub(super) static API_MISMATCH: Cause = Cause {
     alike: &["agent-exits", "docker-failed"],
     class: Class::Terminal,
     exit: Exit::Host,
-    lapsed: Exit::Host,
+    exit_after_deadline: Exit::Host,
     remedy: "update ecs-init (`dnf update ecs-init`), or go back to a docker that it knows and hold it there",
     source: "agent#4074 #2927 #942 #4090",
     check: |evidence| {
@@ -181,7 +181,7 @@ pub(super) static FAILED: Cause = Cause {
     alike: &["docker-config-invalid", "docker-storage-failed", "docker-not-ready", "disk-full"],
     class: Class::Terminal,
     exit: Exit::Host,
-    lapsed: Exit::Host,
+    exit_after_deadline: Exit::Host,
     remedy: "read `journalctl -u docker -b` and mend what its last lines name, then `systemctl restart docker` \
              and `systemctl start ecs --no-block`",
     source: "init#74; moby#30726",
@@ -215,7 +215,7 @@ pub(super) static NOT_READY: Cause = Cause {
     alike: &["docker-failed", "docker-hung"],
     class: Class::Retry,
     exit: Exit::Systemd,
-    lapsed: Exit::Systemd,
+    exit_after_deadline: Exit::Systemd,
     remedy: "read `journalctl -u docker -b` for what it waits for",
     source: "agent#688",
     check: |evidence| {

@@ -29,7 +29,7 @@ pub(super) static IMAGE_LOAD_FAILED: Cause = Cause {
     alike: &["disk-full", "docker-failed", "agent-download-failed"],
     class: Class::Terminal,
     exit: Exit::Host,
-    lapsed: Exit::Host,
+    exit_after_deadline: Exit::Host,
     remedy: "`rm /var/cache/ecs/ecs-agent*.tar && dnf reinstall ecs-init`, then `systemctl restart ecs --no-block`",
     source: "ecs-init/engine, ecs-init/docker (v1.105.1)",
     check: |evidence| {
@@ -51,7 +51,7 @@ pub(super) static DOWNLOAD_FAILED: Cause = Cause {
     alike: &["egress-timeout", "agent-image-load-failed"],
     class: Class::Retry,
     exit: Exit::Systemd,
-    lapsed: Exit::Host,
+    exit_after_deadline: Exit::Host,
     remedy: "give the subnet a gateway endpoint for S3 (bucket `amazon-ecs-agent-REGION`), or bake the tarball into the image \
              (`dnf reinstall ecs-init`)",
     source: "agent#714 #1333; init#83",
@@ -75,7 +75,7 @@ pub(super) static GPU_SETUP_FAILED: Cause = Cause {
     alike: &["gpu-not-seen", "ecs-init-failed"],
     class: Class::Retry,
     exit: Exit::Systemd,
-    lapsed: Exit::Host,
+    exit_after_deadline: Exit::Host,
     remedy: "install the driver that fits the kernel (`nvidia-smi` must answer) and load it before ecs.service; on a type \
              without GPUs remove ECS_ENABLE_GPU_SUPPORT",
     source: "agent#2424; PR 5069",
@@ -103,7 +103,7 @@ pub(super) static GPU_NOT_SEEN: Cause = Cause {
     alike: &["gpu-setup-failed"],
     class: Class::Terminal,
     exit: Exit::Host,
-    lapsed: Exit::Host,
+    exit_after_deadline: Exit::Host,
     remedy: "load the driver before ecs.service (`nvidia-kmod-load.service` of the GPU AMI does), then \
              `systemctl restart ecs --no-block`",
     source: "agent#3823 #4786",
@@ -134,7 +134,7 @@ pub(super) static FAILED: Cause = Cause {
     ],
     class: Class::Retry,
     exit: Exit::Systemd,
-    lapsed: Exit::Host,
+    exit_after_deadline: Exit::Host,
     remedy: "read /var/log/ecs/ecs-init.log and `journalctl -u ecs -b`, and mend what the last error names",
     source: "ecs-init/engine (v1.105.1): 255 for each error of its own",
     check: |evidence| {

@@ -26,7 +26,7 @@ pub(super) static DISK_FULL: Cause = Cause {
     alike: &["docker-hung", "docker-failed", "ecs-init-failed", "agent-image-load-failed"],
     class: Class::Terminal,
     exit: Exit::Host,
-    lapsed: Exit::Host,
+    exit_after_deadline: Exit::Host,
     remedy: "make room (`docker system prune -a`, `journalctl --vacuum-size=100M`) or use a larger volume",
     source: "agent#536 #632 #349; write(2) ENOSPC",
     check: |evidence| {
@@ -99,7 +99,7 @@ pub(super) static WRITE_REFUSED: Cause = Cause {
     alike: &["disk-full", "ecs-config-unusable"],
     class: Class::Terminal,
     exit: Exit::Host,
-    lapsed: Exit::Host,
+    exit_after_deadline: Exit::Host,
     remedy: "run it as root on a writable file system; `ecs.config` is as it was before",
     source: "rename(2)",
     check: |evidence| match &evidence.stop {
@@ -144,7 +144,7 @@ pub(super) static OWN_FILE_UNUSABLE: Cause = Cause {
     alike: &["write-refused", "ecs-config-unusable"],
     class: Class::Terminal,
     exit: Exit::Host,
-    lapsed: Exit::Host,
+    exit_after_deadline: Exit::Host,
     remedy: "look at the named path (`ls -ld`), move it away, and run `ecs-bootstrap` again; it makes the file anew",
     source: "open(2) O_NOFOLLOW, O_DIRECTORY",
     check: |evidence| match &evidence.stop {
@@ -167,7 +167,7 @@ pub(super) static CALL_HANGS: Cause = Cause {
     alike: &["run-late", "docker-hung"],
     class: Class::Retry,
     exit: Exit::NotRegistered,
-    lapsed: Exit::NotRegistered,
+    exit_after_deadline: Exit::NotRegistered,
     remedy: "see `cat /proc/mounts` for network file systems and `dmesg` for `blocked for more than`, then run it again",
     source: "ecs-bootstrap's own timer",
     check: |evidence| match &evidence.stop {
@@ -188,7 +188,7 @@ pub(super) static SELINUX_DENIED: Cause = Cause {
     alike: &["write-refused", "docker-failed", "ecs-init-failed"],
     class: Class::Terminal,
     exit: Exit::Host,
-    lapsed: Exit::Host,
+    exit_after_deadline: Exit::Host,
     remedy: "`restorecon -Rv /var/lib/ecs /etc/ecs /var/log/ecs /run/docker.sock`; else a policy module: \
              `ausearch -m avc -ts boot | audit2allow -M ecs-agent && semodule -i ecs-agent.pp`",
     source: "init#24; roadmap#1888; agent#1113",
@@ -213,7 +213,7 @@ pub(super) static HOST_OVERLOADED: Cause = Cause {
     alike: &["acs-unreachable", "agent-stuck", "docker-hung"],
     class: Class::Retry,
     exit: Exit::NotRegistered,
-    lapsed: Exit::Host,
+    exit_after_deadline: Exit::Host,
     remedy: "use a larger instance type, set ECS_RESERVED_MEMORY and memory limits of the tasks",
     source: "agent#753 #1292 #643; Documentation/accounting/psi.rst",
     check: |evidence| {

@@ -31,7 +31,7 @@ pub(super) static DISABLED: Cause = Cause {
     alike: &["imds-proxied", "imds-unreachable", "imds-forbidden"],
     class: Class::Terminal,
     exit: Exit::Permission,
-    lapsed: Exit::Permission,
+    exit_after_deadline: Exit::Permission,
     remedy: "enable it: `aws ec2 modify-instance-metadata-options --http-endpoint enabled --instance-id ID`, and \
              HttpEndpoint in the launch template",
     source: "EC2 User Guide, \"Configure the instance metadata service options\"",
@@ -51,7 +51,7 @@ pub(super) static PROXIED: Cause = Cause {
     // Longer than the agent pauses: its log may be of a time when the role had not come yet.
     class: Class::Lasting(Duration::from_secs(30)),
     exit: Exit::Permission,
-    lapsed: Exit::Permission,
+    exit_after_deadline: Exit::Permission,
     remedy: "set NO_PROXY=169.254.169.254,169.254.170.2,/var/run/docker.sock wherever a proxy is set: ecs.config, the \
              drop-ins of docker and of ecs",
     source: "agent#605 #805 #23; Amazon ECS Developer Guide, \"HTTP proxy configuration\"",
@@ -90,7 +90,7 @@ pub(super) static IPV6_ONLY: Cause = Cause {
     alike: &["imds-unreachable"],
     class: Class::Lasting(LATE),
     exit: Exit::Imds,
-    lapsed: Exit::Permission,
+    exit_after_deadline: Exit::Permission,
     remedy: "`aws ec2 modify-instance-metadata-options --http-protocol-ipv6 enabled --instance-id ID`, and \
              HttpProtocolIpv6 in the launch template",
     source: "EC2 User Guide, \"Configure the instance metadata service options\"",
@@ -114,7 +114,7 @@ pub(super) static TOKEN_LOST: Cause = Cause {
     alike: &["imds-unreachable"],
     class: Class::Lasting(LATE),
     exit: Exit::Imds,
-    lapsed: Exit::Permission,
+    exit_after_deadline: Exit::Permission,
     remedy: "run on the host's network, or raise the hop limit: `aws ec2 modify-instance-metadata-options \
              --http-put-response-hop-limit 2 --instance-id ID`",
     source: "elastic-ci-stack#857; EC2 User Guide, \"Configure the instance metadata service options\"",
@@ -132,7 +132,7 @@ pub(super) static THROTTLED: Cause = Cause {
     alike: &["imds-unreachable", "imds-garbled"],
     class: Class::Retry,
     exit: Exit::Imds,
-    lapsed: Exit::Imds,
+    exit_after_deadline: Exit::Imds,
     remedy: "let fewer programs ask, and let them cache what they got; look at user data that polls in a loop",
     source: "agent CHANGELOG #4847; EC2 User Guide, \"Use the Instance Metadata Service to access instance metadata\"",
     check: |evidence| named(evidence, |error| matches!(error, ImdsError::Status { status: 429 | 503, .. })),
@@ -149,7 +149,7 @@ pub(super) static FORBIDDEN: Cause = Cause {
     alike: &["imds-disabled"],
     class: Class::Terminal,
     exit: Exit::Permission,
-    lapsed: Exit::Permission,
+    exit_after_deadline: Exit::Permission,
     remedy: "look for a firewall or proxy that filters instance metadata on this host",
     source: "EC2 User Guide, \"Limit instance metadata service access\"",
     check: |evidence| named(evidence, |error| matches!(error, ImdsError::Forbidden { .. })),
@@ -166,7 +166,7 @@ pub(super) static UNREACHABLE: Cause = Cause {
     alike: &["imds-disabled", "imds-token-hop-limit", "imds-ipv6-only"],
     class: Class::Lasting(LATE),
     exit: Exit::Imds,
-    lapsed: Exit::Permission,
+    exit_after_deadline: Exit::Permission,
     remedy: "look at the route to 169.254.169.254 (`ip route get 169.254.169.254`), the metric of a second interface, and \
              the host's firewall",
     source: "agent#121 #140 #1857",
@@ -184,7 +184,7 @@ pub(super) static GARBLED: Cause = Cause {
     alike: &["imds-throttled", "imds-proxied"],
     class: Class::Lasting(LATE),
     exit: Exit::Imds,
-    lapsed: Exit::Permission,
+    exit_after_deadline: Exit::Permission,
     remedy: "look for a proxy or another program that answers in its place; AWS_EC2_METADATA_SERVICE_ENDPOINT must \
              name an IMDSv2 endpoint",
     source: "EC2 User Guide, \"Use the Instance Metadata Service to access instance metadata\"",

@@ -26,7 +26,7 @@ pub static PORT_TAKEN: Cause = Cause {
     // An agent that ends may break off an answer.
     class: Class::Lasting(Duration::from_secs(3)),
     exit: Exit::Host,
-    lapsed: Exit::Host,
+    exit_after_deadline: Exit::Host,
     remedy: "find what listens there (`ss -ltnpe sport = :51678`) and stop it, remove an agent that was started by hand \
              (`docker rm -f NAME`), then `systemctl restart ecs --no-block`",
     source: "agent#1215; amazon-vpc-cni-k8s#19",
@@ -71,7 +71,7 @@ pub(super) static STUCK: Cause = Cause {
     alike: &["acs-unreachable", "host-overloaded", "deregistered-while-up"],
     class: Class::Retry,
     exit: Exit::NotRegistered,
-    lapsed: Exit::Host,
+    exit_after_deadline: Exit::Host,
     remedy: "`systemctl restart ecs --no-block`; where it comes again, a newer agent (`dnf update ecs-init`)",
     source: "agent#316 #577 #985 #1285 #4082",
     check: |evidence| stuck(evidence, evidence.way.acs),
@@ -103,7 +103,7 @@ pub(super) static ATTRIBUTES_NOT_APPLIED: Cause = Cause {
     alike: &["attributes-rejected"],
     class: Class::Terminal,
     exit: Exit::Host,
-    lapsed: Exit::Host,
+    exit_after_deadline: Exit::Host,
     remedy: "`aws ecs put-attributes --cluster NAME --attributes name=KEY,value=VALUE,targetId=ARN`, or \
              `ecs-bootstrap reset-agent --yes` for a new registration",
     source: "agent#713 #740 #2074",
@@ -131,7 +131,7 @@ pub(super) static TOO_OLD: Cause = Cause {
     alike: &["agent-stuck"],
     class: Class::Terminal,
     exit: Exit::Host,
-    lapsed: Exit::Host,
+    exit_after_deadline: Exit::Host,
     remedy: "launch from a newer ECS-optimized AMI, or update ecs-init",
     source: "Amazon ECS Developer Guide, \"Interface VPC endpoints\"; agent#316",
     note: |evidence| {

@@ -15,7 +15,7 @@ pub(super) static WARM_POOL_WAITING: Cause = Cause {
     alike: &["warm-pool-state-missing"],
     class: Class::Waiting,
     exit: Exit::Done,
-    lapsed: Exit::Done,
+    exit_after_deadline: Exit::Done,
     remedy: "nothing to do: it registers when Auto Scaling moves it to InService",
     source: "agent#3000; Amazon EC2 Auto Scaling User Guide, \"Warm pools\"",
     check: |evidence| {
@@ -37,7 +37,7 @@ pub(super) static WARM_POOL_STATE_MISSING: Cause = Cause {
     alike: &["warm-pool-waiting", "agent-gave-up"],
     class: Class::Retry,
     exit: Exit::NotRegistered,
-    lapsed: Exit::Agent,
+    exit_after_deadline: Exit::Agent,
     remedy: "remove ECS_WARM_POOLS_CHECK where the instance is not launched by an Auto Scaling group with a warm pool",
     source: "agent#4487 #4644; PR 3032",
     check: |evidence| {
@@ -65,7 +65,7 @@ pub(super) static DRAINING: Cause = Cause {
     alike: &["deregistered-while-up"],
     class: Class::Waiting,
     exit: Exit::Done,
-    lapsed: Exit::Done,
+    exit_after_deadline: Exit::Done,
     remedy: "`aws ecs update-container-instances-state --status ACTIVE`, unless Spot or a capacity provider takes it out of \
              service",
     source: "Amazon ECS Developer Guide, \"Draining Amazon ECS container instances\"",
@@ -89,7 +89,7 @@ pub(super) static NOT_ACTIVE: Cause = Cause {
     alike: &["draining", "deregistered-while-up", "registration-inactive", "agent-not-connected"],
     class: Class::Retry,
     exit: Exit::NotRegistered,
-    lapsed: Exit::Agent,
+    exit_after_deadline: Exit::Agent,
     remedy: "REGISTERING ends by itself; after REGISTRATION_FAILED mend what the reason names, and replace the instance; after \
              a deregistration run `ecs-bootstrap reset-agent --yes`, which registers it anew",
     source: "Amazon ECS API Reference, ContainerInstance, `status` and `statusReason`",

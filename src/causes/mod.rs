@@ -99,7 +99,7 @@ pub struct Cause {
     /// The exit code while it can still heal, or at once for a terminal cause.
     pub exit: Exit,
     /// The exit code once it was waited for in vain.
-    pub lapsed: Exit,
+    pub exit_after_deadline: Exit,
     /// The next step.
     pub remedy: &'static str,
     /// Where this is known from.
@@ -124,7 +124,7 @@ impl Cause {
         alike: &[],
         class: Class::Terminal,
         exit: Exit::Host,
-        lapsed: Exit::Host,
+        exit_after_deadline: Exit::Host,
         remedy: "",
         source: "",
         when_registered: false,
@@ -185,7 +185,7 @@ pub static UNKNOWN: Cause = Cause {
     title: "the instance did not register, and nothing seen says why",
     class: Class::Retry,
     exit: Exit::NotRegistered,
-    lapsed: Exit::NotRegistered,
+    exit_after_deadline: Exit::NotRegistered,
     looks: "the instance is not in its cluster, and no cause of the catalogue has evidence",
     proof: "every probe has run, and what they saw supports none of the others; it is listed as evidence, by the layer",
     remedy: "read `journalctl -u ecs -u docker` and `/var/log/ecs/ecs-agent.log`, and report what is there as a bug",

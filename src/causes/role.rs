@@ -18,7 +18,7 @@ const PLAIN: Cause = Cause {
     layer: Layer::Role,
     class: Class::Settling(LATE),
     exit: Exit::Permission,
-    lapsed: Exit::Permission,
+    exit_after_deadline: Exit::Permission,
     ..Cause::PLAIN
 };
 

@@ -11,8 +11,13 @@ use crate::evidence::{Evidence, NetworkProbe};
 use crate::exit::Exit;
 
 /// What the causes of this layer have in common.
-const PLAIN: Cause =
-    Cause { layer: Layer::Route, class: Class::Retry, exit: Exit::Aws, lapsed: Exit::Network, ..Cause::PLAIN };
+const PLAIN: Cause = Cause {
+    layer: Layer::Route,
+    class: Class::Retry,
+    exit: Exit::Aws,
+    exit_after_deadline: Exit::Network,
+    ..Cause::PLAIN
+};
 const MINUTE: Class = Class::Lasting(Duration::from_secs(60));
 /// errno(3), on Linux.
 const ENETUNREACH: i32 = 101;

@@ -20,7 +20,7 @@ pub(super) static CLUSTER_MISMATCH: Cause = Cause {
     alike: &["baked-agent-state", "cluster-not-found", "registration-inactive"],
     class: Class::Terminal,
     exit: Exit::Cluster,
-    lapsed: Exit::Cluster,
+    exit_after_deadline: Exit::Cluster,
     remedy: "`ecs-bootstrap reset-agent --yes`, and deregister the container instance from the old cluster; or write the \
              cluster as it was",
     source: "agent#139 #887; init#135; agent/app/agent.go",
@@ -47,7 +47,7 @@ pub(super) static BAKED: Cause = Cause {
     alike: &["registration-inactive", "cluster-mismatch-saved"],
     class: Class::Terminal,
     exit: Exit::Host,
-    lapsed: Exit::Host,
+    exit_after_deadline: Exit::Host,
     remedy: "`ecs-bootstrap reset-agent --yes`; and `ecs-bootstrap prepare-image --yes` before the next snapshot",
     source: "agent#858 #887 #2738 #3488",
     check: |evidence| {
@@ -77,7 +77,7 @@ pub(super) static INACTIVE: Cause = Cause {
     alike: &["baked-agent-state", "cluster-inactive", "deregistered-while-up"],
     class: Class::Terminal,
     exit: Exit::Host,
-    lapsed: Exit::Host,
+    exit_after_deadline: Exit::Host,
     remedy: "`ecs-bootstrap reset-agent --yes`: the agent registers as a new container instance",
     source: "agent#583 #125",
     check: |evidence| {
@@ -103,7 +103,7 @@ pub(super) static DEREGISTERED: Cause = Cause {
     alike: &["registration-inactive", "agent-stuck"],
     class: Class::Terminal,
     exit: Exit::Host,
-    lapsed: Exit::Host,
+    exit_after_deadline: Exit::Host,
     remedy: "`ecs-bootstrap reset-agent --yes`: the agent registers as a new container instance",
     source: "agent#882 #676; ecs-agent/acs/session",
     check: |evidence| {

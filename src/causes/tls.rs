@@ -20,7 +20,7 @@ pub(super) static UNTRUSTED: Cause = Cause {
     alike: &["clock-skew", "tls-failed"],
     class: Class::Terminal,
     exit: Exit::Network,
-    lapsed: Exit::Network,
+    exit_after_deadline: Exit::Network,
     remedy: "put the CA of whoever intercepts into the host's bundle (`update-ca-trust`, `update-ca-certificates`) or \
              AWS_CA_BUNDLE, or let nobody intercept AWS; the agent of the generic rpm does not see the host's bundle",
     source: "agent#1845; ecs-agent.md \"Causes in the log\"",
@@ -47,7 +47,7 @@ pub(super) static FAILED: Cause = Cause {
     alike: &["clock-skew", "tls-untrusted"],
     class: Class::Lasting(Duration::from_secs(60)),
     exit: Exit::Aws,
-    lapsed: Exit::Network,
+    exit_after_deadline: Exit::Network,
     remedy: "see whose certificate it is: a proxy or a private DNS name that leads elsewhere; wait where it is AWS's own",
     source: "agent#4530; RFC 8446, section 6",
     check: |evidence| {

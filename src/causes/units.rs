@@ -20,7 +20,7 @@ pub(super) static ECS_INIT_ABSENT: Cause = Cause {
     alike: &["ecs-unit-disabled", "docker-absent"],
     class: Class::Terminal,
     exit: Exit::Host,
-    lapsed: Exit::Host,
+    exit_after_deadline: Exit::Host,
     remedy: "use an ECS-optimized AMI, or install the package `ecs-init` in the image",
     source: "cdk#16260; init#69",
     check: |evidence| {
@@ -46,7 +46,7 @@ pub(super) static UNIT_MASKED: Cause = Cause {
     alike: &["ecs-unit-disabled", "ecs-init-absent"],
     class: Class::Terminal,
     exit: Exit::Host,
-    lapsed: Exit::Host,
+    exit_after_deadline: Exit::Host,
     remedy: "`systemctl unmask` it, if masking it was not meant",
     source: "systemctl(1)",
     check: |evidence| {
@@ -71,7 +71,7 @@ pub(super) static ECS_UNIT_DISABLED: Cause = Cause {
     alike: &["unit-ordering-cycle", "agent-not-started"],
     class: Class::Terminal,
     exit: Exit::Host,
-    lapsed: Exit::Host,
+    exit_after_deadline: Exit::Host,
     remedy: "`systemctl enable --now --no-block ecs`, or let `ecs-bootstrap run` start it (`units.enable = true` keeps it so)",
     source: "agent#1250",
     check: |evidence| {
@@ -100,7 +100,7 @@ pub(super) static START_BLOCKED: Cause = Cause {
     alike: &["user-data-deadlock"],
     class: Class::Terminal,
     exit: Exit::Host,
-    lapsed: Exit::Host,
+    exit_after_deadline: Exit::Host,
     remedy: "run without `--wait`: the agent's start is queued, and goes on as soon as this unit ends",
     source: "agent#1707; Amazon Linux's ecs.service is After=cloud-final.service",
     check: |evidence| match &evidence.stop {
@@ -123,7 +123,7 @@ pub(super) static ORDERING_CYCLE: Cause = Cause {
     alike: &["ecs-unit-disabled", "agent-not-started"],
     class: Class::Terminal,
     exit: Exit::Host,
-    lapsed: Exit::Host,
+    exit_after_deadline: Exit::Host,
     remedy: "`systemctl disable ecs` and let ecs-bootstrap start it, or give the agent's unit no `After=cloud-final.service`",
     source: "systemd.unit(5) After=; Debian's cloud-final.service is After=multi-user.target",
     check: |evidence| {
@@ -155,7 +155,7 @@ pub(super) static SYSTEMD_UNREACHABLE: Cause = Cause {
     alike: &["systemd-refused"],
     class: Class::Retry,
     exit: Exit::Systemd,
-    lapsed: Exit::Systemd,
+    exit_after_deadline: Exit::Systemd,
     remedy: "run it after basic.target, as root, on a host whose PID 1 is systemd; look at `systemctl status dbus`",
     source: "org.freedesktop.systemd1(5)",
     check: |evidence| match evidence.systemd_error() {
@@ -186,7 +186,7 @@ pub(super) static SYSTEMD_REFUSED: Cause = Cause {
     alike: &["systemd-unreachable", "unit-masked"],
     class: Class::Terminal,
     exit: Exit::Host,
-    lapsed: Exit::Host,
+    exit_after_deadline: Exit::Host,
     remedy: "run it as root, and look at `systemctl status` of the unit",
     source: "org.freedesktop.systemd1(5)",
     check: |evidence| match evidence.systemd_error() {
@@ -231,7 +231,7 @@ pub(super) static NOT_STARTED: Cause = Cause {
     alike: &["ecs-unit-disabled", "unit-ordering-cycle", "user-data-deadlock"],
     class: Class::Retry,
     exit: Exit::Systemd,
-    lapsed: Exit::Host,
+    exit_after_deadline: Exit::Host,
     remedy: "`systemctl start ecs --no-block`; where it stays inactive, look at its conditions (`systemctl status ecs`)",
     source: "systemd.unit(5), Conditions and Asserts; ecs.service Restart=on-failure",
     check: |evidence| {
@@ -260,7 +260,7 @@ pub(super) static FAILED: Cause = Cause {
     alike: &["ecs-init-failed", "agent-gave-up", "docker-failed"],
     class: Class::Terminal,
     exit: Exit::Host,
-    lapsed: Exit::Host,
+    exit_after_deadline: Exit::Host,
     remedy: "mend what `journalctl -u ecs -b` names, then `systemctl reset-failed ecs && systemctl start ecs --no-block`",
     source: "systemd.service(5) Restart=, systemd.unit(5) StartLimitBurst=",
     check: |evidence| {

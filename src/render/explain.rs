@@ -53,7 +53,7 @@ pub fn cause_json(cause: &Cause) -> Value {
         "look_alikes": cause.alike,
         "class": cause.class.word(),
         "exit_code": cause.exit,
-        "exit_code_lapsed": cause.lapsed,
+        "exit_code_lapsed": cause.exit_after_deadline,
         "remedy": cause.remedy,
         "source": cause.source,
     })
@@ -61,7 +61,7 @@ pub fn cause_json(cause: &Cause) -> Value {
 
 /// Name and text of each field, in the order in which one asks.
 pub fn fields(cause: &Cause) -> Vec<(&'static str, String)> {
-    let exit = match (cause.exit.code(), cause.lapsed.code()) {
+    let exit = match (cause.exit.code(), cause.exit_after_deadline.code()) {
         (first, last) if first == last => first.to_string(),
         (first, last) => format!("{first} while it can heal, then {last}"),
     };

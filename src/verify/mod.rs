@@ -202,7 +202,7 @@ fn first_broken(evidence: &Evidence, mut findings: Vec<Finding>) -> Verdict {
     let is_told = |other: &Finding| other.cause.layer == finding.cause.layer || std::ptr::eq(other.cause, &PORT_TAKEN);
     let also = also.into_iter().filter(is_told).collect();
     let exit = match evidence.timed_out || finding.is_final(evidence) {
-        true => finding.cause.lapsed,
+        true => finding.cause.exit_after_deadline,
         false => finding.cause.exit,
     };
     let container_instance_arn = evidence.container_instance_arn().map(str::to_owned);

@@ -91,7 +91,7 @@ fn the_table_of_exit_codes_is_that_of_the_code() {
 fn the_table_of_causes_is_the_catalogue() {
     let mut table = "| id | what is wrong | exit code |\n| --- | --- | --- |\n".to_owned();
     for cause in causes::ALL.iter().copied().chain([&causes::UNKNOWN]) {
-        let exit = match (cause.exit.code(), cause.lapsed.code()) {
+        let exit = match (cause.exit.code(), cause.exit_after_deadline.code()) {
             (first, last) if first == last => first.to_string(),
             (first, last) => format!("{first}, then {last}"),
         };
