@@ -25,7 +25,7 @@ const LOGGED: [&str; 4] = ["Failed to connect to ACS", "unable to dial", "ACS: U
 pub(super) static ENDPOINT_PARTIAL: Cause = Cause {
     id: "endpoint-partial",
     title: "ECS has a VPC endpoint here, and its control plane has none that answers",
-    looks: "registered and never connected, in a closed subnet",
+    symptoms: "registered and never connected, in a closed subnet",
     proof: "the name of ECS resolves to a private address, that of ecs-a to a public one that does not answer; with \
             acs-unreachable both are public",
     alike: &["acs-unreachable", "agent-not-connected"],
@@ -40,7 +40,7 @@ pub(super) static ENDPOINT_PARTIAL: Cause = Cause {
 pub(super) static UNREACHABLE: Cause = Cause {
     id: "acs-unreachable",
     title: "the instance registered, but the control plane of ECS cannot be reached",
-    looks: "ACTIVE, agentConnected false, and the agent's version is empty; `unable to dial ecs-a-N` in its log",
+    symptoms: "ACTIVE, agentConnected false, and the agent's version is empty; `unable to dial ecs-a-N` in its log",
     proof: "no connection to the endpoint that ecs:DiscoverPollEndpoint names; with agent-stuck and host-overloaded it opens",
     alike: &["endpoint-partial", "agent-stuck", "host-overloaded", "agent-not-connected"],
     remedy: "allow `ecs-a-*.REGION.amazonaws.com` and `ecs-t-*.REGION.amazonaws.com` (the names are numbered) on port 443 in \
@@ -61,7 +61,7 @@ pub(super) static UNREACHABLE: Cause = Cause {
 pub(super) static DENIED: Cause = Cause {
     id: "acs-denied",
     title: "the role may register the instance, but not connect its agent",
-    looks: "ACTIVE and agentConnected false; AccessDenied for ecs:DiscoverPollEndpoint or ecs:Poll in the agent's log",
+    symptoms: "ACTIVE and agentConnected false; AccessDenied for ecs:DiscoverPollEndpoint or ecs:Poll in the agent's log",
     proof: "the denial names the action; with acs-unreachable nobody answers",
     alike: &["acs-unreachable", "register-denied"],
     class: Class::Settling(LATE),

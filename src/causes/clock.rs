@@ -18,7 +18,7 @@ pub(super) static SKEW: Cause = Cause {
     id: "clock-skew",
     layer: Layer::Clock,
     title: "this host's clock is wrong, so AWS refuses its signatures and certificates look invalid",
-    looks: "the agent restarts for ever, its log says InvalidSignatureException, `Signature expired` or x509 not yet valid",
+    symptoms: "the agent restarts for ever, its log says InvalidSignatureException, `Signature expired` or x509 not yet valid",
     proof: "the clock is more than 5 min off the Date header of AWS's own answer; with a clock that agrees it is \
             credentials-rejected, credentials-expired or tls-untrusted",
     alike: &["credentials-rejected", "credentials-expired", "tls-untrusted", "tls-failed"],

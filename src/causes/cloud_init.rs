@@ -19,7 +19,7 @@ pub static USER_DATA_DEADLOCK: Cause = Cause {
     id: "user-data-deadlock",
     layer: Layer::CloudInit,
     title: "user data waits for the agent's start, and the agent's start waits for user data",
-    looks: "`systemctl start ecs` hangs in user data, the agent's unit is inactive (dead), and nothing is logged",
+    symptoms: "`systemctl start ecs` hangs in user data, the agent's unit is inactive (dead), and nothing is logged",
     proof: "the agent's unit has a waiting job behind cloud-final.service, and a process of user data is a systemctl that \
             waits for it",
     alike: &["cloud-init-stuck", "unit-ordering-cycle"],
@@ -56,7 +56,7 @@ pub static CLOUD_INIT_STUCK: Cause = Cause {
     id: "cloud-init-stuck",
     layer: Layer::CloudInit,
     title: "user data has been running for minutes, and the agent starts after it",
-    looks: "the agent's unit is inactive (dead) for ever, with nothing in its log, often after a change of image",
+    symptoms: "the agent's unit is inactive (dead) for ever, with nothing in its log, often after a change of image",
     proof: "cloud-final.service is activating, and a process below it is older than five minutes; where that process is a \
             systemctl that waits for the agent, they wait for each other",
     alike: &["user-data-deadlock", "user-data-failed"],
@@ -100,7 +100,7 @@ pub(super) const ROW: Cause = Cause {
 pub(super) static DATASOURCE_NONE: Cause = Cause {
     id: "datasource-none",
     title: "cloud-init found no data of the instance when it booted, so user data has not run",
-    looks: "the instance joins `default`, or a new agent exits 5 with `Cloud-init failure detected`",
+    symptoms: "the instance joins `default`, or a new agent exits 5 with `Cloud-init failure detected`",
     proof: "cloud-init's datasource is DataSourceNone, and instance metadata has user data now",
     alike: &["user-data-absent", "imds-unreachable"],
     remedy: "replace the instance: cloud-init does not ask again; look at what keeps the metadata service late at boot",
@@ -127,7 +127,7 @@ pub(super) static DATASOURCE_NONE: Cause = Cause {
 pub(super) static FAILED: Cause = Cause {
     id: "cloud-init-failed",
     title: "cloud-init has not done all of its work",
-    looks: "the instance joins `default`, and nothing of user data has happened",
+    symptoms: "the instance joins `default`, and nothing of user data has happened",
     proof: "cloud-init has errors outside of user data's own scripts, warns that it could not read user data, or has left no \
             record that it ran to its end",
     alike: &["user-data-failed", "user-data-not-recognised"],

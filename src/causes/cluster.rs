@@ -21,7 +21,7 @@ const NOT_THERE: [&str; 2] = ["Cluster not found", "ClusterNotFoundException"];
 pub(super) static OTHER_ACCOUNT: Cause = Cause {
     id: "cluster-other-account",
     title: "the cluster is of another account than the instance",
-    looks: "AccessDenied or InvalidParameter at the registration",
+    symptoms: "AccessDenied or InvalidParameter at the registration",
     proof: "the account in the cluster's ARN is not the one in the identity document; with register-denied they are the same",
     alike: &["register-denied", "cluster-not-found"],
     remedy: "name a cluster of the instance's own account: an instance joins no other",
@@ -39,7 +39,7 @@ pub(super) static OTHER_ACCOUNT: Cause = Cause {
 pub(super) static WRONG_REGION: Cause = Cause {
     id: "wrong-region",
     title: "the agent looks for its cluster in another region than the instance's",
-    looks: "`Cluster not found`, or a cluster of the same name in another region is joined",
+    symptoms: "`Cluster not found`, or a cluster of the same name in another region is joined",
     proof: "AWS_DEFAULT_REGION in ecs.config, or the region in the cluster's ARN, is not the instance's; with \
             cluster-not-found it is",
     alike: &["cluster-not-found", "dns-name-unknown"],
@@ -77,7 +77,7 @@ pub(super) static WRONG_REGION: Cause = Cause {
 pub(super) static INACTIVE: Cause = Cause {
     id: "cluster-inactive",
     title: "the cluster is not ACTIVE",
-    looks: "`Cluster not found`, after a stack was made again",
+    symptoms: "`Cluster not found`, after a stack was made again",
     proof: "ecs:DescribeClusters knows it with another status; with cluster-not-found it does not know it",
     alike: &["cluster-not-found", "cluster-provisioning"],
     remedy: "create it again (`aws ecs create-cluster --cluster-name NAME`), or name the one that took its place",
@@ -97,7 +97,7 @@ pub(super) static INACTIVE: Cause = Cause {
 pub(super) static PROVISIONING: Cause = Cause {
     id: "cluster-provisioning",
     title: "the cluster is still being made",
-    looks: "the agent does not register in a stack that makes its cluster beside its instances",
+    symptoms: "the agent does not register in a stack that makes its cluster beside its instances",
     proof: "ecs:DescribeClusters says PROVISIONING; with cluster-inactive it says another status, or the agent gave up",
     alike: &["cluster-inactive", "cluster-not-found"],
     class: Class::Retry,
@@ -115,7 +115,7 @@ pub(super) static PROVISIONING: Cause = Cause {
 pub(super) static NOT_FOUND: Cause = Cause {
     id: "cluster-not-found",
     title: "the cluster does not exist in this account and region",
-    looks: "the agent exits with code 5 (with Debian's unit again and again), its log says `Cluster not found.`",
+    symptoms: "the agent exits with code 5 (with Debian's unit again and again), its log says `Cluster not found.`",
     proof: "ecs:DescribeClusters does not know it, or the registration says so and the agent gave up; with wrong-region it is \
             looked for elsewhere, with cluster-inactive it is known",
     alike: &["wrong-region", "cluster-inactive", "config-quoted"],
@@ -156,7 +156,7 @@ pub(super) static NOT_FOUND: Cause = Cause {
 pub(super) static QUOTA: Cause = Cause {
     id: "cluster-quota",
     title: "the cluster holds as many container instances as it may",
-    looks: "as register-throttled, for ever: the unit is active, and nothing answers on :51678",
+    symptoms: "as register-throttled, for ever: the unit is active, and nothing answers on :51678",
     proof: "LimitExceededException for this registration; with register-throttled it is ThrottlingException",
     alike: &["register-throttled"],
     class: Class::Lasting(Duration::from_secs(60)),
@@ -171,7 +171,7 @@ pub(super) static QUOTA: Cause = Cause {
 pub(super) static NO_CLUSTER_MATCHES: Cause = Cause {
     id: "no-cluster-matches",
     title: "no ACTIVE cluster carries all the wanted tags",
-    looks: "nothing was written, and the agent was not started",
+    symptoms: "nothing was written, and the agent was not started",
     proof: "each cluster that ecs:ListClusters knows lacks a tag or is not ACTIVE, as listed",
     alike: &["several-clusters-match", "no-cluster-named"],
     remedy: "tag the cluster, correct `cluster-tags`, or name the cluster",
@@ -189,7 +189,7 @@ pub(super) static NO_CLUSTER_MATCHES: Cause = Cause {
 pub(super) static SEVERAL_CLUSTERS_MATCH: Cause = Cause {
     id: "several-clusters-match",
     title: "several ACTIVE clusters carry all the wanted tags",
-    looks: "nothing was written, and the agent was not started",
+    symptoms: "nothing was written, and the agent was not started",
     proof: "the clusters are named, each of which carries all the wanted tags",
     alike: &["no-cluster-matches"],
     remedy: "add a tag to `cluster-tags` that only the wanted one carries, or name the cluster",
@@ -207,7 +207,7 @@ pub(super) static SEVERAL_CLUSTERS_MATCH: Cause = Cause {
 pub(super) static JOINED_DEFAULT: Cause = Cause {
     id: "joined-default",
     title: "the instance joined `default`, and another cluster was wanted",
-    looks: "the wanted cluster stays empty, and `default`, perhaps made for it, has the instance",
+    symptoms: "the wanted cluster stays empty, and `default`, perhaps made for it, has the instance",
     proof: "the agent tells that it is in `default`; what kept ecs.config from naming the cluster is a cause of an earlier \
             layer where it can be seen",
     alike: &["cluster-other-than-wanted", "config-late", "user-data-failed"],
@@ -223,7 +223,7 @@ pub(super) static JOINED_DEFAULT: Cause = Cause {
 pub(super) static JOINED_OTHER: Cause = Cause {
     id: "cluster-other-than-wanted",
     title: "the instance joined another cluster than the wanted one",
-    looks: "the wanted cluster stays empty, and another has the instance",
+    symptoms: "the wanted cluster stays empty, and another has the instance",
     proof: "the agent tells another cluster, or its ARN is of another one; with joined-default that is `default`",
     alike: &["joined-default", "cluster-mismatch-saved"],
     remedy: "`ecs-bootstrap reset-agent --yes`, and deregister the instance from the other cluster",

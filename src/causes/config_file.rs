@@ -29,7 +29,7 @@ const LINE: Cause = Cause {
 pub(super) static QUOTED: Cause = Cause {
     id: "config-quoted",
     title: "a value of `ecs.config` stands in quotes, which become part of it",
-    looks: "the agent exits 5, and its log says that the cluster is not found or must match a pattern",
+    symptoms: "the agent exits 5, and its log says that the cluster is not found or must match a pattern",
     proof: "the value of `ECS_CLUSTER` in force begins and ends with a quote; where it does not, the name itself is wrong",
     alike: &["cluster-not-found", "cluster-name-invalid"],
     remedy: "write `ECS_CLUSTER=NAME`, and any other key, without quotes: systemd strips them and ecs-init does not",
@@ -57,7 +57,7 @@ fn tried_quoted(evidence: &Evidence) -> Option<&str> {
 pub(super) static EXPORT: Cause = Cause {
     id: "config-export",
     title: "`export` stands before a key of `ecs.config`, so the agent does not see the key",
-    looks: "the instance joins `default` though the file names its cluster, or nothing is said to name one",
+    symptoms: "the instance joins `default` though the file names its cluster, or nothing is said to name one",
     proof: "the line begins with `export`, and no other line names the cluster",
     alike: &["config-spaces", "config-key-misspelt", "joined-default"],
     remedy: "remove the word `export` from the line; `ecs-bootstrap reset-agent --yes` where it is in `default` already",
@@ -70,7 +70,7 @@ pub(super) static EXPORT: Cause = Cause {
 pub(super) static SPACES: Cause = Cause {
     id: "config-spaces",
     title: "a blank stands before the `=` of a key of `ecs.config`, so the agent does not see the key",
-    looks: "the instance joins `default` though the file names its cluster, or nothing is said to name one",
+    symptoms: "the instance joins `default` though the file names its cluster, or nothing is said to name one",
     proof: "blanks before the `=` of the line; blanks after it do no harm to the cluster",
     alike: &["config-export", "config-key-misspelt", "joined-default"],
     remedy: "write `ECS_CLUSTER=NAME` without blanks; `ecs-bootstrap reset-agent --yes` where it is in `default` already",
@@ -83,7 +83,7 @@ pub(super) static SPACES: Cause = Cause {
 pub(super) static MISSPELT: Cause = Cause {
     id: "config-key-misspelt",
     title: "a key of `ecs.config` is nearly a variable of the agent, and means nothing to it",
-    looks: "the instance joins `default` though the file seems to name its cluster",
+    symptoms: "the instance joins `default` though the file seems to name its cluster",
     proof: "the key is no variable, and differs from one by case or at most two letters; keys like no variable are \
              not judged",
     alike: &["config-spaces", "config-export", "joined-default"],
@@ -98,7 +98,7 @@ pub(super) static MISSPELT: Cause = Cause {
 pub(super) static UNREADABLE: Cause = Cause {
     id: "config-unreadable-key",
     title: "a line of `ecs.config` cannot be read by the agent",
-    looks: "the instance joins `default` though an editor shows the right line",
+    symptoms: "the instance joins `default` though an editor shows the right line",
     proof: "a byte order mark, another byte or UTF-16 hides the key, or the line has no `=`",
     alike: &["config-key-misspelt", "config-quoted"],
     remedy: "write the file anew as plain UTF-8 without a byte order mark, a line `ECS_CLUSTER=NAME` in it",
@@ -111,7 +111,7 @@ pub(super) static UNREADABLE: Cause = Cause {
 pub(super) static VALUE_IGNORED: Cause = Cause {
     id: "config-value-ignored",
     title: "a value in `ecs.config` is not one that the agent takes, so it does not have the effect that was meant",
-    looks: "the instance is in its cluster and a setting has no effect, or the agent ends at its next start",
+    symptoms: "the instance is in its cluster and a setting has no effect, or the agent ends at its next start",
     proof: "the variable's own parser in the agent does not take the value; a variable that the agent does not know is \
             not judged",
     alike: &["config-bad-json", "config-quoted", "config-key-misspelt"],
@@ -152,7 +152,7 @@ fn is_of_value(kind: &IssueKind) -> bool {
 pub(super) static DUPLICATE: Cause = Cause {
     id: "config-duplicate",
     title: "`ecs.config` sets a key twice, and the later line wins",
-    looks: "an old value, or one that changes with each boot; the instance is in another cluster than a line says",
+    symptoms: "an old value, or one that changes with each boot; the instance is in another cluster than a line says",
     proof: "an earlier line names the wanted cluster and a later one another or none; equal lines do no harm",
     alike: &["cluster-other-than-wanted", "config-wrong-file"],
     remedy: "leave one line of each key: write the file anew instead of appending to it",
@@ -166,7 +166,7 @@ pub(super) static DUPLICATE: Cause = Cause {
 pub(super) static WRONG_FILE: Cause = Cause {
     id: "config-wrong-file",
     title: "the cluster is named in a file that the agent does not read, or that another one overrides",
-    looks: "the instance joins `default` or another cluster though a file names the right one",
+    symptoms: "the instance joins `default` or another cluster though a file names the right one",
     proof: "a file such as `/etc/ecs.config` names it and `/etc/ecs/ecs.config` does not",
     alike: &["joined-default", "config-late"],
     remedy: "name the cluster in `/etc/ecs/ecs.config`, and in no other file",
@@ -206,7 +206,7 @@ fn strays(evidence: &Evidence, is: impl Fn(&str) -> bool) -> impl Iterator<Item 
 pub(super) static LATE: Cause = Cause {
     id: "config-late",
     title: "`ecs.config` came to name the cluster after the agent had started and registered without it",
-    looks: "the file is right, and the instance is in `default` or in its cluster of before",
+    symptoms: "the file is right, and the instance is in `default` or in its cluster of before",
     proof: "the file names the wanted cluster and is younger than the agent's process",
     alike: &["joined-default", "cluster-mismatch-saved"],
     remedy: "a restart is not enough, the agent has saved its cluster: `ecs-bootstrap reset-agent --yes`, and deregister the \
@@ -243,7 +243,7 @@ fn agent_started(evidence: &Evidence) -> Option<SystemTime> {
 pub(super) static CRLF: Cause = Cause {
     id: "config-crlf",
     title: "`ecs.config` has line ends of Windows, which both its readers take",
-    looks: "nothing is wrong; an editor shows `^M` at the ends of lines",
+    symptoms: "nothing is wrong; an editor shows `^M` at the ends of lines",
     proof: "lines end in CR LF: ecs-init trims them, and systemd takes a CR for a line end",
     alike: &["user-data-failed"],
     remedy: "write it with plain line ends all the same: `sed -i 's/\\r$//' /etc/ecs/ecs.config`",

@@ -29,7 +29,7 @@ const PLAIN: Cause = Cause {
     class: Class::Terminal,
     exit: Exit::Permission,
     exit_after_deadline: Exit::Permission,
-    looks: "the agent restarts for ever with AccessDenied, though the role's own policies look right",
+    symptoms: "the agent restarts for ever with AccessDenied, though the role's own policies look right",
     proof: "the end of the message names the kind of policy; with register-denied it says that no identity-based policy \
             allows the action",
     alike: &["register-denied"],
@@ -109,7 +109,7 @@ pub(super) static EXPLICIT: Cause = Cause {
 pub(super) static REGISTER: Cause = Cause {
     id: "register-denied",
     title: "the role may not register the instance in its cluster",
-    looks: "the agent restarts for ever, and its unit looks healthy",
+    symptoms: "the agent restarts for ever, and its unit looks healthy",
     proof: "AccessDenied for ecs:RegisterContainerInstance, and no other kind of policy is named at the end of the message",
     alike: &["scp-denied", "wrong-role", "role-late", "api-denied", "cluster-other-account"],
     class: Class::Settling(LATE),
@@ -126,7 +126,7 @@ pub(super) static REGISTER: Cause = Cause {
 pub(super) static API: Cause = Cause {
     id: "api-denied",
     title: "the role may not make a call that the settings ask for",
-    looks: "the program stops before it has written, or the agent restarts with `Error calling DescribeTags API`",
+    symptoms: "the program stops before it has written, or the agent restarts with `Error calling DescribeTags API`",
     proof: "AccessDenied for another action than the registration, without which it does not go on",
     alike: &["register-denied", "scp-denied"],
     class: Class::Settling(LATE),
@@ -154,7 +154,7 @@ pub(super) static API: Cause = Cause {
 pub(super) static DESCRIBE: Cause = Cause {
     id: "describe-denied",
     title: "the role may not see its container instance, so whether the agent is connected was not asked",
-    looks: "all is well, and the verdict rests on the agent's own word",
+    symptoms: "all is well, and the verdict rests on the agent's own word",
     proof: "AccessDenied for ecs:DescribeContainerInstances alone, and the agent tells its ARN",
     alike: &["register-denied"],
     remedy: "allow `ecs:DescribeContainerInstances` on the container instances of the cluster",

@@ -23,7 +23,7 @@ const PLAIN: Cause = Cause {
 pub(super) static NAME_UNKNOWN: Cause = Cause {
     id: "dns-name-unknown",
     title: "the name servers say that the AWS endpoint's name does not exist",
-    looks: "`no such host` in the agent's log",
+    symptoms: "`no such host` in the agent's log",
     proof: "NXDOMAIN for the endpoint's name while the name servers answer; with dns-timeout none answers any name",
     alike: &["dns-timeout", "wrong-region"],
     class: Class::Lasting(Duration::from_secs(30)),
@@ -45,7 +45,7 @@ pub(super) static NAME_UNKNOWN: Cause = Cause {
 pub(super) static TIMEOUT: Cause = Cause {
     id: "dns-timeout",
     title: "no name server answers",
-    looks: "`lookup ... i/o timeout` in the agent's log",
+    symptoms: "`lookup ... i/o timeout` in the agent's log",
     proof: "neither the endpoint's name nor another one gets an answer; with egress-timeout names resolve",
     alike: &["egress-timeout", "dns-name-unknown", "dns-failed"],
     remedy: "switch DNS support of the VPC on, and let its DHCP options name servers that can be reached from here: the \
@@ -70,7 +70,7 @@ pub(super) static TIMEOUT: Cause = Cause {
 pub(super) static FAILED: Cause = Cause {
     id: "dns-failed",
     title: "the name of the AWS endpoint does not resolve",
-    looks: "the agent's log cannot look up ecs.REGION",
+    symptoms: "the agent's log cannot look up ecs.REGION",
     proof: "the name servers answer with an error, or /etc/resolv.conf cannot be used; dns-timeout and dns-name-unknown \
             are the other two",
     alike: &["dns-timeout", "dns-name-unknown"],

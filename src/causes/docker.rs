@@ -32,7 +32,7 @@ pub(super) static ABSENT: Cause = Cause {
     id: "docker-absent",
     layer: Layer::Docker,
     title: "docker is not installed",
-    looks: "`ecs.service` is restarted again and again, and there is no `docker` to ask",
+    symptoms: "`ecs.service` is restarted again and again, and there is no `docker` to ask",
     proof: "systemd knows no docker.service; a docker that is there and fails is `docker-failed`",
     alike: &["docker-failed", "ecs-init-absent"],
     class: Class::Terminal,
@@ -57,7 +57,7 @@ pub(super) static CONFIG_INVALID: Cause = Cause {
     id: "docker-config-invalid",
     layer: Layer::Docker,
     title: "docker does not accept its configuration",
-    looks: "docker.service fails at once, mostly after an edit of /etc/docker/daemon.json or OPTIONS",
+    symptoms: "docker.service fails at once, mostly after an edit of /etc/docker/daemon.json or OPTIONS",
     proof: "it has failed, and daemon.json is no JSON or dockerd's own last words name it; words about storage are \
             `docker-storage-failed`",
     alike: &["docker-storage-failed", "docker-failed"],
@@ -82,7 +82,7 @@ pub(super) static STORAGE_FAILED: Cause = Cause {
     id: "docker-storage-failed",
     layer: Layer::Docker,
     title: "docker cannot use its storage",
-    looks: "docker.service fails, often on an image made of a host with another volume, or after a restart in user data",
+    symptoms: "docker.service fails, often on an image made of a host with another volume, or after a restart in user data",
     proof: "it has failed, and its last words name the storage driver; words about its configuration are \
             `docker-config-invalid`",
     alike: &["docker-config-invalid", "docker-failed", "disk-full"],
@@ -104,7 +104,7 @@ pub(super) static HUNG: Cause = Cause {
     id: "docker-hung",
     layer: Layer::Docker,
     title: "docker accepts connections and does not answer",
-    looks: "`docker ps` hangs, and the agent starts and says nothing more",
+    symptoms: "`docker ps` hangs, and the agent starts and says nothing more",
     proof: "docker.service is active and its socket accepts, with no answer within seconds for a minute; where it is slow \
             for want of memory it is `host-overloaded`, where it has no space `disk-full`",
     alike: &["host-overloaded", "disk-full", "docker-not-ready"],
@@ -134,7 +134,7 @@ pub(super) static API_MISMATCH: Cause = Cause {
     id: "docker-api-mismatch",
     layer: Layer::Docker,
     title: "docker no longer speaks an API version that the agent knows",
-    looks: "after an update of docker nothing registers any more, and the agent exits again and again",
+    symptoms: "after an update of docker nothing registers any more, and the agent exits again and again",
     proof: "docker's MinAPIVersion is above 1.44 and the agent says that it finds no version, or the last error of whoever \
             fails is docker's `client version ... is too old`; the same as a warning is on healthy hosts too",
     alike: &["agent-exits", "docker-failed"],
@@ -175,7 +175,7 @@ pub(super) static FAILED: Cause = Cause {
     id: "docker-failed",
     layer: Layer::Docker,
     title: "docker does not start",
-    looks: "`Cannot connect to the Docker daemon`; `ecs.service` is restarted or fails with it",
+    symptoms: "`Cannot connect to the Docker daemon`; `ecs.service` is restarted or fails with it",
     proof: "docker.service has failed, nothing starts it again, and its journal names neither its configuration nor its \
             storage",
     alike: &["docker-config-invalid", "docker-storage-failed", "docker-not-ready", "disk-full"],
@@ -209,7 +209,7 @@ pub(super) static NOT_READY: Cause = Cause {
     id: "docker-not-ready",
     layer: Layer::Docker,
     title: "docker is not up yet",
-    looks: "the first start of the agent fails, a later one works",
+    symptoms: "the first start of the agent fails, a later one works",
     proof: "docker.service is activating or inactive, or active with no socket that answers; one that has failed is \
             `docker-failed`, one that is silent `docker-hung`",
     alike: &["docker-failed", "docker-hung"],

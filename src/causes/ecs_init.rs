@@ -23,7 +23,7 @@ pub(super) static IMAGE_LOAD_FAILED: Cause = Cause {
     id: "agent-image-load-failed",
     layer: Layer::Units,
     title: "ecs-init cannot load the agent's image into docker",
-    looks: "`ecs.service` ends with status 255 and is restarted every 10 s; `docker images` has no agent",
+    symptoms: "`ecs.service` ends with status 255 and is restarted every 10 s; `docker images` has no agent",
     proof: "the unit fails and ecs-init says that it could not load; a full disk or a failing docker is named instead where \
             it is seen",
     alike: &["disk-full", "docker-failed", "agent-download-failed"],
@@ -45,7 +45,7 @@ pub(super) static DOWNLOAD_FAILED: Cause = Cause {
     id: "agent-download-failed",
     layer: Layer::Units,
     title: "ecs-init cannot download the agent's image",
-    looks: "`ecs.service` ends with status 255 after an update, or on an image without /var/cache/ecs/ecs-agent.tar",
+    symptoms: "`ecs.service` ends with status 255 after an update, or on an image without /var/cache/ecs/ecs-agent.tar",
     proof: "the unit fails, ecs-init says that it could not download, and the ECS endpoint can be reached; where it cannot, \
             S3 is not the only thing out of reach: `egress-timeout`",
     alike: &["egress-timeout", "agent-image-load-failed"],
@@ -69,7 +69,7 @@ pub(super) static GPU_SETUP_FAILED: Cause = Cause {
     id: "gpu-setup-failed",
     layer: Layer::Units,
     title: "ECS_ENABLE_GPU_SUPPORT is on, and the GPUs cannot be set up",
-    looks: "`ecs.service` ends with status 255 in pre-start, or the agent exits 1",
+    symptoms: "`ecs.service` ends with status 255 in pre-start, or the agent exits 1",
     proof: "the setting is `true` and what fails names NVML or the Nvidia GPU Manager; an instance that joins with no GPU is \
             `gpu-not-seen`",
     alike: &["gpu-not-seen", "ecs-init-failed"],
@@ -97,7 +97,7 @@ pub(super) static GPU_NOT_SEEN: Cause = Cause {
     id: "gpu-not-seen",
     layer: Layer::Units,
     title: "ECS_ENABLE_GPU_SUPPORT is on, and the agent registered without a GPU",
-    looks: "the instance is in the cluster, and tasks that need a GPU find none",
+    symptoms: "the instance is in the cluster, and tasks that need a GPU find none",
     proof: "the setting is `true`, and the agent or ecs-init says that it found none; a set-up that fails is \
             `gpu-setup-failed`",
     alike: &["gpu-setup-failed"],
@@ -122,7 +122,7 @@ pub(super) static FAILED: Cause = Cause {
     id: "ecs-init-failed",
     layer: Layer::Units,
     title: "the agent's unit fails before its agent runs, again and again",
-    looks: "`systemctl status ecs` says activating (auto-restart), status 255, and the agent's log stays empty",
+    symptoms: "`systemctl status ecs` says activating (auto-restart), status 255, and the agent's log stays empty",
     proof: "the unit waits for its next restart and the agent's container is not why; once systemd gives up it is \
             `agent-unit-failed`",
     alike: &[

@@ -20,7 +20,7 @@ pub(super) static DISK_FULL: Cause = Cause {
     id: "disk-full",
     layer: Layer::Host,
     title: "a file system is full",
-    looks: "docker, ecs-init or the agent fail or hang with all sorts of errors, often after months",
+    symptoms: "docker, ecs-init or the agent fail or hang with all sorts of errors, often after months",
     proof: "statvfs(3) of the folders that they write to, or ENOSPC from whoever fails; a hung docker with space left is \
             `docker-hung`",
     alike: &["docker-hung", "docker-failed", "ecs-init-failed", "agent-image-load-failed"],
@@ -94,7 +94,7 @@ pub(super) static WRITE_REFUSED: Cause = Cause {
     id: "write-refused",
     layer: Layer::Host,
     title: "a file of this host cannot be read or written",
-    looks: "`ecs.config` stays as the image has it, and the agent joins `default` or nothing",
+    symptoms: "`ecs.config` stays as the image has it, and the agent joins `default` or nothing",
     proof: "the error of the system call, with its path; a full disk says ENOSPC and is `disk-full`",
     alike: &["disk-full", "ecs-config-unusable"],
     class: Class::Terminal,
@@ -138,7 +138,7 @@ pub(super) static OWN_FILE_UNUSABLE: Cause = Cause {
     id: "own-file-unusable",
     layer: Layer::Host,
     title: "something else is in the place of a file of ecs-bootstrap",
-    looks: "each run ends at its lock, its plan or its record, and `ecs.config` is as it was",
+    symptoms: "each run ends at its lock, its plan or its record, and `ecs.config` is as it was",
     proof: "below /run/ecs-bootstrap or /var/lib/ecs-bootstrap a path is a symbolic link, a folder, a FIFO or a device where \
             ecs-bootstrap has a file, or a file where it has a folder",
     alike: &["write-refused", "ecs-config-unusable"],
@@ -161,7 +161,7 @@ pub(super) static CALL_HANGS: Cause = Cause {
     id: "call-hangs",
     layer: Layer::Host,
     title: "a system call of ecs-bootstrap does not return",
-    looks: "the command ends 10 s after its deadline at the latest, whatever it was doing",
+    symptoms: "the command ends 10 s after its deadline at the latest, whatever it was doing",
     proof: "neither an answer nor the deadline has ended the command, so its thread is blocked in the kernel: a file system \
             that hangs (NFS, FUSE, EBS), or a pipe that nobody reads",
     alike: &["run-late", "docker-hung"],
@@ -182,7 +182,7 @@ pub(super) static SELINUX_DENIED: Cause = Cause {
     id: "selinux-denied",
     layer: Layer::Host,
     title: "SELinux keeps the agent from docker's socket or from its files",
-    looks: "permission denied in ecs-init.log or from docker, although owner and mode are right",
+    symptoms: "permission denied in ecs-init.log or from docker, although owner and mode are right",
     proof: "SELinux enforces, and an AVC record of this boot names docker's socket or the agent's files; without such a \
             record it is the mode of the file",
     alike: &["write-refused", "docker-failed", "ecs-init-failed"],
@@ -207,7 +207,7 @@ pub(super) static HOST_OVERLOADED: Cause = Cause {
     id: "host-overloaded",
     layer: Layer::Host,
     title: "the host has no memory left for docker and the agent",
-    looks: "agentConnected goes to and fro or stays false, and all else on the host is slow too",
+    symptoms: "agentConnected goes to and fro or stays false, and all else on the host is slow too",
     proof: "MemAvailable below 5 %, tasks that wait for memory most of the time (PSI), or an OOM kill; the network is open, \
             else it is `acs-unreachable`, and memory is scarce, else it is `agent-stuck`",
     alike: &["acs-unreachable", "agent-stuck", "docker-hung"],

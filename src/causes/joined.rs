@@ -18,7 +18,7 @@ pub static PORT_TAKEN: Cause = Cause {
     id: "introspection-port-taken",
     layer: Layer::Agent,
     title: "another process holds the port of the agent's introspection, or may hold it",
-    looks: "the instance is in the cluster, and `curl localhost:51678/v1/metadata` answers oddly or not",
+    symptoms: "the instance is in the cluster, and `curl localhost:51678/v1/metadata` answers oddly or not",
     proof: "the socket that listens on 51678 is not of root (nor of the agent's container); or the answer is not an agent's, \
             or has a region, account or form that this instance's cannot have; or another process listens while the agent's \
             log tells of its registration",
@@ -65,7 +65,7 @@ pub(super) static STUCK: Cause = Cause {
     id: "agent-stuck",
     layer: Layer::Agent,
     title: "the agent is registered and does not connect to ECS, although the way there is open",
-    looks: "agentConnected stays false, the agent's log is quiet, its container is healthy",
+    symptoms: "agentConnected stays false, the agent's log is quiet, its container is healthy",
     proof: "introspection answers, the endpoint of ACS takes connections from the host, and the log has no `Connected to \
             ACS` since this start; a closed way is `acs-unreachable`, scarce memory `host-overloaded`",
     alike: &["acs-unreachable", "host-overloaded", "deregistered-while-up"],
@@ -97,7 +97,7 @@ pub(super) static ATTRIBUTES_NOT_APPLIED: Cause = Cause {
     id: "attributes-not-applied",
     layer: Layer::Agent,
     title: "the container instance lacks attributes that were set after it first registered",
-    looks: "tasks with a placement constraint find no instance, although ECS_INSTANCE_ATTRIBUTES is right",
+    symptoms: "tasks with a placement constraint find no instance, although ECS_INSTANCE_ATTRIBUTES is right",
     proof: "ecs:DescribeContainerInstances shows the instance without them; attributes that ECS refuses end in exit code 5: \
             `attributes-rejected`",
     alike: &["attributes-rejected"],
@@ -126,7 +126,7 @@ pub(super) static TOO_OLD: Cause = Cause {
     id: "agent-too-old",
     layer: Layer::Agent,
     title: "the agent is too old for VPC endpoints and most of today's features",
-    looks: "odd errors, task definitions that are refused, endpoints of the VPC that are not used",
+    symptoms: "odd errors, task definitions that are refused, endpoints of the VPC that are not used",
     proof: "the version that introspection tells is below 1.25.1",
     alike: &["agent-stuck"],
     class: Class::Terminal,

@@ -9,7 +9,7 @@ pub(super) static WARM_POOL_WAITING: Cause = Cause {
     id: "warm-pool-waiting",
     layer: Layer::Lifecycle,
     title: "the instance is in a warm pool, and its agent registers when it goes into service",
-    looks: "the instance is healthy and not in the cluster, for hours",
+    symptoms: "the instance is healthy and not in the cluster, for hours",
     proof: "ECS_WARM_POOLS_CHECK is on and the target lifecycle state begins with `Warmed`; where there is no such state it is \
             `warm-pool-state-missing`",
     alike: &["warm-pool-state-missing"],
@@ -31,7 +31,7 @@ pub(super) static WARM_POOL_STATE_MISSING: Cause = Cause {
     id: "warm-pool-state-missing",
     layer: Layer::Agent,
     title: "the agent waits for the state of a warm pool, and the instance is in no Auto Scaling group",
-    looks: "a long silence after `Waiting for instance to go InService`, or exit code 5",
+    symptoms: "a long silence after `Waiting for instance to go InService`, or exit code 5",
     proof: "ECS_WARM_POOLS_CHECK is on and instance metadata has no target-lifecycle-state (404); a state that begins with \
             `Warmed` is `warm-pool-waiting`",
     alike: &["warm-pool-waiting", "agent-gave-up"],
@@ -60,7 +60,7 @@ pub(super) static DRAINING: Cause = Cause {
     id: "draining",
     layer: Layer::Lifecycle,
     title: "the container instance is DRAINING, so it gets no tasks",
-    looks: "the instance is in the cluster, connected, and stays empty",
+    symptoms: "the instance is in the cluster, connected, and stays empty",
     proof: "ecs:DescribeContainerInstances says DRAINING",
     alike: &["deregistered-while-up"],
     class: Class::Waiting,
@@ -83,7 +83,7 @@ pub(super) static NOT_ACTIVE: Cause = Cause {
     id: "registration-not-active",
     layer: Layer::Agent,
     title: "the container instance is registered, and its status is neither ACTIVE nor DRAINING",
-    looks: "the agent runs and may be connected, and the instance gets no tasks",
+    symptoms: "the agent runs and may be connected, and the instance gets no tasks",
     proof: "ecs:DescribeContainerInstances gives a status such as REGISTERING, REGISTRATION_FAILED, DEREGISTERING or INACTIVE, \
             and the reason with it; where the log says that the instance was deregistered it is `deregistered-while-up`",
     alike: &["draining", "deregistered-while-up", "registration-inactive", "agent-not-connected"],

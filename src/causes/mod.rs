@@ -89,7 +89,7 @@ pub struct Cause {
     /// What is wrong, in a line.
     pub title: &'static str,
     /// How it looks to whoever meets it without this program.
-    pub looks: &'static str,
+    pub symptoms: &'static str,
     /// What proves it, and what tells it from its look-alikes.
     pub proof: &'static str,
     /// The ids of what looks the same and is something else.
@@ -119,7 +119,7 @@ impl Cause {
         id: "",
         layer: Layer::Unknown,
         title: "",
-        looks: "",
+        symptoms: "",
         proof: "",
         alike: &[],
         class: Class::Terminal,
@@ -186,7 +186,7 @@ pub static UNKNOWN: Cause = Cause {
     class: Class::Retry,
     exit: Exit::NotRegistered,
     exit_after_deadline: Exit::NotRegistered,
-    looks: "the instance is not in its cluster, and no cause of the catalogue has evidence",
+    symptoms: "the instance is not in its cluster, and no cause of the catalogue has evidence",
     proof: "every probe has run, and what they saw supports none of the others; it is listed as evidence, by the layer",
     remedy: "read `journalctl -u ecs -u docker` and `/var/log/ecs/ecs-agent.log`, and report what is there as a bug",
     source: "none of the catalogue's checks fits",

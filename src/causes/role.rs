@@ -26,7 +26,7 @@ const PLAIN: Cause = Cause {
 pub(super) static NO_INSTANCE_ROLE: Cause = Cause {
     id: "no-instance-role",
     title: "the instance has no role, so its agent has no credentials",
-    looks: "no container instance; the agent restarts for ever, and its log has no credentials",
+    symptoms: "no container instance; the agent restarts for ever, and its log has no credentials",
     proof: "instance metadata answers 404 to iam/info and to the role, still so after a minute; role-late turns 200",
     alike: &["role-late", "imds-proxied", "profile-without-role"],
     class: Class::Settling(Duration::from_secs(60)),
@@ -54,7 +54,7 @@ pub(super) static NO_INSTANCE_ROLE: Cause = Cause {
 pub(super) static LATE_ROLE: Cause = Cause {
     id: "role-late",
     title: "the role arrived after the instance, and the agent has yet to try with it",
-    looks: "the first start fails without credentials, a later one works",
+    symptoms: "the first start fails without credentials, a later one works",
     proof: "the role was absent, or the agent found none, and it is there now, on an instance of less than 5 min; \
             no-instance-role and register-denied stay",
     alike: &["no-instance-role", "register-denied"],
@@ -88,7 +88,7 @@ pub(super) static LATE_ROLE: Cause = Cause {
 pub(super) static EMPTY_PROFILE: Cause = Cause {
     id: "profile-without-role",
     title: "the instance profile holds no role",
-    looks: "as no-instance-role, though the console shows an instance profile",
+    symptoms: "as no-instance-role, though the console shows an instance profile",
     proof: "iam/info says Success and that the profile holds no role; with no-instance-role it is 404",
     alike: &["no-instance-role", "profile-deleted"],
     remedy: "`aws iam add-role-to-instance-profile --instance-profile-name NAME --role-name ROLE`",
@@ -106,7 +106,7 @@ pub(super) static EMPTY_PROFILE: Cause = Cause {
 pub(super) static PROFILE_DELETED: Cause = Cause {
     id: "profile-deleted",
     title: "the instance profile that this instance was given is no more",
-    looks: "it worked once; or a profile of the same name was deleted and made again",
+    symptoms: "it worked once; or a profile of the same name was deleted and made again",
     proof: "instance metadata says InstanceProfileNotFound; with profile-without-role it says Success",
     alike: &["profile-without-role", "no-instance-role"],
     class: Class::Settling(Duration::from_secs(60)),
@@ -126,7 +126,7 @@ pub(super) static PROFILE_DELETED: Cause = Cause {
 pub(super) static NOT_ASSUMABLE: Cause = Cause {
     id: "role-not-assumable",
     title: "the instance has a role, but EC2 may not assume it",
-    looks: "the agent has no credentials, and the name of a role is to be seen",
+    symptoms: "the agent has no credentials, and the name of a role is to be seen",
     proof: "the role's credentials have the code AssumeRoleUnauthorizedAccess; with profile-without-role no role is named",
     alike: &["profile-without-role", "role-not-usable"],
     remedy: "let the role's trust policy name the service `ec2.amazonaws.com` (not `ecs.amazonaws.com`)",
@@ -139,7 +139,7 @@ pub(super) static NOT_ASSUMABLE: Cause = Cause {
 pub(super) static NOT_USABLE: Cause = Cause {
     id: "role-not-usable",
     title: "the instance has a role, but EC2 gives no credentials for it",
-    looks: "the agent has no credentials, and the name of a role is to be seen",
+    symptoms: "the agent has no credentials, and the name of a role is to be seen",
     proof: "the role's credentials have a code that is neither Success nor that of role-not-assumable",
     alike: &["role-not-assumable"],
     remedy: "look the code up; attach the profile again: `aws ec2 replace-iam-instance-profile-association`",
@@ -152,7 +152,7 @@ pub(super) static NOT_USABLE: Cause = Cause {
 pub(super) static EXPIRED: Cause = Cause {
     id: "credentials-expired",
     title: "the instance's credentials have expired",
-    looks: "ExpiredToken after a pause or a resume of the instance",
+    symptoms: "ExpiredToken after a pause or a resume of the instance",
     proof: "instance metadata hands out an Expiration in the past, or AWS answers ExpiredToken, and the clock agrees; \
             with clock-skew it does not",
     alike: &["clock-skew", "credentials-rejected"],
@@ -187,7 +187,7 @@ pub(super) static EXPIRED: Cause = Cause {
 pub(super) static WRONG_ROLE: Cause = Cause {
     id: "wrong-role",
     title: "the agent calls AWS as somebody else than the instance's role",
-    looks: "AccessDenied for a role or user that nobody expected",
+    symptoms: "AccessDenied for a role or user that nobody expected",
     proof: "the denial names another principal than the role in instance metadata; with register-denied it is the same",
     alike: &["register-denied"],
     remedy: "remove what stands in the role's place: AWS_ACCESS_KEY_ID or a profile in ecs.config, or what replaced the \

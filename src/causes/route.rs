@@ -33,7 +33,7 @@ const DROPPED: [&str; 4] = [
 pub(super) static PROXY_HALF: Cause = Cause {
     id: "proxy-half-configured",
     title: "a proxy is set in one place and missing in another",
-    looks: "docker pulls work and the agent does not register, or the reverse",
+    symptoms: "docker pulls work and the agent does not register, or the reverse",
     proof: "ecs.config has no proxy, docker or the agent's unit has one, and there is no way without; with egress-timeout \
             there is no proxy anywhere",
     alike: &["egress-timeout", "proxy-refuses"],
@@ -73,7 +73,7 @@ pub(super) static PROXY_HALF: Cause = Cause {
 pub(super) static PROXY_REFUSES: Cause = Cause {
     id: "proxy-refuses",
     title: "the agent's proxy refuses the way to AWS",
-    looks: "403, 407 or `proxyconnect tcp` in the agent's log",
+    symptoms: "403, 407 or `proxyconnect tcp` in the agent's log",
     proof: "CONNECT to the endpoint is answered with an error; with proxy-unreachable the proxy does not answer at all",
     alike: &["proxy-unreachable", "proxy-half-configured"],
     class: Class::Lasting(Duration::from_secs(30)),
@@ -88,7 +88,7 @@ pub(super) static PROXY_REFUSES: Cause = Cause {
 pub(super) static PROXY_UNREACHABLE: Cause = Cause {
     id: "proxy-unreachable",
     title: "the agent's proxy does not answer",
-    looks: "`proxyconnect tcp` with a time-out or a refusal in the agent's log",
+    symptoms: "`proxyconnect tcp` with a time-out or a refusal in the agent's log",
     proof: "no connection to the proxy of ecs.config, or no HTTP answer to CONNECT; with proxy-refuses it answers",
     alike: &["proxy-refuses", "egress-timeout"],
     class: MINUTE,
@@ -102,7 +102,7 @@ pub(super) static PROXY_UNREACHABLE: Cause = Cause {
 pub(super) static NO_DEFAULT_ROUTE: Cause = Cause {
     id: "no-default-route",
     title: "this host has no default route",
-    looks: "every connection fails at once: `network is unreachable`",
+    symptoms: "every connection fails at once: `network is unreachable`",
     proof: "ENETUNREACH, and no default route in the kernel's tables; egress-timeout takes seconds",
     alike: &["egress-timeout", "endpoint-unreachable"],
     class: Class::Lasting(Duration::from_secs(30)),
@@ -123,7 +123,7 @@ pub(super) static NO_DEFAULT_ROUTE: Cause = Cause {
 pub(super) static ENDPOINT_BLOCKED: Cause = Cause {
     id: "endpoint-sg-blocks",
     title: "the VPC endpoint of ECS does not answer",
-    looks: "time-outs on ecs.REGION in a subnet with VPC endpoints",
+    symptoms: "time-outs on ecs.REGION in a subnet with VPC endpoints",
     proof: "the name resolves to a private address, and TCP 443 gets no answer; with egress-timeout it is public",
     alike: &["egress-timeout"],
     class: MINUTE,
@@ -147,7 +147,7 @@ pub(super) static ENDPOINT_BLOCKED: Cause = Cause {
 pub(super) static EGRESS_TIMEOUT: Cause = Cause {
     id: "egress-timeout",
     title: "there is no way out to the AWS endpoint: connections get no answer",
-    looks: "`request canceled while waiting for connection` or `i/o timeout` on ecs.REGION in the agent's log",
+    symptoms: "`request canceled while waiting for connection` or `i/o timeout` on ecs.REGION in the agent's log",
     proof: "the name resolves to a public address, TCP 443 gets no answer, and no proxy is set; with endpoint-sg-blocks the \
             address is private",
     alike: &["endpoint-sg-blocks", "no-public-ip", "no-default-route", "proxy-half-configured", "dns-timeout"],
@@ -163,7 +163,7 @@ pub(super) static EGRESS_TIMEOUT: Cause = Cause {
 pub(super) static NO_PUBLIC_IP: Cause = Cause {
     id: "no-public-ip",
     title: "the instance has no public address, which it needs in a subnet without NAT",
-    looks: "as egress-timeout, in a public subnet",
+    symptoms: "as egress-timeout, in a public subnet",
     proof: "instance metadata knows no public-ipv4; behind NAT the same is normal, so it is a hint and no more",
     alike: &["egress-timeout"],
     remedy: "in a public subnet, launch with `--associate-public-ip-address`; in a private one, look at the NAT gateway",
@@ -179,7 +179,7 @@ pub(super) static NO_PUBLIC_IP: Cause = Cause {
 pub(super) static CONNECTION_REFUSED: Cause = Cause {
     id: "connection-refused",
     title: "the AWS endpoint, or something on the way, refuses the connection",
-    looks: "`connection refused` or `connection reset` in the agent's log, at once",
+    symptoms: "`connection refused` or `connection reset` in the agent's log, at once",
     proof: "ECONNREFUSED or a reset; egress-timeout takes seconds",
     alike: &["egress-timeout", "proxy-unreachable"],
     class: MINUTE,
@@ -199,7 +199,7 @@ pub(super) static CONNECTION_REFUSED: Cause = Cause {
 pub(super) static UNREACHABLE: Cause = Cause {
     id: "endpoint-unreachable",
     title: "no connection to the AWS endpoint can be made",
-    looks: "`no route to host` or another error of a connection in the agent's log",
+    symptoms: "`no route to host` or another error of a connection in the agent's log",
     proof: "connect(2) fails, and neither with a time-out nor with a refusal: the error is quoted",
     alike: &["no-default-route", "egress-timeout", "connection-refused"],
     remedy: "look at `ip route get ADDRESS` for the address that is named, and at the host's firewall",

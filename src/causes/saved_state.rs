@@ -14,7 +14,7 @@ pub(super) static CLUSTER_MISMATCH: Cause = Cause {
     id: "cluster-mismatch-saved",
     layer: Layer::Cluster,
     title: "the agent has saved that it belongs to another cluster than the configured one",
-    looks: "exit code 5 after the cluster was changed, or was written as an ARN instead of a name",
+    symptoms: "exit code 5 after the cluster was changed, or was written as an ARN instead of a name",
     proof: "the log says `Data mismatch; saved cluster` and the agent exited 5; state of another instance is \
             `baked-agent-state`",
     alike: &["baked-agent-state", "cluster-not-found", "registration-inactive"],
@@ -41,7 +41,7 @@ pub(super) static BAKED: Cause = Cause {
     id: "baked-agent-state",
     layer: Layer::Agent,
     title: "the image holds the saved state of another instance's agent",
-    looks: "some instances of an image join and others do not, or appear as their parent",
+    symptoms: "some instances of an image join and others do not, or appear as their parent",
     proof: "the saved instance id is not this one's and the agent fails on it; state of this instance is \
             `registration-inactive` or `cluster-mismatch-saved`",
     alike: &["registration-inactive", "cluster-mismatch-saved"],
@@ -71,7 +71,7 @@ pub(super) static INACTIVE: Cause = Cause {
     id: "registration-inactive",
     layer: Layer::Agent,
     title: "the container instance that the agent wants to be again is no longer active in ECS",
-    looks: "exit code 5 at a restart of the agent, after the instance was deregistered or its cluster deleted",
+    symptoms: "exit code 5 at a restart of the agent, after the instance was deregistered or its cluster deleted",
     proof: "ECS refuses the re-registration as inactive, and the saved state of this instance holds an ARN; an inactive \
             cluster is `cluster-inactive`, state of another instance `baked-agent-state`",
     alike: &["baked-agent-state", "cluster-inactive", "deregistered-while-up"],
@@ -97,7 +97,7 @@ pub(super) static DEREGISTERED: Cause = Cause {
     id: "deregistered-while-up",
     layer: Layer::Agent,
     title: "the container instance was deregistered while its agent runs",
-    looks: "an instance that was connected is gone from the cluster; its agent asks once an hour",
+    symptoms: "an instance that was connected is gone from the cluster; its agent asks once an hour",
     proof: "introspection still has an ARN, ECS holds it INACTIVE or not at all, and the agent logs \
             InactiveInstanceException; at a start it is `registration-inactive`",
     alike: &["registration-inactive", "agent-stuck"],

@@ -14,7 +14,7 @@ pub(super) static UNTRUSTED: Cause = Cause {
     id: "tls-untrusted",
     layer: Layer::Tls,
     title: "nobody known has signed the certificate that is shown for the AWS endpoint",
-    looks: "`x509: certificate signed by unknown authority` in the agent's log",
+    symptoms: "`x509: certificate signed by unknown authority` in the agent's log",
     proof: "the handshake ends in an unknown issuer, whose name is recorded; with clock-skew the certificate is not valid \
             at this hour, and the Date differs",
     alike: &["clock-skew", "tls-failed"],
@@ -42,7 +42,7 @@ pub(super) static FAILED: Cause = Cause {
     id: "tls-failed",
     layer: Layer::Tls,
     title: "no TLS connection to the AWS endpoint can be made",
-    looks: "`x509:` or `tls:` errors in the agent's log",
+    symptoms: "`x509:` or `tls:` errors in the agent's log",
     proof: "the handshake fails for another reason than the issuer, and the clock agrees; with clock-skew it does not",
     alike: &["clock-skew", "tls-untrusted"],
     class: Class::Lasting(Duration::from_secs(60)),

@@ -11,7 +11,7 @@ use crate::evidence::user_data::{PartType, UserData};
 pub(super) static TWICE_ENCODED: Cause = Cause {
     id: "user-data-double-base64",
     title: "user data is encoded twice, so cloud-init sees base64 in place of a script",
-    looks: "the instance joins `default`, no script ran, and `user-data` of instance metadata is base64",
+    symptoms: "the instance joins `default`, no script ran, and `user-data` of instance metadata is base64",
     proof: "what instance metadata gives is base64, and what that holds begins as user data must",
     alike: &["user-data-not-recognised", "user-data-absent"],
     remedy: "encode it once: a launch template and the API take base64, the console, the CLI's `file://` and Terraform's \
@@ -34,7 +34,7 @@ pub(super) static TWICE_ENCODED: Cause = Cause {
 pub(super) static NOT_RECOGNISED: Cause = Cause {
     id: "user-data-not-recognised",
     title: "user data does not begin as cloud-init expects, so it is passed over",
-    looks: "the instance joins `default`, no script ran, and cloud-init warns of `text/x-not-multipart`",
+    symptoms: "the instance joins `default`, no script ran, and cloud-init warns of `text/x-not-multipart`",
     proof: "there is user data, and it begins with neither `#!`, `#cloud-config` nor another marker",
     alike: &["user-data-double-base64", "user-data-absent"],
     remedy: "let its first line be the marker (`#!/bin/bash`, `#cloud-config`), nothing before it: in a template, trim the \
@@ -53,7 +53,7 @@ pub(super) static NOT_RECOGNISED: Cause = Cause {
 pub(super) static MIME_BROKEN: Cause = Cause {
     id: "user-data-mime-broken",
     title: "user data is a broken MIME message, and a part of it is not read",
-    looks: "one part of user data ran and that for ECS did not; the instance joins `default`",
+    symptoms: "one part of user data ran and that for ECS did not; the instance joins `default`",
     proof: "a boundary is missing, something follows the closing one, or a part is of no type that cloud-init takes",
     alike: &["user-data-not-recognised", "user-data-failed"],
     remedy: "make it with `cloud-init devel make-mime`, one part for each purpose, and append nothing to it",
@@ -71,7 +71,7 @@ pub(super) static MIME_BROKEN: Cause = Cause {
 pub(super) static WITHOUT_TOKEN: Cause = Cause {
     id: "imds-v1-client",
     title: "the script of user data asks instance metadata without a token, and gets no answer",
-    looks: "`ECS_CLUSTER=` is empty in `ecs.config`, or holds a page of HTML, or the script stops at its curl",
+    symptoms: "`ECS_CLUSTER=` is empty in `ecs.config`, or holds a page of HTML, or the script stops at its curl",
     proof: "the script never sends `X-aws-ec2-metadata-token`, the service answers 401 without it, and no cluster came of \
             it; where another command is the first to fail, that is why",
     alike: &["user-data-failed", "no-cluster-named"],
@@ -104,7 +104,7 @@ pub(super) static WITHOUT_TOKEN: Cause = Cause {
 pub(super) static FAILED: Cause = Cause {
     id: "user-data-failed",
     title: "user data has failed",
-    looks: "the instance joins `default`, or `ecs.config` is half written; `cloud-init status` says error",
+    symptoms: "the instance joins `default`, or `ecs.config` is half written; `cloud-init status` says error",
     proof: "cloud-init's record has an error of `scripts-user` or of another module that does what user data says",
     alike: &["user-data-absent", "imds-v1-client", "cloud-init-failed"],
     remedy: "correct the command that failed, see `/var/log/cloud-init-output.log`, and replace the instance: user data \
@@ -148,7 +148,7 @@ fn failures(evidence: &Evidence) -> Option<Vec<String>> {
 pub(super) static NOT_RERUN: Cause = Cause {
     id: "user-data-not-rerun",
     title: "user data was changed after this instance had run it, and is not run again",
-    looks: "changed user data has no effect after a stop and a start",
+    symptoms: "changed user data has no effect after a stop and a start",
     proof: "cloud-init has marked its scripts as done, and what it had then is not what instance metadata gives now",
     alike: &["config-late", "user-data-failed"],
     remedy: "launch a new instance, or name the cluster by a tag or setting, which is read at each boot",
@@ -175,7 +175,7 @@ fn changed(evidence: &Evidence) -> Option<Vec<String>> {
 pub(super) static ABSENT: Cause = Cause {
     id: "user-data-absent",
     title: "nothing says which cluster to join: there is neither user data, nor a tag, nor a setting",
-    looks: "without ecs-bootstrap the instance joins `default`",
+    symptoms: "without ecs-bootstrap the instance joins `default`",
     proof: "instance metadata has no user data (404), and nothing else names a cluster",
     alike: &["no-cluster-named", "user-data-not-recognised", "datasource-none"],
     remedy: "tag the instance with `ecs-bootstrap:cluster` (and allow tags in metadata), set `cluster` in \

@@ -48,7 +48,7 @@ pub fn cause_json(cause: &Cause) -> Value {
         "id": cause.id,
         "layer": cause.layer.word(),
         "title": cause.title,
-        "looks": cause.looks,
+        "looks": cause.symptoms,
         "proof": cause.proof,
         "look_alikes": cause.alike,
         "class": cause.class.word(),
@@ -66,7 +66,7 @@ pub fn fields(cause: &Cause) -> Vec<(&'static str, String)> {
         (first, last) => format!("{first} while it can heal, then {last}"),
     };
     let mut fields = vec![
-        ("looks like", cause.looks.to_owned()),
+        ("looks like", cause.symptoms.to_owned()),
         ("proven by", cause.proof.to_owned()),
         ("look-alikes", cause.alike.join(", ")),
         ("remedy", cause.remedy.to_owned()),

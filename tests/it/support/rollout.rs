@@ -102,7 +102,7 @@ pub struct Service {
     pub shown: Value,
     pub tasks: Vec<Value>,
     course: Option<Course>,
-    looks: u32,
+    symptoms: u32,
     draining: u32,
 }
 

@@ -33,7 +33,7 @@ impl World {
         });
         service.shown["deployments"] = json!([deployment].into_iter().chain(old).collect::<Vec<_>>());
         service.shown["taskDefinition"] = json!(revision);
-        (service.course, service.looks) = (Some(course), 0);
+        (service.course, service.symptoms) = (Some(course), 0);
     }
 
     pub fn delete(&mut self, name: &str) {
@@ -65,8 +65,8 @@ impl World {
                 service.shown["status"] = json!("INACTIVE");
             }
         }
-        service.looks += 1;
-        let looks = service.looks;
+        service.symptoms += 1;
+        let symptoms = service.symptoms;
         let desired = service.shown["desiredCount"].clone();
         let Some(course) = service.course.clone() else {
             // A changed count is reached by itself.
@@ -77,25 +77,25 @@ impl World {
             return;
         };
         match course {
-            Course::Completes(at) if looks >= at => {
+            Course::Completes(at) if symptoms >= at => {
                 service.course = None;
                 complete(&mut service.shown);
                 self.event(name, &format!("(service {name}) has reached a steady state."));
             }
             Course::Completes(_) => service.shown["deployments"][0]["pendingCount"] = desired,
-            Course::Stuck(says) if looks == 1 => self.event(name, &says),
+            Course::Stuck(says) if symptoms == 1 => self.event(name, &says),
             Course::Stuck(_) => {}
-            Course::Fails { at, task } => self.fail(name, looks >= at, &task),
-            Course::Superseded(at) if looks >= at => {
+            Course::Fails { at, task } => self.fail(name, symptoms >= at, &task),
+            Course::Superseded(at) if symptoms >= at => {
                 let running = service.shown["taskDefinition"].as_str().unwrap().to_owned();
                 self.deploy(name, &running);
             }
-            Course::Deleted(at) if looks >= at => {
+            Course::Deleted(at) if symptoms >= at => {
                 let deployments = service.shown["deployments"].clone();
                 self.delete(name);
                 self.services.get_mut(name).unwrap().shown["deployments"] = deployments;
             }
-            Course::GoesBack(at) if looks >= at => self.go_back(name),
+            Course::GoesBack(at) if symptoms >= at => self.go_back(name),
             Course::Superseded(_) | Course::Deleted(_) | Course::GoesBack(_) => {}
         }
     }
@@ -129,12 +129,12 @@ impl World {
         service.shown["deployments"][0]["rolloutState"] = json!("FAILED");
         service.shown["deployments"][0]["rolloutStateReason"] = json!(reason);
         service.course = None;
-        let (looks, rolls_back) = (service.looks, breaker["rollback"] == true);
+        let (symptoms, rolls_back) = (service.symptoms, breaker["rollback"] == true);
         self.event(name, &format!("(service {name}) (deployment {id}) deployment failed: tasks failed to start."));
         if rolls_back {
-            let at = looks + self.back_after;
+            let at = symptoms + self.back_after;
             self.services.get_mut(name).unwrap().course = Some(Course::GoesBack(at));
-            if at == looks {
+            if at == symptoms {
                 self.go_back(name);
             }
         }
