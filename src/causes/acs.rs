@@ -28,7 +28,7 @@ pub(super) static ENDPOINT_PARTIAL: Cause = Cause {
     symptoms: "registered and never connected, in a closed subnet",
     proof: "the name of ECS resolves to a private address, that of ecs-a to a public one that does not answer; with \
             acs-unreachable both are public",
-    alike: &["acs-unreachable", "agent-not-connected"],
+    look_alikes: &["acs-unreachable", "agent-not-connected"],
     class: Class::Lasting(Duration::from_secs(60)),
     remedy: "make all three interface endpoints (`ecs`, `ecs-agent`, `ecs-telemetry`), each with private DNS on",
     source: "aws-secure-environment-accelerator#1052; roadmap#2821; Amazon ECS Developer Guide, \"Interface VPC endpoints\"",
@@ -42,7 +42,7 @@ pub(super) static UNREACHABLE: Cause = Cause {
     title: "the instance registered, but the control plane of ECS cannot be reached",
     symptoms: "ACTIVE, agentConnected false, and the agent's version is empty; `unable to dial ecs-a-N` in its log",
     proof: "no connection to the endpoint that ecs:DiscoverPollEndpoint names; with agent-stuck and host-overloaded it opens",
-    alike: &["endpoint-partial", "agent-stuck", "host-overloaded", "agent-not-connected"],
+    look_alikes: &["endpoint-partial", "agent-stuck", "host-overloaded", "agent-not-connected"],
     remedy: "allow `ecs-a-*.REGION.amazonaws.com` and `ecs-t-*.REGION.amazonaws.com` (the names are numbered) on port 443 in \
              firewall and proxy",
     source: "agent#1143 #240 #250 #270 #882",
@@ -63,7 +63,7 @@ pub(super) static DENIED: Cause = Cause {
     title: "the role may register the instance, but not connect its agent",
     symptoms: "ACTIVE and agentConnected false; AccessDenied for ecs:DiscoverPollEndpoint or ecs:Poll in the agent's log",
     proof: "the denial names the action; with acs-unreachable nobody answers",
-    alike: &["acs-unreachable", "register-denied"],
+    look_alikes: &["acs-unreachable", "register-denied"],
     class: Class::Settling(LATE),
     exit: Exit::Permission,
     exit_after_deadline: Exit::Permission,

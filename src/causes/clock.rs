@@ -21,7 +21,7 @@ pub(super) static SKEW: Cause = Cause {
     symptoms: "the agent restarts for ever, its log says InvalidSignatureException, `Signature expired` or x509 not yet valid",
     proof: "the clock is more than 5 min off the Date header of AWS's own answer; with a clock that agrees it is \
             credentials-rejected, credentials-expired or tls-untrusted",
-    alike: &["credentials-rejected", "credentials-expired", "tls-untrusted", "tls-failed"],
+    look_alikes: &["credentials-rejected", "credentials-expired", "tls-untrusted", "tls-failed"],
     class: Class::Lasting(Duration::from_secs(60)),
     exit: Exit::Host,
     exit_after_deadline: Exit::Host,

@@ -22,7 +22,7 @@ pub static USER_DATA_DEADLOCK: Cause = Cause {
     symptoms: "`systemctl start ecs` hangs in user data, the agent's unit is inactive (dead), and nothing is logged",
     proof: "the agent's unit has a waiting job behind cloud-final.service, and a process of user data is a systemctl that \
             waits for it",
-    alike: &["cloud-init-stuck", "unit-ordering-cycle"],
+    look_alikes: &["cloud-init-stuck", "unit-ordering-cycle"],
     // It may have set itself a limit.
     class: Class::Retry,
     exit: Exit::Settings,
@@ -59,7 +59,7 @@ pub static CLOUD_INIT_STUCK: Cause = Cause {
     symptoms: "the agent's unit is inactive (dead) for ever, with nothing in its log, often after a change of image",
     proof: "cloud-final.service is activating, and a process below it is older than five minutes; where that process is a \
             systemctl that waits for the agent, they wait for each other",
-    alike: &["user-data-deadlock", "user-data-failed"],
+    look_alikes: &["user-data-deadlock", "user-data-failed"],
     class: Class::Retry,
     exit: Exit::NotRegistered,
     exit_after_deadline: Exit::Settings,
@@ -102,7 +102,7 @@ pub(super) static DATASOURCE_NONE: Cause = Cause {
     title: "cloud-init found no data of the instance when it booted, so user data has not run",
     symptoms: "the instance joins `default`, or a new agent exits 5 with `Cloud-init failure detected`",
     proof: "cloud-init's datasource is DataSourceNone, and instance metadata has user data now",
-    alike: &["user-data-absent", "imds-unreachable"],
+    look_alikes: &["user-data-absent", "imds-unreachable"],
     remedy: "replace the instance: cloud-init does not ask again; look at what keeps the metadata service late at boot",
     source: "agent PR 4988; roadmap#1889; agent/config/cloudinit_check_linux.go",
     check: |evidence| {
@@ -130,7 +130,7 @@ pub(super) static FAILED: Cause = Cause {
     symptoms: "the instance joins `default`, and nothing of user data has happened",
     proof: "cloud-init has errors outside of user data's own scripts, warns that it could not read user data, or has left no \
             record that it ran to its end",
-    alike: &["user-data-failed", "user-data-not-recognised"],
+    look_alikes: &["user-data-failed", "user-data-not-recognised"],
     remedy: "read `cloud-init status --long` and `/var/log/cloud-init.log`; see that cloud-init is installed and enabled",
     source: "cloud-init, \"Reported status\"",
     check: |evidence| {

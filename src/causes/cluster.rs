@@ -23,7 +23,7 @@ pub(super) static OTHER_ACCOUNT: Cause = Cause {
     title: "the cluster is of another account than the instance",
     symptoms: "AccessDenied or InvalidParameter at the registration",
     proof: "the account in the cluster's ARN is not the one in the identity document; with register-denied they are the same",
-    alike: &["register-denied", "cluster-not-found"],
+    look_alikes: &["register-denied", "cluster-not-found"],
     remedy: "name a cluster of the instance's own account: an instance joins no other",
     source: "Amazon ECS API Reference, RegisterContainerInstance",
     check: |evidence| {
@@ -42,7 +42,7 @@ pub(super) static WRONG_REGION: Cause = Cause {
     symptoms: "`Cluster not found`, or a cluster of the same name in another region is joined",
     proof: "AWS_DEFAULT_REGION in ecs.config, or the region in the cluster's ARN, is not the instance's; with \
             cluster-not-found it is",
-    alike: &["cluster-not-found", "dns-name-unknown"],
+    look_alikes: &["cluster-not-found", "dns-name-unknown"],
     remedy: "remove AWS_DEFAULT_REGION from ecs.config (AWSRegion from ecs.config.json), or name a cluster of the instance's own region",
     source: "agent#74; amazon-ecs-cli#232",
     check: |evidence| {
@@ -79,7 +79,7 @@ pub(super) static INACTIVE: Cause = Cause {
     title: "the cluster is not ACTIVE",
     symptoms: "`Cluster not found`, after a stack was made again",
     proof: "ecs:DescribeClusters knows it with another status; with cluster-not-found it does not know it",
-    alike: &["cluster-not-found", "cluster-provisioning"],
+    look_alikes: &["cluster-not-found", "cluster-provisioning"],
     remedy: "create it again (`aws ecs create-cluster --cluster-name NAME`), or name the one that took its place",
     source: "agent#583; aws-batch-genomics#9; Amazon ECS API Reference, Cluster",
     check: |evidence| {
@@ -99,7 +99,7 @@ pub(super) static PROVISIONING: Cause = Cause {
     title: "the cluster is still being made",
     symptoms: "the agent does not register in a stack that makes its cluster beside its instances",
     proof: "ecs:DescribeClusters says PROVISIONING; with cluster-inactive it says another status, or the agent gave up",
-    alike: &["cluster-inactive", "cluster-not-found"],
+    look_alikes: &["cluster-inactive", "cluster-not-found"],
     class: Class::Retry,
     exit: Exit::Aws,
     remedy: "let the instances depend on the cluster (`depends_on`, DependsOn); now wait",
@@ -118,7 +118,7 @@ pub(super) static NOT_FOUND: Cause = Cause {
     symptoms: "the agent exits with code 5 (with Debian's unit again and again), its log says `Cluster not found.`",
     proof: "ecs:DescribeClusters does not know it, or the registration says so and the agent gave up; with wrong-region it is \
             looked for elsewhere, with cluster-inactive it is known",
-    alike: &["wrong-region", "cluster-inactive", "config-quoted"],
+    look_alikes: &["wrong-region", "cluster-inactive", "config-quoted"],
     remedy: "create it (`aws ecs create-cluster --cluster-name NAME`), or correct the name and the region",
     source: "agent#826 #750 #2146; Amazon ECS API Reference, ClusterNotFoundException",
     check: |evidence| {
@@ -158,7 +158,7 @@ pub(super) static QUOTA: Cause = Cause {
     title: "the cluster holds as many container instances as it may",
     symptoms: "as register-throttled, for ever: the unit is active, and nothing answers on :51678",
     proof: "LimitExceededException for this registration; with register-throttled it is ThrottlingException",
-    alike: &["register-throttled"],
+    look_alikes: &["register-throttled"],
     class: Class::Lasting(Duration::from_secs(60)),
     exit: Exit::Aws,
     remedy: "raise the quota \"Container instances per cluster\" in Service Quotas, or use a second cluster",
@@ -173,7 +173,7 @@ pub(super) static NO_CLUSTER_MATCHES: Cause = Cause {
     title: "no ACTIVE cluster carries all the wanted tags",
     symptoms: "nothing was written, and the agent was not started",
     proof: "each cluster that ecs:ListClusters knows lacks a tag or is not ACTIVE, as listed",
-    alike: &["several-clusters-match", "no-cluster-named"],
+    look_alikes: &["several-clusters-match", "no-cluster-named"],
     remedy: "tag the cluster, correct `cluster-tags`, or name the cluster",
     source: "ecs-bootstrap's setting `cluster-tags`",
     check: |evidence| match &evidence.stop {
@@ -191,7 +191,7 @@ pub(super) static SEVERAL_CLUSTERS_MATCH: Cause = Cause {
     title: "several ACTIVE clusters carry all the wanted tags",
     symptoms: "nothing was written, and the agent was not started",
     proof: "the clusters are named, each of which carries all the wanted tags",
-    alike: &["no-cluster-matches"],
+    look_alikes: &["no-cluster-matches"],
     remedy: "add a tag to `cluster-tags` that only the wanted one carries, or name the cluster",
     source: "ecs-bootstrap's setting `cluster-tags`",
     check: |evidence| match &evidence.stop {
@@ -210,7 +210,7 @@ pub(super) static JOINED_DEFAULT: Cause = Cause {
     symptoms: "the wanted cluster stays empty, and `default`, perhaps made for it, has the instance",
     proof: "the agent tells that it is in `default`; what kept ecs.config from naming the cluster is a cause of an earlier \
             layer where it can be seen",
-    alike: &["cluster-other-than-wanted", "config-late", "user-data-failed"],
+    look_alikes: &["cluster-other-than-wanted", "config-late", "user-data-failed"],
     remedy: "the agent started before `ecs.config` named the cluster: `ecs-bootstrap reset-agent --yes`, and deregister \
              the instance from `default`",
     source: "ecs-refarch#23; tf#4202; agent#139",
@@ -225,7 +225,7 @@ pub(super) static JOINED_OTHER: Cause = Cause {
     title: "the instance joined another cluster than the wanted one",
     symptoms: "the wanted cluster stays empty, and another has the instance",
     proof: "the agent tells another cluster, or its ARN is of another one; with joined-default that is `default`",
-    alike: &["joined-default", "cluster-mismatch-saved"],
+    look_alikes: &["joined-default", "cluster-mismatch-saved"],
     remedy: "`ecs-bootstrap reset-agent --yes`, and deregister the instance from the other cluster",
     source: "agent#887; ecs-refarch#23",
     check: |evidence| joined_other(evidence).filter(|(actual, _)| *actual != "default").map(|(_, seen)| seen),

@@ -32,7 +32,7 @@ const PLAIN: Cause = Cause {
     symptoms: "the agent restarts for ever with AccessDenied, though the role's own policies look right",
     proof: "the end of the message names the kind of policy; with register-denied it says that no identity-based policy \
             allows the action",
-    alike: &["register-denied"],
+    look_alikes: &["register-denied"],
     source: GUIDE,
     ..Cause::PLAIN
 };
@@ -111,7 +111,7 @@ pub(super) static REGISTER: Cause = Cause {
     title: "the role may not register the instance in its cluster",
     symptoms: "the agent restarts for ever, and its unit looks healthy",
     proof: "AccessDenied for ecs:RegisterContainerInstance, and no other kind of policy is named at the end of the message",
-    alike: &["scp-denied", "wrong-role", "role-late", "api-denied", "cluster-other-account"],
+    look_alikes: &["scp-denied", "wrong-role", "role-late", "api-denied", "cluster-other-account"],
     class: Class::Settling(LATE),
     remedy: "allow `ecs:RegisterContainerInstance` on the cluster (policy AmazonEC2ContainerServiceforEC2Role)",
     source: "agent#3812; IAM User Guide, \"Troubleshoot access denied error messages\"",
@@ -128,7 +128,7 @@ pub(super) static API: Cause = Cause {
     title: "the role may not make a call that the settings ask for",
     symptoms: "the program stops before it has written, or the agent restarts with `Error calling DescribeTags API`",
     proof: "AccessDenied for another action than the registration, without which it does not go on",
-    alike: &["register-denied", "scp-denied"],
+    look_alikes: &["register-denied", "scp-denied"],
     class: Class::Settling(LATE),
     remedy: "allow the action that is named (README, \"IAM\"), or name the cluster in a way that needs no call",
     check: |evidence| {
@@ -156,7 +156,7 @@ pub(super) static DESCRIBE: Cause = Cause {
     title: "the role may not see its container instance, so whether the agent is connected was not asked",
     symptoms: "all is well, and the verdict rests on the agent's own word",
     proof: "AccessDenied for ecs:DescribeContainerInstances alone, and the agent tells its ARN",
-    alike: &["register-denied"],
+    look_alikes: &["register-denied"],
     remedy: "allow `ecs:DescribeContainerInstances` on the container instances of the cluster",
     source: "Amazon ECS Developer Guide, \"AmazonEC2ContainerServiceforEC2Role\"",
     note: |evidence| {

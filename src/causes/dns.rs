@@ -25,7 +25,7 @@ pub(super) static NAME_UNKNOWN: Cause = Cause {
     title: "the name servers say that the AWS endpoint's name does not exist",
     symptoms: "`no such host` in the agent's log",
     proof: "NXDOMAIN for the endpoint's name while the name servers answer; with dns-timeout none answers any name",
-    alike: &["dns-timeout", "wrong-region"],
+    look_alikes: &["dns-timeout", "wrong-region"],
     class: Class::Lasting(Duration::from_secs(30)),
     remedy: "see whether the region exists, a private hosted zone hides the name, or a forwarder does not forward it",
     source: "amazon-ecs-cli#232",
@@ -47,7 +47,7 @@ pub(super) static TIMEOUT: Cause = Cause {
     title: "no name server answers",
     symptoms: "`lookup ... i/o timeout` in the agent's log",
     proof: "neither the endpoint's name nor another one gets an answer; with egress-timeout names resolve",
-    alike: &["egress-timeout", "dns-name-unknown", "dns-failed"],
+    look_alikes: &["egress-timeout", "dns-name-unknown", "dns-failed"],
     remedy: "switch DNS support of the VPC on, and let its DHCP options name servers that can be reached from here: the \
              first one must answer",
     source: "agent#218 #294 #270 #882",
@@ -73,7 +73,7 @@ pub(super) static FAILED: Cause = Cause {
     symptoms: "the agent's log cannot look up ecs.REGION",
     proof: "the name servers answer with an error, or /etc/resolv.conf cannot be used; dns-timeout and dns-name-unknown \
             are the other two",
-    alike: &["dns-timeout", "dns-name-unknown"],
+    look_alikes: &["dns-timeout", "dns-name-unknown"],
     remedy: "look at the VPC's DNS support, its DHCP options, and the name servers in /etc/resolv.conf",
     source: "agent#218 #294; resolv.conf(5)",
     check: |evidence| {

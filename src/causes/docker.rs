@@ -34,7 +34,7 @@ pub(super) static ABSENT: Cause = Cause {
     title: "docker is not installed",
     symptoms: "`ecs.service` is restarted again and again, and there is no `docker` to ask",
     proof: "systemd knows no docker.service; a docker that is there and fails is `docker-failed`",
-    alike: &["docker-failed", "ecs-init-absent"],
+    look_alikes: &["docker-failed", "ecs-init-absent"],
     class: Class::Terminal,
     exit: Exit::Host,
     exit_after_deadline: Exit::Host,
@@ -60,7 +60,7 @@ pub(super) static CONFIG_INVALID: Cause = Cause {
     symptoms: "docker.service fails at once, mostly after an edit of /etc/docker/daemon.json or OPTIONS",
     proof: "it has failed, and daemon.json is no JSON or dockerd's own last words name it; words about storage are \
             `docker-storage-failed`",
-    alike: &["docker-storage-failed", "docker-failed"],
+    look_alikes: &["docker-storage-failed", "docker-failed"],
     class: Class::Terminal,
     exit: Exit::Host,
     exit_after_deadline: Exit::Host,
@@ -85,7 +85,7 @@ pub(super) static STORAGE_FAILED: Cause = Cause {
     symptoms: "docker.service fails, often on an image made of a host with another volume, or after a restart in user data",
     proof: "it has failed, and its last words name the storage driver; words about its configuration are \
             `docker-config-invalid`",
-    alike: &["docker-config-invalid", "docker-failed", "disk-full"],
+    look_alikes: &["docker-config-invalid", "docker-failed", "disk-full"],
     class: Class::Terminal,
     exit: Exit::Host,
     exit_after_deadline: Exit::Host,
@@ -107,7 +107,7 @@ pub(super) static HUNG: Cause = Cause {
     symptoms: "`docker ps` hangs, and the agent starts and says nothing more",
     proof: "docker.service is active and its socket accepts, with no answer within seconds for a minute; where it is slow \
             for want of memory it is `host-overloaded`, where it has no space `disk-full`",
-    alike: &["host-overloaded", "disk-full", "docker-not-ready"],
+    look_alikes: &["host-overloaded", "disk-full", "docker-not-ready"],
     class: Class::Lasting(Duration::from_secs(60)),
     exit: Exit::Systemd,
     exit_after_deadline: Exit::Host,
@@ -137,7 +137,7 @@ pub(super) static API_MISMATCH: Cause = Cause {
     symptoms: "after an update of docker nothing registers any more, and the agent exits again and again",
     proof: "docker's MinAPIVersion is above 1.44 and the agent says that it finds no version, or the last error of whoever \
             fails is docker's `client version ... is too old`; the same as a warning is on healthy hosts too",
-    alike: &["agent-exits", "docker-failed"],
+    look_alikes: &["agent-exits", "docker-failed"],
     class: Class::Terminal,
     exit: Exit::Host,
     exit_after_deadline: Exit::Host,
@@ -178,7 +178,7 @@ pub(super) static FAILED: Cause = Cause {
     symptoms: "`Cannot connect to the Docker daemon`; `ecs.service` is restarted or fails with it",
     proof: "docker.service has failed, nothing starts it again, and its journal names neither its configuration nor its \
             storage",
-    alike: &["docker-config-invalid", "docker-storage-failed", "docker-not-ready", "disk-full"],
+    look_alikes: &["docker-config-invalid", "docker-storage-failed", "docker-not-ready", "disk-full"],
     class: Class::Terminal,
     exit: Exit::Host,
     exit_after_deadline: Exit::Host,
@@ -212,7 +212,7 @@ pub(super) static NOT_READY: Cause = Cause {
     symptoms: "the first start of the agent fails, a later one works",
     proof: "docker.service is activating or inactive, or active with no socket that answers; one that has failed is \
             `docker-failed`, one that is silent `docker-hung`",
-    alike: &["docker-failed", "docker-hung"],
+    look_alikes: &["docker-failed", "docker-hung"],
     class: Class::Retry,
     exit: Exit::Systemd,
     exit_after_deadline: Exit::Systemd,

@@ -26,7 +26,7 @@ pub(super) static IMAGE_LOAD_FAILED: Cause = Cause {
     symptoms: "`ecs.service` ends with status 255 and is restarted every 10 s; `docker images` has no agent",
     proof: "the unit fails and ecs-init says that it could not load; a full disk or a failing docker is named instead where \
             it is seen",
-    alike: &["disk-full", "docker-failed", "agent-download-failed"],
+    look_alikes: &["disk-full", "docker-failed", "agent-download-failed"],
     class: Class::Terminal,
     exit: Exit::Host,
     exit_after_deadline: Exit::Host,
@@ -48,7 +48,7 @@ pub(super) static DOWNLOAD_FAILED: Cause = Cause {
     symptoms: "`ecs.service` ends with status 255 after an update, or on an image without /var/cache/ecs/ecs-agent.tar",
     proof: "the unit fails, ecs-init says that it could not download, and the ECS endpoint can be reached; where it cannot, \
             S3 is not the only thing out of reach: `egress-timeout`",
-    alike: &["egress-timeout", "agent-image-load-failed"],
+    look_alikes: &["egress-timeout", "agent-image-load-failed"],
     class: Class::Retry,
     exit: Exit::Systemd,
     exit_after_deadline: Exit::Host,
@@ -72,7 +72,7 @@ pub(super) static GPU_SETUP_FAILED: Cause = Cause {
     symptoms: "`ecs.service` ends with status 255 in pre-start, or the agent exits 1",
     proof: "the setting is `true` and what fails names NVML or the Nvidia GPU Manager; an instance that joins with no GPU is \
             `gpu-not-seen`",
-    alike: &["gpu-not-seen", "ecs-init-failed"],
+    look_alikes: &["gpu-not-seen", "ecs-init-failed"],
     class: Class::Retry,
     exit: Exit::Systemd,
     exit_after_deadline: Exit::Host,
@@ -100,7 +100,7 @@ pub(super) static GPU_NOT_SEEN: Cause = Cause {
     symptoms: "the instance is in the cluster, and tasks that need a GPU find none",
     proof: "the setting is `true`, and the agent or ecs-init says that it found none; a set-up that fails is \
             `gpu-setup-failed`",
-    alike: &["gpu-setup-failed"],
+    look_alikes: &["gpu-setup-failed"],
     class: Class::Terminal,
     exit: Exit::Host,
     exit_after_deadline: Exit::Host,
@@ -125,7 +125,7 @@ pub(super) static FAILED: Cause = Cause {
     symptoms: "`systemctl status ecs` says activating (auto-restart), status 255, and the agent's log stays empty",
     proof: "the unit waits for its next restart and the agent's container is not why; once systemd gives up it is \
             `agent-unit-failed`",
-    alike: &[
+    look_alikes: &[
         "agent-unit-failed",
         "agent-exits",
         "agent-image-load-failed",

@@ -23,7 +23,7 @@ pub(super) static DISK_FULL: Cause = Cause {
     symptoms: "docker, ecs-init or the agent fail or hang with all sorts of errors, often after months",
     proof: "statvfs(3) of the folders that they write to, or ENOSPC from whoever fails; a hung docker with space left is \
             `docker-hung`",
-    alike: &["docker-hung", "docker-failed", "ecs-init-failed", "agent-image-load-failed"],
+    look_alikes: &["docker-hung", "docker-failed", "ecs-init-failed", "agent-image-load-failed"],
     class: Class::Terminal,
     exit: Exit::Host,
     exit_after_deadline: Exit::Host,
@@ -96,7 +96,7 @@ pub(super) static WRITE_REFUSED: Cause = Cause {
     title: "a file of this host cannot be read or written",
     symptoms: "`ecs.config` stays as the image has it, and the agent joins `default` or nothing",
     proof: "the error of the system call, with its path; a full disk says ENOSPC and is `disk-full`",
-    alike: &["disk-full", "ecs-config-unusable"],
+    look_alikes: &["disk-full", "ecs-config-unusable"],
     class: Class::Terminal,
     exit: Exit::Host,
     exit_after_deadline: Exit::Host,
@@ -141,7 +141,7 @@ pub(super) static OWN_FILE_UNUSABLE: Cause = Cause {
     symptoms: "each run ends at its lock, its plan or its record, and `ecs.config` is as it was",
     proof: "below /run/ecs-bootstrap or /var/lib/ecs-bootstrap a path is a symbolic link, a folder, a FIFO or a device where \
             ecs-bootstrap has a file, or a file where it has a folder",
-    alike: &["write-refused", "ecs-config-unusable"],
+    look_alikes: &["write-refused", "ecs-config-unusable"],
     class: Class::Terminal,
     exit: Exit::Host,
     exit_after_deadline: Exit::Host,
@@ -164,7 +164,7 @@ pub(super) static CALL_HANGS: Cause = Cause {
     symptoms: "the command ends 10 s after its deadline at the latest, whatever it was doing",
     proof: "neither an answer nor the deadline has ended the command, so its thread is blocked in the kernel: a file system \
             that hangs (NFS, FUSE, EBS), or a pipe that nobody reads",
-    alike: &["run-late", "docker-hung"],
+    look_alikes: &["run-late", "docker-hung"],
     class: Class::Retry,
     exit: Exit::NotRegistered,
     exit_after_deadline: Exit::NotRegistered,
@@ -185,7 +185,7 @@ pub(super) static SELINUX_DENIED: Cause = Cause {
     symptoms: "permission denied in ecs-init.log or from docker, although owner and mode are right",
     proof: "SELinux enforces, and an AVC record of this boot names docker's socket or the agent's files; without such a \
             record it is the mode of the file",
-    alike: &["write-refused", "docker-failed", "ecs-init-failed"],
+    look_alikes: &["write-refused", "docker-failed", "ecs-init-failed"],
     class: Class::Terminal,
     exit: Exit::Host,
     exit_after_deadline: Exit::Host,
@@ -210,7 +210,7 @@ pub(super) static HOST_OVERLOADED: Cause = Cause {
     symptoms: "agentConnected goes to and fro or stays false, and all else on the host is slow too",
     proof: "MemAvailable below 5 %, tasks that wait for memory most of the time (PSI), or an OOM kill; the network is open, \
             else it is `acs-unreachable`, and memory is scarce, else it is `agent-stuck`",
-    alike: &["acs-unreachable", "agent-stuck", "docker-hung"],
+    look_alikes: &["acs-unreachable", "agent-stuck", "docker-hung"],
     class: Class::Retry,
     exit: Exit::NotRegistered,
     exit_after_deadline: Exit::Host,

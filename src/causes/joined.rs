@@ -22,7 +22,7 @@ pub static PORT_TAKEN: Cause = Cause {
     proof: "the socket that listens on 51678 is not of root (nor of the agent's container); or the answer is not an agent's, \
             or has a region, account or form that this instance's cannot have; or another process listens while the agent's \
             log tells of its registration",
-    alike: &["agent-exits", "agent-gave-up"],
+    look_alikes: &["agent-exits", "agent-gave-up"],
     // An agent that ends may break off an answer.
     class: Class::Lasting(Duration::from_secs(3)),
     exit: Exit::Host,
@@ -68,7 +68,7 @@ pub(super) static STUCK: Cause = Cause {
     symptoms: "agentConnected stays false, the agent's log is quiet, its container is healthy",
     proof: "introspection answers, the endpoint of ACS takes connections from the host, and the log has no `Connected to \
             ACS` since this start; a closed way is `acs-unreachable`, scarce memory `host-overloaded`",
-    alike: &["acs-unreachable", "host-overloaded", "deregistered-while-up"],
+    look_alikes: &["acs-unreachable", "host-overloaded", "deregistered-while-up"],
     class: Class::Retry,
     exit: Exit::NotRegistered,
     exit_after_deadline: Exit::Host,
@@ -100,7 +100,7 @@ pub(super) static ATTRIBUTES_NOT_APPLIED: Cause = Cause {
     symptoms: "tasks with a placement constraint find no instance, although ECS_INSTANCE_ATTRIBUTES is right",
     proof: "ecs:DescribeContainerInstances shows the instance without them; attributes that ECS refuses end in exit code 5: \
             `attributes-rejected`",
-    alike: &["attributes-rejected"],
+    look_alikes: &["attributes-rejected"],
     class: Class::Terminal,
     exit: Exit::Host,
     exit_after_deadline: Exit::Host,
@@ -128,7 +128,7 @@ pub(super) static TOO_OLD: Cause = Cause {
     title: "the agent is too old for VPC endpoints and most of today's features",
     symptoms: "odd errors, task definitions that are refused, endpoints of the VPC that are not used",
     proof: "the version that introspection tells is below 1.25.1",
-    alike: &["agent-stuck"],
+    look_alikes: &["agent-stuck"],
     class: Class::Terminal,
     exit: Exit::Host,
     exit_after_deadline: Exit::Host,

@@ -12,7 +12,7 @@ pub(super) static WARM_POOL_WAITING: Cause = Cause {
     symptoms: "the instance is healthy and not in the cluster, for hours",
     proof: "ECS_WARM_POOLS_CHECK is on and the target lifecycle state begins with `Warmed`; where there is no such state it is \
             `warm-pool-state-missing`",
-    alike: &["warm-pool-state-missing"],
+    look_alikes: &["warm-pool-state-missing"],
     class: Class::Waiting,
     exit: Exit::Done,
     exit_after_deadline: Exit::Done,
@@ -34,7 +34,7 @@ pub(super) static WARM_POOL_STATE_MISSING: Cause = Cause {
     symptoms: "a long silence after `Waiting for instance to go InService`, or exit code 5",
     proof: "ECS_WARM_POOLS_CHECK is on and instance metadata has no target-lifecycle-state (404); a state that begins with \
             `Warmed` is `warm-pool-waiting`",
-    alike: &["warm-pool-waiting", "agent-gave-up"],
+    look_alikes: &["warm-pool-waiting", "agent-gave-up"],
     class: Class::Retry,
     exit: Exit::NotRegistered,
     exit_after_deadline: Exit::Agent,
@@ -62,7 +62,7 @@ pub(super) static DRAINING: Cause = Cause {
     title: "the container instance is DRAINING, so it gets no tasks",
     symptoms: "the instance is in the cluster, connected, and stays empty",
     proof: "ecs:DescribeContainerInstances says DRAINING",
-    alike: &["deregistered-while-up"],
+    look_alikes: &["deregistered-while-up"],
     class: Class::Waiting,
     exit: Exit::Done,
     exit_after_deadline: Exit::Done,
@@ -86,7 +86,7 @@ pub(super) static NOT_ACTIVE: Cause = Cause {
     symptoms: "the agent runs and may be connected, and the instance gets no tasks",
     proof: "ecs:DescribeContainerInstances gives a status such as REGISTERING, REGISTRATION_FAILED, DEREGISTERING or INACTIVE, \
             and the reason with it; where the log says that the instance was deregistered it is `deregistered-while-up`",
-    alike: &["draining", "deregistered-while-up", "registration-inactive", "agent-not-connected"],
+    look_alikes: &["draining", "deregistered-while-up", "registration-inactive", "agent-not-connected"],
     class: Class::Retry,
     exit: Exit::NotRegistered,
     exit_after_deadline: Exit::Agent,

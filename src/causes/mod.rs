@@ -93,7 +93,7 @@ pub struct Cause {
     /// What proves it, and what tells it from its look-alikes.
     pub proof: &'static str,
     /// The ids of what looks the same and is something else.
-    pub alike: &'static [&'static str],
+    pub look_alikes: &'static [&'static str],
     /// When it is final.
     pub class: Class,
     /// The exit code while it can still heal, or at once for a terminal cause.
@@ -121,7 +121,7 @@ impl Cause {
         title: "",
         symptoms: "",
         proof: "",
-        alike: &[],
+        look_alikes: &[],
         class: Class::Terminal,
         exit: Exit::Host,
         exit_after_deadline: Exit::Host,

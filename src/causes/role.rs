@@ -28,7 +28,7 @@ pub(super) static NO_INSTANCE_ROLE: Cause = Cause {
     title: "the instance has no role, so its agent has no credentials",
     symptoms: "no container instance; the agent restarts for ever, and its log has no credentials",
     proof: "instance metadata answers 404 to iam/info and to the role, still so after a minute; role-late turns 200",
-    alike: &["role-late", "imds-proxied", "profile-without-role"],
+    look_alikes: &["role-late", "imds-proxied", "profile-without-role"],
     class: Class::Settling(Duration::from_secs(60)),
     remedy: "attach an instance profile whose role has the policy AmazonEC2ContainerServiceforEC2Role: \
              `aws ec2 associate-iam-instance-profile --instance-id ID --iam-instance-profile Name=NAME`",
@@ -57,7 +57,7 @@ pub(super) static LATE_ROLE: Cause = Cause {
     symptoms: "the first start fails without credentials, a later one works",
     proof: "the role was absent, or the agent found none, and it is there now, on an instance of less than 5 min; \
             no-instance-role and register-denied stay",
-    alike: &["no-instance-role", "register-denied"],
+    look_alikes: &["no-instance-role", "register-denied"],
     class: Class::Retry,
     exit: Exit::Aws,
     remedy: "let the instance depend on the profile, the role and its policy (`depends_on`, DependsOn); now wait, or \
@@ -90,7 +90,7 @@ pub(super) static EMPTY_PROFILE: Cause = Cause {
     title: "the instance profile holds no role",
     symptoms: "as no-instance-role, though the console shows an instance profile",
     proof: "iam/info says Success and that the profile holds no role; with no-instance-role it is 404",
-    alike: &["no-instance-role", "profile-deleted"],
+    look_alikes: &["no-instance-role", "profile-deleted"],
     remedy: "`aws iam add-role-to-instance-profile --instance-profile-name NAME --role-name ROLE`",
     source: "IAM User Guide, \"Troubleshoot IAM and Amazon EC2\"",
     check: |evidence| match &evidence.role {
@@ -108,7 +108,7 @@ pub(super) static PROFILE_DELETED: Cause = Cause {
     title: "the instance profile that this instance was given is no more",
     symptoms: "it worked once; or a profile of the same name was deleted and made again",
     proof: "instance metadata says InstanceProfileNotFound; with profile-without-role it says Success",
-    alike: &["profile-without-role", "no-instance-role"],
+    look_alikes: &["profile-without-role", "no-instance-role"],
     class: Class::Settling(Duration::from_secs(60)),
     remedy: "attach the new profile, whose id differs though its name is the same: `aws ec2 \
              replace-iam-instance-profile-association --association-id ID --iam-instance-profile Name=NAME`",
@@ -128,7 +128,7 @@ pub(super) static NOT_ASSUMABLE: Cause = Cause {
     title: "the instance has a role, but EC2 may not assume it",
     symptoms: "the agent has no credentials, and the name of a role is to be seen",
     proof: "the role's credentials have the code AssumeRoleUnauthorizedAccess; with profile-without-role no role is named",
-    alike: &["profile-without-role", "role-not-usable"],
+    look_alikes: &["profile-without-role", "role-not-usable"],
     remedy: "let the role's trust policy name the service `ec2.amazonaws.com` (not `ecs.amazonaws.com`)",
     source: "IAM User Guide, \"Troubleshoot IAM and Amazon EC2\"; tf#5660",
     check: |evidence| unusable(evidence, |code| code == TRUST),
@@ -141,7 +141,7 @@ pub(super) static NOT_USABLE: Cause = Cause {
     title: "the instance has a role, but EC2 gives no credentials for it",
     symptoms: "the agent has no credentials, and the name of a role is to be seen",
     proof: "the role's credentials have a code that is neither Success nor that of role-not-assumable",
-    alike: &["role-not-assumable"],
+    look_alikes: &["role-not-assumable"],
     remedy: "look the code up; attach the profile again: `aws ec2 replace-iam-instance-profile-association`",
     source: "EC2 User Guide, \"Retrieve security credentials from instance metadata\"",
     check: |evidence| unusable(evidence, |code| code != TRUST),
@@ -155,7 +155,7 @@ pub(super) static EXPIRED: Cause = Cause {
     symptoms: "ExpiredToken after a pause or a resume of the instance",
     proof: "instance metadata hands out an Expiration in the past, or AWS answers ExpiredToken, and the clock agrees; \
             with clock-skew it does not",
-    alike: &["clock-skew", "credentials-rejected"],
+    look_alikes: &["clock-skew", "credentials-rejected"],
     class: Class::Lasting(Duration::from_secs(60)),
     remedy: "wait for the next rotation, or attach the profile again: `aws ec2 replace-iam-instance-profile-association`",
     source: "agent#398; EC2 User Guide, \"Retrieve security credentials from instance metadata\"",
@@ -189,7 +189,7 @@ pub(super) static WRONG_ROLE: Cause = Cause {
     title: "the agent calls AWS as somebody else than the instance's role",
     symptoms: "AccessDenied for a role or user that nobody expected",
     proof: "the denial names another principal than the role in instance metadata; with register-denied it is the same",
-    alike: &["register-denied"],
+    look_alikes: &["register-denied"],
     remedy: "remove what stands in the role's place: AWS_ACCESS_KEY_ID or a profile in ecs.config, or what replaced the \
              instance profile (a quick setup, a patch baseline)",
     source: "agent#3812",

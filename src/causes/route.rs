@@ -36,7 +36,7 @@ pub(super) static PROXY_HALF: Cause = Cause {
     symptoms: "docker pulls work and the agent does not register, or the reverse",
     proof: "ecs.config has no proxy, docker or the agent's unit has one, and there is no way without; with egress-timeout \
             there is no proxy anywhere",
-    alike: &["egress-timeout", "proxy-refuses"],
+    look_alikes: &["egress-timeout", "proxy-refuses"],
     class: MINUTE,
     remedy: "set HTTP_PROXY and NO_PROXY in ecs.config and HTTP_PROXY, HTTPS_PROXY and NO_PROXY in drop-ins of docker.service \
              and ecs.service alike; ours: in a drop-in of ecs-bootstrap.service",
@@ -75,7 +75,7 @@ pub(super) static PROXY_REFUSES: Cause = Cause {
     title: "the agent's proxy refuses the way to AWS",
     symptoms: "403, 407 or `proxyconnect tcp` in the agent's log",
     proof: "CONNECT to the endpoint is answered with an error; with proxy-unreachable the proxy does not answer at all",
-    alike: &["proxy-unreachable", "proxy-half-configured"],
+    look_alikes: &["proxy-unreachable", "proxy-half-configured"],
     class: Class::Lasting(Duration::from_secs(30)),
     remedy: "let the proxy allow ecs.REGION, ecs-a-*.REGION and ecs-t-*.REGION on port 443; 407: put user and password in \
              the URL of HTTP_PROXY",
@@ -90,7 +90,7 @@ pub(super) static PROXY_UNREACHABLE: Cause = Cause {
     title: "the agent's proxy does not answer",
     symptoms: "`proxyconnect tcp` with a time-out or a refusal in the agent's log",
     proof: "no connection to the proxy of ecs.config, or no HTTP answer to CONNECT; with proxy-refuses it answers",
-    alike: &["proxy-refuses", "egress-timeout"],
+    look_alikes: &["proxy-refuses", "egress-timeout"],
     class: MINUTE,
     remedy: "correct HTTP_PROXY in ecs.config (host:port or http://host:port), and allow the proxy's port from here",
     source: "Amazon ECS Developer Guide, \"HTTP proxy configuration\"",
@@ -104,7 +104,7 @@ pub(super) static NO_DEFAULT_ROUTE: Cause = Cause {
     title: "this host has no default route",
     symptoms: "every connection fails at once: `network is unreachable`",
     proof: "ENETUNREACH, and no default route in the kernel's tables; egress-timeout takes seconds",
-    alike: &["egress-timeout", "endpoint-unreachable"],
+    look_alikes: &["egress-timeout", "endpoint-unreachable"],
     class: Class::Lasting(Duration::from_secs(30)),
     remedy: "look at DHCP on the primary interface (`networkctl status`, `ip route`), and at a second interface that has \
              taken the route",
@@ -125,7 +125,7 @@ pub(super) static ENDPOINT_BLOCKED: Cause = Cause {
     title: "the VPC endpoint of ECS does not answer",
     symptoms: "time-outs on ecs.REGION in a subnet with VPC endpoints",
     proof: "the name resolves to a private address, and TCP 443 gets no answer; with egress-timeout it is public",
-    alike: &["egress-timeout"],
+    look_alikes: &["egress-timeout"],
     class: MINUTE,
     remedy: "allow port 443 from the instances in the security group of the VPC endpoint",
     source: "Amazon ECS Developer Guide, \"Interface VPC endpoints\"",
@@ -150,7 +150,7 @@ pub(super) static EGRESS_TIMEOUT: Cause = Cause {
     symptoms: "`request canceled while waiting for connection` or `i/o timeout` on ecs.REGION in the agent's log",
     proof: "the name resolves to a public address, TCP 443 gets no answer, and no proxy is set; with endpoint-sg-blocks the \
             address is private",
-    alike: &["endpoint-sg-blocks", "no-public-ip", "no-default-route", "proxy-half-configured", "dns-timeout"],
+    look_alikes: &["endpoint-sg-blocks", "no-public-ip", "no-default-route", "proxy-half-configured", "dns-timeout"],
     remedy: "check in this order: a NAT gateway or public address for the subnet, egress of the security group to \
              port 443, \
              the network ACL and its return ports, private DNS of a VPC endpoint",
@@ -165,7 +165,7 @@ pub(super) static NO_PUBLIC_IP: Cause = Cause {
     title: "the instance has no public address, which it needs in a subnet without NAT",
     symptoms: "as egress-timeout, in a public subnet",
     proof: "instance metadata knows no public-ipv4; behind NAT the same is normal, so it is a hint and no more",
-    alike: &["egress-timeout"],
+    look_alikes: &["egress-timeout"],
     remedy: "in a public subnet, launch with `--associate-public-ip-address`; in a private one, look at the NAT gateway",
     source: "amazon-ecs-cli#319",
     check: |evidence| {
@@ -181,7 +181,7 @@ pub(super) static CONNECTION_REFUSED: Cause = Cause {
     title: "the AWS endpoint, or something on the way, refuses the connection",
     symptoms: "`connection refused` or `connection reset` in the agent's log, at once",
     proof: "ECONNREFUSED or a reset; egress-timeout takes seconds",
-    alike: &["egress-timeout", "proxy-unreachable"],
+    look_alikes: &["egress-timeout", "proxy-unreachable"],
     class: MINUTE,
     remedy: "look for a firewall or proxy that rejects, and at AWS_ENDPOINT_URL and ECS_BACKEND_HOST",
     source: "connect(2) ECONNREFUSED",
@@ -201,7 +201,7 @@ pub(super) static UNREACHABLE: Cause = Cause {
     title: "no connection to the AWS endpoint can be made",
     symptoms: "`no route to host` or another error of a connection in the agent's log",
     proof: "connect(2) fails, and neither with a time-out nor with a refusal: the error is quoted",
-    alike: &["no-default-route", "egress-timeout", "connection-refused"],
+    look_alikes: &["no-default-route", "egress-timeout", "connection-refused"],
     remedy: "look at `ip route get ADDRESS` for the address that is named, and at the host's firewall",
     source: "connect(2)",
     check: |evidence| {

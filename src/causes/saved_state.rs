@@ -17,7 +17,7 @@ pub(super) static CLUSTER_MISMATCH: Cause = Cause {
     symptoms: "exit code 5 after the cluster was changed, or was written as an ARN instead of a name",
     proof: "the log says `Data mismatch; saved cluster` and the agent exited 5; state of another instance is \
             `baked-agent-state`",
-    alike: &["baked-agent-state", "cluster-not-found", "registration-inactive"],
+    look_alikes: &["baked-agent-state", "cluster-not-found", "registration-inactive"],
     class: Class::Terminal,
     exit: Exit::Cluster,
     exit_after_deadline: Exit::Cluster,
@@ -44,7 +44,7 @@ pub(super) static BAKED: Cause = Cause {
     symptoms: "some instances of an image join and others do not, or appear as their parent",
     proof: "the saved instance id is not this one's and the agent fails on it; state of this instance is \
             `registration-inactive` or `cluster-mismatch-saved`",
-    alike: &["registration-inactive", "cluster-mismatch-saved"],
+    look_alikes: &["registration-inactive", "cluster-mismatch-saved"],
     class: Class::Terminal,
     exit: Exit::Host,
     exit_after_deadline: Exit::Host,
@@ -74,7 +74,7 @@ pub(super) static INACTIVE: Cause = Cause {
     symptoms: "exit code 5 at a restart of the agent, after the instance was deregistered or its cluster deleted",
     proof: "ECS refuses the re-registration as inactive, and the saved state of this instance holds an ARN; an inactive \
             cluster is `cluster-inactive`, state of another instance `baked-agent-state`",
-    alike: &["baked-agent-state", "cluster-inactive", "deregistered-while-up"],
+    look_alikes: &["baked-agent-state", "cluster-inactive", "deregistered-while-up"],
     class: Class::Terminal,
     exit: Exit::Host,
     exit_after_deadline: Exit::Host,
@@ -100,7 +100,7 @@ pub(super) static DEREGISTERED: Cause = Cause {
     symptoms: "an instance that was connected is gone from the cluster; its agent asks once an hour",
     proof: "introspection still has an ARN, ECS holds it INACTIVE or not at all, and the agent logs \
             InactiveInstanceException; at a start it is `registration-inactive`",
-    alike: &["registration-inactive", "agent-stuck"],
+    look_alikes: &["registration-inactive", "agent-stuck"],
     class: Class::Terminal,
     exit: Exit::Host,
     exit_after_deadline: Exit::Host,

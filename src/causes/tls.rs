@@ -17,7 +17,7 @@ pub(super) static UNTRUSTED: Cause = Cause {
     symptoms: "`x509: certificate signed by unknown authority` in the agent's log",
     proof: "the handshake ends in an unknown issuer, whose name is recorded; with clock-skew the certificate is not valid \
             at this hour, and the Date differs",
-    alike: &["clock-skew", "tls-failed"],
+    look_alikes: &["clock-skew", "tls-failed"],
     class: Class::Terminal,
     exit: Exit::Network,
     exit_after_deadline: Exit::Network,
@@ -44,7 +44,7 @@ pub(super) static FAILED: Cause = Cause {
     title: "no TLS connection to the AWS endpoint can be made",
     symptoms: "`x509:` or `tls:` errors in the agent's log",
     proof: "the handshake fails for another reason than the issuer, and the clock agrees; with clock-skew it does not",
-    alike: &["clock-skew", "tls-untrusted"],
+    look_alikes: &["clock-skew", "tls-untrusted"],
     class: Class::Lasting(Duration::from_secs(60)),
     exit: Exit::Aws,
     exit_after_deadline: Exit::Network,

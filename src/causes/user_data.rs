@@ -13,7 +13,7 @@ pub(super) static TWICE_ENCODED: Cause = Cause {
     title: "user data is encoded twice, so cloud-init sees base64 in place of a script",
     symptoms: "the instance joins `default`, no script ran, and `user-data` of instance metadata is base64",
     proof: "what instance metadata gives is base64, and what that holds begins as user data must",
-    alike: &["user-data-not-recognised", "user-data-absent"],
+    look_alikes: &["user-data-not-recognised", "user-data-absent"],
     remedy: "encode it once: a launch template and the API take base64, the console, the CLI's `file://` and Terraform's \
              `user_data` take plain text",
     source: "cloud-init PR 4276; tf#11488; terraform-provider-aws#8244",
@@ -36,7 +36,7 @@ pub(super) static NOT_RECOGNISED: Cause = Cause {
     title: "user data does not begin as cloud-init expects, so it is passed over",
     symptoms: "the instance joins `default`, no script ran, and cloud-init warns of `text/x-not-multipart`",
     proof: "there is user data, and it begins with neither `#!`, `#cloud-config` nor another marker",
-    alike: &["user-data-double-base64", "user-data-absent"],
+    look_alikes: &["user-data-double-base64", "user-data-absent"],
     remedy: "let its first line be the marker (`#!/bin/bash`, `#cloud-config`), nothing before it: in a template, trim the \
              indentation",
     source: "cloud-init#4239; amazon-ecs-cli#1126; cloudinit/handlers/__init__.py, type_from_starts_with",
@@ -55,7 +55,7 @@ pub(super) static MIME_BROKEN: Cause = Cause {
     title: "user data is a broken MIME message, and a part of it is not read",
     symptoms: "one part of user data ran and that for ECS did not; the instance joins `default`",
     proof: "a boundary is missing, something follows the closing one, or a part is of no type that cloud-init takes",
-    alike: &["user-data-not-recognised", "user-data-failed"],
+    look_alikes: &["user-data-not-recognised", "user-data-failed"],
     remedy: "make it with `cloud-init devel make-mime`, one part for each purpose, and append nothing to it",
     source: "cdk#1711 #6427; amazon-ecs-cli#1126; cloud-init, \"User data formats\"",
     check: |evidence| {
@@ -74,7 +74,7 @@ pub(super) static WITHOUT_TOKEN: Cause = Cause {
     symptoms: "`ECS_CLUSTER=` is empty in `ecs.config`, or holds a page of HTML, or the script stops at its curl",
     proof: "the script never sends `X-aws-ec2-metadata-token`, the service answers 401 without it, and no cluster came of \
             it; where another command is the first to fail, that is why",
-    alike: &["user-data-failed", "no-cluster-named"],
+    look_alikes: &["user-data-failed", "no-cluster-named"],
     remedy: "fetch a token first: `curl -X PUT -H 'X-aws-ec2-metadata-token-ttl-seconds: 60' \
              http://169.254.169.254/latest/api/token`, and send it with each request",
     source: "agent CHANGELOG (IMDSv1 disabled); EC2 User Guide, \"Use the Instance Metadata Service\"",
@@ -106,7 +106,7 @@ pub(super) static FAILED: Cause = Cause {
     title: "user data has failed",
     symptoms: "the instance joins `default`, or `ecs.config` is half written; `cloud-init status` says error",
     proof: "cloud-init's record has an error of `scripts-user` or of another module that does what user data says",
-    alike: &["user-data-absent", "imds-v1-client", "cloud-init-failed"],
+    look_alikes: &["user-data-absent", "imds-v1-client", "cloud-init-failed"],
     remedy: "correct the command that failed, see `/var/log/cloud-init-output.log`, and replace the instance: user data \
              runs once; name the cluster before what may fail",
     source: "cdk#28518 #32469; arminc/terraform-ecs#24; ecs-refarch#58",
@@ -150,7 +150,7 @@ pub(super) static NOT_RERUN: Cause = Cause {
     title: "user data was changed after this instance had run it, and is not run again",
     symptoms: "changed user data has no effect after a stop and a start",
     proof: "cloud-init has marked its scripts as done, and what it had then is not what instance metadata gives now",
-    alike: &["config-late", "user-data-failed"],
+    look_alikes: &["config-late", "user-data-failed"],
     remedy: "launch a new instance, or name the cluster by a tag or setting, which is read at each boot",
     source: "EC2 User Guide, \"Run commands when you launch an EC2 instance with user data input\"; cloud-init, \"Boot stages\"",
     check: |evidence| {
@@ -177,7 +177,7 @@ pub(super) static ABSENT: Cause = Cause {
     title: "nothing says which cluster to join: there is neither user data, nor a tag, nor a setting",
     symptoms: "without ecs-bootstrap the instance joins `default`",
     proof: "instance metadata has no user data (404), and nothing else names a cluster",
-    alike: &["no-cluster-named", "user-data-not-recognised", "datasource-none"],
+    look_alikes: &["no-cluster-named", "user-data-not-recognised", "datasource-none"],
     remedy: "tag the instance with `ecs-bootstrap:cluster` (and allow tags in metadata), set `cluster` in \
              `/etc/ecs-bootstrap/config.toml`, or put user data into the version of the launch template that is really used",
     source: "tf-ecs#11; jmeter-ecs#3; codedang#840",

@@ -50,7 +50,7 @@ pub fn cause_json(cause: &Cause) -> Value {
         "title": cause.title,
         "looks": cause.symptoms,
         "proof": cause.proof,
-        "look_alikes": cause.alike,
+        "look_alikes": cause.look_alikes,
         "class": cause.class.word(),
         "exit_code": cause.exit,
         "exit_code_lapsed": cause.exit_after_deadline,
@@ -68,7 +68,7 @@ pub fn fields(cause: &Cause) -> Vec<(&'static str, String)> {
     let mut fields = vec![
         ("looks like", cause.symptoms.to_owned()),
         ("proven by", cause.proof.to_owned()),
-        ("look-alikes", cause.alike.join(", ")),
+        ("look-alikes", cause.look_alikes.join(", ")),
         ("remedy", cause.remedy.to_owned()),
         ("when told", told(cause.class)),
         ("exit code", exit),

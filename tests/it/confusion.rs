@@ -29,8 +29,9 @@ fn matrix() {
     let mut wrong = Vec::new();
     println!("{:<28} {:>8}  {:<34} look-alikes, as often provoked, none taken for it", "cause", "provoked", "named");
     let healthy = table.get("healthy").cloned().unwrap_or_default();
-    let rows = ALL.iter().copied().chain([&UNKNOWN]).map(|cause| (cause.id, cause.alike)).chain([("healthy", &[][..])]);
-    for (id, alike) in rows {
+    let rows =
+        ALL.iter().copied().chain([&UNKNOWN]).map(|cause| (cause.id, cause.look_alikes)).chain([("healthy", &[][..])]);
+    for (id, look_alikes) in rows {
         let named = if id == "healthy" { healthy.clone() } else { table.get(id).cloned().unwrap_or_default() };
         let right = if id == "healthy" { "ready" } else { id };
         let often = |id: &str| table.get(id).map_or(0, |named| named.values().sum::<usize>());
@@ -42,8 +43,8 @@ fn matrix() {
             Some(_) if named.is_empty() => "(elsewhere)".to_owned(),
             _ => words(&named),
         };
-        let alike: Vec<_> = alike.iter().map(|other| format!("{other} x{}", often(other))).collect();
-        println!("{id:<28} {:>8}  {seen:<34} {}", named.values().sum::<usize>(), alike.join(", "));
+        let look_alikes: Vec<_> = look_alikes.iter().map(|other| format!("{other} x{}", often(other))).collect();
+        println!("{id:<28} {:>8}  {seen:<34} {}", named.values().sum::<usize>(), look_alikes.join(", "));
         if named.keys().any(|other| other != right) {
             wrong.push(format!("`{id}` was provoked, and named: {}", words(&named)));
         }

@@ -127,8 +127,8 @@ fn every_cause_is_explained_and_an_unknown_one_is_a_usage_error() {
         for field in ["id", "title", "looks", "proof", "remedy", "source", "layer"] {
             assert!(cause[field].as_str().is_some_and(|text| !text.is_empty()), "{}: no {field}", cause["id"]);
         }
-        for alike in cause["look_alikes"].as_array().unwrap() {
-            assert!(ids.contains(&alike.as_str().unwrap()), "{}: {alike}", cause["id"]);
+        for look_alikes in cause["look_alikes"].as_array().unwrap() {
+            assert!(ids.contains(&look_alikes.as_str().unwrap()), "{}: {look_alikes}", cause["id"]);
         }
     }
     let one = instance.run(&["explain", "imds-disabled"]);
