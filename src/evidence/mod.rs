@@ -268,7 +268,7 @@ impl Evidence {
     }
 
     /// Whether the agent has registered where it should not: a cluster is wanted, and it is in another.
-    pub fn strayed(&self) -> bool {
+    pub fn in_wrong_cluster(&self) -> bool {
         crate::causes::joined_other(self).is_some()
     }
 

@@ -189,12 +189,12 @@ impl<'a> Observer<'a> {
         match probe {
             Probe::Introspection | Probe::Units => true,
             Probe::Role | Probe::Network => !registered,
-            Probe::Docker => !registered || evidence.strayed(),
+            Probe::Docker => !registered || evidence.in_wrong_cluster(),
             Probe::TargetState => !registered && evidence.config.contains_key("ECS_WARM_POOLS_CHECK"),
             Probe::Cluster => !registered && !denied(&evidence.cluster),
             Probe::Registration => registered && !denied(&evidence.registration),
             Probe::UserData => !registered || asks_for_user_data(evidence),
-            Probe::Machine => !registered || evidence.stays_disconnected() || evidence.strayed(),
+            Probe::Machine => !registered || evidence.stays_disconnected() || evidence.in_wrong_cluster(),
             Probe::Way => true,
             Probe::BlockingStart => evidence.held_by_user_data(),
         }
