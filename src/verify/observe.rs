@@ -13,7 +13,7 @@ use futures_util::stream::FuturesUnordered;
 use tokio::time::Instant;
 
 use super::Handed;
-use super::schedule::{PROBES, Probe, Schedule, Sight, TICK};
+use super::schedule::{Observation, PROBES, Probe, Schedule, TICK};
 use crate::boundary::World;
 use crate::boundary::aws::{AwsError, AwsErrorKind};
 use crate::boundary::disk::Disk;
@@ -35,7 +35,7 @@ const PROBE: Duration = Duration::from_secs(5);
 const LOOKS: [Probe; 6] = [Probe::Units, Probe::Machine, Probe::Docker, Probe::Role, Probe::Cluster, Probe::Way];
 const LOG_TAIL: usize = 256 * 1024;
 
-type Probing<'a> = Pin<Box<dyn Future<Output = Sight> + 'a>>;
+type Probing<'a> = Pin<Box<dyn Future<Output = Observation> + 'a>>;
 
 /// The probes and what they have seen.
 pub(super) struct Observer<'a> {
@@ -207,43 +207,47 @@ impl<'a> Observer<'a> {
         let cluster = expected.cluster.clone();
         let soon = Deadline::after(PROBE);
         Some(match probe {
-            Probe::Introspection => Box::pin(async move { Sight::Introspection(world.agent.metadata(soon).await) }),
+            Probe::Introspection => {
+                Box::pin(async move { Observation::Introspection(world.agent.metadata(soon).await) })
+            }
             Probe::Units => {
                 let systemd = self.systemd?;
-                Box::pin(async move { Sight::Units(Box::new(units(systemd).await)) })
+                Box::pin(async move { Observation::Units(Box::new(units(systemd).await)) })
             }
-            Probe::Role => Box::pin(async move { Sight::Role(world.imds.role_credentials_status(soon).await) }),
-            Probe::TargetState => Box::pin(async move { Sight::TargetState(world.imds.get(TARGET_STATE, soon).await) }),
+            Probe::Role => Box::pin(async move { Observation::Role(world.imds.role_credentials_status(soon).await) }),
+            Probe::TargetState => {
+                Box::pin(async move { Observation::TargetState(world.imds.get(TARGET_STATE, soon).await) })
+            }
             Probe::Docker => Box::pin(async move {
                 let ping = world.docker.ping(soon);
                 let container = world.docker.container("ecs-agent", soon);
                 let (ping, container) = futures_util::future::join(ping, container).await;
-                Sight::Docker(ping, container)
+                Observation::Docker(ping, container)
             }),
             Probe::Network => {
                 let region = region?;
-                Box::pin(async move { Sight::Network(probe::network(world, Some(&region)).await) })
+                Box::pin(async move { Observation::Network(probe::network(world, Some(&region)).await) })
             }
             Probe::Cluster => {
                 let (region, cluster) = (region?, cluster?);
                 Box::pin(async move {
-                    Sight::Cluster(match world.aws(&region).await {
+                    Observation::Cluster(match world.aws(&region).await {
                         Ok(aws) => aws.describe_clusters(&[cluster], Deadline::after(CALL)).await,
                         Err(error) => Err(error),
                     })
                 })
             }
-            Probe::UserData => Box::pin(async move { Sight::UserData(probe::user_data(world, soon).await) }),
+            Probe::UserData => Box::pin(async move { Observation::UserData(probe::user_data(world, soon).await) }),
             Probe::Machine => {
                 let units = self.evidence.known_units().cloned();
                 let look = probe::Look { units, is_killed: self.evidence.killed().is_some() };
-                Box::pin(async move { Sight::Machine(Box::new(probe::machine(world, look, soon).await)) })
+                Box::pin(async move { Observation::Machine(Box::new(probe::machine(world, look, soon).await)) })
             }
             Probe::Way => way(world, Ask::of(&self.evidence), soon),
             Probe::BlockingStart => {
                 let unit = expected.agent_unit.clone();
                 Box::pin(async move {
-                    Sight::BlockingStart(blocking_start(&world.disk, &unit), probe::long_run(&world.disk))
+                    Observation::BlockingStart(blocking_start(&world.disk, &unit), probe::long_run(&world.disk))
                 })
             }
             Probe::Registration => {
@@ -252,7 +256,7 @@ impl<'a> Observer<'a> {
                 let (region, cluster) = (region?, cluster.unwrap_or(joined));
                 Box::pin(async move {
                     let call = Deadline::after(CALL);
-                    Sight::Registration(match world.aws(&region).await {
+                    Observation::Registration(match world.aws(&region).await {
                         Ok(aws) => aws.container_instance(&cluster, &arn, call).await,
                         Err(error) => Err(error),
                     })
@@ -261,45 +265,45 @@ impl<'a> Observer<'a> {
         })
     }
 
-    fn keep(&mut self, sight: Sight) {
+    fn keep(&mut self, sight: Observation) {
         let evidence = &mut self.evidence;
         let probe = sight.probe();
         match sight {
             // While a restart is queued, the agent that is going to end would speak for the next one.
-            Sight::Introspection(_) if evidence.restart_pending() => evidence.introspection = None,
-            Sight::Introspection(answer) => evidence.introspection = Some(evidence.trusted(answer)),
-            Sight::Units(answer) => {
+            Observation::Introspection(_) if evidence.restart_pending() => evidence.introspection = None,
+            Observation::Introspection(answer) => evidence.introspection = Some(evidence.trusted(answer)),
+            Observation::Units(answer) => {
                 evidence.units = Some(*answer);
                 // What has failed is told at once, and with what its journal says.
                 if evidence.known_units().is_some_and(|units| probe::wants_journal(units, &evidence.machine)) {
                     self.hurry(Probe::Machine);
                 }
             }
-            Sight::JobEnded(index, Ok(result)) => {
+            Observation::JobEnded(index, Ok(result)) => {
                 tracing::debug!(unit = evidence.jobs[index].unit, ?result, "a job ended");
                 evidence.jobs[index].result = Some(result);
             }
-            Sight::JobEnded(_, Err(error)) => tracing::debug!(%error, "the end of a job was not seen"),
-            Sight::Role(answer) => self.note_role(answer),
-            Sight::TargetState(Ok(state)) => {
+            Observation::JobEnded(_, Err(error)) => tracing::debug!(%error, "the end of a job was not seen"),
+            Observation::Role(answer) => self.note_role(answer),
+            Observation::TargetState(Ok(state)) => {
                 evidence.outside_group = state.is_none();
                 evidence.target_state = state.map(|state| String::from_utf8_lossy(&state).trim().to_owned());
             }
-            Sight::TargetState(Err(error)) => tracing::debug!(%error, "the target state is not known"),
-            Sight::Docker(ping, container) => {
+            Observation::TargetState(Err(error)) => tracing::debug!(%error, "the target state is not known"),
+            Observation::Docker(ping, container) => {
                 evidence.docker = Some(ping);
                 evidence.container = Some(container);
             }
-            Sight::Network(probe) => evidence.network = probe,
-            Sight::Cluster(answer) => evidence.cluster = Some(answer),
-            Sight::Registration(answer) => evidence.registration = Some(answer),
-            Sight::BlockingStart(seen, long_run) => {
+            Observation::Network(probe) => evidence.network = probe,
+            Observation::Cluster(answer) => evidence.cluster = Some(answer),
+            Observation::Registration(answer) => evidence.registration = Some(answer),
+            Observation::BlockingStart(seen, long_run) => {
                 evidence.long_run = long_run;
                 self.note_blocking_start(seen);
             }
-            Sight::UserData(answer) => evidence.user_data = Some(answer),
-            Sight::Machine(machine) => evidence.machine = *machine,
-            Sight::Way(way) => self.note_way(*way),
+            Observation::UserData(answer) => evidence.user_data = Some(answer),
+            Observation::Machine(machine) => evidence.machine = *machine,
+            Observation::Way(way) => self.note_way(*way),
         }
         self.hurry_way(probe);
         self.note_answered(probe);
@@ -412,11 +416,11 @@ pub(super) fn read_logs(disk: &Disk, evidence: &mut Evidence) {
 const CALL: Duration = Duration::from_secs(20);
 
 fn way<'a>(world: &'a World, ask: Ask, deadline: Deadline) -> Probing<'a> {
-    Box::pin(async move { Sight::Way(Box::new(probe::way(world, ask, deadline).await)) })
+    Box::pin(async move { Observation::Way(Box::new(probe::way(world, ask, deadline).await)) })
 }
 
-async fn job_end(index: usize, job: Job, deadline: Deadline) -> Sight {
-    Sight::JobEnded(index, job.ended(deadline).await)
+async fn job_end(index: usize, job: Job, deadline: Deadline) -> Observation {
+    Observation::JobEnded(index, job.ended(deadline).await)
 }
 
 /// A denial ends asking.

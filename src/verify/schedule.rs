@@ -19,7 +19,7 @@ use crate::facts::Units;
 pub(super) const TICK: Duration = Duration::from_millis(100);
 
 /// What a probe saw.
-pub(super) enum Sight {
+pub(super) enum Observation {
     Introspection(Result<Claim<Metadata>, AgentError>),
     Units(Box<Result<Units, SystemdError>>),
     JobEnded(usize, Result<JobResult, SystemdError>),
@@ -35,23 +35,23 @@ pub(super) enum Sight {
     Way(Box<Way>),
 }
 
-impl Sight {
+impl Observation {
     /// The probe that saw it; `None` for what is seen once.
     pub(super) fn probe(&self) -> Option<Probe> {
         match self {
-            Sight::Introspection(_) => Some(Probe::Introspection),
-            Sight::Units(_) => Some(Probe::Units),
-            Sight::JobEnded(..) => None,
-            Sight::Role(_) => Some(Probe::Role),
-            Sight::TargetState(_) => Some(Probe::TargetState),
-            Sight::Docker(..) => Some(Probe::Docker),
-            Sight::Network(_) => Some(Probe::Network),
-            Sight::Cluster(_) => Some(Probe::Cluster),
-            Sight::Registration(_) => Some(Probe::Registration),
-            Sight::BlockingStart(..) => Some(Probe::BlockingStart),
-            Sight::UserData(_) => Some(Probe::UserData),
-            Sight::Machine(_) => Some(Probe::Machine),
-            Sight::Way(_) => Some(Probe::Way),
+            Observation::Introspection(_) => Some(Probe::Introspection),
+            Observation::Units(_) => Some(Probe::Units),
+            Observation::JobEnded(..) => None,
+            Observation::Role(_) => Some(Probe::Role),
+            Observation::TargetState(_) => Some(Probe::TargetState),
+            Observation::Docker(..) => Some(Probe::Docker),
+            Observation::Network(_) => Some(Probe::Network),
+            Observation::Cluster(_) => Some(Probe::Cluster),
+            Observation::Registration(_) => Some(Probe::Registration),
+            Observation::BlockingStart(..) => Some(Probe::BlockingStart),
+            Observation::UserData(_) => Some(Probe::UserData),
+            Observation::Machine(_) => Some(Probe::Machine),
+            Observation::Way(_) => Some(Probe::Way),
         }
     }
 }
