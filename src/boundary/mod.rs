@@ -15,7 +15,7 @@ use self::imds::{Address, Imds};
 pub mod agent;
 pub mod archive;
 pub mod aws;
-mod clock;
+mod clock_skew;
 pub mod console;
 pub mod disk;
 pub mod dns;

@@ -39,7 +39,7 @@ pub use message::Message;
 pub use query::is_query_answer;
 pub use signals::LaunchHook;
 
-use crate::boundary::clock::Drift;
+use crate::boundary::clock_skew::ClockSkew;
 use crate::boundary::dns::Dns;
 use crate::boundary::imds::Imds;
 use crate::retry::{Deadline, Policy, Step, until, within};
@@ -92,33 +92,33 @@ struct Shared {
     /// Where the host's bundle may lie; empty where somebody named the roots.
     host_bundles: Vec<PathBuf>,
     host_roots_tried: OnceLock<()>,
-    drift: Drift,
+    clock_skew: ClockSkew,
 }
 
 /// The services' clients over one HTTP client, each made when it is first used.
 #[derive(Debug)]
 struct Clients {
     config: SdkConfig,
-    drift: Drift,
+    clock_skew: ClockSkew,
     ec2: OnceLock<aws_sdk_ec2::Client>,
     ecs: OnceLock<aws_sdk_ecs::Client>,
 }
 
 impl Clients {
-    fn new(config: SdkConfig, drift: Drift) -> Clients {
-        Clients { config, drift, ec2: OnceLock::new(), ecs: OnceLock::new() }
+    fn new(config: SdkConfig, clock_skew: ClockSkew) -> Clients {
+        Clients { config, clock_skew, ec2: OnceLock::new(), ecs: OnceLock::new() }
     }
 
     fn ec2(&self) -> &aws_sdk_ec2::Client {
         self.ec2.get_or_init(|| {
-            let config = aws_sdk_ec2::config::Builder::from(&self.config).interceptor(self.drift.clone());
+            let config = aws_sdk_ec2::config::Builder::from(&self.config).interceptor(self.clock_skew.clone());
             aws_sdk_ec2::Client::from_conf(config.build())
         })
     }
 
     fn ecs(&self) -> &aws_sdk_ecs::Client {
         self.ecs.get_or_init(|| {
-            let config = aws_sdk_ecs::config::Builder::from(&self.config).interceptor(self.drift.clone());
+            let config = aws_sdk_ecs::config::Builder::from(&self.config).interceptor(self.clock_skew.clone());
             aws_sdk_ecs::Client::from_conf(config.build())
         })
     }
@@ -178,16 +178,16 @@ impl Aws {
         if let Some(url) = &options.endpoint_url {
             loader = loader.endpoint_url(url);
         }
-        let drift = Drift::default();
-        let clients = RwLock::new(Arc::new(Clients::new(loader.load().await, drift.clone())));
+        let clock_skew = ClockSkew::default();
+        let clients = RwLock::new(Arc::new(Clients::new(loader.load().await, clock_skew.clone())));
         let host_bundles = if ca_bundle.is_some() { Vec::new() } else { options.host_bundles.clone() };
         let host_roots_tried = OnceLock::new();
-        Ok(Aws { shared: Arc::new(Shared { dns, clients, host_bundles, host_roots_tried, drift }) })
+        Ok(Aws { shared: Arc::new(Shared { dns, clients, host_bundles, host_roots_tried, clock_skew }) })
     }
 
     /// This host's clock minus the `Date` of the last answer, in seconds; an answer that refuses counts too.
     pub fn clock_ahead(&self) -> Option<i64> {
-        self.shared.drift.seconds()
+        self.shared.clock_skew.seconds()
     }
 
     /// Whether the built-in roots did not do, and this host's own were taken.
@@ -264,7 +264,7 @@ impl Aws {
         let http_client = http::client(roots, &self.shared.dns).ok()?;
         tracing::debug!("unknown issuer, trying the certificates of this host");
         let config = self.clients().config.to_builder().http_client(http_client).build();
-        let clients = Arc::new(Clients::new(config, self.shared.drift.clone()));
+        let clients = Arc::new(Clients::new(config, self.shared.clock_skew.clone()));
         *self.shared.clients.write().unwrap_or_else(PoisonError::into_inner) = clients.clone();
         Some(clients)
     }

@@ -21,7 +21,7 @@ pub use role::{RoleStatus, is_role_document};
 
 pub(super) use role::{Document, Role};
 
-use crate::boundary::clock::Drift;
+use crate::boundary::clock_skew::ClockSkew;
 use crate::boundary::dns::Dns;
 use crate::retry::{Deadline, Policy, Step, until, within};
 use endpoint::Candidates;
@@ -54,7 +54,7 @@ struct Shared {
     /// The HTTP client, and how long it gives a connection.
     client: OnceLock<(Client, Duration)>,
     token: Mutex<TokenState>,
-    drift: Drift,
+    clock_skew: ClockSkew,
 }
 
 /// One question, and the last conclusive failure of its attempts.
@@ -102,13 +102,13 @@ impl Imds {
     /// A client that asks at `address`.
     pub fn new(address: Address) -> Imds {
         let candidates = Candidates::new(address.candidates());
-        let (client, token, drift) = (OnceLock::new(), Mutex::default(), Drift::default());
-        Imds { shared: Arc::new(Shared { address, candidates, client, token, drift }) }
+        let (client, token, clock_skew) = (OnceLock::new(), Mutex::default(), ClockSkew::default());
+        Imds { shared: Arc::new(Shared { address, candidates, client, token, clock_skew }) }
     }
 
     /// This host's clock minus the `Date` of the last answer, in seconds.
     pub fn clock_ahead(&self) -> Option<i64> {
-        self.shared.drift.seconds()
+        self.shared.clock_skew.seconds()
     }
 
     /// What lies at `path` below `/latest/`, for example `meta-data/instance-id`; `None` where there is nothing (404).
@@ -232,7 +232,7 @@ impl Imds {
             self.shared.candidates.settle(address);
         }
         if let Some(date) = response.headers().get(DATE).and_then(|date| date.to_str().ok()) {
-            self.shared.drift.note(date);
+            self.shared.clock_skew.note(date);
         }
         let mut body = Vec::new();
         while let Some(chunk) = response.chunk().await.map_err(why)? {

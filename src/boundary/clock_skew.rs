@@ -16,7 +16,7 @@ const STEP: Duration = Duration::from_secs(2);
 
 /// The difference that the last answer showed; clones share it.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Drift(Arc<Mutex<Option<Seen>>>);
+pub(crate) struct ClockSkew(Arc<Mutex<Option<Seen>>>);
 
 /// An answer's `Date`, and when it came.
 #[derive(Clone, Copy, Debug)]
@@ -26,7 +26,7 @@ struct Seen {
     since: Instant,
 }
 
-impl Drift {
+impl ClockSkew {
     /// Takes an answer's `Date` (RFC 9110, section 6.6.1) at the moment of its arrival; one that cannot be read counts
     /// as none.
     pub(crate) fn note(&self, date: &str) {
@@ -50,9 +50,9 @@ impl Drift {
     }
 }
 
-impl Intercept for Drift {
+impl Intercept for ClockSkew {
     fn name(&self) -> &'static str {
-        "Drift"
+        "ClockSkew"
     }
 
     fn read_before_deserialization(
@@ -74,29 +74,29 @@ mod tests {
 
     #[test]
     fn an_old_date_is_a_clock_that_is_ahead() {
-        let drift = Drift::default();
-        drift.note("yesterday");
-        assert_eq!(drift.seconds(), None);
-        drift.note("Thu, 01 Jan 1970 00:00:00 GMT");
-        assert!(drift.seconds().unwrap() > 1_700_000_000);
-        drift.note("Fri, 01 Jan 2100 00:00:00 GMT");
-        assert!(drift.seconds().unwrap() < -1_000_000_000);
+        let clock_skew = ClockSkew::default();
+        clock_skew.note("yesterday");
+        assert_eq!(clock_skew.seconds(), None);
+        clock_skew.note("Thu, 01 Jan 1970 00:00:00 GMT");
+        assert!(clock_skew.seconds().unwrap() > 1_700_000_000);
+        clock_skew.note("Fri, 01 Jan 2100 00:00:00 GMT");
+        assert!(clock_skew.seconds().unwrap() < -1_000_000_000);
     }
 
     #[test]
     fn a_clock_that_was_set_after_the_answer_is_not_judged_by_it() {
         let hour = Duration::from_secs(3600);
         for at in [SystemTime::now() - hour, SystemTime::now() + hour] {
-            let drift = Drift::default();
-            drift.note_at("Thu, 01 Jan 1970 00:00:00 GMT", at);
-            assert_eq!(drift.seconds(), None);
+            let clock_skew = ClockSkew::default();
+            clock_skew.note_at("Thu, 01 Jan 1970 00:00:00 GMT", at);
+            assert_eq!(clock_skew.seconds(), None);
         }
     }
 
     proptest::proptest! {
         #[test]
         fn no_header_can_break_it(date: String) {
-            Drift::default().note(&date);
+            ClockSkew::default().note(&date);
         }
     }
 }
