@@ -12,10 +12,10 @@ mod error;
 mod http;
 mod message;
 mod query;
+mod raw_json;
 mod services;
 mod signals;
 mod whole;
-mod wire;
 
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};

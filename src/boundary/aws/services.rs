@@ -8,7 +8,7 @@ use aws_sdk_applicationautoscaling::types::{ScalableDimension, ServiceNamespace}
 use aws_sdk_ecs::types::{DesiredStatus, ServiceField, SortOrder, Tag, TaskDefinitionField, TaskDefinitionStatus};
 use serde_json::Value;
 
-use super::wire::Wire;
+use super::raw_json::RawJson;
 use super::{Aws, AwsError, AwsErrorKind};
 use crate::retry::Deadline;
 
@@ -26,47 +26,47 @@ impl Aws {
         service: &str,
         deadline: Deadline,
     ) -> Result<Option<Value>, AwsError> {
-        let wire = Wire::default();
+        let raw_json = RawJson::default();
         self.call("ecs:DescribeServices", deadline, async |clients| {
             let request = clients.ecs().describe_services().cluster(cluster).services(service);
-            request.include(ServiceField::Tags).customize().interceptor(wire.clone()).send().await
+            request.include(ServiceField::Tags).customize().interceptor(raw_json.clone()).send().await
         })
         .await?;
-        Ok(wire.answer().pointer("/services/0").cloned())
+        Ok(raw_json.answer().pointer("/services/0").cloned())
     }
 
     /// Creates a service: `ecs:CreateService`; what it has become.
     pub async fn create_service(&self, body: &Value, deadline: Deadline) -> Result<Value, AwsError> {
-        let wire = Wire::sending(body);
+        let raw_json = RawJson::sending(body);
         self.call("ecs:CreateService", deadline, async |clients| {
-            clients.ecs().create_service().customize().interceptor(wire.clone()).send().await
+            clients.ecs().create_service().customize().interceptor(raw_json.clone()).send().await
         })
         .await?;
-        Ok(wire.answer()["service"].take())
+        Ok(raw_json.answer()["service"].take())
     }
 
     /// Updates a service: `ecs:UpdateService`; what it has become.
     pub async fn update_service(&self, body: &Value, deadline: Deadline) -> Result<Value, AwsError> {
-        let wire = Wire::sending(body);
+        let raw_json = RawJson::sending(body);
         self.call("ecs:UpdateService", deadline, async |clients| {
-            clients.ecs().update_service().customize().interceptor(wire.clone()).send().await
+            clients.ecs().update_service().customize().interceptor(raw_json.clone()).send().await
         })
         .await?;
-        Ok(wire.answer()["service"].take())
+        Ok(raw_json.answer()["service"].take())
     }
 
     /// A task definition by family (its newest ACTIVE revision), `family:revision` or ARN: `ecs:DescribeTaskDefinition`,
     /// with `taskDefinition` and `tags`. `None` where there is none.
     pub async fn describe_task_definition(&self, name: &str, deadline: Deadline) -> Result<Option<Value>, AwsError> {
-        let wire = Wire::default();
+        let raw_json = RawJson::default();
         let asked = self
             .call("ecs:DescribeTaskDefinition", deadline, async |clients| {
                 let request = clients.ecs().describe_task_definition().task_definition(name);
-                request.include(TaskDefinitionField::Tags).customize().interceptor(wire.clone()).send().await
+                request.include(TaskDefinitionField::Tags).customize().interceptor(raw_json.clone()).send().await
             })
             .await;
         match asked {
-            Ok(_) => Ok(Some(wire.answer())),
+            Ok(_) => Ok(Some(raw_json.answer())),
             // The code is that of any wrong request; only the words tell (`Unable to describe task definition.`).
             Err(AwsError { kind: AwsErrorKind::Service { code: Some(code), message, .. }, .. })
                 if code == "ClientException" && message.starts_with("Unable to describe task definition") =>
@@ -79,12 +79,12 @@ impl Aws {
 
     /// Registers a revision: `ecs:RegisterTaskDefinition`; the revision as ECS has it, with `taskDefinition` and `tags`.
     pub async fn register_task_definition(&self, body: &Value, deadline: Deadline) -> Result<Value, AwsError> {
-        let wire = Wire::sending(body);
+        let raw_json = RawJson::sending(body);
         self.call("ecs:RegisterTaskDefinition", deadline, async |clients| {
-            clients.ecs().register_task_definition().customize().interceptor(wire.clone()).send().await
+            clients.ecs().register_task_definition().customize().interceptor(raw_json.clone()).send().await
         })
         .await?;
-        Ok(wire.answer())
+        Ok(raw_json.answer())
     }
 
     /// ARNs of the newest ACTIVE revisions of a family, newest first, `most` at the most: `ecs:ListTaskDefinitions`.
@@ -126,13 +126,13 @@ impl Aws {
                 .await?;
             let arns = listed.task_arns.unwrap_or_default();
             if !arns.is_empty() {
-                let wire = Wire::default();
+                let raw_json = RawJson::default();
                 self.call("ecs:DescribeTasks", deadline, async |clients| {
                     let request = clients.ecs().describe_tasks().cluster(cluster).set_tasks(Some(arns.clone()));
-                    request.customize().interceptor(wire.clone()).send().await
+                    request.customize().interceptor(raw_json.clone()).send().await
                 })
                 .await?;
-                if let Value::Array(page) = wire.answer()["tasks"].take() {
+                if let Value::Array(page) = raw_json.answer()["tasks"].take() {
                     tasks.extend(page);
                 }
             }

@@ -17,15 +17,15 @@ use serde_json::Value;
 
 /// An interceptor for one call.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Wire {
+pub(super) struct RawJson {
     body: Option<Arc<str>>,
     answer: Arc<Mutex<Option<Value>>>,
 }
 
-impl Wire {
+impl RawJson {
     /// Sends this in place of what the SDK has made.
-    pub(super) fn sending(body: &Value) -> Wire {
-        Wire { body: Some(body.to_string().into()), ..Wire::default() }
+    pub(super) fn sending(body: &Value) -> RawJson {
+        RawJson { body: Some(body.to_string().into()), ..RawJson::default() }
     }
 
     /// The answer's JSON; null where there was none.
@@ -34,7 +34,7 @@ impl Wire {
     }
 }
 
-impl Intercept for Wire {
+impl Intercept for RawJson {
     fn name(&self) -> &'static str {
         "Wire"
     }
