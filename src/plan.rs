@@ -244,7 +244,7 @@ pub enum Refusal {
     #[error("nothing names a cluster")]
     NoCluster {
         /// Where one was looked for, and what was there.
-        looked: Vec<String>,
+        evidence_lines: Vec<String>,
     },
     /// A foreign `ecs.config` names what cannot be a cluster.
     #[error("`{}` cannot be the name of a cluster{}", redaction::cluster(.value), glued(.value))]

@@ -149,8 +149,9 @@ impl Boot {
                 Ok(files)
             }
             None => {
-                let looked = || Refusal::NoCluster { looked: looked(recorded.is_some()) }.into();
-                Err((failed.unwrap_or_else(looked), files))
+                let evidence_lines =
+                    || Refusal::NoCluster { evidence_lines: evidence_lines(recorded.is_some()) }.into();
+                Err((failed.unwrap_or_else(evidence_lines), files))
             }
         }
     }
@@ -255,7 +256,7 @@ fn apply_once(disk: &Disk, lock: Option<&Lock>, recorded: &Recorded, files: &mut
     Ok(())
 }
 
-fn looked(has_plan: bool) -> Vec<String> {
+fn evidence_lines(has_plan: bool) -> Vec<String> {
     let plan = match has_plan {
         true => "the run of this boot found no cluster, and user data has not written one since",
         false => {

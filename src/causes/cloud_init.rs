@@ -140,7 +140,7 @@ pub(super) static FAILED: Cause = Cause {
         user_data(evidence).filter(speaks)?;
         let records = &evidence.files.cloud_init;
         let mut seen = errors(evidence, |error| !error.is_of_user_data());
-        if evidence.files.looked && records.errors.is_empty() {
+        if evidence.files.is_examined && records.errors.is_empty() {
             seen.extend(warnings(evidence));
             seen.extend(got_over(evidence));
             seen.extend(match records.ended {

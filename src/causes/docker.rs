@@ -303,7 +303,7 @@ mod tests {
         let said = "client version 1.15 is too old. Minimum supported API version is 1.24";
         let with = |level: &str| {
             let mut evidence = with("loaded", "active");
-            evidence.machine.looked = true;
+            evidence.machine.is_examined = true;
             evidence.init_log = last_attempt(
                 format!("level=info msg=\"pre-start\"\nlevel={level} msg=\"{said}\"\nlevel=info msg=x\n").as_bytes(),
             );

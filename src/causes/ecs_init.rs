@@ -210,7 +210,7 @@ mod tests {
         units.agent.exec_main_status = Some(255);
         let init_log = last_attempt(format!("level=info msg=\"pre-start\"\nlevel=error msg=\"{log}\"\n").as_bytes());
         let mut evidence = Evidence { units: Some(Ok(units)), init_log, ..Evidence::default() };
-        evidence.machine.looked = true;
+        evidence.machine.is_examined = true;
         evidence
     }
 

@@ -42,7 +42,9 @@ pub(super) fn effect(evidence: &Evidence) -> Option<Effect<'_>> {
     let joined = evidence.files.joined.as_deref();
     let of = |seen, wanted, is_in_default| Some(Effect { seen, wanted, is_in_default, joined });
     match &evidence.stop {
-        Some(StageError::Refused(Refusal::NoCluster { looked })) => return of(looked.clone(), None, false),
+        Some(StageError::Refused(Refusal::NoCluster { evidence_lines })) => {
+            return of(evidence_lines.clone(), None, false);
+        }
         Some(_) => return None,
         None => {}
     }
@@ -123,7 +125,7 @@ mod tests {
     fn odd(cluster: Option<&str>, joined: Option<&str>, file: &str) -> Evidence {
         let written = SystemTime::UNIX_EPOCH + Duration::from_secs(2000);
         let files = Files {
-            looked: true,
+            is_examined: true,
             configs: vec![ConfigText::of(ECS_CONFIG, Some(written), file.as_bytes())],
             joined: crate::ecs_config::joined(file.as_bytes(), b"", b""),
             json_region: None,

@@ -152,7 +152,7 @@ mod tests {
             cluster: Some("stage".to_owned()),
             ..SavedState::default()
         };
-        let machine = Machine { looked: true, ..Machine::default() };
+        let machine = Machine { is_examined: true, ..Machine::default() };
         Evidence {
             machine,
             units: Some(Ok(units)),

@@ -42,7 +42,7 @@ pub(super) fn choose(
     };
     match may_still_name {
         true => Ok(None),
-        false => Err(Refusal::NoCluster { looked: looked(settings, facts) }),
+        false => Err(Refusal::NoCluster { evidence_lines: evidence_lines(settings, facts) }),
     }
 }
 
@@ -99,7 +99,7 @@ fn spelled(settings: &Settings) -> String {
     format!("`{}`", pairs.join(","))
 }
 
-fn looked(settings: &Settings, facts: &Facts) -> Vec<String> {
+fn evidence_lines(settings: &Settings, facts: &Facts) -> Vec<String> {
     let tag = format!("`{}cluster`", settings.tags_prefix.value);
     let tags = match &facts.tags {
         _ if settings.tags_cluster.value == TagsCluster::Never => {

@@ -247,8 +247,8 @@ fn refuses_when_nothing_names_a_cluster_and_nothing_will() {
         assert!(matches!(case.plan(), Err(Refusal::NoCluster { .. })), "{state}");
     }
     let blind = Case::new().facts(|facts| facts.host.units = Known::Unknown("no bus".to_owned()));
-    let Err(Refusal::NoCluster { looked }) = blind.plan() else { panic!("a cluster was chosen") };
-    assert!(looked[0].contains("`ecs-bootstrap:cluster` (IMDS)"), "{looked:?}");
+    let Err(Refusal::NoCluster { evidence_lines }) = blind.plan() else { panic!("a cluster was chosen") };
+    assert!(evidence_lines[0].contains("`ecs-bootstrap:cluster` (IMDS)"), "{evidence_lines:?}");
 }
 
 #[test]

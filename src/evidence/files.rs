@@ -12,7 +12,7 @@ use crate::ecs_config::{effective, read};
 #[derive(Clone, Debug, Default)]
 pub struct Files {
     /// Whether they were looked at, at all.
-    pub looked: bool,
+    pub is_examined: bool,
     /// Those of both `ecs.config` files that could be read.
     pub configs: Vec<ConfigText>,
     /// The cluster that an agent would join with them; `None` for none, which it takes for `default`.

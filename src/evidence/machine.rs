@@ -12,7 +12,7 @@ use crate::redaction;
 #[derive(Debug, Default)]
 pub struct Machine {
     /// Whether it was looked at.
-    pub looked: bool,
+    pub is_examined: bool,
     /// The file systems that docker and the agent write to.
     pub space: Vec<Space>,
     /// What is left of the memory.

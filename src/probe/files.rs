@@ -62,7 +62,7 @@ pub(crate) fn files(disk: &Disk) -> Files {
         Some(ConfigText::of(path, disk.modified(path).ok().flatten(), &bytes))
     };
     Files {
-        looked: true,
+        is_examined: true,
         configs: [VENDOR_ECS_CONFIG, ECS_CONFIG].into_iter().filter_map(config).collect(),
         joined: joined_cluster(disk),
         json_region: read(disk, AGENT_JSON, LONGEST_FILE).and_then(|bytes| json_region(&bytes)),

@@ -84,7 +84,7 @@ pub(crate) async fn machine(world: &World, look: Look, deadline: Deadline) -> Ma
     let audited = audited.map(|tail| String::from_utf8_lossy(&tail.bytes).into_owned()).unwrap_or_default();
     let denied = denials(&format!("{audited}\n{kernel_log}"), booted(disk));
     Machine {
-        looked: true,
+        is_examined: true,
         space: kernel::spaces(disk, &FOLDERS),
         memory: kernel::memory(disk),
         pressure: kernel::pressure(disk),

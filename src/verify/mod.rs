@@ -95,12 +95,12 @@ pub async fn verdict(
         note_lasting(evidence, &findings, &mut since);
         let is_final = !evidence.timed_out && findings.iter().any(|finding| finding.is_final(evidence));
         final_since = is_final.then(|| final_since.unwrap_or_else(Instant::now));
-        if final_since.is_some_and(|since| since.elapsed() < LOOKS) && !observer.has_looked() {
+        if final_since.is_some_and(|since| since.elapsed() < LOOKS) && !observer.has_examined() {
             continue;
         }
         let evidence = &mut observer.evidence;
         if let Some(verdict) = judge(evidence, &findings) {
-            if matches!(verdict, Verdict::Ready(_)) && start.elapsed() < NOTES && !observer.has_looked() {
+            if matches!(verdict, Verdict::Ready(_)) && start.elapsed() < NOTES && !observer.has_examined() {
                 continue;
             }
             return verdict;

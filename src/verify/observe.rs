@@ -128,7 +128,7 @@ impl<'a> Observer<'a> {
     }
 
     /// Whether each layer has been looked at once; what has not been asked yet is asked now.
-    pub(super) fn has_looked(&mut self) -> bool {
+    pub(super) fn has_examined(&mut self) -> bool {
         let expected = self.evidence.expectation.as_ref();
         let has_cluster = expected.is_some_and(|expected| expected.region.is_some() && expected.cluster.is_some());
         let mut is_all = true;
