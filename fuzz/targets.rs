@@ -17,7 +17,7 @@ use ecs_bootstrap::causes::diagnose;
 use ecs_bootstrap::ecs_config::issue::{Context, first_crlf, issues};
 use ecs_bootstrap::ecs_config::{edit, effective, joined, read};
 use ecs_bootstrap::evidence::files::{CloudInit, ConfigText, Stray, output_failures};
-use ecs_bootstrap::evidence::{Evidence, StageError, agent_log, machine, user_data};
+use ecs_bootstrap::evidence::{Evidence, StageError, agent_log, host, user_data};
 use ecs_bootstrap::facts::saved_state::{from_bolt, from_json};
 use ecs_bootstrap::facts::{Instance, Written, since};
 use ecs_bootstrap::render::Document;
@@ -180,8 +180,8 @@ pub(crate) fn local_answer(bytes: &[u8]) {
 /// What journalctl prints, and `daemon.json`: what is kept has no control character.
 pub(crate) fn journal(bytes: &[u8]) {
     let text = String::from_utf8_lossy(bytes);
-    let kept = machine::journal_of_last_start(&text).into_iter().chain(machine::oom_kills(&text));
-    for line in kept.chain(machine::denials(&text, 0)).chain(machine::not_json(bytes)) {
+    let kept = host::journal_of_last_start(&text).into_iter().chain(host::oom_kills(&text));
+    for line in kept.chain(host::denials(&text, 0)).chain(host::not_json(bytes)) {
         assert!(!line.contains(char::is_control), "{line:?}");
     }
 }

@@ -274,7 +274,7 @@ mod tests {
         units.agent.active_state = Some("failed".to_owned());
         units.agent.exec_main_status = Some(code);
         let mut evidence = Evidence { units: Some(Ok(units)), agent_log: last_attempt(log), ..Evidence::default() };
-        evidence.machine.is_examined = true;
+        evidence.host.is_examined = true;
         evidence
     }
 

@@ -213,7 +213,7 @@ mod tests {
         units.agent.active_state = Some("failed".to_owned());
         units.agent.exec_main_status = Some(5);
         evidence.units = Some(Ok(units));
-        evidence.machine.is_examined = true;
+        evidence.host.is_examined = true;
         assert_eq!(ids(&evidence), ["agent-gave-up"]);
     }
 

@@ -6,7 +6,7 @@ use super::{Cause, Class, Layer, chain};
 use crate::boundary::docker::DockerError;
 use crate::boundary::systemd::SystemdError;
 use crate::evidence::Evidence;
-use crate::evidence::machine::telling;
+use crate::evidence::host::telling;
 use crate::exit::Exit;
 
 /// docker's unit, everywhere.
@@ -70,7 +70,7 @@ pub(super) static CONFIG_INVALID: Cause = Cause {
     source: "moby#30726 #22339; tf_aws_ecs#58",
     check: |evidence| {
         evidence.docker_failed()?;
-        let flaw = evidence.machine.daemon_json.as_ref().map(|flaw| format!("/etc/docker/daemon.json: {flaw}"));
+        let flaw = evidence.host.daemon_json.as_ref().map(|flaw| format!("/etc/docker/daemon.json: {flaw}"));
         let seen: Vec<String> = flaw.into_iter().chain(journaled(evidence, &CONFIG)).collect();
         (!seen.is_empty()).then_some(seen)
     },
@@ -120,7 +120,7 @@ pub(super) static HUNG: Cause = Cause {
         }
         let ping = evidence.docker.as_ref().and_then(|answer| answer.as_ref().err());
         let container = evidence.container.as_ref().and_then(|answer| answer.as_ref().err());
-        let list = evidence.machine.docker_list.as_ref().and_then(|answer| answer.as_ref().err());
+        let list = evidence.host.docker_list.as_ref().and_then(|answer| answer.as_ref().err());
         let silent = [ping, container, list].into_iter().flatten();
         let silent = silent.filter(|error| matches!(error, DockerError::Silent { .. })).map(|error| chain(error));
         let seen: Vec<String> = silent.take(1).collect();
@@ -144,7 +144,7 @@ pub(super) static API_MISMATCH: Cause = Cause {
     remedy: "update ecs-init (`dnf update ecs-init`), or go back to a docker that it knows and hold it there",
     source: "agent#4074 #2927 #942 #4090",
     check: |evidence| {
-        let version = evidence.machine.docker_version.as_ref().and_then(|answer| answer.as_ref().ok());
+        let version = evidence.host.docker_version.as_ref().and_then(|answer| answer.as_ref().ok());
         let oldest = version.and_then(|version| number(&version.min_api_version));
         let is_newer = oldest.map(|oldest| oldest > AGENT_SPEAKS);
         let logged = evidence.agent_logged(&[
@@ -188,7 +188,7 @@ pub(super) static FAILED: Cause = Cause {
     check: |evidence| {
         let docker = evidence.docker_failed()?;
         // What is in its journal may name something better.
-        let journal = match &evidence.machine.docker_journal {
+        let journal = match &evidence.host.docker_journal {
             Some(journal) => telling(journal),
             None if evidence.timed_out => None,
             None => return None,
@@ -245,7 +245,7 @@ pub(super) fn is_unexplained(evidence: &Evidence) -> bool {
 
 /// The last line of docker's journal that begins with one of these.
 fn journaled(evidence: &Evidence, fragments: &[&str]) -> Option<String> {
-    let lines = evidence.machine.docker_journal.as_ref()?;
+    let lines = evidence.host.docker_journal.as_ref()?;
     let line = lines.iter().rev().find(|line| fragments.iter().any(|fragment| line.contains(fragment)))?;
     Some(format!("journal: `{line}`"))
 }
@@ -275,7 +275,7 @@ mod tests {
         units.docker.load_state = Some(load.to_owned());
         units.docker.active_state = Some(active.to_owned());
         let mut evidence = Evidence { units: Some(Ok(units)), ..Evidence::default() };
-        evidence.machine.docker_journal = Some(Vec::new());
+        evidence.host.docker_journal = Some(Vec::new());
         evidence
     }
 
@@ -303,7 +303,7 @@ mod tests {
         let said = "client version 1.15 is too old. Minimum supported API version is 1.24";
         let with = |level: &str| {
             let mut evidence = with("loaded", "active");
-            evidence.machine.is_examined = true;
+            evidence.host.is_examined = true;
             evidence.init_log = last_attempt(
                 format!("level=info msg=\"pre-start\"\nlevel={level} msg=\"{said}\"\nlevel=info msg=x\n").as_bytes(),
             );
@@ -320,14 +320,14 @@ mod tests {
     #[test]
     fn a_failed_docker_is_named_once_its_journal_was_read() {
         let mut evidence = with("loaded", "failed");
-        evidence.machine.docker_journal = None;
+        evidence.host.docker_journal = None;
         assert_eq!(ids(&evidence), Vec::<&str>::new());
         for (line, id) in [
             ("failed to start daemon: anything", "docker-failed"),
             ("error initializing graphdriver: driver not supported", "docker-storage-failed"),
             ("unable to configure the Docker daemon with file /etc/docker/daemon.json: ...", "docker-config-invalid"),
         ] {
-            evidence.machine.docker_journal = Some(vec![line.to_owned()]);
+            evidence.host.docker_journal = Some(vec![line.to_owned()]);
             assert_eq!(ids(&evidence), [id]);
         }
     }
@@ -341,11 +341,11 @@ mod tests {
         let line = b"level=error msg=\"Could not get supported docker versions\"\n";
         let mut evidence = with("loaded", "active");
         evidence.agent_log = last_attempt(line);
-        evidence.machine.docker_version = docker("1.45");
+        evidence.host.docker_version = docker("1.45");
         assert_eq!(ids(&evidence), ["docker-api-mismatch"]);
-        evidence.machine.docker_version = docker("1.44");
+        evidence.host.docker_version = docker("1.44");
         assert_eq!(ids(&evidence), Vec::<&str>::new());
-        evidence.machine.docker_version = docker("1.45");
+        evidence.host.docker_version = docker("1.45");
         evidence.agent_log = Vec::new();
         assert_eq!(ids(&evidence), Vec::<&str>::new());
     }

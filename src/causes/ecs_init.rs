@@ -2,7 +2,7 @@
 
 use super::{Cause, Class, Layer};
 use crate::evidence::Evidence;
-use crate::evidence::machine::telling;
+use crate::evidence::host::telling;
 use crate::exit::Exit;
 
 /// What ecs-init says when it cannot load the image.
@@ -82,7 +82,7 @@ pub(super) static GPU_SETUP_FAILED: Cause = Cause {
     check: |evidence| {
         wants_gpu(evidence).then_some(())?;
         let of_agent = || evidence.agent_end().and_then(|_| evidence.agent_logged(GPU)).map(|line| vec![line]);
-        let device = evidence.machine.gpu.map(|is_there| match is_there {
+        let device = evidence.host.gpu.map(|is_there| match is_there {
             true => "/dev has an NVIDIA device".to_owned(),
             false => "/dev has no NVIDIA device".to_owned(),
         });
@@ -156,7 +156,7 @@ pub(super) fn is_named(evidence: &Evidence) -> bool {
 
 /// Whether our own guard lets no agent start, and has told why itself.
 pub(super) fn refused_by_guard(evidence: &Evidence) -> bool {
-    let mut journal = evidence.machine.agent_journal.iter().flatten().peekable();
+    let mut journal = evidence.host.agent_journal.iter().flatten().peekable();
     let is_guarded = evidence.agent_unit().and_then(|unit| unit.drop_in_paths.as_ref());
     let is_guarded = is_guarded.is_some_and(|paths| paths.iter().any(|path| path.ends_with(GUARD_DROP_IN)));
     // Without a journal nobody else can be told from guard, but by what ecs-init says.
@@ -180,7 +180,7 @@ pub(super) fn described(unit: &crate::boundary::systemd::UnitState) -> String {
 
 /// What ecs-init and the journal say last.
 pub(super) fn last_words(evidence: &Evidence) -> Vec<String> {
-    let journal = evidence.machine.agent_journal.as_ref().and_then(|lines| telling(lines));
+    let journal = evidence.host.agent_journal.as_ref().and_then(|lines| telling(lines));
     evidence.init_error().into_iter().chain(journal.map(|line| format!("journal: `{line}`"))).collect()
 }
 
@@ -210,7 +210,7 @@ mod tests {
         units.agent.exec_main_status = Some(255);
         let init_log = last_attempt(format!("level=info msg=\"pre-start\"\nlevel=error msg=\"{log}\"\n").as_bytes());
         let mut evidence = Evidence { units: Some(Ok(units)), init_log, ..Evidence::default() };
-        evidence.machine.is_examined = true;
+        evidence.host.is_examined = true;
         evidence
     }
 
@@ -233,9 +233,9 @@ mod tests {
     #[test]
     fn what_guard_refuses_it_has_told_itself() {
         let mut evidence = retried("something new");
-        evidence.machine.agent_journal = Some(vec!["error: [no-cluster-named] nothing names a cluster".to_owned()]);
+        evidence.host.agent_journal = Some(vec!["error: [no-cluster-named] nothing names a cluster".to_owned()]);
         assert_eq!(ids(&evidence), Vec::<&str>::new());
-        evidence.machine.agent_journal = Some(Vec::new());
+        evidence.host.agent_journal = Some(Vec::new());
         evidence.init_log = Vec::new();
         assert_eq!(ids(&evidence), ["ecs-init-failed"]);
         if let Some(Ok(units)) = &mut evidence.units {

@@ -168,18 +168,18 @@ fn cloud_init(evidence: &Evidence) -> Works {
 
 fn host(evidence: &Evidence) -> Works {
     const MIB: u64 = 1024 * 1024;
-    let machine = &evidence.machine;
-    let Some(least) = machine.space.iter().min_by_key(|space| space.free_bytes) else {
+    let host = &evidence.host;
+    let Some(least) = host.space.iter().min_by_key(|space| space.free_bytes) else {
         return Works::Unknown("its file systems could not be looked at".to_owned());
     };
     let space = format!("{} MiB free on `{}`", least.free_bytes / MIB, least.path);
-    let memory = machine.memory.map(|memory| format!(", {} MiB of memory available", memory.available_kib / 1024));
-    let selinux = if machine.enforcing == Some(true) { ", SELinux enforces" } else { "" };
+    let memory = host.memory.map(|memory| format!(", {} MiB of memory available", memory.available_kib / 1024));
+    let selinux = if host.enforcing == Some(true) { ", SELinux enforces" } else { "" };
     Works::Yes(format!("{space}{}{selinux}", memory.unwrap_or_default()))
 }
 
 fn docker(evidence: &Evidence) -> Works {
-    let version = match &evidence.machine.docker_version {
+    let version = match &evidence.host.docker_version {
         Some(Ok(version)) => format!("version {} answers", version.version),
         _ => "it answers".to_owned(),
     };

@@ -33,13 +33,13 @@ pub(super) static DISK_FULL: Cause = Cause {
         if let Some(StageError::Write(error @ DiskError::Full { .. })) = &evidence.stop {
             return Some(vec![chain(error)]);
         }
-        let full = evidence.machine.space.iter().filter(|space| is_full(space));
+        let full = evidence.host.space.iter().filter(|space| is_full(space));
         let tight = full.map(said_of).collect::<Vec<_>>();
-        let machine = &evidence.machine;
-        let journals = || machine.docker_journal.iter().chain(&machine.agent_journal).flatten();
+        let host = &evidence.host;
+        let journals = || host.docker_journal.iter().chain(&host.agent_journal).flatten();
         let journaled = || journals().find(|line| line.contains(ENOSPC)).map(|line| format!("journal: `{line}`"));
         let logged = evidence.init_logged(&[ENOSPC]).or_else(|| evidence.agent_logged(&[ENOSPC])).or_else(journaled);
-        let is_used_up = evidence.machine.space.iter().any(is_used_up);
+        let is_used_up = evidence.host.space.iter().any(is_used_up);
         let explains = match logged.is_some() {
             true => evidence.is_failing() || !tight.is_empty(),
             false if is_used_up => evidence.is_failing() || evidence.timed_out,
@@ -48,7 +48,7 @@ pub(super) static DISK_FULL: Cause = Cause {
         explains.then(|| tight.into_iter().chain(logged).collect())
     },
     note: |evidence| {
-        let full: Vec<String> = evidence.machine.space.iter().filter(|space| is_full(space)).map(said_of).collect();
+        let full: Vec<String> = evidence.host.space.iter().filter(|space| is_full(space)).map(said_of).collect();
         (!full.is_empty()).then_some(full)
     },
     ..Cause::PLAIN
@@ -193,10 +193,10 @@ pub(super) static SELINUX_DENIED: Cause = Cause {
              `ausearch -m avc -ts boot | audit2allow -M ecs-agent && semodule -i ecs-agent.pp`",
     source: "init#24; roadmap#1888; agent#1113",
     check: |evidence| {
-        let machine = &evidence.machine;
+        let host = &evidence.host;
         // An agent that comes as far as its registration has docker and its files: then somebody else was denied.
-        let is_kept = machine.enforcing == Some(true) && evidence.is_failing() && evidence.refusal().is_none();
-        let denied = machine.denials.last().filter(|_| is_kept)?;
+        let is_kept = host.enforcing == Some(true) && evidence.is_failing() && evidence.refusal().is_none();
+        let denied = host.denials.last().filter(|_| is_kept)?;
         Some(vec!["SELinux is enforcing".to_owned(), format!("audit: `{denied}`")])
     },
     ..Cause::PLAIN
@@ -221,14 +221,14 @@ pub(super) static HOST_OVERLOADED: Cause = Cause {
         if !evidence.stays_disconnected() && (killed.is_none() || evidence.container_instance_arn().is_some()) {
             return None;
         }
-        let machine = &evidence.machine;
-        let memory = machine.memory.filter(|Memory { total_kib, available_kib }| *available_kib < total_kib / 20);
+        let host = &evidence.host;
+        let memory = host.memory.filter(|Memory { total_kib, available_kib }| *available_kib < total_kib / 20);
         let memory = memory.map(|memory| {
             format!("{} of {} MiB of memory are available", memory.available_kib / 1024, memory.total_kib / 1024)
         });
-        let pressure = machine.pressure.filter(|Pressure { some, full }| *some > 60 || *full > 20);
+        let pressure = host.pressure.filter(|Pressure { some, full }| *some > 60 || *full > 20);
         let pressure = pressure.map(|waits| format!("tasks waited for memory {} % of the last 10 s", waits.some));
-        let oom = machine.oom_kills.last().map(|line| format!("kernel: `{line}`"));
+        let oom = host.oom_kills.last().map(|line| format!("kernel: `{line}`"));
         let seen: Vec<String> = [memory, pressure, oom].into_iter().flatten().collect();
         (!seen.is_empty()).then(|| seen.into_iter().chain(killed).collect())
     },
@@ -246,8 +246,8 @@ mod tests {
         let mut evidence = Evidence::default();
         let (free_bytes, total_bytes) = (free_mib * MIB, total_mib * MIB);
         let (path, total_inodes) = ("/".to_owned(), 1_000_000);
-        evidence.machine.space = vec![Space { path, total_bytes, free_bytes, total_inodes, free_inodes }];
-        evidence.machine.docker_journal = Some(Vec::new());
+        evidence.host.space = vec![Space { path, total_bytes, free_bytes, total_inodes, free_inodes }];
+        evidence.host.docker_journal = Some(Vec::new());
         let mut units = healthy_units();
         if is_failing {
             units.docker.active_state = Some("failed".to_owned());
@@ -280,21 +280,21 @@ mod tests {
             units.docker.result = Some("oom-kill".to_owned());
         }
         assert_eq!(ids(&evidence), ["docker-failed"]);
-        evidence.machine.memory = Some(Memory { total_kib: 1_000_000, available_kib: 20_000 });
+        evidence.host.memory = Some(Memory { total_kib: 1_000_000, available_kib: 20_000 });
         assert_eq!(ids(&evidence), ["host-overloaded", "docker-failed"]);
-        evidence.machine.memory = None;
-        evidence.machine.pressure = Some(Pressure { some: 60, full: 20 });
+        evidence.host.memory = None;
+        evidence.host.pressure = Some(Pressure { some: 60, full: 20 });
         assert_eq!(ids(&evidence), ["docker-failed"]);
-        evidence.machine.pressure = Some(Pressure { some: 61, full: 0 });
+        evidence.host.pressure = Some(Pressure { some: 61, full: 0 });
         assert_eq!(ids(&evidence), ["host-overloaded", "docker-failed"]);
     }
 
     #[test]
     fn a_denial_counts_where_selinux_enforces_and_something_fails() {
         let mut evidence = with(5000, 30_000, 500_000, true);
-        evidence.machine.denials = vec!["avc:  denied  { connectto } path=\"/run/docker.sock\"".to_owned()];
+        evidence.host.denials = vec!["avc:  denied  { connectto } path=\"/run/docker.sock\"".to_owned()];
         assert_eq!(ids(&evidence), ["docker-failed"]);
-        evidence.machine.enforcing = Some(true);
+        evidence.host.enforcing = Some(true);
         assert_eq!(ids(&evidence), ["selinux-denied", "docker-failed"]);
         let refused = b"level=error msg=\"Unable to register as a container instance with ECS\" error=\"new\"\n";
         evidence.agent_log = crate::evidence::agent_log::last_attempt(refused);

@@ -39,7 +39,7 @@ pub static PORT_TAKEN: Cause = Cause {
             Some(Err(error @ (AgentError::Garbled { .. } | AgentError::Status { .. }))) => (Some(chain(error)), false),
             _ => (None, false),
         };
-        let listeners = || evidence.machine.listeners.iter().flatten();
+        let listeners = || evidence.host.listeners.iter().flatten();
         // Whatever it answers: where an agent is believed, its container runs as another user.
         let of_user = listeners().find(|one| one.uid != 0 && !matches!(evidence.introspection, Some(Ok(_))));
         let by_name = || listeners().find(|one| one.process.as_ref().is_some_and(|(_, name)| name != AGENT));
@@ -171,11 +171,11 @@ mod tests {
             vec![Listener { address, uid: 0, inode: 1, process: Some((7, name.to_owned())) }]
         };
         let mut evidence = Evidence::default();
-        evidence.machine.listeners = Some(listener("nginx"));
+        evidence.host.listeners = Some(listener("nginx"));
         assert_eq!(ids(&evidence), Vec::<&str>::new());
         evidence.agent_log = last_attempt(b"level=info msg=\"Registered container instance with cluster!\"\n");
         assert_eq!(ids(&evidence), ["introspection-port-taken"]);
-        evidence.machine.listeners = Some(listener("agent"));
+        evidence.host.listeners = Some(listener("agent"));
         assert_eq!(ids(&evidence), Vec::<&str>::new());
     }
 
@@ -183,9 +183,9 @@ mod tests {
     fn a_listener_of_another_user_and_an_answer_that_is_not_believed_need_no_log() {
         let mut evidence = Evidence::default();
         let address = std::net::Ipv4Addr::LOCALHOST.into();
-        evidence.machine.listeners = Some(vec![Listener { address, uid: 1000, inode: 1, process: None }]);
+        evidence.host.listeners = Some(vec![Listener { address, uid: 1000, inode: 1, process: None }]);
         assert_eq!(ids(&evidence), ["introspection-port-taken"]);
-        evidence.machine.listeners = None;
+        evidence.host.listeners = None;
         let untrusted = AgentError::Untrusted { url: "http://127.0.0.1:51678/".to_owned(), why: "because".to_owned() };
         evidence.introspection = Some(Err(untrusted));
         assert_eq!(ids(&evidence), ["introspection-port-taken"]);

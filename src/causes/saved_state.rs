@@ -138,7 +138,7 @@ mod tests {
     use super::super::tests::{healthy_units, ids};
     use super::*;
     use crate::evidence::agent_log::last_attempt;
-    use crate::evidence::machine::Machine;
+    use crate::evidence::host::HostState;
     use crate::facts::{Known, SavedAgent};
     use crate::plan::Expectation;
 
@@ -152,9 +152,9 @@ mod tests {
             cluster: Some("stage".to_owned()),
             ..SavedState::default()
         };
-        let machine = Machine { is_examined: true, ..Machine::default() };
+        let host = HostState { is_examined: true, ..HostState::default() };
         Evidence {
-            machine,
+            host,
             units: Some(Ok(units)),
             agent_log: last_attempt(log.as_bytes()),
             saved: Some(SavedAgent { state: Known::Yes(Some(saved)), modified: None }),

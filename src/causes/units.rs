@@ -265,7 +265,7 @@ pub(super) static FAILED: Cause = Cause {
     source: "systemd.service(5) Restart=, systemd.unit(5) StartLimitBurst=",
     check: |evidence| {
         let unit = evidence.unit_failed()?;
-        let is_read = evidence.machine.agent_journal.is_some() || evidence.timed_out;
+        let is_read = evidence.host.agent_journal.is_some() || evidence.timed_out;
         if ecs_init::refused_by_guard(evidence) {
             return None;
         }

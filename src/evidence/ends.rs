@@ -108,7 +108,7 @@ impl Evidence {
 
     /// Whether what the machine shows is known, as far as it is going to be: a general cause must wait for that.
     pub fn is_machine_seen(&self) -> bool {
-        self.machine.is_examined || self.timed_out
+        self.host.is_examined || self.timed_out
     }
 
     /// Whether ECS says of a registered agent that it is not connected, and not only since a moment.

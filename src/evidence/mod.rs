@@ -6,8 +6,8 @@
 pub mod agent_log;
 mod ends;
 pub mod files;
+pub mod host;
 mod introspection;
-pub mod machine;
 pub mod proxies;
 pub mod routes;
 pub mod user_data;
@@ -19,7 +19,7 @@ use std::time::{Duration, SystemTime};
 
 use self::agent_log::Line;
 use self::files::Files;
-use self::machine::Machine;
+use self::host::HostState;
 use self::user_data::UserData;
 use self::way::Way;
 use crate::boundary::agent::{AgentError, Metadata};
@@ -235,7 +235,7 @@ pub struct Evidence {
     /// What user data is.
     pub user_data: Option<Result<UserData, ImdsError>>,
     /// The machine itself.
-    pub machine: Machine,
+    pub host: HostState,
     /// The way to AWS.
     pub way: Way,
     /// When it was looked, where that was once.

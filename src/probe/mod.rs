@@ -4,11 +4,11 @@
 //! the rooms as `host.rs` does, and knows the boundary and the nouns.
 
 mod files;
-mod machine;
+mod host;
 mod user_data;
 mod way;
 
 pub(crate) use self::files::{CLOUD_INIT_RESULT, CLOUD_INIT_STATUS, files, long_run};
-pub(crate) use self::machine::{Look, machine, wants_journal};
+pub(crate) use self::host::{Look, host, wants_journal};
 pub(crate) use self::user_data::user_data;
 pub(crate) use self::way::{network, way};

@@ -32,7 +32,7 @@ use crate::retry::{Deadline, pause_for};
 /// No probe takes longer.
 const PROBE: Duration = Duration::from_secs(5);
 /// What is looked at before a cause is told: one in an earlier layer comes before it.
-const LOOKS: [Probe; 6] = [Probe::Units, Probe::Machine, Probe::Docker, Probe::Role, Probe::Cluster, Probe::Way];
+const LOOKS: [Probe; 6] = [Probe::Units, Probe::HostState, Probe::Docker, Probe::Role, Probe::Cluster, Probe::Way];
 const LOG_TAIL: usize = 256 * 1024;
 
 type Probing<'a> = Pin<Box<dyn Future<Output = Observation> + 'a>>;
@@ -144,8 +144,8 @@ impl<'a> Observer<'a> {
             }
         }
         let units = self.evidence.known_units();
-        if units.is_some_and(|units| probe::wants_journal(units, &self.evidence.machine)) {
-            self.hurry(Probe::Machine);
+        if units.is_some_and(|units| probe::wants_journal(units, &self.evidence.host)) {
+            self.hurry(Probe::HostState);
             return false;
         }
         is_all && !self.evidence.job_pending("docker.service")
@@ -194,7 +194,7 @@ impl<'a> Observer<'a> {
             Probe::Cluster => !registered && !denied(&evidence.cluster),
             Probe::Registration => registered && !denied(&evidence.registration),
             Probe::UserData => !registered || asks_for_user_data(evidence),
-            Probe::Machine => !registered || evidence.stays_disconnected() || evidence.in_wrong_cluster(),
+            Probe::HostState => !registered || evidence.stays_disconnected() || evidence.in_wrong_cluster(),
             Probe::Way => true,
             Probe::BlockingStart => evidence.held_by_user_data(),
         }
@@ -238,10 +238,10 @@ impl<'a> Observer<'a> {
                 })
             }
             Probe::UserData => Box::pin(async move { Observation::UserData(probe::user_data(world, soon).await) }),
-            Probe::Machine => {
+            Probe::HostState => {
                 let units = self.evidence.known_units().cloned();
                 let look = probe::Look { units, is_killed: self.evidence.killed().is_some() };
-                Box::pin(async move { Observation::Machine(Box::new(probe::machine(world, look, soon).await)) })
+                Box::pin(async move { Observation::HostState(Box::new(probe::host(world, look, soon).await)) })
             }
             Probe::Way => way(world, Ask::of(&self.evidence), soon),
             Probe::BlockingStart => {
@@ -275,8 +275,8 @@ impl<'a> Observer<'a> {
             Observation::Units(answer) => {
                 evidence.units = Some(*answer);
                 // What has failed is told at once, and with what its journal says.
-                if evidence.known_units().is_some_and(|units| probe::wants_journal(units, &evidence.machine)) {
-                    self.hurry(Probe::Machine);
+                if evidence.known_units().is_some_and(|units| probe::wants_journal(units, &evidence.host)) {
+                    self.hurry(Probe::HostState);
                 }
             }
             Observation::JobEnded(index, Ok(result)) => {
@@ -302,7 +302,7 @@ impl<'a> Observer<'a> {
                 self.note_blocking_start(seen);
             }
             Observation::UserData(answer) => evidence.user_data = Some(answer),
-            Observation::Machine(machine) => evidence.machine = *machine,
+            Observation::HostState(host) => evidence.host = *host,
             Observation::Way(way) => self.note_way(*way),
         }
         self.hurry_way(probe);

@@ -43,7 +43,7 @@ pub(super) async fn around(world: &World, stop: StageError) -> Evidence {
         }
         Some(StageError::Imds(_)) => {
             let way = probe::way(world, Ask::default(), soon);
-            (evidence.machine, evidence.way) = join(probe::machine(world, probe::Look::default(), soon), way).await;
+            (evidence.host, evidence.way) = join(probe::host(world, probe::Look::default(), soon), way).await;
         }
         _ => {}
     }
@@ -97,7 +97,7 @@ pub(super) async fn once(
 async fn ask_aws(world: &World, evidence: &mut Evidence) {
     let soon = Deadline::after(PROBE);
     let look = probe::Look { units: evidence.known_units().cloned(), is_killed: true };
-    let machine = probe::machine(world, look, soon);
+    let host = probe::host(world, look, soon);
     let expected = evidence.expectation.clone().unwrap_or_default();
     let arn = evidence.container_instance_arn().map(str::to_owned);
     let api = async {
@@ -120,8 +120,8 @@ async fn ask_aws(world: &World, evidence: &mut Evidence) {
             join3(probe::network(world, Some(&region)), aws.describe_clusters(&clusters, soon), known).await;
         Some((probe, Some(described), known))
     };
-    let (machine, api) = join(machine, api).await;
-    evidence.machine = machine;
+    let (host, api) = join(host, api).await;
+    evidence.host = host;
     if let Some((network, cluster, registration)) = api {
         (evidence.network, evidence.cluster, evidence.registration) = (network, cluster, registration);
     }

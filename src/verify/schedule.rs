@@ -9,7 +9,7 @@ use crate::boundary::aws::{AwsError, ContainerInstance, Described};
 use crate::boundary::docker::{Container, DockerError};
 use crate::boundary::imds::{ImdsError, RoleStatus};
 use crate::boundary::systemd::{JobResult, SystemdError};
-use crate::evidence::machine::Machine;
+use crate::evidence::host::HostState;
 use crate::evidence::user_data::UserData;
 use crate::evidence::way::Way;
 use crate::evidence::{LongRun, NetworkProbe};
@@ -31,7 +31,7 @@ pub(super) enum Observation {
     Registration(Result<Option<ContainerInstance>, AwsError>),
     BlockingStart(Option<(u32, String)>, Option<LongRun>),
     UserData(Result<UserData, ImdsError>),
-    Machine(Box<Machine>),
+    HostState(Box<HostState>),
     Way(Box<Way>),
 }
 
@@ -50,7 +50,7 @@ impl Observation {
             Observation::Registration(_) => Some(Probe::Registration),
             Observation::BlockingStart(..) => Some(Probe::BlockingStart),
             Observation::UserData(_) => Some(Probe::UserData),
-            Observation::Machine(_) => Some(Probe::Machine),
+            Observation::HostState(_) => Some(Probe::HostState),
             Observation::Way(_) => Some(Probe::Way),
         }
     }
@@ -69,7 +69,7 @@ pub(super) enum Probe {
     Registration,
     BlockingStart,
     UserData,
-    Machine,
+    HostState,
     Way,
 }
 
@@ -85,7 +85,7 @@ pub(super) const PROBES: [(Probe, Duration, Duration); 12] = [
     (Probe::Registration, Duration::ZERO, Duration::from_secs(10)),
     (Probe::BlockingStart, Duration::from_secs(1), Duration::from_secs(3)),
     (Probe::UserData, Duration::from_secs(1), Duration::from_secs(60)),
-    (Probe::Machine, Duration::from_secs(1), Duration::from_secs(3)),
+    (Probe::HostState, Duration::from_secs(1), Duration::from_secs(3)),
     (Probe::Way, Duration::from_secs(2), Duration::from_secs(10)),
 ];
 

@@ -11,7 +11,7 @@ use crate::boundary::disk::Disk;
 use crate::boundary::journalctl::{self, Of};
 use crate::boundary::kernel;
 use crate::boundary::systemd::UnitState;
-use crate::evidence::machine::{Machine, denials, journal_of_last_start, not_json, oom_kills};
+use crate::evidence::host::{HostState, denials, journal_of_last_start, not_json, oom_kills};
 use crate::facts::Units;
 use crate::host::device;
 use crate::retry::Deadline;
@@ -37,7 +37,7 @@ pub(crate) struct Look {
 }
 
 /// Whether a unit has failed whose journal has not been read.
-pub(crate) fn wants_journal(units: &Units, seen: &Machine) -> bool {
+pub(crate) fn wants_journal(units: &Units, seen: &HostState) -> bool {
     (is_failing(&units.docker) && seen.docker_journal.is_none())
         || (is_failing(&units.agent) && seen.agent_journal.is_none())
 }
@@ -50,7 +50,7 @@ fn is_failing(unit: &UnitState) -> bool {
 }
 
 /// All of it, by the deadline.
-pub(crate) async fn machine(world: &World, look: Look, deadline: Deadline) -> Machine {
+pub(crate) async fn host(world: &World, look: Look, deadline: Deadline) -> HostState {
     let disk = &world.disk;
     let units = look.units.as_ref();
     let journal = async |unit: Option<&UnitState>| {
@@ -83,7 +83,7 @@ pub(crate) async fn machine(world: &World, look: Look, deadline: Deadline) -> Ma
             .await;
     let audited = audited.map(|tail| String::from_utf8_lossy(&tail.bytes).into_owned()).unwrap_or_default();
     let denied = denials(&format!("{audited}\n{kernel_log}"), booted(disk));
-    Machine {
+    HostState {
         is_examined: true,
         space: kernel::spaces(disk, &FOLDERS),
         memory: kernel::memory(disk),

@@ -10,7 +10,7 @@ use crate::redaction;
 
 /// All of it. What was not or cannot be seen is `None`, or empty.
 #[derive(Debug, Default)]
-pub struct Machine {
+pub struct HostState {
     /// Whether it was looked at.
     pub is_examined: bool,
     /// The file systems that docker and the agent write to.
