@@ -6,7 +6,7 @@ use super::role::{LATE, has_static_keys};
 use super::{Cause, Class, Layer, chain};
 use crate::boundary::aws::AwsErrorKind;
 use crate::boundary::net::is_private;
-use crate::evidence::way::{ControlPlane, Reached};
+use crate::evidence::network_path::{ControlPlane, Reached};
 use crate::evidence::{Evidence, NetworkProbe};
 use crate::exit::Exit;
 
@@ -48,7 +48,7 @@ pub(super) static UNREACHABLE: Cause = Cause {
     source: "agent#1143 #240 #250 #270 #882",
     check: |evidence| {
         let plane = plane(evidence)?;
-        if evidence.way.acs != Some(false) || partial(evidence).is_some() {
+        if evidence.network_path.acs != Some(false) || partial(evidence).is_some() {
             return None;
         }
         let fault = plane.agent.as_ref()?.fault()?;
@@ -74,7 +74,7 @@ pub(super) static DENIED: Cause = Cause {
         if !evidence.is_disconnected() {
             return None;
         }
-        let called = match &evidence.way.control_plane {
+        let called = match &evidence.network_path.control_plane {
             // With keys of its own the agent is somebody else than we are.
             Some(Err(error)) if matches!(error.kind, AwsErrorKind::Denied { .. }) && !has_static_keys(evidence) => {
                 Some(chain(error))
@@ -97,7 +97,7 @@ pub(super) fn is_named(evidence: &Evidence) -> bool {
 }
 
 fn plane(evidence: &Evidence) -> Option<&ControlPlane> {
-    evidence.way.control_plane.as_ref()?.as_ref().ok().filter(|_| evidence.is_disconnected())
+    evidence.network_path.control_plane.as_ref()?.as_ref().ok().filter(|_| evidence.is_disconnected())
 }
 
 fn partial(evidence: &Evidence) -> Option<Vec<String>> {
@@ -132,7 +132,7 @@ mod tests {
     use crate::boundary::agent::Metadata;
     use crate::boundary::aws::{AwsError, ContainerInstance};
     use crate::boundary::net::NetError;
-    use crate::evidence::way::Way;
+    use crate::evidence::network_path::NetworkPath;
 
     const ARN: &str = "arn:aws:ecs:eu-west-1:1:container-instance/prod/1";
 
@@ -159,7 +159,7 @@ mod tests {
         Evidence {
             introspection: Some(Ok(Metadata { cluster: "prod".into(), container_instance_arn: ARN.into(), version })),
             registration: Some(Ok(Some(instance))),
-            way: Way { acs: Some(is_open), control_plane: Some(Ok(plane)), ..Way::default() },
+            network_path: NetworkPath { acs: Some(is_open), control_plane: Some(Ok(plane)), ..NetworkPath::default() },
             ..Evidence::default()
         }
     }
@@ -184,8 +184,10 @@ mod tests {
         let (code, message) = ("AccessDeniedException".to_owned(), String::new());
         let kind = AwsErrorKind::Denied { code, message: message.as_str().into() };
         let (operation, elapsed) = ("ecs:DiscoverPollEndpoint", Duration::ZERO);
-        evidence.way =
-            Way { control_plane: Some(Err(AwsError { operation, kind, elapsed, source: None })), ..Way::default() };
+        evidence.network_path = NetworkPath {
+            control_plane: Some(Err(AwsError { operation, kind, elapsed, source: None })),
+            ..NetworkPath::default()
+        };
         assert_eq!(ids(&evidence), ["acs-denied"]);
     }
 }

@@ -236,8 +236,8 @@ pub(super) static NOT_CONNECTED: Cause = Cause {
             return None;
         }
         let seen = format!("ecs:DescribeContainerInstances says agentConnected false, for {} s now", since.as_secs());
-        let open =
-            (evidence.way.acs == Some(true)).then(|| "from here the endpoint of the control plane is open".to_owned());
+        let open = (evidence.network_path.acs == Some(true))
+            .then(|| "from here the endpoint of the control plane is open".to_owned());
         Some(
             [seen]
                 .into_iter()

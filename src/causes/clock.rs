@@ -50,7 +50,7 @@ pub(super) fn off(evidence: &Evidence) -> Option<String> {
         let off = humantime::format_duration(Duration::from_secs(ahead.unsigned_abs()));
         (ahead.unsigned_abs() > TOLERANCE).then(|| format!("this host's clock is {off} {side} {whose}"))
     };
-    if let Some(ahead) = evidence.way.api_clock {
+    if let Some(ahead) = evidence.network_path.api_clock {
         return words(ahead, "the Date of AWS's last answer");
     }
     let explains = evidence.aws_errors().any(|error| match &error.kind {
@@ -59,7 +59,7 @@ pub(super) fn off(evidence: &Evidence) -> Option<String> {
         _ => false,
     });
     let logged = || evidence.registration_refused(&["x509: certificate has expired or is not yet valid"]).is_some();
-    let ahead = evidence.way.imds_clock.filter(|_| explains || logged())?;
+    let ahead = evidence.network_path.imds_clock.filter(|_| explains || logged())?;
     words(ahead, "the Date of instance metadata")
 }
 
@@ -69,12 +69,12 @@ mod tests {
     use super::*;
     use crate::boundary::aws::AwsError;
     use crate::evidence::StageError;
-    use crate::evidence::way::Way;
+    use crate::evidence::network_path::NetworkPath;
 
     fn with(api_clock: Option<i64>, imds_clock: Option<i64>, kind: AwsErrorKind) -> Vec<&'static str> {
         let error = AwsError { operation: "ec2:DescribeTags", kind, elapsed: Duration::ZERO, source: None };
         ids(&Evidence {
-            way: Way { api_clock, imds_clock, ..Way::default() },
+            network_path: NetworkPath { api_clock, imds_clock, ..NetworkPath::default() },
             ..Evidence::of_stop(StageError::Aws(error))
         })
     }

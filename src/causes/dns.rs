@@ -31,7 +31,7 @@ pub(super) static NAME_UNKNOWN: Cause = Cause {
     source: "amazon-ecs-cli#232",
     check: |evidence| {
         let mut seen = failed(evidence, |error| matches!(error, NetError::NoSuchName { .. }), true)?;
-        seen.extend(evidence.way.names.as_ref().map(|names| match &names.resolved {
+        seen.extend(evidence.network_path.names.as_ref().map(|names| match &names.resolved {
             Ok(()) => format!("`{}` resolves", names.other),
             Err(error) => chain(error),
         }));
@@ -53,7 +53,7 @@ pub(super) static TIMEOUT: Cause = Cause {
     source: "agent#218 #294 #270 #882",
     check: |evidence| {
         let mut seen = failed(evidence, is_silence, false)?;
-        if let Some(names) = &evidence.way.names {
+        if let Some(names) = &evidence.network_path.names {
             // Somebody does answer, if not for the endpoint.
             let error = names.resolved.as_ref().err().filter(|error| is_silence(error))?;
             seen.push(chain(error));
@@ -84,7 +84,7 @@ pub(super) static FAILED: Cause = Cause {
         let is_dns = |kind: &AwsErrorKind| matches!(kind, AwsErrorKind::Dns { .. });
         from_way(
             evidence,
-            |way| way.connected.as_ref().err().filter(|error| probe(error)).map(|error| chain(error)),
+            |network_path| network_path.connected.as_ref().err().filter(|error| probe(error)).map(|error| chain(error)),
             is_dns,
         )
         .filter(|_| !is_named)
@@ -101,12 +101,12 @@ fn failed(evidence: &Evidence, is: fn(&NetError) -> bool, no_such_name: bool) ->
     let of_probe = |error: &NetError| is(error).then(|| chain(error));
     from_way(
         evidence,
-        |way| way.connected.as_ref().err().and_then(of_probe),
+        |network_path| network_path.connected.as_ref().err().and_then(of_probe),
         // A call keeps only whether somebody said that there is no such name: the second question tells the rest.
         |kind| match kind {
             AwsErrorKind::Dns { no_such_name: said } if no_such_name => *said,
             AwsErrorKind::Dns { no_such_name: said } => {
-                let names = evidence.way.names.as_ref().and_then(|names| names.resolved.as_ref().err());
+                let names = evidence.network_path.names.as_ref().and_then(|names| names.resolved.as_ref().err());
                 evidence.network.is_none() && !said && names.is_some_and(is_silence)
             }
             _ => false,
@@ -119,7 +119,7 @@ mod tests {
     use super::super::tests::ids;
     use super::*;
     use crate::boundary::aws::AwsError;
-    use crate::evidence::way::{Names, Way};
+    use crate::evidence::network_path::{Names, NetworkPath};
     use crate::evidence::{NetworkProbe, StageError};
 
     const HOST: &str = "ecs.eu-west-1.amazonaws.com";
@@ -132,14 +132,17 @@ mod tests {
         NetError::NoSuchName { host: host.to_owned() }
     }
 
-    fn way(resolved: Option<Result<(), NetError>>) -> Way {
+    fn network_path(resolved: Option<Result<(), NetError>>) -> NetworkPath {
         let servers = vec!["10.0.0.2".parse().unwrap()];
-        Way { names: resolved.map(|resolved| Names { servers, other: "other.test", resolved }), ..Way::default() }
+        NetworkPath {
+            names: resolved.map(|resolved| Names { servers, other: "other.test", resolved }),
+            ..NetworkPath::default()
+        }
     }
 
     fn probed(connected: NetError, other: Option<Result<(), NetError>>) -> Evidence {
         let network = Some(NetworkProbe { host: HOST.to_owned(), addresses: Vec::new(), connected: Err(connected) });
-        Evidence { network, way: way(other), ..Evidence::default() }
+        Evidence { network, network_path: network_path(other), ..Evidence::default() }
     }
 
     #[test]
@@ -160,7 +163,7 @@ mod tests {
         let stopped = |no_such_name, other| {
             let kind = AwsErrorKind::Dns { no_such_name };
             let error = AwsError { operation: "ec2:DescribeTags", kind, elapsed: Duration::ZERO, source: None };
-            ids(&Evidence { way: way(other), ..Evidence::of_stop(StageError::Aws(error)) })
+            ids(&Evidence { network_path: network_path(other), ..Evidence::of_stop(StageError::Aws(error)) })
         };
         assert_eq!(stopped(true, Some(Ok(()))), ["dns-name-unknown"]);
         assert_eq!(stopped(false, Some(Err(late("other.test")))), ["dns-timeout"]);

@@ -112,7 +112,7 @@ fn works(layer: Layer, evidence: &Evidence) -> Works {
 }
 
 fn clock(evidence: &Evidence) -> Works {
-    let (off, whose) = match (evidence.way.api_clock, evidence.way.imds_clock) {
+    let (off, whose) = match (evidence.network_path.api_clock, evidence.network_path.imds_clock) {
         (Some(off), _) => (off, "AWS's last answer"),
         (None, Some(off)) => (off, "instance metadata"),
         (None, None) => return Works::Unknown("no answer of AWS to compare it with".to_owned()),
@@ -230,7 +230,7 @@ fn is_answered(evidence: &Evidence) -> bool {
         matches!(error, AwsErrorKind::Denied { .. } | AwsErrorKind::Throttled { .. } | AwsErrorKind::Service { .. })
     };
     // The clock was compared with an answer.
-    evidence.way.api_clock.is_some()
+    evidence.network_path.api_clock.is_some()
         || matches!(evidence.cluster, Some(Ok(_)))
         || matches!(evidence.registration, Some(Ok(_)))
         || evidence.aws_errors().any(|error| answered(&error.kind))

@@ -210,7 +210,7 @@ fn unreachable(evidence: &Evidence) -> Option<Vec<String>> {
 }
 
 fn is_ipv6_only(evidence: &Evidence) -> bool {
-    evidence.way.routes.is_some_and(|routes| !routes.v4_any && routes.v6_address)
+    evidence.network_path.routes.is_some_and(|routes| !routes.v4_any && routes.v6_address)
 }
 
 /// The error of the metadata service that stopped a room, or that verify met, when it is of this kind.
@@ -232,8 +232,8 @@ fn named(evidence: &Evidence, is: fn(&ImdsError) -> bool) -> Option<Vec<String>>
 mod tests {
     use super::super::tests::ids;
     use super::*;
+    use crate::evidence::network_path::NetworkPath;
     use crate::evidence::routes::Routes;
-    use crate::evidence::way::Way;
 
     #[test]
     fn off_lost_and_unreachable_are_told_apart() {
@@ -263,7 +263,10 @@ mod tests {
     fn a_host_without_ipv4_is_told_only_where_its_tables_say_so() {
         let with = |routes| {
             let error = ImdsError::Unreachable { attempts: 2, elapsed: LATE, source: None };
-            ids(&Evidence { way: Way { routes, ..Way::default() }, ..Evidence::of_stop(StageError::Imds(error)) })
+            ids(&Evidence {
+                network_path: NetworkPath { routes, ..NetworkPath::default() },
+                ..Evidence::of_stop(StageError::Imds(error))
+            })
         };
         let v6 = Routes { v6_address: true, v6_default: true, ..Routes::default() };
         assert_eq!(with(Some(v6)), ["imds-ipv6-only"]);

@@ -74,7 +74,7 @@ pub(super) static STUCK: Cause = Cause {
     exit_after_deadline: Exit::Host,
     remedy: "`systemctl restart ecs --no-block`; where it comes again, a newer agent (`dnf update ecs-init`)",
     source: "agent#316 #577 #985 #1285 #4082",
-    check: |evidence| stuck(evidence, evidence.way.acs),
+    check: |evidence| stuck(evidence, evidence.network_path.acs),
     when_registered: true,
     ..Cause::PLAIN
 };

@@ -164,7 +164,7 @@ pub(super) static EXPIRED: Cause = Cause {
         if clock::off(evidence).is_some() {
             return None;
         }
-        let ahead = evidence.way.api_clock.or(evidence.way.imds_clock).unwrap_or_default();
+        let ahead = evidence.network_path.api_clock.or(evidence.network_path.imds_clock).unwrap_or_default();
         let ahead = Duration::from_secs(u64::try_from(ahead).unwrap_or_default());
         let ended = match &evidence.role {
             Some(Ok(RoleStatus::Present { expired_for: Some(by), .. }))
@@ -302,9 +302,9 @@ mod tests {
             |seconds| with(RoleStatus::Present { role: "r".into(), expired_for: Some(Duration::from_secs(seconds)) });
         assert_eq!(ids(&by(60)), ["credentials-expired"]);
         let mut evidence = by(60);
-        evidence.way.imds_clock = Some(120);
+        evidence.network_path.imds_clock = Some(120);
         assert_eq!(ids(&evidence), Vec::<&str>::new());
-        evidence.way.api_clock = Some(7200);
+        evidence.network_path.api_clock = Some(7200);
         assert_eq!(ids(&evidence), ["clock-skew"]);
     }
 

@@ -49,11 +49,14 @@ pub(super) static PROXY_HALF: Cause = Cause {
         if let Some(call) = call {
             let agent = agent.map(|proxy| format!("ecs.config has the proxy `{}`", proxy.shown()));
             let told: Vec<String> = agent.into_iter().chain(places).collect();
-            let is_half = evidence.way.our_proxy.is_none() && !told.is_empty();
+            let is_half = evidence.network_path.our_proxy.is_none() && !told.is_empty();
             return is_half.then(|| told.into_iter().chain([chain(call)]).collect());
         }
-        let ours =
-            evidence.way.our_proxy.as_ref().map(|proxy| format!("ecs-bootstrap has the proxy `{}`", proxy.shown()));
+        let ours = evidence
+            .network_path
+            .our_proxy
+            .as_ref()
+            .map(|proxy| format!("ecs-bootstrap has the proxy `{}`", proxy.shown()));
         let told: Vec<String> = places.into_iter().chain(ours).collect();
         let probe = evidence.network.as_ref().filter(|_| agent.is_none() && !told.is_empty())?;
         let Err(error @ NetError::Timeout { .. }) = &probe.connected else { return None };
@@ -62,7 +65,7 @@ pub(super) static PROXY_HALF: Cause = Cause {
     },
     note: |evidence| {
         let proxy = agent_proxy(evidence).filter(|_| evidence.container_instance_arn().is_some())?;
-        let docker_lacks = evidence.way.docker_proxy.is_none();
+        let docker_lacks = evidence.network_path.docker_proxy.is_none();
         docker_lacks
             .then(|| vec![format!("ecs.config has the proxy `{}`, and no drop-in of docker has one", proxy.shown())])
     },
@@ -110,7 +113,7 @@ pub(super) static NO_DEFAULT_ROUTE: Cause = Cause {
              taken the route",
     source: "connect(2) ENETUNREACH; route(8)",
     check: |evidence| {
-        let routes = evidence.way.routes.filter(|routes| !routes.v4_default && !routes.v6_default)?;
+        let routes = evidence.network_path.routes.filter(|routes| !routes.v4_default && !routes.v6_default)?;
         let mut seen = from_way(evidence, |probe| unreachable(probe, |errno| errno == ENETUNREACH), |_| false)?;
         let v4 = if routes.v4_any { "only local routes" } else { "no route" };
         seen.push(format!("the routing tables have {v4} of IPv4, and no default route of IPv6"));
@@ -169,7 +172,7 @@ pub(super) static NO_PUBLIC_IP: Cause = Cause {
     remedy: "in a public subnet, launch with `--associate-public-ip-address`; in a private one, look at the NAT gateway",
     source: "amazon-ecs-cli#319",
     check: |evidence| {
-        egress(evidence).filter(|_| evidence.way.public_address == Some(false))?;
+        egress(evidence).filter(|_| evidence.network_path.public_address == Some(false))?;
         Some(vec!["instance metadata answers 404 to `meta-data/public-ipv4` (normal behind NAT)".to_owned()])
     },
     ..PLAIN
@@ -251,12 +254,12 @@ fn agent_proxy(evidence: &Evidence) -> Option<crate::boundary::proxy::Proxy> {
 /// Who else on this host was told of a proxy, in words.
 fn others(evidence: &Evidence) -> Vec<String> {
     let told = |told: &Told| format!("`{}` has the proxy `{}`", told.place, told.proxy.shown());
-    [&evidence.way.docker_proxy, &evidence.way.unit_proxy].into_iter().flatten().map(told).collect()
+    [&evidence.network_path.docker_proxy, &evidence.network_path.unit_proxy].into_iter().flatten().map(told).collect()
 }
 
 /// What the agent's proxy said, where it is an error of this kind.
 fn proxied(evidence: &Evidence, is: fn(&ProxyError) -> bool) -> Option<Vec<String>> {
-    let tried = evidence.way.proxy.as_ref()?;
+    let tried = evidence.network_path.proxy.as_ref()?;
     let error = tried.outcome.as_ref().err().filter(|error| is(error))?;
     let seen = format!("{} (`{}` of ecs.config, to `{}`)", chain(error), tried.proxy.shown(), tried.host);
     let logged = evidence.agent_logged(&["proxyconnect tcp", "Proxy Authentication Required"]);
@@ -290,8 +293,8 @@ mod tests {
     use crate::boundary::aws::AwsError;
     use crate::boundary::proxy::Proxy;
     use crate::evidence::StageError;
+    use crate::evidence::network_path::NetworkPath;
     use crate::evidence::routes::Routes;
-    use crate::evidence::way::Way;
 
     fn with(address: &str, connected: NetError) -> Evidence {
         let addresses: Vec<IpAddr> = vec![address.parse().unwrap()];
@@ -337,18 +340,18 @@ mod tests {
     #[test]
     fn a_missing_public_address_is_a_hint_beside_it() {
         let mut evidence = silent("203.0.113.7");
-        evidence.way.public_address = Some(true);
+        evidence.network_path.public_address = Some(true);
         assert_eq!(ids(&evidence), ["egress-timeout"]);
-        evidence.way.public_address = Some(false);
+        evidence.network_path.public_address = Some(false);
         assert_eq!(ids(&evidence), ["egress-timeout", "no-public-ip"]);
-        assert_eq!(ids(&Evidence { way: evidence.way, ..Evidence::default() }), Vec::<&str>::new());
+        assert_eq!(ids(&Evidence { network_path: evidence.network_path, ..Evidence::default() }), Vec::<&str>::new());
     }
 
     #[test]
     fn the_kernels_tables_tell_why_there_is_no_way() {
         let with = |errno, routes| {
             let mut evidence = without_way(errno);
-            evidence.way.routes = routes;
+            evidence.network_path.routes = routes;
             ids(&evidence)
         };
         let local = Routes { v4_any: true, ..Routes::default() };
@@ -361,7 +364,7 @@ mod tests {
     #[test]
     fn a_proxy_that_the_agent_was_not_told_of_is_the_cause_and_one_that_it_was_is_its_way() {
         let mut evidence = silent("203.0.113.7");
-        evidence.way = Way { docker_proxy: told(), ..Way::default() };
+        evidence.network_path = NetworkPath { docker_proxy: told(), ..NetworkPath::default() };
         assert_eq!(ids(&evidence), ["proxy-half-configured"]);
         let seen = &super::super::diagnose(&evidence)[0].seen;
         assert!(seen[0].contains("`p:3128`") && !seen[0].contains("hunter2"), "{seen:?}");
@@ -369,6 +372,6 @@ mod tests {
         assert_eq!(ids(&evidence), Vec::<&str>::new());
         evidence.config.insert("NO_PROXY".to_owned(), ".amazonaws.com".to_owned());
         assert_eq!(ids(&evidence), ["proxy-half-configured"]);
-        assert_eq!(ids(&Evidence { way: evidence.way, ..Evidence::default() }), Vec::<&str>::new());
+        assert_eq!(ids(&Evidence { network_path: evidence.network_path, ..Evidence::default() }), Vec::<&str>::new());
     }
 }

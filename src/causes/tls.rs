@@ -6,7 +6,7 @@ use super::route::from_way;
 use super::{Cause, Class, Layer, clock};
 use crate::boundary::aws::{AwsErrorKind, TlsFault};
 use crate::evidence::Evidence;
-use crate::evidence::way::Shown;
+use crate::evidence::network_path::Shown;
 use crate::exit::Exit;
 
 /// Something on the way opens the connection, or the host lacks a CA.
@@ -31,7 +31,7 @@ pub(super) static UNTRUSTED: Cause = Cause {
             return Some(seen.into_iter().chain(shown(evidence)).chain(logged()).collect());
         }
         // We have taken the host's roots, and the agent has not.
-        let logged = evidence.way.host_roots.then(logged).flatten()?;
+        let logged = evidence.network_path.host_roots.then(logged).flatten()?;
         Some(vec!["only this host's own roots make the certificate of AWS good, not Amazon's".to_owned(), logged])
     },
     ..Cause::PLAIN
@@ -61,7 +61,7 @@ pub(super) static FAILED: Cause = Cause {
 
 /// Whose certificate it is.
 fn shown(evidence: &Evidence) -> Option<String> {
-    let Shown { host, certificate } = evidence.way.certificate.as_ref()?;
+    let Shown { host, certificate } = evidence.network_path.certificate.as_ref()?;
     let certificate = certificate.as_ref()?;
     Some(format!("`{host}` shows a certificate of `{}`, issued by `{}`", certificate.subject, certificate.issuer))
 }
@@ -92,7 +92,7 @@ mod tests {
         let log = b"level=error msg=\"Unable to register as a container instance with ECS\" error=\"x509: certificate signed by unknown authority\"\n";
         let mut evidence = Evidence { agent_log: last_attempt(log), ..Evidence::default() };
         assert_eq!(ids(&evidence), ["register-refused"]);
-        evidence.way.host_roots = true;
+        evidence.network_path.host_roots = true;
         assert_eq!(ids(&evidence), ["tls-untrusted"]);
     }
 }

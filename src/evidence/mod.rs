@@ -8,10 +8,10 @@ mod ends;
 pub mod files;
 pub mod host;
 mod introspection;
+pub mod network_path;
 pub mod proxies;
 pub mod routes;
 pub mod user_data;
-pub mod way;
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -20,8 +20,8 @@ use std::time::{Duration, SystemTime};
 use self::agent_log::Line;
 use self::files::Files;
 use self::host::HostState;
+use self::network_path::NetworkPath;
 use self::user_data::UserData;
-use self::way::Way;
 use crate::boundary::agent::{AgentError, Metadata};
 use crate::boundary::aws::{AwsError, ContainerInstance, Described};
 use crate::boundary::disk::DiskError;
@@ -237,7 +237,7 @@ pub struct Evidence {
     /// The machine itself.
     pub host: HostState,
     /// The way to AWS.
-    pub way: Way,
+    pub network_path: NetworkPath,
     /// When it was looked, where that was once.
     pub looked_at: Option<SystemTime>,
     /// Whether the instance was seen without a role.

@@ -22,7 +22,7 @@ use crate::boundary::systemd::Job;
 use crate::boundary::systemd::{Changes, Systemd};
 use crate::causes::asks_for_user_data;
 use crate::evidence::agent_log::last_attempts;
-use crate::evidence::way::{Ask, Way};
+use crate::evidence::network_path::{Ask, NetworkPath};
 use crate::evidence::{BlockingStart, Evidence};
 use crate::host::{AGENT_LOG, INIT_LOG, agent_config, blocking_start, joined_cluster, saved_agent, units};
 use crate::plan::{AGENT_JSON, ECS_CONFIG, Expectation, VENDOR_ECS_CONFIG};
@@ -32,7 +32,8 @@ use crate::retry::{Deadline, pause_for};
 /// No probe takes longer.
 const PROBE: Duration = Duration::from_secs(5);
 /// What is looked at before a cause is told: one in an earlier layer comes before it.
-const LOOKS: [Probe; 6] = [Probe::Units, Probe::HostState, Probe::Docker, Probe::Role, Probe::Cluster, Probe::Way];
+const LOOKS: [Probe; 6] =
+    [Probe::Units, Probe::HostState, Probe::Docker, Probe::Role, Probe::Cluster, Probe::NetworkPath];
 const LOG_TAIL: usize = 256 * 1024;
 
 type Probing<'a> = Pin<Box<dyn Future<Output = Observation> + 'a>>;
@@ -155,7 +156,7 @@ impl<'a> Observer<'a> {
         let Some(probe) = probe.filter(|probe| !self.answered.contains(probe)) else { return };
         // The first answer tells the time, which the look at the way then finds.
         if probe == Probe::Cluster {
-            self.answered.retain(|answered| *answered != Probe::Way);
+            self.answered.retain(|answered| *answered != Probe::NetworkPath);
         }
         self.answered.push(probe);
     }
@@ -195,7 +196,7 @@ impl<'a> Observer<'a> {
             Probe::Registration => registered && !denied(&evidence.registration),
             Probe::UserData => !registered || asks_for_user_data(evidence),
             Probe::HostState => !registered || evidence.stays_disconnected() || evidence.in_wrong_cluster(),
-            Probe::Way => true,
+            Probe::NetworkPath => true,
             Probe::BlockingStart => evidence.held_by_user_data(),
         }
     }
@@ -243,7 +244,7 @@ impl<'a> Observer<'a> {
                 let look = probe::Look { units, is_killed: self.evidence.killed().is_some() };
                 Box::pin(async move { Observation::HostState(Box::new(probe::host(world, look, soon).await)) })
             }
-            Probe::Way => way(world, Ask::of(&self.evidence), soon),
+            Probe::NetworkPath => network_path(world, Ask::of(&self.evidence), soon),
             Probe::BlockingStart => {
                 let unit = expected.agent_unit.clone();
                 Box::pin(async move {
@@ -303,7 +304,7 @@ impl<'a> Observer<'a> {
             }
             Observation::UserData(answer) => evidence.user_data = Some(answer),
             Observation::HostState(host) => evidence.host = *host,
-            Observation::Way(way) => self.note_way(*way),
+            Observation::NetworkPath(network_path) => self.note_way(*network_path),
         }
         self.hurry_way(probe);
         self.note_answered(probe);
@@ -319,11 +320,11 @@ impl<'a> Observer<'a> {
         self.evidence.role = Some(answer);
     }
 
-    fn note_way(&mut self, way: Way) {
-        let before = std::mem::replace(&mut self.evidence.way, way);
+    fn note_way(&mut self, network_path: NetworkPath) {
+        let before = std::mem::replace(&mut self.evidence.network_path, network_path);
         // A denial ended asking, and still stands.
-        if self.evidence.way.control_plane.is_none() && denied(&before.control_plane) {
-            self.evidence.way.control_plane = before.control_plane;
+        if self.evidence.network_path.control_plane.is_none() && denied(&before.control_plane) {
+            self.evidence.network_path.control_plane = before.control_plane;
         }
     }
 
@@ -331,9 +332,9 @@ impl<'a> Observer<'a> {
     fn hurry_way(&mut self, probe: Option<Probe>) {
         let is_about_way = matches!(probe, Some(Probe::Network | Probe::Cluster | Probe::Registration));
         // The first answer tells the time.
-        let has_no_clock = probe == Some(Probe::Cluster) && self.evidence.way.api_clock.is_none();
+        let has_no_clock = probe == Some(Probe::Cluster) && self.evidence.network_path.api_clock.is_none();
         if has_no_clock || (is_about_way && Ask::of(&self.evidence).is_pressing()) {
-            self.hurry(Probe::Way);
+            self.hurry(Probe::NetworkPath);
         }
     }
 
@@ -415,8 +416,8 @@ pub(super) fn read_logs(disk: &Disk, evidence: &mut Evidence) {
 /// One API call, with the SDK's own retries.
 const CALL: Duration = Duration::from_secs(20);
 
-fn way<'a>(world: &'a World, ask: Ask, deadline: Deadline) -> Probing<'a> {
-    Box::pin(async move { Observation::Way(Box::new(probe::way(world, ask, deadline).await)) })
+fn network_path<'a>(world: &'a World, ask: Ask, deadline: Deadline) -> Probing<'a> {
+    Box::pin(async move { Observation::NetworkPath(Box::new(probe::network_path(world, ask, deadline).await)) })
 }
 
 async fn job_end(index: usize, job: Job, deadline: Deadline) -> Observation {

@@ -8,7 +8,7 @@ use crate::boundary::World;
 use crate::boundary::aws::AwsErrorKind;
 use crate::boundary::imds::TARGET_STATE;
 use crate::boundary::systemd::{Systemd, SystemdError};
-use crate::evidence::way::Ask;
+use crate::evidence::network_path::Ask;
 use crate::evidence::{Evidence, StageError};
 use crate::facts::since;
 use crate::host::{agent_config, joined_cluster, saved_agent, units};
@@ -38,12 +38,13 @@ pub(super) async fn around(world: &World, stop: StageError) -> Evidence {
             let network = async { if is_cut { probe::network(world, None).await } else { None } };
             let ask = Ask::of(&evidence);
             let ask = Ask { names: ask.names || is_cut, ..ask };
-            let (role, way, network) = join3(role, probe::way(world, ask, soon), network).await;
-            (evidence.role, evidence.way, evidence.network) = (Some(role), way, network);
+            let (role, network_path, network) = join3(role, probe::network_path(world, ask, soon), network).await;
+            (evidence.role, evidence.network_path, evidence.network) = (Some(role), network_path, network);
         }
         Some(StageError::Imds(_)) => {
-            let way = probe::way(world, Ask::default(), soon);
-            (evidence.host, evidence.way) = join(probe::host(world, probe::Look::default(), soon), way).await;
+            let network_path = probe::network_path(world, Ask::default(), soon);
+            (evidence.host, evidence.network_path) =
+                join(probe::host(world, probe::Look::default(), soon), network_path).await;
         }
         _ => {}
     }
@@ -89,7 +90,7 @@ pub(super) async fn once(
     (evidence.docker, evidence.container) = (Some(ping), Some(container));
     ask_aws(world, &mut evidence).await;
     let asked = Ask { control_plane: evidence.joined_as(), ..Ask::of(&evidence) };
-    evidence.way = probe::way(world, asked, Deadline::after(PROBE)).await;
+    evidence.network_path = probe::network_path(world, asked, Deadline::after(PROBE)).await;
     evidence
 }
 

@@ -10,8 +10,8 @@ use crate::boundary::docker::{Container, DockerError};
 use crate::boundary::imds::{ImdsError, RoleStatus};
 use crate::boundary::systemd::{JobResult, SystemdError};
 use crate::evidence::host::HostState;
+use crate::evidence::network_path::NetworkPath;
 use crate::evidence::user_data::UserData;
-use crate::evidence::way::Way;
 use crate::evidence::{LongRun, NetworkProbe};
 use crate::facts::Units;
 
@@ -32,7 +32,7 @@ pub(super) enum Observation {
     BlockingStart(Option<(u32, String)>, Option<LongRun>),
     UserData(Result<UserData, ImdsError>),
     HostState(Box<HostState>),
-    Way(Box<Way>),
+    NetworkPath(Box<NetworkPath>),
 }
 
 impl Observation {
@@ -51,7 +51,7 @@ impl Observation {
             Observation::BlockingStart(..) => Some(Probe::BlockingStart),
             Observation::UserData(_) => Some(Probe::UserData),
             Observation::HostState(_) => Some(Probe::HostState),
-            Observation::Way(_) => Some(Probe::Way),
+            Observation::NetworkPath(_) => Some(Probe::NetworkPath),
         }
     }
 }
@@ -70,7 +70,7 @@ pub(super) enum Probe {
     BlockingStart,
     UserData,
     HostState,
-    Way,
+    NetworkPath,
 }
 
 /// Every probe with the time until it first runs and the time between two runs.
@@ -86,7 +86,7 @@ pub(super) const PROBES: [(Probe, Duration, Duration); 12] = [
     (Probe::BlockingStart, Duration::from_secs(1), Duration::from_secs(3)),
     (Probe::UserData, Duration::from_secs(1), Duration::from_secs(60)),
     (Probe::HostState, Duration::from_secs(1), Duration::from_secs(3)),
-    (Probe::Way, Duration::from_secs(2), Duration::from_secs(10)),
+    (Probe::NetworkPath, Duration::from_secs(2), Duration::from_secs(10)),
 ];
 
 /// When a probe runs next.

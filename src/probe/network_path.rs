@@ -12,9 +12,9 @@ use crate::boundary::net;
 use crate::boundary::proxy::{self, Proxy};
 use crate::boundary::tls::certificate;
 use crate::evidence::NetworkProbe;
+use crate::evidence::network_path::{Ask, ControlPlane, Names, NetworkPath, Proxied, Reached, Shown};
 use crate::evidence::proxies::{Told, in_file, of_agent};
 use crate::evidence::routes::{self, Routes};
-use crate::evidence::way::{Ask, ControlPlane, Names, Proxied, Reached, Shown, Way};
 use crate::host::{LONGEST_FILE, agent_config};
 use crate::retry::Deadline;
 
@@ -28,20 +28,20 @@ const DOCKER: [&str; 3] = ["/etc/systemd/system/docker.service.d", "/etc/sysconf
 const AGENT: [&str; 2] = ["/etc/systemd/system/ecs.service.d", "/etc/systemd/system/amazon-ecs.service.d"];
 
 /// All of it, by the deadline: always what lies here, and what was asked for.
-pub(crate) async fn way(world: &World, ask: Ask, deadline: Deadline) -> Way {
+pub(crate) async fn network_path(world: &World, ask: Ask, deadline: Deadline) -> NetworkPath {
     let deadline = deadline.earliest(Deadline::after(QUESTION));
-    let mut way = Way {
+    let mut network_path = NetworkPath {
         routes: routes(&world.disk),
         docker_proxy: told(&world.disk, &DOCKER).or_else(|| in_daemon_json(&world.disk)),
         unit_proxy: told(&world.disk, &AGENT),
         our_proxy: proxy::of_environment(),
-        ..Way::default()
+        ..NetworkPath::default()
     };
     let aws = clients(world, ask.region.as_deref()).await;
     if let Some(aws) = &aws {
         let endpoint = aws.ecs_endpoint().await;
         let through = endpoint.as_ref().and_then(|endpoint| of_agent(&agent_config(&world.disk), &endpoint.host));
-        let shown = endpoint.as_ref().filter(|_| ask.certificate && way.our_proxy.is_none());
+        let shown = endpoint.as_ref().filter(|_| ask.certificate && network_path.our_proxy.is_none());
         let connect = endpoint.as_ref().zip(through.as_ref()).filter(|_| ask.proxy);
         let (names, certificate, proxied, public_address, control_plane) = join5(
             names(ask.names && endpoint.as_ref().is_some_and(Endpoint::is_name), deadline),
@@ -51,20 +51,20 @@ pub(crate) async fn way(world: &World, ask: Ask, deadline: Deadline) -> Way {
             control_plane(aws, ask.control_plane.as_ref(), endpoint.clone(), through.as_ref(), deadline),
         )
         .await;
-        (way.names, way.certificate, way.proxy) = (names, certificate, proxied);
-        (way.public_address, way.control_plane) = (public_address, control_plane);
-        way.api_clock = aws.clock_ahead();
-        way.host_roots = aws.trusts_host();
+        (network_path.names, network_path.certificate, network_path.proxy) = (names, certificate, proxied);
+        (network_path.public_address, network_path.control_plane) = (public_address, control_plane);
+        network_path.api_clock = aws.clock_ahead();
+        network_path.host_roots = aws.trusts_host();
     }
-    if ask.certificate && way.certificate.is_none() {
-        way.certificate = Some(Shown { host: String::new(), certificate: None });
+    if ask.certificate && network_path.certificate.is_none() {
+        network_path.certificate = Some(Shown { host: String::new(), certificate: None });
     }
-    way.imds_clock = world.imds.clock_ahead();
-    way.acs = match &way.control_plane {
+    network_path.imds_clock = world.imds.clock_ahead();
+    network_path.acs = match &network_path.control_plane {
         Some(Ok(plane)) => plane.agent.as_ref().map(Reached::is_open),
         _ => None,
     };
-    way
+    network_path
 }
 
 /// Name, address and connection of the ECS endpoint; `None` where the endpoint itself is not known.

@@ -16,7 +16,7 @@ use crate::redaction;
 
 /// All of it. What has not been asked, or cannot be seen, is `None`.
 #[derive(Debug, Default)]
-pub struct Way {
+pub struct NetworkPath {
     /// This host's clock minus the `Date` of AWS's last answer, in seconds.
     pub api_clock: Option<i64>,
     /// The same against instance metadata, which counts less: not every answer of it has a `Date`.
@@ -141,7 +141,7 @@ impl Ask {
         let call = |is: fn(&AwsErrorKind) -> bool| evidence.aws_errors().any(|error| is(&error.kind));
         let dns =
             matches!(failed, Some(NetError::Dns { .. } | NetError::DnsTimeout { .. } | NetError::NoSuchName { .. }));
-        let is_denied = matches!(&evidence.way.control_plane, Some(Err(error)) if matches!(error.kind, AwsErrorKind::Denied { .. }));
+        let is_denied = matches!(&evidence.network_path.control_plane, Some(Err(error)) if matches!(error.kind, AwsErrorKind::Denied { .. }));
         // An agent that has just registered is about to connect.
         let window = evidence.expectation.as_ref().map_or(CONNECTS, |expected| expected.window.min(CONNECTS));
         let is_left = evidence.is_disconnected() && evidence.disconnected_for.is_some_and(|since| since >= window);
@@ -182,7 +182,7 @@ impl Evidence {
     /// Whether a look at a certificate that was not accepted is on its way: whose it is belongs to what is told.
     pub fn must_look_at_certificate(&self) -> bool {
         let is_tls = |error: &AwsError| matches!(error.kind, AwsErrorKind::Tls { .. });
-        self.stop.is_none() && self.way.certificate.is_none() && self.aws_errors().any(is_tls)
+        self.stop.is_none() && self.network_path.certificate.is_none() && self.aws_errors().any(is_tls)
     }
 
     /// Whether the agent has registered and ECS says that it is not connected.
