@@ -3,7 +3,7 @@
 //! In: a plan and the world. Out: what was changed, and the jobs whose end can still be seen. A second run on the same
 //! facts writes nothing and queues nothing.
 
-mod care;
+mod maintenance;
 
 use std::collections::BTreeMap;
 
@@ -19,7 +19,7 @@ use crate::facts::Written;
 use crate::host::LONGEST_FILE;
 use crate::plan::{Action, ECS_CONFIG, Plan, WRITTEN};
 
-pub use care::{clean, forget_reset, note_reset, set_aside, start_agent, stop_agent};
+pub use maintenance::{clean, forget_reset, note_reset, set_aside, start_agent, stop_agent};
 
 /// What was changed, and the queued jobs in the order of [`Effects::jobs`].
 #[derive(Debug, Default)]

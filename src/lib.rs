@@ -1,7 +1,7 @@
 //! Boots an EC2 instance into its ECS cluster, proves that it registered, and says exactly why when it did not.
 //!
 //! The program is a corridor with five rooms. Rooms are verbs, what they hand on are nouns, and only [`boot`] and
-//! [`care`] (the commands that remove) know the order:
+//! [`maintenance`] (the commands that remove) know the order:
 //!
 //! ```text
 //! gather::facts -> decide::plan -> apply::write, queue -> verify::verdict -> tell::signals
@@ -34,7 +34,6 @@
 pub mod apply;
 pub mod boot;
 pub mod boundary;
-pub mod care;
 pub mod causes;
 pub mod check;
 pub mod cleanup;
@@ -48,6 +47,7 @@ pub mod facts;
 pub mod gather;
 pub mod host;
 pub mod journal;
+pub mod maintenance;
 pub mod plan;
 mod probe;
 pub mod redaction;

@@ -2,8 +2,8 @@
 
 use super::Cause;
 use super::{
-    acs, agent, api, care, clock, cloud_init, cluster, config, config_file, denied, dns, docker, ecs_init, host, imds,
-    joined, lifecycle, role, route, saved_state, tls, units, user_data,
+    acs, agent, api, clock, cloud_init, cluster, config, config_file, denied, dns, docker, ecs_init, host, imds,
+    joined, lifecycle, maintenance, role, route, saved_state, tls, units, user_data,
 };
 
 /// Every cause, within a layer from specific to general: of those that fit the first is told.
@@ -141,10 +141,10 @@ pub static ALL: &[&Cause] = &[
     &agent::NOT_CONNECTED,
     &lifecycle::WARM_POOL_WAITING,
     &lifecycle::DRAINING,
-    &care::TASKS_RUN,
-    &care::TASKS_UNKNOWN,
-    &care::RUNS_OUTSIDE,
-    &care::ELSEWHERE,
-    &care::UNIT_JOB,
-    &care::LEFT,
+    &maintenance::TASKS_RUN,
+    &maintenance::TASKS_UNKNOWN,
+    &maintenance::RUNS_OUTSIDE,
+    &maintenance::ELSEWHERE,
+    &maintenance::UNIT_JOB,
+    &maintenance::LEFT,
 ];

@@ -1,9 +1,9 @@
 //! Every rule that is a rule: settings and facts go in, what shall be comes out; nothing here reads, writes or waits.
 
-mod care;
 mod cluster;
 mod derived;
 pub mod guard;
+mod maintenance;
 mod units;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -13,7 +13,7 @@ use crate::facts::{ConfigFile, Facts};
 use crate::plan::{ECS_CONFIG, EcsConfig, Expectation, Plan, PlannedKey, Refusal, Signal, VENDOR_ECS_CONFIG};
 use crate::settings::{Rank, Settings, Source, TagsCluster, Warning};
 
-pub use care::{cleanup, reset};
+pub use maintenance::{cleanup, reset};
 
 /// The plan, or why there is none. `warnings` are those of the fragments that the settings were merged from.
 pub fn plan(settings: &Settings, facts: &Facts, warnings: Vec<Warning>) -> Result<Plan, Refusal> {

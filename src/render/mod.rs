@@ -3,19 +3,19 @@
 //! In: plan, verdict, warnings. Out: strings. It writes nothing (but for `progress`, to a terminal), and no secret leaves it.
 
 mod bundle;
-mod care;
 mod check;
 mod doctor;
 mod explain;
+mod maintenance;
 mod plan;
 mod progress;
 mod verdict;
 
 pub use bundle::{config_text, contents_text, log_text, os_release_text};
-pub use care::{cleanup_json, cleanup_text, reset_json, reset_text};
 pub use check::{check_json, check_summary, check_text};
 pub use doctor::{doctor_json, doctor_text};
 pub use explain::{cause_json, cause_text, fields, list_text};
+pub use maintenance::{cleanup_json, cleanup_text, reset_json, reset_text};
 pub use plan::{plan_json, plan_text, warning_lines};
 pub use progress::Progress;
 pub use verdict::{Document, FindingDocument, Phase, Signalled, document, verdict_text, verdict_text_within};

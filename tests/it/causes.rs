@@ -28,7 +28,7 @@ use std::time::{Duration, SystemTime};
 const AT_ONCE: Duration = Duration::from_secs(5);
 const SOURCES: [&str; 17] = [
     include_str!("died.rs"),
-    include_str!("care.rs"),
+    include_str!("maintenance.rs"),
     include_str!("causes/agent.rs"),
     include_str!("causes/api.rs"),
     include_str!("causes/cluster.rs"),

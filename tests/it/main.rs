@@ -16,8 +16,6 @@ mod architecture;
 mod bad_input;
 /// How long and how much, of the release binary; see the module.
 mod bounds;
-/// `prepare-image` and `reset-agent`: what goes, what stays, and when nothing happens.
-mod care;
 /// Every cause is named when the world provokes it, and not when something only looks like it.
 mod causes;
 /// `check`: mistakes in files, by line and column.
@@ -42,6 +40,8 @@ mod guard;
 mod healthy;
 /// What listens on the agent's port: whom it is believed, by every command that asks it.
 mod listener;
+/// `prepare-image` and `reset-agent`: what goes, what stays, and when nothing happens.
+mod maintenance;
 /// `plan`: what would be done and why, with nothing changed.
 mod plan;
 /// `run` from metadata to a registered instance.
