@@ -11,13 +11,13 @@ mod config;
 mod docker;
 mod host;
 mod imds;
-mod machine;
-mod pairs;
+mod look_alikes;
+mod network_path;
+mod resources;
 mod role;
 mod units;
-mod unlisted;
+mod unknown_faults;
 mod user_data;
-mod way;
 
 use crate::support::tls::SelfSigned;
 use crate::support::{Instance, Outcome};
@@ -27,7 +27,7 @@ use std::time::{Duration, SystemTime};
 /// From its evidence, a terminal cause is told within this time.
 const AT_ONCE: Duration = Duration::from_secs(5);
 const SOURCES: [&str; 17] = [
-    include_str!("died.rs"),
+    include_str!("verify_died.rs"),
     include_str!("maintenance.rs"),
     include_str!("causes/agent.rs"),
     include_str!("causes/api.rs"),
@@ -35,15 +35,15 @@ const SOURCES: [&str; 17] = [
     include_str!("causes/host.rs"),
     include_str!("causes/imds.rs"),
     include_str!("causes/role.rs"),
-    include_str!("causes/way.rs"),
+    include_str!("causes/network_path.rs"),
     include_str!("causes/cloud_init.rs"),
     include_str!("causes/config.rs"),
     include_str!("causes/user_data.rs"),
     include_str!("causes/docker.rs"),
-    include_str!("causes/machine.rs"),
+    include_str!("causes/resources.rs"),
     include_str!("causes/units.rs"),
-    include_str!("causes/pairs.rs"),
-    include_str!("causes/unlisted.rs"),
+    include_str!("causes/look_alikes.rs"),
+    include_str!("causes/unknown_faults.rs"),
 ];
 /// What loopback cannot be made to do, with the tests that stand in.
 pub(crate) const ELSEWHERE: [(&str, &str); 7] = [
@@ -53,7 +53,7 @@ pub(crate) const ELSEWHERE: [(&str, &str); 7] = [
     ("endpoint-sg-blocks", "loopback is no private address of a VPC: tests/boot/cases/doctor-layers"),
     ("endpoint-partial", "as endpoint-sg-blocks: unit test of causes/acs.rs"),
     ("no-default-route", "loopback always has a way: tests/boot/cases/doctor-layers"),
-    ("no-public-ip", "a hint that never stands first: beside egress-timeout in causes/way.rs"),
+    ("no-public-ip", "a hint that never stands first: beside egress-timeout in causes/network_path.rs"),
 ];
 
 #[test]

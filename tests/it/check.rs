@@ -132,7 +132,7 @@ fn no_secret_and_no_control_character_leaves_it_and_lines_are_short() {
 #[test]
 fn files_as_they_are_found_have_no_mistake_but_those_that_were_made() {
     for kind in ["ecs-config", "user-data"] {
-        let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/wild").join(kind);
+        let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/public_files").join(kind);
         for entry in folder.read_dir().unwrap() {
             let path = entry.unwrap().path();
             let name = path.file_name().unwrap().to_str().unwrap().to_owned();

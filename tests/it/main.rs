@@ -8,8 +8,6 @@
 /// The simulated instance and all that surrounds it; shared with `tests/try`.
 pub mod support;
 
-/// Runs after a run, beside one, and inside user data.
-mod again;
 /// What the tree promises: who may import whom, who may wait, who may print.
 mod architecture;
 /// Whatever is broken: one error, its exit code, and `ecs.config` whole.
@@ -28,8 +26,6 @@ mod contract;
 mod corpus;
 /// `ecs-deploy` against the simulated ECS API.
 mod deploy;
-/// A verification that dies, and what is said of it.
-mod died;
 /// README.md against the tables of the code.
 mod docs;
 /// `doctor`, its bundle, and `explain`.
@@ -37,27 +33,31 @@ mod doctor;
 /// `guard`: `ecs.config` before each start of the agent.
 mod guard;
 /// Hosts that are slow or odd, and of which nothing is accused.
-mod healthy;
+mod healthy_hosts;
 /// What listens on the agent's port: whom it is believed, by every command that asks it.
-mod listener;
+mod introspection_port;
+/// To whom a verdict is told, and what nobody is told.
+mod local_reports;
 /// `prepare-image` and `reset-agent`: what goes, what stays, and when nothing happens.
 mod maintenance;
 /// `plan`: what would be done and why, with nothing changed.
 mod plan;
+/// Files as they are found in public repositories.
+mod public_files;
 /// `run` from metadata to a registered instance.
 mod run;
 /// The scenes of `tests/try`: each ends as it promises.
 #[path = "../scenes/scene.rs"]
 mod scene;
+/// Runs after a run, beside one, and inside user data.
+mod second_run;
 /// Settings of all nine ranks through the whole binary.
 mod settings;
 /// Whom a verdict is told outside the host.
 mod signal;
 /// The simulators themselves: that they answer as what they stand for does.
 mod simulators;
-/// To whom a verdict is told, and what nobody is told.
-mod tell;
 /// Beside user data that has not ended: what it may still name, what waits for it, and the part of the boot without a bus.
 mod user_data;
-/// Files as they are found in public repositories.
-mod wild;
+/// A verification that dies, and what is said of it.
+mod verify_died;

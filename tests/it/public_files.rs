@@ -1,6 +1,6 @@
 //! Files as they are found in public repositories: `plan` reads each, changes no word of them, and quotes no user data.
 //!
-//! They are written by hand in that manner, below `tests/fixtures/wild`. What must never be shown says `hunter2`, or
+//! They are written by hand in that manner, below `tests/fixtures/public_files`. What must never be shown says `hunter2`, or
 //! that in base64.
 
 use std::path::PathBuf;
@@ -24,7 +24,7 @@ const NO_NAME: [(&str, &str); 9] = [
 ];
 
 fn wild(kind: &str) -> Vec<(String, Vec<u8>)> {
-    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/wild").join(kind);
+    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/public_files").join(kind);
     let files = folder.read_dir().expect("the collection is there").map(|entry| entry.unwrap().path());
     let mut files: Vec<_> = files
         .map(|path| {
