@@ -21,11 +21,11 @@ use ecs_bootstrap::evidence::{Evidence, StageError, agent_log, host, user_data};
 use ecs_bootstrap::facts::saved_state::{from_bolt, from_json};
 use ecs_bootstrap::facts::{Instance, Written, since};
 use ecs_bootstrap::render::Document;
+use ecs_bootstrap::report;
 use ecs_bootstrap::settings::fragment::Fragment;
 use ecs_bootstrap::settings::merge::merge;
 use ecs_bootstrap::settings::schema::LONGEST_DURATION;
 use ecs_bootstrap::settings::{self, Rank, TagsSettings};
-use ecs_bootstrap::tell;
 
 /// `ecs-agent.log`, `ecs-init.log` and cloud-init's output: a line that is read has a message, and what is shown of
 /// the output is short and has no control character.
@@ -150,7 +150,7 @@ pub(crate) fn settings_text(bytes: &[u8]) {
 /// `plan.json`, `status.json`, `written.json` and `signals.json`, which somebody else may have written.
 pub(crate) fn own_files(bytes: &[u8]) {
     is_handover(bytes);
-    tell::is_record(bytes);
+    report::is_record(bytes);
     let _ = serde_json::from_slice::<Document>(bytes).map(|document| ecs_bootstrap::render::verdict_text(&document));
     let _ = serde_json::from_slice::<Written>(bytes).map(|written| written.keys.len());
 }

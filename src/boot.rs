@@ -38,13 +38,13 @@ use crate::facts;
 use crate::gather::{self, Gathered};
 use crate::plan::{Expectation, Plan, Refusal, cluster_name};
 use crate::render::{Document, Progress, document, plan_json, plan_text, warning_lines};
+use crate::report::SignalClient;
 use crate::retry::{Deadline, Policy, Step, Watchdog, until, within};
 use crate::settings::fragment::Fragment;
 use crate::settings::merge::merge;
 use crate::settings::{Settings, SettingsError, Warning};
-use crate::tell::Outside;
 use crate::verdict::Verdict;
-use crate::{decide, journal, tell, verify};
+use crate::{decide, journal, report, verify};
 
 /// Held by whoever writes.
 const LOCK: &str = "/run/ecs-bootstrap/lock";
@@ -122,14 +122,14 @@ impl Boot {
         let progress = Progress::new(self.watched);
         let mut phases = Phases::new(self.start);
         let cluster;
-        let mut outside = None;
+        let mut signal_client = None;
         let verdict = match Box::pin(self.configure(wait, &mut phases, &progress)).await {
             Ok(Onward::Verify { plan, applied, systemd, age }) => {
                 cluster = plan.expectation.cluster.clone();
                 let handed = verify::Handed { queued: applied.effects.jobs, jobs: applied.jobs };
-                outside = Outside::new(&self.world, &plan.expectation, self.signals_until()).await;
+                signal_client = SignalClient::new(&self.world, &plan.expectation, self.signals_until()).await;
                 let verdict = self.verdict(plan.expectation, handed, &systemd, age, &mut phases, &progress);
-                held(outside.as_ref(), verdict).await
+                held(signal_client.as_ref(), verdict).await
             }
             Ok(Onward::HandedOver(document)) => {
                 progress.clear();
@@ -142,10 +142,10 @@ impl Boot {
         };
         let mut document = document(&verdict, cluster.as_deref(), &phases.done);
         self.tell(&document, false);
-        if outside.is_none() {
-            outside = self.outside_of_stop(&document).await;
+        if signal_client.is_none() {
+            signal_client = self.outside_of_stop(&document).await;
         }
-        self.signal(outside.as_ref(), &mut document).await;
+        self.signal(signal_client.as_ref(), &mut document).await;
         progress.clear();
         self.report(&document, verdict.exit())
     }
@@ -190,9 +190,9 @@ impl Boot {
         let age = age(&expectation);
         let systemd = Systemd::connect(Deadline::after(BUS)).await;
         let handed = verify::Handed::default();
-        let outside = Outside::new(&self.world, &expectation, self.signals_until()).await;
+        let signal_client = SignalClient::new(&self.world, &expectation, self.signals_until()).await;
         let verdict = self.verdict(expectation, handed, &systemd, age, &mut phases, &progress);
-        let verdict = held(outside.as_ref(), verdict).await;
+        let verdict = held(signal_client.as_ref(), verdict).await;
         let mut document = match self.refused_by_guard(&verdict) {
             // It was told by guard.
             Some(document) => document,
@@ -202,7 +202,7 @@ impl Boot {
                 document
             }
         };
-        self.signal(outside.as_ref(), &mut document).await;
+        self.signal(signal_client.as_ref(), &mut document).await;
         progress.clear();
         let exit = Exit::from_code(document.exit_code).unwrap_or(Exit::Internal);
         self.report(&document, exit)
@@ -210,7 +210,7 @@ impl Boot {
 
     /// What guard has told, where nothing else says why the agent did not register.
     fn refused_by_guard(&self, verdict: &Verdict) -> Option<Document> {
-        let stored = tell::stored(&self.world.disk).ok().flatten()?;
+        let stored = report::stored(&self.world.disk).ok().flatten()?;
         (verdict.word() == "unknown" && stored.verdict == "failed").then_some(stored)
     }
 
@@ -303,7 +303,7 @@ impl Boot {
         if applied.effects != crate::effects::Effects::default() {
             return None;
         }
-        let stored = tell::stored(&self.world.disk).ok().flatten()?;
+        let stored = report::stored(&self.world.disk).ok().flatten()?;
         let name = |cluster: &Option<String>| cluster.as_deref().map(|text| cluster_name(text).to_owned());
         (stored.verdict == "ready" && name(&stored.cluster) == name(&plan.expectation.cluster)).then_some(stored)
     }
@@ -350,7 +350,7 @@ impl Boot {
     }
 
     pub(crate) async fn lock(&self, deadline: Deadline, limit: Duration) -> Result<Lock, StageError> {
-        self.world.disk.create_folder(tell::RUN, 0o755).map_err(StageError::Write)?;
+        self.world.disk.create_folder(report::RUN, 0o755).map_err(StageError::Write)?;
         until(deadline, LOCK_POLICY, async |_| match self.world.disk.lock(LOCK) {
             Ok(lock) => Step::Done(lock),
             Err(error @ DiskError::Busy { .. }) => Step::Again(error),
@@ -429,7 +429,7 @@ impl Boot {
 
 /// Tells a verdict.
 fn told(disk: &Disk, document: &Document, handed_over: bool, to_journal: bool) {
-    tell::signals(disk, document, handed_over, to_journal);
+    report::locally(disk, document, handed_over, to_journal);
 }
 
 /// How long ago the instance was launched.

@@ -4,7 +4,7 @@
 //! [`maintenance`] (the commands that remove) know the order:
 //!
 //! ```text
-//! gather::facts -> decide::plan -> apply::write, queue -> verify::verdict -> tell::signals
+//! gather::facts -> decide::plan -> apply::write, queue -> verify::verdict -> report::signals
 //!      I/O             pure               I/O             I/O, causes pure       I/O
 //! ```
 //!
@@ -52,8 +52,8 @@ pub mod plan;
 mod probe;
 pub mod redaction;
 pub mod render;
+pub mod report;
 pub mod retry;
 pub mod settings;
-pub mod tell;
 pub mod verdict;
 pub mod verify;

@@ -12,14 +12,14 @@ use crate::evidence::StageError;
 use crate::exit::Exit;
 use crate::plan::{Expectation, Signal};
 use crate::render::{Document, document, verdict_text};
+use crate::report::{self, SignalClient};
 use crate::retry::Deadline;
-use crate::tell::{self, Outside};
 use crate::verify;
 
 impl Boot {
     /// `status`: the last verdict of this boot. One that waits for the verify unit is true only while that runs.
     pub async fn status(self) -> Report {
-        let document = match tell::stored(&self.world.disk) {
+        let document = match report::stored(&self.world.disk) {
             Ok(stored) => stored.unwrap_or_else(Document::none),
             Err(error) => {
                 let stderr = format!("error: {}\n", chain(&error));
@@ -45,7 +45,7 @@ impl Boot {
 
     /// `verify --died`: tells it, and signals whoever waits outside, where neither was done.
     pub async fn verify_died(self) -> Report {
-        let stored = tell::stored(&self.world.disk).ok().flatten();
+        let stored = report::stored(&self.world.disk).ok().flatten();
         // A verdict that verify reported itself was signalled by it, or deliberately not.
         if let Some(told) = stored.as_ref().filter(|told| !is_left_to_verify(told)) {
             return self.report(told, Exit::Done);
@@ -61,8 +61,8 @@ impl Boot {
         let of_settings = || Some(Expectation { signal: Signal::of(&self.early().ok()?), ..Expectation::default() });
         if let Some(expectation) = self.expected().or_else(of_settings) {
             self.may_take(SIGNALS);
-            let outside = Outside::new(&self.world, &expectation, self.signals_until()).await;
-            self.signal(outside.as_ref(), &mut document).await;
+            let signal_client = SignalClient::new(&self.world, &expectation, self.signals_until()).await;
+            self.signal(signal_client.as_ref(), &mut document).await;
         }
         // The verdict is another's failure: this command has done what it is for.
         self.report(&document, Exit::Done)

@@ -27,7 +27,7 @@ use crate::render::{
 };
 use crate::retry::{Deadline, within};
 use crate::settings::fragment::Fragment;
-use crate::{tell, verify};
+use crate::{report, verify};
 
 /// Whoever asks doctor does not wait for what may still come: it says that it is not there.
 const NOW: [(&str, &str); 3] = [("imds.deadline", "2s"), ("tags.wait", "0s"), ("run.deadline", "3s")];
@@ -114,7 +114,7 @@ impl Boot {
         let config = |path| config_text(path, disk.read(path, LONGEST_FILE).ok().flatten().as_deref());
         let known = |path: &str| disk.read(path, 4096).ok().flatten().unwrap_or_default();
         let evidence = &seen.evidence;
-        let stored = tell::stored(disk).ok().flatten();
+        let stored = report::stored(disk).ok().flatten();
         let mut files: Vec<(&'static str, &'static str, String)> = vec![
             ("doctor.txt", "what doctor has found", text.to_owned()),
             ("doctor.json", "the same for programs", as_json(json)),

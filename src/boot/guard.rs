@@ -25,7 +25,7 @@ use crate::redaction;
 use crate::render::{Document, document, verdict_text, verdict_text_within};
 use crate::retry::{Deadline, Policy, Step, until};
 use crate::verdict::Verdict;
-use crate::{tell, verify};
+use crate::{report, verify};
 
 /// Where cloud-init writes which instance this is (cloud-init, "Instance metadata").
 const CLOUD_INSTANCE_ID: &str = "/var/lib/cloud/data/instance-id";
@@ -159,7 +159,7 @@ impl Boot {
     /// A verdict that nothing names a cluster is no longer true once somebody has named one; verify has ended with it.
     async fn take_back_refusal(&self, cluster: &str, planned: bool, files: &Files) {
         let disk = &self.world.disk;
-        let stored = tell::stored(disk).ok().flatten().and_then(|document| document.cause);
+        let stored = report::stored(disk).ok().flatten().and_then(|document| document.cause);
         let is_ours = !planned && is_own_cluster(&files.etc, &written(disk));
         // That nothing names a cluster, or why: a line of a file, user data, cloud-init.
         let is_missing = |cause: &'static Cause| cause.exit == Exit::Cluster && cause.layer <= Layer::CloudInit;
@@ -181,7 +181,7 @@ impl Boot {
     fn refuse(&self, stop: StageError, files: &Files) -> Report {
         let disk = &self.world.disk;
         let undecided = matches!(stop, StageError::Refused(Refusal::NoCluster { .. }));
-        let before = tell::stored(disk).ok().flatten().filter(|document| document.exit_code != 0);
+        let before = report::stored(disk).ok().flatten().filter(|document| document.exit_code != 0);
         let verdict = verify::stopped(stop);
         let own = document(&verdict, files.cluster().as_deref(), &[]);
         let stands =

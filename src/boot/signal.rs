@@ -10,8 +10,8 @@ use crate::gather::Gathered;
 use crate::journal;
 use crate::plan::{Expectation, Signal};
 use crate::render::Document;
+use crate::report::{self, SignalClient};
 use crate::retry::Deadline;
-use crate::tell::{self, Outside};
 
 /// The unit that runs user data.
 const CLOUD_FINAL: &str = "cloud-final.service";
@@ -20,12 +20,12 @@ const FINAL: u8 = 20;
 
 impl Boot {
     /// Tells it, where somebody waits.
-    pub(super) async fn signal(&self, outside: Option<&Outside>, document: &mut Document) {
-        let Some(outside) = outside else { return };
+    pub(super) async fn signal(&self, signal_client: Option<&SignalClient>, document: &mut Document) {
+        let Some(signal_client) = signal_client else { return };
         journal::status(&format!("{}; telling whoever waits for this instance", document.text));
-        document.signals = Box::pin(outside.tell(document, self.signals_until())).await;
+        document.signals = Box::pin(signal_client.tell(document, self.signals_until())).await;
         if !document.signals.is_empty() {
-            tell::signalled(&self.world.disk, document);
+            report::store_signals(&self.world.disk, document);
         }
         journal::status(&document.text);
     }
@@ -43,7 +43,7 @@ impl Boot {
     }
 
     /// Who waits for a run that stopped, when this is its end.
-    pub(super) async fn outside_of_stop(&self, document: &Document) -> Option<Outside> {
+    pub(super) async fn outside_of_stop(&self, document: &Document) -> Option<SignalClient> {
         let expectation = match self.stopped.get() {
             Some(expectation) => expectation.clone(),
             None => Expectation { signal: Signal::of(&self.early().ok()?), ..Expectation::default() },
@@ -51,7 +51,7 @@ impl Boot {
         if expectation.signal.is_off() || document.exit_code < FINAL || self.others_go_on().await {
             return None;
         }
-        Outside::new(&self.world, &expectation, self.signals_until()).await
+        SignalClient::new(&self.world, &expectation, self.signals_until()).await
     }
 
     /// Whether user data may still run, and is not who runs us.
@@ -64,9 +64,9 @@ impl Boot {
 }
 
 /// The work, with the launch hook kept waiting where there is one.
-pub(super) async fn held<T>(outside: Option<&Outside>, work: impl Future<Output = T>) -> T {
-    match outside {
-        Some(outside) => Box::pin(outside.hold(work)).await,
+pub(super) async fn held<T>(signal_client: Option<&SignalClient>, work: impl Future<Output = T>) -> T {
+    match signal_client {
+        Some(signal_client) => Box::pin(signal_client.hold(work)).await,
         None => work.await,
     }
 }

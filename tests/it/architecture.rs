@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use crate::support::Instance;
 
-const ROOMS: [&str; 5] = ["gather", "decide", "apply", "verify", "tell"];
+const ROOMS: [&str; 5] = ["gather", "decide", "apply", "verify", "report"];
 const NOUNS: [&str; 8] = ["settings", "facts", "plan", "effects", "evidence", "verdict", "ecs_config", "cleanup"];
 const PURE: [&str; 11] = [
     "check",
@@ -153,7 +153,7 @@ fn only_main_prints_and_picks_the_exit_code_and_a_verdict_is_told_in_boot() {
         files.iter().filter(|(file, _)| !["main.rs", "exit.rs", "bin/ecs-deploy/main.rs"].contains(&file.as_str()));
     none(others.flat_map(|(file, code)| lines_with(file, code, PRINTS)).collect());
     let tellers: Vec<_> =
-        files.iter().filter(|(_, code)| code.contains("tell::signals(")).map(|(file, _)| file).collect();
+        files.iter().filter(|(_, code)| code.contains("report::locally(")).map(|(file, _)| file).collect();
     assert_eq!(tellers, ["boot.rs"]);
 }
 

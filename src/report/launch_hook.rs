@@ -8,7 +8,7 @@
 use std::convert::Infallible;
 use std::time::Duration;
 
-use super::outside::{Came, GROUP, Outside, nobody_waits, signalled};
+use super::signal::{GROUP, SendOutcome, SignalClient, nobody_waits, signalled};
 use crate::boundary::imds::TARGET_STATE;
 use crate::exit::Exit;
 use crate::render::{Document, Signalled};
@@ -43,7 +43,7 @@ pub(super) fn may_abandon(exit_code: u8, verdict: &str, others_in_service: Optio
     }
 }
 
-impl Outside {
+impl SignalClient {
     /// Heartbeats, as long as the hook waits. It never ends by itself.
     pub(super) async fn keep_hook(&self) -> Infallible {
         if self.signal.lifecycle {
@@ -131,9 +131,11 @@ impl Outside {
             })
             .await;
         match came {
-            Came::Sent => signalled("launch-hook", status, "sent", named(hook)),
-            Came::NotWaiting(why) => signalled("launch-hook", status, "not-waiting", format!("{}: {why}", named(hook))),
-            Came::Failed(error) => {
+            SendOutcome::Sent => signalled("launch-hook", status, "sent", named(hook)),
+            SendOutcome::NotWaiting(why) => {
+                signalled("launch-hook", status, "not-waiting", format!("{}: {why}", named(hook)))
+            }
+            SendOutcome::Failed(error) => {
                 let remedy = "allow `autoscaling:CompleteLifecycleAction` on the group to the instance's role";
                 let detail = format!("{}: {}; {remedy}", named(hook), crate::causes::chain(&error));
                 signalled("launch-hook", status, "failed", detail)
@@ -155,9 +157,9 @@ impl Outside {
         }
         let came = self.tried(async |deadline| self.aws().await?.set_unhealthy(&self.instance_id, deadline).await);
         match came.await {
-            Came::Sent => done("sent", "the group replaces this instance".to_owned()),
-            Came::NotWaiting(why) => done("not-waiting", why),
-            Came::Failed(error) => {
+            SendOutcome::Sent => done("sent", "the group replaces this instance".to_owned()),
+            SendOutcome::NotWaiting(why) => done("not-waiting", why),
+            SendOutcome::Failed(error) => {
                 let remedy = "allow `autoscaling:SetInstanceHealth` on the group to the instance's role";
                 done("failed", format!("{}; {remedy}", crate::causes::chain(&error)))
             }

@@ -1,14 +1,14 @@
 //! Tells a verdict to whoever waits for it: the journal, `STATUS=`, `/run/ecs-bootstrap/status.json`, and a failure to
-//! the console. Who waits outside this host is told by [`Outside`].
+//! the console. Who waits outside this host is told by [`SignalClient`].
 //!
 //! In: the verdict's document. Out: nothing; that telling failed is a warning, and changes no verdict.
 
-mod lifecycle;
-mod outside;
-mod record;
+mod launch_hook;
+mod sent;
+mod signal;
 
-pub use outside::Outside;
-pub use record::is_record;
+pub use sent::is_record;
+pub use signal::SignalClient;
 
 use serde_json::Value;
 
@@ -26,7 +26,7 @@ pub const STATUS: &str = "/run/ecs-bootstrap/status.json";
 pub const RUN: &str = "/run/ecs-bootstrap";
 
 /// Tells it, once a boot path.
-pub fn signals(disk: &Disk, document: &Document, handed_over: bool, to_journal: bool) {
+pub fn locally(disk: &Disk, document: &Document, handed_over: bool, to_journal: bool) {
     // Elsewhere the report on stderr says the same.
     if to_journal {
         log(document, handed_over);
@@ -87,7 +87,7 @@ fn log(document: &Document, handed_over: bool) {
 }
 
 /// Keeps and logs who was told outside this host, after the verdict itself.
-pub fn signalled(disk: &Disk, document: &Document) {
+pub fn store_signals(disk: &Disk, document: &Document) {
     for signal in &document.signals {
         let (to, status, detail) = (&signal.to, &signal.status, &signal.detail);
         match signal.outcome.as_str() {

@@ -35,7 +35,7 @@ pub fn is_record(bytes: &[u8]) -> bool {
 }
 
 /// What he was told.
-pub(super) fn told(disk: &Disk, instance_id: &str, whom: &str) -> Option<String> {
+pub(super) fn last_sent(disk: &Disk, instance_id: &str, whom: &str) -> Option<String> {
     read(disk, instance_id).told.remove(whom)
 }
 

@@ -12,8 +12,8 @@ use futures_util::future::{Either, join4, select};
 use sha2::{Digest, Sha256};
 use tokio::sync::OnceCell;
 
-use super::lifecycle::Hook;
-use super::record;
+use super::launch_hook::Hook;
+use super::sent;
 use crate::boundary::World;
 use crate::boundary::aws::{Aws, AwsError, AwsErrorKind};
 use crate::facts::Instance;
@@ -41,7 +41,7 @@ const LOGICAL_ID: &str = "aws:cloudformation:logical-id";
 pub(super) const GROUP: &str = "aws:autoscaling:groupName";
 
 /// Whoever waits outside.
-pub struct Outside {
+pub struct SignalClient {
     pub(super) world: World,
     pub(super) signal: Signal,
     pub(super) instance_id: String,
@@ -53,15 +53,15 @@ pub struct Outside {
 }
 
 /// What one signal came to.
-pub(super) enum Came {
+pub(super) enum SendOutcome {
     Sent,
     NotWaiting(String),
     Failed(AwsError),
 }
 
-impl Outside {
+impl SignalClient {
     /// `None` where nobody is to be told. Metadata is asked who this is only where the expectation does not know it.
-    pub async fn new(world: &World, expectation: &Expectation, deadline: Deadline) -> Option<Outside> {
+    pub async fn new(world: &World, expectation: &Expectation, deadline: Deadline) -> Option<SignalClient> {
         if expectation.signal.is_off() {
             return None;
         }
@@ -73,7 +73,7 @@ impl Outside {
                 (instance_id, region) = (Some(instance.instance_id), Some(instance.region));
             }
         }
-        Some(Outside {
+        Some(SignalClient {
             world: world.clone(),
             signal: expectation.signal.clone(),
             instance_id: instance_id.unwrap_or_default(),
@@ -157,7 +157,7 @@ impl Outside {
             return done("failed", detail);
         };
         let whom = format!("resource `{resource}` of stack `{stack}`");
-        if let Some(before) = record::told(&self.world.disk, &self.instance_id, &whom) {
+        if let Some(before) = sent::last_sent(&self.world.disk, &self.instance_id, &whom) {
             return done("already", format!("{whom} ({before})"));
         }
         let came = self
@@ -167,15 +167,15 @@ impl Outside {
             })
             .await;
         match came {
-            Came::Sent => {
-                record::remember(&self.world.disk, &self.instance_id, &whom, status);
+            SendOutcome::Sent => {
+                sent::remember(&self.world.disk, &self.instance_id, &whom, status);
                 done("sent", whom)
             }
-            Came::NotWaiting(why) => {
-                record::remember(&self.world.disk, &self.instance_id, &whom, "not waiting");
+            SendOutcome::NotWaiting(why) => {
+                sent::remember(&self.world.disk, &self.instance_id, &whom, "not waiting");
                 done("not-waiting", format!("{whom}: {why}"))
             }
-            Came::Failed(error) => {
+            SendOutcome::Failed(error) => {
                 let remedy = "allow `cloudformation:SignalResource` on the stack to the instance's role, and a way to \
                               CloudFormation's endpoint";
                 done("failed", format!("{whom}: {}; {remedy}", crate::causes::chain(&error)))
@@ -189,7 +189,7 @@ impl Outside {
         // The URL is a credential: its hash is enough to know it again.
         let whom = Sha256::digest(url.as_bytes()).iter().take(8).map(|byte| format!("{byte:02x}")).collect::<String>();
         let whom = format!("wait condition {whom}");
-        if let Some(before) = record::told(&self.world.disk, &self.instance_id, &whom) {
+        if let Some(before) = sent::last_sent(&self.world.disk, &self.instance_id, &whom) {
             return done("already", format!("{whom} ({before})"));
         }
         let body = serde_json::json!({
@@ -206,12 +206,12 @@ impl Outside {
             })
             .await;
         match came {
-            Came::Failed(error) => {
+            SendOutcome::Failed(error) => {
                 let remedy = "a URL lives as long as its handle; it needs a way to S3 and no permission";
                 done("failed", format!("{whom}: {}; {remedy}", crate::causes::chain(&error)))
             }
-            Came::Sent | Came::NotWaiting(_) => {
-                record::remember(&self.world.disk, &self.instance_id, &whom, status);
+            SendOutcome::Sent | SendOutcome::NotWaiting(_) => {
+                sent::remember(&self.world.disk, &self.instance_id, &whom, status);
                 done("sent", whom)
             }
         }
@@ -224,7 +224,7 @@ impl Outside {
         let cause = document.cause.as_ref().map_or("none", |cause| cause.id.as_str());
         let done = |outcome: &str, detail: String| signalled("instance-tags", verdict, outcome, detail);
         let what = format!("{verdict}, {cause}");
-        if record::told(&self.world.disk, &self.instance_id, WHOM).as_ref() == Some(&what) {
+        if sent::last_sent(&self.world.disk, &self.instance_id, WHOM).as_ref() == Some(&what) {
             return done("already", what);
         }
         let tags = [(VERDICT_TAG, verdict), (CAUSE_TAG, cause)];
@@ -232,12 +232,12 @@ impl Outside {
         let came =
             self.tried(async |deadline| self.aws().await?.tag_instance(&self.instance_id, &tags, deadline).await);
         match came.await {
-            Came::Failed(error) => {
+            SendOutcome::Failed(error) => {
                 let remedy = "allow `ec2:CreateTags` on this instance to its role";
                 done("failed", format!("{}; {remedy}", crate::causes::chain(&error)))
             }
-            Came::Sent | Came::NotWaiting(_) => {
-                record::remember(&self.world.disk, &self.instance_id, WHOM, &what);
+            SendOutcome::Sent | SendOutcome::NotWaiting(_) => {
+                sent::remember(&self.world.disk, &self.instance_id, WHOM, &what);
                 done("sent", what)
             }
         }
@@ -250,7 +250,7 @@ impl Outside {
     }
 
     /// Until it is taken, or cannot be, or the time for signals is over.
-    pub(super) async fn tried(&self, send: impl AsyncFn(Deadline) -> Result<(), AwsError>) -> Came {
+    pub(super) async fn tried(&self, send: impl AsyncFn(Deadline) -> Result<(), AwsError>) -> SendOutcome {
         let deadline = self.by(ONE_SIGNAL);
         let outcome = until(deadline, POLICY, async |_| match send(deadline).await {
             Ok(()) => Step::Done(()),
@@ -258,10 +258,10 @@ impl Outside {
             Err(error) => Step::Stop(error),
         });
         match outcome.await {
-            Ok(()) => Came::Sent,
+            Ok(()) => SendOutcome::Sent,
             Err(gave_up) => match nobody_waits(&gave_up.last) {
-                Some(why) => Came::NotWaiting(why),
-                None => Came::Failed(gave_up.last),
+                Some(why) => SendOutcome::NotWaiting(why),
+                None => SendOutcome::Failed(gave_up.last),
             },
         }
     }
