@@ -1,6 +1,6 @@
 //! The corridor: one short function a subcommand, and the only place that knows the order of the rooms.
 //!
-//! In: the world, the settings as given, and whether somebody watches. Out: a [`Report`] that `main` prints. Every path
+//! In: the world, the settings as given, and whether somebody watches. Out: a [`CommandOutput`] that `main` prints. Every path
 //! of `run` and `verify` ends in exactly one verdict, and tells it once.
 
 mod check;
@@ -9,8 +9,8 @@ mod doctor;
 mod guard;
 mod handover;
 mod hangs;
+mod output;
 mod phases;
-mod reports;
 mod signal;
 
 use std::path::PathBuf;
@@ -24,8 +24,8 @@ pub use self::doctor::explain;
 use self::handover::VERIFY_UNIT;
 pub use self::handover::is_handover;
 pub use self::hangs::{BEGINNING, Ending};
+use self::output::{log_applied, reported};
 use self::phases::Phases;
-use self::reports::{log_applied, reported};
 use self::signal::held;
 use crate::apply::{self, Applied};
 use crate::boundary::World;
@@ -60,7 +60,7 @@ const LOCK_POLICY: Policy = Policy { first: Duration::from_millis(100), longest:
 
 /// What `main` prints and returns.
 #[derive(Debug)]
-pub struct Report {
+pub struct CommandOutput {
     /// Data.
     pub stdout: String,
     /// Talk.
@@ -118,7 +118,7 @@ enum Onward {
 
 impl Boot {
     /// `run`: all of it.
-    pub async fn run(self, wait: Wait) -> Report {
+    pub async fn run(self, wait: Wait) -> CommandOutput {
         let progress = Progress::new(self.watched);
         let mut phases = Phases::new(self.start);
         let cluster;
@@ -151,7 +151,7 @@ impl Boot {
     }
 
     /// `plan`: the first two rooms, printed. Changes nothing.
-    pub async fn plan(self) -> Report {
+    pub async fn plan(self) -> CommandOutput {
         let progress = Progress::new(self.watched);
         progress.say("reading metadata, tags and the host");
         if let Ok(settings) = self.early() {
@@ -168,11 +168,11 @@ impl Boot {
         };
         let warnings = warning_lines(&plan.warnings);
         let stdout = if self.json { format!("{:#}\n", plan_json(&plan)) } else { plan_text(&plan) };
-        Report { stdout, stderr: warnings, exit: Exit::Done }
+        CommandOutput { stdout, stderr: warnings, exit: Exit::Done }
     }
 
     /// `verify`: waits for what the run before it expects, or for what a run would expect now.
-    pub async fn verify(self) -> Report {
+    pub async fn verify(self) -> CommandOutput {
         journal::ready("looking at what is expected");
         let progress = Progress::new(self.watched);
         let mut phases = Phases::new(self.start);
@@ -295,7 +295,7 @@ impl Boot {
 
     /// Tells a verdict; each boot path does so once.
     fn tell(&self, document: &Document, handed_over: bool) {
-        told(&self.world.disk, document, handed_over, self.to_journal);
+        report_locally(&self.world.disk, document, handed_over, self.to_journal);
     }
 
     /// The stored verdict, when it is ready and this run has changed nothing: then there is nothing to verify again.
@@ -422,13 +422,13 @@ impl Boot {
         verdict
     }
 
-    pub(crate) fn report(&self, document: &Document, exit: Exit) -> Report {
+    pub(crate) fn report(&self, document: &Document, exit: Exit) -> CommandOutput {
         reported(document, exit, self.json)
     }
 }
 
 /// Tells a verdict.
-fn told(disk: &Disk, document: &Document, handed_over: bool, to_journal: bool) {
+fn report_locally(disk: &Disk, document: &Document, handed_over: bool, to_journal: bool) {
     report::locally(disk, document, handed_over, to_journal);
 }
 

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Parser;
-use ecs_bootstrap::boot::{BEGINNING, Boot, Ending, Report, Wait, check, explain};
+use ecs_bootstrap::boot::{BEGINNING, Boot, CommandOutput, Ending, Wait, check, explain};
 use ecs_bootstrap::boundary::World;
 use ecs_bootstrap::boundary::imds::Address;
 use ecs_bootstrap::check::Options;
@@ -35,7 +35,7 @@ fn main() -> ExitCode {
             let printable = |argument: OsString| argument.to_string_lossy().replace(redaction::is_unprintable, " ");
             let error = Cli::try_parse_from(std::env::args_os().map(printable)).err().unwrap_or(error);
             let exit = if error.use_stderr() { Exit::Usage } else { Exit::Done };
-            return print(Report {
+            return print(CommandOutput {
                 stdout: if error.use_stderr() { String::new() } else { error.render().to_string() },
                 stderr: if error.use_stderr() { usage_error(&error.render().to_string()) } else { String::new() },
                 exit,
@@ -59,7 +59,7 @@ fn usage_error(text: &str) -> String {
     text.lines().map(|line| cut(line) + "\n").collect()
 }
 
-fn command(cli: Cli, start: Instant) -> Report {
+fn command(cli: Cli, start: Instant) -> CommandOutput {
     let given_to_run = cli.run.wait || cli.run.no_wait;
     let command = match cli.command {
         None => Command::Run(cli.run),
@@ -71,9 +71,11 @@ fn command(cli: Cli, start: Instant) -> Report {
     };
     if let Command::Generate { what } = command {
         return match cli::generate(what) {
-            Ok(text) => {
-                Report { stdout: String::from_utf8_lossy(&text).into_owned(), stderr: String::new(), exit: Exit::Done }
-            }
+            Ok(text) => CommandOutput {
+                stdout: String::from_utf8_lossy(&text).into_owned(),
+                stderr: String::new(),
+                exit: Exit::Done,
+            },
             Err(error) => failure(Exit::Internal, &error.to_string()),
         };
     }
@@ -125,7 +127,7 @@ fn watch(ending: Ending) -> Watchdog {
     Watchdog::start(BEGINNING, last_words, move || std::process::exit(exit.code().into()))
 }
 
-async fn act(command: Command, boot: Boot) -> Report {
+async fn act(command: Command, boot: Boot) -> CommandOutput {
     match command {
         Command::Run(options) => {
             let wait = match options {
@@ -160,7 +162,7 @@ fn boot(
     environment: &BTreeMap<String, String>,
     logging: &Logging,
     start: Instant,
-) -> Result<Boot, Report> {
+) -> Result<Boot, CommandOutput> {
     let variable = |name: &str| environment.get(name).map(String::as_str).filter(|value| !value.is_empty());
     let mut given = Vec::new();
     let fragments = Fragment::from_environment(environment.iter().map(|(key, value)| (key.as_str(), value.as_str())))
@@ -232,12 +234,12 @@ fn end_of_panic(panic: &std::panic::PanicHookInfo<'_>) {
     std::process::exit(Exit::Internal.code().into());
 }
 
-fn failure(exit: Exit, text: &str) -> Report {
-    Report { stdout: String::new(), stderr: format!("error: {}\n", redaction::line(text)), exit }
+fn failure(exit: Exit, text: &str) -> CommandOutput {
+    CommandOutput { stdout: String::new(), stderr: format!("error: {}\n", redaction::line(text)), exit }
 }
 
 /// The only place that prints a report. A reader that has gone away is no reason to fail.
-fn print(report: Report) -> ExitCode {
+fn print(report: CommandOutput) -> ExitCode {
     // One that does not read holds its lock for ever, and must not hold back the other.
     if !report.stdout.is_empty() {
         let _ = std::io::stdout().write_all(redaction::printed(&report.stdout).as_bytes());

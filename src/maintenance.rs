@@ -1,13 +1,13 @@
 //! The second corridor: the two commands that remove things, one short function each.
 //!
-//! In: the world, and what was consented to. Out: a [`Report`]. Without consent nothing is written, stopped or locked;
+//! In: the world, and what was consented to. Out: a [`CommandOutput`]. Without consent nothing is written, stopped or locked;
 //! with it the same lock is held as by a run. Neither command makes a verdict of the boot, so nothing is told to anybody
 //! but the caller.
 
 use std::time::{Duration, SystemTime};
 
 use crate::apply;
-use crate::boot::{BUS, Boot, Report, as_json};
+use crate::boot::{BUS, Boot, CommandOutput, as_json};
 use crate::boundary::disk::Lock;
 use crate::boundary::systemd::{Systemd, SystemdError};
 use crate::causes::chain;
@@ -34,7 +34,7 @@ type Bus = Option<Result<Systemd, SystemdError>>;
 
 impl Boot {
     /// `prepare-image`: lists what must not be in an image of this instance, or removes it.
-    pub async fn prepare_image(self, consent: Consent) -> Report {
+    pub async fn prepare_image(self, consent: Consent) -> CommandOutput {
         match Box::pin(self.clean(consent)).await {
             Ok(mut cleanup) => {
                 let obstacles = documents(std::mem::take(&mut cleanup.obstacles));
@@ -42,14 +42,14 @@ impl Boot {
                     true => as_json(&cleanup_json(&cleanup, &obstacles, consent.yes)),
                     false => cleanup_text(&cleanup, &obstacles, consent.yes),
                 };
-                Report { stdout, stderr: String::new(), exit: Exit::Done }
+                CommandOutput { stdout, stderr: String::new(), exit: Exit::Done }
             }
             Err(stop) => self.stopped(stop),
         }
     }
 
     /// `reset-agent`: lists what setting the agent's saved state aside would do, or does it.
-    pub async fn reset_agent(self, consent: Consent) -> Report {
+    pub async fn reset_agent(self, consent: Consent) -> CommandOutput {
         match Box::pin(self.reset(consent)).await {
             Ok((mut reset, started)) => {
                 let obstacles = documents(std::mem::take(&mut reset.obstacles));
@@ -57,7 +57,7 @@ impl Boot {
                     true => as_json(&reset_json(&reset, &obstacles, consent.yes, started)),
                     false => reset_text(&reset, &obstacles, consent.yes, started),
                 };
-                Report { stdout, stderr: String::new(), exit: Exit::Done }
+                CommandOutput { stdout, stderr: String::new(), exit: Exit::Done }
             }
             Err(stop) => self.stopped(stop),
         }
@@ -158,7 +158,7 @@ impl Boot {
         gather::leftovers(&self.world, bus.as_ref(), self.expected(), deadline).await
     }
 
-    fn stopped(&self, stop: StageError) -> Report {
+    fn stopped(&self, stop: StageError) -> CommandOutput {
         tracing::debug!(error = chain(&stop), "stopped");
         let verdict = verify::stopped(stop);
         self.report(&document(&verdict, None, &[]), verdict.exit())

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::{Report, as_json};
+use super::{CommandOutput, as_json};
 use crate::boundary::given;
 use crate::causes::chain;
 use crate::check::{Checked, Finding, Level, Options, check as check_one};
@@ -34,7 +34,7 @@ fn shorten(checked: &mut [Checked]) {
 }
 
 /// `check`: all files, in the order of the command line.
-pub fn check(files: &[PathBuf], options: Options, json: bool) -> Report {
+pub fn check(files: &[PathBuf], options: Options, json: bool) -> CommandOutput {
     let files = if files.is_empty() { vec![PathBuf::from("-")] } else { files.to_vec() };
     let mut checked: Vec<Checked> = Vec::new();
     let mut errors: Vec<String> = Vec::new();
@@ -63,5 +63,5 @@ pub fn check(files: &[PathBuf], options: Options, json: bool) -> Report {
     shorten(&mut checked);
     stderr.push_str(&check_summary(&checked));
     let stdout = if json { as_json(&check_json(&checked)) } else { check_text(&checked) };
-    Report { stdout, stderr, exit }
+    CommandOutput { stdout, stderr, exit }
 }

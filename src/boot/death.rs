@@ -5,7 +5,7 @@
 
 use super::handover::VERIFY_UNIT;
 use super::hangs::SIGNALS;
-use super::{BUS, Boot, Report, as_json};
+use super::{BUS, Boot, CommandOutput, as_json};
 use crate::boundary::systemd::{Systemd, SystemdError, UnitState};
 use crate::causes::chain;
 use crate::evidence::StageError;
@@ -18,12 +18,12 @@ use crate::verify;
 
 impl Boot {
     /// `status`: the last verdict of this boot. One that waits for the verify unit is true only while that runs.
-    pub async fn status(self) -> Report {
+    pub async fn status(self) -> CommandOutput {
         let document = match report::stored(&self.world.disk) {
             Ok(stored) => stored.unwrap_or_else(Document::none),
             Err(error) => {
                 let stderr = format!("error: {}\n", chain(&error));
-                return Report { stdout: String::new(), stderr, exit: Exit::Internal };
+                return CommandOutput { stdout: String::new(), stderr, exit: Exit::Internal };
             }
         };
         let (document, stderr) =
@@ -40,11 +40,11 @@ impl Boot {
             };
         let exit = Exit::from_code(document.exit_code).unwrap_or(Exit::Internal);
         let stdout = if self.json { as_json(&document) } else { verdict_text(&document) };
-        Report { stdout, stderr, exit }
+        CommandOutput { stdout, stderr, exit }
     }
 
     /// `verify --died`: tells it, and signals whoever waits outside, where neither was done.
-    pub async fn verify_died(self) -> Report {
+    pub async fn verify_died(self) -> CommandOutput {
         let stored = report::stored(&self.world.disk).ok().flatten();
         // A verdict that verify reported itself was signalled by it, or deliberately not.
         if let Some(told) = stored.as_ref().filter(|told| !is_left_to_verify(told)) {

@@ -9,7 +9,7 @@ use std::time::Duration;
 use futures_util::future::join;
 use serde_json::{Value, json};
 
-use super::{Boot, Phases, Report, as_json, handover};
+use super::{Boot, CommandOutput, Phases, as_json, handover};
 use crate::boundary::archive::{self, ArchiveError, Entry};
 use crate::boundary::disk::{Disk, DiskError};
 use crate::boundary::docker::DockerError;
@@ -47,7 +47,7 @@ struct Seen {
 
 impl Boot {
     /// `doctor`: all probes once.
-    pub async fn doctor(mut self, bundle: Option<&Path>) -> Report {
+    pub async fn doctor(mut self, bundle: Option<&Path>) -> CommandOutput {
         self.may_take(LONGEST_LOOK);
         let seen = Box::pin(self.look()).await;
         let rows = examined(&seen.evidence);
@@ -66,11 +66,11 @@ impl Boot {
                 }
                 Err(error) => {
                     let stderr = format!("error: {}\n", chain(&error));
-                    return Report { stdout: text, stderr, exit: Exit::Host };
+                    return CommandOutput { stdout: text, stderr, exit: Exit::Host };
                 }
             }
         }
-        Report { stdout: if self.json { as_json(&json) } else { text }, stderr, exit }
+        CommandOutput { stdout: if self.json { as_json(&json) } else { text }, stderr, exit }
     }
 
     async fn look(&mut self) -> Seen {
@@ -183,8 +183,8 @@ fn exit_code(document: &Document, rows: &[Examined]) -> u8 {
 }
 
 /// `explain`: one cause, or the list.
-pub fn explain(id: Option<&str>, json: bool) -> Report {
-    let done = |stdout| Report { stdout, stderr: String::new(), exit: Exit::Done };
+pub fn explain(id: Option<&str>, json: bool) -> CommandOutput {
+    let done = |stdout| CommandOutput { stdout, stderr: String::new(), exit: Exit::Done };
     let all = causes::all();
     let Some(id) = id else {
         return done(match json {
@@ -198,7 +198,7 @@ pub fn explain(id: Option<&str>, json: bool) -> Report {
         None => {
             let near = causes::nearest(id).map(|near| format!(", did you mean `{near}`?")).unwrap_or_default();
             let stderr = format!("error: no cause has the id `{}`{near}\n", redaction::line(id));
-            Report { stdout: String::new(), stderr, exit: Exit::Usage }
+            CommandOutput { stdout: String::new(), stderr, exit: Exit::Usage }
         }
     }
 }

@@ -8,7 +8,7 @@
 use std::time::Duration;
 
 use super::handover::{self, VERIFY_UNIT};
-use super::{Boot, Report};
+use super::{Boot, CommandOutput};
 use crate::apply::write_config;
 use crate::boundary::disk::{Disk, DiskError, Lock};
 use crate::boundary::systemd::control::Control;
@@ -78,26 +78,26 @@ impl Files {
 
 impl Boot {
     /// `guard`: exit code 0 lets the agent start.
-    pub async fn guard(self) -> Report {
+    pub async fn guard(self) -> CommandOutput {
         self.may_take(LOCK + DEVICE);
         match self.guarded().await {
             Ok(files) => {
                 wait_for_gpu(&self.world.disk, &files).await;
-                Report { stdout: String::new(), stderr: String::new(), exit: Exit::Done }
+                CommandOutput { stdout: String::new(), stderr: String::new(), exit: Exit::Done }
             }
             Err((stop, files)) => self.refuse(stop, &files),
         }
     }
 
     /// `guard --rewrite`: the same before the agent's own preparations, which read the file too. It refuses nothing.
-    pub async fn rewrite(self) -> Report {
+    pub async fn rewrite(self) -> CommandOutput {
         self.may_take(LOCK + DEVICE);
         let (text, files) = match self.guarded().await {
             Ok(files) => (String::new(), files),
             Err((stop, files)) => (format!("{}\n", chain(&stop)), files),
         };
         wait_for_gpu(&self.world.disk, &files).await;
-        Report { stdout: String::new(), stderr: text, exit: Exit::Done }
+        CommandOutput { stdout: String::new(), stderr: text, exit: Exit::Done }
     }
 
     /// What the agent will read, with the plan applied once more; or why it must not start.
@@ -178,7 +178,7 @@ impl Boot {
     }
 
     /// Tells why the agent is not started: the verdict of a run that failed before, or that nothing names a cluster.
-    fn refuse(&self, stop: StageError, files: &Files) -> Report {
+    fn refuse(&self, stop: StageError, files: &Files) -> CommandOutput {
         let disk = &self.world.disk;
         let undecided = matches!(stop, StageError::Refused(Refusal::NoCluster { .. }));
         let before = report::stored(disk).ok().flatten().filter(|document| document.exit_code != 0);
@@ -190,14 +190,14 @@ impl Boot {
             let shown = own.cause.as_ref().map_or(0, |cause| cause.evidence.len());
             let before = verdict_text_within(&before, redaction::MAX_LINES.saturating_sub(shown));
             let stderr = format!("{}the run before it:\n{before}", verdict_text(&own));
-            return Report { stdout: String::new(), stderr, exit: REFUSED };
+            return CommandOutput { stdout: String::new(), stderr, exit: REFUSED };
         }
         // Not an error yet: the agent's unit tries again, and verify tells what user data comes to.
         let may_still_come = undecided && user_data_runs(disk).get() == Some(&true);
         if !may_still_come {
             self.tell(&own, false);
         }
-        Report { stdout: String::new(), stderr: verdict_text(&own), exit: REFUSED }
+        CommandOutput { stdout: String::new(), stderr: verdict_text(&own), exit: REFUSED }
     }
 }
 

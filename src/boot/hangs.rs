@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use super::{Boot, Report};
+use super::{Boot, CommandOutput};
 use crate::boundary::disk::Disk;
 use crate::cli::Command;
 use crate::evidence::StageError;
@@ -40,18 +40,18 @@ impl Ending {
     }
 
     /// The verdict and the report of it. Guard lets the agent start: nothing here may keep it down.
-    pub fn report(&self) -> (Document, Report) {
+    pub fn report(&self) -> (Document, CommandOutput) {
         let verdict = verify::stopped(StageError::Hangs { command: self.command, since: Watchdog::GRACE });
         let document = document(&verdict, None, &[]);
         let exit = if self.command == "guard" { Exit::Done } else { verdict.exit() };
-        let report = super::reports::reported(&document, exit, self.json);
+        let report = super::output::reported(&document, exit, self.json);
         (document, report)
     }
 
     /// Tells the verdict where a command tells one. The disk may be what hangs.
     pub fn tell(&self, document: &Document) {
         if matches!(self.command, "run" | "verify") {
-            super::told(&self.disk, document, false, self.to_journal);
+            super::report_locally(&self.disk, document, false, self.to_journal);
         }
     }
 }

@@ -1,6 +1,6 @@
 //! What a command leaves behind when it ends: the report of its verdict, and the line of the log for what was configured.
 
-use super::{Report, as_json};
+use super::{CommandOutput, as_json};
 use crate::apply::Applied;
 use crate::exit::Exit;
 use crate::journal;
@@ -8,14 +8,14 @@ use crate::plan::Plan;
 use crate::render::{Document, verdict_text};
 
 /// A verdict for whoever called.
-pub(super) fn reported(document: &Document, exit: Exit, json: bool) -> Report {
+pub(super) fn reported(document: &Document, exit: Exit, json: bool) -> CommandOutput {
     if json {
-        return Report { stdout: as_json(document), stderr: String::new(), exit };
+        return CommandOutput { stdout: as_json(document), stderr: String::new(), exit };
     }
     let text = verdict_text(document);
     match exit {
-        Exit::Done => Report { stdout: text, stderr: String::new(), exit },
-        _ => Report { stdout: String::new(), stderr: text, exit },
+        Exit::Done => CommandOutput { stdout: text, stderr: String::new(), exit },
+        _ => CommandOutput { stdout: String::new(), stderr: text, exit },
     }
 }
 
