@@ -16,7 +16,6 @@ mod signal;
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
-use serde::Serialize;
 use tokio::time::Instant;
 
 pub use self::check::check;
@@ -24,9 +23,9 @@ pub use self::doctor::explain;
 use self::handover::VERIFY_UNIT;
 pub use self::handover::is_handover;
 pub use self::hangs::{BEGINNING, Ending};
+pub use self::output::CommandOutput;
 use self::output::{log_applied, reported};
 use self::phases::Phases;
-use self::signal::held;
 use crate::apply::{self, Applied};
 use crate::boundary::World;
 use crate::boundary::disk::{Disk, DiskError, Lock};
@@ -37,8 +36,8 @@ use crate::exit::Exit;
 use crate::facts;
 use crate::gather::{self, Gathered};
 use crate::plan::{Expectation, Plan, Refusal, cluster_name};
-use crate::render::{Document, Progress, document, plan_json, plan_text, warning_lines};
-use crate::report::SignalClient;
+use crate::render::{Document, Progress, VerdictState, document, plan_json, plan_text, warning_lines};
+use crate::report::{SignalClient, with_heartbeats};
 use crate::retry::{Deadline, Policy, Step, Watchdog, until, within};
 use crate::settings::fragment::Fragment;
 use crate::settings::merge::merge;
@@ -57,17 +56,6 @@ const WAITING_FOR_ANOTHER: &str = "waiting for another run";
 const MOST_ATTEMPTS: u32 = 5;
 /// How often a lock is tried that another run holds.
 const LOCK_POLICY: Policy = Policy { first: Duration::from_millis(100), longest: Duration::from_secs(1) };
-
-/// What `main` prints and returns.
-#[derive(Debug)]
-pub struct CommandOutput {
-    /// Data.
-    pub stdout: String,
-    /// Talk.
-    pub stderr: String,
-    /// The exit code.
-    pub exit: Exit,
-}
 
 /// Where the verification runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -129,7 +117,7 @@ impl Boot {
                 let handed = verify::Handed { queued: applied.effects.jobs, jobs: applied.jobs };
                 signal_client = SignalClient::new(&self.world, &plan.expectation, self.signals_until()).await;
                 let verdict = self.verdict(plan.expectation, handed, &systemd, age, &mut phases, &progress);
-                held(signal_client.as_ref(), verdict).await
+                with_heartbeats(signal_client.as_ref(), verdict).await
             }
             Ok(Onward::HandedOver(document)) => {
                 progress.clear();
@@ -192,7 +180,7 @@ impl Boot {
         let handed = verify::Handed::default();
         let signal_client = SignalClient::new(&self.world, &expectation, self.signals_until()).await;
         let verdict = self.verdict(expectation, handed, &systemd, age, &mut phases, &progress);
-        let verdict = held(signal_client.as_ref(), verdict).await;
+        let verdict = with_heartbeats(signal_client.as_ref(), verdict).await;
         let mut document = match self.refused_by_guard(&verdict) {
             // It was told by guard.
             Some(document) => document,
@@ -211,7 +199,7 @@ impl Boot {
     /// What guard has told, where nothing else says why the agent did not register.
     fn refused_by_guard(&self, verdict: &Verdict) -> Option<Document> {
         let stored = report::stored(&self.world.disk).ok().flatten()?;
-        (verdict.word() == "unknown" && stored.verdict == "failed").then_some(stored)
+        (verdict.is_unknown() && stored.verdict == VerdictState::Failed).then_some(stored)
     }
 
     /// Gather, decide and apply, within `run.deadline`.
@@ -305,7 +293,7 @@ impl Boot {
         }
         let stored = report::stored(&self.world.disk).ok().flatten()?;
         let name = |cluster: &Option<String>| cluster.as_deref().map(|text| cluster_name(text).to_owned());
-        (stored.verdict == "ready" && name(&stored.cluster) == name(&plan.expectation.cluster)).then_some(stored)
+        (stored.verdict == VerdictState::Ready && name(&stored.cluster) == name(&plan.expectation.cluster)).then_some(stored)
     }
 
     pub(crate) fn early(&self) -> Result<Settings, StageError> {
@@ -435,8 +423,4 @@ fn report_locally(disk: &Disk, document: &Document, handed_over: bool, to_journa
 /// How long ago the instance was launched.
 fn age(expectation: &Expectation) -> Option<Duration> {
     facts::since(expectation.pending_time.as_deref()?, SystemTime::now())
-}
-
-pub(crate) fn as_json<T: Serialize>(document: &T) -> String {
-    serde_json::to_string_pretty(document).expect("documents have string keys and no failing serializers") + "\n"
 }

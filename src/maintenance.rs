@@ -7,7 +7,7 @@
 use std::time::{Duration, SystemTime};
 
 use crate::apply;
-use crate::boot::{BUS, Boot, CommandOutput, as_json};
+use crate::boot::{BUS, Boot, CommandOutput};
 use crate::boundary::disk::Lock;
 use crate::boundary::systemd::{Systemd, SystemdError};
 use crate::causes::chain;
@@ -16,7 +16,7 @@ use crate::decide;
 use crate::evidence::StageError;
 use crate::exit::Exit;
 use crate::gather;
-use crate::render::{Document, Progress, cleanup_json, cleanup_text, document, reset_json, reset_text};
+use crate::render::{Document, Progress, as_json, cleanup_json, cleanup_text, document, reset_json, reset_text};
 use crate::retry::Deadline;
 use crate::verify;
 

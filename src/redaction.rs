@@ -10,6 +10,7 @@
 mod forms;
 mod variables;
 
+pub use forms::REDACTED;
 pub use variables::{cluster, is_shown_whole, variable, variable_name};
 
 use std::borrow::Cow;
@@ -33,8 +34,6 @@ const LONGEST_KEY: usize = 100;
 /// The room for the words that say how much is left out.
 const MARK: usize = 40;
 
-/// What stands in place of a secret.
-pub const REDACTED: &str = "<redacted>";
 
 /// One line: a line break becomes a blank.
 pub fn line(text: &str) -> String {

@@ -46,14 +46,9 @@ pub struct Ready {
 }
 
 impl Verdict {
-    /// One word: `ready`, `waiting`, `failed` or `unknown`.
-    pub fn word(&self) -> &'static str {
-        match self {
-            Verdict::Ready(_) => "ready",
-            Verdict::Waiting { .. } => "waiting",
-            Verdict::Failed { finding, .. } if finding.cause.is_unknown() => "unknown",
-            Verdict::Failed { .. } => "failed",
-        }
+    /// Whether no known cause fits.
+    pub fn is_unknown(&self) -> bool {
+        self.finding().is_some_and(|finding| finding.cause.is_unknown())
     }
 
     /// The process's exit code.

@@ -2,13 +2,13 @@
 
 use std::path::PathBuf;
 
-use super::{CommandOutput, as_json};
+use super::CommandOutput;
 use crate::boundary::given;
 use crate::causes::chain;
 use crate::check::{Checked, Finding, Level, Options, check as check_one};
 use crate::exit::Exit;
 use crate::redaction;
-use crate::render::{check_json, check_summary, check_text};
+use crate::render::{as_json, check_json, check_summary, check_text};
 
 /// The most files that are named because they cannot be read.
 const MOST_ERRORS: usize = 20;

@@ -5,13 +5,13 @@
 
 use super::handover::VERIFY_UNIT;
 use super::hangs::SIGNALS;
-use super::{BUS, Boot, CommandOutput, as_json};
+use super::{BUS, Boot, CommandOutput};
 use crate::boundary::systemd::{Systemd, SystemdError, UnitState};
 use crate::causes::chain;
 use crate::evidence::StageError;
 use crate::exit::Exit;
 use crate::plan::{Expectation, Signal};
-use crate::render::{Document, document, verdict_text};
+use crate::render::{Document, VerdictState, as_json, document, verdict_text};
 use crate::report::{self, SignalClient};
 use crate::retry::Deadline;
 use crate::verify;
@@ -27,7 +27,7 @@ impl Boot {
             }
         };
         let (document, stderr) =
-            match document.verdict == "waiting" && is_left_to_verify(&document) && self.world.disk.is_booted() {
+            match document.verdict == VerdictState::Waiting && is_left_to_verify(&document) && self.world.disk.is_booted() {
                 true => match verify_unit().await {
                     Ok(unit) if runs(&unit) => (document, String::new()),
                     Ok(unit) => (death(&document, &unit), String::new()),
@@ -72,7 +72,7 @@ impl Boot {
 /// Whether a verdict says that the verify unit goes on: no later one of its own has taken its place.
 fn is_left_to_verify(document: &Document) -> bool {
     let is_of_verify = document.phases.iter().any(|phase| phase.name == "verify");
-    matches!(document.verdict.as_str(), "waiting" | "none") && !is_of_verify
+    matches!(document.verdict, VerdictState::Waiting | VerdictState::None) && !is_of_verify
 }
 
 async fn verify_unit() -> Result<UnitState, SystemdError> {

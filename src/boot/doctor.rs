@@ -9,7 +9,7 @@ use std::time::Duration;
 use futures_util::future::join;
 use serde_json::{Value, json};
 
-use super::{Boot, CommandOutput, Phases, as_json, handover};
+use super::{Boot, CommandOutput, Phases, handover};
 use crate::boundary::archive::{self, ArchiveError, Entry};
 use crate::boundary::disk::{Disk, DiskError};
 use crate::boundary::docker::DockerError;
@@ -21,10 +21,7 @@ use crate::exit::Exit;
 use crate::host::{AGENT_LOG, INIT_LOG, LONGEST_FILE};
 use crate::plan::{ECS_CONFIG, Plan, VENDOR_ECS_CONFIG};
 use crate::redaction;
-use crate::render::{
-    Document, cause_json, cause_text, config_text, contents_text, doctor_json, doctor_text, document, list_text,
-    log_text, os_release_text, plan_json,
-};
+use crate::render::{Document, VerdictState, as_json, cause_json, cause_text, config_text, contents_text, doctor_json, doctor_text, document, list_text, log_text, os_release_text, plan_json};
 use crate::retry::{Deadline, within};
 use crate::settings::fragment::Fragment;
 use crate::{report, verify};
@@ -176,7 +173,7 @@ fn needs_root(evidence: &Evidence, disk: &Disk) -> Vec<String> {
 
 /// 0 without a fail, else that of the first broken layer.
 fn exit_code(document: &Document, rows: &[Examined]) -> u8 {
-    match rows.iter().any(|row| row.status == Status::Fail) || document.verdict == "unknown" {
+    match rows.iter().any(|row| row.status == Status::Fail) || document.verdict == VerdictState::Unknown {
         true => document.exit_code,
         false => Exit::Done.code(),
     }

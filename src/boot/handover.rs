@@ -74,7 +74,7 @@ pub(super) fn store(disk: &Disk, plan: &Plan, phases: &[Phase]) -> Result<(), St
         return Ok(());
     }
     let handover = Handover { version: 1, expectation, recorded, phases: phases.to_vec() };
-    let bytes = super::as_json(&handover).into_bytes();
+    let bytes = crate::render::as_json(&handover).into_bytes();
     disk.replace(HANDOVER, &bytes, Mode::Exactly(0o600)).map_err(StageError::Write)
 }
 

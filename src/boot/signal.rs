@@ -23,7 +23,7 @@ impl Boot {
     pub(super) async fn signal(&self, signal_client: Option<&SignalClient>, document: &mut Document) {
         let Some(signal_client) = signal_client else { return };
         journal::status(&format!("{}; telling whoever waits for this instance", document.text));
-        document.signals = Box::pin(signal_client.tell(document, self.signals_until())).await;
+        document.signals = Box::pin(signal_client.send_verdict(document, self.signals_until())).await;
         if !document.signals.is_empty() {
             report::store_signals(&self.world.disk, document);
         }
@@ -60,13 +60,5 @@ impl Boot {
         let Ok(systemd) = Systemd::connect(Deadline::after(BUS)).await else { return true };
         let Ok(cloud_final) = systemd.unit(CLOUD_FINAL).await else { return false };
         user_data_may_run(&cloud_final) && systemd.unit_of_pid(0).await.is_ok_and(|ours| ours != CLOUD_FINAL)
-    }
-}
-
-/// The work, with the launch hook kept waiting where there is one.
-pub(super) async fn held<T>(signal_client: Option<&SignalClient>, work: impl Future<Output = T>) -> T {
-    match signal_client {
-        Some(signal_client) => Box::pin(signal_client.hold(work)).await,
-        None => work.await,
     }
 }

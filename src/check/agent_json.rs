@@ -6,7 +6,8 @@
 use serde_json::Value;
 
 use super::text::Text;
-use super::{Level, MOST, Note};
+use super::finding::{MOST, Note};
+use crate::ecs_config::issue::Level;
 use crate::settings::agent_variables;
 
 /// The type of a field.

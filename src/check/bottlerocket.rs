@@ -7,9 +7,9 @@ use std::ops::Range;
 use toml::de::{DeTable, DeValue};
 
 use super::text::Text;
+use super::finding::{MOST, Note};
 use super::yaml::hidden;
-use super::{Level, MOST, Note};
-use crate::ecs_config::issue::OPAQUE;
+use crate::ecs_config::issue::{Level, OPAQUE};
 
 /// The settings below `settings.ecs` (Bottlerocket's documentation, `settings.ecs.*`, and its model `ECSSettingsV1`).
 const SETTINGS: [&str; 19] = [

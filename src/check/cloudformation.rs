@@ -5,8 +5,8 @@
 
 use saphyr_parser::Tag;
 
+use super::scalar::Scalar;
 use super::text::At;
-use super::yaml::Scalar;
 use crate::ecs_config::issue::OPAQUE;
 
 const JOIN: &str = "Fn::Join";

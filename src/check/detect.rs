@@ -1,6 +1,7 @@
 //! What a file is, by its content and its name.
 
-use super::{InputType, agent_json};
+use super::agent_json;
+use super::finding::InputType;
 use crate::evidence::user_data::{PartType, of_other_system, read};
 use crate::settings::agent_variables::{find, near_miss};
 use crate::settings::schema;

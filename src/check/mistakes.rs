@@ -4,8 +4,8 @@
 //! writes is not known here, and nothing is said about it.
 
 use super::text::{At, config_lines, string};
-use super::{Level, Note, narrow};
-use crate::ecs_config::issue::CLUSTER;
+use super::finding::{Note, narrow};
+use crate::ecs_config::issue::{Level, CLUSTER};
 use crate::settings::agent_variables::find;
 
 /// Places that look like the agent's file. ecs-init and the agent's unit read `/etc/ecs/ecs.config`, and on Amazon Linux

@@ -5,11 +5,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::finding::Note;
 use super::mistakes::{self, Write};
 use super::shell::{Command, Unended, Word, commands, tee_files};
 use super::text::{At, Text, config_lines, string};
-use super::{Level, Note};
-use crate::ecs_config::issue::{OPAQUE, SourceLine};
+use crate::ecs_config::issue::{Level, OPAQUE, SourceLine};
 
 /// What one `printf` writes is not followed further.
 const LONGEST: usize = 64 * 1024;

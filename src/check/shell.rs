@@ -6,7 +6,8 @@
 
 mod expansion;
 
-use self::expansion::{balanced, body, expanded, expansion, name, without_tabs};
+pub(super) use self::expansion::Unended;
+use self::expansion::{Pending, balanced, body, expanded, expansion, name, without_tabs};
 use super::text::{At, string};
 use crate::ecs_config::issue::OPAQUE;
 
@@ -51,16 +52,6 @@ pub(super) struct Command {
     pub(super) is_piped: bool,
 }
 
-/// A here-document without its last line.
-#[derive(Clone, Debug)]
-pub(super) struct Unended {
-    pub(super) word: Vec<At>,
-    /// The indented line that was meant to end it.
-    pub(super) indented: Option<u32>,
-    /// Whether other lines follow, which become part of it.
-    pub(super) swallows: bool,
-}
-
 impl Command {
     /// Whether its options are those of a `tee` that appends.
     pub(super) fn has_append_option(&self) -> bool {
@@ -70,15 +61,6 @@ impl Command {
     fn is_empty(&self) -> bool {
         self.words.is_empty() && self.outputs.is_empty() && self.input.is_none()
     }
-}
-
-/// A here-document whose body follows the line.
-struct Pending {
-    command: usize,
-    word: Vec<At>,
-    end: String,
-    is_literal: bool,
-    strips_tabs: bool,
 }
 
 struct Lexer<'t> {

@@ -6,16 +6,16 @@ use std::io::Read;
 
 use flate2::read::MultiGzDecoder;
 
+use super::finding::{InputType, Note, Options};
 use super::heredocs::heredocs;
 use super::lexer::Rules;
+use super::scalar::Scalar;
 use super::mistakes;
 use super::strings::Found;
 use super::text::{At, Text, config_lines, string, trimmed};
-use super::{
-    InputType, Level, Note, Options, agent_json, bottlerocket, of_runs, of_settings, script, strings, substitution,
-    yaml,
+use super::{agent_json, bottlerocket, runs, script, settings, strings, substitution,yaml,
 };
-use crate::ecs_config::issue::SourceLine;
+use crate::ecs_config::issue::{Level, SourceLine};
 use crate::evidence::user_data::{PartType, mime, of_other_system, read};
 use crate::settings::user_data::{decoded, skipped, unwrapped};
 
@@ -69,7 +69,7 @@ pub(super) fn check(file: &str, bytes: &[u8], options: Options) -> (Vec<Note>, b
     checker.of_whole(bytes, &text, must_be_taken && !name.ends_with(".tf"));
     checker.document(&text, "", 0);
     let mut notes = checker.notes;
-    notes.extend(of_runs(&checker.runs, !options.is_rendered));
+    notes.extend(runs::check(&checker.runs, !options.is_rendered));
     let mut known = BTreeSet::new();
     notes.retain(|note| known.insert((note.at, note.id)));
     (notes, checker.is_read)
@@ -233,7 +233,7 @@ impl Checker {
             let message = "these are the second settings of ecs-bootstrap in this user data, and one is allowed";
             self.note(text, text.place(1, 1), Level::Error, "setting-invalid", message);
         }
-        self.notes.extend(of_settings(text, crate::settings::Rank::UserData));
+        self.notes.extend(settings::check(text, crate::settings::Rank::UserData));
     }
 
     fn script(&mut self, text: &Text) {
@@ -314,7 +314,7 @@ impl Checker {
             let near = &scalars[index.saturating_sub(BESIDE)..scalars.len().min(index + BESIDE)];
             let beside = |key: &str| {
                 let is_beside =
-                    |other: &&yaml::Scalar| other.path.len() == scalar.path.len() && other.path.starts_with(parent);
+                    |other: &&Scalar| other.path.len() == scalar.path.len() && other.path.starts_with(parent);
                 near.iter().filter(is_beside).find(|other| other.key() == key).map(|other| string(&other.chars))
             };
             let top = scalar.path.first().map_or("", String::as_str);

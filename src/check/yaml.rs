@@ -9,6 +9,7 @@
 use saphyr_parser::{Event, Parser, ScalarStyle, Span};
 
 use super::cloudformation::{applied, function, is_reference, own_tag};
+use super::scalar::Scalar;
 use super::text::At;
 use crate::ecs_config::issue::OPAQUE;
 
@@ -20,20 +21,6 @@ const FARTHEST: usize = 400;
 const HIDDEN: char = 'x';
 /// Sections of a cloud-config that are lists of commands.
 pub(super) const COMMANDS: [&str; 2] = ["runcmd", "bootcmd"];
-
-/// A scalar and the keys above it; a list's element has its number.
-#[derive(Debug)]
-pub(super) struct Scalar {
-    pub(super) path: Vec<String>,
-    pub(super) chars: Vec<At>,
-}
-
-impl Scalar {
-    /// The key that it is the value of.
-    pub(super) fn key(&self) -> &str {
-        self.path.last().map_or("", String::as_str)
-    }
-}
 
 /// A document.
 #[derive(Debug, Default)]

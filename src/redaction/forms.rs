@@ -4,7 +4,8 @@
 //! can: passwords of addresses, values after names that speak of secrets, values of variables that the agent does not
 //! know, options of commands, access keys, and long random text.
 
-use super::REDACTED;
+/// What stands in place of a secret.
+pub const REDACTED: &str = "<redacted>";
 use crate::settings::agent_variables;
 
 /// Options of commands whose next word is secret.

@@ -18,4 +18,12 @@ pub use explain::{cause_json, cause_text, fields, list_text};
 pub use maintenance::{cleanup_json, cleanup_text, reset_json, reset_text};
 pub use plan::{plan_json, plan_text, warning_lines};
 pub use progress::Progress;
-pub use verdict::{Document, FindingDocument, Phase, Signalled, document, verdict_text, verdict_text_within};
+pub use verdict::{
+    Document, FindingDocument, Phase, Signal, SignalOutcome, SignalTarget, VerdictState, document, verdict_text,
+    verdict_text_within,
+};
+
+/// A document as JSON text, with a line break at its end.
+pub fn as_json<T: serde::Serialize>(document: &T) -> String {
+    serde_json::to_string_pretty(document).expect("documents have string keys and no failing serializers") + "\n"
+}

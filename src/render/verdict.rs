@@ -44,8 +44,8 @@ pub struct FindingDocument {
 pub struct Document {
     /// The version of this document.
     pub version: u32,
-    /// `ready`, `waiting`, `failed`, `unknown` or `none`.
-    pub verdict: String,
+    /// The verdict in one word.
+    pub verdict: VerdictState,
     /// The exit code.
     pub exit_code: u8,
     /// The cause, where there is one.
@@ -67,22 +67,113 @@ pub struct Document {
     pub agent_connected: Option<bool>,
     /// What took how long.
     pub phases: Vec<Phase>,
-    /// Who was told outside this host, where somebody is.
+    /// The signals, if any are enabled.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub signals: Vec<Signalled>,
+    pub signals: Vec<Signal>,
 }
 
-/// One whom the verdict is told outside this host, and whether he took it.
+/// A signal to an external target, and whether the target accepted it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Signalled {
-    /// `cloudformation`, `wait-condition`, `launch-hook`, `instance-tags`, `health`; `all` where none could be tried.
-    pub to: String,
-    /// `SUCCESS` or `FAILURE`; `CONTINUE` or `ABANDON` of a hook; the verdict of tags; `Unhealthy`.
+pub struct Signal {
+    /// The kind of target.
+    pub to: SignalTarget,
+    /// `SUCCESS` or `FAILURE` for CloudFormation, `CONTINUE` or `ABANDON` for a launch hook, the verdict for tags,
+    /// `Unhealthy` for the health.
     pub status: String,
-    /// `sent`, `already` (by an earlier boot), `not-waiting` (nobody waits), `left` (on purpose not told) or `failed`.
-    pub outcome: String,
-    /// Which stack, group or hook, and why.
+    /// What happened.
+    pub outcome: SignalOutcome,
+    /// The stack, group or hook, and the reason of the outcome.
     pub detail: String,
+}
+
+/// The target of a signal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum SignalTarget {
+    /// A resource of a CloudFormation stack with a CreationPolicy.
+    Cloudformation,
+    /// A CloudFormation wait condition.
+    WaitCondition,
+    /// A launch lifecycle hook of an Auto Scaling group.
+    LaunchHook,
+    /// The health of the instance in its Auto Scaling group.
+    Health,
+    /// Tags of the instance.
+    InstanceTags,
+    /// No target could be tried.
+    All,
+}
+
+/// The outcome of a signal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum SignalOutcome {
+    /// The target accepted it.
+    Sent,
+    /// An earlier boot sent it.
+    Already,
+    /// The target does not wait for it.
+    NotWaiting,
+    /// It was not sent on purpose.
+    Left,
+    /// It could not be sent.
+    Failed,
+}
+
+/// The verdict in one word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum VerdictState {
+    /// The instance is registered.
+    Ready,
+    /// The instance is not registered yet, and nothing is wrong.
+    Waiting,
+    /// The instance is not registered, for a known cause.
+    Failed,
+    /// The instance is not registered, and no known cause fits.
+    Unknown,
+    /// There is no verdict.
+    None,
+}
+
+impl VerdictState {
+    /// The word in JSON.
+    pub fn word(self) -> &'static str {
+        match self {
+            VerdictState::Ready => "ready",
+            VerdictState::Waiting => "waiting",
+            VerdictState::Failed => "failed",
+            VerdictState::Unknown => "unknown",
+            VerdictState::None => "none",
+        }
+    }
+}
+
+impl SignalTarget {
+    /// The word in JSON.
+    pub fn word(self) -> &'static str {
+        match self {
+            SignalTarget::Cloudformation => "cloudformation",
+            SignalTarget::WaitCondition => "wait-condition",
+            SignalTarget::LaunchHook => "launch-hook",
+            SignalTarget::Health => "health",
+            SignalTarget::InstanceTags => "instance-tags",
+            SignalTarget::All => "all",
+        }
+    }
+}
+
+impl SignalOutcome {
+    /// The word in JSON.
+    pub fn word(self) -> &'static str {
+        match self {
+            SignalOutcome::Sent => "sent",
+            SignalOutcome::Already => "already",
+            SignalOutcome::NotWaiting => "not-waiting",
+            SignalOutcome::Left => "left",
+            SignalOutcome::Failed => "failed",
+        }
+    }
 }
 
 impl Document {
@@ -107,7 +198,7 @@ impl Document {
     pub fn none() -> Document {
         Document {
             version: VERSION,
-            verdict: "none".to_owned(),
+            verdict: VerdictState::None,
             exit_code: crate::exit::Exit::NotRegistered.code(),
             cause: None,
             also: Vec::new(),
@@ -122,11 +213,20 @@ impl Document {
     }
 }
 
+fn state(verdict: &Verdict) -> VerdictState {
+    match verdict {
+        Verdict::Ready(_) => VerdictState::Ready,
+        Verdict::Waiting { .. } => VerdictState::Waiting,
+        Verdict::Failed { finding, .. } if finding.cause.is_unknown() => VerdictState::Unknown,
+        Verdict::Failed { .. } => VerdictState::Failed,
+    }
+}
+
 /// The document of a verdict.
 pub fn document(verdict: &Verdict, cluster: Option<&str>, phases: &[Phase]) -> Document {
     let mut document = Document {
         version: VERSION,
-        verdict: verdict.word().to_owned(),
+        verdict: state(verdict),
         exit_code: verdict.exit().code(),
         cause: verdict.finding().map(finding_document),
         also: Vec::new(),
@@ -198,9 +298,9 @@ pub fn verdict_text_within(document: &Document, most: usize) -> String {
         write(format_args!("{}", document.text));
     }
     for (at, cause) in document.cause.iter().chain(&document.also).enumerate() {
-        let label = match (document.verdict.as_str(), at) {
-            ("failed" | "unknown", 0) => "error",
-            (word, 0) => word,
+        let label = match (document.verdict, at) {
+            (VerdictState::Failed | VerdictState::Unknown, 0) => "error",
+            (state, 0) => state.word(),
             _ => "also",
         };
         write(format_args!("{label}: [{}] {}", cause.id, cause.title));
@@ -214,8 +314,9 @@ pub fn verdict_text_within(document: &Document, most: usize) -> String {
         write(format_args!("note: [{}] {} ({})", note.id, note.title, note.evidence.join("; ")));
     }
     for signal in &document.signals {
-        let label = if signal.outcome == "failed" { "warning: signal" } else { "signal" };
-        write(format_args!("{label}: {} to {}, {}: {}", signal.status, signal.to, signal.outcome, signal.detail));
+        let label = if signal.outcome == SignalOutcome::Failed { "warning: signal" } else { "signal" };
+        let (status, target, outcome) = (&signal.status, signal.to.word(), signal.outcome.word());
+        write(format_args!("{label}: {status} to {target}, {outcome}: {}", signal.detail));
     }
     text
 }

@@ -1,14 +1,18 @@
-//! Tells a verdict to whoever waits for it: the journal, `STATUS=`, `/run/ecs-bootstrap/status.json`, and a failure to
-//! the console. Who waits outside this host is told by [`SignalClient`].
+//! The stage that reports a verdict: to the journal, `STATUS=`, `/run/ecs-bootstrap/status.json`, the console (failures),
+//! and through [`SignalClient`] to CloudFormation and Auto Scaling.
 //!
-//! In: the verdict's document. Out: nothing; that telling failed is a warning, and changes no verdict.
+//! In: the document of a verdict. Out: nothing. An error while reporting is logged as a warning and changes no verdict.
 
-mod launch_hook;
+mod auto_scaling;
+mod client;
+mod cloudformation;
+mod instance_tags;
 mod sent;
-mod signal;
+mod signals;
 
+pub use client::SignalClient;
 pub use sent::is_record;
-pub use signal::SignalClient;
+pub use signals::with_heartbeats;
 
 use serde_json::Value;
 
@@ -16,10 +20,8 @@ use crate::boundary::console;
 use crate::boundary::disk::{Disk, Mode};
 use crate::journal;
 use crate::redaction;
-use crate::render::Document;
+use crate::render::{Document, SignalOutcome, VerdictState};
 
-/// What a stored verdict may be.
-const VERDICTS: [&str; 5] = ["ready", "waiting", "failed", "unknown", "none"];
 /// Where the last verdict lies; lost at a reboot, as it should be.
 pub const STATUS: &str = "/run/ecs-bootstrap/status.json";
 /// The folder of all that lives no longer than the boot.
@@ -64,7 +66,7 @@ fn log(document: &Document, handed_over: bool) {
         ($level:ident, $id:expr, $message:literal) => {
             tracing::$level!(
                 message_id = $id,
-                verdict = document.verdict,
+                verdict = document.verdict.word(),
                 exit_code = document.exit_code,
                 cause,
                 evidence,
@@ -75,24 +77,24 @@ fn log(document: &Document, handed_over: bool) {
             )
         };
     }
-    match document.verdict.as_str() {
-        "ready" => event!(info, journal::MESSAGE_ID_READY, "the instance is registered"),
-        "waiting" if handed_over => {
+    match document.verdict {
+        VerdictState::Ready => event!(info, journal::MESSAGE_ID_READY, "the instance is registered"),
+        VerdictState::Waiting if handed_over => {
             event!(info, journal::MESSAGE_ID_HANDED_OVER, "verification goes on in its own unit")
         }
-        "waiting" => event!(info, journal::MESSAGE_ID_WAITING, "the instance waits"),
-        "unknown" => event!(warn, journal::MESSAGE_ID_UNKNOWN, "the instance did not register, for no known cause"),
-        _ => event!(warn, journal::MESSAGE_ID_FAILED, "the instance did not register"),
+        VerdictState::Waiting => event!(info, journal::MESSAGE_ID_WAITING, "the instance waits"),
+        VerdictState::Unknown => event!(warn, journal::MESSAGE_ID_UNKNOWN, "the instance did not register, for no known cause"),
+        VerdictState::Failed | VerdictState::None => event!(warn, journal::MESSAGE_ID_FAILED, "the instance did not register"),
     }
 }
 
 /// Keeps and logs who was told outside this host, after the verdict itself.
 pub fn store_signals(disk: &Disk, document: &Document) {
     for signal in &document.signals {
-        let (to, status, detail) = (&signal.to, &signal.status, &signal.detail);
-        match signal.outcome.as_str() {
-            "failed" => tracing::warn!(to, status, detail, "a signal could not be sent"),
-            outcome => tracing::info!(to, status, outcome, detail, "signalled"),
+        let (to, status, detail) = (signal.to.word(), &signal.status, &signal.detail);
+        match signal.outcome {
+            SignalOutcome::Failed => tracing::warn!(to, status, detail, "signal not sent"),
+            outcome => tracing::info!(to, status, outcome = outcome.word(), detail, "signal"),
         }
     }
     if let Err(error) = store(disk, document) {
@@ -121,12 +123,7 @@ pub fn stored(disk: &Disk) -> Result<Option<Document>, crate::boundary::disk::Di
     };
     let value = serde_json::from_slice(&bytes).map_err(|error| wrong(redaction::json_error(&error)))?;
     // Anybody may have written it.
-    let document: Document =
-        serde_json::from_value(as_evidence(value)).map_err(|error| wrong(redaction::json_error(&error)))?;
-    match VERDICTS.contains(&document.verdict.as_str()) {
-        true => Ok(Some(document)),
-        false => Err(wrong("it holds no verdict that ecs-bootstrap gives".to_owned())),
-    }
+    serde_json::from_value(as_evidence(value)).map(Some).map_err(|error| wrong(redaction::json_error(&error)))
 }
 
 /// Every string as one line of evidence, and of every list the first items.

@@ -1,7 +1,7 @@
-//! Who was told of this instance already, so that no later boot tells them again.
+//! The signals that this instance has sent, so that a later boot does not send them again.
 //!
-//! `/var/lib/ecs-bootstrap/signals.json`, written only after a signal was taken. What it says of another instance (the
-//! parent of an image) counts for nothing.
+//! They are stored in `/var/lib/ecs-bootstrap/signals.json`, after the target accepted the signal. Entries for another
+//! instance id (for example, baked into an AMI) are ignored.
 
 use std::collections::BTreeMap;
 
@@ -9,42 +9,48 @@ use serde::{Deserialize, Serialize};
 
 use crate::boundary::disk::{Disk, Mode};
 
-const RECORD: &str = "/var/lib/ecs-bootstrap/signals.json";
+const FILE: &str = "/var/lib/ecs-bootstrap/signals.json";
 
 #[derive(Debug, Default, Serialize, Deserialize)]
-struct Record {
+struct SentSignals {
     instance_id: String,
-    /// Whom, and what.
-    told: BTreeMap<String, String>,
+    /// The last status sent to each target.
+    #[serde(rename = "told")]
+    statuses: BTreeMap<String, String>,
 }
 
-fn read(disk: &Disk, instance_id: &str) -> Record {
-    let stored = disk.read(RECORD, crate::host::LONGEST_FILE).ok().flatten();
-    let record = stored.and_then(|bytes| understood(&bytes));
-    let record = record.filter(|record| record.instance_id == instance_id);
-    record.unwrap_or_else(|| Record { instance_id: instance_id.to_owned(), ..Record::default() })
+fn read(disk: &Disk, instance_id: &str) -> SentSignals {
+    let stored = match disk.read(FILE, crate::host::LONGEST_FILE) {
+        Ok(stored) => stored,
+        Err(error) => {
+            tracing::warn!(error = crate::causes::chain(&error), "record of sent signals not read; signals may repeat");
+            None
+        }
+    };
+    let sent = stored.and_then(|bytes| parse(&bytes)).filter(|sent| sent.instance_id == instance_id);
+    sent.unwrap_or_else(|| SentSignals { instance_id: instance_id.to_owned(), ..SentSignals::default() })
 }
 
-fn understood(bytes: &[u8]) -> Option<Record> {
+fn parse(bytes: &[u8]) -> Option<SentSignals> {
     serde_json::from_slice(bytes).ok()
 }
 
-/// Whether bytes are a record of signals.
+/// Whether bytes are a record of sent signals.
 pub fn is_record(bytes: &[u8]) -> bool {
-    understood(bytes).is_some()
+    parse(bytes).is_some()
 }
 
-/// What he was told.
-pub(super) fn last_sent(disk: &Disk, instance_id: &str, whom: &str) -> Option<String> {
-    read(disk, instance_id).told.remove(whom)
+/// The last status sent to this target.
+pub(super) fn last_sent(disk: &Disk, instance_id: &str, target: &str) -> Option<String> {
+    read(disk, instance_id).statuses.remove(target)
 }
 
-/// He was told this.
-pub(super) fn remember(disk: &Disk, instance_id: &str, whom: &str, what: &str) {
-    let mut record = read(disk, instance_id);
-    record.told.insert(whom.to_owned(), what.to_owned());
-    let bytes = serde_json::to_vec_pretty(&record).expect("its keys are strings");
-    if let Err(error) = disk.replace(RECORD, &bytes, Mode::Exactly(0o600)) {
-        tracing::warn!(error = crate::causes::chain(&error), "the next boot will signal again");
+/// Stores the status that was sent to this target.
+pub(super) fn remember(disk: &Disk, instance_id: &str, target: &str, status: &str) {
+    let mut sent = read(disk, instance_id);
+    sent.statuses.insert(target.to_owned(), status.to_owned());
+    let bytes = serde_json::to_vec_pretty(&sent).expect("its keys are strings");
+    if let Err(error) = disk.replace(FILE, &bytes, Mode::Exactly(0o600)) {
+        tracing::warn!(error = crate::causes::chain(&error), "sent signal not recorded; the next boot sends it again");
     }
 }

@@ -1,7 +1,6 @@
 //! A TOML document of settings: which entry stands at which line and column.
 //!
-//! In: the parsed tables and their text. Out: entries for a [`Fragment`], each with its place, in time that is linear in the
-//! length of the text.
+//! In: the parsed tables and their text. Out: each entry with its place, in time that is linear in the length of the text.
 
 use std::cell::Cell;
 use std::ops::Range;
@@ -9,7 +8,6 @@ use std::ops::Range;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::fragment::Fragment;
 use super::schema::{self, Raw, Setting};
 use super::{Rank, SettingsError, Source};
 
@@ -58,7 +56,7 @@ impl<'a> TomlDocument<'a> {
         &self,
         table: &DeTable<'_>,
         path: &str,
-        fragment: &mut Fragment,
+        push: &mut dyn FnMut(&str, Raw, Source) -> Result<(), SettingsError>,
         errors: &mut Vec<SettingsError>,
     ) {
         let mut keys: Vec<(&Spanned<_>, &Spanned<DeValue<'_>>)> = table.iter().collect();
@@ -74,7 +72,7 @@ impl<'a> TomlDocument<'a> {
             }
             let name = if path.is_empty() { key.get_ref().to_string() } else { format!("{path}.{}", key.get_ref()) };
             match value.get_ref() {
-                DeValue::Table(inner) if is_group(&name) => self.walk(inner, &name, fragment, errors),
+                DeValue::Table(inner) if is_group(&name) => self.walk(inner, &name, push, errors),
                 _ => {
                     // A wrong name is told at the name, a wrong value at the value.
                     let known = schema::find(&name).is_some() || name.starts_with("agent.");
@@ -89,7 +87,7 @@ impl<'a> TomlDocument<'a> {
                                 .to_owned(),
                             did_you_mean: None,
                         }),
-                        false => fragment.push(&name, raw(value.get_ref()), source),
+                        false => push(&name, raw(value.get_ref()), source),
                     };
                     errors.extend(pushed.err());
                 }

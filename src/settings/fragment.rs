@@ -82,7 +82,10 @@ impl Fragment {
         let mut fragment = Fragment::default();
         let mut errors = Vec::new();
         match DeTable::parse(text) {
-            Ok(table) => document.walk(table.get_ref(), "", &mut fragment, &mut errors),
+            Ok(table) => {
+                let mut push = |name: &str, raw, source| fragment.push(name, raw, source);
+                document.walk(table.get_ref(), "", &mut push, &mut errors);
+            },
             Err(error) => errors.push(SettingsError {
                 place: document.at(error.span()),
                 what: error.message().lines().collect::<Vec<_>>().join(", "),

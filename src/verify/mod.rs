@@ -11,15 +11,15 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+pub use self::observe::Handed;
 use self::observe::Observer;
 use crate::boundary::World;
 use crate::boundary::aws::{AwsErrorKind, ContainerInstance};
-use crate::boundary::systemd::{Job, Systemd, SystemdError};
+use crate::boundary::systemd::{Systemd, SystemdError};
 use crate::causes::{
     CLOUD_INIT_STUCK, Cause, Class, Finding, Layer, PORT_TAKEN, USER_DATA_DEADLOCK, asks_for_user_data, diagnose,
     notes, nothing_fits,
 };
-use crate::effects::QueuedJob;
 use crate::evidence::{Evidence, StageError};
 use crate::plan::Expectation;
 use crate::retry::Deadline;
@@ -33,15 +33,6 @@ const LOOKS: Duration = Duration::from_millis(2500);
 
 /// A verdict of an instance that registers sooner waits for the first look at the host, for the notes of that.
 const NOTES: Duration = Duration::from_millis(500);
-
-/// What apply left behind.
-#[derive(Debug, Default)]
-pub struct Handed {
-    /// The jobs that it queued.
-    pub queued: Vec<QueuedJob>,
-    /// The same, to see them end.
-    pub jobs: Vec<Job>,
-}
 
 /// Who listens while the verdict is not there yet.
 pub struct Listener<'l> {

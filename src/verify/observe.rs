@@ -12,15 +12,14 @@ use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use tokio::time::Instant;
 
-use super::Handed;
 use super::schedule::{Observation, PROBES, Probe, Schedule, TICK};
 use crate::boundary::World;
 use crate::boundary::aws::{AwsError, AwsErrorKind};
 use crate::boundary::disk::Disk;
 use crate::boundary::imds::{ImdsError, RoleStatus, TARGET_STATE};
-use crate::boundary::systemd::Job;
-use crate::boundary::systemd::{Changes, Systemd};
+use crate::boundary::systemd::{Changes, Job, Systemd};
 use crate::causes::asks_for_user_data;
+use crate::effects::QueuedJob;
 use crate::evidence::agent_log::last_attempts;
 use crate::evidence::network_path::{Ask, NetworkPath};
 use crate::evidence::{BlockingStart, Evidence};
@@ -35,6 +34,15 @@ const PROBE: Duration = Duration::from_secs(5);
 const LOOKS: [Probe; 6] =
     [Probe::Units, Probe::HostState, Probe::Docker, Probe::Role, Probe::Cluster, Probe::NetworkPath];
 const LOG_TAIL: usize = 256 * 1024;
+
+/// What apply hands to verify: the systemd jobs that it queued.
+#[derive(Debug, Default)]
+pub struct Handed {
+    /// The queued jobs, for the report.
+    pub queued: Vec<QueuedJob>,
+    /// The same jobs, to wait for their end.
+    pub jobs: Vec<Job>,
+}
 
 type Probing<'a> = Pin<Box<dyn Future<Output = Observation> + 'a>>;
 

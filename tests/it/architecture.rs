@@ -1,5 +1,7 @@
 //! The architecture invariants of CONTRIBUTING.md, each by a test of its name. They read the sources.
 
+mod imports;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -250,4 +252,18 @@ fn only_a_verification_that_dies_is_restarted_and_not_for_ever() {
             );
         }
     }
+}
+
+#[test]
+fn no_import_cycles() {
+    let imports = imports::read(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"));
+    for cycle in imports::cycles(&imports) {
+        println!("cycle:");
+        for file in &cycle {
+            for (target, names) in &imports[file] {
+                if cycle.contains(target) { println!("  {file} -> {target}: {names:?}"); }
+            }
+        }
+    }
+    panic!();
 }

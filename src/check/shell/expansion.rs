@@ -3,8 +3,26 @@
 //! In: the characters from where it begins. Out: its length, or the text after it.
 
 use super::super::text::{At, string};
-use super::{Pending, Unended};
 use crate::ecs_config::issue::OPAQUE;
+
+/// A here-document without its last line.
+#[derive(Clone, Debug)]
+pub(in crate::check) struct Unended {
+    pub(in crate::check) word: Vec<At>,
+    /// The indented line that was meant to end it.
+    pub(in crate::check) indented: Option<u32>,
+    /// Whether other lines follow, which become part of it.
+    pub(in crate::check) swallows: bool,
+}
+
+/// A here-document whose body follows the line.
+pub(super) struct Pending {
+    pub(super) command: usize,
+    pub(super) word: Vec<At>,
+    pub(super) end: String,
+    pub(super) is_literal: bool,
+    pub(super) strips_tabs: bool,
+}
 
 /// The variable of `$X`, `${X}`, in quotes or not.
 pub(super) fn name(word: &str) -> Option<String> {

@@ -3,6 +3,7 @@
 //! In: the text. Out: its faults by the number of the part, and what its base64 holds for whoever looks for words in it.
 //! No fault repeats a byte of the message.
 
+use super::part_type::{PartType, plain_part_type};
 use crate::settings::user_data::decoded;
 
 /// What cloud-init's handlers take, and we (cloud-init, "User data formats"). `multipart` and `message` hold other parts.
@@ -93,7 +94,7 @@ impl Parts {
             self.is_opaque = true;
         }
         self.is_opaque |= content_type.starts_with("application/");
-        let is_marked = || matches!(super::plain_part_type(body.as_bytes()), Some(super::PartType::Known(_)));
+        let is_marked = || matches!(plain_part_type(body.as_bytes()), Some(PartType::Known(_)));
         if BY_TEXT.contains(&content_type) {
             if !self.is_opaque && !body.trim().is_empty() && !is_marked() {
                 self.faults.push(format!("{name} has no type, and begins with nothing that cloud-init knows"));

@@ -5,10 +5,9 @@
 //! no bytes make it panic, run for long or take much memory; it knows nothing of what the values mean. A page of data has no checksum: a torn file that still fits together cannot
 //! be told from a whole one.
 
-use super::Unreadable;
+use super::unreadable::{Unreadable, VERSION};
 
 const MAGIC: u32 = 0xED0C_DAED;
-pub(super) const VERSION: u32 = 2;
 const PAGE_HEADER: usize = 16;
 /// Of a branch page and of a leaf page alike.
 const ELEMENT: usize = 16;

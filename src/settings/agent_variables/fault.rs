@@ -9,10 +9,37 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::variable_type::{KNOWN_DRIVERS, VariableType, first_json, go_duration, is_region, registries};
-use super::{Consequence, Variable, WrongValue, second_setting};
+use super::table::{Variable, second_setting};
 
 /// Longer words are not repeated.
 const LONGEST_SHOWN: usize = 40;
+
+/// What the agent does with a value that it does not take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Consequence {
+    /// It takes another value: its default, or the nearest one that is allowed.
+    Ignored,
+    /// It cannot register with it.
+    NotRegistered,
+    /// It ends before anything else, again and again.
+    Exits,
+}
+
+/// A value that the agent would refuse, ignore, raise or clamp. Never holds the value of a secret.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("`{name}` takes {expected}{}", .why.as_ref().map(|why| format!("; {why}")).unwrap_or_default())]
+pub struct WrongValue {
+    /// The variable.
+    pub name: String,
+    /// What it takes, in words.
+    pub expected: String,
+    /// What is wrong with this value, where that is known.
+    pub why: Option<String>,
+    /// The value that was probably meant.
+    pub suggestion: Option<String>,
+    /// What the agent does with it.
+    pub consequence: Consequence,
+}
 
 /// What is wrong, and what was meant.
 #[derive(Default)]

@@ -1,0 +1,37 @@
+//! Mistakes in settings of ecs-bootstrap: a settings file, or settings in user data.
+
+use super::finding::{MOST, Note};
+use super::text::Text;
+use crate::ecs_config::issue::Level;
+use crate::settings::fragment::Fragment;
+use crate::settings::{Rank, agent_variables};
+
+/// The mistakes of settings of ecs-bootstrap.
+pub(super) fn check(text: &Text, rank: Rank) -> Vec<Note> {
+    let (fragment, errors) = Fragment::read_toml(&text.string(), rank, "");
+    let place = |place: &str| {
+        let mut numbers = place.rsplit(':').map_while(|number| number.parse::<usize>().ok());
+        let column = numbers.next();
+        numbers.next().zip(column).map_or((1, 1), |(line, column)| text.place(line, column))
+    };
+    let errors = errors.iter().take(MOST).map(|error| Note {
+        suggestion: error.did_you_mean.clone(),
+        ..Note::new(place(&error.place), Level::Error, "setting-invalid", error.what.clone())
+    });
+    let warnings = fragment.warnings.iter().take(MOST).filter_map(|warning| {
+        let source = warning.source.as_ref()?;
+        let unknown = source.key.strip_prefix("agent.").filter(|_| warning.id == "agent-variable-unknown");
+        let meant = unknown.and_then(agent_variables::suggest);
+        let message = match unknown {
+            // A variable for something else is passed on.
+            Some(name) => format!("the agent has no variable `{}`", meant.and(Some(name))?),
+            None => warning.text.clone(),
+        };
+        let id = if unknown.is_some() { "config-key-misspelt" } else { "setting-invalid" };
+        Some(Note {
+            suggestion: meant.map(str::to_owned),
+            ..Note::new(place(&source.place), Level::Warning, id, message)
+        })
+    });
+    errors.chain(warnings).map(|note| note.within(text)).collect()
+}

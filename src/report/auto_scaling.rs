@@ -1,0 +1,286 @@
+//! Signals to Auto Scaling: heartbeats and the result of the launch hook, and the health of the instance.
+//!
+//! A ready instance continues. An instance that failed is abandoned, and so replaced by its group, only if [`may_abandon`]
+//! allows it. Otherwise the hook is left alone, and its default result applies when its time is over (Auto Scaling User
+//! Guide, "Amazon EC2 Auto Scaling lifecycle hooks"). An instance on its way into a warm pool continues at once, because
+//! its agent starts only when it leaves the pool.
+
+use std::convert::Infallible;
+use std::time::Duration;
+
+use super::client::{GROUP, LaunchHook, SendOutcome, SignalClient, not_waiting};
+use super::signals::signal;
+use crate::boundary::imds::TARGET_STATE;
+use crate::causes::chain;
+use crate::exit::Exit;
+use crate::render::{Document, Signal, SignalOutcome, SignalTarget, VerdictState};
+use crate::retry::pause_for;
+
+/// Time limit for one call.
+const CALL: Duration = Duration::from_secs(20);
+/// Pause between two requests for the target lifecycle state.
+const TARGET_STATE_INTERVAL: Duration = Duration::from_secs(60);
+/// Bounds of the pause between heartbeats. The shortest time-out of a hook is 30 s; an unknown one is treated as that.
+const SHORTEST: Duration = Duration::from_secs(10);
+const LONGEST: Duration = Duration::from_secs(300);
+
+/// Whether the group may replace this instance; if not, why. Only faults of this host (exit code 24) qualify: any other
+/// fault would also occur on the replacement. If no other instance is in service, an instance that can be examined is
+/// worth more than a replacement.
+fn may_abandon(
+    exit_code: u8,
+    verdict: VerdictState,
+    others_in_service: Option<usize>,
+) -> Result<(), &'static str> {
+    match (verdict, Exit::from_code(exit_code), others_in_service) {
+        (VerdictState::Failed, Some(Exit::Host), Some(1..)) => Ok(()),
+        (VerdictState::Failed, Some(Exit::Host), Some(0)) => Err("no other instance of the group is in service"),
+        (VerdictState::Failed, Some(Exit::Host), None) => {
+            Err("it is not known whether another instance of the group is in service")
+        }
+        _ => Err("the cause is not on this host, so a replacement would fail in the same way"),
+    }
+}
+
+impl SignalClient {
+    /// Sends heartbeats as long as the launch hook waits. It never returns.
+    pub(super) async fn send_heartbeats(&self) -> Infallible {
+        if self.signal.lifecycle {
+            self.send_heartbeats_while_hook_waits().await;
+        }
+        std::future::pending().await
+    }
+
+    async fn send_heartbeats_while_hook_waits(&self) {
+        let mut is_warmed = false;
+        loop {
+            let pause = match self.target_state().await {
+                // The instance is not in a group.
+                None => return,
+                Some(state) if state == "InService" => match self.heartbeat().await {
+                    Some(pause) => pause,
+                    None => return,
+                },
+                Some(state) => {
+                    if state.starts_with("Warmed:")
+                        && !is_warmed
+                        && let Ok(hook) = self.find_launch_hook().await
+                    {
+                        is_warmed = true;
+                        self.complete(hook, true).await;
+                    }
+                    TARGET_STATE_INTERVAL
+                }
+            };
+            pause_for(pause).await;
+        }
+    }
+
+    /// Sends one heartbeat and returns the pause until the next; `None` if no hook waits.
+    async fn heartbeat(&self) -> Option<Duration> {
+        // The reason why there is no hook is part of the final report.
+        let Ok(hook) = self.find_launch_hook().await else { return Some(TARGET_STATE_INTERVAL) };
+        let deadline = self.by(CALL);
+        let call = async { self.aws().await?.heartbeat(&hook.group, &hook.name, &self.instance_id, deadline).await };
+        match call.await {
+            Ok(()) => Some(hook.pause),
+            Err(error) if not_waiting(&error).is_some() => None,
+            Err(error) => {
+                tracing::debug!(%error, "launch hook heartbeat failed");
+                Some(SHORTEST)
+            }
+        }
+    }
+
+    /// Completes the launch hook. The health of the instance is set only if the hook was not completed, since completing
+    /// it already decides about the instance.
+    pub(super) async fn signal_group(&self, document: &Document, success: bool) -> Vec<Signal> {
+        let hook = if self.signal.lifecycle { self.signal_launch_hook(document, success).await } else { None };
+        let is_completed = hook.as_ref().is_some_and(|hook| hook.outcome == SignalOutcome::Sent);
+        let sets_health = self.signal.unhealthy && !success && !is_completed;
+        let health = if sets_health { self.set_unhealthy(document).await } else { None };
+        hook.into_iter().chain(health).collect()
+    }
+
+    /// Completes the hook, or leaves it alone; `None` if the instance is not in a group.
+    async fn signal_launch_hook(&self, document: &Document, success: bool) -> Option<Signal> {
+        self.target_state().await.filter(|state| state == "InService")?;
+        let status = continue_or_abandon(success);
+        let hook = match self.find_launch_hook().await {
+            Ok(hook) => hook,
+            Err(why) => return Some(signal(SignalTarget::LaunchHook, status, SignalOutcome::Failed, why)),
+        };
+        if success {
+            return Some(self.complete(hook, true).await);
+        }
+        match self.may_be_replaced(document, Some(&hook.group)).await {
+            Ok(()) => Some(self.complete(hook, false).await),
+            Err(why) => {
+                let detail = format!(
+                    "{}: not abandoned, because {why}; when the time of the hook is over, its default result applies: {}",
+                    description(hook),
+                    hook.default_result
+                );
+                Some(signal(SignalTarget::LaunchHook, status, SignalOutcome::Left, detail))
+            }
+        }
+    }
+
+    /// [`may_abandon`] with the number of other instances in service, which is requested only if it can change the answer.
+    async fn may_be_replaced(&self, document: &Document, group: Option<&str>) -> Result<(), &'static str> {
+        may_abandon(document.exit_code, document.verdict, Some(1))?;
+        let others = match group {
+            Some(group) => self.others_in_service(group).await,
+            None => None,
+        };
+        may_abandon(document.exit_code, document.verdict, others)
+    }
+
+    async fn complete(&self, hook: &LaunchHook, success: bool) -> Signal {
+        let done =
+            |outcome, detail| signal(SignalTarget::LaunchHook, continue_or_abandon(success), outcome, detail);
+        let outcome = self
+            .send(async |deadline| {
+                self.aws().await?.complete(&hook.group, &hook.name, &self.instance_id, success, deadline).await
+            })
+            .await;
+        match outcome {
+            SendOutcome::Sent => done(SignalOutcome::Sent, description(hook)),
+            SendOutcome::NotWaiting(message) => {
+                done(SignalOutcome::NotWaiting, format!("{}: {message}", description(hook)))
+            }
+            SendOutcome::Failed(error) => {
+                let remedy = "allow the instance's role `autoscaling:CompleteLifecycleAction` on the group";
+                done(SignalOutcome::Failed, format!("{}: {}; {remedy}", description(hook), chain(&error)))
+            }
+        }
+    }
+
+    /// Sets the instance unhealthy, so that its group replaces it, by the rule of [`may_abandon`]; `None` if the instance
+    /// is not in a group. Auto Scaling ignores it within the grace period of the group.
+    async fn set_unhealthy(&self, document: &Document) -> Option<Signal> {
+        self.target_state().await.filter(|state| state == "InService")?;
+        let done = |outcome, detail: String| Some(signal(SignalTarget::Health, "Unhealthy", outcome, detail));
+        if let Err(why) = self.may_be_replaced(document, self.group().await.as_deref()).await {
+            return done(SignalOutcome::Left, format!("not set, because {why}"));
+        }
+        let outcome = self.send(async |deadline| self.aws().await?.set_unhealthy(&self.instance_id, deadline).await);
+        match outcome.await {
+            SendOutcome::Sent => done(SignalOutcome::Sent, "the group replaces this instance".to_owned()),
+            SendOutcome::NotWaiting(message) => done(SignalOutcome::NotWaiting, message),
+            SendOutcome::Failed(error) => {
+                let remedy = "allow the instance's role `autoscaling:SetInstanceHealth` on the group";
+                done(SignalOutcome::Failed, format!("{}; {remedy}", chain(&error)))
+            }
+        }
+    }
+
+    async fn group(&self) -> Option<String> {
+        self.setting_or_tag(&None, GROUP).await
+    }
+
+    /// How many other instances of the group are in service and healthy; `None` if that cannot be found out.
+    async fn others_in_service(&self, group: &str) -> Option<usize> {
+        let deadline = self.by(CALL);
+        let call = async { self.aws().await?.others_in_service(group, &self.instance_id, deadline).await };
+        let others = call.await;
+        others.inspect_err(|error| tracing::warn!(%error, "instances of the Auto Scaling group not read")).ok()
+    }
+
+    /// The target lifecycle state; `None` if the instance is not in a group, or instance metadata does not answer.
+    async fn target_state(&self) -> Option<String> {
+        let state = match self.world.imds.get(TARGET_STATE, self.by(CALL)).await {
+            Ok(state) => state?,
+            Err(error) => {
+                tracing::debug!(%error, "target lifecycle state not read");
+                return None;
+            }
+        };
+        Some(String::from_utf8_lossy(&state).trim().to_owned()).filter(|state| !state.is_empty())
+    }
+
+    /// The hook that the settings name, otherwise the only launch hook of the group; or why there is none.
+    async fn find_launch_hook(&self) -> Result<&LaunchHook, String> {
+        self.launch_hook.get_or_try_init(async || self.look_up_launch_hook().await).await
+    }
+
+    async fn look_up_launch_hook(&self) -> Result<LaunchHook, String> {
+        let Some(group) = self.group().await else {
+            return Err(format!(
+                "the Auto Scaling group is not known: the instance has no tag `{GROUP}`; enable tags in instance metadata"
+            ));
+        };
+        let call = async { self.aws().await?.launch_hooks(&group, self.by(CALL)).await };
+        let hooks = match call.await {
+            Ok(hooks) => hooks,
+            // The name is enough to complete it.
+            Err(error) => {
+                return match &self.signal.hook {
+                    Some(name) => {
+                        let default_result = "not known".to_owned();
+                        Ok(LaunchHook { group, name: name.clone(), pause: SHORTEST, default_result })
+                    }
+                    None => {
+                        let remedy = "allow `autoscaling:DescribeLifecycleHooks`, or name the hook with `signal.hook`";
+                        Err(format!("the launch hooks of `{group}` were not read: {}; {remedy}", chain(&error)))
+                    }
+                };
+            }
+        };
+        let hooks: Vec<_> = hooks.into_iter().filter(|hook| is_hook_name(&hook.name)).collect();
+        let names: Vec<_> = hooks.iter().map(|hook| hook.name.clone()).collect();
+        let is_wanted = |name: &str| self.signal.hook.as_deref().is_none_or(|wanted| wanted == name);
+        let mut wanted = hooks.into_iter().filter(|hook| is_wanted(&hook.name));
+        match (wanted.next(), wanted.next()) {
+            (Some(hook), None) => Ok(LaunchHook {
+                group,
+                name: hook.name,
+                pause: (hook.heartbeat_timeout / 2).clamp(SHORTEST, LONGEST),
+                default_result: hook.default_result,
+            }),
+            (None, _) => Err(format!("the group `{group}` has no such launch hook; it has {names:?}")),
+            (Some(_), Some(_)) => {
+                Err(format!("the group `{group}` has several launch hooks, {names:?}; name one with `signal.hook`"))
+            }
+        }
+    }
+}
+
+/// Amazon EC2 Auto Scaling API Reference, LifecycleHook, LifecycleHookName.
+fn is_hook_name(name: &str) -> bool {
+    (1..=255).contains(&name.len()) && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_/".contains(&b))
+}
+
+/// The result that a launch hook takes.
+fn continue_or_abandon(success: bool) -> &'static str {
+    if success { "CONTINUE" } else { "ABANDON" }
+}
+
+fn description(hook: &LaunchHook) -> String {
+    format!("hook `{}` of group `{}`", hook.name, hook.group)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_fault_of_this_host_may_be_abandoned_and_only_while_another_instance_is_in_service() {
+        for (exit, verdict, others, allowed) in [
+            (Exit::Host, VerdictState::Failed, Some(1), true),
+            (Exit::Host, VerdictState::Failed, Some(9), true),
+            (Exit::Host, VerdictState::Failed, Some(0), false),
+            (Exit::Host, VerdictState::Failed, None, false),
+            (Exit::Host, VerdictState::Unknown, Some(3), false),
+            (Exit::Host, VerdictState::Ready, Some(3), false),
+            (Exit::Cluster, VerdictState::Failed, Some(3), false),
+            (Exit::Permission, VerdictState::Failed, Some(3), false),
+            (Exit::Settings, VerdictState::Failed, Some(3), false),
+            (Exit::Network, VerdictState::Failed, Some(3), false),
+            (Exit::NotRegistered, VerdictState::Failed, Some(3), false),
+            (Exit::Aws, VerdictState::Failed, Some(3), false),
+        ] {
+            assert_eq!(may_abandon(exit.code(), verdict, others).is_ok(), allowed, "{exit:?} {verdict:?} {others:?}");
+        }
+    }
+}

@@ -1,0 +1,73 @@
+//! Sends a verdict to every external target that the settings enable: CloudFormation, Auto Scaling, instance tags.
+//!
+//! In: the document of a verdict. Out: one [`Signal`] for each target. Without an enabled signal, no request is made.
+
+use std::pin::pin;
+
+use futures_util::future::{Either, join4, select};
+
+use super::client::SignalClient;
+use crate::redaction;
+use crate::render::{Document, Signal, SignalOutcome, SignalTarget, VerdictState};
+use crate::retry::Deadline;
+
+impl SignalClient {
+    /// Runs `work`, and sends heartbeats to the launch hook until it ends.
+    async fn with_heartbeats<T>(&self, work: impl Future<Output = T>) -> T {
+        match select(pin!(work), pin!(self.send_heartbeats())).await {
+            Either::Left((done, _)) => done,
+            Either::Right((never, _)) => match never {},
+        }
+    }
+
+    /// Sends a final verdict to all targets at the same time, so that a service that cannot be reached does not delay the
+    /// others. A verdict that still waits is not sent.
+    pub async fn send_verdict(&self, document: &Document, deadline: Deadline) -> Vec<Signal> {
+        let success = match document.verdict {
+            VerdictState::Ready => true,
+            VerdictState::Failed | VerdictState::Unknown => false,
+            VerdictState::Waiting | VerdictState::None => return Vec::new(),
+        };
+        if self.instance_id.is_empty() {
+            let detail = "the instance id is not known: instance metadata did not return an identity document".to_owned();
+            return vec![signal(SignalTarget::All, success_or_failure(success), SignalOutcome::Failed, detail)];
+        }
+        self.until.set(Some(deadline));
+        let stack = async {
+            if self.signal.cloudformation { Some(self.signal_stack(success).await) } else { None }
+        };
+        let wait_condition = async {
+            match &self.signal.wait_url {
+                Some(url) => Some(self.signal_wait_condition(url, document, success).await),
+                None => None,
+            }
+        };
+        let tags = async {
+            match &self.signal.tags_prefix {
+                Some(prefix) => Some(self.tag_instance(prefix, document).await),
+                None => None,
+            }
+        };
+        let (group, stack, wait_condition, tags) =
+            join4(self.signal_group(document, success), stack, wait_condition, tags).await;
+        group.into_iter().chain(stack).chain(wait_condition).chain(tags).collect()
+    }
+}
+
+/// Runs `work`, with heartbeats if signals are enabled.
+pub async fn with_heartbeats<T>(client: Option<&SignalClient>, work: impl Future<Output = T>) -> T {
+    match client {
+        Some(client) => Box::pin(client.with_heartbeats(work)).await,
+        None => work.await,
+    }
+}
+
+/// The status that CloudFormation takes.
+pub(super) fn success_or_failure(success: bool) -> &'static str {
+    if success { "SUCCESS" } else { "FAILURE" }
+}
+
+/// The report of one signal.
+pub(super) fn signal(target: SignalTarget, status: &str, outcome: SignalOutcome, detail: String) -> Signal {
+    Signal { to: target, status: status.to_owned(), outcome, detail: redaction::line(&detail) }
+}
