@@ -293,7 +293,8 @@ impl Boot {
         }
         let stored = report::stored(&self.world.disk).ok().flatten()?;
         let name = |cluster: &Option<String>| cluster.as_deref().map(|text| cluster_name(text).to_owned());
-        (stored.verdict == VerdictState::Ready && name(&stored.cluster) == name(&plan.expectation.cluster)).then_some(stored)
+        (stored.verdict == VerdictState::Ready && name(&stored.cluster) == name(&plan.expectation.cluster))
+            .then_some(stored)
     }
 
     pub(crate) fn early(&self) -> Result<Settings, StageError> {

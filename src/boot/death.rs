@@ -26,18 +26,19 @@ impl Boot {
                 return CommandOutput { stdout: String::new(), stderr, exit: Exit::Internal };
             }
         };
-        let (document, stderr) =
-            match document.verdict == VerdictState::Waiting && is_left_to_verify(&document) && self.world.disk.is_booted() {
-                true => match verify_unit().await {
-                    Ok(unit) if runs(&unit) => (document, String::new()),
-                    Ok(unit) => (death(&document, &unit), String::new()),
-                    Err(error) => (
-                        document,
-                        format!("warning: whether {VERIFY_UNIT} still runs is not known: {}\n", chain(&error)),
-                    ),
-                },
-                false => (document, String::new()),
-            };
+        let (document, stderr) = match document.verdict == VerdictState::Waiting
+            && is_left_to_verify(&document)
+            && self.world.disk.is_booted()
+        {
+            true => match verify_unit().await {
+                Ok(unit) if runs(&unit) => (document, String::new()),
+                Ok(unit) => (death(&document, &unit), String::new()),
+                Err(error) => {
+                    (document, format!("warning: whether {VERIFY_UNIT} still runs is not known: {}\n", chain(&error)))
+                }
+            },
+            false => (document, String::new()),
+        };
         let exit = Exit::from_code(document.exit_code).unwrap_or(Exit::Internal);
         let stdout = if self.json { as_json(&document) } else { verdict_text(&document) };
         CommandOutput { stdout, stderr, exit }

@@ -21,7 +21,10 @@ use crate::exit::Exit;
 use crate::host::{AGENT_LOG, INIT_LOG, LONGEST_FILE};
 use crate::plan::{ECS_CONFIG, Plan, VENDOR_ECS_CONFIG};
 use crate::redaction;
-use crate::render::{Document, VerdictState, as_json, cause_json, cause_text, config_text, contents_text, doctor_json, doctor_text, document, list_text, log_text, os_release_text, plan_json};
+use crate::render::{
+    Document, VerdictState, as_json, cause_json, cause_text, config_text, contents_text, doctor_json, doctor_text,
+    document, list_text, log_text, os_release_text, plan_json,
+};
 use crate::retry::{Deadline, within};
 use crate::settings::fragment::Fragment;
 use crate::{report, verify};

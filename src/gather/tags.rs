@@ -51,7 +51,7 @@ pub(super) async fn from_api(aws: &Aws, asked: Asked<'_>, deadline: Deadline) ->
             Err(error) if matches!(error.kind, AwsErrorKind::Timeout) && before.is_some() => {
                 Step::Again(Missing::Answer(before.take().unwrap_or(error)))
             }
-            Err(error) if error.kind.may_heal() => {
+            Err(error) if error.kind.is_retryable() => {
                 before = Some(error.clone());
                 Step::Again(Missing::Answer(error))
             }

@@ -27,11 +27,7 @@ const LONGEST: Duration = Duration::from_secs(300);
 /// Whether the group may replace this instance; if not, why. Only faults of this host (exit code 24) qualify: any other
 /// fault would also occur on the replacement. If no other instance is in service, an instance that can be examined is
 /// worth more than a replacement.
-fn may_abandon(
-    exit_code: u8,
-    verdict: VerdictState,
-    others_in_service: Option<usize>,
-) -> Result<(), &'static str> {
+fn may_abandon(exit_code: u8, verdict: VerdictState, others_in_service: Option<usize>) -> Result<(), &'static str> {
     match (verdict, Exit::from_code(exit_code), others_in_service) {
         (VerdictState::Failed, Some(Exit::Host), Some(1..)) => Ok(()),
         (VerdictState::Failed, Some(Exit::Host), Some(0)) => Err("no other instance of the group is in service"),
@@ -137,8 +133,7 @@ impl SignalClient {
     }
 
     async fn complete(&self, hook: &LaunchHook, success: bool) -> Signal {
-        let done =
-            |outcome, detail| signal(SignalTarget::LaunchHook, continue_or_abandon(success), outcome, detail);
+        let done = |outcome, detail| signal(SignalTarget::LaunchHook, continue_or_abandon(success), outcome, detail);
         let outcome = self
             .send(async |deadline| {
                 self.aws().await?.complete(&hook.group, &hook.name, &self.instance_id, success, deadline).await

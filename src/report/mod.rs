@@ -83,8 +83,12 @@ fn log(document: &Document, handed_over: bool) {
             event!(info, journal::MESSAGE_ID_HANDED_OVER, "verification goes on in its own unit")
         }
         VerdictState::Waiting => event!(info, journal::MESSAGE_ID_WAITING, "the instance waits"),
-        VerdictState::Unknown => event!(warn, journal::MESSAGE_ID_UNKNOWN, "the instance did not register, for no known cause"),
-        VerdictState::Failed | VerdictState::None => event!(warn, journal::MESSAGE_ID_FAILED, "the instance did not register"),
+        VerdictState::Unknown => {
+            event!(warn, journal::MESSAGE_ID_UNKNOWN, "the instance did not register, for no known cause")
+        }
+        VerdictState::Failed | VerdictState::None => {
+            event!(warn, journal::MESSAGE_ID_FAILED, "the instance did not register")
+        }
     }
 }
 

@@ -29,13 +29,12 @@ impl SignalClient {
             VerdictState::Waiting | VerdictState::None => return Vec::new(),
         };
         if self.instance_id.is_empty() {
-            let detail = "the instance id is not known: instance metadata did not return an identity document".to_owned();
+            let detail =
+                "the instance id is not known: instance metadata did not return an identity document".to_owned();
             return vec![signal(SignalTarget::All, success_or_failure(success), SignalOutcome::Failed, detail)];
         }
         self.until.set(Some(deadline));
-        let stack = async {
-            if self.signal.cloudformation { Some(self.signal_stack(success).await) } else { None }
-        };
+        let stack = async { if self.signal.cloudformation { Some(self.signal_stack(success).await) } else { None } };
         let wait_condition = async {
             match &self.signal.wait_url {
                 Some(url) => Some(self.signal_wait_condition(url, document, success).await),

@@ -261,7 +261,7 @@ fn ready(evidence: &Evidence) -> Option<Ready> {
             let window = evidence.expectation.as_ref().map_or(Duration::ZERO, |expected| expected.window);
             let denied = matches!(error.kind, AwsErrorKind::Denied { .. } | AwsErrorKind::NoCredentials);
             let asked_long_enough = evidence.disconnected_for.is_some_and(|since| since >= window);
-            if !denied && error.kind.may_heal() && !asked_long_enough {
+            if !denied && error.kind.is_retryable() && !asked_long_enough {
                 return None;
             }
             (None, format!("the agent's introspection only: {}", crate::causes::chain(error)))

@@ -194,9 +194,9 @@ const SETTLING: [&str; 9] = [
 impl AwsErrorKind {
     /// Whether the same call may succeed later with nobody changing anything: what arrives late counts (a role, its
     /// policy, the network), what somebody must correct does not.
-    pub fn may_heal(&self) -> bool {
+    pub fn is_retryable(&self) -> bool {
         match self {
-            AwsErrorKind::Imds(error) => error.may_heal(),
+            AwsErrorKind::Imds(error) => error.is_retryable(),
             AwsErrorKind::Service { code, status, .. } => {
                 *status >= 500 || code.as_deref().is_some_and(|code| SETTLING.contains(&code))
             }

@@ -7,13 +7,13 @@
 mod calls;
 pub mod complete;
 mod credentials;
+mod deployment;
 mod endpoint;
 mod error;
 mod http;
 mod message;
 mod query;
 mod raw_json;
-mod services;
 mod signals;
 mod whole;
 

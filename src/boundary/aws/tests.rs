@@ -94,9 +94,9 @@ fn tells_a_denied_call_from_a_throttled_and_a_broken_one() {
     let throttled = kind_of(400, r#"{"__type":"ThrottlingException","message":"Rate exceeded"}"#);
     assert!(matches!(throttled, AwsErrorKind::Throttled { .. }), "{throttled:?}");
     let rejected = kind_of(400, r#"{"__type":"UnrecognizedClientException","message":"bad token"}"#);
-    assert!(matches!(rejected, AwsErrorKind::Service { status: 400, .. }) && rejected.may_heal());
+    assert!(matches!(rejected, AwsErrorKind::Service { status: 400, .. }) && rejected.is_retryable());
     let parameter = kind_of(400, r#"{"__type":"ClientException","message":"no"}"#);
-    assert!(!parameter.may_heal(), "{parameter:?}");
+    assert!(!parameter.is_retryable(), "{parameter:?}");
     let gateway = kind_of(502, "<html>bad gateway</html>");
     assert!(matches!(gateway, AwsErrorKind::Service { code: None, status: 502, .. }), "{gateway:?}");
     let garbled = kind_of(200, "not json");
@@ -231,7 +231,7 @@ fn tags_that_break_off_are_never_taken_for_none() {
         assert_eq!(tags(&service).unwrap()["team"], "red", "{body}");
         let service = Server::start(move |_| Some(cut.clone()));
         let error = tags(&service).unwrap_err();
-        assert!(matches!(error.kind, AwsErrorKind::Garbled) && error.kind.may_heal(), "{body}: {error}");
+        assert!(matches!(error.kind, AwsErrorKind::Garbled) && error.kind.is_retryable(), "{body}: {error}");
         assert_eq!(service.count("POST"), ATTEMPTS as usize);
     }
     let none = Server::start(|_| answer(200, "<DescribeTagsResponse><tagSet/></DescribeTagsResponse>"));

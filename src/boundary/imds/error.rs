@@ -1,6 +1,6 @@
 //! What can be wrong with the instance metadata service, told apart by what one would do about it.
 //!
-//! An attempt fails with a [`Failed`]; when no attempt is left it becomes an [`ImdsError`] that says how long and how
+//! An attempt fails with a [`FailedAttempt`]; when no attempt is left it becomes an [`ImdsError`] that says how long and how
 //! often was asked. Neither ever holds a token or the body of an answer.
 
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use std::time::Duration;
 /// The path of the token request.
 pub(super) const TOKEN: &str = "api/token";
 
-/// Why the instance metadata service gave no answer.
+/// AttemptError the instance metadata service gave no answer.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum ImdsError {
     /// The token request was answered 403: the service is off, or a proxy answered in its place (EC2 User Guide, "Use
@@ -94,7 +94,7 @@ pub enum ImdsError {
     /// The HTTP client cannot be built.
     #[error("the client for instance metadata cannot be set up")]
     Setup {
-        /// Why.
+        /// AttemptError.
         #[source]
         source: Arc<reqwest::Error>,
     },
@@ -108,37 +108,16 @@ fn server_words(via: &Option<String>, server: &Option<String>) -> String {
     }
 }
 
-impl ImdsError {
-    /// Whether the same question may be answered later, with nobody changing the instance's options.
-    pub fn may_heal(&self) -> bool {
-        match self {
-            ImdsError::TokenLost { .. }
-            | ImdsError::Unreachable { .. }
-            | ImdsError::NoAnswer { .. }
-            | ImdsError::Garbled { .. } => true,
-            ImdsError::Status { status, .. } => status_may_heal(*status),
-            ImdsError::Disabled { .. }
-            | ImdsError::Forbidden { .. }
-            | ImdsError::BadEndpoint { .. }
-            | ImdsError::Setup { .. } => false,
-        }
-    }
-}
-
-fn status_may_heal(status: u16) -> bool {
-    status == 429 || status >= 500
-}
-
 /// One attempt that came to nothing.
 #[derive(Clone, Debug)]
-pub(super) struct Failed {
+pub(super) struct FailedAttempt {
     pub(super) path: String,
-    pub(super) why: Why,
+    pub(super) why: AttemptError,
 }
 
 /// What became of the attempt.
 #[derive(Clone, Debug)]
-pub(super) enum Why {
+pub(super) enum AttemptError {
     /// 403 to the token request.
     Disabled { via: Option<String>, server: Option<String> },
     /// 403 to anything else.
@@ -157,28 +136,20 @@ pub(super) enum Why {
     Setup(Arc<reqwest::Error>),
 }
 
-impl Failed {
-    pub(super) fn may_heal(&self) -> bool {
-        match self.why {
-            Why::Silent | Why::Connect(_) | Why::CutShort | Why::Garbled(..) => true,
-            Why::Status(status) => status_may_heal(status),
-            Why::Disabled { .. } | Why::Forbidden | Why::Setup(_) => false,
-        }
-    }
-
+impl FailedAttempt {
     /// The error after `attempts` in `elapsed`.
-    pub(super) fn give_up(self, attempts: u32, elapsed: Duration) -> ImdsError {
+    pub(super) fn into_error(self, attempts: u32, elapsed: Duration) -> ImdsError {
         let path = self.path;
         match self.why {
-            Why::Disabled { via, server } => ImdsError::Disabled { via, server },
-            Why::Forbidden => ImdsError::Forbidden { path },
-            Why::Silent if path == TOKEN => ImdsError::TokenLost { attempts, elapsed },
-            Why::Silent => ImdsError::NoAnswer { path, attempts, elapsed },
-            Why::Connect(source) => ImdsError::Unreachable { attempts, elapsed, source: Some(source) },
-            Why::CutShort => ImdsError::Unreachable { attempts, elapsed, source: None },
-            Why::Status(status) => ImdsError::Status { path, status, attempts, elapsed },
-            Why::Garbled(what, source) => ImdsError::Garbled { path, what, attempts, elapsed, source },
-            Why::Setup(source) => ImdsError::Setup { source },
+            AttemptError::Disabled { via, server } => ImdsError::Disabled { via, server },
+            AttemptError::Forbidden => ImdsError::Forbidden { path },
+            AttemptError::Silent if path == TOKEN => ImdsError::TokenLost { attempts, elapsed },
+            AttemptError::Silent => ImdsError::NoAnswer { path, attempts, elapsed },
+            AttemptError::Connect(source) => ImdsError::Unreachable { attempts, elapsed, source: Some(source) },
+            AttemptError::CutShort => ImdsError::Unreachable { attempts, elapsed, source: None },
+            AttemptError::Status(status) => ImdsError::Status { path, status, attempts, elapsed },
+            AttemptError::Garbled(what, source) => ImdsError::Garbled { path, what, attempts, elapsed, source },
+            AttemptError::Setup(source) => ImdsError::Setup { source },
         }
     }
 }

@@ -6,6 +6,7 @@
 
 mod endpoint;
 mod error;
+mod retry;
 mod role;
 
 use std::sync::{Arc, OnceLock, PoisonError};
@@ -23,9 +24,9 @@ pub(super) use role::{Document, Role};
 
 use crate::boundary::clock_skew::ClockSkew;
 use crate::boundary::dns::Dns;
-use crate::retry::{Deadline, Policy, Step, until, within};
+use crate::retry::{Deadline, Step, until, within};
 use endpoint::Candidates;
-use error::{Failed, TOKEN, Why};
+use error::{AttemptError, FailedAttempt, TOKEN};
 
 /// Seconds that a token is good for: the longest that the service grants, so that none expires during a boot.
 const TOKEN_TTL: &str = "21600";
@@ -35,8 +36,6 @@ const CONNECT: Duration = Duration::from_secs(1);
 const ATTEMPT: Duration = Duration::from_secs(2);
 /// User data is at most 16 KiB and nothing else is longer; an endless answer must not fill the memory.
 const LONGEST_ANSWER: usize = 256 * 1024;
-/// First pause short: at boot the service is usually there before the route is, by fractions of a second.
-const RETRY: Policy = Policy { first: Duration::from_millis(100), longest: Duration::from_secs(3) };
 
 /// Where Auto Scaling wants the instance (Amazon EC2 Auto Scaling User Guide, "Retrieve the target lifecycle state
 /// through instance metadata"), below `/latest/`.
@@ -63,20 +62,20 @@ struct Asking {
     imds: Imds,
     path: Arc<str>,
     deadline: Deadline,
-    kept: Arc<std::sync::Mutex<Option<Failed>>>,
+    kept: Arc<std::sync::Mutex<Option<FailedAttempt>>>,
 }
 
 impl Asking {
-    async fn step(self) -> Step<Option<Vec<u8>>, Failed> {
+    async fn step(self) -> Step<Option<Vec<u8>>, FailedAttempt> {
         let failed = match self.imds.attempt(&self.path, self.deadline).await {
             Ok(answer) => return Step::Done(answer),
             Err(failed) => failed,
         };
-        if !failed.may_heal() {
+        if !failed.is_retryable() {
             return Step::Stop(failed);
         }
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        if matches!(failed.why, Why::CutShort) {
+        if matches!(failed.why, AttemptError::CutShort) {
             // An attempt that the deadline cut short says less than the one before it.
             return Step::Stop(kept.take().unwrap_or(failed));
         }
@@ -89,7 +88,7 @@ impl Asking {
 struct TokenState {
     token: Option<HeaderValue>,
     /// The last failed request, for those who queued up behind it.
-    failed: Option<(Instant, Failed)>,
+    failed: Option<(Instant, FailedAttempt)>,
 }
 
 struct Answer {
@@ -118,9 +117,9 @@ impl Imds {
         let asking = Asking { imds: self.clone(), path: path.into(), deadline, kept: Arc::default() };
         // Not an async closure, and nothing borrowed: only so is the future provably `Send`, which the SDK asks of a
         // source of credentials (rust-lang/rust issue 110338).
-        until(deadline, RETRY, move |_| asking.clone().step())
+        until(deadline, retry::POLICY, move |_| asking.clone().step())
             .await
-            .map_err(|gave_up| gave_up.last.give_up(gave_up.attempts, gave_up.elapsed))
+            .map_err(|gave_up| gave_up.last.into_error(gave_up.attempts, gave_up.elapsed))
     }
 
     /// Whether a request without a token is refused (401), as where IMDSv1 is off; `None` where nobody says. One request
@@ -135,10 +134,10 @@ impl Imds {
         }
     }
 
-    async fn attempt(&self, path: &str, deadline: Deadline) -> Result<Option<Vec<u8>>, Failed> {
+    async fn attempt(&self, path: &str, deadline: Deadline) -> Result<Option<Vec<u8>>, FailedAttempt> {
         let token = self.token(None, deadline).await?;
         match self.fetch(path, &token, deadline).await {
-            Err(Failed { why: Why::Status(401), .. }) => {
+            Err(FailedAttempt { why: AttemptError::Status(401), .. }) => {
                 let renewed = self.token(Some(&token), deadline).await?;
                 self.fetch(path, &renewed, deadline).await
             }
@@ -146,20 +145,25 @@ impl Imds {
         }
     }
 
-    async fn fetch(&self, path: &str, token: &HeaderValue, deadline: Deadline) -> Result<Option<Vec<u8>>, Failed> {
+    async fn fetch(
+        &self,
+        path: &str,
+        token: &HeaderValue,
+        deadline: Deadline,
+    ) -> Result<Option<Vec<u8>>, FailedAttempt> {
         let request = self.client(deadline)?.get(self.url(path)).header("x-aws-ec2-metadata-token", token.clone());
         let answer = self.exchange(path, request, deadline).await?;
         match answer.status {
             200 => Ok(Some(answer.body)),
             404 => Ok(None),
-            403 => Err(failed(path, Why::Forbidden)),
-            status => Err(failed(path, Why::Status(status))),
+            403 => Err(failed(path, AttemptError::Forbidden)),
+            status => Err(failed(path, AttemptError::Status(status))),
         }
     }
 
     /// The token. Whoever comes first asks, with the lock held; the others take what came of it. `refused` is a token
     /// that the service no longer accepts.
-    async fn token(&self, refused: Option<&HeaderValue>, deadline: Deadline) -> Result<HeaderValue, Failed> {
+    async fn token(&self, refused: Option<&HeaderValue>, deadline: Deadline) -> Result<HeaderValue, FailedAttempt> {
         let came = Instant::now();
         // Whoever holds the lock ends by the same deadline, and what came of that says more than our having waited.
         let patience = Deadline::after(deadline.remaining() + Duration::from_millis(300));
@@ -185,7 +189,7 @@ impl Imds {
         }
     }
 
-    async fn new_token(&self, deadline: Deadline) -> Result<HeaderValue, Failed> {
+    async fn new_token(&self, deadline: Deadline) -> Result<HeaderValue, FailedAttempt> {
         let request =
             self.client(deadline)?.put(self.url(TOKEN)).header("x-aws-ec2-metadata-token-ttl-seconds", TOKEN_TTL);
         let answer = self.exchange(TOKEN, request, deadline).await?;
@@ -193,11 +197,11 @@ impl Imds {
             200 => {}
             403 => {
                 let header = |name| answer.headers.get(&name).and_then(|value| value.to_str().ok()).map(shortened);
-                return Err(failed(TOKEN, Why::Disabled { via: header(VIA), server: header(SERVER) }));
+                return Err(failed(TOKEN, AttemptError::Disabled { via: header(VIA), server: header(SERVER) }));
             }
-            status => return Err(failed(TOKEN, Why::Status(status))),
+            status => return Err(failed(TOKEN, AttemptError::Status(status))),
         }
-        let garbled = |what| failed(TOKEN, Why::Garbled(what, None));
+        let garbled = |what| failed(TOKEN, AttemptError::Garbled(what, None));
         if answer.body.is_empty() || !answer.body.iter().all(u8::is_ascii_graphic) {
             return Err(garbled("something that is not a token"));
         }
@@ -206,7 +210,7 @@ impl Imds {
         Ok(token)
     }
 
-    async fn exchange(&self, path: &str, request: RequestBuilder, deadline: Deadline) -> Result<Answer, Failed> {
+    async fn exchange(&self, path: &str, request: RequestBuilder, deadline: Deadline) -> Result<Answer, FailedAttempt> {
         let start = Instant::now();
         let budget = ATTEMPT.min(deadline.remaining());
         // The service answers to its address; the made-up name of the race is ours alone.
@@ -215,7 +219,7 @@ impl Imds {
             _ => request.header(HOST, "169.254.169.254"),
         };
         let outcome = self.read(request.timeout(budget)).await.map_err(|why| match why {
-            Why::Silent if budget < ATTEMPT && budget <= self.time_to_connect() => cut_short(path),
+            AttemptError::Silent if budget < ATTEMPT && budget <= self.time_to_connect() => cut_short(path),
             why => failed(path, why),
         });
         let duration_ms = u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX);
@@ -226,7 +230,7 @@ impl Imds {
         outcome
     }
 
-    async fn read(&self, request: RequestBuilder) -> Result<Answer, Why> {
+    async fn read(&self, request: RequestBuilder) -> Result<Answer, AttemptError> {
         let mut response = request.send().await.map_err(why)?;
         if let Some(address) = response.remote_addr() {
             self.shared.candidates.settle(address);
@@ -237,7 +241,7 @@ impl Imds {
         let mut body = Vec::new();
         while let Some(chunk) = response.chunk().await.map_err(why)? {
             if body.len() + chunk.len() > LONGEST_ANSWER {
-                return Err(Why::Garbled("more than 256 KiB", None));
+                return Err(AttemptError::Garbled("more than 256 KiB", None));
             }
             body.extend_from_slice(&chunk);
         }
@@ -255,7 +259,7 @@ impl Imds {
         bound + bound / 4
     }
 
-    fn client(&self, deadline: Deadline) -> Result<&Client, Failed> {
+    fn client(&self, deadline: Deadline) -> Result<&Client, FailedAttempt> {
         if let Some((client, _)) = self.shared.client.get() {
             return Ok(client);
         }
@@ -271,7 +275,7 @@ impl Imds {
             Address::Fixed(_) => builder.dns_resolver(Dns::default()),
             _ => builder.dns_resolver(self.shared.candidates.clone()),
         };
-        let client = builder.build().map_err(|source| failed(TOKEN, Why::Setup(Arc::new(source))))?;
+        let client = builder.build().map_err(|source| failed(TOKEN, AttemptError::Setup(Arc::new(source))))?;
         Ok(&self.shared.client.get_or_init(|| (client, bound)).0)
     }
 }
@@ -282,22 +286,22 @@ impl std::fmt::Debug for Imds {
     }
 }
 
-fn failed(path: &str, why: Why) -> Failed {
-    Failed { path: path.to_owned(), why }
+fn failed(path: &str, why: AttemptError) -> FailedAttempt {
+    FailedAttempt { path: path.to_owned(), why }
 }
 
-fn cut_short(path: &str) -> Failed {
-    failed(path, Why::CutShort)
+fn cut_short(path: &str) -> FailedAttempt {
+    failed(path, AttemptError::CutShort)
 }
 
-fn why(error: reqwest::Error) -> Why {
+fn why(error: reqwest::Error) -> AttemptError {
     let error = Arc::new(error.without_url());
     if error.is_connect() {
-        Why::Connect(error)
+        AttemptError::Connect(error)
     } else if error.is_timeout() {
-        Why::Silent
+        AttemptError::Silent
     } else {
-        Why::Garbled("half an answer, or one that is not HTTP", Some(error))
+        AttemptError::Garbled("half an answer, or one that is not HTTP", Some(error))
     }
 }
 

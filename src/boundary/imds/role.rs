@@ -9,7 +9,7 @@ use aws_smithy_types::DateTime;
 use aws_smithy_types::date_time::Format;
 use serde::Deserialize;
 
-use super::error::{Failed, Why};
+use super::error::{AttemptError, FailedAttempt};
 use super::{Imds, ImdsError};
 use crate::retry::Deadline;
 
@@ -102,7 +102,7 @@ impl Imds {
         })
     }
 
-    /// Why no role is listed. What cannot be read says no more than the listing did.
+    /// AttemptError no role is listed. What cannot be read says no more than the listing did.
     async fn profile(&self, deadline: Deadline) -> RoleStatus {
         let info = self.get(INFO, deadline).await.ok().flatten();
         match info.and_then(|info| serde_json::from_slice::<Info>(&info).ok()) {
@@ -150,7 +150,7 @@ pub fn is_role_document(bytes: &[u8]) -> Option<bool> {
 }
 
 fn garbled(path: &str, what: &'static str) -> ImdsError {
-    Failed { path: path.to_owned(), why: Why::Garbled(what, None) }.give_up(1, Duration::ZERO)
+    FailedAttempt { path: path.to_owned(), why: AttemptError::Garbled(what, None) }.into_error(1, Duration::ZERO)
 }
 
 /// The characters and the length that IAM allows ("IAM and AWS STS quotas", name requirements).
