@@ -48,6 +48,7 @@ pub mod gather;
 pub mod host;
 pub mod journal;
 pub mod maintenance;
+pub mod ownership;
 pub mod plan;
 mod probe;
 pub mod redaction;

@@ -34,7 +34,6 @@ const LONGEST_KEY: usize = 100;
 /// The room for the words that say how much is left out.
 const MARK: usize = 40;
 
-
 /// One line: a line break becomes a blank.
 pub fn line(text: &str) -> String {
     let head = head(text);

@@ -5,8 +5,8 @@
 
 use serde_json::Value;
 
-use super::text::Text;
 use super::finding::{MOST, Note};
+use super::text::Text;
 use crate::ecs_config::issue::Level;
 use crate::settings::agent_variables;
 

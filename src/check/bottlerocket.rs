@@ -6,8 +6,8 @@ use std::ops::Range;
 
 use toml::de::{DeTable, DeValue};
 
-use super::text::Text;
 use super::finding::{MOST, Note};
+use super::text::Text;
 use super::yaml::hidden;
 use crate::ecs_config::issue::{Level, OPAQUE};
 

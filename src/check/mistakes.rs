@@ -3,9 +3,9 @@
 //! In: the commands of a script, with what each of them writes. Out: notes. What a function, a loop or another program
 //! writes is not known here, and nothing is said about it.
 
-use super::text::{At, config_lines, string};
 use super::finding::{Note, narrow};
-use crate::ecs_config::issue::{Level, CLUSTER};
+use super::text::{At, config_lines, string};
+use crate::ecs_config::issue::{CLUSTER, Level};
 use crate::settings::agent_variables::find;
 
 /// Places that look like the agent's file. ecs-init and the agent's unit read `/etc/ecs/ecs.config`, and on Amazon Linux

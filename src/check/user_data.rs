@@ -9,12 +9,11 @@ use flate2::read::MultiGzDecoder;
 use super::finding::{InputType, Note, Options};
 use super::heredocs::heredocs;
 use super::lexer::Rules;
-use super::scalar::Scalar;
 use super::mistakes;
+use super::scalar::Scalar;
 use super::strings::Found;
 use super::text::{At, Text, config_lines, string, trimmed};
-use super::{agent_json, bottlerocket, runs, script, settings, strings, substitution,yaml,
-};
+use super::{agent_json, bottlerocket, runs, script, settings, strings, substitution, yaml};
 use crate::ecs_config::issue::{Level, SourceLine};
 use crate::evidence::user_data::{PartType, mime, of_other_system, read};
 use crate::settings::user_data::{decoded, skipped, unwrapped};

@@ -2,8 +2,8 @@
 //! speak, else refused. Never `default` by accident.
 
 use crate::boundary::aws::Cluster;
-use crate::ecs_config::ownership;
 use crate::facts::{Facts, Known, lacks, user_data_may_run};
+use crate::ownership;
 use crate::plan::{Refusal, cluster_name};
 use crate::settings::{EARLIER, Rank, Settings, Source, Sourced, TagsCluster, Warning, agent_variables};
 

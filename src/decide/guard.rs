@@ -7,8 +7,8 @@
 
 use std::collections::BTreeMap;
 
-use crate::ecs_config::ownership::hash;
 use crate::ecs_config::{EditRefusal, edit, effective, read};
+use crate::ownership::hash;
 use crate::plan::{PlannedKey, Recorded, RecordedKey};
 use crate::redaction::{self, is_shown_whole};
 use crate::settings::Rank;

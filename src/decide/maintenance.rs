@@ -8,9 +8,10 @@ use crate::boundary::systemd::UnitState;
 use crate::cleanup::{
     AgentRuns, Cleanup, DATA, GPU, LOGS, Leftovers, OURS, Registered, Removal, Reset, SetAside, Withdrawal,
 };
-use crate::ecs_config::{edit, effective, ownership, read};
+use crate::ecs_config::{edit, effective, read};
 use crate::evidence::StageError;
 use crate::facts::Known;
+use crate::ownership;
 use crate::plan::{ECS_CONFIG, Refusal, cluster_name};
 use crate::redaction::{self, shell_word};
 

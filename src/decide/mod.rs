@@ -8,8 +8,9 @@ mod units;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::ecs_config::{edit, effective, issue, ownership, read};
+use crate::ecs_config::{edit, effective, issue, read};
 use crate::facts::{ConfigFile, Facts};
+use crate::ownership;
 use crate::plan::{ECS_CONFIG, EcsConfig, Expectation, Plan, PlannedKey, Refusal, Signal, VENDOR_ECS_CONFIG};
 use crate::settings::{Rank, Settings, Source, TagsCluster, Warning};
 

@@ -13,7 +13,6 @@ pub mod issue;
 mod joined;
 #[cfg(test)]
 mod oracles;
-pub mod ownership;
 mod shown;
 
 pub use self::joined::{joined, json_region, may_join_other};

@@ -40,8 +40,6 @@ impl SavedState {
     }
 }
 
-
-
 /// Reads `agent.db`. Nothing where the database holds none of the values, or is still empty: so it is created.
 pub fn from_bolt(bytes: &[u8]) -> Result<Option<SavedState>, Unreadable> {
     from_bolt_at(&in_memory(bytes), bytes.len() as u64)

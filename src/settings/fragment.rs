@@ -85,7 +85,7 @@ impl Fragment {
             Ok(table) => {
                 let mut push = |name: &str, raw, source| fragment.push(name, raw, source);
                 document.walk(table.get_ref(), "", &mut push, &mut errors);
-            },
+            }
             Err(error) => errors.push(SettingsError {
                 place: document.at(error.span()),
                 what: error.message().lines().collect::<Vec<_>>().join(", "),

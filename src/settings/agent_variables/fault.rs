@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::variable_type::{KNOWN_DRIVERS, VariableType, first_json, go_duration, is_region, registries};
 use super::table::{Variable, second_setting};
+use super::variable_type::{KNOWN_DRIVERS, VariableType, first_json, go_duration, is_region, registries};
 
 /// Longer words are not repeated.
 const LONGEST_SHOWN: usize = 40;

@@ -113,7 +113,6 @@ fn leaves(tree: &syn::UseTree) -> Vec<(String, Vec<String>)> {
         syn::UseTree::Rename(name) => vec![(name.rename.to_string(), vec![name.ident.to_string()])],
         syn::UseTree::Glob(_) => vec![("*".to_owned(), vec!["*".to_owned()])],
         syn::UseTree::Group(group) => group.items.iter().flat_map(leaves).collect(),
-        _ => Vec::new(),
     }
 }
 
@@ -164,7 +163,11 @@ fn member(modules: &Modules, module: &str, path: &[String], depth: usize) -> Opt
     let about = &modules[module];
     if about.children.contains(first) {
         let child = format!("{module}::{first}");
-        return if rest.is_empty() { Some((child, "self".to_owned())) } else { member(modules, &child, rest, depth + 1) };
+        return if rest.is_empty() {
+            Some((child, "self".to_owned()))
+        } else {
+            member(modules, &child, rest, depth + 1)
+        };
     }
     if first == "*" || defines(about, first) {
         return Some((module.to_owned(), first.clone()));
@@ -245,7 +248,8 @@ impl<'ast> Visit<'ast> for Finder<'_> {
         self.visit_path(&call.path);
         let text = call.tokens.to_string();
         // Tokens are separated by spaces: `crate :: causes :: chain`.
-        let words: Vec<_> = text.split(|c: char| !(c.is_alphanumeric() || "_:".contains(c))).filter(|word| !word.is_empty()).collect();
+        let words: Vec<_> =
+            text.split(|c: char| !(c.is_alphanumeric() || "_:".contains(c))).filter(|word| !word.is_empty()).collect();
         let mut path: Vec<String> = Vec::new();
         let mut expects_name = true;
         for word in words.into_iter().chain([""]) {
