@@ -11,13 +11,13 @@ use crate::boundary::World;
 use crate::boundary::disk::{Disk, DiskError, Mode};
 use crate::boundary::systemd::control::Jobs;
 use crate::boundary::systemd::{Job, Systemd, SystemdError};
-use crate::causes::chain;
 use crate::ecs_config::has_hidden;
 use crate::effects::{Effects, QueuedJob};
 use crate::evidence::StageError;
 use crate::facts::Written;
 use crate::host::LONGEST_FILE;
 use crate::plan::{Action, ECS_CONFIG, Plan, WRITTEN};
+use crate::redaction::error_chain;
 
 pub use maintenance::{clean, forget_reset, note_reset, set_aside, start_agent, stop_agent};
 
@@ -74,7 +74,7 @@ fn remember(disk: &Disk, written: &Written) -> Result<bool, DiskError> {
 
 fn not_recorded(error: &DiskError) {
     tracing::warn!(
-        error = chain(error),
+        error = error_chain(error),
         "what is written could not be recorded, so it stays until somebody removes it by hand"
     );
 }
@@ -121,7 +121,7 @@ pub async fn queue(
         match by.enable(unit).await {
             Ok(()) => applied.effects.enabled.push(unit.clone()),
             Err(error) => {
-                tracing::warn!(unit, error = chain(&error), "the unit could not be enabled for the next boot");
+                tracing::warn!(unit, error = error_chain(&error), "the unit could not be enabled for the next boot");
             }
         }
     }

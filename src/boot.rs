@@ -30,12 +30,12 @@ use crate::apply::{self, Applied};
 use crate::boundary::World;
 use crate::boundary::disk::{Disk, DiskError, Lock};
 use crate::boundary::systemd::{Systemd, SystemdError};
-use crate::causes::chain;
 use crate::evidence::StageError;
 use crate::exit::Exit;
 use crate::facts;
 use crate::gather::{self, Gathered};
 use crate::plan::{Expectation, Plan, Refusal, cluster_name};
+use crate::redaction::error_chain;
 use crate::render::{Document, Progress, VerdictState, document, plan_json, plan_text, warning_lines};
 use crate::report::{SignalClient, with_heartbeats};
 use crate::retry::{Deadline, Policy, Step, Watchdog, until, within};
@@ -323,7 +323,7 @@ impl Boot {
         phases.end("decide", begun);
         match (plan, gathered.unread.take()) {
             (Ok(mut plan), Some(stop)) => {
-                let text = format!("not everything that may name a cluster could be read: {}", chain(&stop));
+                let text = format!("not everything that may name a cluster could be read: {}", error_chain(&stop));
                 plan.warnings.push(Warning { id: "metadata-unknown", text, source: None });
                 Ok((plan, gathered))
             }

@@ -51,6 +51,7 @@ pub mod maintenance;
 pub mod ownership;
 pub mod plan;
 mod probe;
+pub mod readiness;
 pub mod redaction;
 pub mod render;
 pub mod report;

@@ -99,7 +99,7 @@ fn command(cli: Cli, start: Instant) -> CommandOutput {
     let filter = environment.get("ECS_BOOTSTRAP_LOG").map(String::as_str);
     let logging = match journal::start(&root, cli.common.verbose, filter) {
         Ok(logging) => logging,
-        Err(error) => return failure(Exit::Settings, &ecs_bootstrap::causes::chain(&error)),
+        Err(error) => return failure(Exit::Settings, &ecs_bootstrap::redaction::error_chain(&error)),
     };
     let mut boot = match boot(&cli.common, &root, &environment, &logging, start) {
         Ok(boot) => boot,
@@ -190,7 +190,7 @@ fn boot(
     let ca_bundle = variable("AWS_CA_BUNDLE").map(PathBuf::from);
     let agent_endpoint = common.agent_endpoint.as_deref().or(variable("ECS_BOOTSTRAP_AGENT_ENDPOINT"));
     let world = World::new(root, address, agent_endpoint, ca_bundle)
-        .map_err(|error| failure(Exit::Usage, &ecs_bootstrap::causes::chain(&error)))?;
+        .map_err(|error| failure(Exit::Usage, &ecs_bootstrap::redaction::error_chain(&error)))?;
     Ok(Boot {
         world,
         given: fragments,

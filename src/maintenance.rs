@@ -10,12 +10,12 @@ use crate::apply;
 use crate::boot::{BUS, Boot, CommandOutput};
 use crate::boundary::disk::Lock;
 use crate::boundary::systemd::{Systemd, SystemdError};
-use crate::causes::chain;
 use crate::cleanup::{Cleanup, Leftovers, Removal, Reset};
 use crate::decide;
 use crate::evidence::StageError;
 use crate::exit::Exit;
 use crate::gather;
+use crate::redaction::error_chain;
 use crate::render::{Document, Progress, as_json, cleanup_json, cleanup_text, document, reset_json, reset_text};
 use crate::retry::Deadline;
 use crate::verify;
@@ -159,7 +159,7 @@ impl Boot {
     }
 
     fn stopped(&self, stop: StageError) -> CommandOutput {
-        tracing::debug!(error = chain(&stop), "stopped");
+        tracing::debug!(error = error_chain(&stop), "stopped");
         let verdict = verify::stopped(stop);
         self.report(&document(&verdict, None, &[]), verdict.exit())
     }

@@ -44,6 +44,25 @@ pub fn line(text: &str) -> String {
     clipped(&printable(&forms::without_secrets(head), |_| ' '), MAX_LINE - more.len()).into_owned() + &more
 }
 
+/// An error with its sources as one line, without repetitions and without secrets.
+pub fn error_chain(error: &dyn std::error::Error) -> String {
+    // The text of a JSON error can quote the document.
+    let words = |error: &(dyn std::error::Error + 'static)| match error.downcast_ref::<serde_json::Error>() {
+        Some(error) => json_error(error),
+        None => error.to_string(),
+    };
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(error) = source {
+        let part = words(error);
+        if !text.contains(&part) {
+            text = format!("{text}: {part}");
+        }
+        source = error.source();
+    }
+    line(&text)
+}
+
 /// The lines of one finding.
 pub fn lines(texts: impl IntoIterator<Item = String>) -> Vec<String> {
     let mut texts = texts.into_iter();

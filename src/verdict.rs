@@ -1,9 +1,8 @@
 //! What became of it: ready, waiting (for what), or failed (a cause with what was seen).
 
-use serde::Serialize;
-
 use crate::causes::Finding;
 use crate::exit::Exit;
+use crate::readiness::Registration;
 
 /// The end of every boot path.
 #[derive(Clone, Debug)]
@@ -30,18 +29,12 @@ pub enum Verdict {
     },
 }
 
-/// A registered container instance.
-#[derive(Clone, Debug, Serialize)]
+/// A ready instance.
+#[derive(Clone, Debug)]
 pub struct Ready {
-    /// The cluster, as the agent names it.
-    pub cluster: String,
-    /// Its ARN.
-    pub container_instance_arn: String,
-    /// Whether ECS says that its agent is connected; `None` when ECS could not be asked.
-    pub agent_connected: Option<bool>,
-    /// How that is known, or why it is not.
-    pub how: String,
-    /// What is worth knowing although it registered.
+    /// The registration that makes it ready.
+    pub registration: Registration,
+    /// Causes that did not keep it from registering.
     pub notes: Vec<Finding>,
 }
 

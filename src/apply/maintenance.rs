@@ -9,10 +9,10 @@ use std::time::Duration;
 use super::mode_of;
 use crate::boundary::disk::{Disk, Mode};
 use crate::boundary::systemd::{Job, JobResult, Systemd, SystemdError};
-use crate::causes::chain;
 use crate::cleanup::{Cleanup, DATA, Interrupted, Left, OURS, RESET, Reset};
 use crate::evidence::StageError;
 use crate::plan::ECS_CONFIG;
+use crate::redaction::error_chain;
 use crate::retry::Deadline;
 
 /// A start that waits for the end of user data is queued, and not waited for.
@@ -44,7 +44,7 @@ async fn ended(job: Job, unit: &str, action: &'static str, deadline: Deadline) -
 fn not_done(result: Result<JobResult, SystemdError>, unit: &str, action: &'static str) -> StageError {
     let why = match result {
         Ok(result) => format!("its job ended as `{result:?}`"),
-        Err(error) => chain(&error),
+        Err(error) => error_chain(&error),
     };
     StageError::UnitJob { unit: unit.to_owned(), action, why }
 }
@@ -58,7 +58,7 @@ pub fn clean(disk: &Disk, cleanup: &Cleanup) -> Vec<Left> {
     if let Some(withdrawal) = &cleanup.ecs_config
         && let Err(error) = disk.replace(ECS_CONFIG, &withdrawal.new, mode_of(&withdrawal.new))
     {
-        left.push(Left { path: ECS_CONFIG.to_owned(), why: chain(&error) });
+        left.push(Left { path: ECS_CONFIG.to_owned(), why: error_chain(&error) });
         keeps_record = true;
     }
     for removal in &cleanup.remove {
@@ -67,7 +67,7 @@ pub fn clean(disk: &Disk, cleanup: &Cleanup) -> Vec<Left> {
             let why = format!("`{path}` stays: it says which lines of {ECS_CONFIG} are ours");
             left.push(Left { path, why });
         } else if let Err(error) = disk.remove(&path) {
-            left.push(Left { path, why: chain(&error) });
+            left.push(Left { path, why: error_chain(&error) });
         }
     }
     left

@@ -4,10 +4,9 @@ use std::path::PathBuf;
 
 use super::CommandOutput;
 use crate::boundary::given;
-use crate::causes::chain;
 use crate::check::{Checked, Finding, Level, Options, check as check_one};
 use crate::exit::Exit;
-use crate::redaction;
+use crate::redaction::{self, error_chain};
 use crate::render::{as_json, check_json, check_summary, check_text};
 
 /// The most files that are named because they cannot be read.
@@ -46,7 +45,7 @@ pub fn check(files: &[PathBuf], options: Options, json: bool) -> CommandOutput {
                 "`{}` cannot be recognised as user data, ecs.config or settings; say it with `--type`",
                 redaction::line(&name)
             )),
-            Err(error) => errors.push(chain(&error)),
+            Err(error) => errors.push(error_chain(&error)),
         }
     }
     let is_error = |checked: &Checked| checked.findings.iter().any(|finding| finding.level == Level::Error.word());

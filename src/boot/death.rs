@@ -7,10 +7,10 @@ use super::handover::VERIFY_UNIT;
 use super::hangs::SIGNALS;
 use super::{BUS, Boot, CommandOutput};
 use crate::boundary::systemd::{Systemd, SystemdError, UnitState};
-use crate::causes::chain;
 use crate::evidence::StageError;
 use crate::exit::Exit;
 use crate::plan::{Expectation, Signal};
+use crate::redaction::error_chain;
 use crate::render::{Document, VerdictState, as_json, document, verdict_text};
 use crate::report::{self, SignalClient};
 use crate::retry::Deadline;
@@ -22,7 +22,7 @@ impl Boot {
         let document = match report::stored(&self.world.disk) {
             Ok(stored) => stored.unwrap_or_else(Document::none),
             Err(error) => {
-                let stderr = format!("error: {}\n", chain(&error));
+                let stderr = format!("error: {}\n", error_chain(&error));
                 return CommandOutput { stdout: String::new(), stderr, exit: Exit::Internal };
             }
         };
@@ -33,9 +33,10 @@ impl Boot {
             true => match verify_unit().await {
                 Ok(unit) if runs(&unit) => (document, String::new()),
                 Ok(unit) => (death(&document, &unit), String::new()),
-                Err(error) => {
-                    (document, format!("warning: whether {VERIFY_UNIT} still runs is not known: {}\n", chain(&error)))
-                }
+                Err(error) => (
+                    document,
+                    format!("warning: whether {VERIFY_UNIT} still runs is not known: {}\n", error_chain(&error)),
+                ),
             },
             false => (document, String::new()),
         };

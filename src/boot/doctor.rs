@@ -14,13 +14,13 @@ use crate::boundary::archive::{self, ArchiveError, Entry};
 use crate::boundary::disk::{Disk, DiskError};
 use crate::boundary::docker::DockerError;
 use crate::boundary::systemd::Systemd;
+use crate::causes;
 use crate::causes::examined::{Examined, Status, examined};
-use crate::causes::{self, chain};
 use crate::evidence::{Evidence, StageError};
 use crate::exit::Exit;
 use crate::host::{AGENT_LOG, INIT_LOG, LONGEST_FILE};
 use crate::plan::{ECS_CONFIG, Plan, VENDOR_ECS_CONFIG};
-use crate::redaction;
+use crate::redaction::{self, error_chain};
 use crate::render::{
     Document, VerdictState, as_json, cause_json, cause_text, config_text, contents_text, doctor_json, doctor_text,
     document, list_text, log_text, os_release_text, plan_json,
@@ -65,7 +65,7 @@ impl Boot {
                     stderr = format!("wrote `{}`: {}\n", redaction::line(&path.to_string_lossy()), names.join(", "))
                 }
                 Err(error) => {
-                    let stderr = format!("error: {}\n", chain(&error));
+                    let stderr = format!("error: {}\n", error_chain(&error));
                     return CommandOutput { stdout: text, stderr, exit: Exit::Host };
                 }
             }
@@ -85,7 +85,7 @@ impl Boot {
         let (plan, stop) = match decided {
             Ok(Ok((plan, mut gathered))) => (Some(plan), gathered.unread.take()),
             Ok(Err(stop)) if is_not_seen(&stop) => {
-                unseen.push(chain(&stop));
+                unseen.push(error_chain(&stop));
                 (None, None)
             }
             Ok(Err(stop)) => (None, Some(stop)),
@@ -98,7 +98,7 @@ impl Boot {
             Ok(Some(handover)) => Some(handover.expectation),
             Ok(None) => None,
             Err(error) => {
-                unseen.push(format!("what the last run expects: {}", chain(&error)));
+                unseen.push(format!("what the last run expects: {}", error_chain(&error)));
                 None
             }
         };
@@ -164,11 +164,11 @@ fn is_not_seen(stop: &StageError) -> bool {
 fn needs_root(evidence: &Evidence, disk: &Disk) -> Vec<String> {
     let mut unseen = Vec::new();
     if let Some(Err(error @ DockerError::Denied { .. })) = &evidence.docker {
-        unseen.push(chain(error));
+        unseen.push(error_chain(error));
     }
     for path in [ECS_CONFIG, VENDOR_ECS_CONFIG, AGENT_LOG, INIT_LOG] {
         if let Err(error @ DiskError::Denied { .. }) = disk.tail(path, 1) {
-            unseen.push(chain(&error));
+            unseen.push(error_chain(&error));
         }
     }
     unseen

@@ -12,7 +12,7 @@ use super::{Boot, CommandOutput};
 use crate::apply::write_config;
 use crate::boundary::disk::{Disk, DiskError, Lock};
 use crate::boundary::systemd::control::Control;
-use crate::causes::{Cause, Layer, chain, find};
+use crate::causes::{Cause, Layer, find};
 use crate::decide::guard::{Guarded, guard};
 use crate::ecs_config::{effective, joined, may_join_other, read};
 use crate::evidence::StageError;
@@ -21,7 +21,7 @@ use crate::facts::Known;
 use crate::host::{LONGEST_FILE, device, user_data_runs, written};
 use crate::ownership::is_own_cluster;
 use crate::plan::{AGENT_JSON, ECS_CONFIG, Recorded, Refusal, VENDOR_ECS_CONFIG};
-use crate::redaction;
+use crate::redaction::{self, error_chain};
 use crate::render::{Document, document, verdict_text, verdict_text_within};
 use crate::retry::{Deadline, Policy, Step, until};
 use crate::verdict::Verdict;
@@ -94,7 +94,7 @@ impl Boot {
         self.may_take(LOCK + DEVICE);
         let (text, files) = match self.guarded().await {
             Ok(files) => (String::new(), files),
-            Err((stop, files)) => (format!("{}\n", chain(&stop)), files),
+            Err((stop, files)) => (format!("{}\n", error_chain(&stop)), files),
         };
         wait_for_gpu(&self.world.disk, &files).await;
         CommandOutput { stdout: String::new(), stderr: text, exit: Exit::Done }
@@ -108,14 +108,14 @@ impl Boot {
         let recorded = match handover::read(disk) {
             Ok(handover) => handover.map(|handover| handover.recorded),
             Err(error) => {
-                tracing::warn!(error = chain(&error), "the plan cannot be read, so the file counts as it is");
+                tracing::warn!(error = error_chain(&error), "the plan cannot be read, so the file counts as it is");
                 None
             }
         };
         let mut files = Files::read(disk);
         for error in &files.unread {
             tracing::warn!(
-                error = chain(error),
+                error = error_chain(error),
                 "a file of the agent cannot be read, so the agent may start: the file may name a cluster"
             );
         }
@@ -123,7 +123,7 @@ impl Boot {
         if let Some(recorded) = &recorded
             && let Err(stop) = apply_again(disk, lock.as_ref(), recorded, &mut files)
         {
-            tracing::warn!(error = chain(&stop), "ecs.config cannot be made as planned, so it counts as it is");
+            tracing::warn!(error = error_chain(&stop), "ecs.config cannot be made as planned, so it counts as it is");
             failed = Some(stop);
         }
         if recorded.is_none() && is_of_another_instance(disk, &files) {
@@ -173,7 +173,7 @@ impl Boot {
         if let Some(control) = Control::new(disk)
             && let Err(error) = control.queue("start", VERIFY_UNIT).await
         {
-            tracing::warn!(error = chain(&error), "the registration is not verified");
+            tracing::warn!(error = error_chain(&error), "the registration is not verified");
         }
     }
 

@@ -3,12 +3,13 @@
 use std::time::Duration;
 
 use super::role::{LATE, has_static_keys};
-use super::{Cause, Class, Layer, chain};
+use super::{Cause, Class, Layer};
 use crate::boundary::aws::AwsErrorKind;
 use crate::boundary::net::is_private;
 use crate::evidence::network_path::{ControlPlane, Reached};
 use crate::evidence::{Evidence, NetworkProbe};
 use crate::exit::Exit;
+use crate::redaction::error_chain;
 
 /// What the causes of this layer have in common.
 const PLAIN: Cause = Cause {
@@ -77,7 +78,7 @@ pub(super) static DENIED: Cause = Cause {
         let called = match &evidence.network_path.control_plane {
             // With keys of its own the agent is somebody else than we are.
             Some(Err(error)) if matches!(error.kind, AwsErrorKind::Denied { .. }) && !has_static_keys(evidence) => {
-                Some(chain(error))
+                Some(error_chain(error))
             }
             _ => None,
         };
@@ -122,7 +123,7 @@ fn partial(evidence: &Evidence) -> Option<Vec<String>> {
 }
 
 fn fault_words((host, error): (&str, &dyn std::error::Error)) -> String {
-    format!("{} (`{host}`)", chain(error))
+    format!("{} (`{host}`)", error_chain(error))
 }
 
 #[cfg(test)]

@@ -1,9 +1,9 @@
 //! Causes that lie in the agent: what it is refused, what it cannot set up, and how it ends.
 
-use super::{ALL, Cause, Class, Layer, chain};
+use super::{ALL, Cause, Class, Layer};
 use crate::evidence::{Evidence, StageError};
 use crate::exit::Exit;
-use crate::redaction;
+use crate::redaction::{self, error_chain};
 
 /// How an exit with code 5 is told.
 pub(super) const GAVE_UP_TEXT: &str = "the agent exited with code 5";
@@ -186,7 +186,7 @@ pub(super) static RUN_LATE: Cause = Cause {
     remedy: "see what it was waiting for, or raise `run.deadline` (and the unit's TimeoutStartSec=)",
     source: "ecs-bootstrap's setting `run.deadline`",
     check: |evidence| match &evidence.stop {
-        Some(stop @ StageError::Late { .. }) => Some(vec![chain(stop)]),
+        Some(stop @ StageError::Late { .. }) => Some(vec![error_chain(stop)]),
         _ => None,
     },
     ..Cause::PLAIN
@@ -208,7 +208,7 @@ pub(super) static VERIFY_DIED: Cause = Cause {
              `systemctl reset-failed ecs-bootstrap-verify; systemctl start ecs-bootstrap-verify`",
     source: "systemd.service(5), Restart=; systemd.unit(5), StartLimitBurst=",
     check: |evidence| match &evidence.stop {
-        Some(stop @ StageError::VerifyDied { .. }) => Some(vec![chain(stop)]),
+        Some(stop @ StageError::VerifyDied { .. }) => Some(vec![error_chain(stop)]),
         _ => None,
     },
     ..Cause::PLAIN

@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
-use super::{ALL, Cause, Class, Layer, chain, clock};
+use super::{ALL, Cause, Class, Layer, clock};
 use crate::boundary::aws::AwsErrorKind;
 use crate::evidence::Evidence;
 use crate::exit::Exit;
+use crate::redaction::error_chain;
 
 /// The agent stays alive and tries again by itself, for an hour.
 const RETRIES: &str = "Received non-terminal error from RegisterContainerInstance call";
@@ -81,7 +82,7 @@ pub(super) static THROTTLED: Cause = Cause {
     source: "Amazon ECS Developer Guide, \"Service quotas and API throttling limits\"",
     check: |evidence| {
         let call = evidence.stopping_call().filter(|error| matches!(error.kind, AwsErrorKind::Throttled { .. }))?;
-        Some(vec![chain(call)])
+        Some(vec![error_chain(call)])
     },
     ..Cause::PLAIN
 };
@@ -114,7 +115,7 @@ pub(super) static SERVICE_ERROR: Cause = Cause {
             && is_broken(&error.kind)
             && !(has_no_way && matches!(error.kind, AwsErrorKind::Timeout))
         {
-            return Some(vec![chain(error), refused]);
+            return Some(vec![error_chain(error), refused]);
         }
         let call = evidence.stopping_call()?;
         if has_no_way && matches!(call.kind, AwsErrorKind::Timeout) {
@@ -130,7 +131,7 @@ pub(super) static SERVICE_ERROR: Cause = Cause {
                     | AwsErrorKind::Garbled
                     | AwsErrorKind::Setup { .. }
             ))
-        .then(|| vec![chain(call)])
+        .then(|| vec![error_chain(call)])
     },
     ..Cause::PLAIN
 };
@@ -181,7 +182,7 @@ pub(super) fn retried(evidence: &Evidence, code: &str) -> Option<Vec<String>> {
 /// The call that stopped a room, or one of verify's own, where the service refused it by one of these codes.
 pub(super) fn called(evidence: &Evidence, codes: &[&str]) -> Option<String> {
     let is = |kind: &AwsErrorKind| matches!(kind, AwsErrorKind::Service { code: Some(code), .. } if codes.contains(&code.as_str()));
-    evidence.stopping_call().filter(|error| is(&error.kind)).map(|error| chain(error))
+    evidence.stopping_call().filter(|error| is(&error.kind)).map(|error| error_chain(error))
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ use crate::boundary::aws::Cluster;
 use crate::evidence::{Evidence, StageError};
 use crate::exit::Exit;
 use crate::plan::{Refusal, cluster_name};
+use crate::readiness::{joined_other_cluster, region_and_account};
 use crate::redaction;
 
 /// What the causes of this layer have in common.
@@ -214,7 +215,7 @@ pub(super) static JOINED_DEFAULT: Cause = Cause {
     remedy: "the agent started before `ecs.config` named the cluster: `ecs-bootstrap reset-agent --yes`, and deregister \
              the instance from `default`",
     source: "ecs-refarch#23; tf#4202; agent#139",
-    check: |evidence| joined_other(evidence).filter(|(actual, _)| *actual == "default").map(|(_, seen)| seen),
+    check: |evidence| joined_other_cluster(evidence).filter(|(actual, _)| *actual == "default").map(|(_, seen)| seen),
     when_registered: true,
     ..PLAIN
 };
@@ -228,41 +229,13 @@ pub(super) static JOINED_OTHER: Cause = Cause {
     look_alikes: &["joined-default", "cluster-mismatch-saved"],
     remedy: "`ecs-bootstrap reset-agent --yes`, and deregister the instance from the other cluster",
     source: "agent#887; ecs-refarch#23",
-    check: |evidence| joined_other(evidence).filter(|(actual, _)| *actual != "default").map(|(_, seen)| seen),
+    check: |evidence| joined_other_cluster(evidence).filter(|(actual, _)| *actual != "default").map(|(_, seen)| seen),
     when_registered: true,
     ..PLAIN
 };
 
-/// The name of the joined cluster where it is not the wanted one. Names are compared, and ARNs where both are ARNs.
-pub(crate) fn joined_other(evidence: &Evidence) -> Option<(&str, Vec<String>)> {
-    let wanted = evidence.expectation.as_ref()?.cluster.as_deref()?;
-    let arn = evidence.container_instance_arn()?;
-    let Some(Ok(metadata)) = &evidence.introspection else { return None };
-    let actual = metadata.cluster.as_str();
-    let same = match (actual.starts_with("arn:"), wanted.starts_with("arn:")) {
-        (true, true) => actual == wanted,
-        _ => cluster_name(actual) == cluster_name(wanted),
-    };
-    let (told, expected) = (redaction::cluster(actual), redaction::cluster(wanted));
-    // The agent names the cluster that it is configured with, its ARN the one that it is in: `...:container-instance/NAME/ID`.
-    let registered = arn.split('/').nth(1).filter(|_| arn.split('/').count() == 3);
-    if let Some(registered) = registered.filter(|name| same && *name != cluster_name(wanted)) {
-        return Some((registered, vec![format!("the agent says that it is in `{told}`, and is `{arn}`")]));
-    }
-    // A cluster of that name in another region is another cluster.
-    let is_elsewhere = || place(wanted).zip(place(arn)).is_some_and(|(wanted, actual)| wanted.0 != actual.0);
-    (!same || is_elsewhere())
-        .then(|| (cluster_name(actual), vec![format!("the agent is `{arn}` in `{told}`; wanted is `{expected}`")]))
-}
-
-/// Region and account of an ARN.
-fn place(arn: &str) -> Option<(&str, &str)> {
-    let mut parts = arn.strip_prefix("arn:")?.split(':').skip(2);
-    Some((parts.next()?, parts.next()?))
-}
-
 fn of_wanted(evidence: &Evidence) -> Option<(&str, &str)> {
-    place(evidence.expectation.as_ref()?.cluster.as_deref()?)
+    region_and_account(evidence.expectation.as_ref()?.cluster.as_deref()?)
 }
 
 /// The region that the agent's files name, and where.

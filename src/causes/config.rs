@@ -5,13 +5,14 @@ use super::config_file::{OF_LINES, QUOTED, explained, quoted};
 use super::effect::{effect, invalid, user_data};
 use super::host::{is_agents, misplaced};
 use super::user_data::{OF_USER_DATA, WITHOUT_TOKEN, output};
-use super::{Cause, Class, Layer, chain};
+use super::{Cause, Class, Layer};
 use crate::boundary::aws::AwsErrorKind;
 use crate::boundary::imds::ImdsError;
 use crate::evidence::StageError;
 use crate::evidence::user_data::PartType;
 use crate::exit::Exit;
 use crate::plan::Refusal;
+use crate::redaction::error_chain;
 use crate::settings::agent_variables::{self, Consequence};
 
 /// A setting of ours, wherever it was written.
@@ -32,8 +33,8 @@ pub(super) static SETTING_INVALID: Cause = Cause {
             let hint = error.did_you_mean.as_ref().map(|name| format!("did you mean `{name}`?"));
             Some([error.to_string()].into_iter().chain(hint).collect())
         }
-        Some(StageError::ReadSettings(error)) => Some(vec![chain(error)]),
-        Some(StageError::Imds(error @ ImdsError::BadEndpoint { .. })) => Some(vec![chain(error)]),
+        Some(StageError::ReadSettings(error)) => Some(vec![error_chain(error)]),
+        Some(StageError::Imds(error @ ImdsError::BadEndpoint { .. })) => Some(vec![error_chain(error)]),
         _ => None,
     },
     ..Cause::PLAIN
@@ -53,9 +54,9 @@ pub(super) static ECS_CONFIG_UNUSABLE: Cause = Cause {
     remedy: "make it a plain, readable file of `KEY=value` lines, or remove it and run `ecs-bootstrap` again",
     source: "ecs-agent.md \"Files, parsing, precedence\"; systemd.exec(5) EnvironmentFile=",
     check: |evidence| match &evidence.stop {
-        Some(StageError::Read(error)) => Some(vec![chain(error)]),
-        Some(StageError::Write(error)) if misplaced(error).is_some_and(is_agents) => Some(vec![chain(error)]),
-        Some(StageError::Refused(refusal @ Refusal::Edit(_))) => Some(vec![chain(refusal)]),
+        Some(StageError::Read(error)) => Some(vec![error_chain(error)]),
+        Some(StageError::Write(error)) if misplaced(error).is_some_and(is_agents) => Some(vec![error_chain(error)]),
+        Some(StageError::Refused(refusal @ Refusal::Edit(_))) => Some(vec![error_chain(refusal)]),
         _ => None,
     },
     ..Cause::PLAIN
@@ -175,7 +176,7 @@ pub(super) static CA_BUNDLE_INVALID: Cause = Cause {
     source: "AWS SDKs and Tools Reference Guide, \"General configuration\"",
     check: |evidence| {
         let is_bundle = |kind: &AwsErrorKind| matches!(kind, AwsErrorKind::CaBundle { .. });
-        evidence.aws_errors().find(|error| is_bundle(&error.kind)).map(|error| vec![chain(error)])
+        evidence.aws_errors().find(|error| is_bundle(&error.kind)).map(|error| vec![error_chain(error)])
     },
     ..Cause::PLAIN
 };

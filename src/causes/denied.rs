@@ -2,10 +2,11 @@
 //! what helps against one does nothing against another.
 
 use super::role::LATE;
-use super::{Cause, Class, Layer, chain};
+use super::{Cause, Class, Layer};
 use crate::boundary::aws::AwsErrorKind;
 use crate::evidence::Evidence;
 use crate::exit::Exit;
+use crate::redaction::error_chain;
 
 const GUIDE: &str = "IAM User Guide, \"Troubleshoot access denied error messages\"";
 /// How much of a message's end is shown.
@@ -134,7 +135,7 @@ pub(super) static API: Cause = Cause {
     check: |evidence| {
         if let Some(call) = evidence.stopping_call() {
             let is_plain = matches!(&call.kind, AwsErrorKind::Denied { message, .. } if policy(message).is_none());
-            return is_plain.then(|| vec![chain(call)]);
+            return is_plain.then(|| vec![error_chain(call)]);
         }
         let other = |text: &String| is_denial(text) && policy(text).is_none() && is_of_another(text);
         if let Some(text) = evidence.refusal().filter(other) {
@@ -202,7 +203,7 @@ fn denied_by(evidence: &Evidence, wanted: Policy) -> Option<Vec<String>> {
 /// The denial as it is told.
 fn shown(evidence: &Evidence, text: &str) -> Vec<String> {
     let logged = evidence.registration_refused(&["AccessDenied", "is not authorized to perform"]);
-    let called = || evidence.stopping_call().map(|error| chain(error));
+    let called = || evidence.stopping_call().map(|error| error_chain(error));
     let otherwise = || text.chars().take(SHOWN).collect();
     vec![logged.or_else(called).unwrap_or_else(otherwise)]
 }

@@ -3,12 +3,13 @@
 use std::time::Duration;
 
 use super::route::from_way;
-use super::{Cause, Class, Layer, chain};
+use super::{Cause, Class, Layer};
 use crate::boundary::aws::AwsErrorKind;
 use crate::boundary::dns::DnsError;
 use crate::boundary::net::NetError;
 use crate::evidence::Evidence;
 use crate::exit::Exit;
+use crate::redaction::error_chain;
 
 /// What the causes of this layer have in common.
 const PLAIN: Cause = Cause {
@@ -33,7 +34,7 @@ pub(super) static NAME_UNKNOWN: Cause = Cause {
         let mut seen = failed(evidence, |error| matches!(error, NetError::NoSuchName { .. }), true)?;
         seen.extend(evidence.network_path.names.as_ref().map(|names| match &names.resolved {
             Ok(()) => format!("`{}` resolves", names.other),
-            Err(error) => chain(error),
+            Err(error) => error_chain(error),
         }));
         seen.extend(evidence.agent_logged(&["no such host"]));
         Some(seen)
@@ -56,7 +57,7 @@ pub(super) static TIMEOUT: Cause = Cause {
         if let Some(names) = &evidence.network_path.names {
             // Somebody does answer, if not for the endpoint.
             let error = names.resolved.as_ref().err().filter(|error| is_silence(error))?;
-            seen.push(chain(error));
+            seen.push(error_chain(error));
             let servers: Vec<String> = names.servers.iter().map(ToString::to_string).collect();
             seen.push(format!("the name servers are `{}`", servers.join("`, `")));
         }
@@ -84,7 +85,9 @@ pub(super) static FAILED: Cause = Cause {
         let is_dns = |kind: &AwsErrorKind| matches!(kind, AwsErrorKind::Dns { .. });
         from_way(
             evidence,
-            |network_path| network_path.connected.as_ref().err().filter(|error| probe(error)).map(|error| chain(error)),
+            |network_path| {
+                network_path.connected.as_ref().err().filter(|error| probe(error)).map(|error| error_chain(error))
+            },
             is_dns,
         )
         .filter(|_| !is_named)
@@ -98,7 +101,7 @@ fn is_silence(error: &NetError) -> bool {
 
 /// The lookup of the endpoint's name that failed so, by the probe or by a call.
 fn failed(evidence: &Evidence, is: fn(&NetError) -> bool, no_such_name: bool) -> Option<Vec<String>> {
-    let of_probe = |error: &NetError| is(error).then(|| chain(error));
+    let of_probe = |error: &NetError| is(error).then(|| error_chain(error));
     from_way(
         evidence,
         |network_path| network_path.connected.as_ref().err().and_then(of_probe),

@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
-use super::{Cause, Class, Layer, chain};
+use super::{Cause, Class, Layer};
 use crate::boundary::docker::DockerError;
 use crate::boundary::systemd::SystemdError;
 use crate::evidence::Evidence;
 use crate::evidence::host::telling;
 use crate::exit::Exit;
+use crate::redaction::error_chain;
 
 /// docker's unit, everywhere.
 pub(super) const UNIT: &str = "docker.service";
@@ -44,7 +45,7 @@ pub(super) static ABSENT: Cause = Cause {
         if let Some(error @ SystemdError::NoSuchUnit { unit }) = evidence.systemd_error()
             && unit == UNIT
         {
-            return Some(vec![chain(error)]);
+            return Some(vec![error_chain(error)]);
         }
         let docker = &evidence.known_units()?.docker;
         (docker.load_state.as_deref() == Some("not-found")).then(|| vec!["systemd knows no docker.service".to_owned()])
@@ -122,7 +123,7 @@ pub(super) static HUNG: Cause = Cause {
         let container = evidence.container.as_ref().and_then(|answer| answer.as_ref().err());
         let list = evidence.host.docker_list.as_ref().and_then(|answer| answer.as_ref().err());
         let silent = [ping, container, list].into_iter().flatten();
-        let silent = silent.filter(|error| matches!(error, DockerError::Silent { .. })).map(|error| chain(error));
+        let silent = silent.filter(|error| matches!(error, DockerError::Silent { .. })).map(|error| error_chain(error));
         let seen: Vec<String> = silent.take(1).collect();
         (!seen.is_empty()).then(|| ["docker.service is active".to_owned()].into_iter().chain(seen).collect())
     },
@@ -232,7 +233,7 @@ pub(super) static NOT_READY: Cause = Cause {
             }),
             _ => false,
         };
-        let ping = ping.map(|error| chain(error));
+        let ping = ping.map(|error| error_chain(error));
         is_late.then(|| [format!("docker.service is {state}")].into_iter().chain(ping).collect())
     },
     ..Cause::PLAIN

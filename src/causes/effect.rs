@@ -3,10 +3,10 @@
 //! In: evidence. Out: the effect with its text, and whether a line that fails to name a cluster would have named the one
 //! that is missing. It names no cause by itself.
 
-use super::cluster::joined_other;
 use crate::evidence::user_data::UserData;
 use crate::evidence::{Evidence, StageError};
 use crate::plan::{Refusal, cluster_name, glued};
+use crate::readiness::joined_other_cluster;
 use crate::redaction;
 use crate::settings::Rank;
 use crate::settings::agent_variables::check;
@@ -49,7 +49,7 @@ pub(super) fn effect(evidence: &Evidence) -> Option<Effect<'_>> {
         None => {}
     }
     let expected = evidence.expectation.as_ref()?;
-    if let Some((_, seen)) = joined_other(evidence) {
+    if let Some((_, seen)) = joined_other_cluster(evidence) {
         return of(seen, expected.cluster.as_deref(), false);
     }
     if expected.cluster.is_some() || evidence.known_units().is_none() {

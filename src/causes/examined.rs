@@ -5,11 +5,11 @@
 
 use serde::Serialize;
 
-use super::{Class, Finding, Layer, chain, diagnose, notes};
+use super::{Class, Finding, Layer, diagnose, notes};
 use crate::boundary::aws::AwsErrorKind;
 use crate::boundary::imds::RoleStatus;
 use crate::evidence::Evidence;
-use crate::redaction;
+use crate::redaction::{self, error_chain};
 
 /// What a row comes to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -185,9 +185,9 @@ fn docker(evidence: &Evidence) -> Works {
     };
     match (&evidence.docker, evidence.known_units().and_then(|units| units.docker.active_state.as_deref())) {
         (Some(Ok(())), _) => Works::Yes(version),
-        (Some(Err(error)), Some("active")) => Works::Unknown(format!("its unit is active; {}", chain(error))),
-        (Some(Err(error)), Some(state)) => Works::NotYet(format!("its unit is {state}; {}", chain(error))),
-        (Some(Err(error)), None) => Works::Unknown(chain(error)),
+        (Some(Err(error)), Some("active")) => Works::Unknown(format!("its unit is active; {}", error_chain(error))),
+        (Some(Err(error)), Some(state)) => Works::NotYet(format!("its unit is {state}; {}", error_chain(error))),
+        (Some(Err(error)), None) => Works::Unknown(error_chain(error)),
         (None, _) => Works::Unknown("not asked".to_owned()),
     }
 }
@@ -195,7 +195,7 @@ fn docker(evidence: &Evidence) -> Works {
 fn units(evidence: &Evidence) -> Works {
     let agent = match &evidence.units {
         Some(Ok(units)) => &units.agent,
-        Some(Err(error)) => return Works::Unknown(chain(error)),
+        Some(Err(error)) => return Works::Unknown(error_chain(error)),
         None => return Works::Unknown("systemd gave no answer in time".to_owned()),
     };
     let state = agent.active_state.as_deref().unwrap_or("in an unknown state");
@@ -210,7 +210,7 @@ fn units(evidence: &Evidence) -> Works {
 fn imds(evidence: &Evidence) -> Works {
     match (&evidence.role, &evidence.user_data) {
         (Some(Ok(_)), _) | (_, Some(Ok(_))) => Works::Yes("version 2 answers".to_owned()),
-        (Some(Err(error)), _) => Works::Unknown(chain(error)),
+        (Some(Err(error)), _) => Works::Unknown(error_chain(error)),
         _ => Works::Unknown("not asked".to_owned()),
     }
 }
@@ -247,7 +247,7 @@ fn network(layer: Layer, evidence: &Evidence) -> Works {
         (Layer::Dns, _) if !probe.addresses.is_empty() => Works::Yes(format!("`{}` resolves", probe.host)),
         (Layer::Route, Ok(())) => Works::Yes(format!("`{}` takes connections", probe.host)),
         _ if is_answered(evidence) => Works::Yes("a call was answered".to_owned()),
-        (_, Err(error)) => Works::Unknown(chain(error)),
+        (_, Err(error)) => Works::Unknown(error_chain(error)),
         (_, Ok(())) => Works::Unknown("not asked".to_owned()),
     }
 }
@@ -265,9 +265,9 @@ fn api(evidence: &Evidence) -> Works {
         Some(Err(error)) if matches!(error.kind, AwsErrorKind::Denied { .. }) => {
             Works::Yes(format!("answers; {} is not allowed, and not needed", error.operation))
         }
-        Some(Err(error)) => Works::Unknown(chain(error)),
+        Some(Err(error)) => Works::Unknown(error_chain(error)),
         None => match evidence.stopping_call() {
-            Some(error) => Works::Unknown(chain(error)),
+            Some(error) => Works::Unknown(error_chain(error)),
             None => Works::Unknown("not asked".to_owned()),
         },
     }
@@ -292,7 +292,7 @@ fn agent(evidence: &Evidence) -> Works {
             Works::Yes(format!("registered, {}", metadata.version))
         }
         Some(Ok(_)) => Works::NotYet("it runs, and has not registered".to_owned()),
-        Some(Err(error)) => Works::NotYet(format!("it has not registered: {}", chain(error))),
+        Some(Err(error)) => Works::NotYet(format!("it has not registered: {}", error_chain(error))),
         None => Works::Unknown("not asked".to_owned()),
     }
 }
@@ -304,7 +304,7 @@ fn acs(evidence: &Evidence) -> Works {
         }
         Some(Ok(Some(_))) => Works::NotYet("ecs:DescribeContainerInstances says agentConnected false".to_owned()),
         Some(Ok(None)) => Works::NotYet("ecs:DescribeContainerInstances does not know it".to_owned()),
-        Some(Err(error)) => Works::Unknown(chain(error)),
+        Some(Err(error)) => Works::Unknown(error_chain(error)),
         None if evidence.container_instance_arn().is_some() => {
             Works::Unknown("ECS was not asked: no region, or no answer".to_owned())
         }

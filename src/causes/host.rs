@@ -1,10 +1,11 @@
 //! Causes that lie in the host itself: its disks, its memory, SELinux, and files that cannot be written.
 
-use super::{Cause, Class, Layer, chain};
+use super::{Cause, Class, Layer};
 use crate::boundary::disk::DiskError;
 use crate::boundary::kernel::{Memory, Pressure, Space};
 use crate::evidence::{Evidence, StageError};
 use crate::exit::Exit;
+use crate::redaction::error_chain;
 
 const MIB: u64 = 1024 * 1024;
 /// Less than this is little for an image of the agent and a container's layer.
@@ -31,7 +32,7 @@ pub(super) static DISK_FULL: Cause = Cause {
     source: "agent#536 #632 #349; write(2) ENOSPC",
     check: |evidence| {
         if let Some(StageError::Write(error @ DiskError::Full { .. })) = &evidence.stop {
-            return Some(vec![chain(error)]);
+            return Some(vec![error_chain(error)]);
         }
         let full = evidence.host.space.iter().filter(|space| is_full(space));
         let tight = full.map(said_of).collect::<Vec<_>>();
@@ -103,10 +104,10 @@ pub(super) static WRITE_REFUSED: Cause = Cause {
     remedy: "run it as root on a writable file system; `ecs.config` is as it was before",
     source: "rename(2)",
     check: |evidence| match &evidence.stop {
-        Some(StageError::ReadHandover(error)) if misplaced(error).is_none() => Some(vec![chain(error)]),
+        Some(StageError::ReadHandover(error)) if misplaced(error).is_none() => Some(vec![error_chain(error)]),
         Some(StageError::Write(error)) if !matches!(error, DiskError::Full { .. }) => {
             let is_named = misplaced(error).is_some_and(|path| is_own(path) || is_agents(path));
-            (!is_named).then(|| vec![chain(error)])
+            (!is_named).then(|| vec![error_chain(error)])
         }
         _ => None,
     },
@@ -149,7 +150,7 @@ pub(super) static OWN_FILE_UNUSABLE: Cause = Cause {
     source: "open(2) O_NOFOLLOW, O_DIRECTORY",
     check: |evidence| match &evidence.stop {
         Some(StageError::ReadHandover(error) | StageError::Write(error)) if misplaced(error).is_some_and(is_own) => {
-            Some(vec![chain(error)])
+            Some(vec![error_chain(error)])
         }
         _ => None,
     },
@@ -171,7 +172,7 @@ pub(super) static CALL_HANGS: Cause = Cause {
     remedy: "see `cat /proc/mounts` for network file systems and `dmesg` for `blocked for more than`, then run it again",
     source: "ecs-bootstrap's own timer",
     check: |evidence| match &evidence.stop {
-        Some(stop @ StageError::Hangs { .. }) => Some(vec![chain(stop)]),
+        Some(stop @ StageError::Hangs { .. }) => Some(vec![error_chain(stop)]),
         _ => None,
     },
     ..Cause::PLAIN

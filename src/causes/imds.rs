@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
-use super::{Cause, Class, Layer, chain};
+use super::{Cause, Class, Layer};
 use crate::boundary::aws::AwsErrorKind;
 use crate::boundary::imds::{ImdsError, RoleStatus};
 use crate::evidence::proxies::of_metadata;
 use crate::evidence::{Evidence, StageError};
 use crate::exit::Exit;
+use crate::redaction::error_chain;
 
 /// What may come up with the network, a little late.
 const LATE: Duration = Duration::from_secs(60);
@@ -189,7 +190,7 @@ pub(super) static GARBLED: Cause = Cause {
              name an IMDSv2 endpoint",
     source: "EC2 User Guide, \"Use the Instance Metadata Service to access instance metadata\"",
     check: |evidence| match &evidence.stop {
-        Some(stop @ StageError::NotMetadata { .. }) => Some(vec![chain(stop)]),
+        Some(stop @ StageError::NotMetadata { .. }) => Some(vec![error_chain(stop)]),
         _ => named(evidence, |error| {
             matches!(error, ImdsError::Status { status, .. } if !matches!(status, 429 | 503))
                 || matches!(error, ImdsError::Garbled { .. } | ImdsError::Setup { .. })
@@ -225,7 +226,7 @@ fn named(evidence: &Evidence, is: fn(&ImdsError) -> bool) -> Option<Vec<String>>
         _ => None,
     });
     let error = stopped.or(role).or(credentials)?;
-    is(error).then(|| vec![chain(error)])
+    is(error).then(|| vec![error_chain(error)])
 }
 
 #[cfg(test)]

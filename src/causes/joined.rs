@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use super::{Cause, Class, Layer, chain};
+use super::{Cause, Class, Layer};
 use crate::boundary::agent::AgentError;
 use crate::evidence::{Evidence, StageError};
 use crate::exit::Exit;
+use crate::redaction::error_chain;
 use std::time::Duration;
 
 /// The agent's process in its container, as /proc/PID/comm has it.
@@ -32,11 +33,13 @@ pub static PORT_TAKEN: Cause = Cause {
     source: "agent#1215; amazon-vpc-cni-k8s#19",
     check: |evidence| {
         if let Some(stop @ StageError::PortTaken(_)) = &evidence.stop {
-            return Some(vec![chain(stop)]);
+            return Some(vec![error_chain(stop)]);
         }
         let (odd, is_untrusted) = match &evidence.introspection {
-            Some(Err(error @ AgentError::Untrusted { .. })) => (Some(chain(error)), true),
-            Some(Err(error @ (AgentError::Garbled { .. } | AgentError::Status { .. }))) => (Some(chain(error)), false),
+            Some(Err(error @ AgentError::Untrusted { .. })) => (Some(error_chain(error)), true),
+            Some(Err(error @ (AgentError::Garbled { .. } | AgentError::Status { .. }))) => {
+                (Some(error_chain(error)), false)
+            }
             _ => (None, false),
         };
         let listeners = || evidence.host.listeners.iter().flatten();

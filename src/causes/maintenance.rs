@@ -1,8 +1,9 @@
 //! Causes why `prepare-image` and `reset-agent` do not do what they would, or not all of it.
 
-use super::{Cause, Class, Layer, chain};
+use super::{Cause, Class, Layer};
 use crate::evidence::StageError;
 use crate::exit::Exit;
+use crate::redaction::error_chain;
 
 /// An agent that forgets its tasks leaves their containers running, and ECS places others.
 pub(super) static TASKS_RUN: Cause = Cause {
@@ -60,7 +61,7 @@ pub(super) static RUNS_OUTSIDE: Cause = Cause {
     remedy: "stop it by the way it was started (`docker stop ecs-agent`), then do this again",
     source: "Amazon ECS Developer Guide, \"Installing the Amazon ECS container agent\"",
     check: |evidence| match &evidence.stop {
-        Some(stop @ StageError::RunsOutside) => Some(vec![chain(stop)]),
+        Some(stop @ StageError::RunsOutside) => Some(vec![error_chain(stop)]),
         _ => None,
     },
     ..Cause::PLAIN
@@ -80,7 +81,7 @@ pub(super) static ELSEWHERE: Cause = Cause {
     remedy: "clear what it points to by hand, and put a folder in its place",
     source: "ecs-bootstrap removes nothing outside the folders that it names",
     check: |evidence| match &evidence.stop {
-        Some(StageError::Elsewhere(error)) => Some(vec![chain(error)]),
+        Some(StageError::Elsewhere(error)) => Some(vec![error_chain(error)]),
         _ => None,
     },
     ..Cause::PLAIN
@@ -100,7 +101,7 @@ pub(super) static UNIT_JOB: Cause = Cause {
     remedy: "look at `systemctl status ecs` and `journalctl -u ecs`, then do this again: it goes on where it was",
     source: "org.freedesktop.systemd1(5), JobRemoved",
     check: |evidence| match &evidence.stop {
-        Some(stop @ StageError::UnitJob { .. }) => Some(vec![chain(stop)]),
+        Some(stop @ StageError::UnitJob { .. }) => Some(vec![error_chain(stop)]),
         _ => None,
     },
     ..Cause::PLAIN

@@ -35,7 +35,6 @@ mod user_data;
 
 pub use self::all::ALL;
 pub use self::cloud_init::{CLOUD_INIT_STUCK, USER_DATA_DEADLOCK};
-pub(crate) use self::cluster::joined_other;
 pub(crate) use self::effect::asks_for_user_data;
 pub use self::joined::PORT_TAKEN;
 pub use self::layer::Layer;
@@ -47,7 +46,7 @@ use serde::{Serialize, Serializer};
 use crate::boundary::systemd::JobResult;
 use crate::evidence::Evidence;
 use crate::exit::Exit;
-use crate::redaction;
+use crate::redaction::{self, error_chain};
 
 /// When a cause is final.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -197,14 +196,14 @@ pub static UNKNOWN: Cause = Cause {
 fn unknown(evidence: &Evidence) -> Option<Vec<String>> {
     let mut seen = Vec::new();
     if let Some(stop) = &evidence.stop {
-        seen.push(chain(stop));
+        seen.push(error_chain(stop));
     }
     if let Some(unit) = evidence.agent_unit() {
         let state = |value: &Option<String>| value.clone().unwrap_or_else(|| "unknown".to_owned());
         seen.push(format!("{} is {} ({})", unit.name, state(&unit.active_state), state(&unit.sub_state)));
     }
     match &evidence.introspection {
-        Some(Err(error)) => seen.push(chain(error)),
+        Some(Err(error)) => seen.push(error_chain(error)),
         Some(Ok(metadata)) if metadata.container_instance_arn.is_empty() => {
             seen.push("the agent answers, but holds no container instance ARN (throttled for an hour)".to_owned());
         }
@@ -224,7 +223,7 @@ fn unknown(evidence: &Evidence) -> Option<Vec<String>> {
         seen.push(format!("/var/log/ecs/ecs-agent.log has {errors} lines of level error since the agent's last start"));
     }
     if let Some(Err(error)) = &evidence.units {
-        seen.push(chain(error));
+        seen.push(error_chain(error));
     }
     for job in &evidence.jobs {
         if let Some(result) = job.result.as_ref().filter(|result| **result != JobResult::Done) {
@@ -232,25 +231,6 @@ fn unknown(evidence: &Evidence) -> Option<Vec<String>> {
         }
     }
     Some(seen)
-}
-
-/// An error with its sources, each said once, as it may be shown.
-pub fn chain(error: &dyn std::error::Error) -> String {
-    // What is wrong with JSON is said without a part of it.
-    let words = |error: &(dyn std::error::Error + 'static)| match error.downcast_ref::<serde_json::Error>() {
-        Some(error) => redaction::json_error(error),
-        None => error.to_string(),
-    };
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(error) = source {
-        let part = words(error);
-        if !text.contains(&part) {
-            text = format!("{text}: {part}");
-        }
-        source = error.source();
-    }
-    redaction::line(&text)
 }
 
 /// All causes that the evidence supports, the first broken layer first, within it the most specific first.

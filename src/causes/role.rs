@@ -3,11 +3,12 @@
 use std::time::Duration;
 
 use super::imds::NO_CREDENTIALS;
-use super::{Cause, Class, Layer, chain, clock, denied};
+use super::{Cause, Class, Layer, clock, denied};
 use crate::boundary::aws::AwsErrorKind;
 use crate::boundary::imds::RoleStatus;
 use crate::evidence::Evidence;
 use crate::exit::Exit;
+use crate::redaction::error_chain;
 
 /// A role and its policy may arrive minutes after the instance.
 pub(super) const LATE: Duration = Duration::from_secs(300);
@@ -43,7 +44,7 @@ pub(super) static NO_INSTANCE_ROLE: Cause = Cause {
             return None;
         }
         let mut seen = vec!["instance metadata answers 404 to `meta-data/iam/security-credentials/`".to_owned()];
-        seen.extend(call.map(|error| chain(error)));
+        seen.extend(call.map(|error| error_chain(error)));
         seen.extend(evidence.agent_logged(&NO_CREDENTIALS));
         Some(seen)
     },
@@ -74,7 +75,7 @@ pub(super) static LATE_ROLE: Cause = Cause {
         }
         let logged = evidence.agent_logged(&NO_CREDENTIALS);
         let was_absent = evidence.role_was_absent.then(|| "it was absent before".to_owned());
-        let was_absent = call.map(|call| chain(call)).or(was_absent);
+        let was_absent = call.map(|call| error_chain(call)).or(was_absent);
         if logged.is_none() && was_absent.is_none() {
             return None;
         }
@@ -234,7 +235,7 @@ fn unusable(evidence: &Evidence, is: fn(&str) -> bool) -> Option<Vec<String>> {
         };
     }
     let call = evidence.stopping_call()?;
-    matches!(&call.kind, AwsErrorKind::Credentials { code } if is(code)).then(|| vec![chain(call)])
+    matches!(&call.kind, AwsErrorKind::Credentials { code } if is(code)).then(|| vec![error_chain(call)])
 }
 
 #[cfg(test)]

@@ -2,13 +2,14 @@
 
 use std::time::Duration;
 
-use super::{Cause, Class, Layer, chain};
+use super::{Cause, Class, Layer};
 use crate::boundary::aws::AwsErrorKind;
 use crate::boundary::net::{NetError, is_private};
 use crate::boundary::proxy::ProxyError;
 use crate::evidence::proxies::{Told, of_agent};
 use crate::evidence::{Evidence, NetworkProbe};
 use crate::exit::Exit;
+use crate::redaction::error_chain;
 
 /// What the causes of this layer have in common.
 const PLAIN: Cause = Cause {
@@ -50,7 +51,7 @@ pub(super) static PROXY_HALF: Cause = Cause {
             let agent = agent.map(|proxy| format!("ecs.config has the proxy `{}`", proxy.shown()));
             let told: Vec<String> = agent.into_iter().chain(places).collect();
             let is_half = evidence.network_path.our_proxy.is_none() && !told.is_empty();
-            return is_half.then(|| told.into_iter().chain([chain(call)]).collect());
+            return is_half.then(|| told.into_iter().chain([error_chain(call)]).collect());
         }
         let ours = evidence
             .network_path
@@ -60,7 +61,7 @@ pub(super) static PROXY_HALF: Cause = Cause {
         let told: Vec<String> = places.into_iter().chain(ours).collect();
         let probe = evidence.network.as_ref().filter(|_| agent.is_none() && !told.is_empty())?;
         let Err(error @ NetError::Timeout { .. }) = &probe.connected else { return None };
-        let without = format!("{} (`{}`), and ecs.config has no proxy", chain(error), probe.host);
+        let without = format!("{} (`{}`), and ecs.config has no proxy", error_chain(error), probe.host);
         Some(told.into_iter().chain([without]).chain(evidence.agent_logged(&DROPPED)).collect())
     },
     note: |evidence| {
@@ -135,7 +136,7 @@ pub(super) static ENDPOINT_BLOCKED: Cause = Cause {
     check: |evidence| {
         let probe = |probe: &NetworkProbe| match &probe.connected {
             Err(error @ NetError::Timeout { .. }) if is_endpoint_private(probe) => {
-                Some(format!("{} (`{}`, a private address)", chain(error), probe.host))
+                Some(format!("{} (`{}`, a private address)", error_chain(error), probe.host))
             }
             _ => None,
         };
@@ -190,7 +191,7 @@ pub(super) static CONNECTION_REFUSED: Cause = Cause {
     source: "connect(2) ECONNREFUSED",
     check: |evidence| {
         let probe = |probe: &NetworkProbe| match &probe.connected {
-            Err(error @ NetError::Refused { .. }) => Some(format!("{} (`{}`)", chain(error), probe.host)),
+            Err(error @ NetError::Refused { .. }) => Some(format!("{} (`{}`)", error_chain(error), probe.host)),
             _ => None,
         };
         from_way(evidence, probe, |kind| matches!(kind, AwsErrorKind::Refused))
@@ -218,7 +219,7 @@ pub(super) static UNREACHABLE: Cause = Cause {
 fn egress(evidence: &Evidence) -> Option<Vec<String>> {
     let probe = |probe: &NetworkProbe| match &probe.connected {
         Err(error @ NetError::Timeout { .. }) if !is_endpoint_private(probe) => {
-            Some(format!("{} (`{}`)", chain(error), probe.host))
+            Some(format!("{} (`{}`)", error_chain(error), probe.host))
         }
         _ => None,
     };
@@ -235,7 +236,7 @@ fn egress(evidence: &Evidence) -> Option<Vec<String>> {
 fn unreachable(probe: &NetworkProbe, is: fn(i32) -> bool) -> Option<String> {
     match &probe.connected {
         Err(error @ NetError::Unreachable { errno, .. }) if is(*errno) => {
-            Some(format!("{} (`{}`)", chain(error), probe.host))
+            Some(format!("{} (`{}`)", error_chain(error), probe.host))
         }
         _ => None,
     }
@@ -261,7 +262,7 @@ fn others(evidence: &Evidence) -> Vec<String> {
 fn proxied(evidence: &Evidence, is: fn(&ProxyError) -> bool) -> Option<Vec<String>> {
     let tried = evidence.network_path.proxy.as_ref()?;
     let error = tried.outcome.as_ref().err().filter(|error| is(error))?;
-    let seen = format!("{} (`{}` of ecs.config, to `{}`)", chain(error), tried.proxy.shown(), tried.host);
+    let seen = format!("{} (`{}` of ecs.config, to `{}`)", error_chain(error), tried.proxy.shown(), tried.host);
     let logged = evidence.agent_logged(&["proxyconnect tcp", "Proxy Authentication Required"]);
     Some([seen].into_iter().chain(logged).collect())
 }
@@ -279,7 +280,7 @@ pub(super) fn from_way(
         return None;
     }
     let probed = evidence.network.as_ref().and_then(probe);
-    let called = evidence.aws_errors().find(|error| call(&error.kind)).map(|error| chain(error));
+    let called = evidence.aws_errors().find(|error| call(&error.kind)).map(|error| error_chain(error));
     let seen: Vec<String> = probed.into_iter().chain(called).collect();
     (!seen.is_empty()).then_some(seen)
 }

@@ -1,9 +1,10 @@
 //! Causes that lie in systemd's units, and in systemd itself.
 
-use super::{Cause, Class, Layer, chain, ecs_init};
+use super::{Cause, Class, Layer, ecs_init};
 use crate::boundary::systemd::{SystemdError, UnitState};
 use crate::evidence::{Evidence, StageError};
 use crate::exit::Exit;
+use crate::redaction::error_chain;
 
 /// The end of systemd's error for a transaction whose order has no solution.
 const CYCLIC: &str = ".TransactionOrderIsCyclic";
@@ -27,7 +28,7 @@ pub(super) static ECS_INIT_ABSENT: Cause = Cause {
         if let Some(error @ SystemdError::NoSuchUnit { unit }) = evidence.systemd_error()
             && AGENT_UNITS.contains(&unit.as_str())
         {
-            return Some(vec![chain(error)]);
+            return Some(vec![error_chain(error)]);
         }
         let agent = evidence.agent_unit()?;
         (agent.load_state.as_deref() == Some("not-found") && is_down(evidence))
@@ -51,7 +52,7 @@ pub(super) static UNIT_MASKED: Cause = Cause {
     source: "systemctl(1)",
     check: |evidence| {
         if let Some(StageError::Systemd(error @ SystemdError::Masked { .. })) = &evidence.stop {
-            return Some(vec![chain(error)]);
+            return Some(vec![error_chain(error)]);
         }
         let units = evidence.known_units()?;
         let masked = [&units.docker, &units.agent].into_iter().find(|u| u.load_state.as_deref() == Some("masked"))?;
@@ -130,7 +131,7 @@ pub(super) static ORDERING_CYCLE: Cause = Cause {
         if let Some(error @ SystemdError::Refused { name, .. }) = evidence.systemd_error()
             && name.ends_with(CYCLIC)
         {
-            return Some(vec![chain(error)]);
+            return Some(vec![error_chain(error)]);
         }
         let units = evidence.known_units()?;
         let idle = units.agent.active_state.as_deref() == Some("inactive") && units.agent.job.is_none();
@@ -161,7 +162,9 @@ pub(super) static SYSTEMD_UNREACHABLE: Cause = Cause {
     check: |evidence| match evidence.systemd_error() {
         // Nothing else is waited for while jobs are queued.
         None => match &evidence.stop {
-            Some(stop @ StageError::Late { doing, .. }) if doing.starts_with("queueing ") => Some(vec![chain(stop)]),
+            Some(stop @ StageError::Late { doing, .. }) if doing.starts_with("queueing ") => {
+                Some(vec![error_chain(stop)])
+            }
             _ => None,
         },
         Some(
@@ -170,7 +173,7 @@ pub(super) static SYSTEMD_UNREACHABLE: Cause = Cause {
             | SystemdError::Silent { .. }
             | SystemdError::Pending { .. }
             | SystemdError::Lost { .. }),
-        ) => Some(vec![chain(error)]),
+        ) => Some(vec![error_chain(error)]),
         _ => None,
     },
     ..Cause::PLAIN
@@ -209,12 +212,12 @@ fn refused(error: &SystemdError) -> Option<Vec<String>> {
     match error {
         SystemdError::Refused { name, .. } if name.ends_with(CYCLIC) => None,
         error @ (SystemdError::Refused { .. } | SystemdError::Protocol { .. } | SystemdError::Unsupported { .. }) => {
-            Some(vec![chain(error)])
+            Some(vec![error_chain(error)])
         }
         error @ SystemdError::NoSuchUnit { unit }
             if unit != super::docker::UNIT && !AGENT_UNITS.contains(&unit.as_str()) =>
         {
-            Some(vec![chain(error)])
+            Some(vec![error_chain(error)])
         }
         _ => None,
     }

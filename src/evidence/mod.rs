@@ -267,11 +267,6 @@ impl Evidence {
         self.looked_at?.duration_since(started).ok()
     }
 
-    /// Whether the agent has registered where it should not: a cluster is wanted, and it is in another.
-    pub fn in_wrong_cluster(&self) -> bool {
-        crate::causes::joined_other(self).is_some()
-    }
-
     /// The AWS call that stopped a room.
     pub fn stopping_call(&self) -> Option<&AwsError> {
         match &self.stop {

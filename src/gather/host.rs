@@ -45,7 +45,7 @@ pub(super) async fn host(disk: &Disk, systemd: &Result<Systemd, SystemdError>) -
         user_data_runs: user_data_runs(disk),
         units: match systemd {
             Ok(systemd) => Known::from_result(units(systemd).await),
-            Err(error) => Known::Unknown(crate::causes::chain(error)),
+            Err(error) => Known::Unknown(crate::redaction::error_chain(error)),
         },
         gpu: device(disk, "nvidia"),
         neuron: device(disk, "neuron"),
@@ -67,7 +67,7 @@ fn vendor_config(disk: &Disk) -> ConfigFile {
         Ok(bytes) => ConfigFile { bytes, modified: None },
         Err(error) => {
             tracing::warn!(
-                error = crate::causes::chain(&error),
+                error = crate::redaction::error_chain(&error),
                 "the image's own ecs.config is not taken into account"
             );
             ConfigFile::default()

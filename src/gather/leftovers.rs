@@ -7,13 +7,13 @@ use crate::boundary::agent::{AgentError, Metadata, Task};
 use crate::boundary::disk::{Disk, DiskError};
 use crate::boundary::docker::DockerError;
 use crate::boundary::systemd::{Systemd, SystemdError};
-use crate::causes::chain;
 use crate::cleanup::{AgentRuns, DATA, FOLDERS, Interrupted, Left, Leftovers, OF_THIS_BOOT, RESET, Registered};
 use crate::evidence::{Evidence, StageError};
 use crate::facts::{Known, Units, Written};
 use crate::host::{LONGEST_FILE, agent_config, saved_agent, units, written};
 use crate::plan::{ECS_CONFIG, Expectation, WRITTEN};
 use crate::probe;
+use crate::redaction::error_chain;
 use crate::retry::Deadline;
 
 /// On each container of a task (`agent/engine/docker_task_engine.go`, labelPrefix).
@@ -91,7 +91,7 @@ fn files(disk: &Disk) -> Leftovers {
         false => config.map_err(StageError::Read),
     };
     let record = disk.read(WRITTEN, LONGEST_FILE).err();
-    leftovers.unreadable.extend(record.map(|error| Left { path: WRITTEN.to_owned(), why: chain(&error) }));
+    leftovers.unreadable.extend(record.map(|error| Left { path: WRITTEN.to_owned(), why: error_chain(&error) }));
     leftovers
 }
 
@@ -101,7 +101,7 @@ impl Leftovers {
         match found {
             Ok(found) => return Some(found),
             Err(error @ DiskError::Symlink { .. }) => self.elsewhere.push(error),
-            Err(error) => self.unreadable.push(Left { path: path.to_owned(), why: chain(&error) }),
+            Err(error) => self.unreadable.push(Left { path: path.to_owned(), why: error_chain(&error) }),
         }
         None
     }
@@ -150,8 +150,10 @@ async fn tasks(world: &World, is_registered: bool, is_docker_down: bool, deadlin
         // A docker that was stopped has stopped its containers; one that died has not.
         (Ok(None), Err(DockerError::NoSocket { .. })) => return Known::Yes(Vec::new()),
         (Ok(None), Err(DockerError::Refused { .. })) if is_docker_down => return Known::Yes(Vec::new()),
-        (Ok(None), Err(error)) => return Known::Unknown(chain(&error)),
-        (Err(agents), Err(dockers)) => return Known::Unknown(format!("{}; {}", chain(&agents), chain(&dockers))),
+        (Ok(None), Err(error)) => return Known::Unknown(error_chain(&error)),
+        (Err(agents), Err(dockers)) => {
+            return Known::Unknown(format!("{}; {}", error_chain(&agents), error_chain(&dockers)));
+        }
     };
     let agents = agents.unwrap_or_default();
     // A container of a task that the agent has stopped is on its way down.

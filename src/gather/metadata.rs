@@ -45,7 +45,7 @@ pub struct Metadata {
 impl Metadata {
     /// Nothing is known, for this reason.
     pub(super) fn unknown(why: &StageError) -> Metadata {
-        let why = crate::causes::chain(why);
+        let why = crate::redaction::error_chain(why);
         Metadata {
             instance: Known::Unknown(why.clone()),
             life_cycle: Known::Unknown(why.clone()),

@@ -109,7 +109,7 @@ pub async fn facts(
     facts.host.etc_config = host::etc_config(&world.disk)?;
     gathering.fragments[0] = of_earlier(&facts.host, id.as_deref());
     gathering.fragments[of_file] = of_ecs_config(&facts.host);
-    facts.unread = gathering.unread.as_ref().map(|stop| crate::causes::chain(stop));
+    facts.unread = gathering.unread.as_ref().map(|stop| crate::redaction::error_chain(stop));
     let settings = merge(&gathering.fragments);
     gathering.warnings.extend(unheard(&gathering.fragments, &settings));
     let of_fragments = gathering.fragments.into_iter().flat_map(|fragment| fragment.warnings);

@@ -240,9 +240,9 @@ pub fn document(verdict: &Verdict, cluster: Option<&str>, phases: &[Phase]) -> D
     };
     match verdict {
         Verdict::Ready(ready) => {
-            document.cluster = Some(redaction::cluster(&ready.cluster));
-            document.container_instance_arn = Some(redaction::line(&ready.container_instance_arn));
-            document.agent_connected = ready.agent_connected;
+            document.cluster = Some(redaction::cluster(&ready.registration.cluster));
+            document.container_instance_arn = Some(redaction::line(&ready.registration.container_instance_arn));
+            document.agent_connected = ready.registration.agent_connected;
             document.notes = ready.notes.iter().map(finding_document).collect();
         }
         Verdict::Failed { also, container_instance_arn, .. } => {
@@ -270,11 +270,14 @@ fn finding_document(finding: &Finding) -> FindingDocument {
 fn summary(verdict: &Verdict) -> String {
     match verdict {
         Verdict::Ready(ready) => {
-            let connected = match ready.agent_connected {
+            let connected = match ready.registration.agent_connected {
                 Some(_) => "its agent is connected",
                 None => "registered, connection not asked",
             };
-            format!("ready: `{}` in cluster `{}`, {connected}", ready.container_instance_arn, ready.cluster)
+            format!(
+                "ready: `{}` in cluster `{}`, {connected}",
+                ready.registration.container_instance_arn, ready.registration.cluster
+            )
         }
         Verdict::Waiting { text, .. } => format!("waiting: {text}"),
         Verdict::Failed { finding, .. } => format!("[{}] {}", finding.cause.id, finding.cause.title),

@@ -11,8 +11,8 @@ use std::time::Duration;
 use super::client::{GROUP, LaunchHook, SendOutcome, SignalClient, not_waiting};
 use super::signals::signal;
 use crate::boundary::imds::TARGET_STATE;
-use crate::causes::chain;
 use crate::exit::Exit;
+use crate::redaction::error_chain;
 use crate::render::{Document, Signal, SignalOutcome, SignalTarget, VerdictState};
 use crate::retry::pause_for;
 
@@ -146,7 +146,7 @@ impl SignalClient {
             }
             SendOutcome::Failed(error) => {
                 let remedy = "allow the instance's role `autoscaling:CompleteLifecycleAction` on the group";
-                done(SignalOutcome::Failed, format!("{}: {}; {remedy}", description(hook), chain(&error)))
+                done(SignalOutcome::Failed, format!("{}: {}; {remedy}", description(hook), error_chain(&error)))
             }
         }
     }
@@ -165,7 +165,7 @@ impl SignalClient {
             SendOutcome::NotWaiting(message) => done(SignalOutcome::NotWaiting, message),
             SendOutcome::Failed(error) => {
                 let remedy = "allow the instance's role `autoscaling:SetInstanceHealth` on the group";
-                done(SignalOutcome::Failed, format!("{}; {remedy}", chain(&error)))
+                done(SignalOutcome::Failed, format!("{}; {remedy}", error_chain(&error)))
             }
         }
     }
@@ -217,7 +217,7 @@ impl SignalClient {
                     }
                     None => {
                         let remedy = "allow `autoscaling:DescribeLifecycleHooks`, or name the hook with `signal.hook`";
-                        Err(format!("the launch hooks of `{group}` were not read: {}; {remedy}", chain(&error)))
+                        Err(format!("the launch hooks of `{group}` were not read: {}; {remedy}", error_chain(&error)))
                     }
                 };
             }

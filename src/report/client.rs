@@ -136,7 +136,7 @@ impl SignalClient {
                 let call = async { self.aws().await?.instance_tags(&self.instance_id, self.by(DESCRIBE_TAGS)).await };
                 call.await.unwrap_or_else(|error| {
                     tracing::warn!(
-                        error = crate::causes::chain(&error),
+                        error = crate::redaction::error_chain(&error),
                         "instance tags not read; they name the stack and the group to signal"
                     );
                     BTreeMap::new()

@@ -5,7 +5,7 @@ use sha2::{Digest, Sha256};
 use super::client::{LOGICAL_ID, STACK_ID, STACK_NAME, SendOutcome, SignalClient};
 use super::sent;
 use super::signals::{signal, success_or_failure};
-use crate::causes::chain;
+use crate::redaction::error_chain;
 use crate::render::{Document, Signal, SignalOutcome, SignalTarget};
 
 /// CloudFormation keeps the first 4,096 bytes of a wait condition's data. A reason is read by people, so it is shorter.
@@ -49,7 +49,7 @@ impl SignalClient {
             SendOutcome::Failed(error) => {
                 let remedy = "allow the instance's role `cloudformation:SignalResource` on the stack, and check the \
                               network path to the CloudFormation endpoint";
-                done(SignalOutcome::Failed, format!("{target}: {}; {remedy}", chain(&error)))
+                done(SignalOutcome::Failed, format!("{target}: {}; {remedy}", error_chain(&error)))
             }
         }
     }
@@ -80,7 +80,7 @@ impl SignalClient {
             SendOutcome::Failed(error) => {
                 let remedy = "check that the wait condition handle still exists, and the network path to S3; no \
                               permission is needed";
-                done(SignalOutcome::Failed, format!("{target}: {}; {remedy}", chain(&error)))
+                done(SignalOutcome::Failed, format!("{target}: {}; {remedy}", error_chain(&error)))
             }
             SendOutcome::Sent | SendOutcome::NotWaiting(_) => {
                 sent::remember(&self.world.disk, &self.instance_id, &target, status);

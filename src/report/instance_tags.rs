@@ -3,7 +3,7 @@
 use super::client::{SendOutcome, SignalClient};
 use super::sent;
 use super::signals::signal;
-use crate::causes::chain;
+use crate::redaction::error_chain;
 use crate::render::{Document, Signal, SignalOutcome, SignalTarget};
 use crate::settings::fragment::{CAUSE_TAG, VERDICT_TAG};
 
@@ -25,7 +25,7 @@ impl SignalClient {
         match outcome.await {
             SendOutcome::Failed(error) => {
                 let remedy = "allow the instance's role `ec2:CreateTags` on this instance";
-                done(SignalOutcome::Failed, format!("{}; {remedy}", chain(&error)))
+                done(SignalOutcome::Failed, format!("{}; {remedy}", error_chain(&error)))
             }
             SendOutcome::Sent | SendOutcome::NotWaiting(_) => {
                 sent::remember(&self.world.disk, &self.instance_id, TARGET, &values);

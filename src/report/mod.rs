@@ -36,7 +36,7 @@ pub fn locally(disk: &Disk, document: &Document, handed_over: bool, to_journal: 
     }
     journal::status(&document.text);
     if let Err(error) = store(disk, document) {
-        tracing::warn!(error = crate::causes::chain(&error), "the verdict could not be stored for `status`");
+        tracing::warn!(error = crate::redaction::error_chain(&error), "the verdict could not be stored for `status`");
     }
 }
 
@@ -102,7 +102,7 @@ pub fn store_signals(disk: &Disk, document: &Document) {
         }
     }
     if let Err(error) = store(disk, document) {
-        tracing::warn!(error = crate::causes::chain(&error), "the verdict could not be stored for `status`");
+        tracing::warn!(error = crate::redaction::error_chain(&error), "the verdict could not be stored for `status`");
     }
 }
 

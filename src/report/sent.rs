@@ -23,7 +23,10 @@ fn read(disk: &Disk, instance_id: &str) -> SentSignals {
     let stored = match disk.read(FILE, crate::host::LONGEST_FILE) {
         Ok(stored) => stored,
         Err(error) => {
-            tracing::warn!(error = crate::causes::chain(&error), "record of sent signals not read; signals may repeat");
+            tracing::warn!(
+                error = crate::redaction::error_chain(&error),
+                "record of sent signals not read; signals may repeat"
+            );
             None
         }
     };
@@ -51,6 +54,9 @@ pub(super) fn remember(disk: &Disk, instance_id: &str, target: &str, status: &st
     sent.statuses.insert(target.to_owned(), status.to_owned());
     let bytes = serde_json::to_vec_pretty(&sent).expect("its keys are strings");
     if let Err(error) = disk.replace(FILE, &bytes, Mode::Exactly(0o600)) {
-        tracing::warn!(error = crate::causes::chain(&error), "sent signal not recorded; the next boot sends it again");
+        tracing::warn!(
+            error = crate::redaction::error_chain(&error),
+            "sent signal not recorded; the next boot sends it again"
+        );
     }
 }

@@ -14,7 +14,6 @@ use tokio::time::Instant;
 pub use self::observe::Handed;
 use self::observe::Observer;
 use crate::boundary::World;
-use crate::boundary::aws::{AwsErrorKind, ContainerInstance};
 use crate::boundary::systemd::{Systemd, SystemdError};
 use crate::causes::{
     CLOUD_INIT_STUCK, Cause, Class, Finding, Layer, PORT_TAKEN, USER_DATA_DEADLOCK, asks_for_user_data, diagnose,
@@ -22,6 +21,7 @@ use crate::causes::{
 };
 use crate::evidence::{Evidence, StageError};
 use crate::plan::Expectation;
+use crate::readiness::{self, Registration};
 use crate::retry::Deadline;
 use crate::verdict::{Ready, Verdict};
 
@@ -149,8 +149,8 @@ fn judge(evidence: &Evidence, findings: &[Finding]) -> Option<Verdict> {
     if is_asked && findings.iter().any(|finding| finding.is_final(evidence)) {
         return Some(failed(evidence, findings.to_vec()));
     }
-    if let Some(ready) = ready(evidence) {
-        return Some(Verdict::Ready(ready));
+    if let Some(ready) = readiness::ready(evidence) {
+        return Some(Verdict::Ready(with_notes(ready, evidence)));
     }
     if !evidence.timed_out {
         return None;
@@ -216,8 +216,8 @@ pub fn verdict_now(evidence: &Evidence) -> Verdict {
     if findings.iter().any(|finding| finding.cause.class != Class::Waiting) {
         return first_broken(evidence, findings);
     }
-    if let Some(ready) = ready(evidence) {
-        return Verdict::Ready(ready);
+    if let Some(ready) = readiness::ready(evidence) {
+        return Verdict::Ready(with_notes(ready, evidence));
     }
     let waiting = |text: &str, finding| Verdict::Waiting { text: text.to_owned(), finding };
     if let Some(finding) = findings.into_iter().next() {
@@ -248,34 +248,8 @@ pub async fn examine(
     once::once(world, systemd, expectation, stop).await
 }
 
-/// Registered in the wanted cluster (any other is a cause), and connected where ECS can be asked.
-fn ready(evidence: &Evidence) -> Option<Ready> {
-    let arn = evidence.container_instance_arn()?;
-    let Some(Ok(metadata)) = &evidence.introspection else { return None };
-    let (agent_connected, how) = match evidence.registration.as_ref()? {
-        Ok(Some(instance)) if instance.agent_connected && is_ours(evidence, instance) => {
-            (Some(true), "ecs:DescribeContainerInstances".to_owned())
-        }
-        Ok(_) => return None,
-        Err(error) => {
-            let window = evidence.expectation.as_ref().map_or(Duration::ZERO, |expected| expected.window);
-            let denied = matches!(error.kind, AwsErrorKind::Denied { .. } | AwsErrorKind::NoCredentials);
-            let asked_long_enough = evidence.disconnected_for.is_some_and(|since| since >= window);
-            if !denied && error.kind.is_retryable() && !asked_long_enough {
-                return None;
-            }
-            (None, format!("the agent's introspection only: {}", crate::causes::chain(error)))
-        }
-    };
-    let (cluster, container_instance_arn) = (metadata.cluster.clone(), arn.to_owned());
-    Some(Ready { cluster, container_instance_arn, agent_connected, how, notes: notes(evidence) })
-}
-
-/// Whether what ECS holds under the ARN is this instance, and one that may run tasks or has just stopped to.
-fn is_ours(evidence: &Evidence, instance: &ContainerInstance) -> bool {
-    let ours = evidence.expectation.as_ref().and_then(|expected| expected.instance_id.as_deref());
-    let other = matches!((ours, instance.ec2_instance_id.as_deref()), (Some(ours), Some(theirs)) if ours != theirs);
-    !other && matches!(instance.status.as_str(), "ACTIVE" | "DRAINING")
+fn with_notes(registration: Registration, evidence: &Evidence) -> Ready {
+    Ready { registration, notes: notes(evidence) }
 }
 
 /// What is being waited for, in words.

@@ -26,6 +26,7 @@ use crate::evidence::{BlockingStart, Evidence};
 use crate::host::{AGENT_LOG, INIT_LOG, agent_config, blocking_start, joined_cluster, saved_agent, units};
 use crate::plan::{AGENT_JSON, ECS_CONFIG, Expectation, VENDOR_ECS_CONFIG};
 use crate::probe;
+use crate::readiness::joined_other_cluster;
 use crate::retry::{Deadline, pause_for};
 
 /// No probe takes longer.
@@ -198,12 +199,14 @@ impl<'a> Observer<'a> {
         match probe {
             Probe::Introspection | Probe::Units => true,
             Probe::Role | Probe::Network => !registered,
-            Probe::Docker => !registered || evidence.in_wrong_cluster(),
+            Probe::Docker => !registered || joined_other_cluster(evidence).is_some(),
             Probe::TargetState => !registered && evidence.config.contains_key("ECS_WARM_POOLS_CHECK"),
             Probe::Cluster => !registered && !denied(&evidence.cluster),
             Probe::Registration => registered && !denied(&evidence.registration),
             Probe::UserData => !registered || asks_for_user_data(evidence),
-            Probe::HostState => !registered || evidence.stays_disconnected() || evidence.in_wrong_cluster(),
+            Probe::HostState => {
+                !registered || evidence.stays_disconnected() || joined_other_cluster(evidence).is_some()
+            }
             Probe::NetworkPath => true,
             Probe::BlockingStart => evidence.held_by_user_data(),
         }

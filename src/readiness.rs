@@ -1,0 +1,97 @@
+//! When an instance counts as ready. All of these must hold:
+//!
+//! 1. The agent's introspection answers with the ARN of a container instance ([`Evidence::container_instance_arn`], which
+//!    contains only answers that passed `Evidence::trusted`).
+//! 2. It is in the wanted cluster ([`joined_other_cluster`]); if not, `joined-default` or `cluster-other-than-wanted` is the
+//!    cause.
+//! 3. ECS knows that container instance with this instance's id, and its status is ACTIVE or DRAINING.
+//! 4. ECS reports the agent as connected.
+//!
+//! If ECS cannot be queried (no permission, or errors for longer than `verify.window`), conditions 1 and 2 are enough, and
+//! the verdict says so. `active (running)` of the agent's unit proves nothing: ecs-init keeps the unit active while the
+//! agent exits again and again.
+
+use std::time::Duration;
+
+use crate::boundary::aws::{AwsErrorKind, ContainerInstance};
+use crate::evidence::Evidence;
+use crate::plan::cluster_name;
+use crate::redaction::{self, error_chain};
+
+/// A registration that fulfils the conditions of this module.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Registration {
+    /// The cluster, as the agent names it.
+    pub cluster: String,
+    /// The ARN of the container instance.
+    pub container_instance_arn: String,
+    /// Whether ECS reports the agent as connected; `None` if ECS could not be queried.
+    pub agent_connected: Option<bool>,
+    /// How that is known, or why it is not.
+    pub how: String,
+}
+
+/// The registration, if the instance is ready. The cluster is not compared here: another cluster than the wanted one is a
+/// cause, and causes are judged first.
+pub fn ready(evidence: &Evidence) -> Option<Registration> {
+    let arn = evidence.container_instance_arn()?;
+    let Some(Ok(metadata)) = &evidence.introspection else { return None };
+    let (agent_connected, how) = match evidence.registration.as_ref()? {
+        Ok(Some(instance)) if instance.agent_connected && is_this_instance(evidence, instance) => {
+            (Some(true), "ecs:DescribeContainerInstances".to_owned())
+        }
+        Ok(_) => return None,
+        Err(error) => {
+            let window = evidence.expectation.as_ref().map_or(Duration::ZERO, |expected| expected.window);
+            let is_denied = matches!(error.kind, AwsErrorKind::Denied { .. } | AwsErrorKind::NoCredentials);
+            let is_window_over = evidence.disconnected_for.is_some_and(|since| since >= window);
+            if !is_denied && error.kind.is_retryable() && !is_window_over {
+                return None;
+            }
+            (None, format!("the agent's introspection only: {}", error_chain(error)))
+        }
+    };
+    let (cluster, container_instance_arn) = (metadata.cluster.clone(), arn.to_owned());
+    Some(Registration { cluster, container_instance_arn, agent_connected, how })
+}
+
+/// Whether the container instance is this EC2 instance, with a status in which it runs tasks or lets them end.
+fn is_this_instance(evidence: &Evidence, instance: &ContainerInstance) -> bool {
+    let own_id = evidence.expectation.as_ref().and_then(|expected| expected.instance_id.as_deref());
+    let is_other = matches!((own_id, instance.ec2_instance_id.as_deref()), (Some(own), Some(id)) if own != id);
+    !is_other && matches!(instance.status.as_str(), "ACTIVE" | "DRAINING")
+}
+
+/// The name of the joined cluster if it is not the wanted one, with evidence. Names are compared, and ARNs if both are ARNs.
+pub fn joined_other_cluster(evidence: &Evidence) -> Option<(&str, Vec<String>)> {
+    let wanted = evidence.expectation.as_ref()?.cluster.as_deref()?;
+    let arn = evidence.container_instance_arn()?;
+    let Some(Ok(metadata)) = &evidence.introspection else { return None };
+    let actual = metadata.cluster.as_str();
+    let same = match (actual.starts_with("arn:"), wanted.starts_with("arn:")) {
+        (true, true) => actual == wanted,
+        _ => cluster_name(actual) == cluster_name(wanted),
+    };
+    let (actual_shown, wanted_shown) = (redaction::cluster(actual), redaction::cluster(wanted));
+    // The agent reports the configured cluster. The ARN contains the cluster that it registered in:
+    // `...:container-instance/NAME/ID`.
+    let registered = arn.split('/').nth(1).filter(|_| arn.split('/').count() == 3);
+    if let Some(registered) = registered.filter(|name| same && *name != cluster_name(wanted)) {
+        return Some((registered, vec![format!("the agent reports cluster `{actual_shown}`, but its ARN is `{arn}`")]));
+    }
+    // A cluster of the same name in another region is another cluster.
+    let is_elsewhere =
+        || region_and_account(wanted).zip(region_and_account(arn)).is_some_and(|(wanted, actual)| wanted.0 != actual.0);
+    (!same || is_elsewhere()).then(|| {
+        (
+            cluster_name(actual),
+            vec![format!("the agent is `{arn}` in cluster `{actual_shown}`; the wanted cluster is `{wanted_shown}`")],
+        )
+    })
+}
+
+/// Region and account of an ARN.
+pub(crate) fn region_and_account(arn: &str) -> Option<(&str, &str)> {
+    let mut parts = arn.strip_prefix("arn:")?.split(':').skip(2);
+    Some((parts.next()?, parts.next()?))
+}
