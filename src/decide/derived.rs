@@ -1,11 +1,13 @@
-//! What follows from the facts where nobody says otherwise: Spot draining, GPU and Neuron support, the warm pool's
-//! check, reserved memory, tag propagation, attributes from tags. Each says why.
+//! Keys of `ecs.config` that follow from facts of the instance unless a setting says otherwise: Spot draining, the check for
+//! warm pools, reserved memory, tag propagation, attributes from tags. GPU and Neuron support is in [`super::gpu`].
 
 use std::collections::BTreeMap;
 
+use super::gpu::{gpu, neuron};
+use super::switched::switched;
 use crate::facts::Facts;
 use crate::plan::PlannedKey;
-use crate::settings::{ReservedMemory, Settings, Source, Sourced, Switch, Warning, agent_variables};
+use crate::settings::{ReservedMemory, Settings, Sourced, Warning, agent_variables};
 
 /// All derived keys. One that a setting switches on has that setting as its source, one that the facts suggest the
 /// default with the fact.
@@ -16,24 +18,14 @@ pub(super) fn derive(settings: &Settings, facts: &Facts, warnings: &mut Vec<Warn
     let target = facts.target_state.get().and_then(Option::as_deref);
     let spot = (life_cycle == Some("spot")).then(|| "life cycle `spot`".to_owned());
     let group = target.map(|state| format!("in an Auto Scaling group, target state `{state}`"));
-    let gpu = (host.gpu.get() == Some(&true)).then(|| "an NVIDIA device is present".to_owned());
-    let neuron = (host.neuron.get() == Some(&true)).then(|| "a Neuron device is present".to_owned());
-    let switches = [
-        (&derive.spot, "ECS_ENABLE_SPOT_INSTANCE_DRAINING", "true", spot),
-        (&derive.warm_pool, "ECS_WARM_POOLS_CHECK", "true", group),
-        (&derive.gpu, "ECS_ENABLE_GPU_SUPPORT", "true", gpu),
-        (&derive.neuron, "ECS_ENABLE_INF_SUPPORT", "true", neuron),
-        (&derive.propagate_tags, "ECS_CONTAINER_INSTANCE_PROPAGATE_TAGS_FROM", "ec2_instance", None),
+    let switched = [
+        switched(&derive.spot, "ECS_ENABLE_SPOT_INSTANCE_DRAINING", "true", spot),
+        switched(&derive.warm_pool, "ECS_WARM_POOLS_CHECK", "true", group),
+        gpu(derive, host),
+        neuron(derive, host),
+        switched(&derive.propagate_tags, "ECS_CONTAINER_INSTANCE_PROPAGATE_TAGS_FROM", "ec2_instance", None),
     ];
-    let switched = switches.into_iter().filter_map(|(switch, key, value, fact)| {
-        let source = match switch.value {
-            Switch::On => switch.source.clone(),
-            Switch::Off => return None,
-            Switch::Auto => Source { place: fact?, ..Source::default_of(&switch.source.key) },
-        };
-        Some(PlannedKey { key: key.to_owned(), value: value.to_owned(), source })
-    });
-    let mut keys: Vec<PlannedKey> = switched.collect();
+    let mut keys: Vec<PlannedKey> = switched.into_iter().flatten().collect();
     keys.extend(reserved_memory(settings, facts));
     keys.extend(attributes(settings, facts, warnings));
     keys

@@ -2,8 +2,10 @@
 
 mod cluster;
 mod derived;
+mod gpu;
 pub mod guard;
 mod maintenance;
+mod switched;
 mod units;
 
 use std::collections::{BTreeMap, BTreeSet};

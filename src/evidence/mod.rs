@@ -10,11 +10,14 @@ pub mod host;
 mod introspection;
 pub mod network_path;
 pub mod proxies;
+mod questions;
 pub mod routes;
 pub mod user_data;
 
+pub use self::network_path::NetworkProbe;
+pub use self::questions::NetworkQuestions;
+
 use std::collections::BTreeMap;
-use std::net::IpAddr;
 use std::time::{Duration, SystemTime};
 
 use self::agent_log::Line;
@@ -27,7 +30,6 @@ use crate::boundary::aws::{AwsError, ContainerInstance, Described};
 use crate::boundary::disk::DiskError;
 use crate::boundary::docker::{Container, DockerError};
 use crate::boundary::imds::{ImdsError, RoleStatus};
-use crate::boundary::net::NetError;
 use crate::boundary::systemd::SystemdError;
 use crate::effects::QueuedJob;
 use crate::facts::{SavedAgent, Units, user_data_may_run};
@@ -138,17 +140,6 @@ pub enum StageError {
         /// The caller's unit.
         unit: String,
     },
-}
-
-/// A probe of the way to an AWS endpoint.
-#[derive(Debug)]
-pub struct NetworkProbe {
-    /// The endpoint's name.
-    pub host: String,
-    /// What it resolved to.
-    pub addresses: Vec<IpAddr>,
-    /// What a TCP connection came to.
-    pub connected: Result<(), NetError>,
 }
 
 /// A process of user data that starts the agent's unit and waits for it.

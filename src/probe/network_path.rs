@@ -11,10 +11,10 @@ use crate::boundary::dns::Dns;
 use crate::boundary::net;
 use crate::boundary::proxy::{self, Proxy};
 use crate::boundary::tls::certificate;
-use crate::evidence::NetworkProbe;
-use crate::evidence::network_path::{Ask, ControlPlane, Names, NetworkPath, Proxied, Reached, Shown};
+use crate::evidence::network_path::{ControlPlane, Names, NetworkPath, Proxied, Reached, Shown};
 use crate::evidence::proxies::{Told, in_file, of_agent};
 use crate::evidence::routes::{self, Routes};
+use crate::evidence::{NetworkProbe, NetworkQuestions};
 use crate::host::{LONGEST_FILE, agent_config};
 use crate::retry::Deadline;
 
@@ -28,7 +28,7 @@ const DOCKER: [&str; 3] = ["/etc/systemd/system/docker.service.d", "/etc/sysconf
 const AGENT: [&str; 2] = ["/etc/systemd/system/ecs.service.d", "/etc/systemd/system/amazon-ecs.service.d"];
 
 /// All of it, by the deadline: always what lies here, and what was asked for.
-pub(crate) async fn network_path(world: &World, ask: Ask, deadline: Deadline) -> NetworkPath {
+pub(crate) async fn network_path(world: &World, ask: NetworkQuestions, deadline: Deadline) -> NetworkPath {
     let deadline = deadline.earliest(Deadline::after(QUESTION));
     let mut network_path = NetworkPath {
         routes: routes(&world.disk),

@@ -21,8 +21,8 @@ use crate::boundary::systemd::{Changes, Job, Systemd};
 use crate::causes::asks_for_user_data;
 use crate::effects::QueuedJob;
 use crate::evidence::agent_log::last_attempts;
-use crate::evidence::network_path::{Ask, NetworkPath};
-use crate::evidence::{BlockingStart, Evidence};
+use crate::evidence::network_path::NetworkPath;
+use crate::evidence::{BlockingStart, Evidence, NetworkQuestions};
 use crate::host::{AGENT_LOG, INIT_LOG, agent_config, blocking_start, joined_cluster, saved_agent, units};
 use crate::plan::{AGENT_JSON, ECS_CONFIG, Expectation, VENDOR_ECS_CONFIG};
 use crate::probe;
@@ -255,7 +255,7 @@ impl<'a> Observer<'a> {
                 let look = probe::Look { units, is_killed: self.evidence.killed().is_some() };
                 Box::pin(async move { Observation::HostState(Box::new(probe::host(world, look, soon).await)) })
             }
-            Probe::NetworkPath => network_path(world, Ask::of(&self.evidence), soon),
+            Probe::NetworkPath => network_path(world, NetworkQuestions::of(&self.evidence), soon),
             Probe::BlockingStart => {
                 let unit = expected.agent_unit.clone();
                 Box::pin(async move {
@@ -344,7 +344,7 @@ impl<'a> Observer<'a> {
         let is_about_way = matches!(probe, Some(Probe::Network | Probe::Cluster | Probe::Registration));
         // The first answer tells the time.
         let has_no_clock = probe == Some(Probe::Cluster) && self.evidence.network_path.api_clock.is_none();
-        if has_no_clock || (is_about_way && Ask::of(&self.evidence).is_pressing()) {
+        if has_no_clock || (is_about_way && NetworkQuestions::of(&self.evidence).is_pressing()) {
             self.hurry(Probe::NetworkPath);
         }
     }
@@ -427,7 +427,7 @@ pub(super) fn read_logs(disk: &Disk, evidence: &mut Evidence) {
 /// One API call, with the SDK's own retries.
 const CALL: Duration = Duration::from_secs(20);
 
-fn network_path<'a>(world: &'a World, ask: Ask, deadline: Deadline) -> Probing<'a> {
+fn network_path<'a>(world: &'a World, ask: NetworkQuestions, deadline: Deadline) -> Probing<'a> {
     Box::pin(async move { Observation::NetworkPath(Box::new(probe::network_path(world, ask, deadline).await)) })
 }
 

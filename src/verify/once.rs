@@ -8,7 +8,7 @@ use crate::boundary::World;
 use crate::boundary::aws::AwsErrorKind;
 use crate::boundary::imds::TARGET_STATE;
 use crate::boundary::systemd::{Systemd, SystemdError};
-use crate::evidence::network_path::Ask;
+use crate::evidence::NetworkQuestions;
 use crate::evidence::{Evidence, StageError};
 use crate::facts::since;
 use crate::host::{agent_config, joined_cluster, saved_agent, units};
@@ -36,13 +36,13 @@ pub(super) async fn around(world: &World, stop: StageError) -> Evidence {
             let is_cut = matches!(&evidence.stop, Some(StageError::Aws(error))
                 if matches!(error.kind, AwsErrorKind::Timeout | AwsErrorKind::ConnectTimeout | AwsErrorKind::Connect));
             let network = async { if is_cut { probe::network(world, None).await } else { None } };
-            let ask = Ask::of(&evidence);
-            let ask = Ask { names: ask.names || is_cut, ..ask };
+            let ask = NetworkQuestions::of(&evidence);
+            let ask = NetworkQuestions { names: ask.names || is_cut, ..ask };
             let (role, network_path, network) = join3(role, probe::network_path(world, ask, soon), network).await;
             (evidence.role, evidence.network_path, evidence.network) = (Some(role), network_path, network);
         }
         Some(StageError::Imds(_)) => {
-            let network_path = probe::network_path(world, Ask::default(), soon);
+            let network_path = probe::network_path(world, NetworkQuestions::default(), soon);
             (evidence.host, evidence.network_path) =
                 join(probe::host(world, probe::Look::default(), soon), network_path).await;
         }
@@ -89,7 +89,7 @@ pub(super) async fn once(
     evidence.user_data = Some(user_data);
     (evidence.docker, evidence.container) = (Some(ping), Some(container));
     ask_aws(world, &mut evidence).await;
-    let asked = Ask { control_plane: evidence.joined_as(), ..Ask::of(&evidence) };
+    let asked = NetworkQuestions { control_plane: evidence.joined_as(), ..NetworkQuestions::of(&evidence) };
     evidence.network_path = probe::network_path(world, asked, Deadline::after(PROBE)).await;
     evidence
 }

@@ -1,0 +1,14 @@
+//! A key that a setting turns on or off, or that a fact turns on.
+
+use crate::plan::PlannedKey;
+use crate::settings::{Source, Sourced, Switch};
+
+/// The key if it is on. Its source is the setting, or with `auto` the fact that turned it on.
+pub(super) fn switched(switch: &Sourced<Switch>, key: &str, value: &str, fact: Option<String>) -> Option<PlannedKey> {
+    let source = match switch.value {
+        Switch::On => switch.source.clone(),
+        Switch::Off => return None,
+        Switch::Auto => Source { place: fact?, ..Source::default_of(&switch.source.key) },
+    };
+    Some(PlannedKey { key: key.to_owned(), value: value.to_owned(), source })
+}

@@ -1,0 +1,214 @@
+//! When verify gives up, and with which verdict.
+//!
+//! Verify ends with the first of these:
+//!
+//! 1. The instance is ready ([`crate::readiness`]).
+//! 2. A cause is final (`Finding::is_final`): a *terminal* cause at once, a *settling* one when the instance is older than the
+//!    window of the cause, a *lasting* one when it was supported without a break for its window.
+//! 3. `verify.deadline` has passed. The time in which user data runs (cloud-final.service) does not count.
+//!
+//! A verdict is held back for a few seconds if a probe that has not finished can still show a cause in an earlier layer
+//! ([`EARLIER_LAYERS`]), user data that explains it ([`USER_DATA`]), or a note on a ready instance ([`NOTES`]).
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::causes::{
+    CLOUD_INIT_STUCK, Cause, Class, Finding, Layer, PORT_TAKEN, USER_DATA_DEADLOCK, asks_for_user_data, diagnose,
+    notes, nothing_fits,
+};
+use crate::evidence::Evidence;
+use crate::readiness::{self, Registration};
+use crate::retry::Deadline;
+use crate::verdict::{Ready, Verdict};
+
+/// User data is read within this time after the start of verify, or not at all.
+const USER_DATA: Duration = Duration::from_secs(3);
+/// How long a final cause is held back until the probes of the host and the network have finished once.
+const EARLIER_LAYERS: Duration = Duration::from_millis(2500);
+/// How long after the start of verify a ready verdict is held back until the probe of the host has finished once.
+const NOTES: Duration = Duration::from_millis(500);
+
+/// The time that verify has waited, and how long it may wait.
+pub(super) struct Wait {
+    start: Instant,
+    /// Age of the instance when verify began.
+    age: Option<Duration>,
+    limit: Duration,
+    deadline: Deadline,
+    /// Since when each cause has been supported without a break, by its id.
+    supported_since: BTreeMap<&'static str, Instant>,
+    /// Since when some cause has been final.
+    final_since: Option<Instant>,
+}
+
+impl Wait {
+    pub(super) fn new(limit: Duration, age: Option<Duration>) -> Wait {
+        let (start, deadline) = (Instant::now(), Deadline::after(limit));
+        Wait { start, age, limit, deadline, supported_since: BTreeMap::new(), final_since: None }
+    }
+
+    /// Another run expects something else, and gets the whole time.
+    pub(super) fn restart(&mut self, deadline: Duration) {
+        self.deadline = Deadline::after(deadline);
+    }
+
+    pub(super) fn limit(&self) -> Duration {
+        self.limit
+    }
+
+    pub(super) fn deadline(&self) -> Deadline {
+        self.deadline
+    }
+
+    pub(super) fn remaining(&self) -> Duration {
+        self.deadline.remaining()
+    }
+
+    /// The causes that the evidence supports now. The times in the evidence are set before and after.
+    pub(super) fn diagnose(&mut self, evidence: &mut Evidence) -> Vec<Finding> {
+        if evidence.held_by_user_data() {
+            self.deadline = Deadline::after(self.limit);
+        }
+        evidence.waited = self.start.elapsed();
+        evidence.age = self.age.map(|age| age.saturating_add(evidence.waited));
+        evidence.timed_out = self.deadline.passed();
+        let findings = diagnose(evidence);
+        let now: Vec<&'static str> = findings.iter().map(|finding| finding.cause.id).collect();
+        self.supported_since.retain(|id, _| now.contains(id));
+        evidence.lasted = now
+            .into_iter()
+            .map(|id| (id, self.supported_since.entry(id).or_insert_with(Instant::now).elapsed()))
+            .collect();
+        let is_final = !evidence.timed_out && findings.iter().any(|finding| finding.is_final(evidence));
+        self.final_since = is_final.then(|| self.final_since.unwrap_or_else(Instant::now));
+        findings
+    }
+
+    /// Whether a final cause is so new that a probe of an earlier layer may still explain it.
+    pub(super) fn holds_back_final(&self) -> bool {
+        self.final_since.is_some_and(|since| since.elapsed() < EARLIER_LAYERS)
+    }
+
+    /// Whether the instance became ready before the probe of the host can have finished.
+    pub(super) fn holds_back_ready(&self, verdict: &Verdict) -> bool {
+        matches!(verdict, Verdict::Ready(_)) && self.start.elapsed() < NOTES
+    }
+}
+
+/// The verdict that the evidence allows, if any yet.
+pub(super) fn judge(evidence: &Evidence, findings: &[Finding]) -> Option<Verdict> {
+    if is_unexplained(evidence) && !evidence.timed_out {
+        return None;
+    }
+    // A registered instance is not judged by what else is wrong, so the agent must have been asked.
+    let is_open = evidence.must_ask_for_cluster() || evidence.must_look_at_certificate();
+    let is_asked = evidence.introspection.is_some() && !is_open;
+    if is_asked && findings.iter().any(|finding| finding.is_final(evidence)) {
+        return Some(failed(evidence, findings.to_vec()));
+    }
+    if let Some(ready) = readiness::ready(evidence) {
+        return Some(Verdict::Ready(with_notes(ready, evidence)));
+    }
+    if !evidence.timed_out {
+        return None;
+    }
+    match findings.first() {
+        Some(first) if first.cause.class == Class::Waiting => {
+            Some(Verdict::Waiting { text: first.cause.title.to_owned(), finding: Some(first.clone()) })
+        }
+        _ => Some(failed(evidence, findings.to_vec())),
+    }
+}
+
+/// Whether user data may be why something is wrong, and is about to be read.
+fn is_unexplained(evidence: &Evidence) -> bool {
+    evidence.user_data.is_none() && evidence.waited < USER_DATA && asks_for_user_data(evidence)
+}
+
+/// The first broken layer is the cause; what fits as well in the same layer is named beside it. Before the deadline
+/// only what is final counts: the rest may heal, and is not why the wait ends.
+fn failed(evidence: &Evidence, mut findings: Vec<Finding>) -> Verdict {
+    let first_final = findings.iter().find(|finding| finding.is_final(evidence)).map(|finding| finding.cause.layer);
+    if let Some(layer) = first_final.filter(|_| !evidence.timed_out) {
+        // What the host itself lacks before that layer is no consequence of it, and seldom passes.
+        let is_before = |cause: &Cause| {
+            matches!(cause.class, Class::Lasting(_)) && cause.layer < layer && cause.layer <= Layer::Role
+        };
+        let is_told = |cause: &Cause| is_before(cause) || std::ptr::eq(cause, &PORT_TAKEN);
+        findings.retain(|finding| finding.is_final(evidence) || is_told(finding.cause));
+    }
+    first_broken(evidence, findings)
+}
+
+fn first_broken(evidence: &Evidence, mut findings: Vec<Finding>) -> Verdict {
+    if findings.is_empty() {
+        findings.push(nothing_fits(evidence));
+    }
+    let also = findings.split_off(1);
+    let finding = findings.remove(0);
+    // That the agent's port cannot be trusted is told whatever else is broken.
+    let is_told = |other: &Finding| other.cause.layer == finding.cause.layer || std::ptr::eq(other.cause, &PORT_TAKEN);
+    let also = also.into_iter().filter(is_told).collect();
+    let exit = match evidence.timed_out || finding.is_final(evidence) {
+        true => finding.cause.exit_after_deadline,
+        false => finding.cause.exit,
+    };
+    let container_instance_arn = evidence.container_instance_arn().map(str::to_owned);
+    Verdict::Failed { finding, also, exit, container_instance_arn }
+}
+
+/// What one look at everything comes to: what has not come yet is waited for, and not judged.
+pub fn verdict_now(evidence: &Evidence) -> Verdict {
+    let findings = diagnose(evidence);
+    if findings.iter().any(|finding| finding.cause.class != Class::Waiting) {
+        return first_broken(evidence, findings);
+    }
+    if let Some(ready) = readiness::ready(evidence) {
+        return Verdict::Ready(with_notes(ready, evidence));
+    }
+    let waiting = |text: &str, finding| Verdict::Waiting { text: text.to_owned(), finding };
+    if let Some(finding) = findings.into_iter().next() {
+        return waiting(finding.cause.title, Some(finding));
+    }
+    if evidence.container_instance_arn().is_some() {
+        return waiting("the instance is registered; its agent is not seen to be connected", None);
+    }
+    let since = evidence.agent_runs_for();
+    let patience = evidence.expectation.as_ref().map_or(Duration::ZERO, |expected| expected.deadline);
+    match evidence.user_data_runs() || since.is_some_and(|since| since < patience) {
+        true => waiting("the agent has not registered yet", None),
+        false => verdict_of(evidence),
+    }
+}
+
+pub(super) fn verdict_of(evidence: &Evidence) -> Verdict {
+    failed(evidence, diagnose(evidence))
+}
+
+/// What must be told while user data has not ended, which may be never: a start that waits for itself, and once it has
+/// taken as long as a registration may, whatever looks wrong. With what tells it from another.
+pub(super) fn interim(evidence: &Evidence, mut findings: Vec<Finding>, limit: Duration) -> Option<(String, Verdict)> {
+    if !evidence.held_by_user_data() {
+        return None;
+    }
+    let is_endless =
+        |cause| [&USER_DATA_DEADLOCK, &CLOUD_INIT_STUCK].into_iter().any(|known| std::ptr::eq(cause, known));
+    if let Some(at) = findings.iter().position(|finding| is_endless(finding.cause)) {
+        let finding = findings.swap_remove(at);
+        return Some((finding.cause.id.to_owned(), failed(evidence, vec![finding])));
+    }
+    if evidence.waited < limit {
+        return None;
+    }
+    let finding = (!findings.is_empty()).then(|| findings.swap_remove(0));
+    let id = finding.as_ref().map_or("", |finding| finding.cause.id).to_owned();
+    let text = "user data has not ended (cloud-final.service), and the agent starts after it".to_owned();
+    Some((id, Verdict::Waiting { text, finding }))
+}
+
+fn with_notes(registration: Registration, evidence: &Evidence) -> Ready {
+    Ready { registration, notes: notes(evidence) }
+}
