@@ -1,9 +1,9 @@
-# The oldest way: the agent comes by `packages:` at boot, after an upgrade of everything, so its unit appears late.
+# The agent is installed by `packages:` at boot, after an upgrade of all packages, so its unit appears late.
 product=binary
 unit=none
 files_of_case=$logs/root
 
-# A repository on the host's own disk with the agent's package, which is all that its apt knows.
+# A package repository on the host's disk that holds the agent's package. The host's apt knows no other.
 agent_package() {
     local package=$logs/package repository=$files_of_case/srv/packages deb
     mkdir -p "$package/DEBIAN" "$package/usr/lib/systemd/system" "$repository" "$files_of_case/etc/apt"
@@ -24,7 +24,7 @@ agent_package
 
 check() {
     assert_joins prod
-    # `units.enable` of the sample: the next boot starts it without user data.
+    # The sample sets `units.enable`: the next boot starts the agent without user data.
     assert_equal "$(unit_property ecs.service UnitFileState)" enabled
     reboot
     wait_for 30 assert_agent

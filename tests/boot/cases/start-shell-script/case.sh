@@ -1,4 +1,4 @@
-# The commonest way: a shell script as user data, the binary in the image.
+# The most common start: a shell script as user data, the binary in the image.
 product=binary
 
 check() {

@@ -1,4 +1,4 @@
-# Tag and life cycle change between two boots: what we wrote because of them goes, what others wrote stays.
+# A tag and the life cycle change between two boots: the keys that they caused go, and keys of other writers stay.
 product=baked
 
 check() {

@@ -1,4 +1,4 @@
-# The package as dpkg puts it into an image, and its units enabled by who made that; the cluster by tag.
+# The deb installed into an image, with its units enabled there; the cluster by tag.
 product=deb
 
 check() {

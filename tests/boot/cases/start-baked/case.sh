@@ -1,11 +1,11 @@
-# The units in the image, the cluster by tag: nothing in user data.
+# The units in the image, and the cluster by tag: nothing in user data.
 product=baked
 
 check() {
     assert_joins demo
     assert_unit ecs-bootstrap.service active
     assert_unit ecs.service active
-    # The tag is in instance metadata: what is asked of AWS before the agent registers is only what verify may ask.
+    # The tag is in instance metadata, so no AWS call is needed before the agent registers.
     assert_api_calls 'ec2:*' 0
     assert_api_calls ecs:ListClusters 0
     assert_api_calls ecs:RegisterContainerInstance 1

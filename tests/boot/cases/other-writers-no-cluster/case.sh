@@ -1,4 +1,4 @@
-# Nothing names a cluster: the agent does not start, the console says why, and a line that comes later is found.
+# Nothing names a cluster: the agent does not start, the console shows why, and a line that is written later is used.
 product=baked
 
 check() {
@@ -9,11 +9,11 @@ check() {
     assert_console_has 'ecs-bootstrap: error \[no-cluster-named\] remedy: '
     assert_journal_has ecs.service 'error: \[no-cluster-named\]'
     assert_api_calls ecs:RegisterContainerInstance 0
-    # docker is not ours to hold up.
+    # docker does not depend on ecs-bootstrap.
     assert_unit docker.service active
     echo ECS_CLUSTER=demo >>"$(host_path /etc/ecs/ecs.config)"
     wait_for 30 assert_registered demo
     assert_unit ecs.service active
-    # What was told is no longer so, and the registration is verified after all.
+    # The verdict is corrected, and the registration is verified.
     wait_for 30 assert_verdict ready
 }

@@ -1,4 +1,4 @@
-# Nothing in the image: user data fetches the binary, and checks what arrived.
+# Nothing in the image: user data downloads the binary and checks it.
 product=none
 
 check() {

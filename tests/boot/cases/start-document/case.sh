@@ -1,4 +1,4 @@
-# The whole of user data is ours; cloud-init runs nothing of it, and the units in the image read it.
+# All of user data is settings for ecs-bootstrap; cloud-init runs nothing of it, and the units in the image read it.
 product=baked
 
 check() {

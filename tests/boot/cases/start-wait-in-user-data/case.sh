@@ -1,4 +1,4 @@
-# User data that would wait for the agent, which starts only after it: refused at once, and the boot goes on.
+# User data would wait for the agent, which starts after user data: refused at once, and the boot goes on.
 product=binary
 
 check() {

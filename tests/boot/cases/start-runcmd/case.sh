@@ -1,4 +1,4 @@
-# cloud-config that runs the binary of the image.
+# A cloud-config runs the binary of the image.
 product=binary
 
 check() {
