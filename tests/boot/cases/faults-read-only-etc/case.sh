@@ -1,4 +1,4 @@
-# /etc/ecs is read-only: this is reported, and the agent starts because its file names the planned cluster.
+# The folder /etc/ecs is read-only: this is reported, and the agent starts because its file names the planned cluster.
 product=baked
 
 check() {
