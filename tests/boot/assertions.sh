@@ -42,7 +42,7 @@ reboot() {
 }
 
 # Controls the simulated agent from its next start on. $1: JSON, see agent/agent.py.
-tell_stand_in() { printf '%s\n' "$1" >"$(host_path /etc/ecs-stand-in.json)"; }
+control_agent() { printf '%s\n' "$1" >"$(host_path /etc/ecs-stand-in.json)"; }
 
 # Replaces aws/faults.json. $1: the new content.
 set_faults() {

@@ -234,7 +234,7 @@ class Proxy(BaseHTTPRequestHandler):
         headers = {name: self.headers[name] for name in kept if name in self.headers}
         status, headers, body = account.moto.send("POST", self.path, headers, body)
         if service == "ecs" and status == 200:
-            body = json.dumps(self.mend(json.loads(body))).encode()
+            body = json.dumps(self.correct(json.loads(body))).encode()
         return status, headers, body
 
     def of_another_cluster(self, request):
@@ -259,15 +259,15 @@ class Proxy(BaseHTTPRequestHandler):
         known = moto.ecs("DescribeContainerInstances", cluster=cluster, containerInstances=[arn])["containerInstances"]
         if not known:
             return error("ecs", 400, "ClientException", "Referenced container instance " + arn + " not found.")
-        text = json.dumps({"containerInstance": self.mend(known[0])})
+        text = json.dumps({"containerInstance": self.correct(known[0])})
         return 200, [("Content-Type", "application/x-amz-json-1.1")], text.encode()
 
-    def mend(self, value):
+    def correct(self, value):
         if isinstance(value, list):
-            return [self.mend(item) for item in value]
+            return [self.correct(item) for item in value]
         if not isinstance(value, dict):
             return value
-        value = {key: self.mend(item) for key, item in value.items()}
+        value = {key: self.correct(item) for key, item in value.items()}
         if "agentConnected" in value:
             value["agentConnected"] = self.server.account.agent_connected(value.get("containerInstanceArn"))
         return value

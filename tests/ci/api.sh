@@ -17,10 +17,10 @@ api_start() {
     endpoint=$(head -n 1 "$work/api.out")
 }
 
-# Stops it. Sets $told to JSON with the calls and the final state of the service.
+# Stops it. Sets $state to JSON: the calls, and the final state of the service.
 api_end() {
     exec 9>&-
     wait "$api"
     # shellcheck disable=SC2034
-    told=$(tail -n 1 "$work/api.out")
+    state=$(tail -n 1 "$work/api.out")
 }

@@ -22,9 +22,9 @@ CONTAINER = {"name": "web", "memory": 128}
 class Run:
     """How a program ended, and the final state of the service."""
 
-    def __init__(self, code, said, told):
-        self.code, self.said = code, said
-        self.calls, self.service, self.revisions = told["calls"], told["service"] or {}, told["revisions"]
+    def __init__(self, code, output, state):
+        self.code, self.output = code, output
+        self.calls, self.service, self.revisions = state["calls"], state["service"] or {}, state["revisions"]
 
     def image(self):
         running = self.service.get("taskDefinition")
@@ -39,7 +39,7 @@ class Run:
 
     def fails(self, *words):
         """Whether the program failed and printed these words."""
-        return self.code not in (0, None) and all(word in self.said for word in words)
+        return self.code not in (0, None) and all(word in self.output for word in words)
 
 
 # Each entry: the description, the situation of the API, the image tag, and the check of a correct result.
@@ -88,11 +88,11 @@ def play(command, image, situation, tag, rollout, path):
         try:
             ended = subprocess.run(command, cwd=folder, env=environment, stdin=subprocess.DEVNULL, timeout=LIMIT,
                                    stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-            code, said = ended.returncode, ended.stdout
+            code, output = ended.returncode, ended.stdout
         except subprocess.TimeoutExpired as late:
-            code, said = None, (late.stdout or b"").decode()
-        told, _ = api.communicate()
-        return Run(code, said, json.loads(told))
+            code, output = None, (late.stdout or b"").decode()
+        state, _ = api.communicate()
+        return Run(code, output, json.loads(state))
 
 
 def main():
@@ -102,20 +102,20 @@ def main():
     usual = ["bash", str(HERE / "usual-script.sh")]
     began = time.monotonic()
     with concurrent.futures.ThreadPoolExecutor(max_workers=12) as pool:
-        ours = [pool.submit(play, deploy, "web:${TAG}", situation, tag, rollout, os.path.dirname(ecs_deploy))
+        deployed = [pool.submit(play, deploy, "web:${TAG}", situation, tag, rollout, os.path.dirname(ecs_deploy))
                 for _, situation, tag, _ in SITUATIONS]
-        theirs = [pool.submit(play, usual, "web:%TAG%", situation, tag, rollout, os.path.dirname(aws))
+        scripted = [pool.submit(play, usual, "web:%TAG%", situation, tag, rollout, os.path.dirname(aws))
                   for _, situation, tag, _ in SITUATIONS]
-        ours, theirs = [run.result() for run in ours], [run.result() for run in theirs]
+        deployed, scripted = [run.result() for run in deployed], [run.result() for run in scripted]
     print("| situation | usual script | ecs-deploy |\n| --- | --- | --- |")
     failed = 0
-    for (what, _, _, survives), our, their in zip(SITUATIONS, ours, theirs):
+    for (description, _, _, survives), with_ecs_deploy, with_script in zip(SITUATIONS, deployed, scripted):
         words = ["survives" if survives(run) else ("waits" if run.code is None else f"ends with {run.code}")
-                 for run in (their, our)]
-        print(f"| {what} | {words[0]} | {words[1]} |")
-        if not survives(our):
+                 for run in (with_script, with_ecs_deploy)]
+        print(f"| {description} | {words[0]} | {words[1]} |")
+        if not survives(with_ecs_deploy):
             failed += 1
-            print(our.code, our.said, our.image(), our.calls, file=sys.stderr)
+            print(with_ecs_deploy.code, with_ecs_deploy.output, with_ecs_deploy.image(), with_ecs_deploy.calls, file=sys.stderr)
     print(f"({time.monotonic() - began:.0f} s)")
     print(f"{len(SITUATIONS) - failed} passed, {failed} failed")
     return 1 if failed else 0
