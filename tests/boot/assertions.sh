@@ -41,9 +41,6 @@ reboot() {
     wait_for_boot "$name" "${1:-60}"
 }
 
-# Controls the simulated agent from its next start on. $1: JSON, see agent/agent.py.
-control_agent() { printf '%s\n' "$1" >"$(host_path /etc/ecs-stand-in.json)"; }
-
 # Replaces aws/faults.json. $1: the new content.
 set_faults() {
     printf '%s\n' "$1" >"$folder/aws/faults.new"
