@@ -1,8 +1,9 @@
-# The SBOM that packaging/build ships, from the one that cargo-cyclonedx writes. In: a CycloneDX document; `$crates`, a line
-# `name|version|features` for each crate in the binary; `$package`, `$sum` of the binary, and the versions `$rust`, `$glibc`.
+# Makes the SBOM of a release from the output of cargo-cyclonedx. In: a CycloneDX document; `$crates`, a line
+# `name|version|features` for each crate in the binary; `$package`, `$sum` of the binary, and the versions `$rust`,
+# `$glibc`.
 #
-# cargo-cyclonedx takes the crates from `cargo metadata`, which also names procedural macros and crates that no feature asks
-# for. They are left out here, and so is the folder of the build, which it puts into the name of the root.
+# cargo-cyclonedx takes the crates from `cargo metadata`, which also lists procedural macros and crates that no feature
+# needs. They are removed here, and so is the build folder, which cargo-cyclonedx puts into the name of the root.
 
 ($crates | split("\n") | map(select(. != "") | split("|") | { key: (.[0] + "@" + .[1]), value: .[2] }) | from_entries) as $in_binary
 | def key: .name + "@" + .version;

@@ -1,16 +1,16 @@
 # shellcheck shell=bash
-# Finds the programs that the tests need: there already, else installed (root), else fetched into the cache folder.
+# Finds the programs that the tests need. Missing programs are installed (as root) or fetched into the cache folder.
 #
-# Sourced by tests/run and tests/try. In: a `$cache` folder. Out: programs in PATH. It changes nothing on the machine but
-# by `apt-get install`, and that only as root.
+# Sourced by tests/run, tests/try and other scripts. In: a `$cache` folder. Out: programs in PATH. Outside the cache
+# folder it changes the machine only with `apt-get install`, and only as root.
 
-fetched=${cache:?'set by who sources this file'}/debian
+fetched=${cache:?'must be set by the script that sources this file'}/debian
 
 say() { printf '%s\n' "$*" >&2; }
 
 have() { command -v "$1" >/dev/null; }
 
-# Installs Debian packages, as root only. The lists are read again when a package is not in them: a bare image has none.
+# Installs Debian packages, only as root. If that fails, it updates the package lists first: a minimal image has none.
 apt_install() {
     [[ $EUID == 0 ]] && have apt-get || return 1
     say "installing $* (apt-get)"
@@ -21,7 +21,7 @@ apt_install() {
     return 1
 }
 
-# Unpacks Debian packages below $fetched, without any privilege.
+# Unpacks Debian packages below $fetched. Needs no privilege.
 apt_fetch() {
     have apt-get && have dpkg-deb || return 1
     say "fetching $* into $fetched"
@@ -29,7 +29,7 @@ apt_fetch() {
     rm -rf "$downloads"
     mkdir -p "$downloads" "$fetched" || return 1
     if ! (cd "$downloads" && apt-get download --quiet "$@") >"$cache/apt.log" 2>&1; then
-        # No lists on this machine: read them into a folder of our own.
+        # This machine has no package lists: fetch them into the cache folder.
         mkdir -p "$cache/apt/lists/partial" "$cache/apt/cache/archives/partial" || return 1
         own=(-o "Dir::State::Lists=$cache/apt/lists" -o "Dir::Cache=$cache/apt/cache" -o Debug::NoLocking=1)
         if ! (cd "$downloads" && apt-get "${own[@]}" update && apt-get "${own[@]}" download "$@") >>"$cache/apt.log" 2>&1
@@ -44,11 +44,11 @@ apt_fetch() {
     done
 }
 
-# Makes a program callable by its name with the libraries that were fetched for it.
+# Makes a wrapper in PATH that runs a program with the libraries that were fetched for it.
 # $1: the name. $2: the program. $3: a line of bash to run before it.
 wrap() {
     local libraries
-    # Nothing fetched is no error: `find` ends with 1 then.
+    # `find` fails if nothing was fetched, which is not an error.
     libraries=$({ find "$fetched"/{,usr/}lib -maxdepth 1 -type d -name '*-linux-gnu*' 2>/dev/null || true; } | paste -sd:)
     mkdir -p "$cache/bin" || return 1
     {
@@ -61,30 +61,30 @@ wrap() {
     chmod +x "$cache/bin/$1"
 }
 
-# A program of crates.io that is a tool of ours, in its pinned version, built into the cache folder. $1: its name.
+# Builds a tool from crates.io in its pinned version into the cache folder. $1: its name.
 need_cargo_tool() {
     local tree tool=$cache/tools/bin/$1 version said toolchain
     tree=$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")/..
-    # packaging/build names the version of the tool that it needs itself.
+    # packaging/build pins the version of the tool that it uses.
     case $1 in
     cargo-deny) version=0.20.2 said=$("$tool" --version 2>/dev/null || true) ;;
     cargo-cyclonedx)
         version=$(sed -n 's/^readonly cargo_cyclonedx=//p' "$tree/packaging/build")
         said=$("$tool" cyclonedx --version 2>/dev/null || true)
         ;;
-    *) say "no version of \`$1\` is pinned" && return 1 ;;
+    *) say "the version of \`$1\` is not pinned in tests/tools.sh" && return 1 ;;
     esac
     export PATH=$cache/tools/bin:$PATH
     [[ $said != *" $version" ]] || return 0
     say "installing $1 $version (crates.io; some minutes, once)"
-    # Not from here: .cargo/config.toml is about our binary. The toolchain is the project's all the same.
+    # Built outside the tree, because .cargo/config.toml is only for the project's binaries, but with its toolchain.
     toolchain=$(sed -n 's/^channel = "\(.*\)"/\1/p' "$tree/rust-toolchain.toml")
     local build=(env "RUSTUP_TOOLCHAIN=$toolchain" "CARGO_TARGET_DIR=$cache/tools/build")
     (cd "$cache" && "${build[@]}" cargo install --quiet --locked --root "$cache/tools" "$1@$version") || return 1
     rm -rf "$cache/tools/build"
 }
 
-# What packaging/build needs beside the toolchain, gcc and dpkg.
+# The tools of packaging/build, except the toolchain, gcc and dpkg.
 need_packaging_tools() {
     need_cargo_tool cargo-cyclonedx && need_jq && need_rpm
 }
@@ -95,18 +95,18 @@ need_jq() {
     apt_fetch jq libjq1 libonig5 && wrap jq "$fetched/usr/bin/jq" && "$cache/bin/jq" --version >/dev/null
 }
 
-# The message bus: the simulated systemd lives on a real one.
+# The message bus for the simulated systemd.
 need_dbus_daemon() {
     have dbus-daemon && return
     apt_install dbus-daemon && return
     apt_fetch dbus-daemon dbus-session-bus-common libdbus-1-3 libexpat1 libapparmor1 libcap-ng0 || return 1
-    # `--session` stands for a file below /usr/share, which is not ours to write.
+    # `--session` would read a file below /usr/share, where it is not installed.
     wrap dbus-daemon "$fetched/usr/bin/dbus-daemon" \
         "set -- \"\${@/#--session/--config-file=$fetched/usr/share/dbus-1/session.conf}\""
     "$cache/bin/dbus-daemon" --version >/dev/null
 }
 
-# Makes system calls fail.
+# strace makes system calls fail.
 need_strace() {
     have strace && return
     apt_install strace && return
@@ -127,37 +127,37 @@ need_rpm() {
     apt_install rpm && return
     apt_fetch rpm rpm-common librpm9 librpmbuild9 librpmio9 libelf1 libdw1 liblua5.3-0 libmagic1 libmagic-mgc libpopt0 \
         libgcrypt20 libgomp1 libgpg-error0 libsqlite3-0 libzstd1 libcap2 liblzma5 libbz2-1.0 zlib1g || return 1
-    # Their settings are not where they were built to look for them.
+    # Their configuration is not at the paths that are compiled in.
     local settings="export RPM_CONFIGDIR=$fetched/usr/lib/rpm MAGIC=$fetched/usr/lib/file/magic.mgc"
     wrap rpm "$fetched/usr/bin/rpm" "$settings" && wrap rpmbuild "$fetched/usr/bin/rpmbuild" "$settings" &&
         rpmbuild --version >/dev/null
 }
 
-# The program alone, which enables units below a root: nothing starts a systemd on this machine.
+# Only systemctl, to enable units below a root. No systemd is started on this machine.
 need_systemctl() {
     have systemctl && return
     apt_fetch systemd libsystemd-shared libcap2 libcrypt1 libgcrypt20 libgpg-error0 liblz4-1 liblzma5 libmount1 libblkid1 \
         libpcre2-8-0 libseccomp2 libselinux1 libssl3 libzstd1 libacl1 libaudit1 libcap-ng0 libkmod2 libpam0g libip4tc2 ||
         return 1
-    # Its library is in a folder of its own.
+    # Its shared library is in a private folder.
     local own
     own=$(dirname "$(find "$fetched" -name 'libsystemd-shared-*.so' -print -quit)")
     wrap systemctl "$fetched/bin/systemctl" "LD_LIBRARY_PATH+=:$own" && "$cache/bin/systemctl" --version >/dev/null
 }
 
-# A shell that runs in an empty root: leaves its path in $busybox.
+# A static shell that runs in an empty root. Sets $busybox to its path.
 need_busybox() {
     for busybox in busybox "$fetched/bin/busybox"; do
-        # Debian's other package of it is linked dynamically.
+        # Debian's package `busybox` is linked dynamically.
         busybox=$(command -v "$busybox") && { ldd "$busybox" 2>&1 || true; } | grep -q 'not a dynamic' && return
     done
     apt_fetch busybox-static && busybox=$fetched/bin/busybox && "$busybox" true
 }
 
-# Leaves in $python a Python that can make a virtual environment.
+# Sets $python to a Python that can make a virtual environment.
 need_python() {
     local needed='import ssl, venv'
-    # Debian splits pip off the module venv; only root can add it where Python looks for it.
+    # On Debian, ensurepip is in a separate package, which only root can install.
     [[ $EUID != 0 ]] || needed+=', ensurepip'
     for python in python3 /usr/bin/python3 "$cache/bin/python3"; do
         have "$python" && "$python" -c "$needed" 2>/dev/null && return
@@ -174,8 +174,8 @@ need_python() {
     wrap python3 "$fetched/usr/bin/python$version" && "$python" -c "$needed"
 }
 
-# A virtual environment with one requirement in it, made anew when the requirement changes.
-# $1: its folder. $2: the requirement, pinned.
+# Makes a virtual environment with one requirement, and makes it again when the requirement changes.
+# $1: its folder. $2: the pinned requirement.
 need_venv() {
     [[ $(cat "$1/requirement" 2>/dev/null) != "$2" ]] || return 0
     local python pip=()
@@ -186,7 +186,7 @@ need_venv() {
         apt_fetch python3-pip-whl && "$python" -m venv --clear --without-pip "$1" || return 1
         pip=(env "PYTHONPATH=$(printf '%s' "$fetched"/usr/share/python-wheels/pip-*.whl)")
     fi
-    # The venv's python is a link to the one that made it, which may need the fetched libraries.
+    # The venv's python is a link to the Python that made it, which may need the fetched libraries.
     wrap venv-python "$1/bin/python" &&
         "${pip[@]}" "$cache/bin/venv-python" -m pip install --quiet --disable-pip-version-check "$2" &&
         printf '%s' "$2" >"$1/requirement"

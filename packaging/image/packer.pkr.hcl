@@ -1,5 +1,5 @@
-# Provisioners for a `build` of Packer whose source is an ECS-optimized AMI (or any other with the agent in it). The file
-# and its checksum are from packaging/build: dist/*.rpm for Amazon Linux, dist/*.deb for Debian and Ubuntu.
+# Provisioners for a Packer `build` whose source is an ECS-optimized AMI, or another AMI with the agent. packaging/build
+# makes the package and its checksum: dist/*.rpm for Amazon Linux, dist/*.deb for Debian and Ubuntu.
 
 variable "ecs_bootstrap_package" { type = string }
 variable "ecs_bootstrap_sha256" { type = string }
@@ -7,8 +7,8 @@ variable "ecs_bootstrap_sha256" { type = string }
 build {
   sources = ["source.amazon-ebs.ecs"]
 
-  # A folder in the home of the build's user, because another user could create the names in /tmp first. `mkdir` fails if it
-  # exists.
+  # A folder in the home of the build's user, because another user could create the names in /tmp first. `mkdir` fails
+  # if the folder exists.
   provisioner "shell" {
     inline = ["mkdir -m 700 ecs-bootstrap-image"]
   }
@@ -30,7 +30,7 @@ build {
     ]
   }
 
-  # Whatever else goes into the image stands here; this is the last.
+  # Put other provisioners before this one, which must be the last.
   provisioner "shell" {
     inline = ["sudo ecs-bootstrap prepare-image --yes"]
   }

@@ -1,15 +1,16 @@
 #!/usr/bin/env python3
-"""The AWS API of one host, under its real names and over TLS: a thin proxy before moto.
+"""The AWS API of one host, under its real names and over TLS: a thin proxy in front of moto.
 
-In: the host's folder with `aws/clusters` (a line each: name, then tags as key=value), `aws/instance-tags` (key=value),
-`aws/faults.json`, all optional. On its start it makes an account of its own in moto with these clusters and one instance,
-and writes `instance.json`. Out: `api.log`, a JSON line for each call.
+In: the host's folder with `aws/clusters` (one per line: name, then tags as key=value), `aws/instance-tags`
+(key=value), `aws/faults.json`, all optional. At its start it makes an account for this host in moto with these
+clusters and one instance, and writes `instance.json`. Out: `api.log`, one JSON line per call.
 
-`faults.json` maps `service:Operation` to a fault: `status` with `code` and `message`, or `drop` (the connection closes
-without an answer), or `delay_s` before the true answer; `times` bounds how often. It may change while the host runs.
+`faults.json` maps `service:Operation` to a fault: `status` with `code` and `message`, or `drop` (close the connection
+without an answer), or `delay_s` before the normal answer; `times` limits how often. It can change while the host runs.
 
-It mends what moto does otherwise than ECS: a missing cluster is a ClientException, an instance that registers with its own
-ARN keeps it, and `agentConnected` is true while the agent holds its connection (a request to /ws every second or so).
+It corrects moto where ECS behaves differently: a missing cluster is a ClientException, an instance that registers
+with its own ARN keeps it, and `agentConnected` is true while the agent holds its connection (a request to /ws about
+every second).
 """
 
 import argparse
@@ -29,7 +30,7 @@ from waiting import Waiting
 
 ADDRESS = "10.77.0.1"
 ECS = "AmazonEC2ContainerServiceV20141113"
-LONGEST_SILENCE = 3.0  # seconds after which an agent that says nothing counts as disconnected
+LONGEST_SILENCE = 3.0  # seconds without a request after which an agent is disconnected
 
 
 class UnixConnection(http.client.HTTPConnection):
@@ -44,7 +45,7 @@ class UnixConnection(http.client.HTTPConnection):
 
 
 class Moto:
-    """One account of moto."""
+    """A client of one account in moto."""
 
     def __init__(self, path, account, region):
         self.path, self.account, self.region = path, account, region
@@ -90,7 +91,7 @@ class Moto:
 
 
 class Account:
-    """What the account holds, and what has happened in it."""
+    """The account of this host, its faults and its log."""
 
     def __init__(self, options):
         self.folder = options.folder
@@ -123,11 +124,11 @@ class Account:
         os.rename(path + ".new", path)
 
     def fault(self, call):
-        """The fault that this call meets now, if any."""
+        """The fault to apply to this call, if any."""
         try:
             with open(os.path.join(self.folder, "aws", "faults.json"), encoding="utf-8") as file:
                 fault = json.load(file).get(call)
-        except (FileNotFoundError, ValueError):  # half written counts as unwritten: it is read again at the next call
+        except (FileNotFoundError, ValueError):  # a half-written file is ignored; it is read again at the next call
             return None
         if fault is None:
             return None
@@ -161,13 +162,13 @@ def error(service, status, code, message):
 
 class Proxy(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
-    wbufsize = -1  # one packet an answer: two would make the client's kernel wait 40 ms before it acknowledges the first
+    wbufsize = -1  # one packet per answer: with two, the client's kernel delays its acknowledgement by 40 ms
     server_version = "Server"
     sys_version = ""
     held = None  # the container instance whose agent holds this connection
 
     def setup(self):
-        # In the connection's own thread: a client that dislikes the certificate stops nobody else.
+        # In the connection's own thread, so a client that rejects the certificate does not block other clients.
         self.request.settimeout(30)
         self.request = self.server.tls.wrap_socket(self.request, server_side=True)
         super().setup()
@@ -233,11 +234,11 @@ class Proxy(BaseHTTPRequestHandler):
         headers = {name: self.headers[name] for name in kept if name in self.headers}
         status, headers, body = account.moto.send("POST", self.path, headers, body)
         if service == "ecs" and status == 200:
-            body = json.dumps(self.mend(json.loads(body))).encode()
+            body = json.dumps(self.correct(json.loads(body))).encode()
         return status, headers, body
 
     def of_another_cluster(self, request):
-        """An ARN holds its cluster, and ECS minds; moto ends with 500."""
+        """The error of ECS for an ARN of another cluster, for which moto answers 500."""
         cluster = (request.get("cluster") or "default").rpartition("/")[2]
         for arn in request.get("containerInstances", []):
             named = arn.partition("container-instance/")[2].partition("/")
@@ -247,7 +248,7 @@ class Proxy(BaseHTTPRequestHandler):
         return None
 
     def before_registering(self, request):
-        """What ECS answers and moto does not: a missing cluster, and an instance that comes back."""
+        """Answers of ECS that moto lacks: for a missing cluster, and for an instance that registers again."""
         moto, cluster = self.server.account.moto, request.get("cluster") or "default"
         found = moto.ecs("DescribeClusters", clusters=[cluster])["clusters"]
         if not [one for one in found if one["status"] == "ACTIVE"]:
@@ -258,21 +259,21 @@ class Proxy(BaseHTTPRequestHandler):
         known = moto.ecs("DescribeContainerInstances", cluster=cluster, containerInstances=[arn])["containerInstances"]
         if not known:
             return error("ecs", 400, "ClientException", "Referenced container instance " + arn + " not found.")
-        text = json.dumps({"containerInstance": self.mend(known[0])})
+        text = json.dumps({"containerInstance": self.correct(known[0])})
         return 200, [("Content-Type", "application/x-amz-json-1.1")], text.encode()
 
-    def mend(self, value):
+    def correct(self, value):
         if isinstance(value, list):
-            return [self.mend(item) for item in value]
+            return [self.correct(item) for item in value]
         if not isinstance(value, dict):
             return value
-        value = {key: self.mend(item) for key, item in value.items()}
+        value = {key: self.correct(item) for key, item in value.items()}
         if "agentConnected" in value:
             value["agentConnected"] = self.server.account.agent_connected(value.get("containerInstanceArn"))
         return value
 
     def hold(self, arn):
-        """The agent's connection: it lasts as long as its requests follow one another."""
+        """The agent's connection. It lasts as long as requests arrive in time."""
         if self.held is None:
             self.held = arn
             self.connection.settimeout(LONGEST_SILENCE)

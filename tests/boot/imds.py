@@ -1,12 +1,13 @@
 #!/usr/bin/env python3
 """The instance metadata service of one host: version 2 only.
 
-In: the host's folder. It holds `instance.json`, which aws.py writes once moto has the instance, and may hold `user-data`
-(served byte for byte) and `metadata.json` (merged into the tree below; null removes). Requests wait for `instance.json`,
-so that instance id, role and account agree with what the AWS API says. Out: `imds.log` there, a line a request.
+In: the host's folder. It holds `instance.json`, which aws.py writes once moto has the instance, and may hold
+`user-data` (served byte for byte) and `metadata.json` (merged into the tree below; null removes). Requests wait for
+`instance.json`, so that instance id, role and account agree with the AWS API. Out: `imds.log` in the folder, one
+line per request.
 
-Beside the tree of AWS, `metadata.json` may hold `"tags": {"instance": null}` (tags switched off, as by default on EC2) and
-`"iam": null` (no role). A value that is an object is a folder, a string a document, a number a status to fail with.
+In `metadata.json`, `"tags": {"instance": null}` switches tags off, as by default on EC2, and `"iam": null` removes
+the role. An object is a folder, a string a document, a number an HTTP status to fail with.
 """
 
 import argparse
@@ -60,7 +61,7 @@ def metadata(instance_id, account, region, mac):
 
 
 def document(tree, account):
-    """The identity document agrees with the metadata: what overrides the one shows in the other."""
+    """The identity document. It agrees with the metadata, so overrides of the metadata appear in it too."""
     return json.dumps({
         "accountId": account, "architecture": "x86_64", "availabilityZone": tree["placement"]["availability-zone"],
         "imageId": tree["ami-id"], "instanceId": tree["instance-id"], "instanceType": tree["instance-type"],
@@ -81,7 +82,7 @@ def merge(tree, overrides):
 
 
 class Tree:
-    """What is served. It is read anew when `metadata.json` changes, and waits for the instance."""
+    """The served tree. It is read again when `metadata.json` changes, and waits for `instance.json`."""
 
     def __init__(self, options):
         self.options, self.lock, self.seen, self.root = options, threading.Lock(), None, None
@@ -127,7 +128,7 @@ class Tree:
 
 class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
-    wbufsize = -1  # one packet an answer: two would make the client's kernel wait 40 ms before it acknowledges the first
+    wbufsize = -1  # one packet per answer: with two, the client's kernel delays its acknowledgement by 40 ms
     server_version = "EC2ws"
     sys_version = ""
     tokens = {}
@@ -154,7 +155,7 @@ class Handler(BaseHTTPRequestHandler):
         life = self.headers.get("X-aws-ec2-metadata-token-ttl-seconds", "")
         if not life.isdigit() or not 1 <= int(life) <= 21600:
             return self.answer(400)
-        # As on EC2: each hop beyond the limit loses this one answer.
+        # As on EC2, only this answer is lost beyond the hop limit.
         self.connection.setsockopt(socket.IPPROTO_IP, socket.IP_TTL, self.server.options.hop_limit)
         token = secrets.token_urlsafe(40)
         self.tokens[token] = time.time() + int(life)
@@ -181,7 +182,7 @@ class Handler(BaseHTTPRequestHandler):
         if isinstance(node, int):
             return self.answer(node)
         if isinstance(node, dict):
-            # Tag keys are listed bare, folders with a slash.
+            # Folders are listed with a slash, documents and tag keys without.
             return self.answer(200, "\n".join(key + ("/" if isinstance(value, dict) else "") for key, value in node.items()))
         return self.answer(200, node)
 
@@ -198,12 +199,12 @@ def main():
     parser.add_argument("--region", required=True)
     parser.add_argument("--mac", required=True)
     parser.add_argument("--not-in", required=True, help="the network namespace to refuse to run in")
-    parser.add_argument("--late", type=float, default=0, help="seconds in which connections are refused")
+    parser.add_argument("--late", type=float, default=0, help="seconds during which connections are refused")
     parser.add_argument("--hop-limit", type=int, default=64)
-    parser.add_argument("--clock-ahead", type=float, default=0, help="seconds that its clock is ahead")
+    parser.add_argument("--clock-ahead", type=float, default=0, help="seconds by which its clock is ahead")
     options = parser.parse_args()
     if os.readlink("/proc/self/ns/net") == options.not_in:
-        sys.exit("imds.py: this is the machine's own network, where this address may belong to somebody")
+        sys.exit("imds.py: refusing to run in the machine's own network, where 169.254.169.254 may be in use")
     sys.stdout = open(os.path.join(options.folder, "imds.log"), "a", buffering=1, encoding="utf-8")
     time.sleep(options.late)
     server = Server(("169.254.169.254", 80), Handler)

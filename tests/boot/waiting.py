@@ -1,8 +1,8 @@
-"""Who waits for the host outside: CloudFormation and Auto Scaling, of which moto knows no call of an instance.
+"""The signal targets: CloudFormation and Auto Scaling, since moto lacks the calls that an instance makes there.
 
-In: the host's `aws/waiting.json`, `{"resources": ["STACK/RESOURCE"], "hooks": ["NAME"], "others": 2}`: what waits for a
-signal, the launch hooks of the group `fleet`, and how many other instances of it are in service. Out: answers; what was
-asked stands in `api.log`. A resource or a hook that has its answer does not wait any more."""
+In: the host's `aws/waiting.json`, `{"resources": ["STACK/RESOURCE"], "hooks": ["NAME"], "others": 2}`: the resources
+that wait for a signal, the launch hooks of the group `fleet`, and the number of its other instances in service. Out:
+answers; `api.log` has the requests. A resource or a hook that got its signal no longer waits."""
 
 import json
 import os
@@ -10,7 +10,7 @@ import urllib.parse
 
 
 class Waiting:
-    """What waits, for as long as the host lives."""
+    """The state of the signal targets of one host."""
 
     def __init__(self, folder):
         self.path = os.path.join(folder, "aws", "waiting.json")

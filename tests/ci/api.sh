@@ -1,11 +1,11 @@
 # shellcheck shell=bash
-# The simulated ECS API for a while. Sourced; in: $rollout, the program, and $work, a folder.
+# Starts and stops the simulated ECS API. Sourced. In: $rollout, the program of the simulator, and $work, a folder.
 
-: "${rollout:?set by who sources this}"
+: "${rollout:?must be set by the script that sources this file}"
 
-# $1: the situation. Leaves $endpoint.
+# Starts it. $1: the situation. Sets $endpoint.
 api_start() {
-    : "${work:?a folder}"
+    : "${work:?must be a folder}"
     rm -f "$work/api.in" "$work/api.out"
     mkfifo "$work/api.in"
     "$rollout" "$1" <"$work/api.in" >"$work/api.out" &
@@ -13,14 +13,14 @@ api_start() {
     exec 9>"$work/api.in"
     local tries=100
     until [[ -s $work/api.out ]] || ((tries-- == 0)); do sleep 0.05; done
-    # shellcheck disable=SC2034 # for who sources this
+    # shellcheck disable=SC2034 # for the script that sources this file
     endpoint=$(head -n 1 "$work/api.out")
 }
 
-# Leaves in $told what was asked, and what has become of the service.
+# Stops it. Sets $state to JSON: the calls, and the final state of the service.
 api_end() {
     exec 9>&-
     wait "$api"
     # shellcheck disable=SC2034
-    told=$(tail -n 1 "$work/api.out")
+    state=$(tail -n 1 "$work/api.out")
 }

@@ -1,9 +1,9 @@
-"""Runs every sample, template and script that downloads something against a server that gives wrong answers: the script must
-fail, and a file that was not checked must never be at the final path or executable. Also checks that no shipped script uses a
-fixed name in /tmp, which another user of the machine could create first. Prints `N passed, N failed`.
+"""Runs every sample, template and script that downloads something against a server that gives wrong answers. The script
+must fail, and an unchecked file must never be at the final path or executable. Also checks that no shipped script
+uses a fixed name in /tmp, which another user of the machine could create first. Prints `N passed, N failed`.
 
-In: a Python with PyYAML; curl. What a sample installs with (dpkg, sudo, ecs-bootstrap) are stand-ins, and `/usr/bin/` stands
-for a folder of the test.
+Needs a Python with PyYAML, and curl. The programs that samples install with (dpkg, sudo, ecs-bootstrap) are replaced by
+fake programs, and `/usr/bin/` by a folder of the test.
 """
 
 import gzip
@@ -25,14 +25,14 @@ import yaml
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 PACKAGING = ROOT / "packaging"
-# What is served: it says that it ran, so that running it too early is noticed.
+# The served program. It records that it ran, so that a sample that runs it too early is noticed.
 PROGRAM = b'#!/bin/sh\necho "$0 $*" >>"$RAN"\n' + b"# padding\n" * 2000
 PAGE = b"<html><body>Sign in to the network</body></html>\n"
 WAIT = 20
 
 
 class Tags(yaml.SafeLoader):
-    """Templates have tags of CloudFormation; only their values matter here."""
+    """Reads templates with CloudFormation tags. Only the values of the tags are used here."""
 
 
 def _value(loader, _suffix, node):
@@ -47,7 +47,7 @@ Tags.add_multi_constructor("!", _value)
 
 
 def texts(value):
-    """Every text in a document."""
+    """Every text of a document."""
     if isinstance(value, dict):
         value = list(value.values())
     if isinstance(value, list):
@@ -60,23 +60,28 @@ def texts(value):
 
 
 def of_yaml(path):
-    """The one script of the document that downloads; a list of commands is one script."""
+    """The only script of the document that downloads. A list of commands is one script."""
     found = {text for text in texts(yaml.load(path.read_text(encoding="utf-8"), Tags)) if re.search(r"\bcurl\b", text)}
     scripts = [text for text in found if "\n" in text.strip()]
     assert len(scripts) == 1, f"{path}: {found}"
     return scripts[0]
 
 
-def of_readme():
-    """The block of the README that downloads."""
-    blocks = re.findall(r"```sh\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.S)
-    scripts = [block for block in blocks if re.search(r"\bcurl\b", block)]
-    assert len(scripts) == 1, scripts
-    return scripts[0]
+def of_documents():
+    """The scripts that download in README.md and docs, by the name of the document."""
+    found = {}
+    for path in [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]:
+        blocks = re.findall(r"```sh\n(.*?)```", path.read_text(encoding="utf-8"), re.S)
+        for block in {block for block in blocks if "@URL@" in block and re.search(r"\bcurl\b", block)}:
+            name = str(path.relative_to(ROOT))
+            assert name not in found, f"{name} has two different scripts that download"
+            found[name] = ("sh", block)
+    assert found, "neither README.md nor docs has a script that downloads"
+    return found
 
 
 def package():
-    """A package for packaging/image/install, with the program in it."""
+    """A tar.gz package for packaging/image/install that contains the program."""
     packed = io.BytesIO()
     with tarfile.open(fileobj=packed, mode="w") as tar:
         member = tarfile.TarInfo("usr/bin/ecs-bootstrap")
@@ -86,7 +91,7 @@ def package():
 
 
 def samples():
-    """By name: how it is run, and its text. What is new and downloads must be listed here."""
+    """How each sample is run, and its text, by name. A new sample that downloads must be listed here."""
     cloud_init, template, ci, image = (PACKAGING / name for name in ("cloud-init", "cloudformation", "ci", "image"))
     listed = {
         cloud_init / "download.sh": ("sh", (cloud_init / "download.sh").read_text(encoding="utf-8")),
@@ -101,11 +106,11 @@ def samples():
                    and re.search(r"\b(curl|wget)\b", path.read_text(encoding="utf-8"))}
     missing = downloading - set(listed)
     assert not missing, f"these download and are not tested: {missing}"
-    return {"README.md": ("sh", of_readme())} | {str(path.relative_to(PACKAGING)): one for path, one in listed.items()}
+    return of_documents() | {str(path.relative_to(PACKAGING)): one for path, one in listed.items()}
 
 
 class Server:
-    """Answers every request in the one way that is set."""
+    """Answers every request with the function in `answer`."""
 
     def __init__(self):
         server = self
@@ -128,7 +133,7 @@ class Server:
         threading.Thread(target=self.http.serve_forever, daemon=True).start()
 
     def body(self, content, status=200, length=None):
-        """An answer with this body, which says that it is `length` long."""
+        """An answer with this body and `length` as its Content-Length."""
         def answer(request):
             request.send_response(status)
             if length is not None:
@@ -138,7 +143,7 @@ class Server:
         return answer
 
     def stall(self, request):
-        """Half of the right file, and no more until the test goes on."""
+        """Sends half of the right file, then waits until the test continues."""
         request.send_response(200)
         request.send_header("Content-Length", str(len(self.right)))
         request.end_headers()
@@ -165,7 +170,7 @@ class Server:
 
 
 class Place:
-    """A host for one run: its /usr/bin, its temporary folder, and programs that record what they are called with."""
+    """The folders of one run: /usr/bin, the temporary folder, and fake programs that record their arguments."""
 
     def __init__(self, work, server, url=None):
         self.url, self.sum = url or server.url, hashlib.sha256(server.right).hexdigest()
@@ -173,11 +178,11 @@ class Place:
         self.bin, self.tmp, self.programs, self.here = (self.folder / name for name in ("bin", "tmp", "programs", "here"))
         for folder in (self.bin, self.tmp, self.programs, self.here):
             folder.mkdir()
-        # The installer has a root of its own.
+        # packaging/image/install installs into a separate root.
         self.final = self.bin / "ecs-bootstrap" if server.right == PROGRAM else self.here / "usr" / "bin" / "ecs-bootstrap"
         self.final.parent.mkdir(parents=True, exist_ok=True)
         self.ran = self.folder / "ran"
-        # The server here has no certificate, so http is allowed too; retries would only make the test slow.
+        # The server has no certificate, so http is allowed too. Retries would only make the test slow.
         self.program("curl", 'set -- "${@/#=https/=http,https}"\nargs=()\nwhile (($#)); do\n'
                              '  if [[ $1 == --retry ]]; then shift 2; else args+=("$1"); shift; fi\ndone\n'
                              f'exec {shutil.which("curl")} "${{args[@]}}"')
@@ -191,7 +196,7 @@ class Place:
         path.chmod(0o755)
 
     def start(self, how, text):
-        """Runs the sample with the test's own values."""
+        """Runs the sample with the URL and the checksum of the test."""
         for name in ("@URL@", "${BinaryUrl}", "{{ InstallUrl }}", "{{ PackageUrl }}"):
             text = text.replace(name, self.url)
         for name in ("@SHA256@", "${BinarySha256}", "{{ InstallSha256 }}", "{{ PackageSha256 }}"):
@@ -204,7 +209,7 @@ class Place:
             "HOME": str(self.here), "NO_PROXY": "127.0.0.1", "no_proxy": "127.0.0.1",
             "URL": self.url, "SHA256": self.sum, "ECS_DEPLOY_URL": self.url, "ECS_DEPLOY_SHA256": self.sum,
         }
-        # A caller's umask that lets everybody write must not matter.
+        # With this umask of the caller, other users could write to new files. The sample must set its own modes.
         return subprocess.Popen([*how.split(), script], cwd=self.here, env=env, stdout=subprocess.PIPE,
                                 stderr=subprocess.STDOUT, text=True, umask=0, start_new_session=True)
 
@@ -214,7 +219,7 @@ class Place:
         return process.returncode, said
 
     def files(self):
-        """Every file that the sample has left."""
+        """Every file that the sample left."""
         return [path for folder in (self.bin, self.tmp, self.here) for path in folder.rglob("*") if path.is_file()]
 
     def executable(self):
@@ -225,41 +230,41 @@ class Place:
 
 
 def refuses(place, how, text, old):
-    """The sample fails, runs nothing, and leaves no file but the one that was there."""
+    """The sample must fail, run nothing, and leave no file except an existing one."""
     if old:
         place.final.write_bytes(b"old")
         place.final.chmod(0o755)
     status, said = place.run(how, text)
-    assert status != 0, f"ended with 0: {said}"
+    assert status != 0, f"exit code 0: {said}"
     assert not place.calls(), f"ran: {place.calls()}"
     left = place.files()
-    assert left == ([place.final] if old else []), f"left: {left}"
-    assert not old or place.final.read_bytes() == b"old", "the file that was there is another"
+    assert left == ([place.final] if old else []), f"files left behind: {left}"
+    assert not old or place.final.read_bytes() == b"old", "the existing file was changed"
 
 
 def takes(place, how, text):
-    """With the right file the script succeeds, so the other cases fail for the reason that they test."""
+    """With the right file the sample must succeed. This shows that the other cases fail for the tested reason."""
     status, said = place.run(how, text)
-    assert status == 0, f"ended with {status}: {said}"
+    assert status == 0, f"exit code {status}: {said}"
     assert place.calls(), f"ran nothing: {said}"
     left = place.files()
-    assert left in ([], [place.final]), f"left: {left}"
+    assert left in ([], [place.final]), f"files left behind: {left}"
     if left:
         assert place.final.read_bytes() == PROGRAM and place.final.stat().st_mode & 0o777 == 0o755, oct(place.final.stat().st_mode)
 
 
 def is_private_meanwhile(place, server, how, text):
-    """While half of the file is there, and after a kill at that point, it has neither its name nor an executable bit."""
+    """A half-downloaded file, also after a kill, must not be at its final path, executable, or writable by others."""
     server.stalled.clear()
     server.go_on.clear()
     process = place.start(how, text)
     try:
-        assert server.stalled.wait(WAIT), "nothing was asked for"
+        assert server.stalled.wait(WAIT), "the sample sent no request"
         for moment in ("meanwhile", "after a kill"):
-            assert not place.final.exists(), f"{moment}: {place.final} is there"
-            assert not place.executable(), f"{moment}: {place.executable()} can be run"
+            assert not place.final.exists(), f"{moment}: {place.final} exists"
+            assert not place.executable(), f"{moment}: {place.executable()} is executable"
             exposed = [path for path in place.files() if path.stat().st_mode & 0o022 and path.parent.stat().st_mode & 0o011]
-            assert not exposed, f"{moment}: others may write {exposed}"
+            assert not exposed, f"{moment}: other users can write {exposed}"
             if moment == "meanwhile":
                 os.killpg(process.pid, signal.SIGKILL)
                 process.communicate(timeout=WAIT)
@@ -272,7 +277,7 @@ def is_private_meanwhile(place, server, how, text):
 
 
 def no_fixed_name():
-    """Names in /tmp are those of mktemp."""
+    """Scripts use only names from mktemp in /tmp."""
     folders = (PACKAGING, ROOT / ".ci", ROOT / ".github", ROOT / "tests" / "boot" / "bed.d")
     files = [path for folder in folders for path in sorted(folder.rglob("*")) if path.is_file()]
     files += [ROOT / "README.md", ROOT / "tests" / "tools.sh", ROOT / "tests" / "run", ROOT / "tests" / "try"]
@@ -282,7 +287,7 @@ def no_fixed_name():
 
 
 def cases(server, work):
-    """Name and function of every case."""
+    """The name and the function of each case."""
     yield "no fixed name in /tmp", no_fixed_name
     for name, (how, text) in samples().items():
         server.right = package() if name == "image/install" else PROGRAM
@@ -291,7 +296,7 @@ def cases(server, work):
                 def wrong(answer=answer, old=old, how=how, text=text):
                     server.answer = answer
                     refuses(Place(work, server), how, text, old)
-                yield f"{name}: {kind}{', an old one is there' if old else ''}", wrong
+                yield f"{name}: {kind}{', with an existing file' if old else ''}", wrong
 
         def closed(how=how, text=text):
             refuses(Place(work, server, "http://127.0.0.1:1/file"), how, text, False)

@@ -1,5 +1,5 @@
-"""moto's server, as `moto_server`, but that a stack which `aws cloudformation deploy` has made (by a change set) has its
-outputs: moto 5.2 leaves them out. To go when it does not any more."""
+"""moto's server, like `moto_server`, with one correction: a stack that `aws cloudformation deploy` made (with a change
+set) has its outputs. moto 5.2 leaves them out; remove this file when moto no longer does."""
 
 from moto.cloudformation.models import ChangeSet
 from moto.server import main

@@ -1,5 +1,6 @@
-"""The usual script and ecs-deploy in twelve situations, on the same simulated ECS API; what survives means is written at
-each. Prints the table, and as its last line `N passed, N failed`: what ecs-deploy does not survive has failed.
+"""Runs the usual script and ecs-deploy in twelve situations on the same simulated ECS API. Each situation defines what
+a correct result is; the table calls it `survives`. Prints the table and, as the last line, `N passed, N failed`,
+which counts ecs-deploy only.
 
 Usage: side_by_side.py ECS_DEPLOY ROLLOUT AWS"""
 
@@ -13,17 +14,17 @@ import tempfile
 import time
 
 HERE = pathlib.Path(__file__).resolve().parent
-# The CLI looks each 15 s; whoever has not ended by then waits for ever, or for ten minutes.
+# Seconds. The CLI polls every 15 s; a program that has not ended by then waits forever, or for ten minutes.
 LIMIT = 75
 CONTAINER = {"name": "web", "memory": 128}
 
 
 class Run:
-    """How a program ended, and what has become of the service."""
+    """How a program ended, and the final state of the service."""
 
-    def __init__(self, code, said, told):
-        self.code, self.said = code, said
-        self.calls, self.service, self.revisions = told["calls"], told["service"] or {}, told["revisions"]
+    def __init__(self, code, output, state):
+        self.code, self.output = code, output
+        self.calls, self.service, self.revisions = state["calls"], state["service"] or {}, state["revisions"]
 
     def image(self):
         running = self.service.get("taskDefinition")
@@ -31,17 +32,17 @@ class Run:
         return found[0]["containerDefinitions"][0]["image"] if found else None
 
     def runs(self, image):
-        """It ended well, and the service runs this image."""
+        """Whether the program succeeded and the service runs this image."""
         primary = (self.service.get("deployments") or [{}])[0]
         completed = self.service.get("status") == "ACTIVE" and primary.get("rolloutState") == "COMPLETED"
         return self.code == 0 and completed and self.image() == image
 
     def fails(self, *words):
-        """It ended, not well, and said why."""
-        return self.code not in (0, None) and all(word in self.said for word in words)
+        """Whether the program failed and printed these words."""
+        return self.code not in (0, None) and all(word in self.output for word in words)
 
 
-# What it is, the situation of the API, the tag, and what surviving it means.
+# Each entry: the description, the situation of the API, the image tag, and the check of a correct result.
 SITUATIONS = [
     ("the first deployment", "absent", "2", lambda run: run.runs("web:2")),
     ("an update", "active", "2", lambda run: run.runs("web:2")),
@@ -49,13 +50,13 @@ SITUATIONS = [
      lambda run: run.runs("web:1") and len(run.revisions) == 1 and "UpdateService" not in run.calls),
     ("the service was deleted by hand (INACTIVE): created again", "inactive", "2", lambda run: run.runs("web:2")),
     ("the service was just deleted (DRAINING): waited for, created again", "draining", "2", lambda run: run.runs("web:2")),
-    ("the tag's variable is not set: refused, nothing is asked", "active", None,
+    ("the tag's variable is not set: refused before any API call", "active", None,
      lambda run: run.fails("TAG") and "RegisterTaskDefinition" not in run.calls),
-    ("the image was never pushed: told, the old revision runs", "image-missing", "2",
+    ("the image was never pushed: reported, the old revision runs", "image-missing", "2",
      lambda run: run.fails("not found") and run.image() == "web:1"),
-    ("the circuit breaker rolls back: not called a success", "circuit-breaker", "2",
+    ("the circuit breaker rolls back: not reported as a success", "circuit-breaker", "2",
      lambda run: run.fails("ended with 1") and run.image() == "web:1"),
-    ("somebody else deploys meanwhile: told", "superseded", "2", lambda run: run.fails("took the place")),
+    ("another deployment starts meanwhile: reported", "superseded", "2", lambda run: run.fails("took the place")),
     ("throttled for some seconds", "throttled", "2", lambda run: run.runs("web:2")),
     ("ECS does not show the new service at once", "stale", "2", lambda run: run.runs("web:2")),
     ("auto scaling wants five tasks: they stay five", "auto-scaled", "2",
@@ -71,7 +72,7 @@ def write(folder, image):
 
 
 def play(command, image, situation, tag, rollout, path):
-    """Runs a program in a situation of its own."""
+    """Runs a program with its own simulated API."""
     with tempfile.TemporaryDirectory() as name:
         folder = pathlib.Path(name)
         write(folder, image)
@@ -87,11 +88,11 @@ def play(command, image, situation, tag, rollout, path):
         try:
             ended = subprocess.run(command, cwd=folder, env=environment, stdin=subprocess.DEVNULL, timeout=LIMIT,
                                    stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-            code, said = ended.returncode, ended.stdout
+            code, output = ended.returncode, ended.stdout
         except subprocess.TimeoutExpired as late:
-            code, said = None, (late.stdout or b"").decode()
-        told, _ = api.communicate()
-        return Run(code, said, json.loads(told))
+            code, output = None, (late.stdout or b"").decode()
+        state, _ = api.communicate()
+        return Run(code, output, json.loads(state))
 
 
 def main():
@@ -101,20 +102,20 @@ def main():
     usual = ["bash", str(HERE / "usual-script.sh")]
     began = time.monotonic()
     with concurrent.futures.ThreadPoolExecutor(max_workers=12) as pool:
-        ours = [pool.submit(play, deploy, "web:${TAG}", situation, tag, rollout, os.path.dirname(ecs_deploy))
+        deployed = [pool.submit(play, deploy, "web:${TAG}", situation, tag, rollout, os.path.dirname(ecs_deploy))
                 for _, situation, tag, _ in SITUATIONS]
-        theirs = [pool.submit(play, usual, "web:%TAG%", situation, tag, rollout, os.path.dirname(aws))
+        scripted = [pool.submit(play, usual, "web:%TAG%", situation, tag, rollout, os.path.dirname(aws))
                   for _, situation, tag, _ in SITUATIONS]
-        ours, theirs = [run.result() for run in ours], [run.result() for run in theirs]
+        deployed, scripted = [run.result() for run in deployed], [run.result() for run in scripted]
     print("| situation | usual script | ecs-deploy |\n| --- | --- | --- |")
     failed = 0
-    for (what, _, _, survives), our, their in zip(SITUATIONS, ours, theirs):
+    for (description, _, _, survives), with_ecs_deploy, with_script in zip(SITUATIONS, deployed, scripted):
         words = ["survives" if survives(run) else ("waits" if run.code is None else f"ends with {run.code}")
-                 for run in (their, our)]
-        print(f"| {what} | {words[0]} | {words[1]} |")
-        if not survives(our):
+                 for run in (with_script, with_ecs_deploy)]
+        print(f"| {description} | {words[0]} | {words[1]} |")
+        if not survives(with_ecs_deploy):
             failed += 1
-            print(our.code, our.said, our.image(), our.calls, file=sys.stderr)
+            print(with_ecs_deploy.code, with_ecs_deploy.output, with_ecs_deploy.image(), with_ecs_deploy.calls, file=sys.stderr)
     print(f"({time.monotonic() - began:.0f} s)")
     print(f"{len(SITUATIONS) - failed} passed, {failed} failed")
     return 1 if failed else 0

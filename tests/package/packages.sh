@@ -1,12 +1,12 @@
 # shellcheck shell=bash
-# What the cases of packages share. Sourced by the scripts beside it; in: the folder that packaging/build filled as the
-# first argument, a case as the second. Out: the packages by name, and roots to install them into. A case is a function of
-# the script that sources this; it ends with a message and 1 at the first command that does not hold.
+# Shared by the tests of packages, which source it. In: the output folder of packaging/build as the first argument, a
+# case as the second. Out: the paths of the packages, and roots to install them into. A case is a function of the
+# script that sources this file. It ends with a message and exit code 1 at the first command that fails.
 
 set -Eeuo pipefail
-trap 'printf "%s: line %s: \`%s\` does not hold\n" "$0" "$LINENO" "$BASH_COMMAND" >&2' ERR
+trap 'printf "%s: line %s: \`%s\` failed\n" "$0" "$LINENO" "$BASH_COMMAND" >&2' ERR
 
-dist=$(realpath "${1:?"the folder that packaging/build filled"}")
+dist=$(realpath "${1:?"the output folder of packaging/build is needed"}")
 cd "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")/../.."
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/ecs-bootstrap
 mkdir -p "$cache"
@@ -14,7 +14,7 @@ export PATH=$cache/bin:$cache/tools/bin:$PATH
 # shellcheck source=tests/tools.sh
 source tests/tools.sh
 
-# shellcheck disable=SC2034 # for who sources this
+# shellcheck disable=SC2034 # for the scripts that source this file
 deb=$(echo "$dist"/ecs-bootstrap_*_*.deb)
 # shellcheck disable=SC2034
 rpm=$(echo "$dist"/ecs-bootstrap-*-1.*.rpm)
@@ -23,12 +23,12 @@ tar=$(echo "$dist"/ecs-bootstrap-*-linux.tar.gz)
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
-# Package managers want to be root, if only in a namespace of their own.
+# Package managers need root; root in a user namespace is enough.
 as_root() {
     if [[ $EUID == 0 ]]; then "$@"; else unshare --map-root-user "$@"; fi
 }
 
-# Makes $root a small system: a shell, a systemd that runs and only notes what it is asked for, an ECS agent's file.
+# Makes a small system in $root: a shell, a systemctl that only records its arguments, and an ecs.config.
 fresh_root() {
     root=$work/root
     rm -rf "$root"
@@ -42,11 +42,11 @@ fresh_root() {
     echo 'ECS_CLUSTER=prod' >"$root/etc/ecs/ecs.config"
 }
 
-# What systemd was asked for since the last time, a line each, is exactly this.
+# The calls of systemctl since the last check, one per line, are exactly these.
 asked() {
     diff --label wanted --label asked <(printf '%s' "${1:+$1$'\n'}") "$root/asked"
     : >"$root/asked"
 }
 
 # Runs the case that the second argument names.
-run_case() { "${1:?"a case"}"; }
+run_case() { "${1:?"the name of a case is needed"}"; }

@@ -1,7 +1,8 @@
-"""Checks the SBOM that packaging/build wrote: it is valid CycloneDX, lists exactly what is in the binary, and contains nothing
-of the machine that built it. Prints `N passed, N failed`.
+"""Checks the SBOM that packaging/build wrote: it is valid CycloneDX, lists exactly the contents of the binary, and
+contains nothing about the build machine. Prints `N passed, N failed`.
 
-Usage: sbom.py DIST NAME, with a Python that has cyclonedx-python-lib[json-validation]; run in the tree that was built.
+Usage: sbom.py DIST NAME, with a Python that has cyclonedx-python-lib[json-validation]. Run it in the tree that was
+built.
 """
 
 import datetime
@@ -23,17 +24,17 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 TEXT = (DIST / f"{NAME}.cdx.json").read_text(encoding="utf-8")
 BOM = json.loads(TEXT)
 BINARY = (DIST / NAME).read_bytes()
-# Linked in, and no crates.
+# Components that are linked in but are not crates.
 BESIDE_CRATES = {"rust-std", "glibc"}
 
 
 def target():
-    """Of the binary, by its ELF header (e_machine)."""
+    """The target triple of the binary, from its ELF header (e_machine)."""
     return {62: "x86_64", 183: "aarch64"}[int.from_bytes(BINARY[18:20], "little")] + "-unknown-linux-gnu"
 
 
 def tree(edges):
-    """What cargo resolves for the target: features by name and version."""
+    """The crates that cargo resolves for the target: features by name and version."""
     command = ["cargo", "tree", "--locked", "--edges", edges, "--target", target(), "--prefix", "none", "--no-dedupe",
                "--format", "{p}\t{f}"]
     lines = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout.splitlines()
@@ -59,7 +60,7 @@ def it_is_cyclonedx():
     assert BOM["specVersion"] == "1.5"
     errors = JsonStrictValidator(SchemaVersion.V1_5).validate_str(TEXT)
     assert errors is None, errors
-    # The validator refuses a wrong document.
+    # Show that the validator rejects a wrong document.
     broken = TEXT.replace('"type": "application"', '"type": "programme"', 1)
     assert broken != TEXT and JsonStrictValidator(SchemaVersion.V1_5).validate_str(broken) is not None
 
@@ -103,7 +104,7 @@ def it_belongs_to_this_binary():
 def what_is_linked_beside_crates_is_listed():
     found = {one["name"]: one["version"] for one in BOM["components"] if one["name"] in BESIDE_CRATES}
     assert set(found) == BESIDE_CRATES, found
-    # The compiler leaves its version in the binary.
+    # The compiler writes its version into the binary.
     assert f"rustc version {found['rust-std']} ".encode() in BINARY, found
     assert re.match(r"\d+\.\d+", found["glibc"]), found
 

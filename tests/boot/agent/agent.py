@@ -1,13 +1,13 @@
 #!/usr/bin/env python3
-"""The stand-in of the ECS agent: its order of steps, its exit codes, its log, its introspection.
+"""A simulated ECS agent, with the order of steps, the exit codes, the log and the introspection of the real one.
 
-From the source of amazon-ecs-agent 1.105 (agent/app, agent/handlers, ecs-agent/api/ecs/client). It registers for true: with
-credentials from IMDSv2, signed by SigV4, over TLS that it verifies. It runs no task. `/etc/ecs-stand-in.json` in the host,
-if it is there when the container starts, changes it:
+From the source of amazon-ecs-agent 1.105 (agent/app, agent/handlers, ecs-agent/api/ecs/client). It really registers:
+with credentials from IMDSv2, signed with SigV4, over verified TLS. It runs no tasks. If `/etc/ecs-stand-in.json`
+exists in the host when the container starts, it changes the behaviour:
 
-  {"exit": N}                  ends with N right after its start, with "error" as the line that it logs
-  {"start_delay_s": N}         waits before it asks for anything
-  {"register_cluster": "X"}    registers into X, whatever ECS_CLUSTER says
+  {"exit": N}                  exits with N directly after its start; "error" is the line that it logs
+  {"start_delay_s": N}         waits before its first request
+  {"register_cluster": "X"}    registers in X, whatever ECS_CLUSTER says
   {"connect": false}           registers, and never connects
 """
 
@@ -32,7 +32,7 @@ VERSION = "1.105.1"
 STATE = "/data/ecs_agent_data.json"
 SUCCESS, ERROR, PANIC, TERMINAL = 0, 1, 2, 5
 IMDS = "http://169.254.169.254/latest/"
-PAUSE_BETWEEN_BEATS = 1.0
+HEARTBEAT_PAUSE = 1.0
 TRUE = ("1", "t", "T", "TRUE", "true", "True")
 
 
@@ -74,7 +74,7 @@ class Metadata:
             return answer.read().decode()
 
     def get(self, path):
-        """The document; None where it is absent."""
+        """The document, or None if it does not exist."""
         if self.token is None:
             life = {"X-aws-ec2-metadata-token-ttl-seconds": "21600"}
             self.token = self.fetch("api/token", "PUT", life)
@@ -86,7 +86,7 @@ class Metadata:
             raise
 
     def ask(self, path, default=None):
-        """The same, and the default where the service cannot be reached."""
+        """Like `get`, but the default if the service cannot be reached."""
         try:
             return self.get(path)
         except OSError:
@@ -152,7 +152,7 @@ class Ecs:
 
 
 def reason(problem):
-    """In Go's words, as they stand in the agent's log."""
+    """The error text of Go, as in the agent's log."""
     if isinstance(problem, ssl.SSLCertVerificationError):
         return "tls: failed to verify certificate: x509: certificate signed by unknown authority"
     if isinstance(problem, TimeoutError):
@@ -195,7 +195,7 @@ class Agent:
     def run(self):
         log("info", "Starting Amazon ECS Agent", version=VERSION, commit="00000000")
         if "exit" in self.knobs:
-            log("critical", self.knobs.get("error", "The stand-in was told to exit"))
+            log("critical", self.knobs.get("error", "The simulated agent is configured to exit"))
             raise Stop(self.knobs["exit"])
         time.sleep(self.knobs.get("start_delay_s", 0))
         self.configure()
@@ -345,7 +345,7 @@ class Agent:
                 pass
 
         def serve():
-            # It logs and tries again: a port in use ends nothing.
+            # The agent logs the error and tries again: a port in use does not end it.
             while True:
                 try:
                     ThreadingHTTPServer(("0.0.0.0", 51678), Introspection).serve_forever()
@@ -370,7 +370,7 @@ class Agent:
             pause = min(120, pause * 1.5)
 
     def session(self):
-        """Holds a connection; what holds it is a request every second."""
+        """Holds a connection with a heartbeat request every second."""
         self.ecs.call("DiscoverPollEndpoint", containerInstance=self.arn, cluster=self.cluster)
         if self.knobs.get("connect") is False:
             raise ConnectionRefusedError
@@ -381,12 +381,12 @@ class Agent:
                 connected = True
                 log("info", "Connected to ACS endpoint")
                 log("info", "Connected to TCS endpoint")
-            time.sleep(PAUSE_BETWEEN_BEATS)
+            time.sleep(HEARTBEAT_PAUSE)
 
 
 def leave(*_):
     log("info", "Agent received termination signal", signal="terminated")
-    os._exit(SUCCESS)  # threads and all, as the agent does
+    os._exit(SUCCESS)  # ends all threads at once, as the agent does
 
 
 if __name__ == "__main__":
@@ -395,6 +395,6 @@ if __name__ == "__main__":
         Agent().run()
     except Stop as stop:
         os._exit(stop.code)
-    except Exception as fault:  # of the stand-in itself: seen in the log that is kept, as a panic of the agent would be
-        log("critical", "The stand-in broke", error=repr(fault))
+    except Exception as fault:  # a bug of this program; it appears in the log like a panic of the agent
+        log("critical", "The simulated agent failed", error=repr(fault))
         os._exit(PANIC)

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""Packs the agent's stand-in into an image that `docker load` takes, without docker and without a registry.
+"""Packs the simulated agent into an image for `docker load`, without docker and without a registry.
 
-The image holds the program and the links of a merged /usr; python itself comes from the host, by read-only binds.
+The image holds the program and the links of a merged /usr. Python comes from the host through read-only bind mounts.
 """
 
 import hashlib

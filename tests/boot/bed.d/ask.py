@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
-"""Answers what assertions ask: of the API's log, of moto, of the product's status. One question a call; answers on stdout.
+"""Answers questions of assertions from the API's log, moto, or a JSON file. Each call prints one answer to stdout.
 
-  calls FILE PATTERN [FIELD]                      how many calls fit `service:Operation` (a glob), or FIELD of each
+  calls FILE PATTERN [FIELD]                      how many calls match `service:Operation` (a glob), or FIELD of each
   instances SOCKET ACCOUNT REGION ID              container instances of an EC2 instance: cluster, status, ARN
-  launch SOCKET ACCOUNT REGION                    launches one more instance: what instance.json holds of it
+  launch SOCKET ACCOUNT REGION                    launches another instance, and prints it in the form of instance.json
   field FILE PATH                                 a value of a JSON file by its dotted path
 """
 

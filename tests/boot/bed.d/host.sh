@@ -1,19 +1,19 @@
 # shellcheck shell=bash
-# One host from `up` to `down`. In: `$bed_cache`, `$root`, `$tls`, `$common`, `$moto`. Out: a folder `$bed_cache/hosts/NAME`, and a
-# keeper (see bed.d/keeper) in which everything else of the host lives.
+# One host from `up` to `down`. In: `$bed_cache`, `$root`, `$tls`, `$common`, `$moto`. Out: a folder
+# `$bed_cache/hosts/NAME`, and a keeper process (see bed.d/keeper) that contains everything else of the host.
 #
-# The keeper holds a lock on hosts/NAME.lock while it or any of its children lives: so the lock tells who is alive, also to
-# a later run that finds what an interrupted one left.
+# The keeper holds a lock on hosts/NAME.lock while it or any of its children lives. So the lock shows whether a host is
+# running, also to a later run that finds files of an interrupted one.
 
 host_folder() { printf '%s/hosts/%s' "$bed_cache" "$1"; }
 
-# $1: a host's name. Every option is in a variable of its name, see `bed --help`.
+# $1: a host's name. Each option is in the variable of the same name, see `bed --help`.
 up() {
     local name=$1 folder lock keeper
     folder=$(host_folder "$name")
     mkdir -p "$bed_cache/hosts"
     exec {lock}>"$folder.lock"
-    flock --nonblock "$lock" || die "there is a host \`$name\` already"
+    flock --nonblock "$lock" || die "the host \`$name\` already exists"
     rm -rf "$folder"
     mkdir -p "$folder/files" "$folder/aws"
     lay_out "$folder"
@@ -22,11 +22,11 @@ up() {
             imds_late "$imds_late" network_late "$network_late" hop_limit "$hop_limit" \
             cgroup "$cgroup_prefix-$name" outside "$(readlink /proc/self/ns/net)"
     } >"$folder/options"
-    # `--kill-child` and `$tie`: whatever ends the outer process ends the inner one, and so the host.
+    # `--kill-child` and `$tie`: when the outer process ends, the inner one ends, and so does the host.
     "${tie[@]}" unshare --mount --pid --net --fork --kill-child --mount-proc --propagation private \
         "$here/bed.d/keeper" "$folder" </dev/null >"$folder/keeper.log" 2>&1 &
     keeper=$!
-    disown "$keeper" # or the shell would report its end
+    disown "$keeper" # otherwise the shell would report its end
     echo "$keeper" >"$folder/keeper.pid"
     exec {lock}>&-
     local deadline=$((SECONDS + 20))
@@ -34,13 +34,13 @@ up() {
     until pid=$(leader "$name") && [[ -S /proc/$pid/root/run/systemd/private ]]; do
         if [[ ! -d /proc/$keeper ]] || ((SECONDS >= deadline)); then
             cat "$folder"/{keeper,console}.log >&2
-            die "$name: no PID 1"
+            die "$name: PID 1 did not start"
         fi
         sleep 0.05
     done
 }
 
-# What the host differs in from the common root, in the host's folder.
+# Writes the files in which the host differs from the common root into the host's folder.
 lay_out() {
     local files=$1/files units=$1/files/etc/systemd/system usr=$1/files/usr/lib/systemd/system
     [[ -z $user_data ]] || cp "$user_data" "$1/user-data"
@@ -50,7 +50,7 @@ lay_out() {
     [[ $unit == none ]] || install -m 644 "$here/agent/units/$unit/ecs.service" "$usr/ecs.service"
     [[ $unit == none || $enabled != yes ]] || ln -s /lib/systemd/system/ecs.service "$units/multi-user.target.wants/"
     [[ $unit != deb ]] || ln -s /lib/systemd/system/docker.service "$units/multi-user.target.wants/"
-    # Only Debian and Ubuntu order it after multi-user.target; no drop-in can take that away.
+    # Only Debian and Ubuntu order cloud-final after multi-user.target; a drop-in cannot remove that.
     [[ $cloud_final == debian ]] || sed -e '/^After=multi-user.target/d' -e '/^Before=apt-daily.service/d' \
         "$root/lib/systemd/system/cloud-final.service" >"$units/cloud-final.service"
     case $docker in
@@ -66,13 +66,13 @@ lay_out() {
     case $product in
     baked) bake "$usr" "$units" ;;
     esac
-    # What user data can download.
+    # The binary, so that user data can download it.
     mkdir "$1/served"
     [[ -z $binary ]] || ln "$binary" "$1/served/ecs-bootstrap" 2>/dev/null || cp "$binary" "$1/served/ecs-bootstrap"
     [[ -z $files_of_case ]] || cp -a "$files_of_case/." "$files/"
 }
 
-# The units of the repository, as the package puts them in. $1: of the package. $2: of the administrator.
+# Installs the units of this tree like the package. $1: folder for the package's units. $2: for the administrator's.
 bake() {
     cp -r "$here/../../systemd/." "$1/"
     chmod -R u=rwX,go=rX "$1"
@@ -85,15 +85,15 @@ bake() {
     done
 }
 
-# The host's PID 1 as it is seen here: the child of systemd-nspawn, a child of the keeper, a child of its `unshare`. What was
-# found is kept: the kernel's list of children may leave some out while others end.
+# Prints the host's PID 1 as seen here: a child of systemd-nspawn, which is a child of the keeper, which is a child of
+# its `unshare`. The result is stored, because the kernel's list of children can be incomplete while children end.
 leader() {
     local folder keeper inner child
     folder=$(host_folder "$1")
     child=$(read_if_there "$folder/leader.pid")
     if is_leader "$child"; then
         echo "$child"
-        # A bare `return` in a trap, which uses this too, would return the status of what was before the trap.
+        # Traps use this function too, and in a trap a bare `return` returns the status from before the trap.
         return 0
     fi
     keeper=$(read_if_there "$folder/keeper.pid")
@@ -111,7 +111,7 @@ leader() {
     return 1
 }
 
-# A systemd whose parent is systemd-nspawn, and no zombie.
+# Whether a process is a systemd whose parent is systemd-nspawn, and not a zombie.
 is_leader() {
     local stat parent
     [[ -n $1 ]] || return 1
@@ -121,10 +121,10 @@ is_leader() {
     [[ $parent == systemd-nspawn ]]
 }
 
-# Processes come and go while one looks: what is not there is empty.
+# Prints a file, or nothing if it does not exist: processes can end at any time.
 read_if_there() { cat -- "$1" 2>/dev/null || true; }
 
-# The kernel ends its list with a blank.
+# The kernel's list ends with a space.
 children() {
     local list=''
     [[ -z $1 ]] || list=$(read_if_there "/proc/$1/task/$1/children")
@@ -143,7 +143,7 @@ need_leader() {
     die "the host \`$1\` is not running"
 }
 
-# Runs a command as a unit of the host's own: a process put in from outside belongs to no unit.
+# Runs a command as a unit of the host. A process that enters from outside would belong to no unit.
 execute() {
     local pid
     pid=$(need_leader "$1") || exit
@@ -151,7 +151,7 @@ execute() {
     nsenter --target "$pid" --all -- systemd-run --quiet --wait --pipe --collect --service-type=exec -- "$@"
 }
 
-# Runs a command that only looks: without a unit, ten times as fast.
+# Runs a command that only reads, without a unit: ten times as fast.
 look() {
     local pid
     pid=$(need_leader "$1") || exit
@@ -159,13 +159,13 @@ look() {
     nsenter --target "$pid" --all -- "$@"
 }
 
-# Until cloud-init is done and no job is queued. $1: the host. $2: for at most so many seconds.
+# Waits until cloud-init is done and no job is queued. $1: the host. $2: the limit in seconds.
 wait_for_boot() {
     local deadline=$((SECONDS + ${2:-120})) pid
-    # result.json is the last that the final stage writes.
+    # The final stage of cloud-init writes result.json last.
     until pid=$(leader "$1") && [[ -e /proc/$pid/root/run/cloud-init/result.json ]]; do
         ((SECONDS < deadline)) || { say "$1: cloud-init is not done after ${2:-120} s" && return 1; }
-        is_up "$1" || { say "$1: the host is gone" && return 1; }
+        is_up "$1" || { say "$1: the host has ended" && return 1; }
         sleep 0.1
     done
     local status=0
@@ -173,30 +173,30 @@ wait_for_boot() {
     [[ $status != 124 ]] || { say "$1: jobs are still queued after ${2:-120} s" && return 1; }
 }
 
-# Reboots, and returns when the next PID 1 is there.
+# Reboots, and returns when the next PID 1 runs.
 reboot_host() {
     local before after deadline=$((SECONDS + 60))
     before=$(need_leader "$1") || exit
     nsenter --target "$before" --all systemctl --no-block reboot
     until after=$(leader "$1") && [[ $after != "$before" && -S /proc/$after/root/run/systemd/private ]]; do
-        ((SECONDS < deadline)) || die "$1 does not come back"
+        ((SECONDS < deadline)) || die "$1 did not boot again within 60 s"
         sleep 0.1
     done
 }
 
-# Ends a host and removes what is left of it on this machine: its folder and its (then empty) cgroups.
+# Ends a host and removes what remains of it on this machine: its folder and its cgroups, which are empty then.
 down() {
     local name=$1 folder
     folder=$(host_folder "$name")
     if is_up "$name" && [[ -s $folder/keeper.pid ]]; then
         kill -KILL "$(<"$folder/keeper.pid")" 2>/dev/null || true
-        flock --timeout 20 "$folder.lock" true || die "$name does not end"
+        flock --timeout 20 "$folder.lock" true || die "the host \`$name\` did not end within 20 s"
     fi
     remove_cgroup "$cgroup_prefix-$name"
     rm -rf "$folder" "$folder.lock"
 }
 
-# In the version 2 tree, wherever this machine has it.
+# Removes it from the cgroup version 2 tree, wherever this machine has mounted that.
 remove_cgroup() {
     # shellcheck disable=SC2016 # expanded by the inner shell
     unshare --mount --propagation private bash -c '
@@ -208,7 +208,7 @@ remove_cgroup() {
         [[ ! -d $0 ]]' "$1" || say "the cgroup $1 could not be removed"
 }
 
-# Removes what runs that were interrupted have left.
+# Removes what interrupted runs left behind.
 sweep() {
     local lock name
     for lock in "$bed_cache"/hosts/*.lock; do
@@ -216,7 +216,7 @@ sweep() {
         name=$(basename "$lock" .lock)
         is_up "$name" || down "$name"
     done
-    # Scratch folders of runs; the lock tells here too.
+    # Scratch folders of runs. Here too the lock shows whether the run is alive.
     for lock in "$bed_cache"/run.*.lock; do
         [[ ! -e $lock ]] || ! flock --nonblock "$lock" true || rm -rf "${lock%.lock}" "$lock"
     done

@@ -1,17 +1,18 @@
 # shellcheck shell=bash
-# Builds what all hosts share, below `$bed_cache`: the Debian root, the agent's stand-in, the CA. In: `$bed_cache`, `$here`, the cache.
+# Builds the files that all hosts share, below `$bed_cache`: the Debian root, the simulated agent, the CA. In:
+# `$bed_cache`, `$here`.
 #
-# Each is made once, under a lock, into a folder that carries the hash of what it is made from; a host never writes there.
+# Each is built once, under a lock, into a folder whose name contains the hash of its inputs. A host never writes there.
 
 readonly suite=bookworm
-# isc-dhcp-client, which cloud-init's Ec2Local takes, comes with cloud-init. iptables is dockerd's.
+# cloud-init depends on isc-dhcp-client, which its Ec2Local data source uses. dockerd needs iptables.
 readonly packages=systemd,systemd-sysv,dbus,udev,iproute2,iptables,cloud-init,docker.io,ca-certificates,python3,procps,curl,kmod
-# Certificates are for these.
+# The regions that get certificates.
 readonly regions=(us-east-1 eu-west-1)
 
 hash_of() { cat -- "$@" | sha256sum | cut -c1-16; }
 
-# Makes a folder unless it is there. $1: the folder. The rest: what fills the folder that is named as its last argument.
+# Makes a folder unless it exists. $1: the folder. The rest: a command that fills the folder in its last argument.
 once() {
     local folder=$1 lock
     shift
@@ -26,7 +27,7 @@ once() {
     exec {lock}>&-
 }
 
-# A Debian that boots as a container and takes itself for an EC2 instance.
+# Builds a Debian that boots in a container and believes that it is an EC2 instance.
 fill_root() {
     local root=$1 mirror log=$bed_cache/mmdebstrap.log
     mirror=$(debian_mirror)
@@ -38,26 +39,27 @@ fill_root() {
     set_up_cloud_init "$root"
     set_up_network "$root"
     leave_out "$root"
-    # A first boot.
+    # Without a machine id, the next boot is a first boot.
     : >"$root/etc/machine-id"
     rm -f "$root/etc/hostname"
-    # As on the AMI, docker runs because ecs.service wants it. A case with Debian's units enables it again.
+    # As on the AMI, docker starts because ecs.service wants it. A case with Debian's units enables docker again.
     rm -f "$root"/etc/systemd/system/*.wants/{docker,containerd}.{service,socket}
-    # Not the folder of its state: one that is in the lower layer of an overlay cannot be renamed, as on a disk it can.
+    # Without /var/lib/ecs/data: a folder in the lower layer of an overlay cannot be renamed, and reset-agent renames
+    # it.
     mkdir -p "$root/etc/ecs" "$root/var/lib/ecs" "$root/var/log/ecs" "$root/var/cache/ecs"
-    # What python would compile at each first use, in an overlay that is thrown away.
+    # Otherwise each host would compile these again, into an overlay that is thrown away.
     chroot "$root" python3 -m compileall -q /usr/lib/python3 /usr/lib/python3.11 >/dev/null 2>&1 || true
 }
 
 set_up_cloud_init() {
     local root=$1
-    # The generator that looks for a data source refuses Ec2 in a container.
+    # cloud-init's generator does not accept the Ec2 data source in a container.
     echo 'policy: enabled' >"$root/etc/cloud/ds-identify.cfg"
     cat >"$root/etc/cloud/cloud.cfg.d/99-bed.cfg" <<'CONFIG'
 datasource_list: [ Ec2 ]
-# The address alone: the default list holds a name whose look-up costs 10 s.
+# Only the address: the default list contains a name whose look-up takes 10 s.
 datasource: { Ec2: { metadata_urls: [ 'http://169.254.169.254' ], timeout: 5, max_wait: 120 } }
-# There are no locales here, and cloud-config.service would fail.
+# There are no locales here, so cloud-config.service would fail.
 locale: false
 apt: { preserve_sources_list: true }
 CONFIG
@@ -65,7 +67,7 @@ CONFIG
 
 set_up_network() {
     local root=$1 wants=$1/etc/systemd/system
-    # cloud-init writes for systemd-networkd, where there is neither ifupdown nor netplan.
+    # Without ifupdown and netplan, cloud-init writes configuration for systemd-networkd.
     mkdir -p "$wants"/{multi-user,network-online}.target.wants
     ln -sf /lib/systemd/system/systemd-networkd.service "$wants/multi-user.target.wants/"
     ln -sf /lib/systemd/system/systemd-networkd-wait-online.service "$wants/network-online.target.wants/"
@@ -73,7 +75,7 @@ set_up_network() {
     echo 'nameserver 10.77.0.1' >"$root/etc/resolv.conf"
 }
 
-# Units that only cost time, or that touch the kernel which all hosts share. None bears on how an agent starts.
+# Masks units that only take time, or that change the kernel, which all hosts share. None affects how an agent starts.
 leave_out() {
     local unit
     for unit in sys-kernel-debug.mount sys-kernel-tracing.mount e2scrub_reap.service fstrim.timer e2scrub_all.timer \
@@ -82,7 +84,7 @@ leave_out() {
     done
 }
 
-# A CA, and a certificate of the regional endpoints signed by it.
+# Makes a CA, and a certificate for the regional endpoints that the CA signed.
 fill_tls() {
     local tls=$1 names='' region
     mkdir -p "$tls"
@@ -100,18 +102,19 @@ fill_tls() {
     ) >"$bed_cache/openssl.log" 2>&1 || { tail -n 5 "$bed_cache/openssl.log" >&2 && die 'openssl failed'; }
 }
 
-# What every host has over the root: ecs-init, the agent's image, the CA among those that the host trusts.
+# Makes the layer above the root that every host has: ecs-init, the agent's image, and the CA in the trusted
+# certificates.
 fill_common() {
     local common=$1
     mkdir -p "$common"/usr/libexec "$common"/var/{cache,lib}/ecs "$common/etc/ssl/certs"
     install -m 755 "$here/agent/amazon-ecs-init" "$common/usr/libexec/amazon-ecs-init"
     python3 "$here/agent/pack.py" "$here/agent/agent.py" "$common/var/cache/ecs/ecs-agent.tar"
-    # "Load it always, then only if it is missing", as the packages ship it.
+    # 2 means: load the image at the next start, later only if it is missing. The packages ship this value.
     printf 2 >"$common/var/cache/ecs/state"
     cat "$root/etc/ssl/certs/ca-certificates.crt" "$tls/ca.pem" >"$common/etc/ssl/certs/ca-certificates.crt"
 }
 
-# Leaves the folders in $root, $tls and $common.
+# Builds all three, and sets $root, $tls and $common to their folders.
 build() {
     mkdir -p "$bed_cache"
     root=$bed_cache/root-$(hash_of "$here/bed.d/image.sh")

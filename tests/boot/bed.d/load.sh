@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# What `bed` and `run` share: folders, the functions beside this file, and the options of a host.
+# Shared by `bed` and `run`: folders, the functions beside this file, and the options of a host.
 
 die() {
     printf 'bed: %s\n' "$1" >&2
@@ -23,7 +23,7 @@ source "$here/bed.d/moto.sh"
 source "$here/bed.d/host.sh"
 export PATH=$cache/bin:$PATH
 
-# What a host can be told to be, and what it is when told nothing; `bed --help` says what each means.
+# The options of a host with their defaults; `bed --help` explains them.
 default_options() {
     unit=amazon-linux enabled=yes cloud_final=amazon docker=normal product=none binary='' user_data='' metadata='' aws=''
     files_of_case='' imds_late=0 network_late=0 hop_limit=64 region=us-east-1 moto='' tie=()
@@ -35,13 +35,14 @@ check_options() {
         "docker $docker normal slow broken" "product $product none binary baked deb"; do
         local words
         read -ra words <<<"$one"
-        [[ " ${words[*]:2} " == *" ${words[1]} "* ]] || die "$one: option, what was given, what it can be" 2
+        [[ " ${words[*]:2} " == *" ${words[1]} "* ]] ||
+            die "\`${words[0]}=${words[1]}\`: ${words[0]} must be one of: ${words[*]:2}" 2
     done
     [[ $product == none || -x $binary ]] || die "product=$product needs binary=FILE" 2
-    # packaging/build puts it beside the binary.
+    # packaging/build puts the deb beside the binary.
     deb=''
     [[ $product != deb ]] || deb=$(find "$(dirname "$(realpath "$binary")")" -maxdepth 1 -name 'ecs-bootstrap_*.deb' | head -n 1)
-    [[ $product != deb || -n $deb ]] || die "there is no package beside $binary" 2
-    # An account of its own, so that hosts share one moto and nothing in it. $1: what tells this host from all others.
+    [[ $product != deb || -n $deb ]] || die "there is no ecs-bootstrap_*.deb beside $binary" 2
+    # Each host has its own account, so that hosts share one moto server but no data in it. $1: the host's name.
     account=$(printf '%012d' $((0x$(sha256sum <<<"$1" | cut -c1-10) % 900000000000 + 100000000000)))
 }

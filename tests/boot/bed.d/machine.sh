@@ -1,7 +1,8 @@
 # shellcheck shell=bash
-# What the bed needs of this machine: programs, root, namespaces. In: `$cache`. Out: programs in PATH, or a reason why not.
+# Checks what this machine needs to run hosts: programs, root, namespaces. In: `$cache`. Out: programs in PATH, or an
+# error.
 
-# Programs, and the Debian packages that bring them. dnsmasq-base has the program without the service.
+# Each pair is a program and its Debian package. dnsmasq-base has the program without the service.
 need_programs() {
     local missing=() pair
     for pair in systemd-nspawn:systemd-container mmdebstrap:mmdebstrap dnsmasq:dnsmasq-base ip:iproute2 \
@@ -12,9 +13,10 @@ need_programs() {
         die "these packages are needed and could not be installed: ${missing[*]}"
 }
 
-# Nothing here can be had without root in the first place: overlay, network and cgroup of a whole host.
+# A host needs an overlay, a network and a cgroup, which only root can make. Tries them, since a container may forbid
+# them.
 need_namespaces() {
-    [[ $EUID == 0 ]] || die 'the bed boots whole hosts, and must be root for that'
+    [[ $EUID == 0 ]] || die 'booting hosts needs root'
     # shellcheck disable=SC2016 # expanded by the inner shell
     unshare --mount --pid --net --fork --kill-child --mount-proc bash -c '
         set -e
@@ -24,10 +26,10 @@ need_namespaces() {
         mount -t cgroup2 cgroup2 /run/v2
         mkdir "/run/v2/$0" && rmdir "/run/v2/$0"
         ip link add eth0 type veth peer name eth1' "$cgroup_prefix-probe-$$" ||
-        die 'this machine does not let root make mount, PID and network namespaces, an overlay, a veth pair and a cgroup'
+        die 'on this machine root cannot make mount, PID and network namespaces, an overlay, a veth pair or a cgroup'
 }
 
-# Of where this machine's own packages come from, so that the bed needs no other way out than it has.
+# Prints the mirror of this machine's own packages, so that building the root needs no other network access.
 debian_mirror() {
     local file
     for file in /etc/apt/sources.list /etc/apt/sources.list.d/*.{list,sources}; do

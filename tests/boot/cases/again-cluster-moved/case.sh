@@ -1,4 +1,4 @@
-# The tag names another cluster at the next boot: the agent refuses its saved state, and reset-agent is the way out.
+# At the next boot the tag names another cluster: the agent refuses its saved state, and reset-agent resolves this.
 product=baked
 
 check() {

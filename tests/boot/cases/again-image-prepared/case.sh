@@ -1,4 +1,4 @@
-# The same with prepare-image before the snapshot: nothing of the first instance is left in it.
+# As again-image, with prepare-image before the snapshot: the image holds nothing of the first instance.
 product=baked
 
 check() {

@@ -1,4 +1,4 @@
-# An image made of a running instance, booted as another: what the first one wrote names nothing there.
+# An image of a running instance, booted as another instance: the cluster of the first instance is not used.
 product=baked
 
 check() {
@@ -8,7 +8,7 @@ check() {
     reboot
     assert_joins other
     assert_file_has /etc/ecs/ecs.config '^# by hand$'
-    # Nothing names one there: the line of the first two is not taken for one, and nothing joins by it.
+    # Nothing names a cluster for the third instance: the line that ecs-bootstrap wrote on the second is not used.
     become_another_instance '{}'
     reboot
     wait_for 30 assert_verdict failed user-data-absent

@@ -1,4 +1,4 @@
-# The same with `units.enable`.
+# As again-not-enabled, with `units.enable`: the agent starts at the next boot.
 product=binary
 enabled=no
 

@@ -1,4 +1,4 @@
-# User data mode on a host whose agent is not enabled: it runs, with a warning, and only until the next boot.
+# User data on a host whose agent's unit is not enabled: the agent runs until the next boot, with a warning.
 product=binary
 enabled=no
 

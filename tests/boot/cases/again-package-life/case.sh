@@ -1,10 +1,10 @@
-# Install, upgrade, removal and purge on a running host: the agent and its container are undisturbed throughout.
-# Not enabled at first: with nothing of ours in the way the agent would have joined `default` by now.
+# Install, upgrade, remove and purge the package on a running host: the agent and its container are not disturbed.
+# The agent's unit is not enabled at first: without ecs-bootstrap the agent would have joined `default` by now.
 product=none
 enabled=no
 files_of_case=$logs/root
 
-# The package, and the same with an older version.
+# Builds the package, and a copy of it with an older version.
 packages() {
     mkdir -p "$files_of_case/srv" "$logs/deb"
     "$here/../../packaging/build" --binary "${of_run[0]}" --only deb --out "$logs/deb" >/dev/null

@@ -1,4 +1,4 @@
-# User data runs once; the enabled agent comes back as the instance that it was.
+# User data runs at the first boot only; after a reboot the enabled agent is the same container instance.
 product=binary
 
 check() {

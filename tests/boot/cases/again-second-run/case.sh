@@ -1,4 +1,4 @@
-# A second run on a host that joined: no byte written, nothing restarted, nothing asked anew of ECS.
+# A second run on a host that joined writes no byte, restarts nothing, and registers nothing.
 product=binary
 
 files_of_ecs() { look_in stat --format '%n %i %s %y %z' /etc/ecs /etc/ecs/ecs.config /var/lib/ecs-bootstrap/written.json; }

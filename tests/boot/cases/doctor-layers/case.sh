@@ -1,9 +1,9 @@
-# One host, broken layer after layer: doctor names the one that is broken, with the layers before it in order.
+# One host, broken layer by layer: doctor names the broken layer, and shows the layers before it in order.
 product=baked
 
 check() {
     wait_for 40 assert_verdict ready
-    # What has registered is not judged by what breaks later: so its agent starts anew, and does not come as far.
+    # A registered instance is not judged by what breaks later. So the agent starts again and cannot register.
     set_faults '{"ecs:RegisterContainerInstance": {"drop": true}}'
     host systemctl stop ecs
     host sh -c 'rm -rf /var/lib/ecs/data/*'
@@ -18,7 +18,7 @@ check() {
 
     resolves_to 203.0.113.7
     names egress-timeout route 11
-    # On EC2 the way to instance metadata does not hang on it.
+    # On EC2 the route to instance metadata does not depend on the default route.
     host ip route add 169.254.169.254 via 10.77.0.1
     host ip route del default
     names no-default-route route 11
@@ -30,7 +30,7 @@ check() {
     names connection-refused route 11
     host cp /root/hosts /etc/hosts
 
-    # Amazon's roots alone: those that the binary has.
+    # A bundle without the CA that signed the API's certificate.
     host sh -c 'awk "/BEGIN/ { n++ } n == 1" /etc/ssl/certs/ca-certificates.crt >/root/other.pem'
     names_with AWS_CA_BUNDLE=/root/other.pem tls-untrusted tls 25
 
@@ -40,20 +40,20 @@ check() {
 
     host systemctl stop docker.socket docker
     host sh -c 'echo "{ \"debug\": tru }" >/etc/docker/daemon.json; systemctl start docker || true'
-    # systemd tries it three times.
+    # systemd tries to start it three times.
     wait_for 30 assert_unit docker.service failed
     names docker-config-invalid docker 24
     host rm /etc/docker/daemon.json
 }
 
-# Nothing has this hardware address, so that nothing answers.
+# No host has this hardware address, so nothing answers.
 silent() { host ip neigh replace "$1" lladdr 02:00:00:00:00:99 dev eth0 nud permanent; }
 
 resolves_to() { host sh -c "cp /root/hosts /etc/hosts; echo '$1 ecs.us-east-1.amazonaws.com' >>/etc/hosts"; }
 
 names() { names_with A=B "$@"; }
 
-# $1: a variable. $2: the cause. $3: its layer. $4: the exit code.
+# $1: an environment variable. $2: the cause. $3: its layer. $4: the exit code.
 names_with() {
     local said code=0
     said=$(host env "$1" ecs-bootstrap doctor) || code=$?

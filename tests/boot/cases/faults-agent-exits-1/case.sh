@@ -1,8 +1,8 @@
-# The quiet loop: the unit stays active while the agent in it dies every few seconds.
+# The silent loop: the unit stays active while the agent in it exits every few seconds.
 product=binary
 
 check() {
-    # Nothing that was seen says why it dies, but that it does; and `active` is no proof.
+    # Nothing shows why the agent exits, so the cause is the loop itself. `active` proves nothing.
     wait_for 40 assert_verdict failed agent-exits
     assert_unit ecs.service active
     assert_property ecs.service NRestarts 0

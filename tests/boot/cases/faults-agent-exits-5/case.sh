@@ -1,4 +1,4 @@
-# The agent gives up: a terminal code, which systemd does not restart.
+# The agent exits with its terminal code, after which systemd does not restart it.
 product=binary
 
 check() {

@@ -1,4 +1,4 @@
-# User data waits for the agent, which waits for user data: not ours to mend, but named while it hangs.
+# User data waits for the agent, which waits for user data: reported while the deadlock lasts.
 product=baked
 boot_wait=0
 
@@ -7,7 +7,7 @@ check() {
     assert_console_has '\[user-data-deadlock\]'
     assert_unit cloud-final.service activating
     assert_unit ecs.service inactive
-    # The remedy that it names works, and what was told is no longer so.
+    # The remedy works, and the verdict is corrected.
     host pkill --full '^systemctl start ecs'
     wait_for 30 assert_verdict ready
     assert_registered demo

@@ -1,4 +1,4 @@
-# A cluster that does not exist: the agent gives up, and what is named is why, not that it did.
+# The cluster does not exist: the agent gives up, and the cause is the missing cluster, not the agent's exit.
 product=binary
 
 check() {

@@ -1,4 +1,4 @@
-# The same where nothing names a cluster: the agent does not join `default`, and the true reason stands.
+# As faults-configure-fails, but nothing names a cluster: the agent does not join `default`; the cause is the setting.
 product=baked
 
 check() {

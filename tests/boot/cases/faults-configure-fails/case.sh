@@ -1,4 +1,4 @@
-# A typo in our settings: configure fails and says so, and the instance whose file names a cluster works all the same.
+# A misspelt setting: `run` fails and reports it, and an instance whose file names a cluster still works.
 product=baked
 
 check() {

@@ -1,4 +1,4 @@
-# Configure hangs until systemd ends it: meanwhile user data uses docker and the host can be reached, then the agent starts.
+# `run` hangs until systemd ends it. Meanwhile docker and the host can be used; then the agent starts.
 product=baked
 boot_wait=0
 

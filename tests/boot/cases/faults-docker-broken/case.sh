@@ -1,4 +1,4 @@
-# Docker refuses its configuration: the agent's unit fails only as a consequence, and is not to blame.
+# docker refuses its configuration: the agent's unit fails as a consequence and is not the cause.
 product=binary
 docker=broken
 

@@ -1,4 +1,4 @@
-# Docker takes its time, which is not a fault.
+# docker starts slowly, which is not a fault.
 product=binary
 docker=slow
 

@@ -1,4 +1,4 @@
-# No room for the new file: the old one stays, it is said, and no agent joins a cluster that nobody wanted.
+# No space for the new file: the old file stays, the cause is reported, and the agent joins no wrong cluster.
 product=baked
 
 check() {
@@ -8,7 +8,7 @@ check() {
     assert_equal "$(cluster_lines)" '' 'the cluster line'
     assert_no_agent
     assert_not_registered
-    # Room again: the next run is all it takes.
+    # With space again, one run is enough.
     host rm /etc/ecs/filler
     host ecs-bootstrap run --wait
     assert_registered demo

@@ -1,9 +1,9 @@
-# Whatever is wrong with guard, its binary or what it reads: an agent whose file names a cluster starts, and only that.
+# guard or its input is broken in several ways: the agent starts if and only if its file names a cluster.
 product=baked
 
 check() {
     assert_joins demo
-    # ecs.config is the environment of the agent's unit, and so of guard.
+    # systemd passes ecs.config as the environment to the agent's unit, and so to guard.
     host bash -c 'printf "ECS_BOOTSTRAP_ROOT=/nonexistent\nECS_BOOTSTRAP_LOG=!!\n" >>/etc/ecs/ecs.config'
     starts
     host bash -c 'yes "# filler" | head -c 1500000 >>/etc/ecs/ecs.config'
@@ -23,7 +23,7 @@ check() {
     assert_no_agent
 }
 
-# The agent of a start of its own.
+# A new start of the unit starts the agent.
 starts() {
     host systemctl stop ecs.service
     assert_no_agent

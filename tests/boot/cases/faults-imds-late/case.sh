@@ -1,4 +1,4 @@
-# The metadata service takes connections only after 20 s; cloud-init waits for it, and so must everything after it.
+# The metadata service accepts connections only after 20 s; cloud-init waits for it, and so does all that follows.
 product=binary
 imds_late=20
 

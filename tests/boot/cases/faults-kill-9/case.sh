@@ -1,4 +1,4 @@
-# kill -9 at any moment of a run: the file is always whole, and the next run converges.
+# kill -9 at any point of a run: the file is always whole, and the next run completes the work.
 product=baked
 
 check() {
@@ -10,7 +10,7 @@ check() {
         assert_one_cluster_line demo
         assert_file_has /etc/ecs/ecs.config '^ECS_LOGLEVEL=(debug|info)$|^ECS_CLUSTER=demo$'
     done
-    # So many changes restart the agent more often than its unit may start (systemd.unit(5), StartLimitBurst=).
+    # These changes restart the agent more often than its unit may start (systemd.unit(5), StartLimitBurst=).
     host systemctl reset-failed ecs.service
     host ecs-bootstrap run --no-wait
     assert_equal "$(host_file /etc/ecs/ecs.config)" ECS_CLUSTER=demo ecs.config

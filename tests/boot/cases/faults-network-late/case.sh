@@ -1,4 +1,4 @@
-# The cable is plugged in after 20 s.
+# The network cable is plugged in after 20 s.
 product=binary
 network_late=20
 

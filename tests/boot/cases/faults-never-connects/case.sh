@@ -1,4 +1,4 @@
-# It registers and answers locally, but ECS never sees its agent: introspection alone would call that ready.
+# The agent registers and answers locally, but never connects to ECS: its introspection alone would look ready.
 product=binary
 
 check() {

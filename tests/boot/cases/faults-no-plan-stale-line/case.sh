@@ -1,4 +1,4 @@
-# An image that was not prepared, whose own run fails: its file names a cluster, so the agent starts, with a warning.
+# An image that was not prepared, and whose `run` fails: the file names a cluster, so the agent starts, with a warning.
 product=baked
 
 check() {

@@ -1,4 +1,4 @@
-# The folder /etc/ecs cannot be written: it is said, and an agent whose file names the planned cluster starts.
+# The folder /etc/ecs is read-only: this is reported, and the agent starts because its file names the planned cluster.
 product=baked
 
 check() {

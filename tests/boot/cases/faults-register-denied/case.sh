@@ -1,4 +1,4 @@
-# The role may not register: the agent dies again and again with code 1, its unit stays active, its log has the reason.
+# The role may not register: the agent exits with code 1 repeatedly, its unit stays active, its log has the reason.
 product=binary
 
 check() {

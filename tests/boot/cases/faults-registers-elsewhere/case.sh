@@ -1,4 +1,4 @@
-# The agent joins another cluster than the one that it was told.
+# The agent joins another cluster than the configured one.
 product=baked
 
 check() {

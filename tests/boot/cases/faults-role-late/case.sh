@@ -1,4 +1,4 @@
-# A policy that comes some seconds late: denied three times, then not. The instance joins, and nothing is called failed.
+# A policy takes effect some seconds late: three calls are denied. The instance joins, and no failure is reported.
 product=binary
 
 check() {

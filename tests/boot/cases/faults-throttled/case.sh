@@ -1,4 +1,4 @@
-# ECS throttles twice; the agent tries again by itself, and that is no failure.
+# ECS throttles two calls: the agent tries again, and no failure is reported.
 product=binary
 
 check() {

@@ -1,4 +1,4 @@
-# Something before the agent fails, and its unit is not tried again: told at once, and not waited for.
+# A preparation of the agent's unit fails, and systemd does not restart the unit: reported at once.
 product=baked
 
 check() {

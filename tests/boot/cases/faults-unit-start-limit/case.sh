@@ -1,4 +1,4 @@
-# The same, tried again until systemd refuses: told then, with how often it was tried.
+# As faults-unit-fails, but systemd restarts the unit until its start limit: reported then, with the number of restarts.
 product=baked
 
 check() {

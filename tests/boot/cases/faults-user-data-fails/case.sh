@@ -1,4 +1,4 @@
-# The script that would name the cluster breaks off: that is said, and not that nothing names a cluster.
+# The script that would name the cluster fails: the cause is user data, not the missing cluster.
 product=baked
 
 check() {

@@ -1,4 +1,4 @@
-# User data goes on for a minute after it has called us: it ends in its own time, the agent starts after it.
+# User data runs for another minute after it called ecs-bootstrap: it is not disturbed, and the agent starts after it.
 product=binary
 boot_wait=0
 

@@ -1,4 +1,4 @@
-# The verification is killed again and again: it is restarted, and once no restart is left that is the verdict.
+# The verification is killed repeatedly: systemd restarts it, and when no restart is left, that is the verdict.
 product=baked
 
 check() {
@@ -9,7 +9,7 @@ check() {
     wait_for 20 assert_property ecs-bootstrap-verify.service NRestarts 1
     wait_for 20 assert_unit ecs-bootstrap-verify.service active
     host ecs-bootstrap status
-    # A stop by hand is not restarted, and nothing verifies any more.
+    # systemd does not restart it after a stop by hand, so nothing verifies.
     host systemctl stop ecs-bootstrap-verify.service
     host bash -c '! ecs-bootstrap status' | grep -q 'verify-died' || fail 'status does not say that nothing verifies'
     host systemctl reset-failed ecs-bootstrap-verify.service

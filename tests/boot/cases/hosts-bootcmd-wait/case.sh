@@ -1,4 +1,4 @@
-# Who waits in bootcmd waits for what waits for him: it is refused, the boot goes on, and the agent starts.
+# `--wait` in bootcmd would wait for what waits for bootcmd: it is refused, the boot goes on, and the agent starts.
 product=binary
 
 check() {

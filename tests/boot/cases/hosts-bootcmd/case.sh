@@ -1,4 +1,4 @@
-# bootcmd runs before there is a bus, at every boot.
+# bootcmd runs before D-Bus is available, at every boot.
 product=binary
 
 check() {

@@ -1,4 +1,4 @@
-# The deb: its unit is neither enabled nor ordered after cloud-final, and is restarted after code 5 too.
+# The deb: its unit is not enabled, not ordered after cloud-final, and is restarted after exit code 5 too.
 product=binary
 unit=deb
 enabled=no

@@ -1,4 +1,4 @@
-# Debian's own order of cloud-final, with the agent not enabled: configure queues it, and there is no cycle.
+# Debian's order of cloud-final, with the agent's unit not enabled: `run` queues it, and there is no ordering cycle.
 product=baked
 cloud_final=debian
 enabled=no

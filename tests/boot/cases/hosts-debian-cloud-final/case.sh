@@ -1,4 +1,4 @@
-# Debian orders cloud-final after multi-user.target. Amazon's unit waits for cloud-final all the same, if nothing enables it.
+# Debian orders cloud-final after multi-user.target. Amazon's unit can still wait for cloud-final if it is not enabled.
 product=binary
 cloud_final=debian
 enabled=no

@@ -1,4 +1,4 @@
-# The same with the agent enabled: systemd drops one of the two by chance. Not ours to mend, but named.
+# As hosts-debian-baked with the agent's unit enabled: systemd drops one of the two at random; `plan` reports the cycle.
 product=baked
 cloud_final=debian
 boot_wait=0

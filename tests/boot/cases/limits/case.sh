@@ -1,5 +1,5 @@
-# How long configure and guard take, and how far the units are exposed. Whatever else this machine does only adds, so the
-# least of some boots counts.
+# How long `run` and `guard` take, and the exposure of the units. Other load on this machine only adds time, so the
+# shortest of several boots is compared with the limit.
 product=baked
 alone=yes
 
@@ -19,7 +19,7 @@ check() {
         reboot
     done
     ((least <= 150)) || fail "configure takes $least ms, at best"
-    # All that enabling our units can add to multi-user.target is what configure takes: verify is ready at once.
+    # Enabling the units can delay multi-user.target only by the time of ecs-bootstrap.service: verify is ready at once.
     assert_property ecs-bootstrap-verify.service Type notify
     host bash -c '[[ $(systemctl show --property After --value multi-user.target) != *ecs-bootstrap-verify* ]]' ||
         fail 'multi-user.target waits for the verification'
@@ -31,7 +31,7 @@ check() {
     ((without <= 20)) || fail "guard takes $without ms, at best"
 }
 
-# Milliseconds from a unit's start to its being up, as `systemd-analyze blame` has it.
+# Milliseconds from the start of a unit until it is up, as `systemd-analyze blame` reports it.
 took() {
     local from to
     from=$(unit_property "$1" InactiveExitTimestampMonotonic)

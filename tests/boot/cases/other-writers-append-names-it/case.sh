@@ -1,4 +1,4 @@
-# Nothing else names a cluster: old user data that appends its line still works, with our units in the image.
+# Old user data appends its line and nothing else names a cluster: it still works with the units in the image.
 product=baked
 
 check() {

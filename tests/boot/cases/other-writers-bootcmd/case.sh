@@ -1,4 +1,4 @@
-# bootcmd appends at every boot; there is one line in the end, each time.
+# bootcmd appends a line at every boot; each boot ends with one cluster line.
 product=baked
 
 check() {

@@ -1,4 +1,4 @@
-# User data replaces the file after we wrote it.
+# User data replaces the file after ecs-bootstrap wrote it.
 product=baked
 
 check() {

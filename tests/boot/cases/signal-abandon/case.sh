@@ -1,5 +1,5 @@
-# A fault of this very host, in a group that goes on without it: the stack gets FAILURE and the hook ABANDON, and the verdict
-# is what it would be without either.
+# A fault of this host, in a group with other instances in service: the stack gets FAILURE and the hook ABANDON, and the
+# verdict is the same as without signals.
 product=baked
 docker=broken
 

@@ -1,5 +1,6 @@
-# An instance of a group whose stack and launch hook wait for it: both get its verdict from the units in the image, over
-# TLS and under the services' own names; the next boot tells the stack nothing more. Its signals are throttled at first.
+# A stack and a launch hook wait for an instance of a group: both get its verdict from the units in the image, over TLS
+# and under the real names of the services. The next boot does not signal the stack again. The first signals are
+# throttled.
 product=baked
 
 check() {

@@ -1,4 +1,4 @@
-//! Uses enough of its dependencies that their code, and with it the paths of their panics, is in the binary.
+//! Uses enough of its dependencies so that their code, with the paths of their panics, is in the binary.
 
 use std::collections::BTreeMap;
 

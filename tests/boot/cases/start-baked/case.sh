@@ -1,0 +1,13 @@
+# The units in the image, and the cluster by tag: nothing in user data.
+product=baked
+
+check() {
+    assert_joins demo
+    assert_unit ecs-bootstrap.service active
+    assert_unit ecs.service active
+    # The tag is in instance metadata, so no AWS call is needed before the agent registers.
+    assert_api_calls 'ec2:*' 0
+    assert_api_calls ecs:ListClusters 0
+    assert_api_calls ecs:RegisterContainerInstance 1
+    assert_journal_has '' 'the agent may start'
+}

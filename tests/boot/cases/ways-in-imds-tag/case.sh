@@ -1,7 +1,0 @@
-# The cluster by a tag in instance metadata: AWS is asked nothing before the file is written.
-product=binary
-
-check() {
-    assert_joins demo
-    assert_api_calls 'ec2:*' 0
-}

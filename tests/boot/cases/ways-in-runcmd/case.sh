@@ -1,7 +1,0 @@
-# cloud-config that runs the binary of the image.
-product=binary
-
-check() {
-    assert_joins prod
-    assert_api_calls ecs:RegisterContainerInstance 1
-}

@@ -1,8 +1,0 @@
-# User data that would wait for the agent, which starts only after it: refused at once, and the boot goes on.
-product=binary
-
-check() {
-    assert_unit cloud-final.service failed
-    assert_file_has /var/log/cloud-init-output.log 'start-blocked'
-    assert_unit ecs.service active
-}
