@@ -67,12 +67,21 @@ def of_yaml(path):
     return scripts[0]
 
 
-def of_readme():
-    """The block of the README that downloads."""
-    blocks = re.findall(r"```sh\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.S)
-    scripts = [block for block in blocks if re.search(r"\bcurl\b", block)]
-    assert len(scripts) == 1, scripts
-    return scripts[0]
+def pages():
+    """README.md and the pages of the book."""
+    return [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+
+
+def of_pages():
+    """The blocks of pages that download, each text once, by the first page that has it."""
+    found = {}
+    for page in pages():
+        blocks = re.findall(r"```sh\n(.*?)```", page.read_text(encoding="utf-8"), re.S)
+        for block in [block for block in blocks if re.search(r"\b(curl|wget)\b", block)]:
+            found.setdefault(block, str(page.relative_to(ROOT)))
+    scripts = {page: ("sh", block) for block, page in found.items()}
+    assert scripts and len(scripts) == len(found), f"more than one block of a page downloads: {list(found.values())}"
+    return scripts
 
 
 def package():
@@ -101,7 +110,7 @@ def samples():
                    and re.search(r"\b(curl|wget)\b", path.read_text(encoding="utf-8"))}
     missing = downloading - set(listed)
     assert not missing, f"these download and are not tested: {missing}"
-    return {"README.md": ("sh", of_readme())} | {str(path.relative_to(PACKAGING)): one for path, one in listed.items()}
+    return of_pages() | {str(path.relative_to(PACKAGING)): one for path, one in listed.items()}
 
 
 class Server:
@@ -275,7 +284,7 @@ def no_fixed_name():
     """Names in /tmp are those of mktemp."""
     folders = (PACKAGING, ROOT / ".ci", ROOT / ".github", ROOT / "tests" / "boot" / "bed.d")
     files = [path for folder in folders for path in sorted(folder.rglob("*")) if path.is_file()]
-    files += [ROOT / "README.md", ROOT / "tests" / "tools.sh", ROOT / "tests" / "run", ROOT / "tests" / "try"]
+    files += [*pages(), ROOT / "tests" / "tools.sh", ROOT / "tests" / "run", ROOT / "tests" / "try"]
     found = [f"{path}: {line}" for path in files for line in path.read_text(encoding="utf-8").splitlines()
              if re.search(r"""(?:^|[\s"'=(])/tmp/(?!\S*XXX)""", line)]
     assert len(files) > 30 and not found, "\n  ".join(found) or files
