@@ -67,17 +67,21 @@ def of_yaml(path):
     return scripts[0]
 
 
-def of_documents():
-    """The scripts that download in README.md and docs, by the name of the document."""
+def pages():
+    """README.md and the pages of the book."""
+    return [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+
+
+def of_pages():
+    """The blocks of pages that download, each text once, by the first page that has it."""
     found = {}
-    for path in [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]:
-        blocks = re.findall(r"```sh\n(.*?)```", path.read_text(encoding="utf-8"), re.S)
-        for block in {block for block in blocks if "@URL@" in block and re.search(r"\bcurl\b", block)}:
-            name = str(path.relative_to(ROOT))
-            assert name not in found, f"{name} has two different scripts that download"
-            found[name] = ("sh", block)
-    assert found, "neither README.md nor docs has a script that downloads"
-    return found
+    for page in pages():
+        blocks = re.findall(r"```sh\n(.*?)```", page.read_text(encoding="utf-8"), re.S)
+        for block in [block for block in blocks if re.search(r"\b(curl|wget)\b", block)]:
+            found.setdefault(block, str(page.relative_to(ROOT)))
+    scripts = {page: ("sh", block) for block, page in found.items()}
+    assert scripts and len(scripts) == len(found), f"more than one block of a page downloads: {list(found.values())}"
+    return scripts
 
 
 def package():
@@ -106,7 +110,7 @@ def samples():
                    and re.search(r"\b(curl|wget)\b", path.read_text(encoding="utf-8"))}
     missing = downloading - set(listed)
     assert not missing, f"these download and are not tested: {missing}"
-    return of_documents() | {str(path.relative_to(PACKAGING)): one for path, one in listed.items()}
+    return of_pages() | {str(path.relative_to(PACKAGING)): one for path, one in listed.items()}
 
 
 class Server:
@@ -280,7 +284,7 @@ def no_fixed_name():
     """Scripts use only names from mktemp in /tmp."""
     folders = (PACKAGING, ROOT / ".ci", ROOT / ".github", ROOT / "tests" / "boot" / "bed.d")
     files = [path for folder in folders for path in sorted(folder.rglob("*")) if path.is_file()]
-    files += [ROOT / "README.md", ROOT / "tests" / "tools.sh", ROOT / "tests" / "run", ROOT / "tests" / "try"]
+    files += [*pages(), ROOT / "tests" / "tools.sh", ROOT / "tests" / "run", ROOT / "tests" / "try"]
     found = [f"{path}: {line}" for path in files for line in path.read_text(encoding="utf-8").splitlines()
              if re.search(r"""(?:^|[\s"'=(])/tmp/(?!\S*XXX)""", line)]
     assert len(files) > 30 and not found, "\n  ".join(found) or files
