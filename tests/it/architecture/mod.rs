@@ -156,7 +156,7 @@ fn only_main_prints_and_picks_the_exit_code_and_a_verdict_is_told_in_boot() {
     none(others.flat_map(|(file, code)| lines_with(file, code, PRINTS)).collect());
     let tellers: Vec<_> =
         files.iter().filter(|(_, code)| code.contains("report::locally(")).map(|(file, _)| file).collect();
-    assert_eq!(tellers, ["boot.rs"]);
+    assert_eq!(tellers, ["boot/mod.rs"]);
 }
 
 #[test]
