@@ -41,7 +41,10 @@ fn fields(schema: &Value, is_shown: impl Fn(&str, &Value) -> bool) -> String {
 /// The rows of an object, those of objects inside it after each field.
 fn add(rows: &mut Vec<[String; 3]>, path: &str, object: &Value, is_shown: &dyn Fn(&str, &Value) -> bool) {
     let required: Vec<&str> = object["required"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
-    for (name, of) in object["properties"].as_object().into_iter().flatten() {
+    let mut fields: Vec<(&String, &Value)> = object["properties"].as_object().into_iter().flatten().collect();
+    // A parsed object is sorted by name; `required` keeps the order of the document.
+    fields.sort_by_key(|(name, _)| required.iter().position(|known| known == name).unwrap_or(usize::MAX));
+    for (name, of) in fields {
         if path.is_empty() && !is_shown(name, of) {
             continue;
         }

@@ -59,16 +59,24 @@ pub(super) fn table<const N: usize>(heads: [&str; N], rows: impl IntoIterator<It
     text
 }
 
-/// Text that Markdown shows as it is: outside of code spans nothing is a tag or an emphasis.
+/// Text that Markdown shows as it is: outside of code spans nothing is a tag or an emphasis, and a URL is code, since it may
+/// be an example.
 pub(super) fn prose(text: &str) -> String {
-    let mut is_code = false;
     let mut escaped = String::new();
-    for c in text.chars() {
-        is_code ^= c == '`';
-        match c {
-            '<' if !is_code => escaped.push_str("&lt;"),
-            '*' if !is_code => escaped.push_str("\\*"),
-            c => escaped.push(c),
+    for (at, part) in text.split('`').enumerate() {
+        if at % 2 == 1 {
+            write!(escaped, "`{part}`").unwrap();
+            continue;
+        }
+        for (at, word) in part.split(' ').enumerate() {
+            let space = if at == 0 { "" } else { " " };
+            let url = word.trim_matches(['(', ')', ',', '.', ';', ':']);
+            let word = if url.starts_with("http") && url.contains("://") {
+                word.replace(url, &format!("`{url}`"))
+            } else {
+                word.replace('<', "&lt;").replace('*', "\\*")
+            };
+            write!(escaped, "{space}{word}").unwrap();
         }
     }
     escaped
@@ -232,12 +240,15 @@ fn cli(program: &str) -> String {
     };
     let mut text = String::new();
     let common: String = helps[0].options.iter().filter(|option| is_common(option)).cloned().collect();
-    writeln!(text, "### Options of every command\n\n```text\n{common}```").unwrap();
+    if !common.is_empty() {
+        writeln!(text, "### Options of every command\n\n```text\n{common}```\n").unwrap();
+    }
     for (command, help) in commands.iter().zip(&helps) {
         let own: String = help.options.iter().filter(|option| !is_common(option)).cloned().collect();
         let own = if own.is_empty() { own } else { format!("\nOptions:\n{own}") };
-        writeln!(text, "\n### {program} {command}\n\n```text\n{}\n{own}```", help.before.trim_end()).unwrap();
+        writeln!(text, "### {program} {command}\n\n```text\n{}\n{own}```\n", help.before.trim_end()).unwrap();
     }
+    text.truncate(text.trim_end().len() + 1);
     text
 }
 
@@ -257,6 +268,8 @@ impl Help {
                 None => options.push(format!("{line}\n")),
             }
         }
+        // The same everywhere.
+        options.retain(|option| !option.trim_start().starts_with("-h, --help"));
         Help { before: before.to_owned(), options }
     }
 }
