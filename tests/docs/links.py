@@ -1,6 +1,6 @@
-"""Checks the links of README.md, CONTRIBUTING.md, SECURITY.md and docs/**/*.md: each file and each anchor exists, each URL is
-well-formed, and docs/SUMMARY.md lists every page once. With the folder of a built book, each anchor is in its HTML too. It sends
-nothing. Prints `N passed, N failed`.
+"""Checks the links of README.md, CONTRIBUTING.md, SECURITY.md and docs/**/*.md: each file and each anchor exists, each
+URL is well-formed, and docs/SUMMARY.md lists every page once. With the folder of a built book, each file and anchor must
+also exist there. It does not use the network. Prints `N passed, N failed`.
 
 Usage: links.py [--self-test | BOOK]
 """
@@ -17,7 +17,8 @@ SUMMARY = "docs/SUMMARY.md"
 FENCE = re.compile(r"^\s*(```+|~~~+)")
 CODE = re.compile(r"(`+)(?!`).+?(?<!`)\1(?!`)")
 # Inline links and images; the target ends at the first `)` that is not in a pair.
-INLINE = re.compile(r"\[(?:[^\]\[]|\[[^\]]*\])*\]\(\s*(<[^>]*>|[^\s()]*(?:\([^\s()]*\)[^\s()]*)*)(?:\s+\"[^\"]*\")?\s*\)")
+INLINE = re.compile(
+    r"\[(?:[^\]\[]|\[[^\]]*\])*\]\(\s*(<[^>]*>|[^\s()]*(?:\([^\s()]*\)[^\s()]*)*)(?:\s+\"[^\"]*\")?\s*\)")
 REFERENCE = re.compile(r"^\s{0,3}\[[^\]]+\]:\s*(\S+)")
 HTML = re.compile(r"<(?:a|img|source)\b[^>]*?\b(?:href|src|srcset)=\"([^\"]*)\"")
 HTML_ID = re.compile(r"<[a-z]+\b[^>]*?\b(?:id|name)=\"([^\"]*)\"")
@@ -154,7 +155,7 @@ class Tree:
 
 
 def self_test():
-    """Each planted fault is found, and nothing in a sound tree is."""
+    """Each planted fault is found, and a sound tree has no fault."""
     sound = {
         "README.md": "# Name\n[docs](docs/a.md#two-words) [self](#name) <https://example.com/a>\n`[no](link.md)`\n",
         SUMMARY: "# Summary\n- [A](a.md)\n- [B](sub/b.md)\n",

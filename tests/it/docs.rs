@@ -1,5 +1,5 @@
-//! The documentation says what the code says: generated parts are current, examples are parsed, samples are those that are
-//! shipped, schemas name every value.
+//! The documentation agrees with the code: generated parts are current, examples are valid, samples are the shipped
+//! files, and the schemas contain every value.
 //!
 //! A generated part stands between `<!-- generated: NAME -->` and `<!-- end -->`. `docs/generate` writes all of them.
 
@@ -21,7 +21,7 @@ use self::parts::default_of;
 use crate::support::schema;
 
 const DEFAULTS: &str = include_str!("../../packaging/config.d/10-defaults.toml");
-/// Set: the generated parts are written instead of compared.
+/// If this variable is set, the generated parts are written instead of compared.
 const UPDATE: &str = "ECS_BOOTSTRAP_UPDATE_DOCS";
 
 /// A page of the documentation.
@@ -120,7 +120,7 @@ fn the_page_about_iam_has_the_actions_of_the_role() {
     let of_role: BTreeSet<&str> = role.iter().flat_map(|(_, _, actions)| actions).map(String::as_str).collect();
     let of_ecs_bootstrap = role.iter().filter(|(policy, ..)| policy == "ecs-bootstrap");
     for action in of_ecs_bootstrap.flat_map(|(_, _, actions)| actions) {
-        assert!(by_hand.contains(&format!("`{action}`")), "nothing says what {action} is for");
+        assert!(by_hand.contains(&format!("`{action}`")), "iam.md does not explain {action}");
     }
     let is_action = |word: &&str| word.split_once(':').is_some_and(|(service, _)| !service.contains(['/', '.', ' ']));
     let rows = by_hand.lines().filter(|line| line.starts_with("| `"));
@@ -173,8 +173,8 @@ fn schemas_describe_every_field() {
 #[test]
 fn a_document_with_an_unknown_field_or_value_is_refused() {
     let valid = json!({
-        "version": 1, "verdict": "waiting", "exit_code": 0, "cause": null, "also": [], "text": "waiting", "cluster": null,
-        "container_instance_arn": null, "agent_connected": null, "phases": [],
+        "version": 1, "verdict": "waiting", "exit_code": 0, "cause": null, "also": [], "text": "waiting",
+        "cluster": null, "container_instance_arn": null, "agent_connected": null, "phases": [],
     });
     assert_eq!(schema::validate("verdict", &valid), Ok(()));
     for (field, value) in

@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::parts::table;
 use crate::support::schema;
 
-/// A part `json-NAME` for each schema, and `json-def-NAME` for what several documents share.
+/// A part `json-NAME` for each schema, and a part `json-def-NAME` for each definition in them.
 pub(super) fn parts() -> BTreeMap<String, String> {
     let mut parts = BTreeMap::new();
     let verdict = read("verdict");

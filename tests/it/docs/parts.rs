@@ -1,6 +1,6 @@
 //! The generated parts of the reference: each is made from the code that it describes.
 //!
-//! In: the library's tables, the help and the catalogues of both programs, the schemas, files of the tree. Out: Markdown.
+//! In: tables of the library, the help and the causes of both programs, the schemas, files of the tree. Out: Markdown.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
@@ -59,8 +59,8 @@ pub(super) fn table<const N: usize>(heads: [&str; N], rows: impl IntoIterator<It
     text
 }
 
-/// Text that Markdown shows as it is: outside of code spans nothing is a tag or an emphasis, and a URL is code, since it may
-/// be an example.
+/// Escapes text for Markdown. Outside of code spans, `<` and `*` are escaped, and a URL becomes a code span, because it
+/// may be an example that must not become a link.
 pub(super) fn prose(text: &str) -> String {
     let mut escaped = String::new();
     for (at, part) in text.split('`').enumerate() {
@@ -88,7 +88,7 @@ fn file(path: &str) -> String {
     std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
-/// What a program prints. It gets no environment and no endpoint: only commands that ask nothing are run here.
+/// The output of `explain` or `--help`. Other commands are refused, because they would ask the real metadata service.
 fn printed(program: &str, arguments: &[&str]) -> String {
     let (_, path) = PROGRAMS.iter().find(|(name, _)| *name == program).unwrap();
     assert!(arguments.first() == Some(&"explain") || arguments.last() == Some(&"--help"), "{arguments:?}");
@@ -268,7 +268,7 @@ impl Help {
                 None => options.push(format!("{line}\n")),
             }
         }
-        // The same everywhere.
+        // It is the same for every command.
         options.retain(|option| !option.trim_start().starts_with("-h, --help"));
         Help { before: before.to_owned(), options }
     }
@@ -379,7 +379,7 @@ fn installed_files(package: &str) -> String {
     table(["path", "mode", "packages"], rows)
 }
 
-/// Policy, statement and actions of the role of the instances.
+/// The policies of the instances' role in cluster.yaml: policy, statement and actions.
 pub(super) fn role() -> Vec<(String, String, Vec<String>)> {
     let template = file("packaging/cloudformation/cluster.yaml");
     let begin = template.find("Description: !Sub The agent and ecs-bootstrap on the instances").expect("the role");
@@ -412,7 +412,8 @@ fn iam_role() -> String {
     table(["policy", "statement", "actions"], rows)
 }
 
-/// The value of a constant in a file of the tree: a product, a shift, or seconds.
+/// Reads the value of a constant from a source file: a product, a shift, or a duration in seconds. Most of these
+/// constants are private to their module.
 fn constant(path: &str, name: &str) -> u64 {
     let text = file(path);
     let line = text.lines().find(|line| line.contains(&format!("const {name}:")));

@@ -1,6 +1,6 @@
-//! The JSON Schemas of `docs/reference/schema`: every `--json` document that a test gets is validated against them.
+//! Validates every `--json` document of a test against the JSON Schemas of `docs/reference/schema`.
 //!
-//! In: the arguments of a run and its stdout. Out: what the schema does not allow, or nothing.
+//! In: the arguments of a run and its stdout. Out: the difference from the schema, if there is one.
 
 use boon::{Compiler, SchemaIndex, Schemas};
 use serde_json::Value;
