@@ -1,6 +1,6 @@
 """Checks the links of README.md, CONTRIBUTING.md, SECURITY.md and docs/**/*.md: each file and each anchor exists, each
-URL is well-formed, and docs/SUMMARY.md lists every page once. With the folder of a built book, each file and anchor must
-also exist there. It does not use the network. Prints `N passed, N failed`.
+URL is well-formed, and docs/SUMMARY.md lists every page once. With the folder of a built book, each file and anchor
+must also exist there. It does not use the network. Prints `N passed, N failed`.
 
 Usage: links.py [--self-test | BOOK]
 """

@@ -8,6 +8,7 @@ use std::path::Path;
 use std::process::Command;
 
 use ecs_bootstrap::exit::Exit;
+use ecs_bootstrap::journal;
 use ecs_bootstrap::settings::agent_variables::{self, TagRefusal, permitted_from_tags};
 use ecs_bootstrap::settings::fragment::{Fragment, Name};
 use ecs_bootstrap::settings::precedence::LOWEST_FIRST;
@@ -36,6 +37,7 @@ pub(super) fn all() -> BTreeMap<String, String> {
         ("causes-index", causes_index()),
         ("causes", causes()),
         ("deploy-causes", deploy_causes()),
+        ("message-ids", message_ids()),
         ("installed-files", installed_files("ecs-bootstrap")),
         ("installed-files-deploy", installed_files("ecs-deploy")),
         ("iam-role", iam_role()),
@@ -277,6 +279,18 @@ impl Help {
 fn scenes() -> String {
     let rows = scene::list().map(|(name, subject)| [format!("`{name}`"), subject.to_owned()]);
     table(["scene", "what it shows"], rows)
+}
+
+fn message_ids() -> String {
+    let ids = [
+        ("the instance is ready", journal::MESSAGE_ID_READY),
+        ("the instance is waiting", journal::MESSAGE_ID_WAITING),
+        ("the instance has failed to register", journal::MESSAGE_ID_FAILED),
+        ("the instance did not register, and no cause has evidence", journal::MESSAGE_ID_UNKNOWN),
+        ("another unit continues with the verification", journal::MESSAGE_ID_HANDED_OVER),
+        ("`ecs.config` is written, or was already correct", journal::MESSAGE_ID_CONFIGURED),
+    ];
+    table(["entry", "`MESSAGE_ID`"], ids.map(|(entry, id)| [entry.to_owned(), format!("`{id}`")]))
 }
 
 fn exit_codes(codes: &[(Exit, &str)]) -> String {
