@@ -82,7 +82,7 @@ pub struct Running {
     promise: Option<Promise>,
 }
 
-/// What a run promises about its JSON: the arguments, and the status file as it was before.
+/// What is needed to validate the JSON of a run: the arguments, and the status file as it was before.
 struct Promise {
     arguments: Vec<String>,
     status: PathBuf,
@@ -418,7 +418,7 @@ impl Running {
         Self { child, started, stdout, stderr, ended: false, promise: None }
     }
 
-    /// Its JSON is validated against the schemas once it has ended.
+    /// Validates its JSON against the schemas when it has ended.
     fn promising(mut self, instance: &Instance, arguments: &[&str]) -> Self {
         let status = instance.disk.path(STATUS);
         let arguments = arguments.iter().map(|word| (*word).to_owned()).collect();
@@ -465,6 +465,12 @@ impl Running {
 
 impl Promise {
     fn check(self, stdout: &str) {
+        // `status` prints what is stored; a test may have stored something else than a verdict.
+        let stored = self.before.as_ref().and_then(|bytes| serde_json::from_slice(bytes).ok());
+        let is_forged = stored.is_some_and(|stored| schema::validate("verdict", &stored).is_err());
+        if is_forged && self.arguments.iter().any(|word| word == "status") {
+            return;
+        }
         let printed = schema::validate_stdout(&self.arguments, stdout);
         printed.unwrap_or_else(|error| panic!("`{}` printed a document {error}", self.arguments.join(" ")));
         let after = status_file(&self.status).filter(|after| Some(after) != self.before.as_ref());
