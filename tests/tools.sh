@@ -84,7 +84,7 @@ need_cargo_tool() {
     rm -rf "$cache/tools/build"
 }
 
-# Builds the book of docs. Without search, watch and serve it needs far fewer crates.
+# Builds the book of docs. Without watch and serve it needs far fewer crates.
 need_mdbook() {
     local tree version=0.5.4 toolchain
     tree=$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")/..
@@ -94,7 +94,7 @@ need_mdbook() {
     # As in need_cargo_tool: with the toolchain of the project, but not with its .cargo/config.toml.
     toolchain=$(sed -n 's/^channel = "\(.*\)"/\1/p' "$tree/rust-toolchain.toml")
     local build=(env "RUSTUP_TOOLCHAIN=$toolchain" "CARGO_TARGET_DIR=$cache/tools/build")
-    (cd "$cache" && "${build[@]}" cargo install --quiet --locked --no-default-features --root "$cache/tools" \
+    (cd "$cache" && "${build[@]}" cargo install --quiet --locked --no-default-features --features search --root "$cache/tools" \
         "mdbook@$version") || return 1
     rm -rf "$cache/tools/build"
 }

@@ -20,7 +20,7 @@ use serde_json::{Value, json};
 use self::parts::default_of;
 use crate::support::schema;
 
-const DEFAULTS: &str = include_str!("../../packaging/config.d/10-defaults.toml");
+const DEFAULTS: &str = include_str!("../../../packaging/config.d/10-defaults.toml");
 /// If this variable is set, the generated parts are written instead of compared.
 const UPDATE: &str = "ECS_BOOTSTRAP_UPDATE_DOCS";
 
