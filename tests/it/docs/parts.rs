@@ -7,9 +7,9 @@ use std::fmt::Write;
 use std::path::Path;
 use std::process::Command;
 
+use ecs_bootstrap::agent_variables::{self, TagRefusal, permitted_from_tags};
 use ecs_bootstrap::exit::Exit;
 use ecs_bootstrap::journal;
-use ecs_bootstrap::agent_variables::{self, TagRefusal, permitted_from_tags};
 use ecs_bootstrap::settings::fragment::{Fragment, Name};
 use ecs_bootstrap::settings::precedence::LOWEST_FIRST;
 use ecs_bootstrap::settings::schema::{self, Raw, Setting};
