@@ -12,7 +12,7 @@ use crate::cause::{self, Finding};
 /// One call, with the attempts of the SDK.
 const CALL: Duration = Duration::from_secs(30);
 /// How long a call is made again. Deployments of many services at once are throttled for about that long.
-const PATIENCE: Duration = Duration::from_secs(60);
+const RETRY_FOR: Duration = Duration::from_secs(60);
 const POLICY: Policy = Policy { first: Duration::from_secs(1), longest: Duration::from_secs(8) };
 
 /// The API, as one service of one cluster is deployed to it.
@@ -36,7 +36,7 @@ pub(crate) fn passes(error: &AwsError) -> bool {
 
 /// The answer of a call, which is made again while its error may pass.
 pub(crate) async fn asked<T>(call: impl AsyncFn(Deadline) -> Result<T, AwsError>) -> Result<T, AwsError> {
-    let outcome = until(Deadline::after(PATIENCE), POLICY, async |_| match call(Deadline::after(CALL)).await {
+    let outcome = until(Deadline::after(RETRY_FOR), POLICY, async |_| match call(Deadline::after(CALL)).await {
         Ok(answer) => Step::Done(answer),
         Err(error) if passes(&error) => {
             tracing::debug!(%error, "asked again");

@@ -25,7 +25,7 @@ const REVISIONS: i32 = 50;
 
 /// How a deployment is waited for.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Patience {
+pub(crate) struct DeployOptions {
     /// A rollout, and a rollback, may take as long as this.
     pub(crate) timeout: Duration,
     /// Whether its end is waited for.
@@ -55,13 +55,13 @@ impl Calls {
     }
 
     /// `deploy`.
-    pub(crate) async fn deploy(&self, wanted: &Wanted, patience: Patience, screen: &mut Screen) -> Outcome {
+    pub(crate) async fn deploy(&self, wanted: &Wanted, options: DeployOptions, screen: &mut Screen) -> Outcome {
         let start = Instant::now();
         screen.waiting("looking at the service and its task definition");
         let outcome = match self.planned(wanted).await {
             Ok((plan, observed)) => {
                 screen.block(&plan_text(&plan, wanted, &observed));
-                self.carry_out(&plan, observed.service.as_ref(), patience, screen).await
+                self.carry_out(&plan, observed.service.as_ref(), options, screen).await
             }
             Err(finding) => Outcome::refused(finding),
         };
@@ -76,7 +76,7 @@ impl Calls {
         &self,
         plan: &Plan,
         service: Option<&Service>,
-        patience: Patience,
+        options: DeployOptions,
         screen: &mut Screen,
     ) -> Outcome {
         let registered = matches!(plan.registration, Registration::New { .. });
@@ -97,7 +97,7 @@ impl Calls {
             notes: plan.notes.clone(),
             ..Outcome::default()
         };
-        let begun = match self.begin(plan, &revision, Deadline::after(patience.timeout), screen).await {
+        let begun = match self.begin(plan, &revision, Deadline::after(options.timeout), screen).await {
             Ok(Some(begun)) => begun,
             Ok(None) => {
                 let text = format!(
@@ -118,15 +118,15 @@ impl Calls {
         }
         screen.event(&format!("began {}", named(&begun.deployment)));
         let outcome = Outcome { deployment: Some(begun.deployment.id.clone()), ..outcome };
-        if !patience.wait {
+        if !options.wait {
             let text = format!("begun: {}; its end is not waited for", named(&begun.deployment));
             return Outcome { result: "begun", text, exit: Some(Exit::Done), ..outcome };
         }
         // What came before, as a throttled call or a service that drained, is not the rollout's time.
-        let deadline = Deadline::after(patience.timeout);
+        let deadline = Deadline::after(options.timeout);
         let watched =
             Watch::new(self, &begun.deployment, begun.until_running, screen).until(deadline, Some(&revision)).await;
-        self.concluded(plan, &revision, &begun, watched, patience, outcome, screen).await
+        self.concluded(plan, &revision, &begun, watched, options, outcome, screen).await
     }
 
     /// What the end of a rollout comes to, and what is done about it.
@@ -137,7 +137,7 @@ impl Calls {
         revision: &Revision,
         begun: &Begun,
         watched: Watched,
-        patience: Patience,
+        options: DeployOptions,
         outcome: Outcome,
         screen: &mut Screen,
     ) -> Outcome {
@@ -178,10 +178,8 @@ impl Calls {
                     false => ("failed", Exit::RolloutFailed),
                 };
                 let how = ended(result, exit, causes(&watched));
-                match (&plan.back, patience.rollback) {
-                    (Ok(back), true) if changes_anything(plan) => {
-                        self.go_back(back, begun, how, patience, screen).await
-                    }
+                match (&plan.back, options.rollback) {
+                    (Ok(back), true) if changes_anything(plan) => self.go_back(back, begun, how, options, screen).await,
                     (Err(why), _) => Outcome { aftermath: Some(format!("nothing was rolled back: {why}")), ..how },
                     _ => Outcome { aftermath: Some("the service is left as it is".to_owned()), ..how },
                 }
@@ -203,7 +201,7 @@ impl Calls {
         back: &Back,
         begun: &Begun,
         how: Outcome,
-        patience: Patience,
+        options: DeployOptions,
         screen: &mut Screen,
     ) -> Outcome {
         let not_done = |how: Outcome, finding: Finding| {
@@ -232,7 +230,7 @@ impl Calls {
         };
         let until_running = (deployment.id == begun.deployment.id).then_some(service.desired_count);
         let revision = self.revision(&back.task_definition).await.ok().flatten();
-        let deadline = Deadline::after(patience.timeout);
+        let deadline = Deadline::after(options.timeout);
         let watched = Watch::new(self, &deployment, until_running, screen).until(deadline, revision.as_ref()).await;
         match &watched.end {
             End::Completed => {

@@ -33,7 +33,7 @@ use ecs_bootstrap::exit::Exit;
 use crate::calls::Calls;
 use crate::cause::{Refusal, of_call};
 use crate::cli::{Cli, Command, Flags, ServiceFlags};
-use crate::deploy::Patience;
+use crate::deploy::DeployOptions;
 use crate::report::{Outcome, Report};
 use crate::screen::Screen;
 use crate::wanted::Wanted;
@@ -75,8 +75,8 @@ async fn run(command: Command, start: Instant) -> Report {
             Err(refusal) => Outcome::refused(refusal).report(flags.json),
         },
         Command::Deploy { flags, wait, no_rollback, no_wait } => {
-            let patience = Patience { timeout: wait.timeout, wait: !no_wait, rollback: !no_rollback };
-            Box::pin(deploy(&flags, patience, start)).await
+            let options = DeployOptions { timeout: wait.timeout, wait: !no_wait, rollback: !no_rollback };
+            Box::pin(deploy(&flags, options, start)).await
         }
         Command::Status { service } => match of(&service).await {
             Ok(calls) => calls.status(service.json).await,
@@ -88,11 +88,11 @@ async fn run(command: Command, start: Instant) -> Report {
     }
 }
 
-async fn deploy(flags: &Flags, patience: Patience, start: Instant) -> Report {
+async fn deploy(flags: &Flags, options: DeployOptions, start: Instant) -> Report {
     let outcome = async {
         let wanted = wanted(flags)?;
         let calls = calls(&wanted.cluster, &wanted.service, flags.region.as_deref()).await?;
-        Ok(calls.deploy(&wanted, patience, &mut Screen::new(start)).await)
+        Ok(calls.deploy(&wanted, options, &mut Screen::new(start)).await)
     };
     outcome.await.unwrap_or_else(Outcome::refused).report(flags.json)
 }
