@@ -21,15 +21,15 @@ const PAUSE: Duration = Duration::from_secs(3);
 /// How often a deployment is looked for that an answer did not show.
 const LOOKS: u32 = 10;
 
-/// What was begun.
+/// What was started.
 #[derive(Clone, Debug)]
-pub(crate) struct Begun {
+pub(crate) struct StartedDeployment {
     /// The deployment to watch.
     pub(crate) deployment: Deployment,
     /// Where it is no new one, as with a changed desired count: how many tasks are waited for.
-    pub(crate) until_running: Option<i64>,
+    pub(crate) expected_count: Option<i64>,
     /// Somebody else's deployment, begun after the plan was made, that this one has taken the place of.
-    pub(crate) overtaken: Option<Deployment>,
+    pub(crate) replaced: Option<Deployment>,
 }
 
 impl Calls {
@@ -54,12 +54,12 @@ impl Calls {
         revision: &Revision,
         deadline: Deadline,
         screen: &mut Screen,
-    ) -> Result<Option<Begun>, Finding> {
+    ) -> Result<Option<StartedDeployment>, Finding> {
         let service = match &plan.action {
             Action::Nothing => return Ok(None),
             Action::Attach(deployment) => {
                 let deployment = deployment.clone();
-                return Ok(Some(Begun { deployment, until_running: None, overtaken: None }));
+                return Ok(Some(StartedDeployment { deployment, expected_count: None, replaced: None }));
             }
             Action::Create { body, after_drain, .. } => {
                 if *after_drain {
@@ -85,10 +85,10 @@ impl Calls {
         // The one before ours, where it is not the one that the plan was made for.
         let others = service.deployments.iter().filter(|other| other.id != deployment.id);
         let latest = others.max_by(|a, b| a.created_at.total_cmp(&b.created_at));
-        let overtaken =
+        let replaced =
             latest.filter(|latest| is_new && plan.before.as_ref().is_some_and(|before| latest.id != *before));
-        let until_running = (!is_new).then_some(service.desired_count);
-        Ok(Some(Begun { overtaken: overtaken.cloned(), deployment, until_running }))
+        let expected_count = (!is_new).then_some(service.desired_count);
+        Ok(Some(StartedDeployment { replaced: replaced.cloned(), deployment, expected_count }))
     }
 
     /// The service once it has a deployment, or as it is after some looks.

@@ -9,7 +9,7 @@ use ecs_bootstrap::exit::Exit;
 use ecs_bootstrap::retry::Deadline;
 use serde_json::json;
 
-use crate::apply::{Begun, named};
+use crate::apply::{StartedDeployment, named};
 use crate::calls::{Calls, needed};
 use crate::cause::{self, Finding, diagnose};
 use crate::decide::{self, Action, Back, Plan, Registration};
@@ -97,8 +97,8 @@ impl Calls {
             notes: plan.notes.clone(),
             ..Outcome::default()
         };
-        let begun = match self.begin(plan, &revision, Deadline::after(options.timeout), screen).await {
-            Ok(Some(begun)) => begun,
+        let started = match self.begin(plan, &revision, Deadline::after(options.timeout), screen).await {
+            Ok(Some(started)) => started,
             Ok(None) => {
                 let text = format!(
                     "unchanged: service `{}` runs {} as wanted; nothing was registered, nothing deployed",
@@ -113,20 +113,21 @@ impl Calls {
                 return Outcome { result: "refused", exit: refused.exit, causes: refused.causes, aftermath, ..outcome };
             }
         };
-        if let Some(other) = &begun.overtaken {
+        if let Some(other) = &started.replaced {
             screen.event(&format!("{} was begun by somebody else meanwhile; ours takes its place", named(other)));
         }
-        screen.event(&format!("began {}", named(&begun.deployment)));
-        let outcome = Outcome { deployment: Some(begun.deployment.id.clone()), ..outcome };
+        screen.event(&format!("began {}", named(&started.deployment)));
+        let outcome = Outcome { deployment: Some(started.deployment.id.clone()), ..outcome };
         if !options.wait {
-            let text = format!("begun: {}; its end is not waited for", named(&begun.deployment));
+            let text = format!("begun: {}; its end is not waited for", named(&started.deployment));
             return Outcome { result: "begun", text, exit: Some(Exit::Done), ..outcome };
         }
         // What came before, as a throttled call or a service that drained, is not the rollout's time.
         let deadline = Deadline::after(options.timeout);
-        let watched =
-            Watch::new(self, &begun.deployment, begun.until_running, screen).until(deadline, Some(&revision)).await;
-        self.concluded(plan, &revision, &begun, watched, options, outcome, screen).await
+        let watched = Watch::new(self, &started.deployment, started.expected_count, screen)
+            .until(deadline, Some(&revision))
+            .await;
+        self.concluded(plan, &revision, &started, watched, options, outcome, screen).await
     }
 
     /// What the end of a rollout comes to, and what is done about it.
@@ -135,7 +136,7 @@ impl Calls {
         &self,
         plan: &Plan,
         revision: &Revision,
-        begun: &Begun,
+        started: &StartedDeployment,
         watched: Watched,
         options: DeployOptions,
         outcome: Outcome,
@@ -161,14 +162,14 @@ impl Calls {
                 Outcome { aftermath, rolled_back_to, ..ended(result, exit, causes(&watched)) }
             }
             End::Superseded(by) => {
-                let evidence = format!("{} took the place of {}", named(by), named(&begun.deployment));
+                let evidence = format!("{} took the place of {}", named(by), named(&started.deployment));
                 ended("superseded", Exit::Superseded, vec![cause::SUPERSEDED.refuse(evidence)])
             }
             End::Deleted => {
                 ended("failed", Exit::RolloutFailed, vec![cause::SERVICE_DELETED.refuse("its status is not ACTIVE")])
             }
             End::Blind(finding) => {
-                let aftermath = Some(format!("{} goes on, and is not watched any more", named(&begun.deployment)));
+                let aftermath = Some(format!("{} goes on, and is not watched any more", named(&started.deployment)));
                 Outcome { aftermath, ..ended("failed", finding.cause.exit, vec![finding.clone()]) }
             }
             End::Failed(_) | End::TimeLimit => {
@@ -179,7 +180,9 @@ impl Calls {
                 };
                 let how = ended(result, exit, causes(&watched));
                 match (&plan.back, options.rollback) {
-                    (Ok(back), true) if changes_anything(plan) => self.go_back(back, begun, how, options, screen).await,
+                    (Ok(back), true) if changes_anything(plan) => {
+                        self.go_back(back, started, how, options, screen).await
+                    }
                     (Err(why), _) => Outcome { aftermath: Some(format!("nothing was rolled back: {why}")), ..how },
                     _ => Outcome { aftermath: Some("the service is left as it is".to_owned()), ..how },
                 }
@@ -199,7 +202,7 @@ impl Calls {
     async fn go_back(
         &self,
         back: &Back,
-        begun: &Begun,
+        started: &StartedDeployment,
         how: Outcome,
         options: DeployOptions,
         screen: &mut Screen,
@@ -207,12 +210,12 @@ impl Calls {
         let not_done = |how: Outcome, finding: Finding| {
             let mut causes = how.causes;
             causes.push(finding);
-            let aftermath = Some(format!("{} stays: the rollback did not succeed", named(&begun.deployment)));
+            let aftermath = Some(format!("{} stays: the rollback did not succeed", named(&started.deployment)));
             Outcome { result: "rollback-failed", exit: Some(Exit::RollbackFailed), causes, aftermath, ..how }
         };
         match self.service().await {
             Ok(Some(service)) => {
-                if let State::Superseded(by) = judge(&service, &begun.deployment.id, begun.deployment.created_at) {
+                if let State::Superseded(by) = judge(&service, &started.deployment.id, started.deployment.created_at) {
                     let aftermath = Some(format!("nothing was rolled back: {} has taken its place", named(&by)));
                     return Outcome { aftermath, ..how };
                 }
@@ -228,10 +231,10 @@ impl Calls {
         let Some(deployment) = service.primary().cloned() else {
             return not_done(how, cause::ROLLOUT_UNKNOWN.refuse("ECS answered without a PRIMARY deployment"));
         };
-        let until_running = (deployment.id == begun.deployment.id).then_some(service.desired_count);
+        let expected_count = (deployment.id == started.deployment.id).then_some(service.desired_count);
         let revision = self.revision(&back.task_definition).await.ok().flatten();
         let deadline = Deadline::after(options.timeout);
-        let watched = Watch::new(self, &deployment, until_running, screen).until(deadline, revision.as_ref()).await;
+        let watched = Watch::new(self, &deployment, expected_count, screen).until(deadline, revision.as_ref()).await;
         match &watched.end {
             End::Completed => {
                 let aftermath = Some(format!("rolled back to {}", named(&deployment)));

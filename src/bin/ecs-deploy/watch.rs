@@ -70,7 +70,7 @@ pub(crate) struct Watch<'a> {
     calls: &'a Calls,
     deployment: Deployment,
     /// Where nothing new was deployed: the count of tasks that it ends with.
-    until_running: Option<i64>,
+    expected_count: Option<i64>,
     screen: &'a mut Screen,
     seen: Seen,
     stopped: Vec<Task>,
@@ -87,13 +87,13 @@ impl<'a> Watch<'a> {
     pub(crate) fn new(
         calls: &'a Calls,
         deployment: &Deployment,
-        until_running: Option<i64>,
+        expected_count: Option<i64>,
         screen: &'a mut Screen,
     ) -> Watch<'a> {
         Watch {
             calls,
             deployment: deployment.clone(),
-            until_running,
+            expected_count,
             screen,
             seen: Seen::default(),
             stopped: Vec::new(),
@@ -173,7 +173,7 @@ impl<'a> Watch<'a> {
             // An answer from before the update still has the old count.
             State::Completed
                 if self
-                    .until_running
+                    .expected_count
                     .is_none_or(|count| service.desired_count == count && service.running_count == count) =>
             {
                 Some(End::Completed)
