@@ -21,7 +21,7 @@ pub(crate) struct Plan {
     /// Tags that the service lacks.
     pub(crate) service_tags: Vec<(String, String)>,
     /// How it is undone: UpdateService's body, or why it cannot be.
-    pub(crate) back: Result<Back, String>,
+    pub(crate) rollback: Result<RollbackTarget, String>,
     /// What is worth saying.
     pub(crate) notes: Vec<String>,
     /// The newest deployment before ours.
@@ -69,7 +69,7 @@ pub(crate) enum Action {
 
 /// How it is undone.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Back {
+pub(crate) struct RollbackTarget {
     /// The revision to go back to.
     pub(crate) task_definition: String,
     /// UpdateService's body.
@@ -89,10 +89,10 @@ pub(crate) fn plan(wanted: &Wanted, observed: &Observed) -> Result<Plan, Refusal
         };
         let after_drain = observed.service.as_ref().is_some_and(|service| service.status == "DRAINING");
         let body = creation(wanted, &mut notes);
-        let back = Err("the service is new: there is nothing to go back to".to_owned());
+        let rollback = Err("the service is new: there is nothing to go back to".to_owned());
         let action = Action::Create { body, why, after_drain };
         add_risks(wanted, &mut notes);
-        return Ok(Plan { registration, action, service_tags: Vec::new(), back, notes, before: None });
+        return Ok(Plan { registration, action, service_tags: Vec::new(), rollback, notes, before: None });
     };
     let kind = &service.deployment_controller.kind;
     if !["", "ECS"].contains(&kind.as_str()) {
@@ -137,12 +137,12 @@ pub(crate) fn plan(wanted: &Wanted, observed: &Observed) -> Result<Plan, Refusal
         add_risks(wanted, &mut notes);
     }
     let same = before.is_empty() && matches!(&registration, Registration::Keep(revision) if revision.arn == *running);
-    let back = match same {
+    let rollback = match same {
         true => Err("it runs the revision of before already".to_owned()),
-        false => way_back(wanted, observed, before),
+        false => rollback_target(wanted, observed, before),
     };
     let before = primary.map(|primary| primary.id.clone());
-    Ok(Plan { registration, action, service_tags, back, notes, before })
+    Ok(Plan { registration, action, service_tags, rollback, notes, before })
 }
 
 /// The newest revision where it is what is wanted, else a new one.
@@ -249,7 +249,7 @@ fn missing_tags(wanted: &Wanted, service: &Service) -> Vec<(String, String)> {
     missing.map(|tag| (text(&tag["key"]), text(&tag["value"]))).collect()
 }
 
-fn way_back(wanted: &Wanted, observed: &Observed, before: Map<String, Value>) -> Result<Back, String> {
+fn rollback_target(wanted: &Wanted, observed: &Observed, before: Map<String, Value>) -> Result<RollbackTarget, String> {
     let Some(good) = &observed.good else {
         return Err("no deployment of this service has run well: there is nothing to go back to".to_owned());
     };
@@ -260,7 +260,7 @@ fn way_back(wanted: &Wanted, observed: &Observed, before: Map<String, Value>) ->
     body.insert("cluster".to_owned(), json!(wanted.cluster));
     body.insert("service".to_owned(), json!(wanted.service));
     body.insert("taskDefinition".to_owned(), json!(good.arn));
-    Ok(Back { task_definition: good.arn.clone(), body: Value::Object(body) })
+    Ok(RollbackTarget { task_definition: good.arn.clone(), body: Value::Object(body) })
 }
 
 fn add_risks(wanted: &Wanted, notes: &mut Vec<String>) {

@@ -12,7 +12,7 @@ use serde_json::json;
 use crate::apply::{StartedDeployment, named};
 use crate::calls::{Calls, needed};
 use crate::cause::{self, Finding, diagnose};
-use crate::decide::{self, Action, Back, Plan, Registration};
+use crate::decide::{self, Action, Plan, Registration, RollbackTarget};
 use crate::observe::{Observed, Revision};
 use crate::report::{Outcome, Report, action_word, plan_json, plan_text, status};
 use crate::rollout::{Deployment, Service, State, judge, short};
@@ -179,9 +179,9 @@ impl Calls {
                     false => ("failed", Exit::RolloutFailed),
                 };
                 let how = ended(result, exit, causes(&watched));
-                match (&plan.back, options.rollback) {
-                    (Ok(back), true) if changes_anything(plan) => {
-                        self.go_back(back, started, how, options, screen).await
+                match (&plan.rollback, options.rollback) {
+                    (Ok(target), true) if changes_anything(plan) => {
+                        self.roll_back(target, started, how, options, screen).await
                     }
                     (Err(why), _) => Outcome { aftermath: Some(format!("nothing was rolled back: {why}")), ..how },
                     _ => Outcome { aftermath: Some("the service is left as it is".to_owned()), ..how },
@@ -199,9 +199,9 @@ impl Calls {
     }
 
     /// Undoes our deployment, unless it is not the newest any more.
-    async fn go_back(
+    async fn roll_back(
         &self,
-        back: &Back,
+        target: &RollbackTarget,
         started: &StartedDeployment,
         how: Outcome,
         options: DeployOptions,
@@ -223,8 +223,8 @@ impl Calls {
             Ok(None) => {}
             Err(error) => return not_done(how, cause::of_call(&error)),
         }
-        screen.event(&format!("going back to {}", short(&back.task_definition)));
-        let service = match self.update(&back.body).await {
+        screen.event(&format!("going back to {}", short(&target.task_definition)));
+        let service = match self.update(&target.body).await {
             Ok(service) => service,
             Err(finding) => return not_done(how, finding),
         };
@@ -232,13 +232,13 @@ impl Calls {
             return not_done(how, cause::ROLLOUT_UNKNOWN.refuse("ECS answered without a PRIMARY deployment"));
         };
         let expected_count = (deployment.id == started.deployment.id).then_some(service.desired_count);
-        let revision = self.revision(&back.task_definition).await.ok().flatten();
+        let revision = self.revision(&target.task_definition).await.ok().flatten();
         let deadline = Deadline::after(options.timeout);
         let watched = Watch::new(self, &deployment, expected_count, screen).until(deadline, revision.as_ref()).await;
         match &watched.end {
             End::Completed => {
                 let aftermath = Some(format!("rolled back to {}", named(&deployment)));
-                let rolled_back_to = Some(back.task_definition.clone());
+                let rolled_back_to = Some(target.task_definition.clone());
                 Outcome { result: "rolled-back", exit: Some(Exit::RolledBack), aftermath, rolled_back_to, ..how }
             }
             End::Superseded(by) => not_done(how, cause::SUPERSEDED.refuse(format!("{} took its place", named(by)))),

@@ -179,8 +179,8 @@ pub(crate) fn plan_text(plan: &Plan, wanted: &Wanted, observed: &Observed) -> St
         Action::Nothing => text += "leave the service as it is: nothing differs\n",
     }
     if matches!(plan.action, Action::Create { .. } | Action::Update { .. }) {
-        text += &match &plan.back {
-            Ok(back) => format!("should it not succeed, go back to {}\n", short(&back.task_definition)),
+        text += &match &plan.rollback {
+            Ok(target) => format!("should it not succeed, go back to {}\n", short(&target.task_definition)),
             Err(why) => format!("should it not succeed, it stays: {why}\n"),
         };
     }
@@ -209,8 +209,8 @@ pub(crate) fn plan_json(plan: &Plan, wanted: &Wanted) -> String {
         "action": action_word(&plan.action),
         "changes": changes,
         "rollback": {
-            "to": plan.back.as_ref().ok().map(|back| &back.task_definition),
-            "why_not": plan.back.as_ref().err(),
+            "to": plan.rollback.as_ref().ok().map(|target| &target.task_definition),
+            "why_not": plan.rollback.as_ref().err(),
         },
         "notes": plan.notes,
     }))

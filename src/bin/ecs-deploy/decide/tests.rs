@@ -59,7 +59,7 @@ fn the_service_is_created_or_updated_by_its_true_state() {
             Action::Create { after_drain: waits, body, .. } => {
                 assert!(creates, "{found:?}");
                 assert_eq!((waits, &body["desiredCount"]), (after_drain, &json!(2)));
-                assert!(plan.back.is_err(), "nothing ran before");
+                assert!(plan.rollback.is_err(), "nothing ran before");
             }
             Action::Update { body, changes } => {
                 assert!(!creates, "{found:?}");
@@ -99,12 +99,12 @@ fn the_way_back_is_to_what_ran_well_and_only_where_it_can_be_gone() {
     let wanted = wanted(json!({"deploymentConfiguration": {"minimumHealthyPercent": 50}}));
     let plan_of = |good| plan(&wanted, &observed(Some(busy.clone()), Some(new.clone()), good)).unwrap();
     let planned = plan_of(Some(old.clone()));
-    let back = planned.back.unwrap();
-    assert_eq!(back.body["taskDefinition"], old.arn);
-    assert_eq!(back.body["deploymentConfiguration"]["minimumHealthyPercent"], 100, "as it was before");
+    let rollback = planned.rollback.unwrap();
+    assert_eq!(rollback.body["taskDefinition"], old.arn);
+    assert_eq!(rollback.body["deploymentConfiguration"]["minimumHealthyPercent"], 100, "as it was before");
     assert!(planned.notes.iter().any(|note| note.contains("takes its place")), "{:?}", planned.notes);
-    assert!(plan_of(None).back.unwrap_err().contains("has run well"));
-    assert!(plan_of(Some(Revision { is_active: false, ..old })).back.unwrap_err().contains("deregistered"));
+    assert!(plan_of(None).rollback.unwrap_err().contains("has run well"));
+    assert!(plan_of(Some(Revision { is_active: false, ..old })).rollback.unwrap_err().contains("deregistered"));
 }
 
 #[test]
