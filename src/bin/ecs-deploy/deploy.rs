@@ -18,7 +18,7 @@ use crate::report::{Outcome, Report, action_word, plan_json, plan_text, status};
 use crate::rollout::{Deployment, Service, State, judge, short};
 use crate::screen::Screen;
 use crate::wanted::{BUILD, STABLE, Wanted};
-use crate::watch::{End, Watch, Watched, task_json};
+use crate::watch::{End, Watch, WatchResult, task_json};
 
 /// How many older revisions are looked at for one that ran well.
 const REVISIONS: i32 = 50;
@@ -137,7 +137,7 @@ impl Calls {
         plan: &Plan,
         revision: &Revision,
         started: &StartedDeployment,
-        watched: Watched,
+        watched: WatchResult,
         options: DeployOptions,
         outcome: Outcome,
         screen: &mut Screen,
@@ -392,7 +392,7 @@ fn changes_anything(plan: &Plan) -> bool {
 }
 
 /// The causes of a rollout that did not succeed, never none.
-fn causes(watched: &Watched) -> Vec<Finding> {
+fn causes(watched: &WatchResult) -> Vec<Finding> {
     let mut found = diagnose(&watched.seen);
     let is_unknown = found.iter().all(|finding| finding.cause.id == cause::ROLLOUT_UNKNOWN.id);
     if let (End::TimeLimit, true) = (&watched.end, is_unknown) {

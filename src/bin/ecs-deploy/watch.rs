@@ -54,7 +54,7 @@ pub(crate) enum End {
 
 /// A rollout as it was watched.
 #[derive(Debug)]
-pub(crate) struct Watched {
+pub(crate) struct WatchResult {
     /// How it ended.
     pub(crate) end: End,
     /// What was seen.
@@ -105,14 +105,14 @@ impl<'a> Watch<'a> {
     }
 
     /// Until it has ended, or the deadline.
-    pub(crate) async fn until(mut self, deadline: Deadline, revision: Option<&Revision>) -> Watched {
+    pub(crate) async fn until(mut self, deadline: Deadline, revision: Option<&Revision>) -> WatchResult {
         let end = self.end(deadline).await;
         if !matches!(end, End::Completed) {
             // Once more: what has just stopped is the evidence.
             self.see_tasks().await;
             self.read_logs(revision).await;
         }
-        Watched { end, seen: self.seen, stopped: self.stopped, last: self.last }
+        WatchResult { end, seen: self.seen, stopped: self.stopped, last: self.last }
     }
 
     async fn end(&mut self, deadline: Deadline) -> End {
