@@ -18,7 +18,7 @@ use crate::report::{Outcome, Report, action_word, plan_json, plan_text, status};
 use crate::rollout::{Deployment, Service, State, judge, short};
 use crate::screen::Screen;
 use crate::wanted::{BUILD, STABLE, Wanted};
-use crate::watch::{End, Watch, WatchResult, task_json};
+use crate::watch::{RolloutEnd, Watch, WatchResult, task_json};
 
 /// How many older revisions are looked at for one that ran well.
 const REVISIONS: i32 = 50;
@@ -146,13 +146,13 @@ impl Calls {
         let outcome = Outcome { stopped, ..outcome };
         let ended = |result, exit, causes| Outcome { result, exit: Some(exit), causes, ..Outcome::default() };
         let how = match &watched.end {
-            End::Completed => {
+            RolloutEnd::Completed => {
                 self.mark_stable(revision, screen).await;
                 let counts = watched.last.as_ref().map(Deployment::counts).unwrap_or_default();
                 let text = format!("deployed {} to service `{}`: {counts}", described(revision), self.service);
                 return Outcome { result: "deployed", text, exit: Some(Exit::Done), ..outcome };
             }
-            End::RolledBack { to, completed } => {
+            RolloutEnd::RolledBack { to, completed } => {
                 let (result, exit, word) = match completed {
                     true => ("rolled-back", Exit::RolledBack, "ECS has rolled back to"),
                     false => ("rollback-failed", Exit::RollbackFailed, "ECS goes back, and has not got there:"),
@@ -161,19 +161,19 @@ impl Calls {
                 let rolled_back_to = Some(to.task_definition.clone());
                 Outcome { aftermath, rolled_back_to, ..ended(result, exit, causes(&watched)) }
             }
-            End::Superseded(by) => {
+            RolloutEnd::Superseded(by) => {
                 let evidence = format!("{} took the place of {}", named(by), named(&started.deployment));
                 ended("superseded", Exit::Superseded, vec![cause::SUPERSEDED.refuse(evidence)])
             }
-            End::Deleted => {
+            RolloutEnd::Deleted => {
                 ended("failed", Exit::RolloutFailed, vec![cause::SERVICE_DELETED.refuse("its status is not ACTIVE")])
             }
-            End::Blind(finding) => {
+            RolloutEnd::WatchFailed(finding) => {
                 let aftermath = Some(format!("{} goes on, and is not watched any more", named(&started.deployment)));
                 Outcome { aftermath, ..ended("failed", finding.cause.exit, vec![finding.clone()]) }
             }
-            End::Failed(_) | End::TimeLimit => {
-                let is_late = matches!(watched.end, End::TimeLimit);
+            RolloutEnd::Failed(_) | RolloutEnd::TimeLimit => {
+                let is_late = matches!(watched.end, RolloutEnd::TimeLimit);
                 let (result, exit) = match is_late {
                     true => ("time-limit", Exit::TimeLimit),
                     false => ("failed", Exit::RolloutFailed),
@@ -236,13 +236,15 @@ impl Calls {
         let deadline = Deadline::after(options.timeout);
         let watched = Watch::new(self, &deployment, expected_count, screen).until(deadline, revision.as_ref()).await;
         match &watched.end {
-            End::Completed => {
+            RolloutEnd::Completed => {
                 let aftermath = Some(format!("rolled back to {}", named(&deployment)));
                 let rolled_back_to = Some(target.task_definition.clone());
                 Outcome { result: "rolled-back", exit: Some(Exit::RolledBack), aftermath, rolled_back_to, ..how }
             }
-            End::Superseded(by) => not_done(how, cause::SUPERSEDED.refuse(format!("{} took its place", named(by)))),
-            End::Blind(finding) => not_done(how, finding.clone()),
+            RolloutEnd::Superseded(by) => {
+                not_done(how, cause::SUPERSEDED.refuse(format!("{} took its place", named(by))))
+            }
+            RolloutEnd::WatchFailed(finding) => not_done(how, finding.clone()),
             _ => {
                 let mut more = causes(&watched);
                 let first = more.remove(0);
@@ -334,22 +336,22 @@ impl Calls {
         let stopped = watched.stopped.iter().map(|task| task_json(task, &watched.seen)).collect();
         let outcome = Outcome { stopped, ..outcome };
         Ok(match &watched.end {
-            End::Completed => {
+            RolloutEnd::Completed => {
                 let text = format!("service `{}` runs {} again", self.service, described(&target));
                 let rolled_back_to = Some(target.arn.clone());
                 Outcome { result: "rolled-back", text, rolled_back_to, exit: Some(Exit::Done), ..outcome }
             }
-            End::Superseded(by) => {
+            RolloutEnd::Superseded(by) => {
                 let causes = vec![cause::SUPERSEDED.refuse(format!("{} took its place", named(by)))];
                 Outcome { result: "superseded", causes, exit: Some(Exit::Superseded), ..outcome }
             }
-            End::Blind(finding) => {
+            RolloutEnd::WatchFailed(finding) => {
                 Outcome { result: "failed", causes: vec![finding.clone()], exit: Some(finding.cause.exit), ..outcome }
             }
-            End::TimeLimit => {
+            RolloutEnd::TimeLimit => {
                 Outcome { result: "time-limit", causes: causes(&watched), exit: Some(Exit::TimeLimit), ..outcome }
             }
-            End::Failed(_) | End::RolledBack { .. } | End::Deleted => Outcome {
+            RolloutEnd::Failed(_) | RolloutEnd::RolledBack { .. } | RolloutEnd::Deleted => Outcome {
                 result: "rollback-failed",
                 causes: causes(&watched),
                 exit: Some(Exit::RollbackFailed),
@@ -395,11 +397,11 @@ fn changes_anything(plan: &Plan) -> bool {
 fn causes(watched: &WatchResult) -> Vec<Finding> {
     let mut found = diagnose(&watched.seen);
     let is_unknown = found.iter().all(|finding| finding.cause.id == cause::ROLLOUT_UNKNOWN.id);
-    if let (End::TimeLimit, true) = (&watched.end, is_unknown) {
+    if let (RolloutEnd::TimeLimit, true) = (&watched.end, is_unknown) {
         let counts = watched.last.as_ref().map_or("ECS did not show the deployment".to_owned(), Deployment::counts);
         found = vec![cause::TOO_SLOW.refuse(counts)];
     }
-    if let (End::Failed(reason), Some(first)) = (&watched.end, found.first_mut())
+    if let (RolloutEnd::Failed(reason), Some(first)) = (&watched.end, found.first_mut())
         && !reason.is_empty()
     {
         first.evidence.push(format!("deployment: {reason}"));

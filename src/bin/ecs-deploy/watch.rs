@@ -26,11 +26,11 @@ const LOGS: usize = 3;
 /// For how many looks ECS's own rollback is waited for.
 const GRACE: u32 = 4;
 /// How often in a row ECS may be out of reach before nothing more is waited for.
-const BLIND: u32 = 20;
+const MAX_FAILED_POLLS: u32 = 20;
 
 /// How a rollout ended.
 #[derive(Clone, Debug)]
-pub(crate) enum End {
+pub(crate) enum RolloutEnd {
     /// It is what runs.
     Completed,
     /// ECS gave up on it and left it as it is; its words.
@@ -49,14 +49,14 @@ pub(crate) enum End {
     /// The deadline came first.
     TimeLimit,
     /// It cannot be watched any more; it goes on.
-    Blind(Finding),
+    WatchFailed(Finding),
 }
 
 /// A rollout as it was watched.
 #[derive(Debug)]
 pub(crate) struct WatchResult {
     /// How it ended.
-    pub(crate) end: End,
+    pub(crate) end: RolloutEnd,
     /// What was seen.
     pub(crate) seen: Seen,
     /// Tasks of this deployment that stopped.
@@ -107,7 +107,7 @@ impl<'a> Watch<'a> {
     /// Until it has ended, or the deadline.
     pub(crate) async fn until(mut self, deadline: Deadline, revision: Option<&Revision>) -> WatchResult {
         let end = self.end(deadline).await;
-        if !matches!(end, End::Completed) {
+        if !matches!(end, RolloutEnd::Completed) {
             // Once more: what has just stopped is the evidence.
             self.see_tasks().await;
             self.read_logs(revision).await;
@@ -115,7 +115,7 @@ impl<'a> Watch<'a> {
         WatchResult { end, seen: self.seen, stopped: self.stopped, last: self.last }
     }
 
-    async fn end(&mut self, deadline: Deadline) -> End {
+    async fn end(&mut self, deadline: Deadline) -> RolloutEnd {
         let mut failures = 0;
         let mut looks = 0;
         loop {
@@ -126,11 +126,11 @@ impl<'a> Watch<'a> {
                         return end;
                     }
                 }
-                Err(error) if passes(&error) && failures < BLIND => {
+                Err(error) if passes(&error) && failures < MAX_FAILED_POLLS => {
                     failures += 1;
                     self.screen.waiting(&format!("ECS does not answer just now: {}", error.kind));
                 }
-                Err(error) => return End::Blind(cause::of_call(&error)),
+                Err(error) => return RolloutEnd::WatchFailed(cause::of_call(&error)),
             }
             looks += 1;
             let pause = POLICY.pause(looks);
@@ -141,15 +141,15 @@ impl<'a> Watch<'a> {
         }
     }
 
-    fn late(&self) -> End {
+    fn late(&self) -> RolloutEnd {
         match self.last.as_ref().filter(|last| last.id != self.deployment.id) {
-            Some(to) => End::RolledBack { to: to.clone(), completed: false },
-            None => End::TimeLimit,
+            Some(to) => RolloutEnd::RolledBack { to: to.clone(), completed: false },
+            None => RolloutEnd::TimeLimit,
         }
     }
 
     /// One look at the service; how it ended where it has.
-    async fn look(&mut self, service: Option<Service>) -> Option<End> {
+    async fn look(&mut self, service: Option<Service>) -> Option<RolloutEnd> {
         let Some(service) = service else {
             self.screen.waiting("ECS does not show the service yet");
             return None;
@@ -176,20 +176,22 @@ impl<'a> Watch<'a> {
                     .expected_count
                     .is_none_or(|count| service.desired_count == count && service.running_count == count) =>
             {
-                Some(End::Completed)
+                Some(RolloutEnd::Completed)
             }
             // ECS's own rollback begins a moment after it has given up.
             State::Failed(_) if service.rolls_back() && self.given_up < GRACE => {
                 self.given_up += 1;
                 None
             }
-            State::Failed(reason) => Some(End::Failed(reason)),
+            State::Failed(reason) => Some(RolloutEnd::Failed(reason)),
             State::RollingBack(to) if to.rollout_state.as_deref() == Some("FAILED") => {
-                Some(End::RolledBack { to, completed: false })
+                Some(RolloutEnd::RolledBack { to, completed: false })
             }
-            State::RollingBack(to) => to.is_completed(&service).then_some(End::RolledBack { to, completed: true }),
-            State::Superseded(by) => Some(End::Superseded(by)),
-            State::Deleted => Some(End::Deleted),
+            State::RollingBack(to) => {
+                to.is_completed(&service).then_some(RolloutEnd::RolledBack { to, completed: true })
+            }
+            State::Superseded(by) => Some(RolloutEnd::Superseded(by)),
+            State::Deleted => Some(RolloutEnd::Deleted),
             State::Completed | State::InProgress | State::NotSeen => None,
         }
     }
