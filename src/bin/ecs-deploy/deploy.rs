@@ -142,7 +142,7 @@ impl Calls {
         outcome: Outcome,
         screen: &mut Screen,
     ) -> Outcome {
-        let stopped = watched.stopped.iter().map(|task| task_json(task, &watched.seen)).collect();
+        let stopped = watched.stopped.iter().map(|task| task_json(task, &watched.evidence)).collect();
         let outcome = Outcome { stopped, ..outcome };
         let ended = |result, exit, causes| Outcome { result, exit: Some(exit), causes, ..Outcome::default() };
         let how = match &watched.end {
@@ -333,7 +333,7 @@ impl Calls {
         };
         let deadline = Deadline::after(timeout);
         let watched = Watch::new(self, &deployment, None, screen).until(deadline, Some(&target)).await;
-        let stopped = watched.stopped.iter().map(|task| task_json(task, &watched.seen)).collect();
+        let stopped = watched.stopped.iter().map(|task| task_json(task, &watched.evidence)).collect();
         let outcome = Outcome { stopped, ..outcome };
         Ok(match &watched.end {
             RolloutEnd::Completed => {
@@ -395,7 +395,7 @@ fn changes_anything(plan: &Plan) -> bool {
 
 /// The causes of a rollout that did not succeed, never none.
 fn causes(watched: &WatchResult) -> Vec<Finding> {
-    let mut found = diagnose(&watched.seen);
+    let mut found = diagnose(&watched.evidence);
     let is_unknown = found.iter().all(|finding| finding.cause.id == cause::ROLLOUT_UNKNOWN.id);
     if let (RolloutEnd::TimeLimit, true) = (&watched.end, is_unknown) {
         let counts = watched.last.as_ref().map_or("ECS did not show the deployment".to_owned(), Deployment::counts);

@@ -12,7 +12,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use crate::calls::{Calls, passes};
-use crate::cause::{self, Exited, Finding, Message, Seen};
+use crate::cause::{self, ContainerExit, Evidence, Finding, Message};
 use crate::observe::Revision;
 use crate::rollout::{Deployment, Service, State, Task, judge, short};
 use crate::screen::Screen;
@@ -58,7 +58,7 @@ pub(crate) struct WatchResult {
     /// How it ended.
     pub(crate) end: RolloutEnd,
     /// What was seen.
-    pub(crate) seen: Seen,
+    pub(crate) evidence: Evidence,
     /// Tasks of this deployment that stopped.
     pub(crate) stopped: Vec<Task>,
     /// The last that ECS told of the deployment.
@@ -72,7 +72,7 @@ pub(crate) struct Watch<'a> {
     /// Where nothing new was deployed: the count of tasks that it ends with.
     expected_count: Option<i64>,
     screen: &'a mut Screen,
-    seen: Seen,
+    evidence: Evidence,
     stopped: Vec<Task>,
     events: BTreeSet<String>,
     last: Option<Deployment>,
@@ -95,7 +95,7 @@ impl<'a> Watch<'a> {
             deployment: deployment.clone(),
             expected_count,
             screen,
-            seen: Seen::default(),
+            evidence: Evidence::default(),
             stopped: Vec::new(),
             events: BTreeSet::new(),
             last: None,
@@ -112,7 +112,7 @@ impl<'a> Watch<'a> {
             self.see_tasks().await;
             self.read_logs(revision).await;
         }
-        WatchResult { end, seen: self.seen, stopped: self.stopped, last: self.last }
+        WatchResult { end, evidence: self.evidence, stopped: self.stopped, last: self.last }
     }
 
     async fn end(&mut self, deadline: Deadline) -> RolloutEnd {
@@ -206,7 +206,7 @@ impl<'a> Watch<'a> {
             if self.events.insert(event.id.clone()) {
                 self.screen.event(&event.message);
                 let text = event.message.clone();
-                self.seen.messages.push(Message { from: "service event".to_owned(), text });
+                self.evidence.messages.push(Message { from: "service event".to_owned(), text });
             }
         }
     }
@@ -239,12 +239,12 @@ impl<'a> Watch<'a> {
     fn see_stopped(&mut self, task: &Task) {
         let id = task.id();
         let mut said = format!("task {id} stopped: {}", task.stopped_reason);
-        self.seen.messages.push(Message { from: format!("task {id}"), text: task.stopped_reason.clone() });
+        self.evidence.messages.push(Message { from: format!("task {id}"), text: task.stopped_reason.clone() });
         let ended_by_container = task.stop_code == "EssentialContainerExited";
         for container in &task.containers {
             if let Some(code) = container.exit_code {
                 said += &format!("; `{}` ended with {code}", container.name);
-                self.seen.exits.push(Exited {
+                self.evidence.exits.push(ContainerExit {
                     container: container.name.clone(),
                     task: id.to_owned(),
                     code,
@@ -255,7 +255,7 @@ impl<'a> Watch<'a> {
             if !container.reason.is_empty() {
                 said += &format!("; `{}`: {}", container.name, container.reason);
                 let from = format!("container `{}` of task {id}", container.name);
-                self.seen.messages.push(Message { from, text: container.reason.clone() });
+                self.evidence.messages.push(Message { from, text: container.reason.clone() });
             }
         }
         self.screen.event(&said);
@@ -288,7 +288,7 @@ impl<'a> Watch<'a> {
             }
         }
         for (task, container, lines) in read {
-            let exits = &mut self.seen.exits;
+            let exits = &mut self.evidence.exits;
             if let Some(exit) = exits.iter_mut().find(|exit| exit.task == task && exit.container == container) {
                 exit.log = lines;
             }
@@ -324,9 +324,9 @@ fn log_place(revision: &Revision, container: &str, task: &str, runtime_id: &str)
 }
 
 /// What the report says of a task that stopped.
-pub(crate) fn task_json(task: &Task, seen: &Seen) -> Value {
+pub(crate) fn task_json(task: &Task, evidence: &Evidence) -> Value {
     let containers = task.containers.iter().map(|container| {
-        let exit = seen.exits.iter().find(|exit| exit.task == task.id() && exit.container == container.name);
+        let exit = evidence.exits.iter().find(|exit| exit.task == task.id() && exit.container == container.name);
         serde_json::json!({
             "name": container.name,
             "exit_code": container.exit_code,

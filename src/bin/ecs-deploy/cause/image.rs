@@ -1,6 +1,6 @@
 //! Causes of the step in which the instance pulls the image.
 
-use super::{Cause, Seen};
+use super::{Cause, Evidence};
 
 /// Most specific first.
 pub(super) static ALL: &[&Cause] =
@@ -14,9 +14,9 @@ const PLAIN: Cause = Cause {
     ..Cause::PLAIN
 };
 
-fn pull(seen: &Seen, fragments: &[&str]) -> Vec<String> {
+fn pull(evidence: &Evidence, fragments: &[&str]) -> Vec<String> {
     let alternatives: Vec<[&str; 2]> = fragments.iter().map(|fragment| [PULL, *fragment]).collect();
-    seen.said(&alternatives.iter().map(<[&str; 2]>::as_slice).collect::<Vec<_>>())
+    evidence.mentions(&alternatives.iter().map(<[&str; 2]>::as_slice).collect::<Vec<_>>())
 }
 
 static RATE_LIMITED: Cause = Cause {
@@ -24,7 +24,7 @@ static RATE_LIMITED: Cause = Cause {
     title: "the registry limits how often images are pulled",
     remedy: "pull through ECR (a pull-through cache, or a copy in a repository of yours), or log in to the registry by \
              `repositoryCredentials`",
-    check: |seen| pull(seen, &["toomanyrequests", "too many requests", "rate limit"]),
+    check: |evidence| pull(evidence, &["toomanyrequests", "too many requests", "rate limit"]),
     ..PLAIN
 };
 
@@ -33,9 +33,11 @@ static PLATFORM: Cause = Cause {
     title: "the image is for another processor or system than the instance",
     looks: "CannotPullContainerError, or a container that ends at once with `exec format error` in its log",
     remedy: "build it for the instances: `docker buildx build --platform linux/amd64` (or linux/arm64), or for both",
-    check: |seen| {
-        let mut found = pull(seen, &["matching platform", "no matching manifest", "cannot be used on this platform"]);
-        let logged = seen.exits.iter().filter(|exit| exit.log.iter().any(|line| line.contains("exec format error")));
+    check: |evidence| {
+        let mut found =
+            pull(evidence, &["matching platform", "no matching manifest", "cannot be used on this platform"]);
+        let logged =
+            evidence.exits.iter().filter(|exit| exit.log.iter().any(|line| line.contains("exec format error")));
         found.extend(logged.map(|exit| {
             format!("container `{}` of task {} ended with {}: exec format error", exit.container, exit.task, exit.code)
         }));
@@ -49,7 +51,7 @@ static DISK_FULL: Cause = Cause {
     title: "the instance has no space left for the image",
     remedy: "enlarge the instance's volume, or let the agent clean up sooner (`ECS_ENGINE_TASK_CLEANUP_WAIT_DURATION`, \
              `ECS_IMAGE_MINIMUM_CLEANUP_AGE`); `ecs-bootstrap doctor` shows what is full",
-    check: |seen| seen.said(&[&["no space left on device"]]),
+    check: |evidence| evidence.mentions(&[&["no space left on device"]]),
     ..PLAIN
 };
 
@@ -58,8 +60,8 @@ static NOT_FOUND: Cause = Cause {
     title: "there is no such image",
     remedy: "compare the image's name and tag with the registry (`aws ecr describe-images`); was it pushed, to this account \
              and region, under this tag",
-    check: |seen| match pull(seen, &["access denied", "docker login"]).is_empty() {
-        true => pull(seen, &["not found", "manifest unknown", "does not exist"]),
+    check: |evidence| match pull(evidence, &["access denied", "docker login"]).is_empty() {
+        true => pull(evidence, &["not found", "manifest unknown", "does not exist"]),
         false => Vec::new(),
     },
     ..PLAIN
@@ -72,7 +74,7 @@ static DENIED: Cause = Cause {
             same of a repository that does not exist",
     remedy: "allow `ecr:GetAuthorizationToken`, `ecr:BatchGetImage` and `ecr:GetDownloadUrlForLayer` to the execution role (the \
              instance role where there is none); in another account the repository's policy must allow it too",
-    check: |seen| pull(seen, &["denied", "not authorized", "no basic auth", "unauthorized", "403 forbidden"]),
+    check: |evidence| pull(evidence, &["denied", "not authorized", "no basic auth", "unauthorized", "403 forbidden"]),
     ..PLAIN
 };
 
@@ -80,9 +82,9 @@ static UNREACHABLE: Cause = Cause {
     id: "registry-unreachable",
     title: "the instance cannot reach the registry",
     remedy: "look at its route: NAT gateway, or VPC endpoints of ecr.api, ecr.dkr and s3; DNS; a proxy for docker and the agent",
-    check: |seen| {
+    check: |evidence| {
         pull(
-            seen,
+            evidence,
             &[
                 "client.timeout",
                 "i/o timeout",
@@ -102,9 +104,12 @@ static NOT_PULLED: Cause = Cause {
     id: "image-not-pulled",
     title: "the image could not be pulled",
     remedy: "read the message; try `docker pull` on an instance of the cluster",
-    check: |seen| match ALL.iter().any(|cause| cause.id != "image-not-pulled" && !(cause.check)(seen).is_empty()) {
+    check: |evidence| match ALL
+        .iter()
+        .any(|cause| cause.id != "image-not-pulled" && !(cause.check)(evidence).is_empty())
+    {
         true => Vec::new(),
-        false => pull(seen, &[""]),
+        false => pull(evidence, &[""]),
     },
     ..PLAIN
 };

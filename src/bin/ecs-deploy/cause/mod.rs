@@ -32,7 +32,7 @@ pub(crate) struct Cause {
     /// How the program ends where nothing was rolled back.
     pub(crate) exit: Exit,
     /// What of a rollout supports it.
-    pub(crate) check: fn(&Seen) -> Vec<String>,
+    pub(crate) check: fn(&Evidence) -> Vec<String>,
 }
 
 impl Cause {
@@ -87,11 +87,11 @@ impl PartialEq for Finding {
 
 /// What was seen of a rollout that did not succeed.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Seen {
+pub(crate) struct Evidence {
     /// What somebody said of it.
     pub(crate) messages: Vec<Message>,
     /// Containers that ended.
-    pub(crate) exits: Vec<Exited>,
+    pub(crate) exits: Vec<ContainerExit>,
 }
 
 /// A text of ECS, and of whom it is.
@@ -105,7 +105,7 @@ pub(crate) struct Message {
 
 /// A container that ended.
 #[derive(Clone, Debug)]
-pub(crate) struct Exited {
+pub(crate) struct ContainerExit {
     /// Its name.
     pub(crate) container: String,
     /// The id of its task.
@@ -118,9 +118,9 @@ pub(crate) struct Exited {
     pub(crate) log: Vec<String>,
 }
 
-impl Seen {
+impl Evidence {
     /// Messages that hold every fragment of one of the alternatives, whatever their case; each text once.
-    fn said(&self, alternatives: &[&[&str]]) -> Vec<String> {
+    fn mentions(&self, alternatives: &[&[&str]]) -> Vec<String> {
         let mut texts: Vec<&str> = Vec::new();
         let mut lines = Vec::new();
         for message in &self.messages {
@@ -146,17 +146,22 @@ pub(crate) fn find(id: &str) -> Option<&'static Cause> {
 }
 
 /// The causes that were seen, the first of them the one to act on.
-pub(crate) fn diagnose(seen: &Seen) -> Vec<Finding> {
+pub(crate) fn diagnose(evidence: &Evidence) -> Vec<Finding> {
     let found = all().filter_map(|cause| {
-        let evidence = (cause.check)(seen);
+        let evidence = (cause.check)(evidence);
         (!evidence.is_empty()).then_some(Finding { cause, evidence })
     });
     let found: Vec<_> = found.collect();
     if !found.is_empty() {
         return found;
     }
-    let mut evidence: Vec<_> =
-        seen.messages.iter().rev().take(SHOWN).map(|message| format!("{}: {}", message.from, message.text)).collect();
+    let mut evidence: Vec<_> = evidence
+        .messages
+        .iter()
+        .rev()
+        .take(SHOWN)
+        .map(|message| format!("{}: {}", message.from, message.text))
+        .collect();
     if evidence.is_empty() {
         evidence.push("ECS says nothing: no event of the service, no task that stopped".to_owned());
     }
@@ -167,13 +172,13 @@ pub(crate) fn diagnose(seen: &Seen) -> Vec<Finding> {
 mod tests {
     use super::*;
 
-    fn said(text: &str) -> Seen {
+    fn said(text: &str) -> Evidence {
         let message = Message { from: "service event".to_owned(), text: text.to_owned() };
-        Seen { messages: vec![message], ..Seen::default() }
+        Evidence { messages: vec![message], ..Evidence::default() }
     }
 
-    fn ids(seen: &Seen) -> Vec<&'static str> {
-        diagnose(seen).iter().map(|finding| finding.cause.id).collect()
+    fn ids(evidence: &Evidence) -> Vec<&'static str> {
+        diagnose(evidence).iter().map(|finding| finding.cause.id).collect()
     }
 
     /// The texts of the "Amazon ECS Developer Guide", "Service event messages" and "Stopped tasks error messages", and of
@@ -230,20 +235,20 @@ mod tests {
         for text in ["service web has reached a steady state.", "service web registered 1 targets in target-group x"] {
             assert_eq!(ids(&said(text)), ["rollout-unknown"]);
         }
-        assert!(diagnose(&Seen::default())[0].evidence[0].contains("ECS says nothing"));
+        assert!(diagnose(&Evidence::default())[0].evidence[0].contains("ECS says nothing"));
     }
 
     #[test]
     fn a_container_that_ended_is_told_by_its_code_and_log() {
-        let exit = |code, log: &str, ended_the_task| Seen {
-            exits: vec![Exited {
+        let exit = |code, log: &str, ended_the_task| Evidence {
+            exits: vec![ContainerExit {
                 container: "web".to_owned(),
                 task: "0123".to_owned(),
                 code,
                 ended_the_task,
                 log: vec![log.to_owned()],
             }],
-            ..Seen::default()
+            ..Evidence::default()
         };
         assert_eq!(ids(&exit(1, "cannot open the database", true)), ["container-exited"]);
         assert_eq!(ids(&exit(0, "done", true)), ["container-ended"]);

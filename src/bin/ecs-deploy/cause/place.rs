@@ -26,7 +26,7 @@ static NO_INSTANCES: Cause = Cause {
     title: "the cluster has no container instance",
     remedy: "see why none registers: `ecs-bootstrap doctor` on an instance, the Auto Scaling group's desired capacity, or the \
              capacity provider of the service",
-    check: |seen| seen.said(&[&["no container instances were found"], &["no container instances found"]]),
+    check: |evidence| evidence.mentions(&[&["no container instances were found"], &["no container instances found"]]),
     ..PLAIN
 };
 
@@ -36,7 +36,7 @@ static PORT_IN_USE: Cause = Cause {
     looks: "the old task holds it, so the new one waits for the old, and the old for the new",
     remedy: "leave `hostPort` at 0 behind a load balancer, add an instance, or deploy with `--one-small-instance`, which stops \
              the old task first",
-    check: |seen| seen.said(&[&["already using a port"], &["resource:ports"]]),
+    check: |evidence| evidence.mentions(&[&["already using a port"], &["resource:ports"]]),
     ..PLAIN
 };
 
@@ -45,7 +45,7 @@ static INSUFFICIENT_MEMORY: Cause = Cause {
     title: "no instance has as much memory left as the task asks for",
     remedy: "lower `memory` or `memoryReservation`, add or enlarge instances; where one instance is all there is, \
              `--one-small-instance` stops the old task first",
-    check: |seen| seen.said(&[&["insufficient memory"], &["resource:memory"]]),
+    check: |evidence| evidence.mentions(&[&["insufficient memory"], &["resource:memory"]]),
     ..PLAIN
 };
 
@@ -54,7 +54,7 @@ static INSUFFICIENT_CPU: Cause = Cause {
     title: "no instance has as many CPU units left as the task asks for",
     remedy: "lower `cpu`, add or enlarge instances; where one instance is all there is, `--one-small-instance` stops the old \
              task first",
-    check: |seen| seen.said(&[&["insufficient cpu"], &["resource:cpu"]]),
+    check: |evidence| evidence.mentions(&[&["insufficient cpu"], &["resource:cpu"]]),
     ..PLAIN
 };
 
@@ -64,7 +64,7 @@ static ATTRIBUTE_MISSING: Cause = Cause {
     looks: "a log driver, task roles, a GPU, a network mode or an architecture that the agents did not register",
     remedy: "compare `requiresAttributes` of the task definition with `attributes` of the container instances; often \
              `ECS_AVAILABLE_LOGGING_DRIVERS`, `ECS_ENABLE_TASK_IAM_ROLE` or `runtimePlatform`",
-    check: |seen| seen.said(&[&["missing an attribute"], &["error \"attribute\""]]),
+    check: |evidence| evidence.mentions(&[&["missing an attribute"], &["error \"attribute\""]]),
     ..PLAIN
 };
 
@@ -72,7 +72,9 @@ static AGENT_DISCONNECTED: Cause = Cause {
     id: "agent-disconnected",
     title: "the agents of the instances that fit are not connected",
     remedy: "run `ecs-bootstrap doctor` on such an instance",
-    check: |seen| seen.said(&[&["error \"agent\""], &["have the agent connected"], &["agent not connected"]]),
+    check: |evidence| {
+        evidence.mentions(&[&["error \"agent\""], &["have the agent connected"], &["agent not connected"]])
+    },
     ..PLAIN
 };
 
@@ -81,7 +83,7 @@ static NO_NETWORK_INTERFACE: Cause = Cause {
     title: "no instance has a network interface left for the task",
     looks: "network mode `awsvpc`, where each task needs an interface of its own",
     remedy: "add instances, switch on ENI trunking (`awsvpcTrunking`), or use the network mode `bridge`",
-    check: |seen| seen.said(&[&["resource:eni"], &["create network interface"]]),
+    check: |evidence| evidence.mentions(&[&["resource:eni"], &["create network interface"]]),
     ..PLAIN
 };
 
@@ -89,7 +91,7 @@ static PLACEMENT_CONSTRAINT: Cause = Cause {
     id: "placement-constraint",
     title: "no instance satisfies the placement constraints",
     remedy: "compare `placementConstraints` of service and task definition with the attributes of the instances",
-    check: |seen| seen.said(&[&["placement constraint"], &["distinctinstance"]]),
+    check: |evidence| evidence.mentions(&[&["placement constraint"], &["distinctinstance"]]),
     ..PLAIN
 };
 
@@ -98,7 +100,7 @@ static CONFIGURATION: Cause = Cause {
     title: "the deployment configuration lets ECS neither stop an old task nor start a new one",
     looks: "minimumHealthyPercent 100 with maximumPercent 100, or percentages that round to nothing",
     remedy: "give it room by `--minimum-healthy-percent` and `--maximum-percent`, or `--one-small-instance`",
-    check: |seen| seen.said(&[&["because of the service deployment configuration"]]),
+    check: |evidence| evidence.mentions(&[&["because of the service deployment configuration"]]),
     ..PLAIN
 };
 
@@ -106,9 +108,9 @@ static NOT_PLACED: Cause = Cause {
     id: "not-placed",
     title: "no instance takes the task",
     remedy: "read the event: it names what the closest instance lacks",
-    check: |seen| match ALL.iter().any(|cause| cause.id != "not-placed" && !(cause.check)(seen).is_empty()) {
+    check: |evidence| match ALL.iter().any(|cause| cause.id != "not-placed" && !(cause.check)(evidence).is_empty()) {
         true => Vec::new(),
-        false => seen.said(&[&["unable to place a task"], &["unable to place task"]]),
+        false => evidence.mentions(&[&["unable to place a task"], &["unable to place task"]]),
     },
     ..PLAIN
 };

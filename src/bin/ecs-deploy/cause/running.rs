@@ -1,6 +1,6 @@
 //! Causes of a task that ran: it ended, it was killed, or a health check does not accept it.
 
-use super::{Cause, Exited, SHOWN, Seen};
+use super::{Cause, ContainerExit, Evidence, SHOWN};
 
 /// Most specific first.
 pub(super) static ALL: &[&Cause] = &[&MEMORY, &EXITED, &ENDED, &TARGET, &CONTAINER, &ALARM, &LOST];
@@ -15,15 +15,15 @@ static MEMORY: Cause = Cause {
     id: "out-of-memory",
     title: "a container was killed, since it used more memory than it may",
     remedy: "raise `memory` (the hard limit) of the container or the task, or let the program use less",
-    check: |seen| seen.said(&[&["outofmemory"], &["killed due to memory usage"]]),
+    check: |evidence| evidence.mentions(&[&["outofmemory"], &["killed due to memory usage"]]),
     ..PLAIN
 };
 
 /// Containers whose end was the task's, with a code that `wanted` takes.
-fn ended(seen: &Seen, wanted: fn(i64) -> bool) -> Vec<String> {
-    let is_told_elsewhere = |exit: &Exited| exit.log.iter().any(|line| line.contains("exec format error"));
+fn ended(evidence: &Evidence, wanted: fn(i64) -> bool) -> Vec<String> {
+    let is_told_elsewhere = |exit: &ContainerExit| exit.log.iter().any(|line| line.contains("exec format error"));
     let culprits =
-        seen.exits.iter().filter(|exit| exit.ended_the_task && wanted(exit.code) && !is_told_elsewhere(exit));
+        evidence.exits.iter().filter(|exit| exit.ended_the_task && wanted(exit.code) && !is_told_elsewhere(exit));
     let mut lines = Vec::new();
     for exit in culprits.take(SHOWN) {
         lines.push(format!("container `{}` of task {} ended with {}", exit.container, exit.task, exit.code));
@@ -41,8 +41,8 @@ static EXITED: Cause = Cause {
     looks: "tasks start and stop with `Essential container in task exited`",
     remedy: "read its log; 137 is SIGKILL (memory, or a stop that took too long), 139 a segmentation fault, 126 and 127 a \
              command that cannot be run",
-    check: |seen| match (MEMORY.check)(seen).is_empty() {
-        true => ended(seen, |code| code != 0),
+    check: |evidence| match (MEMORY.check)(evidence).is_empty() {
+        true => ended(evidence, |code| code != 0),
         false => Vec::new(),
     },
     ..PLAIN
@@ -54,7 +54,7 @@ static ENDED: Cause = Cause {
     looks: "tasks start and stop with `Essential container in task exited` and exit code 0",
     remedy: "let the command stay in the foreground, or run it as a task (`aws ecs run-task`) rather than as a service; a \
              container that may end is not `essential`",
-    check: |seen| ended(seen, |code| code == 0),
+    check: |evidence| ended(evidence, |code| code == 0),
     ..PLAIN
 };
 
@@ -65,7 +65,9 @@ static TARGET: Cause = Cause {
     remedy: "compare path, port and expected codes of the target group's health check with what the container answers; the \
              instances' security group must let the load balancer in; raise `healthCheckGracePeriodSeconds` for a slow start",
     source: "ECS Developer Guide, \"Troubleshooting service load balancers\"",
-    check: |seen| seen.said(&[&["elb health checks"], &["is unhealthy in (target-group"], &["is unhealthy in (elb"]]),
+    check: |evidence| {
+        evidence.mentions(&[&["elb health checks"], &["is unhealthy in (target-group"], &["is unhealthy in (elb"]])
+    },
     ..PLAIN
 };
 
@@ -76,7 +78,7 @@ static CONTAINER: Cause = Cause {
     remedy: "run the health check's `command` in the container (`docker exec`): its program must be in the image; raise \
              `startPeriod` for a slow start",
     source: "ECS Developer Guide, \"Determine Amazon ECS task health using container health checks\"",
-    check: |seen| seen.said(&[&["failed container health checks"]]),
+    check: |evidence| evidence.mentions(&[&["failed container health checks"]]),
     ..PLAIN
 };
 
@@ -87,7 +89,7 @@ static ALARM: Cause = Cause {
     remedy: "look at the alarm's metric (`aws cloudwatch describe-alarms --state-value ALARM`): the new revision is worse by \
              it, or the alarm was in that state before",
     source: "ECS Developer Guide, \"How CloudWatch alarms detect Amazon ECS deployment failures\"",
-    check: |seen| seen.said(&[&["deployment failed", "alarm"]]),
+    check: |evidence| evidence.mentions(&[&["deployment failed", "alarm"]]),
     ..PLAIN
 };
 
@@ -97,6 +99,8 @@ static LOST: Cause = Cause {
     looks: "tasks stop with `Host EC2 ... terminated`, or a Spot interruption",
     remedy: "look at the Auto Scaling group's activities; set managed termination protection, and drain Spot instances \
              (`ECS_ENABLE_SPOT_INSTANCE_DRAINING`)",
-    check: |seen| seen.said(&[&["host ec2", "terminated"], &["spotinterruption"], &["host ec2", "stopped"]]),
+    check: |evidence| {
+        evidence.mentions(&[&["host ec2", "terminated"], &["spotinterruption"], &["host ec2", "stopped"]])
+    },
     ..PLAIN
 };

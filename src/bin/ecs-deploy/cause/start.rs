@@ -25,7 +25,7 @@ static ROLE: Cause = Cause {
     looks: "tasks are never started, and an event names the role",
     remedy: "the role must exist and trust `ecs-tasks.amazonaws.com` (`sts:AssumeRole`); whoever deploys needs `iam:PassRole`",
     source: "ECS Developer Guide, \"Amazon ECS task IAM role\"",
-    check: |seen| seen.said(&[&["unable to assume the role"], &["unable to assume role"]]),
+    check: |evidence| evidence.mentions(&[&["unable to assume the role"], &["unable to assume role"]]),
     ..PLAIN
 };
 
@@ -35,8 +35,8 @@ static SECRET_DENIED: Cause = Cause {
     remedy: "allow `secretsmanager:GetSecretValue` or `ssm:GetParameters` on it, and `kms:Decrypt` where a key of yours \
              encrypts it, to the execution role",
     source: "ECS Developer Guide, \"Pass sensitive data to an Amazon ECS container\"",
-    check: |seen| {
-        seen.said(&[
+    check: |evidence| {
+        evidence.mentions(&[
             &["secret", "accessdenied"],
             &["secret", "not authorized"],
             &["ssm", "accessdenied"],
@@ -52,8 +52,8 @@ static SECRET_MISSING: Cause = Cause {
     remedy: "compare `secrets[].valueFrom` with Secrets Manager or Parameter Store of this region; a JSON key of a secret must \
              exist too",
     source: "ECS Developer Guide, \"Pass sensitive data to an Amazon ECS container\"",
-    check: |seen| {
-        seen.said(&[
+    check: |evidence| {
+        evidence.mentions(&[
             &["secret", "resourcenotfound"],
             &["secrets manager can't find"],
             &["invalid parameters:"],
@@ -69,7 +69,7 @@ static LOG_GROUP: Cause = Cause {
     title: "the log group of the task does not exist",
     remedy: "create it, or set `awslogs-create-group` to `true` and allow `logs:CreateLogGroup`",
     source: "ECS Developer Guide, \"Send Amazon ECS logs to CloudWatch\"",
-    check: |seen| seen.said(&[&["log group does not exist"], &["logging driver", "resourcenotfound"]]),
+    check: |evidence| evidence.mentions(&[&["log group does not exist"], &["logging driver", "resourcenotfound"]]),
     ..PLAIN
 };
 
@@ -79,8 +79,8 @@ static LOG_DENIED: Cause = Cause {
     remedy: "allow `logs:CreateLogStream` and `logs:PutLogEvents` on the group to the execution role (the instance role where \
              there is none)",
     source: "ECS Developer Guide, \"Send Amazon ECS logs to CloudWatch\"",
-    check: |seen| {
-        seen.said(&[&["logging driver", "accessdenied"], &["logs:createlogstream"], &["logs:createloggroup"]])
+    check: |evidence| {
+        evidence.mentions(&[&["logging driver", "accessdenied"], &["logs:createlogstream"], &["logs:createloggroup"]])
     },
     ..PLAIN
 };
@@ -90,8 +90,13 @@ static VOLUME: Cause = Cause {
     title: "a volume of the task could not be made or mounted",
     remedy: "look at the file system, its security group (NFS, port 2049), mount targets and access point, and the volume's \
              driver",
-    check: |seen| {
-        seen.said(&[&["cannotcreatevolume"], &["failed to invoke efs utils"], &["mount failed"], &["mount.nfs"]])
+    check: |evidence| {
+        evidence.mentions(&[
+            &["cannotcreatevolume"],
+            &["failed to invoke efs utils"],
+            &["mount failed"],
+            &["mount.nfs"],
+        ])
     },
     ..PLAIN
 };
@@ -101,8 +106,8 @@ static COMMAND: Cause = Cause {
     title: "the container's command is not in the image, or cannot be executed",
     remedy: "compare `entryPoint` and `command` with the image: `docker run --rm -it IMAGE sh`; a script needs its \
              interpreter and mode 755",
-    check: |seen| {
-        seen.said(&[
+    check: |evidence| {
+        evidence.mentions(&[
             &["cannotstart", "no such file or directory"],
             &["cannotstart", "executable file not found"],
             &["cannotstart", "permission denied"],
@@ -116,11 +121,11 @@ static INITIALIZATION: Cause = Cause {
     id: "resources-not-initialized",
     title: "what the task needs could not be set up",
     remedy: "read the message; often it is the way from the instance to Secrets Manager, SSM, ECR or CloudWatch Logs",
-    check: |seen| {
+    check: |evidence| {
         let known = [&SECRET_DENIED, &SECRET_MISSING, &LOG_GROUP, &LOG_DENIED, &VOLUME];
-        match known.iter().any(|cause| !(cause.check)(seen).is_empty()) {
+        match known.iter().any(|cause| !(cause.check)(evidence).is_empty()) {
             true => Vec::new(),
-            false => seen.said(&[&["resourceinitializationerror"]]),
+            false => evidence.mentions(&[&["resourceinitializationerror"]]),
         }
     },
     ..PLAIN
@@ -130,11 +135,13 @@ static NOT_STARTED: Cause = Cause {
     id: "container-not-started",
     title: "docker could not create or start a container of the task",
     remedy: "read the message; try the image with `docker run` on an instance of the cluster",
-    check: |seen| {
+    check: |evidence| {
         let known = [&LOG_GROUP, &LOG_DENIED, &COMMAND];
-        match known.iter().any(|cause| !(cause.check)(seen).is_empty()) {
+        match known.iter().any(|cause| !(cause.check)(evidence).is_empty()) {
             true => Vec::new(),
-            false => seen.said(&[&["cannotstartcontainer"], &["cannotcreatecontainer"], &["dockertimeouterror"]]),
+            false => {
+                evidence.mentions(&[&["cannotstartcontainer"], &["cannotcreatecontainer"], &["dockertimeouterror"]])
+            }
         }
     },
     ..PLAIN
