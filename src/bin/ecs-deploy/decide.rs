@@ -6,10 +6,10 @@
 use serde_json::{Map, Value, json};
 
 use crate::cause::{self, Refusal};
+use crate::desired::DesiredState;
 use crate::normal;
 use crate::observe::{Observed, Revision, Scaling};
 use crate::rollout::{Deployment, Service, short};
-use crate::wanted::Wanted;
 
 /// What shall be done.
 #[derive(Clone, Debug, PartialEq)]
@@ -38,7 +38,7 @@ pub(crate) enum Registration {
         /// The difference.
         diff: String,
     },
-    /// The newest is what is wanted.
+    /// The newest is what is desired.
     Keep(Revision),
 }
 
@@ -77,9 +77,9 @@ pub(crate) struct RollbackTarget {
 }
 
 /// What shall be done.
-pub(crate) fn plan(wanted: &Wanted, observed: &Observed) -> Result<Plan, Refusal> {
-    let registration = registration(wanted, observed.newest.as_ref());
-    let mut notes = wanted.notes.clone();
+pub(crate) fn plan(desired: &DesiredState, observed: &Observed) -> Result<Plan, Refusal> {
+    let registration = registration(desired, observed.newest.as_ref());
+    let mut notes = desired.notes.clone();
     let service = observed.service.as_ref().filter(|service| service.is_active());
     let Some(service) = service else {
         let why = match observed.service.as_ref().map(|service| service.status.as_str()) {
@@ -88,17 +88,17 @@ pub(crate) fn plan(wanted: &Wanted, observed: &Observed) -> Result<Plan, Refusal
             Some(_) => "the one of this name was deleted (INACTIVE)",
         };
         let after_drain = observed.service.as_ref().is_some_and(|service| service.status == "DRAINING");
-        let body = creation(wanted, &mut notes);
+        let body = creation(desired, &mut notes);
         let rollback = Err("the service is new: there is nothing to go back to".to_owned());
         let action = Action::Create { body, why, after_drain };
-        add_risks(wanted, &mut notes);
+        add_risks(desired, &mut notes);
         return Ok(Plan { registration, action, service_tags: Vec::new(), rollback, notes, before: None });
     };
     let kind = &service.deployment_controller.kind;
     if !["", "ECS"].contains(&kind.as_str()) {
         return Err(cause::OTHER_CONTROLLER.refuse(format!("its deployment controller is `{kind}`")));
     }
-    let (mut body, mut changes) = differences(wanted, service, &observed.scaling, &mut notes)?;
+    let (mut body, mut changes) = differences(desired, service, &observed.scaling, &mut notes)?;
     // As it is now, of what will be changed.
     let before: Map<String, Value> = body.keys().map(|name| (name.clone(), service.member(name))).collect();
     let running = &service.task_definition;
@@ -112,14 +112,14 @@ pub(crate) fn plan(wanted: &Wanted, observed: &Observed) -> Result<Plan, Refusal
     let primary = service.primary();
     let unfinished = primary.filter(|primary| !primary.is_completed(service));
     let failed = unfinished.filter(|primary| primary.rollout_state.as_deref() == Some("FAILED"));
-    if changes.is_empty() && (wanted.force || failed.is_some()) {
+    if changes.is_empty() && (desired.force || failed.is_some()) {
         changes.push(match failed {
             Some(failed) => format!("a new deployment, since {} has failed", failed.id),
             None => "a new deployment, as asked".to_owned(),
         });
         body.insert("forceNewDeployment".to_owned(), json!(true));
     }
-    let service_tags = missing_tags(wanted, service);
+    let service_tags = missing_tags(desired, service);
     let action = match (changes.is_empty(), unfinished) {
         (false, _) => Action::Update { body, changes },
         (true, Some(unfinished)) => Action::Attach(unfinished.clone()),
@@ -134,21 +134,21 @@ pub(crate) fn plan(wanted: &Wanted, observed: &Observed) -> Result<Plan, Refusal
         ));
     }
     if matches!(action, Action::Update { .. }) {
-        add_risks(wanted, &mut notes);
+        add_risks(desired, &mut notes);
     }
     let same = before.is_empty() && matches!(&registration, Registration::Keep(revision) if revision.arn == *running);
     let rollback = match same {
         true => Err("it runs the revision of before already".to_owned()),
-        false => rollback_target(wanted, observed, before),
+        false => rollback_target(desired, observed, before),
     };
     let before = primary.map(|primary| primary.id.clone());
     Ok(Plan { registration, action, service_tags, rollback, notes, before })
 }
 
-/// The newest revision where it is what is wanted, else a new one.
-fn registration(wanted: &Wanted, newest: Option<&Revision>) -> Registration {
-    let document = normal::task_definition(&wanted.task_definition);
-    let said = wanted.task_definition["tags"].as_array().cloned().unwrap_or_default();
+/// The newest revision where it is what is desired, else a new one.
+fn registration(desired: &DesiredState, newest: Option<&Revision>) -> Registration {
+    let document = normal::task_definition(&desired.task_definition);
+    let said = desired.task_definition["tags"].as_array().cloned().unwrap_or_default();
     if let Some(newest) = newest.filter(|newest| newest.is_active && newest.document == document) {
         let has = |tag: &Value| {
             let value = tag["value"].as_str().unwrap_or_default();
@@ -158,8 +158,8 @@ fn registration(wanted: &Wanted, newest: Option<&Revision>) -> Registration {
             return Registration::Keep(newest.clone());
         }
     }
-    let mut body = wanted.task_definition.clone();
-    let ours = wanted.tags.iter().map(|(key, value)| json!({"key": key, "value": value}));
+    let mut body = desired.task_definition.clone();
+    let ours = desired.tags.iter().map(|(key, value)| json!({"key": key, "value": value}));
     let tags: Vec<Value> = said.into_iter().chain(ours).collect();
     // ECS takes no empty list of tags.
     if tags.is_empty() {
@@ -178,20 +178,20 @@ fn registration(wanted: &Wanted, newest: Option<&Revision>) -> Registration {
     Registration::New { body, diff }
 }
 
-fn creation(wanted: &Wanted, notes: &mut Vec<String>) -> Map<String, Value> {
-    let mut body = wanted.members.clone();
-    if !wanted.is_daemon() && !body.contains_key("desiredCount") {
+fn creation(desired: &DesiredState, notes: &mut Vec<String>) -> Map<String, Value> {
+    let mut body = desired.members.clone();
+    if !desired.is_daemon() && !body.contains_key("desiredCount") {
         notes.push("the service is created with one task, since nothing says how many (`--desired-count`)".to_owned());
         body.insert("desiredCount".to_owned(), json!(1));
     }
-    body.insert("cluster".to_owned(), json!(wanted.cluster));
-    body.insert("serviceName".to_owned(), json!(wanted.service));
+    body.insert("cluster".to_owned(), json!(desired.cluster));
+    body.insert("serviceName".to_owned(), json!(desired.service));
     body
 }
 
 /// What UpdateService must be told, and the same in words.
 fn differences(
-    wanted: &Wanted,
+    desired: &DesiredState,
     service: &Service,
     scaling: &Scaling,
     notes: &mut Vec<String>,
@@ -199,7 +199,7 @@ fn differences(
     let mut body = Map::new();
     let mut changes = Vec::new();
     let mut fixed: Option<Refusal> = None;
-    for (name, said) in &wanted.members {
+    for (name, said) in &desired.members {
         let actual = service.member(name);
         match name.as_str() {
             "tags" => continue,
@@ -241,15 +241,19 @@ fn differences(
     fixed.map_or(Ok((body, changes)), Err)
 }
 
-fn missing_tags(wanted: &Wanted, service: &Service) -> Vec<(String, String)> {
+fn missing_tags(desired: &DesiredState, service: &Service) -> Vec<(String, String)> {
     let actual = service.raw["tags"].as_array().cloned().unwrap_or_default();
-    let said = wanted.members.get("tags").and_then(Value::as_array).cloned().unwrap_or_default();
+    let said = desired.members.get("tags").and_then(Value::as_array).cloned().unwrap_or_default();
     let missing = said.into_iter().filter(|tag| !actual.contains(tag));
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     missing.map(|tag| (text(&tag["key"]), text(&tag["value"]))).collect()
 }
 
-fn rollback_target(wanted: &Wanted, observed: &Observed, before: Map<String, Value>) -> Result<RollbackTarget, String> {
+fn rollback_target(
+    desired: &DesiredState,
+    observed: &Observed,
+    before: Map<String, Value>,
+) -> Result<RollbackTarget, String> {
     let Some(good) = &observed.good else {
         return Err("no deployment of this service has run well: there is nothing to go back to".to_owned());
     };
@@ -257,14 +261,14 @@ fn rollback_target(wanted: &Wanted, observed: &Observed, before: Map<String, Val
         return Err(format!("{} is deregistered, so the service cannot go back to it", short(&good.arn)));
     }
     let mut body: Map<String, Value> = before.into_iter().filter(|(_, value)| !value.is_null()).collect();
-    body.insert("cluster".to_owned(), json!(wanted.cluster));
-    body.insert("service".to_owned(), json!(wanted.service));
+    body.insert("cluster".to_owned(), json!(desired.cluster));
+    body.insert("service".to_owned(), json!(desired.service));
     body.insert("taskDefinition".to_owned(), json!(good.arn));
     Ok(RollbackTarget { task_definition: good.arn.clone(), body: Value::Object(body) })
 }
 
-fn add_risks(wanted: &Wanted, notes: &mut Vec<String>) {
-    if wanted.one_small_instance {
+fn add_risks(desired: &DesiredState, notes: &mut Vec<String>) {
+    if desired.one_small_instance {
         notes.push(
             "`--one-small-instance`: the old task is stopped before the new one starts; the service is down meanwhile, and \
              until the rollback has ended where the new one does not start"

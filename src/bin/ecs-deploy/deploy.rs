@@ -1,6 +1,6 @@
 //! The corridor: the one place that knows the order. Observe, decide, apply, watch, and back where it did not succeed.
 //!
-//! In: what is wanted, and the API. Out: an [`Outcome`]. The way back is decided before the first call that changes
+//! In: what is desired, and the API. Out: an [`Outcome`]. The way back is decided before the first call that changes
 //! anything.
 
 use std::time::{Duration, Instant, SystemTime};
@@ -13,11 +13,11 @@ use crate::apply::{StartedDeployment, named};
 use crate::calls::{Calls, needed};
 use crate::cause::{self, Finding, diagnose};
 use crate::decide::{self, Action, Plan, Registration, RollbackTarget};
+use crate::desired::{BUILD, DesiredState, STABLE};
 use crate::observe::{Observed, Revision};
 use crate::report::{Outcome, Report, action_word, plan_json, plan_text, status};
 use crate::rollout::{Deployment, Service, State, judge, short};
 use crate::screen::Screen;
-use crate::wanted::{BUILD, STABLE, Wanted};
 use crate::watch::{RolloutEnd, Watch, WatchResult, task_json};
 
 /// How many older revisions are looked at for one that ran well.
@@ -35,18 +35,18 @@ pub(crate) struct DeployOptions {
 }
 
 impl Calls {
-    async fn planned(&self, wanted: &Wanted) -> Result<(Plan, Observed), Finding> {
-        let observed = self.observe(wanted.family(), wanted.members.get("desiredCount")).await?;
-        Ok((decide::plan(wanted, &observed)?, observed))
+    async fn planned(&self, desired: &DesiredState) -> Result<(Plan, Observed), Finding> {
+        let observed = self.observe(desired.family(), desired.members.get("desiredCount")).await?;
+        Ok((decide::plan(desired, &observed)?, observed))
     }
 
     /// `plan`.
-    pub(crate) async fn plan(&self, wanted: &Wanted, as_json: bool) -> Report {
-        match self.planned(wanted).await {
+    pub(crate) async fn plan(&self, desired: &DesiredState, as_json: bool) -> Report {
+        match self.planned(desired).await {
             Ok((plan, observed)) => {
                 let stdout = match as_json {
-                    true => plan_json(&plan, wanted),
-                    false => plan_text(&plan, wanted, &observed),
+                    true => plan_json(&plan, desired),
+                    false => plan_text(&plan, desired, &observed),
                 };
                 Report { stdout, stderr: String::new(), exit: Exit::Done }
             }
@@ -55,12 +55,12 @@ impl Calls {
     }
 
     /// `deploy`.
-    pub(crate) async fn deploy(&self, wanted: &Wanted, options: DeployOptions, screen: &mut Screen) -> Outcome {
+    pub(crate) async fn deploy(&self, desired: &DesiredState, options: DeployOptions, screen: &mut Screen) -> Outcome {
         let start = Instant::now();
         screen.waiting("looking at the service and its task definition");
-        let outcome = match self.planned(wanted).await {
+        let outcome = match self.planned(desired).await {
             Ok((plan, observed)) => {
-                screen.block(&plan_text(&plan, wanted, &observed));
+                screen.block(&plan_text(&plan, desired, &observed));
                 self.carry_out(&plan, observed.service.as_ref(), options, screen).await
             }
             Err(finding) => Outcome::refused(finding),

@@ -4,7 +4,7 @@ use std::io::Read;
 use std::path::Path;
 
 use crate::cause::{BAD_INPUT, Refusal};
-use crate::wanted::File;
+use crate::desired::File;
 
 /// RegisterTaskDefinition takes 64 KiB (Amazon ECS service quotas).
 const LONGEST: u64 = 1024 * 1024;

@@ -10,6 +10,7 @@ mod cause;
 mod cli;
 mod decide;
 mod deploy;
+mod desired;
 mod files;
 mod normal;
 mod observe;
@@ -18,7 +19,6 @@ mod rollout;
 mod screen;
 mod shape;
 mod template;
-mod wanted;
 mod watch;
 
 use std::io::Write;
@@ -34,9 +34,9 @@ use crate::calls::Calls;
 use crate::cause::{Refusal, of_call};
 use crate::cli::{Cli, Command, Flags, ServiceFlags};
 use crate::deploy::DeployOptions;
+use crate::desired::DesiredState;
 use crate::report::{Outcome, Report};
 use crate::screen::Screen;
-use crate::wanted::Wanted;
 
 fn main() -> ExitCode {
     let start = Instant::now();
@@ -67,9 +67,9 @@ async fn run(command: Command, start: Instant) -> Report {
             Err(error) => failure(&error.to_string()),
         },
         Command::Explain { id, json } => report::explain(id.as_deref(), json),
-        Command::Plan(flags) => match wanted(&flags) {
-            Ok(wanted) => match calls(&wanted.cluster, &wanted.service, flags.region.as_deref()).await {
-                Ok(calls) => calls.plan(&wanted, flags.json).await,
+        Command::Plan(flags) => match desired(&flags) {
+            Ok(desired) => match calls(&desired.cluster, &desired.service, flags.region.as_deref()).await {
+                Ok(calls) => calls.plan(&desired, flags.json).await,
                 Err(refusal) => Outcome::refused(refusal).report(flags.json),
             },
             Err(refusal) => Outcome::refused(refusal).report(flags.json),
@@ -90,9 +90,9 @@ async fn run(command: Command, start: Instant) -> Report {
 
 async fn deploy(flags: &Flags, options: DeployOptions, start: Instant) -> Report {
     let outcome = async {
-        let wanted = wanted(flags)?;
-        let calls = calls(&wanted.cluster, &wanted.service, flags.region.as_deref()).await?;
-        Ok(calls.deploy(&wanted, options, &mut Screen::new(start)).await)
+        let desired = desired(flags)?;
+        let calls = calls(&desired.cluster, &desired.service, flags.region.as_deref()).await?;
+        Ok(calls.deploy(&desired, options, &mut Screen::new(start)).await)
     };
     outcome.await.unwrap_or_else(Outcome::refused).report(flags.json)
 }
@@ -106,14 +106,14 @@ async fn rollback(service: &ServiceFlags, to: Option<&str>, timeout: Duration, s
 }
 
 /// What the files and flags come to. `--var` stands before the environment.
-fn wanted(flags: &Flags) -> Result<Wanted, Refusal> {
+fn desired(flags: &Flags) -> Result<DesiredState, Refusal> {
     let task_definition = files::read(&flags.task_definition)?;
     let service = flags.service_definition.as_deref().map(files::read).transpose()?;
     let variable = |name: &str| match flags.variables.iter().rev().find(|(said, _)| said == name) {
         Some((_, value)) => Some(value.clone()),
         None => environment(name),
     };
-    Wanted::read(&task_definition, service.as_ref(), flags, &variable)
+    DesiredState::read(&task_definition, service.as_ref(), flags, &variable)
 }
 
 #[expect(clippy::disallowed_methods, reason = "main reads the environment")]

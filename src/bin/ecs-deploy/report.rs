@@ -8,10 +8,10 @@ use serde_json::{Value, json};
 
 use crate::cause::{Cause, Finding};
 use crate::decide::{Action, Plan, Registration};
+use crate::desired::DesiredState;
 use crate::observe::Observed;
 use crate::rollout::{Service, short};
 use crate::screen::printable;
-use crate::wanted::Wanted;
 
 /// The version of every JSON document.
 const VERSION: u32 = 1;
@@ -146,23 +146,23 @@ pub(crate) fn action_word(action: &Action) -> &'static str {
 }
 
 /// A plan as text.
-pub(crate) fn plan_text(plan: &Plan, wanted: &Wanted, observed: &Observed) -> String {
+pub(crate) fn plan_text(plan: &Plan, desired: &DesiredState, observed: &Observed) -> String {
     let mut text = match observed.service.as_ref().filter(|service| service.is_active()) {
         Some(service) => format!(
             "service `{}` of cluster `{}` runs {}, {} of {} tasks\n",
-            wanted.service,
-            short(&wanted.cluster),
+            desired.service,
+            short(&desired.cluster),
             short(&service.task_definition),
             service.running_count,
             service.desired_count
         ),
-        None => format!("service `{}` of cluster `{}` does not exist\n", wanted.service, short(&wanted.cluster)),
+        None => format!("service `{}` of cluster `{}` does not exist\n", desired.service, short(&desired.cluster)),
     };
     match &plan.registration {
         Registration::Keep(revision) => text += &format!("keep {}: nothing differs\n", short(&revision.arn)),
         Registration::New { diff, .. } => {
-            text += &format!("register a new revision of `{}`\n{}", wanted.family(), diff);
-            for (key, value) in &wanted.tags {
+            text += &format!("register a new revision of `{}`\n{}", desired.family(), diff);
+            for (key, value) in &desired.tags {
                 text += &format!("  tag {key}={value}\n");
             }
         }
@@ -189,7 +189,7 @@ pub(crate) fn plan_text(plan: &Plan, wanted: &Wanted, observed: &Observed) -> St
 }
 
 /// A plan as JSON.
-pub(crate) fn plan_json(plan: &Plan, wanted: &Wanted) -> String {
+pub(crate) fn plan_json(plan: &Plan, desired: &DesiredState) -> String {
     let (registration, arn, diff) = match &plan.registration {
         Registration::Keep(revision) => ("keep", Some(&revision.arn), None),
         Registration::New { diff, .. } => ("register", None, Some(diff)),
@@ -203,9 +203,9 @@ pub(crate) fn plan_json(plan: &Plan, wanted: &Wanted) -> String {
         "version": VERSION,
         "result": "planned",
         "exit_code": Exit::Done,
-        "cluster": wanted.cluster,
-        "service": wanted.service,
-        "task_definition": {"action": registration, "family": wanted.family(), "arn": arn, "diff": diff},
+        "cluster": desired.cluster,
+        "service": desired.service,
+        "task_definition": {"action": registration, "family": desired.family(), "arn": arn, "diff": diff},
         "action": action_word(&plan.action),
         "changes": changes,
         "rollback": {

@@ -60,7 +60,7 @@ impl<'a> Reader<'a> {
         self.faults.borrow_mut().push(text);
     }
 
-    fn expect<T: Default>(&self, read: Option<T>, wanted: &str) -> T {
+    fn expect<T: Default>(&self, read: Option<T>, expected: &str) -> T {
         read.unwrap_or_else(|| {
             let is = match self.value {
                 Value::Null => "null",
@@ -71,7 +71,7 @@ impl<'a> Reader<'a> {
                 Value::Object(_) => "an object",
             };
             let path = if self.path.is_empty() { "the document" } else { &self.path };
-            self.fault(format!("`{path}` takes {wanted}, and is {is}"));
+            self.fault(format!("`{path}` takes {expected}, and is {is}"));
             T::default()
         })
     }

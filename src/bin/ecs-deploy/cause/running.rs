@@ -19,11 +19,11 @@ static MEMORY: Cause = Cause {
     ..PLAIN
 };
 
-/// Containers whose end was the task's, with a code that `wanted` takes.
-fn ended(evidence: &Evidence, wanted: fn(i64) -> bool) -> Vec<String> {
+/// Containers whose end was the task's, with a code that `matches` accepts.
+fn ended(evidence: &Evidence, matches: fn(i64) -> bool) -> Vec<String> {
     let is_told_elsewhere = |exit: &ContainerExit| exit.log.iter().any(|line| line.contains("exec format error"));
     let culprits =
-        evidence.exits.iter().filter(|exit| exit.ended_the_task && wanted(exit.code) && !is_told_elsewhere(exit));
+        evidence.exits.iter().filter(|exit| exit.ended_the_task && matches(exit.code) && !is_told_elsewhere(exit));
     let mut lines = Vec::new();
     for exit in culprits.take(SHOWN) {
         lines.push(format!("container `{}` of task {} ended with {}", exit.container, exit.task, exit.code));

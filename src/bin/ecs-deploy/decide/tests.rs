@@ -1,18 +1,18 @@
 use super::*;
 use crate::cli::Flags;
-use crate::wanted::File;
+use crate::desired::File;
 
 fn file(name: &str, value: &Value) -> File {
     File { name: name.to_owned(), text: value.to_string() }
 }
 
 /// Two tasks of `web:2`, with more members of the service.
-fn wanted(more: Value) -> Wanted {
+fn desired(more: Value) -> DesiredState {
     let task = json!({"family": "web", "containerDefinitions": [{"name": "web", "image": "web:2", "memory": 128}]});
     let mut service = json!({"cluster": "prod", "serviceName": "web", "desiredCount": 2});
     more.as_object().unwrap().iter().for_each(|(name, value)| service[name] = value.clone());
     let flags = Flags { build: Some("17".to_owned()), ..Flags::default() };
-    Wanted::read(&file("task.json", &task), Some(&file("service.json", &service)), &flags, &|_| None).unwrap()
+    DesiredState::read(&file("task.json", &task), Some(&file("service.json", &service)), &flags, &|_| None).unwrap()
 }
 
 fn revision(number: u32, image: &str) -> Revision {
@@ -54,7 +54,7 @@ fn the_service_is_created_or_updated_by_its_true_state() {
         (with_status("DRAINING"), true, true),
         (with_status("ACTIVE"), false, false),
     ] {
-        let plan = plan(&wanted(json!({})), &observed(found.clone(), Some(revision(1, "web:1")), None)).unwrap();
+        let plan = plan(&desired(json!({})), &observed(found.clone(), Some(revision(1, "web:1")), None)).unwrap();
         match plan.action {
             Action::Create { after_drain: waits, body, .. } => {
                 assert!(creates, "{found:?}");
@@ -72,15 +72,15 @@ fn the_service_is_created_or_updated_by_its_true_state() {
 
 #[test]
 fn a_revision_is_registered_only_where_it_differs_from_the_newest() {
-    let same = registration(&wanted(json!({})), Some(&revision(3, "web:2")));
+    let same = registration(&desired(json!({})), Some(&revision(3, "web:2")));
     assert_eq!(same, Registration::Keep(revision(3, "web:2")), "the build's number alone is no difference");
     for newest in [None, Some(revision(3, "web:1")), Some(Revision { is_active: false, ..revision(3, "web:2") })] {
-        let Registration::New { body, .. } = registration(&wanted(json!({})), newest.as_ref()) else {
+        let Registration::New { body, .. } = registration(&desired(json!({})), newest.as_ref()) else {
             panic!("{newest:?}")
         };
         assert_eq!(body["tags"], json!([{"key": "ecs-deploy:build", "value": "17"}]));
     }
-    let mut tagged = wanted(json!({}));
+    let mut tagged = desired(json!({}));
     tagged.task_definition["tags"] = json!([{"key": "team", "value": "a"}]);
     let Registration::New { diff, .. } = registration(&tagged, Some(&revision(3, "web:2"))) else {
         panic!("its tags differ")
@@ -96,8 +96,8 @@ fn the_way_back_is_to_what_ran_well_and_only_where_it_can_be_gone() {
     assert_eq!(busy.last_good(), Some(old.arn.as_str()));
     assert_eq!(service(&new, "COMPLETED", Some(&old)).last_good(), Some(new.arn.as_str()));
     assert_eq!(service(&new, "IN_PROGRESS", None).last_good(), None);
-    let wanted = wanted(json!({"deploymentConfiguration": {"minimumHealthyPercent": 50}}));
-    let plan_of = |good| plan(&wanted, &observed(Some(busy.clone()), Some(new.clone()), good)).unwrap();
+    let desired = desired(json!({"deploymentConfiguration": {"minimumHealthyPercent": 50}}));
+    let plan_of = |good| plan(&desired, &observed(Some(busy.clone()), Some(new.clone()), good)).unwrap();
     let planned = plan_of(Some(old.clone()));
     let rollback = planned.rollback.unwrap();
     assert_eq!(rollback.body["taskDefinition"], old.arn);
@@ -117,9 +117,9 @@ fn what_is_not_said_stays_as_it_is() {
         json!({"schedulingStrategy": "REPLICA", "deploymentController": {"type": "ECS"}, "propagateTags": "NONE"}),
         json!({"enableExecuteCommand": false, "loadBalancers": [], "role": "ecsServiceRole"}),
     ] {
-        assert_eq!(plan(&wanted(said.clone()), &found).unwrap().action, Action::Nothing, "{said}");
+        assert_eq!(plan(&desired(said.clone()), &found).unwrap().action, Action::Nothing, "{said}");
     }
-    let Action::Update { body, .. } = plan(&wanted(json!({"enableExecuteCommand": true})), &found).unwrap().action
+    let Action::Update { body, .. } = plan(&desired(json!({"enableExecuteCommand": true})), &found).unwrap().action
     else {
         panic!("it differs")
     };

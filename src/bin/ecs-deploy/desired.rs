@@ -1,6 +1,6 @@
 //! What somebody wants deployed, from files, variables and flags.
 //!
-//! In: texts of files, flags, variables. Out: [`Wanted`], every reference resolved, every member one that ECS knows, or a
+//! In: texts of files, flags, variables. Out: [`DesiredState`], every reference resolved, every member one that ECS knows, or a
 //! [`Refusal`] that names file, place and name. It asks nobody and reads no file itself.
 
 use serde_json::{Map, Value, json};
@@ -41,7 +41,7 @@ pub(crate) struct File {
 
 /// What shall be.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Wanted {
+pub(crate) struct DesiredState {
     /// Name or ARN.
     pub(crate) cluster: String,
     /// Its name.
@@ -60,7 +60,7 @@ pub(crate) struct Wanted {
     pub(crate) notes: Vec<String>,
 }
 
-impl Wanted {
+impl DesiredState {
     /// The family of the task definition.
     pub(crate) fn family(&self) -> &str {
         self.task_definition["family"].as_str().unwrap_or_default()
@@ -77,7 +77,7 @@ impl Wanted {
         service: Option<&File>,
         flags: &Flags,
         variable: &dyn Fn(&str) -> Option<String>,
-    ) -> Result<Wanted, Refusal> {
+    ) -> Result<DesiredState, Refusal> {
         let mut notes = Vec::new();
         let mut task = registrable(parse(task_definition, variable)?, &mut notes);
         refuse_faults(&task_definition.name, shape::of_task_definition(&task))?;
@@ -116,7 +116,7 @@ impl Wanted {
         members.retain(|_, value| !value.is_null());
         let tags = [(BUILD, &flags.build), (COMMIT, &flags.commit)];
         let tags = tags.into_iter().filter_map(|(key, value)| Some((key, value.clone()?))).collect();
-        let wanted = Wanted {
+        let desired = DesiredState {
             cluster,
             service,
             task_definition: task,
@@ -126,10 +126,10 @@ impl Wanted {
             one_small_instance: flags.one_small_instance,
             notes,
         };
-        if wanted.is_daemon() && wanted.members.contains_key("desiredCount") {
+        if desired.is_daemon() && desired.members.contains_key("desiredCount") {
             return Err(cause::BAD_INPUT.refuse("a daemon service has no desired count: it runs once on each instance"));
         }
-        Ok(wanted)
+        Ok(desired)
     }
 }
 
