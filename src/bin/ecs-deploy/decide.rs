@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 
 use crate::cause::{self, Refusal};
 use crate::desired::DesiredState;
-use crate::normal;
+use crate::normalize;
 use crate::observe::{Observed, Revision, Scaling};
 use crate::rollout::{Deployment, Service, short};
 
@@ -147,7 +147,7 @@ pub(crate) fn plan(desired: &DesiredState, observed: &Observed) -> Result<Plan, 
 
 /// The newest revision where it is what is desired, else a new one.
 fn registration(desired: &DesiredState, newest: Option<&Revision>) -> Registration {
-    let document = normal::task_definition(&desired.task_definition);
+    let document = normalize::task_definition(&desired.task_definition);
     let said = desired.task_definition["tags"].as_array().cloned().unwrap_or_default();
     if let Some(newest) = newest.filter(|newest| newest.is_active && newest.document == document) {
         let has = |tag: &Value| {
@@ -171,7 +171,7 @@ fn registration(desired: &DesiredState, newest: Option<&Revision>) -> Registrati
         Some(newest) => (newest.document.clone(), short(&newest.arn).to_owned()),
         None => (Value::Null, "no revision".to_owned()),
     };
-    let mut diff = normal::diff(&old, &document, (&name, "new revision"));
+    let mut diff = normalize::diff(&old, &document, (&name, "new revision"));
     if diff.is_empty() {
         diff = "  (only its tags differ)\n".to_owned();
     }
@@ -224,7 +224,7 @@ fn differences(
                 }
                 Scaling::Manual | Scaling::NotAsked => {}
             },
-            _ if normal::is_satisfied(said, &actual) => continue,
+            _ if normalize::is_satisfied(said, &actual) => continue,
             _ => {}
         }
         let change = format!("{name} {actual} -> {said}");

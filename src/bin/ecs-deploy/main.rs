@@ -12,7 +12,7 @@ mod decide;
 mod deploy;
 mod desired;
 mod files;
-mod normal;
+mod normalize;
 mod observe;
 mod report;
 mod rollout;

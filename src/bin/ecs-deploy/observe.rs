@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::calls::{Calls, asked, needed};
 use crate::cause::Finding;
-use crate::normal;
+use crate::normalize;
 use crate::rollout::Service;
 
 /// What is there.
@@ -63,7 +63,7 @@ impl Revision {
         Revision {
             arn: text(&task["taskDefinitionArn"]),
             is_active: task["status"] == json!("ACTIVE"),
-            document: normal::task_definition(task),
+            document: normalize::task_definition(task),
             raw: task.clone(),
             tags: tags.map(|tag| (text(&tag["key"]), text(&tag["value"]))).collect(),
         }
