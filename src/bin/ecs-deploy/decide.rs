@@ -228,7 +228,7 @@ fn differences(
             _ => {}
         }
         let change = format!("{name} {actual} -> {said}");
-        if crate::shape::can_be_updated(name) {
+        if crate::api_model::can_be_updated(name) {
             body.insert(name.clone(), said.clone());
             changes.push(change);
         } else {

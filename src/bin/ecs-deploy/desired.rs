@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 use crate::cause::{self, Refusal};
 use crate::cli::Flags;
 use crate::template::render;
-use crate::{shape, template};
+use crate::{api_model, template};
 
 /// The tag of a revision that holds the number of the build which registered it.
 pub(crate) const BUILD: &str = "ecs-deploy:build";
@@ -80,7 +80,7 @@ impl DesiredState {
     ) -> Result<DesiredState, Refusal> {
         let mut notes = Vec::new();
         let mut task = registrable(parse(task_definition, variable)?, &mut notes);
-        refuse_faults(&task_definition.name, shape::of_task_definition(&task))?;
+        refuse_faults(&task_definition.name, api_model::of_task_definition(&task))?;
         let family = task["family"].as_str().unwrap_or_default().to_owned();
         for member in ["family", "containerDefinitions"] {
             let is_empty = task[member].as_str().map(str::is_empty).or(task[member].as_array().map(Vec::is_empty));
@@ -94,7 +94,7 @@ impl DesiredState {
         let mut members = match service {
             Some(file) => {
                 let value = parse(file, variable)?;
-                refuse_faults(&file.name, shape::of_service(&value))?;
+                refuse_faults(&file.name, api_model::of_service(&value))?;
                 let Value::Object(members) = value else { unreachable!("its shape was checked") };
                 if let Some(named) = members.get("taskDefinition").and_then(Value::as_str)
                     && named.rsplit('/').next().and_then(|name| name.split(':').next()) != Some(&family)

@@ -4,6 +4,7 @@
 //! rollout, `report` turns it into text. Of the library it uses the AWS clients, the waits, the exit codes and the log; the
 //! instance's program uses nothing of this one.
 
+mod api_model;
 mod apply;
 mod calls;
 mod cause;
@@ -17,7 +18,6 @@ mod observe;
 mod report;
 mod rollout;
 mod screen;
-mod shape;
 mod template;
 mod watch;
 
