@@ -13,8 +13,8 @@ use crate::calls::{Calls, needed, passes};
 use crate::cause::{self, Finding};
 use crate::decide::{Action, Plan, Registration};
 use crate::observe::Revision;
+use crate::progress::Progress;
 use crate::rollout::{Deployment, Service, short};
-use crate::screen::Screen;
 
 /// Between two looks at a service that drains.
 const PAUSE: Duration = Duration::from_secs(3);
@@ -53,7 +53,7 @@ impl Calls {
         plan: &Plan,
         revision: &Revision,
         deadline: Deadline,
-        screen: &mut Screen,
+        progress: &mut Progress,
     ) -> Result<Option<StartedDeployment>, Finding> {
         let service = match &plan.action {
             Action::Nothing => return Ok(None),
@@ -63,10 +63,10 @@ impl Calls {
             }
             Action::Create { body, after_drain, .. } => {
                 if *after_drain {
-                    self.drained(deadline, screen).await?;
+                    self.drained(deadline, progress).await?;
                 }
                 let body = with(body, &[("taskDefinition", json!(revision.arn)), ("clientToken", json!(token()))]);
-                self.create(&body, deadline, screen).await?
+                self.create(&body, deadline, progress).await?
             }
             Action::Update { body, .. } => {
                 let ours = [("cluster", &self.cluster), ("service", &self.service), ("taskDefinition", &revision.arn)];
@@ -75,7 +75,7 @@ impl Calls {
         };
         let service = match service.primary() {
             Some(_) => service,
-            None => self.shown(deadline, screen).await?,
+            None => self.shown(deadline, progress).await?,
         };
         let Some(deployment) = service.primary().cloned() else {
             let text = format!("ECS shows no PRIMARY deployment; the service's status is `{}`", service.status);
@@ -92,8 +92,8 @@ impl Calls {
     }
 
     /// The service once it has a deployment, or as it is after some looks.
-    async fn shown(&self, deadline: Deadline, screen: &mut Screen) -> Result<Service, Finding> {
-        screen.waiting("ECS does not show the deployment yet");
+    async fn shown(&self, deadline: Deadline, progress: &mut Progress) -> Result<Service, Finding> {
+        progress.waiting("ECS does not show the deployment yet");
         for _ in 0..LOOKS {
             let service = self.service().await.map_err(|error| cause::of_call(&error))?;
             if let Some(service) = service.filter(|service| service.primary().is_some()) {
@@ -105,10 +105,10 @@ impl Calls {
     }
 
     /// Tags that the service lacks; what could not be set is told, and stops nothing.
-    pub(crate) async fn tag_service(&self, arn: &str, tags: &[(String, String)], screen: &mut Screen) {
+    pub(crate) async fn tag_service(&self, arn: &str, tags: &[(String, String)], progress: &mut Progress) {
         for (key, value) in tags {
             if let Err(finding) = needed(async |deadline| self.aws.tag(arn, key, value, deadline).await).await {
-                screen.event(&format!("warning: the service has no tag `{key}`: {}", finding.evidence.join("; ")));
+                progress.event(&format!("warning: the service has no tag `{key}`: {}", finding.evidence.join("; ")));
             }
         }
     }
@@ -119,12 +119,12 @@ impl Calls {
         Service::read(&raw).ok_or_else(|| not_understood("UpdateService"))
     }
 
-    async fn create(&self, body: &Value, deadline: Deadline, screen: &mut Screen) -> Result<Service, Finding> {
+    async fn create(&self, body: &Value, deadline: Deadline, progress: &mut Progress) -> Result<Service, Finding> {
         loop {
             match self.aws.create_service(body, Deadline::after(Duration::from_secs(30))).await {
                 Ok(raw) => return Service::read(&raw).ok_or_else(|| not_understood("CreateService")),
                 Err(error) if (still_drains(&error) || passes(&error)) && deadline.remaining() > PAUSE => {
-                    screen.waiting(&format!("ECS does not take the new service yet: {}", error.kind));
+                    progress.waiting(&format!("ECS does not take the new service yet: {}", error.kind));
                     pause_for(PAUSE).await;
                 }
                 Err(error) if says(&error, "not idempotent") => {
@@ -138,7 +138,7 @@ impl Calls {
     }
 
     /// Waits until the service that was deleted is gone.
-    async fn drained(&self, deadline: Deadline, screen: &mut Screen) -> Result<(), Finding> {
+    async fn drained(&self, deadline: Deadline, progress: &mut Progress) -> Result<(), Finding> {
         loop {
             let service = self.service().await.map_err(|error| cause::of_call(&error))?;
             let Some(draining) = service.filter(|service| service.status == "DRAINING") else { return Ok(()) };
@@ -146,7 +146,7 @@ impl Calls {
             if deadline.remaining() <= PAUSE {
                 return Err(cause::STILL_DRAINING.refuse(text));
             }
-            screen.waiting(&format!("waiting for its end: {text}"));
+            progress.waiting(&format!("waiting for its end: {text}"));
             pause_for(PAUSE).await;
         }
     }

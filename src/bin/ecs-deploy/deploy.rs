@@ -15,9 +15,9 @@ use crate::cause::{self, Finding, diagnose};
 use crate::decide::{self, Action, Plan, Registration, RollbackTarget};
 use crate::desired::{BUILD, DesiredState, STABLE};
 use crate::observe::{Observed, Revision};
+use crate::progress::Progress;
 use crate::report::{Outcome, Report, action_word, plan_json, plan_text, status};
 use crate::rollout::{Deployment, Service, State, judge, short};
-use crate::screen::Screen;
 use crate::watch::{RolloutEnd, Watch, WatchResult, task_json};
 
 /// How many older revisions are looked at for one that ran well.
@@ -55,13 +55,18 @@ impl Calls {
     }
 
     /// `deploy`.
-    pub(crate) async fn deploy(&self, desired: &DesiredState, options: DeployOptions, screen: &mut Screen) -> Outcome {
+    pub(crate) async fn deploy(
+        &self,
+        desired: &DesiredState,
+        options: DeployOptions,
+        progress: &mut Progress,
+    ) -> Outcome {
         let start = Instant::now();
-        screen.waiting("looking at the service and its task definition");
+        progress.waiting("looking at the service and its task definition");
         let outcome = match self.planned(desired).await {
             Ok((plan, observed)) => {
-                screen.block(&plan_text(&plan, desired, &observed));
-                self.carry_out(&plan, observed.service.as_ref(), options, screen).await
+                progress.block(&plan_text(&plan, desired, &observed));
+                self.carry_out(&plan, observed.service.as_ref(), options, progress).await
             }
             Err(finding) => Outcome::refused(finding),
         };
@@ -77,7 +82,7 @@ impl Calls {
         plan: &Plan,
         service: Option<&Service>,
         options: DeployOptions,
-        screen: &mut Screen,
+        progress: &mut Progress,
     ) -> Outcome {
         let registered = matches!(plan.registration, Registration::New { .. });
         let revision = match self.register(plan).await {
@@ -85,10 +90,10 @@ impl Calls {
             Err(finding) => return Outcome::refused(finding),
         };
         if registered {
-            screen.event(&format!("registered {}", short(&revision.arn)));
+            progress.event(&format!("registered {}", short(&revision.arn)));
         }
         if let Some(arn) = service.and_then(|service| service.raw["serviceArn"].as_str()) {
-            self.tag_service(arn, &plan.service_tags, screen).await;
+            self.tag_service(arn, &plan.service_tags, progress).await;
         }
         let outcome = Outcome {
             task_definition: Some(revision.arn.clone()),
@@ -97,7 +102,7 @@ impl Calls {
             notes: plan.notes.clone(),
             ..Outcome::default()
         };
-        let started = match self.begin(plan, &revision, Deadline::after(options.timeout), screen).await {
+        let started = match self.begin(plan, &revision, Deadline::after(options.timeout), progress).await {
             Ok(Some(started)) => started,
             Ok(None) => {
                 let text = format!(
@@ -114,9 +119,9 @@ impl Calls {
             }
         };
         if let Some(other) = &started.replaced {
-            screen.event(&format!("{} was begun by somebody else meanwhile; ours takes its place", named(other)));
+            progress.event(&format!("{} was begun by somebody else meanwhile; ours takes its place", named(other)));
         }
-        screen.event(&format!("began {}", named(&started.deployment)));
+        progress.event(&format!("began {}", named(&started.deployment)));
         let outcome = Outcome { deployment: Some(started.deployment.id.clone()), ..outcome };
         if !options.wait {
             let text = format!("begun: {}; its end is not waited for", named(&started.deployment));
@@ -124,10 +129,10 @@ impl Calls {
         }
         // What came before, as a throttled call or a service that drained, is not the rollout's time.
         let deadline = Deadline::after(options.timeout);
-        let watched = Watch::new(self, &started.deployment, started.expected_count, screen)
+        let watched = Watch::new(self, &started.deployment, started.expected_count, progress)
             .until(deadline, Some(&revision))
             .await;
-        self.concluded(plan, &revision, &started, watched, options, outcome, screen).await
+        self.concluded(plan, &revision, &started, watched, options, outcome, progress).await
     }
 
     /// What the end of a rollout comes to, and what is done about it.
@@ -140,14 +145,14 @@ impl Calls {
         watched: WatchResult,
         options: DeployOptions,
         outcome: Outcome,
-        screen: &mut Screen,
+        progress: &mut Progress,
     ) -> Outcome {
         let stopped = watched.stopped.iter().map(|task| task_json(task, &watched.evidence)).collect();
         let outcome = Outcome { stopped, ..outcome };
         let ended = |result, exit, causes| Outcome { result, exit: Some(exit), causes, ..Outcome::default() };
         let how = match &watched.end {
             RolloutEnd::Completed => {
-                self.mark_stable(revision, screen).await;
+                self.mark_stable(revision, progress).await;
                 let counts = watched.last.as_ref().map(Deployment::counts).unwrap_or_default();
                 let text = format!("deployed {} to service `{}`: {counts}", described(revision), self.service);
                 return Outcome { result: "deployed", text, exit: Some(Exit::Done), ..outcome };
@@ -181,7 +186,7 @@ impl Calls {
                 let how = ended(result, exit, causes(&watched));
                 match (&plan.rollback, options.rollback) {
                     (Ok(target), true) if changes_anything(plan) => {
-                        self.roll_back(target, started, how, options, screen).await
+                        self.roll_back(target, started, how, options, progress).await
                     }
                     (Err(why), _) => Outcome { aftermath: Some(format!("nothing was rolled back: {why}")), ..how },
                     _ => Outcome { aftermath: Some("the service is left as it is".to_owned()), ..how },
@@ -205,7 +210,7 @@ impl Calls {
         started: &StartedDeployment,
         how: Outcome,
         options: DeployOptions,
-        screen: &mut Screen,
+        progress: &mut Progress,
     ) -> Outcome {
         let not_done = |how: Outcome, finding: Finding| {
             let mut causes = how.causes;
@@ -223,7 +228,7 @@ impl Calls {
             Ok(None) => {}
             Err(error) => return not_done(how, cause::of_call(&error)),
         }
-        screen.event(&format!("going back to {}", short(&target.task_definition)));
+        progress.event(&format!("going back to {}", short(&target.task_definition)));
         let service = match self.update(&target.body).await {
             Ok(service) => service,
             Err(finding) => return not_done(how, finding),
@@ -234,7 +239,7 @@ impl Calls {
         let expected_count = (deployment.id == started.deployment.id).then_some(service.desired_count);
         let revision = self.revision(&target.task_definition).await.ok().flatten();
         let deadline = Deadline::after(options.timeout);
-        let watched = Watch::new(self, &deployment, expected_count, screen).until(deadline, revision.as_ref()).await;
+        let watched = Watch::new(self, &deployment, expected_count, progress).until(deadline, revision.as_ref()).await;
         match &watched.end {
             RolloutEnd::Completed => {
                 let aftermath = Some(format!("rolled back to {}", named(&deployment)));
@@ -254,14 +259,14 @@ impl Calls {
     }
 
     /// Says of the revision that it ran well; what could not be set is told, and changes nothing.
-    async fn mark_stable(&self, revision: &Revision, screen: &mut Screen) {
+    async fn mark_stable(&self, revision: &Revision, progress: &mut Progress) {
         if revision.tags.contains_key(STABLE) {
             return;
         }
         let now = humantime::format_rfc3339_seconds(SystemTime::now()).to_string();
         if let Err(finding) = needed(async |deadline| self.aws.tag(&revision.arn, STABLE, &now, deadline).await).await {
             let why = finding.evidence.join("; ");
-            screen.event(&format!(
+            progress.event(&format!(
                 "warning: {} has no tag `{STABLE}`, so that `rollback` does not find it: {why}",
                 short(&revision.arn)
             ));
@@ -286,16 +291,21 @@ impl Calls {
     }
 
     /// `rollback`.
-    pub(crate) async fn rollback(&self, to: Option<&str>, timeout: Duration, screen: &mut Screen) -> Outcome {
+    pub(crate) async fn rollback(&self, to: Option<&str>, timeout: Duration, progress: &mut Progress) -> Outcome {
         let start = Instant::now();
-        let outcome = match self.rolled_back(to, timeout, screen).await {
+        let outcome = match self.rolled_back(to, timeout, progress).await {
             Ok(outcome) => outcome,
             Err(finding) => Outcome::refused(finding),
         };
         self.named(Outcome { duration: start.elapsed(), ..outcome })
     }
 
-    async fn rolled_back(&self, to: Option<&str>, timeout: Duration, screen: &mut Screen) -> Result<Outcome, Finding> {
+    async fn rolled_back(
+        &self,
+        to: Option<&str>,
+        timeout: Duration,
+        progress: &mut Progress,
+    ) -> Result<Outcome, Finding> {
         let service = self.active_service().await?;
         let running = short(&service.task_definition).to_owned();
         let target = self.target(&running, to).await?;
@@ -318,7 +328,7 @@ impl Calls {
         let deployment = match action {
             Action::Attach(primary) => primary,
             _ => {
-                screen.event(&format!("going back from {running} to {}", described(&target)));
+                progress.event(&format!("going back from {running} to {}", described(&target)));
                 let body = json!({"cluster": self.cluster, "service": self.service, "taskDefinition": target.arn});
                 let updated = self.update(&body).await?;
                 let primary = updated.primary().cloned();
@@ -332,7 +342,7 @@ impl Calls {
             ..Outcome::default()
         };
         let deadline = Deadline::after(timeout);
-        let watched = Watch::new(self, &deployment, None, screen).until(deadline, Some(&target)).await;
+        let watched = Watch::new(self, &deployment, None, progress).until(deadline, Some(&target)).await;
         let stopped = watched.stopped.iter().map(|task| task_json(task, &watched.evidence)).collect();
         let outcome = Outcome { stopped, ..outcome };
         Ok(match &watched.end {

@@ -15,9 +15,9 @@ mod desired;
 mod files;
 mod normalize;
 mod observe;
+mod progress;
 mod report;
 mod rollout;
-mod screen;
 mod template;
 mod watch;
 
@@ -35,8 +35,8 @@ use crate::cause::{Refusal, of_call};
 use crate::cli::{Cli, Command, Flags, ServiceFlags};
 use crate::deploy::DeployOptions;
 use crate::desired::DesiredState;
+use crate::progress::Progress;
 use crate::report::{Outcome, Report};
-use crate::screen::Screen;
 
 fn main() -> ExitCode {
     let start = Instant::now();
@@ -92,7 +92,7 @@ async fn deploy(flags: &Flags, options: DeployOptions, start: Instant) -> Report
     let outcome = async {
         let desired = desired(flags)?;
         let calls = calls(&desired.cluster, &desired.service, flags.region.as_deref()).await?;
-        Ok(calls.deploy(&desired, options, &mut Screen::new(start)).await)
+        Ok(calls.deploy(&desired, options, &mut Progress::new(start)).await)
     };
     outcome.await.unwrap_or_else(Outcome::refused).report(flags.json)
 }
@@ -100,7 +100,7 @@ async fn deploy(flags: &Flags, options: DeployOptions, start: Instant) -> Report
 async fn rollback(service: &ServiceFlags, to: Option<&str>, timeout: Duration, start: Instant) -> Report {
     let outcome = async {
         let calls = of(service).await?;
-        Ok(calls.rollback(to, timeout, &mut Screen::new(start)).await)
+        Ok(calls.rollback(to, timeout, &mut Progress::new(start)).await)
     };
     outcome.await.unwrap_or_else(Outcome::refused).report(service.json)
 }

@@ -10,8 +10,8 @@ use crate::cause::{Cause, Finding};
 use crate::decide::{Action, Plan, Registration};
 use crate::desired::DesiredState;
 use crate::observe::Observed;
+use crate::progress::printable;
 use crate::rollout::{Service, short};
-use crate::screen::printable;
 
 /// The version of every JSON document.
 const VERSION: u32 = 1;

@@ -14,8 +14,8 @@ use serde_json::Value;
 use crate::calls::{Calls, passes};
 use crate::cause::{self, ContainerExit, Evidence, Finding, Message};
 use crate::observe::Revision;
+use crate::progress::Progress;
 use crate::rollout::{Deployment, Service, State, Task, judge, short};
-use crate::screen::Screen;
 
 /// Between two looks: at first a rollout moves fast.
 const POLICY: Policy = Policy { first: Duration::from_secs(1), longest: Duration::from_secs(6) };
@@ -71,7 +71,7 @@ pub(crate) struct Watch<'a> {
     deployment: Deployment,
     /// Where nothing new was deployed: the count of tasks that it ends with.
     expected_count: Option<i64>,
-    screen: &'a mut Screen,
+    progress: &'a mut Progress,
     evidence: Evidence,
     stopped: Vec<Task>,
     events: BTreeSet<String>,
@@ -88,13 +88,13 @@ impl<'a> Watch<'a> {
         calls: &'a Calls,
         deployment: &Deployment,
         expected_count: Option<i64>,
-        screen: &'a mut Screen,
+        progress: &'a mut Progress,
     ) -> Watch<'a> {
         Watch {
             calls,
             deployment: deployment.clone(),
             expected_count,
-            screen,
+            progress,
             evidence: Evidence::default(),
             stopped: Vec::new(),
             events: BTreeSet::new(),
@@ -128,7 +128,7 @@ impl<'a> Watch<'a> {
                 }
                 Err(error) if passes(&error) && failures < MAX_FAILED_POLLS => {
                     failures += 1;
-                    self.screen.waiting(&format!("ECS does not answer just now: {}", error.kind));
+                    self.progress.waiting(&format!("ECS does not answer just now: {}", error.kind));
                 }
                 Err(error) => return RolloutEnd::WatchFailed(cause::of_call(&error)),
             }
@@ -151,12 +151,12 @@ impl<'a> Watch<'a> {
     /// One look at the service; how it ended where it has.
     async fn look(&mut self, service: Option<Service>) -> Option<RolloutEnd> {
         let Some(service) = service else {
-            self.screen.waiting("ECS does not show the service yet");
+            self.progress.waiting("ECS does not show the service yet");
             return None;
         };
         let state = judge(&service, &self.deployment.id, self.deployment.created_at);
         if state == State::NotSeen {
-            self.screen.waiting("ECS does not show the deployment yet");
+            self.progress.waiting("ECS does not show the deployment yet");
             return None;
         }
         self.see_events(&service);
@@ -166,7 +166,7 @@ impl<'a> Watch<'a> {
             _ => service.deployment(&self.deployment.id),
         };
         if let Some(watched) = watched {
-            self.screen.waiting(&format!("{}: {}", crate::apply::named(watched), watched.counts()));
+            self.progress.waiting(&format!("{}: {}", crate::apply::named(watched), watched.counts()));
             self.last = Some(watched.clone());
         }
         match state {
@@ -204,7 +204,7 @@ impl<'a> Watch<'a> {
         events.sort_by(|a, b| a.created_at.total_cmp(&b.created_at));
         for event in events {
             if self.events.insert(event.id.clone()) {
-                self.screen.event(&event.message);
+                self.progress.event(&event.message);
                 let text = event.message.clone();
                 self.evidence.messages.push(Message { from: "service event".to_owned(), text });
             }
@@ -258,12 +258,12 @@ impl<'a> Watch<'a> {
                 self.evidence.messages.push(Message { from, text: container.reason.clone() });
             }
         }
-        self.screen.event(&said);
+        self.progress.event(&said);
     }
 
     fn no_tasks(&mut self, error: &AwsError) {
         self.without_tasks = true;
-        self.screen.event(&format!("warning: without its stopped tasks: {}", error.verbatim()));
+        self.progress.event(&format!("warning: without its stopped tasks: {}", error.verbatim()));
     }
 
     /// The end of the logs of some containers that ended, where the task definition sends them to CloudWatch Logs.

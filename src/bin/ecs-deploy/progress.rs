@@ -6,15 +6,15 @@ use std::time::{Duration, Instant};
 use indicatif::{ProgressBar, ProgressStyle};
 
 /// stderr, while a command runs.
-pub(crate) struct Screen {
+pub(crate) struct Progress {
     start: Instant,
     bar: Option<ProgressBar>,
     said: String,
 }
 
-impl Screen {
+impl Progress {
     /// With a line of progress where a person watches; elsewhere each change of it is a line of its own.
-    pub(crate) fn new(start: Instant) -> Screen {
+    pub(crate) fn new(start: Instant) -> Progress {
         let bar = std::io::stderr().is_terminal().then(|| {
             let bar = ProgressBar::new_spinner();
             let style = ProgressStyle::with_template("{spinner} {elapsed:>4}  {wide_msg}");
@@ -22,7 +22,7 @@ impl Screen {
             bar.enable_steady_tick(Duration::from_millis(120));
             bar
         });
-        Screen { start, bar, said: String::new() }
+        Progress { start, bar, said: String::new() }
     }
 
     /// Something that happened.
@@ -55,7 +55,7 @@ impl Screen {
     }
 }
 
-impl Drop for Screen {
+impl Drop for Progress {
     fn drop(&mut self) {
         if let Some(bar) = &self.bar {
             bar.finish_and_clear();
