@@ -1,7 +1,7 @@
 //! Whether JSON has the shape that the ECS API takes, by the SDK's own model of it.
 //!
 //! In: the JSON of a file. Out: every member that the model does not know, with the one that may have been meant, and
-//! every value of another type. ECS itself passes over a member that it does not know: a typo would go unnoticed. What
+//! every value of another type. ECS itself is_transient over a member that it does not know: a typo would go unnoticed. What
 //! values a member may have is for ECS to say.
 
 use std::cell::RefCell;

@@ -9,8 +9,8 @@ use ecs_bootstrap::boundary::aws::{AwsError, AwsErrorKind};
 use ecs_bootstrap::retry::{Deadline, pause_for};
 use serde_json::{Map, Value, json};
 
-use crate::calls::{Calls, needed, passes};
 use crate::cause::{self, Finding};
+use crate::client::{ServiceClient, call, is_transient};
 use crate::decide::{Action, Plan, Registration};
 use crate::observe::Revision;
 use crate::progress::Progress;
@@ -32,14 +32,14 @@ pub(crate) struct StartedDeployment {
     pub(crate) replaced: Option<Deployment>,
 }
 
-impl Calls {
+impl ServiceClient {
     /// The revision to run.
     pub(crate) async fn register(&self, plan: &Plan) -> Result<Revision, Finding> {
         match &plan.registration {
             Registration::Keep(revision) => Ok(revision.clone()),
             Registration::New { body, .. } => {
-                let call = async |deadline| self.aws.register_task_definition(body, deadline).await;
-                let mut answer = needed(call).await?;
+                let register = async |deadline| self.aws.register_task_definition(body, deadline).await;
+                let mut answer = call(register).await?;
                 // Those that it was given: not every answer repeats them.
                 answer["tags"] = body["tags"].clone();
                 Ok(Revision::read(&answer))
@@ -107,7 +107,7 @@ impl Calls {
     /// Tags that the service lacks; what could not be set is told, and stops nothing.
     pub(crate) async fn tag_service(&self, arn: &str, tags: &[(String, String)], progress: &mut Progress) {
         for (key, value) in tags {
-            if let Err(finding) = needed(async |deadline| self.aws.tag(arn, key, value, deadline).await).await {
+            if let Err(finding) = call(async |deadline| self.aws.tag(arn, key, value, deadline).await).await {
                 progress.event(&format!("warning: the service has no tag `{key}`: {}", finding.evidence.join("; ")));
             }
         }
@@ -115,7 +115,7 @@ impl Calls {
 
     /// UpdateService; what the service has become.
     pub(crate) async fn update(&self, body: &Value) -> Result<Service, Finding> {
-        let raw = needed(async |deadline| self.aws.update_service(body, deadline).await).await?;
+        let raw = call(async |deadline| self.aws.update_service(body, deadline).await).await?;
         Service::read(&raw).ok_or_else(|| not_understood("UpdateService"))
     }
 
@@ -123,7 +123,7 @@ impl Calls {
         loop {
             match self.aws.create_service(body, Deadline::after(Duration::from_secs(30))).await {
                 Ok(raw) => return Service::read(&raw).ok_or_else(|| not_understood("CreateService")),
-                Err(error) if (still_drains(&error) || passes(&error)) && deadline.remaining() > PAUSE => {
+                Err(error) if (still_drains(&error) || is_transient(&error)) && deadline.remaining() > PAUSE => {
                     progress.waiting(&format!("ECS does not take the new service yet: {}", error.kind));
                     pause_for(PAUSE).await;
                 }

@@ -10,8 +10,8 @@ use ecs_bootstrap::retry::Deadline;
 use serde_json::json;
 
 use crate::apply::{StartedDeployment, named};
-use crate::calls::{Calls, needed};
 use crate::cause::{self, Finding, diagnose};
+use crate::client::{ServiceClient, call};
 use crate::decide::{self, Action, Plan, Registration, RollbackTarget};
 use crate::desired::{BUILD, DesiredState, STABLE};
 use crate::observe::{Observed, Revision};
@@ -34,7 +34,7 @@ pub(crate) struct DeployOptions {
     pub(crate) rollback: bool,
 }
 
-impl Calls {
+impl ServiceClient {
     async fn planned(&self, desired: &DesiredState) -> Result<(Plan, Observed), Finding> {
         let observed = self.observe(desired.family(), desired.members.get("desiredCount")).await?;
         Ok((decide::plan(desired, &observed)?, observed))
@@ -264,7 +264,7 @@ impl Calls {
             return;
         }
         let now = humantime::format_rfc3339_seconds(SystemTime::now()).to_string();
-        if let Err(finding) = needed(async |deadline| self.aws.tag(&revision.arn, STABLE, &now, deadline).await).await {
+        if let Err(finding) = call(async |deadline| self.aws.tag(&revision.arn, STABLE, &now, deadline).await).await {
             let why = finding.evidence.join("; ");
             progress.event(&format!(
                 "warning: {} has no tag `{STABLE}`, so that `rollback` does not find it: {why}",
@@ -378,7 +378,7 @@ impl Calls {
             let found = self.revision(&name).await?.filter(|revision| revision.is_active);
             return found.ok_or_else(|| cause::REVISION_NOT_FOUND.refuse(format!("`{name}`")));
         }
-        let listed = needed(async |deadline| self.aws.task_definitions(family, REVISIONS, deadline).await).await?;
+        let listed = call(async |deadline| self.aws.task_definitions(family, REVISIONS, deadline).await).await?;
         let number_of = |arn: &str| short(arn).rsplit(':').next().and_then(|number| number.parse::<u64>().ok());
         let current = number.parse::<u64>().unwrap_or(u64::MAX);
         let older: Vec<_> = listed.iter().filter(|arn| number_of(arn).is_some_and(|number| number < current)).collect();

@@ -6,9 +6,9 @@
 
 mod api_model;
 mod apply;
-mod calls;
 mod cause;
 mod cli;
+mod client;
 mod decide;
 mod deploy;
 mod desired;
@@ -30,9 +30,9 @@ use clap::Parser;
 use ecs_bootstrap::boundary::aws::Aws;
 use ecs_bootstrap::exit::Exit;
 
-use crate::calls::Calls;
 use crate::cause::{Refusal, of_call};
 use crate::cli::{Cli, Command, Flags, ServiceFlags};
+use crate::client::ServiceClient;
 use crate::deploy::DeployOptions;
 use crate::desired::DesiredState;
 use crate::progress::Progress;
@@ -68,8 +68,8 @@ async fn run(command: Command, start: Instant) -> Report {
         },
         Command::Explain { id, json } => report::explain(id.as_deref(), json),
         Command::Plan(flags) => match desired(&flags) {
-            Ok(desired) => match calls(&desired.cluster, &desired.service, flags.region.as_deref()).await {
-                Ok(calls) => calls.plan(&desired, flags.json).await,
+            Ok(desired) => match client_for(&desired.cluster, &desired.service, flags.region.as_deref()).await {
+                Ok(client) => client.plan(&desired, flags.json).await,
                 Err(refusal) => Outcome::refused(refusal).report(flags.json),
             },
             Err(refusal) => Outcome::refused(refusal).report(flags.json),
@@ -79,7 +79,7 @@ async fn run(command: Command, start: Instant) -> Report {
             Box::pin(deploy(&flags, options, start)).await
         }
         Command::Status { service } => match of(&service).await {
-            Ok(calls) => calls.status(service.json).await,
+            Ok(client) => client.status(service.json).await,
             Err(refusal) => Outcome::refused(refusal).report(service.json),
         },
         Command::Rollback { service, to, wait } => {
@@ -91,16 +91,16 @@ async fn run(command: Command, start: Instant) -> Report {
 async fn deploy(flags: &Flags, options: DeployOptions, start: Instant) -> Report {
     let outcome = async {
         let desired = desired(flags)?;
-        let calls = calls(&desired.cluster, &desired.service, flags.region.as_deref()).await?;
-        Ok(calls.deploy(&desired, options, &mut Progress::new(start)).await)
+        let client = client_for(&desired.cluster, &desired.service, flags.region.as_deref()).await?;
+        Ok(client.deploy(&desired, options, &mut Progress::new(start)).await)
     };
     outcome.await.unwrap_or_else(Outcome::refused).report(flags.json)
 }
 
 async fn rollback(service: &ServiceFlags, to: Option<&str>, timeout: Duration, start: Instant) -> Report {
     let outcome = async {
-        let calls = of(service).await?;
-        Ok(calls.rollback(to, timeout, &mut Progress::new(start)).await)
+        let client = of(service).await?;
+        Ok(client.rollback(to, timeout, &mut Progress::new(start)).await)
     };
     outcome.await.unwrap_or_else(Outcome::refused).report(service.json)
 }
@@ -121,16 +121,16 @@ fn environment(name: &str) -> Option<String> {
     std::env::var(name).ok()
 }
 
-async fn of(service: &ServiceFlags) -> Result<Calls, Refusal> {
-    calls(&service.cluster, &service.service, service.region.as_deref()).await
+async fn of(service: &ServiceFlags) -> Result<ServiceClient, Refusal> {
+    client_for(&service.cluster, &service.service, service.region.as_deref()).await
 }
 
-async fn calls(cluster: &str, service: &str, region: Option<&str>) -> Result<Calls, Refusal> {
+async fn client_for(cluster: &str, service: &str, region: Option<&str>) -> Result<ServiceClient, Refusal> {
     let ca_bundle = environment("AWS_CA_BUNDLE").map(PathBuf::from);
     // An ARN says its region (IAM User Guide, "Amazon Resource Names").
     let of_arn = cluster.starts_with("arn:").then(|| cluster.split(':').nth(3)).flatten();
     let aws = Aws::of_caller(region.or(of_arn), ca_bundle).await.map_err(|error| of_call(&error))?;
-    Ok(Calls { aws, cluster: cluster.to_owned(), service: service.to_owned() })
+    Ok(ServiceClient { aws, cluster: cluster.to_owned(), service: service.to_owned() })
 }
 
 fn failure(text: &str) -> Report {

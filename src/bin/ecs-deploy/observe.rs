@@ -7,8 +7,8 @@ use std::collections::BTreeMap;
 use ecs_bootstrap::boundary::aws::AwsError;
 use serde_json::{Value, json};
 
-use crate::calls::{Calls, asked, needed};
 use crate::cause::Finding;
+use crate::client::{ServiceClient, call, with_retries};
 use crate::normalize;
 use crate::rollout::Service;
 
@@ -70,23 +70,24 @@ impl Revision {
     }
 }
 
-impl Calls {
+impl ServiceClient {
     /// The service, where ECS knows it.
     pub(crate) async fn service(&self) -> Result<Option<Service>, AwsError> {
         let raw =
-            asked(async |deadline| self.aws.describe_service(&self.cluster, &self.service, deadline).await).await?;
+            with_retries(async |deadline| self.aws.describe_service(&self.cluster, &self.service, deadline).await)
+                .await?;
         Ok(raw.as_ref().and_then(Service::read))
     }
 
     /// A revision by family, `family:revision` or ARN.
     pub(crate) async fn revision(&self, name: &str) -> Result<Option<Revision>, Finding> {
-        let answer = needed(async |deadline| self.aws.describe_task_definition(name, deadline).await).await?;
+        let answer = call(async |deadline| self.aws.describe_task_definition(name, deadline).await).await?;
         Ok(answer.as_ref().map(Revision::read))
     }
 
     /// All that a plan is decided by. `desired_count` is what somebody says of it.
     pub(crate) async fn observe(&self, family: &str, desired_count: Option<&Value>) -> Result<Observed, Finding> {
-        let service = needed(async |deadline| self.aws.describe_service(&self.cluster, &self.service, deadline).await);
+        let service = call(async |deadline| self.aws.describe_service(&self.cluster, &self.service, deadline).await);
         let (service, newest) = futures_util::future::try_join(service, self.revision(family)).await?;
         let service = service.as_ref().and_then(Service::read);
         let active = service.as_ref().filter(|service| service.is_active());
@@ -105,7 +106,7 @@ impl Calls {
     async fn scaling(&self) -> Scaling {
         // Its resource ids have names, not ARNs.
         let cluster = crate::rollout::short(&self.cluster);
-        match asked(async |deadline| self.aws.is_scaled(cluster, &self.service, deadline).await).await {
+        match with_retries(async |deadline| self.aws.is_scaled(cluster, &self.service, deadline).await).await {
             Ok(true) => Scaling::Automatic,
             Ok(false) => Scaling::Manual,
             Err(error) => Scaling::Unknown(error.verbatim()),

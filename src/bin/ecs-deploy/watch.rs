@@ -11,8 +11,8 @@ use ecs_bootstrap::retry::{Deadline, Policy, pause_for};
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::calls::{Calls, passes};
 use crate::cause::{self, ContainerExit, Evidence, Finding, Message};
+use crate::client::{ServiceClient, is_transient};
 use crate::observe::Revision;
 use crate::progress::Progress;
 use crate::rollout::{Deployment, Service, State, Task, judge, short};
@@ -67,7 +67,7 @@ pub(crate) struct WatchResult {
 
 /// What is watched.
 pub(crate) struct Watch<'a> {
-    calls: &'a Calls,
+    client: &'a ServiceClient,
     deployment: Deployment,
     /// Where nothing new was deployed: the count of tasks that it ends with.
     expected_count: Option<i64>,
@@ -85,13 +85,13 @@ pub(crate) struct Watch<'a> {
 impl<'a> Watch<'a> {
     /// Of this deployment.
     pub(crate) fn new(
-        calls: &'a Calls,
+        client: &'a ServiceClient,
         deployment: &Deployment,
         expected_count: Option<i64>,
         progress: &'a mut Progress,
     ) -> Watch<'a> {
         Watch {
-            calls,
+            client,
             deployment: deployment.clone(),
             expected_count,
             progress,
@@ -119,14 +119,14 @@ impl<'a> Watch<'a> {
         let mut failures = 0;
         let mut looks = 0;
         loop {
-            match self.calls.aws.describe_service(&self.calls.cluster, &self.calls.service, soon()).await {
+            match self.client.aws.describe_service(&self.client.cluster, &self.client.service, soon()).await {
                 Ok(raw) => {
                     failures = 0;
                     if let Some(end) = self.look(raw.as_ref().and_then(Service::read)).await {
                         return end;
                     }
                 }
-                Err(error) if passes(&error) && failures < MAX_FAILED_POLLS => {
+                Err(error) if is_transient(&error) && failures < MAX_FAILED_POLLS => {
                     failures += 1;
                     self.progress.waiting(&format!("ECS does not answer just now: {}", error.kind));
                 }
@@ -216,11 +216,11 @@ impl<'a> Watch<'a> {
         if self.without_tasks {
             return;
         }
-        let asked = self.calls.aws.stopped_tasks(&self.calls.cluster, &self.calls.service, soon()).await;
+        let asked = self.client.aws.stopped_tasks(&self.client.cluster, &self.client.service, soon()).await;
         let tasks = match asked {
             Ok(tasks) => tasks,
             // The next look asks again.
-            Err(error) if passes(&error) => return,
+            Err(error) if is_transient(&error) => return,
             Err(error) => return self.no_tasks(&error),
         };
         for task in tasks.iter().filter_map(|task| Task::deserialize(task).ok()) {
@@ -277,7 +277,7 @@ impl<'a> Watch<'a> {
                     continue;
                 };
                 let region = place.region.as_deref();
-                let asked = self.calls.aws.log_tail(&place.group, &place.stream, region, LOG_LINES, soon()).await;
+                let asked = self.client.aws.log_tail(&place.group, &place.stream, region, LOG_LINES, soon()).await;
                 let lines = match asked {
                     Ok(lines) => lines.iter().map(|line| line.trim_end().to_owned()).collect(),
                     Err(error) => {

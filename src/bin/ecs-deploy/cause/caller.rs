@@ -1,4 +1,4 @@
-//! Causes on the caller's side: what was given, who calls, and what the service is.
+//! Causes on the caller's side: what was given, who client, and what the service is.
 
 use ecs_bootstrap::boundary::aws::{AwsError, AwsErrorKind};
 use ecs_bootstrap::exit::Exit;
@@ -47,7 +47,7 @@ pub(crate) static VARIABLE_UNSET: Cause = Cause {
 pub(crate) static BAD_INPUT: Cause = Cause {
     id: "bad-input",
     title: "a file or an option is not what it must be",
-    looks: "ECS passes over a member that it does not know, so a typo would change nothing and say nothing",
+    looks: "ECS is_transient over a member that it does not know, so a typo would change nothing and say nothing",
     remedy: "correct the place that is named; `aws ecs register-task-definition --generate-cli-skeleton` (or create-service) \
              prints the members",
     source: "ECS API Reference, \"RegisterTaskDefinition\", \"CreateService\"",

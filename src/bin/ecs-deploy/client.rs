@@ -1,4 +1,4 @@
-//! Calls that are made again while it is only the moment that is wrong, and findings for what is not.
+//! ServiceClient that are made again while it is only the moment that is wrong, and findings for what is not.
 //!
 //! In: a call of `boundary::aws`. Out: its answer, or the cause of which its last error is a case. It judges no answer.
 
@@ -16,7 +16,7 @@ const RETRY_FOR: Duration = Duration::from_secs(60);
 const POLICY: Policy = Policy { first: Duration::from_secs(1), longest: Duration::from_secs(8) };
 
 /// The API, as one service of one cluster is deployed to it.
-pub(crate) struct Calls {
+pub(crate) struct ServiceClient {
     /// The clients.
     pub(crate) aws: Aws,
     /// Name or ARN.
@@ -26,7 +26,7 @@ pub(crate) struct Calls {
 }
 
 /// Whether the same call may succeed in a moment.
-pub(crate) fn passes(error: &AwsError) -> bool {
+pub(crate) fn is_transient(error: &AwsError) -> bool {
     match &error.kind {
         AwsErrorKind::Throttled { .. } | AwsErrorKind::Timeout | AwsErrorKind::Connect | AwsErrorKind::Garbled => true,
         AwsErrorKind::Service { status, .. } => *status >= 500,
@@ -35,10 +35,10 @@ pub(crate) fn passes(error: &AwsError) -> bool {
 }
 
 /// The answer of a call, which is made again while its error may pass.
-pub(crate) async fn asked<T>(call: impl AsyncFn(Deadline) -> Result<T, AwsError>) -> Result<T, AwsError> {
+pub(crate) async fn with_retries<T>(call: impl AsyncFn(Deadline) -> Result<T, AwsError>) -> Result<T, AwsError> {
     let outcome = until(Deadline::after(RETRY_FOR), POLICY, async |_| match call(Deadline::after(CALL)).await {
         Ok(answer) => Step::Done(answer),
-        Err(error) if passes(&error) => {
+        Err(error) if is_transient(&error) => {
             tracing::debug!(%error, "asked again");
             Step::Again(error)
         }
@@ -48,6 +48,6 @@ pub(crate) async fn asked<T>(call: impl AsyncFn(Deadline) -> Result<T, AwsError>
 }
 
 /// The same, with the cause in place of the error.
-pub(crate) async fn needed<T>(call: impl AsyncFn(Deadline) -> Result<T, AwsError>) -> Result<T, Finding> {
-    asked(call).await.map_err(|error| cause::of_call(&error))
+pub(crate) async fn call<T>(call: impl AsyncFn(Deadline) -> Result<T, AwsError>) -> Result<T, Finding> {
+    with_retries(call).await.map_err(|error| cause::of_call(&error))
 }
