@@ -6,7 +6,7 @@
 
 mod caller;
 mod image;
-mod place;
+mod placement;
 mod running;
 mod start;
 
@@ -137,7 +137,7 @@ impl Evidence {
 
 /// Every cause, the most specific first: within a rollout the earlier a step is, the earlier its causes stand.
 pub(crate) fn all() -> impl Iterator<Item = &'static Cause> {
-    [caller::ALL, place::ALL, start::ALL, image::ALL, running::ALL, caller::LAST].into_iter().flatten().copied()
+    [caller::ALL, placement::ALL, start::ALL, image::ALL, running::ALL, caller::LAST].into_iter().flatten().copied()
 }
 
 /// The cause of that id.
