@@ -79,7 +79,7 @@ impl ServiceClient {
         };
         let Some(deployment) = service.primary().cloned() else {
             let text = format!("ECS shows no PRIMARY deployment; the service's status is `{}`", service.status);
-            return Err(cause::ROLLOUT_UNKNOWN.refuse(text));
+            return Err(cause::ROLLOUT_UNKNOWN.finding(text));
         };
         let is_new = plan.before.as_deref() != Some(deployment.id.as_str());
         // The one before ours, where it is not the one that the plan was made for.
@@ -129,9 +129,9 @@ impl ServiceClient {
                 }
                 Err(error) if says(&error, "not idempotent") => {
                     let text = "the service was created by somebody else while this deployment was planned";
-                    return Err(cause::SUPERSEDED.refuse(text).and(error.verbatim()));
+                    return Err(cause::SUPERSEDED.finding(text).and(error.verbatim()));
                 }
-                Err(error) if still_drains(&error) => return Err(cause::STILL_DRAINING.refuse(error.verbatim())),
+                Err(error) if still_drains(&error) => return Err(cause::STILL_DRAINING.finding(error.verbatim())),
                 Err(error) => return Err(cause::of_call(&error)),
             }
         }
@@ -144,7 +144,7 @@ impl ServiceClient {
             let Some(draining) = service.filter(|service| service.status == "DRAINING") else { return Ok(()) };
             let text = format!("the deleted service `{}` still runs {} tasks", self.service, draining.running_count);
             if deadline.remaining() <= PAUSE {
-                return Err(cause::STILL_DRAINING.refuse(text));
+                return Err(cause::STILL_DRAINING.finding(text));
             }
             progress.waiting(&format!("waiting for its end: {text}"));
             pause_for(PAUSE).await;
@@ -166,7 +166,7 @@ fn still_drains(error: &AwsError) -> bool {
 }
 
 fn not_understood(call: &str) -> Finding {
-    cause::UNREACHABLE.refuse(format!("the answer to {call} was not understood"))
+    cause::UNREACHABLE.finding(format!("the answer to {call} was not understood"))
 }
 
 /// By which ECS knows a repeated request for the same; of no cryptographic worth.

@@ -5,7 +5,7 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::cause::{self, Refusal};
+use crate::cause::{self, Finding};
 use crate::desired::DesiredState;
 use crate::normalize;
 use crate::observe::{Observed, Revision, Scaling};
@@ -77,7 +77,7 @@ pub(crate) struct RollbackTarget {
 }
 
 /// What shall be done.
-pub(crate) fn plan(desired: &DesiredState, observed: &Observed) -> Result<Plan, Refusal> {
+pub(crate) fn plan(desired: &DesiredState, observed: &Observed) -> Result<Plan, Finding> {
     let registration = registration(desired, observed.newest.as_ref());
     let mut notes = desired.notes.clone();
     let service = observed.service.as_ref().filter(|service| service.is_active());
@@ -96,7 +96,7 @@ pub(crate) fn plan(desired: &DesiredState, observed: &Observed) -> Result<Plan, 
     };
     let kind = &service.deployment_controller.kind;
     if !["", "ECS"].contains(&kind.as_str()) {
-        return Err(cause::OTHER_CONTROLLER.refuse(format!("its deployment controller is `{kind}`")));
+        return Err(cause::OTHER_CONTROLLER.finding(format!("its deployment controller is `{kind}`")));
     }
     let (mut body, mut changes) = differences(desired, service, &observed.scaling, &mut notes)?;
     // As it is now, of what will be changed.
@@ -195,10 +195,10 @@ fn differences(
     service: &Service,
     scaling: &Scaling,
     notes: &mut Vec<String>,
-) -> Result<(Map<String, Value>, Vec<String>), Refusal> {
+) -> Result<(Map<String, Value>, Vec<String>), Finding> {
     let mut body = Map::new();
     let mut changes = Vec::new();
-    let mut fixed: Option<Refusal> = None;
+    let mut fixed: Option<Finding> = None;
     for (name, said) in &desired.members {
         let actual = service.member(name);
         match name.as_str() {
@@ -217,7 +217,7 @@ fn differences(
                 }
                 Scaling::Unknown(why) => {
                     let text = format!("whether Application Auto Scaling owns the desired count is not known: {why}");
-                    return Err(cause::CALLER_DENIED.refuse(text).and(format!(
+                    return Err(cause::CALLER_DENIED.finding(text).and(format!(
                         "the service has {}, and {said} is asked for; without that no question arises",
                         service.desired_count
                     )));
@@ -233,7 +233,7 @@ fn differences(
             changes.push(change);
         } else {
             fixed = Some(match fixed {
-                None => cause::CANNOT_BE_CHANGED.refuse(change),
+                None => cause::CANNOT_BE_CHANGED.finding(change),
                 Some(refusal) => refusal.and(change),
             });
         }

@@ -168,10 +168,10 @@ impl ServiceClient {
             }
             RolloutEnd::Superseded(by) => {
                 let evidence = format!("{} took the place of {}", named(by), named(&started.deployment));
-                ended("superseded", Exit::Superseded, vec![cause::SUPERSEDED.refuse(evidence)])
+                ended("superseded", Exit::Superseded, vec![cause::SUPERSEDED.finding(evidence)])
             }
             RolloutEnd::Deleted => {
-                ended("failed", Exit::RolloutFailed, vec![cause::SERVICE_DELETED.refuse("its status is not ACTIVE")])
+                ended("failed", Exit::RolloutFailed, vec![cause::SERVICE_DELETED.finding("its status is not ACTIVE")])
             }
             RolloutEnd::WatchFailed(finding) => {
                 let aftermath = Some(format!("{} goes on, and is not watched any more", named(&started.deployment)));
@@ -234,7 +234,7 @@ impl ServiceClient {
             Err(finding) => return not_done(how, finding),
         };
         let Some(deployment) = service.primary().cloned() else {
-            return not_done(how, cause::ROLLOUT_UNKNOWN.refuse("ECS answered without a PRIMARY deployment"));
+            return not_done(how, cause::ROLLOUT_UNKNOWN.finding("ECS answered without a PRIMARY deployment"));
         };
         let expected_count = (deployment.id == started.deployment.id).then_some(service.desired_count);
         let revision = self.revision(&target.task_definition).await.ok().flatten();
@@ -247,7 +247,7 @@ impl ServiceClient {
                 Outcome { result: "rolled-back", exit: Some(Exit::RolledBack), aftermath, rolled_back_to, ..how }
             }
             RolloutEnd::Superseded(by) => {
-                not_done(how, cause::SUPERSEDED.refuse(format!("{} took its place", named(by))))
+                not_done(how, cause::SUPERSEDED.finding(format!("{} took its place", named(by))))
             }
             RolloutEnd::WatchFailed(finding) => not_done(how, finding.clone()),
             _ => {
@@ -277,8 +277,8 @@ impl ServiceClient {
         let service = self.service().await.map_err(|error| cause::of_call(&error))?;
         match service {
             Some(service) if service.is_active() => Ok(service),
-            Some(service) => Err(cause::SERVICE_NOT_FOUND.refuse(format!("its status is `{}`", service.status))),
-            None => Err(cause::SERVICE_NOT_FOUND.refuse(format!("`{}` in cluster `{}`", self.service, self.cluster))),
+            Some(service) => Err(cause::SERVICE_NOT_FOUND.finding(format!("its status is `{}`", service.status))),
+            None => Err(cause::SERVICE_NOT_FOUND.finding(format!("`{}` in cluster `{}`", self.service, self.cluster))),
         }
     }
 
@@ -332,7 +332,7 @@ impl ServiceClient {
                 let body = json!({"cluster": self.cluster, "service": self.service, "taskDefinition": target.arn});
                 let updated = self.update(&body).await?;
                 let primary = updated.primary().cloned();
-                primary.ok_or_else(|| cause::ROLLOUT_UNKNOWN.refuse("ECS answered without a PRIMARY deployment"))?
+                primary.ok_or_else(|| cause::ROLLOUT_UNKNOWN.finding("ECS answered without a PRIMARY deployment"))?
             }
         };
         let outcome = Outcome {
@@ -352,7 +352,7 @@ impl ServiceClient {
                 Outcome { result: "rolled-back", text, rolled_back_to, exit: Some(Exit::Done), ..outcome }
             }
             RolloutEnd::Superseded(by) => {
-                let causes = vec![cause::SUPERSEDED.refuse(format!("{} took its place", named(by)))];
+                let causes = vec![cause::SUPERSEDED.finding(format!("{} took its place", named(by)))];
                 Outcome { result: "superseded", causes, exit: Some(Exit::Superseded), ..outcome }
             }
             RolloutEnd::WatchFailed(finding) => {
@@ -376,7 +376,7 @@ impl ServiceClient {
         if let Some(to) = to {
             let name = if to.chars().all(|c| c.is_ascii_digit()) { format!("{family}:{to}") } else { to.to_owned() };
             let found = self.revision(&name).await?.filter(|revision| revision.is_active);
-            return found.ok_or_else(|| cause::REVISION_NOT_FOUND.refuse(format!("`{name}`")));
+            return found.ok_or_else(|| cause::REVISION_NOT_FOUND.finding(format!("`{name}`")));
         }
         let listed = call(async |deadline| self.aws.task_definitions(family, REVISIONS, deadline).await).await?;
         let number_of = |arn: &str| short(arn).rsplit(':').next().and_then(|number| number.parse::<u64>().ok());
@@ -394,7 +394,7 @@ impl ServiceClient {
             true => format!("there is no ACTIVE revision older than {running}"),
             false => format!("it runs {running}; older and ACTIVE: {}", names.join(", ")),
         };
-        Err(cause::NO_OLDER_REVISION.refuse(text))
+        Err(cause::NO_OLDER_REVISION.finding(text))
     }
 }
 
@@ -409,7 +409,7 @@ fn causes(watched: &WatchResult) -> Vec<Finding> {
     let is_unknown = found.iter().all(|finding| finding.cause.id == cause::ROLLOUT_UNKNOWN.id);
     if let (RolloutEnd::TimeLimit, true) = (&watched.end, is_unknown) {
         let counts = watched.last.as_ref().map_or("ECS did not show the deployment".to_owned(), Deployment::counts);
-        found = vec![cause::TOO_SLOW.refuse(counts)];
+        found = vec![cause::TOO_SLOW.finding(counts)];
     }
     if let (RolloutEnd::Failed(reason), Some(first)) = (&watched.end, found.first_mut())
         && !reason.is_empty()

@@ -1,11 +1,11 @@
 //! What somebody wants deployed, from files, variables and flags.
 //!
 //! In: texts of files, flags, variables. Out: [`DesiredState`], every reference resolved, every member one that ECS knows, or a
-//! [`Refusal`] that names file, place and name. It asks nobody and reads no file itself.
+//! [`Finding`] that names file, place and name. It asks nobody and reads no file itself.
 
 use serde_json::{Map, Value, json};
 
-use crate::cause::{self, Refusal};
+use crate::cause::{self, Finding};
 use crate::cli::Flags;
 use crate::template::render;
 use crate::{api_model, template};
@@ -77,15 +77,15 @@ impl DesiredState {
         service: Option<&File>,
         flags: &Flags,
         variable: &dyn Fn(&str) -> Option<String>,
-    ) -> Result<DesiredState, Refusal> {
+    ) -> Result<DesiredState, Finding> {
         let mut notes = Vec::new();
         let mut task = registrable(parse(task_definition, variable)?, &mut notes);
-        refuse_faults(&task_definition.name, api_model::of_task_definition(&task))?;
+        check_faults(&task_definition.name, api_model::of_task_definition(&task))?;
         let family = task["family"].as_str().unwrap_or_default().to_owned();
         for member in ["family", "containerDefinitions"] {
             let is_empty = task[member].as_str().map(str::is_empty).or(task[member].as_array().map(Vec::is_empty));
             if is_empty != Some(false) {
-                return Err(file_refused(&task_definition.name, format!("`{member}` is missing or empty")));
+                return Err(file_finding(&task_definition.name, format!("`{member}` is missing or empty")));
             }
         }
         for (container, image) in &flags.image {
@@ -94,13 +94,13 @@ impl DesiredState {
         let mut members = match service {
             Some(file) => {
                 let value = parse(file, variable)?;
-                refuse_faults(&file.name, api_model::of_service(&value))?;
+                check_faults(&file.name, api_model::of_service(&value))?;
                 let Value::Object(members) = value else { unreachable!("its shape was checked") };
                 if let Some(named) = members.get("taskDefinition").and_then(Value::as_str)
                     && named.rsplit('/').next().and_then(|name| name.split(':').next()) != Some(&family)
                 {
                     let what = format!("`taskDefinition` is `{named}`, and the family that is deployed is `{family}`");
-                    return Err(file_refused(&file.name, what));
+                    return Err(file_finding(&file.name, what));
                 }
                 members
             }
@@ -127,29 +127,31 @@ impl DesiredState {
             notes,
         };
         if desired.is_daemon() && desired.members.contains_key("desiredCount") {
-            return Err(cause::BAD_INPUT.refuse("a daemon service has no desired count: it runs once on each instance"));
+            return Err(
+                cause::BAD_INPUT.finding("a daemon service has no desired count: it runs once on each instance")
+            );
         }
         Ok(desired)
     }
 }
 
-fn named(flag: &Option<String>, member: Option<Value>, what: &str, option: &str) -> Result<String, Refusal> {
+fn named(flag: &Option<String>, member: Option<Value>, what: &str, option: &str) -> Result<String, Finding> {
     let member = member.and_then(|value| value.as_str().map(str::to_owned));
     let name = flag.clone().or(member).filter(|name| !name.is_empty());
-    name.ok_or_else(|| cause::BAD_INPUT.refuse(format!("nothing names the {what}; say `{option} NAME`")))
+    name.ok_or_else(|| cause::BAD_INPUT.finding(format!("nothing names the {what}; say `{option} NAME`")))
 }
 
 /// The file's JSON with its variables filled in.
-fn parse(file: &File, variable: &dyn Fn(&str) -> Option<String>) -> Result<Value, Refusal> {
+fn parse(file: &File, variable: &dyn Fn(&str) -> Option<String>) -> Result<Value, Finding> {
     let text = file.text.strip_prefix('\u{feff}').unwrap_or(&file.text);
     let text = render(text, variable).map_err(|error| {
         let which = match &error.fault {
             template::Fault::Unset(_) | template::Fault::Required(..) => &cause::VARIABLE_UNSET,
             template::Fault::Malformed(_) | template::Fault::NotScalar(_) => &cause::BAD_INPUT,
         };
-        which.refuse(format!("`{}`, {error}", file.name))
+        which.finding(format!("`{}`, {error}", file.name))
     })?;
-    serde_json::from_str(&text).map_err(|error| file_refused(&file.name, format!("no JSON: {error}")))
+    serde_json::from_str(&text).map_err(|error| file_finding(&file.name, format!("no JSON: {error}")))
 }
 
 /// What RegisterTaskDefinition takes of what may have come from DescribeTaskDefinition.
@@ -175,7 +177,7 @@ fn registrable(mut task: Value, notes: &mut Vec<String>) -> Value {
     task
 }
 
-fn set_image(task: &mut Value, container: &str, image: &str) -> Result<(), Refusal> {
+fn set_image(task: &mut Value, container: &str, image: &str) -> Result<(), Finding> {
     let containers = task["containerDefinitions"].as_array_mut().map(Vec::as_mut_slice).unwrap_or_default();
     match containers.iter_mut().find(|one| one["name"] == container) {
         Some(found) => {
@@ -185,12 +187,12 @@ fn set_image(task: &mut Value, container: &str, image: &str) -> Result<(), Refus
         None => {
             let names: Vec<_> = containers.iter().filter_map(|one| one["name"].as_str()).collect();
             let text = format!("`--image {container}=...` names no container of the task definition; it has {names:?}");
-            Err(cause::BAD_INPUT.refuse(text))
+            Err(cause::BAD_INPUT.finding(text))
         }
     }
 }
 
-fn add_flags(members: &mut Map<String, Value>, flags: &Flags) -> Result<(), Refusal> {
+fn add_flags(members: &mut Map<String, Value>, flags: &Flags) -> Result<(), Finding> {
     if let Some(count) = flags.desired_count {
         members.insert("desiredCount".to_owned(), json!(count));
     }
@@ -216,13 +218,13 @@ fn add_flags(members: &mut Map<String, Value>, flags: &Flags) -> Result<(), Refu
     Ok(())
 }
 
-fn refuse_faults(file: &str, faults: Vec<String>) -> Result<(), Refusal> {
+fn check_faults(file: &str, faults: Vec<String>) -> Result<(), Finding> {
     match faults.is_empty() {
         true => Ok(()),
-        false => Err(faults.into_iter().fold(cause::BAD_INPUT.refuse(format!("`{file}`")), Refusal::and)),
+        false => Err(faults.into_iter().fold(cause::BAD_INPUT.finding(format!("`{file}`")), Finding::and)),
     }
 }
 
-fn file_refused(file: &str, what: String) -> Refusal {
-    cause::BAD_INPUT.refuse(format!("`{file}`: {what}"))
+fn file_finding(file: &str, what: String) -> Finding {
+    cause::BAD_INPUT.finding(format!("`{file}`: {what}"))
 }

@@ -30,7 +30,7 @@ use clap::Parser;
 use ecs_bootstrap::boundary::aws::Aws;
 use ecs_bootstrap::exit::Exit;
 
-use crate::cause::{Refusal, of_call};
+use crate::cause::{Finding, of_call};
 use crate::cli::{Cli, Command, Flags, ServiceFlags};
 use crate::client::ServiceClient;
 use crate::deploy::DeployOptions;
@@ -106,7 +106,7 @@ async fn rollback(service: &ServiceFlags, to: Option<&str>, timeout: Duration, s
 }
 
 /// What the files and flags come to. `--var` stands before the environment.
-fn desired(flags: &Flags) -> Result<DesiredState, Refusal> {
+fn desired(flags: &Flags) -> Result<DesiredState, Finding> {
     let task_definition = files::read(&flags.task_definition)?;
     let service = flags.service_definition.as_deref().map(files::read).transpose()?;
     let variable = |name: &str| match flags.variables.iter().rev().find(|(said, _)| said == name) {
@@ -121,11 +121,11 @@ fn environment(name: &str) -> Option<String> {
     std::env::var(name).ok()
 }
 
-async fn of(service: &ServiceFlags) -> Result<ServiceClient, Refusal> {
+async fn of(service: &ServiceFlags) -> Result<ServiceClient, Finding> {
     client_for(&service.cluster, &service.service, service.region.as_deref()).await
 }
 
-async fn client_for(cluster: &str, service: &str, region: Option<&str>) -> Result<ServiceClient, Refusal> {
+async fn client_for(cluster: &str, service: &str, region: Option<&str>) -> Result<ServiceClient, Finding> {
     let ca_bundle = environment("AWS_CA_BUNDLE").map(PathBuf::from);
     // An ARN says its region (IAM User Guide, "Amazon Resource Names").
     let of_arn = cluster.starts_with("arn:").then(|| cluster.split(':').nth(3)).flatten();

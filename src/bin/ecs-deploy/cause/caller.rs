@@ -266,7 +266,7 @@ pub(crate) fn of_call(error: &AwsError) -> Finding {
         },
         _ => &UNREACHABLE,
     };
-    let mut finding = cause.refuse(error.verbatim());
+    let mut finding = cause.finding(error.verbatim());
     if let Some(chain) = &error.source {
         finding = finding.and(chain.to_string());
     }

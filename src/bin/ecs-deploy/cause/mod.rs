@@ -48,7 +48,7 @@ impl Cause {
     };
 
     /// It, with its first evidence.
-    pub(crate) fn refuse(&'static self, evidence: impl Into<String>) -> Refusal {
+    pub(crate) fn finding(&'static self, evidence: impl Into<String>) -> Finding {
         Finding { cause: self, evidence: vec![evidence.into()] }
     }
 }
@@ -61,9 +61,6 @@ pub(crate) struct Finding {
     /// What was seen, a line a piece.
     pub(crate) evidence: Vec<String>,
 }
-
-/// A finding that ends the command before anything was changed.
-pub(crate) type Refusal = Finding;
 
 impl Finding {
     /// With one more piece of evidence.
