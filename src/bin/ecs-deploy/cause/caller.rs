@@ -30,7 +30,7 @@ pub(super) static ALL: &[&Cause] = &[
 /// What nothing explains.
 pub(super) static LAST: &[&Cause] = &[&ROLLOUT_UNKNOWN];
 
-const REFUSED: Cause = Cause { exit: Exit::Refused, ..Cause::PLAIN };
+const REFUSED: Cause = Cause { exit: Exit::Refused, ..Cause::DEFAULTS };
 
 /// `${NAME}` of nothing.
 pub(crate) static VARIABLE_UNSET: Cause = Cause {
@@ -73,7 +73,7 @@ pub(crate) static PASS_ROLE_DENIED: Cause = Cause {
              caller's policy",
     source: "IAM User Guide, \"Grant a user permissions to pass a role to an AWS service\"",
     exit: Exit::CallerDenied,
-    ..Cause::PLAIN
+    ..Cause::DEFAULTS
 };
 
 /// Any other denial.
@@ -84,7 +84,7 @@ pub(crate) static CALLER_DENIED: Cause = Cause {
     remedy: "allow the action that the message names in the policy of the CI's role (README, \"ecs-deploy\", has them all)",
     source: "IAM User Guide, \"Troubleshoot access denied error messages\"",
     exit: Exit::CallerDenied,
-    ..Cause::PLAIN
+    ..Cause::DEFAULTS
 };
 
 /// Nothing to sign with, or nothing that is accepted.
@@ -96,7 +96,7 @@ pub(crate) static NO_CREDENTIALS: Cause = Cause {
              IAM Identity Center run `eval \"$(aws configure export-credentials --format env)\"`; name the region",
     source: "AWS SDKs and Tools Reference Guide, \"Standardized credential providers\"",
     exit: Exit::CallerDenied,
-    ..Cause::PLAIN
+    ..Cause::DEFAULTS
 };
 
 /// Beyond all retries.
@@ -107,7 +107,7 @@ pub(crate) static THROTTLED: Cause = Cause {
     remedy: "deploy fewer services at once, or again later; nothing is lost",
     source: "ECS Developer Guide, \"Handling Amazon ECS throttling issues\"",
     exit: Exit::CallFailed,
-    ..Cause::PLAIN
+    ..Cause::DEFAULTS
 };
 
 /// The way, or the service itself.
@@ -118,7 +118,7 @@ pub(crate) static UNREACHABLE: Cause = Cause {
     remedy: "look at the network of the runner: proxy, DNS, certificates (`AWS_CA_BUNDLE`), `AWS_ENDPOINT_URL`; or try again",
     source: "AWS General Reference, \"Amazon ECS endpoints and quotas\"",
     exit: Exit::CallFailed,
-    ..Cause::PLAIN
+    ..Cause::DEFAULTS
 };
 
 /// No such cluster.
@@ -129,7 +129,7 @@ pub(crate) static CLUSTER_NOT_FOUND: Cause = Cause {
     remedy: "compare `--cluster` and the region with `aws ecs list-clusters`",
     source: "ECS API Reference, \"DescribeServices\"",
     exit: Exit::NotFound,
-    ..Cause::PLAIN
+    ..Cause::DEFAULTS
 };
 
 /// No such service.
@@ -140,7 +140,7 @@ pub(crate) static SERVICE_NOT_FOUND: Cause = Cause {
     remedy: "compare `--service` with `aws ecs list-services --cluster CLUSTER`; `ecs-deploy deploy` creates it",
     source: "ECS API Reference, \"DescribeServices\"",
     exit: Exit::NotFound,
-    ..Cause::PLAIN
+    ..Cause::DEFAULTS
 };
 
 /// Not ours to deploy.
@@ -171,7 +171,7 @@ pub(crate) static STILL_DRAINING: Cause = Cause {
     remedy: "wait, with a longer `--timeout`; look at its tasks with `aws ecs list-tasks --service-name`",
     source: "ECS API Reference, \"DeleteService\"",
     exit: Exit::TimeLimit,
-    ..Cause::PLAIN
+    ..Cause::DEFAULTS
 };
 
 /// For `rollback --to`.
@@ -182,7 +182,7 @@ pub(crate) static REVISION_NOT_FOUND: Cause = Cause {
     remedy: "choose one of `aws ecs list-task-definitions --family-prefix FAMILY --sort DESC`",
     source: "ECS API Reference, \"DeregisterTaskDefinition\"",
     exit: Exit::NotFound,
-    ..Cause::PLAIN
+    ..Cause::DEFAULTS
 };
 
 /// For `rollback` without one.
@@ -193,7 +193,7 @@ pub(crate) static NO_OLDER_REVISION: Cause = Cause {
     remedy: "name one by `--to REVISION`",
     source: "README, \"ecs-deploy\"",
     exit: Exit::NotFound,
-    ..Cause::PLAIN
+    ..Cause::DEFAULTS
 };
 
 /// Somebody was later.
@@ -204,7 +204,7 @@ pub(crate) static SUPERSEDED: Cause = Cause {
     remedy: "let only one job at a time deploy a service (GitHub Actions: `concurrency`); the later deployment goes on",
     source: "ECS API Reference, \"Deployment\"",
     exit: Exit::Superseded,
-    ..Cause::PLAIN
+    ..Cause::DEFAULTS
 };
 
 /// Somebody deleted it.
@@ -214,7 +214,7 @@ pub(crate) static SERVICE_DELETED: Cause = Cause {
     looks: "its status is DRAINING or INACTIVE",
     remedy: "find out who deleted it (CloudTrail, `DeleteService`), and deploy again",
     source: "ECS API Reference, \"DeleteService\"",
-    ..Cause::PLAIN
+    ..Cause::DEFAULTS
 };
 
 /// Nothing is wrong but time.
@@ -225,7 +225,7 @@ pub(crate) static TOO_SLOW: Cause = Cause {
     remedy: "raise `--timeout`; look at the health check's grace period, the target group's deregistration delay and the \
              number of tasks that may start at once (`--maximum-percent`)",
     source: "ECS Developer Guide, \"Amazon ECS deployment rolling update\"",
-    ..Cause::PLAIN
+    ..Cause::DEFAULTS
 };
 
 /// Nobody thought of it.
@@ -235,7 +235,7 @@ pub(crate) static ROLLOUT_UNKNOWN: Cause = Cause {
     looks: "the last events and stopped tasks are the evidence",
     remedy: "read them, and `aws ecs describe-services`; a report with their text makes them a known cause",
     source: "ECS Developer Guide, \"Amazon ECS service event messages\"",
-    ..Cause::PLAIN
+    ..Cause::DEFAULTS
 };
 
 /// Codes by which a service says that credentials are not accepted (AWS API references, "Common Errors").

@@ -8,10 +8,10 @@ pub(super) static ALL: &[&Cause] =
 
 const PULL: &str = "cannotpull";
 
-const PLAIN: Cause = Cause {
+const DEFAULTS: Cause = Cause {
     looks: "tasks stop before they run, with CannotPullContainerError",
     source: "ECS Developer Guide, \"CannotPullContainer task errors in Amazon ECS\"",
-    ..Cause::PLAIN
+    ..Cause::DEFAULTS
 };
 
 fn pull(evidence: &Evidence, fragments: &[&str]) -> Vec<String> {
@@ -25,7 +25,7 @@ static RATE_LIMITED: Cause = Cause {
     remedy: "pull through ECR (a pull-through cache, or a copy in a repository of yours), or log in to the registry by \
              `repositoryCredentials`",
     check: |evidence| pull(evidence, &["toomanyrequests", "too many requests", "rate limit"]),
-    ..PLAIN
+    ..DEFAULTS
 };
 
 static PLATFORM: Cause = Cause {
@@ -43,7 +43,7 @@ static PLATFORM: Cause = Cause {
         }));
         found
     },
-    ..PLAIN
+    ..DEFAULTS
 };
 
 static DISK_FULL: Cause = Cause {
@@ -52,7 +52,7 @@ static DISK_FULL: Cause = Cause {
     remedy: "enlarge the instance's volume, or let the agent clean up sooner (`ECS_ENGINE_TASK_CLEANUP_WAIT_DURATION`, \
              `ECS_IMAGE_MINIMUM_CLEANUP_AGE`); `ecs-bootstrap doctor` shows what is full",
     check: |evidence| evidence.mentions(&[&["no space left on device"]]),
-    ..PLAIN
+    ..DEFAULTS
 };
 
 static NOT_FOUND: Cause = Cause {
@@ -64,7 +64,7 @@ static NOT_FOUND: Cause = Cause {
         true => pull(evidence, &["not found", "manifest unknown", "does not exist"]),
         false => Vec::new(),
     },
-    ..PLAIN
+    ..DEFAULTS
 };
 
 static DENIED: Cause = Cause {
@@ -75,7 +75,7 @@ static DENIED: Cause = Cause {
     remedy: "allow `ecr:GetAuthorizationToken`, `ecr:BatchGetImage` and `ecr:GetDownloadUrlForLayer` to the execution role (the \
              instance role where there is none); in another account the repository's policy must allow it too",
     check: |evidence| pull(evidence, &["denied", "not authorized", "no basic auth", "unauthorized", "403 forbidden"]),
-    ..PLAIN
+    ..DEFAULTS
 };
 
 static UNREACHABLE: Cause = Cause {
@@ -97,7 +97,7 @@ static UNREACHABLE: Cause = Cause {
             ],
         )
     },
-    ..PLAIN
+    ..DEFAULTS
 };
 
 static NOT_PULLED: Cause = Cause {
@@ -111,5 +111,5 @@ static NOT_PULLED: Cause = Cause {
         true => Vec::new(),
         false => pull(evidence, &[""]),
     },
-    ..PLAIN
+    ..DEFAULTS
 };

@@ -37,7 +37,7 @@ pub(crate) struct Cause {
 
 impl Cause {
     /// What most causes of a rollout have in common.
-    const PLAIN: Cause = Cause {
+    const DEFAULTS: Cause = Cause {
         id: "",
         title: "",
         looks: "",

@@ -18,8 +18,11 @@ pub(super) static ALL: &[&Cause] = &[
 
 const EVENTS: &str = "ECS Developer Guide, \"Amazon ECS service event messages\"";
 
-const PLAIN: Cause =
-    Cause { looks: "the deployment stays IN_PROGRESS, with fewer tasks than desired", source: EVENTS, ..Cause::PLAIN };
+const DEFAULTS: Cause = Cause {
+    looks: "the deployment stays IN_PROGRESS, with fewer tasks than desired",
+    source: EVENTS,
+    ..Cause::DEFAULTS
+};
 
 static NO_INSTANCES: Cause = Cause {
     id: "no-instances",
@@ -27,7 +30,7 @@ static NO_INSTANCES: Cause = Cause {
     remedy: "see why none registers: `ecs-bootstrap doctor` on an instance, the Auto Scaling group's desired capacity, or the \
              capacity provider of the service",
     check: |evidence| evidence.mentions(&[&["no container instances were found"], &["no container instances found"]]),
-    ..PLAIN
+    ..DEFAULTS
 };
 
 static PORT_IN_USE: Cause = Cause {
@@ -37,7 +40,7 @@ static PORT_IN_USE: Cause = Cause {
     remedy: "leave `hostPort` at 0 behind a load balancer, add an instance, or deploy with `--one-small-instance`, which stops \
              the old task first",
     check: |evidence| evidence.mentions(&[&["already using a port"], &["resource:ports"]]),
-    ..PLAIN
+    ..DEFAULTS
 };
 
 static INSUFFICIENT_MEMORY: Cause = Cause {
@@ -46,7 +49,7 @@ static INSUFFICIENT_MEMORY: Cause = Cause {
     remedy: "lower `memory` or `memoryReservation`, add or enlarge instances; where one instance is all there is, \
              `--one-small-instance` stops the old task first",
     check: |evidence| evidence.mentions(&[&["insufficient memory"], &["resource:memory"]]),
-    ..PLAIN
+    ..DEFAULTS
 };
 
 static INSUFFICIENT_CPU: Cause = Cause {
@@ -55,7 +58,7 @@ static INSUFFICIENT_CPU: Cause = Cause {
     remedy: "lower `cpu`, add or enlarge instances; where one instance is all there is, `--one-small-instance` stops the old \
              task first",
     check: |evidence| evidence.mentions(&[&["insufficient cpu"], &["resource:cpu"]]),
-    ..PLAIN
+    ..DEFAULTS
 };
 
 static ATTRIBUTE_MISSING: Cause = Cause {
@@ -65,7 +68,7 @@ static ATTRIBUTE_MISSING: Cause = Cause {
     remedy: "compare `requiresAttributes` of the task definition with `attributes` of the container instances; often \
              `ECS_AVAILABLE_LOGGING_DRIVERS`, `ECS_ENABLE_TASK_IAM_ROLE` or `runtimePlatform`",
     check: |evidence| evidence.mentions(&[&["missing an attribute"], &["error \"attribute\""]]),
-    ..PLAIN
+    ..DEFAULTS
 };
 
 static AGENT_DISCONNECTED: Cause = Cause {
@@ -75,7 +78,7 @@ static AGENT_DISCONNECTED: Cause = Cause {
     check: |evidence| {
         evidence.mentions(&[&["error \"agent\""], &["have the agent connected"], &["agent not connected"]])
     },
-    ..PLAIN
+    ..DEFAULTS
 };
 
 static NO_NETWORK_INTERFACE: Cause = Cause {
@@ -84,7 +87,7 @@ static NO_NETWORK_INTERFACE: Cause = Cause {
     looks: "network mode `awsvpc`, where each task needs an interface of its own",
     remedy: "add instances, switch on ENI trunking (`awsvpcTrunking`), or use the network mode `bridge`",
     check: |evidence| evidence.mentions(&[&["resource:eni"], &["create network interface"]]),
-    ..PLAIN
+    ..DEFAULTS
 };
 
 static PLACEMENT_CONSTRAINT: Cause = Cause {
@@ -92,7 +95,7 @@ static PLACEMENT_CONSTRAINT: Cause = Cause {
     title: "no instance satisfies the placement constraints",
     remedy: "compare `placementConstraints` of service and task definition with the attributes of the instances",
     check: |evidence| evidence.mentions(&[&["placement constraint"], &["distinctinstance"]]),
-    ..PLAIN
+    ..DEFAULTS
 };
 
 static CONFIGURATION: Cause = Cause {
@@ -101,7 +104,7 @@ static CONFIGURATION: Cause = Cause {
     looks: "minimumHealthyPercent 100 with maximumPercent 100, or percentages that round to nothing",
     remedy: "give it room by `--minimum-healthy-percent` and `--maximum-percent`, or `--one-small-instance`",
     check: |evidence| evidence.mentions(&[&["because of the service deployment configuration"]]),
-    ..PLAIN
+    ..DEFAULTS
 };
 
 static NOT_PLACED: Cause = Cause {
@@ -112,5 +115,5 @@ static NOT_PLACED: Cause = Cause {
         true => Vec::new(),
         false => evidence.mentions(&[&["unable to place a task"], &["unable to place task"]]),
     },
-    ..PLAIN
+    ..DEFAULTS
 };

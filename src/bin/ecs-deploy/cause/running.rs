@@ -5,10 +5,10 @@ use super::{Cause, ContainerExit, Evidence, SHOWN};
 /// Most specific first.
 pub(super) static ALL: &[&Cause] = &[&MEMORY, &EXITED, &ENDED, &TARGET, &CONTAINER, &ALARM, &LOST];
 
-const PLAIN: Cause = Cause {
+const DEFAULTS: Cause = Cause {
     looks: "tasks start and stop, again and again",
     source: "ECS Developer Guide, \"Amazon ECS stopped tasks error messages\"",
-    ..Cause::PLAIN
+    ..Cause::DEFAULTS
 };
 
 static MEMORY: Cause = Cause {
@@ -16,7 +16,7 @@ static MEMORY: Cause = Cause {
     title: "a container was killed, since it used more memory than it may",
     remedy: "raise `memory` (the hard limit) of the container or the task, or let the program use less",
     check: |evidence| evidence.mentions(&[&["outofmemory"], &["killed due to memory usage"]]),
-    ..PLAIN
+    ..DEFAULTS
 };
 
 /// Containers whose end was the task's, with a code that `matches` accepts.
@@ -45,7 +45,7 @@ static EXITED: Cause = Cause {
         true => ended(evidence, |code| code != 0),
         false => Vec::new(),
     },
-    ..PLAIN
+    ..DEFAULTS
 };
 
 static ENDED: Cause = Cause {
@@ -55,7 +55,7 @@ static ENDED: Cause = Cause {
     remedy: "let the command stay in the foreground, or run it as a task (`aws ecs run-task`) rather than as a service; a \
              container that may end is not `essential`",
     check: |evidence| ended(evidence, |code| code == 0),
-    ..PLAIN
+    ..DEFAULTS
 };
 
 static TARGET: Cause = Cause {
@@ -68,7 +68,7 @@ static TARGET: Cause = Cause {
     check: |evidence| {
         evidence.mentions(&[&["elb health checks"], &["is unhealthy in (target-group"], &["is unhealthy in (elb"]])
     },
-    ..PLAIN
+    ..DEFAULTS
 };
 
 static CONTAINER: Cause = Cause {
@@ -79,7 +79,7 @@ static CONTAINER: Cause = Cause {
              `startPeriod` for a slow start",
     source: "ECS Developer Guide, \"Determine Amazon ECS task health using container health checks\"",
     check: |evidence| evidence.mentions(&[&["failed container health checks"]]),
-    ..PLAIN
+    ..DEFAULTS
 };
 
 static ALARM: Cause = Cause {
@@ -90,7 +90,7 @@ static ALARM: Cause = Cause {
              it, or the alarm was in that state before",
     source: "ECS Developer Guide, \"How CloudWatch alarms detect Amazon ECS deployment failures\"",
     check: |evidence| evidence.mentions(&[&["deployment failed", "alarm"]]),
-    ..PLAIN
+    ..DEFAULTS
 };
 
 static LOST: Cause = Cause {
@@ -102,5 +102,5 @@ static LOST: Cause = Cause {
     check: |evidence| {
         evidence.mentions(&[&["host ec2", "terminated"], &["spotinterruption"], &["host ec2", "stopped"]])
     },
-    ..PLAIN
+    ..DEFAULTS
 };

@@ -17,7 +17,7 @@ pub(super) static ALL: &[&Cause] = &[
 
 const STOPPED: &str = "ECS Developer Guide, \"Amazon ECS stopped tasks error messages\"";
 
-const PLAIN: Cause = Cause { looks: "tasks stop before they run", source: STOPPED, ..Cause::PLAIN };
+const DEFAULTS: Cause = Cause { looks: "tasks stop before they run", source: STOPPED, ..Cause::DEFAULTS };
 
 static ROLE: Cause = Cause {
     id: "task-role-not-assumable",
@@ -26,7 +26,7 @@ static ROLE: Cause = Cause {
     remedy: "the role must exist and trust `ecs-tasks.amazonaws.com` (`sts:AssumeRole`); whoever deploys needs `iam:PassRole`",
     source: "ECS Developer Guide, \"Amazon ECS task IAM role\"",
     check: |evidence| evidence.mentions(&[&["unable to assume the role"], &["unable to assume role"]]),
-    ..PLAIN
+    ..DEFAULTS
 };
 
 static SECRET_DENIED: Cause = Cause {
@@ -43,7 +43,7 @@ static SECRET_DENIED: Cause = Cause {
             &["registry auth", "accessdenied"],
         ])
     },
-    ..PLAIN
+    ..DEFAULTS
 };
 
 static SECRET_MISSING: Cause = Cause {
@@ -61,7 +61,7 @@ static SECRET_MISSING: Cause = Cause {
             &["invalid ssm parameters"],
         ])
     },
-    ..PLAIN
+    ..DEFAULTS
 };
 
 static LOG_GROUP: Cause = Cause {
@@ -70,7 +70,7 @@ static LOG_GROUP: Cause = Cause {
     remedy: "create it, or set `awslogs-create-group` to `true` and allow `logs:CreateLogGroup`",
     source: "ECS Developer Guide, \"Send Amazon ECS logs to CloudWatch\"",
     check: |evidence| evidence.mentions(&[&["log group does not exist"], &["logging driver", "resourcenotfound"]]),
-    ..PLAIN
+    ..DEFAULTS
 };
 
 static LOG_DENIED: Cause = Cause {
@@ -82,7 +82,7 @@ static LOG_DENIED: Cause = Cause {
     check: |evidence| {
         evidence.mentions(&[&["logging driver", "accessdenied"], &["logs:createlogstream"], &["logs:createloggroup"]])
     },
-    ..PLAIN
+    ..DEFAULTS
 };
 
 static VOLUME: Cause = Cause {
@@ -98,7 +98,7 @@ static VOLUME: Cause = Cause {
             &["mount.nfs"],
         ])
     },
-    ..PLAIN
+    ..DEFAULTS
 };
 
 static COMMAND: Cause = Cause {
@@ -114,7 +114,7 @@ static COMMAND: Cause = Cause {
             &["cannotcreate", "no command specified"],
         ])
     },
-    ..PLAIN
+    ..DEFAULTS
 };
 
 static INITIALIZATION: Cause = Cause {
@@ -128,7 +128,7 @@ static INITIALIZATION: Cause = Cause {
             false => evidence.mentions(&[&["resourceinitializationerror"]]),
         }
     },
-    ..PLAIN
+    ..DEFAULTS
 };
 
 static NOT_STARTED: Cause = Cause {
@@ -144,5 +144,5 @@ static NOT_STARTED: Cause = Cause {
             }
         }
     },
-    ..PLAIN
+    ..DEFAULTS
 };
