@@ -274,7 +274,7 @@ pub(crate) fn status(service: &Service, as_json: bool) -> Report {
 /// The fields of a cause, by the names that `explain` and the man page give them.
 pub(crate) fn fields(cause: &Cause) -> [(&'static str, String); 4] {
     [
-        ("looks", cause.looks.to_owned()),
+        ("looks", cause.symptoms.to_owned()),
         ("remedy", cause.remedy.to_owned()),
         ("source", cause.source.to_owned()),
         ("exit code", format!("{}; 30 where the service was rolled back", cause.exit.code())),
@@ -284,7 +284,7 @@ pub(crate) fn fields(cause: &Cause) -> [(&'static str, String); 4] {
 /// One cause, or the list of all.
 pub(crate) fn explain(id: Option<&str>, as_json: bool) -> Report {
     let as_value = |cause: &Cause| {
-        json!({"id": cause.id, "title": cause.title, "looks": cause.looks, "remedy": cause.remedy,
+        json!({"id": cause.id, "title": cause.title, "looks": cause.symptoms, "remedy": cause.remedy,
                "source": cause.source, "exit_code": cause.exit})
     };
     let done = |stdout| Report { stdout, stderr: String::new(), exit: Exit::Done };

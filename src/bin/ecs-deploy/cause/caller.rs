@@ -36,7 +36,7 @@ const REFUSED: Cause = Cause { exit: Exit::Refused, ..Cause::DEFAULTS };
 pub(crate) static VARIABLE_UNSET: Cause = Cause {
     id: "variable-unset",
     title: "a variable of the file is not set",
-    looks: "with a shell's or sed's substitution an image without a tag, or a literal `${TAG}`, reaches ECS",
+    symptoms: "with a shell's or sed's substitution an image without a tag, or a literal `${TAG}`, reaches ECS",
     remedy: "set it in the environment or by `--var NAME=VALUE`, give it a default by `${NAME:-default}`, or write `$${NAME}` \
              for what the container itself shall see",
     source: "README, \"ecs-deploy\"",
@@ -47,7 +47,7 @@ pub(crate) static VARIABLE_UNSET: Cause = Cause {
 pub(crate) static BAD_INPUT: Cause = Cause {
     id: "bad-input",
     title: "a file or an option is not what it must be",
-    looks: "ECS is_transient over a member that it does not know, so a typo would change nothing and say nothing",
+    symptoms: "ECS is_transient over a member that it does not know, so a typo would change nothing and say nothing",
     remedy: "correct the place that is named; `aws ecs register-task-definition --generate-cli-skeleton` (or create-service) \
              prints the members",
     source: "ECS API Reference, \"RegisterTaskDefinition\", \"CreateService\"",
@@ -58,7 +58,7 @@ pub(crate) static BAD_INPUT: Cause = Cause {
 pub(crate) static NOT_ACCEPTED: Cause = Cause {
     id: "not-accepted",
     title: "ECS does not accept the task definition or the service",
-    looks: "ClientException or InvalidParameterException",
+    symptoms: "ClientException or InvalidParameterException",
     remedy: "correct what the message names",
     source: "ECS API Reference, \"Common Errors\"",
     ..REFUSED
@@ -68,7 +68,7 @@ pub(crate) static NOT_ACCEPTED: Cause = Cause {
 pub(crate) static PASS_ROLE_DENIED: Cause = Cause {
     id: "pass-role-denied",
     title: "the caller may not pass the task's roles to ECS",
-    looks: "AccessDeniedException for iam:PassRole when the task definition is registered or the service created",
+    symptoms: "AccessDeniedException for iam:PassRole when the task definition is registered or the service created",
     remedy: "allow `iam:PassRole` on the task role and the execution role for the service `ecs-tasks.amazonaws.com` in the \
              caller's policy",
     source: "IAM User Guide, \"Grant a user permissions to pass a role to an AWS service\"",
@@ -80,7 +80,7 @@ pub(crate) static PASS_ROLE_DENIED: Cause = Cause {
 pub(crate) static CALLER_DENIED: Cause = Cause {
     id: "caller-denied",
     title: "the caller's policy does not allow a call",
-    looks: "AccessDeniedException",
+    symptoms: "AccessDeniedException",
     remedy: "allow the action that the message names in the policy of the CI's role (README, \"ecs-deploy\", has them all)",
     source: "IAM User Guide, \"Troubleshoot access denied error messages\"",
     exit: Exit::CallerDenied,
@@ -91,7 +91,7 @@ pub(crate) static CALLER_DENIED: Cause = Cause {
 pub(crate) static NO_CREDENTIALS: Cause = Cause {
     id: "no-credentials",
     title: "there are no credentials that AWS accepts, or no region",
-    looks: "no provider of the SDK's chain has credentials, or the service calls them expired or invalid",
+    symptoms: "no provider of the SDK's chain has credentials, or the service calls them expired or invalid",
     remedy: "let the CI assume its role before (OIDC: `permissions: id-token: write`), or set AWS_PROFILE; for a profile of \
              IAM Identity Center run `eval \"$(aws configure export-credentials --format env)\"`; name the region",
     source: "AWS SDKs and Tools Reference Guide, \"Standardized credential providers\"",
@@ -103,7 +103,7 @@ pub(crate) static NO_CREDENTIALS: Cause = Cause {
 pub(crate) static THROTTLED: Cause = Cause {
     id: "throttled",
     title: "AWS throttles the calls of this account",
-    looks: "ThrottlingException after all retries",
+    symptoms: "ThrottlingException after all retries",
     remedy: "deploy fewer services at once, or again later; nothing is lost",
     source: "ECS Developer Guide, \"Handling Amazon ECS throttling issues\"",
     exit: Exit::CallFailed,
@@ -114,7 +114,7 @@ pub(crate) static THROTTLED: Cause = Cause {
 pub(crate) static UNREACHABLE: Cause = Cause {
     id: "api-unreachable",
     title: "the AWS API cannot be reached, or answers with a fault of its own",
-    looks: "no connection, a time-out, a certificate that is not accepted, or a status of 500 and above",
+    symptoms: "no connection, a time-out, a certificate that is not accepted, or a status of 500 and above",
     remedy: "look at the network of the runner: proxy, DNS, certificates (`AWS_CA_BUNDLE`), `AWS_ENDPOINT_URL`; or try again",
     source: "AWS General Reference, \"Amazon ECS endpoints and quotas\"",
     exit: Exit::CallFailed,
@@ -125,7 +125,7 @@ pub(crate) static UNREACHABLE: Cause = Cause {
 pub(crate) static CLUSTER_NOT_FOUND: Cause = Cause {
     id: "cluster-not-found",
     title: "there is no such cluster in this account and region",
-    looks: "ClusterNotFoundException",
+    symptoms: "ClusterNotFoundException",
     remedy: "compare `--cluster` and the region with `aws ecs list-clusters`",
     source: "ECS API Reference, \"DescribeServices\"",
     exit: Exit::NotFound,
@@ -136,7 +136,7 @@ pub(crate) static CLUSTER_NOT_FOUND: Cause = Cause {
 pub(crate) static SERVICE_NOT_FOUND: Cause = Cause {
     id: "service-not-found",
     title: "there is no such service in the cluster",
-    looks: "DescribeServices knows it not, or as INACTIVE: it was deleted",
+    symptoms: "DescribeServices knows it not, or as INACTIVE: it was deleted",
     remedy: "compare `--service` with `aws ecs list-services --cluster CLUSTER`; `ecs-deploy deploy` creates it",
     source: "ECS API Reference, \"DescribeServices\"",
     exit: Exit::NotFound,
@@ -147,7 +147,7 @@ pub(crate) static SERVICE_NOT_FOUND: Cause = Cause {
 pub(crate) static OTHER_CONTROLLER: Cause = Cause {
     id: "other-controller",
     title: "the service is not deployed by ECS itself",
-    looks: "its deployment controller is CODE_DEPLOY or EXTERNAL",
+    symptoms: "its deployment controller is CODE_DEPLOY or EXTERNAL",
     remedy: "deploy it by CodeDeploy or its own controller, or create a service with the deployment controller ECS",
     source: "ECS API Reference, \"DeploymentController\"",
     ..REFUSED
@@ -157,7 +157,7 @@ pub(crate) static OTHER_CONTROLLER: Cause = Cause {
 pub(crate) static CANNOT_BE_CHANGED: Cause = Cause {
     id: "cannot-be-changed",
     title: "a service cannot be changed so",
-    looks: "the definition differs from the service in a member that UpdateService does not take",
+    symptoms: "the definition differs from the service in a member that UpdateService does not take",
     remedy: "take the member out of the definition, or delete the service (`aws ecs delete-service --force`) and deploy again",
     source: "ECS API Reference, \"UpdateService\"",
     ..REFUSED
@@ -167,7 +167,7 @@ pub(crate) static CANNOT_BE_CHANGED: Cause = Cause {
 pub(crate) static STILL_DRAINING: Cause = Cause {
     id: "still-draining",
     title: "the deleted service still drains, and cannot be created again before that ends",
-    looks: "its status is DRAINING: tasks stop, or a load balancer lets connections end",
+    symptoms: "its status is DRAINING: tasks stop, or a load balancer lets connections end",
     remedy: "wait, with a longer `--timeout`; look at its tasks with `aws ecs list-tasks --service-name`",
     source: "ECS API Reference, \"DeleteService\"",
     exit: Exit::TimeLimit,
@@ -178,7 +178,7 @@ pub(crate) static STILL_DRAINING: Cause = Cause {
 pub(crate) static REVISION_NOT_FOUND: Cause = Cause {
     id: "revision-not-found",
     title: "there is no such ACTIVE revision of the task definition",
-    looks: "it was never registered, or is deregistered: a service cannot be updated to that",
+    symptoms: "it was never registered, or is deregistered: a service cannot be updated to that",
     remedy: "choose one of `aws ecs list-task-definitions --family-prefix FAMILY --sort DESC`",
     source: "ECS API Reference, \"DeregisterTaskDefinition\"",
     exit: Exit::NotFound,
@@ -189,7 +189,7 @@ pub(crate) static REVISION_NOT_FOUND: Cause = Cause {
 pub(crate) static NO_OLDER_REVISION: Cause = Cause {
     id: "no-older-revision",
     title: "no older ACTIVE revision is known to have run well",
-    looks: "none of them carries the tag `ecs-deploy:stable`, which a successful deploy puts on its revision",
+    symptoms: "none of them carries the tag `ecs-deploy:stable`, which a successful deploy puts on its revision",
     remedy: "name one by `--to REVISION`",
     source: "README, \"ecs-deploy\"",
     exit: Exit::NotFound,
@@ -200,7 +200,7 @@ pub(crate) static NO_OLDER_REVISION: Cause = Cause {
 pub(crate) static SUPERSEDED: Cause = Cause {
     id: "superseded",
     title: "another deployment has taken the place of this one",
-    looks: "the PRIMARY deployment of the service has another id than the one that was begun here",
+    symptoms: "the PRIMARY deployment of the service has another id than the one that was begun here",
     remedy: "let only one job at a time deploy a service (GitHub Actions: `concurrency`); the later deployment goes on",
     source: "ECS API Reference, \"Deployment\"",
     exit: Exit::Superseded,
@@ -211,7 +211,7 @@ pub(crate) static SUPERSEDED: Cause = Cause {
 pub(crate) static SERVICE_DELETED: Cause = Cause {
     id: "service-deleted",
     title: "the service was deleted during its rollout",
-    looks: "its status is DRAINING or INACTIVE",
+    symptoms: "its status is DRAINING or INACTIVE",
     remedy: "find out who deleted it (CloudTrail, `DeleteService`), and deploy again",
     source: "ECS API Reference, \"DeleteService\"",
     ..Cause::DEFAULTS
@@ -221,7 +221,7 @@ pub(crate) static SERVICE_DELETED: Cause = Cause {
 pub(crate) static TOO_SLOW: Cause = Cause {
     id: "too-slow",
     title: "the rollout goes on, and did not end in time",
-    looks: "tasks start and run, and nothing says why the deployment is not complete",
+    symptoms: "tasks start and run, and nothing says why the deployment is not complete",
     remedy: "raise `--timeout`; look at the health check's grace period, the target group's deregistration delay and the \
              number of tasks that may start at once (`--maximum-percent`)",
     source: "ECS Developer Guide, \"Amazon ECS deployment rolling update\"",
@@ -232,7 +232,7 @@ pub(crate) static TOO_SLOW: Cause = Cause {
 pub(crate) static ROLLOUT_UNKNOWN: Cause = Cause {
     id: "rollout-unknown",
     title: "the rollout did not succeed, for no reason that is known here",
-    looks: "the last events and stopped tasks are the evidence",
+    symptoms: "the last events and stopped tasks are the evidence",
     remedy: "read them, and `aws ecs describe-services`; a report with their text makes them a known cause",
     source: "ECS Developer Guide, \"Amazon ECS service event messages\"",
     ..Cause::DEFAULTS

@@ -9,7 +9,7 @@ pub(super) static ALL: &[&Cause] =
 const PULL: &str = "cannotpull";
 
 const DEFAULTS: Cause = Cause {
-    looks: "tasks stop before they run, with CannotPullContainerError",
+    symptoms: "tasks stop before they run, with CannotPullContainerError",
     source: "ECS Developer Guide, \"CannotPullContainer task errors in Amazon ECS\"",
     ..Cause::DEFAULTS
 };
@@ -31,7 +31,7 @@ static RATE_LIMITED: Cause = Cause {
 static PLATFORM: Cause = Cause {
     id: "image-platform",
     title: "the image is for another processor or system than the instance",
-    looks: "CannotPullContainerError, or a container that ends at once with `exec format error` in its log",
+    symptoms: "CannotPullContainerError, or a container that ends at once with `exec format error` in its log",
     remedy: "build it for the instances: `docker buildx build --platform linux/amd64` (or linux/arm64), or for both",
     check: |evidence| {
         let mut found =
@@ -70,7 +70,7 @@ static NOT_FOUND: Cause = Cause {
 static DENIED: Cause = Cause {
     id: "image-denied",
     title: "the instance may not pull the image",
-    looks: "CannotPullContainerError with `denied`, `not authorized`, `no basic auth credentials` or 403; Docker Hub says the \
+    symptoms: "CannotPullContainerError with `denied`, `not authorized`, `no basic auth credentials` or 403; Docker Hub says the \
             same of a repository that does not exist",
     remedy: "allow `ecr:GetAuthorizationToken`, `ecr:BatchGetImage` and `ecr:GetDownloadUrlForLayer` to the execution role (the \
              instance role where there is none); in another account the repository's policy must allow it too",

@@ -24,7 +24,7 @@ pub(crate) struct Cause {
     /// What is wrong.
     pub(crate) title: &'static str,
     /// How it looks to whoever meets it.
-    pub(crate) looks: &'static str,
+    pub(crate) symptoms: &'static str,
     /// The next step.
     pub(crate) remedy: &'static str,
     /// Where this is known from.
@@ -40,7 +40,7 @@ impl Cause {
     const DEFAULTS: Cause = Cause {
         id: "",
         title: "",
-        looks: "",
+        symptoms: "",
         remedy: "",
         source: "",
         exit: Exit::RolloutFailed,
@@ -263,7 +263,7 @@ mod tests {
         let mut ids = std::collections::BTreeSet::new();
         for cause in all() {
             assert!(ids.insert(cause.id), "{} stands twice", cause.id);
-            for text in [cause.title, cause.looks, cause.remedy, cause.source] {
+            for text in [cause.title, cause.symptoms, cause.remedy, cause.source] {
                 assert!(!text.is_empty() && !text.ends_with('.'), "{}: {text:?}", cause.id);
             }
         }

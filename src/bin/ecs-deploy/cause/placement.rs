@@ -19,7 +19,7 @@ pub(super) static ALL: &[&Cause] = &[
 const EVENTS: &str = "ECS Developer Guide, \"Amazon ECS service event messages\"";
 
 const DEFAULTS: Cause = Cause {
-    looks: "the deployment stays IN_PROGRESS, with fewer tasks than desired",
+    symptoms: "the deployment stays IN_PROGRESS, with fewer tasks than desired",
     source: EVENTS,
     ..Cause::DEFAULTS
 };
@@ -36,7 +36,7 @@ static NO_INSTANCES: Cause = Cause {
 static PORT_IN_USE: Cause = Cause {
     id: "port-in-use",
     title: "no instance has the host port free that the task asks for",
-    looks: "the old task holds it, so the new one waits for the old, and the old for the new",
+    symptoms: "the old task holds it, so the new one waits for the old, and the old for the new",
     remedy: "leave `hostPort` at 0 behind a load balancer, add an instance, or deploy with `--one-small-instance`, which stops \
              the old task first",
     check: |evidence| evidence.mentions(&[&["already using a port"], &["resource:ports"]]),
@@ -64,7 +64,7 @@ static INSUFFICIENT_CPU: Cause = Cause {
 static ATTRIBUTE_MISSING: Cause = Cause {
     id: "attribute-missing",
     title: "no instance has an attribute that the task needs",
-    looks: "a log driver, task roles, a GPU, a network mode or an architecture that the agents did not register",
+    symptoms: "a log driver, task roles, a GPU, a network mode or an architecture that the agents did not register",
     remedy: "compare `requiresAttributes` of the task definition with `attributes` of the container instances; often \
              `ECS_AVAILABLE_LOGGING_DRIVERS`, `ECS_ENABLE_TASK_IAM_ROLE` or `runtimePlatform`",
     check: |evidence| evidence.mentions(&[&["missing an attribute"], &["error \"attribute\""]]),
@@ -84,7 +84,7 @@ static AGENT_DISCONNECTED: Cause = Cause {
 static NO_NETWORK_INTERFACE: Cause = Cause {
     id: "no-network-interface",
     title: "no instance has a network interface left for the task",
-    looks: "network mode `awsvpc`, where each task needs an interface of its own",
+    symptoms: "network mode `awsvpc`, where each task needs an interface of its own",
     remedy: "add instances, switch on ENI trunking (`awsvpcTrunking`), or use the network mode `bridge`",
     check: |evidence| evidence.mentions(&[&["resource:eni"], &["create network interface"]]),
     ..DEFAULTS
@@ -101,7 +101,7 @@ static PLACEMENT_CONSTRAINT: Cause = Cause {
 static CONFIGURATION: Cause = Cause {
     id: "deployment-configuration",
     title: "the deployment configuration lets ECS neither stop an old task nor start a new one",
-    looks: "minimumHealthyPercent 100 with maximumPercent 100, or percentages that round to nothing",
+    symptoms: "minimumHealthyPercent 100 with maximumPercent 100, or percentages that round to nothing",
     remedy: "give it room by `--minimum-healthy-percent` and `--maximum-percent`, or `--one-small-instance`",
     check: |evidence| evidence.mentions(&[&["because of the service deployment configuration"]]),
     ..DEFAULTS

@@ -6,7 +6,7 @@ use super::{Cause, ContainerExit, Evidence, SHOWN};
 pub(super) static ALL: &[&Cause] = &[&MEMORY, &EXITED, &ENDED, &TARGET, &CONTAINER, &ALARM, &LOST];
 
 const DEFAULTS: Cause = Cause {
-    looks: "tasks start and stop, again and again",
+    symptoms: "tasks start and stop, again and again",
     source: "ECS Developer Guide, \"Amazon ECS stopped tasks error messages\"",
     ..Cause::DEFAULTS
 };
@@ -38,7 +38,7 @@ fn ended(evidence: &Evidence, matches: fn(i64) -> bool) -> Vec<String> {
 static EXITED: Cause = Cause {
     id: "container-exited",
     title: "a container ends with an error",
-    looks: "tasks start and stop with `Essential container in task exited`",
+    symptoms: "tasks start and stop with `Essential container in task exited`",
     remedy: "read its log; 137 is SIGKILL (memory, or a stop that took too long), 139 a segmentation fault, 126 and 127 a \
              command that cannot be run",
     check: |evidence| match (MEMORY.check)(evidence).is_empty() {
@@ -51,7 +51,7 @@ static EXITED: Cause = Cause {
 static ENDED: Cause = Cause {
     id: "container-ended",
     title: "a container ends by itself, without an error",
-    looks: "tasks start and stop with `Essential container in task exited` and exit code 0",
+    symptoms: "tasks start and stop with `Essential container in task exited` and exit code 0",
     remedy: "let the command stay in the foreground, or run it as a task (`aws ecs run-task`) rather than as a service; a \
              container that may end is not `essential`",
     check: |evidence| ended(evidence, |code| code == 0),
@@ -61,7 +61,7 @@ static ENDED: Cause = Cause {
 static TARGET: Cause = Cause {
     id: "target-unhealthy",
     title: "the load balancer's health check does not accept the task",
-    looks: "tasks run for a while and are stopped with `Task failed ELB health checks`",
+    symptoms: "tasks run for a while and are stopped with `Task failed ELB health checks`",
     remedy: "compare path, port and expected codes of the target group's health check with what the container answers; the \
              instances' security group must let the load balancer in; raise `healthCheckGracePeriodSeconds` for a slow start",
     source: "ECS Developer Guide, \"Troubleshooting service load balancers\"",
@@ -74,7 +74,7 @@ static TARGET: Cause = Cause {
 static CONTAINER: Cause = Cause {
     id: "container-unhealthy",
     title: "the health check of a container does not succeed",
-    looks: "tasks are stopped with `Task failed container health checks`",
+    symptoms: "tasks are stopped with `Task failed container health checks`",
     remedy: "run the health check's `command` in the container (`docker exec`): its program must be in the image; raise \
              `startPeriod` for a slow start",
     source: "ECS Developer Guide, \"Determine Amazon ECS task health using container health checks\"",
@@ -85,7 +85,7 @@ static CONTAINER: Cause = Cause {
 static ALARM: Cause = Cause {
     id: "deployment-alarm",
     title: "an alarm of the deployment went off",
-    looks: "ECS gives up on a deployment whose tasks run, as a CloudWatch alarm of `deploymentConfiguration.alarms` is in ALARM",
+    symptoms: "ECS gives up on a deployment whose tasks run, as a CloudWatch alarm of `deploymentConfiguration.alarms` is in ALARM",
     remedy: "look at the alarm's metric (`aws cloudwatch describe-alarms --state-value ALARM`): the new revision is worse by \
              it, or the alarm was in that state before",
     source: "ECS Developer Guide, \"How CloudWatch alarms detect Amazon ECS deployment failures\"",
@@ -96,7 +96,7 @@ static ALARM: Cause = Cause {
 static LOST: Cause = Cause {
     id: "instance-lost",
     title: "the instance of a task went away",
-    looks: "tasks stop with `Host EC2 ... terminated`, or a Spot interruption",
+    symptoms: "tasks stop with `Host EC2 ... terminated`, or a Spot interruption",
     remedy: "look at the Auto Scaling group's activities; set managed termination protection, and drain Spot instances \
              (`ECS_ENABLE_SPOT_INSTANCE_DRAINING`)",
     check: |evidence| {

@@ -17,12 +17,12 @@ pub(super) static ALL: &[&Cause] = &[
 
 const STOPPED: &str = "ECS Developer Guide, \"Amazon ECS stopped tasks error messages\"";
 
-const DEFAULTS: Cause = Cause { looks: "tasks stop before they run", source: STOPPED, ..Cause::DEFAULTS };
+const DEFAULTS: Cause = Cause { symptoms: "tasks stop before they run", source: STOPPED, ..Cause::DEFAULTS };
 
 static ROLE: Cause = Cause {
     id: "task-role-not-assumable",
     title: "ECS cannot assume a role of the task",
-    looks: "tasks are never started, and an event names the role",
+    symptoms: "tasks are never started, and an event names the role",
     remedy: "the role must exist and trust `ecs-tasks.amazonaws.com` (`sts:AssumeRole`); whoever deploys needs `iam:PassRole`",
     source: "ECS Developer Guide, \"Amazon ECS task IAM role\"",
     check: |evidence| evidence.mentions(&[&["unable to assume the role"], &["unable to assume role"]]),
