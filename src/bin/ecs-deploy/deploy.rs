@@ -17,7 +17,7 @@ use crate::desired::{BUILD, DesiredState, STABLE};
 use crate::observe::{Observed, Revision};
 use crate::progress::Progress;
 use crate::report::{Outcome, Report, action_word, plan_json, plan_text, status};
-use crate::rollout::{Deployment, Service, State, judge, short};
+use crate::rollout::{Deployment, RolloutState, Service, judge, short};
 use crate::watch::{RolloutEnd, Watch, WatchResult, task_json};
 
 /// How many older revisions are looked at for one that ran well.
@@ -220,7 +220,9 @@ impl ServiceClient {
         };
         match self.service().await {
             Ok(Some(service)) => {
-                if let State::Superseded(by) = judge(&service, &started.deployment.id, started.deployment.created_at) {
+                if let RolloutState::Superseded(by) =
+                    judge(&service, &started.deployment.id, started.deployment.created_at)
+                {
                     let aftermath = Some(format!("nothing was rolled back: {} has taken its place", named(&by)));
                     return Outcome { aftermath, ..how };
                 }

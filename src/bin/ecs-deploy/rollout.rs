@@ -183,9 +183,9 @@ pub(crate) fn short(arn: &str) -> &str {
 
 /// What has become of a deployment.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) enum State {
+pub(crate) enum RolloutState {
     /// ECS does not show it yet: what it answers may be older than what it did.
-    NotSeen,
+    NotVisible,
     /// It goes on.
     InProgress,
     /// It is what runs.
@@ -201,31 +201,31 @@ pub(crate) enum State {
 }
 
 /// What has become of the deployment `id`, which ECS made at `since`.
-pub(crate) fn judge(service: &Service, id: &str, since: f64) -> State {
+pub(crate) fn judge(service: &Service, id: &str, since: f64) -> RolloutState {
     let ours = service.deployment(id);
     if !service.is_active() {
         // The service of before, where this one was just created in its place.
-        return if ours.is_some() { State::Deleted } else { State::NotSeen };
+        return if ours.is_some() { RolloutState::Deleted } else { RolloutState::NotVisible };
     }
-    let Some(primary) = service.primary() else { return State::NotSeen };
+    let Some(primary) = service.primary() else { return RolloutState::NotVisible };
     let failed = ours.filter(|ours| ours.rollout_state.as_deref() == Some("FAILED"));
     if primary.id == id {
         return match failed {
-            Some(ours) => State::Failed(ours.rollout_state_reason.clone()),
-            None if primary.is_completed(service) => State::Completed,
-            None => State::InProgress,
+            Some(ours) => RolloutState::Failed(ours.rollout_state_reason.clone()),
+            None if primary.is_completed(service) => RolloutState::Completed,
+            None => RolloutState::InProgress,
         };
     }
     // ECS may have dropped ours from the list by now; its events stay.
     let said_so = service.events.iter().any(|event| event.message.contains(id) && event.message.contains("failed"));
     let reason = primary.rollout_state_reason.to_ascii_lowercase();
     if failed.is_some() || said_so || (ours.is_some() && reason.contains("rolling back")) {
-        return State::RollingBack(primary.clone());
+        return RolloutState::RollingBack(primary.clone());
     }
     // Without ours in it, an older primary is an answer from before our call.
     match ours.is_some() || primary.created_at > since {
-        true => State::Superseded(primary.clone()),
-        false => State::NotSeen,
+        true => RolloutState::Superseded(primary.clone()),
+        false => RolloutState::NotVisible,
     }
 }
 
@@ -250,9 +250,9 @@ mod tests {
     #[test]
     fn stable_is_that_ours_is_primary_and_completed_not_that_counts_agree() {
         let ours = |state| service(json!([deployment(OURS, "PRIMARY", state, "")]), json!([]));
-        assert_eq!(judge(&ours("COMPLETED"), OURS, 2.0), State::Completed);
-        assert_eq!(judge(&ours("IN_PROGRESS"), OURS, 2.0), State::InProgress);
-        assert_eq!(judge(&ours("FAILED"), OURS, 2.0), State::Failed(String::new()));
+        assert_eq!(judge(&ours("COMPLETED"), OURS, 2.0), RolloutState::Completed);
+        assert_eq!(judge(&ours("IN_PROGRESS"), OURS, 2.0), RolloutState::InProgress);
+        assert_eq!(judge(&ours("FAILED"), OURS, 2.0), RolloutState::Failed(String::new()));
     }
 
     #[test]
@@ -263,9 +263,9 @@ mod tests {
             deployments.extend((0..others).map(|_| json!({"id": "ecs-svc/1", "status": "ACTIVE"})));
             service(json!(deployments), json!([]))
         };
-        assert_eq!(judge(&without(2, 0), OURS, 2.0), State::Completed);
-        assert_eq!(judge(&without(2, 1), OURS, 2.0), State::InProgress);
-        assert_eq!(judge(&without(1, 0), OURS, 2.0), State::InProgress);
+        assert_eq!(judge(&without(2, 0), OURS, 2.0), RolloutState::Completed);
+        assert_eq!(judge(&without(2, 1), OURS, 2.0), RolloutState::InProgress);
+        assert_eq!(judge(&without(1, 0), OURS, 2.0), RolloutState::InProgress);
     }
 
     #[test]
@@ -273,27 +273,27 @@ mod tests {
         const ROLLING: &str = "ECS deployment circuit breaker: rolling back to deploymentId ecs-svc/3.";
         let failed = deployment(OURS, "ACTIVE", "FAILED", "ECS deployment circuit breaker: tasks failed to start.");
         let back = deployment("ecs-svc/3", "PRIMARY", "IN_PROGRESS", ROLLING);
-        assert!(matches!(judge(&service(json!([back, failed]), json!([])), OURS, 2.0), State::RollingBack(_)));
+        assert!(matches!(judge(&service(json!([back, failed]), json!([])), OURS, 2.0), RolloutState::RollingBack(_)));
         // Later only events know of it.
         let event =
             json!([{"message": "(service web) (deployment ecs-svc/2) deployment failed: tasks failed to start."}]);
         let back = deployment("ecs-svc/3", "PRIMARY", "COMPLETED", "ECS deployment ecs-svc/3 completed.");
-        assert!(matches!(judge(&service(json!([back]), event), OURS, 2.0), State::RollingBack(_)));
+        assert!(matches!(judge(&service(json!([back]), event), OURS, 2.0), RolloutState::RollingBack(_)));
         let theirs = service(json!([deployment("ecs-svc/4", "PRIMARY", "IN_PROGRESS", "")]), json!([]));
-        assert!(matches!(judge(&theirs, OURS, 2.0), State::Superseded(_)), "ours has left the list");
+        assert!(matches!(judge(&theirs, OURS, 2.0), RolloutState::Superseded(_)), "ours has left the list");
         let (theirs, ours) =
             (deployment("ecs-svc/3", "PRIMARY", "IN_PROGRESS", ""), deployment(OURS, "ACTIVE", "IN_PROGRESS", ""));
-        assert!(matches!(judge(&service(json!([theirs, ours]), json!([])), OURS, 2.0), State::Superseded(_)));
+        assert!(matches!(judge(&service(json!([theirs, ours]), json!([])), OURS, 2.0), RolloutState::Superseded(_)));
     }
 
     #[test]
     fn an_answer_from_before_our_call_is_no_verdict() {
         let before = service(json!([deployment("ecs-svc/1", "PRIMARY", "COMPLETED", "")]), json!([]));
-        assert_eq!(judge(&before, OURS, 2.0), State::NotSeen);
+        assert_eq!(judge(&before, OURS, 2.0), RolloutState::NotVisible);
         let deleted = Service { status: "INACTIVE".to_owned(), ..Service::default() };
-        assert_eq!(judge(&deleted, OURS, 2.0), State::NotSeen);
+        assert_eq!(judge(&deleted, OURS, 2.0), RolloutState::NotVisible);
         let ours = service(json!([deployment(OURS, "PRIMARY", "IN_PROGRESS", "")]), json!([]));
-        assert_eq!(judge(&Service { status: "DRAINING".to_owned(), ..ours }, OURS, 2.0), State::Deleted);
+        assert_eq!(judge(&Service { status: "DRAINING".to_owned(), ..ours }, OURS, 2.0), RolloutState::Deleted);
     }
 
     #[test]

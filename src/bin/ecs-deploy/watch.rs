@@ -15,7 +15,7 @@ use crate::cause::{self, ContainerExit, Evidence, Finding, Message};
 use crate::client::{ServiceClient, is_transient};
 use crate::observe::Revision;
 use crate::progress::Progress;
-use crate::rollout::{Deployment, Service, State, Task, judge, short};
+use crate::rollout::{Deployment, RolloutState, Service, Task, judge, short};
 
 /// Between two looks: at first a rollout moves fast.
 const POLICY: Policy = Policy { first: Duration::from_secs(1), longest: Duration::from_secs(6) };
@@ -155,14 +155,14 @@ impl<'a> Watch<'a> {
             return None;
         };
         let state = judge(&service, &self.deployment.id, self.deployment.created_at);
-        if state == State::NotSeen {
+        if state == RolloutState::NotVisible {
             self.progress.waiting("ECS does not show the deployment yet");
             return None;
         }
         self.see_events(&service);
         self.see_tasks().await;
         let watched = match &state {
-            State::RollingBack(to) => Some(to),
+            RolloutState::RollingBack(to) => Some(to),
             _ => service.deployment(&self.deployment.id),
         };
         if let Some(watched) = watched {
@@ -171,7 +171,7 @@ impl<'a> Watch<'a> {
         }
         match state {
             // An answer from before the update still has the old count.
-            State::Completed
+            RolloutState::Completed
                 if self
                     .expected_count
                     .is_none_or(|count| service.desired_count == count && service.running_count == count) =>
@@ -179,20 +179,20 @@ impl<'a> Watch<'a> {
                 Some(RolloutEnd::Completed)
             }
             // ECS's own rollback begins a moment after it has given up.
-            State::Failed(_) if service.rolls_back() && self.given_up < GRACE => {
+            RolloutState::Failed(_) if service.rolls_back() && self.given_up < GRACE => {
                 self.given_up += 1;
                 None
             }
-            State::Failed(reason) => Some(RolloutEnd::Failed(reason)),
-            State::RollingBack(to) if to.rollout_state.as_deref() == Some("FAILED") => {
+            RolloutState::Failed(reason) => Some(RolloutEnd::Failed(reason)),
+            RolloutState::RollingBack(to) if to.rollout_state.as_deref() == Some("FAILED") => {
                 Some(RolloutEnd::RolledBack { to, completed: false })
             }
-            State::RollingBack(to) => {
+            RolloutState::RollingBack(to) => {
                 to.is_completed(&service).then_some(RolloutEnd::RolledBack { to, completed: true })
             }
-            State::Superseded(by) => Some(RolloutEnd::Superseded(by)),
-            State::Deleted => Some(RolloutEnd::Deleted),
-            State::Completed | State::InProgress | State::NotSeen => None,
+            RolloutState::Superseded(by) => Some(RolloutEnd::Superseded(by)),
+            RolloutState::Deleted => Some(RolloutEnd::Deleted),
+            RolloutState::Completed | RolloutState::InProgress | RolloutState::NotVisible => None,
         }
     }
 
