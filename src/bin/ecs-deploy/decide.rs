@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 use crate::cause::{self, Finding};
 use crate::desired::DesiredState;
 use crate::normalize;
-use crate::observe::{Observed, Revision, Scaling};
+use crate::observe::{CurrentState, Revision, Scaling};
 use crate::rollout::{Deployment, Service, short};
 
 /// What shall be done.
@@ -77,17 +77,17 @@ pub(crate) struct RollbackTarget {
 }
 
 /// What shall be done.
-pub(crate) fn plan(desired: &DesiredState, observed: &Observed) -> Result<Plan, Finding> {
-    let registration = registration(desired, observed.newest.as_ref());
+pub(crate) fn plan(desired: &DesiredState, current: &CurrentState) -> Result<Plan, Finding> {
+    let registration = registration(desired, current.newest.as_ref());
     let mut notes = desired.notes.clone();
-    let service = observed.service.as_ref().filter(|service| service.is_active());
+    let service = current.service.as_ref().filter(|service| service.is_active());
     let Some(service) = service else {
-        let why = match observed.service.as_ref().map(|service| service.status.as_str()) {
+        let why = match current.service.as_ref().map(|service| service.status.as_str()) {
             None => "there is none of this name",
             Some("DRAINING") => "the one of this name was deleted and drains: it is created anew once that has ended",
             Some(_) => "the one of this name was deleted (INACTIVE)",
         };
-        let after_drain = observed.service.as_ref().is_some_and(|service| service.status == "DRAINING");
+        let after_drain = current.service.as_ref().is_some_and(|service| service.status == "DRAINING");
         let body = creation(desired, &mut notes);
         let rollback = Err("the service is new: there is nothing to go back to".to_owned());
         let action = Action::Create { body, why, after_drain };
@@ -98,7 +98,7 @@ pub(crate) fn plan(desired: &DesiredState, observed: &Observed) -> Result<Plan, 
     if !["", "ECS"].contains(&kind.as_str()) {
         return Err(cause::OTHER_CONTROLLER.finding(format!("its deployment controller is `{kind}`")));
     }
-    let (mut body, mut changes) = differences(desired, service, &observed.scaling, &mut notes)?;
+    let (mut body, mut changes) = differences(desired, service, &current.scaling, &mut notes)?;
     // As it is now, of what will be changed.
     let before: Map<String, Value> = body.keys().map(|name| (name.clone(), service.member(name))).collect();
     let running = &service.task_definition;
@@ -139,7 +139,7 @@ pub(crate) fn plan(desired: &DesiredState, observed: &Observed) -> Result<Plan, 
     let same = before.is_empty() && matches!(&registration, Registration::Keep(revision) if revision.arn == *running);
     let rollback = match same {
         true => Err("it runs the revision of before already".to_owned()),
-        false => rollback_target(desired, observed, before),
+        false => rollback_target(desired, current, before),
     };
     let before = primary.map(|primary| primary.id.clone());
     Ok(Plan { registration, action, service_tags, rollback, notes, before })
@@ -251,10 +251,10 @@ fn missing_tags(desired: &DesiredState, service: &Service) -> Vec<(String, Strin
 
 fn rollback_target(
     desired: &DesiredState,
-    observed: &Observed,
+    current: &CurrentState,
     before: Map<String, Value>,
 ) -> Result<RollbackTarget, String> {
-    let Some(good) = &observed.good else {
+    let Some(good) = &current.good else {
         return Err("no deployment of this service has run well: there is nothing to go back to".to_owned());
     };
     if !good.is_active {

@@ -14,7 +14,7 @@ use crate::cause::{self, Finding, diagnose};
 use crate::client::{ServiceClient, call};
 use crate::decide::{self, Action, Plan, Registration, RollbackTarget};
 use crate::desired::{BUILD, DesiredState, STABLE};
-use crate::observe::{Observed, Revision};
+use crate::observe::{CurrentState, Revision};
 use crate::progress::Progress;
 use crate::report::{Outcome, Report, action_word, plan_json, plan_text, status};
 use crate::rollout::{Deployment, RolloutState, Service, judge, short};
@@ -35,18 +35,18 @@ pub(crate) struct DeployOptions {
 }
 
 impl ServiceClient {
-    async fn planned(&self, desired: &DesiredState) -> Result<(Plan, Observed), Finding> {
-        let observed = self.observe(desired.family(), desired.members.get("desiredCount")).await?;
-        Ok((decide::plan(desired, &observed)?, observed))
+    async fn planned(&self, desired: &DesiredState) -> Result<(Plan, CurrentState), Finding> {
+        let current = self.observe(desired.family(), desired.members.get("desiredCount")).await?;
+        Ok((decide::plan(desired, &current)?, current))
     }
 
     /// `plan`.
     pub(crate) async fn plan(&self, desired: &DesiredState, as_json: bool) -> Report {
         match self.planned(desired).await {
-            Ok((plan, observed)) => {
+            Ok((plan, current)) => {
                 let stdout = match as_json {
                     true => plan_json(&plan, desired),
-                    false => plan_text(&plan, desired, &observed),
+                    false => plan_text(&plan, desired, &current),
                 };
                 Report { stdout, stderr: String::new(), exit: Exit::Done }
             }
@@ -64,9 +64,9 @@ impl ServiceClient {
         let start = Instant::now();
         progress.waiting("looking at the service and its task definition");
         let outcome = match self.planned(desired).await {
-            Ok((plan, observed)) => {
-                progress.block(&plan_text(&plan, desired, &observed));
-                self.carry_out(&plan, observed.service.as_ref(), options, progress).await
+            Ok((plan, current)) => {
+                progress.block(&plan_text(&plan, desired, &current));
+                self.carry_out(&plan, current.service.as_ref(), options, progress).await
             }
             Err(finding) => Outcome::refused(finding),
         };

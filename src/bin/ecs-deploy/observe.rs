@@ -1,6 +1,6 @@
 //! Reads what is there: the service, the newest revision of the family, the revision to go back to.
 //!
-//! In: names. Out: [`Observed`], plain data. It decides nothing and changes nothing.
+//! In: names. Out: [`CurrentState`], plain data. It decides nothing and changes nothing.
 
 use std::collections::BTreeMap;
 
@@ -14,7 +14,7 @@ use crate::rollout::Service;
 
 /// What is there.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Observed {
+pub(crate) struct CurrentState {
     /// The service, where ECS knows it; perhaps as INACTIVE.
     pub(crate) service: Option<Service>,
     /// The newest ACTIVE revision of the family.
@@ -86,7 +86,7 @@ impl ServiceClient {
     }
 
     /// All that a plan is decided by. `desired_count` is what somebody says of it.
-    pub(crate) async fn observe(&self, family: &str, desired_count: Option<&Value>) -> Result<Observed, Finding> {
+    pub(crate) async fn observe(&self, family: &str, desired_count: Option<&Value>) -> Result<CurrentState, Finding> {
         let service = call(async |deadline| self.aws.describe_service(&self.cluster, &self.service, deadline).await);
         let (service, newest) = futures_util::future::try_join(service, self.revision(family)).await?;
         let service = service.as_ref().and_then(Service::read);
@@ -100,7 +100,7 @@ impl ServiceClient {
             (Some(active), Some(said)) if said != active.desired_count => self.scaling().await,
             _ => Scaling::NotAsked,
         };
-        Ok(Observed { service, newest, good, scaling })
+        Ok(CurrentState { service, newest, good, scaling })
     }
 
     async fn scaling(&self) -> Scaling {

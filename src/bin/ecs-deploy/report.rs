@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use crate::cause::{Cause, Finding};
 use crate::decide::{Action, Plan, Registration};
 use crate::desired::DesiredState;
-use crate::observe::Observed;
+use crate::observe::CurrentState;
 use crate::progress::printable;
 use crate::rollout::{Service, short};
 
@@ -146,8 +146,8 @@ pub(crate) fn action_word(action: &Action) -> &'static str {
 }
 
 /// A plan as text.
-pub(crate) fn plan_text(plan: &Plan, desired: &DesiredState, observed: &Observed) -> String {
-    let mut text = match observed.service.as_ref().filter(|service| service.is_active()) {
+pub(crate) fn plan_text(plan: &Plan, desired: &DesiredState, current: &CurrentState) -> String {
+    let mut text = match current.service.as_ref().filter(|service| service.is_active()) {
         Some(service) => format!(
             "service `{}` of cluster `{}` runs {}, {} of {} tasks\n",
             desired.service,

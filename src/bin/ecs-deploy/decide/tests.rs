@@ -38,8 +38,8 @@ fn service(running: &Revision, state: &str, old: Option<&Revision>) -> Service {
     .unwrap()
 }
 
-fn observed(service: Option<Service>, newest: Option<Revision>, good: Option<Revision>) -> Observed {
-    Observed { service, newest, good, scaling: Scaling::NotAsked }
+fn current(service: Option<Service>, newest: Option<Revision>, good: Option<Revision>) -> CurrentState {
+    CurrentState { service, newest, good, scaling: Scaling::NotAsked }
 }
 
 #[test]
@@ -54,7 +54,7 @@ fn the_service_is_created_or_updated_by_its_true_state() {
         (with_status("DRAINING"), true, true),
         (with_status("ACTIVE"), false, false),
     ] {
-        let plan = plan(&desired(json!({})), &observed(found.clone(), Some(revision(1, "web:1")), None)).unwrap();
+        let plan = plan(&desired(json!({})), &current(found.clone(), Some(revision(1, "web:1")), None)).unwrap();
         match plan.action {
             Action::Create { after_drain: waits, body, .. } => {
                 assert!(creates, "{found:?}");
@@ -97,7 +97,7 @@ fn the_way_back_is_to_what_ran_well_and_only_where_it_can_be_gone() {
     assert_eq!(service(&new, "COMPLETED", Some(&old)).last_good(), Some(new.arn.as_str()));
     assert_eq!(service(&new, "IN_PROGRESS", None).last_good(), None);
     let desired = desired(json!({"deploymentConfiguration": {"minimumHealthyPercent": 50}}));
-    let plan_of = |good| plan(&desired, &observed(Some(busy.clone()), Some(new.clone()), good)).unwrap();
+    let plan_of = |good| plan(&desired, &current(Some(busy.clone()), Some(new.clone()), good)).unwrap();
     let planned = plan_of(Some(old.clone()));
     let rollback = planned.rollback.unwrap();
     assert_eq!(rollback.body["taskDefinition"], old.arn);
@@ -110,7 +110,7 @@ fn the_way_back_is_to_what_ran_well_and_only_where_it_can_be_gone() {
 #[test]
 fn what_is_not_said_stays_as_it_is() {
     let running = revision(3, "web:2");
-    let found = observed(Some(service(&running, "COMPLETED", None)), Some(running.clone()), Some(running));
+    let found = current(Some(service(&running, "COMPLETED", None)), Some(running.clone()), Some(running));
     for said in [
         json!({}),
         json!({"deploymentConfiguration": {"maximumPercent": 200}}),
