@@ -1,31 +1,37 @@
-//! ServiceClient that are made again while it is only the moment that is wrong, and findings for what is not.
+//! The ECS API for one service of one cluster. Calls are retried while their error is transient.
 //!
-//! In: a call of `boundary::aws`. Out: its answer, or the cause of which its last error is a case. It judges no answer.
+//! In: a call of `boundary::aws`. Out: its answer, or its last error, or the cause of that error. It does not judge
+//! answers.
 
 use std::time::Duration;
 
 use ecs_bootstrap::boundary::aws::{Aws, AwsError, AwsErrorKind};
 use ecs_bootstrap::retry::{Deadline, Policy, Step, until};
 
-use crate::cause::{self, Finding};
+use crate::cause::Finding;
+use crate::causes;
 
-/// One call, with the attempts of the SDK.
+/// The deadline of one call, with the attempts of the SDK.
 const CALL: Duration = Duration::from_secs(30);
-/// How long a call is made again. Deployments of many services at once are throttled for about that long.
+/// How long a call is retried. When many services are deployed at once, throttling lasts about that long.
 const RETRY_FOR: Duration = Duration::from_secs(60);
 const POLICY: Policy = Policy { first: Duration::from_secs(1), longest: Duration::from_secs(8) };
 
-/// The API, as one service of one cluster is deployed to it.
+/// The clients, and the service that is deployed.
 pub(crate) struct ServiceClient {
-    /// The clients.
     pub(crate) aws: Aws,
-    /// Name or ARN.
+    /// The name or ARN of the cluster.
     pub(crate) cluster: String,
-    /// Its name.
+    /// The name of the service.
     pub(crate) service: String,
 }
 
-/// Whether the same call may succeed in a moment.
+/// The deadline of one call that starts now.
+pub(crate) fn call_deadline() -> Deadline {
+    Deadline::after(CALL)
+}
+
+/// Whether the same call may succeed a moment later.
 pub(crate) fn is_transient(error: &AwsError) -> bool {
     match &error.kind {
         AwsErrorKind::Throttled { .. } | AwsErrorKind::Timeout | AwsErrorKind::Connect | AwsErrorKind::Garbled => true,
@@ -34,12 +40,12 @@ pub(crate) fn is_transient(error: &AwsError) -> bool {
     }
 }
 
-/// The answer of a call, which is made again while its error may pass.
-pub(crate) async fn with_retries<T>(call: impl AsyncFn(Deadline) -> Result<T, AwsError>) -> Result<T, AwsError> {
-    let outcome = until(Deadline::after(RETRY_FOR), POLICY, async |_| match call(Deadline::after(CALL)).await {
+/// Makes a call, and retries it while its error is transient.
+pub(crate) async fn call_with_retries<T>(call: impl AsyncFn(Deadline) -> Result<T, AwsError>) -> Result<T, AwsError> {
+    let outcome = until(Deadline::after(RETRY_FOR), POLICY, async |_| match call(call_deadline()).await {
         Ok(answer) => Step::Done(answer),
         Err(error) if is_transient(&error) => {
-            tracing::debug!(%error, "asked again");
+            tracing::debug!(%error, "AWS call failed; retrying");
             Step::Again(error)
         }
         Err(error) => Step::Stop(error),
@@ -47,7 +53,7 @@ pub(crate) async fn with_retries<T>(call: impl AsyncFn(Deadline) -> Result<T, Aw
     outcome.await.map_err(|gave_up| gave_up.last)
 }
 
-/// The same, with the cause in place of the error.
+/// Like [`call_with_retries`], with the cause of the error instead of the error.
 pub(crate) async fn call<T>(call: impl AsyncFn(Deadline) -> Result<T, AwsError>) -> Result<T, Finding> {
-    with_retries(call).await.map_err(|error| cause::of_call(&error))
+    call_with_retries(call).await.map_err(|error| causes::from_error(&error))
 }

@@ -1,187 +1,52 @@
-//! Decides what a deployment does, and how it would be undone.
+//! Decides what a deployment does, and how it is rolled back.
 //!
-//! In: what is wanted and what is there. Out: a [`Plan`], or why there is none. Pure: every rule is here, and is tested by
-//! data.
+//! In: [`DesiredState`] and [`CurrentState`]. Out: a [`Plan`], or the cause why there is none. Pure: all rules are
+//! here.
 
 use serde_json::{Map, Value, json};
 
-use crate::cause::{self, Finding};
+use crate::cause::Finding;
+use crate::current::{CurrentState, Scaling};
 use crate::desired::DesiredState;
-use crate::normalize;
-use crate::observe::{CurrentState, Revision, Scaling};
-use crate::rollout::{Deployment, Service, short};
+use crate::plan::{Action, Plan, Registration, RollbackTarget};
+use crate::revision::Revision;
+use crate::service::{Deployment, Service, short};
+use crate::stability::is_complete;
+use crate::{api_model, causes, diff, normalize};
 
-/// What shall be done.
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Plan {
-    /// The revision.
-    pub(crate) registration: Registration,
-    /// The service.
-    pub(crate) action: Action,
-    /// Tags that the service lacks.
-    pub(crate) service_tags: Vec<(String, String)>,
-    /// How it is undone: UpdateService's body, or why it cannot be.
-    pub(crate) rollback: Result<RollbackTarget, String>,
-    /// What is worth saying.
-    pub(crate) notes: Vec<String>,
-    /// The newest deployment before ours.
-    pub(crate) before: Option<String>,
-}
-
-/// Which revision.
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) enum Registration {
-    /// A new one: RegisterTaskDefinition's body, and how it differs from the newest.
-    New {
-        /// The body.
-        body: Value,
-        /// The difference.
-        diff: String,
-    },
-    /// The newest is what is desired.
-    Keep(Revision),
-}
-
-/// What is done with the service.
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) enum Action {
-    /// CreateService's body without the revision.
-    Create {
-        /// The body.
-        body: Map<String, Value>,
-        /// Why it is created.
-        why: &'static str,
-        /// Whether the one of before must end first.
-        after_drain: bool,
-    },
-    /// UpdateService's body without the revision.
-    Update {
-        /// The body.
-        body: Map<String, Value>,
-        /// What differs.
-        changes: Vec<String>,
-    },
-    /// Nothing differs, but the rollout has not ended.
-    Attach(Deployment),
-    /// Nothing differs.
-    Nothing,
-}
-
-/// How it is undone.
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) struct RollbackTarget {
-    /// The revision to go back to.
-    pub(crate) task_definition: String,
-    /// UpdateService's body.
-    pub(crate) body: Value,
-}
-
-/// What shall be done.
 pub(crate) fn plan(desired: &DesiredState, current: &CurrentState) -> Result<Plan, Finding> {
     let registration = registration(desired, current.newest.as_ref());
+    match current.service.as_ref().filter(|service| service.is_active()) {
+        Some(service) => plan_update(desired, current, service, registration),
+        None => Ok(plan_creation(desired, current.service.as_ref(), registration)),
+    }
+}
+
+/// `deleted` is the deleted service of the same name, if ECS still describes it.
+fn plan_creation(desired: &DesiredState, deleted: Option<&Service>, registration: Registration) -> Plan {
+    let status = deleted.map(|service| service.status.as_str());
+    let why = match status {
+        None => "there is no service of this name",
+        Some("DRAINING") => "the service of this name was deleted and is draining; it is created again after that",
+        Some(_) => "the service of this name was deleted (INACTIVE)",
+    };
     let mut notes = desired.notes.clone();
-    let service = current.service.as_ref().filter(|service| service.is_active());
-    let Some(service) = service else {
-        let why = match current.service.as_ref().map(|service| service.status.as_str()) {
-            None => "there is none of this name",
-            Some("DRAINING") => "the one of this name was deleted and drains: it is created anew once that has ended",
-            Some(_) => "the one of this name was deleted (INACTIVE)",
-        };
-        let after_drain = current.service.as_ref().is_some_and(|service| service.status == "DRAINING");
-        let body = creation(desired, &mut notes);
-        let rollback = Err("the service is new: there is nothing to go back to".to_owned());
-        let action = Action::Create { body, why, after_drain };
-        add_risks(desired, &mut notes);
-        return Ok(Plan { registration, action, service_tags: Vec::new(), rollback, notes, before: None });
-    };
-    let kind = &service.deployment_controller.kind;
-    if !["", "ECS"].contains(&kind.as_str()) {
-        return Err(cause::OTHER_CONTROLLER.finding(format!("its deployment controller is `{kind}`")));
+    let body = creation_body(desired, &mut notes);
+    notes.extend(risk_note(desired));
+    Plan {
+        registration,
+        action: Action::Create { body, why, after_drain: status == Some("DRAINING") },
+        service_tags: Vec::new(),
+        rollback: Err("the service is new".to_owned()),
+        notes,
+        previous_deployment: None,
     }
-    let (mut body, mut changes) = differences(desired, service, &current.scaling, &mut notes)?;
-    // As it is now, of what will be changed.
-    let before: Map<String, Value> = body.keys().map(|name| (name.clone(), service.member(name))).collect();
-    let running = &service.task_definition;
-    match &registration {
-        Registration::Keep(revision) if revision.arn == *running => {}
-        Registration::Keep(revision) => {
-            changes.push(format!("revision {} -> {}", short(running), short(&revision.arn)))
-        }
-        Registration::New { .. } => changes.push(format!("revision {} -> a new one", short(running))),
-    }
-    let primary = service.primary();
-    let unfinished = primary.filter(|primary| !primary.is_completed(service));
-    let failed = unfinished.filter(|primary| primary.rollout_state.as_deref() == Some("FAILED"));
-    if changes.is_empty() && (desired.force || failed.is_some()) {
-        changes.push(match failed {
-            Some(failed) => format!("a new deployment, since {} has failed", failed.id),
-            None => "a new deployment, as asked".to_owned(),
-        });
-        body.insert("forceNewDeployment".to_owned(), json!(true));
-    }
-    let service_tags = missing_tags(desired, service);
-    let action = match (changes.is_empty(), unfinished) {
-        (false, _) => Action::Update { body, changes },
-        (true, Some(unfinished)) => Action::Attach(unfinished.clone()),
-        (true, None) => Action::Nothing,
-    };
-    if let (Action::Update { .. }, Some(other), None) = (&action, unfinished, failed) {
-        notes.push(format!(
-            "{} of {} is in progress ({}): this deployment takes its place",
-            other.id,
-            short(&other.task_definition),
-            other.counts()
-        ));
-    }
-    if matches!(action, Action::Update { .. }) {
-        add_risks(desired, &mut notes);
-    }
-    let same = before.is_empty() && matches!(&registration, Registration::Keep(revision) if revision.arn == *running);
-    let rollback = match same {
-        true => Err("it runs the revision of before already".to_owned()),
-        false => rollback_target(desired, current, before),
-    };
-    let before = primary.map(|primary| primary.id.clone());
-    Ok(Plan { registration, action, service_tags, rollback, notes, before })
 }
 
-/// The newest revision where it is what is desired, else a new one.
-fn registration(desired: &DesiredState, newest: Option<&Revision>) -> Registration {
-    let document = normalize::task_definition(&desired.task_definition);
-    let said = desired.task_definition["tags"].as_array().cloned().unwrap_or_default();
-    if let Some(newest) = newest.filter(|newest| newest.is_active && newest.document == document) {
-        let has = |tag: &Value| {
-            let value = tag["value"].as_str().unwrap_or_default();
-            newest.tags.get(tag["key"].as_str().unwrap_or_default()).is_some_and(|actual| actual == value)
-        };
-        if said.iter().all(has) {
-            return Registration::Keep(newest.clone());
-        }
-    }
-    let mut body = desired.task_definition.clone();
-    let ours = desired.tags.iter().map(|(key, value)| json!({"key": key, "value": value}));
-    let tags: Vec<Value> = said.into_iter().chain(ours).collect();
-    // ECS takes no empty list of tags.
-    if tags.is_empty() {
-        body.as_object_mut().map(|members| members.remove("tags"));
-    } else {
-        body["tags"] = json!(tags);
-    }
-    let (old, name) = match newest {
-        Some(newest) => (newest.document.clone(), short(&newest.arn).to_owned()),
-        None => (Value::Null, "no revision".to_owned()),
-    };
-    let mut diff = normalize::diff(&old, &document, (&name, "new revision"));
-    if diff.is_empty() {
-        diff = "  (only its tags differ)\n".to_owned();
-    }
-    Registration::New { body, diff }
-}
-
-fn creation(desired: &DesiredState, notes: &mut Vec<String>) -> Map<String, Value> {
+fn creation_body(desired: &DesiredState, notes: &mut Vec<String>) -> Map<String, Value> {
     let mut body = desired.members.clone();
     if !desired.is_daemon() && !body.contains_key("desiredCount") {
-        notes.push("the service is created with one task, since nothing says how many (`--desired-count`)".to_owned());
+        notes.push("the service is created with one task; set another number with `--desired-count`".to_owned());
         body.insert("desiredCount".to_owned(), json!(1));
     }
     body.insert("cluster".to_owned(), json!(desired.cluster));
@@ -189,7 +54,99 @@ fn creation(desired: &DesiredState, notes: &mut Vec<String>) -> Map<String, Valu
     body
 }
 
-/// What UpdateService must be told, and the same in words.
+fn plan_update(
+    desired: &DesiredState,
+    current: &CurrentState,
+    service: &Service,
+    registration: Registration,
+) -> Result<Plan, Finding> {
+    let controller = service.deployment_controller.controller_type.as_str();
+    if !["", "ECS"].contains(&controller) {
+        return Err(causes::OTHER_CONTROLLER.finding(format!("its deployment controller is `{controller}`")));
+    }
+    let mut notes = desired.notes.clone();
+    let (mut body, mut changes) = differences(desired, service, &current.scaling, &mut notes)?;
+    // The current values of the members that change, for the rollback.
+    let before: Map<String, Value> = body.keys().map(|name| (name.clone(), service.member(name))).collect();
+    let running = &service.task_definition;
+    let runs_desired = matches!(&registration, Registration::Keep(revision) if revision.arn == *running);
+    match &registration {
+        Registration::Keep(_) if runs_desired => {}
+        Registration::Keep(revision) => {
+            changes.push(format!("revision {} -> {}", short(running), short(&revision.arn)));
+        }
+        Registration::New { .. } => changes.push(format!("revision {} -> a new one", short(running))),
+    }
+    let primary = service.primary();
+    let incomplete = primary.filter(|primary| !is_complete(primary, service));
+    let failed = incomplete.filter(|primary| primary.rollout_state.as_deref() == Some("FAILED"));
+    if changes.is_empty() && (desired.force || failed.is_some()) {
+        changes.push(match failed {
+            Some(failed) => format!("a new deployment, because {} failed", failed.id),
+            None => "a new deployment, because of `--force-new-deployment`".to_owned(),
+        });
+        body.insert("forceNewDeployment".to_owned(), json!(true));
+    }
+    let action = if !changes.is_empty() {
+        if failed.is_none() {
+            notes.extend(incomplete.map(replacement_note));
+        }
+        notes.extend(risk_note(desired));
+        Action::Update { body, changes }
+    } else if let Some(incomplete) = incomplete {
+        Action::Attach(incomplete.clone())
+    } else {
+        Action::Nothing
+    };
+    let rollback = if before.is_empty() && runs_desired {
+        Err("the service already ran this revision before".to_owned())
+    } else {
+        rollback_target(desired, current.last_stable.as_ref(), before)
+    };
+    Ok(Plan {
+        registration,
+        action,
+        service_tags: missing_tags(desired, service),
+        rollback,
+        notes,
+        previous_deployment: primary.map(|primary| primary.id.clone()),
+    })
+}
+
+/// The newest revision if it is the desired one; otherwise a new one.
+fn registration(desired: &DesiredState, newest: Option<&Revision>) -> Registration {
+    let normalized = normalize::task_definition(&desired.task_definition);
+    let desired_tags = desired.task_definition["tags"].as_array().cloned().unwrap_or_default();
+    if let Some(newest) = newest.filter(|newest| newest.is_active && newest.normalized == normalized) {
+        let has_tag = |tag: &Value| {
+            let value = tag["value"].as_str().unwrap_or_default();
+            newest.tags.get(tag["key"].as_str().unwrap_or_default()).is_some_and(|actual| actual == value)
+        };
+        if desired_tags.iter().all(has_tag) {
+            return Registration::Keep(newest.clone());
+        }
+    }
+    let mut body = desired.task_definition.clone();
+    let revision_tags = desired.revision_tags.iter().map(|(key, value)| json!({"key": key, "value": value}));
+    let tags: Vec<Value> = desired_tags.into_iter().chain(revision_tags).collect();
+    // ECS rejects an empty list of tags.
+    if tags.is_empty() {
+        body.as_object_mut().map(|members| members.remove("tags"));
+    } else {
+        body["tags"] = json!(tags);
+    }
+    let (old, name) = match newest {
+        Some(newest) => (newest.normalized.clone(), short(&newest.arn).to_owned()),
+        None => (Value::Null, "no revision".to_owned()),
+    };
+    let mut diff = diff::unified(&old, &normalized, (&name, "new revision"));
+    if diff.is_empty() {
+        diff = "  (only its tags differ)\n".to_owned();
+    }
+    Registration::New { body, diff }
+}
+
+/// The members that UpdateService must set, and the same changes in words.
 fn differences(
     desired: &DesiredState,
     service: &Service,
@@ -198,83 +155,95 @@ fn differences(
 ) -> Result<(Map<String, Value>, Vec<String>), Finding> {
     let mut body = Map::new();
     let mut changes = Vec::new();
-    let mut fixed: Option<Finding> = None;
-    for (name, said) in &desired.members {
+    let mut unchangeable: Option<Finding> = None;
+    for (name, value) in &desired.members {
         let actual = service.member(name);
-        match name.as_str() {
-            "tags" => continue,
-            // CreateService takes a name or an ARN, and Service has another member for it.
-            "role" => continue,
-            "desiredCount" if said.as_i64() == Some(service.desired_count) => continue,
-            "desiredCount" => match scaling {
-                Scaling::Automatic => {
-                    let text = format!(
-                        "the desired count stays {}, not {said}: Application Auto Scaling decides it",
-                        service.desired_count
-                    );
-                    notes.push(text);
-                    continue;
-                }
-                Scaling::Unknown(why) => {
-                    let text = format!("whether Application Auto Scaling owns the desired count is not known: {why}");
-                    return Err(cause::CALLER_DENIED.finding(text).and(format!(
-                        "the service has {}, and {said} is asked for; without that no question arises",
-                        service.desired_count
-                    )));
-                }
-                Scaling::Manual | Scaling::NotAsked => {}
-            },
-            _ if normalize::is_satisfied(said, &actual) => continue,
-            _ => {}
+        let is_equal = match name.as_str() {
+            // Tags are added with TagResource. The role has another form and place in the described service.
+            "tags" | "role" => true,
+            "desiredCount" => keeps_desired_count(value, service, scaling, notes)?,
+            _ => normalize::is_satisfied(value, &actual),
+        };
+        if is_equal {
+            continue;
         }
-        let change = format!("{name} {actual} -> {said}");
-        if crate::api_model::can_be_updated(name) {
-            body.insert(name.clone(), said.clone());
+        let change = format!("{name} {actual} -> {value}");
+        if api_model::can_be_updated(name) {
+            body.insert(name.clone(), value.clone());
             changes.push(change);
         } else {
-            fixed = Some(match fixed {
-                None => cause::CANNOT_BE_CHANGED.finding(change),
-                Some(refusal) => refusal.and(change),
+            unchangeable = Some(match unchangeable {
+                None => causes::CANNOT_BE_CHANGED.finding(change),
+                Some(finding) => finding.and(change),
             });
         }
     }
-    fixed.map_or(Ok((body, changes)), Err)
+    unchangeable.map_or(Ok((body, changes)), Err)
+}
+
+/// Whether the desired count of the service stays: because it is equal, or because Application Auto Scaling controls
+/// it.
+fn keeps_desired_count(
+    value: &Value,
+    service: &Service,
+    scaling: &Scaling,
+    notes: &mut Vec<String>,
+) -> Result<bool, Finding> {
+    let count = service.desired_count;
+    if value.as_i64() == Some(count) {
+        return Ok(true);
+    }
+    match scaling {
+        Scaling::Manual | Scaling::NotRead => Ok(false),
+        Scaling::Automatic => {
+            notes.push(format!("the desired count stays {count}, not {value}: Application Auto Scaling controls it"));
+            Ok(true)
+        }
+        Scaling::Unknown(error) => Err(causes::CALLER_DENIED
+            .finding(format!("cannot find out whether Application Auto Scaling controls the desired count: {error}"))
+            .and(format!(
+                "the service has the desired count {count}, the definition {value}; without a desired count in the \
+                 definition this call is not needed"
+            ))),
+    }
 }
 
 fn missing_tags(desired: &DesiredState, service: &Service) -> Vec<(String, String)> {
     let actual = service.raw["tags"].as_array().cloned().unwrap_or_default();
-    let said = desired.members.get("tags").and_then(Value::as_array).cloned().unwrap_or_default();
-    let missing = said.into_iter().filter(|tag| !actual.contains(tag));
+    let tags = desired.members.get("tags").and_then(Value::as_array).into_iter().flatten();
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-    missing.map(|tag| (text(&tag["key"]), text(&tag["value"]))).collect()
+    tags.filter(|tag| !actual.contains(tag)).map(|tag| (text(&tag["key"]), text(&tag["value"]))).collect()
 }
 
+/// `before` are the current values of the members that the deployment changes.
 fn rollback_target(
     desired: &DesiredState,
-    current: &CurrentState,
+    last_stable: Option<&Revision>,
     before: Map<String, Value>,
 ) -> Result<RollbackTarget, String> {
-    let Some(good) = &current.good else {
-        return Err("no deployment of this service has run well: there is nothing to go back to".to_owned());
+    let Some(revision) = last_stable else {
+        return Err("no deployment of this service was stable".to_owned());
     };
-    if !good.is_active {
-        return Err(format!("{} is deregistered, so the service cannot go back to it", short(&good.arn)));
+    if !revision.is_active {
+        return Err(format!("{} is deregistered, so the service cannot be updated to it", short(&revision.arn)));
     }
     let mut body: Map<String, Value> = before.into_iter().filter(|(_, value)| !value.is_null()).collect();
     body.insert("cluster".to_owned(), json!(desired.cluster));
     body.insert("service".to_owned(), json!(desired.service));
-    body.insert("taskDefinition".to_owned(), json!(good.arn));
-    Ok(RollbackTarget { task_definition: good.arn.clone(), body: Value::Object(body) })
+    body.insert("taskDefinition".to_owned(), json!(revision.arn));
+    Ok(RollbackTarget { revision: revision.clone(), body: Value::Object(body) })
 }
 
-fn add_risks(desired: &DesiredState, notes: &mut Vec<String>) {
-    if desired.one_small_instance {
-        notes.push(
-            "`--one-small-instance`: the old task is stopped before the new one starts; the service is down meanwhile, and \
-             until the rollback has ended where the new one does not start"
-                .to_owned(),
-        );
-    }
+fn replacement_note(other: &Deployment) -> String {
+    format!("{} is in progress ({}): this deployment replaces it", other.label(), other.counts())
+}
+
+fn risk_note(desired: &DesiredState) -> Option<String> {
+    desired.one_small_instance.then(|| {
+        "`--one-small-instance`: the old task stops before the new one starts, so the service is down in between; if \
+         the new task does not start, the service is down until the rollback is complete"
+            .to_owned()
+    })
 }
 
 #[cfg(test)]

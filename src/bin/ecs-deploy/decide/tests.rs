@@ -1,9 +1,10 @@
 use super::*;
-use crate::cli::Flags;
-use crate::desired::File;
+use crate::cli::DeploymentFlags;
+use crate::desired::InputFile;
+use crate::stability::last_stable_revision;
 
-fn file(name: &str, value: &Value) -> File {
-    File { name: name.to_owned(), text: value.to_string() }
+fn file(name: &str, value: &Value) -> InputFile {
+    InputFile { name: name.to_owned(), text: value.to_string() }
 }
 
 /// Two tasks of `web:2`, with more members of the service.
@@ -11,13 +12,14 @@ fn desired(more: Value) -> DesiredState {
     let task = json!({"family": "web", "containerDefinitions": [{"name": "web", "image": "web:2", "memory": 128}]});
     let mut service = json!({"cluster": "prod", "serviceName": "web", "desiredCount": 2});
     more.as_object().unwrap().iter().for_each(|(name, value)| service[name] = value.clone());
-    let flags = Flags { build: Some("17".to_owned()), ..Flags::default() };
+    let flags = DeploymentFlags { build: Some("17".to_owned()), ..DeploymentFlags::default() };
     DesiredState::read(&file("task.json", &task), Some(&file("service.json", &service)), &flags, &|_| None).unwrap()
 }
 
 fn revision(number: u32, image: &str) -> Revision {
     let task = json!({
-        "taskDefinitionArn": format!("arn:aws:ecs:eu-west-1:111122223333:task-definition/web:{number}"), "status": "ACTIVE",
+        "taskDefinitionArn": format!("arn:aws:ecs:eu-west-1:111122223333:task-definition/web:{number}"),
+        "status": "ACTIVE",
         "family": "web", "containerDefinitions": [{"name": "web", "image": image, "memory": 128, "essential": true}],
     });
     Revision::read(&json!({"taskDefinition": task, "tags": [{"key": "ecs-deploy:build", "value": "16"}]}))
@@ -32,14 +34,15 @@ fn service(running: &Revision, state: &str, old: Option<&Revision>) -> Service {
     let mut deployments = vec![deployment("ecs-svc/2", "PRIMARY", running, state, 2.0)];
     deployments.extend(old.map(|old| deployment("ecs-svc/1", "ACTIVE", old, "COMPLETED", 1.0)));
     Service::read(&json!({
-        "status": "ACTIVE", "desiredCount": 2, "runningCount": 2, "taskDefinition": running.arn, "deployments": deployments,
+        "status": "ACTIVE", "desiredCount": 2, "runningCount": 2, "taskDefinition": running.arn,
+        "deployments": deployments,
         "deploymentConfiguration": {"minimumHealthyPercent": 100, "maximumPercent": 200},
     }))
     .unwrap()
 }
 
-fn current(service: Option<Service>, newest: Option<Revision>, good: Option<Revision>) -> CurrentState {
-    CurrentState { service, newest, good, scaling: Scaling::NotAsked }
+fn current(service: Option<Service>, newest: Option<Revision>, last_stable: Option<Revision>) -> CurrentState {
+    CurrentState { service, newest, last_stable, scaling: Scaling::NotRead }
 }
 
 #[test]
@@ -59,7 +62,7 @@ fn the_service_is_created_or_updated_by_its_true_state() {
             Action::Create { after_drain: waits, body, .. } => {
                 assert!(creates, "{found:?}");
                 assert_eq!((waits, &body["desiredCount"]), (after_drain, &json!(2)));
-                assert!(plan.rollback.is_err(), "nothing ran before");
+                assert!(plan.rollback.is_err(), "there was no service before");
             }
             Action::Update { body, changes } => {
                 assert!(!creates, "{found:?}");
@@ -93,17 +96,17 @@ fn the_way_back_is_to_what_ran_well_and_only_where_it_can_be_gone() {
     let (old, new) = (revision(1, "web:1"), revision(2, "web:1b"));
     // What is being replaced ran well; what replaces it has not ended.
     let busy = service(&new, "IN_PROGRESS", Some(&old));
-    assert_eq!(busy.last_good(), Some(old.arn.as_str()));
-    assert_eq!(service(&new, "COMPLETED", Some(&old)).last_good(), Some(new.arn.as_str()));
-    assert_eq!(service(&new, "IN_PROGRESS", None).last_good(), None);
+    assert_eq!(last_stable_revision(&busy), Some(old.arn.as_str()));
+    assert_eq!(last_stable_revision(&service(&new, "COMPLETED", Some(&old))), Some(new.arn.as_str()));
+    assert_eq!(last_stable_revision(&service(&new, "IN_PROGRESS", None)), None);
     let desired = desired(json!({"deploymentConfiguration": {"minimumHealthyPercent": 50}}));
     let plan_of = |good| plan(&desired, &current(Some(busy.clone()), Some(new.clone()), good)).unwrap();
     let planned = plan_of(Some(old.clone()));
     let rollback = planned.rollback.unwrap();
     assert_eq!(rollback.body["taskDefinition"], old.arn);
     assert_eq!(rollback.body["deploymentConfiguration"]["minimumHealthyPercent"], 100, "as it was before");
-    assert!(planned.notes.iter().any(|note| note.contains("takes its place")), "{:?}", planned.notes);
-    assert!(plan_of(None).rollback.unwrap_err().contains("has run well"));
+    assert!(planned.notes.iter().any(|note| note.contains("replaces it")), "{:?}", planned.notes);
+    assert!(plan_of(None).rollback.unwrap_err().contains("was stable"));
     assert!(plan_of(Some(Revision { is_active: false, ..old })).rollback.unwrap_err().contains("deregistered"));
 }
 

@@ -1,8 +1,8 @@
-//! Causes of the steps between placing a task and running its command: roles, secrets, logs, volumes, the start itself.
+//! Causes of the steps between the placement of a task and the start of its command: roles, secrets, logs, volumes.
 
-use super::Cause;
+use crate::cause::Cause;
 
-/// Most specific first.
+/// The most specific first.
 pub(super) static ALL: &[&Cause] = &[
     &ROLE,
     &SECRET_DENIED,
@@ -15,15 +15,18 @@ pub(super) static ALL: &[&Cause] = &[
     &NOT_STARTED,
 ];
 
-const STOPPED: &str = "ECS Developer Guide, \"Amazon ECS stopped tasks error messages\"";
-
-const DEFAULTS: Cause = Cause { symptoms: "tasks stop before they run", source: STOPPED, ..Cause::DEFAULTS };
+const DEFAULTS: Cause = Cause {
+    symptoms: "tasks stop before their containers run",
+    source: "ECS Developer Guide, \"Amazon ECS stopped tasks error messages\"",
+    ..Cause::DEFAULTS
+};
 
 static ROLE: Cause = Cause {
     id: "task-role-not-assumable",
     title: "ECS cannot assume a role of the task",
-    symptoms: "tasks are never started, and an event names the role",
-    remedy: "the role must exist and trust `ecs-tasks.amazonaws.com` (`sts:AssumeRole`); whoever deploys needs `iam:PassRole`",
+    symptoms: "no task is started, and a service event names the role",
+    remedy: "the role must exist and trust `ecs-tasks.amazonaws.com` (`sts:AssumeRole`), and the caller of ecs-deploy \
+             needs `iam:PassRole`",
     source: "ECS Developer Guide, \"Amazon ECS task IAM role\"",
     check: |evidence| evidence.mentions(&[&["unable to assume the role"], &["unable to assume role"]]),
     ..DEFAULTS
@@ -31,9 +34,9 @@ static ROLE: Cause = Cause {
 
 static SECRET_DENIED: Cause = Cause {
     id: "secret-denied",
-    title: "the execution role may not read a secret of the task",
-    remedy: "allow `secretsmanager:GetSecretValue` or `ssm:GetParameters` on it, and `kms:Decrypt` where a key of yours \
-             encrypts it, to the execution role",
+    title: "the execution role is not allowed to read a secret of the task",
+    remedy: "allow the execution role `secretsmanager:GetSecretValue` or `ssm:GetParameters` on the secret, and \
+             `kms:Decrypt` if a customer managed key encrypts it",
     source: "ECS Developer Guide, \"Pass sensitive data to an Amazon ECS container\"",
     check: |evidence| {
         evidence.mentions(&[
@@ -49,8 +52,8 @@ static SECRET_DENIED: Cause = Cause {
 static SECRET_MISSING: Cause = Cause {
     id: "secret-not-found",
     title: "a secret or parameter of the task does not exist",
-    remedy: "compare `secrets[].valueFrom` with Secrets Manager or Parameter Store of this region; a JSON key of a secret must \
-             exist too",
+    remedy: "compare `secrets[].valueFrom` with Secrets Manager or Parameter Store in this region; if it names a JSON \
+             key, the secret must contain that key",
     source: "ECS Developer Guide, \"Pass sensitive data to an Amazon ECS container\"",
     check: |evidence| {
         evidence.mentions(&[
@@ -67,7 +70,7 @@ static SECRET_MISSING: Cause = Cause {
 static LOG_GROUP: Cause = Cause {
     id: "log-group-missing",
     title: "the log group of the task does not exist",
-    remedy: "create it, or set `awslogs-create-group` to `true` and allow `logs:CreateLogGroup`",
+    remedy: "create the log group, or set `awslogs-create-group` to `true` and allow `logs:CreateLogGroup`",
     source: "ECS Developer Guide, \"Send Amazon ECS logs to CloudWatch\"",
     check: |evidence| evidence.mentions(&[&["log group does not exist"], &["logging driver", "resourcenotfound"]]),
     ..DEFAULTS
@@ -75,9 +78,9 @@ static LOG_GROUP: Cause = Cause {
 
 static LOG_DENIED: Cause = Cause {
     id: "log-denied",
-    title: "the task may not write to its log group",
-    remedy: "allow `logs:CreateLogStream` and `logs:PutLogEvents` on the group to the execution role (the instance role where \
-             there is none)",
+    title: "the task is not allowed to write to its log group",
+    remedy: "allow `logs:CreateLogStream` and `logs:PutLogEvents` on the log group for the execution role, or for the \
+             instance role if the task has no execution role",
     source: "ECS Developer Guide, \"Send Amazon ECS logs to CloudWatch\"",
     check: |evidence| {
         evidence.mentions(&[&["logging driver", "accessdenied"], &["logs:createlogstream"], &["logs:createloggroup"]])
@@ -87,9 +90,9 @@ static LOG_DENIED: Cause = Cause {
 
 static VOLUME: Cause = Cause {
     id: "volume-not-mounted",
-    title: "a volume of the task could not be made or mounted",
-    remedy: "look at the file system, its security group (NFS, port 2049), mount targets and access point, and the volume's \
-             driver",
+    title: "a volume of the task could not be created or mounted",
+    remedy: "check the file system, its security group (NFS, port 2049), its mount targets and access point, and the \
+             driver of the volume",
     check: |evidence| {
         evidence.mentions(&[
             &["cannotcreatevolume"],
@@ -104,8 +107,8 @@ static VOLUME: Cause = Cause {
 static COMMAND: Cause = Cause {
     id: "command-not-found",
     title: "the container's command is not in the image, or cannot be executed",
-    remedy: "compare `entryPoint` and `command` with the image: `docker run --rm -it IMAGE sh`; a script needs its \
-             interpreter and mode 755",
+    remedy: "compare `entryPoint` and `command` with the image (`docker run --rm -it IMAGE sh`); a script needs its \
+             interpreter in the image, and mode 755",
     check: |evidence| {
         evidence.mentions(&[
             &["cannotstart", "no such file or directory"],
@@ -119,14 +122,14 @@ static COMMAND: Cause = Cause {
 
 static INITIALIZATION: Cause = Cause {
     id: "resources-not-initialized",
-    title: "what the task needs could not be set up",
-    remedy: "read the message; often it is the way from the instance to Secrets Manager, SSM, ECR or CloudWatch Logs",
+    title: "the agent could not set up the resources of the task",
+    remedy: "read the message; often the instance cannot reach Secrets Manager, SSM, ECR or CloudWatch Logs",
     check: |evidence| {
-        let known = [&SECRET_DENIED, &SECRET_MISSING, &LOG_GROUP, &LOG_DENIED, &VOLUME];
-        match known.iter().any(|cause| !(cause.check)(evidence).is_empty()) {
-            true => Vec::new(),
-            false => evidence.mentions(&[&["resourceinitializationerror"]]),
+        let specific = [&SECRET_DENIED, &SECRET_MISSING, &LOG_GROUP, &LOG_DENIED, &VOLUME];
+        if specific.iter().any(|cause| !(cause.check)(evidence).is_empty()) {
+            return Vec::new();
         }
+        evidence.mentions(&[&["resourceinitializationerror"]])
     },
     ..DEFAULTS
 };
@@ -136,13 +139,11 @@ static NOT_STARTED: Cause = Cause {
     title: "docker could not create or start a container of the task",
     remedy: "read the message; try the image with `docker run` on an instance of the cluster",
     check: |evidence| {
-        let known = [&LOG_GROUP, &LOG_DENIED, &COMMAND];
-        match known.iter().any(|cause| !(cause.check)(evidence).is_empty()) {
-            true => Vec::new(),
-            false => {
-                evidence.mentions(&[&["cannotstartcontainer"], &["cannotcreatecontainer"], &["dockertimeouterror"]])
-            }
+        let specific = [&LOG_GROUP, &LOG_DENIED, &COMMAND];
+        if specific.iter().any(|cause| !(cause.check)(evidence).is_empty()) {
+            return Vec::new();
         }
+        evidence.mentions(&[&["cannotstartcontainer"], &["cannotcreatecontainer"], &["dockertimeouterror"]])
     },
     ..DEFAULTS
 };
