@@ -1,9 +1,9 @@
 # shellcheck shell=bash
-# The simulated ECS API for a while. Sourced; in: $rollout, the program, and $work, a folder.
+# Starts and stops the simulated ECS API. To be sourced, with $rollout (the program) and $work (a folder) set.
 
-: "${rollout:?set by who sources this}"
+: "${rollout:?the script that sources this file must set it}"
 
-# $1: the situation. Leaves $endpoint.
+# $1: the situation. Sets $endpoint.
 api_start() {
     : "${work:?a folder}"
     rm -f "$work/api.in" "$work/api.out"
@@ -13,14 +13,14 @@ api_start() {
     exec 9>"$work/api.in"
     local tries=100
     until [[ -s $work/api.out ]] || ((tries-- == 0)); do sleep 0.05; done
-    # shellcheck disable=SC2034 # for who sources this
+    # shellcheck disable=SC2034 # used by the script that sources this file
     endpoint=$(head -n 1 "$work/api.out")
 }
 
-# Leaves in $told what was asked, and what has become of the service.
+# Sets $result: the recorded calls, the service and the revisions, as JSON.
 api_end() {
     exec 9>&-
     wait "$api"
     # shellcheck disable=SC2034
-    told=$(tail -n 1 "$work/api.out")
+    result=$(tail -n 1 "$work/api.out")
 }

@@ -1,6 +1,6 @@
 #!/bin/bash
-# What is found in most repositories: render, register, look whether an ARN comes back, create or update, wait. The other
-# side of tests/ci/side_by_side.py; not an example.
+# The script that most repositories have: render, register, check if DescribeServices returns an ARN, create or update,
+# wait. tests/ci/side_by_side.py compares it with ecs-deploy. Not an example to copy.
 set -e
 sed "s|%TAG%|$TAG|g" task-definition.json >rendered.json
 revision=$(aws ecs register-task-definition --cli-input-json file://rendered.json \
