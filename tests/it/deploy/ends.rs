@@ -4,8 +4,8 @@ use super::{Site, writes};
 use crate::support::rollout::{Course, Stopped, error};
 use serde_json::json;
 
-const NO_MEMORY: &str = "(service web) was unable to place a task because no container instance met all of its requirements. \
-                         The closest matching (container-instance 0123) has insufficient memory available.";
+const NO_MEMORY: &str = "(service web) was unable to place a task because no container instance met all of its \
+                         requirements. The closest matching (container-instance 0123) has insufficient memory available.";
 const NO_IMAGE: &str =
     "CannotPullContainerError: manifest for web:2 not found: manifest unknown: Requested image not found";
 
@@ -85,7 +85,7 @@ fn the_rollback_of_the_circuit_breaker_is_awaited_and_reported() {
 #[test]
 fn ecs_deploy_does_not_roll_back_before_the_circuit_breaker_does() {
     let site = next(Course::Fails { at: 1, task: Stopped::exited(1) });
-    site.ecs.change(|world| world.back_after = 2);
+    site.ecs.change(|world| world.rollback_after = 2);
     let outcome = site.deploy("deploy", &["--circuit-breaker"]);
     outcome.ends(30, &["[container-exited]", "ECS has rolled back to web:1"]);
     assert_eq!(writes(&site), ["RegisterTaskDefinition", "UpdateService"]);

@@ -9,7 +9,10 @@ fn an_unset_variable_is_named_before_any_call() {
     let site = Site::new();
     std::fs::write(
         site.folder.path().join("task.json"),
-        "{\n  \"family\": \"web\",\n  \"containerDefinitions\": [{\"name\": \"web\", \"image\": \"web:${NO_SUCH}\", \"memory\": 1}]\n}",
+        r#"{
+  "family": "web",
+  "containerDefinitions": [{"name": "web", "image": "web:${NO_SUCH}", "memory": 1}]
+}"#,
     )
     .unwrap();
     let outcome = site.deploy("deploy", &[]);

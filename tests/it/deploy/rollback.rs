@@ -45,9 +45,9 @@ fn a_failed_rollback_has_a_cause() {
     let mut site = Site::new();
     site.deployed("1");
     site.deployed("2");
-    site.ecs.change(|world| {
-        world.courses.push_back(Course::Stuck("(service web) was unable to place a task because no container instance met all of its requirements. Reason: No Container Instances were found in your cluster.".into()));
-    });
+    let event = "(service web) was unable to place a task because no container instance met all of its requirements. \
+                 Reason: No Container Instances were found in your cluster.";
+    site.ecs.change(|world| world.courses.push_back(Course::Stuck(event.into())));
     run(&site, "rollback", &["--timeout", "3s"]).ends(32, &["[no-instances]"]);
 }
 

@@ -112,7 +112,7 @@ fn create_is_retried_while_the_old_service_drains() {
 #[test]
 fn answers_from_before_the_deployment_decide_nothing() {
     let mut site = Site::new();
-    site.ecs.change(|world| world.stale_looks = 3);
+    site.ecs.change(|world| world.stale_polls = 3);
     site.deploy("deploy", &[]).ends(0, &["ECS does not show the service yet", "deployed web:1"]);
     site.set("TAG", "2");
     let outcome = site.deploy("deploy", &[]);
@@ -139,7 +139,7 @@ fn changes_the_desired_count_and_waits_for_the_tasks() {
     let mut site = Site::new();
     site.deployed("1");
     // The first polls still show the old count, which is reached.
-    site.ecs.change(|world| world.stale_looks = 2);
+    site.ecs.change(|world| world.stale_polls = 2);
     let outcome = site.deploy("deploy", &["--desired-count", "4"]);
     outcome.ends(0, &["desiredCount 2 -> 4", "4 of 4 running"]);
     assert_eq!(writes(&site), ["UpdateService"]);
