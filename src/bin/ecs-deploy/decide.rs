@@ -146,7 +146,7 @@ fn registration(desired: &DesiredState, newest: Option<&Revision>) -> Registrati
     Registration::New { body, diff }
 }
 
-/// The members that UpdateService must set, and the same changes in words.
+/// The members that UpdateService must set, and a description of each change.
 fn differences(
     desired: &DesiredState,
     service: &Service,

@@ -52,15 +52,15 @@ fn a_typo_is_refused_and_not_ignored() {
 #[test]
 fn each_invalid_file_is_refused() {
     let site = Site::new();
-    for (text, said) in [
+    for (text, expected) in [
         ("{\"family\": ", "not valid JSON"),
         ("{}", "`family` is missing or empty"),
         ("{\"family\": \"web\", \"containerDefinitions\": []}", "`containerDefinitions` is missing or empty"),
         ("[]", "must be an object, but is a list"),
     ] {
         std::fs::write(site.folder.path().join("task.json"), text).unwrap();
-        site.deploy("deploy", &[]).ends(35, &["[bad-input]", "`task.json`", said]);
-        site.deploy("deploy", &["--image", "web=web:2"]).ends(35, &["[bad-input]", said]);
+        site.deploy("deploy", &[]).ends(35, &["[bad-input]", "`task.json`", expected]);
+        site.deploy("deploy", &["--image", "web=web:2"]).ends(35, &["[bad-input]", expected]);
     }
     site.run(&["deploy", "--task-definition", "absent.json"]).ends(35, &["`absent.json` cannot be read"]);
     site.run(&["deploy"]).ends(2, &["--task-definition"]);
@@ -158,10 +158,10 @@ fn an_unreachable_api_has_its_own_code_and_a_missing_region_is_named() {
         let output = command.output().unwrap();
         (output.status.code(), String::from_utf8(output.stderr).unwrap())
     };
-    let (code, said) = run(&closed, Some("eu-west-1"));
-    assert_eq!(code, Some(38), "{said}");
-    assert!(said.contains("[api-unreachable]"), "{said}");
-    let (code, said) = run(&site.ecs.endpoint(), None);
-    assert_eq!(code, Some(37), "{said}");
-    assert!(said.contains("no region is named"), "{said}");
+    let (code, output) = run(&closed, Some("eu-west-1"));
+    assert_eq!(code, Some(38), "{output}");
+    assert!(output.contains("[api-unreachable]"), "{output}");
+    let (code, output) = run(&site.ecs.endpoint(), None);
+    assert_eq!(code, Some(37), "{output}");
+    assert!(output.contains("no region is named"), "{output}");
 }

@@ -7,7 +7,7 @@ fn file(name: &str, value: &Value) -> InputFile {
     InputFile { name: name.to_owned(), text: value.to_string() }
 }
 
-/// Two tasks of `web:2`, with more members of the service.
+/// A service of two tasks with the image `web:2`, and more members.
 fn desired(more: Value) -> DesiredState {
     let task = json!({"family": "web", "containerDefinitions": [{"name": "web", "image": "web:2", "memory": 128}]});
     let mut service = json!({"cluster": "prod", "serviceName": "web", "desiredCount": 2});
@@ -25,7 +25,7 @@ fn revision(number: u32, image: &str) -> Revision {
     Revision::read(&json!({"taskDefinition": task, "tags": [{"key": "ecs-deploy:build", "value": "16"}]}))
 }
 
-/// A service that runs a revision, with one more deployment where one goes on.
+/// A service whose PRIMARY deployment runs `running`. `old` is the revision of the deployment that it replaces.
 fn service(running: &Revision, state: &str, old: Option<&Revision>) -> Service {
     let deployment = |id: &str, status: &str, revision: &Revision, state: &str, created: f64| {
         json!({"id": id, "status": status, "taskDefinition": revision.arn, "rolloutState": state, "desiredCount": 2,
@@ -46,7 +46,7 @@ fn current(service: Option<Service>, newest: Option<Revision>, last_stable: Opti
 }
 
 #[test]
-fn the_service_is_created_or_updated_by_its_true_state() {
+fn the_service_is_created_or_updated_by_its_status() {
     let with_status = |status: &str| {
         let service = service(&revision(1, "web:1"), "COMPLETED", None);
         Some(Service { status: status.to_owned(), ..service })
@@ -74,9 +74,9 @@ fn the_service_is_created_or_updated_by_its_true_state() {
 }
 
 #[test]
-fn a_revision_is_registered_only_where_it_differs_from_the_newest() {
+fn a_revision_is_registered_only_if_it_differs_from_the_newest() {
     let same = registration(&desired(json!({})), Some(&revision(3, "web:2")));
-    assert_eq!(same, Registration::Keep(revision(3, "web:2")), "the build's number alone is no difference");
+    assert_eq!(same, Registration::Keep(revision(3, "web:2")), "another build number is not a difference");
     for newest in [None, Some(revision(3, "web:1")), Some(Revision { is_active: false, ..revision(3, "web:2") })] {
         let Registration::New { body, .. } = registration(&desired(json!({})), newest.as_ref()) else {
             panic!("{newest:?}")
@@ -92,35 +92,36 @@ fn a_revision_is_registered_only_where_it_differs_from_the_newest() {
 }
 
 #[test]
-fn the_way_back_is_to_what_ran_well_and_only_where_it_can_be_gone() {
+fn the_rollback_target_is_the_last_stable_revision_if_it_is_active() {
     let (old, new) = (revision(1, "web:1"), revision(2, "web:1b"));
-    // What is being replaced ran well; what replaces it has not ended.
-    let busy = service(&new, "IN_PROGRESS", Some(&old));
-    assert_eq!(last_stable_revision(&busy), Some(old.arn.as_str()));
+    // The old deployment is complete, its replacement is in progress.
+    let in_progress = service(&new, "IN_PROGRESS", Some(&old));
+    assert_eq!(last_stable_revision(&in_progress), Some(old.arn.as_str()));
     assert_eq!(last_stable_revision(&service(&new, "COMPLETED", Some(&old))), Some(new.arn.as_str()));
     assert_eq!(last_stable_revision(&service(&new, "IN_PROGRESS", None)), None);
     let desired = desired(json!({"deploymentConfiguration": {"minimumHealthyPercent": 50}}));
-    let plan_of = |good| plan(&desired, &current(Some(busy.clone()), Some(new.clone()), good)).unwrap();
-    let planned = plan_of(Some(old.clone()));
+    let plan_with =
+        |last_stable| plan(&desired, &current(Some(in_progress.clone()), Some(new.clone()), last_stable)).unwrap();
+    let planned = plan_with(Some(old.clone()));
     let rollback = planned.rollback.unwrap();
     assert_eq!(rollback.body["taskDefinition"], old.arn);
-    assert_eq!(rollback.body["deploymentConfiguration"]["minimumHealthyPercent"], 100, "as it was before");
+    assert_eq!(rollback.body["deploymentConfiguration"]["minimumHealthyPercent"], 100, "the value before");
     assert!(planned.notes.iter().any(|note| note.contains("replaces it")), "{:?}", planned.notes);
-    assert!(plan_of(None).rollback.unwrap_err().contains("was stable"));
-    assert!(plan_of(Some(Revision { is_active: false, ..old })).rollback.unwrap_err().contains("deregistered"));
+    assert!(plan_with(None).rollback.unwrap_err().contains("was stable"));
+    assert!(plan_with(Some(Revision { is_active: false, ..old })).rollback.unwrap_err().contains("deregistered"));
 }
 
 #[test]
-fn what_is_not_said_stays_as_it_is() {
+fn members_that_the_definition_does_not_have_stay_unchanged() {
     let running = revision(3, "web:2");
     let found = current(Some(service(&running, "COMPLETED", None)), Some(running.clone()), Some(running));
-    for said in [
+    for definition in [
         json!({}),
         json!({"deploymentConfiguration": {"maximumPercent": 200}}),
         json!({"schedulingStrategy": "REPLICA", "deploymentController": {"type": "ECS"}, "propagateTags": "NONE"}),
         json!({"enableExecuteCommand": false, "loadBalancers": [], "role": "ecsServiceRole"}),
     ] {
-        assert_eq!(plan(&desired(said.clone()), &found).unwrap().action, Action::Nothing, "{said}");
+        assert_eq!(plan(&desired(definition.clone()), &found).unwrap().action, Action::Nothing, "{definition}");
     }
     let Action::Update { body, .. } = plan(&desired(json!({"enableExecuteCommand": true})), &found).unwrap().action
     else {

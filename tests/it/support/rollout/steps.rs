@@ -83,7 +83,7 @@ impl World {
                 self.event(name, &format!("(service {name}) has reached a steady state."));
             }
             Course::Completes(_) => service.shown["deployments"][0]["pendingCount"] = desired,
-            Course::Stuck(says) if polls == 1 => self.event(name, &says),
+            Course::Stuck(message) if polls == 1 => self.event(name, &message),
             Course::Stuck(_) => {}
             Course::Fails { at, task } => self.fail(name, polls >= at, &task),
             Course::Superseded(at) if polls >= at => {
