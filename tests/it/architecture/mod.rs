@@ -236,7 +236,7 @@ fn parts_import_only_what_the_table_allows() {
 #[test]
 fn files_have_no_import_cycles_except_in_causes() {
     let imports = imports::read(&source_folder());
-    let is_excepted = |cycle: &BTreeSet<String>| cycle.iter().all(|file| ["bin", "causes"].contains(&part(file)));
+    let is_excepted = |cycle: &BTreeSet<String>| cycle.iter().all(|file| part(file) == "causes");
     let cycles = imports::cycles(&imports).into_iter().filter(|cycle| !is_excepted(cycle));
     none(cycles.map(|cycle| format!("import cycle: {cycle:?}")).collect());
 }
@@ -422,10 +422,26 @@ fn of_the_deployment_decide_and_the_catalogue_are_pure() {
         "std::env",
         "std::io",
         "::now",
-        "crate::calls",
-        "crate::screen::Screen",
+        "crate::client",
+        "crate::progress::Progress",
     ];
-    const PURE: [&str; 7] = ["cause", "decide", "normal", "rollout", "shape", "template", "wanted"];
+    const PURE: [&str; 15] = [
+        "api_model",
+        "cause",
+        "causes",
+        "current",
+        "decide",
+        "desired",
+        "diff",
+        "evidence",
+        "normalize",
+        "outcome",
+        "plan",
+        "revision",
+        "service",
+        "stability",
+        "template",
+    ];
     let files = sources();
     let pure = files.iter().filter(|(file, _)| {
         let deploy = file.strip_prefix("bin/ecs-deploy/");
