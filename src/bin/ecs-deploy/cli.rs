@@ -3,7 +3,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, Parser, Subcommand};
+use ecs_bootstrap::command_line::{Generated, key_value};
 
 /// Deploys a service to Amazon ECS from CI: registers the task definition, creates or updates the service, waits for
 /// the rollout, and names the cause if it fails.
@@ -105,10 +106,10 @@ pub(crate) struct DeploymentFlags {
     #[arg(long, value_name = "FILE")]
     pub(crate) service_definition: Option<PathBuf>,
     /// A variable for `${NAME}` in the files; overrides the environment; may be repeated
-    #[arg(long = "var", value_name = "NAME=VALUE", value_parser = key_and_value)]
+    #[arg(long = "var", value_name = "NAME=VALUE", value_parser = key_value)]
     pub(crate) variables: Vec<(String, String)>,
     /// The image of a container, instead of the one in the file; may be repeated
-    #[arg(long, value_name = "CONTAINER=IMAGE", value_parser = key_and_value)]
+    #[arg(long, value_name = "CONTAINER=IMAGE", value_parser = key_value)]
     pub(crate) image: Vec<(String, String)>,
     /// The build number, stored as a tag of the revision
     #[arg(long, value_name = "NUMBER")]
@@ -144,26 +145,6 @@ pub(crate) struct DeploymentFlags {
     /// Print JSON
     #[arg(long)]
     pub(crate) json: bool,
-}
-
-/// What `generate` prints.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Generated {
-    /// The man page ecs-deploy(1), in roff
-    Man,
-    /// Completions for bash
-    Bash,
-    /// Completions for zsh
-    Zsh,
-    /// Completions for fish
-    Fish,
-}
-
-fn key_and_value(text: &str) -> Result<(String, String), String> {
-    match text.split_once('=') {
-        Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
-        _ => Err("the format is NAME=VALUE".to_owned()),
-    }
 }
 
 #[cfg(test)]

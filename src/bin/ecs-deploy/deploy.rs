@@ -5,6 +5,7 @@
 
 use std::time::{Duration, Instant, SystemTime};
 
+use ecs_bootstrap::command_line::CommandOutput;
 use ecs_bootstrap::exit::Exit;
 use ecs_bootstrap::retry::Deadline;
 
@@ -18,7 +19,7 @@ use crate::desired::DesiredState;
 use crate::outcome::{CommandResult, Outcome};
 use crate::plan::{Action, Plan, Registration};
 use crate::progress::Progress;
-use crate::report::{self, Report};
+use crate::report;
 use crate::revision::Revision;
 use crate::rollback::superseded;
 use crate::service::{Deployment, Service, short};
@@ -51,10 +52,10 @@ impl ServiceClient {
     }
 
     /// The command `plan`.
-    pub(crate) async fn plan(&self, desired: &DesiredState, as_json: bool) -> Report {
+    pub(crate) async fn plan(&self, desired: &DesiredState, as_json: bool) -> CommandOutput {
         match self.observe_and_decide(desired).await {
-            Ok((plan, _)) if as_json => Report::success(report::plan_json(&plan, desired)),
-            Ok((plan, current)) => Report::success(report::plan_text(&plan, desired, &current)),
+            Ok((plan, _)) if as_json => CommandOutput::success(report::plan_json(&plan, desired)),
+            Ok((plan, current)) => CommandOutput::success(report::plan_text(&plan, desired, &current)),
             Err(finding) => report::outcome(&self.with_names(Outcome::refused(finding)), as_json),
         }
     }
@@ -79,7 +80,7 @@ impl ServiceClient {
     }
 
     /// The command `status`.
-    pub(crate) async fn status(&self, as_json: bool) -> Report {
+    pub(crate) async fn status(&self, as_json: bool) -> CommandOutput {
         match self.active_service().await {
             Ok(service) => report::status(&service, as_json),
             Err(finding) => report::outcome(&self.with_names(Outcome::refused(finding)), as_json),

@@ -1,11 +1,12 @@
 //! The `explain` command: the catalogue of causes as text and as JSON.
 
+use ecs_bootstrap::command_line::CommandOutput;
 use ecs_bootstrap::exit::Exit;
 use serde_json::{Value, json};
 
 use crate::cause::Cause;
 use crate::causes;
-use crate::report::{Report, document};
+use crate::report::document;
 
 /// The fields of a cause, with the names that `explain` and the man page print.
 pub(crate) fn fields(cause: &Cause) -> [(&'static str, String); 4] {
@@ -18,24 +19,24 @@ pub(crate) fn fields(cause: &Cause) -> [(&'static str, String); 4] {
 }
 
 /// One cause, or the list of all.
-pub(crate) fn explain(id: Option<&str>, as_json: bool) -> Report {
+pub(crate) fn explain(id: Option<&str>, as_json: bool) -> CommandOutput {
     let Some(id) = id else {
-        return Report::success(if as_json {
+        return CommandOutput::success(if as_json {
             document(&causes::all().map(cause_json).collect())
         } else {
             causes::all().map(|cause| format!("{}  {}\n", cause.id, cause.title)).collect()
         });
     };
     match causes::find(id) {
-        Some(cause) if as_json => Report::success(document(&cause_json(cause))),
+        Some(cause) if as_json => CommandOutput::success(document(&cause_json(cause))),
         Some(cause) => {
             let fields = fields(cause).map(|(name, text)| format!("{name}: {text}\n")).concat();
-            Report::success(format!("{}: {}\n{fields}", cause.id, cause.title))
+            CommandOutput::success(format!("{}: {}\n{fields}", cause.id, cause.title))
         }
         None => {
             let names = causes::all().map(|cause| (strsim::damerau_levenshtein(id, cause.id), cause.id));
             let nearest = names.min().map(|(_, name)| format!("; did you mean `{name}`?")).unwrap_or_default();
-            Report::failure(format!("error: there is no cause `{id}`{nearest}\n"), Exit::Usage)
+            CommandOutput::error(Exit::Usage, &format!("there is no cause `{id}`{nearest}"))
         }
     }
 }

@@ -33,14 +33,15 @@ mod stability;
 mod template;
 mod watch;
 
-use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use clap::Parser;
 use ecs_bootstrap::boundary::aws::Aws;
+use ecs_bootstrap::command_line::CommandOutput;
 use ecs_bootstrap::exit::Exit;
+use ecs_bootstrap::terminal;
 
 use crate::cause::Finding;
 use crate::cli::{Cli, Command, DeploymentFlags, ServiceFlags};
@@ -49,31 +50,23 @@ use crate::deploy::DeployOptions;
 use crate::desired::DesiredState;
 use crate::outcome::Outcome;
 use crate::progress::Progress;
-use crate::report::Report;
 
 fn main() -> ExitCode {
     let start = Instant::now();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
-        Err(error) => {
-            let text = error.render().to_string();
-            let is_error = error.use_stderr();
-            return print(if is_error { Report::failure(text, Exit::Usage) } else { Report::success(text) });
-        }
+        Err(error) => return print(CommandOutput::of_clap(&error)),
     };
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
-        Err(error) => return print(internal_error(&error.to_string())),
+        Err(error) => return print(CommandOutput::error(Exit::Internal, &error.to_string())),
     };
     print(runtime.block_on(run(cli.command, start)))
 }
 
-async fn run(command: Command, start: Instant) -> Report {
+async fn run(command: Command, start: Instant) -> CommandOutput {
     match command {
-        Command::Generate { what } => match generate::generate(what) {
-            Ok(text) => Report::success(String::from_utf8_lossy(&text).into_owned()),
-            Err(error) => internal_error(&error.to_string()),
-        },
+        Command::Generate { what } => generate::generate(what),
         Command::Explain { id, json } => explain::explain(id.as_deref(), json),
         Command::Plan(flags) => plan(&flags).await,
         Command::Deploy { flags, wait, no_rollback, no_wait } => {
@@ -90,14 +83,14 @@ async fn run(command: Command, start: Instant) -> Report {
     }
 }
 
-async fn plan(flags: &DeploymentFlags) -> Report {
+async fn plan(flags: &DeploymentFlags) -> CommandOutput {
     match read_input(flags).await {
         Ok((desired, client)) => client.plan(&desired, flags.json).await,
         Err(finding) => report::outcome(&Outcome::refused(finding), flags.json),
     }
 }
 
-async fn deploy(flags: &DeploymentFlags, options: DeployOptions, start: Instant) -> Report {
+async fn deploy(flags: &DeploymentFlags, options: DeployOptions, start: Instant) -> CommandOutput {
     let outcome = match read_input(flags).await {
         Ok((desired, client)) => client.deploy(&desired, options, &mut Progress::new(start)).await,
         Err(finding) => Outcome::refused(finding),
@@ -105,7 +98,7 @@ async fn deploy(flags: &DeploymentFlags, options: DeployOptions, start: Instant)
     report::outcome(&outcome, flags.json)
 }
 
-async fn rollback(service: &ServiceFlags, to: Option<&str>, timeout: Duration, start: Instant) -> Report {
+async fn rollback(service: &ServiceFlags, to: Option<&str>, timeout: Duration, start: Instant) -> CommandOutput {
     let outcome = match client_for_service(service).await {
         Ok(client) => client.rollback_command(to, timeout, &mut Progress::new(start)).await,
         Err(finding) => Outcome::refused(finding),
@@ -149,13 +142,11 @@ async fn client(cluster: &str, service: &str, region: Option<&str>) -> Result<Se
     Ok(ServiceClient { aws, cluster: cluster.to_owned(), service: service.to_owned() })
 }
 
-fn internal_error(text: &str) -> Report {
-    Report::failure(format!("error: {text}\n"), Exit::Internal)
-}
-
-/// Prints a report. No other function writes to stdout. Errors are ignored: the reader may have closed the pipe.
-fn print(report: Report) -> ExitCode {
-    let _ = std::io::stdout().write_all(report.stdout.as_bytes());
-    let _ = std::io::stderr().write_all(report.stderr.as_bytes());
-    report.exit.into()
+/// Colours and prints the output. Unlike ecs-bootstrap, it is not redacted: the user of ecs-deploy wrote the files and
+/// the requests that it can contain.
+fn print(output: CommandOutput) -> ExitCode {
+    let CommandOutput { stdout, stderr, exit } = output;
+    let stdout = terminal::coloured(&stdout, &std::io::stdout());
+    let stderr = terminal::coloured(&stderr, &std::io::stderr());
+    CommandOutput { stdout, stderr, exit }.print()
 }

@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 
+use ecs_bootstrap::command_line::CommandOutput;
 use ecs_bootstrap::exit::Exit;
 use serde_json::{Value, json};
 
@@ -19,33 +20,15 @@ const VERSION: u32 = 1;
 /// How many events `status` shows.
 const EVENTS: usize = 5;
 
-/// What `main` prints, and the exit code.
-#[derive(Debug)]
-pub(crate) struct Report {
-    pub(crate) stdout: String,
-    pub(crate) stderr: String,
-    pub(crate) exit: Exit,
-}
-
-impl Report {
-    pub(crate) fn success(stdout: String) -> Report {
-        Report { stdout, stderr: String::new(), exit: Exit::Done }
-    }
-
-    pub(crate) fn failure(stderr: String, exit: Exit) -> Report {
-        Report { stdout: String::new(), stderr, exit }
-    }
-}
-
 /// A JSON document as it is printed.
 pub(crate) fn document(value: &Value) -> String {
     format!("{value:#}\n")
 }
 
 /// How a command ended. A JSON document is always printed to stdout; text goes to stderr if the command failed.
-pub(crate) fn outcome(outcome: &Outcome, as_json: bool) -> Report {
+pub(crate) fn outcome(outcome: &Outcome, as_json: bool) -> CommandOutput {
     if as_json {
-        return Report { stdout: outcome_json(outcome), stderr: String::new(), exit: outcome.exit };
+        return CommandOutput { stdout: outcome_json(outcome), stderr: String::new(), exit: outcome.exit };
     }
     let mut text = String::new();
     for (index, finding) in outcome.causes.iter().enumerate() {
@@ -57,8 +40,8 @@ pub(crate) fn outcome(outcome: &Outcome, as_json: bool) -> Report {
         text += &format!("{line}\n");
     }
     match outcome.exit {
-        Exit::Done => Report::success(text),
-        exit => Report::failure(text, exit),
+        Exit::Done => CommandOutput::success(text),
+        exit => CommandOutput { stdout: String::new(), stderr: text, exit },
     }
 }
 
@@ -177,10 +160,10 @@ fn printable_lines(text: &str) -> String {
 }
 
 /// The state of a service, for `status`.
-pub(crate) fn status(service: &Service, as_json: bool) -> Report {
+pub(crate) fn status(service: &Service, as_json: bool) -> CommandOutput {
     let exit = if is_stable(service) { Exit::Done } else { Exit::NotStable };
     let stdout = if as_json { status_json(service, exit) } else { status_text(service) };
-    Report { stdout, stderr: String::new(), exit }
+    CommandOutput { stdout, stderr: String::new(), exit }
 }
 
 fn status_json(service: &Service, exit: Exit) -> String {

@@ -177,7 +177,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
         ],
     ),
     // The other program.
-    ("bin", &["boundary", "exit", "retry"]),
+    ("bin", &["boundary", "command_line", "exit", "retry", "terminal"]),
 ];
 
 /// Parts that do no I/O, read no clock and no environment, and are not `async`. `render/progress.rs` is excepted.
@@ -391,7 +391,7 @@ fn only_main_prints_and_picks_the_exit_code_and_a_verdict_is_told_in_boot() {
 }
 
 #[test]
-fn ecs_deploy_uses_three_modules_of_the_library_and_nothing_uses_it() {
+fn ecs_deploy_uses_five_modules_of_the_library_and_nothing_uses_it() {
     let files = sources();
     let (deploy, library): (Vec<_>, Vec<_>) = files.iter().partition(|(file, _)| file.starts_with("bin/ecs-deploy/"));
     assert!(deploy.len() > 10, "the deploy tool was not found");
@@ -399,11 +399,11 @@ fn ecs_deploy_uses_three_modules_of_the_library_and_nothing_uses_it() {
     for (_, code) in &deploy {
         let paths = code.match_indices("ecs_bootstrap::").map(|(at, found)| &code[at + found.len()..]);
         used.extend(paths.filter_map(|path| path.split([';', '{', ' ']).next()).map(|path| {
-            let known = ["boundary::aws", "exit", "retry"];
+            let known = ["boundary::aws", "command_line", "exit", "retry", "terminal"];
             known.into_iter().find(|known| path.starts_with(known)).unwrap_or(path)
         }));
     }
-    assert!(used.iter().copied().eq(["boundary::aws", "exit", "retry"]), "{used:?}");
+    assert!(used.iter().copied().eq(["boundary::aws", "command_line", "exit", "retry", "terminal"]), "{used:?}");
     none(library.into_iter().flat_map(|(file, code)| lines_with(file, code, &["ecs-deploy", "ecs_deploy"])).collect());
     // What a deployment calls, the boot never does: else its code would be in the instance's binary.
     const CALLS: &[&str] = &["create_service(", "update_service(", "register_task_definition(", "describe_service("];
