@@ -50,7 +50,9 @@ fn coloured_line(line: &str) -> String {
 /// The part of a line that has a colour: where it starts, its length, and its style.
 fn mark(line: &str) -> Option<(usize, usize, Style)> {
     if let Some((label, style)) = LABELS.iter().find(|(label, _)| line.starts_with(label)) {
-        return Some((0, label.len(), *style));
+        // The id of the cause belongs to the label.
+        let id = line[label.len()..].strip_prefix(" [").and_then(|rest| rest.find(']')).map_or(0, |end| end + 3);
+        return Some((0, label.len() + id, *style));
     }
     match line.as_bytes().first()? {
         b'+' => return Some((0, line.len(), GOOD)),
@@ -76,7 +78,7 @@ mod tests {
     #[test]
     fn the_label_of_a_line_is_coloured_and_nothing_is_lost() {
         for (line, expected) in [
-            ("error: [no-cluster-named] text\n", "\u{1b}[1m\u{1b}[31merror:\u{1b}[0m [no-cluster-named] text\n"),
+            ("error: [no-cluster-named] text\n", "\u{1b}[1m\u{1b}[31merror: [no-cluster-named]\u{1b}[0m text\n"),
             ("docker      pass     version 25\n", "docker      \u{1b}[32mpass\u{1b}[0m     version 25\n"),
             ("a:1:2: warning: text [id]\n", "a:1:2: \u{1b}[33mwarning:\u{1b}[0m text [id]\n"),
             ("             pass `--cluster`\n", "             pass `--cluster`\n"),
