@@ -31,6 +31,7 @@
 //! 5. Only `main` prints and picks the exit code; every boot path ends in one verdict, told once.
 //! 6. A second run on an unchanged host writes nothing and starts nothing.
 
+pub mod agent_variables;
 pub mod apply;
 pub mod boot;
 pub mod boundary;

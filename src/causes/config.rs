@@ -13,7 +13,7 @@ use crate::evidence::user_data::PartType;
 use crate::exit::Exit;
 use crate::plan::Refusal;
 use crate::redaction::error_chain;
-use crate::settings::agent_variables::{self, Consequence};
+use crate::agent_variables::{self, Consequence};
 
 /// A setting of ours, wherever it was written.
 pub(super) static SETTING_INVALID: Cause = Cause {

@@ -9,7 +9,7 @@ use crate::plan::{Refusal, cluster_name, glued};
 use crate::readiness::joined_other_cluster;
 use crate::redaction;
 use crate::settings::Rank;
-use crate::settings::agent_variables::check;
+use crate::agent_variables::check;
 
 /// A cluster that is missing, or another than the wanted one.
 pub(super) struct Effect<'e> {

@@ -3,7 +3,7 @@
 
 use super::read;
 use crate::redaction::{self, is_unprintable};
-use crate::settings::agent_variables::is_secret;
+use crate::agent_variables::is_secret;
 
 /// The file as it may be shown.
 pub fn shown(bytes: &[u8]) -> String {

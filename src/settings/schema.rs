@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::agent_variables;
+use crate::agent_variables;
 use super::{ReservedMemory, Secret, Settings, Source, Sourced, Switch, TagsApi, TagsCluster, TagsSettings};
 
 /// A value as it was written, before anybody knows what it shall be.

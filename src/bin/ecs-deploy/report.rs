@@ -284,7 +284,7 @@ pub(crate) fn fields(cause: &Cause) -> [(&'static str, String); 4] {
 /// One cause, or the list of all.
 pub(crate) fn explain(id: Option<&str>, as_json: bool) -> Report {
     let as_value = |cause: &Cause| {
-        json!({"id": cause.id, "title": cause.title, "looks": cause.looks, "remedy": cause.remedy,
+        json!({"id": cause.id, "title": cause.title, "symptoms": cause.looks, "looks": cause.looks, "remedy": cause.remedy,
                "source": cause.source, "exit_code": cause.exit})
     };
     let done = |stdout| Report { stdout, stderr: String::new(), exit: Exit::Done };

@@ -10,7 +10,7 @@ use self::value::{Filling, Value, as_lines, dedented, filled, filled_in_code, jo
 use super::lexer::{Lexer, Rules, Token};
 use super::text::{At, Text, string};
 use crate::ecs_config::issue::OPAQUE;
-use crate::settings::agent_variables::find;
+use crate::agent_variables::find;
 
 /// Brackets deeper than this are not followed.
 const DEEPEST: usize = 200;

@@ -6,6 +6,7 @@ mod rollback;
 mod states;
 
 use crate::support::rollout::Ecs;
+use crate::support::schema;
 use serde_json::{Value, json};
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -85,11 +86,10 @@ impl Site {
             .envs(safe(&self.elsewhere.clone().unwrap_or_else(|| self.ecs.endpoint())))
             .envs(self.variables.iter().cloned());
         let output = command.output().unwrap();
-        Outcome {
-            code: output.status.code().unwrap_or(-1),
-            stdout: String::from_utf8(output.stdout).unwrap(),
-            stderr: String::from_utf8(output.stderr).unwrap(),
-        }
+        let stdout = String::from_utf8(output.stdout).unwrap();
+        let valid = schema::validate_deploy_stdout(arguments, &stdout);
+        valid.unwrap_or_else(|error| panic!("`{}` printed a document {error}", arguments.join(" ")));
+        Outcome { code: output.status.code().unwrap_or(-1), stdout, stderr: String::from_utf8(output.stderr).unwrap() }
     }
 
     /// All that a terminal of 100 columns gets, by script(1).
