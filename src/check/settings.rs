@@ -4,8 +4,8 @@ use super::finding::{MOST, Note};
 use super::text::Text;
 use crate::agent_variables;
 use crate::ecs_config::issue::Level;
-use crate::settings::fragment::Fragment;
 use crate::settings::Rank;
+use crate::settings::fragment::Fragment;
 
 /// The mistakes of settings of ecs-bootstrap.
 pub(super) fn check(text: &Text, rank: Rank) -> Vec<Note> {

@@ -7,9 +7,9 @@ use std::fmt::Write;
 use std::path::Path;
 use std::process::Command;
 
+use ecs_bootstrap::agent_variables::{self, TagRefusal, permitted_from_tags};
 use ecs_bootstrap::exit::Exit;
 use ecs_bootstrap::journal;
-use ecs_bootstrap::agent_variables::{self, TagRefusal, permitted_from_tags};
 use ecs_bootstrap::settings::fragment::{Fragment, Name};
 use ecs_bootstrap::settings::precedence::LOWEST_FIRST;
 use ecs_bootstrap::settings::schema::{self, Raw, Setting};
@@ -396,7 +396,8 @@ fn installed_files(package: &str) -> String {
 /// The policies of the instances' role in cluster.yaml: policy, statement and actions.
 pub(super) fn role() -> Vec<(String, String, Vec<String>)> {
     let template = file("packaging/cloudformation/cluster.yaml");
-    let begin = template.find("Description: !Sub The agent and ecs-bootstrap on the instances").expect("the role");
+    let begin =
+        template.find("Description: !Sub Role of the agent and ecs-bootstrap on the instances").expect("the role");
     let role = template[begin..].split("\n\n").next().unwrap();
     let (mut policy, mut found) = (String::new(), Vec::new());
     let mut in_actions = false;
@@ -467,7 +468,7 @@ fn limits_of_time() -> String {
     let deadline = |name: &str| default_of(name, &defaults).trim_matches('`').to_owned();
     let seconds = |path: &str, name: &str| format!("{} s", constant(path, name));
     let day = humantime::format_duration(schema::LONGEST_DURATION).to_string();
-    let hang = constant("src/retry.rs", "GRACE") + constant("src/boot/hangs.rs", "BEGINNING");
+    let hang = constant("src/retry.rs", "GRACE") + constant("src/boot/hangs.rs", "STARTUP");
     let row = |what: &str, limit: String, setting: &str| [what.to_owned(), limit, setting.to_owned()];
     table(
         ["what", "limit", "setting"],
