@@ -13,49 +13,62 @@ const GOOD: Style = AnsiColor::Green.on_default();
 const NOTE: Style = AnsiColor::Cyan.on_default();
 const FAINT: Style = Style::new().dimmed();
 
-/// Words at the beginning of a line, each with its style. A label ends with a colon; the others are followed by a blank.
-const LABELS: [(&str, Style); 18] = [
+/// Labels at the beginning of a line.
+const LABELS: [(&str, Style); 11] = [
     ("error:", BAD),
     ("FAILED:", BAD),
-    ("fail ", BAD),
-    ("failed:", BAD),
-    ("unknown:", BAD),
     ("also:", WARNING),
     ("warning:", WARNING),
-    ("warn ", WARNING),
     ("waiting:", WARNING),
-    ("pass ", GOOD),
     ("ready:", GOOD),
     ("remedy:", NOTE),
     ("note:", NOTE),
     ("signal:", NOTE),
-    ("unknown ", FAINT),
+    ("suggestion:", NOTE),
     ("seen:", FAINT),
-    ("+", GOOD),
-    ("-", BAD),
 ];
+/// Results in the second column of a table, such as the one of `doctor`.
+const RESULTS: [(&str, Style); 4] = [("pass", GOOD), ("warn", WARNING), ("fail", BAD), ("unknown", FAINT)];
+/// Levels of a finding: `FILE:LINE:COLUMN: error: ...`.
+const LEVELS: [(&str, Style); 2] = [(": error: ", BAD), (": warning: ", WARNING)];
 
 /// The text with colours if the stream shows them; otherwise the text as it is.
 pub fn coloured(text: &str, stream: &impl RawStream) -> String {
-    if text.is_empty() || anstream::AutoStream::choice(stream) == anstream::ColorChoice::Never {
-        return text.to_owned();
-    }
     // JSON is for programs, also on a terminal.
-    if text.starts_with(['{', '[']) { text.to_owned() } else { text.split_inclusive('\n').map(coloured_line).collect() }
+    let is_plain = text.starts_with(['{', '[']) || anstream::AutoStream::choice(stream) == anstream::ColorChoice::Never;
+    if is_plain { text.to_owned() } else { text.split_inclusive('\n').map(coloured_line).collect() }
 }
 
 fn coloured_line(line: &str) -> String {
-    let body = line.trim_start();
-    let indent = &line[..line.len() - body.len()];
-    match LABELS.iter().find(|(label, _)| body.starts_with(label)) {
-        Some((label @ ("+" | "-"), style)) if indent.is_empty() => {
-            let _ = label;
-            let text = line.trim_end_matches('\n');
-            format!("{style}{text}{style:#}{}", &line[text.len()..])
-        }
-        Some(("+" | "-", _)) | None => line.to_owned(),
-        Some((label, style)) => format!("{indent}{style}{label}{style:#}{}", &body[label.len()..]),
+    let text = line.trim_end_matches('\n');
+    let (start, length, style) = mark(text).unwrap_or((0, 0, Style::new()));
+    let (before, rest) = line.split_at(start);
+    let (marked, after) = rest.split_at(length);
+    if marked.is_empty() { line.to_owned() } else { format!("{before}{style}{marked}{style:#}{after}") }
+}
+
+/// The part of a line that has a colour: where it starts, its length, and its style.
+fn mark(line: &str) -> Option<(usize, usize, Style)> {
+    if let Some((label, style)) = LABELS.iter().find(|(label, _)| line.starts_with(label)) {
+        // The id of the cause belongs to the label.
+        let id = line[label.len()..].strip_prefix(" [").and_then(|rest| rest.find(']')).map_or(0, |end| end + 3);
+        return Some((0, label.len() + id, *style));
     }
+    match line.as_bytes().first()? {
+        b'+' => return Some((0, line.len(), GOOD)),
+        b'-' => return Some((0, line.len(), BAD)),
+        _ => {}
+    }
+    if let Some((start, (level, style))) = LEVELS.iter().find_map(|level| Some((line.find(level.0)?, level))) {
+        return Some((start + 2, level.len() - 3, *style));
+    }
+    // The name in the first column is a single word.
+    let first = line.find("  ").filter(|end| *end > 0 && !line[..*end].contains(' '))?;
+    let second = first + line[first..].len() - line[first..].trim_start().len();
+    RESULTS
+        .iter()
+        .find(|(word, _)| line[second..].split(' ').next() == Some(word))
+        .map(|(word, style)| (second, word.len(), *style))
 }
 
 #[cfg(test)]
@@ -65,8 +78,12 @@ mod tests {
     #[test]
     fn the_label_of_a_line_is_coloured_and_nothing_is_lost() {
         for (line, expected) in [
-            ("error: [no-cluster-named] text\n", "\u{1b}[1m\u{1b}[31merror:\u{1b}[0m [no-cluster-named] text\n"),
-            ("  pass  docker\n", "  \u{1b}[32mpass \u{1b}[0m docker\n"),
+            ("error: [no-cluster-named] text\n", "\u{1b}[1m\u{1b}[31merror: [no-cluster-named]\u{1b}[0m text\n"),
+            ("docker      pass     version 25\n", "docker      \u{1b}[32mpass\u{1b}[0m     version 25\n"),
+            ("a:1:2: warning: text [id]\n", "a:1:2: \u{1b}[33mwarning:\u{1b}[0m text [id]\n"),
+            ("             pass `--cluster`\n", "             pass `--cluster`\n"),
+            ("remedies are unknown here", "remedies are unknown here"),
+            ("", ""),
             ("+ECS_CLUSTER=prod\n", "\u{1b}[32m+ECS_CLUSTER=prod\u{1b}[0m\n"),
             ("  - in a list\n", "  - in a list\n"),
             ("errors: none", "errors: none"),

@@ -242,7 +242,7 @@ fn a_signal_that_cannot_be_sent_is_shown_and_changes_no_verdict() {
             "ready: ",
             "warning: signal: SUCCESS to cloudformation, failed",
             "does not exist",
-            "allow `cloudformation:SignalResource`",
+            "allow the instance's role `cloudformation:SignalResource`",
         ],
     );
     assert!(!instance.disk.path("/var/lib/ecs-bootstrap/signals.json").exists(), "nothing was taken");
@@ -330,7 +330,7 @@ fn a_hook_is_abandoned_for_a_fault_of_this_host_alone() {
     says(
         &run(&instance, &[LIFECYCLE]),
         21,
-        &["launch-hook, left", "another instance would come to the same", "ABANDON"],
+        &["launch-hook, left", "a replacement would fail in the same way", "ABANDON"],
     );
     assert_eq!(instance.aws.count("CompleteLifecycleAction"), 0);
     assert_eq!(instance.aws.count("DescribeAutoScalingGroups"), 0);
@@ -349,7 +349,12 @@ fn a_hook_that_is_throttled_is_ended_all_the_same() {
     says(
         &outcome,
         0,
-        &["ready: ", "launch-hook, failed", "something else", "allow `autoscaling:CompleteLifecycleAction`"],
+        &[
+            "ready: ",
+            "launch-hook, failed",
+            "something else",
+            "allow the instance's role `autoscaling:CompleteLifecycleAction`",
+        ],
     );
 }
 
@@ -385,7 +390,7 @@ fn among_several_hooks_one_must_be_named() {
     says(
         &run(&instance, &[LIFECYCLE]),
         0,
-        &["launch-hook, failed", "several launch hooks", "name one by `signal.hook`"],
+        &["launch-hook, failed", "several launch hooks", "name one with `signal.hook`"],
     );
     says(&run(&instance, &[LIFECYCLE, "signal.hook=ready"]), 0, &["CONTINUE to launch-hook, sent"]);
     let instance = of_stack();
@@ -424,7 +429,7 @@ fn a_group_is_told_of_an_unhealthy_instance_by_the_same_rule() {
     assert_eq!(health(&instance), Some(("Unhealthy".into(), "true".into())), "the grace period counts");
     let instance = broken();
     instance.aws.change(|aws| aws.waiting.others_in_service = 0);
-    says(&run(&instance, &[UNHEALTHY]), 24, &["health, left: no other instance"]);
+    says(&run(&instance, &[UNHEALTHY]), 24, &["health, left: not set, because no other instance"]);
     let instance = of_stack().without_cluster("prod");
     says(&run(&instance, &[UNHEALTHY]), 21, &["health, left"]);
     assert_eq!((health(&instance), instance.aws.count("DescribeAutoScalingGroups")), (None, 0));

@@ -38,7 +38,7 @@ fn two_clusters_with_the_wanted_tags_are_both_told() {
 fn an_agent_in_default_that_nobody_asked_for_is_told() {
     let instance = Instance::new();
     joined(&instance, "");
-    Names("joined-default", 21, "in `default`; wanted is `prod`")
+    Names("joined-default", 21, "in cluster `default`; the wanted cluster is `prod`")
         .check(&instance, &verify(&instance, &["verify.deadline=20s"]));
     assert_eq!(instance.disk.text("etc/ecs/ecs.config"), "");
 }
@@ -53,7 +53,7 @@ fn default_that_somebody_asked_for_is_no_cause() {
 fn an_agent_in_another_cluster_is_told() {
     let instance = Instance::new().cluster("old", &[]);
     joined(&instance, "ECS_CLUSTER=old\n");
-    Names("cluster-other-than-wanted", 21, "in `old`; wanted is `prod`")
+    Names("cluster-other-than-wanted", 21, "in cluster `old`; the wanted cluster is `prod`")
         .check(&instance, &verify(&instance, &["verify.deadline=20s"]));
 }
 

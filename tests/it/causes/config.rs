@@ -30,7 +30,7 @@ fn names(id: &str, line: &str, seen: &str) {
     assert_eq!(instance.disk.text(CONFIG), line);
     let (instance, outcome) = in_default(line);
     Names(id, 21, seen).check(&instance, &outcome);
-    assert!(outcome.stderr.contains("in `default`; wanted is `prod`"), "{}", outcome.stderr);
+    assert!(outcome.stderr.contains("in cluster `default`; the wanted cluster is `prod`"), "{}", outcome.stderr);
 }
 
 /// The same beside a line that is right.
@@ -161,14 +161,14 @@ fn a_file_that_is_younger_than_the_agent_is_told() {
     instance.disk.write(CONFIG, "ECS_CLUSTER=prod\n");
     let outcome = verify(&instance, &["verify.deadline=20s"]);
     Names("config-late", 21, "/etc/ecs/ecs.config was written at ").check(&instance, &outcome);
-    assert!(outcome.stderr.contains("in `default`; wanted is `prod`"), "{}", outcome.stderr);
+    assert!(outcome.stderr.contains("in cluster `default`; the wanted cluster is `prod`"), "{}", outcome.stderr);
 }
 
 #[test]
 fn an_agent_elsewhere_with_a_file_that_is_older_is_not_called_late() {
     let instance = Instance::new().cluster("old", &[]);
     joined(&instance, "ECS_CLUSTER=old\n");
-    Names("cluster-other-than-wanted", 21, "in `old`; wanted is `prod`")
+    Names("cluster-other-than-wanted", 21, "in cluster `old`; the wanted cluster is `prod`")
         .check(&instance, &verify(&instance, &["verify.deadline=20s"]));
 }
 
@@ -237,5 +237,5 @@ fn an_agent_that_went_to_default_past_an_odd_line_is_told_though_nothing_else_na
 #[test]
 fn an_odd_line_that_names_another_cluster_than_the_wanted_one_is_not_blamed() {
     let (instance, outcome) = in_default("export ECS_CLUSTER=stage\nECS_CLUSTR=stage\n");
-    Names("joined-default", 21, "in `default`; wanted is `prod`").check(&instance, &outcome);
+    Names("joined-default", 21, "in cluster `default`; the wanted cluster is `prod`").check(&instance, &outcome);
 }
