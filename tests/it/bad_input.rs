@@ -258,7 +258,7 @@ fn a_systemd_that_is_silent_is_told_by_the_deadline() {
             assert!(matches!(outcome.code, Some(12 | 13)), "{method}: {:?}\n{told}", outcome.code);
             assert_eq!(told.lines().filter(|line| line.starts_with("error: [")).count(), 1, "{told}");
         }
-        assert!(outcome.duration < Duration::from_secs(12), "{method}: {:?}", outcome.duration);
+        assert!(outcome.duration < Duration::from_secs(20), "{method}: {:?}", outcome.duration);
     }
 }
 
@@ -283,7 +283,11 @@ fn a_kill_at_any_moment_leaves_the_old_file_or_the_new() {
     // An agent that a killed run started must not join by the file that the next round puts back.
     let instance = old().agent_behaves(|agent| agent.never_registers = true);
     let (mut before, mut after) = (0, 0);
-    for round in 0..60 {
+    for round in 0..600 {
+        // On a slow host, the write comes later than in the first 60 rounds.
+        if round >= 60 && after > 0 {
+            break;
+        }
         instance.ecs_config_again();
         let running = instance.start(&["run", "--wait", "--set", "verify.deadline=20s"]);
         std::thread::sleep(Duration::from_micros(round * 1500));

@@ -214,5 +214,5 @@ fn a_call_that_does_not_return_is_ended_after_the_deadline() {
     let outcome = instance.start_into_full_pipe(&["run", "--no-wait", "--set", "run.deadline=3s"]).wait();
     Names("call-hangs", 13, "`ecs-bootstrap run` has not ended by itself 8s after its deadline")
         .check(&instance, &outcome);
-    assert!(outcome.duration < Duration::from_secs(3 + 10), "{:?}", outcome.duration);
+    assert!(outcome.duration < Duration::from_secs(20), "{:?}", outcome.duration);
 }

@@ -1,6 +1,6 @@
 //! Causes that lie in the role, its credentials and its permissions. See `causes.rs`.
 
-use super::{Names, Notes, is_ready, launched, run};
+use super::{AT_ONCE, Names, Notes, is_ready, launched, run};
 use crate::support::{Instance, aws, imds};
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ fn an_old_instance_without_a_role_is_told_at_once() {
     let instance = Instance::new().without_role();
     let outcome = run(&instance, &["verify.deadline=20s"]);
     Names("no-instance-role", 22, "404 to `meta-data/iam/security-credentials/`").check(&instance, &outcome);
-    assert!(outcome.duration < Duration::from_secs(5), "{:?}", outcome.duration);
+    assert!(outcome.duration < AT_ONCE, "{:?}", outcome.duration);
     assert_eq!(instance.disk.text("etc/ecs/ecs.config"), "ECS_CLUSTER=prod\n");
 }
 
@@ -54,7 +54,7 @@ fn a_denied_registration_is_told_with_the_kind_of_policy() {
     let outcome = run(&instance, &["verify.deadline=20s"]);
     Names("register-denied", 22, "is not authorized to perform: ecs:RegisterContainerInstance")
         .check(&instance, &outcome);
-    assert!(outcome.duration < Duration::from_secs(5), "{:?}", outcome.duration);
+    assert!(outcome.duration < AT_ONCE, "{:?}", outcome.duration);
 }
 
 #[test]
