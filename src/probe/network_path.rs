@@ -133,7 +133,7 @@ async fn look_at(endpoint: Option<&Endpoint>, deadline: Deadline) -> Option<Show
 }
 
 async fn ask_proxy(connect: Option<(&Endpoint, &Proxy)>, deadline: Deadline) -> Option<Proxied> {
-    let (endpoint, proxy) = connect.filter(|(_, proxy)| proxy.speaks_http)?;
+    let (endpoint, proxy) = connect.filter(|(_, proxy)| proxy.is_plain_http)?;
     Some(through(proxy, endpoint, deadline).await)
 }
 
@@ -172,7 +172,7 @@ async fn control_plane(
 async fn reach(endpoint: Option<Endpoint>, proxy: Option<&Proxy>, deadline: Deadline) -> Option<Reached> {
     let endpoint = endpoint?;
     if let Some(proxy) = proxy {
-        if !proxy.speaks_http {
+        if !proxy.is_plain_http {
             return None;
         }
         return Some(Reached::Through(through(proxy, &endpoint, deadline).await));

@@ -63,7 +63,7 @@ impl InstanceCredentials {
 
 fn credentials(document: Document) -> Credentials {
     // Without an expiry that can be read the SDK keeps them for its own default, and asks again then.
-    let expiry = document.ends();
+    let expiry = document.expiry();
     let token = Some(document.token).filter(|token| !token.is_empty());
     Credentials::new(document.access_key_id, document.secret_access_key, token, expiry, "instance role")
 }

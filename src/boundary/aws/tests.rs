@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::boundary::imds::Address;
-use crate::boundary::loopback::{Asked, Server, answer, run};
+use crate::boundary::loopback::{Request, Server, answer, run};
 
 fn options(url: &str) -> AwsOptions {
     AwsOptions { endpoint_url: Some(url.to_owned()), host_bundles: Vec::new(), ..AwsOptions::new("eu-west-1") }
@@ -10,7 +10,7 @@ fn options(url: &str) -> AwsOptions {
 
 /// Metadata with a role whose credentials are good for a century.
 fn metadata() -> Server {
-    Server::start(|asked| match asked.line.as_str() {
+    Server::start(|request| match request.line.as_str() {
         "PUT /latest/api/token" => answer(200, "t"),
         "GET /latest/meta-data/iam/security-credentials/" => answer(200, "app"),
         _ => answer(
@@ -40,27 +40,27 @@ fn kind_of(status: u16, body: &'static str) -> AwsErrorKind {
 
 #[test]
 fn reads_every_page_with_the_credentials_of_the_role() {
-    let service = Server::start(|asked: &Asked| match asked.rest.contains("\"nextToken\":\"2\"") {
+    let service = Server::start(|request: &Request| match request.rest.contains("\"nextToken\":\"2\"") {
         false => answer(200, r#"{"clusterArns":["a"],"nextToken":"2"}"#),
         true => answer(200, r#"{"clusterArns":["b"]}"#),
     });
     assert_eq!(list_clusters(&metadata(), &options(&service.url())).unwrap(), ["a", "b"]);
-    let first = &service.asked()[0].rest;
+    let first = &service.requests()[0].rest;
     assert!(first.contains("Credential=AKID/") && first.contains("/eu-west-1/ecs/aws4_request"), "{first}");
     assert!(!first.contains("hunter2"));
 }
 
 #[test]
 fn reads_tags_clusters_and_a_container_instance() {
-    let service = Server::start(|asked| {
-        if asked.rest.contains("DescribeTags") {
+    let service = Server::start(|request| {
+        if request.rest.contains("DescribeTags") {
             return answer(
                 200,
                 "<DescribeTagsResponse><tagSet><item><resourceId>i-1</resourceId><key>team</key><value>red</value>\
                  </item></tagSet></DescribeTagsResponse>",
             );
         }
-        if asked.rest.contains("DescribeClusters") {
+        if request.rest.contains("DescribeClusters") {
             return answer(
                 200,
                 r#"{"clusters":[{"clusterName":"c","clusterArn":"arn:c","status":"ACTIVE",
@@ -124,7 +124,7 @@ fn reads_the_errors_of_ec2() {
 #[test]
 fn a_missing_role_survives_the_wrapping_of_the_sdk() {
     let roleless =
-        Server::start(|asked| if asked.line.starts_with("PUT") { answer(200, "t") } else { answer(404, "") });
+        Server::start(|request| if request.line.starts_with("PUT") { answer(200, "t") } else { answer(404, "") });
     let kind = list_clusters(&roleless, &options("http://127.0.0.1:9")).unwrap_err().kind;
     assert!(matches!(kind, AwsErrorKind::NoCredentials), "{kind:?}");
 
@@ -133,7 +133,7 @@ fn a_missing_role_survives_the_wrapping_of_the_sdk() {
     assert!(matches!(error.kind, AwsErrorKind::Imds(crate::boundary::imds::ImdsError::Disabled { .. })), "{error:?}");
     assert!(std::error::Error::source(&error).unwrap().to_string().contains("switched off"));
 
-    let unusable = Server::start(|asked| match asked.line.as_str() {
+    let unusable = Server::start(|request| match request.line.as_str() {
         "PUT /latest/api/token" => answer(200, "t"),
         "GET /latest/meta-data/iam/security-credentials/" => answer(200, "app"),
         _ => answer(200, r#"{"Code":"AssumeRoleUnauthorizedAccess"}"#),
