@@ -50,8 +50,8 @@ pub(crate) fn answer(status: u16, body: &str) -> Option<String> {
 }
 
 impl Server {
-    /// Answers each request with the bytes that `handler` returns; on `None` the connection stays open without an answer.
-    /// After an answer without `Content-Length` the server closes the connection.
+    /// Answers each request with the bytes that `handler` returns; on `None` the connection stays open without an
+    /// answer. After an answer without `Content-Length` the server closes the connection.
     pub(crate) fn start(handler: impl Fn(&Request) -> Option<String> + Send + Sync + 'static) -> Server {
         Server::start_at("127.0.0.1:0", handler)
     }

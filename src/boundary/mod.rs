@@ -1,8 +1,8 @@
 //! All input and output of the program: one module for each service (IMDS, AWS, the ECS agent, docker, systemd) and for
 //! each part of the host (files, kernel, console).
 //!
-//! In: addresses, names and deadlines. Out: answers, or an error type of the module. A module here never uses the stages
-//! of the pipeline or their data types, and almost never logs above debug level.
+//! In: addresses, names and deadlines. Out: answers, or an error type of the module. A module here never uses the
+//! stages of the pipeline or their data types, and almost never logs above debug level.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
