@@ -17,7 +17,7 @@ use ecs_bootstrap::exit::Exit;
 use ecs_bootstrap::journal::{self, Logging};
 use ecs_bootstrap::maintenance::Consent;
 use ecs_bootstrap::redaction;
-use ecs_bootstrap::retry::{LastWord, Watchdog};
+use ecs_bootstrap::retry::{FinalReport, Watchdog};
 use ecs_bootstrap::settings::fragment::Fragment;
 use ecs_bootstrap::settings::{SettingsError, Warning};
 use tokio::time::Instant;
@@ -118,7 +118,7 @@ fn command(cli: Cli, start: Instant) -> CommandOutput {
 fn watch(ending: Ending) -> Watchdog {
     let (document, report) = ending.report();
     let exit = report.exit;
-    let last_words: Vec<LastWord> = vec![
+    let last_words: Vec<FinalReport> = vec![
         Box::new(move || {
             let _ = print(report);
         }),
