@@ -1,8 +1,8 @@
-//! Prints a line on the system console, which can be read with `ec2:GetConsoleOutput` or on the serial console if a login
-//! is impossible.
+//! Prints a line on the system console, which can be read with `ec2:GetConsoleOutput` or on the serial console if a
+//! login is impossible.
 //!
-//! In: one line. Out: success, or the kernel's error. It never blocks on a console that is full, and never creates a file
-//! in place of a missing console.
+//! In: one line. Out: success, or the kernel's error. It never blocks on a console that is full, and never creates a
+//! file in place of a missing console.
 
 use std::fs::OpenOptions;
 use std::io::{self, Write};

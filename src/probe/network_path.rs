@@ -54,7 +54,7 @@ pub(crate) async fn network_path(world: &World, ask: NetworkQuestions, deadline:
         (network_path.names, network_path.certificate, network_path.proxy) = (names, certificate, proxied);
         (network_path.public_address, network_path.control_plane) = (public_address, control_plane);
         network_path.api_clock = aws.clock_ahead();
-        network_path.host_roots = aws.trusts_host();
+        network_path.host_roots = aws.tried_host_roots();
     }
     if ask.certificate && network_path.certificate.is_none() {
         network_path.certificate = Some(Shown { host: String::new(), certificate: None });

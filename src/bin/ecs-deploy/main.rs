@@ -129,7 +129,7 @@ async fn calls(cluster: &str, service: &str, region: Option<&str>) -> Result<Cal
     let ca_bundle = environment("AWS_CA_BUNDLE").map(PathBuf::from);
     // An ARN says its region (IAM User Guide, "Amazon Resource Names").
     let of_arn = cluster.starts_with("arn:").then(|| cluster.split(':').nth(3)).flatten();
-    let aws = Aws::of_caller(region.or(of_arn), ca_bundle).await.map_err(|error| of_call(&error))?;
+    let aws = Aws::with_default_credentials(region.or(of_arn), ca_bundle).await.map_err(|error| of_call(&error))?;
     Ok(Calls { aws, cluster: cluster.to_owned(), service: service.to_owned() })
 }
 

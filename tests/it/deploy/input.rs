@@ -158,5 +158,5 @@ fn an_api_out_of_reach_ends_with_its_code_and_a_missing_region_is_named() {
     assert!(said.contains("[api-unreachable]"), "{said}");
     let (code, said) = run(&site.ecs.endpoint(), None);
     assert_eq!(code, Some(37), "{said}");
-    assert!(said.contains("no region is named"), "{said}");
+    assert!(said.contains("no region is configured"), "{said}");
 }
