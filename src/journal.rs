@@ -299,8 +299,8 @@ mod tests {
 
     #[test]
     fn a_value_of_several_lines_is_sent_with_its_length() {
-        let entries = entries_of(None, || tracing::warn!(seen = "one\nerror: 2", "look"));
-        let mut expected = b"MESSAGE=look\nPRIORITY=4\nSYSLOG_IDENTIFIER=ecs-bootstrap\nSEEN\n".to_vec();
+        let entries = entries_of(None, || tracing::warn!(seen = "one\nerror: 2", "failed"));
+        let mut expected = b"MESSAGE=failed\nPRIORITY=4\nSYSLOG_IDENTIFIER=ecs-bootstrap\nSEEN\n".to_vec();
         expected.extend_from_slice(&[12, 0, 0, 0, 0, 0, 0, 0]);
         expected.extend_from_slice(b"one\nerror: 2\n");
         assert_eq!(entries, [expected]);

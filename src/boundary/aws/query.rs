@@ -172,7 +172,7 @@ async fn signed(clients: &Clients, service: Service, endpoint: &str, body: &str)
     Ok(request)
 }
 
-/// Sends a request to an origin, without a signature of its own and without retries.
+/// Sends a request unchanged to an origin: adds no signature, and does not retry.
 pub(super) async fn send_once<T, E>(
     clients: &Clients,
     method: &'static str,

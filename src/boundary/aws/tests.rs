@@ -177,9 +177,9 @@ fn resolves_the_endpoint_of_ecs_without_a_request() {
 fn an_invalid_bundle_is_an_error_and_an_empty_path_is_ignored() {
     let metadata = metadata();
     let with = |path: &str| AwsOptions { ca_bundle: Some(path.into()), ..AwsOptions::new("eu-west-1") };
-    let made = |path: &str| run(Aws::new(imds(&metadata), &with(path))).map(|_| ()).map_err(|error| error.kind);
-    assert!(matches!(made("/dev/null"), Err(AwsErrorKind::CaBundle { .. })));
-    assert!(made("").is_ok());
+    let created = |path: &str| run(Aws::new(imds(&metadata), &with(path))).map(|_| ()).map_err(|error| error.kind);
+    assert!(matches!(created("/dev/null"), Err(AwsErrorKind::CaBundle { .. })));
+    assert!(created("").is_ok());
 }
 
 /// A server that answers with `first` once, and then with `second`.

@@ -10,7 +10,7 @@ use std::path::{Component, Path, PathBuf};
 
 use nix::libc;
 
-/// The kernel follows the same number of links (path_resolution(7)).
+/// The most links that are followed, as in the kernel (path_resolution(7)).
 const MOST_LINKS: usize = 40;
 
 /// Whether [`resolve`] follows a link that is the last part of the path.
