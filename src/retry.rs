@@ -75,7 +75,7 @@ pub enum Step<T, E> {
     /// The attempt succeeded.
     Done(T),
     /// The attempt failed, and a retry may succeed.
-    Again(E),
+    Retry(E),
     /// The attempt failed, and a retry cannot succeed.
     Stop(E),
 }
@@ -107,7 +107,7 @@ pub async fn until<T, E>(
         let (last, timed_out) = match op(attempts).await {
             Step::Done(value) => return Ok(value),
             Step::Stop(error) => (error, false),
-            Step::Again(error) => {
+            Step::Retry(error) => {
                 let pause = policy.pause(attempts);
                 if pause < deadline.remaining() {
                     pause_for(pause).await;
@@ -235,7 +235,7 @@ mod tests {
     #[test]
     fn keeps_the_last_error_and_counts_the_attempts() {
         let gave_up = run(until::<(), _>(Deadline::after(Duration::from_secs(5)), QUICK, async |n| match n {
-            1 | 2 => Step::Again(n),
+            1 | 2 => Step::Retry(n),
             _ => Step::Stop(n),
         }))
         .unwrap_err();
@@ -245,7 +245,7 @@ mod tests {
     #[test]
     fn tries_once_even_when_the_deadline_has_passed() {
         let gave_up =
-            run(until::<(), _>(Deadline::after(Duration::ZERO), QUICK, async |_| Step::Again("late"))).unwrap_err();
+            run(until::<(), _>(Deadline::after(Duration::ZERO), QUICK, async |_| Step::Retry("late"))).unwrap_err();
         assert_eq!((gave_up.attempts, gave_up.timed_out), (1, true));
     }
 

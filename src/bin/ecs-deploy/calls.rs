@@ -40,7 +40,7 @@ pub(crate) async fn asked<T>(call: impl AsyncFn(Deadline) -> Result<T, AwsError>
         Ok(answer) => Step::Done(answer),
         Err(error) if passes(&error) => {
             tracing::debug!(%error, "asked again");
-            Step::Again(error)
+            Step::Retry(error)
         }
         Err(error) => Step::Stop(error),
     });

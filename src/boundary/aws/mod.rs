@@ -210,7 +210,7 @@ impl Aws {
         let call = async |attempts| match self.attempt_with_trusted_roots(deadline, &send).await {
             Ok(answer) => Step::Done(answer),
             Err(error @ (AwsErrorKind::Garbled, _)) if attempts < ATTEMPTS && only_reads(operation) => {
-                Step::Again(error)
+                Step::Retry(error)
             }
             Err(error) => Step::Stop(error),
         };

@@ -84,7 +84,7 @@ impl RetriedGet {
             return Step::Stop(last_failure.take().unwrap_or(failed));
         }
         *last_failure = Some(failed.clone());
-        Step::Again(failed)
+        Step::Retry(failed)
     }
 }
 
