@@ -49,7 +49,7 @@ impl Cluster {
 
 /// The answer of DescribeClusters.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Described {
+pub struct DescribedClusters {
     /// The clusters that exist, and those that were deleted a short time ago.
     pub clusters: Vec<Cluster>,
     /// The names or ARNs that ECS does not know.
@@ -147,9 +147,13 @@ impl Aws {
 
     /// Clusters by name or ARN, with their tags: `ecs:DescribeClusters`, one call for each hundred, two calls at a
     /// time.
-    pub async fn describe_clusters(&self, clusters: &[String], deadline: Deadline) -> Result<Described, AwsError> {
+    pub async fn describe_clusters(
+        &self,
+        clusters: &[String],
+        deadline: Deadline,
+    ) -> Result<DescribedClusters, AwsError> {
         const OPERATION: &str = "ecs:DescribeClusters";
-        let mut described = Described::default();
+        let mut described = DescribedClusters::default();
         let mut bytes = 0;
         for group in clusters.chunks(PAGE * AT_ONCE) {
             let calls = group.chunks(PAGE).map(|some| {

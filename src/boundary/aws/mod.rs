@@ -31,7 +31,7 @@ use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use aws_smithy_runtime_api::client::result::SdkError;
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 
-pub use calls::{Cluster, ContainerInstance, Described, PollEndpoint};
+pub use calls::{Cluster, ContainerInstance, DescribedClusters, PollEndpoint};
 pub use endpoint::Endpoint;
 pub use error::{AwsError, AwsErrorKind, Chain, TlsFault};
 pub use http::usable_certificates;
