@@ -275,7 +275,7 @@ mod tests {
     use super::super::tests::{healthy_units, ids};
     use super::*;
     use crate::boundary::agent::Metadata;
-    use crate::boundary::aws::Described;
+    use crate::boundary::aws::DescribedClusters;
     use crate::evidence::agent_log::last_attempt;
     use crate::plan::Expectation;
 
@@ -356,7 +356,7 @@ mod tests {
 
     #[test]
     fn what_we_are_told_of_our_region_does_not_hold_for_an_agent_that_asks_another_or_as_somebody_else() {
-        let described = || Described { clusters: Vec::new(), missing: vec!["prod".to_owned()] };
+        let described = || DescribedClusters { clusters: Vec::new(), missing: vec!["prod".to_owned()] };
         let mut evidence = Evidence { cluster: Some(Ok(described())), ..expecting("prod") };
         assert_eq!(ids(&evidence), ["cluster-not-found"]);
         for (key, value) in [(REGION, "us-east-1"), ("AWS_ACCESS_KEY_ID", "AKIA"), ("ECS_BACKEND_HOST", "ecs.test")] {
@@ -372,7 +372,7 @@ mod tests {
         let with = |status: &str| {
             let (name, arn) = ("prod".to_owned(), "arn:aws:ecs:eu-west-1:1:cluster/prod".to_owned());
             let cluster = Cluster { name, arn, status: status.to_owned(), tags: Default::default() };
-            let described = Described { clusters: vec![cluster], missing: Vec::new() };
+            let described = DescribedClusters { clusters: vec![cluster], missing: Vec::new() };
             Evidence { cluster: Some(Ok(described)), ..expecting("prod") }
         };
         for status in ["INACTIVE", "DEPROVISIONING", "FAILED"] {

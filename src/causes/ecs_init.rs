@@ -248,7 +248,7 @@ mod tests {
     fn a_download_is_blamed_only_where_there_is_a_way_out() {
         let mut evidence = retried("could not download Amazon Elastic Container Service Agent");
         assert_eq!(ids(&evidence), Vec::<&str>::new());
-        evidence.cluster = Some(Ok(crate::boundary::aws::Described::default()));
+        evidence.cluster = Some(Ok(crate::boundary::aws::DescribedClusters::default()));
         assert_eq!(ids(&evidence), ["agent-download-failed"]);
     }
 

@@ -63,7 +63,7 @@ fn no_command_believes_an_unprivileged_listener() {
             if command[0] != "run" {
                 assert_eq!(instance.run(&["run", "--no-wait"]).code, Some(0));
             }
-            names_it(&instance.run(command), &format!("is of uid {uid}, not of root"));
+            names_it(&instance.run(command), &format!("belongs to uid {uid}, not to root"));
             let status = instance.disk.text("run/ecs-bootstrap/status.json");
             assert!(!status.contains("\"ready\"") && !status.contains(ARN), "{status}");
             assert!(!instance.run(&["status"]).stdout.contains("ready: "));
@@ -89,10 +89,10 @@ fn a_table_without_the_port_or_without_a_readable_file_is_no_reason_to_believe()
     let instance = impostor.beside(Instance::new(), 0);
     assert_eq!(instance.run(&["run", "--no-wait"]).code, Some(0));
     instance.disk.listens_no_more();
-    names_it(&instance.run(&["doctor"]), "no socket of this host listens there");
+    names_it(&instance.run(&["doctor"]), "no socket of this host listens on the port");
     instance.disk.remove("proc/net/tcp");
     instance.disk.folder("proc/net/tcp");
-    names_it(&instance.run(&["doctor"]), "it cannot be seen who listens there");
+    names_it(&instance.run(&["doctor"]), "the owner of the port is unknown");
 }
 
 #[test]

@@ -305,7 +305,7 @@ fn an_agent_that_does_not_stop_keeps_its_files() {
     let instance = booted();
     let name = "org.freedesktop.DBus.Error.UnknownMethod".to_owned();
     instance.systemd.change_unit("ecs.service", |unit| unit.start = Start::Refused { name, text: "no".into() });
-    Names("systemd-refused", 24, "systemd does not know StopUnit(ecs.service)")
+    Names("systemd-refused", 24, "systemd does not support StopUnit(ecs.service)")
         .check(&instance.run(&["prepare-image", "--yes"]));
     assert!(instance.disk.read(DB).is_some());
 }

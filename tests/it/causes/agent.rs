@@ -238,7 +238,7 @@ fn another_process_on_the_agents_port_is_told() {
 #[test]
 fn an_answer_that_is_no_agents_is_told() {
     let instance = Instance::new().agent_behaves(|agent| agent.garbage_introspection = true);
-    Names("introspection-port-taken", 24, "is not an agent's").check(&instance, &run(&instance, SOON));
+    Names("introspection-port-taken", 24, "is not from an ECS agent").check(&instance, &run(&instance, SOON));
 }
 
 /// An instance that ECS has already, as it was at its first registration.
