@@ -63,12 +63,12 @@ enum Exit {
 }
 
 #[derive(Default)]
-struct StageError {
+struct StopRequest {
     stopped: Mutex<bool>,
     changed: Condvar,
 }
 
-impl StageError {
+impl StopRequest {
     fn pause(&self, duration: Duration) -> bool {
         let guard = lock(&self.stopped);
         let (guard, _) = self
@@ -94,7 +94,7 @@ struct Surroundings {
 /// The agent; not running until `start`.
 pub struct Agent {
     surroundings: Surroundings,
-    running: Mutex<Option<(Arc<StageError>, JoinHandle<()>)>>,
+    running: Mutex<Option<(Arc<StopRequest>, JoinHandle<()>)>>,
 }
 
 impl Agent {
@@ -123,7 +123,7 @@ impl Agent {
         let mut running = lock(&self.running);
         // An agent that gave up has left its slot taken.
         if running.as_ref().is_none_or(|(_, thread)| thread.is_finished()) {
-            let stop = Arc::new(StageError::default());
+            let stop = Arc::new(StopRequest::default());
             let (inner, until) = (self.surroundings.clone(), Arc::clone(&stop));
             *running = Some((stop, thread::spawn(move || inner.supervise(&until))));
         }
@@ -154,7 +154,7 @@ impl Drop for Agent {
 
 impl Surroundings {
     /// ecs-init: starts the container again after 0.5 s doubling to 15 s, and gives up on exit code 5 only.
-    fn supervise(&self, stop: &StageError) {
+    fn supervise(&self, stop: &StopRequest) {
         let mut pause = Duration::from_millis(500);
         self.log("ecs-init", "info", "pre-start", &[]);
         self.log("ecs-init", "info", "start", &[]);
@@ -181,7 +181,7 @@ impl Surroundings {
         }
     }
 
-    fn attempt(&self, stop: &StageError) -> Exit {
+    fn attempt(&self, stop: &StopRequest) -> Exit {
         let behaviour = lock(&self.behaviour).clone();
         self.log("ecs-agent", "info", "Starting Amazon ECS Agent", &[("version", "1.106.1")]);
         let config = self.config();
@@ -251,7 +251,7 @@ impl Surroundings {
     /// one; all else ends the agent.
     fn register(
         &self,
-        stop: &StageError,
+        stop: &StopRequest,
         cluster: &str,
         instance_id: &str,
         attributes: BTreeMap<String, String>,
@@ -292,7 +292,7 @@ impl Surroundings {
         Err(exit)
     }
 
-    fn serve(&self, stop: &StageError, behaviour: &Behaviour, cluster: &str, instance_id: &str, arn: String) -> Exit {
+    fn serve(&self, stop: &StopRequest, behaviour: &Behaviour, cluster: &str, instance_id: &str, arn: String) -> Exit {
         let shown = if behaviour.empty_arn { String::new() } else { arn.clone() };
         let told = behaviour.says_arn.clone().unwrap_or_else(|| shown.clone());
         self.log("ecs-agent", "info", "Registered container instance with cluster!", &[]);
@@ -357,7 +357,7 @@ impl Surroundings {
     }
 
     /// True if the unit was stopped meanwhile. The real agent asks once a minute.
-    fn waits_in_the_pool(&self, stop: &StageError) -> bool {
+    fn waits_in_the_pool(&self, stop: &StopRequest) -> bool {
         self.log("ecs-agent", "info", "Waiting for instance to go InService", &[]);
         while lock(&self.imds).target_lifecycle_state.as_deref() != Some("InService") {
             if stop.pause(Duration::from_millis(50)) {
