@@ -298,7 +298,7 @@ fn the_launch_hook_is_kept_waiting_and_then_completed() {
     says(&run(&instance, &[LIFECYCLE]), 0, &["signal: CONTINUE to launch-hook, sent: hook `ready` of group `fleet`"]);
     told(&instance, |state| {
         assert_eq!(state.waiting.completed, ["CONTINUE"]);
-        assert!(state.waiting.beats >= 1, "{}", state.waiting.beats);
+        assert!(state.waiting.heartbeats >= 1, "{}", state.waiting.heartbeats);
     });
     says(&run(&instance, &[LIFECYCLE]), 0, &["launch-hook, not-waiting"]);
 }

@@ -34,8 +34,8 @@ fn names(id: &str, outcome: &Outcome, seen: &str) {
     crate::causes::record(id, id);
 }
 
-fn beats(instance: &Instance) -> usize {
-    lock(&instance.aws.state()).waiting.beats
+fn heartbeats(instance: &Instance) -> usize {
+    lock(&instance.aws.state()).waiting.heartbeats
 }
 
 #[test]
@@ -110,13 +110,13 @@ fn a_verdict_that_was_told_stands() {
 fn after_a_restart_the_launch_hook_is_kept_waiting_again() {
     let instance = handed_over();
     for round in 1..=3 {
-        let before = beats(&instance);
+        let before = heartbeats(&instance);
         let verify = instance.start(&["verify"]);
         let until = Instant::now() + Duration::from_secs(20);
-        while beats(&instance) == before && Instant::now() < until {
+        while heartbeats(&instance) == before && Instant::now() < until {
             std::thread::sleep(Duration::from_millis(20));
         }
-        assert!(beats(&instance) > before, "no heartbeat in round {round}");
+        assert!(heartbeats(&instance) > before, "no heartbeat in round {round}");
         assert_eq!(verify.kill().signal, Some(9));
     }
     instance.agent.change(|agent| agent.never_registers = false);

@@ -20,7 +20,7 @@ pub struct Waiting {
     /// Whether a hook waits for the instance.
     pub hook_waits: bool,
     /// Heartbeats that were taken.
-    pub beats: usize,
+    pub heartbeats: usize,
     /// Results of completed hooks.
     pub completed: Vec<String>,
     /// What the group was told of the instance's health, and whether its grace period counts.
@@ -93,7 +93,7 @@ impl Waiting {
                     self.hook_waits = false;
                     self.completed.push(field("LifecycleActionResult"));
                 } else {
-                    self.beats += 1;
+                    self.heartbeats += 1;
                 }
                 Ok(wrapped(operation, ""))
             }
