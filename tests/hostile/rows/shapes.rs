@@ -98,7 +98,7 @@ fn of_this_machine() -> Vec<Row> {
         rows.push(Row::new(format!("machine/{name}/pipe"), unresolved, move |instance| {
             let instance = named(instance);
             pipe(&instance, &at);
-            instance.instead_of(own, &at)
+            instance.bind_mount(own, &at)
         }));
         let at = place.clone();
         rows.push(Row::new(format!("machine/{name}/many-lines"), unresolved, move |instance| {
@@ -109,18 +109,18 @@ fn of_this_machine() -> Vec<Row> {
             };
             let instance = named(instance);
             instance.disk.write(&at, SERVER.to_owned() + &line.repeat(150_000));
-            instance.instead_of(own, &at)
+            instance.bind_mount(own, &at)
         }));
         let at = place.clone();
         rows.push(Row::new(format!("machine/{name}/escapes"), unresolved, move |instance| {
             let instance = named(instance);
             instance.disk.write(&at, format!("{SERVER}search {}\n", crate::payload::ESCAPES_ON_ONE_LINE));
-            instance.instead_of(own, &at)
+            instance.bind_mount(own, &at)
         }));
         rows.push(Row::new(format!("machine/{name}/sparse"), unresolved, move |instance| {
             let instance = named(instance);
             sparse(&instance, &place);
-            instance.instead_of(own, &place)
+            instance.bind_mount(own, &place)
         }));
     }
     rows.into_iter().map(|row| row.seconds(2)).collect()

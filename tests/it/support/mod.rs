@@ -262,11 +262,11 @@ impl Instance {
     pub fn without_name_server(mut self) -> Self {
         self.disk.write("home/resolv.conf", "nameserver 127.0.77.53\noptions timeout:1 attempts:1\n");
         self.environment.insert("AWS_ENDPOINT_URL".into(), "http://ecs.eu-west-1.simulated".into());
-        self.instead_of("/etc/resolv.conf", "home/resolv.conf")
+        self.bind_mount("/etc/resolv.conf", "home/resolv.conf")
     }
 
     /// The product sees a file below the root in place of this machine's own, in a mount namespace.
-    pub fn instead_of(mut self, own: &'static str, path: &str) -> Self {
+    pub fn bind_mount(mut self, own: &'static str, path: &str) -> Self {
         self.mounts.push((self.disk.path(path), own));
         self
     }
