@@ -160,15 +160,15 @@ fn carriers() -> Vec<Carrier> {
         carrier("systemd/after", JOINS, |instance, text| unit(instance, "ecs.service", |unit| unit.after.push(text.into()))),
         carrier("journal/docker", HOST, |instance, text| {
             unit(instance, "docker.service", |unit| unit.start = Start::Fails("failed".into()))
-                .journaled("docker.service", &format!("Starting docker.service...\nfailed to start daemon: {text}\n"))
+                .journal_has("docker.service", &format!("Starting docker.service...\nfailed to start daemon: {text}\n"))
         }),
         carrier("journal/ecs", HOST, |instance, text| {
             unit(instance, "ecs.service", |unit| unit.start = Start::FailsWith("exit-code"))
-                .journaled("ecs.service", &format!("Starting ecs.service...\nlevel=error msg={text}\n"))
+                .journal_has("ecs.service", &format!("Starting ecs.service...\nlevel=error msg={text}\n"))
         }),
         carrier("journal/kernel", HOST, |instance, text| {
             instance
-                .journaled("kernel", &format!("Out of memory: Killed process 812 ({text}) total-vm:1280000kB\n"))
+                .journal_has("kernel", &format!("Out of memory: Killed process 812 ({text}) total-vm:1280000kB\n"))
                 .agent_behaves(|agent| agent.exits = Some((137, "started", "")))
         }),
         carrier("proc/listener", HOST, listener),
@@ -208,13 +208,13 @@ pub fn rows() -> Vec<Row> {
     for unit_name in ["docker.service", "ecs.service"] {
         rows.push(Row::new(format!("journal/{unit_name}/endless"), HOST, move |instance| {
             let instance = unit(instance, unit_name, |unit| unit.start = Start::FailsWith("exit-code"));
-            let instance = instance.journaled(unit_name, "");
+            let instance = instance.journal_has(unit_name, "");
             let script = "#!/bin/sh\nwhile :; do echo 'failed to start daemon: hunter2 password=hunter2'; done\n";
             instance.file("bin/journalctl", script)
         }));
         rows.push(Row::new(format!("journal/{unit_name}/one-line"), HOST, move |instance| {
             let instance = unit(instance, unit_name, |unit| unit.start = Start::FailsWith("exit-code"));
-            instance.journaled(unit_name, "").file("bin/journalctl", "#!/bin/sh\nexec /usr/bin/tr '\\0' x </dev/zero\n")
+            instance.journal_has(unit_name, "").file("bin/journalctl", "#!/bin/sh\nexec /usr/bin/tr '\\0' x </dev/zero\n")
         }));
     }
     rows.push(Row::new("agent-log/huge-line", Ends::verify(&[13, 23, 24]), |instance| {

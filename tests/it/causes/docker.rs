@@ -20,7 +20,7 @@ fn a_daemon_json_that_is_none_is_told_by_its_place() {
 fn a_flag_that_is_said_twice_is_told_in_dockers_words() {
     let line = "unable to configure the Docker daemon with file /etc/docker/daemon.json: the following directives are \
                 specified both as a flag and in the configuration file: hosts\n";
-    let instance = failing().journaled("docker.service", line).file("etc/docker/daemon.json", "{}");
+    let instance = failing().journal_has("docker.service", line).file("etc/docker/daemon.json", "{}");
     Names("docker-config-invalid", 24, "specified both as a flag").check(&instance, &run(&instance, &[]));
 }
 
@@ -32,7 +32,7 @@ fn a_daemon_json_that_is_none_and_was_not_read_yet_is_no_cause() {
 #[test]
 fn a_storage_driver_that_does_not_start_is_told() {
     let line = "failed to start daemon: error initializing graphdriver: driver not supported: devicemapper\n";
-    let instance = failing().journaled("docker.service", line);
+    let instance = failing().journal_has("docker.service", line);
     Names("docker-storage-failed", 24, "driver not supported").check(&instance, &run(&instance, &[]));
 }
 
@@ -40,7 +40,7 @@ fn a_storage_driver_that_does_not_start_is_told() {
 fn whatever_else_docker_says_is_told_with_its_last_line() {
     let lines = "Starting docker.service - Docker Application Container Engine...\n\
                  failed to start daemon: pid file found, proxy http://u:hunter2@proxy\n";
-    let instance = failing().journaled("docker.service", lines);
+    let instance = failing().journal_has("docker.service", lines);
     let outcome = run(&instance, &[]);
     Names("docker-failed", 24, "journal: `failed to start daemon: pid file found").check(&instance, &outcome);
     assert!(!outcome.stderr.contains("hunter2"), "{}", outcome.stderr);

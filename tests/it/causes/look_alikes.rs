@@ -43,7 +43,7 @@ fn docker_failed(instance: Instance) -> Instance {
 
 fn no_room_for_docker(instance: Instance) -> Instance {
     let lines = "Starting docker.service - Docker Application Container Engine...\nfailed to start daemon: mkdir /var/lib/docker: no space left on device\n";
-    docker_failed(instance).journaled("docker.service", lines)
+    docker_failed(instance).journal_has("docker.service", lines)
 }
 
 fn agent_absent(instance: Instance) -> Instance {

@@ -63,7 +63,7 @@ fn an_agent_that_never_connects_on_a_host_without_memory_is_told() {
 fn an_agent_that_the_kernel_kills_is_told() {
     let line = "Out of memory: Killed process 812 (agent) total-vm:1280000kB\n";
     let instance =
-        Instance::new().journaled("kernel", line).agent_behaves(|agent| agent.exits = Some((137, "started", "")));
+        Instance::new().journal_has("kernel", line).agent_behaves(|agent| agent.exits = Some((137, "started", "")));
     Names("host-overloaded", 24, "kernel: `Out of memory: Killed process 812 (agent)")
         .check(&instance, &run(&instance, &["verify.deadline=8s"]));
 }

@@ -44,7 +44,7 @@ fn a_unit_that_systemd_has_given_up_is_told_at_once() {
     let lines = "Starting ecs.service - Amazon Elastic Container Service - container agent...\n\
                  ecs.service: Start request repeated too quickly.\n";
     let instance = Instance::new()
-        .journaled("ecs.service", lines)
+        .journal_has("ecs.service", lines)
         .unit("ecs.service", |unit| unit.start = Start::FailsWith("start-limit-hit"));
     let outcome = run(&instance, &[]);
     Names("agent-unit-failed", 24, "result start-limit-hit").check(&instance, &outcome);

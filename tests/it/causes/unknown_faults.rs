@@ -348,7 +348,7 @@ fn a_command_of_somebodys_drop_in_that_fails_before_the_agent() {
     let lines = "Starting ecs.service - Amazon Elastic Container Service - container agent...\n\
                  mount.nfs: Connection timed out\n\
                  ecs.service: Control process exited, code=exited, status=32/n/a\n";
-    let instance = Instance::new().journaled("ecs.service", lines).unit("ecs.service", |unit| {
+    let instance = Instance::new().journal_has("ecs.service", lines).unit("ecs.service", |unit| {
         unit.start = Start::Retried(32);
         unit.drop_ins = vec!["/etc/systemd/system/ecs.service.d/nfs.conf".into()];
     });

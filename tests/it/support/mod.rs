@@ -221,7 +221,7 @@ impl Instance {
     }
 
     /// What the journal has of a unit, or of `kernel`: a stand-in for journalctl(1) tells it.
-    pub fn journaled(self, unit: &str, lines: &str) -> Self {
+    pub fn journal_has(self, unit: &str, lines: &str) -> Self {
         use std::os::unix::fs::PermissionsExt;
         let folder = self.disk.path("home/journal");
         let script = format!(
