@@ -88,7 +88,7 @@ fn a_table_without_the_port_or_without_a_readable_file_is_no_reason_to_believe()
     let impostor = Impostor::saying("prod", ARN);
     let instance = impostor.beside(Instance::new(), 0);
     assert_eq!(instance.run(&["run", "--no-wait"]).code, Some(0));
-    instance.disk.listens_no_more();
+    instance.disk.stops_listening();
     names_it(&instance.run(&["doctor"]), "no socket of this host listens there");
     instance.disk.remove("proc/net/tcp");
     instance.disk.folder("proc/net/tcp");

@@ -343,7 +343,7 @@ impl Surroundings {
         }
         stop.pause(Duration::MAX);
         drop(server);
-        self.disk.listens_no_more();
+        self.disk.stops_listening();
         self.connected(&arn, false);
         Exit::Stopped
     }

@@ -48,7 +48,7 @@ impl Disk {
         disk.write("etc/ecs/ecs.config.json", "");
         disk.write("proc/meminfo", "MemTotal:        7938420 kB\nMemFree:         6876428 kB\n");
         disk.write("proc/uptime", "42.17 80.02\n");
-        disk.listens_no_more();
+        disk.stops_listening();
         disk.write("proc/sys/kernel/random/boot_id", "5b2c2b7e-7a53-4f0a-9d6c-0d6d4f4b6f01\n");
         disk.write("run/cloud-init/status.json", r#"{"v1": {"datasource": "DataSourceEc2Local"}}"#);
         disk.write("run/cloud-init/result.json", r#"{"v1": {"datasource": "DataSourceEc2Local", "errors": []}}"#);
@@ -102,7 +102,7 @@ impl Disk {
         self.write(TCP, format!("{TCP_HEAD}{line}"));
     }
 
-    pub fn listens_no_more(&self) {
+    pub fn stops_listening(&self) {
         self.write(TCP, TCP_HEAD);
     }
 
