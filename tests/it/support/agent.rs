@@ -38,7 +38,7 @@ pub struct Behaviour {
     /// The user who owns the socket of its introspection, by the table of sockets.
     pub listens_as: u32,
     /// What stands in its place in the answer of introspection.
-    pub says_arn: Option<String>,
+    pub claimed_arn: Option<String>,
     /// Is deregistered once it has registered.
     pub deregistered: bool,
     /// 1.106.1 where none is said.
@@ -294,7 +294,7 @@ impl Surroundings {
 
     fn serve(&self, stop: &StopRequest, behaviour: &Behaviour, cluster: &str, instance_id: &str, arn: String) -> Exit {
         let shown = if behaviour.empty_arn { String::new() } else { arn.clone() };
-        let told = behaviour.says_arn.clone().unwrap_or_else(|| shown.clone());
+        let told = behaviour.claimed_arn.clone().unwrap_or_else(|| shown.clone());
         self.log("ecs-agent", "info", "Registered container instance with cluster!", &[]);
         let fields = [("instanceArn", shown.as_str()), ("cluster", cluster)];
         self.log("ecs-agent", "info", "Instance registration completed successfully", &fields);
