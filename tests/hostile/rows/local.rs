@@ -127,7 +127,7 @@ fn carriers() -> Vec<Carrier> {
         .long(100_000),
         carrier("agent-log/init", HOST, |instance, text| {
             let says: &'static str = Box::leak(text.to_owned().into_boxed_str());
-            let instance = instance.agent_behaves(|agent| agent.init_says = says);
+            let instance = instance.agent_behaves(|agent| agent.init_error = says);
             unit(instance, "ecs.service", |unit| unit.start = Start::Retried(1))
         })
         .long(100_000),

@@ -56,7 +56,7 @@ fn masked(instance: Instance) -> Instance {
 
 fn image_damaged(instance: Instance) -> Instance {
     let says = "could not load Amazon Elastic Container Service Agent into Docker: archive/tar: invalid header";
-    let instance = instance.agent_behaves(|agent| agent.init_says = says);
+    let instance = instance.agent_behaves(|agent| agent.init_error = says);
     instance.unit("ecs.service", |unit| unit.start = Start::Retried(255))
 }
 

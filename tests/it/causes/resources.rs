@@ -36,7 +36,7 @@ fn denied(permissive: bool) -> Instance {
     Instance::new()
         .file("sys/fs/selinux/enforce", if permissive { "0" } else { "1" })
         .file("var/log/audit/audit.log", record)
-        .agent_behaves(|agent| agent.init_says = "could not create docker client: permission denied")
+        .agent_behaves(|agent| agent.init_error = "could not create docker client: permission denied")
 }
 
 #[test]

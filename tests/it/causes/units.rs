@@ -8,7 +8,7 @@ use crate::support::systemd::Start;
 fn failing(says: &'static str) -> Instance {
     Instance::new()
         .unit("ecs.service", |unit| unit.start = Start::Retried(255))
-        .agent_behaves(|agent| agent.init_says = says)
+        .agent_behaves(|agent| agent.init_error = says)
 }
 
 #[test]

@@ -300,7 +300,7 @@ fn logging_drivers_that_do_not_exist() {
 fn an_agent_that_docker_does_not_make() {
     let instance =
         Instance::new().unit("ecs.service", |unit| unit.start = Start::Retried(255)).agent_behaves(|agent| {
-            agent.init_says =
+            agent.init_error =
                 "could not start Agent: Error response from daemon: OCI runtime create failed: runc: unknown flag";
         });
     lands(&instance, &run(&instance, SOON), Names("ecs-init-failed", 24, "OCI runtime create failed"));
@@ -312,7 +312,7 @@ fn an_agent_that_docker_does_not_make() {
 fn docker_that_answers_500_to_everything() {
     let instance =
         Instance::new().unit("ecs.service", |unit| unit.start = Start::Retried(255)).agent_behaves(|agent| {
-            agent.init_says = "Error connecting to docker, backing off";
+            agent.init_error = "Error connecting to docker, backing off";
         });
     instance.docker.change(|docker| docker.broken = true);
     lands(&instance, &run(&instance, SOON), Names("docker-not-ready", 12, "500"));
@@ -321,7 +321,7 @@ fn docker_that_answers_500_to_everything() {
 #[test]
 fn docker_without_its_socket() {
     let instance = Instance::new().unit("ecs.service", |unit| unit.start = Start::Retried(255));
-    let instance = instance.agent_behaves(|agent| agent.init_says = "Error connecting to docker, backing off");
+    let instance = instance.agent_behaves(|agent| agent.init_error = "Error connecting to docker, backing off");
     let outcome = {
         let running = instance.start(&["run", "--wait", "--set", "verify.deadline=6s"]);
         std::thread::sleep(Duration::from_millis(800));

@@ -32,7 +32,7 @@ pub struct Behaviour {
     /// Leaves these bytes in its log and exits with this code.
     pub dies_with: Option<(i32, String)>,
     /// What ecs-init says where the unit fails before the agent runs.
-    pub init_says: &'static str,
+    pub init_error: &'static str,
     /// Another process has its port.
     pub port_taken: bool,
     /// The user who owns the socket of its introspection, by the table of sockets.
@@ -131,7 +131,7 @@ impl Agent {
 
     /// ecs-init's own failure, before there is an agent.
     pub fn fail_before(&self) {
-        let says = lock(&self.surroundings.behaviour).init_says;
+        let says = lock(&self.surroundings.behaviour).init_error;
         self.surroundings.log("ecs-init", "info", "pre-start", &[]);
         self.surroundings.log("ecs-init", "error", says, &[]);
     }
