@@ -36,7 +36,7 @@ pub struct Behaviour {
     /// Another process has its port.
     pub port_taken: bool,
     /// The user who owns the socket of its introspection, by the table of sockets.
-    pub listens_as: u32,
+    pub listener_uid: u32,
     /// What stands in its place in the answer of introspection.
     pub claimed_arn: Option<String>,
     /// Is deregistered once it has registered.
@@ -316,7 +316,7 @@ impl Surroundings {
         let answers = behaviour.answers.clone();
         let behaves = Arc::clone(&self.behaviour);
         let port = self.port.clone();
-        self.disk.listens(port.address(), behaviour.listens_as);
+        self.disk.listens(port.address(), behaviour.listener_uid);
         let server = Server::on_port(port, move |request| match request.path.as_str() {
             path if answers.contains_key(path) => Reply::new(200, "application/json", answers[path].clone()).into(),
             "/v1/metadata" if garbage => Answer::Raw(b"\x01\x02 not HTTP".to_vec()),
