@@ -4,7 +4,7 @@
 
 use std::os::unix::fs::symlink;
 
-use super::{Carrier, carrier, quoted};
+use super::{TextInput, carrier, quoted};
 use crate::payload;
 use crate::row::{Ends, JOINS, OK, Row, SETTINGS};
 use crate::support::Instance;
@@ -68,7 +68,7 @@ const AROUND: [(&str, &str, &str); 22] = [
     ("etc/ecs/ecs.config.json", "{\"Cluster\": \"prod\", \"EngineAuthData\": \"", "\"}"),
 ];
 
-fn records() -> Vec<Carrier> {
+fn records() -> Vec<TextInput> {
     vec![
         carrier("file/agent.db", JOINS, |instance, text| {
             saved(&instance, text, "i-0123456789abcdef0", text);
@@ -135,7 +135,7 @@ fn stored(name: &str, text: &'static str, count: usize) -> Row {
 }
 
 pub fn rows() -> Vec<Row> {
-    let mut rows: Vec<Row> = records().into_iter().flat_map(Carrier::rows).collect();
+    let mut rows: Vec<Row> = records().into_iter().flat_map(TextInput::rows).collect();
     for path in LIKE_CONFIG {
         let lines =
             format!("ECS_LOGLEVEL=info\n{}\nDB_PASS=hunter2\nECS_CLUSTER={}\n", payload::SECRET, payload::RUN_TOGETHER);

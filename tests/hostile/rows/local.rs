@@ -4,7 +4,7 @@
 
 use std::os::unix::fs::symlink;
 
-use super::{Carrier, carrier};
+use super::{TextInput, carrier};
 use crate::payload;
 use crate::row::{Ends, JOINS, Row};
 use crate::support::Instance;
@@ -75,7 +75,7 @@ fn waits(instance: Instance, name: &str) -> Instance {
     instance
 }
 
-fn carriers() -> Vec<Carrier> {
+fn carriers() -> Vec<TextInput> {
     const NO_METHOD: &str = "org.freedesktop.DBus.Error.UnknownMethod";
     vec![
         carrier("docker/version", HOST, |instance, text| {
@@ -176,7 +176,7 @@ fn carriers() -> Vec<Carrier> {
 }
 
 pub fn rows() -> Vec<Row> {
-    let mut rows: Vec<Row> = carriers().into_iter().flat_map(Carrier::rows).collect();
+    let mut rows: Vec<Row> = carriers().into_iter().flat_map(TextInput::rows).collect();
     for (kind, name) in [("secret", payload::SECRET), ("escapes", payload::ESCAPES)] {
         // Verification waits as long as user data runs, so it is not tried here.
         let mut row = Row::new(format!("proc/user-data/{kind}"), JOINS, move |instance| waits(instance, name));

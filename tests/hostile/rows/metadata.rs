@@ -2,7 +2,7 @@
 //!
 //! In: texts of `payload`. Out: rows.
 
-use super::{Carrier, carrier, quoted};
+use super::{TextInput, carrier, quoted};
 use crate::payload;
 use crate::row::{Ends, JOINS, OK, Row, SETTINGS};
 use crate::support::Instance;
@@ -37,7 +37,7 @@ fn document(instance: Instance, member: &str, text: &str) -> Instance {
     says(instance, "dynamic/instance-identity/document", &document.to_string())
 }
 
-fn carriers() -> Vec<Carrier> {
+fn carriers() -> Vec<TextInput> {
     vec![
         carrier("imds/tag-cluster", Ends::all(SETTINGS), |instance, text| instance.tag("ecs-bootstrap:cluster", text)),
         carrier("imds/tag-cluster-tags", JOINS, |instance, text| instance.tag("ecs-bootstrap:cluster-tags", text))

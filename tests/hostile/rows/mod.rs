@@ -1,6 +1,6 @@
 //! The table: which input holds what, and how the commands end then. To add a row, see `CONTRIBUTING.md`.
 //!
-//! An input that takes any text is a [`Carrier`]: it becomes one row for each kind of text. What takes one odd shape only is
+//! An input that takes any text is a [`TextInput`]: it becomes one row for each kind of text. What takes one odd shape only is
 //! a row of its own.
 
 mod checked;
@@ -33,7 +33,7 @@ pub fn all() -> Vec<Row> {
 }
 
 /// An input that takes any text.
-struct Carrier {
+struct TextInput {
     name: &'static str,
     plant: fn(Instance, &str) -> Instance,
     /// With a secret in it, with text that a terminal obeys, and with too much.
@@ -47,25 +47,25 @@ struct Carrier {
 const MIB: usize = 1 << 20;
 
 /// Ends alike whatever the text is.
-fn carrier(name: &'static str, ends: Ends, plant: fn(Instance, &str) -> Instance) -> Carrier {
-    Carrier { name, plant, ends: [ends; 3], long: MIB, seconds: None }
+fn carrier(name: &'static str, ends: Ends, plant: fn(Instance, &str) -> Instance) -> TextInput {
+    TextInput { name, plant, ends: [ends; 3], long: MIB, seconds: None }
 }
 
-impl Carrier {
-    fn long(self, long: usize) -> Carrier {
-        Carrier { long, ..self }
+impl TextInput {
+    fn long(self, long: usize) -> TextInput {
+        TextInput { long, ..self }
     }
 
-    fn ends(self, ends: [Ends; 3]) -> Carrier {
-        Carrier { ends, ..self }
+    fn ends(self, ends: [Ends; 3]) -> TextInput {
+        TextInput { ends, ..self }
     }
 
-    fn seconds(self, seconds: u64) -> Carrier {
-        Carrier { seconds: Some(seconds), ..self }
+    fn seconds(self, seconds: u64) -> TextInput {
+        TextInput { seconds: Some(seconds), ..self }
     }
 
     fn rows(self) -> Vec<Row> {
-        let Carrier { name, plant, ends, long, seconds } = self;
+        let TextInput { name, plant, ends, long, seconds } = self;
         let mut rows = vec![
             Row::new(format!("{name}/secret"), ends[0], move |instance| plant(instance, payload::SECRET)),
             Row::new(format!("{name}/escapes"), ends[1], move |instance| plant(instance, payload::ESCAPES)).brief(),

@@ -2,7 +2,7 @@
 //!
 //! In: texts of `payload`. Out: rows.
 
-use super::{Carrier, carrier};
+use super::{TextInput, carrier};
 use crate::payload;
 use crate::row::{Ends, JOINS, Row};
 use crate::support::Instance;
@@ -49,7 +49,7 @@ fn ends(operation: &str) -> Ends {
     }
 }
 
-fn carriers() -> Vec<Carrier> {
+fn carriers() -> Vec<TextInput> {
     vec![
         carrier("aws/cluster-status", Ends::verify(&[21, 23]), |instance, text| {
             instance.aws.change(|aws| aws.clusters.values_mut().for_each(|cluster| cluster.status = text.into()));
@@ -105,7 +105,7 @@ fn container_instance(status: &str) -> ContainerInstance {
 }
 
 pub fn rows() -> Vec<Row> {
-    let mut rows: Vec<Row> = carriers().into_iter().flat_map(Carrier::rows).collect();
+    let mut rows: Vec<Row> = carriers().into_iter().flat_map(TextInput::rows).collect();
     for operation in OPERATIONS {
         let ends = ends(operation);
         let mut add = |name: &str, plant: Box<dyn Fn(Instance) -> Instance + Send + Sync>| {

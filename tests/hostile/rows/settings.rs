@@ -2,7 +2,7 @@
 //!
 //! In: texts of `payload`. Out: rows. Text of the environment and the command line has no NUL and at most 100 kB.
 
-use super::{Carrier, carrier, quoted};
+use super::{TextInput, carrier, quoted};
 use crate::payload;
 use crate::row::{Ends, JOINS, Row, SETTINGS};
 use crate::support::Instance;
@@ -30,7 +30,7 @@ const DURATIONS: [&str; 12] = [
 ];
 const DEADLINES: [&str; 5] = ["verify.deadline", "imds.deadline", "run.deadline", "tags.wait", "verify.window"];
 
-fn carriers() -> Vec<Carrier> {
+fn carriers() -> Vec<TextInput> {
     vec![
         carrier("toml/cluster", REFUSED, |instance, text| toml(instance, &format!("cluster = {}\n", quoted(text)))),
         carrier("toml/unknown-key", REFUSED, |instance, text| toml(instance, &format!("{} = 1\n", quoted(text)))),
