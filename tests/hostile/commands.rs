@@ -146,7 +146,7 @@ fn commands(row: &Row, instance: &Instance, has_check: bool) -> Vec<(Vec<String>
     let all = all.filter(|(_, line)| !row.is_brief || BRIEF.contains(line));
     all.map(|(group, line)| {
         let words = line.split(' ').map(with_root).chain(row.arguments.iter().cloned());
-        (words.collect(), row.ends.of(*group))
+        (words.collect(), row.expected.of(*group))
     })
     .collect()
 }

@@ -33,7 +33,7 @@ pub enum Group {
 
 /// How the commands of a row end.
 #[derive(Clone, Copy, Debug)]
-pub struct Ends {
+pub struct ExpectedCodes {
     pub plan: Codes,
     pub run: Codes,
     pub verify: Codes,
@@ -44,42 +44,42 @@ pub struct Ends {
 }
 
 /// The instance joins, and nothing is wrong with it.
-pub const JOINS: Ends = Ends { plan: OK, run: OK, verify: OK, doctor: OK, guard: OK, clean: OK };
+pub const JOINS: ExpectedCodes = ExpectedCodes { plan: OK, run: OK, verify: OK, doctor: OK, guard: OK, clean: OK };
 
-impl Ends {
+impl ExpectedCodes {
     /// All that reads settings, metadata and tags ends so; guard starts the agent all the same.
-    pub const fn all(codes: Codes) -> Ends {
-        Ends { plan: codes, run: codes, verify: codes, doctor: codes, ..JOINS }
+    pub const fn all(codes: Codes) -> ExpectedCodes {
+        ExpectedCodes { plan: codes, run: codes, verify: codes, doctor: codes, ..JOINS }
     }
 
     /// The file is written, and the agent does not join.
-    pub const fn verify(codes: Codes) -> Ends {
-        Ends { verify: codes, doctor: codes, ..JOINS }
+    pub const fn verify(codes: Codes) -> ExpectedCodes {
+        ExpectedCodes { verify: codes, doctor: codes, ..JOINS }
     }
 
-    pub const fn plan(self, plan: Codes) -> Ends {
-        Ends { plan, ..self }
+    pub const fn plan(self, plan: Codes) -> ExpectedCodes {
+        ExpectedCodes { plan, ..self }
     }
 
-    pub const fn run(self, run: Codes) -> Ends {
-        Ends { run, ..self }
+    pub const fn run(self, run: Codes) -> ExpectedCodes {
+        ExpectedCodes { run, ..self }
     }
 
     /// `verify`, `run --wait` and `status`, where doctor ends otherwise.
-    pub const fn verify_too(self, verify: Codes) -> Ends {
-        Ends { verify, ..self }
+    pub const fn verify_too(self, verify: Codes) -> ExpectedCodes {
+        ExpectedCodes { verify, ..self }
     }
 
-    pub const fn doctor(self, doctor: Codes) -> Ends {
-        Ends { doctor, ..self }
+    pub const fn doctor(self, doctor: Codes) -> ExpectedCodes {
+        ExpectedCodes { doctor, ..self }
     }
 
-    pub const fn guard(self, guard: Codes) -> Ends {
-        Ends { guard, ..self }
+    pub const fn guard(self, guard: Codes) -> ExpectedCodes {
+        ExpectedCodes { guard, ..self }
     }
 
-    pub const fn clean(self, clean: Codes) -> Ends {
-        Ends { clean, ..self }
+    pub const fn clean(self, clean: Codes) -> ExpectedCodes {
+        ExpectedCodes { clean, ..self }
     }
 
     pub fn of(&self, group: Group) -> Codes {
@@ -98,14 +98,14 @@ impl Ends {
 }
 
 /// An agent that is expected to join gets time for it, since rows share two processors.
-fn seconds(ends: Ends) -> u64 {
-    if ends.verify.contains(&0) { 25 } else { 2 }
+fn seconds(expected: ExpectedCodes) -> u64 {
+    if expected.verify.contains(&0) { 25 } else { 2 }
 }
 
 pub struct Row {
     pub name: String,
     pub plant: Plant,
-    pub ends: Ends,
+    pub expected: ExpectedCodes,
     /// Whether the commands that add nothing to the others are left out: a row of an input that another row tries in full.
     pub is_brief: bool,
     /// More arguments of every command.
@@ -119,16 +119,16 @@ pub struct Row {
 impl Row {
     pub fn new(
         name: impl Into<String>,
-        ends: Ends,
+        expected: ExpectedCodes,
         plant: impl Fn(Instance) -> Instance + Send + Sync + 'static,
     ) -> Row {
-        let seconds = seconds(ends);
+        let seconds = seconds(expected);
         let (arguments, own) = (Vec::new(), Vec::new());
-        Row { name: name.into(), plant: Box::new(plant), ends, is_brief: false, arguments, own, seconds }
+        Row { name: name.into(), plant: Box::new(plant), expected, is_brief: false, arguments, own, seconds }
     }
 
-    pub fn ends(self, ends: Ends) -> Row {
-        Row { ends, seconds: seconds(ends), ..self }
+    pub fn expected(self, expected: ExpectedCodes) -> Row {
+        Row { expected, seconds: seconds(expected), ..self }
     }
 
     /// Where a command waits for its deadline although the agent joins: an error that may heal until then.

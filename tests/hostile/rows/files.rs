@@ -6,12 +6,12 @@ use std::os::unix::fs::symlink;
 
 use super::{TextInput, carrier, quoted};
 use crate::payload;
-use crate::row::{Ends, JOINS, OK, Row, SETTINGS};
+use crate::row::{ExpectedCodes, JOINS, OK, Row, SETTINGS};
 use crate::support::Instance;
 use crate::support::disk::AgentState;
 
 /// The agent gives up on the saved state of another cluster.
-const SAVED: Ends = Ends::verify(&[13, 21, 23, 24]);
+const SAVED: ExpectedCodes = ExpectedCodes::verify(&[13, 21, 23, 24]);
 
 /// Files that hold lines like those of `ecs.config`.
 const LIKE_CONFIG: [&str; 9] = [
@@ -74,7 +74,7 @@ fn records() -> Vec<TextInput> {
             saved(&instance, text, "i-0123456789abcdef0", text);
             instance
         })
-        .ends([SAVED, SAVED, JOINS])
+        .expected([SAVED, SAVED, JOINS])
         .long(2000),
         carrier("file/agent.db-other-instance", JOINS, |instance, text| {
             saved(&instance, "prod", text, text);
@@ -94,7 +94,7 @@ fn records() -> Vec<TextInput> {
             instance.file(&format!("etc/ecs/{name}"), "ECS_CLUSTER=stage\n")
         })
         .long(0),
-        carrier("file/name-of-settings", Ends::all(SETTINGS).clean(SETTINGS), |instance, text| {
+        carrier("file/name-of-settings", ExpectedCodes::all(SETTINGS).clean(SETTINGS), |instance, text| {
             let name: String = text.chars().filter(|c| *c != '/').take(60).collect();
             instance.file(&format!("etc/ecs-bootstrap/config.d/{name}.toml"), "nonsense = 1\n")
         })
@@ -184,17 +184,17 @@ pub fn rows() -> Vec<Row> {
     rows.push(Row::new("file/status.json/nested", JOINS, |instance| {
         instance.file("run/ecs-bootstrap/status.json", "{\"a\":".repeat(100_000))
     }));
-    for (path, ends) in [
+    for (path, expected) in [
         // Nothing is written, so nothing is started; nor does a command that removes go on.
-        ("run/ecs-bootstrap/lock", Ends::all(&[24]).plan(OK).doctor(&[12, 24]).clean(&[0, 24])),
-        ("run/ecs-bootstrap/plan.json", Ends::all(&[24]).plan(OK).verify_too(&[0, 24]).doctor(&[0, 24])),
+        ("run/ecs-bootstrap/lock", ExpectedCodes::all(&[24]).plan(OK).doctor(&[12, 24]).clean(&[0, 24])),
+        ("run/ecs-bootstrap/plan.json", ExpectedCodes::all(&[24]).plan(OK).verify_too(&[0, 24]).doctor(&[0, 24])),
         ("run/ecs-bootstrap/status.json", JOINS.run(&[0, 24]).verify_too(&[0, 1, 24]).doctor(&[0, 24]).clean(&[0, 24])),
     ] {
-        rows.push(Row::new(format!("file/{path}/folder"), ends, move |instance| {
+        rows.push(Row::new(format!("file/{path}/folder"), expected, move |instance| {
             instance.disk.folder(path);
             instance
         }));
-        rows.push(Row::new(format!("file/{path}/link"), ends, move |instance| {
+        rows.push(Row::new(format!("file/{path}/link"), expected, move |instance| {
             instance.disk.folder("run/ecs-bootstrap");
             instance.disk.write("home/elsewhere", "precious");
             symlink("../../home/elsewhere", instance.disk.path(path)).unwrap();

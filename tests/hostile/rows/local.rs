@@ -6,14 +6,14 @@ use std::os::unix::fs::symlink;
 
 use super::{TextInput, carrier};
 use crate::payload;
-use crate::row::{Ends, JOINS, Row};
+use crate::row::{ExpectedCodes, JOINS, Row};
 use crate::support::Instance;
 use crate::support::docker::Container;
 use crate::support::http::{Answer, Reply};
 use crate::support::systemd::{Start, Unit};
 
 /// The host is at fault, or the agent did not register in time.
-const HOST: Ends = Ends::verify(&[12, 13, 23, 24]).clean(&[0, 12, 24]);
+const HOST: ExpectedCodes = ExpectedCodes::verify(&[12, 13, 23, 24]).clean(&[0, 12, 24]);
 
 fn docker(instance: Instance, path: &str, answer: impl Into<Answer>) -> Instance {
     instance.docker.change(|docker| drop(docker.overrides.insert(path.into(), answer.into())));
@@ -98,9 +98,9 @@ fn carriers() -> Vec<TextInput> {
                 "com.amazonaws.ecs.task-definition-family": text, "com.amazonaws.ecs.task-definition-version": text}}]);
             docker(instance, "/containers/json", json(200, body.to_string()))
         })
-        .ends([JOINS.clean(&[0, 24]); 3]),
+        .expected([JOINS.clean(&[0, 24]); 3]),
         carrier("agent/cluster", HOST, |instance, text| metadata(instance, "Cluster", text))
-            .ends([Ends::verify(&[13, 21, 24]).clean(&[0, 24]); 3]),
+            .expected([ExpectedCodes::verify(&[13, 21, 24]).clean(&[0, 24]); 3]),
         carrier("agent/arn", HOST, |instance, text| metadata(instance, "ContainerInstanceArn", text)).long(900_000),
         carrier("agent/version", JOINS, |instance, text| metadata(instance, "Version", text)).long(900_000),
         carrier("agent/raw", HOST, |instance, text| agent(instance, "/v1/metadata", text)),
@@ -108,19 +108,19 @@ fn carriers() -> Vec<TextInput> {
             let task = serde_json::json!({"Tasks": [{"Arn": text, "KnownStatus": "RUNNING", "Family": text, "Version": text}]});
             agent(instance, "/v1/tasks", task.to_string())
         })
-        .ends([JOINS.clean(&[0, 24]); 3]),
-        carrier("agent/tasks-raw", JOINS, |instance, text| agent(instance, "/v1/tasks", text)).ends([JOINS.clean(&[0, 24]); 3]),
-        carrier("agent-log/crashes", Ends::verify(&[13, 22, 23, 24]), |instance, text| {
+        .expected([JOINS.clean(&[0, 24]); 3]),
+        carrier("agent/tasks-raw", JOINS, |instance, text| agent(instance, "/v1/tasks", text)).expected([JOINS.clean(&[0, 24]); 3]),
+        carrier("agent-log/crashes", ExpectedCodes::verify(&[13, 22, 23, 24]), |instance, text| {
             let text = text.to_owned();
             instance.agent_behaves(|agent| agent.crashes_with = Some(text))
         })
         .long(100_000),
-        carrier("agent-log/gives-up", Ends::verify(&[13, 22, 23, 24]), |instance, text| {
+        carrier("agent-log/gives-up", ExpectedCodes::verify(&[13, 22, 23, 24]), |instance, text| {
             let text = text.to_owned();
             instance.agent_behaves(|agent| agent.gives_up_with = Some(text))
         })
         .long(100_000),
-        carrier("agent-log/dies", Ends::verify(&[13, 22, 23, 24]), |instance, text| {
+        carrier("agent-log/dies", ExpectedCodes::verify(&[13, 22, 23, 24]), |instance, text| {
             let text = text.to_owned();
             instance.agent_behaves(|agent| agent.dies_with = Some((2, text)))
         })
@@ -134,11 +134,11 @@ fn carriers() -> Vec<TextInput> {
         carrier("systemd/refuses", HOST, |instance, text| {
             unit(instance, "docker.service", |unit| unit.start = refused("org.freedesktop.systemd1.UnitMasked", text))
         })
-        .ends([HOST.run(&[12, 24]).plan(&[0]); 3]),
+        .expected([HOST.run(&[12, 24]).plan(&[0]); 3]),
         carrier("systemd/refuses-agent", HOST, |instance, text| {
             unit(instance, "ecs.service", |unit| unit.start = refused(NO_METHOD, text))
         })
-        .ends([HOST.run(&[12, 24]).clean(&[0, 24]); 3]),
+        .expected([HOST.run(&[12, 24]).clean(&[0, 24]); 3]),
         carrier("systemd/result", HOST, |instance, text| {
             unit(instance, "docker.service", |unit| unit.start = Start::Fails(text.into()))
         })
@@ -153,7 +153,7 @@ fn carriers() -> Vec<TextInput> {
             unit(instance, "ecs.service", |unit| unit.unit_file_state = text.into())
         }),
         carrier("systemd/load-state", HOST, |instance, text| unit(instance, "docker.service", |unit| unit.load_state = text.into()))
-            .ends([JOINS; 3]),
+            .expected([JOINS; 3]),
         carrier("systemd/drop-in", JOINS, |instance, text| {
             unit(instance, "ecs.service", |unit| unit.drop_ins = vec![format!("/etc/systemd/system/ecs.service.d/{text}.conf")])
         }),
@@ -188,9 +188,9 @@ pub fn rows() -> Vec<Row> {
     }
     let nested = || "[".repeat(300_000);
     for path in ["/v1/metadata", "/v1/tasks"] {
-        let ends = if path == "/v1/tasks" { JOINS.clean(&[0, 24]) } else { HOST };
+        let expected = if path == "/v1/tasks" { JOINS.clean(&[0, 24]) } else { HOST };
         rows.push(
-            Row::new(format!("agent{path}/nested"), ends, move |instance| agent(instance, path, nested())).brief(),
+            Row::new(format!("agent{path}/nested"), expected, move |instance| agent(instance, path, nested())).brief(),
         );
     }
     for path in ["/version", "/containers/json", "/containers/ecs-agent/json"] {
@@ -214,10 +214,12 @@ pub fn rows() -> Vec<Row> {
         }));
         rows.push(Row::new(format!("journal/{unit_name}/one-line"), HOST, move |instance| {
             let instance = unit(instance, unit_name, |unit| unit.start = Start::FailsWith("exit-code"));
-            instance.journal_has(unit_name, "").file("bin/journalctl", "#!/bin/sh\nexec /usr/bin/tr '\\0' x </dev/zero\n")
+            instance
+                .journal_has(unit_name, "")
+                .file("bin/journalctl", "#!/bin/sh\nexec /usr/bin/tr '\\0' x </dev/zero\n")
         }));
     }
-    rows.push(Row::new("agent-log/huge-line", Ends::verify(&[13, 23, 24]), |instance| {
+    rows.push(Row::new("agent-log/huge-line", ExpectedCodes::verify(&[13, 23, 24]), |instance| {
         let instance = never(instance);
         instance.file("var/log/ecs/ecs-agent.log", format!("level=critical msg=\"{}\"\n", "x".repeat(3_000_000)))
     }));
@@ -235,7 +237,7 @@ pub fn rows() -> Vec<Row> {
     }));
     rows.push(
         Row::new("agent/secret-in-cluster", HOST, |instance| metadata(instance, "Cluster", payload::RUN_TOGETHER))
-            .ends(Ends::verify(&[13, 21, 24]).clean(&[0, 24])),
+            .expected(ExpectedCodes::verify(&[13, 21, 24]).clean(&[0, 24])),
     );
     rows
 }

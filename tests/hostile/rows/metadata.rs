@@ -4,7 +4,7 @@
 
 use super::{TextInput, carrier, quoted};
 use crate::payload;
-use crate::row::{Ends, JOINS, OK, Row, SETTINGS};
+use crate::row::{ExpectedCodes, JOINS, OK, Row, SETTINGS};
 use crate::support::Instance;
 use crate::support::http::{Answer, Reply};
 use crate::support::imds::{Fault, Role};
@@ -13,9 +13,9 @@ use crate::support::imds::{Fault, Role};
 const SIGNALS: u64 = 8;
 /// Instance metadata does not answer as it should: another try can help. `plan` makes do without, where a file names the
 /// cluster; the run never starts the agent, and doctor may say so first.
-const GARBLED: Ends = Ends::all(&[10]).plan(OK).doctor(&[10, 12]);
+const GARBLED: ExpectedCodes = ExpectedCodes::all(&[10]).plan(OK).doctor(&[10, 12]);
 /// What identifies the instance is not what it should be.
-const NOT_ITSELF: Ends = Ends::all(&[10, 13, 24]).plan(OK).run(&[0, 10]).doctor(&[0, 10, 12, 13, 24]);
+const NOT_ITSELF: ExpectedCodes = ExpectedCodes::all(&[10, 13, 24]).plan(OK).run(&[0, 10]).doctor(&[0, 10, 12, 13, 24]);
 /// No part of what is read here may be longer (EC2 User Guide, "Instance user data" has 16 KiB).
 const LONG: usize = 60_000;
 
@@ -39,9 +39,11 @@ fn document(instance: Instance, member: &str, text: &str) -> Instance {
 
 fn carriers() -> Vec<TextInput> {
     vec![
-        carrier("imds/tag-cluster", Ends::all(SETTINGS), |instance, text| instance.tag("ecs-bootstrap:cluster", text)),
+        carrier("imds/tag-cluster", ExpectedCodes::all(SETTINGS), |instance, text| {
+            instance.tag("ecs-bootstrap:cluster", text)
+        }),
         carrier("imds/tag-cluster-tags", JOINS, |instance, text| instance.tag("ecs-bootstrap:cluster-tags", text))
-            .ends([JOINS, Ends::all(SETTINGS), Ends::all(SETTINGS)]),
+            .expected([JOINS, ExpectedCodes::all(SETTINGS), ExpectedCodes::all(SETTINGS)]),
         carrier("imds/tag-loglevel", JOINS, |instance, text| instance.tag("ecs-bootstrap:ECS_LOGLEVEL", text)),
         carrier("imds/tag-not-allowed", JOINS, |instance, text| {
             instance.tag("ecs-bootstrap:ECS_ENGINE_AUTH_DATA", text)
@@ -55,9 +57,11 @@ fn carriers() -> Vec<TextInput> {
         carrier("imds/document", GARBLED, |instance, text| says(instance, "dynamic/instance-identity/document", text)),
         carrier("imds/document-instance-id", NOT_ITSELF, |instance, text| document(instance, "instanceId", text)),
         carrier("imds/document-region", NOT_ITSELF, |instance, text| document(instance, "region", text)),
-        carrier("imds/document-account", Ends::all(&[0, 10, 24]).doctor(&[0, 10, 12, 24]), |instance, text| {
-            document(instance, "accountId", text)
-        }),
+        carrier(
+            "imds/document-account",
+            ExpectedCodes::all(&[0, 10, 24]).doctor(&[0, 10, 12, 24]),
+            |instance, text| document(instance, "accountId", text),
+        ),
         carrier("imds/document-zone", JOINS, |instance, text| document(instance, "availabilityZone", text)),
         carrier("imds/document-pending", JOINS, |instance, text| document(instance, "pendingTime", text)),
         carrier("imds/role-name", JOINS, |instance, text| says(instance, "meta-data/iam/security-credentials", text))
@@ -85,16 +89,16 @@ fn carriers() -> Vec<TextInput> {
         carrier("user-data/foreign-cluster", JOINS, |instance, text| {
             instance.user_data(format!("#!/bin/sh\necho ECS_CLUSTER={text} >> /etc/ecs/ecs.config\n"))
         }),
-        carrier("user-data/cluster", Ends::all(SETTINGS), |instance, text| {
+        carrier("user-data/cluster", ExpectedCodes::all(SETTINGS), |instance, text| {
             instance.user_data(format!("#ecs-bootstrap\ncluster = {}\n", quoted(text)))
         }),
-        carrier("user-data/unknown-key", Ends::all(SETTINGS), |instance, text| {
+        carrier("user-data/unknown-key", ExpectedCodes::all(SETTINGS), |instance, text| {
             instance.user_data(format!("#ecs-bootstrap\n{} = 1\n", quoted(text)))
         }),
-        carrier("user-data/not-toml", Ends::all(SETTINGS), |instance, text| {
+        carrier("user-data/not-toml", ExpectedCodes::all(SETTINGS), |instance, text| {
             instance.user_data(format!("#ecs-bootstrap\ncluster: {text}\n"))
         }),
-        carrier("user-data/agent-value", Ends::all(SETTINGS), |instance, text| {
+        carrier("user-data/agent-value", ExpectedCodes::all(SETTINGS), |instance, text| {
             instance.user_data(format!("#ecs-bootstrap\n[agent]\nECS_LOGLEVEL = {}\n", quoted(text)))
         }),
     ]
@@ -102,7 +106,7 @@ fn carriers() -> Vec<TextInput> {
 
 pub fn rows() -> Vec<Row> {
     let mut rows: Vec<Row> = carriers().into_iter().flat_map(|carrier| carrier.long(LONG).rows()).collect();
-    rows.push(Row::new("imds/tag-run-together", Ends::all(SETTINGS), |instance| {
+    rows.push(Row::new("imds/tag-run-together", ExpectedCodes::all(SETTINGS), |instance| {
         instance.tag("ecs-bootstrap:cluster", payload::RUN_TOGETHER)
     }));
     for (name, fault) in [
@@ -114,7 +118,7 @@ pub fn rows() -> Vec<Row> {
     ] {
         rows.push(Row::new(format!("imds/fault-{name}"), GARBLED, move |instance| instance.imds_fault(fault.clone())));
     }
-    rows.push(Row::new("imds/fault-off", Ends::all(&[22]).plan(OK).doctor(&[12, 22]), |instance| {
+    rows.push(Row::new("imds/fault-off", ExpectedCodes::all(&[22]).plan(OK).doctor(&[12, 22]), |instance| {
         instance.imds_fault(Fault::Off)
     }));
     for (name, path) in [
@@ -125,11 +129,11 @@ pub fn rows() -> Vec<Row> {
         ("life-cycle", "meta-data/instance-life-cycle"),
         ("role", "meta-data/iam/security-credentials"),
     ] {
-        let ends = if ["life-cycle", "role"].contains(&name) { JOINS } else { GARBLED };
-        rows.push(Row::new(format!("imds/endless-{name}"), ends, move |instance| {
+        let expected = if ["life-cycle", "role"].contains(&name) { JOINS } else { GARBLED };
+        rows.push(Row::new(format!("imds/endless-{name}"), expected, move |instance| {
             answers(instance, path, Answer::Endless(Reply::new(200, "text/plain", "x".repeat(64 << 10))))
         }));
-        rows.push(Row::new(format!("imds/half-{name}"), ends, move |instance| {
+        rows.push(Row::new(format!("imds/half-{name}"), expected, move |instance| {
             answers(instance, path, Answer::Half(Reply::new(200, "text/plain", "a\nb\nc\nd\n")))
         }));
     }
@@ -144,7 +148,7 @@ pub fn rows() -> Vec<Row> {
         let names = (0..20_000).map(|number| format!("ecs-bootstrap:tag-{number}\n")).collect::<String>();
         says(instance, "meta-data/tags/instance", &names)
     }));
-    rows.push(Row::new("imds/not-assumable", Ends::verify(&[22]), |instance| {
+    rows.push(Row::new("imds/not-assumable", ExpectedCodes::verify(&[22]), |instance| {
         instance.imds.change(|imds| imds.role = Role::NotAssumable("ecsInstanceRole".into()));
         instance
     }));

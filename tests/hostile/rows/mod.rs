@@ -13,7 +13,7 @@ mod settings;
 mod shapes;
 
 use crate::payload;
-use crate::row::{Ends, Row};
+use crate::row::{ExpectedCodes, Row};
 use crate::support::Instance;
 
 pub fn all() -> Vec<Row> {
@@ -37,7 +37,7 @@ struct TextInput {
     name: &'static str,
     plant: fn(Instance, &str) -> Instance,
     /// With a secret in it, with text that a terminal obeys, and with too much.
-    ends: [Ends; 3],
+    expected: [ExpectedCodes; 3],
     /// How much is too much; 0 where the input has a bound of its own.
     long: usize,
     /// How long `verify` may take, where that is longer than elsewhere; then fewer commands are tried.
@@ -47,8 +47,8 @@ struct TextInput {
 const MIB: usize = 1 << 20;
 
 /// Ends alike whatever the text is.
-fn carrier(name: &'static str, ends: Ends, plant: fn(Instance, &str) -> Instance) -> TextInput {
-    TextInput { name, plant, ends: [ends; 3], long: MIB, seconds: None }
+fn carrier(name: &'static str, expected: ExpectedCodes, plant: fn(Instance, &str) -> Instance) -> TextInput {
+    TextInput { name, plant, expected: [expected; 3], long: MIB, seconds: None }
 }
 
 impl TextInput {
@@ -56,8 +56,8 @@ impl TextInput {
         TextInput { long, ..self }
     }
 
-    fn ends(self, ends: [Ends; 3]) -> TextInput {
-        TextInput { ends, ..self }
+    fn expected(self, expected: [ExpectedCodes; 3]) -> TextInput {
+        TextInput { expected, ..self }
     }
 
     fn seconds(self, seconds: u64) -> TextInput {
@@ -65,13 +65,14 @@ impl TextInput {
     }
 
     fn rows(self) -> Vec<Row> {
-        let TextInput { name, plant, ends, long, seconds } = self;
+        let TextInput { name, plant, expected, long, seconds } = self;
         let mut rows = vec![
-            Row::new(format!("{name}/secret"), ends[0], move |instance| plant(instance, payload::SECRET)),
-            Row::new(format!("{name}/escapes"), ends[1], move |instance| plant(instance, payload::ESCAPES)).brief(),
+            Row::new(format!("{name}/secret"), expected[0], move |instance| plant(instance, payload::SECRET)),
+            Row::new(format!("{name}/escapes"), expected[1], move |instance| plant(instance, payload::ESCAPES)).brief(),
         ];
         if long > 0 {
-            let row = Row::new(format!("{name}/long"), ends[2], move |instance| plant(instance, &payload::long(long)));
+            let row =
+                Row::new(format!("{name}/long"), expected[2], move |instance| plant(instance, &payload::long(long)));
             rows.push(row.brief());
         }
         match seconds {

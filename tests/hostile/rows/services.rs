@@ -4,13 +4,13 @@
 
 use super::{TextInput, carrier};
 use crate::payload;
-use crate::row::{Ends, JOINS, Row};
+use crate::row::{ExpectedCodes, JOINS, Row};
 use crate::support::Instance;
 use crate::support::aws::{ContainerInstance, Fault};
 use crate::support::http::Reply;
 
 /// No cluster that can be joined carries the wanted tags, and the file names none.
-const NO_CLUSTER: Ends = Ends::all(&[20, 21]).doctor(&[12, 20, 21]).guard(&[21]);
+const NO_CLUSTER: ExpectedCodes = ExpectedCodes::all(&[20, 21]).doctor(&[12, 20, 21]).guard(&[21]);
 
 /// The operations of a run, each of which fails for ever.
 const OPERATIONS: [&str; 8] = [
@@ -42,16 +42,16 @@ fn answers(instance: Instance, operation: &str, reply: Reply) -> Instance {
     asked(instance, operation).aws_fault(operation, Fault::Answers(reply))
 }
 
-fn ends(operation: &str) -> Ends {
+fn expected(operation: &str) -> ExpectedCodes {
     match operation {
-        "DescribeTags" => Ends::all(&[11, 22]).doctor(&[11, 12, 22]).guard(&[21]),
+        "DescribeTags" => ExpectedCodes::all(&[11, 22]).doctor(&[11, 12, 22]).guard(&[21]),
         _ => JOINS,
     }
 }
 
 fn carriers() -> Vec<TextInput> {
     vec![
-        carrier("aws/cluster-status", Ends::verify(&[21, 23]), |instance, text| {
+        carrier("aws/cluster-status", ExpectedCodes::verify(&[21, 23]), |instance, text| {
             instance.aws.change(|aws| aws.clusters.values_mut().for_each(|cluster| cluster.status = text.into()));
             instance
         }),
@@ -67,7 +67,7 @@ fn carriers() -> Vec<TextInput> {
             let instance = by_tags(instance);
             instance.cluster("other", &[("env", text)])
         }),
-        carrier("aws/instance-status", Ends::verify(&[13, 23, 24]), |instance, text| {
+        carrier("aws/instance-status", ExpectedCodes::verify(&[13, 23, 24]), |instance, text| {
             let text = text.to_owned();
             instance.aws.change(|aws| aws.container_instances.push(container_instance(&text)));
             instance
@@ -81,12 +81,12 @@ fn carriers() -> Vec<TextInput> {
             instance.aws.change(|aws| aws.poll_endpoints = [endpoint.clone(), endpoint]);
             instance.agent_behaves(|agent| agent.never_connects = true)
         })
-        .ends([Ends::verify(&[11, 13, 23, 25]); 3]),
-        carrier("aws/register-refused", Ends::verify(&[22, 23]), |instance, text| {
+        .expected([ExpectedCodes::verify(&[11, 13, 23, 25]); 3]),
+        carrier("aws/register-refused", ExpectedCodes::verify(&[22, 23]), |instance, text| {
             instance.aws_fault("RegisterContainerInstance", Fault::error(400, "AccessDeniedException", text))
         })
         .long(100_000),
-        carrier("aws/register-unknown", Ends::verify(&[13, 22, 23]), |instance, text| {
+        carrier("aws/register-unknown", ExpectedCodes::verify(&[13, 22, 23]), |instance, text| {
             instance.aws_fault("RegisterContainerInstance", Fault::error(400, "InvalidParameterException", text))
         })
         .long(100_000),
@@ -107,9 +107,9 @@ fn container_instance(status: &str) -> ContainerInstance {
 pub fn rows() -> Vec<Row> {
     let mut rows: Vec<Row> = carriers().into_iter().flat_map(TextInput::rows).collect();
     for operation in OPERATIONS {
-        let ends = ends(operation);
+        let expected = expected(operation);
         let mut add = |name: &str, plant: Box<dyn Fn(Instance) -> Instance + Send + Sync>| {
-            let row = Row::new(format!("aws/{operation}/{name}"), ends, plant);
+            let row = Row::new(format!("aws/{operation}/{name}"), expected, plant);
             // A signal that may still be taken is tried until the deadline.
             let is_signal = ["SignalResource", "CompleteLifecycleAction", "CreateTags"].contains(&operation);
             let row = if is_signal { row.seconds(8) } else { row };
@@ -169,10 +169,14 @@ pub fn rows() -> Vec<Row> {
         let instance = by_tags(instance);
         (0..1200).fold(instance, |instance, number| instance.cluster(&format!("cluster-{number}"), &[("env", "prod")]))
     }));
-    rows.push(Row::new("aws/endless-pages", Ends::all(&[11]).doctor(&[11, 12, 21]).guard(&[21]), |instance| {
-        let page = r#"{"clusterArns":["arn:aws:ecs:eu-west-1:111122223333:cluster/x"],"nextToken":"again"}"#;
-        let instance = by_tags(instance);
-        answers(instance, "ListClusters", Reply::new(200, "application/x-amz-json-1.1", page))
-    }));
+    rows.push(Row::new(
+        "aws/endless-pages",
+        ExpectedCodes::all(&[11]).doctor(&[11, 12, 21]).guard(&[21]),
+        |instance| {
+            let page = r#"{"clusterArns":["arn:aws:ecs:eu-west-1:111122223333:cluster/x"],"nextToken":"again"}"#;
+            let instance = by_tags(instance);
+            answers(instance, "ListClusters", Reply::new(200, "application/x-amz-json-1.1", page))
+        },
+    ));
     rows
 }

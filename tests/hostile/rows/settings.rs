@@ -4,13 +4,13 @@
 
 use super::{TextInput, carrier, quoted};
 use crate::payload;
-use crate::row::{Ends, JOINS, Row, SETTINGS};
+use crate::row::{ExpectedCodes, JOINS, Row, SETTINGS};
 use crate::support::Instance;
 
 const FILES: [&str; 3] =
     ["etc/ecs-bootstrap/config.toml", "etc/ecs-bootstrap/config.d/10.toml", "usr/lib/ecs-bootstrap/config.d/10.toml"];
 /// All but guard, which reads no settings, end with a wrong setting.
-const REFUSED: Ends = Ends::all(SETTINGS).clean(SETTINGS);
+const REFUSED: ExpectedCodes = ExpectedCodes::all(SETTINGS).clean(SETTINGS);
 /// Longer is refused by the kernel (execve(2), MAX_ARG_STRLEN).
 const LONGEST: usize = 100_000;
 
@@ -47,7 +47,7 @@ fn carriers() -> Vec<TextInput> {
         carrier("toml/agent-unknown", JOINS, |instance, text| {
             toml(instance, &format!("[agent]\nECS_SOMETHING_NEW = {}\n", quoted(text)))
         })
-        .ends([JOINS, REFUSED, JOINS]),
+        .expected([JOINS, REFUSED, JOINS]),
         carrier("toml/agent-key", REFUSED, |instance, text| {
             toml(instance, &format!("[agent]\n{} = \"x\"\n", quoted(text)))
         }),
@@ -58,7 +58,7 @@ fn carriers() -> Vec<TextInput> {
         carrier("toml/cluster-tags", REFUSED, |instance, text| {
             toml(instance, &format!("[cluster-tags]\nenv = {}\n", quoted(text)))
         })
-        .ends([JOINS, REFUSED, JOINS]),
+        .expected([JOINS, REFUSED, JOINS]),
         carrier("toml/prefix", REFUSED, |instance, text| {
             toml(instance, &format!("[tags]\nprefix = {}\n", quoted(text)))
         }),
@@ -75,7 +75,7 @@ fn carriers() -> Vec<TextInput> {
         carrier("toml/attributes", JOINS, |instance, text| {
             toml(instance, &format!("[derive]\nattributes = [{}]\n", quoted(text)))
         })
-        .ends([JOINS, REFUSED, JOINS]),
+        .expected([JOINS, REFUSED, JOINS]),
         carrier("env/cluster", REFUSED, |instance, text| instance.env("ECS_BOOTSTRAP_CLUSTER", text)),
         carrier("env/unknown", REFUSED, |instance, text| instance.env("ECS_BOOTSTRAP_NOTHING", text)),
         carrier("env/unknown-name", REFUSED, |instance, text| {
@@ -84,7 +84,7 @@ fn carriers() -> Vec<TextInput> {
         }),
         carrier("env/agent-value", REFUSED, |instance, text| instance.env("ECS_BOOTSTRAP_AGENT__ECS_LOGLEVEL", text)),
         carrier("env/log", REFUSED, |instance, text| instance.env("ECS_BOOTSTRAP_LOG", format!("x=y={text}")))
-            .ends([REFUSED.guard(&[0]); 3]),
+            .expected([REFUSED.guard(&[0]); 3]),
         carrier("env/ca-bundle", JOINS, |instance, text| instance.env("AWS_CA_BUNDLE", text)),
         carrier("env/profile", JOINS, |instance, text| instance.env("AWS_PROFILE", text)),
         carrier("env/foreign", JOINS, |instance, text| instance.env("DB_PASS", text)),
@@ -117,8 +117,8 @@ fn command_line() -> Vec<Row> {
         ] {
             let what: String = value.split(&text).next().unwrap_or_default().trim_end_matches('=').into();
             let what = if what.len() > 40 { "unknown" } else { &what };
-            let ends = if option == "--cluster-tag" && kind != "escapes" { JOINS } else { REFUSED };
-            let row = Row::new(format!("option/{option} {what}/{kind}"), ends, same).arguments(&[option, &value]);
+            let expected = if option == "--cluster-tag" && kind != "escapes" { JOINS } else { REFUSED };
+            let row = Row::new(format!("option/{option} {what}/{kind}"), expected, same).arguments(&[option, &value]);
             rows.push(if kind == "secret" { row } else { row.brief() });
         }
         for words in [
@@ -130,8 +130,8 @@ fn command_line() -> Vec<Row> {
             vec!["run", "--agent-endpoint", &text],
         ] {
             let name = format!("words/{}/{kind}", words[..words.len() - 1].join(" "));
-            let ends: &'static [i32] = if words[0] == "--set" && text.contains('=') { &[2, 20] } else { &[2] };
-            rows.push(Row::new(name, JOINS, same).only(&words, ends));
+            let expected: &'static [i32] = if words[0] == "--set" && text.contains('=') { &[2, 20] } else { &[2] };
+            rows.push(Row::new(name, JOINS, same).only(&words, expected));
         }
         let unknown = format!("--{text}");
         rows.push(Row::new(format!("words/option/{kind}"), JOINS, same).only(&["plan", &unknown], &[2]));
@@ -196,8 +196,10 @@ pub fn rows() -> Vec<Row> {
                 continue;
             }
             let option = format!("{setting}={duration}");
-            let ends = Ends::all(&[0, 20]).clean(&[0, 20]);
-            rows.push(Row::new(format!("duration/{option}"), ends, |instance| instance).arguments(&["--set", &option]));
+            let expected = ExpectedCodes::all(&[0, 20]).clean(&[0, 20]);
+            rows.push(
+                Row::new(format!("duration/{option}"), expected, |instance| instance).arguments(&["--set", &option]),
+            );
         }
     }
     for value in ["99999999999999999999", "-1", "1e9", "0xffffff"] {

@@ -5,14 +5,14 @@
 use std::os::unix::fs::symlink;
 use std::os::unix::net::UnixListener;
 
-use crate::row::{Ends, JOINS, Row, SETTINGS};
+use crate::row::{ExpectedCodes, JOINS, Row, SETTINGS};
 use crate::support::Instance;
 
-const REFUSED: Ends = Ends::all(SETTINGS).clean(SETTINGS);
+const REFUSED: ExpectedCodes = ExpectedCodes::all(SETTINGS).clean(SETTINGS);
 
 /// Places below the root that are read, and how the commands end when something odd lies there.
-const PLACES: [(&str, Ends); 26] = [
-    ("etc/ecs/ecs.config", Ends::all(SETTINGS).clean(&[0, 20])),
+const PLACES: [(&str, ExpectedCodes); 26] = [
+    ("etc/ecs/ecs.config", ExpectedCodes::all(SETTINGS).clean(&[0, 20])),
     ("var/lib/ecs/ecs.config", JOINS),
     ("etc/ecs/ecs.config.json", JOINS),
     ("etc/ecs-bootstrap/config.toml", REFUSED),
@@ -68,11 +68,11 @@ fn sparse(instance: &Instance, path: &str) {
 
 pub fn rows() -> Vec<Row> {
     let mut rows = Vec::new();
-    for (index, (path, ends)) in PLACES.into_iter().enumerate() {
+    for (index, (path, expected)) in PLACES.into_iter().enumerate() {
         for (number, (name, put)) in SHAPES.into_iter().enumerate() {
             // A pipe blocks wherever it lies; of the others, each place gets two.
             if number == 0 || (index + number) % 2 == 0 {
-                let row = Row::new(format!("shape/{name}/{path}"), ends, move |instance| {
+                let row = Row::new(format!("shape/{name}/{path}"), expected, move |instance| {
                     clear(&instance, path);
                     put(&instance, path);
                     instance
@@ -89,7 +89,7 @@ pub fn rows() -> Vec<Row> {
 /// nobody answers.
 fn of_this_machine() -> Vec<Row> {
     const SERVER: &str = "nameserver 127.0.77.53\noptions timeout:1 attempts:1\n";
-    let unresolved = Ends::verify(&[0, 11, 13, 25]);
+    let unresolved = ExpectedCodes::verify(&[0, 11, 13, 25]);
     let mut rows = Vec::new();
     for (name, own) in [("hosts", "/etc/hosts"), ("resolv.conf", "/etc/resolv.conf")] {
         let place = format!("home/{name}");
