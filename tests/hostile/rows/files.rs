@@ -4,7 +4,7 @@
 
 use std::os::unix::fs::symlink;
 
-use super::{TextInput, carrier, quoted};
+use super::{TextInput, quoted, text_input};
 use crate::payload;
 use crate::row::{ExpectedCodes, JOINS, OK, Row, SETTINGS};
 use crate::support::Instance;
@@ -70,41 +70,41 @@ const AROUND: [(&str, &str, &str); 22] = [
 
 fn records() -> Vec<TextInput> {
     vec![
-        carrier("file/agent.db", JOINS, |instance, text| {
+        text_input("file/agent.db", JOINS, |instance, text| {
             saved(&instance, text, "i-0123456789abcdef0", text);
             instance
         })
         .expected([SAVED, SAVED, JOINS])
         .long(2000),
-        carrier("file/agent.db-other-instance", JOINS, |instance, text| {
+        text_input("file/agent.db-other-instance", JOINS, |instance, text| {
             saved(&instance, "prod", text, text);
             instance
         })
         .long(2000),
-        carrier("file/written.json", JOINS.clean(&[0, 24]), |instance, text| {
+        text_input("file/written.json", JOINS.clean(&[0, 24]), |instance, text| {
             let record = serde_json::json!({"instance_id": text, "keys": {text: text}});
             instance.file("var/lib/ecs-bootstrap/written.json", record.to_string())
         }),
-        carrier("file/reset.json", JOINS, |instance, text| {
+        text_input("file/reset.json", JOINS, |instance, text| {
             let record = serde_json::json!({"unit": text, "to": format!("/var/lib/ecs/{text}")});
             instance.file("run/ecs-bootstrap/reset.json", record.to_string())
         }),
-        carrier("file/name-beside", JOINS, |instance, text| {
+        text_input("file/name-beside", JOINS, |instance, text| {
             let name: String = text.chars().filter(|c| *c != '/').take(60).collect();
             instance.file(&format!("etc/ecs/{name}"), "ECS_CLUSTER=stage\n")
         })
         .long(0),
-        carrier("file/name-of-settings", ExpectedCodes::all(SETTINGS).clean(SETTINGS), |instance, text| {
+        text_input("file/name-of-settings", ExpectedCodes::all(SETTINGS).clean(SETTINGS), |instance, text| {
             let name: String = text.chars().filter(|c| *c != '/').take(60).collect();
             instance.file(&format!("etc/ecs-bootstrap/config.d/{name}.toml"), "nonsense = 1\n")
         })
         .long(0),
-        carrier("file/name-of-script", JOINS, |instance, text| {
+        text_input("file/name-of-script", JOINS, |instance, text| {
             let name: String = text.chars().filter(|c| *c != '/').take(60).collect();
             instance.file(&format!("var/lib/cloud/instance/scripts/{name}"), "#!/bin/sh\n")
         })
         .long(0),
-        carrier("file/name-of-drop-in", JOINS, |instance, text| {
+        text_input("file/name-of-drop-in", JOINS, |instance, text| {
             let name: String = text.chars().filter(|c| *c != '/').take(60).collect();
             let text = "[Service]\nEnvironment=HTTPS_PROXY=http://u:hunter2@127.0.0.1:9\n";
             instance.file(&format!("etc/systemd/system/docker.service.d/{name}.conf"), text)

@@ -4,7 +4,7 @@
 
 use std::os::unix::fs::symlink;
 
-use super::{TextInput, carrier};
+use super::{TextInput, text_input};
 use crate::payload;
 use crate::row::{ExpectedCodes, JOINS, Row};
 use crate::support::Instance;
@@ -75,108 +75,108 @@ fn waits(instance: Instance, name: &str) -> Instance {
     instance
 }
 
-fn carriers() -> Vec<TextInput> {
+fn text_inputs() -> Vec<TextInput> {
     const NO_METHOD: &str = "org.freedesktop.DBus.Error.UnknownMethod";
     vec![
-        carrier("docker/version", HOST, |instance, text| {
+        text_input("docker/version", HOST, |instance, text| {
             docker(never(instance), "/version", json(200, serde_json::json!({"Version": text, "ApiVersion": text, "MinAPIVersion": text}).to_string()))
         }),
-        carrier("docker/version-raw", HOST, |instance, text| docker(never(instance), "/version", json(200, text))),
-        carrier("docker/error", HOST, |instance, text| {
+        text_input("docker/version-raw", HOST, |instance, text| docker(never(instance), "/version", json(200, text))),
+        text_input("docker/error", HOST, |instance, text| {
             let body = serde_json::json!({"message": text}).to_string();
             let instance = docker(never(instance), "/version", json(500, body.clone()));
             let instance = docker(instance, "/containers/json", json(500, body.clone()));
             docker(instance, "/containers/ecs-agent/json", json(500, body))
         }),
-        carrier("docker/inspect", HOST, |instance, text| {
+        text_input("docker/inspect", HOST, |instance, text| {
             let body = serde_json::json!({"Id": text, "Name": text, "State": {"Status": text, "Running": true,
                 "ExitCode": 1, "Error": text, "StartedAt": text, "FinishedAt": text}});
             docker(never(instance), "/containers/ecs-agent/json", json(200, body.to_string()))
         }),
-        carrier("docker/tasks", JOINS, |instance, text| {
+        text_input("docker/tasks", JOINS, |instance, text| {
             let body = serde_json::json!([{"Id": text, "State": text, "Labels": {"com.amazonaws.ecs.task-arn": text,
                 "com.amazonaws.ecs.task-definition-family": text, "com.amazonaws.ecs.task-definition-version": text}}]);
             docker(instance, "/containers/json", json(200, body.to_string()))
         })
         .expected([JOINS.clean(&[0, 24]); 3]),
-        carrier("agent/cluster", HOST, |instance, text| metadata(instance, "Cluster", text))
+        text_input("agent/cluster", HOST, |instance, text| metadata(instance, "Cluster", text))
             .expected([ExpectedCodes::verify(&[13, 21, 24]).clean(&[0, 24]); 3]),
-        carrier("agent/arn", HOST, |instance, text| metadata(instance, "ContainerInstanceArn", text)).long(900_000),
-        carrier("agent/version", JOINS, |instance, text| metadata(instance, "Version", text)).long(900_000),
-        carrier("agent/raw", HOST, |instance, text| agent(instance, "/v1/metadata", text)),
-        carrier("agent/tasks", JOINS, |instance, text| {
+        text_input("agent/arn", HOST, |instance, text| metadata(instance, "ContainerInstanceArn", text)).long(900_000),
+        text_input("agent/version", JOINS, |instance, text| metadata(instance, "Version", text)).long(900_000),
+        text_input("agent/raw", HOST, |instance, text| agent(instance, "/v1/metadata", text)),
+        text_input("agent/tasks", JOINS, |instance, text| {
             let task = serde_json::json!({"Tasks": [{"Arn": text, "KnownStatus": "RUNNING", "Family": text, "Version": text}]});
             agent(instance, "/v1/tasks", task.to_string())
         })
         .expected([JOINS.clean(&[0, 24]); 3]),
-        carrier("agent/tasks-raw", JOINS, |instance, text| agent(instance, "/v1/tasks", text)).expected([JOINS.clean(&[0, 24]); 3]),
-        carrier("agent-log/crashes", ExpectedCodes::verify(&[13, 22, 23, 24]), |instance, text| {
+        text_input("agent/tasks-raw", JOINS, |instance, text| agent(instance, "/v1/tasks", text)).expected([JOINS.clean(&[0, 24]); 3]),
+        text_input("agent-log/crashes", ExpectedCodes::verify(&[13, 22, 23, 24]), |instance, text| {
             let text = text.to_owned();
             instance.agent_behaves(|agent| agent.crashes_with = Some(text))
         })
         .long(100_000),
-        carrier("agent-log/gives-up", ExpectedCodes::verify(&[13, 22, 23, 24]), |instance, text| {
+        text_input("agent-log/gives-up", ExpectedCodes::verify(&[13, 22, 23, 24]), |instance, text| {
             let text = text.to_owned();
             instance.agent_behaves(|agent| agent.gives_up_with = Some(text))
         })
         .long(100_000),
-        carrier("agent-log/dies", ExpectedCodes::verify(&[13, 22, 23, 24]), |instance, text| {
+        text_input("agent-log/dies", ExpectedCodes::verify(&[13, 22, 23, 24]), |instance, text| {
             let text = text.to_owned();
             instance.agent_behaves(|agent| agent.dies_with = Some((2, text)))
         })
         .long(100_000),
-        carrier("agent-log/init", HOST, |instance, text| {
+        text_input("agent-log/init", HOST, |instance, text| {
             let says: &'static str = Box::leak(text.to_owned().into_boxed_str());
             let instance = instance.agent_behaves(|agent| agent.init_error = says);
             unit(instance, "ecs.service", |unit| unit.start = Start::Retried(1))
         })
         .long(100_000),
-        carrier("systemd/refuses", HOST, |instance, text| {
+        text_input("systemd/refuses", HOST, |instance, text| {
             unit(instance, "docker.service", |unit| unit.start = refused("org.freedesktop.systemd1.UnitMasked", text))
         })
         .expected([HOST.run(&[12, 24]).plan(&[0]); 3]),
-        carrier("systemd/refuses-agent", HOST, |instance, text| {
+        text_input("systemd/refuses-agent", HOST, |instance, text| {
             unit(instance, "ecs.service", |unit| unit.start = refused(NO_METHOD, text))
         })
         .expected([HOST.run(&[12, 24]).clean(&[0, 24]); 3]),
-        carrier("systemd/result", HOST, |instance, text| {
+        text_input("systemd/result", HOST, |instance, text| {
             unit(instance, "docker.service", |unit| unit.start = Start::Fails(text.into()))
         })
         .long(100_000),
-        carrier("systemd/sub-state", JOINS, |instance, text| {
+        text_input("systemd/sub-state", JOINS, |instance, text| {
             unit(instance, "cloud-final.service", |unit| unit.sub_state = text.into())
         }),
-        carrier("systemd/active-state", JOINS, |instance, text| {
+        text_input("systemd/active-state", JOINS, |instance, text| {
             unit(instance, "cloud-final.service", |unit| unit.active_state = text.into())
         }),
-        carrier("systemd/file-state", JOINS, |instance, text| {
+        text_input("systemd/file-state", JOINS, |instance, text| {
             unit(instance, "ecs.service", |unit| unit.unit_file_state = text.into())
         }),
-        carrier("systemd/load-state", HOST, |instance, text| unit(instance, "docker.service", |unit| unit.load_state = text.into()))
+        text_input("systemd/load-state", HOST, |instance, text| unit(instance, "docker.service", |unit| unit.load_state = text.into()))
             .expected([JOINS; 3]),
-        carrier("systemd/drop-in", JOINS, |instance, text| {
+        text_input("systemd/drop-in", JOINS, |instance, text| {
             unit(instance, "ecs.service", |unit| unit.drop_ins = vec![format!("/etc/systemd/system/ecs.service.d/{text}.conf")])
         }),
-        carrier("systemd/after", JOINS, |instance, text| unit(instance, "ecs.service", |unit| unit.after.push(text.into()))),
-        carrier("journal/docker", HOST, |instance, text| {
+        text_input("systemd/after", JOINS, |instance, text| unit(instance, "ecs.service", |unit| unit.after.push(text.into()))),
+        text_input("journal/docker", HOST, |instance, text| {
             unit(instance, "docker.service", |unit| unit.start = Start::Fails("failed".into()))
                 .journal_has("docker.service", &format!("Starting docker.service...\nfailed to start daemon: {text}\n"))
         }),
-        carrier("journal/ecs", HOST, |instance, text| {
+        text_input("journal/ecs", HOST, |instance, text| {
             unit(instance, "ecs.service", |unit| unit.start = Start::FailsWith("exit-code"))
                 .journal_has("ecs.service", &format!("Starting ecs.service...\nlevel=error msg={text}\n"))
         }),
-        carrier("journal/kernel", HOST, |instance, text| {
+        text_input("journal/kernel", HOST, |instance, text| {
             instance
                 .journal_has("kernel", &format!("Out of memory: Killed process 812 ({text}) total-vm:1280000kB\n"))
                 .agent_behaves(|agent| agent.exits = Some((137, "started", "")))
         }),
-        carrier("proc/listener", HOST, listener),
+        text_input("proc/listener", HOST, listener),
     ]
 }
 
 pub fn rows() -> Vec<Row> {
-    let mut rows: Vec<Row> = carriers().into_iter().flat_map(TextInput::rows).collect();
+    let mut rows: Vec<Row> = text_inputs().into_iter().flat_map(TextInput::rows).collect();
     for (kind, name) in [("secret", payload::SECRET), ("escapes", payload::ESCAPES)] {
         // Verification waits as long as user data runs, so it is not tried here.
         let mut row = Row::new(format!("proc/user-data/{kind}"), JOINS, move |instance| waits(instance, name));

@@ -2,7 +2,7 @@
 //!
 //! In: texts of `payload`. Out: rows.
 
-use super::{TextInput, carrier, quoted};
+use super::{TextInput, quoted, text_input};
 use crate::payload;
 use crate::row::{ExpectedCodes, JOINS, OK, Row, SETTINGS};
 use crate::support::Instance;
@@ -37,75 +37,79 @@ fn document(instance: Instance, member: &str, text: &str) -> Instance {
     says(instance, "dynamic/instance-identity/document", &document.to_string())
 }
 
-fn carriers() -> Vec<TextInput> {
+fn text_inputs() -> Vec<TextInput> {
     vec![
-        carrier("imds/tag-cluster", ExpectedCodes::all(SETTINGS), |instance, text| {
+        text_input("imds/tag-cluster", ExpectedCodes::all(SETTINGS), |instance, text| {
             instance.tag("ecs-bootstrap:cluster", text)
         }),
-        carrier("imds/tag-cluster-tags", JOINS, |instance, text| instance.tag("ecs-bootstrap:cluster-tags", text))
+        text_input("imds/tag-cluster-tags", JOINS, |instance, text| instance.tag("ecs-bootstrap:cluster-tags", text))
             .expected([JOINS, ExpectedCodes::all(SETTINGS), ExpectedCodes::all(SETTINGS)]),
-        carrier("imds/tag-loglevel", JOINS, |instance, text| instance.tag("ecs-bootstrap:ECS_LOGLEVEL", text)),
-        carrier("imds/tag-not-allowed", JOINS, |instance, text| {
+        text_input("imds/tag-loglevel", JOINS, |instance, text| instance.tag("ecs-bootstrap:ECS_LOGLEVEL", text)),
+        text_input("imds/tag-not-allowed", JOINS, |instance, text| {
             instance.tag("ecs-bootstrap:ECS_ENGINE_AUTH_DATA", text)
         }),
-        carrier("imds/tag-unknown", JOINS, |instance, text| instance.tag("ecs-bootstrap:nothing", text)),
-        carrier("imds/tag-foreign", JOINS, |instance, text| instance.tag("Name", text)),
-        carrier("imds/tag-stack", JOINS, |instance, text| instance.tag("aws:cloudformation:stack-name", text)),
-        carrier("imds/tag-logical-id", JOINS, |instance, text| instance.tag("aws:cloudformation:logical-id", text)),
-        carrier("imds/tag-group", JOINS, |instance, text| instance.tag("aws:autoscaling:groupName", text)),
-        carrier("imds/tag-names", JOINS, |instance, text| says(instance, "meta-data/tags/instance", text)),
-        carrier("imds/document", GARBLED, |instance, text| says(instance, "dynamic/instance-identity/document", text)),
-        carrier("imds/document-instance-id", NOT_ITSELF, |instance, text| document(instance, "instanceId", text)),
-        carrier("imds/document-region", NOT_ITSELF, |instance, text| document(instance, "region", text)),
-        carrier(
+        text_input("imds/tag-unknown", JOINS, |instance, text| instance.tag("ecs-bootstrap:nothing", text)),
+        text_input("imds/tag-foreign", JOINS, |instance, text| instance.tag("Name", text)),
+        text_input("imds/tag-stack", JOINS, |instance, text| instance.tag("aws:cloudformation:stack-name", text)),
+        text_input("imds/tag-logical-id", JOINS, |instance, text| instance.tag("aws:cloudformation:logical-id", text)),
+        text_input("imds/tag-group", JOINS, |instance, text| instance.tag("aws:autoscaling:groupName", text)),
+        text_input("imds/tag-names", JOINS, |instance, text| says(instance, "meta-data/tags/instance", text)),
+        text_input("imds/document", GARBLED, |instance, text| {
+            says(instance, "dynamic/instance-identity/document", text)
+        }),
+        text_input("imds/document-instance-id", NOT_ITSELF, |instance, text| document(instance, "instanceId", text)),
+        text_input("imds/document-region", NOT_ITSELF, |instance, text| document(instance, "region", text)),
+        text_input(
             "imds/document-account",
             ExpectedCodes::all(&[0, 10, 24]).doctor(&[0, 10, 12, 24]),
             |instance, text| document(instance, "accountId", text),
         ),
-        carrier("imds/document-zone", JOINS, |instance, text| document(instance, "availabilityZone", text)),
-        carrier("imds/document-pending", JOINS, |instance, text| document(instance, "pendingTime", text)),
-        carrier("imds/role-name", JOINS, |instance, text| says(instance, "meta-data/iam/security-credentials", text))
-            .seconds(SIGNALS),
-        carrier("imds/role-code", JOINS, |instance, text| {
+        text_input("imds/document-zone", JOINS, |instance, text| document(instance, "availabilityZone", text)),
+        text_input("imds/document-pending", JOINS, |instance, text| document(instance, "pendingTime", text)),
+        text_input("imds/role-name", JOINS, |instance, text| {
+            says(instance, "meta-data/iam/security-credentials", text)
+        })
+        .seconds(SIGNALS),
+        text_input("imds/role-code", JOINS, |instance, text| {
             let code = serde_json::json!({"Code": text, "Message": text}).to_string();
             says(instance, "meta-data/iam/security-credentials/ecsInstanceRole", &code)
         })
         .seconds(SIGNALS),
-        carrier("imds/iam-info", JOINS, |instance, text| {
+        text_input("imds/iam-info", JOINS, |instance, text| {
             let info = serde_json::json!({"Code": "Success", "Message": text, "InstanceProfileArn": text}).to_string();
             says(instance, "meta-data/iam/info", &info)
         }),
-        carrier("imds/life-cycle", JOINS, |instance, text| says(instance, "meta-data/instance-life-cycle", text)),
-        carrier("imds/target-state", JOINS, |instance, text| {
+        text_input("imds/life-cycle", JOINS, |instance, text| says(instance, "meta-data/instance-life-cycle", text)),
+        text_input("imds/target-state", JOINS, |instance, text| {
             says(instance, "meta-data/autoscaling/target-lifecycle-state", text)
         }),
-        carrier("imds/token", GARBLED, |instance, text| says(instance, "api/token", text)),
-        carrier("imds/error-page", GARBLED, |instance, text| {
+        text_input("imds/token", GARBLED, |instance, text| says(instance, "api/token", text)),
+        text_input("imds/error-page", GARBLED, |instance, text| {
             answers(instance, "dynamic/instance-identity/document", Reply::new(500, "text/html", text))
         }),
-        carrier("user-data/foreign", JOINS, |instance, text| {
+        text_input("user-data/foreign", JOINS, |instance, text| {
             instance.user_data(format!("#!/bin/sh\necho '{text}' >/etc/ecs/other\nexport X={text}\n"))
         }),
-        carrier("user-data/foreign-cluster", JOINS, |instance, text| {
+        text_input("user-data/foreign-cluster", JOINS, |instance, text| {
             instance.user_data(format!("#!/bin/sh\necho ECS_CLUSTER={text} >> /etc/ecs/ecs.config\n"))
         }),
-        carrier("user-data/cluster", ExpectedCodes::all(SETTINGS), |instance, text| {
+        text_input("user-data/cluster", ExpectedCodes::all(SETTINGS), |instance, text| {
             instance.user_data(format!("#ecs-bootstrap\ncluster = {}\n", quoted(text)))
         }),
-        carrier("user-data/unknown-key", ExpectedCodes::all(SETTINGS), |instance, text| {
+        text_input("user-data/unknown-key", ExpectedCodes::all(SETTINGS), |instance, text| {
             instance.user_data(format!("#ecs-bootstrap\n{} = 1\n", quoted(text)))
         }),
-        carrier("user-data/not-toml", ExpectedCodes::all(SETTINGS), |instance, text| {
+        text_input("user-data/not-toml", ExpectedCodes::all(SETTINGS), |instance, text| {
             instance.user_data(format!("#ecs-bootstrap\ncluster: {text}\n"))
         }),
-        carrier("user-data/agent-value", ExpectedCodes::all(SETTINGS), |instance, text| {
+        text_input("user-data/agent-value", ExpectedCodes::all(SETTINGS), |instance, text| {
             instance.user_data(format!("#ecs-bootstrap\n[agent]\nECS_LOGLEVEL = {}\n", quoted(text)))
         }),
     ]
 }
 
 pub fn rows() -> Vec<Row> {
-    let mut rows: Vec<Row> = carriers().into_iter().flat_map(|carrier| carrier.long(LONG).rows()).collect();
+    let mut rows: Vec<Row> = text_inputs().into_iter().flat_map(|text_input| text_input.long(LONG).rows()).collect();
     rows.push(Row::new("imds/tag-run-together", ExpectedCodes::all(SETTINGS), |instance| {
         instance.tag("ecs-bootstrap:cluster", payload::RUN_TOGETHER)
     }));

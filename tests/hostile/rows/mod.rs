@@ -47,7 +47,7 @@ struct TextInput {
 const MIB: usize = 1 << 20;
 
 /// Ends alike whatever the text is.
-fn carrier(name: &'static str, expected: ExpectedCodes, plant: fn(Instance, &str) -> Instance) -> TextInput {
+fn text_input(name: &'static str, expected: ExpectedCodes, plant: fn(Instance, &str) -> Instance) -> TextInput {
     TextInput { name, plant, expected: [expected; 3], long: MIB, seconds: None }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! In: texts of `payload`. Out: rows.
 
-use super::{TextInput, carrier};
+use super::{TextInput, text_input};
 use crate::payload;
 use crate::row::{ExpectedCodes, JOINS, Row};
 use crate::support::Instance;
@@ -49,44 +49,44 @@ fn expected(operation: &str) -> ExpectedCodes {
     }
 }
 
-fn carriers() -> Vec<TextInput> {
+fn text_inputs() -> Vec<TextInput> {
     vec![
-        carrier("aws/cluster-status", ExpectedCodes::verify(&[21, 23]), |instance, text| {
+        text_input("aws/cluster-status", ExpectedCodes::verify(&[21, 23]), |instance, text| {
             instance.aws.change(|aws| aws.clusters.values_mut().for_each(|cluster| cluster.status = text.into()));
             instance
         }),
-        carrier("aws/cluster-name", NO_CLUSTER, |instance, text| {
+        text_input("aws/cluster-name", NO_CLUSTER, |instance, text| {
             let instance = by_tags(instance);
             instance.cluster(text, &[("env", "prod")])
         }),
-        carrier("aws/cluster-candidates", NO_CLUSTER, |instance, text| {
+        text_input("aws/cluster-candidates", NO_CLUSTER, |instance, text| {
             let instance = by_tags(instance);
             instance.cluster(text, &[("env", "stage")])
         }),
-        carrier("aws/cluster-tag", NO_CLUSTER, |instance, text| {
+        text_input("aws/cluster-tag", NO_CLUSTER, |instance, text| {
             let instance = by_tags(instance);
             instance.cluster("other", &[("env", text)])
         }),
-        carrier("aws/instance-status", ExpectedCodes::verify(&[13, 23, 24]), |instance, text| {
+        text_input("aws/instance-status", ExpectedCodes::verify(&[13, 23, 24]), |instance, text| {
             let text = text.to_owned();
             instance.aws.change(|aws| aws.container_instances.push(container_instance(&text)));
             instance
         }),
-        carrier("aws/hook-name", JOINS, |instance, text| {
+        text_input("aws/hook-name", JOINS, |instance, text| {
             instance.aws.change(|aws| aws.waiting.hooks = vec![(text.into(), 30)]);
             instance
         }),
-        carrier("aws/poll-endpoint", JOINS, |instance, text| {
+        text_input("aws/poll-endpoint", JOINS, |instance, text| {
             let endpoint = format!("https://127.0.0.1:9/{text}");
             instance.aws.change(|aws| aws.poll_endpoints = [endpoint.clone(), endpoint]);
             instance.agent_behaves(|agent| agent.never_connects = true)
         })
         .expected([ExpectedCodes::verify(&[11, 13, 23, 25]); 3]),
-        carrier("aws/register-refused", ExpectedCodes::verify(&[22, 23]), |instance, text| {
+        text_input("aws/register-refused", ExpectedCodes::verify(&[22, 23]), |instance, text| {
             instance.aws_fault("RegisterContainerInstance", Fault::error(400, "AccessDeniedException", text))
         })
         .long(100_000),
-        carrier("aws/register-unknown", ExpectedCodes::verify(&[13, 22, 23]), |instance, text| {
+        text_input("aws/register-unknown", ExpectedCodes::verify(&[13, 22, 23]), |instance, text| {
             instance.aws_fault("RegisterContainerInstance", Fault::error(400, "InvalidParameterException", text))
         })
         .long(100_000),
@@ -105,7 +105,7 @@ fn container_instance(status: &str) -> ContainerInstance {
 }
 
 pub fn rows() -> Vec<Row> {
-    let mut rows: Vec<Row> = carriers().into_iter().flat_map(TextInput::rows).collect();
+    let mut rows: Vec<Row> = text_inputs().into_iter().flat_map(TextInput::rows).collect();
     for operation in OPERATIONS {
         let expected = expected(operation);
         let mut add = |name: &str, plant: Box<dyn Fn(Instance) -> Instance + Send + Sync>| {

@@ -2,7 +2,7 @@
 //!
 //! In: texts of `payload`. Out: rows. Text of the environment and the command line has no NUL and at most 100 kB.
 
-use super::{TextInput, carrier, quoted};
+use super::{TextInput, quoted, text_input};
 use crate::payload;
 use crate::row::{ExpectedCodes, JOINS, Row, SETTINGS};
 use crate::support::Instance;
@@ -30,65 +30,69 @@ const DURATIONS: [&str; 12] = [
 ];
 const DEADLINES: [&str; 5] = ["verify.deadline", "imds.deadline", "run.deadline", "tags.wait", "verify.window"];
 
-fn carriers() -> Vec<TextInput> {
+fn text_inputs() -> Vec<TextInput> {
     vec![
-        carrier("toml/cluster", REFUSED, |instance, text| toml(instance, &format!("cluster = {}\n", quoted(text)))),
-        carrier("toml/unknown-key", REFUSED, |instance, text| toml(instance, &format!("{} = 1\n", quoted(text)))),
-        carrier("toml/unknown-table", REFUSED, |instance, text| {
+        text_input("toml/cluster", REFUSED, |instance, text| toml(instance, &format!("cluster = {}\n", quoted(text)))),
+        text_input("toml/unknown-key", REFUSED, |instance, text| toml(instance, &format!("{} = 1\n", quoted(text)))),
+        text_input("toml/unknown-table", REFUSED, |instance, text| {
             toml(instance, &format!("[{}]\nx = 1\n", quoted(text)))
         }),
-        carrier("toml/not-toml", REFUSED, |instance, text| toml(instance, &format!("cluster = {text}\n"))),
-        carrier("toml/comment", JOINS, |instance, text| {
+        text_input("toml/not-toml", REFUSED, |instance, text| toml(instance, &format!("cluster = {text}\n"))),
+        text_input("toml/comment", JOINS, |instance, text| {
             toml(instance, &format!("# {}\ncluster = \"prod\"\n", text.replace(char::is_control, " ")))
         }),
-        carrier("toml/agent-value", REFUSED, |instance, text| {
+        text_input("toml/agent-value", REFUSED, |instance, text| {
             toml(instance, &format!("[agent]\nECS_LOGLEVEL = {}\n", quoted(text)))
         }),
-        carrier("toml/agent-unknown", JOINS, |instance, text| {
+        text_input("toml/agent-unknown", JOINS, |instance, text| {
             toml(instance, &format!("[agent]\nECS_SOMETHING_NEW = {}\n", quoted(text)))
         })
         .expected([JOINS, REFUSED, JOINS]),
-        carrier("toml/agent-key", REFUSED, |instance, text| {
+        text_input("toml/agent-key", REFUSED, |instance, text| {
             toml(instance, &format!("[agent]\n{} = \"x\"\n", quoted(text)))
         }),
-        carrier("toml/agent-tags", REFUSED, |instance, text| {
+        text_input("toml/agent-tags", REFUSED, |instance, text| {
             let tags = serde_json::json!({"password": text}).to_string();
             toml(instance, &format!("[agent]\nECS_CONTAINER_INSTANCE_TAGS = {}\n", quoted(&tags)))
         }),
-        carrier("toml/cluster-tags", REFUSED, |instance, text| {
+        text_input("toml/cluster-tags", REFUSED, |instance, text| {
             toml(instance, &format!("[cluster-tags]\nenv = {}\n", quoted(text)))
         })
         .expected([JOINS, REFUSED, JOINS]),
-        carrier("toml/prefix", REFUSED, |instance, text| {
+        text_input("toml/prefix", REFUSED, |instance, text| {
             toml(instance, &format!("[tags]\nprefix = {}\n", quoted(text)))
         }),
-        carrier("toml/deadline", REFUSED, |instance, text| {
+        text_input("toml/deadline", REFUSED, |instance, text| {
             toml(instance, &format!("[verify]\ndeadline = {}\n", quoted(text)))
         }),
-        carrier("toml/hook", REFUSED, |instance, text| toml(instance, &format!("[signal]\nhook = {}\n", quoted(text)))),
-        carrier("toml/stack", REFUSED, |instance, text| {
+        text_input("toml/hook", REFUSED, |instance, text| {
+            toml(instance, &format!("[signal]\nhook = {}\n", quoted(text)))
+        }),
+        text_input("toml/stack", REFUSED, |instance, text| {
             toml(instance, &format!("[signal]\nstack = {}\n", quoted(text)))
         }),
-        carrier("toml/wait-url", REFUSED, |instance, text| {
+        text_input("toml/wait-url", REFUSED, |instance, text| {
             toml(instance, &format!("[signal]\nwait-url = {}\n", quoted(text)))
         }),
-        carrier("toml/attributes", JOINS, |instance, text| {
+        text_input("toml/attributes", JOINS, |instance, text| {
             toml(instance, &format!("[derive]\nattributes = [{}]\n", quoted(text)))
         })
         .expected([JOINS, REFUSED, JOINS]),
-        carrier("env/cluster", REFUSED, |instance, text| instance.env("ECS_BOOTSTRAP_CLUSTER", text)),
-        carrier("env/unknown", REFUSED, |instance, text| instance.env("ECS_BOOTSTRAP_NOTHING", text)),
-        carrier("env/unknown-name", REFUSED, |instance, text| {
+        text_input("env/cluster", REFUSED, |instance, text| instance.env("ECS_BOOTSTRAP_CLUSTER", text)),
+        text_input("env/unknown", REFUSED, |instance, text| instance.env("ECS_BOOTSTRAP_NOTHING", text)),
+        text_input("env/unknown-name", REFUSED, |instance, text| {
             let name: String = text.chars().filter(|c| *c != '=').collect();
             instance.env(&format!("ECS_BOOTSTRAP_{name}"), "1")
         }),
-        carrier("env/agent-value", REFUSED, |instance, text| instance.env("ECS_BOOTSTRAP_AGENT__ECS_LOGLEVEL", text)),
-        carrier("env/log", REFUSED, |instance, text| instance.env("ECS_BOOTSTRAP_LOG", format!("x=y={text}")))
+        text_input("env/agent-value", REFUSED, |instance, text| {
+            instance.env("ECS_BOOTSTRAP_AGENT__ECS_LOGLEVEL", text)
+        }),
+        text_input("env/log", REFUSED, |instance, text| instance.env("ECS_BOOTSTRAP_LOG", format!("x=y={text}")))
             .expected([REFUSED.guard(&[0]); 3]),
-        carrier("env/ca-bundle", JOINS, |instance, text| instance.env("AWS_CA_BUNDLE", text)),
-        carrier("env/profile", JOINS, |instance, text| instance.env("AWS_PROFILE", text)),
-        carrier("env/foreign", JOINS, |instance, text| instance.env("DB_PASS", text)),
-        carrier("env/no-proxy", JOINS, |instance, text| instance.env("NO_PROXY", format!("127.0.0.1,{text}"))),
+        text_input("env/ca-bundle", JOINS, |instance, text| instance.env("AWS_CA_BUNDLE", text)),
+        text_input("env/profile", JOINS, |instance, text| instance.env("AWS_PROFILE", text)),
+        text_input("env/foreign", JOINS, |instance, text| instance.env("DB_PASS", text)),
+        text_input("env/no-proxy", JOINS, |instance, text| instance.env("NO_PROXY", format!("127.0.0.1,{text}"))),
     ]
 }
 
@@ -146,7 +150,7 @@ fn command_line() -> Vec<Row> {
 }
 
 pub fn rows() -> Vec<Row> {
-    let mut rows: Vec<Row> = carriers().into_iter().flat_map(|carrier| carrier.long(LONGEST).rows()).collect();
+    let mut rows: Vec<Row> = text_inputs().into_iter().flat_map(|text_input| text_input.long(LONGEST).rows()).collect();
     rows.extend(command_line());
     rows.push(Row::new("toml/run-together", REFUSED, |instance| {
         toml(instance, &format!("cluster = {}\n", quoted(payload::RUN_TOGETHER)))
