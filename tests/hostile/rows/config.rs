@@ -1,4 +1,4 @@
-//! `ecs.config` itself, as other writers leave it.
+//! Hostile lines in `ecs.config`, as other writers leave them.
 //!
 //! In: lines of `payload`. Out: rows.
 
@@ -22,7 +22,7 @@ fn expected(name: &str) -> ExpectedCodes {
     /// The agent or the checks of ecs-bootstrap may refuse the value.
     const WRONG: &[i32] = &[0, 20];
     match name {
-        // systemd reads nothing of a file with an assignment that is not UTF-8.
+        // systemd ignores a whole file if one assignment is not UTF-8.
         "c1-bytes" => ExpectedCodes::all(SETTINGS).clean(WRONG),
         "json-not-allowed" | "run-together-json" => ExpectedCodes::verify(SETTINGS).plan(WRONG),
         "value-not-allowed" | "number-not-allowed" | "list-not-allowed" | "region-not-allowed" | "auth-not-json"

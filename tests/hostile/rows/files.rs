@@ -1,4 +1,4 @@
-//! Files below the root beside `ecs.config`: of other writers, of docker, of cloud-init, of the agent, and our own records.
+//! Hostile files other than `ecs.config`: of other writers, docker, cloud-init, the agent, and ecs-bootstrap's records.
 //!
 //! In: texts of `payload`. Out: rows.
 
@@ -10,10 +10,10 @@ use crate::row::{ExpectedCodes, JOINS, OK, Row, SETTINGS};
 use crate::support::Instance;
 use crate::support::disk::AgentState;
 
-/// The agent gives up on the saved state of another cluster.
+/// The agent exits because its saved state has another cluster.
 const SAVED: ExpectedCodes = ExpectedCodes::verify(&[13, 21, 23, 24]);
 
-/// Files that hold lines like those of `ecs.config`.
+/// Files with lines like those of `ecs.config`.
 const LIKE_CONFIG: [&str; 9] = [
     "var/lib/ecs/ecs.config",
     "etc/ecs.config",
@@ -26,7 +26,7 @@ const LIKE_CONFIG: [&str; 9] = [
     "etc/ecs/other.env",
 ];
 
-/// Text files that are read for one thing, with what stands around the text.
+/// Text files of which one value is read: the path, and the text before and after the hostile text.
 const AROUND: [(&str, &str, &str); 22] = [
     ("etc/docker/daemon.json", "{\"log-driver\": ", "}"),
     ("etc/sysconfig/docker", "HTTPS_PROXY=http://user:hunter2@127.0.0.1:9\nOTHER=", "\n"),
@@ -121,7 +121,7 @@ fn saved(instance: &Instance, cluster: &str, instance_id: &str, arn: &str) {
     });
 }
 
-/// A verdict that somebody else left, with this text in every place.
+/// A `status.json` of another program, with this text in every field.
 fn stored(name: &str, text: &'static str, count: usize) -> Row {
     let row = Row::new(format!("file/status.json/{name}"), JOINS, move |instance| {
         let cause = serde_json::json!({"id": text, "title": text, "class": text, "evidence": vec![text; count],
@@ -178,14 +178,14 @@ pub fn rows() -> Vec<Row> {
         let row = Row::new(format!("file/ecs.config.json/{name}"), JOINS, move |instance| {
             instance.ecs_config("# by hand\n").file("etc/ecs/ecs.config.json", json)
         });
-        // The agent may read it otherwise than ecs-bootstrap: guard lets it start.
+        // The agent may read the file differently, so guard lets it start.
         rows.push(row.only(&["guard"], &[0]));
     }
     rows.push(Row::new("file/status.json/nested", JOINS, |instance| {
         instance.file("run/ecs-bootstrap/status.json", "{\"a\":".repeat(100_000))
     }));
     for (path, expected) in [
-        // Nothing is written, so nothing is started; nor does a command that removes go on.
+        // If nothing can be written, nothing is started and nothing is removed.
         ("run/ecs-bootstrap/lock", ExpectedCodes::all(&[24]).plan(OK).doctor(&[12, 24]).clean(&[0, 24])),
         ("run/ecs-bootstrap/plan.json", ExpectedCodes::all(&[24]).plan(OK).verify_too(&[0, 24]).doctor(&[0, 24])),
         ("run/ecs-bootstrap/status.json", JOINS.run(&[0, 24]).verify_too(&[0, 1, 24]).doctor(&[0, 24]).clean(&[0, 24])),

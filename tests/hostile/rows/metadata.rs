@@ -1,4 +1,4 @@
-//! The instance metadata service, in the hands of whoever may write tags, user data or its answers.
+//! Hostile instance metadata: tags, user data, and answers of IMDS.
 //!
 //! In: texts of `payload`. Out: rows.
 
@@ -9,14 +9,16 @@ use crate::support::Instance;
 use crate::support::http::{Answer, Reply};
 use crate::support::imds::{Fault, Role};
 
-/// Without credentials the signals are tried until the deadline: a new role takes a minute to be known everywhere.
+/// The deadline of `verify` for rows without credentials. Signals are then tried until the deadline, because a new role
+/// can take a minute to work.
 const SIGNALS: u64 = 8;
-/// Instance metadata does not answer as it should: another try can help. `plan` makes do without, where a file names the
-/// cluster; the run never starts the agent, and doctor may say so first.
+/// IMDS answers wrongly, which may be temporary. `plan` needs no metadata if a file names the cluster. A run does not
+/// start the agent, and doctor may report that first.
 const GARBLED: ExpectedCodes = ExpectedCodes::all(&[10]).plan(OK).doctor(&[10, 12]);
-/// What identifies the instance is not what it should be.
-const NOT_ITSELF: ExpectedCodes = ExpectedCodes::all(&[10, 13, 24]).plan(OK).run(&[0, 10]).doctor(&[0, 10, 12, 13, 24]);
-/// No part of what is read here may be longer (EC2 User Guide, "Instance user data" has 16 KiB).
+/// The identity document has a wrong value.
+const WRONG_IDENTITY: ExpectedCodes =
+    ExpectedCodes::all(&[10, 13, 24]).plan(OK).run(&[0, 10]).doctor(&[0, 10, 12, 13, 24]);
+/// Longer than user data can be (16 KiB: EC2 User Guide, "Instance user data").
 const LONG: usize = 60_000;
 
 fn answers(instance: Instance, path: &str, answer: impl Into<Answer>) -> Instance {
@@ -38,6 +40,10 @@ fn document(instance: Instance, member: &str, text: &str) -> Instance {
 }
 
 fn text_inputs() -> Vec<TextInput> {
+    [of_tags(), of_documents(), of_user_data()].into_iter().flatten().collect()
+}
+
+fn of_tags() -> Vec<TextInput> {
     vec![
         text_input("imds/tag-cluster", ExpectedCodes::all(SETTINGS), |instance, text| {
             instance.tag("ecs-bootstrap:cluster", text)
@@ -54,11 +60,18 @@ fn text_inputs() -> Vec<TextInput> {
         text_input("imds/tag-logical-id", JOINS, |instance, text| instance.tag("aws:cloudformation:logical-id", text)),
         text_input("imds/tag-group", JOINS, |instance, text| instance.tag("aws:autoscaling:groupName", text)),
         text_input("imds/tag-names", JOINS, |instance, text| says(instance, "meta-data/tags/instance", text)),
+    ]
+}
+
+fn of_documents() -> Vec<TextInput> {
+    vec![
         text_input("imds/document", GARBLED, |instance, text| {
             says(instance, "dynamic/instance-identity/document", text)
         }),
-        text_input("imds/document-instance-id", NOT_ITSELF, |instance, text| document(instance, "instanceId", text)),
-        text_input("imds/document-region", NOT_ITSELF, |instance, text| document(instance, "region", text)),
+        text_input("imds/document-instance-id", WRONG_IDENTITY, |instance, text| {
+            document(instance, "instanceId", text)
+        }),
+        text_input("imds/document-region", WRONG_IDENTITY, |instance, text| document(instance, "region", text)),
         text_input(
             "imds/document-account",
             ExpectedCodes::all(&[0, 10, 24]).doctor(&[0, 10, 12, 24]),
@@ -87,6 +100,11 @@ fn text_inputs() -> Vec<TextInput> {
         text_input("imds/error-page", GARBLED, |instance, text| {
             answers(instance, "dynamic/instance-identity/document", Reply::new(500, "text/html", text))
         }),
+    ]
+}
+
+fn of_user_data() -> Vec<TextInput> {
+    vec![
         text_input("user-data/foreign", JOINS, |instance, text| {
             instance.user_data(format!("#!/bin/sh\necho '{text}' >/etc/ecs/other\nexport X={text}\n"))
         }),

@@ -1,7 +1,8 @@
-//! The table: which input holds what, and how the commands end then. To add a row, see `CONTRIBUTING.md`.
+//! The table of hostile inputs, and the exit codes that are expected for each. To add a row, see
+//! `docs/contributing/testing.md`.
 //!
-//! An input that takes any text is a [`TextInput`]: it becomes one row for each kind of text. What takes one odd shape only is
-//! a row of its own.
+//! An input that can hold any text is a [`TextInput`]. It becomes one row for each kind of text. An input of one odd
+//! form is a single row.
 
 mod checked;
 mod config;
@@ -32,21 +33,21 @@ pub fn all() -> Vec<Row> {
     .collect()
 }
 
-/// An input that takes any text.
+/// An input that can hold any text.
 struct TextInput {
     name: &'static str,
     plant: fn(Instance, &str) -> Instance,
-    /// With a secret in it, with text that a terminal obeys, and with too much.
+    /// For a secret, for terminal control sequences, and for a very long text.
     expected: [ExpectedCodes; 3],
-    /// How much is too much; 0 where the input has a bound of its own.
+    /// Bytes of the very long text; 0 if the input itself is limited in length (a file name).
     long: usize,
-    /// How long `verify` may take, where that is longer than elsewhere; then fewer commands are tried.
+    /// The deadline of `verify`, if it differs from the default. Such a row runs only the commands of `BRIEF`.
     seconds: Option<u64>,
 }
 
 const MIB: usize = 1 << 20;
 
-/// Ends alike whatever the text is.
+/// An input with the same expected exit codes for every text.
 fn text_input(name: &'static str, expected: ExpectedCodes, plant: fn(Instance, &str) -> Instance) -> TextInput {
     TextInput { name, plant, expected: [expected; 3], long: MIB, seconds: None }
 }
@@ -82,7 +83,7 @@ impl TextInput {
     }
 }
 
-/// A text in quotes, as JSON and TOML have it.
+/// The text as a quoted string of JSON and TOML.
 fn quoted(text: &str) -> String {
     serde_json::Value::from(text).to_string()
 }

@@ -1,4 +1,4 @@
-//! Answers of AWS: error texts, names and states, bodies of other shapes and sizes.
+//! Hostile answers of AWS: error texts, names and states, malformed and huge bodies.
 //!
 //! In: texts of `payload`. Out: rows.
 
@@ -9,10 +9,10 @@ use crate::support::Instance;
 use crate::support::aws::{ContainerInstance, Fault};
 use crate::support::http::Reply;
 
-/// No cluster that can be joined carries the wanted tags, and the file names none.
+/// No usable cluster has the tags, and `ecs.config` names none.
 const NO_CLUSTER: ExpectedCodes = ExpectedCodes::all(&[20, 21]).doctor(&[12, 20, 21]).guard(&[21]);
 
-/// The operations of a run, each of which fails for ever.
+/// The operations of a run. Each of them fails on every call.
 const OPERATIONS: [&str; 8] = [
     "DescribeTags",
     "DescribeClusters",
@@ -24,22 +24,22 @@ const OPERATIONS: [&str; 8] = [
     "DiscoverPollEndpoint",
 ];
 
-/// Only `ec2:DescribeTags` can name the cluster, where that is what is faulty.
-fn asked(instance: Instance, operation: &str) -> Instance {
+/// If the fault is in `ec2:DescribeTags`, removes every other source of the cluster, so that the call is made.
+fn make_called(instance: Instance, operation: &str) -> Instance {
     if operation == "DescribeTags" { instance.without_imds_tags().ecs_config("# by hand\n") } else { instance }
 }
 
-/// Only the tags of clusters can say which cluster is meant.
+/// Only the tags of clusters can decide which cluster is joined.
 fn by_tags(instance: Instance) -> Instance {
     instance.without_tags().ecs_config("# by hand\n").tag("ecs-bootstrap:cluster-tags", "env=prod")
 }
 
 fn fails(instance: Instance, operation: &str, code: &str, message: &str) -> Instance {
-    asked(instance, operation).aws_fault(operation, Fault::error(400, code, message))
+    make_called(instance, operation).aws_fault(operation, Fault::error(400, code, message))
 }
 
 fn answers(instance: Instance, operation: &str, reply: Reply) -> Instance {
-    asked(instance, operation).aws_fault(operation, Fault::Answers(reply))
+    make_called(instance, operation).aws_fault(operation, Fault::Answers(reply))
 }
 
 fn expected(operation: &str) -> ExpectedCodes {
@@ -110,7 +110,7 @@ pub fn rows() -> Vec<Row> {
         let expected = expected(operation);
         let mut add = |name: &str, plant: Box<dyn Fn(Instance) -> Instance + Send + Sync>| {
             let row = Row::new(format!("aws/{operation}/{name}"), expected, plant);
-            // A signal that may still be taken is tried until the deadline.
+            // A signal that failed is sent again until the deadline.
             let is_signal = ["SignalResource", "CompleteLifecycleAction", "CreateTags"].contains(&operation);
             let row = if is_signal { row.seconds(8) } else { row };
             rows.push(if name == "signature" { row } else { row.brief() });
@@ -156,7 +156,7 @@ pub fn rows() -> Vec<Row> {
         add(
             "endless",
             Box::new(move |instance| {
-                asked(instance, operation)
+                make_called(instance, operation)
                     .aws_fault(operation, Fault::Endless(Reply::new(200, "text/xml", "<a/>".repeat(16 << 10))))
             }),
         );

@@ -1,6 +1,6 @@
-//! Settings files, the environment and the command line.
+//! Hostile settings files, environment variables and command lines.
 //!
-//! In: texts of `payload`. Out: rows. Text of the environment and the command line has no NUL and at most 100 kB.
+//! In: texts of `payload`. Out: rows. Texts in the environment and on the command line have no NUL and at most 100 kB.
 
 use super::{TextInput, quoted, text_input};
 use crate::payload;
@@ -9,9 +9,9 @@ use crate::support::Instance;
 
 const FILES: [&str; 3] =
     ["etc/ecs-bootstrap/config.toml", "etc/ecs-bootstrap/config.d/10.toml", "usr/lib/ecs-bootstrap/config.d/10.toml"];
-/// All but guard, which reads no settings, end with a wrong setting.
+/// Every command except guard, which reads no settings, fails with an invalid setting.
 const REFUSED: ExpectedCodes = ExpectedCodes::all(SETTINGS).clean(SETTINGS);
-/// Longer is refused by the kernel (execve(2), MAX_ARG_STRLEN).
+/// The kernel refuses longer arguments (execve(2), MAX_ARG_STRLEN).
 const LONGEST: usize = 100_000;
 
 const DURATIONS: [&str; 12] = [
@@ -31,6 +31,10 @@ const DURATIONS: [&str; 12] = [
 const DEADLINES: [&str; 5] = ["verify.deadline", "imds.deadline", "run.deadline", "tags.wait", "verify.window"];
 
 fn text_inputs() -> Vec<TextInput> {
+    [of_files(), of_environment()].into_iter().flatten().collect()
+}
+
+fn of_files() -> Vec<TextInput> {
     vec![
         text_input("toml/cluster", REFUSED, |instance, text| toml(instance, &format!("cluster = {}\n", quoted(text)))),
         text_input("toml/unknown-key", REFUSED, |instance, text| toml(instance, &format!("{} = 1\n", quoted(text)))),
@@ -78,6 +82,11 @@ fn text_inputs() -> Vec<TextInput> {
             toml(instance, &format!("[derive]\nattributes = [{}]\n", quoted(text)))
         })
         .expected([JOINS, REFUSED, JOINS]),
+    ]
+}
+
+fn of_environment() -> Vec<TextInput> {
+    vec![
         text_input("env/cluster", REFUSED, |instance, text| instance.env("ECS_BOOTSTRAP_CLUSTER", text)),
         text_input("env/unknown", REFUSED, |instance, text| instance.env("ECS_BOOTSTRAP_NOTHING", text)),
         text_input("env/unknown-name", REFUSED, |instance, text| {
@@ -100,10 +109,10 @@ fn toml(instance: Instance, text: &str) -> Instance {
     instance.setting_file(FILES[0], text)
 }
 
-/// Options and words of the command line.
+/// Options and arguments of the command line.
 fn command_line() -> Vec<Row> {
     let texts = [
-        // The simulation lets no URL through that is not on loopback.
+        // The simulated instance refuses URLs that are not on loopback.
         ("secret", payload::SECRET.replace("https://", "")),
         ("escapes", payload::ESCAPES.to_owned()),
         ("long", payload::long(LONGEST)),
@@ -194,7 +203,7 @@ pub fn rows() -> Vec<Row> {
     }));
     for duration in DURATIONS {
         for setting in DEADLINES {
-            // From a file: one duration for each setting, so that each setting has met several.
+            // Each setting gets several of the durations.
             let index = DURATIONS.iter().position(|one| *one == duration).unwrap_or_default();
             if index % DEADLINES.len() != DEADLINES.iter().position(|one| *one == setting).unwrap_or_default() % 5 {
                 continue;
