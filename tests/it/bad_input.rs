@@ -45,7 +45,7 @@ fn names(folder: &Path) -> Vec<String> {
 }
 
 #[test]
-fn a_broken_settings_file_is_told_by_line_and_column() {
+fn a_broken_settings_file_is_reported_with_its_line_and_column() {
     let deep_array = format!("cluster = {}", "[".repeat(300_000));
     let deep_table = format!("{} = 1", "a.".repeat(300_000) + "a");
     let deep_inline = format!("cluster = {}", "{a=".repeat(200_000));
@@ -74,7 +74,7 @@ fn a_broken_settings_file_is_told_by_line_and_column() {
 }
 
 #[test]
-fn a_settings_file_that_is_not_text_is_told() {
+fn a_settings_file_that_is_not_text_is_reported() {
     let instance = old().file("etc/ecs-bootstrap/config.d/10.toml", b"cluster = \"pr\xff\xfe\"\n");
     let told = one_error(&run(&instance, &[]), "setting-invalid", 20);
     assert!(told.contains("10.toml") && told.contains("UTF-8"), "{told}");
@@ -82,7 +82,7 @@ fn a_settings_file_that_is_not_text_is_told() {
 }
 
 #[test]
-fn a_folder_in_place_of_the_settings_file_is_told() {
+fn a_folder_in_place_of_the_settings_file_is_reported() {
     let instance = old();
     instance.disk.folder("etc/ecs-bootstrap/config.toml");
     let told = one_error(&run(&instance, &[]), "setting-invalid", 20);
@@ -91,7 +91,7 @@ fn a_folder_in_place_of_the_settings_file_is_told() {
 }
 
 #[test]
-fn an_unknown_variable_of_ours_is_told() {
+fn an_unknown_ecs_bootstrap_variable_is_reported() {
     let instance = old().env("ECS_BOOTSTRAP_VERIFY__DEADLIN", "4s");
     let told = one_error(&run(&instance, &[]), "setting-invalid", 20);
     assert!(told.contains("ECS_BOOTSTRAP_VERIFY__DEADLIN"), "{told}");
@@ -99,7 +99,7 @@ fn an_unknown_variable_of_ours_is_told() {
 }
 
 #[test]
-fn broken_user_data_of_ours_is_told_and_anybody_elses_is_not() {
+fn broken_settings_in_user_data_are_reported_and_other_broken_user_data_is_not() {
     let instance = old().user_data("#ecs-bootstrap\ncluster = \n");
     one_error(&run(&instance, &[]), "setting-invalid", 20);
     is_untouched(&instance);
@@ -112,7 +112,7 @@ fn broken_user_data_of_ours_is_told_and_anybody_elses_is_not() {
 }
 
 #[test]
-fn a_tag_with_a_newline_writes_no_second_line() {
+fn a_tag_with_a_line_break_writes_no_second_line() {
     let instance = old().tag("ecs-bootstrap:cluster", "prod\nECS_DATADIR=/elsewhere");
     one_error(&run(&instance, &[]), "setting-invalid", 20);
     is_untouched(&instance);
@@ -122,7 +122,7 @@ fn a_tag_with_a_newline_writes_no_second_line() {
 }
 
 #[test]
-fn an_ecs_config_that_is_no_file_or_too_long_is_told() {
+fn an_ecs_config_that_is_not_a_file_or_too_long_is_reported() {
     let path = "etc/ecs/ecs.config";
     let folder = old();
     folder.disk.remove(path);
@@ -139,7 +139,7 @@ fn an_ecs_config_that_is_no_file_or_too_long_is_told() {
 }
 
 #[test]
-fn an_ecs_config_that_may_not_be_read_is_told() {
+fn an_unreadable_ecs_config_is_reported() {
     let instance = unprivileged(old());
     let mode =
         |bits| std::fs::set_permissions(instance.disk.path("etc/ecs/ecs.config"), PermissionsExt::from_mode(bits));
@@ -150,7 +150,7 @@ fn an_ecs_config_that_may_not_be_read_is_told() {
 }
 
 #[test]
-fn a_hand_over_that_may_not_be_read_is_not_blamed_on_ecs_config() {
+fn an_unreadable_plan_is_not_reported_as_a_fault_of_ecs_config() {
     let instance = Instance::new();
     instance.disk.folder("run/ecs-bootstrap/plan.json");
     let outcome = instance.run(&["verify"]);
@@ -180,7 +180,7 @@ fn an_ecs_config_of_any_bytes_is_kept_or_refused() {
 }
 
 #[test]
-fn metadata_that_answers_nonsense_half_or_nothing_is_told() {
+fn metadata_with_broken_partial_or_no_answers_is_reported() {
     use imds::Fault;
     for fault in
         [Fault::Garbage, Fault::Half, Fault::Silent, Fault::FailsNext(u32::MAX, 500), Fault::FailsNext(u32::MAX, 418)]
@@ -194,7 +194,7 @@ fn metadata_that_answers_nonsense_half_or_nothing_is_told() {
 }
 
 #[test]
-fn an_identity_document_of_other_types_is_told() {
+fn an_identity_document_with_wrong_types_is_reported() {
     for body in ["{\"region\": 7}", "[]", "", "{\"instanceId\": \"i-1\"}", "<html>"] {
         let instance = old();
         let answer: Answer = Reply::new(200, "text/plain", body).into();
@@ -206,7 +206,7 @@ fn an_identity_document_of_other_types_is_told() {
 }
 
 #[test]
-fn an_error_of_aws_of_any_code_is_told() {
+fn an_aws_error_with_any_code_is_reported() {
     let error = aws::Fault::error;
     for (fault, id, code) in [
         (
@@ -231,7 +231,7 @@ fn an_error_of_aws_of_any_code_is_told() {
 }
 
 #[test]
-fn an_error_of_aws_while_verifying_does_not_hide_that_the_agent_registered() {
+fn an_aws_error_during_verification_does_not_hide_the_registration() {
     for fault in [aws::Fault::error(400, "SomethingNew", "?"), aws::Fault::Garbage, aws::Fault::Half] {
         let instance = old().aws_fault("DescribeContainerInstances", fault);
         let outcome = run(&instance, &["verify.deadline=20s", "verify.window=1s"]);
@@ -240,7 +240,7 @@ fn an_error_of_aws_while_verifying_does_not_hide_that_the_agent_registered() {
 }
 
 #[test]
-fn a_systemd_that_refuses_is_told() {
+fn a_refusal_of_systemd_is_reported() {
     let name = "org.freedesktop.DBus.Error.AccessDenied".to_owned();
     let refused = Start::Refused { name, text: "Permission denied".into() };
     let instance = old().unit("docker.service", |unit| unit.start = refused);
@@ -248,7 +248,7 @@ fn a_systemd_that_refuses_is_told() {
 }
 
 #[test]
-fn a_systemd_that_is_silent_is_told_by_the_deadline() {
+fn a_systemd_that_does_not_answer_is_reported_by_the_deadline() {
     for method in ["LoadUnit", "Subscribe", "StartUnit"] {
         let instance = old();
         instance.systemd.change(|systemd| systemd.silent.extend([method.to_owned()]));
@@ -263,7 +263,7 @@ fn a_systemd_that_is_silent_is_told_by_the_deadline() {
 }
 
 #[test]
-fn a_full_or_read_only_disk_keeps_the_old_file_and_no_temporary_one() {
+fn a_full_or_read_only_disk_keeps_the_old_file_and_no_temporary_file() {
     for (instance, id) in [(full_disk(Instance::new()), "disk-full"), (read_only(Instance::new()), "write-refused")] {
         one_error(&run(&instance, &[]), id, 24);
         assert_eq!(instance.disk.text("home/after"), "ECS_LOGLEVEL=warn\n");
@@ -273,7 +273,7 @@ fn a_full_or_read_only_disk_keeps_the_old_file_and_no_temporary_one() {
 }
 
 #[test]
-fn a_kill_at_any_moment_leaves_the_old_file_or_the_new() {
+fn a_kill_at_any_moment_leaves_the_old_or_the_new_file() {
     let new = {
         let instance = old();
         assert_eq!(run(&instance, &["verify.deadline=20s"]).code, Some(0));
@@ -318,7 +318,7 @@ impl Again for Instance {
 }
 
 #[test]
-fn a_ca_bundle_of_rubbish_is_told() {
+fn an_invalid_ca_bundle_is_reported() {
     let instance = old().without_imds_tags();
     instance.disk.write("home/empty.pem", "");
     instance.disk.write("home/binary.pem", (0..=255).collect::<Vec<u8>>());
@@ -334,7 +334,7 @@ fn a_ca_bundle_of_rubbish_is_told() {
 }
 
 #[test]
-fn broken_records_of_our_own_and_of_the_agent_stop_nothing() {
+fn broken_records_of_ecs_bootstrap_and_the_agent_are_ignored() {
     for path in [
         "var/lib/ecs-bootstrap/written.json",
         "run/ecs-bootstrap/plan.json",
@@ -409,7 +409,7 @@ pub(crate) fn read_only(instance: Instance) -> Instance {
 }
 
 #[test]
-fn durations_without_measure_are_refused_wherever_they_stand() {
+fn excessive_durations_are_refused_from_every_source() {
     for text in
         ["18446744073709551615s", "18446744073709551616s", "9999999999h", "2days", "584942417355y", "-1s", "1e9s"]
     {
@@ -426,7 +426,7 @@ fn durations_without_measure_are_refused_wherever_they_stand() {
 }
 
 #[test]
-fn the_deadline_of_a_run_is_not_taken_from_user_data() {
+fn user_data_cannot_set_the_deadline_of_a_run() {
     for text in ["run.deadline = \"1s\"\n", "[run]\ndeadline = \"1s\"\n", "[imds]\ndeadline = \"1s\"\n"] {
         let instance = old().user_data(format!("#ecs-bootstrap\n{text}"));
         let told = one_error(&run(&instance, &[]), "setting-invalid", 20);
@@ -436,7 +436,7 @@ fn the_deadline_of_a_run_is_not_taken_from_user_data() {
 }
 
 #[test]
-fn absurd_times_in_a_plan_that_was_left_are_bounded() {
+fn absurd_times_in_an_old_plan_are_limited() {
     let instance = Instance::new();
     assert_eq!(run(&instance, &[]).code, Some(0));
     let plan = instance.disk.text("run/ecs-bootstrap/plan.json");
@@ -452,7 +452,7 @@ fn absurd_times_in_a_plan_that_was_left_are_bounded() {
 }
 
 #[test]
-fn an_identity_document_that_breaks_off_is_asked_for_again() {
+fn a_truncated_identity_document_is_read_again() {
     let instance = Instance::new().imds_fault(imds::Fault::CutsDocumentOnce);
     let outcome = run(&instance, &[]);
     assert_eq!(outcome.code, Some(0), "{}", outcome.stderr);
@@ -480,7 +480,7 @@ fn many_settings_are_read_in_linear_time() {
 }
 
 #[test]
-fn a_folder_of_settings_without_end_is_refused() {
+fn a_folder_with_too_many_settings_files_is_refused() {
     let instance = Instance::new();
     for at in 0..101 {
         instance.disk.write(&format!("etc/ecs-bootstrap/config.d/{at}.toml"), "");

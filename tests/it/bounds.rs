@@ -76,7 +76,7 @@ fn ask(socket: &mut BufReader<TcpStream>, request: &str) -> String {
 }
 
 #[test]
-fn the_config_is_written_within_a_quarter_more_than_the_answers_that_follow_one_another() {
+fn the_config_is_written_within_a_quarter_more_than_the_time_of_the_answers() {
     for (answers, prepare) in [
         (2, (|instance| instance) as fn(Instance) -> Instance),
         (3, |instance| instance.tag("ecs-bootstrap:ECS_LOGLEVEL", "debug")),
@@ -94,7 +94,7 @@ fn the_config_is_written_within_a_quarter_more_than_the_answers_that_follow_one_
 }
 
 #[test]
-fn a_run_by_cluster_tags_stays_within_its_memory() {
+fn a_run_by_cluster_tags_stays_within_its_memory_limit() {
     let instance = instance()
         .without_imds_tags()
         .without_tags()

@@ -39,7 +39,7 @@ fn text(bytes: &[u8]) -> String {
 }
 
 #[test]
-fn a_mistake_is_one_line_that_an_editor_can_follow() {
+fn a_mistake_is_one_line_in_the_format_that_editors_parse() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("ecs.config");
     std::fs::write(&file, "ECS_CLUSTER=prod\nECS_LOGLEVL=debug\nECS_INSTANCE_ATTRIBUTES={role:web}\n").unwrap();
@@ -55,7 +55,7 @@ fn a_mistake_is_one_line_that_an_editor_can_follow() {
 }
 
 #[test]
-fn standard_input_is_read_where_no_file_is_named() {
+fn standard_input_is_read_if_no_file_is_given() {
     for arguments in [&[][..], &["-"]] {
         let output = check(arguments, b"#!/bin/sh\necho ECS_CLUSTER='\"x\"' >> /etc/ecs/ecs.config\n");
         assert_eq!(output.status.code(), Some(20));
@@ -66,7 +66,7 @@ fn standard_input_is_read_where_no_file_is_named() {
 }
 
 #[test]
-fn json_holds_the_same_for_programs() {
+fn json_has_the_same_findings() {
     let output = check(&["--json"], b"ECS_CLUSTER=prod\nECS_CONTAINER_STOP_TIMEOUT=120\n");
     assert_eq!(output.status.code(), Some(0), "a warning is no error");
     let document: Value = serde_json::from_slice(&output.stdout).unwrap();
@@ -79,7 +79,7 @@ fn json_holds_the_same_for_programs() {
 }
 
 #[test]
-fn what_cannot_be_read_is_a_wrong_command_line() {
+fn an_unreadable_input_is_a_usage_error() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().to_str().unwrap();
     for arguments in [&["/nowhere/at/all"][..], &[path], &["--type", "nonsense"]] {
@@ -91,7 +91,7 @@ fn what_cannot_be_read_is_a_wrong_command_line() {
 }
 
 #[test]
-fn many_files_print_no_more_than_a_few() {
+fn the_output_for_many_files_is_limited() {
     let folder = tempfile::tempdir().unwrap();
     let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
     std::fs::write(path("ecs.config"), "ECS_LOGLEVEL=loud\n".repeat(400) + "ECS_CLUSTER=a b\n").unwrap();
@@ -106,7 +106,7 @@ fn many_files_print_no_more_than_a_few() {
 }
 
 #[test]
-fn no_secret_and_no_control_character_leaves_it_and_lines_are_short() {
+fn shows_no_secret_no_control_character_and_no_long_line() {
     let long = "x".repeat(100_000);
     for input in [
         "ECS_CLUSTER=prodECS_ENGINE_AUTH_DATA={\"r\":{\"auth\":\"hunter2\"}}\n".to_owned(),
@@ -130,7 +130,7 @@ fn no_secret_and_no_control_character_leaves_it_and_lines_are_short() {
 }
 
 #[test]
-fn files_as_they_are_found_have_no_mistake_but_those_that_were_made() {
+fn public_files_have_only_the_known_mistakes() {
     for kind in ["ecs-config", "user-data"] {
         let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/public_files").join(kind);
         for entry in folder.read_dir().unwrap() {

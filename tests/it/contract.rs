@@ -56,7 +56,7 @@ fn reads_the_tags_of_its_own_instance_only() {
 }
 
 #[test]
-fn lists_and_describes_clusters_and_names_the_missing() {
+fn lists_and_describes_clusters_and_reports_the_missing_one() {
     let (moto, imds) = (Moto::start(), Imds::start());
     moto.create_cluster("prod", &[("stage", "prod"), ("team", "a")]);
     moto.create_cluster("dev", &[]);
@@ -93,7 +93,7 @@ fn finds_a_container_instance_once_it_is_registered() {
 }
 
 #[test]
-fn reads_where_the_agent_is_to_connect() {
+fn reads_the_endpoints_that_the_agent_connects_to() {
     let (moto, imds) = (Moto::start(), Imds::start());
     moto.create_cluster("prod", &[]);
     let arn = moto.register("prod", &moto.run_instance(&[("Name", "web")]), ("stack", "blue"));
@@ -106,7 +106,7 @@ fn reads_where_the_agent_is_to_connect() {
 }
 
 #[test]
-fn keeps_the_services_own_code_for_a_missing_cluster() {
+fn keeps_the_error_code_of_the_service() {
     let (moto, imds) = (Moto::start(), Imds::start());
     let arn = format!("arn:aws:ecs:{REGION}:{ACCOUNT}:container-instance/nosuch/0123456789abcdef0123456789abcdef");
     let aws = client(&moto, &imds);
@@ -116,7 +116,7 @@ fn keeps_the_services_own_code_for_a_missing_cluster() {
 }
 
 #[test]
-fn plans_for_the_cluster_that_the_instances_tag_names() {
+fn plans_the_cluster_of_the_instance_tag() {
     let moto = Moto::start();
     moto.create_cluster("prod", &[]);
     moto.create_cluster("dev", &[]);
@@ -128,7 +128,7 @@ fn plans_for_the_cluster_that_the_instances_tag_names() {
 }
 
 #[test]
-fn plans_for_the_one_cluster_that_carries_the_wanted_tags() {
+fn plans_the_only_cluster_with_the_tags() {
     let moto = Moto::start();
     moto.create_cluster("prod-a", &[("stage", "prod"), ("team", "a")]);
     moto.create_cluster("prod-b", &[("stage", "prod"), ("team", "b")]);
@@ -152,7 +152,7 @@ fn service(moto: &Moto) -> (String, String) {
 }
 
 #[test]
-fn deploys_updates_goes_back_and_creates_again_what_was_deleted() {
+fn deploys_updates_rolls_back_and_recreates_a_deleted_service() {
     let moto = Moto::with(&[("MOTO_ECS_SERVICE_RUNNING", "2")]);
     moto.create_cluster("prod", &[]);
     let mut site = Site::new().at(moto.endpoint());
@@ -174,7 +174,7 @@ fn deploys_updates_goes_back_and_creates_again_what_was_deleted() {
 }
 
 #[test]
-fn a_cluster_and_a_service_that_are_not_there_are_told_as_moto_tells_them() {
+fn a_missing_cluster_and_a_missing_service_are_reported() {
     let moto = Moto::start();
     let site = Site::new().at(moto.endpoint());
     site.deploy("deploy", &[]).ends(36, &["[cluster-not-found]"]);

@@ -51,77 +51,77 @@ fn replay(name: &str, target: fn(&[u8])) {
 }
 
 #[test]
-fn no_log_breaks_a_promise() {
+fn agent_log_seeds_pass() {
     replay("agent_log", targets::agent_log);
 }
 
 #[test]
-fn no_checked_file_breaks_a_promise() {
+fn check_seeds_pass() {
     replay("check", targets::check);
 }
 
 #[test]
-fn no_ecs_config_breaks_a_promise() {
+fn ecs_config_seeds_pass() {
     replay("ecs_config", targets::ecs_config);
 }
 
 #[test]
-fn no_user_data_breaks_a_promise() {
+fn user_data_seeds_pass() {
     replay("user_data", targets::user_data);
 }
 
 #[test]
-fn no_api_error_breaks_a_promise() {
+fn api_error_seeds_pass() {
     replay("api_error", targets::api_error);
 }
 
 #[test]
-fn no_answer_of_aws_breaks_a_promise() {
+fn aws_answer_seeds_pass() {
     replay("aws_answer", targets::aws_answer);
 }
 
 #[test]
-fn no_saved_state_breaks_a_promise() {
+fn saved_state_seeds_pass() {
     replay("saved_state", targets::saved_state);
 }
 
 #[test]
-fn no_settings_breaks_a_promise() {
+fn settings_text_seeds_pass() {
     replay("settings_text", targets::settings_text);
 }
 
 #[test]
-fn no_file_of_our_own_breaks_a_promise() {
+fn own_files_seeds_pass() {
     replay("own_files", targets::own_files);
 }
 
 #[test]
-fn no_hosts_or_resolv_conf_breaks_a_promise() {
+fn resolver_seeds_pass() {
     replay("resolver", targets::resolver);
 }
 
 #[test]
-fn no_local_answer_breaks_a_promise() {
+fn local_answer_seeds_pass() {
     replay("local_answer", targets::local_answer);
 }
 
 #[test]
-fn no_journal_breaks_a_promise() {
+fn journal_seeds_pass() {
     replay("journal", targets::journal);
 }
 
 #[test]
-fn no_certificate_breaks_a_promise() {
+fn certificates_seeds_pass() {
     replay("certificates", targets::certificates);
 }
 
 #[test]
-fn no_file_of_proc_breaks_a_promise() {
+fn proc_files_seeds_pass() {
     replay("proc_files", targets::proc_files);
 }
 
 #[test]
-fn every_target_has_a_corpus_and_every_corpus_a_target() {
+fn every_target_has_a_corpus_and_every_corpus_has_a_target() {
     let names = |folder: &str| {
         let entries = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz").join(folder).read_dir().unwrap();
         let mut names: Vec<_> = entries.map(|entry| entry.unwrap().path().file_stem().unwrap().to_owned()).collect();

@@ -35,7 +35,7 @@ fn append(instance: &Instance, lines: &str) {
 }
 
 #[test]
-fn leaves_a_file_alone_that_is_as_planned() {
+fn does_not_write_a_file_that_is_as_planned() {
     let instance = configured(Instance::new());
     let inode = || std::fs::metadata(instance.disk.path(CONFIG)).unwrap().ino();
     let before = inode();
@@ -44,7 +44,7 @@ fn leaves_a_file_alone_that_is_as_planned() {
 }
 
 #[test]
-fn asks_neither_the_network_nor_systemd() {
+fn calls_neither_the_network_nor_systemd() {
     let instance = configured(Instance::new());
     append(&instance, "ECS_CLUSTER=old\n");
     let asked = |instance: &Instance| (instance.imds.requests().len(), instance.aws.requests().len());
@@ -56,7 +56,7 @@ fn asks_neither_the_network_nor_systemd() {
 }
 
 #[test]
-fn a_line_that_user_data_appended_does_not_outrank_the_tag() {
+fn a_line_that_user_data_appended_does_not_win_over_the_tag() {
     let instance = configured(Instance::new());
     append(&instance, "ECS_CLUSTER=old\nECS_LOGLEVEL=debug\n");
     assert_eq!(lets_start(&instance), "ECS_CLUSTER=prod\nECS_LOGLEVEL=debug\n");
@@ -65,7 +65,7 @@ fn a_line_that_user_data_appended_does_not_outrank_the_tag() {
 }
 
 #[test]
-fn a_line_that_user_data_appended_wins_over_a_tag_that_is_a_fallback() {
+fn a_line_that_user_data_appended_wins_over_a_fallback_tag() {
     let settings = "tags.cluster = \"fallback\"\n";
     let instance = configured(Instance::new().setting_file("etc/ecs-bootstrap/config.toml", settings));
     assert_eq!(instance.disk.text(CONFIG), "ECS_CLUSTER=prod\n");
@@ -92,7 +92,7 @@ fn a_file_that_user_data_replaced_gets_its_cluster_back() {
 }
 
 #[test]
-fn what_was_written_by_the_next_run_is_still_known_as_ours() {
+fn a_later_run_still_removes_a_line_that_guard_wrote() {
     let instance = configured(Instance::new());
     instance.disk.write(CONFIG, "");
     lets_start(&instance);
@@ -104,7 +104,7 @@ fn what_was_written_by_the_next_run_is_still_known_as_ours() {
 }
 
 #[test]
-fn without_a_plan_a_file_that_names_a_cluster_is_enough() {
+fn without_a_plan_any_file_that_names_a_cluster_is_enough() {
     let instance = Instance::new().ecs_config("ECS_CLUSTER=by-hand\n# mine\n");
     assert_eq!(lets_start(&instance), "ECS_CLUSTER=by-hand\n# mine\n");
     let image = Instance::new().file("var/lib/ecs/ecs.config", "ECS_CLUSTER=image\n");
@@ -117,7 +117,7 @@ fn without_a_plan_a_file_that_names_a_cluster_is_enough() {
 }
 
 #[test]
-fn an_agent_that_would_join_default_because_nothing_names_a_cluster_is_not_started() {
+fn refuses_to_start_an_agent_that_no_file_gives_a_cluster() {
     for text in ["", "ECS_CLUSTER=\n", "# ECS_CLUSTER=prod\n"] {
         let instance = Instance::new().ecs_config(text).file(CONSOLE, "");
         refuses(&instance, 21, "error: [no-cluster-named]");
@@ -135,7 +135,7 @@ fn an_agent_that_would_join_default_because_nothing_names_a_cluster_is_not_start
 }
 
 #[test]
-fn what_user_data_names_after_an_undecided_run_is_the_cluster() {
+fn accepts_the_cluster_that_user_data_names_after_an_undecided_run() {
     let instance = configured(Instance::new().without_tags().tag("Name", "web").file(CONSOLE, "").user_data_runs());
     refuses(&instance, 21, "the run of this boot found no cluster");
     // Not an error yet.
@@ -152,7 +152,7 @@ fn what_user_data_names_after_an_undecided_run_is_the_cluster() {
 }
 
 #[test]
-fn says_why_the_run_before_it_has_left_no_plan() {
+fn reports_why_the_run_before_it_left_no_plan() {
     let instance = Instance::new().without_tags().setting_file("etc/ecs-bootstrap/config.toml", "clutser = \"prod\"\n");
     assert_eq!(instance.run(&["run", "--no-wait"]).code, Some(20));
     let outcome = refuses(&instance, 21, "error: [setting-invalid]");
@@ -161,7 +161,7 @@ fn says_why_the_run_before_it_has_left_no_plan() {
 }
 
 #[test]
-fn a_file_that_cannot_be_written_is_judged_as_it_is() {
+fn a_file_that_cannot_be_written_is_checked_as_it_is() {
     let as_link = |instance: &Instance, text: &str| {
         instance.disk.remove(CONFIG);
         instance.disk.write("etc/elsewhere", text);
@@ -178,7 +178,7 @@ fn a_file_that_cannot_be_written_is_judged_as_it_is() {
 }
 
 #[test]
-fn a_secret_stays_in_the_file_and_out_of_the_plan() {
+fn a_secret_is_kept_in_the_file_and_not_in_the_plan() {
     let secret = r#"{"hub":{"password":"hunter2"}}"#;
     let settings = format!("[agent]\nECS_ENGINE_AUTH_DATA = '{secret}'\n");
     let instance = configured(Instance::new().setting_file("etc/ecs-bootstrap/config.toml", &settings));
@@ -194,7 +194,7 @@ fn a_secret_stays_in_the_file_and_out_of_the_plan() {
 }
 
 #[test]
-fn waits_for_the_gpu_that_is_planned() {
+fn waits_for_a_planned_gpu() {
     let instance = Instance::new().setting_file("etc/ecs-bootstrap/config.toml", "[derive]\ngpu = \"on\"\n");
     let instance = configured(instance.file("dev/null", ""));
     let running = instance.start(&["guard"]);
@@ -208,7 +208,7 @@ fn waits_for_the_gpu_that_is_planned() {
 }
 
 #[test]
-fn a_cluster_that_the_instance_of_the_image_wrote_starts_the_agent_with_a_warning() {
+fn a_cluster_that_the_images_source_instance_wrote_is_accepted_with_a_warning() {
     let parent = configured(Instance::new());
     let copy = |id: &str| {
         let instance = Instance::new().without_tags().tag("Name", "copy");
@@ -230,7 +230,7 @@ fn a_cluster_that_the_instance_of_the_image_wrote_starts_the_agent_with_a_warnin
 }
 
 #[test]
-fn before_the_units_own_preparations_it_writes_and_refuses_nothing() {
+fn rewrite_writes_the_file_and_refuses_nothing() {
     let instance = configured(Instance::new());
     instance.disk.write(CONFIG, "ECS_CLUSTER=old\n");
     assert_eq!(instance.run(&["guard", "--rewrite"]).code, Some(0));
@@ -239,7 +239,7 @@ fn before_the_units_own_preparations_it_writes_and_refuses_nothing() {
 }
 
 #[test]
-fn nothing_in_its_environment_keeps_an_agent_down() {
+fn wrong_variables_do_not_stop_the_agent() {
     let instance = configured(Instance::new())
         .env("ECS_BOOTSTRAP_LOG", "no such level!!")
         .env("ECS_BOOTSTRAP_CLUTSER", "typo")
@@ -248,7 +248,7 @@ fn nothing_in_its_environment_keeps_an_agent_down() {
 }
 
 #[test]
-fn its_refusal_is_the_verdict_where_nothing_else_says_why_the_agent_is_silent() {
+fn a_refusal_is_the_verdict_if_there_is_no_other_cause() {
     let instance = configured(Instance::new().unit("ecs.service", |unit| unit.start = NeverEnds));
     instance.disk.remove(CONFIG);
     instance.disk.write("etc/elsewhere", "ECS_LOGLEVEL=debug\n");
@@ -278,7 +278,7 @@ fn spoil(instance: &Instance, path: &str, how: &str) {
 }
 
 #[test]
-fn a_file_that_cannot_be_read_is_not_a_file_that_names_no_cluster() {
+fn an_unreadable_file_does_not_stop_the_agent() {
     for path in [CONFIG, "var/lib/ecs/ecs.config", "etc/ecs/ecs.config.json"] {
         for how in ["too long", "a folder", "a FIFO", "a socket", "a loop of links"] {
             for has_plan in [false, true] {
@@ -302,7 +302,7 @@ fn a_file_that_cannot_be_read_is_not_a_file_that_names_no_cluster() {
 }
 
 #[test]
-fn whatever_else_of_ours_is_broken_an_agent_whose_file_names_a_cluster_starts() {
+fn broken_files_of_ecs_bootstrap_do_not_stop_an_agent_with_a_cluster() {
     const OURS: [&str; 4] = [
         "run/ecs-bootstrap/plan.json",
         "run/ecs-bootstrap/status.json",
@@ -338,7 +338,7 @@ fn whatever_else_of_ours_is_broken_an_agent_whose_file_names_a_cluster_starts() 
 }
 
 #[test]
-fn a_plan_that_was_cut_off_anywhere_stops_no_agent() {
+fn a_truncated_plan_does_not_stop_the_agent() {
     let instance = configured(Instance::new());
     let plan = instance.disk.read("run/ecs-bootstrap/plan.json").unwrap();
     for end in (0..plan.len()).step_by(plan.len() / 24) {
@@ -349,7 +349,7 @@ fn a_plan_that_was_cut_off_anywhere_stops_no_agent() {
 }
 
 #[test]
-fn a_file_that_cannot_be_edited_stops_no_agent() {
+fn a_file_that_cannot_be_edited_does_not_stop_the_agent() {
     // Values that ecs-init and systemd read differently, and a lock that another run holds.
     for text in ["X=\"open\nECS_CLUSTER=old\n", "X='open\nECS_CLUSTER=old\n", "ECS_CLUSTER=old\nX=a\\\nY=b\n"] {
         let instance = configured(Instance::new());
@@ -365,7 +365,7 @@ fn a_file_that_cannot_be_edited_stops_no_agent() {
 }
 
 #[test]
-fn no_variable_of_its_environment_counts() {
+fn ignores_every_variable_of_its_environment() {
     let names = ecs_bootstrap::settings::schema::ALL
         .iter()
         .map(|setting| format!("ECS_BOOTSTRAP_{}", setting.name.replace('.', "__").replace('-', "_").to_uppercase()));
@@ -381,7 +381,7 @@ fn no_variable_of_its_environment_counts() {
 }
 
 #[test]
-fn the_root_that_ecs_config_puts_into_its_environment_is_not_taken() {
+fn ignores_a_root_in_its_environment() {
     let elsewhere = configured(Instance::new());
     let binary = env!("CARGO_BIN_EXE_ecs-bootstrap");
     for value in ["/nonexistent", "", "relative", elsewhere.root().to_str().unwrap()] {
@@ -410,7 +410,7 @@ fn drop_in(program: &str) -> std::process::ExitStatus {
 }
 
 #[test]
-fn the_drop_in_stops_the_agent_for_a_refusal_and_for_nothing_else() {
+fn the_drop_in_stops_the_agent_only_for_a_refusal() {
     for code in (0..=255).filter(|code| *code != 21) {
         assert!(drop_in(&format!("/bin/sh -c \"exit {code}\"")).success(), "{code}");
     }

@@ -32,19 +32,19 @@ fn slow(instance: Instance) -> Instance {
 }
 
 #[test]
-fn everything_is_slow() {
+fn ready_when_everything_is_slow() {
     let instance = slow(Instance::new());
     is_healthy(&instance, &run(&instance));
 }
 
 #[test]
-fn metadata_takes_a_third_of_a_second_each_time() {
+fn ready_when_metadata_is_slow() {
     let instance = Instance::new().imds_delay(Duration::from_millis(300));
     is_healthy(&instance, &run(&instance));
 }
 
 #[test]
-fn the_role_may_describe_nothing() {
+fn ready_when_every_describe_call_is_denied() {
     let mut instance = slow(Instance::new());
     for action in ["DescribeClusters", "DescribeContainerInstances", "ListClusters", "ListContainerInstances"] {
         instance = instance.aws_fault(action, aws::Fault::denied(&format!("ecs:{action}")));
@@ -54,7 +54,7 @@ fn the_role_may_describe_nothing() {
 }
 
 #[test]
-fn the_connection_flaps() {
+fn ready_when_the_connection_flaps() {
     let instance = Instance::new();
     let (stop, stopped) = std::sync::mpsc::channel::<()>();
     let state = instance.aws.state();
@@ -76,7 +76,7 @@ fn the_connection_flaps() {
 }
 
 #[test]
-fn the_registration_is_throttled_for_a_good_while() {
+fn ready_when_the_registration_is_throttled_for_a_while() {
     let instance = Instance::new();
     let throttled = aws::Fault::error(400, "ThrottlingException", "Rate exceeded");
     instance.aws.fail_first("RegisterContainerInstance", 5, throttled);
@@ -84,7 +84,7 @@ fn the_registration_is_throttled_for_a_good_while() {
 }
 
 #[test]
-fn a_policy_arrives_after_the_first_tries() {
+fn ready_when_the_policy_is_attached_late() {
     let instance = Instance::new();
     instance.imds.change(|imds| imds.pending_time = std::time::SystemTime::now());
     instance.aws.fail_first("RegisterContainerInstance", 3, aws::Fault::denied("ecs:RegisterContainerInstance"));
@@ -92,7 +92,7 @@ fn a_policy_arrives_after_the_first_tries() {
 }
 
 #[test]
-fn docker_is_started_again_by_its_own_unit() {
+fn ready_when_docker_is_restarted_by_systemd() {
     let instance = Instance::new().unit("docker.service", |unit| {
         unit.active_state = "activating".into();
         unit.sub_state = "auto-restart".into();
@@ -104,7 +104,7 @@ fn docker_is_started_again_by_its_own_unit() {
 }
 
 #[test]
-fn the_clock_is_four_minutes_off() {
+fn ready_when_the_clock_is_four_minutes_off() {
     for ahead in [240, -240] {
         let instance = Instance::new().agent_behaves(|agent| agent.register_delay = Duration::from_secs(3));
         instance.aws.change(|aws| aws.date_ahead = ahead);
@@ -113,7 +113,7 @@ fn the_clock_is_four_minutes_off() {
 }
 
 #[test]
-fn nobody_tells_the_time() {
+fn ready_when_no_service_sends_a_date() {
     // The simulators send no Date unless they are told to.
     let instance = Instance::new().agent_behaves(|agent| agent.register_delay = Duration::from_secs(3));
     is_healthy(&instance, &run(&instance));
@@ -138,7 +138,7 @@ const OF_INIT_BEFORE: &str = concat!(
 );
 
 #[test]
-fn the_logs_of_an_earlier_boot_are_full_of_errors() {
+fn ready_when_the_logs_have_errors_of_an_earlier_boot() {
     let instance = slow(Instance::new())
         .file("var/log/ecs/ecs-agent.log", OF_BEFORE)
         .file("var/log/ecs/ecs-init.log", OF_INIT_BEFORE)
@@ -150,7 +150,7 @@ fn the_logs_of_an_earlier_boot_are_full_of_errors() {
 }
 
 #[test]
-fn the_host_is_odd() {
+fn ready_with_unusual_but_harmless_files() {
     let proxy = Server::tcp(|_| Reply::new(200, "text/plain", "").into());
     let config = format!(
         "# ours\r\nECS_LOGLEVEL=warn\r\nHTTP_PROXY={}\r\nNO_PROXY=169.254.169.254,169.254.170.2,/var/run/docker.sock\r\nECS_SOMETHING_NEW=1\r\n\r\n",
@@ -172,28 +172,28 @@ fn the_host_is_odd() {
 }
 
 #[test]
-fn cloud_init_is_not_installed() {
+fn ready_when_cloud_init_is_not_installed() {
     let instance = Instance::new().unit("cloud-final.service", |unit| unit.absent());
     instance.disk.remove("run/cloud-init");
     is_healthy(&instance, &run(&instance));
 }
 
 #[test]
-fn the_record_of_cloud_init_is_no_json() {
+fn ready_when_the_record_of_cloud_init_is_not_json() {
     let instance =
         Instance::new().file("run/cloud-init/result.json", "{\"v1\": {").file("run/cloud-init/status.json", "");
     is_healthy(&instance, &run(&instance));
 }
 
 #[test]
-fn user_data_is_sixteen_kilobytes_of_anything() {
+fn ready_with_sixteen_kilobytes_of_random_user_data() {
     let bytes: Vec<u8> = (0..16_384_u32).map(|at| (at.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
     let instance = Instance::new().user_data(bytes);
     is_healthy(&instance, &run(&instance));
 }
 
 #[test]
-fn memory_is_scarce_and_selinux_has_denied_something_else() {
+fn ready_with_little_memory_and_an_unrelated_selinux_denial() {
     let instance = slow(Instance::new())
         .file("proc/meminfo", "MemTotal: 1000000 kB\nMemFree: 10000 kB\nMemAvailable: 30000 kB\n")
         .file(
@@ -209,14 +209,14 @@ fn memory_is_scarce_and_selinux_has_denied_something_else() {
 }
 
 #[test]
-fn docker_is_slow_and_answers_all_the_same_versions() {
+fn ready_when_docker_is_slow_and_supports_one_api_version() {
     let instance = slow(Instance::new());
     instance.docker.change(|docker| docker.min_api = Some("1.44"));
     is_healthy(&instance, &run(&instance));
 }
 
 #[test]
-fn an_ordinary_user_asks_doctor() {
+fn an_ordinary_user_can_run_doctor() {
     let instance = Instance::new();
     is_healthy(&instance, &run(&instance));
     let doctor = instance.run_as_nobody(&["doctor"]);

@@ -49,7 +49,7 @@ fn names_it(outcome: &Outcome, seen: &str) {
 }
 
 #[test]
-fn no_command_believes_an_unprivileged_listener() {
+fn no_command_trusts_an_unprivileged_listener() {
     let impostor = Impostor::saying("prod", ARN);
     for command in [
         &["run", "--wait", "--set", "verify.deadline=20s"][..],
@@ -72,7 +72,7 @@ fn no_command_believes_an_unprivileged_listener() {
 }
 
 #[test]
-fn the_same_answers_on_a_socket_of_root_are_believed() {
+fn the_same_answers_on_a_socket_of_root_are_trusted() {
     let impostor = Impostor::saying("prod", ARN);
     let instance = impostor.beside(Instance::new(), 0).aws_fault(
         "DescribeContainerInstances",
@@ -84,7 +84,7 @@ fn the_same_answers_on_a_socket_of_root_are_believed() {
 }
 
 #[test]
-fn a_table_without_the_port_or_without_a_readable_file_is_no_reason_to_believe() {
+fn a_listener_is_not_trusted_if_the_socket_table_lacks_the_port_or_is_unreadable() {
     let impostor = Impostor::saying("prod", ARN);
     let instance = impostor.beside(Instance::new(), 0);
     assert_eq!(instance.run(&["run", "--no-wait"]).code, Some(0));
@@ -96,7 +96,7 @@ fn a_table_without_the_port_or_without_a_readable_file_is_no_reason_to_believe()
 }
 
 #[test]
-fn what_no_agent_of_this_instance_says_is_not_believed_of_root_either() {
+fn an_impossible_answer_is_not_trusted_even_from_root() {
     let other = |from: &str, to: &str| ARN.replace(from, to);
     for (cluster, arn, seen) in [
         ("prod", other("eu-west-1", "us-east-1"), "of region `us-east-1`"),
@@ -116,7 +116,7 @@ fn what_no_agent_of_this_instance_says_is_not_believed_of_root_either() {
 }
 
 #[test]
-fn no_signal_tells_success_by_an_unprivileged_listener() {
+fn an_unprivileged_listener_causes_no_success_signal() {
     let impostor = Impostor::saying("prod", ARN);
     let instance = impostor.beside(Instance::new(), 1000);
     let instance = instance.setting_file("etc/ecs-bootstrap/config.toml", "[signal]\ninstance-tags = true\n");
@@ -127,7 +127,7 @@ fn no_signal_tells_success_by_an_unprivileged_listener() {
 }
 
 #[test]
-fn tasks_that_only_docker_knows_are_in_the_way_of_a_registered_agent_too() {
+fn tasks_that_only_docker_knows_stop_the_command() {
     for command in ["reset-agent", "prepare-image"] {
         let instance = Instance::new();
         assert_eq!(instance.run(&["run", "--wait"]).code, Some(0));
@@ -143,7 +143,7 @@ fn tasks_that_only_docker_knows_are_in_the_way_of_a_registered_agent_too() {
 }
 
 #[test]
-fn where_the_port_is_taken_force_goes_by_what_docker_says() {
+fn with_the_port_taken_force_uses_the_tasks_of_docker() {
     let impostor = Impostor::saying("prod", ARN);
     let instance = impostor.beside(Instance::new(), 1000);
     assert_eq!(instance.run(&["run", "--no-wait"]).code, Some(0));
@@ -155,7 +155,7 @@ fn where_the_port_is_taken_force_goes_by_what_docker_says() {
 }
 
 #[test]
-fn of_a_docker_that_died_the_tasks_are_unknown_and_of_one_that_was_stopped_there_are_none() {
+fn tasks_are_unknown_if_docker_failed_and_none_if_it_was_stopped() {
     for (state, code) in [("failed", 24), ("activating", 24), ("inactive", 0)] {
         let instance = Instance::new();
         assert_eq!(instance.run(&["run", "--wait"]).code, Some(0));

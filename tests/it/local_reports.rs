@@ -24,7 +24,7 @@ fn mode(instance: &Instance, path: &str) -> u32 {
 }
 
 #[test]
-fn a_ready_instance_is_told_once_with_its_fields() {
+fn a_ready_instance_is_logged_once_with_its_fields() {
     let instance = Instance::new();
     assert_eq!(instance.run(&["run", "--wait"]).code, Some(0));
     let told = entries(&instance, MESSAGE_ID_READY);
@@ -40,7 +40,7 @@ fn a_ready_instance_is_told_once_with_its_fields() {
 }
 
 #[test]
-fn a_failure_is_told_once_with_cause_evidence_and_remedy() {
+fn a_failure_is_logged_once_with_cause_evidence_and_remedy() {
     let instance = Instance::new().without_cluster("prod");
     let outcome = instance.run(&["run", "--wait"]);
     assert_eq!(outcome.code, Some(21));
@@ -55,7 +55,7 @@ fn a_failure_is_told_once_with_cause_evidence_and_remedy() {
 }
 
 #[test]
-fn what_nothing_explains_has_its_own_message() {
+fn an_unknown_cause_has_its_own_message_id() {
     let instance = Instance::new().agent_behaves(|agent| agent.never_registers = true);
     assert_eq!(instance.run(&["run", "--wait", "--set", "verify.deadline=2s"]).code, Some(13));
     assert_eq!(entries(&instance, MESSAGE_ID_UNKNOWN).len(), 1);
@@ -63,7 +63,7 @@ fn what_nothing_explains_has_its_own_message() {
 }
 
 #[test]
-fn without_a_journal_the_report_is_on_stderr_alone() {
+fn without_a_journal_the_report_is_only_on_stderr() {
     let instance = Instance::new().without_cluster("prod");
     instance.disk.remove("run/systemd/journal/socket");
     let outcome = instance.run(&["run", "--wait"]);
@@ -73,7 +73,7 @@ fn without_a_journal_the_report_is_on_stderr_alone() {
 }
 
 #[test]
-fn status_tells_the_last_verdict_with_its_exit_code() {
+fn status_prints_the_last_verdict_and_ends_with_its_exit_code() {
     let instance = Instance::new().without_cluster("prod");
     let nothing = instance.run(&["status"]);
     assert_eq!(nothing.code, Some(13));
@@ -96,7 +96,7 @@ fn status_tells_the_last_verdict_with_its_exit_code() {
 }
 
 #[test]
-fn the_verdict_is_for_all_and_the_plan_for_root() {
+fn everyone_can_read_the_verdict_and_only_root_the_plan() {
     let instance = Instance::new();
     assert_eq!(instance.run(&["run", "--wait"]).code, Some(0));
     assert_eq!(mode(&instance, "run/ecs-bootstrap"), 0o755);
@@ -121,7 +121,7 @@ fn notified(instance: Instance, arguments: &[&str]) -> Vec<String> {
 }
 
 #[test]
-fn the_service_manager_is_told_what_is_waited_for_and_what_came_of_it() {
+fn systemd_is_notified_of_each_step_and_of_the_verdict() {
     let told = notified(Instance::new(), &["run", "--wait"]);
     assert!(told.iter().all(|datagram| datagram.trim_end().starts_with("STATUS=")), "{told:?}");
     assert!(told.iter().any(|datagram| datagram.contains("reading metadata")), "{told:?}");
@@ -238,7 +238,7 @@ const COMMANDS: [&[&str]; 6] = [
 ];
 
 #[test]
-fn no_secret_is_told_at_any_level() {
+fn no_secret_is_shown_at_any_log_level() {
     let instance = with_secrets();
     COMMANDS.iter().for_each(|command| told_nowhere(&instance, command));
     bundled_nowhere(&instance);
@@ -251,14 +251,14 @@ fn no_secret_is_told_at_any_level() {
 }
 
 #[test]
-fn no_secret_is_told_without_a_journal() {
+fn no_secret_is_shown_without_a_journal() {
     let instance = with_secrets();
     instance.disk.remove("run/systemd/journal/socket");
     COMMANDS.iter().for_each(|command| told_nowhere(&instance, command));
 }
 
 #[test]
-fn no_secret_is_told_when_something_is_wrong() {
+fn no_secret_is_shown_in_an_error() {
     let denied = crate::support::aws::Fault::denied("ec2:DescribeTags");
     let instance = with_secrets().aws_fault("DescribeTags", denied);
     told_nowhere(&instance, &["run", "--wait", "-vv", "--set", "run.deadline=3s"]);
@@ -290,7 +290,7 @@ fn no_secret_is_told_when_something_is_wrong() {
 }
 
 #[test]
-fn an_aws_endpoint_over_plain_http_is_refused_where_that_is_asked_for() {
+fn https_only_refuses_an_aws_endpoint_over_plain_http() {
     // Not by the harness, which runs nothing with an endpoint off loopback. Nothing is asked of AWS here, refused or not.
     let root = tempfile::tempdir().unwrap();
     let run = |arguments: &[&str]| {

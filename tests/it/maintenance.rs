@@ -105,7 +105,7 @@ impl Names<'_> {
 }
 
 #[test]
-fn a_list_changes_nothing_and_says_why_each_path_must_go() {
+fn a_list_changes_nothing_and_gives_a_reason_for_each_path() {
     let instance = booted();
     let before = tree(instance.root());
     for command in ["prepare-image", "reset-agent"] {
@@ -131,7 +131,7 @@ fn a_list_changes_nothing_and_says_why_each_path_must_go() {
 }
 
 #[test]
-fn an_image_holds_nothing_of_this_instance_and_all_that_is_not_ours() {
+fn a_prepared_image_has_nothing_of_this_instance_and_all_foreign_files() {
     let instance = booted();
     instance.disk.write(&format!("{DATA}/deep/er/file"), "x");
     let outcome = done(&instance, &["prepare-image", "--yes"]);
@@ -157,7 +157,7 @@ fn an_image_holds_nothing_of_this_instance_and_all_that_is_not_ours() {
 }
 
 #[test]
-fn attributes_that_ours_were_made_of_come_back() {
+fn attributes_get_the_value_from_before_ecs_bootstrap() {
     let instance = Instance::new()
         .tag("stack", "web")
         .setting_file("etc/ecs-bootstrap/config.toml", "[derive]\nattributes = [\"stack\"]\n")
@@ -169,7 +169,7 @@ fn attributes_that_ours_were_made_of_come_back() {
 }
 
 #[test]
-fn the_list_is_data_too() {
+fn the_list_is_also_available_as_json() {
     let instance = booted();
     instance.agent.change(|agent| agent.tasks = vec![(1, "RUNNING")]);
     let json = |arguments: &[&str]| -> Value { serde_json::from_str(&done(&instance, arguments).stdout).unwrap() };
@@ -194,7 +194,7 @@ fn the_list_is_data_too() {
 }
 
 #[test]
-fn tasks_are_not_orphaned_unless_told() {
+fn running_tasks_stop_the_command_unless_forced() {
     for command in ["prepare-image", "reset-agent"] {
         let instance = booted();
         instance.agent.change(|agent| agent.tasks = vec![(1, "STOPPED"), (2, "RUNNING"), (3, "PENDING")]);
@@ -208,7 +208,7 @@ fn tasks_are_not_orphaned_unless_told() {
 }
 
 #[test]
-fn stopped_tasks_are_not_in_the_way() {
+fn stopped_tasks_do_not_stop_the_command() {
     let instance = booted();
     instance.agent.change(|agent| agent.tasks = vec![(1, "STOPPED")]);
     // Its container is on its way down, or was never this agent's.
@@ -217,7 +217,7 @@ fn stopped_tasks_are_not_in_the_way() {
 }
 
 #[test]
-fn containers_of_an_agent_that_died_are_tasks_too() {
+fn containers_of_an_agent_that_died_count_as_tasks() {
     let instance = booted();
     instance.systemd.change_unit("ecs.service", |unit| unit.active_state = "failed".into());
     instance.agent.stop();
@@ -232,7 +232,7 @@ fn containers_of_an_agent_that_died_are_tasks_too() {
 }
 
 #[test]
-fn an_agent_that_no_unit_runs_is_not_taken_for_stopped() {
+fn an_agent_outside_its_unit_is_not_treated_as_stopped() {
     let instance = booted();
     instance.systemd.change_unit("ecs.service", |unit| unit.active_state = "inactive".into());
     for command in ["prepare-image", "reset-agent"] {
@@ -241,7 +241,7 @@ fn an_agent_that_no_unit_runs_is_not_taken_for_stopped() {
 }
 
 #[test]
-fn without_a_bus_nothing_is_removed_while_the_agent_may_run() {
+fn without_a_bus_nothing_is_removed_because_the_agent_may_run() {
     let instance = booted().without_bus();
     for command in ["prepare-image", "reset-agent"] {
         Names("systemd-unreachable", 12, "no D-Bus system bus").check_untouched(&instance, &[command, "--yes"]);
@@ -250,7 +250,7 @@ fn without_a_bus_nothing_is_removed_while_the_agent_may_run() {
 }
 
 #[test]
-fn a_mounted_image_needs_no_bus_and_this_machines_agent_is_not_touched() {
+fn a_mounted_image_needs_no_bus_and_the_agent_of_the_host_is_not_touched() {
     let instance = booted();
     instance.disk.remove("run/systemd/system");
     done(&instance, &["reset-agent", "--yes"]);
@@ -271,7 +271,7 @@ fn a_host_without_an_agent_is_cleaned_too() {
 }
 
 #[test]
-fn links_are_unlinked_and_never_followed() {
+fn links_are_removed_and_never_followed() {
     let instance = booted();
     instance.disk.write("home/precious", "x");
     for (link, target) in [("to-file", "home/precious"), ("to-folder", "home")] {
@@ -282,7 +282,7 @@ fn links_are_unlinked_and_never_followed() {
 }
 
 #[test]
-fn a_folder_that_is_a_link_stops_all_before_anything_is_removed() {
+fn a_folder_that_is_a_link_stops_the_command_before_anything_is_removed() {
     let instance = booted();
     instance.systemd.change_unit("ecs.service", |unit| unit.active_state = "inactive".into());
     instance.agent.stop();
@@ -311,7 +311,7 @@ fn an_agent_that_does_not_stop_keeps_its_files() {
 }
 
 #[test]
-fn what_could_not_be_removed_is_told_and_the_rest_goes() {
+fn a_path_that_cannot_be_removed_is_reported_and_the_others_are_removed() {
     let instance = booted();
     // Root may remove all but this: a file cannot be listed.
     instance.disk.remove("var/lib/ecs/gpu");
@@ -322,7 +322,7 @@ fn what_could_not_be_removed_is_told_and_the_rest_goes() {
 }
 
 #[test]
-fn a_config_that_cannot_be_edited_keeps_all() {
+fn nothing_is_removed_if_ecs_config_cannot_be_edited() {
     let instance = booted();
     let text = format!("X=\"open\n{}", instance.disk.text(CONFIG));
     instance.disk.write(CONFIG, text);
@@ -330,7 +330,7 @@ fn a_config_that_cannot_be_edited_keeps_all() {
 }
 
 #[test]
-fn saved_state_is_set_aside_and_the_agent_starts_afresh() {
+fn saved_state_is_set_aside_and_the_agent_starts_without_it() {
     let instance = booted();
     std::fs::set_permissions(instance.disk.path(DATA), std::fs::Permissions::from_mode(0o711)).unwrap();
     let (state, config) = (instance.disk.read(DB).unwrap(), instance.disk.text(CONFIG));
@@ -373,7 +373,7 @@ fn an_agent_that_gave_up_on_its_saved_cluster_joins_after_a_reset() {
 }
 
 #[test]
-fn a_reset_that_was_killed_while_the_agent_stopped_is_finished_by_the_next() {
+fn a_reset_killed_while_the_agent_stops_is_finished_by_the_next_one() {
     let instance = booted();
     instance.systemd.change_unit("ecs.service", |unit| unit.delay = std::time::Duration::from_millis(300));
     let running = instance.start(&["reset-agent", "--yes"]);
@@ -391,7 +391,7 @@ fn a_reset_that_was_killed_while_the_agent_stopped_is_finished_by_the_next() {
 }
 
 #[test]
-fn a_reset_that_was_killed_after_the_move_is_finished_by_the_next() {
+fn a_reset_killed_after_the_move_is_finished_by_the_next_one() {
     let instance = booted();
     instance.systemd.change_unit("ecs.service", |unit| unit.active_state = "inactive".into());
     instance.agent.stop();
@@ -408,7 +408,7 @@ fn a_reset_that_was_killed_after_the_move_is_finished_by_the_next() {
 }
 
 #[test]
-fn one_command_at_a_time_works() {
+fn a_command_waits_for_another_run() {
     let instance = booted();
     let held = std::fs::File::open(instance.disk.path("run/ecs-bootstrap/lock")).unwrap();
     held.lock().unwrap();

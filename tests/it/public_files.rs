@@ -42,7 +42,7 @@ fn shows(outcome: &Outcome, secret: &str) -> bool {
 }
 
 #[test]
-fn reads_every_ecs_config_and_shows_no_secret_of_it() {
+fn reads_every_ecs_config_and_shows_no_secret() {
     let instance = Instance::new();
     for (name, bytes) in wild("ecs-config") {
         instance.disk.write("etc/ecs/ecs.config", &bytes);
@@ -59,7 +59,7 @@ fn reads_every_ecs_config_and_shows_no_secret_of_it() {
 }
 
 #[test]
-fn finds_the_cluster_in_a_file_as_the_agent_does() {
+fn finds_the_same_cluster_in_a_file_as_the_agent() {
     let instance = Instance::new().without_tags().tag("Name", "web");
     for (name, bytes) in wild("ecs-config") {
         instance.disk.write("etc/ecs/ecs.config", &bytes);
@@ -75,7 +75,7 @@ fn finds_the_cluster_in_a_file_as_the_agent_does() {
 }
 
 #[test]
-fn reads_every_user_data_and_quotes_none_of_it() {
+fn reads_all_user_data_and_quotes_none_of_it() {
     let instance = Instance::new();
     for (name, bytes) in wild("user-data") {
         instance.imds.change(|imds| imds.user_data = Some(bytes));

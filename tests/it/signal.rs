@@ -61,7 +61,7 @@ fn says(outcome: &Outcome, code: i32, texts: &[&str]) {
 }
 
 #[test]
-fn off_it_asks_and_tells_nobody_anything() {
+fn with_signals_off_no_signal_call_is_made() {
     let instance = of_stack();
     says(&run(&instance, &[]), 0, &["ready: "]);
     let verdict = std::fs::read_to_string(instance.disk.path("/run/ecs-bootstrap/status.json")).unwrap();
@@ -84,7 +84,7 @@ fn off_it_asks_and_tells_nobody_anything() {
 }
 
 #[test]
-fn a_ready_instance_signals_success_for_the_resource_of_its_tags_once() {
+fn a_ready_instance_signals_success_once_for_the_resource_in_its_tags() {
     let instance = of_stack();
     says(
         &run(&instance, &[CLOUDFORMATION]),
@@ -105,7 +105,7 @@ fn a_ready_instance_signals_success_for_the_resource_of_its_tags_once() {
 }
 
 #[test]
-fn the_stacks_name_stands_before_its_id() {
+fn the_stack_name_tag_wins_over_the_stack_id_tag() {
     let instance = of_stack();
     instance.imds.change(|imds| {
         imds.tags.as_mut().unwrap().insert("aws:cloudformation:stack-name".into(), "fleet".into());
@@ -117,7 +117,7 @@ fn the_stacks_name_stands_before_its_id() {
 }
 
 #[test]
-fn a_copy_of_the_disk_is_another_instance() {
+fn a_copy_of_the_disk_signals_for_its_own_instance() {
     let instance = of_stack();
     says(&run(&instance, &[CLOUDFORMATION]), 0, &["sent"]);
     instance.imds.change(|imds| imds.instance_id = "i-0fedcba9876543210".into());
@@ -129,7 +129,7 @@ fn a_copy_of_the_disk_is_another_instance() {
 }
 
 #[test]
-fn settings_name_stack_and_resource_before_tags() {
+fn settings_for_stack_and_resource_win_over_tags() {
     let instance = of_stack();
     instance.aws.change(|aws| {
         aws.waiting.resources.insert(("web".into(), "Instance".into()), true);
@@ -140,7 +140,7 @@ fn settings_name_stack_and_resource_before_tags() {
 }
 
 #[test]
-fn user_data_may_switch_it_on_and_tags_may_not() {
+fn user_data_can_switch_signals_on_and_tags_cannot() {
     let document = "#ecs-bootstrap\n[signal]\ncloudformation = true\n";
     let instance = of_stack().user_data(document);
     says(&run(&instance, &[]), 0, &["SUCCESS to cloudformation, sent"]);
@@ -150,7 +150,7 @@ fn user_data_may_switch_it_on_and_tags_may_not() {
 }
 
 #[test]
-fn without_tags_in_metadata_ec2_is_asked_and_without_both_the_remedy_is_told() {
+fn without_tags_in_metadata_they_are_read_from_ec2_and_without_tags_the_remedy_is_shown() {
     let instance = of_stack().without_imds_tags();
     instance.aws.change(|aws| {
         let tags = [
@@ -173,7 +173,7 @@ fn without_tags_in_metadata_ec2_is_asked_and_without_both_the_remedy_is_told() {
 }
 
 #[test]
-fn an_instance_that_failed_signals_failure() {
+fn a_failed_instance_signals_failure() {
     let instance = of_stack().without_cluster("prod");
     says(&run(&instance, &[CLOUDFORMATION]), 21, &["[cluster-not-found]", "signal: FAILURE to cloudformation, sent"]);
     assert_eq!(signals(&instance), [("Group".into(), ID.into(), "FAILURE".into())]);
@@ -183,7 +183,7 @@ fn an_instance_that_failed_signals_failure() {
 }
 
 #[test]
-fn a_run_that_comes_to_no_plan_signals_failure_unless_user_data_may_still_repair_it() {
+fn a_run_without_a_plan_signals_failure_unless_user_data_can_still_repair_it() {
     let stopped = || of_stack().tag("ecs-bootstrap:cluster", "not a cluster!");
     let instance = stopped();
     let outcome = run(&instance, &[CLOUDFORMATION]);
@@ -226,7 +226,7 @@ fn signals_end_within_ten_seconds_of_the_deadline() {
 }
 
 #[test]
-fn a_signal_that_cannot_be_sent_is_shown_and_changes_no_verdict() {
+fn a_signal_that_cannot_be_sent_is_reported_and_does_not_change_the_verdict() {
     let instance = of_stack();
     instance.aws.change(|aws| aws.waiting.resources.clear());
     let outcome = run(&instance, &[CLOUDFORMATION]);
@@ -244,7 +244,7 @@ fn a_signal_that_cannot_be_sent_is_shown_and_changes_no_verdict() {
 }
 
 #[test]
-fn a_stack_that_does_not_wait_is_no_fault_and_is_not_asked_again() {
+fn a_stack_that_does_not_wait_is_not_an_error_and_is_not_signalled_again() {
     let instance = of_stack();
     instance.aws.change(|aws| {
         aws.waiting.resources.insert((STACK.into(), "Group".into()), false);
@@ -259,7 +259,7 @@ fn a_stack_that_does_not_wait_is_no_fault_and_is_not_asked_again() {
 }
 
 #[test]
-fn a_wait_condition_gets_the_cause_and_its_url_is_shown_nowhere() {
+fn a_wait_condition_gets_the_cause_and_its_url_is_never_shown() {
     let instance = of_stack().without_cluster("prod");
     let url = format!("{}/handle?X-Amz-Signature=5ecretsignature&Expires=1", instance.aws.endpoint());
     let setting = format!("signal.wait-url={url}");
@@ -304,7 +304,7 @@ fn the_launch_hook_is_kept_waiting_and_then_completed() {
 }
 
 #[test]
-fn a_hook_is_abandoned_for_a_fault_of_this_host_alone() {
+fn a_hook_is_abandoned_only_for_a_fault_of_this_host() {
     let broken = |others| {
         let instance = of_stack().unit("docker.service", |unit| unit.load_state = "masked".into());
         instance.aws.change(|aws| aws.waiting.others_in_service = others);
@@ -332,7 +332,7 @@ fn a_hook_is_abandoned_for_a_fault_of_this_host_alone() {
 }
 
 #[test]
-fn a_hook_that_is_throttled_is_ended_all_the_same() {
+fn a_throttled_hook_is_still_completed() {
     let instance = of_stack();
     for operation in ["RecordLifecycleActionHeartbeat", "CompleteLifecycleAction"] {
         instance.aws.fail_first(operation, 2, Fault::error(400, "Throttling", "Rate exceeded"));
@@ -349,7 +349,7 @@ fn a_hook_that_is_throttled_is_ended_all_the_same() {
 }
 
 #[test]
-fn on_its_way_into_a_warm_pool_an_instance_goes_on_at_once() {
+fn an_instance_that_enters_a_warm_pool_continues_at_once() {
     let instance = of_stack();
     instance.imds.change(|imds| imds.target_lifecycle_state = Some("Warmed:Stopped".into()));
     let running = instance.start(&["run", "--wait", "--set", LIFECYCLE, "--set", CLOUDFORMATION]);
@@ -364,7 +364,7 @@ fn on_its_way_into_a_warm_pool_an_instance_goes_on_at_once() {
 }
 
 #[test]
-fn an_instance_of_no_group_has_no_hook() {
+fn an_instance_without_a_group_has_no_hook() {
     let instance = of_stack();
     instance.imds.change(|imds| imds.target_lifecycle_state = None);
     let outcome = run(&instance, &[LIFECYCLE]);
@@ -374,7 +374,7 @@ fn an_instance_of_no_group_has_no_hook() {
 }
 
 #[test]
-fn among_several_hooks_one_must_be_named() {
+fn with_several_hooks_a_setting_must_name_one() {
     let instance = of_stack();
     instance.aws.change(|aws| aws.waiting.hooks.push(("other".into(), 60)));
     says(
@@ -390,7 +390,7 @@ fn among_several_hooks_one_must_be_named() {
 }
 
 #[test]
-fn tags_say_verdict_and_cause_when_they_change_and_are_never_read_back() {
+fn instance_tags_are_written_when_verdict_or_cause_changes_and_are_never_read() {
     const TAGS: &str = "signal.instance-tags=true";
     let tags_of = |instance: &Instance| told(instance, |state| state.instance_tags[ID].clone());
     let instance = of_stack().without_cluster("prod");
@@ -410,7 +410,7 @@ fn tags_say_verdict_and_cause_when_they_change_and_are_never_read_back() {
 }
 
 #[test]
-fn a_group_is_told_of_an_unhealthy_instance_by_the_same_rule() {
+fn an_instance_is_set_unhealthy_by_the_same_rule_as_a_hook_is_abandoned() {
     const UNHEALTHY: &str = "signal.unhealthy=true";
     let health = |instance: &Instance| told(instance, |state| state.waiting.health.clone());
     let broken = || of_stack().unit("docker.service", |unit| unit.load_state = "masked".into());

@@ -39,7 +39,7 @@ fn heartbeats(instance: &Instance) -> usize {
 }
 
 #[test]
-fn status_says_when_the_unit_that_it_waits_for_does_not_run() {
+fn status_fails_if_the_verifying_unit_does_not_run() {
     let instance = handed_over();
     for (active, sub) in [("active", "running"), ("activating", "auto-restart"), ("deactivating", "stop-sigterm")] {
         is(&instance, active, sub, "success");
@@ -67,7 +67,7 @@ fn status_says_when_the_unit_that_it_waits_for_does_not_run() {
 }
 
 #[test]
-fn status_accuses_nothing_where_systemd_cannot_be_asked_or_a_verdict_was_told() {
+fn status_reports_no_cause_without_systemd_or_after_a_verdict() {
     let instance = handed_over().without_bus();
     let outcome = instance.run(&["status"]);
     assert_eq!(outcome.code, Some(0), "{}", outcome.stdout);
@@ -80,7 +80,7 @@ fn status_accuses_nothing_where_systemd_cannot_be_asked_or_a_verdict_was_told() 
 }
 
 #[test]
-fn a_death_without_a_restart_left_is_told_and_signalled_once() {
+fn a_verification_that_died_for_good_is_reported_and_signalled_once() {
     let instance = handed_over();
     is(&instance, "failed", "failed", "start-limit-hit");
     let outcome = instance.run(&["verify", "--died"]);
@@ -96,7 +96,7 @@ fn a_death_without_a_restart_left_is_told_and_signalled_once() {
 }
 
 #[test]
-fn a_verdict_that_was_told_stands() {
+fn a_verdict_is_not_replaced_when_verification_dies() {
     let instance = handed_over();
     let outcome = instance.run(&["verify", "--set", "verify.deadline=2s"]);
     assert_ne!(outcome.code, Some(0));
@@ -107,7 +107,7 @@ fn a_verdict_that_was_told_stands() {
 }
 
 #[test]
-fn after_a_restart_the_launch_hook_is_kept_waiting_again() {
+fn a_restarted_verification_sends_heartbeats_again() {
     let instance = handed_over();
     for round in 1..=3 {
         let before = heartbeats(&instance);
@@ -128,7 +128,7 @@ fn after_a_restart_the_launch_hook_is_kept_waiting_again() {
 }
 
 #[test]
-fn where_no_package_has_installed_them_both_units_are_written() {
+fn both_units_are_written_if_no_package_installed_them() {
     let instance = handed_over();
     for unit in [VERIFY, "ecs-bootstrap-verify-failed.service"] {
         let text = instance.disk.text(&format!("run/systemd/system/{unit}"));

@@ -152,7 +152,7 @@ mod tests {
     ];
 
     #[test]
-    fn every_scene_ends_as_it_promises() {
+    fn every_scene_ends_with_its_expected_code_and_text() {
         assert!(
             list().map(|(name, _)| name).eq(ENDS.iter().map(|(name, _, _)| *name)),
             "the list and this table differ"

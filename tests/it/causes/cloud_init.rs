@@ -17,7 +17,7 @@ fn told(instance: &Instance) -> Outcome {
 }
 
 #[test]
-fn a_boot_without_a_data_source_is_told() {
+fn a_boot_without_a_data_source_is_reported() {
     let instance = only_user_data().file(RESULT, NONE);
     Names("datasource-none", 21, "cloud-init's record says DataSourceNone").check(&instance, &told(&instance));
     let text = "Cloud-init failure detected: DataSourceNone while user data exists";
@@ -27,13 +27,13 @@ fn a_boot_without_a_data_source_is_told() {
 }
 
 #[test]
-fn no_data_source_and_no_user_data_is_user_data_that_is_absent() {
+fn without_user_data_a_missing_data_source_is_user_data_absent() {
     let instance = Instance::new().without_tags().file(RESULT, NONE);
     Names("user-data-absent", 21, "no user data").check(&instance, &told(&instance));
 }
 
 #[test]
-fn an_agent_that_gives_up_for_something_else_is_not_called_a_missing_data_source() {
+fn an_agent_that_gives_up_for_another_reason_is_agent_gave_up() {
     let instance = Instance::new().user_data(SCRIPT).file(RESULT, NONE);
     let instance = instance.agent_behaves(|agent| agent.gives_up_with = Some("something new".into()));
     Names("agent-gave-up", 23, "the agent exited with code 5")
@@ -41,7 +41,7 @@ fn an_agent_that_gives_up_for_something_else_is_not_called_a_missing_data_source
 }
 
 #[test]
-fn a_cloud_init_that_failed_at_something_else_is_told() {
+fn a_failed_module_of_cloud_init_is_reported() {
     let error = r#"{"v1": {"datasource": "DataSourceEc2Local", "errors": ["('users_groups', KeyError('hunter2'))"]}}"#;
     let instance = only_user_data().file(RESULT, error);
     let outcome = told(&instance);
@@ -52,7 +52,7 @@ fn a_cloud_init_that_failed_at_something_else_is_told() {
 }
 
 #[test]
-fn a_cloud_config_that_is_no_yaml_is_told() {
+fn a_cloud_config_that_is_not_yaml_is_reported() {
     let text = "#cloud-config\nwrite_files:\n - path: /etc/ecs/ecs.config\n  content: ECS_CLUSTER=hunter2\n";
     let log =
         "2026-01-01 00:00:00,000 - util.py[WARNING]: Failed loading yaml blob. Invalid format at line 4: \"hunter2\"\n";
@@ -63,7 +63,7 @@ fn a_cloud_config_that_is_no_yaml_is_told() {
 }
 
 #[test]
-fn a_cloud_init_that_never_ran_is_told() {
+fn a_cloud_init_that_never_ran_is_reported() {
     let instance = only_user_data();
     instance.disk.remove(RESULT);
     instance.disk.remove(STATUS);
@@ -71,7 +71,7 @@ fn a_cloud_init_that_never_ran_is_told() {
 }
 
 #[test]
-fn warnings_that_cloud_init_got_over_are_nothing() {
+fn recoverable_warnings_of_cloud_init_are_ignored() {
     let status = r#"{"v1": {"datasource": "DataSourceEc2Local", "init": {"errors": [], "recoverable_errors":
         {"WARNING": ["Unhandled non-multipart (text/x-not-multipart) userdata: 'hunter2'"]}}}}"#;
     let outcome = run(&Instance::new().file(STATUS, status), &["verify.deadline=20s"]);
@@ -99,7 +99,7 @@ fn sleeping(started: u64) -> Instance {
 }
 
 #[test]
-fn a_script_that_does_not_end_is_told_while_it_runs() {
+fn a_script_that_runs_too_long_is_reported_while_it_runs() {
     let instance = sleeping(100_000);
     assert_eq!(instance.run(&["run", "--no-wait"]).code, Some(0));
     let verify = instance.start(&["verify", "--set", "verify.deadline=3s"]);
@@ -118,7 +118,7 @@ fn a_script_that_does_not_end_is_told_while_it_runs() {
 }
 
 #[test]
-fn a_script_that_is_young_is_waited_for() {
+fn a_script_that_started_recently_is_waited_for() {
     let instance = sleeping(395_000);
     assert_eq!(instance.run(&["run", "--no-wait"]).code, Some(0));
     let verify = instance.start(&["verify", "--set", "verify.deadline=1s"]);

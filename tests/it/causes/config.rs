@@ -40,7 +40,7 @@ fn notes(id: &str, line: &str, seen: &str) {
 }
 
 #[test]
-fn a_cluster_in_quotes_is_told_with_its_line() {
+fn a_quoted_cluster_is_reported_with_its_line() {
     let (instance, outcome) = nobody_else("# mine\nECS_CLUSTER=\"prod\"\n");
     Names("config-quoted", 21, "`ECS_CLUSTER` on line 2 of /etc/ecs/ecs.config stands in quotes")
         .check(&instance, &outcome);
@@ -49,7 +49,7 @@ fn a_cluster_in_quotes_is_told_with_its_line() {
 }
 
 #[test]
-fn a_quote_that_user_data_writes_is_told_when_it_has_ended() {
+fn quotes_that_user_data_wrote_are_reported_when_it_has_ended() {
     let instance = Instance::new().without_tags().tag("Name", "web").user_data(USER_DATA).user_data_runs();
     assert_eq!(instance.run(&["run", "--no-wait"]).code, Some(0));
     let verify = instance.start(&["verify"]);
@@ -61,7 +61,7 @@ fn a_quote_that_user_data_writes_is_told_when_it_has_ended() {
 }
 
 #[test]
-fn a_name_that_cannot_be_one_is_not_called_quoted() {
+fn an_invalid_cluster_name_is_not_reported_as_quoted() {
     let (instance, outcome) = nobody_else("ECS_CLUSTER=\"prod\n");
     Names("cluster-name-invalid", 21, "/etc/ecs/ecs.config").check(&instance, &outcome);
     let (instance, outcome) = nobody_else("ECS_CLUSTER=${cluster}\n");
@@ -69,13 +69,13 @@ fn a_name_that_cannot_be_one_is_not_called_quoted() {
 }
 
 #[test]
-fn an_exported_cluster_is_told() {
+fn an_exported_cluster_is_reported() {
     names("config-export", "export ECS_CLUSTER=prod\n", "`export` stands before `ECS_CLUSTER` on line 1");
     notes("config-export", "export ECS_CLUSTER=old\n", "`export` stands before `ECS_CLUSTER` on line 1");
 }
 
 #[test]
-fn a_blank_before_the_sign_is_told_and_one_after_it_is_none() {
+fn a_blank_before_the_equals_sign_is_reported_and_one_after_it_is_not() {
     names("config-spaces", "ECS_CLUSTER =prod\n", "blanks stand before the `=` of `ECS_CLUSTER` on line 1");
     notes("config-spaces", "ECS_LOGLEVEL = debug\n", "`ECS_LOGLEVEL` on line 1");
     let instance = Instance::new().without_tags().ecs_config("ECS_CLUSTER= prod\n");
@@ -83,7 +83,7 @@ fn a_blank_before_the_sign_is_told_and_one_after_it_is_none() {
 }
 
 #[test]
-fn a_misspelt_cluster_is_told_and_a_key_of_somebody_elses_is_not() {
+fn a_misspelt_key_is_reported_and_an_unknown_key_is_not() {
     names("config-key-misspelt", "ECS_Cluster=prod\n", "sets `ECS_Cluster`; the variable is `ECS_CLUSTER`");
     names("config-key-misspelt", "CLUSTER=prod\n", "sets `CLUSTER`; the variable is `ECS_CLUSTER`");
     notes("config-key-misspelt", "ECS_LOGLEVL=debug\n", "the variable is `ECS_LOGLEVEL`");
@@ -92,7 +92,7 @@ fn a_misspelt_cluster_is_told_and_a_key_of_somebody_elses_is_not() {
 }
 
 #[test]
-fn a_line_that_the_agent_cannot_read_is_told() {
+fn a_line_that_the_agent_cannot_parse_is_reported() {
     names("config-unreadable-key", "\u{feff}ECS_CLUSTER=prod\n", "a byte order mark sticks to the key");
     names("config-unreadable-key", "ECS_CLUSTER: prod\n", "the line has no `=`");
     let utf_16: Vec<u8> = "\u{feff}ECS_CLUSTER=prod\r\n".encode_utf16().flat_map(u16::to_le_bytes).collect();
@@ -102,7 +102,7 @@ fn a_line_that_the_agent_cannot_read_is_told() {
 }
 
 #[test]
-fn a_later_line_that_wins_is_told() {
+fn a_later_line_with_the_same_key_is_reported() {
     let instance = Instance::new().cluster("old", &[]).user_data(USER_DATA);
     joined(&instance, "ECS_CLUSTER=prod\nECS_CLUSTER=old\n");
     let outcome = verify(&instance, &["verify.deadline=20s"]);
@@ -114,7 +114,7 @@ fn a_later_line_that_wins_is_told() {
 }
 
 #[test]
-fn a_cluster_in_a_file_that_nobody_reads_is_told() {
+fn a_cluster_in_a_file_that_the_agent_does_not_read_is_reported() {
     for path in ["etc/ecs.config", "etc/ecs/config", "etc/ecs/ecs.conf", "etc/ecs/ecs.config.txt", "etc/ecs/ecs_config"]
     {
         let instance = Instance::new().without_tags().file(path, "ECS_CLUSTER=prod\n").user_data(USER_DATA);
@@ -130,7 +130,7 @@ fn a_cluster_in_a_file_that_nobody_reads_is_told() {
 }
 
 #[test]
-fn a_file_of_the_image_that_the_other_overrides_is_told() {
+fn a_file_of_the_image_that_ecs_config_overrides_is_reported() {
     let instance = Instance::new().cluster("old", &[]).file("var/lib/ecs/ecs.config", "ECS_CLUSTER=prod\n");
     joined(&instance, "ECS_CLUSTER=old\n");
     Names(
@@ -142,7 +142,7 @@ fn a_file_of_the_image_that_the_other_overrides_is_told() {
 }
 
 #[test]
-fn a_copy_of_the_file_is_no_cause() {
+fn a_backup_copy_of_the_file_is_not_a_cause() {
     let instance =
         Instance::new().without_tags().file("etc/ecs/ecs.config.bak", "ECS_CLUSTER=prod\n").user_data(USER_DATA);
     let outcome = run(&instance, &["tags.wait=1s"]);
@@ -150,7 +150,7 @@ fn a_copy_of_the_file_is_no_cause() {
 }
 
 #[test]
-fn a_file_that_is_younger_than_the_agent_is_told() {
+fn a_file_written_after_the_agent_started_is_reported() {
     let instance = Instance::new().user_data(USER_DATA);
     joined(&instance, "");
     let before = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
@@ -165,7 +165,7 @@ fn a_file_that_is_younger_than_the_agent_is_told() {
 }
 
 #[test]
-fn an_agent_elsewhere_with_a_file_that_is_older_is_not_called_late() {
+fn a_file_older_than_the_agent_is_not_reported_as_late() {
     let instance = Instance::new().cluster("old", &[]);
     joined(&instance, "ECS_CLUSTER=old\n");
     Names("cluster-other-than-wanted", 21, "in `old`; wanted is `prod`")
@@ -173,14 +173,14 @@ fn an_agent_elsewhere_with_a_file_that_is_older_is_not_called_late() {
 }
 
 #[test]
-fn line_ends_of_windows_are_a_note() {
+fn crlf_line_ends_are_a_note() {
     let instance = Instance::new().without_tags().ecs_config("ECS_CLUSTER=prod\r\nECS_LOGLEVEL=debug\r\n");
     Notes("config-crlf", "line 1 of /etc/ecs/ecs.config ends in CR LF")
         .check(&run(&instance, &["verify.deadline=20s"]));
 }
 
 #[test]
-fn json_in_quotes_is_told_as_such() {
+fn quoted_json_is_reported_as_quoted() {
     let instance = Instance::new().ecs_config("ECS_CLUSTER=prod\nECS_INSTANCE_ATTRIBUTES='{\"tier\":\"web\"}'\n");
     let outcome = run(&instance, &[]);
     Names("config-bad-json", 20, "in ecs.config `ECS_INSTANCE_ATTRIBUTES` takes a JSON object of strings")
@@ -189,7 +189,7 @@ fn json_in_quotes_is_told_as_such() {
 }
 
 #[test]
-fn json_of_another_form_is_not_called_no_json() {
+fn json_of_another_type_is_reported_as_json() {
     let instance = Instance::new().ecs_config("ECS_CLUSTER=prod\nECS_INSTANCE_ATTRIBUTES=[\"web\"]\n");
     Names("config-bad-json", 20, "it is JSON, but a list and not an object").check(&instance, &run(&instance, &[]));
 }
@@ -213,7 +213,7 @@ fn a_value_that_the_agent_ignores_is_a_note() {
 }
 
 #[test]
-fn a_secret_in_an_odd_line_is_never_shown() {
+fn a_secret_in_a_malformed_line_is_never_shown() {
     let secrets = "export AWS_SECRET_ACCESS_KEY=hunter2\nECS_ENGINE_AUTH_DATA =hunter2\nECS_ENGINE_AUTH_DATTA=hunter2\n\
                    HTTP_PROXY=\"http://u:hunter2@p:1\"\nECS_CLUSTER\u{200b}=hunter2 hunter2\n";
     let instance = Instance::new().ecs_config(secrets);
@@ -223,7 +223,7 @@ fn a_secret_in_an_odd_line_is_never_shown() {
 }
 
 #[test]
-fn an_agent_that_went_to_default_past_an_odd_line_is_told_though_nothing_else_names_a_cluster() {
+fn an_agent_that_joined_default_because_of_a_malformed_line_is_reported() {
     let instance = Instance::new().without_tags().tag("Name", "web").user_data(USER_DATA).user_data_runs();
     assert_eq!(instance.run(&["run", "--no-wait"]).code, Some(0));
     joined(&instance, "export ECS_CLUSTER=prod\n");
@@ -235,7 +235,7 @@ fn an_agent_that_went_to_default_past_an_odd_line_is_told_though_nothing_else_na
 }
 
 #[test]
-fn an_odd_line_that_names_another_cluster_than_the_wanted_one_is_not_blamed() {
+fn a_malformed_line_with_another_cluster_is_not_the_cause() {
     let (instance, outcome) = in_default("export ECS_CLUSTER=stage\nECS_CLUSTR=stage\n");
     Names("joined-default", 21, "in `default`; wanted is `prod`").check(&instance, &outcome);
 }

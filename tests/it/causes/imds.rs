@@ -8,19 +8,19 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 #[test]
-fn metadata_that_is_off_is_told_at_once() {
+fn metadata_that_is_off_is_reported_at_once() {
     let instance = Instance::new().imds_fault(imds::Fault::Off);
     Names("imds-disabled", 22, "403").check_untouched(&instance, &run(&instance, &[]));
 }
 
 #[test]
-fn metadata_that_refuses_for_a_while_is_not_off() {
+fn metadata_that_answers_503_for_a_while_is_not_a_cause() {
     let instance = Instance::new().imds_fault(imds::Fault::FailsNext(3, 503));
     is_ready(&run(&instance, &["verify.deadline=20s"]));
 }
 
 #[test]
-fn a_path_that_metadata_forbids_is_not_metadata_that_is_off() {
+fn a_forbidden_metadata_path_is_imds_forbidden() {
     let instance = Instance::new();
     let forbidden = Reply::new(403, "text/html", "<h1>403 - Forbidden</h1>");
     let path = "/latest/dynamic/instance-identity/document";
@@ -29,7 +29,7 @@ fn a_path_that_metadata_forbids_is_not_metadata_that_is_off() {
 }
 
 #[test]
-fn a_token_that_never_arrives_is_the_hop_limit() {
+fn a_token_that_never_arrives_is_reported_as_the_hop_limit() {
     let instance = Instance::new().imds_fault(imds::Fault::TokenLost);
     Names("imds-token-hop-limit", 10, "token").check_untouched(&instance, &run(&instance, &["imds.deadline=3s"]));
 }
@@ -50,26 +50,26 @@ fn metadata_behind_a_black_hole_is_unreachable() {
 }
 
 #[test]
-fn metadata_that_comes_late_is_no_cause() {
+fn metadata_that_answers_late_is_not_a_cause() {
     let instance = Instance::new();
     instance.imds.refuse_for(Duration::from_millis(1500));
     is_ready(&run(&instance, &["verify.deadline=20s"]));
 }
 
 #[test]
-fn metadata_that_is_slow_is_no_cause() {
+fn metadata_that_is_slow_is_not_a_cause() {
     let instance = Instance::new().imds_delay(Duration::from_millis(700));
     is_ready(&run(&instance, &["verify.deadline=20s"]));
 }
 
 #[test]
-fn something_else_that_answers_is_not_metadata() {
+fn an_answer_that_is_not_from_imds_is_imds_garbled() {
     let instance = Instance::new().imds_fault(imds::Fault::Garbage);
     Names("imds-garbled", 10, "metadata").check_untouched(&instance, &run(&instance, &["imds.deadline=3s"]));
 }
 
 #[test]
-fn a_proxy_that_answers_in_place_of_metadata_is_not_metadata_that_is_off() {
+fn a_403_from_a_proxy_is_imds_proxied() {
     for (header, value) in [("Via", "1.1 cache.corp (squid/6.6)"), ("Server", "tinyproxy/1.11")] {
         let instance = Instance::new();
         let refused = Reply::new(403, "text/html", "<h1>Forbidden</h1>").with(header, value);
@@ -88,7 +88,7 @@ fn agent_behind_proxy(no_proxy: &str) -> Instance {
 }
 
 #[test]
-fn a_proxy_that_the_agent_takes_to_metadata_is_told() {
+fn a_proxy_between_the_agent_and_metadata_is_reported() {
     let instance = agent_behind_proxy("169.254.170.2");
     let outcome = run(&instance, &["verify.deadline=4s"]);
     Names("imds-proxied", 22, "NO_PROXY does not hold 169.254.169.254").check(&instance, &outcome);
@@ -96,14 +96,14 @@ fn a_proxy_that_the_agent_takes_to_metadata_is_told() {
 }
 
 #[test]
-fn a_proxy_with_its_exception_does_not_keep_the_agent_from_metadata() {
+fn a_proxy_with_no_proxy_for_metadata_is_not_imds_proxied() {
     let instance = agent_behind_proxy("169.254.0.0/16");
     Names("proxy-unreachable", 25, "no connection to the proxy")
         .check(&instance, &run(&instance, &["verify.deadline=4s"]));
 }
 
 #[test]
-fn a_host_without_ipv4_is_told_by_its_routing_tables() {
+fn an_ipv6_only_host_is_reported_from_its_routing_tables() {
     let nobody = Port::reserve(IpAddr::V4(Ipv4Addr::LOCALHOST));
     let head = "Iface\tDestination\tGateway \tFlags\tRefCnt\tUse\tMetric\tMask\t\tMTU\tWindow\tIRTT\n";
     let instance = Instance::new()
@@ -119,7 +119,7 @@ fn a_host_without_ipv4_is_told_by_its_routing_tables() {
 }
 
 #[test]
-fn metadata_that_throttles_is_not_metadata_that_is_away() {
+fn throttled_metadata_is_not_reported_as_unreachable() {
     let instance = Instance::new().imds_fault(imds::Fault::FailsNext(1000, 503));
     Names("imds-throttled", 10, "answered 503").check_untouched(&instance, &run(&instance, &["imds.deadline=3s"]));
 }

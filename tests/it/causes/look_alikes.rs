@@ -188,7 +188,7 @@ const PAIRS: &[(Fault, Fault, Names<'static>)] = &[
 ];
 
 #[test]
-fn of_two_faults_the_one_in_the_first_layer_is_named() {
+fn of_two_faults_the_one_in_the_first_layer_is_reported() {
     let next = AtomicUsize::new(0);
     let wrong = std::sync::Mutex::new(Vec::new());
     let play = || {

@@ -57,7 +57,7 @@ pub(crate) const ELSEWHERE: [(&str, &str); 7] = [
 ];
 
 #[test]
-fn every_cause_is_provoked_here_or_listed_with_its_reason() {
+fn every_cause_is_provoked_here_or_listed_with_a_reason() {
     for cause in ALL.iter().copied().chain([&UNKNOWN]) {
         let calls = ["Names", "Notes", "names"].map(|kind| format!("{kind}(\"{}\"", cause.id));
         let provoked = SOURCES.iter().any(|source| calls.iter().any(|call| source.contains(call)));

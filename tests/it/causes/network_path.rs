@@ -14,7 +14,7 @@ fn cut_off(instance: Instance) -> Instance {
 }
 
 #[test]
-fn a_way_out_that_drops_is_told_at_the_deadline() {
+fn dropped_packets_are_reported_at_the_deadline() {
     let hole = BlackHole::open();
     let instance = cut_off(Instance::new()).env("AWS_ENDPOINT_URL", hole.endpoint());
     let outcome = run(&instance, &["verify.deadline=8s"]);
@@ -26,7 +26,7 @@ fn a_way_out_that_drops_is_told_at_the_deadline() {
 }
 
 #[test]
-fn a_call_that_was_cut_off_before_it_connected_is_no_error_of_the_service() {
+fn a_call_that_never_connected_is_not_a_service_error() {
     let hole = BlackHole::open();
     let instance = Instance::new().without_imds_tags().env("AWS_ENDPOINT_URL", hole.endpoint());
     Names("egress-timeout", 11, "127.0.0.1")
@@ -34,14 +34,14 @@ fn a_call_that_was_cut_off_before_it_connected_is_no_error_of_the_service() {
 }
 
 #[test]
-fn an_agent_that_registers_although_we_cannot_reach_aws_is_ready() {
+fn an_agent_that_registers_is_ready_although_ecs_bootstrap_cannot_reach_aws() {
     let hole = BlackHole::open();
     let instance = Instance::new().env("AWS_ENDPOINT_URL", hole.endpoint());
     is_ready(&run(&instance, &["verify.deadline=30s", "verify.window=3s"]));
 }
 
 #[test]
-fn an_api_that_is_slow_is_no_cause() {
+fn an_api_that_is_slow_is_not_a_cause() {
     let instance = Instance::new()
         .aws_fault("DescribeContainerInstances", aws::Fault::Slow(Duration::from_secs(2)))
         .agent_behaves(|agent| agent.register_delay = Duration::from_secs(3));
@@ -49,14 +49,14 @@ fn an_api_that_is_slow_is_no_cause() {
 }
 
 #[test]
-fn a_refused_connection_is_told_at_the_deadline() {
+fn a_refused_connection_is_reported_at_the_deadline() {
     let nobody = Port::reserve(IpAddr::V4(Ipv4Addr::LOCALHOST));
     let instance = cut_off(Instance::new()).env("AWS_ENDPOINT_URL", format!("http://{}", nobody.address()));
     Names("connection-refused", 25, "127.0.0.1").check(&instance, &run(&instance, &["verify.deadline=6s"]));
 }
 
 #[test]
-fn a_certificate_of_nobody_known_is_told() {
+fn a_certificate_of_an_unknown_issuer_is_reported() {
     let server = super::SelfSigned::start();
     let instance = Instance::new().without_imds_tags().env("AWS_ENDPOINT_URL", server.endpoint());
     Names("tls-untrusted", 25, "shows a certificate of")
@@ -64,7 +64,7 @@ fn a_certificate_of_nobody_known_is_told() {
 }
 
 #[test]
-fn whose_certificate_stops_the_agent_is_told() {
+fn the_issuer_of_the_certificate_that_the_agent_rejects_is_reported() {
     let server = super::SelfSigned::start();
     let text = "operation error ECS: RegisterContainerInstance, request send failed, tls: failed to verify certificate: x509: certificate signed by unknown authority";
     let instance = Instance::new().env("AWS_ENDPOINT_URL", server.endpoint());
@@ -75,7 +75,7 @@ fn whose_certificate_stops_the_agent_is_told() {
 }
 
 #[test]
-fn name_servers_that_do_not_answer_are_told() {
+fn name_servers_that_do_not_answer_are_reported() {
     let lookup = "request send failed, Post \"https://ecs.eu-west-1.amazonaws.com/\": dial tcp: lookup ecs.eu-west-1.amazonaws.com on 127.0.77.53:53: i/o timeout";
     let instance = Instance::new().without_name_server();
     let instance = instance.agent_behaves(|agent| agent.crashes_with = Some(lookup.into()));
@@ -84,7 +84,7 @@ fn name_servers_that_do_not_answer_are_told() {
 }
 
 #[test]
-fn an_instance_with_a_public_address_gets_no_hint_that_it_lacks_one() {
+fn an_instance_with_a_public_address_gets_no_hint_about_a_missing_one() {
     let hole = BlackHole::open();
     let instance = cut_off(Instance::new()).env("AWS_ENDPOINT_URL", hole.endpoint());
     instance.imds.change(|imds| imds.public_ipv4 = Some("203.0.113.7".into()));
@@ -94,7 +94,7 @@ fn an_instance_with_a_public_address_gets_no_hint_that_it_lacks_one() {
 }
 
 #[test]
-fn a_connection_that_is_cut_is_neither_refused_nor_dropped() {
+fn a_closed_connection_is_endpoint_unreachable() {
     let port = Port::reserve(IpAddr::V4(Ipv4Addr::LOCALHOST));
     let (address, listener) = (port.address(), port.listen(16));
     std::thread::spawn(move || listener.incoming().flatten().for_each(drop));
@@ -104,7 +104,7 @@ fn a_connection_that_is_cut_is_neither_refused_nor_dropped() {
 }
 
 #[test]
-fn an_endpoint_that_speaks_no_tls_is_not_an_unknown_issuer() {
+fn an_endpoint_without_tls_is_tls_failed() {
     use std::io::{Read, Write};
     let port = Port::reserve(IpAddr::V4(Ipv4Addr::LOCALHOST));
     let (address, listener) = (port.address(), port.listen(16));
@@ -132,7 +132,7 @@ fn proxied(instance: Instance, proxy: &str, error: &str) -> Instance {
 }
 
 #[test]
-fn a_proxy_that_refuses_the_way_is_told_by_its_status() {
+fn a_proxy_that_refuses_connect_is_reported_with_its_status() {
     let proxy = proxy(407);
     let url = proxy.endpoint().replace("//", "//me:hunter2@");
     let instance = proxied(Instance::new(), &url, "Proxy Authentication Required");
@@ -144,7 +144,7 @@ fn a_proxy_that_refuses_the_way_is_told_by_its_status() {
 }
 
 #[test]
-fn a_proxy_that_is_not_there_is_named_and_not_the_way_without_it() {
+fn an_unreachable_proxy_is_reported_and_not_the_direct_path() {
     let (nobody, hole) = (Port::reserve(IpAddr::V4(Ipv4Addr::LOCALHOST)), BlackHole::open());
     let instance = Instance::new().env("AWS_ENDPOINT_URL", hole.endpoint());
     let url = format!("http://{}", nobody.address());
@@ -154,7 +154,7 @@ fn a_proxy_that_is_not_there_is_named_and_not_the_way_without_it() {
 }
 
 #[test]
-fn an_agent_that_registers_through_its_proxy_is_ready_whatever_we_see() {
+fn an_agent_that_registers_through_its_proxy_is_ready() {
     let (proxy, hole) = (proxy(200), BlackHole::open());
     let config = format!("HTTP_PROXY={}\nNO_PROXY=169.254.169.254\n", proxy.endpoint());
     let instance = Instance::new().env("AWS_ENDPOINT_URL", hole.endpoint()).ecs_config(config);
@@ -166,7 +166,7 @@ fn an_agent_that_registers_through_its_proxy_is_ready_whatever_we_see() {
 const DOCKER: &str = "etc/systemd/system/docker.service.d/proxy.conf";
 
 #[test]
-fn a_proxy_that_docker_has_and_the_agent_lacks_is_told() {
+fn a_proxy_of_docker_that_the_agent_does_not_have_is_reported() {
     let hole = BlackHole::open();
     let drop_in = "[Service]\nEnvironment=\"HTTP_PROXY=http://me:hunter2@proxy.test:3128\"\n";
     let instance = cut_off(Instance::new()).env("AWS_ENDPOINT_URL", hole.endpoint()).file(DOCKER, drop_in);
@@ -177,7 +177,7 @@ fn a_proxy_that_docker_has_and_the_agent_lacks_is_told() {
 }
 
 #[test]
-fn a_proxy_that_the_agent_has_and_docker_lacks_is_a_note() {
+fn a_proxy_of_the_agent_that_docker_does_not_have_is_a_note() {
     let proxy = proxy(200);
     let config = format!("HTTP_PROXY={}\nNO_PROXY=169.254.169.254\n", proxy.endpoint());
     let instance = Instance::new().ecs_config(config);
@@ -194,7 +194,7 @@ fn unconnected() -> Instance {
 const SOON: [&str; 2] = ["verify.deadline=6s", "verify.window=1s"];
 
 #[test]
-fn a_control_plane_that_cannot_be_reached_is_told_by_its_endpoint() {
+fn an_unreachable_control_plane_is_reported_with_its_endpoint() {
     let nobody = Port::reserve(IpAddr::V4(Ipv4Addr::LOCALHOST));
     let instance = unconnected();
     instance.aws.change(|aws| aws.poll_endpoints[0] = format!("https://{}/", nobody.address()));
@@ -202,21 +202,21 @@ fn a_control_plane_that_cannot_be_reached_is_told_by_its_endpoint() {
 }
 
 #[test]
-fn a_control_plane_that_is_open_is_not_blamed_but_the_agent() {
+fn with_a_reachable_control_plane_the_agent_is_stuck() {
     let instance = unconnected();
     Names("agent-stuck", 24, "takes connections from this host").check(&instance, &run(&instance, &SOON));
     assert!(instance.aws.count("DiscoverPollEndpoint") > 0);
 }
 
 #[test]
-fn an_agent_that_may_not_connect_is_told_by_the_action() {
+fn an_agent_without_permission_to_connect_is_reported_with_the_action() {
     let instance = unconnected().aws_fault("DiscoverPollEndpoint", aws::Fault::denied("ecs:DiscoverPollEndpoint"));
     Names("acs-denied", 22, "ecs:DiscoverPollEndpoint").check(&instance, &run(&instance, &SOON));
     assert_eq!(instance.aws.count("DiscoverPollEndpoint"), 1);
 }
 
 #[test]
-fn an_agent_that_connects_at_once_is_not_asked_about() {
+fn for_an_agent_that_connects_at_once_no_endpoint_is_looked_up() {
     let instance = Instance::new();
     is_ready(&run(&instance, &["verify.deadline=20s"]));
     assert_eq!(instance.aws.count("DiscoverPollEndpoint"), 0);

@@ -30,7 +30,7 @@ fn failed(instance: Instance, error: &str, output: &str) -> Instance {
 const RUNPARTS: &str = "('scripts_user', RuntimeError('Runparts: 1 failures (part-001) in 1 attempted commands'))";
 
 #[test]
-fn a_script_that_failed_is_told_with_its_line() {
+fn a_failed_script_is_reported_with_its_line() {
     let output = "/var/lib/cloud/instance/scripts/part-001: line 2: hunter2: command not found\n";
     let instance = failed(only(SCRIPT), RUNPARTS, output);
     let outcome = told(&instance);
@@ -44,33 +44,33 @@ fn a_script_that_failed_is_told_with_its_line() {
 }
 
 #[test]
-fn a_script_with_the_line_ends_of_windows_that_failed_is_told() {
+fn a_failed_script_with_crlf_line_ends_is_reported() {
     let output = "/var/lib/cloud/instance/scripts/part-001: /bin/bash\r: bad interpreter: No such file or directory\n";
     let instance = failed(only(SCRIPT.replace('\n', "\r\n")), RUNPARTS, output);
     Names("user-data-failed", 21, "the script's first line ends in CR LF").check(&instance, &told(&instance));
 }
 
 #[test]
-fn a_script_that_failed_beside_a_cluster_is_a_note() {
+fn a_failed_script_is_a_note_if_the_instance_joins() {
     let instance = failed(Instance::new().user_data(SCRIPT), RUNPARTS, "");
     Notes("user-data-failed", "`scripts-user` failed (`part-001`)").check(&run(&instance, &["verify.deadline=20s"]));
 }
 
 #[test]
-fn a_script_that_failed_and_never_would_have_named_a_cluster_is_not_blamed() {
+fn a_failed_script_that_does_not_mention_a_cluster_is_not_the_cause() {
     let instance = failed(only("#!/bin/sh\nfalse\n"), RUNPARTS, "");
     Names("no-cluster-named", 21, "user data is a script, and does not speak of a cluster")
         .check(&instance, &told(&instance));
 }
 
 #[test]
-fn a_script_that_ended_well_and_named_nothing_is_not_blamed() {
+fn a_successful_script_that_named_no_cluster_is_no_cluster_named() {
     let instance = only(SCRIPT);
     Names("no-cluster-named", 21, "user data is a script, and speaks of a cluster").check(&instance, &told(&instance));
 }
 
 #[test]
-fn no_user_data_at_all_is_told() {
+fn missing_user_data_is_reported() {
     let instance = Instance::new().without_tags();
     let outcome = told(&instance);
     Names("user-data-absent", 21, "instance metadata has no user data").check_untouched(&instance, &outcome);
@@ -78,7 +78,7 @@ fn no_user_data_at_all_is_told() {
 }
 
 #[test]
-fn user_data_without_its_marker_is_told() {
+fn user_data_without_a_known_first_line_is_reported() {
     for (text, why) in [
         (SCRIPT.replace("#!/bin/bash\n", ""), "it begins with nothing that cloud-init knows"),
         (format!("\n{SCRIPT}"), "blanks or an empty line stand before its first line"),
@@ -95,14 +95,14 @@ fn user_data_without_its_marker_is_told() {
 }
 
 #[test]
-fn user_data_that_is_taken_in_any_form_is_no_cause() {
+fn no_form_of_user_data_is_a_cause_if_the_instance_joins() {
     for text in ["#!/bin/sh\nECS_CLUSTER=x\n", "\n#cloud-config\n", "#ecs-bootstrap\n", "junk without a marker"] {
         is_ready(&run(&Instance::new().user_data(text), &["verify.deadline=20s"]));
     }
 }
 
 #[test]
-fn user_data_that_is_encoded_twice_is_told() {
+fn user_data_in_base64_twice_is_reported() {
     for text in [SCRIPT, "#cloud-config\nwrite_files: [{path: /etc/ecs/ecs.config, content: ECS_CLUSTER=prod}]\n"] {
         let instance = only(STANDARD.encode(text));
         Names("user-data-double-base64", 21, "base64, which holds ").check(&instance, &told(&instance));
@@ -116,7 +116,7 @@ fn user_data_that_is_encoded_twice_is_told() {
 }
 
 #[test]
-fn a_broken_mime_message_is_told_with_its_fault() {
+fn a_broken_mime_message_is_reported_with_its_fault() {
     let part = format!("--==B==\nContent-Type: text/x-shellscript\n\n{SCRIPT}");
     for (text, fault) in [
         (
@@ -133,7 +133,7 @@ fn a_broken_mime_message_is_told_with_its_fault() {
 }
 
 #[test]
-fn a_whole_mime_message_is_not_called_broken() {
+fn a_valid_mime_message_is_not_reported_as_broken() {
     let part = format!("--==B==\nContent-Type: text/x-shellscript\n\n{SCRIPT}");
     // Python's parser reads the second as well.
     for text in [format!("{HEAD}{part}--==B==--\n"), format!("{HEAD}{part}")] {
@@ -146,7 +146,7 @@ const V1: &str = "#!/bin/bash\nC=$(curl -s http://169.254.169.254/latest/meta-da
                   echo ECS_CLUSTER=$C >> /etc/ecs/ecs.config\n";
 
 #[test]
-fn a_script_without_a_token_is_told() {
+fn a_script_that_reads_metadata_without_a_token_is_reported() {
     let instance = only(V1).ecs_config("ECS_CLUSTER=\n");
     let outcome = told(&instance);
     Names("imds-v1-client", 21, "`ECS_CLUSTER=` on line 1 of /etc/ecs/ecs.config is empty").check(&instance, &outcome);
@@ -160,7 +160,7 @@ fn a_script_without_a_token_is_told() {
 }
 
 #[test]
-fn a_script_with_a_token_or_that_failed_at_something_else_is_not_called_a_v1_client() {
+fn a_script_with_a_token_or_another_failure_is_not_imds_v1_client() {
     let with_token = V1.replace("curl -s", "curl -s -H \"X-aws-ec2-metadata-token: $T\"");
     let instance = only(with_token).ecs_config("ECS_CLUSTER=\n");
     Names("no-cluster-named", 21, "speaks of a cluster").check(&instance, &told(&instance));
@@ -170,7 +170,7 @@ fn a_script_with_a_token_or_that_failed_at_something_else_is_not_called_a_v1_cli
 }
 
 #[test]
-fn user_data_that_was_changed_after_it_ran_is_told() {
+fn user_data_that_changed_after_it_ran_is_reported() {
     let old = "#!/bin/sh\necho before\n";
     let instance = only(SCRIPT).file(TAKEN, old).file(RAN, "7: done\n");
     Names("user-data-not-rerun", 21, "differs from that which cloud-init has run").check(&instance, &told(&instance));
@@ -180,7 +180,7 @@ fn user_data_that_was_changed_after_it_ran_is_told() {
 }
 
 #[test]
-fn user_data_that_is_as_it_ran_is_not_called_changed() {
+fn unchanged_user_data_is_not_reported_as_changed() {
     let instance = only(SCRIPT).file(TAKEN, SCRIPT).file(RAN, "7: done\n");
     Names("no-cluster-named", 21, "speaks of a cluster").check(&instance, &told(&instance));
     // Its scripts are yet to run.
@@ -189,7 +189,7 @@ fn user_data_that_is_as_it_ran_is_not_called_changed() {
 }
 
 #[test]
-fn what_fails_beside_another_cause_is_not_blamed() {
+fn failed_user_data_is_not_the_cause_if_the_role_is_missing() {
     let instance = failed(Instance::new().without_role().user_data(SCRIPT), RUNPARTS, "");
     Names("no-instance-role", 22, "404").check(&instance, &run(&instance, &["verify.deadline=20s"]));
     let instance = Instance::new().without_role().user_data("ECS_CLUSTER=prod").ecs_config("export ECS_CLUSTER=prod\n");
@@ -197,7 +197,7 @@ fn what_fails_beside_another_cause_is_not_blamed() {
 }
 
 #[test]
-fn settings_of_ours_that_name_no_cluster_are_not_called_unread() {
+fn settings_in_user_data_that_name_no_cluster_are_not_reported_as_unread() {
     let warning = "2026-01-01 - __init__.py[WARNING]: Unhandled non-multipart (text/x-not-multipart) userdata: 'b'#ecs-bootstrap'...'\n";
     let text = "#ecs-bootstrap\n[verify]\ndeadline = \"20s\"\n";
     let instance = only(text).file("var/log/cloud-init-output.log", warning);
