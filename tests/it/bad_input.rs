@@ -19,13 +19,13 @@ fn run(instance: &Instance, settings: &[&str]) -> Outcome {
 
 /// One error line, no panic, this exit code; returns the report.
 fn one_error(outcome: &Outcome, id: &str, code: i32) -> String {
-    let told = outcome.stderr.clone();
-    assert_eq!(outcome.code, Some(code), "signal {:?}\n{}\n{told}", outcome.signal, outcome.stdout);
-    assert_eq!(told.lines().filter(|line| line.starts_with("error: ")).count(), 1, "{told}");
-    assert!(told.starts_with(&format!("error: [{id}] ")), "{told}");
-    assert!(told.contains("\nseen: ") && told.contains("\nremedy: "), "{told}");
-    assert!(!told.contains("panicked") && !told.contains("RUST_BACKTRACE"), "{told}");
-    told
+    let report = outcome.stderr.clone();
+    assert_eq!(outcome.code, Some(code), "signal {:?}\n{}\n{report}", outcome.signal, outcome.stdout);
+    assert_eq!(report.lines().filter(|line| line.starts_with("error: ")).count(), 1, "{report}");
+    assert!(report.starts_with(&format!("error: [{id}] ")), "{report}");
+    assert!(report.contains("\nseen: ") && report.contains("\nremedy: "), "{report}");
+    assert!(!report.contains("panicked") && !report.contains("RUST_BACKTRACE"), "{report}");
+    report
 }
 
 fn is_untouched(instance: &Instance) {
@@ -33,7 +33,7 @@ fn is_untouched(instance: &Instance) {
     assert_eq!(names(&instance.disk.path("etc/ecs")), ["ecs.config", "ecs.config.json"]);
 }
 
-fn old() -> Instance {
+fn with_old_config() -> Instance {
     Instance::new().ecs_config(OLD)
 }
 
@@ -66,57 +66,57 @@ fn a_broken_settings_file_is_reported_with_its_line_and_column() {
         ("[agent]\nECS_CONTAINER_STOP_TIMEOUT = \"yes\"\n", "ECS_CONTAINER_STOP_TIMEOUT"),
         ("\u{0}\u{1}\u{2}", "config.toml:1:"),
     ] {
-        let instance = old().setting_file("etc/ecs-bootstrap/config.toml", text);
-        let told = one_error(&run(&instance, &[]), "setting-invalid", 20);
-        assert!(told.contains("/etc/ecs-bootstrap/config.toml") && told.contains(seen), "{text:.60}: {told}");
+        let instance = with_old_config().setting_file("etc/ecs-bootstrap/config.toml", text);
+        let report = one_error(&run(&instance, &[]), "setting-invalid", 20);
+        assert!(report.contains("/etc/ecs-bootstrap/config.toml") && report.contains(seen), "{text:.60}: {report}");
         is_untouched(&instance);
     }
 }
 
 #[test]
 fn a_settings_file_that_is_not_text_is_reported() {
-    let instance = old().file("etc/ecs-bootstrap/config.d/10.toml", b"cluster = \"pr\xff\xfe\"\n");
-    let told = one_error(&run(&instance, &[]), "setting-invalid", 20);
-    assert!(told.contains("10.toml") && told.contains("UTF-8"), "{told}");
+    let instance = with_old_config().file("etc/ecs-bootstrap/config.d/10.toml", b"cluster = \"pr\xff\xfe\"\n");
+    let report = one_error(&run(&instance, &[]), "setting-invalid", 20);
+    assert!(report.contains("10.toml") && report.contains("UTF-8"), "{report}");
     is_untouched(&instance);
 }
 
 #[test]
 fn a_folder_in_place_of_the_settings_file_is_reported() {
-    let instance = old();
+    let instance = with_old_config();
     instance.disk.folder("etc/ecs-bootstrap/config.toml");
-    let told = one_error(&run(&instance, &[]), "setting-invalid", 20);
-    assert!(told.contains("/etc/ecs-bootstrap/config.toml"), "{told}");
+    let report = one_error(&run(&instance, &[]), "setting-invalid", 20);
+    assert!(report.contains("/etc/ecs-bootstrap/config.toml"), "{report}");
     is_untouched(&instance);
 }
 
 #[test]
 fn an_unknown_ecs_bootstrap_variable_is_reported() {
-    let instance = old().env("ECS_BOOTSTRAP_VERIFY__DEADLIN", "4s");
-    let told = one_error(&run(&instance, &[]), "setting-invalid", 20);
-    assert!(told.contains("ECS_BOOTSTRAP_VERIFY__DEADLIN"), "{told}");
+    let instance = with_old_config().env("ECS_BOOTSTRAP_VERIFY__DEADLIN", "4s");
+    let report = one_error(&run(&instance, &[]), "setting-invalid", 20);
+    assert!(report.contains("ECS_BOOTSTRAP_VERIFY__DEADLIN"), "{report}");
     is_untouched(&instance);
 }
 
 #[test]
 fn broken_settings_in_user_data_are_reported_and_other_broken_user_data_is_not() {
-    let instance = old().user_data("#ecs-bootstrap\ncluster = \n");
+    let instance = with_old_config().user_data("#ecs-bootstrap\ncluster = \n");
     one_error(&run(&instance, &[]), "setting-invalid", 20);
     is_untouched(&instance);
     for foreign in
         [&b"#!/bin/sh\nexit 1\n"[..], b"\x1f\x8b\x08broken gzip", b"\x00\xff\xfe", b"MIME-Version: 1.0\n\n--x"]
     {
-        let outcome = run(&old().user_data(foreign), &["verify.deadline=20s"]);
+        let outcome = run(&with_old_config().user_data(foreign), &["verify.deadline=20s"]);
         assert_eq!(outcome.code, Some(0), "{foreign:?}: {}", outcome.stderr);
     }
 }
 
 #[test]
 fn a_tag_with_a_line_break_writes_no_second_line() {
-    let instance = old().tag("ecs-bootstrap:cluster", "prod\nECS_DATADIR=/elsewhere");
+    let instance = with_old_config().tag("ecs-bootstrap:cluster", "prod\nECS_DATADIR=/elsewhere");
     one_error(&run(&instance, &[]), "setting-invalid", 20);
     is_untouched(&instance);
-    let instance = old().tag("ecs-bootstrap:ECS_LOGLEVEL", "debug\nECS_DATADIR=/elsewhere");
+    let instance = with_old_config().tag("ecs-bootstrap:ECS_LOGLEVEL", "debug\nECS_DATADIR=/elsewhere");
     run(&instance, &["verify.deadline=20s"]);
     assert!(!instance.disk.text("etc/ecs/ecs.config").contains("ECS_DATADIR"));
 }
@@ -124,23 +124,23 @@ fn a_tag_with_a_line_break_writes_no_second_line() {
 #[test]
 fn an_ecs_config_that_is_not_a_file_or_too_long_is_reported() {
     let path = "etc/ecs/ecs.config";
-    let folder = old();
+    let folder = with_old_config();
     folder.disk.remove(path);
     folder.disk.folder(path);
     one_error(&run(&folder, &[]), "ecs-config-unusable", 20);
-    let pipe = old();
+    let pipe = with_old_config();
     pipe.disk.remove(path);
     assert!(std::process::Command::new("mkfifo").arg(pipe.disk.path(path)).status().unwrap().success());
     one_error(&run(&pipe, &[]), "ecs-config-unusable", 20);
     let huge = Instance::new().ecs_config("#".repeat(8 << 20));
-    let told = one_error(&run(&huge, &[]), "ecs-config-unusable", 20);
-    assert!(told.contains("/etc/ecs/ecs.config"), "{told}");
+    let report = one_error(&run(&huge, &[]), "ecs-config-unusable", 20);
+    assert!(report.contains("/etc/ecs/ecs.config"), "{report}");
     assert_eq!(huge.disk.read(path).unwrap().len(), 8 << 20);
 }
 
 #[test]
 fn an_unreadable_ecs_config_is_reported() {
-    let instance = unprivileged(old());
+    let instance = unprivileged(with_old_config());
     let mode =
         |bits| std::fs::set_permissions(instance.disk.path("etc/ecs/ecs.config"), PermissionsExt::from_mode(bits));
     mode(0o000).unwrap();
@@ -154,8 +154,8 @@ fn an_unreadable_plan_is_not_reported_as_a_fault_of_ecs_config() {
     let instance = Instance::new();
     instance.disk.folder("run/ecs-bootstrap/plan.json");
     let outcome = instance.run(&["verify"]);
-    let told = one_error(&outcome, "own-file-unusable", 24);
-    assert!(told.contains("/run/ecs-bootstrap/plan.json"), "{told}");
+    let report = one_error(&outcome, "own-file-unusable", 24);
+    assert!(report.contains("/run/ecs-bootstrap/plan.json"), "{report}");
 }
 
 #[test]
@@ -168,8 +168,8 @@ fn an_ecs_config_of_any_bytes_is_kept_or_refused() {
         match outcome.code {
             Some(0) => {
                 assert!(after.windows(bytes.len()).any(|part| part == bytes), "{bytes:?} became {after:?}");
-                let ours = b"ECS_CLUSTER=prod\n";
-                assert!(after.windows(ours.len()).any(|part| part == ours), "{after:?}");
+                let line = b"ECS_CLUSTER=prod\n";
+                assert!(after.windows(line.len()).any(|part| part == line), "{after:?}");
             }
             _ => {
                 one_error(&outcome, "ecs-config-unusable", 20);
@@ -185,7 +185,7 @@ fn metadata_with_broken_partial_or_no_answers_is_reported() {
     for fault in
         [Fault::Garbage, Fault::Half, Fault::Silent, Fault::FailsNext(u32::MAX, 500), Fault::FailsNext(u32::MAX, 418)]
     {
-        let instance = old().imds_fault(fault.clone());
+        let instance = with_old_config().imds_fault(fault.clone());
         let outcome = run(&instance, &["imds.deadline=2s"]);
         let id = if fault == Fault::Silent { "imds-token-hop-limit" } else { "imds-garbled" };
         one_error(&outcome, id, 10);
@@ -196,7 +196,7 @@ fn metadata_with_broken_partial_or_no_answers_is_reported() {
 #[test]
 fn an_identity_document_with_wrong_types_is_reported() {
     for body in ["{\"region\": 7}", "[]", "", "{\"instanceId\": \"i-1\"}", "<html>"] {
-        let instance = old();
+        let instance = with_old_config();
         let answer: Answer = Reply::new(200, "text/plain", body).into();
         let path = "/latest/dynamic/instance-identity/document";
         instance.imds.change(|imds| drop(imds.overrides.insert(path.into(), answer)));
@@ -223,9 +223,9 @@ fn an_aws_error_with_any_code_is_reported() {
         (aws::Fault::Silent, "service-error", 11),
     ] {
         let what = format!("{fault:?}");
-        let instance = old().without_imds_tags().aws_fault("DescribeTags", fault);
-        let told = one_error(&run(&instance, &["run.deadline=4s", "tags.wait=2s"]), id, code);
-        assert!(!told.contains('\u{1b}'), "{what}: {told:?}");
+        let instance = with_old_config().without_imds_tags().aws_fault("DescribeTags", fault);
+        let report = one_error(&run(&instance, &["run.deadline=4s", "tags.wait=2s"]), id, code);
+        assert!(!report.contains('\u{1b}'), "{what}: {report:?}");
         is_untouched(&instance);
     }
 }
@@ -233,7 +233,7 @@ fn an_aws_error_with_any_code_is_reported() {
 #[test]
 fn an_aws_error_during_verification_does_not_hide_the_registration() {
     for fault in [aws::Fault::error(400, "SomethingNew", "?"), aws::Fault::Garbage, aws::Fault::Half] {
-        let instance = old().aws_fault("DescribeContainerInstances", fault);
+        let instance = with_old_config().aws_fault("DescribeContainerInstances", fault);
         let outcome = run(&instance, &["verify.deadline=20s", "verify.window=1s"]);
         assert_eq!(outcome.code, Some(0), "{}", outcome.stderr);
     }
@@ -243,20 +243,20 @@ fn an_aws_error_during_verification_does_not_hide_the_registration() {
 fn a_refusal_of_systemd_is_reported() {
     let name = "org.freedesktop.DBus.Error.AccessDenied".to_owned();
     let refused = Start::Refused { name, text: "Permission denied".into() };
-    let instance = old().unit("docker.service", |unit| unit.start = refused);
+    let instance = with_old_config().unit("docker.service", |unit| unit.start = refused);
     one_error(&run(&instance, &[]), "systemd-refused", 24);
 }
 
 #[test]
 fn a_systemd_that_does_not_answer_is_reported_by_the_deadline() {
     for method in ["LoadUnit", "Subscribe", "StartUnit"] {
-        let instance = old();
+        let instance = with_old_config();
         instance.systemd.change(|systemd| systemd.silent.extend([method.to_owned()]));
         let outcome = run(&instance, &["run.deadline=3s", "verify.deadline=2s"]);
         if outcome.code != Some(0) {
-            let told = outcome.stderr.clone();
-            assert!(matches!(outcome.code, Some(12 | 13)), "{method}: {:?}\n{told}", outcome.code);
-            assert_eq!(told.lines().filter(|line| line.starts_with("error: [")).count(), 1, "{told}");
+            let report = outcome.stderr.clone();
+            assert!(matches!(outcome.code, Some(12 | 13)), "{method}: {:?}\n{report}", outcome.code);
+            assert_eq!(report.lines().filter(|line| line.starts_with("error: [")).count(), 1, "{report}");
         }
         assert!(outcome.duration < Duration::from_secs(12), "{method}: {:?}", outcome.duration);
     }
@@ -275,13 +275,13 @@ fn a_full_or_read_only_disk_keeps_the_old_file_and_no_temporary_file() {
 #[test]
 fn a_kill_at_any_moment_leaves_the_old_or_the_new_file() {
     let new = {
-        let instance = old();
+        let instance = with_old_config();
         assert_eq!(run(&instance, &["verify.deadline=20s"]).code, Some(0));
         instance.disk.text("etc/ecs/ecs.config")
     };
     assert!(new.contains("ECS_CLUSTER=prod\n") && new.contains("ECS_LOGLEVEL=warn\n"), "{new}");
     // An agent that a killed run started must not join by the file that the next round puts back.
-    let instance = old().agent_behaves(|agent| agent.never_registers = true);
+    let instance = with_old_config().agent_behaves(|agent| agent.never_registers = true);
     let (mut before, mut after) = (0, 0);
     for round in 0..60 {
         instance.ecs_config_again();
@@ -319,7 +319,7 @@ impl Again for Instance {
 
 #[test]
 fn an_invalid_ca_bundle_is_reported() {
-    let instance = old().without_imds_tags();
+    let instance = with_old_config().without_imds_tags();
     instance.disk.write("home/empty.pem", "");
     instance.disk.write("home/binary.pem", (0..=255).collect::<Vec<u8>>());
     instance.disk.write("home/broken.pem", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n");
@@ -327,8 +327,8 @@ fn an_invalid_ca_bundle_is_reported() {
     for name in ["empty.pem", "binary.pem", "broken.pem", "absent.pem", ""] {
         let path = instance.disk.path("home").join(name);
         instance = instance.env("AWS_CA_BUNDLE", path.as_os_str());
-        let told = one_error(&run(&instance, &[]), "ca-bundle-invalid", 20);
-        assert!(told.contains(name), "{told}");
+        let report = one_error(&run(&instance, &[]), "ca-bundle-invalid", 20);
+        assert!(report.contains(name), "{report}");
         is_untouched(&instance);
     }
 }
@@ -341,11 +341,11 @@ fn broken_records_of_ecs_bootstrap_and_the_agent_are_ignored() {
         "run/ecs-bootstrap/status.json",
         "var/lib/ecs/data/agent.db",
     ] {
-        let instance = old().file(path, b"{\x00\xff half a rec");
+        let instance = with_old_config().file(path, b"{\x00\xff half a rec");
         let outcome = run(&instance, &["verify.deadline=20s"]);
         assert_eq!(outcome.code, Some(0), "{path}: {}", outcome.stderr);
     }
-    let instance = old().file("run/ecs-bootstrap/status.json", b"{\x00\xff half a rec");
+    let instance = with_old_config().file("run/ecs-bootstrap/status.json", b"{\x00\xff half a rec");
     let outcome = instance.run(&["status"]);
     assert_eq!(outcome.code, Some(1));
     assert_eq!(outcome.stderr.lines().count(), 1, "{}", outcome.stderr);
@@ -428,9 +428,9 @@ fn excessive_durations_are_refused_from_every_source() {
 #[test]
 fn user_data_cannot_set_the_deadline_of_a_run() {
     for text in ["run.deadline = \"1s\"\n", "[run]\ndeadline = \"1s\"\n", "[imds]\ndeadline = \"1s\"\n"] {
-        let instance = old().user_data(format!("#ecs-bootstrap\n{text}"));
-        let told = one_error(&run(&instance, &[]), "setting-invalid", 20);
-        assert!(told.contains("/etc/ecs-bootstrap/config.toml") && told.contains("user data:"), "{told}");
+        let instance = with_old_config().user_data(format!("#ecs-bootstrap\n{text}"));
+        let report = one_error(&run(&instance, &[]), "setting-invalid", 20);
+        assert!(report.contains("/etc/ecs-bootstrap/config.toml") && report.contains("user data:"), "{report}");
         is_untouched(&instance);
     }
 }
@@ -485,6 +485,6 @@ fn a_folder_with_too_many_settings_files_is_refused() {
     for at in 0..101 {
         instance.disk.write(&format!("etc/ecs-bootstrap/config.d/{at}.toml"), "");
     }
-    let told = one_error(&run(&instance, &[]), "setting-invalid", 20);
-    assert!(told.contains("more than 100 settings files"), "{told}");
+    let report = one_error(&run(&instance, &[]), "setting-invalid", 20);
+    assert!(report.contains("more than 100 settings files"), "{report}");
 }

@@ -36,7 +36,7 @@ fn exec_to_written(prepare: impl Fn(Instance) -> Instance) -> (Duration, Duratio
 
 /// The least time that the same answers take one after the other on a plain socket: connect, the token, one GET after
 /// another. What this machine adds to each answer is in it, as it is in ours.
-fn unavoidable(answers: u32) -> Duration {
+fn plain_socket_time(answers: u32) -> Duration {
     let instance = instance();
     let address = instance.imds.endpoint().trim_start_matches("http://").to_owned();
     let times = (0..RUNS).map(|_| {
@@ -83,7 +83,7 @@ fn the_config_is_written_within_a_quarter_more_than_the_time_of_the_answers() {
     ] {
         // Other work on the machine only adds, so the least is what the program needs.
         let (least, median) = exec_to_written(prepare);
-        let chain = unavoidable(answers);
+        let chain = plain_socket_time(answers);
         let bound = chain * 5 / 4;
         println!(
             "exec to written config, {answers} answers of {ANSWER:?} in a row: {least:?}, median {median:?} (bound {bound:?}, \

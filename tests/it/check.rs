@@ -45,12 +45,12 @@ fn a_mistake_is_one_line_in_the_format_that_editors_parse() {
     std::fs::write(&file, "ECS_CLUSTER=prod\nECS_LOGLEVL=debug\nECS_INSTANCE_ATTRIBUTES={role:web}\n").unwrap();
     let name = file.to_str().unwrap();
     let output = check(&[name], b"");
-    let told = text(&output.stdout);
-    assert_eq!(output.status.code(), Some(20), "{told}");
-    let lines: Vec<&str> = told.lines().collect();
-    assert!(lines[0].starts_with(&format!("{name}:2:1: warning: ")), "{told}");
-    assert!(lines[0].ends_with("did you mean `ECS_LOGLEVEL`? [config-key-misspelt]"), "{told}");
-    assert!(lines[1].starts_with(&format!("{name}:3:25: error: ")), "{told}");
+    let printed = text(&output.stdout);
+    assert_eq!(output.status.code(), Some(20), "{printed}");
+    let lines: Vec<&str> = printed.lines().collect();
+    assert!(lines[0].starts_with(&format!("{name}:2:1: warning: ")), "{printed}");
+    assert!(lines[0].ends_with("did you mean `ECS_LOGLEVEL`? [config-key-misspelt]"), "{printed}");
+    assert!(lines[1].starts_with(&format!("{name}:3:25: error: ")), "{printed}");
     assert!(text(&output.stderr).contains("1 error, 1 warning"), "{output:?}");
 }
 
@@ -120,10 +120,10 @@ fn shows_no_secret_no_control_character_and_no_long_line() {
         for input_type in ["ecs-config", "user-data", "settings", "ecs-config-json"] {
             for arguments in [&["--type", input_type][..], &["--type", input_type, "--json"]] {
                 let output = check(arguments, input.as_bytes());
-                let told = text(&output.stdout) + &text(&output.stderr);
-                assert!(!told.contains("hunter2"), "{told}");
-                assert!(!told.contains(|c: char| (c.is_control() && c != '\n') || c == '\u{202e}'), "{told:?}");
-                assert!(told.lines().all(|line| line.len() <= 1100), "{}", told.len());
+                let printed = text(&output.stdout) + &text(&output.stderr);
+                assert!(!printed.contains("hunter2"), "{printed}");
+                assert!(!printed.contains(|c: char| (c.is_control() && c != '\n') || c == '\u{202e}'), "{printed:?}");
+                assert!(printed.lines().all(|line| line.len() <= 1100), "{}", printed.len());
             }
         }
     }

@@ -16,16 +16,16 @@ fn configured(instance: Instance) -> Instance {
     instance
 }
 
-fn lets_start(instance: &Instance) -> String {
+fn allows_start(instance: &Instance) -> String {
     let outcome = instance.run(&["guard"]);
     assert_eq!((outcome.code, outcome.stdout.as_str()), (Some(0), ""), "{}", outcome.stderr);
     instance.disk.text(CONFIG)
 }
 
-fn refuses(instance: &Instance, code: i32, said: &str) -> Outcome {
+fn refuses(instance: &Instance, code: i32, text: &str) -> Outcome {
     let outcome = instance.run(&["guard"]);
     assert_eq!(outcome.code, Some(code), "{}\n{}", outcome.stdout, outcome.stderr);
-    assert!(outcome.stderr.contains(said), "{}", outcome.stderr);
+    assert!(outcome.stderr.contains(text), "{}", outcome.stderr);
     outcome
 }
 
@@ -39,7 +39,7 @@ fn does_not_write_a_file_that_is_as_planned() {
     let instance = configured(Instance::new());
     let inode = || std::fs::metadata(instance.disk.path(CONFIG)).unwrap().ino();
     let before = inode();
-    assert_eq!(lets_start(&instance), "ECS_CLUSTER=prod\n");
+    assert_eq!(allows_start(&instance), "ECS_CLUSTER=prod\n");
     assert_eq!(inode(), before);
 }
 
@@ -50,7 +50,7 @@ fn calls_neither_the_network_nor_systemd() {
     let asked = |instance: &Instance| (instance.imds.requests().len(), instance.aws.requests().len());
     let before = asked(&instance);
     instance.systemd.forget_calls();
-    lets_start(&instance);
+    allows_start(&instance);
     assert_eq!(asked(&instance), before);
     assert!(instance.systemd.calls().is_empty(), "{:?}", instance.systemd.calls());
 }
@@ -59,9 +59,9 @@ fn calls_neither_the_network_nor_systemd() {
 fn a_line_that_user_data_appended_does_not_win_over_the_tag() {
     let instance = configured(Instance::new());
     append(&instance, "ECS_CLUSTER=old\nECS_LOGLEVEL=debug\n");
-    assert_eq!(lets_start(&instance), "ECS_CLUSTER=prod\nECS_LOGLEVEL=debug\n");
-    let told = format!("{:?}", instance.journal.entries());
-    assert!(told.contains("what the plan says was written again"), "{told}");
+    assert_eq!(allows_start(&instance), "ECS_CLUSTER=prod\nECS_LOGLEVEL=debug\n");
+    let log = format!("{:?}", instance.journal.entries());
+    assert!(log.contains("what the plan says was written again"), "{log}");
 }
 
 #[test]
@@ -70,7 +70,7 @@ fn a_line_that_user_data_appended_wins_over_a_fallback_tag() {
     let instance = configured(Instance::new().setting_file("etc/ecs-bootstrap/config.toml", settings));
     assert_eq!(instance.disk.text(CONFIG), "ECS_CLUSTER=prod\n");
     append(&instance, "ECS_CLUSTER=theirs\n");
-    assert_eq!(lets_start(&instance), "ECS_CLUSTER=theirs\n");
+    assert_eq!(allows_start(&instance), "ECS_CLUSTER=theirs\n");
     let pinned = format!("{settings}cluster = \"pinned\"\n");
     let instance = Instance::new().cluster("pinned", &[]).setting_file("etc/ecs-bootstrap/config.toml", &pinned);
     assert_eq!(configured(instance).disk.text(CONFIG), "ECS_CLUSTER=pinned\n");
@@ -85,17 +85,17 @@ fn a_line_that_user_data_appended_wins_over_a_fallback_tag() {
 fn a_file_that_user_data_replaced_gets_its_cluster_back() {
     let instance = configured(Instance::new());
     instance.disk.write(CONFIG, "ECS_LOGLEVEL=debug\n");
-    let text = lets_start(&instance);
+    let text = allows_start(&instance);
     assert!(text.contains("ECS_CLUSTER=prod\n") && text.contains("ECS_LOGLEVEL=debug\n"), "{text}");
     instance.disk.remove(CONFIG);
-    assert_eq!(lets_start(&instance), "ECS_CLUSTER=prod\n");
+    assert_eq!(allows_start(&instance), "ECS_CLUSTER=prod\n");
 }
 
 #[test]
 fn a_later_run_still_removes_a_line_that_guard_wrote() {
     let instance = configured(Instance::new());
     instance.disk.write(CONFIG, "");
-    lets_start(&instance);
+    allows_start(&instance);
     // The tag goes: what guard wrote goes with it.
     let instance = instance.without_tags().setting_file("etc/ecs-bootstrap/config.toml", "cluster = \"prod2\"\n");
     configured(instance.cluster("prod2", &[])).disk.text(CONFIG).lines().for_each(|line| {
@@ -106,14 +106,14 @@ fn a_later_run_still_removes_a_line_that_guard_wrote() {
 #[test]
 fn without_a_plan_any_file_that_names_a_cluster_is_enough() {
     let instance = Instance::new().ecs_config("ECS_CLUSTER=by-hand\n# mine\n");
-    assert_eq!(lets_start(&instance), "ECS_CLUSTER=by-hand\n# mine\n");
+    assert_eq!(allows_start(&instance), "ECS_CLUSTER=by-hand\n# mine\n");
     let image = Instance::new().file("var/lib/ecs/ecs.config", "ECS_CLUSTER=image\n");
-    lets_start(&image);
+    allows_start(&image);
     let json = Instance::new().file("etc/ecs/ecs.config.json", r#"{"Cluster": "json"}"#);
-    lets_start(&json);
+    allows_start(&json);
     let broken =
         Instance::new().ecs_config("ECS_CLUSTER=by-hand\n").file("run/ecs-bootstrap/plan.json", "{\"version\"");
-    lets_start(&broken);
+    allows_start(&broken);
 }
 
 #[test]
@@ -131,7 +131,7 @@ fn refuses_to_start_an_agent_that_no_file_gives_a_cluster() {
         refuses(&instance, 21, "error: [no-cluster-named]");
         assert_eq!(instance.disk.text(CONSOLE), console);
     }
-    lets_start(&Instance::new().ecs_config("ECS_CLUSTER=default\n"));
+    allows_start(&Instance::new().ecs_config("ECS_CLUSTER=default\n"));
 }
 
 #[test]
@@ -146,7 +146,7 @@ fn accepts_the_cluster_that_user_data_names_after_an_undecided_run() {
     assert_eq!(instance.run(&["status"]).code, Some(21));
     assert!(instance.disk.text(CONSOLE).contains("[no-cluster-named]"));
     instance.disk.write(CONFIG, "ECS_CLUSTER=old\nECS_CLUSTER=web\n");
-    assert_eq!(lets_start(&instance), "ECS_CLUSTER=web\n");
+    assert_eq!(allows_start(&instance), "ECS_CLUSTER=web\n");
     let status = instance.run(&["status"]);
     assert_eq!(status.code, Some(0), "the refusal is no longer true: {}", status.stdout);
 }
@@ -184,12 +184,12 @@ fn a_secret_is_kept_in_the_file_and_not_in_the_plan() {
     let instance = configured(Instance::new().setting_file("etc/ecs-bootstrap/config.toml", &settings));
     assert!(!instance.disk.text("run/ecs-bootstrap/plan.json").contains("hunter2"));
     append(&instance, "ECS_CLUSTER=old\n");
-    let text = lets_start(&instance);
+    let text = allows_start(&instance);
     assert!(text.contains(secret) && text.contains("ECS_CLUSTER=prod\n") && !text.contains("old"), "{text}");
     let mode = std::fs::metadata(instance.disk.path(CONFIG)).unwrap().permissions().mode() & 0o7777;
     assert_eq!(mode, 0o600);
     instance.disk.write(CONFIG, "");
-    lets_start(&instance);
+    allows_start(&instance);
     assert!(format!("{:?}", instance.journal.entries()).contains("has lost values"));
 }
 
@@ -221,12 +221,12 @@ fn a_cluster_that_the_images_source_instance_wrote_is_accepted_with_a_warning() 
     // Its own run has failed, so there is no plan.
     let instance = copy("i-0fedcba9876543210");
     assert_eq!(instance.run(&["run", "--no-wait"]).code, Some(21));
-    assert_eq!(lets_start(&instance), "ECS_CLUSTER=prod\n");
+    assert_eq!(allows_start(&instance), "ECS_CLUSTER=prod\n");
     let log = format!("{:?}", instance.journal.entries());
     assert!(log.contains("written by the instance that this image was made of"), "{log}");
     // The same disk on the same instance: a broken bootstrap breaks nothing.
     let same = copy("i-0123456789abcdef0");
-    assert_eq!(lets_start(&same), "ECS_CLUSTER=prod\n");
+    assert_eq!(allows_start(&same), "ECS_CLUSTER=prod\n");
 }
 
 #[test]
@@ -244,7 +244,7 @@ fn wrong_variables_do_not_stop_the_agent() {
         .env("ECS_BOOTSTRAP_LOG", "no such level!!")
         .env("ECS_BOOTSTRAP_CLUTSER", "typo")
         .env("ECS_CLUSTER", "prod");
-    lets_start(&instance);
+    allows_start(&instance);
 }
 
 #[test]
@@ -260,7 +260,7 @@ fn a_refusal_is_the_verdict_if_there_is_no_other_cause() {
 }
 
 /// What stands in the way of reading a file, by its name.
-fn spoil(instance: &Instance, path: &str, how: &str) {
+fn damage(instance: &Instance, path: &str, how: &str) {
     let at = instance.disk.path(path);
     instance.disk.remove(path);
     match how {
@@ -283,21 +283,21 @@ fn an_unreadable_file_does_not_stop_the_agent() {
         for how in ["too long", "a folder", "a FIFO", "a socket", "a loop of links"] {
             for has_plan in [false, true] {
                 let instance = if has_plan { configured(Instance::new()) } else { Instance::new() };
-                spoil(&instance, path, how);
+                damage(&instance, path, how);
                 let outcome = instance.run(&["guard"]);
                 assert_eq!(outcome.code, Some(0), "{path} is {how}: {}", outcome.stderr);
                 assert!(outcome.duration < Duration::from_secs(5), "{path} is {how}: {:?}", outcome.duration);
-                let told = format!("{:?}", instance.journal.entries());
-                assert!(told.contains("cannot be read"), "{path} is {how}: {told}");
+                let log = format!("{:?}", instance.journal.entries());
+                assert!(log.contains("cannot be read"), "{path} is {how}: {log}");
                 assert_eq!(instance.run(&["guard", "--rewrite"]).code, Some(0), "{path} is {how}");
             }
         }
     }
     // What was not read is not replaced.
     let instance = configured(Instance::new());
-    spoil(&instance, CONFIG, "too long");
+    damage(&instance, CONFIG, "too long");
     let before = instance.disk.read(CONFIG);
-    lets_start(&instance);
+    allows_start(&instance);
     assert_eq!(instance.disk.read(CONFIG), before);
 }
 
@@ -323,7 +323,7 @@ fn broken_files_of_ecs_bootstrap_do_not_stop_an_agent_with_a_cluster() {
         ] {
             let instance = configured(Instance::new());
             append(&instance, "ECS_CLUSTER=old\n");
-            spoil(&instance, path, how);
+            damage(&instance, path, how);
             let outcome = instance.run(&["guard"]);
             assert_eq!(outcome.code, Some(0), "{path} is {how}: {}", outcome.stderr);
         }
@@ -333,7 +333,7 @@ fn broken_files_of_ecs_bootstrap_do_not_stop_an_agent_with_a_cluster() {
         let instance = Instance::new().ecs_config("ECS_CLUSTER=prod\n");
         instance.disk.remove(folder);
         instance.disk.write(folder, "no folder");
-        lets_start(&instance);
+        allows_start(&instance);
     }
 }
 
@@ -344,7 +344,7 @@ fn a_truncated_plan_does_not_stop_the_agent() {
     for end in (0..plan.len()).step_by(plan.len() / 24) {
         instance.disk.write(CONFIG, "ECS_CLUSTER=old\n");
         instance.disk.write("run/ecs-bootstrap/plan.json", &plan[..end]);
-        lets_start(&instance);
+        allows_start(&instance);
     }
 }
 
@@ -361,7 +361,7 @@ fn a_file_that_cannot_be_edited_does_not_stop_the_agent() {
     instance.disk.write(CONFIG, "ECS_CLUSTER=old\n");
     let held = std::fs::File::open(instance.disk.path("run/ecs-bootstrap/lock")).unwrap();
     held.lock().unwrap();
-    assert_eq!(lets_start(&instance), "ECS_CLUSTER=old\n");
+    assert_eq!(allows_start(&instance), "ECS_CLUSTER=old\n");
 }
 
 #[test]
@@ -375,7 +375,7 @@ fn ignores_every_variable_of_its_environment() {
             ["http://127.0.0.1:9", ""].into_iter().filter(|value| !value.is_empty() || !name.contains("ENDPOINT"))
         {
             let instance = configured(Instance::new()).env(&name, value);
-            assert_eq!(lets_start(&instance), "ECS_CLUSTER=prod\n", "{name}");
+            assert_eq!(allows_start(&instance), "ECS_CLUSTER=prod\n", "{name}");
         }
     }
 }

@@ -120,7 +120,7 @@ fn ready_when_no_service_sends_a_date() {
 }
 
 /// Errors of every kind, as an earlier boot has left them.
-const OF_BEFORE: &str = concat!(
+const EARLIER_AGENT_LOG: &str = concat!(
     "level=info time=2026-01-01T00:00:00Z msg=\"Starting Amazon ECS Agent\"\n",
     "level=critical time=2026-01-01T00:00:01Z msg=\"Unable to register as a container instance with ECS\" error=\"AccessDeniedException: User: arn:aws:sts::1:assumed-role/x/i is not authorized to perform: ecs:RegisterContainerInstance with an explicit deny in a service control policy\"\n",
     "level=critical time=2026-01-01T00:00:02Z msg=\"Unable to register as a container instance with ECS\" error=\"ClientException: Cluster not found.\"\n",
@@ -129,7 +129,7 @@ const OF_BEFORE: &str = concat!(
     "level=error time=2026-01-01T00:00:03Z msg=\"InactiveInstanceException: Container instance is deregistered.\"\n",
     "level=error time=2026-01-01T00:00:03Z msg=\"InvalidSignatureException: Signature expired\"\n",
 );
-const OF_INIT_BEFORE: &str = concat!(
+const EARLIER_INIT_LOG: &str = concat!(
     "level=info time=2026-01-01T00:00:00Z msg=\"pre-start\"\n",
     "level=error time=2026-01-01T00:00:00Z msg=\"could not load Amazon Elastic Container Service Agent into Docker\"\n",
     "level=info time=2026-01-01T00:00:00Z msg=\"Agent exited with code 5\"\n",
@@ -140,8 +140,8 @@ const OF_INIT_BEFORE: &str = concat!(
 #[test]
 fn ready_when_the_logs_have_errors_of_an_earlier_boot() {
     let instance = slow(Instance::new())
-        .file("var/log/ecs/ecs-agent.log", OF_BEFORE)
-        .file("var/log/ecs/ecs-init.log", OF_INIT_BEFORE)
+        .file("var/log/ecs/ecs-agent.log", EARLIER_AGENT_LOG)
+        .file("var/log/ecs/ecs-init.log", EARLIER_INIT_LOG)
         .file(
             "var/log/cloud-init-output.log",
             "/var/lib/cloud/instance/scripts/part-001: line 1: x: command not found\n",

@@ -19,7 +19,7 @@ struct Impostor {
 }
 
 impl Impostor {
-    fn saying(cluster: &str, arn: &str) -> Impostor {
+    fn answering(cluster: &str, arn: &str) -> Impostor {
         let port = Port::reserve(std::net::Ipv4Addr::LOCALHOST.into());
         let at = port.address();
         let metadata = serde_json::json!({"Cluster": cluster, "ContainerInstanceArn": arn,
@@ -41,16 +41,16 @@ impl Impostor {
     }
 }
 
-fn names_it(outcome: &Outcome, seen: &str) {
-    let said = format!("{}{}", outcome.stdout, outcome.stderr);
-    assert_eq!(outcome.code, Some(24), "{said}");
-    assert!(said.contains(ID) && said.contains(seen), "no `{seen}` in {said}");
-    assert!(!said.contains("ready: "), "{said}");
+fn reports_port_taken(outcome: &Outcome, seen: &str) {
+    let output = format!("{}{}", outcome.stdout, outcome.stderr);
+    assert_eq!(outcome.code, Some(24), "{output}");
+    assert!(output.contains(ID) && output.contains(seen), "no `{seen}` in {output}");
+    assert!(!output.contains("ready: "), "{output}");
 }
 
 #[test]
 fn no_command_trusts_an_unprivileged_listener() {
-    let impostor = Impostor::saying("prod", ARN);
+    let impostor = Impostor::answering("prod", ARN);
     for command in [
         &["run", "--wait", "--set", "verify.deadline=20s"][..],
         &["verify", "--set", "verify.deadline=20s"],
@@ -63,7 +63,7 @@ fn no_command_trusts_an_unprivileged_listener() {
             if command[0] != "run" {
                 assert_eq!(instance.run(&["run", "--no-wait"]).code, Some(0));
             }
-            names_it(&instance.run(command), &format!("is of uid {uid}, not of root"));
+            reports_port_taken(&instance.run(command), &format!("is of uid {uid}, not of root"));
             let status = instance.disk.text("run/ecs-bootstrap/status.json");
             assert!(!status.contains("\"ready\"") && !status.contains(ARN), "{status}");
             assert!(!instance.run(&["status"]).stdout.contains("ready: "));
@@ -73,7 +73,7 @@ fn no_command_trusts_an_unprivileged_listener() {
 
 #[test]
 fn the_same_answers_on_a_socket_of_root_are_trusted() {
-    let impostor = Impostor::saying("prod", ARN);
+    let impostor = Impostor::answering("prod", ARN);
     let instance = impostor.beside(Instance::new(), 0).aws_fault(
         "DescribeContainerInstances",
         crate::support::aws::Fault::error(400, "AccessDeniedException", "not authorized"),
@@ -85,14 +85,14 @@ fn the_same_answers_on_a_socket_of_root_are_trusted() {
 
 #[test]
 fn a_listener_is_not_trusted_if_the_socket_table_lacks_the_port_or_is_unreadable() {
-    let impostor = Impostor::saying("prod", ARN);
+    let impostor = Impostor::answering("prod", ARN);
     let instance = impostor.beside(Instance::new(), 0);
     assert_eq!(instance.run(&["run", "--no-wait"]).code, Some(0));
     instance.disk.stops_listening();
-    names_it(&instance.run(&["doctor"]), "no socket of this host listens there");
+    reports_port_taken(&instance.run(&["doctor"]), "no socket of this host listens there");
     instance.disk.remove("proc/net/tcp");
     instance.disk.folder("proc/net/tcp");
-    names_it(&instance.run(&["doctor"]), "it cannot be seen who listens there");
+    reports_port_taken(&instance.run(&["doctor"]), "it cannot be seen who listens there");
 }
 
 #[test]
@@ -107,23 +107,23 @@ fn an_impossible_answer_is_not_trusted_even_from_root() {
         ("prod", format!("{ARN}{}", "a".repeat(900 * 1024)), "is not the ARN"),
         ("a b\nc", ARN.to_owned(), "cannot be a cluster"),
     ] {
-        let impostor = Impostor::saying(cluster, &arn);
+        let impostor = Impostor::answering(cluster, &arn);
         let instance = impostor.beside(Instance::new(), 0);
         let outcome = instance.run(&["run", "--wait", "--set", "verify.deadline=20s"]);
-        names_it(&outcome, seen);
+        reports_port_taken(&outcome, seen);
         assert!(!outcome.stderr.contains('\u{1b}') && outcome.stderr.len() < 4096, "{}", outcome.stderr);
     }
 }
 
 #[test]
 fn an_unprivileged_listener_causes_no_success_signal() {
-    let impostor = Impostor::saying("prod", ARN);
+    let impostor = Impostor::answering("prod", ARN);
     let instance = impostor.beside(Instance::new(), 1000);
     let instance = instance.setting_file("etc/ecs-bootstrap/config.toml", "[signal]\ninstance-tags = true\n");
     let outcome = instance.run(&["run", "--wait", "--json", "--set", "verify.deadline=20s"]);
-    let told: Value = serde_json::from_str(&outcome.stdout).unwrap();
-    assert_eq!((&told["verdict"], &told["cause"]["id"]), (&"failed".into(), &ID.into()));
-    assert_eq!(told["signals"][0]["status"], "failed", "{told}");
+    let document: Value = serde_json::from_str(&outcome.stdout).unwrap();
+    assert_eq!((&document["verdict"], &document["cause"]["id"]), (&"failed".into(), &ID.into()));
+    assert_eq!(document["signals"][0]["status"], "failed", "{document}");
 }
 
 #[test]
@@ -144,7 +144,7 @@ fn tasks_that_only_docker_knows_stop_the_command() {
 
 #[test]
 fn with_the_port_taken_force_uses_the_tasks_of_docker() {
-    let impostor = Impostor::saying("prod", ARN);
+    let impostor = Impostor::answering("prod", ARN);
     let instance = impostor.beside(Instance::new(), 1000);
     assert_eq!(instance.run(&["run", "--no-wait"]).code, Some(0));
     let list = instance.run(&["reset-agent"]);

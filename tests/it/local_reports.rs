@@ -27,12 +27,12 @@ fn mode(instance: &Instance, path: &str) -> u32 {
 fn a_ready_instance_is_logged_once_with_its_fields() {
     let instance = Instance::new();
     assert_eq!(instance.run(&["run", "--wait"]).code, Some(0));
-    let told = entries(&instance, MESSAGE_ID_READY);
-    assert_eq!(told.len(), 1, "{told:?}");
-    let field = |name: &str| told[0].get(name).map_or("", String::as_str);
+    let logged = entries(&instance, MESSAGE_ID_READY);
+    assert_eq!(logged.len(), 1, "{logged:?}");
+    let field = |name: &str| logged[0].get(name).map_or("", String::as_str);
     assert_eq!((field("VERDICT"), field("EXIT_CODE"), field("CLUSTER")), ("ready", "0", "prod"));
     assert_eq!((field("PRIORITY"), field("SYSLOG_IDENTIFIER")), ("6", "ecs-bootstrap"));
-    assert!(field("CONTAINER_INSTANCE_ARN").starts_with("arn:aws:ecs:"), "{told:?}");
+    assert!(field("CONTAINER_INSTANCE_ARN").starts_with("arn:aws:ecs:"), "{logged:?}");
     assert!(!field("MESSAGE").is_empty());
     let configured = entries(&instance, MESSAGE_ID_CONFIGURED);
     assert_eq!(configured.len(), 1);
@@ -44,14 +44,14 @@ fn a_failure_is_logged_once_with_cause_evidence_and_remedy() {
     let instance = Instance::new().without_cluster("prod");
     let outcome = instance.run(&["run", "--wait"]);
     assert_eq!(outcome.code, Some(21));
-    let told = entries(&instance, MESSAGE_ID_FAILED);
-    assert_eq!(told.len(), 1, "{told:?}");
-    assert_eq!((told[0]["CAUSE"].as_str(), told[0]["EXIT_CODE"].as_str()), ("cluster-not-found", "21"));
-    for seen in told[0]["EVIDENCE"].lines() {
+    let logged = entries(&instance, MESSAGE_ID_FAILED);
+    assert_eq!(logged.len(), 1, "{logged:?}");
+    assert_eq!((logged[0]["CAUSE"].as_str(), logged[0]["EXIT_CODE"].as_str()), ("cluster-not-found", "21"));
+    for seen in logged[0]["EVIDENCE"].lines() {
         assert!(outcome.stderr.contains(&format!("seen: {seen}\n")), "{seen} / {}", outcome.stderr);
     }
-    assert!(outcome.stderr.contains(&format!("remedy: {}\n", told[0]["REMEDY"])));
-    assert_eq!(told[0]["PRIORITY"], "4");
+    assert!(outcome.stderr.contains(&format!("remedy: {}\n", logged[0]["REMEDY"])));
+    assert_eq!(logged[0]["PRIORITY"], "4");
 }
 
 #[test]
@@ -122,16 +122,16 @@ fn notified(instance: Instance, arguments: &[&str]) -> Vec<String> {
 
 #[test]
 fn systemd_is_notified_of_each_step_and_of_the_verdict() {
-    let told = notified(Instance::new(), &["run", "--wait"]);
-    assert!(told.iter().all(|datagram| datagram.trim_end().starts_with("STATUS=")), "{told:?}");
-    assert!(told.iter().any(|datagram| datagram.contains("reading metadata")), "{told:?}");
-    assert!(told.last().unwrap().contains("STATUS=ready: `arn:aws:ecs:"), "{told:?}");
-    let told = notified(Instance::new().without_tags(), &["verify", "--set", "tags.wait=1s"]);
-    assert!(told[0].contains("READY=1"), "{told:?}");
-    assert!(told.last().unwrap().contains("STATUS=[user-data-absent]"), "{told:?}");
+    let datagrams = notified(Instance::new(), &["run", "--wait"]);
+    assert!(datagrams.iter().all(|datagram| datagram.trim_end().starts_with("STATUS=")), "{datagrams:?}");
+    assert!(datagrams.iter().any(|datagram| datagram.contains("reading metadata")), "{datagrams:?}");
+    assert!(datagrams.last().unwrap().contains("STATUS=ready: `arn:aws:ecs:"), "{datagrams:?}");
+    let datagrams = notified(Instance::new().without_tags(), &["verify", "--set", "tags.wait=1s"]);
+    assert!(datagrams[0].contains("READY=1"), "{datagrams:?}");
+    assert!(datagrams.last().unwrap().contains("STATUS=[user-data-absent]"), "{datagrams:?}");
 }
 
-const PLANTED: [&str; 13] = [
+const SECRETS: [&str; 13] = [
     "PlantedInALog",
     "PlantedInTheImage",
     "PlantedInCloudInit",
@@ -182,7 +182,7 @@ fn line(message: &str) -> String {
 }
 
 fn holds_no_secret(what: &str, text: &str) {
-    for secret in PLANTED {
+    for secret in SECRETS {
         assert!(!text.contains(secret), "`{secret}` in {what}: {text}");
     }
 }
@@ -201,7 +201,7 @@ fn files(folder: &Path, found: &mut Vec<(String, String)>) {
     }
 }
 
-fn told_nowhere(instance: &Instance, arguments: &[&str]) {
+fn shows_no_secret(instance: &Instance, arguments: &[&str]) {
     let outcome = instance.run(arguments);
     holds_no_secret("stdout", &outcome.stdout);
     holds_no_secret("stderr", &outcome.stderr);
@@ -216,12 +216,12 @@ fn told_nowhere(instance: &Instance, arguments: &[&str]) {
 }
 
 /// Nor by doctor, nor in what it bundles.
-fn bundled_nowhere(instance: &Instance) {
+fn doctor_shows_no_secret(instance: &Instance) {
     instance.disk.folder("home/bundles");
     for arguments in [&["doctor", "-vv"][..], &["doctor", "--json", "-vv"]] {
         let bundle = tempfile::tempdir().unwrap();
         let path = bundle.path().join("bundle.tar.gz");
-        told_nowhere(instance, &[arguments, &["--bundle", path.to_str().unwrap()]].concat());
+        shows_no_secret(instance, &[arguments, &["--bundle", path.to_str().unwrap()]].concat());
         let files = crate::doctor::unpacked(&path);
         assert!(files.len() > 5);
         files.iter().for_each(|(name, text)| holds_no_secret(name, text));
@@ -240,8 +240,8 @@ const COMMANDS: [&[&str]; 6] = [
 #[test]
 fn no_secret_is_shown_at_any_log_level() {
     let instance = with_secrets();
-    COMMANDS.iter().for_each(|command| told_nowhere(&instance, command));
-    bundled_nowhere(&instance);
+    COMMANDS.iter().for_each(|command| shows_no_secret(&instance, command));
+    doctor_shows_no_secret(&instance);
     assert!(instance.disk.text("etc/ecs/ecs.config").contains("PlantedSettingSecret"), "the secret reached the agent");
     assert_eq!(mode(&instance, "etc/ecs/ecs.config"), 0o600);
     assert!(
@@ -254,39 +254,39 @@ fn no_secret_is_shown_at_any_log_level() {
 fn no_secret_is_shown_without_a_journal() {
     let instance = with_secrets();
     instance.disk.remove("run/systemd/journal/socket");
-    COMMANDS.iter().for_each(|command| told_nowhere(&instance, command));
+    COMMANDS.iter().for_each(|command| shows_no_secret(&instance, command));
 }
 
 #[test]
 fn no_secret_is_shown_in_an_error() {
     let denied = crate::support::aws::Fault::denied("ec2:DescribeTags");
     let instance = with_secrets().aws_fault("DescribeTags", denied);
-    told_nowhere(&instance, &["run", "--wait", "-vv", "--set", "run.deadline=3s"]);
-    bundled_nowhere(&instance);
+    shows_no_secret(&instance, &["run", "--wait", "-vv", "--set", "run.deadline=3s"]);
+    doctor_shows_no_secret(&instance);
     let denied = crate::support::aws::Fault::denied("ecs:RegisterContainerInstance");
     let instance = with_secrets().aws_fault("RegisterContainerInstance", denied);
-    told_nowhere(&instance, &["run", "--wait", "-vv", "--set", "verify.deadline=3s"]);
-    bundled_nowhere(&instance);
+    shows_no_secret(&instance, &["run", "--wait", "-vv", "--set", "verify.deadline=3s"]);
+    doctor_shows_no_secret(&instance);
     let printed = "auth_token=PlantedInALog at http://u:PlantedInALog@127.0.0.1:9 {\"password\": \"PlantedInALog\"}";
     let instance = with_secrets().agent_behaves(|agent| agent.exits = Some((1, "Something of tomorrow", printed)));
-    told_nowhere(&instance, &["run", "--wait", "-vv", "--set", "verify.deadline=4s"]);
-    bundled_nowhere(&instance);
+    shows_no_secret(&instance, &["run", "--wait", "-vv", "--set", "verify.deadline=4s"]);
+    doctor_shows_no_secret(&instance);
     let role = "/latest/meta-data/iam/security-credentials/ecsInstanceRole";
     let half = format!("{{\"Code\": \"Success\", \"SecretAccessKey\": \"{}\", \"Token\": 7}}", imds::SECRET_ACCESS_KEY);
     let instance = with_secrets();
     let answer = crate::support::http::Reply::new(200, "text/plain", half);
     instance.imds.change(|imds| drop(imds.overrides.insert(role.into(), answer.into())));
-    told_nowhere(&instance, &["run", "--wait", "-vv", "--set", "run.deadline=3s"]);
+    shows_no_secret(&instance, &["run", "--wait", "-vv", "--set", "run.deadline=3s"]);
     for wrong in ["PlantedSettingSecret", "{\\\"a\\\": PlantedSettingSecret}"] {
         let text = format!("[agent]\nECS_ENGINE_AUTH_DATA = \"{wrong}\"\n");
         let instance = with_secrets().setting_file("etc/ecs-bootstrap/config.toml", &text);
-        told_nowhere(&instance, &["run", "--wait", "-vv", "--set", "run.deadline=3s"]);
+        shows_no_secret(&instance, &["run", "--wait", "-vv", "--set", "run.deadline=3s"]);
     }
     let unclosed = with_secrets()
         .setting_file("etc/ecs-bootstrap/config.toml", "[agent]\nECS_ENGINE_AUTH_DATA = \"PlantedSettingSecret\n");
-    told_nowhere(&unclosed, &["plan", "-vv"]);
+    shows_no_secret(&unclosed, &["plan", "-vv"]);
     let data = "#ecs-bootstrap\n[agent]\nECS_ENGINE_AUTH_DATA = 'PlantedUserData\n";
-    told_nowhere(&with_secrets().user_data(data), &["plan", "-vv"]);
+    shows_no_secret(&with_secrets().user_data(data), &["plan", "-vv"]);
 }
 
 #[test]
@@ -306,8 +306,8 @@ fn https_only_refuses_an_aws_endpoint_over_plain_http() {
             .unwrap()
     };
     let refused = run(&["--https-only"]);
-    let told = String::from_utf8_lossy(&refused.stderr).into_owned();
-    assert_eq!(refused.status.code(), Some(20), "{told}");
-    assert!(told.contains("AWS_ENDPOINT_URL_ECS sends signed requests to `192.0.2.1` over plain HTTP"), "{told}");
+    let stderr = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert_eq!(refused.status.code(), Some(20), "{stderr}");
+    assert!(stderr.contains("AWS_ENDPOINT_URL_ECS sends signed requests to `192.0.2.1` over plain HTTP"), "{stderr}");
     assert_eq!(run(&[]).status.code(), Some(10), "a warning otherwise");
 }

@@ -29,10 +29,10 @@ fn warning_ids(plan: &Value) -> Vec<&str> {
 }
 
 /// The requests that IMDS saw, in alphabetical order: they are made at once.
-fn asked(instance: &Instance) -> Vec<String> {
-    let mut asked: Vec<_> = instance.imds.requests().iter().map(|r| format!("{} {}", r.method, r.path)).collect();
-    asked.sort();
-    asked
+fn requests(instance: &Instance) -> Vec<String> {
+    let mut requests: Vec<_> = instance.imds.requests().iter().map(|r| format!("{} {}", r.method, r.path)).collect();
+    requests.sort();
+    requests
 }
 
 /// Every path below the root with its bytes and times.
@@ -188,7 +188,7 @@ fn with_a_tag_in_metadata_no_api_is_called() {
         "GET /latest/user-data",
         "PUT /latest/api/token",
     ];
-    assert_eq!(asked(&instance), expected);
+    assert_eq!(requests(&instance), expected);
 }
 
 #[test]
@@ -197,7 +197,7 @@ fn reads_only_the_metadata_that_the_settings_need() {
     let instance = Instance::new().setting_file("etc/ecs-bootstrap/config.toml", locked);
     assert_eq!(planned(&instance, &["--cluster", "dev"])["cluster"]["value"], "dev");
     let expected = ["GET /latest/dynamic/instance-identity/document", "GET /latest/user-data", "PUT /latest/api/token"];
-    assert_eq!(asked(&instance), expected);
+    assert_eq!(requests(&instance), expected);
     assert!(instance.aws.requests().is_empty());
 }
 
@@ -211,7 +211,7 @@ fn reads_each_other_tag_that_matters_once() {
     let text = planned(&instance, &[])["ecs_config"]["text"].as_str().unwrap().to_owned();
     let lines = ["ECS_CLUSTER=prod", "ECS_INSTANCE_ATTRIBUTES={\"stack\":\"web\"}", "ECS_LOGLEVEL=debug"];
     assert_eq!(text.lines().collect::<Vec<_>>(), lines);
-    let tags: Vec<_> = asked(&instance).into_iter().filter(|path| path.contains("/tags/instance")).collect();
+    let tags: Vec<_> = requests(&instance).into_iter().filter(|path| path.contains("/tags/instance")).collect();
     assert_eq!(tags.len(), 4, "{tags:?}");
     assert!(!tags.iter().any(|path| path.ends_with("/Name")), "{tags:?}");
 }
@@ -220,8 +220,8 @@ fn reads_each_other_tag_that_matters_once() {
 fn renews_a_rejected_token() {
     let instance = Instance::new().imds_fault(ImdsFault::RejectsTokenOnce);
     assert_eq!(planned(&instance, &[])["cluster"]["value"], "prod");
-    let puts = asked(&instance).iter().filter(|path| path.starts_with("PUT")).count();
-    assert_eq!(puts, 2, "{:?}", asked(&instance));
+    let puts = requests(&instance).iter().filter(|path| path.starts_with("PUT")).count();
+    assert_eq!(puts, 2, "{:?}", requests(&instance));
 }
 
 #[test]

@@ -23,7 +23,7 @@ const NO_NAME: [(&str, &str); 9] = [
     ("utf-16", "config-unreadable-key"),
 ];
 
-fn wild(kind: &str) -> Vec<(String, Vec<u8>)> {
+fn public_files(kind: &str) -> Vec<(String, Vec<u8>)> {
     let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/public_files").join(kind);
     let files = folder.read_dir().expect("the collection is there").map(|entry| entry.unwrap().path());
     let mut files: Vec<_> = files
@@ -44,7 +44,7 @@ fn shows(outcome: &Outcome, secret: &str) -> bool {
 #[test]
 fn reads_every_ecs_config_and_shows_no_secret() {
     let instance = Instance::new();
-    for (name, bytes) in wild("ecs-config") {
+    for (name, bytes) in public_files("ecs-config") {
         instance.disk.write("etc/ecs/ecs.config", &bytes);
         for arguments in [["plan", "-vv"], ["plan", "--json"]] {
             let outcome = instance.run(&arguments);
@@ -61,7 +61,7 @@ fn reads_every_ecs_config_and_shows_no_secret() {
 #[test]
 fn finds_the_same_cluster_in_a_file_as_the_agent() {
     let instance = Instance::new().without_tags().tag("Name", "web");
-    for (name, bytes) in wild("ecs-config") {
+    for (name, bytes) in public_files("ecs-config") {
         instance.disk.write("etc/ecs/ecs.config", &bytes);
         let outcome = instance.run(&["plan", "--json"]);
         if let Some((_, id)) = NO_NAME.iter().find(|(file, _)| *file == name) {
@@ -77,7 +77,7 @@ fn finds_the_same_cluster_in_a_file_as_the_agent() {
 #[test]
 fn reads_all_user_data_and_quotes_none_of_it() {
     let instance = Instance::new();
-    for (name, bytes) in wild("user-data") {
+    for (name, bytes) in public_files("user-data") {
         instance.imds.change(|imds| imds.user_data = Some(bytes));
         for arguments in [["plan", "-vvv"], ["plan", "--json"]] {
             let outcome = instance.run(&arguments);

@@ -199,8 +199,8 @@ fn writes_the_unit_below_run_if_it_is_not_installed() {
     let outcome = instance.run(&["run", "--no-wait"]);
     assert_eq!(outcome.code, Some(0), "{}\n{}", outcome.stdout, outcome.stderr);
     // The binary of this test lies where a hardened unit does not look.
-    let told = format!("{}{:?}", outcome.stderr, instance.journal.entries());
-    assert!(told.contains("/usr/bin or /opt is better"), "{told}");
+    let log = format!("{}{:?}", outcome.stderr, instance.journal.entries());
+    assert!(log.contains("/usr/bin or /opt is better"), "{log}");
     let text = instance.disk.text(VERIFY_TEXT);
     let runs = text.lines().find_map(|line| line.strip_prefix("ExecStart=")).unwrap();
     let program = runs.strip_suffix(" verify --https-only").unwrap();
@@ -343,7 +343,7 @@ fn a_failed_call_does_not_remove_the_cluster_of_an_earlier_run() {
     let outcome = instance.run(&["run", "--no-wait", "--set", "tags.wait=1s"]);
     assert_eq!(outcome.code, Some(0), "{}\n{}", outcome.stdout, outcome.stderr);
     assert_eq!(instance.disk.text("etc/ecs/ecs.config"), "ECS_CLUSTER=prod\n");
-    let told = format!("{:?}", instance.journal.entries());
-    assert!(told.contains("so it stays as it was"), "{told}");
+    let log = format!("{:?}", instance.journal.entries());
+    assert!(log.contains("so it stays as it was"), "{log}");
     instance.user_data_ends();
 }

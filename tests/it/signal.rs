@@ -44,16 +44,16 @@ fn run(instance: &Instance, settings: &[&str]) -> Outcome {
     instance.run(&arguments)
 }
 
-fn told<T>(instance: &Instance, read: impl FnOnce(&State) -> T) -> T {
+fn aws_state<T>(instance: &Instance, read: impl FnOnce(&State) -> T) -> T {
     read(&lock(&instance.aws.state()))
 }
 
 fn signals(instance: &Instance) -> Vec<(String, String, String)> {
-    told(instance, |state| state.waiting.signals.clone())
+    aws_state(instance, |state| state.waiting.signals.clone())
 }
 
 #[track_caller]
-fn says(outcome: &Outcome, code: i32, texts: &[&str]) {
+fn reports(outcome: &Outcome, code: i32, texts: &[&str]) {
     assert_eq!(outcome.code, Some(code), "{outcome:#?}");
     for text in texts {
         assert!(outcome.stdout.contains(text) || outcome.stderr.contains(text), "no `{text}` in {outcome:#?}");
@@ -63,7 +63,7 @@ fn says(outcome: &Outcome, code: i32, texts: &[&str]) {
 #[test]
 fn with_signals_off_no_signal_call_is_made() {
     let instance = of_stack();
-    says(&run(&instance, &[]), 0, &["ready: "]);
+    reports(&run(&instance, &[]), 0, &["ready: "]);
     let verdict = std::fs::read_to_string(instance.disk.path("/run/ecs-bootstrap/status.json")).unwrap();
     assert!(!verdict.contains("signals"), "{verdict}");
     for operation in [
@@ -86,7 +86,7 @@ fn with_signals_off_no_signal_call_is_made() {
 #[test]
 fn a_ready_instance_signals_success_once_for_the_resource_in_its_tags() {
     let instance = of_stack();
-    says(
+    reports(
         &run(&instance, &[CLOUDFORMATION]),
         0,
         &["ready: ", "signal: SUCCESS to cloudformation, sent: resource `Group`"],
@@ -100,7 +100,7 @@ fn a_ready_instance_signals_success_once_for_the_resource_in_its_tags() {
     );
     // The next boot: /run is empty, the record is not.
     std::fs::remove_dir_all(instance.disk.path("/run/ecs-bootstrap")).unwrap();
-    says(&run(&instance, &[CLOUDFORMATION]), 0, &["cloudformation, already"]);
+    reports(&run(&instance, &[CLOUDFORMATION]), 0, &["cloudformation, already"]);
     assert_eq!(instance.aws.count("SignalResource"), 1);
 }
 
@@ -113,13 +113,13 @@ fn the_stack_name_tag_wins_over_the_stack_id_tag() {
     instance.aws.change(|aws| {
         aws.waiting.resources.insert(("fleet".into(), "Group".into()), true);
     });
-    says(&run(&instance, &[CLOUDFORMATION]), 0, &["sent: resource `Group` of stack `fleet`"]);
+    reports(&run(&instance, &[CLOUDFORMATION]), 0, &["sent: resource `Group` of stack `fleet`"]);
 }
 
 #[test]
 fn a_copy_of_the_disk_signals_for_its_own_instance() {
     let instance = of_stack();
-    says(&run(&instance, &[CLOUDFORMATION]), 0, &["sent"]);
+    reports(&run(&instance, &[CLOUDFORMATION]), 0, &["sent"]);
     instance.imds.change(|imds| imds.instance_id = "i-0fedcba9876543210".into());
     // What the agent of the parent left would be told before all else.
     let _ = std::fs::remove_dir_all(instance.disk.path("/var/lib/ecs/data"));
@@ -135,7 +135,7 @@ fn settings_for_stack_and_resource_win_over_tags() {
         aws.waiting.resources.insert(("web".into(), "Instance".into()), true);
     });
     let outcome = run(&instance, &[CLOUDFORMATION, "signal.stack=web", "signal.resource=Instance"]);
-    says(&outcome, 0, &["resource `Instance` of stack `web`"]);
+    reports(&outcome, 0, &["resource `Instance` of stack `web`"]);
     assert_eq!(signals(&instance), [("Instance".into(), ID.into(), "SUCCESS".into())]);
 }
 
@@ -143,7 +143,7 @@ fn settings_for_stack_and_resource_win_over_tags() {
 fn user_data_can_switch_signals_on_and_tags_cannot() {
     let document = "#ecs-bootstrap\n[signal]\ncloudformation = true\n";
     let instance = of_stack().user_data(document);
-    says(&run(&instance, &[]), 0, &["SUCCESS to cloudformation, sent"]);
+    reports(&run(&instance, &[]), 0, &["SUCCESS to cloudformation, sent"]);
     let instance = of_stack().tag("ecs-bootstrap:signal.cloudformation", "true");
     run(&instance, &[]);
     assert_eq!(instance.aws.count("SignalResource"), 0);
@@ -161,10 +161,10 @@ fn without_tags_in_metadata_they_are_read_from_ec2_and_without_tags_the_remedy_i
         let tags = tags.map(|(key, value)| (key.to_owned(), value.to_owned()));
         aws.instance_tags.insert(ID.into(), tags.into());
     });
-    says(&run(&instance, &[CLOUDFORMATION]), 0, &["SUCCESS to cloudformation, sent"]);
+    reports(&run(&instance, &[CLOUDFORMATION]), 0, &["SUCCESS to cloudformation, sent"]);
     let instance = Instance::new();
     let outcome = run(&instance, &[CLOUDFORMATION]);
-    says(
+    reports(
         &outcome,
         0,
         &["warning: signal: SUCCESS to cloudformation, failed", "set `signal.stack` and `signal.resource`"],
@@ -175,11 +175,15 @@ fn without_tags_in_metadata_they_are_read_from_ec2_and_without_tags_the_remedy_i
 #[test]
 fn a_failed_instance_signals_failure() {
     let instance = of_stack().without_cluster("prod");
-    says(&run(&instance, &[CLOUDFORMATION]), 21, &["[cluster-not-found]", "signal: FAILURE to cloudformation, sent"]);
+    reports(
+        &run(&instance, &[CLOUDFORMATION]),
+        21,
+        &["[cluster-not-found]", "signal: FAILURE to cloudformation, sent"],
+    );
     assert_eq!(signals(&instance), [("Group".into(), ID.into(), "FAILURE".into())]);
     // It cannot be taken back: a later boot that succeeds does not try.
     instance.aws.change(|aws| aws.add_cluster("prod", &[]));
-    says(&run(&instance, &[CLOUDFORMATION]), 0, &["cloudformation, already", "(FAILURE)"]);
+    reports(&run(&instance, &[CLOUDFORMATION]), 0, &["cloudformation, already", "(FAILURE)"]);
 }
 
 #[test]
@@ -206,7 +210,7 @@ fn a_throttled_or_broken_signal_is_sent_again() {
     ] {
         let instance = of_stack();
         instance.aws.fail_first("SignalResource", 4, fault.clone());
-        says(&run(&instance, &[CLOUDFORMATION]), 0, &["SUCCESS to cloudformation, sent"]);
+        reports(&run(&instance, &[CLOUDFORMATION]), 0, &["SUCCESS to cloudformation, sent"]);
         assert!(!signals(&instance).is_empty(), "{fault:?}");
     }
 }
@@ -220,7 +224,7 @@ fn signals_end_within_ten_seconds_of_the_deadline() {
             ["SignalResource", "CreateTags"].into_iter().fold(instance, |one, call| one.aws_fault(call, fault.clone()));
         let settings = [CLOUDFORMATION, LIFECYCLE, "signal.instance-tags=true", "verify.deadline=2s"];
         let outcome = run(&instance, &settings);
-        says(&outcome, 13, &["to cloudformation, failed", "to launch-hook, left", "to instance-tags, failed"]);
+        reports(&outcome, 13, &["to cloudformation, failed", "to launch-hook, left", "to instance-tags, failed"]);
         assert!(outcome.duration < Duration::from_secs(12), "{:?}", outcome.duration);
     }
 }
@@ -230,7 +234,7 @@ fn a_signal_that_cannot_be_sent_is_reported_and_does_not_change_the_verdict() {
     let instance = of_stack();
     instance.aws.change(|aws| aws.waiting.resources.clear());
     let outcome = run(&instance, &[CLOUDFORMATION]);
-    says(
+    reports(
         &outcome,
         0,
         &[
@@ -249,12 +253,12 @@ fn a_stack_that_does_not_wait_is_not_an_error_and_is_not_signalled_again() {
     instance.aws.change(|aws| {
         aws.waiting.resources.insert((STACK.into(), "Group".into()), false);
     });
-    says(
+    reports(
         &run(&instance, &[CLOUDFORMATION]),
         0,
         &["signal: SUCCESS to cloudformation, not-waiting", "cannot be signaled"],
     );
-    says(&run(&instance, &[CLOUDFORMATION]), 0, &["already"]);
+    reports(&run(&instance, &[CLOUDFORMATION]), 0, &["already"]);
     assert_eq!(instance.aws.count("SignalResource"), 1);
 }
 
@@ -264,8 +268,8 @@ fn a_wait_condition_gets_the_cause_and_its_url_is_never_shown() {
     let url = format!("{}/handle?X-Amz-Signature=5ecretsignature&Expires=1", instance.aws.endpoint());
     let setting = format!("signal.wait-url={url}");
     let outcome = run(&instance, &[&setting]);
-    says(&outcome, 21, &["signal: FAILURE to wait-condition, sent"]);
-    let conditions = told(&instance, |state| state.waiting.conditions.clone());
+    reports(&outcome, 21, &["signal: FAILURE to wait-condition, sent"]);
+    let conditions = aws_state(&instance, |state| state.waiting.conditions.clone());
     assert_eq!(conditions.len(), 1);
     let body: serde_json::Value = serde_json::from_str(&conditions[0].0).unwrap();
     assert_eq!((&body["Status"], &body["UniqueId"]), (&"FAILURE".into(), &ID.into()));
@@ -275,7 +279,7 @@ fn a_wait_condition_gets_the_cause_and_its_url_is_never_shown() {
     assert_eq!(request.path, "/handle?X-Amz-Signature=5ecretsignature&Expires=1");
     assert_eq!(request.header("authorization"), None);
     run(&instance, &[&setting]);
-    assert_eq!(told(&instance, |state| state.waiting.conditions.len()), 1, "once");
+    assert_eq!(aws_state(&instance, |state| state.waiting.conditions.len()), 1, "once");
     for output in [
         format!("{outcome:?}"),
         format!("{:?}", instance.run(&["plan", "--json", "--set", &setting])),
@@ -288,19 +292,23 @@ fn a_wait_condition_gets_the_cause_and_its_url_is_never_shown() {
         assert!(!output.contains("5ecretsignature"), "{output}");
     }
     let wrong = run(&instance, &["signal.wait-url=5ecretsignature"]);
-    says(&wrong, 20, &["`signal.wait-url` takes the presigned `https` URL"]);
+    reports(&wrong, 20, &["`signal.wait-url` takes the presigned `https` URL"]);
     assert!(!format!("{wrong:?}").contains("5ecretsignature"), "{wrong:#?}");
 }
 
 #[test]
 fn the_launch_hook_is_kept_waiting_and_then_completed() {
     let instance = of_stack().agent_behaves(|agent| agent.register_delay = Duration::from_millis(1500));
-    says(&run(&instance, &[LIFECYCLE]), 0, &["signal: CONTINUE to launch-hook, sent: hook `ready` of group `fleet`"]);
-    told(&instance, |state| {
+    reports(
+        &run(&instance, &[LIFECYCLE]),
+        0,
+        &["signal: CONTINUE to launch-hook, sent: hook `ready` of group `fleet`"],
+    );
+    aws_state(&instance, |state| {
         assert_eq!(state.waiting.completed, ["CONTINUE"]);
         assert!(state.waiting.heartbeats >= 1, "{}", state.waiting.heartbeats);
     });
-    says(&run(&instance, &[LIFECYCLE]), 0, &["launch-hook, not-waiting"]);
+    reports(&run(&instance, &[LIFECYCLE]), 0, &["launch-hook, not-waiting"]);
 }
 
 #[test]
@@ -311,10 +319,10 @@ fn a_hook_is_abandoned_only_for_a_fault_of_this_host() {
         instance
     };
     let instance = broken(2);
-    says(&run(&instance, &[LIFECYCLE]), 24, &["signal: ABANDON to launch-hook, sent"]);
-    assert_eq!(told(&instance, |state| state.waiting.completed.clone()), ["ABANDON"]);
+    reports(&run(&instance, &[LIFECYCLE]), 24, &["signal: ABANDON to launch-hook, sent"]);
+    assert_eq!(aws_state(&instance, |state| state.waiting.completed.clone()), ["ABANDON"]);
     let instance = broken(0);
-    says(
+    reports(
         &run(&instance, &[LIFECYCLE]),
         24,
         &["ABANDON to launch-hook, left", "no other instance of the group is in service"],
@@ -322,7 +330,7 @@ fn a_hook_is_abandoned_only_for_a_fault_of_this_host() {
     assert_eq!(instance.aws.count("CompleteLifecycleAction"), 0);
     // What would happen to the next instance too.
     let instance = of_stack().without_cluster("prod");
-    says(
+    reports(
         &run(&instance, &[LIFECYCLE]),
         21,
         &["launch-hook, left", "another instance would come to the same", "ABANDON"],
@@ -337,11 +345,11 @@ fn a_throttled_hook_is_still_completed() {
     for operation in ["RecordLifecycleActionHeartbeat", "CompleteLifecycleAction"] {
         instance.aws.fail_first(operation, 2, Fault::error(400, "Throttling", "Rate exceeded"));
     }
-    says(&run(&instance, &[LIFECYCLE]), 0, &["CONTINUE to launch-hook, sent"]);
+    reports(&run(&instance, &[LIFECYCLE]), 0, &["CONTINUE to launch-hook, sent"]);
     let instance = of_stack();
     instance.aws.fail("CompleteLifecycleAction", Fault::error(400, "ValidationError", "something else"));
     let outcome = run(&instance, &[LIFECYCLE]);
-    says(
+    reports(
         &outcome,
         0,
         &["ready: ", "launch-hook, failed", "something else", "allow `autoscaling:CompleteLifecycleAction`"],
@@ -354,11 +362,11 @@ fn an_instance_that_enters_a_warm_pool_continues_at_once() {
     instance.imds.change(|imds| imds.target_lifecycle_state = Some("Warmed:Stopped".into()));
     let running = instance.start(&["run", "--wait", "--set", LIFECYCLE, "--set", CLOUDFORMATION]);
     let until = Instant::now() + Duration::from_secs(20);
-    while told(&instance, |state| state.waiting.completed.is_empty()) && Instant::now() < until {
+    while aws_state(&instance, |state| state.waiting.completed.is_empty()) && Instant::now() < until {
         std::thread::sleep(Duration::from_millis(50));
     }
     running.kill();
-    assert_eq!(told(&instance, |state| state.waiting.completed.clone()), ["CONTINUE"]);
+    assert_eq!(aws_state(&instance, |state| state.waiting.completed.clone()), ["CONTINUE"]);
     // It has not registered, and nobody is told that it did.
     assert_eq!(signals(&instance), []);
 }
@@ -368,7 +376,7 @@ fn an_instance_without_a_group_has_no_hook() {
     let instance = of_stack();
     instance.imds.change(|imds| imds.target_lifecycle_state = None);
     let outcome = run(&instance, &[LIFECYCLE]);
-    says(&outcome, 0, &["ready: "]);
+    reports(&outcome, 0, &["ready: "]);
     assert!(!format!("{outcome:?}").contains("launch-hook"), "{outcome:#?}");
     assert_eq!(instance.aws.count("DescribeLifecycleHooks"), 0);
 }
@@ -377,33 +385,33 @@ fn an_instance_without_a_group_has_no_hook() {
 fn with_several_hooks_a_setting_must_name_one() {
     let instance = of_stack();
     instance.aws.change(|aws| aws.waiting.hooks.push(("other".into(), 60)));
-    says(
+    reports(
         &run(&instance, &[LIFECYCLE]),
         0,
         &["launch-hook, failed", "several launch hooks", "name one by `signal.hook`"],
     );
-    says(&run(&instance, &[LIFECYCLE, "signal.hook=ready"]), 0, &["CONTINUE to launch-hook, sent"]);
+    reports(&run(&instance, &[LIFECYCLE, "signal.hook=ready"]), 0, &["CONTINUE to launch-hook, sent"]);
     let instance = of_stack();
     instance.aws.fail("DescribeLifecycleHooks", Fault::denied("autoscaling:DescribeLifecycleHooks"));
-    says(&run(&instance, &[LIFECYCLE]), 0, &["launch-hook, failed", "allow `autoscaling:DescribeLifecycleHooks`"]);
-    says(&run(&instance, &[LIFECYCLE, "signal.hook=ready"]), 0, &["CONTINUE to launch-hook, sent"]);
+    reports(&run(&instance, &[LIFECYCLE]), 0, &["launch-hook, failed", "allow `autoscaling:DescribeLifecycleHooks`"]);
+    reports(&run(&instance, &[LIFECYCLE, "signal.hook=ready"]), 0, &["CONTINUE to launch-hook, sent"]);
 }
 
 #[test]
 fn instance_tags_are_written_when_verdict_or_cause_changes_and_are_never_read() {
     const TAGS: &str = "signal.instance-tags=true";
-    let tags_of = |instance: &Instance| told(instance, |state| state.instance_tags[ID].clone());
+    let tags_of = |instance: &Instance| aws_state(instance, |state| state.instance_tags[ID].clone());
     let instance = of_stack().without_cluster("prod");
-    says(&run(&instance, &[TAGS]), 21, &["signal: failed to instance-tags, sent: failed, cluster-not-found"]);
+    reports(&run(&instance, &[TAGS]), 21, &["signal: failed to instance-tags, sent: failed, cluster-not-found"]);
     assert_eq!(tags_of(&instance)["ecs-bootstrap:cause"], "cluster-not-found");
     instance.aws.change(|aws| aws.add_cluster("prod", &[]));
     // As metadata shows them from then on.
     let instance = instance.tag("ecs-bootstrap:verdict", "failed").tag("ecs-bootstrap:cause", "cluster-not-found");
     let outcome = run(&instance, &[TAGS]);
-    says(&outcome, 0, &["signal: ready to instance-tags, sent: ready, none"]);
+    reports(&outcome, 0, &["signal: ready to instance-tags, sent: ready, none"]);
     assert!(!format!("{outcome:?}").contains("tag-unknown"), "{outcome:#?}");
     assert_eq!(tags_of(&instance)["ecs-bootstrap:verdict"], "ready");
-    says(&run(&instance, &[TAGS]), 0, &["instance-tags, already"]);
+    reports(&run(&instance, &[TAGS]), 0, &["instance-tags, already"]);
     assert_eq!(instance.aws.count("CreateTags"), 2);
     let asked: Vec<_> = instance.imds.requests().into_iter().map(|request| request.path).collect();
     assert!(!asked.iter().any(|path| path.ends_with("ecs-bootstrap:verdict")), "{asked:?}");
@@ -412,20 +420,20 @@ fn instance_tags_are_written_when_verdict_or_cause_changes_and_are_never_read() 
 #[test]
 fn an_instance_is_set_unhealthy_by_the_same_rule_as_a_hook_is_abandoned() {
     const UNHEALTHY: &str = "signal.unhealthy=true";
-    let health = |instance: &Instance| told(instance, |state| state.waiting.health.clone());
+    let health = |instance: &Instance| aws_state(instance, |state| state.waiting.health.clone());
     let broken = || of_stack().unit("docker.service", |unit| unit.load_state = "masked".into());
     let instance = broken();
-    says(&run(&instance, &[UNHEALTHY]), 24, &["signal: Unhealthy to health, sent"]);
+    reports(&run(&instance, &[UNHEALTHY]), 24, &["signal: Unhealthy to health, sent"]);
     assert_eq!(health(&instance), Some(("Unhealthy".into(), "true".into())), "the grace period counts");
     let instance = broken();
     instance.aws.change(|aws| aws.waiting.others_in_service = 0);
-    says(&run(&instance, &[UNHEALTHY]), 24, &["health, left: no other instance"]);
+    reports(&run(&instance, &[UNHEALTHY]), 24, &["health, left: no other instance"]);
     let instance = of_stack().without_cluster("prod");
-    says(&run(&instance, &[UNHEALTHY]), 21, &["health, left"]);
+    reports(&run(&instance, &[UNHEALTHY]), 21, &["health, left"]);
     assert_eq!((health(&instance), instance.aws.count("DescribeAutoScalingGroups")), (None, 0));
     // The hook ends it already.
     let instance = broken();
-    says(&run(&instance, &[UNHEALTHY, LIFECYCLE]), 24, &["ABANDON to launch-hook, sent"]);
+    reports(&run(&instance, &[UNHEALTHY, LIFECYCLE]), 24, &["ABANDON to launch-hook, sent"]);
     assert_eq!(health(&instance), None);
     let instance = of_stack();
     run(&instance, &[UNHEALTHY]);

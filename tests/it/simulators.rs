@@ -179,8 +179,8 @@ fn the_product_gets_loopback_endpoints_and_no_variable_of_the_caller() {
     assert_eq!(outcome.code, Some(0), "{outcome:?}");
     let names: Vec<&str> = outcome.stdout.lines().filter_map(|line| line.split(['=', ' ']).nth(1)).collect();
     let own = ["AWS_EC2_METADATA_SERVICE_ENDPOINT", "AWS_ENDPOINT_URL", "DBUS_SYSTEM_BUS_ADDRESS"];
-    let ours = ["ECS_BOOTSTRAP_AGENT_ENDPOINT", "ECS_BOOTSTRAP_ROOT", "HOME", "NO_PROXY", "PATH"];
-    let expected: Vec<&str> = own.into_iter().chain(ours).collect();
+    let others = ["ECS_BOOTSTRAP_AGENT_ENDPOINT", "ECS_BOOTSTRAP_ROOT", "HOME", "NO_PROXY", "PATH"];
+    let expected: Vec<&str> = own.into_iter().chain(others).collect();
     assert!(expected.iter().all(|name| names.contains(name)), "{names:?}");
     // A shell adds its own PWD, OLDPWD and SHLVL.
     assert!(names.iter().all(|name| expected.contains(name) || ["PWD", "OLDPWD", "SHLVL"].contains(name)), "{names:?}");

@@ -127,17 +127,17 @@ fn a_script_that_waits_for_the_agent_is_reported_while_it_waits() {
     let status = || instance.run(&["status"]);
     std::thread::sleep(Duration::from_secs(8));
     assert_eq!(status().code, Some(0), "it may have set itself a limit");
-    let told = (0..100).find_map(|_| {
+    let report = (0..100).find_map(|_| {
         std::thread::sleep(Duration::from_millis(100));
         Some(status()).filter(|outcome| outcome.code == Some(20))
     });
-    let told = told.expect("the deadlock is told").stdout;
-    let named = told.lines().find_map(|line| line.strip_prefix("error: [")?.split(']').next());
+    let report = report.expect("the deadlock is reported").stdout;
+    let named = report.lines().find_map(|line| line.strip_prefix("error: [")?.split(']').next());
     crate::causes::record("user-data-deadlock", named.unwrap_or("nothing"));
-    assert!(told.contains("error: [user-data-deadlock]"), "{told}");
-    assert!(told.contains("process 4711 of user data waits: `systemctl start ecs.service`"), "{told}");
+    assert!(report.contains("error: [user-data-deadlock]"), "{report}");
+    assert!(report.contains("process 4711 of user data waits: `systemctl start ecs.service`"), "{report}");
     assert!(instance.disk.text("dev/console").contains("[user-data-deadlock]"));
-    // It gives up after all: what was told is no longer true.
+    // It gives up after all: what was report is no longer true.
     std::fs::remove_dir_all(instance.disk.path("proc/4711")).unwrap();
     instance.user_data_ends();
     let outcome = verify.wait();

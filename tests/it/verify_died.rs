@@ -18,7 +18,7 @@ fn handed_over() -> Instance {
     instance
 }
 
-fn is(instance: &Instance, active_state: &str, sub_state: &str, result: &str) {
+fn set_verify_unit(instance: &Instance, active_state: &str, sub_state: &str, result: &str) {
     instance.systemd.change_unit(VERIFY, |unit| {
         unit.load_state = "loaded".into();
         unit.active_state = active_state.into();
@@ -28,9 +28,9 @@ fn is(instance: &Instance, active_state: &str, sub_state: &str, result: &str) {
     });
 }
 
-fn names(id: &str, outcome: &Outcome, seen: &str) {
-    let said = format!("{}{}", outcome.stdout, outcome.stderr);
-    assert!(said.contains(&format!("error: [{id}]")) && said.contains(seen), "no `{seen}` in {said}");
+fn reports_cause(id: &str, outcome: &Outcome, seen: &str) {
+    let output = format!("{}{}", outcome.stdout, outcome.stderr);
+    assert!(output.contains(&format!("error: [{id}]")) && output.contains(seen), "no `{seen}` in {output}");
     crate::causes::record(id, id);
 }
 
@@ -42,7 +42,7 @@ fn heartbeats(instance: &Instance) -> usize {
 fn status_fails_if_the_verifying_unit_does_not_run() {
     let instance = handed_over();
     for (active, sub) in [("active", "running"), ("activating", "auto-restart"), ("deactivating", "stop-sigterm")] {
-        is(&instance, active, sub, "success");
+        set_verify_unit(&instance, active, sub, "success");
         let outcome = instance.run(&["status"]);
         assert_eq!(outcome.code, Some(0), "{active}: {}", outcome.stdout);
     }
@@ -50,10 +50,10 @@ fn status_fails_if_the_verifying_unit_does_not_run() {
     for (active, result) in
         [("failed", "oom-kill"), ("failed", "signal"), ("failed", "start-limit-hit"), ("inactive", "success")]
     {
-        is(&instance, active, "dead", result);
+        set_verify_unit(&instance, active, "dead", result);
         let outcome = instance.run(&["status"]);
         assert_eq!(outcome.code, Some(24), "{active}: {}", outcome.stdout);
-        names("verify-died", &outcome, &format!("{VERIFY} is {active} (result `{result}`), after 4 restarts"));
+        reports_cause("verify-died", &outcome, &format!("{VERIFY} is {active} (result `{result}`), after 4 restarts"));
         let json: serde_json::Value = serde_json::from_str(&instance.run(&["status", "--json"]).stdout).unwrap();
         assert_eq!(
             (&json["verdict"], &json["exit_code"], &json["cause"]["id"]),
@@ -62,7 +62,7 @@ fn status_fails_if_the_verifying_unit_does_not_run() {
     }
     instance.systemd.change_unit(VERIFY, |unit| unit.absent());
     instance.disk.remove(&format!("run/systemd/system/{VERIFY}"));
-    names("verify-died", &instance.run(&["status"]), "is not installed");
+    reports_cause("verify-died", &instance.run(&["status"]), "is not installed");
     assert_eq!(instance.disk.text("run/ecs-bootstrap/status.json"), before, "status changes nothing");
 }
 
@@ -75,17 +75,17 @@ fn status_reports_no_cause_without_systemd_or_after_a_verdict() {
     assert_eq!(Instance::new().run(&["status"]).code, Some(13), "nothing has run");
     let instance = Instance::new();
     assert_eq!(instance.run(&["run", "--wait"]).code, Some(0));
-    is(&instance, "inactive", "dead", "success");
+    set_verify_unit(&instance, "inactive", "dead", "success");
     assert_eq!(instance.run(&["status"]).code, Some(0));
 }
 
 #[test]
 fn a_verification_that_died_for_good_is_reported_and_signalled_once() {
     let instance = handed_over();
-    is(&instance, "failed", "failed", "start-limit-hit");
+    set_verify_unit(&instance, "failed", "failed", "start-limit-hit");
     let outcome = instance.run(&["verify", "--died"]);
     assert_eq!(outcome.code, Some(0), "its unit has done its work: {}", outcome.stderr);
-    names("verify-died", &outcome, "start-limit-hit");
+    reports_cause("verify-died", &outcome, "start-limit-hit");
     let waiting = lock(&instance.aws.state()).waiting.clone();
     assert_eq!(waiting.signals.len(), 1);
     assert_eq!((waiting.signals[0].2.as_str(), waiting.completed), ("FAILURE", vec!["ABANDON".to_owned()]));
@@ -101,7 +101,7 @@ fn a_verdict_is_not_replaced_when_verification_dies() {
     let outcome = instance.run(&["verify", "--set", "verify.deadline=2s"]);
     assert_ne!(outcome.code, Some(0));
     let (before, calls) = (instance.disk.text("run/ecs-bootstrap/status.json"), instance.aws.requests().len());
-    is(&instance, "failed", "failed", "exit-code");
+    set_verify_unit(&instance, "failed", "failed", "exit-code");
     assert_eq!(instance.run(&["verify", "--died"]).code, Some(0));
     assert_eq!((instance.disk.text("run/ecs-bootstrap/status.json"), instance.aws.requests().len()), (before, calls));
 }

@@ -1,6 +1,6 @@
 //! Causes that lie in the agent, its saved state, its life cycle, and what nothing explains. See `causes.rs`.
 
-use super::{Names, Notes, is_ready, run};
+use super::{ExpectedCause, ExpectedNote, is_ready, run};
 use crate::support::Instance;
 use crate::support::disk::AgentState;
 use std::time::Duration;
@@ -17,7 +17,7 @@ fn foreign_state(instance: Instance) -> Instance {
 #[test]
 fn attributes_that_ecs_rejects_are_reported() {
     let instance = Instance::new().agent_behaves(|agent| agent.attributes_rejected = true);
-    Names("attributes-rejected", 23, "Attribute validation failed")
+    ExpectedCause("attributes-rejected", 23, "Attribute validation failed")
         .check(&instance, &run(&instance, &["verify.deadline=20s"]));
 }
 
@@ -25,7 +25,8 @@ fn attributes_that_ecs_rejects_are_reported() {
 fn an_agent_that_exits_because_of_another_instances_state_is_reported() {
     let text = "saved state is of another instance";
     let instance = foreign_state(Instance::new()).agent_behaves(|agent| agent.gives_up_with = Some(text.into()));
-    Names("baked-agent-state", 24, "`i-0fedcba9876543210`").check(&instance, &run(&instance, &["verify.deadline=20s"]));
+    ExpectedCause("baked-agent-state", 24, "`i-0fedcba9876543210`")
+        .check(&instance, &run(&instance, &["verify.deadline=20s"]));
 }
 
 #[test]
@@ -46,7 +47,7 @@ fn state_of_another_instance_is_not_a_cause_of_a_temporary_error() {
 fn an_agent_that_gives_up_for_an_unknown_reason_is_reported_with_its_exit_code() {
     let text = "InvalidParameterException: something new";
     let instance = Instance::new().agent_behaves(|agent| agent.gives_up_with = Some(text.into()));
-    Names("agent-gave-up", 23, "the agent exited with code 5")
+    ExpectedCause("agent-gave-up", 23, "the agent exited with code 5")
         .check(&instance, &run(&instance, &["verify.deadline=20s"]));
 }
 
@@ -56,7 +57,7 @@ fn a_run_that_waits_too_long_for_another_run_is_reported() {
     let held = std::fs::File::open(instance.disk.path("run/ecs-bootstrap/lock")).unwrap();
     held.lock().unwrap();
     let outcome = run(&instance, &["run.deadline=2s"]);
-    Names("run-late", 13, "`run.deadline` (2s) passed while waiting for another run")
+    ExpectedCause("run-late", 13, "`run.deadline` (2s) passed while waiting for another run")
         .check_untouched(&instance, &outcome);
     drop(held);
     is_ready(&run(&instance, &["verify.deadline=20s"]));
@@ -65,7 +66,7 @@ fn a_run_that_waits_too_long_for_another_run_is_reported() {
 #[test]
 fn an_agent_that_never_connects_is_reported_after_the_window() {
     let instance = Instance::new().agent_behaves(|agent| agent.never_connects = true);
-    Names("agent-not-connected", 13, "agentConnected false")
+    ExpectedCause("agent-not-connected", 13, "agentConnected false")
         .check(&instance, &run(&instance, &["verify.deadline=5s", "verify.window=2s"]));
 }
 
@@ -75,7 +76,7 @@ fn a_short_disconnect_is_not_a_cause() {
     let outcome = run(&instance, &["verify.deadline=30s"]);
     is_ready(&outcome);
     assert!(outcome.stdout.contains("its agent is connected"), "{}", outcome.stdout);
-    assert!(outcome.duration < Duration::from_secs(5), "the log told of the connection: {:?}", outcome.duration);
+    assert!(outcome.duration < Duration::from_secs(5), "the log shows the connection earlier: {:?}", outcome.duration);
 }
 
 fn in_pool(state: Option<&str>) -> Instance {
@@ -92,7 +93,7 @@ fn an_instance_in_a_warm_pool_is_waiting_and_has_not_failed() {
     super::record("warm-pool-waiting", named.unwrap_or("nothing"));
     assert_eq!(outcome.code, Some(0), "{}", outcome.stderr);
     assert!(outcome.stdout.starts_with("waiting: "), "{}", outcome.stdout);
-    let Names(id, _, seen) = Names("warm-pool-waiting", 0, "`Warmed:Running`");
+    let ExpectedCause(id, _, seen) = ExpectedCause("warm-pool-waiting", 0, "`Warmed:Running`");
     assert!(
         outcome.stdout.contains(&format!("waiting: [{id}]")) && outcome.stdout.contains(seen),
         "{}",
@@ -109,14 +110,14 @@ fn an_instance_in_service_is_not_in_a_warm_pool() {
 #[test]
 fn a_warm_pool_setting_outside_a_group_is_reported() {
     let instance = in_pool(None);
-    Names("warm-pool-state-missing", 23, "Waiting for instance to go InService")
+    ExpectedCause("warm-pool-state-missing", 23, "Waiting for instance to go InService")
         .check(&instance, &run(&instance, &["verify.deadline=3s"]));
 }
 
 #[test]
 fn an_agent_without_errors_that_never_registers_is_unknown() {
     let instance = Instance::new().agent_behaves(|agent| agent.never_registers = true);
-    Names("unknown", 13, "ecs.service is active").check(&instance, &run(&instance, &["verify.deadline=3s"]));
+    ExpectedCause("unknown", 13, "ecs.service is active").check(&instance, &run(&instance, &["verify.deadline=3s"]));
 }
 
 #[test]
@@ -128,7 +129,8 @@ fn an_agent_that_is_slow_is_not_a_cause() {
 #[test]
 fn an_agent_without_an_arn_is_not_registered() {
     let instance = Instance::new().agent_behaves(|agent| agent.empty_arn = true);
-    Names("unknown", 13, "holds no container instance ARN").check(&instance, &run(&instance, &["verify.deadline=3s"]));
+    ExpectedCause("unknown", 13, "holds no container instance ARN")
+        .check(&instance, &run(&instance, &["verify.deadline=3s"]));
 }
 
 #[test]
@@ -151,27 +153,28 @@ const SOON: &[&str] = &["verify.deadline=20s"];
 #[test]
 fn tags_that_ecs_rejects_are_reported() {
     let instance = exiting(5, REFUSED, "InvalidParameterException: Tag keys cannot begin with aws:");
-    Names("tags-rejected", 23, "Tag keys cannot begin with").check(&instance, &run(&instance, SOON));
+    ExpectedCause("tags-rejected", 23, "Tag keys cannot begin with").check(&instance, &run(&instance, SOON));
 }
 
 #[test]
 fn a_failed_setup_of_task_network_interfaces_is_reported() {
     let instance = exiting(5, "Unable to initialize Task ENI dependencies", "agent is not started with an init system");
-    Names("task-eni-setup-failed", 23, "init system").check(&instance, &run(&instance, SOON));
+    ExpectedCause("task-eni-setup-failed", 23, "init system").check(&instance, &run(&instance, SOON));
 }
 
 #[test]
 fn a_cgroup_that_cannot_be_created_is_reported() {
     let instance = exiting(5, "Unable to initialize cgroup root", "unable to setup '/ecs' cgroup")
         .ecs_config("ECS_ENABLE_TASK_CPU_MEM_LIMIT=true\n");
-    Names("cgroup-setup-failed", 23, "ECS_ENABLE_TASK_CPU_MEM_LIMIT is `true`").check(&instance, &run(&instance, SOON));
+    ExpectedCause("cgroup-setup-failed", 23, "ECS_ENABLE_TASK_CPU_MEM_LIMIT is `true`")
+        .check(&instance, &run(&instance, SOON));
 }
 
 #[test]
 fn an_agent_that_keeps_exiting_is_reported_with_exit_code_and_last_log_line() {
     let instance = exiting(2, "panic", "proxy http://u:hunter2@proxy:3128 is nil");
     let outcome = run(&instance, &["verify.deadline=5s"]);
-    Names("agent-exits", 23, "the agent exited with code 2").check(&instance, &outcome);
+    ExpectedCause("agent-exits", 23, "the agent exited with code 2").check(&instance, &outcome);
     assert!(outcome.stderr.contains("http://<redacted>@proxy:3128 is nil"), "{}", outcome.stderr);
 }
 
@@ -200,7 +203,7 @@ fn saved(instance: Instance, cluster: &str) -> Instance {
 #[test]
 fn an_agent_with_saved_state_of_another_cluster_is_reported() {
     let instance = saved(Instance::new(), "stage");
-    Names("cluster-mismatch-saved", 21, "saved cluster 'stage'").check(&instance, &run(&instance, SOON));
+    ExpectedCause("cluster-mismatch-saved", 21, "saved cluster 'stage'").check(&instance, &run(&instance, SOON));
 }
 
 #[test]
@@ -213,13 +216,13 @@ fn an_inactive_registration_is_reported() {
     let instance = saved(Instance::new(), "prod");
     let inactive = crate::support::aws::Fault::error(400, "ClientException", "Container instance is inactive.");
     instance.aws.fail("RegisterContainerInstance", inactive);
-    Names("registration-inactive", 24, "container-instance/prod/saved").check(&instance, &run(&instance, SOON));
+    ExpectedCause("registration-inactive", 24, "container-instance/prod/saved").check(&instance, &run(&instance, SOON));
 }
 
 #[test]
 fn an_instance_that_is_deregistered_while_its_agent_runs_is_reported() {
     let instance = Instance::new().agent_behaves(|agent| agent.deregistered = true);
-    Names("deregistered-while-up", 24, "InactiveInstanceException").check(&instance, &run(&instance, SOON));
+    ExpectedCause("deregistered-while-up", 24, "InactiveInstanceException").check(&instance, &run(&instance, SOON));
 }
 
 #[test]
@@ -232,13 +235,13 @@ fn another_process_on_the_agents_port_is_reported() {
     let instance = instance.file("proc/net/tcp", table).file("proc/12/comm", "nginx\n");
     instance.disk.folder("proc/12/fd");
     std::os::unix::fs::symlink("socket:[4711]", instance.disk.path("proc/12/fd/3")).unwrap();
-    Names("introspection-port-taken", 24, "process 12 (`nginx`)").check(&instance, &run(&instance, SOON));
+    ExpectedCause("introspection-port-taken", 24, "process 12 (`nginx`)").check(&instance, &run(&instance, SOON));
 }
 
 #[test]
 fn an_answer_on_the_agents_port_that_is_not_the_agents_is_reported() {
     let instance = Instance::new().agent_behaves(|agent| agent.garbage_introspection = true);
-    Names("introspection-port-taken", 24, "is not an agent's").check(&instance, &run(&instance, SOON));
+    ExpectedCause("introspection-port-taken", 24, "is not an agent's").check(&instance, &run(&instance, SOON));
 }
 
 /// An instance that ECS has already, as it was at its first registration.
@@ -262,12 +265,12 @@ fn known(status: &str) -> Instance {
 #[test]
 fn attributes_added_after_the_registration_are_a_note() {
     let instance = known("ACTIVE").ecs_config("ECS_INSTANCE_ATTRIBUTES={\"tier\":\"web\"}\n");
-    Notes("attributes-not-applied", "`tier=web`").check(&run(&instance, SOON));
+    ExpectedNote("attributes-not-applied", "`tier=web`").check(&run(&instance, SOON));
 }
 
 #[test]
 fn a_draining_instance_is_a_note() {
-    Notes("draining", "is DRAINING").check(&run(&known("DRAINING"), SOON));
+    ExpectedNote("draining", "is DRAINING").check(&run(&known("DRAINING"), SOON));
 }
 
 #[test]
@@ -282,7 +285,7 @@ fn a_status_in_which_ecs_places_no_task_is_not_ready() {
         ("INACTIVE", "status INACTIVE"),
     ] {
         let instance = known(status);
-        Names("registration-not-active", 23, seen).check(&instance, &run(&instance, SOON));
+        ExpectedCause("registration-not-active", 23, seen).check(&instance, &run(&instance, SOON));
     }
 }
 
@@ -297,19 +300,19 @@ fn an_active_instance_with_its_attributes_has_no_note() {
 #[test]
 fn an_old_agent_is_a_note() {
     let instance = Instance::new().agent_behaves(|agent| agent.version = Some("1.20.3"));
-    Notes("agent-too-old", "version 1.20.3").check(&run(&instance, SOON));
+    ExpectedNote("agent-too-old", "version 1.20.3").check(&run(&instance, SOON));
 }
 
 #[test]
 fn state_of_another_instance_that_the_agent_dropped_is_a_note() {
     let slow = Instance::new().agent_behaves(|agent| agent.register_delay = Duration::from_secs(2));
-    Notes("baked-agent-state", "`i-0fedcba9876543210`").check(&run(&foreign_state(slow), SOON));
+    ExpectedNote("baked-agent-state", "`i-0fedcba9876543210`").check(&run(&foreign_state(slow), SOON));
 }
 
 #[test]
 fn a_gpu_that_the_agent_does_not_see_is_a_note() {
     let instance = Instance::new().ecs_config("ECS_ENABLE_GPU_SUPPORT=true\n");
-    Notes("gpu-not-seen", "GPU information is not found").check(&run(&instance, SOON));
+    ExpectedNote("gpu-not-seen", "GPU information is not found").check(&run(&instance, SOON));
 }
 
 #[test]

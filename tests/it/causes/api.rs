@@ -1,6 +1,6 @@
 //! Causes that lie in what AWS answers, and in the clock that makes it answer so. See `causes.rs`.
 
-use super::{Names, Notes, is_ready, run};
+use super::{ExpectedCause, ExpectedNote, is_ready, run};
 use crate::support::{Instance, aws};
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use std::time::Duration;
 fn calls_throttled_until_the_deadline_are_reported() {
     let throttled = aws::Fault::error(503, "RequestLimitExceeded", "Request limit exceeded.");
     let instance = Instance::new().without_imds_tags().aws_fault("DescribeTags", throttled);
-    Names("throttled", 11, "RequestLimitExceeded")
+    ExpectedCause("throttled", 11, "RequestLimitExceeded")
         .check_untouched(&instance, &run(&instance, &["run.deadline=20s", "tags.wait=3s"]));
 }
 
@@ -32,7 +32,7 @@ fn calls_throttled_for_a_while_are_not_a_cause() {
 fn errors_of_the_service_are_reported() {
     let broken = aws::Fault::error(500, "InternalError", "An internal error has occurred");
     let instance = Instance::new().without_imds_tags().aws_fault("DescribeTags", broken);
-    Names("service-error", 11, "InternalError")
+    ExpectedCause("service-error", 11, "InternalError")
         .check_untouched(&instance, &run(&instance, &["run.deadline=20s", "tags.wait=3s"]));
 }
 
@@ -40,7 +40,7 @@ fn errors_of_the_service_are_reported() {
 fn a_registration_throttled_until_the_deadline_is_reported() {
     let throttled = aws::Fault::error(400, "ThrottlingException", "Rate exceeded");
     let instance = Instance::new().aws_fault("RegisterContainerInstance", throttled);
-    Names("register-throttled", 11, "ThrottlingException: Rate exceeded")
+    ExpectedCause("register-throttled", 11, "ThrottlingException: Rate exceeded")
         .check(&instance, &run(&instance, &["verify.deadline=4s"]));
 }
 
@@ -48,14 +48,15 @@ fn a_registration_throttled_until_the_deadline_is_reported() {
 fn a_full_cluster_is_cluster_quota_and_not_throttled() {
     let full = aws::Fault::error(400, "LimitExceededException", "The limit for your resource has been exceeded.");
     let instance = Instance::new().aws_fault("RegisterContainerInstance", full);
-    Names("cluster-quota", 21, "LimitExceededException").check(&instance, &run(&instance, &["verify.deadline=4s"]));
+    ExpectedCause("cluster-quota", 21, "LimitExceededException")
+        .check(&instance, &run(&instance, &["verify.deadline=4s"]));
 }
 
 #[test]
 fn a_server_error_on_registration_is_service_error() {
     let broken = aws::Fault::error(500, "ServerException", "An unexpected error occurred.");
     let instance = Instance::new().aws_fault("RegisterContainerInstance", broken);
-    Names("service-error", 11, "ServerException").check(&instance, &run(&instance, &["verify.deadline=4s"]));
+    ExpectedCause("service-error", 11, "ServerException").check(&instance, &run(&instance, &["verify.deadline=4s"]));
 }
 
 #[test]
@@ -63,7 +64,7 @@ fn an_api_with_errors_for_every_client_is_service_error() {
     let broken = || aws::Fault::error(500, "InternalFailure", "The request processing has failed.");
     let instance =
         Instance::new().aws_fault("RegisterContainerInstance", broken()).aws_fault("DescribeClusters", broken());
-    Names("service-error", 11, "ecs:DescribeClusters: answered 500, InternalFailure")
+    ExpectedCause("service-error", 11, "ecs:DescribeClusters: answered 500, InternalFailure")
         .check(&instance, &run(&instance, &["verify.deadline=8s"]));
 }
 
@@ -71,7 +72,7 @@ fn an_api_with_errors_for_every_client_is_service_error() {
 fn an_unknown_refusal_is_quoted() {
     let text = "operation error ECS: RegisterContainerInstance, SomethingNewException: of tomorrow";
     let instance = Instance::new().agent_behaves(|agent| agent.crashes_with = Some(text.into()));
-    Names("register-refused", 23, "SomethingNewException: of tomorrow")
+    ExpectedCause("register-refused", 23, "SomethingNewException: of tomorrow")
         .check(&instance, &run(&instance, &["verify.deadline=4s"]));
 }
 
@@ -89,14 +90,14 @@ fn skewed(ahead: i64) -> Instance {
 fn clock_skew_is_measured_against_the_date_header_of_aws() {
     for (ahead, side) in [(7200, "behind the Date"), (-7200, "ahead of the Date")] {
         let instance = skewed(ahead);
-        Names("clock-skew", 24, side).check(&instance, &run(&instance, &["verify.deadline=6s"]));
+        ExpectedCause("clock-skew", 24, side).check(&instance, &run(&instance, &["verify.deadline=6s"]));
     }
 }
 
 #[test]
 fn a_correct_clock_is_not_the_cause_of_a_rejected_signature() {
     let instance = skewed(60);
-    Names("credentials-rejected", 22, "InvalidSignatureException")
+    ExpectedCause("credentials-rejected", 22, "InvalidSignatureException")
         .check(&instance, &run(&instance, &["verify.deadline=6s"]));
 }
 
@@ -115,7 +116,7 @@ fn clock_skew_that_makes_a_call_of_ecs_bootstrap_fail_is_reported() {
     let instance = Instance::new().without_imds_tags().aws_fault("DescribeTags", refused);
     instance.aws.change(|aws| aws.date_ahead = 86_400);
     let outcome = run(&instance, &["run.deadline=10s", "tags.wait=2s"]);
-    Names("clock-skew", 24, "this host's clock is 1day behind").check_untouched(&instance, &outcome);
+    ExpectedCause("clock-skew", 24, "this host's clock is 1day behind").check_untouched(&instance, &outcome);
 }
 
 #[test]
@@ -123,5 +124,5 @@ fn clock_skew_is_a_note_if_the_instance_joins() {
     let instance = Instance::new();
     instance.aws.change(|aws| aws.date_ahead = -7200);
     let instance = instance.agent_behaves(|agent| agent.register_delay = Duration::from_secs(3));
-    Notes("clock-skew", "ahead of the Date").check(&run(&instance, &["verify.deadline=20s"]));
+    ExpectedNote("clock-skew", "ahead of the Date").check(&run(&instance, &["verify.deadline=20s"]));
 }

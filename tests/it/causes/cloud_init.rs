@@ -1,6 +1,6 @@
 //! Causes that lie in cloud-init itself. See `causes.rs`; user data that waits for the agent is in `tests/it/user_data.rs`.
 
-use super::{Names, Notes, is_ready, run};
+use super::{ExpectedCause, ExpectedNote, is_ready, run};
 use crate::support::{Instance, Outcome};
 
 const SCRIPT: &str = "#!/bin/bash\necho ECS_CLUSTER=prod >> /etc/ecs/ecs.config\n";
@@ -12,31 +12,33 @@ fn only_user_data() -> Instance {
     Instance::new().without_tags().user_data(SCRIPT)
 }
 
-fn told(instance: &Instance) -> Outcome {
+fn report_of(instance: &Instance) -> Outcome {
     run(instance, &["tags.wait=1s"])
 }
 
 #[test]
 fn a_boot_without_a_data_source_is_reported() {
     let instance = only_user_data().file(RESULT, NONE);
-    Names("datasource-none", 21, "cloud-init's record says DataSourceNone").check(&instance, &told(&instance));
+    ExpectedCause("datasource-none", 21, "cloud-init's record says DataSourceNone")
+        .check(&instance, &report_of(&instance));
     let text = "Cloud-init failure detected: DataSourceNone while user data exists";
     let exits = Instance::new().user_data(SCRIPT).file(RESULT, NONE);
     let exits = exits.agent_behaves(|agent| agent.gives_up_with = Some(text.into()));
-    Names("datasource-none", 21, "Cloud-init failure detected").check(&exits, &run(&exits, &["verify.deadline=20s"]));
+    ExpectedCause("datasource-none", 21, "Cloud-init failure detected")
+        .check(&exits, &run(&exits, &["verify.deadline=20s"]));
 }
 
 #[test]
 fn without_user_data_a_missing_data_source_is_user_data_absent() {
     let instance = Instance::new().without_tags().file(RESULT, NONE);
-    Names("user-data-absent", 21, "no user data").check(&instance, &told(&instance));
+    ExpectedCause("user-data-absent", 21, "no user data").check(&instance, &report_of(&instance));
 }
 
 #[test]
 fn an_agent_that_gives_up_for_another_reason_is_agent_gave_up() {
     let instance = Instance::new().user_data(SCRIPT).file(RESULT, NONE);
     let instance = instance.agent_behaves(|agent| agent.gives_up_with = Some("something new".into()));
-    Names("agent-gave-up", 23, "the agent exited with code 5")
+    ExpectedCause("agent-gave-up", 23, "the agent exited with code 5")
         .check(&instance, &run(&instance, &["verify.deadline=20s"]));
 }
 
@@ -44,11 +46,11 @@ fn an_agent_that_gives_up_for_another_reason_is_agent_gave_up() {
 fn a_failed_module_of_cloud_init_is_reported() {
     let error = r#"{"v1": {"datasource": "DataSourceEc2Local", "errors": ["('users_groups', KeyError('hunter2'))"]}}"#;
     let instance = only_user_data().file(RESULT, error);
-    let outcome = told(&instance);
-    Names("cloud-init-failed", 21, "its module `users-groups` failed").check(&instance, &outcome);
+    let outcome = report_of(&instance);
+    ExpectedCause("cloud-init-failed", 21, "its module `users-groups` failed").check(&instance, &outcome);
     assert!(!outcome.stderr.contains("hunter2"), "{}", outcome.stderr);
     let beside = Instance::new().user_data(SCRIPT).file(RESULT, error);
-    Notes("cloud-init-failed", "`users-groups` failed").check(&run(&beside, &["verify.deadline=20s"]));
+    ExpectedNote("cloud-init-failed", "`users-groups` failed").check(&run(&beside, &["verify.deadline=20s"]));
 }
 
 #[test]
@@ -57,8 +59,9 @@ fn a_cloud_config_that_is_not_yaml_is_reported() {
     let log =
         "2026-01-01 00:00:00,000 - util.py[WARNING]: Failed loading yaml blob. Invalid format at line 4: \"hunter2\"\n";
     let instance = Instance::new().without_tags().user_data(text).file("var/log/cloud-init-output.log", log);
-    let outcome = told(&instance);
-    Names("cloud-init-failed", 21, "cloud-init-output.log: `Failed loading yaml blob`").check(&instance, &outcome);
+    let outcome = report_of(&instance);
+    ExpectedCause("cloud-init-failed", 21, "cloud-init-output.log: `Failed loading yaml blob`")
+        .check(&instance, &outcome);
     assert!(!outcome.stderr.contains("hunter2"), "{}", outcome.stderr);
 }
 
@@ -67,7 +70,7 @@ fn a_cloud_init_that_never_ran_is_reported() {
     let instance = only_user_data();
     instance.disk.remove(RESULT);
     instance.disk.remove(STATUS);
-    Names("cloud-init-failed", 21, "no record of this boot").check(&instance, &told(&instance));
+    ExpectedCause("cloud-init-failed", 21, "no record of this boot").check(&instance, &report_of(&instance));
 }
 
 #[test]
@@ -109,8 +112,12 @@ fn a_script_that_runs_too_long_is_reported_while_it_runs() {
     });
     let status = status.expect("it is told");
     let outcome = Outcome { stdout: String::new(), stderr: status.stdout, ..status };
-    Names("cloud-init-stuck", 13, "process 4710 (`part-001`) of user data has run for 50m, and waits for `sleep`")
-        .check(&instance, &outcome);
+    ExpectedCause(
+        "cloud-init-stuck",
+        13,
+        "process 4710 (`part-001`) of user data has run for 50m, and waits for `sleep`",
+    )
+    .check(&instance, &outcome);
     assert!(!outcome.stderr.contains("hunter2"), "{}", outcome.stderr);
     // It ends after all.
     instance.user_data_ends();

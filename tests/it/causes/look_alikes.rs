@@ -1,6 +1,6 @@
 //! Two faults of different layers at once: the first broken layer is named. See `causes.rs`.
 
-use super::{Names, SelfSigned, run};
+use super::{ExpectedCause, SelfSigned, run};
 use crate::bad_input::full_disk;
 use crate::support::port::{BlackHole, Port};
 use crate::support::systemd::Start;
@@ -145,46 +145,46 @@ fn gpu(instance: Instance) -> Instance {
 }
 
 /// The two faults, and what is named: its id, its exit code, and what was seen.
-const PAIRS: &[(Fault, Fault, Names<'static>)] = &[
-    (clock, denied, Names("clock-skew", 24, "behind the Date")),
-    (clock, bad_json, Names("clock-skew", 24, "behind the Date")),
-    (clock, docker_failed, Names("clock-skew", 24, "behind the Date")),
-    (clock, no_cluster, Names("clock-skew", 24, "behind the Date")),
-    (clock, gives_up, Names("clock-skew", 24, "behind the Date")),
-    (quoted, no_role, Names("config-quoted", 21, "quotes")),
-    (quoted, docker_failed, Names("config-quoted", 21, "quotes")),
-    (bad_json, docker_absent, Names("config-bad-json", 20, "ECS_INSTANCE_ATTRIBUTES")),
-    (bad_json, no_role, Names("config-bad-json", 20, "ECS_INSTANCE_ATTRIBUTES")),
-    (bad_json, denied, Names("config-bad-json", 20, "ECS_INSTANCE_ATTRIBUTES")),
-    (misspelt, script_failed, Names("config-key-misspelt", 21, "ECS_CLUSTR")),
-    (script_failed, docker_failed, Names("user-data-failed", 21, "scripts-user")),
+const PAIRS: &[(Fault, Fault, ExpectedCause<'static>)] = &[
+    (clock, denied, ExpectedCause("clock-skew", 24, "behind the Date")),
+    (clock, bad_json, ExpectedCause("clock-skew", 24, "behind the Date")),
+    (clock, docker_failed, ExpectedCause("clock-skew", 24, "behind the Date")),
+    (clock, no_cluster, ExpectedCause("clock-skew", 24, "behind the Date")),
+    (clock, gives_up, ExpectedCause("clock-skew", 24, "behind the Date")),
+    (quoted, no_role, ExpectedCause("config-quoted", 21, "quotes")),
+    (quoted, docker_failed, ExpectedCause("config-quoted", 21, "quotes")),
+    (bad_json, docker_absent, ExpectedCause("config-bad-json", 20, "ECS_INSTANCE_ATTRIBUTES")),
+    (bad_json, no_role, ExpectedCause("config-bad-json", 20, "ECS_INSTANCE_ATTRIBUTES")),
+    (bad_json, denied, ExpectedCause("config-bad-json", 20, "ECS_INSTANCE_ATTRIBUTES")),
+    (misspelt, script_failed, ExpectedCause("config-key-misspelt", 21, "ECS_CLUSTR")),
+    (script_failed, docker_failed, ExpectedCause("user-data-failed", 21, "scripts-user")),
     // Whether a tag names the cluster is not known without a role, so nobody can say that user data had to.
-    (script_failed, no_role, Names("no-instance-role", 22, "404")),
-    (full_disk, docker_failed, Names("disk-full", 24, "/etc/ecs/ecs.config")),
-    (full_disk, no_cluster, Names("disk-full", 24, "/etc/ecs/ecs.config")),
-    (no_room_for_docker, no_cluster, Names("disk-full", 24, "no space left")),
-    (no_room_for_docker, no_role, Names("disk-full", 24, "no space left")),
-    (docker_failed, no_cluster, Names("docker-failed", 24, "docker.service is failed")),
-    (docker_absent, agent_absent, Names("docker-absent", 24, "no docker.service")),
-    (docker_failed, no_role, Names("docker-failed", 24, "docker.service is failed")),
-    (docker_failed, other_account, Names("docker-failed", 24, "docker.service is failed")),
-    (agent_absent, no_role, Names("ecs-init-absent", 24, "neither ecs.service")),
-    (masked, cluster_inactive, Names("unit-masked", 24, "is masked")),
-    (image_damaged, no_cluster, Names("agent-image-load-failed", 24, "could not load")),
-    (gpu, no_role, Names("agent-image-load-failed", 24, "could not load")),
-    (imds_off, docker_failed, Names("imds-disabled", 22, "403")),
-    (no_credentials_by_proxy, no_cluster, Names("imds-proxied", 22, "NO_PROXY does not hold")),
-    (no_role, proxy_for_metadata, Names("no-instance-role", 22, "404")),
-    (no_role, other_account, Names("no-instance-role", 22, "404")),
-    (no_role, dns_down, Names("no-instance-role", 22, "404")),
-    (role_not_assumable, dropped, Names("role-not-assumable", 22, "AssumeRoleUnauthorizedAccess")),
-    (no_role, intercepted, Names("no-instance-role", 22, "404")),
-    (refused, bad_json, Names("config-bad-json", 20, "ECS_INSTANCE_ATTRIBUTES")),
-    (intercepted, other_account, Names("tls-untrusted", 25, "issued by")),
-    (denied, cluster_inactive, Names("register-denied", 22, "is not authorized")),
-    (cluster_inactive, gives_up, Names("cluster-inactive", 21, "INACTIVE")),
-    (other_account, panics, Names("cluster-other-account", 21, "999988887777")),
-    (no_cluster, not_connected, Names("cluster-not-found", 21, "Cluster not found")),
+    (script_failed, no_role, ExpectedCause("no-instance-role", 22, "404")),
+    (full_disk, docker_failed, ExpectedCause("disk-full", 24, "/etc/ecs/ecs.config")),
+    (full_disk, no_cluster, ExpectedCause("disk-full", 24, "/etc/ecs/ecs.config")),
+    (no_room_for_docker, no_cluster, ExpectedCause("disk-full", 24, "no space left")),
+    (no_room_for_docker, no_role, ExpectedCause("disk-full", 24, "no space left")),
+    (docker_failed, no_cluster, ExpectedCause("docker-failed", 24, "docker.service is failed")),
+    (docker_absent, agent_absent, ExpectedCause("docker-absent", 24, "no docker.service")),
+    (docker_failed, no_role, ExpectedCause("docker-failed", 24, "docker.service is failed")),
+    (docker_failed, other_account, ExpectedCause("docker-failed", 24, "docker.service is failed")),
+    (agent_absent, no_role, ExpectedCause("ecs-init-absent", 24, "neither ecs.service")),
+    (masked, cluster_inactive, ExpectedCause("unit-masked", 24, "is masked")),
+    (image_damaged, no_cluster, ExpectedCause("agent-image-load-failed", 24, "could not load")),
+    (gpu, no_role, ExpectedCause("agent-image-load-failed", 24, "could not load")),
+    (imds_off, docker_failed, ExpectedCause("imds-disabled", 22, "403")),
+    (no_credentials_by_proxy, no_cluster, ExpectedCause("imds-proxied", 22, "NO_PROXY does not hold")),
+    (no_role, proxy_for_metadata, ExpectedCause("no-instance-role", 22, "404")),
+    (no_role, other_account, ExpectedCause("no-instance-role", 22, "404")),
+    (no_role, dns_down, ExpectedCause("no-instance-role", 22, "404")),
+    (role_not_assumable, dropped, ExpectedCause("role-not-assumable", 22, "AssumeRoleUnauthorizedAccess")),
+    (no_role, intercepted, ExpectedCause("no-instance-role", 22, "404")),
+    (refused, bad_json, ExpectedCause("config-bad-json", 20, "ECS_INSTANCE_ATTRIBUTES")),
+    (intercepted, other_account, ExpectedCause("tls-untrusted", 25, "issued by")),
+    (denied, cluster_inactive, ExpectedCause("register-denied", 22, "is not authorized")),
+    (cluster_inactive, gives_up, ExpectedCause("cluster-inactive", 21, "INACTIVE")),
+    (other_account, panics, ExpectedCause("cluster-other-account", 21, "999988887777")),
+    (no_cluster, not_connected, ExpectedCause("cluster-not-found", 21, "Cluster not found")),
 ];
 
 #[test]
@@ -194,11 +194,11 @@ fn of_two_faults_the_one_in_the_first_layer_is_reported() {
     let play = || {
         loop {
             let at = next.fetch_add(1, Ordering::Relaxed);
-            let Some((first, second, Names(id, code, seen))) = PAIRS.get(at) else { return };
+            let Some((first, second, ExpectedCause(id, code, seen))) = PAIRS.get(at) else { return };
             let instance = second(first(Instance::new()));
             let outcome = run(&instance, &["verify.deadline=6s", "tags.wait=1s"]);
             let played = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-                Names(id, *code, seen).check(&instance, &outcome);
+                ExpectedCause(id, *code, seen).check(&instance, &outcome);
             }));
             if played.is_err() {
                 wrong.lock().unwrap().push(format!("row {at} ({id} {code}): {:?} {}", outcome.code, outcome.stderr));

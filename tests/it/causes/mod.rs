@@ -59,7 +59,8 @@ pub(crate) const ELSEWHERE: [(&str, &str); 7] = [
 #[test]
 fn every_cause_is_provoked_here_or_listed_with_a_reason() {
     for cause in ALL.iter().copied().chain([&UNKNOWN]) {
-        let calls = ["Names", "Notes", "names"].map(|kind| format!("{kind}(\"{}\"", cause.id));
+        let calls = ["ExpectedCause", "ExpectedNote", "reports_cause", "is_cause"]
+            .map(|kind| format!("{kind}(\"{}\"", cause.id));
         let provoked = SOURCES.iter().any(|source| calls.iter().any(|call| source.contains(call)));
         let elsewhere = ELSEWHERE.iter().any(|(id, _)| *id == cause.id);
         assert!(provoked != elsewhere, "`{}`: provoked {provoked}, listed {elsewhere}", cause.id);
@@ -83,24 +84,27 @@ fn verify(instance: &Instance, settings: &[&str]) -> Outcome {
 }
 
 /// The id of a cause, its exit code, and the evidence that decides.
-struct Names<'a>(&'a str, i32, &'a str);
+struct ExpectedCause<'a>(&'a str, i32, &'a str);
 
-impl Names<'_> {
+impl ExpectedCause<'_> {
     /// The report names this cause first, with its evidence and remedy, and `status.json` says the same.
     fn check(self, instance: &Instance, outcome: &Outcome) {
-        let Names(id, code, seen) = self;
-        let told = &outcome.stderr;
+        let ExpectedCause(id, code, seen) = self;
+        let report = &outcome.stderr;
         let cause = cause(id);
-        assert_eq!(outcome.code, Some(code), "{}\n{told}", outcome.stdout);
-        let named = told.lines().find_map(|line| line.strip_prefix("error: [")?.split(']').next());
+        assert_eq!(outcome.code, Some(code), "{}\n{report}", outcome.stdout);
+        let named = report.lines().find_map(|line| line.strip_prefix("error: [")?.split(']').next());
         record(id, named.unwrap_or("nothing"));
-        let errors: Vec<&str> = told.lines().filter(|line| line.starts_with("error: [")).collect();
-        assert_eq!(errors, [format!("error: [{id}] {}", cause.title)], "{told}");
-        assert!(told.lines().any(|line| line.starts_with("seen: ") && line.contains(seen)), "no `{seen}` in {told}");
-        assert!(told.contains(&format!("remedy: {}\n", cause.remedy)), "{told}");
+        let errors: Vec<&str> = report.lines().filter(|line| line.starts_with("error: [")).collect();
+        assert_eq!(errors, [format!("error: [{id}] {}", cause.title)], "{report}");
+        assert!(
+            report.lines().any(|line| line.starts_with("seen: ") && line.contains(seen)),
+            "no `{seen}` in {report}"
+        );
+        assert!(report.contains(&format!("remedy: {}\n", cause.remedy)), "{report}");
         assert_eq!(outcome.stdout, "");
         if cause.class == Class::Terminal {
-            assert!(outcome.duration < AT_ONCE, "told after {:?}", outcome.duration);
+            assert!(outcome.duration < AT_ONCE, "reported after {:?}", outcome.duration);
         }
         let status: serde_json::Value =
             serde_json::from_str(&instance.disk.text("run/ecs-bootstrap/status.json")).unwrap();
@@ -122,12 +126,12 @@ impl Names<'_> {
 }
 
 /// The id of something that keeps no instance from its cluster, and its evidence.
-struct Notes<'a>(&'a str, &'a str);
+struct ExpectedNote<'a>(&'a str, &'a str);
 
-impl Notes<'_> {
+impl ExpectedNote<'_> {
     /// The instance is ready, nothing is accused, and this is said beside it.
     fn check(self, outcome: &Outcome) {
-        let Notes(id, seen) = self;
+        let ExpectedNote(id, seen) = self;
         is_ready_as(id, outcome);
         let note = outcome.stdout.lines().find(|line| line.starts_with(&format!("note: [{id}] ")));
         record(id, note.map_or("nothing", |_| id));

@@ -1,6 +1,6 @@
 //! Causes that lie on the way to AWS: routes, proxies, TLS, the control plane. See `causes.rs`.
 
-use super::{Names, Notes, is_ready, record, run};
+use super::{ExpectedCause, ExpectedNote, is_ready, record, run};
 use crate::support::http::{Reply, Server};
 use crate::support::port::{BlackHole, Port};
 use crate::support::{Instance, aws};
@@ -18,7 +18,7 @@ fn dropped_packets_are_reported_at_the_deadline() {
     let hole = BlackHole::open();
     let instance = cut_off(Instance::new()).env("AWS_ENDPOINT_URL", hole.endpoint());
     let outcome = run(&instance, &["verify.deadline=8s"]);
-    Names("egress-timeout", 25, "127.0.0.1").check(&instance, &outcome);
+    ExpectedCause("egress-timeout", 25, "127.0.0.1").check(&instance, &outcome);
     let hint = outcome.stderr.lines().any(|line| line.starts_with("also: [no-public-ip]"));
     record("no-public-ip", if hint { "no-public-ip" } else { "nothing" });
     assert!(hint && outcome.stderr.contains("normal behind NAT"), "{}", outcome.stderr);
@@ -29,7 +29,7 @@ fn dropped_packets_are_reported_at_the_deadline() {
 fn a_call_that_never_connected_is_not_a_service_error() {
     let hole = BlackHole::open();
     let instance = Instance::new().without_imds_tags().env("AWS_ENDPOINT_URL", hole.endpoint());
-    Names("egress-timeout", 11, "127.0.0.1")
+    ExpectedCause("egress-timeout", 11, "127.0.0.1")
         .check_untouched(&instance, &run(&instance, &["run.deadline=3s", "tags.wait=1s"]));
 }
 
@@ -50,16 +50,16 @@ fn an_api_that_is_slow_is_not_a_cause() {
 
 #[test]
 fn a_refused_connection_is_reported_at_the_deadline() {
-    let nobody = Port::reserve(IpAddr::V4(Ipv4Addr::LOCALHOST));
-    let instance = cut_off(Instance::new()).env("AWS_ENDPOINT_URL", format!("http://{}", nobody.address()));
-    Names("connection-refused", 25, "127.0.0.1").check(&instance, &run(&instance, &["verify.deadline=6s"]));
+    let closed_port = Port::reserve(IpAddr::V4(Ipv4Addr::LOCALHOST));
+    let instance = cut_off(Instance::new()).env("AWS_ENDPOINT_URL", format!("http://{}", closed_port.address()));
+    ExpectedCause("connection-refused", 25, "127.0.0.1").check(&instance, &run(&instance, &["verify.deadline=6s"]));
 }
 
 #[test]
 fn a_certificate_of_an_unknown_issuer_is_reported() {
     let server = super::SelfSigned::start();
     let instance = Instance::new().without_imds_tags().env("AWS_ENDPOINT_URL", server.endpoint());
-    Names("tls-untrusted", 25, "shows a certificate of")
+    ExpectedCause("tls-untrusted", 25, "shows a certificate of")
         .check_untouched(&instance, &run(&instance, &["run.deadline=10s"]));
 }
 
@@ -70,7 +70,7 @@ fn the_issuer_of_the_certificate_that_the_agent_rejects_is_reported() {
     let instance = Instance::new().env("AWS_ENDPOINT_URL", server.endpoint());
     let instance = instance.agent_behaves(|agent| agent.crashes_with = Some(text.into()));
     let outcome = run(&instance, &["verify.deadline=20s"]);
-    Names("tls-untrusted", 25, ", issued by `").check(&instance, &outcome);
+    ExpectedCause("tls-untrusted", 25, ", issued by `").check(&instance, &outcome);
     assert!(outcome.stderr.contains("x509: certificate signed by unknown authority"), "{}", outcome.stderr);
 }
 
@@ -79,7 +79,7 @@ fn name_servers_that_do_not_answer_are_reported() {
     let lookup = "request send failed, Post \"https://ecs.eu-west-1.amazonaws.com/\": dial tcp: lookup ecs.eu-west-1.amazonaws.com on 127.0.77.53:53: i/o timeout";
     let instance = Instance::new().without_name_server();
     let instance = instance.agent_behaves(|agent| agent.crashes_with = Some(lookup.into()));
-    Names("dns-timeout", 25, "the name servers are `127.0.77.53`")
+    ExpectedCause("dns-timeout", 25, "the name servers are `127.0.77.53`")
         .check(&instance, &run(&instance, &["verify.deadline=10s"]));
 }
 
@@ -89,7 +89,7 @@ fn an_instance_with_a_public_address_gets_no_hint_about_a_missing_one() {
     let instance = cut_off(Instance::new()).env("AWS_ENDPOINT_URL", hole.endpoint());
     instance.imds.change(|imds| imds.public_ipv4 = Some("203.0.113.7".into()));
     let outcome = run(&instance, &["verify.deadline=8s"]);
-    Names("egress-timeout", 25, "127.0.0.1").check(&instance, &outcome);
+    ExpectedCause("egress-timeout", 25, "127.0.0.1").check(&instance, &outcome);
     assert!(!outcome.stderr.contains("no-public-ip"), "{}", outcome.stderr);
 }
 
@@ -99,7 +99,7 @@ fn a_closed_connection_is_endpoint_unreachable() {
     let (address, listener) = (port.address(), port.listen(16));
     std::thread::spawn(move || listener.incoming().flatten().for_each(drop));
     let instance = Instance::new().without_imds_tags().env("AWS_ENDPOINT_URL", format!("http://{address}"));
-    Names("endpoint-unreachable", 11, "no connection to the endpoint")
+    ExpectedCause("endpoint-unreachable", 11, "no connection to the endpoint")
         .check_untouched(&instance, &run(&instance, &["run.deadline=10s", "tags.wait=1s"]));
 }
 
@@ -115,7 +115,7 @@ fn an_endpoint_without_tls_is_tls_failed() {
         }
     });
     let instance = Instance::new().without_imds_tags().env("AWS_ENDPOINT_URL", format!("https://{address}"));
-    Names("tls-failed", 11, "no TLS connection to the endpoint")
+    ExpectedCause("tls-failed", 11, "no TLS connection to the endpoint")
         .check_untouched(&instance, &run(&instance, &["run.deadline=10s", "tags.wait=1s"]));
 }
 
@@ -137,7 +137,7 @@ fn a_proxy_that_refuses_connect_is_reported_with_its_status() {
     let url = proxy.endpoint().replace("//", "//me:hunter2@");
     let instance = proxied(Instance::new(), &url, "Proxy Authentication Required");
     let outcome = run(&instance, &["verify.deadline=5s"]);
-    Names("proxy-refuses", 25, "the proxy answered 407 to CONNECT").check(&instance, &outcome);
+    ExpectedCause("proxy-refuses", 25, "the proxy answered 407 to CONNECT").check(&instance, &outcome);
     assert!(!outcome.stderr.contains("hunter2"), "{}", outcome.stderr);
     let asked = &proxy.requests()[0];
     assert!(asked.method == "CONNECT" && asked.header("proxy-authorization").is_some(), "{asked:?}");
@@ -145,11 +145,11 @@ fn a_proxy_that_refuses_connect_is_reported_with_its_status() {
 
 #[test]
 fn an_unreachable_proxy_is_reported_and_not_the_direct_path() {
-    let (nobody, hole) = (Port::reserve(IpAddr::V4(Ipv4Addr::LOCALHOST)), BlackHole::open());
+    let (closed_port, hole) = (Port::reserve(IpAddr::V4(Ipv4Addr::LOCALHOST)), BlackHole::open());
     let instance = Instance::new().env("AWS_ENDPOINT_URL", hole.endpoint());
-    let url = format!("http://{}", nobody.address());
+    let url = format!("http://{}", closed_port.address());
     let instance = proxied(instance, &url, "proxyconnect tcp: dial tcp: connection refused");
-    Names("proxy-unreachable", 25, "no connection to the proxy")
+    ExpectedCause("proxy-unreachable", 25, "no connection to the proxy")
         .check(&instance, &run(&instance, &["verify.deadline=6s"]));
 }
 
@@ -172,7 +172,7 @@ fn a_proxy_of_docker_that_the_agent_does_not_have_is_reported() {
     let instance = cut_off(Instance::new()).env("AWS_ENDPOINT_URL", hole.endpoint()).file(DOCKER, drop_in);
     let outcome = run(&instance, &["verify.deadline=8s"]);
     let seen = "`/etc/systemd/system/docker.service.d/proxy.conf` has the proxy `proxy.test:3128`";
-    Names("proxy-half-configured", 25, seen).check(&instance, &outcome);
+    ExpectedCause("proxy-half-configured", 25, seen).check(&instance, &outcome);
     assert!(!outcome.stderr.contains("hunter2"), "{}", outcome.stderr);
 }
 
@@ -183,7 +183,7 @@ fn a_proxy_of_the_agent_that_docker_does_not_have_is_a_note() {
     let instance = Instance::new().ecs_config(config);
     let instance = instance.agent_behaves(|agent| agent.register_delay = Duration::from_secs(3));
     let seen = "no drop-in of docker has one";
-    Notes("proxy-half-configured", seen).check(&run(&instance, &["verify.deadline=20s"]));
+    ExpectedNote("proxy-half-configured", seen).check(&run(&instance, &["verify.deadline=20s"]));
 }
 
 /// An agent that registers and does not connect.
@@ -195,23 +195,23 @@ const SOON: [&str; 2] = ["verify.deadline=6s", "verify.window=1s"];
 
 #[test]
 fn an_unreachable_control_plane_is_reported_with_its_endpoint() {
-    let nobody = Port::reserve(IpAddr::V4(Ipv4Addr::LOCALHOST));
+    let closed_port = Port::reserve(IpAddr::V4(Ipv4Addr::LOCALHOST));
     let instance = unconnected();
-    instance.aws.change(|aws| aws.poll_endpoints[0] = format!("https://{}/", nobody.address()));
-    Names("acs-unreachable", 25, "127.0.0.1").check(&instance, &run(&instance, &SOON));
+    instance.aws.change(|aws| aws.poll_endpoints[0] = format!("https://{}/", closed_port.address()));
+    ExpectedCause("acs-unreachable", 25, "127.0.0.1").check(&instance, &run(&instance, &SOON));
 }
 
 #[test]
 fn with_a_reachable_control_plane_the_agent_is_stuck() {
     let instance = unconnected();
-    Names("agent-stuck", 24, "takes connections from this host").check(&instance, &run(&instance, &SOON));
+    ExpectedCause("agent-stuck", 24, "takes connections from this host").check(&instance, &run(&instance, &SOON));
     assert!(instance.aws.count("DiscoverPollEndpoint") > 0);
 }
 
 #[test]
 fn an_agent_without_permission_to_connect_is_reported_with_the_action() {
     let instance = unconnected().aws_fault("DiscoverPollEndpoint", aws::Fault::denied("ecs:DiscoverPollEndpoint"));
-    Names("acs-denied", 22, "ecs:DiscoverPollEndpoint").check(&instance, &run(&instance, &SOON));
+    ExpectedCause("acs-denied", 22, "ecs:DiscoverPollEndpoint").check(&instance, &run(&instance, &SOON));
     assert_eq!(instance.aws.count("DiscoverPollEndpoint"), 1);
 }
 

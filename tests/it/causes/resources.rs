@@ -1,6 +1,6 @@
 //! Causes that lie in the host: disk, memory, SELinux. See `causes.rs`.
 
-use super::{Names, Notes, is_ready, run};
+use super::{ExpectedCause, ExpectedNote, is_ready, run};
 use crate::bad_input::full_at;
 use crate::support::Instance;
 use crate::support::systemd::Start;
@@ -10,21 +10,22 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 fn a_full_docker_volume_is_reported_if_docker_fails() {
     let instance = Instance::new().unit("docker.service", |unit| unit.start = Start::Fails("failed".into()));
     let instance = full_at(instance, "var/lib/docker");
-    Names("disk-full", 24, "`/var/lib/docker` has 0 of 0 MiB").check(&instance, &run(&instance, &[]));
+    ExpectedCause("disk-full", 24, "`/var/lib/docker` has 0 of 0 MiB").check(&instance, &run(&instance, &[]));
 }
 
 #[test]
 fn a_full_volume_is_a_note_if_nothing_fails() {
     let slow = |agent: &mut crate::support::agent::Behaviour| agent.register_delay = Duration::from_secs(4);
     let instance = full_at(Instance::new().agent_behaves(slow), "var/lib/docker");
-    Notes("disk-full", "`/var/lib/docker`").check(&run(&instance, &["verify.deadline=20s"]));
+    ExpectedNote("disk-full", "`/var/lib/docker`").check(&run(&instance, &["verify.deadline=20s"]));
 }
 
 #[test]
 fn an_agent_that_exits_for_lack_of_disk_space_is_disk_full() {
     let instance = Instance::new()
         .agent_behaves(|agent| agent.exits = Some((1, "Error creating data client", "write: no space left on device")));
-    Names("disk-full", 24, "no space left on device").check(&instance, &run(&instance, &["verify.deadline=20s"]));
+    ExpectedCause("disk-full", 24, "no space left on device")
+        .check(&instance, &run(&instance, &["verify.deadline=20s"]));
 }
 
 fn denied(permissive: bool) -> Instance {
@@ -42,7 +43,7 @@ fn denied(permissive: bool) -> Instance {
 #[test]
 fn a_denial_of_selinux_is_reported() {
     let instance = denied(false).unit("ecs.service", |unit| unit.start = Start::Retried(255));
-    Names("selinux-denied", 24, "path=\"/run/docker.sock\"").check(&instance, &run(&instance, &[]));
+    ExpectedCause("selinux-denied", 24, "path=\"/run/docker.sock\"").check(&instance, &run(&instance, &[]));
 }
 
 #[test]
@@ -55,7 +56,7 @@ fn a_host_without_memory_is_reported_if_the_agent_never_connects() {
     let instance = Instance::new()
         .file("proc/meminfo", "MemTotal:        7938420 kB\nMemFree:  6420 kB\nMemAvailable:  20480 kB\n")
         .agent_behaves(|agent| agent.never_connects = true);
-    Names("host-overloaded", 24, "20 of 7752 MiB of memory are available")
+    ExpectedCause("host-overloaded", 24, "20 of 7752 MiB of memory are available")
         .check(&instance, &run(&instance, &["verify.deadline=8s", "verify.window=2s"]));
 }
 
@@ -64,7 +65,7 @@ fn an_agent_killed_for_lack_of_memory_is_reported() {
     let line = "Out of memory: Killed process 812 (agent) total-vm:1280000kB\n";
     let instance =
         Instance::new().journal_has("kernel", line).agent_behaves(|agent| agent.exits = Some((137, "started", "")));
-    Names("host-overloaded", 24, "kernel: `Out of memory: Killed process 812 (agent)")
+    ExpectedCause("host-overloaded", 24, "kernel: `Out of memory: Killed process 812 (agent)")
         .check(&instance, &run(&instance, &["verify.deadline=8s"]));
 }
 

@@ -1,6 +1,6 @@
 //! Causes that lie in the agent's unit, and in what it does before the agent runs. See `causes.rs`.
 
-use super::{Names, is_ready, run, verify};
+use super::{ExpectedCause, is_ready, run, verify};
 use crate::support::Instance;
 use crate::support::systemd::Start;
 
@@ -14,27 +14,29 @@ fn failing(says: &'static str) -> Instance {
 #[test]
 fn an_agent_image_that_does_not_load_is_reported() {
     let instance = failing("could not load Amazon Elastic Container Service Agent into Docker: unexpected EOF");
-    Names("agent-image-load-failed", 24, "unexpected EOF").check(&instance, &run(&instance, &[]));
+    ExpectedCause("agent-image-load-failed", 24, "unexpected EOF").check(&instance, &run(&instance, &[]));
 }
 
 #[test]
 fn an_agent_image_that_cannot_be_downloaded_is_reported() {
     let instance = failing("could not download Amazon Elastic Container Service Agent: 403 Forbidden");
-    Names("agent-download-failed", 24, "403 Forbidden").check(&instance, &run(&instance, &["verify.deadline=6s"]));
+    ExpectedCause("agent-download-failed", 24, "403 Forbidden")
+        .check(&instance, &run(&instance, &["verify.deadline=6s"]));
 }
 
 #[test]
 fn gpus_that_cannot_be_set_up_are_reported() {
     let instance = failing("could not initialize Nvidia GPU Manager: nvml: Driver Not Loaded")
         .ecs_config("ECS_ENABLE_GPU_SUPPORT=true\n");
-    Names("gpu-setup-failed", 24, "Driver Not Loaded").check(&instance, &run(&instance, &["verify.deadline=6s"]));
+    ExpectedCause("gpu-setup-failed", 24, "Driver Not Loaded")
+        .check(&instance, &run(&instance, &["verify.deadline=6s"]));
 }
 
 #[test]
 fn any_other_failure_of_ecs_init_is_reported_with_its_last_log_line() {
     let instance = failing("could not enable loopback routing: sysctl: http://u:hunter2@proxy");
     let outcome = run(&instance, &["verify.deadline=4s"]);
-    Names("ecs-init-failed", 24, "could not enable loopback routing").check(&instance, &outcome);
+    ExpectedCause("ecs-init-failed", 24, "could not enable loopback routing").check(&instance, &outcome);
     assert!(outcome.stderr.contains("status 255, restarts 1"), "{}", outcome.stderr);
     assert!(!outcome.stderr.contains("hunter2"), "{}", outcome.stderr);
 }
@@ -47,7 +49,7 @@ fn a_unit_at_its_start_limit_is_reported_at_once() {
         .journal_has("ecs.service", lines)
         .unit("ecs.service", |unit| unit.start = Start::FailsWith("start-limit-hit"));
     let outcome = run(&instance, &[]);
-    Names("agent-unit-failed", 24, "result start-limit-hit").check(&instance, &outcome);
+    ExpectedCause("agent-unit-failed", 24, "result start-limit-hit").check(&instance, &outcome);
     assert!(outcome.stderr.contains("journal: `Start request repeated too quickly"), "{}", outcome.stderr);
 }
 
@@ -64,6 +66,6 @@ fn an_earlier_failure_of_the_unit_is_not_a_cause() {
 #[test]
 fn an_enabled_unit_without_a_start_job_is_reported() {
     let instance = Instance::new();
-    Names("agent-not-started", 24, "ecs.service is inactive, without a job")
+    ExpectedCause("agent-not-started", 24, "ecs.service is inactive, without a job")
         .check(&instance, &verify(&instance, &["verify.deadline=3s"]));
 }

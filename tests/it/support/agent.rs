@@ -256,7 +256,7 @@ impl Surroundings {
         instance_id: &str,
         attributes: BTreeMap<String, String>,
     ) -> Result<String, Exit> {
-        const AGAIN: [&str; 3] = ["ThrottlingException", "ServerException", "LimitExceededException"];
+        const RETRIED: [&str; 3] = ["ThrottlingException", "ServerException", "LimitExceededException"];
         let mut pause = Duration::from_millis(200);
         let (status, code, message) = loop {
             let mut aws = lock(&self.aws);
@@ -268,7 +268,7 @@ impl Surroundings {
                 Err(error) => error,
             };
             drop(aws);
-            if !AGAIN.contains(&code.as_str()) {
+            if !RETRIED.contains(&code.as_str()) {
                 break (status, code, message);
             }
             let text =
@@ -294,7 +294,7 @@ impl Surroundings {
 
     fn serve(&self, stop: &StopRequest, behaviour: &Behaviour, cluster: &str, instance_id: &str, arn: String) -> Exit {
         let shown = if behaviour.empty_arn { String::new() } else { arn.clone() };
-        let told = behaviour.claimed_arn.clone().unwrap_or_else(|| shown.clone());
+        let claimed = behaviour.claimed_arn.clone().unwrap_or_else(|| shown.clone());
         self.log("ecs-agent", "info", "Registered container instance with cluster!", &[]);
         let fields = [("instanceArn", shown.as_str()), ("cluster", cluster)];
         self.log("ecs-agent", "info", "Instance registration completed successfully", &fields);
@@ -303,7 +303,7 @@ impl Surroundings {
             container_instance_arn: shown.clone(),
             instance_id: instance_id.into(),
         });
-        let metadata = serde_json::json!({"Cluster": cluster, "ContainerInstanceArn": told,
+        let metadata = serde_json::json!({"Cluster": cluster, "ContainerInstanceArn": claimed,
             "Version": format!("Amazon ECS Agent - v{} (*a8b3e7d3)", behaviour.version.unwrap_or("1.106.1"))})
         .to_string();
         if behaviour.port_taken {

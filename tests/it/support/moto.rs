@@ -46,15 +46,15 @@ impl Moto {
         let stderr = child.stderr.take().expect("its stderr is piped");
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
         let mut moto = Self { child, endpoint: String::new(), runtime };
-        let (tell, told) = mpsc::channel();
+        let (sender, lines) = mpsc::channel();
         // It reads on to the end, so that the server's log never blocks the server.
         thread::spawn(move || {
             let lines = BufReader::new(stderr).lines().map_while(Result::ok);
-            lines.for_each(|line| drop(tell.send(line)));
+            lines.for_each(|line| drop(sender.send(line)));
         });
         let mut seen = Vec::new();
         while moto.endpoint.is_empty() {
-            match told.recv_timeout(LONGEST_START) {
+            match lines.recv_timeout(LONGEST_START) {
                 Ok(line) => {
                     if let Some((_, endpoint)) = line.split_once("Running on ") {
                         moto.endpoint = endpoint.trim().to_owned();

@@ -272,7 +272,7 @@ impl Manager {
         };
         tokio::time::sleep(delay).await;
         if matches!(start, Start::Retried(_)) {
-            self.tell(name, Event::Retried).await;
+            self.notify_hook(name, Event::Retried).await;
         }
         let end = start.clone();
         let result = match start {
@@ -284,7 +284,7 @@ impl Manager {
         };
         let fresh = result == "done" && !(kind == "start" && was_active);
         if was_active && kind != "start" {
-            self.tell(name, Event::Stopped).await;
+            self.notify_hook(name, Event::Stopped).await;
         }
         {
             let mut state = lock(&self.state);
@@ -311,7 +311,7 @@ impl Manager {
             }
         }
         if fresh && kind != "stop" {
-            self.tell(name, Event::Started).await;
+            self.notify_hook(name, Event::Started).await;
         }
         let _ = Self::job_removed(&emitter, id, job_path(id), name, &result).await;
     }
@@ -322,7 +322,7 @@ impl Manager {
     }
 
     /// The hook may block (it joins the agent's thread), so it runs off this one.
-    async fn tell(&self, name: &str, event: Event) {
+    async fn notify_hook(&self, name: &str, event: Event) {
         let hook = lock(&self.hook).clone();
         if let Some(hook) = hook {
             let name = name.to_owned();
