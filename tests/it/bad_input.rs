@@ -380,7 +380,8 @@ fn mounted(instance: Instance, options: &str, then: &str) -> Instance {
     let (folder, home) = (instance.disk.path("etc/ecs"), instance.disk.path("home"));
     let (folder, home) = (folder.display(), home.display());
     let inner = format!(
-        "/bin/mount -t tmpfs -o {options} tmpfs {folder} && cd {folder} && {{ {then}; }} || exit 99; {PRODUCT} \"$@\"; code=$?; /bin/cat ecs.config >{home}/after; /bin/ls -A >{home}/left; exit $code"
+        "/bin/mount -t tmpfs -o {options} tmpfs {folder} && cd {folder} && {{ {then}; }} || exit 99; {PRODUCT} \"$@\"; \
+         code=$?; /bin/cat ecs.config >{home}/after; /bin/ls -A >{home}/left; exit $code"
     );
     let script = format!("exec /usr/bin/unshare --user --map-root-user --mount /bin/sh -c '{inner}' product \"$@\"");
     wrapped(instance, &script)
@@ -392,7 +393,8 @@ pub(crate) fn full_at(instance: Instance, folder: &str) -> Instance {
     let folder = instance.disk.path(folder);
     let folder = folder.display();
     let inner = format!(
-        "/bin/mount -t tmpfs -o size=64k tmpfs {folder} || exit 99; /bin/cat /dev/zero 2>/dev/null >{folder}/full; exec {PRODUCT} \"$@\""
+        "/bin/mount -t tmpfs -o size=64k tmpfs {folder} || exit 99; /bin/cat /dev/zero 2>/dev/null >{folder}/full; \
+         exec {PRODUCT} \"$@\""
     );
     let script = format!("exec /usr/bin/unshare --user --map-root-user --mount /bin/sh -c '{inner}' product \"$@\"");
     wrapped(instance, &script)

@@ -122,10 +122,14 @@ fn ready_when_no_service_sends_a_date() {
 /// Errors of every kind, as an earlier boot has left them.
 const EARLIER_AGENT_LOG: &str = concat!(
     "level=info time=2026-01-01T00:00:00Z msg=\"Starting Amazon ECS Agent\"\n",
-    "level=critical time=2026-01-01T00:00:01Z msg=\"Unable to register as a container instance with ECS\" error=\"AccessDeniedException: User: arn:aws:sts::1:assumed-role/x/i is not authorized to perform: ecs:RegisterContainerInstance with an explicit deny in a service control policy\"\n",
-    "level=critical time=2026-01-01T00:00:02Z msg=\"Unable to register as a container instance with ECS\" error=\"ClientException: Cluster not found.\"\n",
+    "level=critical time=2026-01-01T00:00:01Z msg=\"Unable to register as a container instance with ECS\" \
+     error=\"AccessDeniedException: User: arn:aws:sts::1:assumed-role/x/i is not authorized to perform: \
+     ecs:RegisterContainerInstance with an explicit deny in a service control policy\"\n",
+    "level=critical time=2026-01-01T00:00:02Z msg=\"Unable to register as a container instance with ECS\" \
+     error=\"ClientException: Cluster not found.\"\n",
     "level=error time=2026-01-01T00:00:03Z msg=\"no space left on device\"\n",
-    "level=error time=2026-01-01T00:00:03Z msg=\"Data mismatch; saved cluster 'a' does not match configured cluster 'b'\"\n",
+    "level=error time=2026-01-01T00:00:03Z msg=\"Data mismatch; saved cluster 'a' does not match configured cluster \
+     'b'\"\n",
     "level=error time=2026-01-01T00:00:03Z msg=\"InactiveInstanceException: Container instance is deregistered.\"\n",
     "level=error time=2026-01-01T00:00:03Z msg=\"InvalidSignatureException: Signature expired\"\n",
 );
@@ -153,7 +157,8 @@ fn ready_when_the_logs_have_errors_of_an_earlier_boot() {
 fn ready_with_unusual_but_harmless_files() {
     let proxy = Server::tcp(|_| Reply::new(200, "text/plain", "").into());
     let config = format!(
-        "# ours\r\nECS_LOGLEVEL=warn\r\nHTTP_PROXY={}\r\nNO_PROXY=169.254.169.254,169.254.170.2,/var/run/docker.sock\r\nECS_SOMETHING_NEW=1\r\n\r\n",
+        "# \
+         ours\r\nECS_LOGLEVEL=warn\r\nHTTP_PROXY={}\r\nNO_PROXY=169.254.169.254,169.254.170.2,/var/run/docker.sock\r\nECS_SOMETHING_NEW=1\r\n\r\n",
         proxy.endpoint()
     );
     let errors = r#"{"v1": {"datasource": "DataSourceEc2Local", "errors": ["('scripts_user', RuntimeError('Runparts: 1 failures (part-001) in 1 attempted commands'))"]}}"#;

@@ -86,7 +86,8 @@ pub(crate) fn find(name: &str) -> Option<Scene> {
         "metadata-off" => scene(Instance::new().imds_fault(imds::Fault::Off)),
         "no-role" => scene(Instance::new().without_role()),
         "no-name-server" => {
-            let text = "request send failed, Post \"https://ecs.eu-west-1.amazonaws.com/\": dial tcp: lookup ecs.eu-west-1.amazonaws.com on 127.0.77.53:53: read: connection refused";
+            let text = "request send failed, Post \"https://ecs.eu-west-1.amazonaws.com/\": dial tcp: lookup \
+                        ecs.eu-west-1.amazonaws.com on 127.0.77.53:53: read: connection refused";
             let instance = Instance::new().without_name_server();
             let instance = instance.agent_behaves(|agent| agent.crashes_with = Some(text.into()));
             Scene { options: &["--set", "verify.deadline=8s"], ..scene(instance) }
@@ -94,7 +95,8 @@ pub(crate) fn find(name: &str) -> Option<Scene> {
         "denied" => {
             let who = "arn:aws:sts::111122223333:assumed-role/ecsInstanceRole/i-0123456789abcdef0";
             let text = format!(
-                "User: {who} is not authorized to perform: ecs:RegisterContainerInstance with an explicit deny in a service control policy"
+                "User: {who} is not authorized to perform: ecs:RegisterContainerInstance with an explicit deny in a \
+                 service control policy"
             );
             let fault = aws::Fault::error(400, "AccessDeniedException", &text);
             scene(Instance::new().aws_fault("RegisterContainerInstance", fault))
@@ -102,7 +104,8 @@ pub(crate) fn find(name: &str) -> Option<Scene> {
         "no-such-cluster" => scene(Instance::new().without_cluster("prod")),
         // Nobody listens there.
         "closed-endpoint" => {
-            let text = "request send failed, Post \"https://ecs.eu-west-1.amazonaws.com/\": dial tcp 127.0.0.1:9: connect: connection refused";
+            let text = "request send failed, Post \"https://ecs.eu-west-1.amazonaws.com/\": dial tcp 127.0.0.1:9: \
+                        connect: connection refused";
             let instance = Instance::new().env("AWS_ENDPOINT_URL", "http://127.0.0.1:9");
             let instance = instance.agent_behaves(|agent| agent.crashes_with = Some(text.into()));
             Scene { options: &["--set", "verify.deadline=5s"], ..scene(instance) }

@@ -1,4 +1,4 @@
-//! Causes that lie in the agent, its saved state, its life cycle, and what nothing explains. See `causes.rs`.
+//! Causes in the agent, its saved state and its life cycle, and the cause `unknown`. See `causes/mod.rs`.
 
 use super::{ExpectedCause, ExpectedNote, is_ready, run};
 use crate::support::Instance;
@@ -135,7 +135,8 @@ fn an_agent_without_an_arn_is_not_registered() {
 
 #[test]
 fn errors_of_an_earlier_boot_are_not_a_cause() {
-    let line = "level=critical time=2026-01-01T00:00:00Z msg=\"Unable to register as a container instance with ECS\" error=\"AccessDeniedException: not authorized\"\n";
+    let line = "level=critical time=2026-01-01T00:00:00Z msg=\"Unable to register as a container instance with ECS\" \
+                error=\"AccessDeniedException: not authorized\"\n";
     let instance = Instance::new()
         .file("var/log/ecs/ecs-agent.log", line)
         .file("var/log/ecs/ecs-init.log", "level=error msg=\"agent exited with terminal exit code: 5\"\n")
@@ -230,7 +231,8 @@ fn another_process_on_the_agents_port_is_reported() {
     let instance = Instance::new().agent_behaves(|agent| agent.port_taken = true);
     let port: u16 = instance.agent.endpoint().rsplit_once(':').unwrap().1.parse().unwrap();
     let table = format!(
-        "  sl  local_address rem_address   st\n   0: 00000000:{port:04X} 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 4711 1\n"
+        "  sl  local_address rem_address   st\n   0: 00000000:{port:04X} 00000000:0000 0A 00000000:00000000 \
+         00:00000000 00000000     0        0 4711 1\n"
     );
     let instance = instance.file("proc/net/tcp", table).file("proc/12/comm", "nginx\n");
     instance.disk.folder("proc/12/fd");
@@ -244,7 +246,7 @@ fn an_answer_on_the_agents_port_that_is_not_the_agents_is_reported() {
     ExpectedCause("introspection-port-taken", 24, "is not an agent's").check(&instance, &run(&instance, SOON));
 }
 
-/// An instance that ECS has already, as it was at its first registration.
+/// An instance that is already registered, with this status and the attribute `tier=db`.
 fn known(status: &str) -> Instance {
     let instance = saved(Instance::new(), "prod");
     let mut own = String::new();

@@ -1,4 +1,4 @@
-//! Causes that lie in what AWS answers, and in the clock that makes it answer so. See `causes.rs`.
+//! Causes in the answers of AWS, and in the host's clock. See `causes/mod.rs`.
 
 use super::{ExpectedCause, ExpectedNote, is_ready, run};
 use crate::support::{Instance, aws};
@@ -76,7 +76,7 @@ fn an_unknown_refusal_is_quoted() {
         .check(&instance, &run(&instance, &["verify.deadline=4s"]));
 }
 
-/// The service's clock is this far ahead of ours, and it takes no signature.
+/// The clock of AWS is this many seconds ahead of the host's, and AWS rejects every signature.
 fn skewed(ahead: i64) -> Instance {
     let code = "InvalidSignatureException";
     let text = "Signature expired: 20261126T070000Z is now earlier than 20261126T075500Z (20261126T080000Z - 5 min.)";

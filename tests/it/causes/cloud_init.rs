@@ -1,4 +1,4 @@
-//! Causes that lie in cloud-init itself. See `causes.rs`; user data that waits for the agent is in `tests/it/user_data.rs`.
+//! Causes in cloud-init itself. See `causes/mod.rs`. User data that waits for the agent is in `tests/it/user_data.rs`.
 
 use super::{ExpectedCause, ExpectedNote, is_ready, run};
 use crate::support::{Instance, Outcome};
@@ -83,7 +83,7 @@ fn recoverable_warnings_of_cloud_init_are_ignored() {
     assert!(!outcome.stdout.contains("hunter2"), "{}", outcome.stdout);
 }
 
-/// A process of user data.
+/// Adds a process of user data, which started `started` hundredths of a second after the boot.
 fn process(instance: Instance, pid: u32, name: &str, parent: u32, started: u64) -> Instance {
     let stat = format!("{pid} ({name}) S {parent} 1 1 0 -1 4194304 0 0 0 0 0 0 0 0 20 0 1 0 {started} 0 0\n");
     instance
@@ -92,7 +92,7 @@ fn process(instance: Instance, pid: u32, name: &str, parent: u32, started: u64) 
         .file(&format!("proc/{pid}/stat"), stat)
 }
 
-/// cloud-init runs a script, which has slept since `started` (in hundredths of a second since the boot).
+/// cloud-init runs a script that started `started` hundredths of a second after the boot and sleeps.
 fn sleeping(started: u64) -> Instance {
     let instance = Instance::new().user_data(SCRIPT).file("proc/uptime", "4000.00 80.02\n").file("dev/console", "");
     let instance = process(instance, 4700, "cloud-init", 1, 1000);
@@ -110,7 +110,7 @@ fn a_script_that_runs_too_long_is_reported_while_it_runs() {
         std::thread::sleep(std::time::Duration::from_millis(100));
         Some(instance.run(&["status"])).filter(|status| status.code == Some(13))
     });
-    let status = status.expect("it is told");
+    let status = status.expect("the cause is reported while the script runs");
     let outcome = Outcome { stdout: String::new(), stderr: status.stdout, ..status };
     ExpectedCause(
         "cloud-init-stuck",
@@ -119,7 +119,7 @@ fn a_script_that_runs_too_long_is_reported_while_it_runs() {
     )
     .check(&instance, &outcome);
     assert!(!outcome.stderr.contains("hunter2"), "{}", outcome.stderr);
-    // It ends after all.
+    // The script ends, and the instance joins.
     instance.user_data_ends();
     assert_eq!(verify.wait().code, Some(0));
 }

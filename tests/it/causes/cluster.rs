@@ -1,4 +1,4 @@
-//! Causes that lie in the cluster, its region and its account. See `causes.rs`.
+//! Causes in the cluster, its region and its account. See `causes/mod.rs`.
 
 use super::{ExpectedCause, ExpectedNote, is_ready, joined, run, verify};
 use crate::support::{Instance, aws};

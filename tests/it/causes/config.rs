@@ -1,5 +1,5 @@
-//! Causes that lie in the bytes of `ecs.config`: each with its effect, and as a note where the instance is where it should
-//! be. See `causes.rs`.
+//! Causes in the content of `ecs.config`: as a cause if the instance does not join, and as a note if it does. See
+//! `causes/mod.rs`.
 
 use super::{ExpectedCause, ExpectedNote, is_ready, joined, run, verify};
 use crate::support::{Instance, Outcome};
@@ -8,14 +8,14 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 const CONFIG: &str = "etc/ecs/ecs.config";
 const USER_DATA: &str = "#!/bin/sh\necho ECS_CLUSTER=prod >> /etc/ecs/ecs.config\n";
 
-/// Nothing but this file says which cluster; user data wrote it, and has ended.
+/// Only this file can name the cluster. User data wrote it and has ended.
 fn only_this_file(text: impl AsRef<[u8]>) -> (Instance, Outcome) {
     let instance = Instance::new().without_tags().ecs_config(text).user_data(USER_DATA);
     let outcome = run(&instance, &["tags.wait=1s"]);
     (instance, outcome)
 }
 
-/// The agent started with this file and is in `default`; the tag wants `prod`.
+/// The agent started with this file and joined `default`; the tag names `prod`.
 fn in_default(text: &str) -> (Instance, Outcome) {
     let instance = Instance::new().user_data(USER_DATA);
     joined(&instance, text);
@@ -23,6 +23,7 @@ fn in_default(text: &str) -> (Instance, Outcome) {
     (instance, outcome)
 }
 
+/// Checks that the line is the cause, both without and with an agent that joined `default`.
 fn is_cause(id: &str, line: &str, seen: &str) {
     let (instance, outcome) = only_this_file(line);
     ExpectedCause(id, 21, seen).check(&instance, &outcome);
@@ -33,7 +34,7 @@ fn is_cause(id: &str, line: &str, seen: &str) {
     assert!(outcome.stderr.contains("in `default`; wanted is `prod`"), "{}", outcome.stderr);
 }
 
-/// The same beside a line that is right.
+/// Checks that the line is a note if another line names the cluster correctly.
 fn is_note(id: &str, line: &str, seen: &str) {
     let instance = Instance::new().ecs_config(format!("{line}ECS_CLUSTER=prod\n"));
     ExpectedNote(id, seen).check(&run(&instance, &["verify.deadline=20s"]));

@@ -1,4 +1,4 @@
-//! Causes that lie in docker and in what the host gives it. See `causes.rs`.
+//! Causes in docker and its configuration. See `causes/mod.rs`.
 
 use super::{ExpectedCause, is_ready, run};
 use crate::support::Instance;

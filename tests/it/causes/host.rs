@@ -1,4 +1,4 @@
-//! Causes that lie on this host: settings, `ecs.config`, docker, units, disk. See `causes.rs`.
+//! Causes on the host: settings, `ecs.config`, docker, units, disk. See `causes/mod.rs`.
 
 use super::{ExpectedCause, is_ready, run, verify};
 use crate::bad_input::{full_disk, read_only};
@@ -152,7 +152,7 @@ fn an_enabled_agent_after_debians_cloud_final_is_an_ordering_cycle() {
     let plan = instance.run(&["plan"]);
     assert!(plan.stderr.contains("unit-ordering-cycle"), "{}", plan.stderr);
     ExpectedCause("unit-ordering-cycle", 24, "inactive and without a job").check(&instance, &verify(&instance, &[]));
-    // The same units with the agent not enabled are in order.
+    // With the agent disabled, the same units have no cycle.
     instance.systemd.change_unit("ecs.service", |unit| unit.unit_file_state = "disabled".into());
     assert!(!instance.run(&["plan"]).stderr.contains("unit-ordering-cycle"));
     is_ready(&run(&instance, &[]));
@@ -211,7 +211,7 @@ fn a_file_of_ecs_bootstrap_that_is_not_a_regular_file_is_reported() {
 #[test]
 fn a_run_that_hangs_is_ended_after_the_deadline() {
     let instance = Instance::new();
-    // The report goes to a pipe that nobody reads.
+    // The report goes to a full pipe that is never read.
     let outcome = instance.start_into_full_pipe(&["run", "--no-wait", "--set", "run.deadline=3s"]).wait();
     ExpectedCause("call-hangs", 13, "`ecs-bootstrap run` has not ended by itself 8s after its deadline")
         .check(&instance, &outcome);

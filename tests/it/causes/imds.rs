@@ -1,4 +1,4 @@
-//! Causes that lie in instance metadata. See `causes.rs`.
+//! Causes in instance metadata. See `causes/mod.rs`.
 
 use super::{ExpectedCause, is_ready, run};
 use crate::support::http::Reply;
@@ -81,10 +81,12 @@ fn a_403_from_a_proxy_is_imds_proxied() {
     }
 }
 
-/// An agent that asks instance metadata through a proxy, which has no role for it.
+/// An agent that reads instance metadata through a proxy, and finds no role there.
 fn agent_behind_proxy(no_proxy: &str) -> Instance {
     let closed_port = Port::reserve(IpAddr::V4(Ipv4Addr::LOCALHOST));
-    let text = "operation error ECS: RegisterContainerInstance, get identity: get credentials: failed to refresh cached credentials, no EC2 IMDS role found, operation error ec2imds: GetMetadata, http response error StatusCode: 503";
+    let text = "operation error ECS: RegisterContainerInstance, get identity: get credentials: failed to refresh \
+                cached credentials, no EC2 IMDS role found, operation error ec2imds: GetMetadata, http response error \
+                StatusCode: 503";
     Instance::new()
         .ecs_config(format!("HTTP_PROXY=http://u:hunter2@{}\nNO_PROXY={no_proxy}\n", closed_port.address()))
         .agent_behaves(|agent| agent.crashes_with = Some(text.into()))

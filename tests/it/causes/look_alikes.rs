@@ -1,4 +1,4 @@
-//! Two faults of different layers at once: the first broken layer is named. See `causes.rs`.
+//! Two faults of different layers at once: the cause is in the first broken layer. See `causes/mod.rs`.
 
 use super::{ExpectedCause, SelfSigned, run};
 use crate::bad_input::full_disk;
@@ -42,7 +42,8 @@ fn docker_failed(instance: Instance) -> Instance {
 }
 
 fn no_room_for_docker(instance: Instance) -> Instance {
-    let lines = "Starting docker.service - Docker Application Container Engine...\nfailed to start daemon: mkdir /var/lib/docker: no space left on device\n";
+    let lines = "Starting docker.service - Docker Application Container Engine...\nfailed to start daemon: mkdir \
+                 /var/lib/docker: no space left on device\n";
     docker_failed(instance).journal_has("docker.service", lines)
 }
 
@@ -55,8 +56,8 @@ fn masked(instance: Instance) -> Instance {
 }
 
 fn image_damaged(instance: Instance) -> Instance {
-    let says = "could not load Amazon Elastic Container Service Agent into Docker: archive/tar: invalid header";
-    let instance = instance.agent_behaves(|agent| agent.init_error = says);
+    let error = "could not load Amazon Elastic Container Service Agent into Docker: archive/tar: invalid header";
+    let instance = instance.agent_behaves(|agent| agent.init_error = error);
     instance.unit("ecs.service", |unit| unit.start = Start::Retried(255))
 }
 
@@ -74,10 +75,11 @@ fn role_not_assumable(instance: Instance) -> Instance {
 }
 
 fn refused(instance: Instance) -> Instance {
-    // Nobody listens there once the port is let go.
+    // The port is closed as soon as `Port` is dropped.
     let address = Port::reserve(IpAddr::V4(Ipv4Addr::LOCALHOST)).address();
     let text = format!(
-        "operation error ECS: RegisterContainerInstance, request send failed, dial tcp {address}: connect: connection refused"
+        "operation error ECS: RegisterContainerInstance, request send failed, dial tcp {address}: connect: connection \
+         refused"
     );
     let instance = instance.env("AWS_ENDPOINT_URL", format!("http://{address}"));
     instance.agent_behaves(|agent| agent.crashes_with = Some(text))
@@ -92,12 +94,14 @@ fn dropped(instance: Instance) -> Instance {
 }
 
 fn dns_down(instance: Instance) -> Instance {
-    let text = "operation error ECS: RegisterContainerInstance, request send failed, dial tcp: lookup ecs.eu-west-1.amazonaws.com on 10.0.0.2:53: read udp: i/o timeout";
+    let text = "operation error ECS: RegisterContainerInstance, request send failed, dial tcp: lookup \
+                ecs.eu-west-1.amazonaws.com on 10.0.0.2:53: read udp: i/o timeout";
     instance.without_name_server().agent_behaves(|agent| agent.crashes_with = Some(text.into()))
 }
 
 fn intercepted(instance: Instance) -> Instance {
-    let text = "operation error ECS: RegisterContainerInstance, request send failed, tls: failed to verify certificate: x509: certificate signed by unknown authority";
+    let text = "operation error ECS: RegisterContainerInstance, request send failed, tls: failed to verify \
+                certificate: x509: certificate signed by unknown authority";
     let instance = instance.env("AWS_ENDPOINT_URL", SelfSigned::start().endpoint());
     instance.agent_behaves(|agent| agent.crashes_with = Some(text.into()))
 }
@@ -107,7 +111,9 @@ fn proxy_for_metadata(instance: Instance) -> Instance {
 }
 
 fn no_credentials_by_proxy(instance: Instance) -> Instance {
-    let text = "operation error ECS: RegisterContainerInstance, get identity: get credentials: failed to refresh cached credentials, no EC2 IMDS role found, proxyconnect tcp: dial tcp 127.0.0.1:9: connect: connection refused";
+    let text = "operation error ECS: RegisterContainerInstance, get identity: get credentials: failed to refresh \
+                cached credentials, no EC2 IMDS role found, proxyconnect tcp: dial tcp 127.0.0.1:9: connect: \
+                connection refused";
     proxy_for_metadata(instance).agent_behaves(|agent| agent.crashes_with = Some(text.into()))
 }
 
@@ -144,7 +150,7 @@ fn gpu(instance: Instance) -> Instance {
     image_damaged(instance).ecs_config("ECS_ENABLE_GPU_SUPPORT=true\n")
 }
 
-/// The two faults, and what is named: its id, its exit code, and what was seen.
+/// The two faults, and the expected cause.
 const PAIRS: &[(Fault, Fault, ExpectedCause<'static>)] = &[
     (clock, denied, ExpectedCause("clock-skew", 24, "behind the Date")),
     (clock, bad_json, ExpectedCause("clock-skew", 24, "behind the Date")),
@@ -158,7 +164,7 @@ const PAIRS: &[(Fault, Fault, ExpectedCause<'static>)] = &[
     (bad_json, denied, ExpectedCause("config-bad-json", 20, "ECS_INSTANCE_ATTRIBUTES")),
     (misspelt, script_failed, ExpectedCause("config-key-misspelt", 21, "ECS_CLUSTR")),
     (script_failed, docker_failed, ExpectedCause("user-data-failed", 21, "scripts-user")),
-    // Whether a tag names the cluster is not known without a role, so nobody can say that user data had to.
+    // Without a role, ecs-bootstrap cannot know whether a tag names the cluster. So it cannot say that user data had to.
     (script_failed, no_role, ExpectedCause("no-instance-role", 22, "404")),
     (full_disk, docker_failed, ExpectedCause("disk-full", 24, "/etc/ecs/ecs.config")),
     (full_disk, no_cluster, ExpectedCause("disk-full", 24, "/etc/ecs/ecs.config")),

@@ -1,4 +1,4 @@
-//! Causes that lie on the way to AWS: routes, proxies, TLS, the control plane. See `causes.rs`.
+//! Causes in the network path to AWS: routes, proxies, TLS, the control plane. See `causes/mod.rs`.
 
 use super::{ExpectedCause, ExpectedNote, is_ready, record, run};
 use crate::support::http::{Reply, Server};
@@ -7,9 +7,11 @@ use crate::support::{Instance, aws};
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
-/// An agent that cannot register either, in the words of a network that drops.
+/// An agent that cannot register because the network drops its packets.
 fn cut_off(instance: Instance) -> Instance {
-    let text = "operation error ECS: RegisterContainerInstance, exceeded maximum number of attempts, 3, https response error StatusCode: 0, RequestID: , request send failed, Post \"https://ecs.eu-west-1.amazonaws.com/\": dial tcp 52.0.0.1:443: i/o timeout";
+    let text = "operation error ECS: RegisterContainerInstance, exceeded maximum number of attempts, 3, https response \
+                error StatusCode: 0, RequestID: , request send failed, Post \"https://ecs.eu-west-1.amazonaws.com/\": \
+                dial tcp 52.0.0.1:443: i/o timeout";
     instance.agent_behaves(|agent| agent.crashes_with = Some(text.into()))
 }
 
@@ -66,7 +68,8 @@ fn a_certificate_of_an_unknown_issuer_is_reported() {
 #[test]
 fn the_issuer_of_the_certificate_that_the_agent_rejects_is_reported() {
     let server = super::SelfSigned::start();
-    let text = "operation error ECS: RegisterContainerInstance, request send failed, tls: failed to verify certificate: x509: certificate signed by unknown authority";
+    let text = "operation error ECS: RegisterContainerInstance, request send failed, tls: failed to verify \
+                certificate: x509: certificate signed by unknown authority";
     let instance = Instance::new().env("AWS_ENDPOINT_URL", server.endpoint());
     let instance = instance.agent_behaves(|agent| agent.crashes_with = Some(text.into()));
     let outcome = run(&instance, &["verify.deadline=20s"]);
@@ -76,7 +79,8 @@ fn the_issuer_of_the_certificate_that_the_agent_rejects_is_reported() {
 
 #[test]
 fn name_servers_that_do_not_answer_are_reported() {
-    let lookup = "request send failed, Post \"https://ecs.eu-west-1.amazonaws.com/\": dial tcp: lookup ecs.eu-west-1.amazonaws.com on 127.0.77.53:53: i/o timeout";
+    let lookup = "request send failed, Post \"https://ecs.eu-west-1.amazonaws.com/\": dial tcp: lookup \
+                  ecs.eu-west-1.amazonaws.com on 127.0.77.53:53: i/o timeout";
     let instance = Instance::new().without_name_server();
     let instance = instance.agent_behaves(|agent| agent.crashes_with = Some(lookup.into()));
     ExpectedCause("dns-timeout", 25, "the name servers are `127.0.77.53`")
@@ -119,12 +123,12 @@ fn an_endpoint_without_tls_is_tls_failed() {
         .check_untouched(&instance, &run(&instance, &["run.deadline=10s", "tags.wait=1s"]));
 }
 
-/// A proxy that answers every CONNECT so.
+/// A proxy that answers every CONNECT with this status.
 fn proxy(status: u16) -> Server {
     Server::tcp(move |_| Reply::new(status, "text/plain", "").into())
 }
 
-/// An agent with this proxy, which it cannot register through.
+/// An agent that cannot register through this proxy.
 fn proxied(instance: Instance, proxy: &str, error: &str) -> Instance {
     let config = format!("HTTP_PROXY={proxy}\nNO_PROXY=169.254.169.254\n");
     let text = format!("operation error ECS: RegisterContainerInstance, request send failed, Post: {error}");
@@ -139,8 +143,8 @@ fn a_proxy_that_refuses_connect_is_reported_with_its_status() {
     let outcome = run(&instance, &["verify.deadline=5s"]);
     ExpectedCause("proxy-refuses", 25, "the proxy answered 407 to CONNECT").check(&instance, &outcome);
     assert!(!outcome.stderr.contains("hunter2"), "{}", outcome.stderr);
-    let asked = &proxy.requests()[0];
-    assert!(asked.method == "CONNECT" && asked.header("proxy-authorization").is_some(), "{asked:?}");
+    let request = &proxy.requests()[0];
+    assert!(request.method == "CONNECT" && request.header("proxy-authorization").is_some(), "{request:?}");
 }
 
 #[test]
@@ -186,7 +190,7 @@ fn a_proxy_of_the_agent_that_docker_does_not_have_is_a_note() {
     ExpectedNote("proxy-half-configured", seen).check(&run(&instance, &["verify.deadline=20s"]));
 }
 
-/// An agent that registers and does not connect.
+/// An agent that registers but never connects.
 fn unconnected() -> Instance {
     Instance::new().agent_behaves(|agent| agent.never_connects = true)
 }

@@ -1,4 +1,4 @@
-//! Causes that lie in the host: disk, memory, SELinux. See `causes.rs`.
+//! Causes in the resources of the host: disk, memory, SELinux. See `causes/mod.rs`.
 
 use super::{ExpectedCause, ExpectedNote, is_ready, run};
 use crate::bad_input::full_at;
@@ -31,7 +31,8 @@ fn an_agent_that_exits_for_lack_of_disk_space_is_disk_full() {
 fn denied(permissive: bool) -> Instance {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
     let record = format!(
-        "type=AVC msg=audit({now}.1:7): avc:  denied  {{ connectto }} for  pid=7 comm=\"amazon-ecs-init\" path=\"/run/docker.sock\" permissive={}\n",
+        "type=AVC msg=audit({now}.1:7): avc:  denied  {{ connectto }} for  pid=7 comm=\"amazon-ecs-init\" \
+         path=\"/run/docker.sock\" permissive={}\n",
         u8::from(permissive)
     );
     Instance::new()

@@ -1,4 +1,4 @@
-//! Causes that lie in the role, its credentials and its permissions. See `causes.rs`.
+//! Causes in the role, its credentials and its permissions. See `causes/mod.rs`.
 
 use super::{ExpectedCause, ExpectedNote, is_ready, launched, run};
 use crate::support::{Instance, aws, imds};
@@ -108,7 +108,8 @@ const ROLE: &str = "arn:aws:sts::111122223333:assumed-role/ecsInstanceRole/i-012
 fn the_end_of_the_message_names_the_kind_of_policy_that_denies() {
     for (tail, names) in [
         (
-            "with an explicit deny in a service control policy: arn:aws:organizations::111122223333:policy/o-1/service_control_policy/p-1",
+            "with an explicit deny in a service control policy: \
+             arn:aws:organizations::111122223333:policy/o-1/service_control_policy/p-1",
             ExpectedCause(
                 "scp-denied",
                 22,
@@ -144,7 +145,8 @@ fn the_end_of_the_message_names_the_kind_of_policy_that_denies() {
 
 #[test]
 fn a_call_denied_by_the_organisation_is_scp_denied() {
-    let text = "You are not authorized to perform this operation. User: x is not authorized to perform: ec2:DescribeTags with an explicit deny in a service control policy";
+    let text = "You are not authorized to perform this operation. User: x is not authorized to perform: \
+                ec2:DescribeTags with an explicit deny in a service control policy";
     let denied = aws::Fault::error(403, "UnauthorizedOperation", text);
     let instance = Instance::new().without_imds_tags().aws_fault("DescribeTags", denied);
     ExpectedCause("scp-denied", 22, "service control policy")
@@ -189,7 +191,9 @@ fn a_role_without_credentials_is_reported_with_its_code() {
 
 #[test]
 fn a_role_that_the_agent_has_not_used_yet_is_role_late() {
-    let text = "operation error ECS: RegisterContainerInstance, get identity: get credentials: failed to refresh cached credentials, no EC2 IMDS role found, operation error ec2imds: GetMetadata, http response error StatusCode: 404";
+    let text = "operation error ECS: RegisterContainerInstance, get identity: get credentials: failed to refresh \
+                cached credentials, no EC2 IMDS role found, operation error ec2imds: GetMetadata, http response error \
+                StatusCode: 404";
     let instance = Instance::new().agent_behaves(|agent| agent.crashes_with = Some(text.into()));
     launched(&instance, Duration::from_secs(20));
     ExpectedCause("role-late", 22, "instance metadata has the role `ecsInstanceRole` now")
@@ -199,7 +203,8 @@ fn a_role_that_the_agent_has_not_used_yet_is_role_late() {
 #[test]
 fn expired_credentials_are_reported() {
     let ago = Duration::from_secs(3600);
-    let text = "operation error ECS: RegisterContainerInstance, https response error StatusCode: 400, RequestID: x, ExpiredTokenException: The security token included in the request is expired";
+    let text = "operation error ECS: RegisterContainerInstance, https response error StatusCode: 400, RequestID: x, \
+                ExpiredTokenException: The security token included in the request is expired";
     let instance = with_role(imds::Role::Expired("ecsInstanceRole".into(), ago))
         .agent_behaves(|agent| agent.crashes_with = Some(text.into()));
     ExpectedCause("credentials-expired", 22, "ended 1h").check(&instance, &run(&instance, &["verify.deadline=4s"]));

@@ -1,14 +1,14 @@
-//! Causes that lie in the agent's unit, and in what it does before the agent runs. See `causes.rs`.
+//! Causes in the agent's unit, and in ecs-init before the agent runs. See `causes/mod.rs`.
 
 use super::{ExpectedCause, is_ready, run, verify};
 use crate::support::Instance;
 use crate::support::systemd::Start;
 
-/// ecs-init fails with these words, and systemd tries again.
-fn failing(says: &'static str) -> Instance {
+/// ecs-init fails with this error, and systemd restarts it.
+fn failing(error: &'static str) -> Instance {
     Instance::new()
         .unit("ecs.service", |unit| unit.start = Start::Retried(255))
-        .agent_behaves(|agent| agent.init_error = says)
+        .agent_behaves(|agent| agent.init_error = error)
 }
 
 #[test]

@@ -1,7 +1,7 @@
-//! Faults that no cause of the catalogue describes, as the world brings them. See `causes.rs`.
+//! Faults that no cause of the catalogue describes. See `causes/mod.rs`.
 //!
-//! In: an instance with something wrong that nobody foresaw. Out: the general cause of the layer in which it lies, with
-//! what was seen of it, by `run` and by `doctor` alike; never a special cause that only looks like it.
+//! In: an instance with a fault that has no cause of its own. Out: `run` and `doctor` both report the general cause of the
+//! layer with evidence, and never a special cause that is only similar.
 
 use super::{ExpectedCause, run};
 use crate::support::http::{Answer, Reply};
@@ -14,15 +14,16 @@ use std::time::Duration;
 const SOON: &[&str] = &["verify.deadline=6s"];
 const CALLS: &[&str] = &["run.deadline=8s", "tags.wait=1s"];
 
-/// The general cause, its exit code and what was seen: by this run, and by doctor right after it.
-fn both_report(instance: &Instance, outcome: &Outcome, names: ExpectedCause<'_>) {
-    let ExpectedCause(id, code, _) = names;
-    names.check(instance, outcome);
-    agrees(instance, id, code);
+/// Checks the cause of this run, and that doctor reports the same cause.
+fn both_report(instance: &Instance, outcome: &Outcome, expected: ExpectedCause<'_>) {
+    let ExpectedCause(id, code, _) = expected;
+    expected.check(instance, outcome);
+    doctor_agrees(instance, id, code);
 }
 
-/// What doctor finds is the same: it may be early, where a run has waited, and never is final where the run was not.
-fn agrees(instance: &Instance, id: &str, code: i32) {
+/// Checks that doctor reports the same cause. Its exit code may be that of the cause, or that of a run that waited until
+/// its deadline.
+fn doctor_agrees(instance: &Instance, id: &str, code: i32) {
     let doctor = instance.run(&["doctor"]);
     let cause = super::cause(id);
     let first = doctor.stdout.lines().next().unwrap_or_default();
@@ -64,7 +65,12 @@ fn imds_answers(path: &str, reply: Reply) -> Instance {
 fn error_500_for_credentials_is_imds_garbled() {
     let path = "/latest/meta-data/iam/security-credentials/ecsInstanceRole";
     let instance = imds_answers(path, Reply::new(500, "text/plain", "")).agent_behaves(|agent| {
-        agent.crashes_with = Some("operation error ECS: RegisterContainerInstance, get identity: get credentials: failed to refresh cached credentials, no EC2 IMDS role found, operation error ec2imds: GetMetadata, http response error StatusCode: 500".into());
+        agent.crashes_with = Some(
+            "operation error ECS: RegisterContainerInstance, get identity: get credentials: \
+             failed to refresh cached credentials, no EC2 IMDS role found, operation error \
+             ec2imds: GetMetadata, http response error StatusCode: 500"
+                .into(),
+        );
     });
     both_report(&instance, &run(&instance, SOON), ExpectedCause("imds-garbled", 22, "answered 500"));
 }
@@ -91,16 +97,22 @@ fn html_instead_of_the_identity_document_is_imds_garbled() {
 fn html_instead_of_credentials_is_imds_garbled() {
     let path = "/latest/meta-data/iam/security-credentials/ecsInstanceRole";
     let instance = imds_answers(path, html(200)).agent_behaves(|agent| {
-        agent.crashes_with = Some("get identity: get credentials: failed to refresh cached credentials, no EC2 IMDS role found, failed to decode".into());
+        agent.crashes_with = Some(
+            "get identity: get credentials: failed to refresh cached credentials, no EC2 IMDS \
+             role found, failed to decode"
+                .into(),
+        );
     });
     both_report(&instance, &run(&instance, SOON), ExpectedCause("imds-garbled", 22, "security-credentials"));
 }
 
-// The API, and what stands in its place.
+// The API, and other servers that answer instead of it.
 
 #[test]
 fn a_captive_portal_seen_by_the_agent_is_a_service_error() {
-    let text = "operation error ECS: RegisterContainerInstance, https response error StatusCode: 200, RequestID: , deserialization failed, failed to decode response body, invalid character '<' looking for beginning of value";
+    let text = "operation error ECS: RegisterContainerInstance, https response error StatusCode: 200, RequestID: , \
+                deserialization failed, failed to decode response body, invalid character '<' looking for beginning of \
+                value";
     let instance = crashing(text).aws_fault("DescribeClusters", aws::Fault::Answers(html(200)));
     both_report(&instance, &run(&instance, SOON), ExpectedCause("service-error", 11, "invalid character '<'"));
 }
@@ -152,14 +164,16 @@ fn a_tls_alert_is_tls_failed() {
 
 #[test]
 fn opt_in_required_is_register_refused() {
-    let text = "operation error ECS: RegisterContainerInstance, https response error StatusCode: 400, RequestID: x, api error OptInRequired: The AWS Access Key Id needs a subscription for the service";
+    let text = "operation error ECS: RegisterContainerInstance, https response error StatusCode: 400, RequestID: x, \
+                api error OptInRequired: The AWS Access Key Id needs a subscription for the service";
     let instance = crashing(text);
     both_report(&instance, &run(&instance, SOON), ExpectedCause("register-refused", 23, "OptInRequired"));
 }
 
 #[test]
 fn subscription_required_is_register_refused() {
-    let text = "operation error ECS: RegisterContainerInstance, api error SubscriptionRequiredException: The AWS Access Key Id needs a subscription for the service";
+    let text = "operation error ECS: RegisterContainerInstance, api error SubscriptionRequiredException: The AWS \
+                Access Key Id needs a subscription for the service";
     let instance = crashing(text);
     both_report(
         &instance,
@@ -170,35 +184,50 @@ fn subscription_required_is_register_refused() {
 
 #[test]
 fn a_disabled_region_is_register_refused() {
-    let text = "operation error ECS: RegisterContainerInstance, api error RegionDisabledException: STS is not activated in this region for account";
+    let text = "operation error ECS: RegisterContainerInstance, api error RegionDisabledException: STS is not \
+                activated in this region for account";
     let instance = crashing(text);
     both_report(&instance, &run(&instance, SOON), ExpectedCause("register-refused", 23, "RegionDisabledException"));
 }
 
 #[test]
 fn a_denied_tag_resource_is_api_denied() {
-    let text = "operation error ECS: RegisterContainerInstance, https response error StatusCode: 400, RequestID: x, AccessDeniedException: User: arn:aws:sts::111122223333:assumed-role/ecsInstanceRole/i-0123456789abcdef0 is not authorized to perform: ecs:TagResource on resource: arn:aws:ecs:eu-west-1:111122223333:container-instance/prod/* because no identity-based policy allows the ecs:TagResource action";
+    let text = "operation error ECS: RegisterContainerInstance, https response error StatusCode: 400, RequestID: x, \
+                AccessDeniedException: User: \
+                arn:aws:sts::111122223333:assumed-role/ecsInstanceRole/i-0123456789abcdef0 is not authorized to \
+                perform: ecs:TagResource on resource: arn:aws:ecs:eu-west-1:111122223333:container-instance/prod/* \
+                because no identity-based policy allows the ecs:TagResource action";
     let instance = crashing(text);
     both_report(&instance, &run(&instance, SOON), ExpectedCause("api-denied", 22, "ecs:TagResource"));
 }
 
 #[test]
 fn a_denied_action_of_another_service_is_api_denied() {
-    let text = "operation error ECS: RegisterContainerInstance, https response error StatusCode: 400, RequestID: x, AccessDeniedException: User: arn:aws:sts::111122223333:assumed-role/ecsInstanceRole/i-0123456789abcdef0 is not authorized to perform: kms:Decrypt on this resource because the resource does not exist in this Region, no resource-based policies allow access, or a resource-based policy explicitly denies access";
+    let text = "operation error ECS: RegisterContainerInstance, https response error StatusCode: 400, RequestID: x, \
+                AccessDeniedException: User: \
+                arn:aws:sts::111122223333:assumed-role/ecsInstanceRole/i-0123456789abcdef0 is not authorized to \
+                perform: kms:Decrypt on this resource because the resource does not exist in this Region, no \
+                resource-based policies allow access, or a resource-based policy explicitly denies access";
     let instance = crashing(text);
     both_report(&instance, &run(&instance, SOON), ExpectedCause("api-denied", 22, "kms:Decrypt"));
 }
 
 #[test]
 fn a_denied_create_cluster_is_api_denied() {
-    let text = "operation error ECS: CreateCluster, https response error StatusCode: 400, RequestID: x, AccessDeniedException: User: arn:aws:sts::111122223333:assumed-role/ecsInstanceRole/i-0123456789abcdef0 is not authorized to perform: ecs:CreateCluster on resource: arn:aws:ecs:eu-west-1:111122223333:cluster/default because no identity-based policy allows the ecs:CreateCluster action";
+    let text = "operation error ECS: CreateCluster, https response error StatusCode: 400, RequestID: x, \
+                AccessDeniedException: User: \
+                arn:aws:sts::111122223333:assumed-role/ecsInstanceRole/i-0123456789abcdef0 is not authorized to \
+                perform: ecs:CreateCluster on resource: arn:aws:ecs:eu-west-1:111122223333:cluster/default because no \
+                identity-based policy allows the ecs:CreateCluster action";
     let instance = exiting(1, "Could not create cluster", text).tag("ecs-bootstrap:cluster", "default");
     both_report(&instance, &run(&instance, SOON), ExpectedCause("api-denied", 22, "Could not create cluster"));
 }
 
 #[test]
 fn an_unknown_backend_host_of_the_agent_is_register_refused() {
-    let text = "operation error ECS: RegisterContainerInstance, exceeded maximum number of attempts, 3, request send failed, Post \"https://ecs.nowhere.internal/\": dial tcp: lookup ecs.nowhere.internal on 10.0.0.2:53: no such host";
+    let text = "operation error ECS: RegisterContainerInstance, exceeded maximum number of attempts, 3, request send \
+                failed, Post \"https://ecs.nowhere.internal/\": dial tcp: lookup ecs.nowhere.internal on 10.0.0.2:53: \
+                no such host";
     let instance = crashing(text).ecs_config("ECS_BACKEND_HOST=https://ecs.nowhere.internal\n");
     both_report(&instance, &run(&instance, SOON), ExpectedCause("register-refused", 23, "no such host"));
 }
@@ -220,7 +249,9 @@ fn a_slow_api_and_an_agent_without_errors_are_unknown() {
 
 // The agent.
 
-const PANIC: &str = "panic: runtime error: invalid memory address or nil pointer dereference\n[signal SIGSEGV: segmentation violation code=0x1 addr=0x0 pc=0x8a3f21]\n\ngoroutine 1 [running]:\ngithub.com/aws/amazon-ecs-agent/agent/app.(*ecsAgent).doStart(0x0)\n\t/go/src/agent/app/agent.go:461 +0x1b2";
+const PANIC: &str = "panic: runtime error: invalid memory address or nil pointer dereference\n[signal SIGSEGV: \
+                     segmentation violation code=0x1 addr=0x0 pc=0x8a3f21]\n\ngoroutine 1 \
+                     [running]:\ngithub.com/aws/amazon-ecs-agent/agent/app.(*ecsAgent).doStart(0x0)\n\t/go/src/agent/app/agent.go:461 +0x1b2";
 
 #[test]
 fn a_panic_of_the_agent_is_agent_exits() {
@@ -248,7 +279,8 @@ fn an_unreadable_line_in_the_log_is_agent_exits() {
 
 #[test]
 fn a_json_log_line_is_evidence_of_agent_exits() {
-    let line = "{\"level\":\"critical\",\"time\":\"2026-11-26T08:00:00Z\",\"msg\":\"Unable to fetch host resources\",\"error\":\"reserved memory 99999 MiB is more than the host has\"}";
+    let line = "{\"level\":\"critical\",\"time\":\"2026-11-26T08:00:00Z\",\"msg\":\"Unable to fetch host \
+                resources\",\"error\":\"reserved memory 99999 MiB is more than the host has\"}";
     let instance = dying(1, line);
     both_report(&instance, &run(&instance, SOON), ExpectedCause("agent-exits", 23, "reserved memory 99999"));
 }
@@ -276,7 +308,8 @@ fn an_unknown_cgroup_error_is_agent_gave_up() {
 
 #[test]
 fn a_changed_instance_type_is_agent_gave_up() {
-    let text = "InvalidParameterException: Container instance type changes are not supported. Container instance was previously registered as m5.large.";
+    let text = "InvalidParameterException: Container instance type changes are not supported. Container instance was \
+                previously registered as m5.large.";
     let instance = Instance::new().agent_behaves(|agent| agent.gives_up_with = Some(text.into()));
     both_report(&instance, &run(&instance, SOON), ExpectedCause("agent-gave-up", 23, "type changes are not supported"));
 }
@@ -384,7 +417,7 @@ fn a_bus_without_answers_about_units_is_systemd_unreachable() {
     instance.systemd.change(|systemd| systemd.silent.extend(["LoadUnit", "StartUnit", "GetUnit"].map(str::to_owned)));
     let outcome = run(&instance, &["verify.deadline=6s", "run.deadline=8s"]);
     ExpectedCause("systemd-unreachable", 12, "queueing docker").check(&instance, &outcome);
-    // Doctor is told of no stopped run, and says what it does not know.
+    // Doctor does not know the error of the run. It reports what it could not find out.
     let doctor = instance.run(&["doctor"]);
     assert!(doctor.stdout.starts_with("error: [unknown] ") && doctor.code == Some(13), "{}", doctor.stdout);
     assert!(doctor.stdout.contains("systemd did not answer"), "{}", doctor.stdout);

@@ -1,4 +1,4 @@
-//! Causes that lie in user data: each kept from naming the cluster in its own way. See `causes.rs`.
+//! Causes in user data: the reasons why it did not name the cluster. See `causes/mod.rs`.
 
 use super::{ExpectedCause, ExpectedNote, is_ready, joined, run, verify};
 use crate::support::{Instance, Outcome};
@@ -10,12 +10,12 @@ const HEAD: &str = "Content-Type: multipart/mixed; boundary=\"==B==\"\nMIME-Vers
 const TAKEN: &str = "var/lib/cloud/instance/user-data.txt";
 const RAN: &str = "var/lib/cloud/instance/sem/config_scripts_user";
 
-/// Nothing else names a cluster, and user data has ended.
+/// Only user data can name a cluster, and it has ended.
 fn only(user_data: impl Into<Vec<u8>>) -> Instance {
     Instance::new().without_tags().user_data(user_data)
 }
 
-/// The report, which never holds a byte of user data.
+/// Runs and checks that the report has no text of user data.
 fn report_of(instance: &Instance) -> Outcome {
     let outcome = run(instance, &["tags.wait=1s"]);
     assert!(!format!("{}{}", outcome.stdout, outcome.stderr).contains("hunter2"), "{}", outcome.stderr);
@@ -110,10 +110,10 @@ fn user_data_in_base64_twice_is_reported() {
         let instance = only(STANDARD.encode(text));
         ExpectedCause("user-data-double-base64", 21, "base64, which holds ").check(&instance, &report_of(&instance));
     }
-    // Some cloud-init decodes it all the same.
+    // Some versions of cloud-init decode it.
     let instance = only(STANDARD.encode(SCRIPT)).file("var/lib/cloud/instance/scripts/part-001", SCRIPT);
     ExpectedCause("no-cluster-named", 21, "speaks of a cluster").check(&instance, &report_of(&instance));
-    // What is base64 of nothing that is taken is not.
+    // Base64 of a text that cloud-init does not know is another cause.
     let instance = only(STANDARD.encode("ECS_CLUSTER=prod"));
     ExpectedCause("user-data-not-recognised", 21, "begins with nothing").check(&instance, &report_of(&instance));
 }
@@ -138,7 +138,7 @@ fn a_broken_mime_message_is_reported_with_its_fault() {
 #[test]
 fn a_valid_mime_message_is_not_reported_as_broken() {
     let part = format!("--==B==\nContent-Type: text/x-shellscript\n\n{SCRIPT}");
-    // Python's parser reads the second as well.
+    // Python's parser also reads a message without the final boundary.
     for text in [format!("{HEAD}{part}--==B==--\n"), format!("{HEAD}{part}")] {
         let instance = only(text);
         ExpectedCause("no-cluster-named", 21, "user data is a MIME message").check(&instance, &report_of(&instance));
@@ -155,7 +155,7 @@ fn a_script_that_reads_metadata_without_a_token_is_reported() {
     ExpectedCause("imds-v1-client", 21, "`ECS_CLUSTER=` on line 1 of /etc/ecs/ecs.config is empty")
         .check(&instance, &outcome);
     assert!(outcome.stderr.contains("never sends `X-aws-ec2-metadata-token`"), "{}", outcome.stderr);
-    // curl without -f takes the page of the 401 for the answer.
+    // With metadata version 1 allowed, the script is not the cause. Without `-f`, curl prints the page of the 401.
     let optional = only(V1).ecs_config("ECS_CLUSTER=\n");
     optional.imds.change(|imds| imds.allows_v1 = true);
     ExpectedCause("no-cluster-named", 21, "speaks of a cluster").check(&optional, &report_of(&optional));
@@ -188,7 +188,7 @@ fn user_data_that_changed_after_it_ran_is_reported() {
 fn unchanged_user_data_is_not_reported_as_changed() {
     let instance = only(SCRIPT).file(TAKEN, SCRIPT).file(RAN, "7: done\n");
     ExpectedCause("no-cluster-named", 21, "speaks of a cluster").check(&instance, &report_of(&instance));
-    // Its scripts are yet to run.
+    // The scripts have not run yet.
     let instance = only(SCRIPT).file(TAKEN, "#!/bin/sh\n");
     ExpectedCause("no-cluster-named", 21, "speaks of a cluster").check(&instance, &report_of(&instance));
 }
@@ -203,7 +203,8 @@ fn failed_user_data_is_not_the_cause_if_the_role_is_missing() {
 
 #[test]
 fn settings_in_user_data_that_name_no_cluster_are_not_reported_as_unread() {
-    let warning = "2026-01-01 - __init__.py[WARNING]: Unhandled non-multipart (text/x-not-multipart) userdata: 'b'#ecs-bootstrap'...'\n";
+    let warning = "2026-01-01 - __init__.py[WARNING]: Unhandled non-multipart (text/x-not-multipart) userdata: \
+                   'b'#ecs-bootstrap'...'\n";
     let text = "#ecs-bootstrap\n[verify]\ndeadline = \"20s\"\n";
     let instance = only(text).file("var/log/cloud-init-output.log", warning);
     ExpectedCause("no-cluster-named", 21, "user data is settings of ecs-bootstrap")

@@ -216,13 +216,15 @@ impl Surroundings {
         let saved = self.disk.agent_state();
         if let Some(saved) = saved.as_ref().filter(|saved| saved.instance_id != instance_id) {
             let text = format!(
-                "Data mismatch; saved InstanceID '{}' does not match current InstanceID '{instance_id}'. Overwriting old datafile",
+                "Data mismatch; saved InstanceID '{}' does not match current InstanceID '{instance_id}'. Overwriting \
+                 old datafile",
                 saved.instance_id
             );
             self.log("ecs-agent", "warn", &text, &[]);
         } else if let Some(saved) = saved.as_ref().filter(|saved| saved.cluster != cluster) {
             let text = format!(
-                "Data mismatch; saved cluster '{}' does not match configured cluster '{cluster}'. Perhaps you want to delete the configured checkpoint file?",
+                "Data mismatch; saved cluster '{}' does not match configured cluster '{cluster}'. Perhaps you want to \
+                 delete the configured checkpoint file?",
                 saved.cluster
             );
             return self.exit(5, &text, "");
@@ -234,7 +236,9 @@ impl Surroundings {
             return Exit::Stopped;
         }
         if !matches!(lock(&self.imds).role, imds::Role::Present(_)) {
-            let text = "operation error ECS: RegisterContainerInstance, get identity: get credentials: failed to refresh cached credentials, no EC2 IMDS role found, operation error ec2imds: GetMetadata, http response error StatusCode: 404";
+            let text = "operation error ECS: RegisterContainerInstance, get identity: get credentials: failed to \
+                        refresh cached credentials, no EC2 IMDS role found, operation error ec2imds: GetMetadata, http \
+                        response error StatusCode: 404";
             return self.exit(1, "Unable to register as a container instance with ECS", text);
         }
         match self.register(stop, &cluster, &instance_id, attributes) {
@@ -280,7 +284,8 @@ impl Surroundings {
             pause = (pause * 2).min(Duration::from_secs(3));
         };
         let error = format!(
-            "operation error ECS: RegisterContainerInstance, https response error StatusCode: {status}, RequestID: simulated, {code}: {message}"
+            "operation error ECS: RegisterContainerInstance, https response error StatusCode: {status}, RequestID: \
+             simulated, {code}: {message}"
         );
         let terminal = matches!(code.as_str(), "ClientException" | "InvalidParameterException");
         let exit =

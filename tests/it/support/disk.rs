@@ -96,7 +96,8 @@ impl Disk {
         let std::net::SocketAddr::V4(at) = at else { panic!("introspection is on IPv4") };
         let address = u32::from_ne_bytes(at.ip().octets());
         let line = format!(
-            "   0: {address:08X}:{:04X} 00000000:0000 0A 00000000:00000000 00:00000000 00000000 {uid:5}        0 4711 1 0 100 0 0 10 0\n",
+            "   0: {address:08X}:{:04X} 00000000:0000 0A 00000000:00000000 00:00000000 00000000 {uid:5}        0 4711 \
+             1 0 100 0 0 10 0\n",
             at.port()
         );
         self.write(TCP, format!("{TCP_HEAD}{line}"));

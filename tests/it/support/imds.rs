@@ -336,7 +336,8 @@ fn now() -> String {
 
 fn page(status: u16, title: &str) -> Reply {
     let body = format!(
-        "<?xml version=\"1.0\" encoding=\"iso-8859-1\"?>\n<html><head><title>{status} - {title}</title></head><body><h1>{status} - {title}</h1></body></html>\n"
+        "<?xml version=\"1.0\" encoding=\"iso-8859-1\"?>\n<html><head><title>{status} - \
+         {title}</title></head><body><h1>{status} - {title}</h1></body></html>\n"
     );
     Reply::new(status, "text/html", body)
 }

@@ -225,7 +225,8 @@ impl Instance {
         use std::os::unix::fs::PermissionsExt;
         let folder = self.disk.path("home/journal");
         let script = format!(
-            "#!/bin/sh\nfor word; do\ncase $word in\n--unit=*) of=${{word#--unit=}} ;;\n--dmesg) of=kernel ;;\nesac\ndone\nexec /bin/cat {}/$of\n",
+            "#!/bin/sh\nfor word; do\ncase $word in\n--unit=*) of=${{word#--unit=}} ;;\n--dmesg) of=kernel \
+             ;;\nesac\ndone\nexec /bin/cat {}/$of\n",
             folder.display()
         );
         let this = self.file("bin/journalctl", script).file(&format!("home/journal/{unit}"), lines);

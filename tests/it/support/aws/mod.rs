@@ -59,7 +59,8 @@ impl Fault {
     pub fn denied(action: &str) -> Self {
         let who = "arn:aws:sts::111122223333:assumed-role/ecsInstanceRole/i-0123456789abcdef0";
         let text = format!(
-            "User: {who} is not authorized to perform: {action} because no identity-based policy allows the {action} action"
+            "User: {who} is not authorized to perform: {action} because no identity-based policy allows the {action} \
+             action"
         );
         let code = if action.starts_with("ec2:") { "UnauthorizedOperation" } else { "AccessDeniedException" };
         Self::error(if code == "UnauthorizedOperation" { 403 } else { 400 }, code, &text)
@@ -69,7 +70,8 @@ impl Fault {
     pub fn registration_denied(principal: &str, tail: &str) -> Self {
         let cluster = cluster_arn("prod");
         let text = format!(
-            "User: {principal} is not authorized to perform: ecs:RegisterContainerInstance on resource: {cluster} {tail}"
+            "User: {principal} is not authorized to perform: ecs:RegisterContainerInstance on resource: {cluster} \
+             {tail}"
         );
         Self::error(400, "AccessDeniedException", &text)
     }
@@ -336,7 +338,9 @@ impl ContainerInstance {
         let attributes: Vec<_> =
             self.attributes.iter().map(|(name, value)| json!({"name": name, "value": value})).collect();
         json!({"containerInstanceArn": self.arn, "ec2InstanceId": self.instance_id, "status": self.status,
-            "statusReason": if self.status == "REGISTRATION_FAILED" { "The trunk network interface was not attached, since the subnet has no free address" } else { "" },
+            "statusReason": if self.status == "REGISTRATION_FAILED" { "The trunk network interface was not attached, \
+                                                                       since the subnet has no free \
+                                                                       address" } else { "" },
             "agentConnected": self.agent_connected, "attributes": attributes, "version": 1,
             "versionInfo": {"agentVersion": "1.106.1", "dockerVersion": "DockerVersion: 25.0.16"}})
     }
@@ -380,7 +384,8 @@ fn refusal(service: &str, (status, code, message): ApiError) -> Reply {
     }
     let message = escape(&message);
     let xml = format!(
-        "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<Response><Errors><Error><Code>{code}</Code><Message>{message}</Message></Error></Errors><RequestID>simulated</RequestID></Response>"
+        "<?xml version=\"1.0\" \
+         encoding=\"UTF-8\"?>\n<Response><Errors><Error><Code>{code}</Code><Message>{message}</Message></Error></Errors><RequestID>simulated</RequestID></Response>"
     );
     Reply::new(status, "text/xml;charset=UTF-8", xml)
 }

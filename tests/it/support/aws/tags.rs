@@ -10,7 +10,8 @@ impl State {
         let tags = (1..).map_while(|at| Some((field(format!("Tag.{at}.Key"))?, field(format!("Tag.{at}.Value"))?)));
         let tags: Tags = tags.collect();
         self.instance_tags.entry(field("ResourceId.1".into()).unwrap_or_default()).or_default().extend(tags);
-        "<CreateTagsResponse xmlns=\"http://ec2.amazonaws.com/doc/2016-11-15/\"><return>true</return></CreateTagsResponse>"
+        "<CreateTagsResponse \
+         xmlns=\"http://ec2.amazonaws.com/doc/2016-11-15/\"><return>true</return></CreateTagsResponse>"
             .to_owned()
     }
 
@@ -38,7 +39,8 @@ impl State {
         }
         let space = "http://ec2.amazonaws.com/doc/2016-11-15/";
         Ok(format!(
-            "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<DescribeTagsResponse xmlns=\"{space}\"><requestId>simulated</requestId><tagSet>{items}</tagSet></DescribeTagsResponse>"
+            "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<DescribeTagsResponse \
+             xmlns=\"{space}\"><requestId>simulated</requestId><tagSet>{items}</tagSet></DescribeTagsResponse>"
         ))
     }
 }

@@ -311,7 +311,8 @@ fn ami_units() -> BTreeMap<String, Unit> {
 fn start_bus(folder: &Path) -> (Child, String) {
     let address = format!("unix:path={}", folder.join("bus").display());
     let config = folder.join("bus.conf");
-    let policy = "<policy context=\"default\"><allow send_destination=\"*\"/><allow eavesdrop=\"false\"/><allow own=\"*\"/><allow user=\"*\"/></policy>";
+    let policy = "<policy context=\"default\"><allow send_destination=\"*\"/><allow eavesdrop=\"false\"/><allow \
+                  own=\"*\"/><allow user=\"*\"/></policy>";
     let text =
         format!("<busconfig><type>session</type><listen>{address}</listen><auth>EXTERNAL</auth>{policy}</busconfig>");
     std::fs::write(&config, text).expect("the bus's configuration");
