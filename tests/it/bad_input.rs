@@ -1,6 +1,7 @@
-//! Bad input of every kind (issue 3): each ends in one clear error with its exit code, and `ecs.config` is old or new.
+//! Bad input of every kind: each results in one clear error with its exit code, and `ecs.config` is the old or the new
+//! file.
 //!
-//! In: a simulated instance with something broken. Out: assertions on the report and on every file that may be half done.
+//! In: a simulated instance with something broken. Out: assertions on the report and on every file that may be incomplete.
 
 use crate::support::http::{Answer, Reply};
 use crate::support::systemd::Start;
@@ -17,7 +18,7 @@ fn run(instance: &Instance, settings: &[&str]) -> Outcome {
     instance.run(&["run", "--wait"].into_iter().chain(settings).collect::<Vec<_>>())
 }
 
-/// One error line, no panic, this exit code; returns the report.
+/// Checks that there is one error with this id and exit code, and no panic. Returns the report.
 fn one_error(outcome: &Outcome, id: &str, code: i32) -> String {
     let report = outcome.stderr.clone();
     assert_eq!(outcome.code, Some(code), "signal {:?}\n{}\n{report}", outcome.signal, outcome.stdout);
@@ -215,7 +216,7 @@ fn an_aws_error_with_any_code_is_reported() {
             22,
         ),
         (error(403, "UnauthorizedOperation", "You are not authorized to perform this operation."), "api-denied", 22),
-        (error(400, "SomethingNew", "nobody has seen this before"), "service-error", 11),
+        (error(400, "SomethingNew", "an unknown error"), "service-error", 11),
         (error(418, "", ""), "service-error", 11),
         (error(503, "Unavailable", "<>&\u{1b}[31m"), "service-error", 11),
         (aws::Fault::Garbage, "service-error", 11),
@@ -280,11 +281,11 @@ fn a_kill_at_any_moment_leaves_the_old_or_the_new_file() {
         instance.disk.text("etc/ecs/ecs.config")
     };
     assert!(new.contains("ECS_CLUSTER=prod\n") && new.contains("ECS_LOGLEVEL=warn\n"), "{new}");
-    // An agent that a killed run started must not join by the file that the next round puts back.
+    // An agent that a killed run started must not join with the file that the next round restores.
     let instance = with_old_config().agent_behaves(|agent| agent.never_registers = true);
     let (mut before, mut after) = (0, 0);
     for round in 0..60 {
-        instance.ecs_config_again();
+        restore_files(&instance);
         let running = instance.start(&["run", "--wait", "--set", "verify.deadline=20s"]);
         std::thread::sleep(Duration::from_micros(round * 1500));
         running.kill();
@@ -294,8 +295,8 @@ fn a_kill_at_any_moment_leaves_the_old_or_the_new_file() {
             text => panic!("killed after {} us, the file held {text:?}", round * 1500),
         }
     }
-    assert!(before > 0 && after > 0, "{before} old, {after} new: the moments did not surround the write");
-    instance.ecs_config_again();
+    assert!(before > 0 && after > 0, "{before} old, {after} new: no kill was before the write, or none after it");
+    restore_files(&instance);
     instance.agent.change(|agent| agent.never_registers = false);
     let outcome = run(&instance, &["verify.deadline=20s"]);
     assert_eq!(outcome.code, Some(0), "{}", outcome.stderr);
@@ -305,16 +306,10 @@ fn a_kill_at_any_moment_leaves_the_old_or_the_new_file() {
     assert_eq!(names(&instance.disk.path("run/ecs-bootstrap")), ["lock", "plan.json", "status.json"]);
 }
 
-trait Again {
-    fn ecs_config_again(&self);
-}
-
-impl Again for Instance {
-    /// The host as before the first run; left-overs of the killed one stay.
-    fn ecs_config_again(&self) {
-        self.disk.write("etc/ecs/ecs.config", OLD);
-        self.disk.remove("var/lib/ecs-bootstrap/written.json");
-    }
+/// Restores the files as before the first run, except for files that the killed run left behind.
+fn restore_files(instance: &Instance) {
+    instance.disk.write("etc/ecs/ecs.config", OLD);
+    instance.disk.remove("var/lib/ecs-bootstrap/written.json");
 }
 
 #[test]
@@ -351,20 +346,18 @@ fn broken_records_of_ecs_bootstrap_and_the_agent_are_ignored() {
     assert_eq!(outcome.stderr.lines().count(), 1, "{}", outcome.stderr);
 }
 
-/// The product as an ordinary user, who does not own the files.
+/// Runs the product as an ordinary user, who does not own the files.
 fn unprivileged(instance: Instance) -> Instance {
     let is_root = std::fs::metadata("/proc/self").is_ok_and(|own| std::os::unix::fs::MetadataExt::uid(&own) == 0);
     for folder in ["run", "run/ecs-bootstrap"] {
         instance.disk.folder(folder);
         std::fs::set_permissions(instance.disk.path(folder), PermissionsExt::from_mode(0o777)).unwrap();
     }
-    match is_root {
-        true => wrapped(
-            instance,
-            &format!("exec /usr/bin/setpriv --reuid=65534 --regid=65534 --clear-groups {PRODUCT} \"$@\""),
-        ),
-        false => instance,
+    if !is_root {
+        return instance;
     }
+    let script = format!("exec /usr/bin/setpriv --reuid=65534 --regid=65534 --clear-groups {PRODUCT} \"$@\"");
+    wrapped(instance, &script)
 }
 
 fn wrapped(instance: Instance, script: &str) -> Instance {
@@ -374,8 +367,8 @@ fn wrapped(instance: Instance, script: &str) -> Instance {
     instance.binary(path)
 }
 
-/// The product runs where `/etc/ecs` is a file system of its own, in a mount namespace that an ordinary user may make
-/// too. What it leaves there is copied to `home/after` and listed in `home/left`.
+/// Runs the product with a separate file system at `/etc/ecs`, in a mount namespace, which an ordinary user can create
+/// too. Afterwards `home/after` has a copy of `ecs.config`, and `home/left` the list of the files there.
 fn mounted(instance: Instance, options: &str, then: &str) -> Instance {
     let (folder, home) = (instance.disk.path("etc/ecs"), instance.disk.path("home"));
     let (folder, home) = (folder.display(), home.display());
@@ -387,7 +380,7 @@ fn mounted(instance: Instance, options: &str, then: &str) -> Instance {
     wrapped(instance, &script)
 }
 
-/// A full file system of its own at this folder, as the product sees it.
+/// Runs the product with a full file system at this folder.
 pub(crate) fn full_at(instance: Instance, folder: &str) -> Instance {
     instance.disk.folder(folder);
     let folder = instance.disk.path(folder);
@@ -400,12 +393,12 @@ pub(crate) fn full_at(instance: Instance, folder: &str) -> Instance {
     wrapped(instance, &script)
 }
 
-/// `/etc/ecs` has room for the file that is there, and no more.
+/// Runs the product with a full file system at `/etc/ecs`.
 pub(crate) fn full_disk(instance: Instance) -> Instance {
     mounted(instance, "size=4096", "echo ECS_LOGLEVEL=warn >ecs.config")
 }
 
-/// `/etc/ecs` is read-only.
+/// Runs the product with a read-only `/etc/ecs`.
 pub(crate) fn read_only(instance: Instance) -> Instance {
     mounted(instance, "size=64k", "echo ECS_LOGLEVEL=warn >ecs.config && /bin/mount -o remount,ro .")
 }

@@ -1,4 +1,4 @@
-//! `check` as its user runs it: on files and standard input, without an instance around it.
+//! `check` on files and standard input, without a simulated instance.
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -7,7 +7,7 @@ use std::process::{Command, Output, Stdio};
 use serde_json::Value;
 
 const PRODUCT: &str = env!("CARGO_BIN_EXE_ecs-bootstrap");
-/// Files of the collection with a mistake, or that cannot be recognised.
+/// Files of `tests/fixtures/public_files` that have a mistake or an unknown type.
 const WITH_MISTAKES: [&str; 13] = [
     "appended-twice",
     "binary",
@@ -24,8 +24,8 @@ const WITH_MISTAKES: [&str; 13] = [
     "utf-16",
 ];
 
-/// Runs it with an empty environment, so that nothing but the files can be asked.
-#[expect(clippy::disallowed_methods, reason = "the product is run as its user runs it")]
+/// Runs `check` with an empty environment, so that it can read only the files.
+#[expect(clippy::disallowed_methods, reason = "the test runs the product like a user")]
 fn check(arguments: &[&str], input: &[u8]) -> Output {
     let mut command = Command::new(PRODUCT);
     command.arg("check").args(arguments).env_clear().current_dir(env!("CARGO_MANIFEST_DIR"));
@@ -68,7 +68,7 @@ fn standard_input_is_read_if_no_file_is_given() {
 #[test]
 fn json_has_the_same_findings() {
     let output = check(&["--json"], b"ECS_CLUSTER=prod\nECS_CONTAINER_STOP_TIMEOUT=120\n");
-    assert_eq!(output.status.code(), Some(0), "a warning is no error");
+    assert_eq!(output.status.code(), Some(0), "a warning is not an error");
     let document: Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(document["version"], 1);
     assert_eq!(document["inputs"][0]["type"], "ecs-config");

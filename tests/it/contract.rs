@@ -1,8 +1,8 @@
-//! Do our calls mean to somebody else's model of AWS what they mean to us? In: a moto server with clusters and instances.
-//! Out: assertions on what our client read there, and on what the whole binary decided.
+//! Runs the AWS calls against a moto server, a simulator of AWS that other people wrote.
 //!
-//! Our simulators answer what we believe; here nobody of us wrote the answers. The tests fail without a moto server:
-//! `tests/run contract` installs one, and no other tier runs this module.
+//! In: a moto server with clusters and instances. Out: assertions on the results of the client, and on the plan of the
+//! real binary. The simulators of this repository show only what its authors believe about AWS. The tests fail without a
+//! moto server: `tests/run contract` installs one, and no other tier runs this module.
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests; clippy knows only functions marked as tests")]
 
@@ -15,7 +15,7 @@ use ecs_bootstrap::boundary::imds::{Address, Imds as ImdsClient};
 use ecs_bootstrap::retry::Deadline;
 use std::time::Duration;
 
-/// The product's client, with the credentials of the simulated instance's role.
+/// The product's AWS client, with the credentials of the simulated instance's role.
 fn client(moto: &Moto, imds: &Imds) -> Aws {
     let imds = ImdsClient::new(Address::from_environment(Some(&imds.endpoint()), None).unwrap());
     let mut options = AwsOptions::new(REGION);
@@ -27,7 +27,7 @@ fn deadline() -> Deadline {
     Deadline::after(Duration::from_secs(20))
 }
 
-/// An instance that exists in moto, with its metadata from the simulator and AWS played by moto.
+/// An instance that exists in moto. Its metadata is from the simulator, and the AWS endpoint is moto.
 fn instance_in(moto: &Moto, tags: &[(&str, &str)]) -> Instance {
     let id = moto.run_instance(tags);
     let instance = Instance::new().without_imds_tags().env("AWS_ENDPOINT_URL", moto.endpoint());
@@ -99,7 +99,7 @@ fn reads_the_endpoints_that_the_agent_connects_to() {
     let arn = moto.register("prod", &moto.run_instance(&[("Name", "web")]), ("stack", "blue"));
     let aws = client(&moto, &imds);
     let found = moto.block_on(aws.poll_endpoint("prod", &arn, deadline())).unwrap();
-    // It makes these up, whoever asks.
+    // moto returns the same endpoints for every instance.
     assert_eq!(found.endpoint.as_deref(), Some("http://localhost"));
     assert_eq!(found.telemetry.as_deref(), Some("http://localhost"));
     assert!(aws.clock_ahead().is_some_and(|ahead| ahead.abs() < 60), "{:?}", aws.clock_ahead());
@@ -140,7 +140,7 @@ fn plans_the_only_cluster_with_the_tags() {
     assert!(plan["ecs_config"]["text"].as_str().unwrap().contains("ECS_CLUSTER=prod-b\n"), "{plan:#}");
 }
 
-/// The service `web` of `prod`: its status, and the image that it runs.
+/// The status and the image of the service `web` in the cluster `prod`.
 fn service(moto: &Moto) -> (String, String) {
     let ecs = moto.ecs();
     let described = moto.block_on(ecs.describe_services().cluster("prod").services("web").send()).unwrap();

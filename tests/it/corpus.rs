@@ -1,16 +1,17 @@
-//! Replays the fuzzer's seeds (`fuzz/corpus`) on stable, through the same functions.
+//! Replays the fuzzer's seeds (`fuzz/corpus`) on the stable toolchain.
 //!
-//! In: the files of each target. Out: a failure that names the file whose bytes break a promise of `fuzz/targets.rs`.
+//! In: the files of each target. Out: a failure with the name of the file whose bytes break a rule of `fuzz/targets.rs`.
 
 use std::path::Path;
 
 #[path = "../../fuzz/targets.rs"]
 mod targets;
 
-/// Of each seed; a multiple of this is a night's work of the fuzzer.
+/// Mutations of each seed. The fuzzer itself, which runs each night, tries many more.
 const MUTATIONS: u64 = 40;
 
-/// The seed itself for 0, else the same bytes with some changed, lost, doubled or cut off: always the same for a number.
+/// The seed itself for 0, otherwise a mutation: some bytes changed, removed, repeated or cut off. The same number always
+/// gives the same mutation.
 fn mutated(seed: &[u8], number: u64) -> Vec<u8> {
     let mut bytes = seed.to_vec();
     let mut state = number.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ seed.len() as u64;
@@ -37,7 +38,7 @@ fn mutated(seed: &[u8], number: u64) -> Vec<u8> {
 fn replay(name: &str, target: fn(&[u8])) {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus").join(name);
     let mut seeds = 0;
-    for entry in folder.read_dir().expect("the corpus is there") {
+    for entry in folder.read_dir().expect("fuzz/corpus has the folder") {
         let path = entry.unwrap().path();
         let bytes = std::fs::read(&path).unwrap();
         for mutation in 0..=MUTATIONS {

@@ -1,13 +1,13 @@
-//! Nothing is wrong: hosts that are slow, odd or bounded in what they may see, of which nothing may be accused.
+//! Hosts without a fault that are slow, unusual or have few permissions. No cause may be reported for them.
 //!
-//! In: an instance that joins. Out: ready, no error, and doctor right after it passes.
+//! In: an instance that joins. Out: the run is ready without an error, and doctor passes after it.
 
 use crate::support::disk::AgentState;
 use crate::support::http::{Reply, Server};
 use crate::support::{Instance, Outcome, aws};
 use std::time::Duration;
 
-/// Ready, nothing accused, and doctor finds nothing either.
+/// Checks that the run is ready without a cause, and that doctor finds no fault either.
 fn is_healthy(instance: &Instance, outcome: &Outcome) {
     assert_eq!(outcome.code, Some(0), "{}\n{}", outcome.stdout, outcome.stderr);
     assert!(outcome.stdout.starts_with("ready: `arn:aws:ecs:"), "{}", outcome.stdout);
@@ -119,7 +119,7 @@ fn ready_when_no_service_sends_a_date() {
     is_healthy(&instance, &run(&instance));
 }
 
-/// Errors of every kind, as an earlier boot has left them.
+/// Log lines of an earlier boot, with errors of every kind.
 const EARLIER_AGENT_LOG: &str = concat!(
     "level=info time=2026-01-01T00:00:00Z msg=\"Starting Amazon ECS Agent\"\n",
     "level=critical time=2026-01-01T00:00:01Z msg=\"Unable to register as a container instance with ECS\" \
@@ -157,11 +157,14 @@ fn ready_when_the_logs_have_errors_of_an_earlier_boot() {
 fn ready_with_unusual_but_harmless_files() {
     let proxy = Server::tcp(|_| Reply::new(200, "text/plain", "").into());
     let config = format!(
-        "# \
-         ours\r\nECS_LOGLEVEL=warn\r\nHTTP_PROXY={}\r\nNO_PROXY=169.254.169.254,169.254.170.2,/var/run/docker.sock\r\nECS_SOMETHING_NEW=1\r\n\r\n",
+        "# ours\r\nECS_LOGLEVEL=warn\r\nHTTP_PROXY={}\r\n\
+         NO_PROXY=169.254.169.254,169.254.170.2,/var/run/docker.sock\r\nECS_SOMETHING_NEW=1\r\n\r\n",
         proxy.endpoint()
     );
-    let errors = r#"{"v1": {"datasource": "DataSourceEc2Local", "errors": ["('scripts_user', RuntimeError('Runparts: 1 failures (part-001) in 1 attempted commands'))"]}}"#;
+    let errors = concat!(
+        r#"{"v1": {"datasource": "DataSourceEc2Local", "errors": ["#,
+        r#""('scripts_user', RuntimeError('Runparts: 1 failures (part-001) in 1 attempted commands'))"]}}"#
+    );
     let instance = slow(Instance::new())
         .ecs_config(config)
         .file("etc/ecs.config", "ECS_CLUSTER=stage\n")

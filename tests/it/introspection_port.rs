@@ -1,5 +1,5 @@
-//! What listens on the agent's port is believed only where root owns the socket, and only what an agent of this instance
-//! would say: every command that asks it, with every answer that an unprivileged process can give.
+//! The answers on the agent's port are trusted only if root owns the socket, and only if an agent of this instance can
+//! give them. This holds for every command that reads them.
 
 use std::net::SocketAddr;
 
@@ -12,7 +12,7 @@ use crate::support::{Instance, Outcome};
 const ARN: &str = "arn:aws:ecs:eu-west-1:111122223333:container-instance/prod/0123456789abcdef0123456789abcdef";
 const ID: &str = "introspection-port-taken";
 
-/// A process that answers as a registered agent without tasks does.
+/// A process that answers like a registered agent without tasks.
 struct Impostor {
     server: Server,
     at: SocketAddr,
@@ -32,7 +32,7 @@ impl Impostor {
         Impostor { server, at }
     }
 
-    /// An instance whose agent has lost its port to this process, which `uid` runs.
+    /// An instance where this process, run by `uid`, has taken the agent's port.
     fn beside(&self, instance: Instance, uid: u32) -> Instance {
         let instance = instance.env("ECS_BOOTSTRAP_AGENT_ENDPOINT", self.server.endpoint());
         let instance = instance.agent_behaves(|agent| agent.port_taken = true);
@@ -162,7 +162,7 @@ fn tasks_are_unknown_if_docker_failed_and_none_if_it_was_stopped() {
         instance.systemd.change_unit("ecs.service", |unit| unit.active_state = "inactive".into());
         instance.agent.stop();
         instance.docker.stop();
-        // Its socket is left behind.
+        // Docker leaves its socket behind.
         drop(std::os::unix::net::UnixListener::bind(instance.disk.path("run/docker.sock")).or_else(|_| {
             instance.disk.remove("run/docker.sock");
             std::os::unix::net::UnixListener::bind(instance.disk.path("run/docker.sock"))

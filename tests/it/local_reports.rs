@@ -1,6 +1,6 @@
-//! How a verdict is told: journal, `STATUS=`, `status.json`, `status`; and what must never be told anywhere.
+//! The reports on the host: journal, `STATUS=`, `status.json` and `status`. And that none of them has a secret.
 //!
-//! In: runs of the product. Out: assertions on datagrams, modes, and the absence of every planted secret.
+//! In: runs of the product. Out: assertions on datagrams, file modes, and the absence of every planted secret.
 
 use crate::support::journal::Entry;
 use crate::support::{Instance, imds};
@@ -9,7 +9,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-/// What the journal got, once the last entry has had the time to arrive.
+/// The journal entries with this message id. Waits up to two seconds for the first one.
 fn entries(instance: &Instance, id: &str) -> Vec<Entry> {
     let until = Instant::now() + Duration::from_secs(2);
     let is = |entry: &Entry| entry.get("MESSAGE_ID").is_some_and(|found| found == id);
@@ -105,7 +105,7 @@ fn everyone_can_read_the_verdict_and_only_root_the_plan() {
     assert_eq!(mode(&instance, "var/lib/ecs-bootstrap/written.json"), 0o600);
 }
 
-/// A service manager that is told something: every datagram of a run.
+/// Runs the product with a notification socket. Returns the datagrams.
 fn notified(instance: Instance, arguments: &[&str]) -> Vec<String> {
     let path = instance.disk.path("run/notify");
     let socket = std::os::unix::net::UnixDatagram::bind(&path).unwrap();
@@ -150,7 +150,8 @@ const SECRETS: [&str; 13] = [
 fn with_secrets() -> Instance {
     let auth = "{\"https://index.docker.io/v1/\":{\"username\":\"u\",\"password\":\"PlantedRegistryPassword\"}}";
     let config = format!(
-        "ECS_ENGINE_AUTH_TYPE=docker\nECS_ENGINE_AUTH_DATA={auth}\nHTTP_PROXY=http://user:PlantedProxyPassword@127.0.0.1:9\n"
+        "ECS_ENGINE_AUTH_TYPE=docker\nECS_ENGINE_AUTH_DATA={auth}\n\
+         HTTP_PROXY=http://user:PlantedProxyPassword@127.0.0.1:9\n"
     );
     let auth = auth.replace("PlantedRegistryPassword", "PlantedSettingSecret").replace('"', "\\\"");
     Instance::new()
@@ -174,7 +175,7 @@ fn with_secrets() -> Instance {
         .env("ECS_BOOTSTRAP_LOG", "trace")
 }
 
-/// A line of the agent's log that holds what nobody should have printed.
+/// A line of the agent's log with a secret.
 fn line(message: &str) -> String {
     format!(
         "level=error time=2026-01-01T00:00:00Z msg=\"{message}\" error=\"http://u:PlantedInALog@127.0.0.1:9 is down\"\n"
@@ -215,7 +216,7 @@ fn shows_no_secret(instance: &Instance, arguments: &[&str]) {
     found.iter().for_each(|(path, text)| holds_no_secret(path, text));
 }
 
-/// Nor by doctor, nor in what it bundles.
+/// Checks that the output of doctor and its bundle have no secret.
 fn doctor_shows_no_secret(instance: &Instance) {
     instance.disk.folder("home/bundles");
     for arguments in [&["doctor", "-vv"][..], &["doctor", "--json", "-vv"]] {
@@ -291,7 +292,7 @@ fn no_secret_is_shown_in_an_error() {
 
 #[test]
 fn https_only_refuses_an_aws_endpoint_over_plain_http() {
-    // Not by the harness, which runs nothing with an endpoint off loopback. Nothing is asked of AWS here, refused or not.
+    // The harness refuses an endpoint off loopback, so the product is started here without it. It makes no AWS call.
     let root = tempfile::tempdir().unwrap();
     let run = |arguments: &[&str]| {
         std::process::Command::new(env!("CARGO_BIN_EXE_ecs-bootstrap"))

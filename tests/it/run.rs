@@ -1,4 +1,4 @@
-//! `run`: one command from metadata to a registered instance.
+//! `run`: one command, from metadata to a registered instance.
 
 use crate::support::Instance;
 

@@ -1,4 +1,4 @@
-//! Runs after a run, beside a run and inside user data: what is not needed is not done, and nothing waits for itself.
+//! Runs after another run, in parallel and inside user data: unneeded work is skipped, and no run waits for itself.
 
 use std::os::unix::fs::MetadataExt;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -21,13 +21,13 @@ fn handed_over(instance: &Instance, arguments: &[&str]) {
     assert!(outcome.stdout.contains(VERIFY), "{}", outcome.stdout);
 }
 
-/// The jobs that were asked for, in order.
+/// The requested jobs, in order.
 fn jobs(instance: &Instance) -> Vec<String> {
     let calls = instance.systemd.calls().into_iter();
     calls.filter(|call| call.starts_with("StartUnit ") || call.starts_with("RestartUnit ")).collect()
 }
 
-/// What tells a file that was written again from one that was not.
+/// Inode, times and content of the written files, which show whether a file was written again.
 fn marks(instance: &Instance) -> Vec<(u64, i64, i64, Vec<u8>)> {
     let files = ["etc/ecs/ecs.config", "var/lib/ecs-bootstrap/written.json"];
     let mark = |path: &str| {
@@ -70,8 +70,9 @@ fn a_verified_and_unchanged_instance_is_not_verified_again() {
 
 #[test]
 fn a_second_run_with_derived_keys_writes_nothing() {
-    let settings = "[derive]\nreserved-memory = \"auto\"\nspot = \"on\"\nattributes = [\"stack\"]\n[agent]\nHTTP_PROXY = \
-                    \"http://u:p@127.0.0.1:3128\"\nECS_ENGINE_AUTH_TYPE = \"docker\"\nECS_ENGINE_AUTH_DATA = '{}'\n";
+    let settings = "[derive]\nreserved-memory = \"auto\"\nspot = \"on\"\nattributes = [\"stack\"]\n[agent]\n\
+                    HTTP_PROXY = \"http://u:p@127.0.0.1:3128\"\nECS_ENGINE_AUTH_TYPE = \"docker\"\n\
+                    ECS_ENGINE_AUTH_DATA = '{}'\n";
     let instance = Instance::new()
         .tag("stack", "web")
         .setting_file("etc/ecs-bootstrap/config.toml", settings)
@@ -104,7 +105,7 @@ fn a_changed_cluster_is_verified_with_the_restarted_agent() {
     ready(&instance);
     let instance = instance.tag("ecs-bootstrap:cluster", "stage");
     let outcome = instance.run(&["run", "--wait", "--set", "verify.deadline=10s"]);
-    // The real agent refuses another cluster than the one it saved; what it never does is to be taken for the old one.
+    // The real agent refuses a cluster other than the saved one. The verdict must not be about the old cluster.
     assert!(!outcome.stdout.contains("`prod`"), "{}\n{}", outcome.stdout, outcome.stderr);
     assert!(!outcome.stderr.contains("cluster-other-than-wanted"), "{}", outcome.stderr);
 }
@@ -198,7 +199,7 @@ fn writes_the_unit_below_run_if_it_is_not_installed() {
     let instance = Instance::new();
     let outcome = instance.run(&["run", "--no-wait"]);
     assert_eq!(outcome.code, Some(0), "{}\n{}", outcome.stdout, outcome.stderr);
-    // The binary of this test lies where a hardened unit does not look.
+    // A hardened unit may not see the path of this test's binary, so the run warns.
     let log = format!("{}{:?}", outcome.stderr, instance.journal.entries());
     assert!(log.contains("/usr/bin or /opt is better"), "{log}");
     let text = instance.disk.text(VERIFY_TEXT);
@@ -311,7 +312,7 @@ fn status_reports_a_refused_run() {
 
 #[test]
 fn the_cluster_of_a_command_line_is_kept_until_another_one_is_given() {
-    // User data runs at the first boot only; the units in the image run at each.
+    // User data runs only at the first boot; the units in the image run at every boot.
     let instance = Instance::new().without_tags().tag("Name", "web").cluster("other", &[]);
     let run = |arguments: &[&str]| {
         let outcome = instance.run(arguments);
@@ -320,7 +321,7 @@ fn the_cluster_of_a_command_line_is_kept_until_another_one_is_given() {
     };
     assert_eq!(run(&["run", "--no-wait", "--cluster", "prod", "--set", "agent.ECS_LOGLEVEL=debug"]).lines().count(), 2);
     let before = marks(&instance);
-    assert_eq!(run(&["run", "--no-wait"]), "ECS_CLUSTER=prod\n", "the cluster stays, and it alone");
+    assert_eq!(run(&["run", "--no-wait"]), "ECS_CLUSTER=prod\n", "only the cluster stays");
     assert_ne!(marks(&instance), before);
     let before = marks(&instance);
     run(&["run", "--no-wait"]);
@@ -328,7 +329,7 @@ fn the_cluster_of_a_command_line_is_kept_until_another_one_is_given() {
     let plan = instance.run(&["plan"]).stdout;
     assert!(plan.contains("command line `--cluster` of an earlier run of this instance"), "{plan}");
     assert_eq!(run(&["run", "--no-wait", "--cluster", "other"]), "ECS_CLUSTER=other\n");
-    // Another instance has an image of this disk: it says nothing there.
+    // On another instance with a copy of this disk, the old cluster is ignored.
     instance.imds.change(|imds| imds.instance_id = "i-0fedcba9876543210".to_owned());
     assert_eq!(instance.run(&["run", "--no-wait"]).code, Some(21));
 }

@@ -1,4 +1,4 @@
-//! Do the simulators answer as what they stand for? In: raw requests and D-Bus calls. Out: assertions on their answers.
+//! Tests of the simulators. In: raw requests and D-Bus calls. Out: assertions that the answers are like the real ones.
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests; clippy knows only functions marked as tests")]
 

@@ -1,4 +1,5 @@
-//! A verification that dies: what `status` says of it, what its `OnFailure=` tells and signals, and that the next one goes on.
+//! A verification that dies: the verdict of `status`, the report and signals of its `OnFailure=`, and that a restarted
+//! verification continues.
 
 use std::time::{Duration, Instant};
 
@@ -7,7 +8,7 @@ use crate::support::{Instance, Outcome};
 
 const VERIFY: &str = "ecs-bootstrap-verify.service";
 
-/// An instance of a group that a stack made; its run has handed over, and its agent never registers.
+/// An instance of an Auto Scaling group of a stack. Its run has handed over, and its agent never registers.
 fn handed_over() -> Instance {
     let settings = "[signal]\ncloudformation = true\nlifecycle = true\n";
     let instance = Instance::new().setting_file("etc/ecs-bootstrap/config.toml", settings);
@@ -84,7 +85,7 @@ fn a_verification_that_died_for_good_is_reported_and_signalled_once() {
     let instance = handed_over();
     set_verify_unit(&instance, "failed", "failed", "start-limit-hit");
     let outcome = instance.run(&["verify", "--died"]);
-    assert_eq!(outcome.code, Some(0), "its unit has done its work: {}", outcome.stderr);
+    assert_eq!(outcome.code, Some(0), "the OnFailure= unit itself succeeds: {}", outcome.stderr);
     reports_cause("verify-died", &outcome, "start-limit-hit");
     let waiting = lock(&instance.aws.state()).waiting.clone();
     assert_eq!(waiting.signals.len(), 1);

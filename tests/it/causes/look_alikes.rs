@@ -28,7 +28,10 @@ fn misspelt(instance: Instance) -> Instance {
 }
 
 fn script_failed(instance: Instance) -> Instance {
-    let errors = r#"{"v1": {"datasource": "DataSourceEc2Local", "errors": ["('scripts_user', RuntimeError('Runparts: 1 failures (part-001) in 1 attempted commands'))"]}}"#;
+    let errors = concat!(
+        r#"{"v1": {"datasource": "DataSourceEc2Local", "errors": ["#,
+        r#""('scripts_user', RuntimeError('Runparts: 1 failures (part-001) in 1 attempted commands'))"]}}"#
+    );
     let instance = instance.without_tags().user_data("#!/bin/bash\necho ECS_CLUSTER=prod >> /etc/ecs/ecs.config\n");
     instance.file("run/cloud-init/result.json", errors)
 }
@@ -164,7 +167,7 @@ const PAIRS: &[(Fault, Fault, ExpectedCause<'static>)] = &[
     (bad_json, denied, ExpectedCause("config-bad-json", 20, "ECS_INSTANCE_ATTRIBUTES")),
     (misspelt, script_failed, ExpectedCause("config-key-misspelt", 21, "ECS_CLUSTR")),
     (script_failed, docker_failed, ExpectedCause("user-data-failed", 21, "scripts-user")),
-    // Without a role, ecs-bootstrap cannot know whether a tag names the cluster. So it cannot say that user data had to.
+    // Without a role it is unknown whether a tag names the cluster, so it is unknown whether user data had to.
     (script_failed, no_role, ExpectedCause("no-instance-role", 22, "404")),
     (full_disk, docker_failed, ExpectedCause("disk-full", 24, "/etc/ecs/ecs.config")),
     (full_disk, no_cluster, ExpectedCause("disk-full", 24, "/etc/ecs/ecs.config")),

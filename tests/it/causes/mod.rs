@@ -141,7 +141,7 @@ impl ExpectedNote<'_> {
     }
 }
 
-/// Appends the provoked and the reported cause to a file, for the table that `confusion::matrix` prints after all tests.
+/// Appends the provoked and the reported cause to a file, for the table of `confusion::matrix`.
 pub(crate) fn record(provoked: &str, named: &str) {
     use std::io::Write;
     let folder = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("confusion");

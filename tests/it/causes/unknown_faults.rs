@@ -1,7 +1,7 @@
 //! Faults that no cause of the catalogue describes. See `causes/mod.rs`.
 //!
-//! In: an instance with a fault that has no cause of its own. Out: `run` and `doctor` both report the general cause of the
-//! layer with evidence, and never a special cause that is only similar.
+//! In: an instance with a fault that has no cause of its own. Out: `run` and `doctor` both report the general cause of
+//! the layer with evidence, and never a special cause that is only similar.
 
 use super::{ExpectedCause, run};
 use crate::support::http::{Answer, Reply};
@@ -21,8 +21,8 @@ fn both_report(instance: &Instance, outcome: &Outcome, expected: ExpectedCause<'
     doctor_agrees(instance, id, code);
 }
 
-/// Checks that doctor reports the same cause. Its exit code may be that of the cause, or that of a run that waited until
-/// its deadline.
+/// Checks that doctor reports the same cause. Its exit code may be that of the cause, or that of the run, which may have
+/// waited until its deadline.
 fn doctor_agrees(instance: &Instance, id: &str, code: i32) {
     let doctor = instance.run(&["doctor"]);
     let cause = super::cause(id);
@@ -249,9 +249,10 @@ fn a_slow_api_and_an_agent_without_errors_are_unknown() {
 
 // The agent.
 
-const PANIC: &str = "panic: runtime error: invalid memory address or nil pointer dereference\n[signal SIGSEGV: \
-                     segmentation violation code=0x1 addr=0x0 pc=0x8a3f21]\n\ngoroutine 1 \
-                     [running]:\ngithub.com/aws/amazon-ecs-agent/agent/app.(*ecsAgent).doStart(0x0)\n\t/go/src/agent/app/agent.go:461 +0x1b2";
+const PANIC: &str = "panic: runtime error: invalid memory address or nil pointer dereference\n\
+                     [signal SIGSEGV: segmentation violation code=0x1 addr=0x0 pc=0x8a3f21]\n\n\
+                     goroutine 1 [running]:\ngithub.com/aws/amazon-ecs-agent/agent/app.(*ecsAgent).doStart(0x0)\n\
+                     \t/go/src/agent/app/agent.go:461 +0x1b2";
 
 #[test]
 fn a_panic_of_the_agent_is_agent_exits() {

@@ -1,8 +1,8 @@
-//! The ECS agent with its ecs-init, as the product sees them: log files, container state, registration, introspection.
+//! Simulates the ECS agent and ecs-init: log files, container state, registration, introspection.
 //!
-//! In: the two `ecs.config` files by ecs-init's own rules, the state of the other simulators, and `Behaviour`. Out: lines of
-//! the real formats below `/var/log/ecs`, `/v1/metadata` and `/v1/tasks` on a loopback port, and changes in the ECS simulator. Started and
-//! stopped by the simulated systemd only.
+//! In: the two `ecs.config` files, parsed by ecs-init's rules, the state of the other simulators, and `Behaviour`. Out:
+//! log lines in the real formats below `/var/log/ecs`, `/v1/metadata` and `/v1/tasks` on a loopback port, and changes in
+//! the ECS simulator. Only the simulated systemd starts and stops it.
 
 use super::disk::{AgentState, Disk};
 use super::docker::{Container, Docker};
@@ -16,49 +16,49 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, SystemTime};
 
-/// How the agent deviates from a healthy one.
+/// How the agent differs from a healthy one.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Behaviour {
-    /// Before registration.
+    /// The delay before registration.
     pub register_delay: Duration,
-    /// Between registration and its connection.
+    /// The delay between registration and connection.
     pub connect_delay: Duration,
-    /// Exits 1 again and again with this `error=` text; the unit stays active.
+    /// Exits with 1 after each start, with this `error=` text. The unit stays active.
     pub crashes_with: Option<String>,
-    /// Exits 5 with this text; the unit fails.
+    /// Exits with 5 and this `error=` text. The unit fails.
     pub gives_up_with: Option<String>,
     /// Exits with this code, message and error.
     pub exits: Option<(i32, &'static str, &'static str)>,
-    /// Leaves these bytes in its log and exits with this code.
+    /// Writes this text to its log and exits with this code.
     pub dies_with: Option<(i32, String)>,
-    /// What ecs-init says where the unit fails before the agent runs.
+    /// The error of ecs-init if the unit fails before the agent runs.
     pub init_error: &'static str,
-    /// Another process has its port.
+    /// Another process uses its port.
     pub port_taken: bool,
-    /// The user who owns the socket of its introspection, by the table of sockets.
+    /// The user that owns the socket of its introspection in the table of sockets.
     pub listener_uid: u32,
-    /// What stands in its place in the answer of introspection.
+    /// The ARN in the answer of introspection, if it is not the real one.
     pub claimed_arn: Option<String>,
-    /// Is deregistered once it has registered.
+    /// The instance is deregistered after it has registered.
     pub deregistered: bool,
-    /// 1.106.1 where none is said.
+    /// `None` is 1.106.1.
     pub version: Option<&'static str>,
     pub never_registers: bool,
     pub never_connects: bool,
-    /// ECS does not echo the attributes: exit 5.
+    /// ECS rejects the attributes: exits with 5.
     pub attributes_rejected: bool,
     pub empty_arn: bool,
     pub garbage_introspection: bool,
-    /// The tasks that it has, by their numbers, with their `KnownStatus`.
+    /// Its tasks: number and `KnownStatus`.
     pub tasks: Vec<(u32, &'static str)>,
-    /// What its introspection answers by path (`/v1/metadata`), before all else.
+    /// Answers of introspection by path (`/v1/metadata`) that replace all others.
     pub answers: BTreeMap<String, Vec<u8>>,
 }
 
 enum Exit {
     /// The unit was stopped.
     Stopped,
-    /// Exit code and what the log said.
+    /// Exit code.
     Code(i32),
 }
 
@@ -79,7 +79,7 @@ impl StopRequest {
     }
 }
 
-/// What the agent runs with; cheap to clone into its thread.
+/// The simulators that the agent uses; cheap to clone into its thread.
 #[derive(Clone)]
 struct Surroundings {
     disk: Arc<Disk>,
@@ -91,7 +91,7 @@ struct Surroundings {
     port: Port,
 }
 
-/// The agent; not running until `start`.
+/// The agent. It runs between `start` and `stop`.
 pub struct Agent {
     surroundings: Surroundings,
     running: Mutex<Option<(Arc<StopRequest>, JoinHandle<()>)>>,
@@ -110,7 +110,7 @@ impl Agent {
         Self { surroundings, running: Mutex::new(None) }
     }
 
-    /// Where introspection will answer.
+    /// The endpoint of introspection, also while the agent does not run.
     pub fn endpoint(&self) -> String {
         format!("http://{}", self.surroundings.port.address())
     }
@@ -121,7 +121,7 @@ impl Agent {
 
     pub fn start(&self) {
         let mut running = lock(&self.running);
-        // An agent that gave up has left its slot taken.
+        // The thread of an agent that exited for good is still in `running`.
         if running.as_ref().is_none_or(|(_, thread)| thread.is_finished()) {
             let stop = Arc::new(StopRequest::default());
             let (inner, until) = (self.surroundings.clone(), Arc::clone(&stop));
@@ -129,11 +129,11 @@ impl Agent {
         }
     }
 
-    /// ecs-init's own failure, before there is an agent.
+    /// Logs a failure of ecs-init before the agent runs.
     pub fn fail_before(&self) {
-        let says = lock(&self.surroundings.behaviour).init_error;
+        let error = lock(&self.surroundings.behaviour).init_error;
         self.surroundings.log("ecs-init", "info", "pre-start", &[]);
-        self.surroundings.log("ecs-init", "error", says, &[]);
+        self.surroundings.log("ecs-init", "error", error, &[]);
     }
 
     pub fn stop(&self) {
@@ -153,7 +153,7 @@ impl Drop for Agent {
 }
 
 impl Surroundings {
-    /// ecs-init: starts the container again after 0.5 s doubling to 15 s, and gives up on exit code 5 only.
+    /// ecs-init: restarts the container after 0.5 s, doubled each time up to 15 s. Gives up only on exit code 5.
     fn supervise(&self, stop: &StopRequest) {
         let mut pause = Duration::from_millis(500);
         self.log("ecs-init", "info", "pre-start", &[]);
@@ -251,8 +251,8 @@ impl Surroundings {
         }
     }
 
-    /// Throttling and faults of the service are tried again inside (`ecs-agent/api/ecs/client`), sooner than by the real
-    /// one; all else ends the agent.
+    /// Retries throttling and faults of the service, like the real agent (`ecs-agent/api/ecs/client`) but with shorter
+    /// pauses. Every other error ends the agent.
     fn register(
         &self,
         stop: &StopRequest,
@@ -361,7 +361,7 @@ impl Surroundings {
             .for_each(|one| one.agent_connected = connected);
     }
 
-    /// True if the unit was stopped meanwhile. The real agent asks once a minute.
+    /// Waits until the instance is in service. Returns true if the unit was stopped. The real agent polls once a minute.
     fn waits_in_the_pool(&self, stop: &StopRequest) -> bool {
         self.log("ecs-agent", "info", "Waiting for instance to go InService", &[]);
         while lock(&self.imds).target_lifecycle_state.as_deref() != Some("InService") {
@@ -372,7 +372,7 @@ impl Surroundings {
         false
     }
 
-    /// ecs-init's parser (`ecs-init/docker/docker.go`, getEnvVars), both files, the later wins.
+    /// The variables of both files, by ecs-init's parser (`ecs-init/docker/docker.go`, getEnvVars). The later file wins.
     fn config(&self) -> BTreeMap<String, String> {
         let files = ["var/lib/ecs/ecs.config", "etc/ecs/ecs.config"].map(|path| self.disk.text(path));
         let lines = files.iter().flat_map(|text| text.trim().split('\n')).map(str::trim);
@@ -422,7 +422,7 @@ impl Surroundings {
     }
 }
 
-/// As `ecs-agent/introspection/v1/response.go` has them.
+/// The JSON document of the tasks (`ecs-agent/introspection/v1/response.go`).
 fn tasks(tasks: &[(u32, &str)]) -> String {
     let task = |(number, status): &(u32, &str)| {
         serde_json::json!({"Arn": format!("arn:aws:ecs:eu-west-1:111122223333:task/prod/{number}"),

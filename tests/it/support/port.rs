@@ -1,21 +1,21 @@
-//! Loopback ports below HTTP: one that refuses until somebody listens, and one that swallows every SYN.
+//! Loopback ports: one that refuses connections until a simulator listens on it, and one that drops every SYN.
 //!
-//! In: a loopback address. Out: listeners on it. It never accepts anything itself.
+//! In: a loopback address. Out: listeners on it. It never accepts a connection itself.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// A port that is ours while nothing listens on it: connections are refused, and nobody else can take it.
+/// A reserved port: while no simulator listens on it, connections are refused, and no other process can bind it.
 #[derive(Clone)]
 pub struct Port {
     holder: Arc<tokio::net::TcpSocket>,
 }
 
 impl Port {
-    /// Takes a free port of this loopback address.
+    /// Reserves a free port of this loopback address.
     pub fn reserve(address: IpAddr) -> Self {
-        assert!(address.is_loopback(), "simulators live on loopback");
+        assert!(address.is_loopback(), "simulators are on loopback only");
         Self { holder: Arc::new(reusable(SocketAddr::new(address, 0)).expect("a loopback port")) }
     }
 
@@ -23,12 +23,12 @@ impl Port {
         self.holder.local_addr().expect("a bound socket has an address")
     }
 
-    /// Listens on it; when the listener is dropped, connections are refused again.
+    /// Listens on the port. When the listener is dropped, connections are refused again.
     pub fn listen(&self, backlog: u32) -> TcpListener {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build().expect("a runtime");
         let _entered = runtime.enter();
         let mut attempts = 0;
-        // A process that another thread is just starting holds a listener that was closed here, until it has begun.
+        // A process that another thread starts at this moment inherits a closed listener, and has it open until exec.
         let listener = loop {
             match reusable(self.address()).and_then(|socket| socket.listen(backlog)) {
                 Err(error) if error.kind() == std::io::ErrorKind::AddrInUse && attempts < 200 => attempts += 1,
@@ -50,7 +50,7 @@ fn reusable(address: SocketAddr) -> std::io::Result<tokio::net::TcpSocket> {
     Ok(socket)
 }
 
-/// A loopback address whose SYNs get no answer, as behind a firewall that drops: its backlog is full.
+/// A loopback address that does not answer SYNs, like a firewall that drops packets: its backlog is full.
 pub struct BlackHole {
     address: SocketAddr,
     _listener: TcpListener,

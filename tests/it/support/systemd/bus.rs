@@ -1,6 +1,6 @@
-//! The D-Bus face of the simulated systemd: manager, units, services, and the jobs between them.
+//! The D-Bus interface of the simulated systemd: manager, units, services, and their jobs.
 //!
-//! In: method calls. Out: replies, signals, changes of the state. It decides nothing about which units exist.
+//! In: method calls. Out: replies, D-Bus signals, changes of the state. Which units exist is decided in `mod.rs`.
 
 use super::super::http::lock;
 use super::{Event, Hook, Start, State, Unit};
@@ -46,7 +46,7 @@ fn object_path(path: String) -> OwnedObjectPath {
     OwnedObjectPath::try_from(path).expect("a valid object path")
 }
 
-/// An error reply with any name.
+/// A D-Bus error with any name.
 #[derive(Debug)]
 struct Refused {
     name: String,
@@ -192,7 +192,7 @@ impl Manager {
 }
 
 impl Manager {
-    /// Notes a call, and never comes back where the method is silent.
+    /// Records a call. Never returns if the method is silent.
     async fn called(&self, method: &str, argument: &str) {
         let silent = {
             let mut state = lock(&self.state);
@@ -321,7 +321,7 @@ impl Manager {
         lock(&self.state).units.get("docker.service").is_some_and(|unit| unit.active_state == "active")
     }
 
-    /// The hook may block (it joins the agent's thread), so it runs off this one.
+    /// Runs the hook on another thread, because it may block (it joins the agent's thread).
     async fn notify_hook(&self, name: &str, event: Event) {
         let hook = lock(&self.hook).clone();
         if let Some(hook) = hook {
