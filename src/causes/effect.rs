@@ -3,13 +3,13 @@
 //! In: evidence. Out: the effect with its text, and whether a line that fails to name a cluster would have named the one
 //! that is missing. It names no cause by itself.
 
+use crate::agent_variables::check;
 use crate::evidence::user_data::UserData;
 use crate::evidence::{Evidence, StageError};
 use crate::plan::{Refusal, cluster_name, glued};
 use crate::readiness::joined_other_cluster;
 use crate::redaction;
 use crate::settings::Rank;
-use crate::settings::agent_variables::check;
 
 /// A cluster that is missing, or another than the wanted one.
 pub(super) struct Effect<'e> {

@@ -241,7 +241,7 @@ fn a_signal_that_cannot_be_sent_is_reported_and_does_not_change_the_verdict() {
             "ready: ",
             "warning: signal: SUCCESS to cloudformation, failed",
             "does not exist",
-            "allow `cloudformation:SignalResource`",
+            "allow the instance's role `cloudformation:SignalResource`",
         ],
     );
     assert!(!instance.disk.path("/var/lib/ecs-bootstrap/signals.json").exists(), "nothing was taken");
@@ -333,7 +333,7 @@ fn a_hook_is_abandoned_only_for_a_fault_of_this_host() {
     reports(
         &run(&instance, &[LIFECYCLE]),
         21,
-        &["launch-hook, left", "another instance would come to the same", "ABANDON"],
+        &["launch-hook, left", "a replacement would fail in the same way", "ABANDON"],
     );
     assert_eq!(instance.aws.count("CompleteLifecycleAction"), 0);
     assert_eq!(instance.aws.count("DescribeAutoScalingGroups"), 0);
@@ -352,7 +352,12 @@ fn a_throttled_hook_is_still_completed() {
     reports(
         &outcome,
         0,
-        &["ready: ", "launch-hook, failed", "something else", "allow `autoscaling:CompleteLifecycleAction`"],
+        &[
+            "ready: ",
+            "launch-hook, failed",
+            "something else",
+            "allow the instance's role `autoscaling:CompleteLifecycleAction`",
+        ],
     );
 }
 
@@ -388,7 +393,7 @@ fn with_several_hooks_a_setting_must_name_one() {
     reports(
         &run(&instance, &[LIFECYCLE]),
         0,
-        &["launch-hook, failed", "several launch hooks", "name one by `signal.hook`"],
+        &["launch-hook, failed", "several launch hooks", "name one with `signal.hook`"],
     );
     reports(&run(&instance, &[LIFECYCLE, "signal.hook=ready"]), 0, &["CONTINUE to launch-hook, sent"]);
     let instance = of_stack();
@@ -427,7 +432,7 @@ fn an_instance_is_set_unhealthy_by_the_same_rule_as_a_hook_is_abandoned() {
     assert_eq!(health(&instance), Some(("Unhealthy".into(), "true".into())), "the grace period counts");
     let instance = broken();
     instance.aws.change(|aws| aws.waiting.others_in_service = 0);
-    reports(&run(&instance, &[UNHEALTHY]), 24, &["health, left: no other instance"]);
+    reports(&run(&instance, &[UNHEALTHY]), 24, &["health, left: not set, because no other instance"]);
     let instance = of_stack().without_cluster("prod");
     reports(&run(&instance, &[UNHEALTHY]), 21, &["health, left"]);
     assert_eq!((health(&instance), instance.aws.count("DescribeAutoScalingGroups")), (None, 0));
