@@ -1,7 +1,7 @@
-//! What the fuzzer and `tests/it/corpus.rs` do with bytes that somebody else wrote: what must hold, whatever they are.
+//! The fuzz targets, which `tests/it/corpus.rs` runs too: each parses untrusted bytes with a public function of the
+//! product, and checks rules that hold for all bytes.
 //!
-//! In: any bytes. Out: nothing, or a panic that says which promise is broken. Each parses what the product parses, by its
-//! public functions.
+//! In: any bytes. Out: nothing, or a panic with the broken rule.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
@@ -27,8 +27,8 @@ use ecs_bootstrap::settings::merge::merge;
 use ecs_bootstrap::settings::schema::LONGEST_DURATION;
 use ecs_bootstrap::settings::{self, Rank, TagsSettings};
 
-/// `ecs-agent.log`, `ecs-init.log` and cloud-init's output: a line that is read has a message, and what is shown of
-/// the output is short and has no control character.
+/// `ecs-agent.log`, `ecs-init.log` and cloud-init's output. Every parsed line has a message. Excerpts of the output are
+/// short and have no control character.
 pub(crate) fn agent_log(bytes: &[u8]) {
     let lines = agent_log::last_attempt(bytes);
     assert!(lines.iter().all(|line| !line.message.is_empty() && line.text().contains(&line.message)));
@@ -39,7 +39,7 @@ pub(crate) fn agent_log(bytes: &[u8]) {
     CloudInit::read(Some(bytes), Some(bytes));
 }
 
-/// `ecs.config`: an edit that is not refused is read back by ecs-init's rules, and a second one changes nothing.
+/// `ecs.config`. A successful edit is read back by ecs-init's rules, and a second edit changes nothing.
 pub(crate) fn ecs_config(bytes: &[u8]) {
     let lines = 1 + bytes.iter().filter(|byte| **byte == b'\n').count();
     assert!(issues(bytes, &Context::default()).iter().all(|issue| (1..=lines).contains(&issue.line)));
@@ -58,7 +58,8 @@ pub(crate) fn ecs_config(bytes: &[u8]) {
     }
 }
 
-/// A file that is checked, by its content and as each kind: every mistake lies in the file, and what is said of it is a line.
+/// Files for `check`, as each type and with a detected type. The position of every finding is in the file, and its text
+/// is one short line.
 pub(crate) fn check(bytes: &[u8]) {
     use ecs_bootstrap::check::{InputType, Options};
     let lines = 1 + bytes.iter().filter(|byte| matches!(byte, b'\n' | b'\r')).count();
@@ -66,7 +67,7 @@ pub(crate) fn check(bytes: &[u8]) {
     for input_type in types.into_iter().map(Some).chain([None]) {
         for is_rendered in [false, true] {
             let options = Options { input_type, is_rendered };
-            // The name says which language a file is in, and so how its strings are quoted.
+            // The file name decides the language, and so the syntax of strings.
             let names: &[&str] = match input_type {
                 Some(InputType::UserData) => &["a file", "a.tf", "a.py", "a.ts", "a.go", "a.java", "a.json"],
                 _ => &["a file"],
@@ -81,7 +82,7 @@ pub(crate) fn check(bytes: &[u8]) {
     }
 }
 
-/// User data: none of it is kept, and its kind depends on its bytes alone.
+/// User data. The result has no text of it, and depends only on its bytes.
 pub(crate) fn user_data(bytes: &[u8]) {
     let known = user_data::read(Some(bytes));
     assert_eq!(known.part_type == user_data::PartType::Absent, bytes.is_empty());
@@ -90,8 +91,7 @@ pub(crate) fn user_data(bytes: &[u8]) {
     let _ = settings::user_data::ours(bytes);
 }
 
-/// An error of an AWS API (HTTP status, code and message, a line each): whatever it is taken for, what is told of it has
-/// no control character.
+/// An error of an AWS API (HTTP status, code and message, one line each). The evidence has no control character.
 pub(crate) fn api_error(bytes: &[u8]) {
     let text = String::from_utf8_lossy(bytes);
     let mut parts = text.splitn(3, '\n');
@@ -107,7 +107,7 @@ pub(crate) fn api_error(bytes: &[u8]) {
     }
 }
 
-/// An answer of a service of AWS: what is complete XML stays so with blanks around it, and is not when its end is missing.
+/// An answer of an AWS service. Complete XML is complete with blanks around it, and incomplete without its last byte.
 pub(crate) fn aws_answer(bytes: &[u8]) {
     is_query_answer(bytes);
     let bytes = bytes.trim_ascii();
@@ -117,7 +117,7 @@ pub(crate) fn aws_answer(bytes: &[u8]) {
     }
 }
 
-/// The agent's database and its older state file: no value is empty.
+/// The agent's database and its older state file. No value is empty.
 pub(crate) fn saved_state(bytes: &[u8]) {
     for saved in [from_bolt(bytes), from_json(bytes)].into_iter().flatten().flatten() {
         let values = [&saved.cluster, &saved.container_instance_arn, &saved.ec2_instance_id, &saved.availability_zone];
@@ -125,8 +125,7 @@ pub(crate) fn saved_state(bytes: &[u8]) {
     }
 }
 
-/// Settings as TOML, as one value of the environment and as a tag: none makes it panic, and no duration is longer than a
-/// day.
+/// Settings as TOML, as environment variables and as tags. No duration is longer than a day.
 pub(crate) fn settings_text(bytes: &[u8]) {
     let text = String::from_utf8_lossy(bytes);
     let pairs = ["RUN__DEADLINE", "VERIFY__WINDOW", "CLUSTER_TAGS", "AGENT__ECS_RESERVED_PORTS"];
@@ -147,7 +146,7 @@ pub(crate) fn settings_text(bytes: &[u8]) {
     }
 }
 
-/// `plan.json`, `status.json`, `written.json` and `signals.json`, which somebody else may have written.
+/// `plan.json`, `status.json`, `written.json` and `signals.json`, which another program may have written.
 pub(crate) fn own_files(bytes: &[u8]) {
     is_handover(bytes);
     report::is_record(bytes);
@@ -155,7 +154,7 @@ pub(crate) fn own_files(bytes: &[u8]) {
     let _ = serde_json::from_slice::<Written>(bytes).map(|written| written.keys.len());
 }
 
-/// `/etc/hosts` and `/etc/resolv.conf`: a bounded number of addresses and of name servers.
+/// `/etc/hosts` and `/etc/resolv.conf`. The number of addresses and of name servers is limited.
 pub(crate) fn resolver(bytes: &[u8]) {
     assert!(dns::hosts(bytes, "localhost").len() <= 16);
     if let Ok((config, options)) = dns::resolv_conf(bytes) {
@@ -163,7 +162,7 @@ pub(crate) fn resolver(bytes: &[u8]) {
     }
 }
 
-/// Answers of instance metadata, of docker and of the agent.
+/// Answers of instance metadata, docker and the agent.
 pub(crate) fn local_answer(bytes: &[u8]) {
     is_role_document(bytes);
     let now = SystemTime::now();
@@ -177,7 +176,7 @@ pub(crate) fn local_answer(bytes: &[u8]) {
     let _ = serde_json::from_slice::<Vec<agent::Task>>(bytes);
 }
 
-/// What journalctl prints, and `daemon.json`: what is kept has no control character.
+/// The output of journalctl, and `daemon.json`. Excerpts have no control character.
 pub(crate) fn journal(bytes: &[u8]) {
     let text = String::from_utf8_lossy(bytes);
     let kept = host::journal_of_last_start(&text).into_iter().chain(host::oom_kills(&text));
@@ -186,7 +185,7 @@ pub(crate) fn journal(bytes: &[u8]) {
     }
 }
 
-/// A bundle of certificates, and one certificate as a server shows it.
+/// A bundle of certificates, and a certificate of a server.
 pub(crate) fn certificates(bytes: &[u8]) {
     usable_certificates(bytes);
     if let Some(certificate) = tls::names(bytes) {
@@ -194,13 +193,13 @@ pub(crate) fn certificates(bytes: &[u8]) {
     }
 }
 
-/// The tables of the kernel, as the files of a root that the fuzzer owns.
+/// Files of the kernel below `/proc`, in a folder of the fuzzer.
 pub(crate) fn proc_files(bytes: &[u8]) {
     let folder = std::env::temp_dir().join(format!("ecs-bootstrap-fuzz-{}", std::process::id()));
     for path in ["proc/meminfo", "proc/pressure/memory", "proc/uptime", "proc/net/tcp"] {
         let path = folder.join(path);
-        std::fs::create_dir_all(path.parent().expect("it has one")).expect("a folder of our own");
-        std::fs::write(path, bytes).expect("a file of our own");
+        std::fs::create_dir_all(path.parent().expect("the path has a parent")).expect("a folder of the fuzzer");
+        std::fs::write(path, bytes).expect("a file of the fuzzer");
     }
     let disk = Disk::new(folder);
     let _ = (kernel::memory(&disk), kernel::pressure(&disk), kernel::uptime(&disk));

@@ -1,7 +1,8 @@
 //! Bad input of every kind: each results in one clear error with its exit code, and `ecs.config` is the old or the new
 //! file.
 //!
-//! In: a simulated instance with something broken. Out: assertions on the report and on every file that may be incomplete.
+//! In: a simulated instance with something broken. Out: assertions on the report and on every file that may be
+//! incomplete.
 
 use crate::support::http::{Answer, Reply};
 use crate::support::systemd::Start;

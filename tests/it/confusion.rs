@@ -1,7 +1,7 @@
 //! The confusion matrix: the causes that the tests of `causes` provoked, and the causes that were reported.
 //!
-//! In: the records of those tests. Out: a table, and a failure for each cause that no test provoked, or for which another
-//! cause was reported. `tests/run` empties the folder before the tests, and runs this test after them.
+//! In: the records of those tests. Out: a table, and a failure for each cause that no test provoked, or for which
+//! another cause was reported. `tests/run` empties the folder before the tests, and runs this test after them.
 
 use std::collections::BTreeMap;
 use std::path::Path;

@@ -1,8 +1,8 @@
 //! Runs the AWS calls against a moto server, a simulator of AWS that other people wrote.
 //!
 //! In: a moto server with clusters and instances. Out: assertions on the results of the client, and on the plan of the
-//! real binary. The simulators of this repository show only what its authors believe about AWS. The tests fail without a
-//! moto server: `tests/run contract` installs one, and no other tier runs this module.
+//! real binary. The simulators of this repository show only what its authors believe about AWS. The tests fail without
+//! a moto server: `tests/run contract` installs one, and no other tier runs this module.
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests; clippy knows only functions marked as tests")]
 

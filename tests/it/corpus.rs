@@ -1,6 +1,7 @@
 //! Replays the fuzzer's seeds (`fuzz/corpus`) on the stable toolchain.
 //!
-//! In: the files of each target. Out: a failure with the name of the file whose bytes break a rule of `fuzz/targets.rs`.
+//! In: the files of each target. Out: a failure with the name of the file whose bytes break a rule of
+//! `fuzz/targets.rs`.
 
 use std::path::Path;
 
@@ -10,8 +11,8 @@ mod targets;
 /// Mutations of each seed. The fuzzer itself, which runs each night, tries many more.
 const MUTATIONS: u64 = 40;
 
-/// The seed itself for 0, otherwise a mutation: some bytes changed, removed, repeated or cut off. The same number always
-/// gives the same mutation.
+/// The seed itself for 0, otherwise a mutation: some bytes changed, removed, repeated or cut off. The same number
+/// always gives the same mutation.
 fn mutated(seed: &[u8], number: u64) -> Vec<u8> {
     let mut bytes = seed.to_vec();
     let mut state = number.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ seed.len() as u64;

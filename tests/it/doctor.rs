@@ -1,4 +1,4 @@
-//! `doctor`, its bundle, and `explain`, each as its user sees it.
+//! `doctor`, its support bundle, and `explain`.
 
 use std::collections::BTreeMap;
 use std::os::unix::fs::PermissionsExt;

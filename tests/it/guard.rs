@@ -1,4 +1,5 @@
-//! `guard`, as the drop-in of the agent's unit calls it: after a run, with `ecs.config` as user data has left it.
+//! `guard`, which the drop-in of the agent's unit runs before each start: after a run, with `ecs.config` as user data
+//! left it.
 
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::time::{Duration, Instant};
@@ -96,7 +97,7 @@ fn a_later_run_still_removes_a_line_that_guard_wrote() {
     let instance = configured(Instance::new());
     instance.disk.write(CONFIG, "");
     allows_start(&instance);
-    // The tag goes: what guard wrote goes with it.
+    // The tag is removed, so the line that guard wrote is removed too.
     let instance = instance.without_tags().setting_file("etc/ecs-bootstrap/config.toml", "cluster = \"prod2\"\n");
     configured(instance.cluster("prod2", &[])).disk.text(CONFIG).lines().for_each(|line| {
         assert_eq!(line, "ECS_CLUSTER=prod2");
@@ -127,7 +128,7 @@ fn refuses_to_start_an_agent_that_no_file_gives_a_cluster() {
         let console = instance.disk.text(CONSOLE);
         assert!(console.contains("[no-cluster-named] remedy: "), "{console}");
         assert!(!console.contains("seen: "), "{console}");
-        // Its unit tries every ten seconds; the console is told once.
+        // The unit restarts every ten seconds, but the console gets the message once.
         refuses(&instance, 21, "error: [no-cluster-named]");
         assert_eq!(instance.disk.text(CONSOLE), console);
     }
@@ -148,7 +149,7 @@ fn accepts_the_cluster_that_user_data_names_after_an_undecided_run() {
     instance.disk.write(CONFIG, "ECS_CLUSTER=old\nECS_CLUSTER=web\n");
     assert_eq!(allows_start(&instance), "ECS_CLUSTER=web\n");
     let status = instance.run(&["status"]);
-    assert_eq!(status.code, Some(0), "the refusal is no longer true: {}", status.stdout);
+    assert_eq!(status.code, Some(0), "the old refusal is removed: {}", status.stdout);
 }
 
 #[test]
@@ -157,7 +158,7 @@ fn reports_why_the_run_before_it_left_no_plan() {
     assert_eq!(instance.run(&["run", "--no-wait"]).code, Some(20));
     let outcome = refuses(&instance, 21, "error: [setting-invalid]");
     assert!(outcome.stderr.contains("error: [no-cluster-named]"), "{}", outcome.stderr);
-    assert_eq!(instance.run(&["status"]).code, Some(20), "the reason stands");
+    assert_eq!(instance.run(&["status"]).code, Some(20), "the reason is still reported");
 }
 
 #[test]
@@ -218,13 +219,13 @@ fn a_cluster_that_the_images_source_instance_wrote_is_accepted_with_a_warning() 
         }
         instance.file("var/lib/cloud/data/instance-id", format!("{id}\n"))
     };
-    // Its own run has failed, so there is no plan.
+    // The run of this instance has failed, so there is no plan.
     let instance = copy("i-0fedcba9876543210");
     assert_eq!(instance.run(&["run", "--no-wait"]).code, Some(21));
     assert_eq!(allows_start(&instance), "ECS_CLUSTER=prod\n");
     let log = format!("{:?}", instance.journal.entries());
     assert!(log.contains("written by the instance that this image was made of"), "{log}");
-    // The same disk on the same instance: a broken bootstrap breaks nothing.
+    // On the instance that wrote the line, a failed run does not stop the agent.
     let same = copy("i-0123456789abcdef0");
     assert_eq!(allows_start(&same), "ECS_CLUSTER=prod\n");
 }
@@ -259,7 +260,7 @@ fn a_refusal_is_the_verdict_if_there_is_no_other_cause() {
     assert!(outcome.stderr.contains("error: [ecs-config-unusable]"), "{}", outcome.stderr);
 }
 
-/// What stands in the way of reading a file, by its name.
+/// Makes a file unreadable or its content invalid.
 fn damage(instance: &Instance, path: &str, how: &str) {
     let at = instance.disk.path(path);
     instance.disk.remove(path);
@@ -269,7 +270,7 @@ fn damage(instance: &Instance, path: &str, how: &str) {
         "a FIFO" => nix::unistd::mkfifo(&at, nix::sys::stat::Mode::S_IRWXU).unwrap(),
         "a socket" => drop(std::os::unix::net::UnixListener::bind(&at).unwrap()),
         "a loop of links" => std::os::unix::fs::symlink(at.file_name().unwrap(), &at).unwrap(),
-        "no text" => instance.disk.write(path, b"\x00\xff\xfe{{{[[[".repeat(100)),
+        "not text" => instance.disk.write(path, b"\x00\xff\xfe{{{[[[".repeat(100)),
         "cut off" => instance.disk.write(path, r#"{"version":1,"expectation":{"clus"#),
         "nested" => instance.disk.write(path, "[".repeat(200_000)),
         "of another version" => instance.disk.write(path, r#"{"version":99}"#),
@@ -293,7 +294,7 @@ fn an_unreadable_file_does_not_stop_the_agent() {
             }
         }
     }
-    // What was not read is not replaced.
+    // A file that could not be read is not replaced.
     let instance = configured(Instance::new());
     damage(&instance, CONFIG, "too long");
     let before = instance.disk.read(CONFIG);
@@ -303,20 +304,20 @@ fn an_unreadable_file_does_not_stop_the_agent() {
 
 #[test]
 fn broken_files_of_ecs_bootstrap_do_not_stop_an_agent_with_a_cluster() {
-    const OURS: [&str; 4] = [
+    const FILES: [&str; 4] = [
         "run/ecs-bootstrap/plan.json",
         "run/ecs-bootstrap/status.json",
         "run/ecs-bootstrap/lock",
         "var/lib/ecs-bootstrap/written.json",
     ];
-    for path in OURS {
+    for path in FILES {
         for how in [
             "too long",
             "a folder",
             "a FIFO",
             "a socket",
             "a loop of links",
-            "no text",
+            "not text",
             "cut off",
             "nested",
             "of another version",
@@ -328,11 +329,11 @@ fn broken_files_of_ecs_bootstrap_do_not_stop_an_agent_with_a_cluster() {
             assert_eq!(outcome.code, Some(0), "{path} is {how}: {}", outcome.stderr);
         }
     }
-    // A file in the place of the folder, and a folder that nobody may write to.
+    // A file instead of the folder.
     for folder in ["run/ecs-bootstrap", "var/lib/ecs-bootstrap", "run", "dev"] {
         let instance = Instance::new().ecs_config("ECS_CLUSTER=prod\n");
         instance.disk.remove(folder);
-        instance.disk.write(folder, "no folder");
+        instance.disk.write(folder, "not a folder");
         allows_start(&instance);
     }
 }
@@ -391,7 +392,7 @@ fn ignores_a_root_in_its_environment() {
         let outcome = guard.output().unwrap();
         assert_eq!(outcome.status.code(), Some(0), "{value}: {}", String::from_utf8_lossy(&outcome.stderr));
     }
-    // A refusal below the given root although the other one names a cluster.
+    // The root of `--root` has no cluster, so guard refuses, although the root of the environment has one.
     let named = Instance::new().ecs_config("ECS_CLUSTER=prod\n");
     let bare = Instance::new();
     let mut guard = std::process::Command::new(binary);
@@ -399,7 +400,7 @@ fn ignores_a_root_in_its_environment() {
     assert_eq!(guard.output().unwrap().status.code(), Some(21));
 }
 
-/// The command of the drop-in, as systemd gives it to the shell, with another program in the place of ours.
+/// Runs the command of the drop-in with a shell like systemd, with another program instead of ecs-bootstrap.
 fn drop_in(program: &str) -> std::process::ExitStatus {
     let text = include_str!("../../systemd/ecs.service.d/10-ecs-bootstrap.conf");
     let line =

@@ -114,8 +114,9 @@ fn ready_when_the_clock_is_four_minutes_off() {
 
 #[test]
 fn ready_when_no_service_sends_a_date() {
-    // The simulators send no Date unless they are told to.
     let instance = Instance::new().agent_behaves(|agent| agent.register_delay = Duration::from_secs(3));
+    instance.aws.change(|aws| aws.sends_no_date = true);
+    instance.imds.change(|imds| imds.sends_no_date = true);
     is_healthy(&instance, &run(&instance));
 }
 
@@ -157,7 +158,7 @@ fn ready_when_the_logs_have_errors_of_an_earlier_boot() {
 fn ready_with_unusual_but_harmless_files() {
     let proxy = Server::tcp(|_| Reply::new(200, "text/plain", "").into());
     let config = format!(
-        "# ours\r\nECS_LOGLEVEL=warn\r\nHTTP_PROXY={}\r\n\
+        "# by hand\r\nECS_LOGLEVEL=warn\r\nHTTP_PROXY={}\r\n\
          NO_PROXY=169.254.169.254,169.254.170.2,/var/run/docker.sock\r\nECS_SOMETHING_NEW=1\r\n\r\n",
         proxy.endpoint()
     );

@@ -1,6 +1,7 @@
-//! `prepare-image` and `reset-agent` on a simulated instance: nothing without `--yes`, then exactly what was listed.
+//! `prepare-image` and `reset-agent`: without `--yes` they change nothing, and with it exactly what they listed.
 //!
-//! In: an instance that a run has booted. Out: assertions on its files, on systemd's calls, on exit code and report.
+//! In: an instance that a run has configured. Out: assertions on its files, on calls to systemd, on exit code and
+//! report.
 
 use std::collections::BTreeMap;
 use std::os::unix::fs::{PermissionsExt, symlink};
@@ -25,7 +26,7 @@ const STAY: [&str; 5] = [
     "etc/machine-id",
 ];
 
-/// An instance that a run has booted, with foreign lines in `ecs.config` and what an image holds besides.
+/// An instance that has joined, with foreign lines in `ecs.config` and other files of an image.
 fn booted() -> Instance {
     let instance = STAY.iter().fold(Instance::new(), |instance, path| instance.file(path, "theirs"));
     let instance = instance.file("var/lib/ecs/gpu/nvidia-gpu-info.json", "{}").ecs_config(FOREIGN);
@@ -42,7 +43,7 @@ fn succeeds(instance: &Instance, arguments: &[&str]) -> Outcome {
     outcome
 }
 
-/// The jobs that were asked for, in order.
+/// The requested jobs, in order.
 fn jobs(instance: &Instance) -> Vec<String> {
     instance.systemd.calls().into_iter().filter(|call| call.contains("Unit ecs") && !call.starts_with("Load")).collect()
 }
@@ -69,7 +70,7 @@ fn file_names(instance: &Instance, folder: &str) -> Vec<String> {
     names
 }
 
-/// The folder that holds the state that was set aside.
+/// The folder with the saved state that was set aside.
 fn set_aside_folder(instance: &Instance) -> String {
     let mut found = file_names(instance, "var/lib/ecs").into_iter().filter(|name| name.starts_with("data."));
     let (name, other) = (found.next().expect("a folder data.TIME"), found.next());
@@ -77,7 +78,7 @@ fn set_aside_folder(instance: &Instance) -> String {
     format!("var/lib/ecs/{name}")
 }
 
-/// The id of a cause, its exit code, and a part of its evidence.
+/// The id of the expected cause, the exit code, and a part of its evidence.
 struct ExpectedCause<'a>(&'a str, i32, &'a str);
 
 impl ExpectedCause<'_> {
@@ -96,7 +97,7 @@ impl ExpectedCause<'_> {
         assert_eq!(report.matches("error: ").count(), 1, "{report}");
     }
 
-    /// The same, and nothing has changed: no file, no job.
+    /// Runs the command and checks the cause, and that no file and no job has changed.
     fn check_untouched(self, instance: &Instance, arguments: &[&str]) {
         let before = tree(instance.root());
         self.check(&instance.run(arguments));
@@ -148,7 +149,7 @@ fn a_prepared_image_has_nothing_of_this_instance_and_all_foreign_files() {
         assert_eq!(file_names(&instance, folder), Vec::<String>::new(), "{folder}");
     }
     assert!(STAY.iter().all(|path| instance.disk.text(path) == "theirs"));
-    assert_eq!(instance.run(&["status"]).code, Some(13), "no verdict is left that is true no longer");
+    assert_eq!(instance.run(&["status"]).code, Some(13), "the old verdict is removed");
 
     let before = tree(instance.root());
     let again = succeeds(&instance, &["prepare-image", "--yes"]);
@@ -156,7 +157,7 @@ fn a_prepared_image_has_nothing_of_this_instance_and_all_foreign_files() {
     assert!(succeeds(&instance, &["prepare-image"]).stdout.starts_with("nothing to do: "));
     assert_eq!((tree(instance.root()), jobs(&instance)), (before, vec!["StopUnit ecs.service".to_owned()]));
     let outcome = instance.run(&["run", "--wait"]);
-    assert_eq!(outcome.code, Some(0), "it can boot again: {}", outcome.stderr);
+    assert_eq!(outcome.code, Some(0), "the instance can boot again: {}", outcome.stderr);
 }
 
 #[test]
@@ -217,7 +218,7 @@ fn running_tasks_stop_the_command_unless_forced() {
 fn stopped_tasks_do_not_stop_the_command() {
     let instance = booted();
     instance.agent.change(|agent| agent.tasks = vec![(1, "STOPPED")]);
-    // Its container is on its way down, or was never this agent's.
+    // The container of a stopped task is ignored: docker is stopping it, or another agent started it.
     instance.docker.change(|docker| docker.tasks = vec![1]);
     succeeds(&instance, &["prepare-image", "--yes"]);
 }
@@ -320,13 +321,13 @@ fn an_agent_that_does_not_stop_keeps_its_files() {
 #[test]
 fn a_path_that_cannot_be_removed_is_reported_and_the_others_are_removed() {
     let instance = booted();
-    // Root may remove all but this: a file cannot be listed.
+    // Root can remove everything, but it cannot list a file as a folder.
     instance.disk.remove("var/lib/ecs/gpu");
-    instance.disk.write("var/lib/ecs/gpu", "no folder");
+    instance.disk.write("var/lib/ecs/gpu", "not a folder");
     ExpectedCause("cleanup-incomplete", 24, "cannot list `/var/lib/ecs/gpu`")
         .check(&instance.run(&["prepare-image", "--yes"]));
     assert!(instance.disk.read(DB).is_none() && instance.disk.read(LOG).is_none());
-    assert_eq!(instance.disk.text("var/lib/ecs/gpu"), "no folder");
+    assert_eq!(instance.disk.text("var/lib/ecs/gpu"), "not a folder");
 }
 
 #[test]

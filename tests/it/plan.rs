@@ -1,4 +1,4 @@
-//! `plan`: what would be done and why, from metadata to the last key, with nothing changed on the host.
+//! `plan`: shows what a run would do and why, and changes nothing on the host.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use crate::support::disk::Disk;
 use crate::support::imds::{Fault as ImdsFault, SECRET_ACCESS_KEY, SESSION_TOKEN};
 use crate::support::{Instance, Outcome};
 
-/// The plan that the product prints.
+/// Runs `plan --json`. Returns the document.
 fn planned(instance: &Instance, arguments: &[&str]) -> Value {
     let outcome = instance.run(&[&["plan", "--json"], arguments].concat());
     assert_eq!(outcome.code, Some(0), "{}\n{}", outcome.stdout, outcome.stderr);
@@ -28,14 +28,14 @@ fn warning_ids(plan: &Value) -> Vec<&str> {
     plan["warnings"].as_array().unwrap().iter().map(|warning| warning["id"].as_str().unwrap()).collect()
 }
 
-/// The requests that IMDS saw, in alphabetical order: they are made at once.
+/// The requests to IMDS, in alphabetical order, because they are made in parallel.
 fn requests(instance: &Instance) -> Vec<String> {
     let mut requests: Vec<_> = instance.imds.requests().iter().map(|r| format!("{} {}", r.method, r.path)).collect();
     requests.sort();
     requests
 }
 
-/// Every path below the root with its bytes and times.
+/// Every path below the root with its inode, mode, size and times.
 fn everything(disk: &Disk) -> Vec<String> {
     use std::os::unix::fs::MetadataExt;
 

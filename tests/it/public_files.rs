@@ -6,8 +6,8 @@ use std::path::PathBuf;
 
 use crate::support::{Instance, Outcome};
 
-/// Files that cannot be edited so that systemd reads them: it ignores a whole file with a NUL, or with an assignment that
-/// is not UTF-8.
+/// Files that cannot be edited so that systemd reads them: it ignores a whole file with a NUL, or with an assignment
+/// that is not UTF-8.
 const NOT_EDITABLE: [&str; 3] = ["binary", "latin-1", "utf-16"];
 /// Files from which the agent reads no valid cluster name, and the cause that is reported.
 const NO_NAME: [(&str, &str); 9] = [

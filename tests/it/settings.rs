@@ -1,4 +1,4 @@
-//! Settings of all nine ranks through the whole binary: which one wins, where it says it comes from, what is refused.
+//! Settings of all nine ranks: which one wins, which source the plan shows, and which values are refused.
 
 use std::io::Write;
 
@@ -18,13 +18,13 @@ fn planned(instance: &Instance, arguments: &[&str]) -> Value {
     serde_json::from_str(&outcome.stdout).expect("a JSON document on stdout")
 }
 
-/// The name of the cluster, and the kind, place and key of its source.
+/// The name of the cluster, and the `kind`, `where` and `key` of its source.
 fn cluster(plan: &Value) -> [&str; 4] {
     let source = &plan["cluster"]["source"];
     [&plan["cluster"]["value"], &source["kind"], &source["where"], &source["key"]].map(|field| field.as_str().unwrap())
 }
 
-/// The value and the kind of source of a planned key.
+/// The value of a planned key, and the `kind` of its source.
 fn key<'p>(plan: &'p Value, name: &str) -> Option<(&'p str, &'p str)> {
     let keys = plan["ecs_config"]["keys"].as_array().unwrap();
     let key = keys.iter().find(|key| key["key"] == name)?;

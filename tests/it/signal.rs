@@ -1,5 +1,5 @@
-//! Whom a verdict is told outside the host: the stack, the wait condition, the launch hook; and that nobody is told
-//! anything where it is off.
+//! Signals to CloudFormation and Auto Scaling: the stack, the wait condition, the launch hook, the health of the
+//! instance, and its tags. Without the settings for them, no signal is sent.
 
 use crate::support::aws::{Fault, State};
 use crate::support::http::lock;
@@ -11,12 +11,12 @@ const STACK: &str = "arn:aws:cloudformation:eu-west-1:111122223333:stack/fleet/0
 const CLOUDFORMATION: &str = "signal.cloudformation=true";
 const LIFECYCLE: &str = "signal.lifecycle=true";
 
-/// An instance of a group that a stack made, which waits for it.
+/// An instance of an Auto Scaling group of a stack. The stack and a launch hook wait for it.
 fn of_stack() -> Instance {
     waited_for(Instance::new())
 }
 
-/// The instance as one of a group that a stack made, which waits for it.
+/// Puts the instance into an Auto Scaling group of a stack. The stack and a launch hook wait for it.
 pub(crate) fn waited_for(instance: Instance) -> Instance {
     instance.imds.change(|imds| {
         let tags = imds.tags.as_mut().unwrap();
@@ -98,7 +98,7 @@ fn a_ready_instance_signals_success_once_for_the_resource_in_its_tags() {
         (&status["signals"][0]["status"], &status["signals"][0]["outcome"]),
         (&"SUCCESS".into(), &"sent".into())
     );
-    // The next boot: /run is empty, the record is not.
+    // The next boot: /run is empty, but the record in /var/lib still exists.
     std::fs::remove_dir_all(instance.disk.path("/run/ecs-bootstrap")).unwrap();
     reports(&run(&instance, &[CLOUDFORMATION]), 0, &["cloudformation, already"]);
     assert_eq!(instance.aws.count("SignalResource"), 1);
@@ -121,7 +121,7 @@ fn a_copy_of_the_disk_signals_for_its_own_instance() {
     let instance = of_stack();
     reports(&run(&instance, &[CLOUDFORMATION]), 0, &["sent"]);
     instance.imds.change(|imds| imds.instance_id = "i-0fedcba9876543210".into());
-    // What the agent of the parent left would be told before all else.
+    // Without this, the saved state of the other instance's agent would be the cause.
     let _ = std::fs::remove_dir_all(instance.disk.path("/var/lib/ecs/data"));
     let outcome = run(&instance, &[CLOUDFORMATION, "verify.deadline=1s"]);
     assert!(format!("{outcome:?}").contains("cloudformation, sent"), "{outcome:#?}");
@@ -181,7 +181,7 @@ fn a_failed_instance_signals_failure() {
         &["[cluster-not-found]", "signal: FAILURE to cloudformation, sent"],
     );
     assert_eq!(signals(&instance), [("Group".into(), ID.into(), "FAILURE".into())]);
-    // It cannot be taken back: a later boot that succeeds does not try.
+    // A signal cannot be revoked, so a later successful boot does not send another one.
     instance.aws.change(|aws| aws.add_cluster("prod", &[]));
     reports(&run(&instance, &[CLOUDFORMATION]), 0, &["cloudformation, already", "(FAILURE)"]);
 }
@@ -193,7 +193,7 @@ fn a_run_without_a_plan_signals_failure_unless_user_data_can_still_repair_it() {
     let outcome = run(&instance, &[CLOUDFORMATION]);
     assert!(outcome.code.is_some_and(|code| code >= 20), "{outcome:#?}");
     assert_eq!(signals(&instance).len(), 1, "{outcome:#?}");
-    // Neither where nobody can say, as in `bootcmd`.
+    // No signal either if it is unknown whether user data has ended, as in `bootcmd`.
     for instance in [stopped().user_data_runs(), stopped().without_bus()] {
         run(&instance, &[CLOUDFORMATION]);
         assert_eq!(signals(&instance), []);
@@ -215,7 +215,7 @@ fn a_throttled_or_broken_signal_is_sent_again() {
     }
 }
 
-/// Each of them would be tried for a minute; one that hangs must not hold back the others.
+/// Each signal is retried for up to a minute. One that hangs must not delay the others.
 #[test]
 fn signals_end_within_ten_seconds_of_the_deadline() {
     for fault in [Fault::Silent, Fault::error(503, "ServiceUnavailable", "")] {
@@ -244,7 +244,7 @@ fn a_signal_that_cannot_be_sent_is_reported_and_does_not_change_the_verdict() {
             "allow the instance's role `cloudformation:SignalResource`",
         ],
     );
-    assert!(!instance.disk.path("/var/lib/ecs-bootstrap/signals.json").exists(), "nothing was taken");
+    assert!(!instance.disk.path("/var/lib/ecs-bootstrap/signals.json").exists(), "no signal was accepted");
 }
 
 #[test]
@@ -274,7 +274,7 @@ fn a_wait_condition_gets_the_cause_and_its_url_is_never_shown() {
     let body: serde_json::Value = serde_json::from_str(&conditions[0].0).unwrap();
     assert_eq!((&body["Status"], &body["UniqueId"]), (&"FAILURE".into(), &ID.into()));
     assert!(body["Reason"].as_str().unwrap().starts_with("[cluster-not-found] "), "{body}");
-    assert_eq!(conditions[0].1.as_deref(), Some(""), "it was signed without a content type");
+    assert_eq!(conditions[0].1.as_deref(), Some(""), "the URL was signed without a content type");
     let request = instance.aws.requests().into_iter().find(|request| request.method == "PUT").unwrap();
     assert_eq!(request.path, "/handle?X-Amz-Signature=5ecretsignature&Expires=1");
     assert_eq!(request.header("authorization"), None);
@@ -328,7 +328,7 @@ fn a_hook_is_abandoned_only_for_a_fault_of_this_host() {
         &["ABANDON to launch-hook, left", "no other instance of the group is in service"],
     );
     assert_eq!(instance.aws.count("CompleteLifecycleAction"), 0);
-    // What would happen to the next instance too.
+    // A fault that a replacement would have too.
     let instance = of_stack().without_cluster("prod");
     reports(
         &run(&instance, &[LIFECYCLE]),
@@ -372,7 +372,7 @@ fn an_instance_that_enters_a_warm_pool_continues_at_once() {
     }
     running.kill();
     assert_eq!(aws_state(&instance, |state| state.waiting.completed.clone()), ["CONTINUE"]);
-    // It has not registered, and nobody is told that it did.
+    // The instance has not registered, so the stack gets no signal.
     assert_eq!(signals(&instance), []);
 }
 
@@ -410,7 +410,7 @@ fn instance_tags_are_written_when_verdict_or_cause_changes_and_are_never_read() 
     reports(&run(&instance, &[TAGS]), 21, &["signal: failed to instance-tags, sent: failed, cluster-not-found"]);
     assert_eq!(tags_of(&instance)["ecs-bootstrap:cause"], "cluster-not-found");
     instance.aws.change(|aws| aws.add_cluster("prod", &[]));
-    // As metadata shows them from then on.
+    // The tags are also in metadata from now on.
     let instance = instance.tag("ecs-bootstrap:verdict", "failed").tag("ecs-bootstrap:cause", "cluster-not-found");
     let outcome = run(&instance, &[TAGS]);
     reports(&outcome, 0, &["signal: ready to instance-tags, sent: ready, none"]);
@@ -429,14 +429,14 @@ fn an_instance_is_set_unhealthy_by_the_same_rule_as_a_hook_is_abandoned() {
     let broken = || of_stack().unit("docker.service", |unit| unit.load_state = "masked".into());
     let instance = broken();
     reports(&run(&instance, &[UNHEALTHY]), 24, &["signal: Unhealthy to health, sent"]);
-    assert_eq!(health(&instance), Some(("Unhealthy".into(), "true".into())), "the grace period counts");
+    assert_eq!(health(&instance), Some(("Unhealthy".into(), "true".into())), "the grace period is respected");
     let instance = broken();
     instance.aws.change(|aws| aws.waiting.others_in_service = 0);
     reports(&run(&instance, &[UNHEALTHY]), 24, &["health, left: not set, because no other instance"]);
     let instance = of_stack().without_cluster("prod");
     reports(&run(&instance, &[UNHEALTHY]), 21, &["health, left"]);
     assert_eq!((health(&instance), instance.aws.count("DescribeAutoScalingGroups")), (None, 0));
-    // The hook ends it already.
+    // The abandoned hook already terminates the instance.
     let instance = broken();
     reports(&run(&instance, &[UNHEALTHY, LIFECYCLE]), 24, &["ABANDON to launch-hook, sent"]);
     assert_eq!(health(&instance), None);

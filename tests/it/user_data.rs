@@ -1,4 +1,4 @@
-//! While user data has not ended: what it may still name, what waits for it, and the part of the boot without a bus.
+//! Runs while user data has not ended, and runs before systemd has a bus.
 
 use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
@@ -7,12 +7,12 @@ use crate::support::Instance;
 
 const CONFIG: &str = "etc/ecs/ecs.config";
 
-/// Nothing names a cluster, and cloud-final runs.
+/// An instance without a cluster, while cloud-final runs.
 fn undecided() -> Instance {
     Instance::new().without_tags().tag("Name", "web").file("dev/console", "").user_data_runs()
 }
 
-/// The jobs that were asked for, in order.
+/// The requested jobs, in order.
 fn jobs(instance: &Instance) -> Vec<String> {
     let calls = instance.systemd.calls().into_iter();
     calls.filter(|call| call.starts_with("StartUnit ") || call.starts_with("RestartUnit ")).collect()
@@ -70,7 +70,7 @@ fn verify_waits_for_the_cluster_that_user_data_names() {
     let instance = undecided().unit("ecs.service", |unit| unit.unit_file_state = "disabled".into());
     run(&instance, &["run", "--no-wait"]);
     let verify = instance.start(&["verify", "--set", "verify.deadline=2s"]);
-    // Longer than its deadline: the time of user data is its own.
+    // Longer than the deadline, which does not include the time of user data.
     std::thread::sleep(Duration::from_secs(3));
     instance.disk.write(CONFIG, "ECS_CLUSTER=prod\n");
     instance.user_data_ends();
@@ -126,7 +126,7 @@ fn a_script_that_waits_for_the_agent_is_reported_while_it_waits() {
     let verify = instance.start(&["verify", "--set", "verify.deadline=5s"]);
     let status = || instance.run(&["status"]);
     std::thread::sleep(Duration::from_secs(8));
-    assert_eq!(status().code, Some(0), "it may have set itself a limit");
+    assert_eq!(status().code, Some(0), "the script may have a timeout of its own");
     let report = (0..100).find_map(|_| {
         std::thread::sleep(Duration::from_millis(100));
         Some(status()).filter(|outcome| outcome.code == Some(20))
@@ -137,7 +137,7 @@ fn a_script_that_waits_for_the_agent_is_reported_while_it_waits() {
     assert!(report.contains("error: [user-data-deadlock]"), "{report}");
     assert!(report.contains("process 4711 of user data waits: `systemctl start ecs.service`"), "{report}");
     assert!(instance.disk.text("dev/console").contains("[user-data-deadlock]"));
-    // It gives up after all: what was report is no longer true.
+    // The script stops waiting, so the reported cause no longer applies.
     std::fs::remove_dir_all(instance.disk.path("proc/4711")).unwrap();
     instance.user_data_ends();
     let outcome = verify.wait();
@@ -158,7 +158,7 @@ fn user_data_that_does_not_end_is_reported_with_the_fault_found_so_far() {
     assert_eq!(verify.wait().code, Some(22));
 }
 
-/// A systemctl that writes down what it is asked.
+/// Adds a fake systemctl that logs its arguments.
 fn with_systemctl(instance: Instance, verify_is_installed: bool) -> Instance {
     let log = instance.disk.path("systemctl.log");
     let absent = instance.disk.path("run/systemd/system/ecs-bootstrap-verify.service");
@@ -213,7 +213,7 @@ fn without_a_bus_files_of_cloud_init_show_whether_user_data_has_ended() {
     let begun = early();
     begun.disk.remove("run/cloud-init/result.json");
     run(&begun, &["run"]);
-    // Whoever may be named later is not started before.
+    // The agent is not started, because user data may still name the cluster.
     assert_eq!(begun.disk.text("systemctl.log"), "--no-block start ecs-bootstrap-verify.service\n");
     let outcome = early().run(&["run"]);
     assert_eq!(outcome.code, Some(21), "{}\n{}", outcome.stdout, outcome.stderr);

@@ -140,8 +140,10 @@ pub fn rows() -> Vec<Row> {
         let lines =
             format!("ECS_LOGLEVEL=info\n{}\nDB_PASS=hunter2\nECS_CLUSTER={}\n", payload::SECRET, payload::RUN_TOGETHER);
         rows.push(Row::new(format!("file/{path}/secret"), JOINS, move |instance| instance.file(path, &lines)));
-        let odd = format!("{}\nECS_CLUSTER=stage{}\n", payload::ESCAPES, payload::ESCAPES_ON_ONE_LINE);
-        rows.push(Row::new(format!("file/{path}/escapes"), JOINS, move |instance| instance.file(path, &odd)).brief());
+        let escapes = format!("{}\nECS_CLUSTER=stage{}\n", payload::ESCAPES, payload::ESCAPES_ON_ONE_LINE);
+        rows.push(
+            Row::new(format!("file/{path}/escapes"), JOINS, move |instance| instance.file(path, &escapes)).brief(),
+        );
     }
     for (path, before, after) in AROUND {
         for kind in ["secret", "escapes", "long"] {

@@ -1,7 +1,7 @@
 //! The table of hostile inputs, and the exit codes that are expected for each. To add a row, see
 //! `docs/contributing/testing.md`.
 //!
-//! An input that can hold any text is a [`TextInput`]. It becomes one row for each kind of text. An input of one odd
+//! An input that can hold any text is a [`TextInput`]. It becomes one row for each kind of text. An input of one unusual
 //! form is a single row.
 
 mod checked;

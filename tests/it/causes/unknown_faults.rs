@@ -21,8 +21,8 @@ fn both_report(instance: &Instance, outcome: &Outcome, expected: ExpectedCause<'
     doctor_agrees(instance, id, code);
 }
 
-/// Checks that doctor reports the same cause. Its exit code may be that of the cause, or that of the run, which may have
-/// waited until its deadline.
+/// Checks that doctor reports the same cause. Its exit code may be that of the cause, or that of the run, which may
+/// have waited until its deadline.
 fn doctor_agrees(instance: &Instance, id: &str, code: i32) {
     let doctor = instance.run(&["doctor"]);
     let cause = super::cause(id);

@@ -1,8 +1,8 @@
 //! Simulates the ECS agent and ecs-init: log files, container state, registration, introspection.
 //!
 //! In: the two `ecs.config` files, parsed by ecs-init's rules, the state of the other simulators, and `Behaviour`. Out:
-//! log lines in the real formats below `/var/log/ecs`, `/v1/metadata` and `/v1/tasks` on a loopback port, and changes in
-//! the ECS simulator. Only the simulated systemd starts and stops it.
+//! log lines in the real formats below `/var/log/ecs`, `/v1/metadata` and `/v1/tasks` on a loopback port, and changes
+//! in the ECS simulator. Only the simulated systemd starts and stops it.
 
 use super::disk::{AgentState, Disk};
 use super::docker::{Container, Docker};
@@ -361,7 +361,8 @@ impl Surroundings {
             .for_each(|one| one.agent_connected = connected);
     }
 
-    /// Waits until the instance is in service. Returns true if the unit was stopped. The real agent polls once a minute.
+    /// Waits until the instance is in service. Returns true if the unit was stopped. The real agent polls once a
+    /// minute.
     fn waits_in_the_pool(&self, stop: &StopRequest) -> bool {
         self.log("ecs-agent", "info", "Waiting for instance to go InService", &[]);
         while lock(&self.imds).target_lifecycle_state.as_deref() != Some("InService") {
@@ -372,7 +373,8 @@ impl Surroundings {
         false
     }
 
-    /// The variables of both files, by ecs-init's parser (`ecs-init/docker/docker.go`, getEnvVars). The later file wins.
+    /// The variables of both files, by ecs-init's parser (`ecs-init/docker/docker.go`, getEnvVars). The later file
+    /// wins.
     fn config(&self) -> BTreeMap<String, String> {
         let files = ["var/lib/ecs/ecs.config", "etc/ecs/ecs.config"].map(|path| self.disk.text(path));
         let lines = files.iter().flat_map(|text| text.trim().split('\n')).map(str::trim);

@@ -82,17 +82,25 @@ impl From<Reply> for Answer {
 impl Answer {
     /// Sets the `Date` header this many seconds ahead of the current time.
     pub fn dated(self, ahead: i64) -> Self {
+        if ahead == 0 {
+            return self;
+        }
         let by = Duration::from_secs(ahead.unsigned_abs());
-        let stamp = |reply: Reply| {
-            let now = SystemTime::now();
-            reply.with("Date", http_date(if ahead < 0 { now - by } else { now + by }))
-        };
+        let now = SystemTime::now();
+        self.with_date(&http_date(if ahead < 0 { now - by } else { now + by }))
+    }
+
+    /// Removes the `Date` header.
+    pub fn undated(self) -> Self {
+        self.with_date("")
+    }
+
+    fn with_date(self, date: &str) -> Self {
         match self {
-            answer if ahead == 0 => answer,
-            Self::Reply(reply) => Self::Reply(stamp(reply)),
-            Self::Half(reply) => Self::Half(stamp(reply)),
-            Self::Endless(reply) => Self::Endless(stamp(reply)),
-            Self::After(delay, answer) => Self::After(delay, Box::new(answer.dated(ahead))),
+            Self::Reply(reply) => Self::Reply(reply.with("Date", date)),
+            Self::Half(reply) => Self::Half(reply.with("Date", date)),
+            Self::Endless(reply) => Self::Endless(reply.with("Date", date)),
+            Self::After(delay, answer) => Self::After(delay, Box::new(answer.with_date(date))),
             other => other,
         }
     }
@@ -320,7 +328,8 @@ impl Reply {
         if !self.headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("date")) {
             text += &format!("Date: {}\r\n", http_date(SystemTime::now()));
         }
-        for (name, value) in &self.headers {
+        // `Answer::undated` sets an empty `Date`.
+        for (name, value) in self.headers.iter().filter(|(name, value)| name != "Date" || !value.is_empty()) {
             text += &format!("{name}: {value}\r\n");
         }
         (text + "\r\n").into_bytes()

@@ -70,6 +70,8 @@ pub struct State {
     pub public_ipv4: Option<String>,
     /// How many seconds the `Date` header of the service is ahead of the true time.
     pub date_ahead: i64,
+    /// The answers have no `Date` header.
+    pub sends_no_date: bool,
     /// `HttpTokens` is optional: a request without a token is answered.
     pub allows_v1: bool,
     /// The delay before each answer.
@@ -100,6 +102,7 @@ impl Default for State {
             target_lifecycle_state: None,
             public_ipv4: None,
             date_ahead: 0,
+            sends_no_date: false,
             allows_v1: false,
             delay: Duration::ZERO,
             fault: Fault::None,
@@ -162,7 +165,8 @@ impl Imds {
 
 impl State {
     fn answer(&mut self, request: &Request) -> Answer {
-        let answer = self.faulty(request).unwrap_or_else(|| self.healthy(request).into()).dated(self.date_ahead);
+        let answer = self.faulty(request).unwrap_or_else(|| self.healthy(request).into());
+        let answer = if self.sends_no_date { answer.undated() } else { answer.dated(self.date_ahead) };
         if self.delay.is_zero() { answer } else { Answer::After(self.delay, Box::new(answer)) }
     }
 

@@ -56,8 +56,8 @@ pub struct Instance {
 }
 
 impl Instance {
-    /// A healthy instance: its tag names the active cluster `prod`, it has a role, and docker and ecs are enabled but not
-    /// running.
+    /// A healthy instance: its tag names the active cluster `prod`, it has a role, and docker and ecs are enabled but
+    /// not running.
     pub fn new() -> Self {
         Self::with_imds(imds::Imds::start())
     }
@@ -112,8 +112,8 @@ impl Instance {
         self
     }
 
-    /// Sets a program that runs the product and changes to the root itself. Without a change of directory, std can start
-    /// a process by posix_spawn(3), which is faster than fork(2) if the test process is large.
+    /// Sets a program that runs the product and changes to the root itself. Without a change of directory, std can
+    /// start a process by posix_spawn(3), which is faster than fork(2) if the test process is large.
     pub fn wrapper(self, path: impl Into<PathBuf>) -> Self {
         Self { changes_folder: true, ..self.binary(path) }
     }

@@ -1,7 +1,7 @@
 //! Runs a moto server, an independent simulator of the EC2 and ECS APIs (moto's documentation, "Server mode").
 //!
-//! In: the program in `ECS_BOOTSTRAP_TEST_MOTO`. Out: an endpoint on loopback, and clients of the SDK to create resources.
-//! It does not search PATH, because `tests/run` pins the version.
+//! In: the program in `ECS_BOOTSTRAP_TEST_MOTO`. Out: an endpoint on loopback, and clients of the SDK to create
+//! resources. It does not search PATH, because `tests/run` pins the version.
 
 use aws_credential_types::Credentials;
 use aws_sdk_ec2::types::{ResourceType, TagSpecification};
@@ -93,8 +93,8 @@ impl Moto {
         answer.instances()[0].instance_id().expect("an instance has an id").to_owned()
     }
 
-    /// Registers an instance like its agent. Returns the ARN of the container instance. The attribute is put afterwards,
-    /// because moto 5.2 ignores those of the registration.
+    /// Registers an instance like its agent. Returns the ARN of the container instance. The attribute is put
+    /// afterwards, because moto 5.2 ignores those of the registration.
     pub fn register(&self, cluster: &str, instance_id: &str, attribute: (&str, &str)) -> String {
         let document = format!(r#"{{"instanceId": "{instance_id}"}}"#);
         let request = self.ecs().register_container_instance().cluster(cluster).instance_identity_document(document);

@@ -95,6 +95,8 @@ pub struct State {
     pub poll_endpoints: [String; 2],
     /// How many seconds the `Date` header of the service is ahead of the true time.
     pub date_ahead: i64,
+    /// The answers have no `Date` header.
+    pub sends_no_date: bool,
     /// The resources that wait for an instance.
     pub waiting: waiting::Waiting,
     counts: BTreeMap<String, usize>,
@@ -159,7 +161,7 @@ impl Aws {
         let server = Server::tcp(move |request| {
             let mut state = lock(&inner);
             let answer = state.answer(request);
-            answer.dated(state.date_ahead)
+            if state.sends_no_date { answer.undated() } else { answer.dated(state.date_ahead) }
         });
         lock(&state).poll_endpoints = [server.endpoint(), server.endpoint()];
         Self { server, state }
@@ -360,8 +362,8 @@ fn query_service(form: &BTreeMap<String, String>) -> &'static str {
     }
 }
 
-/// Checks the credential scope of the signature, and returns AWS's error for a request that is not signed, or signed for
-/// another service.
+/// Checks the credential scope of the signature, and returns AWS's error for a request that is not signed, or signed
+/// for another service.
 fn signed(request: &Request, service: &str) -> Result<(), ApiError> {
     let error =
         |code: &str, message: &str| Err((if service == "ec2" { 401 } else { 400 }, code.into(), message.into()));

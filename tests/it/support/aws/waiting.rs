@@ -54,7 +54,8 @@ impl Waiting {
                 let hooks = self.hooks.iter().map(|(name, seconds)| {
                     format!(
                         "<member><LifecycleHookName>{}</LifecycleHookName>\
-                         <AutoScalingGroupName>fleet</AutoScalingGroupName><LifecycleTransition>autoscaling:EC2_INSTANCE_LAUNCHING</LifecycleTransition>\
+                         <AutoScalingGroupName>fleet</AutoScalingGroupName>\
+                         <LifecycleTransition>autoscaling:EC2_INSTANCE_LAUNCHING</LifecycleTransition>\
                          <HeartbeatTimeout>{seconds}</HeartbeatTimeout><DefaultResult>ABANDON</DefaultResult></member>",
                         escape(name)
                     )
@@ -105,7 +106,8 @@ impl Waiting {
 fn wrapped(operation: &str, result: &str) -> String {
     format!(
         "<{operation}Response xmlns=\"http://simulated.amazonaws.com/doc/\">\
-         <{operation}Result>{result}</{operation}Result><ResponseMetadata><RequestId>simulated</RequestId></ResponseMetadata></{operation}Response>"
+         <{operation}Result>{result}</{operation}Result>\
+         <ResponseMetadata><RequestId>simulated</RequestId></ResponseMetadata></{operation}Response>"
     )
 }
 

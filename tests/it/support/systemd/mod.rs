@@ -1,7 +1,7 @@
 //! Simulates systemd's manager and a few units on a real `dbus-daemon` (man page `org.freedesktop.systemd1`).
 //!
-//! In: units and faults, which a test may change at any time, and a hook for starting and stopping units. Out: the method
-//! calls.
+//! In: units and faults, which a test may change at any time, and a hook for starting and stopping units. Out: the
+//! method calls.
 
 use super::http::lock;
 use bus::Manager;
