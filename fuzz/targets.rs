@@ -120,7 +120,7 @@ pub(crate) fn aws_answer(bytes: &[u8]) {
     }
 }
 
-/// The agent's database and its older state file: no value is empty.
+/// The agent's database and its older state file. No value is empty.
 pub(crate) fn saved_state(bytes: &[u8]) {
     for saved in [from_bolt(bytes), from_json(bytes)].into_iter().flatten().flatten() {
         let values = [&saved.cluster, &saved.container_instance_arn, &saved.ec2_instance_id, &saved.availability_zone];
@@ -158,7 +158,7 @@ pub(crate) fn own_files(bytes: &[u8]) {
     let _ = serde_json::from_slice::<Written>(bytes).map(|written| written.keys.len());
 }
 
-/// `/etc/hosts` and `/etc/resolv.conf`: a bounded number of addresses and of name servers.
+/// `/etc/hosts` and `/etc/resolv.conf`. The number of addresses and of name servers is limited.
 pub(crate) fn resolver(bytes: &[u8]) {
     assert!(dns::hosts(bytes, "localhost").len() <= 16);
     if let Ok((config, options)) = dns::resolv_conf(bytes) {
