@@ -2,19 +2,21 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
+use clap::{Args, CommandFactory, Parser, Subcommand};
 
 use crate::check::InputType;
+use crate::command_line::{self, CommandOutput, Generated, key_value};
+use crate::exit::Exit;
 use crate::settings::schema;
 
-/// Boots an EC2 instance into its ECS cluster, proves that it registered, and says exactly why when it did not.
+/// Boots an EC2 instance into its ECS cluster, verifies that it registered, and names the cause if it did not
 #[derive(Debug, Parser)]
 #[command(name = "ecs-bootstrap", version, max_term_width = 100, after_help = AFTER_HELP)]
 pub struct Cli {
-    /// What to do; `run` without one.
+    /// The command; without one, `run`.
     #[command(subcommand)]
     pub command: Option<Command>,
-    /// Options of `run`, for when no command is named.
+    /// Options of `run`, if no command is given.
     #[command(flatten)]
     pub run: Run,
     /// Options of every command.
@@ -22,96 +24,96 @@ pub struct Cli {
     pub common: Common,
 }
 
-const AFTER_HELP: &str = "Exit codes: 0 ready, waiting or handed over; 10-13 trying again can help; 20-25 it cannot.";
+const AFTER_HELP: &str =
+    "Exit codes: 0 ready, waiting or handed over; 10-13 a retry can help; 20-25 a retry cannot help.";
 
 /// The commands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Find the cluster, write ecs.config, start docker and the agent, see that the instance registers (the default)
-    Run(Run),
-    /// Print what `run` would do, and why; changes nothing
-    Plan,
-    /// Before each start of the agent: apply the plan once more, and refuse an agent that would join no cluster
-    Guard {
-        /// Only apply the plan and wait for devices, before the unit's own preparations; refuse nothing
-        #[arg(long)]
-        rewrite: bool,
-    },
-    /// Wait for the registration, and say why when it does not come
-    Verify {
-        /// Do not wait: report that ecs-bootstrap-verify.service died, where it has left no verdict (its OnFailure=)
-        #[arg(long)]
-        died: bool,
-    },
-    /// Look at everything once and say what is wrong, layer by layer; changes nothing
-    Doctor {
-        /// Also write what one attaches to a support case, without secrets, to this new tar.gz
-        #[arg(long, value_name = "FILE")]
-        bundle: Option<PathBuf>,
-    },
-    /// Explain a cause: how it looks, what proves it, what to do; without an id, list them all
+    /// The commands that read the host.
+    #[command(flatten)]
+    OnHost(HostCommand),
+    /// Explain a cause: symptoms, proof, remedy; without an id, list all causes
     Explain {
-        /// The id, as it stands in brackets.
+        /// The id of a cause, for example `no-cluster-named`
         id: Option<String>,
     },
     /// Check user data, ecs.config and settings files for mistakes, by line and column; reads nothing else
     Check {
-        /// The files; `-`, or none, is standard input.
+        /// Files to check; `-` or no file is standard input
         #[arg(value_name = "FILE")]
         files: Vec<PathBuf>,
-        /// What the files are [default: by content and name]
+        /// Type of the files [default: found out from content and name]
         #[arg(long = "type", value_name = "TYPE")]
         input_type: Option<InputType>,
-        /// The files are used as they are: a placeholder such as `${cluster}` in them is a mistake
+        /// The files are used as they are: report placeholders such as `${cluster}` as mistakes
         #[arg(long)]
         rendered: bool,
     },
-    /// Print the last verdict of this boot
-    Status,
-    /// List what must go before a snapshot of this instance becomes an AMI; with --yes, remove it
-    PrepareImage(Consent),
-    /// List what makes the agent forget which container instance it is; with --yes, set its saved state aside and start it again
-    ResetAgent(Consent),
     /// Print the man page, or completions for a shell
     Generate {
-        /// What to print.
+        /// What to print
         what: Generated,
     },
+}
+
+/// Commands that read the host, with settings, a log and deadlines.
+#[derive(Debug, Subcommand)]
+pub enum HostCommand {
+    /// Find the cluster, write ecs.config, start docker and the agent, verify the registration (the default)
+    Run(Run),
+    /// Print what `run` would do, and why; changes nothing
+    Plan,
+    /// Before each start of the agent: apply the plan again, and stop an agent that would join no cluster
+    Guard {
+        /// Only apply the plan and wait for devices; never stop the agent
+        #[arg(long)]
+        rewrite: bool,
+    },
+    /// Wait until the instance registers; if it does not, print the cause
+    Verify {
+        /// Do not wait: report that ecs-bootstrap-verify.service died without a verdict (for OnFailure=)
+        #[arg(long)]
+        died: bool,
+    },
+    /// Check the host once, layer by layer, and print what is wrong; changes nothing
+    Doctor(Doctor),
+    /// Print the last verdict of this boot
+    Status,
+    /// List what must be removed before a snapshot of this instance becomes an AMI; with --yes, remove it
+    PrepareImage(Consent),
+    /// Make the agent register as a new container instance; without --yes, only list what would be done
+    ResetAgent(Consent),
 }
 
 /// Options of `run`.
 #[derive(Args, Clone, Copy, Debug, Default)]
 pub struct Run {
-    /// Verify in this process [default: at a terminal]
+    /// Verify the registration in this process [default on a terminal]
     #[arg(long, conflicts_with = "no_wait")]
     pub wait: bool,
-    /// Leave verification to ecs-bootstrap-verify.service [default: elsewhere]
+    /// Leave the verification to ecs-bootstrap-verify.service [default without a terminal]
     #[arg(long)]
     pub no_wait: bool,
 }
 
-/// Options of the commands that remove.
-#[derive(Args, Clone, Copy, Debug)]
-pub struct Consent {
-    /// Do what is listed; without it nothing is changed
-    #[arg(long)]
-    pub yes: bool,
-    /// Go on although tasks run: their containers stay, and nobody looks after them any more
-    #[arg(long)]
-    pub force: bool,
+/// Options of `doctor`.
+#[derive(Args, Clone, Debug, Default)]
+pub struct Doctor {
+    /// Also write a redacted support bundle to FILE, a new tar.gz
+    #[arg(long, value_name = "FILE")]
+    pub bundle: Option<PathBuf>,
 }
 
-/// What `generate` prints.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Generated {
-    /// ecs-bootstrap(8) in roff.
-    Man,
-    /// Completions for bash.
-    Bash,
-    /// Completions for zsh.
-    Zsh,
-    /// Completions for fish.
-    Fish,
+/// Options of the commands that remove or move files.
+#[derive(Args, Clone, Copy, Debug)]
+pub struct Consent {
+    /// Do what is listed; without this option, nothing is changed
+    #[arg(long)]
+    pub yes: bool,
+    /// Continue although tasks run: their containers keep running without an agent
+    #[arg(long)]
+    pub force: bool,
 }
 
 /// Options of every command.
@@ -120,35 +122,28 @@ pub struct Common {
     /// The cluster to join, by name or ARN
     #[arg(long, global = true, value_name = "CLUSTER")]
     pub cluster: Option<String>,
-    /// A tag that the wanted cluster carries; may be given several times
-    #[arg(long, global = true, value_name = "KEY=VALUE", value_parser = pair)]
+    /// A tag of the cluster to join; can be given several times
+    #[arg(long, global = true, value_name = "KEY=VALUE", value_parser = key_value)]
     pub cluster_tag: Vec<(String, String)>,
-    /// Any setting by its dotted name, e.g. `verify.deadline=5m` or `agent.ECS_LOGLEVEL=debug`
-    #[arg(long, global = true, value_name = "SETTING=VALUE", value_parser = pair)]
+    /// Any setting by its dotted name, for example `verify.deadline=5m` or `agent.ECS_LOGLEVEL=debug`
+    #[arg(long, global = true, value_name = "SETTING=VALUE", value_parser = key_value)]
     pub set: Vec<(String, String)>,
     /// Print JSON
     #[arg(long, global = true)]
     pub json: bool,
-    // No `env` here: clap would read the variables for `guard` too, which must not use them.
-    /// Take this folder for the root of the file system [env: ECS_BOOTSTRAP_ROOT] [default: /]
+    // Without `env`: clap would also read the variables for `guard`, which must ignore them.
+    /// Use this folder as the root of the file system [env: ECS_BOOTSTRAP_ROOT] [default: /]
     #[arg(long, global = true, value_name = "DIR")]
     pub root: Option<PathBuf>,
-    /// Where the agent's introspection is [env: ECS_BOOTSTRAP_AGENT_ENDPOINT] [default: http://127.0.0.1:51678]
+    /// URL of the agent's introspection [env: ECS_BOOTSTRAP_AGENT_ENDPOINT] [default: http://127.0.0.1:51678]
     #[arg(long, global = true, value_name = "URL")]
     pub agent_endpoint: Option<String>,
-    /// Refuse an AWS endpoint over plain HTTP off this host (`AWS_ENDPOINT_URL`), instead of warning of it
+    /// Refuse an `AWS_ENDPOINT_URL` over plain HTTP to another host, instead of printing a warning
     #[arg(long, global = true)]
     pub https_only: bool,
     /// Log each request and its duration
     #[arg(long, short, global = true, action = clap::ArgAction::Count)]
     pub verbose: u8,
-}
-
-fn pair(text: &str) -> Result<(String, String), String> {
-    match text.split_once('=') {
-        Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
-        _ => Err("expected KEY=VALUE".to_owned()),
-    }
 }
 
 impl Common {
@@ -164,77 +159,25 @@ impl Common {
     }
 }
 
-/// What `generate` prints.
-pub fn generate(what: Generated) -> std::io::Result<Vec<u8>> {
-    let mut command = Cli::command();
-    let mut text = Vec::new();
-    let shell = match what {
-        Generated::Man => {
-            man(command, &mut text)?;
-            return Ok(text);
+/// The man page or completions.
+pub fn generate(what: Generated) -> CommandOutput {
+    command_line::generate(Cli::command(), what, "8", |page| {
+        page.heading(
+            "settings",
+            "Set in /etc/ecs-bootstrap/config.toml, as ECS_BOOTSTRAP_* in the environment, or with --set.",
+        );
+        for setting in schema::ALL {
+            page.entry(setting.name, &format!("{}. Takes {}.", setting.about, setting.expects));
         }
-        Generated::Bash => clap_complete::Shell::Bash,
-        Generated::Zsh => clap_complete::Shell::Zsh,
-        Generated::Fish => clap_complete::Shell::Fish,
-    };
-    clap_complete::generate(shell, &mut command, "ecs-bootstrap", &mut text);
-    Ok(text)
-}
-
-fn man(command: clap::Command, text: &mut Vec<u8>) -> std::io::Result<()> {
-    use std::io::Write;
-
-    let subcommands: Vec<clap::Command> = command.get_subcommands().cloned().collect();
-    let page = clap_mangen::Man::new(command).section("8");
-    page.render_title(text)?;
-    page.render_name_section(text)?;
-    page.render_synopsis_section(text)?;
-    page.render_description_section(text)?;
-    page.render_options_section(text)?;
-    writeln!(text, ".SH COMMANDS")?;
-    for command in &subcommands {
-        writeln!(
-            text,
-            ".TP\n\\fB{}\\fR\n{}",
-            command.get_name(),
-            roff(&command.get_about().unwrap_or_default().to_string())
-        )?;
-        for option in command.get_arguments().filter(|option| !option.is_global_set()) {
-            if let (Some(name), Some(about)) = (option.get_long(), option.get_help()) {
-                let about = roff(&about.to_string());
-                writeln!(text, ".RS\n.TP\n\\fB\\-\\-{}\\fR\n{about}\n.RE", roff(name))?;
+        page.heading("causes", "The list of `explain`, in the order in which causes are judged.");
+        for cause in crate::causes::all() {
+            page.entry(cause.id, &format!("{}.", cause.title));
+            for (name, text) in crate::render::fields(cause) {
+                page.field(name, &text);
             }
         }
-    }
-    writeln!(
-        text,
-        ".SH SETTINGS\nIn /etc/ecs\\-bootstrap/config.toml, as ECS_BOOTSTRAP_* in the environment, or by \\-\\-set."
-    )?;
-    for setting in schema::ALL {
-        writeln!(
-            text,
-            ".TP\n\\fB{}\\fR\n{}. Takes {}.",
-            roff(setting.name),
-            roff(setting.about),
-            roff(setting.expects)
-        )?;
-    }
-    writeln!(text, ".SH CAUSES\nWhat \\fBexplain\\fR lists, in the order in which it is judged.")?;
-    for cause in crate::causes::all() {
-        writeln!(text, ".TP\n\\fB{}\\fR\n{}.", roff(cause.id), roff(cause.title))?;
-        for (name, said) in crate::render::fields(cause) {
-            writeln!(text, ".br\n\\fI{}\\fR: {}", roff(name), roff(&said))?;
-        }
-    }
-    writeln!(text, ".SH EXIT STATUS")?;
-    for (exit, meaning) in crate::exit::Exit::ALL {
-        writeln!(text, ".TP\n\\fB{}\\fR\n{}", exit.code(), roff(meaning))?;
-    }
-    Ok(())
-}
-
-fn roff(text: &str) -> String {
-    text.replace('\\', "\\\\").replace('-', "\\-").replace('`', "")
+        page.exit_codes(Exit::ALL);
+    })
 }
 
 #[cfg(test)]
@@ -248,11 +191,11 @@ mod tests {
 
     #[test]
     fn the_man_page_names_every_setting_cause_and_exit_code() {
-        let page = String::from_utf8(generate(Generated::Man).unwrap()).unwrap().replace("\\-", "-");
+        let page = generate(Generated::Man).stdout.replace("\\-", "-");
         for setting in schema::ALL {
             assert!(page.contains(setting.name), "{}", setting.name);
         }
-        for (exit, _) in crate::exit::Exit::ALL {
+        for (exit, _) in Exit::ALL {
             assert!(page.contains(&format!("\\fB{}\\fR", exit.code())));
         }
         for cause in crate::causes::all() {

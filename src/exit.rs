@@ -36,25 +36,25 @@ pub enum Exit {
     Host = 24,
     /// The network, for good.
     Network = 25,
-    /// `ecs-deploy`: the rollout did not succeed, and the service is as it was before.
+    /// `ecs-deploy`: the rollout failed, and the service was rolled back.
     RolledBack = 30,
-    /// `ecs-deploy`: the rollout did not succeed, and neither did the rollback.
+    /// `ecs-deploy`: the rollout failed, and the rollback failed too.
     RollbackFailed = 31,
-    /// `ecs-deploy`: the time limit came before the end of the rollout, and nothing was rolled back.
+    /// `ecs-deploy`: the rollout did not complete within the time limit; nothing was rolled back.
     TimeLimit = 32,
-    /// `ecs-deploy`: the rollout did not succeed, and nothing was rolled back.
+    /// `ecs-deploy`: the rollout failed; nothing was rolled back.
     RolloutFailed = 33,
-    /// `ecs-deploy`: somebody else's deployment took the place of ours.
+    /// `ecs-deploy`: a newer deployment replaced this one.
     Superseded = 34,
-    /// `ecs-deploy`: a file, a variable, or what the service cannot take; nothing was changed.
+    /// `ecs-deploy`: a file, a variable or an option is invalid, or ECS rejects the change; nothing was deployed.
     Refused = 35,
-    /// `ecs-deploy`: no such cluster or service.
+    /// `ecs-deploy`: there is no such cluster, service or revision.
     NotFound = 36,
-    /// `ecs-deploy`: credentials or a permission.
+    /// `ecs-deploy`: there are no valid credentials, or a permission is missing.
     CallerDenied = 37,
-    /// `ecs-deploy`: an AWS API, or the network on the way to it.
+    /// `ecs-deploy`: an AWS API failed, or could not be reached.
     CallFailed = 38,
-    /// `ecs-deploy status`: the service is not, or not yet, as it shall be.
+    /// `ecs-deploy status`: the service is not stable.
     NotStable = 39,
 }
 
@@ -78,19 +78,19 @@ impl Exit {
 
     /// Every code of `ecs-deploy` with its line in the README's table.
     pub const DEPLOY: &'static [(Exit, &'static str)] = &[
-        (Exit::Done, "done, or nothing to do (the text says which); for `status`: stable"),
-        (Exit::Internal, "a fault of this program"),
-        (Exit::Usage, "the command line is wrong"),
-        (Exit::RolledBack, "the rollout did not succeed, and the service is back at what it was"),
-        (Exit::RollbackFailed, "the rollout did not succeed, and neither did the rollback"),
-        (Exit::TimeLimit, "the time limit came before the end of the rollout; nothing was rolled back"),
-        (Exit::RolloutFailed, "the rollout did not succeed; nothing was rolled back"),
-        (Exit::Superseded, "somebody else's deployment took the place of ours"),
-        (Exit::Refused, "a file, a variable, or what the service cannot take; nothing was changed"),
-        (Exit::NotFound, "no such cluster or service"),
-        (Exit::CallerDenied, "credentials, or a permission that they lack"),
-        (Exit::CallFailed, "an AWS API, or the network on the way to it"),
-        (Exit::NotStable, "`status`: the service is not, or not yet, as it shall be"),
+        (Exit::Done, "success, or nothing to do (the output says which); for `status`: stable"),
+        (Exit::Internal, "an internal error of this program"),
+        (Exit::Usage, "the command line is not valid"),
+        (Exit::RolledBack, "the rollout failed, and the service was rolled back"),
+        (Exit::RollbackFailed, "the rollout failed, and the rollback failed too"),
+        (Exit::TimeLimit, "the rollout did not complete within the time limit; nothing was rolled back"),
+        (Exit::RolloutFailed, "the rollout failed; nothing was rolled back"),
+        (Exit::Superseded, "a newer deployment replaced this one"),
+        (Exit::Refused, "a file, a variable or an option is invalid, or ECS rejects the change; nothing was deployed"),
+        (Exit::NotFound, "there is no such cluster, service or revision"),
+        (Exit::CallerDenied, "there are no valid credentials, or a permission is missing"),
+        (Exit::CallFailed, "an AWS API failed, or could not be reached"),
+        (Exit::NotStable, "`status`: the service is not stable"),
     ];
 
     /// The number itself.

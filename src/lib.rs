@@ -31,6 +31,7 @@
 //! 5. Only `main` prints and picks the exit code; every boot path ends in one verdict, told once.
 //! 6. A second run on an unchanged host writes nothing and starts nothing.
 
+pub mod agent_variables;
 pub mod apply;
 pub mod boot;
 pub mod boundary;
@@ -38,6 +39,7 @@ pub mod causes;
 pub mod check;
 pub mod cleanup;
 pub mod cli;
+pub mod command_line;
 pub mod decide;
 pub mod ecs_config;
 pub mod effects;
@@ -57,5 +59,6 @@ pub mod render;
 pub mod report;
 pub mod retry;
 pub mod settings;
+pub mod terminal;
 pub mod verdict;
 pub mod verify;

@@ -1,93 +1,63 @@
-//! Boots an EC2 instance into its ECS cluster.
+//! The program on the instance: parses the command line, starts the log, runs one command, and prints its output.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
-use std::io::{IsTerminal, Write};
+use std::io::IsTerminal;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Parser;
-use ecs_bootstrap::boot::{BEGINNING, Boot, CommandOutput, Ending, Wait, check, explain};
+use ecs_bootstrap::boot::{Boot, Ending, STARTUP, Wait, check, explain};
 use ecs_bootstrap::boundary::World;
 use ecs_bootstrap::boundary::imds::Address;
 use ecs_bootstrap::check::Options;
-use ecs_bootstrap::cli::{self, Cli, Command, Common, Run};
+use ecs_bootstrap::cli::{self, Cli, Command, Common, HostCommand, Run};
+use ecs_bootstrap::command_line::CommandOutput;
 use ecs_bootstrap::exit::Exit;
 use ecs_bootstrap::journal::{self, Logging};
 use ecs_bootstrap::maintenance::Consent;
-use ecs_bootstrap::redaction;
+use ecs_bootstrap::redaction::{self, error_chain};
 use ecs_bootstrap::retry::{LastWord, Watchdog};
 use ecs_bootstrap::settings::fragment::Fragment;
 use ecs_bootstrap::settings::{SettingsError, Warning};
+use ecs_bootstrap::terminal;
 use tokio::time::Instant;
 
 fn main() -> ExitCode {
     let start = Instant::now();
-    std::panic::set_hook(Box::new(end_of_panic));
-    // What is in memory may be secret, and the cause of a crash does not lie there. A kernel that refuses is no reason to
-    // keep an instance from its cluster.
+    std::panic::set_hook(Box::new(exit_after_panic));
+    // Memory can hold secrets, and a core dump would write them to the disk. If the kernel refuses the limit, the instance
+    // must boot all the same.
     let _ = nix::sys::resource::setrlimit(nix::sys::resource::Resource::RLIMIT_CORE, 0, 0);
-    let cli = match Cli::try_parse_from(std::env::args_os()) {
-        Ok(cli) => cli,
-        Err(error) => {
-            // The error repeats the argument, line breaks and all: one about the same arguments on one line says the same.
-            let printable = |argument: OsString| argument.to_string_lossy().replace(redaction::is_unprintable, " ");
-            let error = Cli::try_parse_from(std::env::args_os().map(printable)).err().unwrap_or(error);
-            let exit = if error.use_stderr() { Exit::Usage } else { Exit::Done };
-            return print(CommandOutput {
-                stdout: if error.use_stderr() { String::new() } else { error.render().to_string() },
-                stderr: if error.use_stderr() { usage_error(&error.render().to_string()) } else { String::new() },
-                exit,
-            });
-        }
-    };
-    print(command(cli, start))
+    match Cli::try_parse_from(std::env::args_os()) {
+        Ok(cli) => print(run(cli, start)),
+        Err(error) => print(not_parsed(error)),
+    }
 }
 
-/// The error of a wrong command line. It repeats the arguments, which may hold anything.
-fn usage_error(text: &str) -> String {
-    const LONGEST: usize = 200;
-    // What is cut off may be what shows that the rest is a secret.
-    let cut = |line: &str| {
-        let line = redaction::line(line);
-        match line.char_indices().nth(LONGEST) {
-            Some((end, _)) => format!("{}...", &line[..end]),
-            None => line,
-        }
-    };
-    text.lines().map(|line| cut(line) + "\n").collect()
-}
-
-fn command(cli: Cli, start: Instant) -> CommandOutput {
-    let given_to_run = cli.run.wait || cli.run.no_wait;
+fn run(cli: Cli, start: Instant) -> CommandOutput {
+    let has_wait_option = cli.run.wait || cli.run.no_wait;
     let command = match cli.command {
-        None => Command::Run(cli.run),
-        Some(Command::Run(options)) => {
-            Command::Run(Run { wait: options.wait || cli.run.wait, no_wait: options.no_wait || cli.run.no_wait })
+        None => HostCommand::Run(cli.run),
+        Some(Command::OnHost(HostCommand::Run(options))) => {
+            HostCommand::Run(Run { wait: options.wait || cli.run.wait, no_wait: options.no_wait || cli.run.no_wait })
         }
-        Some(_) if given_to_run => return failure(Exit::Usage, "`--wait` and `--no-wait` are options of `run`"),
-        Some(command) => command,
+        Some(_) if has_wait_option => return failure(Exit::Usage, "`--wait` and `--no-wait` are options of `run`"),
+        Some(Command::OnHost(command)) => command,
+        Some(Command::Generate { what }) => return cli::generate(what),
+        Some(Command::Explain { id }) => return explain(id.as_deref(), cli.common.json),
+        Some(Command::Check { files, input_type, rendered }) => {
+            return check(&files, Options { input_type, is_rendered: rendered }, cli.common.json);
+        }
     };
-    if let Command::Generate { what } = command {
-        return match cli::generate(what) {
-            Ok(text) => CommandOutput {
-                stdout: String::from_utf8_lossy(&text).into_owned(),
-                stderr: String::new(),
-                exit: Exit::Done,
-            },
-            Err(error) => failure(Exit::Internal, &error.to_string()),
-        };
-    }
-    if let Command::Explain { id } = &command {
-        return explain(id.as_deref(), cli.common.json);
-    }
-    if let Command::Check { files, input_type, rendered } = &command {
-        let options = Options { input_type: *input_type, is_rendered: *rendered };
-        return check(files, options, cli.common.json);
-    }
-    // Guard has the variables of ecs.config in its environment, and needs none: nothing there may keep an agent down.
-    let is_guard = matches!(command, Command::Guard { .. });
+    run_on_host(command, &cli.common, start)
+}
+
+/// Runs a command with settings, a log, and a watchdog.
+fn run_on_host(command: HostCommand, common: &Common, start: Instant) -> CommandOutput {
+    // systemd starts guard with the variables of ecs.config. None of them may keep the agent from starting.
+    let is_guard = matches!(command, HostCommand::Guard { .. });
     let variables: BTreeMap<String, OsString> = std::env::vars_os()
         .filter(|_| !is_guard)
         .filter_map(|(key, value)| Some((key.into_string().ok()?, value)))
@@ -95,41 +65,26 @@ fn command(cli: Cli, start: Instant) -> CommandOutput {
     let root = variables.get("ECS_BOOTSTRAP_ROOT").filter(|root| !root.is_empty()).map(PathBuf::from);
     let environment: BTreeMap<String, String> =
         variables.into_iter().map(|(key, value)| (key, value.to_string_lossy().into_owned())).collect();
-    let root = cli.common.root.clone().or(root).unwrap_or_else(|| PathBuf::from("/"));
+    let root = common.root.clone().or(root).unwrap_or_else(|| PathBuf::from("/"));
     let filter = environment.get("ECS_BOOTSTRAP_LOG").map(String::as_str);
-    let logging = match journal::start(&root, cli.common.verbose, filter) {
+    let logging = match journal::start(&root, common.verbose, filter) {
         Ok(logging) => logging,
-        Err(error) => return failure(Exit::Settings, &ecs_bootstrap::redaction::error_chain(&error)),
+        Err(error) => return failure(Exit::Settings, &error_chain(&error)),
     };
-    let mut boot = match boot(&cli.common, &root, &environment, &logging, start) {
+    let mut boot = match boot(common, &root, &environment, &logging, start) {
         Ok(boot) => boot,
-        Err(report) => return report,
+        Err(output) => return output,
     };
-    boot.watchdog = Some(watch(Ending::of(&boot, &command)));
-    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
-        Ok(runtime) => runtime,
-        Err(error) => return failure(Exit::Internal, &error.to_string()),
-    };
-    runtime.block_on(act(command, boot))
+    boot.watchdog = Some(watchdog(Ending::of(&boot, &command)));
+    match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime.block_on(run_command(command, boot)),
+        Err(error) => failure(Exit::Internal, &error.to_string()),
+    }
 }
 
-/// What ends a command that does not end by itself.
-#[expect(clippy::exit, reason = "the thread that would return to `main` is blocked")]
-fn watch(ending: Ending) -> Watchdog {
-    let (document, report) = ending.report();
-    let exit = report.exit;
-    let last_words: Vec<LastWord> = vec![
-        Box::new(move || {
-            let _ = print(report);
-        }),
-        Box::new(move || ending.tell(&document)),
-    ];
-    Watchdog::start(BEGINNING, last_words, move || std::process::exit(exit.code().into()))
-}
-
-async fn act(command: Command, boot: Boot) -> CommandOutput {
+async fn run_command(command: HostCommand, boot: Boot) -> CommandOutput {
     match command {
-        Command::Run(options) => {
+        HostCommand::Run(options) => {
             let wait = match options {
                 Run { wait: true, .. } => Wait::Here,
                 Run { no_wait: true, .. } => Wait::InItsUnit,
@@ -138,17 +93,15 @@ async fn act(command: Command, boot: Boot) -> CommandOutput {
             };
             boot.run(wait).await
         }
-        Command::Plan => boot.plan().await,
-        Command::Guard { rewrite: true } => boot.rewrite().await,
-        Command::Guard { rewrite: false } => boot.guard().await,
-        Command::Verify { died: false } => boot.verify().await,
-        Command::Verify { died: true } => boot.verify_died().await,
-        Command::PrepareImage(options) => boot.prepare_image(consent(options)).await,
-        Command::ResetAgent(options) => boot.reset_agent(consent(options)).await,
-        Command::Doctor { bundle } => Box::pin(boot.doctor(bundle.as_deref())).await,
-        Command::Status | Command::Generate { .. } | Command::Explain { .. } | Command::Check { .. } => {
-            boot.status().await
-        }
+        HostCommand::Plan => boot.plan().await,
+        HostCommand::Guard { rewrite: true } => boot.rewrite().await,
+        HostCommand::Guard { rewrite: false } => boot.guard().await,
+        HostCommand::Verify { died: false } => boot.verify().await,
+        HostCommand::Verify { died: true } => boot.verify_died().await,
+        HostCommand::PrepareImage(options) => boot.prepare_image(consent(options)).await,
+        HostCommand::ResetAgent(options) => boot.reset_agent(consent(options)).await,
+        HostCommand::Doctor(options) => Box::pin(boot.doctor(&options)).await,
+        HostCommand::Status => boot.status().await,
     }
 }
 
@@ -164,36 +117,27 @@ fn boot(
     start: Instant,
 ) -> Result<Boot, CommandOutput> {
     let variable = |name: &str| environment.get(name).map(String::as_str).filter(|value| !value.is_empty());
-    let mut given = Vec::new();
-    let fragments = Fragment::from_environment(environment.iter().map(|(key, value)| (key.as_str(), value.as_str())))
-        .and_then(|environment| {
-            given.push(environment);
-            given.push(Fragment::from_command_line(&common.settings())?);
-            Ok(given)
-        });
     let address = Address::from_environment(
         variable("AWS_EC2_METADATA_SERVICE_ENDPOINT"),
         variable("AWS_EC2_METADATA_SERVICE_ENDPOINT_MODE"),
     );
-    // A wrong address is a wrong setting, told like the others once there is a world to tell it in.
-    let (address, fragments) = match address {
-        Ok(address) => (address, fragments),
-        Err(error) => (Address::Fixed("http://127.0.0.1:9".to_owned()), fragments.and(Err(in_environment(&error)))),
-    };
-    let (warnings, fragments) = match plain_endpoints(environment) {
-        plain if common.https_only && !plain.is_empty() => {
-            let what = format!("{}, which `--https-only` refuses", plain[0].text);
-            (Vec::new(), Err(SettingsError { place: "the environment".to_owned(), what, did_you_mean: None }))
-        }
-        plain => (plain, fragments),
-    };
+    let mut given = fragments(common, environment);
+    // A wrong endpoint is reported like any other wrong setting: as the verdict of the command.
+    if let Err(error) = address.usable() {
+        given = given.and(Err(in_environment(error.to_string())));
+    }
+    let mut warnings = plain_http_endpoints(environment);
+    if let Some(first) = warnings.first().filter(|_| common.https_only) {
+        given = Err(in_environment(format!("{}, which `--https-only` refuses", first.text)));
+        warnings.clear();
+    }
     let ca_bundle = variable("AWS_CA_BUNDLE").map(PathBuf::from);
     let agent_endpoint = common.agent_endpoint.as_deref().or(variable("ECS_BOOTSTRAP_AGENT_ENDPOINT"));
     let world = World::new(root, address, agent_endpoint, ca_bundle)
-        .map_err(|error| failure(Exit::Usage, &ecs_bootstrap::redaction::error_chain(&error)))?;
+        .map_err(|error| failure(Exit::Usage, &error_chain(&error)))?;
     Ok(Boot {
         world,
-        given: fragments,
+        given,
         json: common.json,
         watched: std::io::stderr().is_terminal(),
         to_journal: matches!(logging, Logging::Journal),
@@ -205,13 +149,19 @@ fn boot(
     })
 }
 
-fn in_environment(error: &dyn std::error::Error) -> SettingsError {
-    SettingsError { place: "the environment".to_owned(), what: error.to_string(), did_you_mean: None }
+/// The settings of the environment and of the command line.
+fn fragments(common: &Common, environment: &BTreeMap<String, String>) -> Result<Vec<Fragment>, SettingsError> {
+    let variables = environment.iter().map(|(key, value)| (key.as_str(), value.as_str()));
+    Ok(vec![Fragment::from_environment(variables)?, Fragment::from_command_line(&common.settings())?])
 }
 
-/// `AWS_ENDPOINT_URL`, and the same of one service (AWS SDKs and Tools Reference Guide, "Service-specific endpoints"):
-/// credentials over plain HTTP are for simulators on this host.
-fn plain_endpoints(environment: &BTreeMap<String, String>) -> Vec<Warning> {
+fn in_environment(what: String) -> SettingsError {
+    SettingsError { place: "the environment".to_owned(), what, did_you_mean: None }
+}
+
+/// A warning for each `AWS_ENDPOINT_URL` and `AWS_ENDPOINT_URL_<SERVICE>` (AWS SDKs and Tools Reference Guide,
+/// "Service-specific endpoints") that sends credentials over plain HTTP to another host.
+fn plain_http_endpoints(environment: &BTreeMap<String, String>) -> Vec<Warning> {
     let endpoints = environment.iter().filter(|(name, _)| name.starts_with("AWS_ENDPOINT_URL"));
     let plain = endpoints.filter_map(|(name, endpoint)| {
         let url = reqwest::Url::parse(endpoint).ok().filter(|url| url.scheme() == "http")?;
@@ -226,24 +176,56 @@ fn plain_endpoints(environment: &BTreeMap<String, String>) -> Vec<Warning> {
     plain.collect()
 }
 
-/// A panic is a fault of this program. Its message may repeat what it was working on, so only the place is told.
-#[expect(clippy::exit, reason = "a panic is the one way to end without returning to `main`")]
-fn end_of_panic(panic: &std::panic::PanicHookInfo<'_>) {
+/// Ends the process if a system call blocks its only thread past every deadline.
+#[expect(clippy::exit, reason = "the thread that would return to `main` is blocked")]
+fn watchdog(ending: Ending) -> Watchdog {
+    let (document, output) = ending.report();
+    let exit = output.exit;
+    let last_words: Vec<LastWord> = vec![
+        Box::new(move || {
+            let _ = print(output);
+        }),
+        Box::new(move || ending.report_locally(&document)),
+    ];
+    Watchdog::start(STARTUP, last_words, move || std::process::exit(exit.code().into()))
+}
+
+/// The output for `--help`, `--version` and a wrong command line.
+fn not_parsed(error: clap::Error) -> CommandOutput {
+    // The error repeats the arguments. Parsed again with their control characters replaced, it is the same error with
+    // one line for each argument.
+    let printable = |argument: OsString| argument.to_string_lossy().replace(redaction::is_unprintable, " ");
+    let error = Cli::try_parse_from(std::env::args_os().map(printable)).err().unwrap_or(error);
+    let mut output = CommandOutput::of_clap(&error);
+    output.stderr = output.stderr.lines().map(|line| shortened(&redaction::line(line)) + "\n").collect();
+    output
+}
+
+/// Arguments can be very long. The end of a line is dropped after redaction, which needs the whole line.
+fn shortened(line: &str) -> String {
+    const LONGEST: usize = 200;
+    match line.char_indices().nth(LONGEST) {
+        Some((end, _)) => format!("{}...", &line[..end]),
+        None => line.to_owned(),
+    }
+}
+
+/// The message of a panic can contain data, so only the place in the code is printed.
+#[expect(clippy::exit, reason = "after a panic, `main` does not return")]
+fn exit_after_panic(panic: &std::panic::PanicHookInfo<'_>) {
     let place = panic.location().map(|place| format!(" at {}:{}", place.file(), place.line())).unwrap_or_default();
-    print(failure(Exit::Internal, &format!("ecs-bootstrap has a fault{place}; please report it")));
+    print(failure(Exit::Internal, &format!("internal error in ecs-bootstrap{place}; please report it")));
     std::process::exit(Exit::Internal.code().into());
 }
 
 fn failure(exit: Exit, text: &str) -> CommandOutput {
-    CommandOutput { stdout: String::new(), stderr: format!("error: {}\n", redaction::line(text)), exit }
+    CommandOutput::error(exit, &redaction::line(text))
 }
 
-/// The only place that prints a report. A reader that has gone away is no reason to fail.
-fn print(report: CommandOutput) -> ExitCode {
-    // One that does not read holds its lock for ever, and must not hold back the other.
-    if !report.stdout.is_empty() {
-        let _ = std::io::stdout().write_all(redaction::printed(&report.stdout).as_bytes());
-    }
-    let _ = std::io::stderr().write_all(redaction::printed(&report.stderr).as_bytes());
-    report.exit.into()
+/// Redacts, colours and prints the output.
+fn print(output: CommandOutput) -> ExitCode {
+    let CommandOutput { stdout, stderr, exit } = output;
+    let stdout = terminal::coloured(&redaction::printed(&stdout), &std::io::stdout());
+    let stderr = terminal::coloured(&redaction::printed(&stderr), &std::io::stderr());
+    CommandOutput { stdout, stderr, exit }.print()
 }

@@ -7,10 +7,11 @@
 use std::time::{Duration, SystemTime};
 
 use crate::apply;
-use crate::boot::{BUS, Boot, CommandOutput};
+use crate::boot::{BUS, Boot};
 use crate::boundary::disk::Lock;
 use crate::boundary::systemd::{Systemd, SystemdError};
 use crate::cleanup::{Cleanup, Leftovers, Removal, Reset};
+use crate::command_line::CommandOutput;
 use crate::decide;
 use crate::evidence::StageError;
 use crate::exit::Exit;

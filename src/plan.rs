@@ -8,10 +8,11 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::agent_variables;
 use crate::ecs_config::EditRefusal;
 use crate::facts::Written;
 use crate::redaction;
-use crate::settings::{Rank, Settings, Source, Sourced, Warning, agent_variables};
+use crate::settings::{Rank, Settings, Source, Sourced, Warning};
 
 /// The agent's configuration file, the only one that we write.
 pub const ECS_CONFIG: &str = "/etc/ecs/ecs.config";

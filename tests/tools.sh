@@ -84,6 +84,21 @@ need_cargo_tool() {
     rm -rf "$cache/tools/build"
 }
 
+# Builds the book of docs. Without watch and serve it needs far fewer crates.
+need_mdbook() {
+    local tree version=0.5.4 toolchain
+    tree=$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")/..
+    export PATH=$cache/tools/bin:$PATH
+    [[ $("$cache/tools/bin/mdbook" --version 2>/dev/null || true) != *" v$version" ]] || return 0
+    say "installing mdbook $version (crates.io; about two minutes, once)"
+    # As in need_cargo_tool: with the toolchain of the project, but not with its .cargo/config.toml.
+    toolchain=$(sed -n 's/^channel = "\(.*\)"/\1/p' "$tree/rust-toolchain.toml")
+    local build=(env "RUSTUP_TOOLCHAIN=$toolchain" "CARGO_TARGET_DIR=$cache/tools/build")
+    (cd "$cache" && "${build[@]}" cargo install --quiet --locked --no-default-features --features search --root "$cache/tools" \
+        "mdbook@$version") || return 1
+    rm -rf "$cache/tools/build"
+}
+
 # The tools of packaging/build, except the toolchain, gcc and dpkg.
 need_packaging_tools() {
     need_cargo_tool cargo-cyclonedx && need_jq && need_rpm

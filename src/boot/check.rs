@@ -2,9 +2,9 @@
 
 use std::path::PathBuf;
 
-use super::CommandOutput;
 use crate::boundary::given;
 use crate::check::{Checked, Finding, Level, Options, check as check_one};
+use crate::command_line::CommandOutput;
 use crate::exit::Exit;
 use crate::redaction::{self, error_chain};
 use crate::render::{as_json, check_json, check_summary, check_text};

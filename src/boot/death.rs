@@ -5,8 +5,9 @@
 
 use super::handover::VERIFY_UNIT;
 use super::hangs::SIGNALS;
-use super::{BUS, Boot, CommandOutput};
+use super::{BUS, Boot};
 use crate::boundary::systemd::{Systemd, SystemdError, UnitState};
+use crate::command_line::CommandOutput;
 use crate::evidence::StageError;
 use crate::exit::Exit;
 use crate::plan::{Expectation, Signal};

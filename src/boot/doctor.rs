@@ -9,13 +9,15 @@ use std::time::Duration;
 use futures_util::future::join;
 use serde_json::{Value, json};
 
-use super::{Boot, CommandOutput, Phases, handover};
+use super::{Boot, Phases, handover};
 use crate::boundary::archive::{self, ArchiveError, Entry};
 use crate::boundary::disk::{Disk, DiskError};
 use crate::boundary::docker::DockerError;
 use crate::boundary::systemd::Systemd;
 use crate::causes;
 use crate::causes::examined::{Examined, Status, examined};
+use crate::cli;
+use crate::command_line::CommandOutput;
 use crate::evidence::{Evidence, StageError};
 use crate::exit::Exit;
 use crate::host::{AGENT_LOG, INIT_LOG, LONGEST_FILE};
@@ -47,7 +49,7 @@ struct Seen {
 
 impl Boot {
     /// `doctor`: all probes once.
-    pub async fn doctor(mut self, bundle: Option<&Path>) -> CommandOutput {
+    pub async fn doctor(mut self, options: &cli::Doctor) -> CommandOutput {
         self.may_take(LONGEST_LOOK);
         let seen = Box::pin(self.look()).await;
         let rows = examined(&seen.evidence);
@@ -59,7 +61,7 @@ impl Boot {
         let text = doctor_text(&document, &rows, &seen.unseen);
         let json = doctor_json(&document, &rows, &seen.unseen);
         let mut stderr = String::new();
-        if let Some(path) = bundle {
+        if let Some(path) = options.bundle.as_deref() {
             match self.bundle(path, &seen, &text, &json) {
                 Ok(names) => {
                     stderr = format!("wrote `{}`: {}\n", redaction::line(&path.to_string_lossy()), names.join(", "))
@@ -184,21 +186,19 @@ fn exit_code(document: &Document, rows: &[Examined]) -> u8 {
 
 /// `explain`: one cause, or the list.
 pub fn explain(id: Option<&str>, json: bool) -> CommandOutput {
-    let done = |stdout| CommandOutput { stdout, stderr: String::new(), exit: Exit::Done };
     let all = causes::all();
     let Some(id) = id else {
-        return done(match json {
+        return CommandOutput::success(match json {
             true => as_json(&all.iter().map(|cause| cause_json(cause)).collect::<Vec<_>>()),
             false => list_text(all.into_iter()),
         });
     };
     match causes::find(id.trim_matches(['[', ']'])) {
-        Some(cause) if json => done(as_json(&cause_json(cause))),
-        Some(cause) => done(cause_text(cause)),
+        Some(cause) if json => CommandOutput::success(as_json(&cause_json(cause))),
+        Some(cause) => CommandOutput::success(cause_text(cause)),
         None => {
             let near = causes::nearest(id).map(|near| format!(", did you mean `{near}`?")).unwrap_or_default();
-            let stderr = format!("error: no cause has the id `{}`{near}\n", redaction::line(id));
-            CommandOutput { stdout: String::new(), stderr, exit: Exit::Usage }
+            CommandOutput::error(Exit::Usage, &format!("no cause has the id `{}`{near}", redaction::line(id)))
         }
     }
 }

@@ -7,12 +7,13 @@
 
 use std::time::Duration;
 
+use super::Boot;
 use super::handover::{self, VERIFY_UNIT};
-use super::{Boot, CommandOutput};
 use crate::apply::write_config;
 use crate::boundary::disk::{Disk, DiskError, Lock};
 use crate::boundary::systemd::control::Control;
 use crate::causes::{Cause, Layer, find};
+use crate::command_line::CommandOutput;
 use crate::decide::guard::{Guarded, guard};
 use crate::ecs_config::{effective, joined, may_join_other, read};
 use crate::evidence::StageError;

@@ -5,9 +5,10 @@
 
 use std::time::Duration;
 
-use super::{Boot, CommandOutput};
+use super::Boot;
 use crate::boundary::disk::Disk;
-use crate::cli::Command;
+use crate::cli::HostCommand;
+use crate::command_line::CommandOutput;
 use crate::evidence::StageError;
 use crate::exit::Exit;
 use crate::render::{Document, document};
@@ -15,7 +16,7 @@ use crate::retry::{Deadline, Watchdog};
 use crate::verify;
 
 /// Reading the settings and opening what the command needs takes no longer.
-pub const BEGINNING: Duration = Duration::from_secs(2);
+pub const STARTUP: Duration = Duration::from_secs(2);
 /// How long the signals of a verdict are tried while the command's deadline is further away: a new role takes up to a
 /// minute until every service knows it.
 pub(super) const SIGNALS: Duration = Duration::from_secs(60);
@@ -35,7 +36,7 @@ pub struct Ending {
 
 impl Ending {
     /// Of a command.
-    pub fn of(boot: &Boot, command: &Command) -> Ending {
+    pub fn of(boot: &Boot, command: &HostCommand) -> Ending {
         Ending { disk: boot.world.disk.clone(), command: name(command), json: boot.json, to_journal: boot.to_journal }
     }
 
@@ -49,7 +50,7 @@ impl Ending {
     }
 
     /// Tells the verdict where a command tells one. The disk may be what hangs.
-    pub fn tell(&self, document: &Document) {
+    pub fn report_locally(&self, document: &Document) {
         if matches!(self.command, "run" | "verify") {
             super::report_locally(&self.disk, document, false, self.to_journal);
         }
@@ -57,16 +58,16 @@ impl Ending {
 }
 
 /// As it is called.
-fn name(command: &Command) -> &'static str {
+fn name(command: &HostCommand) -> &'static str {
     match command {
-        Command::Run(_) => "run",
-        Command::Plan => "plan",
-        Command::Guard { .. } => "guard",
-        Command::Verify { .. } => "verify",
-        Command::Doctor { .. } => "doctor",
-        Command::PrepareImage(_) => "prepare-image",
-        Command::ResetAgent(_) => "reset-agent",
-        _ => "status",
+        HostCommand::Run(_) => "run",
+        HostCommand::Plan => "plan",
+        HostCommand::Guard { .. } => "guard",
+        HostCommand::Verify { .. } => "verify",
+        HostCommand::Doctor { .. } => "doctor",
+        HostCommand::PrepareImage(_) => "prepare-image",
+        HostCommand::ResetAgent(_) => "reset-agent",
+        HostCommand::Status => "status",
     }
 }
 

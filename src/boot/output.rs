@@ -1,21 +1,11 @@
 //! What a command leaves behind when it ends: the report of its verdict, and the line of the log for what was configured.
 
 use crate::apply::Applied;
+use crate::command_line::CommandOutput;
 use crate::exit::Exit;
 use crate::journal;
 use crate::plan::Plan;
 use crate::render::{Document, as_json, verdict_text};
-
-/// What `main` prints and returns.
-#[derive(Debug)]
-pub struct CommandOutput {
-    /// Data.
-    pub stdout: String,
-    /// Talk.
-    pub stderr: String,
-    /// The exit code.
-    pub exit: Exit,
-}
 
 /// A verdict for whoever called.
 pub(super) fn reported(document: &Document, exit: Exit, json: bool) -> CommandOutput {

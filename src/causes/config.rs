@@ -6,6 +6,7 @@ use super::effect::{effect, invalid_cluster_name, user_data};
 use super::host::{is_agent_path, wrong_type};
 use super::user_data::{USER_DATA_CAUSES, WITHOUT_TOKEN, output};
 use super::{Cause, Class, Layer};
+use crate::agent_variables::{self, Consequence};
 use crate::boundary::aws::AwsErrorKind;
 use crate::boundary::imds::ImdsError;
 use crate::evidence::StageError;
@@ -13,7 +14,6 @@ use crate::evidence::user_data::PartType;
 use crate::exit::Exit;
 use crate::plan::Refusal;
 use crate::redaction::error_chain;
-use crate::settings::agent_variables::{self, Consequence};
 
 /// A setting of ecs-bootstrap, from any source.
 pub(super) static SETTING_INVALID: Cause = Cause {

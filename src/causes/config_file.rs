@@ -191,7 +191,8 @@ pub(super) static WRONG_FILE: Cause = Cause {
             && effect.would_name(&vendor)
         {
             seen.push(format!(
-                "line {vendor_line} of {VENDOR_ECS_CONFIG} names `{vendor}`, and line {line} of {ECS_CONFIG} overrides it"
+                "line {vendor_line} of {VENDOR_ECS_CONFIG} names `{vendor}`, but line {line} of {ECS_CONFIG} overrides \
+                 it"
             ));
         }
         (!seen.is_empty()).then(|| seen.into_iter().chain(effect.seen).collect())

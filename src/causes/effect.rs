@@ -3,13 +3,13 @@
 //! In: evidence. Out: the effect with its evidence lines, and whether a line that the agent does not read would have
 //! named the missing cluster. This module selects no cause.
 
+use crate::agent_variables;
 use crate::evidence::user_data::UserData;
 use crate::evidence::{Evidence, StageError};
 use crate::plan::{Refusal, cluster_name, glued};
 use crate::readiness::joined_other_cluster;
 use crate::redaction;
 use crate::settings::Rank;
-use crate::settings::agent_variables;
 
 /// The instance has no cluster, or another one than the wanted one.
 pub(super) struct Effect<'e> {

@@ -206,7 +206,8 @@ fn unknown(evidence: &Evidence) -> Option<Vec<String>> {
     match &evidence.introspection {
         Some(Err(error)) => seen.push(error_chain(error)),
         Some(Ok(metadata)) if metadata.container_instance_arn.is_empty() => {
-            seen.push("the agent answers, but has no container instance ARN (it retries a throttled registration for an hour)".to_owned());
+            let text = "the agent answers, but has no container instance ARN (a throttled agent retries for an hour)";
+            seen.push(text.to_owned());
         }
         _ => {}
     }

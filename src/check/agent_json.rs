@@ -7,8 +7,8 @@ use serde_json::Value;
 
 use super::finding::{MOST, Note};
 use super::text::Text;
+use crate::agent_variables;
 use crate::ecs_config::issue::Level;
-use crate::settings::agent_variables;
 
 /// The type of a field.
 #[derive(Clone, Copy, PartialEq, Eq)]

@@ -2,8 +2,8 @@
 
 use super::agent_json;
 use super::finding::InputType;
+use crate::agent_variables::{find, near_miss};
 use crate::evidence::user_data::{PartType, of_other_system, read};
-use crate::settings::agent_variables::{find, near_miss};
 use crate::settings::schema;
 use crate::settings::user_data::unwrapped;
 

@@ -5,8 +5,8 @@
 
 use super::finding::{Note, narrow};
 use super::text::{At, config_lines, string};
+use crate::agent_variables::find;
 use crate::ecs_config::issue::{CLUSTER, Level};
-use crate::settings::agent_variables::find;
 
 /// Places that look like the agent's file. ecs-init and the agent's unit read `/etc/ecs/ecs.config`, and on Amazon Linux
 /// `/var/lib/ecs/ecs.config` (amazon-ecs-init, `ecs.service`).

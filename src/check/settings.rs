@@ -2,9 +2,10 @@
 
 use super::finding::{MOST, Note};
 use super::text::Text;
+use crate::agent_variables;
 use crate::ecs_config::issue::Level;
+use crate::settings::Rank;
 use crate::settings::fragment::Fragment;
-use crate::settings::{Rank, agent_variables};
 
 /// The mistakes of settings of ecs-bootstrap.
 pub(super) fn check(text: &Text, rank: Rank) -> Vec<Note> {

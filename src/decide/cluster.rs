@@ -1,11 +1,12 @@
 //! Which cluster: named by the highest source, else chosen by its tags, else undecided while user data may still
 //! speak, else refused. Never `default` by accident.
 
+use crate::agent_variables;
 use crate::boundary::aws::Cluster;
 use crate::facts::{Facts, Known, lacks, user_data_may_run};
 use crate::ownership;
 use crate::plan::{Refusal, cluster_name};
-use crate::settings::{EARLIER, Rank, Settings, Source, Sourced, TagsCluster, Warning, agent_variables};
+use crate::settings::{EARLIER, Rank, Settings, Source, Sourced, TagsCluster, Warning};
 
 /// The cluster; `None` while it is undecided.
 pub(super) fn choose(

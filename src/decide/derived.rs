@@ -5,9 +5,10 @@ use std::collections::BTreeMap;
 
 use super::gpu::{gpu, neuron};
 use super::switched::switched;
+use crate::agent_variables;
 use crate::facts::Facts;
 use crate::plan::PlannedKey;
-use crate::settings::{ReservedMemory, Settings, Sourced, Warning, agent_variables};
+use crate::settings::{ReservedMemory, Settings, Sourced, Warning};
 
 /// All derived keys. One that a setting switches on has that setting as its source, one that the facts suggest the
 /// default with the fact.

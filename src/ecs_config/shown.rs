@@ -2,8 +2,8 @@
 //! words, and blank lines. Anything else is shown by its name and its length.
 
 use super::read;
+use crate::agent_variables::is_secret;
 use crate::redaction::{self, is_unprintable};
-use crate::settings::agent_variables::is_secret;
 
 /// The file as it may be shown.
 pub fn shown(bytes: &[u8]) -> String {

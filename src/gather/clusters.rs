@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
+use crate::agent_variables::check;
 use crate::boundary::aws::{Aws, AwsError, Cluster};
 use crate::retry::Deadline;
-use crate::settings::agent_variables::check;
 
 const CALL: Duration = Duration::from_secs(30);
 

@@ -6,7 +6,7 @@
 
 /// What stands in place of a secret.
 pub const REDACTED: &str = "<redacted>";
-use crate::settings::agent_variables;
+use crate::agent_variables;
 
 /// Options of commands whose next word is secret.
 const OPTIONS: [&str; 3] = ["-p", "-u", "--user"];

@@ -4,7 +4,7 @@
 use serde_json::{Map, Value};
 
 use super::{MAX_LINE, MAX_READ, REDACTED, clipped, cut, forms, name, printable};
-use crate::settings::agent_variables::{self, VariableType, bare, find, is_secret};
+use crate::agent_variables::{self, VariableType, bare, find, is_secret};
 
 /// The longest ARN of a cluster, in bytes: its name has at most 255.
 const LONGEST_ARN: usize = 400;

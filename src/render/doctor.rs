@@ -54,6 +54,8 @@ pub fn doctor_json(document: &Document, rows: &[Examined], unseen: &[String]) ->
             })
         })
         .collect();
-    value["unseen"] = json!(redaction::lines(unseen.iter().cloned()));
+    value["not_visible"] = json!(redaction::lines(unseen.iter().cloned()));
+    // The old name.
+    value["unseen"] = value["not_visible"].clone();
     value
 }

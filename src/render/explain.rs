@@ -42,17 +42,19 @@ pub fn cause_text(cause: &Cause) -> String {
     text
 }
 
-/// The same for programs.
+/// The same for programs. `looks` and `exit_code_lapsed` are the old names of the fields before them.
 pub fn cause_json(cause: &Cause) -> Value {
     json!({
         "id": cause.id,
         "layer": cause.layer.word(),
         "title": cause.title,
+        "symptoms": cause.symptoms,
         "looks": cause.symptoms,
         "proof": cause.proof,
         "look_alikes": cause.look_alikes,
         "class": cause.class.word(),
         "exit_code": cause.exit,
+        "exit_code_after_deadline": cause.exit_after_deadline,
         "exit_code_lapsed": cause.exit_after_deadline,
         "remedy": cause.remedy,
         "source": cause.source,

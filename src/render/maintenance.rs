@@ -11,7 +11,10 @@ const VERSION: u32 = 1;
 
 /// `prepare-image --json`.
 pub fn cleanup_json(cleanup: &Cleanup, obstacles: &[Document], done: bool) -> Value {
-    merged(json!(cleanup), obstacles, done)
+    let mut value = merged(json!(cleanup), obstacles, done);
+    // `left` is the old name.
+    value["not_removed"] = value["left"].clone();
+    value
 }
 
 /// `reset-agent --json`; `started` is false where the start is queued and has not ended, null where nothing is started.
@@ -24,7 +27,9 @@ pub fn reset_json(reset: &Reset, obstacles: &[Document], done: bool, started: Op
 fn merged(mut value: Value, obstacles: &[Document], done: bool) -> Value {
     value["version"] = json!(VERSION);
     value["done"] = json!(done);
-    value["obstacles"] = obstacles.iter().map(|document| json!(document.cause)).collect();
+    value["refusals"] = obstacles.iter().map(|document| json!(document.cause)).collect();
+    // The old name.
+    value["obstacles"] = value["refusals"].clone();
     redaction::json(value)
 }
 

@@ -2,7 +2,8 @@
 
 use std::fmt::Write;
 
-use serde::{Deserialize, Serialize};
+use serde::ser::SerializeStruct;
+use serde::{Deserialize, Serialize, Serializer};
 
 use crate::causes::Finding;
 use crate::redaction::{self, MAX_TEXT};
@@ -73,7 +74,7 @@ pub struct Document {
 }
 
 /// A signal to an external target, and whether the target accepted it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 pub struct Signal {
     /// The kind of target.
     pub to: SignalTarget,
@@ -160,6 +161,19 @@ impl SignalTarget {
             SignalTarget::InstanceTags => "instance-tags",
             SignalTarget::All => "all",
         }
+    }
+}
+
+impl Serialize for Signal {
+    /// `target` is the plain name of `to`, which stays for programs that read it.
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut fields = serializer.serialize_struct("Signal", 5)?;
+        fields.serialize_field("target", &self.to)?;
+        fields.serialize_field("to", &self.to)?;
+        fields.serialize_field("status", &self.status)?;
+        fields.serialize_field("outcome", &self.outcome)?;
+        fields.serialize_field("detail", &self.detail)?;
+        fields.end()
     }
 }
 

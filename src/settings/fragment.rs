@@ -10,9 +10,10 @@ use toml::de::DeTable;
 
 use super::document::TomlDocument;
 use super::schema::{self, Raw, Setting};
+use crate::agent_variables;
 use crate::ecs_config::writable;
 
-use super::{EARLIER, Rank, Settings, SettingsError, Source, TagsSettings, Warning, agent_variables};
+use super::{EARLIER, Rank, Settings, SettingsError, Source, TagsSettings, Warning};
 use crate::redaction;
 
 /// The tag, after its prefix, that holds an instance's last verdict. It is written, and never read.

@@ -3,7 +3,6 @@
 //! [`fragment`] turns text (TOML, environment, command line, tags) into entries, [`merge`] applies them low to high,
 //! and [`schema`] is the one table of settings that both read. Nothing here reads a file or the environment.
 
-pub mod agent_variables;
 mod document;
 pub mod fragment;
 pub mod merge;

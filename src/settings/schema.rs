@@ -6,8 +6,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::agent_variables;
 use super::{ReservedMemory, Secret, Settings, Source, Sourced, Switch, TagsApi, TagsCluster, TagsSettings};
+use crate::agent_variables;
 
 /// A value as it was written, before anybody knows what it shall be.
 #[derive(Clone, Debug, PartialEq)]

@@ -1,11 +1,11 @@
 # shellcheck shell=bash
-# Starts and stops the simulated ECS API. Sourced. In: $rollout, the program of the simulator, and $work, a folder.
+# Starts and stops the simulated ECS API. To be sourced, with $rollout (the program) and $work (a folder) set.
 
-: "${rollout:?must be set by the script that sources this file}"
+: "${rollout:?the script that sources this file must set it}"
 
-# Starts it. $1: the situation. Sets $endpoint.
+# $1: the situation. Sets $endpoint.
 api_start() {
-    : "${work:?must be a folder}"
+    : "${work:?a folder}"
     rm -f "$work/api.in" "$work/api.out"
     mkfifo "$work/api.in"
     "$rollout" "$1" <"$work/api.in" >"$work/api.out" &
@@ -13,14 +13,14 @@ api_start() {
     exec 9>"$work/api.in"
     local tries=100
     until [[ -s $work/api.out ]] || ((tries-- == 0)); do sleep 0.05; done
-    # shellcheck disable=SC2034 # for the script that sources this file
+    # shellcheck disable=SC2034 # used by the script that sources this file
     endpoint=$(head -n 1 "$work/api.out")
 }
 
-# Stops it. Sets $state to JSON: the calls, and the final state of the service.
+# Sets $result: the recorded calls, the service and the revisions, as JSON.
 api_end() {
     exec 9>&-
     wait "$api"
     # shellcheck disable=SC2034
-    state=$(tail -n 1 "$work/api.out")
+    result=$(tail -n 1 "$work/api.out")
 }

@@ -1,6 +1,6 @@
-"""Runs the usual script and ecs-deploy in twelve situations on the same simulated ECS API. Each situation defines what
-a correct result is; the table calls it `survives`. Prints the table and, as the last line, `N passed, N failed`,
-which counts ecs-deploy only.
+"""Runs the usual script and ecs-deploy in twelve situations, on the same simulated ECS API. Each situation defines when a
+program works in it. Prints a table, and as its last line `N passed, N failed`: each situation in which ecs-deploy does not
+work is a failure.
 
 Usage: side_by_side.py ECS_DEPLOY ROLLOUT AWS"""
 
@@ -14,17 +14,17 @@ import tempfile
 import time
 
 HERE = pathlib.Path(__file__).resolve().parent
-# Seconds. The CLI polls every 15 s; a program that has not ended by then waits forever, or for ten minutes.
+# In seconds. The AWS CLI polls every 15 s and gives up after ten minutes, so a program that runs longer is still waiting.
 LIMIT = 75
 CONTAINER = {"name": "web", "memory": 128}
 
 
 class Run:
-    """How a program ended, and the final state of the service."""
+    """The exit code and output of a program, the calls it made, and the service afterwards."""
 
-    def __init__(self, code, output, state):
+    def __init__(self, code, output, result):
         self.code, self.output = code, output
-        self.calls, self.service, self.revisions = state["calls"], state["service"] or {}, state["revisions"]
+        self.calls, self.service, self.revisions = result["calls"], result["service"] or {}, result["revisions"]
 
     def image(self):
         running = self.service.get("taskDefinition")
@@ -32,34 +32,35 @@ class Run:
         return found[0]["containerDefinitions"][0]["image"] if found else None
 
     def runs(self, image):
-        """Whether the program succeeded and the service runs this image."""
+        """The program succeeded, and the service runs this image."""
         primary = (self.service.get("deployments") or [{}])[0]
         completed = self.service.get("status") == "ACTIVE" and primary.get("rolloutState") == "COMPLETED"
         return self.code == 0 and completed and self.image() == image
 
     def fails(self, *words):
-        """Whether the program failed and printed these words."""
+        """The program failed, and its output contains the words."""
         return self.code not in (0, None) and all(word in self.output for word in words)
 
 
-# Each entry: the description, the situation of the API, the image tag, and the check of a correct result.
+# A description, the situation of the API, the image tag, and when a run works.
 SITUATIONS = [
     ("the first deployment", "absent", "2", lambda run: run.runs("web:2")),
     ("an update", "active", "2", lambda run: run.runs("web:2")),
-    ("the same again: nothing is registered, nothing deployed", "active", "1",
+    ("no change: nothing is registered or deployed", "active", "1",
      lambda run: run.runs("web:1") and len(run.revisions) == 1 and "UpdateService" not in run.calls),
-    ("the service was deleted by hand (INACTIVE): created again", "inactive", "2", lambda run: run.runs("web:2")),
-    ("the service was just deleted (DRAINING): waited for, created again", "draining", "2", lambda run: run.runs("web:2")),
-    ("the tag's variable is not set: refused before any API call", "active", None,
+    ("the service was deleted by hand (INACTIVE): create it again", "inactive", "2", lambda run: run.runs("web:2")),
+    ("the service was just deleted (DRAINING): wait, then create it again", "draining", "2",
+     lambda run: run.runs("web:2")),
+    ("the variable of the image tag is not set: refuse, before any call", "active", None,
      lambda run: run.fails("TAG") and "RegisterTaskDefinition" not in run.calls),
-    ("the image was never pushed: reported, the old revision runs", "image-missing", "2",
+    ("the image was never pushed: report it; the old revision runs", "image-missing", "2",
      lambda run: run.fails("not found") and run.image() == "web:1"),
-    ("the circuit breaker rolls back: not reported as a success", "circuit-breaker", "2",
-     lambda run: run.fails("ended with 1") and run.image() == "web:1"),
-    ("another deployment starts meanwhile: reported", "superseded", "2", lambda run: run.fails("took the place")),
-    ("throttled for some seconds", "throttled", "2", lambda run: run.runs("web:2")),
+    ("the circuit breaker rolls back: do not report a success", "circuit-breaker", "2",
+     lambda run: run.fails("exited with code 1") and run.image() == "web:1"),
+    ("another caller deploys at the same time: report it", "superseded", "2", lambda run: run.fails("replaced")),
+    ("AWS throttles for some seconds", "throttled", "2", lambda run: run.runs("web:2")),
     ("ECS does not show the new service at once", "stale", "2", lambda run: run.runs("web:2")),
-    ("auto scaling wants five tasks: they stay five", "auto-scaled", "2",
+    ("Application Auto Scaling set five tasks: keep five", "auto-scaled", "2",
      lambda run: run.runs("web:2") and run.service["desiredCount"] == 5),
 ]
 
@@ -72,7 +73,7 @@ def write(folder, image):
 
 
 def play(command, image, situation, tag, rollout, path):
-    """Runs a program with its own simulated API."""
+    """Runs a program in its own copy of a situation."""
     with tempfile.TemporaryDirectory() as name:
         folder = pathlib.Path(name)
         write(folder, image)
@@ -91,8 +92,8 @@ def play(command, image, situation, tag, rollout, path):
             code, output = ended.returncode, ended.stdout
         except subprocess.TimeoutExpired as late:
             code, output = None, (late.stdout or b"").decode()
-        state, _ = api.communicate()
-        return Run(code, output, json.loads(state))
+        result, _ = api.communicate()
+        return Run(code, output, json.loads(result))
 
 
 def main():
@@ -102,20 +103,23 @@ def main():
     usual = ["bash", str(HERE / "usual-script.sh")]
     began = time.monotonic()
     with concurrent.futures.ThreadPoolExecutor(max_workers=12) as pool:
-        deployed = [pool.submit(play, deploy, "web:${TAG}", situation, tag, rollout, os.path.dirname(ecs_deploy))
-                for _, situation, tag, _ in SITUATIONS]
-        scripted = [pool.submit(play, usual, "web:%TAG%", situation, tag, rollout, os.path.dirname(aws))
-                  for _, situation, tag, _ in SITUATIONS]
-        deployed, scripted = [run.result() for run in deployed], [run.result() for run in scripted]
+        def submit(command, image, program):
+            return [pool.submit(play, command, image, situation, tag, rollout, os.path.dirname(program))
+                    for _, situation, tag, _ in SITUATIONS]
+
+        ecs_deploy_runs, script_runs = submit(deploy, "web:${TAG}", ecs_deploy), submit(usual, "web:%TAG%", aws)
+        ecs_deploy_runs = [run.result() for run in ecs_deploy_runs]
+        script_runs = [run.result() for run in script_runs]
     print("| situation | usual script | ecs-deploy |\n| --- | --- | --- |")
     failed = 0
-    for (description, _, _, survives), with_ecs_deploy, with_script in zip(SITUATIONS, deployed, scripted):
-        words = ["survives" if survives(run) else ("waits" if run.code is None else f"ends with {run.code}")
-                 for run in (with_script, with_ecs_deploy)]
-        print(f"| {description} | {words[0]} | {words[1]} |")
-        if not survives(with_ecs_deploy):
+    for (what, _, _, works), by_ecs_deploy, by_script in zip(SITUATIONS, ecs_deploy_runs, script_runs):
+        words = ["works" if works(run) else ("waits" if run.code is None else f"exits with {run.code}")
+                 for run in (by_script, by_ecs_deploy)]
+        print(f"| {what} | {words[0]} | {words[1]} |")
+        if not works(by_ecs_deploy):
             failed += 1
-            print(with_ecs_deploy.code, with_ecs_deploy.output, with_ecs_deploy.image(), with_ecs_deploy.calls, file=sys.stderr)
+            run = by_ecs_deploy
+            print(run.code, run.output, run.image(), run.calls, file=sys.stderr)
     print(f"({time.monotonic() - began:.0f} s)")
     print(f"{len(SITUATIONS) - failed} passed, {failed} failed")
     return 1 if failed else 0

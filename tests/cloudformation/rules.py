@@ -1,5 +1,5 @@
-"""Rules of ours for the templates, and proof that each of them can fail: every rule is tried on a template that was broken
-for it. What an action takes as a resource is cfn-lint's data (of the Service Authorization Reference)."""
+"""Rules for the templates beyond cfn-lint. Each rule is also run on a template with a planted fault that it must find.
+The resource types of an action are data of cfn-lint, from the Service Authorization Reference."""
 
 import copy
 import json
@@ -16,8 +16,8 @@ AUTHORIZATION = json.loads(
 )
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 
-# What the agent calls with the instance's role (ECS Developer Guide, "Amazon ECS container instance IAM role"; AWS managed
-# policy AmazonEC2ContainerServiceforEC2Role). ecs:CreateCluster is left out: nobody joins a cluster by creating it.
+# The calls that the agent makes with the instance role (ECS Developer Guide, "Amazon ECS container instance IAM role";
+# AWS managed policy AmazonEC2ContainerServiceforEC2Role). ecs:CreateCluster is left out: the cluster exists.
 AGENT = {
     "ecr:BatchCheckLayerAvailability", "ecr:BatchGetImage", "ecr:GetAuthorizationToken", "ecr:GetDownloadUrlForLayer",
     "ecs:DeregisterContainerInstance", "ecs:DiscoverPollEndpoint", "ecs:Poll", "ecs:RegisterContainerInstance",
@@ -27,8 +27,8 @@ AGENT = {
 }
 
 
-def our_calls():
-    """What the instance's program calls, from its sources: each call is named there as IAM names it."""
+def ecs_bootstrap_calls():
+    """The calls of ecs-bootstrap, from its sources, which name each call as IAM does."""
     folder = ROOT / "src" / "boundary" / "aws"
     found = set()
     for name in ("calls.rs", "signals.rs"):
@@ -37,20 +37,20 @@ def our_calls():
         found.update(re.findall(r'"([a-z0-9-]+:[A-Z][A-Za-z]+)"', code))
     found -= {"autoscaling:EC2_INSTANCE_LAUNCHING"}
     if len(found) < 8:
-        raise SystemExit(f"the calls of the sources were not found: {found}")
+        raise SystemExit(f"the calls in the sources were not found: {found}")
     return found
 
 
 def no_wildcard_action(template):
-    """No action is a pattern."""
+    """No action contains a wildcard."""
     for name, statement in templates.statements(template):
         for action in templates.actions(statement):
             if "*" in action or ":" not in action:
-                yield f"{name}: the action `{action}` is no name"
+                yield f"{name}: the action `{action}` is not the name of one action"
 
 
 def resources_are_named(template):
-    """`*` stands only where an action takes no resource."""
+    """The resource `*` is used only for actions that cannot be limited to a resource."""
     for name, statement in templates.statements(template):
         if "Resource" not in statement:
             continue
@@ -61,11 +61,11 @@ def resources_are_named(template):
             if known is None:
                 yield f"{name}: the action `{action}` does not exist"
             elif wide and known.get("Resources"):
-                yield f"{name}: `{action}` can be limited to {known['Resources']}, and is not"
+                yield f"{name}: `{action}` is not limited to a resource ({known['Resources']})"
 
 
-def nobody_is_denied_by_mistake(template):
-    """There is no NotAction, NotResource or NotPrincipal, which allow whatever is thought of next."""
+def no_inverted_element(template):
+    """No statement uses NotAction, NotResource or NotPrincipal, which also allow what AWS adds later."""
     for name, statement in templates.statements(template):
         for word in ("NotAction", "NotResource", "NotPrincipal"):
             if word in statement:
@@ -73,37 +73,38 @@ def nobody_is_denied_by_mistake(template):
 
 
 def roles_trust_one_service(template):
-    """A role trusts one service, and a service that acts for others only for this account."""
+    """A role trusts one service, and a service other than EC2 only for this account."""
     for name, role in templates.resources(template, "AWS::IAM::Role"):
         for statement in role["AssumeRolePolicyDocument"]["Statement"]:
             principal = statement.get("Principal", {})
-            if not isinstance(principal, dict) or list(principal) != ["Service"] or not isinstance(principal["Service"], str):
+            service = principal.get("Service") if isinstance(principal, dict) and len(principal) == 1 else None
+            if not isinstance(service, str):
                 yield f"{name}: trusts {principal}"
-            elif principal["Service"] != "ec2.amazonaws.com" and "aws:SourceAccount" not in str(statement.get("Condition")):
-                yield f"{name}: `{principal['Service']}` may use it for any account"
+            elif service != "ec2.amazonaws.com" and "aws:SourceAccount" not in str(statement.get("Condition")):
+                yield f"{name}: `{service}` can assume it for any account"
         if role.get("ManagedPolicyArns"):
-            yield f"{name}: managed policies are wider than what is needed"
+            yield f"{name}: managed policies allow more than is needed"
 
 
 def sharing_is_by_account(template):
-    """A resource policy names accounts, never everybody."""
+    """A resource policy names accounts, never `*`."""
     for name, statement in templates.statements(template):
         principal = statement.get("Principal")
         if principal is not None and "*" in templates.walk(principal):
-            yield f"{name}: everybody"
+            yield f"{name}: allows every account"
 
 
 def metadata_needs_a_token(template):
-    """IMDSv2 only, with tags in it."""
+    """Instance metadata requires IMDSv2 and includes tags."""
     for name, launch in templates.resources(template, "AWS::EC2::LaunchTemplate"):
         options = launch["LaunchTemplateData"].get("MetadataOptions", {})
         if options.get("HttpTokens") != "required":
-            yield f"{name}: metadata without a token"
+            yield f"{name}: IMDSv1 is allowed"
         if options.get("InstanceMetadataTags") != "enabled":
-            yield f"{name}: no tags in metadata"
+            yield f"{name}: metadata has no tags"
     for name, instance in templates.resources(template, "AWS::EC2::Instance"):
         if "LaunchTemplate" not in instance:
-            yield f"{name}: no launch template, and so metadata without a token"
+            yield f"{name}: without a launch template, IMDSv1 is allowed"
 
 
 def volumes_are_encrypted(template):
@@ -111,14 +112,14 @@ def volumes_are_encrypted(template):
     for name, launch in templates.resources(template, "AWS::EC2::LaunchTemplate"):
         devices = launch["LaunchTemplateData"].get("BlockDeviceMappings", [])
         if not devices or not all(device.get("Ebs", {}).get("Encrypted") is True for device in devices):
-            yield f"{name}: a volume that is not encrypted"
+            yield f"{name}: a volume is not encrypted"
 
 
-def nothing_comes_in(template):
-    """No security group lets anybody in."""
+def no_ingress(template):
+    """No security group has an ingress rule."""
     for name, group in templates.resources(template, "AWS::EC2::SecurityGroup"):
         if group.get("SecurityGroupIngress"):
-            yield f"{name}: lets somebody in"
+            yield f"{name}: has an ingress rule"
 
 
 def images_are_scanned(template):
@@ -129,19 +130,20 @@ def images_are_scanned(template):
 
 
 def parameters_are_checked(template):
-    """Each parameter has a description, and free text a pattern with its explanation."""
+    """Each parameter has a description, and free text has a pattern with an explanation."""
     for name, parameter in template.get("Parameters", {}).items():
         if not parameter.get("Description"):
             yield f"{name}: no description"
         is_free = parameter["Type"] == "String" and "AllowedValues" not in parameter
         if is_free and not ("AllowedPattern" in parameter and "ConstraintDescription" in parameter):
-            yield f"{name}: any text"
-        if parameter["Type"] == "Number" and not ({"MinValue", "MaxValue"} <= set(parameter) or "AllowedValues" in parameter):
-            yield f"{name}: any number"
+            yield f"{name}: any text is accepted"
+        is_bounded = {"MinValue", "MaxValue"} <= set(parameter) or "AllowedValues" in parameter
+        if parameter["Type"] == "Number" and not is_bounded:
+            yield f"{name}: any number is accepted"
 
 
-def what_waits_is_signalled(template):
-    """A resource with a CreationPolicy is the one that its user data signals, in at most 16 KB."""
+def waiting_resources_are_signalled(template):
+    """User data signals the resource with the CreationPolicy, and has at most 8 KiB."""
     for name, resource in template["Resources"].items():
         if "CreationPolicy" not in resource:
             continue
@@ -149,31 +151,32 @@ def what_waits_is_signalled(template):
                      and isinstance(value.get("Fn::Sub"), str) and "ecs-bootstrap" in value["Fn::Sub"]
                      and ("[signal]" in value["Fn::Sub"] or value["Fn::Sub"].startswith("#!"))]
         if len(user_data) != 2:
-            yield f"{name}: {len(user_data)} kinds of user data"
+            yield f"{name}: {len(user_data)} user data documents instead of 2"
         for text in user_data:
-            said = re.search(r'signal\.resource=(\w+)|resource = "(\w+)"', text)
-            if not said or name not in said.groups():
-                yield f"{name}: waits, and is not what is signalled"
+            signalled = re.search(r'signal\.resource=(\w+)|resource = "(\w+)"', text)
+            if not signalled or name not in signalled.groups():
+                yield f"{name}: waits for a signal, but user data signals another resource"
+            # EC2 accepts 16 KB. Parameters make the text longer.
             if len(text) > 8192:
                 yield f"{name}: user data of {len(text)} bytes"
 
 
-def role_is_what_is_called(template):
-    """The instance's role allows what the agent and our program call, and nothing else."""
+def role_has_exactly_the_calls(template):
+    """The instance role allows the calls of the agent and of ecs-bootstrap, and nothing else."""
     for name, role in templates.resources(template, "AWS::IAM::Role"):
         if name != "InstanceRole":
             continue
         allowed = {action for value in templates.walk(role["Policies"]) if isinstance(value, dict) and "Effect" in value
                    for action in templates.actions(value)}
-        needed = AGENT | our_calls()
-        yield from (f"{name}: `{action}` is called, and not allowed" for action in sorted(needed - allowed))
-        yield from (f"{name}: `{action}` is allowed, and nobody calls it" for action in sorted(allowed - needed))
+        needed = AGENT | ecs_bootstrap_calls()
+        yield from (f"{name}: `{action}` is called, but not allowed" for action in sorted(needed - allowed))
+        yield from (f"{name}: `{action}` is allowed, but never called" for action in sorted(allowed - needed))
 
 
 RULES = [
-    no_wildcard_action, resources_are_named, nobody_is_denied_by_mistake, roles_trust_one_service, sharing_is_by_account,
-    metadata_needs_a_token, volumes_are_encrypted, nothing_comes_in, images_are_scanned, parameters_are_checked,
-    what_waits_is_signalled, role_is_what_is_called,
+    no_wildcard_action, resources_are_named, no_inverted_element, roles_trust_one_service, sharing_is_by_account,
+    metadata_needs_a_token, volumes_are_encrypted, no_ingress, images_are_scanned, parameters_are_checked,
+    waiting_resources_are_signalled, role_has_exactly_the_calls,
 ]
 
 
@@ -181,53 +184,52 @@ def first_statement(template, sid):
     return next(statement for _, statement in templates.statements(template) if statement.get("Sid") == sid)
 
 
-# For each rule, a template and what breaks it there.
+def launch_data(template):
+    return template["Resources"]["LaunchTemplate"]["Properties"]["LaunchTemplateData"]
+
+
+def trust(template, role):
+    return template["Resources"][role]["Properties"]["AssumeRolePolicyDocument"]["Statement"][0]
+
+
+# For each rule, a template and a function that plants the fault.
 BROKEN = {
     no_wildcard_action: ("cluster.yaml", lambda t: first_statement(t, "Pull").update(Action="ecr:*")),
     resources_are_named: ("cluster.yaml", lambda t: first_statement(t, "SignalThisStack").update(Resource="*")),
-    nobody_is_denied_by_mistake: ("cluster.yaml", lambda t: first_statement(t, "Pull").update(NotAction="ecr:PutImage")),
-    roles_trust_one_service: (
-        "cluster.yaml",
-        lambda t: t["Resources"]["ExecutionRole"]["Properties"]["AssumeRolePolicyDocument"]["Statement"][0].pop("Condition"),
-    ),
+    no_inverted_element: ("cluster.yaml", lambda t: first_statement(t, "Pull").update(NotAction="ecr:PutImage")),
+    roles_trust_one_service: ("cluster.yaml", lambda t: trust(t, "ExecutionRole").pop("Condition")),
     sharing_is_by_account: (
         "repository.yaml", lambda t: first_statement(t, "PullFromOtherAccounts").update(Principal={"AWS": "*"})),
     metadata_needs_a_token: (
-        "instance.yaml",
-        lambda t: t["Resources"]["LaunchTemplate"]["Properties"]["LaunchTemplateData"]["MetadataOptions"].update(
-            HttpTokens="optional"),
-    ),
+        "instance.yaml", lambda t: launch_data(t)["MetadataOptions"].update(HttpTokens="optional")),
     volumes_are_encrypted: (
-        "cluster.yaml",
-        lambda t: t["Resources"]["LaunchTemplate"]["Properties"]["LaunchTemplateData"]["BlockDeviceMappings"][0]["Ebs"].pop(
-            "Encrypted"),
-    ),
-    nothing_comes_in: (
+        "cluster.yaml", lambda t: launch_data(t)["BlockDeviceMappings"][0]["Ebs"].pop("Encrypted")),
+    no_ingress: (
         "cluster.yaml",
         lambda t: t["Resources"]["SecurityGroup"]["Properties"].update(SecurityGroupIngress=[{"CidrIp": "0.0.0.0/0"}]),
     ),
     images_are_scanned: (
         "repository.yaml", lambda t: t["Resources"]["Repository"]["Properties"].pop("ImageScanningConfiguration")),
     parameters_are_checked: ("cluster.yaml", lambda t: t["Parameters"]["ClusterName"].pop("AllowedPattern")),
-    what_waits_is_signalled: (
+    waiting_resources_are_signalled: (
         "cluster.yaml", lambda t: t["Resources"].update(Fleet=t["Resources"].pop("Group"))),
-    role_is_what_is_called: (
+    role_has_exactly_the_calls: (
         "cluster.yaml", lambda t: first_statement(t, "SignalThisStack").update(Action="cloudformation:DescribeStacks")),
 }
 
 
 def main():
-    """One line a promise; ends with 1 when one is broken."""
+    """Prints a line for each rule. The exit code is 1 if a rule failed."""
     failed = 0
     for rule in RULES:
         found = [f"{name}: {fault}" for name in templates.names() for fault in rule(templates.read(name))]
-        name, breaks = BROKEN[rule]
+        name, plant = BROKEN[rule]
         broken = copy.deepcopy(templates.read(name))
-        breaks(broken)
+        plant(broken)
         if not list(rule(broken)):
-            found.append(f"the rule finds nothing in a {name} that was broken for it")
-        promise = rule.__doc__.splitlines()[0].rstrip(".")
-        print(f"ok: {promise}" if not found else f"FAILED: {promise}")
+            found.append(f"the rule does not find the fault planted in {name}")
+        title = rule.__doc__.splitlines()[0].rstrip(".")
+        print(f"ok: {title}" if not found else f"FAILED: {title}")
         for fault in found:
             print(f"  {fault}")
         failed += bool(found)

@@ -1,8 +1,8 @@
-"""Creates, updates and deletes the stacks in moto, as far as moto knows their resources, with every condition on and off.
+"""Creates, updates and deletes the stacks in moto, with every condition on and off.
 
-moto 5.2 knows no capacity provider, no association of one and no warm pool; it leaves out a cluster's tags and a
-repository's scanning, cannot update a group nor delete a cluster, and neither checks parameters nor waits for signals: those are cfn-lint's,
-the rules' and the tests' of the binary."""
+moto 5.2 does not support capacity providers, their associations and warm pools. It ignores the tags of a cluster and
+the scan setting of a repository. It cannot update a group or delete a cluster, does not check parameters, and does not
+wait for signals. cfn-lint, rules.py and the tests of the binary cover these."""
 
 import ast
 import base64
@@ -19,7 +19,7 @@ ENVIRONMENT = {
 }
 os.environ.update(ENVIRONMENT)
 
-import boto3  # noqa: E402, its settings come first
+import boto3  # noqa: E402, the environment must be set first
 from moto.server import ThreadedMotoServer  # noqa: E402
 
 import templates  # noqa: E402
@@ -30,7 +30,7 @@ SHA256 = "0" * 64
 
 
 class Account:
-    """An empty account, at a server of its own state."""
+    """An empty account in moto."""
 
     def __init__(self, endpoint):
         self.endpoint = endpoint
@@ -73,13 +73,13 @@ class Account:
 
 
 def parsed(document):
-    """A policy as data, in whichever form moto has kept it."""
+    """A policy as data. moto returns it in one of three forms."""
     if not isinstance(document, str):
         return document
     return json.loads(document) if document.startswith('{"') else ast.literal_eval(document)
 
 
-def the_repository_is_created_where_it_belongs(account):
+def the_repository_is_created_in_the_account_of_its_owner(account):
     outputs = account.create("images", "repository.yaml", RepositoryName="team/web", OwnerAccountId=ACCOUNT,
                              PullAccountIds="111122223333,444455556666")
     ecr = account.client("ecr")
@@ -87,7 +87,7 @@ def the_repository_is_created_where_it_belongs(account):
     assert repository["repositoryName"] == "team/web" and repository["imageTagMutability"] == "IMMUTABLE", repository
     assert outputs["RepositoryUri"] == repository["repositoryUri"], outputs
     assert outputs["RepositoryArn"] == repository["repositoryArn"], (outputs, repository)
-    # moto leaves both texts out; its API checks their form.
+    # moto ignores both texts in the template, so its API checks them here.
     properties = templates.read("repository.yaml")["Resources"]["Repository"]["Properties"]
     text = properties["LifecyclePolicy"]["LifecyclePolicyText"]["Fn::Sub"]
     text = text.replace("${KeepUntaggedDays}", "14").replace("${KeepTaggedImages}", "100")
@@ -105,31 +105,32 @@ def the_repository_is_created_where_it_belongs(account):
     assert ecr.describe_repositories()["repositories"] == []
 
 
-def elsewhere_only_its_uri_is_told(account):
+def in_other_accounts_only_the_uri_is_output(account):
     outputs = account.create("images", "repository.yaml", RepositoryName="web", OwnerAccountId="999988887777",
                              PullAccountIds=ACCOUNT)
     assert outputs["RepositoryUri"] == "999988887777.dkr.ecr.eu-west-1.amazonaws.com/web", outputs
     assert account.client("ecr").describe_repositories()["repositories"] == []
 
 
-def without_other_accounts_there_is_no_policy(account):
+def without_other_accounts_the_repository_has_no_policy(account):
     account.create("images", "repository.yaml", RepositoryName="web", OwnerAccountId=ACCOUNT)
     try:
         account.client("ecr").get_repository_policy(repositoryName="web")
     except account.client("ecr").exceptions.RepositoryPolicyNotFoundException:
         return
-    raise AssertionError("a policy for nobody")
+    raise AssertionError("the repository has a policy")
 
 
-def the_cluster_has_what_its_instances_and_services_need(account):
+def the_cluster_has_its_log_group_and_roles(account):
     outputs = account.cluster(Stage="test")
     cluster = account.client("ecs").describe_clusters(clusters=["prod"])["clusters"][0]
     assert outputs["ClusterName"] == "prod" and cluster["status"] == "ACTIVE", (outputs, cluster)
     group = account.client("logs").describe_log_groups()["logGroups"][0]
-    assert (group["logGroupName"], group["retentionInDays"]) == (outputs["LogGroupName"], 30) == ("/ecs/prod", 30), group
+    assert group["logGroupName"] == outputs["LogGroupName"] == "/ecs/prod" and group["retentionInDays"] == 30, group
     iam = account.client("iam")
     for policy in ("agent", "ecs-bootstrap"):
-        document = parsed(iam.get_role_policy(RoleName=outputs["InstanceRoleName"], PolicyName=policy)["PolicyDocument"])
+        answer = iam.get_role_policy(RoleName=outputs["InstanceRoleName"], PolicyName=policy)
+        document = parsed(answer["PolicyDocument"])
         for statement in document["Statement"]:
             assert "${" not in json.dumps(statement), statement
             if statement["Sid"] == "Pull":
@@ -141,7 +142,7 @@ def the_cluster_has_what_its_instances_and_services_need(account):
     assert trust["Statement"][0]["Condition"]["StringEquals"] == {"aws:SourceAccount": ACCOUNT}, trust
 
 
-def instances_need_a_token_and_say_whom_to_signal(account):
+def instances_require_imdsv2_and_signal_the_group(account):
     account.cluster()
     data = account.launch_template("LaunchTemplate")
     assert data["MetadataOptions"]["HttpTokens"] == "required", data
@@ -158,25 +159,27 @@ def instances_need_a_token_and_say_whom_to_signal(account):
     assert "LaunchTemplate" in group and not group.get("MixedInstancesPolicy"), group
 
 
-def a_download_is_checked_before_it_is_run(account):
+def a_download_is_verified_before_it_runs(account):
     account.cluster(BinaryUrl="https://example.test/ecs-bootstrap", BinarySha256=SHA256)
     user_data = base64.b64decode(account.launch_template("LaunchTemplate")["UserData"]).decode()
     lines = user_data.splitlines()
     assert lines[0] == "#!/bin/sh" and lines[1] == "set -e", user_data
-    checked, named = lines.index(f'echo "{SHA256}  $new" | sha256sum --check --quiet'), 'mv "$new" /usr/bin/ecs-bootstrap'
-    assert checked < lines.index('chmod 755 "$new"') < lines.index(named), user_data
+    verified = lines.index(f'echo "{SHA256}  $new" | sha256sum --check --quiet')
+    moved = lines.index('mv "$new" /usr/bin/ecs-bootstrap')
+    assert verified < lines.index('chmod 755 "$new"') < moved, user_data
     assert "signal.resource=Group" in user_data and "'prod'" in user_data, user_data
 
 
-def a_mix_has_its_types_and_spot(account):
+def a_mix_has_its_instance_types_and_spot(account):
     account.cluster(OnDemandPercent="50", OnDemandBase="1", SecondInstanceType="m7i.large")
-    policy = account.client("autoscaling").describe_auto_scaling_groups()["AutoScalingGroups"][0]["MixedInstancesPolicy"]
+    group = account.client("autoscaling").describe_auto_scaling_groups()["AutoScalingGroups"][0]
+    policy = group["MixedInstancesPolicy"]
     types = [override["InstanceType"] for override in policy["LaunchTemplate"]["Overrides"]]
     assert types == ["t3.medium", "m7i.large"], policy
     assert policy["InstancesDistribution"]["OnDemandPercentageAboveBaseCapacity"] in (50, "50"), policy
 
 
-def a_cluster_is_deleted_without_a_trace(account):
+def deleting_the_cluster_leaves_nothing_behind(account):
     account.cluster(WarmPoolSize="2")
     cloudformation = account.client("cloudformation")
     cloudformation.delete_stack(StackName="fleet")
@@ -185,7 +188,7 @@ def a_cluster_is_deleted_without_a_trace(account):
     assert account.client("iam").list_instance_profiles()["InstanceProfiles"] == []
 
 
-def an_instance_takes_all_from_the_cluster_and_adds_one_right(account):
+def an_instance_uses_the_cluster_stack_and_adds_one_permission(account):
     cluster = account.cluster()
     _, subnets, image = account.network()
     taken = {key: cluster[key] for key in ("ClusterName", "InstanceRoleName", "InstanceProfileArn", "SecurityGroupId")}
@@ -200,15 +203,16 @@ def an_instance_takes_all_from_the_cluster_and_adds_one_right(account):
 
 
 TESTS = [
-    the_repository_is_created_where_it_belongs, elsewhere_only_its_uri_is_told, without_other_accounts_there_is_no_policy,
-    the_cluster_has_what_its_instances_and_services_need, instances_need_a_token_and_say_whom_to_signal,
-    a_download_is_checked_before_it_is_run, a_mix_has_its_types_and_spot, a_cluster_is_deleted_without_a_trace,
-    an_instance_takes_all_from_the_cluster_and_adds_one_right,
+    the_repository_is_created_in_the_account_of_its_owner, in_other_accounts_only_the_uri_is_output,
+    without_other_accounts_the_repository_has_no_policy,
+    the_cluster_has_its_log_group_and_roles, instances_require_imdsv2_and_signal_the_group,
+    a_download_is_verified_before_it_runs, a_mix_has_its_instance_types_and_spot,
+    deleting_the_cluster_leaves_nothing_behind, an_instance_uses_the_cluster_stack_and_adds_one_permission,
 ]
 
 
 def main():
-    """One line a test; ends with 1 when one failed."""
+    """Prints a line for each test. The exit code is 1 if a test failed."""
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
     host, port = server.get_host_and_port()
@@ -217,7 +221,7 @@ def main():
         urllib.request.urlopen(f"http://{host}:{port}/moto-api/reset", data=b"").close()
         try:
             test(Account(f"http://{host}:{port}"))
-        except Exception as error:  # a test that breaks is a test that failed, and the next one is run
+        except Exception as error:  # an error fails the test; the next one runs
             failed += 1
             place = traceback.extract_tb(error.__traceback__)[1]
             print(f"FAILED: {test.__name__}, line {place.lineno}: {type(error).__name__}: {error}")

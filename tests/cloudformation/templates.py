@@ -1,4 +1,4 @@
-"""Reads the templates as data: intrinsic functions become plain dictionaries, as JSON templates have them."""
+"""Reads the templates as data. Intrinsic functions become dictionaries, as in JSON templates."""
 
 import pathlib
 
@@ -8,7 +8,7 @@ FOLDER = pathlib.Path(__file__).resolve().parents[2] / "packaging" / "cloudforma
 
 
 class Loader(yaml.SafeLoader):
-    """YAML with CloudFormation's short forms."""
+    """YAML with the short forms of CloudFormation, such as `!Ref`."""
 
 
 def _intrinsic(loader, suffix, node):
@@ -24,7 +24,7 @@ def _intrinsic(loader, suffix, node):
 
 
 Loader.add_multi_constructor("!", _intrinsic)
-# A version is a text, and so is a date.
+# Dates, such as the version of a policy, stay text.
 Loader.yaml_implicit_resolvers = {
     first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
     for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
@@ -32,7 +32,7 @@ Loader.yaml_implicit_resolvers = {
 
 
 def read(name):
-    """The template of that file name."""
+    """The template with this file name."""
     return yaml.load((FOLDER / name).read_text(encoding="utf-8"), Loader=Loader)
 
 
@@ -41,15 +41,15 @@ def names():
     return sorted(path.name for path in FOLDER.glob("*.yaml"))
 
 
-def resources(template, kind):
-    """Name and properties of the resources of that type."""
+def resources(template, resource_type):
+    """The names and properties of the resources of this type."""
     for name, resource in template["Resources"].items():
-        if resource["Type"] == kind:
+        if resource["Type"] == resource_type:
             yield name, resource.get("Properties", {})
 
 
 def walk(value):
-    """Every value within a value, itself included."""
+    """The value itself, and every value inside it."""
     yield value
     children = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
     for child in children:
@@ -57,7 +57,7 @@ def walk(value):
 
 
 def statements(template):
-    """Every policy statement with the name of the resource that holds it."""
+    """The name of the resource and the statement, for every policy statement."""
     for name, resource in template["Resources"].items():
         for value in walk(resource):
             if isinstance(value, dict) and "Effect" in value:

@@ -17,7 +17,7 @@ use std::time::Duration;
 
 /// The product's client, with the credentials of the simulated instance's role.
 fn client(moto: &Moto, imds: &Imds) -> Aws {
-    let imds = ImdsClient::new(Address::from_environment(Some(&imds.endpoint()), None).unwrap());
+    let imds = ImdsClient::new(Address::from_environment(Some(&imds.endpoint()), None));
     let mut options = AwsOptions::new(REGION);
     options.endpoint_url = Some(moto.endpoint().to_owned());
     moto.block_on(Aws::new(imds, &options)).unwrap()

@@ -26,7 +26,7 @@ mod contract;
 mod corpus;
 /// `ecs-deploy` against the simulated ECS API.
 mod deploy;
-/// README.md against the tables of the code.
+/// README.md and docs against the tables of the code.
 mod docs;
 /// `doctor`, its bundle, and `explain`.
 mod doctor;

@@ -1,9 +1,9 @@
-//! The simulated ECS API by itself: serves one situation on loopback, until its stdin ends.
+//! Serves the simulated ECS API in one situation on loopback until stdin ends.
 //!
-//! In: the name of a situation. Out: a line with the endpoint; and at the end one JSON document of what was asked and what
-//! has become of the service `web` of the cluster `prod`. `--list` names the situations.
+//! In: the name of a situation; `--list` prints all names. Out: a line with the endpoint, and at the end one JSON
+//! document with the recorded calls, the service `web` of the cluster `prod`, and the revisions.
 
-#![expect(clippy::print_stderr, reason = "it is a tool of the tests")]
+#![expect(clippy::print_stderr, reason = "a tool of the tests")]
 
 #[path = "../it/support/mod.rs"]
 mod support;
@@ -14,23 +14,23 @@ use std::process::ExitCode;
 use serde_json::{Value, json};
 use support::rollout::{Course, Ecs, Stopped, World, error};
 
-const NO_MEMORY: &str = "(service web) was unable to place a task because no container instance met all of its requirements. \
-                         The closest matching (container-instance 0123) has insufficient memory available.";
+const NO_MEMORY: &str = "(service web) was unable to place a task because no container instance met all of its \
+                         requirements. The closest matching (container-instance 0123) has insufficient memory available.";
 const NO_IMAGE: &str =
     "CannotPullContainerError: manifest for web:2 not found: manifest unknown: Requested image not found";
 
 type Situation = (&'static str, &'static str, fn(&mut World));
 
-/// Name, what it is, how it is set up.
+/// The name, a description, and the function that sets it up.
 const SITUATIONS: &[Situation] = &[
     ("absent", "there is no service", |_| {}),
     ("active", "the service runs web:1", |world| world.runs("web:1", &Value::Null)),
-    ("inactive", "the service was deleted by hand, and its ARN is still found", |world| {
+    ("inactive", "the service was deleted by hand, and DescribeServices still returns it", |world| {
         world.runs("web:1", &Value::Null);
         world.delete("web");
-        world.services.get_mut("web").expect("it was made").shown["status"] = json!("INACTIVE");
+        world.services.get_mut("web").expect("the service was created").shown["status"] = json!("INACTIVE");
     }),
-    ("draining", "the service was just deleted, and drains for three looks", |world| {
+    ("draining", "the service was just deleted, and drains for three polls", |world| {
         world.runs("web:1", &Value::Null);
         world.delete("web");
     }),
@@ -44,11 +44,11 @@ const SITUATIONS: &[Situation] = &[
         world.runs("web:1", &json!({"deploymentConfiguration": breaker}));
         world.courses.push_back(Course::Fails { at: 2, task: Stopped::exited(1) });
     }),
-    ("no-memory", "no instance has memory left for the new task beside the old one", |world| {
+    ("no-memory", "no instance has enough memory for the new task beside the old one", |world| {
         world.runs("web:1", &Value::Null);
         world.courses.push_back(Course::Stuck(NO_MEMORY.into()));
     }),
-    ("superseded", "somebody else deploys at the third look", |world| {
+    ("superseded", "another caller starts a deployment at the third poll", |world| {
         world.runs("web:1", &Value::Null);
         world.courses.push_back(Course::Superseded(3));
     }),
@@ -59,14 +59,10 @@ const SITUATIONS: &[Situation] = &[
             world.faults.insert(operation, vec![fault; 8].into());
         }
     }),
-    (
-        "stale",
-        "there is no service, and DescribeServices shows it only at the fourth look after its creation",
-        |world| {
-            world.stale_looks = 3;
-        },
-    ),
-    ("auto-scaled", "the service has five tasks, as Application Auto Scaling wants it", |world| {
+    ("stale", "there is no service; DescribeServices shows it only at the fourth poll after its creation", |world| {
+        world.stale_polls = 3;
+    }),
+    ("auto-scaled", "the service has five tasks, set by Application Auto Scaling", |world| {
         world.runs("web:1", &json!({"desiredCount": 5}));
         world.is_scaled = true;
     }),
@@ -93,7 +89,7 @@ fn main() -> ExitCode {
     let _ = std::io::stdin().read_to_end(&mut Vec::new());
     let revisions = ecs.read(|world| world.families.get("web").cloned().unwrap_or_default());
     let service = ecs.read(|world| world.services.get("web").map(|service| service.shown.clone()));
-    let told = json!({"calls": ecs.calls(), "service": service, "revisions": revisions});
-    let _ = writeln!(std::io::stdout(), "{told}");
+    let result = json!({"calls": ecs.calls(), "service": service, "revisions": revisions});
+    let _ = writeln!(std::io::stdout(), "{result}");
     ExitCode::SUCCESS
 }

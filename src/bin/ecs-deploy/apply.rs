@@ -1,7 +1,7 @@
-//! Does what a plan says and nothing else: registers, creates or updates.
+//! Does what a plan says: registers a revision, creates or updates the service.
 //!
-//! In: a [`Plan`]. Out: the deployment that was begun, or the cause why none was. It waits only for a deleted service of
-//! the same name to end.
+//! In: a [`Plan`]. Out: the deployment that was started, or the cause why none was. It waits only until a deleted
+//! service of the same name has finished draining, and until ECS shows the new deployment.
 
 use std::time::Duration;
 
@@ -9,93 +9,99 @@ use ecs_bootstrap::boundary::aws::{AwsError, AwsErrorKind};
 use ecs_bootstrap::retry::{Deadline, pause_for};
 use serde_json::{Map, Value, json};
 
-use crate::calls::{Calls, needed, passes};
-use crate::cause::{self, Finding};
-use crate::decide::{Action, Plan, Registration};
-use crate::observe::Revision;
-use crate::rollout::{Deployment, Service, short};
-use crate::screen::Screen;
+use crate::cause::Finding;
+use crate::causes;
+use crate::client::{ServiceClient, call, call_deadline, is_transient};
+use crate::observe::parse_service;
+use crate::plan::{Action, Plan, Registration};
+use crate::progress::Progress;
+use crate::revision::Revision;
+use crate::service::{Deployment, Service};
 
-/// Between two looks at a service that drains.
+/// Between two polls of a service that drains, or whose deployment is not visible yet.
 const PAUSE: Duration = Duration::from_secs(3);
-/// How often a deployment is looked for that an answer did not show.
-const LOOKS: u32 = 10;
+/// How often a deployment is polled for that was not in the answer of the call which started it.
+const MAX_POLLS: u32 = 10;
 
-/// What was begun.
+/// A deployment that was started, or found in progress.
 #[derive(Clone, Debug)]
-pub(crate) struct Begun {
-    /// The deployment to watch.
+pub(crate) struct StartedDeployment {
     pub(crate) deployment: Deployment,
-    /// Where it is no new one, as with a changed desired count: how many tasks are waited for.
-    pub(crate) until_running: Option<i64>,
-    /// Somebody else's deployment, begun after the plan was made, that this one has taken the place of.
-    pub(crate) overtaken: Option<Deployment>,
+    /// The number of running tasks to wait for, if the change started no new deployment, as with a changed desired
+    /// count.
+    pub(crate) expected_count: Option<i64>,
+    /// A deployment that another caller started after the plan was made, and that this one replaces.
+    pub(crate) replaced: Option<Deployment>,
 }
 
-impl Calls {
-    /// The revision to run.
+impl ServiceClient {
+    /// Registers the revision of the plan, or returns the one that the plan keeps.
     pub(crate) async fn register(&self, plan: &Plan) -> Result<Revision, Finding> {
         match &plan.registration {
             Registration::Keep(revision) => Ok(revision.clone()),
             Registration::New { body, .. } => {
-                let call = async |deadline| self.aws.register_task_definition(body, deadline).await;
-                let mut answer = needed(call).await?;
-                // Those that it was given: not every answer repeats them.
+                let register = async |deadline| self.aws.register_task_definition(body, deadline).await;
+                let mut answer = call(register).await?;
+                // The answer does not always have the tags of the request.
                 answer["tags"] = body["tags"].clone();
                 Ok(Revision::read(&answer))
             }
         }
     }
 
-    /// Begins the deployment of a revision; none where there is nothing to begin.
-    pub(crate) async fn begin(
+    /// Starts the deployment of a revision. `None` if the plan has nothing to do.
+    pub(crate) async fn start(
         &self,
         plan: &Plan,
         revision: &Revision,
         deadline: Deadline,
-        screen: &mut Screen,
-    ) -> Result<Option<Begun>, Finding> {
+        progress: &mut Progress,
+    ) -> Result<Option<StartedDeployment>, Finding> {
         let service = match &plan.action {
             Action::Nothing => return Ok(None),
             Action::Attach(deployment) => {
                 let deployment = deployment.clone();
-                return Ok(Some(Begun { deployment, until_running: None, overtaken: None }));
+                return Ok(Some(StartedDeployment { deployment, expected_count: None, replaced: None }));
             }
             Action::Create { body, after_drain, .. } => {
                 if *after_drain {
-                    self.drained(deadline, screen).await?;
+                    self.wait_until_drained(deadline, progress).await?;
                 }
-                let body = with(body, &[("taskDefinition", json!(revision.arn)), ("clientToken", json!(token()))]);
-                self.create(&body, deadline, screen).await?
+                let more = [("taskDefinition", json!(revision.arn)), ("clientToken", json!(client_token()))];
+                self.create(&with_members(body, &more), deadline, progress).await?
             }
             Action::Update { body, .. } => {
-                let ours = [("cluster", &self.cluster), ("service", &self.service), ("taskDefinition", &revision.arn)];
-                self.update(&with(body, &ours.map(|(name, value)| (name, json!(value))))).await?
+                let more = [
+                    ("cluster", json!(self.cluster)),
+                    ("service", json!(self.service)),
+                    ("taskDefinition", json!(revision.arn)),
+                ];
+                self.update(&with_members(body, &more)).await?
             }
         };
         let service = match service.primary() {
             Some(_) => service,
-            None => self.shown(deadline, screen).await?,
+            None => self.poll_for_deployment(deadline, progress).await?,
         };
         let Some(deployment) = service.primary().cloned() else {
-            let text = format!("ECS shows no PRIMARY deployment; the service's status is `{}`", service.status);
-            return Err(cause::ROLLOUT_UNKNOWN.refuse(text));
+            let text = format!("ECS shows no PRIMARY deployment; the status of the service is `{}`", service.status);
+            return Err(causes::ROLLOUT_UNKNOWN.finding(text));
         };
-        let is_new = plan.before.as_deref() != Some(deployment.id.as_str());
-        // The one before ours, where it is not the one that the plan was made for.
-        let others = service.deployments.iter().filter(|other| other.id != deployment.id);
-        let latest = others.max_by(|a, b| a.created_at.total_cmp(&b.created_at));
-        let overtaken =
-            latest.filter(|latest| is_new && plan.before.as_ref().is_some_and(|before| latest.id != *before));
-        let until_running = (!is_new).then_some(service.desired_count);
-        Ok(Some(Begun { overtaken: overtaken.cloned(), deployment, until_running }))
+        let is_new = plan.previous_deployment.as_deref() != Some(deployment.id.as_str());
+        let replaced = plan
+            .previous_deployment
+            .as_deref()
+            .filter(|_| is_new)
+            .and_then(|previous| started_since(&service, &deployment, previous));
+        let expected_count = (!is_new).then_some(service.desired_count);
+        Ok(Some(StartedDeployment { replaced, deployment, expected_count }))
     }
 
-    /// The service once it has a deployment, or as it is after some looks.
-    async fn shown(&self, deadline: Deadline, screen: &mut Screen) -> Result<Service, Finding> {
-        screen.waiting("ECS does not show the deployment yet");
-        for _ in 0..LOOKS {
-            let service = self.service().await.map_err(|error| cause::of_call(&error))?;
+    /// Polls the service until it shows a deployment, or returns an empty service.
+    async fn poll_for_deployment(&self, deadline: Deadline, progress: &mut Progress) -> Result<Service, Finding> {
+        progress.waiting("ECS does not show the deployment yet");
+        for _ in 0..MAX_POLLS {
+            let service = self.service().await?;
             if let Some(service) = service.filter(|service| service.primary().is_some()) {
                 return Ok(service);
             }
@@ -104,79 +110,80 @@ impl Calls {
         Ok(Service::default())
     }
 
-    /// Tags that the service lacks; what could not be set is told, and stops nothing.
-    pub(crate) async fn tag_service(&self, arn: &str, tags: &[(String, String)], screen: &mut Screen) {
+    /// Adds tags to the service. A failure is shown as a warning, and does not end the deployment.
+    pub(crate) async fn tag_service(&self, arn: &str, tags: &[(String, String)], progress: &mut Progress) {
         for (key, value) in tags {
-            if let Err(finding) = needed(async |deadline| self.aws.tag(arn, key, value, deadline).await).await {
-                screen.event(&format!("warning: the service has no tag `{key}`: {}", finding.evidence.join("; ")));
+            if let Err(finding) = call(async |deadline| self.aws.tag(arn, key, value, deadline).await).await {
+                let why = finding.evidence.join("; ");
+                progress.event(&format!("warning: the service could not be tagged with `{key}`: {why}"));
             }
         }
     }
 
-    /// UpdateService; what the service has become.
+    /// Calls UpdateService and returns the updated service.
     pub(crate) async fn update(&self, body: &Value) -> Result<Service, Finding> {
-        let raw = needed(async |deadline| self.aws.update_service(body, deadline).await).await?;
-        Service::read(&raw).ok_or_else(|| not_understood("UpdateService"))
+        let raw = call(async |deadline| self.aws.update_service(body, deadline).await).await?;
+        parse_service("UpdateService", &raw)
     }
 
-    async fn create(&self, body: &Value, deadline: Deadline, screen: &mut Screen) -> Result<Service, Finding> {
+    async fn create(&self, body: &Value, deadline: Deadline, progress: &mut Progress) -> Result<Service, Finding> {
         loop {
-            match self.aws.create_service(body, Deadline::after(Duration::from_secs(30))).await {
-                Ok(raw) => return Service::read(&raw).ok_or_else(|| not_understood("CreateService")),
-                Err(error) if (still_drains(&error) || passes(&error)) && deadline.remaining() > PAUSE => {
-                    screen.waiting(&format!("ECS does not take the new service yet: {}", error.kind));
+            match self.aws.create_service(body, call_deadline()).await {
+                Ok(raw) => return parse_service("CreateService", &raw),
+                Err(error) if (is_still_draining(&error) || is_transient(&error)) && deadline.remaining() > PAUSE => {
+                    progress.waiting(&format!("ECS does not accept the new service yet: {}", error.kind));
                     pause_for(PAUSE).await;
                 }
-                Err(error) if says(&error, "not idempotent") => {
-                    let text = "the service was created by somebody else while this deployment was planned";
-                    return Err(cause::SUPERSEDED.refuse(text).and(error.verbatim()));
+                Err(error) if message_contains(&error, "not idempotent") => {
+                    let text = "another caller created the service after this deployment was planned";
+                    return Err(causes::SUPERSEDED.finding(text).and(error.verbatim()));
                 }
-                Err(error) if still_drains(&error) => return Err(cause::STILL_DRAINING.refuse(error.verbatim())),
-                Err(error) => return Err(cause::of_call(&error)),
+                Err(error) if is_still_draining(&error) => {
+                    return Err(causes::STILL_DRAINING.finding(error.verbatim()));
+                }
+                Err(error) => return Err(causes::from_error(&error)),
             }
         }
     }
 
-    /// Waits until the service that was deleted is gone.
-    async fn drained(&self, deadline: Deadline, screen: &mut Screen) -> Result<(), Finding> {
+    /// Waits until the deleted service of this name is gone.
+    async fn wait_until_drained(&self, deadline: Deadline, progress: &mut Progress) -> Result<(), Finding> {
         loop {
-            let service = self.service().await.map_err(|error| cause::of_call(&error))?;
+            let service = self.service().await?;
             let Some(draining) = service.filter(|service| service.status == "DRAINING") else { return Ok(()) };
             let text = format!("the deleted service `{}` still runs {} tasks", self.service, draining.running_count);
             if deadline.remaining() <= PAUSE {
-                return Err(cause::STILL_DRAINING.refuse(text));
+                return Err(causes::STILL_DRAINING.finding(text));
             }
-            screen.waiting(&format!("waiting for its end: {text}"));
+            progress.waiting(&format!("waiting until the deleted service has drained: {text}"));
             pause_for(PAUSE).await;
         }
     }
 }
 
-fn with(body: &Map<String, Value>, more: &[(&str, Value)]) -> Value {
+/// The newest other deployment, unless it is the one of the plan: another caller started it since.
+fn started_since(service: &Service, deployment: &Deployment, previous: &str) -> Option<Deployment> {
+    let others = service.deployments.iter().filter(|other| other.id != deployment.id);
+    let newest = others.max_by(|a, b| a.created_at.total_cmp(&b.created_at));
+    newest.filter(|newest| newest.id != previous).cloned()
+}
+
+fn with_members(body: &Map<String, Value>, more: &[(&str, Value)]) -> Value {
     let more = more.iter().map(|(name, value)| ((*name).to_owned(), value.clone()));
     Value::Object(body.clone().into_iter().chain(more).collect())
 }
 
-fn says(error: &AwsError, words: &str) -> bool {
+fn message_contains(error: &AwsError, words: &str) -> bool {
     matches!(&error.kind, AwsErrorKind::Service { message, .. } if message.to_ascii_lowercase().contains(words))
 }
 
-fn still_drains(error: &AwsError) -> bool {
-    says(error, "still draining")
+fn is_still_draining(error: &AwsError) -> bool {
+    message_contains(error, "still draining")
 }
 
-fn not_understood(call: &str) -> Finding {
-    cause::UNREACHABLE.refuse(format!("the answer to {call} was not understood"))
-}
-
-/// By which ECS knows a repeated request for the same; of no cryptographic worth.
-fn token() -> String {
+/// An idempotency token: ECS recognizes a repeated CreateService by it. It needs no cryptographic randomness.
+fn client_token() -> String {
     use std::hash::{BuildHasher, Hasher, RandomState};
     let half = || RandomState::new().build_hasher().finish();
     format!("{:016x}{:016x}", half(), half())
-}
-
-/// `web:42 as ecs-svc/1`.
-pub(crate) fn named(deployment: &Deployment) -> String {
-    format!("{} as {}", short(&deployment.task_definition), deployment.id)
 }

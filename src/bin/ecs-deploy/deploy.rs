@@ -1,83 +1,114 @@
-//! The corridor: the one place that knows the order. Observe, decide, apply, watch, and back where it did not succeed.
+//! The pipeline, and the only place that knows its order: observe, decide, apply, watch, and roll back after a failure.
 //!
-//! In: what is wanted, and the API. Out: an [`Outcome`]. The way back is decided before the first call that changes
-//! anything.
+//! In: the desired state, and the API. Out: an [`Outcome`]. How a failed rollout is rolled back is decided before the
+//! first call that changes anything.
 
 use std::time::{Duration, Instant, SystemTime};
 
 use ecs_bootstrap::exit::Exit;
 use ecs_bootstrap::retry::Deadline;
-use serde_json::json;
 
-use crate::apply::{Begun, named};
-use crate::calls::{Calls, needed};
-use crate::cause::{self, Finding, diagnose};
-use crate::decide::{self, Action, Back, Plan, Registration};
-use crate::observe::{Observed, Revision};
-use crate::report::{Outcome, Report, action_word, plan_json, plan_text, status};
-use crate::rollout::{Deployment, Service, State, judge, short};
-use crate::screen::Screen;
-use crate::wanted::{BUILD, STABLE, Wanted};
-use crate::watch::{End, Watch, Watched, task_json};
+use crate::apply::StartedDeployment;
+use crate::cause::Finding;
+use crate::causes;
+use crate::client::{ServiceClient, call};
+use crate::current::CurrentState;
+use crate::decide;
+use crate::desired::DesiredState;
+use crate::outcome::{CommandResult, Outcome};
+use crate::plan::{Action, Plan, Registration};
+use crate::progress::Progress;
+use crate::report::{self, Report};
+use crate::revision::Revision;
+use crate::rollback::superseded;
+use crate::service::{Deployment, Service, short};
+use crate::stability::{STABLE_TAG, was_stable};
+use crate::watch::{RolloutEnd, Watch, WatchResult};
 
-/// How many older revisions are looked at for one that ran well.
-const REVISIONS: i32 = 50;
-
-/// How a deployment is waited for.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Patience {
-    /// A rollout, and a rollback, may take as long as this.
+pub(crate) struct DeployOptions {
+    /// The time limit of the rollout. A rollback has the same limit again.
     pub(crate) timeout: Duration,
-    /// Whether its end is waited for.
+    /// Whether to wait for the end of the rollout.
     pub(crate) wait: bool,
-    /// Whether a rollout that does not succeed is undone.
-    pub(crate) rollback: bool,
+    /// Whether to roll back a rollout that fails.
+    pub(crate) roll_back: bool,
 }
 
-impl Calls {
-    async fn planned(&self, wanted: &Wanted) -> Result<(Plan, Observed), Finding> {
-        let observed = self.observe(wanted.family(), wanted.members.get("desiredCount")).await?;
-        Ok((decide::plan(wanted, &observed)?, observed))
+/// A deployment of this command.
+struct Rollout<'a> {
+    client: &'a ServiceClient,
+    plan: &'a Plan,
+    revision: Revision,
+    started: StartedDeployment,
+    options: DeployOptions,
+}
+
+impl ServiceClient {
+    async fn observe_and_decide(&self, desired: &DesiredState) -> Result<(Plan, CurrentState), Finding> {
+        let current = self.observe(desired.family(), desired.members.get("desiredCount")).await?;
+        Ok((decide::plan(desired, &current)?, current))
     }
 
-    /// `plan`.
-    pub(crate) async fn plan(&self, wanted: &Wanted, as_json: bool) -> Report {
-        match self.planned(wanted).await {
-            Ok((plan, observed)) => {
-                let stdout = match as_json {
-                    true => plan_json(&plan, wanted),
-                    false => plan_text(&plan, wanted, &observed),
-                };
-                Report { stdout, stderr: String::new(), exit: Exit::Done }
-            }
-            Err(finding) => self.named(Outcome::refused(finding)).report(as_json),
+    /// The command `plan`.
+    pub(crate) async fn plan(&self, desired: &DesiredState, as_json: bool) -> Report {
+        match self.observe_and_decide(desired).await {
+            Ok((plan, _)) if as_json => Report::success(report::plan_json(&plan, desired)),
+            Ok((plan, current)) => Report::success(report::plan_text(&plan, desired, &current)),
+            Err(finding) => report::outcome(&self.with_names(Outcome::refused(finding)), as_json),
         }
     }
 
-    /// `deploy`.
-    pub(crate) async fn deploy(&self, wanted: &Wanted, patience: Patience, screen: &mut Screen) -> Outcome {
+    /// The command `deploy`.
+    pub(crate) async fn deploy(
+        &self,
+        desired: &DesiredState,
+        options: DeployOptions,
+        progress: &mut Progress,
+    ) -> Outcome {
         let start = Instant::now();
-        screen.waiting("looking at the service and its task definition");
-        let outcome = match self.planned(wanted).await {
-            Ok((plan, observed)) => {
-                screen.block(&plan_text(&plan, wanted, &observed));
-                self.carry_out(&plan, observed.service.as_ref(), patience, screen).await
+        progress.waiting("reading the service and its task definition");
+        let outcome = match self.observe_and_decide(desired).await {
+            Ok((plan, current)) => {
+                progress.block(&report::plan_text(&plan, desired, &current));
+                self.carry_out(&plan, current.service.as_ref(), options, progress).await
             }
             Err(finding) => Outcome::refused(finding),
         };
-        self.named(Outcome { duration: start.elapsed(), ..outcome })
+        self.with_names(Outcome { duration: start.elapsed(), ..outcome })
     }
 
-    fn named(&self, outcome: Outcome) -> Outcome {
+    /// The command `status`.
+    pub(crate) async fn status(&self, as_json: bool) -> Report {
+        match self.active_service().await {
+            Ok(service) => report::status(&service, as_json),
+            Err(finding) => report::outcome(&self.with_names(Outcome::refused(finding)), as_json),
+        }
+    }
+
+    /// The command `rollback`.
+    pub(crate) async fn rollback_command(
+        &self,
+        to: Option<&str>,
+        timeout: Duration,
+        progress: &mut Progress,
+    ) -> Outcome {
+        let start = Instant::now();
+        let outcome = self.rollback(to, timeout, progress).await.unwrap_or_else(Outcome::refused);
+        self.with_names(Outcome { duration: start.elapsed(), ..outcome })
+    }
+
+    fn with_names(&self, outcome: Outcome) -> Outcome {
         Outcome { cluster: self.cluster.clone(), service: self.service.clone(), ..outcome }
     }
 
+    /// Does what the plan says, and watches the rollout. `service` is the service before the deployment.
     async fn carry_out(
         &self,
         plan: &Plan,
         service: Option<&Service>,
-        patience: Patience,
-        screen: &mut Screen,
+        options: DeployOptions,
+        progress: &mut Progress,
     ) -> Outcome {
         let registered = matches!(plan.registration, Registration::New { .. });
         let revision = match self.register(plan).await {
@@ -85,331 +116,126 @@ impl Calls {
             Err(finding) => return Outcome::refused(finding),
         };
         if registered {
-            screen.event(&format!("registered {}", short(&revision.arn)));
+            progress.event(&format!("registered {}", short(&revision.arn)));
         }
         if let Some(arn) = service.and_then(|service| service.raw["serviceArn"].as_str()) {
-            self.tag_service(arn, &plan.service_tags, screen).await;
+            self.tag_service(arn, &plan.service_tags, progress).await;
         }
         let outcome = Outcome {
             task_definition: Some(revision.arn.clone()),
             registered,
-            action: action_word(&plan.action),
+            action: plan.action.name(),
             notes: plan.notes.clone(),
-            ..Outcome::default()
+            ..Outcome::new(CommandResult::Unchanged, Exit::Done)
         };
-        let begun = match self.begin(plan, &revision, Deadline::after(patience.timeout), screen).await {
-            Ok(Some(begun)) => begun,
+        let started = match self.start(plan, &revision, Deadline::after(options.timeout), progress).await {
+            Ok(Some(started)) => started,
             Ok(None) => {
                 let text = format!(
-                    "unchanged: service `{}` runs {} as wanted; nothing was registered, nothing deployed",
+                    "unchanged: service `{}` already runs {}; nothing was registered or deployed",
                     self.service,
-                    described(&revision)
+                    revision.label()
                 );
-                return Outcome { result: "unchanged", text, exit: Some(Exit::Done), ..outcome };
+                return outcome.succeeded(CommandResult::Unchanged, text);
             }
             Err(finding) => {
-                let refused = Outcome::refused(finding);
-                let aftermath = registered.then(|| format!("{} is registered, and not deployed", short(&revision.arn)));
-                return Outcome { result: "refused", exit: refused.exit, causes: refused.causes, aftermath, ..outcome };
+                let aftermath = registered.then(|| format!("{} is registered, but not deployed", short(&revision.arn)));
+                let outcome = outcome.ended(CommandResult::Refused, finding.cause.exit, vec![finding]);
+                return Outcome { aftermath, ..outcome };
             }
         };
-        if let Some(other) = &begun.overtaken {
-            screen.event(&format!("{} was begun by somebody else meanwhile; ours takes its place", named(other)));
-        }
-        screen.event(&format!("began {}", named(&begun.deployment)));
-        let outcome = Outcome { deployment: Some(begun.deployment.id.clone()), ..outcome };
-        if !patience.wait {
-            let text = format!("begun: {}; its end is not waited for", named(&begun.deployment));
-            return Outcome { result: "begun", text, exit: Some(Exit::Done), ..outcome };
-        }
-        // What came before, as a throttled call or a service that drained, is not the rollout's time.
-        let deadline = Deadline::after(patience.timeout);
-        let watched =
-            Watch::new(self, &begun.deployment, begun.until_running, screen).until(deadline, Some(&revision)).await;
-        self.concluded(plan, &revision, &begun, watched, patience, outcome, screen).await
+        Rollout { client: self, plan, revision, started, options }.follow(outcome, progress).await
     }
 
-    /// What the end of a rollout comes to, and what is done about it.
-    #[expect(clippy::too_many_arguments, reason = "all that the corridor holds by now")]
-    async fn concluded(
-        &self,
-        plan: &Plan,
-        revision: &Revision,
-        begun: &Begun,
-        watched: Watched,
-        patience: Patience,
-        outcome: Outcome,
-        screen: &mut Screen,
-    ) -> Outcome {
-        let stopped = watched.stopped.iter().map(|task| task_json(task, &watched.seen)).collect();
-        let outcome = Outcome { stopped, ..outcome };
-        let ended = |result, exit, causes| Outcome { result, exit: Some(exit), causes, ..Outcome::default() };
-        let how = match &watched.end {
-            End::Completed => {
-                self.mark_stable(revision, screen).await;
-                let counts = watched.last.as_ref().map(Deployment::counts).unwrap_or_default();
-                let text = format!("deployed {} to service `{}`: {counts}", described(revision), self.service);
-                return Outcome { result: "deployed", text, exit: Some(Exit::Done), ..outcome };
-            }
-            End::RolledBack { to, completed } => {
-                let (result, exit, word) = match completed {
-                    true => ("rolled-back", Exit::RolledBack, "ECS has rolled back to"),
-                    false => ("rollback-failed", Exit::RollbackFailed, "ECS goes back, and has not got there:"),
-                };
-                let aftermath = Some(format!("{word} {}", named(to)));
-                let rolled_back_to = Some(to.task_definition.clone());
-                Outcome { aftermath, rolled_back_to, ..ended(result, exit, causes(&watched)) }
-            }
-            End::Superseded(by) => {
-                let evidence = format!("{} took the place of {}", named(by), named(&begun.deployment));
-                ended("superseded", Exit::Superseded, vec![cause::SUPERSEDED.refuse(evidence)])
-            }
-            End::Deleted => {
-                ended("failed", Exit::RolloutFailed, vec![cause::SERVICE_DELETED.refuse("its status is not ACTIVE")])
-            }
-            End::Blind(finding) => {
-                let aftermath = Some(format!("{} goes on, and is not watched any more", named(&begun.deployment)));
-                Outcome { aftermath, ..ended("failed", finding.cause.exit, vec![finding.clone()]) }
-            }
-            End::Failed(_) | End::TimeLimit => {
-                let is_late = matches!(watched.end, End::TimeLimit);
-                let (result, exit) = match is_late {
-                    true => ("time-limit", Exit::TimeLimit),
-                    false => ("failed", Exit::RolloutFailed),
-                };
-                let how = ended(result, exit, causes(&watched));
-                match (&plan.back, patience.rollback) {
-                    (Ok(back), true) if changes_anything(plan) => {
-                        self.go_back(back, begun, how, patience, screen).await
-                    }
-                    (Err(why), _) => Outcome { aftermath: Some(format!("nothing was rolled back: {why}")), ..how },
-                    _ => Outcome { aftermath: Some("the service is left as it is".to_owned()), ..how },
-                }
-            }
-        };
-        Outcome {
-            result: how.result,
-            exit: how.exit,
-            causes: how.causes,
-            aftermath: how.aftermath,
-            rolled_back_to: how.rolled_back_to,
-            ..outcome
-        }
-    }
-
-    /// Undoes our deployment, unless it is not the newest any more.
-    async fn go_back(
-        &self,
-        back: &Back,
-        begun: &Begun,
-        how: Outcome,
-        patience: Patience,
-        screen: &mut Screen,
-    ) -> Outcome {
-        let not_done = |how: Outcome, finding: Finding| {
-            let mut causes = how.causes;
-            causes.push(finding);
-            let aftermath = Some(format!("{} stays: the rollback did not succeed", named(&begun.deployment)));
-            Outcome { result: "rollback-failed", exit: Some(Exit::RollbackFailed), causes, aftermath, ..how }
-        };
-        match self.service().await {
-            Ok(Some(service)) => {
-                if let State::Superseded(by) = judge(&service, &begun.deployment.id, begun.deployment.created_at) {
-                    let aftermath = Some(format!("nothing was rolled back: {} has taken its place", named(&by)));
-                    return Outcome { aftermath, ..how };
-                }
-            }
-            Ok(None) => {}
-            Err(error) => return not_done(how, cause::of_call(&error)),
-        }
-        screen.event(&format!("going back to {}", short(&back.task_definition)));
-        let service = match self.update(&back.body).await {
-            Ok(service) => service,
-            Err(finding) => return not_done(how, finding),
-        };
-        let Some(deployment) = service.primary().cloned() else {
-            return not_done(how, cause::ROLLOUT_UNKNOWN.refuse("ECS answered without a PRIMARY deployment"));
-        };
-        let until_running = (deployment.id == begun.deployment.id).then_some(service.desired_count);
-        let revision = self.revision(&back.task_definition).await.ok().flatten();
-        let deadline = Deadline::after(patience.timeout);
-        let watched = Watch::new(self, &deployment, until_running, screen).until(deadline, revision.as_ref()).await;
-        match &watched.end {
-            End::Completed => {
-                let aftermath = Some(format!("rolled back to {}", named(&deployment)));
-                let rolled_back_to = Some(back.task_definition.clone());
-                Outcome { result: "rolled-back", exit: Some(Exit::RolledBack), aftermath, rolled_back_to, ..how }
-            }
-            End::Superseded(by) => not_done(how, cause::SUPERSEDED.refuse(format!("{} took its place", named(by)))),
-            End::Blind(finding) => not_done(how, finding.clone()),
-            _ => {
-                let mut more = causes(&watched);
-                let first = more.remove(0);
-                not_done(how, first)
-            }
-        }
-    }
-
-    /// Says of the revision that it ran well; what could not be set is told, and changes nothing.
-    async fn mark_stable(&self, revision: &Revision, screen: &mut Screen) {
-        if revision.tags.contains_key(STABLE) {
+    /// Tags the revision as stable. A failure is shown as a warning, and changes nothing.
+    async fn mark_stable(&self, revision: &Revision, progress: &mut Progress) {
+        if was_stable(revision) {
             return;
         }
         let now = humantime::format_rfc3339_seconds(SystemTime::now()).to_string();
-        if let Err(finding) = needed(async |deadline| self.aws.tag(&revision.arn, STABLE, &now, deadline).await).await {
-            let why = finding.evidence.join("; ");
-            screen.event(&format!(
-                "warning: {} has no tag `{STABLE}`, so that `rollback` does not find it: {why}",
-                short(&revision.arn)
+        let tag = async |deadline| self.aws.tag(&revision.arn, STABLE_TAG, &now, deadline).await;
+        if let Err(finding) = call(tag).await {
+            progress.event(&format!(
+                "warning: {} could not be tagged with `{STABLE_TAG}`, so `rollback` will not find it: {}",
+                short(&revision.arn),
+                finding.evidence.join("; ")
             ));
         }
     }
-
-    async fn active_service(&self) -> Result<Service, Finding> {
-        let service = self.service().await.map_err(|error| cause::of_call(&error))?;
-        match service {
-            Some(service) if service.is_active() => Ok(service),
-            Some(service) => Err(cause::SERVICE_NOT_FOUND.refuse(format!("its status is `{}`", service.status))),
-            None => Err(cause::SERVICE_NOT_FOUND.refuse(format!("`{}` in cluster `{}`", self.service, self.cluster))),
-        }
-    }
-
-    /// `status`.
-    pub(crate) async fn status(&self, as_json: bool) -> Report {
-        match self.active_service().await {
-            Ok(service) => status(&service, as_json),
-            Err(finding) => self.named(Outcome::refused(finding)).report(as_json),
-        }
-    }
-
-    /// `rollback`.
-    pub(crate) async fn rollback(&self, to: Option<&str>, timeout: Duration, screen: &mut Screen) -> Outcome {
-        let start = Instant::now();
-        let outcome = match self.rolled_back(to, timeout, screen).await {
-            Ok(outcome) => outcome,
-            Err(finding) => Outcome::refused(finding),
-        };
-        self.named(Outcome { duration: start.elapsed(), ..outcome })
-    }
-
-    async fn rolled_back(&self, to: Option<&str>, timeout: Duration, screen: &mut Screen) -> Result<Outcome, Finding> {
-        let service = self.active_service().await?;
-        let running = short(&service.task_definition).to_owned();
-        let target = self.target(&running, to).await?;
-        let is_there = service.task_definition == target.arn;
-        let primary = service.primary().cloned();
-        let (result, action) = match (is_there, primary) {
-            (true, Some(primary)) if primary.is_completed(&service) => {
-                let text = format!("unchanged: service `{}` runs {running} already", self.service);
-                return Ok(Outcome {
-                    result: "unchanged",
-                    text,
-                    action: "nothing",
-                    exit: Some(Exit::Done),
-                    ..Outcome::default()
-                });
-            }
-            (true, Some(primary)) => ("attach", Action::Attach(primary)),
-            _ => ("update", Action::Nothing),
-        };
-        let deployment = match action {
-            Action::Attach(primary) => primary,
-            _ => {
-                screen.event(&format!("going back from {running} to {}", described(&target)));
-                let body = json!({"cluster": self.cluster, "service": self.service, "taskDefinition": target.arn});
-                let updated = self.update(&body).await?;
-                let primary = updated.primary().cloned();
-                primary.ok_or_else(|| cause::ROLLOUT_UNKNOWN.refuse("ECS answered without a PRIMARY deployment"))?
-            }
-        };
-        let outcome = Outcome {
-            task_definition: Some(target.arn.clone()),
-            deployment: Some(deployment.id.clone()),
-            action: result,
-            ..Outcome::default()
-        };
-        let deadline = Deadline::after(timeout);
-        let watched = Watch::new(self, &deployment, None, screen).until(deadline, Some(&target)).await;
-        let stopped = watched.stopped.iter().map(|task| task_json(task, &watched.seen)).collect();
-        let outcome = Outcome { stopped, ..outcome };
-        Ok(match &watched.end {
-            End::Completed => {
-                let text = format!("service `{}` runs {} again", self.service, described(&target));
-                let rolled_back_to = Some(target.arn.clone());
-                Outcome { result: "rolled-back", text, rolled_back_to, exit: Some(Exit::Done), ..outcome }
-            }
-            End::Superseded(by) => {
-                let causes = vec![cause::SUPERSEDED.refuse(format!("{} took its place", named(by)))];
-                Outcome { result: "superseded", causes, exit: Some(Exit::Superseded), ..outcome }
-            }
-            End::Blind(finding) => {
-                Outcome { result: "failed", causes: vec![finding.clone()], exit: Some(finding.cause.exit), ..outcome }
-            }
-            End::TimeLimit => {
-                Outcome { result: "time-limit", causes: causes(&watched), exit: Some(Exit::TimeLimit), ..outcome }
-            }
-            End::Failed(_) | End::RolledBack { .. } | End::Deleted => Outcome {
-                result: "rollback-failed",
-                causes: causes(&watched),
-                exit: Some(Exit::RollbackFailed),
-                ..outcome
-            },
-        })
-    }
-
-    /// The revision to go back to.
-    async fn target(&self, running: &str, to: Option<&str>) -> Result<Revision, Finding> {
-        let (family, number) = running.rsplit_once(':').unwrap_or((running, ""));
-        if let Some(to) = to {
-            let name = if to.chars().all(|c| c.is_ascii_digit()) { format!("{family}:{to}") } else { to.to_owned() };
-            let found = self.revision(&name).await?.filter(|revision| revision.is_active);
-            return found.ok_or_else(|| cause::REVISION_NOT_FOUND.refuse(format!("`{name}`")));
-        }
-        let listed = needed(async |deadline| self.aws.task_definitions(family, REVISIONS, deadline).await).await?;
-        let number_of = |arn: &str| short(arn).rsplit(':').next().and_then(|number| number.parse::<u64>().ok());
-        let current = number.parse::<u64>().unwrap_or(u64::MAX);
-        let older: Vec<_> = listed.iter().filter(|arn| number_of(arn).is_some_and(|number| number < current)).collect();
-        for arn in &older {
-            let revision = self.revision(arn).await?;
-            if let Some(revision) = revision.filter(|revision| revision.is_active && revision.tags.contains_key(STABLE))
-            {
-                return Ok(revision);
-            }
-        }
-        let names: Vec<_> = older.iter().take(5).map(|arn| short(arn)).collect();
-        let text = match names.is_empty() {
-            true => format!("there is no ACTIVE revision older than {running}"),
-            false => format!("it runs {running}; older and ACTIVE: {}", names.join(", ")),
-        };
-        Err(cause::NO_OLDER_REVISION.refuse(text))
-    }
 }
 
-/// Whether there is anything to undo: a deployment that was only watched was somebody else's.
-fn changes_anything(plan: &Plan) -> bool {
-    matches!(plan.action, Action::Update { .. } | Action::Create { .. })
-}
-
-/// The causes of a rollout that did not succeed, never none.
-fn causes(watched: &Watched) -> Vec<Finding> {
-    let mut found = diagnose(&watched.seen);
-    let is_unknown = found.iter().all(|finding| finding.cause.id == cause::ROLLOUT_UNKNOWN.id);
-    if let (End::TimeLimit, true) = (&watched.end, is_unknown) {
-        let counts = watched.last.as_ref().map_or("ECS did not show the deployment".to_owned(), Deployment::counts);
-        found = vec![cause::TOO_SLOW.refuse(counts)];
+impl Rollout<'_> {
+    async fn follow(&self, outcome: Outcome, progress: &mut Progress) -> Outcome {
+        let label = self.started.deployment.label();
+        if let Some(other) = &self.started.replaced {
+            let other = other.label();
+            progress.event(&format!("another caller started {other} in the meantime; this deployment replaces it"));
+        }
+        progress.event(&format!("started {label}"));
+        let outcome = Outcome { deployment: Some(self.started.deployment.id.clone()), ..outcome };
+        if !self.options.wait {
+            let text = format!("started {label}; not waiting for the rollout (`--no-wait`)");
+            return outcome.succeeded(CommandResult::Started, text);
+        }
+        // The time limit is that of the rollout: throttled calls and a draining service came before it.
+        let deadline = Deadline::after(self.options.timeout);
+        let watched = Watch::new(self.client, &self.started, progress).run(deadline, &self.revision).await;
+        let outcome = Outcome { stopped_tasks: watched.stopped_tasks_json(), ..outcome };
+        self.conclude(watched, outcome, progress).await
     }
-    if let (End::Failed(reason), Some(first)) = (&watched.end, found.first_mut())
-        && !reason.is_empty()
-    {
-        first.evidence.push(format!("deployment: {reason}"));
-    }
-    found
-}
 
-/// `web:42 (build 17)`.
-fn described(revision: &Revision) -> String {
-    match revision.tags.get(BUILD) {
-        Some(build) => format!("{} (build {build})", short(&revision.arn)),
-        None => short(&revision.arn).to_owned(),
+    /// The outcome of the rollout, after the rollback if there is one.
+    async fn conclude(&self, watched: WatchResult, outcome: Outcome, progress: &mut Progress) -> Outcome {
+        let deployment = &self.started.deployment;
+        match &watched.end {
+            RolloutEnd::Completed => {
+                self.client.mark_stable(&self.revision, progress).await;
+                let counts = watched.last.as_ref().map(Deployment::counts).unwrap_or_default();
+                let text = format!("deployed {} to service `{}`: {counts}", self.revision.label(), self.client.service);
+                outcome.succeeded(CommandResult::Deployed, text)
+            }
+            RolloutEnd::RolledBack { to, completed } => {
+                let (result, exit, aftermath) = if *completed {
+                    (CommandResult::RolledBack, Exit::RolledBack, "ECS has rolled back to")
+                } else {
+                    let aftermath = "ECS started a rollback, which did not complete:";
+                    (CommandResult::RollbackFailed, Exit::RollbackFailed, aftermath)
+                };
+                let outcome = outcome.ended(result, exit, watched.causes());
+                let rolled_back_to = Some(to.task_definition.clone());
+                Outcome { rolled_back_to, ..outcome.with_aftermath(format!("{aftermath} {}", to.label())) }
+            }
+            RolloutEnd::Superseded(by) => {
+                let causes = vec![superseded(by, deployment)];
+                outcome.ended(CommandResult::Superseded, Exit::Superseded, causes)
+            }
+            RolloutEnd::Deleted => {
+                let causes = vec![causes::SERVICE_DELETED.finding("the status of the service is not ACTIVE")];
+                outcome.ended(CommandResult::Failed, Exit::RolloutFailed, causes)
+            }
+            RolloutEnd::WatchFailed(finding) => outcome
+                .ended(CommandResult::Failed, finding.cause.exit, vec![finding.clone()])
+                .with_aftermath(format!("{} continues, but is no longer watched", deployment.label())),
+            RolloutEnd::Failed(_) => {
+                let failed = outcome.ended(CommandResult::Failed, Exit::RolloutFailed, watched.causes());
+                self.roll_back(failed, progress).await
+            }
+            RolloutEnd::TimeLimit => {
+                let failed = outcome.ended(CommandResult::TimeLimit, Exit::TimeLimit, watched.causes());
+                self.roll_back(failed, progress).await
+            }
+        }
+    }
+
+    async fn roll_back(&self, failed: Outcome, progress: &mut Progress) -> Outcome {
+        // A deployment that was only watched was started by another caller, and is not rolled back.
+        let is_own = matches!(self.plan.action, Action::Update { .. } | Action::Create { .. });
+        match &self.plan.rollback {
+            Err(why) => failed.with_aftermath(format!("nothing was rolled back: {why}")),
+            Ok(target) if self.options.roll_back && is_own => {
+                self.client.roll_back(target, &self.started, failed, self.options.timeout, progress).await
+            }
+            Ok(_) => failed.with_aftermath("nothing was rolled back: the service is left as it is".to_owned()),
+        }
     }
 }

@@ -1,29 +1,29 @@
-//! Reads the files that the command line names; `-` is stdin. The only file access of this program.
+//! Reads the files that the command line names; `-` is stdin. No other file of ecs-deploy reads files.
 
 use std::io::Read;
 use std::path::Path;
 
-use crate::cause::{BAD_INPUT, Refusal};
-use crate::wanted::File;
+use crate::cause::Finding;
+use crate::causes::BAD_INPUT;
+use crate::desired::InputFile;
 
-/// RegisterTaskDefinition takes 64 KiB (Amazon ECS service quotas).
-const LONGEST: u64 = 1024 * 1024;
+/// RegisterTaskDefinition accepts 64 KiB (Amazon ECS service quotas).
+const MAX_BYTES: u64 = 1024 * 1024;
 
-/// The file, as text.
 #[expect(clippy::disallowed_methods, reason = "a file of the caller, not one below the root of an instance")]
-pub(crate) fn read(path: &Path) -> Result<File, Refusal> {
+pub(crate) fn read(path: &Path) -> Result<InputFile, Finding> {
     let name = path.display().to_string();
     let mut bytes = Vec::new();
     let outcome = match name.as_str() {
-        "-" => std::io::stdin().lock().take(LONGEST + 1).read_to_end(&mut bytes),
-        _ => std::fs::File::open(path).and_then(|file| file.take(LONGEST + 1).read_to_end(&mut bytes)),
+        "-" => std::io::stdin().lock().take(MAX_BYTES + 1).read_to_end(&mut bytes),
+        _ => std::fs::File::open(path).and_then(|file| file.take(MAX_BYTES + 1).read_to_end(&mut bytes)),
     };
-    outcome.map_err(|error| BAD_INPUT.refuse(format!("`{name}` cannot be read: {error}")))?;
-    if bytes.len() as u64 > LONGEST {
-        return Err(BAD_INPUT.refuse(format!("`{name}` is longer than 1 MiB")));
+    outcome.map_err(|error| BAD_INPUT.finding(format!("`{name}` cannot be read: {error}")))?;
+    if bytes.len() as u64 > MAX_BYTES {
+        return Err(BAD_INPUT.finding(format!("`{name}` is larger than 1 MiB")));
     }
     match String::from_utf8(bytes) {
-        Ok(text) => Ok(File { name, text }),
-        Err(_) => Err(BAD_INPUT.refuse(format!("`{name}` is not UTF-8"))),
+        Ok(text) => Ok(InputFile { name, text }),
+        Err(_) => Err(BAD_INPUT.finding(format!("`{name}` is not UTF-8"))),
     }
 }

@@ -1,24 +1,36 @@
-//! Deploys a service to ECS from CI.
+//! Deploys a service to Amazon ECS from CI.
 //!
-//! The same corridor as the boot's: `observe` reads, `decide` is pure, `apply` does what the plan says, `watch` follows the
-//! rollout, `report` turns it into text. Of the library it uses the AWS clients, the waits, the exit codes and the log; the
-//! instance's program uses nothing of this one.
+//! `deploy.rs` is the pipeline: `observe` reads the current state, `decide` makes a plan without I/O, `apply` carries
+//! it out, `watch` follows the rollout, `rollback` undoes it, and `report` renders text and JSON. What counts as stable
+//! is decided in `stability`. Of the library it uses the AWS clients, `retry` and the exit codes; `ecs-bootstrap` uses
+//! nothing of this program.
 
+mod api_model;
 mod apply;
-mod calls;
 mod cause;
+mod causes;
 mod cli;
+mod client;
+mod current;
 mod decide;
 mod deploy;
+mod desired;
+mod diff;
+mod evidence;
+mod explain;
 mod files;
-mod normal;
+mod generate;
+mod normalize;
 mod observe;
+mod outcome;
+mod plan;
+mod progress;
 mod report;
-mod rollout;
-mod screen;
-mod shape;
+mod revision;
+mod rollback;
+mod service;
+mod stability;
 mod template;
-mod wanted;
 mod watch;
 
 use std::io::Write;
@@ -30,13 +42,14 @@ use clap::Parser;
 use ecs_bootstrap::boundary::aws::Aws;
 use ecs_bootstrap::exit::Exit;
 
-use crate::calls::Calls;
-use crate::cause::{Refusal, of_call};
-use crate::cli::{Cli, Command, Flags, ServiceFlags};
-use crate::deploy::Patience;
-use crate::report::{Outcome, Report};
-use crate::screen::Screen;
-use crate::wanted::Wanted;
+use crate::cause::Finding;
+use crate::cli::{Cli, Command, DeploymentFlags, ServiceFlags};
+use crate::client::ServiceClient;
+use crate::deploy::DeployOptions;
+use crate::desired::DesiredState;
+use crate::outcome::Outcome;
+use crate::progress::Progress;
+use crate::report::Report;
 
 fn main() -> ExitCode {
     let start = Instant::now();
@@ -44,43 +57,32 @@ fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(error) => {
             let text = error.render().to_string();
-            return print(match error.use_stderr() {
-                true => Report { stdout: String::new(), stderr: text, exit: Exit::Usage },
-                false => Report { stdout: text, stderr: String::new(), exit: Exit::Done },
-            });
+            let is_error = error.use_stderr();
+            return print(if is_error { Report::failure(text, Exit::Usage) } else { Report::success(text) });
         }
     };
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
-        Err(error) => return print(failure(&error.to_string())),
+        Err(error) => return print(internal_error(&error.to_string())),
     };
     print(runtime.block_on(run(cli.command, start)))
 }
 
 async fn run(command: Command, start: Instant) -> Report {
     match command {
-        Command::Generate { what } => match cli::generate(what) {
-            Ok(text) => {
-                let stdout = String::from_utf8_lossy(&text).into_owned();
-                Report { stdout, stderr: String::new(), exit: Exit::Done }
-            }
-            Err(error) => failure(&error.to_string()),
+        Command::Generate { what } => match generate::generate(what) {
+            Ok(text) => Report::success(String::from_utf8_lossy(&text).into_owned()),
+            Err(error) => internal_error(&error.to_string()),
         },
-        Command::Explain { id, json } => report::explain(id.as_deref(), json),
-        Command::Plan(flags) => match wanted(&flags) {
-            Ok(wanted) => match calls(&wanted.cluster, &wanted.service, flags.region.as_deref()).await {
-                Ok(calls) => calls.plan(&wanted, flags.json).await,
-                Err(refusal) => Outcome::refused(refusal).report(flags.json),
-            },
-            Err(refusal) => Outcome::refused(refusal).report(flags.json),
-        },
+        Command::Explain { id, json } => explain::explain(id.as_deref(), json),
+        Command::Plan(flags) => plan(&flags).await,
         Command::Deploy { flags, wait, no_rollback, no_wait } => {
-            let patience = Patience { timeout: wait.timeout, wait: !no_wait, rollback: !no_rollback };
-            Box::pin(deploy(&flags, patience, start)).await
+            let options = DeployOptions { timeout: wait.timeout, wait: !no_wait, roll_back: !no_rollback };
+            Box::pin(deploy(&flags, options, start)).await
         }
-        Command::Status { service } => match of(&service).await {
-            Ok(calls) => calls.status(service.json).await,
-            Err(refusal) => Outcome::refused(refusal).report(service.json),
+        Command::Status { service } => match client_for_service(&service).await {
+            Ok(client) => client.status(service.json).await,
+            Err(finding) => report::outcome(&Outcome::refused(finding), service.json),
         },
         Command::Rollback { service, to, wait } => {
             Box::pin(rollback(&service, to.as_deref(), wait.timeout, start)).await
@@ -88,32 +90,45 @@ async fn run(command: Command, start: Instant) -> Report {
     }
 }
 
-async fn deploy(flags: &Flags, patience: Patience, start: Instant) -> Report {
-    let outcome = async {
-        let wanted = wanted(flags)?;
-        let calls = calls(&wanted.cluster, &wanted.service, flags.region.as_deref()).await?;
-        Ok(calls.deploy(&wanted, patience, &mut Screen::new(start)).await)
+async fn plan(flags: &DeploymentFlags) -> Report {
+    match read_input(flags).await {
+        Ok((desired, client)) => client.plan(&desired, flags.json).await,
+        Err(finding) => report::outcome(&Outcome::refused(finding), flags.json),
+    }
+}
+
+async fn deploy(flags: &DeploymentFlags, options: DeployOptions, start: Instant) -> Report {
+    let outcome = match read_input(flags).await {
+        Ok((desired, client)) => client.deploy(&desired, options, &mut Progress::new(start)).await,
+        Err(finding) => Outcome::refused(finding),
     };
-    outcome.await.unwrap_or_else(Outcome::refused).report(flags.json)
+    report::outcome(&outcome, flags.json)
 }
 
 async fn rollback(service: &ServiceFlags, to: Option<&str>, timeout: Duration, start: Instant) -> Report {
-    let outcome = async {
-        let calls = of(service).await?;
-        Ok(calls.rollback(to, timeout, &mut Screen::new(start)).await)
+    let outcome = match client_for_service(service).await {
+        Ok(client) => client.rollback_command(to, timeout, &mut Progress::new(start)).await,
+        Err(finding) => Outcome::refused(finding),
     };
-    outcome.await.unwrap_or_else(Outcome::refused).report(service.json)
+    report::outcome(&outcome, service.json)
 }
 
-/// What the files and flags come to. `--var` stands before the environment.
-fn wanted(flags: &Flags) -> Result<Wanted, Refusal> {
+/// The desired state, and a client for its service.
+async fn read_input(flags: &DeploymentFlags) -> Result<(DesiredState, ServiceClient), Finding> {
+    let desired = read_desired_state(flags)?;
+    let client = client(&desired.cluster, &desired.service, flags.region.as_deref()).await?;
+    Ok((desired, client))
+}
+
+/// Reads the files and options. `--var` overrides the environment.
+fn read_desired_state(flags: &DeploymentFlags) -> Result<DesiredState, Finding> {
     let task_definition = files::read(&flags.task_definition)?;
     let service = flags.service_definition.as_deref().map(files::read).transpose()?;
-    let variable = |name: &str| match flags.variables.iter().rev().find(|(said, _)| said == name) {
+    let variable = |name: &str| match flags.variables.iter().rev().find(|(key, _)| key == name) {
         Some((_, value)) => Some(value.clone()),
         None => environment(name),
     };
-    Wanted::read(&task_definition, service.as_ref(), flags, &variable)
+    DesiredState::read(&task_definition, service.as_ref(), flags, &variable)
 }
 
 #[expect(clippy::disallowed_methods, reason = "main reads the environment")]
@@ -121,23 +136,24 @@ fn environment(name: &str) -> Option<String> {
     std::env::var(name).ok()
 }
 
-async fn of(service: &ServiceFlags) -> Result<Calls, Refusal> {
-    calls(&service.cluster, &service.service, service.region.as_deref()).await
+async fn client_for_service(service: &ServiceFlags) -> Result<ServiceClient, Finding> {
+    client(&service.cluster, &service.service, service.region.as_deref()).await
 }
 
-async fn calls(cluster: &str, service: &str, region: Option<&str>) -> Result<Calls, Refusal> {
+async fn client(cluster: &str, service: &str, region: Option<&str>) -> Result<ServiceClient, Finding> {
     let ca_bundle = environment("AWS_CA_BUNDLE").map(PathBuf::from);
-    // An ARN says its region (IAM User Guide, "Amazon Resource Names").
-    let of_arn = cluster.starts_with("arn:").then(|| cluster.split(':').nth(3)).flatten();
-    let aws = Aws::of_caller(region.or(of_arn), ca_bundle).await.map_err(|error| of_call(&error))?;
-    Ok(Calls { aws, cluster: cluster.to_owned(), service: service.to_owned() })
+    // The fourth part of an ARN is the region (IAM User Guide, "Amazon Resource Names").
+    let region_of_arn = cluster.starts_with("arn:").then(|| cluster.split(':').nth(3)).flatten();
+    let aws = Aws::of_caller(region.or(region_of_arn), ca_bundle).await;
+    let aws = aws.map_err(|error| causes::from_error(&error))?;
+    Ok(ServiceClient { aws, cluster: cluster.to_owned(), service: service.to_owned() })
 }
 
-fn failure(text: &str) -> Report {
-    Report { stdout: String::new(), stderr: format!("error: {text}\n"), exit: Exit::Internal }
+fn internal_error(text: &str) -> Report {
+    Report::failure(format!("error: {text}\n"), Exit::Internal)
 }
 
-/// The only place that prints a report. A reader that has gone away is no reason to fail.
+/// Prints a report. No other function writes to stdout. Errors are ignored: the reader may have closed the pipe.
 fn print(report: Report) -> ExitCode {
     let _ = std::io::stdout().write_all(report.stdout.as_bytes());
     let _ = std::io::stderr().write_all(report.stderr.as_bytes());

@@ -1,37 +1,36 @@
 //! Fills variables into a JSON text.
 //!
-//! In: the text of a file and what each variable is. Out: the text with every reference replaced, or the place and the
-//! name of the first that cannot be. It never emits a reference, or a part of one; what a variable holds is data and is
-//! not looked at again.
+//! In: the text of a file, and the value of each variable. Out: the text with every reference replaced, or the place
+//! and name of the first reference that cannot be. The output never contains a reference, or a part of one. The value
+//! of a variable is data: references in it are not replaced.
 //!
-//! The forms are those of the shell (POSIX.1-2017, Shell Command Language, 2.6.2) that name what is to happen when
-//! nothing is set: `${NAME}` must be set, `${NAME:-default}` takes the default for an unset or empty one,
-//! `${NAME-default}` for an unset one, `${NAME:?message}` must be set and not empty. `$${` stands for `${`; a `$` before
-//! anything else is itself, so that a command's `$HOME` reaches its container.
+//! The forms are those of the shell (POSIX.1-2017, Shell Command Language, 2.6.2) that say what happens without a
+//! value: `${NAME}` must be set; `${NAME:-default}` uses the default if NAME is unset or empty, `${NAME-default}` if it
+//! is unset; `${NAME:?message}` must be set and not empty. `$${` is replaced by `${`. Any other `$` is kept, so that
+//! the `$HOME` of a command reaches its container.
 
 use std::fmt;
 
-/// Why a text could not be filled.
+/// Why the variables of a text could not be filled in.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct TemplateError {
-    /// Line, from 1.
+    /// From 1.
     pub(crate) line: usize,
-    /// Column in characters, from 1.
+    /// In characters, from 1.
     pub(crate) column: usize,
-    /// What is wrong there.
     pub(crate) fault: Fault,
 }
 
 /// What is wrong with a reference.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Fault {
-    /// `${NAME}` of a variable that is not set.
+    /// `${NAME}`, and the variable is not set.
     Unset(String),
-    /// `${NAME:?message}` of one that is not set, or empty.
+    /// `${NAME:?message}`, and the variable is not set or empty.
     Required(String, String),
-    /// Not one of the forms.
+    /// The reference has none of the forms.
     Malformed(&'static str),
-    /// Outside a string only a number, `true`, `false` or `null` can stand.
+    /// The reference is outside a string, and the value is not a number, `true`, `false` or `null`.
     NotScalar(String),
 }
 
@@ -45,7 +44,7 @@ impl fmt::Display for TemplateError {
             Fault::Malformed(what) => f.write_str(what),
             Fault::NotScalar(name) => write!(
                 f,
-                "the variable `{name}` stands outside a string, where only a number, `true`, `false` or `null` can"
+                "the variable `{name}` is used outside a string, so it must be a number, `true`, `false` or `null`"
             ),
         }
     }
@@ -53,7 +52,7 @@ impl fmt::Display for TemplateError {
 
 impl std::error::Error for TemplateError {}
 
-/// Replaces every reference in a JSON text. `variable` gives the value of a name, `None` where it is not set.
+/// Replaces every reference in a JSON text. `variable` returns the value of a variable, or `None` if it is not set.
 pub(crate) fn render(text: &str, variable: &dyn Fn(&str) -> Option<String>) -> Result<String, TemplateError> {
     let mut renderer = Renderer { text, at: 0, variable };
     renderer.document().map_err(|(at, fault)| {
@@ -71,14 +70,13 @@ struct Renderer<'a> {
     variable: &'a dyn Fn(&str) -> Option<String>,
 }
 
-/// Where, and what.
+/// The position of the fault, in bytes, and the fault.
 type Failure = (usize, Fault);
 
-/// What follows a name.
+/// The form of a reference, by what follows the name.
 enum Form {
     Plain,
-    /// The default, and whether an empty value takes it too.
-    Default(String, bool),
+    Default { default: String, also_if_empty: bool },
     Required(String),
 }
 
@@ -105,7 +103,7 @@ impl Renderer<'_> {
             out.push(next);
             match next {
                 '"' => in_string = !in_string,
-                // The character after it is never the end of the string.
+                // The escaped character never ends the string.
                 '\\' if in_string && !self.rest().starts_with('$') => out.extend(self.next()),
                 _ => {}
             }
@@ -113,7 +111,7 @@ impl Renderer<'_> {
         Ok(out)
     }
 
-    /// What stands here when a reference, or an escaped one, begins here.
+    /// The replacement, if a reference or `$${` starts here.
     fn reference(&mut self, in_string: bool) -> Result<Option<String>, Failure> {
         if self.rest().starts_with("$${") {
             self.at += 3;
@@ -130,10 +128,11 @@ impl Renderer<'_> {
         let value = match (form, value) {
             (Form::Plain, Some(value)) => escaped(&value, in_string),
             (Form::Plain, None) => return Err((begin, Fault::Unset(name))),
-            (Form::Default(_, false), Some(value)) => escaped(&value, in_string),
-            (Form::Default(_, true), Some(value)) if !value.is_empty() => escaped(&value, in_string),
-            // It is text of the file: written as JSON has it.
-            (Form::Default(default, _), _) => default,
+            (Form::Default { also_if_empty, .. }, Some(value)) if !(also_if_empty && value.is_empty()) => {
+                escaped(&value, in_string)
+            }
+            // The default is text of the file, so it is JSON already.
+            (Form::Default { default, .. }, _) => default,
             (Form::Required(_), Some(value)) if !value.is_empty() => escaped(&value, in_string),
             (Form::Required(message), _) => return Err((begin, Fault::Required(name, message))),
         };
@@ -148,8 +147,8 @@ impl Renderer<'_> {
         let name = self.rest()[..length].to_owned();
         self.at += length;
         match name.chars().next() {
-            None => Err("`${` is not followed by a name; `$${` stands for `${` itself"),
-            Some(first) if first.is_ascii_digit() => Err("a variable's name does not begin with a digit"),
+            None => Err("`${` is not followed by a name; write `$${` for a literal `${`"),
+            Some(first) if first.is_ascii_digit() => Err("the name of a variable cannot start with a digit"),
             Some(_) => Ok(name),
         }
     }
@@ -163,17 +162,21 @@ impl Renderer<'_> {
             if self.rest().starts_with(sign) {
                 self.at += sign.len();
                 let word = self.word(begin, in_string)?;
-                return Ok(if sign == ":?" { Form::Required(word) } else { Form::Default(word, sign == ":-") });
+                return Ok(match sign {
+                    ":?" => Form::Required(word),
+                    _ => Form::Default { default: word, also_if_empty: sign == ":-" },
+                });
             }
         }
-        let what = match self.rest().is_empty() {
-            true => UNCLOSED,
-            false => "a name in `${...}` is followed by `}`, `:-`, `-` or `:?`; `$${` stands for `${` itself",
+        let what = if self.rest().is_empty() {
+            UNCLOSED
+        } else {
+            "the name in `${...}` must be followed by `}`, `:-`, `-` or `:?`; write `$${` for a literal `${`"
         };
         Err((begin, Fault::Malformed(what)))
     }
 
-    /// Up to the `}` that closes the reference which began at `begin`, with its own references replaced.
+    /// The text up to the `}` of the reference that starts at `begin`, with its own references replaced.
     fn word(&mut self, begin: usize, in_string: bool) -> Result<String, Failure> {
         let mut out = String::new();
         loop {
@@ -225,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn each_form_means_what_the_shell_means() {
+    fn each_form_has_the_meaning_of_the_shell() {
         for (text, expected) in [
             (r#"{"image": "${IMAGE}"}"#, r#"{"image": "repo/web:42"}"#),
             (
@@ -249,14 +252,14 @@ mod tests {
     }
 
     #[test]
-    fn a_value_is_data_and_stays_within_its_string() {
+    fn a_value_is_escaped_and_not_filled_in_again() {
         let text = filled(r#"{"a": "${ODD}"}"#).unwrap();
         let value: serde_json::Value = serde_json::from_str(&text).unwrap();
         assert_eq!(value["a"], "a\"b\\c\n${IMAGE}");
     }
 
     #[test]
-    fn what_cannot_be_resolved_is_told_with_its_name_and_place() {
+    fn a_reference_that_cannot_be_replaced_is_an_error_with_name_and_place() {
         let unset = |name: &str| Err(Fault::Unset(name.to_owned()));
         assert_eq!(filled(r#""${NOPE}""#), unset("NOPE"));
         assert_eq!(filled(r#""${image}""#), unset("image"));
@@ -284,7 +287,7 @@ mod tests {
         assert_eq!(error.to_string(), "line 2, column 9: the variable `NOPE` is not set");
     }
 
-    /// Pieces of a string, and what each must become; `None` where it cannot be resolved.
+    /// A piece of a string, and its replacement; `None` if it cannot be replaced.
     fn piece() -> impl Strategy<Value = (String, Option<String>)> {
         let name = "[A-C]{1,2}";
         prop_oneof![
@@ -299,7 +302,7 @@ mod tests {
         ]
     }
 
-    /// Some names are set, one to nothing, one to what looks like a reference; the others are not.
+    /// Some names are set: one is empty, one contains a reference. The others are not set.
     fn value_of(name: &str) -> Option<String> {
         match name {
             "A" => Some("x\"\\${B}".to_owned()),
@@ -311,7 +314,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn never_emits_an_unresolved_or_partly_resolved_variable(pieces in proptest::collection::vec(piece(), 0..8)) {
+        fn the_output_has_no_reference_or_part_of_one(pieces in proptest::collection::vec(piece(), 0..8)) {
             let text: String = pieces.iter().map(|(text, _)| text.as_str()).collect();
             let expected: Option<String> = pieces.iter().map(|(_, value)| value.clone()).collect();
             let rendered = render(&format!("\"{text}\""), &value_of);
@@ -325,14 +328,14 @@ mod tests {
         }
 
         #[test]
-        fn without_a_reference_nothing_is_changed(text in "[^$]{0,80}") {
+        fn text_without_a_reference_is_unchanged(text in "[^$]{0,80}") {
             prop_assert_eq!(render(&text, &|_| None), Ok(text));
         }
 
         #[test]
-        fn no_text_makes_it_panic_and_what_it_emits_was_resolved(text in "[${}a-zA-Z:?\\-\"\\\\ \n]{0,40}") {
+        fn no_text_causes_a_panic_or_a_reference_in_the_output(text in "[${}a-zA-Z:?\\-\"\\\\ \n]{0,40}") {
             if let Ok(rendered) = render(&text, &|_| Some(String::new())) {
-                // Only an escaped one may be left.
+                // Only an escaped reference may be left.
                 prop_assert!(rendered.matches("${").count() <= text.matches("$${").count(), "{text:?} -> {rendered:?}");
             }
         }

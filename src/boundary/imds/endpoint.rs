@@ -21,6 +21,8 @@ pub enum Address {
     Fixed(String),
     /// 169.254.169.254, joined by fd00:ec2::254 when that has not connected within 300 ms.
     Default,
+    /// None: the environment names an endpoint that cannot be used. Every request ends with this error.
+    Unusable(ImdsError),
     /// These addresses in place of the two well-known ones; for tests on loopback.
     #[cfg(test)]
     Race(Vec<SocketAddr>),
@@ -29,23 +31,31 @@ pub enum Address {
 impl Address {
     /// The values of `AWS_EC2_METADATA_SERVICE_ENDPOINT` and `AWS_EC2_METADATA_SERVICE_ENDPOINT_MODE`, read as the SDKs
     /// read them (AWS SDKs and Tools Reference Guide, "IMDS credential provider"): a URL wins, then the mode, and an
-    /// empty value is none. Anything else in them is an error.
-    pub fn from_environment(endpoint: Option<&str>, mode: Option<&str>) -> Result<Address, ImdsError> {
+    /// empty value is none. Anything else in them is [`Address::Unusable`].
+    pub fn from_environment(endpoint: Option<&str>, mode: Option<&str>) -> Address {
         if let Some(endpoint) = endpoint.filter(|value| !value.is_empty()) {
-            return fixed(endpoint).ok_or_else(|| bad(ENDPOINT, endpoint));
+            return fixed(endpoint).unwrap_or_else(|| bad(ENDPOINT, endpoint));
         }
         match mode.filter(|value| !value.is_empty()) {
-            None => Ok(Address::Default),
-            Some(mode) if mode.eq_ignore_ascii_case("ipv4") => Ok(Address::Fixed(format!("http://{}", IPV4.ip()))),
-            Some(mode) if mode.eq_ignore_ascii_case("ipv6") => Ok(Address::Fixed(format!("http://[{}]", IPV6.ip()))),
-            Some(mode) => Err(bad(ENDPOINT_MODE, mode)),
+            None => Address::Default,
+            Some(mode) if mode.eq_ignore_ascii_case("ipv4") => Address::Fixed(format!("http://{}", IPV4.ip())),
+            Some(mode) if mode.eq_ignore_ascii_case("ipv6") => Address::Fixed(format!("http://[{}]", IPV6.ip())),
+            Some(mode) => bad(ENDPOINT_MODE, mode),
+        }
+    }
+
+    /// The error of [`Address::Unusable`].
+    pub fn usable(&self) -> Result<(), &ImdsError> {
+        match self {
+            Address::Unusable(error) => Err(error),
+            _ => Ok(()),
         }
     }
 
     /// The addresses that race for the first connection; none where a URL is given.
     pub(super) fn candidates(&self) -> Vec<SocketAddr> {
         match self {
-            Address::Fixed(_) => Vec::new(),
+            Address::Fixed(_) | Address::Unusable(_) => Vec::new(),
             Address::Default => vec![IPV4, IPV6],
             #[cfg(test)]
             Address::Race(addresses) => addresses.clone(),
@@ -73,9 +83,9 @@ fn fixed(endpoint: &str) -> Option<Address> {
     (plain && url.has_host()).then(|| Address::Fixed(url.to_string()))
 }
 
-fn bad(variable: &'static str, value: &str) -> ImdsError {
+fn bad(variable: &'static str, value: &str) -> Address {
     let value = if value.contains('@') { "<redacted>".to_owned() } else { value.escape_debug().to_string() };
-    ImdsError::BadEndpoint { variable, value }
+    Address::Unusable(ImdsError::BadEndpoint { variable, value })
 }
 
 /// Resolves the one made-up name of [`Address::base`] to the candidates, and to the winner once there is one.
@@ -112,9 +122,9 @@ mod tests {
     use super::*;
 
     fn base(endpoint: Option<&str>, mode: Option<&str>) -> Result<String, String> {
-        Address::from_environment(endpoint, mode)
-            .map(|address| address.base().to_owned())
-            .map_err(|error| error.to_string())
+        let address = Address::from_environment(endpoint, mode);
+        address.usable().map_err(|error| error.to_string())?;
+        Ok(address.base().to_owned())
     }
 
     #[test]

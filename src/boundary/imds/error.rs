@@ -132,6 +132,8 @@ pub(super) enum AttemptError {
     Status(u16),
     /// An answer that cannot be used.
     Garbled(&'static str, Option<Arc<reqwest::Error>>),
+    /// The endpoint of the environment cannot be used.
+    Unusable(ImdsError),
     /// No client.
     Setup(Arc<reqwest::Error>),
 }
@@ -149,6 +151,7 @@ impl FailedAttempt {
             AttemptError::CutShort => ImdsError::Unreachable { attempts, elapsed, source: None },
             AttemptError::Status(status) => ImdsError::Status { path, status, attempts, elapsed },
             AttemptError::Garbled(what, source) => ImdsError::Garbled { path, what, attempts, elapsed, source },
+            AttemptError::Unusable(error) => error,
             AttemptError::Setup(source) => ImdsError::Setup { source },
         }
     }

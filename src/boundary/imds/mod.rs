@@ -263,6 +263,9 @@ impl Imds {
         if let Some((client, _)) = self.shared.client.get() {
             return Ok(client);
         }
+        if let Err(error) = self.shared.address.usable() {
+            return Err(failed(TOKEN, AttemptError::Unusable(error.clone())));
+        }
         // A deadline too short for a whole attempt leaves half of itself to what comes after the connection.
         let bound = CONNECT.min(deadline.remaining() / 2).max(Duration::from_millis(350));
         let builder = Client::builder()

@@ -9,8 +9,8 @@ mod value;
 use self::value::{Filling, Value, as_lines, dedented, filled, filled_in_code, joined, lines_of, of_parts};
 use super::lexer::{Lexer, Rules, Token};
 use super::text::{At, Text, string};
+use crate::agent_variables::find;
 use crate::ecs_config::issue::OPAQUE;
-use crate::settings::agent_variables::find;
 
 /// Brackets deeper than this are not followed.
 const DEEPEST: usize = 200;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::{ConfigIssue, Context, IssueKind, Level};
-use crate::settings::agent_variables::{Consequence, Variable, check, find, near_miss, second_setting};
+use crate::agent_variables::{Consequence, Variable, check, find, near_miss, second_setting};
 
 /// The variable that says where an instance belongs.
 pub const CLUSTER: &str = "ECS_CLUSTER";

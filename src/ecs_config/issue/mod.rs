@@ -10,7 +10,7 @@ pub use find::{
     CLUSTER, OPAQUE, SourceLine, cluster, first_crlf, half_login, issues, issues_of, other_place, unquoted,
 };
 
-use crate::settings::agent_variables::{Consequence, WrongValue};
+use crate::agent_variables::{Consequence, WrongValue};
 
 /// What is known about the instance that will read the file.
 #[derive(Clone, Copy, Debug, Default)]

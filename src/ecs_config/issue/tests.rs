@@ -1,7 +1,7 @@
 //! The issues of lines, kind by kind, and what is none.
 
 use super::*;
-use crate::settings::agent_variables::check;
+use crate::agent_variables::check;
 
 fn found(text: &str) -> Vec<(usize, String, IssueKind, Option<String>)> {
     let found = issues(text.as_bytes(), &Context::default()).into_iter();

@@ -31,16 +31,8 @@ type Modules = BTreeMap<String, Module>;
 
 /// The imports below a folder with `lib.rs`, `main.rs` and `bin/ecs-deploy/main.rs`.
 pub(super) fn read(src: &Path) -> Imports {
-    let mut modules = Modules::new();
-    for (name, file) in [(LIBRARY, "lib.rs"), ("main", "main.rs"), ("ecs_deploy", "bin/ecs-deploy/main.rs")] {
-        if src.join(file).exists() {
-            load(src, file.to_owned(), name.to_owned(), None, true, &mut modules);
-        }
-    }
     let mut imports = Imports::new();
-    for (path, module) in &modules {
-        let mut finder = Finder { modules: &modules, module: path, found: BTreeSet::new() };
-        module.items.iter().for_each(|item| finder.visit_item(item));
+    for_each_module(src, |modules, module, finder| {
         let taken = imports.entry(module.file.clone()).or_default();
         for (target, name) in finder.found {
             let target = &modules[&target].file;
@@ -48,8 +40,29 @@ pub(super) fn read(src: &Path) -> Imports {
                 taken.entry(target.clone()).or_default().insert(name);
             }
         }
-    }
+    });
     imports
+}
+
+/// The paths of other crates that each file uses, such as `std::fs::read`.
+pub(super) fn externals(src: &Path) -> BTreeMap<String, BTreeSet<String>> {
+    let mut externals = BTreeMap::new();
+    for_each_module(src, |_, module, finder| drop(externals.insert(module.file.clone(), finder.external)));
+    externals
+}
+
+fn for_each_module(src: &Path, mut visit: impl FnMut(&Modules, &Module, Finder<'_>)) {
+    let mut modules = Modules::new();
+    for (name, file) in [(LIBRARY, "lib.rs"), ("main", "main.rs"), ("ecs_deploy", "bin/ecs-deploy/main.rs")] {
+        if src.join(file).exists() {
+            load(src, file.to_owned(), name.to_owned(), None, true, &mut modules);
+        }
+    }
+    for (path, module) in &modules {
+        let mut finder = Finder { modules: &modules, module: path, found: BTreeSet::new(), external: BTreeSet::new() };
+        module.items.iter().for_each(|item| finder.visit_item(item));
+        visit(&modules, module, finder);
+    }
 }
 
 fn load(src: &Path, file: String, path: String, parent: Option<String>, is_root: bool, modules: &mut Modules) {
@@ -208,11 +221,18 @@ struct Finder<'m> {
     modules: &'m Modules,
     module: &'m str,
     found: BTreeSet<(String, String)>,
+    /// Paths of other crates, with the names of `use` replaced by what they stand for.
+    external: BTreeSet<String>,
 }
 
 impl Finder<'_> {
     fn note(&mut self, path: &[String], is_reexport: bool) {
-        let Some((target, name)) = resolve(self.modules, self.module, path, 0) else { return };
+        let Some((target, name)) = resolve(self.modules, self.module, path, 0) else {
+            let of_use = path.first().and_then(|first| self.modules[self.module].names.get(first));
+            let whole = of_use.into_iter().flatten().chain(path.iter().skip(usize::from(of_use.is_some())));
+            self.external.insert(whole.cloned().collect::<Vec<_>>().join("::"));
+            return;
+        };
         let is_below = target.starts_with(&format!("{}::", self.module));
         // A `mod.rs` that offers the items of its submodules does not use them.
         if !(is_reexport && is_below) {

@@ -1,15 +1,15 @@
-//! How a rollout ends: completed, given up, stuck, superseded, deleted; what is said of it, and what is undone.
+//! How a rollout ends: completed, failed, stuck, superseded or deleted; its messages, and what is rolled back.
 
 use super::{Site, writes};
 use crate::support::rollout::{Course, Stopped, error};
 use serde_json::json;
 
-const NO_MEMORY: &str = "(service web) was unable to place a task because no container instance met all of its requirements. \
-                         The closest matching (container-instance 0123) has insufficient memory available.";
+const NO_MEMORY: &str = "(service web) was unable to place a task because no container instance met all of its \
+                         requirements. The closest matching (container-instance 0123) has insufficient memory available.";
 const NO_IMAGE: &str =
     "CannotPullContainerError: manifest for web:2 not found: manifest unknown: Requested image not found";
 
-/// A service that runs `web:1`, whose next deployment goes so.
+/// A service that runs `web:1`, and the course of its next deployment.
 fn next(course: Course) -> Site {
     let mut site = Site::new();
     site.deployed("1");
@@ -19,16 +19,16 @@ fn next(course: Course) -> Site {
 }
 
 #[test]
-fn stuck_for_lack_of_memory_is_rolled_back_with_its_cause() {
+fn a_rollout_without_memory_is_rolled_back_with_its_cause() {
     let site = next(Course::Stuck(NO_MEMORY.into()));
     let outcome = site.deploy("deploy", &["--timeout", "4s"]);
     outcome.ends(
         30,
         &[
-            "error: [insufficient-memory] no instance has as much memory left",
+            "error: [insufficient-memory] no instance has enough free memory",
             "seen: service event: (service web) was unable to place a task",
             "remedy: lower `memory`",
-            "going back to web:1",
+            "rolling back to web:1",
             "rolled back to web:1 as ecs-svc/",
         ],
     );
@@ -40,14 +40,14 @@ fn stuck_for_lack_of_memory_is_rolled_back_with_its_cause() {
 fn without_a_rollback_the_time_limit_has_its_own_code() {
     let site = next(Course::Stuck(NO_MEMORY.into()));
     let outcome = site.deploy("deploy", &["--timeout", "3s", "--no-rollback"]);
-    outcome.ends(32, &["[insufficient-memory]", "the service is left as it is"]);
+    outcome.ends(32, &["[insufficient-memory]", "nothing was rolled back: the service is left as it is"]);
     assert_eq!(site.image().0, "web:2");
     let site = next(Course::Completes(1000));
     site.deploy("deploy", &["--timeout", "3s", "--no-rollback"]).ends(32, &["[too-slow]", "2 pending"]);
 }
 
 #[test]
-fn a_rollback_puts_back_what_was_changed_of_the_service() {
+fn a_rollback_restores_the_members_that_the_deployment_changed() {
     let site = next(Course::Stuck(NO_MEMORY.into()));
     let outcome = site.deploy("deploy", &["--timeout", "3s", "--one-small-instance", "--desired-count", "3"]);
     outcome.ends(30, &["rolled back to web:1"]);
@@ -57,7 +57,7 @@ fn a_rollback_puts_back_what_was_changed_of_the_service() {
 }
 
 #[test]
-fn a_first_deployment_that_fails_has_nothing_to_go_back_to() {
+fn a_failed_first_deployment_is_not_rolled_back() {
     let site = Site::new();
     site.ecs.change(|world| {
         let task = Stopped::not_started(NO_IMAGE);
@@ -69,7 +69,7 @@ fn a_first_deployment_that_fails_has_nothing_to_go_back_to() {
 }
 
 #[test]
-fn the_circuit_breakers_own_rollback_is_waited_for_and_told() {
+fn the_rollback_of_the_circuit_breaker_is_awaited_and_reported() {
     let site = next(Course::Fails { at: 2, task: Stopped::not_started(NO_IMAGE) });
     let outcome = site.deploy("deploy", &["--circuit-breaker", "--json"]);
     outcome.ends(30, &["stopped: Task failed to start", NO_IMAGE]);
@@ -78,21 +78,21 @@ fn the_circuit_breakers_own_rollback_is_waited_for_and_told() {
     assert!(json["rolled_back_to"].as_str().unwrap().ends_with("web:1"), "{json:#}");
     assert!(json["aftermath"].as_str().unwrap().starts_with("ECS has rolled back to web:1"), "{json:#}");
     assert_eq!(json["stopped_tasks"][0]["containers"][0]["reason"], NO_IMAGE);
-    // ECS did it: we did not do it again.
+    // ECS rolled back, so ecs-deploy did not.
     assert_eq!(writes(&site), ["RegisterTaskDefinition", "UpdateService"]);
 }
 
 #[test]
-fn the_circuit_breakers_rollback_is_not_overtaken_by_ours() {
+fn ecs_deploy_does_not_roll_back_before_the_circuit_breaker_does() {
     let site = next(Course::Fails { at: 1, task: Stopped::exited(1) });
-    site.ecs.change(|world| world.back_after = 2);
+    site.ecs.change(|world| world.rollback_after = 2);
     let outcome = site.deploy("deploy", &["--circuit-breaker"]);
     outcome.ends(30, &["[container-exited]", "ECS has rolled back to web:1"]);
     assert_eq!(writes(&site), ["RegisterTaskDefinition", "UpdateService"]);
 }
 
 #[test]
-fn a_circuit_breaker_that_only_stops_is_rolled_back_by_us() {
+fn ecs_deploy_rolls_back_after_a_circuit_breaker_without_rollback() {
     let site = next(Course::Fails { at: 1, task: Stopped::exited(1) });
     let breaker = json!({"deploymentCircuitBreaker": {"enable": true, "rollback": false}});
     let service =
@@ -104,10 +104,10 @@ fn a_circuit_breaker_that_only_stops_is_rolled_back_by_us() {
 }
 
 #[test]
-fn a_container_that_ends_is_shown_with_its_code_and_the_end_of_its_log() {
+fn a_container_exit_is_shown_with_its_code_and_its_last_log_lines() {
     let site = next(Course::Fails { at: 1, task: Stopped::exited(1) });
     site.ecs.change(|world| {
-        // The first of the tasks that will stop.
+        // The id of the first task that will stop is one of these.
         for id in 0..40 {
             let lines = vec!["starting\n".to_owned(), "panic: no DB_URL \u{1b}[31m\n".to_owned()];
             world.logs.insert(format!("/ecs/web:ecs/web/{id:032x}"), lines);
@@ -116,20 +116,25 @@ fn a_container_that_ends_is_shown_with_its_code_and_the_end_of_its_log() {
     let outcome = site.deploy("deploy", &["--circuit-breaker"]);
     outcome.ends(
         30,
-        &["container `web` of task", "ended with 1", "seen: log: starting", "seen: log: panic: no DB_URL \u{fffd}[31m"],
+        &[
+            "container `web` of task",
+            "exited with code 1",
+            "seen: log: starting",
+            "seen: log: panic: no DB_URL \u{fffd}[31m",
+        ],
     );
-    assert!(!outcome.stderr.contains('\u{1b}'), "a log line steers the terminal");
+    assert!(!outcome.stderr.contains('\u{1b}'), "a log line controls the terminal");
 }
 
 #[test]
-fn a_log_that_cannot_be_read_hides_nothing() {
+fn a_log_that_cannot_be_read_does_not_hide_the_cause() {
     let site = next(Course::Fails { at: 1, task: Stopped::exited(137) });
     let outcome = site.deploy("deploy", &["--circuit-breaker"]);
-    outcome.ends(30, &["[container-exited]", "ended with 137", "The specified log stream does not exist."]);
+    outcome.ends(30, &["[container-exited]", "exited with code 137", "The specified log stream does not exist."]);
 }
 
 #[test]
-fn each_reason_of_a_stopped_task_is_named() {
+fn each_reason_of_a_stopped_task_is_diagnosed() {
     for (task, id) in [
         (Stopped::not_started(NO_IMAGE), "image-not-found"),
         (
@@ -156,25 +161,25 @@ fn each_reason_of_a_stopped_task_is_named() {
 }
 
 #[test]
-fn somebody_elses_deployment_is_told_and_not_undone() {
+fn a_deployment_of_another_caller_is_reported_and_not_rolled_back() {
     let site = next(Course::Superseded(2));
     let outcome = site.deploy("deploy", &[]);
-    outcome.ends(34, &["[superseded]", "took the place of web:2"]);
+    outcome.ends(34, &["[superseded]", "replaced web:2"]);
     assert_eq!(writes(&site), ["RegisterTaskDefinition", "UpdateService"]);
 }
 
 #[test]
-fn a_service_that_is_deleted_meanwhile_is_told() {
+fn a_service_deleted_during_the_rollout_is_reported() {
     let site = next(Course::Deleted(2));
     site.deploy("deploy", &[]).ends(33, &["[service-deleted]", "CloudTrail"]);
 }
 
 #[test]
-fn a_rollback_that_does_not_succeed_has_its_own_code() {
+fn a_failed_rollback_has_its_own_code() {
     let site = next(Course::Stuck(NO_MEMORY.into()));
     site.ecs.change(|world| world.courses.push_back(Course::Stuck(NO_MEMORY.into())));
     let outcome = site.deploy("deploy", &["--timeout", "3s"]);
-    outcome.ends(31, &["error: [insufficient-memory]", "stays: the rollback did not succeed"]);
+    outcome.ends(31, &["error: [insufficient-memory]", "the rollback failed: the service stays at"]);
     let site = next(Course::Stuck(NO_MEMORY.into()));
     site.ecs.fail_after(
         "UpdateService",
@@ -182,21 +187,24 @@ fn a_rollback_that_does_not_succeed_has_its_own_code() {
         error("AccessDeniedException", "not authorized to perform: ecs:UpdateService"),
     );
     let outcome = site.deploy("deploy", &["--timeout", "3s"]);
-    outcome.ends(31, &["error: [insufficient-memory]", "also: [caller-denied]", "stays: the rollback did not succeed"]);
+    outcome.ends(
+        31,
+        &["error: [insufficient-memory]", "also: [caller-denied]", "the rollback failed: the service stays at"],
+    );
 }
 
 #[test]
-fn the_same_revision_again_is_no_way_back() {
+fn the_same_revision_is_not_a_rollback_target() {
     let mut site = Site::new();
     site.deployed("1");
     site.ecs.change(|world| world.courses.push_back(Course::Stuck(NO_MEMORY.into())));
     let outcome = site.deploy("deploy", &["--force-new-deployment", "--timeout", "3s"]);
-    outcome.ends(32, &["nothing was rolled back: it runs the revision of before already"]);
+    outcome.ends(32, &["nothing was rolled back: the service already ran this revision before"]);
     assert_eq!(writes(&site), ["UpdateService"]);
 }
 
 #[test]
-fn a_deregistered_revision_is_no_way_back() {
+fn a_deregistered_revision_is_not_a_rollback_target() {
     let site = next(Course::Stuck(NO_MEMORY.into()));
     site.ecs.change(|world| world.families.get_mut("web").unwrap()[0]["status"] = json!("INACTIVE"));
     let outcome = site.deploy("deploy", &["--timeout", "3s"]);
@@ -204,44 +212,44 @@ fn a_deregistered_revision_is_no_way_back() {
 }
 
 #[test]
-fn credentials_that_end_during_the_rollout_are_told_and_it_goes_on() {
+fn credentials_that_expire_during_the_rollout_are_reported() {
     let site = next(Course::Completes(5));
     let expired = "The security token included in the request is expired";
-    // One look for the plan, one at the rollout; the next finds them expired.
+    // One poll for the plan and one of the rollout succeed; then the credentials are expired.
     site.ecs.fail_after("DescribeServices", 2, error("ExpiredTokenException", expired));
     let outcome = site.deploy("deploy", &[]);
-    outcome.ends(37, &["[no-credentials]", expired, "goes on, and is not watched any more"]);
+    outcome.ends(37, &["[no-credentials]", expired, "continues, but is no longer watched"]);
     assert_eq!(writes(&site), ["RegisterTaskDefinition", "UpdateService"]);
 }
 
 #[test]
-fn a_throttled_look_is_no_end() {
+fn a_throttled_poll_does_not_end_the_watch() {
     let site = next(Course::Completes(3));
     site.ecs.fail("ListTasks", vec![error("ThrottlingException", "Rate exceeded"); 8]);
     site.deploy("deploy", &[]).ends(0, &["deployed web:2"]);
 }
 
 #[test]
-fn without_the_right_to_list_tasks_it_says_so_once_and_goes_on() {
+fn without_permission_to_list_tasks_it_warns_once_and_continues() {
     let site = next(Course::Completes(3));
     site.ecs.fail("ListTasks", vec![error("AccessDeniedException", "not authorized to perform: ecs:ListTasks"); 8]);
     let outcome = site.deploy("deploy", &[]);
-    outcome.ends(0, &["warning: without its stopped tasks: ecs:ListTasks: denied"]);
-    assert_eq!(outcome.stderr.matches("without its stopped tasks").count(), 1);
+    outcome.ends(0, &["warning: stopped tasks cannot be read: ecs:ListTasks: denied"]);
+    assert_eq!(outcome.stderr.matches("stopped tasks cannot be read").count(), 1);
 }
 
 #[test]
-fn at_a_terminal_one_line_says_what_is_waited_for_and_goes_away() {
+fn at_a_terminal_one_line_shows_the_progress_and_disappears() {
     let site = next(Course::Completes(3));
     let session = site.at_a_terminal("deploy --task-definition task.json --service-definition service.json");
-    // Drawn again and again in its place, with events above it.
+    // It is redrawn in place, with the events above it.
     let drawn = session.matches("web:2 as ecs-svc/").count();
     assert!(drawn > 3, "drawn {drawn} times: {session:?}");
     assert!(session.contains("0 of 2 running, 2 pending"), "{session:?}");
-    let end = session.rfind("\u{1b}[2K").expect("the line is taken away");
+    let end = session.rfind("\u{1b}[2K").expect("the line is cleared");
     let last = &session[end..];
     assert!(last.contains("deployed web:2") && !last.contains("ecs-svc"), "{last:?}");
-    // Elsewhere each change of it is a line of its own.
+    // Without a terminal, each change is printed as a line.
     let site = next(Course::Completes(3));
     let outcome = site.deploy("deploy", &[]);
     assert_eq!(outcome.stderr.matches("0 of 2 running, 2 pending").count(), 1, "{outcome:#?}");

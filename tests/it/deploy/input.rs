@@ -1,15 +1,18 @@
-//! Files, variables and flags: what is refused, with its place, before anything is asked or changed.
+//! Files, variables and options: what is refused, with its place, before any API call or change.
 
 use super::Site;
 use crate::support::rollout::{ACCOUNT, error};
 use serde_json::json;
 
 #[test]
-fn a_variable_that_is_not_set_is_named_and_nothing_is_asked() {
+fn an_unset_variable_is_named_before_any_call() {
     let site = Site::new();
     std::fs::write(
         site.folder.path().join("task.json"),
-        "{\n  \"family\": \"web\",\n  \"containerDefinitions\": [{\"name\": \"web\", \"image\": \"web:${NO_SUCH}\", \"memory\": 1}]\n}",
+        r#"{
+  "family": "web",
+  "containerDefinitions": [{"name": "web", "image": "web:${NO_SUCH}", "memory": 1}]
+}"#,
     )
     .unwrap();
     let outcome = site.deploy("deploy", &[]);
@@ -27,11 +30,11 @@ fn a_number_may_come_from_a_variable() {
     let text = r#"{"cluster": "prod", "serviceName": "web", "desiredCount": ${COUNT}}"#;
     std::fs::write(site.folder.path().join("service.json"), text).unwrap();
     site.deploy("deploy", &[]).ends(0, &["3 of 3 running"]);
-    site.deploy("plan", &["--var", "COUNT=three"]).ends(35, &["`COUNT` stands outside a string"]);
+    site.deploy("plan", &["--var", "COUNT=three"]).ends(35, &["`COUNT` is used outside a string"]);
 }
 
 #[test]
-fn a_typo_is_refused_rather_than_passed_over() {
+fn a_typo_is_refused_and_not_ignored() {
     let site = Site::new();
     let container = json!({"name": "web", "image": "web:1", "memmory": 128, "environment": {"A": "1"}});
     site.write("task.json", &json!({"family": "web", "containerDefinitions": [container]}));
@@ -39,45 +42,47 @@ fn a_typo_is_refused_rather_than_passed_over() {
         35,
         &[
             "[bad-input]",
-            "seen: `containerDefinitions[0].memmory` is no member that ECS knows; did you mean `memory`?",
-            "seen: `containerDefinitions[0].environment` takes a list, and is an object",
+            "seen: `containerDefinitions[0].memmory` is not a member of the ECS API; did you mean `memory`?",
+            "seen: `containerDefinitions[0].environment` must be a list, but is an object",
         ],
     );
     assert_eq!(site.ecs.calls(), [""; 0]);
 }
 
 #[test]
-fn each_file_that_cannot_be_used_is_told() {
+fn each_invalid_file_is_refused() {
     let site = Site::new();
-    for (text, said) in [
-        ("{\"family\": ", "no JSON"),
+    for (text, expected) in [
+        ("{\"family\": ", "not valid JSON"),
         ("{}", "`family` is missing or empty"),
         ("{\"family\": \"web\", \"containerDefinitions\": []}", "`containerDefinitions` is missing or empty"),
-        ("[]", "takes an object, and is a list"),
+        ("[]", "must be an object, but is a list"),
     ] {
         std::fs::write(site.folder.path().join("task.json"), text).unwrap();
-        site.deploy("deploy", &[]).ends(35, &["[bad-input]", "`task.json`", said]);
-        site.deploy("deploy", &["--image", "web=web:2"]).ends(35, &["[bad-input]", said]);
+        site.deploy("deploy", &[]).ends(35, &["[bad-input]", "`task.json`", expected]);
+        site.deploy("deploy", &["--image", "web=web:2"]).ends(35, &["[bad-input]", expected]);
     }
     site.run(&["deploy", "--task-definition", "absent.json"]).ends(35, &["`absent.json` cannot be read"]);
     site.run(&["deploy"]).ends(2, &["--task-definition"]);
     let site = Site::new();
     site.run(&["deploy", "--task-definition", "task.json"])
-        .ends(35, &["nothing names the cluster; say `--cluster NAME`"]);
-    site.deploy("plan", &["--image", "wep=x:1"]).ends(35, &["names no container", "\"web\""]);
+        .ends(35, &["the cluster is not named; use `--cluster NAME`"]);
+    site.deploy("plan", &["--image", "wep=x:1"]).ends(35, &["has no such container", "\"web\""]);
     site.write("service.json", &json!({"cluster": "prod", "serviceName": "web", "taskDefinition": "other:3"}));
-    site.deploy("plan", &[]).ends(35, &["`taskDefinition` is `other:3`, and the family that is deployed is `web`"]);
+    site.deploy("plan", &[]).ends(35, &["`taskDefinition` is `other:3`, but the task definition has the family `web`"]);
 }
 
 #[test]
-fn takes_what_describe_task_definition_prints() {
+fn the_output_of_describe_task_definition_is_accepted() {
     let mut site = Site::new();
     site.deployed("1");
     let described = site.ecs.read(|world| world.families["web"][0].clone());
     site.write("task.json", &json!({"taskDefinition": described, "tags": []}));
     let outcome = site.deploy("deploy", &["--image", "web=web:2"]);
-    outcome
-        .ends(0, &["left out of the task definition, since only ECS says them: taskDefinitionArn", "deployed web:2"]);
+    outcome.ends(
+        0,
+        &["ignored members of the task definition that only ECS can set: taskDefinitionArn", "deployed web:2"],
+    );
     let body = &site.ecs.bodies("RegisterTaskDefinition")[0];
     assert!(body.get("taskDefinitionArn").is_none() && body.get("registeredBy").is_none(), "{body:#}");
 }
@@ -98,14 +103,14 @@ fn secrets_of_the_environment_are_not_shown() {
 }
 
 #[test]
-fn what_ecs_does_not_accept_is_told_in_its_words() {
+fn a_rejection_by_ecs_is_quoted() {
     let site = Site::new();
     site.write("task.json", &json!({"family": "web", "containerDefinitions": [{"name": "web", "image": "web:1"}]}));
     site.deploy("deploy", &[]).ends(35, &["[not-accepted]", "At least one of 'memory' or 'memoryReservation'"]);
 }
 
 #[test]
-fn who_may_not_and_what_is_not_there_end_with_their_own_codes() {
+fn missing_permissions_and_missing_resources_have_their_own_codes() {
     let site = Site::new();
     let user = format!("User: arn:aws:sts::{ACCOUNT}:assumed-role/ci/x is not authorized to perform");
     site.ecs.fail("DescribeServices", [error("AccessDeniedException", &format!("{user}: ecs:DescribeServices"))]);
@@ -125,7 +130,7 @@ fn who_may_not_and_what_is_not_there_end_with_their_own_codes() {
 }
 
 #[test]
-fn throttling_is_waited_out() {
+fn throttled_calls_are_retried() {
     let site = Site::new();
     for operation in ["DescribeServices", "RegisterTaskDefinition", "CreateService"] {
         site.ecs.fail(operation, vec![error("ThrottlingException", "Rate exceeded"); 4]);
@@ -137,7 +142,7 @@ fn throttling_is_waited_out() {
 }
 
 #[test]
-fn an_api_out_of_reach_ends_with_its_code_and_a_missing_region_is_named() {
+fn an_unreachable_api_has_its_own_code_and_a_missing_region_is_named() {
     let site = Site::new();
     let closed = {
         let server = crate::support::rollout::Ecs::start();
@@ -153,10 +158,10 @@ fn an_api_out_of_reach_ends_with_its_code_and_a_missing_region_is_named() {
         let output = command.output().unwrap();
         (output.status.code(), String::from_utf8(output.stderr).unwrap())
     };
-    let (code, said) = run(&closed, Some("eu-west-1"));
-    assert_eq!(code, Some(38), "{said}");
-    assert!(said.contains("[api-unreachable]"), "{said}");
-    let (code, said) = run(&site.ecs.endpoint(), None);
-    assert_eq!(code, Some(37), "{said}");
-    assert!(said.contains("no region is named"), "{said}");
+    let (code, output) = run(&closed, Some("eu-west-1"));
+    assert_eq!(code, Some(38), "{output}");
+    assert!(output.contains("[api-unreachable]"), "{output}");
+    let (code, output) = run(&site.ecs.endpoint(), None);
+    assert_eq!(code, Some(37), "{output}");
+    assert!(output.contains("no region is named"), "{output}");
 }

@@ -1,4 +1,4 @@
-//! `ecs-deploy` against the simulated ECS API: what it asks for, what becomes of the service, and what it says.
+//! Runs `ecs-deploy` against the simulated ECS API: its calls, the state of the service afterwards, and its output.
 
 mod ends;
 mod input;
@@ -6,22 +6,23 @@ mod rollback;
 mod states;
 
 use crate::support::rollout::Ecs;
+use crate::support::schema;
 use serde_json::{Value, json};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_ecs-deploy");
 
-/// A folder with the files of a deployment, and the API that it goes to.
+/// A folder with the files of a deployment, and the simulated API.
 pub(crate) struct Site {
     pub(crate) ecs: Ecs,
     pub(crate) folder: tempfile::TempDir,
     variables: Vec<(String, String)>,
-    /// Another API than the simulated one.
-    elsewhere: Option<String>,
+    /// The endpoint to use instead of the simulated API.
+    other_endpoint: Option<String>,
 }
 
-/// What a run came to.
+/// The result of a run.
 #[derive(Debug)]
 pub(crate) struct Outcome {
     pub(crate) code: i32,
@@ -34,21 +35,25 @@ impl Outcome {
         serde_json::from_str(&self.stdout).unwrap_or_else(|error| panic!("{error}: {self:?}"))
     }
 
-    /// Code, and a piece of what was said.
+    /// Asserts the exit code, and that the output contains the texts.
     #[track_caller]
-    pub(crate) fn ends(&self, code: i32, says: &[&str]) {
+    pub(crate) fn ends(&self, code: i32, texts: &[&str]) {
         assert_eq!(self.code, code, "{self:#?}");
-        for text in says {
+        for text in texts {
             assert!(self.stdout.contains(text) || self.stderr.contains(text), "no `{text}` in {self:#?}");
         }
     }
 }
 
 impl Site {
-    /// One container, `web`, with its tag from `TAG`; two tasks.
+    /// A service of two tasks with one container, `web`, whose image tag is the variable `TAG`.
     pub(crate) fn new() -> Self {
-        let site =
-            Self { ecs: Ecs::start(), folder: tempfile::tempdir().unwrap(), variables: Vec::new(), elsewhere: None };
+        let site = Self {
+            ecs: Ecs::start(),
+            folder: tempfile::tempdir().unwrap(),
+            variables: Vec::new(),
+            other_endpoint: None,
+        };
         let log = json!({"logDriver": "awslogs", "options": {
             "awslogs-group": "/ecs/web", "awslogs-region": "eu-west-1", "awslogs-stream-prefix": "ecs"}});
         let task = json!({"family": "web", "containerDefinitions": [{
@@ -59,9 +64,9 @@ impl Site {
         site.variable("TAG", "1")
     }
 
-    /// Deployed to this API rather than to the simulated one.
+    /// Uses this endpoint instead of the simulated API.
     pub(crate) fn at(self, endpoint: &str) -> Self {
-        Self { elsewhere: Some(endpoint.into()), ..self }
+        Self { other_endpoint: Some(endpoint.into()), ..self }
     }
 
     pub(crate) fn variable(mut self, name: &str, value: &str) -> Self {
@@ -77,22 +82,21 @@ impl Site {
         std::fs::write(self.folder.path().join(name), format!("{value:#}\n")).unwrap();
     }
 
-    /// With exactly these arguments.
+    /// Runs `ecs-deploy` with exactly these arguments.
     pub(crate) fn run(&self, arguments: &[&str]) -> Outcome {
         let mut command = Command::new(PROGRAM);
         command.args(arguments).current_dir(self.folder.path()).env_clear().stdin(Stdio::null());
         command
-            .envs(safe(&self.elsewhere.clone().unwrap_or_else(|| self.ecs.endpoint())))
+            .envs(safe(&self.other_endpoint.clone().unwrap_or_else(|| self.ecs.endpoint())))
             .envs(self.variables.iter().cloned());
         let output = command.output().unwrap();
-        Outcome {
-            code: output.status.code().unwrap_or(-1),
-            stdout: String::from_utf8(output.stdout).unwrap(),
-            stderr: String::from_utf8(output.stderr).unwrap(),
-        }
+        let stdout = String::from_utf8(output.stdout).unwrap();
+        let valid = schema::validate_deploy_stdout(arguments, &stdout);
+        valid.unwrap_or_else(|error| panic!("`{}` printed a document {error}", arguments.join(" ")));
+        Outcome { code: output.status.code().unwrap_or(-1), stdout, stderr: String::from_utf8(output.stderr).unwrap() }
     }
 
-    /// All that a terminal of 100 columns gets, by script(1).
+    /// Runs `ecs-deploy` at a terminal of 100 columns, and returns everything that the terminal receives (script(1)).
     pub(crate) fn at_a_terminal(&self, arguments: &str) -> String {
         let mut command = Command::new("script");
         let shell = format!("stty cols 100; '{PROGRAM}' {arguments}");
@@ -102,13 +106,13 @@ impl Site {
         String::from_utf8_lossy(&command.output().unwrap().stdout).into_owned()
     }
 
-    /// `deploy` or `plan` of the two files, with more arguments.
+    /// Runs `deploy` or `plan` with the two files and more arguments.
     pub(crate) fn deploy(&self, command: &str, more: &[&str]) -> Outcome {
         const FILES: [&str; 4] = ["--task-definition", "task.json", "--service-definition", "service.json"];
         self.run(&[&[command], &FILES[..], more].concat())
     }
 
-    /// The service runs well with this tag.
+    /// Deploys this image tag, which must succeed.
     #[track_caller]
     pub(crate) fn deployed(&mut self, tag: &str) {
         self.set("TAG", tag);
@@ -117,7 +121,7 @@ impl Site {
         self.ecs.forget_calls();
     }
 
-    /// The image of the revision that the service shall run, and how many revisions there are.
+    /// The image of the revision that the service runs, and the number of revisions.
     pub(crate) fn image(&self) -> (String, usize) {
         self.ecs.read(|world| {
             let revision = &world.services["web"].shown["taskDefinition"];
@@ -128,7 +132,7 @@ impl Site {
     }
 }
 
-/// The environment of a run: credentials of nobody, and no way off this machine.
+/// The environment of a run: invalid credentials, and an endpoint on this host.
 pub(crate) fn safe(endpoint: &str) -> Vec<(&'static str, String)> {
     assert!(endpoint.starts_with("http://127.0.0.1:"), "{endpoint}");
     vec![
@@ -141,7 +145,7 @@ pub(crate) fn safe(endpoint: &str) -> Vec<(&'static str, String)> {
     ]
 }
 
-/// How often each of the operations that change something was called.
+/// The calls that change something, the oldest first.
 pub(crate) fn writes(site: &Site) -> Vec<String> {
     const READS: [&str; 2] = ["Describe", "List"];
     let calls = site.ecs.calls().into_iter().filter(|call| !READS.iter().any(|read| call.starts_with(read)));

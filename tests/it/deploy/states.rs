@@ -1,4 +1,5 @@
-//! The service as it is found: absent, active, draining, inactive, of another kind; and what is changed of it.
+//! The service before a deployment: absent, active, draining, inactive, or of another type; and what the deployment
+//! changes.
 
 use super::{Site, writes};
 use crate::support::rollout::{Course, error};
@@ -8,7 +9,10 @@ use serde_json::json;
 fn creates_a_service_that_is_absent() {
     let site = Site::new();
     let outcome = site.deploy("deploy", &["--build", "17", "--commit", "0123abc"]);
-    outcome.ends(0, &["create the service: there is none of this name", "deployed web:1 (build 17)", "2 of 2 running"]);
+    outcome.ends(
+        0,
+        &["create the service: there is no service of this name", "deployed web:1 (build 17)", "2 of 2 running"],
+    );
     assert_eq!(writes(&site), ["RegisterTaskDefinition", "CreateService", "TagResource"]);
     let tags = &site.ecs.bodies("RegisterTaskDefinition")[0]["tags"];
     assert_eq!(
@@ -22,23 +26,25 @@ fn creates_a_service_that_is_absent() {
 }
 
 #[test]
-fn a_second_run_changes_nothing_and_says_so() {
+fn a_second_run_reports_no_change() {
     let mut site = Site::new();
     site.deployed("1");
     let outcome = site.deploy("deploy", &["--build", "18"]);
-    outcome.ends(0, &["unchanged: service `web` runs web:1 as wanted"]);
+    outcome.ends(0, &["unchanged: service `web` already runs web:1"]);
     assert_eq!(writes(&site), [""; 0]);
     assert_eq!(site.deploy("deploy", &["--json"]).json()["result"], "unchanged");
 }
 
 #[test]
-fn updates_a_service_to_a_new_revision_and_shows_the_difference() {
+fn updates_a_service_to_a_new_revision_and_shows_the_diff() {
     let mut site = Site::new();
     site.deployed("1");
     site.set("TAG", "2");
     let outcome = site.deploy("deploy", &[]);
-    outcome
-        .ends(0, &["-      \"image\": \"web:1\"", "+      \"image\": \"web:2\"", "deployed web:2", "go back to web:1"]);
+    outcome.ends(
+        0,
+        &["-      \"image\": \"web:1\"", "+      \"image\": \"web:2\"", "deployed web:2", "roll back to web:1"],
+    );
     assert_eq!(writes(&site), ["RegisterTaskDefinition", "UpdateService", "TagResource"]);
     let body = &site.ecs.bodies("UpdateService")[0];
     assert_eq!(body.as_object().unwrap().keys().collect::<Vec<_>>(), ["cluster", "service", "taskDefinition"]);
@@ -46,7 +52,7 @@ fn updates_a_service_to_a_new_revision_and_shows_the_difference() {
 }
 
 #[test]
-fn plan_says_the_same_and_changes_nothing() {
+fn plan_prints_the_same_and_changes_nothing() {
     let mut site = Site::new();
     site.deployed("1");
     site.set("TAG", "2");
@@ -60,7 +66,7 @@ fn plan_says_the_same_and_changes_nothing() {
 }
 
 #[test]
-fn creates_again_what_was_deleted_by_hand() {
+fn creates_a_service_again_that_was_deleted_by_hand() {
     let mut site = Site::new();
     site.deployed("1");
     site.ecs.change(|world| {
@@ -74,12 +80,19 @@ fn creates_again_what_was_deleted_by_hand() {
 }
 
 #[test]
-fn waits_for_a_draining_service_to_end_and_creates_it() {
+fn waits_until_a_deleted_service_has_drained_and_creates_it() {
     let mut site = Site::new();
     site.deployed("1");
     site.ecs.change(|world| world.delete("web"));
     let outcome = site.deploy("deploy", &[]);
-    outcome.ends(0, &["drains: it is created anew", "waiting for its end", "deployed web:1"]);
+    outcome.ends(
+        0,
+        &[
+            "is draining; it is created again after that",
+            "waiting until the deleted service has drained",
+            "deployed web:1",
+        ],
+    );
     assert_eq!(writes(&site), ["CreateService"]);
     site.ecs.change(|world| {
         world.drains_for = 1000;
@@ -89,7 +102,7 @@ fn waits_for_a_draining_service_to_end_and_creates_it() {
 }
 
 #[test]
-fn a_create_that_ecs_does_not_take_yet_is_made_again() {
+fn create_is_retried_while_the_old_service_drains() {
     let site = Site::new();
     let draining = "Unable to Start a service that is still Draining.";
     site.ecs.fail("CreateService", vec![error("InvalidParameterException", draining); 2]);
@@ -97,9 +110,9 @@ fn a_create_that_ecs_does_not_take_yet_is_made_again() {
 }
 
 #[test]
-fn answers_from_before_the_call_are_no_verdict() {
+fn answers_from_before_the_deployment_decide_nothing() {
     let mut site = Site::new();
-    site.ecs.change(|world| world.stale_looks = 3);
+    site.ecs.change(|world| world.stale_polls = 3);
     site.deploy("deploy", &[]).ends(0, &["ECS does not show the service yet", "deployed web:1"]);
     site.set("TAG", "2");
     let outcome = site.deploy("deploy", &[]);
@@ -108,7 +121,7 @@ fn answers_from_before_the_call_are_no_verdict() {
 }
 
 #[test]
-fn leaves_the_desired_count_alone_where_auto_scaling_owns_it() {
+fn keeps_the_desired_count_if_auto_scaling_controls_it() {
     let mut site = Site::new();
     site.deployed("1");
     site.ecs.change(|world| {
@@ -117,16 +130,16 @@ fn leaves_the_desired_count_alone_where_auto_scaling_owns_it() {
     });
     site.set("TAG", "2");
     let outcome = site.deploy("deploy", &[]);
-    outcome.ends(0, &["the desired count stays 5, not 2: Application Auto Scaling decides it", "5 of 5 running"]);
+    outcome.ends(0, &["the desired count stays 5, not 2: Application Auto Scaling controls it", "5 of 5 running"]);
     assert!(site.ecs.bodies("UpdateService")[0].get("desiredCount").is_none());
 }
 
 #[test]
-fn changes_the_desired_count_where_nobody_owns_it_and_waits_for_it() {
+fn changes_the_desired_count_and_waits_for_the_tasks() {
     let mut site = Site::new();
     site.deployed("1");
-    // The first looks show the count of before, which was reached.
-    site.ecs.change(|world| world.stale_looks = 2);
+    // The first polls still show the old count, which is reached.
+    site.ecs.change(|world| world.stale_polls = 2);
     let outcome = site.deploy("deploy", &["--desired-count", "4"]);
     outcome.ends(0, &["desiredCount 2 -> 4", "4 of 4 running"]);
     assert_eq!(writes(&site), ["UpdateService"]);
@@ -134,19 +147,19 @@ fn changes_the_desired_count_where_nobody_owns_it_and_waits_for_it() {
 }
 
 #[test]
-fn refuses_to_guess_who_owns_the_desired_count() {
+fn an_unknown_controller_of_the_desired_count_is_an_error() {
     let mut site = Site::new();
     site.deployed("1");
     let denied = "User: x is not authorized to perform: application-autoscaling:DescribeScalableTargets";
     site.ecs.fail("DescribeScalableTargets", [error("AccessDeniedException", denied)]);
-    site.deploy("deploy", &["--desired-count", "4"]).ends(37, &["[caller-denied]", "is not known", denied]);
+    site.deploy("deploy", &["--desired-count", "4"]).ends(37, &["[caller-denied]", "cannot find out whether", denied]);
     assert_eq!(writes(&site), [""; 0]);
-    // Nobody asks where no question arises.
+    // Without a change of the desired count, the call is not made.
     site.deploy("deploy", &[]).ends(0, &["unchanged"]);
 }
 
 #[test]
-fn a_daemon_service_has_no_count() {
+fn a_daemon_service_has_no_desired_count() {
     let site = Site::new();
     site.write("service.json", &json!({"cluster": "prod", "serviceName": "web"}));
     let outcome = site.deploy("deploy", &["--daemon"]);
@@ -157,11 +170,11 @@ fn a_daemon_service_has_no_count() {
     site.deploy("deploy", &["--daemon"]).ends(0, &["unchanged"]);
     site.deploy("deploy", &["--service", "web", "--daemon", "--desired-count", "2"]).ends(2, &["--desired-count"]);
     site.write("service.json", &json!({"cluster": "prod", "serviceName": "web", "desiredCount": 2}));
-    site.deploy("deploy", &["--daemon"]).ends(35, &["[bad-input]", "a daemon service has no desired count"]);
+    site.deploy("deploy", &["--daemon"]).ends(35, &["[bad-input]", "a daemon service cannot have a desired count"]);
 }
 
 #[test]
-fn what_an_update_does_not_take_is_refused_before_anything_is_registered() {
+fn a_change_that_update_service_does_not_accept_is_refused_before_registration() {
     let mut site = Site::new();
     site.deployed("1");
     site.set("TAG", "2");
@@ -177,7 +190,7 @@ fn what_an_update_does_not_take_is_refused_before_anything_is_registered() {
 }
 
 #[test]
-fn a_service_of_code_deploy_is_not_ours() {
+fn a_service_of_code_deploy_is_refused() {
     let mut site = Site::new();
     site.deployed("1");
     site.ecs.change(|world| {
@@ -187,12 +200,12 @@ fn a_service_of_code_deploy_is_not_ours() {
 }
 
 #[test]
-fn one_small_instance_stops_the_old_task_first_and_says_what_that_risks() {
+fn one_small_instance_stops_the_old_task_first_and_notes_the_risk() {
     let mut site = Site::new();
     site.deployed("1");
     site.set("TAG", "2");
     let outcome = site.deploy("deploy", &["--one-small-instance"]);
-    outcome.ends(0, &["the service is down meanwhile", "deployed web:2"]);
+    outcome.ends(0, &["the service is down in between", "deployed web:2"]);
     let body = &site.ecs.bodies("UpdateService")[0];
     let expected = json!({"minimumHealthyPercent": 0, "maximumPercent": 100});
     assert_eq!(body["deploymentConfiguration"], expected);
@@ -202,32 +215,33 @@ fn one_small_instance_stops_the_old_task_first_and_says_what_that_risks() {
 }
 
 #[test]
-fn a_moved_tag_is_pulled_when_a_new_deployment_is_forced() {
+fn a_forced_deployment_starts_although_nothing_differs() {
     let mut site = Site::new();
     site.deployed("1");
-    site.deploy("deploy", &["--force-new-deployment"]).ends(0, &["a new deployment, as asked", "deployed web:1"]);
+    site.deploy("deploy", &["--force-new-deployment"])
+        .ends(0, &["a new deployment, because of `--force-new-deployment`", "deployed web:1"]);
     assert_eq!(writes(&site), ["UpdateService"]);
     assert_eq!(site.ecs.bodies("UpdateService")[0]["forceNewDeployment"], true);
 }
 
 #[test]
-fn a_rollout_that_goes_on_is_watched_and_one_that_failed_is_begun_again() {
+fn a_rollout_in_progress_is_watched_and_a_failed_one_is_started_again() {
     let mut site = Site::new();
     site.deployed("1");
     site.set("TAG", "2");
     site.ecs.change(|world| world.courses.push_back(Course::Completes(5)));
-    site.deploy("deploy", &["--no-wait"]).ends(0, &["begun: web:2", "its end is not waited for"]);
+    site.deploy("deploy", &["--no-wait"]).ends(0, &["started web:2", "not waiting for the rollout"]);
     site.ecs.forget_calls();
     site.deploy("deploy", &[]).ends(0, &["watch web:2 as ecs-svc/", "deployed web:2"]);
     assert_eq!(writes(&site), ["TagResource"]);
     site.ecs.change(|world| {
         world.services.get_mut("web").unwrap().shown["deployments"][0]["rolloutState"] = json!("FAILED");
     });
-    site.deploy("deploy", &[]).ends(0, &["has failed", "deployed web:2"]);
+    site.deploy("deploy", &[]).ends(0, &["failed", "deployed web:2"]);
 }
 
 #[test]
-fn a_deployment_in_progress_is_told_to_whoever_takes_its_place() {
+fn replacing_a_deployment_in_progress_is_noted() {
     let mut site = Site::new();
     site.deployed("1");
     site.set("TAG", "2");
@@ -235,11 +249,11 @@ fn a_deployment_in_progress_is_told_to_whoever_takes_its_place() {
     site.deploy("deploy", &["--no-wait"]).ends(0, &[]);
     site.set("TAG", "3");
     let outcome = site.deploy("deploy", &[]);
-    outcome.ends(0, &["of web:2 is in progress", "takes its place", "go back to web:1", "deployed web:3"]);
+    outcome.ends(0, &["web:2 as ecs-svc/", "is in progress", "replaces it", "roll back to web:1", "deployed web:3"]);
 }
 
 #[test]
-fn tags_of_the_service_are_added_and_those_of_the_revision_count() {
+fn missing_tags_are_added_to_the_service_once() {
     let mut site = Site::new();
     site.deployed("1");
     let tags = json!([{"key": "team", "value": "a"}]);

@@ -17,6 +17,7 @@ pub mod journal;
 pub mod moto;
 pub mod port;
 pub mod rollout;
+pub mod schema;
 pub mod systemd;
 pub mod tls;
 
@@ -33,6 +34,10 @@ use std::time::{Duration, Instant};
 
 /// No run of the product lasts longer.
 const LONGEST_RUN: Duration = Duration::from_secs(60);
+/// The highest exit code of `ecs-bootstrap`.
+const LAST_CODE: i32 = 25;
+/// The last verdict, below the root.
+const STATUS: &str = "run/ecs-bootstrap/status.json";
 /// What may never name anything off this machine.
 const ENDPOINTS: [&str; 5] =
     ["AWS_EC2_METADATA_SERVICE_ENDPOINT", "AWS_ENDPOINT_URL", "ECS_BOOTSTRAP_AGENT_ENDPOINT", "_PROXY", "_proxy"];
@@ -74,6 +79,14 @@ pub struct Running {
     stdout: Option<JoinHandle<Vec<u8>>>,
     stderr: Option<JoinHandle<Vec<u8>>>,
     ended: bool,
+    promise: Option<Promise>,
+}
+
+/// What is needed to validate the JSON of a run: the arguments, and the status file as it was before.
+struct Promise {
+    arguments: Vec<String>,
+    status: PathBuf,
+    before: Option<Vec<u8>>,
 }
 
 impl Instance {
@@ -314,7 +327,7 @@ impl Instance {
             command.current_dir(self.root()).stdin(Stdio::null());
         }
         command.stdout(Stdio::piped()).stderr(Stdio::piped());
-        Running::of(command).wait()
+        Running::of(command).promising(self, arguments).wait()
     }
 
     /// The same for who watches: both outputs go to stdout, in the order in which they come, and the outcome holds none.
@@ -328,7 +341,7 @@ impl Instance {
     pub fn start(&self, arguments: &[&str]) -> Running {
         let mut command = self.command(arguments);
         command.stdout(Stdio::piped()).stderr(Stdio::piped());
-        Running::of(command)
+        Running::of(command).promising(self, arguments)
     }
 
     /// The same with a stdout that takes nothing more, so that the first write to it never returns.
@@ -402,7 +415,15 @@ impl Running {
         let started = Instant::now();
         let mut child = command.spawn().expect("the product's binary");
         let (stdout, stderr) = (collect(child.stdout.take()), collect(child.stderr.take()));
-        Self { child, started, stdout, stderr, ended: false }
+        Self { child, started, stdout, stderr, ended: false, promise: None }
+    }
+
+    /// Validates its JSON against the schemas when it has ended.
+    fn promising(mut self, instance: &Instance, arguments: &[&str]) -> Self {
+        let status = instance.disk.path(STATUS);
+        let arguments = arguments.iter().map(|word| (*word).to_owned()).collect();
+        self.promise = Some(Promise { arguments, before: status_file(&status), status });
+        self
     }
 
     pub fn pid(&self) -> u32 {
@@ -432,8 +453,37 @@ impl Running {
         self.ended = true;
         let duration = self.started.elapsed();
         let (stdout, stderr) = (text(self.stdout.take()), text(self.stderr.take()));
+        // A run that was killed may have printed a part; a wrapper ends with higher codes.
+        if status.code().is_some_and(|code| code <= LAST_CODE)
+            && let Some(promise) = self.promise.take()
+        {
+            promise.check(&stdout);
+        }
         Outcome { code: status.code(), signal: status.signal(), stdout, stderr, started: self.started, duration }
     }
+}
+
+impl Promise {
+    fn check(self, stdout: &str) {
+        // `status` prints what is stored; a test may have stored something else than a verdict.
+        let stored = self.before.as_ref().and_then(|bytes| serde_json::from_slice(bytes).ok());
+        let is_forged = stored.is_some_and(|stored| schema::validate("verdict", &stored).is_err());
+        if is_forged && self.arguments.iter().any(|word| word == "status") {
+            return;
+        }
+        let printed = schema::validate_stdout(&self.arguments, stdout);
+        printed.unwrap_or_else(|error| panic!("`{}` printed a document {error}", self.arguments.join(" ")));
+        let after = status_file(&self.status).filter(|after| Some(after) != self.before.as_ref());
+        if let Some(document) = after.and_then(|bytes| serde_json::from_slice(&bytes).ok()) {
+            schema::validate("verdict", &document).unwrap_or_else(|error| panic!("status.json is {error}"));
+        }
+    }
+}
+
+/// The bytes of a regular file that is small enough to be a verdict.
+fn status_file(path: &Path) -> Option<Vec<u8>> {
+    let is_small = path.symlink_metadata().is_ok_and(|about| about.is_file() && about.len() < 1 << 20);
+    if is_small { std::fs::read(path).ok() } else { None }
 }
 
 impl Drop for Running {

@@ -1,29 +1,31 @@
 use super::*;
-use crate::cli::Flags;
-use crate::wanted::File;
+use crate::cli::DeploymentFlags;
+use crate::desired::InputFile;
+use crate::stability::last_stable_revision;
 
-fn file(name: &str, value: &Value) -> File {
-    File { name: name.to_owned(), text: value.to_string() }
+fn file(name: &str, value: &Value) -> InputFile {
+    InputFile { name: name.to_owned(), text: value.to_string() }
 }
 
-/// Two tasks of `web:2`, with more members of the service.
-fn wanted(more: Value) -> Wanted {
+/// A service of two tasks with the image `web:2`, and more members.
+fn desired(more: Value) -> DesiredState {
     let task = json!({"family": "web", "containerDefinitions": [{"name": "web", "image": "web:2", "memory": 128}]});
     let mut service = json!({"cluster": "prod", "serviceName": "web", "desiredCount": 2});
     more.as_object().unwrap().iter().for_each(|(name, value)| service[name] = value.clone());
-    let flags = Flags { build: Some("17".to_owned()), ..Flags::default() };
-    Wanted::read(&file("task.json", &task), Some(&file("service.json", &service)), &flags, &|_| None).unwrap()
+    let flags = DeploymentFlags { build: Some("17".to_owned()), ..DeploymentFlags::default() };
+    DesiredState::read(&file("task.json", &task), Some(&file("service.json", &service)), &flags, &|_| None).unwrap()
 }
 
 fn revision(number: u32, image: &str) -> Revision {
     let task = json!({
-        "taskDefinitionArn": format!("arn:aws:ecs:eu-west-1:111122223333:task-definition/web:{number}"), "status": "ACTIVE",
+        "taskDefinitionArn": format!("arn:aws:ecs:eu-west-1:111122223333:task-definition/web:{number}"),
+        "status": "ACTIVE",
         "family": "web", "containerDefinitions": [{"name": "web", "image": image, "memory": 128, "essential": true}],
     });
     Revision::read(&json!({"taskDefinition": task, "tags": [{"key": "ecs-deploy:build", "value": "16"}]}))
 }
 
-/// A service that runs a revision, with one more deployment where one goes on.
+/// A service whose PRIMARY deployment runs `running`. `old` is the revision of the deployment that it replaces.
 fn service(running: &Revision, state: &str, old: Option<&Revision>) -> Service {
     let deployment = |id: &str, status: &str, revision: &Revision, state: &str, created: f64| {
         json!({"id": id, "status": status, "taskDefinition": revision.arn, "rolloutState": state, "desiredCount": 2,
@@ -32,18 +34,19 @@ fn service(running: &Revision, state: &str, old: Option<&Revision>) -> Service {
     let mut deployments = vec![deployment("ecs-svc/2", "PRIMARY", running, state, 2.0)];
     deployments.extend(old.map(|old| deployment("ecs-svc/1", "ACTIVE", old, "COMPLETED", 1.0)));
     Service::read(&json!({
-        "status": "ACTIVE", "desiredCount": 2, "runningCount": 2, "taskDefinition": running.arn, "deployments": deployments,
+        "status": "ACTIVE", "desiredCount": 2, "runningCount": 2, "taskDefinition": running.arn,
+        "deployments": deployments,
         "deploymentConfiguration": {"minimumHealthyPercent": 100, "maximumPercent": 200},
     }))
     .unwrap()
 }
 
-fn observed(service: Option<Service>, newest: Option<Revision>, good: Option<Revision>) -> Observed {
-    Observed { service, newest, good, scaling: Scaling::NotAsked }
+fn current(service: Option<Service>, newest: Option<Revision>, last_stable: Option<Revision>) -> CurrentState {
+    CurrentState { service, newest, last_stable, scaling: Scaling::NotRead }
 }
 
 #[test]
-fn the_service_is_created_or_updated_by_its_true_state() {
+fn the_service_is_created_or_updated_by_its_status() {
     let with_status = |status: &str| {
         let service = service(&revision(1, "web:1"), "COMPLETED", None);
         Some(Service { status: status.to_owned(), ..service })
@@ -54,12 +57,12 @@ fn the_service_is_created_or_updated_by_its_true_state() {
         (with_status("DRAINING"), true, true),
         (with_status("ACTIVE"), false, false),
     ] {
-        let plan = plan(&wanted(json!({})), &observed(found.clone(), Some(revision(1, "web:1")), None)).unwrap();
+        let plan = plan(&desired(json!({})), &current(found.clone(), Some(revision(1, "web:1")), None)).unwrap();
         match plan.action {
             Action::Create { after_drain: waits, body, .. } => {
                 assert!(creates, "{found:?}");
                 assert_eq!((waits, &body["desiredCount"]), (after_drain, &json!(2)));
-                assert!(plan.back.is_err(), "nothing ran before");
+                assert!(plan.rollback.is_err(), "there was no service before");
             }
             Action::Update { body, changes } => {
                 assert!(!creates, "{found:?}");
@@ -71,16 +74,16 @@ fn the_service_is_created_or_updated_by_its_true_state() {
 }
 
 #[test]
-fn a_revision_is_registered_only_where_it_differs_from_the_newest() {
-    let same = registration(&wanted(json!({})), Some(&revision(3, "web:2")));
-    assert_eq!(same, Registration::Keep(revision(3, "web:2")), "the build's number alone is no difference");
+fn a_revision_is_registered_only_if_it_differs_from_the_newest() {
+    let same = registration(&desired(json!({})), Some(&revision(3, "web:2")));
+    assert_eq!(same, Registration::Keep(revision(3, "web:2")), "another build number is not a difference");
     for newest in [None, Some(revision(3, "web:1")), Some(Revision { is_active: false, ..revision(3, "web:2") })] {
-        let Registration::New { body, .. } = registration(&wanted(json!({})), newest.as_ref()) else {
+        let Registration::New { body, .. } = registration(&desired(json!({})), newest.as_ref()) else {
             panic!("{newest:?}")
         };
         assert_eq!(body["tags"], json!([{"key": "ecs-deploy:build", "value": "17"}]));
     }
-    let mut tagged = wanted(json!({}));
+    let mut tagged = desired(json!({}));
     tagged.task_definition["tags"] = json!([{"key": "team", "value": "a"}]);
     let Registration::New { diff, .. } = registration(&tagged, Some(&revision(3, "web:2"))) else {
         panic!("its tags differ")
@@ -89,37 +92,38 @@ fn a_revision_is_registered_only_where_it_differs_from_the_newest() {
 }
 
 #[test]
-fn the_way_back_is_to_what_ran_well_and_only_where_it_can_be_gone() {
+fn the_rollback_target_is_the_last_stable_revision_if_it_is_active() {
     let (old, new) = (revision(1, "web:1"), revision(2, "web:1b"));
-    // What is being replaced ran well; what replaces it has not ended.
-    let busy = service(&new, "IN_PROGRESS", Some(&old));
-    assert_eq!(busy.last_good(), Some(old.arn.as_str()));
-    assert_eq!(service(&new, "COMPLETED", Some(&old)).last_good(), Some(new.arn.as_str()));
-    assert_eq!(service(&new, "IN_PROGRESS", None).last_good(), None);
-    let wanted = wanted(json!({"deploymentConfiguration": {"minimumHealthyPercent": 50}}));
-    let plan_of = |good| plan(&wanted, &observed(Some(busy.clone()), Some(new.clone()), good)).unwrap();
-    let planned = plan_of(Some(old.clone()));
-    let back = planned.back.unwrap();
-    assert_eq!(back.body["taskDefinition"], old.arn);
-    assert_eq!(back.body["deploymentConfiguration"]["minimumHealthyPercent"], 100, "as it was before");
-    assert!(planned.notes.iter().any(|note| note.contains("takes its place")), "{:?}", planned.notes);
-    assert!(plan_of(None).back.unwrap_err().contains("has run well"));
-    assert!(plan_of(Some(Revision { is_active: false, ..old })).back.unwrap_err().contains("deregistered"));
+    // The old deployment is complete, its replacement is in progress.
+    let in_progress = service(&new, "IN_PROGRESS", Some(&old));
+    assert_eq!(last_stable_revision(&in_progress), Some(old.arn.as_str()));
+    assert_eq!(last_stable_revision(&service(&new, "COMPLETED", Some(&old))), Some(new.arn.as_str()));
+    assert_eq!(last_stable_revision(&service(&new, "IN_PROGRESS", None)), None);
+    let desired = desired(json!({"deploymentConfiguration": {"minimumHealthyPercent": 50}}));
+    let plan_with =
+        |last_stable| plan(&desired, &current(Some(in_progress.clone()), Some(new.clone()), last_stable)).unwrap();
+    let planned = plan_with(Some(old.clone()));
+    let rollback = planned.rollback.unwrap();
+    assert_eq!(rollback.body["taskDefinition"], old.arn);
+    assert_eq!(rollback.body["deploymentConfiguration"]["minimumHealthyPercent"], 100, "the value before");
+    assert!(planned.notes.iter().any(|note| note.contains("replaces it")), "{:?}", planned.notes);
+    assert!(plan_with(None).rollback.unwrap_err().contains("was stable"));
+    assert!(plan_with(Some(Revision { is_active: false, ..old })).rollback.unwrap_err().contains("deregistered"));
 }
 
 #[test]
-fn what_is_not_said_stays_as_it_is() {
+fn members_that_the_definition_does_not_have_stay_unchanged() {
     let running = revision(3, "web:2");
-    let found = observed(Some(service(&running, "COMPLETED", None)), Some(running.clone()), Some(running));
-    for said in [
+    let found = current(Some(service(&running, "COMPLETED", None)), Some(running.clone()), Some(running));
+    for definition in [
         json!({}),
         json!({"deploymentConfiguration": {"maximumPercent": 200}}),
         json!({"schedulingStrategy": "REPLICA", "deploymentController": {"type": "ECS"}, "propagateTags": "NONE"}),
         json!({"enableExecuteCommand": false, "loadBalancers": [], "role": "ecsServiceRole"}),
     ] {
-        assert_eq!(plan(&wanted(said.clone()), &found).unwrap().action, Action::Nothing, "{said}");
+        assert_eq!(plan(&desired(definition.clone()), &found).unwrap().action, Action::Nothing, "{definition}");
     }
-    let Action::Update { body, .. } = plan(&wanted(json!({"enableExecuteCommand": true})), &found).unwrap().action
+    let Action::Update { body, .. } = plan(&desired(json!({"enableExecuteCommand": true})), &found).unwrap().action
     else {
         panic!("it differs")
     };

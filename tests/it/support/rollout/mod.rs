@@ -1,8 +1,8 @@
-//! The ECS API as a deployment sees it: task definitions, services and their rollouts, in whatever way they go (Amazon ECS
-//! API Reference; Developer Guide, "Amazon ECS deployment rolling update"). Scalable targets and logs beside it.
+//! A simulated ECS API for deployments: task definitions, services and their rollouts (Amazon ECS API Reference;
+//! Developer Guide, "Amazon ECS deployment rolling update"), scalable targets and logs.
 //!
-//! In: how the next deployments go, and faults. Out: answers, and what was asked. Time is counted in looks: each
-//! DescribeServices brings a rollout one step further, so that a test does not depend on a clock.
+//! In: the course of the next deployments, and faults. Out: answers, and the recorded calls. Time is counted in polls:
+//! each DescribeServices moves a rollout one step forward, so tests do not depend on a clock.
 
 mod steps;
 
@@ -16,21 +16,21 @@ use std::sync::{Arc, Mutex};
 pub const ACCOUNT: &str = "111122223333";
 const PREFIX: &str = "arn:aws:ecs:eu-west-1:111122223333";
 
-/// How a deployment goes, once it has begun.
+/// The course of a deployment after its start.
 #[derive(Clone, Debug)]
 pub enum Course {
-    /// Completed at this look.
+    /// Completes at this poll.
     Completes(u32),
-    /// In progress for ever; ECS says this.
+    /// Stays in progress, with this service event.
     Stuck(String),
-    /// Tasks stop, one a look; at this look ECS gives up, where there is a circuit breaker.
+    /// One task stops at each poll. At poll `at` the circuit breaker gives up, if there is one.
     Fails { at: u32, task: Stopped },
-    /// At this look somebody else deploys.
+    /// At this poll another caller starts a deployment.
     Superseded(u32),
-    /// At this look somebody deletes the service.
+    /// At this poll the service is deleted.
     Deleted(u32),
-    /// ECS has given up on it, and goes back at this look.
-    GoesBack(u32),
+    /// ECS has given up, and starts its rollback at this poll.
+    RollsBack(u32),
 }
 
 /// A task that stopped.
@@ -43,7 +43,7 @@ pub struct Stopped {
 }
 
 impl Stopped {
-    /// Its container ended.
+    /// A task whose container exited.
     pub fn exited(exit_code: i64) -> Self {
         Self {
             code: "EssentialContainerExited".into(),
@@ -53,7 +53,7 @@ impl Stopped {
         }
     }
 
-    /// It did not start.
+    /// A task that did not start.
     pub fn not_started(container_reason: &str) -> Self {
         Self {
             code: "TaskFailedToStart".into(),
@@ -63,57 +63,55 @@ impl Stopped {
         }
     }
 
-    /// ECS stopped it.
+    /// A task that ECS stopped.
     pub fn by_ecs(reason: &str) -> Self {
         Self { code: "ServiceSchedulerInitiated".into(), reason: reason.into(), ..Self::default() }
     }
 }
 
-/// What is in the account; changeable while it runs.
+/// The state of the account. Tests can change it while the simulator runs.
 #[derive(Default)]
 pub struct World {
-    /// The services by name; all are in the cluster `prod`.
+    /// By name. All services are in the cluster `prod`.
     pub services: BTreeMap<String, Service>,
-    /// The revisions of each family, in their order.
+    /// The revisions of each family, the oldest first.
     pub families: BTreeMap<String, Vec<Value>>,
-    /// How the next deployments go; `Completes(2)` when none is left.
+    /// The courses of the next deployments. After the last one: `Completes(2)`.
     pub courses: VecDeque<Course>,
-    /// What is answered in place of the next calls of an operation; `None` lets one through.
+    /// The faults that answer the next calls of an operation. `None` lets one call succeed.
     pub faults: BTreeMap<&'static str, VecDeque<Option<Fault>>>,
-    /// So many looks after a write still show the service as it was before.
-    pub stale_looks: u32,
-    /// Application Auto Scaling has a target for the service.
+    /// How many polls after a write still show the old service.
+    pub stale_polls: u32,
+    /// Whether Application Auto Scaling has a target for the service.
     pub is_scaled: bool,
-    /// The lines of a log stream, as `GROUP:STREAM`.
+    /// The lines of each log stream, by `GROUP:STREAM`.
     pub logs: BTreeMap<String, Vec<String>>,
-    /// Looks between a deployment that failed and its rollback by ECS.
-    pub back_after: u32,
-    /// Looks until a deleted service is INACTIVE.
+    /// The number of polls between a failed deployment and its rollback by ECS.
+    pub rollback_after: u32,
+    /// The number of polls until a deleted service is INACTIVE.
     pub drains_for: u32,
     tick: f64,
     ids: u64,
     before: Option<(String, Option<Value>, u32)>,
 }
 
-/// A service.
 #[derive(Clone, Debug, Default)]
 pub struct Service {
-    /// As DescribeServices shows it.
+    /// The JSON of DescribeServices.
     pub shown: Value,
     pub tasks: Vec<Value>,
     course: Option<Course>,
-    symptoms: u32,
+    polls: u32,
     draining: u32,
 }
 
-/// The simulator.
 pub struct Ecs {
     server: Server,
     world: Arc<Mutex<World>>,
 }
 
 impl Ecs {
-    /// With the empty cluster `prod`.
+    /// Starts the simulator with the empty cluster `prod`.
     pub fn start() -> Self {
         let world = Arc::new(Mutex::new(World { tick: 1_790_000_000.0, drains_for: 3, ..World::default() }));
         let inner = Arc::clone(&world);
@@ -124,12 +122,12 @@ impl Ecs {
         self.server.endpoint()
     }
 
-    /// These errors for the next calls of an operation.
+    /// Lets the next calls of an operation fail with these errors.
     pub fn fail(&self, operation: &'static str, faults: impl IntoIterator<Item = Fault>) {
         self.change(|world| drop(world.faults.insert(operation, faults.into_iter().map(Some).collect())));
     }
 
-    /// This error for every call of an operation after so many.
+    /// Lets all calls of an operation fail after the first `calls` ones.
     pub fn fail_after(&self, operation: &'static str, calls: usize, fault: Fault) {
         let faults = std::iter::repeat_n(None, calls).chain(std::iter::repeat_n(Some(fault), 50));
         self.change(|world| drop(world.faults.insert(operation, faults.collect())));
@@ -139,17 +137,16 @@ impl Ecs {
         change(&mut lock(&self.world));
     }
 
-    /// What is read of it.
     pub fn read<T>(&self, read: impl FnOnce(&World) -> T) -> T {
         read(&lock(&self.world))
     }
 
-    /// The operations that were called, oldest first.
+    /// The operations that were called, the oldest first.
     pub fn calls(&self) -> Vec<String> {
         self.server.requests().iter().map(|request| operation(request).to_owned()).collect()
     }
 
-    /// The bodies of one operation.
+    /// The request bodies of one operation, the oldest first.
     pub fn bodies(&self, of: &str) -> Vec<Value> {
         let requests = self.server.requests();
         let wanted = requests.iter().filter(|request| operation(request) == of);
@@ -169,7 +166,7 @@ fn operation(request: &Request) -> &str {
 pub type Fault = (u16, String, String);
 type Outcome = Result<Value, Fault>;
 
-/// An error as the API answers most of them.
+/// An API error with status 400, as most of them.
 pub fn error(code: &str, message: &str) -> Fault {
     (400, code.into(), message.into())
 }
@@ -212,7 +209,7 @@ impl World {
                 let active = revisions.filter(|revision| revision["status"] == "ACTIVE");
                 Ok(json!({"taskDefinitionArns": active.map(|one| &one["taskDefinitionArn"]).collect::<Vec<_>>()}))
             }
-            "DescribeServices" => Ok(self.look(short(body["services"][0].as_str().unwrap_or_default()))),
+            "DescribeServices" => Ok(self.poll(short(body["services"][0].as_str().unwrap_or_default()))),
             "CreateService" => self.create(body),
             "UpdateService" => self.update(body),
             "DeleteService" => {
@@ -233,8 +230,9 @@ impl World {
                 Ok(json!({"tasks": found, "failures": []}))
             }
             "DescribeScalableTargets" => {
-                let target = json!({"ResourceId": body["ResourceIds"][0], "ServiceNamespace": "ecs", "MinCapacity": 1,
-                    "ScalableDimension": "ecs:service:DesiredCount", "MaxCapacity": 9, "RoleARN": "x", "CreationTime": 1.0});
+                let target = json!({"ResourceId": body["ResourceIds"][0], "ServiceNamespace": "ecs", "RoleARN": "x",
+                    "ScalableDimension": "ecs:service:DesiredCount", "MinCapacity": 1, "MaxCapacity": 9,
+                    "CreationTime": 1.0});
                 Ok(json!({"ScalableTargets": if self.is_scaled { vec![target] } else { vec![] }}))
             }
             "GetLogEvents" => {
@@ -252,7 +250,7 @@ impl World {
         }
     }
 
-    /// Has `web` run two tasks of this image, with these members of CreateService.
+    /// Creates the service `web` with two tasks of this image and more members of CreateService.
     pub fn runs(&mut self, image: &str, more: &Value) {
         let container = json!({"name": "web", "image": image, "memory": 128});
         self.register(&json!({"family": "web", "containerDefinitions": [container]})).expect("a revision");
@@ -261,7 +259,7 @@ impl World {
         more.into_iter().for_each(|(member, value)| body[member] = value);
         self.courses.push_front(Course::Completes(1));
         self.create(&body).expect("a service");
-        self.look("web");
+        self.poll("web");
     }
 
     fn register(&mut self, body: &Value) -> Outcome {
@@ -420,9 +418,10 @@ impl World {
 
 fn split_tags(mut revision: Value, with_tags: bool) -> Value {
     let tags = revision.as_object_mut().and_then(|members| members.remove("tags"));
-    match with_tags {
-        true => json!({"taskDefinition": revision, "tags": tags.unwrap_or(json!([]))}),
-        false => json!({"taskDefinition": revision}),
+    if with_tags {
+        json!({"taskDefinition": revision, "tags": tags.unwrap_or(json!([]))})
+    } else {
+        json!({"taskDefinition": revision})
     }
 }
 

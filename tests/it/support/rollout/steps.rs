@@ -1,4 +1,4 @@
-//! How a rollout goes on, look by look.
+//! Moves a simulated rollout one step forward at each poll.
 //!
 //! In: a deployment's [`Course`]. Out: what DescribeServices shows next.
 
@@ -6,15 +6,15 @@ use super::{Course, PREFIX, Stopped, World};
 use serde_json::{Map, Value, json};
 
 impl World {
-    /// Keeps what the next looks still show.
+    /// Keeps the current service for the stale answers of the next polls.
     pub(super) fn remember(&mut self, name: &str) {
-        if self.stale_looks > 0 {
+        if self.stale_polls > 0 {
             let shown = self.services.get(name).map(|service| service.shown.clone());
-            self.before = Some((name.to_owned(), shown, self.stale_looks));
+            self.before = Some((name.to_owned(), shown, self.stale_polls));
         }
     }
 
-    /// Begins a deployment of the revision.
+    /// Starts a deployment of the revision.
     pub(super) fn deploy(&mut self, name: &str, revision: &str) {
         self.ids += 1;
         let id = format!("ecs-svc/{:019}", self.ids);
@@ -33,7 +33,7 @@ impl World {
         });
         service.shown["deployments"] = json!([deployment].into_iter().chain(old).collect::<Vec<_>>());
         service.shown["taskDefinition"] = json!(revision);
-        (service.course, service.symptoms) = (Some(course), 0);
+        (service.course, service.polls) = (Some(course), 0);
     }
 
     pub fn delete(&mut self, name: &str) {
@@ -45,8 +45,8 @@ impl World {
         }
     }
 
-    /// One look at a service, which brings it one step further.
-    pub(super) fn look(&mut self, name: &str) -> Value {
+    /// The answer of DescribeServices, which moves the rollout one step forward.
+    pub(super) fn poll(&mut self, name: &str) -> Value {
         if let Some((of, shown, left)) = self.before.take_if(|before| before.0 == name) {
             if left > 1 {
                 self.before = Some((of, shown.clone(), left - 1));
@@ -65,11 +65,11 @@ impl World {
                 service.shown["status"] = json!("INACTIVE");
             }
         }
-        service.symptoms += 1;
-        let symptoms = service.symptoms;
+        service.polls += 1;
+        let polls = service.polls;
         let desired = service.shown["desiredCount"].clone();
         let Some(course) = service.course.clone() else {
-            // A changed count is reached by itself.
+            // Without a rollout, a changed desired count is reached at once.
             service.shown["runningCount"] = desired.clone();
             if let Some(primary) = service.shown["deployments"].get_mut(0) {
                 primary["runningCount"] = desired;
@@ -77,26 +77,26 @@ impl World {
             return;
         };
         match course {
-            Course::Completes(at) if symptoms >= at => {
+            Course::Completes(at) if polls >= at => {
                 service.course = None;
                 complete(&mut service.shown);
                 self.event(name, &format!("(service {name}) has reached a steady state."));
             }
             Course::Completes(_) => service.shown["deployments"][0]["pendingCount"] = desired,
-            Course::Stuck(says) if symptoms == 1 => self.event(name, &says),
+            Course::Stuck(message) if polls == 1 => self.event(name, &message),
             Course::Stuck(_) => {}
-            Course::Fails { at, task } => self.fail(name, symptoms >= at, &task),
-            Course::Superseded(at) if symptoms >= at => {
+            Course::Fails { at, task } => self.fail(name, polls >= at, &task),
+            Course::Superseded(at) if polls >= at => {
                 let running = service.shown["taskDefinition"].as_str().unwrap().to_owned();
                 self.deploy(name, &running);
             }
-            Course::Deleted(at) if symptoms >= at => {
+            Course::Deleted(at) if polls >= at => {
                 let deployments = service.shown["deployments"].clone();
                 self.delete(name);
                 self.services.get_mut(name).unwrap().shown["deployments"] = deployments;
             }
-            Course::GoesBack(at) if symptoms >= at => self.go_back(name),
-            Course::Superseded(_) | Course::Deleted(_) | Course::GoesBack(_) => {}
+            Course::RollsBack(at) if polls >= at => self.roll_back(name),
+            Course::Superseded(_) | Course::Deleted(_) | Course::RollsBack(_) => {}
         }
     }
 
@@ -129,18 +129,18 @@ impl World {
         service.shown["deployments"][0]["rolloutState"] = json!("FAILED");
         service.shown["deployments"][0]["rolloutStateReason"] = json!(reason);
         service.course = None;
-        let (symptoms, rolls_back) = (service.symptoms, breaker["rollback"] == true);
+        let (polls, rolls_back) = (service.polls, breaker["rollback"] == true);
         self.event(name, &format!("(service {name}) (deployment {id}) deployment failed: tasks failed to start."));
         if rolls_back {
-            let at = symptoms + self.back_after;
-            self.services.get_mut(name).unwrap().course = Some(Course::GoesBack(at));
-            if at == symptoms {
-                self.go_back(name);
+            let at = polls + self.rollback_after;
+            self.services.get_mut(name).unwrap().course = Some(Course::RollsBack(at));
+            if at == polls {
+                self.roll_back(name);
             }
         }
     }
 
-    fn go_back(&mut self, name: &str) {
+    fn roll_back(&mut self, name: &str) {
         let service = self.services.get_mut(name).unwrap();
         service.course = None;
         let others = service.shown["deployments"].as_array().unwrap().clone();
@@ -154,7 +154,7 @@ impl World {
         self.event(name, &format!("(service {name}) rolling back to deployment {back}."));
     }
 
-    /// Newest first, as ECS has them.
+    /// Adds a service event. The newest is the first, as in the API.
     pub(super) fn event(&mut self, name: &str, message: &str) {
         self.ids += 1;
         let event = json!({"id": format!("event-{}", self.ids), "createdAt": self.tick, "message": message});
@@ -189,7 +189,7 @@ fn found(name: &str, shown: Option<&Value>) -> Value {
     }
 }
 
-/// What ECS adds to a container.
+/// Adds the defaults that ECS adds to a container.
 pub(super) fn fill_in(container: &mut Value) {
     for (member, value) in [
         ("cpu", json!(0)),

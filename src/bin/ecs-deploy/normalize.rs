@@ -1,15 +1,14 @@
-//! Whether two task definitions, or two members of a service, are the same although ECS fills in what nobody said.
+//! Brings JSON of the user and JSON of ECS into one normalized form, so that they can be compared.
 //!
-//! In: JSON as it was written, and JSON as ECS has it. Out: both in one form, in which they can be compared and shown as a
-//! diff. What is filled in is in the ECS API Reference at each member, and was compared with what Terraform's AWS provider
-//! had to learn of it.
+//! ECS fills in defaults, and returns some lists in another order. Both are in the ECS API Reference at each member,
+//! and were compared with what Terraform's AWS provider had to learn about them.
 
 use serde_json::{Map, Value, json};
 
-/// A task definition without what ECS adds: only what RegisterTaskDefinition takes, nothing empty, no default, lists
-/// whose order means nothing in one order.
+/// The normalized form of a task definition: only members that RegisterTaskDefinition accepts, no default and no empty
+/// value, and lists whose order has no meaning are sorted.
 pub(crate) fn task_definition(value: &Value) -> Value {
-    const OURS_TO_SAY: [&str; 17] = [
+    const MEMBERS: [&str; 17] = [
         "family",
         "taskRoleArn",
         "executionRoleArn",
@@ -30,7 +29,7 @@ pub(crate) fn task_definition(value: &Value) -> Value {
     ];
     let Some(members) = value.as_object() else { return value.clone() };
     let mut members: Map<String, Value> = members.clone();
-    members.retain(|name, _| OURS_TO_SAY.contains(&name.as_str()));
+    members.retain(|name, _| MEMBERS.contains(&name.as_str()));
     let has_own_network = members.get("networkMode").and_then(Value::as_str) == Some("awsvpc");
     for (name, unit) in [("cpu", 1024.0), ("memory", 1024.0)] {
         if let Some(size) = members.get(name).and_then(|size| units(size, unit)) {
@@ -38,7 +37,7 @@ pub(crate) fn task_definition(value: &Value) -> Value {
         }
     }
     for container in members.get_mut("containerDefinitions").and_then(Value::as_array_mut).into_iter().flatten() {
-        normalise_container(container, has_own_network);
+        normalize_container(container, has_own_network);
     }
     if let Some(Value::Array(list)) = members.get_mut("requiresCompatibilities") {
         list.sort_by_key(Value::to_string);
@@ -55,20 +54,20 @@ pub(crate) fn task_definition(value: &Value) -> Value {
     without_empty(&Value::Object(members))
 }
 
-/// `"0.25 vCPU"` and `"1 GB"` are what ECS stores as `"256"` and `"1024"`.
+/// ECS stores `"0.25 vCPU"` as `"256"`, and `"1 GB"` as `"1024"`.
 fn units(size: &Value, unit: f64) -> Option<String> {
     let text = size.as_str()?.trim().to_ascii_lowercase();
     let number = text.strip_suffix("vcpu").or(text.strip_suffix("gb"))?.trim().parse::<f64>().ok()?;
     Some(format!("{:.0}", number * unit))
 }
 
-fn normalise_container(container: &mut Value, has_own_network: bool) {
+fn normalize_container(container: &mut Value, has_own_network: bool) {
     for (name, default) in [("essential", json!(true)), ("cpu", json!(0))] {
         drop_default(container, "", name, &default);
     }
     for mapping in container["portMappings"].as_array_mut().into_iter().flatten() {
         drop_default(mapping, "", "protocol", &json!("tcp"));
-        // With an interface of its own a task has no other port on the host than in the container.
+        // In the network mode `awsvpc` the host port equals the container port.
         let default = if has_own_network { mapping["containerPort"].clone() } else { json!(0) };
         drop_default(mapping, "", "hostPort", &default);
     }
@@ -78,7 +77,7 @@ fn normalise_container(container: &mut Value, has_own_network: bool) {
     for mount in container["mountPoints"].as_array_mut().into_iter().flatten() {
         drop_default(mount, "", "readOnly", &json!(false));
     }
-    // Sets, which ECS gives back in an order of its own.
+    // ECS returns these lists in another order, which has no meaning.
     for (list, key) in
         [("environment", "name"), ("secrets", "name"), ("systemControls", "namespace"), ("ulimits", "name")]
     {
@@ -91,7 +90,7 @@ fn normalise_container(container: &mut Value, has_own_network: bool) {
     }
 }
 
-/// Takes a member away where it says what ECS would say.
+/// Removes a member that has the default value.
 fn drop_default(value: &mut Value, pointer: &str, name: &str, default: &Value) {
     if let Some(members) = value.pointer_mut(pointer).and_then(Value::as_object_mut)
         && members.get(name) == Some(default)
@@ -100,7 +99,7 @@ fn drop_default(value: &mut Value, pointer: &str, name: &str, default: &Value) {
     }
 }
 
-/// Without nulls, empty lists and empty objects, at any depth. A text may well be empty.
+/// Removes nulls, empty lists and empty objects at any depth. An empty string is kept, because it is a value.
 fn without_empty(value: &Value) -> Value {
     fn is_empty(value: &Value) -> bool {
         match value {
@@ -120,79 +119,31 @@ fn without_empty(value: &Value) -> Value {
     }
 }
 
-/// Whether a service has what a member of its definition says. ECS says more than was asked for, so what is not said is
-/// not compared.
-pub(crate) fn is_satisfied(said: &Value, actual: &Value) -> bool {
-    /// What a service has where nobody said anything.
-    fn is_nothing(said: &Value) -> bool {
-        match said {
+/// Whether a member of the service satisfies the service definition. ECS adds members and defaults, so members that the
+/// definition does not have are not compared.
+pub(crate) fn is_satisfied(desired: &Value, actual: &Value) -> bool {
+    /// Whether it is a default, which ECS may leave out.
+    fn is_default(desired: &Value) -> bool {
+        match desired {
             Value::Null | Value::Bool(false) => true,
             Value::String(text) => ["", "NONE", "DISABLED", "ECS", "REPLICA", "LATEST"].contains(&text.as_str()),
             Value::Number(number) => number.as_i64() == Some(0),
             Value::Array(list) => list.is_empty(),
-            Value::Object(members) => members.values().all(is_nothing),
+            Value::Object(members) => members.values().all(is_default),
             Value::Bool(true) => false,
         }
     }
-    match (said, actual) {
-        (said, Value::Null) => is_nothing(said),
-        (Value::Object(said), Value::Object(actual)) => {
-            said.iter().all(|(name, said)| is_satisfied(said, actual.get(name).unwrap_or(&Value::Null)))
+    match (desired, actual) {
+        (desired, Value::Null) => is_default(desired),
+        (Value::Object(desired), Value::Object(actual)) => {
+            desired.iter().all(|(name, desired)| is_satisfied(desired, actual.get(name).unwrap_or(&Value::Null)))
         }
-        (Value::Array(said), Value::Array(actual)) => {
-            said.len() == actual.len() && said.iter().all(|said| actual.iter().any(|actual| is_satisfied(said, actual)))
+        (Value::Array(desired), Value::Array(actual)) => {
+            desired.len() == actual.len()
+                && desired.iter().all(|desired| actual.iter().any(|actual| is_satisfied(desired, actual)))
         }
-        (Value::Number(said), Value::Number(actual)) => said.as_f64() == actual.as_f64(),
-        (said, actual) => said == actual,
-    }
-}
-
-/// The lines that differ, as a unified diff with three lines of context; empty where none do.
-pub(crate) fn diff(before: &Value, after: &Value, names: (&str, &str)) -> String {
-    let text = |value: &Value| match value {
-        Value::Null => String::new(),
-        value => format!("{:#}\n", redacted(value)),
-    };
-    let (old, new) = (text(before), text(after));
-    let shown = similar::TextDiff::from_lines(&old, &new).unified_diff().header(names.0, names.1).to_string();
-    // A value that is not shown may be all that differs.
-    if shown.is_empty() && before != after {
-        return "  (only values that are not shown differ)\n".to_owned();
-    }
-    shown
-}
-
-/// Values of the container's environment whose name says that they are secret are not shown: a log of CI is read by many.
-fn redacted(value: &Value) -> Value {
-    const SECRET: [&str; 9] =
-        ["PASSWORD", "PASSWD", "SECRET", "TOKEN", "PRIVATE", "CREDENTIAL", "API_KEY", "APIKEY", "ACCESS_KEY"];
-    match value {
-        Value::Array(list) => Value::Array(list.iter().map(redacted).collect()),
-        Value::Object(members) => {
-            let name = members.get("name").and_then(Value::as_str).unwrap_or_default().to_ascii_uppercase();
-            let is_variable = members.contains_key("value") && members.len() == 2;
-            let is_secret = is_variable && SECRET.iter().any(|word| name.contains(word));
-            let shown = members.iter().map(|(key, value)| match (key.as_str(), value) {
-                ("value", _) if is_secret => (key.clone(), json!("<redacted>")),
-                (_, Value::String(text)) => (key.clone(), json!(without_password(text))),
-                _ => (key.clone(), redacted(value)),
-            });
-            Value::Object(shown.collect())
-        }
-        other => other.clone(),
-    }
-}
-
-/// `scheme://user:password@host` without the password.
-fn without_password(text: &str) -> String {
-    let Some((scheme, rest)) = text.split_once("://") else { return text.to_owned() };
-    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
-    match authority.rsplit_once('@') {
-        Some((user, _)) if user.contains(':') => {
-            let user_name = user.split(':').next().unwrap_or_default();
-            format!("{scheme}://{user_name}:<redacted>{}", &rest[user.len()..])
-        }
-        _ => text.to_owned(),
+        (Value::Number(desired), Value::Number(actual)) => desired.as_f64() == actual.as_f64(),
+        (desired, actual) => desired == actual,
     }
 }
 
@@ -200,13 +151,13 @@ fn without_password(text: &str) -> String {
 mod tests {
     use super::*;
 
-    fn same(written: Value, of_ecs: Value) {
+    fn assert_same(written: Value, of_ecs: Value) {
         assert_eq!(task_definition(&written), task_definition(&of_ecs));
     }
 
     #[test]
-    fn what_ecs_fills_in_is_no_difference() {
-        same(
+    fn values_that_ecs_fills_in_are_not_a_difference() {
+        assert_same(
             json!({
                 "family": "web", "cpu": "0.25 vCPU", "memory": "1 GB", "tags": [{"key": "a", "value": "b"}],
                 "requiresCompatibilities": ["FARGATE", "EC2"], "volumes": [],
@@ -231,7 +182,7 @@ mod tests {
                 }],
             }),
         );
-        same(
+        assert_same(
             json!({"family": "web", "networkMode": "awsvpc",
                    "containerDefinitions": [{"name": "w", "portMappings": [{"containerPort": 80}]}]}),
             json!({"family": "web", "networkMode": "awsvpc",
@@ -240,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn what_means_something_is_a_difference() {
+    fn values_with_a_meaning_are_a_difference() {
         let of = |container: Value| task_definition(&json!({"family": "web", "containerDefinitions": [container]}));
         for (one, other) in [
             (json!({"image": "web:1"}), json!({"image": "web:2"})),
@@ -262,8 +213,8 @@ mod tests {
     }
 
     #[test]
-    fn a_service_satisfies_what_is_said_and_no_more_is_asked() {
-        for (said, actual, expected) in [
+    fn only_members_of_the_definition_are_compared() {
+        for (desired, actual, expected) in [
             (json!({"minimumHealthyPercent": 50}), json!({"minimumHealthyPercent": 50, "maximumPercent": 200}), true),
             (json!({"minimumHealthyPercent": 50}), json!({"minimumHealthyPercent": 100}), false),
             (json!(2), json!(2), true),
@@ -276,24 +227,7 @@ mod tests {
             (json!({"deploymentCircuitBreaker": {"enable": true}}), json!({"maximumPercent": 200}), false),
             (json!({"enabled": false}), Value::Null, true),
         ] {
-            assert_eq!(is_satisfied(&said, &actual), expected, "{said} {actual}");
+            assert_eq!(is_satisfied(&desired, &actual), expected, "{desired} {actual}");
         }
-    }
-
-    #[test]
-    fn a_diff_shows_what_differs_and_no_secret() {
-        let task = |tag: &str, password: &str| {
-            json!({"image": format!("web:{tag}"), "environment": [
-                {"name": "DB_PASSWORD", "value": password}, {"name": "DB", "value": "postgres://web:hunter2@db/web"}]})
-        };
-        let shown = diff(&task("1", "old"), &task("2", "new"), ("web:1", "new"));
-        assert!(shown.contains("-  \"image\": \"web:1\"\n+  \"image\": \"web:2\"\n"), "{shown}");
-        let all = diff(&Value::Null, &task("1", "s3cret"), ("nothing", "new"));
-        for secret in ["s3cret", "hunter2"] {
-            assert!(!all.contains(secret), "{all}");
-        }
-        assert!(all.contains("postgres://web:<redacted>@db/web"), "{all}");
-        assert!(diff(&task("1", "old"), &task("1", "new"), ("a", "b")).contains("not shown differ"));
-        assert_eq!(diff(&task("1", "old"), &task("1", "old"), ("a", "b")), "");
     }
 }

@@ -1,8 +1,8 @@
-//! Whether JSON has the shape that the ECS API takes, by the SDK's own model of it.
+//! Checks JSON against the model of the ECS API that the AWS SDK has.
 //!
-//! In: the JSON of a file. Out: every member that the model does not know, with the one that may have been meant, and
-//! every value of another type. ECS itself passes over a member that it does not know: a typo would go unnoticed. What
-//! values a member may have is for ECS to say.
+//! In: the JSON of a file. Out: every unknown member, with the member that was probably meant, and every value of the
+//! wrong type. ECS ignores unknown members, so without this check a typo would have no effect and give no error.
+//! Whether a value is valid is left to ECS.
 
 use std::cell::RefCell;
 
@@ -14,17 +14,17 @@ use aws_smithy_schema::serde::{SerdeError, ShapeDeserializer};
 use aws_smithy_types::{BigDecimal, BigInteger, Blob, DateTime, Document};
 use serde_json::Value;
 
-/// Faults of a task definition as RegisterTaskDefinition takes it.
-pub(crate) fn of_task_definition(value: &Value) -> Vec<String> {
+/// Checks the body of RegisterTaskDefinition, and returns its faults.
+pub(crate) fn check_task_definition(value: &Value) -> Vec<String> {
     check(value, |deserializer| RegisterTaskDefinitionInput::deserialize(deserializer).map(drop))
 }
 
-/// Faults of a service as CreateService takes it.
-pub(crate) fn of_service(value: &Value) -> Vec<String> {
+/// Checks the body of CreateService, and returns its faults.
+pub(crate) fn check_service(value: &Value) -> Vec<String> {
     check(value, |deserializer| CreateServiceInput::deserialize(deserializer).map(drop))
 }
 
-/// Whether UpdateService takes this member of CreateService too.
+/// Whether UpdateService accepts this member of CreateService too.
 pub(crate) fn can_be_updated(member: &str) -> bool {
     UpdateServiceInput::SCHEMA.member_schema(member).is_some()
 }
@@ -33,14 +33,16 @@ fn check(value: &Value, read: impl Fn(&mut dyn ShapeDeserializer) -> Result<(), 
     let faults = RefCell::default();
     let outcome = read(&mut Reader { value, path: String::new(), faults: &faults });
     let mut faults = faults.into_inner();
-    // What the model misses for another reason than these, as a member that must be there.
-    if let (Err(error), true) = (outcome, faults.is_empty()) {
+    // The model can also fail for a reason of its own, such as a required member that is missing.
+    if let Err(error) = outcome
+        && faults.is_empty()
+    {
         faults.push(error.to_string());
     }
     faults
 }
 
-/// Reads a JSON value as the model asks for it, and notes what does not fit in place of stopping there.
+/// Reads a JSON value the way the model asks for it. It collects faults instead of stopping at the first.
 struct Reader<'a> {
     value: &'a Value,
     path: String,
@@ -60,9 +62,9 @@ impl<'a> Reader<'a> {
         self.faults.borrow_mut().push(text);
     }
 
-    fn expect<T: Default>(&self, read: Option<T>, wanted: &str) -> T {
+    fn expect<T: Default>(&self, read: Option<T>, expected: &str) -> T {
         read.unwrap_or_else(|| {
-            let is = match self.value {
+            let actual = match self.value {
                 Value::Null => "null",
                 Value::Bool(_) => "a boolean",
                 Value::Number(_) => "a number",
@@ -71,7 +73,7 @@ impl<'a> Reader<'a> {
                 Value::Object(_) => "an object",
             };
             let path = if self.path.is_empty() { "the document" } else { &self.path };
-            self.fault(format!("`{path}` takes {wanted}, and is {is}"));
+            self.fault(format!("`{path}` must be {expected}, but is {actual}"));
             T::default()
         })
     }
@@ -94,9 +96,11 @@ impl ShapeDeserializer for Reader<'_> {
                 None => {
                     let names = schema.members().iter().filter_map(|known| known.member_name());
                     let nearest = names.map(|name| (strsim::damerau_levenshtein(&key, name), name)).min();
-                    let meant = nearest.filter(|(distance, name)| *distance <= 2 || name.eq_ignore_ascii_case(&key));
-                    let meant = meant.map(|(_, name)| format!("; did you mean `{name}`?")).unwrap_or_default();
-                    self.fault(format!("`{}` is no member that ECS knows{meant}", inner.path));
+                    let suggestion =
+                        nearest.filter(|(distance, name)| *distance <= 2 || name.eq_ignore_ascii_case(&key));
+                    let suggestion =
+                        suggestion.map(|(_, name)| format!("; did you mean `{name}`?")).unwrap_or_default();
+                    self.fault(format!("`{}` is not a member of the ECS API{suggestion}", inner.path));
                 }
             }
         }
@@ -171,7 +175,7 @@ impl ShapeDeserializer for Reader<'_> {
     }
 
     fn read_timestamp(&mut self, _schema: &Schema<'_>) -> Result<DateTime, SerdeError> {
-        Ok(DateTime::from_secs_f64(self.expect(self.value.as_f64(), "seconds since 1970")))
+        Ok(DateTime::from_secs_f64(self.expect(self.value.as_f64(), "a number of seconds since 1970")))
     }
 
     fn read_document(&mut self, _schema: &Schema<'_>) -> Result<Document, SerdeError> {
@@ -194,7 +198,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn takes_what_the_api_takes() {
+    fn members_of_the_api_have_no_fault() {
         let task = json!({
             "family": "web",
             "cpu": "256",
@@ -209,7 +213,7 @@ mod tests {
             "taskRoleArn": null,
             "tags": [{"key": "team", "value": "a"}],
         });
-        assert_eq!(of_task_definition(&task), [""; 0]);
+        assert_eq!(check_task_definition(&task), [""; 0]);
         let service = json!({
             "serviceName": "web", "desiredCount": 2,
             "deploymentConfiguration": {
@@ -217,51 +221,54 @@ mod tests {
             },
             "capacityProviderStrategy": [{"capacityProvider": "main", "weight": 1, "base": 0}],
         });
-        assert_eq!(of_service(&service), [""; 0]);
+        assert_eq!(check_service(&service), [""; 0]);
     }
 
     #[test]
-    fn names_every_unknown_member_and_the_one_that_was_meant() {
+    fn every_unknown_member_is_a_fault_with_a_suggestion() {
         let task = json!({
             "family": "web",
             "containerDefinitions": [{"name": "web", "Image": "web:1", "memmory": 128, "portMappings": [{"port": 80}]}],
         });
         assert_eq!(
-            of_task_definition(&task),
+            check_task_definition(&task),
             [
-                "`containerDefinitions[0].Image` is no member that ECS knows; did you mean `image`?",
-                "`containerDefinitions[0].memmory` is no member that ECS knows; did you mean `memory`?",
-                "`containerDefinitions[0].portMappings[0].port` is no member that ECS knows",
+                "`containerDefinitions[0].Image` is not a member of the ECS API; did you mean `image`?",
+                "`containerDefinitions[0].memmory` is not a member of the ECS API; did you mean `memory`?",
+                "`containerDefinitions[0].portMappings[0].port` is not a member of the ECS API",
             ]
         );
         assert_eq!(
-            of_service(&json!({"desiredcount": 1})),
-            ["`desiredcount` is no member that ECS knows; did you mean `desiredCount`?"]
+            check_service(&json!({"desiredcount": 1})),
+            ["`desiredcount` is not a member of the ECS API; did you mean `desiredCount`?"]
         );
     }
 
     #[test]
-    fn names_every_value_of_another_type() {
+    fn every_value_of_another_type_is_a_fault() {
         let task = json!({
             "family": 7,
-            "containerDefinitions": [{"name": "web", "memory": "128", "essential": "yes", "command": "ls", "cpu": 1.5}, 3],
+            "containerDefinitions": [
+                {"name": "web", "memory": "128", "essential": "yes", "command": "ls", "cpu": 1.5},
+                3,
+            ],
         });
         assert_eq!(
-            of_task_definition(&task),
+            check_task_definition(&task),
             [
-                "`containerDefinitions[0].command` takes a list, and is a string",
-                "`containerDefinitions[0].cpu` takes an integer, and is a number",
-                "`containerDefinitions[0].essential` takes `true` or `false`, and is a string",
-                "`containerDefinitions[0].memory` takes an integer, and is a string",
-                "`containerDefinitions[1]` takes an object, and is a number",
-                "`family` takes a string, and is a number",
+                "`containerDefinitions[0].command` must be a list, but is a string",
+                "`containerDefinitions[0].cpu` must be an integer, but is a number",
+                "`containerDefinitions[0].essential` must be `true` or `false`, but is a string",
+                "`containerDefinitions[0].memory` must be an integer, but is a string",
+                "`containerDefinitions[1]` must be an object, but is a number",
+                "`family` must be a string, but is a number",
             ]
         );
-        assert_eq!(of_service(&json!([])), ["`the document` takes an object, and is a list"]);
+        assert_eq!(check_service(&json!([])), ["`the document` must be an object, but is a list"]);
     }
 
     #[test]
-    fn knows_what_an_update_takes() {
+    fn members_of_update_service_are_known() {
         for member in ["desiredCount", "taskDefinition", "networkConfiguration", "loadBalancers", "propagateTags"] {
             assert!(can_be_updated(member), "{member}");
         }

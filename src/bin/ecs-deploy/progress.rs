@@ -1,20 +1,21 @@
-//! What is said while it goes on: lines on stderr, and below them, at a terminal, one that says what is waited for.
+//! Shows the progress of a command on stderr: a line for each event, and at a terminal below them one line for what the
+//! command waits for.
 
 use std::io::{IsTerminal, Write};
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-/// stderr, while a command runs.
-pub(crate) struct Screen {
+pub(crate) struct Progress {
     start: Instant,
+    /// The line at the terminal.
     bar: Option<ProgressBar>,
-    said: String,
+    last_waiting: String,
 }
 
-impl Screen {
-    /// With a line of progress where a person watches; elsewhere each change of it is a line of its own.
-    pub(crate) fn new(start: Instant) -> Screen {
+impl Progress {
+    /// `start` is the time that the times of events count from.
+    pub(crate) fn new(start: Instant) -> Progress {
         let bar = std::io::stderr().is_terminal().then(|| {
             let bar = ProgressBar::new_spinner();
             let style = ProgressStyle::with_template("{spinner} {elapsed:>4}  {wide_msg}");
@@ -22,21 +23,21 @@ impl Screen {
             bar.enable_steady_tick(Duration::from_millis(120));
             bar
         });
-        Screen { start, bar, said: String::new() }
+        Progress { start, bar, last_waiting: String::new() }
     }
 
-    /// Something that happened.
+    /// Prints a line for something that happened.
     pub(crate) fn event(&mut self, text: &str) {
         self.print(&format!("{:>5}s  {}\n", self.start.elapsed().as_secs(), printable(text)));
     }
 
-    /// Lines that belong together, as they are.
+    /// Prints several lines unchanged.
     pub(crate) fn block(&self, text: &str) {
         self.print(text);
     }
 
     fn print(&self, text: &str) {
-        // A reader that has gone away is no reason to break off a rollout.
+        // The rollout continues even if stderr is closed.
         let print = || drop(std::io::stderr().write_all(text.as_bytes()));
         match &self.bar {
             Some(bar) => bar.suspend(print),
@@ -44,18 +45,18 @@ impl Screen {
         }
     }
 
-    /// What is waited for now.
+    /// Shows what the command waits for. Without a terminal, each change of it is printed as an event.
     pub(crate) fn waiting(&mut self, text: &str) {
         if let Some(bar) = &self.bar {
             bar.set_message(printable(text));
-        } else if self.said != text {
-            text.clone_into(&mut self.said);
+        } else if self.last_waiting != text {
+            text.clone_into(&mut self.last_waiting);
             self.event(text);
         }
     }
 }
 
-impl Drop for Screen {
+impl Drop for Progress {
     fn drop(&mut self) {
         if let Some(bar) = &self.bar {
             bar.finish_and_clear();
@@ -63,7 +64,7 @@ impl Drop for Screen {
     }
 }
 
-/// Without control characters: a log line of a container must not steer the terminal.
+/// Replaces control characters, so that the log line of a container cannot control the terminal.
 pub(crate) fn printable(text: &str) -> String {
     text.chars().map(|c| if c.is_control() && c != '\t' { '\u{fffd}' } else { c }).collect()
 }

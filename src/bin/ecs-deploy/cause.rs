@@ -1,0 +1,69 @@
+//! The data types of the catalogue: a cause, and a cause together with its evidence.
+
+use ecs_bootstrap::exit::Exit;
+
+use crate::evidence::Evidence;
+
+/// A reason why a deployment did not start, or did not succeed.
+pub(crate) struct Cause {
+    /// A stable, kebab-case name, which scripts may rely on.
+    pub(crate) id: &'static str,
+    /// What is wrong.
+    pub(crate) title: &'static str,
+    /// What the user sees.
+    pub(crate) symptoms: &'static str,
+    /// What the user can do.
+    pub(crate) remedy: &'static str,
+    /// The documentation that describes it.
+    pub(crate) source: &'static str,
+    /// The exit code if nothing was rolled back.
+    pub(crate) exit: Exit,
+    /// The lines of evidence of a rollout that support this cause; empty if it does not apply. Causes of a command that
+    /// started no rollout never apply here: [`Cause::finding`] names them directly.
+    pub(crate) check: fn(&Evidence) -> Vec<String>,
+}
+
+impl Cause {
+    /// The fields that most causes of a failed rollout share.
+    pub(crate) const DEFAULTS: Cause = Cause {
+        id: "",
+        title: "",
+        symptoms: "",
+        remedy: "",
+        source: "",
+        exit: Exit::RolloutFailed,
+        check: |_| Vec::new(),
+    };
+
+    /// A finding of this cause with one line of evidence.
+    pub(crate) fn finding(&'static self, evidence: impl Into<String>) -> Finding {
+        Finding { cause: self, evidence: vec![evidence.into()] }
+    }
+}
+
+/// A cause together with the lines of evidence that support it.
+#[derive(Clone)]
+pub(crate) struct Finding {
+    pub(crate) cause: &'static Cause,
+    pub(crate) evidence: Vec<String>,
+}
+
+impl Finding {
+    /// Adds a line of evidence.
+    pub(crate) fn and(mut self, evidence: impl Into<String>) -> Finding {
+        self.evidence.push(evidence.into());
+        self
+    }
+}
+
+impl std::fmt::Debug for Finding {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "[{}] {:?}", self.cause.id, self.evidence)
+    }
+}
+
+impl PartialEq for Finding {
+    fn eq(&self, other: &Finding) -> bool {
+        self.cause.id == other.cause.id && self.evidence == other.evidence
+    }
+}

@@ -1,0 +1,51 @@
+//! The catalogue of causes: why a deployment did not start, or did not succeed.
+//!
+//! In: the [`Evidence`] of a rollout. Out: the causes that it supports, each with its evidence. A cause without
+//! evidence is never named. If no cause fits, the finding is [`ROLLOUT_UNKNOWN`] with the last messages.
+
+mod image;
+mod placement;
+mod request;
+mod rollout;
+mod running;
+mod start;
+
+pub(crate) use request::*;
+pub(crate) use rollout::*;
+
+use crate::cause::{Cause, Finding};
+use crate::evidence::{Evidence, MAX_SHOWN};
+
+/// All causes, the most specific first. The causes of a rollout follow the steps of a task: placement, start, image,
+/// running.
+pub(crate) fn all() -> impl Iterator<Item = &'static Cause> {
+    [request::ALL, rollout::ALL, placement::ALL, start::ALL, image::ALL, running::ALL, rollout::LAST]
+        .into_iter()
+        .flatten()
+        .copied()
+}
+
+pub(crate) fn find(id: &str) -> Option<&'static Cause> {
+    all().find(|cause| cause.id == id)
+}
+
+/// The causes that the evidence supports, at least one. The first is the one to act on.
+pub(crate) fn diagnose(evidence: &Evidence) -> Vec<Finding> {
+    let found = all().filter_map(|cause| {
+        let lines = (cause.check)(evidence);
+        (!lines.is_empty()).then_some(Finding { cause, evidence: lines })
+    });
+    let found: Vec<_> = found.collect();
+    if !found.is_empty() {
+        return found;
+    }
+    let last = evidence.messages.iter().rev().take(MAX_SHOWN);
+    let mut lines: Vec<_> = last.map(|message| format!("{}: {}", message.from, message.text)).collect();
+    if lines.is_empty() {
+        lines.push("ECS reports no service event and no stopped task".to_owned());
+    }
+    vec![Finding { cause: &ROLLOUT_UNKNOWN, evidence: lines }]
+}
+
+#[cfg(test)]
+mod tests;

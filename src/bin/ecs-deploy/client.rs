@@ -1,0 +1,59 @@
+//! The ECS API for one service of one cluster. Calls are retried while their error is transient.
+//!
+//! In: a call of `boundary::aws`. Out: its answer, or its last error, or the cause of that error. It does not judge
+//! answers.
+
+use std::time::Duration;
+
+use ecs_bootstrap::boundary::aws::{Aws, AwsError, AwsErrorKind};
+use ecs_bootstrap::retry::{Deadline, Policy, Step, until};
+
+use crate::cause::Finding;
+use crate::causes;
+
+/// The deadline of one call, with the attempts of the SDK.
+const CALL: Duration = Duration::from_secs(30);
+/// How long a call is retried. When many services are deployed at once, throttling lasts about that long.
+const RETRY_FOR: Duration = Duration::from_secs(60);
+const POLICY: Policy = Policy { first: Duration::from_secs(1), longest: Duration::from_secs(8) };
+
+/// The clients, and the service that is deployed.
+pub(crate) struct ServiceClient {
+    pub(crate) aws: Aws,
+    /// The name or ARN of the cluster.
+    pub(crate) cluster: String,
+    /// The name of the service.
+    pub(crate) service: String,
+}
+
+/// The deadline of one call that starts now.
+pub(crate) fn call_deadline() -> Deadline {
+    Deadline::after(CALL)
+}
+
+/// Whether the same call may succeed a moment later.
+pub(crate) fn is_transient(error: &AwsError) -> bool {
+    match &error.kind {
+        AwsErrorKind::Throttled { .. } | AwsErrorKind::Timeout | AwsErrorKind::Connect | AwsErrorKind::Garbled => true,
+        AwsErrorKind::Service { status, .. } => *status >= 500,
+        _ => false,
+    }
+}
+
+/// Makes a call, and retries it while its error is transient.
+pub(crate) async fn call_with_retries<T>(call: impl AsyncFn(Deadline) -> Result<T, AwsError>) -> Result<T, AwsError> {
+    let outcome = until(Deadline::after(RETRY_FOR), POLICY, async |_| match call(call_deadline()).await {
+        Ok(answer) => Step::Done(answer),
+        Err(error) if is_transient(&error) => {
+            tracing::debug!(%error, "AWS call failed; retrying");
+            Step::Again(error)
+        }
+        Err(error) => Step::Stop(error),
+    });
+    outcome.await.map_err(|gave_up| gave_up.last)
+}
+
+/// Like [`call_with_retries`], with the cause of the error instead of the error.
+pub(crate) async fn call<T>(call: impl AsyncFn(Deadline) -> Result<T, AwsError>) -> Result<T, Finding> {
+    call_with_retries(call).await.map_err(|error| causes::from_error(&error))
+}

@@ -1,0 +1,235 @@
+//! The data type of the desired state, and how it is read from files, variables and options.
+//!
+//! In: the texts of the files, the options, and the variables. Out: [`DesiredState`] with every variable filled in and
+//! every member known to ECS, or a [`Finding`] that names file, place and name. It reads no file itself and calls no
+//! API.
+
+use serde_json::{Map, Value, json};
+
+use crate::cause::Finding;
+use crate::cli::DeploymentFlags;
+use crate::revision::{BUILD_TAG, COMMIT_TAG};
+use crate::stability::STABLE_TAG;
+use crate::{api_model, causes, template};
+
+/// Members that DescribeTaskDefinition adds to what was registered (ECS API Reference, "TaskDefinition").
+const READ_ONLY: [&str; 10] = [
+    "taskDefinitionArn",
+    "revision",
+    "status",
+    "requiresAttributes",
+    "compatibilities",
+    "registeredAt",
+    "registeredBy",
+    "deregisteredAt",
+    "deletedAt",
+    "deleteRequestedAt",
+];
+
+/// A file that the command line names.
+pub(crate) struct InputFile {
+    /// The name, for messages.
+    pub(crate) name: String,
+    pub(crate) text: String,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct DesiredState {
+    /// The name or ARN of the cluster.
+    pub(crate) cluster: String,
+    /// The name of the service.
+    pub(crate) service: String,
+    /// The body of RegisterTaskDefinition, without the tags of ecs-deploy.
+    pub(crate) task_definition: Value,
+    /// The tags that ecs-deploy adds to a new revision.
+    pub(crate) revision_tags: Vec<(&'static str, String)>,
+    /// The body of CreateService, without cluster, service name and task definition. A member that neither the file nor
+    /// an option sets is absent.
+    pub(crate) members: Map<String, Value>,
+    /// Start a new deployment even if nothing differs.
+    pub(crate) force: bool,
+    /// Stop the old task before the new one starts: the service is down in between.
+    pub(crate) one_small_instance: bool,
+    /// Notes for the user about the files.
+    pub(crate) notes: Vec<String>,
+}
+
+impl DesiredState {
+    /// The family of the task definition.
+    pub(crate) fn family(&self) -> &str {
+        self.task_definition["family"].as_str().unwrap_or_default()
+    }
+
+    /// Whether the service runs one task on each instance, instead of a desired count.
+    pub(crate) fn is_daemon(&self) -> bool {
+        self.members.get("schedulingStrategy").and_then(Value::as_str) == Some("DAEMON")
+    }
+
+    /// Reads the desired state. `variable` returns the value of a variable, or `None` if it is not set.
+    pub(crate) fn read(
+        task_definition: &InputFile,
+        service: Option<&InputFile>,
+        flags: &DeploymentFlags,
+        variable: &dyn Fn(&str) -> Option<String>,
+    ) -> Result<DesiredState, Finding> {
+        let mut notes = Vec::new();
+        let task = read_task_definition(task_definition, flags, variable, &mut notes)?;
+        let family = task["family"].as_str().unwrap_or_default();
+        let mut members = match service {
+            Some(file) => read_service_definition(file, family, variable)?,
+            None => Map::new(),
+        };
+        // ecs-deploy itself finds the revision, and makes the token.
+        for member in ["taskDefinition", "clientToken"] {
+            members.remove(member);
+        }
+        let cluster = required_name(&flags.cluster, members.remove("cluster"), "cluster", "--cluster")?;
+        let service = required_name(&flags.service, members.remove("serviceName"), "service", "--service")?;
+        add_flags(&mut members, flags);
+        members.retain(|_, value| !value.is_null());
+        let tags = [(BUILD_TAG, &flags.build), (COMMIT_TAG, &flags.commit)];
+        let desired = DesiredState {
+            cluster,
+            service,
+            task_definition: task,
+            revision_tags: tags.into_iter().filter_map(|(key, value)| Some((key, value.clone()?))).collect(),
+            members,
+            force: flags.force_new_deployment,
+            one_small_instance: flags.one_small_instance,
+            notes,
+        };
+        if desired.is_daemon() && desired.members.contains_key("desiredCount") {
+            let text = "a daemon service cannot have a desired count: it runs one task on each instance";
+            return Err(causes::BAD_INPUT.finding(text));
+        }
+        Ok(desired)
+    }
+}
+
+fn read_task_definition(
+    file: &InputFile,
+    flags: &DeploymentFlags,
+    variable: &dyn Fn(&str) -> Option<String>,
+    notes: &mut Vec<String>,
+) -> Result<Value, Finding> {
+    let mut task = without_read_only(parse(file, variable)?, notes);
+    check_faults(&file.name, api_model::check_task_definition(&task))?;
+    for member in ["family", "containerDefinitions"] {
+        let is_empty = task[member].as_str().map(str::is_empty).or(task[member].as_array().map(Vec::is_empty));
+        if is_empty != Some(false) {
+            return Err(file_finding(&file.name, format!("`{member}` is missing or empty")));
+        }
+    }
+    for (container, image) in &flags.image {
+        set_image(&mut task, container, image)?;
+    }
+    Ok(task)
+}
+
+fn read_service_definition(
+    file: &InputFile,
+    family: &str,
+    variable: &dyn Fn(&str) -> Option<String>,
+) -> Result<Map<String, Value>, Finding> {
+    let value = parse(file, variable)?;
+    check_faults(&file.name, api_model::check_service(&value))?;
+    let Value::Object(members) = value else { unreachable!("the API model accepts only an object") };
+    if let Some(named) = members.get("taskDefinition").and_then(Value::as_str)
+        && named.rsplit('/').next().and_then(|name| name.split(':').next()) != Some(family)
+    {
+        let what = format!("`taskDefinition` is `{named}`, but the task definition has the family `{family}`");
+        return Err(file_finding(&file.name, what));
+    }
+    Ok(members)
+}
+
+/// The option, or else the member of the service definition.
+fn required_name(flag: &Option<String>, member: Option<Value>, what: &str, option: &str) -> Result<String, Finding> {
+    let member = member.and_then(|value| value.as_str().map(str::to_owned));
+    let name = flag.clone().or(member).filter(|name| !name.is_empty());
+    name.ok_or_else(|| causes::BAD_INPUT.finding(format!("the {what} is not named; use `{option} NAME`")))
+}
+
+/// The JSON of a file with its variables filled in.
+fn parse(file: &InputFile, variable: &dyn Fn(&str) -> Option<String>) -> Result<Value, Finding> {
+    let text = file.text.strip_prefix('\u{feff}').unwrap_or(&file.text);
+    let text = template::render(text, variable).map_err(|error| {
+        let cause = match &error.fault {
+            template::Fault::Unset(_) | template::Fault::Required(..) => &causes::VARIABLE_UNSET,
+            template::Fault::Malformed(_) | template::Fault::NotScalar(_) => &causes::BAD_INPUT,
+        };
+        cause.finding(format!("`{}`, {error}", file.name))
+    })?;
+    serde_json::from_str(&text).map_err(|error| file_finding(&file.name, format!("not valid JSON: {error}")))
+}
+
+/// Accepts the output of DescribeTaskDefinition as the body of RegisterTaskDefinition.
+fn without_read_only(mut task: Value, notes: &mut Vec<String>) -> Value {
+    if task.get("taskDefinition").is_some_and(Value::is_object) {
+        let tags = task["tags"].take();
+        task = task["taskDefinition"].take();
+        if let Some(members) = task.as_object_mut().filter(|_| !tags.is_null()) {
+            members.entry("tags").or_insert(tags);
+        }
+    }
+    if let Some(members) = task.as_object_mut() {
+        let dropped: Vec<_> = READ_ONLY.into_iter().filter(|member| members.remove(*member).is_some()).collect();
+        if !dropped.is_empty() {
+            notes.push(format!("ignored members of the task definition that only ECS can set: {}", dropped.join(", ")));
+        }
+        // Tags of ecs-deploy describe the build that registered a revision; a copy would describe the wrong build.
+        if let Some(Value::Array(tags)) = members.get_mut("tags") {
+            tags.retain(|tag| ![BUILD_TAG, COMMIT_TAG, STABLE_TAG].map(Some).contains(&tag["key"].as_str()));
+        }
+        members.retain(|_, value| !value.is_null());
+    }
+    task
+}
+
+fn set_image(task: &mut Value, container: &str, image: &str) -> Result<(), Finding> {
+    let containers = task["containerDefinitions"].as_array_mut().map(Vec::as_mut_slice).unwrap_or_default();
+    if let Some(found) = containers.iter_mut().find(|one| one["name"] == container) {
+        found["image"] = json!(image);
+        return Ok(());
+    }
+    let names: Vec<_> = containers.iter().filter_map(|one| one["name"].as_str()).collect();
+    let text = format!("`--image {container}=...`: the task definition has no such container; it has {names:?}");
+    Err(causes::BAD_INPUT.finding(text))
+}
+
+fn add_flags(members: &mut Map<String, Value>, flags: &DeploymentFlags) {
+    if let Some(count) = flags.desired_count {
+        members.insert("desiredCount".to_owned(), json!(count));
+    }
+    if flags.daemon {
+        members.insert("schedulingStrategy".to_owned(), json!("DAEMON"));
+    }
+    let (minimum, maximum) = if flags.one_small_instance {
+        (Some(0), Some(100))
+    } else {
+        (flags.minimum_healthy_percent, flags.maximum_percent)
+    };
+    let breaker = flags.circuit_breaker.then(|| json!({"enable": true, "rollback": true}));
+    let configuration = [
+        ("minimumHealthyPercent", minimum.map(Value::from)),
+        ("maximumPercent", maximum.map(Value::from)),
+        ("deploymentCircuitBreaker", breaker),
+    ];
+    for (member, value) in configuration {
+        if let Some(value) = value {
+            let all = members.entry("deploymentConfiguration").or_insert_with(|| json!({}));
+            all[member] = value;
+        }
+    }
+}
+
+fn check_faults(file: &str, faults: Vec<String>) -> Result<(), Finding> {
+    if faults.is_empty() {
+        return Ok(());
+    }
+    Err(faults.into_iter().fold(causes::BAD_INPUT.finding(format!("`{file}`")), Finding::and))
+}
+
+fn file_finding(file: &str, what: String) -> Finding {
+    causes::BAD_INPUT.finding(format!("`{file}`: {what}"))
+}

@@ -1,0 +1,53 @@
+//! The `explain` command: the catalogue of causes as text and as JSON.
+
+use ecs_bootstrap::exit::Exit;
+use serde_json::{Value, json};
+
+use crate::cause::Cause;
+use crate::causes;
+use crate::report::{Report, document};
+
+/// The fields of a cause, with the names that `explain` and the man page print.
+pub(crate) fn fields(cause: &Cause) -> [(&'static str, String); 4] {
+    [
+        ("symptoms", cause.symptoms.to_owned()),
+        ("remedy", cause.remedy.to_owned()),
+        ("source", cause.source.to_owned()),
+        ("exit code", format!("{}; 30 if the service was rolled back", cause.exit.code())),
+    ]
+}
+
+/// One cause, or the list of all.
+pub(crate) fn explain(id: Option<&str>, as_json: bool) -> Report {
+    let Some(id) = id else {
+        return Report::success(if as_json {
+            document(&causes::all().map(cause_json).collect())
+        } else {
+            causes::all().map(|cause| format!("{}  {}\n", cause.id, cause.title)).collect()
+        });
+    };
+    match causes::find(id) {
+        Some(cause) if as_json => Report::success(document(&cause_json(cause))),
+        Some(cause) => {
+            let fields = fields(cause).map(|(name, text)| format!("{name}: {text}\n")).concat();
+            Report::success(format!("{}: {}\n{fields}", cause.id, cause.title))
+        }
+        None => {
+            let names = causes::all().map(|cause| (strsim::damerau_levenshtein(id, cause.id), cause.id));
+            let nearest = names.min().map(|(_, name)| format!("; did you mean `{name}`?")).unwrap_or_default();
+            Report::failure(format!("error: there is no cause `{id}`{nearest}\n"), Exit::Usage)
+        }
+    }
+}
+
+fn cause_json(cause: &Cause) -> Value {
+    json!({
+        "id": cause.id,
+        "title": cause.title,
+        "symptoms": cause.symptoms,
+        "looks": cause.symptoms,
+        "remedy": cause.remedy,
+        "source": cause.source,
+        "exit_code": cause.exit,
+    })
+}

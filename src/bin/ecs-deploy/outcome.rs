@@ -1,0 +1,97 @@
+//! The data type of how a command ended. It is the source of the text, the JSON document and the exit code.
+
+use std::time::Duration;
+
+use ecs_bootstrap::exit::Exit;
+use serde::Serialize;
+use serde_json::Value;
+
+use crate::cause::Finding;
+use crate::plan::ActionName;
+
+/// `result` in the JSON document of a command.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum CommandResult {
+    Deployed,
+    /// The deployment was started, and the command did not wait for it.
+    #[serde(rename = "begun")]
+    Started,
+    Unchanged,
+    RolledBack,
+    RollbackFailed,
+    Failed,
+    TimeLimit,
+    Superseded,
+    Refused,
+}
+
+/// How a command ended.
+#[derive(Debug)]
+pub(crate) struct Outcome {
+    pub(crate) result: CommandResult,
+    pub(crate) exit: Exit,
+    /// The result in one line; empty if there are causes.
+    pub(crate) text: String,
+    /// Why the command did not succeed. The first cause is the one to act on.
+    pub(crate) causes: Vec<Finding>,
+    /// The name or ARN of the cluster.
+    pub(crate) cluster: String,
+    pub(crate) service: String,
+    /// The ARN of the revision that was deployed.
+    pub(crate) task_definition: Option<String>,
+    /// Whether this command registered the revision.
+    pub(crate) registered: bool,
+    pub(crate) action: ActionName,
+    /// The id of the deployment.
+    pub(crate) deployment: Option<String>,
+    /// The state of the service after a rollout that did not succeed.
+    pub(crate) aftermath: Option<String>,
+    /// The ARN of the revision that was rolled back to.
+    pub(crate) rolled_back_to: Option<String>,
+    pub(crate) notes: Vec<String>,
+    /// The stopped tasks, as JSON.
+    pub(crate) stopped_tasks: Vec<Value>,
+    pub(crate) duration: Duration,
+}
+
+impl Outcome {
+    pub(crate) fn new(result: CommandResult, exit: Exit) -> Outcome {
+        Outcome {
+            result,
+            exit,
+            text: String::new(),
+            causes: Vec::new(),
+            cluster: String::new(),
+            service: String::new(),
+            task_definition: None,
+            registered: false,
+            action: ActionName::Undecided,
+            deployment: None,
+            aftermath: None,
+            rolled_back_to: None,
+            notes: Vec::new(),
+            stopped_tasks: Vec::new(),
+            duration: Duration::ZERO,
+        }
+    }
+
+    /// The outcome of a command that ended before it started a rollout.
+    pub(crate) fn refused(finding: Finding) -> Outcome {
+        Outcome { causes: vec![finding.clone()], ..Outcome::new(CommandResult::Refused, finding.cause.exit) }
+    }
+
+    /// This outcome, with another end.
+    pub(crate) fn ended(self, result: CommandResult, exit: Exit, causes: Vec<Finding>) -> Outcome {
+        Outcome { result, exit, causes, ..self }
+    }
+
+    /// This outcome, with a successful end.
+    pub(crate) fn succeeded(self, result: CommandResult, text: String) -> Outcome {
+        Outcome { result, exit: Exit::Done, text, ..self }
+    }
+
+    pub(crate) fn with_aftermath(self, aftermath: String) -> Outcome {
+        Outcome { aftermath: Some(aftermath), ..self }
+    }
+}
