@@ -135,7 +135,7 @@ fn a_script_that_waits_for_the_agent_is_told_while_it_does() {
     let named = told.lines().find_map(|line| line.strip_prefix("error: [")?.split(']').next());
     crate::causes::record("user-data-deadlock", named.unwrap_or("nothing"));
     assert!(told.contains("error: [user-data-deadlock]"), "{told}");
-    assert!(told.contains("process 4711 of user data waits: `systemctl start ecs.service`"), "{told}");
+    assert!(told.contains("process 4711 of user data is waiting: `systemctl start ecs.service`"), "{told}");
     assert!(instance.disk.text("dev/console").contains("[user-data-deadlock]"));
     // It gives up after all: what was told is no longer true.
     std::fs::remove_dir_all(instance.disk.path("proc/4711")).unwrap();

@@ -38,7 +38,7 @@ fn two_clusters_with_the_wanted_tags_are_both_told() {
 fn an_agent_in_default_that_nobody_asked_for_is_told() {
     let instance = Instance::new();
     joined(&instance, "");
-    Names("joined-default", 21, "in `default`; wanted is `prod`")
+    Names("joined-default", 21, "in cluster `default`; the wanted cluster is `prod`")
         .check(&instance, &verify(&instance, &["verify.deadline=20s"]));
     assert_eq!(instance.disk.text("etc/ecs/ecs.config"), "");
 }
@@ -53,7 +53,7 @@ fn default_that_somebody_asked_for_is_no_cause() {
 fn an_agent_in_another_cluster_is_told() {
     let instance = Instance::new().cluster("old", &[]);
     joined(&instance, "ECS_CLUSTER=old\n");
-    Names("cluster-other-than-wanted", 21, "in `old`; wanted is `prod`")
+    Names("cluster-other-than-wanted", 21, "in cluster `old`; the wanted cluster is `prod`")
         .check(&instance, &verify(&instance, &["verify.deadline=20s"]));
 }
 
@@ -74,7 +74,8 @@ fn with_status(status: &str) -> Instance {
 #[test]
 fn a_cluster_that_was_deleted_is_not_one_that_never_was() {
     let instance = with_status("INACTIVE");
-    Names("cluster-inactive", 21, "`prod` is INACTIVE").check(&instance, &run(&instance, &["verify.deadline=20s"]));
+    Names("cluster-inactive", 21, "`prod` with status INACTIVE")
+        .check(&instance, &run(&instance, &["verify.deadline=20s"]));
 }
 
 #[test]
@@ -87,7 +88,7 @@ fn without_the_permission_to_describe_a_deleted_cluster_is_one_that_is_not_found
 #[test]
 fn a_cluster_that_is_being_made_is_waited_for() {
     let instance = with_status("PROVISIONING").agent_behaves(|agent| agent.never_registers = true);
-    Names("cluster-provisioning", 21, "`prod` is PROVISIONING")
+    Names("cluster-provisioning", 21, "`prod` with status PROVISIONING")
         .check(&instance, &run(&instance, &["verify.deadline=5s"]));
 }
 
@@ -96,7 +97,7 @@ fn a_cluster_of_another_account_is_told_before_the_agent_tries() {
     let arn = "arn:aws:ecs:eu-west-1:999988887777:cluster/prod";
     let instance = Instance::new().tag("ecs-bootstrap:cluster", arn);
     let instance = instance.agent_behaves(|agent| agent.never_registers = true);
-    Names("cluster-other-account", 21, "account `999988887777`, the instance is of `111122223333`")
+    Names("cluster-other-account", 21, "account `999988887777`, the instance is in account `111122223333`")
         .check(&instance, &run(&instance, &["verify.deadline=20s"]));
 }
 
@@ -105,7 +106,7 @@ fn a_cluster_of_another_region_is_told_before_the_agent_tries() {
     let arn = "arn:aws:ecs:us-east-1:111122223333:cluster/prod";
     let instance = Instance::new().tag("ecs-bootstrap:cluster", arn);
     let instance = instance.agent_behaves(|agent| agent.never_registers = true);
-    Names("wrong-region", 21, "region `us-east-1`, the agent calls `eu-west-1`")
+    Names("wrong-region", 21, "region `us-east-1`, the agent calls region `eu-west-1`")
         .check(&instance, &run(&instance, &["verify.deadline=20s"]));
 }
 

@@ -30,7 +30,7 @@ fn names(id: &str, line: &str, seen: &str) {
     assert_eq!(instance.disk.text(CONFIG), line);
     let (instance, outcome) = in_default(line);
     Names(id, 21, seen).check(&instance, &outcome);
-    assert!(outcome.stderr.contains("in `default`; wanted is `prod`"), "{}", outcome.stderr);
+    assert!(outcome.stderr.contains("in cluster `default`; the wanted cluster is `prod`"), "{}", outcome.stderr);
 }
 
 /// The same beside a line that is right.
@@ -42,8 +42,7 @@ fn notes(id: &str, line: &str, seen: &str) {
 #[test]
 fn a_cluster_in_quotes_is_told_with_its_line() {
     let (instance, outcome) = nobody_else("# mine\nECS_CLUSTER=\"prod\"\n");
-    Names("config-quoted", 21, "`ECS_CLUSTER` on line 2 of /etc/ecs/ecs.config stands in quotes")
-        .check(&instance, &outcome);
+    Names("config-quoted", 21, "`ECS_CLUSTER` on line 2 of /etc/ecs/ecs.config is quoted").check(&instance, &outcome);
     assert_eq!(instance.disk.text(CONFIG), "# mine\nECS_CLUSTER=\"prod\"\n");
     notes("config-quoted", "ECS_LOGLEVEL=\"debug\"\n", "the value of `ECS_LOGLEVEL` on line 1");
 }
@@ -56,8 +55,7 @@ fn a_quote_that_user_data_writes_is_told_when_it_has_ended() {
     std::thread::sleep(Duration::from_millis(500));
     instance.disk.write(CONFIG, "ECS_CLUSTER='prod'\n");
     instance.user_data_ends();
-    Names("config-quoted", 21, "stands in quotes")
-        .check(&instance, &Outcome { duration: Duration::ZERO, ..verify.wait() });
+    Names("config-quoted", 21, "is quoted").check(&instance, &Outcome { duration: Duration::ZERO, ..verify.wait() });
 }
 
 #[test]
@@ -70,13 +68,13 @@ fn a_name_that_cannot_be_one_is_not_called_quoted() {
 
 #[test]
 fn an_exported_cluster_is_told() {
-    names("config-export", "export ECS_CLUSTER=prod\n", "`export` stands before `ECS_CLUSTER` on line 1");
-    notes("config-export", "export ECS_CLUSTER=old\n", "`export` stands before `ECS_CLUSTER` on line 1");
+    names("config-export", "export ECS_CLUSTER=prod\n", "there is an `export` before `ECS_CLUSTER` on line 1");
+    notes("config-export", "export ECS_CLUSTER=old\n", "there is an `export` before `ECS_CLUSTER` on line 1");
 }
 
 #[test]
 fn a_blank_before_the_sign_is_told_and_one_after_it_is_none() {
-    names("config-spaces", "ECS_CLUSTER =prod\n", "blanks stand before the `=` of `ECS_CLUSTER` on line 1");
+    names("config-spaces", "ECS_CLUSTER =prod\n", "there are spaces before the `=` of `ECS_CLUSTER` on line 1");
     notes("config-spaces", "ECS_LOGLEVEL = debug\n", "`ECS_LOGLEVEL` on line 1");
     let instance = Instance::new().without_tags().ecs_config("ECS_CLUSTER= prod\n");
     is_ready(&run(&instance, &["verify.deadline=20s"]));
@@ -88,7 +86,7 @@ fn a_misspelt_cluster_is_told_and_a_key_of_somebody_elses_is_not() {
     names("config-key-misspelt", "CLUSTER=prod\n", "sets `CLUSTER`; the variable is `ECS_CLUSTER`");
     notes("config-key-misspelt", "ECS_LOGLEVL=debug\n", "the variable is `ECS_LOGLEVEL`");
     let (instance, outcome) = nobody_else("ECS_SOMETHING_NEW=prod\n#ECS_CLUSTER=prod\n");
-    Names("no-cluster-named", 21, "user data is a script, and speaks of a cluster").check(&instance, &outcome);
+    Names("no-cluster-named", 21, "user data is a script, and mentions a cluster").check(&instance, &outcome);
 }
 
 #[test]
@@ -106,11 +104,15 @@ fn a_later_line_that_wins_is_told() {
     let instance = Instance::new().cluster("old", &[]).user_data(USER_DATA);
     joined(&instance, "ECS_CLUSTER=prod\nECS_CLUSTER=old\n");
     let outcome = verify(&instance, &["verify.deadline=20s"]);
-    Names("config-duplicate", 21, "line 1 of /etc/ecs/ecs.config sets `ECS_CLUSTER`, and line 2 sets it otherwise")
-        .check(&instance, &outcome);
-    names("config-duplicate", "ECS_CLUSTER=prod\nECS_CLUSTER=\n", "line 2 sets it otherwise");
-    notes("config-duplicate", "ECS_LOGLEVEL=debug\nECS_LOGLEVEL=debug\n", "line 2 says the same again");
-    notes("config-duplicate", "ECS_LOGLEVEL=debug\nECS_LOGLEVEL=info\n", "line 2 sets it otherwise");
+    Names(
+        "config-duplicate",
+        21,
+        "line 1 of /etc/ecs/ecs.config sets `ECS_CLUSTER`, and line 2 sets it to another value",
+    )
+    .check(&instance, &outcome);
+    names("config-duplicate", "ECS_CLUSTER=prod\nECS_CLUSTER=\n", "line 2 sets it to another value");
+    notes("config-duplicate", "ECS_LOGLEVEL=debug\nECS_LOGLEVEL=debug\n", "line 2 repeats it");
+    notes("config-duplicate", "ECS_LOGLEVEL=debug\nECS_LOGLEVEL=info\n", "line 2 sets it to another value");
 }
 
 #[test]
@@ -136,7 +138,7 @@ fn a_file_of_the_image_that_the_other_overrides_is_told() {
     Names(
         "config-wrong-file",
         21,
-        "/var/lib/ecs/ecs.config names `prod`, and line 1 of /etc/ecs/ecs.config overrides it",
+        "/var/lib/ecs/ecs.config names `prod`, but line 1 of /etc/ecs/ecs.config overrides it",
     )
     .check(&instance, &verify(&instance, &["verify.deadline=20s"]));
 }
@@ -146,7 +148,7 @@ fn a_copy_of_the_file_is_no_cause() {
     let instance =
         Instance::new().without_tags().file("etc/ecs/ecs.config.bak", "ECS_CLUSTER=prod\n").user_data(USER_DATA);
     let outcome = run(&instance, &["tags.wait=1s"]);
-    Names("no-cluster-named", 21, "speaks of a cluster").check(&instance, &outcome);
+    Names("no-cluster-named", 21, "mentions a cluster").check(&instance, &outcome);
 }
 
 #[test]
@@ -161,14 +163,14 @@ fn a_file_that_is_younger_than_the_agent_is_told() {
     instance.disk.write(CONFIG, "ECS_CLUSTER=prod\n");
     let outcome = verify(&instance, &["verify.deadline=20s"]);
     Names("config-late", 21, "/etc/ecs/ecs.config was written at ").check(&instance, &outcome);
-    assert!(outcome.stderr.contains("in `default`; wanted is `prod`"), "{}", outcome.stderr);
+    assert!(outcome.stderr.contains("in cluster `default`; the wanted cluster is `prod`"), "{}", outcome.stderr);
 }
 
 #[test]
 fn an_agent_elsewhere_with_a_file_that_is_older_is_not_called_late() {
     let instance = Instance::new().cluster("old", &[]);
     joined(&instance, "ECS_CLUSTER=old\n");
-    Names("cluster-other-than-wanted", 21, "in `old`; wanted is `prod`")
+    Names("cluster-other-than-wanted", 21, "in cluster `old`; the wanted cluster is `prod`")
         .check(&instance, &verify(&instance, &["verify.deadline=20s"]));
 }
 
@@ -183,9 +185,9 @@ fn line_ends_of_windows_are_a_note() {
 fn json_in_quotes_is_told_as_such() {
     let instance = Instance::new().ecs_config("ECS_CLUSTER=prod\nECS_INSTANCE_ATTRIBUTES='{\"tier\":\"web\"}'\n");
     let outcome = run(&instance, &[]);
-    Names("config-bad-json", 20, "in ecs.config `ECS_INSTANCE_ATTRIBUTES` takes a JSON object of strings")
+    Names("config-bad-json", 20, "in ecs.config, `ECS_INSTANCE_ATTRIBUTES` takes a JSON object of strings")
         .check(&instance, &outcome);
-    assert!(outcome.stderr.contains("on line 2 of /etc/ecs/ecs.config stands in quotes"), "{}", outcome.stderr);
+    assert!(outcome.stderr.contains("on line 2 of /etc/ecs/ecs.config is quoted"), "{}", outcome.stderr);
 }
 
 #[test]
@@ -230,12 +232,12 @@ fn an_agent_that_went_to_default_past_an_odd_line_is_told_though_nothing_else_na
     let verify = instance.start(&["verify"]);
     std::thread::sleep(Duration::from_millis(500));
     instance.user_data_ends();
-    Names("config-export", 21, "in `default`, which nobody named")
+    Names("config-export", 21, "in `default`, which nothing has named")
         .check(&instance, &Outcome { duration: Duration::ZERO, ..verify.wait() });
 }
 
 #[test]
 fn an_odd_line_that_names_another_cluster_than_the_wanted_one_is_not_blamed() {
     let (instance, outcome) = in_default("export ECS_CLUSTER=stage\nECS_CLUSTR=stage\n");
-    Names("joined-default", 21, "in `default`; wanted is `prod`").check(&instance, &outcome);
+    Names("joined-default", 21, "in cluster `default`; the wanted cluster is `prod`").check(&instance, &outcome);
 }

@@ -91,7 +91,7 @@ fn agent_behind_proxy(no_proxy: &str) -> Instance {
 fn a_proxy_that_the_agent_takes_to_metadata_is_told() {
     let instance = agent_behind_proxy("169.254.170.2");
     let outcome = run(&instance, &["verify.deadline=4s"]);
-    Names("imds-proxied", 22, "NO_PROXY does not hold 169.254.169.254").check(&instance, &outcome);
+    Names("imds-proxied", 22, "NO_PROXY does not include 169.254.169.254").check(&instance, &outcome);
     assert!(!outcome.stderr.contains("hunter2"), "{}", outcome.stderr);
 }
 
@@ -110,7 +110,7 @@ fn a_host_without_ipv4_is_told_by_its_routing_tables() {
         .env("AWS_EC2_METADATA_SERVICE_ENDPOINT", format!("http://{}", nobody.address()))
         .file("proc/net/route", head)
         .file("proc/net/if_inet6", "20010db8000000000000000000000001 02 80 00 80     ens5\n");
-    Names("imds-ipv6-only", 10, "the routing table of IPv4 is empty")
+    Names("imds-ipv6-only", 10, "the IPv4 routing table is empty")
         .check_untouched(&instance, &run(&instance, &["imds.deadline=3s"]));
     let local = format!("{head}ens5\t00000000\t0100000A\t0003\t0\t0\t512\t00000000\t0\t0\t0\n");
     let instance = instance.file("proc/net/route", local);

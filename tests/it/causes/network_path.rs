@@ -59,7 +59,7 @@ fn a_refused_connection_is_told_at_the_deadline() {
 fn a_certificate_of_nobody_known_is_told() {
     let server = super::SelfSigned::start();
     let instance = Instance::new().without_imds_tags().env("AWS_ENDPOINT_URL", server.endpoint());
-    Names("tls-untrusted", 25, "shows a certificate of")
+    Names("tls-untrusted", 25, "presents a certificate for")
         .check_untouched(&instance, &run(&instance, &["run.deadline=10s"]));
 }
 
@@ -79,7 +79,7 @@ fn name_servers_that_do_not_answer_are_told() {
     let lookup = "request send failed, Post \"https://ecs.eu-west-1.amazonaws.com/\": dial tcp: lookup ecs.eu-west-1.amazonaws.com on 127.0.77.53:53: i/o timeout";
     let instance = Instance::new().without_name_server();
     let instance = instance.agent_behaves(|agent| agent.crashes_with = Some(lookup.into()));
-    Names("dns-timeout", 25, "the name servers are `127.0.77.53`")
+    Names("dns-timeout", 25, "the DNS servers are `127.0.77.53`")
         .check(&instance, &run(&instance, &["verify.deadline=10s"]));
 }
 
@@ -182,7 +182,7 @@ fn a_proxy_that_the_agent_has_and_docker_lacks_is_a_note() {
     let config = format!("HTTP_PROXY={}\nNO_PROXY=169.254.169.254\n", proxy.endpoint());
     let instance = Instance::new().ecs_config(config);
     let instance = instance.agent_behaves(|agent| agent.register_delay = Duration::from_secs(3));
-    let seen = "no drop-in of docker has one";
+    let seen = "no drop-in of docker.service has one";
     Notes("proxy-half-configured", seen).check(&run(&instance, &["verify.deadline=20s"]));
 }
 
@@ -204,7 +204,7 @@ fn a_control_plane_that_cannot_be_reached_is_told_by_its_endpoint() {
 #[test]
 fn a_control_plane_that_is_open_is_not_blamed_but_the_agent() {
     let instance = unconnected();
-    Names("agent-stuck", 24, "takes connections from this host").check(&instance, &run(&instance, &SOON));
+    Names("agent-stuck", 24, "accepts connections from this host").check(&instance, &run(&instance, &SOON));
     assert!(instance.aws.count("DiscoverPollEndpoint") > 0);
 }
 

@@ -55,7 +55,7 @@ fn an_agent_that_never_connects_on_a_host_without_memory_is_told() {
     let instance = Instance::new()
         .file("proc/meminfo", "MemTotal:        7938420 kB\nMemFree:  6420 kB\nMemAvailable:  20480 kB\n")
         .agent_behaves(|agent| agent.never_connects = true);
-    Names("host-overloaded", 24, "20 of 7752 MiB of memory are available")
+    Names("host-overloaded", 24, "20 of 7752 MiB memory are available")
         .check(&instance, &run(&instance, &["verify.deadline=8s", "verify.window=2s"]));
 }
 

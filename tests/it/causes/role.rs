@@ -14,7 +14,7 @@ fn with_role(role: imds::Role) -> Instance {
 fn an_old_instance_without_a_role_is_told_at_once() {
     let instance = Instance::new().without_role();
     let outcome = run(&instance, &["verify.deadline=20s"]);
-    Names("no-instance-role", 22, "404 to `meta-data/iam/security-credentials/`").check(&instance, &outcome);
+    Names("no-instance-role", 22, "404 for `meta-data/iam/security-credentials/`").check(&instance, &outcome);
     assert!(outcome.duration < Duration::from_secs(5), "{:?}", outcome.duration);
     assert_eq!(instance.disk.text("etc/ecs/ecs.config"), "ECS_CLUSTER=prod\n");
 }
@@ -24,7 +24,7 @@ fn a_young_instance_without_a_role_is_given_its_window() {
     let instance = Instance::new().without_role();
     launched(&instance, Duration::from_secs(57));
     let outcome = run(&instance, &["verify.deadline=30s"]);
-    Names("no-instance-role", 22, "404 to `meta-data/iam/security-credentials/`").check(&instance, &outcome);
+    Names("no-instance-role", 22, "404 for `meta-data/iam/security-credentials/`").check(&instance, &outcome);
     let window = Duration::from_millis(1500)..Duration::from_secs(8);
     assert!(window.contains(&outcome.duration), "told after {:?}", outcome.duration);
 }
@@ -156,7 +156,7 @@ fn a_denial_to_somebody_else_than_the_role_is_told() {
         let denied = aws::Fault::registration_denied(who, tail);
         let instance = Instance::new().aws_fault("RegisterContainerInstance", denied);
         let (_, principal) = who.rsplit_once(':').unwrap();
-        let seen = format!("the agent is `{principal}`, instance metadata has the role `ecsInstanceRole`");
+        let seen = format!("the agent calls AWS as `{principal}`, IMDS has the role `ecsInstanceRole`");
         Names("wrong-role", 22, &seen).check(&instance, &run(&instance, &["verify.deadline=20s"]));
     }
 }
@@ -185,7 +185,7 @@ fn a_role_that_the_agent_has_yet_to_try_with_is_late() {
     let text = "operation error ECS: RegisterContainerInstance, get identity: get credentials: failed to refresh cached credentials, no EC2 IMDS role found, operation error ec2imds: GetMetadata, http response error StatusCode: 404";
     let instance = Instance::new().agent_behaves(|agent| agent.crashes_with = Some(text.into()));
     launched(&instance, Duration::from_secs(20));
-    Names("role-late", 22, "instance metadata has the role `ecsInstanceRole` now")
+    Names("role-late", 22, "IMDS has the role `ecsInstanceRole` now")
         .check(&instance, &run(&instance, &["verify.deadline=4s"]));
 }
 
@@ -195,5 +195,5 @@ fn credentials_whose_time_is_over_are_told() {
     let text = "operation error ECS: RegisterContainerInstance, https response error StatusCode: 400, RequestID: x, ExpiredTokenException: The security token included in the request is expired";
     let instance = with_role(imds::Role::Expired("ecsInstanceRole".into(), ago))
         .agent_behaves(|agent| agent.crashes_with = Some(text.into()));
-    Names("credentials-expired", 22, "ended 1h").check(&instance, &run(&instance, &["verify.deadline=4s"]));
+    Names("credentials-expired", 22, "expired 1h").check(&instance, &run(&instance, &["verify.deadline=4s"]));
 }

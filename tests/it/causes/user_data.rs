@@ -59,21 +59,21 @@ fn a_script_that_failed_beside_a_cluster_is_a_note() {
 #[test]
 fn a_script_that_failed_and_never_would_have_named_a_cluster_is_not_blamed() {
     let instance = failed(only("#!/bin/sh\nfalse\n"), RUNPARTS, "");
-    Names("no-cluster-named", 21, "user data is a script, and does not speak of a cluster")
+    Names("no-cluster-named", 21, "user data is a script, and does not mention a cluster")
         .check(&instance, &told(&instance));
 }
 
 #[test]
 fn a_script_that_ended_well_and_named_nothing_is_not_blamed() {
     let instance = only(SCRIPT);
-    Names("no-cluster-named", 21, "user data is a script, and speaks of a cluster").check(&instance, &told(&instance));
+    Names("no-cluster-named", 21, "user data is a script, and mentions a cluster").check(&instance, &told(&instance));
 }
 
 #[test]
 fn no_user_data_at_all_is_told() {
     let instance = Instance::new().without_tags();
     let outcome = told(&instance);
-    Names("user-data-absent", 21, "instance metadata has no user data").check_untouched(&instance, &outcome);
+    Names("user-data-absent", 21, "IMDS has no user data").check_untouched(&instance, &outcome);
     assert!(outcome.stderr.contains("the instance has no tag `ecs-bootstrap:cluster`"), "{}", outcome.stderr);
 }
 
@@ -105,11 +105,11 @@ fn user_data_that_is_taken_in_any_form_is_no_cause() {
 fn user_data_that_is_encoded_twice_is_told() {
     for text in [SCRIPT, "#cloud-config\nwrite_files: [{path: /etc/ecs/ecs.config, content: ECS_CLUSTER=prod}]\n"] {
         let instance = only(STANDARD.encode(text));
-        Names("user-data-double-base64", 21, "base64, which holds ").check(&instance, &told(&instance));
+        Names("user-data-double-base64", 21, "base64, which decodes to ").check(&instance, &told(&instance));
     }
     // Some cloud-init decodes it all the same.
     let instance = only(STANDARD.encode(SCRIPT)).file("var/lib/cloud/instance/scripts/part-001", SCRIPT);
-    Names("no-cluster-named", 21, "speaks of a cluster").check(&instance, &told(&instance));
+    Names("no-cluster-named", 21, "mentions a cluster").check(&instance, &told(&instance));
     // What is base64 of nothing that is taken is not.
     let instance = only(STANDARD.encode("ECS_CLUSTER=prod"));
     Names("user-data-not-recognised", 21, "begins with nothing").check(&instance, &told(&instance));
@@ -154,7 +154,7 @@ fn a_script_without_a_token_is_told() {
     // curl without -f takes the page of the 401 for the answer.
     let optional = only(V1).ecs_config("ECS_CLUSTER=\n");
     optional.imds.change(|imds| imds.allows_v1 = true);
-    Names("no-cluster-named", 21, "speaks of a cluster").check(&optional, &told(&optional));
+    Names("no-cluster-named", 21, "mentions a cluster").check(&optional, &told(&optional));
     let instance = only(V1).ecs_config("ECS_CLUSTER=<?xml version=\"1.0\" encoding=\"iso-8859-1\"?>\n");
     Names("imds-v1-client", 21, "never sends").check(&instance, &told(&instance));
 }
@@ -163,7 +163,7 @@ fn a_script_without_a_token_is_told() {
 fn a_script_with_a_token_or_that_failed_at_something_else_is_not_called_a_v1_client() {
     let with_token = V1.replace("curl -s", "curl -s -H \"X-aws-ec2-metadata-token: $T\"");
     let instance = only(with_token).ecs_config("ECS_CLUSTER=\n");
-    Names("no-cluster-named", 21, "speaks of a cluster").check(&instance, &told(&instance));
+    Names("no-cluster-named", 21, "mentions a cluster").check(&instance, &told(&instance));
     let output = "/var/lib/cloud/instance/scripts/part-001: line 2: hunter2: command not found\n";
     let instance = failed(only(V1), RUNPARTS, output);
     Names("user-data-failed", 21, "part-001 line 2").check(&instance, &told(&instance));
@@ -173,7 +173,8 @@ fn a_script_with_a_token_or_that_failed_at_something_else_is_not_called_a_v1_cli
 fn user_data_that_was_changed_after_it_ran_is_told() {
     let old = "#!/bin/sh\necho before\n";
     let instance = only(SCRIPT).file(TAKEN, old).file(RAN, "7: done\n");
-    Names("user-data-not-rerun", 21, "differs from that which cloud-init has run").check(&instance, &told(&instance));
+    Names("user-data-not-rerun", 21, "differs from the user data that cloud-init ran")
+        .check(&instance, &told(&instance));
     let instance = Instance::new().user_data(SCRIPT).file(TAKEN, old).file(RAN, "7: done\n");
     let instance = instance.agent_behaves(|agent| agent.register_delay = std::time::Duration::from_secs(2));
     Notes("user-data-not-rerun", "differs").check(&run(&instance, &["verify.deadline=20s"]));
@@ -182,10 +183,10 @@ fn user_data_that_was_changed_after_it_ran_is_told() {
 #[test]
 fn user_data_that_is_as_it_ran_is_not_called_changed() {
     let instance = only(SCRIPT).file(TAKEN, SCRIPT).file(RAN, "7: done\n");
-    Names("no-cluster-named", 21, "speaks of a cluster").check(&instance, &told(&instance));
+    Names("no-cluster-named", 21, "mentions a cluster").check(&instance, &told(&instance));
     // Its scripts are yet to run.
     let instance = only(SCRIPT).file(TAKEN, "#!/bin/sh\n");
-    Names("no-cluster-named", 21, "speaks of a cluster").check(&instance, &told(&instance));
+    Names("no-cluster-named", 21, "mentions a cluster").check(&instance, &told(&instance));
 }
 
 #[test]
