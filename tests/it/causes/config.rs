@@ -96,7 +96,7 @@ fn a_line_that_the_agent_cannot_read_is_told() {
     let utf_16: Vec<u8> = "\u{feff}ECS_CLUSTER=prod\r\n".encode_utf16().flat_map(u16::to_le_bytes).collect();
     let (instance, outcome) = nobody_else(utf_16);
     Names("config-unreadable-key", 21, "the whole file is UTF-16").check(&instance, &outcome);
-    notes("config-unreadable-key", "\u{feff}ECS_LOGLEVEL=debug\n", "means `ECS_LOGLEVEL`");
+    notes("config-unreadable-key", "\u{feff}ECS_LOGLEVEL=debug\n", "is meant to set `ECS_LOGLEVEL`");
 }
 
 #[test]
