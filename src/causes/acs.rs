@@ -25,7 +25,7 @@ const LOGGED: [&str; 4] = ["Failed to connect to ACS", "unable to dial", "ACS: U
 /// A subnet without internet access that has only one of the three endpoints.
 pub(super) static ENDPOINT_PARTIAL: Cause = Cause {
     id: "endpoint-partial",
-    title: "ECS has a VPC endpoint in this VPC, but the ECS control plane has none that answers",
+    title: "the VPC has an endpoint for ECS, but no working endpoint for the ECS control plane",
     symptoms: "the instance is registered but never connected, in a subnet without internet access",
     proof: "the name of ECS resolves to a private address, and that of `ecs-a` to a public one that does not answer; \
             if both are public, it is `acs-unreachable`",

@@ -122,7 +122,7 @@ pub(super) static CGROUP_SETUP_FAILED: Cause = Cause {
 pub(super) static GAVE_UP: Cause = Cause {
     id: "agent-gave-up",
     layer: Layer::Agent,
-    title: "the agent exited with code 5, so it is not started again",
+    title: "the agent gave up and exited with code 5",
     symptoms: "`systemctl status ecs` shows failed, status 5; Debian's unit restarts it every 10 s anyway",
     proof: "exit code 5 of the unit, of the container or in ecs-init.log, and no more specific cause fits; with any \
             other code it is `agent-exits`",

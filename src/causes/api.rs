@@ -142,7 +142,7 @@ pub(super) static SERVICE_ERROR: Cause = Cause {
 pub(super) static REGISTER_REFUSED: Cause = Cause {
     id: "register-refused",
     layer: Layer::Api,
-    title: "the agent cannot register the instance, for a reason that only its own log gives",
+    title: "the agent cannot register the instance, because of an error that no other cause covers",
     symptoms: "the agent restarts repeatedly and logs `Unable to register as a container instance with ECS`",
     proof: "that line since the agent's last start, with an error that no other cause covers and no probe explains",
     look_alikes: &["register-denied", "agent-gave-up", "egress-timeout"],

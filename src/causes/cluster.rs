@@ -22,7 +22,7 @@ const CLUSTER_NOT_FOUND: [&str; 2] = ["Cluster not found", "ClusterNotFoundExcep
 /// Known from two account ids, before any call.
 pub(super) static OTHER_ACCOUNT: Cause = Cause {
     id: "cluster-other-account",
-    title: "the cluster belongs to another AWS account than the instance",
+    title: "the cluster is in a different AWS account than the instance",
     symptoms: "AccessDenied or InvalidParameter when the agent registers",
     proof: "the account in the cluster's ARN differs from the account in the instance identity document; if they are \
             equal, it is `register-denied`",
@@ -41,11 +41,11 @@ pub(super) static OTHER_ACCOUNT: Cause = Cause {
 /// Usually a region that was written into a file once and is wrong now.
 pub(super) static WRONG_REGION: Cause = Cause {
     id: "wrong-region",
-    title: "the agent looks for its cluster in another region than the region of the instance",
+    title: "the agent looks for its cluster in a region other than the region of the instance",
     symptoms: "`Cluster not found` in the agent's log, or the instance joins a cluster of the same name in another \
                region",
-    proof: "AWS_DEFAULT_REGION in ecs.config, or the region in the cluster's ARN, is not the region of the instance; \
-            if it is, it is `cluster-not-found`",
+    proof: "AWS_DEFAULT_REGION in ecs.config, or the region in the cluster's ARN, differs from the region of the \
+            instance; if they are equal, it is `cluster-not-found`",
     look_alikes: &["cluster-not-found", "dns-name-unknown"],
     remedy: "remove AWS_DEFAULT_REGION from ecs.config (AWSRegion from ecs.config.json), or name a cluster in the \
              region of the instance",
@@ -230,7 +230,7 @@ pub(super) static JOINED_DEFAULT: Cause = Cause {
 /// Typically because of an older file or saved state.
 pub(super) static JOINED_OTHER: Cause = Cause {
     id: "cluster-other-than-wanted",
-    title: "the instance joined another cluster than the wanted one",
+    title: "the instance joined another cluster instead of the wanted one",
     symptoms: "the wanted cluster stays empty, and the instance is in another one",
     proof: "the agent reports another cluster, or its container instance ARN belongs to another one; if that is \
             `default`, it is `joined-default`",

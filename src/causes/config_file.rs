@@ -30,8 +30,8 @@ pub(super) static QUOTED: Cause = Cause {
     id: "config-quoted",
     title: "a value in `ecs.config` is quoted, and the agent takes the quotes as part of the value",
     symptoms: "the agent exits with code 5, and its log says that the cluster is not found or must match a pattern",
-    proof: "the effective value of `ECS_CLUSTER` begins and ends with a quote; if it does not, the name itself is \
-            wrong",
+    proof: "the effective value of `ECS_CLUSTER` begins and ends with a quote; if it does not, it is \
+            `cluster-name-invalid` or `cluster-not-found`",
     look_alikes: &["cluster-not-found", "cluster-name-invalid"],
     remedy: "write `ECS_CLUSTER=NAME`, and every other key, without quotes: systemd strips them, ecs-init does not",
     source: "agent#4159; awslabs/amazon-ecs-nodejs-microservices#18; ecs-init/docker/docker.go, getEnvVars",
@@ -159,7 +159,7 @@ fn is_about_value(kind: &IssueKind) -> bool {
 pub(super) static DUPLICATE: Cause = Cause {
     id: "config-duplicate",
     title: "`ecs.config` sets a key twice, and the agent uses the later line",
-    symptoms: "a value is old or changes with each boot; the instance is in another cluster than a line of the file \
+    symptoms: "a value is old or changes with each boot; the instance is not in the cluster that a line of the file \
                names",
     proof: "an earlier line names the wanted cluster, and a later line names another one or none; equal lines are \
             harmless",

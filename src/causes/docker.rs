@@ -83,8 +83,8 @@ pub(super) static STORAGE_FAILED: Cause = Cause {
     id: "docker-storage-failed",
     layer: Layer::Docker,
     title: "Docker cannot use its storage",
-    symptoms: "docker.service fails, often with an image of a host that had another volume, or after a restart in user \
-               data",
+    symptoms: "docker.service fails, often on an AMI made from a host that had another volume, or after a restart in \
+               user data",
     proof: "docker.service has failed, and its last messages name the storage driver; if they name the configuration, \
             it is `docker-config-invalid`",
     look_alikes: &["docker-config-invalid", "docker-failed", "disk-full"],

@@ -177,8 +177,7 @@ pub(super) static CALL_HANGS: Cause = Cause {
     class: Class::Retry,
     exit: Exit::NotRegistered,
     exit_after_deadline: Exit::NotRegistered,
-    remedy: "check `cat /proc/mounts` for network file systems and `dmesg` for `blocked for more than`, then run it \
-             again",
+    remedy: "check /proc/mounts for network file systems and `dmesg` for `blocked for more than`, then run it again",
     source: "ecs-bootstrap's own timer",
     check: |evidence| match &evidence.stop {
         Some(stop @ StageError::Hangs { .. }) => Some(vec![error_chain(stop)]),
@@ -218,8 +217,8 @@ pub(super) static HOST_OVERLOADED: Cause = Cause {
     layer: Layer::Host,
     title: "the host has too little memory for Docker and the agent",
     symptoms: "agentConnected changes often or stays false, and everything else on the host is slow too",
-    proof: "MemAvailable below 5 %, tasks that wait for memory most of the time (PSI), or an OOM kill; if the network \
-            path is closed, it is `acs-unreachable`, and if there is enough memory, `agent-stuck`",
+    proof: "MemAvailable below 5 %, processes that wait for memory most of the time (PSI), or an OOM kill; if the \
+            network path is closed, it is `acs-unreachable`, and if there is enough memory, `agent-stuck`",
     look_alikes: &["acs-unreachable", "agent-stuck", "docker-hung"],
     class: Class::Retry,
     exit: Exit::NotRegistered,
@@ -237,7 +236,7 @@ pub(super) static HOST_OVERLOADED: Cause = Cause {
             format!("{} of {} MiB memory are available", memory.available_kib / 1024, memory.total_kib / 1024)
         });
         let pressure = host.pressure.filter(|Pressure { some, full }| *some > 60 || *full > 20);
-        let pressure = pressure.map(|waits| format!("tasks waited for memory {} % of the last 10 s", waits.some));
+        let pressure = pressure.map(|waits| format!("processes waited for memory {} % of the last 10 s", waits.some));
         let oom = host.oom_kills.last().map(|line| format!("kernel: `{line}`"));
         let seen: Vec<String> = [memory, pressure, oom].into_iter().flatten().collect();
         (!seen.is_empty()).then(|| seen.into_iter().chain(killed).collect())

@@ -49,7 +49,7 @@ pub(super) static PROXIED: Cause = Cause {
     title: "requests to the instance metadata service (IMDS) go through a proxy",
     symptoms: "NoCredentialProviders in the agent's log, although the instance has its role",
     proof: "ecs.config sets HTTP_PROXY, NO_PROXY does not include 169.254.169.254, and a direct request finds the \
-            role; or a proxy answered instead of IMDS. If the direct answer is 404, it is `no-instance-role`",
+            role; or a proxy answered instead of IMDS; if the direct answer is 404, it is `no-instance-role`",
     look_alikes: &["no-instance-role", "imds-disabled"],
     // Longer than the pause between the agent's attempts: its log may be from a time before the role was attached.
     class: Class::Lasting(Duration::from_secs(30)),
@@ -88,7 +88,7 @@ pub(super) static IPV6_ONLY: Cause = Cause {
     id: "imds-ipv6-only",
     layer: Layer::Imds,
     title: "this host has only IPv6, and the instance metadata service (IMDS) does not answer over IPv6",
-    symptoms: "every program that uses IMDS fails, in an IPv6-only subnet",
+    symptoms: "in an IPv6-only subnet, every program that uses IMDS fails",
     proof: "there is no IPv4 route but a global IPv6 address, and IMDS answers at neither of its addresses; if there \
             is an IPv4 route, it is `imds-unreachable`",
     look_alikes: &["imds-unreachable"],
@@ -148,7 +148,7 @@ pub(super) static THROTTLED: Cause = Cause {
 pub(super) static FORBIDDEN: Cause = Cause {
     id: "imds-forbidden",
     layer: Layer::Imds,
-    title: "the instance metadata service (IMDS) forbids a requested path",
+    title: "the instance metadata service (IMDS) refuses a requested path",
     symptoms: "some paths of IMDS answer, others are forbidden",
     proof: "IMDS issues a token, and a path is answered with 403; if the token itself is refused, it is \
             `imds-disabled`",

@@ -9,7 +9,7 @@ pub(super) static WARM_POOL_WAITING: Cause = Cause {
     id: "warm-pool-waiting",
     layer: Layer::Lifecycle,
     title: "the instance is in a warm pool, and its agent registers when the instance goes into service",
-    symptoms: "the instance is healthy but for hours not in the cluster",
+    symptoms: "a healthy instance is not in the cluster for hours",
     proof: "ECS_WARM_POOLS_CHECK is on, and the target lifecycle state begins with `Warmed`; if there is no target \
             lifecycle state, it is `warm-pool-state-missing`",
     look_alikes: &["warm-pool-state-missing"],

@@ -191,9 +191,9 @@ pub(super) static EXPIRED: Cause = Cause {
 /// Another profile was attached, or the agent has its own access keys.
 pub(super) static WRONG_ROLE: Cause = Cause {
     id: "wrong-role",
-    title: "the agent calls AWS with another identity than the instance's role",
+    title: "the agent calls AWS with credentials other than those of the instance's role",
     symptoms: "AccessDenied for an unexpected role or user",
-    proof: "the AccessDenied message names another principal than the role in IMDS; if it names the same role, it is \
+    proof: "the AccessDenied message names a principal other than the role in IMDS; if it names this role, it is \
             `register-denied`",
     look_alikes: &["register-denied"],
     remedy: "remove what overrides the role: AWS_ACCESS_KEY_ID or a profile in ecs.config, or the automation that \

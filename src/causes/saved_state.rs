@@ -13,7 +13,7 @@ const DEREGISTERED_TEXTS: &[&str] = &["InactiveInstanceException", "Container in
 pub(super) static CLUSTER_MISMATCH: Cause = Cause {
     id: "cluster-mismatch-saved",
     layer: Layer::Cluster,
-    title: "the agent's saved state belongs to another cluster than the configured one",
+    title: "the agent's saved state belongs to a cluster other than the configured one",
     symptoms: "the agent exits with code 5 after the cluster was changed, or was written as an ARN instead of a name",
     proof: "the agent's log has `Data mismatch; saved cluster`, and the agent exited with code 5; if the state is of \
             another instance, it is `baked-agent-state`",

@@ -47,7 +47,7 @@ pub(super) static FAILED: Cause = Cause {
     layer: Layer::Tls,
     title: "the TLS connection to the AWS endpoint fails",
     symptoms: "`x509:` or `tls:` errors in the agent's log",
-    proof: "the TLS handshake fails for another reason than an unknown issuer, and the clock is right; if the clock is \
+    proof: "the TLS handshake fails for a reason other than an unknown issuer, and the clock is right; if the clock is \
             wrong, it is `clock-skew`",
     look_alikes: &["clock-skew", "tls-untrusted"],
     class: Class::Lasting(Duration::from_secs(60)),

@@ -188,7 +188,8 @@ pub(super) static SYSTEMD_REFUSED: Cause = Cause {
     layer: Layer::Units,
     title: "systemd refuses to start or stop a unit",
     symptoms: "`Access denied` or `Interactive authentication required` from systemctl",
-    proof: "systemd's error and its name; if systemd does not answer at all, it is `systemd-unreachable`",
+    proof: "the error that systemd returns, with its D-Bus name; if systemd does not answer at all, it is \
+            `systemd-unreachable`",
     look_alikes: &["systemd-unreachable", "unit-masked"],
     class: Class::Terminal,
     exit: Exit::Host,
