@@ -132,7 +132,11 @@ fn every_cause_is_explained_and_an_unknown_one_is_a_usage_error() {
         }
     }
     let one = instance.run(&["explain", "imds-disabled"]);
-    assert!(one.stdout.starts_with("imds-disabled: instance metadata is switched off\n"), "{}", one.stdout);
+    assert!(
+        one.stdout.starts_with("imds-disabled: the instance metadata service (IMDS) is disabled\n"),
+        "{}",
+        one.stdout
+    );
     let wrong = instance.run(&["explain", "imds-disbled"]);
     assert_eq!((wrong.code, wrong.stdout.as_str()), (Some(2), ""));
     assert!(wrong.stderr.contains("did you mean `imds-disabled`?"), "{}", wrong.stderr);

@@ -135,7 +135,7 @@ fn a_script_that_waits_for_the_agent_is_reported_while_it_waits() {
     let named = report.lines().find_map(|line| line.strip_prefix("error: [")?.split(']').next());
     crate::causes::record("user-data-deadlock", named.unwrap_or("nothing"));
     assert!(report.contains("error: [user-data-deadlock]"), "{report}");
-    assert!(report.contains("process 4711 of user data waits: `systemctl start ecs.service`"), "{report}");
+    assert!(report.contains("process 4711 of user data is waiting: `systemctl start ecs.service`"), "{report}");
     assert!(instance.disk.text("dev/console").contains("[user-data-deadlock]"));
     // The script stops waiting, so the reported cause no longer applies.
     std::fs::remove_dir_all(instance.disk.path("proc/4711")).unwrap();

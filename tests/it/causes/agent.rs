@@ -129,7 +129,7 @@ fn an_agent_that_is_slow_is_not_a_cause() {
 #[test]
 fn an_agent_without_an_arn_is_not_registered() {
     let instance = Instance::new().agent_behaves(|agent| agent.empty_arn = true);
-    ExpectedCause("unknown", 13, "holds no container instance ARN")
+    ExpectedCause("unknown", 13, "has no container instance ARN")
         .check(&instance, &run(&instance, &["verify.deadline=3s"]));
 }
 
@@ -281,7 +281,7 @@ fn a_status_in_which_ecs_places_no_task_is_not_ready() {
         ("REGISTERING", "status REGISTERING"),
         (
             "REGISTRATION_FAILED",
-            "and as its reason `The trunk network interface was not attached, since the subnet has no free address`",
+            "the reason is `The trunk network interface was not attached, since the subnet has no free address`",
         ),
         ("DEREGISTERING", "status DEREGISTERING"),
         ("INACTIVE", "status INACTIVE"),

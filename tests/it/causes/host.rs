@@ -26,7 +26,7 @@ fn a_linked_ecs_config_is_not_followed() {
 #[test]
 fn attributes_that_are_not_json_are_reported_before_the_agent_starts() {
     let instance = Instance::new().ecs_config("ECS_INSTANCE_ATTRIBUTES={tier: web}\n");
-    ExpectedCause("config-bad-json", 20, "in ecs.config `ECS_INSTANCE_ATTRIBUTES` takes a JSON object of strings")
+    ExpectedCause("config-bad-json", 20, "in ecs.config, `ECS_INSTANCE_ATTRIBUTES` takes a JSON object of strings")
         .check(&instance, &run(&instance, &[]));
 }
 
@@ -49,7 +49,7 @@ fn a_ca_bundle_without_certificates_is_reported_before_any_call() {
 #[test]
 fn docker_that_is_not_installed_is_reported_at_once() {
     let instance = Instance::new().unit("docker.service", |unit| unit.absent());
-    ExpectedCause("docker-absent", 24, "systemd knows no docker.service").check(&instance, &run(&instance, &[]));
+    ExpectedCause("docker-absent", 24, "systemd has no docker.service").check(&instance, &run(&instance, &[]));
 }
 
 #[test]
@@ -75,7 +75,7 @@ fn docker_that_is_slow_is_not_a_cause() {
 #[test]
 fn an_image_without_the_agent_is_reported_at_once() {
     let instance = Instance::new().unit("ecs.service", |unit| unit.absent());
-    ExpectedCause("ecs-init-absent", 24, "systemd knows neither ecs.service nor amazon-ecs.service")
+    ExpectedCause("ecs-init-absent", 24, "systemd has neither ecs.service nor amazon-ecs.service")
         .check(&instance, &run(&instance, &[]));
 }
 
