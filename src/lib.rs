@@ -57,5 +57,6 @@ pub mod render;
 pub mod report;
 pub mod retry;
 pub mod settings;
+pub mod suggestion;
 pub mod verdict;
 pub mod verify;

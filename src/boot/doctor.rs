@@ -27,7 +27,7 @@ use crate::render::{
 };
 use crate::retry::{Deadline, within};
 use crate::settings::fragment::Fragment;
-use crate::{report, verify};
+use crate::{report, suggestion, verify};
 
 /// Whoever asks doctor does not wait for what may still come: it says that it is not there.
 const NOW: [(&str, &str); 3] = [("imds.deadline", "2s"), ("tags.wait", "0s"), ("run.deadline", "3s")];
@@ -196,7 +196,8 @@ pub fn explain(id: Option<&str>, json: bool) -> CommandOutput {
         Some(cause) if json => done(as_json(&cause_json(cause))),
         Some(cause) => done(cause_text(cause)),
         None => {
-            let near = causes::nearest(id).map(|near| format!(", did you mean `{near}`?")).unwrap_or_default();
+            let meant = suggestion::nearest(id, all.iter().map(|cause| cause.id));
+            let near = meant.map(|meant| format!(", did you mean `{meant}`?")).unwrap_or_default();
             let stderr = format!("error: no cause has the id `{}`{near}\n", redaction::line(id));
             CommandOutput { stdout: String::new(), stderr, exit: Exit::Usage }
         }

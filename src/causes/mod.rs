@@ -273,17 +273,6 @@ pub fn all() -> Vec<&'static Cause> {
     all
 }
 
-/// The id that may have been meant: at most a third of its letters away.
-pub fn nearest(wrong: &str) -> Option<&'static str> {
-    /// No id is longer.
-    const LONGEST: usize = 64;
-    if wrong.len() > LONGEST {
-        return None;
-    }
-    let near = all().into_iter().map(|cause| (strsim::damerau_levenshtein(wrong, cause.id), cause.id)).min()?;
-    (near.0 <= (wrong.len().min(near.1.len()) / 4).clamp(1, 4)).then_some(near.1)
-}
-
 /// The cause with this id.
 pub fn find(id: &str) -> Option<&'static Cause> {
     all().into_iter().find(|cause| cause.id == id)

@@ -9,6 +9,7 @@ use super::finding::{MOST, Note};
 use super::text::Text;
 use crate::ecs_config::issue::Level;
 use crate::settings::agent_variables;
+use crate::suggestion;
 
 /// The type of a field.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -101,7 +102,6 @@ fn place(text: &Text, key: &str) -> (u32, u32) {
 
 fn of_pair(key: &str, value: &Value) -> Option<Note> {
     let at = (1, 1);
-    let lower = key.to_lowercase();
     let Some((field, name)) = fields().find(|(_, name)| name.eq_ignore_ascii_case(key)) else {
         let shown: String = key.chars().filter(|c| c.is_ascii_graphic()).take(64).collect();
         if agent_variables::find(key).is_some() {
@@ -109,8 +109,7 @@ fn of_pair(key: &str, value: &Value) -> Option<Note> {
             let note = Note::new(at, Level::Warning, "config-wrong-file", message);
             return Some(if key == "ECS_CLUSTER" { note.meant("Cluster") } else { note });
         }
-        let near = fields().map(|(_, name)| (strsim::damerau_levenshtein(&lower, &name.to_lowercase()), name)).min();
-        let (_, near) = near.filter(|(distance, _)| *distance <= (key.len() / 4).clamp(1, 2))?;
+        let near = suggestion::nearest(key, fields().map(|(_, name)| name))?;
         let message = format!("the agent has no field `{shown}`, and ignores it");
         return Some(Note::new(at, Level::Warning, "config-key-misspelt", message).meant(near));
     };

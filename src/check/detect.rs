@@ -3,7 +3,7 @@
 use super::agent_json;
 use super::finding::InputType;
 use crate::evidence::user_data::{PartType, of_other_system, read};
-use crate::settings::agent_variables::{find, near_miss};
+use crate::settings::agent_variables::{find, suggest};
 use crate::settings::schema;
 use crate::settings::user_data::unwrapped;
 
@@ -121,7 +121,7 @@ fn is_config(text: &str) -> bool {
     let is_name = |key: &str| {
         let is_plain = |c: char| c.is_ascii_alphanumeric() || "_-\u{feff}".contains(c);
         let is_upper = !key.contains(|c: char| c.is_ascii_lowercase()) || key.ends_with("_proxy");
-        !key.is_empty() && key.chars().all(is_plain) && (is_upper || near_miss(key).is_some())
+        !key.is_empty() && key.chars().all(is_plain) && (is_upper || suggest(key).is_some())
     };
     let lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
     let (mut assigned, mut others, mut known) = (0, 0, false);
@@ -131,7 +131,7 @@ fn is_config(text: &str) -> bool {
         let bare = bare.strip_prefix("export ").unwrap_or(bare);
         let key = bare.split(['=', ':']).next().unwrap_or_default().trim();
         let is_assigned = bare.contains(['=', ':']) && is_name(key);
-        known |= find(key).is_some() || near_miss(key).is_some() || key.starts_with("ECS_");
+        known |= find(key).is_some() || suggest(key).is_some() || key.starts_with("ECS_");
         begins |= assigned + others == 0 && bare.contains('=') && find(key).is_some() && !bare.contains(">>");
         if is_assigned { assigned += 1 } else { others += 1 }
     }

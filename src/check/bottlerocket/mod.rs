@@ -10,6 +10,7 @@ use super::finding::{MOST, Note};
 use super::text::Text;
 use super::yaml::hidden;
 use crate::ecs_config::issue::{Level, OPAQUE};
+use crate::suggestion;
 
 /// The settings below `settings.ecs` (Bottlerocket's documentation, `settings.ecs.*`, and its model `ECSSettingsV1`).
 const SETTINGS: [&str; 19] = [
@@ -33,7 +34,7 @@ const SETTINGS: [&str; 19] = [
     "reserved-memory",
     "task-cleanup-wait",
 ];
-/// A longer name is not compared with those.
+/// The most characters of a name that a message repeats.
 const LONGEST_NAME: usize = 64;
 /// What the parser says is cut after this many characters.
 const LONGEST_REASON: usize = 200;
@@ -71,11 +72,11 @@ pub(super) fn check(text: &Text, is_template: bool) -> Vec<Note> {
         let shown: String = key.get_ref().chars().filter(|c| c.is_ascii_graphic()).take(LONGEST_NAME).collect();
         let message = format!("Bottlerocket documents no setting `settings.ecs.{shown}`");
         let note = Note::new(at(key.span()), Level::Warning, "config-key-misspelt", message);
-        let note = match near(key.get_ref()) {
+        match meant(key.get_ref()) {
             Some(meant) => note.meant(meant),
             None => note,
-        };
-        note.within(text)
+        }
+        .within(text)
     };
     unknown.take(MOST).map(note).collect()
 }
@@ -87,15 +88,11 @@ fn table_of<'t, 'a>(table: &'t DeTable<'a>, name: &str) -> Option<&'t DeTable<'a
     }
 }
 
-/// The setting that was probably meant.
-fn near(name: &str) -> Option<&'static str> {
-    if name.len() > LONGEST_NAME {
-        return None;
-    }
-    let lower = name.to_ascii_lowercase().replace('_', "-");
-    let lower = lower.strip_prefix("ecs-").unwrap_or(&lower);
-    let near = SETTINGS.iter().map(|known| (strsim::damerau_levenshtein(lower, known), *known)).min();
-    near.filter(|(distance, known)| *distance <= (known.len() / 4).clamp(1, 3)).map(|(_, known)| known)
+/// The setting that was probably meant; the agent's variables have the prefix `ECS_`.
+fn meant(name: &str) -> Option<&'static str> {
+    let lower = name.to_ascii_lowercase();
+    let bare = lower.strip_prefix("ecs_").or(lower.strip_prefix("ecs-")).unwrap_or(&lower);
+    suggestion::nearest(bare, SETTINGS)
 }
 
 /// TOML with as many characters as the text.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::{ConfigIssue, Context, IssueKind, Level};
-use crate::settings::agent_variables::{Consequence, Variable, check, find, near_miss, second_setting};
+use crate::settings::agent_variables::{Consequence, Variable, check, find, second_setting, suggest};
 
 /// The variable that says where an instance belongs.
 pub const CLUSTER: &str = "ECS_CLUSTER";
@@ -236,7 +236,7 @@ fn meant(key: &str, context: &Context<'_>) -> Option<(String, IssueKind)> {
         return (!(context.is_template && is_open)).then(|| (String::new(), IssueKind::NotAssignment));
     }
     let is_written = name.len() <= 128 && name.chars().all(|c| is_plain(c) || c == '-' || c == '.');
-    let near = near_miss(name).filter(|_| is_written)?;
+    let near = suggest(name).filter(|_| is_written)?;
     // Beside the right key, it is a variable for something else.
     let is_other = near == CLUSTER && context.is_cluster_named && !name.to_ascii_uppercase().starts_with("ECS");
     (!is_other).then(|| (near.to_owned(), IssueKind::Misspelt { written: name.to_owned() }))

@@ -149,7 +149,7 @@ const CASES: &[Case] = &[
         "not JSON",
         Some("[\"fluentd\"]"),
     ),
-    ("ECS_AVAILABLE_LOGGING_DRIVERS=[\"pigeon\"]", Level::Error, 1, 31, "config-bad-json", "no driver `pigeon`", None),
+    ("ECS_AVAILABLE_LOGGING_DRIVERS=[\"pigeon\"]", Level::Error, 1, 31, "config-bad-json", "the driver `pigeon`", None),
     ("# x\n ECS_CONTAINER_STOP_TIMEOUT=120", Level::Warning, 2, 29, "config-value-ignored", "no unit", Some("120s")),
     ("ECS_LOGLEVEL=DEBUG", Level::Warning, 1, 14, "config-value-ignored", "case", Some("debug")),
     (

@@ -12,7 +12,7 @@ mod variable_type;
 
 pub use fault::{Consequence, WrongValue};
 pub use from_tags::{TagRefusal, permitted_from_tags};
-pub use similar::{near_miss, suggest};
+pub use similar::suggest;
 pub(crate) use table::bare;
 pub use table::{ALL, Variable, find, is_secret, second_setting};
 pub use variable_type::VariableType;

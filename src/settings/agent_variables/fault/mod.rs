@@ -10,6 +10,7 @@ use serde_json::Value;
 
 use super::table::{Variable, second_setting};
 use super::variable_type::{KNOWN_DRIVERS, VariableType, first_json, go_duration, is_region, registries};
+use crate::suggestion;
 
 /// Longer words are not repeated.
 const LONGEST_SHOWN: usize = 40;
@@ -204,23 +205,17 @@ fn number(variable_type: VariableType, value: &str) -> Reason {
 
 fn one_of(values: &[&str], value: &str) -> Reason {
     let lower = value.to_ascii_lowercase();
-    let same = values.iter().find(|one| one.eq_ignore_ascii_case(value));
-    let near = || values.iter().map(|one| (strsim::damerau_levenshtein(&lower, one), one)).min();
-    let reason = match (same, shown(value)) {
-        (Some(_), _) => because("upper and lower case differ"),
-        (None, Some(it)) => because(format!("{it} is none of them")),
-        (None, None) => Reason::default(),
+    let has_other_case = values.iter().any(|one| one.eq_ignore_ascii_case(value));
+    let reason = match shown(value) {
+        _ if has_other_case => because("upper and lower case differ"),
+        Some(it) => because(format!("{it} is not one of them")),
+        None => Reason::default(),
     };
-    let long = |name: Option<String>| {
-        let starts = |other: &str| ["warn", "error"].iter().find(|level| other.starts_with(**level)).copied();
-        name.as_deref().and_then(starts).filter(|level| values.contains(level))
-    };
-    match same.copied().or_else(|| near().filter(|(distance, one)| distance * 3 <= one.len()).map(|(_, one)| *one)) {
-        Some(one) => reason.meant(one),
-        None => match long(Some(lower.clone())) {
-            Some(level) => reason.meant(level),
-            None => reason,
-        },
+    // `warning` and `errors` are levels in other programs.
+    let level = || ["warn", "error"].into_iter().find(|level| lower.starts_with(level) && values.contains(level));
+    match suggestion::nearest(value, values.iter().copied()).or_else(level) {
+        Some(meant) => reason.meant(meant),
+        None => reason,
     }
 }
 
@@ -349,11 +344,10 @@ fn drivers(value: &str) -> Reason {
             return Reason::default();
         };
         let why = shown(unknown).unwrap_or_else(|| "one of them".to_owned());
-        let reason = because(format!("the agent knows no driver {why}"));
-        let near = KNOWN_DRIVERS.iter().map(|known| (strsim::damerau_levenshtein(unknown, known), known)).min();
-        return match near.filter(|(distance, known)| distance * 3 <= known.len()) {
-            Some((_, near)) => {
-                let meant = |driver: &String| if driver == unknown { (*near).to_owned() } else { driver.clone() };
+        let reason = because(format!("the agent does not know the driver {why}"));
+        return match suggestion::nearest(unknown, KNOWN_DRIVERS) {
+            Some(near) => {
+                let meant = |driver: &String| if driver == unknown { near.to_owned() } else { driver.clone() };
                 reason.meant(of(&drivers.iter().map(meant).collect::<Vec<_>>()))
             }
             None => reason,
