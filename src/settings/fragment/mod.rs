@@ -1,7 +1,8 @@
-//! Fragments: what one source says, as written, checked entry by entry against the schema and the agent's table.
+//! Reads the settings of one source and checks each against the schema and the table of the agent's variables.
 //!
-//! In: TOML text, the environment, the command line, tags, the foreign keys of `ecs.config`. Out: entries that
-//! [`super::merge`] can apply without a further error, and warnings. Nothing is merged and nothing is read here.
+//! In: TOML text, the environment, the command line, tags, or keys of `ecs.config` that ecs-bootstrap did not write. Out:
+//! a [`Fragment`], whose entries [`super::merge`] can apply without another error, and warnings. It reads no file, and
+//! does not merge.
 
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
@@ -10,20 +11,19 @@ use toml::de::DeTable;
 
 use super::document::TomlDocument;
 use super::schema::{self, Raw, Setting};
-use crate::ecs_config::writable;
-
 use super::{EARLIER, Rank, Settings, SettingsError, Source, TagsSettings, Warning, agent_variables};
+use crate::ecs_config::writable;
 use crate::{redaction, suggestion};
 
-/// The tag, after its prefix, that holds an instance's last verdict. It is written, and never read.
+/// The key, after the prefix, of the tag with the last verdict of an instance. ecs-bootstrap writes it and never reads it.
 pub const VERDICT_TAG: &str = "verdict";
-/// The same for the id of its cause.
+/// The key, after the prefix, of the tag with the id of the cause.
 pub const CAUSE_TAG: &str = "cause";
 
 /// What an entry sets.
 #[derive(Clone)]
 pub enum Name {
-    /// A setting of ours.
+    /// A setting of ecs-bootstrap.
     Setting(&'static Setting),
     /// A variable of the agent.
     Agent(String),
@@ -34,35 +34,35 @@ pub enum Name {
 pub struct Entry {
     /// What it sets.
     pub name: Name,
-    /// The value; for a variable of the agent always text.
+    /// The value. It is always text for a variable of the agent.
     pub raw: Raw,
-    /// Who says so.
+    /// Where it was set.
     pub source: Source,
 }
 
-/// All that one source says.
+/// The checked settings of one source.
 #[derive(Clone, Default)]
 pub struct Fragment {
     /// In the order of the source.
     pub entries: Vec<Entry>,
-    /// What works, but may not be meant.
+    /// Mistakes that do not stop the run.
     pub warnings: Vec<Warning>,
-    /// How many variables the agent does not know.
+    /// The number of variables that the agent does not know.
     unknown: usize,
 }
 
-/// The variables of ours that are no settings.
+/// Environment variables, after `ECS_BOOTSTRAP_`, that are not settings.
 const NOT_SETTINGS: &[&str] = &["ROOT", "AGENT_ENDPOINT", "LOG"];
-/// So many variables that the agent does not know are named one by one.
-const MOST_UNKNOWN: usize = 20;
-/// More variables that the agent does not know are an error: no `ecs.config` has as many, and each is kept in `plan.json`.
-const MOST_PASSED_ON: usize = 500;
-/// No name that is known is nearly as long: a longer one is compared with none, which would take time and memory by its
-/// length.
+/// The most variables unknown to the agent that get a warning each.
+const MOST_WARNED: usize = 20;
+/// The most variables unknown to the agent. More are an error: no `ecs.config` needs that many, and each goes into
+/// `plan.json`.
+const MOST_UNKNOWN: usize = 500;
+/// The longest name of a variable, in bytes. The longest one of the agent has 51.
 const LONGEST_NAME: usize = 64;
 
 impl Entry {
-    /// Whether a tag chooses the cluster here, by its name or by its tags.
+    /// Whether this is an instance tag that chooses the cluster, by name or by the tags of the cluster.
     pub(super) fn is_cluster_of_tag(&self) -> bool {
         let is_cluster = |name: &Name| matches!(name, Name::Setting(setting) if setting.name.starts_with("cluster"));
         self.source.rank == Rank::InstanceTag && self.source.place != EARLIER && is_cluster(&self.name)
@@ -70,13 +70,13 @@ impl Entry {
 }
 
 impl Fragment {
-    /// A settings file or user data of ours. `place` is its path; line and column are added.
+    /// Reads a settings file, or settings in user data. Errors begin with `place`, and line and column follow.
     pub fn from_toml(text: &str, rank: Rank, place: &str) -> Result<Fragment, SettingsError> {
         let (fragment, errors) = Fragment::read_toml(text, rank, place);
         errors.into_iter().next().map_or(Ok(fragment), Err)
     }
 
-    /// The same with every error, in the order of the text: what can be used of it, and what cannot.
+    /// Reads TOML text and returns the usable part of it, and all errors in the order of the text.
     pub fn read_toml(text: &str, rank: Rank, place: &str) -> (Fragment, Vec<SettingsError>) {
         let document = TomlDocument::new(text, rank, place);
         let mut fragment = Fragment::default();
@@ -95,7 +95,7 @@ impl Fragment {
         (fragment, errors)
     }
 
-    /// `ECS_BOOTSTRAP_*`: `__` is the dot, `_` the hyphen, upper case.
+    /// Reads `ECS_BOOTSTRAP_*`: names in upper case, with `__` for the dot and `_` for the hyphen.
     pub fn from_environment<'a>(
         variables: impl IntoIterator<Item = (&'a str, &'a str)>,
     ) -> Result<Fragment, SettingsError> {
@@ -118,7 +118,7 @@ impl Fragment {
         Fragment::from_pairs(pairs)
     }
 
-    /// `--cluster`, `--cluster-tag K=V` and `--set key=value`, as `(option, key, value)`.
+    /// Reads `--cluster`, `--cluster-tag K=V` and `--set key=value`, given as `(option, key, value)`.
     pub fn from_command_line(options: &[(String, String, String)]) -> Result<Fragment, SettingsError> {
         Fragment::from_pairs(options.iter().map(|(option, key, value)| {
             (
@@ -146,8 +146,8 @@ impl Fragment {
         Ok(fragment)
     }
 
-    /// Tags of the instance or of the cluster, as far as they are trusted. What they may say of the agent is an
-    /// allow-list; what is refused is a warning that names it, but a cluster that cannot be one is an error.
+    /// Reads tags of the instance or of the cluster. `trust` limits what they can set, and variables of the agent must be
+    /// in the allow-list. A refused tag gives a warning. An invalid cluster is an error.
     pub fn from_tags(
         tags: &BTreeMap<String, String>,
         prefix: &str,
@@ -163,7 +163,7 @@ impl Fragment {
             let Some(key) = tag.strip_prefix(prefix) else { continue };
             let source = Source::new(rank, place, tag.clone());
             match key {
-                // Ours, of an earlier verdict.
+                // Written by ecs-bootstrap after an earlier verdict.
                 VERDICT_TAG | CAUSE_TAG => {}
                 "cluster" | "cluster-tags" if rank == Rank::InstanceTag => {
                     fragment.push(key, Raw::Text(value.clone()), source)?;
@@ -171,7 +171,11 @@ impl Fragment {
                 _ if agent_variables::find(key).is_some() || key.starts_with("ECS_") => {
                     fragment.push_agent_tag(key, value, trust, source);
                 }
-                _ => fragment.warn("tag-unknown", format!("tag `{tag}` says nothing that is known"), source),
+                _ => fragment.warn(
+                    "tag-unknown",
+                    format!("tag `{tag}` is ignored: it is not the name of a setting"),
+                    source,
+                ),
             }
         }
         Ok(fragment)
@@ -179,7 +183,7 @@ impl Fragment {
 
     fn push_agent_tag(&mut self, key: &str, value: &str, trust: TagsSettings, source: Source) {
         if trust != TagsSettings::All {
-            let text = format!("tag `{}` is ignored: `tags.settings` lets tags say the cluster only", source.key);
+            let text = format!("tag `{}` is ignored: `tags.settings` lets tags set only the cluster", source.key);
             return self.warn("tag-refused", text, source);
         }
         let value = as_written(key, value);
@@ -192,25 +196,25 @@ impl Fragment {
         }
     }
 
-    /// Keys of both `ecs.config` files that we did not write, as ecs-init reads them: `(path, key, value)`. They are
-    /// taken as they are; what is wrong with them is for the causes to say.
+    /// Takes keys of both `ecs.config` files that ecs-bootstrap did not write, as ecs-init reads them:
+    /// `(path, key, value)`. The values are not checked here. The catalogue of causes reports mistakes in them.
     pub fn from_ecs_config<'a>(keys: impl IntoIterator<Item = (&'a str, &'a str, &'a str)>) -> Fragment {
         let entries = keys.into_iter().map(|(path, key, value)| Entry {
             name: match key {
-                "ECS_CLUSTER" => Name::Setting(&schema::ALL[0]),
+                "ECS_CLUSTER" => Name::Setting(&schema::CLUSTER),
                 _ => Name::Agent(key.to_owned()),
             },
-            // The agent trims the cluster, and takes everything else as it is.
+            // The agent removes blanks around the cluster. Other values stay as they are.
             raw: Raw::Text(if key == "ECS_CLUSTER" { value.trim() } else { value }.to_owned()),
             source: Source::new(Rank::EcsConfig, path, key),
         });
         Fragment { entries: entries.collect(), ..Fragment::default() }
     }
 
-    /// The cluster that was said once, and is known by what was written of it.
+    /// Takes the cluster of an option or an environment variable of an earlier run, which `written.json` records.
     pub fn from_earlier(cluster: String, rank: Rank, key: &str) -> Fragment {
         let source = Source::new(rank, EARLIER, key);
-        let entry = Entry { name: Name::Setting(&schema::ALL[0]), raw: Raw::Text(cluster), source };
+        let entry = Entry { name: Name::Setting(&schema::CLUSTER), raw: Raw::Text(cluster), source };
         Fragment { entries: vec![entry], ..Fragment::default() }
     }
 
@@ -218,7 +222,7 @@ impl Fragment {
         self.warnings.push(Warning { id, text, source: Some(source) });
     }
 
-    /// Checks one value and keeps it.
+    /// Checks one value and adds it to the fragment.
     pub(super) fn push(&mut self, key: &str, raw: Raw, source: Source) -> Result<(), SettingsError> {
         if let Some(variable) = key.strip_prefix("agent.") {
             return self.push_agent(variable, raw, source);
@@ -233,20 +237,22 @@ impl Fragment {
         };
         if setting.early && !source.rank.is_early() {
             let what = format!(
-                "`{key}` counts before tags and user data are read, so it cannot come from them; set it in \
+                "`{key}` is needed before tags and user data are read, so they cannot set it; set it in \
                  /etc/ecs-bootstrap/config.toml, in the environment or on the command line"
             );
             return Err(SettingsError { place: place_of(&source), what, did_you_mean: None });
         }
         if matches!(key, "tags.settings" | "tags.cluster") && !matches!(source.rank, Rank::Vendor | Rank::Config) {
-            let text = format!("`{key}` is taken from files only, so that the owner of an image can lock it");
+            let text = format!(
+                "`{key}` is ignored: only settings files can set it, so that the owner of an image can lock it"
+            );
             self.warn("tags-settings-ignored", text, source);
             return Ok(());
         }
         if setting.apply(&mut Settings::default(), &raw, source.clone()).is_none() {
-            // Its value may be a credential.
+            // The URL of a wait condition is a credential.
             let shown = match (setting.name, &raw) {
-                ("signal.wait-url", _) => "that".to_owned(),
+                ("signal.wait-url", _) => "this value".to_owned(),
                 ("cluster", Raw::Text(text)) => format!("`{}`", redaction::cluster(text)),
                 _ => shown(&raw),
             };
@@ -281,16 +287,18 @@ impl Fragment {
         };
         agent_variables::check(variable, &value)
             .map_err(|wrong| SettingsError { did_you_mean: wrong.suggestion.clone(), ..error(wrong.to_string()) })?;
-        // The agent would take it, and `ecs.config` cannot carry it: what must change is this value.
+        // A value that the agent takes may still have no correct spelling in `ecs.config`.
         writable(variable, &value).map_err(|refusal| error(refusal.to_string()))?;
         if agent_variables::find(variable).is_none() {
             self.unknown += 1;
-            match self.unknown.cmp(&(MOST_PASSED_ON + 1)) {
+            match self.unknown.cmp(&(MOST_UNKNOWN + 1)) {
                 Ordering::Less => self.warn_of_unknown(variable, &source),
                 Ordering::Equal => {
-                    return Err(error(format!("more than {MOST_PASSED_ON} variables that the agent does not know")));
+                    return Err(error(format!(
+                        "there are more than {MOST_UNKNOWN} variables that the agent does not know"
+                    )));
                 }
-                // Reported already.
+                // The error is reported once.
                 Ordering::Greater => return Ok(()),
             }
         }
@@ -299,22 +307,23 @@ impl Fragment {
     }
 }
 
-/// Names of settings and tags; `.` stands between the parts.
+/// Whether names of settings and tags can have this character.
 fn is_of_key(c: char) -> bool {
     c.is_ascii_alphanumeric() || "-_.".contains(c)
 }
 
 impl Fragment {
-    /// Each of them is a question to the table of names, and a line for a person to read.
+    /// Warns of each variable up to a limit, because each warning takes a search for a similar name and is a line of the
+    /// report.
     fn warn_of_unknown(&mut self, variable: &str, source: &Source) {
         const ID: &str = "agent-variable-unknown";
-        if self.unknown <= MOST_UNKNOWN {
+        if self.unknown <= MOST_WARNED {
             let hint =
                 agent_variables::suggest(variable).map(|name| format!("; did you mean `{name}`?")).unwrap_or_default();
-            let text = format!("the agent knows no variable `{variable}`; it is passed on{hint}");
+            let text = format!("the agent does not know the variable `{variable}`; it is passed on{hint}");
             self.warn(ID, text, source.clone());
-        } else if self.unknown == MOST_UNKNOWN + 1 {
-            let text = "the agent does not know more variables that follow; they are passed on".to_owned();
+        } else if self.unknown == MOST_WARNED + 1 {
+            let text = "the agent does not know further variables in this source; they are passed on".to_owned();
             self.warn(ID, text, source.clone());
         }
     }
@@ -331,7 +340,7 @@ fn json(raw: &Raw) -> serde_json::Value {
     }
 }
 
-/// A wrong value in an error text. Settings of ours hold no secrets; variables of the agent never come here.
+/// A wrong value of a setting, for an error message. It is not for values of the agent's variables, which may be secret.
 fn shown(raw: &Raw) -> String {
     match raw {
         Raw::Text(text) => format!("`{}`", redaction::name(text, |c| !"={}@".contains(c)).escape_debug()),
@@ -350,7 +359,7 @@ fn place_of(source: &Source) -> String {
     }
 }
 
-/// A value as it is written to `ecs.config`: without the blanks that the agent removes itself.
+/// A value as it is written to `ecs.config`: without blanks that the agent removes anyway.
 fn as_written<'v>(variable: &str, value: &'v str) -> &'v str {
     agent_variables::find(variable).map_or(value, |known| known.trimmed(value))
 }

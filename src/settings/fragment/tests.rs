@@ -4,30 +4,30 @@ fn toml(text: &str) -> Result<Fragment, SettingsError> {
     Fragment::from_toml(text, Rank::Config, "config.toml")
 }
 
-fn complaint(text: &str) -> String {
+fn error_text(text: &str) -> String {
     let error = toml(text).map(|_| ()).unwrap_err();
     let hint = error.did_you_mean.as_ref().map(|name| format!(" (did you mean `{name}`?)")).unwrap_or_default();
     format!("{error}{hint}")
 }
 
 #[test]
-fn says_line_column_and_what_may_have_been_meant() {
-    insta::assert_snapshot!(complaint("cluster = \"prod\"\nclustr = 1\n"),
+fn an_error_has_line_column_and_suggestion() {
+    insta::assert_snapshot!(error_text("cluster = \"prod\"\nclustr = 1\n"),
         @"unknown setting `clustr`, in config.toml:2:1 (did you mean `cluster`?)");
-    insta::assert_snapshot!(complaint("[verify]\ndeadlin = \"5m\"\n"),
+    insta::assert_snapshot!(error_text("[verify]\ndeadlin = \"5m\"\n"),
         @"unknown setting `verify.deadlin`, in config.toml:2:1 (did you mean `verify.deadline`?)");
-    insta::assert_snapshot!(complaint("[verify]\ndeadline = 5\n"),
+    insta::assert_snapshot!(error_text("[verify]\ndeadline = 5\n"),
         @"`verify.deadline` takes a duration such as `10m`, at most `1day`, not `5`, in config.toml:2:12");
-    insta::assert_snapshot!(complaint("[units]\nenable = \"yes\""),
+    insta::assert_snapshot!(error_text("[units]\nenable = \"yes\""),
         @"`units.enable` takes `true` or `false`, not `yes`, in config.toml:2:10");
-    assert!(complaint("cluster = \"prod\ncluster-tags = 1").contains("config.toml:1:"));
-    assert!(complaint("cluster = \"my cluster\"").contains("`my<8 more bytes>`"));
+    assert!(error_text("cluster = \"prod\ncluster-tags = 1").contains("config.toml:1:"));
+    assert!(error_text("cluster = \"my cluster\"").contains("`my<8 more bytes>`"));
 }
 
 #[test]
-fn a_word_that_is_far_from_every_setting_suggests_none() {
+fn a_name_that_is_not_similar_to_a_setting_gives_no_suggestion() {
     for text in ["user = 1", "name = 1", "foo = 1", "class = 1", "region = 1", "[verify]\nx = 1", "tags.apple = 1"] {
-        assert!(!complaint(text).contains("did you mean"), "{}", complaint(text));
+        assert!(!error_text(text).contains("did you mean"), "{}", error_text(text));
     }
     for (text, meant) in [
         ("cluter = 1", "cluster"),
@@ -36,20 +36,20 @@ fn a_word_that_is_far_from_every_setting_suggests_none() {
         ("tags.pai = 1", "tags.api"),
         ("verify.dedline = 1", "verify.deadline"),
     ] {
-        assert!(complaint(text).contains(&format!("did you mean `{meant}`?")), "{}", complaint(text));
+        assert!(error_text(text).contains(&format!("did you mean `{meant}`?")), "{}", error_text(text));
     }
 }
 
 #[test]
 fn two_settings_that_name_the_cluster_are_an_error_at_the_second() {
-    insta::assert_snapshot!(complaint("cluster = \"a\"\n[agent]\nECS_CLUSTER = \"b\"\n"),
-        @"`cluster` and `agent.ECS_CLUSTER` both name the cluster; one of them must go, in config.toml:3:15");
-    assert!(complaint("agent.ECS_CLUSTER = \"b\"\ncluster = \"b\"\n").contains("config.toml:2:11"));
-    assert!(complaint("cluster = \"a\"\ncluster = \"b\"\n").contains("config.toml:2:1"));
+    insta::assert_snapshot!(error_text("cluster = \"a\"\n[agent]\nECS_CLUSTER = \"b\"\n"),
+        @"`cluster` and `agent.ECS_CLUSTER` both name the cluster; remove one of them, in config.toml:3:15");
+    assert!(error_text("agent.ECS_CLUSTER = \"b\"\ncluster = \"b\"\n").contains("config.toml:2:11"));
+    assert!(error_text("cluster = \"a\"\ncluster = \"b\"\n").contains("config.toml:2:1"));
 }
 
 #[test]
-fn every_error_of_a_text_is_found() {
+fn all_errors_of_a_text_are_found() {
     let text = "clustr = 1\n[verify]\ndeadline = 5\n[agent]\nECS_LOGLEVEL = \"loud\"\n";
     let (_, errors) = Fragment::read_toml(text, Rank::Config, "c");
     let places: Vec<_> = errors.iter().map(|error| error.place.as_str()).collect();
@@ -57,9 +57,9 @@ fn every_error_of_a_text_is_found() {
 }
 
 #[test]
-fn a_value_that_ecs_config_cannot_carry_is_told_where_it_is_written() {
-    let complaint = complaint("[agent]\nECS_NVIDIA_RUNTIME = 'a\\b'\n");
-    assert!(complaint.contains("has a backslash") && complaint.contains("config.toml:2:22"), "{complaint}");
+fn a_value_that_ecs_config_cannot_hold_is_an_error_at_its_place() {
+    let text = error_text("[agent]\nECS_NVIDIA_RUNTIME = 'a\\b'\n");
+    assert!(text.contains("has a backslash") && text.contains("config.toml:2:22"), "{text}");
     let tags = BTreeMap::from([("x:ECS_INSTANCE_ATTRIBUTES".to_owned(), r#"{"a":"b\\c"}"#.to_owned())]);
     let read = Fragment::from_tags(&tags, "x:", TagsSettings::All, Rank::InstanceTag, "IMDS").unwrap();
     assert_eq!((read.entries.len(), read.warnings.len()), (0, 1));
@@ -67,19 +67,19 @@ fn a_value_that_ecs_config_cannot_carry_is_told_where_it_is_written() {
 }
 
 #[test]
-fn the_agents_variables_are_checked_by_their_own_table() {
-    assert!(complaint("[agent]\nECS_RESERVED_MEMORY = 65536\n").contains("ECS_RESERVED_MEMORY"));
+fn variables_of_the_agent_are_checked_against_their_table() {
+    assert!(error_text("[agent]\nECS_RESERVED_MEMORY = 65536\n").contains("ECS_RESERVED_MEMORY"));
     let fragment =
         toml("[agent]\nECS_INSTANCE_ATTRIBUTES = { tier = \"web\" }\nECS_RESERVED_PORTS = [22, 80]\n").unwrap();
     let texts: Vec<_> = fragment.entries.iter().map(|entry| entry.raw.clone()).collect();
     assert_eq!(texts, [Raw::Text(r#"{"tier":"web"}"#.to_owned()), Raw::Text("[22,80]".to_owned())]);
     let unknown = toml("[agent]\nECS_LOGLEVL = \"debug\"\n").unwrap();
     insta::assert_snapshot!(unknown.warnings[0].text,
-        @"the agent knows no variable `ECS_LOGLEVL`; it is passed on; did you mean `ECS_LOGLEVEL`?");
+        @"the agent does not know the variable `ECS_LOGLEVL`; it is passed on; did you mean `ECS_LOGLEVEL`?");
 }
 
 #[test]
-fn the_environment_spells_dots_and_hyphens() {
+fn environment_variables_have_underscores_for_dots_and_hyphens() {
     let fragment = Fragment::from_environment([
         ("ECS_BOOTSTRAP_VERIFY__DEADLINE", "5m"),
         ("ECS_BOOTSTRAP_DERIVE__WARM_POOL", "off"),
@@ -95,7 +95,7 @@ fn the_environment_spells_dots_and_hyphens() {
 }
 
 #[test]
-fn tags_may_say_the_cluster_and_what_the_list_allows() {
+fn tags_set_the_cluster_and_what_the_allow_list_permits() {
     let tags = BTreeMap::from(
         [
             ("ecs-bootstrap:cluster", "prod"),
@@ -121,13 +121,13 @@ fn a_cluster_tag_with_a_newline_is_an_error_and_not_a_second_line() {
 }
 
 #[test]
-fn what_steers_the_reading_of_tags_cannot_come_from_user_data() {
+fn settings_of_tags_cannot_come_from_user_data() {
     let error = Fragment::from_toml("[tags]\nprefix = \"x:\"", Rank::UserData, "user data").map(|_| ()).unwrap_err();
     assert_eq!(error.place, "user data:2:10");
 }
 
 #[test]
-fn only_the_owner_of_the_image_says_how_far_tags_are_trusted() {
+fn only_files_can_set_tags_settings() {
     let fragment = Fragment::from_command_line(&[("--set".into(), "tags.settings".into(), "all".into())]).unwrap();
     assert_eq!((fragment.entries.len(), fragment.warnings.len()), (0, 1));
 }

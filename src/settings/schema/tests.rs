@@ -1,7 +1,7 @@
 use super::*;
 
 #[test]
-fn every_name_is_there_once() {
+fn names_are_unique() {
     for setting in ALL {
         assert_eq!(ALL.iter().filter(|other| other.name == setting.name).count(), 1, "{}", setting.name);
     }
