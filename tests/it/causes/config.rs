@@ -191,7 +191,7 @@ fn json_in_quotes_is_told_as_such() {
 #[test]
 fn json_of_another_form_is_not_called_no_json() {
     let instance = Instance::new().ecs_config("ECS_CLUSTER=prod\nECS_INSTANCE_ATTRIBUTES=[\"web\"]\n");
-    Names("config-bad-json", 20, "it is JSON, but a list and not an object").check(&instance, &run(&instance, &[]));
+    Names("config-bad-json", 20, "it is a list, not an object").check(&instance, &run(&instance, &[]));
 }
 
 #[test]

@@ -102,7 +102,9 @@ fn general(variable_type: VariableType, value: &str) -> Option<Reason> {
         return Some(because("it has typographic quotes, which the agent does not read as quotes"));
     }
     if trimmed.contains("\\\"") {
-        return Some(because("its quotes have a backslash before them, and the agent reads the backslash as part of the value"));
+        return Some(because(
+            "its quotes have a backslash before them, and the agent reads the backslash as part of the value",
+        ));
     }
     let comment = trimmed.find(" #").or(trimmed.find("\t#"));
     if let Some(before) = comment.map(|at| trimmed[..at].trim_end()) {
@@ -248,7 +250,8 @@ fn cluster(value: &str) -> Reason {
             .iter()
             .find(|(part, _)| value.contains(part))
             .map(|(_, what)| because(format!("it is the ARN of {what}")));
-        return other.unwrap_or_else(|| because("it is not the ARN of a cluster, or a part of the ARN is empty or wrong"));
+        return other
+            .unwrap_or_else(|| because("it is not the ARN of a cluster, or a part of the ARN is empty or wrong"));
     }
     let wrong = value.chars().find(|c| !c.is_ascii_alphanumeric() && !"-_".contains(*c));
     match wrong {
@@ -396,9 +399,7 @@ fn cidrs(value: &str) -> Reason {
     };
     let wrong = list.iter().find(|one| !VariableType::Cidrs.takes(&Value::from(vec![one.as_str()]).to_string()));
     match wrong {
-        Some(one) if one.parse::<IpAddr>().is_ok() => {
-            because(format!("`{one}` has no prefix length such as `/16`"))
-        }
+        Some(one) if one.parse::<IpAddr>().is_ok() => because(format!("`{one}` has no prefix length such as `/16`")),
         Some(one) => match shown(one) {
             Some(it) => because(format!("{it} is not an address prefix")),
             None => Reason::default(),
