@@ -3,15 +3,15 @@
 //! In: the name as written and the names that exist. Out: one of these names, or nothing. This is the only place that
 //! decides how similar two names must be.
 
-/// The longest name that is compared, in bytes. Every known name is shorter, and the time of a comparison grows with the
-/// length.
+/// The longest name that is compared, in bytes. Every known name is shorter, and the time of a comparison grows with
+/// the length.
 const LONGEST_NAME: usize = 64;
 /// The most letters that may be wrong, however long the name is. At three, names of the agent's variables that differ
 /// by one word only, such as `GPU` and `INF`, would be taken for each other.
 const MOST_WRONG: usize = 2;
 
-/// The name that is most similar to `written`; the first one if several are equally similar. Upper and lower case, and `_`
-/// and `-`, count as equal.
+/// The name that is most similar to `written`; the first one if several are equally similar. Upper and lower case, and
+/// `_` and `-`, count as equal.
 ///
 /// `None` if no name is similar enough. The limit is a quarter of the letters of the shorter name, at least one and at
 /// most two: a missing, an additional, a different letter and two letters in the wrong order count as one each.

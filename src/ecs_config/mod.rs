@@ -5,10 +5,10 @@
 //!
 //! The readers are ecs-init (`ecs-init/docker/docker.go`, `getEnvVars`), which builds the agent's environment from the
 //! file, and systemd, for which the file is an `EnvironmentFile=` of `ecs.service` (systemd.exec(5);
-//! `src/basic/env-file.c`). ecs-init reads line by line. systemd also reads quotes, continued lines and comments, so one
-//! line can make the following lines part of its value. The file is therefore cut into blocks. A block ends where both
-//! readers are at the start of a line and nothing continues. Only blocks that contain the changed keys and nothing else
-//! are changed or removed.
+//! `src/basic/env-file.c`). ecs-init reads line by line. systemd also reads quotes, continued lines and comments, so
+//! one line can make the following lines part of its value. The file is therefore cut into blocks. A block ends where
+//! both readers are at the start of a line and nothing continues. Only blocks that contain the changed keys and nothing
+//! else are changed or removed.
 
 pub mod issue;
 mod joined;
@@ -47,8 +47,8 @@ pub enum EditRefusal {
     },
     /// There is no spelling of the value that both readers read correctly.
     #[error(
-        "the value of `{key}` cannot be written to `ecs.config`, because ecs-init and systemd would read it differently: it \
-         has a backslash, a control character, a quote at its start, or blanks around it"
+        "the value of `{key}` cannot be written to `ecs.config`, because ecs-init and systemd would read it \
+         differently: it has a backslash, a control character, a quote at its start, or blanks around it"
     )]
     NeedsQuoting {
         /// The key to change.
@@ -56,8 +56,8 @@ pub enum EditRefusal {
     },
     /// For one reader the key is inside text that ecs-bootstrap did not write, and no line can be added after it.
     #[error(
-        "`{key}` cannot be changed: it is inside a quoted value, a continued line or a comment that ecs-bootstrap did not \
-         write and that begins on line {line}"
+        "`{key}` cannot be changed: it is inside a quoted value, a continued line or a comment that ecs-bootstrap did \
+         not write and that begins on line {line}"
     )]
     Swallowed {
         /// The key to change.
@@ -98,8 +98,9 @@ pub fn effective(assignments: &[Assignment]) -> BTreeMap<&str, &Assignment> {
 
 /// Returns the file with `changes` applied. `Some` sets a key to this value, on one line. `None` removes a key.
 ///
-/// Then both readers read the new value of each key that is set, no value of each key that is removed, and the old value
-/// of every other key. A line that already has the new value is not changed, and a second edit returns the same bytes.
+/// Then both readers read the new value of each key that is set, no value of each key that is removed, and the old
+/// value of every other key. A line that already has the new value is not changed, and a second edit returns the same
+/// bytes.
 pub fn edit(old: &[u8], changes: &BTreeMap<String, Option<String>>) -> Result<Vec<u8>, EditRefusal> {
     for (key, value) in changes {
         check_writable(key, value.as_deref())?;
@@ -165,8 +166,8 @@ fn check_writable(key: &str, value: Option<&str>) -> Result<(), EditRefusal> {
     Ok(())
 }
 
-/// The rules of one systemd version. They changed twice, and each change moved the end of a value or of a comment. A file
-/// must be safe on all hosts, so a line is only added where all versions are at the start of a line.
+/// The rules of one systemd version. They changed twice, and each change moved the end of a value or of a comment. A
+/// file must be safe on all hosts, so a line is only added where all versions are at the start of a line.
 #[derive(Clone, Copy)]
 struct Dialect {
     /// A backslash at the end of a comment continues it on the next line (before v254).
@@ -314,7 +315,8 @@ fn cut<'c>(text: &[u8], changes: &'c BTreeMap<String, Option<String>>) -> Vec<Bl
     blocks
 }
 
-/// The index of the block before which a new line is added: at the end of the file, unless its last block is not closed.
+/// The index of the block before which a new line is added: at the end of the file, unless its last block is not
+/// closed.
 fn end_of_writable(blocks: &[Block]) -> usize {
     match blocks.last() {
         Some(last) if !last.closed && !last.is_replaceable() => blocks.len() - 1,
@@ -335,8 +337,8 @@ fn mentions<'c>(blocks: &[Block<'c>]) -> BTreeMap<&'c str, Vec<usize>> {
 
 /// The block of the only line of `key`, and its value. `None` for a key that is removed.
 ///
-/// The line replaces a block that can be replaced, or it is added at `end`. It comes after every block that contains the
-/// key and must stay, because the last assignment wins.
+/// The line replaces a block that can be replaced, or it is added at `end`. It comes after every block that contains
+/// the key and must stay, because the last assignment wins.
 fn place<'v>(
     text: &[u8],
     blocks: &[Block],

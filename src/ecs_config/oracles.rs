@@ -166,8 +166,8 @@ impl EnvFile {
 
 const VERSIONS: [Systemd; 3] = [Systemd::V219, Systemd::V252, Systemd::V254];
 
-/// The assignments of the keys that do not change. Blanks between a key and its `=` are ignored: systemd removes them, and
-/// a line for which ecs-init keeps them was meant for that key too.
+/// The assignments of the keys that do not change. Blanks between a key and its `=` are ignored: systemd removes them,
+/// and a line for which ecs-init keeps them was meant for that key too.
 fn others(read: &Read, changes: &Changes) -> Read {
     let other = |key: &str| !changes.contains_key(key.trim_end_matches([' ', '\t']));
     read.iter().filter(|(key, _)| other(key)).map(|(key, value)| (key.clone(), value.clone())).collect()

@@ -4,8 +4,7 @@
 //! plain words, and blank lines. Other lines are replaced by the name of the variable and the length.
 
 use super::read;
-use crate::redaction::{self, is_unprintable};
-use crate::settings::agent_variables::is_secret;
+use crate::redaction::{self, is_plain_comment, is_secret_name};
 
 /// The redacted text of the file.
 pub fn shown(bytes: &[u8]) -> String {
@@ -52,18 +51,7 @@ fn part(line: &str, continues: bool) -> Part {
     } else {
         redaction::variable(&found.key, &found.value)
     };
-    Part { text: format!("{}={value}", found.key), continues: is_secret(&found.key) && is_open(&found.value) }
-}
-
-/// Whether the line is a comment of plain words: no assignment, no quotes, no digits, and no word for secrets.
-fn is_plain_comment(line: &str) -> bool {
-    const TELLING: [&str; 9] = ["pass", "secret", "token", "login", "auth", "credential", "key", "pwd", "bearer"];
-    let line = line.trim();
-    let is_plain = |c: char| c.is_alphabetic() || " .,;!?'()/-#".contains(c);
-    let lower = line.to_lowercase();
-    line.starts_with(['#', ';'])
-        && line.chars().all(|c| is_plain(c) && !is_unprintable(c))
-        && !TELLING.iter().any(|word| lower.contains(word))
+    Part { text: format!("{}={value}", found.key), continues: is_secret_name(&found.key) && is_open(&found.value) }
 }
 
 /// Whether the value is incomplete, so that its author continued it on the next line.

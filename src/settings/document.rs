@@ -30,8 +30,8 @@ impl<'a> TomlDocument<'a> {
         TomlDocument { text, rank, place, last_place: Cell::default(), has_cluster: Cell::default() }
     }
 
-    /// The start of a span as `file:line:column`. Line and column begin at one, and the column counts characters. Callers
-    /// go through the document in order, so the count continues from the last place.
+    /// The start of a span as `file:line:column`. Line and column begin at one, and the column counts characters.
+    /// Callers go through the document in order, so the count continues from the last place.
     pub(super) fn at(&self, span: Option<Range<usize>>) -> String {
         let wanted = span.map(|span| span.start).filter(|start| self.text.is_char_boundary(*start));
         let Some(wanted) = wanted else { return self.place.to_owned() };

@@ -50,7 +50,8 @@ pub enum UserDataError {
 /// The settings in the user data. `None` if there are none.
 ///
 /// They are the whole document if its first line is `#ecs-bootstrap`. Otherwise they are its only MIME part of type
-/// `text/x-ecs-bootstrap`, or of type `text/plain` with that first line, at any depth. Both may be plain, gzip or base64.
+/// `text/x-ecs-bootstrap`, or of type `text/plain` with that first line, at any depth. Both may be plain, gzip or
+/// base64.
 pub fn settings_in(bytes: &[u8]) -> Result<Option<String>, UserDataError> {
     let Some(document) = unwrapped(bytes) else { return Ok(None) };
     if is_marked(&document) {

@@ -71,8 +71,8 @@ pub fn issues(bytes: &[u8], context: &Context<'_>) -> Vec<ConfigIssue> {
     found
 }
 
-/// A registry login with a type but no data, or with data but no type: the agent uses neither. `None` if a line with unknown
-/// text could hold the missing half.
+/// A registry login with a type but no data, or with data but no type: the agent uses neither. `None` if a line with
+/// unknown text could hold the missing half.
 pub fn half_login<'l>(lines: impl Iterator<Item = &'l SourceLine>) -> Option<ConfigIssue> {
     const HALVES: [&str; 2] = ["ECS_ENGINE_AUTH_TYPE", "ECS_ENGINE_AUTH_DATA"];
     let mut found: [Option<Assigned<'_>>; 2] = [None, None];
@@ -144,7 +144,8 @@ pub fn unquoted(value: &str) -> Option<&str> {
     QUOTES.iter().find_map(|(open, close)| value.strip_prefix(*open)?.strip_suffix(*close))
 }
 
-/// The cluster that was meant: the value without quotes, comment and second setting. `None` if that is not a valid name.
+/// The cluster that was meant: the value without quotes, comment and second setting. `None` if that is not a valid
+/// name.
 pub fn cluster(value: &str) -> Option<String> {
     let bare = unquoted(value).unwrap_or(value).trim();
     let bare = bare.split_once(" #").map_or(bare, |(before, _)| before.trim_end());
@@ -161,7 +162,9 @@ pub fn other_place(value: &str, region: Option<&str>, account: Option<&str>) -> 
         return None;
     }
     if let Some(region) = region.filter(|region| *region != its_region) {
-        return Some(format!("the ARN of the cluster has the region `{its_region}`, but the agent registers in `{region}`"));
+        return Some(format!(
+            "the ARN of the cluster has the region `{its_region}`, but the agent registers in `{region}`"
+        ));
     }
     let account = account.filter(|account| *account != its_account)?;
     Some(format!("the ARN of the cluster has the account `{its_account}`, but the instance belongs to `{account}`"))
@@ -398,7 +401,8 @@ fn overridden(assigned: &Assigned<'_>, last: &BTreeMap<&str, Assigned<'_>>) -> O
     Some(ConfigIssue { line, column, key: variable.name.to_owned(), kind, level: Level::Warning, cluster })
 }
 
-/// The issue of a line without a `=`, which ecs-init ignores: `ECS_CLUSTER: prod`, `ECS_CLUSTER prod`, or a line of a script.
+/// The issue of a line without a `=`, which ecs-init ignores: `ECS_CLUSTER: prod`, `ECS_CLUSTER prod`, or a line of a
+/// script.
 fn unassigned(source: &SourceLine, context: &Context<'_>) -> Option<ConfigIssue> {
     let text = source.text.trim();
     let line = text.trim_start_matches(BOM);
@@ -427,8 +431,8 @@ fn json_file(bytes: &[u8]) -> Option<serde_json::Value> {
     text.starts_with('{').then(json).flatten()
 }
 
-/// The text, if the file is UTF-16, which some editors and shells of Windows write. It is recognised by its byte order mark,
-/// or by a NUL after each letter.
+/// The text, if the file is UTF-16, which some editors and shells of Windows write. It is recognised by its byte order
+/// mark, or by a NUL after each letter.
 fn utf_16(bytes: &[u8]) -> Option<String> {
     let (big, body) = match bytes {
         [0xff, 0xfe, body @ ..] => (false, body),

@@ -97,7 +97,7 @@ pub enum IssueKind {
     TwoSettings,
     /// A comment follows the value on the same line.
     TrailingComment,
-    /// The value holds a placeholder that nothing has filled in.
+    /// The value contains a placeholder that was not replaced.
     Placeholder,
     /// The cluster is the text of an unset value, such as `None` or `null`.
     UnsetText(String),
@@ -140,7 +140,9 @@ impl ConfigIssue {
     pub fn message(&self) -> String {
         let key = &self.key;
         match &self.kind {
-            IssueKind::Quoted => format!("the value of `{key}` is in quotes, which the agent reads as part of the value"),
+            IssueKind::Quoted => {
+                format!("the value of `{key}` is in quotes, which the agent reads as part of the value")
+            }
             IssueKind::Blanks => format!("there are blanks before the `=` of `{key}`, so the agent does not see it"),
             IssueKind::Export => {
                 format!("`export` before `{key}` becomes part of the key, so the agent does not see it")
@@ -150,8 +152,7 @@ impl ConfigIssue {
             IssueKind::Unreadable(why) => format!("the agent does not see `{key}` here: {why}"),
             IssueKind::NotAssignment => "this line is not an assignment, so the agent ignores it".to_owned(),
             IssueKind::JsonFile => {
-                "this is JSON, and the agent does not read JSON here; move it to `/etc/ecs/ecs.config.json`"
-                    .to_owned()
+                "this is JSON, and the agent does not read JSON here; move it to `/etc/ecs/ecs.config.json`".to_owned()
             }
             IssueKind::Overridden { by } => {
                 format!("`{key}` has another value on line {by}, and the agent uses that value")
@@ -172,7 +173,9 @@ impl ConfigIssue {
                 format!("a comment cannot follow the value of `{key}`: the agent reads it as part of the value")
             }
             IssueKind::Placeholder => format!("the value of `{key}` contains a placeholder that was not replaced"),
-            IssueKind::UnsetText(word) => format!("`{key}` is `{word}`, which is the text of an unset value and not the name of a cluster"),
+            IssueKind::UnsetText(word) => {
+                format!("`{key}` is `{word}`, which is the text of an unset value and not the name of a cluster")
+            }
             IssueKind::NoCluster => format!("`{key}` is empty, so the agent joins the cluster `default`"),
             IssueKind::OtherPlace(why) => why.clone(),
             IssueKind::HalfLogin(missing) => {

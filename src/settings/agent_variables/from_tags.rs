@@ -1,8 +1,8 @@
 //! The allow-list: which variables of the agent a tag can set, and to which values.
 //!
-//! Anyone with `ec2:CreateTags` can write tags, and that is not always the owner of the instance. So a tag can set sizes,
-//! times and labels, and it can make tasks more isolated, never less. It cannot set credentials, endpoints, paths or
-//! proxies, and it cannot switch off logs. A variable that is not in the table is refused.
+//! Anyone with `ec2:CreateTags` can write tags, and that is not always the owner of the instance. So a tag can set
+//! sizes, times and labels, and it can make tasks more isolated, never less. It cannot set credentials, endpoints,
+//! paths or proxies, and it cannot switch off logs. A variable that is not in the table is refused.
 
 use super::{WrongValue, check, find};
 

@@ -1,8 +1,8 @@
 //! The variables of the ECS agent: their names, which values each takes, which are secret, and which a tag can set.
 //!
 //! In: a name and a value. Out: what is wrong with them, and the name that was probably meant. The table is that of ECS
-//! agent 1.105 (`agent/config`, `ecs-init/config`, `ecs-init/docker`). The agent replaces many wrong values by a default
-//! and reports that only in its log. Here such a value is an error.
+//! agent 1.105 (`agent/config`, `ecs-init/config`, `ecs-init/docker`). The agent replaces many wrong values by a
+//! default and reports that only in its log. Here such a value is an error.
 
 mod fault;
 mod from_tags;
@@ -13,8 +13,7 @@ mod variable_type;
 pub use fault::{Consequence, WrongValue};
 pub use from_tags::{TagRefusal, permitted_from_tags};
 pub use similar::suggest;
-pub(crate) use table::bare;
-pub use table::{ALL, Variable, find, is_secret, second_setting};
+pub use table::{ALL, Variable, find, second_setting};
 pub use variable_type::VariableType;
 
 /// Checks a value. An unknown variable takes any value without control characters.

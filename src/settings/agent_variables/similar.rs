@@ -1,7 +1,7 @@
 //! Finds the variable that an unknown name was probably meant to be.
 //!
-//! In: a name that the agent does not know. Out: a known name that is spelt similarly or has the same words, or nothing.
-//! A variable that belongs to another program gives nothing.
+//! In: a name that the agent does not know. Out: a known name that is spelt similarly or has the same words, or
+//! nothing. A variable that belongs to another program gives nothing.
 
 use super::{ALL, find};
 use crate::suggestion;

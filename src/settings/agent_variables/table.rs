@@ -48,47 +48,6 @@ pub fn find(name: &str) -> Option<&'static Variable> {
     ALL.iter().find(|variable| variable.name == name)
 }
 
-/// A name that contains one of these, in lower case, holds a secret.
-const SECRET_PARTS: [&str; 18] = [
-    "password",
-    "passwd",
-    "passphrase",
-    "secret",
-    "token",
-    "authorization",
-    "auth_data",
-    "authdata",
-    "credential",
-    "apikey",
-    "api_key",
-    "api-key",
-    "access_key",
-    "accesskey",
-    "accountkey",
-    "private_key",
-    "signature",
-    "cookie",
-];
-/// A name that is one of these, in lower case, or ends with one after a hyphen or an underscore, holds a secret.
-const SECRET_WORDS: [&str; 9] = ["auth", "pass", "pwd", "pw", "bearer", "key", "login", "dsn", "psk"];
-
-/// Whether the value of this variable must not be shown. An unknown name is judged by its words. A name that is
-/// commented out or has `export` before it counts as the bare name.
-pub fn is_secret(name: &str) -> bool {
-    if let Some(variable) = find(bare(name)) {
-        return variable.secret;
-    }
-    let name = bare(name).to_ascii_lowercase();
-    let last = name.rsplit(['-', '_']).next().unwrap_or_default();
-    SECRET_PARTS.iter().any(|part| name.contains(part)) || SECRET_WORDS.contains(&last)
-}
-
-/// The name without a comment sign and without `export` before it.
-pub(crate) fn bare(name: &str) -> &str {
-    let name = name.trim_start_matches(['#', ';', ' ', '\t', '\u{feff}']);
-    name.strip_prefix("export ").unwrap_or(name).trim()
-}
-
 const fn variable(name: &'static str, variable_type: VariableType) -> Variable {
     Variable { name, variable_type, secret: false }
 }

@@ -124,8 +124,8 @@ impl VariableType {
         }
     }
 
-    /// Whether the agent removes blanks around the value (`strings.TrimSpace`, `trim:"true"`, JSON). It does not do so for
-    /// durations, `ParseUint` numbers and enumerations.
+    /// Whether the agent removes blanks around the value (`strings.TrimSpace`, `trim:"true"`, JSON). It does not do so
+    /// for durations, `ParseUint` numbers and enumerations.
     pub(super) fn is_trimmed(self) -> bool {
         match self {
             VariableType::Boolean
@@ -289,8 +289,8 @@ pub(super) fn is_cluster(text: &str) -> bool {
     partition_known && is_region(region) && digits(account) && resource.strip_prefix("cluster/").is_some_and(name)
 }
 
-/// Whether the text is the code of a region, such as `eu-west-1` or `us-gov-west-1`: words, and a number at the end. With a
-/// letter after the number it is an Availability Zone.
+/// Whether the text is the code of a region, such as `eu-west-1` or `us-gov-west-1`: words, and a number at the end.
+/// With a letter after the number it is an Availability Zone.
 pub(super) fn is_region(text: &str) -> bool {
     let Some((words, number)) = text.rsplit_once('-') else { return false };
     let is_word =

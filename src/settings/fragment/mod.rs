@@ -1,8 +1,8 @@
 //! Reads the settings of one source and checks each against the schema and the table of the agent's variables.
 //!
-//! In: TOML text, the environment, the command line, tags, or keys of `ecs.config` that ecs-bootstrap did not write. Out:
-//! a [`Fragment`], whose entries [`super::merge`] can apply without another error, and warnings. It reads no file, and
-//! does not merge.
+//! In: TOML text, the environment, the command line, tags, or keys of `ecs.config` that ecs-bootstrap did not write.
+//! Out: a [`Fragment`], whose entries [`super::merge`] can apply without another error, and warnings. It reads no file,
+//! and does not merge.
 
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
@@ -15,7 +15,8 @@ use super::{EARLIER, Rank, Settings, SettingsError, Source, TagsSettings, Warnin
 use crate::ecs_config::writable;
 use crate::{redaction, suggestion};
 
-/// The key, after the prefix, of the tag with the last verdict of an instance. ecs-bootstrap writes it and never reads it.
+/// The key, after the prefix, of the tag with the last verdict of an instance. ecs-bootstrap writes it and never reads
+/// it.
 pub const VERDICT_TAG: &str = "verdict";
 /// The key, after the prefix, of the tag with the id of the cause.
 pub const CAUSE_TAG: &str = "cause";
@@ -146,8 +147,8 @@ impl Fragment {
         Ok(fragment)
     }
 
-    /// Reads tags of the instance or of the cluster. `trust` limits what they can set, and variables of the agent must be
-    /// in the allow-list. A refused tag gives a warning. An invalid cluster is an error.
+    /// Reads tags of the instance or of the cluster. `trust` limits what they can set, and variables of the agent must
+    /// be in the allow-list. A refused tag gives a warning. An invalid cluster is an error.
     pub fn from_tags(
         tags: &BTreeMap<String, String>,
         prefix: &str,
@@ -313,8 +314,8 @@ fn is_of_key(c: char) -> bool {
 }
 
 impl Fragment {
-    /// Warns of each variable up to a limit, because each warning takes a search for a similar name and is a line of the
-    /// report.
+    /// Warns of each variable up to a limit, because each warning takes a search for a similar name and is a line of
+    /// the report.
     fn warn_of_unknown(&mut self, variable: &str, source: &Source) {
         const ID: &str = "agent-variable-unknown";
         if self.unknown <= MOST_WARNED {
@@ -340,7 +341,8 @@ fn json(raw: &Raw) -> serde_json::Value {
     }
 }
 
-/// A wrong value of a setting, for an error message. It is not for values of the agent's variables, which may be secret.
+/// A wrong value of a setting, for an error message. It is not for values of the agent's variables, which may be
+/// secret.
 fn shown(raw: &Raw) -> String {
     match raw {
         Raw::Text(text) => format!("`{}`", redaction::name(text, |c| !"={}@".contains(c)).escape_debug()),

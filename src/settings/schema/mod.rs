@@ -1,4 +1,5 @@
-//! The only table of settings: the name of each, what it does, which values it takes, and how they get into [`Settings`].
+//! The only table of settings: the name of each, what it does, which values it takes, and how they get into
+//! [`Settings`].
 //!
 //! A new setting needs a field of [`Settings`], its default there, and one entry here. Settings files, the environment,
 //! the command line, error texts, "did you mean", the man page and the reference page are made from that entry.
@@ -128,7 +129,8 @@ pub static ALL: &[Setting] = &[
         tags_settings,
         tags_settings,
         "`all`, `cluster` or `none`",
-        "what tags can set: the cluster and variables of the agent, only the cluster, or nothing; only files can set this",
+        "what tags can set: the cluster and variables of the agent, only the cluster, or nothing; only files can \
+         set this",
         true
     ),
     setting!(
@@ -136,8 +138,8 @@ pub static ALL: &[Setting] = &[
         tags_cluster,
         tags_cluster,
         "`any`, `fallback` or `never`",
-        "whether tags can choose the cluster: `any` also overrides the files, `fallback` applies only if no other source \
-         names one; only files can set this",
+        "whether tags can choose the cluster: `any` also overrides the files, `fallback` applies only if no other \
+         source names one; only files can set this",
         true
     ),
     setting!(

@@ -93,11 +93,11 @@ fn a_misspelt_cluster_is_told_and_a_key_of_somebody_elses_is_not() {
 
 #[test]
 fn a_line_that_the_agent_cannot_read_is_told() {
-    names("config-unreadable-key", "\u{feff}ECS_CLUSTER=prod\n", "a byte order mark sticks to the key");
+    names("config-unreadable-key", "\u{feff}ECS_CLUSTER=prod\n", "a byte order mark is part of the key");
     names("config-unreadable-key", "ECS_CLUSTER: prod\n", "the line has no `=`");
     let utf_16: Vec<u8> = "\u{feff}ECS_CLUSTER=prod\r\n".encode_utf16().flat_map(u16::to_le_bytes).collect();
     let (instance, outcome) = nobody_else(utf_16);
-    Names("config-unreadable-key", 21, "the whole file is UTF-16").check(&instance, &outcome);
+    Names("config-unreadable-key", 21, "the file is UTF-16").check(&instance, &outcome);
     notes("config-unreadable-key", "\u{feff}ECS_LOGLEVEL=debug\n", "means `ECS_LOGLEVEL`");
 }
 

@@ -1,7 +1,7 @@
 //! Explains why the agent does not take a value, and suggests the value that was probably meant.
 //!
-//! In: a variable and a value that its type does not take. Out: a [`WrongValue`]. It repeats a value only if the type is a
-//! short word or a number and the variable is not secret.
+//! In: a variable and a value that its type does not take. Out: a [`WrongValue`]. It repeats a value only if the type
+//! is a short word or a number and the variable is not secret.
 
 use std::net::IpAddr;
 use std::time::Duration;
