@@ -4,8 +4,7 @@
 //! it is. These are found: passwords in URLs, values after names of secrets, values of variables that the agent does
 //! not know, options of commands, access keys, and long random text.
 
-use super::REDACTED;
-use super::names::is_secret_name;
+use super::names::{REDACTED, is_secret_name};
 use crate::settings::agent_variables;
 
 /// Options of commands whose next word is secret.

@@ -14,15 +14,13 @@ mod forms;
 mod names;
 mod variables;
 
-pub use names::{is_plain_comment, is_secret_name};
-pub use variables::{cluster, is_shown_whole, variable, variable_name};
+pub use names::{REDACTED, is_secret_name};
+pub use variables::{cluster, is_plain_comment, is_shown_whole, variable, variable_name};
 
 use std::borrow::Cow;
 
 use serde_json::Value;
 
-/// The replacement of a secret.
-pub const REDACTED: &str = "<redacted>";
 /// The longest line, in bytes. With its label (`seen: ` or a JSON key), a printed line fits into 1 KiB.
 pub const MAX_LINE: usize = 900;
 /// The most lines of evidence of one finding.

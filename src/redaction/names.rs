@@ -1,8 +1,9 @@
-//! Which names of variables, keys and options belong to secrets, and which words hint at them.
+//! Decides which names of variables, keys and options belong to secrets.
 
-use super::is_unprintable;
 use crate::settings::agent_variables::find;
 
+/// The replacement of a secret.
+pub const REDACTED: &str = "<redacted>";
 /// A name that contains one of these, in lower case, holds a secret.
 const SECRET_PARTS: [&str; 18] = [
     "password",
@@ -42,18 +43,6 @@ pub fn is_secret_name(name: &str) -> bool {
 pub(super) fn bare(name: &str) -> &str {
     let name = name.trim_start_matches(['#', ';', ' ', '\t', '\u{feff}']);
     name.strip_prefix("export ").unwrap_or(name).trim()
-}
-
-/// Whether the line is a comment of plain words: no assignment, no quotes, no digits, and no word that hints at
-/// secrets.
-pub fn is_plain_comment(line: &str) -> bool {
-    const WORDS: [&str; 9] = ["pass", "secret", "token", "login", "auth", "credential", "key", "pwd", "bearer"];
-    let line = line.trim();
-    let is_plain = |c: char| c.is_alphabetic() || " .,;!?'()/-#".contains(c);
-    let lower = line.to_lowercase();
-    line.starts_with(['#', ';'])
-        && line.chars().all(|c| is_plain(c) && !is_unprintable(c))
-        && !WORDS.iter().any(|word| lower.contains(word))
 }
 
 #[cfg(test)]

@@ -1,10 +1,10 @@
-//! Redacts values of variables. The value of a known variable without secrets is shown up to the first character that
-//! cannot belong to it. Other values are replaced by their length.
+//! Redacts variables and comments of `ecs.config`. The value of a known variable without secrets is shown up to the
+//! first character that cannot belong to it. Other values are replaced by their length.
 
 use serde_json::{Map, Value};
 
 use super::names::{bare, is_secret_name};
-use super::{MAX_LINE, MAX_READ, REDACTED, clipped, cut, forms, name, printable};
+use super::{MAX_LINE, MAX_READ, REDACTED, clipped, cut, forms, is_unprintable, name, printable};
 use crate::settings::agent_variables::{self, VariableType, find};
 
 /// The longest ARN of a cluster, in bytes: its name has at most 255.
@@ -49,6 +49,18 @@ pub fn variable_name(variable: &str) -> Option<&str> {
     let is_word = name.contains('_') || name.len() <= LONGEST_WORD;
     let is_shown = find(name).is_some() || is_form && is_word && !name.starts_with(|c: char| c.is_ascii_digit());
     is_shown.then_some(name)
+}
+
+/// Whether the line is a comment of plain words: no assignment, no quotes, no digits, and no word that hints at
+/// secrets.
+pub fn is_plain_comment(line: &str) -> bool {
+    const WORDS: [&str; 9] = ["pass", "secret", "token", "login", "auth", "credential", "key", "pwd", "bearer"];
+    let line = line.trim();
+    let is_plain = |c: char| c.is_alphabetic() || " .,;!?'()/-#".contains(c);
+    let lower = line.to_lowercase();
+    line.starts_with(['#', ';'])
+        && line.chars().all(|c| is_plain(c) && !is_unprintable(c))
+        && !WORDS.iter().any(|word| lower.contains(word))
 }
 
 /// The redacted name or ARN of a cluster. It is cut at the first character that cannot be part of it.
