@@ -21,7 +21,7 @@ const PLAIN_TYPE: (&str, &str) = ("text", "plain");
 /// The most bytes of decompressed user data. EC2 allows 16 KiB before decompression (EC2 User Guide, "Instance user
 /// data"), and no settings file decompresses to more than this.
 const MOST_BYTES: u64 = 512 * 1024;
-/// The most layers of encoding: gzip and base64, and base64 once more if a launch template was encoded twice.
+/// The most layers of encoding: gzip and base64, and base64 twice if a launch template was encoded twice.
 const MOST_LAYERS: usize = 4;
 /// Subtypes of `application` that cloud-init decompresses (`DECOMP_TYPES`).
 const GZIP_TYPES: [&str; 8] =

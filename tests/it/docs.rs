@@ -115,7 +115,7 @@ fn the_examples_of_user_data_hold_settings_of_ours() {
     assert!(documents.len() >= 2);
     for document in documents {
         let text =
-            user_data::settings_in(document.as_bytes()).unwrap().unwrap_or_else(|| panic!("not ours:\n{document}"));
+            user_data::settings_in(document.as_bytes()).unwrap().unwrap_or_else(|| panic!("no settings in:\n{document}"));
         let read = Fragment::from_toml(&text, Rank::UserData, "README.md");
         read.map_err(|error| format!("{error}:\n{document}")).unwrap();
     }
