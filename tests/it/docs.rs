@@ -114,8 +114,9 @@ fn the_examples_of_user_data_hold_settings_of_ours() {
     let documents: Vec<_> = examples("toml user-data").chain(examples("mime user-data")).collect();
     assert!(documents.len() >= 2);
     for document in documents {
-        let text =
-            user_data::settings_in(document.as_bytes()).unwrap().unwrap_or_else(|| panic!("no settings in:\n{document}"));
+        let text = user_data::settings_in(document.as_bytes())
+            .unwrap()
+            .unwrap_or_else(|| panic!("no settings in:\n{document}"));
         let read = Fragment::from_toml(&text, Rank::UserData, "README.md");
         read.map_err(|error| format!("{error}:\n{document}")).unwrap();
     }
