@@ -59,6 +59,7 @@ pub mod render;
 pub mod report;
 pub mod retry;
 pub mod settings;
+pub mod suggestion;
 pub mod terminal;
 pub mod verdict;
 pub mod verify;

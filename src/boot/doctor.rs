@@ -29,7 +29,7 @@ use crate::render::{
 };
 use crate::retry::{Deadline, within};
 use crate::settings::fragment::Fragment;
-use crate::{report, verify};
+use crate::{report, suggestion, verify};
 
 /// Whoever asks doctor does not wait for what may still come: it says that it is not there.
 const NOW: [(&str, &str); 3] = [("imds.deadline", "2s"), ("tags.wait", "0s"), ("run.deadline", "3s")];
@@ -190,15 +190,16 @@ pub fn explain(id: Option<&str>, json: bool) -> CommandOutput {
     let Some(id) = id else {
         return CommandOutput::success(match json {
             true => as_json(&all.iter().map(|cause| cause_json(cause)).collect::<Vec<_>>()),
-            false => list_text(all.into_iter()),
+            false => list_text(all.iter().copied()),
         });
     };
     match causes::find(id.trim_matches(['[', ']'])) {
         Some(cause) if json => CommandOutput::success(as_json(&cause_json(cause))),
         Some(cause) => CommandOutput::success(cause_text(cause)),
         None => {
-            let near = causes::nearest(id).map(|near| format!(", did you mean `{near}`?")).unwrap_or_default();
-            CommandOutput::error(Exit::Usage, &format!("no cause has the id `{}`{near}", redaction::line(id)))
+            let nearest = suggestion::nearest(id, all.iter().map(|cause| cause.id));
+            let hint = nearest.map(|nearest| format!(", did you mean `{nearest}`?")).unwrap_or_default();
+            CommandOutput::error(Exit::Usage, &format!("no cause has the id `{}`{hint}", redaction::line(id)))
         }
     }
 }

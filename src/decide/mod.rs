@@ -65,7 +65,7 @@ fn keys(
     warnings: &mut Vec<Warning>,
 ) -> Vec<PlannedKey> {
     let mut keys: BTreeMap<String, (String, Source)> = BTreeMap::new();
-    let ours: BTreeSet<String> = ownership::stale(&facts.host).into_iter().collect();
+    let ours: BTreeSet<String> = ownership::own_keys(&facts.host).into_iter().collect();
     for (key, value) in &settings.agent {
         // Where a value of ours stands in place of somebody else's, theirs is written back.
         let is_replaced = value.source.place == ECS_CONFIG && ours.contains(key);
@@ -97,7 +97,7 @@ fn must_write_cluster(facts: &Facts, cluster: &crate::settings::Sourced<String>)
         let lines = read(file.bytes.as_deref().unwrap_or_default()).into_iter();
         lines.filter(|line| line.key == "ECS_CLUSTER").map(|line| line.value).collect()
     };
-    let is_ours = ownership::stale(&facts.host).iter().any(|key| key == "ECS_CLUSTER");
+    let is_ours = ownership::own_keys(&facts.host).iter().any(|key| key == "ECS_CLUSTER");
     let here = if is_ours { Vec::new() } else { named_in(&facts.host.etc_config) };
     let there = named_in(&facts.host.var_config);
     here.len() > 1 || here.last().or(there.last()).is_some_and(|value| *value != cluster.value)
@@ -107,7 +107,7 @@ fn ecs_config(facts: &Facts, keys: Vec<PlannedKey>) -> Result<EcsConfig, Refusal
     let old = facts.host.etc_config.bytes.clone();
     let bytes = old.as_deref().unwrap_or_default();
     let planned: BTreeSet<&str> = keys.iter().map(|planned| planned.key.as_str()).collect();
-    let stale = ownership::stale(&facts.host).into_iter();
+    let stale = ownership::own_keys(&facts.host).into_iter();
     let removed: Vec<String> = stale.filter(|key| !planned.contains(key.as_str())).collect();
     let changes = keys
         .iter()

@@ -19,7 +19,7 @@ use crate::host::agent_config;
 use crate::ownership;
 use crate::retry::Deadline;
 use crate::settings::fragment::Fragment;
-use crate::settings::merge::{merge, unheard};
+use crate::settings::merge::{ignored_cluster_tags, merge};
 use crate::settings::{Rank, Settings, Source, TagsApi, TagsCluster, TagsSettings, Warning, user_data};
 
 pub use leftovers::leftovers;
@@ -111,7 +111,7 @@ pub async fn facts(
     gathering.fragments[of_file] = of_ecs_config(&facts.host);
     facts.unread = gathering.unread.as_ref().map(|stop| crate::redaction::error_chain(stop));
     let settings = merge(&gathering.fragments);
-    gathering.warnings.extend(unheard(&gathering.fragments, &settings));
+    gathering.warnings.extend(ignored_cluster_tags(&gathering.fragments, &settings));
     let of_fragments = gathering.fragments.into_iter().flat_map(|fragment| fragment.warnings);
     let warnings = gathering.warnings.into_iter().chain(of_fragments).collect();
     Ok(Gathered { settings, facts, warnings, unread: gathering.unread, systemd })
@@ -133,7 +133,7 @@ fn of_ecs_config(host: &Host) -> Fragment {
 fn user_data_of_ours(metadata: &Metadata) -> Result<Option<Fragment>, StageError> {
     const PLACE: &str = "user data";
     let Some(bytes) = &metadata.user_data else { return Ok(None) };
-    let text = user_data::ours(bytes).map_err(|error| crate::settings::SettingsError {
+    let text = user_data::settings_in(bytes).map_err(|error| crate::settings::SettingsError {
         place: PLACE.to_owned(),
         what: error.to_string(),
         did_you_mean: None,
