@@ -16,6 +16,7 @@ mod network_path;
 mod resources;
 mod role;
 mod units;
+mod unknown_answers;
 mod unknown_faults;
 mod user_data;
 
@@ -26,7 +27,7 @@ use std::time::{Duration, SystemTime};
 
 /// A terminal cause is reported within this time of its evidence.
 const AT_ONCE: Duration = Duration::from_secs(5);
-const SOURCES: [&str; 17] = [
+const SOURCES: [&str; 18] = [
     include_str!("../verify_died.rs"),
     include_str!("../maintenance.rs"),
     include_str!("agent.rs"),
@@ -43,6 +44,7 @@ const SOURCES: [&str; 17] = [
     include_str!("resources.rs"),
     include_str!("units.rs"),
     include_str!("look_alikes.rs"),
+    include_str!("unknown_answers.rs"),
     include_str!("unknown_faults.rs"),
 ];
 /// Causes that loopback cannot provoke, with the reason and the tests that do it instead.
