@@ -1,7 +1,7 @@
 //! Causes on the host: settings, `ecs.config`, docker, units, disk. See `causes/mod.rs`.
 
 use super::{ExpectedCause, is_ready, run, verify};
-use crate::bad_input::{full_disk, read_only};
+use crate::file_systems::{full_disk, read_only};
 use crate::support::Instance;
 use crate::support::systemd::Start;
 use std::time::Duration;
