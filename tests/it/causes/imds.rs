@@ -121,5 +121,5 @@ fn a_host_without_ipv4_is_told_by_its_routing_tables() {
 #[test]
 fn metadata_that_throttles_is_not_metadata_that_is_away() {
     let instance = Instance::new().imds_fault(imds::Fault::FailsNext(1000, 503));
-    Names("imds-throttled", 10, "answered 503").check_untouched(&instance, &run(&instance, &["imds.deadline=3s"]));
+    Names("imds-throttled", 10, "with 503").check_untouched(&instance, &run(&instance, &["imds.deadline=3s"]));
 }

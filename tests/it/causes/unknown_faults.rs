@@ -66,7 +66,7 @@ fn credentials_alone_that_are_answered_with_an_error() {
     let instance = imds_answers(path, Reply::new(500, "text/plain", "")).agent_behaves(|agent| {
         agent.crashes_with = Some("operation error ECS: RegisterContainerInstance, get identity: get credentials: failed to refresh cached credentials, no EC2 IMDS role found, operation error ec2imds: GetMetadata, http response error StatusCode: 500".into());
     });
-    lands(&instance, &run(&instance, SOON), Names("imds-garbled", 22, "answered 500"));
+    lands(&instance, &run(&instance, SOON), Names("imds-garbled", 22, "with 500"));
 }
 
 #[test]
