@@ -1,7 +1,8 @@
-//! What the fuzzer and `tests/it/corpus.rs` do with bytes that somebody else wrote: what must hold, whatever they are.
+//! The fuzz targets, which `tests/it/corpus.rs` also runs on the corpus: one function for each format of untrusted
+//! input.
 //!
-//! In: any bytes. Out: nothing, or a panic that says which promise is broken. Each parses what the product parses, by its
-//! public functions.
+//! In: any bytes. Out: nothing, or a panic if an assertion fails. Each function calls the same public parsers as the
+//! product.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
@@ -27,8 +28,8 @@ use ecs_bootstrap::settings::merge::merge;
 use ecs_bootstrap::settings::schema::LONGEST_DURATION;
 use ecs_bootstrap::settings::{self, Rank, TagsSettings};
 
-/// `ecs-agent.log`, `ecs-init.log` and cloud-init's output: a line that is read has a message, and what is shown of
-/// the output is short and has no control character.
+/// `ecs-agent.log`, `ecs-init.log` and cloud-init's output: each line that is read has a message, and each shown line
+/// of the output is short and has no control character.
 pub(crate) fn agent_log(bytes: &[u8]) {
     let lines = agent_log::last_attempt(bytes);
     assert!(lines.iter().all(|line| !line.message.is_empty() && line.text().contains(&line.message)));
@@ -39,7 +40,7 @@ pub(crate) fn agent_log(bytes: &[u8]) {
     CloudInit::read(Some(bytes), Some(bytes));
 }
 
-/// `ecs.config`: an edit that is not refused is read back by ecs-init's rules, and a second one changes nothing.
+/// `ecs.config`: a successful edit has the expected value by ecs-init's rules, and the same edit again changes nothing.
 pub(crate) fn ecs_config(bytes: &[u8]) {
     let lines = 1 + bytes.iter().filter(|byte| **byte == b'\n').count();
     assert!(issues(bytes, &Context::default()).iter().all(|issue| (1..=lines).contains(&issue.line)));
@@ -58,7 +59,8 @@ pub(crate) fn ecs_config(bytes: &[u8]) {
     }
 }
 
-/// A file that is checked, by its content and as each kind: every mistake lies in the file, and what is said of it is a line.
+/// A file for `check`, with a detected type and as each type: the position of each finding is inside the file, and its
+/// message is one line.
 pub(crate) fn check(bytes: &[u8]) {
     use ecs_bootstrap::check::{InputType, Options};
     let lines = 1 + bytes.iter().filter(|byte| matches!(byte, b'\n' | b'\r')).count();
@@ -66,7 +68,7 @@ pub(crate) fn check(bytes: &[u8]) {
     for input_type in types.into_iter().map(Some).chain([None]) {
         for is_rendered in [false, true] {
             let options = Options { input_type, is_rendered };
-            // The name says which language a file is in, and so how its strings are quoted.
+            // The extension selects the language, and with it the quoting of strings.
             let names: &[&str] = match input_type {
                 Some(InputType::UserData) => &["a file", "a.tf", "a.py", "a.ts", "a.go", "a.java", "a.json"],
                 _ => &["a file"],
@@ -81,7 +83,7 @@ pub(crate) fn check(bytes: &[u8]) {
     }
 }
 
-/// User data: none of it is kept, and its kind depends on its bytes alone.
+/// User data: its type depends only on its bytes, and its content is not kept.
 pub(crate) fn user_data(bytes: &[u8]) {
     let known = user_data::read(Some(bytes));
     assert_eq!(known.part_type == user_data::PartType::Absent, bytes.is_empty());
@@ -90,8 +92,8 @@ pub(crate) fn user_data(bytes: &[u8]) {
     let _ = settings::user_data::ours(bytes);
 }
 
-/// An error of an AWS API (HTTP status, code and message, a line each): whatever it is taken for, what is told of it has
-/// no control character.
+/// An error of an AWS API (HTTP status, code and message, one line each): for each cause that it results in, the
+/// evidence has no control character.
 pub(crate) fn api_error(bytes: &[u8]) {
     let text = String::from_utf8_lossy(bytes);
     let mut parts = text.splitn(3, '\n');
@@ -107,7 +109,8 @@ pub(crate) fn api_error(bytes: &[u8]) {
     }
 }
 
-/// An answer of a service of AWS: what is complete XML stays so with blanks around it, and is not when its end is missing.
+/// An answer of an AWS service: complete XML is still complete with spaces around it, and is not complete without its
+/// last byte.
 pub(crate) fn aws_answer(bytes: &[u8]) {
     is_query_answer(bytes);
     let bytes = bytes.trim_ascii();
@@ -117,7 +120,7 @@ pub(crate) fn aws_answer(bytes: &[u8]) {
     }
 }
 
-/// The agent's database and its older state file: no value is empty.
+/// The agent's database and its older state file. No value is empty.
 pub(crate) fn saved_state(bytes: &[u8]) {
     for saved in [from_bolt(bytes), from_json(bytes)].into_iter().flatten().flatten() {
         let values = [&saved.cluster, &saved.container_instance_arn, &saved.ec2_instance_id, &saved.availability_zone];
@@ -125,7 +128,7 @@ pub(crate) fn saved_state(bytes: &[u8]) {
     }
 }
 
-/// Settings as TOML, as one value of the environment and as a tag: none makes it panic, and no duration is longer than a
+/// Settings as TOML, as an environment variable and as a tag: no input causes a panic, and no duration is longer than a
 /// day.
 pub(crate) fn settings_text(bytes: &[u8]) {
     let text = String::from_utf8_lossy(bytes);
@@ -147,7 +150,7 @@ pub(crate) fn settings_text(bytes: &[u8]) {
     }
 }
 
-/// `plan.json`, `status.json`, `written.json` and `signals.json`, which somebody else may have written.
+/// `plan.json`, `status.json`, `written.json` and `signals.json`, which another program may have changed.
 pub(crate) fn own_files(bytes: &[u8]) {
     is_handover(bytes);
     report::is_record(bytes);
@@ -155,7 +158,7 @@ pub(crate) fn own_files(bytes: &[u8]) {
     let _ = serde_json::from_slice::<Written>(bytes).map(|written| written.keys.len());
 }
 
-/// `/etc/hosts` and `/etc/resolv.conf`: a bounded number of addresses and of name servers.
+/// `/etc/hosts` and `/etc/resolv.conf`. The number of addresses and of name servers is limited.
 pub(crate) fn resolver(bytes: &[u8]) {
     assert!(dns::hosts(bytes, "localhost").len() <= 16);
     if let Ok((config, options)) = dns::resolv_conf(bytes) {
@@ -163,7 +166,7 @@ pub(crate) fn resolver(bytes: &[u8]) {
     }
 }
 
-/// Answers of instance metadata, of docker and of the agent.
+/// Answers of IMDS, docker and the agent.
 pub(crate) fn local_answer(bytes: &[u8]) {
     is_role_document(bytes);
     let now = SystemTime::now();
@@ -177,7 +180,7 @@ pub(crate) fn local_answer(bytes: &[u8]) {
     let _ = serde_json::from_slice::<Vec<agent::Task>>(bytes);
 }
 
-/// What journalctl prints, and `daemon.json`: what is kept has no control character.
+/// The output of journalctl, and `daemon.json`: the lines that are kept have no control character.
 pub(crate) fn journal(bytes: &[u8]) {
     let text = String::from_utf8_lossy(bytes);
     let kept = host::journal_of_last_start(&text).into_iter().chain(host::oom_kills(&text));
@@ -186,7 +189,7 @@ pub(crate) fn journal(bytes: &[u8]) {
     }
 }
 
-/// A bundle of certificates, and one certificate as a server shows it.
+/// A CA bundle, and a single certificate in DER form.
 pub(crate) fn certificates(bytes: &[u8]) {
     usable_certificates(bytes);
     if let Some(certificate) = tls::names(bytes) {
@@ -194,13 +197,13 @@ pub(crate) fn certificates(bytes: &[u8]) {
     }
 }
 
-/// The tables of the kernel, as the files of a root that the fuzzer owns.
+/// Files of `/proc`, below a root that the fuzzer creates.
 pub(crate) fn proc_files(bytes: &[u8]) {
     let folder = std::env::temp_dir().join(format!("ecs-bootstrap-fuzz-{}", std::process::id()));
     for path in ["proc/meminfo", "proc/pressure/memory", "proc/uptime", "proc/net/tcp"] {
         let path = folder.join(path);
-        std::fs::create_dir_all(path.parent().expect("it has one")).expect("a folder of our own");
-        std::fs::write(path, bytes).expect("a file of our own");
+        std::fs::create_dir_all(path.parent().expect("it has a parent")).expect("the folder can be created");
+        std::fs::write(path, bytes).expect("the file can be written");
     }
     let disk = Disk::new(folder);
     let _ = (kernel::memory(&disk), kernel::pressure(&disk), kernel::uptime(&disk));

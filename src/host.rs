@@ -84,8 +84,8 @@ fn saved(disk: &Disk, path: &str, read: fn(&Disk, &str) -> Option<Known<Option<S
 }
 
 fn bolt(disk: &Disk, path: &str) -> Option<Known<Option<SavedState>>> {
-    let parts = disk.parts(path).transpose()?;
-    Some(parsed(parts, |parts| from_bolt_at(&|at, length| parts.part(at, length), parts.size)))
+    let file = disk.random_access(path).transpose()?;
+    Some(parsed(file, |file| from_bolt_at(&|at, length| file.read_at(at, length), file.size)))
 }
 
 fn json(disk: &Disk, path: &str) -> Option<Known<Option<SavedState>>> {

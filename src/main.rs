@@ -18,7 +18,7 @@ use ecs_bootstrap::exit::Exit;
 use ecs_bootstrap::journal::{self, Logging};
 use ecs_bootstrap::maintenance::Consent;
 use ecs_bootstrap::redaction::{self, error_chain};
-use ecs_bootstrap::retry::{LastWord, Watchdog};
+use ecs_bootstrap::retry::{FinalReport, Watchdog};
 use ecs_bootstrap::settings::fragment::Fragment;
 use ecs_bootstrap::settings::{SettingsError, Warning};
 use ecs_bootstrap::terminal;
@@ -181,13 +181,13 @@ fn plain_http_endpoints(environment: &BTreeMap<String, String>) -> Vec<Warning> 
 fn watchdog(ending: Ending) -> Watchdog {
     let (document, output) = ending.report();
     let exit = output.exit;
-    let last_words: Vec<LastWord> = vec![
+    let final_reports: Vec<FinalReport> = vec![
         Box::new(move || {
             let _ = print(output);
         }),
         Box::new(move || ending.report_locally(&document)),
     ];
-    Watchdog::start(STARTUP, last_words, move || std::process::exit(exit.code().into()))
+    Watchdog::start(STARTUP, final_reports, move || std::process::exit(exit.code().into()))
 }
 
 /// The output for `--help`, `--version` and a wrong command line.

@@ -54,7 +54,7 @@ fn not_done(result: Result<JobResult, SystemdError>, unit: &str, action: &'stati
 pub fn clean(disk: &Disk, cleanup: &Cleanup) -> Vec<Left> {
     let mut left = cleanup.left.clone();
     let mut keeps_record = left.iter().any(|left| left.path.starts_with(OURS));
-    disk.remove_temporaries(ECS_CONFIG);
+    disk.remove_temporary_files(ECS_CONFIG);
     if let Some(withdrawal) = &cleanup.ecs_config
         && let Err(error) = disk.replace(ECS_CONFIG, &withdrawal.new, mode_of(&withdrawal.new))
     {

@@ -37,7 +37,7 @@ pub fn write(world: &World, plan: &Plan) -> Result<bool, StageError> {
     let disk = &world.disk;
     let changed = config.changed();
     if !changed {
-        disk.remove_temporaries(ECS_CONFIG);
+        disk.remove_temporary_files(ECS_CONFIG);
     } else {
         let recorded = remember(disk, &config.written);
         write_config(disk, config.old.as_deref().unwrap_or_default(), &config.new)?;
@@ -87,7 +87,7 @@ fn store_record(disk: &Disk, written: &Written) -> Result<bool, DiskError> {
     if there.as_deref() == Some(&record) || nothing_to_say {
         return Ok(false);
     }
-    disk.replace_soon(WRITTEN, &record, Mode::Exactly(0o600))?;
+    disk.replace_without_sync(WRITTEN, &record, Mode::Exactly(0o600))?;
     Ok(true)
 }
 

@@ -276,7 +276,7 @@ async fn wait_for_gpu(disk: &Disk, files: &Files) {
         return;
     }
     let waited = until(Deadline::after(DEVICE), DEVICE_POLICY, async |_| match device(disk, "nvidia") {
-        Known::Yes(false) => Step::Again(()),
+        Known::Yes(false) => Step::Retry(()),
         Known::Yes(true) | Known::Unknown(_) => Step::Done(()),
     });
     if waited.await.is_err() {

@@ -342,7 +342,7 @@ impl Boot {
         self.world.disk.create_folder(report::RUN, 0o755).map_err(StageError::Write)?;
         until(deadline, LOCK_POLICY, async |_| match self.world.disk.lock(LOCK) {
             Ok(lock) => Step::Done(lock),
-            Err(error @ DiskError::Busy { .. }) => Step::Again(error),
+            Err(error @ DiskError::Busy { .. }) => Step::Retry(error),
             Err(error) => Step::Stop(error),
         })
         .await

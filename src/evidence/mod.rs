@@ -26,7 +26,7 @@ use self::host::HostState;
 use self::network_path::NetworkPath;
 use self::user_data::UserData;
 use crate::boundary::agent::{AgentError, Metadata};
-use crate::boundary::aws::{AwsError, ContainerInstance, Described};
+use crate::boundary::aws::{AwsError, ContainerInstance, DescribedClusters};
 use crate::boundary::disk::DiskError;
 use crate::boundary::docker::{Container, DockerError};
 use crate::boundary::imds::{ImdsError, RoleStatus};
@@ -194,7 +194,7 @@ pub struct Evidence {
     /// For how long the registered agent has been seen disconnected.
     pub disconnected_for: Option<Duration>,
     /// ECS's view of the expected cluster.
-    pub cluster: Option<Result<Described, AwsError>>,
+    pub cluster: Option<Result<DescribedClusters, AwsError>>,
     /// The instance's role.
     pub role: Option<Result<RoleStatus, ImdsError>>,
     /// The way to the ECS endpoint.

@@ -49,7 +49,7 @@ pub async fn leftovers(
 
 fn files(disk: &Disk) -> Leftovers {
     let mut leftovers = Leftovers {
-        root: disk.named_root(),
+        root: disk.alternate_root(),
         found: Vec::new(),
         set_aside: Vec::new(),
         unreadable: Vec::new(),

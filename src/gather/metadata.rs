@@ -116,7 +116,7 @@ async fn identity(imds: &Imds, document: Vec<u8>, deadline: Deadline) -> Result<
         let stop = StageError::NotMetadata { path: DOCUMENT, expected: "an instance identity document" };
         match Instance::read(&document) {
             Ok(instance) => Step::Done(instance),
-            Err(error) if error.is_eof() && !document.is_empty() && attempts < ATTEMPTS => Step::Again(stop),
+            Err(error) if error.is_eof() && !document.is_empty() && attempts < ATTEMPTS => Step::Retry(stop),
             Err(_) => Step::Stop(stop),
         }
     });

@@ -44,16 +44,16 @@ pub(super) async fn from_api(aws: &Aws, asked: Asked<'_>, deadline: Deadline) ->
         match aws.instance_tags(&asked.instance.instance_id, call).await {
             Ok(tags) if tags.keys().any(names_cluster) => Step::Done(InstanceTags { place: "ec2:DescribeTags", tags }),
             Ok(tags) if (asked.named_meanwhile)() => Step::Done(InstanceTags { place: "ec2:DescribeTags", tags }),
-            Ok(tags) => Step::Again(Missing::Tag(InstanceTags { place: "ec2:DescribeTags", tags })),
+            Ok(tags) => Step::Retry(Missing::Tag(InstanceTags { place: "ec2:DescribeTags", tags })),
             Err(error) if matches!(error.kind, AwsErrorKind::NoCredentials) && !is_young => {
                 Step::Stop(Missing::Answer(error))
             }
             Err(error) if matches!(error.kind, AwsErrorKind::Timeout) && before.is_some() => {
-                Step::Again(Missing::Answer(before.take().unwrap_or(error)))
+                Step::Retry(Missing::Answer(before.take().unwrap_or(error)))
             }
             Err(error) if error.kind.is_retryable() => {
                 before = Some(error.clone());
-                Step::Again(Missing::Answer(error))
+                Step::Retry(Missing::Answer(error))
             }
             Err(error) => Step::Stop(Missing::Answer(error)),
         }

@@ -8,7 +8,7 @@ use futures_util::future::{join, join4};
 
 use crate::boundary::World;
 use crate::boundary::disk::Disk;
-use crate::boundary::journalctl::{self, Of};
+use crate::boundary::journalctl::{self, Source};
 use crate::boundary::kernel;
 use crate::boundary::systemd::UnitState;
 use crate::evidence::host::{HostState, denials, journal_of_last_start, not_json, oom_kills};
@@ -55,7 +55,7 @@ pub(crate) async fn host(world: &World, look: Look, deadline: Deadline) -> HostS
     let units = look.units.as_ref();
     let journal = async |unit: Option<&UnitState>| {
         let unit = unit.filter(|unit| is_failing(unit))?;
-        let lines = journalctl::lines(disk, Of::Unit(&unit.name, booted(disk)), deadline).await;
+        let lines = journalctl::lines(disk, Source::Unit(&unit.name, booted(disk)), deadline).await;
         Some(journal_of_last_start(&lines.unwrap_or_default()))
     };
     let enforcing = kernel::selinux_enforces(disk);
@@ -64,7 +64,7 @@ pub(crate) async fn host(world: &World, look: Look, deadline: Deadline) -> HostS
     let asks_kernel = look.is_killed || (enforcing == Some(true) && audited.is_none() && is_failing);
     let kernel_log = async {
         match asks_kernel {
-            true => journalctl::lines(disk, Of::Kernel, deadline).await.unwrap_or_default(),
+            true => journalctl::lines(disk, Source::Kernel, deadline).await.unwrap_or_default(),
             false => String::new(),
         }
     };

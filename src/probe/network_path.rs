@@ -54,7 +54,7 @@ pub(crate) async fn network_path(world: &World, ask: NetworkQuestions, deadline:
         (network_path.names, network_path.certificate, network_path.proxy) = (names, certificate, proxied);
         (network_path.public_address, network_path.control_plane) = (public_address, control_plane);
         network_path.api_clock = aws.clock_ahead();
-        network_path.host_roots = aws.trusts_host();
+        network_path.host_roots = aws.tried_host_roots();
     }
     if ask.certificate && network_path.certificate.is_none() {
         network_path.certificate = Some(Shown { host: String::new(), certificate: None });
@@ -133,7 +133,7 @@ async fn look_at(endpoint: Option<&Endpoint>, deadline: Deadline) -> Option<Show
 }
 
 async fn ask_proxy(connect: Option<(&Endpoint, &Proxy)>, deadline: Deadline) -> Option<Proxied> {
-    let (endpoint, proxy) = connect.filter(|(_, proxy)| proxy.speaks_http)?;
+    let (endpoint, proxy) = connect.filter(|(_, proxy)| proxy.is_plain_http)?;
     Some(through(proxy, endpoint, deadline).await)
 }
 
@@ -172,7 +172,7 @@ async fn control_plane(
 async fn reach(endpoint: Option<Endpoint>, proxy: Option<&Proxy>, deadline: Deadline) -> Option<Reached> {
     let endpoint = endpoint?;
     if let Some(proxy) = proxy {
-        if !proxy.speaks_http {
+        if !proxy.is_plain_http {
             return None;
         }
         return Some(Reached::Through(through(proxy, &endpoint, deadline).await));

@@ -9,7 +9,7 @@ use crate::retry::Deadline;
 pub(crate) async fn user_data(world: &World, deadline: Deadline) -> Result<UserData, ImdsError> {
     let mut user_data = read(world.imds.get("user-data", deadline).await?.as_deref());
     if user_data.without_token && user_data.speaks_of_cluster {
-        user_data.token_wanted = world.imds.wants_token(deadline).await;
+        user_data.token_wanted = world.imds.requires_token(deadline).await;
     }
     Ok(user_data)
 }

@@ -99,7 +99,7 @@ impl SignalClient {
         let deadline = self.by(ONE_SIGNAL);
         let outcome = until(deadline, POLICY, async |_| match call(deadline).await {
             Ok(()) => Step::Done(()),
-            Err(error) if error.kind.is_retryable() && not_waiting(&error).is_none() => Step::Again(error),
+            Err(error) if error.kind.is_retryable() && not_waiting(&error).is_none() => Step::Retry(error),
             Err(error) => Step::Stop(error),
         });
         match outcome.await {

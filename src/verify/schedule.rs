@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::boundary::agent::{AgentError, Claim, Metadata};
-use crate::boundary::aws::{AwsError, ContainerInstance, Described};
+use crate::boundary::aws::{AwsError, ContainerInstance, DescribedClusters};
 use crate::boundary::docker::{Container, DockerError};
 use crate::boundary::imds::{ImdsError, RoleStatus};
 use crate::boundary::systemd::{JobResult, SystemdError};
@@ -27,7 +27,7 @@ pub(super) enum Observation {
     TargetState(Result<Option<Vec<u8>>, ImdsError>),
     Docker(Result<(), DockerError>, Result<Option<Container>, DockerError>),
     Network(Option<NetworkProbe>),
-    Cluster(Result<Described, AwsError>),
+    Cluster(Result<DescribedClusters, AwsError>),
     Registration(Result<Option<ContainerInstance>, AwsError>),
     BlockingStart(Option<(u32, String)>, Option<LongRun>),
     UserData(Result<UserData, ImdsError>),

@@ -1,28 +1,28 @@
-//! Every command in the order in which an instance meets them, on one simulated instance a row.
+//! Runs every command on the simulated instance of a row, in the order of an instance's life.
 //!
-//! In: a row. Out: what is wrong with what came out, each with row, command and output.
+//! In: a row. Out: violations, each with its command and output.
 
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
-use crate::checks::{self, Config, Wrong};
+use crate::checks::{self, Config, Violation};
 use crate::measure;
 use crate::row::{Codes, Group, Row};
 use crate::support::journal::Journal;
 use crate::support::{Instance, Outcome};
 
-/// A command may take this much longer than the deadlines that it was given.
+/// A command may take this much longer than its deadline.
 const BEYOND: Duration = Duration::from_secs(10);
 const MOST_MEMORY_KIB: u64 = 128 * 1024;
-/// Where the wrapper writes what a run took; see `measure.rs`.
+/// The file to which the wrapper writes the peak memory; see `measure.rs`.
 const MEASURED: &str = "home/measured";
 pub const BUNDLE: &str = "home/bundle.tar.gz";
 pub const CONFIG: &str = "etc/ecs/ecs.config";
-/// What lies there before the first command, where a row does not put something else there.
+/// The content of `ecs.config` before the first command, if the row does not change it.
 pub const BY_HAND: &str = "# by hand\nECS_LOGLEVEL=warn\nECS_CLUSTER=prod\n";
 
-/// How the report of a command that was killed begins.
+/// The first words of the report about a command that was killed.
 const HUNG: &str = "still ran";
 
 const COMMANDS: &[(Group, &str)] = &[
@@ -49,7 +49,8 @@ const COMMANDS: &[(Group, &str)] = &[
     (Group::Clean, "prepare-image --yes"),
 ];
 
-/// Each group, each way to write a file, and the bundle, which holds what the others print; `status.json` is looked at anyway.
+/// One command of each group, each command that writes a file, and the bundle, which has the output of the others.
+/// `status.json` is checked after every command.
 const BRIEF: [&str; 7] = [
     "check ROOT/etc/ecs/ecs.config",
     "plan",
@@ -60,7 +61,7 @@ const BRIEF: [&str; 7] = [
     "prepare-image --yes",
 ];
 
-/// A healthy instance of a group that a stack made, with all signals on: whatever leaves the host leaves it here.
+/// A healthy instance of an Auto Scaling group of a stack, with all signals on, so that every request to AWS is made.
 fn instance(row: &Row) -> Instance {
     const STACK: &str = "arn:aws:cloudformation:eu-west-1:111122223333:stack/fleet/0f0f";
     let seconds = |count: u64| format!("{count}s");
@@ -99,114 +100,116 @@ fn instance(row: &Row) -> Instance {
     (row.plant)(instance)
 }
 
-/// What a row gave.
-pub struct Tried {
-    pub wrong: Vec<Wrong>,
-    /// Command and exit code, for who writes a new row.
+/// The result of a row.
+pub struct RowResult {
+    pub violations: Vec<Violation>,
+    /// Command and exit code, for `--codes`.
     pub codes: Vec<(String, Option<i32>)>,
 }
 
-pub fn try_row(row: &Row, has_check: bool) -> Tried {
+pub fn try_row(row: &Row, has_check: bool) -> RowResult {
     let instance = instance(row);
     let notified = Journal::start(&instance.disk.path("run/notify"));
-    let mut kept = checks::Kept::new(instance.root());
+    let mut files_on_disk = checks::FilesOnDisk::new(instance.root());
     let mut config = Config::new(&instance.disk.path(CONFIG));
-    let mut tried = Tried { wrong: Vec::new(), codes: Vec::new() };
-    let mut told = Told::default();
+    let mut result = RowResult { violations: Vec::new(), codes: Vec::new() };
+    let mut other_outputs = OtherOutputs::default();
     for (arguments, codes) in commands(row, &instance, has_check) {
         let name = arguments.join(" ").replace(&instance.root().display().to_string(), "ROOT");
         let name: String = name.chars().take(100).collect::<String>().escape_default().to_string();
         let outcome = instance.run(&arguments.iter().map(String::as_str).collect::<Vec<_>>());
-        tried.codes.push((name.clone(), outcome.code));
-        let mut wrong = ended(row, &outcome, codes);
-        wrong.extend(took(&instance, &outcome, row));
-        wrong.extend(checks::outcome(&outcome, &arguments));
-        wrong.extend(config.after(&instance.disk.path(CONFIG)));
-        wrong.extend(told.since(&instance, &notified));
-        wrong.extend(kept.since(&instance));
-        let is_hung = wrong.iter().any(|wrong| wrong.what.starts_with(HUNG));
-        tried.wrong.extend(wrong.into_iter().map(|wrong| wrong.of(&name)));
+        result.codes.push((name.clone(), outcome.code));
+        let mut violations = exit_code_and_time(row, &outcome, codes);
+        violations.extend(memory(&instance, &outcome, row));
+        violations.extend(checks::outcome(&outcome, &arguments));
+        violations.extend(config.after(&instance.disk.path(CONFIG)));
+        violations.extend(other_outputs.since(&instance, &notified));
+        violations.extend(files_on_disk.since(&instance));
+        let is_hung = violations.iter().any(|violation| violation.what.starts_with(HUNG));
+        result.violations.extend(violations.into_iter().map(|violation| violation.of(&name)));
         if is_hung {
             break;
         }
     }
-    tried
+    result
 }
 
 fn commands(row: &Row, instance: &Instance, has_check: bool) -> Vec<(Vec<String>, Codes)> {
     let root = instance.root().display().to_string();
     let with_root = |text: &str| text.replace("ROOT", &root);
-    if !row.own.is_empty() {
+    if !row.only_commands.is_empty() {
         let own = |(arguments, codes): &(Vec<String>, Codes)| {
             (arguments.iter().map(|text| with_root(text)).collect(), *codes)
         };
-        return row.own.iter().map(own).collect();
+        return row.only_commands.iter().map(own).collect();
     }
     let all = COMMANDS.iter().filter(|(group, _)| has_check || *group != Group::Check);
     let all = all.filter(|(_, line)| !row.is_brief || BRIEF.contains(line));
     all.map(|(group, line)| {
         let words = line.split(' ').map(with_root).chain(row.arguments.iter().cloned());
-        (words.collect(), row.ends.of(*group))
+        (words.collect(), row.expected.of(*group))
     })
     .collect()
 }
 
-fn ended(row: &Row, outcome: &Outcome, codes: Codes) -> Vec<Wrong> {
-    let mut wrong = Vec::new();
+fn exit_code_and_time(row: &Row, outcome: &Outcome, codes: Codes) -> Vec<Violation> {
+    let mut violations = Vec::new();
     if let Some(signal) = outcome.signal {
-        wrong.push(Wrong::new("exit", format!("ended by signal {signal}")));
+        violations.push(Violation::new("exit", format!("ended by signal {signal}")));
     } else if outcome.code != Some(measure::HUNG) && !outcome.code.is_some_and(|code| codes.contains(&code)) {
         let first = outcome.stderr.lines().chain(outcome.stdout.lines()).find(|line| line.starts_with("error:"));
         let first: String = first.unwrap_or("no error line").chars().take(200).collect();
         let code = outcome.code.unwrap_or(-1);
-        wrong.push(Wrong::new(
+        violations.push(Violation::new(
             "exit",
-            format!("exit code {code} where one of {codes:?} is expected: {}", first.escape_debug()),
+            format!("exit code {code}, expected one of {codes:?}: {}", first.escape_debug()),
         ));
     }
     let longest = Duration::from_secs(row.seconds + 3) + BEYOND;
     if outcome.duration > longest && outcome.code != Some(measure::HUNG) {
-        wrong.push(Wrong::new("time", format!("took {:?}, longer than {longest:?}", outcome.duration)));
+        violations.push(Violation::new("time", format!("took {:?}, longer than {longest:?}", outcome.duration)));
     }
-    wrong
+    violations
 }
 
-fn took(instance: &Instance, outcome: &Outcome, row: &Row) -> Vec<Wrong> {
+fn memory(instance: &Instance, outcome: &Outcome, row: &Row) -> Vec<Violation> {
     let text = instance.disk.text(MEASURED);
     instance.disk.remove(MEASURED);
     match text.trim().parse::<u64>() {
         Ok(peak) if peak > MOST_MEMORY_KIB => {
-            vec![Wrong::new("memory", format!("peak memory of {peak} KiB, more than {MOST_MEMORY_KIB} KiB"))]
+            vec![Violation::new("memory", format!("peak memory of {peak} KiB, more than {MOST_MEMORY_KIB} KiB"))]
         }
         Ok(_) => Vec::new(),
         Err(_) if text.starts_with("hung") => {
-            vec![Wrong::new("time", format!("{HUNG} after {:?}, and the row was ended", outcome.duration))]
+            vec![Violation::new("time", format!("{HUNG} after {:?}; the row was ended", outcome.duration))]
         }
-        Err(_) => vec![Wrong::new("memory", format!("nothing was measured of `{}`: {}", row.name, outcome.stderr))],
+        Err(_) => {
+            vec![Violation::new("memory", format!("no memory was measured in row `{}`: {}", row.name, outcome.stderr))]
+        }
     }
 }
 
-/// What was told outside stdout and stderr, up to now.
+/// How much of the outputs other than stdout and stderr was already checked.
 #[derive(Default)]
-struct Told {
+struct OtherOutputs {
     entries: usize,
     notified: usize,
     requests: usize,
     console: usize,
 }
 
-impl Told {
-    /// Everything that came since the last look.
-    fn since(&mut self, instance: &Instance, notified: &Journal) -> Vec<Wrong> {
-        let mut wrong = Vec::new();
+impl OtherOutputs {
+    /// Checks the journal, the notifications of systemd, the requests to AWS and the console since the last call.
+    fn since(&mut self, instance: &Instance, notified: &Journal) -> Vec<Violation> {
+        let mut violations = Vec::new();
         let entries = instance.journal.entries();
         for entry in entries.iter().skip(self.entries) {
-            wrong.extend(fields("journal", entry));
+            violations.extend(fields("journal", entry));
         }
         self.entries = entries.len();
         let statuses = notified.entries();
         for entry in statuses.iter().skip(self.notified) {
-            wrong.extend(fields("notification", entry));
+            violations.extend(fields("notification", entry));
         }
         self.notified = statuses.len();
         let requests = instance.aws.requests();
@@ -215,35 +218,39 @@ impl Told {
             let body = crate::support::http::percent_decode(&body, true);
             let target = request.header("x-amz-target").unwrap_or("query").to_owned();
             let output = format!("request to AWS ({target})");
-            let asks = ["Describe", "List"].iter().any(|word| output.contains(word));
-            // What is asked is one line, however many clusters it names.
+            let is_query = ["Describe", "List"].iter().any(|word| output.contains(word));
+            // A query is one line, and may name many clusters.
             let of_request = checks::text(&output, &body).into_iter();
-            wrong.extend(of_request.filter(|wrong| !(asks && wrong.what.starts_with(checks::LONG_LINE))));
+            violations
+                .extend(of_request.filter(|violation| !(is_query && violation.what.starts_with(checks::LONG_LINE))));
         }
         self.requests = requests.len();
         let console = instance.disk.text("dev/console").replace("\r\n", "\n");
-        wrong.extend(checks::text("console", console.get(self.console..).unwrap_or_default()));
+        violations.extend(checks::text("console", console.get(self.console..).unwrap_or_default()));
         self.console = console.len();
-        wrong
+        violations
     }
 }
 
-/// Names of fields that the product writes, or that the protocol has; another one was forged by a line break.
-fn fields(output: &str, entry: &BTreeMap<String, String>) -> Vec<Wrong> {
-    let mut wrong = Vec::new();
+/// Checks names and values of journal fields. An invalid name means that a line break in a value forged a field.
+fn fields(output: &str, entry: &BTreeMap<String, String>) -> Vec<Violation> {
+    let mut violations = Vec::new();
     for (name, value) in entry {
         let is_name =
             !name.is_empty() && name.chars().all(|c| c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_');
         if !is_name || name.starts_with('_') {
             let name: String = name.chars().take(80).collect();
-            wrong.push(Wrong::new(output, format!("a field that is not one of ours: {}", name.escape_debug())));
+            violations.push(Violation::new(
+                output,
+                format!("a field that the product did not write: {}", name.escape_debug()),
+            ));
         }
-        wrong.extend(checks::text(&format!("{output} {name}"), value));
+        violations.extend(checks::text(&format!("{output} {name}"), value));
     }
-    wrong
+    violations
 }
 
-/// Whether the product has `check` yet.
+/// Whether the product has the command `check`.
 pub fn has_check() -> bool {
     let outcome = Instance::new().run(&["check", "--help"]);
     outcome.code == Some(0)

@@ -1,7 +1,7 @@
-//! Errors and kills at each system call of a write, by strace(1).
+//! Makes the system calls of a write fail, or kills the product there, with strace(1).
 //!
-//! In: how many of all points, and a seed. Out: for each point that `ecs.config` is the old file or the new one, that the
-//! other files are whole or absent, that there is one error, and that the next run ends well and leaves no temporary file.
+//! In: how many points to try, and a seed. Out: for each point, whether `ecs.config` has the old or the new content,
+//! the other files are complete or absent, there is one error, and the next run succeeds and leaves no temporary file.
 
 use std::collections::BTreeMap;
 use std::os::unix::process::CommandExt;
@@ -14,41 +14,42 @@ use std::time::{Duration, Instant};
 use crate::support::http::lock;
 use crate::support::{Instance, Outcome};
 
-/// The options of strace, for the program that stands in for the product.
+/// The environment variable with the options of strace. If it is set, this program runs the product under strace.
 pub const OPTIONS: &str = "HOSTILE_STRACE";
 const PROGRAM: &str = "HOSTILE_STRACE_PROGRAM";
 const PRODUCT: &str = env!("CARGO_BIN_EXE_ecs-bootstrap");
 pub const HELP: &str = "Usage: tests/hostile/inject [--all | --sample N] [--seed N] [--jobs N] [WORD...]
 
-Makes system calls of the product fail (EIO, ENOSPC, EACCES, EINTR) or kills it (SIGKILL) at each of them, where the call is
-about ecs.config, written.json, plan.json, status.json or a folder of these. For each point: ecs.config holds the old bytes or
-the new ones, the other files are whole, one error is reported, and the next run ends well and leaves no temporary file.
+Makes system calls of the product fail (EIO, ENOSPC, EACCES, EINTR) or kills the product there (SIGKILL). The calls are
+those on ecs.config, written.json, plan.json, status.json and their folders. After each fault: ecs.config has the old
+or the new content, the other files are complete, one error is reported, and the next run succeeds and leaves no
+temporary file.
 
   --all       every point
   --sample N  N points, evenly spaced [default: 200]
-  --seed N    where the first of them lies; the default is another one each time, and is printed
-  --jobs N    how many run side by side [default: 8]
+  --seed N    which points the sample has; the default differs each time, and is printed
+  --jobs N    try N points in parallel [default: 8]
   WORD        only points whose names contain it: a command, a system call or an error
 
-It needs strace and dbus-daemon. The last line is `N passed, N failed`. Exit code: 0 when all passed, 1 otherwise, 2 for a
-wrong command line.
+It needs strace and dbus-daemon. The last line is `N passed, N failed`. Exit code: 0 if all passed, 1 otherwise, 2 for
+a wrong command line.
 ";
 
 const OLD: &str = "# by hand\nECS_LOGLEVEL=warn\n";
-/// What user data leaves in the place of the file, for guard to write the plan into.
+/// The `ecs.config` that user data left. Guard writes the plan into it.
 const REPLACED: &str = "# by user data\nECS_LOGLEVEL=debug\n";
 const CONFIG: &str = "etc/ecs/ecs.config";
 const FOLDERS: [&str; 4] = ["etc/ecs", "var/lib/ecs-bootstrap", "run/ecs-bootstrap", "run/systemd/system"];
-const CALLS: &str = "open,openat,openat2,creat,read,pread64,write,pwrite64,writev,fsync,fdatasync,rename,renameat,renameat2,\
-fchmod,fchmodat,chmod,fchown,fchownat,chown,mkdir,mkdirat,unlink,unlinkat,ftruncate,flock,fstat,newfstatat,statx,lstat,stat,\
-getdents64,close,lseek,link,linkat,fcntl";
+const CALLS: &str = "open,openat,openat2,creat,read,pread64,write,pwrite64,writev,fsync,fdatasync,rename,renameat,\
+renameat2,fchmod,fchmodat,chmod,fchown,fchownat,chown,mkdir,mkdirat,unlink,unlinkat,ftruncate,flock,fstat,newfstatat,\
+statx,lstat,stat,getdents64,close,lseek,link,linkat,fcntl";
 const FAULTS: [&str; 5] = ["error=EIO", "error=ENOSPC", "error=EACCES", "error=EINTR", KILL];
 const KILL: &str = "signal=KILL";
-/// How often a fault is tried that met another call.
+/// How often a fault is tried again if it hit another call than intended.
 const ATTEMPTS: usize = 4;
 const LONGEST: Duration = Duration::from_secs(40);
 
-/// The commands that write, each with what lies there before it.
+/// The commands that write files, and the state of the host before each.
 const COMMANDS: [(&str, Before); 5] = [
     ("run --no-wait", Before::Nothing),
     ("guard --rewrite", Before::Replaced),
@@ -63,7 +64,7 @@ enum Before {
     Nothing,
     /// A run has written all files.
     Run,
-    /// The same, and then user data has replaced `ecs.config`.
+    /// A run has written all files, and then user data has replaced `ecs.config`.
     Replaced,
 }
 
@@ -73,9 +74,9 @@ struct Point {
     command: &'static str,
     before: Before,
     call: String,
-    /// Which of the calls of this name that are about our files.
+    /// Index among the calls of this name on the product's files.
     place: usize,
-    /// Which of all calls of this name that was, without a fault.
+    /// Number among all calls of this name, counted in a run without a fault.
     number: usize,
     fault: &'static str,
 }
@@ -86,10 +87,10 @@ impl Point {
     }
 }
 
-/// What a clean command makes of `ecs.config`.
+/// By command: `ecs.config` before and after it, without a fault.
 type Results = BTreeMap<&'static str, (Vec<u8>, Vec<u8>)>;
 
-/// Stands in for the product: runs it under strace. It returns only where that fails.
+/// Replaces this process by strace with the product. Returns only if strace cannot be started.
 pub fn under_strace(options: &str) -> ExitCode {
     let root = std::env::var("ECS_BOOTSTRAP_ROOT").unwrap_or_else(|_| "/".into());
     let program = std::env::var_os(PROGRAM).unwrap_or_else(|| "strace".into());
@@ -97,7 +98,7 @@ pub fn under_strace(options: &str) -> ExitCode {
     let mut strace = Command::new(program);
     strace.args(["-f", "-qq", "-y", "-o", &format!("{root}/home/trace")]);
     if !options.contains(KILL) {
-        // Faster, and sends no signal.
+        // Faster, but it cannot inject signals.
         strace.arg("--seccomp-bpf");
     }
     strace.args(["-E".to_owned(), format!("PATH={path}"), "-E".into(), OPTIONS.into(), "-E".into(), PROGRAM.into()]);
@@ -153,7 +154,7 @@ pub fn main(arguments: impl Iterator<Item = String>) -> ExitCode {
     run(&program, &chosen, &results, jobs)
 }
 
-/// All points, from one clean run of each command, and what the clean runs leave.
+/// Runs each command once without a fault. Returns all points, and the content of `ecs.config` before and after.
 fn points(program: &std::path::Path) -> (Vec<Point>, Results) {
     let (mut points, mut results) = (Vec::new(), Results::new());
     for (command, before) in COMMANDS {
@@ -169,7 +170,7 @@ fn points(program: &std::path::Path) -> (Vec<Point>, Results) {
         for (call, number) in &found {
             let place = places.entry(call).or_default();
             let point = |fault| Point { command, before, call: call.clone(), place: *place, number: *number, fault };
-            // A close that fails has closed, and std takes it for a fault of the program that it reports.
+            // A failed close(2) has closed the descriptor, and std panics on it. So close is only killed.
             let faults = FAULTS.iter().filter(|fault| call != "close" || **fault == KILL);
             points.extend(faults.copied().map(point));
             *place += 1;
@@ -178,8 +179,8 @@ fn points(program: &std::path::Path) -> (Vec<Point>, Results) {
     (points, results)
 }
 
-/// The calls of a trace that are about our files: the name, and how many of this name its thread had made, which is what
-/// strace counts.
+/// The calls of a trace on the product's files: the name, and the number among the calls of this name of its thread,
+/// because strace counts by thread.
 fn calls(instance: &Instance) -> Vec<(String, usize)> {
     let folders = FOLDERS.map(|folder| instance.disk.path(folder).display().to_string());
     let mut numbers: BTreeMap<(String, String), usize> = BTreeMap::new();
@@ -196,15 +197,15 @@ fn calls(instance: &Instance) -> Vec<(String, usize)> {
     found
 }
 
-/// Evenly spaced, from a place that the seed decides.
+/// Points that are evenly spaced; the seed decides the first one.
 fn choose(points: Vec<Point>, sample: Option<usize>, seed: usize) -> Vec<Point> {
     let all = points.len();
     let Some(sample) = sample.filter(|sample| *sample < all) else {
         println!("all {all} points");
         return points;
     };
-    println!("{sample} of {all} points; again with: tests/hostile/inject --sample {sample} --seed {seed}");
-    // Steps that have no divisor in common with the five faults, or a sample would hold one fault alone.
+    println!("{sample} of {all} points; repeat with: tests/hostile/inject --sample {sample} --seed {seed}");
+    // Every fifth point has the same fault, so each chosen place is shifted to another fault.
     let first = seed % (all / sample).max(1);
     let mut chosen: Vec<usize> = (0..sample).map(|number| first + number * all / sample).collect();
     for (number, place) in chosen.iter_mut().enumerate() {
@@ -224,7 +225,7 @@ fn instance(program: &std::path::Path, options: &str) -> Instance {
         .wrapper(std::env::current_exe().expect("this program's own path"))
 }
 
-/// Brings the files into the state before the command, by the product without a fault.
+/// Brings the files into the state before the command, with the product and without a fault.
 fn prepare(instance: &Instance, before: Before) {
     if before == Before::Nothing {
         return;
@@ -244,7 +245,7 @@ fn traced(instance: &Instance, command: &str) -> Outcome {
     instance.run(&words(command))
 }
 
-/// The same without strace.
+/// Runs the command without strace.
 fn clean(instance: &Instance, command: &str) -> Outcome {
     instance.run_by(PRODUCT, &words(command))
 }
@@ -272,17 +273,18 @@ fn run(program: &std::path::Path, points: &[Point], results: &Results, jobs: usi
     let failures = failures.into_inner().unwrap_or_default();
     failures.iter().for_each(|failure| println!("FAILED: {failure}"));
     let hit = hit.into_inner();
-    println!("{hit} of {} points were met, in {:.1} s", points.len(), began.elapsed().as_secs_f64());
+    println!("{hit} of {} faults hit the intended call, in {:.1} s", points.len(), began.elapsed().as_secs_f64());
     if hit * 10 < points.len() * 9 {
-        println!("error: too few points were met: the calls of a run differ from those that were recorded");
+        println!("error: too few faults hit the intended call: the calls of a run differ from the recorded ones");
         return ExitCode::FAILURE;
     }
     println!("{} passed, {} failed", points.len() - failures.len(), failures.len());
     if failures.is_empty() && !points.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-/// Whether the fault took place where it should, and what was wrong after it. Timers and sockets make other calls of the
-/// same name, and not always as many: what met one of these is tried again with the number that the call had now.
+/// Tries one point. Returns whether the fault hit the intended call, and what was wrong after it. Timers and sockets
+/// make a varying number of calls of the same name. If the fault hit one of these, it is tried again with the number
+/// that the intended call had in this run.
 fn try_point(program: &std::path::Path, point: &Point, results: &Results) -> (bool, Vec<String>) {
     let mut number = point.number;
     for _ in 0..ATTEMPTS {
@@ -295,7 +297,7 @@ fn try_point(program: &std::path::Path, point: &Point, results: &Results) -> (bo
         let of_this_name = calls(&instance).into_iter().filter(|(call, _)| *call == point.call);
         number = of_this_name.map(|(_, number)| number).nth(point.place).unwrap_or(number);
     }
-    println!("not met: {}", point.name());
+    println!("no fault at the intended call: {}", point.name());
     (false, Vec::new())
 }
 
@@ -303,7 +305,7 @@ fn inject(call: &str, fault: &str, number: usize) -> String {
     format!("-e\ntrace={CALLS}\n-e\ninject={call}:{fault}:when={number}")
 }
 
-/// Whether the call that the fault met is about our files.
+/// Whether the fault hit a call on the product's files.
 fn met(instance: &Instance, call: &str, number: usize) -> bool {
     let trace = instance.disk.text("home/trace");
     let is_there = trace.contains("(INJECTED)") || trace.contains("+++ killed by SIGKILL");
@@ -324,7 +326,7 @@ fn after(point: &Point, instance: &Instance, outcome: &Outcome, results: &Result
     for path in ["run/ecs-bootstrap/plan.json", "run/ecs-bootstrap/status.json", "var/lib/ecs-bootstrap/written.json"] {
         let text = instance.disk.read(path);
         if text.is_some_and(|text| serde_json::from_slice::<serde_json::Value>(&text).is_err()) {
-            wrong.push(format!("{path} is not whole"));
+            wrong.push(format!("{path} is not complete JSON"));
         }
     }
     wrong.extend(next_run(instance));
@@ -339,9 +341,9 @@ fn ended(point: &Point, outcome: &Outcome) -> Vec<String> {
     let is_killed = outcome.signal == Some(9) || outcome.code == Some(137);
     let errors = outcome.stdout.lines().chain(outcome.stderr.lines()).filter(|line| line.starts_with("error:")).count();
     match (point.fault, outcome.code) {
-        // A call that did not come this time harmed nothing.
+        // If the call was not made in this run, the process ended normally.
         (KILL, code) if is_killed || code == Some(0) => {}
-        (KILL, code) => wrong.push(format!("exit code {code:?} of a process that was to be killed")),
+        (KILL, code) => wrong.push(format!("exit code {code:?}; the process was not killed")),
         (_, Some(0)) if errors == 0 => {}
         (_, Some(10..=25)) if errors == 1 => {}
         (_, code) => wrong.push(format!("exit code {code:?} with {errors} error lines: {}", outcome.stderr.trim())),
@@ -352,7 +354,7 @@ fn ended(point: &Point, outcome: &Outcome) -> Vec<String> {
     wrong
 }
 
-/// The same run again, without a fault.
+/// Runs `run --no-wait` without a fault and checks that it repairs everything.
 fn next_run(instance: &Instance) -> Vec<String> {
     let mut wrong = Vec::new();
     let outcome = clean(instance, "run --no-wait");

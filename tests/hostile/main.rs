@@ -1,7 +1,7 @@
-//! Hostile input: every command of the real binary on a simulated instance where one input is planted, a row each.
+//! Runs every command of the real binary on a simulated instance with one hostile input.
 //!
-//! In: the table below `rows`, and words that choose rows by their names. Out: `N passed; M failed` as cargo's own tests
-//! have it, and all failures at the end. It sends no packet off this machine.
+//! In: the table of `rows`, one row for each input, and words that choose rows by name. Out: a summary line in the
+//! format of `cargo test`, and all failures at the end. It sends no packet off this host.
 #![allow(
     clippy::unwrap_used,
     clippy::print_stdout,
@@ -28,18 +28,18 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
-use checks::Wrong;
+use checks::Violation;
 use row::Row;
 
-/// Each row waits most of its time: for deadlines, and for answers that never come.
+/// A row spends most of its time waiting: for deadlines, and for answers that never come.
 const SIDE_BY_SIDE: usize = 24;
 const FEWEST_ROWS: usize = 250;
 const HELP: &str = "Usage: cargo test --test hostile -- [OPTIONS] [WORD...]
 
 Runs the rows whose names contain one of the words, or all.
   --list     print the names
-  --codes    print the exit code of each command too, for who writes a new row
-  --jobs N   run N rows side by side [default: 24]
+  --codes    also print the exit code of each command, to write a new row
+  --jobs N   run N rows in parallel [default: 24]
 ";
 
 fn main() -> ExitCode {
@@ -72,7 +72,7 @@ fn main() -> ExitCode {
     }
     let all = rows::all();
     let names: std::collections::BTreeSet<&str> = all.iter().map(|row| row.name.as_str()).collect();
-    assert_eq!(names.len(), all.len(), "two rows have one name");
+    assert_eq!(names.len(), all.len(), "two rows have the same name");
     assert!(all.len() >= FEWEST_ROWS, "{} rows, fewer than {FEWEST_ROWS}", all.len());
     let chosen: Vec<&Row> =
         all.iter().filter(|row| words.is_empty() || words.iter().any(|word| row.name.contains(word))).collect();
@@ -82,41 +82,41 @@ fn main() -> ExitCode {
     }
     let began = Instant::now();
     let failures = run(&chosen, jobs, codes);
-    // And that there is a `check`.
+    // One more than the rows: the test that `check` exists.
     report(&failures, chosen.len() + 1, began)
 }
 
-/// Runs the rows side by side; what was wrong, by the name of its row.
-fn run(rows: &[&Row], jobs: usize, codes: bool) -> BTreeMap<String, Vec<Wrong>> {
-    let failures: Mutex<BTreeMap<String, Vec<Wrong>>> = Mutex::default();
+/// Runs the rows in parallel. Returns the violations by the name of their row.
+fn run(rows: &[&Row], jobs: usize, codes: bool) -> BTreeMap<String, Vec<Violation>> {
+    let failures: Mutex<BTreeMap<String, Vec<Violation>>> = Mutex::default();
     let next = AtomicUsize::new(0);
     let has_check = commands::has_check();
     if !has_check {
-        let wrong = Wrong::new("exit", "the product has no command `check`, which is tried on every row".into());
-        support::http::lock(&failures).insert("check".into(), vec![wrong.of("check --help")]);
+        let violation = Violation::new("exit", "the product has no command `check`, which every row runs".into());
+        support::http::lock(&failures).insert("check".into(), vec![violation.of("check --help")]);
     }
     std::thread::scope(|scope| {
         for _ in 0..jobs.max(1) {
             scope.spawn(|| {
                 while let Some(row) = rows.get(next.fetch_add(1, Ordering::Relaxed)) {
                     let (name, began) = (row.name.clone(), Instant::now());
-                    let tried =
+                    let result =
                         std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| commands::try_row(row, has_check)));
                     let mut failures = support::http::lock(&failures);
-                    match tried {
-                        Ok(tried) => {
-                            let word = if tried.wrong.is_empty() { "ok" } else { "FAILED" };
+                    match result {
+                        Ok(result) => {
+                            let word = if result.violations.is_empty() { "ok" } else { "FAILED" };
                             println!("{word}: {name} ({:.1} s)", began.elapsed().as_secs_f64());
                             if codes {
-                                tried.codes.iter().for_each(|(command, code)| println!("    {code:?} {command}"));
+                                result.codes.iter().for_each(|(command, code)| println!("    {code:?} {command}"));
                             }
-                            if !tried.wrong.is_empty() {
-                                failures.insert(name, tried.wrong);
+                            if !result.violations.is_empty() {
+                                failures.insert(name, result.violations);
                             }
                         }
                         Err(_) => {
                             println!("FAILED: {name}");
-                            failures.insert(name, vec![Wrong::new("harness", "panicked; see above".into())]);
+                            failures.insert(name, vec![Violation::new("harness", "panicked; see above".into())]);
                         }
                     }
                 }
@@ -126,12 +126,12 @@ fn run(rows: &[&Row], jobs: usize, codes: bool) -> BTreeMap<String, Vec<Wrong>> 
     failures.into_inner().unwrap_or_default()
 }
 
-fn report(failures: &BTreeMap<String, Vec<Wrong>>, count: usize, began: Instant) -> ExitCode {
-    for (name, wrong) in failures {
+fn report(failures: &BTreeMap<String, Vec<Violation>>, count: usize, began: Instant) -> ExitCode {
+    for (name, violations) in failures {
         println!("\n{name}");
-        // One line for the same fault of one output in several commands.
+        // If several commands have the same fault in the same output, it is one line.
         let mut commands: BTreeMap<(&str, &str), (&str, Vec<&str>)> = BTreeMap::new();
-        for Wrong { command, output, what } in wrong {
+        for Violation { command, output, what } in violations {
             let kind = what.split(':').next().unwrap_or_default();
             let (_, commands) = commands.entry((output, kind)).or_insert((what, Vec::new()));
             if !commands.contains(&command.as_str()) {
@@ -146,7 +146,8 @@ fn report(failures: &BTreeMap<String, Vec<Wrong>>, count: usize, began: Instant)
     let passed = count.saturating_sub(failed);
     let word = if failed == 0 { "ok" } else { "FAILED" };
     println!(
-        "\ntest result: {word}. {passed} passed; {failed} failed; 0 ignored; 0 measured; 0 filtered out; finished in {:.1}s",
+        "\ntest result: {word}. {passed} passed; {failed} failed; 0 ignored; 0 measured; 0 filtered out; \
+         finished in {:.1}s",
         began.elapsed().as_secs_f64()
     );
     if failed == 0 && passed > 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }

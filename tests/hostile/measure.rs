@@ -1,7 +1,7 @@
-//! Runs the product in the place of this program, to know how much memory it took: getrusage(2) of the children that ended.
+//! Runs the product as a child and measures its peak memory: getrusage(2) of the children that ended.
 //!
-//! In: the arguments and the environment of the product. Out: its output and exit code unchanged, and its peak memory in a
-//! file. A product that hangs is killed before the simulators lose patience.
+//! In: the arguments and the environment of the product. Out: its output and exit code unchanged, and its peak memory
+//! in a file. A product that hangs is killed before the time limit of the simulators.
 
 use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
@@ -10,14 +10,14 @@ use std::time::{Duration, Instant};
 
 use nix::sys::resource::{Resource, UsageWho, getrusage, setrlimit};
 
-/// Names the file; where it is set, this program is the wrapper.
+/// The environment variable with the path of that file. If it is set, this program is the wrapper.
 pub const INTO: &str = "HOSTILE_MEASURED_INTO";
-/// The exit code of a run that was killed.
+/// The exit code of a run that was killed because it took too long.
 pub const HUNG: i32 = 124;
 const PRODUCT: &str = env!("CARGO_BIN_EXE_ecs-bootstrap");
 /// Longer than any row may take, and less than the simulators wait for a run.
 const PATIENCE: Duration = Duration::from_secs(50);
-/// More address space than a sound run uses, and less than this machine has.
+/// More address space than a correct run uses, and less than a test host has.
 const MOST_SPACE: u64 = 4 << 30;
 
 pub fn run(into: PathBuf) -> ExitCode {

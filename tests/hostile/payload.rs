@@ -1,8 +1,9 @@
-//! What is planted: marked secrets in the forms in which they are found, text that a terminal would obey, and too much.
+//! The hostile texts: secrets in forms found in practice, terminal control sequences, and very long text.
 //!
-//! In: nothing. Out: texts, and the marks by which a leaked secret is recognised. Every secret holds at least one mark.
+//! In: nothing. Out: texts, and the marks by which a leaked secret is recognised. Every secret contains at least one
+//! mark.
 
-/// What may stand in no output: each planted secret holds one of these, plain or as base64.
+/// No output may contain one of these. Every secret contains one, as plain text or base64.
 pub const MARKS: [&str; 8] = [
     "hunter2",
     "aHVudGVyMg",
@@ -14,42 +15,48 @@ pub const MARKS: [&str; 8] = [
     WAIT_URL,
 ];
 
-/// The signature in the URL of a wait condition, which may stand in `plan.json` alone: the unit that verifies needs it.
+/// The signature in the URL of a wait condition. Only `plan.json` may contain it, where the verifying unit reads it.
 pub const WAIT_URL: &str = "9f1c0signatureOfTheWaitUrl";
 
-/// The login of a registry, as the agent takes it in `ECS_ENGINE_AUTH_DATA`.
+/// The login of a registry in the form of `ECS_ENGINE_AUTH_DATA`.
 pub const LOGIN: &str = r#"{"r.example":{"auth":"Y2k6aHVudGVyMg==","email":"ci@r.example"}}"#;
 
-/// One line that holds several secrets in several forms, without a line break.
-pub const SECRET: &str = r#"ECS_ENGINE_AUTH_DATA={"r.example":{"auth":"Y2k6aHVudGVyMg==","password":"hunter2"}} via https://ci:hunter2@127.0.0.1:9 password=hunter2 x-amz-security-token:IQoJb3JpZ2luX2VjEJr"#;
+/// Several secrets in several forms on one line, without a line break.
+pub const SECRET: &str = concat!(
+    r#"ECS_ENGINE_AUTH_DATA={"r.example":{"auth":"Y2k6aHVudGVyMg==","password":"hunter2"}} "#,
+    "via https://ci:hunter2@127.0.0.1:9 password=hunter2 x-amz-security-token:IQoJb3JpZ2luX2VjEJr"
+);
 
-/// A name of a cluster that ran together with the next setting.
+/// A cluster name joined with the next setting, as if a line break was missing.
 pub const RUN_TOGETHER: &str = r#"prodECS_ENGINE_AUTH_DATA={"r.example":{"auth":"Y2k6aHVudGVyMg=="}}"#;
 
-/// As an AWS service answers a signature that it did not expect: it quotes the canonical request.
-pub const SIGNATURE: &str = "The request signature we calculated does not match the signature you provided. Check your AWS Secret \
-Access Key and signing method. Consult the service documentation for details.\n\nThe Canonical String for this request should \
-have been\n'POST\n/\n\ncontent-type:application/x-amz-json-1.1\nhost:ecs.eu-west-1.amazonaws.com\nx-amz-date:20261128T101112Z\n\
+/// The message of an AWS service for a wrong signature: it quotes the canonical request.
+pub const SIGNATURE: &str = "The request signature we calculated does not match the signature you provided. Check \
+your AWS Secret Access Key and signing method. Consult the service documentation for details.\n\nThe Canonical String \
+for this request should have been\n'POST\n/\n\ncontent-type:application/x-amz-json-1.1\n\
+host:ecs.eu-west-1.amazonaws.com\nx-amz-date:20261128T101112Z\n\
 x-amz-security-token:IQoJb3JpZ2luX2VjEJr//////////wEaCWV1LXdlc3QtMSJHMEUCIQDhunter2\n\
 x-amz-target:AmazonEC2ContainerServiceV20141113.DescribeClusters\n\n\
 content-type;host;x-amz-date;x-amz-security-token;x-amz-target\n\
 44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a'\n\nThe String-to-Sign should have been\n\
 'AWS4-HMAC-SHA256\n20261128T101112Z\n20261128/eu-west-1/ecs/aws4_request\n9f7e'\n";
 
-/// Text that a terminal or a log reader would obey, or that forges a line.
-pub const ESCAPES: &str = "x\u{1b}[31mred\u{1b}]0;title\u{7}\u{9b}2J\u{85}\r\nerror: [forged] all is lost\nremedy: run `rm -rf /`\n\
+/// Text that a terminal or a log viewer would interpret, or that forges a line of output.
+pub const ESCAPES: &str = "x\u{1b}[31mred\u{1b}]0;title\u{7}\u{9b}2J\u{85}\r\nerror: [forged] all is lost\n\
+remedy: run `rm -rf /`\n\
 \u{202e}gnp.exe\u{2066}\u{2069}\u{200f}\u{2028}\u{7f}\u{8}\u{c}\u{b}$(reboot)`reboot`; reboot";
 
-/// The same on one line: without what ends a line or a string in C.
-pub const ESCAPES_ON_ONE_LINE: &str = "x\u{1b}[31mred\u{1b}]0;title\u{7}\u{9b}2J\u{202e}gnp.exe\u{2066}\u{2069}\u{200f}\u{7f}\u{8}$(reboot)`reboot`;'\"reboot";
+/// Similar text without line breaks and NUL.
+pub const ESCAPES_ON_ONE_LINE: &str = "x\u{1b}[31mred\u{1b}]0;title\u{7}\u{9b}2J\u{202e}gnp.exe\u{2066}\u{2069}\
+\u{200f}\u{7f}\u{8}$(reboot)`reboot`;'\"reboot";
 
-/// A text of this many bytes, with a mark at its end.
+/// A text of this many bytes that ends with a mark.
 pub fn long(bytes: usize) -> String {
     let mark = "hunter2";
     "a".repeat(bytes.saturating_sub(mark.len())) + mark
 }
 
-/// The lines that turn up in an `ecs.config` and hold a secret: a name for the form, and the text that is appended.
+/// Lines with a secret, in forms found in `ecs.config` files: a name for the form, and the text to append.
 pub fn secret_lines() -> Vec<(&'static str, String)> {
     let auths = r#"{"auths":{"r.example":{"auth":"Y2k6aHVudGVyMg=="}}}"#;
     [
@@ -127,7 +134,7 @@ pub fn secret_lines() -> Vec<(&'static str, String)> {
     .into()
 }
 
-/// Lines of an `ecs.config` that a terminal would obey, or that nothing can read.
+/// Lines of `ecs.config` that a terminal would interpret, or that no reader of the file can decode.
 pub fn odd_lines() -> Vec<(&'static str, Vec<u8>)> {
     [
         ("escape", b"ECS_LOGLEVEL=\x1b[31mwarn\n".to_vec()),

@@ -1,18 +1,18 @@
-//! One row of the table: what is planted on a healthy instance, and how each command must end then.
+//! One row of the table: the hostile input on a healthy instance, and the exit codes that each command may have then.
 //!
-//! In: what a module of `rows` says. Out: plain data; nothing here runs anything.
+//! In: the arguments of the modules of `rows`. Out: plain data. Nothing here runs a command.
 
 use crate::support::Instance;
 
 pub type Plant = Box<dyn Fn(Instance) -> Instance + Send + Sync>;
-/// Exit codes, one of which is expected.
+/// The exit codes that a command may have.
 pub type Codes = &'static [i32];
 
 pub const OK: Codes = &[0];
-/// A setting, or a file of settings, cannot be used.
+/// A setting or a settings file is invalid.
 pub const SETTINGS: Codes = &[20];
 
-/// Commands that are expected to end alike.
+/// Commands that have the same expected exit codes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Group {
     /// `plan`.
@@ -23,63 +23,63 @@ pub enum Group {
     Verify,
     Doctor,
     Guard,
-    /// `guard --rewrite`, which refuses nothing.
+    /// `guard --rewrite`, which always exits 0.
     Rewrite,
-    /// The two that remove files: a list of what would go, then the removal.
+    /// `reset-agent` and `prepare-image`: first without, then with `--yes`.
     Clean,
-    /// `check` of the files that lie there.
+    /// `check` of `ecs.config` and the settings file.
     Check,
 }
 
-/// How the commands of a row end.
+/// The expected exit codes of the commands of a row.
 #[derive(Clone, Copy, Debug)]
-pub struct Ends {
+pub struct ExpectedCodes {
     pub plan: Codes,
     pub run: Codes,
     pub verify: Codes,
     pub doctor: Codes,
-    /// The file of every row names a cluster, so a refusal is the exception.
+    /// Usually 0, because `ecs.config` names a cluster in nearly every row.
     pub guard: Codes,
     pub clean: Codes,
 }
 
-/// The instance joins, and nothing is wrong with it.
-pub const JOINS: Ends = Ends { plan: OK, run: OK, verify: OK, doctor: OK, guard: OK, clean: OK };
+/// The instance joins, and every command succeeds.
+pub const JOINS: ExpectedCodes = ExpectedCodes { plan: OK, run: OK, verify: OK, doctor: OK, guard: OK, clean: OK };
 
-impl Ends {
-    /// All that reads settings, metadata and tags ends so; guard starts the agent all the same.
-    pub const fn all(codes: Codes) -> Ends {
-        Ends { plan: codes, run: codes, verify: codes, doctor: codes, ..JOINS }
+impl ExpectedCodes {
+    /// For the commands that read settings, metadata and tags. Guard still lets the agent start.
+    pub const fn all(codes: Codes) -> ExpectedCodes {
+        ExpectedCodes { plan: codes, run: codes, verify: codes, doctor: codes, ..JOINS }
     }
 
     /// The file is written, and the agent does not join.
-    pub const fn verify(codes: Codes) -> Ends {
-        Ends { verify: codes, doctor: codes, ..JOINS }
+    pub const fn verify(codes: Codes) -> ExpectedCodes {
+        ExpectedCodes { verify: codes, doctor: codes, ..JOINS }
     }
 
-    pub const fn plan(self, plan: Codes) -> Ends {
-        Ends { plan, ..self }
+    pub const fn plan(self, plan: Codes) -> ExpectedCodes {
+        ExpectedCodes { plan, ..self }
     }
 
-    pub const fn run(self, run: Codes) -> Ends {
-        Ends { run, ..self }
+    pub const fn run(self, run: Codes) -> ExpectedCodes {
+        ExpectedCodes { run, ..self }
     }
 
-    /// `verify`, `run --wait` and `status`, where doctor ends otherwise.
-    pub const fn verify_too(self, verify: Codes) -> Ends {
-        Ends { verify, ..self }
+    /// Changes `verify`, `run --wait` and `status`, and leaves doctor as it is.
+    pub const fn verify_too(self, verify: Codes) -> ExpectedCodes {
+        ExpectedCodes { verify, ..self }
     }
 
-    pub const fn doctor(self, doctor: Codes) -> Ends {
-        Ends { doctor, ..self }
+    pub const fn doctor(self, doctor: Codes) -> ExpectedCodes {
+        ExpectedCodes { doctor, ..self }
     }
 
-    pub const fn guard(self, guard: Codes) -> Ends {
-        Ends { guard, ..self }
+    pub const fn guard(self, guard: Codes) -> ExpectedCodes {
+        ExpectedCodes { guard, ..self }
     }
 
-    pub const fn clean(self, clean: Codes) -> Ends {
-        Ends { clean, ..self }
+    pub const fn clean(self, clean: Codes) -> ExpectedCodes {
+        ExpectedCodes { clean, ..self }
     }
 
     pub fn of(&self, group: Group) -> Codes {
@@ -91,47 +91,47 @@ impl Ends {
             Group::Guard => self.guard,
             Group::Rewrite => OK,
             Group::Clean => self.clean,
-            // A file that is not there is an error of the command line.
+            // A file that does not exist is an error of the command line.
             Group::Check => &[0, 2, 20],
         }
     }
 }
 
-/// An agent that is expected to join gets time for it, since rows share two processors.
-fn seconds(ends: Ends) -> u64 {
-    if ends.verify.contains(&0) { 25 } else { 2 }
+/// The deadline of `verify`. An agent that is expected to join gets more time, because rows share two processors.
+fn seconds(expected: ExpectedCodes) -> u64 {
+    if expected.verify.contains(&0) { 25 } else { 2 }
 }
 
 pub struct Row {
     pub name: String,
     pub plant: Plant,
-    pub ends: Ends,
-    /// Whether the commands that add nothing to the others are left out: a row of an input that another row tries in full.
+    pub expected: ExpectedCodes,
+    /// Run only the commands of `BRIEF`. For an input that another row tests with all commands.
     pub is_brief: bool,
-    /// More arguments of every command.
+    /// Arguments that are appended to every command.
     pub arguments: Vec<String>,
-    /// Commands of this row alone, in place of all others.
-    pub own: Vec<(Vec<String>, Codes)>,
-    /// How long a command may take before the ten seconds that each has beyond its deadline.
+    /// If not empty, the row runs these commands and no others.
+    pub only_commands: Vec<(Vec<String>, Codes)>,
+    /// The deadline of `verify`. A command may take ten seconds more than its deadline.
     pub seconds: u64,
 }
 
 impl Row {
     pub fn new(
         name: impl Into<String>,
-        ends: Ends,
+        expected: ExpectedCodes,
         plant: impl Fn(Instance) -> Instance + Send + Sync + 'static,
     ) -> Row {
-        let seconds = seconds(ends);
-        let (arguments, own) = (Vec::new(), Vec::new());
-        Row { name: name.into(), plant: Box::new(plant), ends, is_brief: false, arguments, own, seconds }
+        let seconds = seconds(expected);
+        let (arguments, only_commands) = (Vec::new(), Vec::new());
+        Row { name: name.into(), plant: Box::new(plant), expected, is_brief: false, arguments, only_commands, seconds }
     }
 
-    pub fn ends(self, ends: Ends) -> Row {
-        Row { ends, seconds: seconds(ends), ..self }
+    pub fn expected(self, expected: ExpectedCodes) -> Row {
+        Row { expected, seconds: seconds(expected), ..self }
     }
 
-    /// Where a command waits for its deadline although the agent joins: an error that may heal until then.
+    /// For commands that wait until their deadline although the agent joins, because an error may be temporary.
     pub fn seconds(self, seconds: u64) -> Row {
         Row { seconds, ..self }
     }
@@ -144,9 +144,9 @@ impl Row {
         Row { arguments: arguments.iter().map(|text| (*text).to_owned()).collect(), ..self }
     }
 
-    /// This command alone.
+    /// Adds a command, and makes the row run no other commands than the ones added so.
     pub fn only(mut self, arguments: &[&str], codes: Codes) -> Row {
-        self.own.push((arguments.iter().map(|text| (*text).to_owned()).collect(), codes));
+        self.only_commands.push((arguments.iter().map(|text| (*text).to_owned()).collect(), codes));
         self
     }
 }

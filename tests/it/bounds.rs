@@ -1,5 +1,5 @@
-//! The bounds of the README's table "Measured", held against the release binary: `tests/run package` builds it and names
-//! it by `ECS_BOOTSTRAP_TEST_BINARY`. Without that variable the tests here fail and say so.
+//! Limits of time and memory of the release binary, which `tests/run package` builds and names in
+//! `ECS_BOOTSTRAP_TEST_BINARY`. Without that variable these tests fail.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
@@ -17,7 +17,7 @@ fn instance() -> Instance {
     Instance::new().imds_delay(ANSWER).binary(binary)
 }
 
-/// The least and the median time from exec until `ecs.config` was there, without an AWS call before it.
+/// The least and the median time from exec until `ecs.config` is written, without an AWS call before it.
 fn exec_to_written(prepare: impl Fn(Instance) -> Instance) -> (Duration, Duration) {
     let mut times: Vec<Duration> = (0..RUNS)
         .map(|_| {
@@ -34,9 +34,9 @@ fn exec_to_written(prepare: impl Fn(Instance) -> Instance) -> (Duration, Duratio
     (times[0], times[RUNS / 2])
 }
 
-/// The least time that the same answers take one after the other on a plain socket: connect, the token, one GET after
-/// another. What this machine adds to each answer is in it, as it is in ours.
-fn unavoidable(answers: u32) -> Duration {
+/// The least time of the same answers, one after another, on a plain socket: connect, the token, the GETs. It includes
+/// the delay that the host itself adds to each answer.
+fn plain_socket_time(answers: u32) -> Duration {
     let instance = instance();
     let address = instance.imds.endpoint().trim_start_matches("http://").to_owned();
     let times = (0..RUNS).map(|_| {
@@ -56,7 +56,7 @@ fn unavoidable(answers: u32) -> Duration {
     times.min().unwrap()
 }
 
-/// The body of the answer.
+/// Sends a request. Returns the body of the answer.
 fn ask(socket: &mut BufReader<TcpStream>, request: &str) -> String {
     socket.get_mut().write_all(request.as_bytes()).unwrap();
     let mut length = 0;
@@ -76,25 +76,25 @@ fn ask(socket: &mut BufReader<TcpStream>, request: &str) -> String {
 }
 
 #[test]
-fn the_config_is_written_within_a_quarter_more_than_the_answers_that_follow_one_another() {
+fn the_config_is_written_within_a_quarter_more_than_the_time_of_the_answers() {
     for (answers, prepare) in [
         (2, (|instance| instance) as fn(Instance) -> Instance),
         (3, |instance| instance.tag("ecs-bootstrap:ECS_LOGLEVEL", "debug")),
     ] {
-        // Other work on the machine only adds, so the least is what the program needs.
+        // Other load on the host only adds time, so the least time is what the program needs.
         let (least, median) = exec_to_written(prepare);
-        let chain = unavoidable(answers);
+        let chain = plain_socket_time(answers);
         let bound = chain * 5 / 4;
         println!(
-            "exec to written config, {answers} answers of {ANSWER:?} in a row: {least:?}, median {median:?} (bound {bound:?}, \
-             a plain socket {chain:?})"
+            "exec to written config, {answers} answers of {ANSWER:?} in a row: {least:?}, median {median:?} \
+             (bound {bound:?}, a plain socket {chain:?})"
         );
         assert!(least <= bound, "{least:?} is more than {bound:?}");
     }
 }
 
 #[test]
-fn a_run_by_cluster_tags_stays_within_its_memory() {
+fn a_run_by_cluster_tags_stays_within_its_memory_limit() {
     let instance = instance()
         .without_imds_tags()
         .without_tags()
@@ -104,7 +104,7 @@ fn a_run_by_cluster_tags_stays_within_its_memory() {
     let status = format!("/proc/{}/status", running.pid());
     let peak = std::thread::spawn(move || {
         let mut peak = 0;
-        // The peak only grows, so the last look before the end is the one that counts; a zombie has none.
+        // The peak only grows, so the last value before the exit is used. A zombie has no value.
         while let Ok(text) = std::fs::read_to_string(&status) {
             let Some(line) = text.lines().find_map(|line| line.strip_prefix("VmHWM:")) else { break };
             peak = line.trim().trim_end_matches(" kB").parse().unwrap_or(peak);

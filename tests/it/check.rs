@@ -1,4 +1,4 @@
-//! `check` as its user runs it: on files and standard input, without an instance around it.
+//! `check` on files and standard input, without a simulated instance.
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -7,7 +7,7 @@ use std::process::{Command, Output, Stdio};
 use serde_json::Value;
 
 const PRODUCT: &str = env!("CARGO_BIN_EXE_ecs-bootstrap");
-/// Files of the collection with a mistake, or that cannot be recognised.
+/// Files of `tests/fixtures/public_files` that have a mistake or an unknown type.
 const WITH_MISTAKES: [&str; 13] = [
     "appended-twice",
     "binary",
@@ -24,8 +24,8 @@ const WITH_MISTAKES: [&str; 13] = [
     "utf-16",
 ];
 
-/// Runs it with an empty environment, so that nothing but the files can be asked.
-#[expect(clippy::disallowed_methods, reason = "the product is run as its user runs it")]
+/// Runs `check` with an empty environment, so that it can read only the files.
+#[expect(clippy::disallowed_methods, reason = "the test runs the product like a user")]
 fn check(arguments: &[&str], input: &[u8]) -> Output {
     let mut command = Command::new(PRODUCT);
     command.arg("check").args(arguments).env_clear().current_dir(env!("CARGO_MANIFEST_DIR"));
@@ -39,23 +39,23 @@ fn text(bytes: &[u8]) -> String {
 }
 
 #[test]
-fn a_mistake_is_one_line_that_an_editor_can_follow() {
+fn a_mistake_is_one_line_in_the_format_that_editors_parse() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("ecs.config");
     std::fs::write(&file, "ECS_CLUSTER=prod\nECS_LOGLEVL=debug\nECS_INSTANCE_ATTRIBUTES={role:web}\n").unwrap();
     let name = file.to_str().unwrap();
     let output = check(&[name], b"");
-    let told = text(&output.stdout);
-    assert_eq!(output.status.code(), Some(20), "{told}");
-    let lines: Vec<&str> = told.lines().collect();
-    assert!(lines[0].starts_with(&format!("{name}:2:1: warning: ")), "{told}");
-    assert!(lines[0].ends_with("did you mean `ECS_LOGLEVEL`? [config-key-misspelt]"), "{told}");
-    assert!(lines[1].starts_with(&format!("{name}:3:25: error: ")), "{told}");
+    let printed = text(&output.stdout);
+    assert_eq!(output.status.code(), Some(20), "{printed}");
+    let lines: Vec<&str> = printed.lines().collect();
+    assert!(lines[0].starts_with(&format!("{name}:2:1: warning: ")), "{printed}");
+    assert!(lines[0].ends_with("did you mean `ECS_LOGLEVEL`? [config-key-misspelt]"), "{printed}");
+    assert!(lines[1].starts_with(&format!("{name}:3:25: error: ")), "{printed}");
     assert!(text(&output.stderr).contains("1 error, 1 warning"), "{output:?}");
 }
 
 #[test]
-fn standard_input_is_read_where_no_file_is_named() {
+fn standard_input_is_read_if_no_file_is_given() {
     for arguments in [&[][..], &["-"]] {
         let output = check(arguments, b"#!/bin/sh\necho ECS_CLUSTER='\"x\"' >> /etc/ecs/ecs.config\n");
         assert_eq!(output.status.code(), Some(20));
@@ -66,9 +66,9 @@ fn standard_input_is_read_where_no_file_is_named() {
 }
 
 #[test]
-fn json_holds_the_same_for_programs() {
+fn json_has_the_same_findings() {
     let output = check(&["--json"], b"ECS_CLUSTER=prod\nECS_CONTAINER_STOP_TIMEOUT=120\n");
-    assert_eq!(output.status.code(), Some(0), "a warning is no error");
+    assert_eq!(output.status.code(), Some(0), "a warning is not an error");
     let document: Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(document["version"], 1);
     assert_eq!(document["inputs"][0]["type"], "ecs-config");
@@ -79,7 +79,7 @@ fn json_holds_the_same_for_programs() {
 }
 
 #[test]
-fn what_cannot_be_read_is_a_wrong_command_line() {
+fn an_unreadable_input_is_a_usage_error() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().to_str().unwrap();
     for arguments in [&["/nowhere/at/all"][..], &[path], &["--type", "nonsense"]] {
@@ -91,7 +91,7 @@ fn what_cannot_be_read_is_a_wrong_command_line() {
 }
 
 #[test]
-fn many_files_print_no_more_than_a_few() {
+fn the_output_for_many_files_is_limited() {
     let folder = tempfile::tempdir().unwrap();
     let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
     std::fs::write(path("ecs.config"), "ECS_LOGLEVEL=loud\n".repeat(400) + "ECS_CLUSTER=a b\n").unwrap();
@@ -106,7 +106,7 @@ fn many_files_print_no_more_than_a_few() {
 }
 
 #[test]
-fn no_secret_and_no_control_character_leaves_it_and_lines_are_short() {
+fn shows_no_secret_no_control_character_and_no_long_line() {
     let long = "x".repeat(100_000);
     for input in [
         "ECS_CLUSTER=prodECS_ENGINE_AUTH_DATA={\"r\":{\"auth\":\"hunter2\"}}\n".to_owned(),
@@ -120,17 +120,17 @@ fn no_secret_and_no_control_character_leaves_it_and_lines_are_short() {
         for input_type in ["ecs-config", "user-data", "settings", "ecs-config-json"] {
             for arguments in [&["--type", input_type][..], &["--type", input_type, "--json"]] {
                 let output = check(arguments, input.as_bytes());
-                let told = text(&output.stdout) + &text(&output.stderr);
-                assert!(!told.contains("hunter2"), "{told}");
-                assert!(!told.contains(|c: char| (c.is_control() && c != '\n') || c == '\u{202e}'), "{told:?}");
-                assert!(told.lines().all(|line| line.len() <= 1100), "{}", told.len());
+                let printed = text(&output.stdout) + &text(&output.stderr);
+                assert!(!printed.contains("hunter2"), "{printed}");
+                assert!(!printed.contains(|c: char| (c.is_control() && c != '\n') || c == '\u{202e}'), "{printed:?}");
+                assert!(printed.lines().all(|line| line.len() <= 1100), "{}", printed.len());
             }
         }
     }
 }
 
 #[test]
-fn files_as_they_are_found_have_no_mistake_but_those_that_were_made() {
+fn public_files_have_only_the_known_mistakes() {
     for kind in ["ecs-config", "user-data"] {
         let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/public_files").join(kind);
         for entry in folder.read_dir().unwrap() {

@@ -1,7 +1,7 @@
-//! The confusion matrix: what the tests of `causes` have provoked, and what was named.
+//! The confusion matrix: the causes that the tests of `causes` provoked, and the causes that were reported.
 //!
-//! In: what they recorded. Out: a table, and a failure for each cause that nobody provoked or that was named wrongly.
-//! `tests/run` empties the folder before the tests and runs this after them.
+//! In: the records of those tests. Out: a table, and a failure for each cause that no test provoked, or for which
+//! another cause was reported. `tests/run` empties the folder before the tests, and runs this test after them.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -9,11 +9,11 @@ use std::path::Path;
 use crate::causes::ELSEWHERE;
 use ecs_bootstrap::causes::{ALL, UNKNOWN};
 
-/// By what was provoked: how often each was named.
+/// By provoked cause: how often each cause was reported.
 fn recorded() -> BTreeMap<String, BTreeMap<String, usize>> {
     let mut table: BTreeMap<String, BTreeMap<String, usize>> = BTreeMap::new();
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("confusion");
-    for entry in std::fs::read_dir(folder).expect("the tests of `causes` run before") {
+    for entry in std::fs::read_dir(folder).expect("the tests of `causes` run before this one") {
         for line in std::fs::read_to_string(entry.unwrap().path()).unwrap().lines() {
             let (provoked, named) = line.split_once(' ').unwrap();
             *table.entry(provoked.to_owned()).or_default().entry(named.to_owned()).or_default() += 1;
@@ -23,11 +23,11 @@ fn recorded() -> BTreeMap<String, BTreeMap<String, usize>> {
 }
 
 #[test]
-#[ignore = "reads what the other tests have recorded; tests/run runs it after them"]
+#[ignore = "reads the records of other tests; tests/run runs it after them"]
 fn matrix() {
     let table = recorded();
     let mut wrong = Vec::new();
-    println!("{:<28} {:>8}  {:<34} look-alikes, as often provoked, none taken for it", "cause", "provoked", "named");
+    println!("{:<28} {:>8}  {:<34} look-alikes (times provoked)", "cause", "provoked", "reported");
     let healthy = table.get("healthy").cloned().unwrap_or_default();
     let rows =
         ALL.iter().copied().chain([&UNKNOWN]).map(|cause| (cause.id, cause.look_alikes)).chain([("healthy", &[][..])]);
@@ -46,10 +46,10 @@ fn matrix() {
         let look_alikes: Vec<_> = look_alikes.iter().map(|other| format!("{other} x{}", often(other))).collect();
         println!("{id:<28} {:>8}  {seen:<34} {}", named.values().sum::<usize>(), look_alikes.join(", "));
         if named.keys().any(|other| other != right) {
-            wrong.push(format!("`{id}` was provoked, and named: {}", words(&named)));
+            wrong.push(format!("`{id}` was provoked, but reported was: {}", words(&named)));
         }
         if named.is_empty() && elsewhere.is_none() {
-            wrong.push(format!("nothing provokes `{id}`"));
+            wrong.push(format!("no test provokes `{id}`"));
         }
     }
     let all = table.values().flat_map(BTreeMap::values).sum::<usize>();
@@ -57,6 +57,6 @@ fn matrix() {
         .iter()
         .map(|(id, named)| named.get(if id == "healthy" { "ready" } else { id }).copied().unwrap_or_default())
         .sum::<usize>();
-    println!("{named_right} of {all} named as what they are");
+    println!("{named_right} of {all} reported correctly");
     assert!(wrong.is_empty(), "\n{}", wrong.join("\n"));
 }

@@ -1,8 +1,8 @@
-//! Do our calls mean to somebody else's model of AWS what they mean to us? In: a moto server with clusters and instances.
-//! Out: assertions on what our client read there, and on what the whole binary decided.
+//! Runs the AWS calls against a moto server, a simulator of AWS that other people wrote.
 //!
-//! Our simulators answer what we believe; here nobody of us wrote the answers. The tests fail without a moto server:
-//! `tests/run contract` installs one, and no other tier runs this module.
+//! In: a moto server with clusters and instances. Out: assertions on the results of the client, and on the plan of the
+//! real binary. The simulators of this repository show only what its authors believe about AWS. The tests fail without
+//! a moto server: `tests/run contract` installs one, and no other tier runs this module.
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests; clippy knows only functions marked as tests")]
 
@@ -15,7 +15,7 @@ use ecs_bootstrap::boundary::imds::{Address, Imds as ImdsClient};
 use ecs_bootstrap::retry::Deadline;
 use std::time::Duration;
 
-/// The product's client, with the credentials of the simulated instance's role.
+/// The product's AWS client, with the credentials of the simulated instance's role.
 fn client(moto: &Moto, imds: &Imds) -> Aws {
     let imds = ImdsClient::new(Address::from_environment(Some(&imds.endpoint()), None));
     let mut options = AwsOptions::new(REGION);
@@ -27,7 +27,7 @@ fn deadline() -> Deadline {
     Deadline::after(Duration::from_secs(20))
 }
 
-/// An instance that exists in moto, with its metadata from the simulator and AWS played by moto.
+/// An instance that exists in moto. Its metadata is from the simulator, and the AWS endpoint is moto.
 fn instance_in(moto: &Moto, tags: &[(&str, &str)]) -> Instance {
     let id = moto.run_instance(tags);
     let instance = Instance::new().without_imds_tags().env("AWS_ENDPOINT_URL", moto.endpoint());
@@ -56,7 +56,7 @@ fn reads_the_tags_of_its_own_instance_only() {
 }
 
 #[test]
-fn lists_and_describes_clusters_and_names_the_missing() {
+fn lists_and_describes_clusters_and_reports_the_missing_one() {
     let (moto, imds) = (Moto::start(), Imds::start());
     moto.create_cluster("prod", &[("stage", "prod"), ("team", "a")]);
     moto.create_cluster("dev", &[]);
@@ -93,20 +93,20 @@ fn finds_a_container_instance_once_it_is_registered() {
 }
 
 #[test]
-fn reads_where_the_agent_is_to_connect() {
+fn reads_the_endpoints_that_the_agent_connects_to() {
     let (moto, imds) = (Moto::start(), Imds::start());
     moto.create_cluster("prod", &[]);
     let arn = moto.register("prod", &moto.run_instance(&[("Name", "web")]), ("stack", "blue"));
     let aws = client(&moto, &imds);
     let found = moto.block_on(aws.poll_endpoint("prod", &arn, deadline())).unwrap();
-    // It makes these up, whoever asks.
+    // moto returns the same endpoints for every instance.
     assert_eq!(found.endpoint.as_deref(), Some("http://localhost"));
     assert_eq!(found.telemetry.as_deref(), Some("http://localhost"));
     assert!(aws.clock_ahead().is_some_and(|ahead| ahead.abs() < 60), "{:?}", aws.clock_ahead());
 }
 
 #[test]
-fn keeps_the_services_own_code_for_a_missing_cluster() {
+fn keeps_the_error_code_of_the_service() {
     let (moto, imds) = (Moto::start(), Imds::start());
     let arn = format!("arn:aws:ecs:{REGION}:{ACCOUNT}:container-instance/nosuch/0123456789abcdef0123456789abcdef");
     let aws = client(&moto, &imds);
@@ -116,7 +116,7 @@ fn keeps_the_services_own_code_for_a_missing_cluster() {
 }
 
 #[test]
-fn plans_for_the_cluster_that_the_instances_tag_names() {
+fn plans_the_cluster_of_the_instance_tag() {
     let moto = Moto::start();
     moto.create_cluster("prod", &[]);
     moto.create_cluster("dev", &[]);
@@ -128,7 +128,7 @@ fn plans_for_the_cluster_that_the_instances_tag_names() {
 }
 
 #[test]
-fn plans_for_the_one_cluster_that_carries_the_wanted_tags() {
+fn plans_the_only_cluster_with_the_tags() {
     let moto = Moto::start();
     moto.create_cluster("prod-a", &[("stage", "prod"), ("team", "a")]);
     moto.create_cluster("prod-b", &[("stage", "prod"), ("team", "b")]);
@@ -140,7 +140,7 @@ fn plans_for_the_one_cluster_that_carries_the_wanted_tags() {
     assert!(plan["ecs_config"]["text"].as_str().unwrap().contains("ECS_CLUSTER=prod-b\n"), "{plan:#}");
 }
 
-/// The service `web` of `prod`: its status, and the image that it runs.
+/// The status and the image of the service `web` in the cluster `prod`.
 fn service(moto: &Moto) -> (String, String) {
     let ecs = moto.ecs();
     let described = moto.block_on(ecs.describe_services().cluster("prod").services("web").send()).unwrap();
@@ -152,7 +152,7 @@ fn service(moto: &Moto) -> (String, String) {
 }
 
 #[test]
-fn deploys_updates_goes_back_and_creates_again_what_was_deleted() {
+fn deploys_updates_rolls_back_and_recreates_a_deleted_service() {
     let moto = Moto::with(&[("MOTO_ECS_SERVICE_RUNNING", "2")]);
     moto.create_cluster("prod", &[]);
     let mut site = Site::new().at(moto.endpoint());
@@ -174,7 +174,7 @@ fn deploys_updates_goes_back_and_creates_again_what_was_deleted() {
 }
 
 #[test]
-fn a_cluster_and_a_service_that_are_not_there_are_told_as_moto_tells_them() {
+fn a_missing_cluster_and_a_missing_service_are_reported() {
     let moto = Moto::start();
     let site = Site::new().at(moto.endpoint());
     site.deploy("deploy", &[]).ends(36, &["[cluster-not-found]"]);

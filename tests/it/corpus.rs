@@ -1,16 +1,18 @@
-//! Replays the fuzzer's seeds (`fuzz/corpus`) on stable, through the same functions.
+//! Replays the fuzzer's seeds (`fuzz/corpus`) on the stable toolchain.
 //!
-//! In: the files of each target. Out: a failure that names the file whose bytes break a promise of `fuzz/targets.rs`.
+//! In: the files of each target. Out: a failure with the name of the file whose bytes break a rule of
+//! `fuzz/targets.rs`.
 
 use std::path::Path;
 
 #[path = "../../fuzz/targets.rs"]
 mod targets;
 
-/// Of each seed; a multiple of this is a night's work of the fuzzer.
+/// Mutations of each seed. The fuzzer itself, which runs each night, tries many more.
 const MUTATIONS: u64 = 40;
 
-/// The seed itself for 0, else the same bytes with some changed, lost, doubled or cut off: always the same for a number.
+/// The seed itself for 0, otherwise a mutation: some bytes changed, removed, repeated or cut off. The same number
+/// always gives the same mutation.
 fn mutated(seed: &[u8], number: u64) -> Vec<u8> {
     let mut bytes = seed.to_vec();
     let mut state = number.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ seed.len() as u64;
@@ -37,7 +39,7 @@ fn mutated(seed: &[u8], number: u64) -> Vec<u8> {
 fn replay(name: &str, target: fn(&[u8])) {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus").join(name);
     let mut seeds = 0;
-    for entry in folder.read_dir().expect("the corpus is there") {
+    for entry in folder.read_dir().expect("fuzz/corpus has the folder") {
         let path = entry.unwrap().path();
         let bytes = std::fs::read(&path).unwrap();
         for mutation in 0..=MUTATIONS {
@@ -51,77 +53,77 @@ fn replay(name: &str, target: fn(&[u8])) {
 }
 
 #[test]
-fn no_log_breaks_a_promise() {
+fn agent_log_seeds_pass() {
     replay("agent_log", targets::agent_log);
 }
 
 #[test]
-fn no_checked_file_breaks_a_promise() {
+fn check_seeds_pass() {
     replay("check", targets::check);
 }
 
 #[test]
-fn no_ecs_config_breaks_a_promise() {
+fn ecs_config_seeds_pass() {
     replay("ecs_config", targets::ecs_config);
 }
 
 #[test]
-fn no_user_data_breaks_a_promise() {
+fn user_data_seeds_pass() {
     replay("user_data", targets::user_data);
 }
 
 #[test]
-fn no_api_error_breaks_a_promise() {
+fn api_error_seeds_pass() {
     replay("api_error", targets::api_error);
 }
 
 #[test]
-fn no_answer_of_aws_breaks_a_promise() {
+fn aws_answer_seeds_pass() {
     replay("aws_answer", targets::aws_answer);
 }
 
 #[test]
-fn no_saved_state_breaks_a_promise() {
+fn saved_state_seeds_pass() {
     replay("saved_state", targets::saved_state);
 }
 
 #[test]
-fn no_settings_breaks_a_promise() {
+fn settings_text_seeds_pass() {
     replay("settings_text", targets::settings_text);
 }
 
 #[test]
-fn no_file_of_our_own_breaks_a_promise() {
+fn own_files_seeds_pass() {
     replay("own_files", targets::own_files);
 }
 
 #[test]
-fn no_hosts_or_resolv_conf_breaks_a_promise() {
+fn resolver_seeds_pass() {
     replay("resolver", targets::resolver);
 }
 
 #[test]
-fn no_local_answer_breaks_a_promise() {
+fn local_answer_seeds_pass() {
     replay("local_answer", targets::local_answer);
 }
 
 #[test]
-fn no_journal_breaks_a_promise() {
+fn journal_seeds_pass() {
     replay("journal", targets::journal);
 }
 
 #[test]
-fn no_certificate_breaks_a_promise() {
+fn certificates_seeds_pass() {
     replay("certificates", targets::certificates);
 }
 
 #[test]
-fn no_file_of_proc_breaks_a_promise() {
+fn proc_files_seeds_pass() {
     replay("proc_files", targets::proc_files);
 }
 
 #[test]
-fn every_target_has_a_corpus_and_every_corpus_a_target() {
+fn every_target_has_a_corpus_and_every_corpus_has_a_target() {
     let names = |folder: &str| {
         let entries = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz").join(folder).read_dir().unwrap();
         let mut names: Vec<_> = entries.map(|entry| entry.unwrap().path().file_stem().unwrap().to_owned()).collect();

@@ -1,4 +1,4 @@
-//! `doctor`, its bundle, and `explain`, each as its user sees it.
+//! `doctor`, its support bundle, and `explain`.
 
 use std::collections::BTreeMap;
 use std::os::unix::fs::PermissionsExt;
@@ -44,7 +44,7 @@ fn files(root: &Path) -> BTreeMap<String, (u64, std::time::SystemTime)> {
 }
 
 #[test]
-fn a_healthy_host_passes_within_five_seconds_and_nothing_is_changed() {
+fn a_healthy_host_passes_within_five_seconds_and_is_not_changed() {
     let instance = joined();
     let before = files(instance.root());
     let outcome = instance.run(&["doctor", "--json"]);
@@ -78,7 +78,7 @@ fn the_cause_comes_first_and_its_layer_fails() {
 }
 
 #[test]
-fn a_host_where_nothing_answers_is_judged_within_fifteen_seconds() {
+fn a_host_where_nothing_answers_is_diagnosed_within_fifteen_seconds() {
     let instance = Instance::new().imds_fault(crate::support::imds::Fault::Silent).without_bus();
     for operation in ["DescribeClusters", "ListClusters", "DescribeTags"] {
         instance.aws.fail(operation, aws::Fault::Silent);
@@ -91,7 +91,7 @@ fn a_host_where_nothing_answers_is_judged_within_fifteen_seconds() {
 }
 
 #[test]
-fn whoever_is_not_root_is_told_what_he_does_not_see() {
+fn an_ordinary_user_sees_which_files_were_not_readable() {
     let instance = joined();
     for path in ["etc/ecs/ecs.config", "run/ecs-bootstrap/plan.json", "var/log/ecs/ecs-agent.log"] {
         let path = instance.disk.path(path);
@@ -132,7 +132,11 @@ fn every_cause_is_explained_and_an_unknown_one_is_a_usage_error() {
         }
     }
     let one = instance.run(&["explain", "imds-disabled"]);
-    assert!(one.stdout.starts_with("imds-disabled: instance metadata is switched off\n"), "{}", one.stdout);
+    assert!(
+        one.stdout.starts_with("imds-disabled: the instance metadata service (IMDS) is disabled\n"),
+        "{}",
+        one.stdout
+    );
     let wrong = instance.run(&["explain", "imds-disbled"]);
     assert_eq!((wrong.code, wrong.stdout.as_str()), (Some(2), ""));
     assert!(wrong.stderr.contains("did you mean `imds-disabled`?"), "{}", wrong.stderr);
@@ -155,7 +159,7 @@ pub(crate) fn unpacked(path: &Path) -> BTreeMap<String, String> {
 }
 
 #[test]
-fn a_bundle_holds_what_its_list_says_and_is_for_its_owner_alone() {
+fn a_bundle_has_the_listed_files_and_only_its_owner_can_read_it() {
     let instance = joined();
     let path = instance.disk.path("home/bundle.tar.gz");
     let outcome = instance.run(&["doctor", "--bundle", path.to_str().unwrap()]);

@@ -1,4 +1,5 @@
-//! `guard`, as the drop-in of the agent's unit calls it: after a run, with `ecs.config` as user data has left it.
+//! `guard`, which the drop-in of the agent's unit runs before each start: after a run, with `ecs.config` as user data
+//! left it.
 
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::time::{Duration, Instant};
@@ -16,16 +17,16 @@ fn configured(instance: Instance) -> Instance {
     instance
 }
 
-fn lets_start(instance: &Instance) -> String {
+fn allows_start(instance: &Instance) -> String {
     let outcome = instance.run(&["guard"]);
     assert_eq!((outcome.code, outcome.stdout.as_str()), (Some(0), ""), "{}", outcome.stderr);
     instance.disk.text(CONFIG)
 }
 
-fn refuses(instance: &Instance, code: i32, said: &str) -> Outcome {
+fn refuses(instance: &Instance, code: i32, text: &str) -> Outcome {
     let outcome = instance.run(&["guard"]);
     assert_eq!(outcome.code, Some(code), "{}\n{}", outcome.stdout, outcome.stderr);
-    assert!(outcome.stderr.contains(said), "{}", outcome.stderr);
+    assert!(outcome.stderr.contains(text), "{}", outcome.stderr);
     outcome
 }
 
@@ -35,42 +36,42 @@ fn append(instance: &Instance, lines: &str) {
 }
 
 #[test]
-fn leaves_a_file_alone_that_is_as_planned() {
+fn does_not_write_a_file_that_is_as_planned() {
     let instance = configured(Instance::new());
     let inode = || std::fs::metadata(instance.disk.path(CONFIG)).unwrap().ino();
     let before = inode();
-    assert_eq!(lets_start(&instance), "ECS_CLUSTER=prod\n");
+    assert_eq!(allows_start(&instance), "ECS_CLUSTER=prod\n");
     assert_eq!(inode(), before);
 }
 
 #[test]
-fn asks_neither_the_network_nor_systemd() {
+fn calls_neither_the_network_nor_systemd() {
     let instance = configured(Instance::new());
     append(&instance, "ECS_CLUSTER=old\n");
     let asked = |instance: &Instance| (instance.imds.requests().len(), instance.aws.requests().len());
     let before = asked(&instance);
     instance.systemd.forget_calls();
-    lets_start(&instance);
+    allows_start(&instance);
     assert_eq!(asked(&instance), before);
     assert!(instance.systemd.calls().is_empty(), "{:?}", instance.systemd.calls());
 }
 
 #[test]
-fn a_line_that_user_data_appended_does_not_outrank_the_tag() {
+fn a_line_that_user_data_appended_does_not_win_over_the_tag() {
     let instance = configured(Instance::new());
     append(&instance, "ECS_CLUSTER=old\nECS_LOGLEVEL=debug\n");
-    assert_eq!(lets_start(&instance), "ECS_CLUSTER=prod\nECS_LOGLEVEL=debug\n");
-    let told = format!("{:?}", instance.journal.entries());
-    assert!(told.contains("what the plan says was written again"), "{told}");
+    assert_eq!(allows_start(&instance), "ECS_CLUSTER=prod\nECS_LOGLEVEL=debug\n");
+    let log = format!("{:?}", instance.journal.entries());
+    assert!(log.contains("what the plan says was written again"), "{log}");
 }
 
 #[test]
-fn a_line_that_user_data_appended_wins_over_a_tag_that_is_a_fallback() {
+fn a_line_that_user_data_appended_wins_over_a_fallback_tag() {
     let settings = "tags.cluster = \"fallback\"\n";
     let instance = configured(Instance::new().setting_file("etc/ecs-bootstrap/config.toml", settings));
     assert_eq!(instance.disk.text(CONFIG), "ECS_CLUSTER=prod\n");
     append(&instance, "ECS_CLUSTER=theirs\n");
-    assert_eq!(lets_start(&instance), "ECS_CLUSTER=theirs\n");
+    assert_eq!(allows_start(&instance), "ECS_CLUSTER=theirs\n");
     let pinned = format!("{settings}cluster = \"pinned\"\n");
     let instance = Instance::new().cluster("pinned", &[]).setting_file("etc/ecs-bootstrap/config.toml", &pinned);
     assert_eq!(configured(instance).disk.text(CONFIG), "ECS_CLUSTER=pinned\n");
@@ -85,18 +86,18 @@ fn a_line_that_user_data_appended_wins_over_a_tag_that_is_a_fallback() {
 fn a_file_that_user_data_replaced_gets_its_cluster_back() {
     let instance = configured(Instance::new());
     instance.disk.write(CONFIG, "ECS_LOGLEVEL=debug\n");
-    let text = lets_start(&instance);
+    let text = allows_start(&instance);
     assert!(text.contains("ECS_CLUSTER=prod\n") && text.contains("ECS_LOGLEVEL=debug\n"), "{text}");
     instance.disk.remove(CONFIG);
-    assert_eq!(lets_start(&instance), "ECS_CLUSTER=prod\n");
+    assert_eq!(allows_start(&instance), "ECS_CLUSTER=prod\n");
 }
 
 #[test]
-fn what_was_written_by_the_next_run_is_still_known_as_ours() {
+fn a_later_run_still_removes_a_line_that_guard_wrote() {
     let instance = configured(Instance::new());
     instance.disk.write(CONFIG, "");
-    lets_start(&instance);
-    // The tag goes: what guard wrote goes with it.
+    allows_start(&instance);
+    // The tag is removed, so the line that guard wrote is removed too.
     let instance = instance.without_tags().setting_file("etc/ecs-bootstrap/config.toml", "cluster = \"prod2\"\n");
     configured(instance.cluster("prod2", &[])).disk.text(CONFIG).lines().for_each(|line| {
         assert_eq!(line, "ECS_CLUSTER=prod2");
@@ -104,20 +105,20 @@ fn what_was_written_by_the_next_run_is_still_known_as_ours() {
 }
 
 #[test]
-fn without_a_plan_a_file_that_names_a_cluster_is_enough() {
+fn without_a_plan_any_file_that_names_a_cluster_is_enough() {
     let instance = Instance::new().ecs_config("ECS_CLUSTER=by-hand\n# mine\n");
-    assert_eq!(lets_start(&instance), "ECS_CLUSTER=by-hand\n# mine\n");
+    assert_eq!(allows_start(&instance), "ECS_CLUSTER=by-hand\n# mine\n");
     let image = Instance::new().file("var/lib/ecs/ecs.config", "ECS_CLUSTER=image\n");
-    lets_start(&image);
+    allows_start(&image);
     let json = Instance::new().file("etc/ecs/ecs.config.json", r#"{"Cluster": "json"}"#);
-    lets_start(&json);
+    allows_start(&json);
     let broken =
         Instance::new().ecs_config("ECS_CLUSTER=by-hand\n").file("run/ecs-bootstrap/plan.json", "{\"version\"");
-    lets_start(&broken);
+    allows_start(&broken);
 }
 
 #[test]
-fn an_agent_that_would_join_default_because_nothing_names_a_cluster_is_not_started() {
+fn refuses_to_start_an_agent_that_no_file_gives_a_cluster() {
     for text in ["", "ECS_CLUSTER=\n", "# ECS_CLUSTER=prod\n"] {
         let instance = Instance::new().ecs_config(text).file(CONSOLE, "");
         refuses(&instance, 21, "error: [no-cluster-named]");
@@ -127,15 +128,15 @@ fn an_agent_that_would_join_default_because_nothing_names_a_cluster_is_not_start
         let console = instance.disk.text(CONSOLE);
         assert!(console.contains("[no-cluster-named] remedy: "), "{console}");
         assert!(!console.contains("seen: "), "{console}");
-        // Its unit tries every ten seconds; the console is told once.
+        // The unit restarts every ten seconds, but the console gets the message once.
         refuses(&instance, 21, "error: [no-cluster-named]");
         assert_eq!(instance.disk.text(CONSOLE), console);
     }
-    lets_start(&Instance::new().ecs_config("ECS_CLUSTER=default\n"));
+    allows_start(&Instance::new().ecs_config("ECS_CLUSTER=default\n"));
 }
 
 #[test]
-fn what_user_data_names_after_an_undecided_run_is_the_cluster() {
+fn accepts_the_cluster_that_user_data_names_after_an_undecided_run() {
     let instance = configured(Instance::new().without_tags().tag("Name", "web").file(CONSOLE, "").user_data_runs());
     refuses(&instance, 21, "the run of this boot found no cluster");
     // Not an error yet.
@@ -146,22 +147,22 @@ fn what_user_data_names_after_an_undecided_run_is_the_cluster() {
     assert_eq!(instance.run(&["status"]).code, Some(21));
     assert!(instance.disk.text(CONSOLE).contains("[no-cluster-named]"));
     instance.disk.write(CONFIG, "ECS_CLUSTER=old\nECS_CLUSTER=web\n");
-    assert_eq!(lets_start(&instance), "ECS_CLUSTER=web\n");
+    assert_eq!(allows_start(&instance), "ECS_CLUSTER=web\n");
     let status = instance.run(&["status"]);
-    assert_eq!(status.code, Some(0), "the refusal is no longer true: {}", status.stdout);
+    assert_eq!(status.code, Some(0), "the old refusal is removed: {}", status.stdout);
 }
 
 #[test]
-fn says_why_the_run_before_it_has_left_no_plan() {
+fn reports_why_the_run_before_it_left_no_plan() {
     let instance = Instance::new().without_tags().setting_file("etc/ecs-bootstrap/config.toml", "clutser = \"prod\"\n");
     assert_eq!(instance.run(&["run", "--no-wait"]).code, Some(20));
     let outcome = refuses(&instance, 21, "error: [setting-invalid]");
     assert!(outcome.stderr.contains("error: [no-cluster-named]"), "{}", outcome.stderr);
-    assert_eq!(instance.run(&["status"]).code, Some(20), "the reason stands");
+    assert_eq!(instance.run(&["status"]).code, Some(20), "the reason is still reported");
 }
 
 #[test]
-fn a_file_that_cannot_be_written_is_judged_as_it_is() {
+fn a_file_that_cannot_be_written_is_checked_as_it_is() {
     let as_link = |instance: &Instance, text: &str| {
         instance.disk.remove(CONFIG);
         instance.disk.write("etc/elsewhere", text);
@@ -178,23 +179,23 @@ fn a_file_that_cannot_be_written_is_judged_as_it_is() {
 }
 
 #[test]
-fn a_secret_stays_in_the_file_and_out_of_the_plan() {
+fn a_secret_is_kept_in_the_file_and_not_in_the_plan() {
     let secret = r#"{"hub":{"password":"hunter2"}}"#;
     let settings = format!("[agent]\nECS_ENGINE_AUTH_DATA = '{secret}'\n");
     let instance = configured(Instance::new().setting_file("etc/ecs-bootstrap/config.toml", &settings));
     assert!(!instance.disk.text("run/ecs-bootstrap/plan.json").contains("hunter2"));
     append(&instance, "ECS_CLUSTER=old\n");
-    let text = lets_start(&instance);
+    let text = allows_start(&instance);
     assert!(text.contains(secret) && text.contains("ECS_CLUSTER=prod\n") && !text.contains("old"), "{text}");
     let mode = std::fs::metadata(instance.disk.path(CONFIG)).unwrap().permissions().mode() & 0o7777;
     assert_eq!(mode, 0o600);
     instance.disk.write(CONFIG, "");
-    lets_start(&instance);
+    allows_start(&instance);
     assert!(format!("{:?}", instance.journal.entries()).contains("has lost values"));
 }
 
 #[test]
-fn waits_for_the_gpu_that_is_planned() {
+fn waits_for_a_planned_gpu() {
     let instance = Instance::new().setting_file("etc/ecs-bootstrap/config.toml", "[derive]\ngpu = \"on\"\n");
     let instance = configured(instance.file("dev/null", ""));
     let running = instance.start(&["guard"]);
@@ -208,7 +209,7 @@ fn waits_for_the_gpu_that_is_planned() {
 }
 
 #[test]
-fn a_cluster_that_the_instance_of_the_image_wrote_starts_the_agent_with_a_warning() {
+fn a_cluster_that_the_images_source_instance_wrote_is_accepted_with_a_warning() {
     let parent = configured(Instance::new());
     let copy = |id: &str| {
         let instance = Instance::new().without_tags().tag("Name", "copy");
@@ -218,19 +219,19 @@ fn a_cluster_that_the_instance_of_the_image_wrote_starts_the_agent_with_a_warnin
         }
         instance.file("var/lib/cloud/data/instance-id", format!("{id}\n"))
     };
-    // Its own run has failed, so there is no plan.
+    // The run of this instance has failed, so there is no plan.
     let instance = copy("i-0fedcba9876543210");
     assert_eq!(instance.run(&["run", "--no-wait"]).code, Some(21));
-    assert_eq!(lets_start(&instance), "ECS_CLUSTER=prod\n");
+    assert_eq!(allows_start(&instance), "ECS_CLUSTER=prod\n");
     let log = format!("{:?}", instance.journal.entries());
     assert!(log.contains("written by the instance that this image was made of"), "{log}");
-    // The same disk on the same instance: a broken bootstrap breaks nothing.
+    // On the instance that wrote the line, a failed run does not stop the agent.
     let same = copy("i-0123456789abcdef0");
-    assert_eq!(lets_start(&same), "ECS_CLUSTER=prod\n");
+    assert_eq!(allows_start(&same), "ECS_CLUSTER=prod\n");
 }
 
 #[test]
-fn before_the_units_own_preparations_it_writes_and_refuses_nothing() {
+fn rewrite_writes_the_file_and_refuses_nothing() {
     let instance = configured(Instance::new());
     instance.disk.write(CONFIG, "ECS_CLUSTER=old\n");
     assert_eq!(instance.run(&["guard", "--rewrite"]).code, Some(0));
@@ -239,16 +240,16 @@ fn before_the_units_own_preparations_it_writes_and_refuses_nothing() {
 }
 
 #[test]
-fn nothing_in_its_environment_keeps_an_agent_down() {
+fn wrong_variables_do_not_stop_the_agent() {
     let instance = configured(Instance::new())
         .env("ECS_BOOTSTRAP_LOG", "no such level!!")
         .env("ECS_BOOTSTRAP_CLUTSER", "typo")
         .env("ECS_CLUSTER", "prod");
-    lets_start(&instance);
+    allows_start(&instance);
 }
 
 #[test]
-fn its_refusal_is_the_verdict_where_nothing_else_says_why_the_agent_is_silent() {
+fn a_refusal_is_the_verdict_if_there_is_no_other_cause() {
     let instance = configured(Instance::new().unit("ecs.service", |unit| unit.start = NeverEnds));
     instance.disk.remove(CONFIG);
     instance.disk.write("etc/elsewhere", "ECS_LOGLEVEL=debug\n");
@@ -259,8 +260,8 @@ fn its_refusal_is_the_verdict_where_nothing_else_says_why_the_agent_is_silent() 
     assert!(outcome.stderr.contains("error: [ecs-config-unusable]"), "{}", outcome.stderr);
 }
 
-/// What stands in the way of reading a file, by its name.
-fn spoil(instance: &Instance, path: &str, how: &str) {
+/// Makes a file unreadable or its content invalid.
+fn damage(instance: &Instance, path: &str, how: &str) {
     let at = instance.disk.path(path);
     instance.disk.remove(path);
     match how {
@@ -269,7 +270,7 @@ fn spoil(instance: &Instance, path: &str, how: &str) {
         "a FIFO" => nix::unistd::mkfifo(&at, nix::sys::stat::Mode::S_IRWXU).unwrap(),
         "a socket" => drop(std::os::unix::net::UnixListener::bind(&at).unwrap()),
         "a loop of links" => std::os::unix::fs::symlink(at.file_name().unwrap(), &at).unwrap(),
-        "no text" => instance.disk.write(path, b"\x00\xff\xfe{{{[[[".repeat(100)),
+        "not text" => instance.disk.write(path, b"\x00\xff\xfe{{{[[[".repeat(100)),
         "cut off" => instance.disk.write(path, r#"{"version":1,"expectation":{"clus"#),
         "nested" => instance.disk.write(path, "[".repeat(200_000)),
         "of another version" => instance.disk.write(path, r#"{"version":99}"#),
@@ -278,78 +279,78 @@ fn spoil(instance: &Instance, path: &str, how: &str) {
 }
 
 #[test]
-fn a_file_that_cannot_be_read_is_not_a_file_that_names_no_cluster() {
+fn an_unreadable_file_does_not_stop_the_agent() {
     for path in [CONFIG, "var/lib/ecs/ecs.config", "etc/ecs/ecs.config.json"] {
         for how in ["too long", "a folder", "a FIFO", "a socket", "a loop of links"] {
             for has_plan in [false, true] {
                 let instance = if has_plan { configured(Instance::new()) } else { Instance::new() };
-                spoil(&instance, path, how);
+                damage(&instance, path, how);
                 let outcome = instance.run(&["guard"]);
                 assert_eq!(outcome.code, Some(0), "{path} is {how}: {}", outcome.stderr);
                 assert!(outcome.duration < Duration::from_secs(20), "{path} is {how}: {:?}", outcome.duration);
-                let told = format!("{:?}", instance.journal.entries());
-                assert!(told.contains("cannot be read"), "{path} is {how}: {told}");
+                let log = format!("{:?}", instance.journal.entries());
+                assert!(log.contains("cannot be read"), "{path} is {how}: {log}");
                 assert_eq!(instance.run(&["guard", "--rewrite"]).code, Some(0), "{path} is {how}");
             }
         }
     }
-    // What was not read is not replaced.
+    // A file that could not be read is not replaced.
     let instance = configured(Instance::new());
-    spoil(&instance, CONFIG, "too long");
+    damage(&instance, CONFIG, "too long");
     let before = instance.disk.read(CONFIG);
-    lets_start(&instance);
+    allows_start(&instance);
     assert_eq!(instance.disk.read(CONFIG), before);
 }
 
 #[test]
-fn whatever_else_of_ours_is_broken_an_agent_whose_file_names_a_cluster_starts() {
-    const OURS: [&str; 4] = [
+fn broken_files_of_ecs_bootstrap_do_not_stop_an_agent_with_a_cluster() {
+    const FILES: [&str; 4] = [
         "run/ecs-bootstrap/plan.json",
         "run/ecs-bootstrap/status.json",
         "run/ecs-bootstrap/lock",
         "var/lib/ecs-bootstrap/written.json",
     ];
-    for path in OURS {
+    for path in FILES {
         for how in [
             "too long",
             "a folder",
             "a FIFO",
             "a socket",
             "a loop of links",
-            "no text",
+            "not text",
             "cut off",
             "nested",
             "of another version",
         ] {
             let instance = configured(Instance::new());
             append(&instance, "ECS_CLUSTER=old\n");
-            spoil(&instance, path, how);
+            damage(&instance, path, how);
             let outcome = instance.run(&["guard"]);
             assert_eq!(outcome.code, Some(0), "{path} is {how}: {}", outcome.stderr);
         }
     }
-    // A file in the place of the folder, and a folder that nobody may write to.
+    // A file instead of the folder.
     for folder in ["run/ecs-bootstrap", "var/lib/ecs-bootstrap", "run", "dev"] {
         let instance = Instance::new().ecs_config("ECS_CLUSTER=prod\n");
         instance.disk.remove(folder);
-        instance.disk.write(folder, "no folder");
-        lets_start(&instance);
+        instance.disk.write(folder, "not a folder");
+        allows_start(&instance);
     }
 }
 
 #[test]
-fn a_plan_that_was_cut_off_anywhere_stops_no_agent() {
+fn a_truncated_plan_does_not_stop_the_agent() {
     let instance = configured(Instance::new());
     let plan = instance.disk.read("run/ecs-bootstrap/plan.json").unwrap();
     for end in (0..plan.len()).step_by(plan.len() / 24) {
         instance.disk.write(CONFIG, "ECS_CLUSTER=old\n");
         instance.disk.write("run/ecs-bootstrap/plan.json", &plan[..end]);
-        lets_start(&instance);
+        allows_start(&instance);
     }
 }
 
 #[test]
-fn a_file_that_cannot_be_edited_stops_no_agent() {
+fn a_file_that_cannot_be_edited_does_not_stop_the_agent() {
     // Values that ecs-init and systemd read differently, and a lock that another run holds.
     for text in ["X=\"open\nECS_CLUSTER=old\n", "X='open\nECS_CLUSTER=old\n", "ECS_CLUSTER=old\nX=a\\\nY=b\n"] {
         let instance = configured(Instance::new());
@@ -361,11 +362,11 @@ fn a_file_that_cannot_be_edited_stops_no_agent() {
     instance.disk.write(CONFIG, "ECS_CLUSTER=old\n");
     let held = std::fs::File::open(instance.disk.path("run/ecs-bootstrap/lock")).unwrap();
     held.lock().unwrap();
-    assert_eq!(lets_start(&instance), "ECS_CLUSTER=old\n");
+    assert_eq!(allows_start(&instance), "ECS_CLUSTER=old\n");
 }
 
 #[test]
-fn no_variable_of_its_environment_counts() {
+fn ignores_every_variable_of_its_environment() {
     let names = ecs_bootstrap::settings::schema::ALL
         .iter()
         .map(|setting| format!("ECS_BOOTSTRAP_{}", setting.name.replace('.', "__").replace('-', "_").to_uppercase()));
@@ -375,13 +376,13 @@ fn no_variable_of_its_environment_counts() {
             ["http://127.0.0.1:9", ""].into_iter().filter(|value| !value.is_empty() || !name.contains("ENDPOINT"))
         {
             let instance = configured(Instance::new()).env(&name, value);
-            assert_eq!(lets_start(&instance), "ECS_CLUSTER=prod\n", "{name}");
+            assert_eq!(allows_start(&instance), "ECS_CLUSTER=prod\n", "{name}");
         }
     }
 }
 
 #[test]
-fn the_root_that_ecs_config_puts_into_its_environment_is_not_taken() {
+fn ignores_a_root_in_its_environment() {
     let elsewhere = configured(Instance::new());
     let binary = env!("CARGO_BIN_EXE_ecs-bootstrap");
     for value in ["/nonexistent", "", "relative", elsewhere.root().to_str().unwrap()] {
@@ -391,7 +392,7 @@ fn the_root_that_ecs_config_puts_into_its_environment_is_not_taken() {
         let outcome = guard.output().unwrap();
         assert_eq!(outcome.status.code(), Some(0), "{value}: {}", String::from_utf8_lossy(&outcome.stderr));
     }
-    // A refusal below the given root although the other one names a cluster.
+    // The root of `--root` has no cluster, so guard refuses, although the root of the environment has one.
     let named = Instance::new().ecs_config("ECS_CLUSTER=prod\n");
     let bare = Instance::new();
     let mut guard = std::process::Command::new(binary);
@@ -399,7 +400,7 @@ fn the_root_that_ecs_config_puts_into_its_environment_is_not_taken() {
     assert_eq!(guard.output().unwrap().status.code(), Some(21));
 }
 
-/// The command of the drop-in, as systemd gives it to the shell, with another program in the place of ours.
+/// Runs the command of the drop-in with a shell like systemd, with another program instead of ecs-bootstrap.
 fn drop_in(program: &str) -> std::process::ExitStatus {
     let text = include_str!("../../systemd/ecs.service.d/10-ecs-bootstrap.conf");
     let line =
@@ -410,7 +411,7 @@ fn drop_in(program: &str) -> std::process::ExitStatus {
 }
 
 #[test]
-fn the_drop_in_stops_the_agent_for_a_refusal_and_for_nothing_else() {
+fn the_drop_in_stops_the_agent_only_for_a_refusal() {
     for code in (0..=255).filter(|code| *code != 21) {
         assert!(drop_in(&format!("/bin/sh -c \"exit {code}\"")).success(), "{code}");
     }

@@ -1,13 +1,13 @@
-//! Nothing is wrong: hosts that are slow, odd or bounded in what they may see, of which nothing may be accused.
+//! Hosts without a fault that are slow, unusual or have few permissions. No cause may be reported for them.
 //!
-//! In: an instance that joins. Out: ready, no error, and doctor right after it passes.
+//! In: an instance that joins. Out: the run is ready without an error, and doctor passes after it.
 
 use crate::support::disk::AgentState;
 use crate::support::http::{Reply, Server};
 use crate::support::{Instance, Outcome, aws};
 use std::time::Duration;
 
-/// Ready, nothing accused, and doctor finds nothing either.
+/// Checks that the run is ready without a cause, and that doctor finds no fault either.
 fn is_healthy(instance: &Instance, outcome: &Outcome) {
     assert_eq!(outcome.code, Some(0), "{}\n{}", outcome.stdout, outcome.stderr);
     assert!(outcome.stdout.starts_with("ready: `arn:aws:ecs:"), "{}", outcome.stdout);
@@ -32,19 +32,19 @@ fn slow(instance: Instance) -> Instance {
 }
 
 #[test]
-fn everything_is_slow() {
+fn ready_when_everything_is_slow() {
     let instance = slow(Instance::new());
     is_healthy(&instance, &run(&instance));
 }
 
 #[test]
-fn metadata_takes_a_third_of_a_second_each_time() {
+fn ready_when_metadata_is_slow() {
     let instance = Instance::new().imds_delay(Duration::from_millis(300));
     is_healthy(&instance, &run(&instance));
 }
 
 #[test]
-fn the_role_may_describe_nothing() {
+fn ready_when_every_describe_call_is_denied() {
     let mut instance = slow(Instance::new());
     for action in ["DescribeClusters", "DescribeContainerInstances", "ListClusters", "ListContainerInstances"] {
         instance = instance.aws_fault(action, aws::Fault::denied(&format!("ecs:{action}")));
@@ -54,7 +54,7 @@ fn the_role_may_describe_nothing() {
 }
 
 #[test]
-fn the_connection_flaps() {
+fn ready_when_the_connection_flaps() {
     let instance = Instance::new();
     let (stop, stopped) = std::sync::mpsc::channel::<()>();
     let state = instance.aws.state();
@@ -76,7 +76,7 @@ fn the_connection_flaps() {
 }
 
 #[test]
-fn the_registration_is_throttled_for_a_good_while() {
+fn ready_when_the_registration_is_throttled_for_a_while() {
     let instance = Instance::new();
     let throttled = aws::Fault::error(400, "ThrottlingException", "Rate exceeded");
     instance.aws.fail_first("RegisterContainerInstance", 5, throttled);
@@ -84,7 +84,7 @@ fn the_registration_is_throttled_for_a_good_while() {
 }
 
 #[test]
-fn a_policy_arrives_after_the_first_tries() {
+fn ready_when_the_policy_is_attached_late() {
     let instance = Instance::new();
     instance.imds.change(|imds| imds.pending_time = std::time::SystemTime::now());
     instance.aws.fail_first("RegisterContainerInstance", 3, aws::Fault::denied("ecs:RegisterContainerInstance"));
@@ -92,7 +92,7 @@ fn a_policy_arrives_after_the_first_tries() {
 }
 
 #[test]
-fn docker_is_started_again_by_its_own_unit() {
+fn ready_when_docker_is_restarted_by_systemd() {
     let instance = Instance::new().unit("docker.service", |unit| {
         unit.active_state = "activating".into();
         unit.sub_state = "auto-restart".into();
@@ -104,7 +104,7 @@ fn docker_is_started_again_by_its_own_unit() {
 }
 
 #[test]
-fn the_clock_is_four_minutes_off() {
+fn ready_when_the_clock_is_four_minutes_off() {
     for ahead in [240, -240] {
         let instance = Instance::new().agent_behaves(|agent| agent.register_delay = Duration::from_secs(3));
         instance.aws.change(|aws| aws.date_ahead = ahead);
@@ -113,23 +113,28 @@ fn the_clock_is_four_minutes_off() {
 }
 
 #[test]
-fn nobody_tells_the_time() {
-    // The simulators send no Date unless they are told to.
+fn ready_when_no_service_sends_a_date() {
     let instance = Instance::new().agent_behaves(|agent| agent.register_delay = Duration::from_secs(3));
+    instance.aws.change(|aws| aws.sends_no_date = true);
+    instance.imds.change(|imds| imds.sends_no_date = true);
     is_healthy(&instance, &run(&instance));
 }
 
-/// Errors of every kind, as an earlier boot has left them.
-const OF_BEFORE: &str = concat!(
+/// Log lines of an earlier boot, with errors of every kind.
+const EARLIER_AGENT_LOG: &str = concat!(
     "level=info time=2026-01-01T00:00:00Z msg=\"Starting Amazon ECS Agent\"\n",
-    "level=critical time=2026-01-01T00:00:01Z msg=\"Unable to register as a container instance with ECS\" error=\"AccessDeniedException: User: arn:aws:sts::1:assumed-role/x/i is not authorized to perform: ecs:RegisterContainerInstance with an explicit deny in a service control policy\"\n",
-    "level=critical time=2026-01-01T00:00:02Z msg=\"Unable to register as a container instance with ECS\" error=\"ClientException: Cluster not found.\"\n",
+    "level=critical time=2026-01-01T00:00:01Z msg=\"Unable to register as a container instance with ECS\" \
+     error=\"AccessDeniedException: User: arn:aws:sts::1:assumed-role/x/i is not authorized to perform: \
+     ecs:RegisterContainerInstance with an explicit deny in a service control policy\"\n",
+    "level=critical time=2026-01-01T00:00:02Z msg=\"Unable to register as a container instance with ECS\" \
+     error=\"ClientException: Cluster not found.\"\n",
     "level=error time=2026-01-01T00:00:03Z msg=\"no space left on device\"\n",
-    "level=error time=2026-01-01T00:00:03Z msg=\"Data mismatch; saved cluster 'a' does not match configured cluster 'b'\"\n",
+    "level=error time=2026-01-01T00:00:03Z msg=\"Data mismatch; saved cluster 'a' does not match configured cluster \
+     'b'\"\n",
     "level=error time=2026-01-01T00:00:03Z msg=\"InactiveInstanceException: Container instance is deregistered.\"\n",
     "level=error time=2026-01-01T00:00:03Z msg=\"InvalidSignatureException: Signature expired\"\n",
 );
-const OF_INIT_BEFORE: &str = concat!(
+const EARLIER_INIT_LOG: &str = concat!(
     "level=info time=2026-01-01T00:00:00Z msg=\"pre-start\"\n",
     "level=error time=2026-01-01T00:00:00Z msg=\"could not load Amazon Elastic Container Service Agent into Docker\"\n",
     "level=info time=2026-01-01T00:00:00Z msg=\"Agent exited with code 5\"\n",
@@ -138,10 +143,10 @@ const OF_INIT_BEFORE: &str = concat!(
 );
 
 #[test]
-fn the_logs_of_an_earlier_boot_are_full_of_errors() {
+fn ready_when_the_logs_have_errors_of_an_earlier_boot() {
     let instance = slow(Instance::new())
-        .file("var/log/ecs/ecs-agent.log", OF_BEFORE)
-        .file("var/log/ecs/ecs-init.log", OF_INIT_BEFORE)
+        .file("var/log/ecs/ecs-agent.log", EARLIER_AGENT_LOG)
+        .file("var/log/ecs/ecs-init.log", EARLIER_INIT_LOG)
         .file(
             "var/log/cloud-init-output.log",
             "/var/lib/cloud/instance/scripts/part-001: line 1: x: command not found\n",
@@ -150,13 +155,17 @@ fn the_logs_of_an_earlier_boot_are_full_of_errors() {
 }
 
 #[test]
-fn the_host_is_odd() {
+fn ready_with_unusual_but_harmless_files() {
     let proxy = Server::tcp(|_| Reply::new(200, "text/plain", "").into());
     let config = format!(
-        "# ours\r\nECS_LOGLEVEL=warn\r\nHTTP_PROXY={}\r\nNO_PROXY=169.254.169.254,169.254.170.2,/var/run/docker.sock\r\nECS_SOMETHING_NEW=1\r\n\r\n",
+        "# by hand\r\nECS_LOGLEVEL=warn\r\nHTTP_PROXY={}\r\n\
+         NO_PROXY=169.254.169.254,169.254.170.2,/var/run/docker.sock\r\nECS_SOMETHING_NEW=1\r\n\r\n",
         proxy.endpoint()
     );
-    let errors = r#"{"v1": {"datasource": "DataSourceEc2Local", "errors": ["('scripts_user', RuntimeError('Runparts: 1 failures (part-001) in 1 attempted commands'))"]}}"#;
+    let errors = concat!(
+        r#"{"v1": {"datasource": "DataSourceEc2Local", "errors": ["#,
+        r#""('scripts_user', RuntimeError('Runparts: 1 failures (part-001) in 1 attempted commands'))"]}}"#
+    );
     let instance = slow(Instance::new())
         .ecs_config(config)
         .file("etc/ecs.config", "ECS_CLUSTER=stage\n")
@@ -172,28 +181,28 @@ fn the_host_is_odd() {
 }
 
 #[test]
-fn cloud_init_is_not_installed() {
+fn ready_when_cloud_init_is_not_installed() {
     let instance = Instance::new().unit("cloud-final.service", |unit| unit.absent());
     instance.disk.remove("run/cloud-init");
     is_healthy(&instance, &run(&instance));
 }
 
 #[test]
-fn the_record_of_cloud_init_is_no_json() {
+fn ready_when_the_record_of_cloud_init_is_not_json() {
     let instance =
         Instance::new().file("run/cloud-init/result.json", "{\"v1\": {").file("run/cloud-init/status.json", "");
     is_healthy(&instance, &run(&instance));
 }
 
 #[test]
-fn user_data_is_sixteen_kilobytes_of_anything() {
+fn ready_with_sixteen_kilobytes_of_random_user_data() {
     let bytes: Vec<u8> = (0..16_384_u32).map(|at| (at.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
     let instance = Instance::new().user_data(bytes);
     is_healthy(&instance, &run(&instance));
 }
 
 #[test]
-fn memory_is_scarce_and_selinux_has_denied_something_else() {
+fn ready_with_little_memory_and_an_unrelated_selinux_denial() {
     let instance = slow(Instance::new())
         .file("proc/meminfo", "MemTotal: 1000000 kB\nMemFree: 10000 kB\nMemAvailable: 30000 kB\n")
         .file(
@@ -209,14 +218,14 @@ fn memory_is_scarce_and_selinux_has_denied_something_else() {
 }
 
 #[test]
-fn docker_is_slow_and_answers_all_the_same_versions() {
+fn ready_when_docker_is_slow_and_supports_one_api_version() {
     let instance = slow(Instance::new());
     instance.docker.change(|docker| docker.min_api = Some("1.44"));
     is_healthy(&instance, &run(&instance));
 }
 
 #[test]
-fn an_ordinary_user_asks_doctor() {
+fn an_ordinary_user_can_run_doctor() {
     let instance = Instance::new();
     is_healthy(&instance, &run(&instance));
     let doctor = instance.run_as_nobody(&["doctor"]);

@@ -1,5 +1,5 @@
-//! What listens on the agent's port is believed only where root owns the socket, and only what an agent of this instance
-//! would say: every command that asks it, with every answer that an unprivileged process can give.
+//! The answers on the agent's port are trusted only if root owns the socket, and only if an agent of this instance can
+//! give them. This holds for every command that reads them.
 
 use std::net::SocketAddr;
 
@@ -12,14 +12,14 @@ use crate::support::{Instance, Outcome};
 const ARN: &str = "arn:aws:ecs:eu-west-1:111122223333:container-instance/prod/0123456789abcdef0123456789abcdef";
 const ID: &str = "introspection-port-taken";
 
-/// A process that answers as a registered agent without tasks does.
+/// A process that answers like a registered agent without tasks.
 struct Impostor {
     server: Server,
     at: SocketAddr,
 }
 
 impl Impostor {
-    fn saying(cluster: &str, arn: &str) -> Impostor {
+    fn answering(cluster: &str, arn: &str) -> Impostor {
         let port = Port::reserve(std::net::Ipv4Addr::LOCALHOST.into());
         let at = port.address();
         let metadata = serde_json::json!({"Cluster": cluster, "ContainerInstanceArn": arn,
@@ -32,7 +32,7 @@ impl Impostor {
         Impostor { server, at }
     }
 
-    /// An instance whose agent has lost its port to this process, which `uid` runs.
+    /// An instance where this process, run by `uid`, has taken the agent's port.
     fn beside(&self, instance: Instance, uid: u32) -> Instance {
         let instance = instance.env("ECS_BOOTSTRAP_AGENT_ENDPOINT", self.server.endpoint());
         let instance = instance.agent_behaves(|agent| agent.port_taken = true);
@@ -41,16 +41,16 @@ impl Impostor {
     }
 }
 
-fn names_it(outcome: &Outcome, seen: &str) {
-    let said = format!("{}{}", outcome.stdout, outcome.stderr);
-    assert_eq!(outcome.code, Some(24), "{said}");
-    assert!(said.contains(ID) && said.contains(seen), "no `{seen}` in {said}");
-    assert!(!said.contains("ready: "), "{said}");
+fn reports_port_taken(outcome: &Outcome, seen: &str) {
+    let output = format!("{}{}", outcome.stdout, outcome.stderr);
+    assert_eq!(outcome.code, Some(24), "{output}");
+    assert!(output.contains(ID) && output.contains(seen), "no `{seen}` in {output}");
+    assert!(!output.contains("ready: "), "{output}");
 }
 
 #[test]
-fn no_command_believes_an_unprivileged_listener() {
-    let impostor = Impostor::saying("prod", ARN);
+fn no_command_trusts_an_unprivileged_listener() {
+    let impostor = Impostor::answering("prod", ARN);
     for command in [
         &["run", "--wait", "--set", "verify.deadline=20s"][..],
         &["verify", "--set", "verify.deadline=20s"],
@@ -63,7 +63,7 @@ fn no_command_believes_an_unprivileged_listener() {
             if command[0] != "run" {
                 assert_eq!(instance.run(&["run", "--no-wait"]).code, Some(0));
             }
-            names_it(&instance.run(command), &format!("is of uid {uid}, not of root"));
+            reports_port_taken(&instance.run(command), &format!("belongs to uid {uid}, not to root"));
             let status = instance.disk.text("run/ecs-bootstrap/status.json");
             assert!(!status.contains("\"ready\"") && !status.contains(ARN), "{status}");
             assert!(!instance.run(&["status"]).stdout.contains("ready: "));
@@ -72,8 +72,8 @@ fn no_command_believes_an_unprivileged_listener() {
 }
 
 #[test]
-fn the_same_answers_on_a_socket_of_root_are_believed() {
-    let impostor = Impostor::saying("prod", ARN);
+fn the_same_answers_on_a_socket_of_root_are_trusted() {
+    let impostor = Impostor::answering("prod", ARN);
     let instance = impostor.beside(Instance::new(), 0).aws_fault(
         "DescribeContainerInstances",
         crate::support::aws::Fault::error(400, "AccessDeniedException", "not authorized"),
@@ -84,19 +84,19 @@ fn the_same_answers_on_a_socket_of_root_are_believed() {
 }
 
 #[test]
-fn a_table_without_the_port_or_without_a_readable_file_is_no_reason_to_believe() {
-    let impostor = Impostor::saying("prod", ARN);
+fn a_listener_is_not_trusted_if_the_socket_table_lacks_the_port_or_is_unreadable() {
+    let impostor = Impostor::answering("prod", ARN);
     let instance = impostor.beside(Instance::new(), 0);
     assert_eq!(instance.run(&["run", "--no-wait"]).code, Some(0));
-    instance.disk.listens_no_more();
-    names_it(&instance.run(&["doctor"]), "no socket of this host listens there");
+    instance.disk.stops_listening();
+    reports_port_taken(&instance.run(&["doctor"]), "no socket of this host listens on the port");
     instance.disk.remove("proc/net/tcp");
     instance.disk.folder("proc/net/tcp");
-    names_it(&instance.run(&["doctor"]), "it cannot be seen who listens there");
+    reports_port_taken(&instance.run(&["doctor"]), "the owner of the port is unknown");
 }
 
 #[test]
-fn what_no_agent_of_this_instance_says_is_not_believed_of_root_either() {
+fn an_impossible_answer_is_not_trusted_even_from_root() {
     let other = |from: &str, to: &str| ARN.replace(from, to);
     for (cluster, arn, seen) in [
         ("prod", other("eu-west-1", "us-east-1"), "of region `us-east-1`"),
@@ -107,27 +107,27 @@ fn what_no_agent_of_this_instance_says_is_not_believed_of_root_either() {
         ("prod", format!("{ARN}{}", "a".repeat(900 * 1024)), "is not the ARN"),
         ("a b\nc", ARN.to_owned(), "cannot be a cluster"),
     ] {
-        let impostor = Impostor::saying(cluster, &arn);
+        let impostor = Impostor::answering(cluster, &arn);
         let instance = impostor.beside(Instance::new(), 0);
         let outcome = instance.run(&["run", "--wait", "--set", "verify.deadline=20s"]);
-        names_it(&outcome, seen);
+        reports_port_taken(&outcome, seen);
         assert!(!outcome.stderr.contains('\u{1b}') && outcome.stderr.len() < 4096, "{}", outcome.stderr);
     }
 }
 
 #[test]
-fn no_signal_tells_success_by_an_unprivileged_listener() {
-    let impostor = Impostor::saying("prod", ARN);
+fn an_unprivileged_listener_causes_no_success_signal() {
+    let impostor = Impostor::answering("prod", ARN);
     let instance = impostor.beside(Instance::new(), 1000);
     let instance = instance.setting_file("etc/ecs-bootstrap/config.toml", "[signal]\ninstance-tags = true\n");
     let outcome = instance.run(&["run", "--wait", "--json", "--set", "verify.deadline=20s"]);
-    let told: Value = serde_json::from_str(&outcome.stdout).unwrap();
-    assert_eq!((&told["verdict"], &told["cause"]["id"]), (&"failed".into(), &ID.into()));
-    assert_eq!(told["signals"][0]["status"], "failed", "{told}");
+    let document: Value = serde_json::from_str(&outcome.stdout).unwrap();
+    assert_eq!((&document["verdict"], &document["cause"]["id"]), (&"failed".into(), &ID.into()));
+    assert_eq!(document["signals"][0]["status"], "failed", "{document}");
 }
 
 #[test]
-fn tasks_that_only_docker_knows_are_in_the_way_of_a_registered_agent_too() {
+fn tasks_that_only_docker_knows_stop_the_command() {
     for command in ["reset-agent", "prepare-image"] {
         let instance = Instance::new();
         assert_eq!(instance.run(&["run", "--wait"]).code, Some(0));
@@ -143,8 +143,8 @@ fn tasks_that_only_docker_knows_are_in_the_way_of_a_registered_agent_too() {
 }
 
 #[test]
-fn where_the_port_is_taken_force_goes_by_what_docker_says() {
-    let impostor = Impostor::saying("prod", ARN);
+fn with_the_port_taken_force_uses_the_tasks_of_docker() {
+    let impostor = Impostor::answering("prod", ARN);
     let instance = impostor.beside(Instance::new(), 1000);
     assert_eq!(instance.run(&["run", "--no-wait"]).code, Some(0));
     let list = instance.run(&["reset-agent"]);
@@ -155,14 +155,14 @@ fn where_the_port_is_taken_force_goes_by_what_docker_says() {
 }
 
 #[test]
-fn of_a_docker_that_died_the_tasks_are_unknown_and_of_one_that_was_stopped_there_are_none() {
+fn tasks_are_unknown_if_docker_failed_and_none_if_it_was_stopped() {
     for (state, code) in [("failed", 24), ("activating", 24), ("inactive", 0)] {
         let instance = Instance::new();
         assert_eq!(instance.run(&["run", "--wait"]).code, Some(0));
         instance.systemd.change_unit("ecs.service", |unit| unit.active_state = "inactive".into());
         instance.agent.stop();
         instance.docker.stop();
-        // Its socket is left behind.
+        // Docker leaves its socket behind.
         drop(std::os::unix::net::UnixListener::bind(instance.disk.path("run/docker.sock")).or_else(|_| {
             instance.disk.remove("run/docker.sock");
             std::os::unix::net::UnixListener::bind(instance.disk.path("run/docker.sock"))

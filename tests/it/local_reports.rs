@@ -1,6 +1,6 @@
-//! How a verdict is told: journal, `STATUS=`, `status.json`, `status`; and what must never be told anywhere.
+//! The reports on the host: journal, `STATUS=`, `status.json` and `status`. And that none of them has a secret.
 //!
-//! In: runs of the product. Out: assertions on datagrams, modes, and the absence of every planted secret.
+//! In: runs of the product. Out: assertions on datagrams, file modes, and the absence of every planted secret.
 
 use crate::support::journal::Entry;
 use crate::support::{Instance, imds};
@@ -9,7 +9,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-/// What the journal got, once the last entry has had the time to arrive.
+/// The journal entries with this message id. Waits up to two seconds for the first one.
 fn entries(instance: &Instance, id: &str) -> Vec<Entry> {
     let until = Instant::now() + Duration::from_secs(2);
     let is = |entry: &Entry| entry.get("MESSAGE_ID").is_some_and(|found| found == id);
@@ -24,15 +24,15 @@ fn mode(instance: &Instance, path: &str) -> u32 {
 }
 
 #[test]
-fn a_ready_instance_is_told_once_with_its_fields() {
+fn a_ready_instance_is_logged_once_with_its_fields() {
     let instance = Instance::new();
     assert_eq!(instance.run(&["run", "--wait"]).code, Some(0));
-    let told = entries(&instance, MESSAGE_ID_READY);
-    assert_eq!(told.len(), 1, "{told:?}");
-    let field = |name: &str| told[0].get(name).map_or("", String::as_str);
+    let logged = entries(&instance, MESSAGE_ID_READY);
+    assert_eq!(logged.len(), 1, "{logged:?}");
+    let field = |name: &str| logged[0].get(name).map_or("", String::as_str);
     assert_eq!((field("VERDICT"), field("EXIT_CODE"), field("CLUSTER")), ("ready", "0", "prod"));
     assert_eq!((field("PRIORITY"), field("SYSLOG_IDENTIFIER")), ("6", "ecs-bootstrap"));
-    assert!(field("CONTAINER_INSTANCE_ARN").starts_with("arn:aws:ecs:"), "{told:?}");
+    assert!(field("CONTAINER_INSTANCE_ARN").starts_with("arn:aws:ecs:"), "{logged:?}");
     assert!(!field("MESSAGE").is_empty());
     let configured = entries(&instance, MESSAGE_ID_CONFIGURED);
     assert_eq!(configured.len(), 1);
@@ -40,22 +40,22 @@ fn a_ready_instance_is_told_once_with_its_fields() {
 }
 
 #[test]
-fn a_failure_is_told_once_with_cause_evidence_and_remedy() {
+fn a_failure_is_logged_once_with_cause_evidence_and_remedy() {
     let instance = Instance::new().without_cluster("prod");
     let outcome = instance.run(&["run", "--wait"]);
     assert_eq!(outcome.code, Some(21));
-    let told = entries(&instance, MESSAGE_ID_FAILED);
-    assert_eq!(told.len(), 1, "{told:?}");
-    assert_eq!((told[0]["CAUSE"].as_str(), told[0]["EXIT_CODE"].as_str()), ("cluster-not-found", "21"));
-    for seen in told[0]["EVIDENCE"].lines() {
+    let logged = entries(&instance, MESSAGE_ID_FAILED);
+    assert_eq!(logged.len(), 1, "{logged:?}");
+    assert_eq!((logged[0]["CAUSE"].as_str(), logged[0]["EXIT_CODE"].as_str()), ("cluster-not-found", "21"));
+    for seen in logged[0]["EVIDENCE"].lines() {
         assert!(outcome.stderr.contains(&format!("seen: {seen}\n")), "{seen} / {}", outcome.stderr);
     }
-    assert!(outcome.stderr.contains(&format!("remedy: {}\n", told[0]["REMEDY"])));
-    assert_eq!(told[0]["PRIORITY"], "4");
+    assert!(outcome.stderr.contains(&format!("remedy: {}\n", logged[0]["REMEDY"])));
+    assert_eq!(logged[0]["PRIORITY"], "4");
 }
 
 #[test]
-fn what_nothing_explains_has_its_own_message() {
+fn an_unknown_cause_has_its_own_message_id() {
     let instance = Instance::new().agent_behaves(|agent| agent.never_registers = true);
     assert_eq!(instance.run(&["run", "--wait", "--set", "verify.deadline=2s"]).code, Some(13));
     assert_eq!(entries(&instance, MESSAGE_ID_UNKNOWN).len(), 1);
@@ -63,7 +63,7 @@ fn what_nothing_explains_has_its_own_message() {
 }
 
 #[test]
-fn without_a_journal_the_report_is_on_stderr_alone() {
+fn without_a_journal_the_report_is_only_on_stderr() {
     let instance = Instance::new().without_cluster("prod");
     instance.disk.remove("run/systemd/journal/socket");
     let outcome = instance.run(&["run", "--wait"]);
@@ -73,7 +73,7 @@ fn without_a_journal_the_report_is_on_stderr_alone() {
 }
 
 #[test]
-fn status_tells_the_last_verdict_with_its_exit_code() {
+fn status_prints_the_last_verdict_and_ends_with_its_exit_code() {
     let instance = Instance::new().without_cluster("prod");
     let nothing = instance.run(&["status"]);
     assert_eq!(nothing.code, Some(13));
@@ -96,7 +96,7 @@ fn status_tells_the_last_verdict_with_its_exit_code() {
 }
 
 #[test]
-fn the_verdict_is_for_all_and_the_plan_for_root() {
+fn everyone_can_read_the_verdict_and_only_root_the_plan() {
     let instance = Instance::new();
     assert_eq!(instance.run(&["run", "--wait"]).code, Some(0));
     assert_eq!(mode(&instance, "run/ecs-bootstrap"), 0o755);
@@ -105,7 +105,7 @@ fn the_verdict_is_for_all_and_the_plan_for_root() {
     assert_eq!(mode(&instance, "var/lib/ecs-bootstrap/written.json"), 0o600);
 }
 
-/// A service manager that is told something: every datagram of a run.
+/// Runs the product with a notification socket. Returns the datagrams.
 fn notified(instance: Instance, arguments: &[&str]) -> Vec<String> {
     let path = instance.disk.path("run/notify");
     let socket = std::os::unix::net::UnixDatagram::bind(&path).unwrap();
@@ -121,17 +121,17 @@ fn notified(instance: Instance, arguments: &[&str]) -> Vec<String> {
 }
 
 #[test]
-fn the_service_manager_is_told_what_is_waited_for_and_what_came_of_it() {
-    let told = notified(Instance::new(), &["run", "--wait"]);
-    assert!(told.iter().all(|datagram| datagram.trim_end().starts_with("STATUS=")), "{told:?}");
-    assert!(told.iter().any(|datagram| datagram.contains("reading metadata")), "{told:?}");
-    assert!(told.last().unwrap().contains("STATUS=ready: `arn:aws:ecs:"), "{told:?}");
-    let told = notified(Instance::new().without_tags(), &["verify", "--set", "tags.wait=1s"]);
-    assert!(told[0].contains("READY=1"), "{told:?}");
-    assert!(told.last().unwrap().contains("STATUS=[user-data-absent]"), "{told:?}");
+fn systemd_is_notified_of_each_step_and_of_the_verdict() {
+    let datagrams = notified(Instance::new(), &["run", "--wait"]);
+    assert!(datagrams.iter().all(|datagram| datagram.trim_end().starts_with("STATUS=")), "{datagrams:?}");
+    assert!(datagrams.iter().any(|datagram| datagram.contains("reading metadata")), "{datagrams:?}");
+    assert!(datagrams.last().unwrap().contains("STATUS=ready: `arn:aws:ecs:"), "{datagrams:?}");
+    let datagrams = notified(Instance::new().without_tags(), &["verify", "--set", "tags.wait=1s"]);
+    assert!(datagrams[0].contains("READY=1"), "{datagrams:?}");
+    assert!(datagrams.last().unwrap().contains("STATUS=[user-data-absent]"), "{datagrams:?}");
 }
 
-const PLANTED: [&str; 13] = [
+const SECRETS: [&str; 13] = [
     "PlantedInALog",
     "PlantedInTheImage",
     "PlantedInCloudInit",
@@ -150,7 +150,8 @@ const PLANTED: [&str; 13] = [
 fn with_secrets() -> Instance {
     let auth = "{\"https://index.docker.io/v1/\":{\"username\":\"u\",\"password\":\"PlantedRegistryPassword\"}}";
     let config = format!(
-        "ECS_ENGINE_AUTH_TYPE=docker\nECS_ENGINE_AUTH_DATA={auth}\nHTTP_PROXY=http://user:PlantedProxyPassword@127.0.0.1:9\n"
+        "ECS_ENGINE_AUTH_TYPE=docker\nECS_ENGINE_AUTH_DATA={auth}\n\
+         HTTP_PROXY=http://user:PlantedProxyPassword@127.0.0.1:9\n"
     );
     let auth = auth.replace("PlantedRegistryPassword", "PlantedSettingSecret").replace('"', "\\\"");
     Instance::new()
@@ -174,7 +175,7 @@ fn with_secrets() -> Instance {
         .env("ECS_BOOTSTRAP_LOG", "trace")
 }
 
-/// A line of the agent's log that holds what nobody should have printed.
+/// A line of the agent's log with a secret.
 fn line(message: &str) -> String {
     format!(
         "level=error time=2026-01-01T00:00:00Z msg=\"{message}\" error=\"http://u:PlantedInALog@127.0.0.1:9 is down\"\n"
@@ -182,7 +183,7 @@ fn line(message: &str) -> String {
 }
 
 fn holds_no_secret(what: &str, text: &str) {
-    for secret in PLANTED {
+    for secret in SECRETS {
         assert!(!text.contains(secret), "`{secret}` in {what}: {text}");
     }
 }
@@ -201,7 +202,7 @@ fn files(folder: &Path, found: &mut Vec<(String, String)>) {
     }
 }
 
-fn told_nowhere(instance: &Instance, arguments: &[&str]) {
+fn shows_no_secret(instance: &Instance, arguments: &[&str]) {
     let outcome = instance.run(arguments);
     holds_no_secret("stdout", &outcome.stdout);
     holds_no_secret("stderr", &outcome.stderr);
@@ -215,13 +216,13 @@ fn told_nowhere(instance: &Instance, arguments: &[&str]) {
     found.iter().for_each(|(path, text)| holds_no_secret(path, text));
 }
 
-/// Nor by doctor, nor in what it bundles.
-fn bundled_nowhere(instance: &Instance) {
+/// Checks that the output of doctor and its bundle have no secret.
+fn doctor_shows_no_secret(instance: &Instance) {
     instance.disk.folder("home/bundles");
     for arguments in [&["doctor", "-vv"][..], &["doctor", "--json", "-vv"]] {
         let bundle = tempfile::tempdir().unwrap();
         let path = bundle.path().join("bundle.tar.gz");
-        told_nowhere(instance, &[arguments, &["--bundle", path.to_str().unwrap()]].concat());
+        shows_no_secret(instance, &[arguments, &["--bundle", path.to_str().unwrap()]].concat());
         let files = crate::doctor::unpacked(&path);
         assert!(files.len() > 5);
         files.iter().for_each(|(name, text)| holds_no_secret(name, text));
@@ -238,10 +239,10 @@ const COMMANDS: [&[&str]; 6] = [
 ];
 
 #[test]
-fn no_secret_is_told_at_any_level() {
+fn no_secret_is_shown_at_any_log_level() {
     let instance = with_secrets();
-    COMMANDS.iter().for_each(|command| told_nowhere(&instance, command));
-    bundled_nowhere(&instance);
+    COMMANDS.iter().for_each(|command| shows_no_secret(&instance, command));
+    doctor_shows_no_secret(&instance);
     assert!(instance.disk.text("etc/ecs/ecs.config").contains("PlantedSettingSecret"), "the secret reached the agent");
     assert_eq!(mode(&instance, "etc/ecs/ecs.config"), 0o600);
     assert!(
@@ -251,47 +252,47 @@ fn no_secret_is_told_at_any_level() {
 }
 
 #[test]
-fn no_secret_is_told_without_a_journal() {
+fn no_secret_is_shown_without_a_journal() {
     let instance = with_secrets();
     instance.disk.remove("run/systemd/journal/socket");
-    COMMANDS.iter().for_each(|command| told_nowhere(&instance, command));
+    COMMANDS.iter().for_each(|command| shows_no_secret(&instance, command));
 }
 
 #[test]
-fn no_secret_is_told_when_something_is_wrong() {
+fn no_secret_is_shown_in_an_error() {
     let denied = crate::support::aws::Fault::denied("ec2:DescribeTags");
     let instance = with_secrets().aws_fault("DescribeTags", denied);
-    told_nowhere(&instance, &["run", "--wait", "-vv", "--set", "run.deadline=3s"]);
-    bundled_nowhere(&instance);
+    shows_no_secret(&instance, &["run", "--wait", "-vv", "--set", "run.deadline=3s"]);
+    doctor_shows_no_secret(&instance);
     let denied = crate::support::aws::Fault::denied("ecs:RegisterContainerInstance");
     let instance = with_secrets().aws_fault("RegisterContainerInstance", denied);
-    told_nowhere(&instance, &["run", "--wait", "-vv", "--set", "verify.deadline=3s"]);
-    bundled_nowhere(&instance);
+    shows_no_secret(&instance, &["run", "--wait", "-vv", "--set", "verify.deadline=3s"]);
+    doctor_shows_no_secret(&instance);
     let printed = "auth_token=PlantedInALog at http://u:PlantedInALog@127.0.0.1:9 {\"password\": \"PlantedInALog\"}";
     let instance = with_secrets().agent_behaves(|agent| agent.exits = Some((1, "Something of tomorrow", printed)));
-    told_nowhere(&instance, &["run", "--wait", "-vv", "--set", "verify.deadline=4s"]);
-    bundled_nowhere(&instance);
+    shows_no_secret(&instance, &["run", "--wait", "-vv", "--set", "verify.deadline=4s"]);
+    doctor_shows_no_secret(&instance);
     let role = "/latest/meta-data/iam/security-credentials/ecsInstanceRole";
     let half = format!("{{\"Code\": \"Success\", \"SecretAccessKey\": \"{}\", \"Token\": 7}}", imds::SECRET_ACCESS_KEY);
     let instance = with_secrets();
     let answer = crate::support::http::Reply::new(200, "text/plain", half);
     instance.imds.change(|imds| drop(imds.overrides.insert(role.into(), answer.into())));
-    told_nowhere(&instance, &["run", "--wait", "-vv", "--set", "run.deadline=3s"]);
+    shows_no_secret(&instance, &["run", "--wait", "-vv", "--set", "run.deadline=3s"]);
     for wrong in ["PlantedSettingSecret", "{\\\"a\\\": PlantedSettingSecret}"] {
         let text = format!("[agent]\nECS_ENGINE_AUTH_DATA = \"{wrong}\"\n");
         let instance = with_secrets().setting_file("etc/ecs-bootstrap/config.toml", &text);
-        told_nowhere(&instance, &["run", "--wait", "-vv", "--set", "run.deadline=3s"]);
+        shows_no_secret(&instance, &["run", "--wait", "-vv", "--set", "run.deadline=3s"]);
     }
     let unclosed = with_secrets()
         .setting_file("etc/ecs-bootstrap/config.toml", "[agent]\nECS_ENGINE_AUTH_DATA = \"PlantedSettingSecret\n");
-    told_nowhere(&unclosed, &["plan", "-vv"]);
+    shows_no_secret(&unclosed, &["plan", "-vv"]);
     let data = "#ecs-bootstrap\n[agent]\nECS_ENGINE_AUTH_DATA = 'PlantedUserData\n";
-    told_nowhere(&with_secrets().user_data(data), &["plan", "-vv"]);
+    shows_no_secret(&with_secrets().user_data(data), &["plan", "-vv"]);
 }
 
 #[test]
-fn an_aws_endpoint_over_plain_http_is_refused_where_that_is_asked_for() {
-    // Not by the harness, which runs nothing with an endpoint off loopback. Nothing is asked of AWS here, refused or not.
+fn https_only_refuses_an_aws_endpoint_over_plain_http() {
+    // The harness refuses an endpoint off loopback, so the product is started here without it. It makes no AWS call.
     let root = tempfile::tempdir().unwrap();
     let run = |arguments: &[&str]| {
         std::process::Command::new(env!("CARGO_BIN_EXE_ecs-bootstrap"))
@@ -306,8 +307,8 @@ fn an_aws_endpoint_over_plain_http_is_refused_where_that_is_asked_for() {
             .unwrap()
     };
     let refused = run(&["--https-only"]);
-    let told = String::from_utf8_lossy(&refused.stderr).into_owned();
-    assert_eq!(refused.status.code(), Some(20), "{told}");
-    assert!(told.contains("AWS_ENDPOINT_URL_ECS sends signed requests to `192.0.2.1` over plain HTTP"), "{told}");
+    let stderr = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert_eq!(refused.status.code(), Some(20), "{stderr}");
+    assert!(stderr.contains("AWS_ENDPOINT_URL_ECS sends signed requests to `192.0.2.1` over plain HTTP"), "{stderr}");
     assert_eq!(run(&[]).status.code(), Some(10), "a warning otherwise");
 }

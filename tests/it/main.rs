@@ -1,63 +1,63 @@
-//! The real binary against simulators of everything outside it; one test binary, one link step.
+//! Tests of the real binary against simulators of every service that it uses. One test binary, because linking is slow.
 #![allow(
     clippy::unwrap_used,
     clippy::disallowed_methods,
     reason = "this is a test throughout: helpers too may unwrap, read files and start programs"
 )]
 
-/// The simulated instance and all that surrounds it; shared with `tests/try`.
+/// The simulated instance with all services around it; shared with `tests/try`.
 pub mod support;
 
-/// What the tree promises: who may import whom, who may wait, who may print.
+/// Rules of the source tree: which module imports, waits or prints.
 mod architecture;
-/// Whatever is broken: one error, its exit code, and `ecs.config` whole.
+/// Bad input of every kind: one error, its exit code, and `ecs.config` never damaged.
 mod bad_input;
-/// How long and how much, of the release binary; see the module.
+/// Limits of time and memory of the release binary; see the module.
 mod bounds;
-/// Every cause is named when the world provokes it, and not when something only looks like it.
+/// Every cause is reported for its fault, and not for a look-alike.
 mod causes;
-/// `check`: mistakes in files, by line and column.
+/// `check`: mistakes in files, with line and column.
 mod check;
-/// What was provoked and what was named, as a table; after the others.
+/// A table of provoked and reported causes; runs after the others.
 mod confusion;
-/// Our calls against a moto server; needs one, see the module.
+/// The AWS calls against a moto server; see the module.
 mod contract;
-/// The fuzzer's seeds, on stable.
+/// The fuzzer's seeds on the stable toolchain.
 mod corpus;
 /// `ecs-deploy` against the simulated ECS API.
 mod deploy;
-/// README.md and docs against the tables of the code.
+/// README.md and `docs/` against the tables of the code.
 mod docs;
 /// `doctor`, its bundle, and `explain`.
 mod doctor;
-/// `guard`: `ecs.config` before each start of the agent.
+/// `guard`: the check of `ecs.config` before each start of the agent.
 mod guard;
-/// Hosts that are slow or odd, and of which nothing is accused.
+/// Slow or unusual hosts without a fault, for which no cause is reported.
 mod healthy_hosts;
-/// What listens on the agent's port: whom it is believed, by every command that asks it.
+/// The process on the agent's port: when its answers are trusted.
 mod introspection_port;
-/// To whom a verdict is told, and what nobody is told.
+/// The reports on the host, and the secrets that no report has.
 mod local_reports;
-/// `prepare-image` and `reset-agent`: what goes, what stays, and when nothing happens.
+/// `prepare-image` and `reset-agent`: what they remove, what they keep, and when they refuse.
 mod maintenance;
-/// `plan`: what would be done and why, with nothing changed.
+/// `plan`: shows what a run would do and why, and changes nothing.
 mod plan;
-/// Files as they are found in public repositories.
+/// Files like those in public repositories.
 mod public_files;
-/// `run` from metadata to a registered instance.
+/// `run`, from metadata to a registered instance.
 mod run;
-/// The scenes of `tests/try`: each ends as it promises.
+/// The scenes of `tests/try`.
 #[path = "../scenes/scene.rs"]
 mod scene;
-/// Runs after a run, beside one, and inside user data.
+/// Runs after another run, in parallel, and inside user data.
 mod second_run;
-/// Settings of all nine ranks through the whole binary.
+/// Settings of all nine ranks.
 mod settings;
-/// Whom a verdict is told outside the host.
+/// Signals to CloudFormation and Auto Scaling.
 mod signal;
-/// The simulators themselves: that they answer as what they stand for does.
+/// The simulators themselves: they answer like the real services.
 mod simulators;
-/// Beside user data that has not ended: what it may still name, what waits for it, and the part of the boot without a bus.
+/// Runs while user data has not ended, and runs before systemd has a bus.
 mod user_data;
-/// A verification that dies, and what is said of it.
+/// A verification that dies: how it is reported and signalled.
 mod verify_died;

@@ -1,4 +1,4 @@
-//! `plan`: what would be done and why, from metadata to the last key, with nothing changed on the host.
+//! `plan`: shows what a run would do and why, and changes nothing on the host.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use crate::support::disk::Disk;
 use crate::support::imds::{Fault as ImdsFault, SECRET_ACCESS_KEY, SESSION_TOKEN};
 use crate::support::{Instance, Outcome};
 
-/// The plan that the product prints.
+/// Runs `plan --json`. Returns the document.
 fn planned(instance: &Instance, arguments: &[&str]) -> Value {
     let outcome = instance.run(&[&["plan", "--json"], arguments].concat());
     assert_eq!(outcome.code, Some(0), "{}\n{}", outcome.stdout, outcome.stderr);
@@ -28,14 +28,14 @@ fn warning_ids(plan: &Value) -> Vec<&str> {
     plan["warnings"].as_array().unwrap().iter().map(|warning| warning["id"].as_str().unwrap()).collect()
 }
 
-/// The requests that IMDS saw, in alphabetical order: they are made at once.
-fn asked(instance: &Instance) -> Vec<String> {
-    let mut asked: Vec<_> = instance.imds.requests().iter().map(|r| format!("{} {}", r.method, r.path)).collect();
-    asked.sort();
-    asked
+/// The requests to IMDS, in alphabetical order, because they are made in parallel.
+fn requests(instance: &Instance) -> Vec<String> {
+    let mut requests: Vec<_> = instance.imds.requests().iter().map(|r| format!("{} {}", r.method, r.path)).collect();
+    requests.sort();
+    requests
 }
 
-/// Every path below the root with its bytes and times.
+/// Every path below the root with its inode, mode, size and times.
 fn everything(disk: &Disk) -> Vec<String> {
     use std::os::unix::fs::MetadataExt;
 
@@ -58,7 +58,7 @@ fn everything(disk: &Disk) -> Vec<String> {
 }
 
 #[test]
-fn prints_the_fields_of_the_interface_to_the_letter() {
+fn prints_the_exact_fields_of_the_json_interface() {
     let instance = Instance::new().ecs_config("# mine\nECS_LOGLEVEL=warn\n");
     let place = "IMDS";
     let source = json!({"kind": "instance-tag", "where": place, "key": "ecs-bootstrap:cluster"});
@@ -175,7 +175,7 @@ fn is_undecided_while_cloud_final_runs() {
 }
 
 #[test]
-fn by_a_tag_in_metadata_no_api_is_called() {
+fn with_a_tag_in_metadata_no_api_is_called() {
     let instance = Instance::new();
     planned(&instance, &[]);
     assert!(instance.aws.requests().is_empty());
@@ -188,21 +188,21 @@ fn by_a_tag_in_metadata_no_api_is_called() {
         "GET /latest/user-data",
         "PUT /latest/api/token",
     ];
-    assert_eq!(asked(&instance), expected);
+    assert_eq!(requests(&instance), expected);
 }
 
 #[test]
-fn asks_metadata_only_for_what_the_settings_can_use() {
+fn reads_only_the_metadata_that_the_settings_need() {
     let locked = "[tags]\nsettings = \"none\"\n[derive]\nspot = false\nwarm-pool = \"off\"\n";
     let instance = Instance::new().setting_file("etc/ecs-bootstrap/config.toml", locked);
     assert_eq!(planned(&instance, &["--cluster", "dev"])["cluster"]["value"], "dev");
     let expected = ["GET /latest/dynamic/instance-identity/document", "GET /latest/user-data", "PUT /latest/api/token"];
-    assert_eq!(asked(&instance), expected);
+    assert_eq!(requests(&instance), expected);
     assert!(instance.aws.requests().is_empty());
 }
 
 #[test]
-fn asks_for_the_other_tags_that_matter_once_each() {
+fn reads_each_other_tag_that_matters_once() {
     let instance = Instance::new()
         .tag("Name", "web-1")
         .tag("stack", "web")
@@ -211,17 +211,17 @@ fn asks_for_the_other_tags_that_matter_once_each() {
     let text = planned(&instance, &[])["ecs_config"]["text"].as_str().unwrap().to_owned();
     let lines = ["ECS_CLUSTER=prod", "ECS_INSTANCE_ATTRIBUTES={\"stack\":\"web\"}", "ECS_LOGLEVEL=debug"];
     assert_eq!(text.lines().collect::<Vec<_>>(), lines);
-    let tags: Vec<_> = asked(&instance).into_iter().filter(|path| path.contains("/tags/instance")).collect();
+    let tags: Vec<_> = requests(&instance).into_iter().filter(|path| path.contains("/tags/instance")).collect();
     assert_eq!(tags.len(), 4, "{tags:?}");
     assert!(!tags.iter().any(|path| path.ends_with("/Name")), "{tags:?}");
 }
 
 #[test]
-fn renews_a_token_that_is_not_taken() {
+fn renews_a_rejected_token() {
     let instance = Instance::new().imds_fault(ImdsFault::RejectsTokenOnce);
     assert_eq!(planned(&instance, &[])["cluster"]["value"], "prod");
-    let puts = asked(&instance).iter().filter(|path| path.starts_with("PUT")).count();
-    assert_eq!(puts, 2, "{:?}", asked(&instance));
+    let puts = requests(&instance).iter().filter(|path| path.starts_with("PUT")).count();
+    assert_eq!(puts, 2, "{:?}", requests(&instance));
 }
 
 #[test]
@@ -232,7 +232,7 @@ fn reads_metadata_over_ipv6() {
 }
 
 #[test]
-fn without_tags_in_metadata_asks_ec2_once() {
+fn without_tags_in_metadata_calls_ec2_once() {
     let instance = Instance::new().without_imds_tags();
     let plan = planned(&instance, &[]);
     assert_eq!(
@@ -244,7 +244,7 @@ fn without_tags_in_metadata_asks_ec2_once() {
 }
 
 #[test]
-fn a_name_above_the_tags_saves_the_call() {
+fn a_cluster_of_a_higher_rank_makes_the_call_unnecessary() {
     let instance = Instance::new().without_imds_tags();
     assert_eq!(planned(&instance, &["--cluster", "dev"])["cluster"]["value"], "dev");
     let never = Instance::new().without_imds_tags().ecs_config("ECS_CLUSTER=dev\n");
@@ -253,7 +253,7 @@ fn a_name_above_the_tags_saves_the_call() {
 }
 
 #[test]
-fn waits_for_a_tag_that_comes_late() {
+fn waits_for_a_late_tag() {
     let instance = Instance::new().without_imds_tags();
     instance.aws.change(|aws| aws.tags_after_calls = 2);
     assert_eq!(planned(&instance, &[])["cluster"]["value"], "prod");
@@ -261,13 +261,13 @@ fn waits_for_a_tag_that_comes_late() {
 }
 
 #[test]
-fn a_tag_that_never_comes_is_no_cluster() {
+fn without_the_tag_no_cluster_is_named() {
     let instance = Instance::new().without_tags().without_imds_tags();
     refused(&instance, &["--set", "tags.wait=1s"], 21, "user-data-absent");
 }
 
 #[test]
-fn a_refused_describe_tags_is_a_warning_where_something_else_names_the_cluster() {
+fn a_denied_describe_tags_is_a_warning_if_a_file_names_the_cluster() {
     let denied = || Instance::new().without_imds_tags().aws_fault("DescribeTags", Fault::denied("ec2:DescribeTags"));
     let plan = planned(&denied().ecs_config("ECS_CLUSTER=dev\n"), &[]);
     assert_eq!((&plan["cluster"]["value"], warning_ids(&plan)), (&json!("dev"), vec!["tags-unknown"]));
@@ -277,7 +277,7 @@ fn a_refused_describe_tags_is_a_warning_where_something_else_names_the_cluster()
 }
 
 #[test]
-fn chooses_among_the_clusters_with_two_calls() {
+fn chooses_a_cluster_by_tags_with_two_calls() {
     let instance = Instance::new()
         .without_tags()
         .tag("Name", "web")
@@ -305,7 +305,7 @@ fn chooses_among_more_than_a_hundred_clusters() {
 }
 
 #[test]
-fn says_what_each_cluster_lacks_when_none_carries_the_tags() {
+fn reports_the_missing_tags_of_each_cluster_if_none_matches() {
     let instance = Instance::new().without_tags().tag("Name", "web").cluster("a", &[("env", "dev")]);
     instance.aws.change(|aws| {
         aws.add_cluster("gone", &[("env", "prod")]);

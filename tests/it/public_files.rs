@@ -1,16 +1,15 @@
-//! Files as they are found in public repositories: `plan` reads each, changes no word of them, and quotes no user data.
+//! Files like those in public repositories: `plan` reads each of them, changes none, and quotes no user data.
 //!
-//! They are written by hand in that manner, below `tests/fixtures/public_files`. What must never be shown says `hunter2`, or
-//! that in base64.
+//! They are written by hand, below `tests/fixtures/public_files`. Their secrets contain `hunter2`, plain or as base64.
 
 use std::path::PathBuf;
 
 use crate::support::{Instance, Outcome};
 
-/// Files that nobody could edit so that systemd reads them: it reads nothing of a file with a NUL, or with an assignment
+/// Files that cannot be edited so that systemd reads them: it ignores a whole file with a NUL, or with an assignment
 /// that is not UTF-8.
 const NOT_EDITABLE: [&str; 3] = ["binary", "latin-1", "utf-16"];
-/// Files of which the agent reads no name of a cluster that could be one, and what is said of each.
+/// Files from which the agent reads no valid cluster name, and the cause that is reported.
 const NO_NAME: [(&str, &str); 9] = [
     ("binary", "user-data-absent"),
     ("blanks-around-the-sign", "config-spaces"),
@@ -23,9 +22,10 @@ const NO_NAME: [(&str, &str); 9] = [
     ("utf-16", "config-unreadable-key"),
 ];
 
-fn wild(kind: &str) -> Vec<(String, Vec<u8>)> {
+fn public_files(kind: &str) -> Vec<(String, Vec<u8>)> {
     let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/public_files").join(kind);
-    let files = folder.read_dir().expect("the collection is there").map(|entry| entry.unwrap().path());
+    let files =
+        folder.read_dir().expect("tests/fixtures/public_files has the folder").map(|entry| entry.unwrap().path());
     let mut files: Vec<_> = files
         .map(|path| {
             let bytes = std::fs::read(&path).unwrap();
@@ -42,9 +42,9 @@ fn shows(outcome: &Outcome, secret: &str) -> bool {
 }
 
 #[test]
-fn reads_every_ecs_config_and_shows_no_secret_of_it() {
+fn reads_every_ecs_config_and_shows_no_secret() {
     let instance = Instance::new();
-    for (name, bytes) in wild("ecs-config") {
+    for (name, bytes) in public_files("ecs-config") {
         instance.disk.write("etc/ecs/ecs.config", &bytes);
         for arguments in [["plan", "-vv"], ["plan", "--json"]] {
             let outcome = instance.run(&arguments);
@@ -59,9 +59,9 @@ fn reads_every_ecs_config_and_shows_no_secret_of_it() {
 }
 
 #[test]
-fn finds_the_cluster_in_a_file_as_the_agent_does() {
+fn finds_the_same_cluster_in_a_file_as_the_agent() {
     let instance = Instance::new().without_tags().tag("Name", "web");
-    for (name, bytes) in wild("ecs-config") {
+    for (name, bytes) in public_files("ecs-config") {
         instance.disk.write("etc/ecs/ecs.config", &bytes);
         let outcome = instance.run(&["plan", "--json"]);
         if let Some((_, id)) = NO_NAME.iter().find(|(file, _)| *file == name) {
@@ -75,9 +75,9 @@ fn finds_the_cluster_in_a_file_as_the_agent_does() {
 }
 
 #[test]
-fn reads_every_user_data_and_quotes_none_of_it() {
+fn reads_all_user_data_and_quotes_none_of_it() {
     let instance = Instance::new();
-    for (name, bytes) in wild("user-data") {
+    for (name, bytes) in public_files("user-data") {
         instance.imds.change(|imds| imds.user_data = Some(bytes));
         for arguments in [["plan", "-vvv"], ["plan", "--json"]] {
             let outcome = instance.run(&arguments);

@@ -1,9 +1,9 @@
-//! `run`: one command from metadata to a registered instance.
+//! `run`: one command, from metadata to a registered instance.
 
 use crate::support::Instance;
 
 #[test]
-fn boots_by_an_instance_tag() {
+fn joins_the_cluster_of_an_instance_tag() {
     let instance = Instance::new();
     let outcome = instance.run(&["run", "--wait"]);
     assert_eq!(outcome.code, Some(0), "{}\n{}", outcome.stdout, outcome.stderr);

@@ -1,4 +1,4 @@
-//! Runs after a run, beside a run and inside user data: what is not needed is not done, and nothing waits for itself.
+//! Runs after another run, in parallel and inside user data: unneeded work is skipped, and no run waits for itself.
 
 use std::os::unix::fs::MetadataExt;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -21,13 +21,13 @@ fn handed_over(instance: &Instance, arguments: &[&str]) {
     assert!(outcome.stdout.contains(VERIFY), "{}", outcome.stdout);
 }
 
-/// The jobs that were asked for, in order.
+/// The requested jobs, in order.
 fn jobs(instance: &Instance) -> Vec<String> {
     let calls = instance.systemd.calls().into_iter();
     calls.filter(|call| call.starts_with("StartUnit ") || call.starts_with("RestartUnit ")).collect()
 }
 
-/// What tells a file that was written again from one that was not.
+/// Inode, times and content of the written files, which show whether a file was written again.
 fn marks(instance: &Instance) -> Vec<(u64, i64, i64, Vec<u8>)> {
     let files = ["etc/ecs/ecs.config", "var/lib/ecs-bootstrap/written.json"];
     let mark = |path: &str| {
@@ -43,7 +43,7 @@ fn untag(instance: &Instance, key: &str) {
 }
 
 #[test]
-fn a_second_run_writes_nothing_starts_nothing_and_says_the_same() {
+fn a_second_run_writes_nothing_starts_nothing_and_reports_the_same() {
     let instance = Instance::new().tag("ecs-bootstrap:ECS_LOGLEVEL", "debug").ecs_config("# mine\n");
     let first = ready(&instance);
     assert_eq!(jobs(&instance), ["StartUnit docker.service", "StartUnit ecs.service"]);
@@ -56,7 +56,7 @@ fn a_second_run_writes_nothing_starts_nothing_and_says_the_same() {
 }
 
 #[test]
-fn what_is_verified_and_unchanged_is_not_verified_again() {
+fn a_verified_and_unchanged_instance_is_not_verified_again() {
     let instance = Instance::new();
     ready(&instance);
     let status = instance.disk.read("run/ecs-bootstrap/status.json").unwrap();
@@ -69,9 +69,10 @@ fn what_is_verified_and_unchanged_is_not_verified_again() {
 }
 
 #[test]
-fn a_second_run_of_all_that_is_derived_writes_nothing() {
-    let settings = "[derive]\nreserved-memory = \"auto\"\nspot = \"on\"\nattributes = [\"stack\"]\n[agent]\nHTTP_PROXY = \
-                    \"http://u:p@127.0.0.1:3128\"\nECS_ENGINE_AUTH_TYPE = \"docker\"\nECS_ENGINE_AUTH_DATA = '{}'\n";
+fn a_second_run_with_derived_keys_writes_nothing() {
+    let settings = "[derive]\nreserved-memory = \"auto\"\nspot = \"on\"\nattributes = [\"stack\"]\n[agent]\n\
+                    HTTP_PROXY = \"http://u:p@127.0.0.1:3128\"\nECS_ENGINE_AUTH_TYPE = \"docker\"\n\
+                    ECS_ENGINE_AUTH_DATA = '{}'\n";
     let instance = Instance::new()
         .tag("stack", "web")
         .setting_file("etc/ecs-bootstrap/config.toml", settings)
@@ -99,18 +100,18 @@ fn an_image_of_a_configured_instance_does_not_join_its_cluster() {
 }
 
 #[test]
-fn a_changed_cluster_is_judged_by_the_agent_that_is_restarted() {
+fn a_changed_cluster_is_verified_with_the_restarted_agent() {
     let instance = Instance::new().cluster("stage", &[]);
     ready(&instance);
     let instance = instance.tag("ecs-bootstrap:cluster", "stage");
     let outcome = instance.run(&["run", "--wait", "--set", "verify.deadline=10s"]);
-    // The real agent refuses another cluster than the one it saved; what it never does is to be taken for the old one.
+    // The real agent refuses a cluster other than the saved one. The verdict must not be about the old cluster.
     assert!(!outcome.stdout.contains("`prod`"), "{}\n{}", outcome.stdout, outcome.stderr);
     assert!(!outcome.stderr.contains("cluster-other-than-wanted"), "{}", outcome.stderr);
 }
 
 #[test]
-fn a_changed_tag_is_written_and_the_agent_restarted_once() {
+fn a_changed_tag_is_written_and_restarts_the_agent_once() {
     let instance = Instance::new();
     ready(&instance);
     instance.systemd.forget_calls();
@@ -123,7 +124,7 @@ fn a_changed_tag_is_written_and_the_agent_restarted_once() {
 }
 
 #[test]
-fn another_text_for_the_same_cluster_changes_nothing() {
+fn the_same_cluster_by_arn_changes_nothing() {
     let instance = Instance::new();
     ready(&instance);
     let before = marks(&instance);
@@ -135,7 +136,7 @@ fn another_text_for_the_same_cluster_changes_nothing() {
 }
 
 #[test]
-fn the_key_of_a_removed_tag_goes() {
+fn the_key_of_a_removed_tag_is_removed() {
     let instance = Instance::new().tag("ecs-bootstrap:ECS_LOGLEVEL", "debug");
     ready(&instance);
     untag(&instance, "ecs-bootstrap:ECS_LOGLEVEL");
@@ -144,7 +145,7 @@ fn the_key_of_a_removed_tag_goes() {
 }
 
 #[test]
-fn a_cluster_that_only_a_removed_tag_named_is_refused_and_the_agent_left_alone() {
+fn without_its_only_tag_a_run_is_refused_and_the_agent_not_touched() {
     let instance = Instance::new().tag("Name", "web");
     ready(&instance);
     untag(&instance, "ecs-bootstrap:cluster");
@@ -157,7 +158,7 @@ fn a_cluster_that_only_a_removed_tag_named_is_refused_and_the_agent_left_alone()
 }
 
 #[test]
-fn an_agent_that_runs_with_the_same_configuration_is_left_alone() {
+fn an_agent_that_runs_with_the_same_configuration_is_not_restarted() {
     let instance = Instance::new().ecs_config("# mine\nECS_CLUSTER=prod\n");
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap() + Duration::from_secs(1);
     for unit in ["docker.service", "ecs.service"] {
@@ -175,7 +176,7 @@ fn an_agent_that_runs_with_the_same_configuration_is_left_alone() {
 }
 
 #[test]
-fn a_line_that_user_data_appends_does_not_stay_beside_ours() {
+fn a_cluster_line_that_user_data_appended_is_removed() {
     let instance = Instance::new();
     ready(&instance);
     let text = instance.disk.text("etc/ecs/ecs.config");
@@ -185,7 +186,7 @@ fn a_line_that_user_data_appends_does_not_stay_beside_ours() {
 }
 
 #[test]
-fn hands_over_to_the_unit_that_is_installed() {
+fn hands_over_to_the_installed_unit() {
     let instance = Instance::new().unit(VERIFY, |unit| unit.load_state = "loaded".into());
     handed_over(&instance, &["run", "--no-wait"]);
     assert_eq!(jobs(&instance).last().unwrap(), &format!("StartUnit {VERIFY}"));
@@ -194,13 +195,13 @@ fn hands_over_to_the_unit_that_is_installed() {
 }
 
 #[test]
-fn writes_the_unit_below_run_where_it_is_not_installed() {
+fn writes_the_unit_below_run_if_it_is_not_installed() {
     let instance = Instance::new();
     let outcome = instance.run(&["run", "--no-wait"]);
     assert_eq!(outcome.code, Some(0), "{}\n{}", outcome.stdout, outcome.stderr);
-    // The binary of this test lies where a hardened unit does not look.
-    let told = format!("{}{:?}", outcome.stderr, instance.journal.entries());
-    assert!(told.contains("/usr/bin or /opt is better"), "{told}");
+    // A hardened unit may not see the path of this test's binary, so the run warns.
+    let log = format!("{}{:?}", outcome.stderr, instance.journal.entries());
+    assert!(log.contains("/usr/bin or /opt is better"), "{log}");
     let text = instance.disk.text(VERIFY_TEXT);
     let runs = text.lines().find_map(|line| line.strip_prefix("ExecStart=")).unwrap();
     let program = runs.strip_suffix(" verify --https-only").unwrap();
@@ -245,7 +246,7 @@ fn does_not_wait_inside_the_unit_that_the_agent_waits_for() {
 }
 
 #[test]
-fn does_not_wait_for_a_unit_between_its_own_and_the_agents() {
+fn does_not_wait_for_a_unit_between_its_own_unit_and_the_agents() {
     let instance = Instance::new()
         .unit("between.service", |unit| {
             unit.load_state = "loaded".into();
@@ -276,7 +277,7 @@ fn waits_in_another_unit_while_user_data_runs() {
 }
 
 #[test]
-fn of_two_runs_at_once_one_does_the_work() {
+fn of_two_parallel_runs_one_does_the_work() {
     let instance = Instance::new().imds_delay(Duration::from_millis(50));
     let runs = [instance.start(&["run", "--wait"]), instance.start(&["run", "--wait"])];
     for run in runs {
@@ -288,7 +289,7 @@ fn of_two_runs_at_once_one_does_the_work() {
 }
 
 #[test]
-fn a_run_that_was_killed_leaves_nothing_in_the_way() {
+fn a_killed_run_does_not_block_the_next_one() {
     let instance = Instance::new().imds_delay(Duration::from_millis(50)).ecs_config("# mine\n");
     let running = instance.start(&["run", "--wait"]);
     while instance.imds.requests().is_empty() {
@@ -300,7 +301,7 @@ fn a_run_that_was_killed_leaves_nothing_in_the_way() {
 }
 
 #[test]
-fn a_refused_run_is_told_by_status_too() {
+fn status_reports_a_refused_run() {
     let instance = Instance::new().without_tags().tag("Name", "web");
     assert_eq!(instance.run(&["run"]).code, Some(21));
     let status = instance.run(&["status", "--json"]);
@@ -310,8 +311,8 @@ fn a_refused_run_is_told_by_status_too() {
 }
 
 #[test]
-fn the_cluster_of_a_command_line_holds_for_the_instance_until_it_is_said_otherwise() {
-    // User data runs at the first boot only; the units in the image run at each.
+fn the_cluster_of_a_command_line_is_kept_until_another_one_is_given() {
+    // User data runs only at the first boot; the units in the image run at every boot.
     let instance = Instance::new().without_tags().tag("Name", "web").cluster("other", &[]);
     let run = |arguments: &[&str]| {
         let outcome = instance.run(arguments);
@@ -320,7 +321,7 @@ fn the_cluster_of_a_command_line_holds_for_the_instance_until_it_is_said_otherwi
     };
     assert_eq!(run(&["run", "--no-wait", "--cluster", "prod", "--set", "agent.ECS_LOGLEVEL=debug"]).lines().count(), 2);
     let before = marks(&instance);
-    assert_eq!(run(&["run", "--no-wait"]), "ECS_CLUSTER=prod\n", "the cluster stays, and it alone");
+    assert_eq!(run(&["run", "--no-wait"]), "ECS_CLUSTER=prod\n", "only the cluster stays");
     assert_ne!(marks(&instance), before);
     let before = marks(&instance);
     run(&["run", "--no-wait"]);
@@ -328,13 +329,13 @@ fn the_cluster_of_a_command_line_holds_for_the_instance_until_it_is_said_otherwi
     let plan = instance.run(&["plan"]).stdout;
     assert!(plan.contains("command line `--cluster` of an earlier run of this instance"), "{plan}");
     assert_eq!(run(&["run", "--no-wait", "--cluster", "other"]), "ECS_CLUSTER=other\n");
-    // Another instance has an image of this disk: it says nothing there.
+    // On another instance with a copy of this disk, the old cluster is ignored.
     instance.imds.change(|imds| imds.instance_id = "i-0fedcba9876543210".to_owned());
     assert_eq!(instance.run(&["run", "--no-wait"]).code, Some(21));
 }
 
 #[test]
-fn a_throttled_call_takes_no_instance_out_of_its_cluster() {
+fn a_failed_call_does_not_remove_the_cluster_of_an_earlier_run() {
     let instance = Instance::new().without_imds_tags();
     assert_eq!(instance.run(&["run", "--no-wait"]).code, Some(0));
     assert_eq!(instance.disk.text("etc/ecs/ecs.config"), "ECS_CLUSTER=prod\n");
@@ -343,7 +344,7 @@ fn a_throttled_call_takes_no_instance_out_of_its_cluster() {
     let outcome = instance.run(&["run", "--no-wait", "--set", "tags.wait=1s"]);
     assert_eq!(outcome.code, Some(0), "{}\n{}", outcome.stdout, outcome.stderr);
     assert_eq!(instance.disk.text("etc/ecs/ecs.config"), "ECS_CLUSTER=prod\n");
-    let told = format!("{:?}", instance.journal.entries());
-    assert!(told.contains("so it stays as it was"), "{told}");
+    let log = format!("{:?}", instance.journal.entries());
+    assert!(log.contains("so it stays as it was"), "{log}");
     instance.user_data_ends();
 }

@@ -1,4 +1,4 @@
-//! Settings of all nine ranks through the whole binary: which one wins, where it says it comes from, what is refused.
+//! Settings of all nine ranks: which one wins, which source the plan shows, and which values are refused.
 
 use std::io::Write;
 
@@ -18,13 +18,13 @@ fn planned(instance: &Instance, arguments: &[&str]) -> Value {
     serde_json::from_str(&outcome.stdout).expect("a JSON document on stdout")
 }
 
-/// The name of the cluster, and the kind, place and key of its source.
+/// The name of the cluster, and the `kind`, `where` and `key` of its source.
 fn cluster(plan: &Value) -> [&str; 4] {
     let source = &plan["cluster"]["source"];
     [&plan["cluster"]["value"], &source["kind"], &source["where"], &source["key"]].map(|field| field.as_str().unwrap())
 }
 
-/// The value and the kind of source of a planned key.
+/// The value of a planned key, and the `kind` of its source.
 fn key<'p>(plan: &'p Value, name: &str) -> Option<(&'p str, &'p str)> {
     let keys = plan["ecs_config"]["keys"].as_array().unwrap();
     let key = keys.iter().find(|key| key["key"] == name)?;
@@ -48,7 +48,7 @@ fn named_by_user_data(bytes: impl Into<Vec<u8>>) -> Value {
 }
 
 #[test]
-fn each_rank_beats_the_one_below() {
+fn each_rank_wins_over_the_one_below() {
     let mut instance = Instance::new().without_tags().tag("Name", "web");
     let above = |instance: &Instance, expected: [&str; 4]| assert_eq!(cluster(&planned(instance, &[])), expected);
     instance = instance.file("var/lib/ecs/ecs.config", "ECS_CLUSTER=below\n");
@@ -75,7 +75,7 @@ fn each_rank_beats_the_one_below() {
 }
 
 #[test]
-fn tags_of_the_cluster_stand_between_files_and_tags_of_the_instance() {
+fn cluster_tags_rank_between_files_and_instance_tags() {
     let chosen = || {
         Instance::new()
             .without_tags()
@@ -91,7 +91,7 @@ fn tags_of_the_cluster_stand_between_files_and_tags_of_the_instance() {
 }
 
 #[test]
-fn a_default_says_which_fact_it_follows() {
+fn a_default_names_the_fact_it_is_derived_from() {
     let instance = Instance::new();
     instance.imds.change(|imds| imds.life_cycle = "spot".into());
     let plan = planned(&instance, &[]);
@@ -101,7 +101,7 @@ fn a_default_says_which_fact_it_follows() {
 }
 
 #[test]
-fn takes_user_data_of_ours_in_every_wrapping() {
+fn reads_settings_from_user_data_in_every_encoding() {
     let whole = "#ecs-bootstrap\ncluster = \"data\"\n";
     let mime = "Content-Type: multipart/mixed; boundary=\"==x==\"\nMIME-Version: 1.0\n\n--==x==\nContent-Type: \
                 text/x-shellscript; charset=\"us-ascii\"\n\n#!/bin/sh\necho hunter2\n\n--==x==\nContent-Type: \
@@ -123,7 +123,7 @@ fn takes_user_data_of_ours_in_every_wrapping() {
 }
 
 #[test]
-fn user_data_of_others_is_ignored_and_not_quoted() {
+fn other_user_data_is_ignored_and_not_quoted() {
     for text in
         ["#!/bin/sh\necho ECS_CLUSTER=hunter2 >> /etc/ecs/ecs.config\n", "hunter2 = \"", "#cloud-config\nhunter2: [\n"]
     {
@@ -135,7 +135,7 @@ fn user_data_of_others_is_ignored_and_not_quoted() {
 }
 
 #[test]
-fn an_error_in_user_data_of_ours_has_its_line() {
+fn an_error_in_settings_of_user_data_has_its_line() {
     let outcome = refused(&Instance::new().user_data("#ecs-bootstrap\nclustre = \"data\"\n"), &[]);
     assert!(outcome.stderr.contains("user data:2:1"), "{}", outcome.stderr);
     assert!(outcome.stderr.contains("`cluster`"), "{}", outcome.stderr);
@@ -143,7 +143,7 @@ fn an_error_in_user_data_of_ours_has_its_line() {
 }
 
 #[test]
-fn says_line_column_and_what_may_have_been_meant() {
+fn reports_line_column_and_a_suggestion() {
     for (text, place, word) in [
         ("clustr = \"prod\"\n", "config.toml:1:1", "did you mean `cluster`"),
         ("cluster = \"prod\"\n[verify]\ndeadlin = \"5m\"\n", "config.toml:3:1", "did you mean `verify.deadline`"),
@@ -159,7 +159,7 @@ fn says_line_column_and_what_may_have_been_meant() {
 }
 
 #[test]
-fn a_wrong_variable_of_the_agent_does_not_show_its_value() {
+fn an_invalid_variable_of_the_agent_does_not_show_its_value() {
     let text = "[agent]\nECS_ENGINE_AUTH_DATA = \"hunter2\"\n";
     let outcome = refused(&Instance::new().setting_file(CONFIG, text), &[]);
     assert!(!outcome.stderr.contains("hunter2"), "{}", outcome.stderr);
@@ -185,7 +185,7 @@ fn the_environment_spells_dots_and_hyphens() {
 }
 
 #[test]
-fn an_unknown_or_wrong_variable_of_ours_ends_with_20() {
+fn an_unknown_or_invalid_ecs_bootstrap_variable_ends_with_20() {
     let outcome = refused(&Instance::new().env("ECS_BOOTSTRAP_CLUSTRE", "x"), &[]);
     for part in ["`ECS_BOOTSTRAP_CLUSTRE`", "did you mean `cluster`"] {
         assert!(outcome.stderr.contains(part), "{}", outcome.stderr);
@@ -197,7 +197,7 @@ fn an_unknown_or_wrong_variable_of_ours_ends_with_20() {
 }
 
 #[test]
-fn how_far_tags_are_trusted_is_for_files_to_say() {
+fn only_files_decide_which_settings_tags_may_set() {
     let tagged = || Instance::new().tag("ecs-bootstrap:ECS_LOGLEVEL", "debug");
     let plan = planned(&tagged(), &["--set", "tags.settings=none"]);
     assert_eq!((cluster(&plan)[0], &plan["warnings"][0]["id"]), ("prod", &json!("tags-settings-ignored")));
@@ -214,13 +214,13 @@ fn how_far_tags_are_trusted_is_for_files_to_say() {
 }
 
 #[test]
-fn another_prefix_makes_other_tags_ours() {
+fn another_prefix_selects_other_tags() {
     let instance = Instance::new().tag("fleet.cluster", "dev");
     assert_eq!(cluster(&planned(&instance, &["--set", "tags.prefix=fleet."]))[0], "dev");
 }
 
 #[test]
-fn a_tag_may_not_name_the_cluster_as_a_variable_nor_hold_a_second_line() {
+fn a_tag_cannot_set_the_variable_ecs_cluster_or_hold_a_second_line() {
     let plan = planned(&Instance::new().tag("ecs-bootstrap:ECS_CLUSTER", "evil"), &[]);
     assert_eq!((cluster(&plan)[0], &plan["warnings"][0]["id"]), ("prod", &json!("tag-refused")));
     let outcome = refused(&Instance::new().tag("ecs-bootstrap:cluster", "prod\nECS_ENGINE_AUTH_TYPE=docker"), &[]);

@@ -1,5 +1,5 @@
-//! Whom a verdict is told outside the host: the stack, the wait condition, the launch hook; and that nobody is told
-//! anything where it is off.
+//! Signals to CloudFormation and Auto Scaling: the stack, the wait condition, the launch hook, the health of the
+//! instance, and its tags. Without the settings for them, no signal is sent.
 
 use crate::support::aws::{Fault, State};
 use crate::support::http::lock;
@@ -11,12 +11,12 @@ const STACK: &str = "arn:aws:cloudformation:eu-west-1:111122223333:stack/fleet/0
 const CLOUDFORMATION: &str = "signal.cloudformation=true";
 const LIFECYCLE: &str = "signal.lifecycle=true";
 
-/// An instance of a group that a stack made, which waits for it.
+/// An instance of an Auto Scaling group of a stack. The stack and a launch hook wait for it.
 fn of_stack() -> Instance {
     waited_for(Instance::new())
 }
 
-/// The instance as one of a group that a stack made, which waits for it.
+/// Puts the instance into an Auto Scaling group of a stack. The stack and a launch hook wait for it.
 pub(crate) fn waited_for(instance: Instance) -> Instance {
     instance.imds.change(|imds| {
         let tags = imds.tags.as_mut().unwrap();
@@ -44,16 +44,16 @@ fn run(instance: &Instance, settings: &[&str]) -> Outcome {
     instance.run(&arguments)
 }
 
-fn told<T>(instance: &Instance, read: impl FnOnce(&State) -> T) -> T {
+fn aws_state<T>(instance: &Instance, read: impl FnOnce(&State) -> T) -> T {
     read(&lock(&instance.aws.state()))
 }
 
 fn signals(instance: &Instance) -> Vec<(String, String, String)> {
-    told(instance, |state| state.waiting.signals.clone())
+    aws_state(instance, |state| state.waiting.signals.clone())
 }
 
 #[track_caller]
-fn says(outcome: &Outcome, code: i32, texts: &[&str]) {
+fn reports(outcome: &Outcome, code: i32, texts: &[&str]) {
     assert_eq!(outcome.code, Some(code), "{outcome:#?}");
     for text in texts {
         assert!(outcome.stdout.contains(text) || outcome.stderr.contains(text), "no `{text}` in {outcome:#?}");
@@ -61,9 +61,9 @@ fn says(outcome: &Outcome, code: i32, texts: &[&str]) {
 }
 
 #[test]
-fn off_it_asks_and_tells_nobody_anything() {
+fn with_signals_off_no_signal_call_is_made() {
     let instance = of_stack();
-    says(&run(&instance, &[]), 0, &["ready: "]);
+    reports(&run(&instance, &[]), 0, &["ready: "]);
     let verdict = std::fs::read_to_string(instance.disk.path("/run/ecs-bootstrap/status.json")).unwrap();
     assert!(!verdict.contains("signals"), "{verdict}");
     for operation in [
@@ -84,9 +84,9 @@ fn off_it_asks_and_tells_nobody_anything() {
 }
 
 #[test]
-fn a_ready_instance_signals_success_for_the_resource_of_its_tags_once() {
+fn a_ready_instance_signals_success_once_for_the_resource_in_its_tags() {
     let instance = of_stack();
-    says(
+    reports(
         &run(&instance, &[CLOUDFORMATION]),
         0,
         &["ready: ", "signal: SUCCESS to cloudformation, sent: resource `Group`"],
@@ -98,14 +98,14 @@ fn a_ready_instance_signals_success_for_the_resource_of_its_tags_once() {
         (&status["signals"][0]["status"], &status["signals"][0]["outcome"]),
         (&"SUCCESS".into(), &"sent".into())
     );
-    // The next boot: /run is empty, the record is not.
+    // The next boot: /run is empty, but the record in /var/lib still exists.
     std::fs::remove_dir_all(instance.disk.path("/run/ecs-bootstrap")).unwrap();
-    says(&run(&instance, &[CLOUDFORMATION]), 0, &["cloudformation, already"]);
+    reports(&run(&instance, &[CLOUDFORMATION]), 0, &["cloudformation, already"]);
     assert_eq!(instance.aws.count("SignalResource"), 1);
 }
 
 #[test]
-fn the_stacks_name_stands_before_its_id() {
+fn the_stack_name_tag_wins_over_the_stack_id_tag() {
     let instance = of_stack();
     instance.imds.change(|imds| {
         imds.tags.as_mut().unwrap().insert("aws:cloudformation:stack-name".into(), "fleet".into());
@@ -113,15 +113,15 @@ fn the_stacks_name_stands_before_its_id() {
     instance.aws.change(|aws| {
         aws.waiting.resources.insert(("fleet".into(), "Group".into()), true);
     });
-    says(&run(&instance, &[CLOUDFORMATION]), 0, &["sent: resource `Group` of stack `fleet`"]);
+    reports(&run(&instance, &[CLOUDFORMATION]), 0, &["sent: resource `Group` of stack `fleet`"]);
 }
 
 #[test]
-fn a_copy_of_the_disk_is_another_instance() {
+fn a_copy_of_the_disk_signals_for_its_own_instance() {
     let instance = of_stack();
-    says(&run(&instance, &[CLOUDFORMATION]), 0, &["sent"]);
+    reports(&run(&instance, &[CLOUDFORMATION]), 0, &["sent"]);
     instance.imds.change(|imds| imds.instance_id = "i-0fedcba9876543210".into());
-    // What the agent of the parent left would be told before all else.
+    // Without this, the saved state of the other instance's agent would be the cause.
     let _ = std::fs::remove_dir_all(instance.disk.path("/var/lib/ecs/data"));
     let outcome = run(&instance, &[CLOUDFORMATION, "verify.deadline=1s"]);
     assert!(format!("{outcome:?}").contains("cloudformation, sent"), "{outcome:#?}");
@@ -129,28 +129,28 @@ fn a_copy_of_the_disk_is_another_instance() {
 }
 
 #[test]
-fn settings_name_stack_and_resource_before_tags() {
+fn settings_for_stack_and_resource_win_over_tags() {
     let instance = of_stack();
     instance.aws.change(|aws| {
         aws.waiting.resources.insert(("web".into(), "Instance".into()), true);
     });
     let outcome = run(&instance, &[CLOUDFORMATION, "signal.stack=web", "signal.resource=Instance"]);
-    says(&outcome, 0, &["resource `Instance` of stack `web`"]);
+    reports(&outcome, 0, &["resource `Instance` of stack `web`"]);
     assert_eq!(signals(&instance), [("Instance".into(), ID.into(), "SUCCESS".into())]);
 }
 
 #[test]
-fn user_data_may_switch_it_on_and_tags_may_not() {
+fn user_data_can_switch_signals_on_and_tags_cannot() {
     let document = "#ecs-bootstrap\n[signal]\ncloudformation = true\n";
     let instance = of_stack().user_data(document);
-    says(&run(&instance, &[]), 0, &["SUCCESS to cloudformation, sent"]);
+    reports(&run(&instance, &[]), 0, &["SUCCESS to cloudformation, sent"]);
     let instance = of_stack().tag("ecs-bootstrap:signal.cloudformation", "true");
     run(&instance, &[]);
     assert_eq!(instance.aws.count("SignalResource"), 0);
 }
 
 #[test]
-fn without_tags_in_metadata_ec2_is_asked_and_without_both_the_remedy_is_told() {
+fn without_tags_in_metadata_they_are_read_from_ec2_and_without_tags_the_remedy_is_shown() {
     let instance = of_stack().without_imds_tags();
     instance.aws.change(|aws| {
         let tags = [
@@ -161,10 +161,10 @@ fn without_tags_in_metadata_ec2_is_asked_and_without_both_the_remedy_is_told() {
         let tags = tags.map(|(key, value)| (key.to_owned(), value.to_owned()));
         aws.instance_tags.insert(ID.into(), tags.into());
     });
-    says(&run(&instance, &[CLOUDFORMATION]), 0, &["SUCCESS to cloudformation, sent"]);
+    reports(&run(&instance, &[CLOUDFORMATION]), 0, &["SUCCESS to cloudformation, sent"]);
     let instance = Instance::new();
     let outcome = run(&instance, &[CLOUDFORMATION]);
-    says(
+    reports(
         &outcome,
         0,
         &["warning: signal: SUCCESS to cloudformation, failed", "set `signal.stack` and `signal.resource`"],
@@ -173,23 +173,27 @@ fn without_tags_in_metadata_ec2_is_asked_and_without_both_the_remedy_is_told() {
 }
 
 #[test]
-fn an_instance_that_failed_signals_failure() {
+fn a_failed_instance_signals_failure() {
     let instance = of_stack().without_cluster("prod");
-    says(&run(&instance, &[CLOUDFORMATION]), 21, &["[cluster-not-found]", "signal: FAILURE to cloudformation, sent"]);
+    reports(
+        &run(&instance, &[CLOUDFORMATION]),
+        21,
+        &["[cluster-not-found]", "signal: FAILURE to cloudformation, sent"],
+    );
     assert_eq!(signals(&instance), [("Group".into(), ID.into(), "FAILURE".into())]);
-    // It cannot be taken back: a later boot that succeeds does not try.
+    // A signal cannot be revoked, so a later successful boot does not send another one.
     instance.aws.change(|aws| aws.add_cluster("prod", &[]));
-    says(&run(&instance, &[CLOUDFORMATION]), 0, &["cloudformation, already", "(FAILURE)"]);
+    reports(&run(&instance, &[CLOUDFORMATION]), 0, &["cloudformation, already", "(FAILURE)"]);
 }
 
 #[test]
-fn a_run_that_comes_to_no_plan_signals_failure_unless_user_data_may_still_repair_it() {
+fn a_run_without_a_plan_signals_failure_unless_user_data_can_still_repair_it() {
     let stopped = || of_stack().tag("ecs-bootstrap:cluster", "not a cluster!");
     let instance = stopped();
     let outcome = run(&instance, &[CLOUDFORMATION]);
     assert!(outcome.code.is_some_and(|code| code >= 20), "{outcome:#?}");
     assert_eq!(signals(&instance).len(), 1, "{outcome:#?}");
-    // Neither where nobody can say, as in `bootcmd`.
+    // No signal either if it is unknown whether user data has ended, as in `bootcmd`.
     for instance in [stopped().user_data_runs(), stopped().without_bus()] {
         run(&instance, &[CLOUDFORMATION]);
         assert_eq!(signals(&instance), []);
@@ -206,12 +210,12 @@ fn a_throttled_or_broken_signal_is_sent_again() {
     ] {
         let instance = of_stack();
         instance.aws.fail_first("SignalResource", 4, fault.clone());
-        says(&run(&instance, &[CLOUDFORMATION]), 0, &["SUCCESS to cloudformation, sent"]);
+        reports(&run(&instance, &[CLOUDFORMATION]), 0, &["SUCCESS to cloudformation, sent"]);
         assert!(!signals(&instance).is_empty(), "{fault:?}");
     }
 }
 
-/// Each of them would be tried for a minute; one that hangs must not hold back the others.
+/// Each signal is retried for up to a minute. One that hangs must not delay the others.
 #[test]
 fn signals_end_within_ten_seconds_of_the_deadline() {
     let ends = |fault: Fault| {
@@ -220,7 +224,7 @@ fn signals_end_within_ten_seconds_of_the_deadline() {
             ["SignalResource", "CreateTags"].into_iter().fold(instance, |one, call| one.aws_fault(call, fault.clone()));
         let settings = [CLOUDFORMATION, LIFECYCLE, "signal.instance-tags=true", "verify.deadline=2s"];
         let outcome = run(&instance, &settings);
-        says(&outcome, 13, &["to cloudformation, failed", "to launch-hook, left", "to instance-tags, failed"]);
+        reports(&outcome, 13, &["to cloudformation, failed", "to launch-hook, left", "to instance-tags, failed"]);
         assert!(outcome.duration < Duration::from_secs(12), "{:?}", outcome.duration);
     };
     std::thread::scope(|scope| {
@@ -231,11 +235,11 @@ fn signals_end_within_ten_seconds_of_the_deadline() {
 }
 
 #[test]
-fn a_signal_that_cannot_be_sent_is_shown_and_changes_no_verdict() {
+fn a_signal_that_cannot_be_sent_is_reported_and_does_not_change_the_verdict() {
     let instance = of_stack();
     instance.aws.change(|aws| aws.waiting.resources.clear());
     let outcome = run(&instance, &[CLOUDFORMATION]);
-    says(
+    reports(
         &outcome,
         0,
         &[
@@ -245,42 +249,42 @@ fn a_signal_that_cannot_be_sent_is_shown_and_changes_no_verdict() {
             "allow the instance's role `cloudformation:SignalResource`",
         ],
     );
-    assert!(!instance.disk.path("/var/lib/ecs-bootstrap/signals.json").exists(), "nothing was taken");
+    assert!(!instance.disk.path("/var/lib/ecs-bootstrap/signals.json").exists(), "no signal was accepted");
 }
 
 #[test]
-fn a_stack_that_does_not_wait_is_no_fault_and_is_not_asked_again() {
+fn a_stack_that_does_not_wait_is_not_an_error_and_is_not_signalled_again() {
     let instance = of_stack();
     instance.aws.change(|aws| {
         aws.waiting.resources.insert((STACK.into(), "Group".into()), false);
     });
-    says(
+    reports(
         &run(&instance, &[CLOUDFORMATION]),
         0,
         &["signal: SUCCESS to cloudformation, not-waiting", "cannot be signaled"],
     );
-    says(&run(&instance, &[CLOUDFORMATION]), 0, &["already"]);
+    reports(&run(&instance, &[CLOUDFORMATION]), 0, &["already"]);
     assert_eq!(instance.aws.count("SignalResource"), 1);
 }
 
 #[test]
-fn a_wait_condition_gets_the_cause_and_its_url_is_shown_nowhere() {
+fn a_wait_condition_gets_the_cause_and_its_url_is_never_shown() {
     let instance = of_stack().without_cluster("prod");
     let url = format!("{}/handle?X-Amz-Signature=5ecretsignature&Expires=1", instance.aws.endpoint());
     let setting = format!("signal.wait-url={url}");
     let outcome = run(&instance, &[&setting]);
-    says(&outcome, 21, &["signal: FAILURE to wait-condition, sent"]);
-    let conditions = told(&instance, |state| state.waiting.conditions.clone());
+    reports(&outcome, 21, &["signal: FAILURE to wait-condition, sent"]);
+    let conditions = aws_state(&instance, |state| state.waiting.conditions.clone());
     assert_eq!(conditions.len(), 1);
     let body: serde_json::Value = serde_json::from_str(&conditions[0].0).unwrap();
     assert_eq!((&body["Status"], &body["UniqueId"]), (&"FAILURE".into(), &ID.into()));
     assert!(body["Reason"].as_str().unwrap().starts_with("[cluster-not-found] "), "{body}");
-    assert_eq!(conditions[0].1.as_deref(), Some(""), "it was signed without a content type");
+    assert_eq!(conditions[0].1.as_deref(), Some(""), "the URL was signed without a content type");
     let request = instance.aws.requests().into_iter().find(|request| request.method == "PUT").unwrap();
     assert_eq!(request.path, "/handle?X-Amz-Signature=5ecretsignature&Expires=1");
     assert_eq!(request.header("authorization"), None);
     run(&instance, &[&setting]);
-    assert_eq!(told(&instance, |state| state.waiting.conditions.len()), 1, "once");
+    assert_eq!(aws_state(&instance, |state| state.waiting.conditions.len()), 1, "once");
     for output in [
         format!("{outcome:?}"),
         format!("{:?}", instance.run(&["plan", "--json", "--set", &setting])),
@@ -293,41 +297,45 @@ fn a_wait_condition_gets_the_cause_and_its_url_is_shown_nowhere() {
         assert!(!output.contains("5ecretsignature"), "{output}");
     }
     let wrong = run(&instance, &["signal.wait-url=5ecretsignature"]);
-    says(&wrong, 20, &["`signal.wait-url` takes the presigned `https` URL"]);
+    reports(&wrong, 20, &["`signal.wait-url` takes the presigned `https` URL"]);
     assert!(!format!("{wrong:?}").contains("5ecretsignature"), "{wrong:#?}");
 }
 
 #[test]
 fn the_launch_hook_is_kept_waiting_and_then_completed() {
     let instance = of_stack().agent_behaves(|agent| agent.register_delay = Duration::from_millis(1500));
-    says(&run(&instance, &[LIFECYCLE]), 0, &["signal: CONTINUE to launch-hook, sent: hook `ready` of group `fleet`"]);
-    told(&instance, |state| {
+    reports(
+        &run(&instance, &[LIFECYCLE]),
+        0,
+        &["signal: CONTINUE to launch-hook, sent: hook `ready` of group `fleet`"],
+    );
+    aws_state(&instance, |state| {
         assert_eq!(state.waiting.completed, ["CONTINUE"]);
-        assert!(state.waiting.beats >= 1, "{}", state.waiting.beats);
+        assert!(state.waiting.heartbeats >= 1, "{}", state.waiting.heartbeats);
     });
-    says(&run(&instance, &[LIFECYCLE]), 0, &["launch-hook, not-waiting"]);
+    reports(&run(&instance, &[LIFECYCLE]), 0, &["launch-hook, not-waiting"]);
 }
 
 #[test]
-fn a_hook_is_abandoned_for_a_fault_of_this_host_alone() {
+fn a_hook_is_abandoned_only_for_a_fault_of_this_host() {
     let broken = |others| {
         let instance = of_stack().unit("docker.service", |unit| unit.load_state = "masked".into());
         instance.aws.change(|aws| aws.waiting.others_in_service = others);
         instance
     };
     let instance = broken(2);
-    says(&run(&instance, &[LIFECYCLE]), 24, &["signal: ABANDON to launch-hook, sent"]);
-    assert_eq!(told(&instance, |state| state.waiting.completed.clone()), ["ABANDON"]);
+    reports(&run(&instance, &[LIFECYCLE]), 24, &["signal: ABANDON to launch-hook, sent"]);
+    assert_eq!(aws_state(&instance, |state| state.waiting.completed.clone()), ["ABANDON"]);
     let instance = broken(0);
-    says(
+    reports(
         &run(&instance, &[LIFECYCLE]),
         24,
         &["ABANDON to launch-hook, left", "no other instance of the group is in service"],
     );
     assert_eq!(instance.aws.count("CompleteLifecycleAction"), 0);
-    // What would happen to the next instance too.
+    // A fault that a replacement would have too.
     let instance = of_stack().without_cluster("prod");
-    says(
+    reports(
         &run(&instance, &[LIFECYCLE]),
         21,
         &["launch-hook, left", "a replacement would fail in the same way", "ABANDON"],
@@ -337,16 +345,16 @@ fn a_hook_is_abandoned_for_a_fault_of_this_host_alone() {
 }
 
 #[test]
-fn a_hook_that_is_throttled_is_ended_all_the_same() {
+fn a_throttled_hook_is_still_completed() {
     let instance = of_stack();
     for operation in ["RecordLifecycleActionHeartbeat", "CompleteLifecycleAction"] {
         instance.aws.fail_first(operation, 2, Fault::error(400, "Throttling", "Rate exceeded"));
     }
-    says(&run(&instance, &[LIFECYCLE]), 0, &["CONTINUE to launch-hook, sent"]);
+    reports(&run(&instance, &[LIFECYCLE]), 0, &["CONTINUE to launch-hook, sent"]);
     let instance = of_stack();
     instance.aws.fail("CompleteLifecycleAction", Fault::error(400, "ValidationError", "something else"));
     let outcome = run(&instance, &[LIFECYCLE]);
-    says(
+    reports(
         &outcome,
         0,
         &[
@@ -359,83 +367,83 @@ fn a_hook_that_is_throttled_is_ended_all_the_same() {
 }
 
 #[test]
-fn on_its_way_into_a_warm_pool_an_instance_goes_on_at_once() {
+fn an_instance_that_enters_a_warm_pool_continues_at_once() {
     let instance = of_stack();
     instance.imds.change(|imds| imds.target_lifecycle_state = Some("Warmed:Stopped".into()));
     let running = instance.start(&["run", "--wait", "--set", LIFECYCLE, "--set", CLOUDFORMATION]);
     let until = Instant::now() + Duration::from_secs(20);
-    while told(&instance, |state| state.waiting.completed.is_empty()) && Instant::now() < until {
+    while aws_state(&instance, |state| state.waiting.completed.is_empty()) && Instant::now() < until {
         std::thread::sleep(Duration::from_millis(50));
     }
     running.kill();
-    assert_eq!(told(&instance, |state| state.waiting.completed.clone()), ["CONTINUE"]);
-    // It has not registered, and nobody is told that it did.
+    assert_eq!(aws_state(&instance, |state| state.waiting.completed.clone()), ["CONTINUE"]);
+    // The instance has not registered, so the stack gets no signal.
     assert_eq!(signals(&instance), []);
 }
 
 #[test]
-fn an_instance_of_no_group_has_no_hook() {
+fn an_instance_without_a_group_has_no_hook() {
     let instance = of_stack();
     instance.imds.change(|imds| imds.target_lifecycle_state = None);
     let outcome = run(&instance, &[LIFECYCLE]);
-    says(&outcome, 0, &["ready: "]);
+    reports(&outcome, 0, &["ready: "]);
     assert!(!format!("{outcome:?}").contains("launch-hook"), "{outcome:#?}");
     assert_eq!(instance.aws.count("DescribeLifecycleHooks"), 0);
 }
 
 #[test]
-fn among_several_hooks_one_must_be_named() {
+fn with_several_hooks_a_setting_must_name_one() {
     let instance = of_stack();
     instance.aws.change(|aws| aws.waiting.hooks.push(("other".into(), 60)));
-    says(
+    reports(
         &run(&instance, &[LIFECYCLE]),
         0,
         &["launch-hook, failed", "several launch hooks", "name one with `signal.hook`"],
     );
-    says(&run(&instance, &[LIFECYCLE, "signal.hook=ready"]), 0, &["CONTINUE to launch-hook, sent"]);
+    reports(&run(&instance, &[LIFECYCLE, "signal.hook=ready"]), 0, &["CONTINUE to launch-hook, sent"]);
     let instance = of_stack();
     instance.aws.fail("DescribeLifecycleHooks", Fault::denied("autoscaling:DescribeLifecycleHooks"));
-    says(&run(&instance, &[LIFECYCLE]), 0, &["launch-hook, failed", "allow `autoscaling:DescribeLifecycleHooks`"]);
-    says(&run(&instance, &[LIFECYCLE, "signal.hook=ready"]), 0, &["CONTINUE to launch-hook, sent"]);
+    reports(&run(&instance, &[LIFECYCLE]), 0, &["launch-hook, failed", "allow `autoscaling:DescribeLifecycleHooks`"]);
+    reports(&run(&instance, &[LIFECYCLE, "signal.hook=ready"]), 0, &["CONTINUE to launch-hook, sent"]);
 }
 
 #[test]
-fn tags_say_verdict_and_cause_when_they_change_and_are_never_read_back() {
+fn instance_tags_are_written_when_verdict_or_cause_changes_and_are_never_read() {
     const TAGS: &str = "signal.instance-tags=true";
-    let tags_of = |instance: &Instance| told(instance, |state| state.instance_tags[ID].clone());
+    let tags_of = |instance: &Instance| aws_state(instance, |state| state.instance_tags[ID].clone());
     let instance = of_stack().without_cluster("prod");
-    says(&run(&instance, &[TAGS]), 21, &["signal: failed to instance-tags, sent: failed, cluster-not-found"]);
+    reports(&run(&instance, &[TAGS]), 21, &["signal: failed to instance-tags, sent: failed, cluster-not-found"]);
     assert_eq!(tags_of(&instance)["ecs-bootstrap:cause"], "cluster-not-found");
     instance.aws.change(|aws| aws.add_cluster("prod", &[]));
-    // As metadata shows them from then on.
+    // The tags are also in metadata from now on.
     let instance = instance.tag("ecs-bootstrap:verdict", "failed").tag("ecs-bootstrap:cause", "cluster-not-found");
     let outcome = run(&instance, &[TAGS]);
-    says(&outcome, 0, &["signal: ready to instance-tags, sent: ready, none"]);
+    reports(&outcome, 0, &["signal: ready to instance-tags, sent: ready, none"]);
     assert!(!format!("{outcome:?}").contains("tag-unknown"), "{outcome:#?}");
     assert_eq!(tags_of(&instance)["ecs-bootstrap:verdict"], "ready");
-    says(&run(&instance, &[TAGS]), 0, &["instance-tags, already"]);
+    reports(&run(&instance, &[TAGS]), 0, &["instance-tags, already"]);
     assert_eq!(instance.aws.count("CreateTags"), 2);
     let asked: Vec<_> = instance.imds.requests().into_iter().map(|request| request.path).collect();
     assert!(!asked.iter().any(|path| path.ends_with("ecs-bootstrap:verdict")), "{asked:?}");
 }
 
 #[test]
-fn a_group_is_told_of_an_unhealthy_instance_by_the_same_rule() {
+fn an_instance_is_set_unhealthy_by_the_same_rule_as_a_hook_is_abandoned() {
     const UNHEALTHY: &str = "signal.unhealthy=true";
-    let health = |instance: &Instance| told(instance, |state| state.waiting.health.clone());
+    let health = |instance: &Instance| aws_state(instance, |state| state.waiting.health.clone());
     let broken = || of_stack().unit("docker.service", |unit| unit.load_state = "masked".into());
     let instance = broken();
-    says(&run(&instance, &[UNHEALTHY]), 24, &["signal: Unhealthy to health, sent"]);
-    assert_eq!(health(&instance), Some(("Unhealthy".into(), "true".into())), "the grace period counts");
+    reports(&run(&instance, &[UNHEALTHY]), 24, &["signal: Unhealthy to health, sent"]);
+    assert_eq!(health(&instance), Some(("Unhealthy".into(), "true".into())), "the grace period is respected");
     let instance = broken();
     instance.aws.change(|aws| aws.waiting.others_in_service = 0);
-    says(&run(&instance, &[UNHEALTHY]), 24, &["health, left: not set, because no other instance"]);
+    reports(&run(&instance, &[UNHEALTHY]), 24, &["health, left: not set, because no other instance"]);
     let instance = of_stack().without_cluster("prod");
-    says(&run(&instance, &[UNHEALTHY]), 21, &["health, left"]);
+    reports(&run(&instance, &[UNHEALTHY]), 21, &["health, left"]);
     assert_eq!((health(&instance), instance.aws.count("DescribeAutoScalingGroups")), (None, 0));
-    // The hook ends it already.
+    // The abandoned hook already terminates the instance.
     let instance = broken();
-    says(&run(&instance, &[UNHEALTHY, LIFECYCLE]), 24, &["ABANDON to launch-hook, sent"]);
+    reports(&run(&instance, &[UNHEALTHY, LIFECYCLE]), 24, &["ABANDON to launch-hook, sent"]);
     assert_eq!(health(&instance), None);
     let instance = of_stack();
     run(&instance, &[UNHEALTHY]);

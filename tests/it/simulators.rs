@@ -1,4 +1,4 @@
-//! Do the simulators answer as what they stand for? In: raw requests and D-Bus calls. Out: assertions on their answers.
+//! Tests of the simulators. In: raw requests and D-Bus calls. Out: assertions that the answers are like the real ones.
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests; clippy knows only functions marked as tests")]
 
@@ -48,7 +48,7 @@ fn metadata_needs_a_token_and_lists_one_name_a_line() {
 }
 
 #[test]
-fn a_lost_token_is_silence_and_a_refused_port_opens_again() {
+fn a_lost_token_is_never_answered_and_a_refused_port_opens_again() {
     let imds = Imds::start();
     imds.change(|imds| imds.fault = Fault::TokenLost);
     let put = "PUT /latest/api/token HTTP/1.1\r\nX-aws-ec2-metadata-token-ttl-seconds: 60\r\n\r\n";
@@ -76,7 +76,7 @@ fn an_unsigned_call_is_refused_as_aws_does() {
 }
 
 #[test]
-fn a_black_hole_lets_no_connection_through() {
+fn a_black_hole_accepts_no_connection() {
     let hole = BlackHole::open();
     let address = hole.endpoint().trim_start_matches("http://").parse().unwrap();
     let error = TcpStream::connect_timeout(&address, Duration::from_millis(150)).unwrap_err();
@@ -84,7 +84,7 @@ fn a_black_hole_lets_no_connection_through() {
 }
 
 #[test]
-fn the_agents_database_survives_a_round() {
+fn the_agents_database_is_read_back_as_written() {
     let disk = Disk::new();
     let state =
         AgentState { cluster: "prod".into(), container_instance_arn: "arn:x".into(), instance_id: "i-1".into() };
@@ -93,7 +93,7 @@ fn the_agents_database_survives_a_round() {
 }
 
 #[test]
-fn dates_are_written_as_http_writes_them() {
+fn dates_have_the_format_of_http() {
     assert_eq!(http_date(UNIX_EPOCH + Duration::from_secs(784_111_777)), "Sun, 06 Nov 1994 08:49:37 GMT");
 }
 
@@ -129,7 +129,7 @@ fn eventually(what: impl Fn() -> bool) {
 }
 
 #[test]
-fn starting_ecs_brings_up_docker_and_a_registered_agent() {
+fn starting_ecs_starts_docker_and_an_agent_that_registers() {
     let instance = Instance::new().ecs_config("ECS_CLUSTER=prod\n");
     with_manager(&instance, async |manager| manager.start_unit("ecs.service", "replace").await.unwrap());
     eventually(|| instance.disk.text("var/log/ecs/ecs-agent.log").contains("Connected to ACS endpoint"));
@@ -140,7 +140,7 @@ fn starting_ecs_brings_up_docker_and_a_registered_agent() {
 }
 
 #[test]
-fn an_agent_of_a_missing_cluster_fails_its_unit_with_5() {
+fn an_agent_with_a_missing_cluster_fails_its_unit_with_status_5() {
     let instance = Instance::new().without_cluster("prod").ecs_config("ECS_CLUSTER=prod\n");
     with_manager(&instance, async |manager| manager.start_unit("ecs.service", "replace").await.unwrap());
     eventually(|| instance.systemd.unit("ecs.service").unwrap().exec_main_status == 5);
@@ -149,7 +149,7 @@ fn an_agent_of_a_missing_cluster_fails_its_unit_with_5() {
 }
 
 #[test]
-fn a_job_behind_cloud_final_waits_and_says_for_what() {
+fn a_job_after_cloud_final_waits_and_names_the_job_before_it() {
     let instance = Instance::new();
     instance.systemd.cloud_final_runs();
     let before = with_manager(&instance, async |manager| {
@@ -174,13 +174,13 @@ fn an_unknown_unit_loads_as_not_found_and_does_not_start() {
 }
 
 #[test]
-fn the_product_is_given_loopback_and_nothing_of_the_callers_environment() {
+fn the_product_gets_loopback_endpoints_and_no_variable_of_the_caller() {
     let outcome = Instance::new().binary("/bin/sh").env("NO_PROXY", "example.com").run(&["-c", "export -p"]);
     assert_eq!(outcome.code, Some(0), "{outcome:?}");
     let names: Vec<&str> = outcome.stdout.lines().filter_map(|line| line.split(['=', ' ']).nth(1)).collect();
     let own = ["AWS_EC2_METADATA_SERVICE_ENDPOINT", "AWS_ENDPOINT_URL", "DBUS_SYSTEM_BUS_ADDRESS"];
-    let ours = ["ECS_BOOTSTRAP_AGENT_ENDPOINT", "ECS_BOOTSTRAP_ROOT", "HOME", "NO_PROXY", "PATH"];
-    let expected: Vec<&str> = own.into_iter().chain(ours).collect();
+    let others = ["ECS_BOOTSTRAP_AGENT_ENDPOINT", "ECS_BOOTSTRAP_ROOT", "HOME", "NO_PROXY", "PATH"];
+    let expected: Vec<&str> = own.into_iter().chain(others).collect();
     assert!(expected.iter().all(|name| names.contains(name)), "{names:?}");
     // A shell adds its own PWD, OLDPWD and SHLVL.
     assert!(names.iter().all(|name| expected.contains(name) || ["PWD", "OLDPWD", "SHLVL"].contains(name)), "{names:?}");
@@ -188,6 +188,6 @@ fn the_product_is_given_loopback_and_nothing_of_the_callers_environment() {
 
 #[test]
 #[should_panic(expected = "must be on loopback")]
-fn an_endpoint_that_only_begins_like_loopback_is_refused() {
+fn an_endpoint_that_only_starts_like_loopback_is_refused() {
     let _ = Instance::new().env("AWS_ENDPOINT_URL_ECS", "http://127.0.0.1.example.com:80");
 }

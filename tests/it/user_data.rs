@@ -1,4 +1,4 @@
-//! While user data has not ended: what it may still name, what waits for it, and the part of the boot without a bus.
+//! Runs while user data has not ended, and runs before systemd has a bus.
 
 use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
@@ -7,12 +7,12 @@ use crate::support::Instance;
 
 const CONFIG: &str = "etc/ecs/ecs.config";
 
-/// Nothing names a cluster, and cloud-final runs.
+/// An instance without a cluster, while cloud-final runs.
 fn undecided() -> Instance {
     Instance::new().without_tags().tag("Name", "web").file("dev/console", "").user_data_runs()
 }
 
-/// The jobs that were asked for, in order.
+/// The requested jobs, in order.
 fn jobs(instance: &Instance) -> Vec<String> {
     let calls = instance.systemd.calls().into_iter();
     calls.filter(|call| call.starts_with("StartUnit ") || call.starts_with("RestartUnit ")).collect()
@@ -25,7 +25,7 @@ fn run(instance: &Instance, arguments: &[&str]) {
 }
 
 #[test]
-fn names_no_cluster_and_starts_no_agent_while_user_data_may_still_speak() {
+fn writes_no_cluster_and_starts_no_agent_while_user_data_can_still_name_one() {
     let instance = undecided();
     run(&instance, &["run", "--wait"]);
     assert_eq!(instance.disk.text(CONFIG), "");
@@ -40,7 +40,7 @@ fn names_no_cluster_and_starts_no_agent_while_user_data_may_still_speak() {
 }
 
 #[test]
-fn what_user_data_writes_while_a_tag_is_waited_for_is_kept_and_ends_the_wait() {
+fn a_cluster_that_user_data_writes_ends_the_wait_for_a_tag() {
     let instance = Instance::new().without_tags().without_imds_tags().ecs_config("# mine\n");
     instance.systemd.cloud_final_runs();
     let running = instance.start(&["run", "--no-wait"]);
@@ -58,7 +58,7 @@ fn what_user_data_writes_while_a_tag_is_waited_for_is_kept_and_ends_the_wait() {
 }
 
 #[test]
-fn queues_an_agent_that_guard_will_judge() {
+fn queues_the_agent_if_guard_checks_it() {
     let instance = undecided().unit("ecs.service", |unit| unit.guarded());
     run(&instance, &["run", "--no-wait"]);
     assert!(jobs(&instance).contains(&"StartUnit ecs.service".to_owned()), "{:?}", jobs(&instance));
@@ -66,11 +66,11 @@ fn queues_an_agent_that_guard_will_judge() {
 }
 
 #[test]
-fn verify_waits_for_what_user_data_names() {
+fn verify_waits_for_the_cluster_that_user_data_names() {
     let instance = undecided().unit("ecs.service", |unit| unit.unit_file_state = "disabled".into());
     run(&instance, &["run", "--no-wait"]);
     let verify = instance.start(&["verify", "--set", "verify.deadline=2s"]);
-    // Longer than its deadline: the time of user data is its own.
+    // Longer than the deadline, which does not include the time of user data.
     std::thread::sleep(Duration::from_secs(3));
     instance.disk.write(CONFIG, "ECS_CLUSTER=prod\n");
     instance.user_data_ends();
@@ -86,7 +86,7 @@ fn verify_waits_for_what_user_data_names() {
 }
 
 #[test]
-fn verify_tells_that_user_data_has_named_nothing() {
+fn verify_reports_that_user_data_named_no_cluster() {
     let instance = undecided().user_data("#!/bin/sh\ntrue\n");
     run(&instance, &["run", "--no-wait"]);
     let verify = instance.start(&["verify"]);
@@ -99,7 +99,7 @@ fn verify_tells_that_user_data_has_named_nothing() {
 }
 
 #[test]
-fn verify_follows_a_run_that_expects_something_else() {
+fn verify_uses_the_plan_of_a_later_run() {
     let instance = undecided();
     run(&instance, &["run", "--no-wait"]);
     let verify = instance.start(&["verify"]);
@@ -112,7 +112,7 @@ fn verify_follows_a_run_that_expects_something_else() {
 }
 
 #[test]
-fn a_script_that_waits_for_the_agent_is_told_while_it_does() {
+fn a_script_that_waits_for_the_agent_is_reported_while_it_waits() {
     let secret = "hunter2";
     let instance = Instance::new()
         .file("dev/console", "")
@@ -126,18 +126,18 @@ fn a_script_that_waits_for_the_agent_is_told_while_it_does() {
     let verify = instance.start(&["verify", "--set", "verify.deadline=5s"]);
     let status = || instance.run(&["status"]);
     std::thread::sleep(Duration::from_secs(8));
-    assert_eq!(status().code, Some(0), "it may have set itself a limit");
-    let told = (0..100).find_map(|_| {
+    assert_eq!(status().code, Some(0), "the script may have a timeout of its own");
+    let report = (0..100).find_map(|_| {
         std::thread::sleep(Duration::from_millis(100));
         Some(status()).filter(|outcome| outcome.code == Some(20))
     });
-    let told = told.expect("the deadlock is told").stdout;
-    let named = told.lines().find_map(|line| line.strip_prefix("error: [")?.split(']').next());
+    let report = report.expect("the deadlock is reported").stdout;
+    let named = report.lines().find_map(|line| line.strip_prefix("error: [")?.split(']').next());
     crate::causes::record("user-data-deadlock", named.unwrap_or("nothing"));
-    assert!(told.contains("error: [user-data-deadlock]"), "{told}");
-    assert!(told.contains("process 4711 of user data waits: `systemctl start ecs.service`"), "{told}");
+    assert!(report.contains("error: [user-data-deadlock]"), "{report}");
+    assert!(report.contains("process 4711 of user data is waiting: `systemctl start ecs.service`"), "{report}");
     assert!(instance.disk.text("dev/console").contains("[user-data-deadlock]"));
-    // It gives up after all: what was told is no longer true.
+    // The script stops waiting, so the reported cause no longer applies.
     std::fs::remove_dir_all(instance.disk.path("proc/4711")).unwrap();
     instance.user_data_ends();
     let outcome = verify.wait();
@@ -146,7 +146,7 @@ fn a_script_that_waits_for_the_agent_is_told_while_it_does() {
 }
 
 #[test]
-fn user_data_that_does_not_end_is_told_with_what_looks_wrong() {
+fn user_data_that_does_not_end_is_reported_with_the_fault_found_so_far() {
     let instance = Instance::new().without_role().user_data_runs();
     instance.imds.change(|imds| imds.pending_time = std::time::SystemTime::now());
     assert_eq!(instance.run(&["run", "--no-wait"]).code, Some(0));
@@ -158,7 +158,7 @@ fn user_data_that_does_not_end_is_told_with_what_looks_wrong() {
     assert_eq!(verify.wait().code, Some(22));
 }
 
-/// A systemctl that writes down what it is asked.
+/// Adds a fake systemctl that logs its arguments.
 fn with_systemctl(instance: Instance, verify_is_installed: bool) -> Instance {
     let log = instance.disk.path("systemctl.log");
     let absent = instance.disk.path("run/systemd/system/ecs-bootstrap-verify.service");
@@ -175,7 +175,7 @@ fn with_systemctl(instance: Instance, verify_is_installed: bool) -> Instance {
 }
 
 #[test]
-fn before_there_is_a_bus_jobs_are_queued_by_systemctl() {
+fn without_a_bus_jobs_are_queued_by_systemctl() {
     let instance = with_systemctl(Instance::new().without_bus(), true);
     let outcome = instance.run(&["run", "--no-wait"]);
     assert_eq!(outcome.code, Some(0), "{}\n{}", outcome.stdout, outcome.stderr);
@@ -191,7 +191,7 @@ fn before_there_is_a_bus_jobs_are_queued_by_systemctl() {
 }
 
 #[test]
-fn before_there_is_a_bus_the_unit_is_written_below_run_too() {
+fn without_a_bus_the_unit_is_also_written_below_run() {
     let instance = with_systemctl(Instance::new().without_bus(), false);
     let outcome = instance.run(&["run"]);
     assert_eq!(outcome.code, Some(0), "{}\n{}", outcome.stdout, outcome.stderr);
@@ -200,7 +200,7 @@ fn before_there_is_a_bus_the_unit_is_written_below_run_too() {
 }
 
 #[test]
-fn before_there_is_a_bus_waiting_is_refused() {
+fn without_a_bus_waiting_is_refused() {
     let instance = with_systemctl(Instance::new().without_bus(), true);
     let outcome = instance.run(&["run", "--wait"]);
     assert_eq!(outcome.code, Some(12), "{}\n{}", outcome.stdout, outcome.stderr);
@@ -208,12 +208,12 @@ fn before_there_is_a_bus_waiting_is_refused() {
 }
 
 #[test]
-fn before_there_is_a_bus_cloud_inits_own_files_say_whether_user_data_may_still_speak() {
+fn without_a_bus_files_of_cloud_init_show_whether_user_data_has_ended() {
     let early = || with_systemctl(Instance::new().without_bus().without_tags().tag("Name", "web"), true);
     let begun = early();
     begun.disk.remove("run/cloud-init/result.json");
     run(&begun, &["run"]);
-    // Whoever may be named later is not started before.
+    // The agent is not started, because user data may still name the cluster.
     assert_eq!(begun.disk.text("systemctl.log"), "--no-block start ecs-bootstrap-verify.service\n");
     let outcome = early().run(&["run"]);
     assert_eq!(outcome.code, Some(21), "{}\n{}", outcome.stdout, outcome.stderr);

@@ -1,4 +1,5 @@
-//! A verification that dies: what `status` says of it, what its `OnFailure=` tells and signals, and that the next one goes on.
+//! A verification that dies: the verdict of `status`, the report and signals of its `OnFailure=`, and that a restarted
+//! verification continues.
 
 use std::time::{Duration, Instant};
 
@@ -7,7 +8,7 @@ use crate::support::{Instance, Outcome};
 
 const VERIFY: &str = "ecs-bootstrap-verify.service";
 
-/// An instance of a group that a stack made; its run has handed over, and its agent never registers.
+/// An instance of an Auto Scaling group of a stack. Its run has handed over, and its agent never registers.
 fn handed_over() -> Instance {
     let settings = "[signal]\ncloudformation = true\nlifecycle = true\n";
     let instance = Instance::new().setting_file("etc/ecs-bootstrap/config.toml", settings);
@@ -18,7 +19,7 @@ fn handed_over() -> Instance {
     instance
 }
 
-fn is(instance: &Instance, active_state: &str, sub_state: &str, result: &str) {
+fn set_verify_unit(instance: &Instance, active_state: &str, sub_state: &str, result: &str) {
     instance.systemd.change_unit(VERIFY, |unit| {
         unit.load_state = "loaded".into();
         unit.active_state = active_state.into();
@@ -28,21 +29,21 @@ fn is(instance: &Instance, active_state: &str, sub_state: &str, result: &str) {
     });
 }
 
-fn names(id: &str, outcome: &Outcome, seen: &str) {
-    let said = format!("{}{}", outcome.stdout, outcome.stderr);
-    assert!(said.contains(&format!("error: [{id}]")) && said.contains(seen), "no `{seen}` in {said}");
+fn reports_cause(id: &str, outcome: &Outcome, seen: &str) {
+    let output = format!("{}{}", outcome.stdout, outcome.stderr);
+    assert!(output.contains(&format!("error: [{id}]")) && output.contains(seen), "no `{seen}` in {output}");
     crate::causes::record(id, id);
 }
 
-fn beats(instance: &Instance) -> usize {
-    lock(&instance.aws.state()).waiting.beats
+fn heartbeats(instance: &Instance) -> usize {
+    lock(&instance.aws.state()).waiting.heartbeats
 }
 
 #[test]
-fn status_says_when_the_unit_that_it_waits_for_does_not_run() {
+fn status_fails_if_the_verifying_unit_does_not_run() {
     let instance = handed_over();
     for (active, sub) in [("active", "running"), ("activating", "auto-restart"), ("deactivating", "stop-sigterm")] {
-        is(&instance, active, sub, "success");
+        set_verify_unit(&instance, active, sub, "success");
         let outcome = instance.run(&["status"]);
         assert_eq!(outcome.code, Some(0), "{active}: {}", outcome.stdout);
     }
@@ -50,10 +51,10 @@ fn status_says_when_the_unit_that_it_waits_for_does_not_run() {
     for (active, result) in
         [("failed", "oom-kill"), ("failed", "signal"), ("failed", "start-limit-hit"), ("inactive", "success")]
     {
-        is(&instance, active, "dead", result);
+        set_verify_unit(&instance, active, "dead", result);
         let outcome = instance.run(&["status"]);
         assert_eq!(outcome.code, Some(24), "{active}: {}", outcome.stdout);
-        names("verify-died", &outcome, &format!("{VERIFY} is {active} (result `{result}`), after 4 restarts"));
+        reports_cause("verify-died", &outcome, &format!("{VERIFY} is {active} (result `{result}`), after 4 restarts"));
         let json: serde_json::Value = serde_json::from_str(&instance.run(&["status", "--json"]).stdout).unwrap();
         assert_eq!(
             (&json["verdict"], &json["exit_code"], &json["cause"]["id"]),
@@ -62,12 +63,12 @@ fn status_says_when_the_unit_that_it_waits_for_does_not_run() {
     }
     instance.systemd.change_unit(VERIFY, |unit| unit.absent());
     instance.disk.remove(&format!("run/systemd/system/{VERIFY}"));
-    names("verify-died", &instance.run(&["status"]), "is not installed");
+    reports_cause("verify-died", &instance.run(&["status"]), "is not installed");
     assert_eq!(instance.disk.text("run/ecs-bootstrap/status.json"), before, "status changes nothing");
 }
 
 #[test]
-fn status_accuses_nothing_where_systemd_cannot_be_asked_or_a_verdict_was_told() {
+fn status_reports_no_cause_without_systemd_or_after_a_verdict() {
     let instance = handed_over().without_bus();
     let outcome = instance.run(&["status"]);
     assert_eq!(outcome.code, Some(0), "{}", outcome.stdout);
@@ -75,17 +76,17 @@ fn status_accuses_nothing_where_systemd_cannot_be_asked_or_a_verdict_was_told() 
     assert_eq!(Instance::new().run(&["status"]).code, Some(13), "nothing has run");
     let instance = Instance::new();
     assert_eq!(instance.run(&["run", "--wait"]).code, Some(0));
-    is(&instance, "inactive", "dead", "success");
+    set_verify_unit(&instance, "inactive", "dead", "success");
     assert_eq!(instance.run(&["status"]).code, Some(0));
 }
 
 #[test]
-fn a_death_without_a_restart_left_is_told_and_signalled_once() {
+fn a_verification_that_died_for_good_is_reported_and_signalled_once() {
     let instance = handed_over();
-    is(&instance, "failed", "failed", "start-limit-hit");
+    set_verify_unit(&instance, "failed", "failed", "start-limit-hit");
     let outcome = instance.run(&["verify", "--died"]);
-    assert_eq!(outcome.code, Some(0), "its unit has done its work: {}", outcome.stderr);
-    names("verify-died", &outcome, "start-limit-hit");
+    assert_eq!(outcome.code, Some(0), "the OnFailure= unit itself succeeds: {}", outcome.stderr);
+    reports_cause("verify-died", &outcome, "start-limit-hit");
     let waiting = lock(&instance.aws.state()).waiting.clone();
     assert_eq!(waiting.signals.len(), 1);
     assert_eq!((waiting.signals[0].2.as_str(), waiting.completed), ("FAILURE", vec!["ABANDON".to_owned()]));
@@ -96,27 +97,27 @@ fn a_death_without_a_restart_left_is_told_and_signalled_once() {
 }
 
 #[test]
-fn a_verdict_that_was_told_stands() {
+fn a_verdict_is_not_replaced_when_verification_dies() {
     let instance = handed_over();
     let outcome = instance.run(&["verify", "--set", "verify.deadline=2s"]);
     assert_ne!(outcome.code, Some(0));
     let (before, calls) = (instance.disk.text("run/ecs-bootstrap/status.json"), instance.aws.requests().len());
-    is(&instance, "failed", "failed", "exit-code");
+    set_verify_unit(&instance, "failed", "failed", "exit-code");
     assert_eq!(instance.run(&["verify", "--died"]).code, Some(0));
     assert_eq!((instance.disk.text("run/ecs-bootstrap/status.json"), instance.aws.requests().len()), (before, calls));
 }
 
 #[test]
-fn after_a_restart_the_launch_hook_is_kept_waiting_again() {
+fn a_restarted_verification_sends_heartbeats_again() {
     let instance = handed_over();
     for round in 1..=3 {
-        let before = beats(&instance);
+        let before = heartbeats(&instance);
         let verify = instance.start(&["verify"]);
         let until = Instant::now() + Duration::from_secs(20);
-        while beats(&instance) == before && Instant::now() < until {
+        while heartbeats(&instance) == before && Instant::now() < until {
             std::thread::sleep(Duration::from_millis(20));
         }
-        assert!(beats(&instance) > before, "no heartbeat in round {round}");
+        assert!(heartbeats(&instance) > before, "no heartbeat in round {round}");
         assert_eq!(verify.kill().signal, Some(9));
     }
     instance.agent.change(|agent| agent.never_registers = false);
@@ -128,7 +129,7 @@ fn after_a_restart_the_launch_hook_is_kept_waiting_again() {
 }
 
 #[test]
-fn where_no_package_has_installed_them_both_units_are_written() {
+fn both_units_are_written_if_no_package_installed_them() {
     let instance = handed_over();
     for unit in [VERIFY, "ecs-bootstrap-verify-failed.service"] {
         let text = instance.disk.text(&format!("run/systemd/system/{unit}"));

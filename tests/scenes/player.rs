@@ -1,12 +1,12 @@
 //! The player of `tests/try`: boots one simulated instance with the real binary, and shows what happens.
 //!
-//! In: the name of a scene. Out: what the instance is, the plan, the run as it happens, what was written, the verdict. It
-//! ends with the exit code of the run. The simulators are those of the tests.
+//! In: the name of a scene. Out: the instance, the plan, the output of the run, the written file and the verdict, on
+//! stdout. The exit code is that of the run. The simulators are those of the tests.
 
 #![expect(
     clippy::print_stderr,
     clippy::disallowed_methods,
-    reason = "it shows, in the terminal that the environment names; the product is elsewhere"
+    reason = "a demo that prints to the terminal; it is not part of the product"
 )]
 
 #[path = "../it/support/mod.rs"]
@@ -26,12 +26,12 @@ use support::imds::Role;
 
 const ECS_CONFIG: &str = "/etc/ecs/ecs.config";
 const STATUS: &str = "/run/ecs-bootstrap/status.json";
-/// What one can read in one look, and what fits into a terminal.
+/// The length of a line: easy to read, and fits into a terminal.
 const WIDTH: usize = 72;
-/// The longest bar of a phase.
+/// The length of the longest bar of a phase, in columns.
 const BAR: usize = 40;
 
-/// A line on stdout. A reader that has gone away (`| head`) is no reason to break off.
+/// Prints a line on stdout. Ignores a closed pipe (`| head`).
 macro_rules! say {
     ($($part:tt)*) => {{
         let _ = writeln!(std::io::stdout(), $($part)*);
@@ -41,7 +41,7 @@ macro_rules! say {
 fn main() -> ExitCode {
     let name = std::env::args().nth(1).unwrap_or_else(|| "imds-tag".to_owned());
     let Some(scene) = scene::find(&name) else {
-        eprintln!("error: there is no scene `{name}`; these there are:\n{}", scene::LIST);
+        eprintln!("error: unknown scene `{name}`; the scenes are:\n{}", scene::LIST);
         return ExitCode::from(2);
     };
     let page = Page::new();
@@ -65,7 +65,7 @@ fn main() -> ExitCode {
     ExitCode::from(code)
 }
 
-/// What the catalogue says of the cause.
+/// Runs `explain` for the cause of the verdict.
 fn explain(page: &Page, scene: &Scene) {
     let status: Value =
         scene.instance.disk.read(STATUS).and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default();
@@ -75,7 +75,7 @@ fn explain(page: &Page, scene: &Scene) {
     }
 }
 
-/// cargo puts examples into a folder beside the binaries.
+/// The path of the product: cargo puts examples into a folder next to the binaries.
 fn product() -> PathBuf {
     let player = std::env::current_exe().expect("the path of this program");
     let folder = player.parent().and_then(Path::parent).expect("target/.../debug/examples");
@@ -134,7 +134,7 @@ fn written(page: &Page, scene: &Scene) {
     }
 }
 
-/// From `status.json`, as any program would read it.
+/// Prints the verdict from `status.json`.
 fn verdict(page: &Page, scene: &Scene, code: u8) {
     let status: Value =
         scene.instance.disk.read(STATUS).and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default();
@@ -163,7 +163,7 @@ fn pairs<'a>(tags: impl Iterator<Item = (&'a String, &'a String)>) -> String {
     if tags.is_empty() { "none".to_owned() } else { tags.join(", ") }
 }
 
-/// How things are laid out: readable without colour, and in ASCII where the locale is no UTF-8.
+/// The layout of the output: readable without colour, and in ASCII if the locale is not UTF-8.
 struct Page {
     is_bold: bool,
     rule: &'static str,

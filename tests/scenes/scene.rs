@@ -1,34 +1,34 @@
-//! The scenes of `tests/try`: which instance is simulated, and what runs on it.
+//! The scenes of `tests/try`: the simulated instance, and the options of its run.
 //!
-//! In: a name of `scenes.txt`. Out: the simulated instance and the options of `run`. It prints nothing and runs nothing.
+//! In: a name of `scenes.txt`. Out: the simulated instance and the options of `run`. It prints and runs nothing.
 
 use crate::support::systemd::Start;
 use crate::support::tls::SelfSigned;
 use crate::support::{Instance, aws, imds};
 
-/// Name and subject of each scene, one a line; `tests/try --list` prints the file as it is.
+/// Name and subject of each scene, one per line. `tests/try --list` prints this file.
 pub(crate) const LIST: &str = include_str!("scenes.txt");
 
 const SETTINGS: &str = "/etc/ecs-bootstrap/config.toml";
 
-/// One instance, and what runs on it.
+/// One instance, and the options of its run.
 pub(crate) struct Scene {
-    /// What it shows, from the list.
+    /// The subject, from the list.
     pub(crate) subject: &'static str,
     /// The instance, not yet booted.
     pub(crate) instance: Instance,
-    /// The settings file that lies on it.
+    /// The text of its settings file.
     pub(crate) settings: Option<&'static str>,
     /// Options of `run` besides `--wait`.
     pub(crate) options: &'static [&'static str],
 }
 
-/// Names and subjects, in the order of the list.
+/// All names and subjects, in the order of the list.
 pub(crate) fn list() -> impl Iterator<Item = (&'static str, &'static str)> {
     LIST.lines().filter_map(|line| line.split_once(' ')).map(|(name, subject)| (name, subject.trim()))
 }
 
-/// The scene of this name.
+/// The scene with this name, if there is one.
 pub(crate) fn find(name: &str) -> Option<Scene> {
     let (name, subject) = list().find(|(listed, _)| *listed == name)?;
     let scene = |instance| Scene { subject, instance, settings: None, options: &[] };
@@ -46,7 +46,7 @@ pub(crate) fn find(name: &str) -> Option<Scene> {
             instance.imds.change(|imds| imds.target_lifecycle_state = Some("Warmed:Running".into()));
             Scene { options: &["--set", "verify.deadline=3s"], ..scene(instance) }
         }
-        // A tag of a young instance may still be on its way; half a minute is too long to look at.
+        // A tag may become visible late, so a run waits for it. The default of half a minute is too long for a demo.
         "no-cluster" => Scene { options: &["--set", "tags.wait=2s"], ..scene(Instance::new().without_tags()) },
         "wrong-setting" => with_settings(scene(Instance::new()), "[verify]\ndeadlin = \"5m\"\n"),
         "quoted-cluster" => {
@@ -58,7 +58,7 @@ pub(crate) fn find(name: &str) -> Option<Scene> {
                 .file("etc/docker/daemon.json", "{\n  \"log-driver\": \"json-file\",\n  \"debug\": tru\n}\n")
                 .unit("docker.service", |unit| unit.start = Start::Fails("failed".into())),
         ),
-        // Twenty minutes behind the true time is an AWS that is twenty minutes ahead.
+        // The host's clock cannot be changed, so the clock of AWS is twenty minutes ahead.
         "wrong-clock" => {
             let refused = aws::Fault::error(400, "InvalidSignatureException", "Signature not yet current");
             let instance = Instance::new().without_imds_tags().aws_fault("DescribeTags", refused);
@@ -86,7 +86,8 @@ pub(crate) fn find(name: &str) -> Option<Scene> {
         "metadata-off" => scene(Instance::new().imds_fault(imds::Fault::Off)),
         "no-role" => scene(Instance::new().without_role()),
         "no-name-server" => {
-            let text = "request send failed, Post \"https://ecs.eu-west-1.amazonaws.com/\": dial tcp: lookup ecs.eu-west-1.amazonaws.com on 127.0.77.53:53: read: connection refused";
+            let text = "request send failed, Post \"https://ecs.eu-west-1.amazonaws.com/\": dial tcp: lookup \
+                        ecs.eu-west-1.amazonaws.com on 127.0.77.53:53: read: connection refused";
             let instance = Instance::new().without_name_server();
             let instance = instance.agent_behaves(|agent| agent.crashes_with = Some(text.into()));
             Scene { options: &["--set", "verify.deadline=8s"], ..scene(instance) }
@@ -94,15 +95,17 @@ pub(crate) fn find(name: &str) -> Option<Scene> {
         "denied" => {
             let who = "arn:aws:sts::111122223333:assumed-role/ecsInstanceRole/i-0123456789abcdef0";
             let text = format!(
-                "User: {who} is not authorized to perform: ecs:RegisterContainerInstance with an explicit deny in a service control policy"
+                "User: {who} is not authorized to perform: ecs:RegisterContainerInstance with an explicit deny in a \
+                 service control policy"
             );
             let fault = aws::Fault::error(400, "AccessDeniedException", &text);
             scene(Instance::new().aws_fault("RegisterContainerInstance", fault))
         }
         "no-such-cluster" => scene(Instance::new().without_cluster("prod")),
-        // Nobody listens there.
+        // Port 9 is closed.
         "closed-endpoint" => {
-            let text = "request send failed, Post \"https://ecs.eu-west-1.amazonaws.com/\": dial tcp 127.0.0.1:9: connect: connection refused";
+            let text = "request send failed, Post \"https://ecs.eu-west-1.amazonaws.com/\": dial tcp 127.0.0.1:9: \
+                        connect: connection refused";
             let instance = Instance::new().env("AWS_ENDPOINT_URL", "http://127.0.0.1:9");
             let instance = instance.agent_behaves(|agent| agent.crashes_with = Some(text.into()));
             Scene { options: &["--set", "verify.deadline=5s"], ..scene(instance) }
@@ -110,7 +113,7 @@ pub(crate) fn find(name: &str) -> Option<Scene> {
         "wrong-attributes" => scene(Instance::new().agent_behaves(|agent| agent.attributes_rejected = true)),
         "never-connects" => {
             let instance = Instance::new().agent_behaves(|agent| agent.never_connects = true);
-            // Nobody listens there.
+            // Port 9 is closed.
             instance.aws.change(|aws| aws.poll_endpoints[0] = "https://127.0.0.1:9/".into());
             Scene { options: &["--set", "verify.window=2s", "--set", "verify.deadline=15s"], ..scene(instance) }
         }
@@ -126,8 +129,8 @@ fn with_settings(scene: Scene, text: &'static str) -> Scene {
 mod tests {
     use super::{SETTINGS, find, list};
 
-    /// Exit code, and what its output must hold.
-    const ENDS: [(&str, i32, &str); 21] = [
+    /// The exit code of each scene, and a part of its output.
+    const EXPECTED: [(&str, i32, &str); 21] = [
         ("imds-tag", 0, "ready: `arn:aws:ecs:"),
         ("describe-tags", 0, "ready: `arn:aws:ecs:"),
         ("cluster-tags", 0, "in cluster `green`"),
@@ -152,22 +155,22 @@ mod tests {
     ];
 
     #[test]
-    fn every_scene_ends_as_it_promises() {
+    fn every_scene_ends_with_its_expected_code_and_text() {
         assert!(
-            list().map(|(name, _)| name).eq(ENDS.iter().map(|(name, _, _)| *name)),
+            list().map(|(name, _)| name).eq(EXPECTED.iter().map(|(name, _, _)| *name)),
             "the list and this table differ"
         );
         // Scenes mostly wait, so four run at the same time.
-        for scenes in ENDS.chunks(4) {
+        for scenes in EXPECTED.chunks(4) {
             std::thread::scope(|scope| {
                 for (name, code, text) in scenes {
-                    scope.spawn(|| ends(name, *code, text));
+                    scope.spawn(|| plays_as_expected(name, *code, text));
                 }
             });
         }
     }
 
-    fn ends(name: &str, code: i32, text: &str) {
+    fn plays_as_expected(name: &str, code: i32, text: &str) {
         let scene = find(name).unwrap();
         assert!(!scene.subject.is_empty(), "{name}");
         assert!(scene.settings.is_none_or(|text| scene.instance.disk.text(SETTINGS) == text), "{name}");

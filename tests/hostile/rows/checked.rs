@@ -1,4 +1,4 @@
-//! Files for `check` that are long, deep or never end what they begin: 250 KiB of each.
+//! Files for `check` that are long, deeply nested, or leave many quotes and brackets open: 250 KiB each.
 //!
 //! In: nothing. Out: rows.
 

@@ -1,19 +1,19 @@
-//! Files below the root beside `ecs.config`: of other writers, of docker, of cloud-init, of the agent, and our own records.
+//! Hostile files other than `ecs.config`: of other writers, docker, cloud-init, the agent, and ecs-bootstrap's records.
 //!
 //! In: texts of `payload`. Out: rows.
 
 use std::os::unix::fs::symlink;
 
-use super::{Carrier, carrier, quoted};
+use super::{TextInput, quoted, text_input};
 use crate::payload;
-use crate::row::{Ends, JOINS, OK, Row, SETTINGS};
+use crate::row::{ExpectedCodes, JOINS, OK, Row, SETTINGS};
 use crate::support::Instance;
 use crate::support::disk::AgentState;
 
-/// The agent gives up on the saved state of another cluster.
-const SAVED: Ends = Ends::verify(&[13, 21, 23, 24]);
+/// The agent exits because its saved state has another cluster.
+const SAVED: ExpectedCodes = ExpectedCodes::verify(&[13, 21, 23, 24]);
 
-/// Files that hold lines like those of `ecs.config`.
+/// Files with lines like those of `ecs.config`.
 const LIKE_CONFIG: [&str; 9] = [
     "var/lib/ecs/ecs.config",
     "etc/ecs.config",
@@ -26,7 +26,7 @@ const LIKE_CONFIG: [&str; 9] = [
     "etc/ecs/other.env",
 ];
 
-/// Text files that are read for one thing, with what stands around the text.
+/// Text files of which one value is read: the path, and the text before and after the hostile text.
 const AROUND: [(&str, &str, &str); 22] = [
     ("etc/docker/daemon.json", "{\"log-driver\": ", "}"),
     ("etc/sysconfig/docker", "HTTPS_PROXY=http://user:hunter2@127.0.0.1:9\nOTHER=", "\n"),
@@ -68,43 +68,43 @@ const AROUND: [(&str, &str, &str); 22] = [
     ("etc/ecs/ecs.config.json", "{\"Cluster\": \"prod\", \"EngineAuthData\": \"", "\"}"),
 ];
 
-fn records() -> Vec<Carrier> {
+fn records() -> Vec<TextInput> {
     vec![
-        carrier("file/agent.db", JOINS, |instance, text| {
+        text_input("file/agent.db", JOINS, |instance, text| {
             saved(&instance, text, "i-0123456789abcdef0", text);
             instance
         })
-        .ends([SAVED, SAVED, JOINS])
+        .expected([SAVED, SAVED, JOINS])
         .long(2000),
-        carrier("file/agent.db-other-instance", JOINS, |instance, text| {
+        text_input("file/agent.db-other-instance", JOINS, |instance, text| {
             saved(&instance, "prod", text, text);
             instance
         })
         .long(2000),
-        carrier("file/written.json", JOINS.clean(&[0, 24]), |instance, text| {
+        text_input("file/written.json", JOINS.clean(&[0, 24]), |instance, text| {
             let record = serde_json::json!({"instance_id": text, "keys": {text: text}});
             instance.file("var/lib/ecs-bootstrap/written.json", record.to_string())
         }),
-        carrier("file/reset.json", JOINS, |instance, text| {
+        text_input("file/reset.json", JOINS, |instance, text| {
             let record = serde_json::json!({"unit": text, "to": format!("/var/lib/ecs/{text}")});
             instance.file("run/ecs-bootstrap/reset.json", record.to_string())
         }),
-        carrier("file/name-beside", JOINS, |instance, text| {
+        text_input("file/name-beside", JOINS, |instance, text| {
             let name: String = text.chars().filter(|c| *c != '/').take(60).collect();
             instance.file(&format!("etc/ecs/{name}"), "ECS_CLUSTER=stage\n")
         })
         .long(0),
-        carrier("file/name-of-settings", Ends::all(SETTINGS).clean(SETTINGS), |instance, text| {
+        text_input("file/name-of-settings", ExpectedCodes::all(SETTINGS).clean(SETTINGS), |instance, text| {
             let name: String = text.chars().filter(|c| *c != '/').take(60).collect();
             instance.file(&format!("etc/ecs-bootstrap/config.d/{name}.toml"), "nonsense = 1\n")
         })
         .long(0),
-        carrier("file/name-of-script", JOINS, |instance, text| {
+        text_input("file/name-of-script", JOINS, |instance, text| {
             let name: String = text.chars().filter(|c| *c != '/').take(60).collect();
             instance.file(&format!("var/lib/cloud/instance/scripts/{name}"), "#!/bin/sh\n")
         })
         .long(0),
-        carrier("file/name-of-drop-in", JOINS, |instance, text| {
+        text_input("file/name-of-drop-in", JOINS, |instance, text| {
             let name: String = text.chars().filter(|c| *c != '/').take(60).collect();
             let text = "[Service]\nEnvironment=HTTPS_PROXY=http://u:hunter2@127.0.0.1:9\n";
             instance.file(&format!("etc/systemd/system/docker.service.d/{name}.conf"), text)
@@ -121,7 +121,7 @@ fn saved(instance: &Instance, cluster: &str, instance_id: &str, arn: &str) {
     });
 }
 
-/// A verdict that somebody else left, with this text in every place.
+/// A `status.json` of another program, with this text in every field.
 fn stored(name: &str, text: &'static str, count: usize) -> Row {
     let row = Row::new(format!("file/status.json/{name}"), JOINS, move |instance| {
         let cause = serde_json::json!({"id": text, "title": text, "class": text, "evidence": vec![text; count],
@@ -135,13 +135,15 @@ fn stored(name: &str, text: &'static str, count: usize) -> Row {
 }
 
 pub fn rows() -> Vec<Row> {
-    let mut rows: Vec<Row> = records().into_iter().flat_map(Carrier::rows).collect();
+    let mut rows: Vec<Row> = records().into_iter().flat_map(TextInput::rows).collect();
     for path in LIKE_CONFIG {
         let lines =
             format!("ECS_LOGLEVEL=info\n{}\nDB_PASS=hunter2\nECS_CLUSTER={}\n", payload::SECRET, payload::RUN_TOGETHER);
         rows.push(Row::new(format!("file/{path}/secret"), JOINS, move |instance| instance.file(path, &lines)));
-        let odd = format!("{}\nECS_CLUSTER=stage{}\n", payload::ESCAPES, payload::ESCAPES_ON_ONE_LINE);
-        rows.push(Row::new(format!("file/{path}/escapes"), JOINS, move |instance| instance.file(path, &odd)).brief());
+        let escapes = format!("{}\nECS_CLUSTER=stage{}\n", payload::ESCAPES, payload::ESCAPES_ON_ONE_LINE);
+        rows.push(
+            Row::new(format!("file/{path}/escapes"), JOINS, move |instance| instance.file(path, &escapes)).brief(),
+        );
     }
     for (path, before, after) in AROUND {
         for kind in ["secret", "escapes", "long"] {
@@ -178,23 +180,23 @@ pub fn rows() -> Vec<Row> {
         let row = Row::new(format!("file/ecs.config.json/{name}"), JOINS, move |instance| {
             instance.ecs_config("# by hand\n").file("etc/ecs/ecs.config.json", json)
         });
-        // The agent may read it otherwise than ecs-bootstrap: guard lets it start.
+        // The agent may read the file differently, so guard lets it start.
         rows.push(row.only(&["guard"], &[0]));
     }
     rows.push(Row::new("file/status.json/nested", JOINS, |instance| {
         instance.file("run/ecs-bootstrap/status.json", "{\"a\":".repeat(100_000))
     }));
-    for (path, ends) in [
-        // Nothing is written, so nothing is started; nor does a command that removes go on.
-        ("run/ecs-bootstrap/lock", Ends::all(&[24]).plan(OK).doctor(&[12, 24]).clean(&[0, 24])),
-        ("run/ecs-bootstrap/plan.json", Ends::all(&[24]).plan(OK).verify_too(&[0, 24]).doctor(&[0, 24])),
+    for (path, expected) in [
+        // If nothing can be written, nothing is started and nothing is removed.
+        ("run/ecs-bootstrap/lock", ExpectedCodes::all(&[24]).plan(OK).doctor(&[12, 24]).clean(&[0, 24])),
+        ("run/ecs-bootstrap/plan.json", ExpectedCodes::all(&[24]).plan(OK).verify_too(&[0, 24]).doctor(&[0, 24])),
         ("run/ecs-bootstrap/status.json", JOINS.run(&[0, 24]).verify_too(&[0, 1, 24]).doctor(&[0, 24]).clean(&[0, 24])),
     ] {
-        rows.push(Row::new(format!("file/{path}/folder"), ends, move |instance| {
+        rows.push(Row::new(format!("file/{path}/folder"), expected, move |instance| {
             instance.disk.folder(path);
             instance
         }));
-        rows.push(Row::new(format!("file/{path}/link"), ends, move |instance| {
+        rows.push(Row::new(format!("file/{path}/link"), expected, move |instance| {
             instance.disk.folder("run/ecs-bootstrap");
             instance.disk.write("home/elsewhere", "precious");
             symlink("../../home/elsewhere", instance.disk.path(path)).unwrap();

@@ -1,7 +1,8 @@
-//! The table: which input holds what, and how the commands end then. To add a row, see `CONTRIBUTING.md`.
+//! The table of hostile inputs, and the exit codes that are expected for each. To add a row, see
+//! `docs/contributing/testing.md`.
 //!
-//! An input that takes any text is a [`Carrier`]: it becomes one row for each kind of text. What takes one odd shape only is
-//! a row of its own.
+//! An input that can hold any text is a [`TextInput`]. It becomes one row for each kind of text. An input of one unusual
+//! form is a single row.
 
 mod checked;
 mod config;
@@ -13,7 +14,7 @@ mod settings;
 mod shapes;
 
 use crate::payload;
-use crate::row::{Ends, Row};
+use crate::row::{ExpectedCodes, Row};
 use crate::support::Instance;
 
 pub fn all() -> Vec<Row> {
@@ -32,46 +33,47 @@ pub fn all() -> Vec<Row> {
     .collect()
 }
 
-/// An input that takes any text.
-struct Carrier {
+/// An input that can hold any text.
+struct TextInput {
     name: &'static str,
     plant: fn(Instance, &str) -> Instance,
-    /// With a secret in it, with text that a terminal obeys, and with too much.
-    ends: [Ends; 3],
-    /// How much is too much; 0 where the input has a bound of its own.
+    /// For a secret, for terminal control sequences, and for a very long text.
+    expected: [ExpectedCodes; 3],
+    /// Bytes of the very long text; 0 if the input itself is limited in length (a file name).
     long: usize,
-    /// How long `verify` may take, where that is longer than elsewhere; then fewer commands are tried.
+    /// The deadline of `verify`, if it differs from the default. Such a row runs only the commands of `BRIEF`.
     seconds: Option<u64>,
 }
 
 const MIB: usize = 1 << 20;
 
-/// Ends alike whatever the text is.
-fn carrier(name: &'static str, ends: Ends, plant: fn(Instance, &str) -> Instance) -> Carrier {
-    Carrier { name, plant, ends: [ends; 3], long: MIB, seconds: None }
+/// An input with the same expected exit codes for every text.
+fn text_input(name: &'static str, expected: ExpectedCodes, plant: fn(Instance, &str) -> Instance) -> TextInput {
+    TextInput { name, plant, expected: [expected; 3], long: MIB, seconds: None }
 }
 
-impl Carrier {
-    fn long(self, long: usize) -> Carrier {
-        Carrier { long, ..self }
+impl TextInput {
+    fn long(self, long: usize) -> TextInput {
+        TextInput { long, ..self }
     }
 
-    fn ends(self, ends: [Ends; 3]) -> Carrier {
-        Carrier { ends, ..self }
+    fn expected(self, expected: [ExpectedCodes; 3]) -> TextInput {
+        TextInput { expected, ..self }
     }
 
-    fn seconds(self, seconds: u64) -> Carrier {
-        Carrier { seconds: Some(seconds), ..self }
+    fn seconds(self, seconds: u64) -> TextInput {
+        TextInput { seconds: Some(seconds), ..self }
     }
 
     fn rows(self) -> Vec<Row> {
-        let Carrier { name, plant, ends, long, seconds } = self;
+        let TextInput { name, plant, expected, long, seconds } = self;
         let mut rows = vec![
-            Row::new(format!("{name}/secret"), ends[0], move |instance| plant(instance, payload::SECRET)),
-            Row::new(format!("{name}/escapes"), ends[1], move |instance| plant(instance, payload::ESCAPES)).brief(),
+            Row::new(format!("{name}/secret"), expected[0], move |instance| plant(instance, payload::SECRET)),
+            Row::new(format!("{name}/escapes"), expected[1], move |instance| plant(instance, payload::ESCAPES)).brief(),
         ];
         if long > 0 {
-            let row = Row::new(format!("{name}/long"), ends[2], move |instance| plant(instance, &payload::long(long)));
+            let row =
+                Row::new(format!("{name}/long"), expected[2], move |instance| plant(instance, &payload::long(long)));
             rows.push(row.brief());
         }
         match seconds {
@@ -81,7 +83,7 @@ impl Carrier {
     }
 }
 
-/// A text in quotes, as JSON and TOML have it.
+/// The text as a quoted string of JSON and TOML.
 fn quoted(text: &str) -> String {
     serde_json::Value::from(text).to_string()
 }

@@ -1,18 +1,18 @@
-//! Answers of AWS: error texts, names and states, bodies of other shapes and sizes.
+//! Hostile answers of AWS: error texts, names and states, malformed and huge bodies.
 //!
 //! In: texts of `payload`. Out: rows.
 
-use super::{Carrier, carrier};
+use super::{TextInput, text_input};
 use crate::payload;
-use crate::row::{Ends, JOINS, Row};
+use crate::row::{ExpectedCodes, JOINS, Row};
 use crate::support::Instance;
 use crate::support::aws::{ContainerInstance, Fault};
 use crate::support::http::Reply;
 
-/// No cluster that can be joined carries the wanted tags, and the file names none.
-const NO_CLUSTER: Ends = Ends::all(&[20, 21]).doctor(&[12, 20, 21]).guard(&[21]);
+/// No usable cluster has the tags, and `ecs.config` names none.
+const NO_CLUSTER: ExpectedCodes = ExpectedCodes::all(&[20, 21]).doctor(&[12, 20, 21]).guard(&[21]);
 
-/// The operations of a run, each of which fails for ever.
+/// The operations of a run. Each of them fails on every call.
 const OPERATIONS: [&str; 8] = [
     "DescribeTags",
     "DescribeClusters",
@@ -24,69 +24,69 @@ const OPERATIONS: [&str; 8] = [
     "DiscoverPollEndpoint",
 ];
 
-/// Only `ec2:DescribeTags` can name the cluster, where that is what is faulty.
-fn asked(instance: Instance, operation: &str) -> Instance {
+/// If the fault is in `ec2:DescribeTags`, removes every other source of the cluster, so that the call is made.
+fn make_called(instance: Instance, operation: &str) -> Instance {
     if operation == "DescribeTags" { instance.without_imds_tags().ecs_config("# by hand\n") } else { instance }
 }
 
-/// Only the tags of clusters can say which cluster is meant.
+/// Only the tags of clusters can decide which cluster is joined.
 fn by_tags(instance: Instance) -> Instance {
     instance.without_tags().ecs_config("# by hand\n").tag("ecs-bootstrap:cluster-tags", "env=prod")
 }
 
 fn fails(instance: Instance, operation: &str, code: &str, message: &str) -> Instance {
-    asked(instance, operation).aws_fault(operation, Fault::error(400, code, message))
+    make_called(instance, operation).aws_fault(operation, Fault::error(400, code, message))
 }
 
 fn answers(instance: Instance, operation: &str, reply: Reply) -> Instance {
-    asked(instance, operation).aws_fault(operation, Fault::Answers(reply))
+    make_called(instance, operation).aws_fault(operation, Fault::Answers(reply))
 }
 
-fn ends(operation: &str) -> Ends {
+fn expected(operation: &str) -> ExpectedCodes {
     match operation {
-        "DescribeTags" => Ends::all(&[11, 22]).doctor(&[11, 12, 22]).guard(&[21]),
+        "DescribeTags" => ExpectedCodes::all(&[11, 22]).doctor(&[11, 12, 22]).guard(&[21]),
         _ => JOINS,
     }
 }
 
-fn carriers() -> Vec<Carrier> {
+fn text_inputs() -> Vec<TextInput> {
     vec![
-        carrier("aws/cluster-status", Ends::verify(&[21, 23]), |instance, text| {
+        text_input("aws/cluster-status", ExpectedCodes::verify(&[21, 23]), |instance, text| {
             instance.aws.change(|aws| aws.clusters.values_mut().for_each(|cluster| cluster.status = text.into()));
             instance
         }),
-        carrier("aws/cluster-name", NO_CLUSTER, |instance, text| {
+        text_input("aws/cluster-name", NO_CLUSTER, |instance, text| {
             let instance = by_tags(instance);
             instance.cluster(text, &[("env", "prod")])
         }),
-        carrier("aws/cluster-candidates", NO_CLUSTER, |instance, text| {
+        text_input("aws/cluster-candidates", NO_CLUSTER, |instance, text| {
             let instance = by_tags(instance);
             instance.cluster(text, &[("env", "stage")])
         }),
-        carrier("aws/cluster-tag", NO_CLUSTER, |instance, text| {
+        text_input("aws/cluster-tag", NO_CLUSTER, |instance, text| {
             let instance = by_tags(instance);
             instance.cluster("other", &[("env", text)])
         }),
-        carrier("aws/instance-status", Ends::verify(&[13, 23, 24]), |instance, text| {
+        text_input("aws/instance-status", ExpectedCodes::verify(&[13, 23, 24]), |instance, text| {
             let text = text.to_owned();
             instance.aws.change(|aws| aws.container_instances.push(container_instance(&text)));
             instance
         }),
-        carrier("aws/hook-name", JOINS, |instance, text| {
+        text_input("aws/hook-name", JOINS, |instance, text| {
             instance.aws.change(|aws| aws.waiting.hooks = vec![(text.into(), 30)]);
             instance
         }),
-        carrier("aws/poll-endpoint", JOINS, |instance, text| {
+        text_input("aws/poll-endpoint", JOINS, |instance, text| {
             let endpoint = format!("https://127.0.0.1:9/{text}");
             instance.aws.change(|aws| aws.poll_endpoints = [endpoint.clone(), endpoint]);
             instance.agent_behaves(|agent| agent.never_connects = true)
         })
-        .ends([Ends::verify(&[11, 13, 23, 25]); 3]),
-        carrier("aws/register-refused", Ends::verify(&[22, 23]), |instance, text| {
+        .expected([ExpectedCodes::verify(&[11, 13, 23, 25]); 3]),
+        text_input("aws/register-refused", ExpectedCodes::verify(&[22, 23]), |instance, text| {
             instance.aws_fault("RegisterContainerInstance", Fault::error(400, "AccessDeniedException", text))
         })
         .long(100_000),
-        carrier("aws/register-unknown", Ends::verify(&[13, 22, 23]), |instance, text| {
+        text_input("aws/register-unknown", ExpectedCodes::verify(&[13, 22, 23]), |instance, text| {
             instance.aws_fault("RegisterContainerInstance", Fault::error(400, "InvalidParameterException", text))
         })
         .long(100_000),
@@ -105,12 +105,12 @@ fn container_instance(status: &str) -> ContainerInstance {
 }
 
 pub fn rows() -> Vec<Row> {
-    let mut rows: Vec<Row> = carriers().into_iter().flat_map(Carrier::rows).collect();
+    let mut rows: Vec<Row> = text_inputs().into_iter().flat_map(TextInput::rows).collect();
     for operation in OPERATIONS {
-        let ends = ends(operation);
+        let expected = expected(operation);
         let mut add = |name: &str, plant: Box<dyn Fn(Instance) -> Instance + Send + Sync>| {
-            let row = Row::new(format!("aws/{operation}/{name}"), ends, plant);
-            // A signal that may still be taken is tried until the deadline.
+            let row = Row::new(format!("aws/{operation}/{name}"), expected, plant);
+            // A signal that failed is sent again until the deadline.
             let is_signal = ["SignalResource", "CompleteLifecycleAction", "CreateTags"].contains(&operation);
             let row = if is_signal { row.seconds(8) } else { row };
             rows.push(if name == "signature" { row } else { row.brief() });
@@ -156,7 +156,7 @@ pub fn rows() -> Vec<Row> {
         add(
             "endless",
             Box::new(move |instance| {
-                asked(instance, operation)
+                make_called(instance, operation)
                     .aws_fault(operation, Fault::Endless(Reply::new(200, "text/xml", "<a/>".repeat(16 << 10))))
             }),
         );
@@ -169,10 +169,14 @@ pub fn rows() -> Vec<Row> {
         let instance = by_tags(instance);
         (0..1200).fold(instance, |instance, number| instance.cluster(&format!("cluster-{number}"), &[("env", "prod")]))
     }));
-    rows.push(Row::new("aws/endless-pages", Ends::all(&[11]).doctor(&[11, 12, 21]).guard(&[21]), |instance| {
-        let page = r#"{"clusterArns":["arn:aws:ecs:eu-west-1:111122223333:cluster/x"],"nextToken":"again"}"#;
-        let instance = by_tags(instance);
-        answers(instance, "ListClusters", Reply::new(200, "application/x-amz-json-1.1", page))
-    }));
+    rows.push(Row::new(
+        "aws/endless-pages",
+        ExpectedCodes::all(&[11]).doctor(&[11, 12, 21]).guard(&[21]),
+        |instance| {
+            let page = r#"{"clusterArns":["arn:aws:ecs:eu-west-1:111122223333:cluster/x"],"nextToken":"again"}"#;
+            let instance = by_tags(instance);
+            answers(instance, "ListClusters", Reply::new(200, "application/x-amz-json-1.1", page))
+        },
+    ));
     rows
 }

@@ -1,17 +1,17 @@
-//! Settings files, the environment and the command line.
+//! Hostile settings files, environment variables and command lines.
 //!
-//! In: texts of `payload`. Out: rows. Text of the environment and the command line has no NUL and at most 100 kB.
+//! In: texts of `payload`. Out: rows. Texts in the environment and on the command line have no NUL and at most 100 kB.
 
-use super::{Carrier, carrier, quoted};
+use super::{TextInput, quoted, text_input};
 use crate::payload;
-use crate::row::{Ends, JOINS, Row, SETTINGS};
+use crate::row::{ExpectedCodes, JOINS, Row, SETTINGS};
 use crate::support::Instance;
 
 const FILES: [&str; 3] =
     ["etc/ecs-bootstrap/config.toml", "etc/ecs-bootstrap/config.d/10.toml", "usr/lib/ecs-bootstrap/config.d/10.toml"];
-/// All but guard, which reads no settings, end with a wrong setting.
-const REFUSED: Ends = Ends::all(SETTINGS).clean(SETTINGS);
-/// Longer is refused by the kernel (execve(2), MAX_ARG_STRLEN).
+/// Every command except guard, which reads no settings, fails with an invalid setting.
+const REFUSED: ExpectedCodes = ExpectedCodes::all(SETTINGS).clean(SETTINGS);
+/// The kernel refuses longer arguments (execve(2), MAX_ARG_STRLEN).
 const LONGEST: usize = 100_000;
 
 const DURATIONS: [&str; 12] = [
@@ -30,65 +30,78 @@ const DURATIONS: [&str; 12] = [
 ];
 const DEADLINES: [&str; 5] = ["verify.deadline", "imds.deadline", "run.deadline", "tags.wait", "verify.window"];
 
-fn carriers() -> Vec<Carrier> {
+fn text_inputs() -> Vec<TextInput> {
+    [of_files(), of_environment()].into_iter().flatten().collect()
+}
+
+fn of_files() -> Vec<TextInput> {
     vec![
-        carrier("toml/cluster", REFUSED, |instance, text| toml(instance, &format!("cluster = {}\n", quoted(text)))),
-        carrier("toml/unknown-key", REFUSED, |instance, text| toml(instance, &format!("{} = 1\n", quoted(text)))),
-        carrier("toml/unknown-table", REFUSED, |instance, text| {
+        text_input("toml/cluster", REFUSED, |instance, text| toml(instance, &format!("cluster = {}\n", quoted(text)))),
+        text_input("toml/unknown-key", REFUSED, |instance, text| toml(instance, &format!("{} = 1\n", quoted(text)))),
+        text_input("toml/unknown-table", REFUSED, |instance, text| {
             toml(instance, &format!("[{}]\nx = 1\n", quoted(text)))
         }),
-        carrier("toml/not-toml", REFUSED, |instance, text| toml(instance, &format!("cluster = {text}\n"))),
-        carrier("toml/comment", JOINS, |instance, text| {
+        text_input("toml/not-toml", REFUSED, |instance, text| toml(instance, &format!("cluster = {text}\n"))),
+        text_input("toml/comment", JOINS, |instance, text| {
             toml(instance, &format!("# {}\ncluster = \"prod\"\n", text.replace(char::is_control, " ")))
         }),
-        carrier("toml/agent-value", REFUSED, |instance, text| {
+        text_input("toml/agent-value", REFUSED, |instance, text| {
             toml(instance, &format!("[agent]\nECS_LOGLEVEL = {}\n", quoted(text)))
         }),
-        carrier("toml/agent-unknown", JOINS, |instance, text| {
+        text_input("toml/agent-unknown", JOINS, |instance, text| {
             toml(instance, &format!("[agent]\nECS_SOMETHING_NEW = {}\n", quoted(text)))
         })
-        .ends([JOINS, REFUSED, JOINS]),
-        carrier("toml/agent-key", REFUSED, |instance, text| {
+        .expected([JOINS, REFUSED, JOINS]),
+        text_input("toml/agent-key", REFUSED, |instance, text| {
             toml(instance, &format!("[agent]\n{} = \"x\"\n", quoted(text)))
         }),
-        carrier("toml/agent-tags", REFUSED, |instance, text| {
+        text_input("toml/agent-tags", REFUSED, |instance, text| {
             let tags = serde_json::json!({"password": text}).to_string();
             toml(instance, &format!("[agent]\nECS_CONTAINER_INSTANCE_TAGS = {}\n", quoted(&tags)))
         }),
-        carrier("toml/cluster-tags", REFUSED, |instance, text| {
+        text_input("toml/cluster-tags", REFUSED, |instance, text| {
             toml(instance, &format!("[cluster-tags]\nenv = {}\n", quoted(text)))
         })
-        .ends([JOINS, REFUSED, JOINS]),
-        carrier("toml/prefix", REFUSED, |instance, text| {
+        .expected([JOINS, REFUSED, JOINS]),
+        text_input("toml/prefix", REFUSED, |instance, text| {
             toml(instance, &format!("[tags]\nprefix = {}\n", quoted(text)))
         }),
-        carrier("toml/deadline", REFUSED, |instance, text| {
+        text_input("toml/deadline", REFUSED, |instance, text| {
             toml(instance, &format!("[verify]\ndeadline = {}\n", quoted(text)))
         }),
-        carrier("toml/hook", REFUSED, |instance, text| toml(instance, &format!("[signal]\nhook = {}\n", quoted(text)))),
-        carrier("toml/stack", REFUSED, |instance, text| {
+        text_input("toml/hook", REFUSED, |instance, text| {
+            toml(instance, &format!("[signal]\nhook = {}\n", quoted(text)))
+        }),
+        text_input("toml/stack", REFUSED, |instance, text| {
             toml(instance, &format!("[signal]\nstack = {}\n", quoted(text)))
         }),
-        carrier("toml/wait-url", REFUSED, |instance, text| {
+        text_input("toml/wait-url", REFUSED, |instance, text| {
             toml(instance, &format!("[signal]\nwait-url = {}\n", quoted(text)))
         }),
-        carrier("toml/attributes", JOINS, |instance, text| {
+        text_input("toml/attributes", JOINS, |instance, text| {
             toml(instance, &format!("[derive]\nattributes = [{}]\n", quoted(text)))
         })
-        .ends([JOINS, REFUSED, JOINS]),
-        carrier("env/cluster", REFUSED, |instance, text| instance.env("ECS_BOOTSTRAP_CLUSTER", text)),
-        carrier("env/unknown", REFUSED, |instance, text| instance.env("ECS_BOOTSTRAP_NOTHING", text)),
-        carrier("env/unknown-name", REFUSED, |instance, text| {
+        .expected([JOINS, REFUSED, JOINS]),
+    ]
+}
+
+fn of_environment() -> Vec<TextInput> {
+    vec![
+        text_input("env/cluster", REFUSED, |instance, text| instance.env("ECS_BOOTSTRAP_CLUSTER", text)),
+        text_input("env/unknown", REFUSED, |instance, text| instance.env("ECS_BOOTSTRAP_NOTHING", text)),
+        text_input("env/unknown-name", REFUSED, |instance, text| {
             let name: String = text.chars().filter(|c| *c != '=').collect();
             instance.env(&format!("ECS_BOOTSTRAP_{name}"), "1")
         }),
-        carrier("env/agent-value", REFUSED, |instance, text| instance.env("ECS_BOOTSTRAP_AGENT__ECS_LOGLEVEL", text)),
-        carrier("env/log", REFUSED, |instance, text| instance.env("ECS_BOOTSTRAP_LOG", format!("x=y={text}")))
-            .ends([REFUSED.guard(&[0]); 3]),
-        carrier("env/ca-bundle", JOINS, |instance, text| instance.env("AWS_CA_BUNDLE", text)),
-        carrier("env/profile", JOINS, |instance, text| instance.env("AWS_PROFILE", text)),
-        carrier("env/foreign", JOINS, |instance, text| instance.env("DB_PASS", text)),
-        carrier("env/no-proxy", JOINS, |instance, text| instance.env("NO_PROXY", format!("127.0.0.1,{text}"))),
+        text_input("env/agent-value", REFUSED, |instance, text| {
+            instance.env("ECS_BOOTSTRAP_AGENT__ECS_LOGLEVEL", text)
+        }),
+        text_input("env/log", REFUSED, |instance, text| instance.env("ECS_BOOTSTRAP_LOG", format!("x=y={text}")))
+            .expected([REFUSED.guard(&[0]); 3]),
+        text_input("env/ca-bundle", JOINS, |instance, text| instance.env("AWS_CA_BUNDLE", text)),
+        text_input("env/profile", JOINS, |instance, text| instance.env("AWS_PROFILE", text)),
+        text_input("env/foreign", JOINS, |instance, text| instance.env("DB_PASS", text)),
+        text_input("env/no-proxy", JOINS, |instance, text| instance.env("NO_PROXY", format!("127.0.0.1,{text}"))),
     ]
 }
 
@@ -96,10 +109,10 @@ fn toml(instance: Instance, text: &str) -> Instance {
     instance.setting_file(FILES[0], text)
 }
 
-/// Options and words of the command line.
+/// Options and arguments of the command line.
 fn command_line() -> Vec<Row> {
     let texts = [
-        // The simulation lets no URL through that is not on loopback.
+        // The simulated instance refuses URLs that are not on loopback.
         ("secret", payload::SECRET.replace("https://", "")),
         ("escapes", payload::ESCAPES.to_owned()),
         ("long", payload::long(LONGEST)),
@@ -117,8 +130,8 @@ fn command_line() -> Vec<Row> {
         ] {
             let what: String = value.split(&text).next().unwrap_or_default().trim_end_matches('=').into();
             let what = if what.len() > 40 { "unknown" } else { &what };
-            let ends = if option == "--cluster-tag" && kind != "escapes" { JOINS } else { REFUSED };
-            let row = Row::new(format!("option/{option} {what}/{kind}"), ends, same).arguments(&[option, &value]);
+            let expected = if option == "--cluster-tag" && kind != "escapes" { JOINS } else { REFUSED };
+            let row = Row::new(format!("option/{option} {what}/{kind}"), expected, same).arguments(&[option, &value]);
             rows.push(if kind == "secret" { row } else { row.brief() });
         }
         for words in [
@@ -130,8 +143,8 @@ fn command_line() -> Vec<Row> {
             vec!["run", "--agent-endpoint", &text],
         ] {
             let name = format!("words/{}/{kind}", words[..words.len() - 1].join(" "));
-            let ends: &'static [i32] = if words[0] == "--set" && text.contains('=') { &[2, 20] } else { &[2] };
-            rows.push(Row::new(name, JOINS, same).only(&words, ends));
+            let expected: &'static [i32] = if words[0] == "--set" && text.contains('=') { &[2, 20] } else { &[2] };
+            rows.push(Row::new(name, JOINS, same).only(&words, expected));
         }
         let unknown = format!("--{text}");
         rows.push(Row::new(format!("words/option/{kind}"), JOINS, same).only(&["plan", &unknown], &[2]));
@@ -146,7 +159,7 @@ fn command_line() -> Vec<Row> {
 }
 
 pub fn rows() -> Vec<Row> {
-    let mut rows: Vec<Row> = carriers().into_iter().flat_map(|carrier| carrier.long(LONGEST).rows()).collect();
+    let mut rows: Vec<Row> = text_inputs().into_iter().flat_map(|text_input| text_input.long(LONGEST).rows()).collect();
     rows.extend(command_line());
     rows.push(Row::new("toml/run-together", REFUSED, |instance| {
         toml(instance, &format!("cluster = {}\n", quoted(payload::RUN_TOGETHER)))
@@ -190,14 +203,16 @@ pub fn rows() -> Vec<Row> {
     }));
     for duration in DURATIONS {
         for setting in DEADLINES {
-            // From a file: one duration for each setting, so that each setting has met several.
+            // Each setting gets several of the durations.
             let index = DURATIONS.iter().position(|one| *one == duration).unwrap_or_default();
             if index % DEADLINES.len() != DEADLINES.iter().position(|one| *one == setting).unwrap_or_default() % 5 {
                 continue;
             }
             let option = format!("{setting}={duration}");
-            let ends = Ends::all(&[0, 20]).clean(&[0, 20]);
-            rows.push(Row::new(format!("duration/{option}"), ends, |instance| instance).arguments(&["--set", &option]));
+            let expected = ExpectedCodes::all(&[0, 20]).clean(&[0, 20]);
+            rows.push(
+                Row::new(format!("duration/{option}"), expected, |instance| instance).arguments(&["--set", &option]),
+            );
         }
     }
     for value in ["99999999999999999999", "-1", "1e9", "0xffffff"] {

@@ -1,18 +1,18 @@
-//! Files that are no files: pipes, folders, links, sockets, sparse and endless ones, in every place that is read.
+//! Something other than a regular file in every path that is read: pipes, folders, link loops, sockets, sparse files.
 //!
-//! In: nothing. Out: rows. What is read from this machine itself (hosts, resolv.conf) lies in a mount namespace.
+//! In: nothing. Out: rows. The host's own `/etc/hosts` and `/etc/resolv.conf` are replaced in a mount namespace.
 
 use std::os::unix::fs::symlink;
 use std::os::unix::net::UnixListener;
 
-use crate::row::{Ends, JOINS, Row, SETTINGS};
+use crate::row::{ExpectedCodes, JOINS, Row, SETTINGS};
 use crate::support::Instance;
 
-const REFUSED: Ends = Ends::all(SETTINGS).clean(SETTINGS);
+const REFUSED: ExpectedCodes = ExpectedCodes::all(SETTINGS).clean(SETTINGS);
 
-/// Places below the root that are read, and how the commands end when something odd lies there.
-const PLACES: [(&str, Ends); 26] = [
-    ("etc/ecs/ecs.config", Ends::all(SETTINGS).clean(&[0, 20])),
+/// Paths below the root that are read, and the expected exit codes if one is not a regular file.
+const PATHS: [(&str, ExpectedCodes); 26] = [
+    ("etc/ecs/ecs.config", ExpectedCodes::all(SETTINGS).clean(&[0, 20])),
     ("var/lib/ecs/ecs.config", JOINS),
     ("etc/ecs/ecs.config.json", JOINS),
     ("etc/ecs-bootstrap/config.toml", REFUSED),
@@ -60,7 +60,7 @@ fn pipe(instance: &Instance, path: &str) {
     nix::unistd::mkfifo(&instance.disk.path(path), nix::sys::stat::Mode::from_bits_truncate(0o644)).unwrap();
 }
 
-/// 8 GiB, of which the disk holds nothing.
+/// 8 GiB, without a block on the disk.
 fn sparse(instance: &Instance, path: &str) {
     clear(instance, path);
     std::fs::File::create(instance.disk.path(path)).unwrap().set_len(8 << 30).unwrap();
@@ -68,11 +68,11 @@ fn sparse(instance: &Instance, path: &str) {
 
 pub fn rows() -> Vec<Row> {
     let mut rows = Vec::new();
-    for (index, (path, ends)) in PLACES.into_iter().enumerate() {
+    for (index, (path, expected)) in PATHS.into_iter().enumerate() {
         for (number, (name, put)) in SHAPES.into_iter().enumerate() {
-            // A pipe blocks wherever it lies; of the others, each place gets two.
+            // A pipe can block a reader, so every path gets one. Of the other forms, each path gets two.
             if number == 0 || (index + number) % 2 == 0 {
-                let row = Row::new(format!("shape/{name}/{path}"), ends, move |instance| {
+                let row = Row::new(format!("shape/{name}/{path}"), expected, move |instance| {
                     clear(&instance, path);
                     put(&instance, path);
                     instance
@@ -81,27 +81,27 @@ pub fn rows() -> Vec<Row> {
             }
         }
     }
-    rows.extend(of_this_machine());
+    rows.extend(resolver_files());
     rows
 }
 
-/// `/etc/hosts` and `/etc/resolv.conf`, which are read where an endpoint has a name. Each name server is on loopback, where
-/// nobody answers.
-fn of_this_machine() -> Vec<Row> {
+/// `/etc/hosts` and `/etc/resolv.conf`, which are read if an endpoint has a name. The name server is on loopback and
+/// does not answer.
+fn resolver_files() -> Vec<Row> {
     const SERVER: &str = "nameserver 127.0.77.53\noptions timeout:1 attempts:1\n";
-    let unresolved = Ends::verify(&[0, 11, 13, 25]);
+    let unresolved = ExpectedCodes::verify(&[0, 11, 13, 25]);
     let mut rows = Vec::new();
     for (name, own) in [("hosts", "/etc/hosts"), ("resolv.conf", "/etc/resolv.conf")] {
         let place = format!("home/{name}");
         let named = |instance: Instance| instance.without_name_server();
         let at = place.clone();
-        rows.push(Row::new(format!("machine/{name}/pipe"), unresolved, move |instance| {
+        rows.push(Row::new(format!("resolver/{name}/pipe"), unresolved, move |instance| {
             let instance = named(instance);
             pipe(&instance, &at);
-            instance.instead_of(own, &at)
+            instance.bind_mount(own, &at)
         }));
         let at = place.clone();
-        rows.push(Row::new(format!("machine/{name}/many-lines"), unresolved, move |instance| {
+        rows.push(Row::new(format!("resolver/{name}/many-lines"), unresolved, move |instance| {
             let line = if own == "/etc/hosts" {
                 "127.0.77.1 host-of-a-long-name.example alias\n"
             } else {
@@ -109,18 +109,18 @@ fn of_this_machine() -> Vec<Row> {
             };
             let instance = named(instance);
             instance.disk.write(&at, SERVER.to_owned() + &line.repeat(150_000));
-            instance.instead_of(own, &at)
+            instance.bind_mount(own, &at)
         }));
         let at = place.clone();
-        rows.push(Row::new(format!("machine/{name}/escapes"), unresolved, move |instance| {
+        rows.push(Row::new(format!("resolver/{name}/escapes"), unresolved, move |instance| {
             let instance = named(instance);
             instance.disk.write(&at, format!("{SERVER}search {}\n", crate::payload::ESCAPES_ON_ONE_LINE));
-            instance.instead_of(own, &at)
+            instance.bind_mount(own, &at)
         }));
-        rows.push(Row::new(format!("machine/{name}/sparse"), unresolved, move |instance| {
+        rows.push(Row::new(format!("resolver/{name}/sparse"), unresolved, move |instance| {
             let instance = named(instance);
             sparse(&instance, &place);
-            instance.instead_of(own, &place)
+            instance.bind_mount(own, &place)
         }));
     }
     rows.into_iter().map(|row| row.seconds(2)).collect()

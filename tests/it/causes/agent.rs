@@ -1,6 +1,6 @@
-//! Causes that lie in the agent, its saved state, its life cycle, and what nothing explains. See `causes.rs`.
+//! Causes in the agent, its saved state and its life cycle, and the cause `unknown`. See `causes/mod.rs`.
 
-use super::{Names, Notes, is_ready, run};
+use super::{ExpectedCause, ExpectedNote, is_ready, run};
 use crate::support::Instance;
 use crate::support::disk::AgentState;
 use std::time::Duration;
@@ -15,27 +15,28 @@ fn foreign_state(instance: Instance) -> Instance {
 }
 
 #[test]
-fn attributes_that_ecs_does_not_take_are_told() {
+fn attributes_that_ecs_rejects_are_reported() {
     let instance = Instance::new().agent_behaves(|agent| agent.attributes_rejected = true);
-    Names("attributes-rejected", 23, "Attribute validation failed")
+    ExpectedCause("attributes-rejected", 23, "Attribute validation failed")
         .check(&instance, &run(&instance, &["verify.deadline=20s"]));
 }
 
 #[test]
-fn an_agent_that_dies_on_the_state_of_another_instance_is_told() {
+fn an_agent_that_exits_because_of_another_instances_state_is_reported() {
     let text = "saved state is of another instance";
     let instance = foreign_state(Instance::new()).agent_behaves(|agent| agent.gives_up_with = Some(text.into()));
-    Names("baked-agent-state", 24, "`i-0fedcba9876543210`").check(&instance, &run(&instance, &["verify.deadline=20s"]));
+    ExpectedCause("baked-agent-state", 24, "`i-0fedcba9876543210`")
+        .check(&instance, &run(&instance, &["verify.deadline=20s"]));
 }
 
 #[test]
-fn an_agent_that_drops_the_state_of_another_instance_is_no_cause() {
+fn state_of_another_instance_that_the_agent_drops_is_not_a_cause() {
     let instance = foreign_state(Instance::new()).agent_behaves(|agent| agent.register_delay = Duration::from_secs(2));
     is_ready(&run(&instance, &["verify.deadline=20s"]));
 }
 
 #[test]
-fn the_state_of_another_instance_is_not_blamed_for_what_heals() {
+fn state_of_another_instance_is_not_a_cause_of_a_temporary_error() {
     let instance = foreign_state(Instance::new());
     let throttled = crate::support::aws::Fault::error(400, "ThrottlingException", "Rate exceeded");
     instance.aws.fail_first("RegisterContainerInstance", 1, throttled);
@@ -43,39 +44,39 @@ fn the_state_of_another_instance_is_not_blamed_for_what_heals() {
 }
 
 #[test]
-fn an_agent_that_gives_up_for_a_new_reason_is_told_by_its_code() {
+fn an_agent_that_gives_up_for_an_unknown_reason_is_reported_with_its_exit_code() {
     let text = "InvalidParameterException: something new";
     let instance = Instance::new().agent_behaves(|agent| agent.gives_up_with = Some(text.into()));
-    Names("agent-gave-up", 23, "the agent exited with code 5")
+    ExpectedCause("agent-gave-up", 23, "the agent exited with code 5")
         .check(&instance, &run(&instance, &["verify.deadline=20s"]));
 }
 
 #[test]
-fn a_run_that_another_one_keeps_waiting_says_so() {
+fn a_run_that_waits_too_long_for_another_run_is_reported() {
     let instance = Instance::new().file("run/ecs-bootstrap/lock", "");
     let held = std::fs::File::open(instance.disk.path("run/ecs-bootstrap/lock")).unwrap();
     held.lock().unwrap();
     let outcome = run(&instance, &["run.deadline=2s"]);
-    Names("run-late", 13, "`run.deadline` (2s) passed while waiting for another run")
+    ExpectedCause("run-late", 13, "`run.deadline` (2s) passed while waiting for another run")
         .check_untouched(&instance, &outcome);
     drop(held);
     is_ready(&run(&instance, &["verify.deadline=20s"]));
 }
 
 #[test]
-fn an_agent_that_never_connects_is_told_after_its_window() {
+fn an_agent_that_never_connects_is_reported_after_the_window() {
     let instance = Instance::new().agent_behaves(|agent| agent.never_connects = true);
-    Names("agent-not-connected", 13, "agentConnected false")
+    ExpectedCause("agent-not-connected", 13, "agentConnected false")
         .check(&instance, &run(&instance, &["verify.deadline=5s", "verify.window=2s"]));
 }
 
 #[test]
-fn a_short_disconnect_is_no_cause() {
+fn a_short_disconnect_is_not_a_cause() {
     let instance = Instance::new().agent_behaves(|agent| agent.connect_delay = Duration::from_secs(2));
     let outcome = run(&instance, &["verify.deadline=30s"]);
     is_ready(&outcome);
     assert!(outcome.stdout.contains("its agent is connected"), "{}", outcome.stdout);
-    assert!(outcome.duration < Duration::from_secs(5), "the log told of the connection: {:?}", outcome.duration);
+    assert!(outcome.duration < Duration::from_secs(5), "the log shows the connection earlier: {:?}", outcome.duration);
 }
 
 fn in_pool(state: Option<&str>) -> Instance {
@@ -85,14 +86,14 @@ fn in_pool(state: Option<&str>) -> Instance {
 }
 
 #[test]
-fn an_instance_in_a_warm_pool_waits_and_has_not_failed() {
+fn an_instance_in_a_warm_pool_is_waiting_and_has_not_failed() {
     let instance = in_pool(Some("Warmed:Running"));
     let outcome = run(&instance, &["verify.deadline=3s"]);
     let named = outcome.stdout.lines().find_map(|line| line.strip_prefix("waiting: [")?.split(']').next());
     super::record("warm-pool-waiting", named.unwrap_or("nothing"));
     assert_eq!(outcome.code, Some(0), "{}", outcome.stderr);
     assert!(outcome.stdout.starts_with("waiting: "), "{}", outcome.stdout);
-    let Names(id, _, seen) = Names("warm-pool-waiting", 0, "`Warmed:Running`");
+    let ExpectedCause(id, _, seen) = ExpectedCause("warm-pool-waiting", 0, "`Warmed:Running`");
     assert!(
         outcome.stdout.contains(&format!("waiting: [{id}]")) && outcome.stdout.contains(seen),
         "{}",
@@ -102,25 +103,25 @@ fn an_instance_in_a_warm_pool_waits_and_has_not_failed() {
 }
 
 #[test]
-fn an_instance_in_service_is_in_no_warm_pool() {
+fn an_instance_in_service_is_not_in_a_warm_pool() {
     is_ready(&run(&in_pool(Some("InService")), &["verify.deadline=20s"]));
 }
 
 #[test]
-fn a_warm_pool_setting_outside_a_group_is_not_called_waiting() {
+fn a_warm_pool_setting_outside_a_group_is_reported() {
     let instance = in_pool(None);
-    Names("warm-pool-state-missing", 23, "Waiting for instance to go InService")
+    ExpectedCause("warm-pool-state-missing", 23, "Waiting for instance to go InService")
         .check(&instance, &run(&instance, &["verify.deadline=3s"]));
 }
 
 #[test]
-fn silence_is_not_given_a_name() {
+fn an_agent_without_errors_that_never_registers_is_unknown() {
     let instance = Instance::new().agent_behaves(|agent| agent.never_registers = true);
-    Names("unknown", 13, "ecs.service is active").check(&instance, &run(&instance, &["verify.deadline=3s"]));
+    ExpectedCause("unknown", 13, "ecs.service is active").check(&instance, &run(&instance, &["verify.deadline=3s"]));
 }
 
 #[test]
-fn an_agent_that_is_slow_is_no_cause() {
+fn an_agent_that_is_slow_is_not_a_cause() {
     let instance = Instance::new().agent_behaves(|agent| agent.register_delay = Duration::from_secs(3));
     is_ready(&run(&instance, &["verify.deadline=20s"]));
 }
@@ -128,12 +129,14 @@ fn an_agent_that_is_slow_is_no_cause() {
 #[test]
 fn an_agent_without_an_arn_is_not_registered() {
     let instance = Instance::new().agent_behaves(|agent| agent.empty_arn = true);
-    Names("unknown", 13, "holds no container instance ARN").check(&instance, &run(&instance, &["verify.deadline=3s"]));
+    ExpectedCause("unknown", 13, "has no container instance ARN")
+        .check(&instance, &run(&instance, &["verify.deadline=3s"]));
 }
 
 #[test]
-fn what_the_log_says_of_an_earlier_boot_is_no_cause() {
-    let line = "level=critical time=2026-01-01T00:00:00Z msg=\"Unable to register as a container instance with ECS\" error=\"AccessDeniedException: not authorized\"\n";
+fn errors_of_an_earlier_boot_are_not_a_cause() {
+    let line = "level=critical time=2026-01-01T00:00:00Z msg=\"Unable to register as a container instance with ECS\" \
+                error=\"AccessDeniedException: not authorized\"\n";
     let instance = Instance::new()
         .file("var/log/ecs/ecs-agent.log", line)
         .file("var/log/ecs/ecs-init.log", "level=error msg=\"agent exited with terminal exit code: 5\"\n")
@@ -149,34 +152,35 @@ const REFUSED: &str = "Unable to register as a container instance with ECS";
 const SOON: &[&str] = &["verify.deadline=20s"];
 
 #[test]
-fn tags_that_ecs_does_not_take_are_told() {
+fn tags_that_ecs_rejects_are_reported() {
     let instance = exiting(5, REFUSED, "InvalidParameterException: Tag keys cannot begin with aws:");
-    Names("tags-rejected", 23, "Tag keys cannot begin with").check(&instance, &run(&instance, SOON));
+    ExpectedCause("tags-rejected", 23, "Tag keys cannot begin with").check(&instance, &run(&instance, SOON));
 }
 
 #[test]
-fn an_agent_without_what_task_interfaces_need_is_told() {
+fn a_failed_setup_of_task_network_interfaces_is_reported() {
     let instance = exiting(5, "Unable to initialize Task ENI dependencies", "agent is not started with an init system");
-    Names("task-eni-setup-failed", 23, "init system").check(&instance, &run(&instance, SOON));
+    ExpectedCause("task-eni-setup-failed", 23, "init system").check(&instance, &run(&instance, SOON));
 }
 
 #[test]
-fn a_control_group_that_cannot_be_made_is_told() {
+fn a_cgroup_that_cannot_be_created_is_reported() {
     let instance = exiting(5, "Unable to initialize cgroup root", "unable to setup '/ecs' cgroup")
         .ecs_config("ECS_ENABLE_TASK_CPU_MEM_LIMIT=true\n");
-    Names("cgroup-setup-failed", 23, "ECS_ENABLE_TASK_CPU_MEM_LIMIT is `true`").check(&instance, &run(&instance, SOON));
+    ExpectedCause("cgroup-setup-failed", 23, "ECS_ENABLE_TASK_CPU_MEM_LIMIT is `true`")
+        .check(&instance, &run(&instance, SOON));
 }
 
 #[test]
-fn an_agent_that_ends_again_and_again_is_told_by_its_code_and_last_words() {
+fn an_agent_that_keeps_exiting_is_reported_with_exit_code_and_last_log_line() {
     let instance = exiting(2, "panic", "proxy http://u:hunter2@proxy:3128 is nil");
     let outcome = run(&instance, &["verify.deadline=5s"]);
-    Names("agent-exits", 23, "the agent exited with code 2").check(&instance, &outcome);
+    ExpectedCause("agent-exits", 23, "the agent exited with code 2").check(&instance, &outcome);
     assert!(outcome.stderr.contains("http://<redacted>@proxy:3128 is nil"), "{}", outcome.stderr);
 }
 
 #[test]
-fn an_agent_that_ends_once_and_then_registers_is_no_cause() {
+fn an_agent_that_exits_once_and_then_registers_is_not_a_cause() {
     let instance = exiting(1, "Unable to fetch host resources", "");
     let verify = instance.start(&["run", "--wait", "--set", "verify.deadline=20s"]);
     while !instance.disk.text("var/log/ecs/ecs-init.log").contains("Agent exited with code 1") {
@@ -198,50 +202,51 @@ fn saved(instance: Instance, cluster: &str) -> Instance {
 }
 
 #[test]
-fn an_agent_that_was_of_another_cluster_is_told() {
+fn an_agent_with_saved_state_of_another_cluster_is_reported() {
     let instance = saved(Instance::new(), "stage");
-    Names("cluster-mismatch-saved", 21, "saved cluster 'stage'").check(&instance, &run(&instance, SOON));
+    ExpectedCause("cluster-mismatch-saved", 21, "saved cluster 'stage'").check(&instance, &run(&instance, SOON));
 }
 
 #[test]
-fn saved_state_of_the_same_cluster_is_no_cause() {
+fn saved_state_of_the_same_cluster_is_not_a_cause() {
     is_ready(&run(&saved(Instance::new(), "prod"), SOON));
 }
 
 #[test]
-fn a_registration_that_ecs_holds_as_inactive_is_told() {
+fn an_inactive_registration_is_reported() {
     let instance = saved(Instance::new(), "prod");
     let inactive = crate::support::aws::Fault::error(400, "ClientException", "Container instance is inactive.");
     instance.aws.fail("RegisterContainerInstance", inactive);
-    Names("registration-inactive", 24, "container-instance/prod/saved").check(&instance, &run(&instance, SOON));
+    ExpectedCause("registration-inactive", 24, "container-instance/prod/saved").check(&instance, &run(&instance, SOON));
 }
 
 #[test]
-fn an_instance_that_is_deregistered_under_its_agent_is_told() {
+fn an_instance_that_is_deregistered_while_its_agent_runs_is_reported() {
     let instance = Instance::new().agent_behaves(|agent| agent.deregistered = true);
-    Names("deregistered-while-up", 24, "InactiveInstanceException").check(&instance, &run(&instance, SOON));
+    ExpectedCause("deregistered-while-up", 24, "InactiveInstanceException").check(&instance, &run(&instance, SOON));
 }
 
 #[test]
-fn another_process_on_the_agents_port_is_told() {
+fn another_process_on_the_agents_port_is_reported() {
     let instance = Instance::new().agent_behaves(|agent| agent.port_taken = true);
     let port: u16 = instance.agent.endpoint().rsplit_once(':').unwrap().1.parse().unwrap();
     let table = format!(
-        "  sl  local_address rem_address   st\n   0: 00000000:{port:04X} 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 4711 1\n"
+        "  sl  local_address rem_address   st\n   0: 00000000:{port:04X} 00000000:0000 0A 00000000:00000000 \
+         00:00000000 00000000     0        0 4711 1\n"
     );
     let instance = instance.file("proc/net/tcp", table).file("proc/12/comm", "nginx\n");
     instance.disk.folder("proc/12/fd");
     std::os::unix::fs::symlink("socket:[4711]", instance.disk.path("proc/12/fd/3")).unwrap();
-    Names("introspection-port-taken", 24, "process 12 (`nginx`)").check(&instance, &run(&instance, SOON));
+    ExpectedCause("introspection-port-taken", 24, "process 12 (`nginx`)").check(&instance, &run(&instance, SOON));
 }
 
 #[test]
-fn an_answer_that_is_no_agents_is_told() {
+fn an_answer_on_the_agents_port_that_is_not_the_agents_is_reported() {
     let instance = Instance::new().agent_behaves(|agent| agent.garbage_introspection = true);
-    Names("introspection-port-taken", 24, "is not an agent's").check(&instance, &run(&instance, SOON));
+    ExpectedCause("introspection-port-taken", 24, "is not from an ECS agent").check(&instance, &run(&instance, SOON));
 }
 
-/// An instance that ECS has already, as it was at its first registration.
+/// An instance that is already registered, with this status and the attribute `tier=db`.
 fn known(status: &str) -> Instance {
     let instance = saved(Instance::new(), "prod");
     let mut own = String::new();
@@ -260,14 +265,14 @@ fn known(status: &str) -> Instance {
 }
 
 #[test]
-fn attributes_that_came_after_the_registration_are_noted() {
+fn attributes_added_after_the_registration_are_a_note() {
     let instance = known("ACTIVE").ecs_config("ECS_INSTANCE_ATTRIBUTES={\"tier\":\"web\"}\n");
-    Notes("attributes-not-applied", "`tier=web`").check(&run(&instance, SOON));
+    ExpectedNote("attributes-not-applied", "`tier=web`").check(&run(&instance, SOON));
 }
 
 #[test]
-fn a_draining_instance_is_noted() {
-    Notes("draining", "is DRAINING").check(&run(&known("DRAINING"), SOON));
+fn a_draining_instance_is_a_note() {
+    ExpectedNote("draining", "is DRAINING").check(&run(&known("DRAINING"), SOON));
 }
 
 #[test]
@@ -276,18 +281,18 @@ fn a_status_in_which_ecs_places_no_task_is_not_ready() {
         ("REGISTERING", "status REGISTERING"),
         (
             "REGISTRATION_FAILED",
-            "and as its reason `The trunk network interface was not attached, since the subnet has no free address`",
+            "the reason is `The trunk network interface was not attached, since the subnet has no free address`",
         ),
         ("DEREGISTERING", "status DEREGISTERING"),
         ("INACTIVE", "status INACTIVE"),
     ] {
         let instance = known(status);
-        Names("registration-not-active", 23, seen).check(&instance, &run(&instance, SOON));
+        ExpectedCause("registration-not-active", 23, seen).check(&instance, &run(&instance, SOON));
     }
 }
 
 #[test]
-fn an_active_instance_with_its_attributes_is_not() {
+fn an_active_instance_with_its_attributes_has_no_note() {
     let instance = known("ACTIVE").ecs_config("ECS_INSTANCE_ATTRIBUTES={\"tier\":\"db\"}\n");
     let outcome = run(&instance, SOON);
     is_ready(&outcome);
@@ -295,25 +300,25 @@ fn an_active_instance_with_its_attributes_is_not() {
 }
 
 #[test]
-fn an_old_agent_is_noted() {
+fn an_old_agent_is_a_note() {
     let instance = Instance::new().agent_behaves(|agent| agent.version = Some("1.20.3"));
-    Notes("agent-too-old", "version 1.20.3").check(&run(&instance, SOON));
+    ExpectedNote("agent-too-old", "version 1.20.3").check(&run(&instance, SOON));
 }
 
 #[test]
-fn state_of_another_instance_is_noted_where_the_agent_dropped_it() {
+fn state_of_another_instance_that_the_agent_dropped_is_a_note() {
     let slow = Instance::new().agent_behaves(|agent| agent.register_delay = Duration::from_secs(2));
-    Notes("baked-agent-state", "`i-0fedcba9876543210`").check(&run(&foreign_state(slow), SOON));
+    ExpectedNote("baked-agent-state", "`i-0fedcba9876543210`").check(&run(&foreign_state(slow), SOON));
 }
 
 #[test]
-fn a_gpu_that_is_not_seen_is_noted() {
+fn a_gpu_that_the_agent_does_not_see_is_a_note() {
     let instance = Instance::new().ecs_config("ECS_ENABLE_GPU_SUPPORT=true\n");
-    Notes("gpu-not-seen", "GPU information is not found").check(&run(&instance, SOON));
+    ExpectedNote("gpu-not-seen", "GPU information is not found").check(&run(&instance, SOON));
 }
 
 #[test]
-fn a_gpu_that_is_seen_is_not() {
+fn a_gpu_that_the_agent_sees_is_not_a_note() {
     let instance = Instance::new().ecs_config("ECS_ENABLE_GPU_SUPPORT=true\n");
     instance.disk.add_gpu();
     let outcome = run(&instance, SOON);

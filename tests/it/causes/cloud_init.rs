@@ -1,6 +1,6 @@
-//! Causes that lie in cloud-init itself. See `causes.rs`; user data that waits for the agent is in `tests/it/user_data.rs`.
+//! Causes in cloud-init itself. See `causes/mod.rs`. User data that waits for the agent is in `tests/it/user_data.rs`.
 
-use super::{Names, Notes, is_ready, run};
+use super::{ExpectedCause, ExpectedNote, is_ready, run};
 use crate::support::{Instance, Outcome};
 
 const SCRIPT: &str = "#!/bin/bash\necho ECS_CLUSTER=prod >> /etc/ecs/ecs.config\n";
@@ -12,66 +12,68 @@ fn only_user_data() -> Instance {
     Instance::new().without_tags().user_data(SCRIPT)
 }
 
-fn told(instance: &Instance) -> Outcome {
+fn report_of(instance: &Instance) -> Outcome {
     run(instance, &["tags.wait=1s"])
 }
 
 #[test]
-fn a_boot_without_a_data_source_is_told() {
+fn a_boot_without_a_data_source_is_reported() {
     let instance = only_user_data().file(RESULT, NONE);
-    Names("datasource-none", 21, "cloud-init's record says DataSourceNone").check(&instance, &told(&instance));
+    ExpectedCause("datasource-none", 21, "cloud-init recorded DataSourceNone").check(&instance, &report_of(&instance));
     let text = "Cloud-init failure detected: DataSourceNone while user data exists";
     let exits = Instance::new().user_data(SCRIPT).file(RESULT, NONE);
     let exits = exits.agent_behaves(|agent| agent.gives_up_with = Some(text.into()));
-    Names("datasource-none", 21, "Cloud-init failure detected").check(&exits, &run(&exits, &["verify.deadline=20s"]));
+    ExpectedCause("datasource-none", 21, "Cloud-init failure detected")
+        .check(&exits, &run(&exits, &["verify.deadline=20s"]));
 }
 
 #[test]
-fn no_data_source_and_no_user_data_is_user_data_that_is_absent() {
+fn without_user_data_a_missing_data_source_is_user_data_absent() {
     let instance = Instance::new().without_tags().file(RESULT, NONE);
-    Names("user-data-absent", 21, "no user data").check(&instance, &told(&instance));
+    ExpectedCause("user-data-absent", 21, "no user data").check(&instance, &report_of(&instance));
 }
 
 #[test]
-fn an_agent_that_gives_up_for_something_else_is_not_called_a_missing_data_source() {
+fn an_agent_that_gives_up_for_another_reason_is_agent_gave_up() {
     let instance = Instance::new().user_data(SCRIPT).file(RESULT, NONE);
     let instance = instance.agent_behaves(|agent| agent.gives_up_with = Some("something new".into()));
-    Names("agent-gave-up", 23, "the agent exited with code 5")
+    ExpectedCause("agent-gave-up", 23, "the agent exited with code 5")
         .check(&instance, &run(&instance, &["verify.deadline=20s"]));
 }
 
 #[test]
-fn a_cloud_init_that_failed_at_something_else_is_told() {
+fn a_failed_module_of_cloud_init_is_reported() {
     let error = r#"{"v1": {"datasource": "DataSourceEc2Local", "errors": ["('users_groups', KeyError('hunter2'))"]}}"#;
     let instance = only_user_data().file(RESULT, error);
-    let outcome = told(&instance);
-    Names("cloud-init-failed", 21, "its module `users-groups` failed").check(&instance, &outcome);
+    let outcome = report_of(&instance);
+    ExpectedCause("cloud-init-failed", 21, "its module `users-groups` failed").check(&instance, &outcome);
     assert!(!outcome.stderr.contains("hunter2"), "{}", outcome.stderr);
     let beside = Instance::new().user_data(SCRIPT).file(RESULT, error);
-    Notes("cloud-init-failed", "`users-groups` failed").check(&run(&beside, &["verify.deadline=20s"]));
+    ExpectedNote("cloud-init-failed", "`users-groups` failed").check(&run(&beside, &["verify.deadline=20s"]));
 }
 
 #[test]
-fn a_cloud_config_that_is_no_yaml_is_told() {
+fn a_cloud_config_that_is_not_yaml_is_reported() {
     let text = "#cloud-config\nwrite_files:\n - path: /etc/ecs/ecs.config\n  content: ECS_CLUSTER=hunter2\n";
     let log =
         "2026-01-01 00:00:00,000 - util.py[WARNING]: Failed loading yaml blob. Invalid format at line 4: \"hunter2\"\n";
     let instance = Instance::new().without_tags().user_data(text).file("var/log/cloud-init-output.log", log);
-    let outcome = told(&instance);
-    Names("cloud-init-failed", 21, "cloud-init-output.log: `Failed loading yaml blob`").check(&instance, &outcome);
+    let outcome = report_of(&instance);
+    ExpectedCause("cloud-init-failed", 21, "cloud-init-output.log: `Failed loading yaml blob`")
+        .check(&instance, &outcome);
     assert!(!outcome.stderr.contains("hunter2"), "{}", outcome.stderr);
 }
 
 #[test]
-fn a_cloud_init_that_never_ran_is_told() {
+fn a_cloud_init_that_never_ran_is_reported() {
     let instance = only_user_data();
     instance.disk.remove(RESULT);
     instance.disk.remove(STATUS);
-    Names("cloud-init-failed", 21, "no record of this boot").check(&instance, &told(&instance));
+    ExpectedCause("cloud-init-failed", 21, "no record of this boot").check(&instance, &report_of(&instance));
 }
 
 #[test]
-fn warnings_that_cloud_init_got_over_are_nothing() {
+fn recoverable_warnings_of_cloud_init_are_ignored() {
     let status = r#"{"v1": {"datasource": "DataSourceEc2Local", "init": {"errors": [], "recoverable_errors":
         {"WARNING": ["Unhandled non-multipart (text/x-not-multipart) userdata: 'hunter2'"]}}}}"#;
     let outcome = run(&Instance::new().file(STATUS, status), &["verify.deadline=20s"]);
@@ -80,7 +82,7 @@ fn warnings_that_cloud_init_got_over_are_nothing() {
     assert!(!outcome.stdout.contains("hunter2"), "{}", outcome.stdout);
 }
 
-/// A process of user data.
+/// Adds a process of user data, which started `started` hundredths of a second after the boot.
 fn process(instance: Instance, pid: u32, name: &str, parent: u32, started: u64) -> Instance {
     let stat = format!("{pid} ({name}) S {parent} 1 1 0 -1 4194304 0 0 0 0 0 0 0 0 20 0 1 0 {started} 0 0\n");
     instance
@@ -89,7 +91,7 @@ fn process(instance: Instance, pid: u32, name: &str, parent: u32, started: u64) 
         .file(&format!("proc/{pid}/stat"), stat)
 }
 
-/// cloud-init runs a script, which has slept since `started` (in hundredths of a second since the boot).
+/// cloud-init runs a script that started `started` hundredths of a second after the boot and sleeps.
 fn sleeping(started: u64) -> Instance {
     let instance = Instance::new().user_data(SCRIPT).file("proc/uptime", "4000.00 80.02\n").file("dev/console", "");
     let instance = process(instance, 4700, "cloud-init", 1, 1000);
@@ -99,7 +101,7 @@ fn sleeping(started: u64) -> Instance {
 }
 
 #[test]
-fn a_script_that_does_not_end_is_told_while_it_runs() {
+fn a_script_that_runs_too_long_is_reported_while_it_runs() {
     let instance = sleeping(100_000);
     assert_eq!(instance.run(&["run", "--no-wait"]).code, Some(0));
     let verify = instance.start(&["verify", "--set", "verify.deadline=3s"]);
@@ -107,18 +109,22 @@ fn a_script_that_does_not_end_is_told_while_it_runs() {
         std::thread::sleep(std::time::Duration::from_millis(100));
         Some(instance.run(&["status"])).filter(|status| status.code == Some(13))
     });
-    let status = status.expect("it is told");
+    let status = status.expect("the cause is reported while the script runs");
     let outcome = Outcome { stdout: String::new(), stderr: status.stdout, ..status };
-    Names("cloud-init-stuck", 13, "process 4710 (`part-001`) of user data has run for 50m, and waits for `sleep`")
-        .check(&instance, &outcome);
+    ExpectedCause(
+        "cloud-init-stuck",
+        13,
+        "process 4710 (`part-001`) of user data has run for 50m, and waits for `sleep`",
+    )
+    .check(&instance, &outcome);
     assert!(!outcome.stderr.contains("hunter2"), "{}", outcome.stderr);
-    // It ends after all.
+    // The script ends, and the instance joins.
     instance.user_data_ends();
     assert_eq!(verify.wait().code, Some(0));
 }
 
 #[test]
-fn a_script_that_is_young_is_waited_for() {
+fn a_script_that_started_recently_is_waited_for() {
     let instance = sleeping(395_000);
     assert_eq!(instance.run(&["run", "--no-wait"]).code, Some(0));
     let verify = instance.start(&["verify", "--set", "verify.deadline=1s"]);

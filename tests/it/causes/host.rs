@@ -1,16 +1,16 @@
-//! Causes that lie on this host: settings, `ecs.config`, docker, units, disk. See `causes.rs`.
+//! Causes on the host: settings, `ecs.config`, docker, units, disk. See `causes/mod.rs`.
 
-use super::{Names, is_ready, run, verify};
+use super::{ExpectedCause, is_ready, run, verify};
 use crate::bad_input::{full_disk, read_only};
 use crate::support::Instance;
 use crate::support::systemd::Start;
 use std::time::Duration;
 
 #[test]
-fn an_unknown_setting_is_named_with_its_place() {
+fn an_unknown_setting_is_reported_with_its_file() {
     let instance = Instance::new().setting_file("etc/ecs-bootstrap/config.toml", "clutser = \"prod\"\n");
     let outcome = run(&instance, &[]);
-    Names("setting-invalid", 20, "/etc/ecs-bootstrap/config.toml").check_untouched(&instance, &outcome);
+    ExpectedCause("setting-invalid", 20, "/etc/ecs-bootstrap/config.toml").check_untouched(&instance, &outcome);
     assert!(outcome.stderr.contains("did you mean `cluster`?"), "{}", outcome.stderr);
 }
 
@@ -19,87 +19,88 @@ fn a_linked_ecs_config_is_not_followed() {
     let instance = Instance::new();
     instance.disk.remove("etc/ecs/ecs.config");
     std::os::unix::fs::symlink("elsewhere", instance.disk.path("etc/ecs/ecs.config")).unwrap();
-    Names("ecs-config-unusable", 20, "/etc/ecs/ecs.config").check(&instance, &run(&instance, &[]));
+    ExpectedCause("ecs-config-unusable", 20, "/etc/ecs/ecs.config").check(&instance, &run(&instance, &[]));
     assert!(instance.disk.read("etc/ecs/elsewhere").is_none());
 }
 
 #[test]
-fn attributes_that_are_no_json_are_told_before_the_agent_is_waited_for() {
+fn attributes_that_are_not_json_are_reported_before_the_agent_starts() {
     let instance = Instance::new().ecs_config("ECS_INSTANCE_ATTRIBUTES={tier: web}\n");
-    Names("config-bad-json", 20, "in ecs.config `ECS_INSTANCE_ATTRIBUTES` takes a JSON object of strings")
+    ExpectedCause("config-bad-json", 20, "in ecs.config, `ECS_INSTANCE_ATTRIBUTES` takes a JSON object of strings")
         .check(&instance, &run(&instance, &[]));
 }
 
 #[test]
-fn attributes_that_are_json_are_no_cause() {
+fn attributes_that_are_json_are_not_a_cause() {
     let instance = Instance::new().ecs_config("ECS_INSTANCE_ATTRIBUTES={\"tier\": \"web\"}\n");
     is_ready(&run(&instance, &["verify.deadline=20s"]));
 }
 
 #[test]
-fn a_ca_bundle_without_certificates_is_told_before_any_call() {
+fn a_ca_bundle_without_certificates_is_reported_before_any_call() {
     let instance = Instance::new().without_imds_tags();
     instance.disk.write("home/rubbish.pem", "not a certificate\n");
     let path = instance.disk.path("home/rubbish.pem");
     let instance = instance.env("AWS_CA_BUNDLE", path.as_os_str());
-    Names("ca-bundle-invalid", 20, "rubbish.pem").check_untouched(&instance, &run(&instance, &[]));
+    ExpectedCause("ca-bundle-invalid", 20, "rubbish.pem").check_untouched(&instance, &run(&instance, &[]));
     assert!(instance.aws.requests().is_empty());
 }
 
 #[test]
-fn docker_that_is_not_installed_is_told_at_once() {
+fn docker_that_is_not_installed_is_reported_at_once() {
     let instance = Instance::new().unit("docker.service", |unit| unit.absent());
-    Names("docker-absent", 24, "systemd knows no docker.service").check(&instance, &run(&instance, &[]));
+    ExpectedCause("docker-absent", 24, "systemd has no docker.service").check(&instance, &run(&instance, &[]));
 }
 
 #[test]
-fn docker_that_fails_is_told_at_once() {
+fn docker_that_fails_is_reported_at_once() {
     let instance = Instance::new().unit("docker.service", |unit| unit.start = Start::Fails("failed".into()));
-    Names("docker-failed", 24, "docker.service is failed (result exit-code").check(&instance, &run(&instance, &[]));
+    ExpectedCause("docker-failed", 24, "docker.service is failed (result exit-code")
+        .check(&instance, &run(&instance, &[]));
 }
 
 #[test]
-fn docker_that_never_comes_is_late_not_failed() {
+fn docker_that_never_becomes_active_is_docker_not_ready() {
     let instance = Instance::new().unit("docker.service", |unit| unit.start = Start::NeverEnds);
-    Names("docker-not-ready", 12, "docker.service is activating")
+    ExpectedCause("docker-not-ready", 12, "docker.service is activating")
         .check(&instance, &run(&instance, &["verify.deadline=4s"]));
 }
 
 #[test]
-fn docker_that_is_slow_is_no_cause() {
+fn docker_that_is_slow_is_not_a_cause() {
     let instance = Instance::new().unit("docker.service", |unit| unit.delay = Duration::from_millis(2500));
     is_ready(&run(&instance, &["verify.deadline=20s"]));
 }
 
 #[test]
-fn an_image_without_the_agent_is_told_at_once() {
+fn an_image_without_the_agent_is_reported_at_once() {
     let instance = Instance::new().unit("ecs.service", |unit| unit.absent());
-    Names("ecs-init-absent", 24, "systemd knows neither ecs.service nor amazon-ecs.service")
+    ExpectedCause("ecs-init-absent", 24, "systemd has neither ecs.service nor amazon-ecs.service")
         .check(&instance, &run(&instance, &[]));
 }
 
 #[test]
 fn a_masked_unit_is_not_unmasked() {
     let instance = Instance::new().unit("ecs.service", |unit| unit.masked());
-    Names("unit-masked", 24, "ecs.service is masked").check(&instance, &run(&instance, &[]));
+    ExpectedCause("unit-masked", 24, "ecs.service is masked").check(&instance, &run(&instance, &[]));
     assert_eq!(instance.systemd.unit("ecs.service").unwrap().load_state, "masked");
 }
 
 #[test]
-fn a_disabled_agent_that_nothing_starts_is_told() {
+fn a_disabled_agent_without_a_start_job_is_reported() {
     let instance = Instance::new().unit("ecs.service", |unit| unit.unit_file_state = "disabled".into());
-    Names("ecs-unit-disabled", 24, "ecs.service is disabled and inactive, without a job")
+    ExpectedCause("ecs-unit-disabled", 24, "ecs.service is disabled and inactive, without a job")
         .check(&instance, &verify(&instance, &["verify.deadline=20s"]));
 }
 
 #[test]
-fn a_disabled_agent_that_run_starts_is_no_cause() {
+fn a_disabled_agent_that_run_starts_is_not_a_cause() {
     let instance = Instance::new().unit("ecs.service", |unit| unit.unit_file_state = "disabled".into());
     is_ready(&run(&instance, &["verify.deadline=20s"]));
 }
 
 #[test]
-fn a_failed_docker_that_this_run_starts_again_is_no_cause() {
+fn an_earlier_failure_of_docker_is_not_a_cause() {
     let failed_before = |unit: &mut crate::support::systemd::Unit| {
         unit.active_state = "failed".into();
         unit.sub_state = "failed".into();
@@ -111,47 +112,47 @@ fn a_failed_docker_that_this_run_starts_again_is_no_cause() {
 }
 
 #[test]
-fn waiting_in_user_data_for_what_waits_for_user_data_is_refused() {
+fn waiting_in_user_data_for_an_agent_that_waits_for_user_data_is_refused() {
     let instance = Instance::new();
     instance.systemd.cloud_final_runs();
     instance.systemd.change(|systemd| systemd.caller = Some("cloud-final.service".into()));
-    Names("start-blocked", 24, "`cloud-final.service`").check(&instance, &run(&instance, &[]));
+    ExpectedCause("start-blocked", 24, "`cloud-final.service`").check(&instance, &run(&instance, &[]));
     assert_eq!(instance.disk.text("etc/ecs/ecs.config"), "ECS_CLUSTER=prod\n");
     instance.systemd.cloud_final_ends();
 }
 
 #[test]
-fn a_host_without_a_bus_is_told() {
+fn a_host_without_a_bus_is_reported() {
     let instance = Instance::new().without_bus();
-    Names("systemd-unreachable", 12, "bus").check(&instance, &run(&instance, &[]));
+    ExpectedCause("systemd-unreachable", 12, "bus").check(&instance, &run(&instance, &[]));
 }
 
 #[test]
-fn a_refused_start_is_told_in_systemds_words() {
+fn a_refused_start_is_reported_with_systemds_message() {
     let refused = Start::Refused { name: "org.freedesktop.DBus.Error.AccessDenied".into(), text: "Not you.".into() };
     let instance = Instance::new().unit("ecs.service", |unit| unit.start = refused);
-    Names("systemd-refused", 24, "Not you.").check(&instance, &run(&instance, &[]));
+    ExpectedCause("systemd-refused", 24, "Not you.").check(&instance, &run(&instance, &[]));
 }
 
 #[test]
-fn a_start_that_would_close_a_cycle_is_told_as_one() {
+fn a_start_refused_for_an_ordering_cycle_is_reported_as_a_cycle() {
     let refused = Start::Refused {
         name: "org.freedesktop.systemd1.TransactionOrderIsCyclic".into(),
         text: "Transaction order is cyclic.".into(),
     };
     let instance = Instance::new().unit("ecs.service", |unit| unit.start = refused);
-    Names("unit-ordering-cycle", 24, "cyclic").check(&instance, &run(&instance, &[]));
+    ExpectedCause("unit-ordering-cycle", 24, "cyclic").check(&instance, &run(&instance, &[]));
 }
 
 #[test]
-fn debians_cloud_final_and_an_enabled_agent_are_told_as_a_cycle() {
+fn an_enabled_agent_after_debians_cloud_final_is_an_ordering_cycle() {
     let instance = Instance::new()
         .unit("cloud-final.service", |unit| unit.after = vec!["multi-user.target".into()])
         .unit("ecs.service", |unit| unit.after.push("cloud-final.service".into()));
     let plan = instance.run(&["plan"]);
     assert!(plan.stderr.contains("unit-ordering-cycle"), "{}", plan.stderr);
-    Names("unit-ordering-cycle", 24, "inactive and without a job").check(&instance, &verify(&instance, &[]));
-    // The same units with the agent not enabled are in order.
+    ExpectedCause("unit-ordering-cycle", 24, "inactive and without a job").check(&instance, &verify(&instance, &[]));
+    // With the agent disabled, the same units have no cycle.
     instance.systemd.change_unit("ecs.service", |unit| unit.unit_file_state = "disabled".into());
     assert!(!instance.run(&["plan"]).stderr.contains("unit-ordering-cycle"));
     is_ready(&run(&instance, &[]));
@@ -160,17 +161,17 @@ fn debians_cloud_final_and_an_enabled_agent_are_told_as_a_cycle() {
 #[test]
 fn a_full_disk_leaves_the_old_file() {
     let instance = full_disk(Instance::new());
-    Names("disk-full", 24, "/etc/ecs/ecs.config").check(&instance, &run(&instance, &[]));
+    ExpectedCause("disk-full", 24, "/etc/ecs/ecs.config").check(&instance, &run(&instance, &[]));
 }
 
 #[test]
-fn a_read_only_file_system_is_told() {
+fn a_read_only_file_system_is_reported() {
     let instance = read_only(Instance::new());
-    Names("write-refused", 24, "/etc/ecs/ecs.config").check(&instance, &run(&instance, &[]));
+    ExpectedCause("write-refused", 24, "/etc/ecs/ecs.config").check(&instance, &run(&instance, &[]));
 }
 
 #[test]
-fn something_else_in_the_place_of_a_file_of_our_own_is_named() {
+fn a_file_of_ecs_bootstrap_that_is_not_a_regular_file_is_reported() {
     use std::os::unix::fs::symlink;
     type Break = fn(&std::path::Path);
     let folder: Break = |path| std::fs::create_dir_all(path).unwrap();
@@ -196,11 +197,11 @@ fn something_else_in_the_place_of_a_file_of_our_own_is_named() {
         let place = instance.disk.path(path);
         std::fs::create_dir_all(place.parent().unwrap()).unwrap();
         put(&place);
-        Names("own-file-unusable", 24, &format!("`/{path}`")).check(&instance, &run(&instance, &[]));
+        ExpectedCause("own-file-unusable", 24, &format!("`/{path}`")).check(&instance, &run(&instance, &[]));
     }
     let instance = Instance::new();
     std::fs::create_dir_all(instance.disk.path("run/ecs-bootstrap/plan.json")).unwrap();
-    Names("own-file-unusable", 24, "`/run/ecs-bootstrap/plan.json`").check(&instance, &verify(&instance, &[]));
+    ExpectedCause("own-file-unusable", 24, "`/run/ecs-bootstrap/plan.json`").check(&instance, &verify(&instance, &[]));
     let instance = Instance::new().file("run/ecs-bootstrap", "");
     let outcome = run(&instance, &[]);
     assert_eq!(outcome.code, Some(24), "{}", outcome.stderr);
@@ -208,11 +209,11 @@ fn something_else_in_the_place_of_a_file_of_our_own_is_named() {
 }
 
 #[test]
-fn a_call_that_does_not_return_is_ended_after_the_deadline() {
+fn a_run_that_hangs_is_ended_after_the_deadline() {
     let instance = Instance::new();
-    // The report goes to a pipe that nobody reads.
+    // The report goes to a full pipe that is never read.
     let outcome = instance.start_into_full_pipe(&["run", "--no-wait", "--set", "run.deadline=3s"]).wait();
-    Names("call-hangs", 13, "`ecs-bootstrap run` has not ended by itself 8s after its deadline")
+    ExpectedCause("call-hangs", 13, "`ecs-bootstrap run` has not ended by itself 8s after its deadline")
         .check(&instance, &outcome);
     assert!(outcome.duration < Duration::from_secs(20), "{:?}", outcome.duration);
 }

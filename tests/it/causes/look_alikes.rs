@@ -1,6 +1,6 @@
-//! Two faults of different layers at once: the first broken layer is named. See `causes.rs`.
+//! Two faults of different layers at once: the cause is in the first broken layer. See `causes/mod.rs`.
 
-use super::{Names, SelfSigned, run};
+use super::{ExpectedCause, SelfSigned, run};
 use crate::bad_input::full_disk;
 use crate::support::port::{BlackHole, Port};
 use crate::support::systemd::Start;
@@ -28,7 +28,10 @@ fn misspelt(instance: Instance) -> Instance {
 }
 
 fn script_failed(instance: Instance) -> Instance {
-    let errors = r#"{"v1": {"datasource": "DataSourceEc2Local", "errors": ["('scripts_user', RuntimeError('Runparts: 1 failures (part-001) in 1 attempted commands'))"]}}"#;
+    let errors = concat!(
+        r#"{"v1": {"datasource": "DataSourceEc2Local", "errors": ["#,
+        r#""('scripts_user', RuntimeError('Runparts: 1 failures (part-001) in 1 attempted commands'))"]}}"#
+    );
     let instance = instance.without_tags().user_data("#!/bin/bash\necho ECS_CLUSTER=prod >> /etc/ecs/ecs.config\n");
     instance.file("run/cloud-init/result.json", errors)
 }
@@ -42,8 +45,9 @@ fn docker_failed(instance: Instance) -> Instance {
 }
 
 fn no_room_for_docker(instance: Instance) -> Instance {
-    let lines = "Starting docker.service - Docker Application Container Engine...\nfailed to start daemon: mkdir /var/lib/docker: no space left on device\n";
-    docker_failed(instance).journaled("docker.service", lines)
+    let lines = "Starting docker.service - Docker Application Container Engine...\nfailed to start daemon: mkdir \
+                 /var/lib/docker: no space left on device\n";
+    docker_failed(instance).journal_has("docker.service", lines)
 }
 
 fn agent_absent(instance: Instance) -> Instance {
@@ -55,8 +59,8 @@ fn masked(instance: Instance) -> Instance {
 }
 
 fn image_damaged(instance: Instance) -> Instance {
-    let says = "could not load Amazon Elastic Container Service Agent into Docker: archive/tar: invalid header";
-    let instance = instance.agent_behaves(|agent| agent.init_says = says);
+    let error = "could not load Amazon Elastic Container Service Agent into Docker: archive/tar: invalid header";
+    let instance = instance.agent_behaves(|agent| agent.init_error = error);
     instance.unit("ecs.service", |unit| unit.start = Start::Retried(255))
 }
 
@@ -74,10 +78,11 @@ fn role_not_assumable(instance: Instance) -> Instance {
 }
 
 fn refused(instance: Instance) -> Instance {
-    // Nobody listens there once the port is let go.
+    // The port is closed as soon as `Port` is dropped.
     let address = Port::reserve(IpAddr::V4(Ipv4Addr::LOCALHOST)).address();
     let text = format!(
-        "operation error ECS: RegisterContainerInstance, request send failed, dial tcp {address}: connect: connection refused"
+        "operation error ECS: RegisterContainerInstance, request send failed, dial tcp {address}: connect: connection \
+         refused"
     );
     let instance = instance.env("AWS_ENDPOINT_URL", format!("http://{address}"));
     instance.agent_behaves(|agent| agent.crashes_with = Some(text))
@@ -92,12 +97,14 @@ fn dropped(instance: Instance) -> Instance {
 }
 
 fn dns_down(instance: Instance) -> Instance {
-    let text = "operation error ECS: RegisterContainerInstance, request send failed, dial tcp: lookup ecs.eu-west-1.amazonaws.com on 10.0.0.2:53: read udp: i/o timeout";
+    let text = "operation error ECS: RegisterContainerInstance, request send failed, dial tcp: lookup \
+                ecs.eu-west-1.amazonaws.com on 10.0.0.2:53: read udp: i/o timeout";
     instance.without_name_server().agent_behaves(|agent| agent.crashes_with = Some(text.into()))
 }
 
 fn intercepted(instance: Instance) -> Instance {
-    let text = "operation error ECS: RegisterContainerInstance, request send failed, tls: failed to verify certificate: x509: certificate signed by unknown authority";
+    let text = "operation error ECS: RegisterContainerInstance, request send failed, tls: failed to verify \
+                certificate: x509: certificate signed by unknown authority";
     let instance = instance.env("AWS_ENDPOINT_URL", SelfSigned::start().endpoint());
     instance.agent_behaves(|agent| agent.crashes_with = Some(text.into()))
 }
@@ -107,7 +114,9 @@ fn proxy_for_metadata(instance: Instance) -> Instance {
 }
 
 fn no_credentials_by_proxy(instance: Instance) -> Instance {
-    let text = "operation error ECS: RegisterContainerInstance, get identity: get credentials: failed to refresh cached credentials, no EC2 IMDS role found, proxyconnect tcp: dial tcp 127.0.0.1:9: connect: connection refused";
+    let text = "operation error ECS: RegisterContainerInstance, get identity: get credentials: failed to refresh \
+                cached credentials, no EC2 IMDS role found, proxyconnect tcp: dial tcp 127.0.0.1:9: connect: \
+                connection refused";
     proxy_for_metadata(instance).agent_behaves(|agent| agent.crashes_with = Some(text.into()))
 }
 
@@ -144,61 +153,61 @@ fn gpu(instance: Instance) -> Instance {
     image_damaged(instance).ecs_config("ECS_ENABLE_GPU_SUPPORT=true\n")
 }
 
-/// The two faults, and what is named: its id, its exit code, and what was seen.
-const PAIRS: &[(Fault, Fault, Names<'static>)] = &[
-    (clock, denied, Names("clock-skew", 24, "behind the Date")),
-    (clock, bad_json, Names("clock-skew", 24, "behind the Date")),
-    (clock, docker_failed, Names("clock-skew", 24, "behind the Date")),
-    (clock, no_cluster, Names("clock-skew", 24, "behind the Date")),
-    (clock, gives_up, Names("clock-skew", 24, "behind the Date")),
-    (quoted, no_role, Names("config-quoted", 21, "quotes")),
-    (quoted, docker_failed, Names("config-quoted", 21, "quotes")),
-    (bad_json, docker_absent, Names("config-bad-json", 20, "ECS_INSTANCE_ATTRIBUTES")),
-    (bad_json, no_role, Names("config-bad-json", 20, "ECS_INSTANCE_ATTRIBUTES")),
-    (bad_json, denied, Names("config-bad-json", 20, "ECS_INSTANCE_ATTRIBUTES")),
-    (misspelt, script_failed, Names("config-key-misspelt", 21, "ECS_CLUSTR")),
-    (script_failed, docker_failed, Names("user-data-failed", 21, "scripts-user")),
-    // Whether a tag names the cluster is not known without a role, so nobody can say that user data had to.
-    (script_failed, no_role, Names("no-instance-role", 22, "404")),
-    (full_disk, docker_failed, Names("disk-full", 24, "/etc/ecs/ecs.config")),
-    (full_disk, no_cluster, Names("disk-full", 24, "/etc/ecs/ecs.config")),
-    (no_room_for_docker, no_cluster, Names("disk-full", 24, "no space left")),
-    (no_room_for_docker, no_role, Names("disk-full", 24, "no space left")),
-    (docker_failed, no_cluster, Names("docker-failed", 24, "docker.service is failed")),
-    (docker_absent, agent_absent, Names("docker-absent", 24, "no docker.service")),
-    (docker_failed, no_role, Names("docker-failed", 24, "docker.service is failed")),
-    (docker_failed, other_account, Names("docker-failed", 24, "docker.service is failed")),
-    (agent_absent, no_role, Names("ecs-init-absent", 24, "neither ecs.service")),
-    (masked, cluster_inactive, Names("unit-masked", 24, "is masked")),
-    (image_damaged, no_cluster, Names("agent-image-load-failed", 24, "could not load")),
-    (gpu, no_role, Names("agent-image-load-failed", 24, "could not load")),
-    (imds_off, docker_failed, Names("imds-disabled", 22, "403")),
-    (no_credentials_by_proxy, no_cluster, Names("imds-proxied", 22, "NO_PROXY does not hold")),
-    (no_role, proxy_for_metadata, Names("no-instance-role", 22, "404")),
-    (no_role, other_account, Names("no-instance-role", 22, "404")),
-    (no_role, dns_down, Names("no-instance-role", 22, "404")),
-    (role_not_assumable, dropped, Names("role-not-assumable", 22, "AssumeRoleUnauthorizedAccess")),
-    (no_role, intercepted, Names("no-instance-role", 22, "404")),
-    (refused, bad_json, Names("config-bad-json", 20, "ECS_INSTANCE_ATTRIBUTES")),
-    (intercepted, other_account, Names("tls-untrusted", 25, "issued by")),
-    (denied, cluster_inactive, Names("register-denied", 22, "is not authorized")),
-    (cluster_inactive, gives_up, Names("cluster-inactive", 21, "INACTIVE")),
-    (other_account, panics, Names("cluster-other-account", 21, "999988887777")),
-    (no_cluster, not_connected, Names("cluster-not-found", 21, "Cluster not found")),
+/// The two faults, and the expected cause.
+const PAIRS: &[(Fault, Fault, ExpectedCause<'static>)] = &[
+    (clock, denied, ExpectedCause("clock-skew", 24, "behind the Date")),
+    (clock, bad_json, ExpectedCause("clock-skew", 24, "behind the Date")),
+    (clock, docker_failed, ExpectedCause("clock-skew", 24, "behind the Date")),
+    (clock, no_cluster, ExpectedCause("clock-skew", 24, "behind the Date")),
+    (clock, gives_up, ExpectedCause("clock-skew", 24, "behind the Date")),
+    (quoted, no_role, ExpectedCause("config-quoted", 21, "is quoted")),
+    (quoted, docker_failed, ExpectedCause("config-quoted", 21, "is quoted")),
+    (bad_json, docker_absent, ExpectedCause("config-bad-json", 20, "ECS_INSTANCE_ATTRIBUTES")),
+    (bad_json, no_role, ExpectedCause("config-bad-json", 20, "ECS_INSTANCE_ATTRIBUTES")),
+    (bad_json, denied, ExpectedCause("config-bad-json", 20, "ECS_INSTANCE_ATTRIBUTES")),
+    (misspelt, script_failed, ExpectedCause("config-key-misspelt", 21, "ECS_CLUSTR")),
+    (script_failed, docker_failed, ExpectedCause("user-data-failed", 21, "scripts-user")),
+    // Without a role it is unknown whether a tag names the cluster, so it is unknown whether user data had to.
+    (script_failed, no_role, ExpectedCause("no-instance-role", 22, "404")),
+    (full_disk, docker_failed, ExpectedCause("disk-full", 24, "/etc/ecs/ecs.config")),
+    (full_disk, no_cluster, ExpectedCause("disk-full", 24, "/etc/ecs/ecs.config")),
+    (no_room_for_docker, no_cluster, ExpectedCause("disk-full", 24, "no space left")),
+    (no_room_for_docker, no_role, ExpectedCause("disk-full", 24, "no space left")),
+    (docker_failed, no_cluster, ExpectedCause("docker-failed", 24, "docker.service is failed")),
+    (docker_absent, agent_absent, ExpectedCause("docker-absent", 24, "no docker.service")),
+    (docker_failed, no_role, ExpectedCause("docker-failed", 24, "docker.service is failed")),
+    (docker_failed, other_account, ExpectedCause("docker-failed", 24, "docker.service is failed")),
+    (agent_absent, no_role, ExpectedCause("ecs-init-absent", 24, "neither ecs.service")),
+    (masked, cluster_inactive, ExpectedCause("unit-masked", 24, "is masked")),
+    (image_damaged, no_cluster, ExpectedCause("agent-image-load-failed", 24, "could not load")),
+    (gpu, no_role, ExpectedCause("agent-image-load-failed", 24, "could not load")),
+    (imds_off, docker_failed, ExpectedCause("imds-disabled", 22, "403")),
+    (no_credentials_by_proxy, no_cluster, ExpectedCause("imds-proxied", 22, "NO_PROXY does not include")),
+    (no_role, proxy_for_metadata, ExpectedCause("no-instance-role", 22, "404")),
+    (no_role, other_account, ExpectedCause("no-instance-role", 22, "404")),
+    (no_role, dns_down, ExpectedCause("no-instance-role", 22, "404")),
+    (role_not_assumable, dropped, ExpectedCause("role-not-assumable", 22, "AssumeRoleUnauthorizedAccess")),
+    (no_role, intercepted, ExpectedCause("no-instance-role", 22, "404")),
+    (refused, bad_json, ExpectedCause("config-bad-json", 20, "ECS_INSTANCE_ATTRIBUTES")),
+    (intercepted, other_account, ExpectedCause("tls-untrusted", 25, "issued by")),
+    (denied, cluster_inactive, ExpectedCause("register-denied", 22, "is not authorized")),
+    (cluster_inactive, gives_up, ExpectedCause("cluster-inactive", 21, "INACTIVE")),
+    (other_account, panics, ExpectedCause("cluster-other-account", 21, "999988887777")),
+    (no_cluster, not_connected, ExpectedCause("cluster-not-found", 21, "Cluster not found")),
 ];
 
 #[test]
-fn of_two_faults_the_one_in_the_first_layer_is_named() {
+fn of_two_faults_the_one_in_the_first_layer_is_reported() {
     let next = AtomicUsize::new(0);
     let wrong = std::sync::Mutex::new(Vec::new());
     let play = || {
         loop {
             let at = next.fetch_add(1, Ordering::Relaxed);
-            let Some((first, second, Names(id, code, seen))) = PAIRS.get(at) else { return };
+            let Some((first, second, ExpectedCause(id, code, seen))) = PAIRS.get(at) else { return };
             let instance = second(first(Instance::new()));
             let outcome = run(&instance, &["verify.deadline=6s", "tags.wait=1s"]);
             let played = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-                Names(id, *code, seen).check(&instance, &outcome);
+                ExpectedCause(id, *code, seen).check(&instance, &outcome);
             }));
             if played.is_err() {
                 wrong.lock().unwrap().push(format!("row {at} ({id} {code}): {:?} {}", outcome.code, outcome.stderr));

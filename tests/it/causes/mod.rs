@@ -1,7 +1,7 @@
-//! Every cause of the catalogue, provoked as the world would, and the look-alikes that must not be taken for it.
+//! Provokes every cause of the catalogue, and the look-alikes that must not be reported as that cause.
 //!
-//! In: a simulated instance with one thing wrong. Out: assertions on exit code, the lines of the report, the stored verdict
-//! and what was written. Causes that only something off this machine can provoke are listed with their reason.
+//! In: a simulated instance with one fault. Out: assertions on the exit code, the report, the stored verdict and the
+//! written files. Causes that no simulator on loopback can provoke are listed in `ELSEWHERE` with the reason.
 
 mod agent;
 mod api;
@@ -46,28 +46,31 @@ const SOURCES: [&str; 17] = [
     include_str!("look_alikes.rs"),
     include_str!("unknown_faults.rs"),
 ];
-/// What loopback cannot be made to do, with the tests that stand in.
+/// Causes that loopback cannot provoke, with the reason and the tests that do it instead.
 pub(crate) const ELSEWHERE: [(&str, &str); 7] = [
-    ("dns-name-unknown", "takes a name server: tests/boot/cases/doctor-layers, unit tests of causes/dns.rs"),
-    ("dns-failed", "takes a name server that refuses: unit tests of causes/dns.rs"),
-    ("user-data-deadlock", "seen for ten seconds before it is told: tests/it/user_data.rs"),
-    ("endpoint-sg-blocks", "loopback is no private address of a VPC: tests/boot/cases/doctor-layers"),
+    ("dns-name-unknown", "needs a name server: tests/boot/cases/doctor-layers, unit tests of causes/dns.rs"),
+    ("dns-failed", "needs a name server that refuses: unit tests of causes/dns.rs"),
+    ("user-data-deadlock", "reported only after ten seconds: tests/it/user_data.rs"),
+    ("endpoint-sg-blocks", "loopback is not a private address of a VPC: tests/boot/cases/doctor-layers"),
     ("endpoint-partial", "as endpoint-sg-blocks: unit test of causes/acs.rs"),
-    ("no-default-route", "loopback always has a way: tests/boot/cases/doctor-layers"),
-    ("no-public-ip", "a hint that never stands first: beside egress-timeout in causes/network_path.rs"),
+    ("no-default-route", "loopback always has a route: tests/boot/cases/doctor-layers"),
+    ("no-public-ip", "a hint, never the first cause: with egress-timeout in causes/network_path.rs"),
 ];
 
 #[test]
-fn every_cause_is_provoked_here_or_listed_with_its_reason() {
+fn every_cause_is_provoked_here_or_listed_with_a_reason() {
     for cause in ALL.iter().copied().chain([&UNKNOWN]) {
-        let calls = ["Names", "Notes", "names"].map(|kind| format!("{kind}(\"{}\"", cause.id));
-        let provoked = SOURCES.iter().any(|source| calls.iter().any(|call| source.contains(call)));
+        let calls = ["ExpectedCause", "ExpectedNote", "reports_cause", "is_cause"]
+            .map(|kind| format!("{kind}(\"{}\"", cause.id));
+        // rustfmt may put a line break after the bracket.
+        let text = |source: &str| source.split_whitespace().collect::<String>();
+        let provoked = SOURCES.iter().any(|source| calls.iter().any(|call| text(source).contains(call)));
         let elsewhere = ELSEWHERE.iter().any(|(id, _)| *id == cause.id);
         assert!(provoked != elsewhere, "`{}`: provoked {provoked}, listed {elsewhere}", cause.id);
     }
 }
 
-/// A command of the product with each setting given by `--set`.
+/// The words of a command, with a `--set` for each setting.
 fn command(name: &[&str], settings: &[&str]) -> Vec<String> {
     let settings = settings.iter().flat_map(|setting| ["--set".to_owned(), (*setting).to_owned()]);
     name.iter().map(|word| (*word).to_owned()).chain(settings).collect()
@@ -83,25 +86,28 @@ fn verify(instance: &Instance, settings: &[&str]) -> Outcome {
     instance.run(&command.iter().map(String::as_str).collect::<Vec<_>>())
 }
 
-/// The id of a cause, its exit code, and the evidence that decides.
-struct Names<'a>(&'a str, i32, &'a str);
+/// The id of the expected cause, the exit code, and a part of its evidence.
+struct ExpectedCause<'a>(&'a str, i32, &'a str);
 
-impl Names<'_> {
-    /// The report names this cause first, with its evidence and remedy, and `status.json` says the same.
+impl ExpectedCause<'_> {
+    /// Checks that the report has this cause with its evidence and remedy, and that `status.json` has it too.
     fn check(self, instance: &Instance, outcome: &Outcome) {
-        let Names(id, code, seen) = self;
-        let told = &outcome.stderr;
+        let ExpectedCause(id, code, seen) = self;
+        let report = &outcome.stderr;
         let cause = cause(id);
-        assert_eq!(outcome.code, Some(code), "{}\n{told}", outcome.stdout);
-        let named = told.lines().find_map(|line| line.strip_prefix("error: [")?.split(']').next());
+        assert_eq!(outcome.code, Some(code), "{}\n{report}", outcome.stdout);
+        let named = report.lines().find_map(|line| line.strip_prefix("error: [")?.split(']').next());
         record(id, named.unwrap_or("nothing"));
-        let errors: Vec<&str> = told.lines().filter(|line| line.starts_with("error: [")).collect();
-        assert_eq!(errors, [format!("error: [{id}] {}", cause.title)], "{told}");
-        assert!(told.lines().any(|line| line.starts_with("seen: ") && line.contains(seen)), "no `{seen}` in {told}");
-        assert!(told.contains(&format!("remedy: {}\n", cause.remedy)), "{told}");
+        let errors: Vec<&str> = report.lines().filter(|line| line.starts_with("error: [")).collect();
+        assert_eq!(errors, [format!("error: [{id}] {}", cause.title)], "{report}");
+        assert!(
+            report.lines().any(|line| line.starts_with("seen: ") && line.contains(seen)),
+            "no `{seen}` in {report}"
+        );
+        assert!(report.contains(&format!("remedy: {}\n", cause.remedy)), "{report}");
         assert_eq!(outcome.stdout, "");
         if cause.class == Class::Terminal {
-            assert!(outcome.duration < AT_ONCE, "told after {:?}", outcome.duration);
+            assert!(outcome.duration < AT_ONCE, "reported after {:?}", outcome.duration);
         }
         let status: serde_json::Value =
             serde_json::from_str(&instance.disk.text("run/ecs-bootstrap/status.json")).unwrap();
@@ -109,7 +115,7 @@ impl Names<'_> {
         assert_eq!(status["exit_code"], code);
     }
 
-    /// The same, and nothing was written or started.
+    /// Checks the cause, and that nothing was written or started.
     fn check_untouched(self, instance: &Instance, outcome: &Outcome) {
         self.check(instance, outcome);
         assert_eq!(instance.disk.text("etc/ecs/ecs.config"), "");
@@ -122,13 +128,13 @@ impl Names<'_> {
     }
 }
 
-/// The id of something that keeps no instance from its cluster, and its evidence.
-struct Notes<'a>(&'a str, &'a str);
+/// The id of an expected note, and a part of its evidence. A note does not keep the instance from joining.
+struct ExpectedNote<'a>(&'a str, &'a str);
 
-impl Notes<'_> {
-    /// The instance is ready, nothing is accused, and this is said beside it.
+impl ExpectedNote<'_> {
+    /// Checks that the instance is ready without a cause, and that the report has this note.
     fn check(self, outcome: &Outcome) {
-        let Notes(id, seen) = self;
+        let ExpectedNote(id, seen) = self;
         is_ready_as(id, outcome);
         let note = outcome.stdout.lines().find(|line| line.starts_with(&format!("note: [{id}] ")));
         record(id, note.map_or("nothing", |_| id));
@@ -136,7 +142,7 @@ impl Notes<'_> {
     }
 }
 
-/// Keeps what was provoked and what was named, for the table that `confusion::matrix` prints when all tests have run.
+/// Appends the provoked and the reported cause to a file, for the table of `confusion::matrix`.
 pub(crate) fn record(provoked: &str, named: &str) {
     use std::io::Write;
     let folder = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("confusion");
@@ -150,7 +156,7 @@ fn cause(id: &str) -> &'static Cause {
     ALL.iter().copied().chain([&UNKNOWN]).find(|cause| cause.id == id).unwrap()
 }
 
-/// The look-alike: the instance is ready, and no cause is named.
+/// Checks that the instance is ready and no cause is reported.
 fn is_ready(outcome: &Outcome) {
     is_ready_as("healthy", outcome);
 }
@@ -165,12 +171,12 @@ fn is_ready_as(what: &str, outcome: &Outcome) {
     assert!(!outcome.stderr.contains("error: ["), "{}", outcome.stderr);
 }
 
-/// Launched this long ago. The simulated instance is two hours old otherwise: what may settle has had its time.
+/// Sets the launch time. The simulated instance is two hours old by default, so that no temporary error is expected.
 fn launched(instance: &Instance, ago: Duration) {
     instance.imds.change(|imds| imds.pending_time = SystemTime::now() - ago);
 }
 
-/// The agent runs already, with what its file said when it started.
+/// Makes the agent already registered, started with this text of `ecs.config`.
 fn joined(instance: &Instance, cluster: &str) {
     instance.disk.write("etc/ecs/ecs.config", cluster);
     for unit in ["docker.service", "ecs.service"] {

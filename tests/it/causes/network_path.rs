@@ -1,24 +1,26 @@
-//! Causes that lie on the way to AWS: routes, proxies, TLS, the control plane. See `causes.rs`.
+//! Causes in the network path to AWS: routes, proxies, TLS, the control plane. See `causes/mod.rs`.
 
-use super::{Names, Notes, is_ready, record, run};
+use super::{ExpectedCause, ExpectedNote, is_ready, record, run};
 use crate::support::http::{Reply, Server};
 use crate::support::port::{BlackHole, Port};
 use crate::support::{Instance, aws};
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
-/// An agent that cannot register either, in the words of a network that drops.
+/// An agent that cannot register because the network drops its packets.
 fn cut_off(instance: Instance) -> Instance {
-    let text = "operation error ECS: RegisterContainerInstance, exceeded maximum number of attempts, 3, https response error StatusCode: 0, RequestID: , request send failed, Post \"https://ecs.eu-west-1.amazonaws.com/\": dial tcp 52.0.0.1:443: i/o timeout";
+    let text = "operation error ECS: RegisterContainerInstance, exceeded maximum number of attempts, 3, https response \
+                error StatusCode: 0, RequestID: , request send failed, Post \"https://ecs.eu-west-1.amazonaws.com/\": \
+                dial tcp 52.0.0.1:443: i/o timeout";
     instance.agent_behaves(|agent| agent.crashes_with = Some(text.into()))
 }
 
 #[test]
-fn a_way_out_that_drops_is_told_at_the_deadline() {
+fn dropped_packets_are_reported_at_the_deadline() {
     let hole = BlackHole::open();
     let instance = cut_off(Instance::new()).env("AWS_ENDPOINT_URL", hole.endpoint());
     let outcome = run(&instance, &["verify.deadline=8s"]);
-    Names("egress-timeout", 25, "127.0.0.1").check(&instance, &outcome);
+    ExpectedCause("egress-timeout", 25, "127.0.0.1").check(&instance, &outcome);
     let hint = outcome.stderr.lines().any(|line| line.starts_with("also: [no-public-ip]"));
     record("no-public-ip", if hint { "no-public-ip" } else { "nothing" });
     assert!(hint && outcome.stderr.contains("normal behind NAT"), "{}", outcome.stderr);
@@ -26,22 +28,22 @@ fn a_way_out_that_drops_is_told_at_the_deadline() {
 }
 
 #[test]
-fn a_call_that_was_cut_off_before_it_connected_is_no_error_of_the_service() {
+fn a_call_that_never_connected_is_not_a_service_error() {
     let hole = BlackHole::open();
     let instance = Instance::new().without_imds_tags().env("AWS_ENDPOINT_URL", hole.endpoint());
-    Names("egress-timeout", 11, "127.0.0.1")
+    ExpectedCause("egress-timeout", 11, "127.0.0.1")
         .check_untouched(&instance, &run(&instance, &["run.deadline=3s", "tags.wait=1s"]));
 }
 
 #[test]
-fn an_agent_that_registers_although_we_cannot_reach_aws_is_ready() {
+fn an_agent_that_registers_is_ready_although_ecs_bootstrap_cannot_reach_aws() {
     let hole = BlackHole::open();
     let instance = Instance::new().env("AWS_ENDPOINT_URL", hole.endpoint());
     is_ready(&run(&instance, &["verify.deadline=30s", "verify.window=3s"]));
 }
 
 #[test]
-fn an_api_that_is_slow_is_no_cause() {
+fn an_api_that_is_slow_is_not_a_cause() {
     let instance = Instance::new()
         .aws_fault("DescribeContainerInstances", aws::Fault::Slow(Duration::from_secs(2)))
         .agent_behaves(|agent| agent.register_delay = Duration::from_secs(3));
@@ -49,62 +51,64 @@ fn an_api_that_is_slow_is_no_cause() {
 }
 
 #[test]
-fn a_refused_connection_is_told_at_the_deadline() {
-    let nobody = Port::reserve(IpAddr::V4(Ipv4Addr::LOCALHOST));
-    let instance = cut_off(Instance::new()).env("AWS_ENDPOINT_URL", format!("http://{}", nobody.address()));
-    Names("connection-refused", 25, "127.0.0.1").check(&instance, &run(&instance, &["verify.deadline=6s"]));
+fn a_refused_connection_is_reported_at_the_deadline() {
+    let closed_port = Port::reserve(IpAddr::V4(Ipv4Addr::LOCALHOST));
+    let instance = cut_off(Instance::new()).env("AWS_ENDPOINT_URL", format!("http://{}", closed_port.address()));
+    ExpectedCause("connection-refused", 25, "127.0.0.1").check(&instance, &run(&instance, &["verify.deadline=6s"]));
 }
 
 #[test]
-fn a_certificate_of_nobody_known_is_told() {
+fn a_certificate_of_an_unknown_issuer_is_reported() {
     let server = super::SelfSigned::start();
     let instance = Instance::new().without_imds_tags().env("AWS_ENDPOINT_URL", server.endpoint());
-    Names("tls-untrusted", 25, "shows a certificate of")
+    ExpectedCause("tls-untrusted", 25, "presents a certificate for")
         .check_untouched(&instance, &run(&instance, &["run.deadline=10s"]));
 }
 
 #[test]
-fn whose_certificate_stops_the_agent_is_told() {
+fn the_issuer_of_the_certificate_that_the_agent_rejects_is_reported() {
     let server = super::SelfSigned::start();
-    let text = "operation error ECS: RegisterContainerInstance, request send failed, tls: failed to verify certificate: x509: certificate signed by unknown authority";
+    let text = "operation error ECS: RegisterContainerInstance, request send failed, tls: failed to verify \
+                certificate: x509: certificate signed by unknown authority";
     let instance = Instance::new().env("AWS_ENDPOINT_URL", server.endpoint());
     let instance = instance.agent_behaves(|agent| agent.crashes_with = Some(text.into()));
     let outcome = run(&instance, &["verify.deadline=20s"]);
-    Names("tls-untrusted", 25, ", issued by `").check(&instance, &outcome);
+    ExpectedCause("tls-untrusted", 25, ", issued by `").check(&instance, &outcome);
     assert!(outcome.stderr.contains("x509: certificate signed by unknown authority"), "{}", outcome.stderr);
 }
 
 #[test]
-fn name_servers_that_do_not_answer_are_told() {
-    let lookup = "request send failed, Post \"https://ecs.eu-west-1.amazonaws.com/\": dial tcp: lookup ecs.eu-west-1.amazonaws.com on 127.0.77.53:53: i/o timeout";
+fn name_servers_that_do_not_answer_are_reported() {
+    let lookup = "request send failed, Post \"https://ecs.eu-west-1.amazonaws.com/\": dial tcp: lookup \
+                  ecs.eu-west-1.amazonaws.com on 127.0.77.53:53: i/o timeout";
     let instance = Instance::new().without_name_server();
     let instance = instance.agent_behaves(|agent| agent.crashes_with = Some(lookup.into()));
-    Names("dns-timeout", 25, "the name servers are `127.0.77.53`")
+    ExpectedCause("dns-timeout", 25, "the DNS servers are `127.0.77.53`")
         .check(&instance, &run(&instance, &["verify.deadline=10s"]));
 }
 
 #[test]
-fn an_instance_with_a_public_address_gets_no_hint_that_it_lacks_one() {
+fn an_instance_with_a_public_address_gets_no_hint_about_a_missing_one() {
     let hole = BlackHole::open();
     let instance = cut_off(Instance::new()).env("AWS_ENDPOINT_URL", hole.endpoint());
     instance.imds.change(|imds| imds.public_ipv4 = Some("203.0.113.7".into()));
     let outcome = run(&instance, &["verify.deadline=8s"]);
-    Names("egress-timeout", 25, "127.0.0.1").check(&instance, &outcome);
+    ExpectedCause("egress-timeout", 25, "127.0.0.1").check(&instance, &outcome);
     assert!(!outcome.stderr.contains("no-public-ip"), "{}", outcome.stderr);
 }
 
 #[test]
-fn a_connection_that_is_cut_is_neither_refused_nor_dropped() {
+fn a_closed_connection_is_endpoint_unreachable() {
     let port = Port::reserve(IpAddr::V4(Ipv4Addr::LOCALHOST));
     let (address, listener) = (port.address(), port.listen(16));
     std::thread::spawn(move || listener.incoming().flatten().for_each(drop));
     let instance = Instance::new().without_imds_tags().env("AWS_ENDPOINT_URL", format!("http://{address}"));
-    Names("endpoint-unreachable", 11, "no connection to the endpoint")
+    ExpectedCause("endpoint-unreachable", 11, "no connection to the endpoint")
         .check_untouched(&instance, &run(&instance, &["run.deadline=10s", "tags.wait=1s"]));
 }
 
 #[test]
-fn an_endpoint_that_speaks_no_tls_is_not_an_unknown_issuer() {
+fn an_endpoint_without_tls_is_tls_failed() {
     use std::io::{Read, Write};
     let port = Port::reserve(IpAddr::V4(Ipv4Addr::LOCALHOST));
     let (address, listener) = (port.address(), port.listen(16));
@@ -115,16 +119,16 @@ fn an_endpoint_that_speaks_no_tls_is_not_an_unknown_issuer() {
         }
     });
     let instance = Instance::new().without_imds_tags().env("AWS_ENDPOINT_URL", format!("https://{address}"));
-    Names("tls-failed", 11, "no TLS connection to the endpoint")
+    ExpectedCause("tls-failed", 11, "no TLS connection to the endpoint")
         .check_untouched(&instance, &run(&instance, &["run.deadline=10s", "tags.wait=1s"]));
 }
 
-/// A proxy that answers every CONNECT so.
+/// A proxy that answers every CONNECT with this status.
 fn proxy(status: u16) -> Server {
     Server::tcp(move |_| Reply::new(status, "text/plain", "").into())
 }
 
-/// An agent with this proxy, which it cannot register through.
+/// An agent that cannot register through this proxy.
 fn proxied(instance: Instance, proxy: &str, error: &str) -> Instance {
     let config = format!("HTTP_PROXY={proxy}\nNO_PROXY=169.254.169.254\n");
     let text = format!("operation error ECS: RegisterContainerInstance, request send failed, Post: {error}");
@@ -132,29 +136,29 @@ fn proxied(instance: Instance, proxy: &str, error: &str) -> Instance {
 }
 
 #[test]
-fn a_proxy_that_refuses_the_way_is_told_by_its_status() {
+fn a_proxy_that_refuses_connect_is_reported_with_its_status() {
     let proxy = proxy(407);
     let url = proxy.endpoint().replace("//", "//me:hunter2@");
     let instance = proxied(Instance::new(), &url, "Proxy Authentication Required");
     let outcome = run(&instance, &["verify.deadline=5s"]);
-    Names("proxy-refuses", 25, "the proxy answered 407 to CONNECT").check(&instance, &outcome);
+    ExpectedCause("proxy-refuses", 25, "the proxy answered 407 to CONNECT").check(&instance, &outcome);
     assert!(!outcome.stderr.contains("hunter2"), "{}", outcome.stderr);
-    let asked = &proxy.requests()[0];
-    assert!(asked.method == "CONNECT" && asked.header("proxy-authorization").is_some(), "{asked:?}");
+    let request = &proxy.requests()[0];
+    assert!(request.method == "CONNECT" && request.header("proxy-authorization").is_some(), "{request:?}");
 }
 
 #[test]
-fn a_proxy_that_is_not_there_is_named_and_not_the_way_without_it() {
-    let (nobody, hole) = (Port::reserve(IpAddr::V4(Ipv4Addr::LOCALHOST)), BlackHole::open());
+fn an_unreachable_proxy_is_reported_and_not_the_direct_path() {
+    let (closed_port, hole) = (Port::reserve(IpAddr::V4(Ipv4Addr::LOCALHOST)), BlackHole::open());
     let instance = Instance::new().env("AWS_ENDPOINT_URL", hole.endpoint());
-    let url = format!("http://{}", nobody.address());
+    let url = format!("http://{}", closed_port.address());
     let instance = proxied(instance, &url, "proxyconnect tcp: dial tcp: connection refused");
-    Names("proxy-unreachable", 25, "no connection to the proxy")
+    ExpectedCause("proxy-unreachable", 25, "no connection to the proxy")
         .check(&instance, &run(&instance, &["verify.deadline=6s"]));
 }
 
 #[test]
-fn an_agent_that_registers_through_its_proxy_is_ready_whatever_we_see() {
+fn an_agent_that_registers_through_its_proxy_is_ready() {
     let (proxy, hole) = (proxy(200), BlackHole::open());
     let config = format!("HTTP_PROXY={}\nNO_PROXY=169.254.169.254\n", proxy.endpoint());
     let instance = Instance::new().env("AWS_ENDPOINT_URL", hole.endpoint()).ecs_config(config);
@@ -166,27 +170,27 @@ fn an_agent_that_registers_through_its_proxy_is_ready_whatever_we_see() {
 const DOCKER: &str = "etc/systemd/system/docker.service.d/proxy.conf";
 
 #[test]
-fn a_proxy_that_docker_has_and_the_agent_lacks_is_told() {
+fn a_proxy_of_docker_that_the_agent_does_not_have_is_reported() {
     let hole = BlackHole::open();
     let drop_in = "[Service]\nEnvironment=\"HTTP_PROXY=http://me:hunter2@proxy.test:3128\"\n";
     let instance = cut_off(Instance::new()).env("AWS_ENDPOINT_URL", hole.endpoint()).file(DOCKER, drop_in);
     let outcome = run(&instance, &["verify.deadline=8s"]);
     let seen = "`/etc/systemd/system/docker.service.d/proxy.conf` has the proxy `proxy.test:3128`";
-    Names("proxy-half-configured", 25, seen).check(&instance, &outcome);
+    ExpectedCause("proxy-half-configured", 25, seen).check(&instance, &outcome);
     assert!(!outcome.stderr.contains("hunter2"), "{}", outcome.stderr);
 }
 
 #[test]
-fn a_proxy_that_the_agent_has_and_docker_lacks_is_a_note() {
+fn a_proxy_of_the_agent_that_docker_does_not_have_is_a_note() {
     let proxy = proxy(200);
     let config = format!("HTTP_PROXY={}\nNO_PROXY=169.254.169.254\n", proxy.endpoint());
     let instance = Instance::new().ecs_config(config);
     let instance = instance.agent_behaves(|agent| agent.register_delay = Duration::from_secs(3));
-    let seen = "no drop-in of docker has one";
-    Notes("proxy-half-configured", seen).check(&run(&instance, &["verify.deadline=20s"]));
+    let seen = "no drop-in of docker.service has one";
+    ExpectedNote("proxy-half-configured", seen).check(&run(&instance, &["verify.deadline=20s"]));
 }
 
-/// An agent that registers and does not connect.
+/// An agent that registers but never connects.
 fn unconnected() -> Instance {
     Instance::new().agent_behaves(|agent| agent.never_connects = true)
 }
@@ -194,29 +198,29 @@ fn unconnected() -> Instance {
 const SOON: [&str; 2] = ["verify.deadline=6s", "verify.window=1s"];
 
 #[test]
-fn a_control_plane_that_cannot_be_reached_is_told_by_its_endpoint() {
-    let nobody = Port::reserve(IpAddr::V4(Ipv4Addr::LOCALHOST));
+fn an_unreachable_control_plane_is_reported_with_its_endpoint() {
+    let closed_port = Port::reserve(IpAddr::V4(Ipv4Addr::LOCALHOST));
     let instance = unconnected();
-    instance.aws.change(|aws| aws.poll_endpoints[0] = format!("https://{}/", nobody.address()));
-    Names("acs-unreachable", 25, "127.0.0.1").check(&instance, &run(&instance, &SOON));
+    instance.aws.change(|aws| aws.poll_endpoints[0] = format!("https://{}/", closed_port.address()));
+    ExpectedCause("acs-unreachable", 25, "127.0.0.1").check(&instance, &run(&instance, &SOON));
 }
 
 #[test]
-fn a_control_plane_that_is_open_is_not_blamed_but_the_agent() {
+fn with_a_reachable_control_plane_the_agent_is_stuck() {
     let instance = unconnected();
-    Names("agent-stuck", 24, "takes connections from this host").check(&instance, &run(&instance, &SOON));
+    ExpectedCause("agent-stuck", 24, "accepts connections from this host").check(&instance, &run(&instance, &SOON));
     assert!(instance.aws.count("DiscoverPollEndpoint") > 0);
 }
 
 #[test]
-fn an_agent_that_may_not_connect_is_told_by_the_action() {
+fn an_agent_without_permission_to_connect_is_reported_with_the_action() {
     let instance = unconnected().aws_fault("DiscoverPollEndpoint", aws::Fault::denied("ecs:DiscoverPollEndpoint"));
-    Names("acs-denied", 22, "ecs:DiscoverPollEndpoint").check(&instance, &run(&instance, &SOON));
+    ExpectedCause("acs-denied", 22, "ecs:DiscoverPollEndpoint").check(&instance, &run(&instance, &SOON));
     assert_eq!(instance.aws.count("DiscoverPollEndpoint"), 1);
 }
 
 #[test]
-fn an_agent_that_connects_at_once_is_not_asked_about() {
+fn for_an_agent_that_connects_at_once_no_endpoint_is_looked_up() {
     let instance = Instance::new();
     is_ready(&run(&instance, &["verify.deadline=20s"]));
     assert_eq!(instance.aws.count("DiscoverPollEndpoint"), 0);

@@ -1,58 +1,60 @@
-//! Causes that lie in the agent's unit, and in what it does before the agent runs. See `causes.rs`.
+//! Causes in the agent's unit, and in ecs-init before the agent runs. See `causes/mod.rs`.
 
-use super::{Names, is_ready, run, verify};
+use super::{ExpectedCause, is_ready, run, verify};
 use crate::support::Instance;
 use crate::support::systemd::Start;
 
-/// ecs-init fails with these words, and systemd tries again.
-fn failing(says: &'static str) -> Instance {
+/// ecs-init fails with this error, and systemd restarts it.
+fn failing(error: &'static str) -> Instance {
     Instance::new()
         .unit("ecs.service", |unit| unit.start = Start::Retried(255))
-        .agent_behaves(|agent| agent.init_says = says)
+        .agent_behaves(|agent| agent.init_error = error)
 }
 
 #[test]
-fn an_image_of_the_agent_that_does_not_load_is_told() {
+fn an_agent_image_that_does_not_load_is_reported() {
     let instance = failing("could not load Amazon Elastic Container Service Agent into Docker: unexpected EOF");
-    Names("agent-image-load-failed", 24, "unexpected EOF").check(&instance, &run(&instance, &[]));
+    ExpectedCause("agent-image-load-failed", 24, "unexpected EOF").check(&instance, &run(&instance, &[]));
 }
 
 #[test]
-fn an_image_of_the_agent_that_cannot_be_downloaded_is_told() {
+fn an_agent_image_that_cannot_be_downloaded_is_reported() {
     let instance = failing("could not download Amazon Elastic Container Service Agent: 403 Forbidden");
-    Names("agent-download-failed", 24, "403 Forbidden").check(&instance, &run(&instance, &["verify.deadline=6s"]));
+    ExpectedCause("agent-download-failed", 24, "403 Forbidden")
+        .check(&instance, &run(&instance, &["verify.deadline=6s"]));
 }
 
 #[test]
-fn gpus_that_cannot_be_set_up_are_told() {
+fn gpus_that_cannot_be_set_up_are_reported() {
     let instance = failing("could not initialize Nvidia GPU Manager: nvml: Driver Not Loaded")
         .ecs_config("ECS_ENABLE_GPU_SUPPORT=true\n");
-    Names("gpu-setup-failed", 24, "Driver Not Loaded").check(&instance, &run(&instance, &["verify.deadline=6s"]));
+    ExpectedCause("gpu-setup-failed", 24, "Driver Not Loaded")
+        .check(&instance, &run(&instance, &["verify.deadline=6s"]));
 }
 
 #[test]
-fn whatever_else_ecs_init_fails_on_is_told_with_its_last_words() {
+fn any_other_failure_of_ecs_init_is_reported_with_its_last_log_line() {
     let instance = failing("could not enable loopback routing: sysctl: http://u:hunter2@proxy");
     let outcome = run(&instance, &["verify.deadline=4s"]);
-    Names("ecs-init-failed", 24, "could not enable loopback routing").check(&instance, &outcome);
+    ExpectedCause("ecs-init-failed", 24, "could not enable loopback routing").check(&instance, &outcome);
     assert!(outcome.stderr.contains("status 255, restarts 1"), "{}", outcome.stderr);
     assert!(!outcome.stderr.contains("hunter2"), "{}", outcome.stderr);
 }
 
 #[test]
-fn a_unit_that_systemd_has_given_up_is_told_at_once() {
+fn a_unit_at_its_start_limit_is_reported_at_once() {
     let lines = "Starting ecs.service - Amazon Elastic Container Service - container agent...\n\
                  ecs.service: Start request repeated too quickly.\n";
     let instance = Instance::new()
-        .journaled("ecs.service", lines)
+        .journal_has("ecs.service", lines)
         .unit("ecs.service", |unit| unit.start = Start::FailsWith("start-limit-hit"));
     let outcome = run(&instance, &[]);
-    Names("agent-unit-failed", 24, "result start-limit-hit").check(&instance, &outcome);
+    ExpectedCause("agent-unit-failed", 24, "result start-limit-hit").check(&instance, &outcome);
     assert!(outcome.stderr.contains("journal: `Start request repeated too quickly"), "{}", outcome.stderr);
 }
 
 #[test]
-fn a_failed_unit_that_this_run_starts_again_is_no_cause() {
+fn an_earlier_failure_of_the_unit_is_not_a_cause() {
     let failed_before = |unit: &mut crate::support::systemd::Unit| {
         unit.active_state = "failed".into();
         unit.sub_state = "failed".into();
@@ -62,8 +64,8 @@ fn a_failed_unit_that_this_run_starts_again_is_no_cause() {
 }
 
 #[test]
-fn an_enabled_unit_that_nothing_starts_is_told() {
+fn an_enabled_unit_without_a_start_job_is_reported() {
     let instance = Instance::new();
-    Names("agent-not-started", 24, "ecs.service is inactive, without a job")
+    ExpectedCause("agent-not-started", 24, "ecs.service is inactive, without a job")
         .check(&instance, &verify(&instance, &["verify.deadline=3s"]));
 }

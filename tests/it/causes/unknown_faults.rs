@@ -1,9 +1,9 @@
-//! Faults that no cause of the catalogue describes, as the world brings them. See `causes.rs`.
+//! Faults that no cause of the catalogue describes. See `causes/mod.rs`.
 //!
-//! In: an instance with something wrong that nobody foresaw. Out: the general cause of the layer in which it lies, with
-//! what was seen of it, by `run` and by `doctor` alike; never a special cause that only looks like it.
+//! In: an instance with a fault that has no cause of its own. Out: `run` and `doctor` both report the general cause of
+//! the layer with evidence, and never a special cause that is only similar.
 
-use super::{Names, run};
+use super::{ExpectedCause, run};
 use crate::support::http::{Answer, Reply};
 use crate::support::port::Port;
 use crate::support::systemd::Start;
@@ -14,15 +14,16 @@ use std::time::Duration;
 const SOON: &[&str] = &["verify.deadline=6s"];
 const CALLS: &[&str] = &["run.deadline=8s", "tags.wait=1s"];
 
-/// The general cause, its exit code and what was seen: by this run, and by doctor right after it.
-fn lands(instance: &Instance, outcome: &Outcome, names: Names<'_>) {
-    let Names(id, code, _) = names;
-    names.check(instance, outcome);
-    agrees(instance, id, code);
+/// Checks the cause of this run, and that doctor reports the same cause.
+fn both_report(instance: &Instance, outcome: &Outcome, expected: ExpectedCause<'_>) {
+    let ExpectedCause(id, code, _) = expected;
+    expected.check(instance, outcome);
+    doctor_agrees(instance, id, code);
 }
 
-/// What doctor finds is the same: it may be early, where a run has waited, and never is final where the run was not.
-fn agrees(instance: &Instance, id: &str, code: i32) {
+/// Checks that doctor reports the same cause. Its exit code may be that of the cause, or that of the run, which may
+/// have waited until its deadline.
+fn doctor_agrees(instance: &Instance, id: &str, code: i32) {
     let doctor = instance.run(&["doctor"]);
     let cause = super::cause(id);
     let first = doctor.stdout.lines().next().unwrap_or_default();
@@ -61,82 +62,93 @@ fn imds_answers(path: &str, reply: Reply) -> Instance {
 }
 
 #[test]
-fn credentials_alone_that_are_answered_with_an_error() {
+fn error_500_for_credentials_is_imds_garbled() {
     let path = "/latest/meta-data/iam/security-credentials/ecsInstanceRole";
     let instance = imds_answers(path, Reply::new(500, "text/plain", "")).agent_behaves(|agent| {
-        agent.crashes_with = Some("operation error ECS: RegisterContainerInstance, get identity: get credentials: failed to refresh cached credentials, no EC2 IMDS role found, operation error ec2imds: GetMetadata, http response error StatusCode: 500".into());
+        agent.crashes_with = Some(
+            "operation error ECS: RegisterContainerInstance, get identity: get credentials: \
+             failed to refresh cached credentials, no EC2 IMDS role found, operation error \
+             ec2imds: GetMetadata, http response error StatusCode: 500"
+                .into(),
+        );
     });
-    lands(&instance, &run(&instance, SOON), Names("imds-garbled", 22, "answered 500"));
+    both_report(&instance, &run(&instance, SOON), ExpectedCause("imds-garbled", 22, "answered 500"));
 }
 
 #[test]
-fn a_token_that_is_a_page_of_html() {
+fn html_instead_of_a_token_is_imds_garbled() {
     let instance = imds_answers("/latest/api/token", html(200));
-    lands(&instance, &run(&instance, &["imds.deadline=3s"]), Names("imds-garbled", 10, "token"));
+    both_report(&instance, &run(&instance, &["imds.deadline=3s"]), ExpectedCause("imds-garbled", 10, "token"));
 }
 
 #[test]
-fn a_redirect_in_place_of_a_token() {
+fn a_redirect_instead_of_a_token_is_imds_garbled() {
     let instance = imds_answers("/latest/api/token", html(302).with("Location", "http://127.0.0.1/login"));
-    lands(&instance, &run(&instance, &["imds.deadline=3s"]), Names("imds-garbled", 10, "302"));
+    both_report(&instance, &run(&instance, &["imds.deadline=3s"]), ExpectedCause("imds-garbled", 10, "302"));
 }
 
 #[test]
-fn an_identity_document_that_is_a_page_of_html() {
+fn html_instead_of_the_identity_document_is_imds_garbled() {
     let instance = imds_answers("/latest/dynamic/instance-identity/document", html(200));
-    lands(&instance, &run(&instance, SOON), Names("imds-garbled", 10, "identity"));
+    both_report(&instance, &run(&instance, SOON), ExpectedCause("imds-garbled", 10, "identity"));
 }
 
 #[test]
-fn credentials_that_are_a_page_of_html() {
+fn html_instead_of_credentials_is_imds_garbled() {
     let path = "/latest/meta-data/iam/security-credentials/ecsInstanceRole";
     let instance = imds_answers(path, html(200)).agent_behaves(|agent| {
-        agent.crashes_with = Some("get identity: get credentials: failed to refresh cached credentials, no EC2 IMDS role found, failed to decode".into());
+        agent.crashes_with = Some(
+            "get identity: get credentials: failed to refresh cached credentials, no EC2 IMDS \
+             role found, failed to decode"
+                .into(),
+        );
     });
-    lands(&instance, &run(&instance, SOON), Names("imds-garbled", 22, "security-credentials"));
+    both_report(&instance, &run(&instance, SOON), ExpectedCause("imds-garbled", 22, "security-credentials"));
 }
 
-// The API, and what stands in its place.
+// The API, and other servers that answer instead of it.
 
 #[test]
-fn a_captive_portal_in_front_of_the_api() {
-    let text = "operation error ECS: RegisterContainerInstance, https response error StatusCode: 200, RequestID: , deserialization failed, failed to decode response body, invalid character '<' looking for beginning of value";
+fn a_captive_portal_seen_by_the_agent_is_a_service_error() {
+    let text = "operation error ECS: RegisterContainerInstance, https response error StatusCode: 200, RequestID: , \
+                deserialization failed, failed to decode response body, invalid character '<' looking for beginning of \
+                value";
     let instance = crashing(text).aws_fault("DescribeClusters", aws::Fault::Answers(html(200)));
-    lands(&instance, &run(&instance, SOON), Names("service-error", 11, "invalid character '<'"));
+    both_report(&instance, &run(&instance, SOON), ExpectedCause("service-error", 11, "invalid character '<'"));
 }
 
 #[test]
-fn a_captive_portal_in_front_of_our_own_call() {
+fn a_captive_portal_seen_by_ecs_bootstrap_is_a_service_error() {
     let instance = answering(200);
-    lands(&instance, &run(&instance, CALLS), Names("service-error", 11, "ec2:DescribeTags"));
+    both_report(&instance, &run(&instance, CALLS), ExpectedCause("service-error", 11, "ec2:DescribeTags"));
 }
 
 #[test]
-fn a_proxy_that_answers_429_without_a_code() {
+fn status_429_without_a_code_is_a_service_error() {
     let instance = answering(429);
-    lands(&instance, &run(&instance, CALLS), Names("service-error", 11, "429"));
+    both_report(&instance, &run(&instance, CALLS), ExpectedCause("service-error", 11, "429"));
 }
 
 #[test]
-fn a_proxy_that_answers_503_without_a_code() {
+fn status_503_without_a_code_is_a_service_error() {
     let instance = answering(503);
-    lands(&instance, &run(&instance, CALLS), Names("service-error", 11, "503"));
+    both_report(&instance, &run(&instance, CALLS), ExpectedCause("service-error", 11, "503"));
 }
 
 #[test]
-fn a_redirect_in_place_of_an_answer() {
+fn a_redirect_from_the_api_is_a_service_error() {
     let instance = answering(301);
-    lands(&instance, &run(&instance, CALLS), Names("service-error", 11, "301"));
+    both_report(&instance, &run(&instance, CALLS), ExpectedCause("service-error", 11, "301"));
 }
 
 #[test]
-fn a_proxy_that_forbids_our_call_with_a_page() {
+fn status_403_with_a_page_is_a_service_error() {
     let instance = answering(403);
-    lands(&instance, &run(&instance, CALLS), Names("service-error", 11, "403"));
+    both_report(&instance, &run(&instance, CALLS), ExpectedCause("service-error", 11, "403"));
 }
 
 #[test]
-fn a_handshake_that_is_refused_by_an_alert() {
+fn a_tls_alert_is_tls_failed() {
     use std::io::{Read, Write};
     let port = Port::reserve(IpAddr::V4(Ipv4Addr::LOCALHOST));
     let (address, listener) = (port.address(), port.listen(16));
@@ -147,216 +159,242 @@ fn a_handshake_that_is_refused_by_an_alert() {
         }
     });
     let instance = Instance::new().without_imds_tags().env("AWS_ENDPOINT_URL", format!("https://{address}"));
-    lands(&instance, &run(&instance, CALLS), Names("tls-failed", 11, "no TLS connection"));
+    both_report(&instance, &run(&instance, CALLS), ExpectedCause("tls-failed", 11, "no TLS connection"));
 }
 
 #[test]
-fn an_account_that_is_not_signed_up() {
-    let text = "operation error ECS: RegisterContainerInstance, https response error StatusCode: 400, RequestID: x, api error OptInRequired: The AWS Access Key Id needs a subscription for the service";
+fn opt_in_required_is_register_refused() {
+    let text = "operation error ECS: RegisterContainerInstance, https response error StatusCode: 400, RequestID: x, \
+                api error OptInRequired: The AWS Access Key Id needs a subscription for the service";
     let instance = crashing(text);
-    lands(&instance, &run(&instance, SOON), Names("register-refused", 23, "OptInRequired"));
+    both_report(&instance, &run(&instance, SOON), ExpectedCause("register-refused", 23, "OptInRequired"));
 }
 
 #[test]
-fn an_account_without_a_subscription() {
-    let text = "operation error ECS: RegisterContainerInstance, api error SubscriptionRequiredException: The AWS Access Key Id needs a subscription for the service";
+fn subscription_required_is_register_refused() {
+    let text = "operation error ECS: RegisterContainerInstance, api error SubscriptionRequiredException: The AWS \
+                Access Key Id needs a subscription for the service";
     let instance = crashing(text);
-    lands(&instance, &run(&instance, SOON), Names("register-refused", 23, "SubscriptionRequiredException"));
+    both_report(
+        &instance,
+        &run(&instance, SOON),
+        ExpectedCause("register-refused", 23, "SubscriptionRequiredException"),
+    );
 }
 
 #[test]
-fn a_region_that_is_switched_off() {
-    let text = "operation error ECS: RegisterContainerInstance, api error RegionDisabledException: STS is not activated in this region for account";
+fn a_disabled_region_is_register_refused() {
+    let text = "operation error ECS: RegisterContainerInstance, api error RegionDisabledException: STS is not \
+                activated in this region for account";
     let instance = crashing(text);
-    lands(&instance, &run(&instance, SOON), Names("register-refused", 23, "RegionDisabledException"));
+    both_report(&instance, &run(&instance, SOON), ExpectedCause("register-refused", 23, "RegionDisabledException"));
 }
 
 #[test]
-fn a_registration_with_tags_that_may_not_be_given() {
-    let text = "operation error ECS: RegisterContainerInstance, https response error StatusCode: 400, RequestID: x, AccessDeniedException: User: arn:aws:sts::111122223333:assumed-role/ecsInstanceRole/i-0123456789abcdef0 is not authorized to perform: ecs:TagResource on resource: arn:aws:ecs:eu-west-1:111122223333:container-instance/prod/* because no identity-based policy allows the ecs:TagResource action";
+fn a_denied_tag_resource_is_api_denied() {
+    let text = "operation error ECS: RegisterContainerInstance, https response error StatusCode: 400, RequestID: x, \
+                AccessDeniedException: User: \
+                arn:aws:sts::111122223333:assumed-role/ecsInstanceRole/i-0123456789abcdef0 is not authorized to \
+                perform: ecs:TagResource on resource: arn:aws:ecs:eu-west-1:111122223333:container-instance/prod/* \
+                because no identity-based policy allows the ecs:TagResource action";
     let instance = crashing(text);
-    lands(&instance, &run(&instance, SOON), Names("api-denied", 22, "ecs:TagResource"));
+    both_report(&instance, &run(&instance, SOON), ExpectedCause("api-denied", 22, "ecs:TagResource"));
 }
 
 #[test]
-fn a_denial_of_an_action_of_another_service() {
-    let text = "operation error ECS: RegisterContainerInstance, https response error StatusCode: 400, RequestID: x, AccessDeniedException: User: arn:aws:sts::111122223333:assumed-role/ecsInstanceRole/i-0123456789abcdef0 is not authorized to perform: kms:Decrypt on this resource because the resource does not exist in this Region, no resource-based policies allow access, or a resource-based policy explicitly denies access";
+fn a_denied_action_of_another_service_is_api_denied() {
+    let text = "operation error ECS: RegisterContainerInstance, https response error StatusCode: 400, RequestID: x, \
+                AccessDeniedException: User: \
+                arn:aws:sts::111122223333:assumed-role/ecsInstanceRole/i-0123456789abcdef0 is not authorized to \
+                perform: kms:Decrypt on this resource because the resource does not exist in this Region, no \
+                resource-based policies allow access, or a resource-based policy explicitly denies access";
     let instance = crashing(text);
-    lands(&instance, &run(&instance, SOON), Names("api-denied", 22, "kms:Decrypt"));
+    both_report(&instance, &run(&instance, SOON), ExpectedCause("api-denied", 22, "kms:Decrypt"));
 }
 
 #[test]
-fn a_default_cluster_that_may_not_be_made() {
-    let text = "operation error ECS: CreateCluster, https response error StatusCode: 400, RequestID: x, AccessDeniedException: User: arn:aws:sts::111122223333:assumed-role/ecsInstanceRole/i-0123456789abcdef0 is not authorized to perform: ecs:CreateCluster on resource: arn:aws:ecs:eu-west-1:111122223333:cluster/default because no identity-based policy allows the ecs:CreateCluster action";
+fn a_denied_create_cluster_is_api_denied() {
+    let text = "operation error ECS: CreateCluster, https response error StatusCode: 400, RequestID: x, \
+                AccessDeniedException: User: \
+                arn:aws:sts::111122223333:assumed-role/ecsInstanceRole/i-0123456789abcdef0 is not authorized to \
+                perform: ecs:CreateCluster on resource: arn:aws:ecs:eu-west-1:111122223333:cluster/default because no \
+                identity-based policy allows the ecs:CreateCluster action";
     let instance = exiting(1, "Could not create cluster", text).tag("ecs-bootstrap:cluster", "default");
-    lands(&instance, &run(&instance, SOON), Names("api-denied", 22, "Could not create cluster"));
+    both_report(&instance, &run(&instance, SOON), ExpectedCause("api-denied", 22, "Could not create cluster"));
 }
 
 #[test]
-fn an_endpoint_of_the_agents_own_that_is_nowhere() {
-    let text = "operation error ECS: RegisterContainerInstance, exceeded maximum number of attempts, 3, request send failed, Post \"https://ecs.nowhere.internal/\": dial tcp: lookup ecs.nowhere.internal on 10.0.0.2:53: no such host";
+fn an_unknown_backend_host_of_the_agent_is_register_refused() {
+    let text = "operation error ECS: RegisterContainerInstance, exceeded maximum number of attempts, 3, request send \
+                failed, Post \"https://ecs.nowhere.internal/\": dial tcp: lookup ecs.nowhere.internal on 10.0.0.2:53: \
+                no such host";
     let instance = crashing(text).ecs_config("ECS_BACKEND_HOST=https://ecs.nowhere.internal\n");
-    lands(&instance, &run(&instance, SOON), Names("register-refused", 23, "no such host"));
+    both_report(&instance, &run(&instance, SOON), ExpectedCause("register-refused", 23, "no such host"));
 }
 
 #[test]
-fn a_region_of_the_agents_json_where_the_cluster_is_not() {
+fn another_region_in_ecs_config_json_is_wrong_region() {
     let text = "operation error ECS: RegisterContainerInstance, ClientException: Cluster not found.";
     let instance = Instance::new().file("etc/ecs/ecs.config.json", "{\"AWSRegion\": \"us-east-1\"}");
     let instance = instance.agent_behaves(|agent| agent.gives_up_with = Some(text.into()));
-    lands(&instance, &run(&instance, SOON), Names("wrong-region", 21, "us-east-1"));
+    both_report(&instance, &run(&instance, SOON), ExpectedCause("wrong-region", 21, "us-east-1"));
 }
 
 #[test]
-fn an_api_that_takes_nine_seconds_each_time_and_an_agent_that_says_nothing() {
+fn a_slow_api_and_an_agent_without_errors_are_unknown() {
     let slow = || aws::Fault::Slow(Duration::from_secs(9));
     let instance = Instance::new().aws_fault("DescribeClusters", slow()).agent_behaves(|a| a.never_registers = true);
-    lands(&instance, &run(&instance, SOON), Names("unknown", 13, "ecs.service is active"));
+    both_report(&instance, &run(&instance, SOON), ExpectedCause("unknown", 13, "ecs.service is active"));
 }
 
 // The agent.
 
-const PANIC: &str = "panic: runtime error: invalid memory address or nil pointer dereference\n[signal SIGSEGV: segmentation violation code=0x1 addr=0x0 pc=0x8a3f21]\n\ngoroutine 1 [running]:\ngithub.com/aws/amazon-ecs-agent/agent/app.(*ecsAgent).doStart(0x0)\n\t/go/src/agent/app/agent.go:461 +0x1b2";
+const PANIC: &str = "panic: runtime error: invalid memory address or nil pointer dereference\n\
+                     [signal SIGSEGV: segmentation violation code=0x1 addr=0x0 pc=0x8a3f21]\n\n\
+                     goroutine 1 [running]:\ngithub.com/aws/amazon-ecs-agent/agent/app.(*ecsAgent).doStart(0x0)\n\
+                     \t/go/src/agent/app/agent.go:461 +0x1b2";
 
 #[test]
-fn an_agent_that_panics() {
+fn a_panic_of_the_agent_is_agent_exits() {
     let instance = dying(2, PANIC);
-    lands(&instance, &run(&instance, SOON), Names("agent-exits", 23, "exited with code 2"));
+    both_report(&instance, &run(&instance, SOON), ExpectedCause("agent-exits", 23, "exited with code 2"));
 }
 
 #[test]
-fn an_agent_that_is_killed_by_nobody_knows_whom() {
+fn a_killed_agent_is_agent_exits() {
     let instance = dying(137, "");
-    lands(&instance, &run(&instance, SOON), Names("agent-exits", 23, "exited with code 137"));
+    both_report(&instance, &run(&instance, SOON), ExpectedCause("agent-exits", 23, "exited with code 137"));
 }
 
 #[test]
-fn an_agent_that_ends_well_and_is_not_started_again() {
+fn an_agent_that_exits_with_0_is_agent_not_started() {
     let instance = dying(0, "");
-    lands(&instance, &run(&instance, SOON), Names("agent-not-started", 24, "inactive"));
+    both_report(&instance, &run(&instance, SOON), ExpectedCause("agent-not-started", 24, "inactive"));
 }
 
 #[test]
-fn an_agent_whose_log_is_no_log() {
+fn an_unreadable_line_in_the_log_is_agent_exits() {
     let instance = dying(1, "\u{0}\u{1}\u{fffd} msg= level level=\"\" \"\" = == {\"level\":");
-    lands(&instance, &run(&instance, SOON), Names("agent-exits", 23, "exited with code 1"));
+    both_report(&instance, &run(&instance, SOON), ExpectedCause("agent-exits", 23, "exited with code 1"));
 }
 
 #[test]
-fn an_agent_that_logs_json() {
-    let line = "{\"level\":\"critical\",\"time\":\"2026-11-26T08:00:00Z\",\"msg\":\"Unable to fetch host resources\",\"error\":\"reserved memory 99999 MiB is more than the host has\"}";
+fn a_json_log_line_is_evidence_of_agent_exits() {
+    let line = "{\"level\":\"critical\",\"time\":\"2026-11-26T08:00:00Z\",\"msg\":\"Unable to fetch host \
+                resources\",\"error\":\"reserved memory 99999 MiB is more than the host has\"}";
     let instance = dying(1, line);
-    lands(&instance, &run(&instance, SOON), Names("agent-exits", 23, "reserved memory 99999"));
+    both_report(&instance, &run(&instance, SOON), ExpectedCause("agent-exits", 23, "reserved memory 99999"));
 }
 
 #[test]
-fn an_agent_whose_log_cannot_be_read() {
+fn an_agent_log_that_is_a_folder_is_agent_exits() {
     let instance = dying(1, "");
     instance.disk.folder("var/log/ecs/ecs-agent.log");
-    lands(&instance, &run(&instance, SOON), Names("agent-exits", 23, "exited with code 1"));
+    both_report(&instance, &run(&instance, SOON), ExpectedCause("agent-exits", 23, "exited with code 1"));
 }
 
 #[test]
-fn an_agent_without_any_log() {
+fn an_agent_without_any_log_is_agent_exits() {
     let instance = dying(1, "");
     instance.disk.folder("var/log/ecs/ecs-agent.log");
     instance.disk.folder("var/log/ecs/ecs-init.log");
-    lands(&instance, &run(&instance, SOON), Names("agent-exits", 23, "exited with code 1"));
+    both_report(&instance, &run(&instance, SOON), ExpectedCause("agent-exits", 23, "exited with code 1"));
 }
 
 #[test]
-fn a_control_group_error_in_words_of_tomorrow() {
+fn an_unknown_cgroup_error_is_agent_gave_up() {
     let instance = exiting(5, "cgroup v3 hierarchy is not delegated", "subtree_control: device or resource busy");
-    lands(&instance, &run(&instance, SOON), Names("agent-gave-up", 23, "cgroup v3"));
+    both_report(&instance, &run(&instance, SOON), ExpectedCause("agent-gave-up", 23, "cgroup v3"));
 }
 
 #[test]
-fn an_instance_type_that_was_changed() {
-    let text = "InvalidParameterException: Container instance type changes are not supported. Container instance was previously registered as m5.large.";
+fn a_changed_instance_type_is_agent_gave_up() {
+    let text = "InvalidParameterException: Container instance type changes are not supported. Container instance was \
+                previously registered as m5.large.";
     let instance = Instance::new().agent_behaves(|agent| agent.gives_up_with = Some(text.into()));
-    lands(&instance, &run(&instance, SOON), Names("agent-gave-up", 23, "type changes are not supported"));
+    both_report(&instance, &run(&instance, SOON), ExpectedCause("agent-gave-up", 23, "type changes are not supported"));
 }
 
 #[test]
-fn saved_state_that_is_damaged() {
+fn damaged_saved_state_is_agent_gave_up() {
     let instance = exiting(5, "Error loading previously saved state", "invalid database")
         .file("var/lib/ecs/data/agent.db", [0x5a; 512]);
-    lands(&instance, &run(&instance, SOON), Names("agent-gave-up", 23, "invalid database"));
+    both_report(&instance, &run(&instance, SOON), ExpectedCause("agent-gave-up", 23, "invalid database"));
 }
 
 #[test]
-fn a_data_directory_that_the_agent_may_not_use() {
+fn a_data_directory_without_permission_is_agent_exits() {
     let instance = exiting(1, "Error creating data client", "open /data/agent.db: permission denied");
-    lands(&instance, &run(&instance, SOON), Names("agent-exits", 23, "permission denied"));
+    both_report(&instance, &run(&instance, SOON), ExpectedCause("agent-exits", 23, "permission denied"));
 }
 
 #[test]
-fn logging_drivers_that_do_not_exist() {
+fn unknown_logging_drivers_are_agent_exits() {
     let instance = exiting(1, "Error loading config", "Invalid logging drivers: [\"carrierpigeon\"]");
-    lands(&instance, &run(&instance, SOON), Names("agent-exits", 23, "carrierpigeon"));
+    both_report(&instance, &run(&instance, SOON), ExpectedCause("agent-exits", 23, "carrierpigeon"));
 }
 
 #[test]
-fn an_agent_that_docker_does_not_make() {
+fn an_agent_that_docker_cannot_create_is_ecs_init_failed() {
     let instance =
         Instance::new().unit("ecs.service", |unit| unit.start = Start::Retried(255)).agent_behaves(|agent| {
-            agent.init_says =
+            agent.init_error =
                 "could not start Agent: Error response from daemon: OCI runtime create failed: runc: unknown flag";
         });
-    lands(&instance, &run(&instance, SOON), Names("ecs-init-failed", 24, "OCI runtime create failed"));
+    both_report(&instance, &run(&instance, SOON), ExpectedCause("ecs-init-failed", 24, "OCI runtime create failed"));
 }
 
 // docker and units.
 
 #[test]
-fn docker_that_answers_500_to_everything() {
+fn docker_that_answers_500_is_docker_not_ready() {
     let instance =
         Instance::new().unit("ecs.service", |unit| unit.start = Start::Retried(255)).agent_behaves(|agent| {
-            agent.init_says = "Error connecting to docker, backing off";
+            agent.init_error = "Error connecting to docker, backing off";
         });
     instance.docker.change(|docker| docker.broken = true);
-    lands(&instance, &run(&instance, SOON), Names("docker-not-ready", 12, "500"));
+    both_report(&instance, &run(&instance, SOON), ExpectedCause("docker-not-ready", 12, "500"));
 }
 
 #[test]
-fn docker_without_its_socket() {
+fn docker_without_a_socket_is_docker_not_ready() {
     let instance = Instance::new().unit("ecs.service", |unit| unit.start = Start::Retried(255));
-    let instance = instance.agent_behaves(|agent| agent.init_says = "Error connecting to docker, backing off");
+    let instance = instance.agent_behaves(|agent| agent.init_error = "Error connecting to docker, backing off");
     let outcome = {
         let running = instance.start(&["run", "--wait", "--set", "verify.deadline=6s"]);
         std::thread::sleep(Duration::from_millis(800));
         instance.docker.stop();
         running.wait()
     };
-    lands(&instance, &outcome, Names("docker-not-ready", 12, "docker.service is active"));
+    both_report(&instance, &outcome, ExpectedCause("docker-not-ready", 12, "docker.service is active"));
 }
 
 #[test]
-fn docker_that_systemd_starts_again_and_again() {
+fn docker_that_systemd_keeps_restarting_is_docker_not_ready() {
     let instance = Instance::new().unit("docker.service", |unit| unit.start = Start::Retried(1));
-    lands(&instance, &run(&instance, SOON), Names("docker-not-ready", 12, "activating"));
+    both_report(&instance, &run(&instance, SOON), ExpectedCause("docker-not-ready", 12, "activating"));
 }
 
 #[test]
-fn docker_that_was_started_too_often() {
+fn docker_at_its_start_limit_is_docker_failed() {
     let instance = Instance::new().unit("docker.service", |unit| unit.start = Start::FailsWith("start-limit-hit"));
-    lands(&instance, &run(&instance, SOON), Names("docker-failed", 24, "start-limit-hit"));
+    both_report(&instance, &run(&instance, SOON), ExpectedCause("docker-failed", 24, "start-limit-hit"));
 }
 
 #[test]
-fn a_command_of_somebodys_drop_in_that_fails_before_the_agent() {
+fn a_failed_command_of_a_drop_in_is_ecs_init_failed() {
     let lines = "Starting ecs.service - Amazon Elastic Container Service - container agent...\n\
                  mount.nfs: Connection timed out\n\
                  ecs.service: Control process exited, code=exited, status=32/n/a\n";
-    let instance = Instance::new().journaled("ecs.service", lines).unit("ecs.service", |unit| {
+    let instance = Instance::new().journal_has("ecs.service", lines).unit("ecs.service", |unit| {
         unit.start = Start::Retried(32);
         unit.drop_ins = vec!["/etc/systemd/system/ecs.service.d/nfs.conf".into()];
     });
-    lands(&instance, &run(&instance, SOON), Names("ecs-init-failed", 24, "status=32"));
+    both_report(&instance, &run(&instance, SOON), ExpectedCause("ecs-init-failed", 24, "status=32"));
 }
 
 #[test]
-fn a_unit_file_that_systemd_cannot_use() {
+fn a_bad_unit_file_is_systemd_refused() {
     let refused = Start::Refused {
         name: "org.freedesktop.systemd1.BadUnitSetting".into(),
         text: "Unit ecs.service has a bad unit file setting.".into(),
@@ -365,22 +403,22 @@ fn a_unit_file_that_systemd_cannot_use() {
         unit.load_state = "bad-setting".into();
         unit.start = refused;
     });
-    lands(&instance, &run(&instance, SOON), Names("systemd-refused", 24, "bad unit file setting"));
+    both_report(&instance, &run(&instance, SOON), ExpectedCause("systemd-refused", 24, "bad unit file setting"));
 }
 
 #[test]
-fn a_unit_that_took_too_long_to_start() {
+fn a_start_timeout_of_the_unit_is_agent_unit_failed() {
     let instance = Instance::new().unit("ecs.service", |unit| unit.start = Start::FailsWith("timeout"));
-    lands(&instance, &run(&instance, SOON), Names("agent-unit-failed", 24, "result timeout"));
+    both_report(&instance, &run(&instance, SOON), ExpectedCause("agent-unit-failed", 24, "result timeout"));
 }
 
 #[test]
-fn a_bus_that_does_not_speak_of_units() {
+fn a_bus_without_answers_about_units_is_systemd_unreachable() {
     let instance = Instance::new();
     instance.systemd.change(|systemd| systemd.silent.extend(["LoadUnit", "StartUnit", "GetUnit"].map(str::to_owned)));
     let outcome = run(&instance, &["verify.deadline=6s", "run.deadline=8s"]);
-    Names("systemd-unreachable", 12, "queueing docker").check(&instance, &outcome);
-    // Doctor is told of no stopped run, and says what it does not know.
+    ExpectedCause("systemd-unreachable", 12, "queueing docker").check(&instance, &outcome);
+    // Doctor does not know the error of the run. It reports what it could not find out.
     let doctor = instance.run(&["doctor"]);
     assert!(doctor.stdout.starts_with("error: [unknown] ") && doctor.code == Some(13), "{}", doctor.stdout);
     assert!(doctor.stdout.contains("systemd did not answer"), "{}", doctor.stdout);
@@ -389,30 +427,30 @@ fn a_bus_that_does_not_speak_of_units() {
 // Files.
 
 #[test]
-fn an_ecs_config_that_is_a_folder() {
+fn an_ecs_config_that_is_a_folder_is_unusable() {
     let instance = Instance::new();
     instance.disk.remove("etc/ecs/ecs.config");
     instance.disk.folder("etc/ecs/ecs.config");
-    lands(&instance, &run(&instance, SOON), Names("ecs-config-unusable", 20, "/etc/ecs/ecs.config"));
+    both_report(&instance, &run(&instance, SOON), ExpectedCause("ecs-config-unusable", 20, "/etc/ecs/ecs.config"));
 }
 
 #[test]
-fn an_ecs_config_that_is_a_pipe() {
+fn an_ecs_config_that_is_a_pipe_is_unusable() {
     let instance = Instance::new();
     instance.disk.remove("etc/ecs/ecs.config");
     let made = std::process::Command::new("mkfifo").arg(instance.disk.path("etc/ecs/ecs.config")).status().unwrap();
     assert!(made.success());
-    lands(&instance, &run(&instance, SOON), Names("ecs-config-unusable", 20, "/etc/ecs/ecs.config"));
+    both_report(&instance, &run(&instance, SOON), ExpectedCause("ecs-config-unusable", 20, "/etc/ecs/ecs.config"));
 }
 
 #[test]
-fn an_ecs_config_of_two_megabytes() {
+fn an_ecs_config_of_two_megabytes_is_unusable() {
     let instance = Instance::new().ecs_config("A=b\n".repeat(512 * 1024));
-    lands(&instance, &run(&instance, SOON), Names("ecs-config-unusable", 20, "/etc/ecs/ecs.config"));
+    both_report(&instance, &run(&instance, SOON), ExpectedCause("ecs-config-unusable", 20, "/etc/ecs/ecs.config"));
 }
 
 #[test]
-fn an_ecs_config_full_of_zeros() {
+fn an_ecs_config_full_of_zeros_is_unusable() {
     let instance = Instance::new().ecs_config([0_u8; 4096]);
-    lands(&instance, &run(&instance, SOON), Names("ecs-config-unusable", 20, "/etc/ecs/ecs.config"));
+    both_report(&instance, &run(&instance, SOON), ExpectedCause("ecs-config-unusable", 20, "/etc/ecs/ecs.config"));
 }

@@ -1,8 +1,8 @@
-//! The ECS agent with its ecs-init, as the product sees them: log files, container state, registration, introspection.
+//! Simulates the ECS agent and ecs-init: log files, container state, registration, introspection.
 //!
-//! In: the two `ecs.config` files by ecs-init's own rules, the state of the other simulators, and `Behaviour`. Out: lines of
-//! the real formats below `/var/log/ecs`, `/v1/metadata` and `/v1/tasks` on a loopback port, and changes in the ECS simulator. Started and
-//! stopped by the simulated systemd only.
+//! In: the two `ecs.config` files, parsed by ecs-init's rules, the state of the other simulators, and `Behaviour`. Out:
+//! log lines in the real formats below `/var/log/ecs`, `/v1/metadata` and `/v1/tasks` on a loopback port, and changes
+//! in the ECS simulator. Only the simulated systemd starts and stops it.
 
 use super::disk::{AgentState, Disk};
 use super::docker::{Container, Docker};
@@ -16,59 +16,59 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, SystemTime};
 
-/// How the agent deviates from a healthy one.
+/// How the agent differs from a healthy one.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Behaviour {
-    /// Before registration.
+    /// The delay before registration.
     pub register_delay: Duration,
-    /// Between registration and its connection.
+    /// The delay between registration and connection.
     pub connect_delay: Duration,
-    /// Exits 1 again and again with this `error=` text; the unit stays active.
+    /// Exits with 1 after each start, with this `error=` text. The unit stays active.
     pub crashes_with: Option<String>,
-    /// Exits 5 with this text; the unit fails.
+    /// Exits with 5 and this `error=` text. The unit fails.
     pub gives_up_with: Option<String>,
     /// Exits with this code, message and error.
     pub exits: Option<(i32, &'static str, &'static str)>,
-    /// Leaves these bytes in its log and exits with this code.
+    /// Writes this text to its log and exits with this code.
     pub dies_with: Option<(i32, String)>,
-    /// What ecs-init says where the unit fails before the agent runs.
-    pub init_says: &'static str,
-    /// Another process has its port.
+    /// The error of ecs-init if the unit fails before the agent runs.
+    pub init_error: &'static str,
+    /// Another process uses its port.
     pub port_taken: bool,
-    /// The user who owns the socket of its introspection, by the table of sockets.
-    pub listens_as: u32,
-    /// What stands in its place in the answer of introspection.
-    pub says_arn: Option<String>,
-    /// Is deregistered once it has registered.
+    /// The user that owns the socket of its introspection in the table of sockets.
+    pub listener_uid: u32,
+    /// The ARN in the answer of introspection, if it is not the real one.
+    pub claimed_arn: Option<String>,
+    /// The instance is deregistered after it has registered.
     pub deregistered: bool,
-    /// 1.106.1 where none is said.
+    /// `None` is 1.106.1.
     pub version: Option<&'static str>,
     pub never_registers: bool,
     pub never_connects: bool,
-    /// ECS does not echo the attributes: exit 5.
+    /// ECS rejects the attributes: exits with 5.
     pub attributes_rejected: bool,
     pub empty_arn: bool,
     pub garbage_introspection: bool,
-    /// The tasks that it has, by their numbers, with their `KnownStatus`.
+    /// Its tasks: number and `KnownStatus`.
     pub tasks: Vec<(u32, &'static str)>,
-    /// What its introspection answers by path (`/v1/metadata`), before all else.
+    /// Answers of introspection by path (`/v1/metadata`) that replace all others.
     pub answers: BTreeMap<String, Vec<u8>>,
 }
 
 enum Exit {
     /// The unit was stopped.
     Stopped,
-    /// Exit code and what the log said.
+    /// Exit code.
     Code(i32),
 }
 
 #[derive(Default)]
-struct StageError {
+struct StopRequest {
     stopped: Mutex<bool>,
     changed: Condvar,
 }
 
-impl StageError {
+impl StopRequest {
     fn pause(&self, duration: Duration) -> bool {
         let guard = lock(&self.stopped);
         let (guard, _) = self
@@ -79,7 +79,7 @@ impl StageError {
     }
 }
 
-/// What the agent runs with; cheap to clone into its thread.
+/// The simulators that the agent uses; cheap to clone into its thread.
 #[derive(Clone)]
 struct Surroundings {
     disk: Arc<Disk>,
@@ -91,10 +91,10 @@ struct Surroundings {
     port: Port,
 }
 
-/// The agent; not running until `start`.
+/// The agent. It runs between `start` and `stop`.
 pub struct Agent {
     surroundings: Surroundings,
-    running: Mutex<Option<(Arc<StageError>, JoinHandle<()>)>>,
+    running: Mutex<Option<(Arc<StopRequest>, JoinHandle<()>)>>,
 }
 
 impl Agent {
@@ -110,7 +110,7 @@ impl Agent {
         Self { surroundings, running: Mutex::new(None) }
     }
 
-    /// Where introspection will answer.
+    /// The endpoint of introspection, also while the agent does not run.
     pub fn endpoint(&self) -> String {
         format!("http://{}", self.surroundings.port.address())
     }
@@ -121,19 +121,19 @@ impl Agent {
 
     pub fn start(&self) {
         let mut running = lock(&self.running);
-        // An agent that gave up has left its slot taken.
+        // The thread of an agent that exited for good is still in `running`.
         if running.as_ref().is_none_or(|(_, thread)| thread.is_finished()) {
-            let stop = Arc::new(StageError::default());
+            let stop = Arc::new(StopRequest::default());
             let (inner, until) = (self.surroundings.clone(), Arc::clone(&stop));
             *running = Some((stop, thread::spawn(move || inner.supervise(&until))));
         }
     }
 
-    /// ecs-init's own failure, before there is an agent.
+    /// Logs a failure of ecs-init before the agent runs.
     pub fn fail_before(&self) {
-        let says = lock(&self.surroundings.behaviour).init_says;
+        let error = lock(&self.surroundings.behaviour).init_error;
         self.surroundings.log("ecs-init", "info", "pre-start", &[]);
-        self.surroundings.log("ecs-init", "error", says, &[]);
+        self.surroundings.log("ecs-init", "error", error, &[]);
     }
 
     pub fn stop(&self) {
@@ -153,8 +153,8 @@ impl Drop for Agent {
 }
 
 impl Surroundings {
-    /// ecs-init: starts the container again after 0.5 s doubling to 15 s, and gives up on exit code 5 only.
-    fn supervise(&self, stop: &StageError) {
+    /// ecs-init: restarts the container after 0.5 s, doubled each time up to 15 s. Gives up only on exit code 5.
+    fn supervise(&self, stop: &StopRequest) {
         let mut pause = Duration::from_millis(500);
         self.log("ecs-init", "info", "pre-start", &[]);
         self.log("ecs-init", "info", "start", &[]);
@@ -181,7 +181,7 @@ impl Surroundings {
         }
     }
 
-    fn attempt(&self, stop: &StageError) -> Exit {
+    fn attempt(&self, stop: &StopRequest) -> Exit {
         let behaviour = lock(&self.behaviour).clone();
         self.log("ecs-agent", "info", "Starting Amazon ECS Agent", &[("version", "1.106.1")]);
         let config = self.config();
@@ -216,13 +216,15 @@ impl Surroundings {
         let saved = self.disk.agent_state();
         if let Some(saved) = saved.as_ref().filter(|saved| saved.instance_id != instance_id) {
             let text = format!(
-                "Data mismatch; saved InstanceID '{}' does not match current InstanceID '{instance_id}'. Overwriting old datafile",
+                "Data mismatch; saved InstanceID '{}' does not match current InstanceID '{instance_id}'. Overwriting \
+                 old datafile",
                 saved.instance_id
             );
             self.log("ecs-agent", "warn", &text, &[]);
         } else if let Some(saved) = saved.as_ref().filter(|saved| saved.cluster != cluster) {
             let text = format!(
-                "Data mismatch; saved cluster '{}' does not match configured cluster '{cluster}'. Perhaps you want to delete the configured checkpoint file?",
+                "Data mismatch; saved cluster '{}' does not match configured cluster '{cluster}'. Perhaps you want to \
+                 delete the configured checkpoint file?",
                 saved.cluster
             );
             return self.exit(5, &text, "");
@@ -234,7 +236,9 @@ impl Surroundings {
             return Exit::Stopped;
         }
         if !matches!(lock(&self.imds).role, imds::Role::Present(_)) {
-            let text = "operation error ECS: RegisterContainerInstance, get identity: get credentials: failed to refresh cached credentials, no EC2 IMDS role found, operation error ec2imds: GetMetadata, http response error StatusCode: 404";
+            let text = "operation error ECS: RegisterContainerInstance, get identity: get credentials: failed to \
+                        refresh cached credentials, no EC2 IMDS role found, operation error ec2imds: GetMetadata, http \
+                        response error StatusCode: 404";
             return self.exit(1, "Unable to register as a container instance with ECS", text);
         }
         match self.register(stop, &cluster, &instance_id, attributes) {
@@ -247,16 +251,16 @@ impl Surroundings {
         }
     }
 
-    /// Throttling and faults of the service are tried again inside (`ecs-agent/api/ecs/client`), sooner than by the real
-    /// one; all else ends the agent.
+    /// Retries throttling and faults of the service, like the real agent (`ecs-agent/api/ecs/client`) but with shorter
+    /// pauses. Every other error ends the agent.
     fn register(
         &self,
-        stop: &StageError,
+        stop: &StopRequest,
         cluster: &str,
         instance_id: &str,
         attributes: BTreeMap<String, String>,
     ) -> Result<String, Exit> {
-        const AGAIN: [&str; 3] = ["ThrottlingException", "ServerException", "LimitExceededException"];
+        const RETRIED: [&str; 3] = ["ThrottlingException", "ServerException", "LimitExceededException"];
         let mut pause = Duration::from_millis(200);
         let (status, code, message) = loop {
             let mut aws = lock(&self.aws);
@@ -268,7 +272,7 @@ impl Surroundings {
                 Err(error) => error,
             };
             drop(aws);
-            if !AGAIN.contains(&code.as_str()) {
+            if !RETRIED.contains(&code.as_str()) {
                 break (status, code, message);
             }
             let text =
@@ -280,7 +284,8 @@ impl Surroundings {
             pause = (pause * 2).min(Duration::from_secs(3));
         };
         let error = format!(
-            "operation error ECS: RegisterContainerInstance, https response error StatusCode: {status}, RequestID: simulated, {code}: {message}"
+            "operation error ECS: RegisterContainerInstance, https response error StatusCode: {status}, RequestID: \
+             simulated, {code}: {message}"
         );
         let terminal = matches!(code.as_str(), "ClientException" | "InvalidParameterException");
         let exit =
@@ -292,9 +297,9 @@ impl Surroundings {
         Err(exit)
     }
 
-    fn serve(&self, stop: &StageError, behaviour: &Behaviour, cluster: &str, instance_id: &str, arn: String) -> Exit {
+    fn serve(&self, stop: &StopRequest, behaviour: &Behaviour, cluster: &str, instance_id: &str, arn: String) -> Exit {
         let shown = if behaviour.empty_arn { String::new() } else { arn.clone() };
-        let told = behaviour.says_arn.clone().unwrap_or_else(|| shown.clone());
+        let claimed = behaviour.claimed_arn.clone().unwrap_or_else(|| shown.clone());
         self.log("ecs-agent", "info", "Registered container instance with cluster!", &[]);
         let fields = [("instanceArn", shown.as_str()), ("cluster", cluster)];
         self.log("ecs-agent", "info", "Instance registration completed successfully", &fields);
@@ -303,7 +308,7 @@ impl Surroundings {
             container_instance_arn: shown.clone(),
             instance_id: instance_id.into(),
         });
-        let metadata = serde_json::json!({"Cluster": cluster, "ContainerInstanceArn": told,
+        let metadata = serde_json::json!({"Cluster": cluster, "ContainerInstanceArn": claimed,
             "Version": format!("Amazon ECS Agent - v{} (*a8b3e7d3)", behaviour.version.unwrap_or("1.106.1"))})
         .to_string();
         if behaviour.port_taken {
@@ -316,7 +321,7 @@ impl Surroundings {
         let answers = behaviour.answers.clone();
         let behaves = Arc::clone(&self.behaviour);
         let port = self.port.clone();
-        self.disk.listens(port.address(), behaviour.listens_as);
+        self.disk.listens(port.address(), behaviour.listener_uid);
         let server = Server::on_port(port, move |request| match request.path.as_str() {
             path if answers.contains_key(path) => Reply::new(200, "application/json", answers[path].clone()).into(),
             "/v1/metadata" if garbage => Answer::Raw(b"\x01\x02 not HTTP".to_vec()),
@@ -343,7 +348,7 @@ impl Surroundings {
         }
         stop.pause(Duration::MAX);
         drop(server);
-        self.disk.listens_no_more();
+        self.disk.stops_listening();
         self.connected(&arn, false);
         Exit::Stopped
     }
@@ -356,8 +361,9 @@ impl Surroundings {
             .for_each(|one| one.agent_connected = connected);
     }
 
-    /// True if the unit was stopped meanwhile. The real agent asks once a minute.
-    fn waits_in_the_pool(&self, stop: &StageError) -> bool {
+    /// Waits until the instance is in service. Returns true if the unit was stopped. The real agent polls once a
+    /// minute.
+    fn waits_in_the_pool(&self, stop: &StopRequest) -> bool {
         self.log("ecs-agent", "info", "Waiting for instance to go InService", &[]);
         while lock(&self.imds).target_lifecycle_state.as_deref() != Some("InService") {
             if stop.pause(Duration::from_millis(50)) {
@@ -367,7 +373,8 @@ impl Surroundings {
         false
     }
 
-    /// ecs-init's parser (`ecs-init/docker/docker.go`, getEnvVars), both files, the later wins.
+    /// The variables of both files, by ecs-init's parser (`ecs-init/docker/docker.go`, getEnvVars). The later file
+    /// wins.
     fn config(&self) -> BTreeMap<String, String> {
         let files = ["var/lib/ecs/ecs.config", "etc/ecs/ecs.config"].map(|path| self.disk.text(path));
         let lines = files.iter().flat_map(|text| text.trim().split('\n')).map(str::trim);
@@ -417,7 +424,7 @@ impl Surroundings {
     }
 }
 
-/// As `ecs-agent/introspection/v1/response.go` has them.
+/// The JSON document of the tasks (`ecs-agent/introspection/v1/response.go`).
 fn tasks(tasks: &[(u32, &str)]) -> String {
     let task = |(number, status): &(u32, &str)| {
         serde_json::json!({"Arn": format!("arn:aws:ecs:eu-west-1:111122223333:task/prod/{number}"),

@@ -1,6 +1,6 @@
 //! A temporary root with the files of an Amazon Linux 2023 ECS image (amazon-ecs-ami, `al2023.pkr.hcl` and `scripts/`).
 //!
-//! In: changes a test wants. Out: paths and what was written. The agent's database is a true bbolt file.
+//! In: changes of a test. Out: paths, and the content of files. The agent's database is a real bbolt file.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -8,26 +8,26 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 
-/// What the agent keeps in `agent.db` between its starts.
+/// The state that the agent keeps in `agent.db` between its starts.
 #[derive(Clone, Debug, PartialEq)]
 pub struct AgentState {
-    /// As it was configured then: a name or an ARN.
+    /// As configured at that time: a name or an ARN.
     pub cluster: String,
     pub container_instance_arn: String,
     pub instance_id: String,
 }
 
-/// No file that a simulator reads is longer.
+/// A simulator reads no file that is longer, in bytes.
 const LONGEST: u64 = 64 << 20;
 
-/// Set to keep the roots, to look at them afterwards.
+/// The environment variable that keeps the roots after the test.
 pub const KEEP: &str = "ECS_BOOTSTRAP_TEST_KEEP";
 
 const TCP: &str = "proc/net/tcp";
 const TCP_HEAD: &str =
     "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode\n";
 
-/// The root; it is removed when dropped.
+/// The root directory; removed when dropped.
 pub struct Disk {
     root: TempDir,
 }
@@ -48,7 +48,7 @@ impl Disk {
         disk.write("etc/ecs/ecs.config.json", "");
         disk.write("proc/meminfo", "MemTotal:        7938420 kB\nMemFree:         6876428 kB\n");
         disk.write("proc/uptime", "42.17 80.02\n");
-        disk.listens_no_more();
+        disk.stops_listening();
         disk.write("proc/sys/kernel/random/boot_id", "5b2c2b7e-7a53-4f0a-9d6c-0d6d4f4b6f01\n");
         disk.write("run/cloud-init/status.json", r#"{"v1": {"datasource": "DataSourceEc2Local"}}"#);
         disk.write("run/cloud-init/result.json", r#"{"v1": {"datasource": "DataSourceEc2Local", "errors": []}}"#);
@@ -74,14 +74,14 @@ impl Disk {
         fs::write(path, bytes).expect("a file below the root");
     }
 
-    /// The bytes of a file; None where there is none, or one that no simulator could read to its end.
+    /// The bytes of a regular file. `None` if there is none, or if it is longer than `LONGEST`.
     pub fn read(&self, path: &str) -> Option<Vec<u8>> {
         let path = self.path(path);
         let is_readable = fs::metadata(&path).is_ok_and(|about| about.is_file() && about.len() <= LONGEST);
         if is_readable { fs::read(path).ok() } else { None }
     }
 
-    /// The text of a file; empty where there is none.
+    /// The text of a file; empty if there is none.
     pub fn text(&self, path: &str) -> String {
         String::from_utf8_lossy(&self.read(path).unwrap_or_default()).into_owned()
     }
@@ -91,22 +91,23 @@ impl Disk {
         let _ = if path.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) };
     }
 
-    /// The kernel's table of sockets with one that listens (proc_pid_net(5)).
+    /// Writes the kernel's table of sockets with one listening socket (proc_pid_net(5)).
     pub fn listens(&self, at: std::net::SocketAddr, uid: u32) {
         let std::net::SocketAddr::V4(at) = at else { panic!("introspection is on IPv4") };
         let address = u32::from_ne_bytes(at.ip().octets());
         let line = format!(
-            "   0: {address:08X}:{:04X} 00000000:0000 0A 00000000:00000000 00:00000000 00000000 {uid:5}        0 4711 1 0 100 0 0 10 0\n",
+            "   0: {address:08X}:{:04X} 00000000:0000 0A 00000000:00000000 00:00000000 00000000 {uid:5}        0 4711 \
+             1 0 100 0 0 10 0\n",
             at.port()
         );
         self.write(TCP, format!("{TCP_HEAD}{line}"));
     }
 
-    pub fn listens_no_more(&self) {
+    pub fn stops_listening(&self) {
         self.write(TCP, TCP_HEAD);
     }
 
-    /// `/dev/nvidia0` and its companions.
+    /// Creates `/dev/nvidia0` and the two other devices of a GPU.
     pub fn add_gpu(&self) {
         for device in ["dev/nvidia0", "dev/nvidiactl", "dev/nvidia-uvm"] {
             self.write(device, "");
@@ -114,10 +115,10 @@ impl Disk {
     }
 
     pub fn save_agent_state(&self, state: &AgentState) {
-        const PLACE: &str = "var/lib/ecs/data/agent.db";
-        // The agent goes on without, where something lies there that is no file.
-        if fs::symlink_metadata(self.path(PLACE)).map_or(true, |about| about.is_file()) {
-            self.write(PLACE, bolt_file(state));
+        const PATH: &str = "var/lib/ecs/data/agent.db";
+        // The agent continues without saved state if something other than a file is there.
+        if fs::symlink_metadata(self.path(PATH)).map_or(true, |about| about.is_file()) {
+            self.write(PATH, bolt_file(state));
         }
     }
 
@@ -140,7 +141,8 @@ impl Default for Disk {
 
 const PAGE: usize = 4096;
 
-/// Two meta pages, the free list, the root with the bucket `metadata`, and that bucket (bbolt, `internal/common`).
+/// A bbolt file: two meta pages, the free list, the root with the bucket `metadata`, and that bucket (bbolt,
+/// `internal/common`).
 fn bolt_file(state: &AgentState) -> Vec<u8> {
     let values = [
         ("agent-version", "1.106.1"),

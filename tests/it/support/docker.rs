@@ -1,6 +1,6 @@
-//! Docker's API on its Unix socket, as far as the state of the `ecs-agent` container goes (Docker Engine API v1.44).
+//! Simulates docker's API on its Unix socket for the state of the `ecs-agent` container (Docker Engine API v1.44).
 //!
-//! In: the container's state, which the agent's simulator keeps. Out: `/_ping`, `/version`,
+//! In: the container's state, set by the agent's simulator. Out: answers to `/_ping`, `/version`,
 //! `/containers/NAME/json`, and `/containers/json` for the containers of tasks.
 
 use super::http::{Answer, Reply, Request, Server, lock};
@@ -18,19 +18,19 @@ pub struct Container {
     pub finished_at: Option<SystemTime>,
 }
 
-/// What docker answers from.
+/// The state from which docker answers.
 #[derive(Clone, Debug, Default)]
 pub struct State {
     pub container: Option<Container>,
-    /// The tasks that have a running container, by their numbers.
+    /// Numbers of the tasks that have a running container.
     pub tasks: Vec<u32>,
-    /// The socket accepts and nothing is answered.
+    /// The socket accepts connections, and docker never answers.
     pub hung: bool,
-    /// Whatever is asked is answered 500.
+    /// Docker answers every request with 500.
     pub broken: bool,
-    /// The oldest version of the API, 1.24 where none is said.
+    /// The oldest supported version of the API; `None` is 1.24.
     pub min_api: Option<&'static str>,
-    /// Answers by path, without the version of the API, that go before all else.
+    /// Answers by path (without the version of the API) that replace all others.
     pub overrides: HashMap<String, Answer>,
 }
 
@@ -85,10 +85,12 @@ impl State {
         }
         match unversioned.unwrap_or(path) {
             "/_ping" => Reply::new(200, "text/plain", "OK").with("Api-Version", "1.44").into(),
-            "/version" => json(
-                200,
-                &serde_json::json!({"Version": "25.0.16", "ApiVersion": "1.44", "MinAPIVersion": self.min_api.unwrap_or("1.24"), "Os": "linux"}),
-            ),
+            "/version" => {
+                let oldest = self.min_api.unwrap_or("1.24");
+                let version = serde_json::json!({"Version": "25.0.16", "ApiVersion": "1.44", "MinAPIVersion": oldest,
+                    "Os": "linux"});
+                json(200, &version)
+            }
             "/containers/ecs-agent/json" => match &self.container {
                 Some(container) => json(200, &container.inspected()),
                 None => json(404, &serde_json::json!({"message": "No such container: ecs-agent"})),
@@ -99,7 +101,7 @@ impl State {
     }
 }
 
-/// With the agent's labels (`agent/engine/docker_task_engine.go`).
+/// A container of a task, with the labels of the agent (`agent/engine/docker_task_engine.go`).
 fn labelled(task: &u32) -> serde_json::Value {
     serde_json::json!({"Id": "7a3c", "State": "running", "Labels": {
         "com.amazonaws.ecs.task-arn": format!("arn:aws:ecs:eu-west-1:111122223333:task/prod/{task}"),

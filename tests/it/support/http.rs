@@ -1,7 +1,7 @@
-//! The HTTP/1.1 server under every simulator: a handler's answers go out, each request is kept with its time.
+//! The HTTP/1.1 server of the simulators. It sends the answers of a handler, and keeps each request with its time.
 //!
-//! In: a loopback address or a Unix socket and a function from request to answer. Out: the requests seen. It is written
-//! on plain sockets because most faults (half an answer, silence, a refused port) lie below HTTP.
+//! In: a loopback address or a Unix socket, and a function from request to answer. Out: the requests. It uses plain
+//! sockets, because most faults (half an answer, no answer, a refused port) are below HTTP.
 
 use super::port::Port;
 use std::collections::HashMap;
@@ -13,15 +13,15 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-/// Locks although another thread may have failed a test while it held the lock.
+/// Locks a mutex, even if another thread panicked while it held the lock.
 pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// One request as it came.
+/// One received request.
 #[derive(Clone, Debug)]
 pub struct Request {
-    /// When its last byte was read.
+    /// The time when its last byte was read.
     pub at: Instant,
     pub method: String,
     /// With its query, as sent.
@@ -38,19 +38,19 @@ impl Request {
     }
 }
 
-/// What a handler wants to happen.
+/// The answer of a handler.
 #[derive(Clone, Debug)]
 pub enum Answer {
     Reply(Reply),
-    /// The connection stays open and nothing comes.
+    /// No answer; the connection stays open.
     Silent,
-    /// The headers and half of the body, then the end of the connection.
+    /// The headers and half of the body, then the connection is closed.
     Half(Reply),
-    /// The headers without a length, and the body again and again until the client has enough.
+    /// The headers without a length, and the body repeated until the client closes the connection.
     Endless(Reply),
-    /// These bytes instead of HTTP, then the end of the connection.
+    /// These bytes instead of HTTP, then the connection is closed.
     Raw(Vec<u8>),
-    /// The other answer after this time.
+    /// Another answer, after a delay.
     After(Duration, Box<Answer>),
 }
 
@@ -80,19 +80,27 @@ impl From<Reply> for Answer {
 }
 
 impl Answer {
-    /// The same answer, with a `Date` that many seconds from now.
+    /// Sets the `Date` header this many seconds ahead of the current time.
     pub fn dated(self, ahead: i64) -> Self {
+        if ahead == 0 {
+            return self;
+        }
         let by = Duration::from_secs(ahead.unsigned_abs());
-        let stamp = |reply: Reply| {
-            let now = SystemTime::now();
-            reply.with("Date", http_date(if ahead < 0 { now - by } else { now + by }))
-        };
+        let now = SystemTime::now();
+        self.with_date(&http_date(if ahead < 0 { now - by } else { now + by }))
+    }
+
+    /// Removes the `Date` header.
+    pub fn undated(self) -> Self {
+        self.with_date("")
+    }
+
+    fn with_date(self, date: &str) -> Self {
         match self {
-            answer if ahead == 0 => answer,
-            Self::Reply(reply) => Self::Reply(stamp(reply)),
-            Self::Half(reply) => Self::Half(stamp(reply)),
-            Self::Endless(reply) => Self::Endless(stamp(reply)),
-            Self::After(delay, answer) => Self::After(delay, Box::new(answer.dated(ahead))),
+            Self::Reply(reply) => Self::Reply(reply.with("Date", date)),
+            Self::Half(reply) => Self::Half(reply.with("Date", date)),
+            Self::Endless(reply) => Self::Endless(reply.with("Date", date)),
+            Self::After(delay, answer) => Self::After(delay, Box::new(answer.with_date(date))),
             other => other,
         }
     }
@@ -133,7 +141,7 @@ impl Server {
         Self::on_port(Port::reserve(IpAddr::V4(Ipv4Addr::LOCALHOST)), handler)
     }
 
-    /// Serves on a port that is reserved already.
+    /// Serves on a reserved port.
     pub fn on_port(port: Port, handler: impl Fn(&Request) -> Answer + Send + Sync + 'static) -> Self {
         let address = port.address();
         let mut listener = port.listen(64);
@@ -163,7 +171,7 @@ impl Server {
         Self { place: Place::Tcp(address), shared, acceptor: Some(acceptor) }
     }
 
-    /// Serves on a Unix socket; an old one is replaced.
+    /// Serves on a Unix socket. A file at this path is replaced.
     pub fn unix(path: &Path, handler: impl Fn(&Request) -> Answer + Send + Sync + 'static) -> Self {
         let _ = std::fs::remove_file(path);
         let listener = UnixListener::bind(path).expect("a socket in the temporary root");
@@ -198,14 +206,14 @@ impl Server {
         lock(&self.shared.requests).clear();
     }
 
-    /// Refuses connections from now on for this time; the port stays ours. Open connections are cut.
+    /// Refuses connections for this time, and closes open ones. The port stays reserved.
     pub fn refuse_for(&self, duration: Duration) {
         let Place::Tcp(address) = &self.place else { panic!("only a TCP server can refuse") };
         let mut control = lock(&self.shared.control);
         control.refuse_for = Some(duration);
         control.open.values().for_each(Socket::shut);
         drop(control);
-        // Wakes the acceptor, which closes the port before it says so.
+        // Wakes the acceptor, which closes the port and then clears `refuse_for`.
         let _ = TcpStream::connect_timeout(address, Duration::from_millis(200));
         let control = lock(&self.shared.control);
         drop(self.shared.changed.wait_while(control, |control| control.refuse_for.is_some()));
@@ -246,7 +254,7 @@ impl Shared {
         lock(&self.control).stopped
     }
 
-    /// Waits; true if the server stopped meanwhile.
+    /// Waits. Returns true if the server was stopped in this time.
     fn pause(&self, duration: Duration) -> bool {
         let control = lock(&self.control);
         let (control, _) = self
@@ -320,7 +328,8 @@ impl Reply {
         if !self.headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("date")) {
             text += &format!("Date: {}\r\n", http_date(SystemTime::now()));
         }
-        for (name, value) in &self.headers {
+        // `Answer::undated` sets an empty `Date`.
+        for (name, value) in self.headers.iter().filter(|(name, value)| name != "Date" || !value.is_empty()) {
             text += &format!("{name}: {value}\r\n");
         }
         (text + "\r\n").into_bytes()
@@ -405,7 +414,7 @@ impl Write for Socket {
     }
 }
 
-/// A time as HTTP writes it (RFC 9110, section 5.6.7).
+/// A time in the format of HTTP (RFC 9110, section 5.6.7).
 pub fn http_date(time: SystemTime) -> String {
     const DAYS: [&str; 7] = ["Thu", "Fri", "Sat", "Sun", "Mon", "Tue", "Wed"];
     const MONTHS: [&str; 12] = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
@@ -415,7 +424,7 @@ pub fn http_date(time: SystemTime) -> String {
     format!("{}, {} {month} {} {} GMT", DAYS[(days % 7) as usize], &text[8..10], &text[0..4], &text[11..19])
 }
 
-/// Decodes `%XX`; `+` is a blank in a form and itself in a path.
+/// Decodes `%XX`. A `+` is a blank in a form, and a plus sign in a path.
 pub fn percent_decode(text: &str, form: bool) -> String {
     let mut bytes = Vec::new();
     let mut rest = text.as_bytes();

@@ -1,6 +1,6 @@
-//! The instance metadata service, version 2, as EC2 answers it (EC2 User Guide, "Use the Instance Metadata Service").
+//! Simulates the instance metadata service, version 2 (EC2 User Guide, "Use the Instance Metadata Service").
 //!
-//! In: the instance's state and faults, both changeable while it runs. Out: the requests that were made.
+//! In: the instance's state and faults; a test may change both at any time. Out: the requests.
 
 use super::http::{Answer, Reply, Request, Server, lock, percent_decode};
 use super::port::Port;
@@ -9,24 +9,24 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime};
 
-/// What the instance's role hands out; tests look for these in outputs, where they must never be.
+/// The credentials of the instance's role. Tests check that no output has them.
 pub const ACCESS_KEY_ID: &str = "ASIASIMULATEDKEY0001";
 pub const SECRET_ACCESS_KEY: &str = "simulatedSecretAccessKeyNeverToBePrinted";
 pub const SESSION_TOKEN: &str = "simulatedSessionTokenNeverToBePrinted";
 
-/// What the metadata says about the instance profile.
+/// The instance profile and role in the metadata.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Role {
     /// No instance profile: `iam/` is absent.
     Absent,
     Present(String),
-    /// A profile that holds no role.
+    /// A profile without a role.
     EmptyProfile,
-    /// A role that EC2 may not assume.
+    /// A role that EC2 is not allowed to assume.
     NotAssumable(String),
-    /// A role for whose credentials the document has this code.
+    /// A role whose credentials document has this code.
     Unusable(String, &'static str),
-    /// A role whose credentials ended this long ago.
+    /// A role whose credentials expired this long ago.
     Expired(String, Duration),
     /// The profile was deleted.
     ProfileDeleted,
@@ -44,15 +44,15 @@ pub enum Fault {
     Silent,
     Garbage,
     Half,
-    /// The next requests get this status, then all is well.
+    /// The next requests get this status; the later ones succeed.
     FailsNext(u32, u16),
-    /// The next GET is told that its token is bad.
+    /// The next GET is answered with 401, and all tokens become invalid.
     RejectsTokenOnce,
-    /// The next identity document ends in its middle, and its length says so.
+    /// The next identity document is cut off in the middle, with a matching content length.
     CutsDocumentOnce,
 }
 
-/// Everything the service answers from.
+/// The state from which the service answers.
 #[derive(Clone, Debug)]
 pub struct State {
     pub instance_id: String,
@@ -62,25 +62,27 @@ pub struct State {
     pub instance_type: String,
     pub pending_time: SystemTime,
     pub role: Role,
-    /// None where tags in metadata are not enabled.
+    /// `None` if tags in metadata are not enabled.
     pub tags: Option<BTreeMap<String, String>>,
     pub user_data: Option<Vec<u8>>,
     pub life_cycle: String,
     pub target_lifecycle_state: Option<String>,
     pub public_ipv4: Option<String>,
-    /// How many seconds the service's clock, as its `Date` has it, is ahead of the true one.
+    /// How many seconds the `Date` header of the service is ahead of the true time.
     pub date_ahead: i64,
+    /// The answers have no `Date` header.
+    pub sends_no_date: bool,
     /// `HttpTokens` is optional: a request without a token is answered.
     pub allows_v1: bool,
-    /// Before each answer.
+    /// The delay before each answer.
     pub delay: Duration,
     pub fault: Fault,
-    /// Answers by path (`/latest/meta-data/...`) that go before all else.
+    /// Answers by path (`/latest/meta-data/...`) that replace all others.
     pub overrides: HashMap<String, Answer>,
-    /// Tokens last no longer than this, whatever was asked for.
+    /// The longest lifetime of a token, even if a longer one is requested.
     pub longest_token: Duration,
     tokens: HashMap<String, Instant>,
-    /// So that no token comes twice.
+    /// Counts the tokens, so that each is different.
     tokens_given: usize,
 }
 
@@ -100,6 +102,7 @@ impl Default for State {
             target_lifecycle_state: None,
             public_ipv4: None,
             date_ahead: 0,
+            sends_no_date: false,
             allows_v1: false,
             delay: Duration::ZERO,
             fault: Fault::None,
@@ -122,7 +125,7 @@ impl Imds {
         Self::start_on(IpAddr::V4(Ipv4Addr::LOCALHOST))
     }
 
-    /// The same on `[::1]`.
+    /// Starts the service on `[::1]`.
     pub fn start_ipv6() -> Self {
         Self::start_on(IpAddr::V6(Ipv6Addr::LOCALHOST))
     }
@@ -142,7 +145,7 @@ impl Imds {
         change(&mut lock(&self.state));
     }
 
-    /// The state, for a simulator that reads it too.
+    /// The state, for other simulators.
     pub fn state(&self) -> Arc<Mutex<State>> {
         Arc::clone(&self.state)
     }
@@ -162,7 +165,8 @@ impl Imds {
 
 impl State {
     fn answer(&mut self, request: &Request) -> Answer {
-        let answer = self.faulty(request).unwrap_or_else(|| self.healthy(request).into()).dated(self.date_ahead);
+        let answer = self.faulty(request).unwrap_or_else(|| self.healthy(request).into());
+        let answer = if self.sends_no_date { answer.undated() } else { answer.dated(self.date_ahead) };
         if self.delay.is_zero() { answer } else { Answer::After(self.delay, Box::new(answer)) }
     }
 
@@ -336,7 +340,8 @@ fn now() -> String {
 
 fn page(status: u16, title: &str) -> Reply {
     let body = format!(
-        "<?xml version=\"1.0\" encoding=\"iso-8859-1\"?>\n<html><head><title>{status} - {title}</title></head><body><h1>{status} - {title}</h1></body></html>\n"
+        "<?xml version=\"1.0\" encoding=\"iso-8859-1\"?>\n<html><head><title>{status} - \
+         {title}</title></head><body><h1>{status} - {title}</h1></body></html>\n"
     );
     Reply::new(status, "text/html", body)
 }

@@ -1,6 +1,7 @@
-//! journald's socket below the root: collects what is sent in its native protocol (systemd, "Native Journal Protocol").
+//! Simulates journald's socket: collects entries in its native protocol (systemd, "Native Journal Protocol").
 //!
-//! In: datagrams. Out: entries as maps. Entries too large for a datagram, which come as a file descriptor, are not read.
+//! In: datagrams. Out: entries as maps. Entries that are sent as a file descriptor, because they are too large for a
+//! datagram, are not read.
 
 use super::http::lock;
 use std::collections::BTreeMap;
@@ -11,10 +12,10 @@ use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-/// The field of a datagram of our own.
+/// The field of a datagram that the collector sends to itself.
 const MARK: &str = "ECS_BOOTSTRAP_TEST_MARK";
 
-/// One entry; a field that comes twice keeps its last value.
+/// One entry. If a field occurs twice, the map has its last value.
 pub type Entry = BTreeMap<String, String>;
 
 /// The running collector; it stops when dropped.
@@ -26,7 +27,7 @@ pub struct Journal {
 }
 
 impl Journal {
-    /// Listens on this path, whose folder must exist.
+    /// Listens on this path. Its folder must exist.
     pub fn start(path: &Path) -> Self {
         let socket = UnixDatagram::bind(path).expect("the journal's socket in the temporary root");
         socket.set_read_timeout(Some(Duration::from_millis(50))).expect("a read time-out");
@@ -45,10 +46,10 @@ impl Journal {
 
     /// Every entry that was sent before this call, oldest first.
     pub fn entries(&self) -> Vec<Entry> {
-        // Datagrams keep their order: once our own mark has arrived, so has all that was sent before it.
+        // Datagrams keep their order. When the collector's own mark has arrived, all entries sent before it have too.
         let socket = UnixDatagram::unbound().expect("a socket");
         if socket.send_to(format!("{MARK}=1\n").as_bytes(), &self.path).is_err() {
-            // The test took the socket away, so nobody could send anything.
+            // The test removed the socket, so no entry can follow.
             return lock(&self.entries).clone();
         }
         let is_mark = |entry: &Entry| entry.contains_key(MARK);
@@ -60,7 +61,7 @@ impl Journal {
                 return entries.iter().filter(|entry| !entry.is_empty()).cloned().collect();
             }
             drop(entries);
-            assert!(Instant::now() < patience, "the collector of journal entries stands still");
+            assert!(Instant::now() < patience, "the collector of journal entries does not read");
             thread::sleep(Duration::from_millis(1));
         }
     }
@@ -75,7 +76,7 @@ impl Drop for Journal {
     }
 }
 
-/// Both forms: `NAME=value\n`, and `NAME\n`, 64-bit little-endian length, value, `\n`.
+/// Parses both forms of a field: `NAME=value\n`, and `NAME\n`, 64-bit little-endian length, value, `\n`.
 fn parse(mut bytes: &[u8]) -> Entry {
     let mut entry = Entry::new();
     while let Some(end) = bytes.iter().position(|byte| *byte == b'\n') {

@@ -1,11 +1,12 @@
-//! A simulated instance: every party that the product talks to, on loopback and below a temporary root.
+//! A simulated instance: every service that the product calls, on loopback, with a temporary root.
 //!
-//! In: chained changes to a healthy instance. Out: what a run of the product did. Shared by `tests/it` and `tests/try`; it
-//! never uses the product's library, and it cannot run the product with an endpoint off loopback.
+//! In: chained changes to a healthy instance. Out: the outcome of a run of the product. Shared by `tests/it`,
+//! `tests/hostile` and `tests/try`. It never uses the product's library, and it cannot run the product with an endpoint
+//! off loopback.
 #![allow(dead_code, reason = "the tests and the demo each use a part")]
-#![allow(missing_docs, unreachable_pub, reason = "names that say what they hold; nothing is exported from a test")]
+#![allow(missing_docs, unreachable_pub, reason = "the names are clear; nothing is exported from a test")]
 #![allow(clippy::unwrap_used, reason = "a simulator that cannot start fails the test")]
-#![expect(clippy::disallowed_methods, reason = "the simulators are the world, not the product")]
+#![expect(clippy::disallowed_methods, reason = "the simulators are not the product")]
 
 pub mod agent;
 pub mod aws;
@@ -16,6 +17,7 @@ pub mod imds;
 pub mod journal;
 pub mod moto;
 pub mod port;
+mod process;
 pub mod rollout;
 pub mod schema;
 pub mod systemd;
@@ -23,26 +25,19 @@ pub mod tls;
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
-use std::io::Read;
 use std::os::fd::AsFd;
-use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::sync::Arc;
-use std::thread::{self, JoinHandle};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-/// No run of the product lasts longer.
-const LONGEST_RUN: Duration = Duration::from_secs(60);
-/// The highest exit code of `ecs-bootstrap`.
-const LAST_CODE: i32 = 25;
-/// The last verdict, below the root.
-const STATUS: &str = "run/ecs-bootstrap/status.json";
-/// What may never name anything off this machine.
+pub use process::{Outcome, Running};
+
+/// Environment variables whose values must be on loopback.
 const ENDPOINTS: [&str; 5] =
     ["AWS_EC2_METADATA_SERVICE_ENDPOINT", "AWS_ENDPOINT_URL", "ECS_BOOTSTRAP_AGENT_ENDPOINT", "_PROXY", "_proxy"];
 
-/// One instance with all that surrounds it. The fields stop in this order when it is dropped.
+/// One instance with all its services. When it is dropped, they stop in the order of the fields.
 pub struct Instance {
     pub systemd: systemd::Systemd,
     pub agent: Arc<agent::Agent>,
@@ -54,48 +49,20 @@ pub struct Instance {
     bus_folder: tempfile::TempDir,
     environment: BTreeMap<String, OsString>,
     binary: PathBuf,
-    /// Files below the root that the product sees in place of this machine's own.
+    /// Files below the root that are mounted over files of the host, for the product only.
     mounts: Vec<(PathBuf, &'static str)>,
-    /// Whether the program that is run changes to the root itself.
+    /// Whether the started program changes to the root directory itself.
     changes_folder: bool,
 }
 
-/// What a run of the product came to.
-#[derive(Debug)]
-pub struct Outcome {
-    /// None where a signal ended it.
-    pub code: Option<i32>,
-    pub signal: Option<i32>,
-    pub stdout: String,
-    pub stderr: String,
-    pub started: Instant,
-    pub duration: Duration,
-}
-
-/// The product while it runs; killed by its pid when dropped.
-pub struct Running {
-    child: Child,
-    started: Instant,
-    stdout: Option<JoinHandle<Vec<u8>>>,
-    stderr: Option<JoinHandle<Vec<u8>>>,
-    ended: bool,
-    promise: Option<Promise>,
-}
-
-/// What is needed to validate the JSON of a run: the arguments, and the status file as it was before.
-struct Promise {
-    arguments: Vec<String>,
-    status: PathBuf,
-    before: Option<Vec<u8>>,
-}
-
 impl Instance {
-    /// Healthy: its tag names the active cluster `prod`, it has its role, docker and ecs are enabled and not running.
+    /// A healthy instance: its tag names the active cluster `prod`, it has a role, and docker and ecs are enabled but
+    /// not running.
     pub fn new() -> Self {
         Self::with_imds(imds::Imds::start())
     }
 
-    /// The same with its metadata service on `[::1]`.
+    /// A healthy instance with its metadata service on `[::1]`.
     pub fn ipv6() -> Self {
         Self::with_imds(imds::Imds::start_ipv6())
     }
@@ -139,19 +106,19 @@ impl Instance {
         .tag("ecs-bootstrap:cluster", "prod")
     }
 
-    /// The product's binary, where cargo does not say it (an example).
+    /// Sets the product's binary. Needed in an example, where cargo does not set its path.
     pub fn binary(mut self, path: impl Into<PathBuf>) -> Self {
         self.binary = path.into();
         self
     }
 
-    /// The same, where that program changes to the root itself: a process that needs no other folder is started without
-    /// a copy of this one, which is slow where this one is large.
+    /// Sets a program that runs the product and changes to the root itself. Without a change of directory, std can
+    /// start a process by posix_spawn(3), which is faster than fork(2) if the test process is large.
     pub fn wrapper(self, path: impl Into<PathBuf>) -> Self {
         Self { changes_folder: true, ..self.binary(path) }
     }
 
-    /// A tag of the instance, seen by IMDS (where tags are enabled there) and by DescribeTags.
+    /// Adds a tag of the instance, in DescribeTags and (if tags are enabled there) in IMDS.
     pub fn tag(self, key: &str, value: &str) -> Self {
         self.imds.change(|imds| {
             imds.tags.iter_mut().for_each(|tags| drop(tags.insert(key.into(), value.into())));
@@ -167,7 +134,7 @@ impl Instance {
         self
     }
 
-    /// Tags are not enabled in IMDS; DescribeTags still sees them.
+    /// Disables tags in IMDS; DescribeTags still has them.
     pub fn without_imds_tags(self) -> Self {
         self.imds.change(|imds| imds.tags = None);
         self
@@ -188,7 +155,7 @@ impl Instance {
         self
     }
 
-    /// Before each answer of IMDS.
+    /// Delays each answer of IMDS.
     pub fn imds_delay(self, delay: Duration) -> Self {
         self.imds.change(|imds| imds.delay = delay);
         self
@@ -233,12 +200,13 @@ impl Instance {
         self
     }
 
-    /// What the journal has of a unit, or of `kernel`: a stand-in for journalctl(1) tells it.
-    pub fn journaled(self, unit: &str, lines: &str) -> Self {
+    /// Sets the journal of a unit, or of `kernel`, which a fake journalctl(1) prints.
+    pub fn journal_has(self, unit: &str, lines: &str) -> Self {
         use std::os::unix::fs::PermissionsExt;
         let folder = self.disk.path("home/journal");
         let script = format!(
-            "#!/bin/sh\nfor word; do\ncase $word in\n--unit=*) of=${{word#--unit=}} ;;\n--dmesg) of=kernel ;;\nesac\ndone\nexec /bin/cat {}/$of\n",
+            "#!/bin/sh\nfor word; do\ncase $word in\n--unit=*) of=${{word#--unit=}} ;;\n--dmesg) of=kernel \
+             ;;\nesac\ndone\nexec /bin/cat {}/$of\n",
             folder.display()
         );
         let this = self.file("bin/journalctl", script).file(&format!("home/journal/{unit}"), lines);
@@ -248,17 +216,17 @@ impl Instance {
     }
 
     /// # Panics
-    /// Where an endpoint or a proxy is off loopback: no test may send a packet off this machine.
+    /// If an endpoint or a proxy is off loopback: no test may send a packet off this host.
     pub fn env(mut self, name: &str, value: impl Into<OsString>) -> Self {
         let value = value.into();
         let guarded = ENDPOINTS.iter().any(|part| name.contains(part)) && !name.eq_ignore_ascii_case("no_proxy");
         assert!(!guarded || on_loopback(&value.to_string_lossy()), "`{name}` must be on loopback");
-        assert!(!name.starts_with("DBUS_") && name != "ECS_BOOTSTRAP_ROOT", "`{name}` is the simulation's own");
+        assert!(!name.starts_with("DBUS_") && name != "ECS_BOOTSTRAP_ROOT", "`{name}` is set by the simulation");
         self.environment.insert(name.into(), value);
         self
     }
 
-    /// User data has not ended.
+    /// Makes user data (cloud-final.service) still run.
     pub fn user_data_runs(self) -> Self {
         self.disk.remove("run/cloud-init/result.json");
         self.systemd.cloud_final_runs();
@@ -270,21 +238,21 @@ impl Instance {
         self.systemd.cloud_final_ends();
     }
 
-    /// The API has a name, and the only name server is an address of loopback where nobody answers. The product runs in a
-    /// mount namespace for that, which an ordinary user may make too, or it does not run at all.
+    /// Gives the API a name, and a name server on loopback that does not answer. The product runs in a mount namespace,
+    /// which an ordinary user can create too. If that fails, the product does not run.
     pub fn without_name_server(mut self) -> Self {
         self.disk.write("home/resolv.conf", "nameserver 127.0.77.53\noptions timeout:1 attempts:1\n");
         self.environment.insert("AWS_ENDPOINT_URL".into(), "http://ecs.eu-west-1.simulated".into());
-        self.instead_of("/etc/resolv.conf", "home/resolv.conf")
+        self.bind_mount("/etc/resolv.conf", "home/resolv.conf")
     }
 
-    /// The product sees a file below the root in place of this machine's own, in a mount namespace.
-    pub fn instead_of(mut self, own: &'static str, path: &str) -> Self {
+    /// Mounts a file below the root over a file of the host, in a mount namespace of the product.
+    pub fn bind_mount(mut self, own: &'static str, path: &str) -> Self {
         self.mounts.push((self.disk.path(path), own));
         self
     }
 
-    /// The product finds no bus.
+    /// Gives the product a bus address that does not exist.
     pub fn without_bus(mut self) -> Self {
         let nowhere = format!("unix:path={}", self.bus_folder.path().join("absent").display());
         self.environment.insert("DBUS_SYSTEM_BUS_ADDRESS".into(), nowhere.into());
@@ -298,14 +266,14 @@ impl Instance {
     /// Runs the product to its end.
     ///
     /// # Panics
-    /// If it has not ended after a minute; it is killed then.
+    /// If it has not ended after a minute. It is killed then.
     pub fn run(&self, arguments: &[&str]) -> Outcome {
         self.start(arguments).wait()
     }
 
-    /// The same by another program than the one that stands in for the product.
+    /// Runs another program than `binary`, with the arguments and the environment of the product.
     pub fn run_by(&self, program: impl AsRef<std::ffi::OsStr>, arguments: &[&str]) -> Outcome {
-        assert!(self.mounts.is_empty(), "a mount needs the program that stands in for the product");
+        assert!(self.mounts.is_empty(), "a mount needs a run by `binary`");
         let own = self.command(arguments);
         let mut command = Command::new(program);
         command.args(own.get_args()).env_clear().envs(own.get_envs().filter_map(|(name, value)| Some((name, value?))));
@@ -313,12 +281,12 @@ impl Instance {
         Running::of(command).wait()
     }
 
-    /// The same as a user who is not root, and may read nothing that only root may.
+    /// Runs the product as an ordinary user, who cannot read files of root.
     pub fn run_as_nobody(&self, arguments: &[&str]) -> Outcome {
         let mut command = self.command(arguments);
         use std::os::unix::fs::MetadataExt;
         if std::fs::metadata("/proc/self").is_ok_and(|own| own.uid() == 0) {
-            // Where cargo keeps the binary is root's own.
+            // The ordinary user may not read cargo's target folder.
             let copy = self.disk.path("bin/ecs-bootstrap");
             // By another process: a file that this one holds open for writing cannot be run, and a child that another
             // thread is starting would hold it too.
@@ -330,10 +298,10 @@ impl Instance {
             command.current_dir(self.root()).stdin(Stdio::null());
         }
         command.stdout(Stdio::piped()).stderr(Stdio::piped());
-        Running::of(command).promising(self, arguments).wait()
+        Running::of(command).with_json_check(self, arguments).wait()
     }
 
-    /// The same for who watches: both outputs go to stdout, in the order in which they come, and the outcome holds none.
+    /// Runs the product with stdout and stderr on this process's stdout. The outcome has no output.
     pub fn show(&self, arguments: &[&str]) -> Outcome {
         let stdout = std::io::stdout().as_fd().try_clone_to_owned().expect("another handle of stdout");
         let mut command = self.command(arguments);
@@ -344,26 +312,26 @@ impl Instance {
     pub fn start(&self, arguments: &[&str]) -> Running {
         let mut command = self.command(arguments);
         command.stdout(Stdio::piped()).stderr(Stdio::piped());
-        Running::of(command).promising(self, arguments)
+        Running::of(command).with_json_check(self, arguments)
     }
 
-    /// The same with a stdout that takes nothing more, so that the first write to it never returns.
+    /// Starts the product with a full pipe as stdout, so that its first write never returns.
     pub fn start_into_full_pipe(&self, arguments: &[&str]) -> Running {
         use nix::fcntl::{FcntlArg, fcntl};
         use std::io::Write;
         let (reader, mut writer) = std::io::pipe().expect("a pipe");
         let size = fcntl(&writer, FcntlArg::F_GETPIPE_SZ).expect("its size");
-        writer.write_all(&vec![b' '; usize::try_from(size).expect("a size")]).expect("room for what it holds");
+        writer.write_all(&vec![b' '; usize::try_from(size).expect("a size")]).expect("the pipe has room for its size");
         let mut command = self.command(arguments);
         command.stdout(writer).stderr(Stdio::piped());
         let running = Running::of(command);
-        // It stays open for as long as the tests run.
+        // The reading end stays open as long as the tests run.
         std::mem::forget(reader);
         running
     }
 
     fn command(&self, arguments: &[&str]) -> Command {
-        assert!(!self.binary.as_os_str().is_empty(), "say where the product is: `Instance::binary`");
+        assert!(!self.binary.as_os_str().is_empty(), "set the path of the product with `Instance::binary`");
         assert!(
             arguments
                 .iter()
@@ -378,24 +346,21 @@ impl Instance {
             ("ECS_BOOTSTRAP_ROOT", self.root().into()),
             ("ECS_BOOTSTRAP_AGENT_ENDPOINT", self.agent.endpoint().into()),
             ("HOME", self.disk.path("home").into()),
-            // Empty, so that the product can never reach this machine's own systemctl.
+            // Without the host's own systemctl.
             ("PATH", self.disk.path("bin").into()),
         ];
-        let mut command = match self.mounts.is_empty() {
-            false => {
-                let mounts =
-                    self.mounts.iter().map(|(path, own)| format!("/bin/mount --bind {} {own} && ", path.display()));
-                let script = mounts.collect::<String>() + "exec \"$@\"";
-                let mut command = Command::new("/usr/bin/unshare");
-                command
-                    .args(["--user", "--map-root-user", "--mount", "/bin/sh", "-c", &script, "sh"])
-                    .arg(&self.binary);
-                command
-            }
-            true => Command::new(&self.binary),
+        let mut command = if self.mounts.is_empty() {
+            Command::new(&self.binary)
+        } else {
+            let mounts = self.mounts.iter();
+            let mounts = mounts.map(|(path, own)| format!("/bin/mount --bind {} {own} && ", path.display()));
+            let script = mounts.collect::<String>() + "exec \"$@\"";
+            let mut command = Command::new("/usr/bin/unshare");
+            command.args(["--user", "--map-root-user", "--mount", "/bin/sh", "-c", &script, "sh"]).arg(&self.binary);
+            command
         };
         command.env_clear().envs(own).envs(&self.environment).args(arguments);
-        // Guard takes nothing from its environment.
+        // Guard ignores its environment.
         if arguments.first() == Some(&"guard") {
             command.arg("--root").arg(self.root());
         }
@@ -413,107 +378,7 @@ impl Default for Instance {
     }
 }
 
-impl Running {
-    fn of(mut command: Command) -> Self {
-        let started = Instant::now();
-        let mut child = command.spawn().expect("the product's binary");
-        let (stdout, stderr) = (collect(child.stdout.take()), collect(child.stderr.take()));
-        Self { child, started, stdout, stderr, ended: false, promise: None }
-    }
-
-    /// Validates its JSON against the schemas when it has ended.
-    fn promising(mut self, instance: &Instance, arguments: &[&str]) -> Self {
-        let status = instance.disk.path(STATUS);
-        let arguments = arguments.iter().map(|word| (*word).to_owned()).collect();
-        self.promise = Some(Promise { arguments, before: status_file(&status), status });
-        self
-    }
-
-    pub fn pid(&self) -> u32 {
-        self.child.id()
-    }
-
-    /// Ends it as `kill -9` does.
-    pub fn kill(mut self) -> Outcome {
-        let _ = self.child.kill();
-        self.wait()
-    }
-
-    pub fn wait(mut self) -> Outcome {
-        let status = loop {
-            if let Some(status) = self.child.try_wait().expect("to wait for a child") {
-                break status;
-            }
-            if self.started.elapsed() > LONGEST_RUN {
-                let _ = self.child.kill();
-                let _ = self.child.wait();
-                self.ended = true;
-                panic!("the product still ran after {LONGEST_RUN:?}; stderr: {}", text(self.stderr.take()));
-            }
-            // Exact for what is short; what is long need not be asked so often.
-            thread::sleep((self.started.elapsed() / 32).clamp(Duration::from_millis(1), Duration::from_millis(20)));
-        };
-        self.ended = true;
-        let duration = self.started.elapsed();
-        let (stdout, stderr) = (text(self.stdout.take()), text(self.stderr.take()));
-        // A run that was killed may have printed a part; a wrapper ends with higher codes.
-        if status.code().is_some_and(|code| code <= LAST_CODE)
-            && let Some(promise) = self.promise.take()
-        {
-            promise.check(&stdout);
-        }
-        Outcome { code: status.code(), signal: status.signal(), stdout, stderr, started: self.started, duration }
-    }
-}
-
-impl Promise {
-    fn check(self, stdout: &str) {
-        // `status` prints what is stored; a test may have stored something else than a verdict.
-        let stored = self.before.as_ref().and_then(|bytes| serde_json::from_slice(bytes).ok());
-        let is_forged = stored.is_some_and(|stored| schema::validate("verdict", &stored).is_err());
-        if is_forged && self.arguments.iter().any(|word| word == "status") {
-            return;
-        }
-        let printed = schema::validate_stdout(&self.arguments, stdout);
-        printed.unwrap_or_else(|error| panic!("`{}` printed a document {error}", self.arguments.join(" ")));
-        let after = status_file(&self.status).filter(|after| Some(after) != self.before.as_ref());
-        if let Some(document) = after.and_then(|bytes| serde_json::from_slice(&bytes).ok()) {
-            schema::validate("verdict", &document).unwrap_or_else(|error| panic!("status.json is {error}"));
-        }
-    }
-}
-
-/// The bytes of a regular file that is small enough to be a verdict.
-fn status_file(path: &Path) -> Option<Vec<u8>> {
-    let is_small = path.symlink_metadata().is_ok_and(|about| about.is_file() && about.len() < 1 << 20);
-    if is_small { std::fs::read(path).ok() } else { None }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        if !self.ended {
-            let _ = self.child.kill();
-            let _ = self.child.wait();
-        }
-    }
-}
-
-fn collect(pipe: Option<impl Read + Send + 'static>) -> Option<JoinHandle<Vec<u8>>> {
-    pipe.map(|mut pipe| {
-        thread::spawn(move || {
-            let mut bytes = Vec::new();
-            let _ = pipe.read_to_end(&mut bytes);
-            bytes
-        })
-    })
-}
-
-fn text(collector: Option<JoinHandle<Vec<u8>>>) -> String {
-    let bytes = collector.and_then(|collector| collector.join().ok()).unwrap_or_default();
-    String::from_utf8_lossy(&bytes).into_owned()
-}
-
-/// `http://127.0.0.1:PORT` or `http://[::1]:PORT`, also with a user and a password, and nothing that merely begins so.
+/// Whether the URL's host is an IP address of loopback. A user and a password are allowed.
 fn on_loopback(url: &str) -> bool {
     let authority =
         url.split_once("://").map_or(url, |(_, rest)| rest).split(['/', '?', '#', '\\']).next().unwrap_or_default();

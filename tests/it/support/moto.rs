@@ -1,7 +1,7 @@
-//! A real moto server: other people's model of the EC2 and ECS APIs (moto's documentation, "Server mode").
+//! Runs a moto server, an independent simulator of the EC2 and ECS APIs (moto's documentation, "Server mode").
 //!
-//! In: the program that `ECS_BOOTSTRAP_TEST_MOTO` names. Out: an endpoint on loopback, and the SDK's clients to set the
-//! scene. It is never found in PATH by chance: the version is pinned by `tests/run`.
+//! In: the program in `ECS_BOOTSTRAP_TEST_MOTO`. Out: an endpoint on loopback, and clients of the SDK to create
+//! resources. It does not search PATH, because `tests/run` pins the version.
 
 use aws_credential_types::Credentials;
 use aws_sdk_ec2::types::{ResourceType, TagSpecification};
@@ -11,15 +11,15 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
-/// The region of everything in it; the simulated instance's own.
+/// The region of all resources; the same as that of the simulated instance.
 pub const REGION: &str = "eu-west-1";
-/// The account that moto plays.
+/// The account that moto simulates.
 pub const ACCOUNT: &str = "123456789012";
 
-/// It has imported all of its services by then, on a busy machine too.
+/// moto imports all its services at start; on a busy host that takes a while.
 const LONGEST_START: Duration = Duration::from_secs(60);
 
-/// A running server with nothing in it; killed by its pid when dropped.
+/// A running server without resources; killed by its pid when dropped.
 pub struct Moto {
     child: Child,
     endpoint: String,
@@ -28,33 +28,32 @@ pub struct Moto {
 
 impl Moto {
     /// # Panics
-    /// Where there is no moto server, or it does not start.
+    /// If there is no moto server, or it does not start.
     pub fn start() -> Self {
         Self::with(&[])
     }
 
-    /// With more environment: moto reads there how its services go.
+    /// Starts it with environment variables, which configure the simulated services.
     pub fn with(environment: &[(&str, &str)]) -> Self {
-        let program = std::env::var_os("ECS_BOOTSTRAP_TEST_MOTO").expect(
-            "ECS_BOOTSTRAP_TEST_MOTO names no moto server: `tests/run contract` installs one and runs these tests",
-        );
+        let program = std::env::var_os("ECS_BOOTSTRAP_TEST_MOTO")
+            .expect("ECS_BOOTSTRAP_TEST_MOTO is not set: `tests/run contract` installs moto and runs these tests");
         let mut command = Command::new(&program);
-        // Port 0: the kernel picks one, and the server says which.
+        // Port 0: the kernel chooses a port, and the server prints it.
         command.args(["-H", "127.0.0.1", "-p", "0"]).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
         command.envs(environment.iter().copied());
         let mut child = command.spawn().unwrap_or_else(|error| panic!("{}: {error}", program.display()));
         let stderr = child.stderr.take().expect("its stderr is piped");
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
         let mut moto = Self { child, endpoint: String::new(), runtime };
-        let (tell, told) = mpsc::channel();
-        // It reads on to the end, so that the server's log never blocks the server.
+        let (sender, lines) = mpsc::channel();
+        // The thread reads until the end, so that the server never blocks on a full pipe.
         thread::spawn(move || {
             let lines = BufReader::new(stderr).lines().map_while(Result::ok);
-            lines.for_each(|line| drop(tell.send(line)));
+            lines.for_each(|line| drop(sender.send(line)));
         });
         let mut seen = Vec::new();
         while moto.endpoint.is_empty() {
-            match told.recv_timeout(LONGEST_START) {
+            match lines.recv_timeout(LONGEST_START) {
                 Ok(line) => {
                     if let Some((_, endpoint)) = line.split_once("Running on ") {
                         moto.endpoint = endpoint.trim().to_owned();
@@ -71,7 +70,7 @@ impl Moto {
         &self.endpoint
     }
 
-    /// Runs to its end what needs a runtime: calls of the clients below, or the product's own.
+    /// Waits for a future: a call of the clients below, or of the product's client.
     pub fn block_on<T>(&self, future: impl Future<Output = T>) -> T {
         self.runtime.block_on(future)
     }
@@ -82,7 +81,7 @@ impl Moto {
         self.block_on(request.send()).expect("CreateCluster");
     }
 
-    /// A running instance with these tags, at least one; its id.
+    /// Starts an instance with these tags (at least one). Returns its id.
     pub fn run_instance(&self, tags: &[(&str, &str)]) -> String {
         let tag = |(key, value): &(&str, &str)| aws_sdk_ec2::types::Tag::builder().key(*key).value(*value).build();
         let tags = TagSpecification::builder()
@@ -94,8 +93,8 @@ impl Moto {
         answer.instances()[0].instance_id().expect("an instance has an id").to_owned()
     }
 
-    /// Registers an instance as its agent does; the container instance's ARN. The attribute is put afterwards, because
-    /// moto 5.2 forgets those of the registration.
+    /// Registers an instance like its agent. Returns the ARN of the container instance. The attribute is put
+    /// afterwards, because moto 5.2 ignores those of the registration.
     pub fn register(&self, cluster: &str, instance_id: &str, attribute: (&str, &str)) -> String {
         let document = format!(r#"{{"instanceId": "{instance_id}"}}"#);
         let request = self.ecs().register_container_instance().cluster(cluster).instance_identity_document(document);
@@ -142,7 +141,7 @@ impl Drop for Moto {
     }
 }
 
-/// Whoever set up the account; not the instance's role.
+/// Credentials of the account's owner, not of the instance's role.
 fn owner() -> Credentials {
     Credentials::new("AKIAMOTO", "moto", None, None, "tests")
 }

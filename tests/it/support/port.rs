@@ -1,6 +1,6 @@
-//! Loopback ports below HTTP: one that refuses until somebody listens, and one that swallows every SYN.
+//! Loopback ports: one that refuses connections until a simulator listens on it, and one that drops every SYN.
 //!
-//! In: a loopback address. Out: listeners on it. It never accepts anything itself.
+//! In: a loopback address. Out: listeners on it. It never accepts a connection itself.
 
 use std::net::{IpAddr, Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::ops::Deref;
@@ -8,7 +8,7 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// A port that is ours while nothing listens on it: connections are refused, and nobody else can take it.
+/// A reserved port: while no simulator listens on it, connections are refused, and no other process can bind it.
 #[derive(Clone)]
 pub struct Port {
     holder: Arc<tokio::net::TcpSocket>,
@@ -37,9 +37,9 @@ impl Drop for Listener {
 }
 
 impl Port {
-    /// Takes a free port of this loopback address.
+    /// Reserves a free port of this loopback address.
     pub fn reserve(address: IpAddr) -> Self {
-        assert!(address.is_loopback(), "simulators live on loopback");
+        assert!(address.is_loopback(), "simulators are on loopback only");
         Self { holder: Arc::new(reusable(SocketAddr::new(address, 0)).expect("a loopback port")) }
     }
 
@@ -47,7 +47,7 @@ impl Port {
         self.holder.local_addr().expect("a bound socket has an address")
     }
 
-    /// Listens on it; when the listener is dropped, connections are refused again.
+    /// Listens on the port. When the listener is dropped, connections are refused again.
     pub fn listen(&self, backlog: u32) -> Listener {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build().expect("a runtime");
         let _entered = runtime.enter();
@@ -66,7 +66,7 @@ fn reusable(address: SocketAddr) -> std::io::Result<tokio::net::TcpSocket> {
     Ok(socket)
 }
 
-/// A loopback address whose SYNs get no answer, as behind a firewall that drops: its backlog is full.
+/// A loopback address that does not answer SYNs, like a firewall that drops packets: its backlog is full.
 pub struct BlackHole {
     address: SocketAddr,
     _listener: Listener,

@@ -40,7 +40,7 @@ fn compiled() -> (Schemas, Vec<(&'static str, SchemaIndex)>) {
 pub fn validate(name: &str, document: &Value) -> Result<(), String> {
     COMPILED.with(|(schemas, indexes)| {
         let (_, index) = indexes.iter().find(|(known, _)| *known == name).expect("a schema of this name");
-        schemas.validate(document, *index).map_err(|error| format!("not as {name}.schema.json says: {error:#}"))
+        schemas.validate(document, *index).map_err(|error| format!("not valid by {name}.schema.json: {error:#}"))
     })
 }
 
@@ -54,7 +54,7 @@ pub fn validate_stdout<A: AsRef<str>>(arguments: &[A], stdout: &str) -> Result<(
     validate(command.filter(|_| !is_verdict).unwrap_or("verdict"), &document)
 }
 
-/// The same for `ecs-deploy`.
+/// Validates the stdout of `ecs-deploy`, if the arguments ask for JSON and a document was printed.
 pub fn validate_deploy_stdout(arguments: &[&str], stdout: &str) -> Result<(), String> {
     let Some(document) = parsed(arguments, stdout)? else { return Ok(()) };
     let name = match (arguments.first().copied(), document["result"].as_str()) {

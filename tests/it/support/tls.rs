@@ -1,12 +1,12 @@
-//! Something that opens TLS on the way to AWS, with a certificate of its own.
+//! Simulates a middlebox that intercepts TLS on the network path to AWS, with its own certificate.
 //!
-//! In: nothing. Out: an address where handshakes are made and nothing is answered.
+//! In: nothing. Out: an address that completes handshakes and never answers.
 
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use std::net::SocketAddr;
 
-/// A TLS server whose certificate nobody has signed.
+/// A TLS server with a self-signed certificate.
 pub struct SelfSigned(SocketAddr);
 
 impl SelfSigned {

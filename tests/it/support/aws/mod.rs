@@ -1,6 +1,7 @@
-//! The EC2 and ECS APIs, as far as an instance and its agent call them (Amazon ECS and EC2 API References).
+//! Simulates the operations of EC2 and ECS that an instance and its agent call (Amazon ECS and EC2 API References).
 //!
-//! In: clusters, tags, container instances and faults, changeable while it runs. Out: signed answers, counts per operation.
+//! In: clusters, tags, container instances and faults; a test may change them at any time. Out: answers to signed
+//! requests, and the number of calls of each operation.
 
 mod tags;
 pub mod waiting;
@@ -32,7 +33,7 @@ pub struct ContainerInstance {
     pub attributes: Tags,
 }
 
-/// What goes wrong with an operation.
+/// A fault of an operation.
 #[derive(Clone, Debug)]
 pub enum Fault {
     Error {
@@ -44,9 +45,9 @@ pub enum Fault {
     Silent,
     Garbage,
     Half,
-    /// Something in the service's place answers so.
+    /// Another server answers instead of the service.
     Answers(Reply),
-    /// The same, and its body never ends.
+    /// Another server answers, and repeats the body without end.
     Endless(Reply),
 }
 
@@ -55,44 +56,48 @@ impl Fault {
         Self::Error { status, code: code.into(), message: message.into() }
     }
 
-    /// As IAM denies an action to the instance's role.
+    /// IAM's denial of an action for the instance's role.
     pub fn denied(action: &str) -> Self {
         let who = "arn:aws:sts::111122223333:assumed-role/ecsInstanceRole/i-0123456789abcdef0";
         let text = format!(
-            "User: {who} is not authorized to perform: {action} because no identity-based policy allows the {action} action"
+            "User: {who} is not authorized to perform: {action} because no identity-based policy allows the {action} \
+             action"
         );
         let code = if action.starts_with("ec2:") { "UnauthorizedOperation" } else { "AccessDeniedException" };
         Self::error(if code == "UnauthorizedOperation" { 403 } else { 400 }, code, &text)
     }
 
-    /// A registration that is denied to `principal`, in words that end so.
+    /// IAM's denial of a registration for `principal`, with this end of the message.
     pub fn registration_denied(principal: &str, tail: &str) -> Self {
         let cluster = cluster_arn("prod");
         let text = format!(
-            "User: {principal} is not authorized to perform: ecs:RegisterContainerInstance on resource: {cluster} {tail}"
+            "User: {principal} is not authorized to perform: ecs:RegisterContainerInstance on resource: {cluster} \
+             {tail}"
         );
         Self::error(400, "AccessDeniedException", &text)
     }
 }
 
-/// Everything the APIs answer from.
+/// The state from which the APIs answer.
 #[derive(Clone, Debug, Default)]
 pub struct State {
     pub clusters: BTreeMap<String, Cluster>,
     /// Tags by instance id.
     pub instance_tags: BTreeMap<String, Tags>,
-    /// DescribeTags shows nothing before this many calls were answered.
+    /// DescribeTags returns no tags in the first calls, of this number.
     pub tags_after_calls: usize,
-    /// DescribeTags shows nothing before this time.
+    /// DescribeTags returns no tags before this time.
     pub tags_after: Option<Instant>,
     pub container_instances: Vec<ContainerInstance>,
-    /// By operation: the fault, and for how many more calls (None: for ever).
+    /// By operation: the fault, and for how many more calls (`None`: for all).
     pub faults: BTreeMap<String, (Fault, Option<usize>)>,
-    /// What DiscoverPollEndpoint answers: ACS and TCS. At first, a port of this simulator.
+    /// The answer of DiscoverPollEndpoint: ACS and TCS. By default, the port of this simulator.
     pub poll_endpoints: [String; 2],
-    /// How many seconds the service's clock, as its `Date` has it, is ahead of the true one.
+    /// How many seconds the `Date` header of the service is ahead of the true time.
     pub date_ahead: i64,
-    /// Who waits for an instance.
+    /// The answers have no `Date` header.
+    pub sends_no_date: bool,
+    /// The resources that wait for an instance.
     pub waiting: waiting::Waiting,
     counts: BTreeMap<String, usize>,
 }
@@ -103,7 +108,7 @@ impl State {
         self.clusters.insert(name.into(), Cluster { status: "ACTIVE".into(), tags });
     }
 
-    /// RegisterContainerInstance without HTTP, for the agent's simulator; returns the ARN.
+    /// RegisterContainerInstance without HTTP, for the agent's simulator. Returns the ARN.
     pub fn register(&mut self, cluster: &str, instance_id: &str, attributes: Tags) -> Result<String, ApiError> {
         *self.counts.entry("RegisterContainerInstance".into()).or_default() += 1;
         if let Some(Fault::Error { status, code, message }) = self.next_fault("RegisterContainerInstance") {
@@ -156,7 +161,7 @@ impl Aws {
         let server = Server::tcp(move |request| {
             let mut state = lock(&inner);
             let answer = state.answer(request);
-            answer.dated(state.date_ahead)
+            if state.sends_no_date { answer.undated() } else { answer.dated(state.date_ahead) }
         });
         lock(&state).poll_endpoints = [server.endpoint(), server.endpoint()];
         Self { server, state }
@@ -182,12 +187,12 @@ impl Aws {
         self.change(|state| drop(state.faults.insert(operation.into(), (fault, Some(calls)))));
     }
 
-    /// Calls of this operation, the agent's included.
+    /// The number of calls of this operation, including those of the agent.
     pub fn count(&self, operation: &str) -> usize {
         lock(&self.state).counts.get(operation).copied().unwrap_or_default()
     }
 
-    /// What came over HTTP, from the product alone.
+    /// The HTTP requests. They are from the product only, since the simulated agent uses no HTTP.
     pub fn requests(&self) -> Vec<Request> {
         self.server.requests()
     }
@@ -277,7 +282,7 @@ impl State {
             }
             "RegisterContainerInstance" => {
                 let cluster = body["cluster"].as_str().unwrap_or("default").to_owned();
-                // The caller was counted and its fault was taken already; `register` is the agent's door.
+                // `answer` has counted the call and applied the fault; `register` counts it again.
                 let attributes = texts_by_name(&body["attributes"]);
                 let document = body["instanceIdentityDocument"].as_str().unwrap_or_default();
                 let identity: Value = serde_json::from_str(document).unwrap_or(Value::Null);
@@ -335,15 +340,20 @@ impl ContainerInstance {
     fn described(&self) -> Value {
         let attributes: Vec<_> =
             self.attributes.iter().map(|(name, value)| json!({"name": name, "value": value})).collect();
+        let reason = match self.status.as_str() {
+            "REGISTRATION_FAILED" => {
+                "The trunk network interface was not attached, since the subnet has no free address"
+            }
+            _ => "",
+        };
         json!({"containerInstanceArn": self.arn, "ec2InstanceId": self.instance_id, "status": self.status,
-            "statusReason": if self.status == "REGISTRATION_FAILED" { "The trunk network interface was not attached, since the subnet has no free address" } else { "" },
+            "statusReason": reason,
             "agentConnected": self.agent_connected, "attributes": attributes, "version": 1,
             "versionInfo": {"agentVersion": "1.106.1", "dockerVersion": "DockerVersion: 25.0.16"}})
     }
 }
 
-/// AWS's own answers to a request that is not signed, or signed for another service.
-/// The service of a query by the version of its API.
+/// The service of a query, by the version of its API.
 fn query_service(form: &BTreeMap<String, String>) -> &'static str {
     match form.get("Version").map(String::as_str) {
         Some("2010-05-15") => "cloudformation",
@@ -352,6 +362,8 @@ fn query_service(form: &BTreeMap<String, String>) -> &'static str {
     }
 }
 
+/// Checks the credential scope of the signature, and returns AWS's error for a request that is not signed, or signed
+/// for another service.
 fn signed(request: &Request, service: &str) -> Result<(), ApiError> {
     let error =
         |code: &str, message: &str| Err((if service == "ec2" { 401 } else { 400 }, code.into(), message.into()));
@@ -372,15 +384,17 @@ fn signed(request: &Request, service: &str) -> Result<(), ApiError> {
 }
 
 fn refusal(service: &str, (status, code, message): ApiError) -> Reply {
-    if service == "ecs" {
-        return json_reply(status, &json!({"__type": code, "message": message}));
-    }
-    if ["cloudformation", "autoscaling"].contains(&service) {
-        return Reply::new(status, "text/xml;charset=UTF-8", waiting::refusal(&(status, code, message)));
+    match service {
+        "ecs" => return json_reply(status, &json!({"__type": code, "message": message})),
+        "cloudformation" | "autoscaling" => {
+            return Reply::new(status, "text/xml;charset=UTF-8", waiting::refusal(&(status, code, message)));
+        }
+        _ => {}
     }
     let message = escape(&message);
     let xml = format!(
-        "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<Response><Errors><Error><Code>{code}</Code><Message>{message}</Message></Error></Errors><RequestID>simulated</RequestID></Response>"
+        "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<Response><Errors><Error><Code>{code}</Code>\
+         <Message>{message}</Message></Error></Errors><RequestID>simulated</RequestID></Response>"
     );
     Reply::new(status, "text/xml;charset=UTF-8", xml)
 }
@@ -399,6 +413,7 @@ fn page_of(all: Vec<String>, body: &Value, name: &str) -> Value {
     }
     answer
 }
+
 fn escape(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('\n', "&#10;")
 }

@@ -1,4 +1,4 @@
-//! Tags of instances, as EC2 has them (Amazon EC2 API Reference, "CreateTags", "DescribeTags").
+//! Simulates the EC2 API for tags of instances (Amazon EC2 API Reference, "CreateTags", "DescribeTags").
 
 use super::{ApiError, State, Tags, escape};
 use std::collections::BTreeMap;
@@ -10,7 +10,8 @@ impl State {
         let tags = (1..).map_while(|at| Some((field(format!("Tag.{at}.Key"))?, field(format!("Tag.{at}.Value"))?)));
         let tags: Tags = tags.collect();
         self.instance_tags.entry(field("ResourceId.1".into()).unwrap_or_default()).or_default().extend(tags);
-        "<CreateTagsResponse xmlns=\"http://ec2.amazonaws.com/doc/2016-11-15/\"><return>true</return></CreateTagsResponse>"
+        "<CreateTagsResponse \
+         xmlns=\"http://ec2.amazonaws.com/doc/2016-11-15/\"><return>true</return></CreateTagsResponse>"
             .to_owned()
     }
 
@@ -32,18 +33,20 @@ impl State {
             for (key, value) in tags.iter().filter(|(key, value)| matches(form, id, key, value)) {
                 let (key, value) = (escape(key), escape(value));
                 items += &format!(
-                    "<item><resourceId>{id}</resourceId><resourceType>instance</resourceType><key>{key}</key><value>{value}</value></item>"
+                    "<item><resourceId>{id}</resourceId><resourceType>instance</resourceType>\
+                     <key>{key}</key><value>{value}</value></item>"
                 );
             }
         }
         let space = "http://ec2.amazonaws.com/doc/2016-11-15/";
         Ok(format!(
-            "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<DescribeTagsResponse xmlns=\"{space}\"><requestId>simulated</requestId><tagSet>{items}</tagSet></DescribeTagsResponse>"
+            "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<DescribeTagsResponse xmlns=\"{space}\">\
+             <requestId>simulated</requestId><tagSet>{items}</tagSet></DescribeTagsResponse>"
         ))
     }
 }
 
-/// Do all filters of a DescribeTags call (`Filter.1.Name`, `Filter.1.Value.1`) let this tag through?
+/// Whether a tag matches all filters of a DescribeTags call (`Filter.1.Name`, `Filter.1.Value.1`).
 fn matches(form: &BTreeMap<String, String>, id: &str, key: &str, value: &str) -> bool {
     form.iter().filter(|(field, _)| field.starts_with("Filter.") && field.ends_with(".Name")).all(|(field, name)| {
         let subject = match name.as_str() {

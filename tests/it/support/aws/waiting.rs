@@ -1,31 +1,31 @@
-//! Who waits for an instance: a stack with a CreationPolicy, a wait condition, an Auto Scaling group with launch hooks
-//! (AWS CloudFormation and Amazon EC2 Auto Scaling API References).
+//! Simulates what waits for an instance: a stack with a CreationPolicy, a wait condition, an Auto Scaling group with
+//! launch hooks (AWS CloudFormation and Amazon EC2 Auto Scaling API References).
 //!
-//! In: what waits. Out: answers, and what they were told.
+//! In: the resources that wait. Out: answers, and the signals that they got.
 
 use super::{ApiError, escape};
 use std::collections::BTreeMap;
 
-/// Everything that waits.
+/// The resources that wait, and the signals that they got.
 #[derive(Clone, Debug, Default)]
 pub struct Waiting {
-    /// Resources by stack id and logical id, and whether they still wait.
+    /// Resources by stack id and logical id, and whether they are still waiting.
     pub resources: BTreeMap<(String, String), bool>,
-    /// Signals that were taken: resource, unique id, status.
+    /// Accepted signals: resource, unique id, status.
     pub signals: Vec<(String, String, String)>,
-    /// Bodies that were PUT to the wait condition's URL, with their content type.
+    /// Bodies of PUT requests to the wait condition's URL, with their content type.
     pub conditions: Vec<(String, Option<String>)>,
-    /// Launch hooks of the group `fleet`: name and heartbeat time-out in seconds.
+    /// Launch hooks of the group `fleet`: name and heartbeat timeout in seconds.
     pub hooks: Vec<(String, u32)>,
-    /// Whether a hook waits for the instance.
+    /// Whether a hook is still waiting for the instance.
     pub hook_waits: bool,
-    /// Heartbeats that were taken.
-    pub beats: usize,
+    /// Number of accepted heartbeats.
+    pub heartbeats: usize,
     /// Results of completed hooks.
     pub completed: Vec<String>,
-    /// What the group was told of the instance's health, and whether its grace period counts.
+    /// The last `HealthStatus` and `ShouldRespectGracePeriod` that were set for the instance.
     pub health: Option<(String, String)>,
-    /// Other instances of the group that are in service.
+    /// Number of other instances of the group in service.
     pub others_in_service: usize,
 }
 
@@ -53,15 +53,16 @@ impl Waiting {
             "DescribeLifecycleHooks" => {
                 let hooks = self.hooks.iter().map(|(name, seconds)| {
                     format!(
-                        "<member><LifecycleHookName>{}</LifecycleHookName><AutoScalingGroupName>fleet</AutoScalingGroupName>\
+                        "<member><LifecycleHookName>{}</LifecycleHookName>\
+                         <AutoScalingGroupName>fleet</AutoScalingGroupName>\
                          <LifecycleTransition>autoscaling:EC2_INSTANCE_LAUNCHING</LifecycleTransition>\
                          <HeartbeatTimeout>{seconds}</HeartbeatTimeout><DefaultResult>ABANDON</DefaultResult></member>",
                         escape(name)
                     )
                 });
-                let leaving = "<member><LifecycleHookName>drain</LifecycleHookName>\
-                               <LifecycleTransition>autoscaling:EC2_INSTANCE_TERMINATING</LifecycleTransition></member>";
-                let hooks = hooks.collect::<String>() + leaving;
+                let termination_hook = "<member><LifecycleHookName>drain</LifecycleHookName><LifecycleTransition>\
+                    autoscaling:EC2_INSTANCE_TERMINATING</LifecycleTransition></member>";
+                let hooks = hooks.collect::<String>() + termination_hook;
                 Ok(wrapped(operation, &format!("<LifecycleHooks>{hooks}</LifecycleHooks>")))
             }
             "DescribeAutoScalingGroups" => {
@@ -93,7 +94,7 @@ impl Waiting {
                     self.hook_waits = false;
                     self.completed.push(field("LifecycleActionResult"));
                 } else {
-                    self.beats += 1;
+                    self.heartbeats += 1;
                 }
                 Ok(wrapped(operation, ""))
             }
@@ -104,12 +105,13 @@ impl Waiting {
 
 fn wrapped(operation: &str, result: &str) -> String {
     format!(
-        "<{operation}Response xmlns=\"http://simulated.amazonaws.com/doc/\"><{operation}Result>{result}</{operation}Result>\
+        "<{operation}Response xmlns=\"http://simulated.amazonaws.com/doc/\">\
+         <{operation}Result>{result}</{operation}Result>\
          <ResponseMetadata><RequestId>simulated</RequestId></ResponseMetadata></{operation}Response>"
     )
 }
 
-/// An error as the services of the query protocol answer it.
+/// The XML of an error in the query protocol.
 pub(super) fn refusal((_, code, message): &ApiError) -> String {
     format!(
         "<ErrorResponse><Error><Type>Sender</Type><Code>{code}</Code><Message>{}</Message></Error>\

@@ -1,6 +1,6 @@
-//! The D-Bus face of the simulated systemd: manager, units, services, and the jobs between them.
+//! The D-Bus interface of the simulated systemd: manager, units, services, and their jobs.
 //!
-//! In: method calls. Out: replies, signals, changes of the state. It decides nothing about which units exist.
+//! In: method calls. Out: replies, D-Bus signals, changes of the state. Which units exist is decided in `mod.rs`.
 
 use super::super::http::lock;
 use super::{Event, Hook, Start, State, Unit};
@@ -46,7 +46,7 @@ fn object_path(path: String) -> OwnedObjectPath {
     OwnedObjectPath::try_from(path).expect("a valid object path")
 }
 
-/// An error reply with any name.
+/// A D-Bus error with any name.
 #[derive(Debug)]
 struct Refused {
     name: String,
@@ -192,7 +192,7 @@ impl Manager {
 }
 
 impl Manager {
-    /// Notes a call, and never comes back where the method is silent.
+    /// Records a call. Never returns if the method is silent.
     async fn called(&self, method: &str, argument: &str) {
         let silent = {
             let mut state = lock(&self.state);
@@ -272,7 +272,7 @@ impl Manager {
         };
         tokio::time::sleep(delay).await;
         if matches!(start, Start::Retried(_)) {
-            self.tell(name, Event::Retried).await;
+            self.notify_hook(name, Event::Retried).await;
         }
         let end = start.clone();
         let result = match start {
@@ -284,7 +284,7 @@ impl Manager {
         };
         let fresh = result == "done" && !(kind == "start" && was_active);
         if was_active && kind != "start" {
-            self.tell(name, Event::Stopped).await;
+            self.notify_hook(name, Event::Stopped).await;
         }
         {
             let mut state = lock(&self.state);
@@ -311,7 +311,7 @@ impl Manager {
             }
         }
         if fresh && kind != "stop" {
-            self.tell(name, Event::Started).await;
+            self.notify_hook(name, Event::Started).await;
         }
         let _ = Self::job_removed(&emitter, id, job_path(id), name, &result).await;
     }
@@ -321,8 +321,8 @@ impl Manager {
         lock(&self.state).units.get("docker.service").is_some_and(|unit| unit.active_state == "active")
     }
 
-    /// The hook may block (it joins the agent's thread), so it runs off this one.
-    async fn tell(&self, name: &str, event: Event) {
+    /// Runs the hook on another thread, because it may block (it joins the agent's thread).
+    async fn notify_hook(&self, name: &str, event: Event) {
         let hook = lock(&self.hook).clone();
         if let Some(hook) = hook {
             let name = name.to_owned();

@@ -1,6 +1,7 @@
-//! systemd's manager on a real `dbus-daemon` (man page `org.freedesktop.systemd1`), with a handful of units.
+//! Simulates systemd's manager and a few units on a real `dbus-daemon` (man page `org.freedesktop.systemd1`).
 //!
-//! In: units and faults, changeable while it runs, and a hook for units that start and stop. Out: the calls that were made.
+//! In: units and faults, which a test may change at any time, and a hook for starting and stopping units. Out: the
+//! method calls.
 
 use super::http::lock;
 use bus::Manager;
@@ -14,20 +15,20 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 mod bus;
 
-/// How the next starts of a unit go.
+/// The outcome of the next starts of a unit.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Start {
     Works,
-    /// The call is answered with this D-Bus error.
+    /// The manager answers the call with this D-Bus error.
     Refused {
         name: String,
         text: String,
     },
     /// The job ends with this result (`failed`, `dependency`, `timeout`, ...).
     Fails(String),
-    /// The same, and the unit ends with this result of its own (`start-limit-hit`, `oom-kill`, ...).
+    /// The job fails, and the unit has this result (`start-limit-hit`, `oom-kill`, ...).
     FailsWith(&'static str),
-    /// Fails before its main process runs, with this status, and waits to be tried again.
+    /// The unit fails with this status before its main process runs, and waits for an automatic restart.
     Retried(i32),
     NeverEnds,
 }
@@ -47,7 +48,7 @@ pub struct Unit {
     pub exec_main_status: i32,
     pub main_pid: u32,
     pub n_restarts: u32,
-    /// Microseconds since the epoch; 0 if it never was active.
+    /// Microseconds since the epoch; 0 if the unit was never active.
     pub active_enter: u64,
     pub exec_main_start: u64,
     pub drop_ins: Vec<String>,
@@ -80,12 +81,12 @@ impl Unit {
         }
     }
 
-    /// Makes it as if the unit were not installed.
+    /// Makes the unit not installed.
     pub fn absent(&mut self) {
         *self = Self::new("not-found", "");
     }
 
-    /// With our drop-in, which runs guard before each start.
+    /// Adds the drop-in of ecs-bootstrap, which runs guard before each start.
     pub fn guarded(&mut self) {
         self.drop_ins = vec!["/usr/lib/systemd/system/ecs.service.d/10-ecs-bootstrap.conf".into()];
     }
@@ -111,12 +112,12 @@ impl Unit {
     }
 }
 
-/// What a unit did, for the hook.
+/// An event of a unit, for the hook.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Event {
     Started,
     Stopped,
-    /// Failed before its main process ran.
+    /// The unit failed before its main process ran.
     Retried,
 }
 
@@ -127,7 +128,7 @@ pub struct State {
     pub units: BTreeMap<String, Unit>,
     /// Methods of the manager that never answer.
     pub silent: BTreeSet<String>,
-    /// The unit that every process belongs to; None: a session.
+    /// The unit of every process that asks for its own unit. `None`: a login session.
     pub caller: Option<String>,
     calls: Vec<String>,
     /// Unit and type of each pending job.
@@ -142,7 +143,7 @@ pub struct State {
 pub struct Units(Arc<Mutex<State>>);
 
 impl Units {
-    /// The unit's main process ended well, and is not restarted.
+    /// The main process of the unit exited with 0, and is not restarted.
     pub fn ended(&self, name: &str) {
         if let Some(unit) = lock(&self.0).units.get_mut(name) {
             unit.set_inactive("inactive", "dead");
@@ -150,7 +151,7 @@ impl Units {
         }
     }
 
-    /// The unit's main process exited with this code and is not restarted.
+    /// The main process of the unit exited with this code, and is not restarted.
     pub fn failed(&self, name: &str, status: i32) {
         if let Some(unit) = lock(&self.0).units.get_mut(name) {
             unit.set_inactive("failed", "failed");
@@ -172,7 +173,7 @@ pub struct Systemd {
 }
 
 impl Systemd {
-    /// Starts the bus in `folder`; units written below `root` are found when they are asked for.
+    /// Starts the bus in `folder`. Unit files that a test writes below `root` are loaded when they are requested.
     pub fn start(folder: &Path, root: &Path) -> Self {
         let (daemon, address) = start_bus(folder);
         let state = Arc::new(Mutex::new(State { units: ami_units(), root: root.to_owned(), ..State::default() }));
@@ -216,7 +217,7 @@ impl Systemd {
         lock(&self.state).units.get(name).cloned()
     }
 
-    /// cloud-init's last stage is still running: its start job is pending, and what is after it waits.
+    /// Makes cloud-init's last stage still run: its start job is pending, and units after it wait.
     pub fn cloud_final_runs(&self) {
         self.change(|state| {
             let id = state.new_job("cloud-final.service", "start");
@@ -228,7 +229,7 @@ impl Systemd {
         });
     }
 
-    /// cloud-init's last stage ends; jobs that waited for it go on.
+    /// Ends cloud-init's last stage. Jobs that waited for it continue.
     pub fn cloud_final_ends(&self) {
         self.change(|state| {
             if let Some(unit) = state.units.get_mut("cloud-final.service") {
@@ -244,7 +245,7 @@ impl Systemd {
         *lock(&self.hook) = Some(Arc::new(hook));
     }
 
-    /// Method calls on the manager in order, `StartUnit ecs.service` and the like.
+    /// Method calls on the manager in order, for example `StartUnit ecs.service`.
     pub fn calls(&self) -> Vec<String> {
         lock(&self.state).calls.clone()
     }
@@ -267,13 +268,13 @@ impl Drop for Systemd {
 }
 
 impl State {
-    fn new_job(&mut self, unit: &str, kind: &'static str) -> u32 {
+    fn new_job(&mut self, unit: &str, job_type: &'static str) -> u32 {
         self.last_job += 1;
-        self.jobs.insert(self.last_job, (unit.into(), kind));
+        self.jobs.insert(self.last_job, (unit.into(), job_type));
         self.last_job
     }
 
-    /// Loads a unit as systemd does: a file that lies there now makes an unknown unit known.
+    /// Loads a unit like systemd: if its file exists now, an unknown unit becomes known.
     fn load(&mut self, name: &str) -> &mut Unit {
         let folders = ["run/systemd/system", "etc/systemd/system"];
         let written = folders.iter().any(|folder| self.root.join(folder).join(name).exists());
@@ -311,7 +312,8 @@ fn ami_units() -> BTreeMap<String, Unit> {
 fn start_bus(folder: &Path) -> (Child, String) {
     let address = format!("unix:path={}", folder.join("bus").display());
     let config = folder.join("bus.conf");
-    let policy = "<policy context=\"default\"><allow send_destination=\"*\"/><allow eavesdrop=\"false\"/><allow own=\"*\"/><allow user=\"*\"/></policy>";
+    let policy = "<policy context=\"default\"><allow send_destination=\"*\"/><allow eavesdrop=\"false\"/><allow \
+                  own=\"*\"/><allow user=\"*\"/></policy>";
     let text =
         format!("<busconfig><type>session</type><listen>{address}</listen><auth>EXTERNAL</auth>{policy}</busconfig>");
     std::fs::write(&config, text).expect("the bus's configuration");
