@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use sha2::{Digest, Sha256};
 
 use crate::ecs_config::{effective, read};
-use crate::facts::{Host, Said, Written};
+use crate::facts::{EarlierSource, Host, Written};
 use crate::plan::{ECS_CONFIG, PlannedKey, VENDOR_ECS_CONFIG};
 use crate::settings::Rank;
 
@@ -86,14 +86,14 @@ pub fn remember(host: &Host, keys: &[PlannedKey], instance_id: Option<&str>) -> 
     let once = |planned: &&&PlannedKey| {
         planned.key == CLUSTER && matches!(planned.source.rank, Rank::Environment | Rank::CommandLine)
     };
-    let said = |planned: &&PlannedKey| Said { rank: planned.source.rank, key: planned.source.key.clone() };
-    let cluster_said = ours.iter().find(once).map(said);
+    let said = |planned: &&PlannedKey| EarlierSource { rank: planned.source.rank, key: planned.source.key.clone() };
+    let cluster_source = ours.iter().find(once).map(said);
     let keys: BTreeMap<_, _> = ours.into_iter().map(|planned| (planned.key.clone(), hash(&planned.value))).collect();
     let theirs = foreign(host).into_iter().find(|theirs| theirs.path == ECS_CONFIG && theirs.key == ATTRIBUTES);
     Written {
         version: VERSION,
         instance_id: instance_id.unwrap_or_default().to_owned(),
-        cluster_said,
+        cluster_source,
         attributes: theirs.map(|theirs| theirs.value).filter(|_| keys.contains_key(ATTRIBUTES)),
         before: host.written.keys.clone().into_iter().filter(|(key, hash)| keys.get(key) != Some(hash)).collect(),
         keys,

@@ -228,7 +228,7 @@ pub fn cluster_name(cluster: &str) -> &str {
 
 /// What is said of the value of a setting that holds a second one: somebody has appended to a file without a line break
 /// at its end.
-pub(crate) fn glued(value: &str) -> &'static str {
+pub(crate) fn glued_note(value: &str) -> &'static str {
     let has_variable =
         || agent_variables::ALL.iter().any(|known| value.contains(known.name) && known.name.contains('_'));
     match value.contains('=') || has_variable() {
@@ -247,7 +247,7 @@ pub enum Refusal {
         evidence_lines: Vec<String>,
     },
     /// A foreign `ecs.config` names what cannot be a cluster.
-    #[error("`{}` cannot be the name of a cluster{}", redaction::cluster(.value), glued(.value))]
+    #[error("`{}` cannot be the name of a cluster{}", redaction::cluster(.value), glued_note(.value))]
     ClusterInvalid {
         /// The value.
         value: String,

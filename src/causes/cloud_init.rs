@@ -136,7 +136,7 @@ pub(super) static FAILED: Cause = Cause {
     check: |evidence| {
         let effect = of_user_data(evidence)?;
         // An error of something else is not why a cluster is missing that user data does not speak of.
-        let speaks = |known: &&UserData| matches!(known.part_type, PartType::Known(_)) && known.speaks_of_cluster;
+        let speaks = |known: &&UserData| matches!(known.part_type, PartType::Known(_)) && known.mentions_cluster;
         user_data(evidence).filter(speaks)?;
         let records = &evidence.files.cloud_init;
         let mut seen = errors(evidence, |error| !error.is_of_user_data());

@@ -125,7 +125,7 @@ pub(super) static NO_CLUSTER_NAMED: Cause = Cause {
                 PartType::TwiceEncoded(what) => format!("{what} in base64"),
                 PartType::Unknown(_) | PartType::Absent => "nothing that cloud-init takes".to_owned(),
             };
-            let speaks = if known.speaks_of_cluster { "speaks" } else { "does not speak" };
+            let speaks = if known.mentions_cluster { "speaks" } else { "does not speak" };
             format!("user data is {what}, and {speaks} of a cluster")
         });
         Some(effect.seen.into_iter().chain(of_user_data).chain(output(evidence)).collect())

@@ -159,8 +159,8 @@ pub(super) static API_MISMATCH: Cause = Cause {
         let fits = match (is_newer, &logged) {
             (Some(true), Some(_)) => true,
             (Some(true), None) => (ends && is_log_empty) || too_old.is_some(),
-            (None, Some(_)) => ends && evidence.is_machine_seen(),
-            _ => too_old.is_some() && evidence.is_machine_seen(),
+            (None, Some(_)) => ends && evidence.is_host_examined(),
+            _ => too_old.is_some() && evidence.is_host_examined(),
         };
         let logged = logged.or(too_old);
         let newer = version.filter(|_| is_newer == Some(true)).map(|version| {

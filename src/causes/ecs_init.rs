@@ -35,7 +35,7 @@ pub(super) static IMAGE_LOAD_FAILED: Cause = Cause {
     check: |evidence| {
         let seen = failing_with(evidence, LOAD)?;
         let is_away = seen.iter().any(|line| AWAY.iter().any(|words| line.contains(words)));
-        (!is_away && evidence.is_machine_seen()).then_some(seen)
+        (!is_away && evidence.is_host_examined()).then_some(seen)
     },
     ..Cause::PLAIN
 };

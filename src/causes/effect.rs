@@ -5,7 +5,7 @@
 
 use crate::evidence::user_data::UserData;
 use crate::evidence::{Evidence, StageError};
-use crate::plan::{Refusal, cluster_name, glued};
+use crate::plan::{Refusal, cluster_name, glued_note};
 use crate::readiness::joined_other_cluster;
 use crate::redaction;
 use crate::settings::Rank;
@@ -86,7 +86,7 @@ pub(super) fn of_user_data(evidence: &Evidence) -> Option<Effect<'_>> {
     let effect = effect(evidence)?;
     let known = user_data(evidence);
     let explains = match effect.wanted {
-        Some(_) => !effect.is_wanted_named() && known.is_some_and(|known| known.speaks_of_cluster),
+        Some(_) => !effect.is_wanted_named() && known.is_some_and(|known| known.mentions_cluster),
         None => !effect.is_in_default && known.is_none_or(|known| known.may_name_cluster),
     };
     explains.then_some(effect)
@@ -103,7 +103,7 @@ pub(super) fn invalid(evidence: &Evidence) -> Option<(&str, String)> {
     let is_read = !evidence.user_data_runs() && check("ECS_CLUSTER", value).is_err();
     is_read.then(|| {
         let refusal = format!("`{}` in ecs.config cannot be the name of a cluster", redaction::cluster(value));
-        (value, refusal + glued(value))
+        (value, refusal + glued_note(value))
     })
 }
 

@@ -6,7 +6,7 @@ use super::{Cause, Class, Layer};
 use crate::boundary::aws::AwsErrorKind;
 use crate::boundary::net::{NetError, is_private};
 use crate::boundary::proxy::ProxyError;
-use crate::evidence::proxies::{Told, of_agent};
+use crate::evidence::proxies::{ProxySetting, of_agent};
 use crate::evidence::{Evidence, NetworkProbe};
 use crate::exit::Exit;
 use crate::redaction::error_chain;
@@ -50,12 +50,12 @@ pub(super) static PROXY_HALF: Cause = Cause {
         if let Some(call) = call {
             let agent = agent.map(|proxy| format!("ecs.config has the proxy `{}`", proxy.shown()));
             let told: Vec<String> = agent.into_iter().chain(places).collect();
-            let is_half = evidence.network_path.our_proxy.is_none() && !told.is_empty();
+            let is_half = evidence.network_path.own_proxy.is_none() && !told.is_empty();
             return is_half.then(|| told.into_iter().chain([error_chain(call)]).collect());
         }
         let ours = evidence
             .network_path
-            .our_proxy
+            .own_proxy
             .as_ref()
             .map(|proxy| format!("ecs-bootstrap has the proxy `{}`", proxy.shown()));
         let told: Vec<String> = places.into_iter().chain(ours).collect();
@@ -254,7 +254,7 @@ fn agent_proxy(evidence: &Evidence) -> Option<crate::boundary::proxy::Proxy> {
 
 /// Who else on this host was told of a proxy, in words.
 fn others(evidence: &Evidence) -> Vec<String> {
-    let told = |told: &Told| format!("`{}` has the proxy `{}`", told.place, told.proxy.shown());
+    let told = |told: &ProxySetting| format!("`{}` has the proxy `{}`", told.place, told.proxy.shown());
     [&evidence.network_path.docker_proxy, &evidence.network_path.unit_proxy].into_iter().flatten().map(told).collect()
 }
 
@@ -312,8 +312,11 @@ mod tests {
         with("203.0.113.7", NetError::Unreachable { address: ([203, 0, 113, 7], 443).into(), errno, source })
     }
 
-    fn told() -> Option<Told> {
-        Some(Told { place: "/etc/sysconfig/docker".to_owned(), proxy: Proxy::of("http://u:hunter2@p:3128").unwrap() })
+    fn told() -> Option<ProxySetting> {
+        Some(ProxySetting {
+            place: "/etc/sysconfig/docker".to_owned(),
+            proxy: Proxy::of("http://u:hunter2@p:3128").unwrap(),
+        })
     }
 
     #[test]

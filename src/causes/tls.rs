@@ -6,7 +6,7 @@ use super::route::from_way;
 use super::{Cause, Class, Layer, clock};
 use crate::boundary::aws::{AwsErrorKind, TlsFault};
 use crate::evidence::Evidence;
-use crate::evidence::network_path::Shown;
+use crate::evidence::network_path::PresentedCertificate;
 use crate::exit::Exit;
 
 /// Something on the way opens the connection, or the host lacks a CA.
@@ -61,7 +61,7 @@ pub(super) static FAILED: Cause = Cause {
 
 /// Whose certificate it is.
 fn shown(evidence: &Evidence) -> Option<String> {
-    let Shown { host, certificate } = evidence.network_path.certificate.as_ref()?;
+    let PresentedCertificate { host, certificate } = evidence.network_path.certificate.as_ref()?;
     let certificate = certificate.as_ref()?;
     Some(format!("`{host}` shows a certificate of `{}`, issued by `{}`", certificate.subject, certificate.issuer))
 }

@@ -80,7 +80,7 @@ pub(super) static WITHOUT_TOKEN: Cause = Cause {
     source: "agent CHANGELOG (IMDSv1 disabled); EC2 User Guide, \"Use the Instance Metadata Service\"",
     check: |evidence| {
         let asks = user_data(evidence)
-            .filter(|known| known.without_token && known.token_wanted == Some(true) && known.speaks_of_cluster)?;
+            .filter(|known| known.asks_without_token && known.token_required == Some(true) && known.mentions_cluster)?;
         let is_known = matches!(asks.part_type, PartType::Known(_));
         let page = invalid(evidence).filter(|(value, _)| value.starts_with('<')).map(|(_, seen)| vec![seen]);
         let effect = page.or_else(|| of_user_data(evidence).map(|effect| effect.seen))?;
@@ -156,7 +156,7 @@ pub(super) static NOT_RERUN: Cause = Cause {
     check: |evidence| {
         let effect = of_user_data(evidence)?;
         let seen = changed(evidence)?;
-        user_data(evidence)?.speaks_of_cluster.then(|| seen.into_iter().chain(effect.seen).collect())
+        user_data(evidence)?.mentions_cluster.then(|| seen.into_iter().chain(effect.seen).collect())
     },
     note: changed,
     ..ROW

@@ -107,7 +107,7 @@ impl Evidence {
     }
 
     /// Whether what the machine shows is known, as far as it is going to be: a general cause must wait for that.
-    pub fn is_machine_seen(&self) -> bool {
+    pub fn is_host_examined(&self) -> bool {
         self.host.is_examined || self.timed_out
     }
 

@@ -230,7 +230,7 @@ pub struct Evidence {
     /// The way to AWS.
     pub network_path: NetworkPath,
     /// When it was looked, where that was once.
-    pub looked_at: Option<SystemTime>,
+    pub examined_at: Option<SystemTime>,
     /// Whether the instance was seen without a role.
     pub role_was_absent: bool,
     /// For how long each cause has been supported without a break, by its id.
@@ -255,7 +255,7 @@ impl Evidence {
     pub fn agent_runs_for(&self) -> Option<Duration> {
         let started = self.agent_unit()?.exec_main_start_usec.filter(|usec| *usec > 0)?;
         let started = SystemTime::UNIX_EPOCH.checked_add(Duration::from_micros(started))?;
-        self.looked_at?.duration_since(started).ok()
+        self.examined_at?.duration_since(started).ok()
     }
 
     /// The AWS call that stopped a room.

@@ -4,7 +4,7 @@
 
 use std::net::IpAddr;
 
-use super::proxies::Told;
+use super::proxies::ProxySetting;
 use super::routes::Routes;
 use crate::boundary::aws::AwsError;
 use crate::boundary::net::NetError;
@@ -23,17 +23,17 @@ pub struct NetworkPath {
     /// The routing tables.
     pub routes: Option<Routes>,
     /// The proxy of docker's unit.
-    pub docker_proxy: Option<Told>,
+    pub docker_proxy: Option<ProxySetting>,
     /// The proxy of the agent's unit, which ecs-init uses and the agent does not.
-    pub unit_proxy: Option<Told>,
+    pub unit_proxy: Option<ProxySetting>,
     /// The proxy that this program goes through.
-    pub our_proxy: Option<Proxy>,
+    pub own_proxy: Option<Proxy>,
     /// What the agent's proxy says to CONNECT; none where the agent has no proxy.
-    pub proxy: Option<Proxied>,
+    pub proxy: Option<ProxyProbe>,
     /// A second question, since the endpoint's name did not resolve.
-    pub names: Option<Names>,
+    pub dns: Option<DnsProbe>,
     /// What was shown in place of an acceptable certificate; asked when one was not accepted.
-    pub certificate: Option<Shown>,
+    pub certificate: Option<PresentedCertificate>,
     /// Whether instance metadata knows a public IPv4 address; asked when the endpoint does not answer.
     pub public_address: Option<bool>,
     /// The endpoints that `ecs:DiscoverPollEndpoint` names, tried; asked when the agent is not connected.
@@ -44,7 +44,7 @@ pub struct NetworkPath {
 
 /// A certificate that was looked at.
 #[derive(Debug)]
-pub struct Shown {
+pub struct PresentedCertificate {
     /// The host that was asked.
     pub host: String,
     /// What it showed, if anything.
@@ -53,7 +53,7 @@ pub struct Shown {
 
 /// A proxy that was tried.
 #[derive(Debug)]
-pub struct Proxied {
+pub struct ProxyProbe {
     /// The proxy.
     pub proxy: Proxy,
     /// The host that a way was asked to.
@@ -64,7 +64,7 @@ pub struct Proxied {
 
 /// The name servers.
 #[derive(Debug)]
-pub struct Names {
+pub struct DnsProbe {
     /// Those of /etc/resolv.conf.
     pub servers: Vec<IpAddr>,
     /// The other name that was asked for.
@@ -77,36 +77,36 @@ pub struct Names {
 #[derive(Debug)]
 pub struct ControlPlane {
     /// The API itself, which the others are compared with.
-    pub api: Option<Reached>,
+    pub api: Option<EndpointProbe>,
     /// ACS.
-    pub agent: Option<Reached>,
+    pub agent: Option<EndpointProbe>,
     /// TCS.
-    pub telemetry: Option<Reached>,
+    pub telemetry: Option<EndpointProbe>,
 }
 
 /// An endpoint that was tried.
 #[derive(Debug)]
-pub enum Reached {
+pub enum EndpointProbe {
     /// By TCP.
-    Directly(NetworkProbe),
+    Direct(NetworkProbe),
     /// Through the agent's proxy.
-    Through(Proxied),
+    ThroughProxy(ProxyProbe),
 }
 
-impl Reached {
+impl EndpointProbe {
     /// Whether it opened.
     pub fn is_open(&self) -> bool {
         match self {
-            Reached::Directly(probe) => probe.connected.is_ok(),
-            Reached::Through(proxied) => proxied.outcome.is_ok(),
+            EndpointProbe::Direct(probe) => probe.connected.is_ok(),
+            EndpointProbe::ThroughProxy(proxied) => proxied.outcome.is_ok(),
         }
     }
 
     /// The host and why it did not open; none where it did.
     pub fn fault(&self) -> Option<(&str, &dyn std::error::Error)> {
         match self {
-            Reached::Directly(probe) => Some((&probe.host, probe.connected.as_ref().err()?)),
-            Reached::Through(proxied) => Some((&proxied.host, proxied.outcome.as_ref().err()?)),
+            EndpointProbe::Direct(probe) => Some((&probe.host, probe.connected.as_ref().err()?)),
+            EndpointProbe::ThroughProxy(proxied) => Some((&proxied.host, proxied.outcome.as_ref().err()?)),
         }
     }
 }

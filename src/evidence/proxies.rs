@@ -13,7 +13,7 @@ const LONGEST: usize = 2048;
 
 /// A proxy with the place that tells it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Told {
+pub struct ProxySetting {
     /// The file.
     pub place: String,
     /// The proxy.
@@ -58,7 +58,7 @@ pub fn bypasses(no_proxy: &str, host: &str) -> bool {
 }
 
 /// The proxy for https that a drop-in of a unit (systemd.exec(5), `Environment=`) or a file of variables tells.
-pub fn in_file(text: &str, place: &str) -> Option<Told> {
+pub fn in_file(text: &str, place: &str) -> Option<ProxySetting> {
     let mut found: [Option<Proxy>; 2] = Default::default();
     for line in text.lines().filter(|line| line.len() < LONGEST) {
         let line = line.trim();
@@ -75,7 +75,7 @@ pub fn in_file(text: &str, place: &str) -> Option<Told> {
             found[rank] = Proxy::of(value);
         }
     }
-    found.into_iter().flatten().next().map(|proxy| Told { place: place.to_owned(), proxy })
+    found.into_iter().flatten().next().map(|proxy| ProxySetting { place: place.to_owned(), proxy })
 }
 
 /// `A=1 "B=2 3" C="4 5"` by its blanks, quotes around a whole word taken off.

@@ -16,7 +16,7 @@ pub struct NetworkQuestions {
     /// The instance's region.
     pub region: Option<String>,
     /// A second name, since the endpoint's does not resolve.
-    pub names: bool,
+    pub dns: bool,
     /// The certificate, since it was not accepted.
     pub certificate: bool,
     /// Whether there is a public address, since the endpoint does not answer.
@@ -32,7 +32,7 @@ impl NetworkQuestions {
     pub fn of(evidence: &Evidence) -> NetworkQuestions {
         let failed = evidence.network.as_ref().and_then(|probe| probe.connected.as_ref().err());
         let call = |is: fn(&AwsErrorKind) -> bool| evidence.aws_errors().any(|error| is(&error.kind));
-        let dns =
+        let is_dns_error =
             matches!(failed, Some(NetError::Dns { .. } | NetError::DnsTimeout { .. } | NetError::NoSuchName { .. }));
         let is_denied = matches!(&evidence.network_path.control_plane, Some(Err(error)) if matches!(error.kind, AwsErrorKind::Denied { .. }));
         // An agent that has just registered is about to connect.
@@ -40,7 +40,7 @@ impl NetworkQuestions {
         let is_left = evidence.is_disconnected() && evidence.disconnected_for.is_some_and(|since| since >= window);
         NetworkQuestions {
             region: evidence.expectation.as_ref().and_then(|expected| expected.region.clone()),
-            names: dns || call(|kind| matches!(kind, AwsErrorKind::Dns { .. })),
+            dns: is_dns_error || call(|kind| matches!(kind, AwsErrorKind::Dns { .. })),
             certificate: call(|kind| matches!(kind, AwsErrorKind::Tls { .. })),
             public_address: matches!(failed, Some(NetError::Timeout { .. }))
                 || call(|kind| matches!(kind, AwsErrorKind::ConnectTimeout)),
@@ -52,7 +52,7 @@ impl NetworkQuestions {
 
     /// Whether a look at the way should not wait for its turn.
     pub fn is_pressing(&self) -> bool {
-        self.names || self.certificate || self.public_address || self.control_plane.is_some()
+        self.dns || self.certificate || self.public_address || self.control_plane.is_some()
     }
 }
 
@@ -66,14 +66,14 @@ impl Evidence {
 
     /// Whether ECS must be asked before the agent's word counts that there is no such cluster: it is as short about one
     /// that is not ACTIVE.
-    pub fn must_ask_for_cluster(&self) -> bool {
+    pub fn must_describe_cluster(&self) -> bool {
         let may_ask =
             self.expectation.as_ref().is_some_and(|wanted| wanted.cluster.is_some() && wanted.region.is_some());
         may_ask && self.cluster.is_none() && self.registration_refused(&["Cluster not found"]).is_some()
     }
 
     /// Whether a look at a certificate that was not accepted is on its way: whose it is belongs to what is told.
-    pub fn must_look_at_certificate(&self) -> bool {
+    pub fn must_fetch_certificate(&self) -> bool {
         let is_tls = |error: &AwsError| matches!(error.kind, AwsErrorKind::Tls { .. });
         self.stop.is_none() && self.network_path.certificate.is_none() && self.aws_errors().any(is_tls)
     }

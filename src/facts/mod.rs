@@ -139,8 +139,8 @@ pub struct Written {
     pub before: BTreeMap<String, String>,
     /// Who said the cluster, where that cannot be asked again: the command line or the environment of one run. It counts
     /// for this instance until it is said otherwise.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub cluster_said: Option<Said>,
+    #[serde(rename = "cluster_said", default, skip_serializing_if = "Option::is_none")]
+    pub cluster_source: Option<EarlierSource>,
     /// `ECS_INSTANCE_ATTRIBUTES` as somebody else had it where ours, which holds it too, stands now. It is no secret.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub attributes: Option<String>,
@@ -148,7 +148,7 @@ pub struct Written {
 
 /// A source that is gone.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Said {
+pub struct EarlierSource {
     /// Its rank.
     #[serde(rename = "kind")]
     pub rank: Rank,

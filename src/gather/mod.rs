@@ -119,7 +119,7 @@ pub async fn facts(
 
 /// The cluster that a command line or an environment of before has named.
 fn of_earlier(host: &Host, instance_id: Option<&str>) -> Fragment {
-    match (&host.written.cluster_said, ownership::own_cluster(host, instance_id)) {
+    match (&host.written.cluster_source, ownership::own_cluster(host, instance_id)) {
         (Some(said), Some(cluster)) => Fragment::from_earlier(cluster, said.rank, &said.key),
         _ => Fragment::default(),
     }
@@ -178,7 +178,7 @@ impl Gathering<'_> {
         if let (true, Known::Yes(instance)) = (may_ask, facts.instance.clone()) {
             // Something else may name the cluster: then a tag is not waited for, and a refusal is a warning.
             let needed = so_far.cluster.is_none() && so_far.cluster_tags.value.is_empty();
-            let asked = tags::Asked {
+            let query = tags::TagsQuery {
                 instance: &instance,
                 prefix: &early.tags_prefix.value,
                 wait: needed.then_some(early.tags_wait.value),
@@ -189,7 +189,7 @@ impl Gathering<'_> {
                 },
             };
             let aws = self.aws(facts).await?;
-            match tags::from_api(&aws, asked, self.deadline).await {
+            match tags::from_api(&aws, query, self.deadline).await {
                 Ok(tags) => facts.tags = Known::Yes(tags),
                 Err(error) if needed => {
                     facts.tags = Known::Unknown(error.to_string());

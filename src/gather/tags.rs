@@ -14,7 +14,7 @@ const CALL: Duration = Duration::from_secs(30);
 const ROLE_SETTLES: Duration = Duration::from_secs(60);
 
 /// What is asked.
-pub(super) struct Asked<'a> {
+pub(super) struct TagsQuery<'a> {
     /// Whose tags.
     pub(super) instance: &'a Instance,
     /// What the keys of ours begin with.
@@ -32,18 +32,18 @@ enum Missing {
 
 /// The instance's tags. An error that may heal is asked again, and so is an answer without a tag of ours, for as long
 /// as `wait` says; then the answer stands as it is.
-pub(super) async fn from_api(aws: &Aws, asked: Asked<'_>, deadline: Deadline) -> Result<InstanceTags, AwsError> {
-    let waiting = Deadline::after(asked.wait.unwrap_or_default()).earliest(deadline);
-    let is_young = asked.instance.age(SystemTime::now()).is_none_or(|age| age < ROLE_SETTLES);
+pub(super) async fn from_api(aws: &Aws, query: TagsQuery<'_>, deadline: Deadline) -> Result<InstanceTags, AwsError> {
+    let waiting = Deadline::after(query.wait.unwrap_or_default()).earliest(deadline);
+    let is_young = query.instance.age(SystemTime::now()).is_none_or(|age| age < ROLE_SETTLES);
     let names_cluster =
-        |key: &String| key.strip_prefix(asked.prefix).is_some_and(|rest| rest == "cluster" || rest == "cluster-tags");
+        |key: &String| key.strip_prefix(query.prefix).is_some_and(|rest| rest == "cluster" || rest == "cluster-tags");
     // An answer that the deadline cut off says less than the one before it.
     let mut before: Option<AwsError> = None;
     let answer = until(waiting, POLICY, async |_| {
         let call = Deadline::after(CALL).earliest(deadline);
-        match aws.instance_tags(&asked.instance.instance_id, call).await {
+        match aws.instance_tags(&query.instance.instance_id, call).await {
             Ok(tags) if tags.keys().any(names_cluster) => Step::Done(InstanceTags { place: "ec2:DescribeTags", tags }),
-            Ok(tags) if (asked.named_meanwhile)() => Step::Done(InstanceTags { place: "ec2:DescribeTags", tags }),
+            Ok(tags) if (query.named_meanwhile)() => Step::Done(InstanceTags { place: "ec2:DescribeTags", tags }),
             Ok(tags) => Step::Again(Missing::Tag(InstanceTags { place: "ec2:DescribeTags", tags })),
             Err(error) if matches!(error.kind, AwsErrorKind::NoCredentials) && !is_young => {
                 Step::Stop(Missing::Answer(error))

@@ -29,7 +29,7 @@ const TASK_LABEL: &str = "com.amazonaws.ecs.task-arn";
 
 /// What is known before, and says what is worth a question.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Look {
+pub(crate) struct HostContext {
     /// The units.
     pub(crate) units: Option<Units>,
     /// Whether a process may have been killed, so that the kernel's log is worth reading.
@@ -50,9 +50,9 @@ fn is_failing(unit: &UnitState) -> bool {
 }
 
 /// All of it, by the deadline.
-pub(crate) async fn host(world: &World, look: Look, deadline: Deadline) -> HostState {
+pub(crate) async fn host(world: &World, context: HostContext, deadline: Deadline) -> HostState {
     let disk = &world.disk;
-    let units = look.units.as_ref();
+    let units = context.units.as_ref();
     let journal = async |unit: Option<&UnitState>| {
         let unit = unit.filter(|unit| is_failing(unit))?;
         let lines = journalctl::lines(disk, Of::Unit(&unit.name, booted(disk)), deadline).await;
@@ -61,7 +61,7 @@ pub(crate) async fn host(world: &World, look: Look, deadline: Deadline) -> HostS
     let enforcing = kernel::selinux_enforces(disk);
     let audited = disk.tail(AUDIT_LOG, LONGEST_FILE).ok().flatten();
     let is_failing = units.is_some_and(|units| is_failing(&units.docker) || is_failing(&units.agent));
-    let asks_kernel = look.is_killed || (enforcing == Some(true) && audited.is_none() && is_failing);
+    let asks_kernel = context.is_killed || (enforcing == Some(true) && audited.is_none() && is_failing);
     let kernel_log = async {
         match asks_kernel {
             true => journalctl::lines(disk, Of::Kernel, deadline).await.unwrap_or_default(),

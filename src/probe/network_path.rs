@@ -11,8 +11,10 @@ use crate::boundary::dns::Dns;
 use crate::boundary::net;
 use crate::boundary::proxy::{self, Proxy};
 use crate::boundary::tls::certificate;
-use crate::evidence::network_path::{ControlPlane, Names, NetworkPath, Proxied, Reached, Shown};
-use crate::evidence::proxies::{Told, in_file, of_agent};
+use crate::evidence::network_path::{
+    ControlPlane, DnsProbe, EndpointProbe, NetworkPath, PresentedCertificate, ProxyProbe,
+};
+use crate::evidence::proxies::{ProxySetting, in_file, of_agent};
 use crate::evidence::routes::{self, Routes};
 use crate::evidence::{NetworkProbe, NetworkQuestions};
 use crate::host::{LONGEST_FILE, agent_config};
@@ -34,34 +36,34 @@ pub(crate) async fn network_path(world: &World, ask: NetworkQuestions, deadline:
         routes: routes(&world.disk),
         docker_proxy: told(&world.disk, &DOCKER).or_else(|| in_daemon_json(&world.disk)),
         unit_proxy: told(&world.disk, &AGENT),
-        our_proxy: proxy::of_environment(),
+        own_proxy: proxy::of_environment(),
         ..NetworkPath::default()
     };
     let aws = clients(world, ask.region.as_deref()).await;
     if let Some(aws) = &aws {
         let endpoint = aws.ecs_endpoint().await;
         let through = endpoint.as_ref().and_then(|endpoint| of_agent(&agent_config(&world.disk), &endpoint.host));
-        let shown = endpoint.as_ref().filter(|_| ask.certificate && network_path.our_proxy.is_none());
+        let shown = endpoint.as_ref().filter(|_| ask.certificate && network_path.own_proxy.is_none());
         let connect = endpoint.as_ref().zip(through.as_ref()).filter(|_| ask.proxy);
-        let (names, certificate, proxied, public_address, control_plane) = join5(
-            names(ask.names && endpoint.as_ref().is_some_and(Endpoint::is_name), deadline),
+        let (dns, certificate, proxied, public_address, control_plane) = join5(
+            dns_probe(ask.dns && endpoint.as_ref().is_some_and(Endpoint::is_name), deadline),
             look_at(shown, deadline),
             ask_proxy(connect, deadline),
             public_address(world, ask.public_address, deadline),
             control_plane(aws, ask.control_plane.as_ref(), endpoint.clone(), through.as_ref(), deadline),
         )
         .await;
-        (network_path.names, network_path.certificate, network_path.proxy) = (names, certificate, proxied);
+        (network_path.dns, network_path.certificate, network_path.proxy) = (dns, certificate, proxied);
         (network_path.public_address, network_path.control_plane) = (public_address, control_plane);
         network_path.api_clock = aws.clock_ahead();
         network_path.host_roots = aws.trusts_host();
     }
     if ask.certificate && network_path.certificate.is_none() {
-        network_path.certificate = Some(Shown { host: String::new(), certificate: None });
+        network_path.certificate = Some(PresentedCertificate { host: String::new(), certificate: None });
     }
     network_path.imds_clock = world.imds.clock_ahead();
     network_path.acs = match &network_path.control_plane {
-        Some(Ok(plane)) => plane.agent.as_ref().map(Reached::is_open),
+        Some(Ok(plane)) => plane.agent.as_ref().map(EndpointProbe::is_open),
         _ => None,
     };
     network_path
@@ -92,7 +94,7 @@ fn routes(disk: &Disk) -> Option<Routes> {
 }
 
 /// The proxy that one of these files, or of the files in these folders, tells. The last one that does wins.
-fn told(disk: &Disk, places: &[&str]) -> Option<Told> {
+fn told(disk: &Disk, places: &[&str]) -> Option<ProxySetting> {
     let in_folder = |folder: &str| {
         let names = disk.list(folder).unwrap_or_default();
         names.into_iter().filter(|name| name.ends_with(".conf")).map(|name| format!("{folder}/{name}")).collect()
@@ -109,37 +111,37 @@ fn told(disk: &Disk, places: &[&str]) -> Option<Told> {
 }
 
 /// docker's own file of settings has a place for proxies too (dockerd, "Daemon proxy configuration").
-fn in_daemon_json(disk: &Disk) -> Option<Told> {
+fn in_daemon_json(disk: &Disk) -> Option<ProxySetting> {
     const PLACE: &str = "/etc/docker/daemon.json";
     let bytes = disk.read(PLACE, LONGEST_FILE).ok().flatten()?;
     let settings: serde_json::Value = serde_json::from_slice(&bytes).ok()?;
     let proxies = settings.get("proxies")?;
     let proxy = proxies.get("https-proxy").or_else(|| proxies.get("http-proxy"))?;
-    Some(Told { place: PLACE.to_owned(), proxy: Proxy::of(proxy.as_str()?)? })
+    Some(ProxySetting { place: PLACE.to_owned(), proxy: Proxy::of(proxy.as_str()?)? })
 }
 
-async fn names(is_asked: bool, deadline: Deadline) -> Option<Names> {
+async fn dns_probe(is_asked: bool, deadline: Deadline) -> Option<DnsProbe> {
     if !is_asked {
         return None;
     }
     let resolved = net::resolve(&Dns::default(), OTHER_NAME, deadline).await.map(drop);
-    Some(Names { servers: Dns::servers(), other: OTHER_NAME, resolved })
+    Some(DnsProbe { servers: Dns::servers(), other: OTHER_NAME, resolved })
 }
 
-async fn look_at(endpoint: Option<&Endpoint>, deadline: Deadline) -> Option<Shown> {
+async fn look_at(endpoint: Option<&Endpoint>, deadline: Deadline) -> Option<PresentedCertificate> {
     let endpoint = endpoint?;
     let certificate = certificate(&endpoint.host, endpoint.port, deadline).await;
-    Some(Shown { host: endpoint.host.clone(), certificate })
+    Some(PresentedCertificate { host: endpoint.host.clone(), certificate })
 }
 
-async fn ask_proxy(connect: Option<(&Endpoint, &Proxy)>, deadline: Deadline) -> Option<Proxied> {
+async fn ask_proxy(connect: Option<(&Endpoint, &Proxy)>, deadline: Deadline) -> Option<ProxyProbe> {
     let (endpoint, proxy) = connect.filter(|(_, proxy)| proxy.speaks_http)?;
     Some(through(proxy, endpoint, deadline).await)
 }
 
-async fn through(proxy: &Proxy, endpoint: &Endpoint, deadline: Deadline) -> Proxied {
+async fn through(proxy: &Proxy, endpoint: &Endpoint, deadline: Deadline) -> ProxyProbe {
     let outcome = proxy::connect(proxy, &endpoint.host, endpoint.port, deadline).await;
-    Proxied { proxy: proxy.clone(), host: endpoint.host.clone(), outcome }
+    ProxyProbe { proxy: proxy.clone(), host: endpoint.host.clone(), outcome }
 }
 
 async fn public_address(world: &World, is_asked: bool, deadline: Deadline) -> Option<bool> {
@@ -169,14 +171,14 @@ async fn control_plane(
     Some(Ok(ControlPlane { api, agent, telemetry }))
 }
 
-async fn reach(endpoint: Option<Endpoint>, proxy: Option<&Proxy>, deadline: Deadline) -> Option<Reached> {
+async fn reach(endpoint: Option<Endpoint>, proxy: Option<&Proxy>, deadline: Deadline) -> Option<EndpointProbe> {
     let endpoint = endpoint?;
     if let Some(proxy) = proxy {
         if !proxy.speaks_http {
             return None;
         }
-        return Some(Reached::Through(through(proxy, &endpoint, deadline).await));
+        return Some(EndpointProbe::ThroughProxy(through(proxy, &endpoint, deadline).await));
     }
     let (addresses, connected) = net::reach(&endpoint.host, endpoint.port, deadline).await;
-    Some(Reached::Directly(NetworkProbe { host: endpoint.host, addresses, connected }))
+    Some(EndpointProbe::Direct(NetworkProbe { host: endpoint.host, addresses, connected }))
 }

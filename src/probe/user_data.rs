@@ -8,8 +8,8 @@ use crate::retry::Deadline;
 /// One question, and a second where it seems that user data asks metadata without a token.
 pub(crate) async fn user_data(world: &World, deadline: Deadline) -> Result<UserData, ImdsError> {
     let mut user_data = read(world.imds.get("user-data", deadline).await?.as_deref());
-    if user_data.without_token && user_data.speaks_of_cluster {
-        user_data.token_wanted = world.imds.wants_token(deadline).await;
+    if user_data.asks_without_token && user_data.mentions_cluster {
+        user_data.token_required = world.imds.wants_token(deadline).await;
     }
     Ok(user_data)
 }

@@ -104,7 +104,7 @@ pub(super) fn judge(evidence: &Evidence, findings: &[Finding]) -> Option<Verdict
         return None;
     }
     // A registered instance is not judged by what else is wrong, so the agent must have been asked.
-    let is_open = evidence.must_ask_for_cluster() || evidence.must_look_at_certificate();
+    let is_open = evidence.must_describe_cluster() || evidence.must_fetch_certificate();
     let is_asked = evidence.introspection.is_some() && !is_open;
     if is_asked && findings.iter().any(|finding| finding.is_final(evidence)) {
         return Some(failed(evidence, findings.to_vec()));

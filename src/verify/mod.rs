@@ -11,8 +11,8 @@ use std::time::Duration;
 
 pub use self::give_up::verdict_now;
 use self::give_up::{Wait, interim, judge, verdict_of};
-pub use self::observe::Handed;
 use self::observe::Observer;
+pub use self::observe::QueuedJobs;
 use crate::boundary::World;
 use crate::boundary::systemd::{Systemd, SystemdError};
 use crate::causes::Finding;
@@ -21,15 +21,15 @@ use crate::plan::Expectation;
 use crate::verdict::Verdict;
 
 /// Who listens while the verdict is not there yet.
-pub struct Listener<'l> {
+pub struct ProgressCallbacks<'l> {
     /// Is told what is being waited for, whenever that changes.
-    pub waiting: &'l mut dyn FnMut(&str),
+    pub on_waiting: &'l mut dyn FnMut(&str),
     /// Is told what stands for now, where something is wrong that may go on without end.
-    pub interim: &'l mut dyn FnMut(&Verdict),
+    pub on_interim: &'l mut dyn FnMut(&Verdict),
     /// Says whether another run has come to expect something else.
-    pub expected: &'l mut dyn FnMut() -> Option<Expectation>,
+    pub new_expectation: &'l mut dyn FnMut() -> Option<Expectation>,
     /// Is told, at each look, how long the verdict may still take.
-    pub may_take: &'l dyn Fn(Duration),
+    pub on_time_left: &'l dyn Fn(Duration),
 }
 
 /// Waits for the registration.
@@ -37,12 +37,12 @@ pub async fn verdict(
     world: &World,
     systemd: &Result<Systemd, SystemdError>,
     expectation: Expectation,
-    handed: Handed,
+    queued_jobs: QueuedJobs,
     age: Option<Duration>,
-    listener: Listener<'_>,
+    callbacks: ProgressCallbacks<'_>,
 ) -> Verdict {
     let mut wait = Wait::new(expectation.deadline, age);
-    let mut observer = Observer::new(world, systemd.as_ref().ok(), expectation, handed, age);
+    let mut observer = Observer::new(world, systemd.as_ref().ok(), expectation, queued_jobs, age);
     observer.watch().await;
     if let Err(error) = systemd {
         observer.evidence.units = Some(Err(error.clone()));
@@ -50,9 +50,9 @@ pub async fn verdict(
     let mut reported_waiting = String::new();
     let mut reported_interim: Option<String> = None;
     loop {
-        (listener.may_take)(wait.remaining());
+        (callbacks.on_time_left)(wait.remaining());
         observer.look(wait.deadline()).await;
-        if let Some(expectation) = (listener.expected)() {
+        if let Some(expectation) = (callbacks.new_expectation)() {
             wait.restart(expectation.deadline);
             observer.expect(expectation);
         }
@@ -68,12 +68,12 @@ pub async fn verdict(
         }
         let waiting = waiting_for(&observer.evidence, &findings);
         if reported_waiting != waiting {
-            (listener.waiting)(&waiting);
+            (callbacks.on_waiting)(&waiting);
             reported_waiting = waiting;
         }
         let interim = interim(&observer.evidence, findings, wait.limit());
         if let Some((id, verdict)) = interim.filter(|(id, _)| reported_interim.as_ref() != Some(id)) {
-            (listener.interim)(&verdict);
+            (callbacks.on_interim)(&verdict);
             reported_interim = Some(id);
         }
     }

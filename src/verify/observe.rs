@@ -38,7 +38,7 @@ const LOG_TAIL: usize = 256 * 1024;
 
 /// What apply hands to verify: the systemd jobs that it queued.
 #[derive(Debug, Default)]
-pub struct Handed {
+pub struct QueuedJobs {
     /// The queued jobs, for the report.
     pub queued: Vec<QueuedJob>,
     /// The same jobs, to wait for their end.
@@ -68,19 +68,19 @@ impl<'a> Observer<'a> {
         world: &'a World,
         systemd: Option<&'a Systemd>,
         expectation: Expectation,
-        handed: Handed,
+        queued_jobs: QueuedJobs,
         age: Option<Duration>,
     ) -> Observer<'a> {
         let now = Instant::now();
         let deadline = Deadline::after(expectation.deadline);
         let probing: FuturesUnordered<Probing<'a>> = FuturesUnordered::new();
-        for (index, job) in handed.jobs.into_iter().enumerate() {
+        for (index, job) in queued_jobs.jobs.into_iter().enumerate() {
             probing.push(Box::pin(job_end(index, job, deadline)));
         }
         let evidence = Evidence {
             expectation: Some(expectation),
             age,
-            jobs: handed.queued,
+            jobs: queued_jobs.queued,
             config: agent_config(&world.disk),
             files: probe::files(&world.disk),
             saved: saved_agent(&world.disk),
@@ -252,8 +252,8 @@ impl<'a> Observer<'a> {
             Probe::UserData => Box::pin(async move { Observation::UserData(probe::user_data(world, soon).await) }),
             Probe::HostState => {
                 let units = self.evidence.known_units().cloned();
-                let look = probe::Look { units, is_killed: self.evidence.killed().is_some() };
-                Box::pin(async move { Observation::HostState(Box::new(probe::host(world, look, soon).await)) })
+                let context = probe::HostContext { units, is_killed: self.evidence.killed().is_some() };
+                Box::pin(async move { Observation::HostState(Box::new(probe::host(world, context, soon).await)) })
             }
             Probe::NetworkPath => network_path(world, NetworkQuestions::of(&self.evidence), soon),
             Probe::BlockingStart => {
@@ -401,7 +401,7 @@ impl<'a> Observer<'a> {
             expected.cluster = joined_cluster(disk);
         }
         read_logs(disk, &mut self.evidence);
-        if self.evidence.must_ask_for_cluster() {
+        if self.evidence.must_describe_cluster() {
             self.hurry(Probe::Cluster);
         }
         let connected = self.evidence.agent_log.iter().any(|line| line.holds("Connected to ACS endpoint"));

@@ -37,14 +37,14 @@ pub(super) async fn around(world: &World, stop: StageError) -> Evidence {
                 if matches!(error.kind, AwsErrorKind::Timeout | AwsErrorKind::ConnectTimeout | AwsErrorKind::Connect));
             let network = async { if is_cut { probe::network(world, None).await } else { None } };
             let ask = NetworkQuestions::of(&evidence);
-            let ask = NetworkQuestions { names: ask.names || is_cut, ..ask };
+            let ask = NetworkQuestions { dns: ask.dns || is_cut, ..ask };
             let (role, network_path, network) = join3(role, probe::network_path(world, ask, soon), network).await;
             (evidence.role, evidence.network_path, evidence.network) = (Some(role), network_path, network);
         }
         Some(StageError::Imds(_)) => {
             let network_path = probe::network_path(world, NetworkQuestions::default(), soon);
             (evidence.host, evidence.network_path) =
-                join(probe::host(world, probe::Look::default(), soon), network_path).await;
+                join(probe::host(world, probe::HostContext::default(), soon), network_path).await;
         }
         _ => {}
     }
@@ -60,7 +60,7 @@ pub(super) async fn once(
 ) -> Evidence {
     let soon = Deadline::after(PROBE);
     let now = SystemTime::now();
-    let mut evidence = Evidence { stop, expectation, looked_at: Some(now), ..Evidence::default() };
+    let mut evidence = Evidence { stop, expectation, examined_at: Some(now), ..Evidence::default() };
     evidence.age = evidence.expectation.as_ref().and_then(|expected| since(expected.pending_time.as_deref()?, now));
     read_files(world, &mut evidence);
     let bus = async {
@@ -97,8 +97,8 @@ pub(super) async fn once(
 /// ECS's own view, and the machine beside it: both depend on what was seen before.
 async fn ask_aws(world: &World, evidence: &mut Evidence) {
     let soon = Deadline::after(PROBE);
-    let look = probe::Look { units: evidence.known_units().cloned(), is_killed: true };
-    let host = probe::host(world, look, soon);
+    let context = probe::HostContext { units: evidence.known_units().cloned(), is_killed: true };
+    let host = probe::host(world, context, soon);
     let expected = evidence.expectation.clone().unwrap_or_default();
     let arn = evidence.container_instance_arn().map(str::to_owned);
     let api = async {

@@ -24,13 +24,13 @@ pub struct UserData {
     /// Whether the first line of a script ends in CR LF, which cloud-init mends and other readers do not.
     pub crlf: bool,
     /// Whether it speaks of the agent's cluster, or of this program, which finds one.
-    pub speaks_of_cluster: bool,
+    pub mentions_cluster: bool,
     /// Whether it may name a cluster: it speaks of the agent, fetches something that may, or cannot be read.
     pub may_name_cluster: bool,
     /// Whether it asks instance metadata, and never with a token.
-    pub without_token: bool,
+    pub asks_without_token: bool,
     /// Whether the metadata service refuses such requests; `None` where it was not asked.
-    pub token_wanted: Option<bool>,
+    pub token_required: Option<bool>,
     /// Its hash, and that of what its base64 holds.
     pub hashes: Vec<[u8; 32]>,
 }
@@ -76,10 +76,10 @@ pub fn read(bytes: Option<&[u8]>) -> UserData {
         },
         mime,
         crlf: text.starts_with(SHEBANG) && first_line == Some("\r"),
-        speaks_of_cluster: !is_ours && holds(&OF_CLUSTER),
+        mentions_cluster: !is_ours && holds(&OF_CLUSTER),
         may_name_cluster: !is_ours && (is_binary || parts.is_opaque || holds(&OF_CLUSTER) || holds(&MAY_NAME)),
-        without_token: holds(&METADATA) && !all.contains(TOKEN),
-        token_wanted: None,
+        asks_without_token: holds(&METADATA) && !all.contains(TOKEN),
+        token_required: None,
         hashes: [Some(hash(bytes)), decoded(bytes).map(|inner| hash(&inner))].into_iter().flatten().collect(),
     }
 }
@@ -162,24 +162,24 @@ mod tests {
     fn knows_whether_it_may_name_a_cluster() {
         let read = |text: &str| read(Some(text.as_bytes()));
         let encoded = read(&STANDARD.encode(SCRIPT));
-        assert!(encoded.speaks_of_cluster && encoded.may_name_cluster);
+        assert!(encoded.mentions_cluster && encoded.may_name_cluster);
         let hello = read("#!/bin/sh\necho hello\n");
-        assert!(!hello.speaks_of_cluster && !hello.may_name_cluster);
+        assert!(!hello.mentions_cluster && !hello.may_name_cluster);
         assert!(read("#!/bin/sh\ncurl -s https://x/setup | sh\n").may_name_cluster);
         assert!(super::read(Some(b"\xff\xfe\x00")).may_name_cluster);
         assert!(!read("#ecs-bootstrap\nverify.deadline = \"1m\"\n").may_name_cluster);
-        assert!(read("#!/bin/sh\necs-bootstrap run --cluster prod\n").speaks_of_cluster);
+        assert!(read("#!/bin/sh\necs-bootstrap run --cluster prod\n").mentions_cluster);
         assert!(read("#!/bin/sh\r\necho x\r\n").crlf && !hello.crlf);
     }
 
     #[test]
     fn knows_requests_without_a_token() {
         let asks = "#!/bin/sh\nC=$(curl -s http://169.254.169.254/latest/meta-data/tags/instance/cluster)\n";
-        assert!(read(Some(asks.as_bytes())).without_token);
+        assert!(read(Some(asks.as_bytes())).asks_without_token);
         let with = format!("{asks}curl -H \"X-AWS-EC2-Metadata-Token: $T\" http://169.254.169.254/\n");
-        assert!(!read(Some(with.as_bytes())).without_token);
-        assert!(!read(Some(SCRIPT.as_bytes())).without_token);
-        assert!(!read(Some(b"#!/bin/sh\necho NO_PROXY=169.254.169.254,169.254.170.2\n")).without_token);
+        assert!(!read(Some(with.as_bytes())).asks_without_token);
+        assert!(!read(Some(SCRIPT.as_bytes())).asks_without_token);
+        assert!(!read(Some(b"#!/bin/sh\necho NO_PROXY=169.254.169.254,169.254.170.2\n")).asks_without_token);
     }
 
     #[test]
