@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::mode_of;
 use crate::boundary::disk::{Disk, Mode};
 use crate::boundary::systemd::{Job, JobResult, Systemd, SystemdError};
-use crate::cleanup::{Cleanup, DATA, Interrupted, Left, OURS, RESET, Reset};
+use crate::cleanup::{Cleanup, DATA, Interrupted, NotRemoved, OWN_STATE, RESET, Reset};
 use crate::evidence::StageError;
 use crate::plan::ECS_CONFIG;
 use crate::redaction::error_chain;
@@ -51,23 +51,23 @@ fn not_done(result: Result<JobResult, SystemdError>, unit: &str, action: &'stati
 
 /// Takes our lines out of `ecs.config`, then removes the files; what could not be is told. The lines first: without our
 /// record of them they would look like somebody else's for ever.
-pub fn clean(disk: &Disk, cleanup: &Cleanup) -> Vec<Left> {
+pub fn clean(disk: &Disk, cleanup: &Cleanup) -> Vec<NotRemoved> {
     let mut left = cleanup.left.clone();
-    let mut keeps_record = left.iter().any(|left| left.path.starts_with(OURS));
+    let mut keeps_record = left.iter().any(|left| left.path.starts_with(OWN_STATE));
     disk.remove_temporaries(ECS_CONFIG);
     if let Some(withdrawal) = &cleanup.ecs_config
         && let Err(error) = disk.replace(ECS_CONFIG, &withdrawal.new, mode_of(&withdrawal.new))
     {
-        left.push(Left { path: ECS_CONFIG.to_owned(), why: error_chain(&error) });
+        left.push(NotRemoved { path: ECS_CONFIG.to_owned(), why: error_chain(&error) });
         keeps_record = true;
     }
     for removal in &cleanup.remove {
         let path = removal.path.clone();
-        if keeps_record && path.starts_with(OURS) {
+        if keeps_record && path.starts_with(OWN_STATE) {
             let why = format!("`{path}` stays: it says which lines of {ECS_CONFIG} are ours");
-            left.push(Left { path, why });
+            left.push(NotRemoved { path, why });
         } else if let Err(error) = disk.remove(&path) {
-            left.push(Left { path, why: error_chain(&error) });
+            left.push(NotRemoved { path, why: error_chain(&error) });
         }
     }
     left

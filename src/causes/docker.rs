@@ -6,7 +6,7 @@ use super::{Cause, Class, Layer};
 use crate::boundary::docker::DockerError;
 use crate::boundary::systemd::SystemdError;
 use crate::evidence::Evidence;
-use crate::evidence::host::telling;
+use crate::evidence::host::most_specific_line;
 use crate::exit::Exit;
 use crate::redaction::error_chain;
 
@@ -190,7 +190,7 @@ pub(super) static FAILED: Cause = Cause {
         let docker = evidence.docker_failed()?;
         // What is in its journal may name something better.
         let journal = match &evidence.host.docker_journal {
-            Some(journal) => telling(journal),
+            Some(journal) => most_specific_line(journal),
             None if evidence.timed_out => None,
             None => return None,
         };

@@ -2,7 +2,7 @@
 
 use super::{Cause, Class, Layer};
 use crate::evidence::Evidence;
-use crate::evidence::host::telling;
+use crate::evidence::host::most_specific_line;
 use crate::exit::Exit;
 
 /// What ecs-init says when it cannot load the image.
@@ -180,7 +180,7 @@ pub(super) fn described(unit: &crate::boundary::systemd::UnitState) -> String {
 
 /// What ecs-init and the journal say last.
 pub(super) fn last_words(evidence: &Evidence) -> Vec<String> {
-    let journal = evidence.host.agent_journal.as_ref().and_then(|lines| telling(lines));
+    let journal = evidence.host.agent_journal.as_ref().and_then(|lines| most_specific_line(lines));
     evidence.init_error().into_iter().chain(journal.map(|line| format!("journal: `{line}`"))).collect()
 }
 

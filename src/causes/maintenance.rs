@@ -121,7 +121,7 @@ pub(super) static LEFT: Cause = Cause {
     remedy: "remove what keeps these paths (another user's files: run it as root), then do this again",
     source: "unlink(2), rmdir(2)",
     check: |evidence| match &evidence.stop {
-        Some(StageError::Left { left }) => Some(left.clone()),
+        Some(StageError::NotRemoved { left }) => Some(left.clone()),
         _ => None,
     },
     ..Cause::PLAIN

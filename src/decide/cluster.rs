@@ -2,7 +2,7 @@
 //! speak, else refused. Never `default` by accident.
 
 use crate::boundary::aws::Cluster;
-use crate::facts::{Facts, Known, lacks, user_data_may_run};
+use crate::facts::{Facts, Known, mismatches, user_data_may_run};
 use crate::ownership;
 use crate::plan::{Refusal, cluster_name};
 use crate::settings::{EARLIER, Rank, Settings, Source, Sourced, TagsCluster, Warning, agent_variables};
@@ -77,14 +77,17 @@ fn in_saved_form(facts: &Facts, cluster: &str) -> String {
 
 fn by_tags<'a>(settings: &Settings, clusters: &'a [Cluster]) -> Result<&'a Cluster, Refusal> {
     let wanted = &settings.cluster_tags.value;
-    let matching: Vec<&Cluster> = clusters.iter().filter(|cluster| lacks(cluster, wanted).is_empty()).collect();
+    let matching: Vec<&Cluster> = clusters.iter().filter(|cluster| mismatches(cluster, wanted).is_empty()).collect();
     match matching.as_slice() {
         [one] => Ok(one),
         [] => Err(Refusal::NoClusterMatches {
             wanted: spelled(settings),
             candidates: match clusters {
                 [] => vec!["there is no cluster in this account and region".to_owned()],
-                _ => clusters.iter().map(|c| format!("`{}` lacks {}", c.name, lacks(c, wanted).join(", "))).collect(),
+                _ => clusters
+                    .iter()
+                    .map(|c| format!("`{}` lacks {}", c.name, mismatches(c, wanted).join(", ")))
+                    .collect(),
             },
         }),
         several => Err(Refusal::SeveralClustersMatch {

@@ -1,4 +1,5 @@
-//! What stands between this host and AWS: the clock, names, routes, proxies, TLS, and the endpoints of the control plane.
+//! What stands between this host and AWS: the clock, names, routes, proxies, TLS, and the endpoints of the control
+//! plane.
 //!
 //! Plain data. A proxy is host and port, never its password; a certificate is whose it is and who says so.
 

@@ -1,6 +1,7 @@
 //! Which proxy a program is told to use, read from the variables and unit files that tell it.
 //!
-//! In: text. Out: a proxy or none. The rules are those of Go's and curl's common subset (`golang.org/x/net/http/httpproxy`).
+//! In: text. Out: a proxy or none. The rules are those of Go's and curl's common subset
+//! (`golang.org/x/net/http/httpproxy`).
 
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;

@@ -235,7 +235,7 @@ pub struct Facts {
 }
 
 /// What keeps a cluster from being the wanted one: tags that it does not carry, or its status. Empty for a match.
-pub fn lacks(cluster: &Cluster, wanted: &BTreeMap<String, String>) -> Vec<String> {
+pub fn mismatches(cluster: &Cluster, wanted: &BTreeMap<String, String>) -> Vec<String> {
     let missing = wanted.iter().filter(|(key, value)| cluster.tags.get(*key) != Some(value));
     let inactive = (cluster.status != "ACTIVE").then(|| format!("it is {}", cluster.status));
     missing.map(|(key, value)| format!("{key}={value}")).chain(inactive).collect()

@@ -7,7 +7,7 @@ use crate::boundary::agent::{AgentError, Metadata, Task};
 use crate::boundary::disk::{Disk, DiskError};
 use crate::boundary::docker::DockerError;
 use crate::boundary::systemd::{Systemd, SystemdError};
-use crate::cleanup::{AgentRuns, DATA, FOLDERS, Interrupted, Left, Leftovers, OF_THIS_BOOT, RESET, Registered};
+use crate::cleanup::{AgentRuns, DATA, FOLDERS, Interrupted, Leftovers, NotRemoved, OF_THIS_BOOT, RESET, Registered};
 use crate::evidence::{Evidence, StageError};
 use crate::facts::{Known, Units, Written};
 use crate::host::{LONGEST_FILE, agent_config, saved_agent, units, written};
@@ -39,7 +39,7 @@ pub async fn leftovers(
     };
     let is_docker_down = units.as_ref().is_ok_and(|units| units.docker.active_state.as_deref() == Some("inactive"));
     leftovers.agent = agent(units);
-    leftovers.answers = metadata.is_ok() || matches!(&container, Ok(Some(container)) if container.running);
+    leftovers.agent_answers = metadata.is_ok() || matches!(&container, Ok(Some(container)) if container.running);
     leftovers.has_container = matches!(container, Ok(Some(_)));
     leftovers.registered = metadata.as_ref().ok().and_then(registered);
     leftovers.tasks = tasks(world, leftovers.registered.is_some(), is_docker_down, deadline).await;
@@ -58,7 +58,7 @@ fn files(disk: &Disk) -> Leftovers {
         ecs_config: Ok(None),
         written: Written::default(),
         agent: AgentRuns::NotBooted,
-        answers: false,
+        agent_answers: false,
         port_taken: None,
         registered: None,
         tasks: Known::Yes(Vec::new()),
@@ -91,7 +91,7 @@ fn files(disk: &Disk) -> Leftovers {
         false => config.map_err(StageError::Read),
     };
     let record = disk.read(WRITTEN, LONGEST_FILE).err();
-    leftovers.unreadable.extend(record.map(|error| Left { path: WRITTEN.to_owned(), why: error_chain(&error) }));
+    leftovers.unreadable.extend(record.map(|error| NotRemoved { path: WRITTEN.to_owned(), why: error_chain(&error) }));
     leftovers
 }
 
@@ -101,7 +101,7 @@ impl Leftovers {
         match found {
             Ok(found) => return Some(found),
             Err(error @ DiskError::Symlink { .. }) => self.elsewhere.push(error),
-            Err(error) => self.unreadable.push(Left { path: path.to_owned(), why: error_chain(&error) }),
+            Err(error) => self.unreadable.push(NotRemoved { path: path.to_owned(), why: error_chain(&error) }),
         }
         None
     }

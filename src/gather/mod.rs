@@ -14,7 +14,7 @@ use crate::boundary::World;
 use crate::boundary::aws::{Aws, AwsError};
 use crate::boundary::systemd::{Systemd, SystemdError};
 use crate::evidence::StageError;
-use crate::facts::{Facts, Host, Known, lacks};
+use crate::facts::{Facts, Host, Known, mismatches};
 use crate::host::agent_config;
 use crate::ownership;
 use crate::retry::Deadline;
@@ -226,7 +226,7 @@ impl Gathering<'_> {
         let aws = self.aws(facts).await?;
         let clusters = clusters::all(&aws, self.deadline).await?;
         let wanted = &settings.cluster_tags.value;
-        let mut matching = clusters.iter().filter(|cluster| lacks(cluster, wanted).is_empty());
+        let mut matching = clusters.iter().filter(|cluster| mismatches(cluster, wanted).is_empty());
         if let (Some(one), None) = (matching.next(), matching.next()) {
             let (prefix, trust) = (&early.tags_prefix.value, early.tags_settings.value);
             let place = format!("cluster `{}`", one.name);

@@ -99,8 +99,8 @@ fn a_table_without_the_port_or_without_a_readable_file_is_no_reason_to_believe()
 fn what_no_agent_of_this_instance_says_is_not_believed_of_root_either() {
     let other = |from: &str, to: &str| ARN.replace(from, to);
     for (cluster, arn, seen) in [
-        ("prod", other("eu-west-1", "us-east-1"), "of region `us-east-1`"),
-        ("prod", other("111122223333", "999988887777"), "of account `999988887777`"),
+        ("prod", other("eu-west-1", "us-east-1"), "has region `us-east-1`"),
+        ("prod", other("111122223333", "999988887777"), "has account `999988887777`"),
         ("prod", other(":container-instance/", ":task/"), "is not the ARN of a container instance"),
         ("prod", "yes".to_owned(), "`yes` is not the ARN"),
         ("prod", format!("{ARN}\u{1b}[2Jerror: [forged]"), "is not the ARN"),

@@ -6,7 +6,7 @@ use crate::boundary::agent::Task;
 use crate::boundary::disk::DiskError;
 use crate::boundary::systemd::UnitState;
 use crate::cleanup::{
-    AgentRuns, Cleanup, DATA, GPU, LOGS, Leftovers, OURS, Registered, Removal, Reset, SetAside, Withdrawal,
+    AgentRuns, Cleanup, DATA, GPU, LOGS, Leftovers, OWN_STATE, Registered, Removal, Reset, SetAside, Withdrawal,
 };
 use crate::ecs_config::{edit, effective, read};
 use crate::evidence::StageError;
@@ -94,7 +94,9 @@ fn obstacles(leftovers: &mut Leftovers, force: bool) -> Vec<StageError> {
     let mut obstacles = Vec::new();
     match &leftovers.agent {
         AgentRuns::Unknown(error) => obstacles.push(StageError::Systemd(error.clone())),
-        AgentRuns::Unit(_) | AgentRuns::NotInstalled if is_up(&leftovers.agent).is_none() && leftovers.answers => {
+        AgentRuns::Unit(_) | AgentRuns::NotInstalled
+            if is_up(&leftovers.agent).is_none() && leftovers.agent_answers =>
+        {
             obstacles.push(StageError::RunsOutside);
         }
         _ => {}
@@ -141,7 +143,7 @@ fn why(path: &str) -> &'static str {
         _ if is_in(DATA) => "the agent's saved state: a copy would take itself for this instance",
         _ if is_in(GPU) => "what ecs-init found out about this instance's GPUs",
         _ if is_in(LOGS) => "logs of this instance, which would be taken for those of a copy",
-        _ if is_in(OURS) => "what ecs-bootstrap remembers of this instance",
+        _ if is_in(OWN_STATE) => "what ecs-bootstrap remembers of this instance",
         _ if path.starts_with(IN_RUN) => "a verdict that is true no longer (not on a volume, so in no image)",
         _ => "saved state of an agent that was set aside",
     }

@@ -1,7 +1,7 @@
 use super::*;
 use crate::boundary::disk::{Entry, EntryType};
 use crate::boundary::systemd::SystemdError;
-use crate::cleanup::{Interrupted, Left};
+use crate::cleanup::{Interrupted, NotRemoved};
 use crate::facts::{SavedAgent, SavedState, Written};
 
 const NOW: &str = "2026-11-25T22:31:05Z";
@@ -33,7 +33,7 @@ fn host(paths: &[&str]) -> Leftovers {
         ecs_config: Ok(None),
         written: Written::default(),
         agent: unit("inactive"),
-        answers: false,
+        agent_answers: false,
         port_taken: None,
         registered: None,
         tasks: Known::Yes(Vec::new()),
@@ -94,7 +94,7 @@ fn unknown_is_not_stopped_and_force_does_not_make_it_so() {
     let error = SystemdError::NoManager { message: "none".to_owned() };
     let leftovers = Leftovers { agent: AgentRuns::Unknown(error), ..host(&["/var/lib/ecs/data/agent.db"]) };
     assert!(matches!(cleanup(leftovers, true).obstacles[..], [StageError::Systemd(_)]));
-    let outside = Leftovers { answers: true, ..host(&["/var/lib/ecs/data/agent.db"]) };
+    let outside = Leftovers { agent_answers: true, ..host(&["/var/lib/ecs/data/agent.db"]) };
     assert!(matches!(reset(outside, now(), true).obstacles[..], [StageError::RunsOutside]));
 }
 
@@ -165,7 +165,7 @@ fn an_interrupted_reset_is_finished_and_nothing_is_moved_twice() {
 
 #[test]
 fn state_that_may_not_be_looked_into_is_moved_all_the_same() {
-    let unreadable = vec![Left { path: DATA.to_owned(), why: "denied".to_owned() }];
+    let unreadable = vec![NotRemoved { path: DATA.to_owned(), why: "denied".to_owned() }];
     let reset = reset(Leftovers { unreadable, ..host(&[]) }, now(), false);
     assert_eq!(reset.set_aside.unwrap().bytes, None);
 }
