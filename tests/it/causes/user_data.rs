@@ -80,17 +80,17 @@ fn no_user_data_at_all_is_told() {
 #[test]
 fn user_data_without_its_marker_is_told() {
     for (text, why) in [
-        (SCRIPT.replace("#!/bin/bash\n", ""), "it begins with nothing that cloud-init knows"),
-        (format!("\n{SCRIPT}"), "blanks or an empty line stand before its first line"),
-        (format!("    {SCRIPT}"), "blanks or an empty line stand before its first line"),
-        (format!("\u{feff}{SCRIPT}"), "a byte order mark stands before its first line"),
+        (SCRIPT.replace("#!/bin/bash\n", ""), "it does not begin with a marker that cloud-init knows"),
+        (format!("\n{SCRIPT}"), "spaces or an empty line before its first line"),
+        (format!("    {SCRIPT}"), "spaces or an empty line before its first line"),
+        (format!("\u{feff}{SCRIPT}"), "a byte order mark before its first line"),
     ] {
         let instance = only(text);
         Names("user-data-not-recognised", 21, why).check(&instance, &told(&instance));
     }
     let instance = Instance::new().user_data("ECS_CLUSTER=prod\n");
     joined(&instance, "");
-    Names("user-data-not-recognised", 21, "it begins with nothing")
+    Names("user-data-not-recognised", 21, "it does not begin with a marker")
         .check(&instance, &verify(&instance, &["verify.deadline=20s"]));
 }
 
@@ -112,7 +112,7 @@ fn user_data_that_is_encoded_twice_is_told() {
     Names("no-cluster-named", 21, "speaks of a cluster").check(&instance, &told(&instance));
     // What is base64 of nothing that is taken is not.
     let instance = only(STANDARD.encode("ECS_CLUSTER=prod"));
-    Names("user-data-not-recognised", 21, "begins with nothing").check(&instance, &told(&instance));
+    Names("user-data-not-recognised", 21, "does not begin with a marker").check(&instance, &told(&instance));
 }
 
 #[test]
@@ -121,10 +121,10 @@ fn a_broken_mime_message_is_told_with_its_fault() {
     for (text, fault) in [
         (
             format!("{HEAD}--==B==\nContent-Type: text/cloud-config\n\n#cloud-config\n--==B==--\n{SCRIPT}"),
-            "something follows",
+            "text after the closing boundary",
         ),
         (format!("{HEAD}{part}--==B==--\n").replace("x-shellscript", "x-sh"), "part 1 is of a type"),
-        (format!("{HEAD}{part}--==B==--\n").replace("; boundary=\"==B==\"", ""), "names no boundary"),
+        (format!("{HEAD}{part}--==B==--\n").replace("; boundary=\"==B==\"", ""), "has no boundary"),
         (format!("{HEAD}{part}--==B==--\n").replace("MIME-Version: 1.0\n", ""), "no `MIME-Version:` header"),
     ] {
         let instance = only(text);
