@@ -1,7 +1,7 @@
-//! The probes that verify and doctor run, each bounded in time, none disturbing the host.
+//! The probes that verify and doctor run. Each is limited in time and changes nothing on the host.
 //!
-//! In: the world. Out: a part of the evidence. Nothing here judges: what cannot be seen stays unknown. It stands beside
-//! the rooms as `host.rs` does, and knows the boundary and the nouns.
+//! In: the world. Out: a part of the evidence. A probe decides nothing: what it cannot observe stays unknown. Like
+//! `host.rs` this module is below the stages: it uses the boundary and the data types.
 
 mod files;
 mod host;

@@ -1,6 +1,6 @@
-//! Turns evidence into a verdict: observes until the instance is ready, a cause is final, or the deadline passes.
+//! The stage `verify`: observes the instance until it is ready, a cause is final, or the deadline passes.
 //!
-//! In: what is expected, and the world. Out: one verdict. It changes nothing on the host.
+//! In: an [`Expectation`], and the world. Out: one verdict. It changes nothing on the host.
 
 mod give_up;
 mod observe;
@@ -20,19 +20,19 @@ use crate::evidence::{Evidence, StageError};
 use crate::plan::Expectation;
 use crate::verdict::Verdict;
 
-/// Who listens while the verdict is not there yet.
+/// Callbacks that verify calls while it waits.
 pub struct ProgressCallbacks<'l> {
-    /// Is told what is being waited for, whenever that changes.
+    /// Called with what verify waits for, whenever that changes.
     pub on_waiting: &'l mut dyn FnMut(&str),
-    /// Is told what stands for now, where something is wrong that may go on without end.
+    /// Called with a preliminary verdict, if there is a fault while user data runs, which may never end.
     pub on_interim: &'l mut dyn FnMut(&Verdict),
-    /// Says whether another run has come to expect something else.
+    /// Returns a new expectation, if another run has stored one.
     pub new_expectation: &'l mut dyn FnMut() -> Option<Expectation>,
-    /// Is told, at each look, how long the verdict may still take.
+    /// Called at each step with the longest time until the verdict.
     pub on_time_left: &'l dyn Fn(Duration),
 }
 
-/// Waits for the registration.
+/// Waits for the registration and returns the verdict.
 pub async fn verdict(
     world: &World,
     systemd: &Result<Systemd, SystemdError>,
@@ -51,7 +51,7 @@ pub async fn verdict(
     let mut reported_interim: Option<String> = None;
     loop {
         (callbacks.on_time_left)(wait.remaining());
-        observer.look(wait.deadline()).await;
+        observer.next(wait.deadline()).await;
         if let Some(expectation) = (callbacks.new_expectation)() {
             wait.restart(expectation.deadline);
             observer.expect(expectation);
@@ -79,33 +79,34 @@ pub async fn verdict(
     }
 }
 
-/// The verdict of what stopped an earlier room, by itself: nothing is asked.
-pub fn stopped(stop: StageError) -> Verdict {
-    verdict_of(&Evidence::of_stop(stop))
+/// The verdict for the error that ended an earlier stage. No probe runs.
+pub fn stopped(error: StageError) -> Verdict {
+    verdict_of(&Evidence::of_stop(error))
 }
 
-/// The same, and what lies behind it is looked at once: no cluster is named, since user data has failed.
-pub async fn explained(world: &World, stop: StageError) -> Verdict {
-    verdict_of(&once::around(world, stop).await)
+/// The verdict for the error that ended an earlier stage, after probes of its possible reasons. Example: no source
+/// names a cluster, because user data failed.
+pub async fn explained(world: &World, error: StageError) -> Verdict {
+    verdict_of(&once::around(world, error).await)
 }
 
-/// All probes, once and side by side.
+/// Runs all probes once, in parallel.
 pub async fn examine(
     world: &World,
     systemd: &Result<Systemd, SystemdError>,
     expectation: Option<Expectation>,
-    stop: Option<StageError>,
+    error: Option<StageError>,
 ) -> Evidence {
-    once::once(world, systemd, expectation, stop).await
+    once::once(world, systemd, expectation, error).await
 }
 
-/// What is being waited for, in words.
+/// What verify waits for, as text for progress messages.
 fn waiting_for(evidence: &Evidence, findings: &[Finding]) -> String {
     if evidence.container_instance_arn().is_some() {
         return "the agent's connection to ECS".to_owned();
     }
     if evidence.held_by_user_data() {
-        return "user data to end (cloud-final.service)".to_owned();
+        return "the end of user data (cloud-final.service)".to_owned();
     }
     if let Some(first) = findings.first() {
         return format!("the registration; so far: [{}] {}", first.cause.id, first.cause.title);

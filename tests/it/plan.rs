@@ -313,7 +313,7 @@ fn says_what_each_cluster_lacks_when_none_carries_the_tags() {
     });
     let outcome = instance.run(&["plan", "--cluster-tag", "env=prod"]);
     assert_eq!(outcome.code, Some(21), "{}", outcome.stderr);
-    for line in ["`a` lacks env=prod", "`gone` lacks it is INACTIVE"] {
+    for line in ["`a`: no tag env=prod", "`gone`: status INACTIVE"] {
         assert!(outcome.stderr.contains(line), "{}", outcome.stderr);
     }
 }

@@ -1,9 +1,9 @@
 //! Finds a value in a bolt database, the file format of the agent's saved state.
 //!
-//! In: a way to read parts of the file, perhaps while bolt writes to it. Out: the bytes of one value, or which page does
-//! not fit together. Only the pages on the way to the value are read, each within a limit, and one descent is bounded, so
-//! no bytes make it panic, run for long or take much memory; it knows nothing of what the values mean. A page of data has no checksum: a torn file that still fits together cannot
-//! be told from a whole one.
+//! In: a way to read parts of the file, perhaps while bolt writes to it. Out: the bytes of one value, or which page
+//! does not fit together. Only the pages on the way to the value are read, each within a limit, and one descent is
+//! bounded, so no bytes make it panic, run for long or take much memory; it knows nothing of what the values mean. A
+//! page of data has no checksum: a torn file that still fits together cannot be told from a whole one.
 
 use super::unreadable::{Unreadable, VERSION};
 

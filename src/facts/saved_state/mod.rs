@@ -70,8 +70,8 @@ pub fn from_bolt_at(read: &dyn Fn(u64, usize) -> Option<Vec<u8>>, size: u64) -> 
     Ok(saved.known())
 }
 
-/// Reads `ecs_agent_data.json`, which counts only while [`from_bolt`] gives no agent version. An empty file is an error,
-/// as for the agent.
+/// Reads `ecs_agent_data.json`, which counts only while [`from_bolt`] gives no agent version. An empty file is an
+/// error, as for the agent.
 pub fn from_json(bytes: &[u8]) -> Result<Option<SavedState>, Unreadable> {
     #[derive(Deserialize)]
     struct StateFile {
@@ -305,7 +305,8 @@ mod tests {
             let mut file = in_many_pages();
             file[512 + 8 + at] ^= flip;
             let read = from_bolt(&file);
-            // The header of the page is not summed; without the newer transaction the older is true, and it knew nothing.
+            // The header of the page is not summed; without the newer transaction the older is true, and it knew
+            // nothing.
             prop_assert!(read == Ok(None) || (at < 8 && read == Ok(Some(prod()))));
         }
     }

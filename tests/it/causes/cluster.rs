@@ -23,7 +23,7 @@ fn a_cluster_that_was_created_after_the_agent_gave_up_is_joined_by_the_next_run(
 fn clusters_that_lack_the_wanted_tags_are_told_with_what_they_lack() {
     let instance = Instance::new().without_tags();
     let outcome = run(&instance, &["cluster-tags.stage=prod"]);
-    Names("no-cluster-matches", 21, "`prod` lacks").check_untouched(&instance, &outcome);
+    Names("no-cluster-matches", 21, "`prod`: no tag").check_untouched(&instance, &outcome);
 }
 
 #[test]
