@@ -215,11 +215,10 @@ impl<'a> Observer<'a> {
         }
     }
 
+    /// The future that runs a probe; `None` if a required value, such as the region, is unknown.
     fn future(&self, probe: Probe) -> Option<Probing<'a>> {
         let world = self.world;
         let expected = self.evidence.expectation.as_ref()?;
-        let region = expected.region.clone();
-        let cluster = expected.cluster.clone();
         let soon = Deadline::after(PROBE);
         Some(match probe {
             Probe::Introspection => {
@@ -240,18 +239,11 @@ impl<'a> Observer<'a> {
                 Observation::Docker(ping, container)
             }),
             Probe::Network => {
-                let region = region?;
+                let region = expected.region.clone()?;
                 Box::pin(async move { Observation::Network(probe::network(world, Some(&region)).await) })
             }
-            Probe::Cluster => {
-                let (region, cluster) = (region?, cluster?);
-                Box::pin(async move {
-                    Observation::Cluster(match world.aws(&region).await {
-                        Ok(aws) => aws.describe_clusters(&[cluster], Deadline::after(CALL)).await,
-                        Err(error) => Err(error),
-                    })
-                })
-            }
+            Probe::Cluster => self.describe_cluster(expected)?,
+            Probe::Registration => self.describe_container_instance(expected)?,
             Probe::UserData => Box::pin(async move { Observation::UserData(probe::user_data(world, soon).await) }),
             Probe::HostState => {
                 let units = self.evidence.known_units().cloned();
@@ -265,19 +257,32 @@ impl<'a> Observer<'a> {
                     Observation::BlockingStart(blocking_start(&world.disk, &unit), probe::long_run(&world.disk))
                 })
             }
-            Probe::Registration => {
-                // If the plan names no cluster, user data did, and the agent reports it.
-                let (joined, arn) = self.evidence.joined_as()?;
-                let (region, cluster) = (region?, cluster.unwrap_or(joined));
-                Box::pin(async move {
-                    let call = Deadline::after(CALL);
-                    Observation::Registration(match world.aws(&region).await {
-                        Ok(aws) => aws.container_instance(&cluster, &arn, call).await,
-                        Err(error) => Err(error),
-                    })
-                })
-            }
         })
+    }
+
+    fn describe_cluster(&self, expected: &Expectation) -> Option<Probing<'a>> {
+        let world = self.world;
+        let (region, cluster) = (expected.region.clone()?, expected.cluster.clone()?);
+        Some(Box::pin(async move {
+            Observation::Cluster(match world.aws(&region).await {
+                Ok(aws) => aws.describe_clusters(&[cluster], Deadline::after(CALL)).await,
+                Err(error) => Err(error),
+            })
+        }))
+    }
+
+    fn describe_container_instance(&self, expected: &Expectation) -> Option<Probing<'a>> {
+        let world = self.world;
+        let (joined, arn) = self.evidence.joined_as()?;
+        // If the plan names no cluster, user data did, and the agent reports it.
+        let (region, cluster) = (expected.region.clone()?, expected.cluster.clone().unwrap_or(joined));
+        Some(Box::pin(async move {
+            let call = Deadline::after(CALL);
+            Observation::Registration(match world.aws(&region).await {
+                Ok(aws) => aws.container_instance(&cluster, &arn, call).await,
+                Err(error) => Err(error),
+            })
+        }))
     }
 
     fn store(&mut self, observation: Observation) {

@@ -171,14 +171,14 @@ fn image_hints(leftovers: &Leftovers) -> Vec<String> {
     let clean =
         if root.is_empty() { "cloud-init clean --logs".to_owned() } else { format!("rm -rf {root}/var/lib/cloud/*") };
     hints.push(format!(
-        "ecs-bootstrap does not remove cloud-init's state, the machine-id and the ssh host keys: `{clean}`, `truncate -s 0 \
-         {root}/etc/machine-id`, `rm -f {root}/etc/ssh/ssh_host_*`"
+        "ecs-bootstrap does not remove cloud-init's state, the machine-id and the ssh host keys: `{clean}`, `truncate \
+         -s 0 {root}/etc/machine-id`, `rm -f {root}/etc/ssh/ssh_host_*`"
     ));
     hints.extend(kept_config(leftovers));
     if leftovers.has_container {
         hints.push(
-            "the stopped container `ecs-agent` stays, and its environment contains the values of ecs.config: `docker rm \
-             ecs-agent` (ecs-init also removes it before it starts the next one)"
+            "the stopped container `ecs-agent` stays, and its environment contains the values of ecs.config: `docker \
+             rm ecs-agent` (ecs-init also removes it before it starts the next one)"
                 .to_owned(),
         );
     }
