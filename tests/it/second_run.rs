@@ -344,6 +344,6 @@ fn a_throttled_call_takes_no_instance_out_of_its_cluster() {
     assert_eq!(outcome.code, Some(0), "{}\n{}", outcome.stdout, outcome.stderr);
     assert_eq!(instance.disk.text("etc/ecs/ecs.config"), "ECS_CLUSTER=prod\n");
     let told = format!("{:?}", instance.journal.entries());
-    assert!(told.contains("so it stays as it was"), "{told}");
+    assert!(told.contains("the cluster is unchanged"), "{told}");
     instance.user_data_ends();
 }
