@@ -88,7 +88,7 @@ impl Boot {
         tracing::info!(removed = cleanup.remove.len() - kept, left = left.len(), "cleaned the host for an image");
         match left.is_empty() {
             true => Ok(cleanup),
-            false => Err(StageError::Left { left: left.into_iter().map(|left| left.why).collect() }),
+            false => Err(StageError::NotRemoved { left: left.into_iter().map(|left| left.why).collect() }),
         }
     }
 

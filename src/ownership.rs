@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use sha2::{Digest, Sha256};
 
 use crate::ecs_config::{effective, read};
-use crate::facts::{Host, Said, Written};
+use crate::facts::{EarlierSource, Host, Written};
 use crate::plan::{ECS_CONFIG, PlannedKey, VENDOR_ECS_CONFIG};
 use crate::settings::Rank;
 
@@ -87,14 +87,14 @@ pub fn remember(host: &Host, keys: &[PlannedKey], instance_id: Option<&str>) -> 
     let is_cluster_of_one_run = |planned: &&&PlannedKey| {
         planned.key == CLUSTER && matches!(planned.source.rank, Rank::Environment | Rank::CommandLine)
     };
-    let record = |planned: &&PlannedKey| Said { rank: planned.source.rank, key: planned.source.key.clone() };
-    let cluster_said = own.iter().find(is_cluster_of_one_run).map(record);
+    let record = |planned: &&PlannedKey| EarlierSource { rank: planned.source.rank, key: planned.source.key.clone() };
+    let cluster_source = own.iter().find(is_cluster_of_one_run).map(record);
     let keys: BTreeMap<_, _> = own.into_iter().map(|planned| (planned.key.clone(), hash(&planned.value))).collect();
     let merged = foreign(host).into_iter().find(|foreign| foreign.path == ECS_CONFIG && foreign.key == ATTRIBUTES);
     Written {
         version: VERSION,
         instance_id: instance_id.unwrap_or_default().to_owned(),
-        cluster_said,
+        cluster_source,
         attributes: merged.map(|merged| merged.value).filter(|_| keys.contains_key(ATTRIBUTES)),
         before: host.written.keys.clone().into_iter().filter(|(key, hash)| keys.get(key) != Some(hash)).collect(),
         keys,

@@ -114,9 +114,9 @@ impl Boot {
         let verdict = match Box::pin(self.configure(wait, &mut phases, &progress)).await {
             Ok(Onward::Verify { plan, applied, systemd, age }) => {
                 cluster = plan.expectation.cluster.clone();
-                let handed = verify::Handed { queued: applied.effects.jobs, jobs: applied.jobs };
+                let queued_jobs = verify::QueuedJobs { queued: applied.effects.jobs, jobs: applied.jobs };
                 signal_client = SignalClient::new(&self.world, &plan.expectation, self.signals_until()).await;
-                let verdict = self.verdict(plan.expectation, handed, &systemd, age, &mut phases, &progress);
+                let verdict = self.verdict(plan.expectation, queued_jobs, &systemd, age, &mut phases, &progress);
                 with_heartbeats(signal_client.as_ref(), verdict).await
             }
             Ok(Onward::HandedOver(document)) => {
@@ -177,9 +177,9 @@ impl Boot {
         let cluster = expectation.cluster.clone();
         let age = age(&expectation);
         let systemd = Systemd::connect(Deadline::after(BUS)).await;
-        let handed = verify::Handed::default();
+        let queued_jobs = verify::QueuedJobs::default();
         let signal_client = SignalClient::new(&self.world, &expectation, self.signals_until()).await;
-        let verdict = self.verdict(expectation, handed, &systemd, age, &mut phases, &progress);
+        let verdict = self.verdict(expectation, queued_jobs, &systemd, age, &mut phases, &progress);
         let verdict = with_heartbeats(signal_client.as_ref(), verdict).await;
         let mut document = match self.refused_by_guard(&verdict) {
             // It was told by guard.
@@ -381,7 +381,7 @@ impl Boot {
     async fn verdict(
         &self,
         expectation: Expectation,
-        handed: verify::Handed,
+        queued_jobs: verify::QueuedJobs,
         systemd: &Result<Systemd, SystemdError>,
         age: Option<Duration>,
         phases: &mut Phases,
@@ -392,21 +392,21 @@ impl Boot {
         let cluster = expectation.cluster.clone();
         let done = phases.done.clone();
         let mut seen = handover::modified(&self.world.disk);
-        let listener = verify::Listener {
-            waiting: &mut |waiting| {
+        let callbacks = verify::ProgressCallbacks {
+            on_waiting: &mut |waiting| {
                 progress.say(&format!("waiting for {waiting}"));
                 journal::status(&format!("waiting for {waiting}"));
             },
-            interim: &mut |verdict| self.tell(&document(verdict, cluster.as_deref(), &done), false),
-            may_take: &|duration| self.may_take(duration),
-            expected: &mut || {
+            on_interim: &mut |verdict| self.tell(&document(verdict, cluster.as_deref(), &done), false),
+            on_time_left: &|duration| self.may_take(duration),
+            new_expectation: &mut || {
                 let now = handover::modified(&self.world.disk);
                 let changed = std::mem::replace(&mut seen, now) != now;
                 let handover = changed.then(|| handover::read(&self.world.disk).ok().flatten()).flatten()?;
                 Some(handover.expectation)
             },
         };
-        let verdict = Box::pin(verify::verdict(&self.world, systemd, expectation, handed, age, listener)).await;
+        let verdict = Box::pin(verify::verdict(&self.world, systemd, expectation, queued_jobs, age, callbacks)).await;
         phases.end("verify", begun);
         verdict
     }

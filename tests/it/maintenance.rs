@@ -308,7 +308,7 @@ fn an_agent_that_does_not_stop_keeps_its_files() {
     let instance = booted();
     instance.systemd.change_unit("ecs.service", |unit| unit.start = Start::NeverEnds);
     let arguments = ["prepare-image", "--yes", "--set", "run.deadline=1s"];
-    ExpectedCause("agent-unit-job", 12, "ecs.service was told to stop").check(&instance.run(&arguments));
+    ExpectedCause("agent-unit-job", 12, "the stop job of ecs.service failed").check(&instance.run(&arguments));
     assert!(instance.disk.read(DB).is_some() && instance.disk.text(CONFIG).contains("ECS_CLUSTER=prod"));
     let instance = booted();
     let name = "org.freedesktop.DBus.Error.UnknownMethod".to_owned();
