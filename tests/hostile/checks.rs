@@ -62,7 +62,7 @@ pub fn outcome(outcome: &Outcome, arguments: &[String]) -> Vec<Wrong> {
     let errors = lines().filter(|line| line.starts_with("error:")).count();
     let is_error = outcome.code != Some(0);
     // The error of a document is its cause; guard tells that of the run before it too.
-    let before = lines().filter(|line| *line == "the run before it:").count();
+    let before = lines().filter(|line| *line == "verdict of the last run:").count();
     let expected = usize::from(is_error && !is_json && !is_check) + before.min(1);
     // What `check` finds is told by file, line and column; each file that it cannot read is one error.
     let is_unread = is_check && outcome.code == Some(2) && errors > 0 && errors < arguments.len();

@@ -61,7 +61,7 @@ fn a_line_that_user_data_appended_does_not_outrank_the_tag() {
     append(&instance, "ECS_CLUSTER=old\nECS_LOGLEVEL=debug\n");
     assert_eq!(lets_start(&instance), "ECS_CLUSTER=prod\nECS_LOGLEVEL=debug\n");
     let told = format!("{:?}", instance.journal.entries());
-    assert!(told.contains("what the plan says was written again"), "{told}");
+    assert!(told.contains("planned values written again"), "{told}");
 }
 
 #[test]
@@ -190,7 +190,7 @@ fn a_secret_stays_in_the_file_and_out_of_the_plan() {
     assert_eq!(mode, 0o600);
     instance.disk.write(CONFIG, "");
     lets_start(&instance);
-    assert!(format!("{:?}", instance.journal.entries()).contains("has lost values"));
+    assert!(format!("{:?}", instance.journal.entries()).contains("values are missing in ecs.config"));
 }
 
 #[test]
@@ -223,7 +223,7 @@ fn a_cluster_that_the_instance_of_the_image_wrote_starts_the_agent_with_a_warnin
     assert_eq!(instance.run(&["run", "--no-wait"]).code, Some(21));
     assert_eq!(lets_start(&instance), "ECS_CLUSTER=prod\n");
     let log = format!("{:?}", instance.journal.entries());
-    assert!(log.contains("written by the instance that this image was made of"), "{log}");
+    assert!(log.contains("written on the instance from which this image was made"), "{log}");
     // The same disk on the same instance: a broken bootstrap breaks nothing.
     let same = copy("i-0123456789abcdef0");
     assert_eq!(lets_start(&same), "ECS_CLUSTER=prod\n");
@@ -288,7 +288,7 @@ fn a_file_that_cannot_be_read_is_not_a_file_that_names_no_cluster() {
                 assert_eq!(outcome.code, Some(0), "{path} is {how}: {}", outcome.stderr);
                 assert!(outcome.duration < Duration::from_secs(5), "{path} is {how}: {:?}", outcome.duration);
                 let told = format!("{:?}", instance.journal.entries());
-                assert!(told.contains("cannot be read"), "{path} is {how}: {told}");
+                assert!(told.contains("file of the agent not read"), "{path} is {how}: {told}");
                 assert_eq!(instance.run(&["guard", "--rewrite"]).code, Some(0), "{path} is {how}");
             }
         }

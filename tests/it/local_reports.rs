@@ -124,7 +124,7 @@ fn notified(instance: Instance, arguments: &[&str]) -> Vec<String> {
 fn the_service_manager_is_told_what_is_waited_for_and_what_came_of_it() {
     let told = notified(Instance::new(), &["run", "--wait"]);
     assert!(told.iter().all(|datagram| datagram.trim_end().starts_with("STATUS=")), "{told:?}");
-    assert!(told.iter().any(|datagram| datagram.contains("reading metadata")), "{told:?}");
+    assert!(told.iter().any(|datagram| datagram.contains("reading instance metadata")), "{told:?}");
     assert!(told.last().unwrap().contains("STATUS=ready: `arn:aws:ecs:"), "{told:?}");
     let told = notified(Instance::new().without_tags(), &["verify", "--set", "tags.wait=1s"]);
     assert!(told[0].contains("READY=1"), "{told:?}");

@@ -110,7 +110,7 @@ fn a_list_changes_nothing_and_says_why_each_path_must_go() {
     let before = tree(instance.root());
     for command in ["prepare-image", "reset-agent"] {
         let outcome = done(&instance, &[command]);
-        let whole = format!("`ecs-bootstrap {command} --root {} --yes` does it", instance.root().display());
+        let whole = format!("run `ecs-bootstrap {command} --root {} --yes`", instance.root().display());
         assert!(outcome.stdout.contains(&whole), "{}", outcome.stdout);
         assert!(outcome.stdout.contains("would stop   ecs.service"), "{}", outcome.stdout);
         assert!(outcome.stdout.contains("aws ecs deregister-container-instance --region eu-west-1 --cluster prod"));
@@ -201,7 +201,7 @@ fn tasks_are_not_orphaned_unless_told() {
         Names("tasks-running", 24, "`web:3` is RUNNING: arn:aws:ecs:eu-west-1:111122223333:task/prod/2")
             .check_untouched(&instance, &[command, "--yes"]);
         let list = done(&instance, &[command]).stdout;
-        assert!(list.contains("in the way: [tasks-running]") && !list.contains("task/prod/1"), "{list}");
+        assert!(list.contains("refused: [tasks-running]") && !list.contains("task/prod/1"), "{list}");
         done(&instance, &[command, "--yes", "--force"]);
         assert_ne!(names(&instance, "var/lib/ecs/data").contains(&"agent.db".to_owned()), command == "prepare-image");
     }
@@ -245,7 +245,7 @@ fn without_a_bus_nothing_is_removed_while_the_agent_may_run() {
     let instance = booted().without_bus();
     for command in ["prepare-image", "reset-agent"] {
         Names("systemd-unreachable", 12, "no D-Bus system bus").check_untouched(&instance, &[command, "--yes"]);
-        assert!(done(&instance, &[command]).stdout.contains("in the way: [systemd-unreachable]"));
+        assert!(done(&instance, &[command]).stdout.contains("refused: [systemd-unreachable]"));
     }
 }
 

@@ -71,7 +71,7 @@ fn status_accuses_nothing_where_systemd_cannot_be_asked_or_a_verdict_was_told() 
     let instance = handed_over().without_bus();
     let outcome = instance.run(&["status"]);
     assert_eq!(outcome.code, Some(0), "{}", outcome.stdout);
-    assert!(outcome.stderr.contains(&format!("whether {VERIFY} still runs is not known")), "{}", outcome.stderr);
+    assert!(outcome.stderr.contains(&format!("it is not known whether {VERIFY} still runs")), "{}", outcome.stderr);
     assert_eq!(Instance::new().run(&["status"]).code, Some(13), "nothing has run");
     let instance = Instance::new();
     assert_eq!(instance.run(&["run", "--wait"]).code, Some(0));

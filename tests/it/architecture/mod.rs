@@ -151,7 +151,6 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "command_line",
             "decide",
             "evidence",
-            "exit",
             "gather",
             "redaction",
             "render",

@@ -71,7 +71,7 @@ fn without_the_permission_to_describe_the_instance_is_ready_by_introspection() {
     let instance = Instance::new().aws_fault("DescribeContainerInstances", denied);
     let outcome = run(&instance, &["verify.deadline=20s"]);
     Notes("describe-denied", "ecs:DescribeContainerInstances is denied").check(&outcome);
-    assert!(outcome.stdout.contains("connection not asked"), "{}", outcome.stdout);
+    assert!(outcome.stdout.contains("agent connection not checked"), "{}", outcome.stdout);
     assert_eq!(instance.aws.count("DescribeContainerInstances"), 1);
 }
 
