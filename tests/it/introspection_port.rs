@@ -148,7 +148,7 @@ fn with_the_port_taken_force_uses_the_tasks_of_docker() {
     let instance = impostor.beside(Instance::new(), 1000);
     assert_eq!(instance.run(&["run", "--no-wait"]).code, Some(0));
     let list = instance.run(&["reset-agent"]);
-    assert!(list.stdout.contains(&format!("in the way: [{ID}]")), "{}", list.stdout);
+    assert!(list.stdout.contains(&format!("refused: [{ID}]")), "{}", list.stdout);
     assert!(!list.stdout.contains(ARN), "{}", list.stdout);
     let outcome = instance.run(&["reset-agent", "--yes", "--force"]);
     assert_eq!(outcome.code, Some(0), "{}", outcome.stderr);

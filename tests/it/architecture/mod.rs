@@ -153,7 +153,6 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "command_line",
             "decide",
             "evidence",
-            "exit",
             "gather",
             "redaction",
             "render",
