@@ -1,7 +1,7 @@
 //! The two commands that remove files: `prepare-image` and `reset-agent`, and the order of their stages.
 //!
 //! In: the clients, and what the caller agrees to. Out: a [`CommandOutput`]. Without `--yes` nothing is written,
-//! stopped or locked; with it the same lock is held as by `run`. Neither command reports a verdict of the boot.
+//! stopped or locked; with it, the lock of `run` is held. Neither command reports a verdict of the boot.
 
 use std::time::{Duration, SystemTime};
 

@@ -23,7 +23,7 @@ use crate::retry::{Deadline, within};
 use crate::verdict::Verdict;
 use crate::verify;
 
-/// How long after `run.deadline` a stage may still return an error of its own, which says more than that time ran out.
+/// How long after `run.deadline` a stage may still return its own error, which is more precise than "time is over".
 const GRACE: Duration = Duration::from_millis(500);
 
 /// What follows after apply.
@@ -117,7 +117,7 @@ impl Boot {
         Ok((plan, applied, systemd))
     }
 
-    /// Leaves the verification to its unit where it cannot end here, or where `wait` asks for that.
+    /// Leaves the verification to its unit if it could not end here, or if `wait` asks for that.
     async fn continue_after_apply(
         &self,
         wait: Wait,

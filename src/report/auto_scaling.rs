@@ -2,7 +2,7 @@
 //!
 //! A ready instance continues. An instance that failed is abandoned, and so replaced by its group, only if
 //! [`may_abandon`] allows it. Otherwise the hook is left alone, and its default result applies when its time is over
-//! (Auto Scaling User Guide, "Amazon EC2 Auto Scaling lifecycle hooks"). An instance on its way into a warm pool
+//! (Auto Scaling User Guide, "Amazon EC2 Auto Scaling lifecycle hooks"). An instance that enters a warm pool
 //! continues at once, because its agent starts only when it leaves the pool.
 
 use std::convert::Infallible;

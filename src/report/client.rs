@@ -1,4 +1,4 @@
-//! The client for signals: which instance signals, to whom, until when, and one attempt with its retries.
+//! The client for signals: the instance, its enabled signals, their deadline, and the retries of one signal.
 //!
 //! The targets are in files of their own: [`super::cloudformation`], [`super::auto_scaling`] and
 //! [`super::instance_tags`].
@@ -20,7 +20,7 @@ const IDENTITY: Duration = Duration::from_secs(10);
 const POLICY: Policy = Policy { first: Duration::from_millis(500), longest: Duration::from_secs(8) };
 /// Time limit for `ec2:DescribeTags`.
 const DESCRIBE_TAGS: Duration = Duration::from_secs(30);
-/// Time limit for one signal that is sent before there is a verdict (the launch hook on the way into a warm pool).
+/// Time limit for one signal that is sent before there is a verdict (to the launch hook, before a warm pool).
 const ONE_SIGNAL: Duration = Duration::from_secs(60);
 const DOCUMENT: &str = "dynamic/instance-identity/document";
 const TAGS: &str = "meta-data/tags/instance";
