@@ -89,7 +89,7 @@ pub(crate) fn user_data(bytes: &[u8]) {
     assert_eq!(known.part_type == user_data::PartType::Absent, bytes.is_empty());
     assert_eq!(user_data::read(Some(bytes)).part_type, known.part_type);
     assert!(known.mime.iter().all(|fault| fault.len() < 120 && fault.is_ascii()));
-    let _ = settings::user_data::ours(bytes);
+    let _ = settings::user_data::settings_in(bytes);
 }
 
 /// An error of an AWS API (HTTP status, code and message, one line each): for each cause that it results in, the

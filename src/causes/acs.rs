@@ -6,7 +6,7 @@ use super::role::{LATE, has_static_keys};
 use super::{Cause, Class, Layer};
 use crate::boundary::aws::AwsErrorKind;
 use crate::boundary::net::is_private;
-use crate::evidence::network_path::{ControlPlane, Reached};
+use crate::evidence::network_path::{ControlPlane, EndpointProbe};
 use crate::evidence::{Evidence, NetworkProbe};
 use crate::exit::Exit;
 use crate::redaction::error_chain;
@@ -112,12 +112,12 @@ fn partial(evidence: &Evidence) -> Option<Vec<String>> {
     let is_all = |probe: &NetworkProbe, private| {
         !probe.addresses.is_empty() && probe.addresses.iter().all(|address| is_private(*address) == private)
     };
-    let Some(Reached::Directly(api)) = &plane.api else { return None };
+    let Some(EndpointProbe::Direct(api)) = &plane.api else { return None };
     if api.connected.is_err() || !is_all(api, true) {
         return None;
     }
-    let public = |reached: &Option<Reached>| match reached {
-        Some(Reached::Directly(probe)) if is_all(probe, false) => {
+    let public = |reached: &Option<EndpointProbe>| match reached {
+        Some(EndpointProbe::Direct(probe)) if is_all(probe, false) => {
             Some(describe_fault((&probe.host, probe.connected.as_ref().err()?)))
         }
         _ => None,
@@ -160,7 +160,8 @@ mod tests {
             ec2_instance_id: None,
         };
         let is_open = acs.connected.is_ok();
-        let [api, agent, telemetry] = [at("ecs.test", api, true), acs, tcs].map(|probe| Some(Reached::Directly(probe)));
+        let [api, agent, telemetry] =
+            [at("ecs.test", api, true), acs, tcs].map(|probe| Some(EndpointProbe::Direct(probe)));
         let plane = ControlPlane { api, agent, telemetry };
         let version = String::new();
         Evidence {

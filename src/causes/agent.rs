@@ -134,7 +134,7 @@ pub(super) static GAVE_UP: Cause = Cause {
              mismatch`), run `ecs-bootstrap reset-agent --yes`",
     source: "agent/sighandlers/exitcodes: 5 is terminal",
     check: |evidence| {
-        if !evidence.agent_exited_with(5) || !evidence.is_machine_seen() || is_explained(evidence) {
+        if !evidence.agent_exited_with(5) || !evidence.is_host_examined() || is_explained(evidence) {
             return None;
         }
         let logged = evidence.agent_logged(&[

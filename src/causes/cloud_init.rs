@@ -141,7 +141,7 @@ pub(super) static FAILED: Cause = Cause {
         // If user data does not mention a cluster, an error elsewhere in cloud-init cannot be why the cluster is
         // missing.
         let mentions_cluster =
-            |known: &&UserData| matches!(known.part_type, PartType::Known(_)) && known.speaks_of_cluster;
+            |known: &&UserData| matches!(known.part_type, PartType::Known(_)) && known.mentions_cluster;
         user_data(evidence).filter(mentions_cluster)?;
         let records = &evidence.files.cloud_init;
         let mut seen = errors(evidence, |error| !error.is_of_user_data());

@@ -131,7 +131,7 @@ pub(super) static NO_CLUSTER_NAMED: Cause = Cause {
                 PartType::TwiceEncoded(what) => format!("{what} in base64"),
                 PartType::Unknown(_) | PartType::Absent => "nothing that cloud-init runs".to_owned(),
             };
-            let mentions = if known.speaks_of_cluster { "mentions" } else { "does not mention" };
+            let mentions = if known.mentions_cluster { "mentions" } else { "does not mention" };
             format!("user data is {what}, and {mentions} a cluster")
         });
         Some(effect.seen.into_iter().chain(of_user_data).chain(output(evidence)).collect())

@@ -33,7 +33,7 @@ pub(super) static NAME_UNKNOWN: Cause = Cause {
     source: "amazon-ecs-cli#232",
     check: |evidence| {
         let mut seen = failed(evidence, |error| matches!(error, NetError::NoSuchName { .. }), true)?;
-        seen.extend(evidence.network_path.names.as_ref().map(|names| match &names.resolved {
+        seen.extend(evidence.network_path.dns.as_ref().map(|names| match &names.resolved {
             Ok(()) => format!("`{}` resolves", names.other),
             Err(error) => error_chain(error),
         }));
@@ -55,7 +55,7 @@ pub(super) static TIMEOUT: Cause = Cause {
     source: "agent#218 #294 #270 #882",
     check: |evidence| {
         let mut seen = failed(evidence, is_silence, false)?;
-        if let Some(names) = &evidence.network_path.names {
+        if let Some(names) = &evidence.network_path.dns {
             // A server that answers for another name is not silent.
             let error = names.resolved.as_ref().err().filter(|error| is_silence(error))?;
             seen.push(error_chain(error));
@@ -108,7 +108,7 @@ fn failed(evidence: &Evidence, is: fn(&NetError) -> bool, no_such_name: bool) ->
         |kind| match kind {
             AwsErrorKind::Dns { no_such_name: is_nxdomain } if no_such_name => *is_nxdomain,
             AwsErrorKind::Dns { no_such_name: is_nxdomain } => {
-                let names = evidence.network_path.names.as_ref().and_then(|names| names.resolved.as_ref().err());
+                let names = evidence.network_path.dns.as_ref().and_then(|names| names.resolved.as_ref().err());
                 evidence.network.is_none() && !is_nxdomain && names.is_some_and(is_silence)
             }
             _ => false,
@@ -122,7 +122,7 @@ mod tests {
     use super::*;
     use crate::boundary::aws::AwsError;
     use crate::evidence::StageError;
-    use crate::evidence::network_path::{Names, NetworkPath};
+    use crate::evidence::network_path::{DnsProbe, NetworkPath};
 
     const HOST: &str = "ecs.eu-west-1.amazonaws.com";
 
@@ -137,7 +137,7 @@ mod tests {
     fn network_path(resolved: Option<Result<(), NetError>>) -> NetworkPath {
         let servers = vec!["10.0.0.2".parse().unwrap()];
         NetworkPath {
-            names: resolved.map(|resolved| Names { servers, other: "other.test", resolved }),
+            dns: resolved.map(|resolved| DnsProbe { servers, other: "other.test", resolved }),
             ..NetworkPath::default()
         }
     }

@@ -6,7 +6,7 @@ use super::{Cause, Class, Layer};
 use crate::boundary::docker::DockerError;
 use crate::boundary::systemd::SystemdError;
 use crate::evidence::Evidence;
-use crate::evidence::host::telling;
+use crate::evidence::host::most_specific_line;
 use crate::exit::Exit;
 use crate::redaction::error_chain;
 
@@ -162,8 +162,8 @@ pub(super) static API_MISMATCH: Cause = Cause {
         let fits = match (is_newer, &logged) {
             (Some(true), Some(_)) => true,
             (Some(true), None) => (ends && is_log_empty) || too_old.is_some(),
-            (None, Some(_)) => ends && evidence.is_machine_seen(),
-            _ => too_old.is_some() && evidence.is_machine_seen(),
+            (None, Some(_)) => ends && evidence.is_host_examined(),
+            _ => too_old.is_some() && evidence.is_host_examined(),
         };
         let logged = logged.or(too_old);
         let newer = version.filter(|_| is_newer == Some(true)).map(|version| {
@@ -193,7 +193,7 @@ pub(super) static FAILED: Cause = Cause {
         let docker = evidence.docker_failed()?;
         // The journal may show a more specific cause, so without it this cause is not reported.
         let journal = match &evidence.host.docker_journal {
-            Some(journal) => telling(journal),
+            Some(journal) => most_specific_line(journal),
             None if evidence.timed_out => None,
             None => return None,
         };

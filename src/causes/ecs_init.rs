@@ -2,7 +2,7 @@
 
 use super::{Cause, Class, Layer};
 use crate::evidence::Evidence;
-use crate::evidence::host::telling;
+use crate::evidence::host::most_specific_line;
 use crate::exit::Exit;
 
 /// What ecs-init logs if it cannot load the image.
@@ -35,7 +35,7 @@ pub(super) static IMAGE_LOAD_FAILED: Cause = Cause {
     check: |evidence| {
         let seen = failing_with(evidence, LOAD)?;
         let is_away = seen.iter().any(|line| DOCKER_AWAY.iter().any(|fragment| line.contains(fragment)));
-        (!is_away && evidence.is_machine_seen()).then_some(seen)
+        (!is_away && evidence.is_host_examined()).then_some(seen)
     },
     ..Cause::DEFAULTS
 };
@@ -180,7 +180,7 @@ pub(super) fn describe_failure(unit: &crate::boundary::systemd::UnitState) -> St
 
 /// The last error of ecs-init, and the last meaningful line of the unit's journal.
 pub(super) fn last_errors(evidence: &Evidence) -> Vec<String> {
-    let journal = evidence.host.agent_journal.as_ref().and_then(|lines| telling(lines));
+    let journal = evidence.host.agent_journal.as_ref().and_then(|lines| most_specific_line(lines));
     evidence.init_error().into_iter().chain(journal.map(|line| format!("journal: `{line}`"))).collect()
 }
 

@@ -6,7 +6,7 @@
 use crate::agent_variables;
 use crate::evidence::user_data::UserData;
 use crate::evidence::{Evidence, StageError};
-use crate::plan::{Refusal, cluster_name, glued};
+use crate::plan::{Refusal, cluster_name, glued_note};
 use crate::readiness::joined_other_cluster;
 use crate::redaction;
 use crate::settings::Rank;
@@ -89,7 +89,7 @@ pub(super) fn user_data_effect(evidence: &Evidence) -> Option<Effect<'_>> {
     let effect = effect(evidence)?;
     let known = user_data(evidence);
     let explains = match effect.wanted {
-        Some(_) => !effect.is_wanted_named() && known.is_some_and(|known| known.speaks_of_cluster),
+        Some(_) => !effect.is_wanted_named() && known.is_some_and(|known| known.mentions_cluster),
         None => !effect.is_in_default && known.is_none_or(|known| known.may_name_cluster),
     };
     explains.then_some(effect)
@@ -106,7 +106,7 @@ pub(super) fn invalid_cluster_name(evidence: &Evidence) -> Option<(&str, String)
     let is_invalid = agent_variables::check("ECS_CLUSTER", value).is_err();
     (is_invalid && !evidence.user_data_runs()).then(|| {
         let text = format!("`{}` in ecs.config is not a valid cluster name", redaction::cluster(value));
-        (value, text + glued(value))
+        (value, text + glued_note(value))
     })
 }
 

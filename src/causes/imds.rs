@@ -12,7 +12,7 @@ use crate::redaction::error_chain;
 
 /// IMDS may become reachable a little after the network is up.
 const LATE: Duration = Duration::from_secs(60);
-/// Names of proxies in the `Server` header. IMDS itself sends `EC2ws`.
+/// DnsProbe of proxies in the `Server` header. IMDS itself sends `EC2ws`.
 const PROXIES: [&str; 8] = ["squid", "tinyproxy", "envoy", "haproxy", "zscaler", "bluecoat", "blue coat", "mitmproxy"];
 /// What the agent logs if it gets no credentials, with two versions of the AWS SDK.
 pub(super) const NO_CREDENTIALS: [&str; 4] = [

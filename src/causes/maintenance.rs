@@ -121,7 +121,7 @@ pub(super) static LEFT: Cause = Cause {
     remedy: "fix the listed errors (for files of another user: run the command as root), then run the command again",
     source: "unlink(2), rmdir(2)",
     check: |evidence| match &evidence.stop {
-        Some(StageError::Left { left }) => Some(left.clone()),
+        Some(StageError::NotRemoved { left }) => Some(left.clone()),
         _ => None,
     },
     ..Cause::DEFAULTS

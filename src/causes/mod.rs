@@ -277,17 +277,6 @@ pub fn all() -> Vec<&'static Cause> {
     all
 }
 
-/// The id that was probably meant by `wrong`: a quarter of its letters may differ, but at least one and at most four.
-pub fn nearest(wrong: &str) -> Option<&'static str> {
-    /// No id is longer. In bytes.
-    const LONGEST: usize = 64;
-    if wrong.len() > LONGEST {
-        return None;
-    }
-    let near = all().into_iter().map(|cause| (strsim::damerau_levenshtein(wrong, cause.id), cause.id)).min()?;
-    (near.0 <= (wrong.len().min(near.1.len()) / 4).clamp(1, 4)).then_some(near.1)
-}
-
 /// The cause with this id.
 pub fn find(id: &str) -> Option<&'static Cause> {
     all().into_iter().find(|cause| cause.id == id)

@@ -6,7 +6,7 @@ use super::{Cause, Class, Layer};
 use crate::boundary::aws::AwsErrorKind;
 use crate::boundary::net::{NetError, is_private};
 use crate::boundary::proxy::ProxyError;
-use crate::evidence::proxies::{Told, of_agent};
+use crate::evidence::proxies::{ProxySetting, of_agent};
 use crate::evidence::{Evidence, NetworkProbe};
 use crate::exit::Exit;
 use crate::redaction::error_chain;
@@ -50,12 +50,12 @@ pub(super) static PROXY_HALF: Cause = Cause {
         if let Some(call) = call {
             let agent = agent.map(|proxy| format!("ecs.config has the proxy `{}`", proxy.shown()));
             let proxies: Vec<String> = agent.into_iter().chain(places).collect();
-            let is_half = evidence.network_path.our_proxy.is_none() && !proxies.is_empty();
+            let is_half = evidence.network_path.own_proxy.is_none() && !proxies.is_empty();
             return is_half.then(|| proxies.into_iter().chain([error_chain(call)]).collect());
         }
         let own = evidence
             .network_path
-            .our_proxy
+            .own_proxy
             .as_ref()
             .map(|proxy| format!("ecs-bootstrap has the proxy `{}`", proxy.shown()));
         let proxies: Vec<String> = places.into_iter().chain(own).collect();
@@ -257,7 +257,7 @@ fn agent_proxy(evidence: &Evidence) -> Option<crate::boundary::proxy::Proxy> {
 
 /// Evidence lines for the proxies of docker.service and of the agent's unit.
 fn other_proxies(evidence: &Evidence) -> Vec<String> {
-    let describe = |setting: &Told| format!("`{}` has the proxy `{}`", setting.place, setting.proxy.shown());
+    let describe = |setting: &ProxySetting| format!("`{}` has the proxy `{}`", setting.place, setting.proxy.shown());
     let settings = [&evidence.network_path.docker_proxy, &evidence.network_path.unit_proxy];
     settings.into_iter().flatten().map(describe).collect()
 }
@@ -317,8 +317,11 @@ mod tests {
         with("203.0.113.7", NetError::Unreachable { address: ([203, 0, 113, 7], 443).into(), errno, source })
     }
 
-    fn proxy_of_docker() -> Option<Told> {
-        Some(Told { place: "/etc/sysconfig/docker".to_owned(), proxy: Proxy::of("http://u:hunter2@p:3128").unwrap() })
+    fn proxy_of_docker() -> Option<ProxySetting> {
+        Some(ProxySetting {
+            place: "/etc/sysconfig/docker".to_owned(),
+            proxy: Proxy::of("http://u:hunter2@p:3128").unwrap(),
+        })
     }
 
     #[test]

@@ -6,7 +6,7 @@ use super::route::path_evidence;
 use super::{Cause, Class, Layer, clock};
 use crate::boundary::aws::{AwsErrorKind, TlsFault};
 use crate::evidence::Evidence;
-use crate::evidence::network_path::Shown;
+use crate::evidence::network_path::PresentedCertificate;
 use crate::exit::Exit;
 
 /// A device on the network path intercepts TLS, or the host misses a CA certificate.
@@ -67,7 +67,7 @@ pub(super) static FAILED: Cause = Cause {
 
 /// The certificate that the endpoint presented, as an evidence line.
 fn presented(evidence: &Evidence) -> Option<String> {
-    let Shown { host, certificate } = evidence.network_path.certificate.as_ref()?;
+    let PresentedCertificate { host, certificate } = evidence.network_path.certificate.as_ref()?;
     let certificate = certificate.as_ref()?;
     Some(format!("`{host}` presents a certificate for `{}`, issued by `{}`", certificate.subject, certificate.issuer))
 }

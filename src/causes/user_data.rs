@@ -80,7 +80,7 @@ pub(super) static WITHOUT_TOKEN: Cause = Cause {
     source: "agent CHANGELOG (IMDSv1 disabled); EC2 User Guide, \"Use the Instance Metadata Service\"",
     check: |evidence| {
         let script = user_data(evidence)
-            .filter(|known| known.without_token && known.token_wanted == Some(true) && known.speaks_of_cluster)?;
+            .filter(|known| known.asks_without_token && known.token_required == Some(true) && known.mentions_cluster)?;
         let is_known = matches!(script.part_type, PartType::Known(_));
         let page =
             invalid_cluster_name(evidence).filter(|(value, _)| value.starts_with('<')).map(|(_, seen)| vec![seen]);
@@ -155,7 +155,7 @@ pub(super) static NOT_RERUN: Cause = Cause {
     check: |evidence| {
         let effect = user_data_effect(evidence)?;
         let seen = changed(evidence)?;
-        user_data(evidence)?.speaks_of_cluster.then(|| seen.into_iter().chain(effect.seen).collect())
+        user_data(evidence)?.mentions_cluster.then(|| seen.into_iter().chain(effect.seen).collect())
     },
     note: changed,
     ..DEFAULTS

@@ -4,6 +4,7 @@
 //! In: a simulated instance with something broken. Out: assertions on the report and on every file that may be
 //! incomplete.
 
+use crate::file_systems::{full_disk, read_only, unprivileged};
 use crate::support::http::{Answer, Reply};
 use crate::support::systemd::Start;
 use crate::support::{Instance, Outcome, aws, imds};
@@ -12,7 +13,6 @@ use std::path::Path;
 use std::time::Duration;
 
 const OLD: &str = "# by hand\nECS_LOGLEVEL=warn\n";
-const PRODUCT: &str = env!("CARGO_BIN_EXE_ecs-bootstrap");
 
 fn run(instance: &Instance, settings: &[&str]) -> Outcome {
     let settings = settings.iter().flat_map(|setting| ["--set", setting]);
@@ -349,63 +349,6 @@ fn broken_records_of_ecs_bootstrap_and_the_agent_are_ignored() {
     let outcome = instance.run(&["status"]);
     assert_eq!(outcome.code, Some(1));
     assert_eq!(outcome.stderr.lines().count(), 1, "{}", outcome.stderr);
-}
-
-/// Runs the product as an ordinary user, who does not own the files.
-fn unprivileged(instance: Instance) -> Instance {
-    let is_root = std::fs::metadata("/proc/self").is_ok_and(|own| std::os::unix::fs::MetadataExt::uid(&own) == 0);
-    for folder in ["run", "run/ecs-bootstrap"] {
-        instance.disk.folder(folder);
-        std::fs::set_permissions(instance.disk.path(folder), PermissionsExt::from_mode(0o777)).unwrap();
-    }
-    if !is_root {
-        return instance;
-    }
-    let script = format!("exec /usr/bin/setpriv --reuid=65534 --regid=65534 --clear-groups {PRODUCT} \"$@\"");
-    wrapped(instance, &script)
-}
-
-fn wrapped(instance: Instance, script: &str) -> Instance {
-    instance.disk.write("bin/wrapped", format!("#!/bin/sh\n{script}\n"));
-    let path = instance.disk.path("bin/wrapped");
-    std::fs::set_permissions(&path, PermissionsExt::from_mode(0o755)).unwrap();
-    instance.binary(path)
-}
-
-/// Runs the product with a separate file system at `/etc/ecs`, in a mount namespace, which an ordinary user can create
-/// too. Afterwards `home/after` has a copy of `ecs.config`, and `home/left` the list of the files there.
-fn mounted(instance: Instance, options: &str, then: &str) -> Instance {
-    let (folder, home) = (instance.disk.path("etc/ecs"), instance.disk.path("home"));
-    let (folder, home) = (folder.display(), home.display());
-    let inner = format!(
-        "/bin/mount -t tmpfs -o {options} tmpfs {folder} && cd {folder} && {{ {then}; }} || exit 99; {PRODUCT} \"$@\"; \
-         code=$?; /bin/cat ecs.config >{home}/after; /bin/ls -A >{home}/left; exit $code"
-    );
-    let script = format!("exec /usr/bin/unshare --user --map-root-user --mount /bin/sh -c '{inner}' product \"$@\"");
-    wrapped(instance, &script)
-}
-
-/// Runs the product with a full file system at this folder.
-pub(crate) fn full_at(instance: Instance, folder: &str) -> Instance {
-    instance.disk.folder(folder);
-    let folder = instance.disk.path(folder);
-    let folder = folder.display();
-    let inner = format!(
-        "/bin/mount -t tmpfs -o size=64k tmpfs {folder} || exit 99; /bin/cat /dev/zero 2>/dev/null >{folder}/full; \
-         exec {PRODUCT} \"$@\""
-    );
-    let script = format!("exec /usr/bin/unshare --user --map-root-user --mount /bin/sh -c '{inner}' product \"$@\"");
-    wrapped(instance, &script)
-}
-
-/// Runs the product with a full file system at `/etc/ecs`.
-pub(crate) fn full_disk(instance: Instance) -> Instance {
-    mounted(instance, "size=4096", "echo ECS_LOGLEVEL=warn >ecs.config")
-}
-
-/// Runs the product with a read-only `/etc/ecs`.
-pub(crate) fn read_only(instance: Instance) -> Instance {
-    mounted(instance, "size=64k", "echo ECS_LOGLEVEL=warn >ecs.config && /bin/mount -o remount,ro .")
 }
 
 #[test]

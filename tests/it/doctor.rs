@@ -101,7 +101,7 @@ fn an_ordinary_user_sees_which_files_were_not_readable() {
     assert_eq!(outcome.code, Some(0), "{}\n{}", outcome.stdout, outcome.stderr);
     for path in ["/etc/ecs/ecs.config", "/run/ecs-bootstrap/plan.json", "/var/log/ecs/ecs-agent.log"] {
         assert!(
-            outcome.stdout.lines().any(|line| line.starts_with("not seen: ") && line.contains(path)),
+            outcome.stdout.lines().any(|line| line.starts_with("not visible: ") && line.contains(path)),
             "{}",
             outcome.stdout
         );

@@ -99,8 +99,8 @@ fn a_listener_is_not_trusted_if_the_socket_table_lacks_the_port_or_is_unreadable
 fn an_impossible_answer_is_not_trusted_even_from_root() {
     let other = |from: &str, to: &str| ARN.replace(from, to);
     for (cluster, arn, seen) in [
-        ("prod", other("eu-west-1", "us-east-1"), "of region `us-east-1`"),
-        ("prod", other("111122223333", "999988887777"), "of account `999988887777`"),
+        ("prod", other("eu-west-1", "us-east-1"), "has region `us-east-1`"),
+        ("prod", other("111122223333", "999988887777"), "has account `999988887777`"),
         ("prod", other(":container-instance/", ":task/"), "is not the ARN of a container instance"),
         ("prod", "yes".to_owned(), "`yes` is not the ARN"),
         ("prod", format!("{ARN}\u{1b}[2Jerror: [forged]"), "is not the ARN"),
@@ -148,7 +148,7 @@ fn with_the_port_taken_force_uses_the_tasks_of_docker() {
     let instance = impostor.beside(Instance::new(), 1000);
     assert_eq!(instance.run(&["run", "--no-wait"]).code, Some(0));
     let list = instance.run(&["reset-agent"]);
-    assert!(list.stdout.contains(&format!("in the way: [{ID}]")), "{}", list.stdout);
+    assert!(list.stdout.contains(&format!("refused: [{ID}]")), "{}", list.stdout);
     assert!(!list.stdout.contains(ARN), "{}", list.stdout);
     let outcome = instance.run(&["reset-agent", "--yes", "--force"]);
     assert_eq!(outcome.code, Some(0), "{}", outcome.stderr);

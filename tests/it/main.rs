@@ -30,6 +30,8 @@ mod deploy;
 mod docs;
 /// `doctor`, its bundle, and `explain`.
 mod doctor;
+/// Runs without permission, or with a full or read-only file system.
+mod file_systems;
 /// `guard`: the check of `ecs.config` before each start of the agent.
 mod guard;
 /// Slow or unusual hosts without a fault, for which no cause is reported.

@@ -21,7 +21,7 @@ fn jobs(instance: &Instance) -> Vec<String> {
 fn run(instance: &Instance, arguments: &[&str]) {
     let outcome = instance.run(arguments);
     assert_eq!(outcome.code, Some(0), "{}\n{}", outcome.stdout, outcome.stderr);
-    assert!(outcome.stdout.contains("nothing names a cluster yet"), "{}", outcome.stdout);
+    assert!(outcome.stdout.contains("no cluster is named yet"), "{}", outcome.stdout);
 }
 
 #[test]

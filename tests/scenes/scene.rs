@@ -31,7 +31,17 @@ pub(crate) fn list() -> impl Iterator<Item = (&'static str, &'static str)> {
 /// The scene with this name, if there is one.
 pub(crate) fn find(name: &str) -> Option<Scene> {
     let (name, subject) = list().find(|(listed, _)| *listed == name)?;
-    let scene = |instance| Scene { subject, instance, settings: None, options: &[] };
+    let scene = cluster_scene(name).or_else(|| host_scene(name)).or_else(|| network_scene(name))?;
+    Some(Scene { subject, ..scene })
+}
+
+/// A scene without a subject.
+fn scene(instance: Instance) -> Scene {
+    Scene { subject: "", instance, settings: None, options: &[] }
+}
+
+/// Scenes about the sources of the cluster and of settings.
+fn cluster_scene(name: &str) -> Option<Scene> {
     Some(match name {
         "imds-tag" => scene(Instance::new()),
         "describe-tags" => scene(Instance::new().without_imds_tags()),
@@ -53,11 +63,13 @@ pub(crate) fn find(name: &str) -> Option<Scene> {
             let instance = Instance::new().without_tags().ecs_config("ECS_CLUSTER=\"prod\"\n");
             Scene { options: &["--set", "tags.wait=1s"], ..scene(instance) }
         }
-        "broken-docker" => scene(
-            Instance::new()
-                .file("etc/docker/daemon.json", "{\n  \"log-driver\": \"json-file\",\n  \"debug\": tru\n}\n")
-                .unit("docker.service", |unit| unit.start = Start::Fails("failed".into())),
-        ),
+        _ => return None,
+    })
+}
+
+/// Scenes about faults of the host, cloud-init, docker, the role and the agent.
+fn host_scene(name: &str) -> Option<Scene> {
+    Some(match name {
         // The host's clock cannot be changed, so the clock of AWS is twenty minutes ahead.
         "wrong-clock" => {
             let refused = aws::Fault::error(400, "InvalidSignatureException", "Signature not yet current");
@@ -78,19 +90,40 @@ pub(crate) fn find(name: &str) -> Option<Scene> {
         "no-space" => scene(Instance::new().agent_behaves(|agent| {
             agent.exits = Some((1, "Error creating data client", "write /data/agent.db: no space left on device"));
         })),
-        "foreign-issuer" => {
-            let url = SelfSigned::start().endpoint();
-            scene(Instance::new().without_imds_tags().env("AWS_ENDPOINT_URL", url))
-        }
+        "broken-docker" => scene(
+            Instance::new()
+                .file("etc/docker/daemon.json", "{\n  \"log-driver\": \"json-file\",\n  \"debug\": tru\n}\n")
+                .unit("docker.service", |unit| unit.start = Start::Fails("failed".into())),
+        ),
         "no-agent" => scene(Instance::new().unit("ecs.service", |unit| unit.absent())),
         "metadata-off" => scene(Instance::new().imds_fault(imds::Fault::Off)),
         "no-role" => scene(Instance::new().without_role()),
+        "wrong-attributes" => scene(Instance::new().agent_behaves(|agent| agent.attributes_rejected = true)),
+        _ => return None,
+    })
+}
+
+/// Scenes about the network path and the answers of AWS.
+fn network_scene(name: &str) -> Option<Scene> {
+    Some(match name {
         "no-name-server" => {
             let text = "request send failed, Post \"https://ecs.eu-west-1.amazonaws.com/\": dial tcp: lookup \
                         ecs.eu-west-1.amazonaws.com on 127.0.77.53:53: read: connection refused";
             let instance = Instance::new().without_name_server();
             let instance = instance.agent_behaves(|agent| agent.crashes_with = Some(text.into()));
             Scene { options: &["--set", "verify.deadline=8s"], ..scene(instance) }
+        }
+        // Port 9 is closed.
+        "closed-endpoint" => {
+            let text = "request send failed, Post \"https://ecs.eu-west-1.amazonaws.com/\": dial tcp 127.0.0.1:9: \
+                        connect: connection refused";
+            let instance = Instance::new().env("AWS_ENDPOINT_URL", "http://127.0.0.1:9");
+            let instance = instance.agent_behaves(|agent| agent.crashes_with = Some(text.into()));
+            Scene { options: &["--set", "verify.deadline=5s"], ..scene(instance) }
+        }
+        "foreign-issuer" => {
+            let url = SelfSigned::start().endpoint();
+            scene(Instance::new().without_imds_tags().env("AWS_ENDPOINT_URL", url))
         }
         "denied" => {
             let who = "arn:aws:sts::111122223333:assumed-role/ecsInstanceRole/i-0123456789abcdef0";
@@ -102,15 +135,6 @@ pub(crate) fn find(name: &str) -> Option<Scene> {
             scene(Instance::new().aws_fault("RegisterContainerInstance", fault))
         }
         "no-such-cluster" => scene(Instance::new().without_cluster("prod")),
-        // Port 9 is closed.
-        "closed-endpoint" => {
-            let text = "request send failed, Post \"https://ecs.eu-west-1.amazonaws.com/\": dial tcp 127.0.0.1:9: \
-                        connect: connection refused";
-            let instance = Instance::new().env("AWS_ENDPOINT_URL", "http://127.0.0.1:9");
-            let instance = instance.agent_behaves(|agent| agent.crashes_with = Some(text.into()));
-            Scene { options: &["--set", "verify.deadline=5s"], ..scene(instance) }
-        }
-        "wrong-attributes" => scene(Instance::new().agent_behaves(|agent| agent.attributes_rejected = true)),
         "never-connects" => {
             let instance = Instance::new().agent_behaves(|agent| agent.never_connects = true);
             // Port 9 is closed.

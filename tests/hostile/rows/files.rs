@@ -134,6 +134,29 @@ fn stored(name: &str, text: &'static str, count: usize) -> Row {
     row.only(&["status"], &[24]).only(&["status", "--json"], &[24]).only(&["guard"], &[21])
 }
 
+/// A folder or a link instead of a file in `/run/ecs-bootstrap`.
+fn runtime_file_rows() -> Vec<Row> {
+    let mut rows = Vec::new();
+    for (path, expected) in [
+        // If nothing can be written, nothing is started and nothing is removed.
+        ("run/ecs-bootstrap/lock", ExpectedCodes::all(&[24]).plan(OK).doctor(&[12, 24]).clean(&[0, 24])),
+        ("run/ecs-bootstrap/plan.json", ExpectedCodes::all(&[24]).plan(OK).verify_too(&[0, 24]).doctor(&[0, 24])),
+        ("run/ecs-bootstrap/status.json", JOINS.run(&[0, 24]).verify_too(&[0, 1, 24]).doctor(&[0, 24]).clean(&[0, 24])),
+    ] {
+        rows.push(Row::new(format!("file/{path}/folder"), expected, move |instance| {
+            instance.disk.folder(path);
+            instance
+        }));
+        rows.push(Row::new(format!("file/{path}/link"), expected, move |instance| {
+            instance.disk.folder("run/ecs-bootstrap");
+            instance.disk.write("home/elsewhere", "precious");
+            symlink("../../home/elsewhere", instance.disk.path(path)).unwrap();
+            instance
+        }));
+    }
+    rows
+}
+
 pub fn rows() -> Vec<Row> {
     let mut rows: Vec<Row> = records().into_iter().flat_map(TextInput::rows).collect();
     for path in LIKE_CONFIG {
@@ -186,22 +209,6 @@ pub fn rows() -> Vec<Row> {
     rows.push(Row::new("file/status.json/nested", JOINS, |instance| {
         instance.file("run/ecs-bootstrap/status.json", "{\"a\":".repeat(100_000))
     }));
-    for (path, expected) in [
-        // If nothing can be written, nothing is started and nothing is removed.
-        ("run/ecs-bootstrap/lock", ExpectedCodes::all(&[24]).plan(OK).doctor(&[12, 24]).clean(&[0, 24])),
-        ("run/ecs-bootstrap/plan.json", ExpectedCodes::all(&[24]).plan(OK).verify_too(&[0, 24]).doctor(&[0, 24])),
-        ("run/ecs-bootstrap/status.json", JOINS.run(&[0, 24]).verify_too(&[0, 1, 24]).doctor(&[0, 24]).clean(&[0, 24])),
-    ] {
-        rows.push(Row::new(format!("file/{path}/folder"), expected, move |instance| {
-            instance.disk.folder(path);
-            instance
-        }));
-        rows.push(Row::new(format!("file/{path}/link"), expected, move |instance| {
-            instance.disk.folder("run/ecs-bootstrap");
-            instance.disk.write("home/elsewhere", "precious");
-            symlink("../../home/elsewhere", instance.disk.path(path)).unwrap();
-            instance
-        }));
-    }
+    rows.extend(runtime_file_rows());
     rows
 }

@@ -203,18 +203,9 @@ fn of_journal_and_proc() -> Vec<TextInput> {
     ]
 }
 
-pub fn rows() -> Vec<Row> {
-    let mut rows: Vec<Row> = text_inputs().into_iter().flat_map(TextInput::rows).collect();
-    for (kind, name) in [("secret", payload::SECRET), ("escapes", payload::ESCAPES)] {
-        // Verification waits until user data has ended, so it is not run here.
-        let mut row =
-            Row::new(format!("proc/user-data/{kind}"), JOINS, move |instance| user_data_waits(instance, name));
-        for command in ["run --no-wait", "status", "doctor", "doctor --json", "doctor --bundle ROOT/home/bundle.tar.gz"]
-        {
-            row = row.only(&command.split(' ').collect::<Vec<_>>(), &[0, 12, 13, 24]);
-        }
-        rows.push(row);
-    }
+/// Deeply nested answers, and answers and journals without end.
+fn nested_and_endless_rows() -> Vec<Row> {
+    let mut rows = Vec::new();
     let nested = || "[".repeat(300_000);
     for path in ["/v1/metadata", "/v1/tasks"] {
         let expected = if path == "/v1/tasks" { JOINS.clean(&[0, 24]) } else { HOST };
@@ -248,6 +239,22 @@ pub fn rows() -> Vec<Row> {
                 .file("bin/journalctl", "#!/bin/sh\nexec /usr/bin/tr '\\0' x </dev/zero\n")
         }));
     }
+    rows
+}
+
+pub fn rows() -> Vec<Row> {
+    let mut rows: Vec<Row> = text_inputs().into_iter().flat_map(TextInput::rows).collect();
+    for (kind, name) in [("secret", payload::SECRET), ("escapes", payload::ESCAPES)] {
+        // Verification waits until user data has ended, so it is not run here.
+        let mut row =
+            Row::new(format!("proc/user-data/{kind}"), JOINS, move |instance| user_data_waits(instance, name));
+        for command in ["run --no-wait", "status", "doctor", "doctor --json", "doctor --bundle ROOT/home/bundle.tar.gz"]
+        {
+            row = row.only(&command.split(' ').collect::<Vec<_>>(), &[0, 12, 13, 24]);
+        }
+        rows.push(row);
+    }
+    rows.extend(nested_and_endless_rows());
     rows.push(Row::new("agent-log/huge-line", ExpectedCodes::verify(&[13, 23, 24]), |instance| {
         let instance = never_registers(instance);
         instance.file("var/log/ecs/ecs-agent.log", format!("level=critical msg=\"{}\"\n", "x".repeat(3_000_000)))

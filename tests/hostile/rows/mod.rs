@@ -1,8 +1,8 @@
 //! The table of hostile inputs, and the exit codes that are expected for each. To add a row, see
 //! `docs/contributing/testing.md`.
 //!
-//! An input that can hold any text is a [`TextInput`]. It becomes one row for each kind of text. An input of one unusual
-//! form is a single row.
+//! An input that can hold any text is a [`TextInput`]. It becomes one row for each kind of text. An input of one
+//! unusual form is a single row.
 
 mod checked;
 mod config;

@@ -104,63 +104,62 @@ fn container_instance(status: &str) -> ContainerInstance {
     }
 }
 
+/// One operation that fails, or answers with malformed or huge bodies.
+fn rows_of(operation: &'static str) -> Vec<Row> {
+    let mut rows = Vec::new();
+    let expected = expected(operation);
+    let mut add = |name: &str, plant: Box<dyn Fn(Instance) -> Instance + Send + Sync>| {
+        let row = Row::new(format!("aws/{operation}/{name}"), expected, plant);
+        // A signal that failed is sent again until the deadline.
+        let is_signal = ["SignalResource", "CompleteLifecycleAction", "CreateTags"].contains(&operation);
+        let row = if is_signal { row.seconds(8) } else { row };
+        rows.push(if name == "signature" { row } else { row.brief() });
+    };
+    add(
+        "signature",
+        Box::new(move |instance| fails(instance, operation, "InvalidSignatureException", payload::SIGNATURE)),
+    );
+    add("escapes", Box::new(move |instance| fails(instance, operation, "SomethingNew", payload::ESCAPES)));
+    add("code", Box::new(move |instance| fails(instance, operation, payload::SECRET, payload::ESCAPES_ON_ONE_LINE)));
+    add("megabyte", Box::new(move |instance| fails(instance, operation, "SomethingNew", &payload::long(1_000_000))));
+    add(
+        "nested-xml",
+        Box::new(move |instance| answers(instance, operation, Reply::new(200, "text/xml", "<a>".repeat(200_000)))),
+    );
+    add(
+        "nested-error",
+        Box::new(move |instance| {
+            answers(instance, operation, Reply::new(400, "text/xml", "<Response><Errors>".repeat(50_000)))
+        }),
+    );
+    add(
+        "nested-json",
+        Box::new(move |instance| {
+            answers(instance, operation, Reply::new(200, "application/x-amz-json-1.1", "{\"a\":[".repeat(100_000)))
+        }),
+    );
+    add(
+        "cut-off",
+        Box::new(move |instance| {
+            let xml = format!("<{operation}Response xmlns=\"http://ec2.amazonaws.com/doc/2016-11-15/\"><tagSet>");
+            let cut = if operation.ends_with("Clusters") { "{\"clusters\":[".to_owned() } else { xml };
+            answers(instance, operation, Reply::new(200, "text/xml", cut))
+        }),
+    );
+    add("empty", Box::new(move |instance| answers(instance, operation, Reply::new(200, "text/xml", ""))));
+    add(
+        "endless",
+        Box::new(move |instance| {
+            make_called(instance, operation)
+                .aws_fault(operation, Fault::Endless(Reply::new(200, "text/xml", "<a/>".repeat(16 << 10))))
+        }),
+    );
+    rows
+}
+
 pub fn rows() -> Vec<Row> {
     let mut rows: Vec<Row> = text_inputs().into_iter().flat_map(TextInput::rows).collect();
-    for operation in OPERATIONS {
-        let expected = expected(operation);
-        let mut add = |name: &str, plant: Box<dyn Fn(Instance) -> Instance + Send + Sync>| {
-            let row = Row::new(format!("aws/{operation}/{name}"), expected, plant);
-            // A signal that failed is sent again until the deadline.
-            let is_signal = ["SignalResource", "CompleteLifecycleAction", "CreateTags"].contains(&operation);
-            let row = if is_signal { row.seconds(8) } else { row };
-            rows.push(if name == "signature" { row } else { row.brief() });
-        };
-        add(
-            "signature",
-            Box::new(move |instance| fails(instance, operation, "InvalidSignatureException", payload::SIGNATURE)),
-        );
-        add("escapes", Box::new(move |instance| fails(instance, operation, "SomethingNew", payload::ESCAPES)));
-        add(
-            "code",
-            Box::new(move |instance| fails(instance, operation, payload::SECRET, payload::ESCAPES_ON_ONE_LINE)),
-        );
-        add(
-            "megabyte",
-            Box::new(move |instance| fails(instance, operation, "SomethingNew", &payload::long(1_000_000))),
-        );
-        add(
-            "nested-xml",
-            Box::new(move |instance| answers(instance, operation, Reply::new(200, "text/xml", "<a>".repeat(200_000)))),
-        );
-        add(
-            "nested-error",
-            Box::new(move |instance| {
-                answers(instance, operation, Reply::new(400, "text/xml", "<Response><Errors>".repeat(50_000)))
-            }),
-        );
-        add(
-            "nested-json",
-            Box::new(move |instance| {
-                answers(instance, operation, Reply::new(200, "application/x-amz-json-1.1", "{\"a\":[".repeat(100_000)))
-            }),
-        );
-        add(
-            "cut-off",
-            Box::new(move |instance| {
-                let xml = format!("<{operation}Response xmlns=\"http://ec2.amazonaws.com/doc/2016-11-15/\"><tagSet>");
-                let cut = if operation.ends_with("Clusters") { "{\"clusters\":[".to_owned() } else { xml };
-                answers(instance, operation, Reply::new(200, "text/xml", cut))
-            }),
-        );
-        add("empty", Box::new(move |instance| answers(instance, operation, Reply::new(200, "text/xml", ""))));
-        add(
-            "endless",
-            Box::new(move |instance| {
-                make_called(instance, operation)
-                    .aws_fault(operation, Fault::Endless(Reply::new(200, "text/xml", "<a/>".repeat(16 << 10))))
-            }),
-        );
-    }
+    rows.extend(OPERATIONS.into_iter().flat_map(rows_of));
     rows.push(Row::new("aws/many-clusters", NO_CLUSTER, |instance| {
         let instance = by_tags(instance);
         (0..1200).fold(instance, |instance, number| instance.cluster(&format!("cluster-{number}"), &[("env", "stage")]))

@@ -158,6 +158,25 @@ fn command_line() -> Vec<Row> {
     rows
 }
 
+fn duration_rows() -> Vec<Row> {
+    let mut rows = Vec::new();
+    for duration in DURATIONS {
+        for setting in DEADLINES {
+            // Each setting gets several of the durations.
+            let index = DURATIONS.iter().position(|one| *one == duration).unwrap_or_default();
+            if index % DEADLINES.len() != DEADLINES.iter().position(|one| *one == setting).unwrap_or_default() % 5 {
+                continue;
+            }
+            let option = format!("{setting}={duration}");
+            let expected = ExpectedCodes::all(&[0, 20]).clean(&[0, 20]);
+            rows.push(
+                Row::new(format!("duration/{option}"), expected, |instance| instance).arguments(&["--set", &option]),
+            );
+        }
+    }
+    rows
+}
+
 pub fn rows() -> Vec<Row> {
     let mut rows: Vec<Row> = text_inputs().into_iter().flat_map(|text_input| text_input.long(LONGEST).rows()).collect();
     rows.extend(command_line());
@@ -201,20 +220,7 @@ pub fn rows() -> Vec<Row> {
     rows.push(Row::new("config/many-keys", JOINS, |instance| {
         instance.ecs_config((0..32_000).map(|number| format!("ECS_X{number}=1\n")).collect::<String>())
     }));
-    for duration in DURATIONS {
-        for setting in DEADLINES {
-            // Each setting gets several of the durations.
-            let index = DURATIONS.iter().position(|one| *one == duration).unwrap_or_default();
-            if index % DEADLINES.len() != DEADLINES.iter().position(|one| *one == setting).unwrap_or_default() % 5 {
-                continue;
-            }
-            let option = format!("{setting}={duration}");
-            let expected = ExpectedCodes::all(&[0, 20]).clean(&[0, 20]);
-            rows.push(
-                Row::new(format!("duration/{option}"), expected, |instance| instance).arguments(&["--set", &option]),
-            );
-        }
-    }
+    rows.extend(duration_rows());
     for value in ["99999999999999999999", "-1", "1e9", "0xffffff"] {
         rows.push(Row::new(format!("number/reserved-memory={value}"), REFUSED, move |instance| {
             toml(instance, &format!("[derive]\nreserved-memory = {value}\n"))

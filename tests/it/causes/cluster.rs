@@ -23,7 +23,7 @@ fn the_next_run_joins_a_cluster_that_was_created_after_the_agent_gave_up() {
 fn clusters_without_the_tags_are_reported_with_the_missing_tags() {
     let instance = Instance::new().without_tags();
     let outcome = run(&instance, &["cluster-tags.stage=prod"]);
-    ExpectedCause("no-cluster-matches", 21, "`prod` lacks").check_untouched(&instance, &outcome);
+    ExpectedCause("no-cluster-matches", 21, "`prod`: no tag").check_untouched(&instance, &outcome);
 }
 
 #[test]

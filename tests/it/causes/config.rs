@@ -94,12 +94,12 @@ fn a_misspelt_key_is_reported_and_an_unknown_key_is_not() {
 
 #[test]
 fn a_line_that_the_agent_cannot_parse_is_reported() {
-    is_cause("config-unreadable-key", "\u{feff}ECS_CLUSTER=prod\n", "a byte order mark sticks to the key");
+    is_cause("config-unreadable-key", "\u{feff}ECS_CLUSTER=prod\n", "a byte order mark is part of the key");
     is_cause("config-unreadable-key", "ECS_CLUSTER: prod\n", "the line has no `=`");
     let utf_16: Vec<u8> = "\u{feff}ECS_CLUSTER=prod\r\n".encode_utf16().flat_map(u16::to_le_bytes).collect();
     let (instance, outcome) = only_this_file(utf_16);
-    ExpectedCause("config-unreadable-key", 21, "the whole file is UTF-16").check(&instance, &outcome);
-    is_note("config-unreadable-key", "\u{feff}ECS_LOGLEVEL=debug\n", "is meant to set `ECS_LOGLEVEL`");
+    ExpectedCause("config-unreadable-key", 21, "the file is UTF-16").check(&instance, &outcome);
+    is_note("config-unreadable-key", "\u{feff}ECS_LOGLEVEL=debug\n", "means `ECS_LOGLEVEL`");
 }
 
 #[test]
@@ -196,8 +196,7 @@ fn quoted_json_is_reported_as_quoted() {
 #[test]
 fn json_of_another_type_is_reported_as_json() {
     let instance = Instance::new().ecs_config("ECS_CLUSTER=prod\nECS_INSTANCE_ATTRIBUTES=[\"web\"]\n");
-    ExpectedCause("config-bad-json", 20, "it is JSON, but a list and not an object")
-        .check(&instance, &run(&instance, &[]));
+    ExpectedCause("config-bad-json", 20, "it is a list, not an object").check(&instance, &run(&instance, &[]));
 }
 
 #[test]

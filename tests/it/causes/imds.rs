@@ -126,6 +126,5 @@ fn an_ipv6_only_host_is_reported_from_its_routing_tables() {
 #[test]
 fn throttled_metadata_is_not_reported_as_unreachable() {
     let instance = Instance::new().imds_fault(imds::Fault::FailsNext(1000, 503));
-    ExpectedCause("imds-throttled", 10, "answered 503")
-        .check_untouched(&instance, &run(&instance, &["imds.deadline=3s"]));
+    ExpectedCause("imds-throttled", 10, "with 503").check_untouched(&instance, &run(&instance, &["imds.deadline=3s"]));
 }

@@ -1,7 +1,7 @@
 //! Two faults of different layers at once: the cause is in the first broken layer. See `causes/mod.rs`.
 
 use super::{ExpectedCause, SelfSigned, run};
-use crate::bad_input::full_disk;
+use crate::file_systems::full_disk;
 use crate::support::port::{BlackHole, Port};
 use crate::support::systemd::Start;
 use crate::support::{Instance, aws, imds};

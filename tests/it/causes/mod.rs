@@ -16,6 +16,7 @@ mod network_path;
 mod resources;
 mod role;
 mod units;
+mod unknown_answers;
 mod unknown_faults;
 mod user_data;
 
@@ -27,7 +28,7 @@ use std::time::{Duration, SystemTime};
 /// A terminal cause is reported as soon as its evidence is there, and not at the deadline, which is 8 s or more in these
 /// tests. A run takes about a second; the rest is for a loaded host.
 const AT_ONCE: Duration = Duration::from_secs(7);
-const SOURCES: [&str; 17] = [
+const SOURCES: [&str; 18] = [
     include_str!("../verify_died.rs"),
     include_str!("../maintenance.rs"),
     include_str!("agent.rs"),
@@ -44,6 +45,7 @@ const SOURCES: [&str; 17] = [
     include_str!("resources.rs"),
     include_str!("units.rs"),
     include_str!("look_alikes.rs"),
+    include_str!("unknown_answers.rs"),
     include_str!("unknown_faults.rs"),
 ];
 /// Causes that loopback cannot provoke, with the reason and the tests that do it instead.

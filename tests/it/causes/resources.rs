@@ -1,7 +1,7 @@
 //! Causes in the resources of the host: disk, memory, SELinux. See `causes/mod.rs`.
 
 use super::{ExpectedCause, ExpectedNote, is_ready, run};
-use crate::bad_input::full_at;
+use crate::file_systems::full_at;
 use crate::support::Instance;
 use crate::support::systemd::Start;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};

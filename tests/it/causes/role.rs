@@ -71,7 +71,7 @@ fn without_describe_permission_introspection_proves_that_the_instance_is_ready()
     let instance = Instance::new().aws_fault("DescribeContainerInstances", denied);
     let outcome = run(&instance, &["verify.deadline=20s"]);
     ExpectedNote("describe-denied", "ecs:DescribeContainerInstances is denied").check(&outcome);
-    assert!(outcome.stdout.contains("connection not asked"), "{}", outcome.stdout);
+    assert!(outcome.stdout.contains("agent connection not checked"), "{}", outcome.stdout);
     assert_eq!(instance.aws.count("DescribeContainerInstances"), 1);
 }
 

@@ -83,17 +83,17 @@ fn missing_user_data_is_reported() {
 #[test]
 fn user_data_without_a_known_first_line_is_reported() {
     for (text, why) in [
-        (SCRIPT.replace("#!/bin/bash\n", ""), "it begins with nothing that cloud-init knows"),
-        (format!("\n{SCRIPT}"), "blanks or an empty line stand before its first line"),
-        (format!("    {SCRIPT}"), "blanks or an empty line stand before its first line"),
-        (format!("\u{feff}{SCRIPT}"), "a byte order mark stands before its first line"),
+        (SCRIPT.replace("#!/bin/bash\n", ""), "it does not begin with a marker that cloud-init knows"),
+        (format!("\n{SCRIPT}"), "spaces or an empty line before its first line"),
+        (format!("    {SCRIPT}"), "spaces or an empty line before its first line"),
+        (format!("\u{feff}{SCRIPT}"), "a byte order mark before its first line"),
     ] {
         let instance = only(text);
         ExpectedCause("user-data-not-recognised", 21, why).check(&instance, &report_of(&instance));
     }
     let instance = Instance::new().user_data("ECS_CLUSTER=prod\n");
     joined(&instance, "");
-    ExpectedCause("user-data-not-recognised", 21, "it begins with nothing")
+    ExpectedCause("user-data-not-recognised", 21, "it does not begin with a marker")
         .check(&instance, &verify(&instance, &["verify.deadline=20s"]));
 }
 
@@ -116,7 +116,8 @@ fn user_data_in_base64_twice_is_reported() {
     ExpectedCause("no-cluster-named", 21, "mentions a cluster").check(&instance, &report_of(&instance));
     // Base64 of a text that cloud-init does not know is another cause.
     let instance = only(STANDARD.encode("ECS_CLUSTER=prod"));
-    ExpectedCause("user-data-not-recognised", 21, "begins with nothing").check(&instance, &report_of(&instance));
+    ExpectedCause("user-data-not-recognised", 21, "does not begin with a marker")
+        .check(&instance, &report_of(&instance));
 }
 
 #[test]
@@ -125,10 +126,10 @@ fn a_broken_mime_message_is_reported_with_its_fault() {
     for (text, fault) in [
         (
             format!("{HEAD}--==B==\nContent-Type: text/cloud-config\n\n#cloud-config\n--==B==--\n{SCRIPT}"),
-            "something follows",
+            "text after the closing boundary",
         ),
         (format!("{HEAD}{part}--==B==--\n").replace("x-shellscript", "x-sh"), "part 1 is of a type"),
-        (format!("{HEAD}{part}--==B==--\n").replace("; boundary=\"==B==\"", ""), "names no boundary"),
+        (format!("{HEAD}{part}--==B==--\n").replace("; boundary=\"==B==\"", ""), "has no boundary"),
         (format!("{HEAD}{part}--==B==--\n").replace("MIME-Version: 1.0\n", ""), "no `MIME-Version:` header"),
     ] {
         let instance = only(text);

@@ -213,21 +213,8 @@ impl Surroundings {
             Some(name) => name.to_owned(),
         };
         let instance_id = lock(&self.imds).instance_id.clone();
-        let saved = self.disk.agent_state();
-        if let Some(saved) = saved.as_ref().filter(|saved| saved.instance_id != instance_id) {
-            let text = format!(
-                "Data mismatch; saved InstanceID '{}' does not match current InstanceID '{instance_id}'. Overwriting \
-                 old datafile",
-                saved.instance_id
-            );
-            self.log("ecs-agent", "warn", &text, &[]);
-        } else if let Some(saved) = saved.as_ref().filter(|saved| saved.cluster != cluster) {
-            let text = format!(
-                "Data mismatch; saved cluster '{}' does not match configured cluster '{cluster}'. Perhaps you want to \
-                 delete the configured checkpoint file?",
-                saved.cluster
-            );
-            return self.exit(5, &text, "");
+        if let Some(exit) = self.saved_state_refuses(&cluster, &instance_id) {
+            return exit;
         }
         if config.get("ECS_WARM_POOLS_CHECK").is_some_and(|value| is_true(value)) && self.waits_in_the_pool(stop) {
             return Exit::Stopped;
@@ -249,6 +236,30 @@ impl Surroundings {
             Ok(arn) => self.serve(stop, &behaviour, &cluster, &instance_id, arn),
             Err(exit) => exit,
         }
+    }
+
+    /// Compares the saved state with this instance and cluster, like the agent at its start. State of another instance is
+    /// dropped. For another cluster the agent exits with 5.
+    fn saved_state_refuses(&self, cluster: &str, instance_id: &str) -> Option<Exit> {
+        let saved = self.disk.agent_state()?;
+        if saved.instance_id != instance_id {
+            let text = format!(
+                "Data mismatch; saved InstanceID '{}' does not match current InstanceID '{instance_id}'. Overwriting \
+                 old datafile",
+                saved.instance_id
+            );
+            self.log("ecs-agent", "warn", &text, &[]);
+            return None;
+        }
+        if saved.cluster == cluster {
+            return None;
+        }
+        let text = format!(
+            "Data mismatch; saved cluster '{}' does not match configured cluster '{cluster}'. Perhaps you want to \
+             delete the configured checkpoint file?",
+            saved.cluster
+        );
+        Some(self.exit(5, &text, ""))
     }
 
     /// Retries throttling and faults of the service, like the real agent (`ecs-agent/api/ecs/client`) but with shorter

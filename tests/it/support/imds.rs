@@ -271,6 +271,15 @@ impl State {
         for (key, value) in self.tags.iter().flatten() {
             put(&format!("meta-data/tags/instance/{key}"), value);
         }
+        self.put_role(&mut put);
+        if let Some(bytes) = &self.user_data {
+            leaves.insert("user-data".into(), bytes.clone());
+        }
+        leaves
+    }
+
+    /// The paths below `iam/`.
+    fn put_role(&self, put: &mut impl FnMut(&str, &str)) {
         let profile = format!("arn:aws:iam::{}:instance-profile/ecsInstanceProfile", self.account);
         let info = |message: &str| {
             serde_json::json!({"Code": "Success", "LastUpdated": now(), "Message": message,
@@ -304,10 +313,6 @@ impl State {
                 put(&format!("meta-data/iam/security-credentials/{name}"), &refused(code));
             }
         }
-        if let Some(bytes) = &self.user_data {
-            leaves.insert("user-data".into(), bytes.clone());
-        }
-        leaves
     }
 
     fn identity_document(&self) -> String {

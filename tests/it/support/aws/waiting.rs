@@ -36,20 +36,7 @@ impl Waiting {
         let field = |name: &str| form.get(name).cloned().unwrap_or_default();
         let invalid = |message: String| Err((400, "ValidationError".to_owned(), message));
         match operation {
-            "SignalResource" => {
-                let (stack, resource) = (field("StackName"), field("LogicalResourceId"));
-                match self.resources.get_mut(&(stack.clone(), resource.clone())) {
-                    None => invalid(format!("Stack {stack} does not exist")),
-                    Some(false) => {
-                        invalid(format!("Resource {resource} is in CREATE_COMPLETE state and cannot be signaled"))
-                    }
-                    Some(waits) => {
-                        *waits = field("Status") == "SUCCESS";
-                        self.signals.push((resource, field("UniqueId"), field("Status")));
-                        Ok(wrapped(operation, ""))
-                    }
-                }
-            }
+            "SignalResource" => self.signal_resource(form),
             "DescribeLifecycleHooks" => {
                 let hooks = self.hooks.iter().map(|(name, seconds)| {
                     format!(
@@ -99,6 +86,21 @@ impl Waiting {
                 Ok(wrapped(operation, ""))
             }
             other => Err((400, "InvalidAction".to_owned(), other.to_owned())),
+        }
+    }
+
+    fn signal_resource(&mut self, form: &Form) -> Result<String, ApiError> {
+        let field = |name: &str| form.get(name).cloned().unwrap_or_default();
+        let invalid = |message: String| Err((400, "ValidationError".to_owned(), message));
+        let (stack, resource) = (field("StackName"), field("LogicalResourceId"));
+        match self.resources.get_mut(&(stack.clone(), resource.clone())) {
+            None => invalid(format!("Stack {stack} does not exist")),
+            Some(false) => invalid(format!("Resource {resource} is in CREATE_COMPLETE state and cannot be signaled")),
+            Some(waits) => {
+                *waits = field("Status") == "SUCCESS";
+                self.signals.push((resource, field("UniqueId"), field("Status")));
+                Ok(wrapped("SignalResource", ""))
+            }
         }
     }
 }

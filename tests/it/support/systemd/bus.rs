@@ -140,10 +140,10 @@ impl Manager {
             return Err(Refused { name, text: format!("Job {id} does not exist.") });
         };
         let described = |id: u32| {
-            let (unit, kind) = &state.jobs[&id];
+            let (unit, job_type) = &state.jobs[&id];
             let running = state.jobs_before(unit).is_empty();
             let word = if running { "running" } else { "waiting" };
-            (id, unit.clone(), (*kind).to_owned(), word.to_owned(), job_path(id), unit_path(unit))
+            (id, unit.clone(), (*job_type).to_owned(), word.to_owned(), job_path(id), unit_path(unit))
         };
         Ok(state.jobs_before(name).into_iter().map(described).collect())
     }
@@ -209,7 +209,7 @@ impl Manager {
         connection: &Connection,
         name: &str,
         _mode: &str,
-        kind: &'static str,
+        job_type: &'static str,
     ) -> Result<OwnedObjectPath, Refused> {
         let (jobs, id) = {
             let mut state = lock(&self.state);
@@ -228,8 +228,8 @@ impl Manager {
             if let Some(pending) = unit.job.filter(|id| state.jobs.contains_key(id)) {
                 return Ok(job_path(pending));
             }
-            let mut wanted = vec![(name.to_owned(), kind)];
-            if kind != "stop" {
+            let mut wanted = vec![(name.to_owned(), job_type)];
+            if job_type != "stop" {
                 let idle = |want: &&String| {
                     state.units.get(*want).is_some_and(|unit| {
                         unit.load_state == "loaded" && unit.active_state != "active" && unit.job.is_none()
@@ -238,23 +238,23 @@ impl Manager {
                 wanted.extend(unit.wants.iter().filter(idle).map(|want| (want.clone(), "start")));
             }
             let mut jobs = Vec::new();
-            for (unit, kind) in wanted {
-                let id = state.new_job(&unit, kind);
+            for (unit, job_type) in wanted {
+                let id = state.new_job(&unit, job_type);
                 state.load(&unit).job = Some(id);
-                jobs.push((id, unit, kind));
+                jobs.push((id, unit, job_type));
             }
             let id = jobs[0].0;
             (jobs, id)
         };
         publish(connection, &self.state, name).await?;
-        for (id, unit, kind) in jobs {
+        for (id, unit, job_type) in jobs {
             let (manager, connection) = (self.clone(), connection.clone());
-            tokio::spawn(async move { manager.run_job(&connection, id, &unit, kind).await });
+            tokio::spawn(async move { manager.run_job(&connection, id, &unit, job_type).await });
         }
         Ok(job_path(id))
     }
 
-    async fn run_job(&self, connection: &Connection, id: u32, name: &str, kind: &'static str) {
+    async fn run_job(&self, connection: &Connection, id: u32, name: &str, job_type: &'static str) {
         let Ok(emitter) = SignalEmitter::new(connection, MANAGER) else { return };
         let _ = Self::job_new(&emitter, id, job_path(id), name).await;
         while !lock(&self.state).jobs_before(name).is_empty() {
@@ -264,7 +264,7 @@ impl Manager {
             let mut state = lock(&self.state);
             let unit = state.load(name);
             let was_active = unit.active_state == "active";
-            if kind != "stop" && !(kind == "start" && was_active) {
+            if job_type != "stop" && !(job_type == "start" && was_active) {
                 unit.active_state = "activating".into();
                 unit.sub_state = "start".into();
             }
@@ -279,11 +279,11 @@ impl Manager {
             Start::NeverEnds => return,
             Start::FailsWith(_) | Start::Retried(_) => "failed".into(),
             Start::Fails(result) => result,
-            _ if kind != "stop" && name == "ecs.service" && !self.docker_is_active() => "failed".into(),
+            _ if job_type != "stop" && name == "ecs.service" && !self.docker_is_active() => "failed".into(),
             _ => "done".into(),
         };
-        let fresh = result == "done" && !(kind == "start" && was_active);
-        if was_active && kind != "start" {
+        let fresh = result == "done" && !(job_type == "start" && was_active);
+        if was_active && job_type != "start" {
             self.notify_hook(name, Event::Stopped).await;
         }
         {
@@ -292,25 +292,14 @@ impl Manager {
             let unit = state.load(name);
             unit.job = None;
             if result != "done" {
-                unit.set_inactive("failed", "failed");
-                unit.result = "exit-code".into();
-                unit.exec_main_code = 1;
-                unit.exec_main_status = 1;
-                match end {
-                    Start::FailsWith(result) => unit.result = result.into(),
-                    Start::Retried(status) => {
-                        unit.set_inactive("activating", "auto-restart");
-                        (unit.exec_main_status, unit.n_restarts) = (status, 1);
-                    }
-                    _ => {}
-                }
-            } else if kind == "stop" {
+                unit.fail(&end);
+            } else if job_type == "stop" {
                 unit.set_inactive("inactive", "dead");
             } else if fresh {
                 unit.set_active();
             }
         }
-        if fresh && kind != "stop" {
+        if fresh && job_type != "stop" {
             self.notify_hook(name, Event::Started).await;
         }
         let _ = Self::job_removed(&emitter, id, job_path(id), name, &result).await;

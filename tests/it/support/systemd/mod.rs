@@ -105,6 +105,22 @@ impl Unit {
         self.main_pid = 4242;
     }
 
+    /// The state after a failed start.
+    fn fail(&mut self, start: &Start) {
+        self.set_inactive("failed", "failed");
+        self.result = "exit-code".into();
+        self.exec_main_code = 1;
+        self.exec_main_status = 1;
+        match start {
+            Start::FailsWith(result) => self.result = (*result).into(),
+            Start::Retried(status) => {
+                self.set_inactive("activating", "auto-restart");
+                (self.exec_main_status, self.n_restarts) = (*status, 1);
+            }
+            _ => {}
+        }
+    }
+
     fn set_inactive(&mut self, active_state: &str, sub_state: &str) {
         self.active_state = active_state.into();
         self.sub_state = sub_state.into();
