@@ -307,7 +307,7 @@ fn a_folder_that_is_a_link_stops_the_command_before_anything_is_removed() {
 fn an_agent_that_does_not_stop_keeps_its_files() {
     let instance = booted();
     instance.systemd.change_unit("ecs.service", |unit| unit.start = Start::NeverEnds);
-    let arguments = ["prepare-image", "--yes", "--set", "run.deadline=1s"];
+    let arguments = ["prepare-image", "--yes", "--set", "run.deadline=3s"];
     ExpectedCause("agent-unit-job", 12, "the stop job of ecs.service failed").check(&instance.run(&arguments));
     assert!(instance.disk.read(DB).is_some() && instance.disk.text(CONFIG).contains("ECS_CLUSTER=prod"));
     let instance = booted();

@@ -205,7 +205,7 @@ fn of_two_faults_the_one_in_the_first_layer_is_reported() {
             let at = next.fetch_add(1, Ordering::Relaxed);
             let Some((first, second, ExpectedCause(id, code, seen))) = PAIRS.get(at) else { return };
             let instance = second(first(Instance::new()));
-            let outcome = run(&instance, &["verify.deadline=6s", "tags.wait=1s"]);
+            let outcome = run(&instance, &["verify.deadline=12s", "tags.wait=1s"]);
             let played = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
                 ExpectedCause(id, *code, seen).check(&instance, &outcome);
             }));
