@@ -1,7 +1,8 @@
-//! The fuzz targets, which `tests/it/corpus.rs` runs too: each parses untrusted bytes with a public function of the
-//! product, and checks rules that hold for all bytes.
+//! The fuzz targets, which `tests/it/corpus.rs` also runs on the corpus: one function for each format of untrusted
+//! input.
 //!
-//! In: any bytes. Out: nothing, or a panic with the broken rule.
+//! In: any bytes. Out: nothing, or a panic if an assertion fails. Each function calls the same public parsers as the
+//! product.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
@@ -27,8 +28,8 @@ use ecs_bootstrap::settings::merge::merge;
 use ecs_bootstrap::settings::schema::LONGEST_DURATION;
 use ecs_bootstrap::settings::{self, Rank, TagsSettings};
 
-/// `ecs-agent.log`, `ecs-init.log` and cloud-init's output. Every parsed line has a message. Excerpts of the output are
-/// short and have no control character.
+/// `ecs-agent.log`, `ecs-init.log` and cloud-init's output: each line that is read has a message, and each shown line
+/// of the output is short and has no control character.
 pub(crate) fn agent_log(bytes: &[u8]) {
     let lines = agent_log::last_attempt(bytes);
     assert!(lines.iter().all(|line| !line.message.is_empty() && line.text().contains(&line.message)));
@@ -39,7 +40,7 @@ pub(crate) fn agent_log(bytes: &[u8]) {
     CloudInit::read(Some(bytes), Some(bytes));
 }
 
-/// `ecs.config`. A successful edit is read back by ecs-init's rules, and a second edit changes nothing.
+/// `ecs.config`: a successful edit has the expected value by ecs-init's rules, and the same edit again changes nothing.
 pub(crate) fn ecs_config(bytes: &[u8]) {
     let lines = 1 + bytes.iter().filter(|byte| **byte == b'\n').count();
     assert!(issues(bytes, &Context::default()).iter().all(|issue| (1..=lines).contains(&issue.line)));
@@ -58,8 +59,8 @@ pub(crate) fn ecs_config(bytes: &[u8]) {
     }
 }
 
-/// Files for `check`, as each type and with a detected type. The position of every finding is in the file, and its text
-/// is one short line.
+/// A file for `check`, with a detected type and as each type: the position of each finding is inside the file, and its
+/// message is one line.
 pub(crate) fn check(bytes: &[u8]) {
     use ecs_bootstrap::check::{InputType, Options};
     let lines = 1 + bytes.iter().filter(|byte| matches!(byte, b'\n' | b'\r')).count();
@@ -67,7 +68,7 @@ pub(crate) fn check(bytes: &[u8]) {
     for input_type in types.into_iter().map(Some).chain([None]) {
         for is_rendered in [false, true] {
             let options = Options { input_type, is_rendered };
-            // The file name decides the language, and so the syntax of strings.
+            // The extension selects the language, and with it the quoting of strings.
             let names: &[&str] = match input_type {
                 Some(InputType::UserData) => &["a file", "a.tf", "a.py", "a.ts", "a.go", "a.java", "a.json"],
                 _ => &["a file"],
@@ -82,16 +83,17 @@ pub(crate) fn check(bytes: &[u8]) {
     }
 }
 
-/// User data. The result has no text of it, and depends only on its bytes.
+/// User data: its type depends only on its bytes, and its content is not kept.
 pub(crate) fn user_data(bytes: &[u8]) {
     let known = user_data::read(Some(bytes));
     assert_eq!(known.part_type == user_data::PartType::Absent, bytes.is_empty());
     assert_eq!(user_data::read(Some(bytes)).part_type, known.part_type);
     assert!(known.mime.iter().all(|fault| fault.len() < 120 && fault.is_ascii()));
-    let _ = settings::user_data::ours(bytes);
+    let _ = settings::user_data::settings_in(bytes);
 }
 
-/// An error of an AWS API (HTTP status, code and message, one line each). The evidence has no control character.
+/// An error of an AWS API (HTTP status, code and message, one line each): for each cause that it results in, the
+/// evidence has no control character.
 pub(crate) fn api_error(bytes: &[u8]) {
     let text = String::from_utf8_lossy(bytes);
     let mut parts = text.splitn(3, '\n');
@@ -107,7 +109,8 @@ pub(crate) fn api_error(bytes: &[u8]) {
     }
 }
 
-/// An answer of an AWS service. Complete XML is complete with blanks around it, and incomplete without its last byte.
+/// An answer of an AWS service: complete XML is still complete with spaces around it, and is not complete without its
+/// last byte.
 pub(crate) fn aws_answer(bytes: &[u8]) {
     is_query_answer(bytes);
     let bytes = bytes.trim_ascii();
@@ -125,7 +128,8 @@ pub(crate) fn saved_state(bytes: &[u8]) {
     }
 }
 
-/// Settings as TOML, as environment variables and as tags. No duration is longer than a day.
+/// Settings as TOML, as an environment variable and as a tag: no input causes a panic, and no duration is longer than a
+/// day.
 pub(crate) fn settings_text(bytes: &[u8]) {
     let text = String::from_utf8_lossy(bytes);
     let pairs = ["RUN__DEADLINE", "VERIFY__WINDOW", "CLUSTER_TAGS", "AGENT__ECS_RESERVED_PORTS"];
@@ -146,7 +150,7 @@ pub(crate) fn settings_text(bytes: &[u8]) {
     }
 }
 
-/// `plan.json`, `status.json`, `written.json` and `signals.json`, which another program may have written.
+/// `plan.json`, `status.json`, `written.json` and `signals.json`, which another program may have changed.
 pub(crate) fn own_files(bytes: &[u8]) {
     is_handover(bytes);
     report::is_record(bytes);
@@ -162,7 +166,7 @@ pub(crate) fn resolver(bytes: &[u8]) {
     }
 }
 
-/// Answers of instance metadata, docker and the agent.
+/// Answers of IMDS, docker and the agent.
 pub(crate) fn local_answer(bytes: &[u8]) {
     is_role_document(bytes);
     let now = SystemTime::now();
@@ -176,7 +180,7 @@ pub(crate) fn local_answer(bytes: &[u8]) {
     let _ = serde_json::from_slice::<Vec<agent::Task>>(bytes);
 }
 
-/// The output of journalctl, and `daemon.json`. Excerpts have no control character.
+/// The output of journalctl, and `daemon.json`: the lines that are kept have no control character.
 pub(crate) fn journal(bytes: &[u8]) {
     let text = String::from_utf8_lossy(bytes);
     let kept = host::journal_of_last_start(&text).into_iter().chain(host::oom_kills(&text));
@@ -185,7 +189,7 @@ pub(crate) fn journal(bytes: &[u8]) {
     }
 }
 
-/// A bundle of certificates, and a certificate of a server.
+/// A CA bundle, and a single certificate in DER form.
 pub(crate) fn certificates(bytes: &[u8]) {
     usable_certificates(bytes);
     if let Some(certificate) = tls::names(bytes) {
@@ -193,13 +197,13 @@ pub(crate) fn certificates(bytes: &[u8]) {
     }
 }
 
-/// Files of the kernel below `/proc`, in a folder of the fuzzer.
+/// Files of `/proc`, below a root that the fuzzer creates.
 pub(crate) fn proc_files(bytes: &[u8]) {
     let folder = std::env::temp_dir().join(format!("ecs-bootstrap-fuzz-{}", std::process::id()));
     for path in ["proc/meminfo", "proc/pressure/memory", "proc/uptime", "proc/net/tcp"] {
         let path = folder.join(path);
-        std::fs::create_dir_all(path.parent().expect("the path has a parent")).expect("a folder of the fuzzer");
-        std::fs::write(path, bytes).expect("a file of the fuzzer");
+        std::fs::create_dir_all(path.parent().expect("it has a parent")).expect("the folder can be created");
+        std::fs::write(path, bytes).expect("the file can be written");
     }
     let disk = Disk::new(folder);
     let _ = (kernel::memory(&disk), kernel::pressure(&disk), kernel::uptime(&disk));

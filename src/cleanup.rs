@@ -1,7 +1,7 @@
-//! What an agent and we have left on this host, and what shall become of it.
+//! What the agent and ecs-bootstrap left on this host, and what `prepare-image` and `reset-agent` do with it.
 //!
-//! Plain data: [`Leftovers`] is gathered, [`Cleanup`] and [`Reset`] are decided of it, `report` prints them and `apply`
-//! carries them out. The new text of `ecs.config` may hold secrets, and is never serialized.
+//! Plain data: `gather` makes [`Leftovers`], `decide` makes [`Cleanup`] or [`Reset`] from them, `render` prints these,
+//! and `apply` carries them out. The new text of `ecs.config` can contain secrets and is never serialized.
 
 use serde::{Deserialize, Serialize};
 
@@ -13,127 +13,125 @@ use crate::facts::{Known, SavedAgent, Written};
 
 /// The agent's saved state: its tasks, and which container instance it is.
 pub const DATA: &str = "/var/lib/ecs/data";
-/// What ecs-init found out about the GPUs of this instance.
+/// The GPUs of this instance, as detected by ecs-init.
 pub const GPU: &str = "/var/lib/ecs/gpu";
 /// The logs of the agent and of ecs-init.
 pub const LOGS: &str = "/var/log/ecs";
-/// Our own memory.
-pub const OURS: &str = "/var/lib/ecs-bootstrap";
-/// The folders whose content belongs to one instance alone. They themselves stay.
-pub const FOLDERS: [&str; 4] = [DATA, GPU, LOGS, OURS];
-/// What a run has said of this boot.
+/// The records of ecs-bootstrap itself.
+pub const OWN_STATE: &str = "/var/lib/ecs-bootstrap";
+/// The folders whose content is valid for one instance only. `prepare-image` empties them and keeps the folders.
+pub const FOLDERS: [&str; 4] = [DATA, GPU, LOGS, OWN_STATE];
+/// The files that a run writes about this boot.
 pub const OF_THIS_BOOT: [&str; 2] = ["/run/ecs-bootstrap/status.json", "/run/ecs-bootstrap/plan.json"];
-/// What a reset has to finish, should it be interrupted; lost at a reboot, which starts the agent anyway.
+/// The steps that an interrupted reset still has to finish. The file is lost at a reboot, which starts the agent
+/// anyway.
 pub const RESET: &str = "/run/ecs-bootstrap/reset.json";
 
-/// Whether an agent runs.
+/// Whether the agent runs, as far as systemd knows.
 #[derive(Clone, Debug)]
 pub enum AgentRuns {
-    /// No systemd has booted from this root (sd_booted(3)): it is a mounted image, and nothing runs in it.
+    /// systemd did not boot from this root (sd_booted(3)): it is a mounted image, and nothing runs in it.
     NotBooted,
-    /// No unit of an agent is installed.
+    /// No unit for the agent is installed.
     NotInstalled,
-    /// Its unit says.
+    /// The state of the agent's unit.
     Unit(UnitState),
-    /// systemd cannot be asked.
+    /// systemd could not be asked.
     Unknown(SystemdError),
 }
 
-/// A reset that began and did not end.
+/// A reset that was interrupted.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Interrupted {
-    /// The agent's unit, which it stopped and has to start.
+    /// The agent's unit, which the reset stopped and has to start again.
     pub unit: String,
-    /// Where it puts the saved state.
+    /// The new path of the saved state.
     pub to: String,
 }
 
-/// Everything that the two commands decide by.
+/// Everything that `prepare-image` and `reset-agent` base their decisions on.
 #[derive(Debug)]
 pub struct Leftovers {
-    /// The folder of the image, where it is not this host: commands for a person name it.
+    /// The folder of a mounted image; `None` for this host. Commands in hints contain it.
     pub root: Option<String>,
-    /// What lies in [`FOLDERS`], what a reset has set aside, and [`OF_THIS_BOOT`].
+    /// The content of [`FOLDERS`], saved state that a reset set aside, and [`OF_THIS_BOOT`].
     pub found: Vec<Entry>,
-    /// Saved state that a reset has set aside, among the former.
+    /// The paths among them that are saved state that a reset set aside.
     pub set_aside: Vec<String>,
-    /// What could not be looked into.
-    pub unreadable: Vec<Left>,
-    /// Symbolic links where a folder should be, so that nothing behind them may be touched.
+    /// Files and folders that could not be read.
+    pub unreadable: Vec<NotRemoved>,
+    /// Folders that are symbolic links or mounts. Their content is not touched.
     pub elsewhere: Vec<DiskError>,
-    /// Whether [`DATA`] is a mount, or has one in it.
+    /// Whether [`DATA`] is a mount point or contains one.
     pub data_is_mounted: bool,
-    /// `/etc/ecs/ecs.config`, byte for byte; an error where it cannot be edited.
+    /// `/etc/ecs/ecs.config`, byte for byte; an error if it cannot be edited.
     pub ecs_config: Result<Option<Vec<u8>>, StageError>,
-    /// Which of its lines are ours.
+    /// The lines of it that ecs-bootstrap wrote.
     pub written: Written,
-    /// Whether the agent runs.
+    /// Whether the agent runs, as far as systemd knows.
     pub agent: AgentRuns,
-    /// Whether an agent answers, or its container runs.
-    pub answers: bool,
-    /// Why an answer on the agent's port is not believed.
+    /// Whether the agent's introspection answers or its container runs.
+    pub agent_answers: bool,
+    /// Why the answer on the agent's port is not trusted.
     pub port_taken: Option<AgentError>,
-    /// The cluster, and the ARN of the container instance, where the agent says that it is registered.
+    /// The container instance, if the agent reports that it is registered.
     pub registered: Option<Registered>,
-    /// The tasks whose containers may run.
+    /// The tasks that may have running containers.
     pub tasks: Known<Vec<Task>>,
     /// The agent's saved state.
     pub saved: Option<SavedAgent>,
-    /// Whether docker holds a container of the agent.
+    /// Whether docker has a container of the agent, running or stopped.
     pub has_container: bool,
-    /// A reset that did not end.
+    /// A reset that was interrupted.
     pub interrupted: Option<Interrupted>,
 }
 
-/// The container instance that this instance is.
+/// The container instance that this instance is registered as.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Registered {
     /// The cluster, by name or ARN.
     pub cluster: String,
-    /// The ARN of the container instance.
-    pub container_instance_arn: String,
+    pub(crate) container_instance_arn: String,
 }
 
-/// What is removed, and why.
+/// A file or folder to remove, and the reason.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Removal {
-    /// Below the root.
+    /// The path below the root.
     pub path: String,
-    /// What it is.
     #[serde(rename = "kind")]
-    pub entry_type: EntryType,
-    /// Its size in bytes; `null` where not all of it may be looked at.
+    pub(crate) entry_type: EntryType,
+    /// The size in bytes; `null` if a part of it could not be read.
     pub bytes: Option<u64>,
-    /// Why it must not be in an image.
+    /// Why it must not be part of an image.
     pub why: &'static str,
 }
 
-/// What is left, and why.
+/// A file or folder that was not removed, and the reason.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Left {
-    /// Below the root.
+pub struct NotRemoved {
+    /// The path below the root.
     pub path: String,
-    /// What keeps it there, with the path.
+    /// The error or reason as text; it includes the path.
     pub why: String,
 }
 
-/// How `/etc/ecs/ecs.config` changes.
+/// The change to `/etc/ecs/ecs.config` that takes out the lines that ecs-bootstrap wrote.
 #[derive(Clone, PartialEq, Eq, Serialize)]
 pub struct Withdrawal {
-    /// The file.
-    pub path: &'static str,
-    /// Our keys, which go.
+    pub(crate) path: &'static str,
+    /// Keys that are removed.
     pub removed: Vec<String>,
-    /// Our keys, which get the value again that somebody else gave them.
+    /// Keys that get back the value from before ecs-bootstrap changed it.
     pub restored: Vec<String>,
-    /// The new text.
+    /// The new content of the file.
     #[serde(skip)]
     pub new: Vec<u8>,
 }
 
 impl std::fmt::Debug for Withdrawal {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        // The text may hold secrets.
+        // The content can contain secrets.
         f.debug_struct("Withdrawal").field("removed", &self.removed).field("restored", &self.restored).finish()
     }
 }
@@ -141,24 +139,24 @@ impl std::fmt::Debug for Withdrawal {
 /// What `prepare-image` does.
 #[derive(Debug, Serialize)]
 pub struct Cleanup {
-    /// The agent's unit, where it has to be stopped first.
+    /// The agent's unit, if it must be stopped first.
     pub stop: Option<String>,
-    /// What goes, in this order.
+    /// The files and folders to remove, in this order.
     pub remove: Vec<Removal>,
-    /// What becomes of `ecs.config`; `null` where none of its lines is ours.
+    /// The change to `ecs.config`; `null` if ecs-bootstrap wrote none of its lines.
     pub ecs_config: Option<Withdrawal>,
-    /// What could not be looked into.
-    pub left: Vec<Left>,
-    /// The tasks that run.
+    /// Files and folders that could not be read.
+    pub left: Vec<NotRemoved>,
+    /// The running tasks.
     pub tasks: Vec<Task>,
-    /// The container instance that stays registered.
+    /// The container instance, which stays registered.
     pub registered: Option<Registered>,
-    /// Why it is not done now.
+    /// Why the command does not run now; empty if it can run.
     #[serde(skip)]
     pub obstacles: Vec<StageError>,
-    /// What is not ours to do.
+    /// Steps that ecs-bootstrap leaves to the user.
     pub hints: Vec<String>,
-    /// The folder of the image, where it is not this host.
+    /// The folder of a mounted image; `None` for this host.
     #[serde(skip)]
     pub root: Option<String>,
 }
@@ -173,24 +171,24 @@ impl Cleanup {
 /// What `reset-agent` does.
 #[derive(Debug, Serialize)]
 pub struct Reset {
-    /// The agent's unit, where it has to be stopped first.
+    /// The agent's unit, if it must be stopped first.
     pub stop: Option<String>,
-    /// What is set aside; `null` where there is no saved state, or an interrupted reset has set it aside.
+    /// The rename of the saved state; `null` if there is no saved state, or if an interrupted reset already moved it.
     pub set_aside: Option<SetAside>,
-    /// Where an interrupted reset has put the saved state.
+    /// Where an interrupted reset put the saved state.
     pub was_set_aside: Option<String>,
-    /// The agent's unit, where it is started again.
+    /// The agent's unit, if it is started again.
     pub start: Option<String>,
-    /// The tasks that run.
+    /// The running tasks.
     pub tasks: Vec<Task>,
-    /// The container instance that stays registered.
+    /// The container instance, which stays registered.
     pub registered: Option<Registered>,
-    /// Why it is not done now.
+    /// Why the command does not run now; empty if it can run.
     #[serde(skip)]
     pub obstacles: Vec<StageError>,
-    /// What is not ours to do.
+    /// Steps that ecs-bootstrap leaves to the user.
     pub hints: Vec<String>,
-    /// The folder of the image, where it is not this host.
+    /// The folder of a mounted image; `None` for this host.
     #[serde(skip)]
     pub root: Option<String>,
 }
@@ -202,13 +200,11 @@ impl Reset {
     }
 }
 
-/// A folder that is renamed.
+/// A folder to rename.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct SetAside {
-    /// The folder.
-    pub from: String,
-    /// Its new name.
-    pub to: String,
-    /// The size of what is in it, in bytes; `null` where not all of it may be looked at.
+    pub(crate) from: String,
+    pub(crate) to: String,
+    /// The size of its content in bytes; `null` if a part of it could not be read.
     pub bytes: Option<u64>,
 }

@@ -1,30 +1,28 @@
-//! What was changed, file by file and job by job; that nothing was changed is a value.
+//! What apply changed on the host. The default value means that nothing was changed.
 
 use serde::Serialize;
 
 use crate::boundary::systemd::JobResult;
 use crate::plan::Action;
 
-/// What apply did.
+/// The changes that apply made.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Effects {
     /// Whether `ecs.config` was written.
     pub config_written: bool,
-    /// The jobs that were queued, in order.
+    /// The queued systemd jobs, in order.
     pub jobs: Vec<QueuedJob>,
     /// Units that were enabled for the next boot.
     pub enabled: Vec<String>,
 }
 
-/// A job that was queued.
+/// A systemd job that apply queued.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct QueuedJob {
-    /// Its unit.
-    pub unit: String,
-    /// What was asked for.
-    pub action: Action,
-    /// systemd's number for it.
+    pub(crate) unit: String,
+    pub(crate) action: Action,
+    /// The job id in systemd; 0 if the job was queued with systemctl.
     pub id: u32,
-    /// How it ended, where that was waited for.
+    /// How the job ended; `None` while that is not known.
     pub result: Option<JobResult>,
 }

@@ -1,40 +1,41 @@
-//! The exit codes of both binaries, once.
+//! The exit codes of both programs.
 //!
-//! 0 is ready, waiting, or handed over; 10-13 may heal by trying again; 20-25 need a person; 30-39 belong to
-//! `ecs-deploy`. The README's table is compared with [`Exit::ALL`] by a test.
+//! 0 is success; with 10-13 another attempt may succeed; with 20-25 it cannot, because something must be changed first;
+//! 30-39 are codes of `ecs-deploy`. The tables in `docs/reference/exit-codes.md` are generated from [`Exit::ALL`] and
+//! [`Exit::DEPLOY`].
 
 use std::process::ExitCode;
 
 use serde::{Serialize, Serializer};
 
-/// Why the process ends as it does, as a number that scripts may rely on.
+/// The exit code of a process. Scripts rely on the numbers, so they never change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Exit {
-    /// Ready, waiting, or handed over; the text says which.
+    /// Ready, waiting, or handed over to the verify unit.
     Done = 0,
-    /// A fault of this program.
+    /// An internal error of this program.
     Internal = 1,
-    /// The command line is wrong.
+    /// The command line is not valid.
     Usage = 2,
-    /// IMDS does not answer.
+    /// The instance metadata service does not answer.
     Imds = 10,
-    /// An AWS API or the way to it.
+    /// An AWS API failed, or could not be reached.
     Aws = 11,
-    /// A systemd job, or docker late.
+    /// A systemd job did not end, or docker is late.
     Systemd = 12,
-    /// Not registered in time.
+    /// The instance did not register in time.
     NotRegistered = 13,
-    /// Settings or `ecs.config`.
+    /// A setting or `ecs.config` is not valid.
     Settings = 20,
-    /// The cluster.
+    /// No cluster is named, it was not found, or it is not the wanted one.
     Cluster = 21,
-    /// Identity, permission, or IMDS switched off.
+    /// Identity or permission is missing, or IMDS is switched off.
     Permission = 22,
-    /// The agent gave up.
+    /// The ECS agent gave up.
     Agent = 23,
-    /// This host: units, docker, disk, clock, saved state.
+    /// A fault of this host: units, docker, disk, clock, saved state.
     Host = 24,
-    /// The network, for good.
+    /// A network fault that does not heal by itself.
     Network = 25,
     /// `ecs-deploy`: the rollout failed, and the service was rolled back.
     RolledBack = 30,
@@ -59,24 +60,24 @@ pub enum Exit {
 }
 
 impl Exit {
-    /// Every code of `ecs-bootstrap` with its line in the README's table.
+    /// Every code of `ecs-bootstrap` with its line in the reference.
     pub const ALL: &'static [(Exit, &'static str)] = &[
-        (Exit::Done, "ready, waiting, or handed over (the text says which)"),
-        (Exit::Internal, "a fault of ecs-bootstrap itself"),
-        (Exit::Usage, "the command line is wrong"),
+        (Exit::Done, "ready, waiting, or handed over (the output says which)"),
+        (Exit::Internal, "an internal error of this program"),
+        (Exit::Usage, "the command line is not valid"),
         (Exit::Imds, "the instance metadata service does not answer"),
-        (Exit::Aws, "an AWS API, or the network on the way to it"),
+        (Exit::Aws, "an AWS API failed, or could not be reached"),
         (Exit::Systemd, "a systemd job did not end, or docker is late"),
-        (Exit::NotRegistered, "not registered in time"),
-        (Exit::Settings, "a setting or `ecs.config`"),
-        (Exit::Cluster, "the cluster: none named, not found, or not the one wanted"),
-        (Exit::Permission, "identity, permission, or IMDS switched off"),
+        (Exit::NotRegistered, "the instance did not register in time"),
+        (Exit::Settings, "a setting or `ecs.config` is not valid"),
+        (Exit::Cluster, "the cluster: none is named, it was not found, or it is not the wanted one"),
+        (Exit::Permission, "identity or permission is missing, or IMDS is switched off"),
         (Exit::Agent, "the ECS agent gave up"),
-        (Exit::Host, "this host: units, docker, disk, clock, saved state"),
-        (Exit::Network, "the network, for good"),
+        (Exit::Host, "a fault of this host: units, docker, disk, clock, saved state"),
+        (Exit::Network, "a network fault that does not heal by itself"),
     ];
 
-    /// Every code of `ecs-deploy` with its line in the README's table.
+    /// Every code of `ecs-deploy` with its line in the reference.
     pub const DEPLOY: &'static [(Exit, &'static str)] = &[
         (Exit::Done, "success, or nothing to do (the output says which); for `status`: stable"),
         (Exit::Internal, "an internal error of this program"),
@@ -93,12 +94,12 @@ impl Exit {
         (Exit::NotStable, "`status`: the service is not stable"),
     ];
 
-    /// The number itself.
+    /// The number.
     pub fn code(self) -> u8 {
         self as u8
     }
 
-    /// The exit of `ecs-bootstrap` with this number, where there is one.
+    /// The exit code of `ecs-bootstrap` with this number; `None` if there is none.
     pub fn from_code(code: u8) -> Option<Exit> {
         Exit::ALL.iter().map(|(exit, _)| *exit).find(|exit| exit.code() == code)
     }

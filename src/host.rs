@@ -1,6 +1,7 @@
-//! What both gather and verify read of the host: the units that matter, the agent's configuration and saved state.
+//! Reads the facts about the host that both gather and verify need: three units, and the agent's configuration and
+//! saved state.
 //!
-//! In: a disk or systemd. Out: facts. It judges nothing and writes nothing.
+//! In: a disk or systemd. Out: facts. It decides nothing and writes nothing.
 
 use std::collections::BTreeMap;
 
@@ -10,19 +11,22 @@ use crate::ecs_config::{effective, joined, read};
 use crate::facts::saved_state::{SavedState, Unreadable, from_bolt_at, from_json};
 use crate::facts::{Known, SavedAgent, Units, Written};
 use crate::plan::{AGENT_JSON, ECS_CONFIG, VENDOR_ECS_CONFIG, WRITTEN};
+use crate::redaction::error_chain;
 
-/// No settings file and no `ecs.config` is longer.
+/// The size limit of a settings file and of `ecs.config`, in bytes.
 pub(crate) const LONGEST_FILE: usize = 1024 * 1024;
-/// What agents before 1.44 wrote grows with their tasks. Of the database of newer ones only a few pages are read.
+/// The size limit of `ecs_agent_data.json`, in bytes. Agents before 1.44 wrote it, and it grows with their tasks. Of
+/// the database of newer agents only a few pages are read.
 const LONGEST_STATE: usize = 16 * 1024 * 1024;
 /// The agent's own log.
 pub(crate) const AGENT_LOG: &str = "/var/log/ecs/ecs-agent.log";
-/// That of ecs-init, which starts it.
+/// The log of ecs-init, which starts the agent.
 pub(crate) const INIT_LOG: &str = "/var/log/ecs/ecs-init.log";
 const BOLT: &str = "/var/lib/ecs/data/agent.db";
 const JSON: &str = "/var/lib/ecs/data/ecs_agent_data.json";
 
-/// The units that matter.
+/// The states of the units of docker, the agent and cloud-final. A unit that is not installed has the load state
+/// `not-found`.
 pub async fn units(systemd: &Systemd) -> Result<Units, SystemdError> {
     let ask = async |name| match systemd.unit(name).await {
         Err(SystemdError::NoSuchUnit { .. }) => Ok(absent(name)),
@@ -31,10 +35,11 @@ pub async fn units(systemd: &Systemd) -> Result<Units, SystemdError> {
     let (docker, agent, cloud_final) =
         futures_util::future::try_join3(ask("docker.service"), ask("ecs.service"), ask("cloud-final.service")).await?;
     let is_absent = |unit: &UnitState| unit.load_state.as_deref() == Some("not-found");
-    let agent = match is_absent(&agent) {
-        // SUSE's name for it.
-        true => Some(ask("amazon-ecs.service").await?).filter(|other| !is_absent(other)).unwrap_or(agent),
-        false => agent,
+    let agent = if is_absent(&agent) {
+        // The unit's name on SUSE.
+        Some(ask("amazon-ecs.service").await?).filter(|other| !is_absent(other)).unwrap_or(agent)
+    } else {
+        agent
     };
     Ok(Units { docker, agent, cloud_final })
 }
@@ -43,25 +48,38 @@ fn absent(name: &str) -> UnitState {
     UnitState { name: name.to_owned(), load_state: Some("not-found".to_owned()), ..UnitState::default() }
 }
 
-/// What the agent is configured with: both files by ecs-init's own rules. Files that cannot be read count as empty.
+/// The variables of both `ecs.config` files, read by the rules of ecs-init. A file that cannot be read has no
+/// variables.
 pub fn agent_config(disk: &Disk) -> BTreeMap<String, String> {
     let mut config = BTreeMap::new();
     for path in [VENDOR_ECS_CONFIG, ECS_CONFIG] {
-        let bytes = disk.read(path, LONGEST_FILE).ok().flatten().unwrap_or_default();
+        let bytes = read_or_log(disk, path).unwrap_or_default();
         let lines = read(&bytes);
         config.extend(effective(&lines).into_iter().map(|(key, line)| (key.to_owned(), line.value.clone())));
     }
     config
 }
 
-/// The cluster that the agent would join with the files as they are.
+/// The cluster that the agent would join with the current files.
 pub fn joined_cluster(disk: &Disk) -> Option<String> {
-    let read = |path| disk.read(path, LONGEST_FILE).ok().flatten().unwrap_or_default();
+    let read = |path| read_or_log(disk, path).unwrap_or_default();
     joined(&read(ECS_CONFIG), &read(VENDOR_ECS_CONFIG), &read(AGENT_JSON))
 }
 
-/// What an agent has saved on this disk; `None` when none has. The old JSON file counts only while the database names
-/// no agent version, as for the agent itself (`agent/app/data.go`).
+/// The content of a file, or nothing with the error in the log. For files that are optional: the caller continues as if
+/// there were none.
+pub(crate) fn read_or_log(disk: &Disk, path: &str) -> Option<Vec<u8>> {
+    known_or_log(disk.read(path, LONGEST_FILE))
+}
+
+/// What was read, or nothing with the error in the log. The level is `debug` because verify reads the same files again
+/// and again.
+pub(crate) fn known_or_log<T>(read: Result<Option<T>, DiskError>) -> Option<T> {
+    read.inspect_err(|error| tracing::debug!(error = error_chain(error), "file not read")).ok().flatten()
+}
+
+/// The state that an agent saved on this disk; `None` if there is none. The old JSON file is used only if the database
+/// contains no agent version, as in the agent itself (`agent/app/data.go`).
 pub fn saved_agent(disk: &Disk) -> Option<SavedAgent> {
     let database = saved(disk, BOLT, bolt);
     let has_version = |saved: &SavedAgent| match &saved.state {
@@ -77,15 +95,15 @@ pub fn saved_agent(disk: &Disk) -> Option<SavedAgent> {
 fn saved(disk: &Disk, path: &str, read: fn(&Disk, &str) -> Option<Known<Option<SavedState>>>) -> Option<SavedAgent> {
     let mut state = read(disk, path)?;
     if state.get().is_none() {
-        // The agent may have been writing; a second look tells.
+        // The agent may have written to the file during the read, so it is read a second time.
         state = read(disk, path).unwrap_or(state);
     }
-    Some(SavedAgent { state, modified: disk.modified(path).ok().flatten() })
+    Some(SavedAgent { state, modified: known_or_log(disk.modified(path)) })
 }
 
 fn bolt(disk: &Disk, path: &str) -> Option<Known<Option<SavedState>>> {
-    let parts = disk.parts(path).transpose()?;
-    Some(parsed(parts, |parts| from_bolt_at(&|at, length| parts.part(at, length), parts.size)))
+    let file = disk.random_access(path).transpose()?;
+    Some(parsed(file, |file| from_bolt_at(&|at, length| file.read_at(at, length), file.size)))
 }
 
 fn json(disk: &Disk, path: &str) -> Option<Known<Option<SavedState>>> {
@@ -103,7 +121,7 @@ fn parsed<T>(
     }
 }
 
-/// Whether a numbered device of this name is there: `/dev/nvidia0`, `/dev/neuron0`.
+/// Whether `/dev` has a numbered device of this name: `/dev/nvidia0`, `/dev/neuron0`.
 pub(crate) fn device(disk: &Disk, name: &str) -> Known<bool> {
     match disk.list("/dev") {
         Ok(entries) if entries.is_empty() => Known::Unknown("no /dev".to_owned()),
@@ -114,22 +132,27 @@ pub(crate) fn device(disk: &Disk, name: &str) -> Known<bool> {
     }
 }
 
-/// What an earlier run wrote; nothing where the record is absent or cannot be understood.
+/// The record of what earlier runs wrote to `ecs.config`. It is empty if the file is absent or invalid: then no line is
+/// treated as written by ecs-bootstrap.
 pub fn written(disk: &Disk) -> Written {
-    let bytes = disk.read(WRITTEN, LONGEST_FILE).ok().flatten();
-    bytes.and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default()
+    let Some(bytes) = read_or_log(disk, WRITTEN) else { return Written::default() };
+    serde_json::from_slice(&bytes).unwrap_or_else(|error| {
+        tracing::debug!(%error, path = WRITTEN, "invalid record ignored");
+        Written::default()
+    })
 }
 
-/// Whether cloud-init is at work: it makes its folder first and `result.json` last (cloud-init, "Boot stages").
+/// Whether cloud-init is running: it creates its folder first and `result.json` last (cloud-init, "Boot stages").
 pub(crate) fn user_data_runs(disk: &Disk) -> Known<bool> {
     let exists = |path| disk.exists(path);
     Known::from_result(exists("/run/cloud-init").and_then(|begun| Ok(begun && !exists("/run/cloud-init/result.json")?)))
 }
 
-/// The process of user data, if any, that starts or restarts the agent's unit by systemctl(1) and waits for the end: its
-/// number and what it asks for. Its command line is user data, and not repeated.
+/// The PID and command of a user data process that starts or restarts the agent's unit with systemctl(1) and waits for
+/// it; `None` if there is none. The real command line is user data, so the returned one is rebuilt from verb and unit.
 pub fn blocking_start(disk: &Disk, agent_unit: &str) -> Option<(u32, String)> {
     const LONGEST: usize = 4096;
+    // A process can end between the listing and the read.
     let read = |pid: u32, file: &str| disk.read(&format!("/proc/{pid}/{file}"), LONGEST).ok().flatten();
     let processes = disk.list("/proc").ok()?;
     processes.iter().filter_map(|name| name.parse().ok()).find_map(|pid: u32| {
@@ -143,7 +166,7 @@ pub fn blocking_start(disk: &Disk, agent_unit: &str) -> Option<(u32, String)> {
     })
 }
 
-/// The verb, if this command line is a systemctl that waits for a start of the unit.
+/// The verb, if this command line is a systemctl that starts the unit and waits for it.
 fn waits_for_start(arguments: &[impl AsRef<str>], unit: &str) -> Option<&'static str> {
     let mut arguments = arguments.iter().map(AsRef::as_ref);
     let is_systemctl = arguments.next().is_some_and(|program: &str| program.rsplit('/').next() == Some("systemctl"));

@@ -1,9 +1,9 @@
-//! Takes the log lines of this program to the journal, or to stderr where there is none.
+//! Writes the program's log to the journal, or to stderr if a person watches or there is no journal.
 //!
-//! In: `tracing` events. Out: datagrams in the form of "Native Journal Protocol" (systemd.io), one journal field for
-//! each field of the event, or lines for people. Of other crates nothing below a warning gets out, whatever anybody asks
-//! for: their requests carry tokens and credentials. The socket is reached below the root, like all of `/run`, which is
-//! why this is not the `tracing-journald` crate: it knows one path only. Spans are not used in this program, and so not
+//! In: `tracing` events. Out: datagrams of the "Native Journal Protocol" (systemd.io) with a journal field for each
+//! field of the event, or readable lines. It never writes events of other crates below level `warn`, for any filter,
+//! because their requests contain tokens and credentials. It does not use the crate `tracing-journald`, whose socket
+//! path is fixed: here the socket is below the root, like all of `/run`. This program has no spans, so spans are not
 //! written.
 
 use std::fmt::{self, Write as _};
@@ -22,56 +22,57 @@ use crate::redaction;
 
 /// The instance has registered.
 pub const MESSAGE_ID_READY: &str = "d2b89150f7d43a3e2e38123c981186c8";
-/// The instance waits for something that is no fault.
+/// The instance waits for something that is not a fault.
 pub const MESSAGE_ID_WAITING: &str = "7c2a8c43ddb08a673f46ff2c068e0a96";
 /// The instance has not registered.
 pub const MESSAGE_ID_FAILED: &str = "2a35c966aebc50eb7693f3bd06e9613d";
-/// The instance has not registered, and no cause is supported by what was seen.
+/// The instance has not registered, and the evidence supports no cause.
 pub const MESSAGE_ID_UNKNOWN: &str = "f8e2800efb0763dc277142001c200464";
-/// Another unit goes on with the verification.
+/// Another unit continues the verification.
 pub const MESSAGE_ID_HANDED_OVER: &str = "3f6e5e4d8a1e0485c4d394202ebbb079";
-/// `ecs.config` holds what was decided.
+/// `ecs.config` contains the decided configuration.
 pub const MESSAGE_ID_CONFIGURED: &str = "60153183f56face4401aaf19a8f9c8bb";
 
 const SOCKET: &str = "run/systemd/journal/socket";
 const IDENTIFIER: &str = "ecs-bootstrap";
-/// A journal that takes no more must not hold up the boot.
+/// The time-out for one datagram, so that a journal that is full cannot delay the boot.
 const LONGEST_SEND: Duration = Duration::from_millis(250);
 
-/// Takes the line of [`Progress`](crate::render::Progress) off the terminal; it draws itself again below.
+/// Clears the line of [`Progress`](crate::render::Progress) on the terminal. `Progress` draws it again below the log
+/// line.
 const CLEAR_LINE: &str = "\r\x1b[2K";
 
-/// Where the log lines go.
+/// The destination of the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Logging {
     /// The journal.
     Journal,
-    /// stderr: a person watches, or there is no journal.
+    /// stderr, because it is a terminal or there is no journal.
     Stderr,
 }
 
-/// Why there is no log.
+/// Why the log could not be started.
 #[derive(Debug, thiserror::Error)]
 pub enum JournalError {
-    /// Not a level, nor a list of `target=level`.
-    #[error("the log filter `{filter}` is not understood")]
+    /// The filter is neither a level nor a list of `target=level`.
+    #[error("the log filter `{filter}` is not valid")]
     BadFilter {
-        /// As written.
+        /// The text of the filter.
         filter: String,
-        /// What is wrong.
+        /// The error of the parser.
         source: ParseError,
     },
-    /// Called twice.
-    #[error("the log is set up already")]
+    /// [`start`] was called twice.
+    #[error("the log is already started")]
     AlreadyStarted {
-        /// tracing's own words.
+        /// The error of `tracing`.
         source: tracing::subscriber::SetGlobalDefaultError,
     },
 }
 
-/// Sets up the log of this process. `verbose` 0 shows what happened, 1 and more each step; a `filter`
-/// (`ECS_BOOTSTRAP_LOG`, as `debug` or `ecs_bootstrap::boundary=debug`) takes its place.
-#[expect(clippy::disallowed_methods, reason = "NO_COLOR is a matter of the terminal, like asking whether it is one")]
+/// Starts the log of this process at level `info`, or `debug` if `verbose` is 1 or more. A `filter`
+/// (`ECS_BOOTSTRAP_LOG`, for example `debug` or `ecs_bootstrap::boundary=debug`) overrides `verbose`.
+#[expect(clippy::disallowed_methods, reason = "NO_COLOR describes the terminal, and is not a setting")]
 pub fn start(root: &Path, verbose: u8, filter: Option<&str>) -> Result<Logging, JournalError> {
     let targets = targets(verbose, filter)?;
     let socket = root.join(SOCKET);
@@ -85,24 +86,25 @@ pub fn start(root: &Path, verbose: u8, filter: Option<&str>) -> Result<Logging, 
             (Logging::Stderr, Stderr { on_terminal, colour, timed }.boxed())
         }
     };
-    let subscriber = tracing_subscriber::registry().with(layer.with_filter(targets.and(filter_fn(may_be_seen))));
+    let subscriber = tracing_subscriber::registry().with(layer.with_filter(targets.and(filter_fn(is_allowed))));
     tracing::subscriber::set_global_default(subscriber).map_err(|source| JournalError::AlreadyStarted { source })?;
     Ok(logging)
 }
 
-/// Shows `text` in `systemctl status` (`STATUS=` of sd_notify(3), one line: a line break would begin another assignment). Nothing happens where nobody asked to be notified.
+/// Shows `text` in `systemctl status` (`STATUS=` of sd_notify(3)). Line breaks are removed, because a second line would
+/// be another assignment. Does nothing if the unit does not expect notifications.
 pub fn status(text: &str) {
     notify(&[NotifyState::Status(&redaction::line(text))]);
 }
 
-/// Tells the service manager that the unit has started, and what it does now.
+/// Notifies systemd that the unit has started (`READY=1`), and shows `text` like [`status`].
 pub fn ready(text: &str) {
     notify(&[NotifyState::Ready, NotifyState::Status(&redaction::line(text))]);
 }
 
 fn notify(states: &[NotifyState<'_>]) {
     if let Err(error) = sd_notify::notify(states) {
-        tracing::debug!(%error, "the service manager could not be notified");
+        tracing::debug!(%error, "systemd not notified");
     }
 }
 
@@ -114,9 +116,10 @@ fn targets(verbose: u8, filter: Option<&str>) -> Result<Targets, JournalError> {
     }
 }
 
-fn may_be_seen(metadata: &Metadata<'_>) -> bool {
-    let ours = metadata.target().split("::").next() == Some(env!("CARGO_CRATE_NAME"));
-    *metadata.level() <= if ours { Level::DEBUG } else { Level::WARN }
+/// Whether an event may be written, for any filter: of this crate down to `debug`, of others down to `warn`.
+fn is_allowed(metadata: &Metadata<'_>) -> bool {
+    let is_own = metadata.target().split("::").next() == Some(env!("CARGO_CRATE_NAME"));
+    *metadata.level() <= if is_own { Level::DEBUG } else { Level::WARN }
 }
 
 /// The message and the fields of an event, each as text.
@@ -158,11 +161,11 @@ struct Journal {
 }
 
 impl Journal {
-    /// The journal behind `socket`, if anybody listens there.
+    /// The journal at `socket`; `None` if no process listens there.
     fn open(socket: &Path) -> Option<Journal> {
         let sender = UnixDatagram::unbound().ok()?;
         sender.set_write_timeout(Some(LONGEST_SEND)).ok()?;
-        // An empty datagram means nothing to the journal, and fails where nobody listens.
+        // The journal ignores an empty datagram. Sending it fails if no process listens.
         sender.send_to(b"", socket).ok()?;
         Some(Journal { sender, socket: socket.to_owned() })
     }
@@ -172,14 +175,14 @@ impl<S: Subscriber> Layer<S> for Journal {
     fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
         let fields = Fields::of(event);
         let level = *event.metadata().level();
-        // By path each time, so that a journal which has been restarted is found again.
+        // By path each time, so that a restarted journal is found.
         if self.sender.send_to(&entry(level, &fields), &self.socket).is_err() {
             print(&line(level, &fields, false, false));
         }
     }
 }
 
-/// An entry of the journal (systemd.journal-fields(7)).
+/// Formats an event as a journal entry (systemd.journal-fields(7)).
 fn entry(level: Level, fields: &Fields) -> Vec<u8> {
     let priority = match level {
         Level::ERROR => "3",
@@ -197,7 +200,8 @@ fn entry(level: Level, fields: &Fields) -> Vec<u8> {
     entry
 }
 
-/// The journal takes capital letters, digits and underscores, at most 64, and no underscore or digit in front.
+/// Converts a name to one that the journal accepts: at most 64 upper-case letters, digits and underscores, of which the
+/// first is a letter.
 fn field_name(name: &str) -> String {
     let allowed = |c: char| if c.is_ascii_alphanumeric() { c.to_ascii_uppercase() } else { '_' };
     let name: String = name.chars().map(allowed).collect();
@@ -229,12 +233,12 @@ impl<S: Subscriber> Layer<S> for Stderr {
     }
 }
 
-/// Where stderr is closed there is nobody left to tell.
+/// Writes a line to stderr. An error is ignored, because there is no other place to report it.
 fn print(line: &str) {
     let _ = io::stderr().lock().write_all(line.as_bytes());
 }
 
-/// A line for people: level, message, fields.
+/// Formats an event as a line of text: level, message, fields.
 fn line(level: Level, fields: &Fields, colour: bool, timed: bool) -> String {
     let (name, ansi) = match level {
         Level::ERROR => ("error", "31"),
@@ -249,11 +253,11 @@ fn line(level: Level, fields: &Fields, colour: bool, timed: bool) -> String {
     label += &if colour { format!("\x1b[{ansi}m{name}\x1b[0m: ") } else { format!("{name}: ") };
     let mut line = String::new();
     line.extend(fields.message.chars().map(|c| if c.is_control() { ' ' } else { c }));
-    // The id is for machines.
+    // The message id is for programs.
     for (name, value) in fields.others.iter().filter(|(name, _)| *name != "message_id") {
-        let plain = !value.is_empty() && !value.contains(|c: char| c.is_whitespace() || c.is_control() || c == '"');
-        let written = if plain { write!(line, " {name}={value}") } else { write!(line, " {name}={value:?}") };
-        written.expect("a String takes everything");
+        let is_plain = !value.is_empty() && !value.contains(|c: char| c.is_whitespace() || c.is_control() || c == '"');
+        let written = if is_plain { write!(line, " {name}={value}") } else { write!(line, " {name}={value:?}") };
+        written.expect("writing to a String does not fail");
     }
     label + &redaction::printed(&line.replace('\n', " ")) + "\n"
 }
@@ -262,27 +266,27 @@ fn line(level: Level, fields: &Fields, colour: bool, timed: bool) -> String {
 mod tests {
     use super::*;
 
-    /// The datagrams that the journal gets while `log` runs.
-    fn journalled(filter: Option<&str>, log: impl FnOnce()) -> Vec<Vec<u8>> {
+    /// The datagrams that the journal receives while `log` runs.
+    fn entries_of(filter: Option<&str>, log: impl FnOnce()) -> Vec<Vec<u8>> {
         let root = tempfile::tempdir().unwrap();
         let socket = root.path().join("socket");
         let receiver = UnixDatagram::bind(&socket).unwrap();
         receiver.set_nonblocking(true).unwrap();
         let layer = Journal::open(&socket).unwrap();
-        let layer = layer.with_filter(targets(0, filter).unwrap().and(filter_fn(may_be_seen)));
+        let layer = layer.with_filter(targets(0, filter).unwrap().and(filter_fn(is_allowed)));
         tracing::subscriber::with_default(tracing_subscriber::registry().with(layer), log);
         let mut entries = Vec::new();
         let mut buffer = [0; 4096];
         while let Ok(length) = receiver.recv(&mut buffer) {
             entries.push(buffer[..length].to_vec());
         }
-        assert_eq!(entries.remove(0), b"", "the look whether anybody listens");
+        assert_eq!(entries.remove(0), b"", "the test whether a process listens");
         entries
     }
 
     #[test]
-    fn each_field_of_an_event_is_one_of_the_journal() {
-        let entries = journalled(None, || {
+    fn each_field_of_an_event_is_a_journal_field() {
+        let entries = entries_of(None, || {
             let arn = "arn:aws:ecs:eu-west-1:111122223333:container-instance/prod/0123";
             tracing::info!(message_id = MESSAGE_ID_READY, container_instance_arn = arn, attempts = 3, "registered");
         });
@@ -295,15 +299,15 @@ mod tests {
 
     #[test]
     fn a_value_of_several_lines_is_sent_with_its_length() {
-        let entries = journalled(None, || tracing::warn!(seen = "one\nerror: 2", "look"));
-        let mut expected = b"MESSAGE=look\nPRIORITY=4\nSYSLOG_IDENTIFIER=ecs-bootstrap\nSEEN\n".to_vec();
+        let entries = entries_of(None, || tracing::warn!(seen = "one\nerror: 2", "failed"));
+        let mut expected = b"MESSAGE=failed\nPRIORITY=4\nSYSLOG_IDENTIFIER=ecs-bootstrap\nSEEN\n".to_vec();
         expected.extend_from_slice(&[12, 0, 0, 0, 0, 0, 0, 0]);
         expected.extend_from_slice(b"one\nerror: 2\n");
         assert_eq!(entries, [expected]);
     }
 
     #[test]
-    fn field_names_are_those_that_the_journal_takes() {
+    fn field_names_are_valid_in_the_journal() {
         for (name, expected) in [("exit.code", "EXIT_CODE"), ("_pid", "PID"), ("2nd", "ND"), ("größe", "GR__E")] {
             assert_eq!(field_name(name), expected);
         }
@@ -313,27 +317,27 @@ mod tests {
     #[test]
     fn other_crates_never_log_below_a_warning() {
         for filter in [Some("trace"), Some("hyper=trace,aws_config=debug")] {
-            let entries = journalled(filter, || {
+            let entries = entries_of(filter, || {
                 tracing::debug!(target: "hyper::client", "X-aws-ec2-metadata-token: secret");
                 tracing::info!(target: "aws_config", "secret");
-                tracing::info!(target: "ecs_bootstrap_but_not_ours", "secret");
+                tracing::info!(target: "ecs_bootstrap_other", "secret");
                 tracing::trace!("secret");
             });
             assert!(entries.is_empty(), "{filter:?}");
         }
-        assert_eq!(journalled(Some("trace"), || tracing::warn!(target: "hyper", "seen")).len(), 1);
-        assert_eq!(journalled(Some("debug"), || tracing::debug!("seen")).len(), 1);
-        assert_eq!(journalled(None, || tracing::debug!("not asked for")).len(), 0);
+        assert_eq!(entries_of(Some("trace"), || tracing::warn!(target: "hyper", "seen")).len(), 1);
+        assert_eq!(entries_of(Some("debug"), || tracing::debug!("seen")).len(), 1);
+        assert_eq!(entries_of(None, || tracing::debug!("below the level")).len(), 0);
     }
 
     #[test]
-    fn a_filter_that_is_none_is_an_error() {
+    fn an_invalid_filter_is_an_error() {
         let error = targets(0, Some("ecs_bootstrap=loud")).unwrap_err();
-        assert_eq!(error.to_string(), "the log filter `ecs_bootstrap=loud` is not understood");
+        assert_eq!(error.to_string(), "the log filter `ecs_bootstrap=loud` is not valid");
     }
 
     #[test]
-    fn there_is_no_journal_where_nobody_listens() {
+    fn there_is_no_journal_without_a_listener() {
         let root = tempfile::tempdir().unwrap();
         let socket = root.path().join("socket");
         assert!(Journal::open(&socket).is_none());
@@ -342,7 +346,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_for_people_cannot_drive_their_terminal() {
+    fn a_line_of_text_cannot_control_the_terminal() {
         let others = vec![("cluster", "prod".to_owned()), ("seen", "a b\x1b[2J\n".to_owned()), ("why", String::new())];
         let fields = Fields { message: "joined\x07".to_owned(), others };
         let expected = "info: joined  cluster=prod seen=\"a b\\u{1b}[2J\\n\" why=\"\"\n";

@@ -1,34 +1,48 @@
-//! Boots an EC2 instance into its ECS cluster, proves that it registered, and says exactly why when it did not.
+//! Configures the ECS agent of an EC2 instance, verifies that the instance registered in its cluster, and reports the
+//! cause if it did not.
 //!
-//! The program is a corridor with five rooms. Rooms are verbs, what they hand on are nouns, and only [`boot`] and
-//! [`maintenance`] (the commands that remove) know the order:
+//! # Pipeline
 //!
 //! ```text
-//! gather::facts -> decide::plan -> apply::write, queue -> verify::verdict -> report::signals
-//!      I/O             pure               I/O             I/O, causes pure       I/O
+//! facts  ->  plan  ->  effects  ->  verdict  ->  reports and signals
+//! gather     decide    apply        verify       report
 //! ```
 //!
-//! - **Nouns** are plain data: [`settings`], [`facts`], [`ecs_config`], [`plan`], [`effects`], [`evidence`], [`verdict`],
-//!   [`cleanup`].
-//!   [`check`] finds mistakes in files from which an instance will be configured.
-//!   [`causes`] is the catalogue of reasons why an instance does not join.
-//! - **Rooms**: [`gather`] reads and decides nothing; [`decide`] holds every rule and touches nothing; [`apply`] does what
-//!   the plan says and nothing else; [`verify`] observes until ready, final or late; [`tell`] reports and never changes a
-//!   verdict.
-//! - [`redaction`] decides which text may leave the process.
-//! - **Floor**: [`boundary`] is the world, one party a file; [`host`] is what two rooms read of it, `probe` what is looked at when
-//!   it does not work; [`retry`] is the only
-//!   place that waits; [`render`] turns nouns into text; [`journal`], [`exit`] and [`cli`] face the outside.
+//! | stage | what it does | I/O |
+//! | --- | --- | --- |
+//! | [`gather`] | reads settings, instance metadata, tags, clusters and the host | reads |
+//! | [`decide`] | makes a plan from settings and facts; every rule is here | none |
+//! | [`apply`] | does what the plan says and nothing else | writes |
+//! | [`verify`] | observes until the instance is ready, a cause is final, or the deadline passes | reads |
+//! | [`report`] | reports the verdict on the host and sends signals | writes |
 //!
-//! `src/bin/ecs-deploy` is another program, for CI, which uses `boundary::aws`, `retry` and `exit`.
+//! Only [`boot`] (one file for each command) and [`maintenance`] (the two commands that remove files) know the order.
 //!
-//! What holds everywhere, each by a test in `tests/it/architecture.rs`:
+//! # Data types and foundation
 //!
-//! 1. Nouns, causes, decide and render (but its progress line) do no I/O and read neither clock nor environment.
-//! 2. Rooms never import each other; boundary and retry know neither rooms nor nouns.
-//! 3. Only boundary (and journal, for the log) opens a file, a socket or a bus.
-//! 4. Only retry waits, and every wait has a deadline.
-//! 5. Only `main` prints and picks the exit code; every boot path ends in one verdict, told once.
+//! - Data types are passed from stage to stage: [`settings`], [`facts`], [`ecs_config`], [`plan`], [`effects`],
+//!   [`evidence`], [`verdict`], [`cleanup`]. Rules on them are in [`ownership`] (which lines of `ecs.config` are from
+//!   ecs-bootstrap), [`readiness`] (when an instance is ready), [`check`] (mistakes in files) and [`causes`] (the
+//!   catalogue of reasons why an instance does not join).
+//! - The foundation: [`boundary`] has one client for each service outside of the process, [`host`] and `probe` read
+//!   what two stages need of the host, [`retry`] waits, [`redaction`] removes secrets from text, and [`render`] turns
+//!   data types into text and JSON. [`cli`], [`command_line`], [`terminal`], [`journal`] and [`exit`] are the interface
+//!   of the process.
+//!
+//! The binary `ecs-deploy` in `src/bin` is for CI. It uses `boundary::aws`, `command_line`, `exit`, `retry` and
+//! `terminal`.
+//!
+//! # Invariants
+//!
+//! `tests/it/architecture` checks them:
+//!
+//! 1. Data types, `causes`, `decide` and `render` (except its progress line) do no I/O, and read no clock and no
+//!    environment.
+//! 2. Stages never import each other. `boundary` and `retry` import neither stages nor data types.
+//! 3. Only `boundary` (and `journal`, for the log) opens a file, a socket or a bus.
+//! 4. Only `retry` waits, and every wait has a deadline.
+//! 5. Only `main` prints and chooses the exit code. Every path of `run` and `verify` ends in one verdict, reported
+//!    once.
 //! 6. A second run on an unchanged host writes nothing and starts nothing.
 
 pub mod agent_variables;
@@ -59,6 +73,7 @@ pub mod render;
 pub mod report;
 pub mod retry;
 pub mod settings;
+pub mod suggestion;
 pub mod terminal;
 pub mod verdict;
 pub mod verify;

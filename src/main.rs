@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Parser;
-use ecs_bootstrap::boot::{Boot, Ending, STARTUP, Wait, check, explain};
+use ecs_bootstrap::boot::{Boot, HangReport, STARTUP, Wait, check, explain};
 use ecs_bootstrap::boundary::World;
 use ecs_bootstrap::boundary::imds::Address;
 use ecs_bootstrap::check::Options;
@@ -18,7 +18,7 @@ use ecs_bootstrap::exit::Exit;
 use ecs_bootstrap::journal::{self, Logging};
 use ecs_bootstrap::maintenance::Consent;
 use ecs_bootstrap::redaction::{self, error_chain};
-use ecs_bootstrap::retry::{LastWord, Watchdog};
+use ecs_bootstrap::retry::{FinalReport, Watchdog};
 use ecs_bootstrap::settings::fragment::Fragment;
 use ecs_bootstrap::settings::{SettingsError, Warning};
 use ecs_bootstrap::terminal;
@@ -75,7 +75,7 @@ fn run_on_host(command: HostCommand, common: &Common, start: Instant) -> Command
         Ok(boot) => boot,
         Err(output) => return output,
     };
-    boot.watchdog = Some(watchdog(Ending::of(&boot, &command)));
+    boot.watchdog = Some(watchdog(HangReport::new(&boot, &command)));
     match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime.block_on(run_command(command, boot)),
         Err(error) => failure(Exit::Internal, &error.to_string()),
@@ -88,7 +88,7 @@ async fn run_command(command: HostCommand, boot: Boot) -> CommandOutput {
             let wait = match options {
                 Run { wait: true, .. } => Wait::Here,
                 Run { no_wait: true, .. } => Wait::InItsUnit,
-                _ if std::io::stdin().is_terminal() && boot.watched => Wait::HereIfPossible,
+                _ if std::io::stdin().is_terminal() && boot.shows_progress => Wait::HereIfPossible,
                 _ => Wait::InItsUnit,
             };
             boot.run(wait).await
@@ -137,15 +137,15 @@ fn boot(
         .map_err(|error| failure(Exit::Usage, &error_chain(&error)))?;
     Ok(Boot {
         world,
-        given,
+        given_settings: given,
         json: common.json,
-        watched: std::io::stderr().is_terminal(),
+        shows_progress: std::io::stderr().is_terminal(),
         to_journal: matches!(logging, Logging::Journal),
         start,
         program: std::env::current_exe().ok(),
         warnings,
         watchdog: None,
-        stopped: std::cell::OnceCell::new(),
+        expectation_without_plan: std::cell::OnceCell::new(),
     })
 }
 
@@ -178,16 +178,16 @@ fn plain_http_endpoints(environment: &BTreeMap<String, String>) -> Vec<Warning> 
 
 /// Ends the process if a system call blocks its only thread past every deadline.
 #[expect(clippy::exit, reason = "the thread that would return to `main` is blocked")]
-fn watchdog(ending: Ending) -> Watchdog {
-    let (document, output) = ending.report();
+fn watchdog(hang_report: HangReport) -> Watchdog {
+    let (document, output) = hang_report.output();
     let exit = output.exit;
-    let last_words: Vec<LastWord> = vec![
+    let final_reports: Vec<FinalReport> = vec![
         Box::new(move || {
             let _ = print(output);
         }),
-        Box::new(move || ending.report_locally(&document)),
+        Box::new(move || hang_report.report_locally(&document)),
     ];
-    Watchdog::start(STARTUP, last_words, move || std::process::exit(exit.code().into()))
+    Watchdog::start(STARTUP, final_reports, move || std::process::exit(exit.code().into()))
 }
 
 /// The output for `--help`, `--version` and a wrong command line.

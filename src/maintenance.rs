@@ -1,20 +1,18 @@
-//! The second corridor: the two commands that remove things, one short function each.
+//! The two commands that remove files: `prepare-image` and `reset-agent`, and the order of their stages.
 //!
-//! In: the world, and what was consented to. Out: a [`CommandOutput`]. Without consent nothing is written, stopped or locked;
-//! with it the same lock is held as by a run. Neither command makes a verdict of the boot, so nothing is told to anybody
-//! but the caller.
+//! In: the clients, and what the caller agrees to. Out: a [`CommandOutput`]. Without `--yes` nothing is written,
+//! stopped or locked; with it the same lock is held as by `run`. Neither command reports a verdict of the boot.
 
 use std::time::{Duration, SystemTime};
 
 use crate::apply;
-use crate::boot::{BUS, Boot};
+use crate::boot::{BUS_TIMEOUT, Boot};
 use crate::boundary::disk::Lock;
 use crate::boundary::systemd::{Systemd, SystemdError};
 use crate::cleanup::{Cleanup, Leftovers, Removal, Reset};
 use crate::command_line::CommandOutput;
 use crate::decide;
 use crate::evidence::StageError;
-use crate::exit::Exit;
 use crate::gather;
 use crate::redaction::error_chain;
 use crate::render::{Document, Progress, as_json, cleanup_json, cleanup_text, document, reset_json, reset_text};
@@ -24,82 +22,84 @@ use crate::verify;
 /// What the caller agrees to.
 #[derive(Clone, Copy, Debug)]
 pub struct Consent {
-    /// To all that the list holds.
+    /// Everything on the list is done.
     pub yes: bool,
-    /// Even though tasks run, or may.
+    /// Also if tasks run, or may run.
     pub force: bool,
 }
 
-/// systemd, where one has booted from this root.
+/// The connection to systemd; `None` if no system has booted from this root.
 type Bus = Option<Result<Systemd, SystemdError>>;
 
 impl Boot {
-    /// `prepare-image`: lists what must not be in an image of this instance, or removes it.
+    /// `prepare-image`: lists or removes what must not be in an image of this instance.
     pub async fn prepare_image(self, consent: Consent) -> CommandOutput {
-        match Box::pin(self.clean(consent)).await {
+        match Box::pin(self.clean_for_image(consent)).await {
             Ok(mut cleanup) => {
-                let obstacles = documents(std::mem::take(&mut cleanup.obstacles));
-                let stdout = match self.json {
-                    true => as_json(&cleanup_json(&cleanup, &obstacles, consent.yes)),
-                    false => cleanup_text(&cleanup, &obstacles, consent.yes),
-                };
-                CommandOutput { stdout, stderr: String::new(), exit: Exit::Done }
+                let refusals = documents(std::mem::take(&mut cleanup.obstacles));
+                CommandOutput::success(if self.json {
+                    as_json(&cleanup_json(&cleanup, &refusals, consent.yes))
+                } else {
+                    cleanup_text(&cleanup, &refusals, consent.yes)
+                })
             }
-            Err(stop) => self.stopped(stop),
+            Err(error) => self.failure(error),
         }
     }
 
-    /// `reset-agent`: lists what setting the agent's saved state aside would do, or does it.
+    /// `reset-agent`: lists the steps that move the agent's saved state away, or does them.
     pub async fn reset_agent(self, consent: Consent) -> CommandOutput {
-        match Box::pin(self.reset(consent)).await {
+        match Box::pin(self.move_saved_state(consent)).await {
             Ok((mut reset, started)) => {
-                let obstacles = documents(std::mem::take(&mut reset.obstacles));
-                let stdout = match self.json {
-                    true => as_json(&reset_json(&reset, &obstacles, consent.yes, started)),
-                    false => reset_text(&reset, &obstacles, consent.yes, started),
-                };
-                CommandOutput { stdout, stderr: String::new(), exit: Exit::Done }
+                let refusals = documents(std::mem::take(&mut reset.obstacles));
+                CommandOutput::success(if self.json {
+                    as_json(&reset_json(&reset, &refusals, consent.yes, started))
+                } else {
+                    reset_text(&reset, &refusals, consent.yes, started)
+                })
             }
-            Err(stop) => self.stopped(stop),
+            Err(error) => self.failure(error),
         }
     }
 
-    async fn clean(&self, consent: Consent) -> Result<Cleanup, StageError> {
+    async fn clean_for_image(&self, consent: Consent) -> Result<Cleanup, StageError> {
         let (limit, deadline) = self.limit()?;
         let (bus, _lock) = self.bus_and_lock(consent, limit, deadline).await?;
         let mut cleanup = decide::cleanup(self.leftovers(&bus, deadline).await, consent.force);
         if !consent.yes {
             return Ok(cleanup);
         }
-        none_in_the_way(&mut cleanup.obstacles)?;
+        refuse_for_first(&mut cleanup.obstacles)?;
         if let (Some(unit), Some(Ok(systemd))) = (&cleanup.stop, &bus) {
             self.stop_agent(systemd, unit, deadline).await?;
-            // In stopping it has written more. Its tasks were judged while it could tell them.
+            // The agent writes more files while it stops. Whether tasks run was decided while it could still list them.
             let mut after = decide::cleanup(self.leftovers(&bus, deadline).await, true);
-            none_in_the_way(&mut after.obstacles)?;
+            refuse_for_first(&mut after.obstacles)?;
             if let Some(unit) = after.stop {
-                return Err(StageError::UnitJob { unit, action: "stop", why: "it runs again".to_owned() });
+                return Err(StageError::UnitJob { unit, action: "stop", why: "it was started again".to_owned() });
             }
             (cleanup.remove, cleanup.ecs_config, cleanup.left) = (after.remove, after.ecs_config, after.left);
         }
-        let left = apply::clean(&self.world.disk, &cleanup);
-        let is_left = |removal: &&Removal| left.iter().any(|left| left.path == removal.path);
-        let kept = cleanup.remove.iter().filter(is_left).count();
-        tracing::info!(removed = cleanup.remove.len() - kept, left = left.len(), "cleaned the host for an image");
-        match left.is_empty() {
-            true => Ok(cleanup),
-            false => Err(StageError::Left { left: left.into_iter().map(|left| left.why).collect() }),
+        let not_removed = apply::clean(&self.world.disk, &cleanup);
+        let is_not_removed = |removal: &&Removal| not_removed.iter().any(|left| left.path == removal.path);
+        let removed = cleanup.remove.len() - cleanup.remove.iter().filter(is_not_removed).count();
+        tracing::info!(removed, not_removed = not_removed.len(), "host cleaned for an image");
+        if !not_removed.is_empty() {
+            return Err(StageError::NotRemoved { left: not_removed.into_iter().map(|left| left.why).collect() });
         }
+        Ok(cleanup)
     }
 
-    async fn reset(&self, consent: Consent) -> Result<(Reset, Option<bool>), StageError> {
+    /// Also returns whether the agent has started: `Some(false)` if its start is only queued, `None` if it is not
+    /// started.
+    async fn move_saved_state(&self, consent: Consent) -> Result<(Reset, Option<bool>), StageError> {
         let (limit, deadline) = self.limit()?;
         let (bus, _lock) = self.bus_and_lock(consent, limit, deadline).await?;
         let mut reset = decide::reset(self.leftovers(&bus, deadline).await, SystemTime::now(), consent.force);
         if !consent.yes {
             return Ok((reset, None));
         }
-        none_in_the_way(&mut reset.obstacles)?;
+        refuse_for_first(&mut reset.obstacles)?;
         if reset.is_empty() {
             return Ok((reset, None));
         }
@@ -109,39 +109,39 @@ impl Boot {
         if let (Some(unit), Some(Ok(systemd))) = (&reset.stop, &bus) {
             moved = self.stop_agent(systemd, unit, deadline).await;
         }
-        // Whatever did not work: an agent that ran before runs again, with the state that it had.
+        // Also after an error: an agent that ran before must run again, with the state that it had.
         let moved = moved.and_then(|()| apply::set_aside(disk, &reset));
         let started = match (&reset.start, &bus) {
             (Some(unit), Some(Ok(systemd))) => apply::start_agent(systemd, unit, deadline).await.map(Some),
             _ => Ok(None),
         };
-        // Otherwise the note stays, and doing it again finishes it.
+        // If the start failed, the note stays, so that the next `reset-agent` finishes this one.
         let forgotten = if started.is_ok() { apply::forget_reset(disk) } else { Ok(()) };
         moved?;
         let started = started?;
         forgotten?;
         let to = reset.set_aside.as_ref().map(|set_aside| set_aside.to.as_str());
-        tracing::info!(to, started, "set the agent's saved state aside");
+        tracing::info!(to, started, "saved state of the agent moved");
         Ok((reset, started))
     }
 
     async fn stop_agent(&self, systemd: &Systemd, unit: &str, deadline: Deadline) -> Result<(), StageError> {
-        let progress = Progress::new(self.watched);
+        let progress = Progress::new(self.shows_progress);
         progress.say(&format!("stopping {unit}"));
         let stopped = apply::stop_agent(systemd, unit, deadline).await;
         progress.clear();
         stopped
     }
 
-    /// `run.deadline`, which bounds these commands too.
+    /// `run.deadline`, which is also the time limit of these commands.
     fn limit(&self) -> Result<(Duration, Deadline), StageError> {
-        let limit = self.early()?.run_deadline.value;
-        self.may_take(limit);
+        let limit = self.early_settings()?.run_deadline.value;
+        self.allow(limit);
         Ok((limit, Deadline::after(limit)))
     }
 
-    /// The bus of a system that has booted from this root, and the lock: whoever only looks takes none, and where nothing
-    /// has booted, nobody could hold it.
+    /// The connection to systemd, and the lock. A command that only lists takes no lock. In an image that is not booted
+    /// there is neither, because no other process could hold the lock.
     async fn bus_and_lock(
         &self,
         consent: Consent,
@@ -152,25 +152,25 @@ impl Boot {
             return Ok((None, None));
         }
         let lock = if consent.yes { Some(self.lock(deadline, limit).await?) } else { None };
-        Ok((Some(Systemd::connect(deadline.earliest(Deadline::after(BUS))).await), lock))
+        Ok((Some(Systemd::connect(deadline.earliest(Deadline::after(BUS_TIMEOUT))).await), lock))
     }
 
     async fn leftovers(&self, bus: &Bus, deadline: Deadline) -> Leftovers {
-        gather::leftovers(&self.world, bus.as_ref(), self.expected(), deadline).await
+        gather::leftovers(&self.world, bus.as_ref(), self.last_expectation(), deadline).await
     }
 
-    fn stopped(&self, stop: StageError) -> CommandOutput {
-        tracing::debug!(error = error_chain(&stop), "stopped");
-        let verdict = verify::stopped(stop);
-        self.report(&document(&verdict, None, &[]), verdict.exit())
+    fn failure(&self, error: StageError) -> CommandOutput {
+        tracing::debug!(error = error_chain(&error), "command failed");
+        let verdict = verify::stopped(error);
+        self.verdict_output(&document(&verdict, None, &[]), verdict.exit())
     }
 }
 
-/// The first obstacle ends it.
-fn none_in_the_way(obstacles: &mut Vec<StageError>) -> Result<(), StageError> {
+/// An error if there is a reason not to continue.
+fn refuse_for_first(obstacles: &mut Vec<StageError>) -> Result<(), StageError> {
     if obstacles.is_empty() { Ok(()) } else { Err(obstacles.remove(0)) }
 }
 
 fn documents(obstacles: Vec<StageError>) -> Vec<Document> {
-    obstacles.into_iter().map(|stop| document(&verify::stopped(stop), None, &[])).collect()
+    obstacles.into_iter().map(|obstacle| document(&verify::stopped(obstacle), None, &[])).collect()
 }

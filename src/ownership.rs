@@ -1,47 +1,47 @@
-//! Which keys of `ecs.config` are ours: those that an earlier run wrote and nobody has changed since.
+//! Decides which keys of `ecs.config` ecs-bootstrap owns: those that an earlier run wrote and that have not changed
+//! since.
 //!
-//! A key of ours is no source of a later run, so that a removed tag, an image of this disk or another life cycle does
-//! not stick for ever. Only hashes are remembered: some values are secret.
+//! A later run does not take an owned key as a setting. Otherwise the value of a removed tag, or a value in an image of
+//! this disk, would stay in the file. Only hashes of the values are recorded, because some values are secret.
 
 use std::collections::BTreeMap;
 
 use sha2::{Digest, Sha256};
 
 use crate::ecs_config::{effective, read};
-use crate::facts::{Host, Said, Written};
+use crate::facts::{EarlierSource, Host, Written};
 use crate::plan::{ECS_CONFIG, PlannedKey, VENDOR_ECS_CONFIG};
 use crate::settings::Rank;
 
-/// The version of `written.json` that is understood.
+/// The version of `written.json` that this program reads and writes.
 pub const VERSION: u32 = 1;
 const CLUSTER: &str = "ECS_CLUSTER";
-/// The one variable whose value is made of several sources.
+/// The only variable whose value is merged from several sources.
 const ATTRIBUTES: &str = "ECS_INSTANCE_ATTRIBUTES";
 
-/// A key that somebody else wrote, as the agent will see it.
+/// A key that ecs-bootstrap does not own, with the value that the agent reads.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Foreign {
-    /// The file.
+    /// The file that sets it.
     pub path: &'static str,
-    /// The key.
+    /// The name of the variable.
     pub key: String,
     /// Its value, which may be a secret.
     pub value: String,
 }
 
-/// The keys of both files that we did not write; `/etc/ecs/ecs.config` wins over the other.
+/// The keys of both files that ecs-bootstrap does not own. `/etc/ecs/ecs.config` overrides the other file.
 pub fn foreign(host: &Host) -> Vec<Foreign> {
     let mut found = Vec::new();
     for (path, file) in [(VENDOR_ECS_CONFIG, &host.var_config), (ECS_CONFIG, &host.etc_config)] {
         let lines = read(file.bytes.as_deref().unwrap_or_default());
         for (key, line) in effective(&lines) {
-            let value = match path == ECS_CONFIG && is_ours(&host.written, key, &line.value) {
-                false => line.value.clone(),
-                true => match &host.written.attributes {
-                    // Ours was made of theirs, which must not be lost with it.
-                    Some(theirs) if key == ATTRIBUTES => theirs.clone(),
-                    _ => continue,
-                },
+            let is_own = path == ECS_CONFIG && is_own(&host.written, key, &line.value);
+            let value = match &host.written.attributes {
+                _ if !is_own => line.value.clone(),
+                // The owned value was merged from this one, which must not be lost.
+                Some(merged) if key == ATTRIBUTES => merged.clone(),
+                _ => continue,
             };
             found.push(Foreign { path, key: key.to_owned(), value });
         }
@@ -49,81 +49,84 @@ pub fn foreign(host: &Host) -> Vec<Foreign> {
     found
 }
 
-/// The keys of `/etc/ecs/ecs.config` that are ours.
-pub fn stale(host: &Host) -> Vec<String> {
+/// The keys of `/etc/ecs/ecs.config` that ecs-bootstrap owns.
+pub fn own_keys(host: &Host) -> Vec<String> {
     let lines = read(host.etc_config.bytes.as_deref().unwrap_or_default());
     effective(&lines)
         .into_iter()
-        .filter(|(key, line)| is_ours(&host.written, key, &line.value))
+        .filter(|(key, line)| is_own(&host.written, key, &line.value))
         .map(|(key, _)| key.to_owned())
         .collect()
 }
 
-/// The cluster that an earlier run of this very instance wrote, and that stands there still.
+/// The cluster that an earlier run on this instance wrote and that is still in the file.
 pub fn own_cluster(host: &Host, instance_id: Option<&str>) -> Option<String> {
     let lines = read(host.etc_config.bytes.as_deref().unwrap_or_default());
     let value = &effective(&lines).get(CLUSTER)?.value;
-    let here = instance_id.is_some_and(|id| id == host.written.instance_id);
-    (here && is_ours(&host.written, CLUSTER, value)).then(|| value.clone())
+    let is_this_instance = instance_id.is_some_and(|id| id == host.written.instance_id);
+    (is_this_instance && is_own(&host.written, CLUSTER, value)).then(|| value.clone())
 }
 
-/// Whether the cluster that the file names is a line of ours.
+/// Whether ecs-bootstrap owns the line of the file that names the cluster.
 pub fn is_own_cluster(etc: &[u8], written: &Written) -> bool {
     let lines = read(etc);
-    effective(&lines).get(CLUSTER).is_some_and(|line| is_ours(written, CLUSTER, &line.value))
+    effective(&lines).get(CLUSTER).is_some_and(|line| is_own(written, CLUSTER, &line.value))
 }
 
-/// What to remember when these keys are written, with what was remembered before them. A line that stood there before with the same value stays somebody
-/// else's.
+/// The record to write when these keys are written. It keeps the hashes of the record before it. ecs-bootstrap does not
+/// own a line that already had the new value before the first write.
 pub fn remember(host: &Host, keys: &[PlannedKey], instance_id: Option<&str>) -> Written {
     let lines = read(host.etc_config.bytes.as_deref().unwrap_or_default());
-    let there = effective(&lines);
-    let ours = keys.iter().filter(|planned| {
-        let same = there.get(planned.key.as_str()).is_some_and(|line| line.value == planned.value);
-        planned.source.rank != Rank::EcsConfig && (!same || is_ours(&host.written, &planned.key, &planned.value))
+    let present = effective(&lines);
+    let own = keys.iter().filter(|planned| {
+        let is_present = present.get(planned.key.as_str()).is_some_and(|line| line.value == planned.value);
+        planned.source.rank != Rank::EcsConfig && (!is_present || is_own(&host.written, &planned.key, &planned.value))
     });
-    let ours: Vec<_> = ours.collect();
-    let once = |planned: &&&PlannedKey| {
+    let own: Vec<_> = own.collect();
+    // An option or an environment variable is set for one run only, so later runs need its value.
+    let is_cluster_of_one_run = |planned: &&&PlannedKey| {
         planned.key == CLUSTER && matches!(planned.source.rank, Rank::Environment | Rank::CommandLine)
     };
-    let said = |planned: &&PlannedKey| Said { rank: planned.source.rank, key: planned.source.key.clone() };
-    let cluster_said = ours.iter().find(once).map(said);
-    let keys: BTreeMap<_, _> = ours.into_iter().map(|planned| (planned.key.clone(), hash(&planned.value))).collect();
-    let theirs = foreign(host).into_iter().find(|theirs| theirs.path == ECS_CONFIG && theirs.key == ATTRIBUTES);
+    let record = |planned: &&PlannedKey| EarlierSource { rank: planned.source.rank, key: planned.source.key.clone() };
+    let cluster_source = own.iter().find(is_cluster_of_one_run).map(record);
+    let keys: BTreeMap<_, _> = own.into_iter().map(|planned| (planned.key.clone(), hash(&planned.value))).collect();
+    let merged = foreign(host).into_iter().find(|foreign| foreign.path == ECS_CONFIG && foreign.key == ATTRIBUTES);
     Written {
         version: VERSION,
         instance_id: instance_id.unwrap_or_default().to_owned(),
-        cluster_said,
-        attributes: theirs.map(|theirs| theirs.value).filter(|_| keys.contains_key(ATTRIBUTES)),
+        cluster_source,
+        attributes: merged.map(|merged| merged.value).filter(|_| keys.contains_key(ATTRIBUTES)),
         before: host.written.keys.clone().into_iter().filter(|(key, hash)| keys.get(key) != Some(hash)).collect(),
         keys,
     }
 }
 
-/// The changes that take all that is ours out of `/etc/ecs/ecs.config`: a key goes, or gets the value that somebody else
-/// gave it. What ours replaced is gone, but for attributes, which are remembered.
+/// The changes that remove all owned lines from `/etc/ecs/ecs.config`. If the file has another line with the same key,
+/// the key gets the value of that line. A value that ecs-bootstrap replaced cannot be restored, except attributes,
+/// which are recorded.
 pub fn withdrawal(config: &[u8], written: &Written) -> BTreeMap<String, Option<String>> {
     let lines = read(config);
     let mut changes = BTreeMap::new();
-    let mut said: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
-    lines.iter().for_each(|line| said.entry(line.key.as_str()).or_default().push(line.value.as_str()));
+    let mut present: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    lines.iter().for_each(|line| present.entry(line.key.as_str()).or_default().push(line.value.as_str()));
     for key in written.keys.keys().chain(written.before.keys()) {
-        let values = || said.get(key.as_str()).into_iter().flatten().copied();
-        if values().any(|value| is_ours(written, key, value)) {
-            let theirs = values().rfind(|value| !is_ours(written, key, value)).map(str::to_owned);
+        let values = || present.get(key.as_str()).into_iter().flatten().copied();
+        if values().any(|value| is_own(written, key, value)) {
+            let other = values().rfind(|value| !is_own(written, key, value)).map(str::to_owned);
             let merged = || written.attributes.clone().filter(|_| key == ATTRIBUTES);
-            changes.insert(key.clone(), theirs.or_else(merged));
+            changes.insert(key.clone(), other.or_else(merged));
         }
     }
     changes
 }
 
-fn is_ours(written: &Written, key: &str, value: &str) -> bool {
+/// Whether an earlier run wrote this value of this key.
+fn is_own(written: &Written, key: &str, value: &str) -> bool {
     let Written { version, keys, before, .. } = written;
     *version == VERSION && [keys, before].iter().any(|known| known.get(key).is_some_and(|known| *known == hash(value)))
 }
 
-/// What is remembered of a value: its SHA-256, in hex.
+/// The hash of a value in `written.json`: SHA-256 in hexadecimal digits.
 pub fn hash(value: &str) -> String {
     Sha256::digest(value.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect()
 }
@@ -133,9 +136,9 @@ mod tests {
     use super::*;
     use crate::ecs_config::edit;
 
-    fn without_ours(config: &str, attributes: Option<&str>) -> String {
-        let ours = [("ECS_CLUSTER", "prod"), (ATTRIBUTES, r#"{"a":"b","c":"d"}"#), ("ECS_LOGLEVEL", "debug")];
-        let keys = ours.iter().map(|(key, value)| ((*key).to_owned(), hash(value))).collect();
+    fn without_own_lines(config: &str, attributes: Option<&str>) -> String {
+        let own = [("ECS_CLUSTER", "prod"), (ATTRIBUTES, r#"{"a":"b","c":"d"}"#), ("ECS_LOGLEVEL", "debug")];
+        let keys = own.iter().map(|(key, value)| ((*key).to_owned(), hash(value))).collect();
         let attributes = attributes.map(str::to_owned);
         let instance_id = "i-1".to_owned();
         let written = Written { version: VERSION, instance_id, keys, attributes, ..Written::default() };
@@ -144,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn withdraws_what_is_ours_and_nothing_else() {
+    fn a_withdrawal_removes_owned_lines_and_no_others() {
         let cases = [
             ("ECS_CLUSTER=prod\n", ""),
             ("# mine\nECS_CLUSTER=prod\nHTTP_PROXY=p:1\n", "# mine\nHTTP_PROXY=p:1\n"),
@@ -155,14 +158,14 @@ mod tests {
             ("ECS_LOGLEVEL=debug\r\nECS_CLUSTER = prod\n", "ECS_CLUSTER = prod\n"),
         ];
         for (config, expected) in cases {
-            assert_eq!(without_ours(config, None), expected, "{config}");
+            assert_eq!(without_own_lines(config, None), expected, "{config}");
         }
     }
 
     #[test]
-    fn attributes_that_ours_was_made_of_come_back() {
+    fn a_withdrawal_restores_merged_attributes() {
         let config = "ECS_INSTANCE_ATTRIBUTES={\"a\":\"b\",\"c\":\"d\"}\n";
-        assert_eq!(without_ours(config, Some(r#"{"a":"b"}"#)), "ECS_INSTANCE_ATTRIBUTES={\"a\":\"b\"}\n");
-        assert_eq!(without_ours(config, None), "");
+        assert_eq!(without_own_lines(config, Some(r#"{"a":"b"}"#)), "ECS_INSTANCE_ATTRIBUTES={\"a\":\"b\"}\n");
+        assert_eq!(without_own_lines(config, None), "");
     }
 }

@@ -1,7 +1,7 @@
-//! What shall be: the cluster, the text of `ecs.config`, what happens to the units, and what verify expects.
+//! The desired state: the cluster, the content of `ecs.config`, the actions on the units, and what verify expects.
 //!
-//! Plain data, made by `decide`, printed by `report`, carried out by `apply`. It may hold secrets in
-//! [`EcsConfig::new`] and [`PlannedKey::value`], which therefore are never serialized; `report` redacts them.
+//! Plain data, made by `decide`, printed by `render`, carried out by `apply`. [`EcsConfig::new`] and
+//! [`PlannedKey::value`] can contain secrets. They are never serialized, and `render` redacts them.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -14,45 +14,43 @@ use crate::facts::Written;
 use crate::redaction;
 use crate::settings::{Rank, Settings, Source, Sourced, Warning};
 
-/// The agent's configuration file, the only one that we write.
+/// The agent's configuration file, the only one that ecs-bootstrap writes.
 pub const ECS_CONFIG: &str = "/etc/ecs/ecs.config";
 /// The agent's other configuration file: the AMI writes it, `/etc/ecs/ecs.config` overrides it.
 pub const VENDOR_ECS_CONFIG: &str = "/var/lib/ecs/ecs.config";
 
-/// The agent's own configuration file, of the lowest rank (`agent/config/config.go`).
+/// The agent's own configuration file, with the lowest precedence (`agent/config/config.go`).
 pub const AGENT_JSON: &str = "/etc/ecs/ecs.config.json";
-/// What an earlier run wrote to the former.
+/// The record of what earlier runs wrote to `/etc/ecs/ecs.config`.
 pub const WRITTEN: &str = "/var/lib/ecs-bootstrap/written.json";
 
-/// Everything that apply may do.
+/// Everything that apply is allowed to do.
 #[derive(Clone, Debug)]
 pub struct Plan {
-    /// The cluster; `None` while user data may still name one.
+    /// The cluster; `None` while user data can still name one.
     pub cluster: Option<Sourced<String>>,
-    /// The configuration file.
-    pub ecs_config: EcsConfig,
-    /// What happens to the units, in this order.
+    pub(crate) ecs_config: EcsConfig,
+    /// The units in the order in which apply acts on them.
     pub units: Vec<UnitPlan>,
-    /// Units that are enabled for the next boot.
+    /// Units to enable for the next boot.
     pub enable: Vec<String>,
-    /// What verify waits for.
-    pub expectation: Expectation,
-    /// What works, but may not be meant.
+    pub(crate) expectation: Expectation,
+    /// Settings and lines that are valid but probably not intended.
     pub warnings: Vec<Warning>,
 }
 
-/// The new `/etc/ecs/ecs.config`.
+/// The change to `/etc/ecs/ecs.config`.
 #[derive(Clone)]
 pub struct EcsConfig {
-    /// What is there; `None` when there is no file.
+    /// The current content; `None` if there is no file.
     pub old: Option<Vec<u8>>,
-    /// What shall be there.
+    /// The content to write. It can contain secrets.
     pub new: Vec<u8>,
-    /// The keys that the plan decides.
+    /// The keys that the plan sets.
     pub keys: Vec<PlannedKey>,
-    /// Keys that an earlier run wrote and nobody asks for any more.
+    /// Keys that an earlier run wrote and that no setting asks for any more.
     pub removed: Vec<String>,
-    /// What is remembered as ours once the file is written.
+    /// The record of written keys to store with the file.
     pub written: Written,
 }
 
@@ -70,62 +68,58 @@ impl EcsConfig {
     }
 }
 
-/// A key of `ecs.config` that the plan decides.
+/// A key of `ecs.config` that the plan sets.
 #[derive(Clone)]
 pub struct PlannedKey {
-    /// Its name.
-    pub key: String,
-    /// Its value, which may be a secret.
+    pub(crate) key: String,
+    /// The value, which can be a secret.
     pub value: String,
-    /// Who says so.
+    /// The setting or fact that the value comes from.
     pub source: Source,
 }
 
-/// The keys of a plan as guard applies them again, at every start of the agent.
+/// The keys of a plan, stored so that guard can apply them again at every start of the agent.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Recorded {
     /// In the order of the plan.
     pub keys: Vec<RecordedKey>,
 }
 
-/// One key of them.
+/// One key of a recorded plan.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RecordedKey {
-    /// Its name.
-    pub key: String,
-    /// Its value; `None` for a secret, whose text lies in `ecs.config` and nowhere else.
+    pub(crate) key: String,
+    /// The value; `None` for a secret, which is stored in `ecs.config` only.
     pub value: Option<String>,
-    /// The hash of its value.
+    /// SHA-256 of the value, in hex.
     pub hash: String,
-    /// The rank of who says so.
+    /// The rank of the source.
     #[serde(rename = "kind")]
     pub rank: Rank,
-    /// Who that is, in words.
+    /// The source as text, for messages.
     pub source: String,
 }
 
-/// What happens to a unit.
+/// What apply does with a unit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Action {
-    /// It is started.
+    /// Start the unit.
     Start,
-    /// It is restarted, since it runs with another configuration.
+    /// Restart the unit, because it runs with another configuration.
     Restart,
-    /// Nothing.
+    /// Leave the unit as it is.
     Leave,
-    /// systemd could not be asked.
+    /// Undecided: systemd could not be asked for the state of the unit.
     Unknown,
 }
 
-/// A unit and what happens to it.
+/// A unit and what apply does with it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct UnitPlan {
-    /// Its name.
-    pub unit: String,
-    /// What is done.
-    pub action: Action,
-    /// Why.
+    pub(crate) unit: String,
+    pub(crate) action: Action,
+    /// The reason for the action.
     pub why: String,
 }
 
@@ -134,59 +128,57 @@ pub struct UnitPlan {
 pub struct Expectation {
     /// The cluster by name or ARN; `None` while it is undecided.
     pub cluster: Option<String>,
-    /// This instance.
-    pub instance_id: Option<String>,
-    /// Its region.
-    pub region: Option<String>,
-    /// Its account.
+    pub(crate) instance_id: Option<String>,
+    pub(crate) region: Option<String>,
     #[serde(default)]
-    pub account: Option<String>,
-    /// When it was launched, RFC 3339.
+    pub(crate) account: Option<String>,
+    /// When the instance was launched, RFC 3339.
     pub pending_time: Option<String>,
-    /// The agent's unit.
+    /// The name of the agent's unit.
     pub agent_unit: String,
-    /// The attributes that the container instance shall carry.
+    /// The attributes that the container instance must have.
     pub attributes: BTreeMap<String, String>,
-    /// How long the registration is waited for.
+    /// How long verify waits for the registration (`verify.deadline`).
     pub deadline: Duration,
-    /// For how long a registered agent may be disconnected before that counts.
+    /// How long a registered agent can be disconnected before that is a fault (`verify.window`).
     pub window: Duration,
-    /// Whether the cluster is whatever `ecs.config` comes to name, since nothing above the file names one.
+    /// Whether a later line of `ecs.config` changes the expected cluster, because no source above the file names one.
     #[serde(default)]
     pub follows_file: bool,
-    /// Why a source could not be read that may have named the cluster.
+    /// Why a source that might have named the cluster could not be read.
     #[serde(default)]
     pub unread: Option<String>,
-    /// Whom the verdict is told outside this host.
+    /// The signal targets outside of this host.
     #[serde(default)]
     pub signal: Signal,
 }
 
-/// Whom the verdict is told outside this host.
+/// The signal targets: where the verdict is sent outside of this host.
 #[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Signal {
-    /// The stack that made this instance or its group.
+    /// Whether to signal the CloudFormation stack that created this instance or its group.
     pub cloudformation: bool,
-    /// Its name or id, where its tag shall not say it.
+    /// The stack's name or id; overrides the instance's tag `aws:cloudformation:stack-name`.
     pub stack: Option<String>,
-    /// The resource's logical id, where its tag shall not say it.
+    /// The resource's logical id; overrides the instance's tag `aws:cloudformation:logical-id`.
     pub resource: Option<String>,
-    /// The URL of a wait condition. It stands in the file that only root reads, and in no output.
+    /// The URL of a wait condition. Anyone with the URL can signal, so it is stored in a file that only root can read
+    /// and appears in no output.
     pub wait_url: Option<String>,
-    /// The launch hook of the group.
+    /// Whether to complete the launch hook of the Auto Scaling group.
     pub lifecycle: bool,
-    /// Its name, where the group has several.
+    /// The name of the launch hook, if the group has several.
     pub hook: Option<String>,
-    /// The tags of the instance, by the prefix of ours.
+    /// The prefix of the instance tags that record the verdict; `None` if no tag is written.
     #[serde(default)]
     pub tags_prefix: Option<String>,
-    /// The group, that this instance is not healthy.
+    /// Whether to report a failed instance to the group as unhealthy.
     #[serde(default)]
     pub unhealthy: bool,
 }
 
 impl Signal {
-    /// What the settings say.
+    /// The targets that the settings `signal.*` turn on.
     pub fn of(settings: &Settings) -> Signal {
         let signal = &settings.signal;
         Signal {
@@ -201,10 +193,10 @@ impl Signal {
         }
     }
 
-    /// Whether nobody is told.
+    /// Whether no target is turned on.
     pub fn is_off(&self) -> bool {
-        let of_group = self.lifecycle || self.unhealthy;
-        !self.cloudformation && !of_group && self.wait_url.is_none() && self.tags_prefix.is_none()
+        let is_group_signaled = self.lifecycle || self.unhealthy;
+        !self.cloudformation && !is_group_signaled && self.wait_url.is_none() && self.tags_prefix.is_none()
     }
 }
 
@@ -221,57 +213,51 @@ impl std::fmt::Debug for Signal {
 
 /// The name of a cluster, given by name or ARN.
 pub fn cluster_name(cluster: &str) -> &str {
-    match cluster.starts_with("arn:") {
-        true => cluster.rsplit('/').next().unwrap_or(cluster),
-        false => cluster,
-    }
+    if cluster.starts_with("arn:") { cluster.rsplit('/').next().unwrap_or(cluster) } else { cluster }
 }
 
-/// What is said of the value of a setting that holds a second one: somebody has appended to a file without a line break
-/// at its end.
-pub(crate) fn glued(value: &str) -> &'static str {
+/// A note for an error message if the value contains a second setting, otherwise an empty string. The usual reason is a
+/// script that appended to a file without a line break at its end.
+pub(crate) fn glued_note(value: &str) -> &'static str {
     let has_variable =
         || agent_variables::ALL.iter().any(|known| value.contains(known.name) && known.name.contains('_'));
-    match value.contains('=') || has_variable() {
-        true => ": two settings stand on one line",
-        false => "",
-    }
+    if value.contains('=') || has_variable() { ": two settings are on one line" } else { "" }
 }
 
-/// What decide will not do.
+/// Why decide makes no plan.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
     /// No source names a cluster.
-    #[error("nothing names a cluster")]
+    #[error("no source names a cluster")]
     NoCluster {
-        /// Where one was looked for, and what was there.
+        /// Each source that was read, and why it names no cluster.
         evidence_lines: Vec<String>,
     },
-    /// A foreign `ecs.config` names what cannot be a cluster.
-    #[error("`{}` cannot be the name of a cluster{}", redaction::cluster(.value), glued(.value))]
+    /// A line of `ecs.config` that ecs-bootstrap did not write has a value that is not a valid cluster.
+    #[error("`{}` is not a valid cluster name{}", redaction::cluster(.value), glued_note(.value))]
     ClusterInvalid {
-        /// The value.
+        /// The invalid value.
         value: String,
-        /// Who says it.
+        /// The source of the value.
         source_of: Source,
     },
-    /// No ACTIVE cluster carries all the wanted tags.
-    #[error("no ACTIVE cluster carries the tags {wanted}")]
+    /// No ACTIVE cluster has all the wanted tags.
+    #[error("no ACTIVE cluster has the tags {wanted}")]
     NoClusterMatches {
         /// The wanted tags, `k=v,k2=v2`.
         wanted: String,
-        /// Each candidate and what it lacks.
+        /// Each candidate and why it does not match.
         candidates: Vec<String>,
     },
-    /// Several ACTIVE clusters carry all the wanted tags.
-    #[error("{} ACTIVE clusters carry the tags {wanted}", .names.len())]
+    /// Several ACTIVE clusters have all the wanted tags.
+    #[error("{} ACTIVE clusters have the tags {wanted}", .names.len())]
     SeveralClustersMatch {
         /// The wanted tags, `k=v,k2=v2`.
         wanted: String,
-        /// Their names.
+        /// The names of the matching clusters.
         names: Vec<String>,
     },
-    /// `ecs.config` cannot be edited so that both its readers see the same.
+    /// No edit of `ecs.config` has the same effect for ecs-init and for systemd, which both read it.
     #[error("`/etc/ecs/ecs.config` cannot be edited safely: {0}")]
     Edit(EditRefusal),
 }

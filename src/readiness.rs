@@ -1,15 +1,15 @@
 //! When an instance counts as ready. All of these must hold:
 //!
-//! 1. The agent's introspection answers with the ARN of a container instance ([`Evidence::container_instance_arn`], which
-//!    contains only answers that passed `Evidence::trusted`).
-//! 2. It is in the wanted cluster ([`joined_other_cluster`]); if not, `joined-default` or `cluster-other-than-wanted` is the
-//!    cause.
+//! 1. The agent's introspection answers with the ARN of a container instance ([`Evidence::container_instance_arn`],
+//!    which contains only answers that passed `Evidence::trusted`).
+//! 2. It is in the wanted cluster ([`joined_other_cluster`]); if not, `joined-default` or `cluster-other-than-wanted`
+//!    is the cause.
 //! 3. ECS knows that container instance with this instance's id, and its status is ACTIVE or DRAINING.
 //! 4. ECS reports the agent as connected.
 //!
-//! If ECS cannot be queried (no permission, or errors for longer than `verify.window`), conditions 1 and 2 are enough, and
-//! the verdict says so. `active (running)` of the agent's unit proves nothing: ecs-init keeps the unit active while the
-//! agent exits again and again.
+//! If ECS cannot be queried (no permission, or errors for longer than `verify.window`), conditions 1 and 2 are enough,
+//! and the verdict says so. `active (running)` of the agent's unit proves nothing: ecs-init keeps the unit active while
+//! the agent exits again and again.
 
 use std::time::Duration;
 
@@ -31,8 +31,8 @@ pub struct Registration {
     pub how: String,
 }
 
-/// The registration, if the instance is ready. The cluster is not compared here: another cluster than the wanted one is a
-/// cause, and causes are judged first.
+/// The registration, if the instance is ready. The cluster is not compared here: another cluster than the wanted one is
+/// a cause, and causes are judged first.
 pub fn ready(evidence: &Evidence) -> Option<Registration> {
     let arn = evidence.container_instance_arn()?;
     let Some(Ok(metadata)) = &evidence.introspection else { return None };
@@ -62,7 +62,8 @@ fn is_this_instance(evidence: &Evidence, instance: &ContainerInstance) -> bool {
     !is_other && matches!(instance.status.as_str(), "ACTIVE" | "DRAINING")
 }
 
-/// The name of the joined cluster if it is not the wanted one, with evidence. Names are compared, and ARNs if both are ARNs.
+/// The name of the joined cluster if it is not the wanted one, with evidence. Names are compared, and ARNs if both are
+/// ARNs.
 pub fn joined_other_cluster(evidence: &Evidence) -> Option<(&str, Vec<String>)> {
     let wanted = evidence.expectation.as_ref()?.cluster.as_deref()?;
     let arn = evidence.container_instance_arn()?;

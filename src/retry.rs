@@ -1,9 +1,8 @@
-//! The only place that waits.
+//! Deadlines, retries and pauses: the only module that waits.
 //!
-//! Everything that may take time takes a [`Deadline`], made in `boot.rs` from the settings. What is asked again and
-//! how often is a [`Policy`]; whether an error may heal is said by the operation itself ([`Step`]). The last error and
-//! the number of attempts are always kept. Where a deadline cannot be kept, since a system call does not return, the
-//! [`Watchdog`] ends the process.
+//! In: a [`Deadline`], which `boot` computes from the settings; an operation, which decides after each error whether a
+//! retry may help ([`Step`]); and a [`Policy`] for the pauses. Out: the result, or the last error with the number of
+//! attempts. If a system call blocks past the deadline the [`Watchdog`] ends the process.
 
 use std::future::Future;
 use std::sync::mpsc;
@@ -12,19 +11,19 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// A point in time after which nobody waits any longer.
+/// The point in time at which waiting ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Deadline(Instant);
 
 impl Deadline {
-    /// The deadline `duration` from now. A duration too long for the clock means a century.
+    /// The deadline `duration` from now. A duration that is too long for the clock counts as a century.
     pub fn after(duration: Duration) -> Deadline {
         const CENTURY: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
         let now = Instant::now();
         Deadline(now.checked_add(duration).unwrap_or(now + CENTURY))
     }
 
-    /// The earlier of the two.
+    /// The earlier of two deadlines.
     pub fn earliest(self, other: Deadline) -> Deadline {
         self.min(other)
     }
@@ -34,68 +33,68 @@ impl Deadline {
         Deadline(self.0.checked_add(duration).unwrap_or(self.0))
     }
 
-    /// What is left; zero once it has passed.
+    /// The time until the deadline; zero after it.
     pub fn remaining(self) -> Duration {
         self.0.saturating_duration_since(Instant::now())
     }
 
-    /// Whether it has passed.
+    /// Whether the deadline has passed.
     pub fn passed(self) -> bool {
         self.remaining().is_zero()
     }
 }
 
-/// How long to pause between attempts: `first`, doubling up to `longest`, each shortened by up to a half at random so
-/// that instances launched together do not ask together.
+/// The pauses between attempts: `first`, doubled after each attempt up to `longest`. Each pause is shortened at random
+/// by up to a half, so that instances that were launched together do not send their requests together.
 #[derive(Clone, Copy, Debug)]
 pub struct Policy {
     /// The first pause.
     pub first: Duration,
-    /// No pause is longer.
+    /// The longest pause.
     pub longest: Duration,
 }
 
 impl Policy {
-    /// The pause after this many attempts.
+    /// The pause after the attempt with this number, counted from 1.
     pub fn pause(self, attempt: u32) -> Duration {
         let doubled = self.first.saturating_mul(1 << attempt.saturating_sub(1).min(16));
         doubled.min(self.longest).mul_f64(0.5 + fraction() / 2.0)
     }
 }
 
-/// A number in `0.0..1.0`, of no cryptographic worth: the hasher's per-instance random keys.
+/// A random number in `0.0..1.0`, from the random keys of the standard hasher. Not for cryptography.
 fn fraction() -> f64 {
     use std::hash::{BuildHasher, Hasher, RandomState};
     let bits = RandomState::new().build_hasher().finish() >> 11;
     bits as f64 / (1u64 << 53) as f64
 }
 
-/// What one attempt came to.
+/// The outcome of one attempt.
 #[derive(Debug)]
 pub enum Step<T, E> {
-    /// The answer.
+    /// The attempt succeeded.
     Done(T),
-    /// Failed; trying again may help.
-    Again(E),
-    /// Failed for good.
+    /// The attempt failed, and a retry may succeed.
+    Retry(E),
+    /// The attempt failed, and a retry cannot succeed.
     Stop(E),
 }
 
 /// Why [`until`] ended without an answer.
 #[derive(Debug)]
 pub struct GaveUp<E> {
-    /// How many attempts were made, at least one.
+    /// The number of attempts, at least one.
     pub attempts: u32,
-    /// How long it all took.
+    /// The time that all attempts took.
     pub elapsed: Duration,
-    /// The last attempt's error.
+    /// The error of the last attempt.
     pub last: E,
-    /// Whether the deadline ended it, rather than an error that cannot heal.
+    /// Whether the deadline ended the retries, and not an error that is final.
     pub timed_out: bool,
 }
 
-/// Calls `op` until it is done, says that it cannot heal, or the deadline passes. At least one attempt is made, and no
-/// attempt is begun after the deadline. `op` must bound its own duration (see [`within`]).
+/// Calls `op` until it succeeds, fails with a final error, or the deadline passes. Makes at least one attempt, and
+/// starts no attempt after the deadline. `op` must limit its own duration (see [`within`]).
 pub async fn until<T, E>(
     deadline: Deadline,
     policy: Policy,
@@ -108,7 +107,7 @@ pub async fn until<T, E>(
         let (last, timed_out) = match op(attempts).await {
             Step::Done(value) => return Ok(value),
             Step::Stop(error) => (error, false),
-            Step::Again(error) => {
+            Step::Retry(error) => {
                 let pause = policy.pause(attempts);
                 if pause < deadline.remaining() {
                     pause_for(pause).await;
@@ -126,86 +125,87 @@ pub async fn until<T, E>(
 #[error("no answer in time")]
 pub struct Late;
 
-/// The future's value, or [`Late`] at the deadline.
-#[expect(clippy::disallowed_methods, reason = "the one place that waits")]
+/// Awaits a future until the deadline, and returns its value or [`Late`].
+#[expect(clippy::disallowed_methods, reason = "the only place that waits")]
 pub async fn within<T>(deadline: Deadline, future: impl Future<Output = T>) -> Result<T, Late> {
     tokio::time::timeout(deadline.remaining(), future).await.map_err(|_| Late)
 }
 
-/// Waits `duration`.
-#[expect(clippy::disallowed_methods, reason = "the one place that waits")]
+/// Sleeps for `duration`.
+#[expect(clippy::disallowed_methods, reason = "the only place that waits")]
 pub async fn pause_for(duration: Duration) {
     tokio::time::sleep(duration).await;
 }
 
-/// What is said of a command before it is ended.
-pub type LastWord = Box<dyn FnOnce() + Send>;
+/// A report that the [`Watchdog`] makes before it ends the command.
+pub type FinalReport = Box<dyn FnOnce() + Send>;
 
-/// Ends a command that its own deadline did not end: a system call can block the one thread on which everything else
-/// waits. A thread of its own waits for the last time that was allowed.
+/// Ends a command that continues after its deadline, because a system call blocks the program's only async thread. The
+/// watchdog waits on its own thread.
 #[derive(Clone, Debug)]
 pub struct Watchdog {
-    until: Arc<(Mutex<Deadline>, Condvar)>,
+    deadline: Arc<(Mutex<Deadline>, Condvar)>,
 }
 
 impl Watchdog {
-    /// So long after the deadline a command that has not ended is ended.
+    /// The time from the command's deadline until the watchdog acts.
     pub const GRACE: Duration = Duration::from_secs(8);
-    /// How long the last words may take: they may be told to the very disk or pipe that hangs.
-    const LAST_WORDS: Duration = Duration::from_millis(1500);
+    /// The most time for the final reports, which may write to the disk or pipe that blocks the command.
+    const FINAL_REPORTS: Duration = Duration::from_millis(1500);
 
-    /// Watches from now on, and allows so long. Once what was allowed last has passed, each of the last words is said on
-    /// a thread of its own, and then `end` is called, whether they were said or not.
-    pub fn start(allowed: Duration, last_words: Vec<LastWord>, end: impl FnOnce() + Send + 'static) -> Watchdog {
-        Watchdog::with(allowed, Watchdog::GRACE, last_words, end)
+    /// Starts a watchdog for a command that may take `allowed`. [`Watchdog::allow`] can change that later.
+    /// [`Watchdog::GRACE`] after the deadline it makes each final report on its own thread, and then calls `end`, even
+    /// if a report has not returned.
+    pub fn start(allowed: Duration, final_reports: Vec<FinalReport>, end: impl FnOnce() + Send + 'static) -> Watchdog {
+        Watchdog::with_grace(allowed, Watchdog::GRACE, final_reports, end)
     }
 
-    fn with(
+    fn with_grace(
         allowed: Duration,
         grace: Duration,
-        last_words: Vec<LastWord>,
+        final_reports: Vec<FinalReport>,
         end: impl FnOnce() + Send + 'static,
     ) -> Watchdog {
-        let watchdog = Watchdog { until: Arc::new((Mutex::new(Deadline::after(allowed)), Condvar::new())) };
+        let watchdog = Watchdog { deadline: Arc::new((Mutex::new(Deadline::after(allowed)), Condvar::new())) };
         let watched = watchdog.clone();
         let watch = move || {
             watched.wait(grace);
-            let (said, heard) = mpsc::channel();
-            for word in last_words {
-                let said = said.clone();
+            let (sender, finished) = mpsc::channel();
+            for report in final_reports {
+                let sender = sender.clone();
                 thread(move || {
-                    word();
-                    let _ = said.send(());
+                    report();
+                    let _ = sender.send(());
                 });
             }
-            drop(said);
-            // All are said once nobody is left to say one.
-            let until = Deadline::after(Watchdog::LAST_WORDS);
-            while heard.recv_timeout(until.remaining()).is_ok() {}
+            drop(sender);
+            // `recv_timeout` fails once all reports have returned, because then all senders are dropped.
+            let limit = Deadline::after(Watchdog::FINAL_REPORTS);
+            while finished.recv_timeout(limit.remaining()).is_ok() {}
             end();
         };
         if !thread(watch) {
-            tracing::warn!("no thread watches over the time that this command takes");
+            tracing::warn!("watchdog not started: a blocked system call will not end this command");
         }
         watchdog
     }
 
-    /// The command may take so long from now on, whatever was allowed before.
+    /// Sets the deadline of the command to `duration` from now.
     pub fn allow(&self, duration: Duration) {
-        let (until, changed) = &*self.until;
-        *until.lock().unwrap_or_else(PoisonError::into_inner) = Deadline::after(duration);
+        let (deadline, changed) = &*self.deadline;
+        *deadline.lock().unwrap_or_else(PoisonError::into_inner) = Deadline::after(duration);
         changed.notify_all();
     }
 
-    /// Until when the command may run; it is ended [`Watchdog::GRACE`] later.
+    /// The deadline of the command. The watchdog acts [`Watchdog::GRACE`] later.
     pub fn deadline(&self) -> Deadline {
-        *self.until.0.lock().unwrap_or_else(PoisonError::into_inner)
+        *self.deadline.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Until so long after the deadline, wherever that moves meanwhile.
+    /// Waits until `grace` after the deadline, which may change in the meantime.
     fn wait(&self, grace: Duration) {
-        let (until, changed) = &*self.until;
-        let mut deadline = until.lock().unwrap_or_else(PoisonError::into_inner);
+        let (deadline, changed) = &*self.deadline;
+        let mut deadline = deadline.lock().unwrap_or_else(PoisonError::into_inner);
         loop {
             let left = deadline.plus(grace).remaining();
             if left.is_zero() {
@@ -216,7 +216,7 @@ impl Watchdog {
     }
 }
 
-/// Whether a thread was started. It needs little of a stack.
+/// Starts a thread with a small stack; `false` if that fails.
 fn thread(run: impl FnOnce() + Send + 'static) -> bool {
     const STACK: usize = 512 * 1024;
     std::thread::Builder::new().stack_size(STACK).spawn(run).is_ok()
@@ -235,7 +235,7 @@ mod tests {
     #[test]
     fn keeps_the_last_error_and_counts_the_attempts() {
         let gave_up = run(until::<(), _>(Deadline::after(Duration::from_secs(5)), QUICK, async |n| match n {
-            1 | 2 => Step::Again(n),
+            1 | 2 => Step::Retry(n),
             _ => Step::Stop(n),
         }))
         .unwrap_err();
@@ -245,7 +245,7 @@ mod tests {
     #[test]
     fn tries_once_even_when_the_deadline_has_passed() {
         let gave_up =
-            run(until::<(), _>(Deadline::after(Duration::ZERO), QUICK, async |_| Step::Again("late"))).unwrap_err();
+            run(until::<(), _>(Deadline::after(Duration::ZERO), QUICK, async |_| Step::Retry("late"))).unwrap_err();
         assert_eq!((gave_up.attempts, gave_up.timed_out), (1, true));
     }
 
@@ -266,32 +266,33 @@ mod tests {
     }
 
     #[test]
-    fn the_watchdog_ends_what_is_late_and_nothing_before() {
-        let (said, heard) = mpsc::channel();
-        let also = said.clone();
-        let end = move || also.send("end").unwrap();
-        let words: Vec<LastWord> = vec![Box::new(move || said.send("words").unwrap())];
+    fn the_watchdog_ends_a_late_command_and_not_before() {
+        let (sender, received) = mpsc::channel();
+        let end_sender = sender.clone();
+        let end = move || end_sender.send("end").unwrap();
+        let reports: Vec<FinalReport> = vec![Box::new(move || sender.send("report").unwrap())];
         let start = Instant::now();
-        let watchdog = Watchdog::with(Duration::from_millis(20), Duration::from_millis(50), words, end);
+        let watchdog = Watchdog::with_grace(Duration::from_millis(20), Duration::from_millis(50), reports, end);
         watchdog.allow(Duration::from_secs(3600));
         watchdog.allow(Duration::from_millis(300));
-        let next = || heard.recv_timeout(Duration::from_secs(10)).unwrap();
-        assert_eq!((next(), next()), ("words", "end"));
+        let next = || received.recv_timeout(Duration::from_secs(10)).unwrap();
+        assert_eq!((next(), next()), ("report", "end"));
         assert!(start.elapsed() >= Duration::from_millis(350), "{:?}", start.elapsed());
     }
 
     #[test]
-    fn the_watchdog_does_not_wait_for_its_last_words() {
-        let (said, heard) = mpsc::channel();
-        let also = said.clone();
-        let forever: LastWord = Box::new(|| {
+    fn the_watchdog_does_not_wait_for_a_report_that_hangs() {
+        let (sender, received) = mpsc::channel();
+        let report_sender = sender.clone();
+        let hanging: FinalReport = Box::new(|| {
             loop {
                 std::thread::park()
             }
         });
-        let words = vec![forever, Box::new(move || also.send("words").unwrap())];
-        let _watchdog = Watchdog::with(Duration::ZERO, Duration::ZERO, words, move || said.send("end").unwrap());
-        let next = || heard.recv_timeout(Duration::from_secs(10)).unwrap();
-        assert_eq!((next(), next()), ("words", "end"));
+        let reports = vec![hanging, Box::new(move || report_sender.send("report").unwrap())];
+        let end = move || sender.send("end").unwrap();
+        let _watchdog = Watchdog::with_grace(Duration::ZERO, Duration::ZERO, reports, end);
+        let next = || received.recv_timeout(Duration::from_secs(10)).unwrap();
+        assert_eq!((next(), next()), ("report", "end"));
     }
 }

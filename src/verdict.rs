@@ -1,30 +1,30 @@
-//! What became of it: ready, waiting (for what), or failed (a cause with what was seen).
+//! The result of a run: ready, waiting (with the reason), or failed (a cause with its evidence).
 
 use crate::causes::Finding;
 use crate::exit::Exit;
 use crate::readiness::Registration;
 
-/// The end of every boot path.
+/// The result of every boot path.
 #[derive(Clone, Debug)]
 pub enum Verdict {
-    /// The instance is registered where it should be.
+    /// The instance is registered in the wanted cluster.
     Ready(Ready),
-    /// Nothing is wrong, and it is not there yet.
+    /// The instance is not registered yet, and there is no fault.
     Waiting {
-        /// For what, in words.
+        /// What the instance waits for, as text.
         text: String,
-        /// The cause of the wait, where it is one of the catalogue.
+        /// The cause of the wait, if the catalogue has one.
         finding: Option<Finding>,
     },
-    /// It is not registered, and this is why.
+    /// The instance is not registered, and a cause was found.
     Failed {
-        /// The cause.
+        /// The cause and its evidence.
         finding: Finding,
-        /// Others that fit as well.
+        /// Other causes that the evidence supports.
         also: Vec<Finding>,
-        /// The exit code: the cause's, or what became of it when its time ran out.
+        /// The exit code: the cause's own, or its exit code after the deadline.
         exit: Exit,
-        /// Its ARN, where it has registered all the same.
+        /// The ARN of the container instance, if the instance registered nevertheless.
         container_instance_arn: Option<String>,
     },
 }
@@ -34,17 +34,17 @@ pub enum Verdict {
 pub struct Ready {
     /// The registration that makes it ready.
     pub registration: Registration,
-    /// Causes that did not keep it from registering.
+    /// Faults that did not prevent the registration.
     pub notes: Vec<Finding>,
 }
 
 impl Verdict {
-    /// Whether no known cause fits.
+    /// Whether the instance failed and no known cause fits.
     pub fn is_unknown(&self) -> bool {
         self.finding().is_some_and(|finding| finding.cause.is_unknown())
     }
 
-    /// The process's exit code.
+    /// The exit code of the process.
     pub fn exit(&self) -> Exit {
         match self {
             Verdict::Ready(_) | Verdict::Waiting { .. } => Exit::Done,
@@ -52,7 +52,7 @@ impl Verdict {
         }
     }
 
-    /// The cause, where there is one.
+    /// The cause, if there is one.
     pub fn finding(&self) -> Option<&Finding> {
         match self {
             Verdict::Ready(_) => None,

@@ -1,4 +1,4 @@
-//! See `targets::agent_log`.
+//! Runs `targets::agent_log` under libFuzzer.
 #![no_main]
 
 #[path = "../targets.rs"]

@@ -1,4 +1,4 @@
-//! See `targets::api_error`.
+//! Runs `targets::api_error` under libFuzzer.
 #![no_main]
 
 #[path = "../targets.rs"]

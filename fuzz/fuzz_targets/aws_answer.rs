@@ -1,4 +1,4 @@
-//! See `targets::aws_answer`.
+//! Runs `targets::aws_answer` under libFuzzer.
 #![no_main]
 
 #[path = "../targets.rs"]

@@ -1,4 +1,4 @@
-//! See `targets::certificates`.
+//! Runs `targets::certificates` under libFuzzer.
 #![no_main]
 
 #[path = "../targets.rs"]

@@ -1,4 +1,4 @@
-//! See `targets::check`.
+//! Runs `targets::check` under libFuzzer.
 #![no_main]
 
 #[path = "../targets.rs"]

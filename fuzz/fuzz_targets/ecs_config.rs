@@ -1,4 +1,4 @@
-//! See `targets::ecs_config`.
+//! Runs `targets::ecs_config` under libFuzzer.
 #![no_main]
 
 #[path = "../targets.rs"]

@@ -1,4 +1,4 @@
-//! See `targets::journal`.
+//! Runs `targets::journal` under libFuzzer.
 #![no_main]
 
 #[path = "../targets.rs"]

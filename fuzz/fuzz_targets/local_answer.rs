@@ -1,4 +1,4 @@
-//! See `targets::local_answer`.
+//! Runs `targets::local_answer` under libFuzzer.
 #![no_main]
 
 #[path = "../targets.rs"]

@@ -1,4 +1,4 @@
-//! See `targets::own_files`.
+//! Runs `targets::own_files` under libFuzzer.
 #![no_main]
 
 #[path = "../targets.rs"]

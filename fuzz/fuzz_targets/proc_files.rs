@@ -1,4 +1,4 @@
-//! See `targets::proc_files`.
+//! Runs `targets::proc_files` under libFuzzer.
 #![no_main]
 
 #[path = "../targets.rs"]

@@ -1,4 +1,4 @@
-//! See `targets::resolver`.
+//! Runs `targets::resolver` under libFuzzer.
 #![no_main]
 
 #[path = "../targets.rs"]

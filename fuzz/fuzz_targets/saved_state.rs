@@ -1,4 +1,4 @@
-//! See `targets::saved_state`.
+//! Runs `targets::saved_state` under libFuzzer.
 #![no_main]
 
 #[path = "../targets.rs"]

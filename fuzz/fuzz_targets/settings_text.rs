@@ -1,4 +1,4 @@
-//! See `targets::settings_text`.
+//! Runs `targets::settings_text` under libFuzzer.
 #![no_main]
 
 #[path = "../targets.rs"]

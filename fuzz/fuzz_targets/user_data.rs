@@ -1,4 +1,4 @@
-//! See `targets::user_data`.
+//! Runs `targets::user_data` under libFuzzer.
 #![no_main]
 
 #[path = "../targets.rs"]

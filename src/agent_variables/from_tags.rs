@@ -1,49 +1,49 @@
-//! Which of the agent's variables a tag may set, and to what: the allow-list, in this one place.
+//! The allow-list: which variables of the agent a tag can set, and to which values.
 //!
-//! Whoever has `ec2:CreateTags` writes tags, and that is not always whoever owns the instance. So a tag may size, time
-//! and label, and it may make tasks more isolated, never less; it cannot name credentials, endpoints, paths or proxies,
-//! nor hide what happens. What is not in the table is refused.
+//! Anyone with `ec2:CreateTags` can write tags, and that is not always the owner of the instance. So a tag can set
+//! sizes, times and labels, and it can make tasks more isolated, never less. It cannot set credentials, endpoints,
+//! paths or proxies, and it cannot switch off logs. A variable that is not in the table is refused.
 
 use super::{WrongValue, check, find};
 
-/// Why the value of a tag is not used. Never holds the value.
+/// Why a tag is ignored. It never holds the value of the tag.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TagRefusal {
-    /// The cluster has a tag of its own.
-    #[error("a tag does not set `ECS_CLUSTER`, the tag `cluster` under the same prefix does")]
+    /// There is another tag for the cluster.
+    #[error("a tag cannot set `ECS_CLUSTER`; use the tag `cluster` with the same prefix")]
     Cluster,
     /// The agent has no such variable.
-    #[error("`{name}` is no variable of the agent")]
+    #[error("`{name}` is not a variable of the agent")]
     Unknown {
         /// The variable that the tag names.
         name: String,
     },
-    /// Not in the allow-list.
-    #[error("`{name}` may not be set by a tag, only by a file of ours, user data, the environment or the command line")]
+    /// The variable is not in the allow-list.
+    #[error("a tag cannot set `{name}`; use a settings file, user data, the environment or the command line")]
     NotPermitted {
         /// The variable that the tag names.
         name: String,
     },
-    /// In the allow-list, but not with this value.
-    #[error("a tag may set `{name}` only to {permitted}: {why}")]
+    /// The variable is in the allow-list, but not with this value.
+    #[error("a tag can set `{name}` only to {permitted}: {why}")]
     ValueNotPermitted {
         /// The variable that the tag names.
         name: String,
-        /// The values that it may have.
+        /// The values that are in the allow-list.
         permitted: String,
-        /// The danger of the others.
+        /// The harm that another value could do.
         why: &'static str,
     },
-    /// In the allow-list, but the agent would not take it.
+    /// The variable is in the allow-list, but the agent does not take the value.
     #[error(transparent)]
     Wrong(#[from] WrongValue),
 }
 
-/// What a tag may say of one variable.
+/// The values of a variable that a tag can set.
 enum Permitted {
-    /// Whatever the agent takes.
+    /// Every value that the agent takes.
     Any,
-    /// These values, since the others would do harm as said.
+    /// Only these values, and the harm that another value could do.
     Only(&'static [&'static str], &'static str),
 }
 
@@ -52,12 +52,16 @@ use Permitted::{Any, Only};
 const ON: &[&str] = &["true"];
 const OFF: &[&str] = &["false"];
 
-/// The allow-list. Not in it, among others: proxies, endpoints and `AWS_*` (traffic and credentials go elsewhere), paths
-/// and `ECS_LOGFILE` (files of the host), `ECS_ENGINE_AUTH_*` (credentials), `ECS_CONTAINER_INSTANCE_TAGS` (a condition
-/// of a policy may rest on them), ports and their range (what security groups rely on), `ECS_UPDATES_ENABLED` (which
-/// agent runs), the options of the agent's own container, introspection from other hosts.
+/// The allow-list. Left out on purpose:
+/// - proxies, endpoints and `AWS_*`, which could redirect traffic and credentials
+/// - paths and `ECS_LOGFILE`, which name files of the host
+/// - `ECS_ENGINE_AUTH_*`, which are credentials
+/// - `ECS_CONTAINER_INSTANCE_TAGS`, because conditions of IAM policies can depend on these tags
+/// - ports and their range, because security groups depend on them
+/// - `ECS_UPDATES_ENABLED`, which decides the version of the agent
+/// - the options of the agent's own container, and introspection from other hosts
 const TABLE: &[(&str, Permitted)] = &[
-    // How much of the host is offered, and under which labels.
+    // The resources and labels that the container instance registers.
     ("ECS_RESERVED_MEMORY", Any),
     ("ECS_INSTANCE_ATTRIBUTES", Any),
     ("ECS_ENABLE_GPU_SUPPORT", Any),
@@ -67,14 +71,14 @@ const TABLE: &[(&str, Permitted)] = &[
     // The life-cycle of the instance.
     ("ECS_ENABLE_SPOT_INSTANCE_DRAINING", Any),
     ("ECS_WARM_POOLS_CHECK", Any),
-    // Time-outs of steps; the worst of them delays a task.
+    // Time-outs. A bad value delays a task at worst.
     ("ECS_IMAGE_PULL_TIMEOUT", Any),
     ("ECS_IMAGE_PULL_INACTIVITY_TIMEOUT", Any),
     ("ECS_MANIFEST_PULL_TIMEOUT", Any),
     ("ECS_CONTAINER_STOP_TIMEOUT", Any),
     ("ECS_CONTAINER_START_TIMEOUT", Any),
     ("ECS_CONTAINER_CREATE_TIMEOUT", Any),
-    // Cleaning up after tasks of the agent itself.
+    // Removal of containers and images of the agent's own tasks.
     ("ECS_ENGINE_TASK_CLEANUP_WAIT_DURATION", Any),
     ("ECS_ENGINE_TASK_CLEANUP_WAIT_DURATION_JITTER", Any),
     ("ECS_DISABLE_IMAGE_CLEANUP", Any),
@@ -82,7 +86,7 @@ const TABLE: &[(&str, Permitted)] = &[
     ("ECS_IMAGE_MINIMUM_CLEANUP_AGE", Any),
     ("ECS_NUM_IMAGES_DELETE_PER_CYCLE", Any),
     ("ECS_ENABLE_UNTRACKED_IMAGE_CLEANUP", Only(OFF, "it removes images and containers that are not the agent's")),
-    // How tasks are run and measured.
+    // How the agent runs and measures tasks.
     ("ECS_PULL_DEPENDENT_CONTAINERS_UPFRONT", Any),
     ("ECS_ENABLE_CONTAINER_METADATA", Any),
     ("ECS_TASK_METADATA_RPS_LIMIT", Any),
@@ -91,7 +95,7 @@ const TABLE: &[(&str, Permitted)] = &[
     ("ECS_TASK_PIDS_LIMIT", Any),
     (
         "ECS_IMAGE_PULL_BEHAVIOR",
-        Only(&["default", "always"], "a task could run a cached image that it may not pull itself"),
+        Only(&["default", "always"], "a task could run a cached image that its own role cannot pull"),
     ),
     // Isolation of tasks from the host and from each other.
     ("ECS_DISABLE_PRIVILEGED", Only(ON, "tasks could become privileged")),
@@ -104,15 +108,15 @@ const TABLE: &[(&str, Permitted)] = &[
     ("ECS_APPARMOR_CAPABLE", Only(ON, "containers would lose their AppArmor profiles")),
     (
         "ECS_CONTAINER_INSTANCE_PROPAGATE_TAGS_FROM",
-        Only(&["none"], "who may tag instances could meet the conditions of policies on tags of ECS"),
+        Only(&["none"], "anyone who can tag instances could satisfy policy conditions on ECS tags"),
     ),
-    // What the logs say.
+    // The agent's log.
     ("ECS_LOGLEVEL", Any),
     ("ECS_LOGLEVEL_ON_INSTANCE", Only(&["debug", "info", "warn", "error"], "the agent's log would be empty")),
     ("ECS_LOG_OUTPUT_FORMAT", Any),
 ];
 
-/// Whether a tag may set `name` to `value`.
+/// Checks whether a tag can set `name` to `value`.
 pub fn permitted_from_tags(name: &str, value: &str) -> Result<(), TagRefusal> {
     if name == "ECS_CLUSTER" {
         return Err(TagRefusal::Cluster);
@@ -138,7 +142,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_permitted_value_is_one_that_the_agent_takes() {
+    fn the_agent_takes_every_permitted_value() {
         for (name, permitted) in TABLE {
             let variable = find(name).unwrap_or_else(|| panic!("`{name}` is not in the agent's table"));
             assert!(!variable.secret, "`{name}` is secret");
@@ -149,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn a_tag_may_size_and_time() {
+    fn a_tag_can_set_sizes_and_times() {
         for (name, value) in [
             ("ECS_RESERVED_MEMORY", "256"),
             ("ECS_INSTANCE_ATTRIBUTES", r#"{"stack":"web"}"#),
@@ -162,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn a_tag_may_not_redirect_or_loosen() {
+    fn a_tag_cannot_redirect_traffic_or_loosen_isolation() {
         assert_eq!(permitted_from_tags("ECS_CLUSTER", "prod"), Err(TagRefusal::Cluster));
         for name in [
             "HTTP_PROXY",
@@ -200,16 +204,16 @@ mod tests {
     }
 
     #[test]
-    fn says_what_is_wrong_without_the_value() {
+    fn a_refusal_does_not_hold_the_value() {
         let refusal = |name, value| permitted_from_tags(name, value).unwrap_err().to_string();
         assert_eq!(
             refusal("ECS_RESERVED_MEMORY", "1\nECS_CLUSTER=x"),
             "`ECS_RESERVED_MEMORY` takes one line without control characters"
         );
-        assert_eq!(refusal("ECS_RESERVED", "1"), "`ECS_RESERVED` is no variable of the agent");
+        assert_eq!(refusal("ECS_RESERVED", "1"), "`ECS_RESERVED` is not a variable of the agent");
         assert_eq!(
             refusal("ECS_DISABLE_PRIVILEGED", "false"),
-            "a tag may set `ECS_DISABLE_PRIVILEGED` only to `true`: tasks could become privileged"
+            "a tag can set `ECS_DISABLE_PRIVILEGED` only to `true`: tasks could become privileged"
         );
     }
 }

@@ -1,8 +1,8 @@
-//! The agent's variables: their names, what each takes, which are secret, which of them a tag may set.
+//! The variables of the ECS agent: their names, which values each takes, which are secret, and which a tag can set.
 //!
-//! In go a name and a value, out come what is wrong with them, the name that was meant, a text that may be shown. The
-//! table is that of ECS agent 1.105 (`agent/config`, `ecs-init/config`, `ecs-init/docker`). Where the agent falls back to
-//! a default with a line in a log that nobody reads, a wrong value is an error here.
+//! In: a name and a value. Out: what is wrong with them, and the name that was probably meant. The table is that of ECS
+//! agent 1.105 (`agent/config`, `ecs-init/config`, `ecs-init/docker`). The agent replaces many wrong values by a
+//! default and reports that only in its log. Here such a value is an error.
 
 mod fault;
 mod from_tags;
@@ -12,12 +12,11 @@ mod variable_type;
 
 pub use fault::{Consequence, WrongValue};
 pub use from_tags::{TagRefusal, permitted_from_tags};
-pub use similar::{near_miss, suggest};
-pub(crate) use table::bare;
-pub use table::{ALL, Variable, find, is_secret, second_setting};
+pub use similar::suggest;
+pub use table::{ALL, Variable, find, second_setting};
 pub use variable_type::VariableType;
 
-/// Checks a value. An unknown variable takes any value without control characters: the agent passes it on unread.
+/// Checks a value. An unknown variable takes any value without control characters.
 pub fn check(name: &str, value: &str) -> Result<(), WrongValue> {
     if value.chars().any(char::is_control) {
         let expected = "one line without control characters".to_owned();

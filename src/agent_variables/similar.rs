@@ -1,23 +1,17 @@
-//! Which variable a name was meant to be.
+//! Finds the variable that an unknown name was probably meant to be.
 //!
-//! In: a name that the agent does not know. Out: the known name that it resembles, or nothing: a variable that belongs to
-//! another program is not corrected.
+//! In: a name that the agent does not know. Out: a known name that is spelt similarly or has the same words, or
+//! nothing. A variable that belongs to another program gives nothing.
 
 use super::{ALL, find};
+use crate::suggestion;
 
-/// Letters that may be wrong.
-const WRONG: usize = 2;
-/// What people write for `ECS_CLUSTER`.
+/// Common wrong names of `ECS_CLUSTER`.
 const CLUSTER: [&str; 6] =
     ["CLUSTER", "CLUSTER_NAME", "ECS_CLUSTER_NAME", "ECS_CLUSTERNAME", "ECSCLUSTER", "ECS_CLUSTER_ARN"];
 
-/// The known name that an unknown one was probably meant to be; `None` for a known name.
+/// The known name that an unknown one was probably meant to be. `None` for a known name.
 pub fn suggest(name: &str) -> Option<&'static str> {
-    near_miss(&name.trim().replace('-', "_"))
-}
-
-/// The variable that a name misses by two letters, by case, or by one of its words; `None` for a known one.
-pub fn near_miss(name: &str) -> Option<&'static str> {
     if find(name).is_some() {
         return None;
     }
@@ -25,20 +19,13 @@ pub fn near_miss(name: &str) -> Option<&'static str> {
     if CLUSTER.contains(&upper.as_str()) {
         return Some("ECS_CLUSTER");
     }
-    // The names of proxies and of the SDK's variables are other programs' too.
+    // Names that begin with other letters, such as `HTTP_PROXY` and `DOCKER_HOST`, are also read by other programs.
     let names = || ALL.iter().map(|variable| variable.name).filter(|known| known.starts_with(['E', 'A', 'N']));
-    by_letters(&upper, names().filter(|known| *known != "NO_PROXY")).or_else(|| by_words(&upper, names()))
+    suggestion::nearest(name, names().filter(|known| *known != "NO_PROXY")).or_else(|| by_words(&upper, names()))
 }
 
-fn by_letters(upper: &str, names: impl Iterator<Item = &'static str>) -> Option<&'static str> {
-    let lengths = upper.len().saturating_sub(WRONG)..=upper.len() + WRONG;
-    let near = names.filter(|known| lengths.contains(&known.len()));
-    let distances = near.map(|known| (strsim::levenshtein(upper, known), known));
-    distances.filter(|(distance, _)| *distance <= WRONG).min_by_key(|(distance, _)| *distance).map(|(_, known)| known)
-}
-
-/// A name of at least three words that lacks one word of a single variable, has one too many, or has them in another
-/// order.
+/// The only variable with the words of `upper` in another order, with one word more, or with one word less. `upper`
+/// must have at least three words, the first of them `ECS`.
 fn by_words(upper: &str, names: impl Iterator<Item = &'static str> + Clone) -> Option<&'static str> {
     let sorted = |name: &'static str| {
         let mut words: Vec<&str> = name.split('_').collect();
@@ -58,7 +45,7 @@ fn by_words(upper: &str, names: impl Iterator<Item = &'static str> + Clone) -> O
         .or_else(|| only(&|words| words.len() >= 3 && words.len() + 1 == written.len() && holds(&written, words)))
 }
 
-/// Whether sorted `long` has every word of sorted `short`.
+/// Whether `long` has every word of `short`. Both are sorted.
 fn holds(long: &[&str], short: &[&str]) -> bool {
     let mut long = long.iter();
     short.iter().all(|word| long.any(|other| other == word))
@@ -69,7 +56,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_what_was_meant_and_leaves_others_alone() {
+    fn an_unknown_name_gives_the_known_one_and_other_programs_names_give_nothing() {
         for (written, meant) in [
             ("ECS_CLUTSER", Some("ECS_CLUSTER")),
             ("ecs_cluster", Some("ECS_CLUSTER")),
@@ -93,7 +80,7 @@ mod tests {
             ("ENVIRONMENT", None),
             ("", None),
         ] {
-            assert_eq!(near_miss(written), meant, "{written}");
+            assert_eq!(suggest(written), meant, "{written}");
         }
     }
 }

@@ -1,6 +1,6 @@
 //! The table of the agent's variables: the name of each, the type of its value, and whether it holds a secret.
 //!
-//! It is that of ECS agent 1.105 (`agent/config`, `ecs-init/config`, `ecs-init/docker`).
+//! Source: ECS agent 1.105 (`agent/config`, `ecs-init/config`, `ecs-init/docker`).
 
 use std::time::Duration;
 
@@ -11,26 +11,27 @@ use super::variable_type::VariableType::{self, Boolean, Text, TrueOrFalse};
 pub struct Variable {
     /// The name as the agent reads it; names are case-sensitive.
     pub name: &'static str,
-    /// What it takes.
+    /// The values that it takes.
     pub variable_type: VariableType,
     /// Whether its value is, or may hold, a secret.
     pub secret: bool,
 }
 
 impl Variable {
-    /// The value without the blanks that the agent removes itself.
+    /// The value without the blanks around it, if the agent removes them.
     pub fn trimmed<'v>(&self, value: &'v str) -> &'v str {
         const TRIMMED: [&str; 2] = ["ECS_ENGINE_AUTH_TYPE", "ECS_TASK_PIDS_LIMIT"];
         if self.variable_type.is_trimmed() || TRIMMED.contains(&self.name) { value.trim() } else { value }
     }
 
-    /// Whether a `$` before a name may belong to the value, as in a password.
+    /// Whether `$NAME` may be part of a valid value, for example of a password. If not, it is an unfilled placeholder.
     pub fn takes_dollars(&self) -> bool {
         self.secret || self.variable_type.is_json() || matches!(self.variable_type, VariableType::Proxy)
     }
 }
 
-/// Where a second assignment to a variable of the agent begins within a value, as where a line lacks its end.
+/// The byte where a second assignment to a variable of the agent begins in a value. That happens if a script appends a
+/// line to a file without a line break at its end.
 pub fn second_setting(value: &str) -> Option<usize> {
     const LONGEST_NAME: usize = 64;
     let is_name = |c: char| c.is_ascii_uppercase() || c == '_';
@@ -42,49 +43,9 @@ pub fn second_setting(value: &str) -> Option<usize> {
     })
 }
 
-/// The variable of this very name.
+/// The variable with exactly this name.
 pub fn find(name: &str) -> Option<&'static Variable> {
     ALL.iter().find(|variable| variable.name == name)
-}
-
-/// Parts of names, in lower case, whose values are secret.
-const TELLING: [&str; 18] = [
-    "password",
-    "passwd",
-    "passphrase",
-    "secret",
-    "token",
-    "authorization",
-    "auth_data",
-    "authdata",
-    "credential",
-    "apikey",
-    "api_key",
-    "api-key",
-    "access_key",
-    "accesskey",
-    "accountkey",
-    "private_key",
-    "signature",
-    "cookie",
-];
-/// Names that speak of secrets as a whole, or after a hyphen or an underscore.
-const TELLING_WORDS: [&str; 9] = ["auth", "pass", "pwd", "pw", "bearer", "key", "login", "dsn", "psk"];
-/// Whether the value must not be shown. Where the name is unknown, a name that speaks of secrets is believed; a key that
-/// is commented out or exported keeps its secret too.
-pub fn is_secret(name: &str) -> bool {
-    if let Some(variable) = find(bare(name)) {
-        return variable.secret;
-    }
-    let name = bare(name).to_ascii_lowercase();
-    let last = name.rsplit(['-', '_']).next().unwrap_or_default();
-    TELLING.iter().any(|telling| name.contains(telling)) || TELLING_WORDS.contains(&last)
-}
-
-/// The name without what makes it a comment or an export.
-pub(crate) fn bare(name: &str) -> &str {
-    let name = name.trim_start_matches(['#', ';', ' ', '\t', '\u{feff}']);
-    name.strip_prefix("export ").unwrap_or(name).trim()
 }
 
 const fn variable(name: &'static str, variable_type: VariableType) -> Variable {
@@ -110,7 +71,7 @@ const fn seconds(least: u64) -> VariableType {
 const DRIVERS: VariableType =
     VariableType::OneOf(&["awslogs", "fluentd", "gelf", "json-file", "journald", "logentries", "syslog", "splunk"]);
 
-/// Every variable that the agent or ecs-init reads. Least and most are where the agent raises, clamps or ignores.
+/// Every variable that the agent or ecs-init reads. Outside of the limits, the agent replaces or ignores a value.
 pub static ALL: &[Variable] = &[
     variable("ECS_CLUSTER", VariableType::Cluster),
     variable("AWS_DEFAULT_REGION", VariableType::Region),
@@ -141,7 +102,7 @@ pub static ALL: &[Variable] = &[
     ),
     variable("ECS_TASK_PIDS_LIMIT", between(1, 4_194_304)),
     variable("ECS_PROPAGATE_TASK_MEMORY_LIMIT_CGROUPV2", Boolean),
-    // ecs-init knows no other spelling of it.
+    // ecs-init takes no other spelling.
     variable("ECS_ENABLE_GPU_SUPPORT", TrueOrFalse),
     variable("ECS_NVIDIA_RUNTIME", Text),
     variable("ECS_ENABLE_INF_SUPPORT", Boolean),
@@ -203,7 +164,7 @@ pub static ALL: &[Variable] = &[
     variable("ECS_PAUSE_LABELS", VariableType::Labels),
     variable("ECS_ALTERNATE_CREDENTIAL_PROFILE", Text),
     variable("ECS_AGENT_HEALTHCHECK_HOST", Text),
-    // `crit`, `none` or capitals make the configuration of the log invalid, and the log stays empty.
+    // With `crit`, `none` or capitals, the agent's log configuration is invalid and the log stays empty.
     variable("ECS_LOGLEVEL", VariableType::OneOf(&["debug", "info", "warn", "error"])),
     variable("ECS_LOGLEVEL_ON_INSTANCE", VariableType::OneOf(&["debug", "info", "warn", "error", "crit", "none"])),
     variable("ECS_LOGFILE", Text),
@@ -212,7 +173,7 @@ pub static ALL: &[Variable] = &[
     variable("ECS_LOG_MAX_FILE_SIZE_MB", VariableType::Number),
     variable("ECS_LOG_MAX_ROLL_COUNT", between(0, i32::MAX as i64)),
     variable("ECS_LOG_DRIVER", DRIVERS),
-    // splunk takes its token here.
+    // The driver `splunk` takes its token from these options.
     secret("ECS_LOG_OPTS", VariableType::Labels),
     variable("ECS_INIT_DOCKER_LOG_FILE_SIZE", Text),
     variable("ECS_INIT_DOCKER_LOG_FILE_NUM", between(1, i32::MAX as i64)),

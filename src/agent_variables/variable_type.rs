@@ -1,45 +1,45 @@
-//! What a variable takes: a value goes in, out comes whether the agent takes it as it is meant.
+//! The types of the agent's variables: which values each takes, and their description for messages.
 //!
-//! It describes each kind in words for people; it never shows a value.
+//! In: a value. Out: whether the agent takes it. No text of this module repeats a value.
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::IpAddr;
 use std::time::Duration;
 
-/// What a variable takes. Enumerations are case-sensitive, as in the agent.
+/// The type of a variable. Enumerations are case-sensitive, as in the agent.
 #[derive(Clone, Copy, Debug)]
 pub enum VariableType {
     /// Go's booleans (`strconv.ParseBool`).
     Boolean,
-    /// `true` or `false` in these letters.
+    /// Exactly `true` or `false`.
     TrueOrFalse,
-    /// A Go duration (`time.ParseDuration`) within bounds.
+    /// A Go duration (`time.ParseDuration`) within limits.
     Duration {
-        /// Less is raised or ignored.
+        /// The agent raises or ignores a shorter one.
         least: Duration,
-        /// More is clamped or ignored; `Duration::MAX` where nothing is too much.
+        /// The agent lowers or ignores a longer one. `Duration::MAX` means no limit.
         most: Duration,
     },
-    /// A whole number within bounds (`strconv.Atoi`, which takes a sign).
+    /// A whole number within limits (`strconv.Atoi`, which takes a sign).
     Integer {
-        /// The smallest.
+        /// The smallest number.
         least: i64,
-        /// The largest.
+        /// The largest number.
         most: i64,
     },
-    /// A whole number up to this one (`strconv.ParseUint`, which takes no sign).
+    /// A whole number from 0 (`strconv.ParseUint`, which takes no sign).
     Unsigned {
-        /// The largest.
+        /// The largest number.
         most: u64,
     },
-    /// A positive number.
+    /// A number greater than 0.
     Number,
-    /// One of these.
+    /// One of these words.
     OneOf(&'static [&'static str]),
-    /// One of these, in upper or lower case.
+    /// One of these words, in upper or lower case.
     OneOfAnyCase(&'static [&'static str]),
-    /// Anything; the agent does not look at it.
+    /// Any text; the agent does not check it.
     Text,
     /// The name of a cluster, or its ARN.
     Cluster,
@@ -57,11 +57,11 @@ pub enum VariableType {
     LoggingDrivers,
     /// A JSON array of ports.
     Ports,
-    /// A JSON array of prefixes.
+    /// A JSON array of address prefixes.
     Cidrs,
-    /// `FIRST-LAST`, ports, or one port.
+    /// Two ports as `FIRST-LAST`, or one port.
     PortRange,
-    /// `INT,INT`: the steady rate and the burst.
+    /// Two numbers as `RATE,BURST`: the steady rate and the burst.
     Pair,
     /// Names of images, separated by commas (`parseImageCleanupExclusionList`).
     Images,
@@ -87,7 +87,7 @@ pub(super) const KNOWN_DRIVERS: [&str; 11] = [
 const BOOLEANS: [&str; 12] = ["1", "t", "T", "TRUE", "true", "True", "0", "f", "F", "FALSE", "false", "False"];
 
 impl VariableType {
-    /// Whether the agent takes `value` as it is meant.
+    /// Whether the agent takes this value.
     pub(super) fn takes(self, value: &str) -> bool {
         match self {
             VariableType::Boolean => BOOLEANS.contains(&value),
@@ -124,8 +124,8 @@ impl VariableType {
         }
     }
 
-    /// Whether the agent takes blanks around the value (`strings.TrimSpace`, `trim:"true"`, JSON). It takes none around a
-    /// duration, a `ParseUint` number, or where it compares texts.
+    /// Whether the agent removes blanks around the value (`strings.TrimSpace`, `trim:"true"`, JSON). It does not do so
+    /// for durations, `ParseUint` numbers and enumerations.
     pub(super) fn is_trimmed(self) -> bool {
         match self {
             VariableType::Boolean
@@ -151,7 +151,7 @@ impl VariableType {
         )
     }
 
-    /// Whether the value may be repeated in a message: short words and numbers that are no secret.
+    /// Whether a message may repeat the value: only types of short words and numbers, which hold no secret.
     pub(super) fn is_plain(self) -> bool {
         !self.is_json()
             && !matches!(
@@ -166,63 +166,78 @@ impl VariableType {
 }
 
 impl fmt::Display for VariableType {
+    /// The values that the type takes, for messages: "takes ...".
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         let list = |values: &[&str]| values.iter().map(|value| format!("`{value}`")).collect::<Vec<_>>().join(", ");
         let short = |duration: &Duration| humantime::format_duration(*duration).to_string();
-        match self {
-            VariableType::Boolean => write!(f, "`true` or `false` (or another boolean of Go: {})", list(&["1", "t", "0", "f"])),
-            VariableType::TrueOrFalse => f.write_str("exactly `true` or `false`"),
-            VariableType::Duration { least, most: Duration::MAX } if least.is_zero() => f.write_str("a duration such as `90s` or `1h30m`"),
-            VariableType::Duration { least, most: Duration::MAX } => write!(f, "a duration such as `90s` or `1h30m`, {} or more", short(least)),
-            VariableType::Duration { least, most } => write!(f, "a duration such as `10s`, from {} to {}", short(least), short(most)),
-            VariableType::Integer { least, most } => write!(f, "a whole number from {least} to {most}"),
-            VariableType::Unsigned { most } => write!(f, "a whole number from 0 to {most}"),
-            VariableType::Number => f.write_str("a number above 0"),
-            VariableType::OneOf(values) | VariableType::OneOfAnyCase(values) => write!(f, "one of {}", list(values)),
-            VariableType::Text => f.write_str("any text"),
-            VariableType::Images => f.write_str("names of images with commas between them, and no JSON"),
-            VariableType::Cluster => f.write_str(
-                "the name of a cluster (1 to 255 letters, digits, `-`, `_`) or its ARN `arn:PARTITION:ecs:REGION:ACCOUNT:cluster/NAME`",
-            ),
-            VariableType::Region => f.write_str("the code of a region such as `eu-west-1`"),
-            VariableType::Attributes => f.write_str(
+        let text = match self {
+            VariableType::Boolean => {
+                return write!(f, "`true` or `false` (or another boolean of Go: {})", list(&["1", "t", "0", "f"]));
+            }
+            VariableType::Duration { least, most: Duration::MAX } if least.is_zero() => {
+                "a duration such as `90s` or `1h30m`"
+            }
+            VariableType::Duration { least, most: Duration::MAX } => {
+                return write!(f, "a duration such as `90s` or `1h30m`, {} or more", short(least));
+            }
+            VariableType::Duration { least, most } => {
+                return write!(f, "a duration such as `10s`, from {} to {}", short(least), short(most));
+            }
+            VariableType::Integer { least, most } => return write!(f, "a whole number from {least} to {most}"),
+            VariableType::Unsigned { most } => return write!(f, "a whole number from 0 to {most}"),
+            VariableType::OneOf(values) | VariableType::OneOfAnyCase(values) => {
+                return write!(f, "one of {}", list(values));
+            }
+            VariableType::LoggingDrivers => {
+                return write!(f, "a JSON array of logging drivers out of {}", list(&KNOWN_DRIVERS));
+            }
+            VariableType::TrueOrFalse => "exactly `true` or `false`",
+            VariableType::Number => "a number greater than 0",
+            VariableType::Text => "any text",
+            VariableType::Images => "names of images separated by commas, not JSON",
+            VariableType::Cluster => {
+                "the name of a cluster (1 to 255 letters, digits, `-`, `_`) or its ARN \
+                 `arn:PARTITION:ecs:REGION:ACCOUNT:cluster/NAME`"
+            }
+            VariableType::Region => "the code of a region such as `eu-west-1`",
+            VariableType::Attributes => {
                 "a JSON object of strings: at most 10, names of 1 to 128 letters, digits, `-`, `_`, `/`, `\\`, `.`, \
-                 values of at most 128 of these, `@`, `:` and blanks inside",
-            ),
-            VariableType::Tags => f.write_str(
+                 values of at most 128 of these, `@`, `:` and blanks inside"
+            }
+            VariableType::Tags => {
                 "a JSON object of strings: at most 50, keys of 1 to 128 characters that do not begin with `aws:`, \
-                 values of at most 256",
-            ),
-            VariableType::Labels => f.write_str("a JSON object of strings"),
-            VariableType::RegistryAuth => f.write_str("a JSON object that holds an object for each registry"),
-            VariableType::LoggingDrivers => write!(f, "a JSON array of logging drivers out of {}", list(&KNOWN_DRIVERS)),
-            VariableType::Ports => f.write_str("a JSON array of ports from 0 to 65535"),
-            VariableType::Cidrs => f.write_str("a JSON array of prefixes such as `[\"10.0.0.0/16\"]`"),
-            VariableType::PortRange => f.write_str("two ports such as `32768-60999`, the smaller first, or one port"),
-            VariableType::Pair => f.write_str("two whole numbers above 0 such as `40,60`"),
-            VariableType::UnixSocket => f.write_str("`unix://` and the path of a socket"),
-            VariableType::Proxy => f.write_str("`host:port` or a URL"),
-        }
+                 values of at most 256"
+            }
+            VariableType::Labels => "a JSON object of strings",
+            VariableType::RegistryAuth => "a JSON object with an object for each registry",
+            VariableType::Ports => "a JSON array of ports from 0 to 65535",
+            VariableType::Cidrs => "a JSON array of address prefixes such as `[\"10.0.0.0/16\"]`",
+            VariableType::PortRange => "two ports such as `32768-60999`, the smaller first, or one port",
+            VariableType::Pair => "two whole numbers greater than 0 such as `40,60`",
+            VariableType::UnixSocket => "`unix://` and the path of a socket",
+            VariableType::Proxy => "`host:port` or a URL",
+        };
+        f.write_str(text)
     }
 }
 
-/// An object of strings as Go reads it, to which `null` is an empty text.
+/// Reads a JSON object of strings as Go does: `null` is an empty string.
 fn object(json: &str) -> Option<BTreeMap<String, String>> {
     let pairs = serde_json::from_str::<Option<BTreeMap<String, Option<String>>>>(json).ok()?.unwrap_or_default();
     Some(pairs.into_iter().map(|(key, value)| (key, value.unwrap_or_default())).collect())
 }
 
-/// Registries and what is said of each; texts of it may be secret.
+/// The registries of a `RegistryAuth` value with the login of each, which is secret.
 pub(super) fn registries(json: &str) -> Option<BTreeMap<String, serde_json::Map<String, serde_json::Value>>> {
     serde_json::from_str(json).ok()
 }
 
-/// The first JSON value of a text; Go's stream decoder, which the agent uses for arrays, reads no further.
+/// The first JSON value of a text. For arrays, the agent uses Go's stream decoder, which ignores text after the value.
 pub(super) fn first_json<T: serde::de::DeserializeOwned>(text: &str) -> Option<T> {
     serde_json::Deserializer::from_str(text).into_iter().next()?.ok()
 }
 
-/// Digits only, as `strconv.ParseUint` wants them.
+/// Reads digits without a sign, as `strconv.ParseUint` does.
 fn unsigned(text: &str) -> Option<u64> {
     text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok()).flatten()
 }
@@ -231,7 +246,7 @@ fn numbers<T: std::str::FromStr>((first, second): (&str, &str)) -> Option<(T, T)
     Some((first.trim().parse().ok()?, second.trim().parse().ok()?))
 }
 
-/// Go's `time.ParseDuration`, but for negative ones: none of the agent's may be.
+/// Reads a duration as Go's `time.ParseDuration` does, except negative ones, which no variable takes.
 pub(super) fn go_duration(text: &str) -> Option<Duration> {
     if text == "0" {
         return Some(Duration::ZERO);
@@ -256,7 +271,7 @@ pub(super) fn go_duration(text: &str) -> Option<Duration> {
         nanoseconds += rest[..number].parse::<f64>().ok()? * factor;
         rest = &rest[unit..];
     }
-    // Go counts nanoseconds in 64 bits with a sign; a double is exact far beyond all bounds of the table.
+    // Go counts nanoseconds in a signed 64-bit integer. A double is exact far beyond the limits of the table.
     (nanoseconds < i64::MAX as f64).then(|| Duration::from_nanos(nanoseconds as u64))
 }
 
@@ -274,7 +289,8 @@ pub(super) fn is_cluster(text: &str) -> bool {
     partition_known && is_region(region) && digits(account) && resource.strip_prefix("cluster/").is_some_and(name)
 }
 
-/// `eu-west-1`, `us-gov-west-1`: words, and a number at the end. A letter after the number is an Availability Zone's.
+/// Whether the text is the code of a region, such as `eu-west-1` or `us-gov-west-1`: words, and a number at the end.
+/// With a letter after the number it is an Availability Zone.
 pub(super) fn is_region(text: &str) -> bool {
     let Some((words, number)) = text.rsplit_once('-') else { return false };
     let is_word =

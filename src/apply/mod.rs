@@ -1,7 +1,8 @@
-//! Carries out a plan: the file, then the units, in the plan's order, and nothing that the plan does not say.
+//! The stage `apply`: carries out a plan. It writes the file, then starts or restarts the units, in the order of the
+//! plan.
 //!
-//! In: a plan and the world. Out: what was changed, and the jobs whose end can still be seen. A second run on the same
-//! facts writes nothing and queues nothing.
+//! In: a plan and the world. Out: the changes, and the queued jobs. It does nothing that is not in the plan. A second
+//! run on the same facts writes nothing and queues nothing.
 
 mod maintenance;
 
@@ -21,23 +22,23 @@ use crate::redaction::error_chain;
 
 pub use maintenance::{clean, forget_reset, note_reset, set_aside, start_agent, stop_agent};
 
-/// What was changed, and the queued jobs in the order of [`Effects::jobs`].
+/// The changes, and the queued jobs in the order of [`Effects::jobs`].
 #[derive(Debug, Default)]
 pub struct Applied {
-    /// What was changed.
-    pub effects: Effects,
-    /// The jobs, to see them end.
+    pub(crate) effects: Effects,
+    /// The jobs, to wait for their end.
     pub jobs: Vec<Job>,
 }
 
-/// Writes the file, between two records of what is ours. The first names the keys of before too, so that a death at any
-/// point leaves every key of ours known as ours, and none of somebody else's.
+/// Writes the file, and a record of the written keys before and after it. The first record also contains the old keys.
+/// So if the process dies at any point, the record contains all keys that ecs-bootstrap wrote, and no others. Returns
+/// whether the file changed.
 pub fn write(world: &World, plan: &Plan) -> Result<bool, StageError> {
     let config = &plan.ecs_config;
     let disk = &world.disk;
     let changed = config.changed();
     if !changed {
-        disk.remove_temporaries(ECS_CONFIG);
+        disk.remove_temporary_files(ECS_CONFIG);
     } else {
         let recorded = remember(disk, &config.written);
         write_config(disk, config.old.as_deref().unwrap_or_default(), &config.new)?;
@@ -45,49 +46,45 @@ pub fn write(world: &World, plan: &Plan) -> Result<bool, StageError> {
             return Ok(changed);
         }
     }
-    // The agent has what it needs: what fails from here on is no reason to stop.
+    // The agent's file is written, so an error from here on is only logged.
     let record = Written { before: BTreeMap::new(), ..config.written.clone() };
     if remember(disk, &record).is_ok_and(|written| written || changed) && !record.keys.is_empty() {
-        let _ = disk.sync(WRITTEN).inspect_err(not_recorded);
+        let _ = disk.sync(WRITTEN).inspect_err(log_not_recorded);
     }
     Ok(changed)
 }
 
-/// Writes `ecs.config`, readable by root alone where it holds something that is shown in no output, if it still is as it
-/// was read.
+/// Writes `ecs.config`, if it has not changed since it was read. If it contains a secret, only root can read it.
 pub fn write_config(disk: &Disk, old: &[u8], bytes: &[u8]) -> Result<(), StageError> {
     disk.create_folder("/etc/ecs", 0o755).map_err(StageError::Write)?;
     disk.replace_unchanged(ECS_CONFIG, old, bytes, mode_of(bytes)).map_err(StageError::Write)
 }
 
 fn mode_of(config: &[u8]) -> Mode {
-    match has_hidden(config) {
-        true => Mode::Exactly(0o600),
-        false => Mode::Keep { or: 0o644 },
-    }
+    if has_hidden(config) { Mode::Exactly(0o600) } else { Mode::Keep { or: 0o644 } }
 }
 
-/// Whether it had to be written.
+/// Stores the record; an error is logged. Returns whether it had to be written.
 fn remember(disk: &Disk, written: &Written) -> Result<bool, DiskError> {
-    store_record(disk, written).inspect_err(not_recorded)
+    store_record(disk, written).inspect_err(log_not_recorded)
 }
 
-fn not_recorded(error: &DiskError) {
+fn log_not_recorded(error: &DiskError) {
     tracing::warn!(
         error = error_chain(error),
-        "what is written could not be recorded, so it stays until somebody removes it by hand"
+        "record of the written keys not stored; a later run will not remove them"
     );
 }
 
 fn store_record(disk: &Disk, written: &Written) -> Result<bool, DiskError> {
     let mut record = serde_json::to_vec_pretty(written).map_err(not_serializable)?;
     record.push(b'\n');
-    let there = disk.read(WRITTEN, LONGEST_FILE)?;
-    let nothing_to_say = there.is_none() && written.keys.is_empty();
-    if there.as_deref() == Some(&record) || nothing_to_say {
+    let stored = disk.read(WRITTEN, LONGEST_FILE)?;
+    let is_not_needed = stored.is_none() && written.keys.is_empty();
+    if stored.as_deref() == Some(&record) || is_not_needed {
         return Ok(false);
     }
-    disk.replace_soon(WRITTEN, &record, Mode::Exactly(0o600))?;
+    disk.replace_without_sync(WRITTEN, &record, Mode::Exactly(0o600))?;
     Ok(true)
 }
 
@@ -95,8 +92,8 @@ fn not_serializable(error: serde_json::Error) -> DiskError {
     DiskError::Io { doing: "write", path: WRITTEN.to_owned(), source: error.into() }
 }
 
-/// Enables, starts and restarts what the plan says, without waiting for any of it. Where there is no bus yet, by
-/// systemctl: then no end of a job is seen.
+/// Queues the starts and restarts of the plan and enables its units, without waiting for the jobs. If the bus does not
+/// run yet, this uses systemctl; the end of such a job is not reported.
 pub async fn queue(
     disk: &Disk,
     systemd: &Result<Systemd, SystemdError>,
@@ -108,20 +105,20 @@ pub async fn queue(
     if wanted.is_empty() && plan.enable.is_empty() {
         return Ok(());
     }
-    let by = Jobs::of(disk, systemd.as_ref())?;
+    let jobs = Jobs::of(disk, systemd.as_ref())?;
     for unit in wanted {
         let verb = if unit.action == Action::Restart { "restart" } else { "start" };
-        let job = by.queue(verb, &unit.unit).await?;
+        let job = jobs.queue(verb, &unit.unit).await?;
         let id = job.as_ref().map_or(0, Job::id);
-        tracing::debug!(unit = unit.unit, job = id, "queued a job");
+        tracing::debug!(unit = unit.unit, job = id, "job queued");
         applied.effects.jobs.push(QueuedJob { unit: unit.unit.clone(), action: unit.action, id, result: None });
         applied.jobs.extend(job);
     }
     for unit in &plan.enable {
-        match by.enable(unit).await {
+        match jobs.enable(unit).await {
             Ok(()) => applied.effects.enabled.push(unit.clone()),
             Err(error) => {
-                tracing::warn!(unit, error = error_chain(&error), "the unit could not be enabled for the next boot");
+                tracing::warn!(unit, error = error_chain(&error), "unit not enabled for the next boot");
             }
         }
     }

@@ -1,7 +1,7 @@
-//! `doctor` and `explain`: everything looked at once, and the catalogue.
+//! `doctor`: runs every probe once and prints what it found, as text, as JSON and as a bundle for a support case.
 //!
-//! In: the world. Out: a report. It writes nothing but the bundle that it is asked for, takes no lock, and may be run by
-//! anybody: what only root can see is named as not seen.
+//! It writes nothing except the bundle, and takes no lock. Any user may run it: what only root can read is listed as
+//! not visible.
 
 use std::path::Path;
 use std::time::Duration;
@@ -9,12 +9,11 @@ use std::time::Duration;
 use futures_util::future::join;
 use serde_json::{Value, json};
 
-use super::{Boot, Phases, handover};
+use super::{Boot, handover, phases::Phases};
 use crate::boundary::archive::{self, ArchiveError, Entry};
 use crate::boundary::disk::{Disk, DiskError};
 use crate::boundary::docker::DockerError;
 use crate::boundary::systemd::Systemd;
-use crate::causes;
 use crate::causes::examined::{Examined, Status, examined};
 use crate::cli;
 use crate::command_line::CommandOutput;
@@ -24,47 +23,48 @@ use crate::host::{AGENT_LOG, INIT_LOG, LONGEST_FILE};
 use crate::plan::{ECS_CONFIG, Plan, VENDOR_ECS_CONFIG};
 use crate::redaction::{self, error_chain};
 use crate::render::{
-    Document, VerdictState, as_json, cause_json, cause_text, config_text, contents_text, doctor_json, doctor_text,
-    document, list_text, log_text, os_release_text, plan_json,
+    Document, VerdictState, as_json, config_text, contents_text, doctor_json, doctor_text, document, file_text,
+    log_text, os_release_text, plan_json,
 };
 use crate::retry::{Deadline, within};
 use crate::settings::fragment::Fragment;
 use crate::{report, verify};
 
-/// Whoever asks doctor does not wait for what may still come: it says that it is not there.
-const NOW: [(&str, &str); 3] = [("imds.deadline", "2s"), ("tags.wait", "0s"), ("run.deadline", "3s")];
-/// All of gather and decide.
-const LONGEST_PLAN: Duration = Duration::from_secs(4);
+/// Settings of `doctor`: it reports what is missing and does not wait for it.
+const SHORT_DEADLINES: [(&str, &str); 3] = [("imds.deadline", "2s"), ("tags.wait", "0s"), ("run.deadline", "3s")];
+/// Time limit for gather and decide.
+const PLAN_LIMIT: Duration = Duration::from_secs(4);
+/// Time limit for the plan and all probes after it.
+const LIMIT: Duration = Duration::from_secs(12);
+/// The longest of the short files in the bundle, in bytes.
+const LONGEST_SHORT_FILE: usize = 4096;
 
-/// The plan, and all probes after it.
-const LONGEST_LOOK: Duration = Duration::from_secs(12);
-
-/// What doctor has found.
-struct Seen {
+struct Examination {
     plan: Option<Plan>,
     evidence: Evidence,
-    /// What could not be looked at, and why.
-    unseen: Vec<String>,
+    /// What could not be read, and why.
+    not_visible: Vec<String>,
 }
 
 impl Boot {
-    /// `doctor`: all probes once.
+    /// `doctor`: prints the verdict of this moment and a row for each layer.
     pub async fn doctor(mut self, options: &cli::Doctor) -> CommandOutput {
-        self.may_take(LONGEST_LOOK);
-        let seen = Box::pin(self.look()).await;
-        let rows = examined(&seen.evidence);
-        let verdict = verify::verdict_now(&seen.evidence);
-        let cluster = seen.evidence.expectation.as_ref().and_then(|expected| expected.cluster.as_deref());
+        self.allow(LIMIT);
+        let examination = Box::pin(self.examine()).await;
+        let Examination { evidence, not_visible, .. } = &examination;
+        let rows = examined(evidence);
+        let verdict = verify::verdict_now(evidence);
+        let cluster = evidence.expectation.as_ref().and_then(|expected| expected.cluster.as_deref());
         let mut document = document(&verdict, cluster, &[]);
         document.exit_code = exit_code(&document, &rows);
         let exit = Exit::from_code(document.exit_code).unwrap_or(Exit::Internal);
-        let text = doctor_text(&document, &rows, &seen.unseen);
-        let json = doctor_json(&document, &rows, &seen.unseen);
+        let text = doctor_text(&document, &rows, not_visible);
+        let json = doctor_json(&document, &rows, not_visible);
         let mut stderr = String::new();
         if let Some(path) = options.bundle.as_deref() {
-            match self.bundle(path, &seen, &text, &json) {
+            match self.write_bundle(path, &examination, &text, &json) {
                 Ok(names) => {
-                    stderr = format!("wrote `{}`: {}\n", redaction::line(&path.to_string_lossy()), names.join(", "))
+                    stderr = format!("wrote `{}`: {}\n", redaction::line(&path.to_string_lossy()), names.join(", "));
                 }
                 Err(error) => {
                     let stderr = format!("error: {}\n", error_chain(&error));
@@ -75,75 +75,49 @@ impl Boot {
         CommandOutput { stdout: if self.json { as_json(&json) } else { text }, stderr, exit }
     }
 
-    async fn look(&mut self) -> Seen {
-        let mut unseen = Vec::new();
-        if let Ok(given) = &mut self.given {
-            let now = NOW.map(|(key, value)| ("doctor".to_owned(), key.to_owned(), value.to_owned()));
-            given.extend(Fragment::from_command_line(&now).ok());
+    async fn examine(&mut self) -> Examination {
+        let mut not_visible = Vec::new();
+        if let Ok(given) = &mut self.given_settings {
+            let short = SHORT_DEADLINES.map(|(key, value)| ("doctor".to_owned(), key.to_owned(), value.to_owned()));
+            given.push(Fragment::from_command_line(&short).expect("the settings of doctor are valid"));
         }
         let mut phases = Phases::new(self.start);
-        let decided = within(Deadline::after(LONGEST_PLAN), Box::pin(self.decide(&mut phases, true)));
-        let (decided, systemd) = join(decided, Systemd::connect(Deadline::after(LONGEST_PLAN))).await;
-        let (plan, stop) = match decided {
+        let planned = within(Deadline::after(PLAN_LIMIT), Box::pin(self.make_plan(&mut phases, true)));
+        let (planned, systemd) = join(planned, Systemd::connect(Deadline::after(PLAN_LIMIT))).await;
+        let (plan, error) = match planned {
             Ok(Ok((plan, mut gathered))) => (Some(plan), gathered.unread.take()),
-            Ok(Err(stop)) if is_not_seen(&stop) => {
-                unseen.push(error_chain(&stop));
+            Ok(Err(error)) if is_denied(&error) => {
+                not_visible.push(error_chain(&error));
                 (None, None)
             }
-            Ok(Err(stop)) => (None, Some(stop)),
+            Ok(Err(error)) => (None, Some(error)),
             Err(_) => {
-                unseen.push(format!("what a run would do now: not known within {} s", LONGEST_PLAN.as_secs()));
+                not_visible.push(format!("the plan of a run: not known after {} s", PLAN_LIMIT.as_secs()));
                 (None, None)
             }
         };
         let expectation = match handover::read(&self.world.disk) {
-            Ok(Some(handover)) => Some(handover.expectation),
-            Ok(None) => None,
+            Ok(handover) => handover.map(|handover| handover.expectation),
             Err(error) => {
-                unseen.push(format!("what the last run expects: {}", error_chain(&error)));
+                not_visible.push(format!("the plan of the last run: {}", error_chain(&error)));
                 None
             }
         };
         let expectation = expectation.or_else(|| plan.as_ref().map(|plan| plan.expectation.clone()));
-        let evidence = Box::pin(verify::examine(&self.world, &systemd, expectation, stop)).await;
-        unseen.extend(needs_root(&evidence, &self.world.disk));
-        Seen { plan, evidence, unseen }
+        let evidence = Box::pin(verify::examine(&self.world, &systemd, expectation, error)).await;
+        not_visible.extend(denied_to_this_user(&evidence, &self.world.disk));
+        Examination { plan, evidence, not_visible }
     }
 
-    /// Writes the bundle; the names of what is in it.
-    fn bundle(&self, path: &Path, seen: &Seen, text: &str, json: &Value) -> Result<Vec<&'static str>, ArchiveError> {
-        let disk = &self.world.disk;
-        let config = |path| config_text(path, disk.read(path, LONGEST_FILE).ok().flatten().as_deref());
-        let known = |path: &str| disk.read(path, 4096).ok().flatten().unwrap_or_default();
-        let evidence = &seen.evidence;
-        let stored = report::stored(disk).ok().flatten();
-        let mut files: Vec<(&'static str, &'static str, String)> = vec![
-            ("doctor.txt", "what doctor has found", text.to_owned()),
-            ("doctor.json", "the same for programs", as_json(json)),
-            (
-                "ecs.config",
-                "both files of the agent's variables, without secrets",
-                config(VENDOR_ECS_CONFIG) + &config(ECS_CONFIG),
-            ),
-            (
-                "logs.txt",
-                "how many lines the agent's logs have, and the messages of its own source",
-                log_text(INIT_LOG, &evidence.init_log) + &log_text(AGENT_LOG, &evidence.agent_log),
-            ),
-            ("os-release", "the distribution", os_release_text(&known("/etc/os-release"))),
-            ("kernel", "its release", redaction::text(&String::from_utf8_lossy(&known("/proc/sys/kernel/osrelease")))),
-        ];
-        if let Some(plan) = &seen.plan {
-            files.push(("plan.json", "what a run would do now", as_json(&plan_json(plan))));
-        }
-        if let Some(units) = evidence.known_units() {
-            files.push(("units.json", "the units as systemd sees them", as_json(&redaction::json(json!(units)))));
-        }
-        if let Some(stored) = stored {
-            files.push(("status.json", "the last verdict", as_json(&stored)));
-        }
-        let list: Vec<_> = files.iter().map(|(name, what, _)| (*name, *what)).collect();
-        files.insert(0, ("contents.txt", "", contents_text(&list)));
+    /// Writes the bundle and returns the names of its files.
+    fn write_bundle(
+        &self,
+        path: &Path,
+        examination: &Examination,
+        text: &str,
+        json: &Value,
+    ) -> Result<Vec<&'static str>, ArchiveError> {
+        let files = self.bundle_files(examination, text, json);
         let names = files.iter().map(|(name, ..)| *name).collect();
         let entries = files
             .into_iter()
@@ -151,54 +125,77 @@ impl Boot {
         archive::write_new(path, &entries.collect::<Vec<_>>())?;
         Ok(names)
     }
+
+    /// The files of the bundle: name, description and content.
+    fn bundle_files(
+        &self,
+        examination: &Examination,
+        text: &str,
+        json: &Value,
+    ) -> Vec<(&'static str, &'static str, String)> {
+        let disk = &self.world.disk;
+        let read = |path, longest| disk.read(path, longest).map_err(|error| error_chain(&error));
+        let config = |path| config_text(path, &read(path, LONGEST_FILE));
+        let evidence = &examination.evidence;
+        let os_release = os_release_text(&read("/etc/os-release", LONGEST_SHORT_FILE));
+        let kernel = file_text(&read("/proc/sys/kernel/osrelease", LONGEST_SHORT_FILE));
+        let mut files = vec![
+            ("doctor.txt", "the output of doctor", text.to_owned()),
+            ("doctor.json", "the output of doctor as JSON", as_json(json)),
+            (
+                "ecs.config",
+                "both files with variables of the agent, without secrets",
+                config(VENDOR_ECS_CONFIG) + &config(ECS_CONFIG),
+            ),
+            (
+                "logs.txt",
+                "the number of lines in the agent's logs, and messages known from the agent's source",
+                log_text(INIT_LOG, &evidence.init_log) + &log_text(AGENT_LOG, &evidence.agent_log),
+            ),
+            ("os-release", "the distribution", os_release),
+            ("kernel", "the release of the kernel", kernel),
+        ];
+        if let Some(plan) = &examination.plan {
+            files.push(("plan.json", "what a run would do now", as_json(&plan_json(plan))));
+        }
+        if let Some(units) = evidence.known_units() {
+            files.push(("units.json", "the state of the units in systemd", as_json(&redaction::json(json!(units)))));
+        }
+        if let Some(stored) = report::stored_or_log(disk) {
+            files.push(("status.json", "the last verdict", as_json(&stored)));
+        }
+        let list: Vec<_> = files.iter().map(|(name, description, _)| (*name, *description)).collect();
+        files.insert(0, ("contents.txt", "", contents_text(&list)));
+        files
+    }
 }
 
-/// A stop that only says that this user may not read something: then nobody knows, and nothing is accused.
-fn is_not_seen(stop: &StageError) -> bool {
-    let error = match stop {
+/// Whether the only error is that this user may not read a file. Then nothing is known, and nothing is reported as
+/// wrong.
+fn is_denied(error: &StageError) -> bool {
+    let error = match error {
         StageError::Read(error) | StageError::ReadSettings(error) | StageError::ReadHandover(error) => error,
         _ => return false,
     };
     matches!(error, DiskError::Denied { .. })
 }
 
-/// What this user may not see.
-fn needs_root(evidence: &Evidence, disk: &Disk) -> Vec<String> {
-    let mut unseen = Vec::new();
+/// What the probes could not read because this user is not root.
+fn denied_to_this_user(evidence: &Evidence, disk: &Disk) -> Vec<String> {
+    let mut denied = Vec::new();
     if let Some(Err(error @ DockerError::Denied { .. })) = &evidence.docker {
-        unseen.push(error_chain(error));
+        denied.push(error_chain(error));
     }
     for path in [ECS_CONFIG, VENDOR_ECS_CONFIG, AGENT_LOG, INIT_LOG] {
         if let Err(error @ DiskError::Denied { .. }) = disk.tail(path, 1) {
-            unseen.push(error_chain(&error));
+            denied.push(error_chain(&error));
         }
     }
-    unseen
+    denied
 }
 
-/// 0 without a fail, else that of the first broken layer.
+/// The exit code of the verdict if a layer failed or no known cause fits, otherwise 0.
 fn exit_code(document: &Document, rows: &[Examined]) -> u8 {
-    match rows.iter().any(|row| row.status == Status::Fail) || document.verdict == VerdictState::Unknown {
-        true => document.exit_code,
-        false => Exit::Done.code(),
-    }
-}
-
-/// `explain`: one cause, or the list.
-pub fn explain(id: Option<&str>, json: bool) -> CommandOutput {
-    let all = causes::all();
-    let Some(id) = id else {
-        return CommandOutput::success(match json {
-            true => as_json(&all.iter().map(|cause| cause_json(cause)).collect::<Vec<_>>()),
-            false => list_text(all.into_iter()),
-        });
-    };
-    match causes::find(id.trim_matches(['[', ']'])) {
-        Some(cause) if json => CommandOutput::success(as_json(&cause_json(cause))),
-        Some(cause) => CommandOutput::success(cause_text(cause)),
-        None => {
-            let near = causes::nearest(id).map(|near| format!(", did you mean `{near}`?")).unwrap_or_default();
-            CommandOutput::error(Exit::Usage, &format!("no cause has the id `{}`{near}", redaction::line(id)))
-        }
-    }
+    let has_failed = rows.iter().any(|row| row.status == Status::Fail);
+    if has_failed || document.verdict == VerdictState::Unknown { document.exit_code } else { Exit::Done.code() }
 }

@@ -1,14 +1,14 @@
-//! `guard`: before every start of the agent, the recorded plan is applied once more to `ecs.config` as it now is, and an
-//! agent that would join no cluster is not started.
+//! `guard`: before each start of the agent, applies the plan of this boot again to `ecs.config` as it is now, and
+//! refuses the start if the agent would join no cluster.
 //!
-//! It uses no network and no bus, and none of the variables of its environment, which are those of `ecs.config`. It refuses
-//! only where nothing names a cluster, or only `default` is left because nothing does. Every other fault (a plan, a lock or a
-//! file that cannot be used) is logged and the agent starts: a broken bootstrap never breaks a working instance.
+//! It uses no network and no bus. It ignores its environment, which holds the variables of `ecs.config`. It refuses
+//! only if nothing names a cluster, so that the agent would join `default`. Every other error (a plan, a lock or a file
+//! that cannot be used) is logged, and the agent starts: a broken bootstrap must never break a working instance.
 
 use std::time::Duration;
 
-use super::Boot;
 use super::handover::{self, VERIFY_UNIT};
+use super::{Boot, LOCK_FILE, MAX_WRITE_ATTEMPTS};
 use crate::apply::write_config;
 use crate::boundary::disk::{Disk, DiskError, Lock};
 use crate::boundary::systemd::control::Control;
@@ -28,259 +28,268 @@ use crate::retry::{Deadline, Policy, Step, until};
 use crate::verdict::Verdict;
 use crate::{report, verify};
 
-/// Where cloud-init writes which instance this is (cloud-init, "Instance metadata").
+/// Where cloud-init writes the id of this instance (cloud-init, "Instance metadata").
 const CLOUD_INSTANCE_ID: &str = "/var/lib/cloud/data/instance-id";
-/// A run that holds the lock for longer waits for something; its jobs come after it.
-const LOCK: Duration = Duration::from_secs(2);
-/// ecs-init waits for 30 s where the image, and not we, asks for GPUs (`ecs-init/gpu`). The drop-in calls twice, and the
-/// start of the agent's unit may take 90 s in all.
-const DEVICE: Duration = Duration::from_secs(20);
-const DEVICE_POLICY: Policy = Policy { first: Duration::from_millis(100), longest: Duration::from_secs(1) };
-
-/// How a refusal ends, whatever its cause: the drop-in stops the agent for this code only, and tolerates all others.
+/// Time limit for the lock. A run that holds it for longer waits for something, and its jobs come later.
+const LOCK_WAIT: Duration = Duration::from_secs(2);
+/// Time limit for a GPU device. ecs-init itself waits for 30 s, but only if the image's own file asks for GPUs
+/// (`ecs-init/gpu`). The drop-in calls guard twice, and the start of the agent's unit may take 90 s in total.
+const GPU_WAIT: Duration = Duration::from_secs(20);
+const GPU_POLICY: Policy = Policy { first: Duration::from_millis(100), longest: Duration::from_secs(1) };
+/// The exit code of every refusal, whatever its cause: the drop-in stops the agent for this code only.
 const REFUSED: Exit = Exit::Cluster;
 
-/// What the agent will read.
-struct Files {
-    etc: Vec<u8>,
-    var: Vec<u8>,
-    json: Vec<u8>,
-    /// Whether the first could be read, or is absent.
-    has_etc: bool,
-    /// Those that cannot be read, which may name a cluster all the same.
-    unread: Vec<DiskError>,
+/// The files from which the agent reads its cluster.
+struct AgentFiles {
+    ecs_config: Vec<u8>,
+    vendor_ecs_config: Vec<u8>,
+    agent_json: Vec<u8>,
+    /// Whether `ecs_config` was read, or is absent.
+    has_read_ecs_config: bool,
+    /// The files that were not read. They may name a cluster.
+    errors: Vec<DiskError>,
 }
 
-impl Files {
-    fn read(disk: &Disk) -> Files {
-        let mut unread = Vec::new();
+impl AgentFiles {
+    fn read(disk: &Disk) -> AgentFiles {
+        let mut errors = Vec::new();
         let mut read = |path| match disk.read(path, LONGEST_FILE) {
             Ok(bytes) => Some(bytes.unwrap_or_default()),
             Err(error) => {
-                unread.push(error);
+                errors.push(error);
                 None
             }
         };
-        let (etc, var, json) = (read(ECS_CONFIG), read(VENDOR_ECS_CONFIG), read(AGENT_JSON));
-        let has_etc = etc.is_some();
-        Files {
-            etc: etc.unwrap_or_default(),
-            var: var.unwrap_or_default(),
-            json: json.unwrap_or_default(),
-            has_etc,
-            unread,
+        let (ecs_config, vendor_ecs_config, agent_json) = (read(ECS_CONFIG), read(VENDOR_ECS_CONFIG), read(AGENT_JSON));
+        let has_read_ecs_config = ecs_config.is_some();
+        AgentFiles {
+            ecs_config: ecs_config.unwrap_or_default(),
+            vendor_ecs_config: vendor_ecs_config.unwrap_or_default(),
+            agent_json: agent_json.unwrap_or_default(),
+            has_read_ecs_config,
+            errors,
         }
     }
 
+    /// The cluster that the agent would join.
     fn cluster(&self) -> Option<String> {
-        joined(&self.etc, &self.var, &self.json)
+        joined(&self.ecs_config, &self.vendor_ecs_config, &self.agent_json)
     }
 }
 
 impl Boot {
     /// `guard`: exit code 0 lets the agent start.
     pub async fn guard(self) -> CommandOutput {
-        self.may_take(LOCK + DEVICE);
-        match self.guarded().await {
+        self.allow(LOCK_WAIT + GPU_WAIT);
+        match self.apply_again_and_judge().await {
             Ok(files) => {
                 wait_for_gpu(&self.world.disk, &files).await;
-                CommandOutput { stdout: String::new(), stderr: String::new(), exit: Exit::Done }
+                CommandOutput::success("")
             }
-            Err((stop, files)) => self.refuse(stop, &files),
+            Err((error, files)) => self.refuse(error, &files),
         }
     }
 
-    /// `guard --rewrite`: the same before the agent's own preparations, which read the file too. It refuses nothing.
+    /// `guard --rewrite`: applies the plan before the agent's own preparations, which read the file too. It refuses
+    /// nothing.
     pub async fn rewrite(self) -> CommandOutput {
-        self.may_take(LOCK + DEVICE);
-        let (text, files) = match self.guarded().await {
+        self.allow(LOCK_WAIT + GPU_WAIT);
+        let (stderr, files) = match self.apply_again_and_judge().await {
             Ok(files) => (String::new(), files),
-            Err((stop, files)) => (format!("{}\n", error_chain(&stop)), files),
+            Err((error, files)) => (format!("{}\n", error_chain(&error)), files),
         };
         wait_for_gpu(&self.world.disk, &files).await;
-        CommandOutput { stdout: String::new(), stderr: text, exit: Exit::Done }
+        CommandOutput { stdout: String::new(), stderr, exit: Exit::Done }
     }
 
-    /// What the agent will read, with the plan applied once more; or why it must not start.
-    async fn guarded(&self) -> Result<Files, (StageError, Files)> {
+    /// Applies the plan again. Returns the files that the agent will read, and an error if it must not start.
+    async fn apply_again_and_judge(&self) -> Result<AgentFiles, (StageError, AgentFiles)> {
         let disk = &self.world.disk;
-        // Without the lock a run may be writing: then the file is only judged.
-        let lock = self.lock(Deadline::after(LOCK), LOCK).await.ok();
-        let recorded = match handover::read(disk) {
-            Ok(handover) => handover.map(|handover| handover.recorded),
-            Err(error) => {
-                tracing::warn!(error = error_chain(&error), "the plan cannot be read, so the file counts as it is");
-                None
-            }
-        };
-        let mut files = Files::read(disk);
-        for error in &files.unread {
+        // Without the lock a run may be writing, so the file is judged and not changed.
+        let lock = self.lock(Deadline::after(LOCK_WAIT), LOCK_WAIT).await;
+        let lock = lock.inspect_err(|error| tracing::debug!(error = error_chain(error), "no lock")).ok();
+        let recorded = handover::read_or_log(disk).map(|handover| handover.recorded);
+        let mut files = AgentFiles::read(disk);
+        for error in &files.errors {
             tracing::warn!(
                 error = error_chain(error),
-                "a file of the agent cannot be read, so the agent may start: the file may name a cluster"
+                "file of the agent not read; the agent may start, because the file may name a cluster"
             );
         }
-        let mut failed = None;
-        if let Some(recorded) = &recorded
-            && let Err(stop) = apply_again(disk, lock.as_ref(), recorded, &mut files)
-        {
-            tracing::warn!(error = error_chain(&stop), "ecs.config cannot be made as planned, so it counts as it is");
-            failed = Some(stop);
+        let applied = match &recorded {
+            Some(recorded) => apply_again(disk, lock.as_ref(), recorded, &mut files),
+            None => Ok(()),
+        };
+        if let Err(error) = &applied {
+            tracing::warn!(error = error_chain(error), "plan not applied to ecs.config; the file is used as it is");
         }
-        if recorded.is_none() && is_of_another_instance(disk, &files) {
-            // A file that names a cluster starts the agent: no fault of a run may stop it.
+        if recorded.is_none() && is_from_another_instance(disk, &files) {
+            // Only a warning, because a file that names a cluster starts the agent.
             tracing::warn!(
-                "the cluster in ecs.config was written by the instance that this image was made of; run `ecs-bootstrap \
-                 prepare-image --yes` before the next snapshot"
+                "the cluster in ecs.config was written on the instance from which this image was made; run \
+                 `ecs-bootstrap prepare-image --yes` before the next snapshot"
             );
         }
-        match files.cluster() {
-            Some(cluster) => {
-                tracing::info!(
-                    cluster = redaction::cluster(&cluster),
-                    planned = recorded.is_some(),
-                    "the agent may start"
-                );
-                self.take_back_refusal(&cluster, recorded.is_some(), &files).await;
-                Ok(files)
-            }
-            None if !files.unread.is_empty() => Ok(files),
-            None if may_join_other(&files.etc, &files.var, &files.json) => {
-                tracing::warn!("the agent may find a cluster in its JSON file that is not found here, so it may start");
-                Ok(files)
-            }
-            None => {
-                let evidence_lines =
-                    || Refusal::NoCluster { evidence_lines: evidence_lines(recorded.is_some()) }.into();
-                Err((failed.unwrap_or_else(evidence_lines), files))
-            }
+        if let Some(cluster) = files.cluster() {
+            let planned = recorded.is_some();
+            tracing::info!(cluster = redaction::cluster(&cluster), planned, "agent start allowed");
+            self.withdraw_refusal(&cluster, planned, &files).await;
+            return Ok(files);
         }
+        if !files.errors.is_empty() {
+            return Ok(files);
+        }
+        if may_join_other(&files.ecs_config, &files.vendor_ecs_config, &files.agent_json) {
+            tracing::warn!("agent start allowed, because the agent may read a cluster from its JSON file");
+            return Ok(files);
+        }
+        let no_cluster = || Refusal::NoCluster { evidence_lines: evidence_lines(recorded.is_some()) }.into();
+        Err((applied.err().unwrap_or_else(no_cluster), files))
     }
 
-    /// A verdict that nothing names a cluster is no longer true once somebody has named one; verify has ended with it.
-    async fn take_back_refusal(&self, cluster: &str, planned: bool, files: &Files) {
+    /// Replaces a stored verdict that no cluster is named, now that one is named, and starts the verify unit again,
+    /// which ended with that verdict.
+    async fn withdraw_refusal(&self, cluster: &str, planned: bool, files: &AgentFiles) {
         let disk = &self.world.disk;
-        let stored = report::stored(disk).ok().flatten().and_then(|document| document.cause);
-        let is_ours = !planned && is_own_cluster(&files.etc, &written(disk));
-        // That nothing names a cluster, or why: a line of a file, user data, cloud-init.
-        let is_missing = |cause: &'static Cause| cause.exit == Exit::Cluster && cause.layer <= Layer::CloudInit;
-        if is_ours || !stored.and_then(|cause| find(&cause.id)).is_some_and(is_missing) {
+        // Without a plan, a line that ecs-bootstrap wrote is from an earlier boot.
+        let is_own_line = !planned && is_own_cluster(&files.ecs_config, &written(disk));
+        // The cause that no cluster is named, or the reason for that: a line of a file, user data, cloud-init.
+        let is_missing_cluster = |cause: &'static Cause| cause.exit == Exit::Cluster && cause.layer <= Layer::CloudInit;
+        let cause = report::stored_or_log(disk).and_then(|document| document.cause);
+        if is_own_line || !cause.and_then(|cause| find(&cause.id)).is_some_and(is_missing_cluster) {
             return;
         }
         let shown = redaction::cluster(cluster);
-        let text = format!("`{shown}` was named since, and the agent may start; {VERIFY_UNIT} sees to the rest");
+        let text =
+            format!("cluster `{shown}` is named now, so the agent may start; {VERIFY_UNIT} verifies the registration");
         let verdict = Verdict::Waiting { text, finding: None };
-        self.tell(&document(&verdict, Some(cluster), &[]), false);
+        self.report_locally(&document(&verdict, Some(cluster), &[]), false);
         if let Some(control) = Control::new(disk)
             && let Err(error) = control.queue("start", VERIFY_UNIT).await
         {
-            tracing::warn!(error = error_chain(&error), "the registration is not verified");
+            tracing::warn!(
+                error = error_chain(&error),
+                "registration not verified: start of the verify unit not queued"
+            );
         }
     }
 
-    /// Tells why the agent is not started: the verdict of a run that failed before, or that nothing names a cluster.
-    fn refuse(&self, stop: StageError, files: &Files) -> CommandOutput {
+    /// Reports why the agent is not started. If an earlier run failed for another cause, that verdict stays stored, and
+    /// both are printed.
+    fn refuse(&self, error: StageError, files: &AgentFiles) -> CommandOutput {
         let disk = &self.world.disk;
-        let undecided = matches!(stop, StageError::Refused(Refusal::NoCluster { .. }));
-        let before = report::stored(disk).ok().flatten().filter(|document| document.exit_code != 0);
-        let verdict = verify::stopped(stop);
-        let own = document(&verdict, files.cluster().as_deref(), &[]);
-        let stands =
-            |before: &Document| before.cause.as_ref().map(|cause| &cause.id) != own.cause.as_ref().map(|c| &c.id);
-        if let Some(before) = before.filter(stands) {
-            let shown = own.cause.as_ref().map_or(0, |cause| cause.evidence.len());
-            let before = verdict_text_within(&before, redaction::MAX_LINES.saturating_sub(shown));
-            let stderr = format!("{}the run before it:\n{before}", verdict_text(&own));
+        let is_undecided = matches!(error, StageError::Refused(Refusal::NoCluster { .. }));
+        let refusal = document(&verify::stopped(error), files.cluster().as_deref(), &[]);
+        let id = |document: &Document| document.cause.as_ref().map(|cause| cause.id.clone());
+        let is_other_failure = |earlier: &Document| earlier.exit_code != 0 && id(earlier) != id(&refusal);
+        if let Some(earlier) = report::stored_or_log(disk).filter(is_other_failure) {
+            let lines = refusal.cause.as_ref().map_or(0, |cause| cause.evidence.len());
+            let earlier = verdict_text_within(&earlier, redaction::MAX_LINES.saturating_sub(lines));
+            let stderr = format!("{}verdict of the last run:\n{earlier}", verdict_text(&refusal));
             return CommandOutput { stdout: String::new(), stderr, exit: REFUSED };
         }
-        // Not an error yet: the agent's unit tries again, and verify tells what user data comes to.
-        let may_still_come = undecided && user_data_runs(disk).get() == Some(&true);
-        if !may_still_come {
-            self.tell(&own, false);
+        // User data may still name a cluster: systemd starts the agent again, and verify reports if user data names
+        // none.
+        let may_still_be_named = is_undecided && user_data_runs(disk).get() == Some(&true);
+        if !may_still_be_named {
+            self.report_locally(&refusal, false);
         }
-        CommandOutput { stdout: String::new(), stderr: verdict_text(&own), exit: REFUSED }
+        CommandOutput { stdout: String::new(), stderr: verdict_text(&refusal), exit: REFUSED }
     }
 }
 
-/// Whether the only cluster is a line that we wrote on the instance that this one's image was made of, as far as
-/// cloud-init can tell.
-fn is_of_another_instance(disk: &Disk, files: &Files) -> bool {
+/// Whether the cluster is a line that ecs-bootstrap wrote on the instance from which this image was made, by the
+/// instance id of cloud-init.
+fn is_from_another_instance(disk: &Disk, files: &AgentFiles) -> bool {
     let written = written(disk);
-    let here = disk.read(CLOUD_INSTANCE_ID, LONGEST_FILE).ok().flatten();
-    let here = here.map(|id| String::from_utf8_lossy(&id).trim().to_owned()).filter(|id| id.starts_with("i-"));
-    is_own_cluster(&files.etc, &written) && here.is_some_and(|here| here != written.instance_id)
+    let instance_id = disk.read(CLOUD_INSTANCE_ID, LONGEST_FILE).unwrap_or_else(|error| {
+        tracing::debug!(error = error_chain(&error), "instance id of cloud-init not read");
+        None
+    });
+    let instance_id = instance_id.map(|id| String::from_utf8_lossy(&id).trim().to_owned());
+    let instance_id = instance_id.filter(|id| id.starts_with("i-"));
+    is_own_cluster(&files.ecs_config, &written) && instance_id.is_some_and(|id| id != written.instance_id)
 }
 
-/// Writes what user data has changed since; `files` is what the agent reads then.
-fn apply_again(disk: &Disk, lock: Option<&Lock>, recorded: &Recorded, files: &mut Files) -> Result<(), StageError> {
-    for _ in 0..super::MOST_ATTEMPTS {
+/// Restores the planned keys that user data has changed. Afterwards `files` holds what the agent will read.
+fn apply_again(
+    disk: &Disk,
+    lock: Option<&Lock>,
+    recorded: &Recorded,
+    files: &mut AgentFiles,
+) -> Result<(), StageError> {
+    for _ in 0..MAX_WRITE_ATTEMPTS {
         match apply_once(disk, lock, recorded, files) {
-            Err(StageError::Write(DiskError::Changed { .. })) => *files = Files::read(disk),
+            Err(StageError::Write(DiskError::Changed { .. })) => *files = AgentFiles::read(disk),
             result => return result,
         }
     }
     Err(StageError::Write(DiskError::Changed { path: ECS_CONFIG.to_owned() }))
 }
 
-fn apply_once(disk: &Disk, lock: Option<&Lock>, recorded: &Recorded, files: &mut Files) -> Result<(), StageError> {
-    // What was not read must not be replaced.
-    if !files.has_etc {
+fn apply_once(disk: &Disk, lock: Option<&Lock>, recorded: &Recorded, files: &mut AgentFiles) -> Result<(), StageError> {
+    // Content that was not read must not be replaced.
+    if !files.has_read_ecs_config {
         return Ok(());
     }
-    let Guarded { config, overruled, lost } = guard(recorded, &files.etc);
+    let Guarded { config, overruled, lost } = guard(recorded, &files.ecs_config);
     if !lost.is_empty() {
         let (count, keys) = (lost.len(), redaction::line(&lost.join(" ")));
-        tracing::warn!(count, keys, "ecs.config has lost values that the plan does not store; run ecs-bootstrap again");
+        tracing::warn!(
+            count,
+            keys,
+            "values are missing in ecs.config, and the plan does not store them; run `ecs-bootstrap` again"
+        );
     }
     let wanted = config.map_err(|refusal| StageError::Refused(Refusal::Edit(refusal)))?;
-    if wanted == files.etc {
+    if wanted == files.ecs_config {
         return Ok(());
     }
-    // A broken plan must not take the cluster out of a file that names one.
-    if files.cluster().is_some() && joined(&wanted, &files.var, &files.json).is_none() {
-        tracing::warn!("the plan would leave ecs.config without a cluster, so it is not applied");
+    // A broken plan must not remove the cluster from a file that names one.
+    if files.cluster().is_some() && joined(&wanted, &files.vendor_ecs_config, &files.agent_json).is_none() {
+        tracing::warn!("plan not applied, because ecs.config would no longer name a cluster");
         return Ok(());
     }
     if lock.is_none() {
-        return Err(StageError::Write(DiskError::Busy { path: super::LOCK.to_owned() }));
+        return Err(StageError::Write(DiskError::Busy { path: LOCK_FILE.to_owned() }));
     }
-    // A link is followed by whoever reads, and never by us: then this is the refusal that tells.
+    // The agent follows a symbolic link, ecs-bootstrap does not: this is the error that names the link.
     disk.read_regular(ECS_CONFIG, LONGEST_FILE).map_err(StageError::Read)?;
-    write_config(disk, &files.etc, &wanted)?;
+    write_config(disk, &files.ecs_config, &wanted)?;
     if !overruled.is_empty() {
         let keys: Vec<String> = overruled.iter().map(|(key, source)| format!("{key} ({source})")).collect();
         let (count, keys) = (keys.len(), redaction::line(&keys.join(", ")));
-        tracing::warn!(count, keys, "ecs.config was changed since the plan; what the plan says was written again");
+        tracing::warn!(count, keys, "planned values written again, because ecs.config has other values");
     }
-    tracing::info!("ecs.config was changed since the plan, and has its keys again");
-    files.etc = wanted;
+    tracing::info!("planned keys restored in ecs.config, which was changed after the plan was made");
+    files.ecs_config = wanted;
     Ok(())
 }
 
 fn evidence_lines(has_plan: bool) -> Vec<String> {
-    let plan = match has_plan {
-        true => "the run of this boot found no cluster, and user data has not written one since",
-        false => {
-            "no run of ecs-bootstrap has left a plan in this boot, and guard reads no settings; run `ecs-bootstrap`, or enable \
-             `ecs-bootstrap.service`"
-        }
-    };
     let files = format!("neither {ECS_CONFIG} nor {VENDOR_ECS_CONFIG} names a cluster");
+    let plan = if has_plan {
+        "the run of this boot found no cluster, and user data has not written one since then"
+    } else {
+        "no run of this boot left a plan, and guard reads no settings; run `ecs-bootstrap`, or enable \
+         `ecs-bootstrap.service`"
+    };
     vec![files, plan.to_owned()]
 }
 
-/// A driver may make its device after we have looked. ecs-init waits for it only where the image's own file asks.
-async fn wait_for_gpu(disk: &Disk, files: &Files) {
-    let lines = read(&files.etc);
+/// Waits for the NVIDIA device if `ecs.config` asks for GPUs: a driver may make it late, and ecs-init waits only if the
+/// image's own file asks for GPUs.
+async fn wait_for_gpu(disk: &Disk, files: &AgentFiles) {
+    let lines = read(&files.ecs_config);
     if effective(&lines).get("ECS_ENABLE_GPU_SUPPORT").is_none_or(|line| line.value.trim() != "true") {
         return;
     }
-    let waited = until(Deadline::after(DEVICE), DEVICE_POLICY, async |_| match device(disk, "nvidia") {
-        Known::Yes(false) => Step::Again(()),
+    let waited = until(Deadline::after(GPU_WAIT), GPU_POLICY, async |_| match device(disk, "nvidia") {
+        Known::Yes(false) => Step::Retry(()),
         Known::Yes(true) | Known::Unknown(_) => Step::Done(()),
     });
     if waited.await.is_err() {
-        let seconds = DEVICE.as_secs();
-        tracing::warn!(seconds, "no NVIDIA device appeared, so the agent registers without GPUs");
+        let seconds = GPU_WAIT.as_secs();
+        tracing::warn!(seconds, "no NVIDIA device appeared; the agent registers without GPUs");
     }
 }

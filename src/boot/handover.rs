@@ -1,5 +1,6 @@
-//! From the run to the unit that verifies: what travels as `/run/ecs-bootstrap/plan.json`, whether waiting here could
-//! end at all, and the start of the unit.
+//! What `run` leaves for `verify` and `guard` (`/run/ecs-bootstrap/plan.json`), and the start of the verify unit.
+//!
+//! It also finds out whether waiting in this process could ever end.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -14,41 +15,50 @@ use crate::boundary::systemd::{Systemd, SystemdError};
 use crate::effects::QueuedJob;
 use crate::evidence::StageError;
 use crate::plan::{Expectation, Plan, Recorded};
+use crate::redaction::{self, error_chain};
 use crate::render::Phase;
 use crate::settings::schema::LONGEST_DURATION;
 
-/// The unit that verifies.
 pub(super) const VERIFY_UNIT: &str = "ecs-bootstrap-verify.service";
 const HANDOVER: &str = "/run/ecs-bootstrap/plan.json";
-/// Both units of the verification where no package has installed them: the second tells that the first died.
+/// The units of the verification, written if no package installed them. The second one reports that the first one died.
 const UNIT_TEXTS: [(&str, &str); 2] = [
     ("ecs-bootstrap-verify-failed.service", include_str!("../../systemd/ecs-bootstrap-verify-failed.service")),
     (VERIFY_UNIT, include_str!("../../systemd/ecs-bootstrap-verify.service")),
 ];
 const INSTALLED_BINARY: &str = "/usr/bin/ecs-bootstrap";
 
-/// What verify and guard need of the run before them.
+/// What verify and guard need from the last run.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Handover {
     version: u32,
-    /// What is waited for.
     pub(super) expectation: Expectation,
     /// What guard applies again.
     #[serde(default)]
     pub(super) recorded: Recorded,
-    /// What the run did before.
     pub(super) phases: Vec<Phase>,
 }
 
-/// What the last run of this boot left; `None` where none did, or a version of this program that is not this one.
+/// The handover of the last run of this boot. `None` if there was no run, or if its version of this program wrote
+/// another format.
 pub(super) fn read(disk: &Disk) -> Result<Option<Handover>, DiskError> {
     let stored = disk.read_regular(HANDOVER, crate::host::LONGEST_FILE)?;
-    Ok(stored.and_then(|stored| understood(&stored.bytes)))
+    Ok(stored.and_then(|stored| parse(&stored.bytes)))
 }
 
-/// A handover, with its times within what a setting may say.
-fn understood(bytes: &[u8]) -> Option<Handover> {
-    let mut handover: Handover = serde_json::from_slice(bytes).ok()?;
+/// The same; an error is logged.
+pub(super) fn read_or_log(disk: &Disk) -> Option<Handover> {
+    read(disk).unwrap_or_else(|error| {
+        tracing::warn!(error = error_chain(&error), "plan of the last run not read");
+        None
+    })
+}
+
+/// A handover, with its durations within the limits of the settings.
+fn parse(bytes: &[u8]) -> Option<Handover> {
+    let mut handover: Handover = serde_json::from_slice(bytes)
+        .inspect_err(|error| tracing::debug!(error = redaction::json_error(error), "plan of the last run not parsed"))
+        .ok()?;
     let times = &mut handover.expectation;
     times.deadline = times.deadline.min(LONGEST_DURATION);
     times.window = times.window.min(LONGEST_DURATION);
@@ -57,19 +67,22 @@ fn understood(bytes: &[u8]) -> Option<Handover> {
 
 /// Whether bytes are a handover, for the fuzzer.
 pub fn is_handover(bytes: &[u8]) -> bool {
-    understood(bytes).is_some()
+    parse(bytes).is_some()
 }
 
-/// When it was last left.
+/// When the handover was last written.
 pub(super) fn modified(disk: &Disk) -> Option<SystemTime> {
-    disk.modified(HANDOVER).ok().flatten()
+    disk.modified(HANDOVER).unwrap_or_else(|error| {
+        tracing::debug!(error = error_chain(&error), "time of the last run's plan not read");
+        None
+    })
 }
 
-/// Leaves it, unless the same lies there already.
+/// Writes the handover, unless the stored one has the same content.
 pub(super) fn store(disk: &Disk, plan: &Plan, phases: &[Phase]) -> Result<(), StageError> {
     let expectation = plan.expectation.clone();
     let recorded = crate::decide::guard::record(&plan.ecs_config.keys, plan.expectation.follows_file);
-    let stored = read(disk).ok().flatten();
+    let stored = read_or_log(disk);
     if stored.is_some_and(|stored| stored.expectation == expectation && stored.recorded == recorded) {
         return Ok(());
     }
@@ -78,19 +91,19 @@ pub(super) fn store(disk: &Disk, plan: &Plan, phases: &[Phase]) -> Result<(), St
     disk.replace(HANDOVER, &bytes, Mode::Exactly(0o600)).map_err(StageError::Write)
 }
 
-/// Starts the unit that verifies, from its text where it is not installed. It is not waited for. `program` is where
-/// this program lies.
+/// Queues the start of the verify unit. If the unit is not installed, it is written below `/run/systemd/system` first,
+/// with `program` as the path of this program.
 pub(super) async fn start(
     world: &World,
     systemd: Result<&Systemd, &SystemdError>,
     program: Option<&Path>,
 ) -> Result<(), StageError> {
     let jobs = Jobs::of(&world.disk, systemd)?;
-    // What bounds the restarts of a unit that dies must not refuse the starts of runs.
+    // The start limit of the unit is for restarts after it was killed. Starts by `run` must not count.
     if let Ok(systemd) = systemd
         && let Err(error) = systemd.reset_failed(VERIFY_UNIT).await
     {
-        tracing::debug!(%error, "earlier starts of the verification still count");
+        tracing::debug!(%error, "start counter of the verify unit not reset");
     }
     match jobs.queue("start", VERIFY_UNIT).await {
         Err(SystemdError::NoSuchUnit { .. }) => {}
@@ -98,56 +111,62 @@ pub(super) async fn start(
     }
     let program = program.and_then(|path| path.to_str()).unwrap_or(INSTALLED_BINARY);
     if !program.starts_with("/usr/") && !program.starts_with("/opt/") {
-        tracing::warn!(program, "a unit may not be able to run this program from here; /usr/bin or /opt is better");
+        tracing::warn!(program, "a unit may not be able to run a program from this folder; use /usr/bin or /opt");
     }
-    let named = in_unit(program).ok_or_else(|| {
-        let source =
-            std::io::Error::other(format!("systemd takes no program of the name `{}`", program.escape_debug()));
+    let escaped = escaped_for_unit(program).ok_or_else(|| {
+        let text = format!("systemd does not accept the program path `{}`", program.escape_debug());
+        let source = std::io::Error::other(text);
         StageError::Write(DiskError::Io { doing: "write", path: VERIFY_UNIT.to_owned(), source })
     })?;
     world.disk.create_folder("/run/systemd/system", 0o755).map_err(StageError::Write)?;
     for (unit, text) in UNIT_TEXTS {
-        let (path, text) = (format!("/run/systemd/system/{unit}"), text.replace(INSTALLED_BINARY, &named));
+        let (path, text) = (format!("/run/systemd/system/{unit}"), text.replace(INSTALLED_BINARY, &escaped));
         world.disk.replace(&path, text.as_bytes(), Mode::Exactly(0o644)).map_err(StageError::Write)?;
     }
     Ok(jobs.queue("start", VERIFY_UNIT).await.map(|_| ())?)
 }
 
-/// The path of a program as `ExecStart=` takes it: a `%` doubled, since it begins a specifier, and in quotes where it has
-/// a blank (systemd.service(5), "Command lines"; systemd.unit(5), "Specifiers"). `None` where systemd takes no such path at
-/// all: quotes, backslashes and control characters (`config_parse_exec`).
-fn in_unit(program: &str) -> Option<String> {
+/// The path of a program in the form of `ExecStart=`: each `%` doubled, because it begins a specifier, and in quotes if
+/// it contains a blank (systemd.service(5), "Command lines"; systemd.unit(5), "Specifiers"). `None` if systemd does not
+/// accept the path: it contains a quote, a backslash or a control character (`config_parse_exec`).
+fn escaped_for_unit(program: &str) -> Option<String> {
     let is_refused = |c: char| c.is_control() || matches!(c, '"' | '\'' | '\\');
     if !program.starts_with('/') || program.contains(is_refused) {
         return None;
     }
-    let named = program.replace('%', "%%");
+    let escaped = program.replace('%', "%%");
     let is_plain = |c: char| c.is_ascii_alphanumeric() || "/._-+%".contains(c);
-    Some(if named.chars().all(is_plain) { named } else { format!("\"{named}\"") })
+    Some(if escaped.chars().all(is_plain) { escaped } else { format!("\"{escaped}\"") })
 }
 
-/// The caller's own unit, if the agent's start waits for it, however far down (`After=` is transitive in effect).
+/// The unit of this process, if the agent's start job waits for it, directly or through other jobs.
 pub(super) async fn blocking_unit(systemd: &Systemd, plan: &Plan, queued: &[QueuedJob]) -> Option<String> {
-    let ours = systemd.unit_of_pid(0).await.ok()?;
+    let own_unit = log_error(systemd.unit_of_pid(0).await)?;
     let agent = &plan.expectation.agent_unit;
-    let mut waiting: Vec<u32> = match queued.iter().find(|job| job.unit == *agent) {
+    let mut open: Vec<u32> = match queued.iter().find(|job| job.unit == *agent) {
         Some(job) => vec![job.id],
-        None => systemd.unit(agent).await.ok()?.job.into_iter().collect(),
+        None => log_error(systemd.unit(agent).await)?.job.into_iter().collect(),
     };
-    let mut seen = BTreeSet::new();
-    while let Some(job) = waiting.pop() {
-        if !seen.insert(job) {
+    let mut visited = BTreeSet::new();
+    while let Some(job) = open.pop() {
+        if !visited.insert(job) {
             continue;
         }
-        // A job that has just ended waits for nothing.
+        // An error means that the job has just ended, so it waits for nothing.
         for before in systemd.jobs_before(job).await.unwrap_or_default() {
-            if before.unit == ours {
-                return Some(ours);
+            if before.unit == own_unit {
+                return Some(own_unit);
             }
-            waiting.push(before.id);
+            open.push(before.id);
         }
     }
     None
+}
+
+fn log_error<T>(answer: Result<T, SystemdError>) -> Option<T> {
+    answer
+        .inspect_err(|error| tracing::debug!(%error, "not known whether the agent's start waits for this process"))
+        .ok()
 }
 
 #[cfg(test)]
@@ -155,8 +174,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_path_of_a_program_is_escaped_in_a_unit() {
-        for (program, named) in [
+    fn a_program_path_is_escaped_for_a_unit() {
+        for (program, escaped) in [
             ("/usr/bin/ecs-bootstrap", Some("/usr/bin/ecs-bootstrap")),
             ("/opt/my tools/ecs-bootstrap", Some("\"/opt/my tools/ecs-bootstrap\"")),
             ("/opt/100%n/ecs-bootstrap", Some("/opt/100%%n/ecs-bootstrap")),
@@ -171,19 +190,19 @@ mod tests {
             ("-/bin/x", None),
             ("", None),
         ] {
-            assert_eq!(in_unit(program).as_deref(), named, "{program:?}");
+            assert_eq!(escaped_for_unit(program).as_deref(), escaped, "{program:?}");
         }
     }
 
     #[test]
-    fn absurd_times_of_a_handover_are_bounded() {
+    fn durations_of_a_handover_are_bounded() {
         let of = |seconds: &str| {
             let expectation = format!(
                 r#"{{"agent_unit":"ecs.service","attributes":{{}},"deadline":{{"secs":{seconds},"nanos":0}},
                     "window":{{"secs":{seconds},"nanos":999999999}}}}"#
             );
             let text = format!(r#"{{"version":1,"expectation":{expectation},"phases":[]}}"#);
-            understood(text.as_bytes()).map(|handover| (handover.expectation.deadline, handover.expectation.window))
+            parse(text.as_bytes()).map(|handover| (handover.expectation.deadline, handover.expectation.window))
         };
         assert_eq!(of("18446744073709551615"), Some((LONGEST_DURATION, LONGEST_DURATION)));
         assert_eq!(of("600").unwrap().0.as_secs(), 600);

@@ -1,4 +1,4 @@
-//! What a command leaves behind when it ends: the report of its verdict, and the line of the log for what was configured.
+//! The output and the log lines of commands that are made in more than one place.
 
 use crate::apply::Applied;
 use crate::command_line::CommandOutput;
@@ -7,19 +7,26 @@ use crate::journal;
 use crate::plan::Plan;
 use crate::render::{Document, as_json, verdict_text};
 
-/// A verdict for whoever called.
-pub(super) fn reported(document: &Document, exit: Exit, json: bool) -> CommandOutput {
+/// The output for a verdict. Text goes to stderr if the exit code is not 0; JSON always goes to stdout.
+pub(super) fn verdict_output(document: &Document, exit: Exit, json: bool) -> CommandOutput {
     if json {
         return CommandOutput { stdout: as_json(document), stderr: String::new(), exit };
     }
     let text = verdict_text(document);
-    match exit {
-        Exit::Done => CommandOutput { stdout: text, stderr: String::new(), exit },
-        _ => CommandOutput { stdout: String::new(), stderr: text, exit },
+    if exit == Exit::Done {
+        CommandOutput { stdout: text, stderr: String::new(), exit }
+    } else {
+        CommandOutput { stdout: String::new(), stderr: text, exit }
     }
 }
 
-/// What a run has configured.
+pub(super) fn log_warnings(plan: &Plan) {
+    for warning in &plan.warnings {
+        let source = warning.source.as_ref().map(|source| source.to_string());
+        tracing::warn!(id = warning.id, source, "{}", warning.text);
+    }
+}
+
 pub(super) fn log_applied(plan: &Plan, applied: &Applied) {
     let jobs: Vec<_> = applied.effects.jobs.iter().map(|job| job.unit.as_str()).collect();
     tracing::info!(

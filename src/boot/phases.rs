@@ -1,4 +1,4 @@
-//! How long each room took, in milliseconds since this program was started.
+//! The duration of each stage, in milliseconds since the start of this program.
 
 use std::time::Duration;
 

@@ -1,40 +1,41 @@
-//! After the verdict: whoever waits outside this host is told, and what came of that is added to what is stored.
+//! Signals after a verdict: sends them, and adds their outcomes to the stored document.
 //!
-//! In: the document of a verdict. Out: the same with its signals. A run that stopped before there was anything to verify
-//! tells only when nobody goes on who might still repair it: a failure cannot be taken back.
+//! A run that ended with an error before there was anything to verify sends FAILURE only if nothing can still fix it,
+//! because a signal cannot be revoked.
 
-use super::{BUS, Boot};
+use super::{BUS_TIMEOUT, Boot};
 use crate::boundary::systemd::Systemd;
 use crate::facts::user_data_may_run;
 use crate::gather::Gathered;
 use crate::journal;
 use crate::plan::{Expectation, Signal};
+use crate::redaction::error_chain;
 use crate::render::Document;
 use crate::report::{self, SignalClient};
 use crate::retry::Deadline;
 
 /// The unit that runs user data.
 const CLOUD_FINAL: &str = "cloud-final.service";
-/// From here on trying again does not help (DESIGN, "Telling").
-const FINAL: u8 = 20;
+/// From this exit code on, another attempt does not help (see `exit.rs`).
+const FIRST_FINAL_EXIT_CODE: u8 = 20;
 
 impl Boot {
-    /// Tells it, where somebody waits.
+    /// Sends the verdict to every enabled target.
     pub(super) async fn signal(&self, signal_client: Option<&SignalClient>, document: &mut Document) {
         let Some(signal_client) = signal_client else { return };
-        journal::status(&format!("{}; telling whoever waits for this instance", document.text));
-        document.signals = Box::pin(signal_client.send_verdict(document, self.signals_until())).await;
+        journal::status(&format!("{}; sending signals", document.text));
+        document.signals = Box::pin(signal_client.send_verdict(document, self.signal_deadline())).await;
         if !document.signals.is_empty() {
             report::store_signals(&self.world.disk, document);
         }
         journal::status(&document.text);
     }
 
-    /// Who waits for a run that comes to no plan is known, though not what for.
-    pub(super) fn remember_stop(&self, gathered: &Gathered) {
+    /// Keeps what signals need, for the case that a run ends without a plan.
+    pub(super) fn keep_expectation_for_signals(&self, gathered: &Gathered) {
         let instance = gathered.facts.instance.get();
-        // A later attempt of the same run knows no more.
-        let _ = self.stopped.set(Expectation {
+        // An error means that an earlier attempt of this run has set it. A later attempt knows nothing more.
+        let _ = self.expectation_without_plan.set(Expectation {
             instance_id: instance.map(|instance| instance.instance_id.clone()),
             region: instance.map(|instance| instance.region.clone()),
             signal: Signal::of(&gathered.settings),
@@ -42,23 +43,34 @@ impl Boot {
         });
     }
 
-    /// Who waits for a run that stopped, when this is its end.
-    pub(super) async fn outside_of_stop(&self, document: &Document) -> Option<SignalClient> {
-        let expectation = match self.stopped.get() {
+    /// The client for the failure of a command that ended before there was anything to verify; `None` if nothing is to
+    /// be sent.
+    pub(super) async fn signal_client_after_error(&self, document: &Document) -> Option<SignalClient> {
+        let expectation = match self.expectation_without_plan.get() {
             Some(expectation) => expectation.clone(),
-            None => Expectation { signal: Signal::of(&self.early().ok()?), ..Expectation::default() },
+            None => self.expectation_of_settings()?,
         };
-        if expectation.signal.is_off() || document.exit_code < FINAL || self.others_go_on().await {
+        let may_still_succeed = document.exit_code < FIRST_FINAL_EXIT_CODE;
+        if expectation.signal.is_off() || may_still_succeed || self.user_data_may_fix_it().await {
             return None;
         }
-        SignalClient::new(&self.world, &expectation, self.signals_until()).await
+        SignalClient::new(&self.world, &expectation, self.signal_deadline()).await
     }
 
-    /// Whether user data may still run, and is not who runs us.
-    async fn others_go_on(&self) -> bool {
-        // Without a bus it is early in the boot (`bootcmd`), or nobody can say.
-        let Ok(systemd) = Systemd::connect(Deadline::after(BUS)).await else { return true };
+    /// An expectation with nothing but the signals of the early settings; `None` if a setting is invalid.
+    pub(super) fn expectation_of_settings(&self) -> Option<Expectation> {
+        let settings = self
+            .early_settings()
+            .inspect_err(|error| tracing::debug!(error = error_chain(error), "signal settings not read"))
+            .ok()?;
+        Some(Expectation { signal: Signal::of(&settings), ..Expectation::default() })
+    }
+
+    /// Whether user data may still run, outside of this process.
+    async fn user_data_may_fix_it(&self) -> bool {
+        // Without systemd it is early in the boot (`bootcmd`), or it is not known.
+        let Ok(systemd) = Systemd::connect(Deadline::after(BUS_TIMEOUT)).await else { return true };
         let Ok(cloud_final) = systemd.unit(CLOUD_FINAL).await else { return false };
-        user_data_may_run(&cloud_final) && systemd.unit_of_pid(0).await.is_ok_and(|ours| ours != CLOUD_FINAL)
+        user_data_may_run(&cloud_final) && systemd.unit_of_pid(0).await.is_ok_and(|own_unit| own_unit != CLOUD_FINAL)
     }
 }

@@ -1,9 +1,9 @@
-//! Asks the ECS agent's introspection endpoint whether it has registered, and which tasks it has.
+//! A client of the ECS agent's introspection endpoint: the agent's registration and its tasks.
 //!
-//! In: an address (`127.0.0.1:51678` unless `--agent-endpoint` says otherwise). Out: cluster, container instance ARN and
-//! version as the agent has them, and its tasks, each as a [`Claim`] that must be checked before it can be used: any user
-//! may listen on this port. It never takes the answer to an unknown path for one of these: the agent answers 200 to every
-//! path ("Amazon ECS container agent introspection", Amazon ECS Developer Guide).
+//! In: an address (`127.0.0.1:51678`, or the value of `--agent-endpoint`). Out: cluster, container instance ARN,
+//! version and tasks of the agent, each as a [`Claim`]. A claim must be checked before it is used, because any user may
+//! listen on this port. The agent answers status 200 to unknown paths too, with a list of the known ones ("Amazon ECS
+//! container agent introspection", Amazon ECS Developer Guide); such an answer is an error.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -18,13 +18,13 @@ use super::listener::{Owner, Port};
 use super::local::{self, LocalError};
 use crate::retry::Deadline;
 
-/// The agent answers from memory; a second is an age.
+/// The time-out for one request. The agent answers from memory, within milliseconds.
 const LONGEST_ATTEMPT: Duration = Duration::from_secs(1);
 const DEFAULT_ENDPOINT: &str = "http://127.0.0.1:51678";
-/// How often the same is asked when another socket has taken the place of the first meanwhile.
+/// The most attempts if the listening socket changes during a request.
 const ATTEMPTS: u32 = 2;
 
-/// The agent's introspection endpoint.
+/// A client of the agent's introspection endpoint.
 #[derive(Clone, Debug)]
 pub struct Agent {
     client: reqwest::Client,
@@ -32,51 +32,50 @@ pub struct Agent {
     port: Port,
 }
 
-/// What was answered on the agent's port, and who owns the socket that answered. Nothing of it can be used before
-/// [`Claim::trusted`] has checked it.
+/// An unchecked answer from the agent's port, and the owner of the socket that sent it. [`Claim::trusted`] checks it.
 #[derive(Clone, Debug)]
 pub struct Claim<T> {
-    said: T,
+    answer: T,
     url: String,
     owner: Owner,
 }
 
 impl<T> Claim<T> {
-    /// The answer, where root or the agent's container owns the socket and `wrong` finds nothing that an agent would not
-    /// say; else [`AgentError::Untrusted`].
+    /// The answer if root or the agent's container owns the socket, and `wrong` finds no value that an agent cannot
+    /// have; otherwise [`AgentError::Untrusted`].
     pub fn trusted(self, wrong: impl FnOnce(&T) -> Option<String>) -> Result<T, AgentError> {
-        let Claim { said, url, owner } = self;
+        let Claim { answer, url, owner } = self;
         let why = match owner {
-            Owner::Trusted => wrong(&said),
+            Owner::Trusted => wrong(&answer),
             Owner::Other(why) => Some(why),
-            Owner::Changed => Some("another socket has begun to listen there meanwhile".to_owned()),
+            Owner::Changed => Some("the listening socket changed during the request".to_owned()),
         };
         match why {
-            None => Ok(said),
+            None => Ok(answer),
             Some(why) => Err(AgentError::Untrusted { url, why }),
         }
     }
 }
 
-/// What the agent says of itself.
+/// The agent's registration and version (`/v1/metadata`).
 #[derive(Clone, Debug, PartialEq, Eq, serde::Deserialize, serde::Serialize)]
 #[serde(rename_all(deserialize = "PascalCase"))]
 pub struct Metadata {
-    /// The configured text, a name or an ARN.
+    /// The configured cluster, a name or an ARN.
     pub cluster: String,
-    /// Empty as long as the agent has not registered.
+    /// The ARN of the container instance; empty if the agent has not registered.
     #[serde(default, deserialize_with = "empty_when_null")]
     pub container_instance_arn: String,
-    /// As in `Amazon ECS Agent - v1.105.1 (*a8b3e7d3)`.
+    /// The agent's version, for example `Amazon ECS Agent - v1.105.1 (*a8b3e7d3)`.
     #[serde(default)]
     pub version: String,
 }
 
-/// A task that the agent knows, whatever has become of it (`ecs-agent/introspection/v1/response.go`).
+/// A task that the agent knows, in any state (`ecs-agent/introspection/v1/response.go`).
 #[derive(Clone, Debug, PartialEq, Eq, serde::Deserialize, serde::Serialize)]
 #[serde(rename_all(deserialize = "PascalCase"))]
 pub struct Task {
-    /// Its ARN.
+    /// The ARN of the task.
     pub arn: String,
     /// The family of its task definition.
     #[serde(default)]
@@ -84,12 +83,12 @@ pub struct Task {
     /// The revision of its task definition.
     #[serde(default)]
     pub version: String,
-    /// `PENDING`, `RUNNING`, `STOPPED`, ... as the agent last saw it.
+    /// The last state that the agent knows: `PENDING`, `RUNNING`, `STOPPED`, ...
     #[serde(default)]
     pub known_status: String,
 }
 
-/// The list is never left out: another answer is that to an unknown path.
+/// The answer to `/v1/tasks`. `Tasks` is required: an answer without it is the one to an unknown path.
 #[derive(serde::Deserialize)]
 #[serde(rename_all = "PascalCase")]
 struct Tasks {
@@ -103,62 +102,62 @@ fn empty_when_null<'de, T: Default + serde::Deserialize<'de>, D: serde::Deserial
     <Option<T> as serde::Deserialize>::deserialize(value).map(Option::unwrap_or_default)
 }
 
-/// Why the agent gave no metadata.
+/// Why a request to the agent failed.
 #[derive(Debug, thiserror::Error)]
 pub enum AgentError {
-    /// The setting is no address of an agent.
+    /// The configured endpoint is not the address of an agent.
     #[error("the agent endpoint `{endpoint}` {why}")]
     BadEndpoint {
-        /// As written.
+        /// The configured text.
         endpoint: String,
-        /// Goes on after it.
+        /// The second half of the message.
         why: &'static str,
     },
-    /// Nothing listens: the agent does not run, or has not registered yet.
+    /// No process listens on the port: the agent does not run, or has not registered yet.
     #[error("the agent does not accept connections at {url}")]
     Refused {
-        /// What was asked.
+        /// The URL of the request.
         url: String,
-        /// The kernel's reason.
+        /// The kernel's error.
         source: io::Error,
     },
-    /// It does not answer.
+    /// The agent did not answer in time.
     #[error("the agent did not answer {url} within {} ms", waited.as_millis())]
     Silent {
-        /// What was asked.
+        /// The URL of the request.
         url: String,
-        /// For how long.
+        /// How long the client waited.
         waited: Duration,
     },
-    /// It answers, but not with metadata.
+    /// The agent answered with an error.
     #[error("the agent answered {url} with status {status}")]
     Status {
-        /// What was asked.
+        /// The URL of the request.
         url: String,
         /// The HTTP status.
         status: u16,
     },
-    /// It answers with something else than its metadata.
-    #[error("the answer to {url} is not an agent's")]
+    /// The answer is incomplete, or another program sent it.
+    #[error("the answer to {url} is not from an ECS agent")]
     Garbled {
-        /// What was asked.
+        /// The URL of the request.
         url: String,
-        /// Where it breaks off or differs.
+        /// The error of the HTTP or JSON parser.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
-    /// It answers like an agent, and nothing proves that it is one.
-    #[error("the answer to {url} is not believed: {why}")]
+    /// The answer has the form of an agent's answer, but it is not proved that the agent sent it.
+    #[error("the answer to {url} is not trusted: {why}")]
     Untrusted {
-        /// What was asked.
+        /// The URL of the request.
         url: String,
-        /// Who owns the socket, or what an agent would not say.
+        /// The owner of the socket, or the value that an agent cannot have.
         why: String,
     },
 }
 
 impl Agent {
-    /// The agent at `endpoint`, an `http` URL with an IP address or `localhost`. Who listens there is looked up below
-    /// `disk`, and whether it is the agent's container is asked of `docker`.
+    /// A client for the agent at `endpoint`, an `http` URL with an IP address or `localhost`. The owner of the port is
+    /// looked up below `disk`; `docker` is asked whether it is the agent's container.
     pub fn new(endpoint: Option<&str>, disk: Disk, docker: Docker) -> Result<Agent, AgentError> {
         let endpoint = endpoint.unwrap_or(DEFAULT_ENDPOINT);
         let bad = |why| AgentError::BadEndpoint { endpoint: endpoint.to_owned(), why };
@@ -166,36 +165,36 @@ impl Agent {
         if url.scheme() != "http" {
             return Err(bad("does not begin with `http://`"));
         }
-        // A name would go through the system's resolver, which a static binary cannot load everywhere; and `localhost`
-        // may mean ::1, where the agent does not listen.
+        // No host names: a static binary cannot load the system's resolver everywhere. `localhost` is always 127.0.0.1,
+        // because the agent does not listen on ::1.
         let host = url.host_str().map(|host| host.trim_matches(['[', ']']).to_owned());
         let address = match host.as_deref() {
             Some("localhost") => IpAddr::V4(Ipv4Addr::LOCALHOST),
-            Some(host) => host.parse().map_err(|_| bad("names a host where an IP address is wanted"))?,
-            None => return Err(bad("names a host where an IP address is wanted")),
+            Some(host) => host.parse().map_err(|_| bad("must have an IP address as its host"))?,
+            None => return Err(bad("must have an IP address as its host")),
         };
-        url.set_ip_host(address).map_err(|()| bad("cannot hold an address"))?;
+        url.set_ip_host(address).map_err(|()| bad("must have an IP address as its host"))?;
         url.set_path("/");
         url.set_query(None);
-        let client = local::client().build().expect("a client without TLS reads nothing that could be missing");
+        let client = local::client().build().expect("a client without TLS depends on no file");
         let at = SocketAddr::new(address, url.port_or_known_default().unwrap_or_default());
         Ok(Agent { client, endpoint: url, port: Port::new(at, disk, docker) })
     }
 
-    /// What is said on the agent's port about the agent. Asks for a second at most.
+    /// The unchecked metadata of the agent. Waits at most a second.
     pub async fn metadata(&self, deadline: Deadline) -> Result<Claim<Metadata>, AgentError> {
         self.claim("/v1/metadata", deadline).await
     }
 
-    /// Who listens on the agent's port; `None` where that cannot be seen.
+    /// The sockets that listen on the agent's port, with their processes; `None` if they are unknown.
     pub fn listeners(&self) -> Option<Vec<Listener>> {
         self.port.listeners_with_processes()
     }
 
-    /// All tasks that the agent knows, stopped ones too. Asks for a second at most.
+    /// All tasks that the agent knows, including stopped tasks, unchecked. Waits at most a second.
     pub async fn tasks(&self, deadline: Deadline) -> Result<Claim<Vec<Task>>, AgentError> {
-        let Claim { said: Tasks { tasks }, url, owner } = self.claim("/v1/tasks", deadline).await?;
-        Ok(Claim { said: tasks, url, owner })
+        let Claim { answer: Tasks { tasks }, url, owner } = self.claim("/v1/tasks", deadline).await?;
+        Ok(Claim { answer: tasks, url, owner })
     }
 
     async fn claim<T: serde::de::DeserializeOwned>(
@@ -207,11 +206,11 @@ impl Agent {
         let mut attempt = 1;
         loop {
             let before = self.port.listeners();
-            let said = self.get(path, deadline).await?;
+            let answer = self.get(path, deadline).await?;
             let owner = self.port.owner(before, deadline).await;
-            // An agent that has just begun to listen is not blamed for it.
+            // Another attempt: the agent may have started to listen during the first one.
             if owner != Owner::Changed || attempt == ATTEMPTS {
-                return Ok(Claim { said, url: self.url(path).to_string(), owner });
+                return Ok(Claim { answer, url: self.url(path).to_string(), owner });
             }
             attempt += 1;
         }
@@ -224,9 +223,9 @@ impl Agent {
     }
 
     async fn get<T: serde::de::DeserializeOwned>(&self, path: &str, deadline: Deadline) -> Result<T, AgentError> {
-        let asked = self.url(path);
-        let url = asked.to_string();
-        let answer = local::get(&self.client, asked, LONGEST_ATTEMPT, deadline).await;
+        let target = self.url(path);
+        let url = target.to_string();
+        let answer = local::get(&self.client, target, LONGEST_ATTEMPT, deadline).await;
         let (status, body) = match answer {
             Ok(answer) => answer,
             Err(LocalError::NotConnected(source)) => return Err(AgentError::Refused { url, source }),
@@ -259,17 +258,18 @@ mod tests {
         Agent::new(Some(endpoint), disk, docker)
     }
 
-    /// What is said, whoever says it.
-    fn ask(answer: &'static [u8]) -> Result<Metadata, AgentError> {
+    /// The answer without a check of the socket's owner.
+    fn metadata(answer: &'static [u8]) -> Result<Metadata, AgentError> {
         let agent = agent(&format!("http://{}", tcp_server(answer))).unwrap();
-        run(agent.metadata(soon())).map(|claim| claim.said)
+        run(agent.metadata(soon())).map(|claim| claim.answer)
     }
 
     #[test]
-    fn reads_what_a_registered_agent_says() {
-        let metadata = ask(b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n{\"Cluster\":\"prod\",\"ContainerInstanceArn\":\
-            \"arn:aws:ecs:eu-west-1:111122223333:container-instance/prod/0123abcd\",\"Version\":\"Amazon ECS Agent - v1.105.1\"}")
-        .unwrap();
+    fn reads_the_metadata_of_a_registered_agent() {
+        let answer = b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n{\"Cluster\":\"prod\",\"ContainerInstanceArn\":\
+            \"arn:aws:ecs:eu-west-1:111122223333:container-instance/prod/0123abcd\",\
+            \"Version\":\"Amazon ECS Agent - v1.105.1\"}";
+        let metadata = metadata(answer).unwrap();
         assert_eq!(metadata.cluster, "prod");
         assert!(metadata.container_instance_arn.ends_with("/prod/0123abcd"));
     }
@@ -278,16 +278,16 @@ mod tests {
     fn an_agent_that_has_not_registered_has_an_empty_arn() {
         for body in ["{\"Cluster\":\"prod\",\"ContainerInstanceArn\":null}", "{\"Cluster\":\"prod\"}"] {
             let answer = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}", body.len());
-            assert_eq!(ask(answer.leak().as_bytes()).unwrap().container_instance_arn, "", "{body}");
+            assert_eq!(metadata(answer.leak().as_bytes()).unwrap().container_instance_arn, "", "{body}");
         }
     }
 
     #[test]
-    fn reads_the_tasks_and_takes_nothing_else_for_none() {
+    fn reads_the_tasks_and_rejects_an_answer_without_them() {
         let tasks = |body: &str| {
             let answer = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}", body.len());
             let agent = agent(&format!("http://{}", tcp_server(answer.leak().as_bytes()))).unwrap();
-            run(agent.tasks(soon())).map(|claim| claim.said)
+            run(agent.tasks(soon())).map(|claim| claim.answer)
         };
         let one =
             r#"{"Tasks":[{"Arn":"arn:t/1","KnownStatus":"RUNNING","Family":"web","Version":"3","Containers":[]}]}"#;
@@ -317,8 +317,8 @@ mod tests {
     }
 
     #[test]
-    fn another_status_garbage_and_half_an_answer_are_told_apart() {
-        let status = ask(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n").unwrap_err();
+    fn distinguishes_an_error_status_from_a_broken_answer() {
+        let status = metadata(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n").unwrap_err();
         assert!(matches!(status, AgentError::Status { status: 404, .. }));
         let broken: [&[u8]; 4] = [
             b"SSH-2.0-OpenSSH_9.2\r\n",
@@ -327,7 +327,7 @@ mod tests {
             b"",
         ];
         for answer in broken {
-            let error = ask(answer).unwrap_err();
+            let error = metadata(answer).unwrap_err();
             assert!(matches!(error, AgentError::Garbled { .. }), "{error:?}");
         }
     }
@@ -345,8 +345,8 @@ mod tests {
 
     const METADATA: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 18\r\n\r\n{\"Cluster\":\"prod\"}";
 
-    /// A table with one socket that listens on this address.
-    #[expect(clippy::disallowed_methods, reason = "a host of the test's own")]
+    /// Writes a table with one socket that listens on this address.
+    #[expect(clippy::disallowed_methods, reason = "the test creates its own files")]
     fn table(root: &std::path::Path, at: SocketAddr, uid: u32) {
         std::fs::create_dir_all(root.join("proc/net")).unwrap();
         let line = format!("0: 0100007F:{:04X} 00000000:0000 0A 0:0 0:0 0 {uid} 0 4711 1\n", at.port());
@@ -354,7 +354,7 @@ mod tests {
     }
 
     #[test]
-    fn only_a_socket_of_root_is_believed() {
+    fn only_a_socket_of_root_is_trusted() {
         let server = |uid: Option<u32>| {
             let root = tempfile::tempdir().unwrap();
             let at = tcp_server(METADATA);
@@ -367,36 +367,36 @@ mod tests {
         assert_eq!(server(Some(0)).unwrap().cluster, "prod");
         for uid in [1, 1000, 65_534, u32::MAX] {
             let error = server(Some(uid)).unwrap_err().to_string();
-            assert!(error.contains(&format!("is of uid {uid}, not of root")), "{error}");
+            assert!(error.contains(&format!("belongs to uid {uid}, not to root")), "{error}");
         }
-        // Without a table below the root that of this process decides, in which the server is of this user.
+        // Without a table below the root the table of this process is used. There, this user owns the server.
         let own = std::os::unix::fs::MetadataExt::uid(&std::fs::metadata("/proc/self").unwrap());
         assert_eq!(server(None).is_ok(), own == 0);
     }
 
     #[test]
-    #[expect(clippy::disallowed_methods, reason = "a host of the test's own")]
-    fn a_port_of_which_the_table_knows_nothing_and_an_unreadable_table_are_not_believed() {
+    #[expect(clippy::disallowed_methods, reason = "the test creates its own files")]
+    fn an_unlisted_port_and_an_unreadable_table_are_not_trusted() {
         let root = tempfile::tempdir().unwrap();
         let at = tcp_server(METADATA);
         table(root.path(), SocketAddr::new(at.ip(), at.port() ^ 1), 0);
-        let asked = || {
+        let error = || {
             let claim = run(agent_below(root.path(), &format!("http://{at}")).unwrap().metadata(soon())).unwrap();
             claim.trusted(|_| None).unwrap_err().to_string()
         };
-        assert!(asked().ends_with("no socket of this host listens there"), "{}", asked());
+        assert!(error().ends_with("no socket of this host listens on the port"), "{}", error());
         std::fs::remove_file(root.path().join("proc/net/tcp")).unwrap();
         std::fs::create_dir(root.path().join("proc/net/tcp")).unwrap();
-        assert!(asked().contains("it cannot be seen who listens there"), "{}", asked());
+        assert!(error().contains("the owner of the port is unknown"), "{}", error());
     }
 
     #[test]
-    fn an_answer_that_no_agent_gives_is_not_believed() {
+    fn an_answer_with_an_impossible_value_is_not_trusted() {
         let root = tempfile::tempdir().unwrap();
         let at = tcp_server(METADATA);
         table(root.path(), at, 0);
         let claim = run(agent_below(root.path(), &format!("http://{at}")).unwrap().metadata(soon())).unwrap();
-        let error = claim.trusted(|said| Some(format!("`{}` is no cluster", said.cluster))).unwrap_err();
-        assert!(error.to_string().ends_with("is not believed: `prod` is no cluster"), "{error}");
+        let error = claim.trusted(|answer| Some(format!("`{}` is not a cluster", answer.cluster))).unwrap_err();
+        assert!(error.to_string().ends_with("is not trusted: `prod` is not a cluster"), "{error}");
     }
 }

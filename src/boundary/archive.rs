@@ -1,7 +1,7 @@
-//! Writes a new tar.gz for whoever asked for one.
+//! Writes a new tar.gz file, the support bundle of `doctor`.
 //!
-//! In: a path as the caller's shell means it, not below the root, and what goes in. Out: a file that only its owner can
-//! read. It never replaces a file, and leaves no half one.
+//! In: a path of this host (not below `--root`) and the files for the archive. Out: an archive that only its owner can
+//! read. It never overwrites a file, and never leaves an incomplete archive.
 
 use std::fs::OpenOptions;
 use std::io::{self, Write};
@@ -13,28 +13,28 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 use nix::libc;
 
-/// A file of the archive.
+/// A file in the archive.
 #[derive(Debug)]
 pub struct Entry {
-    /// Its path in the archive.
+    /// The path in the archive.
     pub name: String,
-    /// Its content.
+    /// The content of the file.
     pub bytes: Vec<u8>,
 }
 
-/// Why there is no archive.
+/// The archive was not written.
 #[derive(Debug, thiserror::Error)]
 #[error("`{}` cannot be written as a new file", path.display())]
 pub struct ArchiveError {
-    /// Where it should be.
+    /// The path of the archive.
     pub path: PathBuf,
-    /// As the kernel said it.
+    /// The kernel's error.
     #[source]
     pub source: io::Error,
 }
 
-/// Writes it, for the owner alone.
-#[expect(clippy::disallowed_methods, reason = "a file for the caller, not of the host below its root")]
+/// Writes the archive with mode 0600. A file that exists is an error.
+#[expect(clippy::disallowed_methods, reason = "the path is not below the root")]
 pub fn write_new(path: &Path, entries: &[Entry]) -> Result<(), ArchiveError> {
     let error = |source| ArchiveError { path: path.to_owned(), source };
     let mut options = OpenOptions::new();
@@ -42,7 +42,7 @@ pub fn write_new(path: &Path, entries: &[Entry]) -> Result<(), ArchiveError> {
     let file = options.open(path).map_err(error)?;
     let written = pack(file, entries).and_then(|file| file.sync_all());
     if written.is_err() {
-        // The error that matters is the one of the writing.
+        // The error of the write is the one to report.
         let _ = std::fs::remove_file(path);
     }
     written.map_err(error)
@@ -66,7 +66,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_goes_in_comes_out_and_nothing_is_replaced() {
+    fn writes_an_archive_that_can_be_read_and_overwrites_no_file() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("bundle.tar.gz");
         let entries = [Entry { name: "bundle/a.txt".to_owned(), bytes: b"hello\n".to_vec() }];

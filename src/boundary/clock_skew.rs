@@ -1,6 +1,6 @@
-//! How far this host's clock is from that of whoever answers.
+//! The difference between this host's clock and the clock of a service.
 //!
-//! In goes the `Date` header of an answer, out comes the difference. It never sets a clock.
+//! In: the `Date` header of an answer. Out: the difference in seconds. It never sets a clock.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
@@ -11,24 +11,26 @@ use aws_sdk_ecs::error::BoxError;
 use aws_smithy_types::DateTime;
 use aws_smithy_types::date_time::Format;
 
-/// A clock that has moved against the time that passed by more than this was set meanwhile, or the host slept.
+/// If wall clock and monotonic clock differ by more than this since the last answer, the clock was set or the host was
+/// suspended, and the measurement is no longer valid.
 const STEP: Duration = Duration::from_secs(2);
 
-/// The difference that the last answer showed; clones share it.
+/// The clock skew according to the last answer. Clones share it.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct ClockSkew(Arc<Mutex<Option<Seen>>>);
+pub(crate) struct ClockSkew(Arc<Mutex<Option<Measurement>>>);
 
-/// An answer's `Date`, and when it came.
+/// The skew that an answer's `Date` showed, and when the answer arrived.
 #[derive(Clone, Copy, Debug)]
-struct Seen {
+struct Measurement {
+    /// This host's clock minus `Date`, in seconds.
     ahead: i64,
     at: SystemTime,
     since: Instant,
 }
 
 impl ClockSkew {
-    /// Takes an answer's `Date` (RFC 9110, section 6.6.1) at the moment of its arrival; one that cannot be read counts
-    /// as none.
+    /// Measures the skew with the `Date` header of an answer that has just arrived (RFC 9110, section 6.6.1). An
+    /// invalid date is ignored.
     pub(crate) fn note(&self, date: &str) {
         self.note_at(date, SystemTime::now());
     }
@@ -37,16 +39,17 @@ impl ClockSkew {
         let now = at.duration_since(SystemTime::UNIX_EPOCH);
         if let (Ok(date), Ok(now)) = (DateTime::from_str(date, Format::HttpDate), now) {
             let ahead = i64::try_from(now.as_secs()).unwrap_or(i64::MAX).saturating_sub(date.secs());
-            let seen = Seen { ahead, at, since: Instant::now() };
-            *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(seen);
+            let measurement = Measurement { ahead, at, since: Instant::now() };
+            *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(measurement);
         }
     }
 
-    /// This host's clock minus theirs, in seconds; unknown once the clock was set after the answer.
+    /// This host's clock minus the service's clock, in seconds; `None` without an answer, and if the clock was set
+    /// after the answer.
     pub(crate) fn seconds(&self) -> Option<i64> {
-        let seen = (*self.0.lock().unwrap_or_else(PoisonError::into_inner))?;
-        let by_clock = SystemTime::now().duration_since(seen.at).ok()?;
-        (by_clock.abs_diff(seen.since.elapsed()) < STEP).then_some(seen.ahead)
+        let measurement = (*self.0.lock().unwrap_or_else(PoisonError::into_inner))?;
+        let by_clock = SystemTime::now().duration_since(measurement.at).ok()?;
+        (by_clock.abs_diff(measurement.since.elapsed()) < STEP).then_some(measurement.ahead)
     }
 }
 
@@ -73,7 +76,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_old_date_is_a_clock_that_is_ahead() {
+    fn an_old_date_means_that_the_clock_is_ahead() {
         let clock_skew = ClockSkew::default();
         clock_skew.note("yesterday");
         assert_eq!(clock_skew.seconds(), None);
@@ -84,7 +87,7 @@ mod tests {
     }
 
     #[test]
-    fn a_clock_that_was_set_after_the_answer_is_not_judged_by_it() {
+    fn the_skew_is_unknown_if_the_clock_was_set_after_the_answer() {
         let hour = Duration::from_secs(3600);
         for at in [SystemTime::now() - hour, SystemTime::now() + hour] {
             let clock_skew = ClockSkew::default();
@@ -95,7 +98,7 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn no_header_can_break_it(date: String) {
+        fn no_header_causes_a_panic(date: String) {
             ClockSkew::default().note(&date);
         }
     }

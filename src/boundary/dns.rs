@@ -1,8 +1,8 @@
-//! Resolves names for both HTTP stacks and for the probes of `net.rs`.
+//! Resolves host names for both HTTP libraries (reqwest, the AWS SDK) and for the probes in `net`.
 //!
-//! In goes a host name, out come its addresses or a [`DnsError`]. It reads `/etc/resolv.conf` and `/etc/hosts` itself
-//! (a static binary must not load glibc's name-service modules), on the first lookup and not before, because
-//! configuration may not be there yet at boot. It never connects to what it resolved.
+//! In: a host name. Out: its addresses, or a [`DnsError`]. It reads `/etc/resolv.conf` and `/etc/hosts` itself, because
+//! a static binary cannot load glibc's name-service modules. It reads them at the first lookup, because they may not
+//! exist earlier in the boot. It never connects to the addresses.
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
@@ -21,68 +21,74 @@ use crate::boundary::disk::read_of_host;
 
 const RESOLV_CONF: &str = "/etc/resolv.conf";
 const HOSTS: &str = "/etc/hosts";
-/// A few lines, with room for comments.
+/// The most bytes of `resolv.conf`, which has a few lines and comments.
 const LONGEST_RESOLV_CONF: usize = 64 * 1024;
-/// Lists that block advertisements have 150,000 lines.
+/// The most bytes of `/etc/hosts`. Lists that block advertisements have 150,000 lines.
 const LONGEST_HOSTS: usize = 8 * 1024 * 1024;
-/// `MAXNS`, with room for more than glibc takes.
+/// The most name servers that are used. More than glibc's `MAXNS`, which is 3.
 const MOST_SERVERS: usize = 8;
 const MOST_DOMAINS: usize = 16;
-/// No name has more addresses that could be tried within a deadline.
+/// The most addresses of a name in `/etc/hosts`. More could not be tried within a deadline.
 const MOST_ADDRESSES: usize = 16;
 
-/// Why a name has no addresses.
+/// Why a lookup failed.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum DnsError {
-    /// A name server answered that there is no such name, or no address under it.
+    /// A name server answered that the name does not exist or has no address.
     #[error("no address is known for `{host}`")]
     NoSuchName {
-        /// The name that was asked for.
+        /// The name that was looked up.
         host: String,
     },
-    /// A name server answered, and not with what was asked for: SERVFAIL, REFUSED and the like.
-    #[error("the name servers do not answer for `{host}`")]
+    /// A name server answered with an error such as SERVFAIL or REFUSED.
+    #[error("the name servers answered the lookup of `{host}` with an error")]
     Refused {
-        /// The name that was asked for.
+        /// The name that was looked up.
         host: String,
-        /// What the last server said.
+        /// The error of the last server.
         #[source]
         source: HickoryError,
     },
-    /// No name server gave an answer.
-    #[error("no name server answered for `{host}`")]
+    /// No name server answered.
+    #[error("no name server answered the lookup of `{host}`")]
     NoAnswer {
-        /// The name that was asked for.
+        /// The name that was looked up.
         host: String,
-        /// What the last server or socket said.
+        /// The error of the last server or socket.
         #[source]
         source: HickoryError,
     },
-    /// `/etc/resolv.conf` is missing or cannot be understood.
+    /// `/etc/resolv.conf` is missing or invalid.
     #[error("the resolver's configuration (/etc/resolv.conf) cannot be used")]
     Configuration {
-        /// What is wrong with it.
+        /// The error of the file or of its parser.
         #[source]
         source: HickoryError,
     },
 }
 
-/// A resolver, cheap to clone; all clones share one cache.
+/// A resolver. Cheap to clone; all clones share one cache.
 #[derive(Clone, Default)]
 pub struct Dns {
     resolver: Arc<OnceLock<TokioResolver>>,
 }
 
 impl Dns {
-    /// The addresses of `host`, in the order the resolver gave them; an address stands for itself. Bounded by the
-    /// `timeout` and `attempts` of resolv.conf(5).
+    /// The addresses of `host`, in the resolver's order. An IP address is returned unchanged. The `timeout` and
+    /// `attempts` of resolv.conf(5) limit the time.
     pub async fn lookup(&self, host: &str) -> Result<Vec<IpAddr>, DnsError> {
         if let Ok(address) = host.parse() {
             return Ok(vec![address]);
         }
-        let named = read_of_host(Path::new(HOSTS), LONGEST_HOSTS).map(|text| hosts(&text, host)).unwrap_or_default();
-        if !named.is_empty() {
-            return Ok(named);
+        let in_hosts = match read_of_host(Path::new(HOSTS), LONGEST_HOSTS) {
+            Ok(text) => hosts(&text, host),
+            Err(error) => {
+                tracing::debug!(path = HOSTS, %error, "file not read");
+                Vec::new()
+            }
+        };
+        if !in_hosts.is_empty() {
+            return Ok(in_hosts);
         }
         match self.resolver()?.lookup_ip(host).await {
             Ok(answer) => Ok(answer.iter().collect()),
@@ -92,7 +98,7 @@ impl Dns {
         }
     }
 
-    /// The addresses of the name servers that `/etc/resolv.conf` names.
+    /// The addresses of the name servers in `/etc/resolv.conf`; none if it cannot be used.
     pub fn servers() -> Vec<IpAddr> {
         configuration()
             .map_or_else(|_| Vec::new(), |(config, _)| config.name_servers().iter().map(|server| server.ip).collect())
@@ -102,7 +108,7 @@ impl Dns {
         if let Some(resolver) = self.resolver.get() {
             return Ok(resolver);
         }
-        // A failure is not remembered: DHCP may write the file a second later.
+        // An error is not cached, because DHCP may write the file a second later.
         let built = configuration()
             .and_then(|(config, options)| {
                 TokioResolver::builder_with_config(config, TokioRuntimeProvider::default())
@@ -114,13 +120,13 @@ impl Dns {
     }
 }
 
-/// What `/etc/resolv.conf` says. The resolver's own reader would wait for ever on a FIFO, and knows no limit.
+/// The content of `/etc/resolv.conf`. The resolver library's own reader would block on a FIFO, and has no limit.
 fn configuration() -> Result<(ResolverConfig, ResolverOpts), HickoryError> {
     resolv_conf(&read_of_host(Path::new(RESOLV_CONF), LONGEST_RESOLV_CONF)?)
 }
 
-/// The name servers and options of a `resolv.conf`, each within what resolv.conf(5) allows. Names are looked up in
-/// `/etc/hosts` here, so the resolver does not.
+/// Parses a `resolv.conf` and limits its options to the values that resolv.conf(5) allows. The resolver does not read
+/// `/etc/hosts`; [`Dns::lookup`] does.
 pub fn resolv_conf(text: &[u8]) -> Result<(ResolverConfig, ResolverOpts), HickoryError> {
     let (config, mut options) = parse_resolv_conf(text)?;
     let servers = config.name_servers().iter().take(MOST_SERVERS).cloned().collect();
@@ -133,17 +139,16 @@ pub fn resolv_conf(text: &[u8]) -> Result<(ResolverConfig, ResolverOpts), Hickor
     Ok((config, options))
 }
 
-/// The addresses that a hosts(5) file gives a name, in its order. The lines are looked at one by one, and nothing is kept
-/// of the others.
+/// The addresses of a name in a hosts(5) file, in its order. Reads line by line, so that a long file takes little
+/// memory.
 pub fn hosts(text: &[u8], host: &str) -> Vec<IpAddr> {
     let wanted = host.strip_suffix('.').unwrap_or(host);
     let addresses = text.split(|byte| *byte == b'\n').filter_map(|line| {
         let line = line.split(|byte| *byte == b'#').next().unwrap_or_default();
         let mut words = line.split(u8::is_ascii_whitespace).filter(|word| !word.is_empty());
         let address = words.next()?;
-        let names_it =
-            words.any(|name| name.strip_suffix(b".").unwrap_or(name).eq_ignore_ascii_case(wanted.as_bytes()));
-        names_it.then(|| std::str::from_utf8(address).ok()?.parse().ok()).flatten()
+        words.find(|name| name.strip_suffix(b".").unwrap_or(name).eq_ignore_ascii_case(wanted.as_bytes()))?;
+        std::str::from_utf8(address).ok()?.parse().ok()
     });
     addresses.take(MOST_ADDRESSES).collect()
 }
@@ -165,7 +170,7 @@ impl reqwest::dns::Resolve for Dns {
         let dns = self.clone();
         Box::pin(async move {
             let addresses = dns.lookup(name.as_str()).await?;
-            // Port 0 stands for the port of the URL.
+            // Port 0 means the port of the URL.
             Ok(Box::new(addresses.into_iter().map(|address| SocketAddr::new(address, 0))) as reqwest::dns::Addrs)
         })
     }
@@ -176,9 +181,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_name_is_found_in_hosts_as_by_glibc() {
-        let text = b"# comment\n127.0.0.1 localhost\r\n10.0.0.1\tECS.example  alias.example. # other.example\n\n10.0.0.2 ecs.example\n\
-                     ::1 ecs.example\nnot-an-address ecs.example\n10.0.0.3\n\xff\xfe ecs.example\n";
+    fn finds_a_name_in_hosts_like_glibc() {
+        let text = b"# comment\n127.0.0.1 localhost\r\n10.0.0.1\tECS.example  alias.example. # other.example\n\n\
+                     10.0.0.2 ecs.example\n::1 ecs.example\nnot-an-address ecs.example\n10.0.0.3\n\xff\xfe ecs.example\n";
         let of = |name| hosts(text, name).iter().map(ToString::to_string).collect::<Vec<_>>();
         assert_eq!(of("ecs.EXAMPLE."), ["10.0.0.1", "10.0.0.2", "::1"]);
         assert_eq!(of("alias.example"), ["10.0.0.1"]);
@@ -189,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn options_of_resolv_conf_are_taken_within_their_limits() {
+    fn options_of_resolv_conf_are_limited() {
         let (config, options) =
             resolv_conf(b"nameserver 10.0.0.2\noptions timeout:4000000000 attempts:4000000000 ndots:4000000000\n")
                 .unwrap();
@@ -202,7 +207,10 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn no_file_can_break_it(bytes: Vec<u8>, text in "(nameserver|search|options|domain|sortlist|[a-z0-9.:/ \n#-]){0,40}") {
+        fn no_file_causes_a_panic(
+            bytes: Vec<u8>,
+            text in "(nameserver|search|options|domain|sortlist|[a-z0-9.:/ \n#-]){0,40}",
+        ) {
             for text in [bytes.as_slice(), text.as_bytes()] {
                 let _ = resolv_conf(text);
                 hosts(text, "ecs.example");

@@ -1,8 +1,8 @@
-//! Asks the docker daemon whether it lives, what became of a container, and which containers run.
+//! A client of the docker daemon: whether it answers, the state of a container, and the running containers.
 //!
-//! In: the path of its socket. Out: the state of one container, the labels of the running ones. It never changes
-//! anything, and takes a daemon that accepts a connection and then hangs for what it is: the commonest way in which docker
-//! is broken.
+//! In: the path of the daemon's socket. Out: the state of one container, or the labels of the running containers. It
+//! changes nothing. A daemon that accepts connections but does not answer is reported as [`DockerError::Silent`]; this
+//! is the most common failure of docker.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -15,33 +15,33 @@ use serde::{Deserialize, Serialize};
 use super::local::{self, LocalError};
 use crate::retry::Deadline;
 
-/// A daemon that is loading many containers is slow, not hung.
+/// The time-out for one request. A daemon that is loading many containers is slow.
 const LONGEST_ATTEMPT: Duration = Duration::from_secs(5);
 
-/// The docker daemon behind a socket.
+/// A client of the docker daemon at a unix socket.
 #[derive(Clone, Debug)]
 pub struct Docker {
     client: reqwest::Client,
     socket: PathBuf,
 }
 
-/// What became of a container ("Inspect a container", Docker Engine API).
+/// The state of a container ("Inspect a container", Docker Engine API).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Container {
-    /// Whether its process lives.
+    /// Whether its process runs.
     pub running: bool,
-    /// Of its last end; 0 while it has had none.
+    /// The exit code of its last run; 0 if it has never exited.
     pub exit_code: i64,
-    /// RFC 3339; year 1 for never.
+    /// When it last started, in RFC 3339; year 1 for never.
     pub started_at: String,
-    /// RFC 3339; year 1 for never.
+    /// When it last exited, in RFC 3339; year 1 for never.
     pub finished_at: String,
-    /// How often docker itself has restarted it.
+    /// How often docker has restarted it because of its restart policy.
     pub restart_count: u64,
 }
 
 impl Container {
-    /// Of the answer to an inspection.
+    /// Parses the answer to an inspection.
     pub fn of(body: &[u8]) -> serde_json::Result<Container> {
         serde_json::from_slice::<Inspected>(body).map(Inspected::container)
     }
@@ -50,22 +50,22 @@ impl Container {
 /// A running container in a list ("List containers", Docker Engine API).
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
-struct Listed {
+struct ListedContainer {
     #[serde(default)]
     labels: BTreeMap<String, String>,
 }
 
-/// Which API the daemon speaks ("SystemVersion", Docker Engine API).
+/// The versions of the daemon and of its API ("SystemVersion", Docker Engine API).
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all(deserialize = "PascalCase"))]
 pub struct Version {
-    /// The daemon's own.
+    /// The version of the daemon.
     #[serde(default)]
     pub version: String,
-    /// The newest version of the API.
+    /// The newest API version that the daemon supports.
     #[serde(default)]
     pub api_version: String,
-    /// The oldest.
+    /// The oldest API version that the daemon supports.
     #[serde(default, rename(deserialize = "MinAPIVersion"))]
     pub min_api_version: String,
 }
@@ -91,53 +91,53 @@ struct State {
     finished_at: String,
 }
 
-/// Why docker gave no answer.
+/// Why a request to the docker daemon failed.
 #[derive(Debug, thiserror::Error)]
 pub enum DockerError {
-    /// Docker is not installed, or nothing has made its socket yet.
+    /// Docker is not installed, or its socket does not exist yet.
     #[error("there is no docker socket at `{}`", socket.display())]
     NoSocket {
-        /// Where it should be.
+        /// The path of the socket.
         socket: PathBuf,
     },
-    /// This user is not allowed to ask docker.
-    #[error("the docker socket `{}` may not be opened", socket.display())]
+    /// This user is not allowed to use docker.
+    #[error("access to the docker socket `{}` is denied", socket.display())]
     Denied {
-        /// Which.
+        /// The path of the socket.
         socket: PathBuf,
-        /// The kernel's reason.
+        /// The kernel's error.
         source: io::Error,
     },
-    /// The socket is there and nobody listens.
+    /// The socket exists, but no process listens on it.
     #[error("the docker socket `{}` does not accept connections", socket.display())]
     Refused {
-        /// Which.
+        /// The path of the socket.
         socket: PathBuf,
-        /// The kernel's reason.
+        /// The kernel's error.
         source: io::Error,
     },
-    /// It hangs.
+    /// The daemon did not answer in time.
     #[error("docker did not answer `GET {path}` within {} ms", waited.as_millis())]
     Silent {
-        /// What was asked.
+        /// The path of the request.
         path: String,
-        /// For how long.
+        /// How long the client waited.
         waited: Duration,
     },
-    /// It says that it cannot.
+    /// The daemon answered with an error.
     #[error("docker answered `GET {path}` with status {status}")]
     Status {
-        /// What was asked.
+        /// The path of the request.
         path: String,
         /// The HTTP status.
         status: u16,
     },
-    /// It answers something else than docker's API.
-    #[error("the answer to `GET {path}` is not docker's")]
+    /// The answer is incomplete or does not belong to docker's API.
+    #[error("the answer to `GET {path}` is not from docker")]
     Garbled {
-        /// What was asked.
+        /// The path of the request.
         path: String,
-        /// Where it breaks off or differs.
+        /// The error of the HTTP or JSON parser.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
 }
@@ -150,10 +150,10 @@ impl Inspected {
 }
 
 impl Docker {
-    /// The daemon behind `socket`.
+    /// A client for the daemon at `socket`.
     pub fn new(socket: PathBuf) -> Docker {
         let client = local::client().unix_socket(socket.as_path()).build();
-        Docker { client: client.expect("a client without TLS reads nothing that could be missing"), socket }
+        Docker { client: client.expect("a client without TLS depends on no file"), socket }
     }
 
     /// Whether the daemon answers.
@@ -164,12 +164,12 @@ impl Docker {
         }
     }
 
-    /// The container of this name, `None` when there is none.
+    /// The state of the container with this name; `None` if it does not exist.
     pub async fn container(&self, name: &str, deadline: Deadline) -> Result<Option<Container>, DockerError> {
         Ok(self.inspected(name, deadline).await?.map(Inspected::container))
     }
 
-    /// The first process of the running container of this name, by its number on the host.
+    /// The id on the host of the first process of the container with this name; `None` if it does not run.
     pub async fn first_process(&self, name: &str, deadline: Deadline) -> Result<Option<u32>, DockerError> {
         let inspected = self.inspected(name, deadline).await?;
         Ok(inspected
@@ -188,7 +188,7 @@ impl Docker {
         serde_json::from_slice(&body).map(Some).map_err(|e| DockerError::Garbled { path, source: Box::new(e) })
     }
 
-    /// Which API it speaks.
+    /// The versions of the daemon and of its API.
     pub async fn version(&self, deadline: Deadline) -> Result<Version, DockerError> {
         match self.get(&["version"], None, deadline).await? {
             (path, StatusCode::OK, body) => {
@@ -198,19 +198,20 @@ impl Docker {
         }
     }
 
-    /// The labels of each running container that has this label.
+    /// For each running container with the label `label`: all its labels.
     pub async fn running(&self, label: &str, deadline: Deadline) -> Result<Vec<BTreeMap<String, String>>, DockerError> {
         let filters = serde_json::json!({ "label": [label] }).to_string();
         let (path, status, body) = self.get(&["containers", "json"], Some(&filters), deadline).await?;
         if status != StatusCode::OK {
             return Err(DockerError::Status { path, status: status.as_u16() });
         }
-        let listed: Vec<Listed> =
+        let listed: Vec<ListedContainer> =
             serde_json::from_slice(&body).map_err(|e| DockerError::Garbled { path, source: Box::new(e) })?;
         Ok(listed.into_iter().map(|container| container.labels).collect())
     }
 
-    /// Without a version in the path, so that each daemon answers in its own: newer ones refuse old versions.
+    /// Sends a GET and returns its path, status and body. The path has no API version, so that each daemon uses its
+    /// own: new daemons refuse old versions.
     async fn get(
         &self,
         path: &[&str],
@@ -247,7 +248,7 @@ mod tests {
     use super::*;
     use crate::boundary::local::tests::{run, soon, unix_server};
 
-    fn ask(answer: &'static [u8]) -> Result<Option<Container>, DockerError> {
+    fn container(answer: &'static [u8]) -> Result<Option<Container>, DockerError> {
         let folder = tempfile::tempdir().unwrap();
         let socket = folder.path().join("docker.sock");
         unix_server(&socket, answer);
@@ -259,19 +260,18 @@ mod tests {
         let answer = b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n{\"Id\":\"1\",\"RestartCount\":2,\"State\":{\
             \"Status\":\"exited\",\"Running\":false,\"ExitCode\":5,\"StartedAt\":\"2026-11-24T10:00:00Z\",\
             \"FinishedAt\":\"2026-11-24T10:00:05Z\"}}";
-        let container = ask(answer).unwrap().unwrap();
+        let container = container(answer).unwrap().unwrap();
         assert_eq!((container.running, container.exit_code, container.restart_count), (false, 5, 2));
         assert_eq!(container.finished_at, "2026-11-24T10:00:05Z");
     }
 
     #[test]
-    fn reads_which_api_the_daemon_speaks() {
+    fn reads_the_api_versions_of_the_daemon() {
         let folder = tempfile::tempdir().unwrap();
         let socket = folder.path().join("docker.sock");
-        unix_server(
-            &socket,
-            b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n{\"Version\":\"29.0\",\"ApiVersion\":\"1.52\",\"MinAPIVersion\":\"1.44\"}",
-        );
+        let answer = b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n\
+            {\"Version\":\"29.0\",\"ApiVersion\":\"1.52\",\"MinAPIVersion\":\"1.44\"}";
+        unix_server(&socket, answer);
         let version = run(Docker::new(socket).version(soon())).unwrap();
         assert_eq!((version.api_version.as_str(), version.min_api_version.as_str()), ("1.52", "1.44"));
     }
@@ -279,7 +279,7 @@ mod tests {
     #[test]
     fn a_container_that_does_not_exist_is_none() {
         let answer = b"HTTP/1.1 404 Not Found\r\nContent-Length: 2\r\n\r\n{}";
-        assert_eq!(ask(answer).unwrap(), None);
+        assert_eq!(container(answer).unwrap(), None);
     }
 
     #[test]
@@ -303,7 +303,7 @@ mod tests {
     }
 
     #[test]
-    fn no_socket_is_told_from_one_that_nobody_serves() {
+    fn distinguishes_a_missing_socket_from_one_without_a_listener() {
         let folder = tempfile::tempdir().unwrap();
         let socket = folder.path().join("docker.sock");
         let docker = Docker::new(socket.clone());
@@ -322,8 +322,8 @@ mod tests {
     }
 
     #[test]
-    fn an_error_garbage_and_half_an_answer_are_told_apart() {
-        let status = ask(b"HTTP/1.1 500 Internal Server Error\r\nContent-Length: 0\r\n\r\n").unwrap_err();
+    fn distinguishes_an_error_status_from_a_broken_answer() {
+        let status = container(b"HTTP/1.1 500 Internal Server Error\r\nContent-Length: 0\r\n\r\n").unwrap_err();
         assert_eq!(status.to_string(), "docker answered `GET /containers/ecs-agent/json` with status 500");
         let broken: [&[u8]; 3] = [
             b"hello\r\n\r\n",
@@ -331,7 +331,7 @@ mod tests {
             b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n[]",
         ];
         for answer in broken {
-            let error = ask(answer).unwrap_err();
+            let error = container(answer).unwrap_err();
             assert!(matches!(error, DockerError::Garbled { .. }), "{error:?}");
         }
     }

@@ -1,7 +1,7 @@
-//! Reads the files that a command line names, and standard input, for `check`.
+//! Reads the files given on the command line, and standard input, for `check`.
 //!
-//! In: a path as it was typed. Out: the bytes within a limit. Only regular files are opened, so it never waits for one;
-//! standard input may be anything.
+//! In: a path of this host (not below `--root`), or `-`. Out: the bytes within a limit. Only regular files are read, so
+//! that a read never blocks; standard input may be any type of file.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -10,49 +10,49 @@ use std::path::{Path, PathBuf};
 
 use nix::libc;
 
-/// User data has at most 16 KiB, and a file in which some stands is not much longer.
+/// The most bytes of an input. User data has at most 16 KiB, and a template that contains user data is not much longer.
 pub const LONGEST: usize = 256 * 1024;
 
-/// Why an input was not read.
+/// Why an input file was not read.
 #[derive(Debug, thiserror::Error)]
-pub enum GivenError {
-    /// A folder, a FIFO, a socket or a device.
+pub enum InputFileError {
+    /// The path is a folder, a FIFO, a socket or a device.
     #[error("`{0}` is not a regular file; `-` reads standard input")]
     NotAFile(PathBuf),
-    /// Longer than [`LONGEST`].
+    /// The input is longer than [`LONGEST`].
     #[error("`{0}` is longer than {LONGEST} bytes")]
     TooLong(PathBuf),
-    /// The kernel refused.
+    /// The kernel reported an error.
     #[error("cannot read `{path}`")]
     Io {
-        /// The path.
+        /// The path as given on the command line.
         path: PathBuf,
-        /// As the kernel said it.
+        /// The kernel's error.
         source: io::Error,
     },
 }
 
-/// The bytes of a file; `-` is standard input.
-pub fn read(path: &Path) -> Result<Vec<u8>, GivenError> {
-    let error = |source| GivenError::Io { path: path.to_owned(), source };
+/// The content of a file, or of standard input for `-`.
+pub fn read(path: &Path) -> Result<Vec<u8>, InputFileError> {
+    let error = |source| InputFileError::Io { path: path.to_owned(), source };
     if path == Path::new("-") {
         return bounded(io::stdin().lock(), path);
     }
     let file = File::options().read(true).custom_flags(libc::O_NONBLOCK).open(path).map_err(error)?;
-    match file.metadata().map_err(error)?.is_file() {
-        true => bounded(file, path),
-        false => Err(GivenError::NotAFile(path.to_owned())),
+    if !file.metadata().map_err(error)?.is_file() {
+        return Err(InputFileError::NotAFile(path.to_owned()));
     }
+    bounded(file, path)
 }
 
-fn bounded(from: impl Read, path: &Path) -> Result<Vec<u8>, GivenError> {
+fn bounded(from: impl Read, path: &Path) -> Result<Vec<u8>, InputFileError> {
     let mut bytes = Vec::new();
     let read = from.take(LONGEST as u64 + 1).read_to_end(&mut bytes);
-    read.map_err(|source| GivenError::Io { path: path.to_owned(), source })?;
-    match bytes.len() > LONGEST {
-        true => Err(GivenError::TooLong(path.to_owned())),
-        false => Ok(bytes),
+    read.map_err(|source| InputFileError::Io { path: path.to_owned(), source })?;
+    if bytes.len() > LONGEST {
+        return Err(InputFileError::TooLong(path.to_owned()));
     }
+    Ok(bytes)
 }
 
 #[cfg(test)]
@@ -71,11 +71,11 @@ mod tests {
         write(b"ECS_CLUSTER=prod\n");
         assert_eq!(read(&path).unwrap(), b"ECS_CLUSTER=prod\n");
         write(&vec![b'x'; LONGEST + 1]);
-        assert!(matches!(read(&path), Err(GivenError::TooLong(_))));
-        assert!(matches!(read(folder.path()), Err(GivenError::NotAFile(_))));
+        assert!(matches!(read(&path), Err(InputFileError::TooLong(_))));
+        assert!(matches!(read(folder.path()), Err(InputFileError::NotAFile(_))));
         let fifo = folder.path().join("fifo");
         nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU).unwrap();
-        assert!(matches!(read(&fifo), Err(GivenError::NotAFile(_))));
-        assert!(matches!(read(&folder.path().join("none")), Err(GivenError::Io { .. })));
+        assert!(matches!(read(&fifo), Err(InputFileError::NotAFile(_))));
+        assert!(matches!(read(&folder.path().join("none")), Err(InputFileError::Io { .. })));
     }
 }

@@ -1,7 +1,7 @@
-//! Reads the journal of this boot by journalctl(1).
+//! Reads the journal of this boot with journalctl(1), the only stable reader of the journal's files.
 //!
-//! In: a unit, or the kernel. Out: its last lines, `None` where there is no journal to ask. They are somebody else's: whoever
-//! asks keeps what he knows and nothing more. The journal's files have no other stable reader.
+//! In: a unit, or the kernel. Out: its last lines; `None` if they cannot be read. Other programs wrote these lines, and
+//! they may contain secrets: callers must keep only the lines that they recognize.
 
 use std::process::Stdio;
 use std::time::Duration;
@@ -10,31 +10,32 @@ use super::disk::Disk;
 use super::program::output;
 use crate::retry::{Deadline, within};
 
-/// A journal on a slow disk is not waited for.
+/// The time-out for journalctl, which is slow on a slow disk.
 const LONGEST_CALL: Duration = Duration::from_secs(2);
-/// Of whatever journalctl prints, no more is looked at.
+/// The most bytes of journalctl's output that are used, the last ones.
 const LONGEST: usize = 64 * 1024;
 
-/// Whose lines.
+/// The source of journal lines.
 #[derive(Clone, Copy, Debug)]
-pub enum Of<'a> {
-    /// A unit's, and systemd's about it, since a time in seconds since 1970. Not `--boot`: journalctl takes the boot's id
-    /// from below /proc/sys, which in a container is another for a unit with ProtectKernelTunables=.
+pub enum Source<'a> {
+    /// A unit, and systemd's lines about it, since a time in seconds since 1970. Instead of `--boot`, for which
+    /// journalctl reads the boot id below /proc/sys: in a container, a unit with ProtectKernelTunables= sees another id
+    /// there.
     Unit(&'a str, u64),
-    /// The kernel's.
+    /// The kernel.
     Kernel,
 }
 
-/// The last lines of this boot.
-pub async fn lines(disk: &Disk, of: Of<'_>, deadline: Deadline) -> Option<String> {
-    #[expect(clippy::disallowed_methods, reason = "the journal's own reader, see above")]
+/// The last lines of `from` in this boot.
+pub async fn lines(disk: &Disk, from: Source<'_>, deadline: Deadline) -> Option<String> {
+    #[expect(clippy::disallowed_methods, reason = "journalctl is the only stable reader of the journal")]
     let mut command = tokio::process::Command::new("journalctl");
     command.args(["--no-pager", "--quiet", "--output=cat"]);
-    match of {
-        Of::Unit(unit, since) => {
+    match from {
+        Source::Unit(unit, since) => {
             command.args([format!("--unit={unit}"), format!("--since=@{since}"), "--lines=50".into()])
         }
-        Of::Kernel => command.args(["--dmesg", "--lines=400"]),
+        Source::Kernel => command.args(["--dmesg", "--lines=400"]),
     };
     let root = disk.path("/");
     if root.parent().is_some() {
@@ -48,10 +49,10 @@ pub async fn lines(disk: &Disk, of: Of<'_>, deadline: Deadline) -> Option<String
         Ok((status, bytes)) if status.success() => bytes,
         Ok(_) => return None,
         Err(error) => {
-            tracing::warn!(?of, %error, "the journal is not read");
+            tracing::warn!(?from, %error, "journal not read");
             return None;
         }
     };
-    tracing::debug!(?of, bytes = bytes.len(), "asked the journal");
+    tracing::debug!(?from, bytes = bytes.len(), "journal read");
     Some(String::from_utf8_lossy(&bytes).into_owned()).filter(|lines| !lines.is_empty())
 }

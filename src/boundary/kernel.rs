@@ -1,6 +1,7 @@
-//! Asks the kernel what is left of disks and memory, and which sockets listen on a TCP port.
+//! Reads values of the kernel: free disk space and memory, uptime, and the sockets that listen on a TCP port.
 //!
-//! In: the files below the root. Out: numbers, `None` where they cannot be seen. It opens no socket and changes nothing.
+//! In: the files of `/proc` and `/sys` below the root. Out: values; `None` if a value cannot be read. It opens no
+//! socket and changes nothing.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -13,63 +14,64 @@ use serde::Serialize;
 
 use super::disk::Disk;
 
-/// No file of `/proc` that is read here is longer, but where somebody has made it so.
+/// The most bytes of a file. The files of `/proc` that are read here are shorter.
 const LONGEST: usize = 4 * 1024 * 1024;
-/// In `/proc/net/tcp`: a socket that listens (`TCP_LISTEN`, include/net/tcp_states.h).
-const LISTENS: &str = "0A";
+/// The state of a listening socket in `/proc/net/tcp` (`TCP_LISTEN`, include/net/tcp_states.h).
+const LISTENING: &str = "0A";
 
-/// What is left of a file system for root.
+/// The total and the free space of a file system, for root.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Space {
-    /// A folder on it.
+    /// A folder on the file system.
     pub path: String,
-    /// All of it, in bytes.
+    /// The size in bytes.
     pub total_bytes: u64,
-    /// What is left, in bytes.
+    /// The free space in bytes.
     pub free_bytes: u64,
-    /// All inodes; 0 where they are made as they are needed.
+    /// The number of inodes; 0 if the file system creates inodes when it needs them.
     pub total_inodes: u64,
-    /// The inodes that are left.
+    /// The number of free inodes.
     pub free_inodes: u64,
 }
 
 /// The memory of the host, in KiB (proc_meminfo(5)).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct Memory {
-    /// All of it.
+    /// The total memory.
     pub total_kib: u64,
-    /// What a new process could have without swapping.
+    /// The memory that a new process could use without swapping.
     pub available_kib: u64,
 }
 
 /// The share of the last ten seconds, in percent, in which tasks waited for memory (Documentation/accounting/psi.rst).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct Pressure {
-    /// At least one did.
+    /// At least one task waited.
     pub some: u32,
-    /// All did.
+    /// All tasks waited.
     pub full: u32,
 }
 
-/// Of a table of sockets at most so many bytes are read: 100,000 sockets that listen, more than a host can have in use.
-const TABLE: usize = 16 << 20;
-/// No name of a process is longer (TASK_COMM_LEN, include/linux/sched.h).
+/// The most bytes of a socket table: 100,000 listening sockets, more than a host can have in use.
+const LONGEST_TABLE: usize = 16 << 20;
+/// The longest name of a process (TASK_COMM_LEN, include/linux/sched.h).
 const LONGEST_NAME: usize = 15;
 
-/// A socket that listens.
+/// A listening socket.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Listener {
-    /// The address that it listens on, `0.0.0.0` or `::` for every one.
+    /// The address that it listens on; `0.0.0.0` or `::` for all addresses.
     pub address: IpAddr,
-    /// The user who owns it.
+    /// The id of the user who owns it.
     pub uid: u32,
-    /// Its number, which no later socket has.
+    /// Its inode number. No later socket has the same number.
     pub inode: u64,
-    /// The number and name of the process that has it open, where they may be seen and were looked for.
+    /// The id and the name of the process that has it open; `None` if it is unknown or was not looked up.
     pub process: Option<(u32, String)>,
 }
 
-/// The file systems below these folders, each once; what is absent is left out.
+/// The space of the file systems of these folders. Each file system is listed once. A folder that does not exist is
+/// left out.
 pub fn spaces(disk: &Disk, folders: &[&str]) -> Vec<Space> {
     let mut devices = BTreeSet::new();
     let space = |folder: &&str| {
@@ -88,7 +90,7 @@ pub fn spaces(disk: &Disk, folders: &[&str]) -> Vec<Space> {
     folders.iter().filter_map(space).collect()
 }
 
-/// What is left of the memory.
+/// The total and the available memory.
 pub fn memory(disk: &Disk) -> Option<Memory> {
     let text = text(disk, "/proc/meminfo")?;
     let value = |name: &str| {
@@ -98,7 +100,7 @@ pub fn memory(disk: &Disk) -> Option<Memory> {
     Some(Memory { total_kib: value("MemTotal")?, available_kib: value("MemAvailable")? })
 }
 
-/// How much is waited for memory; `None` where the kernel does not count it.
+/// The memory pressure; `None` if the kernel does not measure it.
 pub fn pressure(disk: &Disk) -> Option<Pressure> {
     let text = text(disk, "/proc/pressure/memory")?;
     let share = |kind: &str| {
@@ -108,29 +110,34 @@ pub fn pressure(disk: &Disk) -> Option<Pressure> {
     Some(Pressure { some: share("some")?, full: share("full")? })
 }
 
-/// Whether SELinux enforces its policy; `None` where there is no SELinux.
+/// Whether SELinux enforces its policy; `None` without SELinux.
 pub fn selinux_enforces(disk: &Disk) -> Option<bool> {
     text(disk, "/sys/fs/selinux/enforce").map(|word| word.trim() == "1")
 }
 
-/// For how long the host has been up, in seconds.
+/// The time since boot in seconds.
 pub fn uptime(disk: &Disk) -> Option<u64> {
     text(disk, "/proc/uptime")?.split(['.', ' ']).next()?.parse().ok()
 }
 
-/// The sockets that a connection to this address can reach, of either protocol; `None` where no table can be read. Where
-/// one listens on this very address, the kernel gives it the connection, and one on all addresses gets none.
+/// The sockets, IPv4 and IPv6, that a connection to this address can reach; `None` if no table can be read. A socket on
+/// exactly this address gets all connections; a socket on all addresses gets a connection only without such a socket.
 pub fn listeners(disk: &Disk, at: SocketAddr) -> Option<Vec<Listener>> {
-    // The table is read ten times a second, and may have many connections. The kernel lists the sockets that listen first
-    // (net/ipv4/tcp_ipv4.c, tcp_get_idx), so reading stops at the first one that does not.
-    let table = |path| disk.lines(path, TABLE, |line| listening(line, at.port())).ok().flatten();
+    // The table is read ten times a second, and may have many connections. The kernel lists listening sockets first
+    // (net/ipv4/tcp_ipv4.c, tcp_get_idx), so reading stops at the first socket in another state.
+    let table = |path| {
+        disk.lines(path, LONGEST_TABLE, |line| listening(line, at.port())).unwrap_or_else(|error| {
+            tracing::debug!(%error, "socket table not read");
+            None
+        })
+    };
     let tables = ["/proc/net/tcp", "/proc/net/tcp6"].map(table);
     if tables.iter().all(Option::is_none) {
         return None;
     }
     let all: Vec<Listener> = tables.into_iter().flatten().flatten().collect();
     let is_exact = |one: &&Listener| one.address.to_canonical() == at.ip().to_canonical();
-    // An IPv6 socket on all addresses may take IPv4 connections too (ipv6(7), IPV6_V6ONLY).
+    // An IPv6 socket on all addresses may accept IPv4 connections too (ipv6(7), IPV6_V6ONLY).
     let is_wide = |one: &&Listener| one.address.is_unspecified() && (one.address.is_ipv6() || at.is_ipv4());
     let mut reached: Vec<Listener> = all.iter().filter(is_exact).cloned().collect();
     if reached.is_empty() {
@@ -140,7 +147,8 @@ pub fn listeners(disk: &Disk, at: SocketAddr) -> Option<Vec<Listener>> {
     Some(reached)
 }
 
-/// The socket of a line of a table (proc_pid_net(5)), if it listens on the port; a break where it does not listen at all.
+/// The socket of a line of a table (proc_pid_net(5)) if it listens on the port. Breaks at a socket that does not
+/// listen.
 fn listening(line: &str, port: u16) -> ControlFlow<(), Option<Listener>> {
     let mut fields = line.split_whitespace();
     let (Some(number), Some(local), Some(state)) = (fields.next(), fields.next(), fields.nth(1)) else {
@@ -149,20 +157,22 @@ fn listening(line: &str, port: u16) -> ControlFlow<(), Option<Listener>> {
     if number == "sl" {
         return ControlFlow::Continue(None);
     }
-    if state != LISTENS {
+    if state != LISTENING {
         return ControlFlow::Break(());
     }
     let mut listener = || {
-        let (address, local) = local.rsplit_once(':')?;
-        let is_it = u16::from_str_radix(local, 16).ok()? == port;
+        let (address, local_port) = local.rsplit_once(':')?;
+        if u16::from_str_radix(local_port, 16).ok()? != port {
+            return None;
+        }
         let uid = fields.nth(3)?.parse().ok()?;
         let inode = fields.nth(1)?.parse().ok()?;
-        Some(Listener { address: is_it.then(|| ip(address)).flatten()?, uid, inode, process: None })
+        Some(Listener { address: ip(address)?, uid, inode, process: None })
     };
     ControlFlow::Continue(listener())
 }
 
-/// An address as the kernel prints it: the words of network order, each as a number of this machine's.
+/// Parses an address of a table: 32-bit words in network order, each printed as a number in the host's byte order.
 fn ip(hex: &str) -> Option<IpAddr> {
     let word = |at: usize| Some(u32::from_str_radix(hex.get(at..at + 8)?, 16).ok()?.to_ne_bytes());
     match hex.len() {
@@ -175,7 +185,8 @@ fn ip(hex: &str) -> Option<IpAddr> {
     }
 }
 
-/// The process that has a socket open. Of processes of other users and of such with more capabilities nothing is seen.
+/// The process that has the socket with this inode number open. Processes of other users, and processes with more
+/// capabilities than this one, are not found.
 pub fn process_of(disk: &Disk, socket: u64) -> Option<(u32, String)> {
     let target = format!("socket:[{socket}]");
     disk.list("/proc").ok()?.iter().filter_map(|name| name.parse().ok()).find_map(|pid: u32| {
@@ -183,26 +194,30 @@ pub fn process_of(disk: &Disk, socket: u64) -> Option<(u32, String)> {
         let mut links = opened.filter_map(|entry| fs::read_link(entry.path()).ok());
         links.find(|link| link.as_os_str() == target.as_str())?;
         let name = text(disk, &format!("/proc/{pid}/comm")).unwrap_or_default();
-        // A process gives itself any name that it likes.
+        // A process can choose any name.
         let safe = |c: char| if c.is_ascii_graphic() && c != '`' { c } else { '?' };
         Some((pid, name.trim().chars().take(LONGEST_NAME).map(safe).collect()))
     })
 }
 
-/// The control groups of a process, as the kernel prints them (cgroups(7)).
+/// The control groups of a process, in the kernel's text form (cgroups(7)).
 pub fn control_groups(disk: &Disk, pid: u32) -> Option<String> {
     text(disk, &format!("/proc/{pid}/cgroup")).filter(|groups| !groups.trim().is_empty())
 }
 
 fn text(disk: &Disk, path: &str) -> Option<String> {
-    disk.read(path, LONGEST).ok().flatten().map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
+    let bytes = disk.read(path, LONGEST).unwrap_or_else(|error| {
+        tracing::debug!(%error, "file not read");
+        None
+    })?;
+    Some(String::from_utf8_lossy(&bytes).into_owned())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    #[expect(clippy::disallowed_methods, reason = "a host of the test's own")]
+    #[expect(clippy::disallowed_methods, reason = "the test creates its own files")]
     fn with(files: &[(&str, &str)]) -> (tempfile::TempDir, Disk) {
         let folder = tempfile::tempdir().unwrap();
         for (path, text) in files {
@@ -245,16 +260,16 @@ mod tests {
         assert_eq!(process_of(&disk, 4711), Some((12, "ng?inx??x??and?".to_owned())));
     }
 
-    /// A user may open many sockets to push the agent's towards the end of the table.
+    /// A user may open many sockets, so that the agent's socket is near the end of the table.
     #[test]
-    fn many_other_sockets_hide_none_and_connections_are_not_read() {
+    fn finds_a_socket_after_many_others_and_does_not_read_connections() {
         let other = |number: usize, state: &str| {
             format!("{number}: 0100007F:1F90 00000000:0000 {state} 00000000:00000000 00:00000000 00000000 1000 0 9 1\n")
         };
         let agents = "1: 0100007F:C9DE 00000000:0000 0A 00000000:00000000 00:00000000 00000000 0 0 4711 1\n";
         let heading = "  sl  local_address rem_address   st\n";
         let at = "127.0.0.1:51678".parse().unwrap();
-        let many: String = (0..20_000).map(|number| other(number, LISTENS)).collect();
+        let many: String = (0..20_000).map(|number| other(number, LISTENING)).collect();
         let (_folder, disk) = with(&[("proc/net/tcp", &format!("{heading}{many}{agents}"))]);
         assert_eq!(listeners(&disk, at).unwrap().len(), 1);
         let (_folder, disk) = with(&[("proc/net/tcp", &format!("{heading}{}{agents}", other(0, "01")))]);
@@ -262,7 +277,7 @@ mod tests {
     }
 
     #[test]
-    fn reads_what_the_kernel_counts_and_knows_what_it_does_not() {
+    fn reads_the_kernels_values_and_returns_none_without_them() {
         let (_folder, disk) = with(&[
             ("proc/meminfo", "MemTotal:  8000 kB\nMemFree:  10 kB\nMemAvailable:  200 kB\n"),
             ("proc/pressure/memory", "some avg10=61.25 avg60=0.00 total=1\nfull avg10=20.90 avg60=0.00 total=1\n"),
@@ -278,7 +293,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_system_is_looked_at_once() {
+    fn a_file_system_is_listed_once() {
         let (folder, disk) = with(&[("var/lib/ecs/x", "")]);
         let found = spaces(&disk, &["/", "/var/lib/ecs", "/absent"]);
         assert_eq!(found.iter().map(|space| space.path.as_str()).collect::<Vec<_>>(), ["/"]);
@@ -288,9 +303,10 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn no_table_can_break_it(text in "[ -~\n]{0,200}", port: u16) {
+        fn no_table_causes_a_panic(text in "[ -~\n]{0,200}", port: u16) {
             text.lines().for_each(|line| drop(listening(line, port)));
-            let (_folder, disk) = with(&[("proc/meminfo", &text), ("proc/pressure/memory", &text), ("proc/uptime", &text)]);
+            let files = ["proc/meminfo", "proc/pressure/memory", "proc/uptime"].map(|path| (path, text.as_str()));
+            let (_folder, disk) = with(&files);
             let _ = (memory(&disk), pressure(&disk), uptime(&disk));
         }
     }

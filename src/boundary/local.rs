@@ -1,8 +1,8 @@
-//! One HTTP GET to a party on this machine, for `agent` and `docker`.
+//! Sends one HTTP GET to a service on this host, for `agent` and `docker`.
 //!
-//! In: a client, an address and a deadline. Out: the status and a body within a limit, or what went wrong, sorted by
-//! what it says of the other side. It never follows a redirect, never uses a proxy, and keeps no connection: a kept one
-//! that its server has closed would look like a broken answer instead of a refused connection.
+//! In: a client, a URL and a deadline. Out: the status and the body within a limit, or a [`LocalError`]. It never
+//! follows a redirect, uses a proxy or reuses a connection. If the server had closed a reused connection, the result
+//! would be a broken answer instead of a refused connection.
 
 use std::error::Error;
 use std::io;
@@ -12,28 +12,28 @@ use tokio::time::Instant;
 
 use crate::retry::{Deadline, within};
 
-/// An answer of these parties is a few kilobytes; longer is not theirs.
+/// The most bytes of a body. Answers of these services have a few kilobytes.
 const LONGEST_BODY: usize = 1 << 20;
 
-/// What went wrong.
+/// Why a request failed.
 #[derive(Debug)]
 pub(crate) enum LocalError {
-    /// No connection, for this reason of the kernel.
+    /// No connection, with the kernel's error.
     NotConnected(io::Error),
-    /// No connection or no whole answer in this time.
+    /// No connection or no complete answer within this time.
     Silent(Duration),
-    /// Something that is not HTTP, or half an answer.
+    /// The answer is incomplete or not HTTP.
     Broken(reqwest::Error),
-    /// A body longer than this many bytes.
+    /// The body is longer than this number of bytes.
     TooLong(usize),
 }
 
-/// The settings that both clients share.
+/// The settings that the HTTP clients of `agent` and `docker` share.
 pub(crate) fn client() -> reqwest::ClientBuilder {
     reqwest::Client::builder().no_proxy().redirect(reqwest::redirect::Policy::none()).pool_max_idle_per_host(0)
 }
 
-/// One GET, bounded by `longest` and by the deadline.
+/// Sends one GET and waits at most `longest`, and at most until the deadline.
 pub(crate) async fn get(
     client: &reqwest::Client,
     url: reqwest::Url,
@@ -46,15 +46,18 @@ pub(crate) async fn get(
         Ok(answer) => answer,
         Err(_) => Err(LocalError::Silent(start.elapsed())),
     };
-    let status = answer.as_ref().map_or(0, |(status, _)| status.as_u16());
-    tracing::debug!(path, status, duration = ?start.elapsed(), "asked a local service");
+    let duration = start.elapsed();
+    match &answer {
+        Ok((status, _)) => tracing::debug!(path, status = status.as_u16(), ?duration, "local service answered"),
+        Err(error) => tracing::debug!(path, ?error, ?duration, "request to a local service failed"),
+    }
     answer
 }
 
 async fn exchange(client: &reqwest::Client, url: reqwest::Url) -> Result<(reqwest::StatusCode, Vec<u8>), LocalError> {
-    let mut response = client.get(url).send().await.map_err(sort)?;
+    let mut response = client.get(url).send().await.map_err(classify)?;
     let mut body = Vec::new();
-    while let Some(chunk) = response.chunk().await.map_err(sort)? {
+    while let Some(chunk) = response.chunk().await.map_err(classify)? {
         body.extend_from_slice(&chunk);
         if body.len() > LONGEST_BODY {
             return Err(LocalError::TooLong(LONGEST_BODY));
@@ -63,8 +66,9 @@ async fn exchange(client: &reqwest::Client, url: reqwest::Url) -> Result<(reqwes
     Ok((response.status(), body))
 }
 
-/// The kernel's reason lies somewhere below hyper's. Only its code is kept: the texts above it repeat it.
-fn sort(error: reqwest::Error) -> LocalError {
+/// Sorts an error of the HTTP client. Of a connection error only the kernel's error number is kept, which is somewhere
+/// in the chain of sources: the texts above it only repeat it.
+fn classify(error: reqwest::Error) -> LocalError {
     if error.is_connect() {
         let mut cause: Option<&(dyn Error + 'static)> = Some(&error);
         while let Some(this) = cause {
@@ -79,7 +83,7 @@ fn sort(error: reqwest::Error) -> LocalError {
 
 #[cfg(test)]
 pub(crate) mod tests {
-    //! Servers that behave badly in one way each, shared by the tests of `agent` and `docker`.
+    //! Servers that send a fixed answer, for the tests of `agent` and `docker`.
 
     use std::io::{Read, Write};
     use std::net::{SocketAddr, TcpListener};
@@ -89,12 +93,12 @@ pub(crate) mod tests {
 
     use crate::retry::Deadline;
 
-    /// Runs one future on a runtime like that of the binary.
+    /// Runs a future on a current-thread runtime, like the binary.
     pub(crate) fn run<T>(future: impl Future<Output = T>) -> T {
         tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(future)
     }
 
-    /// Long enough for loopback on a busy machine.
+    /// Long enough for a request over loopback on a busy host.
     pub(crate) fn soon() -> Deadline {
         Deadline::after(Duration::from_secs(10))
     }
@@ -105,7 +109,7 @@ pub(crate) mod tests {
         let _ = stream.write_all(bytes);
     }
 
-    /// Answers every connection with these bytes and closes it.
+    /// Sends these bytes on every connection and closes it.
     pub(crate) fn tcp_server(bytes: &'static [u8]) -> SocketAddr {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
@@ -113,7 +117,7 @@ pub(crate) mod tests {
         address
     }
 
-    /// The same on a unix socket.
+    /// Like [`tcp_server`], on a unix socket.
     pub(crate) fn unix_server(path: &Path, bytes: &'static [u8]) {
         let listener = UnixListener::bind(path).unwrap();
         std::thread::spawn(move || listener.incoming().flatten().for_each(|stream| answer(stream, bytes)));

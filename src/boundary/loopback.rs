@@ -1,5 +1,5 @@
-//! A tiny HTTP server on loopback for the tests of the boundary: answers what it is told, keeps what it was asked, and
-//! ends with the test.
+//! A small HTTP server on loopback for the tests of `boundary`. A function of the test answers the requests; the server
+//! keeps them for the test's assertions.
 
 use std::future::Future;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -13,7 +13,7 @@ pub(crate) fn run<T>(future: impl Future<Output = T>) -> T {
     tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(future)
 }
 
-/// A port that is taken and not listened on: it refuses, and no other test can get it meanwhile.
+/// A port that is bound but does not listen: it refuses connections, and no other test can bind it.
 pub(crate) struct ClosedPort(tokio::net::TcpSocket);
 
 impl ClosedPort {
@@ -28,48 +28,48 @@ impl ClosedPort {
     }
 }
 
-/// One request as it came in.
+/// A request that was received.
 #[derive(Clone, Debug)]
-pub(crate) struct Asked {
-    /// `GET /path`.
+pub(crate) struct Request {
+    /// Method and path, for example `GET /path`.
     pub(crate) line: String,
-    /// Header lines and body, for looking into.
+    /// Header lines and body.
     pub(crate) rest: String,
 }
 
-/// A server; it stops accepting when the process ends.
+/// A running server. It stops when the process ends.
 pub(crate) struct Server {
     pub(crate) address: SocketAddr,
-    asked: Arc<Mutex<Vec<Asked>>>,
+    requests: Arc<Mutex<Vec<Request>>>,
     connections: Arc<Mutex<usize>>,
 }
 
-/// An answer with a length.
+/// An answer with a `Content-Length` header.
 pub(crate) fn answer(status: u16, body: &str) -> Option<String> {
     Some(format!("HTTP/1.1 {status} X\r\nContent-Length: {}\r\n\r\n{body}", body.len()))
 }
 
 impl Server {
-    /// Answers each request with the raw bytes that `handler` gives; `None` means silence on an open connection. An
-    /// answer without a length is followed by the end of the connection.
-    pub(crate) fn start(handler: impl Fn(&Asked) -> Option<String> + Send + Sync + 'static) -> Server {
+    /// Answers each request with the bytes that `handler` returns; on `None` the connection stays open without an
+    /// answer. After an answer without `Content-Length` the server closes the connection.
+    pub(crate) fn start(handler: impl Fn(&Request) -> Option<String> + Send + Sync + 'static) -> Server {
         Server::start_at("127.0.0.1:0", handler)
     }
 
     pub(crate) fn start_at(
         address: &str,
-        handler: impl Fn(&Asked) -> Option<String> + Send + Sync + 'static,
+        handler: impl Fn(&Request) -> Option<String> + Send + Sync + 'static,
     ) -> Server {
         let listener = TcpListener::bind(address).unwrap();
         let server =
-            Server { address: listener.local_addr().unwrap(), asked: Arc::default(), connections: Arc::default() };
-        let (asked, connections) = (server.asked.clone(), server.connections.clone());
+            Server { address: listener.local_addr().unwrap(), requests: Arc::default(), connections: Arc::default() };
+        let (requests, connections) = (server.requests.clone(), server.connections.clone());
         let handler = Arc::new(handler);
         thread::spawn(move || {
             for stream in listener.incoming().flatten() {
                 *connections.lock().unwrap() += 1;
-                let (asked, handler) = (asked.clone(), handler.clone());
-                thread::spawn(move || serve(&stream, &asked, &*handler));
+                let (requests, handler) = (requests.clone(), handler.clone());
+                thread::spawn(move || serve(&stream, &requests, &*handler));
             }
         });
         server
@@ -79,12 +79,13 @@ impl Server {
         format!("http://{}", self.address)
     }
 
-    pub(crate) fn asked(&self) -> Vec<Asked> {
-        self.asked.lock().unwrap().clone()
+    pub(crate) fn requests(&self) -> Vec<Request> {
+        self.requests.lock().unwrap().clone()
     }
 
+    /// The number of requests whose line starts with `line`.
     pub(crate) fn count(&self, line: &str) -> usize {
-        self.asked().iter().filter(|asked| asked.line.starts_with(line)).count()
+        self.requests().iter().filter(|request| request.line.starts_with(line)).count()
     }
 
     pub(crate) fn connections(&self) -> usize {
@@ -92,18 +93,18 @@ impl Server {
     }
 }
 
-fn serve(stream: &TcpStream, asked: &Mutex<Vec<Asked>>, handler: &dyn Fn(&Asked) -> Option<String>) {
+fn serve(stream: &TcpStream, requests: &Mutex<Vec<Request>>, handler: &dyn Fn(&Request) -> Option<String>) {
     stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
     let mut reader = BufReader::new(stream);
     while let Some(request) = read_request(&mut reader) {
-        asked.lock().unwrap().push(request.clone());
+        requests.lock().unwrap().push(request.clone());
         match handler(&request) {
             Some(answer) => {
                 let mut writer = stream;
                 if writer.write_all(answer.as_bytes()).is_err() || !answer.contains("Content-Length") {
                     return;
                 }
-                // A promise of more than was sent is kept by ending the connection.
+                // Tests use this length for answers that are cut off.
                 if answer.contains("Content-Length: 999\r\n") {
                     return;
                 }
@@ -116,7 +117,7 @@ fn serve(stream: &TcpStream, asked: &Mutex<Vec<Asked>>, handler: &dyn Fn(&Asked)
     }
 }
 
-fn read_request(reader: &mut impl BufRead) -> Option<Asked> {
+fn read_request(reader: &mut impl BufRead) -> Option<Request> {
     let mut line = String::new();
     reader.read_line(&mut line).ok().filter(|&read| read > 0)?;
     let (mut rest, mut length) = (String::new(), 0);
@@ -135,5 +136,5 @@ fn read_request(reader: &mut impl BufRead) -> Option<Asked> {
     reader.read_exact(&mut body).ok()?;
     rest.push_str(&String::from_utf8_lossy(&body));
     let line = line.rsplit_once(' ').map_or("", |(line, _version)| line).to_owned();
-    Some(Asked { line, rest })
+    Some(Request { line, rest })
 }

@@ -1,5 +1,8 @@
-//! The world outside, one party a module: each client takes addresses and deadlines, gives answers or a typed error,
-//! logs nothing above debug, and knows neither rooms nor nouns.
+//! All input and output of the program: one module for each service (IMDS, AWS, the ECS agent, docker, systemd) and for
+//! each part of the host (files, kernel, console).
+//!
+//! In: addresses, names and deadlines. Out: answers, or an error type of the module. A module here never uses the
+//! stages of the pipeline or their data types, and almost never logs above debug level.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -34,26 +37,26 @@ pub mod proxy;
 pub mod systemd;
 pub mod tls;
 
-/// The parties that a boot speaks to. None is opened before it is first used; AWS needs a region, and systemd a bus,
-/// so those two are opened by whoever knows when.
+/// The clients that the commands use. No client connects before its first use. The AWS clients need a region, so
+/// [`World::aws`] creates them later; systemd is not included, because its bus may not exist yet.
 #[derive(Clone, Debug)]
 pub struct World {
     /// The files of the host, below the root.
     pub disk: Disk,
-    /// The instance metadata service.
+    /// The client of the instance metadata service.
     pub imds: Imds,
-    /// The ECS agent.
+    /// The client of the ECS agent's introspection endpoint.
     pub agent: Agent,
-    /// docker.
+    /// The client of the docker daemon.
     pub docker: Docker,
-    /// `AWS_CA_BUNDLE`.
+    /// The file with CA certificates from `AWS_CA_BUNDLE`.
     pub ca_bundle: Option<PathBuf>,
-    /// The clients of AWS, once they were opened.
+    /// The AWS clients, created by the first call of [`World::aws`].
     aws: Arc<OnceCell<Aws>>,
 }
 
 impl World {
-    /// The world at these addresses.
+    /// Clients for these addresses. Sends nothing.
     pub fn new(
         root: &Path,
         imds: Address,
@@ -72,8 +75,8 @@ impl World {
         })
     }
 
-    /// AWS clients for the instance's region, with its credentials; opened once, so that connections and credentials
-    /// are kept.
+    /// The AWS clients for `region`, with the instance's credentials. They are created once, so that later calls reuse
+    /// connections and credentials.
     pub async fn aws(&self, region: &str) -> Result<Aws, AwsError> {
         let open = || async {
             let options = AwsOptions { ca_bundle: self.ca_bundle.clone(), ..AwsOptions::new(region) };
@@ -82,7 +85,7 @@ impl World {
         self.aws.get_or_try_init(open).await.cloned()
     }
 
-    /// The same where somebody has opened them.
+    /// The AWS clients, if [`World::aws`] has created them.
     pub fn opened_aws(&self) -> Option<&Aws> {
         self.aws.get()
     }

@@ -1,7 +1,7 @@
-//! Resolve and connect, as probes: what stands between this host and an endpoint when its client got no answer.
+//! Probes of an endpoint: a lookup of its name and a TCP connection, to find out why a request got no answer.
 //!
-//! In go a name or addresses and a deadline, out comes the first thing that works or a [`NetError`]. `proxy` and `tls`
-//! send over the connections that it opens for them; the probes themselves send nothing.
+//! In: a name or addresses, and a deadline. Out: the first address that works, or a [`NetError`]. The probes send no
+//! data; `proxy` and `tls` send data over connections that this module opens for them.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -14,56 +14,56 @@ use crate::retry::{Deadline, within};
 /// Why a name did not resolve or an address did not accept a connection.
 #[derive(Debug, thiserror::Error)]
 pub enum NetError {
-    /// No name server answered, or the resolver's configuration is unusable.
-    #[error("`{host}` could not be looked up")]
+    /// The name servers failed, or the resolver's configuration cannot be used.
+    #[error("the lookup of `{host}` failed")]
     Dns {
-        /// The name that was asked for.
+        /// The name that was looked up.
         host: String,
-        /// What the resolver said.
+        /// The resolver's error.
         #[source]
         source: DnsError,
     },
     /// The lookup took longer than the deadline.
-    #[error("no answer in time to the lookup of `{host}`")]
+    #[error("the lookup of `{host}` did not end in time")]
     DnsTimeout {
-        /// The name that was asked for.
+        /// The name that was looked up.
         host: String,
     },
     /// The name does not exist, or has no address.
     #[error("no address is known for `{host}`")]
     NoSuchName {
-        /// The name that was asked for.
+        /// The name that was looked up.
         host: String,
     },
     /// There was no address to connect to.
     #[error("no address to connect to")]
     NoAddress,
-    /// Nothing answered before the deadline: a dropped packet, not a refusal.
+    /// No answer before the deadline: packets are dropped.
     #[error("no answer from {address} in time")]
     Timeout {
         /// The address that was tried.
         address: SocketAddr,
     },
-    /// The host answered that nothing listens there, or a firewall rejects.
+    /// No process listens on the port, or a firewall rejects the connection.
     #[error("{address} refused the connection")]
     Refused {
         /// The address that was tried.
         address: SocketAddr,
     },
-    /// There is no way to the address: `ENETUNREACH`, `EHOSTUNREACH` and the like (connect(2)).
+    /// There is no route to the address: `ENETUNREACH`, `EHOSTUNREACH` and similar errors (connect(2)).
     #[error("{address} cannot be reached (errno {errno})")]
     Unreachable {
         /// The address that was tried.
         address: SocketAddr,
-        /// The error number of connect(2); 0 where the system gave none.
+        /// The error number of connect(2); 0 if the system gave none.
         errno: i32,
-        /// The same as the system words it.
+        /// The kernel's error.
         #[source]
         source: io::Error,
     },
 }
 
-/// The addresses of `host`.
+/// Looks up the addresses of `host`.
 pub async fn resolve(dns: &Dns, host: &str, deadline: Deadline) -> Result<Vec<IpAddr>, NetError> {
     let host_name = || host.to_owned();
     match within(deadline, dns.lookup(host)).await {
@@ -74,7 +74,7 @@ pub async fn resolve(dns: &Dns, host: &str, deadline: Deadline) -> Result<Vec<Ip
     }
 }
 
-/// The addresses of `host` and whether one of them, at `port`, accepts a TCP connection, within the deadline.
+/// Looks up the addresses of `host`, and connects to `port` of one of them.
 pub async fn reach(host: &str, port: u16, deadline: Deadline) -> (Vec<IpAddr>, Result<(), NetError>) {
     let addresses = match resolve(&Dns::default(), host, deadline).await {
         Ok(addresses) => addresses,
@@ -85,33 +85,37 @@ pub async fn reach(host: &str, port: u16, deadline: Deadline) -> (Vec<IpAddr>, R
     (addresses, connected)
 }
 
-/// The first of `addresses` that accepts a TCP connection, tried in turn, each with an equal share of the time that is
-/// left. The error is the last address's, but that silence says more than a family of addresses that leads nowhere.
+/// The first of `addresses` that accepts a TCP connection. They are tried in order, each with an equal share of the
+/// remaining time. The error is that of the last address, except that `Timeout` is kept if later addresses are only
+/// `Unreachable`: a host without IPv6 has no route to any IPv6 address.
 pub async fn connect(addresses: &[SocketAddr], deadline: Deadline) -> Result<SocketAddr, NetError> {
-    let mut outcome = Err(NetError::NoAddress);
-    for (tried, &address) in addresses.iter().enumerate() {
-        let untried = u32::try_from(addresses.len() - tried).unwrap_or(u32::MAX);
-        let tried = connect_to(address, Deadline::after(deadline.remaining() / untried)).await;
-        match (&outcome, &tried) {
-            (_, Ok(_)) => return tried,
-            (Err(NetError::Timeout { .. }), Err(NetError::Unreachable { .. })) => {}
-            _ => outcome = tried,
+    let mut last_error = NetError::NoAddress;
+    for (index, &address) in addresses.iter().enumerate() {
+        let untried = u32::try_from(addresses.len() - index).unwrap_or(u32::MAX);
+        let error = match connect_to(address, Deadline::after(deadline.remaining() / untried)).await {
+            Ok(address) => return Ok(address),
+            Err(error) => error,
+        };
+        let is_no_route_after_timeout =
+            matches!((&last_error, &error), (NetError::Timeout { .. }, NetError::Unreachable { .. }));
+        if !is_no_route_after_timeout {
+            last_error = error;
         }
     }
-    outcome
+    Err(last_error)
 }
 
 async fn connect_to(address: SocketAddr, deadline: Deadline) -> Result<SocketAddr, NetError> {
     open(address, deadline).await.map(|_stream| address)
 }
 
-/// A connection to the first address of `host`.
+/// Opens a connection to the first address of `host`.
 pub(crate) async fn open_host(host: &str, port: u16, deadline: Deadline) -> Result<TcpStream, NetError> {
     let address = resolve(&Dns::default(), host, deadline).await?.into_iter().next().ok_or(NetError::NoAddress)?;
     open((address, port).into(), deadline).await
 }
 
-#[expect(clippy::disallowed_methods, reason = "the place that connects, with a deadline")]
+#[expect(clippy::disallowed_methods, reason = "the only place that connects, with a deadline")]
 async fn open(address: SocketAddr, deadline: Deadline) -> Result<TcpStream, NetError> {
     match within(deadline, TcpStream::connect(address)).await {
         Ok(Ok(stream)) => Ok(stream),
@@ -124,7 +128,7 @@ async fn open(address: SocketAddr, deadline: Deadline) -> Result<TcpStream, NetE
     }
 }
 
-/// Sends all of it.
+/// Sends all bytes.
 pub(crate) async fn send(stream: &TcpStream, mut bytes: &[u8]) -> io::Result<()> {
     while !bytes.is_empty() {
         stream.writable().await?;
@@ -137,7 +141,7 @@ pub(crate) async fn send(stream: &TcpStream, mut bytes: &[u8]) -> io::Result<()>
     Ok(())
 }
 
-/// What comes next, at most 4 KiB; empty at the end of the stream.
+/// Receives the next bytes, at most 4 KiB; none at the end of the stream.
 pub(crate) async fn receive(stream: &TcpStream) -> io::Result<Vec<u8>> {
     let mut bytes = vec![0; 4096];
     loop {
@@ -153,8 +157,8 @@ pub(crate) async fn receive(stream: &TcpStream) -> io::Result<Vec<u8>> {
     }
 }
 
-/// Whether the address belongs to a private network: RFC 1918, or fc00::/7 (RFC 4193). A service name that resolves to
-/// one is answered by a VPC endpoint.
+/// Whether the address is private: RFC 1918, or fc00::/7 (RFC 4193). If the name of an AWS service resolves to a
+/// private address, a VPC endpoint answers.
 pub fn is_private(address: IpAddr) -> bool {
     match address.to_canonical() {
         IpAddr::V4(v4) => v4.is_private(),
@@ -184,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn a_closed_port_is_refused_and_no_address_is_said() {
+    fn a_closed_port_is_refused_and_an_empty_list_is_no_address() {
         let port = crate::boundary::loopback::ClosedPort::take();
         let closed = port.address();
         assert!(matches!(run(connect(&[closed], soon())), Err(NetError::Refused { address }) if address == closed));
@@ -198,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn knows_private_addresses() {
+    fn recognizes_private_addresses() {
         for (address, private) in [
             ("10.1.2.3", true),
             ("172.31.0.1", true),

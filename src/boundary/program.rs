@@ -1,7 +1,7 @@
-//! Reads what a program prints, within a limit, for `journalctl` and `systemd::control`.
+//! Reads the output of a program within a limit, for `journalctl` and `systemd::control`.
 //!
-//! In: a program that was started with one pipe. Out: its status and the end of what it printed. A program that prints
-//! more than it may is killed, and so is one whose future is dropped at a deadline.
+//! In: a program that was started with one pipe. Out: its exit status and the end of its output. A program that prints
+//! more than the limit is killed, and also a program whose future is dropped at a deadline.
 
 use std::io;
 use std::process::ExitStatus;
@@ -9,10 +9,10 @@ use std::process::ExitStatus;
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::process::Child;
 
-/// More than this no program prints that is called here.
+/// The most bytes that a program may print.
 const MOST: usize = 4 * 1024 * 1024;
 
-/// The status, and the last `keep` bytes of one of its pipes.
+/// The exit status, and the last `keep` bytes from `pipe`.
 pub(super) async fn output(
     mut pipe: impl AsyncRead + Unpin,
     mut child: Child,
@@ -20,14 +20,14 @@ pub(super) async fn output(
 ) -> io::Result<(ExitStatus, Vec<u8>)> {
     let mut chunk = vec![0; 16 * 1024];
     let mut kept: Vec<u8> = Vec::new();
-    let mut all = 0;
+    let mut total = 0;
     loop {
         let count = pipe.read(&mut chunk).await?;
         if count == 0 {
             break;
         }
-        all += count;
-        if all > MOST {
+        total += count;
+        if total > MOST {
             child.start_kill()?;
             return Err(io::Error::other(format!("it printed more than {MOST} bytes")));
         }
@@ -47,8 +47,8 @@ mod tests {
     use super::*;
     use crate::boundary::loopback::run;
 
-    #[expect(clippy::disallowed_methods, reason = "a program of the test's own")]
-    fn of(script: &str) -> io::Result<(ExitStatus, Vec<u8>)> {
+    #[expect(clippy::disallowed_methods, reason = "the test starts its own program")]
+    fn output_of(script: &str) -> io::Result<(ExitStatus, Vec<u8>)> {
         run(async {
             let mut command = tokio::process::Command::new("sh");
             command.args(["-c", script]).stdout(Stdio::piped()).kill_on_drop(true);
@@ -59,15 +59,15 @@ mod tests {
     }
 
     #[test]
-    fn the_end_of_what_is_printed_is_kept() {
-        let (status, kept) = of("echo 0123456789; exit 3").unwrap();
+    fn the_end_of_the_output_is_kept() {
+        let (status, kept) = output_of("echo 0123456789; exit 3").unwrap();
         assert_eq!((status.code(), kept.as_slice()), (Some(3), b"3456789\n".as_slice()));
-        assert_eq!(of("true").unwrap().1, b"");
+        assert_eq!(output_of("true").unwrap().1, b"");
     }
 
     #[test]
-    fn a_program_that_prints_for_ever_is_killed() {
-        let error = of("exec yes").unwrap_err();
+    fn a_program_that_never_stops_printing_is_killed() {
+        let error = output_of("exec yes").unwrap_err();
         assert!(error.to_string().contains("more than"), "{error}");
     }
 }

@@ -1,7 +1,7 @@
-//! The certificate that somebody shows in place of, or as, an endpoint.
+//! Reads the certificate that a TLS server presents, for example a proxy that decrypts TLS.
 //!
-//! In go a host and a port, out come the issuer and the subject of the certificate. The handshake is broken off as soon
-//! as it is there: nothing is trusted, and nothing is sent that a handshake does not hold.
+//! In: a host and a port. Out: the issuer and the subject of the certificate. The handshake is aborted once the
+//! certificate has arrived: nothing is trusted, and no data is sent after the handshake.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -12,22 +12,22 @@ use rustls::{ClientConfig, ClientConnection, DigitallySignedStruct, Error, Signa
 use crate::boundary::net;
 use crate::retry::{Deadline, within};
 
-/// Whose certificate it is and who says so, each as `CN, O`.
+/// The issuer and the subject of a certificate, each as common name and organization (`CN, O`).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Certificate {
-    /// Who has signed it.
+    /// The CA that has signed the certificate.
     pub issuer: String,
-    /// Whom it names.
+    /// The owner of the certificate.
     pub subject: String,
 }
 
-/// The certificate that is shown at `host`; `None` where none came.
+/// The certificate that the server at `host` presents; `None` without one.
 pub async fn certificate(host: &str, port: u16, deadline: Deadline) -> Option<Certificate> {
     let stream = net::open_host(host, port, deadline).await.ok()?;
-    let kept = Arc::new(Keeper::default());
+    let recorder = Arc::new(CertificateRecorder::default());
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let config = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().ok()?;
-    let config = config.dangerous().with_custom_certificate_verifier(kept.clone()).with_no_client_auth();
+    let config = config.dangerous().with_custom_certificate_verifier(recorder.clone()).with_no_client_auth();
     let name = ServerName::try_from(host.to_owned()).ok()?;
     let mut connection = ClientConnection::new(Arc::new(config), name).ok()?;
     let exchange = async {
@@ -41,21 +41,21 @@ pub async fn certificate(host: &str, port: u16, deadline: Deadline) -> Option<Ce
             let mut rest = bytes.as_slice();
             while !rest.is_empty() {
                 connection.read_tls(&mut rest).ok()?;
-                // The verifier breaks it off with an error once it has what is wanted.
+                // Ends the loop: the verifier fails once it has the certificate.
                 connection.process_new_packets().ok()?;
             }
         }
     };
     let _: Result<Option<()>, _> = within(deadline, exchange).await;
-    let kept = kept.0.lock().unwrap_or_else(PoisonError::into_inner);
-    kept.as_deref().and_then(names)
+    let recorded = recorder.0.lock().unwrap_or_else(PoisonError::into_inner);
+    recorded.as_deref().and_then(names)
 }
 
-/// Keeps the certificate, and accepts none.
+/// A verifier that records the certificate and always rejects it.
 #[derive(Debug, Default)]
-struct Keeper(Mutex<Option<Vec<u8>>>);
+struct CertificateRecorder(Mutex<Option<Vec<u8>>>);
 
-impl ServerCertVerifier for Keeper {
+impl ServerCertVerifier for CertificateRecorder {
     fn verify_server_cert(
         &self,
         certificate: &CertificateDer<'_>,
@@ -65,7 +65,7 @@ impl ServerCertVerifier for Keeper {
         _now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(certificate.to_vec());
-        Err(Error::General("it was only looked at".to_owned()))
+        Err(Error::General("only recorded".to_owned()))
     }
 
     fn verify_tls12_signature(
@@ -74,7 +74,7 @@ impl ServerCertVerifier for Keeper {
         _certificate: &CertificateDer<'_>,
         _signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        Err(Error::General("it was only looked at".to_owned()))
+        Err(Error::General("only recorded".to_owned()))
     }
 
     fn verify_tls13_signature(
@@ -95,11 +95,11 @@ const SEQUENCE: u8 = 0x30;
 /// id-at-commonName and id-at-organizationName (RFC 5280, appendix A.1).
 const NAMES: [&[u8]; 2] = [&[0x55, 4, 3], &[0x55, 4, 10]];
 
-/// Issuer and subject of a certificate (RFC 5280, section 4.1).
+/// Reads issuer and subject from a certificate in DER form (RFC 5280, section 4.1).
 pub fn names(certificate: &[u8]) -> Option<Certificate> {
     let (_, certificate, _) = element(certificate)?;
     let (_, mut fields, _) = element(certificate)?;
-    // The version is there unless it is 1.
+    // The version field is absent in version 1.
     if fields.first() == Some(&0xa0) {
         fields = element(fields)?.2;
     }
@@ -111,7 +111,7 @@ pub fn names(certificate: &[u8]) -> Option<Certificate> {
     Some(Certificate { issuer: name(issuer), subject: name(subject) })
 }
 
-/// The common name and the organisation of a Name, as far as they are there.
+/// The common name and the organization in a Name; those that are missing are left out.
 fn name(mut sets: &[u8]) -> String {
     let mut found = [const { String::new() }; 2];
     while let Some((_, set, rest)) = element(sets) {
@@ -126,7 +126,7 @@ fn name(mut sets: &[u8]) -> String {
     found.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(", ")
 }
 
-/// Tag and content of the first DER element, and what follows it.
+/// Tag and content of the first DER element, and the bytes after it.
 fn element(bytes: &[u8]) -> Option<(u8, &[u8], &[u8])> {
     let (&tag, rest) = bytes.split_first()?;
     let (&first, rest) = rest.split_first()?;
@@ -148,7 +148,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn reads_who_has_signed_and_for_whom() {
+    fn reads_issuer_and_subject() {
         let pem = include_bytes!("../../tests/fixtures/self-signed.pem");
         let certificate = names(&CertificateDer::from_pem_slice(pem).unwrap()).unwrap();
         assert!(!certificate.issuer.is_empty() && certificate.issuer == certificate.subject, "{certificate:?}");
@@ -159,7 +159,7 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn no_bytes_can_break_it(bytes: Vec<u8>, at: usize, byte: u8) {
+        fn no_bytes_cause_a_panic(bytes: Vec<u8>, at: usize, byte: u8) {
             names(&bytes);
             let pem = include_bytes!("../../tests/fixtures/self-signed.pem");
             let mut certificate = CertificateDer::from_pem_slice(pem).unwrap().to_vec();

@@ -1,4 +1,4 @@
-//! Causes that lie between a registered agent and the control plane (ACS, TCS).
+//! Causes between a registered agent and the ECS control plane: ACS, which sends tasks, and TCS, which takes telemetry.
 
 use std::time::Duration;
 
@@ -6,46 +6,49 @@ use super::role::{LATE, has_static_keys};
 use super::{Cause, Class, Layer};
 use crate::boundary::aws::AwsErrorKind;
 use crate::boundary::net::is_private;
-use crate::evidence::network_path::{ControlPlane, Reached};
+use crate::evidence::network_path::{ControlPlane, EndpointProbe};
 use crate::evidence::{Evidence, NetworkProbe};
 use crate::exit::Exit;
 use crate::redaction::error_chain;
 
-/// What the causes of this layer have in common.
-const PLAIN: Cause = Cause {
+/// The fields that the causes of this layer share.
+const DEFAULTS: Cause = Cause {
     layer: Layer::Acs,
     class: Class::Retry,
     exit: Exit::Aws,
     exit_after_deadline: Exit::Network,
     when_registered: true,
-    ..Cause::PLAIN
+    ..Cause::DEFAULTS
 };
 const LOGGED: [&str; 4] = ["Failed to connect to ACS", "unable to dial", "ACS: Unable", "tcs: unable"];
 
-/// A closed subnet with one endpoint of three.
+/// A subnet without internet access that has only one of the three endpoints.
 pub(super) static ENDPOINT_PARTIAL: Cause = Cause {
     id: "endpoint-partial",
-    title: "ECS has a VPC endpoint here, and its control plane has none that answers",
-    symptoms: "registered and never connected, in a closed subnet",
-    proof: "the name of ECS resolves to a private address, that of ecs-a to a public one that does not answer; with \
-            acs-unreachable both are public",
+    title: "the VPC has an endpoint for ECS, but no working endpoint for the ECS control plane",
+    symptoms: "the instance is registered but never connected, in a subnet without internet access",
+    proof: "the name of ECS resolves to a private address, and that of `ecs-a` to a public one that does not answer; \
+            if both are public, it is `acs-unreachable`",
     look_alikes: &["acs-unreachable", "agent-not-connected"],
     class: Class::Lasting(Duration::from_secs(60)),
-    remedy: "make all three interface endpoints (`ecs`, `ecs-agent`, `ecs-telemetry`), each with private DNS on",
-    source: "aws-secure-environment-accelerator#1052; roadmap#2821; Amazon ECS Developer Guide, \"Interface VPC endpoints\"",
+    remedy: "create all three interface endpoints (`ecs`, `ecs-agent`, `ecs-telemetry`), each with private DNS enabled",
+    source: "aws-secure-environment-accelerator#1052; roadmap#2821; Amazon ECS Developer Guide, \"Interface VPC \
+             endpoints\"",
     check: partial,
-    ..PLAIN
+    ..DEFAULTS
 };
 
-/// The numbered names are not let through.
+/// Typically a firewall or a proxy that does not allow the numbered host names.
 pub(super) static UNREACHABLE: Cause = Cause {
     id: "acs-unreachable",
-    title: "the instance registered, but the control plane of ECS cannot be reached",
-    symptoms: "ACTIVE, agentConnected false, and the agent's version is empty; `unable to dial ecs-a-N` in its log",
-    proof: "no connection to the endpoint that ecs:DiscoverPollEndpoint names; with agent-stuck and host-overloaded it opens",
+    title: "the instance is registered, but the ECS control plane cannot be reached",
+    symptoms: "the container instance is ACTIVE with agentConnected false and no agent version; `unable to dial \
+               ecs-a-N` in the agent's log",
+    proof: "no connection to the endpoint that ecs:DiscoverPollEndpoint returns; if it accepts connections, it is \
+            `agent-stuck` or `host-overloaded`",
     look_alikes: &["endpoint-partial", "agent-stuck", "host-overloaded", "agent-not-connected"],
-    remedy: "allow `ecs-a-*.REGION.amazonaws.com` and `ecs-t-*.REGION.amazonaws.com` (the names are numbered) on port 443 in \
-             firewall and proxy",
+    remedy: "allow `ecs-a-*.REGION.amazonaws.com` and `ecs-t-*.REGION.amazonaws.com` on port 443 in the firewall and \
+             the proxy (the host names are numbered)",
     source: "agent#1143 #240 #250 #270 #882",
     check: |evidence| {
         let plane = plane(evidence)?;
@@ -53,17 +56,18 @@ pub(super) static UNREACHABLE: Cause = Cause {
             return None;
         }
         let fault = plane.agent.as_ref()?.fault()?;
-        Some([fault_words(fault)].into_iter().chain(evidence.agent_logged(&LOGGED)).collect())
+        Some([describe_fault(fault)].into_iter().chain(evidence.agent_logged(&LOGGED)).collect())
     },
-    ..PLAIN
+    ..DEFAULTS
 };
 
-/// Registered, and that was all that the role may do.
 pub(super) static DENIED: Cause = Cause {
     id: "acs-denied",
-    title: "the role may register the instance, but not connect its agent",
-    symptoms: "ACTIVE and agentConnected false; AccessDenied for ecs:DiscoverPollEndpoint or ecs:Poll in the agent's log",
-    proof: "the denial names the action; with acs-unreachable nobody answers",
+    title: "the role is allowed to register the instance, but not to connect its agent",
+    symptoms: "the container instance is ACTIVE with agentConnected false; AccessDenied for ecs:DiscoverPollEndpoint \
+               or ecs:Poll in the agent's log",
+    proof: "the AccessDenied message names one of these actions; if AWS does not answer at all, it is \
+            `acs-unreachable`",
     look_alikes: &["acs-unreachable", "register-denied"],
     class: Class::Settling(LATE),
     exit: Exit::Permission,
@@ -76,7 +80,7 @@ pub(super) static DENIED: Cause = Cause {
             return None;
         }
         let called = match &evidence.network_path.control_plane {
-            // With keys of its own the agent is somebody else than we are.
+            // An agent with its own access keys has another identity than ecs-bootstrap.
             Some(Err(error)) if matches!(error.kind, AwsErrorKind::Denied { .. }) && !has_static_keys(evidence) => {
                 Some(error_chain(error))
             }
@@ -89,40 +93,42 @@ pub(super) static DENIED: Cause = Cause {
         let seen: Vec<String> = called.into_iter().chain(logged).collect();
         (!seen.is_empty()).then_some(seen)
     },
-    ..PLAIN
+    ..DEFAULTS
 };
 
-/// Whether something that this file knows keeps the agent from its connection.
-pub(super) fn is_named(evidence: &Evidence) -> bool {
+/// Whether a cause of this file explains why the agent is not connected.
+pub(super) fn is_explained(evidence: &Evidence) -> bool {
     [&ENDPOINT_PARTIAL, &UNREACHABLE, &DENIED].iter().any(|cause| (cause.check)(evidence).is_some())
 }
 
+/// The probed endpoints of the control plane, if the agent is disconnected.
 fn plane(evidence: &Evidence) -> Option<&ControlPlane> {
     evidence.network_path.control_plane.as_ref()?.as_ref().ok().filter(|_| evidence.is_disconnected())
 }
 
+/// Evidence that ECS answers at a private address and ACS does not answer at a public one.
 fn partial(evidence: &Evidence) -> Option<Vec<String>> {
     let plane = plane(evidence)?;
     let is_all = |probe: &NetworkProbe, private| {
         !probe.addresses.is_empty() && probe.addresses.iter().all(|address| is_private(*address) == private)
     };
-    let Some(Reached::Directly(api)) = &plane.api else { return None };
+    let Some(EndpointProbe::Direct(api)) = &plane.api else { return None };
     if api.connected.is_err() || !is_all(api, true) {
         return None;
     }
-    let public = |reached: &Option<Reached>| match reached {
-        Some(Reached::Directly(probe)) if is_all(probe, false) => {
-            Some(fault_words((&probe.host, probe.connected.as_ref().err()?)))
+    let public = |reached: &Option<EndpointProbe>| match reached {
+        Some(EndpointProbe::Direct(probe)) if is_all(probe, false) => {
+            Some(describe_fault((&probe.host, probe.connected.as_ref().err()?)))
         }
         _ => None,
     };
-    // The agent counts as connected without its telemetry.
+    // ECS reports agentConnected true without a telemetry connection, so TCS alone is not a cause.
     let agent = public(&plane.agent)?;
-    let open = format!("`{}` is open at the private address {}", api.host, api.addresses[0]);
-    Some([open, agent].into_iter().chain(public(&plane.telemetry)).collect())
+    let api_open = format!("`{}` accepts connections at the private address {}", api.host, api.addresses[0]);
+    Some([api_open, agent].into_iter().chain(public(&plane.telemetry)).collect())
 }
 
-fn fault_words((host, error): (&str, &dyn std::error::Error)) -> String {
+fn describe_fault((host, error): (&str, &dyn std::error::Error)) -> String {
     format!("{} (`{host}`)", error_chain(error))
 }
 
@@ -154,7 +160,8 @@ mod tests {
             ec2_instance_id: None,
         };
         let is_open = acs.connected.is_ok();
-        let [api, agent, telemetry] = [at("ecs.test", api, true), acs, tcs].map(|probe| Some(Reached::Directly(probe)));
+        let [api, agent, telemetry] =
+            [at("ecs.test", api, true), acs, tcs].map(|probe| Some(EndpointProbe::Direct(probe)));
         let plane = ControlPlane { api, agent, telemetry };
         let version = String::new();
         Evidence {
@@ -166,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn one_endpoint_of_three_is_told_from_a_firewall() {
+    fn a_missing_endpoint_is_distinguished_from_a_firewall() {
         let acs = |address, open| at("ecs-a-1.test", address, open);
         let tcs = |address, open| at("ecs-t-1.test", address, open);
         let seen = |api, acs, tcs| ids(&registered(false, api, acs, tcs));
@@ -180,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn a_denial_to_connect_is_not_one_to_register() {
+    fn a_denied_connection_is_not_a_denied_registration() {
         let mut evidence = registered(false, "203.0.113.6", at("a", "203.0.113.7", true), at("t", "203.0.113.9", true));
         let (code, message) = ("AccessDeniedException".to_owned(), String::new());
         let kind = AwsErrorKind::Denied { code, message: message.as_str().into() };

@@ -1,4 +1,4 @@
-//! The list of every cause. A new one is a line here, where its layer and its look-alikes say that it belongs.
+//! The list of all causes. Each new cause is one line here, next to its layer and before more general look-alikes.
 
 use super::Cause;
 use super::{
@@ -6,7 +6,7 @@ use super::{
     joined, lifecycle, maintenance, role, route, saved_state, tls, units, user_data,
 };
 
-/// Every cause, within a layer from specific to general: of those that fit the first is told.
+/// Every cause. Within a layer they are ordered from specific to general: of those that fit, the first is reported.
 pub static ALL: &[&Cause] = &[
     &config::SETTING_INVALID,
     &config::ECS_CONFIG_UNUSABLE,

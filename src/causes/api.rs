@@ -1,4 +1,4 @@
-//! Causes that lie in what AWS answers, but for denials.
+//! Causes in the answers of AWS, except access denials (see `denied`).
 
 use std::time::Duration;
 
@@ -8,9 +8,9 @@ use crate::evidence::Evidence;
 use crate::exit::Exit;
 use crate::redaction::error_chain;
 
-/// The agent stays alive and tries again by itself, for an hour.
+/// The agent logs this while it keeps running and retries the registration by itself, for an hour.
 const RETRIES: &str = "Received non-terminal error from RegisterContainerInstance call";
-/// Codes by which AWS refuses who calls, and not what is called.
+/// Error codes with which AWS rejects the caller's credentials, not the requested action.
 pub(super) const REJECTED: [&str; 9] = [
     "UnrecognizedClientException",
     "InvalidClientTokenId",
@@ -23,83 +23,85 @@ pub(super) const REJECTED: [&str; 9] = [
     "SignatureDoesNotMatch",
 ];
 
-/// The service does not take the credentials that IMDS gave.
 pub(super) static CREDENTIALS_REJECTED: Cause = Cause {
     id: "credentials-rejected",
     layer: Layer::Api,
-    title: "AWS does not accept the instance's credentials",
-    symptoms: "UnrecognizedClientException or InvalidClientTokenId, though the instance has its role",
-    proof: "AWS answers with such a code, and the clock agrees; with clock-skew it does not, with credentials-expired their \
-            time is over",
+    title: "AWS rejects the instance's credentials",
+    symptoms: "UnrecognizedClientException or InvalidClientTokenId, although the instance has its role",
+    proof: "AWS answers with one of these codes, and the clock is right; if the clock is wrong, it is `clock-skew`, \
+            and if the credentials are past their expiration, `credentials-expired`",
     look_alikes: &["clock-skew", "credentials-expired", "wrong-role"],
     class: Class::Lasting(Duration::from_secs(120)),
     exit: Exit::Permission,
     exit_after_deadline: Exit::Permission,
-    remedy: "see whether the role was deleted and made again (replace the instance), and whether the region is enabled for \
-             the account: `aws account get-region-opt-status --region-name REGION`",
+    remedy: "check whether the role was deleted and created again (if so, replace the instance), and whether the \
+             region is enabled for the account: `aws account get-region-opt-status --region-name REGION`",
     source: "Amazon ECS API Reference, \"Common Errors\"",
     check: |evidence| {
-        let is_explained = clock::off(evidence).is_some() || (super::role::EXPIRED.check)(evidence).is_some();
+        let is_explained = clock::skew(evidence).is_some() || (super::role::EXPIRED.check)(evidence).is_some();
         if is_explained {
             return None;
         }
         let seen = called(evidence, &REJECTED).or_else(|| evidence.registration_refused(&REJECTED))?;
         Some(vec![seen])
     },
-    ..Cause::PLAIN
+    ..Cause::DEFAULTS
 };
 
-/// A mass launch.
+/// Common when many instances launch at once. The agent itself retries for an hour.
 pub(super) static REGISTER_THROTTLED: Cause = Cause {
     id: "register-throttled",
     layer: Layer::Api,
-    title: "AWS throttles the registration, and the agent tries again by itself",
-    symptoms: "slow joins in a mass launch: the unit is active, nothing answers on :51678, and the agent has no exit code",
-    proof: "ThrottlingException for this registration; with cluster-quota it is LimitExceededException",
+    title: "AWS throttles the registration, and the agent retries by itself",
+    symptoms: "instances of a mass launch join slowly: the unit is active, nothing answers on port 51678, and the \
+               agent has not exited",
+    proof: "the agent's log has ThrottlingException for this registration; if it has LimitExceededException, it is \
+            `cluster-quota`",
     look_alikes: &["cluster-quota", "throttled", "service-error"],
     class: Class::Retry,
     exit: Exit::Aws,
     exit_after_deadline: Exit::Aws,
-    remedy: "wait longer (`verify.deadline`): the agent tries for an hour; launch fewer instances at once",
+    remedy: "wait longer (raise `verify.deadline`), because the agent retries for an hour; launch fewer instances at \
+             once",
     source: "agent#135; PR 4499; aws-cf-templates#260",
     check: |evidence| retried(evidence, "ThrottlingException"),
-    ..Cause::PLAIN
+    ..Cause::DEFAULTS
 };
 
-/// The same for our own calls.
+/// The same as [`REGISTER_THROTTLED`] for the calls that ecs-bootstrap makes.
 pub(super) static THROTTLED: Cause = Cause {
     id: "throttled",
     layer: Layer::Api,
     title: "AWS throttles the calls of this account",
-    symptoms: "RequestLimitExceeded or ThrottlingException, in a mass launch",
-    proof: "such a code to a call of ours after the SDK's own retries; register-throttled is the agent's own call",
+    symptoms: "RequestLimitExceeded or ThrottlingException during a mass launch",
+    proof: "a call of ecs-bootstrap got such a code after all SDK retries; if the agent's own call got it, it is \
+            `register-throttled`",
     look_alikes: &["register-throttled", "service-error"],
     class: Class::Retry,
     exit: Exit::Aws,
     exit_after_deadline: Exit::Aws,
-    remedy: "wait, and launch fewer instances at once; tags in instance metadata (`--metadata-options \
-             InstanceMetadataTags=enabled`) spare the call",
+    remedy: "wait, and launch fewer instances at once; with tags in instance metadata (`--metadata-options \
+             InstanceMetadataTags=enabled`) the call is not needed",
     source: "Amazon ECS Developer Guide, \"Service quotas and API throttling limits\"",
     check: |evidence| {
         let call = evidence.stopping_call().filter(|error| matches!(error.kind, AwsErrorKind::Throttled { .. }))?;
         Some(vec![error_chain(call)])
     },
-    ..Cause::PLAIN
+    ..Cause::DEFAULTS
 };
 
-/// The service answers, with an error that is not ours to mend.
 pub(super) static SERVICE_ERROR: Cause = Cause {
     id: "service-error",
     layer: Layer::Api,
-    title: "an AWS API answers with an error, or not in time",
-    symptoms: "5xx or ServerException in the agent's log, perhaps all over a region",
-    proof: "TCP and TLS work and the answer is an error of the service; with register-throttled its code is \
-            ThrottlingException",
+    title: "an AWS API returned an error or did not answer in time",
+    symptoms: "5xx or ServerException in the agent's log, possibly in the whole region",
+    proof: "TCP and TLS work, and the answer is an error of the service; if the code is ThrottlingException, it is \
+            `register-throttled`",
     look_alikes: &["register-throttled", "throttled", "egress-timeout"],
     class: Class::Retry,
     exit: Exit::Aws,
     exit_after_deadline: Exit::Aws,
-    remedy: "look the error code up in the service's API Reference, and at the AWS Health Dashboard",
+    remedy: "look up the error code in the API reference of the service, and check the AWS Health Dashboard",
     source: "agent#2169 #108",
     check: |evidence| {
         if let Some(seen) = retried(evidence, "ServerException") {
@@ -109,16 +111,16 @@ pub(super) static SERVICE_ERROR: Cause = Cause {
             AwsErrorKind::Service { status, .. } => *status >= 500,
             kind => matches!(kind, AwsErrorKind::Timeout | AwsErrorKind::Garbled),
         };
-        let has_no_way = evidence.network.as_ref().is_some_and(|probe| probe.connected.is_err());
-        // A call of verify's own that fares as the agent's does.
+        let is_path_closed = evidence.network.as_ref().is_some_and(|probe| probe.connected.is_err());
+        // A call of `verify` itself fails like the agent's call.
         if let (Some(Err(error)), Some(refused)) = (&evidence.cluster, quoted(evidence))
             && is_broken(&error.kind)
-            && !(has_no_way && matches!(error.kind, AwsErrorKind::Timeout))
+            && !(is_path_closed && matches!(error.kind, AwsErrorKind::Timeout))
         {
             return Some(vec![error_chain(error), refused]);
         }
         let call = evidence.stopping_call()?;
-        if has_no_way && matches!(call.kind, AwsErrorKind::Timeout) {
+        if is_path_closed && matches!(call.kind, AwsErrorKind::Timeout) {
             return None;
         }
         let is_rejection =
@@ -133,38 +135,40 @@ pub(super) static SERVICE_ERROR: Cause = Cause {
             ))
         .then(|| vec![error_chain(call)])
     },
-    ..Cause::PLAIN
+    ..Cause::DEFAULTS
 };
 
-/// What nothing else explains: the general one of its layer. With exit code 5 the agent itself gives up.
+/// The general cause of this layer, for what no other cause explains. After exit code 5 it is `agent-gave-up` instead.
 pub(super) static REGISTER_REFUSED: Cause = Cause {
     id: "register-refused",
     layer: Layer::Api,
-    title: "the agent cannot register the instance, and says why in its own words",
-    symptoms: "the agent restarts for ever with `Unable to register as a container instance with ECS`",
-    proof: "that line of the agent's last start, for a reason that no other cause knows and the probes do not show",
+    title: "the agent cannot register the instance, because of an error that no other cause covers",
+    symptoms: "the agent restarts repeatedly and logs `Unable to register as a container instance with ECS`",
+    proof: "that line since the agent's last start, with an error that no other cause covers and no probe explains",
     look_alikes: &["register-denied", "agent-gave-up", "egress-timeout"],
     class: Class::Retry,
     exit: Exit::NotRegistered,
     exit_after_deadline: Exit::Agent,
-    remedy: "look the error up in the ECS API Reference, RegisterContainerInstance; report it with /var/log/ecs/ecs-agent.log",
+    remedy: "look up the error in the Amazon ECS API Reference, RegisterContainerInstance; report it with \
+             /var/log/ecs/ecs-agent.log",
     source: "agent/app/agent.go: registerContainerInstance",
     check: |evidence| {
         let seen = quoted(evidence).filter(|_| !evidence.agent_exited_with(5))?;
-        let is_ours = |cause: &&&Cause| {
+        let may_explain = |cause: &&&Cause| {
             let layers = Layer::Imds..=Layer::Cluster;
             (cause.layer == Layer::Clock || layers.contains(&cause.layer)) && cause.id != "register-refused"
         };
-        let is_explained = ALL.iter().filter(is_ours).any(|cause| (cause.check)(evidence).is_some());
+        let is_explained = ALL.iter().filter(may_explain).any(|cause| (cause.check)(evidence).is_some());
         (!is_explained).then(|| vec![seen])
     },
-    ..Cause::PLAIN
+    ..Cause::DEFAULTS
 };
 
-/// How much of a refusal is shown.
+/// How many characters of a refusal are shown.
 const SHOWN: usize = 240;
 
-/// The agent's refusal. The end of the chain says what went wrong, its beginning only what was done.
+/// The error with which the agent's registration was refused. Long errors are cut at the front: the end of an error
+/// chain has the reason, its front only the operation.
 fn quoted(evidence: &Evidence) -> Option<String> {
     let text = evidence.refusal()?;
     let skipped = text.chars().count().saturating_sub(SHOWN);
@@ -173,16 +177,19 @@ fn quoted(evidence: &Evidence) -> Option<String> {
     Some(format!("ecs-agent.log: `{start}{end}`"))
 }
 
-/// An error of the registration after which the agent tries again inside.
+/// A registration error with this code after which the agent retries without exiting.
 pub(super) fn retried(evidence: &Evidence, code: &str) -> Option<Vec<String>> {
     let line = evidence.agent_logged(&[RETRIES])?;
     Some(vec![line, evidence.agent_logged(&[code])?])
 }
 
-/// The call that stopped a room, or one of verify's own, where the service refused it by one of these codes.
+/// The AWS call that stopped a pipeline stage, if the service refused it with one of these codes.
 pub(super) fn called(evidence: &Evidence, codes: &[&str]) -> Option<String> {
-    let is = |kind: &AwsErrorKind| matches!(kind, AwsErrorKind::Service { code: Some(code), .. } if codes.contains(&code.as_str()));
-    evidence.stopping_call().filter(|error| is(&error.kind)).map(|error| error_chain(error))
+    let call = evidence.stopping_call()?;
+    match &call.kind {
+        AwsErrorKind::Service { code: Some(code), .. } if codes.contains(&code.as_str()) => Some(error_chain(call)),
+        _ => None,
+    }
 }
 
 #[cfg(test)]
@@ -198,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn a_refusal_that_nobody_knows_is_quoted_to_its_end() {
+    fn an_unknown_refusal_is_quoted_to_its_end() {
         let error = format!("{} SomethingNewException: of tomorrow", "operation error ECS: ".repeat(30));
         let evidence = refused(&error);
         assert_eq!(ids(&evidence), ["register-refused"]);
@@ -208,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn a_refusal_that_ends_the_agent_is_the_agents() {
+    fn a_refusal_that_makes_the_agent_exit_is_a_cause_of_the_agent() {
         let mut evidence = refused("InvalidParameterException: something new");
         let mut units = healthy_units();
         units.agent.active_state = Some("failed".to_owned());
@@ -219,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_agent_tries_again_is_told_by_its_code() {
+    fn a_retried_registration_is_classified_by_its_error_code() {
         let with = |code: &str| {
             let line =
                 format!("level=error msg=\"{RETRIES}, retrying with exponential backoff\" error=\"{code}: slow\"\n");

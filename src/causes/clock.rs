@@ -1,4 +1,4 @@
-//! Causes that lie in the clock: a wrong one makes TLS, signatures and expiry all look broken.
+//! Causes in the clock: a wrong clock makes TLS, signatures and expiry all look broken.
 
 use std::time::Duration;
 
@@ -7,51 +7,53 @@ use crate::boundary::aws::{AwsErrorKind, TlsFault};
 use crate::evidence::Evidence;
 use crate::exit::Exit;
 
-/// AWS takes a signature within five minutes of its own time.
+/// AWS accepts a signature within five minutes of its own time. In seconds.
 const TOLERANCE: u64 = 300;
-/// How the agent's log words it.
+/// What the agent logs if the clock is wrong.
 const LOGGED: [&str; 4] =
     ["InvalidSignatureException", "Signature not yet current", "Signature expired", "RequestTimeTooSkewed"];
 
-/// Told by the `Date` of an answer, which needs no credentials and comes with a refusal too.
+/// Measured by the `Date` header of an AWS answer, which needs no credentials and is also part of a refusal.
 pub(super) static SKEW: Cause = Cause {
     id: "clock-skew",
     layer: Layer::Clock,
-    title: "this host's clock is wrong, so AWS refuses its signatures and certificates look invalid",
-    symptoms: "the agent restarts for ever, its log says InvalidSignatureException, `Signature expired` or x509 not yet valid",
-    proof: "the clock is more than 5 min off the Date header of AWS's own answer; with a clock that agrees it is \
-            credentials-rejected, credentials-expired or tls-untrusted",
+    title: "the clock of this host is wrong, so AWS rejects its signatures and certificates look invalid",
+    symptoms: "the agent restarts repeatedly, and its log has InvalidSignatureException, `Signature expired` or an \
+               x509 certificate that is not yet valid",
+    proof: "the clock differs by more than 5 min from the Date header of an AWS answer; if the clock is right, it is \
+            `credentials-rejected`, `credentials-expired` or `tls-untrusted`",
     look_alikes: &["credentials-rejected", "credentials-expired", "tls-untrusted", "tls-failed"],
     class: Class::Lasting(Duration::from_secs(60)),
     exit: Exit::Host,
     exit_after_deadline: Exit::Host,
-    remedy: "let chrony follow 169.254.169.123, then `chronyc -a makestep`; see whether the host was suspended",
+    remedy: "let chrony synchronize with 169.254.169.123, then run `chronyc -a makestep`; check whether the host was \
+             suspended",
     source: "agent#1513; convox/rack#235; IAM User Guide, \"Troubleshoot Signature Version 4 request signing\"",
     when_registered: true,
     check: |evidence| {
-        // Who is connected signs well enough.
+        // AWS accepts the signatures of a connected agent, so the clock is fine.
         if evidence.container_instance_arn().is_some() && !evidence.is_disconnected() {
             return None;
         }
-        let seen = off(evidence)?;
+        let seen = skew(evidence)?;
         Some([seen].into_iter().chain(evidence.agent_logged(&LOGGED)).collect())
     },
     note: |evidence| {
         let is_joined = evidence.container_instance_arn().is_some() && !evidence.is_disconnected();
-        is_joined.then(|| off(evidence)).flatten().map(|seen| vec![seen])
+        is_joined.then(|| skew(evidence)).flatten().map(|seen| vec![seen])
     },
 };
 
-/// How far the clock is off, in words, where that is known and too far. Instance metadata's word counts only where AWS
-/// did not tell the time and something is wrong that a clock explains.
-pub(super) fn off(evidence: &Evidence) -> Option<String> {
-    let words = |ahead: i64, whose: &str| {
+/// How far the clock is off, as an evidence line, if that is known and more than [`TOLERANCE`]. The Date of IMDS is
+/// used only if no AWS answer gave the time and there is an error that a wrong clock explains.
+pub(super) fn skew(evidence: &Evidence) -> Option<String> {
+    let describe = |ahead: i64, reference: &str| {
         let side = if ahead > 0 { "ahead of" } else { "behind" };
         let off = humantime::format_duration(Duration::from_secs(ahead.unsigned_abs()));
-        (ahead.unsigned_abs() > TOLERANCE).then(|| format!("this host's clock is {off} {side} {whose}"))
+        (ahead.unsigned_abs() > TOLERANCE).then(|| format!("this host's clock is {off} {side} {reference}"))
     };
     if let Some(ahead) = evidence.network_path.api_clock {
-        return words(ahead, "the Date of AWS's last answer");
+        return describe(ahead, "the Date of the last AWS answer");
     }
     let explains = evidence.aws_errors().any(|error| match &error.kind {
         AwsErrorKind::Tls { fault } => matches!(fault, TlsFault::Expired | TlsFault::NotValidYet),
@@ -60,7 +62,7 @@ pub(super) fn off(evidence: &Evidence) -> Option<String> {
     });
     let logged = || evidence.registration_refused(&["x509: certificate has expired or is not yet valid"]).is_some();
     let ahead = evidence.network_path.imds_clock.filter(|_| explains || logged())?;
-    words(ahead, "the Date of instance metadata")
+    describe(ahead, "the Date of IMDS")
 }
 
 #[cfg(test)]
@@ -80,7 +82,7 @@ mod tests {
     }
 
     #[test]
-    fn the_date_of_aws_decides_and_metadatas_only_where_it_explains() {
+    fn the_date_of_aws_decides_and_that_of_imds_only_if_it_explains_an_error() {
         let code = |code: &str| AwsErrorKind::Service { code: Some(code.into()), message: "".into(), status: 401 };
         let early = || AwsErrorKind::Tls { fault: TlsFault::NotValidYet };
         assert_eq!(with(Some(-7200), None, code("AuthFailure"))[0], "clock-skew");

@@ -1,7 +1,8 @@
-//! Causes that lie in the cluster, and in the region and account that it is looked for in.
+//! Causes in the cluster, and in the region and account in which the agent looks for it.
 
 use std::time::Duration;
 
+use super::agent::GAVE_UP_TEXT;
 use super::role::has_static_keys;
 use super::{Cause, Class, Layer, api};
 use crate::boundary::aws::Cluster;
@@ -11,116 +12,122 @@ use crate::plan::{Refusal, cluster_name};
 use crate::readiness::{joined_other_cluster, region_and_account};
 use crate::redaction;
 
-/// What the causes of this layer have in common.
-const PLAIN: Cause =
-    Cause { layer: Layer::Cluster, exit: Exit::Cluster, exit_after_deadline: Exit::Cluster, ..Cause::PLAIN };
+/// The fields that the causes of this layer share.
+const DEFAULTS: Cause =
+    Cause { layer: Layer::Cluster, exit: Exit::Cluster, exit_after_deadline: Exit::Cluster, ..Cause::DEFAULTS };
 const REGION: &str = "AWS_DEFAULT_REGION";
-/// The agent's and the service's words for a cluster that they do not find.
-const NOT_THERE: [&str; 2] = ["Cluster not found", "ClusterNotFoundException"];
+/// The agent's error and the service's error code for a cluster that does not exist.
+const CLUSTER_NOT_FOUND: [&str; 2] = ["Cluster not found", "ClusterNotFoundException"];
 
-/// Decided by two numbers, before any call.
+/// Known from two account ids, before any call.
 pub(super) static OTHER_ACCOUNT: Cause = Cause {
     id: "cluster-other-account",
-    title: "the cluster is of another account than the instance",
-    symptoms: "AccessDenied or InvalidParameter at the registration",
-    proof: "the account in the cluster's ARN is not the one in the identity document; with register-denied they are the same",
+    title: "the cluster is in a different AWS account than the instance",
+    symptoms: "AccessDenied or InvalidParameter when the agent registers",
+    proof: "the account in the cluster's ARN differs from the account in the instance identity document; if they are \
+            equal, it is `register-denied`",
     look_alikes: &["register-denied", "cluster-not-found"],
-    remedy: "name a cluster of the instance's own account: an instance joins no other",
+    remedy: "use a cluster in the instance's own account: an instance cannot join a cluster of another account",
     source: "Amazon ECS API Reference, RegisterContainerInstance",
     check: |evidence| {
-        let ours = evidence.expectation.as_ref()?.account.as_deref()?;
-        let (_, theirs) = of_wanted(evidence)?;
-        (ours != theirs)
-            .then(|| vec![format!("the cluster's ARN names account `{theirs}`, the instance is of `{ours}`")])
+        let own = evidence.expectation.as_ref()?.account.as_deref()?;
+        let (_, wanted) = wanted_region_and_account(evidence)?;
+        (own != wanted)
+            .then(|| vec![format!("the cluster's ARN names account `{wanted}`, the instance is in account `{own}`")])
     },
-    ..PLAIN
+    ..DEFAULTS
 };
 
-/// A region that somebody wrote down once.
+/// Usually a region that was written into a file once and is wrong now.
 pub(super) static WRONG_REGION: Cause = Cause {
     id: "wrong-region",
-    title: "the agent looks for its cluster in another region than the instance's",
-    symptoms: "`Cluster not found`, or a cluster of the same name in another region is joined",
-    proof: "AWS_DEFAULT_REGION in ecs.config, or the region in the cluster's ARN, is not the instance's; with \
-            cluster-not-found it is",
+    title: "the agent looks for its cluster in a region other than the region of the instance",
+    symptoms: "`Cluster not found` in the agent's log, or the instance joins a cluster of the same name in another \
+               region",
+    proof: "AWS_DEFAULT_REGION in ecs.config, or the region in the cluster's ARN, differs from the region of the \
+            instance; if they are equal, it is `cluster-not-found`",
     look_alikes: &["cluster-not-found", "dns-name-unknown"],
-    remedy: "remove AWS_DEFAULT_REGION from ecs.config (AWSRegion from ecs.config.json), or name a cluster of the instance's own region",
+    remedy: "remove AWS_DEFAULT_REGION from ecs.config (AWSRegion from ecs.config.json), or name a cluster in the \
+             region of the instance",
     source: "agent#74; amazon-ecs-cli#232",
     check: |evidence| {
         let home = evidence.expectation.as_ref()?.region.as_deref()?;
-        let said = said_region(evidence);
-        let agents = said.map_or(home, |(said, _)| said);
-        if let Some((wanted, _)) = of_wanted(evidence).filter(|(wanted, _)| *wanted != agents) {
+        let configured = configured_region(evidence);
+        let called = configured.map_or(home, |(region, _)| region);
+        if let Some((wanted, _)) = wanted_region_and_account(evidence).filter(|(wanted, _)| *wanted != called) {
             return Some(vec![format!(
-                "the cluster's ARN names region `{wanted}`, the agent calls `{}`",
-                region(agents)
+                "the cluster's ARN names region `{wanted}`, the agent calls region `{}`",
+                shown_region(called)
             )]);
         }
-        let (said, place) = said.filter(|(said, _)| *said != home)?;
-        // Some mean it: it is the cause where it leads nowhere.
-        let refused = evidence.registration_refused(&NOT_THERE);
-        let gave_up = evidence.agent_exited_with(5).then(|| "the agent exited with code 5".to_owned());
+        let (configured, place) = configured.filter(|(region, _)| *region != home)?;
+        // Another region may be intended, so it is a cause only if the agent failed there.
+        let refused = evidence.registration_refused(&CLUSTER_NOT_FOUND);
+        let gave_up = evidence.agent_exited_with(5).then(|| GAVE_UP_TEXT.to_owned());
         let lost = evidence.agent_logged(&["no such host"]);
         let seen: Vec<String> = [refused, gave_up, lost].into_iter().flatten().collect();
-        let told = format!("{place} is `{}`, the instance runs in `{home}`", region(said));
-        (!seen.is_empty()).then(|| [told].into_iter().chain(seen).collect())
+        let difference = region_difference(configured, place, home);
+        (!seen.is_empty()).then(|| [difference].into_iter().chain(seen).collect())
     },
     note: |evidence| {
         let home = evidence.expectation.as_ref()?.region.as_deref()?;
-        let (said, place) = said_region(evidence).filter(|(said, _)| *said != home)?;
+        let (configured, place) = configured_region(evidence).filter(|(region, _)| *region != home)?;
         let is_joined = evidence.container_instance_arn().is_some();
-        is_joined.then(|| vec![format!("{place} is `{}`, the instance runs in `{home}`", region(said))])
+        is_joined.then(|| vec![region_difference(configured, place, home)])
     },
-    ..PLAIN
+    ..DEFAULTS
 };
 
-/// It was deleted, or its making failed.
+/// The cluster was deleted, or its creation failed.
 pub(super) static INACTIVE: Cause = Cause {
     id: "cluster-inactive",
     title: "the cluster is not ACTIVE",
-    symptoms: "`Cluster not found`, after a stack was made again",
-    proof: "ecs:DescribeClusters knows it with another status; with cluster-not-found it does not know it",
+    symptoms: "`Cluster not found` in the agent's log, after a stack was deleted and created again",
+    proof: "ecs:DescribeClusters returns the cluster with another status; if it does not return the cluster, it is \
+            `cluster-not-found`",
     look_alikes: &["cluster-not-found", "cluster-provisioning"],
-    remedy: "create it again (`aws ecs create-cluster --cluster-name NAME`), or name the one that took its place",
+    remedy: "create it again (`aws ecs create-cluster --cluster-name NAME`), or name the cluster that replaced it",
     source: "agent#583; aws-batch-genomics#9; Amazon ECS API Reference, Cluster",
     check: |evidence| {
         let cluster = described(evidence)?;
-        let gave_up = evidence.agent_exited_with(5).then(|| "the agent exited with code 5".to_owned());
-        // An agent that gave up does not see it become ACTIVE.
+        let gave_up = evidence.agent_exited_with(5).then(|| GAVE_UP_TEXT.to_owned());
+        // An agent that has given up does not register when the cluster becomes ACTIVE.
         let is_dead = matches!(cluster.status.as_str(), "INACTIVE" | "DEPROVISIONING" | "FAILED");
         let is_missed = cluster.status == "PROVISIONING" && gave_up.is_some();
         (is_dead || is_missed).then(|| [status(cluster)].into_iter().chain(gave_up).collect())
     },
-    ..PLAIN
+    ..DEFAULTS
 };
 
 /// Its capacity providers are being attached.
 pub(super) static PROVISIONING: Cause = Cause {
     id: "cluster-provisioning",
-    title: "the cluster is still being made",
-    symptoms: "the agent does not register in a stack that makes its cluster beside its instances",
-    proof: "ecs:DescribeClusters says PROVISIONING; with cluster-inactive it says another status, or the agent gave up",
+    title: "the cluster is still being created",
+    symptoms: "the agent does not register, in a stack that creates the cluster and its instances at the same time",
+    proof: "ecs:DescribeClusters returns the status PROVISIONING; with another status, or if the agent has exited with \
+            code 5, it is `cluster-inactive`",
     look_alikes: &["cluster-inactive", "cluster-not-found"],
     class: Class::Retry,
     exit: Exit::Aws,
-    remedy: "let the instances depend on the cluster (`depends_on`, DependsOn); now wait",
+    remedy: "wait; in the template, let the instances depend on the cluster (`depends_on`, DependsOn)",
     source: "Amazon ECS API Reference, Cluster",
     check: |evidence| {
         let cluster = described(evidence).filter(|cluster| cluster.status == "PROVISIONING")?;
         (!evidence.agent_exited_with(5)).then(|| vec![status(cluster)])
     },
-    ..PLAIN
+    ..DEFAULTS
 };
 
-/// The agent exits 5 on it.
+/// The agent exits with code 5.
 pub(super) static NOT_FOUND: Cause = Cause {
     id: "cluster-not-found",
     title: "the cluster does not exist in this account and region",
-    symptoms: "the agent exits with code 5 (with Debian's unit again and again), its log says `Cluster not found.`",
-    proof: "ecs:DescribeClusters does not know it, or the registration says so and the agent gave up; with wrong-region it is \
-            looked for elsewhere, with cluster-inactive it is known",
+    symptoms: "the agent exits with code 5 (repeatedly with Debian's unit), and its log has `Cluster not found.`",
+    proof: "ecs:DescribeClusters does not find it, or the registration was refused with that error and the agent \
+            exited with code 5; if the agent asks in another region, it is `wrong-region`, and if the cluster has \
+            another status, `cluster-inactive`",
     look_alikes: &["wrong-region", "cluster-inactive", "config-quoted"],
-    remedy: "create it (`aws ecs create-cluster --cluster-name NAME`), or correct the name and the region",
+    remedy: "create it (`aws ecs create-cluster --cluster-name NAME`), or correct the cluster name and the region",
     source: "agent#826 #750 #2146; Amazon ECS API Reference, ClusterNotFoundException",
     check: |evidence| {
         let is_explained = [&OTHER_ACCOUNT, &WRONG_REGION].iter().any(|cause| (cause.check)(evidence).is_some());
@@ -129,53 +136,53 @@ pub(super) static NOT_FOUND: Cause = Cause {
         }
         let wanted = evidence.expectation.as_ref().and_then(|expected| expected.cluster.as_deref());
         let missing = match &evidence.cluster {
-            Some(Ok(described)) if !described.missing.is_empty() && asks_as_we_do(evidence) => Some(format!(
-                "ecs:DescribeClusters knows no cluster `{}`",
+            Some(Ok(described)) if !described.missing.is_empty() && agent_asks_the_same(evidence) => Some(format!(
+                "ecs:DescribeClusters does not find the cluster `{}`",
                 redaction::cluster(wanted.unwrap_or_default())
             )),
             _ => None,
         };
-        let logged = evidence.registration_refused(&NOT_THERE);
-        let gave_up = evidence.agent_exited_with(5).then(|| "the agent exited with code 5".to_owned());
-        // The agent makes `default` where it is missing.
+        let logged = evidence.registration_refused(&CLUSTER_NOT_FOUND);
+        let gave_up = evidence.agent_exited_with(5).then(|| GAVE_UP_TEXT.to_owned());
+        // The agent creates `default` if it does not exist.
         let missing = missing.filter(|_| wanted != Some("default") || gave_up.is_some());
         if missing.is_none() && (logged.is_none() || gave_up.is_none()) {
             return None;
         }
-        let wanted = missing
-            .is_none()
-            .then(|| wanted.map(|name| format!("the wanted cluster is `{}`", redaction::cluster(name))))
-            .flatten();
-        // The agent has asked before it was there, or asks somewhere else than we do.
+        let wanted = wanted
+            .filter(|_| missing.is_none())
+            .map(|name| format!("the wanted cluster is `{}`", redaction::cluster(name)));
+        // The cluster may exist: the agent asked before it was created, or asked another endpoint than ecs-bootstrap.
         let now = described(evidence).map(status);
         Some([missing, wanted, logged, gave_up, now].into_iter().flatten().collect())
     },
-    ..PLAIN
+    ..DEFAULTS
 };
 
-/// The agent retries, and it cannot help.
+/// The agent retries, but a retry cannot succeed.
 pub(super) static QUOTA: Cause = Cause {
     id: "cluster-quota",
-    title: "the cluster holds as many container instances as it may",
-    symptoms: "as register-throttled, for ever: the unit is active, and nothing answers on :51678",
-    proof: "LimitExceededException for this registration; with register-throttled it is ThrottlingException",
+    title: "the cluster has reached its quota of container instances",
+    symptoms: "as with `register-throttled`, but permanently: the unit is active, and nothing answers on port 51678",
+    proof: "the agent's log has LimitExceededException for this registration; if it has ThrottlingException, it is \
+            `register-throttled`",
     look_alikes: &["register-throttled"],
     class: Class::Lasting(Duration::from_secs(60)),
     exit: Exit::Aws,
     remedy: "raise the quota \"Container instances per cluster\" in Service Quotas, or use a second cluster",
     source: "Amazon ECS Developer Guide, \"Service quotas and API throttling limits\"",
     check: |evidence| api::retried(evidence, "LimitExceededException"),
-    ..PLAIN
+    ..DEFAULTS
 };
 
-/// Chosen by tags, and none fits.
+/// The setting `cluster-tags` selects no cluster.
 pub(super) static NO_CLUSTER_MATCHES: Cause = Cause {
     id: "no-cluster-matches",
-    title: "no ACTIVE cluster carries all the wanted tags",
-    symptoms: "nothing was written, and the agent was not started",
-    proof: "each cluster that ecs:ListClusters knows lacks a tag or is not ACTIVE, as listed",
+    title: "no ACTIVE cluster has all the tags of `cluster-tags`",
+    symptoms: "ecs-bootstrap wrote nothing and did not start the agent",
+    proof: "each cluster that ecs:ListClusters returned misses a tag or is not ACTIVE; the evidence lists them",
     look_alikes: &["several-clusters-match", "no-cluster-named"],
-    remedy: "tag the cluster, correct `cluster-tags`, or name the cluster",
+    remedy: "tag the cluster, correct `cluster-tags`, or name the cluster directly",
     source: "ecs-bootstrap's setting `cluster-tags`",
     check: |evidence| match &evidence.stop {
         Some(StageError::Refused(refusal @ Refusal::NoClusterMatches { candidates, .. })) => {
@@ -183,17 +190,17 @@ pub(super) static NO_CLUSTER_MATCHES: Cause = Cause {
         }
         _ => None,
     },
-    ..PLAIN
+    ..DEFAULTS
 };
 
-/// Chosen by tags, and the choice is not one.
+/// The setting `cluster-tags` selects more than one cluster.
 pub(super) static SEVERAL_CLUSTERS_MATCH: Cause = Cause {
     id: "several-clusters-match",
-    title: "several ACTIVE clusters carry all the wanted tags",
-    symptoms: "nothing was written, and the agent was not started",
-    proof: "the clusters are named, each of which carries all the wanted tags",
+    title: "several ACTIVE clusters have all the tags of `cluster-tags`",
+    symptoms: "ecs-bootstrap wrote nothing and did not start the agent",
+    proof: "the evidence names each cluster that has all the tags",
     look_alikes: &["no-cluster-matches"],
-    remedy: "add a tag to `cluster-tags` that only the wanted one carries, or name the cluster",
+    remedy: "add a tag to `cluster-tags` that only the wanted cluster has, or name the cluster directly",
     source: "ecs-bootstrap's setting `cluster-tags`",
     check: |evidence| match &evidence.stop {
         Some(StageError::Refused(refusal @ Refusal::SeveralClustersMatch { names, .. })) => {
@@ -201,65 +208,71 @@ pub(super) static SEVERAL_CLUSTERS_MATCH: Cause = Cause {
         }
         _ => None,
     },
-    ..PLAIN
+    ..DEFAULTS
 };
 
-/// The agent saw no cluster. Why it did not lies in an earlier layer, which then is named in its place.
+/// The agent started without a cluster name. If the reason is visible, a cause of an earlier layer is reported instead.
 pub(super) static JOINED_DEFAULT: Cause = Cause {
     id: "joined-default",
-    title: "the instance joined `default`, and another cluster was wanted",
-    symptoms: "the wanted cluster stays empty, and `default`, perhaps made for it, has the instance",
-    proof: "the agent tells that it is in `default`; what kept ecs.config from naming the cluster is a cause of an earlier \
-            layer where it can be seen",
+    title: "the instance joined `default`, but another cluster was wanted",
+    symptoms: "the wanted cluster stays empty, and the instance is in `default`, which was perhaps created for it",
+    proof: "the agent reports that it is in `default`; if it is visible why ecs.config did not name the cluster, a \
+            cause of an earlier layer is reported",
     look_alikes: &["cluster-other-than-wanted", "config-late", "user-data-failed"],
-    remedy: "the agent started before `ecs.config` named the cluster: `ecs-bootstrap reset-agent --yes`, and deregister \
-             the instance from `default`",
+    remedy: "the agent started before `ecs.config` named the cluster: run `ecs-bootstrap reset-agent --yes`, and \
+             deregister the instance from `default`",
     source: "ecs-refarch#23; tf#4202; agent#139",
     check: |evidence| joined_other_cluster(evidence).filter(|(actual, _)| *actual == "default").map(|(_, seen)| seen),
     when_registered: true,
-    ..PLAIN
+    ..DEFAULTS
 };
 
-/// Another one, by an older file or saved state.
+/// Typically because of an older file or saved state.
 pub(super) static JOINED_OTHER: Cause = Cause {
     id: "cluster-other-than-wanted",
-    title: "the instance joined another cluster than the wanted one",
-    symptoms: "the wanted cluster stays empty, and another has the instance",
-    proof: "the agent tells another cluster, or its ARN is of another one; with joined-default that is `default`",
+    title: "the instance joined another cluster instead of the wanted one",
+    symptoms: "the wanted cluster stays empty, and the instance is in another one",
+    proof: "the agent reports another cluster, or its container instance ARN belongs to another one; if that is \
+            `default`, it is `joined-default`",
     look_alikes: &["joined-default", "cluster-mismatch-saved"],
-    remedy: "`ecs-bootstrap reset-agent --yes`, and deregister the instance from the other cluster",
+    remedy: "run `ecs-bootstrap reset-agent --yes`, and deregister the instance from the other cluster",
     source: "agent#887; ecs-refarch#23",
     check: |evidence| joined_other_cluster(evidence).filter(|(actual, _)| *actual != "default").map(|(_, seen)| seen),
     when_registered: true,
-    ..PLAIN
+    ..DEFAULTS
 };
 
-fn of_wanted(evidence: &Evidence) -> Option<(&str, &str)> {
+/// Region and account in the ARN of the wanted cluster, if it is configured as an ARN.
+fn wanted_region_and_account(evidence: &Evidence) -> Option<(&str, &str)> {
     region_and_account(evidence.expectation.as_ref()?.cluster.as_deref()?)
 }
 
-/// The region that the agent's files name, and where.
-fn said_region(evidence: &Evidence) -> Option<(&str, &'static str)> {
-    let variable = evidence.config.get(REGION).map(|said| said.trim()).filter(|said| !said.is_empty());
+/// The region that the agent's files name, and the place where they name it.
+fn configured_region(evidence: &Evidence) -> Option<(&str, &'static str)> {
+    let variable = evidence.config.get(REGION).map(|region| region.trim()).filter(|region| !region.is_empty());
     let json = || Some((evidence.files.json_region.as_deref()?, "AWSRegion in ecs.config.json"));
-    variable.map(|said| (said, "AWS_DEFAULT_REGION in ecs.config")).or_else(json)
+    variable.map(|region| (region, "AWS_DEFAULT_REGION in ecs.config")).or_else(json)
 }
 
-/// A region as it may be shown.
-fn region(said: &str) -> String {
-    redaction::variable(REGION, said)
+fn region_difference(configured: &str, place: &str, home: &str) -> String {
+    format!("{place} is `{}`, the instance runs in `{home}`", shown_region(configured))
 }
 
-/// Whether the agent asks the same account and region as we do: then what we are told holds for it too.
-fn asks_as_we_do(evidence: &Evidence) -> bool {
+/// A region, redacted for output.
+fn shown_region(region: &str) -> String {
+    redaction::variable(REGION, region)
+}
+
+/// Whether the agent asks the same account and region as ecs-bootstrap, so that the answers hold for the agent too.
+fn agent_asks_the_same(evidence: &Evidence) -> bool {
     let home = evidence.expectation.as_ref().and_then(|expected| expected.region.as_deref());
-    let is_elsewhere = said_region(evidence).is_some_and(|(said, _)| Some(said) != home);
+    let is_elsewhere = configured_region(evidence).is_some_and(|(region, _)| Some(region) != home);
     !is_elsewhere && !has_static_keys(evidence) && !evidence.config.contains_key("ECS_BACKEND_HOST")
 }
 
-/// The wanted cluster, as ECS has it where the agent asks.
+/// The wanted cluster as ecs:DescribeClusters returned it, if the agent asks the same account and region.
 fn described(evidence: &Evidence) -> Option<&Cluster> {
-    if !asks_as_we_do(evidence) {
+    if !agent_asks_the_same(evidence) {
         return None;
     }
     let wanted = cluster_name(evidence.expectation.as_ref()?.cluster.as_deref()?);
@@ -267,7 +280,7 @@ fn described(evidence: &Evidence) -> Option<&Cluster> {
 }
 
 fn status(cluster: &Cluster) -> String {
-    format!("ecs:DescribeClusters says that `{}` is {}", cluster.name, cluster.status)
+    format!("ecs:DescribeClusters returns `{}` with status {}", cluster.name, cluster.status)
 }
 
 #[cfg(test)]
@@ -275,7 +288,7 @@ mod tests {
     use super::super::tests::{healthy_units, ids};
     use super::*;
     use crate::boundary::agent::Metadata;
-    use crate::boundary::aws::Described;
+    use crate::boundary::aws::DescribedClusters;
     use crate::evidence::agent_log::last_attempt;
     use crate::plan::Expectation;
 
@@ -291,7 +304,8 @@ mod tests {
     }
 
     fn gave_up(mut evidence: Evidence) -> Evidence {
-        let line = b"level=error msg=\"Unable to register as a container instance with ECS\" error=\"ClientException: Cluster not found.\"\n";
+        let line = b"level=error msg=\"Unable to register as a container instance with ECS\" \
+                     error=\"ClientException: Cluster not found.\"\n";
         evidence.agent_log = last_attempt(line);
         let mut units = healthy_units();
         units.agent.active_state = Some("failed".to_owned());
@@ -304,7 +318,7 @@ mod tests {
         registered(actual, actual, wanted)
     }
 
-    /// `actual` is what the agent says, `in_arn` where it is.
+    /// `actual` is the cluster that introspection returns, `in_arn` the cluster in the container instance ARN.
     fn registered(actual: &str, in_arn: &str, wanted: &str) -> Vec<&'static str> {
         ids(&Evidence {
             introspection: Some(Ok(Metadata {
@@ -317,7 +331,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_and_the_arn_of_the_same_cluster_are_the_same() {
+    fn a_name_and_the_arn_of_the_same_cluster_are_equal() {
         assert_eq!(joined("prod", "arn:aws:ecs:eu-west-1:1:cluster/prod"), Vec::<&str>::new());
         assert_eq!(joined("prod", "arn:aws:ecs:us-east-1:1:cluster/prod"), ["cluster-other-than-wanted"]);
         assert_eq!(joined("default", "prod"), ["joined-default"]);
@@ -328,7 +342,7 @@ mod tests {
     }
 
     #[test]
-    fn a_log_line_alone_does_not_say_that_the_cluster_is_missing() {
+    fn a_log_line_alone_does_not_prove_that_the_cluster_is_missing() {
         let mut evidence = gave_up(expecting("prod"));
         assert_eq!(ids(&evidence)[0], "cluster-not-found");
         evidence.units = None;
@@ -336,17 +350,17 @@ mod tests {
     }
 
     #[test]
-    fn another_account_and_another_region_are_told_by_the_arn() {
+    fn another_account_and_another_region_are_found_in_the_arn() {
         assert_eq!(ids(&expecting("arn:aws:ecs:eu-west-1:1:cluster/prod")), Vec::<&str>::new());
         assert_eq!(ids(&expecting("arn:aws:ecs:eu-west-1:2:cluster/prod")), ["cluster-other-account"]);
         assert_eq!(ids(&expecting("arn:aws:ecs:eu-west-2:1:cluster/prod")), ["wrong-region"]);
-        let mut meant = expecting("arn:aws:ecs:eu-west-2:1:cluster/prod");
-        meant.config.insert(REGION.to_owned(), "eu-west-2".to_owned());
-        assert_eq!(ids(&meant), Vec::<&str>::new());
+        let mut intended = expecting("arn:aws:ecs:eu-west-2:1:cluster/prod");
+        intended.config.insert(REGION.to_owned(), "eu-west-2".to_owned());
+        assert_eq!(ids(&intended), Vec::<&str>::new());
     }
 
     #[test]
-    fn a_region_of_the_file_counts_once_it_leads_nowhere() {
+    fn a_configured_region_is_a_cause_only_after_the_agent_failed_there() {
         let mut evidence = expecting("prod");
         evidence.config.insert(REGION.to_owned(), "us-east-1".to_owned());
         assert_eq!(ids(&evidence), Vec::<&str>::new());
@@ -356,7 +370,7 @@ mod tests {
 
     #[test]
     fn what_we_are_told_of_our_region_does_not_hold_for_an_agent_that_asks_another_or_as_somebody_else() {
-        let described = || Described { clusters: Vec::new(), missing: vec!["prod".to_owned()] };
+        let described = || DescribedClusters { clusters: Vec::new(), missing: vec!["prod".to_owned()] };
         let mut evidence = Evidence { cluster: Some(Ok(described())), ..expecting("prod") };
         assert_eq!(ids(&evidence), ["cluster-not-found"]);
         for (key, value) in [(REGION, "us-east-1"), ("AWS_ACCESS_KEY_ID", "AKIA"), ("ECS_BACKEND_HOST", "ecs.test")] {
@@ -368,11 +382,11 @@ mod tests {
     }
 
     #[test]
-    fn a_status_is_final_but_for_one() {
+    fn every_status_except_provisioning_is_final() {
         let with = |status: &str| {
             let (name, arn) = ("prod".to_owned(), "arn:aws:ecs:eu-west-1:1:cluster/prod".to_owned());
             let cluster = Cluster { name, arn, status: status.to_owned(), tags: Default::default() };
-            let described = Described { clusters: vec![cluster], missing: Vec::new() };
+            let described = DescribedClusters { clusters: vec![cluster], missing: Vec::new() };
             Evidence { cluster: Some(Ok(described)), ..expecting("prod") }
         };
         for status in ["INACTIVE", "DEPROVISIONING", "FAILED"] {

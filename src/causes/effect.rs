@@ -1,29 +1,30 @@
-//! That an instance has no cluster or the wrong one: what the rows of files and user data explain.
+//! The effect that causes in files and user data explain: an instance without a cluster, or in the wrong one.
 //!
-//! In: evidence. Out: the effect with its text, and whether a line that fails to name a cluster would have named the one
-//! that is missing. It names no cause by itself.
+//! In: evidence. Out: the effect with its evidence lines, and whether a line that the agent does not read would have
+//! named the missing cluster. This module selects no cause.
 
-use crate::agent_variables::check;
+use crate::agent_variables;
 use crate::evidence::user_data::UserData;
 use crate::evidence::{Evidence, StageError};
-use crate::plan::{Refusal, cluster_name, glued};
+use crate::plan::{Refusal, cluster_name, glued_note};
 use crate::readiness::joined_other_cluster;
 use crate::redaction;
 use crate::settings::Rank;
 
-/// A cluster that is missing, or another than the wanted one.
+/// The instance has no cluster, or another one than the wanted one.
 pub(super) struct Effect<'e> {
-    /// What was seen of it.
+    /// Evidence lines.
     pub(super) seen: Vec<String>,
-    /// The wanted one, where somebody has named one that counts.
+    /// The wanted cluster, if a valid source names one.
     pub(super) wanted: Option<&'e str>,
-    /// Whether the agent took itself to `default`.
+    /// Whether the agent joined `default` because nothing named a cluster.
     pub(super) is_in_default: bool,
-    joined: Option<&'e str>,
+    /// The cluster that the agent's files name now.
+    named: Option<&'e str>,
 }
 
 impl Effect<'_> {
-    /// Whether a line that names this cluster, and is not seen, is why.
+    /// Whether the effect is explained by a line that names this cluster and that the agent does not read.
     pub(super) fn would_name(&self, cluster: &str) -> bool {
         match self.wanted {
             Some(wanted) => cluster_name(cluster) == cluster_name(wanted) && !self.is_wanted_named(),
@@ -31,26 +32,27 @@ impl Effect<'_> {
         }
     }
 
-    /// Whether the agent's files name the wanted cluster as things are.
+    /// Whether the agent's files name the wanted cluster now.
     pub(super) fn is_wanted_named(&self) -> bool {
-        matches!((self.wanted, self.joined), (Some(wanted), Some(joined)) if cluster_name(wanted) == cluster_name(joined))
+        self.wanted.is_some() && self.wanted.map(cluster_name) == self.named.map(cluster_name)
     }
 }
 
-/// The effect: where the agent is is where it stays, and before it is somewhere user data may still name a cluster.
+/// The effect, if it is final: a registered agent stays in its cluster. Before the registration, user data that still
+/// runs may name a cluster.
 pub(super) fn effect(evidence: &Evidence) -> Option<Effect<'_>> {
-    let joined = evidence.files.joined.as_deref();
-    let of = |seen, wanted, is_in_default| Some(Effect { seen, wanted, is_in_default, joined });
+    let named = evidence.files.joined.as_deref();
+    let effect = |seen, wanted, is_in_default| Some(Effect { seen, wanted, is_in_default, named });
     match &evidence.stop {
         Some(StageError::Refused(Refusal::NoCluster { evidence_lines })) => {
-            return of(evidence_lines.clone(), None, false);
+            return effect(evidence_lines.clone(), None, false);
         }
         Some(_) => return None,
         None => {}
     }
     let expected = evidence.expectation.as_ref()?;
     if let Some((_, seen)) = joined_other_cluster(evidence) {
-        return of(seen, expected.cluster.as_deref(), false);
+        return effect(seen, expected.cluster.as_deref(), false);
     }
     if expected.cluster.is_some() || evidence.known_units().is_none() {
         return None;
@@ -58,52 +60,53 @@ pub(super) fn effect(evidence: &Evidence) -> Option<Effect<'_>> {
     match (evidence.container_instance_arn(), &evidence.introspection) {
         (None, _) if evidence.user_data_runs() => None,
         (None, _) => {
-            let nobody = "user data has ended, and neither it nor anything else has named a cluster".to_owned();
-            let unread = |why| format!("not everything that may name one could be read: {why}");
-            of([nobody].into_iter().chain(expected.unread.as_ref().map(unread)).collect(), None, false)
+            let unnamed = "user data has ended, and nothing has named a cluster".to_owned();
+            let unread = |error| format!("a source that may name a cluster could not be read: {error}");
+            effect([unnamed].into_iter().chain(expected.unread.as_ref().map(unread)).collect(), None, false)
         }
-        (Some(arn), Some(Ok(metadata))) if metadata.cluster == "default" && joined.is_none() => {
-            of(vec![format!("the agent is `{arn}` in `default`, which nobody named")], None, true)
+        (Some(arn), Some(Ok(metadata))) if metadata.cluster == "default" && named.is_none() => {
+            effect(vec![format!("the agent is `{arn}` in `default`, which nothing has named")], None, true)
         }
         _ => None,
     }
 }
 
-/// Whether user data may be why: a cluster is missing or wrong, or the agent ended where cloud-init found no data.
+/// Whether user data must be read: the cluster is missing or wrong, or the agent gave up after cloud-init found no data
+/// source.
 pub(crate) fn asks_for_user_data(evidence: &Evidence) -> bool {
     let found_none = evidence.files.cloud_init.datasource.as_deref() == Some("DataSourceNone");
     effect(evidence).is_some() || (found_none && evidence.agent_exited_with(5))
 }
 
-/// User data, where it was read.
+/// User data, if it was read.
 pub(super) fn user_data(evidence: &Evidence) -> Option<&UserData> {
     evidence.user_data.as_ref()?.as_ref().ok()
 }
 
-/// The effect, where user data may be why: nobody has named a cluster and it may have meant to, or the files lack the
-/// wanted one and it speaks of a cluster.
-pub(super) fn of_user_data(evidence: &Evidence) -> Option<Effect<'_>> {
+/// The effect, if user data may explain it: no cluster is named and user data may name one, or the files do not name
+/// the wanted cluster and user data mentions a cluster.
+pub(super) fn user_data_effect(evidence: &Evidence) -> Option<Effect<'_>> {
     let effect = effect(evidence)?;
     let known = user_data(evidence);
     let explains = match effect.wanted {
-        Some(_) => !effect.is_wanted_named() && known.is_some_and(|known| known.speaks_of_cluster),
+        Some(_) => !effect.is_wanted_named() && known.is_some_and(|known| known.mentions_cluster),
         None => !effect.is_in_default && known.is_none_or(|known| known.may_name_cluster),
     };
     explains.then_some(effect)
 }
 
-/// What is named as the cluster by `ecs.config` and cannot be one, with what was seen of it.
-pub(super) fn invalid(evidence: &Evidence) -> Option<(&str, String)> {
+/// The value of ECS_CLUSTER in `ecs.config`, with its evidence line, if it is not a valid cluster name or ARN.
+pub(super) fn invalid_cluster_name(evidence: &Evidence) -> Option<(&str, String)> {
     if let Some(StageError::Refused(refusal @ Refusal::ClusterInvalid { value, source_of })) = &evidence.stop {
-        let is_of_file = source_of.rank == Rank::EcsConfig;
-        return is_of_file.then(|| (value.as_str(), format!("{refusal} ({source_of})")));
+        let is_in_file = source_of.rank == Rank::EcsConfig;
+        return is_in_file.then(|| (value.as_str(), format!("{refusal} ({source_of})")));
     }
     let expected = evidence.expectation.as_ref().filter(|_| evidence.stop.is_none())?;
     let value = expected.cluster.as_deref().filter(|_| expected.follows_file)?;
-    let is_read = !evidence.user_data_runs() && check("ECS_CLUSTER", value).is_err();
-    is_read.then(|| {
-        let refusal = format!("`{}` in ecs.config cannot be the name of a cluster", redaction::cluster(value));
-        (value, refusal + glued(value))
+    let is_invalid = agent_variables::check("ECS_CLUSTER", value).is_err();
+    (is_invalid && !evidence.user_data_runs()).then(|| {
+        let text = format!("`{}` in ecs.config is not a valid cluster name", redaction::cluster(value));
+        (value, text + glued_note(value))
     })
 }
 
@@ -121,8 +124,8 @@ mod tests {
 
     const RESULT: &[u8] = br#"{"v1": {"datasource": "DataSourceEc2Local", "errors": ["('scripts_user', X())"]}}"#;
 
-    /// All that can be odd at once, and user data that has failed.
-    fn odd(cluster: Option<&str>, joined: Option<&str>, file: &str) -> Evidence {
+    /// Every issue at once, and user data that has failed.
+    fn with_issues(cluster: Option<&str>, joined: Option<&str>, file: &str) -> Evidence {
         let written = SystemTime::UNIX_EPOCH + Duration::from_secs(2000);
         let files = Files {
             is_examined: true,
@@ -150,12 +153,12 @@ mod tests {
         }
     }
 
-    const ODD: &str = "export ECS_CLUSTER=stage\nECS_CLUSTR=stage\nECS_CLUSTER =stage\n";
+    const ISSUES: &str = "export ECS_CLUSTER=stage\nECS_CLUSTR=stage\nECS_CLUSTER =stage\n";
 
     #[test]
-    fn without_an_effect_nothing_is_accused_and_all_is_noted() {
+    fn without_an_effect_every_issue_is_only_a_note() {
         for joined in [None, Some("prod")] {
-            let evidence = odd(Some("prod"), joined, &format!("{ODD}ECS_CLUSTER=prod\r\n"));
+            let evidence = with_issues(Some("prod"), joined, &format!("{ISSUES}ECS_CLUSTER=prod\r\n"));
             assert_eq!(ids(&evidence), Vec::<&str>::new(), "{joined:?}");
             let noted: Vec<_> = notes(&evidence).iter().map(|note| note.cause.id).collect();
             let all = [
@@ -171,12 +174,12 @@ mod tests {
     }
 
     #[test]
-    fn only_what_would_have_named_the_wanted_cluster_is_accused() {
-        let strayed = ["user-data-failed", "joined-default"];
-        assert_eq!(ids(&odd(Some("prod"), Some("default"), ODD)), strayed);
-        // The file is right and older than the agent: it is something else.
-        assert_eq!(ids(&odd(Some("prod"), Some("default"), "ECS_CLUSTER=prod\n")), ["joined-default"]);
-        let mut late = odd(Some("prod"), Some("default"), "ECS_CLUSTER=prod\n");
+    fn only_a_line_that_would_have_named_the_wanted_cluster_is_a_cause() {
+        let expected = ["user-data-failed", "joined-default"];
+        assert_eq!(ids(&with_issues(Some("prod"), Some("default"), ISSUES)), expected);
+        // The file is right and older than the agent, so it is not the cause.
+        assert_eq!(ids(&with_issues(Some("prod"), Some("default"), "ECS_CLUSTER=prod\n")), ["joined-default"]);
+        let mut late = with_issues(Some("prod"), Some("default"), "ECS_CLUSTER=prod\n");
         if let Some(Ok(units)) = &mut late.units {
             units.agent.exec_main_start_usec = Some(1_000_000_000);
         }
@@ -184,16 +187,16 @@ mod tests {
     }
 
     #[test]
-    fn default_that_nobody_named_is_accused_only_beside_a_line_that_names_another() {
-        assert_eq!(ids(&odd(None, Some("default"), "export ECS_CLUSTER=stage\n"))[0], "config-export");
-        assert_eq!(ids(&odd(None, Some("default"), "export ECS_CLUSTER=default\n")), ["config-wrong-file"]);
-        assert_eq!(ids(&odd(None, Some("default"), "ECS_CLUSTER=default\n")), Vec::<&str>::new());
-        assert_eq!(ids(&odd(None, Some("stage"), "export ECS_CLUSTER=stage\n")), Vec::<&str>::new());
+    fn an_unnamed_default_is_a_cause_only_if_a_line_names_another_cluster() {
+        assert_eq!(ids(&with_issues(None, Some("default"), "export ECS_CLUSTER=stage\n"))[0], "config-export");
+        assert_eq!(ids(&with_issues(None, Some("default"), "export ECS_CLUSTER=default\n")), ["config-wrong-file"]);
+        assert_eq!(ids(&with_issues(None, Some("default"), "ECS_CLUSTER=default\n")), Vec::<&str>::new());
+        assert_eq!(ids(&with_issues(None, Some("stage"), "export ECS_CLUSTER=stage\n")), Vec::<&str>::new());
     }
 
     #[test]
-    fn while_user_data_runs_it_may_still_name_a_cluster() {
-        let mut evidence = odd(None, None, "");
+    fn running_user_data_may_still_name_a_cluster() {
+        let mut evidence = with_issues(None, None, "");
         assert_eq!(ids(&evidence), ["config-wrong-file", "user-data-failed"]);
         if let Some(Ok(units)) = &mut evidence.units {
             units.cloud_final.active_state = Some("activating".to_owned());

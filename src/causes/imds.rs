@@ -1,4 +1,4 @@
-//! Causes that lie in the instance metadata service.
+//! Causes in the instance metadata service (IMDS).
 
 use std::time::Duration;
 
@@ -10,11 +10,11 @@ use crate::evidence::{Evidence, StageError};
 use crate::exit::Exit;
 use crate::redaction::error_chain;
 
-/// What may come up with the network, a little late.
+/// IMDS may become reachable a little after the network is up.
 const LATE: Duration = Duration::from_secs(60);
-/// What a proxy calls itself in `Server:`. The service's own is `EC2ws`.
+/// DnsProbe of proxies in the `Server` header. IMDS itself sends `EC2ws`.
 const PROXIES: [&str; 8] = ["squid", "tinyproxy", "envoy", "haproxy", "zscaler", "bluecoat", "blue coat", "mitmproxy"];
-/// An agent that gets no credentials, in the words of two versions of its SDK.
+/// What the agent logs if it gets no credentials, with two versions of the AWS SDK.
 pub(super) const NO_CREDENTIALS: [&str; 4] = [
     "no EC2 IMDS role found",
     "no valid providers in chain",
@@ -22,46 +22,48 @@ pub(super) const NO_CREDENTIALS: [&str; 4] = [
     "Error getting valid credentials",
 ];
 
-/// The service's own answer; waiting cannot help.
+/// The service itself answers so; waiting cannot help.
 pub(super) static DISABLED: Cause = Cause {
     id: "imds-disabled",
     layer: Layer::Imds,
-    title: "instance metadata is switched off",
-    symptoms: "no container instance; the agent's log cannot infer the region: `Missing required fields: AWSRegion`",
-    proof: "the token request is answered 403, at once and by no proxy; imds-proxied has a Via header or a proxy's Server",
+    title: "the instance metadata service (IMDS) is disabled",
+    symptoms: "the agent does not register, and its log says that it cannot infer the region: `Missing required \
+               fields: AWSRegion`",
+    proof: "the token request is answered with 403, immediately and not by a proxy; if the answer has a Via header or \
+            a proxy's Server header, it is `imds-proxied`",
     look_alikes: &["imds-proxied", "imds-unreachable", "imds-forbidden"],
     class: Class::Terminal,
     exit: Exit::Permission,
     exit_after_deadline: Exit::Permission,
-    remedy: "enable it: `aws ec2 modify-instance-metadata-options --http-endpoint enabled --instance-id ID`, and \
+    remedy: "enable it: `aws ec2 modify-instance-metadata-options --http-endpoint enabled --instance-id ID`, and set \
              HttpEndpoint in the launch template",
     source: "EC2 User Guide, \"Configure the instance metadata service options\"",
-    check: |evidence| named(evidence, |error| matches!(error, ImdsError::Disabled { .. }) && !is_by_proxy(error)),
-    ..Cause::PLAIN
+    check: |evidence| imds_error(evidence, |error| matches!(error, ImdsError::Disabled { .. }) && !is_by_proxy(error)),
+    ..Cause::DEFAULTS
 };
 
-/// Whoever asks through a proxy asks for the proxy's metadata.
+/// A request through a proxy reaches the metadata of the proxy's host, or none.
 pub(super) static PROXIED: Cause = Cause {
     id: "imds-proxied",
     layer: Layer::Imds,
-    title: "instance metadata is asked through a proxy",
-    symptoms: "NoCredentialProviders in the agent's log, though the instance has its role",
-    proof: "HTTP_PROXY stands in ecs.config, NO_PROXY lacks 169.254.169.254, and asked directly the role is there; or a \
-            proxy has answered in the service's place. With no-instance-role the direct answer is 404",
+    title: "requests to the instance metadata service (IMDS) go through a proxy",
+    symptoms: "NoCredentialProviders in the agent's log, although the instance has its role",
+    proof: "ecs.config sets HTTP_PROXY, NO_PROXY does not include 169.254.169.254, and a direct request finds the \
+            role; or a proxy answered instead of IMDS; if the direct answer is 404, it is `no-instance-role`",
     look_alikes: &["no-instance-role", "imds-disabled"],
-    // Longer than the agent pauses: its log may be of a time when the role had not come yet.
+    // Longer than the pause between the agent's attempts: its log may be from a time before the role was attached.
     class: Class::Lasting(Duration::from_secs(30)),
     exit: Exit::Permission,
     exit_after_deadline: Exit::Permission,
-    remedy: "set NO_PROXY=169.254.169.254,169.254.170.2,/var/run/docker.sock wherever a proxy is set: ecs.config, the \
-             drop-ins of docker and of ecs",
+    remedy: "set NO_PROXY=169.254.169.254,169.254.170.2,/var/run/docker.sock at each place that sets a proxy: \
+             ecs.config, and the drop-ins of docker.service and ecs.service",
     source: "agent#605 #805 #23; Amazon ECS Developer Guide, \"HTTP proxy configuration\"",
     check: proxied,
-    ..Cause::PLAIN
+    ..Cause::DEFAULTS
 };
 
 fn proxied(evidence: &Evidence) -> Option<Vec<String>> {
-    if let Some(seen) = named(evidence, is_by_proxy) {
+    if let Some(seen) = imds_error(evidence, is_by_proxy) {
         return Some(seen);
     }
     let proxy = of_metadata(&evidence.config)?;
@@ -71,132 +73,135 @@ fn proxied(evidence: &Evidence) -> Option<Vec<String>> {
     let logged = evidence.agent_logged(&NO_CREDENTIALS).or_else(|| {
         evidence.agent_logged(&["Unable to access EC2 Metadata service", "infer region", "failed to get API token"])
     })?;
-    let told = format!("ecs.config has the proxy `{}`, and NO_PROXY does not hold 169.254.169.254", proxy.shown());
-    Some(vec![told, "asked directly, instance metadata has the role".to_owned(), logged])
+    let setting =
+        format!("ecs.config has the proxy `{}`, and NO_PROXY does not include 169.254.169.254", proxy.shown());
+    Some(vec![setting, "a direct request to IMDS returns the role".to_owned(), logged])
 }
 
-/// Whether the agent's own proxy keeps it from instance metadata.
+/// Whether the agent's proxy prevents it from reaching IMDS.
 pub(super) fn is_proxied(evidence: &Evidence) -> bool {
     proxied(evidence).is_some()
 }
 
-/// Only IPv6 leads anywhere, and metadata is asked by IPv4.
+/// The host has only IPv6, and IMDS is asked over IPv4 by default.
 pub(super) static IPV6_ONLY: Cause = Cause {
     id: "imds-ipv6-only",
     layer: Layer::Imds,
-    title: "this host has only IPv6, and instance metadata does not answer by it",
-    symptoms: "nothing that asks instance metadata works, in a subnet of IPv6 only",
-    proof: "no route of IPv4, a global address of IPv6, and neither address of the service answers; imds-unreachable has \
-            IPv4",
+    title: "this host has only IPv6, and the instance metadata service (IMDS) does not answer over IPv6",
+    symptoms: "in an IPv6-only subnet, every program that uses IMDS fails",
+    proof: "there is no IPv4 route but a global IPv6 address, and IMDS answers at neither of its addresses; if there \
+            is an IPv4 route, it is `imds-unreachable`",
     look_alikes: &["imds-unreachable"],
     class: Class::Lasting(LATE),
     exit: Exit::Imds,
     exit_after_deadline: Exit::Permission,
-    remedy: "`aws ec2 modify-instance-metadata-options --http-protocol-ipv6 enabled --instance-id ID`, and \
+    remedy: "`aws ec2 modify-instance-metadata-options --http-protocol-ipv6 enabled --instance-id ID`, and set \
              HttpProtocolIpv6 in the launch template",
     source: "EC2 User Guide, \"Configure the instance metadata service options\"",
     check: |evidence| {
         let mut seen = unreachable(evidence)?;
         is_ipv6_only(evidence).then(|| {
-            seen.push("the routing table of IPv4 is empty, and there is a global address of IPv6".to_owned());
+            seen.push("the IPv4 routing table is empty, and there is a global IPv6 address".to_owned());
             seen
         })
     },
-    ..Cause::PLAIN
+    ..Cause::DEFAULTS
 };
 
-/// A connection, and no token: the answer's hop limit is used up on the way.
+/// The TCP connection works, but the answer to the token request exceeds the hop limit and is dropped.
 pub(super) static TOKEN_LOST: Cause = Cause {
     id: "imds-token-hop-limit",
     layer: Layer::Imds,
-    title: "instance metadata takes connections, but its token never arrives",
-    symptoms: "a program in a container times out on instance metadata, and the same on the host works",
-    proof: "TCP connects and the token request is never answered; with imds-unreachable TCP does not connect",
+    title: "the instance metadata service (IMDS) accepts connections, but its token never arrives",
+    symptoms: "a program in a container times out on IMDS, and the same program works on the host",
+    proof: "TCP connects, and the token request is never answered; if TCP does not connect, it is `imds-unreachable`",
     look_alikes: &["imds-unreachable"],
     class: Class::Lasting(LATE),
     exit: Exit::Imds,
     exit_after_deadline: Exit::Permission,
-    remedy: "run on the host's network, or raise the hop limit: `aws ec2 modify-instance-metadata-options \
+    remedy: "run it in the network of the host, or raise the hop limit: `aws ec2 modify-instance-metadata-options \
              --http-put-response-hop-limit 2 --instance-id ID`",
     source: "elastic-ci-stack#857; EC2 User Guide, \"Configure the instance metadata service options\"",
-    check: |evidence| named(evidence, |error| matches!(error, ImdsError::TokenLost { .. })),
-    ..Cause::PLAIN
+    check: |evidence| imds_error(evidence, |error| matches!(error, ImdsError::TokenLost { .. })),
+    ..Cause::DEFAULTS
 };
 
-/// Too many callers on this host.
+/// Too many clients on this host.
 pub(super) static THROTTLED: Cause = Cause {
     id: "imds-throttled",
     layer: Layer::Imds,
-    title: "instance metadata is asked too often, and throttles",
-    symptoms: "starts fail at random on a busy host",
-    proof: "429 or 503 to requests that are asked again; imds-unreachable never answers, imds-garbled answers otherwise",
+    title: "the instance metadata service (IMDS) throttles the requests of this host",
+    symptoms: "on a busy host, starts fail at random",
+    proof: "IMDS answers with 429 or 503, also after retries; without any answer it is `imds-unreachable`, with \
+            another status `imds-garbled`",
     look_alikes: &["imds-unreachable", "imds-garbled"],
     class: Class::Retry,
     exit: Exit::Imds,
     exit_after_deadline: Exit::Imds,
-    remedy: "let fewer programs ask, and let them cache what they got; look at user data that polls in a loop",
+    remedy: "let fewer programs ask IMDS, and let them cache the answers; check user data for a loop that polls IMDS",
     source: "agent CHANGELOG #4847; EC2 User Guide, \"Use the Instance Metadata Service to access instance metadata\"",
-    check: |evidence| named(evidence, |error| matches!(error, ImdsError::Status { status: 429 | 503, .. })),
-    ..Cause::PLAIN
+    check: |evidence| imds_error(evidence, |error| matches!(error, ImdsError::Status { status: 429 | 503, .. })),
+    ..Cause::DEFAULTS
 };
 
-/// A token was granted and a path is forbidden.
+/// IMDS issued a token, but a path is forbidden.
 pub(super) static FORBIDDEN: Cause = Cause {
     id: "imds-forbidden",
     layer: Layer::Imds,
-    title: "instance metadata forbids what is asked for",
-    symptoms: "some of instance metadata answers, and some is forbidden",
-    proof: "a token is granted and a path is answered 403; with imds-disabled the token itself is refused",
+    title: "the instance metadata service (IMDS) refuses a requested path",
+    symptoms: "some paths of IMDS answer, others are forbidden",
+    proof: "IMDS issues a token, and a path is answered with 403; if the token itself is refused, it is \
+            `imds-disabled`",
     look_alikes: &["imds-disabled"],
     class: Class::Terminal,
     exit: Exit::Permission,
     exit_after_deadline: Exit::Permission,
-    remedy: "look for a firewall or proxy that filters instance metadata on this host",
+    remedy: "check for a firewall or a proxy on this host that filters IMDS",
     source: "EC2 User Guide, \"Limit instance metadata service access\"",
-    check: |evidence| named(evidence, |error| matches!(error, ImdsError::Forbidden { .. })),
-    ..Cause::PLAIN
+    check: |evidence| imds_error(evidence, |error| matches!(error, ImdsError::Forbidden { .. })),
+    ..Cause::DEFAULTS
 };
 
-/// No connection.
 pub(super) static UNREACHABLE: Cause = Cause {
     id: "imds-unreachable",
     layer: Layer::Imds,
-    title: "instance metadata cannot be reached",
-    symptoms: "the agent cannot infer its region, or restarts for ever; a reboot may heal it",
-    proof: "no connection to the service, or no answer on one; imds-disabled answers 403 at once",
+    title: "the instance metadata service (IMDS) cannot be reached",
+    symptoms: "the agent cannot infer its region, or restarts repeatedly; a reboot may help",
+    proof: "no connection to IMDS, or a connection without an answer; if it answers 403 immediately, it is \
+            `imds-disabled`",
     look_alikes: &["imds-disabled", "imds-token-hop-limit", "imds-ipv6-only"],
     class: Class::Lasting(LATE),
     exit: Exit::Imds,
     exit_after_deadline: Exit::Permission,
-    remedy: "look at the route to 169.254.169.254 (`ip route get 169.254.169.254`), the metric of a second interface, and \
-             the host's firewall",
+    remedy: "check the route to 169.254.169.254 (`ip route get 169.254.169.254`), the metric of a second network \
+             interface, and the host's firewall",
     source: "agent#121 #140 #1857",
     check: |evidence| unreachable(evidence).filter(|_| !is_ipv6_only(evidence)),
-    ..Cause::PLAIN
+    ..Cause::DEFAULTS
 };
 
-/// Something answers that is not the service, or the service is in trouble: the general one of its layer.
+/// Another program answers, or IMDS itself has a fault: the general cause of this layer.
 pub(super) static GARBLED: Cause = Cause {
     id: "imds-garbled",
     layer: Layer::Imds,
-    title: "instance metadata answers with errors or with something else than metadata",
-    symptoms: "whatever asks instance metadata gets nonsense",
-    proof: "an answer that is no metadata, or a status that the service does not give; imds-throttled is 429 or 503",
+    title: "the instance metadata service (IMDS) answers with an error or with data that is not metadata",
+    symptoms: "programs that use IMDS get errors or unusable answers",
+    proof: "the answer is not metadata, or has a status that IMDS does not use; with 429 or 503 it is `imds-throttled`",
     look_alikes: &["imds-throttled", "imds-proxied"],
     class: Class::Lasting(LATE),
     exit: Exit::Imds,
     exit_after_deadline: Exit::Permission,
-    remedy: "look for a proxy or another program that answers in its place; AWS_EC2_METADATA_SERVICE_ENDPOINT must \
+    remedy: "check for a proxy or another program that answers instead of IMDS; AWS_EC2_METADATA_SERVICE_ENDPOINT must \
              name an IMDSv2 endpoint",
     source: "EC2 User Guide, \"Use the Instance Metadata Service to access instance metadata\"",
     check: |evidence| match &evidence.stop {
         Some(stop @ StageError::NotMetadata { .. }) => Some(vec![error_chain(stop)]),
-        _ => named(evidence, |error| {
+        _ => imds_error(evidence, |error| {
             matches!(error, ImdsError::Status { status, .. } if !matches!(status, 429 | 503))
                 || matches!(error, ImdsError::Garbled { .. } | ImdsError::Setup { .. })
         }),
     },
-    ..Cause::PLAIN
+    ..Cause::DEFAULTS
 };
 
 /// Whether a 403 to the token request came from a proxy.
@@ -207,15 +212,15 @@ fn is_by_proxy(error: &ImdsError) -> bool {
 }
 
 fn unreachable(evidence: &Evidence) -> Option<Vec<String>> {
-    named(evidence, |error| matches!(error, ImdsError::Unreachable { .. } | ImdsError::NoAnswer { .. }))
+    imds_error(evidence, |error| matches!(error, ImdsError::Unreachable { .. } | ImdsError::NoAnswer { .. }))
 }
 
 fn is_ipv6_only(evidence: &Evidence) -> bool {
     evidence.network_path.routes.is_some_and(|routes| !routes.v4_any && routes.v6_address)
 }
 
-/// The error of the metadata service that stopped a room, or that verify met, when it is of this kind.
-fn named(evidence: &Evidence, is: fn(&ImdsError) -> bool) -> Option<Vec<String>> {
+/// The IMDS error that stopped a pipeline stage or occurred during verify, if `is` selects it.
+fn imds_error(evidence: &Evidence, is: fn(&ImdsError) -> bool) -> Option<Vec<String>> {
     let stopped = match &evidence.stop {
         Some(StageError::Imds(error)) => Some(error),
         _ => None,
@@ -237,18 +242,18 @@ mod tests {
     use crate::evidence::routes::Routes;
 
     #[test]
-    fn off_lost_and_unreachable_are_told_apart() {
+    fn each_imds_error_has_its_cause() {
         let elapsed = Duration::from_secs(2);
         let status = |status| ImdsError::Status { path: "meta-data".to_owned(), status, attempts: 9, elapsed };
-        let off = |via: Option<&str>, server: Option<&str>| {
+        let disabled = |via: Option<&str>, server: Option<&str>| {
             let text = |text: Option<&str>| text.map(str::to_owned);
             ImdsError::Disabled { via: text(via), server: text(server) }
         };
         for (error, id) in [
-            (off(None, None), "imds-disabled"),
-            (off(None, Some("EC2ws")), "imds-disabled"),
-            (off(Some("1.1 proxy"), None), "imds-proxied"),
-            (off(None, Some("Squid/6.1")), "imds-proxied"),
+            (disabled(None, None), "imds-disabled"),
+            (disabled(None, Some("EC2ws")), "imds-disabled"),
+            (disabled(Some("1.1 proxy"), None), "imds-proxied"),
+            (disabled(None, Some("Squid/6.1")), "imds-proxied"),
             (ImdsError::TokenLost { attempts: 2, elapsed }, "imds-token-hop-limit"),
             (ImdsError::Unreachable { attempts: 2, elapsed, source: None }, "imds-unreachable"),
             (ImdsError::Forbidden { path: "meta-data/tags".to_owned() }, "imds-forbidden"),
@@ -261,7 +266,7 @@ mod tests {
     }
 
     #[test]
-    fn a_host_without_ipv4_is_told_only_where_its_tables_say_so() {
+    fn ipv6_only_is_decided_by_the_routing_tables() {
         let with = |routes| {
             let error = ImdsError::Unreachable { attempts: 2, elapsed: LATE, source: None };
             ids(&Evidence {

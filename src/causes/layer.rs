@@ -1,49 +1,50 @@
-//! The layers in which something can break, in the order in which they are judged.
+//! The layers in which something can break, in the order in which they are checked.
 
 use serde::Serialize;
 
-/// Where one must act. The first broken layer names the cause; what broke behind it is a consequence.
+/// The part of the system that must be fixed. The first broken layer has the cause; faults in later layers are usually
+/// its consequences.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Layer {
     /// The clock: a wrong one makes TLS, signatures and expiry all look broken.
     Clock,
-    /// Settings of ours and `ecs.config`.
+    /// The settings of ecs-bootstrap, and `ecs.config`.
     Config,
     /// cloud-init and user data.
     CloudInit,
     /// The host itself: disk, memory, SELinux.
     Host,
-    /// docker.
+    /// The Docker daemon.
     Docker,
-    /// systemd's units, and what the agent's own does before the agent runs.
+    /// systemd units, and what the agent's unit does before the agent runs.
     Units,
     /// The instance metadata service.
     Imds,
     /// The instance's role.
     Role,
-    /// Names.
+    /// Name resolution.
     Dns,
     /// Routes, proxies and TCP.
     Route,
-    /// TLS.
+    /// TLS handshakes and certificates.
     Tls,
-    /// What the API answers: what the role may do, throttling, errors.
+    /// The answers of AWS APIs: permissions, throttling, errors.
     Api,
-    /// The cluster, and the region that it is looked for in.
+    /// The cluster, and the region and account in which the agent looks for it.
     Cluster,
     /// The agent and its saved state.
     Agent,
     /// The agent's connection to the control plane (ACS).
     Acs,
-    /// Nothing is wrong, the instance waits.
+    /// Nothing is broken: the instance is waiting.
     Lifecycle,
-    /// Nothing fits.
+    /// No cause fits.
     Unknown,
 }
 
 impl Layer {
-    /// Those that can break, in the order in which they are judged.
+    /// The layers that can break, in the order in which they are checked.
     pub const ALL: [Layer; 15] = [
         Layer::Clock,
         Layer::Config,
@@ -62,7 +63,7 @@ impl Layer {
         Layer::Acs,
     ];
 
-    /// One word, as in JSON.
+    /// The name of the layer, as in JSON.
     pub fn word(self) -> &'static str {
         match self {
             Layer::Clock => "clock",

@@ -1,4 +1,4 @@
-//! What looks like a failure and is the instance's place in its life cycle.
+//! States in the lifecycle of an instance that look like a failure.
 
 use super::{Cause, Class, Layer};
 use crate::evidence::Evidence;
@@ -8,37 +8,38 @@ use crate::exit::Exit;
 pub(super) static WARM_POOL_WAITING: Cause = Cause {
     id: "warm-pool-waiting",
     layer: Layer::Lifecycle,
-    title: "the instance is in a warm pool, and its agent registers when it goes into service",
-    symptoms: "the instance is healthy and not in the cluster, for hours",
-    proof: "ECS_WARM_POOLS_CHECK is on and the target lifecycle state begins with `Warmed`; where there is no such state it is \
-            `warm-pool-state-missing`",
+    title: "the instance is in a warm pool, and its agent registers when the instance goes into service",
+    symptoms: "a healthy instance is not in the cluster for hours",
+    proof: "ECS_WARM_POOLS_CHECK is on, and the target lifecycle state begins with `Warmed`; if there is no target \
+            lifecycle state, it is `warm-pool-state-missing`",
     look_alikes: &["warm-pool-state-missing"],
     class: Class::Waiting,
     exit: Exit::Done,
     exit_after_deadline: Exit::Done,
-    remedy: "nothing to do: it registers when Auto Scaling moves it to InService",
+    remedy: "nothing to do: the agent registers when Auto Scaling moves the instance to InService",
     source: "agent#3000; Amazon EC2 Auto Scaling User Guide, \"Warm pools\"",
     check: |evidence| {
         let state = evidence.target_state.as_deref().filter(|state| state.starts_with("Warmed"))?;
         checks_pool(evidence)
-            .then(|| vec![format!("Auto Scaling's target state is `{state}`, and ECS_WARM_POOLS_CHECK is on")])
+            .then(|| vec![format!("the target lifecycle state is `{state}`, and ECS_WARM_POOLS_CHECK is on")])
     },
-    ..Cause::PLAIN
+    ..Cause::DEFAULTS
 };
 
-/// The agent asks each minute for up to two hours, some at once give up.
+/// The agent retries each minute for up to two hours; some versions give up at once.
 pub(super) static WARM_POOL_STATE_MISSING: Cause = Cause {
     id: "warm-pool-state-missing",
     layer: Layer::Agent,
-    title: "the agent waits for the state of a warm pool, and the instance is in no Auto Scaling group",
-    symptoms: "a long silence after `Waiting for instance to go InService`, or exit code 5",
-    proof: "ECS_WARM_POOLS_CHECK is on and instance metadata has no target-lifecycle-state (404); a state that begins with \
-            `Warmed` is `warm-pool-waiting`",
+    title: "the agent waits for a warm pool state, but the instance is not in an Auto Scaling group",
+    symptoms: "the agent's log stops for a long time after `Waiting for instance to go InService`, or the agent exits \
+               with code 5",
+    proof: "ECS_WARM_POOLS_CHECK is on, and IMDS has no target-lifecycle-state (404); if there is a state that begins \
+            with `Warmed`, it is `warm-pool-waiting`",
     look_alikes: &["warm-pool-waiting", "agent-gave-up"],
     class: Class::Retry,
     exit: Exit::NotRegistered,
     exit_after_deadline: Exit::Agent,
-    remedy: "remove ECS_WARM_POOLS_CHECK where the instance is not launched by an Auto Scaling group with a warm pool",
+    remedy: "remove ECS_WARM_POOLS_CHECK if the instance is not launched by an Auto Scaling group with a warm pool",
     source: "agent#4487 #4644; PR 3032",
     check: |evidence| {
         if !checks_pool(evidence) || !evidence.outside_group {
@@ -47,27 +48,24 @@ pub(super) static WARM_POOL_STATE_MISSING: Cause = Cause {
         let waits = evidence.agent_logged(&["Waiting for instance to go InService"]);
         let lost = evidence.agent_logged(&["Could not determine target lifecycle of instance"]);
         let logged = lost.or(waits)?;
-        Some(vec![
-            "ECS_WARM_POOLS_CHECK is on, and instance metadata has no autoscaling/target-lifecycle-state".to_owned(),
-            logged,
-        ])
+        Some(vec!["ECS_WARM_POOLS_CHECK is on, and IMDS has no autoscaling/target-lifecycle-state".to_owned(), logged])
     },
-    ..Cause::PLAIN
+    ..Cause::DEFAULTS
 };
 
-/// Where nobody waits for tasks it is as good as joined.
+/// Only a note: the instance has joined.
 pub(super) static DRAINING: Cause = Cause {
     id: "draining",
     layer: Layer::Lifecycle,
-    title: "the container instance is DRAINING, so it gets no tasks",
-    symptoms: "the instance is in the cluster, connected, and stays empty",
-    proof: "ecs:DescribeContainerInstances says DRAINING",
+    title: "the container instance is DRAINING, so ECS places no tasks on it",
+    symptoms: "the instance is in the cluster and connected, but gets no tasks",
+    proof: "ecs:DescribeContainerInstances returns the status DRAINING",
     look_alikes: &["deregistered-while-up"],
     class: Class::Waiting,
     exit: Exit::Done,
     exit_after_deadline: Exit::Done,
-    remedy: "`aws ecs update-container-instances-state --status ACTIVE`, unless Spot or a capacity provider takes it out of \
-             service",
+    remedy: "`aws ecs update-container-instances-state --cluster NAME --container-instances ARN --status ACTIVE`, \
+             unless a Spot interruption or a capacity provider is removing the instance",
     source: "Amazon ECS Developer Guide, \"Draining Amazon ECS container instances\"",
     note: |evidence| match &evidence.registration {
         Some(Ok(Some(instance))) if instance.status == "DRAINING" => {
@@ -75,41 +73,42 @@ pub(super) static DRAINING: Cause = Cause {
         }
         _ => None,
     },
-    ..Cause::PLAIN
+    ..Cause::DEFAULTS
 };
 
-/// A status in which ECS places no task, whatever else works.
+/// With such a status ECS places no tasks, even if everything else works.
 pub(super) static NOT_ACTIVE: Cause = Cause {
     id: "registration-not-active",
     layer: Layer::Agent,
-    title: "the container instance is registered, and its status is neither ACTIVE nor DRAINING",
-    symptoms: "the agent runs and may be connected, and the instance gets no tasks",
-    proof: "ecs:DescribeContainerInstances gives a status such as REGISTERING, REGISTRATION_FAILED, DEREGISTERING or INACTIVE, \
-            and the reason with it; where the log says that the instance was deregistered it is `deregistered-while-up`",
+    title: "the container instance is registered, but its status is neither ACTIVE nor DRAINING",
+    symptoms: "the agent runs and may be connected, but the instance gets no tasks",
+    proof: "ecs:DescribeContainerInstances returns a status such as REGISTERING, REGISTRATION_FAILED, DEREGISTERING or \
+            INACTIVE, with its reason; if the agent's log says that the instance was deregistered, it is \
+            `deregistered-while-up`",
     look_alikes: &["draining", "deregistered-while-up", "registration-inactive", "agent-not-connected"],
     class: Class::Retry,
     exit: Exit::NotRegistered,
     exit_after_deadline: Exit::Agent,
-    remedy: "REGISTERING ends by itself; after REGISTRATION_FAILED mend what the reason names, and replace the instance; after \
-             a deregistration run `ecs-bootstrap reset-agent --yes`, which registers it anew",
+    remedy: "REGISTERING ends by itself; after REGISTRATION_FAILED fix what the reason names, and replace the \
+             instance; after a deregistration run `ecs-bootstrap reset-agent --yes`, which registers it again",
     source: "Amazon ECS API Reference, ContainerInstance, `status` and `statusReason`",
     check: |evidence| match &evidence.registration {
         Some(Ok(Some(instance))) if !matches!(instance.status.as_str(), "ACTIVE" | "DRAINING") => {
-            let status = format!("ecs:DescribeContainerInstances gives the status {}", instance.status);
-            let reason = instance.status_reason.as_ref().map(|reason| format!("and as its reason `{reason}`"));
+            let status = format!("ecs:DescribeContainerInstances returns status {}", instance.status);
+            let reason = instance.status_reason.as_ref().map(|reason| format!("the reason is `{reason}`"));
             Some([status].into_iter().chain(reason).collect())
         }
         _ => None,
     },
     when_registered: true,
-    ..Cause::PLAIN
+    ..Cause::DEFAULTS
 };
 
 fn checks_pool(evidence: &Evidence) -> bool {
     evidence.config.get("ECS_WARM_POOLS_CHECK").is_some_and(|value| is_true(value))
 }
 
-/// A Go boolean, as the agent reads it.
+/// A boolean, parsed like Go's `strconv.ParseBool`, which the agent uses.
 fn is_true(value: &str) -> bool {
     matches!(value.trim(), "1" | "t" | "T" | "true" | "TRUE" | "True")
 }
@@ -120,7 +119,7 @@ mod tests {
     use crate::evidence::Evidence;
 
     #[test]
-    fn a_state_that_was_not_asked_for_is_not_missing() {
+    fn a_state_that_was_not_requested_is_not_missing() {
         let mut evidence = Evidence {
             config: [("ECS_WARM_POOLS_CHECK".to_owned(), "true".to_owned())].into(),
             agent_log: crate::evidence::agent_log::last_attempt(
@@ -134,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn waiting_needs_both_the_pool_and_the_agents_setting() {
+    fn waiting_requires_the_pool_and_the_agents_setting() {
         let with = |check: &str, state: &str| {
             ids(&Evidence {
                 config: [("ECS_WARM_POOLS_CHECK".to_owned(), check.to_owned())].into(),

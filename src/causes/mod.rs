@@ -1,9 +1,9 @@
-//! The catalogue of causes and how one is chosen.
+//! The catalogue of causes, and how a cause is chosen.
 //!
 //! In: [`Evidence`]. Out: the causes that fit, the first broken layer first. Each cause is one `static` in the file of
-//! the layer where one must act: its id, title, class, remedy, exit code and check stand in one place, and [`ALL`]
-//! lists them from specific to general. A cause without support is never named: [`UNKNOWN`] is worth more than a
-//! confident wrong one.
+//! the layer that must be fixed. It has its id, title, class, remedy, exit code and check in one place. [`ALL`] lists
+//! the causes from specific to general. A cause without evidence is never reported: [`UNKNOWN`] is better than a wrong
+//! cause.
 
 mod acs;
 mod agent;
@@ -48,23 +48,23 @@ use crate::evidence::Evidence;
 use crate::exit::Exit;
 use crate::redaction::{self, error_chain};
 
-/// When a cause is final.
+/// When a cause is final, that is, when waiting longer cannot help.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Class {
-    /// A person must change something: told at once.
+    /// Final at once: a person must change something.
     Terminal,
-    /// It may still come (a role, a policy): final when the instance is older than this.
+    /// What is missing (a role, a policy) may still be created: final if the instance is older than this.
     Settling(Duration),
-    /// It may heal: waited for until the deadline.
+    /// It may recover: never final before the deadline.
     Retry,
-    /// It may heal: final when it was seen without a break for this long.
+    /// It may recover: final after it was seen without interruption for this long.
     Lasting(Duration),
-    /// Not a failure.
+    /// Not a failure: the instance waits on purpose.
     Waiting,
 }
 
 impl Class {
-    /// One word.
+    /// The name of the class, as in JSON.
     pub fn word(self) -> &'static str {
         match self {
             Class::Terminal => "terminal",
@@ -75,46 +75,46 @@ impl Class {
     }
 }
 
-/// One reason why an instance does not join.
+/// One reason why an instance does not join its cluster.
 ///
-/// `check` answers what of the evidence supports it, `None` when nothing does. It is asked only while the instance has
-/// not registered, but where `when_registered` says otherwise. `note` answers what is worth knowing of the same thing
-/// where it keeps no instance from its cluster.
+/// `check` returns the evidence lines that support the cause, or `None` if there are none. It runs only while the
+/// instance has not registered, unless `when_registered` is set. `note` returns evidence lines for the same fault if it
+/// does not prevent the instance from joining.
 pub struct Cause {
-    /// Stable, kebab-case; the same in text, JSON, journal and documents.
+    /// Stable and kebab-case: an interface in text, JSON, journal and documentation.
     pub id: &'static str,
-    /// Where one must act.
+    /// The layer that must be fixed.
     pub layer: Layer,
-    /// What is wrong, in a line.
+    /// What is wrong, in one line.
     pub title: &'static str,
-    /// How it looks to whoever meets it without this program.
+    /// What an operator sees without ecs-bootstrap.
     pub symptoms: &'static str,
-    /// What proves it, and what tells it from its look-alikes.
+    /// What proves it, and what distinguishes it from its look-alikes.
     pub proof: &'static str,
-    /// The ids of what looks the same and is something else.
+    /// The ids of causes with similar symptoms.
     pub look_alikes: &'static [&'static str],
-    /// When it is final.
+    /// When the cause is final.
     pub class: Class,
-    /// The exit code while it can still heal, or at once for a terminal cause.
+    /// The exit code before the deadline of a cause that may recover, and of a terminal cause.
     pub exit: Exit,
-    /// The exit code once it was waited for in vain.
+    /// The exit code after the deadline.
     pub exit_after_deadline: Exit,
-    /// The next step.
+    /// What to do next: a command, an IAM action or a setting.
     pub remedy: &'static str,
-    /// Where this is known from.
+    /// The documents and issues that describe this fault.
     pub source: &'static str,
-    /// Whether it can be why an instance that has registered is not where it should be.
+    /// Whether the cause can also affect an instance that has registered.
     when_registered: bool,
     check: Check,
     note: Check,
 }
 
-/// What of the evidence speaks for a cause, a line a piece.
+/// Returns the evidence lines for a cause.
 type Check = fn(&Evidence) -> Option<Vec<String>>;
 
 impl Cause {
-    /// What most causes have in common.
-    const PLAIN: Cause = Cause {
+    /// Default values for most causes.
+    const DEFAULTS: Cause = Cause {
         id: "",
         layer: Layer::Unknown,
         title: "",
@@ -139,7 +139,7 @@ impl std::fmt::Debug for Cause {
 }
 
 impl Cause {
-    /// Whether this is the absence of a cause.
+    /// Whether this is [`UNKNOWN`].
     pub fn is_unknown(&self) -> bool {
         self.layer == Layer::Unknown
     }
@@ -151,17 +151,17 @@ impl Serialize for Cause {
     }
 }
 
-/// A cause with what was seen of it.
+/// A cause with its evidence.
 #[derive(Clone, Debug, Serialize)]
 pub struct Finding {
-    /// The cause.
+    /// The cause that the evidence supports.
     pub cause: &'static Cause,
-    /// What supports it, a line a piece.
+    /// The evidence lines, redacted.
     pub seen: Vec<String>,
 }
 
 impl Finding {
-    /// A finding with its evidence as it may be shown.
+    /// A finding with redacted evidence lines.
     fn new(cause: &'static Cause, seen: Vec<String>) -> Finding {
         Finding { cause, seen: redaction::lines(seen) }
     }
@@ -177,20 +177,21 @@ impl Finding {
     }
 }
 
-/// What is said when nothing fits.
+/// The cause that is reported when no check of the catalogue fits.
 pub static UNKNOWN: Cause = Cause {
     id: "unknown",
     layer: Layer::Unknown,
-    title: "the instance did not register, and nothing seen says why",
+    title: "the instance did not register, and no known cause fits the evidence",
     class: Class::Retry,
     exit: Exit::NotRegistered,
     exit_after_deadline: Exit::NotRegistered,
     symptoms: "the instance is not in its cluster, and no cause of the catalogue has evidence",
-    proof: "every probe has run, and what they saw supports none of the others; it is listed as evidence, by the layer",
-    remedy: "read `journalctl -u ecs -u docker` and `/var/log/ecs/ecs-agent.log`, and report what is there as a bug",
-    source: "none of the catalogue's checks fits",
+    proof: "every probe has run, and the results support none of the other causes; the evidence lists the results by \
+            layer",
+    remedy: "read `journalctl -u ecs -u docker` and `/var/log/ecs/ecs-agent.log`, and report what they show as a bug",
+    source: "none of the checks in the catalogue fits",
     check: unknown,
-    ..Cause::PLAIN
+    ..Cause::DEFAULTS
 };
 
 fn unknown(evidence: &Evidence) -> Option<Vec<String>> {
@@ -205,29 +206,32 @@ fn unknown(evidence: &Evidence) -> Option<Vec<String>> {
     match &evidence.introspection {
         Some(Err(error)) => seen.push(error_chain(error)),
         Some(Ok(metadata)) if metadata.container_instance_arn.is_empty() => {
-            seen.push("the agent answers, but holds no container instance ARN (throttled for an hour)".to_owned());
+            let text = "the agent answers, but has no container instance ARN (a throttled agent retries for an hour)";
+            seen.push(text.to_owned());
         }
         _ => {}
     }
     if let Some(Ok(None)) = &evidence.registration {
-        seen.push("ecs:DescribeContainerInstances does not know the ARN that the agent tells".to_owned());
+        seen.push("ecs:DescribeContainerInstances does not find the ARN that the agent reports".to_owned());
     }
     if let Some(Ok(Some(container))) = &evidence.container
         && !container.running
     {
-        seen.push(format!("the agent's container is not running, last exit code {}", container.exit_code));
+        seen.push(format!("the agent's container is not running, its last exit code is {}", container.exit_code));
     }
     let errors =
         evidence.agent_log.iter().filter(|line| matches!(line.level.as_str(), "error" | "critical" | "crit")).count();
     if errors > 0 {
-        seen.push(format!("/var/log/ecs/ecs-agent.log has {errors} lines of level error since the agent's last start"));
+        seen.push(format!(
+            "/var/log/ecs/ecs-agent.log has {errors} lines of level error since the last start of the agent"
+        ));
     }
     if let Some(Err(error)) = &evidence.units {
         seen.push(error_chain(error));
     }
     for job in &evidence.jobs {
         if let Some(result) = job.result.as_ref().filter(|result| **result != JobResult::Done) {
-            seen.push(format!("the queued job of {} ended as `{result:?}`", job.unit));
+            seen.push(format!("the queued job of {} ended with the result `{result:?}`", job.unit));
         }
     }
     Some(seen)
@@ -236,16 +240,16 @@ fn unknown(evidence: &Evidence) -> Option<Vec<String>> {
 /// All causes that the evidence supports, the first broken layer first, within it the most specific first.
 pub fn diagnose(evidence: &Evidence) -> Vec<Finding> {
     let is_registered = evidence.container_instance_arn().is_some();
-    let counts = |cause: &&&Cause| cause.when_registered || !is_registered;
-    let mut findings = findings(evidence, ALL.iter().filter(counts), |cause| cause.check);
-    // That the agent ends again and again is what every broken layer before it comes to.
+    let applies = |cause: &&&Cause| cause.when_registered || !is_registered;
+    let mut findings = findings(evidence, ALL.iter().filter(applies), |cause| cause.check);
+    // Repeated exits of the agent are a symptom of every earlier broken layer, so this general cause is dropped then.
     let is_explained =
         findings.iter().any(|found| found.cause.layer < Layer::Agent && found.cause.class != Class::Waiting);
     findings.retain(|found| !is_explained || !std::ptr::eq(found.cause, &agent::EXITS));
     findings
 }
 
-/// What is worth knowing and keeps no instance from its cluster, in the same order.
+/// Faults that do not prevent the instance from joining its cluster, in the same order.
 pub fn notes(evidence: &Evidence) -> Vec<Finding> {
     findings(evidence, ALL.iter(), |cause| cause.note)
 }
@@ -261,27 +265,16 @@ fn findings<'c>(
     findings
 }
 
-/// The finding of [`UNKNOWN`].
+/// The finding for [`UNKNOWN`], with the available evidence.
 pub fn nothing_fits(evidence: &Evidence) -> Finding {
     Finding::new(&UNKNOWN, unknown(evidence).unwrap_or_default())
 }
 
-/// The whole catalogue, by layer.
+/// The whole catalogue including [`UNKNOWN`], ordered by layer.
 pub fn all() -> Vec<&'static Cause> {
     let mut all: Vec<_> = ALL.iter().copied().chain([&UNKNOWN]).collect();
     all.sort_by_key(|cause| cause.layer);
     all
-}
-
-/// The id that may have been meant: at most a third of its letters away.
-pub fn nearest(wrong: &str) -> Option<&'static str> {
-    /// No id is longer.
-    const LONGEST: usize = 64;
-    if wrong.len() > LONGEST {
-        return None;
-    }
-    let near = all().into_iter().map(|cause| (strsim::damerau_levenshtein(wrong, cause.id), cause.id)).min()?;
-    (near.0 <= (wrong.len().min(near.1.len()) / 4).clamp(1, 4)).then_some(near.1)
 }
 
 /// The cause with this id.
@@ -295,7 +288,7 @@ pub(crate) mod tests {
     use crate::boundary::systemd::UnitState;
     use crate::facts::Units;
 
-    /// Evidence of a host whose units are installed, enabled and running.
+    /// Units that are installed, enabled and running.
     pub(crate) fn healthy_units() -> Units {
         let unit = |name: &str| UnitState {
             name: name.to_owned(),
@@ -309,13 +302,13 @@ pub(crate) mod tests {
         Units { docker: unit("docker.service"), agent: unit("ecs.service"), cloud_final: unit("cloud-final.service") }
     }
 
-    /// The ids that are found, in order.
+    /// The ids of the findings, in order.
     pub(crate) fn ids(evidence: &Evidence) -> Vec<&'static str> {
         diagnose(evidence).iter().map(|finding| finding.cause.id).collect()
     }
 
     #[test]
-    fn every_id_is_kebab_case_and_there_once() {
+    fn every_id_is_kebab_case_and_unique() {
         for cause in ALL {
             let is_kebab = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
             assert!(cause.id.chars().all(is_kebab), "{}", cause.id);
@@ -325,7 +318,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn nothing_is_accused_without_evidence() {
+    fn without_evidence_no_cause_is_reported() {
         assert_eq!(ids(&Evidence::default()), Vec::<&str>::new());
         let evidence = Evidence { units: Some(Ok(healthy_units())), ..Evidence::default() };
         assert_eq!(ids(&evidence), Vec::<&str>::new());
@@ -342,7 +335,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn a_settling_cause_is_final_once_the_instance_is_old_enough() {
+    fn a_settling_cause_is_final_after_its_window() {
         let finding = Finding { cause: &role::NO_INSTANCE_ROLE, seen: Vec::new() };
         let at = |age| finding.is_final(&Evidence { age: Some(Duration::from_secs(age)), ..Evidence::default() });
         assert!(!at(10));

@@ -1,4 +1,4 @@
-//! Causes that lie in the instance's identity: its profile, its role, and the credentials that come of them.
+//! Causes in the instance's identity: its instance profile, its role, and the credentials of the role.
 
 use std::time::Duration;
 
@@ -10,29 +10,29 @@ use crate::evidence::Evidence;
 use crate::exit::Exit;
 use crate::redaction::error_chain;
 
-/// A role and its policy may arrive minutes after the instance.
+/// A role and its policy may be created or attached minutes after the launch.
 pub(super) const LATE: Duration = Duration::from_secs(300);
 const TRUST: &str = "AssumeRoleUnauthorizedAccess";
 
-/// What the causes of this layer have in common.
-const PLAIN: Cause = Cause {
+/// The fields that the causes of this layer share.
+const DEFAULTS: Cause = Cause {
     layer: Layer::Role,
     class: Class::Settling(LATE),
     exit: Exit::Permission,
     exit_after_deadline: Exit::Permission,
-    ..Cause::PLAIN
+    ..Cause::DEFAULTS
 };
 
-/// No role at all.
 pub(super) static NO_INSTANCE_ROLE: Cause = Cause {
     id: "no-instance-role",
-    title: "the instance has no role, so its agent has no credentials",
-    symptoms: "no container instance; the agent restarts for ever, and its log has no credentials",
-    proof: "instance metadata answers 404 to iam/info and to the role, still so after a minute; role-late turns 200",
+    title: "the instance has no role, so the agent has no credentials",
+    symptoms: "the instance is not in the cluster; the agent restarts repeatedly and logs that it has no credentials",
+    proof: "IMDS answers 404 for iam/info and for the role, also after a minute; if the role appears later, it is \
+            `role-late`",
     look_alikes: &["role-late", "imds-proxied", "profile-without-role"],
     class: Class::Settling(Duration::from_secs(60)),
-    remedy: "attach an instance profile whose role has the policy AmazonEC2ContainerServiceforEC2Role: \
-             `aws ec2 associate-iam-instance-profile --instance-id ID --iam-instance-profile Name=NAME`",
+    remedy: "attach an instance profile whose role has the policy AmazonEC2ContainerServiceforEC2Role: `aws ec2 \
+             associate-iam-instance-profile --instance-id ID --iam-instance-profile Name=NAME`",
     source: "agent#2133 #350 #883",
     check: |evidence| {
         let call = evidence.stopping_call().filter(|error| matches!(error.kind, AwsErrorKind::NoCredentials));
@@ -43,156 +43,161 @@ pub(super) static NO_INSTANCE_ROLE: Cause = Cause {
         if !is_absent || has_static_keys(evidence) {
             return None;
         }
-        let mut seen = vec!["instance metadata answers 404 to `meta-data/iam/security-credentials/`".to_owned()];
+        let mut seen = vec!["IMDS answers 404 for `meta-data/iam/security-credentials/`".to_owned()];
         seen.extend(call.map(|error| error_chain(error)));
         seen.extend(evidence.agent_logged(&NO_CREDENTIALS));
         Some(seen)
     },
-    ..PLAIN
+    ..DEFAULTS
 };
 
-/// It came after the agent's first tries, which come ever more rarely.
+/// The role arrived after the agent's first attempts; the agent waits longer before each further one.
 pub(super) static LATE_ROLE: Cause = Cause {
     id: "role-late",
-    title: "the role arrived after the instance, and the agent has yet to try with it",
-    symptoms: "the first start fails without credentials, a later one works",
-    proof: "the role was absent, or the agent found none, and it is there now, on an instance of less than 5 min; \
-            no-instance-role and register-denied stay",
+    title: "the role was attached after the launch, and the agent has not retried with it yet",
+    symptoms: "the first start of the agent fails without credentials, and a later one succeeds",
+    proof: "the role was missing, or the agent found no credentials, and the role exists now, on an instance younger \
+            than 5 min; if the fault stays, it is `no-instance-role` or `register-denied`",
     look_alikes: &["no-instance-role", "register-denied"],
     class: Class::Retry,
     exit: Exit::Aws,
-    remedy: "let the instance depend on the profile, the role and its policy (`depends_on`, DependsOn); now wait, or \
-             `systemctl restart ecs --no-block`",
+    remedy: "wait, or run `systemctl restart ecs --no-block`; in the template, let the instance depend on the profile, \
+             the role and its policy (`depends_on`, DependsOn)",
     source: "tf#1885 #2660; terraform-aws-vault#204",
     check: |evidence| {
         let is_young = evidence.age.is_some_and(|age| age < LATE);
         let Some(Ok(RoleStatus::Present { role, .. })) = &evidence.role else { return None };
-        // A call of ours had none a moment ago: then it has come since, however old the instance is.
+        // If a call of ecs-bootstrap just failed without credentials, the role was attached after it, even on an
+        // instance that is older.
         let call = evidence.stopping_call().filter(|call| matches!(call.kind, AwsErrorKind::NoCredentials));
-        let may_be = is_young || call.is_some();
-        if !may_be || denied::denial(evidence).is_some() || super::imds::is_proxied(evidence) {
+        let may_be_late = is_young || call.is_some();
+        if !may_be_late || denied::denial(evidence).is_some() || super::imds::is_proxied(evidence) {
             return None;
         }
         let logged = evidence.agent_logged(&NO_CREDENTIALS);
-        let was_absent = evidence.role_was_absent.then(|| "it was absent before".to_owned());
+        let was_absent = evidence.role_was_absent.then(|| "the role was missing before".to_owned());
         let was_absent = call.map(|call| error_chain(call)).or(was_absent);
         if logged.is_none() && was_absent.is_none() {
             return None;
         }
-        let now = format!("instance metadata has the role `{role}` now");
+        let now = format!("IMDS has the role `{role}` now");
         Some([now].into_iter().chain(was_absent).chain(logged).collect())
     },
-    ..PLAIN
+    ..DEFAULTS
 };
 
-/// The profile is there and empty.
 pub(super) static EMPTY_PROFILE: Cause = Cause {
     id: "profile-without-role",
-    title: "the instance profile holds no role",
-    symptoms: "as no-instance-role, though the console shows an instance profile",
-    proof: "iam/info says Success and that the profile holds no role; with no-instance-role it is 404",
+    title: "the instance profile has no role",
+    symptoms: "as with `no-instance-role`, although the console shows an instance profile",
+    proof: "iam/info of IMDS has the code Success and says that the profile has no role; if it answers 404, it is \
+            `no-instance-role`",
     look_alikes: &["no-instance-role", "profile-deleted"],
     remedy: "`aws iam add-role-to-instance-profile --instance-profile-name NAME --role-name ROLE`",
     source: "IAM User Guide, \"Troubleshoot IAM and Amazon EC2\"",
     check: |evidence| match &evidence.role {
         Some(Ok(RoleStatus::EmptyProfile { message })) if !has_static_keys(evidence) => {
-            Some(vec![format!("`meta-data/iam/info` says `{message}`")])
+            Some(vec![format!("`meta-data/iam/info` of IMDS has the message `{message}`")])
         }
         _ => None,
     },
-    ..PLAIN
+    ..DEFAULTS
 };
 
-/// Its name may be in use again; its id is not.
+/// A new profile may have the same name, but it has another id.
 pub(super) static PROFILE_DELETED: Cause = Cause {
     id: "profile-deleted",
-    title: "the instance profile that this instance was given is no more",
-    symptoms: "it worked once; or a profile of the same name was deleted and made again",
-    proof: "instance metadata says InstanceProfileNotFound; with profile-without-role it says Success",
+    title: "the instance profile of this instance was deleted",
+    symptoms: "it worked before; or a profile of the same name was deleted and created again",
+    proof: "IMDS answers InstanceProfileNotFound; if it answers Success, it is `profile-without-role`",
     look_alikes: &["profile-without-role", "no-instance-role"],
     class: Class::Settling(Duration::from_secs(60)),
-    remedy: "attach the new profile, whose id differs though its name is the same: `aws ec2 \
+    remedy: "attach the new profile, which has another id even if its name is the same: `aws ec2 \
              replace-iam-instance-profile-association --association-id ID --iam-instance-profile Name=NAME`",
     source: "IAM User Guide, \"Troubleshoot IAM and Amazon EC2\"",
     check: |evidence| match &evidence.role {
         Some(Ok(RoleStatus::ProfileDeleted)) if !has_static_keys(evidence) => {
-            Some(vec!["instance metadata says `InstanceProfileNotFound`".to_owned()])
+            Some(vec!["IMDS answers `InstanceProfileNotFound`".to_owned()])
         }
         _ => None,
     },
-    ..PLAIN
+    ..DEFAULTS
 };
 
-/// A role is named, and EC2 may not take it.
 pub(super) static NOT_ASSUMABLE: Cause = Cause {
     id: "role-not-assumable",
-    title: "the instance has a role, but EC2 may not assume it",
-    symptoms: "the agent has no credentials, and the name of a role is to be seen",
-    proof: "the role's credentials have the code AssumeRoleUnauthorizedAccess; with profile-without-role no role is named",
+    title: "the instance has a role, but its trust policy does not allow EC2 to assume it",
+    symptoms: "the agent has no credentials, although IMDS shows the name of a role",
+    proof: "the role's credentials in IMDS have the code AssumeRoleUnauthorizedAccess; if no role is named, it is \
+            `profile-without-role`",
     look_alikes: &["profile-without-role", "role-not-usable"],
-    remedy: "let the role's trust policy name the service `ec2.amazonaws.com` (not `ecs.amazonaws.com`)",
+    remedy: "allow the service `ec2.amazonaws.com` (not `ecs.amazonaws.com`) in the role's trust policy",
     source: "IAM User Guide, \"Troubleshoot IAM and Amazon EC2\"; tf#5660",
     check: |evidence| unusable(evidence, |code| code == TRUST),
-    ..PLAIN
+    ..DEFAULTS
 };
 
-/// Any other code: the general one of its layer.
+/// Any other code: the general cause of this layer.
 pub(super) static NOT_USABLE: Cause = Cause {
     id: "role-not-usable",
-    title: "the instance has a role, but EC2 gives no credentials for it",
-    symptoms: "the agent has no credentials, and the name of a role is to be seen",
-    proof: "the role's credentials have a code that is neither Success nor that of role-not-assumable",
+    title: "the instance has a role, but EC2 provides no credentials for it",
+    symptoms: "the agent has no credentials, although IMDS shows the name of a role",
+    proof: "the role's credentials in IMDS have a code other than Success; if it is AssumeRoleUnauthorizedAccess, it \
+            is `role-not-assumable`",
     look_alikes: &["role-not-assumable"],
-    remedy: "look the code up; attach the profile again: `aws ec2 replace-iam-instance-profile-association`",
+    remedy: "look up the code in the EC2 User Guide; attach the profile again: `aws ec2 \
+             replace-iam-instance-profile-association --association-id ID --iam-instance-profile Name=NAME`",
     source: "EC2 User Guide, \"Retrieve security credentials from instance metadata\"",
     check: |evidence| unusable(evidence, |code| code != TRUST),
-    ..PLAIN
+    ..DEFAULTS
 };
 
-/// Their time is over, and the clock is right.
+/// The credentials are past their expiration, and the clock is right.
 pub(super) static EXPIRED: Cause = Cause {
     id: "credentials-expired",
     title: "the instance's credentials have expired",
-    symptoms: "ExpiredToken after a pause or a resume of the instance",
-    proof: "instance metadata hands out an Expiration in the past, or AWS answers ExpiredToken, and the clock agrees; \
-            with clock-skew it does not",
+    symptoms: "ExpiredToken after the instance was suspended or hibernated",
+    proof: "IMDS returns an Expiration in the past, or AWS answers ExpiredToken, and the clock is right; if the clock \
+            is wrong, it is `clock-skew`",
     look_alikes: &["clock-skew", "credentials-rejected"],
     class: Class::Lasting(Duration::from_secs(60)),
-    remedy: "wait for the next rotation, or attach the profile again: `aws ec2 replace-iam-instance-profile-association`",
+    remedy: "wait for the next rotation, or attach the profile again: `aws ec2 \
+             replace-iam-instance-profile-association --association-id ID --iam-instance-profile Name=NAME`",
     source: "agent#398; EC2 User Guide, \"Retrieve security credentials from instance metadata\"",
     check: |evidence| {
         const CODES: [&str; 2] = ["ExpiredTokenException", "ExpiredToken"];
-        if clock::off(evidence).is_some() {
+        if clock::skew(evidence).is_some() {
             return None;
         }
         let ahead = evidence.network_path.api_clock.or(evidence.network_path.imds_clock).unwrap_or_default();
         let ahead = Duration::from_secs(u64::try_from(ahead).unwrap_or_default());
-        let ended = match &evidence.role {
+        let expired = match &evidence.role {
             Some(Ok(RoleStatus::Present { expired_for: Some(by), .. }))
                 if *by > ahead && !has_static_keys(evidence) =>
             {
                 let by = humantime::format_duration(Duration::from_secs((*by - ahead).as_secs()));
-                Some(format!("the role's credentials in instance metadata ended {by} ago"))
+                Some(format!("the role's credentials in IMDS expired {by} ago"))
             }
             _ => None,
         };
         let called = super::api::called(evidence, &CODES);
         let logged = evidence.registration_refused(&CODES);
-        let seen: Vec<String> = ended.into_iter().chain(called).chain(logged).collect();
+        let seen: Vec<String> = expired.into_iter().chain(called).chain(logged).collect();
         (!seen.is_empty()).then_some(seen)
     },
-    ..PLAIN
+    ..DEFAULTS
 };
 
-/// Something has replaced the profile, or keys stand in its way.
+/// Another profile was attached, or the agent has its own access keys.
 pub(super) static WRONG_ROLE: Cause = Cause {
     id: "wrong-role",
-    title: "the agent calls AWS as somebody else than the instance's role",
-    symptoms: "AccessDenied for a role or user that nobody expected",
-    proof: "the denial names another principal than the role in instance metadata; with register-denied it is the same",
+    title: "the agent calls AWS with credentials other than those of the instance's role",
+    symptoms: "AccessDenied for an unexpected role or user",
+    proof: "the AccessDenied message names a principal other than the role in IMDS; if it names this role, it is \
+            `register-denied`",
     look_alikes: &["register-denied"],
-    remedy: "remove what stands in the role's place: AWS_ACCESS_KEY_ID or a profile in ecs.config, or what replaced the \
-             instance profile (a quick setup, a patch baseline)",
+    remedy: "remove what overrides the role: AWS_ACCESS_KEY_ID or a profile in ecs.config, or the automation that \
+             replaced the instance profile (Quick Setup, a patch baseline)",
     source: "agent#3812",
     check: |evidence| {
         let Some(Ok(RoleStatus::Present { role, .. })) = &evidence.role else { return None };
@@ -200,15 +205,16 @@ pub(super) static WRONG_ROLE: Cause = Cause {
         let principal = denied::principal(&refusal)?;
         let is_role = principal.strip_prefix("assumed-role/").is_some_and(|rest| rest.split('/').next() == Some(role));
         (!is_role).then(|| {
-            let who: String = principal.chars().take(100).collect();
-            vec![format!("the agent is `{who}`, instance metadata has the role `{role}`")]
+            let principal: String = principal.chars().take(100).collect();
+            vec![format!("the agent calls AWS as `{principal}`, IMDS has the role `{role}`")]
         })
     },
-    ..PLAIN
+    ..DEFAULTS
 };
 
-/// What of the agent's file stands in for a role (`ecs-agent/credentials/providers`): keys, or a profile that has some.
-const INSTEAD: [&str; 6] = [
+/// Variables that give the agent credentials other than the role (`ecs-agent/credentials/providers`): access keys, or a
+/// profile or endpoint that provides them.
+const CREDENTIAL_VARIABLES: [&str; 6] = [
     "AWS_ACCESS_KEY_ID",
     "AWS_PROFILE",
     "AWS_SHARED_CREDENTIALS_FILE",
@@ -217,14 +223,13 @@ const INSTEAD: [&str; 6] = [
     "ECS_EXTERNAL",
 ];
 
-/// Whether keys of the agent's own stand in for a role.
+/// Whether the agent is configured to use other credentials than the instance's role.
 pub(super) fn has_static_keys(evidence: &Evidence) -> bool {
-    INSTEAD
-        .iter()
-        .any(|key| evidence.config.get(*key).is_some_and(|value| !value.trim().is_empty() && value != "false"))
+    let is_set = |value: &String| !value.trim().is_empty() && value != "false";
+    CREDENTIAL_VARIABLES.iter().any(|key| evidence.config.get(*key).is_some_and(is_set))
 }
 
-/// The code of credentials that cannot be used, as metadata or a call of ours has it.
+/// The code of credentials that cannot be used, from IMDS or from a call of ecs-bootstrap, if `is` selects it.
 fn unusable(evidence: &Evidence, is: fn(&str) -> bool) -> Option<Vec<String>> {
     if let Some(Ok(role)) = &evidence.role {
         return match role {
@@ -245,7 +250,9 @@ mod tests {
     use crate::boundary::agent::Metadata;
     use crate::evidence::agent_log::last_attempt;
 
-    const DENIED: &[u8] = b"level=error msg=\"Unable to register as a container instance with ECS\" error=\"AccessDeniedException: User: arn:aws:sts::1:assumed-role/r/i-1 is not authorized to perform: ecs:RegisterContainerInstance\"\n";
+    const DENIED: &[u8] = b"level=error msg=\"Unable to register as a container instance with ECS\" \
+        error=\"AccessDeniedException: User: arn:aws:sts::1:assumed-role/r/i-1 is not authorized to perform: \
+        ecs:RegisterContainerInstance\"\n";
 
     fn with(role: RoleStatus) -> Evidence {
         Evidence { role: Some(Ok(role)), ..Evidence::default() }
@@ -256,7 +263,7 @@ mod tests {
     }
 
     #[test]
-    fn a_registered_instance_is_not_accused_of_its_past() {
+    fn after_a_registration_earlier_errors_are_no_causes() {
         let mut evidence = Evidence { agent_log: last_attempt(DENIED), ..with(RoleStatus::Absent) };
         assert_eq!(ids(&evidence), ["no-instance-role", "register-denied"]);
         evidence.introspection = Some(Ok(Metadata {
@@ -268,7 +275,7 @@ mod tests {
     }
 
     #[test]
-    fn static_keys_in_the_file_stand_in_for_a_role() {
+    fn static_keys_in_the_file_replace_a_role() {
         let evidence = Evidence {
             config: [("AWS_ACCESS_KEY_ID".to_owned(), "AKIA".to_owned())].into(),
             ..with(RoleStatus::Absent)
@@ -277,7 +284,7 @@ mod tests {
     }
 
     #[test]
-    fn each_state_of_the_profile_has_its_name() {
+    fn each_state_of_the_profile_has_its_cause() {
         let unusable = |code: &str| RoleStatus::NotUsable { role: "r".into(), code: code.into() };
         for (role, id) in [
             (RoleStatus::EmptyProfile { message: "no role".into() }, "profile-without-role"),
@@ -298,7 +305,7 @@ mod tests {
     }
 
     #[test]
-    fn expired_counts_by_a_clock_that_is_right() {
+    fn expired_is_decided_by_a_clock_that_is_right() {
         let by =
             |seconds| with(RoleStatus::Present { role: "r".into(), expired_for: Some(Duration::from_secs(seconds)) });
         assert_eq!(ids(&by(60)), ["credentials-expired"]);
@@ -310,7 +317,7 @@ mod tests {
     }
 
     #[test]
-    fn a_late_role_was_seen_to_come() {
+    fn a_late_role_must_have_been_missing_before() {
         let young = Some(Duration::from_secs(30));
         let mut evidence = Evidence { age: young, ..with(present("r")) };
         assert_eq!(ids(&evidence), Vec::<&str>::new());

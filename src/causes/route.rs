@@ -1,4 +1,4 @@
-//! Causes that lie on the way to AWS: routes, proxies, TCP.
+//! Causes on the network path to AWS: routes, proxies, TCP.
 
 use std::time::Duration;
 
@@ -6,23 +6,23 @@ use super::{Cause, Class, Layer};
 use crate::boundary::aws::AwsErrorKind;
 use crate::boundary::net::{NetError, is_private};
 use crate::boundary::proxy::ProxyError;
-use crate::evidence::proxies::{Told, of_agent};
+use crate::evidence::proxies::{ProxySetting, of_agent};
 use crate::evidence::{Evidence, NetworkProbe};
 use crate::exit::Exit;
 use crate::redaction::error_chain;
 
-/// What the causes of this layer have in common.
-const PLAIN: Cause = Cause {
+/// The fields that the causes of this layer share.
+const DEFAULTS: Cause = Cause {
     layer: Layer::Route,
     class: Class::Retry,
     exit: Exit::Aws,
     exit_after_deadline: Exit::Network,
-    ..Cause::PLAIN
+    ..Cause::DEFAULTS
 };
 const MINUTE: Class = Class::Lasting(Duration::from_secs(60));
 /// errno(3), on Linux.
 const ENETUNREACH: i32 = 101;
-/// The agent's words for a network that drops.
+/// What the agent logs if the network drops its packets.
 const DROPPED: [&str; 4] = [
     "i/o timeout",
     "Client.Timeout exceeded",
@@ -30,105 +30,109 @@ const DROPPED: [&str; 4] = [
     "exceeded maximum number of attempts",
 ];
 
-/// Somebody was told of the proxy, and whoever needs it was not.
+/// One program has a proxy, and another one that needs it does not.
 pub(super) static PROXY_HALF: Cause = Cause {
     id: "proxy-half-configured",
-    title: "a proxy is set in one place and missing in another",
-    symptoms: "docker pulls work and the agent does not register, or the reverse",
-    proof: "ecs.config has no proxy, docker or the agent's unit has one, and there is no way without; with egress-timeout \
-            there is no proxy anywhere",
+    title: "a proxy is configured in one place but missing in another",
+    symptoms: "Docker can pull images but the agent does not register, or the reverse",
+    proof: "ecs.config has no proxy, Docker or the agent's unit has one, and the endpoint cannot be reached without \
+            it; if no proxy is configured anywhere, it is `egress-timeout`",
     look_alikes: &["egress-timeout", "proxy-refuses"],
     class: MINUTE,
-    remedy: "set HTTP_PROXY and NO_PROXY in ecs.config and HTTP_PROXY, HTTPS_PROXY and NO_PROXY in drop-ins of docker.service \
-             and ecs.service alike; ours: in a drop-in of ecs-bootstrap.service",
+    remedy: "set HTTP_PROXY and NO_PROXY in ecs.config, and HTTP_PROXY, HTTPS_PROXY and NO_PROXY in drop-ins of \
+             docker.service, ecs.service and ecs-bootstrap.service",
     source: "agent#824 #808 #240; Amazon ECS Developer Guide, \"HTTP proxy configuration\"",
     check: |evidence| {
         let agent = agent_proxy(evidence);
-        let places = others(evidence);
-        // A call of ours stopped the room: then it is this program that was not told.
+        let places = other_proxies(evidence);
+        // A call of ecs-bootstrap failed, so it is ecs-bootstrap that has no proxy.
         let call = evidence.stopping_call().filter(|call| matches!(call.kind, AwsErrorKind::ConnectTimeout));
         if let Some(call) = call {
             let agent = agent.map(|proxy| format!("ecs.config has the proxy `{}`", proxy.shown()));
-            let told: Vec<String> = agent.into_iter().chain(places).collect();
-            let is_half = evidence.network_path.our_proxy.is_none() && !told.is_empty();
-            return is_half.then(|| told.into_iter().chain([error_chain(call)]).collect());
+            let proxies: Vec<String> = agent.into_iter().chain(places).collect();
+            let is_half = evidence.network_path.own_proxy.is_none() && !proxies.is_empty();
+            return is_half.then(|| proxies.into_iter().chain([error_chain(call)]).collect());
         }
-        let ours = evidence
+        let own = evidence
             .network_path
-            .our_proxy
+            .own_proxy
             .as_ref()
             .map(|proxy| format!("ecs-bootstrap has the proxy `{}`", proxy.shown()));
-        let told: Vec<String> = places.into_iter().chain(ours).collect();
-        let probe = evidence.network.as_ref().filter(|_| agent.is_none() && !told.is_empty())?;
+        let proxies: Vec<String> = places.into_iter().chain(own).collect();
+        let probe = evidence.network.as_ref().filter(|_| agent.is_none() && !proxies.is_empty())?;
         let Err(error @ NetError::Timeout { .. }) = &probe.connected else { return None };
         let without = format!("{} (`{}`), and ecs.config has no proxy", error_chain(error), probe.host);
-        Some(told.into_iter().chain([without]).chain(evidence.agent_logged(&DROPPED)).collect())
+        Some(proxies.into_iter().chain([without]).chain(evidence.agent_logged(&DROPPED)).collect())
     },
     note: |evidence| {
         let proxy = agent_proxy(evidence).filter(|_| evidence.container_instance_arn().is_some())?;
-        let docker_lacks = evidence.network_path.docker_proxy.is_none();
-        docker_lacks
-            .then(|| vec![format!("ecs.config has the proxy `{}`, and no drop-in of docker has one", proxy.shown())])
+        evidence.network_path.docker_proxy.is_none().then(|| {
+            vec![format!("ecs.config has the proxy `{}`, and no drop-in of docker.service has one", proxy.shown())]
+        })
     },
-    ..PLAIN
+    ..DEFAULTS
 };
 
-/// It answers, and does not open the way.
+/// The proxy answers, but does not open the connection.
 pub(super) static PROXY_REFUSES: Cause = Cause {
     id: "proxy-refuses",
-    title: "the agent's proxy refuses the way to AWS",
+    title: "the agent's proxy refuses to connect to AWS",
     symptoms: "403, 407 or `proxyconnect tcp` in the agent's log",
-    proof: "CONNECT to the endpoint is answered with an error; with proxy-unreachable the proxy does not answer at all",
+    proof: "the proxy answers CONNECT to the endpoint with an error; if the proxy does not answer at all, it is \
+            `proxy-unreachable`",
     look_alikes: &["proxy-unreachable", "proxy-half-configured"],
     class: Class::Lasting(Duration::from_secs(30)),
-    remedy: "let the proxy allow ecs.REGION, ecs-a-*.REGION and ecs-t-*.REGION on port 443; 407: put user and password in \
-             the URL of HTTP_PROXY",
+    remedy: "allow ecs.REGION, ecs-a-*.REGION and ecs-t-*.REGION on port 443 in the proxy; for status 407, put user \
+             and password into the URL in HTTP_PROXY",
     source: "Amazon ECS Developer Guide, \"HTTP proxy configuration\"; RFC 9110, section 9.3.6",
     check: |evidence| proxied(evidence, |error| matches!(error, ProxyError::Refused { .. })),
-    ..PLAIN
+    ..DEFAULTS
 };
 
-/// The way ends at the proxy.
 pub(super) static PROXY_UNREACHABLE: Cause = Cause {
     id: "proxy-unreachable",
     title: "the agent's proxy does not answer",
-    symptoms: "`proxyconnect tcp` with a time-out or a refusal in the agent's log",
-    proof: "no connection to the proxy of ecs.config, or no HTTP answer to CONNECT; with proxy-refuses it answers",
+    symptoms: "`proxyconnect tcp` with a timeout or `connection refused` in the agent's log",
+    proof: "no connection to the proxy in ecs.config, or no HTTP answer to CONNECT; if it answers with an error, it is \
+            `proxy-refuses`",
     look_alikes: &["proxy-refuses", "egress-timeout"],
     class: MINUTE,
-    remedy: "correct HTTP_PROXY in ecs.config (host:port or http://host:port), and allow the proxy's port from here",
+    remedy: "correct HTTP_PROXY in ecs.config (host:port or http://host:port), and allow the port of the proxy from \
+             this host",
     source: "Amazon ECS Developer Guide, \"HTTP proxy configuration\"",
     check: |evidence| proxied(evidence, |error| !matches!(error, ProxyError::Refused { .. })),
-    ..PLAIN
+    ..DEFAULTS
 };
 
-/// The kernel itself knows no way.
+/// The kernel itself has no route.
 pub(super) static NO_DEFAULT_ROUTE: Cause = Cause {
     id: "no-default-route",
     title: "this host has no default route",
-    symptoms: "every connection fails at once: `network is unreachable`",
-    proof: "ENETUNREACH, and no default route in the kernel's tables; egress-timeout takes seconds",
+    symptoms: "every connection fails immediately: `network is unreachable`",
+    proof: "ENETUNREACH, and no default route in the kernel's routing tables; if the connection fails only after \
+            seconds, it is `egress-timeout`",
     look_alikes: &["egress-timeout", "endpoint-unreachable"],
     class: Class::Lasting(Duration::from_secs(30)),
-    remedy: "look at DHCP on the primary interface (`networkctl status`, `ip route`), and at a second interface that has \
-             taken the route",
+    remedy: "check DHCP on the primary network interface (`networkctl status`, `ip route`), and whether a second \
+             interface took over the route",
     source: "connect(2) ENETUNREACH; route(8)",
     check: |evidence| {
         let routes = evidence.network_path.routes.filter(|routes| !routes.v4_default && !routes.v6_default)?;
-        let mut seen = from_way(evidence, |probe| unreachable(probe, |errno| errno == ENETUNREACH), |_| false)?;
+        let mut seen = path_evidence(evidence, |probe| unreachable(probe, |errno| errno == ENETUNREACH), |_| false)?;
         let v4 = if routes.v4_any { "only local routes" } else { "no route" };
-        seen.push(format!("the routing tables have {v4} of IPv4, and no default route of IPv6"));
+        seen.push(format!("the routing tables have {v4} for IPv4, and no default route for IPv6"));
         Some(seen)
     },
-    ..PLAIN
+    ..DEFAULTS
 };
 
-/// SYNs to a private address without an answer: the endpoint is in this VPC.
+/// SYN packets to a private address without an answer: the endpoint is in this VPC.
 pub(super) static ENDPOINT_BLOCKED: Cause = Cause {
     id: "endpoint-sg-blocks",
     title: "the VPC endpoint of ECS does not answer",
-    symptoms: "time-outs on ecs.REGION in a subnet with VPC endpoints",
-    proof: "the name resolves to a private address, and TCP 443 gets no answer; with egress-timeout it is public",
+    symptoms: "timeouts for ecs.REGION in a subnet with VPC endpoints",
+    proof: "the name resolves to a private address, and TCP port 443 does not answer; if the address is public, it is \
+            `egress-timeout`",
     look_alikes: &["egress-timeout"],
     class: MINUTE,
     remedy: "allow port 443 from the instances in the security group of the VPC endpoint",
@@ -140,80 +144,79 @@ pub(super) static ENDPOINT_BLOCKED: Cause = Cause {
             }
             _ => None,
         };
-        let mut seen = from_way(evidence, probe, |_| false)?;
+        let mut seen = path_evidence(evidence, probe, |_| false)?;
         seen.extend(evidence.agent_logged(&DROPPED));
         Some(seen)
     },
-    ..PLAIN
+    ..DEFAULTS
 };
 
-/// SYNs to a public address without an answer. What drops them cannot be told from inside.
+/// SYN packets to a public address without an answer. The host cannot find out what drops them.
 pub(super) static EGRESS_TIMEOUT: Cause = Cause {
     id: "egress-timeout",
-    title: "there is no way out to the AWS endpoint: connections get no answer",
-    symptoms: "`request canceled while waiting for connection` or `i/o timeout` on ecs.REGION in the agent's log",
-    proof: "the name resolves to a public address, TCP 443 gets no answer, and no proxy is set; with endpoint-sg-blocks the \
-            address is private",
+    title: "there is no network path to the AWS endpoint: connections get no answer",
+    symptoms: "`request canceled while waiting for connection` or `i/o timeout` for ecs.REGION in the agent's log",
+    proof: "the name resolves to a public address, TCP port 443 does not answer, and no proxy is configured; if the \
+            address is private, it is `endpoint-sg-blocks`",
     look_alikes: &["endpoint-sg-blocks", "no-public-ip", "no-default-route", "proxy-half-configured", "dns-timeout"],
-    remedy: "check in this order: a NAT gateway or public address for the subnet, egress of the security group to \
-             port 443, \
-             the network ACL and its return ports, private DNS of a VPC endpoint",
+    remedy: "check in this order: a NAT gateway or a public address for the subnet, port 443 in the outbound rules of \
+             the security group, the network ACL and its return ports, private DNS of a VPC endpoint",
     source: "tf-ecs#11 #63; agent#294 #135 #2329",
     check: egress,
-    ..PLAIN
+    ..DEFAULTS
 };
 
-/// What shifts the odds among the reasons of the former.
+/// A hint for one of the reasons of [`EGRESS_TIMEOUT`], reported after it.
 pub(super) static NO_PUBLIC_IP: Cause = Cause {
     id: "no-public-ip",
     title: "the instance has no public address, which it needs in a subnet without NAT",
-    symptoms: "as egress-timeout, in a public subnet",
-    proof: "instance metadata knows no public-ipv4; behind NAT the same is normal, so it is a hint and no more",
+    symptoms: "as with `egress-timeout`, in a public subnet",
+    proof: "IMDS has no public-ipv4; behind a NAT gateway this is normal, so it is only a hint",
     look_alikes: &["egress-timeout"],
-    remedy: "in a public subnet, launch with `--associate-public-ip-address`; in a private one, look at the NAT gateway",
+    remedy: "in a public subnet, launch with `--associate-public-ip-address`; in a private subnet, check the NAT \
+             gateway",
     source: "amazon-ecs-cli#319",
     check: |evidence| {
         egress(evidence).filter(|_| evidence.network_path.public_address == Some(false))?;
-        Some(vec!["instance metadata answers 404 to `meta-data/public-ipv4` (normal behind NAT)".to_owned()])
+        Some(vec!["IMDS answers 404 for `meta-data/public-ipv4` (normal behind NAT)".to_owned()])
     },
-    ..PLAIN
+    ..DEFAULTS
 };
 
-/// A fast no.
 pub(super) static CONNECTION_REFUSED: Cause = Cause {
     id: "connection-refused",
-    title: "the AWS endpoint, or something on the way, refuses the connection",
-    symptoms: "`connection refused` or `connection reset` in the agent's log, at once",
-    proof: "ECONNREFUSED or a reset; egress-timeout takes seconds",
+    title: "the AWS endpoint, or a device on the network path, refuses the connection",
+    symptoms: "`connection refused` or `connection reset` in the agent's log, immediately",
+    proof: "ECONNREFUSED or a reset; if the connection fails only after seconds, it is `egress-timeout`",
     look_alikes: &["egress-timeout", "proxy-unreachable"],
     class: MINUTE,
-    remedy: "look for a firewall or proxy that rejects, and at AWS_ENDPOINT_URL and ECS_BACKEND_HOST",
+    remedy: "check for a firewall or a proxy that rejects connections, and check AWS_ENDPOINT_URL and ECS_BACKEND_HOST",
     source: "connect(2) ECONNREFUSED",
     check: |evidence| {
         let probe = |probe: &NetworkProbe| match &probe.connected {
             Err(error @ NetError::Refused { .. }) => Some(format!("{} (`{}`)", error_chain(error), probe.host)),
             _ => None,
         };
-        from_way(evidence, probe, |kind| matches!(kind, AwsErrorKind::Refused))
+        path_evidence(evidence, probe, |kind| matches!(kind, AwsErrorKind::Refused))
     },
-    ..PLAIN
+    ..DEFAULTS
 };
 
-/// No connection for any other reason: the general one of its layer.
+/// Any other reason why there is no connection: the general cause of this layer.
 pub(super) static UNREACHABLE: Cause = Cause {
     id: "endpoint-unreachable",
-    title: "no connection to the AWS endpoint can be made",
-    symptoms: "`no route to host` or another error of a connection in the agent's log",
-    proof: "connect(2) fails, and neither with a time-out nor with a refusal: the error is quoted",
+    title: "the connection to the AWS endpoint fails",
+    symptoms: "`no route to host` or another connection error in the agent's log",
+    proof: "connect(2) fails with an error that is neither a timeout nor a refusal; the evidence quotes it",
     look_alikes: &["no-default-route", "egress-timeout", "connection-refused"],
-    remedy: "look at `ip route get ADDRESS` for the address that is named, and at the host's firewall",
+    remedy: "check `ip route get ADDRESS` for the address in the evidence, and the host's firewall",
     source: "connect(2)",
     check: |evidence| {
-        let is_named = (NO_DEFAULT_ROUTE.check)(evidence).is_some();
-        from_way(evidence, |probe| unreachable(probe, |_| true), |kind| matches!(kind, AwsErrorKind::Connect))
-            .filter(|_| !is_named)
+        let is_explained = (NO_DEFAULT_ROUTE.check)(evidence).is_some();
+        path_evidence(evidence, |probe| unreachable(probe, |_| true), |kind| matches!(kind, AwsErrorKind::Connect))
+            .filter(|_| !is_explained)
     },
-    ..PLAIN
+    ..DEFAULTS
 };
 
 fn egress(evidence: &Evidence) -> Option<Vec<String>> {
@@ -228,7 +231,7 @@ fn egress(evidence: &Evidence) -> Option<Vec<String>> {
     if is_half || evidence.network.as_ref().is_some_and(is_blocked) {
         return None;
     }
-    let mut seen = from_way(evidence, probe, |kind| matches!(kind, AwsErrorKind::ConnectTimeout))?;
+    let mut seen = path_evidence(evidence, probe, |kind| matches!(kind, AwsErrorKind::ConnectTimeout))?;
     seen.extend(evidence.agent_logged(&DROPPED));
     Some(seen)
 }
@@ -246,19 +249,20 @@ fn is_endpoint_private(probe: &NetworkProbe) -> bool {
     !probe.addresses.is_empty() && probe.addresses.iter().all(|address| is_private(*address))
 }
 
-/// The proxy that the agent goes through to ECS.
+/// The proxy that the agent uses for ECS.
 fn agent_proxy(evidence: &Evidence) -> Option<crate::boundary::proxy::Proxy> {
     let host = evidence.network.as_ref().map_or("ecs.amazonaws.com", |probe| probe.host.as_str());
     of_agent(&evidence.config, host)
 }
 
-/// Who else on this host was told of a proxy, in words.
-fn others(evidence: &Evidence) -> Vec<String> {
-    let told = |told: &Told| format!("`{}` has the proxy `{}`", told.place, told.proxy.shown());
-    [&evidence.network_path.docker_proxy, &evidence.network_path.unit_proxy].into_iter().flatten().map(told).collect()
+/// Evidence lines for the proxies of docker.service and of the agent's unit.
+fn other_proxies(evidence: &Evidence) -> Vec<String> {
+    let describe = |setting: &ProxySetting| format!("`{}` has the proxy `{}`", setting.place, setting.proxy.shown());
+    let settings = [&evidence.network_path.docker_proxy, &evidence.network_path.unit_proxy];
+    settings.into_iter().flatten().map(describe).collect()
 }
 
-/// What the agent's proxy said, where it is an error of this kind.
+/// The error of the agent's proxy, if `is` selects it.
 fn proxied(evidence: &Evidence, is: fn(&ProxyError) -> bool) -> Option<Vec<String>> {
     let tried = evidence.network_path.proxy.as_ref()?;
     let error = tried.outcome.as_ref().err().filter(|error| is(error))?;
@@ -267,16 +271,17 @@ fn proxied(evidence: &Evidence, is: fn(&ProxyError) -> bool) -> Option<Vec<Strin
     Some([seen].into_iter().chain(logged).collect())
 }
 
-/// Evidence of the way to AWS: the probe's, else that of a call.
-pub(super) fn from_way(
+/// Evidence of a fault on the network path to AWS: from the probe, and from the first AWS call with such an error. None
+/// if the probe's result does not hold for the failing program.
+pub(super) fn path_evidence(
     evidence: &Evidence,
     probe: impl Fn(&NetworkProbe) -> Option<String>,
     call: impl Fn(&AwsErrorKind) -> bool,
 ) -> Option<Vec<String>> {
-    // Once a call was answered there is a way, perhaps by a proxy that the probe does not take. An agent with a proxy of
-    // its own takes another way than the probe, and than our calls.
-    let takes_another = evidence.stop.is_none() && agent_proxy(evidence).is_some();
-    if matches!(evidence.cluster, Some(Ok(_))) || takes_another {
+    // If a call was answered, the network path is open, perhaps through a proxy that the probe does not use. An agent
+    // with its own proxy uses another network path than the probe and the calls of ecs-bootstrap.
+    let agent_has_proxy = evidence.stop.is_none() && agent_proxy(evidence).is_some();
+    if matches!(evidence.cluster, Some(Ok(_))) || agent_has_proxy {
         return None;
     }
     let probed = evidence.network.as_ref().and_then(probe);
@@ -307,23 +312,26 @@ mod tests {
         with(address, NetError::Timeout { address: (address.parse::<IpAddr>().unwrap(), 443).into() })
     }
 
-    fn without_way(errno: i32) -> Evidence {
+    fn unreachable_with(errno: i32) -> Evidence {
         let source = std::io::Error::from_raw_os_error(errno);
         with("203.0.113.7", NetError::Unreachable { address: ([203, 0, 113, 7], 443).into(), errno, source })
     }
 
-    fn told() -> Option<Told> {
-        Some(Told { place: "/etc/sysconfig/docker".to_owned(), proxy: Proxy::of("http://u:hunter2@p:3128").unwrap() })
+    fn proxy_of_docker() -> Option<ProxySetting> {
+        Some(ProxySetting {
+            place: "/etc/sysconfig/docker".to_owned(),
+            proxy: Proxy::of("http://u:hunter2@p:3128").unwrap(),
+        })
     }
 
     #[test]
-    fn a_silent_address_is_the_way_out_or_the_vpc_endpoint() {
+    fn a_silent_address_is_the_egress_or_the_vpc_endpoint() {
         assert_eq!(ids(&silent("203.0.113.7")), ["egress-timeout"]);
         assert_eq!(ids(&silent("10.0.0.7")), ["endpoint-sg-blocks"]);
     }
 
     #[test]
-    fn a_call_that_got_no_connection_is_told_by_the_layer_that_the_probe_shows() {
+    fn a_call_without_a_connection_is_classified_by_the_probe() {
         let stopped = |network: Option<NetworkProbe>| {
             let (operation, kind) = ("ec2:DescribeTags", AwsErrorKind::ConnectTimeout);
             let error = AwsError { operation, kind, elapsed: Duration::ZERO, source: None };
@@ -339,7 +347,7 @@ mod tests {
     }
 
     #[test]
-    fn a_missing_public_address_is_a_hint_beside_it() {
+    fn a_missing_public_address_is_an_additional_hint() {
         let mut evidence = silent("203.0.113.7");
         evidence.network_path.public_address = Some(true);
         assert_eq!(ids(&evidence), ["egress-timeout"]);
@@ -349,9 +357,9 @@ mod tests {
     }
 
     #[test]
-    fn the_kernels_tables_tell_why_there_is_no_way() {
+    fn the_routing_tables_show_why_there_is_no_network_path() {
         let with = |errno, routes| {
-            let mut evidence = without_way(errno);
+            let mut evidence = unreachable_with(errno);
             evidence.network_path.routes = routes;
             ids(&evidence)
         };
@@ -363,9 +371,9 @@ mod tests {
     }
 
     #[test]
-    fn a_proxy_that_the_agent_was_not_told_of_is_the_cause_and_one_that_it_was_is_its_way() {
+    fn a_proxy_that_the_agent_does_not_have_is_a_cause() {
         let mut evidence = silent("203.0.113.7");
-        evidence.network_path = NetworkPath { docker_proxy: told(), ..NetworkPath::default() };
+        evidence.network_path = NetworkPath { docker_proxy: proxy_of_docker(), ..NetworkPath::default() };
         assert_eq!(ids(&evidence), ["proxy-half-configured"]);
         let seen = &super::super::diagnose(&evidence)[0].seen;
         assert!(seen[0].contains("`p:3128`") && !seen[0].contains("hunter2"), "{seen:?}");

@@ -1,4 +1,4 @@
-//! Causes that lie in what the agent has saved of itself, or in what ECS remembers of it.
+//! Causes in the saved state of the agent, or in the container instance that ECS has on record for it.
 
 use super::{Cause, Class, Layer, agent};
 use crate::evidence::Evidence;
@@ -6,49 +6,52 @@ use crate::exit::Exit;
 use crate::facts::SavedState;
 use crate::redaction;
 
-/// What the agent's log says of a registration that is over.
+/// What the agent logs after its container instance was deregistered.
 const DEREGISTERED_TEXTS: &[&str] = &["InactiveInstanceException", "Container instance is deregistered"];
 
-/// Text against text: the name and the ARN of one cluster differ too.
+/// The agent compares the texts, so the name and the ARN of the same cluster differ too.
 pub(super) static CLUSTER_MISMATCH: Cause = Cause {
     id: "cluster-mismatch-saved",
     layer: Layer::Cluster,
-    title: "the agent has saved that it belongs to another cluster than the configured one",
-    symptoms: "exit code 5 after the cluster was changed, or was written as an ARN instead of a name",
-    proof: "the log says `Data mismatch; saved cluster` and the agent exited 5; state of another instance is \
-            `baked-agent-state`",
+    title: "the agent's saved state belongs to a cluster other than the configured one",
+    symptoms: "the agent exits with code 5 after the cluster was changed, or was written as an ARN instead of a name",
+    proof: "the agent's log has `Data mismatch; saved cluster`, and the agent exited with code 5; if the state is of \
+            another instance, it is `baked-agent-state`",
     look_alikes: &["baked-agent-state", "cluster-not-found", "registration-inactive"],
     class: Class::Terminal,
     exit: Exit::Cluster,
     exit_after_deadline: Exit::Cluster,
-    remedy: "`ecs-bootstrap reset-agent --yes`, and deregister the container instance from the old cluster; or write the \
-             cluster as it was",
+    remedy: "run `ecs-bootstrap reset-agent --yes`, and deregister the container instance from the old cluster; or \
+             write the cluster as it was before",
     source: "agent#139 #887; init#135; agent/app/agent.go",
     check: |evidence| {
         let logged = evidence.agent_logged(&["Data mismatch; saved cluster"])?;
         let saved = saved(evidence).and_then(|state| state.cluster.as_deref());
-        let saved = saved.map(|cluster| format!("/var/lib/ecs/data is of cluster `{}`", redaction::cluster(cluster)));
+        let saved = saved.map(|cluster| {
+            format!("the saved state in /var/lib/ecs/data is of cluster `{}`", redaction::cluster(cluster))
+        });
         evidence
             .agent_exited_with(5)
             .then(|| [logged, agent::GAVE_UP_TEXT.to_owned()].into_iter().chain(saved).collect())
     },
-    ..Cause::PLAIN
+    ..Cause::DEFAULTS
 };
 
-/// State of another instance: the image was made of a host whose agent had run. A current agent that learns its id from
-/// instance metadata says so and starts afresh, so that message and its exit code 1 for other reasons prove nothing.
+/// The image was made from a host whose agent had run. A current agent that reads its instance id from IMDS logs the
+/// mismatch and starts with empty state. So this message proves nothing, nor does an exit code 1 for another reason.
 pub(super) static BAKED: Cause = Cause {
     id: "baked-agent-state",
     layer: Layer::Agent,
-    title: "the image holds the saved state of another instance's agent",
-    symptoms: "some instances of an image join and others do not, or appear as their parent",
-    proof: "the saved instance id is not this one's and the agent fails on it; state of this instance is \
-            `registration-inactive` or `cluster-mismatch-saved`",
+    title: "the image contains the saved state of another instance's agent",
+    symptoms: "some instances of an AMI join and others do not, or they appear in ECS as the instance the AMI was made \
+               from",
+    proof: "the saved instance id is not the id of this instance, and the agent fails because of it; if the state is \
+            of this instance, it is `registration-inactive` or `cluster-mismatch-saved`",
     look_alikes: &["registration-inactive", "cluster-mismatch-saved"],
     class: Class::Terminal,
     exit: Exit::Host,
     exit_after_deadline: Exit::Host,
-    remedy: "`ecs-bootstrap reset-agent --yes`; and `ecs-bootstrap prepare-image --yes` before the next snapshot",
+    remedy: "`ecs-bootstrap reset-agent --yes`; before the next snapshot run `ecs-bootstrap prepare-image --yes`",
     source: "agent#858 #887 #2738 #3488",
     check: |evidence| {
         let seen = of_another(evidence)?;
@@ -57,28 +60,30 @@ pub(super) static BAKED: Cause = Cause {
             evidence.agent_exited_with(5).then(|| agent::GAVE_UP_TEXT.to_owned()),
         ];
         let confirmed: Vec<String> = confirmed.into_iter().flatten().collect();
-        // What it says that it drops is not what it ends on.
-        let is_dropped = confirmed.len() < 2 && evidence.agent_logged(&["Data mismatch; saved InstanceID"]).is_some();
-        let is_other = is_dropped || agent::REJECTIONS.iter().any(|cause| (cause.check)(evidence).is_some());
-        (!confirmed.is_empty() && !is_other).then(|| [seen].into_iter().chain(confirmed).collect())
+        // An agent that logs that it discards the state does not exit because of it.
+        let is_discarded = confirmed.len() < 2 && evidence.agent_logged(&["Data mismatch; saved InstanceID"]).is_some();
+        let has_other_reason = is_discarded || agent::REJECTIONS.iter().any(|cause| (cause.check)(evidence).is_some());
+        (!confirmed.is_empty() && !has_other_reason).then(|| [seen].into_iter().chain(confirmed).collect())
     },
     note: |evidence| of_another(evidence).map(|seen| vec![seen]),
-    ..Cause::PLAIN
+    ..Cause::DEFAULTS
 };
 
-/// ECS knows the ARN, and as one that is gone.
+/// ECS knows the container instance, but only as INACTIVE.
 pub(super) static INACTIVE: Cause = Cause {
     id: "registration-inactive",
     layer: Layer::Agent,
-    title: "the container instance that the agent wants to be again is no longer active in ECS",
-    symptoms: "exit code 5 at a restart of the agent, after the instance was deregistered or its cluster deleted",
-    proof: "ECS refuses the re-registration as inactive, and the saved state of this instance holds an ARN; an inactive \
-            cluster is `cluster-inactive`, state of another instance `baked-agent-state`",
+    title: "the saved container instance of this agent is no longer active in ECS",
+    symptoms: "the agent exits with code 5 when it restarts, after the instance was deregistered or its cluster was \
+               deleted",
+    proof: "ECS refuses the registration because the container instance is inactive, and the saved state of this \
+            instance has an ARN; if the cluster is inactive, it is `cluster-inactive`, and if the state is of another \
+            instance, `baked-agent-state`",
     look_alikes: &["baked-agent-state", "cluster-inactive", "deregistered-while-up"],
     class: Class::Terminal,
     exit: Exit::Host,
     exit_after_deadline: Exit::Host,
-    remedy: "`ecs-bootstrap reset-agent --yes`: the agent registers as a new container instance",
+    remedy: "`ecs-bootstrap reset-agent --yes`: the agent then registers as a new container instance",
     source: "agent#583 #125",
     check: |evidence| {
         let saved = saved(evidence).filter(|_| of_another(evidence).is_none())?;
@@ -86,33 +91,34 @@ pub(super) static INACTIVE: Cause = Cause {
         let refused = evidence.registration_refused(&["ClientException", "InvalidParameterException"])?;
         let is_inactive = refused.contains("is inactive") || refused.contains("INACTIVE");
         let is_cluster = refused.contains("luster is inactive") || refused.contains("luster not found");
-        (is_inactive && !is_cluster && evidence.agent_exited_with(5))
-            .then(|| vec![refused, format!("/var/lib/ecs/data holds `{arn}`"), agent::GAVE_UP_TEXT.to_owned()])
+        (is_inactive && !is_cluster && evidence.agent_exited_with(5)).then(|| {
+            vec![refused, format!("the saved state in /var/lib/ecs/data has `{arn}`"), agent::GAVE_UP_TEXT.to_owned()]
+        })
     },
-    ..Cause::PLAIN
+    ..Cause::DEFAULTS
 };
 
-/// The same under a running agent.
+/// As [`INACTIVE`], but while the agent runs.
 pub(super) static DEREGISTERED: Cause = Cause {
     id: "deregistered-while-up",
     layer: Layer::Agent,
-    title: "the container instance was deregistered while its agent runs",
-    symptoms: "an instance that was connected is gone from the cluster; its agent asks once an hour",
-    proof: "introspection still has an ARN, ECS holds it INACTIVE or not at all, and the agent logs \
-            InactiveInstanceException; at a start it is `registration-inactive`",
+    title: "the container instance was deregistered while its agent was running",
+    symptoms: "an instance that was connected is no longer in the cluster; its agent retries once an hour",
+    proof: "introspection still returns an ARN, ECS has it as INACTIVE or not at all, and the agent logs \
+            InactiveInstanceException; if this happens when the agent starts, it is `registration-inactive`",
     look_alikes: &["registration-inactive", "agent-stuck"],
     class: Class::Terminal,
     exit: Exit::Host,
     exit_after_deadline: Exit::Host,
-    remedy: "`ecs-bootstrap reset-agent --yes`: the agent registers as a new container instance",
+    remedy: "`ecs-bootstrap reset-agent --yes`: the agent then registers as a new container instance",
     source: "agent#882 #676; ecs-agent/acs/session",
     check: |evidence| {
         let arn = evidence.container_instance_arn()?;
         let status = match evidence.registration.as_ref()? {
             Ok(Some(instance)) if instance.agent_connected && instance.status != "INACTIVE" => return None,
-            Ok(Some(instance)) => Some(format!("ECS holds `{arn}` as {}", instance.status)),
-            Ok(None) => Some(format!("ECS does not know `{arn}`")),
-            // Where ECS may not be asked, a connection of this start says that it has healed.
+            Ok(Some(instance)) => Some(format!("ECS has `{arn}` with status {}", instance.status)),
+            Ok(None) => Some(format!("ECS does not have `{arn}`")),
+            // Without an answer of ECS, a connection since this start shows that the agent has recovered.
             Err(_) if evidence.agent_logged(&["Connected to ACS endpoint"]).is_some() => return None,
             Err(_) => None,
         };
@@ -120,17 +126,18 @@ pub(super) static DEREGISTERED: Cause = Cause {
         Some([logged].into_iter().chain(status).collect())
     },
     when_registered: true,
-    ..Cause::PLAIN
+    ..Cause::DEFAULTS
 };
 
 fn saved(evidence: &Evidence) -> Option<&SavedState> {
     evidence.saved.as_ref()?.state.get()?.as_ref()
 }
 
+/// An evidence line, if the saved state is of another instance.
 fn of_another(evidence: &Evidence) -> Option<String> {
-    let ours = evidence.expectation.as_ref()?.instance_id.as_deref()?;
-    let theirs = saved(evidence)?.ec2_instance_id.as_deref().filter(|theirs| *theirs != ours)?;
-    Some(format!("/var/lib/ecs/data is of `{theirs}`, this instance is `{ours}`"))
+    let own = evidence.expectation.as_ref()?.instance_id.as_deref()?;
+    let saved = saved(evidence)?.ec2_instance_id.as_deref().filter(|saved| *saved != own)?;
+    Some(format!("the saved state in /var/lib/ecs/data is of `{saved}`, this instance is `{own}`"))
 }
 
 #[cfg(test)]
@@ -170,24 +177,25 @@ mod tests {
 
     fn refusal(text: &str) -> String {
         format!(
-            "level=error msg=\"Unable to register as a container instance with ECS\" error=\"ClientException: {text}\"\n"
+            "level=error msg=\"Unable to register as a container instance with ECS\" \
+             error=\"ClientException: {text}\"\n"
         )
     }
 
     #[test]
-    fn foreign_state_counts_only_when_the_agent_fails_on_it() {
+    fn state_of_another_instance_is_a_cause_only_if_the_agent_fails_on_it() {
         let mut evidence = exited_with_state_of("i-parent", "");
         assert_eq!(ids(&evidence)[0], "baked-agent-state");
-        let dropped =
+        let discarded =
             "level=warn msg=\"Data mismatch; saved InstanceID 'i-parent' does not match current InstanceID\"\n";
-        assert_eq!(ids(&exited_with_state_of("i-parent", dropped)), ["agent-gave-up"]);
+        assert_eq!(ids(&exited_with_state_of("i-parent", discarded)), ["agent-gave-up"]);
         evidence.units = Some(Ok(healthy_units()));
         assert_eq!(ids(&evidence), Vec::<&str>::new());
         assert_eq!(crate::causes::notes(&evidence)[0].cause.id, "baked-agent-state");
     }
 
     #[test]
-    fn whose_state_it_is_and_what_is_refused_decide() {
+    fn the_saved_instance_and_the_refusal_decide() {
         let log = refusal("Container instance is inactive.");
         assert_eq!(ids(&exited_with_state_of("i-child", &log)), ["registration-inactive"]);
         assert_eq!(ids(&exited_with_state_of("i-parent", &log)), ["baked-agent-state"]);

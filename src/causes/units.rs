@@ -1,4 +1,4 @@
-//! Causes that lie in systemd's units, and in systemd itself.
+//! Causes in systemd units, and in systemd itself.
 
 use super::{Cause, Class, Layer, ecs_init};
 use crate::boundary::systemd::{SystemdError, UnitState};
@@ -6,18 +6,18 @@ use crate::evidence::{Evidence, StageError};
 use crate::exit::Exit;
 use crate::redaction::error_chain;
 
-/// The end of systemd's error for a transaction whose order has no solution.
+/// The end of the D-Bus error name for a transaction with an ordering cycle.
 const CYCLIC: &str = ".TransactionOrderIsCyclic";
-/// The agent's unit: Amazon Linux, generic rpm and deb; SUSE.
+/// The agent's unit: the first on Amazon Linux and in the generic rpm and deb, the second on SUSE.
 const AGENT_UNITS: [&str; 2] = ["ecs.service", "amazon-ecs.service"];
 
-/// Not an ECS image.
+/// This is not an image for ECS.
 pub(super) static ECS_INIT_ABSENT: Cause = Cause {
     id: "ecs-init-absent",
     layer: Layer::Units,
     title: "the ECS agent is not installed",
-    symptoms: "a plain Amazon Linux or Ubuntu runs, and nothing of ECS is on it",
-    proof: "systemd knows neither unit of the agent; a unit that is there and idle is `ecs-unit-disabled`",
+    symptoms: "the host runs plain Amazon Linux or Ubuntu, without any ECS package",
+    proof: "systemd has neither unit of the agent; if the unit exists but is not started, it is `ecs-unit-disabled`",
     look_alikes: &["ecs-unit-disabled", "docker-absent"],
     class: Class::Terminal,
     exit: Exit::Host,
@@ -32,23 +32,23 @@ pub(super) static ECS_INIT_ABSENT: Cause = Cause {
         }
         let agent = evidence.agent_unit()?;
         (agent.load_state.as_deref() == Some("not-found") && is_down(evidence))
-            .then(|| vec!["systemd knows neither ecs.service nor amazon-ecs.service".to_owned()])
+            .then(|| vec!["systemd has neither ecs.service nor amazon-ecs.service".to_owned()])
     },
-    ..Cause::PLAIN
+    ..Cause::DEFAULTS
 };
 
-/// Masked on purpose, so it is not unmasked.
+/// Masking is deliberate, so ecs-bootstrap does not unmask it.
 pub(super) static UNIT_MASKED: Cause = Cause {
     id: "unit-masked",
     layer: Layer::Units,
-    title: "a unit that is needed is masked",
-    symptoms: "`Unit ecs.service is masked.`, or nothing at all",
-    proof: "LoadState masked; a disabled unit can still be started",
+    title: "a required unit is masked",
+    symptoms: "`Unit ecs.service is masked.`, or no error at all",
+    proof: "the LoadState of the unit is `masked`; a unit that is only disabled can still be started",
     look_alikes: &["ecs-unit-disabled", "ecs-init-absent"],
     class: Class::Terminal,
     exit: Exit::Host,
     exit_after_deadline: Exit::Host,
-    remedy: "`systemctl unmask` it, if masking it was not meant",
+    remedy: "run `systemctl unmask UNIT` if the unit is not masked on purpose",
     source: "systemctl(1)",
     check: |evidence| {
         if let Some(StageError::Systemd(error @ SystemdError::Masked { .. })) = &evidence.stop {
@@ -58,74 +58,76 @@ pub(super) static UNIT_MASKED: Cause = Cause {
         let masked = [&units.docker, &units.agent].into_iter().find(|u| u.load_state.as_deref() == Some("masked"))?;
         Some(vec![format!("{} is masked", masked.name)])
     },
-    ..Cause::PLAIN
+    ..Cause::DEFAULTS
 };
 
-/// Nobody starts it.
 pub(super) static ECS_UNIT_DISABLED: Cause = Cause {
     id: "ecs-unit-disabled",
     layer: Layer::Units,
     title: "the agent's unit is not enabled, and nothing has started it",
-    symptoms: "the agent works after a start by hand, and not after a boot",
-    proof: "UnitFileState disabled, inactive, no job, user data has ended; an enabled unit that nothing starts is \
-            `agent-not-started` or `unit-ordering-cycle`",
+    symptoms: "the agent works after a manual start, but not after a boot",
+    proof: "the UnitFileState is `disabled`, the unit is inactive without a job, and user data has ended; if the unit \
+            is enabled, it is `agent-not-started` or `unit-ordering-cycle`",
     look_alikes: &["unit-ordering-cycle", "agent-not-started"],
     class: Class::Terminal,
     exit: Exit::Host,
     exit_after_deadline: Exit::Host,
-    remedy: "`systemctl enable --now --no-block ecs`, or let `ecs-bootstrap run` start it (`units.enable = true` keeps it so)",
+    remedy: "`systemctl enable --now --no-block ecs`, or let `ecs-bootstrap run` start it (`units.enable = true` also \
+             enables it)",
     source: "agent#1250",
     check: |evidence| {
         let agent = evidence.agent_unit()?;
-        // User data may still start it itself, and where a run has been stopped nobody has got as far as starting it.
+        // Running user data may still start the unit, and a run that was stopped did not get as far as starting it.
         if evidence.user_data_runs() || evidence.stop.is_some() {
             return None;
         }
         let idle = agent.active_state.as_deref() == Some("inactive") && agent.job.is_none();
         let disabled = agent.unit_file_state.as_deref() == Some("disabled");
         let loaded = agent.load_state.as_deref() == Some("loaded");
-        let started_by_us = evidence.jobs.iter().any(|job| job.unit == agent.name);
-        (loaded && idle && disabled && !started_by_us && is_down(evidence))
+        let is_requested = evidence.jobs.iter().any(|job| job.unit == agent.name);
+        (loaded && idle && disabled && !is_requested && is_down(evidence))
             .then(|| vec![format!("{} is disabled and inactive, without a job", agent.name)])
     },
-    ..Cause::PLAIN
+    ..Cause::DEFAULTS
 };
 
-/// Whoever waits in user data for a unit that waits for user data waits for ever.
+/// The agent's unit is ordered after the unit in which ecs-bootstrap waits, so the wait would never end.
 pub(super) static START_BLOCKED: Cause = Cause {
     id: "start-blocked",
     layer: Layer::Units,
-    title: "waiting here would never end: the agent starts only after the unit that waits",
-    symptoms: "`systemctl start ecs` in user data never comes back",
-    proof: "the job of the agent waits for the unit that this program runs in; somebody else's waiting is `user-data-deadlock`",
+    title: "ecs-bootstrap cannot wait here: the agent starts only after the unit that ecs-bootstrap runs in",
+    symptoms: "`systemctl start ecs` in user data never returns",
+    proof: "the job of the agent's unit waits for the unit that ecs-bootstrap runs in; if another process waits, it is \
+            `user-data-deadlock`",
     look_alikes: &["user-data-deadlock"],
     class: Class::Terminal,
     exit: Exit::Host,
     exit_after_deadline: Exit::Host,
-    remedy: "run without `--wait`: the agent's start is queued, and goes on as soon as this unit ends",
+    remedy: "run without `--wait`: the start of the agent is queued, and happens as soon as this unit ends",
     source: "agent#1707; Amazon Linux's ecs.service is After=cloud-final.service",
     check: |evidence| match &evidence.stop {
         Some(StageError::Blocked { unit }) => {
-            Some(vec![format!("the agent's job waits for `{unit}`, where this program runs")])
+            Some(vec![format!("the agent's job waits for `{unit}`, in which ecs-bootstrap runs")])
         }
         _ => None,
     },
-    ..Cause::PLAIN
+    ..Cause::DEFAULTS
 };
 
-/// systemd drops a job of the cycle by chance.
+/// systemd breaks a cycle by dropping one of its jobs, and may choose the agent's.
 pub(super) static ORDERING_CYCLE: Cause = Cause {
     id: "unit-ordering-cycle",
     layer: Layer::Units,
     title: "the agent's unit is part of an ordering cycle, so systemd does not start it",
-    symptoms: "ecs never starts and nothing says why: systemd logs the cycle before there is a journal",
-    proof: "the units' After= and Wants= close a circle, and the unit is enabled, inactive and without a job; a disabled one is \
-            `ecs-unit-disabled`",
+    symptoms: "ecs never starts, and no log gives a reason: systemd reports the cycle before the journal runs",
+    proof: "After= and Wants= of the units form a cycle, and the unit is enabled, inactive and without a job; if it is \
+            disabled, it is `ecs-unit-disabled`",
     look_alikes: &["ecs-unit-disabled", "agent-not-started"],
     class: Class::Terminal,
     exit: Exit::Host,
     exit_after_deadline: Exit::Host,
-    remedy: "`systemctl disable ecs` and let ecs-bootstrap start it, or give the agent's unit no `After=cloud-final.service`",
+    remedy: "`systemctl disable ecs` and let ecs-bootstrap start it, or remove `After=cloud-final.service` from the \
+             agent's unit",
     source: "systemd.unit(5) After=; Debian's cloud-final.service is After=multi-user.target",
     check: |evidence| {
         if let Some(error @ SystemdError::Refused { name, .. }) = evidence.systemd_error()
@@ -137,30 +139,31 @@ pub(super) static ORDERING_CYCLE: Cause = Cause {
         let idle = units.agent.active_state.as_deref() == Some("inactive") && units.agent.job.is_none();
         (units.are_a_cycle() && idle && !evidence.user_data_runs()).then(|| {
             vec![format!(
-                "{} is enabled, inactive and without a job; it is after cloud-final.service, which is after \
-                 multi-user.target, which wants it",
+                "{} is enabled, inactive and without a job; it is ordered after cloud-final.service, which is ordered \
+                 after multi-user.target, which wants it",
                 units.agent.name
             )]
         })
     },
-    ..Cause::PLAIN
+    ..Cause::DEFAULTS
 };
 
-/// No bus, or nothing behind it.
+/// There is no bus, or systemd is not on it.
 pub(super) static SYSTEMD_UNREACHABLE: Cause = Cause {
     id: "systemd-unreachable",
     layer: Layer::Units,
     title: "systemd does not answer on the system bus",
     symptoms: "`Failed to connect to bus`",
-    proof: "no bus, no systemd on it, or no answer; a no of systemd's own is `systemd-refused`",
+    proof: "there is no system bus, systemd is not on it, or it does not answer; if systemd answers with an error, it \
+            is `systemd-refused`",
     look_alikes: &["systemd-refused"],
     class: Class::Retry,
     exit: Exit::Systemd,
     exit_after_deadline: Exit::Systemd,
-    remedy: "run it after basic.target, as root, on a host whose PID 1 is systemd; look at `systemctl status dbus`",
+    remedy: "run it after basic.target, as root, on a host whose PID 1 is systemd; check `systemctl status dbus`",
     source: "org.freedesktop.systemd1(5)",
     check: |evidence| match evidence.systemd_error() {
-        // Nothing else is waited for while jobs are queued.
+        // While jobs are queued, only systemd can be what the run waited for.
         None => match &evidence.stop {
             Some(stop @ StageError::Late { doing, .. }) if doing.starts_with("queueing ") => {
                 Some(vec![error_chain(stop)])
@@ -176,27 +179,28 @@ pub(super) static SYSTEMD_UNREACHABLE: Cause = Cause {
         ) => Some(vec![error_chain(error)]),
         _ => None,
     },
-    ..Cause::PLAIN
+    ..Cause::DEFAULTS
 };
 
-/// It answers, and says no.
+/// systemd answers, with an error.
 pub(super) static SYSTEMD_REFUSED: Cause = Cause {
     id: "systemd-refused",
     layer: Layer::Units,
-    title: "systemd refuses to start or to stop a unit",
+    title: "systemd refuses to start or stop a unit",
     symptoms: "`Access denied` or `Interactive authentication required` from systemctl",
-    proof: "systemd's own error, with its name; no answer at all is `systemd-unreachable`",
+    proof: "the error that systemd returns, with its D-Bus name; if systemd does not answer at all, it is \
+            `systemd-unreachable`",
     look_alikes: &["systemd-unreachable", "unit-masked"],
     class: Class::Terminal,
     exit: Exit::Host,
     exit_after_deadline: Exit::Host,
-    remedy: "run it as root, and look at `systemctl status` of the unit",
+    remedy: "run it as root, and check `systemctl status UNIT`",
     source: "org.freedesktop.systemd1(5)",
     check: |evidence| match evidence.systemd_error() {
         None => unloadable(evidence),
         Some(error) => refused(error),
     },
-    ..Cause::PLAIN
+    ..Cause::DEFAULTS
 };
 
 /// A unit file that systemd itself cannot use (systemd.unit(5): `bad-setting`, `error`).
@@ -223,66 +227,67 @@ fn refused(error: &SystemdError) -> Option<Vec<String>> {
     }
 }
 
-/// Enabled, and nobody starts it.
 pub(super) static NOT_STARTED: Cause = Cause {
     id: "agent-not-started",
     layer: Layer::Units,
-    title: "the agent's unit is enabled and does not run, and nothing starts it",
-    symptoms: "`systemctl status ecs` says inactive (dead) with no error, often after a `systemctl stop` or for an unmet condition",
-    proof: "it is inactive with no job once user data has ended; a unit that nobody enabled is `ecs-unit-disabled`, one that \
-            systemd left out of a cycle is `unit-ordering-cycle`",
+    title: "the agent's unit is enabled but does not run, and nothing starts it",
+    symptoms: "`systemctl status ecs` shows inactive (dead) without an error, often after `systemctl stop` or because \
+               of an unmet condition",
+    proof: "the unit is inactive without a job after user data has ended; if it is not enabled, it is \
+            `ecs-unit-disabled`, and if systemd dropped it because of a cycle, `unit-ordering-cycle`",
     look_alikes: &["ecs-unit-disabled", "unit-ordering-cycle", "user-data-deadlock"],
     class: Class::Retry,
     exit: Exit::Systemd,
     exit_after_deadline: Exit::Host,
-    remedy: "`systemctl start ecs --no-block`; where it stays inactive, look at its conditions (`systemctl status ecs`)",
+    remedy: "`systemctl start ecs --no-block`; if it stays inactive, check its conditions (`systemctl status ecs`)",
     source: "systemd.unit(5), Conditions and Asserts; ecs.service Restart=on-failure",
     check: |evidence| {
         let agent = evidence.agent_unit()?;
-        let is = |state: &Option<String>, word| state.as_deref() == Some(word);
+        let is = |state: &Option<String>, value| state.as_deref() == Some(value);
         let idle = is(&agent.active_state, "inactive") && agent.job.is_none() && !evidence.job_pending(&agent.name);
-        let is_due = evidence.stop.is_none() && !evidence.user_data_runs();
-        let fits = idle && is(&agent.load_state, "loaded") && is_due;
-        let named = [&ECS_UNIT_DISABLED, &ORDERING_CYCLE].iter().any(|cause| (cause.check)(evidence).is_some());
-        (fits && !named && is_down(evidence)).then(|| {
+        let should_run = evidence.stop.is_none() && !evidence.user_data_runs();
+        let fits = idle && is(&agent.load_state, "loaded") && should_run;
+        let is_explained = [&ECS_UNIT_DISABLED, &ORDERING_CYCLE].iter().any(|cause| (cause.check)(evidence).is_some());
+        (fits && !is_explained && is_down(evidence)).then(|| {
             let result = agent.result.as_deref().unwrap_or("unknown");
             vec![format!("{} is inactive, without a job (result {result})", agent.name)]
         })
     },
-    ..Cause::PLAIN
+    ..Cause::DEFAULTS
 };
 
-/// All else that makes it fail for good.
+/// The general cause for a unit that has failed permanently.
 pub(super) static FAILED: Cause = Cause {
     id: "agent-unit-failed",
     layer: Layer::Units,
     title: "the agent's unit has failed, and systemd does not start it again",
-    symptoms: "`systemctl status ecs` says failed (start-limit-hit, timeout, signal, ...), with no exit code of the agent's own",
-    proof: "it is failed with no job while docker is active; exit code 5 is the agent's (`agent-gave-up`), and a unit that is \
-            tried again is `ecs-init-failed`",
+    symptoms: "`systemctl status ecs` shows failed (start-limit-hit, timeout, signal, ...), without an exit code of \
+               the agent",
+    proof: "the unit is failed without a job while Docker is active; if the exit code is 5, it is `agent-gave-up`, and \
+            if systemd still restarts the unit, `ecs-init-failed`",
     look_alikes: &["ecs-init-failed", "agent-gave-up", "docker-failed"],
     class: Class::Terminal,
     exit: Exit::Host,
     exit_after_deadline: Exit::Host,
-    remedy: "mend what `journalctl -u ecs -b` names, then `systemctl reset-failed ecs && systemctl start ecs --no-block`",
+    remedy: "fix what `journalctl -u ecs -b` names, then `systemctl reset-failed ecs && systemctl start ecs \
+             --no-block`",
     source: "systemd.service(5) Restart=, systemd.unit(5) StartLimitBurst=",
     check: |evidence| {
         let unit = evidence.unit_failed()?;
         let is_read = evidence.host.agent_journal.is_some() || evidence.timed_out;
-        if ecs_init::refused_by_guard(evidence) {
+        if ecs_init::is_stopped_by_guard(evidence) {
             return None;
         }
-        let is_ours = is_read && !evidence.agent_exited_with(5) && ecs_init::is_docker_up(evidence);
-        let words = || {
-            let words = ecs_init::last_words(evidence).into_iter().chain(evidence.killed());
-            [ecs_init::described(unit)].into_iter().chain(words).collect()
-        };
-        (is_ours && !ecs_init::is_named(evidence)).then(words)
+        let fits = is_read && !evidence.agent_exited_with(5) && ecs_init::is_docker_up(evidence);
+        (fits && !ecs_init::is_explained(evidence)).then(|| {
+            let errors = ecs_init::last_errors(evidence).into_iter().chain(evidence.killed());
+            [ecs_init::describe_failure(unit)].into_iter().chain(errors).collect()
+        })
     },
-    ..Cause::PLAIN
+    ..Cause::DEFAULTS
 };
 
-/// Whether no agent runs, not by hand either: some hosts have one without a unit.
+/// Whether no agent runs. An agent may run without its unit if it was started by hand.
 fn is_down(evidence: &Evidence) -> bool {
     evidence.agent_runs() == Some(false) || (evidence.timed_out && evidence.agent_runs().is_none())
 }
@@ -316,7 +321,7 @@ mod tests {
     }
 
     #[test]
-    fn a_disabled_unit_that_runs_or_is_queued_is_not_accused() {
+    fn a_disabled_unit_that_runs_or_is_queued_is_not_a_cause() {
         let with = |active: &str, job| {
             let mut units = healthy_units();
             units.agent.unit_file_state = Some("disabled".to_owned());

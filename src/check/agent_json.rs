@@ -1,7 +1,7 @@
-//! The agent's own configuration file, `/etc/ecs/ecs.config.json`, and the same object in user data.
+//! Checks the agent's configuration file `/etc/ecs/ecs.config.json`, and the same object in user data.
 //!
-//! In: its text. Out: the mistakes. The table is the agent's `Config` (`agent/config/types.go`); Go reads names in any
-//! case, and refuses the whole file for one value of a wrong type (`encoding/json`).
+//! In: the text. Out: the mistakes. The table is the agent's `Config` (`agent/config/types.go`). Go reads names in any
+//! case, and refuses the whole file if one value has a wrong type (`encoding/json`).
 
 use serde_json::Value;
 
@@ -9,6 +9,7 @@ use super::finding::{MOST, Note};
 use super::text::Text;
 use crate::agent_variables;
 use crate::ecs_config::issue::Level;
+use crate::suggestion;
 
 /// The type of a field.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -27,16 +28,17 @@ enum Field {
 const FIELDS: &[(Field, &str)] = &[
     (
         Field::Text,
-        "ClusterArn Cluster APIEndpoint DockerEndpoint AWSRegion DataDir DataDirOnHost EngineAuthType UpdateDownloadDir \
-         CredentialsAuditLogFile CNIPluginsPath PauseContainerTarballPath PauseContainerImageName PauseContainerTag CgroupPath \
-         NvidiaRuntime DynamicHostPortRange",
+        "ClusterArn Cluster APIEndpoint DockerEndpoint AWSRegion DataDir DataDirOnHost EngineAuthType \
+         UpdateDownloadDir CredentialsAuditLogFile CNIPluginsPath PauseContainerTarballPath \
+         PauseContainerImageName PauseContainerTag CgroupPath NvidiaRuntime DynamicHostPortRange",
     ),
     (
         Field::Boolean,
-        "Checkpoint UpdatesEnabled DisableMetrics PollMetrics DisableDockerHealthCheck DependentContainersPullUpfront \
-         PrivilegedDisabled SELinuxCapable AppArmorCapable TaskIAMRoleEnabled DeleteNonECSImagesEnabled TaskCPUMemLimit \
-         CredentialsAuditLogDisabled TaskIAMRoleEnabledForNetworkHost TaskENIEnabled ENITrunkingEnabled ImageCleanupDisabled \
-         PrometheusMetricsEnabled AWSVPCBlockInstanceMetdata ContainerMetadataEnabled OverrideAWSLogsExecutionRole \
+        "Checkpoint UpdatesEnabled DisableMetrics PollMetrics DisableDockerHealthCheck \
+         DependentContainersPullUpfront PrivilegedDisabled SELinuxCapable AppArmorCapable TaskIAMRoleEnabled \
+         DeleteNonECSImagesEnabled TaskCPUMemLimit CredentialsAuditLogDisabled TaskIAMRoleEnabledForNetworkHost \
+         TaskENIEnabled ENITrunkingEnabled ImageCleanupDisabled PrometheusMetricsEnabled \
+         AWSVPCBlockInstanceMetdata ContainerMetadataEnabled OverrideAWSLogsExecutionRole \
          SharedVolumeMatchFullConfig NoIID GPUSupportEnabled InferentiaSupportEnabled TaskMetadataAZDisabled \
          SpotInstanceDrainingEnabled GMSACapable GMSADomainlessCapable FSxWindowsFileServerCapable External \
          EnableRuntimeStats ShouldExcludeIPv6PortBinding WarmPoolsSupport FirelensAsyncEnabled",
@@ -49,14 +51,15 @@ const FIELDS: &[(Field, &str)] = &[
     ),
     (
         Field::Duration,
-        "PollingMetricsWaitDuration DockerStopTimeout ContainerStartTimeout ContainerCreateTimeout ImagePullInactivityTimeout \
-         ImagePullTimeout ManifestPullTimeout TaskCleanupWaitDuration TaskCleanupWaitDurationJitter MinimumImageDeletionAge \
-         NonECSMinimumImageDeletionAge ImageCleanupInterval CgroupCPUPeriod",
+        "PollingMetricsWaitDuration DockerStopTimeout ContainerStartTimeout ContainerCreateTimeout \
+         ImagePullInactivityTimeout ImagePullTimeout ManifestPullTimeout TaskCleanupWaitDuration \
+         TaskCleanupWaitDurationJitter MinimumImageDeletionAge NonECSMinimumImageDeletionAge ImageCleanupInterval \
+         CgroupCPUPeriod",
     ),
     (
         Field::List,
-        "ReservedPorts ReservedPortsUDP AvailableLoggingDrivers AWSVPCAdditionalLocalRoutes ImageCleanupExclusionList \
-         VolumePluginCapabilities InstanceENIDNSServerList",
+        "ReservedPorts ReservedPortsUDP AvailableLoggingDrivers AWSVPCAdditionalLocalRoutes \
+         ImageCleanupExclusionList VolumePluginCapabilities InstanceENIDNSServerList",
     ),
     (Field::Object, "InstanceAttributes ContainerInstanceTags"),
     (Field::Any, "EngineAuthData OverrideAWSVPCLocalIPv4Address PlatformVariables InstanceIPCompatibility"),
@@ -66,7 +69,7 @@ fn fields() -> impl Iterator<Item = (Field, &'static str)> {
     FIELDS.iter().flat_map(|(field, names)| names.split_ascii_whitespace().map(|name| (*field, name)))
 }
 
-/// The mistakes of the file, or of the object below `ECSAgentConfiguration` in user data.
+/// Checks the file, or the object below `ECSAgentConfiguration` in user data.
 pub(super) fn check(text: &Text) -> Vec<Note> {
     let json = text.string();
     let whole: Value = match serde_json::from_str(&json) {
@@ -74,62 +77,62 @@ pub(super) fn check(text: &Text) -> Vec<Note> {
         Ok(whole) => whole,
         Err(error) => {
             let at = text.place(error.line(), error.column());
-            let why = if error.is_eof() { "the JSON ends too early" } else { "this is not JSON" };
-            return vec![Note::new(at, Level::Error, "config-bad-json", format!("{why}, and the agent exits"))];
+            let why = if error.is_eof() { "the JSON is incomplete" } else { "this is not JSON" };
+            return vec![Note::new(at, Level::Error, "config-bad-json", format!("{why}, so the agent exits"))];
         }
     };
     let inner = whole.get("ECSAgentConfiguration").unwrap_or(&whole);
     let Value::Object(pairs) = inner else {
-        let message = "the agent wants a JSON object here, and exits".to_owned();
+        let message = "this must be a JSON object; the agent exits".to_owned();
         return vec![Note::new(text.place(1, 1), Level::Error, "config-bad-json", message)];
     };
     let notes = pairs.iter().filter_map(|(key, value)| Some((key, of_pair(key, value)?)));
     notes.take(MOST).map(|(key, note)| Note { at: place(text, key), ..note }).collect()
 }
 
-/// Whether the object has a field of the agent's.
+/// Whether the object has a field of the agent's configuration.
 pub(super) fn is_agents(json: &Value) -> bool {
     let is_field = |key: &String| fields().any(|(_, name)| name.eq_ignore_ascii_case(key)) || key.starts_with("ECS");
     json.as_object().is_some_and(|pairs| pairs.is_empty() || pairs.keys().any(is_field))
 }
 
+/// The place of a key in the text.
 fn place(text: &Text, key: &str) -> (u32, u32) {
     let quoted: Vec<char> = format!("\"{key}\"").chars().collect();
     let found = text.chars.windows(quoted.len()).find(|window| window.iter().map(|at| at.c).eq(quoted.iter().copied()));
     found.and_then(|window| window.first()).map_or((1, 1), |at| (at.line, at.column))
 }
 
+/// Checks one field.
 fn of_pair(key: &str, value: &Value) -> Option<Note> {
     let at = (1, 1);
-    let lower = key.to_lowercase();
     let Some((field, name)) = fields().find(|(_, name)| name.eq_ignore_ascii_case(key)) else {
         let shown: String = key.chars().filter(|c| c.is_ascii_graphic()).take(64).collect();
         if agent_variables::find(key).is_some() {
-            let message = format!("`{shown}` is a variable of `ecs.config`, and the agent does not read it here");
+            let message = format!("`{shown}` is a variable of `ecs.config`; the agent does not read it in this file");
             let note = Note::new(at, Level::Warning, "config-wrong-file", message);
             return Some(if key == "ECS_CLUSTER" { note.meant("Cluster") } else { note });
         }
-        let near = fields().map(|(_, name)| (strsim::damerau_levenshtein(&lower, &name.to_lowercase()), name)).min();
-        let (_, near) = near.filter(|(distance, _)| *distance <= (key.len() / 4).clamp(1, 2))?;
-        let message = format!("the agent has no field `{shown}`, and ignores it");
+        let near = suggestion::nearest(key, fields().map(|(_, name)| name))?;
+        let message = format!("the agent does not know the field `{shown}` and ignores it");
         return Some(Note::new(at, Level::Warning, "config-key-misspelt", message).meant(near));
     };
-    let wants = match (field, value) {
+    let expected = match (field, value) {
         (_, Value::Null) | (Field::Any, _) => return None,
         (Field::Text, Value::String(_)) | (Field::Boolean, Value::Bool(_)) | (Field::List, Value::Array(_)) => None,
         (Field::Number | Field::Duration, Value::Number(number)) if number.is_i64() || number.is_u64() => None,
         (Field::Object, Value::Object(pairs)) if pairs.values().all(|value| value.is_string() || value.is_null()) => {
             None
         }
-        (Field::Text, _) => Some("a text in quotes"),
+        (Field::Text, _) => Some("a string in quotes"),
         (Field::Boolean, _) => Some("`true` or `false` without quotes"),
         (Field::Number, _) => Some("a whole number without quotes"),
         (Field::Duration, _) => Some("a number of nanoseconds without quotes"),
         (Field::List, _) => Some("a list"),
-        (Field::Object, _) => Some("an object of texts"),
+        (Field::Object, _) => Some("an object of strings"),
     };
-    if let Some(wants) = wants {
-        let message = format!("`{name}` takes {wants}, and the agent exits");
+    if let Some(expected) = expected {
+        let message = format!("`{name}` takes {expected}; the agent exits");
         return Some(Note::new(at, Level::Error, "config-bad-json", message));
     }
     let variable = match name {

@@ -1,7 +1,7 @@
-//! The functions of CloudFormation in a template in YAML: `Fn::Join`, `Fn::Sub` and `Fn::Base64`.
+//! Evaluates the functions `Fn::Join`, `Fn::Sub` and `Fn::Base64` in a CloudFormation template in YAML.
 //!
-//! In: the scalars of the document. Out: the same with one scalar in place of each list that is joined, under the key that
-//! the function is the value of. [`OPAQUE`] stands for a reference.
+//! In: the scalars of the document. Out: the scalars, with one scalar in place of the arguments of each `Fn::Join`. It
+//! has the key whose value is the function. [`OPAQUE`] replaces a reference.
 
 use saphyr_parser::Tag;
 
@@ -13,12 +13,12 @@ const JOIN: &str = "Fn::Join";
 const SUB: &str = "Fn::Sub";
 const BASE64: &str = "Fn::Base64";
 
-/// The name of a tag that YAML itself does not define.
+/// The name of a tag such as `!Sub`. `None` for a tag that YAML defines.
 pub(super) fn own_tag(tag: Option<&Tag>) -> Option<&str> {
     tag.filter(|tag| tag.handle == "!").map(|tag| tag.suffix.as_str())
 }
 
-/// The name of the function that the tag of a collection stands for.
+/// The function of a tag: `Fn::Join` for `!Join`.
 pub(super) fn function(tag: &str) -> String {
     match tag {
         "Ref" | "Condition" => tag.to_owned(),
@@ -26,12 +26,12 @@ pub(super) fn function(tag: &str) -> String {
     }
 }
 
-/// Whether a scalar with this tag is a reference, and not the text itself.
+/// Whether a scalar with this tag is a reference and not text.
 pub(super) fn is_reference(tag: &str) -> bool {
     !["Sub", "Base64", ""].contains(&tag)
 }
 
-/// The scalars with the functions applied, as far as their arguments are literals.
+/// The scalars after the functions are applied. Arguments that are not literals become [`OPAQUE`].
 pub(super) fn applied(scalars: Vec<Scalar>) -> Vec<Scalar> {
     let mut applied: Vec<Scalar> = Vec::with_capacity(scalars.len());
     let mut rest = scalars.into_iter().peekable();
@@ -53,9 +53,9 @@ pub(super) fn applied(scalars: Vec<Scalar>) -> Vec<Scalar> {
     applied
 }
 
-/// The key that the functions at the end of the path are the value of.
+/// The path without the functions at its end.
 fn without_functions(mut path: Vec<String>) -> Vec<String> {
-    // The text of `Fn::Sub` with variables is the first element of a list.
+    // `Fn::Sub` with variables has a list as argument, and its first element is the text.
     if path.len() > 1 && path[path.len() - 2] == SUB && path[path.len() - 1] == "0" {
         path.pop();
     }
@@ -65,7 +65,8 @@ fn without_functions(mut path: Vec<String>) -> Vec<String> {
     path
 }
 
-/// The text that the arguments make; `from` is the length of the function's path.
+/// The text that `Fn::Join` makes of these arguments. `from` is the length of the path of the function. `None` if the
+/// arguments do not have the form of the function.
 fn joined(arguments: &[Scalar], from: usize) -> Option<Vec<At>> {
     let (first, items) = arguments.split_first()?;
     if first.path[from..] != ["0"] {
@@ -90,10 +91,10 @@ fn joined(arguments: &[Scalar], from: usize) -> Option<Vec<At>> {
             [function, index] => function == SUB && index == "0",
             _ => false,
         };
-        match is_text {
-            true => text.extend(&item.chars),
-            false if is_new => text.push(At { c: OPAQUE, ..near }),
-            false => {}
+        if is_text {
+            text.extend(&item.chars);
+        } else if is_new {
+            text.push(At { c: OPAQUE, ..near });
         }
         last = Some(number);
     }

@@ -1,38 +1,39 @@
-//! What a file is, by its content and its name.
+//! Recognises the type of a file by its content and its name.
 
 use super::agent_json;
 use super::finding::InputType;
-use crate::agent_variables::{find, near_miss};
+use crate::agent_variables::{find, suggest};
 use crate::evidence::user_data::{PartType, of_other_system, read};
 use crate::settings::schema;
 use crate::settings::user_data::unwrapped;
 
-/// What was detected.
+/// The recognised type of a file.
 pub(super) struct Detected {
     pub(super) input_type: InputType,
+    /// A description of the file and its content.
     pub(super) what: &'static str,
-    /// Whether its name says that something fills in its placeholders.
+    /// Whether the name is that of a template, so that a program replaces the placeholders in it.
     pub(super) is_template: bool,
 }
 
-/// Ends of the names of templates.
+/// Endings of the names of templates.
 const TEMPLATES: [&str; 9] = [".tpl", ".tftpl", ".tmpl", ".template", ".j2", ".jinja", ".jinja2", ".erb", ".mustache"];
-/// Ends of the names of files that hold user data in another language.
-const AROUND: [&str; 7] = [".tf", ".hcl", ".yaml", ".yml", ".sh", ".cfg", ".txt"];
+/// Endings of the names of files in another language that can contain user data.
+const WITH_USER_DATA: [&str; 7] = [".tf", ".hcl", ".yaml", ".yml", ".sh", ".cfg", ".txt"];
 
-/// Ends of the names of files in another language, whose lines are no settings although they look like them.
+/// Endings of the names of files in another language. Lines that look like settings are not settings in these files.
 const SOURCES: [&str; 15] =
     [".tf", ".hcl", ".yaml", ".yml", ".json", ".py", ".ts", ".js", ".go", ".java", ".rb", ".sh", ".pp", ".sls", ".md"];
-/// What a file in another language is.
-pub(super) const AROUND_USER_DATA: &str = "a file with user data in it";
+/// The description of a file in another language.
+pub(super) const FILE_WITH_USER_DATA: &str = "a file with user data in it";
 
-/// What the file is; `None` where that cannot be seen.
-pub(super) fn detect(file: &str, bytes: &[u8], said: Option<InputType>) -> Option<Detected> {
+/// The type of the file. `None` if it is not recognised. `given` is the type that the options give.
+pub(super) fn detect(file: &str, bytes: &[u8], given: Option<InputType>) -> Option<Detected> {
     let name = file.rsplit('/').next().unwrap_or(file).to_ascii_lowercase();
     let bare = TEMPLATES.iter().find_map(|end| name.strip_suffix(end));
     let is_template = bare.is_some();
     let name = bare.unwrap_or(&name);
-    let (input_type, what) = match said {
+    let (input_type, what) = match given {
         Some(InputType::UserData) => (InputType::UserData, of_user_data(bytes).unwrap_or("user data")),
         Some(InputType::EcsConfig) => (InputType::EcsConfig, "ecs.config"),
         Some(InputType::Settings) => (InputType::Settings, "settings of ecs-bootstrap"),
@@ -70,16 +71,16 @@ fn guess(name: &str, bytes: &[u8]) -> Option<(InputType, &'static str)> {
     if name.ends_with(".toml") || (!is_source && is_settings(&text)) {
         return Some((InputType::Settings, "settings of ecs-bootstrap"));
     }
-    let says_user_data = ["user-data", "user_data", "userdata"].iter().any(|word| name.contains(word));
-    if !says_user_data && !is_source && is_config(&text) {
+    let is_named_user_data = ["user-data", "user_data", "userdata"].iter().any(|word| name.contains(word));
+    if !is_named_user_data && !is_source && is_config(&text) {
         return Some((InputType::EcsConfig, "ecs.config"));
     }
-    let speaks = text.contains("ecs.config") || text.contains("ECS_CLUSTER") || text.contains("ecs-bootstrap");
-    if says_user_data {
+    let mentions_config = text.contains("ecs.config") || text.contains("ECS_CLUSTER") || text.contains("ecs-bootstrap");
+    if is_named_user_data {
         return Some((InputType::UserData, "user data"));
     }
-    if speaks || AROUND.iter().any(|end| name.ends_with(end)) {
-        return Some((InputType::UserData, AROUND_USER_DATA));
+    if mentions_config || WITH_USER_DATA.iter().any(|end| name.ends_with(end)) {
+        return Some((InputType::UserData, FILE_WITH_USER_DATA));
     }
     text.trim().is_empty().then_some((InputType::EcsConfig, "an empty file"))
 }
@@ -93,7 +94,7 @@ fn utf_16(bytes: &[u8]) -> Option<char> {
     }
 }
 
-/// What kind of user data it is, where its first bytes say so.
+/// The description of user data that is recognised by its first bytes.
 fn of_user_data(bytes: &[u8]) -> Option<&'static str> {
     let document = unwrapped(bytes)?;
     if let Some(what) = of_other_system(&document) {
@@ -106,7 +107,7 @@ fn of_user_data(bytes: &[u8]) -> Option<&'static str> {
     }
 }
 
-/// Whether some line sets a setting of ecs-bootstrap in TOML.
+/// Whether at least one line is a setting of ecs-bootstrap in TOML, or the header of a table of settings.
 fn is_settings(text: &str) -> bool {
     let is_table = |name: &str| name == "agent" || schema::ALL.iter().any(|s| s.name.starts_with(&format!("{name}.")));
     text.lines().map(str::trim).any(|line| match line.strip_prefix('[').and_then(|line| line.strip_suffix(']')) {
@@ -115,13 +116,13 @@ fn is_settings(text: &str) -> bool {
     })
 }
 
-/// Whether most lines are assignments, and some of a variable of the agent.
+/// Whether most lines are assignments, and at least one of them of a variable of the agent.
 fn is_config(text: &str) -> bool {
-    // The lower case ones are those of a proxy.
+    // Only the variables of proxies have lower case names.
     let is_name = |key: &str| {
         let is_plain = |c: char| c.is_ascii_alphanumeric() || "_-\u{feff}".contains(c);
         let is_upper = !key.contains(|c: char| c.is_ascii_lowercase()) || key.ends_with("_proxy");
-        !key.is_empty() && key.chars().all(is_plain) && (is_upper || near_miss(key).is_some())
+        !key.is_empty() && key.chars().all(is_plain) && (is_upper || suggest(key).is_some())
     };
     let lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
     let (mut assigned, mut others, mut known) = (0, 0, false);
@@ -131,7 +132,7 @@ fn is_config(text: &str) -> bool {
         let bare = bare.strip_prefix("export ").unwrap_or(bare);
         let key = bare.split(['=', ':']).next().unwrap_or_default().trim();
         let is_assigned = bare.contains(['=', ':']) && is_name(key);
-        known |= find(key).is_some() || near_miss(key).is_some() || key.starts_with("ECS_");
+        known |= find(key).is_some() || suggest(key).is_some() || key.starts_with("ECS_");
         begins |= assigned + others == 0 && bare.contains('=') && find(key).is_some() && !bare.contains(">>");
         if is_assigned { assigned += 1 } else { others += 1 }
     }

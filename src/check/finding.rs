@@ -1,4 +1,4 @@
-//! What `check` finds: its findings and the types that the checkers of each kind of file share.
+//! The findings of `check`, and the types that the checkers of all types of files share.
 
 use clap::ValueEnum;
 use serde::Serialize;
@@ -6,11 +6,11 @@ use serde::Serialize;
 use super::text::Text;
 use crate::ecs_config::issue::{ConfigIssue, Level};
 
-/// What a file is.
+/// The type of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ValueEnum)]
 #[serde(rename_all = "kebab-case")]
 pub enum InputType {
-    /// User data of any kind: a script, a cloud-config, a MIME message, settings, also compressed or encoded
+    /// User data of any type: a script, a cloud-config, a MIME message, settings; also compressed or encoded
     UserData,
     /// The agent's `/etc/ecs/ecs.config`
     EcsConfig,
@@ -20,14 +20,14 @@ pub enum InputType {
     EcsConfigJson,
 }
 
-/// One mistake.
+/// One mistake in a file.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Finding {
-    /// The file as it was named.
+    /// The name of the file as it was given.
     pub file: String,
-    /// The line, the first being 1.
+    /// The line, from 1.
     pub line: u32,
-    /// The column in characters, the first being 1.
+    /// The column in characters, from 1.
     pub column: u32,
     /// `error` or `warning`.
     pub level: &'static str,
@@ -35,43 +35,43 @@ pub struct Finding {
     pub id: &'static str,
     /// What is wrong.
     pub message: String,
-    /// What was probably meant.
+    /// The text that was probably meant.
     pub suggestion: Option<String>,
 }
 
-/// A file that was checked.
+/// The result of the check of one file.
 #[derive(Clone, Debug, Serialize)]
 pub struct Checked {
-    /// The file as it was named.
+    /// The name of the file as it was given.
     pub file: String,
-    /// What it is.
+    /// The type of the file.
     #[serde(rename = "type")]
     pub input_type: InputType,
-    /// The same in words, with what is inside.
+    /// A description of the file and its content.
     pub what: &'static str,
-    /// Whether anything in it was recognised, and so checked. A file in another language may hold no user data.
+    /// Whether anything in it was recognised and checked. A file in another language may not contain user data.
     #[serde(rename = "recognised")]
     pub is_recognised: bool,
-    /// The mistakes, by line: the first of them, where there are very many.
+    /// The mistakes in the order of their lines, up to a limit.
     #[serde(skip)]
     pub findings: Vec<Finding>,
-    /// How many more there are.
+    /// The number of findings over the limit.
     pub findings_not_shown: usize,
 }
 
-/// How to check.
+/// Options of a check.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Options {
-    /// What the file is, where that is said.
+    /// The type of the file. `None` if it must be recognised.
     pub input_type: Option<InputType>,
-    /// Whether the file is used as it is, so that a placeholder in it is a mistake.
+    /// Whether the file is used without further changes, so that a placeholder in it is a mistake.
     pub is_rendered: bool,
 }
 
-/// So many errors and warnings of settings are told; more say nothing new.
+/// The most errors, and the most warnings, of settings.
 pub(super) const MOST: usize = 100;
 
-/// A mistake without its file.
+/// A mistake without the name of its file.
 #[derive(Debug)]
 pub(super) struct Note {
     pub(super) at: (u32, u32),
@@ -100,12 +100,12 @@ impl Note {
         }
     }
 
-    /// The note about decoded text: its place is where the encoded text begins.
+    /// Moves a note about decoded text to the place where the encoded text begins.
     pub(super) fn within(self, text: &Text) -> Note {
         match &text.encoded {
             Some(outer) => Note {
                 at: (outer.line, outer.column),
-                message: format!("{} (line {} of what is in the {})", self.message, self.at.0, outer.what),
+                message: format!("{} (line {} of the decoded {})", self.message, self.at.0, outer.what),
                 ..self
             },
             None => self,
@@ -113,7 +113,7 @@ impl Note {
     }
 }
 
-/// A place as a finding has it.
+/// Line and column of a finding.
 pub(super) fn narrow(line: usize, column: usize) -> (u32, u32) {
     let narrow = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
     (narrow(line), narrow(column))

@@ -1,8 +1,8 @@
-//! Here-documents of Terraform's language.
+//! Finds here-documents in Terraform files.
 
 use super::text::{At, Text, string, trimmed};
 
-/// The bodies of the here-documents of Terraform's language: `<<EOF` and `<<-EOF` at the end of a line.
+/// The bodies of the here-documents: `<<EOF` and `<<-EOF` at the end of a line.
 pub(super) fn heredocs(text: &Text) -> Vec<Text> {
     let lines: Vec<&[At]> = text.chars.split_inclusive(|at| at.c == '\n').collect();
     let mut found = Vec::new();
@@ -15,7 +15,7 @@ pub(super) fn heredocs(text: &Text) -> Vec<Text> {
         let word = word.trim_start_matches('-');
         let is_word = !word.is_empty() && word.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
         let before = before.trim_end();
-        // It may stand on a line of its own below `base64encode(`.
+        // It may be alone on a line below `base64encode(`.
         let above = || next.checked_sub(2).map(|above| string(lines[above])).unwrap_or_default();
         let is_argument =
             |text: &str| text.trim_end().ends_with(['=', '(', ':', ',', '[', '?']) || text.ends_with("=>");
@@ -27,7 +27,7 @@ pub(super) fn heredocs(text: &Text) -> Vec<Text> {
         let body = &lines[next..end];
         let blank = |line: &&&[At]| !trimmed(line).is_empty();
         let indent = |line: &&[At]| line.iter().take_while(|at| at.c == ' ').count();
-        // `<<-` takes the least indentation away.
+        // `<<-` removes the smallest indentation of all lines.
         let least = if is_indented { body.iter().filter(blank).map(indent).min().unwrap_or(0) } else { 0 };
         let chars: Vec<At> =
             body.iter().flat_map(|line| line.get(least..).unwrap_or(&line[line.len() - 1..])).copied().collect();

@@ -1,49 +1,49 @@
-//! The tokens of a source file in another language: string literals with their escapes decoded, brackets, names and
+//! Splits a source file in another language into tokens: string literals with decoded escapes, brackets, names and
 //! operators.
 //!
-//! In: the characters of the file and the quoting rules of its language. Out: tokens whose characters keep their places.
-//! It is a lexer for the quoting that Terraform, JSON, Python, TypeScript, Java, C#, Rust and Go have in common, not a
-//! parser of any of them. Each character is read a bounded number of times.
+//! In: the characters of the file, and the quoting rules of its language. Out: tokens whose characters keep their
+//! places. It knows how Terraform, JSON, Python, TypeScript, Java, C#, Rust and Go write strings, and does not parse
+//! any of these languages. It reads each character a limited number of times.
 
 use super::text::{At, string};
 use crate::ecs_config::issue::OPAQUE;
 
-/// A placeholder in a literal is not longer, in characters.
+/// The longest placeholder in a literal, in characters.
 const LONGEST_PLACEHOLDER: usize = 1000;
-/// A name is not kept beyond this many characters.
+/// The most characters of a name that are kept.
 const LONGEST_WORD: usize = 64;
 
 /// How a language writes strings and comments.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Rules {
-    /// Whether the name of the file says what language it is in.
+    /// Whether the language is known from the name of the file.
     pub(super) is_known: bool,
-    /// Whether the language fills in `%s` and `{}` by functions of its own.
+    /// Whether functions of the language replace `%s` and `{}`.
     pub(super) formats: bool,
-    /// `'text'` is a string, and not a character.
+    /// Whether `'text'` is a string and not a character.
     single: bool,
-    /// `` `text` `` is a string.
+    /// Whether `` `text` `` is a string.
     backtick: bool,
-    /// `"""text"""` is a string, and `'''text'''` where `single` is set.
+    /// Whether `"""text"""` is a string. So is `'''text'''` if `single` is set.
     triple: bool,
-    /// `#` begins a comment.
+    /// Whether `#` begins a comment.
     hash: bool,
-    /// `//` and `/*` begin comments.
+    /// Whether `//` and `/*` begin comments.
     slashes: bool,
-    /// `${name}` is filled in between double quotes.
+    /// Whether `${name}` in double quotes is replaced.
     dollar: bool,
-    /// A backtick literal has no escapes (Go).
+    /// Whether a backtick literal has no escapes (Go).
     raw_backtick: bool,
-    /// An escape that the language does not know keeps its backslash (Python).
+    /// Whether an unknown escape keeps its backslash (Python).
     keeps_escapes: bool,
-    /// A backslash at the end of a line also removes the blanks of the next line (Rust).
+    /// Whether a backslash at the end of a line also removes the blanks at the start of the next line (Rust).
     joins_lines: bool,
-    /// `<<EOF` at the end of a line begins a here-document.
+    /// Whether `<<EOF` at the end of a line begins a here-document.
     heredocs: bool,
 }
 
 impl Rules {
-    /// By the end of the file's name, or by the first character for JSON.
+    /// The rules for a file, by the ending of its name. JSON is also recognised by its first character.
     pub(super) fn of(name: &str, text: &[At]) -> Rules {
         let none = Rules { is_known: true, ..Rules::default() };
         let code = Rules { slashes: true, formats: true, ..none };
@@ -78,13 +78,13 @@ impl Rules {
 /// A token.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Token {
-    /// A string literal, decoded; [`OPAQUE`] stands for what is filled in.
+    /// A decoded string literal. [`OPAQUE`] replaces placeholders.
     Literal(Vec<At>),
     /// A name, a keyword or a number.
     Word(String),
     Open(char),
     Close(char),
-    /// One or more ends of lines.
+    /// One or more line breaks.
     Newline,
     /// `=`, `+=` or `:=`.
     Assign,
@@ -93,41 +93,42 @@ pub(super) enum Token {
     Mark(char),
 }
 
-/// How one literal is read.
+/// The rules for one literal.
 #[derive(Clone, Copy, Default)]
 struct Style {
     is_raw: bool,
     dollar: bool,
-    /// `{name}` is filled in.
+    /// Whether `{name}` is replaced.
     braces: bool,
     is_multiline: bool,
 }
 
-/// Reads tokens one by one.
+/// The tokens of a file, read one by one.
 pub(super) struct Lexer<'t> {
     chars: &'t [At],
     at: usize,
     rules: Rules,
-    /// A kind of literal whose end is missing once is not looked for again.
-    endless: Vec<(char, usize)>,
+    /// Quotes, and their number, whose closing quotes were not found once. They are not searched again.
+    unclosed: Vec<(char, usize)>,
     begins_line: bool,
-    /// Whether blanks stand before the last token.
+    /// Whether there are blanks before the last token.
     pub(super) is_spaced: bool,
-    /// Where the last token begins.
+    /// The first character of the last token.
     pub(super) place: At,
 }
 
 impl<'t> Lexer<'t> {
     pub(super) fn new(chars: &'t [At], rules: Rules) -> Lexer<'t> {
         let place = chars.first().copied().unwrap_or(At { c: OPAQUE, line: 1, column: 1 });
-        Lexer { chars, at: 0, rules, endless: Vec::new(), begins_line: false, is_spaced: false, place }
+        Lexer { chars, at: 0, rules, unclosed: Vec::new(), begins_line: false, is_spaced: false, place }
     }
 
     fn peek(&self, ahead: usize) -> Option<char> {
         self.chars.get(self.at + ahead).map(|at| at.c)
     }
 
-    /// The character after the last token, which is the end of blanks and comments after a [`Token::Newline`].
+    /// The character after the last token. After a [`Token::Newline`] it is the first one that is not blank or a
+    /// comment.
     pub(super) fn following(&self) -> Option<char> {
         self.peek(0)
     }
@@ -166,7 +167,7 @@ impl<'t> Lexer<'t> {
         token
     }
 
-    /// Skips blanks and comments; whether a line ends in them.
+    /// Skips blanks and comments. Returns whether there was a line break.
     fn blanks(&mut self) -> bool {
         let mut has_newline = false;
         while let Some(c) = self.peek(0) {
@@ -210,7 +211,7 @@ impl<'t> Lexer<'t> {
                 return self.quoted(quote, style);
             }
         }
-        // A macro of Rust.
+        // A call of a macro in Rust.
         if self.peek(0) == Some('!') && self.peek(1) == Some('(') {
             self.at += 1;
             text.push('!');
@@ -225,7 +226,7 @@ impl<'t> Lexer<'t> {
             _ => true,
         };
         if !is_string {
-            // A character such as `'"'`; a lifetime of Rust is its quote alone.
+            // A character such as `'"'`. For a lifetime of Rust, only the quote is skipped.
             let length = if self.peek(1) == Some('\\') { 4 } else { 3 };
             let is_character = quote == '\'' && self.peek(length - 1) == Some('\'');
             return self.take(if is_character { length } else { 1 }, Token::Mark('\''));
@@ -239,7 +240,7 @@ impl<'t> Lexer<'t> {
             dollar: (quote == '`' && !self.rules.raw_backtick) || (quote == '"' && self.rules.dollar),
             ..style
         };
-        if is_multiline && self.endless.contains(&(quote, width)) {
+        if is_multiline && self.unclosed.contains(&(quote, width)) {
             return self.take(1, Token::Mark(quote));
         }
         let start = self.at;
@@ -247,7 +248,7 @@ impl<'t> Lexer<'t> {
         match self.literal(quote, width, style) {
             Some(chars) => Token::Literal(chars),
             None if is_multiline => {
-                self.endless.push((quote, width));
+                self.unclosed.push((quote, width));
                 self.at = start + 1;
                 Token::Mark(quote)
             }
@@ -258,7 +259,7 @@ impl<'t> Lexer<'t> {
         }
     }
 
-    /// The text up to the closing quotes; `None` where there are none.
+    /// The text before the closing quotes. `None` if they are missing.
     fn literal(&mut self, quote: char, width: usize, style: Style) -> Option<Vec<At>> {
         let mut text = Vec::new();
         loop {
@@ -273,7 +274,7 @@ impl<'t> Lexer<'t> {
                 '\n' if !style.is_multiline => return None,
                 '\\' if !style.is_raw => self.escape(&mut text),
                 '$' | '%' if style.dollar && next == Some(here.c) && self.peek(2) == Some('{') => {
-                    // Terraform's `$${` is `${`.
+                    // In Terraform, `$${` is an escaped `${`.
                     text.extend([here, self.chars[self.at + 2]]);
                     self.at += 3;
                 }
@@ -297,7 +298,7 @@ impl<'t> Lexer<'t> {
         }
     }
 
-    /// The length of a placeholder whose brace is this many characters ahead. Quotes in it are matched.
+    /// The length of a placeholder whose brace is `brace` characters ahead. Braces inside of quotes are not counted.
     fn placeholder(&self, brace: usize) -> Option<usize> {
         let mut depth = 0_usize;
         let mut quote = None;
@@ -318,6 +319,7 @@ impl<'t> Lexer<'t> {
         None
     }
 
+    /// Decodes an escape.
     fn escape(&mut self, text: &mut Vec<At>) {
         let here = self.chars[self.at];
         let Some(next) = self.chars.get(self.at + 1) else {
@@ -350,7 +352,7 @@ impl<'t> Lexer<'t> {
         text.push(At { c, ..here });
     }
 
-    /// The character of a number in so many hexadecimal digits, or in braces.
+    /// The character whose number follows in hexadecimal: in `digits` digits, or in braces.
     fn number(&mut self, digits: usize) -> char {
         let is_braced = self.peek(0) == Some('{');
         let start = self.at + usize::from(is_braced);
@@ -363,7 +365,7 @@ impl<'t> Lexer<'t> {
         u32::from_str_radix(&written, 16).ok().and_then(char::from_u32).unwrap_or('\u{fffd}')
     }
 
-    /// Skips a here-document, whose body is read elsewhere.
+    /// Skips a here-document, which `heredocs` reads. Returns whether there is one.
     fn skip_heredoc(&mut self) -> bool {
         let rest = &self.chars[self.at + 2..];
         let line = &rest[..rest.iter().take(LONGEST_WORD).position(|at| at.c == '\n').unwrap_or(rest.len().min(1))];

@@ -1,15 +1,15 @@
-//! Mistakes of a shell script itself, which keep `ecs.config` from holding what the script seems to write.
+//! Finds mistakes of a shell script because of which `ecs.config` does not contain what the script seems to write.
 //!
-//! In: the commands of a script, with what each of them writes. Out: notes. What a function, a loop or another program
-//! writes is not known here, and nothing is said about it.
+//! In: the text that each command of a script writes. Out: notes. The output of functions, loops and other programs is
+//! not known here and is not checked.
 
 use super::finding::{Note, narrow};
 use super::text::{At, config_lines, string};
 use crate::agent_variables::find;
 use crate::ecs_config::issue::{CLUSTER, Level};
 
-/// Places that look like the agent's file. ecs-init and the agent's unit read `/etc/ecs/ecs.config`, and on Amazon Linux
-/// `/var/lib/ecs/ecs.config` (amazon-ecs-init, `ecs.service`).
+/// Paths that are often mistaken for the agent's file. ecs-init and the agent's unit read `/etc/ecs/ecs.config`, and on
+/// Amazon Linux also `/var/lib/ecs/ecs.config` (amazon-ecs-init, `ecs.service`).
 const OTHER_FILES: [&str; 12] = [
     "/etc/ecs.config",
     "/etc/ecs.conf",
@@ -28,23 +28,23 @@ const OTHER_FILES: [&str; 12] = [
 /// One write to the agent's file.
 pub(super) struct Write {
     pub(super) text: Vec<At>,
-    /// Whether it replaces the file.
+    /// Whether it replaces the file and does not append to it.
     pub(super) replaces: bool,
     /// Where the command begins.
     pub(super) at: At,
 }
 
-/// Whether this path ends in the name of the agent's file.
+/// Whether this path ends with the name of the agent's file.
 pub(super) fn is_config_file(path: &str) -> bool {
     path == "ecs.config" || path.ends_with("/ecs.config")
 }
 
-/// Whether this path is taken for the agent's file and is not.
+/// Whether this path is often mistaken for the agent's file.
 pub(super) fn is_other_file(path: &str) -> bool {
     OTHER_FILES.contains(&path)
 }
 
-/// The writes of a script one after another: a later one may replace what an earlier one wrote, or continue its last line.
+/// Checks the writes of a script in their order: a later one may replace the file, or continue the last line.
 pub(super) fn of_writes(writes: &[Write]) -> Vec<Note> {
     let mut notes = Vec::new();
     let names = |write: &Write| config_lines(&write.text).iter().any(|line| is_cluster(&line.text));
@@ -52,14 +52,15 @@ pub(super) fn of_writes(writes: &[Write]) -> Vec<Note> {
     let lost = writes[..kept].iter().rfind(|write| names(write));
     if let Some(lost) = lost.filter(|_| !writes[kept..].iter().any(names)) {
         let by = writes[kept].at;
-        let message = format!("this replaces `ecs.config`, and with it the `{CLUSTER}` of line {}", lost.at.line);
+        let message =
+            format!("this replaces `ecs.config` and so removes the `{CLUSTER}` that line {} wrote", lost.at.line);
         notes.push(Note::new(by.place(), Level::Error, "no-cluster-named", message).meant(">>"));
     }
     for pair in writes.windows(2) {
         let (Some(last), Some(first)) = (pair[0].text.last(), pair[1].text.first()) else { continue };
         if last.c != '\n' && first.c != '\n' && !pair[1].replaces {
             let message = format!(
-                "what is written here has no line break at its end, so that what line {} writes is on the same line",
+                "this text has no line break at its end, so the text that line {} writes is on the same line",
                 pair[1].at.line
             );
             let is_error = names(&pair[0]) || names(&pair[1]);
@@ -70,7 +71,7 @@ pub(super) fn of_writes(writes: &[Write]) -> Vec<Note> {
     notes
 }
 
-/// What one command writes.
+/// Checks the text that one command writes.
 pub(super) fn of_text(text: &[At], is_echo: bool) -> Option<Note> {
     let written = string(text);
     let first = text.iter().find(|at| !at.c.is_whitespace())?;
@@ -78,7 +79,7 @@ pub(super) fn of_text(text: &[At], is_echo: bool) -> Option<Note> {
         && serde_json::from_str::<serde_json::Value>(written.trim()).is_ok_and(|json| json.is_object())
     {
         let message =
-            "this is JSON, of which the agent reads nothing here; it belongs in `/etc/ecs/ecs.config.json`".to_owned();
+            "this is JSON, and the agent does not read JSON here; move it to `/etc/ecs/ecs.config.json`".to_owned();
         return Some(Note::new(first.place(), Level::Error, "config-wrong-file", message));
     }
     let is_setting = |rest: &str| rest.split_once('=').is_some_and(|(key, _)| find(key.trim()).is_some());
@@ -86,24 +87,24 @@ pub(super) fn of_text(text: &[At], is_echo: bool) -> Option<Note> {
     let (at, _) = break_at?;
     let place = text.get(written[..at].chars().count()).unwrap_or(first);
     let message =
-        "`echo` of bash writes `\\n` as it is here, so all of it is one setting; use `printf` or `echo -e`".to_owned();
+        "`echo` of bash writes `\\n` unchanged, so all of it is one setting; use `printf` or `echo -e`".to_owned();
     Some(Note::new(place.place(), Level::Error, "config-value-ignored", message))
 }
 
-/// A setting that a command prints, or writes elsewhere.
+/// Checks the text that a command prints, or writes to another file: a setting in it has no effect.
 pub(super) fn of_other_output(text: &[At], file: Option<&str>) -> Option<Note> {
     let lines = config_lines(text);
     let line = lines.iter().find(|line| setting(&line.text).is_some())?;
     let level = if is_cluster(&line.text) { Level::Error } else { Level::Warning };
     let message = match file {
-        Some(file) => format!("the agent does not read `{file}`, but `/etc/ecs/ecs.config`"),
-        None => "this setting is printed, and written to no file".to_owned(),
+        Some(file) => format!("the agent does not read `{file}`; it reads `/etc/ecs/ecs.config`"),
+        None => "this setting is printed and not written to a file".to_owned(),
     };
     let column = line.columns.first().copied().unwrap_or(1);
     Some(Note::new(narrow(line.line, column), level, "config-wrong-file", message))
 }
 
-/// The variable of the agent that a line sets.
+/// The variable of the agent that this line sets.
 pub(super) fn setting(line: &str) -> Option<&'static str> {
     find(line.trim().split_once('=')?.0).map(|variable| variable.name)
 }

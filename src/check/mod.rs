@@ -1,7 +1,7 @@
-//! `ecs-bootstrap check`: the mistakes in files from which an instance will be configured.
+//! `ecs-bootstrap check`: finds mistakes in files that configure an instance, before the instance boots.
 //!
-//! In: the name and the bytes of a file. Out: what it is, and its mistakes by line and column. It reads nothing else: no
-//! metadata, no host, no other file. The rules for lines of `ecs.config` are those of [`crate::ecs_config::issue`], which
+//! In: the name and the bytes of a file. Out: the type of the file, and its mistakes with line and column. It reads no
+//! metadata, no host and no other file. The rules for lines of `ecs.config` are in [`crate::ecs_config::issue`], which
 //! `plan` and `doctor` use too.
 
 mod agent_json;
@@ -36,10 +36,10 @@ use crate::settings::Rank;
 const LONGEST_FILE_NAME: usize = 200;
 /// The most findings of one file.
 const MOST_FINDINGS: usize = 50;
-/// The most bytes of what they say.
+/// The most bytes of all messages and suggestions of one file.
 const MOST_BYTES: usize = 8 << 10;
 
-/// Checks one file; `None` where it is not said and not to be seen what it is.
+/// Checks one file. `None` if the options do not give its type and the type is not recognised.
 pub fn check(file: &str, bytes: &[u8], options: Options) -> Option<Checked> {
     let Detected { input_type, what, is_template } = detect::detect(file, bytes, options.input_type)?;
     let context = Context { is_template: is_template && !options.is_rendered, ..Context::default() };
@@ -50,13 +50,13 @@ pub fn check(file: &str, bytes: &[u8], options: Options) -> Option<Checked> {
         InputType::EcsConfigJson => agent_json::check(&Text::of(&String::from_utf8_lossy(bytes))),
         InputType::UserData => {
             let (notes, is_read) = user_data::check(file, bytes, options);
-            is_recognised = is_read || what != detect::AROUND_USER_DATA;
+            is_recognised = is_read || what != detect::FILE_WITH_USER_DATA;
             notes
         }
     };
-    // Warnings are left out before errors.
+    // Errors come first, so that warnings are left out before errors.
     notes.sort_by_key(|note| (note.level == Level::Warning, note.at));
-    // A name may be a secret that was passed by mistake, and is repeated for each finding.
+    // The name may be a secret that was passed by mistake, and each finding repeats it.
     let file = redaction::line(file).chars().take(LONGEST_FILE_NAME).collect::<String>();
     let finding = |note: Note| Finding {
         file: file.clone(),

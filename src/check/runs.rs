@@ -4,7 +4,7 @@ use super::finding::Note;
 use super::text::Text;
 use crate::ecs_config::issue::{CLUSTER, Context, SourceLine, half_login, issues_of};
 
-/// The mistakes of runs of lines that other files write to one `ecs.config`.
+/// Checks runs of lines, each written by one command or file, that together make one `ecs.config`.
 pub(super) fn check(runs: &[(Vec<SourceLine>, Text)], is_template: bool) -> Vec<Note> {
     let names = |line: &SourceLine| {
         let named = line.text.trim().split_once('=');

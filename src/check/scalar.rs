@@ -2,7 +2,7 @@
 
 use super::text::At;
 
-/// A scalar and the keys above it; a list's element has its number.
+/// A scalar and the keys above it. An element of a list has its number as key.
 #[derive(Debug)]
 pub(super) struct Scalar {
     pub(super) path: Vec<String>,
@@ -10,7 +10,7 @@ pub(super) struct Scalar {
 }
 
 impl Scalar {
-    /// The key that it is the value of.
+    /// The last key of the path.
     pub(super) fn key(&self) -> &str {
         self.path.last().map_or("", String::as_str)
     }

@@ -1,7 +1,7 @@
-//! What a shell script writes to `ecs.config`.
+//! Finds the lines that a shell script writes to `ecs.config`.
 //!
-//! In: a script. Out: the lines, each run of them as one command writes it. Commands whose output is not known from the
-//! script alone write nothing here.
+//! In: a script. Out: runs of lines, one run for each command that writes. Commands whose output is not known from the
+//! script are ignored.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,15 +11,15 @@ use super::shell::{Command, Unended, Word, commands, tee_files};
 use super::text::{At, Text, config_lines, string};
 use crate::ecs_config::issue::{Level, OPAQUE, SourceLine};
 
-/// What one `printf` writes is not followed further.
-const LONGEST: usize = 64 * 1024;
-/// How deep `sh -c` is looked into.
+/// The most characters that one `printf` writes here.
+const LONGEST_OUTPUT: usize = 64 * 1024;
+/// The most `sh -c` inside of each other that are read.
 const DEEPEST: usize = 3;
 
-/// What a script writes to `ecs.config`, and what is wrong with the script.
+/// The lines that a script writes to `ecs.config`, and the mistakes of the script.
 #[derive(Default)]
 pub(super) struct Written {
-    /// The lines, each run of them as one command writes it.
+    /// The lines, one run for each command that writes.
     pub(super) runs: Vec<Vec<SourceLine>>,
     pub(super) notes: Vec<Note>,
 }
@@ -50,13 +50,13 @@ pub(super) fn written(script: &Text) -> Written {
 
 #[derive(Default)]
 struct Scanner {
-    /// Whether `echo` may read backslashes without `-e`.
+    /// Whether `echo` decodes backslashes without `-e`.
     interprets: bool,
     variables: BTreeMap<String, String>,
     assigned: BTreeSet<String>,
     runs: Vec<Vec<SourceLine>>,
     writes: Vec<Write>,
-    /// What goes to no file.
+    /// The texts that are printed and not written to a file.
     printed: Vec<Vec<At>>,
     notes: Vec<Note>,
 }
@@ -80,7 +80,7 @@ impl Scanner {
         }
     }
 
-    /// One command, with the one that its output is piped to.
+    /// Checks one command. `next` is the command that its output is piped to.
     fn command(&mut self, command: &Command, name: &str, next: Option<&Command>) {
         let piped = next.map(tee_files).unwrap_or_default();
         let teed = tee_files(command);
@@ -100,13 +100,12 @@ impl Scanner {
             self.notes.extend(unended_note(unended));
         }
         if let Some(at) = command.words.iter().find_map(|word| word.braces) {
-            let message =
-                "the shell expands these braces into several words; put the text into single quotes".to_owned();
+            let message = "the shell expands these braces into several words; put the text in single quotes".to_owned();
             self.notes.push(Note::new(at.place(), Level::Error, "config-bad-json", message));
         }
         let is_assignment = !command.words.is_empty() && command.words.iter().all(|word| word.string().contains('='));
         if let Some(first) = command.words.first().and_then(|word| word.chars.first()).filter(|_| is_assignment) {
-            let message = "this sets a variable of the shell and writes nothing to `ecs.config`; `echo` is missing";
+            let message = "this sets a shell variable and does not write to `ecs.config`; `echo` is missing";
             self.notes.push(Note::new(
                 (first.line, first.column),
                 Level::Error,
@@ -131,6 +130,7 @@ impl Scanner {
         self.runs.push(lines);
     }
 
+    /// Records the shell variables that a command sets.
     fn assignments(&mut self, command: &Command) {
         let is_name = |text: &str| !text.is_empty() && text.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
         let mut declares = true;
@@ -153,7 +153,7 @@ impl Scanner {
         !mistakes::is_other_file(text) && (mistakes::is_config_file(text) || *text == format!("{OPAQUE}ecs.config"))
     }
 
-    /// Whether a text that no shell expands names a variable of the shell.
+    /// Whether a text that no shell expands contains a shell variable.
     fn has_shell_variable(&self, text: &str) -> bool {
         text.match_indices('$').any(|(at, _)| {
             let rest = &text[at + 1..];
@@ -164,7 +164,7 @@ impl Scanner {
         })
     }
 
-    /// What the command prints, where the script says it.
+    /// The output of the command, if it is known from the script.
     fn output(&self, command: &Command, name: &str) -> Option<Vec<At>> {
         let mut words = command.words.iter().skip_while(|word| word.string() != name).skip(1).peekable();
         match name.rsplit('/').next().unwrap_or(name) {
@@ -202,16 +202,16 @@ fn unended_note(unended: &Unended) -> Option<Note> {
     let end = string(&unended.word);
     let message = match unended.indented {
         Some(line) => format!(
-            "this here-document does not end at line {line}, because blanks stand before its `{end}`; what follows is \
-             written to `ecs.config`"
+            "this here-document does not end at line {line}, because there are blanks before `{end}`; the lines after \
+             it are written to `ecs.config` too"
         ),
-        None => format!("this here-document does not end: no line is `{end}`"),
+        None => format!("this here-document does not end: there is no line `{end}`"),
     };
     let level = if unended.swallows { Level::Error } else { Level::Warning };
     Some(Note::new(first.place(), level, "config-unreadable-key", message))
 }
 
-/// The program: what follows assignments, `sudo` and its options.
+/// The name of the program: the first word after assignments, `sudo` and its options.
 fn name(command: &Command) -> String {
     let texts = command.words.iter().map(Word::string);
     let mut texts = texts.skip_while(|text| text.contains('=') && !text.starts_with('='));
@@ -230,7 +230,7 @@ fn is_echo_option(text: &str) -> bool {
     text.len() > 1 && text.starts_with('-') && text[1..].chars().all(|c| "neE".contains(c))
 }
 
-/// `\n`, `\t` and `\\` as `echo -e` and `printf` read them.
+/// The text with `\n`, `\t`, `\r`, `\\` and escaped quotes decoded, as `echo -e` and `printf` do.
 fn unescaped(text: &[At]) -> Vec<At> {
     let mut result = Vec::with_capacity(text.len());
     let mut index = 0;
@@ -248,7 +248,7 @@ fn unescaped(text: &[At]) -> Vec<At> {
     result
 }
 
-/// `printf`, which uses its format again while there are words left.
+/// The output of `printf`, which repeats its format as long as there are words.
 fn printed<'w>(format: &[At], words: impl Iterator<Item = &'w [At]>) -> Vec<At> {
     let mut words = words.peekable();
     let mut result = Vec::new();
@@ -276,7 +276,7 @@ fn printed<'w>(format: &[At], words: impl Iterator<Item = &'w [At]>) -> Vec<At> 
                 }
             }
         }
-        if !takes || words.peek().is_none() || result.len() > LONGEST {
+        if !takes || words.peek().is_none() || result.len() > LONGEST_OUTPUT {
             return result;
         }
     }

@@ -7,7 +7,7 @@ use crate::ecs_config::issue::Level;
 use crate::settings::Rank;
 use crate::settings::fragment::Fragment;
 
-/// The mistakes of settings of ecs-bootstrap.
+/// Checks settings of ecs-bootstrap.
 pub(super) fn check(text: &Text, rank: Rank) -> Vec<Note> {
     let (fragment, errors) = Fragment::read_toml(&text.string(), rank, "");
     let place = |place: &str| {
@@ -24,8 +24,8 @@ pub(super) fn check(text: &Text, rank: Rank) -> Vec<Note> {
         let unknown = source.key.strip_prefix("agent.").filter(|_| warning.id == "agent-variable-unknown");
         let meant = unknown.and_then(agent_variables::suggest);
         let message = match unknown {
-            // A variable for something else is passed on.
-            Some(name) => format!("the agent has no variable `{}`", meant.and(Some(name))?),
+            // An unknown variable that is not similar to a known one is not a mistake: it is passed on.
+            Some(name) => format!("the agent does not know the variable `{}`", meant.and(Some(name))?),
             None => warning.text.clone(),
         };
         let id = if unknown.is_some() { "config-key-misspelt" } else { "setting-invalid" };

@@ -1,11 +1,11 @@
-//! User data in a here-document of a command substitution: `--user-data "$(cat <<'EOF'`.
+//! Finds user data in the here-document of a command substitution: `--user-data "$(cat <<'EOF'`.
 //!
-//! In: a script. Out: the bodies that begin as user data does, as the shell passes them on.
+//! In: a script. Out: the bodies that begin like user data, after the expansions of the shell.
 
 use super::shell::commands;
 use super::text::{Text, string};
 
-/// The bodies, in the order of the script.
+/// The bodies in the order of the script.
 pub(super) fn documents(script: &Text) -> Vec<Text> {
     let mut found = Vec::new();
     let mut begin = 0;
@@ -24,7 +24,7 @@ pub(super) fn documents(script: &Text) -> Vec<Text> {
         let is_last = |(start, end): &(usize, usize)| {
             string(&script.chars[*start..*end]).trim_matches(['\t', '\n', '\r']) == word
         };
-        // Without its end, the rest of the script is not what it seems.
+        // If the end is missing, the rest of the script cannot be read correctly.
         let Some(length) = lines[next..].iter().position(is_last) else { return found };
         let (_, last) = lines[next + length];
         let first = script.chars[end..].iter().take(64).skip_while(|at| at.c.is_whitespace()).map(|at| at.c);
@@ -37,7 +37,7 @@ pub(super) fn documents(script: &Text) -> Vec<Text> {
     found
 }
 
-/// Where the `cat` of a substitution is in its line, in characters, and the word that ends its here-document.
+/// The position of the `cat` of a substitution in its line, in characters, and the word that ends its here-document.
 fn opened(line: &str) -> Option<(usize, String)> {
     let mut from = 0;
     while let Some(found) = line[from..].find("$(") {
@@ -54,6 +54,7 @@ fn opened(line: &str) -> Option<(usize, String)> {
     None
 }
 
+/// Whether a text begins like user data.
 fn is_marker(start: &str) -> bool {
     let start = start.to_ascii_lowercase();
     ["#!", "#cloud-config", "#ecs-bootstrap", "mime-version:"].iter().any(|marker| start.starts_with(marker))

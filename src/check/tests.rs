@@ -1,4 +1,4 @@
-//! Files as people write them: each mistake by its line, and none where there is none.
+//! Usual files with and without mistakes: each finding with its place.
 
 use std::io::Write;
 
@@ -128,7 +128,7 @@ ${extra}
 "#;
 
 #[test]
-fn no_mistake_is_found_where_there_is_none() {
+fn a_file_without_a_mistake_has_no_finding() {
     let config = "# x\nECS_CLUSTER=prod\nDD_API_KEY=hunter2\nECS_RESERVED_PORTS=[22, 80]\nNO_PROXY=169.254.169.254\n";
     for (name, text) in [
         ("user-data.sh", SCRIPT.to_owned()),
@@ -156,7 +156,7 @@ fn no_mistake_is_found_where_there_is_none() {
     }
 }
 
-/// A script that names the cluster, and this line.
+/// A script that sets the cluster, and this line after it.
 fn script(line: &str) -> String {
     format!("#!/bin/bash\necho ECS_CLUSTER=prod >> /etc/ecs/ecs.config\n{line}\n")
 }
@@ -166,7 +166,7 @@ fn is(name: &str, text: &str, expected: &[&str]) {
 }
 
 #[test]
-fn every_mistake_of_a_script_is_named_with_its_place() {
+fn a_mistake_in_a_script_is_found_at_its_place() {
     for (line, expected) in [
         (r#"echo ECS_INSTANCE_ATTRIBUTES={"a":"b"} >> /etc/ecs/ecs.config"#, &["3:30 error config-bad-json"][..]),
         ("C=1; echo 'ECS_CLUSTER=$C' >> /etc/ecs/ecs.config", &["3:24 error cluster-name-invalid"]),
@@ -221,7 +221,7 @@ fn every_mistake_of_a_script_is_named_with_its_place() {
 }
 
 #[test]
-fn every_mistake_of_other_files_is_named_with_its_place() {
+fn a_mistake_in_another_file_is_found_at_its_place() {
     let yaml = CLOUD_CONFIG.replace("${cluster}", "$CLUSTER").replace("LOGLEVEL=info", "LOGLEVEL=INFO");
     is("c.yaml", &yaml, &["7:19 error cluster-name-invalid", "13:35 warning config-value-ignored"]);
     let terraform = TERRAFORM.replace("    ECS_CLUSTER=", "    ECS_CLUSTER =");
@@ -254,12 +254,12 @@ fn every_mistake_of_other_files_is_named_with_its_place() {
 }
 
 #[test]
-fn what_is_encoded_is_told_where_it_begins_with_the_line_inside() {
+fn a_finding_in_encoded_text_has_the_place_of_that_text_and_the_line_in_it() {
     let script = "#!/bin/bash\n\necho ECS_CLUSTER='\"x\"' >> /etc/ecs/ecs.config\n";
     for bytes in [gzip(script.as_bytes()), STANDARD.encode(script).into_bytes()] {
         let checked = checked("user-data", bytes);
         assert_eq!(found(&checked), ["1:1 error config-quoted"]);
-        assert!(checked.findings[0].message.contains("line 3 of what is in the"), "{}", checked.findings[0].message);
+        assert!(checked.findings[0].message.contains("line 3 of the decoded"), "{}", checked.findings[0].message);
     }
     let head = "MIME-Version: 1.0\nContent-Type: multipart/mixed; boundary=\"B\"\n\n--B\n";
     let part =
@@ -271,7 +271,7 @@ fn what_is_encoded_is_told_where_it_begins_with_the_line_inside() {
 }
 
 #[test]
-fn a_rendered_file_may_hold_no_placeholder() {
+fn a_placeholder_in_a_rendered_file_is_a_mistake() {
     let options = Options { is_rendered: true, ..Options::default() };
     for (name, text, expected) in [
         ("cloud.yaml", CLOUD_CONFIG, "7:19 error cluster-name-invalid"),
@@ -282,7 +282,7 @@ fn a_rendered_file_may_hold_no_placeholder() {
 }
 
 #[test]
-fn of_very_many_findings_the_errors_are_shown() {
+fn errors_are_shown_before_warnings() {
     let text = "ECS_LOGLEVL=x\n".repeat(150) + "ECS_CLUSTER=a b\n";
     let checked = checked("ecs.config", text);
     assert_eq!((checked.findings.len(), checked.findings_not_shown), (50, 101));
@@ -290,7 +290,7 @@ fn of_very_many_findings_the_errors_are_shown() {
 }
 
 #[test]
-fn what_cannot_be_recognised_is_not_guessed() {
+fn an_unknown_file_is_not_recognised() {
     assert!(check("README.md", b"# Notes\n\nSome words.\n", Options::default()).is_none());
     assert!(check("x", b"\x00\x01\x02\xff", Options::default()).is_none());
 }
@@ -334,11 +334,18 @@ fn no_text_takes_long() {
     }
 }
 
+/// Pieces of user data, as a regular expression.
+const PIECES: &str = "\
+    (#!/bin/bash\n|#cloud-config\n|write_files:\n|- |  |content: \\||\u{b}|echo |cat <<EOF|EOF|>> \
+    |/etc/ecs/ecs.config|ECS_CLUSTER=|ECS_INSTANCE_ATTRIBUTES=|\"|'|\\$|\\{|\\}|\\(|\\)|`|\\\\|\n|=|x\
+    |\\||;|é|#|mime-version: 1.0\n|content-type: multipart/mixed; boundary=b\n|--b\n|<<|\\[|\\]|%s\
+    |printf ){0,40}";
+
 proptest::proptest! {
     #[test]
-    fn no_bytes_can_break_it(
+    fn no_bytes_make_it_panic(
         bytes: Vec<u8>,
-        text in "(#!/bin/bash\n|#cloud-config\n|write_files:\n|- |  |content: \\||\u{b}|echo |cat <<EOF|EOF|>> |/etc/ecs/ecs.config|ECS_CLUSTER=|ECS_INSTANCE_ATTRIBUTES=|\"|'|\\$|\\{|\\}|\\(|\\)|`|\\\\|\n|=|x|\\||;|é|#|mime-version: 1.0\n|content-type: multipart/mixed; boundary=b\n|--b\n|<<|\\[|\\]|%s|printf ){0,40}",
+        text in PIECES,
     ) {
         use InputType::{EcsConfig, EcsConfigJson, Settings, UserData};
         for bytes in [&bytes[..], text.as_bytes()] {

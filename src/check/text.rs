@@ -1,13 +1,13 @@
-//! Text that knows where each of its characters is in the file that was given.
+//! A text with the place of each of its characters in the checked file.
 //!
-//! Parts, block scalars and here-documents are cut out of a text and keep their places. Text that was decoded has places
-//! of its own, and names where in the file the encoded text begins.
+//! Parts of messages, block scalars and here-documents are cut out of a text and keep their places. Decoded text has
+//! places of its own, and records where the encoded text begins in the file.
 
 use std::rc::Rc;
 
 use crate::ecs_config::issue::SourceLine;
 
-/// A character and its place, both counted from one.
+/// A character and its place. Line and column begin at 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct At {
     pub(super) c: char,
@@ -16,21 +16,22 @@ pub(super) struct At {
 }
 
 impl At {
-    /// Its line and column.
+    /// Line and column.
     pub(super) fn place(self) -> (u32, u32) {
         (self.line, self.column)
     }
 }
 
-/// Where decoded text comes from.
+/// The place of the encoded text in the file, and its encoding.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Encoded {
     pub(super) line: u32,
     pub(super) column: u32,
+    /// `gzip` or `base64`.
     pub(super) what: &'static str,
 }
 
-/// A text with its places.
+/// A text with the place of each character.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Text {
     pub(super) chars: Vec<At>,
@@ -55,14 +56,14 @@ impl Text {
         Text { chars, encoded: None }
     }
 
-    /// Text that was encoded in `self`, which begins at its first character.
+    /// The decoded text of `self`.
     pub(super) fn decoded(&self, text: &str, what: &'static str) -> Text {
         let first = self.chars.first().map_or((1, 1), |at| at.place());
         let here = || Rc::new(Encoded { line: first.0, column: first.1, what });
         Text { encoded: Some(self.encoded.clone().unwrap_or_else(here)), ..Text::of(text) }
     }
 
-    /// A part of it.
+    /// A part of the text.
     pub(super) fn part(&self, chars: &[At]) -> Text {
         Text { chars: chars.to_vec(), encoded: self.encoded.clone() }
     }
@@ -71,12 +72,12 @@ impl Text {
         string(&self.chars)
     }
 
-    /// The lines, without their ends.
+    /// The lines without their line breaks.
     pub(super) fn lines(&self) -> impl Iterator<Item = &[At]> {
         self.chars.split(|at| at.c == '\n')
     }
 
-    /// The place of a line and a column of this text.
+    /// The place in the file of a line and column of this text.
     pub(super) fn place(&self, line: usize, column: usize) -> (u32, u32) {
         let chars = self.lines().nth(line.saturating_sub(1)).unwrap_or_default();
         let past = |at: &At| (at.line, at.column + 1);
@@ -96,7 +97,7 @@ pub(super) fn trimmed(chars: &[At]) -> &[At] {
     &chars[start..end]
 }
 
-/// The lines of an `ecs.config` that these characters are.
+/// These characters as lines of an `ecs.config`.
 pub(super) fn config_lines(chars: &[At]) -> Vec<SourceLine> {
     let lines = chars.split(|at| at.c == '\n').filter(|line| !line.is_empty());
     let line = |line: &[At]| SourceLine {

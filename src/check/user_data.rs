@@ -1,4 +1,4 @@
-//! User data of every kind: what is inside is unpacked, and each part is checked as what it is.
+//! Checks user data of every type: unpacks it, and checks each part by its own type.
 
 use std::borrow::Cow;
 use std::collections::BTreeSet;
@@ -18,40 +18,41 @@ use crate::ecs_config::issue::{Level, SourceLine};
 use crate::evidence::user_data::{PartType, mime, of_other_system, read};
 use crate::settings::user_data::{decoded, skipped, unwrapped};
 
-/// Values of one entry of a list stand so near each other.
-const BESIDE: usize = 16;
-/// The most faults of a document that are told.
-const FAULTS: usize = 20;
-/// How deep parts are looked into.
+/// The most scalars between two values of one entry of `write_files`.
+const MOST_BETWEEN: usize = 16;
+/// The most faults of a YAML document or a MIME message that are reported.
+const MOST_FAULTS: usize = 20;
+/// The most documents inside of each other that are checked.
 const DEEPEST: usize = 3;
-/// Decompressed text is not longer.
-const LONGEST: u64 = 1 << 20;
+/// The most bytes of a decompressed text.
+const LONGEST_TEXT: u64 = 1 << 20;
 
-/// What is being checked.
+/// The state of one check.
 struct Checker {
     notes: Vec<Note>,
     runs: Vec<(Vec<SourceLine>, Text)>,
     settings: usize,
-    /// Whether something may still fill in placeholders.
+    /// Whether a program may still replace placeholders.
     is_template: bool,
-    /// How the language that the file may be in writes strings.
+    /// The quoting rules of the language of the file.
     rules: Rules,
-    /// Whether a document, a script or lines of `ecs.config` were found in it.
-    is_read: bool,
-    /// Whether what is read stands in a command substitution of a script.
+    /// Whether a document, a script or lines of `ecs.config` were found in the file.
+    has_found: bool,
+    /// Whether the current text is in a command substitution of a script.
     is_substituted: bool,
 }
 
-/// The mistakes in user data, or in a file that holds some, and whether any was found in it.
+/// Checks user data, or a file that contains user data. Returns the mistakes, and whether user data was found.
 pub(super) fn check(file: &str, bytes: &[u8], options: Options) -> (Vec<Note>, bool) {
     let whole = Text::of(&String::from_utf8_lossy(bytes));
     let (text, what) = match unwrapped(bytes) {
         Some(document) => (document, if bytes.starts_with(&[0x1f, 0x8b]) { "gzip" } else { "base64" }),
         None => (Cow::Borrowed(bytes), "gzip"),
     };
-    let text = match text.as_ref() == bytes {
-        true => whole,
-        false => Text { encoded: whole_file(what), ..Text::of(&String::from_utf8_lossy(&text)) },
+    let text = if text.as_ref() == bytes {
+        whole
+    } else {
+        Text { encoded: whole_file(what), ..Text::of(&String::from_utf8_lossy(&text)) }
     };
     let name = file.rsplit('/').next().unwrap_or(file).to_ascii_lowercase();
     let is_named = ["user-data", "user_data", "userdata"].iter().any(|word| name.contains(word));
@@ -61,19 +62,20 @@ pub(super) fn check(file: &str, bytes: &[u8], options: Options) -> (Vec<Note>, b
         settings: 0,
         is_template: !options.is_rendered,
         rules: Rules::of(&name, &text.chars),
-        is_read: false,
+        has_found: false,
         is_substituted: false,
     };
     let must_be_taken = is_named || options.input_type == Some(InputType::UserData);
-    checker.of_whole(bytes, &text, must_be_taken && !name.ends_with(".tf"));
+    checker.whole(bytes, &text, must_be_taken && !name.ends_with(".tf"));
     checker.document(&text, "", 0);
     let mut notes = checker.notes;
     notes.extend(runs::check(&checker.runs, !options.is_rendered));
     let mut known = BTreeSet::new();
     notes.retain(|note| known.insert((note.at, note.id)));
-    (notes, checker.is_read)
+    (notes, checker.has_found)
 }
 
+/// The place of text that was the whole file before it was decoded.
 fn whole_file(what: &'static str) -> Option<std::rc::Rc<super::text::Encoded>> {
     Some(std::rc::Rc::new(super::text::Encoded { line: 1, column: 1, what }))
 }
@@ -83,9 +85,9 @@ impl Checker {
         self.notes.push(Note::new(at, level, id, message.into()).within(text));
     }
 
-    /// What is wrong with how it begins, and with its parts.
-    fn of_whole(&mut self, bytes: &[u8], text: &Text, must_be_taken: bool) {
-        let seen = read(Some(bytes));
+    /// Checks the encoding, the beginning and the MIME structure of the whole file.
+    fn whole(&mut self, bytes: &[u8], text: &Text, must_be_taken: bool) {
+        let read = read(Some(bytes));
         if let Some(what) = skipped(bytes) {
             let message = format!("these settings are not read, because they are in a {what}");
             self.note(text, text.place(1, 1), Level::Warning, "user-data-not-recognised", message);
@@ -99,20 +101,20 @@ impl Checker {
                 (1, 1),
                 Level::Error,
                 "user-data-not-recognised",
-                "the user data is UTF-16, which cloud-init does not take",
+                "the user data is UTF-16, which cloud-init does not read",
             );
         }
-        match seen.part_type {
+        match read.part_type {
             PartType::Unknown(why) if of_other_system(bytes).is_none() => {
                 let is_first_line = why.contains("before its first line");
                 if (is_first_line || must_be_taken) && !text.string().trim().is_empty() {
-                    let message = format!("cloud-init does not take this user data: {why}");
+                    let message = format!("cloud-init does not recognise this user data: {why}");
                     self.note(text, (1, 1), Level::Error, "user-data-not-recognised", message);
                 }
             }
             _ => {}
         }
-        for fault in seen.mime.into_iter().take(20) {
+        for fault in read.mime.into_iter().take(MOST_FAULTS) {
             let number = fault.split("part ").nth(1).and_then(|rest| rest.split(' ').next()?.parse::<usize>().ok());
             let at = number.and_then(|number| parts(text).get(number - 1).and_then(|part| part.chars.first().copied()));
             let at = at.map_or((1, 1), |at| at.place());
@@ -120,7 +122,7 @@ impl Checker {
         }
     }
 
-    /// A document or a part of a message with this type.
+    /// Checks a document, or a part of a message with this type.
     fn document(&mut self, text: &Text, part_type: &str, depth: usize) {
         if depth > DEEPEST {
             return;
@@ -133,7 +135,7 @@ impl Checker {
             && !all.starts_with("#!")
             && depth > 0
         {
-            let message = "blanks or an empty line stand before `#!`, so that the script does not run";
+            let message = "there are blanks or an empty line before `#!`, so the script does not run";
             self.note(text, first.place(), Level::Error, "user-data-not-recognised", message);
         }
         match part_type {
@@ -145,7 +147,7 @@ impl Checker {
             "text/cloud-config-archive" => return self.yaml(text, &yaml::read(&text.chars, self.is_template), depth),
             _ => {}
         }
-        // In a file in another language a message is inside of a string.
+        // In a file in another language, a message is inside of a string, and is found there.
         let is_message = lower.contains("mime-version:") && !(depth == 0 && self.rules.is_known);
         if begins("#ecs-bootstrap") && lower.lines().next().is_some_and(|line| line.trim() == "#ecs-bootstrap") {
             self.settings(text);
@@ -154,7 +156,7 @@ impl Checker {
                 self.part(&part, depth);
             }
         } else if let Some(system) = of_other_system(all.as_bytes()) {
-            // The mistakes of PowerShell and Ignition are not known here.
+            // PowerShell and Ignition are not checked.
             if system.contains("Bottlerocket") {
                 self.notes.extend(bottlerocket::check(text, self.is_template));
             }
@@ -169,7 +171,7 @@ impl Checker {
             && self.rules.is_known
             && !lower.lines().next().unwrap_or("").contains("sh")
         {
-            // A program that makes user data.
+            // The file is a program that generates user data.
             self.unmarked(text);
         } else if begins("#!") || begins("#cloud-boothook") || begins("#upstart-job") {
             self.script(text);
@@ -178,27 +180,29 @@ impl Checker {
         }
     }
 
-    /// A file with user data in it: a script without its first line, a template in YAML, or a file in another language.
+    /// Checks a file that does not begin like user data: a script without its first line, a template in YAML, or a file
+    /// in another language.
     fn unmarked(&mut self, text: &Text) {
         let heredocs = heredocs(text);
         for body in &heredocs {
             let text = body.string();
-            match text.trim_start().starts_with(['#', 'M', 'C']) || of_other_system(text.as_bytes()).is_some() {
-                true => self.inner_document(body),
-                false if text.contains("ecs.config") => self.inner_script(body),
-                false => {}
+            if text.trim_start().starts_with(['#', 'M', 'C']) || of_other_system(text.as_bytes()).is_some() {
+                self.inner_document(body);
+            } else if text.contains("ecs.config") {
+                self.inner_script(body);
             }
         }
         if heredocs.is_empty() && !self.rules.is_known {
             let document = yaml::read(&text.chars, self.is_template);
             let is_yaml = document.faults.is_empty() && document.scalars.iter().any(|scalar| scalar.path.len() > 1);
-            match is_yaml {
-                true => self.yaml(text, &document, 0),
-                false => self.script(text),
+            if is_yaml {
+                self.yaml(text, &document, 0);
+            } else {
+                self.script(text);
             }
         }
-        // A script without its first line may have quotes of every language in it.
-        if !self.is_read || !heredocs.is_empty() {
+        // A script without its first line may contain quotes that look like those of other languages.
+        if !self.has_found || !heredocs.is_empty() {
             for found in strings::texts(text, self.rules) {
                 self.string(text, &found);
             }
@@ -210,26 +214,26 @@ impl Checker {
             Found::Document(chars) => self.inner_document(&text.part(chars)),
             Found::Script(chars) => self.inner_script(&text.part(chars)),
             Found::Config(chars) => {
-                self.is_read = true;
+                self.has_found = true;
                 self.runs.push((config_lines(chars), text.part(&[])));
             }
         }
     }
 
     fn inner_document(&mut self, text: &Text) {
-        self.is_read = true;
+        self.has_found = true;
         self.document(text, "", 1);
     }
 
     fn inner_script(&mut self, text: &Text) {
-        self.is_read = true;
+        self.has_found = true;
         self.script(text);
     }
 
     fn settings(&mut self, text: &Text) {
         self.settings += 1;
         if self.settings > 1 {
-            let message = "these are the second settings of ecs-bootstrap in this user data, and one is allowed";
+            let message = "this user data has settings of ecs-bootstrap twice; only one part with settings is allowed";
             self.note(text, text.place(1, 1), Level::Error, "setting-invalid", message);
         }
         self.notes.extend(settings::check(text, crate::settings::Rank::UserData));
@@ -240,7 +244,7 @@ impl Checker {
         let written = script::written(text);
         self.notes.extend(written.notes.into_iter().map(|note| note.within(text)));
         for lines in written.runs {
-            self.is_read = true;
+            self.has_found = true;
             self.runs.push((lines, text.part(&[])));
         }
         if !std::mem::replace(&mut self.is_substituted, true) {
@@ -251,20 +255,21 @@ impl Checker {
         }
     }
 
-    /// What keeps the kernel from running a script, and cloud-init from seeing what comes after its first line.
+    /// Checks the first lines of a script for a cloud-config that is part of the script by mistake.
     fn script_begins(&mut self, text: &Text) {
         let mut lines = text.lines();
         let first = string(lines.next().unwrap_or_default());
         if let Some(line) = lines.take(4).find(|line| string(line).trim() == "#cloud-config")
             && first.starts_with("#!")
         {
-            let message = "this is a comment of the script that begins above; a cloud-config is user data of its own";
+            let message =
+                "this is a comment of the script above; a cloud-config must be a document or a MIME part of its own";
             let at = line.first().map_or((1, 1), |at| at.place());
             self.note(text, at, Level::Error, "user-data-not-recognised", message);
         }
     }
 
-    /// A part with its headers.
+    /// Checks a part with its headers.
     fn part(&mut self, part: &Text, depth: usize) {
         let (head, body) = split(&part.chars);
         let header = |name: &str| {
@@ -298,19 +303,19 @@ impl Checker {
 
     fn cloud_config(&mut self, text: &Text, depth: usize) {
         let document = yaml::read(&text.chars, self.is_template);
-        for (at, fault) in document.faults.iter().take(FAULTS) {
-            let message = format!("cloud-init cannot use this cloud-config: {fault}");
+        for (at, fault) in document.faults.iter().take(MOST_FAULTS) {
+            let message = format!("cloud-init cannot read this cloud-config: {fault}");
             self.note(text, *at, Level::Error, "cloud-init-failed", message);
         }
         self.yaml(text, &document, depth);
     }
 
-    /// A cloud-config, or a template in YAML.
+    /// Checks a cloud-config, or a template in YAML.
     fn yaml(&mut self, text: &Text, document: &yaml::Document, depth: usize) {
         let scalars = &document.scalars;
         for (index, scalar) in scalars.iter().enumerate() {
             let parent = &scalar.path[..scalar.path.len().saturating_sub(1)];
-            let near = &scalars[index.saturating_sub(BESIDE)..scalars.len().min(index + BESIDE)];
+            let near = &scalars[index.saturating_sub(MOST_BETWEEN)..scalars.len().min(index + MOST_BETWEEN)];
             let beside = |key: &str| {
                 let is_beside =
                     |other: &&Scalar| other.path.len() == scalar.path.len() && other.path.starts_with(parent);
@@ -335,7 +340,7 @@ impl Checker {
                         for line in &mut lines {
                             line.is_final = has_bare_dollar(&line.text);
                         }
-                        self.is_read = true;
+                        self.has_found = true;
                         self.runs.push((lines, content.part(&[])));
                     }
                     (false, Some(content)) => self.embedded(&content, depth),
@@ -349,24 +354,24 @@ impl Checker {
         }
     }
 
-    /// User data inside of a scalar, by its first line.
+    /// Checks a scalar that is user data by its first line.
     fn embedded(&mut self, text: &Text, depth: usize) {
         let first = trimmed(text.lines().next().unwrap_or_default());
         let first = string(first).to_ascii_lowercase();
         let markers = ["#!", "#cloud-config", "#ecs-bootstrap", "mime-version:", "content-type: multipart"];
         if markers.iter().any(|marker| first.starts_with(marker)) {
-            self.is_read = true;
+            self.has_found = true;
             self.document(text, "", depth + 1);
         }
     }
 }
 
-/// `$NAME`, which no template engine fills in.
+/// Whether the text contains `$NAME`, which no template engine replaces.
 fn has_bare_dollar(text: &str) -> bool {
     text.match_indices('$').any(|(at, _)| text[at + 1..].starts_with(|c: char| c.is_ascii_alphabetic() || c == '_'))
 }
 
-/// The content of a file of `write_files`.
+/// The decoded content of a file of `write_files`. `None` if the encoding is unknown or the content is not valid.
 fn content(text: &Text, chars: &[At], encoding: &str) -> Option<Text> {
     let plain = text.part(chars);
     match encoding {
@@ -381,7 +386,7 @@ fn content(text: &Text, chars: &[At], encoding: &str) -> Option<Text> {
 fn unzipped(text: &Text, bytes: &[u8], what: &'static str) -> Text {
     let mut plain = Vec::new();
     let is_zipped = bytes.starts_with(&[0x1f, 0x8b]);
-    let read = MultiGzDecoder::new(bytes).take(LONGEST).read_to_end(&mut plain);
+    let read = MultiGzDecoder::new(bytes).take(LONGEST_TEXT).read_to_end(&mut plain);
     let bytes = if is_zipped && read.is_ok() { &plain } else { bytes };
     text.decoded(&String::from_utf8_lossy(bytes), what)
 }

@@ -1,10 +1,11 @@
-//! The scalars of a YAML document, each with the keys above it, and what keeps cloud-init from reading the document.
+//! Reads a YAML document: its scalars with the keys above them, and the faults because of which cloud-init cannot read
+//! it.
 //!
-//! In: a cloud-config or a template in YAML. Out: scalars whose characters know their places in the file. The structure
-//! comes from `saphyr-parser`; what it makes of escapes and folded lines is aligned with the text again.
+//! In: a cloud-config or a template in YAML. Out: scalars, with the place of each character in the file.
+//! `saphyr-parser` parses the structure. The scalars that it returns, with decoded escapes and joined lines, are
+//! aligned with the text.
 //!
-//! Placeholders of template engines are hidden from the parser where the file is a template, since `{{ name }}` or
-//! `%{ if x }` are seldom YAML before something fills them in.
+//! In a template, placeholders are hidden from the parser, because `{{ name }}` or `%{ if x }` are seldom valid YAML.
 
 use saphyr_parser::{Event, Parser, ScalarStyle, Span};
 
@@ -15,41 +16,47 @@ use crate::ecs_config::issue::OPAQUE;
 
 /// Deeper documents are refused, as cloud-init's parser refuses them (the recursion limit of Python is 1,000).
 const DEEPEST: usize = 100;
-/// A character of a value is looked for so far behind the one before it.
+/// The most characters of the text between two characters of a value.
 const FARTHEST: usize = 400;
-/// What stands in place of a placeholder.
+/// The replacement of each character of a placeholder.
 const HIDDEN: char = 'x';
 /// Sections of a cloud-config that are lists of commands.
 pub(super) const COMMANDS: [&str; 2] = ["runcmd", "bootcmd"];
 
-/// A document.
+/// A YAML document.
 #[derive(Debug, Default)]
 pub(super) struct Document {
     /// Every scalar that is a value, in the order of the text.
     pub(super) scalars: Vec<Scalar>,
-    /// Why cloud-init cannot use it, each with its place.
+    /// The reasons why cloud-init cannot read it, each with its place.
     pub(super) faults: Vec<((u32, u32), String)>,
 }
 
-/// What a value stands in.
+/// An open mapping or list.
 enum Frame {
-    /// The key of the value that comes next.
+    /// A mapping, with the key of the next value.
     Map(Option<String>),
-    /// The number of the element that comes next.
+    /// A list, with the number of the next element.
     List(usize),
 }
 
-/// Reads it up to its first error.
+/// Reads a document up to its first error.
 pub(super) fn read(chars: &[At], is_template: bool) -> Document {
     let parsed = masked(chars, is_template);
     let text: String = parsed.iter().collect();
-    let mut reader =
-        Reader { chars, parsed: &parsed, frames: Vec::new(), tags: Vec::new(), outside: 0, found: Document::default() };
+    let mut reader = Reader {
+        chars,
+        parsed: &parsed,
+        frames: Vec::new(),
+        tags: Vec::new(),
+        scalar_end: 0,
+        found: Document::default(),
+    };
     for event in Parser::new_from_str(&text) {
         match event {
             Ok((event, span)) if reader.frames.len() < DEEPEST => reader.event(event, span),
             Ok((_, span)) => {
-                reader.fault(span.start.index(), format!("more than {DEEPEST} levels are inside of each other"));
+                reader.fault(span.start.index(), format!("it has more than {DEEPEST} nested levels"));
                 break;
             }
             Err(error) => {
@@ -66,10 +73,10 @@ struct Reader<'t> {
     chars: &'t [At],
     parsed: &'t [char],
     frames: Vec<Frame>,
-    /// The function that the tag of each frame stands for: `!Join` is `Fn::Join`.
+    /// The function of the tag of each frame: `Fn::Join` for `!Join`.
     tags: Vec<Option<String>>,
-    /// Where the last scalar ended.
-    outside: usize,
+    /// The end of the last scalar.
+    scalar_end: usize,
     found: Document,
 }
 
@@ -80,28 +87,28 @@ impl Reader<'_> {
         self.found.faults.push((at.or(self.chars.last().map(past)).unwrap_or((1, 1)), what));
     }
 
-    /// A tab between scalars: cloud-init's parser (PyYAML, YAML 1.1) takes it for no blank, and this one may.
+    /// Reports a tab between scalars. cloud-init's parser (PyYAML, YAML 1.1) does not allow it; `saphyr-parser` may.
     fn find_tab(&mut self, until: usize) {
-        let between = self.parsed.get(self.outside..until).unwrap_or_default();
+        let between = self.parsed.get(self.scalar_end..until).unwrap_or_default();
         let mut is_comment = false;
         let mut before = '\n';
         for (at, c) in between.iter().enumerate() {
             is_comment = *c != '\n' && (is_comment || (*c == '#' && before.is_whitespace()));
             if *c == '\t' && !is_comment {
-                return self.fault(self.outside + at, "a tab stands where only blanks may".to_owned());
+                return self.fault(self.scalar_end + at, "there is a tab where only spaces are allowed".to_owned());
             }
             before = *c;
         }
     }
 
     fn event(&mut self, event: Event<'_>, span: Span) {
-        // A plain scalar may hold none either.
+        // A plain scalar is checked together with the text between scalars: it must not contain a tab either.
         if !matches!(event, Event::Scalar(_, ScalarStyle::Plain, ..))
             && let Event::Scalar(..) | Event::StreamEnd = event
             && self.found.faults.is_empty()
         {
             self.find_tab(span.start.index());
-            self.outside = span.end.index();
+            self.scalar_end = span.end.index();
         }
         match event {
             Event::Scalar(value, style, _, tag) => {
@@ -110,7 +117,7 @@ impl Reader<'_> {
                     return;
                 }
                 if self.frames.is_empty() && !value.is_empty() {
-                    self.fault(span.start.index(), "it is a text, and not a mapping".to_owned());
+                    self.fault(span.start.index(), "it is text, not a mapping".to_owned());
                 }
                 let mut chars = self.aligned(&value, style, span);
                 if own_tag(tag.as_deref()).is_some_and(is_reference) {
@@ -124,15 +131,16 @@ impl Reader<'_> {
                 if let [Frame::Map(Some(section)), Frame::List(_)] = self.frames.as_slice()
                     && COMMANDS.contains(&section.as_str())
                 {
-                    let what =
-                        format!("this entry of `{section}` is a mapping, because of its `: `; quote the command");
+                    let what = format!(
+                        "this entry of `{section}` is a mapping because it contains `: `; put the command in quotes"
+                    );
                     self.fault(span.start.index(), what);
                 }
                 self.begin(Frame::Map(None), own_tag(tag.as_deref()));
             }
             Event::SequenceStart(_, tag) => {
                 if self.frames.is_empty() {
-                    self.fault(span.start.index(), "it is a list, and not a mapping".to_owned());
+                    self.fault(span.start.index(), "it is a list, not a mapping".to_owned());
                 }
                 self.begin(Frame::List(0), own_tag(tag.as_deref()));
             }
@@ -149,7 +157,7 @@ impl Reader<'_> {
         }
     }
 
-    /// A collection that is a key has no name.
+    /// Begins a mapping or a list. If it is itself a key, the key has no name.
     fn begin(&mut self, frame: Frame, tag: Option<&str>) {
         if let Some(Frame::Map(key @ None)) = self.frames.last_mut() {
             *key = Some(String::new());
@@ -179,7 +187,7 @@ impl Reader<'_> {
         self.parsed[..index].iter().rev().find(|c| **c != ' ').is_none_or(|c| *c == '\n')
     }
 
-    /// The characters of a value with the places that they come from.
+    /// The characters of a value, each with its place in the file.
     fn aligned(&self, value: &str, style: ScalarStyle, span: Span) -> Vec<At> {
         let mut next = span.start.index();
         let is_block = matches!(style, ScalarStyle::Literal | ScalarStyle::Folded);
@@ -192,14 +200,12 @@ impl Reader<'_> {
             let rest = self.parsed.get(next..).unwrap_or_default();
             let is_escape = style == ScalarStyle::DoubleQuoted && rest.first() == Some(&'\\') && c != '\\';
             let is_folded = c.is_whitespace() && rest.first().is_some_and(|found| *found == '\n' && c != '\n');
-            let skipped = match is_escape || is_folded {
-                true => Some(0),
-                false => rest.iter().take(FARTHEST).position(|found| *found == c),
-            };
+            let skipped =
+                if is_escape || is_folded { Some(0) } else { rest.iter().take(FARTHEST).position(|found| *found == c) };
             let index = (next + skipped.unwrap_or(0)).min(self.parsed.len().saturating_sub(1));
             let Some(at) = self.chars.get(index) else { break };
             let is_masked = self.parsed[index] != at.c;
-            // A line of nothing but placeholders is empty.
+            // The characters of a line of placeholders only are left out.
             if !is_masked || self.parsed[index] == HIDDEN {
                 aligned.push(At { c: if is_masked { at.c } else { c }, ..*at });
             }
@@ -213,7 +219,7 @@ impl Reader<'_> {
     }
 }
 
-/// Which characters are of a placeholder of a template engine, where the file is a template, or [`OPAQUE`].
+/// Which characters belong to a placeholder: [`OPAQUE`], and in a template those of template engines.
 pub(super) fn hidden(text: &[char], is_template: bool) -> Vec<bool> {
     const MARKS: [([char; 2], &str); 5] =
         [(['{', '{'], "}}"), (['{', '%'], "%}"), (['<', '%'], "%>"), (['%', '{'], "}"), (['$', '{'], "}")];
@@ -232,8 +238,8 @@ pub(super) fn hidden(text: &[char], is_template: bool) -> Vec<bool> {
     is_hidden
 }
 
-/// The text with its placeholders as words, and with an empty line where a line has nothing else.
-/// Where the file is not a template, only [`OPAQUE`] is a placeholder.
+/// The text with its placeholders replaced by words. A line of placeholders only becomes blank. If the file is not a
+/// template, only [`OPAQUE`] is a placeholder.
 fn masked(chars: &[At], is_template: bool) -> Vec<char> {
     let mut text: Vec<char> = chars.iter().map(|at| at.c).collect();
     let is_hidden = hidden(&text, is_template);
@@ -249,7 +255,7 @@ fn masked(chars: &[At], is_template: bool) -> Vec<char> {
     text
 }
 
-/// The length of a placeholder, which ends on its line; braces inside of it are matched.
+/// The length of a placeholder, which must end on the same line. Braces in it are matched.
 fn placeholder_end(text: &[char], end: &str) -> Option<usize> {
     let end: Vec<char> = end.chars().collect();
     let mut depth = 0_i32;
@@ -281,7 +287,7 @@ mod tests {
     }
 
     #[test]
-    fn a_value_knows_its_keys_and_its_place() {
+    fn a_value_has_its_keys_and_its_place() {
         for (text, path, value, at) in [
             ("a: b\n", "a", "b", (1, 4)),
             ("a:\n  - x: 1\n  - x: two words\n", "a/1/x", "two words", (3, 8)),
@@ -310,7 +316,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cloud_init_cannot_read_is_a_fault_at_its_place() {
+    fn text_that_cloud_init_cannot_read_is_a_fault_at_its_place() {
         for (text, line) in [
             ("runcmd:\n\t- x\n", 2),
             ("a:\tb\n", 1),

@@ -1,14 +1,15 @@
-//! Which cluster: named by the highest source, else chosen by its tags, else undecided while user data may still
-//! speak, else refused. Never `default` by accident.
+//! Decides the cluster, in this order: the source with the highest rank names it; it is chosen by its tags; it is
+//! undecided while user data can still name one. Otherwise decide refuses. The instance never joins `default` by
+//! accident.
 
 use crate::agent_variables;
 use crate::boundary::aws::Cluster;
-use crate::facts::{Facts, Known, lacks, user_data_may_run};
+use crate::facts::{Facts, Known, mismatches, user_data_may_run};
 use crate::ownership;
 use crate::plan::{Refusal, cluster_name};
 use crate::settings::{EARLIER, Rank, Settings, Source, Sourced, TagsCluster, Warning};
 
-/// The cluster; `None` while it is undecided.
+/// Decides the cluster; `None` while it is undecided.
 pub(super) fn choose(
     settings: &Settings,
     facts: &Facts,
@@ -22,7 +23,7 @@ pub(super) fn choose(
         if !wanted.value.is_empty() && wanted.source.rank > named.source.rank {
             warnings.push(Warning {
                 id: "cluster-tags-ignored",
-                text: format!("the tags to choose a cluster by are ignored: it is named by {}", named.source),
+                text: format!("`cluster-tags` is ignored, because the cluster is named by {}", named.source),
                 source: Some(wanted.source.clone()),
             });
         }
@@ -30,25 +31,25 @@ pub(super) fn choose(
     }
     if !wanted.value.is_empty() {
         let cluster = by_tags(settings, facts.clusters.as_deref().unwrap_or_default())?;
-        let source = Source::new(Rank::ClusterTags, "ecs:DescribeClusters", spelled(settings));
+        let source = Source::new(Rank::ClusterTags, "ecs:DescribeClusters", wanted_tags(settings));
         return Ok(Some(Sourced::new(in_saved_form(facts, &cluster.name), source)));
     }
     if let Some(cluster) = cluster_of_before(facts, warnings) {
         return Ok(Some(cluster));
     }
-    // Where there is no bus yet, cloud-init's own word counts.
+    // If systemd cannot be asked yet, cloud-init's own record is used.
     let may_still_name = match &facts.host.units {
         Known::Yes(units) => user_data_may_run(&units.cloud_final),
         Known::Unknown(_) => facts.host.user_data_runs.get() == Some(&true),
     };
-    match may_still_name {
-        true => Ok(None),
-        false => Err(Refusal::NoCluster { evidence_lines: evidence_lines(settings, facts) }),
+    if may_still_name {
+        return Ok(None);
     }
+    Err(Refusal::NoCluster { evidence_lines: evidence_lines(settings, facts) })
 }
 
-/// What an earlier run wrote stays while that which named it cannot be read: an instance that has joined its cluster is
-/// not taken out of it by a throttled call.
+/// The cluster that an earlier run wrote, if a source that might have named it cannot be read now. So a throttled call
+/// does not remove an instance from its cluster.
 fn cluster_of_before(facts: &Facts, warnings: &mut Vec<Warning>) -> Option<Sourced<String>> {
     let why = facts.unread.as_ref()?;
     let instance_id = facts.instance.get().map(|instance| instance.instance_id.as_str());
@@ -56,14 +57,14 @@ fn cluster_of_before(facts: &Facts, warnings: &mut Vec<Warning>) -> Option<Sourc
     let source = Source::new(Rank::InstanceTag, EARLIER, "cluster");
     warnings.push(Warning {
         id: "cluster-of-before",
-        text: format!("what names the cluster could not be read, so it stays as it was: {why}"),
+        text: format!("the source that names the cluster could not be read; the cluster is unchanged: {why}"),
         source: Some(source.clone()),
     });
     Some(Sourced::new(in_saved_form(facts, &cluster), source))
 }
 
-/// The agent compares the saved and the configured cluster as text, and exits 5 where one is a name and the other the
-/// ARN of the same.
+/// The cluster in the form (name or ARN) that the agent saved. The agent compares the saved and the configured cluster
+/// as text, and exits with 5 if one is the name and the other the ARN of the same cluster.
 fn in_saved_form(facts: &Facts, cluster: &str) -> String {
     let saved = facts.host.saved.as_ref().and_then(|saved| saved.state.get()).and_then(Option::as_ref);
     let here = facts.instance.get().map(|instance| instance.instance_id.as_str());
@@ -78,24 +79,25 @@ fn in_saved_form(facts: &Facts, cluster: &str) -> String {
 
 fn by_tags<'a>(settings: &Settings, clusters: &'a [Cluster]) -> Result<&'a Cluster, Refusal> {
     let wanted = &settings.cluster_tags.value;
-    let matching: Vec<&Cluster> = clusters.iter().filter(|cluster| lacks(cluster, wanted).is_empty()).collect();
+    let matching: Vec<&Cluster> = clusters.iter().filter(|cluster| mismatches(cluster, wanted).is_empty()).collect();
     match matching.as_slice() {
         [one] => Ok(one),
         [] => Err(Refusal::NoClusterMatches {
-            wanted: spelled(settings),
+            wanted: wanted_tags(settings),
             candidates: match clusters {
                 [] => vec!["there is no cluster in this account and region".to_owned()],
-                _ => clusters.iter().map(|c| format!("`{}` lacks {}", c.name, lacks(c, wanted).join(", "))).collect(),
+                _ => clusters.iter().map(|c| format!("`{}`: {}", c.name, mismatches(c, wanted).join(", "))).collect(),
             },
         }),
         several => Err(Refusal::SeveralClustersMatch {
-            wanted: spelled(settings),
+            wanted: wanted_tags(settings),
             names: several.iter().map(|cluster| format!("`{}`", cluster.name)).collect(),
         }),
     }
 }
 
-fn spelled(settings: &Settings) -> String {
+/// The wanted tags as text: `k=v,k2=v2` in backticks.
+fn wanted_tags(settings: &Settings) -> String {
     let pairs: Vec<_> = settings.cluster_tags.value.iter().map(|(key, value)| format!("{key}={value}")).collect();
     format!("`{}`", pairs.join(","))
 }
@@ -104,10 +106,10 @@ fn evidence_lines(settings: &Settings, facts: &Facts) -> Vec<String> {
     let tag = format!("`{}cluster`", settings.tags_prefix.value);
     let tags = match &facts.tags {
         _ if settings.tags_cluster.value == TagsCluster::Never => {
-            format!("the tag {tag} does not count: `tags.cluster` is `never` ({})", settings.tags_cluster.source)
+            format!("the tag {tag} is ignored: `tags.cluster` is `never` ({})", settings.tags_cluster.source)
         }
         Known::Yes(tags) => format!("the instance has no tag {tag} ({})", tags.place),
-        Known::Unknown(why) => format!("the instance's tags are not known: {why}"),
+        Known::Unknown(why) => format!("the instance's tags are unknown: {why}"),
     };
-    vec![tags, "neither settings, user data of ours, the environment nor `ecs.config` name one".to_owned()]
+    vec![tags, "no setting, environment variable, `#ecs-bootstrap` user data or `ecs.config` line names one".to_owned()]
 }

@@ -1,5 +1,6 @@
-//! Keys of `ecs.config` that follow from facts of the instance unless a setting says otherwise: Spot draining, the check for
-//! warm pools, reserved memory, tag propagation, attributes from tags. GPU and Neuron support is in [`super::gpu`].
+//! Keys of `ecs.config` that follow from facts of the instance unless a setting says otherwise: Spot draining, the
+//! check for warm pools, reserved memory, tag propagation, attributes from tags. GPU and Neuron support is in
+//! [`super::gpu`].
 
 use std::collections::BTreeMap;
 
@@ -10,8 +11,8 @@ use crate::facts::Facts;
 use crate::plan::PlannedKey;
 use crate::settings::{ReservedMemory, Settings, Sourced, Warning};
 
-/// All derived keys. One that a setting switches on has that setting as its source, one that the facts suggest the
-/// default with the fact.
+/// All derived keys. The source of a key is the setting that turns it on, or the default with the fact that turns it
+/// on.
 pub(super) fn derive(settings: &Settings, facts: &Facts, warnings: &mut Vec<Warning>) -> Vec<PlannedKey> {
     let derive = &settings.derive;
     let host = &facts.host;
@@ -44,7 +45,8 @@ fn reserved_memory(settings: &Settings, facts: &Facts) -> Option<PlannedKey> {
 
 const ATTRIBUTES: &str = "ECS_INSTANCE_ATTRIBUTES";
 
-/// Tags become attributes of the same name; attributes that somebody sets by hand stand.
+/// The attributes from tags: each wanted tag becomes an attribute of the same name. Attributes that are set by hand are
+/// kept and take precedence.
 fn attributes(settings: &Settings, facts: &Facts, warnings: &mut Vec<Warning>) -> Option<PlannedKey> {
     let Sourced { value: wanted, source } = &settings.derive.attributes;
     let tags = &facts.tags.get()?.tags;
@@ -53,9 +55,9 @@ fn attributes(settings: &Settings, facts: &Facts, warnings: &mut Vec<Warning>) -
         let Some(value) = tags.get(tag) else { continue };
         match attributes_value(&BTreeMap::from([(tag.clone(), value.clone())])) {
             Ok(_) => drop(attributes.insert(tag.clone(), value.clone())),
-            Err(wrong) => warnings.push(Warning {
+            Err(reason) => warnings.push(Warning {
                 id: "attribute-refused",
-                text: format!("tag `{tag}` cannot be an attribute: {wrong}"),
+                text: format!("tag `{tag}` cannot be an attribute: {reason}"),
                 source: Some(source.clone()),
             }),
         }
@@ -65,7 +67,7 @@ fn attributes(settings: &Settings, facts: &Facts, warnings: &mut Vec<Warning>) -
     }
     let by_hand = settings.agent.get(ATTRIBUTES);
     let merged = match by_hand.map(|by_hand| serde_json::from_str::<BTreeMap<String, String>>(by_hand.value.expose())) {
-        Some(Err(_)) => Err(format!("the {ATTRIBUTES} set by hand is no JSON object of strings")),
+        Some(Err(_)) => Err(format!("the {ATTRIBUTES} set by hand is not a JSON object of strings")),
         Some(Ok(by_hand)) => {
             attributes.extend(by_hand);
             attributes_value(&attributes)
@@ -74,10 +76,10 @@ fn attributes(settings: &Settings, facts: &Facts, warnings: &mut Vec<Warning>) -
     };
     match merged {
         Ok(value) => Some(PlannedKey { key: ATTRIBUTES.to_owned(), value, source: source.clone() }),
-        Err(wrong) => {
+        Err(reason) => {
             warnings.push(Warning {
                 id: "attributes-not-merged",
-                text: format!("no tag becomes an attribute: {wrong}"),
+                text: format!("no tag becomes an attribute: {reason}"),
                 source: Some(by_hand.map_or(source, |by_hand| &by_hand.source).clone()),
             });
             None
@@ -85,12 +87,12 @@ fn attributes(settings: &Settings, facts: &Facts, warnings: &mut Vec<Warning>) -
     }
 }
 
-/// The variable's value, or why it would not reach the agent.
+/// The value of the variable, or why the agent would not read it correctly.
 fn attributes_value(attributes: &BTreeMap<String, String>) -> Result<String, String> {
     let value = serde_json::json!(attributes).to_string();
-    agent_variables::check(ATTRIBUTES, &value).map_err(|wrong| wrong.to_string())?;
-    match value.contains('\\') {
-        true => Err("ecs-init and systemd read a backslash differently".to_owned()),
-        false => Ok(value),
+    agent_variables::check(ATTRIBUTES, &value).map_err(|fault| fault.to_string())?;
+    if value.contains('\\') {
+        return Err("ecs-init and systemd read a backslash differently".to_owned());
     }
+    Ok(value)
 }

@@ -1,9 +1,9 @@
-//! What guard makes of a recorded plan and of the file as it now is: user data may have appended to it or replaced it
-//! since the plan was carried out.
+//! Applies a recorded plan to the current `ecs.config` before each start of the agent. User data may have appended to
+//! the file or replaced it since the plan was carried out.
 //!
-//! In: the keys of the plan, and both `ecs.config` files. Out: the text that the file shall have, and the cluster that
-//! an agent would then join. The ranks are those of [`Rank`]: what a higher source said is said again, and what was
-//! derived or stood in the file itself gives way to a line that somebody wrote since.
+//! In: the keys of the plan, and the file. Out: the content that the file should have. By the order of [`Rank`], a key
+//! from a source above the file is set again; a derived key, or one that came from the file, is overridden by a newer
+//! line.
 
 use std::collections::BTreeMap;
 
@@ -15,37 +15,37 @@ use crate::settings::Rank;
 
 const CLUSTER: &str = "ECS_CLUSTER";
 
-/// The file as the agent may have it.
+/// The result of guard.
 #[derive(Debug)]
 pub struct Guarded {
-    /// What `/etc/ecs/ecs.config` shall hold; the refusal where it cannot be edited.
+    /// The new content of `/etc/ecs/ecs.config`, or why it cannot be edited.
     pub config: Result<Vec<u8>, EditRefusal>,
-    /// What was said again against a line that somebody wrote since: key and source.
+    /// The keys that were set again, because a newer line had changed them, each with its source.
     pub overruled: Vec<(String, String)>,
-    /// Secrets of the plan that are no longer in the file, and cannot be written again.
+    /// Keys with a secret that are no longer in the file. The secret is not recorded, so they cannot be set again.
     pub lost: Vec<String>,
 }
 
-/// The keys of a plan, with the values that may be shown. `follows_file`: a cluster that is written later takes the place
-/// of the planned one.
+/// Records the keys of a plan, without the values that are secrets. With `follows_file` a cluster that is written to
+/// the file later overrides the planned one.
 pub fn record(keys: &[PlannedKey], follows_file: bool) -> Recorded {
     let record = |planned: &PlannedKey| {
-        let gives_way = follows_file && planned.key == CLUSTER;
+        let is_overridden = follows_file && planned.key == CLUSTER;
         RecordedKey {
             key: planned.key.clone(),
             value: is_shown_whole(&planned.key, &planned.value).then(|| planned.value.clone()),
             hash: hash(&planned.value),
-            rank: if gives_way { planned.source.rank.min(Rank::EcsConfig) } else { planned.source.rank },
+            rank: if is_overridden { planned.source.rank.min(Rank::EcsConfig) } else { planned.source.rank },
             source: redaction::line(&planned.source.to_string()),
         }
     };
     Recorded { keys: keys.iter().map(record).collect() }
 }
 
-/// Applies the keys once more.
+/// Applies the recorded keys to the file.
 pub fn guard(recorded: &Recorded, etc: &[u8]) -> Guarded {
     let lines = read(etc);
-    let there = effective(&lines);
+    let current = effective(&lines);
     let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
     lines.iter().for_each(|line| *counts.entry(line.key.as_str()).or_default() += 1);
     let count = |key: &str| counts.get(key).copied().unwrap_or_default();
@@ -53,27 +53,27 @@ pub fn guard(recorded: &Recorded, etc: &[u8]) -> Guarded {
     let (mut overruled, mut lost) = (Vec::new(), Vec::new());
     for planned in &recorded.keys {
         let key = planned.key.as_str();
-        let now = there.get(key).map(|line| line.value.as_str());
+        let now = current.get(key).map(|line| line.value.as_str());
         let is_as_planned = now.is_some_and(|value| hash(value) == planned.hash);
-        let gives_way = planned.rank <= Rank::EcsConfig;
-        let shall = match (&planned.value, now) {
-            (_, Some(value)) if is_as_planned || gives_way => Some(value),
+        let is_overridden = planned.rank <= Rank::EcsConfig;
+        let desired = match (&planned.value, now) {
+            (_, Some(value)) if is_as_planned || is_overridden => Some(value),
             (Some(value), _) => Some(value.as_str()),
             (None, _) => None,
         };
-        let Some(shall) = shall else {
+        let Some(desired) = desired else {
             lost.push(key.to_owned());
             continue;
         };
-        if now.is_some() && !is_as_planned && !gives_way {
+        if now.is_some() && !is_as_planned && !is_overridden {
             overruled.push((key.to_owned(), planned.source.clone()));
         }
-        if now != Some(shall) || count(key) > 1 {
-            changes.insert(key.to_owned(), Some(shall.to_owned()));
+        if now != Some(desired) || count(key) > 1 {
+            changes.insert(key.to_owned(), Some(desired.to_owned()));
         }
     }
-    // Nobody but the file names the cluster: its last line is what the agent reads, and the others go.
-    if let Some(line) = there.get(CLUSTER).filter(|_| count(CLUSTER) > 1) {
+    // Only the file names the cluster: the agent reads the last line, and the others are removed.
+    if let Some(line) = current.get(CLUSTER).filter(|_| count(CLUSTER) > 1) {
         changes.entry(CLUSTER.to_owned()).or_insert_with(|| Some(line.value.clone()));
     }
     Guarded { config: edit(etc, &changes), overruled, lost }
@@ -88,7 +88,7 @@ mod tests {
         PlannedKey { key: key.to_owned(), value: value.to_owned(), source: Source::new(rank, "there", key) }
     }
 
-    /// What the file holds after guard.
+    /// The content of the file after guard.
     fn after(keys: &[PlannedKey], etc: &str) -> (String, Guarded) {
         let guarded = guard(&record(keys, false), etc.as_bytes());
         (String::from_utf8(guarded.config.clone().unwrap()).unwrap(), guarded)
@@ -116,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_derived_gives_way_to_what_somebody_wrote() {
+    fn a_newer_line_overrides_a_derived_key() {
         let keys = [planned(Rank::Default, "ECS_RESERVED_MEMORY", "256")];
         let (text, guarded) = after(&keys, "ECS_RESERVED_MEMORY=256\nECS_RESERVED_MEMORY=512\n");
         assert_eq!(text, "ECS_RESERVED_MEMORY=512\n");
@@ -124,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn the_last_of_several_clusters_counts_where_only_the_file_names_one() {
+    fn the_last_of_several_clusters_is_kept_if_only_the_file_names_one() {
         let text = "ECS_CLUSTER=old\n# by hand\nECS_CLUSTER=new\n";
         assert_eq!(after(&[], text).0.matches("ECS_CLUSTER=").count(), 1);
         assert!(after(&[], text).0.contains("ECS_CLUSTER=new\n") && after(&[], text).0.contains("# by hand\n"));
@@ -133,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn a_secret_is_recorded_by_its_hash_and_missed_when_it_is_gone() {
+    fn a_secret_is_recorded_as_hash_and_reported_when_it_is_lost() {
         let keys = [planned(Rank::Config, "ECS_ENGINE_AUTH_DATA", r#"{"hub":{"password":"hunter2"}}"#)];
         assert!(!serde_json::to_string(&record(&keys, false)).unwrap().contains("hunter2"));
         let (text, guarded) = after(&keys, "ECS_ENGINE_AUTH_DATA={\"hub\":{\"password\":\"hunter2\"}}\n");

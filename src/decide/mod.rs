@@ -1,4 +1,6 @@
-//! Every rule that is a rule: settings and facts go in, what shall be comes out; nothing here reads, writes or waits.
+//! The stage `decide`: all rules.
+//!
+//! In: settings and facts. Out: a [`Plan`], or a [`Refusal`] with the reason. It does no I/O and never waits.
 
 mod cluster;
 mod derived;
@@ -18,13 +20,14 @@ use crate::settings::{Rank, Settings, Source, TagsCluster, Warning};
 
 pub use maintenance::{cleanup, reset};
 
-/// The plan, or why there is none. `warnings` are those of the fragments that the settings were merged from.
+/// Makes the plan. `warnings` are those of the fragments that the settings were merged from; the plan contains them
+/// too.
 pub fn plan(settings: &Settings, facts: &Facts, warnings: Vec<Warning>) -> Result<Plan, Refusal> {
     let mut warnings = warnings;
     let cluster = cluster::choose(settings, facts, &mut warnings)?;
     let keys = keys(settings, facts, cluster.as_ref(), &mut warnings);
     let ecs_config = ecs_config(facts, keys)?;
-    warnings.extend(of_files(facts, cluster.is_some(), &ecs_config));
+    warnings.extend(file_warnings(facts, cluster.is_some(), &ecs_config));
     let units = units::plan(facts, cluster.is_some(), ecs_config.changed());
     let enable = units::enable(facts, settings.units_enable.value, &mut warnings);
     let instance = facts.instance.get();
@@ -38,16 +41,16 @@ pub fn plan(settings: &Settings, facts: &Facts, warnings: Vec<Warning>) -> Resul
         attributes: attributes(&ecs_config.new),
         deadline: settings.verify_deadline.value,
         window: settings.verify_window.value,
-        follows_file: cluster.as_ref().is_none_or(|cluster| gives_way(settings, cluster.source.rank)),
+        follows_file: cluster.as_ref().is_none_or(|cluster| is_overridden_by_file(settings, cluster.source.rank)),
         unread: facts.unread.clone().filter(|_| cluster.is_none()),
         signal: Signal::of(settings),
     };
     Ok(Plan { cluster, ecs_config, units, enable, expectation, warnings })
 }
 
-/// Whether a line of `ecs.config` that is written later names the cluster instead: where the file named it before, or a tag
-/// that counts only where nothing else does.
-fn gives_way(settings: &Settings, named_by: Rank) -> bool {
+/// Whether a later `ECS_CLUSTER` line of `ecs.config` overrides the cluster. It does if the file named the cluster
+/// before, or if a tag named it and `tags.cluster` is `fallback`.
+fn is_overridden_by_file(settings: &Settings, named_by: Rank) -> bool {
     let is_tag = match named_by {
         Rank::InstanceTag => true,
         Rank::ClusterTags => settings.cluster_tags.source.rank == Rank::InstanceTag,
@@ -56,8 +59,8 @@ fn gives_way(settings: &Settings, named_by: Rank) -> bool {
     named_by == Rank::EcsConfig || (is_tag && settings.tags_cluster.value == TagsCluster::Fallback)
 }
 
-/// The keys that we decide: the cluster, variables of the agent from any source but the files themselves, and what is
-/// derived where nobody of at least the same rank says otherwise.
+/// The keys that the plan sets: the cluster, agent variables from all sources except the `ecs.config` files, and
+/// derived keys that no source of the same or a higher rank sets.
 fn keys(
     settings: &Settings,
     facts: &Facts,
@@ -65,19 +68,19 @@ fn keys(
     warnings: &mut Vec<Warning>,
 ) -> Vec<PlannedKey> {
     let mut keys: BTreeMap<String, (String, Source)> = BTreeMap::new();
-    let ours: BTreeSet<String> = ownership::stale(&facts.host).into_iter().collect();
+    let stale: BTreeSet<String> = ownership::own_keys(&facts.host).into_iter().collect();
     for (key, value) in &settings.agent {
-        // Where a value of ours stands in place of somebody else's, theirs is written back.
-        let is_replaced = value.source.place == ECS_CONFIG && ours.contains(key);
+        // If ecs-bootstrap replaced a value that was set by hand, the old value is written back.
+        let is_replaced = value.source.place == ECS_CONFIG && stale.contains(key);
         if value.source.rank != Rank::EcsConfig || is_replaced {
             keys.insert(key.clone(), (value.value.expose().to_owned(), value.source.clone()));
         }
     }
     for derived in derived::derive(settings, facts, warnings) {
-        let said = settings.agent.get(&derived.key).map(|said| said.source.rank);
-        // Attributes from tags hold those that are said by hand already.
-        let merged = derived.key == "ECS_INSTANCE_ATTRIBUTES";
-        if merged || said.is_none_or(|rank| rank < derived.source.rank) {
+        let rank_by_hand = settings.agent.get(&derived.key).map(|value| value.source.rank);
+        // Attributes from tags already include those that are set by hand.
+        let is_merged = derived.key == "ECS_INSTANCE_ATTRIBUTES";
+        if is_merged || rank_by_hand.is_none_or(|rank| rank < derived.source.rank) {
             keys.insert(derived.key, (derived.value, derived.source));
         }
     }
@@ -87,8 +90,8 @@ fn keys(
     keys.into_iter().map(|(key, (value, source))| PlannedKey { key, value, source }).collect()
 }
 
-/// A cluster that the files name is left as it stands there, unless it stands there twice, or the agent would read
-/// another text than the one it saved. A line of ours says nothing: it goes.
+/// Whether the plan sets `ECS_CLUSTER`. If the files name the cluster, their line is kept, unless there are two, or the
+/// agent would read another text than the one it saved. A line that ecs-bootstrap wrote does not count: it is removed.
 fn must_write_cluster(facts: &Facts, cluster: &crate::settings::Sourced<String>) -> bool {
     if cluster.source.rank != Rank::EcsConfig {
         return true;
@@ -97,7 +100,7 @@ fn must_write_cluster(facts: &Facts, cluster: &crate::settings::Sourced<String>)
         let lines = read(file.bytes.as_deref().unwrap_or_default()).into_iter();
         lines.filter(|line| line.key == "ECS_CLUSTER").map(|line| line.value).collect()
     };
-    let is_ours = ownership::stale(&facts.host).iter().any(|key| key == "ECS_CLUSTER");
+    let is_ours = ownership::own_keys(&facts.host).iter().any(|key| key == "ECS_CLUSTER");
     let here = if is_ours { Vec::new() } else { named_in(&facts.host.etc_config) };
     let there = named_in(&facts.host.var_config);
     here.len() > 1 || here.last().or(there.last()).is_some_and(|value| *value != cluster.value)
@@ -107,7 +110,7 @@ fn ecs_config(facts: &Facts, keys: Vec<PlannedKey>) -> Result<EcsConfig, Refusal
     let old = facts.host.etc_config.bytes.clone();
     let bytes = old.as_deref().unwrap_or_default();
     let planned: BTreeSet<&str> = keys.iter().map(|planned| planned.key.as_str()).collect();
-    let stale = ownership::stale(&facts.host).into_iter();
+    let stale = ownership::own_keys(&facts.host).into_iter();
     let removed: Vec<String> = stale.filter(|key| !planned.contains(key.as_str())).collect();
     let changes = keys
         .iter()
@@ -120,10 +123,10 @@ fn ecs_config(facts: &Facts, keys: Vec<PlannedKey>) -> Result<EcsConfig, Refusal
     Ok(EcsConfig { old, new, keys, removed, written })
 }
 
-/// Mistakes in lines of both files that stay as they are. Each is worth knowing, and none keeps an instance from its
-/// cluster where the plan names one.
-fn of_files(facts: &Facts, is_cluster_named: bool, planned: &EcsConfig) -> Vec<Warning> {
-    /// More are counted.
+/// Warnings about mistakes in the lines that the plan does not change, in both `ecs.config` files. If the plan names
+/// the cluster, none of these mistakes prevents the registration.
+fn file_warnings(facts: &Facts, is_cluster_named: bool, planned: &EcsConfig) -> Vec<Warning> {
+    /// The maximum per file; the rest is only counted.
     const SHOWN: usize = 12;
     let instance = facts.instance.get();
     let context = issue::Context {
@@ -148,14 +151,14 @@ fn of_files(facts: &Facts, is_cluster_named: bool, planned: &EcsConfig) -> Vec<W
         }));
         let more = found.count();
         if more > 0 {
-            let text = format!("{more} more lines of {path} have a mistake: `ecs-bootstrap check {path}` shows them");
+            let text = format!("{more} more lines of {path} have a mistake; `ecs-bootstrap check {path}` lists them");
             warnings.push(Warning { id: "config-value-ignored", text, source: None });
         }
     }
     warnings
 }
 
-/// The attributes that the agent will send, as the file tells it.
+/// The attributes that the agent will register, from the new content of the file.
 fn attributes(config: &[u8]) -> BTreeMap<String, String> {
     let lines = read(config);
     let value = effective(&lines).get("ECS_INSTANCE_ATTRIBUTES").map(|line| line.value.clone());

@@ -1,5 +1,5 @@
-//! What happens to docker's and the agent's units: started if they do not run, the agent restarted only if it runs
-//! with another configuration, nothing unmasked.
+//! Decides the actions on docker's and the agent's units. A unit that does not run is started. The agent is restarted
+//! only if it runs with another configuration. A masked unit stays masked.
 
 use std::time::{Duration, SystemTime};
 
@@ -16,7 +16,7 @@ pub(super) fn agent_name(facts: &Facts) -> &str {
     facts.host.units.get().map_or(AGENT, |units| units.agent.name.as_str())
 }
 
-/// docker first, then the agent.
+/// The actions on docker and the agent, in this order.
 pub(super) fn plan(facts: &Facts, decided: bool, config_changes: bool) -> Vec<UnitPlan> {
     let units = match &facts.host.units {
         Known::Yes(units) => units,
@@ -26,12 +26,12 @@ pub(super) fn plan(facts: &Facts, decided: bool, config_changes: bool) -> Vec<Un
             return vec![unknown(DOCKER), unknown(AGENT)];
         }
     };
-    // Where guard stands before each start of the agent, it decides then.
+    // If guard runs before each start of the agent, the units can be started now: guard decides at that time.
     if !decided && !is_guarded(&units.agent) {
         let wait = |unit: &str| UnitPlan {
             unit: unit.to_owned(),
             action: Action::Leave,
-            why: "user data may still name the cluster".to_owned(),
+            why: "user data can still name the cluster".to_owned(),
         };
         return vec![wait(DOCKER), wait(&units.agent.name)];
     }
@@ -48,21 +48,21 @@ pub(super) fn plan(facts: &Facts, decided: bool, config_changes: bool) -> Vec<Un
     vec![start(&units.docker), agent]
 }
 
-/// Whether our drop-in is in force for the agent's unit.
+/// Whether the drop-in of ecs-bootstrap, which runs guard, is loaded for the agent's unit.
 fn is_guarded(agent: &UnitState) -> bool {
-    let ours = |path: &String| path.ends_with("/10-ecs-bootstrap.conf");
-    agent.drop_in_paths.as_ref().is_some_and(|paths| paths.iter().any(ours))
+    let is_own_drop_in = |path: &String| path.ends_with("/10-ecs-bootstrap.conf");
+    agent.drop_in_paths.as_ref().is_some_and(|paths| paths.iter().any(is_own_drop_in))
 }
 
-/// The units to enable: only when asked for, and only those that are not.
+/// The units to enable: only if `units.enable` is set, and only those that are disabled.
 pub(super) fn enable(facts: &Facts, wanted: bool, warnings: &mut Vec<Warning>) -> Vec<String> {
     let Some(units) = facts.host.units.get() else { return Vec::new() };
     if units.are_a_cycle() {
         warnings.push(Warning {
             id: "unit-ordering-cycle",
             text: format!(
-                "{} is after cloud-final.service, which is after multi-user.target, which wants {}: at each boot systemd \
-                 drops one of them by chance (`systemctl disable {}`, and ecs-bootstrap starts it)",
+                "{} is ordered after cloud-final.service, that is after multi-user.target, and that wants {}: at each \
+                 boot systemd drops one of them by chance (run `systemctl disable {}`; ecs-bootstrap starts the unit)",
                 units.agent.name, units.agent.name, units.agent.name
             ),
             source: None,
@@ -71,13 +71,13 @@ pub(super) fn enable(facts: &Facts, wanted: bool, warnings: &mut Vec<Warning>) -
     }
     let is_disabled = |unit: &&UnitState| unit.unit_file_state.as_deref() == Some("disabled");
     if wanted {
-        // ecs.service pulls docker in, so docker's own state does not matter.
+        // ecs.service requires docker, so docker need not be enabled.
         return [&units.agent].into_iter().filter(is_disabled).map(|unit| unit.name.clone()).collect();
     }
     if is_disabled(&&units.agent) {
         warnings.push(Warning {
             id: "unit-not-enabled",
-            text: format!("{} is not enabled: after a reboot nothing starts it (`units.enable`)", units.agent.name),
+            text: format!("{} is not enabled: after a reboot nothing starts it (set `units.enable`)", units.agent.name),
             source: None,
         });
     }
@@ -91,7 +91,7 @@ fn start(unit: &UnitState) -> UnitPlan {
         (_, Some("active" | "reloading")) => (Action::Leave, "it is running"),
         (_, Some("activating")) => (Action::Leave, "it is being started"),
         _ if unit.job.is_some() => (Action::Leave, "its start is queued"),
-        (_, None) => (Action::Start, "its state is not known"),
+        (_, None) => (Action::Start, "its state is unknown"),
         _ => (Action::Start, "it is not running"),
     };
     UnitPlan { unit: unit.name.clone(), action, why: why.to_owned() }
@@ -101,8 +101,8 @@ fn is_up(unit: &UnitState) -> bool {
     matches!(unit.active_state.as_deref(), Some("active" | "reloading" | "activating"))
 }
 
-/// Whether the file is going to change, or was changed after the agent had started: by a run that ended between the
-/// write and the restart.
+/// Whether the agent runs with another configuration: the file changes now, or it changed after the agent's start, in a
+/// run that ended between the write and the restart.
 fn has_other_configuration(facts: &Facts, agent: &UnitState, config_changes: bool) -> bool {
     let started = agent.exec_main_start_usec.filter(|usec| *usec > 0).map(Duration::from_micros);
     let started = started.and_then(|since| SystemTime::UNIX_EPOCH.checked_add(since));

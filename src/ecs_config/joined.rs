@@ -1,27 +1,27 @@
-//! The cluster that an agent would join with these files, by the rules of its own readers.
+//! Finds the cluster that an agent joins with given configuration files.
 
 use super::{effective, read};
 
-/// The cluster that an agent with these files would join, as ecs-init and the agent read them; `None` for none, which
-/// the agent takes for `default`. `json` is `/etc/ecs/ecs.config.json` (`agent/config/config.go`: the environment, made
-/// of the other two, wins).
+/// The cluster that an agent with these files joins, read as ecs-init and the agent read them. `None` if no file names
+/// one; the agent then joins `default`. `json` is `/etc/ecs/ecs.config.json`. The environment, which is built from the
+/// other two files, overrides it (`agent/config/config.go`).
 pub fn joined(etc: &[u8], var: &[u8], json: &[u8]) -> Option<String> {
     let (etc, var) = (read(etc), read(var));
-    let said = effective(&etc)
+    let of_variables = effective(&etc)
         .get("ECS_CLUSTER")
         .or(effective(&var).get("ECS_CLUSTER"))
         .map(|line| line.value.trim().to_owned());
-    // Go takes a key in any case (encoding/json, `Unmarshal`).
+    // Go reads JSON keys in any case (encoding/json, `Unmarshal`).
     let of_json = || {
         let json: serde_json::Map<String, serde_json::Value> = serde_json::from_slice(json).ok()?;
         let mut named = json.iter().filter(|(key, _)| key.eq_ignore_ascii_case("Cluster"));
         named.find_map(|(_, name)| Some(name.as_str()?.trim().to_owned()))
     };
-    said.filter(|cluster| !cluster.is_empty()).or_else(of_json).filter(|cluster| !cluster.is_empty())
+    of_variables.filter(|cluster| !cluster.is_empty()).or_else(of_json).filter(|cluster| !cluster.is_empty())
 }
 
-/// Whether the agent may find a cluster where [`joined`] finds none: in JSON that is read otherwise here, or in another
-/// file.
+/// Whether the agent may find a cluster although [`joined`] finds none: in JSON that this program and the agent read
+/// differently, or in another file.
 pub fn may_join_other(etc: &[u8], var: &[u8], json: &[u8]) -> bool {
     const PATH: &str = "ECS_AGENT_CONFIG_FILE_PATH";
     let lower = String::from_utf8_lossy(json).to_ascii_lowercase();
@@ -34,7 +34,7 @@ pub fn may_join_other(etc: &[u8], var: &[u8], json: &[u8]) -> bool {
     is_of_json || is_elsewhere(etc) || is_elsewhere(var)
 }
 
-/// The region that `/etc/ecs/ecs.config.json` names, which counts where no variable does.
+/// The region that `/etc/ecs/ecs.config.json` names. A variable overrides it.
 pub fn json_region(json: &[u8]) -> Option<String> {
     let json: serde_json::Value = serde_json::from_slice(json).ok()?;
     Some(json.get("AWSRegion")?.as_str()?.trim().to_owned()).filter(|region| !region.is_empty())
@@ -43,7 +43,7 @@ pub fn json_region(json: &[u8]) -> Option<String> {
 #[cfg(test)]
 mod tests {
     #[test]
-    fn a_file_without_a_cluster_joins_none() {
+    fn a_file_without_a_cluster_names_none() {
         let joins = |etc: &str, var: &str, json: &str| super::joined(etc.as_bytes(), var.as_bytes(), json.as_bytes());
         for nothing in ["", "ECS_CLUSTER=\n", "ECS_CLUSTER=  \n", "#ECS_CLUSTER=prod\n", "export ECS_CLUSTER=prod\n"] {
             assert_eq!(joins(nothing, "", ""), None, "{nothing}");
@@ -56,7 +56,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_agent_may_read_otherwise_is_not_known_to_name_none() {
+    fn json_that_the_agent_reads_differently_may_name_a_cluster() {
         let may = |etc: &str, json: &[u8]| super::may_join_other(etc.as_bytes(), b"", json);
         for json in [
             br#"{"Cluster":"prod","Cluster":null}"#.as_slice(),

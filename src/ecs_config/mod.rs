@@ -1,13 +1,14 @@
-//! The text of `ecs.config`, edited so that its two readers agree on every key that we write.
+//! Reads and edits `ecs.config` so that its two readers agree on every key that ecs-bootstrap writes.
 //!
-//! In go the bytes of the file and the keys to set or to remove, out come the bytes to write. It never touches a byte
-//! that belongs to somebody else, and it refuses rather than write what one of the readers would misread.
+//! In: the bytes of the file, and the keys to set or to remove. Out: the bytes to write. It never changes a line that
+//! ecs-bootstrap did not write. If one of the readers would misread the result, it refuses the edit.
 //!
-//! The readers are ecs-init (`ecs-init/docker/docker.go`, `getEnvVars`), which makes the agent's environment of it, and
-//! systemd, where the file is an `EnvironmentFile=` of `ecs.service` (systemd.exec(5); `src/basic/env-file.c`). ecs-init
-//! goes line by line; systemd knows quotes, continued lines and comments, so that one foreign line may swallow those
-//! after it. The file is therefore cut into blocks: a block ends where both readers stand at the start of a line and
-//! neither carries anything over. Blocks that hold nothing but keys of ours may go or change; all others stay.
+//! The readers are ecs-init (`ecs-init/docker/docker.go`, `getEnvVars`), which builds the agent's environment from the
+//! file, and systemd, for which the file is an `EnvironmentFile=` of `ecs.service` (systemd.exec(5);
+//! `src/basic/env-file.c`). ecs-init reads line by line. systemd also reads quotes, continued lines and comments, so
+//! one line can make the following lines part of its value. The file is therefore cut into blocks. A block ends where
+//! both readers are at the start of a line and nothing continues. Only blocks that contain the changed keys and nothing
+//! else are changed or removed.
 
 pub mod issue;
 mod joined;
@@ -24,59 +25,61 @@ use std::ops::Range;
 /// One assignment as ecs-init reads it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Assignment {
-    /// All that stands before the first `=`, so `#ECS_CLUSTER` and `export ECS_CLUSTER` are keys too. Bytes that are not
-    /// UTF-8 are replaced by U+FFFD.
+    /// The text before the first `=`, so `#ECS_CLUSTER` and `export ECS_CLUSTER` are keys too. U+FFFD replaces bytes
+    /// that are not UTF-8.
     pub key: String,
-    /// All that follows, quotes and leading blanks included. Bytes that are not UTF-8 are replaced by U+FFFD.
+    /// The text after it, with quotes and leading blanks. U+FFFD replaces bytes that are not UTF-8.
     pub value: String,
-    /// The line of the file, the first being 1.
+    /// The line of the file, from 1.
     pub line: usize,
 }
 
-/// Why the file is not edited. The value asked for is never repeated: it may be a secret.
+/// Why an edit is refused. It never repeats the value, which may be a secret.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum EditRefusal {
-    /// Not the name of an environment variable; systemd would drop it.
-    #[error("`{key}` is no name of an environment variable: letters, digits and `_` only, no digit first")]
+    /// The key cannot be the name of an environment variable, and systemd ignores such keys.
+    #[error(
+        "`{key}` is not a name of an environment variable: only letters, digits and `_` are allowed, and no digit first"
+    )]
     WrongKey {
-        /// The key asked for.
+        /// The key to change.
         key: String,
     },
-    /// A value that the two readers cannot read alike in any spelling.
+    /// There is no spelling of the value that both readers read correctly.
     #[error(
-        "the value of `{key}` cannot be written so that ecs-init and systemd read the same: it has a backslash, a control \
-         character, a quote at its start, or blanks around it"
+        "the value of `{key}` cannot be written to `ecs.config`, because ecs-init and systemd would read it \
+         differently: it has a backslash, a control character, a quote at its start, or blanks around it"
     )]
     NeedsQuoting {
-        /// The key asked for.
+        /// The key to change.
         key: String,
     },
-    /// One reader sees the key where the other sees a part of something foreign, and no line of ours can come after it.
+    /// For one reader the key is inside text that ecs-bootstrap did not write, and no line can be added after it.
     #[error(
-        "`{key}` cannot be changed: it stands inside somebody else's quoted value, continued line or comment, which begins \
-         on line {line}"
+        "`{key}` cannot be changed: it is inside a quoted value, a continued line or a comment that ecs-bootstrap did \
+         not write and that begins on line {line}"
     )]
     Swallowed {
-        /// The key asked for.
+        /// The key to change.
         key: String,
-        /// Where the foreign text begins, the first line being 1.
+        /// The line where that text begins, from 1.
         line: usize,
     },
-    /// systemd reads nothing of a file with such a byte (`read_full_file` gives EBADMSG).
-    #[error("line {line} has a NUL byte, so systemd reads nothing of this file")]
+    /// The file has a NUL byte, so systemd does not read the file (`read_full_file` returns EBADMSG).
+    #[error("line {line} has a NUL byte, so systemd does not read this file")]
     Nul {
-        /// The line, the first being 1.
+        /// The line, from 1.
         line: usize,
     },
-    /// systemd reads nothing of a file with such an assignment (`load_env_file` gives EINVAL).
-    #[error("the assignment on line {line} is not UTF-8, so systemd reads nothing of this file")]
+    /// An assignment is not UTF-8, so systemd does not read the file (`load_env_file` returns EINVAL).
+    #[error("the assignment on line {line} is not UTF-8, so systemd does not read this file")]
     NotUtf8 {
-        /// The line, the first being 1.
+        /// The line, from 1.
         line: usize,
     },
 }
 
-/// Reads one file as ecs-init does, in the order of the file; duplicates are kept, so that the caller can see them.
+/// Reads a file as ecs-init does. The assignments are in the order of the file, with duplicates.
 pub fn read(bytes: &[u8]) -> Vec<Assignment> {
     let lines = bytes.split(|byte| *byte == b'\n').enumerate();
     lines
@@ -88,15 +91,16 @@ pub fn read(bytes: &[u8]) -> Vec<Assignment> {
         .collect()
 }
 
-/// What is in force of one file: the last assignment of each key.
+/// The last assignment of each key, which is the one that the agent uses.
 pub fn effective(assignments: &[Assignment]) -> BTreeMap<&str, &Assignment> {
     assignments.iter().map(|assignment| (assignment.key.as_str(), assignment)).collect()
 }
 
-/// The file with `changes` made: `Some` is set to exactly this value on one line, `None` is removed.
+/// Returns the file with `changes` applied. `Some` sets a key to this value, on one line. `None` removes a key.
 ///
-/// Afterwards both readers read the same value for each key set, none for each key removed, and for every other key what
-/// they read before. A line that already says so is kept as it is, and a second edit gives the same bytes.
+/// Then both readers read the new value of each key that is set, no value of each key that is removed, and the old
+/// value of every other key. A line that already has the new value is not changed, and a second edit returns the same
+/// bytes.
 pub fn edit(old: &[u8], changes: &BTreeMap<String, Option<String>>) -> Result<Vec<u8>, EditRefusal> {
     for (key, value) in changes {
         check_writable(key, value.as_deref())?;
@@ -106,8 +110,8 @@ pub fn edit(old: &[u8], changes: &BTreeMap<String, Option<String>>) -> Result<Ve
     let mut places: BTreeMap<usize, Vec<(&str, &str)>> = BTreeMap::new();
     let mentions = mentions(&blocks);
     for (key, value) in changes {
-        let seen = mentions.get(key.as_str()).map_or(&[][..], Vec::as_slice);
-        if let Some(place) = place(old, &blocks, seen, end, key, value.as_deref())? {
+        let mentioned = mentions.get(key.as_str()).map_or(&[][..], Vec::as_slice);
+        if let Some(place) = place(old, &blocks, mentioned, end, key, value.as_deref())? {
             places.entry(place.0).or_default().push((key, place.1));
         }
     }
@@ -118,14 +122,14 @@ pub fn edit(old: &[u8], changes: &BTreeMap<String, Option<String>>) -> Result<Ve
     Ok(new)
 }
 
-/// The key and the value of one line, if ecs-init reads one there.
+/// The key and the value of one line as ecs-init reads it. `None` if the line is not an assignment.
 fn ecs_init_assignment(line: &[u8]) -> Option<(&[u8], &[u8])> {
     let line = trim_space(line);
     let equals = line.iter().position(|byte| *byte == b'=')?;
     Some((&line[..equals], &line[equals + 1..]))
 }
 
-/// Go's `strings.TrimSpace`: Unicode white space, where a byte that is not UTF-8 is no space.
+/// Go's `strings.TrimSpace`: removes Unicode white space. A byte that is not UTF-8 is not a space.
 fn trim_space(mut bytes: &[u8]) -> &[u8] {
     let is_space = |part: &[u8]| {
         std::str::from_utf8(part).is_ok_and(|text| {
@@ -142,7 +146,7 @@ fn trim_space(mut bytes: &[u8]) -> &[u8] {
     bytes
 }
 
-/// Whether this key can be set to this value so that both readers see the same.
+/// Checks whether both readers would read this value of this key correctly.
 pub fn writable(key: &str, value: &str) -> Result<(), EditRefusal> {
     check_writable(key, Some(value))
 }
@@ -152,23 +156,23 @@ fn check_writable(key: &str, value: Option<&str>) -> Result<(), EditRefusal> {
     if key.is_empty() || !key.bytes().all(name) || key.as_bytes()[0].is_ascii_digit() {
         return Err(EditRefusal::WrongKey { key: key.to_owned() });
     }
-    // A quote is special to systemd only where a value begins, so JSON that begins with a bracket is written as it is.
-    let misread = |value: &str| {
+    // A quote is special to systemd only at the start of a value, so JSON that begins with a bracket needs no escape.
+    let is_misread = |value: &str| {
         value.trim() != value || value.starts_with(['"', '\'']) || value.contains(|c: char| c == '\\' || c.is_control())
     };
-    if value.is_some_and(misread) {
+    if value.is_some_and(is_misread) {
         return Err(EditRefusal::NeedsQuoting { key: key.to_owned() });
     }
     Ok(())
 }
 
-/// How systemd reads. Its rules changed twice in ways that move the end of a value or of a comment, and a file must be
-/// safe on all hosts: the place of a line of ours is one where all of them agree.
+/// The rules of one systemd version. They changed twice, and each change moved the end of a value or of a comment. A
+/// file must be safe on all hosts, so a line is only added where all versions are at the start of a line.
 #[derive(Clone, Copy)]
 struct Dialect {
-    /// Before v254 a backslash at the end of a comment continues it on the next line.
+    /// A backslash at the end of a comment continues it on the next line (before v254).
     comments_continue: bool,
-    /// Before v239 a backslash hides the closing one of single quotes.
+    /// A backslash escapes the closing single quote (before v239).
     single_quotes_escape: bool,
 }
 
@@ -223,34 +227,35 @@ impl State {
     }
 }
 
-/// One systemd on its way through the file.
+/// The state of one systemd version while it reads the file.
 struct Reader {
     dialect: Dialect,
     state: State,
     key_start: usize,
 }
 
-/// The lines between two places where every reader stands at the start of a line and carries nothing over.
+/// Lines between two places where every reader is at the start of a line and nothing continues.
 struct Block<'c> {
     bytes: Range<usize>,
     first_line: usize,
-    /// The keys of `changes` that some reader reads here.
-    ours: BTreeSet<&'c str>,
-    /// Whether some reader reads another key here, or a comment.
-    foreign: bool,
-    /// Whether systemd reads any assignment here.
+    /// The keys of `changes` that at least one reader reads here.
+    changed: BTreeSet<&'c str>,
+    /// Whether at least one reader reads another key or a comment here.
+    has_other: bool,
+    /// Whether systemd reads an assignment here.
     assigns: bool,
-    /// Whether a line put after this block stands at the start of a line for every reader.
+    /// Whether every reader is at the start of a line after this block.
     closed: bool,
 }
 
 impl Block<'_> {
-    fn only_ours(&self) -> bool {
-        !self.ours.is_empty() && !self.foreign
+    /// Whether the block can be replaced or removed.
+    fn is_replaceable(&self) -> bool {
+        !self.changed.is_empty() && !self.has_other
     }
 }
 
-/// Cuts the file into the smallest blocks; all readers go over each byte once.
+/// Cuts the file into the smallest blocks. Each reader reads each byte once.
 fn cut<'c>(text: &[u8], changes: &'c BTreeMap<String, Option<String>>) -> Vec<Block<'c>> {
     let mut readers = DIALECTS.map(|dialect| Reader { dialect, state: State::LineStart, key_start: 0 });
     let mut blocks: Vec<Block> = Vec::new();
@@ -258,17 +263,24 @@ fn cut<'c>(text: &[u8], changes: &'c BTreeMap<String, Option<String>>) -> Vec<Bl
     for (index, line) in text.split_inclusive(|byte| *byte == b'\n').enumerate() {
         if blocks.last().is_none_or(|block| block.closed) {
             let bytes = start..start;
-            let ours = BTreeSet::new();
-            blocks.push(Block { bytes, first_line: index + 1, ours, foreign: false, assigns: false, closed: false });
+            let changed = BTreeSet::new();
+            blocks.push(Block {
+                bytes,
+                first_line: index + 1,
+                changed,
+                has_other: false,
+                assigns: false,
+                closed: false,
+            });
         }
         let Some(block) = blocks.last_mut() else { break };
         let mut note = |key: &[u8]| {
-            // Blanks before the `=` are no part of the key for systemd, and ecs-init's user meant none.
+            // systemd removes blanks before the `=`. ecs-init keeps them, but the author of the line did not mean that.
             let key = std::str::from_utf8(key).ok().map(|key| key.trim_end_matches([' ', '\t']));
             let known = key.and_then(|key| changes.get_key_value(key));
             match known {
-                Some((key, _)) => drop(block.ours.insert(key.as_str())),
-                None => block.foreign = true,
+                Some((key, _)) => drop(block.changed.insert(key.as_str())),
+                None => block.has_other = true,
             }
         };
         if let Some((key, _)) = ecs_init_assignment(line) {
@@ -290,11 +302,11 @@ fn cut<'c>(text: &[u8], changes: &'c BTreeMap<String, Option<String>>) -> Vec<Bl
                 }
             }
         }
-        block.foreign |= comment;
+        block.has_other |= comment;
         block.assigns |= assigns;
         start += line.len();
         block.bytes.end = start;
-        // A last line without its newline gets one when something is put after it.
+        // If the last line has no newline, an edit adds one before it adds a line.
         let newline = |reader: &Reader| reader.state.after(b'\n', reader.dialect);
         let ended = line.ends_with(b"\n");
         let at_line_start = |reader: &Reader| (if ended { reader.state } else { newline(reader) }) == State::LineStart;
@@ -303,26 +315,30 @@ fn cut<'c>(text: &[u8], changes: &'c BTreeMap<String, Option<String>>) -> Vec<Bl
     blocks
 }
 
-/// The block before which a new line goes, at the end of the file where that is possible.
+/// The index of the block before which a new line is added: at the end of the file, unless its last block is not
+/// closed.
 fn end_of_writable(blocks: &[Block]) -> usize {
     match blocks.last() {
-        Some(last) if !last.closed && !last.only_ours() => blocks.len() - 1,
+        Some(last) if !last.closed && !last.is_replaceable() => blocks.len() - 1,
         _ => blocks.len(),
     }
 }
 
+/// The blocks of each changed key.
 fn mentions<'c>(blocks: &[Block<'c>]) -> BTreeMap<&'c str, Vec<usize>> {
     let mut mentions: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
     for (index, block) in blocks.iter().enumerate() {
-        for key in &block.ours {
+        for key in &block.changed {
             mentions.entry(key).or_default().push(index);
         }
     }
     mentions
 }
 
-/// Where the one line of `key` goes and its value: in the place of a block of ours, else at `end`; `None` for a key that
-/// is removed. It comes after everything that mentions the key and has to stay, since the last assignment wins.
+/// The block of the only line of `key`, and its value. `None` for a key that is removed.
+///
+/// The line replaces a block that can be replaced, or it is added at `end`. It comes after every block that contains
+/// the key and must stay, because the last assignment wins.
 fn place<'v>(
     text: &[u8],
     blocks: &[Block],
@@ -331,36 +347,38 @@ fn place<'v>(
     key: &str,
     value: Option<&'v str>,
 ) -> Result<Option<(usize, &'v str)>, EditRefusal> {
-    let staying = mentions.iter().rev().find(|index| !blocks[**index].only_ours());
+    let staying = mentions.iter().rev().find(|index| !blocks[**index].is_replaceable());
     let swallowed = |index: usize| EditRefusal::Swallowed { key: key.to_owned(), line: blocks[index].first_line };
     let Some(value) = value else {
         return staying.map_or(Ok(None), |index| Err(swallowed(*index)));
     };
-    let own = || mentions.iter().rev().filter(|index| blocks[**index].only_ours() && Some(*index) > staying);
-    let right = own().find(|index| is_line(&text[blocks[**index].bytes.clone()], key, value));
-    match (right.or(own().next()), staying) {
+    let replaceable =
+        || mentions.iter().rev().filter(|index| blocks[**index].is_replaceable() && Some(*index) > staying);
+    let unchanged = replaceable().find(|index| is_line(&text[blocks[**index].bytes.clone()], key, value));
+    match (unchanged.or(replaceable().next()), staying) {
         (Some(index), _) => Ok(Some((*index, value))),
         (None, Some(index)) if *index >= end => Err(swallowed(*index)),
         (None, _) => Ok(Some((end, value))),
     }
 }
 
-/// Whether a block says `key=value` and nothing else to every reader.
+/// Whether every reader reads `key=value` in this block and nothing else.
 fn is_line(block: &[u8], key: &str, value: &str) -> bool {
     let blank = |byte: &u8| matches!(byte, b' ' | b'\t' | b'\r' | b'\n');
     let start = block.iter().position(|byte| !blank(byte)).unwrap_or(block.len());
     let end = block.iter().rposition(|byte| !blank(byte)).map_or(start, |last| last + 1);
-    let said = block[start..end].strip_prefix(key.as_bytes()).and_then(|rest| rest.strip_prefix(b"="));
-    said == Some(value.as_bytes())
+    let old_value = block[start..end].strip_prefix(key.as_bytes()).and_then(|rest| rest.strip_prefix(b"="));
+    old_value == Some(value.as_bytes())
 }
 
+/// The new file: the blocks that stay, and the new lines in their places.
 fn put_together(text: &[u8], blocks: &[Block], places: &BTreeMap<usize, Vec<(&str, &str)>>) -> Vec<u8> {
     let mut new = Vec::with_capacity(text.len() + 256);
     for index in 0..=blocks.len() {
         let lines = places.get(&index).map_or(&[][..], Vec::as_slice);
         let block = blocks.get(index);
         let old = block.map_or(&[][..], |block| &text[block.bytes.clone()]);
-        let replaced = block.is_some_and(Block::only_ours);
+        let replaced = block.is_some_and(Block::is_replaceable);
         if replaced && matches!(lines, [(key, value)] if is_line(old, key, value)) {
             new.extend_from_slice(old);
             continue;
@@ -378,7 +396,7 @@ fn put_together(text: &[u8], blocks: &[Block], places: &BTreeMap<usize, Vec<(&st
     new
 }
 
-/// systemd drops the whole file for one bad byte, the lines that we wrote too.
+/// Checks that systemd reads the file at all: one bad byte makes it ignore every line.
 fn check_readable(text: &[u8], changes: &BTreeMap<String, Option<String>>) -> Result<(), EditRefusal> {
     let line_of = |position: usize| 1 + text[..position].iter().filter(|byte| **byte == b'\n').count();
     if let Some(position) = text.iter().position(|byte| *byte == 0) {

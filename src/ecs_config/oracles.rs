@@ -1,6 +1,6 @@
-//! The two readers of `ecs.config`, each written out from its source, and what an edit must keep true for both.
+//! Tests an edit against models of the two readers of `ecs.config`, which follow the sources of the readers.
 //!
-//! Nothing here shares code with the edit, so that the same mistake is not made twice.
+//! The models share no code with the edit, so that both cannot have the same mistake.
 
 use std::collections::BTreeMap;
 
@@ -11,7 +11,7 @@ use super::{EditRefusal, edit, effective, read};
 type Read = BTreeMap<String, String>;
 type Changes = BTreeMap<String, Option<String>>;
 
-/// Each byte that is not UTF-8 becomes one private character: text, and still told apart.
+/// The bytes as text. Each byte that is not UTF-8 becomes its own private character, so that no two bytes are mixed up.
 fn text(bytes: &[u8]) -> String {
     let mut text = String::new();
     for chunk in bytes.utf8_chunks() {
@@ -35,7 +35,7 @@ enum Systemd {
     V254,
 }
 
-/// systemd's `src/basic/env-file.c`, `parse_env_file_internal` and `load_env_file_push`; its names of the states.
+/// systemd's `src/basic/env-file.c`, `parse_env_file_internal` and `load_env_file_push`, with its names of the states.
 struct EnvFile {
     version: Systemd,
     state: &'static str,
@@ -46,7 +46,7 @@ struct EnvFile {
     read: Read,
 }
 
-/// What systemd reads; `None` where it drops the whole file.
+/// The assignments that systemd reads. `None` if it ignores the whole file.
 fn systemd(bytes: &[u8], version: Systemd) -> Option<Read> {
     if bytes.contains(&0) {
         return None;
@@ -152,7 +152,7 @@ impl EnvFile {
         }
     }
 
-    /// Blanks are chomped off a key always, off a value only where it ends unquoted.
+    /// Removes blanks at the end of a key, and at the end of a value without quotes.
     fn push(&mut self) -> Option<()> {
         self.key.truncate(self.key_blank.unwrap_or(usize::MAX));
         if self.state == "VALUE" {
@@ -166,8 +166,8 @@ impl EnvFile {
 
 const VERSIONS: [Systemd; 3] = [Systemd::V219, Systemd::V252, Systemd::V254];
 
-/// What is left of a reading without the keys that change. Blanks between a key and its `=` are no part of it: systemd
-/// drops them, and where ecs-init keeps them the line was meant for that key all the same.
+/// The assignments of the keys that do not change. Blanks between a key and its `=` are ignored: systemd removes them,
+/// and a line for which ecs-init keeps them was meant for that key too.
 fn others(read: &Read, changes: &Changes) -> Read {
     let other = |key: &str| !changes.contains_key(key.trim_end_matches([' ', '\t']));
     read.iter().filter(|(key, _)| other(key)).map(|(key, value)| (key.clone(), value.clone())).collect()
@@ -180,18 +180,18 @@ fn assert_promises(old: &[u8], changes: &Changes) {
     };
     let shown = || format!("{:?} -> {:?}", text(old), text(&new));
     assert_eq!(text(&edit(&new, changes).unwrap()), text(&new), "a second edit: {}", shown());
-    let says = |read: &Read, reader: &str| {
+    let assert_changes = |read: &Read, reader: &str| {
         for (key, value) in changes {
             assert_eq!(read.get(key), value.as_ref(), "`{key}` for {reader}: {}", shown());
         }
     };
     let (before, after) = (ecs_init(old), ecs_init(&new));
-    says(&after, "ecs-init");
+    assert_changes(&after, "ecs-init");
     assert_eq!(others(&after, changes), others(&before, changes), "other keys for ecs-init: {}", shown());
     for version in VERSIONS {
         let (before, after) = (systemd(old, version), systemd(&new, version));
         if let Some(after) = &after {
-            says(after, &format!("systemd {version:?}"));
+            assert_changes(after, &format!("systemd {version:?}"));
         }
         if changes.values().any(Option::is_some) {
             assert!(after.is_some(), "systemd {version:?} drops the file: {}", shown());
@@ -244,7 +244,7 @@ fn dangerous_bytes() -> impl Strategy<Value = Vec<u8>> {
     proptest::collection::vec(piece, 0..24).prop_map(|pieces| pieces.concat())
 }
 
-/// Without what makes the edit refuse at once, so that few draws are wasted.
+/// Without the bytes that make the edit refuse at once, so that few cases are wasted.
 fn readable_bytes() -> impl Strategy<Value = Vec<u8>> {
     dangerous_bytes().prop_map(|bytes| bytes.into_iter().filter(|byte| !matches!(byte, 0 | 0xff)).collect())
 }
@@ -269,7 +269,9 @@ proptest! {
     }
 
     #[test]
-    fn both_readers_agree_after_an_edit_of_any_bytes(old in proptest::collection::vec(any::<u8>(), 0..200), changes in changes()) {
+    fn both_readers_agree_after_an_edit_of_any_bytes(
+        old in proptest::collection::vec(any::<u8>(), 0..200), changes in changes()
+    ) {
         assert_promises(&old, &changes);
     }
 
@@ -291,7 +293,7 @@ fn edited(old: &str, changes: &Changes) -> String {
 }
 
 #[test]
-fn edits_the_files_that_people_have() {
+fn edits_usual_files() {
     let cluster = set(&[("ECS_CLUSTER", "prod")]);
     let cases = [
         ("", "ECS_CLUSTER=prod\n"),
@@ -323,11 +325,11 @@ fn edits_the_files_that_people_have() {
 }
 
 #[test]
-fn stands_above_a_line_that_would_swallow_it() {
+fn the_new_line_is_above_a_line_that_continues() {
     let cluster = set(&[("ECS_CLUSTER", "prod")]);
-    for swallower in ["A=\"open\nB=1\n", "A='open\n", "A=x\\", "# a path: C:\\", "A=1\\\nECS=x\\\n"] {
-        let old = format!("X=1\n{swallower}");
-        assert_eq!(edited(&old, &cluster), format!("X=1\nECS_CLUSTER=prod\n{swallower}"));
+    for continued in ["A=\"open\nB=1\n", "A='open\n", "A=x\\", "# a path: C:\\", "A=1\\\nECS=x\\\n"] {
+        let old = format!("X=1\n{continued}");
+        assert_eq!(edited(&old, &cluster), format!("X=1\nECS_CLUSTER=prod\n{continued}"));
     }
 }
 
@@ -338,21 +340,21 @@ fn writes_json_as_it_is() {
 }
 
 #[test]
-fn comes_after_a_swallowed_line_of_the_same_key() {
+fn the_new_line_comes_after_a_quoted_line_of_the_same_key() {
     let cluster = set(&[("ECS_CLUSTER", "prod")]);
     let old = "A=\"\nECS_CLUSTER=old\n\"\nB=1\n";
     assert_eq!(edited(old, &cluster), format!("{old}ECS_CLUSTER=prod\n"));
 }
 
 #[test]
-fn removes_a_key_and_nothing_else() {
+fn a_removed_key_leaves_other_lines_unchanged() {
     let changes = Changes::from([("B".to_owned(), None)]);
     assert_eq!(edited("A=1\nB=2\n# c\nB = 3\n C=4", &changes), "A=1\n# c\n C=4");
     assert_eq!(edited("A=1\nB=\"unclosed\n", &changes), "A=1\n");
 }
 
 #[test]
-fn says_why_it_refuses() {
+fn each_refusal_has_its_reason() {
     let cluster = set(&[("ECS_CLUSTER", "prod")]);
     let refusal = |old: &[u8], changes: &Changes| edit(old, changes).unwrap_err();
     let key = || "ECS_CLUSTER".to_owned();
@@ -374,13 +376,13 @@ fn says_why_it_refuses() {
 }
 
 #[test]
-fn a_comment_in_latin_1_is_no_obstacle() {
+fn a_comment_in_latin_1_does_not_stop_an_edit() {
     let new = edit(b"# caf\xe9\nA=1\n", &set(&[("ECS_CLUSTER", "prod")])).unwrap();
     assert_eq!(new, b"# caf\xe9\nA=1\nECS_CLUSTER=prod\n");
 }
 
 #[test]
-fn a_refusal_never_shows_the_value() {
+fn a_refusal_does_not_hold_the_value() {
     let refusal = edit(b"", &set(&[("ECS_ENGINE_AUTH_DATA", "'hunter2")])).unwrap_err();
     assert!(!format!("{refusal} {refusal:?}").contains("hunter2"));
 }

@@ -1,45 +1,43 @@
-//! Reads the tail of `ecs-agent.log` or `ecs-init.log`, in both of its formats.
+//! Parses the tail of `ecs-agent.log` or `ecs-init.log`, in logfmt or JSON.
 //!
-//! In: bytes. Out: the lines since the agent last started. Lines of neither format are passed over; nothing here judges.
+//! In: bytes. Out: the lines since the agent last started. Lines in neither format are ignored.
 
-/// The messages by which a start is known: the agent's, and ecs-init's first step.
+/// The messages that mark a start: two of the agent, and the first step of ecs-init.
 const STARTS: [&str; 3] = ["Starting Amazon ECS Agent", "Starting Amazon Elastic Container Service Agent", "pre-start"];
 
-/// An attempt that says more repeats itself; each line is searched for every cause, again and again.
-const LONGEST: usize = 1000;
+/// The maximum number of lines of an attempt: a longer log repeats itself, and every cause searches all lines at each
+/// diagnosis.
+const MOST_LINES: usize = 1000;
 
-/// One line.
+/// A log line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Line {
     /// `info`, `warn`, `error`, ...
     pub level: String,
-    /// The message.
+    /// The field `msg`.
     pub message: String,
-    /// The field `error`, empty where there is none.
+    /// The field `error` or `err`; empty if there is none.
     pub error: String,
 }
 
 impl Line {
-    /// Message and error in one.
+    /// Message and error, joined by a colon.
     pub fn text(&self) -> String {
-        match self.error.is_empty() {
-            true => self.message.clone(),
-            false => format!("{}: {}", self.message, self.error),
-        }
+        if self.error.is_empty() { self.message.clone() } else { format!("{}: {}", self.message, self.error) }
     }
 
-    /// Whether message or error hold this fragment.
+    /// Whether message or error contains this fragment.
     pub fn holds(&self, fragment: &str) -> bool {
         self.message.contains(fragment) || self.error.contains(fragment)
     }
 }
 
-/// The lines of the last attempt: after the last line that tells of a start, or all of them where there is none.
+/// The lines of the last attempt: from the last line that marks a start, or all lines if there is none.
 pub fn last_attempt(tail: &[u8]) -> Vec<Line> {
     last_attempts(tail).1
 }
 
-/// The lines of the attempt before the last, and of the last.
+/// The lines of the second to last attempt and of the last attempt.
 pub fn last_attempts(tail: &[u8]) -> (Vec<Line>, Vec<Line>) {
     let text = String::from_utf8_lossy(tail);
     let mut lines: Vec<Line> = text.lines().filter_map(parse).collect();
@@ -48,7 +46,7 @@ pub fn last_attempts(tail: &[u8]) -> (Vec<Line>, Vec<Line>) {
         lines.iter().rposition(starts).unwrap_or(0)
     };
     let mut last = lines.split_off(begin(&lines));
-    last.drain(..last.len().saturating_sub(LONGEST));
+    last.drain(..last.len().saturating_sub(MOST_LINES));
     let before = lines.split_off(begin(&lines));
     (before, last)
 }
@@ -76,7 +74,7 @@ fn parse(line: &str) -> Option<Line> {
     (!parsed.message.is_empty()).then_some(parsed)
 }
 
-/// One `key=value` or `key="quoted"` from the front of a logfmt line, and what follows it.
+/// Key and value of the first `key=value` or `key="quoted"` of a logfmt line, and the rest of the line.
 fn field(line: &str) -> Option<(&str, String, &str)> {
     let (key, rest) = line.split_once('=')?;
     let Some(quoted) = rest.strip_prefix('"') else {
@@ -112,7 +110,8 @@ mod tests {
             "level=error time=2026-01-01T00:00:00Z msg=\"of an earlier start\"\n",
             "level=info time=2026-01-01T00:00:01Z msg=\"Starting Amazon ECS Agent\" version=\"1.106.1\"\n",
             "torn line without a format\n",
-            "level=critical time=2026-01-01T00:00:02Z msg=\"Unable to register as a container instance with ECS\" error=\"AccessDeniedException: User: \\\"x\\\" is not authorized\"\n",
+            "level=critical time=2026-01-01T00:00:02Z msg=\"Unable to register as a container instance with ECS\" ",
+            "error=\"AccessDeniedException: User: \\\"x\\\" is not authorized\"\n",
             "{\"level\":\"info\",\"time\":\"2026-01-01T00:00:03Z\",\"msg\":\"Connected to ACS endpoint\"}\n",
         );
         let lines = last_attempt(log.as_bytes());

@@ -1,4 +1,4 @@
-//! What is known of how docker, ecs-init and the agent ended, and what they last said: of this start only.
+//! How docker, ecs-init and the agent ended, and the last errors in their logs; entries of earlier starts are ignored.
 
 use std::time::{Duration, UNIX_EPOCH};
 
@@ -6,20 +6,20 @@ use super::{COARSE, Evidence, Line, logged};
 use crate::boundary::systemd::UnitState;
 use crate::redaction;
 
-/// Of a process that a signal ended, as a shell and docker count it: 128 and the number of SIGKILL.
+/// The exit code of a process that SIGKILL ended, as docker and shells report it: 128 plus the signal number.
 const KILLED: i64 = 137;
 const SIGKILL: i32 = 9;
 /// `CLD_KILLED` (waitid(2)).
 const BY_SIGNAL: i32 = 2;
 
-/// Between its registration and its connection an agent needs some time.
-const A_MOMENT: Duration = Duration::from_secs(2);
+/// An agent needs about this long between its registration and its connection.
+const CONNECTING: Duration = Duration::from_secs(2);
 
 impl Evidence {
-    /// The exit code with which the agent has ended last, and how often it is known to have ended since ecs-init was
-    /// started; `None` while it has not, and after a clean end.
+    /// The last exit code of the agent, and how many exits are known since ecs-init started; `None` if the agent did
+    /// not exit, or exited with 0.
     pub fn agent_end(&self) -> Option<(i64, usize)> {
-        let said = || {
+        let logged = || {
             let lines = self.init_log.iter().filter(|_| self.is_of_this_start(self.init_log_written));
             let codes: Vec<i64> = lines.filter_map(|line| code_in(&line.message)).collect();
             Some((*codes.last()?, codes.len()))
@@ -31,10 +31,10 @@ impl Evidence {
             }
             _ => None,
         };
-        said().or_else(inspected).filter(|(code, _)| *code != 0)
+        logged().or_else(inspected).filter(|(code, _)| *code != 0)
     }
 
-    /// The agent's unit, where it fails before its agent runs and systemd tries it again.
+    /// The agent's unit, if it fails before the agent runs and systemd restarts it.
     pub fn unit_retried(&self) -> Option<&UnitState> {
         let unit = self.agent_unit().filter(|unit| unit.active_state.as_deref() == Some("activating"))?;
         let waits = unit.sub_state.as_deref().is_some_and(|state| state.starts_with("auto-restart"));
@@ -43,7 +43,7 @@ impl Evidence {
         ((waits || is_again) && !is_agents_own && !self.job_pending(&unit.name)).then_some(unit)
     }
 
-    /// The agent's unit, where it has failed and systemd does not try it again.
+    /// The agent's unit, if it has failed and systemd does not restart it.
     pub fn unit_failed(&self) -> Option<&UnitState> {
         let is_over = |unit: &&UnitState| {
             unit.active_state.as_deref() == Some("failed") && unit.job.is_none() && !self.job_pending(&unit.name)
@@ -51,14 +51,14 @@ impl Evidence {
         self.agent_unit().filter(is_over)
     }
 
-    /// docker's unit, where it has failed and nothing starts it again.
+    /// docker's unit, if it has failed and no job starts it again.
     pub fn docker_failed(&self) -> Option<&UnitState> {
         let docker = &self.known_units()?.docker;
         let is_over = docker.active_state.as_deref() == Some("failed") && docker.job.is_none();
         (is_over && !self.job_pending(&docker.name)).then_some(docker)
     }
 
-    /// Whether docker, ecs-init or the agent has failed, so that there is something to explain.
+    /// Whether docker, ecs-init or the agent has failed.
     pub fn is_failing(&self) -> bool {
         self.docker_failed().is_some()
             || self.unit_retried().is_some()
@@ -66,7 +66,8 @@ impl Evidence {
             || self.agent_end().is_some()
     }
 
-    /// The lines of ecs-init's last attempt; of the one before it while the next has begun.
+    /// The log lines of ecs-init's last attempt. If systemd has already begun the next attempt, the lines of the
+    /// attempt before come first.
     fn init_lines(&self) -> Vec<&Line> {
         let Some(unit) = self.unit_retried() else {
             let is_current = self.is_of_this_start(self.init_log_written);
@@ -74,7 +75,7 @@ impl Evidence {
         };
         let since = self.known_units().and_then(|units| units.docker.active_enter_usec).unwrap_or(0);
         let written = self.init_log_written.and_then(|at| (at + COARSE).duration_since(UNIX_EPOCH).ok());
-        // The unit may fail before ecs-init says anything: then the log is of an earlier boot.
+        // The unit can fail before ecs-init writes a line: then the log is from an earlier boot.
         if written.is_some_and(|at| at.as_micros() < u128::from(since)) {
             return Vec::new();
         }
@@ -83,41 +84,43 @@ impl Evidence {
         before.chain(&self.init_log).collect()
     }
 
-    /// The last line of ecs-init's log that holds one of these fragments, as evidence: the matched part only.
+    /// The last line of ecs-init's log that contains one of these fragments, as an evidence line that starts at the
+    /// fragment.
     pub fn init_logged(&self, fragments: &[&str]) -> Option<String> {
         logged(self.init_lines(), "ecs-init.log", fragments)
     }
 
-    /// The last error that ecs-init has logged.
+    /// The last error in ecs-init's log, as an evidence line.
     pub fn init_error(&self) -> Option<String> {
         last_error(self.init_lines().into_iter(), "ecs-init.log")
     }
 
-    /// The last error that the agent has logged.
+    /// The last error in the agent's log, as an evidence line.
     pub fn agent_error(&self) -> Option<String> {
         let is_current = self.is_of_this_start(self.agent_log_written);
         last_error(self.agent_log.iter().filter(|_| is_current), "ecs-agent.log")
     }
 
-    /// Whether an agent runs whoever started it; `None` while docker was not asked.
+    /// Whether an agent runs, started by its unit or otherwise; `None` if docker has not been asked.
     pub fn agent_runs(&self) -> Option<bool> {
         let container = self.container.as_ref()?;
         let is_running = matches!(container, Ok(Some(container)) if container.running);
         Some(is_running || matches!(self.introspection, Some(Ok(_))))
     }
 
-    /// Whether what the machine shows is known, as far as it is going to be: a general cause must wait for that.
-    pub fn is_machine_seen(&self) -> bool {
+    /// Whether the host has been probed, or the deadline has passed. A general cause waits for that, because a more
+    /// specific cause may follow from the probe.
+    pub fn is_host_examined(&self) -> bool {
         self.host.is_examined || self.timed_out
     }
 
-    /// Whether ECS says of a registered agent that it is not connected, and not only since a moment.
+    /// Whether ECS reports a registered agent as disconnected for longer than a new agent needs to connect.
     pub fn stays_disconnected(&self) -> bool {
-        let said = matches!(&self.registration, Some(Ok(Some(instance))) if !instance.agent_connected);
-        said && self.disconnected_for.is_none_or(|since| since >= A_MOMENT)
+        let disconnected = matches!(&self.registration, Some(Ok(Some(instance))) if !instance.agent_connected);
+        disconnected && self.disconnected_for.is_none_or(|since| since >= CONNECTING)
     }
 
-    /// Whose process was killed by SIGKILL, in words.
+    /// The evidence line for a process of docker or the agent that SIGKILL ended; `None` if there is none.
     pub fn killed(&self) -> Option<String> {
         let killed = |unit: &&UnitState| {
             let by_signal = unit.exec_main_code == Some(BY_SIGNAL) && unit.exec_main_status == Some(SIGKILL);
@@ -126,9 +129,11 @@ impl Evidence {
         };
         let units = self.known_units();
         if let Some(unit) = units.and_then(|units| [&units.docker, &units.agent].into_iter().find(killed)) {
-            return Some(format!("the process of {} was killed", unit.name));
+            return Some(format!("the process of {} was killed by SIGKILL", unit.name));
         }
-        self.agent_end().filter(|(code, _)| *code == KILLED).map(|_| "the agent's process was killed (code 137)".into())
+        self.agent_end()
+            .filter(|(code, _)| *code == KILLED)
+            .map(|_| "the agent's process was killed by SIGKILL (code 137)".into())
     }
 }
 

@@ -1,25 +1,25 @@
-//! What the files of this host say about its configuration: `ecs.config` and what may be taken for it, and cloud-init's
-//! records.
+//! Parses the files that configure the agent (`ecs.config` and files that may have been meant to be it) and
+//! cloud-init's records.
 //!
-//! Plain data without a byte of a secret or of user data.
+//! In: bytes of the files. Out: plain data without a byte of a secret or of user data.
 
 use std::time::SystemTime;
 
 use crate::ecs_config::issue::{CLUSTER, ConfigIssue, Context, cluster, first_crlf, issues};
 use crate::ecs_config::{effective, read};
 
-/// All of it.
+/// What was found in the files.
 #[derive(Clone, Debug, Default)]
 pub struct Files {
-    /// Whether they were looked at, at all.
+    /// Whether the files have been read.
     pub is_examined: bool,
-    /// Those of both `ecs.config` files that could be read.
+    /// The `ecs.config` files that could be read.
     pub configs: Vec<ConfigText>,
-    /// The cluster that an agent would join with them; `None` for none, which it takes for `default`.
+    /// The cluster that an agent would join with these files; `None` if they name none. The agent then joins `default`.
     pub joined: Option<String>,
-    /// The region of the agent's JSON file.
+    /// The region in the agent's JSON file.
     pub json_region: Option<String>,
-    /// Files beside them that name a cluster and that the agent does not read.
+    /// Files that name a cluster but that the agent does not read.
     pub strays: Vec<Stray>,
     /// cloud-init's records.
     pub cloud_init: CloudInit,
@@ -28,92 +28,82 @@ pub struct Files {
 /// One `ecs.config`.
 #[derive(Clone, Debug)]
 pub struct ConfigText {
-    /// Which.
-    pub path: &'static str,
-    /// When it was last written.
-    pub modified: Option<SystemTime>,
+    pub(crate) path: &'static str,
+    pub(crate) modified: Option<SystemTime>,
     /// The lines with a mistake.
     pub issues: Vec<ConfigIssue>,
-    /// The first line with a CR at its end.
+    /// The number of the first line that ends in CR LF.
     pub crlf: Option<usize>,
-    /// The line of `ECS_CLUSTER` that is in force, and its value.
+    /// The line number and value of the `ECS_CLUSTER` line that takes effect.
     pub cluster: Option<(usize, String)>,
 }
 
 impl ConfigText {
-    /// Reads it.
+    /// Parses the content of an `ecs.config`.
     pub fn of(path: &'static str, modified: Option<SystemTime>, bytes: &[u8]) -> ConfigText {
         let lines = read(bytes);
-        let named = effective(&lines).get(CLUSTER).map(|line| (line.line, line.value.trim().to_owned()));
-        ConfigText {
-            path,
-            modified,
-            issues: issues(bytes, &Context::default()),
-            crlf: first_crlf(bytes),
-            cluster: named,
-        }
+        let cluster = effective(&lines).get(CLUSTER).map(|line| (line.line, line.value.trim().to_owned()));
+        ConfigText { path, modified, issues: issues(bytes, &Context::default()), crlf: first_crlf(bytes), cluster }
     }
 }
 
 /// A file that may have been meant to be `ecs.config`.
 #[derive(Clone, Debug)]
 pub struct Stray {
-    /// Which.
-    pub path: String,
-    /// The line that names the cluster.
+    pub(crate) path: String,
+    /// The number of the line that names the cluster.
     pub line: usize,
-    /// The cluster.
-    pub cluster: String,
+    pub(crate) cluster: String,
 }
 
 impl Stray {
-    /// The file as a stray, where it names a cluster.
+    /// The file as a stray, if it names a cluster, correctly or with a mistake such as `export`.
     pub fn of(path: &str, bytes: &[u8]) -> Option<Stray> {
         let lines = read(bytes);
-        let right = effective(&lines).get(CLUSTER).and_then(|line| Some((line.line, cluster(&line.value)?)));
-        let odd = || {
-            let exported = issues(bytes, &Context::default()).into_iter().filter(|issue| issue.key == CLUSTER);
-            exported.filter_map(|issue| Some((issue.line, issue.cluster?))).next_back()
+        let correct = effective(&lines).get(CLUSTER).and_then(|line| Some((line.line, cluster(&line.value)?)));
+        let with_mistake = || {
+            let found = issues(bytes, &Context::default()).into_iter().filter(|issue| issue.key == CLUSTER);
+            found.filter_map(|issue| Some((issue.line, issue.cluster?))).next_back()
         };
-        let (line, cluster) = right.or_else(odd)?;
+        let (line, cluster) = correct.or_else(with_mistake)?;
         Some(Stray { path: path.to_owned(), line, cluster })
     }
 }
 
-/// What cloud-init has written down of itself (cloud-init, "Boot stages" and "Reported status").
+/// What cloud-init recorded about its own run (cloud-init, "Boot stages" and "Reported status").
 #[derive(Clone, Debug, Default)]
 pub struct CloudInit {
-    /// Where it found the instance's data: `DataSourceEc2Local`, `DataSourceNone`, ...
+    /// The data source that it used: `DataSourceEc2Local`, `DataSourceNone`, ...
     pub datasource: Option<String>,
-    /// Whether its last stage has ended; `None` where it has left no record.
+    /// Whether its last stage has ended; `None` if there is no record.
     pub ended: Option<bool>,
-    /// What went wrong.
+    /// The failed modules.
     pub errors: Vec<ModuleError>,
-    /// How many errors and warnings it got over.
+    /// The number of errors and warnings that cloud-init classifies as recoverable.
     pub recoverable: usize,
-    /// What the output of the last run of user data shows of known failures, the last ones.
+    /// The last known errors in the output of the last run of user data.
     pub output: Vec<String>,
-    /// What its output of this boot warns of, as far as it concerns user data.
+    /// The warnings of this boot that concern user data.
     pub warnings: Vec<String>,
-    /// Whether it has made a script of user data.
+    /// Whether cloud-init extracted a script from user data.
     pub has_scripts: bool,
-    /// Whether the scripts of user data have run on this instance, and are not run again.
+    /// Whether the scripts of user data have already run on this instance. cloud-init runs them once only.
     pub ran_scripts: bool,
-    /// The hash of the user data that it has taken.
+    /// The hash of the user data that cloud-init used.
     pub taken: Option<[u8; 32]>,
 }
 
-/// A part of cloud-init that failed.
+/// A failed module of cloud-init.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ModuleError {
-    /// Its name with hyphens, such as `scripts-user`; empty where the record does not say it.
+    /// The module's name with hyphens, such as `scripts-user`; empty if the record does not contain it.
     pub module: String,
-    /// The scripts that failed, as cloud-init names them: `part-001`, `runcmd`.
+    /// The failed scripts, by cloud-init's names: `part-001`, `runcmd`.
     pub scripts: Option<String>,
 }
 
-/// Modules that do what user data says, and fail where that fails.
-const OF_USER_DATA: [&str; 9] = [
+/// Modules that execute user data. Their failure is a failure of user data.
+const USER_DATA_MODULES: [&str; 9] = [
     "scripts-user",
     "scripts-per-once",
     "scripts-per-instance",
@@ -126,13 +116,13 @@ const OF_USER_DATA: [&str; 9] = [
 ];
 
 impl ModuleError {
-    /// Whether what failed is what user data says.
+    /// Whether the failed module executes user data.
     pub fn is_of_user_data(&self) -> bool {
-        OF_USER_DATA.contains(&self.module.as_str())
+        USER_DATA_MODULES.contains(&self.module.as_str())
     }
 
-    /// The module and the scripts of an error as cloud-init writes it, `('scripts_user', RuntimeError('Runparts: 1
-    /// failures (part-001) in 1 attempted commands'))`. What else it says may be user data, and is not kept.
+    /// Extracts module and scripts from an error as cloud-init writes it: `('scripts_user', RuntimeError('Runparts: 1
+    /// failures (part-001) in 1 attempted commands'))`. The rest of the text can be user data and is dropped.
     fn read(text: &str) -> ModuleError {
         let is_name = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
         let quoted = text.trim_start_matches(['(', '"']).strip_prefix('\'').and_then(|rest| rest.split_once('\''));
@@ -147,10 +137,12 @@ impl ModuleError {
 }
 
 impl CloudInit {
-    /// From `status.json` and `result.json`, each `None` where it is not there. The latter comes with the end of the
-    /// last stage; what it does not say, the former may.
+    /// Reads `status.json` and `result.json`; each is `None` if the file does not exist. cloud-init writes
+    /// `result.json` at the end of its last stage. Until then, and for values that it does not contain, `status.json`
+    /// is used.
     pub fn read(status: Option<&[u8]>, result: Option<&[u8]>) -> CloudInit {
         let parse = |bytes: Option<&[u8]>| -> serde_json::Value {
+            // An invalid record is treated as one without content: the file itself shows how far cloud-init got.
             let whole: Option<serde_json::Value> = bytes.and_then(|bytes| serde_json::from_slice(bytes).ok());
             whole.and_then(|mut whole| whole.get_mut("v1").map(serde_json::Value::take)).unwrap_or_default()
         };
@@ -168,7 +160,7 @@ impl CloudInit {
         let count = |levels: &serde_json::Map<String, serde_json::Value>| -> usize {
             let grave = levels.iter().filter(|(level, _)| ["WARNING", "ERROR", "CRITICAL"].contains(&level.as_str()));
             let texts = grave.filter_map(|(_, texts)| texts.as_array()).flatten();
-            texts.filter(|text| !text.as_str().is_some_and(is_of_ours)).count()
+            texts.filter(|text| !text.as_str().is_some_and(is_expected)).count()
         };
         let source = |value: &serde_json::Value| Some(value.get("datasource")?.as_str()?.to_owned());
         let named = source(&of_result).or_else(|| source(&of_status)).map(|name| name.chars().take(80).collect());
@@ -182,7 +174,7 @@ impl CloudInit {
     }
 }
 
-/// What programs say of failures that user data meets, as it is shown. The rest of their lines is not ours to tell.
+/// Error messages of programs that user data runs. Only these words are shown: the rest of the line can be a secret.
 const FAILURES: [&str; 13] = [
     "command not found",
     "bad interpreter",
@@ -198,24 +190,25 @@ const FAILURES: [&str; 13] = [
     "No space left on device",
     "No such file or directory",
 ];
-/// What cloud-init warns of where it passes over user data, or a part of it.
+/// cloud-init's warnings about user data, or a part of it, that it ignores.
 const WARNINGS: [&str; 4] = [
     "Failed loading yaml blob",
     "Failed at merging in cloud config part",
     "Unhandled non-multipart",
     "Unhandled unknown content-type",
 ];
-/// Whether cloud-init warns of what is not for it: settings of ours, or the agent's JSON, as a whole or as a part.
-fn is_of_ours(warning: &str) -> bool {
-    let ours = warning.contains("x-ecs-bootstrap") || warning.contains("#ecs-bootstrap");
-    warning.contains("Unhandled") && (ours || warning.contains("ECSAgentConfiguration"))
+/// Whether a warning of cloud-init is expected, because the ignored part is for another program: settings of
+/// ecs-bootstrap, or the agent's JSON.
+fn is_expected(warning: &str) -> bool {
+    let is_settings = warning.contains("x-ecs-bootstrap") || warning.contains("#ecs-bootstrap");
+    warning.contains("Unhandled") && (is_settings || warning.contains("ECSAgentConfiguration"))
 }
 
-/// How many of them are kept.
+/// The number of failures that are kept.
 const SHOWN: usize = 3;
 
-/// The known failures at the end of `cloud-init-output.log`, since its last stage began: script, line and failure, and
-/// nothing that stands between them.
+/// The last known failures in `cloud-init-output.log` since its last stage began: script, line number and message,
+/// without the text between them.
 pub fn output_failures(tail: &[u8]) -> Vec<String> {
     let text = String::from_utf8_lossy(tail);
     let last = text.rfind("running 'modules:final'").map_or(&text[..], |at| &text[at..]);
@@ -224,15 +217,17 @@ pub fn output_failures(tail: &[u8]) -> Vec<String> {
     found.split_off(found.len().saturating_sub(SHOWN))
 }
 
-/// The warnings in `cloud-init-output.log` since its first stage of this boot began, each once and in its fixed words.
+/// The known warnings in `cloud-init-output.log` since the first stage of this boot began, each once and without
+/// details.
 pub fn output_warnings(tail: &[u8]) -> Vec<String> {
     let text = String::from_utf8_lossy(tail);
     let first = text.rfind("running 'init-local'").or_else(|| text.rfind("running 'init'"));
     let boot = first.map_or(&text[..], |at| &text[at..]);
-    let holds = |known: &&&str| boot.lines().any(|line| line.contains(**known) && !is_of_ours(line));
+    let holds = |known: &&&str| boot.lines().any(|line| line.contains(**known) && !is_expected(line));
     WARNINGS.iter().filter(holds).map(|known| format!("`{known}`")).collect()
 }
 
+/// Script, line number and message of a line with a known failure.
 fn failure(line: &str) -> Option<String> {
     let known = FAILURES.iter().find(|known| line.contains(**known))?;
     let is_name = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
@@ -252,13 +247,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn reads_what_failed_and_no_more() {
+    fn reads_only_modules_and_scripts_of_errors() {
         let result = br#"{"v1": {"datasource": "DataSourceEc2Local", "errors": [
             "('scripts_user', RuntimeError('Runparts: 1 failures (part-001) in 1 attempted commands'))",
-            "('package_update_upgrade_install', ProcessExecutionError(\"Command: ['yum', 'hunter2']\"))", "hunter2", 7]}}"#;
+            "('package_update_upgrade_install', ProcessExecutionError(\"Command: ['yum', 'hunter2']\"))",
+            "hunter2", 7]}}"#;
         let read = CloudInit::read(None, Some(result));
-        let told: Vec<_> = read.errors.iter().map(|e| (e.module.as_str(), e.scripts.as_deref())).collect();
-        assert_eq!(told, [("", None), ("package-update-upgrade-install", None), ("scripts-user", Some("part-001"))]);
+        let errors: Vec<_> = read.errors.iter().map(|e| (e.module.as_str(), e.scripts.as_deref())).collect();
+        assert_eq!(errors, [("", None), ("package-update-upgrade-install", None), ("scripts-user", Some("part-001"))]);
         assert_eq!((read.ended, read.datasource.as_deref()), (Some(true), Some("DataSourceEc2Local")));
         assert!(!format!("{read:?}").contains("hunter2"));
     }
@@ -267,7 +263,9 @@ mod tests {
     fn reads_the_status_while_there_is_no_result() {
         let status =
             br#"{"v1": {"datasource": "DataSourceNone", "stage": "modules-final", "init": {"errors": ["('ssh', X())"],
-            "recoverable_errors": {"WARNING": ["a", "b", "Unhandled non-multipart (text/x-not-multipart) userdata: 'b'#ecs-bootstrap...'"], "DEPRECATED": ["c"]}}}}"#;
+            "recoverable_errors": {"WARNING": ["a", "b",
+                "Unhandled non-multipart (text/x-not-multipart) userdata: 'b'#ecs-bootstrap...'"],
+                "DEPRECATED": ["c"]}}}}"#;
         let read = CloudInit::read(Some(status), None);
         assert_eq!((read.ended, read.recoverable, read.errors.len()), (Some(false), 2, 1));
         assert_eq!(read.datasource.as_deref(), Some("DataSourceNone"));
@@ -305,7 +303,10 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn no_bytes_can_break_it(bytes: Vec<u8>, text in "(\\('|'|_user|failures \\(|\\)|,|/scripts/|: line |7|:|command not found|é|\n){0,30}") {
+        fn no_bytes_can_break_it(
+            bytes: Vec<u8>,
+            text in "(\\('|'|_user|failures \\(|\\)|,|/scripts/|: line |7|:|command not found|é|\n){0,30}",
+        ) {
             for bytes in [&bytes[..], text.as_bytes()] {
                 output_failures(bytes);
                 output_warnings(bytes);

@@ -1,6 +1,6 @@
-//! What this machine has and does: space, memory, listeners, docker's own words.
+//! What the host probe observes: disk space, memory, listeners, docker's answers and logs, SELinux denials.
 //!
-//! Plain data; of foreign logs only the fragments that were matched.
+//! Plain data. Of log lines only the part from a known fragment on is kept.
 
 use serde::Deserialize;
 
@@ -8,41 +8,42 @@ use crate::boundary::docker::{DockerError, Version};
 use crate::boundary::kernel::{Listener, Memory, Pressure, Space};
 use crate::redaction;
 
-/// All of it. What was not or cannot be seen is `None`, or empty.
+/// The result of the host probe. What was not or could not be observed is `None` or empty.
 #[derive(Debug, Default)]
 pub struct HostState {
-    /// Whether it was looked at.
+    /// Whether the probe has run.
     pub is_examined: bool,
     /// The file systems that docker and the agent write to.
     pub space: Vec<Space>,
-    /// What is left of the memory.
+    /// The total and available memory.
     pub memory: Option<Memory>,
-    /// How much is waited for memory.
+    /// How long processes wait for memory (pressure stall information).
     pub pressure: Option<Pressure>,
-    /// Which API docker speaks; asked where it should answer.
+    /// docker's API version; asked only while docker's unit is active.
     pub docker_version: Option<Result<Version, DockerError>>,
-    /// Whether docker lists its containers; asked where it should answer.
+    /// Whether docker lists its containers; asked only while docker's unit is active.
     pub docker_list: Option<Result<(), DockerError>>,
-    /// Where `/etc/docker/daemon.json` stops to be JSON; nothing of what it says.
+    /// Why `/etc/docker/daemon.json` is not valid JSON, without a byte of the file.
     pub daemon_json: Option<String>,
-    /// What the journal has of docker's last start; asked while docker's unit has failed.
+    /// The known error messages in the journal of docker's last start; read only if docker's unit has failed.
     pub docker_journal: Option<Vec<String>>,
-    /// What it has of the last start of the agent's unit; asked while that has failed or is tried again.
+    /// The known error messages in the journal of the last start of the agent's unit; read only if the unit has failed
+    /// or is being restarted.
     pub agent_journal: Option<Vec<String>>,
-    /// What the kernel says of processes that it killed; asked where one was killed, and by doctor.
+    /// The kernel's messages about processes that it killed; read if a process was killed, and by doctor.
     pub oom_kills: Vec<String>,
-    /// Whether SELinux enforces its policy.
+    /// Whether SELinux is in enforcing mode.
     pub enforcing: Option<bool>,
-    /// What it has denied of docker's socket and the agent's files since the host was booted.
+    /// SELinux denials for docker's socket and the agent's files since the boot.
     pub denials: Vec<String>,
-    /// Who listens where introspection should.
+    /// The sockets that listen on the agent's introspection port.
     pub listeners: Option<Vec<Listener>>,
-    /// Whether an NVIDIA device is there.
+    /// Whether the host has an NVIDIA device.
     pub gpu: Option<bool>,
 }
 
-/// What is kept of a journal: fragments that tell why a daemon does not start.
-const TELLING: [&str; 17] = [
+/// Fragments of the journal lines that explain why a daemon does not start.
+const START_ERRORS: [&str; 17] = [
     "unable to configure the Docker daemon with file",
     "the following directives are specified both as a flag",
     "the following directives don't match any configuration option",
@@ -61,32 +62,32 @@ const TELLING: [&str; 17] = [
     "status=",
     "error: [",
 ];
-/// What of the host SELinux may deny the agent.
+/// Paths and names in the SELinux denials that concern the agent.
 const GUARDED: [&str; 5] = ["docker.sock", "/var/lib/ecs", "ecs-agent", "amazon-ecs-init", "/var/log/ecs"];
-/// What the kernel says when it kills (mm/oom_kill.c).
+/// Fragments of the kernel's messages about a killed process (mm/oom_kill.c).
 const KILLS: [&str; 3] = ["Out of memory", "oom-kill:", "Memory cgroup out of memory"];
 
-/// What a unit's journal says of its last start, of each telling line the part that tells.
+/// The known error messages in a unit's journal since its last start. Each begins at the known fragment.
 pub fn journal_of_last_start(lines: &str) -> Vec<String> {
     let lines: Vec<&str> = lines.lines().collect();
-    // systemd's own word, "Starting docker.service - ...".
+    // systemd's own message: "Starting docker.service - ...".
     let start = lines.iter().rposition(|line| line.starts_with("Starting ")).unwrap_or(0);
-    lines[start..].iter().filter_map(|line| from(line, &TELLING)).collect()
+    lines[start..].iter().filter_map(|line| from_fragment(line, &START_ERRORS)).collect()
 }
 
-/// The line that says most: a daemon's own last one, else systemd's about it.
-pub fn telling(journal: &[String]) -> Option<&String> {
+/// The daemon's own last message; if there is none, systemd's last message about the daemon.
+pub fn most_specific_line(journal: &[String]) -> Option<&String> {
     let is_own = |line: &&String| !line.starts_with("status=") && !line.starts_with("Start request");
     journal.iter().rev().find(is_own).or(journal.last())
 }
 
-/// Of the kernel's lines those that tell of a killed process.
+/// The kernel's log lines about killed processes.
 pub fn oom_kills(lines: &str) -> Vec<String> {
-    lines.lines().filter_map(|line| from(line, &KILLS)).collect()
+    lines.lines().filter_map(|line| from_fragment(line, &KILLS)).collect()
 }
 
-/// Of an audit log or the kernel's lines what SELinux denied, enforcing, of what docker and the agent need since `booted`,
-/// in seconds since 1970.
+/// The SELinux denials in an audit log or the kernel's log that concern docker or the agent. Denials in permissive mode
+/// and from before `booted` (seconds since 1970) are ignored.
 pub fn denials(lines: &str, booted: u64) -> Vec<String> {
     let is_of_this_boot = |line: &str| {
         let stamp = line.split_once("audit(").and_then(|(_, rest)| rest.split(['.', ':']).next()?.parse().ok());
@@ -95,16 +96,17 @@ pub fn denials(lines: &str, booted: u64) -> Vec<String> {
     let denied = lines.lines().filter(|line| {
         GUARDED.iter().any(|name| line.contains(name)) && !line.contains("permissive=1") && is_of_this_boot(line)
     });
-    denied.filter_map(|line| from(line, &["avc:  denied", "avc: denied"])).collect()
+    denied.filter_map(|line| from_fragment(line, &["avc:  denied", "avc: denied"])).collect()
 }
 
-fn from(line: &str, fragments: &[&str]) -> Option<String> {
+/// The line from the first of these fragments on; `None` if it contains none.
+fn from_fragment(line: &str, fragments: &[&str]) -> Option<String> {
     let at = fragments.iter().filter_map(|fragment| line.find(fragment)).min()?;
     Some(redaction::line(&line[at..]))
 }
 
-/// Where this stops to be a JSON object; `None` where it is one, or is empty. What comes after it is not looked at, as
-/// docker's decoder does not.
+/// Why this is not a JSON object; `None` if it is one, or is empty. Text after the object is ignored, as docker's
+/// decoder ignores it.
 pub fn not_json(bytes: &[u8]) -> Option<String> {
     let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
     if bytes.trim_ascii().is_empty() {
@@ -113,8 +115,8 @@ pub fn not_json(bytes: &[u8]) -> Option<String> {
     let mut reader = serde_json::Deserializer::from_slice(bytes);
     match serde_json::Value::deserialize(&mut reader) {
         Ok(value) if value.is_object() => None,
-        Ok(_) => Some("it is JSON, but no object".to_owned()),
-        Err(error) => Some(format!("it stops being JSON at line {}, column {}", error.line(), error.column())),
+        Ok(_) => Some("it is JSON, but not an object".to_owned()),
+        Err(error) => Some(format!("invalid JSON at line {}, column {}", error.line(), error.column())),
     }
 }
 
@@ -123,7 +125,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn of_a_journal_only_what_tells_of_the_last_start_is_kept() {
+    fn only_known_errors_of_the_last_start_are_kept() {
         let lines = "Starting docker.service - Docker...\nfailed to start daemon: of an earlier start\n\
                      Starting docker.service - Docker...\ntime=\"x\" level=info msg=\"secret\"\n\
                      failed to start daemon: proxy http://u:hunter2@proxy:3128 refused\n";
@@ -132,14 +134,15 @@ mod tests {
             ["failed to start daemon: proxy http://<redacted>@proxy:3128 refused"]
         );
         let lines = ["failed to start daemon: x", "status=1/FAILURE"].map(str::to_owned);
-        assert_eq!((telling(&lines), telling(&lines[1..])), (Some(&lines[0]), Some(&lines[1])));
+        assert_eq!((most_specific_line(&lines), most_specific_line(&lines[1..])), (Some(&lines[0]), Some(&lines[1])));
     }
 
     #[test]
-    fn only_denials_of_this_boot_that_were_enforced_count() {
+    fn permissive_and_older_denials_are_ignored() {
         let line = |at: u64, path: &str, permissive: u8| {
             format!(
-                "type=AVC msg=audit({at}.123:45): avc:  denied  {{ connectto }} for  pid=7 path=\"{path}\" permissive={permissive}\n"
+                "type=AVC msg=audit({at}.123:45): avc:  denied  {{ connectto }} for  pid=7 path=\"{path}\" \
+                 permissive={permissive}\n"
             )
         };
         assert_eq!(denials(&line(100, "/run/docker.sock", 0), 90).len(), 1);
@@ -149,9 +152,9 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_with_daemon_json_is_said_without_its_text() {
-        assert_eq!(not_json(b"{\"a\": 1,}").as_deref(), Some("it stops being JSON at line 1, column 9"));
-        assert_eq!(not_json(b"[]").as_deref(), Some("it is JSON, but no object"));
+    fn a_fault_of_daemon_json_is_reported_without_its_text() {
+        assert_eq!(not_json(b"{\"a\": 1,}").as_deref(), Some("invalid JSON at line 1, column 9"));
+        assert_eq!(not_json(b"[]").as_deref(), Some("it is JSON, but not an object"));
         for good in [&b"{}"[..], b" \n", b"", b"\xef\xbb\xbf{}", b"{} trailing"] {
             assert_eq!(not_json(good), None);
         }
@@ -159,7 +162,10 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn no_bytes_can_break_it(bytes: Vec<u8>, text in "[ -~\n]{0,120}(avc:  denied docker.sock audit\\([0-9]{0,30}:|oom-kill:|status=é)?") {
+        fn no_bytes_can_break_it(
+            bytes: Vec<u8>,
+            text in "[ -~\n]{0,120}(avc:  denied docker.sock audit\\([0-9]{0,30}:|oom-kill:|status=é)?",
+        ) {
             not_json(&bytes);
             not_json(text.as_bytes());
             let _ = (journal_of_last_start(&text), oom_kills(&text), denials(&text, 5));

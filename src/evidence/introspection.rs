@@ -1,26 +1,25 @@
-//! Whether what was answered on the agent's port can be what the agent of this instance says.
+//! Checks that an answer on the agent's port can come from the agent of this instance.
 //!
-//! In: a [`Claim`] and what is known of the instance. Out: the metadata, or [`AgentError::Untrusted`]. Every command that
-//! asks the agent checks its answer here.
+//! In: a [`Claim`] and the known facts about the instance. Out: the metadata, or [`AgentError::Untrusted`]. Every
+//! command that asks the agent checks the answer here.
 
 use super::Evidence;
 use crate::boundary::agent::{AgentError, Claim, Metadata};
-use crate::plan::cluster_name;
 
-/// Longer is no ARN (AWS Identity and Access Management, "Amazon Resource Names").
+/// The maximum length of an ARN (AWS Identity and Access Management, "Amazon Resource Names").
 const LONGEST_ARN: usize = 2048;
 const LONGEST_CLUSTER: usize = 255;
-/// A UUID, with or without its hyphens, and no more than that.
+/// More than a UUID needs, with or without hyphens.
 const LONGEST_ID: usize = 64;
 
 impl Evidence {
-    /// The metadata, where the socket is the agent's, and cluster and ARN have the form, region and account that they have
-    /// on this instance.
+    /// The metadata, if the socket belongs to the agent, and cluster and ARN have a valid form and the region and
+    /// account of this instance.
     pub fn trusted(&self, answer: Result<Claim<Metadata>, AgentError>) -> Result<Metadata, AgentError> {
-        answer?.trusted(|metadata| self.wrong(metadata))
+        answer?.trusted(|metadata| self.why_untrusted(metadata))
     }
 
-    fn wrong(&self, metadata: &Metadata) -> Option<String> {
+    fn why_untrusted(&self, metadata: &Metadata) -> Option<String> {
         let Metadata { cluster, container_instance_arn: arn, .. } = metadata;
         if !is_cluster(cluster) {
             return Some(format!("{} cannot be a cluster", described(cluster)));
@@ -28,7 +27,7 @@ impl Evidence {
         if arn.is_empty() {
             return None;
         }
-        let Some(Parts { region, account, resource }) = parts(arn).filter(|_| arn.len() <= LONGEST_ARN) else {
+        let Some(EcsArn { region, account, resource }) = parse_arn(arn).filter(|_| arn.len() <= LONGEST_ARN) else {
             return Some(format!("{} is not the ARN of a container instance", described(arn)));
         };
         if !is_container_instance(resource) {
@@ -36,31 +35,32 @@ impl Evidence {
         }
         let expected = self.expectation.as_ref();
         let home = expected.and_then(|expected| expected.region.as_deref());
-        let said = [self.config.get("AWS_DEFAULT_REGION").map(String::as_str), self.files.json_region.as_deref()];
+        let configured = [self.config.get("AWS_DEFAULT_REGION").map(String::as_str), self.files.json_region.as_deref()];
         let is_there = |expected: &str| region == expected.trim();
-        if home.is_some_and(|home| !is_there(home)) && !said.into_iter().flatten().any(is_there) {
+        if home.is_some_and(|home| !is_there(home)) && !configured.into_iter().flatten().any(is_there) {
             return Some(format!(
-                "its ARN is of region `{region}`, and this instance runs in `{}`",
+                "its ARN has region `{region}`, but this instance runs in `{}`",
                 home.unwrap_or_default()
             ));
         }
-        // With keys of its own the agent may be of another account.
+        // With access keys of its own the agent can use another account.
         let has_keys = self.config.contains_key("AWS_ACCESS_KEY_ID");
-        let ours = expected.and_then(|expected| expected.account.as_deref()).filter(|_| !has_keys);
-        ours.filter(|ours| *ours != account)
-            .map(|ours| format!("its ARN is of account `{account}`, and this instance is of `{ours}`"))
+        let own_account = expected.and_then(|expected| expected.account.as_deref()).filter(|_| !has_keys);
+        own_account
+            .filter(|own| *own != account)
+            .map(|own| format!("its ARN has account `{account}`, but this instance belongs to `{own}`"))
     }
 }
 
-/// An ARN of ECS.
-struct Parts<'a> {
+/// The parts of an ECS ARN that are checked.
+struct EcsArn<'a> {
     region: &'a str,
     account: &'a str,
     resource: &'a str,
 }
 
-/// `arn:PARTITION:ecs:REGION:ACCOUNT:RESOURCE`, each of the characters that it can have.
-fn parts(arn: &str) -> Option<Parts<'_>> {
+/// Parses `arn:PARTITION:ecs:REGION:ACCOUNT:RESOURCE`; `None` if a part has an invalid form.
+fn parse_arn(arn: &str) -> Option<EcsArn<'_>> {
     let rest = arn.strip_prefix("arn:")?;
     let mut parts = rest.splitn(5, ':');
     let (partition, service) = (parts.next()?, parts.next()?);
@@ -70,18 +70,18 @@ fn parts(arn: &str) -> Option<Parts<'_>> {
     };
     let is_partition = partition == "aws" || partition.strip_prefix("aws-").is_some_and(is_word);
     let is_account = account.len() == 12 && account.bytes().all(|b| b.is_ascii_digit());
-    (is_partition && service == "ecs" && is_word(region) && region.len() <= 32 && is_account).then_some(Parts {
+    (is_partition && service == "ecs" && is_word(region) && region.len() <= 32 && is_account).then_some(EcsArn {
         region,
         account,
         resource,
     })
 }
 
-/// `container-instance/CLUSTER/ID`, in the old form without the cluster (Amazon ECS Developer Guide, "Amazon Resource Names
-/// (ARNs) and IDs").
+/// Whether this is `container-instance/CLUSTER/ID`, or `container-instance/ID` in the old format (Amazon ECS Developer
+/// Guide, "Amazon Resource Names (ARNs) and IDs").
 fn is_container_instance(resource: &str) -> bool {
     let mut parts = resource.split('/');
-    let (kind, first, second) = (parts.next(), parts.next(), parts.next());
+    let (resource_type, first, second) = (parts.next(), parts.next(), parts.next());
     let is_id =
         |id: &str| (1..=LONGEST_ID).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
     let is_known = match (first, second) {
@@ -89,32 +89,33 @@ fn is_container_instance(resource: &str) -> bool {
         (Some(id), None) => is_id(id),
         _ => false,
     };
-    kind == Some("container-instance") && is_known && parts.next().is_none()
+    resource_type == Some("container-instance") && is_known && parts.next().is_none()
 }
 
 fn is_cluster(cluster: &str) -> bool {
-    match cluster.starts_with("arn:") {
-        true => parts(cluster).is_some_and(|parts| {
-            parts.resource.strip_prefix("cluster/").is_some_and(is_name) && is_name(cluster_name(cluster))
-        }),
-        false => is_name(cluster),
+    if !cluster.starts_with("arn:") {
+        return is_name(cluster);
     }
+    parse_arn(cluster).is_some_and(|arn| arn.resource.strip_prefix("cluster/").is_some_and(is_name))
 }
 
-/// Letters, digits, hyphens and underscores (Amazon ECS API Reference, CreateCluster).
+/// Whether a cluster can have this name: letters, digits, hyphens and underscores (Amazon ECS API Reference,
+/// CreateCluster).
 fn is_name(name: &str) -> bool {
     let fits = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'_';
     (1..=LONGEST_CLUSTER).contains(&name.len()) && name.bytes().all(fits)
 }
 
-/// What was said instead: its beginning without what cannot be shown, and its length where that is not all.
+/// An invalid value for an error message: at most 80 characters, others than printable ASCII replaced, and the length
+/// if the value is longer.
 fn described(text: &str) -> String {
     const SHOWN: usize = 80;
     let shown: String =
         text.chars().take(SHOWN).map(|c| if c.is_ascii_graphic() && c != '`' { c } else { '?' }).collect();
-    match text.chars().nth(SHOWN) {
-        None => format!("`{shown}`"),
-        Some(_) => format!("`{shown}...` ({} bytes)", text.len()),
+    if text.chars().nth(SHOWN).is_none() {
+        format!("`{shown}`")
+    } else {
+        format!("`{shown}...` ({} bytes)", text.len())
     }
 }
 
@@ -123,7 +124,7 @@ mod tests {
     use super::*;
     use crate::plan::Expectation;
 
-    fn wrong(cluster: &str, arn: &str, change: impl FnOnce(&mut Evidence)) -> Option<String> {
+    fn why_untrusted(cluster: &str, arn: &str, change: impl FnOnce(&mut Evidence)) -> Option<String> {
         let expectation = Expectation {
             region: Some("eu-west-1".to_owned()),
             account: Some("111122223333".to_owned()),
@@ -132,13 +133,13 @@ mod tests {
         let mut evidence = Evidence { expectation: Some(expectation), ..Evidence::default() };
         change(&mut evidence);
         let (cluster, container_instance_arn) = (cluster.to_owned(), arn.to_owned());
-        evidence.wrong(&Metadata { cluster, container_instance_arn, version: String::new() })
+        evidence.why_untrusted(&Metadata { cluster, container_instance_arn, version: String::new() })
     }
 
     const ARN: &str = "arn:aws:ecs:eu-west-1:111122223333:container-instance/prod/0123456789abcdef0123456789abcdef";
 
     #[test]
-    fn what_an_agent_says_is_taken() {
+    fn valid_answers_are_trusted() {
         let old = "arn:aws:ecs:eu-west-1:111122223333:container-instance/8b3e6f2e-8b2a-4b0e-9d6c-0d6d4f4b6f01";
         for (cluster, arn) in [
             ("prod", ARN),
@@ -147,29 +148,35 @@ mod tests {
             ("arn:aws:ecs:eu-west-1:111122223333:cluster/prod", ARN),
             ("My_Cluster-1", ARN),
         ] {
-            assert_eq!(wrong(cluster, arn, |_| {}), None, "{cluster} {arn}");
+            assert_eq!(why_untrusted(cluster, arn, |_| {}), None, "{cluster} {arn}");
         }
         for partition in ["aws-cn", "aws-us-gov", "aws-iso-b", "aws-eusc"] {
-            assert_eq!(wrong("prod", &ARN.replace("arn:aws:", &format!("arn:{partition}:")), |_| {}), None);
+            assert_eq!(why_untrusted("prod", &ARN.replace("arn:aws:", &format!("arn:{partition}:")), |_| {}), None);
         }
-        // Nothing is known of the instance.
-        assert_eq!(wrong("prod", &ARN.replace("eu-west-1", "us-east-1"), |evidence| evidence.expectation = None), None);
-        // Other files of the agent lead it there.
+        // Region and account of the instance are unknown.
+        assert_eq!(
+            why_untrusted("prod", &ARN.replace("eu-west-1", "us-east-1"), |evidence| evidence.expectation = None),
+            None
+        );
+        // The agent's own configuration names the other region.
         let away = ARN.replace("eu-west-1", "us-east-1");
-        let says =
+        let region_variable =
             |evidence: &mut Evidence| drop(evidence.config.insert("AWS_DEFAULT_REGION".into(), "us-east-1".into()));
-        assert_eq!(wrong("prod", &away, says), None);
-        assert_eq!(wrong("prod", &away, |evidence| evidence.files.json_region = Some("us-east-1".to_owned())), None);
+        assert_eq!(why_untrusted("prod", &away, region_variable), None);
+        assert_eq!(
+            why_untrusted("prod", &away, |evidence| evidence.files.json_region = Some("us-east-1".to_owned())),
+            None
+        );
         let keys = |evidence: &mut Evidence| drop(evidence.config.insert("AWS_ACCESS_KEY_ID".into(), "AKIA".into()));
-        assert_eq!(wrong("prod", &ARN.replace("111122223333", "444455556666"), keys), None);
+        assert_eq!(why_untrusted("prod", &ARN.replace("111122223333", "444455556666"), keys), None);
     }
 
     #[test]
-    fn what_no_agent_of_this_instance_says_is_told() {
+    fn invalid_answers_are_not_trusted() {
         let long = format!("{ARN}{}", "0".repeat(900 * 1024));
-        for (cluster, arn, told) in [
-            ("prod", ARN.replace("eu-west-1", "us-east-1"), "of region `us-east-1`"),
-            ("prod", ARN.replace("111122223333", "444455556666"), "of account `444455556666`"),
+        for (cluster, arn, expected) in [
+            ("prod", ARN.replace("eu-west-1", "us-east-1"), "has region `us-east-1`"),
+            ("prod", ARN.replace("111122223333", "444455556666"), "has account `444455556666`"),
             ("prod", ARN.replace("111122223333", "1"), "is not the ARN"),
             ("prod", ARN.replace(":ecs:", ":ec2:"), "is not the ARN"),
             ("prod", ARN.replace("arn:aws:", "arn:evil:"), "is not the ARN"),
@@ -183,16 +190,19 @@ mod tests {
             ("\x1b[2J", ARN.to_owned(), "`?[2J` cannot be a cluster"),
             ("arn:aws:ecs:eu-west-1:111122223333:cluster/a/b", ARN.to_owned(), "cannot be a cluster"),
         ] {
-            let said = wrong(cluster, &arn, |_| {}).unwrap_or_default();
-            assert!(said.contains(told) && said.len() < 300 && !said.contains(char::is_control), "{said}");
+            let reason = why_untrusted(cluster, &arn, |_| {}).unwrap_or_default();
+            assert!(reason.contains(expected) && reason.len() < 300 && !reason.contains(char::is_control), "{reason}");
         }
     }
 
     proptest::proptest! {
         #[test]
-        fn nothing_said_breaks_it_or_gets_out_unseen(cluster: String, arn in "(arn:aws:ecs:eu-west-1:111122223333:)?\\PC{0,200}") {
-            let said = wrong(&cluster, &arn, |_| {}).unwrap_or_default();
-            proptest::prop_assert!(said.len() < 400 && !said.contains(char::is_control));
+        fn reasons_are_short_and_printable(
+            cluster: String,
+            arn in "(arn:aws:ecs:eu-west-1:111122223333:)?\\PC{0,200}",
+        ) {
+            let reason = why_untrusted(&cluster, &arn, |_| {}).unwrap_or_default();
+            proptest::prop_assert!(reason.len() < 400 && !reason.contains(char::is_control));
         }
     }
 }

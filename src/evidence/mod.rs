@@ -1,7 +1,8 @@
-//! What was seen while the instance did not join, probe by probe.
+//! Everything that was observed about an instance: the results of all probes, and the error that ended a stage.
 //!
-//! What stops a room becomes evidence like everything else, so that a broken metadata service, a bad setting and a
-//! silent agent all take the same way: the causes name one. `None` means that a probe has not been run.
+//! The causes are matched against this data. An error of gather, decide or apply is evidence too, so that a broken
+//! metadata service, an invalid setting and an agent without an answer are all diagnosed in the same way. `None` means
+//! that a probe has not run.
 
 pub mod agent_log;
 mod ends;
@@ -26,7 +27,7 @@ use self::host::HostState;
 use self::network_path::NetworkPath;
 use self::user_data::UserData;
 use crate::boundary::agent::{AgentError, Metadata};
-use crate::boundary::aws::{AwsError, ContainerInstance, Described};
+use crate::boundary::aws::{AwsError, ContainerInstance, DescribedClusters};
 use crate::boundary::disk::DiskError;
 use crate::boundary::docker::{Container, DockerError};
 use crate::boundary::imds::{ImdsError, RoleStatus};
@@ -37,139 +38,140 @@ use crate::plan::{Action, Expectation, Refusal};
 use crate::redaction;
 use crate::settings::SettingsError;
 
-/// What stopped gather, decide or apply.
+/// The error that ended gather, decide or apply, or that keeps a maintenance command from running.
 #[derive(Debug, thiserror::Error)]
 pub enum StageError {
-    /// A setting cannot be used.
+    /// A setting is invalid.
     #[error(transparent)]
     Settings(#[from] SettingsError),
-    /// Decide will not do it.
+    /// Decide made no plan.
     #[error(transparent)]
     Refused(#[from] Refusal),
-    /// The metadata service.
+    /// A request to the metadata service failed.
     #[error(transparent)]
     Imds(#[from] ImdsError),
-    /// An AWS API.
+    /// A call of an AWS API failed.
     #[error(transparent)]
     Aws(#[from] AwsError),
-    /// One of the two `ecs.config` files.
+    /// One of the two `ecs.config` files could not be read.
     #[error(transparent)]
     Read(DiskError),
-    /// A settings file of ours, or their folder.
+    /// A settings file or the folder of settings files could not be read.
     #[error(transparent)]
     ReadSettings(DiskError),
-    /// What the run before has handed over.
+    /// The plan that an earlier run handed over could not be read.
     #[error(transparent)]
     ReadHandover(DiskError),
-    /// A file that must be written.
+    /// A file could not be written.
     #[error(transparent)]
     Write(DiskError),
-    /// systemd.
+    /// systemd could not be reached, or it refused a request.
     #[error(transparent)]
     Systemd(#[from] SystemdError),
-    /// The metadata service answered with something that is not what was asked for.
-    #[error("instance metadata answered `{path}` with something else than {expected}")]
+    /// The metadata service sent an invalid answer.
+    #[error("the answer of instance metadata to `{path}` is not {expected}")]
     NotMetadata {
         /// The path below `/latest/`.
         path: &'static str,
-        /// What it should have been.
+        /// What a valid answer is.
         expected: &'static str,
     },
-    /// All the time of `run.deadline` is gone.
+    /// `run.deadline` has passed.
     #[error("`run.deadline` ({}) passed while {doing}", humantime::format_duration(*.deadline))]
     Late {
-        /// The room.
+        /// The running stage, as text.
         doing: &'static str,
-        /// The setting's value.
+        /// The value of `run.deadline`.
         deadline: Duration,
     },
-    /// The deadline of a command has passed, and nothing has ended the command.
-    #[error("`ecs-bootstrap {command}` has not ended by itself {} after its deadline", humantime::format_duration(*.since))]
+    /// A command still runs after its deadline.
+    #[error(
+        "`ecs-bootstrap {command}` still ran {} after its deadline",
+        humantime::format_duration(*.since)
+    )]
     Hangs {
         /// The subcommand.
         command: &'static str,
         /// How long ago the deadline was.
         since: Duration,
     },
-    /// The instance runs tasks, which the agent must not lose.
+    /// The instance runs tasks, and the agent would lose track of them.
     #[error("{} tasks have not stopped", .tasks.len())]
     TasksRun {
-        /// Each with its state.
+        /// Each task with its state.
         tasks: Vec<String>,
     },
-    /// Neither the agent nor docker says which tasks run.
-    #[error("which tasks run is unknown: {why}")]
+    /// Neither the agent nor docker could list the running tasks.
+    #[error("the running tasks are unknown: {why}")]
     TasksUnknown {
-        /// Why nobody says.
+        /// The errors of the agent and of docker.
         why: String,
     },
-    /// Nothing verifies the registration any more, and no verdict was told.
-    #[error("{seen}, and has left no verdict")]
+    /// The verifying process ended without a verdict.
+    #[error("{seen}, and there is no verdict")]
     VerifyDied {
         /// The unit and its state.
         seen: String,
     },
-    /// What answers on the agent's port is not believed to be the agent.
+    /// The answer on the agent's port is not trusted.
     #[error(transparent)]
     PortTaken(AgentError),
-    /// An agent runs, and not by its unit.
-    #[error("an agent runs, and no unit of systemd runs it")]
+    /// An agent runs outside of its systemd unit.
+    #[error("an agent runs, but not in its systemd unit")]
     RunsOutside,
-    /// A folder is somewhere else: a link or a mount.
+    /// A folder is a symbolic link or a mount point.
     #[error(transparent)]
     Elsewhere(DiskError),
-    /// The agent's unit did not do what it was told.
-    #[error("{unit} was told to {action}: {why}")]
+    /// A job of the agent's unit failed.
+    #[error("the {action} job of {unit} failed: {why}")]
     UnitJob {
         /// The unit.
         unit: String,
         /// `stop` or `start`.
         action: &'static str,
-        /// What became of it.
+        /// How the job ended.
         why: String,
     },
-    /// Not all could be removed.
-    #[error("{} paths are left", .left.len())]
-    Left {
-        /// Each with its reason.
+    /// Some files or folders could not be removed.
+    #[error("{} paths were not removed", .left.len())]
+    NotRemoved {
+        /// Each path with its error.
         left: Vec<String>,
     },
-    /// Waiting would never end: the agent's start waits for the caller's own unit.
-    #[error("the start of the agent waits for `{unit}`, in which this program runs")]
+    /// A deadlock: the agent's start waits for the unit in which this process runs.
+    #[error("the start of the agent waits for `{unit}`, and this process runs in that unit")]
     Blocked {
-        /// The caller's unit.
+        /// The unit of this process.
         unit: String,
     },
 }
 
-/// A process of user data that starts the agent's unit and waits for it.
+/// A process of user data that starts the agent's unit and waits for the start.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BlockingStart {
-    /// Its number.
-    pub pid: u32,
-    /// What it asks systemctl(1) for.
+    pub(crate) pid: u32,
+    /// `systemctl VERB UNIT`.
     pub command: String,
-    /// For how long it has been seen.
+    /// How long it has been observed.
     pub seen_for: Duration,
 }
 
-/// The process of user data that has run for the longest time.
+/// The oldest process of user data.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LongRun {
-    /// Its number.
-    pub pid: u32,
-    /// Its name, without its arguments.
+    pub(crate) pid: u32,
+    /// The name of the process, without its arguments, which are user data.
     pub name: String,
-    /// For how long it has run.
+    /// How long it has run.
     pub age: Duration,
-    /// The name of the last process below it, which is what it waits for.
+    /// The name of its last descendant, which is what it waits for.
     pub waits_for: Option<String>,
 }
 
-/// All that was seen.
+/// Everything that was observed. What was not probed is `None` or empty.
 #[derive(Debug, Default)]
 pub struct Evidence {
-    /// What stopped an earlier room.
+    /// The error that ended an earlier stage.
     pub stop: Option<StageError>,
     /// What verify waits for.
     pub expectation: Option<Expectation>,
@@ -179,31 +181,31 @@ pub struct Evidence {
     pub waited: Duration,
     /// Whether the deadline of verify has passed.
     pub timed_out: bool,
-    /// The units, last time they were asked for.
+    /// The last answer of systemd about the units.
     pub units: Option<Result<Units, SystemdError>>,
-    /// The jobs that apply queued and that have ended.
+    /// The jobs that apply queued, with the results of those that have ended.
     pub jobs: Vec<QueuedJob>,
-    /// Somebody in user data who waits for the agent's start.
+    /// A process of user data that waits for the agent's start.
     pub blocking_start: Option<BlockingStart>,
-    /// What user data is at, while it has not ended.
+    /// The oldest process of user data, while user data runs.
     pub long_run: Option<LongRun>,
     /// The agent's introspection, once [`Evidence::trusted`] has checked it.
     pub introspection: Option<Result<Metadata, AgentError>>,
-    /// ECS's own view of this container instance.
+    /// The container instance as ECS describes it.
     pub registration: Option<Result<Option<ContainerInstance>, AwsError>>,
-    /// For how long the registered agent has been seen disconnected.
+    /// How long the registered agent has been observed as disconnected.
     pub disconnected_for: Option<Duration>,
-    /// ECS's view of the expected cluster.
-    pub cluster: Option<Result<Described, AwsError>>,
-    /// The instance's role.
+    /// The expected cluster as ECS describes it.
+    pub cluster: Option<Result<DescribedClusters, AwsError>>,
+    /// The instance's role, from instance metadata.
     pub role: Option<Result<RoleStatus, ImdsError>>,
-    /// The way to the ECS endpoint.
+    /// Name resolution and TCP connection to the ECS endpoint.
     pub network: Option<NetworkProbe>,
     /// docker's answer to a ping.
     pub docker: Option<Result<(), DockerError>>,
     /// The agent's container.
     pub container: Option<Result<Option<Container>, DockerError>>,
-    /// What the agent is configured with, as ecs-init reads both files.
+    /// The agent's variables, as ecs-init reads them from both files.
     pub config: BTreeMap<String, String>,
     /// The agent's saved state.
     pub saved: Option<SavedAgent>,
@@ -213,37 +215,37 @@ pub struct Evidence {
     pub agent_log_written: Option<SystemTime>,
     /// `ecs-init.log` since the last start.
     pub init_log: Vec<Line>,
-    /// The same of the start before it.
+    /// `ecs-init.log` of the start before the last one.
     pub init_log_before: Vec<Line>,
     /// When `ecs-init.log` was last written to.
     pub init_log_written: Option<SystemTime>,
-    /// Where Auto Scaling wants the instance.
+    /// The target lifecycle state in the Auto Scaling group.
     pub target_state: Option<String>,
-    /// Whether instance metadata has no such thing: the instance is in no group, or not yet.
+    /// Whether instance metadata has no target state: the instance is not, or not yet, in a group.
     pub outside_group: bool,
-    /// What configures the agent, and cloud-init's records.
+    /// The files that configure the agent, and cloud-init's records.
     pub files: Files,
-    /// What user data is.
+    /// The type and the faults of the user data.
     pub user_data: Option<Result<UserData, ImdsError>>,
-    /// The machine itself.
+    /// Disk space, memory, docker and SELinux on this host.
     pub host: HostState,
-    /// The way to AWS.
+    /// The network path to AWS.
     pub network_path: NetworkPath,
-    /// When it was looked, where that was once.
-    pub looked_at: Option<SystemTime>,
-    /// Whether the instance was seen without a role.
+    /// When the evidence was collected, if it was collected once (doctor).
+    pub examined_at: Option<SystemTime>,
+    /// Whether the instance was observed without a role at some time.
     pub role_was_absent: bool,
-    /// For how long each cause has been supported without a break, by its id.
+    /// How long the evidence has supported each cause without a break, by cause id.
     pub lasted: BTreeMap<&'static str, Duration>,
 }
 
 impl Evidence {
-    /// The evidence of a room that was stopped.
+    /// Evidence with nothing except the error that ended a stage.
     pub fn of_stop(stop: StageError) -> Evidence {
         Evidence { stop: Some(stop), ..Evidence::default() }
     }
 
-    /// The ARN that introspection tells; `None` when the agent has not registered.
+    /// The ARN that introspection reports; `None` if the agent has not registered.
     pub fn container_instance_arn(&self) -> Option<&str> {
         match &self.introspection {
             Some(Ok(metadata)) => Some(metadata.container_instance_arn.as_str()).filter(|arn| !arn.is_empty()),
@@ -251,14 +253,14 @@ impl Evidence {
         }
     }
 
-    /// For how long the agent's unit has run, by the look at it.
+    /// How long the agent's unit had run when the evidence was collected.
     pub fn agent_runs_for(&self) -> Option<Duration> {
         let started = self.agent_unit()?.exec_main_start_usec.filter(|usec| *usec > 0)?;
         let started = SystemTime::UNIX_EPOCH.checked_add(Duration::from_micros(started))?;
-        self.looked_at?.duration_since(started).ok()
+        self.examined_at?.duration_since(started).ok()
     }
 
-    /// The AWS call that stopped a room.
+    /// The failed AWS call that ended a stage.
     pub fn stopping_call(&self) -> Option<&AwsError> {
         match &self.stop {
             Some(StageError::Aws(error)) => Some(error),
@@ -266,7 +268,8 @@ impl Evidence {
         }
     }
 
-    /// Whether the agent process, as last started, has ended with this code: by its unit, its container, or ecs-init's log.
+    /// Whether the agent process of the last start exited with this code, according to its unit, its container, or the
+    /// log of ecs-init.
     pub fn agent_exited_with(&self, code: i32) -> bool {
         let unit = !self.agent_start_pending()
             && self.agent_unit().is_some_and(|unit| {
@@ -285,8 +288,8 @@ impl Evidence {
         unit || container || init
     }
 
-    /// Whether a job that apply queued for this unit has yet to end. Where systemd tells of no end, the unit's own state
-    /// counts once the job has had time to begin.
+    /// Whether a job that apply queued for this unit is still running. systemd's signal about its end can be missing:
+    /// after [`JOB_BEGINS`] the job counts as pending only if the unit itself shows a job.
     pub fn job_pending(&self, unit: &str) -> bool {
         let queued = self.jobs.iter().any(|job| job.unit == unit && job.result.is_none());
         let state = self.known_units().into_iter().flat_map(|units| [&units.docker, &units.agent]);
@@ -294,14 +297,14 @@ impl Evidence {
         queued && (is_queued || self.waited < JOB_BEGINS)
     }
 
-    /// Whether the agent that answers may still be the one that a queued restart ends.
+    /// Whether a queued restart of the agent is still running, so that the old agent may still answer.
     pub fn restart_pending(&self) -> bool {
         let Some(expected) = &self.expectation else { return false };
         let restart = |job: &QueuedJob| job.unit == expected.agent_unit && job.action == Action::Restart;
         self.jobs.iter().any(restart) && self.job_pending(&expected.agent_unit)
     }
 
-    /// Whether the agent's unit has yet to start: then its exit codes and logs are of an earlier start, or boot.
+    /// Whether the agent's unit has not started yet. Then its exit codes and logs belong to an earlier start or boot.
     fn agent_start_pending(&self) -> bool {
         let Some(unit) = self.agent_unit() else { return false };
         if self.job_pending(&unit.name) {
@@ -315,7 +318,8 @@ impl Evidence {
         }
     }
 
-    /// Whether something that happened `at` this time belongs to the last start of the agent's unit. Unknown times do.
+    /// Whether something that happened `at` this time belongs to the last start of the agent's unit; true if one of the
+    /// two times is unknown.
     fn is_of_this_start(&self, at: Option<SystemTime>) -> bool {
         if self.agent_start_pending() {
             return false;
@@ -328,13 +332,13 @@ impl Evidence {
         }
     }
 
-    /// Whether user data may still write the agent's file or start its unit; not, where systemd could not be asked.
+    /// Whether user data can still write `ecs.config` or start the agent's unit; false if systemd could not be asked.
     pub fn user_data_runs(&self) -> bool {
         self.known_units().is_some_and(|units| user_data_may_run(&units.cloud_final))
     }
 
-    /// Whether the agent cannot have started yet, since user data has not ended: its unit waits for it, or for the
-    /// cluster that it may still name.
+    /// Whether the agent cannot have started yet because user data still runs: its unit waits for the end of user data,
+    /// or for the cluster that user data can still name.
     pub fn held_by_user_data(&self) -> bool {
         let undecided = self.expectation.as_ref().is_some_and(|expected| expected.cluster.is_none());
         let waits = |units: &Units| {
@@ -345,17 +349,17 @@ impl Evidence {
         self.user_data_runs() && (undecided || self.known_units().is_some_and(waits))
     }
 
-    /// The agent's unit, where systemd could be asked.
+    /// The agent's unit; `None` if systemd could not be asked.
     pub fn agent_unit(&self) -> Option<&crate::boundary::systemd::UnitState> {
         self.known_units().map(|units| &units.agent)
     }
 
-    /// The units, where systemd could be asked.
+    /// The units; `None` if systemd could not be asked.
     pub fn known_units(&self) -> Option<&Units> {
         self.units.as_ref().and_then(|units| units.as_ref().ok())
     }
 
-    /// The answer of systemd that stopped a room.
+    /// The error of systemd that ended a stage.
     pub fn systemd_error(&self) -> Option<&SystemdError> {
         match &self.stop {
             Some(StageError::Systemd(error)) => Some(error),
@@ -363,14 +367,15 @@ impl Evidence {
         }
     }
 
-    /// Every AWS call that came to nothing.
+    /// Every failed AWS call.
     pub fn aws_errors(&self) -> impl Iterator<Item = &AwsError> {
         let registration = self.registration.as_ref().and_then(|answer| answer.as_ref().err());
         let cluster = self.cluster.as_ref().and_then(|answer| answer.as_ref().err());
         self.stopping_call().into_iter().chain(registration).chain(cluster)
     }
 
-    /// The first line of the agent's log that holds one of these fragments, as evidence: the matched part only.
+    /// The last line of the agent's log that contains one of these fragments, as an evidence line. It starts at the
+    /// fragment, so that nothing before it is shown.
     pub fn agent_logged(&self, fragments: &[&str]) -> Option<String> {
         if !self.is_of_this_start(self.agent_log_written) {
             return None;
@@ -378,7 +383,7 @@ impl Evidence {
         logged(&self.agent_log, "ecs-agent.log", fragments)
     }
 
-    /// The refusal of a registration that the agent's log tells, when it holds one of these fragments.
+    /// Like [`Evidence::agent_logged`], but only of lines that report a refused registration.
     pub fn registration_refused(&self, fragments: &[&str]) -> Option<String> {
         if !self.is_of_this_start(self.agent_log_written) {
             return None;
@@ -393,9 +398,9 @@ impl Evidence {
     }
 }
 
-/// The time of a write is the kernel's last tick, at most 10 ms before the clock that systemd reads.
+/// File times have the resolution of the kernel's tick: they are up to 10 ms behind the clock that systemd reads.
 const COARSE: Duration = Duration::from_millis(10);
-/// A queued job without a signal of its end has begun after this long.
+/// After this time a queued job has begun, so that the unit's own state shows it.
 const JOB_BEGINS: Duration = Duration::from_secs(2);
 
 fn logged<'l>(

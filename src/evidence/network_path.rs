@@ -1,123 +1,121 @@
-//! What stands between this host and AWS: the clock, names, routes, proxies, TLS, and the endpoints of the control plane.
+//! What the probe of the network path to AWS observes: clock skew, DNS, routes, proxies, TLS, and the endpoints of the
+//! control plane.
 //!
-//! Plain data. A proxy is host and port, never its password; a certificate is whose it is and who says so.
+//! Plain data. Of a proxy only host and port are shown, and of a certificate only subject and issuer.
 
 use std::net::IpAddr;
 
-use super::proxies::Told;
+use super::proxies::ProxySetting;
 use super::routes::Routes;
 use crate::boundary::aws::AwsError;
 use crate::boundary::net::NetError;
 use crate::boundary::proxy::{Proxy, ProxyError};
 use crate::boundary::tls::Certificate;
 
-/// All of it. What has not been asked, or cannot be seen, is `None`.
+/// The result of the network probe. What was not probed or could not be observed is `None`.
 #[derive(Debug, Default)]
 pub struct NetworkPath {
-    /// This host's clock minus the `Date` of AWS's last answer, in seconds.
+    /// The clock skew in seconds: this host's clock minus the `Date` of AWS's last answer.
     pub api_clock: Option<i64>,
-    /// The same against instance metadata, which counts less: not every answer of it has a `Date`.
+    /// The clock skew in seconds against instance metadata. `api_clock` is preferred: not every answer of metadata has
+    /// a `Date`.
     pub imds_clock: Option<i64>,
-    /// Whether AWS's certificate was good only by this host's own roots, not by Amazon's.
+    /// Whether AWS's certificate was accepted only because of this host's root certificates, not Amazon's.
     pub host_roots: bool,
-    /// The routing tables.
-    pub routes: Option<Routes>,
-    /// The proxy of docker's unit.
-    pub docker_proxy: Option<Told>,
-    /// The proxy of the agent's unit, which ecs-init uses and the agent does not.
-    pub unit_proxy: Option<Told>,
-    /// The proxy that this program goes through.
-    pub our_proxy: Option<Proxy>,
-    /// What the agent's proxy says to CONNECT; none where the agent has no proxy.
-    pub proxy: Option<Proxied>,
-    /// A second question, since the endpoint's name did not resolve.
-    pub names: Option<Names>,
-    /// What was shown in place of an acceptable certificate; asked when one was not accepted.
-    pub certificate: Option<Shown>,
-    /// Whether instance metadata knows a public IPv4 address; asked when the endpoint does not answer.
+    pub(crate) routes: Option<Routes>,
+    /// The proxy that is set for docker's unit.
+    pub docker_proxy: Option<ProxySetting>,
+    /// The proxy that is set for the agent's unit. ecs-init uses it, the agent does not.
+    pub unit_proxy: Option<ProxySetting>,
+    /// The proxy that ecs-bootstrap itself uses.
+    pub own_proxy: Option<Proxy>,
+    /// The answer of the agent's proxy to CONNECT; `None` if the agent has no proxy.
+    pub proxy: Option<ProxyProbe>,
+    /// The lookup of a second name; probed if the endpoint's name did not resolve.
+    pub dns: Option<DnsProbe>,
+    /// The endpoint's certificate; fetched if it was not accepted.
+    pub certificate: Option<PresentedCertificate>,
+    /// Whether the instance has a public IPv4 address; asked if the endpoint does not answer.
     pub public_address: Option<bool>,
-    /// The endpoints that `ecs:DiscoverPollEndpoint` names, tried; asked when the agent is not connected.
+    /// The connections to the endpoints from `ecs:DiscoverPollEndpoint`; probed if the agent is disconnected.
     pub control_plane: Option<Result<ControlPlane, AwsError>>,
-    /// Whether the way to the control plane (ACS) is open, through the agent's proxy where it has one.
+    /// Whether ACS can be reached, through the agent's proxy if it has one.
     pub acs: Option<bool>,
 }
 
-/// A certificate that was looked at.
+/// The certificate that a host presented.
 #[derive(Debug)]
-pub struct Shown {
-    /// The host that was asked.
+pub struct PresentedCertificate {
+    /// The host; empty if the endpoint is unknown.
     pub host: String,
-    /// What it showed, if anything.
+    /// The certificate; `None` if the host presented none.
     pub certificate: Option<Certificate>,
 }
 
-/// A proxy that was tried.
+/// A CONNECT request to a proxy.
 #[derive(Debug)]
-pub struct Proxied {
-    /// The proxy.
-    pub proxy: Proxy,
-    /// The host that a way was asked to.
+pub struct ProxyProbe {
+    pub(crate) proxy: Proxy,
+    /// The host to connect to.
     pub host: String,
-    /// What came of it.
-    pub outcome: Result<(), ProxyError>,
+    pub(crate) outcome: Result<(), ProxyError>,
 }
 
-/// The name servers.
+/// The lookup of a name other than the endpoint's.
 #[derive(Debug)]
-pub struct Names {
-    /// Those of /etc/resolv.conf.
+pub struct DnsProbe {
+    /// The name servers in `/etc/resolv.conf`.
     pub servers: Vec<IpAddr>,
-    /// The other name that was asked for.
+    /// The name that was looked up.
     pub other: &'static str,
-    /// Whether it resolved.
-    pub resolved: Result<(), NetError>,
+    pub(crate) resolved: Result<(), NetError>,
 }
 
-/// The way to the control plane.
+/// The connections to the endpoints of the control plane. `None` if an endpoint is unknown or cannot be probed.
 #[derive(Debug)]
 pub struct ControlPlane {
-    /// The API itself, which the others are compared with.
-    pub api: Option<Reached>,
-    /// ACS.
-    pub agent: Option<Reached>,
-    /// TCS.
-    pub telemetry: Option<Reached>,
+    /// The ECS API, for comparison with the other two.
+    pub api: Option<EndpointProbe>,
+    /// The agent communication service (ACS).
+    pub agent: Option<EndpointProbe>,
+    /// The telemetry service (TCS).
+    pub telemetry: Option<EndpointProbe>,
 }
 
-/// An endpoint that was tried.
+/// The attempt to connect to an endpoint.
 #[derive(Debug)]
-pub enum Reached {
-    /// By TCP.
-    Directly(NetworkProbe),
+pub enum EndpointProbe {
+    /// By TCP, without a proxy.
+    Direct(NetworkProbe),
     /// Through the agent's proxy.
-    Through(Proxied),
+    ThroughProxy(ProxyProbe),
 }
 
-impl Reached {
-    /// Whether it opened.
+impl EndpointProbe {
+    /// Whether the connection was established.
     pub fn is_open(&self) -> bool {
         match self {
-            Reached::Directly(probe) => probe.connected.is_ok(),
-            Reached::Through(proxied) => proxied.outcome.is_ok(),
+            EndpointProbe::Direct(probe) => probe.connected.is_ok(),
+            EndpointProbe::ThroughProxy(proxied) => proxied.outcome.is_ok(),
         }
     }
 
-    /// The host and why it did not open; none where it did.
+    /// The host and the error; `None` if the connection was established.
     pub fn fault(&self) -> Option<(&str, &dyn std::error::Error)> {
         match self {
-            Reached::Directly(probe) => Some((&probe.host, probe.connected.as_ref().err()?)),
-            Reached::Through(proxied) => Some((&proxied.host, proxied.outcome.as_ref().err()?)),
+            EndpointProbe::Direct(probe) => Some((&probe.host, probe.connected.as_ref().err()?)),
+            EndpointProbe::ThroughProxy(proxied) => Some((&proxied.host, proxied.outcome.as_ref().err()?)),
         }
     }
 }
 
-/// A probe of the way to an AWS endpoint.
+/// Name resolution and TCP connection to an AWS endpoint.
 #[derive(Debug)]
 pub struct NetworkProbe {
-    /// The endpoint's name.
+    /// The endpoint's host name.
     pub host: String,
-    /// What it resolved to.
+    /// The addresses of the host name; empty if it did not resolve.
     pub addresses: Vec<IpAddr>,
-    /// What a TCP connection came to.
+    /// The result of the TCP connection, or the error of the lookup.
     pub connected: Result<(), NetError>,
 }

@@ -1,35 +1,34 @@
-//! Which proxy a program is told to use, read from the variables and unit files that tell it.
+//! Parses proxy settings: environment variables, and the files that set them for a unit.
 //!
-//! In: text. Out: a proxy or none. The rules are those of Go's and curl's common subset (`golang.org/x/net/http/httpproxy`).
+//! In: text. Out: a proxy or none. The rules are the common subset of Go's and curl's
+//! (`golang.org/x/net/http/httpproxy`).
 
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
 use crate::boundary::proxy::Proxy;
 
-/// Instance metadata, which no proxy can reach in our place.
+/// The address of instance metadata. It is link-local, so requests to it must not go through a proxy.
 pub const IMDS: &str = "169.254.169.254";
 const LONGEST: usize = 2048;
 
-/// A proxy with the place that tells it.
+/// A proxy and the file that sets it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Told {
-    /// The file.
-    pub place: String,
-    /// The proxy.
-    pub proxy: Proxy,
+pub struct ProxySetting {
+    pub(crate) place: String,
+    pub(crate) proxy: Proxy,
 }
 
-/// What the agent's own files say of proxies.
+/// The variables of the agent's `ecs.config` files.
 type Config = BTreeMap<String, String>;
 
-/// The proxy that the agent takes for its calls of ECS: unlike most programs it takes HTTP_PROXY for https too
+/// The proxy that the agent uses for calls of ECS. Unlike most programs it uses HTTP_PROXY for https too
 /// (`ecs-agent/utils/httpproxy`).
 pub fn of_agent(config: &Config, host: &str) -> Option<Proxy> {
     proxy(config, &["HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy"], host)
 }
 
-/// The proxy that the agent takes for instance metadata, which speaks plain http.
+/// The proxy that the agent uses for instance metadata, which is plain http.
 pub fn of_metadata(config: &Config) -> Option<Proxy> {
     proxy(config, &["HTTP_PROXY", "http_proxy"], IMDS)
 }
@@ -41,7 +40,7 @@ fn proxy(config: &Config, names: &[&str], host: &str) -> Option<Proxy> {
     (!bypasses(no_proxy, host)).then_some(proxy)
 }
 
-/// Whether NO_PROXY names this host: itself, a domain above it, a network that holds it, or `*`.
+/// Whether NO_PROXY contains this host, a parent domain of it, a network that contains it, or `*`.
 pub fn bypasses(no_proxy: &str, host: &str) -> bool {
     let address: Option<Ipv4Addr> = host.parse().ok();
     no_proxy.split([',', ' ']).map(str::trim).filter(|entry| !entry.is_empty()).any(|entry| {
@@ -57,8 +56,8 @@ pub fn bypasses(no_proxy: &str, host: &str) -> bool {
     })
 }
 
-/// The proxy for https that a drop-in of a unit (systemd.exec(5), `Environment=`) or a file of variables tells.
-pub fn in_file(text: &str, place: &str) -> Option<Told> {
+/// The proxy for https that a drop-in of a unit (systemd.exec(5), `Environment=`) or a file of variables sets.
+pub fn in_file(text: &str, place: &str) -> Option<ProxySetting> {
     let mut found: [Option<Proxy>; 2] = Default::default();
     for line in text.lines().filter(|line| line.len() < LONGEST) {
         let line = line.trim();
@@ -75,10 +74,10 @@ pub fn in_file(text: &str, place: &str) -> Option<Told> {
             found[rank] = Proxy::of(value);
         }
     }
-    found.into_iter().flatten().next().map(|proxy| Told { place: place.to_owned(), proxy })
+    found.into_iter().flatten().next().map(|proxy| ProxySetting { place: place.to_owned(), proxy })
 }
 
-/// `A=1 "B=2 3" C="4 5"` by its blanks, quotes around a whole word taken off.
+/// Splits `A=1 "B=2 3" C="4 5"` at white space outside of quotes, and removes the quotes.
 fn words(text: &str) -> Vec<String> {
     let (mut words, mut word, mut quote) = (Vec::new(), String::new(), None);
     for c in text.chars() {
@@ -118,7 +117,7 @@ mod tests {
 
     #[test]
     fn reads_drop_ins_and_files_of_variables() {
-        let shown = |text: &str| in_file(text, "f").map(|told| told.proxy.shown());
+        let shown = |text: &str| in_file(text, "f").map(|setting| setting.proxy.shown());
         let drop_in = "[Service]\nEnvironment=\"HTTP_PROXY=http://a:1\" \"HTTPS_PROXY=http://u:p@b:2/\" NO_PROXY=x\n";
         assert_eq!(shown(drop_in).as_deref(), Some("b:2"));
         assert_eq!(shown("Environment=http_proxy=http://a:1").as_deref(), Some("a:1"));
@@ -128,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn the_agent_takes_either_variable_and_metadata_only_http() {
+    fn the_agent_uses_both_variables_and_metadata_only_http() {
         let config: Config = [("HTTPS_PROXY".to_owned(), "b:2".to_owned())].into();
         assert_eq!(of_agent(&config, "ecs.test").unwrap().shown(), "b:2");
         assert_eq!(of_metadata(&config), None);

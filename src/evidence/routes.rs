@@ -1,17 +1,17 @@
-//! The kernel's routing tables, as far as they say which networks this host can speak to.
+//! Parses the kernel's routing tables: which default routes and addresses this host has.
 //!
-//! In: the text of `/proc/net/route`, `/proc/net/ipv6_route` and `/proc/net/if_inet6`. Out: what is there.
+//! In: the text of `/proc/net/route`, `/proc/net/ipv6_route` and `/proc/net/if_inet6`. Out: four facts.
 
-/// What the tables hold.
+/// The routes and addresses that decide which networks the host can reach.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Routes {
-    /// A default route of IPv4.
+    /// Whether there is an IPv4 default route.
     pub v4_default: bool,
-    /// Any route of IPv4 but those of the loopback interface.
+    /// Whether there is an IPv4 route that is not on the loopback interface.
     pub v4_any: bool,
-    /// A default route of IPv6.
+    /// Whether there is an IPv6 default route.
     pub v6_default: bool,
-    /// A global address of IPv6.
+    /// Whether there is a global IPv6 address.
     pub v6_address: bool,
 }
 
@@ -19,7 +19,7 @@ pub struct Routes {
 const UP: u32 = 1;
 const REJECT: u32 = 0x200;
 
-/// Reads them; `None` where the first is not what it should be. The others are absent on a host without IPv6.
+/// Parses the three tables; `None` if the first is invalid. The other two are empty on a host without IPv6.
 pub fn read(route: &str, ipv6_route: &str, if_inet6: &str) -> Option<Routes> {
     let mut lines = route.lines();
     lines.next().filter(|head| head.starts_with("Iface"))?;
@@ -56,13 +56,15 @@ mod tests {
     const HEAD: &str = "Iface\tDestination\tGateway \tFlags\tRefCnt\tUse\tMetric\tMask\t\tMTU\tWindow\tIRTT\n";
     const DEFAULT: &str = "ens5\t00000000\t0100000A\t0003\t0\t0\t512\t00000000\t0\t0\t0\n";
     const LOCAL: &str = "ens5\t0000000A\t00000000\t0001\t0\t0\t512\t0000FFFF\t0\t0\t0\n";
-    const V6: &str = "00000000000000000000000000000000 00 00000000000000000000000000000000 00 fe800000000000000000000000000001 00000400 00000001 00000000 00000003     ens5\n";
-    const V6_REJECTED: &str = "00000000000000000000000000000000 00 00000000000000000000000000000000 00 00000000000000000000000000000000 ffffffff 00000001 00000000 00200200       lo\n";
+    const V6: &str = "00000000000000000000000000000000 00 00000000000000000000000000000000 00 \
+                      fe800000000000000000000000000001 00000400 00000001 00000000 00000003     ens5\n";
+    const V6_REJECTED: &str = "00000000000000000000000000000000 00 00000000000000000000000000000000 00 \
+                               00000000000000000000000000000000 ffffffff 00000001 00000000 00200200       lo\n";
     const ADDRESS: &str = "20010db8000000000000000000000001 02 80 00 80     ens5\n";
     const LINK: &str = "fe80000000000000000000000000000a 02 40 20 80     ens5\n";
 
     #[test]
-    fn tells_a_default_route_from_a_local_one() {
+    fn distinguishes_default_and_local_routes() {
         let v4 = |lines: &[&str]| read(&(HEAD.to_owned() + &lines.concat()), "", "").unwrap();
         assert_eq!(v4(&[]), Routes::default());
         assert_eq!(v4(&[LOCAL]), Routes { v4_any: true, ..Routes::default() });

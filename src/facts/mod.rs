@@ -1,4 +1,4 @@
-//! What is true of this instance, gathered and not judged; unknown is a value with a reason.
+//! The facts about this instance, as gather reads them. An unknown fact is a value too, with the reason.
 
 pub mod saved_state;
 
@@ -13,17 +13,17 @@ use crate::boundary::aws::Cluster;
 use crate::boundary::systemd::UnitState;
 use crate::settings::Rank;
 
-/// A fact, or why it is not known.
+/// A fact, or why it is unknown.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Known<T> {
     /// The fact.
     Yes(T),
-    /// Why there is none.
+    /// Why the fact is unknown.
     Unknown(String),
 }
 
 impl<T> Known<T> {
-    /// The fact, where it is known.
+    /// The fact; `None` if it is unknown.
     pub fn get(&self) -> Option<&T> {
         match self {
             Known::Yes(value) => Some(value),
@@ -31,7 +31,7 @@ impl<T> Known<T> {
         }
     }
 
-    /// Known, or the error as the reason.
+    /// The value as a fact, or the error as the reason why it is unknown.
     pub fn from_result<E: std::fmt::Display>(result: Result<T, E>) -> Known<T> {
         match result {
             Ok(value) => Known::Yes(value),
@@ -49,7 +49,7 @@ impl<T: Serialize> Serialize for Known<T> {
     }
 }
 
-/// The instance identity document (EC2 User Guide, "Instance identity documents"), as far as it is used.
+/// The used fields of the instance identity document (EC2 User Guide, "Instance identity documents").
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all(deserialize = "camelCase"))]
 pub struct Instance {
@@ -69,7 +69,7 @@ pub struct Instance {
 }
 
 impl Instance {
-    /// The instance of an identity document; an error also where a value cannot be what it is named after.
+    /// Parses an identity document; a value with an invalid form is an error.
     pub fn read(document: &[u8]) -> serde_json::Result<Instance> {
         use serde::de::Error;
         let instance: Instance = serde_json::from_slice(document)?;
@@ -79,23 +79,23 @@ impl Instance {
         };
         let is_account = |account: &String| account.len() <= 20 && account.bytes().all(|byte| byte.is_ascii_digit());
         let is_time = |time: &String| humantime::parse_rfc3339(time).is_ok();
-        let is_one = is_word(&instance.instance_id, 64)
+        let is_valid = is_word(&instance.instance_id, 64)
             && is_word(&instance.region, 64)
             && (instance.instance_type.is_empty() || is_word(&instance.instance_type, 64))
             && instance.account_id.as_ref().is_none_or(is_account);
-        match is_one {
-            true => Ok(Instance { pending_time: instance.pending_time.filter(is_time), ..instance }),
-            false => Err(serde_json::Error::custom("a value that cannot be one of this instance")),
+        if !is_valid {
+            return Err(serde_json::Error::custom("a value with an invalid form"));
         }
+        Ok(Instance { pending_time: instance.pending_time.filter(is_time), ..instance })
     }
 
-    /// How long before `now` the instance was launched; `None` without a readable launch time or with a later one.
+    /// The time from the launch to `now`; `None` if the launch time is unknown or in the future.
     pub fn age(&self, now: SystemTime) -> Option<Duration> {
         self.pending_time.as_deref().and_then(|launched| since(launched, now))
     }
 }
 
-/// The time from a launch (RFC 3339) to `now`.
+/// The time from a launch (RFC 3339) to `now`; `None` if the launch time is invalid or in the future.
 pub fn since(launched: &str, now: SystemTime) -> Option<Duration> {
     now.duration_since(humantime::parse_rfc3339(launched).ok()?).ok()
 }
@@ -105,14 +105,14 @@ pub fn since(launched: &str, now: SystemTime) -> Option<Duration> {
 pub struct InstanceTags {
     /// `IMDS` or `ec2:DescribeTags`.
     pub place: &'static str,
-    /// Key and value; from IMDS only those that were asked for.
+    /// Key and value; from IMDS only the tags that are needed.
     pub tags: BTreeMap<String, String>,
 }
 
 /// One of the two `ecs.config` files.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct ConfigFile {
-    /// Byte for byte; `None` when there is no file.
+    /// The content; `None` if there is no file.
     pub bytes: Option<Vec<u8>>,
     /// When it was last written.
     pub modified: Option<SystemTime>,
@@ -120,66 +120,65 @@ pub struct ConfigFile {
 
 impl std::fmt::Debug for ConfigFile {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        // The bytes may hold secrets.
+        // The bytes can contain secrets.
         f.debug_struct("ConfigFile").field("length", &self.bytes.as_ref().map(Vec::len)).finish_non_exhaustive()
     }
 }
 
-/// What an earlier run wrote to `ecs.config`: key and SHA-256 of the value, in hex.
+/// The record of what earlier runs wrote to `ecs.config`: each key with the SHA-256 of its value, in hex.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Written {
-    /// The version of this document.
+    /// The version of the record's format.
     pub version: u32,
-    /// The instance that wrote it; another one when an image was made of it.
+    /// The instance that wrote the record. It is another instance if this disk was made from an image.
     pub instance_id: String,
-    /// Key and hash of its value.
+    /// Each key and the hash of its value.
     pub keys: BTreeMap<String, String>,
-    /// The same of the write before, while it is not known that this one took place.
+    /// Keys and hashes of the write before, until the current write is known to be complete.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub before: BTreeMap<String, String>,
-    /// Who said the cluster, where that cannot be asked again: the command line or the environment of one run. It counts
-    /// for this instance until it is said otherwise.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub cluster_said: Option<Said>,
-    /// `ECS_INSTANCE_ATTRIBUTES` as somebody else had it where ours, which holds it too, stands now. It is no secret.
+    /// The source of the cluster, if it was the command line or the environment of one run, which cannot be read again.
+    /// It stays in effect for this instance until another source overrides it.
+    #[serde(rename = "cluster_said", default, skip_serializing_if = "Option::is_none")]
+    pub cluster_source: Option<EarlierSource>,
+    /// The value of `ECS_INSTANCE_ATTRIBUTES` before ecs-bootstrap merged attributes into it. It is not a secret.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub attributes: Option<String>,
 }
 
-/// A source that is gone.
+/// A source of an earlier run that cannot be read again.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Said {
-    /// Its rank.
+pub struct EarlierSource {
     #[serde(rename = "kind")]
-    pub rank: Rank,
-    /// The option or variable.
+    pub(crate) rank: Rank,
+    /// The command line option or environment variable.
     pub key: String,
 }
 
 /// The saved state of an agent that has run on this disk.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct SavedAgent {
-    /// What it holds; unknown when it cannot be read.
+    /// The saved values; unknown if the file cannot be read, `None` if it contains no value.
     pub state: Known<Option<SavedState>>,
     /// When it was last written.
     #[serde(skip)]
     pub modified: Option<SystemTime>,
 }
 
-/// The units that matter. systemd out of reach makes the whole of it unknown.
+/// The states of the three units that a start of the agent depends on.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Units {
     /// `docker.service`.
     pub docker: UnitState,
-    /// `ecs.service`, or `amazon-ecs.service` where that is the one installed.
+    /// `ecs.service`, or `amazon-ecs.service` (SUSE) if only that one is installed.
     pub agent: UnitState,
     /// `cloud-final.service`.
     pub cloud_final: UnitState,
 }
 
 impl Units {
-    /// Whether the order of the units has no solution: Debian's own cloud-final comes after multi-user.target, which an
-    /// enabled unit of the agent belongs to, and Amazon Linux's unit of the agent comes after cloud-final.
+    /// Whether the units have an ordering cycle: Debian's cloud-final is after multi-user.target, an enabled unit of
+    /// the agent is part of multi-user.target, and Amazon Linux's unit of the agent is after cloud-final.
     pub fn are_a_cycle(&self) -> bool {
         let is_after = |unit: &UnitState, other| unit.after.iter().flatten().any(|name| name == other);
         is_after(&self.agent, "cloud-final.service")
@@ -191,57 +190,54 @@ impl Units {
 /// The host itself.
 #[derive(Clone, Debug, Serialize)]
 pub struct Host {
-    /// All memory, in MiB.
+    /// The total memory in MiB.
     pub memory_mib: Known<u64>,
-    /// The kernel's id of this boot.
+    /// The boot id from the kernel.
     pub boot_id: Known<String>,
     /// `/etc/ecs/ecs.config`.
     #[serde(skip)]
     pub etc_config: ConfigFile,
-    /// `/var/lib/ecs/ecs.config`, which the AMI writes and the other one overrides.
+    /// `/var/lib/ecs/ecs.config`, which the AMI writes and `/etc/ecs/ecs.config` overrides.
     #[serde(skip)]
     pub var_config: ConfigFile,
-    /// What we wrote before.
+    /// The record of what earlier runs wrote.
     pub written: Written,
-    /// The agent's saved state; `None` when no agent has saved any.
+    /// The agent's saved state; `None` if there is none.
     pub saved: Option<SavedAgent>,
-    /// Whether cloud-init says that it is at work.
+    /// Whether cloud-init runs, according to its own files.
     pub user_data_runs: Known<bool>,
-    /// docker's, the agent's and cloud-init's units.
-    pub units: Known<Units>,
-    /// Whether an NVIDIA device is there.
+    pub(crate) units: Known<Units>,
+    /// Whether the host has an NVIDIA device.
     pub gpu: Known<bool>,
-    /// Whether a Neuron device is there.
+    /// Whether the host has a Neuron device.
     pub neuron: Known<bool>,
 }
 
 /// Everything that decide needs besides the settings.
 #[derive(Clone, Debug, Serialize)]
 pub struct Facts {
-    /// Who this instance is.
+    /// The identity of the instance.
     pub instance: Known<Instance>,
-    /// `on-demand`, `spot`, ...; `None` when IMDS has none.
+    /// `on-demand`, `spot`, ...; `None` if IMDS has no value.
     pub life_cycle: Known<Option<String>>,
-    /// Where Auto Scaling wants the instance (`InService`, `Warmed:Stopped`, ...); `None` outside a group.
+    /// The target lifecycle state (`InService`, `Warmed:Stopped`, ...); `None` outside of an Auto Scaling group.
     pub target_state: Known<Option<String>>,
-    /// Tags of the instance.
-    pub tags: Known<InstanceTags>,
-    /// Why a source could not be read that may have named the cluster.
+    pub(crate) tags: Known<InstanceTags>,
+    /// Why a source that might have named the cluster could not be read.
     pub unread: Option<String>,
-    /// The clusters of this account and region, where a setting asked for them.
+    /// The clusters of this account and region; `None` if no setting needs them.
     pub clusters: Option<Vec<Cluster>>,
-    /// The host.
-    pub host: Host,
+    pub(crate) host: Host,
 }
 
-/// What keeps a cluster from being the wanted one: tags that it does not carry, or its status. Empty for a match.
-pub fn lacks(cluster: &Cluster, wanted: &BTreeMap<String, String>) -> Vec<String> {
+/// Why a cluster does not match: missing tags, or its status. Empty if it matches.
+pub fn mismatches(cluster: &Cluster, wanted: &BTreeMap<String, String>) -> Vec<String> {
     let missing = wanted.iter().filter(|(key, value)| cluster.tags.get(*key) != Some(value));
-    let inactive = (cluster.status != "ACTIVE").then(|| format!("it is {}", cluster.status));
-    missing.map(|(key, value)| format!("{key}={value}")).chain(inactive).collect()
+    let inactive = (cluster.status != "ACTIVE").then(|| format!("status {}", cluster.status));
+    missing.map(|(key, value)| format!("no tag {key}={value}")).chain(inactive).collect()
 }
 
-/// Whether user data may still write the agent's file: cloud-final is running or queued.
+/// Whether user data can still write `ecs.config`: cloud-final runs or is queued.
 pub fn user_data_may_run(cloud_final: &UnitState) -> bool {
     match cloud_final.active_state.as_deref() {
         Some("activating" | "reloading") => true,

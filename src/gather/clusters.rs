@@ -1,4 +1,5 @@
-//! The clusters of the account and region, with their tags: one list and one describe per hundred.
+//! Reads the clusters of the account and region with their tags: one ListClusters and one DescribeClusters call per 100
+//! clusters.
 
 use std::time::Duration;
 
@@ -8,9 +9,9 @@ use crate::retry::Deadline;
 
 const CALL: Duration = Duration::from_secs(30);
 
-/// All clusters.
+/// All clusters with a valid name.
 pub(super) async fn all(aws: &Aws, deadline: Deadline) -> Result<Vec<Cluster>, AwsError> {
-    // What cannot name a cluster is not asked for, and not chosen.
+    // An invalid name cannot be described or joined.
     let is_cluster = |name: &String| check("ECS_CLUSTER", name).is_ok();
     let mut arns = aws.list_clusters(Deadline::after(CALL).earliest(deadline)).await?;
     arns.retain(is_cluster);

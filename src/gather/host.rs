@@ -1,5 +1,7 @@
-//! The host itself: files byte for byte, units, devices. What cannot be read is unknown, but for `ecs.config`, which we
-//! are going to write: there it is an error.
+//! Reads the facts about the host: files byte for byte, units, devices.
+//!
+//! What cannot be read is unknown. `/etc/ecs/ecs.config` is the exception: apply writes it, so a failed read is an
+//! error.
 
 use crate::boundary::disk::{Disk, DiskError};
 use crate::boundary::systemd::{Systemd, SystemdError};
@@ -13,15 +15,15 @@ const VENDOR_SETTINGS: &str = "/usr/lib/ecs-bootstrap/config.d";
 const SETTINGS: &str = "/etc/ecs-bootstrap/config.toml";
 const MORE_SETTINGS: &str = "/etc/ecs-bootstrap/config.d";
 
-/// In one folder.
+/// The maximum number of settings files in a folder.
 const MOST_FILES: usize = 100;
 
-/// The settings files that there are, by rank and within it by name.
+/// The existing settings files, in ascending order of precedence: by rank, then by name.
 pub(super) fn settings_files(disk: &Disk) -> Result<Vec<(Rank, String)>, StageError> {
     let folder = |rank, path: &str| -> Result<Vec<(Rank, String)>, StageError> {
         let names = disk.list(path).map_err(StageError::ReadSettings)?;
         if names.iter().filter(|name| name.ends_with(".toml")).count() > MOST_FILES {
-            let what = format!("the folder has more than {MOST_FILES} settings files");
+            let what = format!("the folder contains more than {MOST_FILES} settings files");
             return Err(SettingsError { place: path.to_owned(), what, did_you_mean: None }.into());
         }
         Ok(names.iter().filter(|name| name.ends_with(".toml")).map(|name| (rank, format!("{path}/{name}"))).collect())
@@ -32,7 +34,7 @@ pub(super) fn settings_files(disk: &Disk) -> Result<Vec<(Rank, String)>, StageEr
     Ok(files)
 }
 
-/// Everything about the host.
+/// All facts about the host.
 pub(super) async fn host(disk: &Disk, systemd: &Result<Systemd, SystemdError>) -> Result<Host, StageError> {
     let boot_id = disk.read("/proc/sys/kernel/random/boot_id", 64);
     Ok(Host {
@@ -52,7 +54,7 @@ pub(super) async fn host(disk: &Disk, systemd: &Result<Systemd, SystemdError>) -
     })
 }
 
-/// The file that is going to be written.
+/// The current `/etc/ecs/ecs.config`, which apply may replace.
 pub(super) fn etc_config(disk: &Disk) -> Result<ConfigFile, StageError> {
     let state = disk.read_regular(ECS_CONFIG, LONGEST_FILE).map_err(StageError::Read)?;
     Ok(state.map_or_else(ConfigFile::default, |state| ConfigFile {
@@ -61,14 +63,14 @@ pub(super) fn etc_config(disk: &Disk) -> Result<ConfigFile, StageError> {
     }))
 }
 
-/// The AMI's file is only read, so what cannot be read of it is as absent, as it is for ecs-init.
+/// The AMI's own `ecs.config`. It is only read, so an unreadable file is treated as absent, as by ecs-init.
 fn vendor_config(disk: &Disk) -> ConfigFile {
     match disk.read(VENDOR_ECS_CONFIG, LONGEST_FILE) {
         Ok(bytes) => ConfigFile { bytes, modified: None },
         Err(error) => {
             tracing::warn!(
                 error = crate::redaction::error_chain(&error),
-                "the image's own ecs.config is not taken into account"
+                "file not read; the AMI's ecs.config is ignored"
             );
             ConfigFile::default()
         }

@@ -1,26 +1,28 @@
-//! What an agent and we have left on this host: files, lines, tasks, and whether an agent still runs.
+//! Finds what the agent and ecs-bootstrap left on this host: files, lines of `ecs.config`, tasks, and whether an agent
+//! runs.
 //!
-//! A symbolic link in place of a folder, and a folder that cannot be looked into, are facts here; decide judges them.
+//! In: the world. Out: [`Leftovers`]. A symbolic link in place of a folder and a folder that cannot be read are facts
+//! here; decide judges them.
 
 use crate::boundary::World;
 use crate::boundary::agent::{AgentError, Metadata, Task};
 use crate::boundary::disk::{Disk, DiskError};
 use crate::boundary::docker::DockerError;
 use crate::boundary::systemd::{Systemd, SystemdError};
-use crate::cleanup::{AgentRuns, DATA, FOLDERS, Interrupted, Left, Leftovers, OF_THIS_BOOT, RESET, Registered};
+use crate::cleanup::{AgentRuns, DATA, FOLDERS, Interrupted, Leftovers, NotRemoved, OF_THIS_BOOT, RESET, Registered};
 use crate::evidence::{Evidence, StageError};
 use crate::facts::{Known, Units, Written};
-use crate::host::{LONGEST_FILE, agent_config, saved_agent, units, written};
+use crate::host::{LONGEST_FILE, agent_config, read_or_log, saved_agent, units, written};
 use crate::plan::{ECS_CONFIG, Expectation, WRITTEN};
 use crate::probe;
 use crate::redaction::error_chain;
 use crate::retry::Deadline;
 
-/// On each container of a task (`agent/engine/docker_task_engine.go`, labelPrefix).
+/// The label of each container of a task (`agent/engine/docker_task_engine.go`, labelPrefix).
 const TASK_ARN: &str = "com.amazonaws.ecs.task-arn";
 
-/// Everything that the two commands decide by. `systemd` is `None` where none has booted from this root; `expectation` is
-/// what the last run of this boot knows of the instance.
+/// Everything that `prepare-image` and `reset-agent` base their decisions on. `systemd` is `None` if systemd did not
+/// boot from this root; `expectation` is the one of the last run of this boot.
 pub async fn leftovers(
     world: &World,
     systemd: Option<&Result<Systemd, SystemdError>>,
@@ -39,7 +41,7 @@ pub async fn leftovers(
     };
     let is_docker_down = units.as_ref().is_ok_and(|units| units.docker.active_state.as_deref() == Some("inactive"));
     leftovers.agent = agent(units);
-    leftovers.answers = metadata.is_ok() || matches!(&container, Ok(Some(container)) if container.running);
+    leftovers.agent_answers = metadata.is_ok() || matches!(&container, Ok(Some(container)) if container.running);
     leftovers.has_container = matches!(container, Ok(Some(_)));
     leftovers.registered = metadata.as_ref().ok().and_then(registered);
     leftovers.tasks = tasks(world, leftovers.registered.is_some(), is_docker_down, deadline).await;
@@ -49,7 +51,7 @@ pub async fn leftovers(
 
 fn files(disk: &Disk) -> Leftovers {
     let mut leftovers = Leftovers {
-        root: disk.named_root(),
+        root: disk.alternate_root(),
         found: Vec::new(),
         set_aside: Vec::new(),
         unreadable: Vec::new(),
@@ -58,7 +60,7 @@ fn files(disk: &Disk) -> Leftovers {
         ecs_config: Ok(None),
         written: Written::default(),
         agent: AgentRuns::NotBooted,
-        answers: false,
+        agent_answers: false,
         port_taken: None,
         registered: None,
         tasks: Known::Yes(Vec::new()),
@@ -67,9 +69,9 @@ fn files(disk: &Disk) -> Leftovers {
         interrupted: read_interrupted(disk),
     };
     for folder in FOLDERS {
-        let entries = leftovers.known(folder, disk.entries(folder));
+        let entries = leftovers.found_or_recorded(folder, disk.entries(folder));
         let entries = entries.unwrap_or_default();
-        // A volume for the state is part of the image. One for the logs may be everybody's.
+        // A mounted volume with the agent's state is part of the image. One with logs can be shared with other hosts.
         if folder != DATA && !entries.is_empty() && disk.is_mounted(folder) {
             leftovers.elsewhere.push(DiskError::Mounted { doing: "clear", path: folder.to_owned() });
         }
@@ -80,28 +82,29 @@ fn files(disk: &Disk) -> Leftovers {
         beside.iter().filter(|name| is_set_aside(name)).map(|name| format!("/var/lib/ecs/{name}")).collect();
     let single = leftovers.set_aside.clone().into_iter().chain(OF_THIS_BOOT.map(str::to_owned));
     for path in single {
-        let entry = leftovers.known(&path, disk.entry(&path));
+        let entry = leftovers.found_or_recorded(&path, disk.entry(&path));
         leftovers.found.extend(entry.flatten());
     }
     leftovers.written = written(disk);
     let config = disk.read_regular(ECS_CONFIG, LONGEST_FILE).map(|state| state.map(|state| state.bytes));
-    // Where no line is to be taken out, a file that cannot be read keeps nothing from being done.
-    leftovers.ecs_config = match leftovers.written.keys.is_empty() {
-        true => Ok(config.unwrap_or_default()),
-        false => config.map_err(StageError::Read),
+    // If ecs-bootstrap wrote no line of the file, an unreadable file does not prevent the cleanup.
+    leftovers.ecs_config = if leftovers.written.keys.is_empty() {
+        Ok(config.inspect_err(|error| tracing::debug!(error = error_chain(error), "file not read")).unwrap_or_default())
+    } else {
+        config.map_err(StageError::Read)
     };
     let record = disk.read(WRITTEN, LONGEST_FILE).err();
-    leftovers.unreadable.extend(record.map(|error| Left { path: WRITTEN.to_owned(), why: error_chain(&error) }));
+    leftovers.unreadable.extend(record.map(|error| NotRemoved { path: WRITTEN.to_owned(), why: error_chain(&error) }));
     leftovers
 }
 
 impl Leftovers {
-    /// What was found, or nothing, with the reason kept where it belongs.
-    fn known<T>(&mut self, path: &str, found: Result<T, DiskError>) -> Option<T> {
+    /// The value, or `None` and the error is recorded in the leftovers.
+    fn found_or_recorded<T>(&mut self, path: &str, found: Result<T, DiskError>) -> Option<T> {
         match found {
             Ok(found) => return Some(found),
             Err(error @ DiskError::Symlink { .. }) => self.elsewhere.push(error),
-            Err(error) => self.unreadable.push(Left { path: path.to_owned(), why: error_chain(&error) }),
+            Err(error) => self.unreadable.push(NotRemoved { path: path.to_owned(), why: error_chain(&error) }),
         }
         None
     }
@@ -117,8 +120,9 @@ fn is_set_aside(name: &str) -> bool {
 }
 
 fn read_interrupted(disk: &Disk) -> Option<Interrupted> {
-    let bytes = disk.read(RESET, LONGEST_FILE).ok().flatten()?;
-    serde_json::from_slice(&bytes).ok()
+    let bytes = read_or_log(disk, RESET)?;
+    let parsed = serde_json::from_slice(&bytes);
+    parsed.inspect_err(|error| tracing::debug!(%error, path = RESET, "invalid record ignored")).ok()
 }
 
 fn agent(units: Result<Units, SystemdError>) -> AgentRuns {
@@ -134,32 +138,34 @@ fn registered(metadata: &Metadata) -> Option<Registered> {
     (!container_instance_arn.is_empty()).then_some(Registered { cluster, container_instance_arn })
 }
 
-/// What docker and a registered agent say together: containers outlive their agent, and an agent knows of tasks whose
-/// containers have yet to start. Where only one of them answers, its word counts; where neither does, nothing is known.
+/// The running tasks, from docker and from a registered agent. Both are needed: containers keep running without their
+/// agent, and the agent knows tasks whose containers have not started yet. If only one of them answers, its list is
+/// used; if none does, the tasks are unknown.
 async fn tasks(world: &World, is_registered: bool, is_docker_down: bool, deadline: Deadline) -> Known<Vec<Task>> {
-    let known = match is_registered {
-        true => world.agent.tasks(deadline).await.and_then(|claim| claim.trusted(|_| None)).map(Some),
-        false => Ok(None),
+    let of_agent = if is_registered {
+        world.agent.tasks(deadline).await.and_then(|claim| claim.trusted(|_| None)).map(Some)
+    } else {
+        Ok(None)
     };
-    let running = world.docker.running(TASK_ARN, deadline).await;
-    let (agents, dockers) = match (known, running) {
-        (Ok(agents), Ok(labels)) => (agents, labels),
-        // A list of the agent is complete, and one of docker has every container.
-        (Ok(Some(agents)), Err(_)) => (Some(agents), Vec::new()),
+    let of_docker = world.docker.running(TASK_ARN, deadline).await;
+    let (of_agent, of_docker) = match (of_agent, of_docker) {
+        (Ok(tasks), Ok(labels)) => (tasks, labels),
+        // The agent's list is complete, and docker lists every running container: each is sufficient alone.
+        (Ok(Some(tasks)), Err(_)) => (Some(tasks), Vec::new()),
         (Err(_), Ok(labels)) => (None, labels),
-        // A docker that was stopped has stopped its containers; one that died has not.
+        // A docker that was stopped also stopped its containers; one that crashed did not.
         (Ok(None), Err(DockerError::NoSocket { .. })) => return Known::Yes(Vec::new()),
         (Ok(None), Err(DockerError::Refused { .. })) if is_docker_down => return Known::Yes(Vec::new()),
         (Ok(None), Err(error)) => return Known::Unknown(error_chain(&error)),
-        (Err(agents), Err(dockers)) => {
-            return Known::Unknown(format!("{}; {}", error_chain(&agents), error_chain(&dockers)));
+        (Err(agent_error), Err(docker_error)) => {
+            return Known::Unknown(format!("{}; {}", error_chain(&agent_error), error_chain(&docker_error)));
         }
     };
-    let agents = agents.unwrap_or_default();
-    // A container of a task that the agent has stopped is on its way down.
-    let is_new = |task: &Task| agents.iter().all(|known| known.arn != task.arn);
-    let mut tasks: Vec<Task> = dockers.iter().filter_map(of_labels).filter(is_new).collect();
-    tasks.extend(agents.iter().filter(|task| task.known_status != "STOPPED").cloned());
+    let of_agent = of_agent.unwrap_or_default();
+    // The agent's status takes precedence: a container of a task that the agent has stopped is about to end.
+    let is_new = |task: &Task| of_agent.iter().all(|known| known.arn != task.arn);
+    let mut tasks: Vec<Task> = of_docker.iter().filter_map(of_labels).filter(is_new).collect();
+    tasks.extend(of_agent.iter().filter(|task| task.known_status != "STOPPED").cloned());
     tasks.sort_by(|one, other| one.arn.cmp(&other.arn));
     tasks.dedup();
     Known::Yes(tasks)

@@ -1,4 +1,4 @@
-//! Instance metadata: after the token, everything at once that the settings in force can use.
+//! Reads instance metadata: all values that the settings can use, in parallel.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -18,32 +18,32 @@ use crate::settings::{Settings, Switch, TagsCluster, TagsSettings};
 const DOCUMENT: &str = "dynamic/instance-identity/document";
 const LIFE_CYCLE: &str = "meta-data/instance-life-cycle";
 const TAGS: &str = "meta-data/tags/instance";
-/// How long what is only useful may take longer than what is needed.
+/// How long the optional answers are waited for after the required answers have arrived.
 const GRACE: Duration = Duration::from_secs(3);
-/// How often an answer that breaks off is asked for.
+/// How often a truncated identity document is requested.
 const ATTEMPTS: u32 = 4;
 const AGAIN: Policy = Policy { first: Duration::from_millis(100), longest: Duration::from_secs(1) };
-/// Twice as many as an instance may have with those that AWS sets; each is a question of its own.
+/// Twice the number of tags that an instance can have, including those that AWS sets. Each tag is a request of its own.
 const MOST_TAGS: usize = 200;
-const NOT_ASKED: &str = "no setting asks for it";
+const NOT_ASKED: &str = "no setting needs it";
 
-/// What IMDS told.
+/// The values from instance metadata.
 #[derive(Debug)]
 pub struct Metadata {
     /// The identity document.
     pub instance: Known<Instance>,
     /// `on-demand`, `spot`, ...
     pub life_cycle: Known<Option<String>>,
-    /// Where Auto Scaling wants the instance.
+    /// The target lifecycle state in the Auto Scaling group.
     pub target_state: Known<Option<String>>,
-    /// Tags, where metadata has them.
+    /// The instance tags, if they are allowed in metadata.
     pub tags: Known<InstanceTags>,
-    /// User data, whoever's it is.
+    /// The user data, for cloud-init or for ecs-bootstrap.
     pub user_data: Option<Vec<u8>>,
 }
 
 impl Metadata {
-    /// Nothing is known, for this reason.
+    /// Metadata in which each value is unknown for the same reason.
     pub(super) fn unknown(why: &StageError) -> Metadata {
         let why = crate::redaction::error_chain(why);
         Metadata {
@@ -56,7 +56,7 @@ impl Metadata {
     }
 }
 
-/// Reads it. The identity document carries most values, so little else is asked for.
+/// Reads the metadata. The identity document contains most values, so few other paths are requested.
 pub(super) async fn read(imds: &Imds, settings: &Settings, deadline: Deadline) -> Result<Metadata, StageError> {
     let prefix = &settings.tags_prefix.value;
     let with_tags = settings.tags_settings.value != TagsSettings::None;
@@ -67,25 +67,25 @@ pub(super) async fn read(imds: &Imds, settings: &Settings, deadline: Deadline) -
     };
     let with_cluster = with_tags && settings.tags_cluster.value != TagsCluster::Never;
     let cluster_get = async { if with_cluster { imds.get(&cluster_path, deadline).await } else { Ok(None) } };
-    let needed = try_join4(get(DOCUMENT, true), get("user-data", true), get(TAGS, with_tags), cluster_get);
-    let useful = join(
+    let required = try_join4(get(DOCUMENT, true), get("user-data", true), get(TAGS, with_tags), cluster_get);
+    let optional_answers = join(
         get(LIFE_CYCLE, settings.derive.spot.value == Switch::Auto),
         get(TARGET_STATE, settings.derive.warm_pool.value == Switch::Auto),
     );
-    let (needed, useful) = with_grace(needed, useful).await;
-    let (document, user_data, listing, cluster) = needed?;
-    let (life_cycle, target_state) = useful.unzip();
+    let (required, optional_answers) = with_grace(required, optional_answers).await;
+    let (document, user_data, listing, cluster) = required?;
+    let (life_cycle, target_state) = optional_answers.unzip();
     let instance = identity(imds, document.unwrap_or_default(), deadline).await?;
-    let asked = |switch: Switch, answer: Option<Result<Option<Vec<u8>>, ImdsError>>| match (switch, answer) {
+    let optional = |switch: Switch, answer: Option<Result<Option<Vec<u8>>, ImdsError>>| match (switch, answer) {
         (Switch::Auto, Some(answer)) => Known::from_result(answer.map(|answer| answer.map(text))),
         (Switch::Auto, None) => Known::Unknown("instance metadata did not answer in time".to_owned()),
         _ => Known::Unknown(NOT_ASKED.to_owned()),
     };
     let tags = match listing {
         _ if !with_tags => Known::Unknown("`tags.settings` is `none`".to_owned()),
-        None => Known::Unknown("tags are not allowed in instance metadata".to_owned()),
+        None => Known::Unknown("tags in instance metadata are not enabled".to_owned()),
         Some(listing) if listing.split(|byte| *byte == b'\n').count() > MOST_TAGS => {
-            return Err(StageError::NotMetadata { path: TAGS, expected: "the keys of an instance's tags, at most 50" });
+            return Err(StageError::NotMetadata { path: TAGS, expected: "a list of at most 50 tag keys" });
         }
         Some(listing) => {
             let cluster = cluster.map(|value| (cluster_tag, text(value)));
@@ -94,14 +94,14 @@ pub(super) async fn read(imds: &Imds, settings: &Settings, deadline: Deadline) -
     };
     Ok(Metadata {
         instance: Known::Yes(instance),
-        life_cycle: asked(settings.derive.spot.value, life_cycle),
-        target_state: asked(settings.derive.warm_pool.value, target_state),
+        life_cycle: optional(settings.derive.spot.value, life_cycle),
+        target_state: optional(settings.derive.warm_pool.value, target_state),
         tags,
         user_data,
     })
 }
 
-/// The identity document. One that breaks off is asked for again.
+/// Parses the identity document. A truncated document is requested again.
 async fn identity(imds: &Imds, document: Vec<u8>, deadline: Deadline) -> Result<Instance, StageError> {
     let first = RefCell::new(Some(document));
     let answer = until(deadline, AGAIN, async |attempts| {
@@ -113,25 +113,27 @@ async fn identity(imds: &Imds, document: Vec<u8>, deadline: Deadline) -> Result<
                 Err(error) => return Step::Stop(error.into()),
             },
         };
-        let stop = StageError::NotMetadata { path: DOCUMENT, expected: "an instance identity document" };
+        let invalid = StageError::NotMetadata { path: DOCUMENT, expected: "an instance identity document" };
         match Instance::read(&document) {
             Ok(instance) => Step::Done(instance),
-            Err(error) if error.is_eof() && !document.is_empty() && attempts < ATTEMPTS => Step::Again(stop),
-            Err(_) => Step::Stop(stop),
+            Err(error) if error.is_eof() && !document.is_empty() && attempts < ATTEMPTS => Step::Retry(invalid),
+            Err(_) => Step::Stop(invalid),
         }
     });
     answer.await.map_err(|gave_up| gave_up.last)
 }
 
-/// Both, but once the needed answers are there the useful ones have only [`GRACE`] left; `None` when they did not come.
-async fn with_grace<N, U>(needed: impl Future<Output = N>, useful: impl Future<Output = U>) -> (N, Option<U>) {
-    match select(pin!(needed), pin!(useful)).await {
-        Either::Left((needed, useful)) => (needed, within(Deadline::after(GRACE), useful).await.ok()),
-        Either::Right((useful, needed)) => (needed.await, Some(useful)),
+/// Waits for both. After the required answers have arrived, the optional ones get [`GRACE`]; `None` if they take
+/// longer.
+async fn with_grace<R, O>(required: impl Future<Output = R>, optional: impl Future<Output = O>) -> (R, Option<O>) {
+    match select(pin!(required), pin!(optional)).await {
+        Either::Left((required, optional)) => (required, within(Deadline::after(GRACE), optional).await.ok()),
+        Either::Right((optional, required)) => (required.await, Some(optional)),
     }
 }
 
-/// The tags that the listing names and that matter: ours, and those that become attributes.
+/// The values of the listed tags that are needed: those with the prefix of ecs-bootstrap, and those that become
+/// attributes.
 async fn instance_tags(
     imds: &Imds,
     settings: &Settings,
@@ -140,13 +142,13 @@ async fn instance_tags(
     deadline: Deadline,
 ) -> Result<InstanceTags, ImdsError> {
     let known = cluster.as_ref().map(|(key, _)| key.clone());
-    let matters = |key: &&str| {
+    let is_needed = |key: &&str| {
         let rest = key.strip_prefix(settings.tags_prefix.value.as_str());
-        let ours = rest.is_some_and(|rest| ![VERDICT_TAG, CAUSE_TAG].contains(&rest));
-        let attribute = settings.derive.attributes.value.iter().any(|wanted| wanted == key);
-        (ours || attribute) && is_metadata_key(key) && known.as_deref() != Some(key)
+        let is_setting = rest.is_some_and(|rest| ![VERDICT_TAG, CAUSE_TAG].contains(&rest));
+        let is_attribute = settings.derive.attributes.value.iter().any(|wanted| wanted == key);
+        (is_setting || is_attribute) && is_metadata_key(key) && known.as_deref() != Some(key)
     };
-    let others = listing.lines().map(str::trim).filter(matters);
+    let others = listing.lines().map(str::trim).filter(is_needed);
     let others = try_join_all(others.map(|key| async move {
         let value = imds.get(&format!("{TAGS}/{key}"), deadline).await?;
         Ok::<_, ImdsError>(value.map(|value| (key.to_owned(), text(value))))
@@ -155,7 +157,7 @@ async fn instance_tags(
     Ok(InstanceTags { place: "IMDS", tags })
 }
 
-/// Asks for what only settings of a later rank (user data, tags) want.
+/// Reads the values that only settings from user data or tags need. These settings are known after the first requests.
 pub(super) async fn complete(imds: &Imds, settings: &Settings, facts: &mut Facts, deadline: Deadline) {
     let unasked = |fact: &Known<Option<String>>| matches!(fact, Known::Unknown(why) if why == NOT_ASKED);
     let wanted = [
@@ -169,7 +171,7 @@ pub(super) async fn complete(imds: &Imds, settings: &Settings, facts: &mut Facts
     .await;
 }
 
-/// A tag's value is kept to the letter, but for the line end that some servers append.
+/// The answer as text, unchanged except for the line break that some servers append.
 fn text(bytes: Vec<u8>) -> String {
     let text = String::from_utf8_lossy(&bytes);
     text.strip_suffix('\n').unwrap_or(&text).to_owned()

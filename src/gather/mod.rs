@@ -1,5 +1,7 @@
-//! Reads what decide needs: metadata, tags, clusters, the host. It asks at once what does not depend on an answer, asks
-//! nothing that the settings cannot use, and decides nothing.
+//! The stage `gather`: reads everything that decide needs, from instance metadata, tags, clusters and the host.
+//!
+//! In: the world and the settings of files, environment and command line. Out: all settings, and [`Facts`]. Independent
+//! requests run in parallel, and a value that no setting needs is not requested. It decides nothing.
 
 mod clusters;
 mod host;
@@ -14,40 +16,39 @@ use crate::boundary::World;
 use crate::boundary::aws::{Aws, AwsError};
 use crate::boundary::systemd::{Systemd, SystemdError};
 use crate::evidence::StageError;
-use crate::facts::{Facts, Host, Known, lacks};
+use crate::facts::{Facts, Host, Known, mismatches};
 use crate::host::agent_config;
 use crate::ownership;
 use crate::retry::Deadline;
 use crate::settings::fragment::Fragment;
-use crate::settings::merge::{merge, unheard};
+use crate::settings::merge::{ignored_cluster_tags, merge};
 use crate::settings::{Rank, Settings, Source, TagsApi, TagsCluster, TagsSettings, Warning, user_data};
 
 pub use leftovers::leftovers;
 pub use metadata::Metadata;
 
-/// All that was gathered: the settings of every rank, and the facts.
+/// The result of gather: the settings of all ranks, and the facts.
 #[derive(Debug)]
 pub struct Gathered {
-    /// Merged from every rank.
+    /// The settings, merged by precedence.
     pub settings: Settings,
-    /// What is true.
-    pub facts: Facts,
-    /// What works, but may not be meant.
+    pub(crate) facts: Facts,
+    /// Settings that are valid but probably not intended.
     pub warnings: Vec<Warning>,
-    /// Why a source could not be read that may have named the cluster. A plan without it may do all the same.
+    /// Why a source that might have named the cluster could not be read. decide may still make a plan without it.
     pub unread: Option<StageError>,
-    /// The connection that the units were read by.
+    /// The connection to systemd that the units were read with.
     pub systemd: Result<Systemd, SystemdError>,
 }
 
-/// Of all settings files together. Each key takes some hundred bytes of memory.
+/// The size limit in bytes of all settings files together. Each key takes some hundred bytes of memory.
 const LONGEST_SETTINGS: usize = crate::host::LONGEST_FILE;
 
-/// What is said on this host: files of ours by rank. Environment and command line come from the caller.
+/// The settings files of this host, by rank. The caller adds environment and command line.
 pub fn local_settings(world: &World) -> Result<Vec<Fragment>, StageError> {
     let mut fragments = Vec::new();
     let mut left = LONGEST_SETTINGS;
-    for (kind, path) in host::settings_files(&world.disk)? {
+    for (rank, path) in host::settings_files(&world.disk)? {
         let Some(bytes) = world.disk.read(&path, left).map_err(StageError::ReadSettings)? else {
             continue;
         };
@@ -57,13 +58,14 @@ pub fn local_settings(world: &World) -> Result<Vec<Fragment>, StageError> {
             what: format!("the file is not UTF-8 after byte {}", error.utf8_error().valid_up_to()),
             did_you_mean: None,
         })?;
-        fragments.push(Fragment::from_toml(&text, kind, &path)?);
+        fragments.push(Fragment::from_toml(&text, rank, &path)?);
     }
     Ok(fragments)
 }
 
-/// Reads everything. `bus` is how long systemd has to take a connection; `fragments` are the files', the environment's
-/// and the command line's; `deadline` is the run's.
+/// Reads everything. `bus` is the time limit for the connection to systemd; `fragments` are the settings of files,
+/// environment and command line; `deadline` is the deadline of the run. With `without_metadata` failed requests to the
+/// metadata service are not an error.
 pub async fn facts(
     world: &World,
     bus: Duration,
@@ -71,7 +73,7 @@ pub async fn facts(
     deadline: Deadline,
     without_metadata: bool,
 ) -> Result<Gathered, StageError> {
-    // Variables of the agent may be many, and count only in the end.
+    // There can be many agent variables, and none is needed before the end.
     let early = Settings { agent: BTreeMap::new(), ..merge(&fragments) };
     let imds_deadline = Deadline::after(early.imds_deadline.value).earliest(deadline);
     let host = async {
@@ -83,15 +85,15 @@ pub async fn facts(
     let host = host?;
     let (metadata, unread) = match metadata {
         Ok(metadata) => (metadata, None),
-        Err(stop) if without_metadata => (Metadata::unknown(&stop), Some(stop)),
-        Err(stop) => return Err(stop),
+        Err(error) if without_metadata => (Metadata::unknown(&error), Some(error)),
+        Err(error) => return Err(error),
     };
     let id = metadata.instance.get().map(|instance| instance.instance_id.clone());
-    // The first of its rank: who says it again is heard.
-    fragments.insert(0, of_earlier(&host, id.as_deref()));
-    let of_file = fragments.len();
+    // Lowest within its rank: any later entry of the same rank overrides it.
+    fragments.insert(0, of_earlier_run(&host, id.as_deref()));
+    let file_index = fragments.len();
     fragments.push(of_ecs_config(&host));
-    fragments.extend(user_data_of_ours(&metadata)?);
+    fragments.extend(user_data_settings(&metadata)?);
     let mut facts = Facts {
         instance: metadata.instance,
         life_cycle: metadata.life_cycle,
@@ -105,22 +107,22 @@ pub async fn facts(
     gathering.add_instance_tags(&mut facts, &early).await?;
     gathering.add_clusters(&mut facts, &early).await?;
     metadata::complete(&world.imds, &merge(&gathering.fragments), &mut facts, imds_deadline).await;
-    // User data may have written meanwhile, and what is decided replaces the file.
+    // User data may have changed the file during the requests, and the plan must be based on the current content.
     facts.host.etc_config = host::etc_config(&world.disk)?;
-    gathering.fragments[0] = of_earlier(&facts.host, id.as_deref());
-    gathering.fragments[of_file] = of_ecs_config(&facts.host);
-    facts.unread = gathering.unread.as_ref().map(|stop| crate::redaction::error_chain(stop));
+    gathering.fragments[0] = of_earlier_run(&facts.host, id.as_deref());
+    gathering.fragments[file_index] = of_ecs_config(&facts.host);
+    facts.unread = gathering.unread.as_ref().map(|error| crate::redaction::error_chain(error));
     let settings = merge(&gathering.fragments);
-    gathering.warnings.extend(unheard(&gathering.fragments, &settings));
+    gathering.warnings.extend(ignored_cluster_tags(&gathering.fragments, &settings));
     let of_fragments = gathering.fragments.into_iter().flat_map(|fragment| fragment.warnings);
     let warnings = gathering.warnings.into_iter().chain(of_fragments).collect();
     Ok(Gathered { settings, facts, warnings, unread: gathering.unread, systemd })
 }
 
-/// The cluster that a command line or an environment of before has named.
-fn of_earlier(host: &Host, instance_id: Option<&str>) -> Fragment {
-    match (&host.written.cluster_said, ownership::own_cluster(host, instance_id)) {
-        (Some(said), Some(cluster)) => Fragment::from_earlier(cluster, said.rank, &said.key),
+/// The cluster that the command line or the environment of an earlier run named.
+fn of_earlier_run(host: &Host, instance_id: Option<&str>) -> Fragment {
+    match (&host.written.cluster_source, ownership::own_cluster(host, instance_id)) {
+        (Some(source), Some(cluster)) => Fragment::from_earlier(cluster, source.rank, &source.key),
         _ => Fragment::default(),
     }
 }
@@ -130,10 +132,10 @@ fn of_ecs_config(host: &Host) -> Fragment {
     Fragment::from_ecs_config(foreign.iter().map(|f| (f.path, f.key.as_str(), f.value.as_str())))
 }
 
-fn user_data_of_ours(metadata: &Metadata) -> Result<Option<Fragment>, StageError> {
+fn user_data_settings(metadata: &Metadata) -> Result<Option<Fragment>, StageError> {
     const PLACE: &str = "user data";
     let Some(bytes) = &metadata.user_data else { return Ok(None) };
-    let text = user_data::ours(bytes).map_err(|error| crate::settings::SettingsError {
+    let text = user_data::settings_in(bytes).map_err(|error| crate::settings::SettingsError {
         place: PLACE.to_owned(),
         what: error.to_string(),
         did_you_mean: None,
@@ -162,13 +164,13 @@ impl Gathering<'_> {
         Ok(self.world.aws(region).await?)
     }
 
-    /// Tags from IMDS, or from EC2 when IMDS has none and nothing above them names the cluster.
+    /// Adds the instance tags: from IMDS, or from EC2 if IMDS has none and no higher rank names the cluster.
     async fn add_instance_tags(&mut self, facts: &mut Facts, early: &Settings) -> Result<(), StageError> {
         if early.tags_settings.value == TagsSettings::None {
             return Ok(());
         }
         let so_far = merge(&self.fragments);
-        // Where a tag cannot choose the cluster any more, the API is not asked for one.
+        // The API is called only if a tag can still decide the cluster.
         let named_above = match so_far.tags_cluster.value {
             TagsCluster::Any => so_far.cluster.as_ref().is_some_and(|named| named.source.rank > Rank::InstanceTag),
             TagsCluster::Fallback => so_far.cluster.is_some() || !so_far.cluster_tags.value.is_empty(),
@@ -176,9 +178,9 @@ impl Gathering<'_> {
         };
         let may_ask = facts.tags.get().is_none() && so_far.tags_api.value == TagsApi::Auto && !named_above;
         if let (true, Known::Yes(instance)) = (may_ask, facts.instance.clone()) {
-            // Something else may name the cluster: then a tag is not waited for, and a refusal is a warning.
+            // If another source names the cluster, there is no wait for a tag, and an error is only a warning.
             let needed = so_far.cluster.is_none() && so_far.cluster_tags.value.is_empty();
-            let asked = tags::Asked {
+            let query = tags::TagsQuery {
                 instance: &instance,
                 prefix: &early.tags_prefix.value,
                 wait: needed.then_some(early.tags_wait.value),
@@ -189,7 +191,7 @@ impl Gathering<'_> {
                 },
             };
             let aws = self.aws(facts).await?;
-            match tags::from_api(&aws, asked, self.deadline).await {
+            match tags::from_api(&aws, query, self.deadline).await {
                 Ok(tags) => facts.tags = Known::Yes(tags),
                 Err(error) if needed => {
                     facts.tags = Known::Unknown(error.to_string());
@@ -212,12 +214,12 @@ impl Gathering<'_> {
     fn warn_of_tags(&mut self, error: &AwsError) {
         self.warnings.push(Warning {
             id: "tags-unknown",
-            text: format!("the instance's tags could not be read, and are not needed to name the cluster: {error}"),
+            text: format!("instance tags not read; another source names the cluster: {error}"),
             source: Some(Source::new(Rank::InstanceTag, "ec2:DescribeTags", "")),
         });
     }
 
-    /// Clusters, only where they are chosen by their tags; the chosen one's tags are settings too.
+    /// Adds the clusters, only if the cluster is chosen by tags. The tags of the chosen cluster are settings too.
     async fn add_clusters(&mut self, facts: &mut Facts, early: &Settings) -> Result<(), StageError> {
         let settings = merge(&self.fragments);
         if settings.cluster.is_some() || settings.cluster_tags.value.is_empty() || facts.instance.get().is_none() {
@@ -226,7 +228,7 @@ impl Gathering<'_> {
         let aws = self.aws(facts).await?;
         let clusters = clusters::all(&aws, self.deadline).await?;
         let wanted = &settings.cluster_tags.value;
-        let mut matching = clusters.iter().filter(|cluster| lacks(cluster, wanted).is_empty());
+        let mut matching = clusters.iter().filter(|cluster| mismatches(cluster, wanted).is_empty());
         if let (Some(one), None) = (matching.next(), matching.next()) {
             let (prefix, trust) = (&early.tags_prefix.value, early.tags_settings.value);
             let place = format!("cluster `{}`", one.name);

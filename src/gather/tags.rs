@@ -1,4 +1,4 @@
-//! Tags of the instance from EC2, which may show them some seconds late.
+//! Reads the instance's tags from the EC2 API, which can return new tags some seconds late.
 
 use std::time::{Duration, SystemTime};
 
@@ -8,20 +8,19 @@ use crate::retry::{Deadline, Policy, Step, until};
 
 /// DescribeTags is throttled per account: a fleet that boots together must not ask every second.
 const POLICY: Policy = Policy { first: Duration::from_secs(1), longest: Duration::from_secs(5) };
-/// One call, with the SDK's own retries.
+/// The limit for one call, including the SDK's retries.
 const CALL: Duration = Duration::from_secs(30);
-/// A role that is absent this long after the launch is not on its way.
+/// A role that is still absent this long after the launch is not expected to appear.
 const ROLE_SETTLES: Duration = Duration::from_secs(60);
 
-/// What is asked.
-pub(super) struct Asked<'a> {
-    /// Whose tags.
+/// Which tags to read, and how long to wait for them.
+pub(super) struct TagsQuery<'a> {
     pub(super) instance: &'a Instance,
-    /// What the keys of ours begin with.
+    /// The prefix of the tags that are settings of ecs-bootstrap.
     pub(super) prefix: &'a str,
-    /// For how long an absent tag of ours is waited for; `None` to take what is there.
+    /// How long to wait for a tag that names the cluster; `None` to accept the first answer.
     pub(super) wait: Option<Duration>,
-    /// Whether somebody, user data for one, has named a cluster meanwhile: then a tag is not waited for.
+    /// Whether another source, such as user data, has named a cluster in the meantime. That ends the wait.
     pub(super) named_meanwhile: &'a dyn Fn() -> bool,
 }
 
@@ -30,30 +29,30 @@ enum Missing {
     Answer(AwsError),
 }
 
-/// The instance's tags. An error that may heal is asked again, and so is an answer without a tag of ours, for as long
-/// as `wait` says; then the answer stands as it is.
-pub(super) async fn from_api(aws: &Aws, asked: Asked<'_>, deadline: Deadline) -> Result<InstanceTags, AwsError> {
-    let waiting = Deadline::after(asked.wait.unwrap_or_default()).earliest(deadline);
-    let is_young = asked.instance.age(SystemTime::now()).is_none_or(|age| age < ROLE_SETTLES);
+/// Reads the instance's tags. The call is repeated for `wait` if it fails with a retryable error, or if the answer has
+/// no tag that names the cluster. After that the last answer is the result.
+pub(super) async fn from_api(aws: &Aws, query: TagsQuery<'_>, deadline: Deadline) -> Result<InstanceTags, AwsError> {
+    let waiting = Deadline::after(query.wait.unwrap_or_default()).earliest(deadline);
+    let is_young = query.instance.age(SystemTime::now()).is_none_or(|age| age < ROLE_SETTLES);
     let names_cluster =
-        |key: &String| key.strip_prefix(asked.prefix).is_some_and(|rest| rest == "cluster" || rest == "cluster-tags");
-    // An answer that the deadline cut off says less than the one before it.
+        |key: &String| key.strip_prefix(query.prefix).is_some_and(|rest| rest == "cluster" || rest == "cluster-tags");
+    // The error of an earlier call says more than a timeout at the deadline, so it takes its place.
     let mut before: Option<AwsError> = None;
     let answer = until(waiting, POLICY, async |_| {
         let call = Deadline::after(CALL).earliest(deadline);
-        match aws.instance_tags(&asked.instance.instance_id, call).await {
+        match aws.instance_tags(&query.instance.instance_id, call).await {
             Ok(tags) if tags.keys().any(names_cluster) => Step::Done(InstanceTags { place: "ec2:DescribeTags", tags }),
-            Ok(tags) if (asked.named_meanwhile)() => Step::Done(InstanceTags { place: "ec2:DescribeTags", tags }),
-            Ok(tags) => Step::Again(Missing::Tag(InstanceTags { place: "ec2:DescribeTags", tags })),
+            Ok(tags) if (query.named_meanwhile)() => Step::Done(InstanceTags { place: "ec2:DescribeTags", tags }),
+            Ok(tags) => Step::Retry(Missing::Tag(InstanceTags { place: "ec2:DescribeTags", tags })),
             Err(error) if matches!(error.kind, AwsErrorKind::NoCredentials) && !is_young => {
                 Step::Stop(Missing::Answer(error))
             }
             Err(error) if matches!(error.kind, AwsErrorKind::Timeout) && before.is_some() => {
-                Step::Again(Missing::Answer(before.take().unwrap_or(error)))
+                Step::Retry(Missing::Answer(before.take().unwrap_or(error)))
             }
             Err(error) if error.kind.is_retryable() => {
                 before = Some(error.clone());
-                Step::Again(Missing::Answer(error))
+                Step::Retry(Missing::Answer(error))
             }
             Err(error) => Step::Stop(Missing::Answer(error)),
         }

@@ -1,6 +1,6 @@
-//! Reads the files that configure the agent, and cloud-init's records of what it did.
+//! The file probe: reads the files that configure the agent, cloud-init's records, and the processes of user data.
 //!
-//! In: a disk. Out: the files as evidence, within a millisecond or two. What cannot be read is as absent.
+//! In: a disk. Out: evidence, within a few milliseconds. A file that cannot be read is logged and treated as absent.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -10,23 +10,23 @@ use crate::ecs_config::json_region;
 use crate::evidence::LongRun;
 use crate::evidence::files::{CloudInit, ConfigText, Files, Stray, output_failures, output_warnings};
 use crate::evidence::user_data::hash;
-use crate::host::{LONGEST_FILE, joined_cluster};
+use crate::host::{LONGEST_FILE, joined_cluster, known_or_log};
 use crate::plan::{AGENT_JSON, ECS_CONFIG, VENDOR_ECS_CONFIG};
 
-/// Written when cloud-init's last stage has ended; both are links into `/var/lib/cloud/data`.
+/// cloud-init writes this file at the end of its last stage. It is a link into `/var/lib/cloud/data`.
 pub(crate) const CLOUD_INIT_RESULT: &str = "/run/cloud-init/result.json";
-/// Written whenever a stage begins or ends.
+/// cloud-init writes this file at the begin and end of each stage. It is a link into `/var/lib/cloud/data`.
 pub(crate) const CLOUD_INIT_STATUS: &str = "/run/cloud-init/status.json";
 const OUTPUT: &str = "/var/log/cloud-init-output.log";
 const SCRIPTS_RAN: [&str; 2] =
     ["/var/lib/cloud/instance/sem/config_scripts_user", "/var/lib/cloud/instance/sem/config_scripts-user"];
-/// Where cloud-init puts the scripts that it finds in user data, and one made of `runcmd`.
+/// The folder of the scripts that cloud-init extracts from user data, and of the script that it makes of `runcmd`.
 const SCRIPTS: &str = "/var/lib/cloud/instance/scripts";
 const TAKEN: &str = "/var/lib/cloud/instance/user-data.txt";
-/// No record of cloud-init and no file that was meant to be `ecs.config` is longer.
+/// The size limit in bytes of a record of cloud-init and of a file that was meant to be `ecs.config`.
 const LONGEST_RECORD: usize = 256 * 1024;
 const OUTPUT_TAIL: usize = 32 * 1024;
-/// Where people put what belongs into `ecs.config`, besides its own folder.
+/// Paths outside of `/etc/ecs` at which users put the file by mistake.
 const ELSEWHERE: [&str; 6] = [
     "/etc/ecs.config",
     "/etc/ecs.conf",
@@ -35,7 +35,7 @@ const ELSEWHERE: [&str; 6] = [
     "/ecs.config",
     "/etc/amazon/ecs/ecs.config",
 ];
-/// Names in that folder that nobody expects the agent to read.
+/// Endings of backup and sample files in `/etc/ecs`. They are not meant to be read by the agent.
 const COPIES: [&str; 14] = [
     ".bak",
     ".backup",
@@ -52,14 +52,14 @@ const COPIES: [&str; 14] = [
     ".template",
     ".disabled",
 ];
-/// How many files beside it are looked at.
+/// The maximum number of files in `/etc/ecs` that are read.
 const MOST_STRAYS: usize = 20;
 
-/// Both `ecs.config` files, those beside them, and cloud-init's records.
+/// Reads both `ecs.config` files, files that may have been meant to be `ecs.config`, and cloud-init's records.
 pub(crate) fn files(disk: &Disk) -> Files {
     let config = |path: &'static str| {
         let bytes = read(disk, path, LONGEST_FILE)?;
-        Some(ConfigText::of(path, disk.modified(path).ok().flatten(), &bytes))
+        Some(ConfigText::of(path, known_or_log(disk.modified(path)), &bytes))
     };
     Files {
         is_examined: true,
@@ -72,7 +72,7 @@ pub(crate) fn files(disk: &Disk) -> Files {
 }
 
 fn read(disk: &Disk, path: &str, limit: usize) -> Option<Vec<u8>> {
-    disk.read(path, limit).ok().flatten()
+    known_or_log(disk.read(path, limit))
 }
 
 fn strays(disk: &Disk) -> Vec<Stray> {
@@ -87,7 +87,7 @@ fn strays(disk: &Disk) -> Vec<Stray> {
 fn cloud_init(disk: &Disk) -> CloudInit {
     let record = |path| read(disk, path, LONGEST_RECORD);
     let (status, result) = (record(CLOUD_INIT_STATUS), record(CLOUD_INIT_RESULT));
-    let output = disk.tail(OUTPUT, OUTPUT_TAIL).ok().flatten().map(|tail| tail.bytes).unwrap_or_default();
+    let output = known_or_log(disk.tail(OUTPUT, OUTPUT_TAIL)).map(|tail| tail.bytes).unwrap_or_default();
     CloudInit {
         output: output_failures(&output),
         warnings: output_warnings(&output),
@@ -98,15 +98,15 @@ fn cloud_init(disk: &Disk) -> CloudInit {
     }
 }
 
-/// A process of user data as /proc tells of it.
+/// A process of user data, from `/proc`.
 struct Process {
     parent: u32,
     name: String,
     age: Duration,
 }
 
-/// The process of user data that has run for the longest time, and what it waits for: names and ages, and never the
-/// arguments, which are user data.
+/// The oldest process of user data, and the process that it waits for. Only names and ages are read: the arguments are
+/// user data.
 pub(crate) fn long_run(disk: &Disk) -> Option<LongRun> {
     let uptime = seconds(&text(disk, "/proc/uptime")?)?;
     let numbers = disk.list("/proc").ok()?;
@@ -116,7 +116,7 @@ pub(crate) fn long_run(disk: &Disk) -> Option<LongRun> {
         .filter(|pid| text(disk, &format!("/proc/{pid}/cgroup")).is_some_and(|g| g.contains("/cloud-final.service")))
         .filter_map(|pid| Some((pid, process(&text(disk, &format!("/proc/{pid}/stat"))?, uptime)?)))
         .collect();
-    // cloud-init itself, and what copies its output into its log.
+    // cloud-init itself, and the process that copies its output into its log.
     let is_own = |process: &Process| ["cloud-init", "tee"].contains(&process.name.as_str());
     let feeds_tee = |pid: u32| processes.values().any(|child| child.parent == pid && child.name == "tee");
     let others = processes.iter().filter(|(pid, process)| !is_own(process) && !feeds_tee(**pid));
@@ -131,8 +131,9 @@ pub(crate) fn long_run(disk: &Disk) -> Option<LongRun> {
     Some(LongRun { pid: *pid, name: oldest.name.clone(), age: oldest.age, waits_for: last })
 }
 
+/// A file of `/proc` as text. An error is not logged: a process can end between the listing and the read.
 fn text(disk: &Disk, path: &str) -> Option<String> {
-    read(disk, path, LONGEST_RECORD).map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
+    disk.read(path, LONGEST_RECORD).ok().flatten().map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
 }
 
 fn seconds(uptime: &str) -> Option<Duration> {
@@ -140,7 +141,8 @@ fn seconds(uptime: &str) -> Option<Duration> {
     Duration::try_from_secs_f64(first).ok()
 }
 
-/// Of a line of `/proc/PID/stat` (proc_pid_stat(5)): name, parent and start, in hundredths of a second since the boot.
+/// Parses name, parent and age from a line of `/proc/PID/stat` (proc_pid_stat(5)). The start time in it is in
+/// hundredths of a second since the boot.
 fn process(stat: &str, uptime: Duration) -> Option<Process> {
     let (before, after) = (stat.split_once('(')?.1, stat.rsplit_once(')')?.1);
     let name = before.get(..before.rfind(')')?)?;

@@ -1,6 +1,7 @@
-//! Looks at the machine: space, memory, listeners, docker's own words.
+//! The host probe: disk space, memory, listeners, docker's answers and logs, SELinux denials.
 //!
-//! What costs a process (the journal) is asked only where a unit has failed.
+//! In: the world, and facts from earlier probes. Out: a [`HostState`]. The journal is read only if a unit has failed,
+//! because reading it starts a process.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -8,35 +9,34 @@ use futures_util::future::{join, join4};
 
 use crate::boundary::World;
 use crate::boundary::disk::Disk;
-use crate::boundary::journalctl::{self, Of};
+use crate::boundary::journalctl::{self, Source};
 use crate::boundary::kernel;
 use crate::boundary::systemd::UnitState;
 use crate::evidence::host::{HostState, denials, journal_of_last_start, not_json, oom_kills};
 use crate::facts::Units;
-use crate::host::device;
+use crate::host::{device, known_or_log};
 use crate::retry::Deadline;
 
-/// docker answers from memory; a daemon that needs longer hangs, or its host does.
+/// The limit for docker's answers. docker answers from memory, so a daemon that needs longer hangs, or its host does.
 const DOCKER: Duration = Duration::from_secs(3);
-/// Where docker, ecs-init and the agent write.
+/// The folders that docker, ecs-init and the agent write to.
 const FOLDERS: [&str; 6] = ["/", "/var/lib/docker", "/var/lib/ecs", "/etc/ecs", "/var/log", "/var/lib/containerd"];
 const DAEMON_JSON: &str = "/etc/docker/daemon.json";
 const AUDIT_LOG: &str = "/var/log/audit/audit.log";
-/// No `daemon.json` is longer, and of an audit log the end is enough.
+/// The size limit in bytes of `daemon.json`, and of the end of the audit log that is read.
 const LONGEST_FILE: usize = 256 * 1024;
-/// On each running container of a task (`agent/engine/docker_task_engine.go`).
+/// The label of each container of a task (`agent/engine/docker_task_engine.go`).
 const TASK_LABEL: &str = "com.amazonaws.ecs.task-arn";
 
-/// What is known before, and says what is worth a question.
+/// Facts from earlier probes that decide what this probe reads.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Look {
-    /// The units.
+pub(crate) struct HostContext {
     pub(crate) units: Option<Units>,
-    /// Whether a process may have been killed, so that the kernel's log is worth reading.
+    /// Whether a process may have been killed. Then the kernel's log is read.
     pub(crate) is_killed: bool,
 }
 
-/// Whether a unit has failed whose journal has not been read.
+/// Whether a unit has failed and its journal has not been read yet.
 pub(crate) fn wants_journal(units: &Units, seen: &HostState) -> bool {
     (is_failing(&units.docker) && seen.docker_journal.is_none())
         || (is_failing(&units.agent) && seen.agent_journal.is_none())
@@ -49,26 +49,26 @@ fn is_failing(unit: &UnitState) -> bool {
         || (is(&unit.active_state, "activating") && unit.restarts.is_some_and(|restarts| restarts > 0))
 }
 
-/// All of it, by the deadline.
-pub(crate) async fn host(world: &World, look: Look, deadline: Deadline) -> HostState {
+/// Runs the probe; ends at the deadline.
+pub(crate) async fn host(world: &World, context: HostContext, deadline: Deadline) -> HostState {
     let disk = &world.disk;
-    let units = look.units.as_ref();
+    let units = context.units.as_ref();
     let journal = async |unit: Option<&UnitState>| {
         let unit = unit.filter(|unit| is_failing(unit))?;
-        let lines = journalctl::lines(disk, Of::Unit(&unit.name, booted(disk)), deadline).await;
+        let lines = journalctl::lines(disk, Source::Unit(&unit.name, booted(disk)), deadline).await;
         Some(journal_of_last_start(&lines.unwrap_or_default()))
     };
     let enforcing = kernel::selinux_enforces(disk);
-    let audited = disk.tail(AUDIT_LOG, LONGEST_FILE).ok().flatten();
+    let audited = known_or_log(disk.tail(AUDIT_LOG, LONGEST_FILE));
     let is_failing = units.is_some_and(|units| is_failing(&units.docker) || is_failing(&units.agent));
-    let asks_kernel = look.is_killed || (enforcing == Some(true) && audited.is_none() && is_failing);
+    let needs_kernel_log = context.is_killed || (enforcing == Some(true) && audited.is_none() && is_failing);
     let kernel_log = async {
-        match asks_kernel {
-            true => journalctl::lines(disk, Of::Kernel, deadline).await.unwrap_or_default(),
-            false => String::new(),
+        if !needs_kernel_log {
+            return String::new();
         }
+        journalctl::lines(disk, Source::Kernel, deadline).await.unwrap_or_default()
     };
-    // Where that is not known, a connection might start it (docker.socket).
+    // If docker is not known to run, it is not asked: a connection could start it (docker.socket).
     let is_docker_up = units.is_some_and(|units| units.docker.active_state.as_deref() == Some("active"));
     let docker = async {
         if !is_docker_up {
@@ -90,7 +90,7 @@ pub(crate) async fn host(world: &World, look: Look, deadline: Deadline) -> HostS
         pressure: kernel::pressure(disk),
         docker_version,
         docker_list,
-        daemon_json: disk.read(DAEMON_JSON, LONGEST_FILE).ok().flatten().and_then(|bytes| not_json(&bytes)),
+        daemon_json: known_or_log(disk.read(DAEMON_JSON, LONGEST_FILE)).and_then(|bytes| not_json(&bytes)),
         docker_journal,
         agent_journal,
         oom_kills: oom_kills(&kernel_log),
@@ -101,7 +101,7 @@ pub(crate) async fn host(world: &World, look: Look, deadline: Deadline) -> HostS
     }
 }
 
-/// When this host was booted, in seconds since 1970; 0 where that is unknown.
+/// The boot time of this host in seconds since 1970; 0 if it is unknown.
 fn booted(disk: &Disk) -> u64 {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
     kernel::uptime(disk).map_or(0, |uptime| now.saturating_sub(uptime))

@@ -1,7 +1,7 @@
-//! The probes that verify and doctor run, each bounded in time, none disturbing the host.
+//! The probes that verify and doctor run. Each is limited in time and changes nothing on the host.
 //!
-//! In: the world. Out: a part of the evidence. Nothing here judges: what cannot be seen stays unknown. It stands beside
-//! the rooms as `host.rs` does, and knows the boundary and the nouns.
+//! In: the world. Out: a part of the evidence. A probe decides nothing: what it cannot observe stays unknown. Like
+//! `host.rs` this module is below the stages: it uses the boundary and the data types.
 
 mod files;
 mod host;
@@ -9,6 +9,6 @@ mod network_path;
 mod user_data;
 
 pub(crate) use self::files::{CLOUD_INIT_RESULT, CLOUD_INIT_STATUS, files, long_run};
-pub(crate) use self::host::{Look, host, wants_journal};
+pub(crate) use self::host::{HostContext, host, wants_journal};
 pub(crate) use self::network_path::{network, network_path};
 pub(crate) use self::user_data::user_data;

@@ -1,4 +1,6 @@
-//! Walks the way to AWS: name, route, proxy, TLS, clock, and the endpoints of the control plane.
+//! The network probe: DNS, routes, proxies, TLS, clock skew, and the endpoints of the control plane.
+//!
+//! In: the world, and the questions that the evidence leaves open. Out: a [`NetworkPath`].
 
 use std::time::Duration;
 
@@ -11,70 +13,74 @@ use crate::boundary::dns::Dns;
 use crate::boundary::net;
 use crate::boundary::proxy::{self, Proxy};
 use crate::boundary::tls::certificate;
-use crate::evidence::network_path::{ControlPlane, Names, NetworkPath, Proxied, Reached, Shown};
-use crate::evidence::proxies::{Told, in_file, of_agent};
+use crate::evidence::network_path::{
+    ControlPlane, DnsProbe, EndpointProbe, NetworkPath, PresentedCertificate, ProxyProbe,
+};
+use crate::evidence::proxies::{ProxySetting, in_file, of_agent};
 use crate::evidence::routes::{self, Routes};
 use crate::evidence::{NetworkProbe, NetworkQuestions};
-use crate::host::{LONGEST_FILE, agent_config};
+use crate::host::{agent_config, read_or_log};
 use crate::retry::Deadline;
 
-/// A question over the network takes no longer: connect(2) has shown by then what an egress problem looks like.
+/// The limit for each request over the network. A blocked egress shows in connect(2) within this time.
 const QUESTION: Duration = Duration::from_secs(3);
-/// There in every partition that resolves public names, and in no private zone of somebody's ECS.
+/// The second name to look up. It resolves in every partition that resolves public names, and no private hosted zone
+/// for ECS contains it.
 const OTHER_NAME: &str = "s3.amazonaws.com";
 const PUBLIC_ADDRESS: &str = "meta-data/public-ipv4";
-/// Where the units of docker and of the agent are told their environment, but for /usr, which nobody edits.
+/// The files and folders that set environment variables for docker's unit and for the agent's unit. `/usr` is left out,
+/// because users do not edit it.
 const DOCKER: [&str; 3] = ["/etc/systemd/system/docker.service.d", "/etc/sysconfig/docker", "/etc/default/docker"];
 const AGENT: [&str; 2] = ["/etc/systemd/system/ecs.service.d", "/etc/systemd/system/amazon-ecs.service.d"];
 
-/// All of it, by the deadline: always what lies here, and what was asked for.
+/// Runs the probe; ends at the deadline. Local files are always read, requests are sent only for the questions.
 pub(crate) async fn network_path(world: &World, ask: NetworkQuestions, deadline: Deadline) -> NetworkPath {
     let deadline = deadline.earliest(Deadline::after(QUESTION));
     let mut network_path = NetworkPath {
         routes: routes(&world.disk),
-        docker_proxy: told(&world.disk, &DOCKER).or_else(|| in_daemon_json(&world.disk)),
-        unit_proxy: told(&world.disk, &AGENT),
-        our_proxy: proxy::of_environment(),
+        docker_proxy: configured_proxy(&world.disk, &DOCKER).or_else(|| in_daemon_json(&world.disk)),
+        unit_proxy: configured_proxy(&world.disk, &AGENT),
+        own_proxy: proxy::of_environment(),
         ..NetworkPath::default()
     };
     let aws = clients(world, ask.region.as_deref()).await;
     if let Some(aws) = &aws {
         let endpoint = aws.ecs_endpoint().await;
         let through = endpoint.as_ref().and_then(|endpoint| of_agent(&agent_config(&world.disk), &endpoint.host));
-        let shown = endpoint.as_ref().filter(|_| ask.certificate && network_path.our_proxy.is_none());
+        let certificate_of = endpoint.as_ref().filter(|_| ask.certificate && network_path.own_proxy.is_none());
         let connect = endpoint.as_ref().zip(through.as_ref()).filter(|_| ask.proxy);
-        let (names, certificate, proxied, public_address, control_plane) = join5(
-            names(ask.names && endpoint.as_ref().is_some_and(Endpoint::is_name), deadline),
-            look_at(shown, deadline),
+        let (dns, certificate, proxied, public_address, control_plane) = join5(
+            dns_probe(ask.dns && endpoint.as_ref().is_some_and(Endpoint::is_name), deadline),
+            fetch_certificate(certificate_of, deadline),
             ask_proxy(connect, deadline),
             public_address(world, ask.public_address, deadline),
             control_plane(aws, ask.control_plane.as_ref(), endpoint.clone(), through.as_ref(), deadline),
         )
         .await;
-        (network_path.names, network_path.certificate, network_path.proxy) = (names, certificate, proxied);
+        (network_path.dns, network_path.certificate, network_path.proxy) = (dns, certificate, proxied);
         (network_path.public_address, network_path.control_plane) = (public_address, control_plane);
         network_path.api_clock = aws.clock_ahead();
-        network_path.host_roots = aws.trusts_host();
+        network_path.host_roots = aws.tried_host_roots();
     }
     if ask.certificate && network_path.certificate.is_none() {
-        network_path.certificate = Some(Shown { host: String::new(), certificate: None });
+        network_path.certificate = Some(PresentedCertificate { host: String::new(), certificate: None });
     }
     network_path.imds_clock = world.imds.clock_ahead();
     network_path.acs = match &network_path.control_plane {
-        Some(Ok(plane)) => plane.agent.as_ref().map(Reached::is_open),
+        Some(Ok(plane)) => plane.agent.as_ref().map(EndpointProbe::is_open),
         _ => None,
     };
     network_path
 }
 
-/// Name, address and connection of the ECS endpoint; `None` where the endpoint itself is not known.
+/// Name resolution and TCP connection to the ECS endpoint; `None` if the endpoint is unknown.
 pub(crate) async fn network(world: &World, region: Option<&str>) -> Option<NetworkProbe> {
     let endpoint = clients(world, region).await?.ecs_endpoint().await?;
     let (addresses, connected) = net::reach(&endpoint.host, endpoint.port, Deadline::after(QUESTION)).await;
     Some(NetworkProbe { host: endpoint.host, addresses, connected })
 }
 
-/// Those of this region, or where it is not known those that somebody has opened.
+/// The AWS clients for this region, or if it is unknown the clients that the run has already created.
 async fn clients(world: &World, region: Option<&str>) -> Option<Aws> {
     match region {
         Some(region) => world.aws(region).await.ok(),
@@ -83,73 +89,67 @@ async fn clients(world: &World, region: Option<&str>) -> Option<Aws> {
 }
 
 fn routes(disk: &Disk) -> Option<Routes> {
-    let read = |path: &str| {
-        let bytes = disk.read(path, LONGEST_FILE).ok().flatten();
-        bytes.map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
-    };
+    let read = |path: &str| read_or_log(disk, path).map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
     let v6 = |path| read(path).unwrap_or_default();
     routes::read(&read("/proc/net/route")?, &v6("/proc/net/ipv6_route"), &v6("/proc/net/if_inet6"))
 }
 
-/// The proxy that one of these files, or of the files in these folders, tells. The last one that does wins.
-fn told(disk: &Disk, places: &[&str]) -> Option<Told> {
+/// The proxy that is set in these files, or in the `.conf` files of these folders. The last one takes effect.
+fn configured_proxy(disk: &Disk, places: &[&str]) -> Option<ProxySetting> {
     let in_folder = |folder: &str| {
         let names = disk.list(folder).unwrap_or_default();
         names.into_iter().filter(|name| name.ends_with(".conf")).map(|name| format!("{folder}/{name}")).collect()
     };
-    let files = places.iter().flat_map(|place| match place.ends_with(".d") {
-        true => in_folder(place),
-        false => vec![(*place).to_owned()],
-    });
-    let read = |path: String| {
-        let bytes = disk.read(&path, LONGEST_FILE).ok().flatten()?;
-        in_file(&String::from_utf8_lossy(&bytes), &path)
-    };
+    let files = places
+        .iter()
+        .flat_map(|place| if place.ends_with(".d") { in_folder(place) } else { vec![(*place).to_owned()] });
+    let read = |path: String| in_file(&String::from_utf8_lossy(&read_or_log(disk, &path)?), &path);
     files.filter_map(read).next_back()
 }
 
-/// docker's own file of settings has a place for proxies too (dockerd, "Daemon proxy configuration").
-fn in_daemon_json(disk: &Disk) -> Option<Told> {
+/// The proxy in docker's own configuration file (dockerd, "Daemon proxy configuration").
+fn in_daemon_json(disk: &Disk) -> Option<ProxySetting> {
     const PLACE: &str = "/etc/docker/daemon.json";
-    let bytes = disk.read(PLACE, LONGEST_FILE).ok().flatten()?;
+    let bytes = read_or_log(disk, PLACE)?;
     let settings: serde_json::Value = serde_json::from_slice(&bytes).ok()?;
     let proxies = settings.get("proxies")?;
     let proxy = proxies.get("https-proxy").or_else(|| proxies.get("http-proxy"))?;
-    Some(Told { place: PLACE.to_owned(), proxy: Proxy::of(proxy.as_str()?)? })
+    Some(ProxySetting { place: PLACE.to_owned(), proxy: Proxy::of(proxy.as_str()?)? })
 }
 
-async fn names(is_asked: bool, deadline: Deadline) -> Option<Names> {
+async fn dns_probe(is_asked: bool, deadline: Deadline) -> Option<DnsProbe> {
     if !is_asked {
         return None;
     }
     let resolved = net::resolve(&Dns::default(), OTHER_NAME, deadline).await.map(drop);
-    Some(Names { servers: Dns::servers(), other: OTHER_NAME, resolved })
+    Some(DnsProbe { servers: Dns::servers(), other: OTHER_NAME, resolved })
 }
 
-async fn look_at(endpoint: Option<&Endpoint>, deadline: Deadline) -> Option<Shown> {
+async fn fetch_certificate(endpoint: Option<&Endpoint>, deadline: Deadline) -> Option<PresentedCertificate> {
     let endpoint = endpoint?;
     let certificate = certificate(&endpoint.host, endpoint.port, deadline).await;
-    Some(Shown { host: endpoint.host.clone(), certificate })
+    Some(PresentedCertificate { host: endpoint.host.clone(), certificate })
 }
 
-async fn ask_proxy(connect: Option<(&Endpoint, &Proxy)>, deadline: Deadline) -> Option<Proxied> {
-    let (endpoint, proxy) = connect.filter(|(_, proxy)| proxy.speaks_http)?;
+async fn ask_proxy(connect: Option<(&Endpoint, &Proxy)>, deadline: Deadline) -> Option<ProxyProbe> {
+    let (endpoint, proxy) = connect.filter(|(_, proxy)| proxy.is_plain_http)?;
     Some(through(proxy, endpoint, deadline).await)
 }
 
-async fn through(proxy: &Proxy, endpoint: &Endpoint, deadline: Deadline) -> Proxied {
+async fn through(proxy: &Proxy, endpoint: &Endpoint, deadline: Deadline) -> ProxyProbe {
     let outcome = proxy::connect(proxy, &endpoint.host, endpoint.port, deadline).await;
-    Proxied { proxy: proxy.clone(), host: endpoint.host.clone(), outcome }
+    ProxyProbe { proxy: proxy.clone(), host: endpoint.host.clone(), outcome }
 }
 
 async fn public_address(world: &World, is_asked: bool, deadline: Deadline) -> Option<bool> {
     if !is_asked {
         return None;
     }
-    world.imds.get(PUBLIC_ADDRESS, deadline).await.ok().map(|address| address.is_some())
+    let answer = world.imds.get(PUBLIC_ADDRESS, deadline).await;
+    answer.inspect_err(|error| tracing::debug!(%error, "public address not read")).ok().map(|address| address.is_some())
 }
 
-/// Both endpoints of the control plane, each tried as the agent would.
+/// Connects to both endpoints of the control plane in the same way as the agent.
 async fn control_plane(
     aws: &Aws,
     asked: Option<&(String, String)>,
@@ -169,14 +169,14 @@ async fn control_plane(
     Some(Ok(ControlPlane { api, agent, telemetry }))
 }
 
-async fn reach(endpoint: Option<Endpoint>, proxy: Option<&Proxy>, deadline: Deadline) -> Option<Reached> {
+async fn reach(endpoint: Option<Endpoint>, proxy: Option<&Proxy>, deadline: Deadline) -> Option<EndpointProbe> {
     let endpoint = endpoint?;
     if let Some(proxy) = proxy {
-        if !proxy.speaks_http {
+        if !proxy.is_plain_http {
             return None;
         }
-        return Some(Reached::Through(through(proxy, &endpoint, deadline).await));
+        return Some(EndpointProbe::ThroughProxy(through(proxy, &endpoint, deadline).await));
     }
     let (addresses, connected) = net::reach(&endpoint.host, endpoint.port, deadline).await;
-    Some(Reached::Directly(NetworkProbe { host: endpoint.host, addresses, connected }))
+    Some(EndpointProbe::Direct(NetworkProbe { host: endpoint.host, addresses, connected }))
 }

@@ -1,35 +1,34 @@
-//! What a secret looks like in free text, such as a line of a log, an error of a service or the name of a process.
+//! Finds secrets in free text by their form, for example in a log line, an error of a service or the name of a process.
 //!
-//! In: one line. Out: the line with [`REDACTED`] in place of each secret. Not every secret can be known by its form; these
-//! can: passwords of addresses, values after names that speak of secrets, values of variables that the agent does not
-//! know, options of commands, access keys, and long random text.
+//! In: one line. Out: the line with [`REDACTED`] in place of each secret. Not every secret has a form that shows what
+//! it is. These are found: passwords in URLs, values after names of secrets, values of variables that the agent does
+//! not know, options of commands, access keys, and long random text.
 
-/// What stands in place of a secret.
-pub const REDACTED: &str = "<redacted>";
+use super::names::{REDACTED, is_secret_name};
 use crate::agent_variables;
 
 /// Options of commands whose next word is secret.
 const OPTIONS: [&str; 3] = ["-p", "-u", "--user"];
-/// Names that are never the beginning of a sentence.
+/// Names of secrets that hide the text after their colon even if it reads like a sentence.
 const EXPLICIT: [&str; 10] =
     ["password", "passwd", "passphrase", "passwort", "pwd", "secret", "api-key", "apikey", "set-cookie", "cookie"];
-/// Parameters of a URL that hold a secret, beside those whose names speak of one.
+/// Parameters of a URL that hold a secret, besides those that [`is_secret_name`] knows.
 const PARAMETERS: [&str; 3] = ["sig", "code", "key"];
-/// How the ids of access keys begin (IAM User Guide, "IAM identifiers", unique ID prefixes).
+/// Prefixes of the ids of access keys (IAM User Guide, "IAM identifiers", unique ID prefixes).
 const KEYS: [&str; 2] = ["AKIA", "ASIA"];
-/// How tokens of other services begin: GitHub, GitLab, Slack, Stripe, and JSON web tokens.
+/// Prefixes of tokens of other services: GitHub, GitLab, Slack, Stripe, and JSON web tokens.
 const TOKENS: [&str; 9] = ["ghp_", "gho_", "ghs_", "github_pat_", "glpat-", "xoxb-", "xoxp-", "sk_live_", "eyJ"];
-/// Text that is random is at least this long.
-const RANDOM: usize = 24;
-/// What ends a value that stands without quotes.
+/// The shortest text that can count as random, in bytes.
+const SHORTEST_RANDOM: usize = 24;
+/// The characters that end a value without quotes.
 const ENDS: [char; 8] = [' ', '"', '\'', '`', ',', ';', '}', '\\'];
 
-/// The line without what looks like a secret. After a name that speaks of one, the rest of the line is left out: where its
-/// value ends is not known for certain.
+/// The line with each secret replaced. After the name of a secret, the rest of the line is replaced, because the end of
+/// the value is not certain.
 pub(super) fn without_secrets(text: &str) -> String {
     let shown = redacted(text);
     match decoded(text) {
-        // A secret that was encoded is found in what it stands for.
+        // An encoded secret is found in the decoded text.
         Some(plain) if shown == text => {
             let of_plain = redacted(&plain);
             if of_plain == plain { shown } else { of_plain }
@@ -38,7 +37,7 @@ pub(super) fn without_secrets(text: &str) -> String {
     }
 }
 
-/// The text with `%3A`, `\u0040` and `&quot;` as the characters that they mean; nothing where there are none.
+/// The text with `%3A`, `\u0040` and `&quot;` decoded. `None` if there are none.
 fn decoded(text: &str) -> Option<String> {
     if !text.contains('%') && !text.contains("\\u") && !text.contains("&quot;") {
         return None;
@@ -72,8 +71,8 @@ fn redacted(text: &str) -> String {
     let mut shown = String::with_capacity(text.len());
     let mut rest = text.as_str();
     let mut previous = String::new();
-    // How many bytes of the text are left where the run that was judged last ends: a run is judged once.
-    let mut judged = usize::MAX;
+    // The number of bytes after the run that was checked last. Each run is checked once.
+    let mut checked = usize::MAX;
     while !rest.is_empty() {
         let (word, after) = rest.split_at(rest.find(|c: char| !is_of_word(c)).unwrap_or(rest.len()));
         if word.is_empty() {
@@ -82,16 +81,14 @@ fn redacted(text: &str) -> String {
             rest = &rest[other..];
             continue;
         }
-        let run = match rest.len() <= judged {
-            true => &rest[..rest.find(|c: char| !is_of_run(c)).unwrap_or(rest.len())],
-            false => "",
-        };
+        let run =
+            if rest.len() <= checked { &rest[..rest.find(|c: char| !is_of_run(c)).unwrap_or(rest.len())] } else { "" };
         if !run.is_empty() {
-            judged = rest.len() - run.len();
+            checked = rest.len() - run.len();
         }
         if is_key(word) || is_random(run) {
             shown.push_str(REDACTED);
-            // The parts of a web token have dots between them.
+            // A web token has dots between its parts.
             let token = || rest.find(|c: char| !is_of_word(c) && c != '.').unwrap_or(rest.len());
             rest = &rest[if is_key(word) { token() } else { run.len() }..];
         } else if let Some(attached) = attached(word) {
@@ -126,7 +123,7 @@ fn redacted(text: &str) -> String {
     shown
 }
 
-/// The text without what stands before the `@` of an address: proxies are logged with their passwords.
+/// The text without the user and password before the `@` of a URL. Log lines contain proxies with their passwords.
 fn without_userinfo(text: &str) -> String {
     let mut shown = String::with_capacity(text.len());
     let mut rest = text;
@@ -145,8 +142,8 @@ fn without_userinfo(text: &str) -> String {
     shown + &without_bare_userinfo(rest)
 }
 
-/// Where the host begins after `://`, and whether what stands before it is hidden. A password may hold any character, also
-/// one that should have been encoded; what follows the colon of a host is a number.
+/// The byte where the host begins in the text after `://`, and whether the text before it is hidden. A password may
+/// contain any character, also one that should be encoded. Only a number may follow the colon of a host.
 fn authority(after: &str) -> (usize, bool) {
     let is_space = |c: char| c.is_whitespace();
     let word = &after[..after.find(is_space).unwrap_or(after.len())];
@@ -166,7 +163,7 @@ fn authority(after: &str) -> (usize, bool) {
     }
 }
 
-/// The same where no scheme stands before it: `user:password@host`, also as the value of a variable.
+/// The text without the user and password of `user:password@host` without a scheme, also as the value of a variable.
 fn without_bare_userinfo(text: &str) -> String {
     let is_end = |c: char| c.is_whitespace() || matches!(c, '"' | '\'' | '`' | '<' | '>' | '(' | ')');
     let mut shown = String::with_capacity(text.len());
@@ -184,7 +181,7 @@ fn without_bare_userinfo(text: &str) -> String {
     shown
 }
 
-/// After a name that speaks of a secret: how many bytes stand before the value, which has the rest of the line.
+/// If the value after this name is secret: the number of bytes before the value, which takes the rest of the line.
 fn value_of(name: &str, before: Option<char>, after: &str) -> Option<usize> {
     let lower = name.to_ascii_lowercase();
     let is_variable = name.len() > 2
@@ -192,7 +189,7 @@ fn value_of(name: &str, before: Option<char>, after: &str) -> Option<usize> {
         && name.bytes().all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit() || byte == b'_');
     let is_known = agent_variables::find(name).is_some_and(|variable| !variable.secret);
     let is_parameter = matches!(before, Some('?' | '&')) && PARAMETERS.contains(&lower.as_str());
-    let is_secret = agent_variables::is_secret(name) || is_parameter || EXPLICIT.contains(&lower.as_str());
+    let is_secret = is_secret_name(name) || is_parameter || EXPLICIT.contains(&lower.as_str());
     let is_quote = |c: char| matches!(c, '"' | '\'' | '`' | '\\' | '\u{201d}' | '\u{2019}');
     let index = after.starts_with('[').then(|| after.find(']')).flatten().map_or(0, |end| end + 1);
     let bare = after[index..].trim_start_matches(is_quote);
@@ -203,7 +200,7 @@ fn value_of(name: &str, before: Option<char>, after: &str) -> Option<usize> {
     {
         return Some(after.len() - after.trim_start_matches([' ', ':', '=']).len());
     }
-    // A value that names a secret, as in `{"name":"DB_PASSWORD","value":"x"}`.
+    // The name of a secret is itself a value, as in `{"name":"DB_PASSWORD","value":"x"}`.
     if is_secret && is_variable && is_quoted && bare.starts_with(',') {
         return Some(after.len() - bare.len());
     }
@@ -221,7 +218,8 @@ fn value_of(name: &str, before: Option<char>, after: &str) -> Option<usize> {
     Some(after.len() - value.trim_start_matches(|c: char| c.is_whitespace() || c == '\\').len())
 }
 
-/// Whether a sentence follows, as after an error code such as `ExpiredToken`, and not the value of a header or a key.
+/// Whether the text is a sentence, as after an error code such as `ExpiredToken`, and not the value of a header or a
+/// key.
 fn is_prose(value: &str) -> bool {
     let words: Vec<&str> = value.split_whitespace().take(4).collect();
     let is_word =
@@ -229,7 +227,7 @@ fn is_prose(value: &str) -> bool {
     value.starts_with(' ') && words.len() == 4 && words.iter().take(2).all(is_word)
 }
 
-/// Whether a value is shown by its length already: a text may pass here twice.
+/// Whether a value is already redacted. A text may be redacted twice.
 fn is_hidden(value: &str) -> bool {
     let end = value.find(ENDS).map_or(value.len(), |end| match value[end..].strip_prefix(" bytes>") {
         Some(_) => end + " bytes>".len(),
@@ -241,7 +239,8 @@ fn is_hidden(value: &str) -> bool {
     (is_count || value == REDACTED) && (after.is_empty() || after.starts_with(ENDS))
 }
 
-/// Where the value of an option ends: behind its quotes, else before a blank. One that is left open has all the rest.
+/// The byte where the value of an option ends: after the closing quote, or before a blank if it has no quotes. Without
+/// a closing quote it is the end of the text.
 fn value_end(value: &str) -> usize {
     let mut chars = value.char_indices();
     match chars.next() {
@@ -261,18 +260,19 @@ fn value_end(value: &str) -> usize {
     }
 }
 
-/// After an option such as that of `docker login -u ci -p hunter2`: how many bytes stand before its value. A path is none.
+/// After an option as in `docker login -u ci -p hunter2`: the number of bytes before its value. `None` if the option is
+/// not secret or a path follows.
 fn option_value(option: &str, after: &str) -> Option<usize> {
     let value = after.trim_start();
     let is_value =
         value.len() < after.len() && !value.is_empty() && !value.starts_with(['-', '/']) && !is_hidden(value);
-    (is_value && (OPTIONS.contains(&option) || (option.starts_with("--") && agent_variables::is_secret(option))))
+    (is_value && (OPTIONS.contains(&option) || (option.starts_with("--") && is_secret_name(option))))
         .then(|| after.len() - value.len())
 }
 
 /// Whether the word follows `Bearer` or another scheme of the header `Authorization`.
 fn is_after_scheme(previous: &str, shown: &str, word: &str) -> bool {
-    // `a basic string` is no header.
+    // `a basic string` is not a header.
     let is_name = previous.starts_with(|c: char| c.is_ascii_uppercase()) || previous == "bearer";
     let is_value = word.contains(|c: char| !c.is_ascii_lowercase());
     let is_apart = shown.trim_end_matches(['"', '\'', '\\']).ends_with([' ', '=', ':']);
@@ -281,7 +281,7 @@ fn is_after_scheme(previous: &str, shown: &str, word: &str) -> bool {
         && ["bearer", "basic", "negotiate", "digest"].contains(&previous.to_ascii_lowercase().as_str())
 }
 
-/// The option in a word such as `-phunter2`, whose value is a secret. `-pod` and `-user` are words.
+/// The option of a word such as `-phunter2`, whose rest is a secret. `-pod` and `-user` are not such words.
 fn attached(word: &str) -> Option<&str> {
     let value = word.strip_prefix("-p").or(word.strip_prefix("-u"))?;
     let is_value = value.len() >= 4 && value.contains(|c: char| c.is_ascii_digit() || c.is_ascii_uppercase());
@@ -303,20 +303,20 @@ fn is_key(word: &str) -> bool {
     word.len() >= 16 && KEYS.iter().any(|key| word.starts_with(key)) && word.bytes().all(|b| b.is_ascii_alphanumeric())
 }
 
-/// Letters of both cases and digits without a pattern, as base64 has them; ids in hex, paths and names of policies have
+/// Whether the text has letters of both cases and digits like base64. Hexadecimal ids, paths and names of policies do
 /// not.
 fn is_random(run: &str) -> bool {
     let count = |is: fn(&u8) -> bool| run.bytes().filter(is).count();
     let (lower, upper) = (count(u8::is_ascii_lowercase), count(u8::is_ascii_uppercase));
     let is_path = run.starts_with('/');
-    // As base64 has them at the end, also of a short `user:password`.
+    // Base64 with `=` at the end is also found if it is short, as that of `user:password`.
     let digits = count(u8::is_ascii_digit);
     let is_padded = run.len() >= 12
         && run.len().is_multiple_of(4)
         && run.ends_with('=')
         && lower.min(upper).min(digits) > 0
         && !run.trim_end_matches('=').contains(['=', '_']);
-    is_padded || run.len() >= RANDOM && !is_path && count(u8::is_ascii_digit) >= 3 && lower >= 3 && upper >= 3
+    is_padded || run.len() >= SHORTEST_RANDOM && !is_path && count(u8::is_ascii_digit) >= 3 && lower >= 3 && upper >= 3
 }
 
 #[cfg(test)]
@@ -324,7 +324,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_looks_like_a_secret_is_not_shown() {
+    fn a_secret_is_replaced() {
         for (text, expected) in [
             (
                 "proxyconnect tcp: http://u:hunter2@proxy:3128: down",
@@ -381,10 +381,11 @@ mod tests {
     }
 
     #[test]
-    fn what_an_error_says_is_shown_whole() {
+    fn an_error_without_a_secret_is_not_changed() {
         for text in [
             "ExpiredTokenException: The security token included in the request is expired",
-            "User: arn:aws:sts::111122223333:assumed-role/ecsInstanceRole/i-0123456789abcdef0 is not authorized to perform: ecs:RegisterContainerInstance",
+            "User: arn:aws:sts::111122223333:assumed-role/ecsInstanceRole/i-0123456789abcdef0 is not authorized to \
+             perform: ecs:RegisterContainerInstance",
             "arn:aws:ecs:eu-west-1:1:container-instance/prod/0123456789abcdef0123456789abcdef is inactive",
             "attach AmazonEC2ContainerServiceforEC2Role, RequestID: 3f2a9d64-55d5-4d3c-9f57-8d1f0a1b2c3d",
             "`ECS_RESERVED_MEMORY=70000` is more than the host has",
@@ -402,7 +403,7 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn no_text_can_break_it(text in "\\PC{0,60}", quoted in "[a-z=\":{}\\\\ @-]{0,40}") {
+        fn no_text_makes_it_panic(text in "\\PC{0,60}", quoted in "[a-z=\":{}\\\\ @-]{0,40}") {
             without_secrets(&format!("token{quoted}{text}"));
             without_secrets(&format!("{text}://{quoted}@{text}"));
         }

@@ -1,60 +1,64 @@
-//! The one place that decides which text may leave this process, or become evidence.
+//! Redaction: the only place that decides which text may leave this process or become evidence.
 //!
-//! In: any text, trusted or not. Out: text without secrets, without characters that control a terminal or forge a line,
-//! at most [`MAX_LINE`] bytes a line and [`MAX_LINES`] lines. Every output passes here: stdout, stderr, the journal,
-//! `STATUS=`, `status.json`, the support bundle, signals and tags; and every finding, before it is stored.
+//! In: any text, trusted or not. Out: text without secrets and without characters that control a terminal or fake a new
+//! line. A line has at most [`MAX_LINE`] bytes, and the evidence of a finding at most [`MAX_LINES`] lines. Every output
+//! is redacted here: stdout, stderr, the journal, `STATUS=`, `status.json`, the support bundle, signals and tags. Every
+//! finding is redacted before it is stored.
 //!
-//! What a secret looks like in free text is in `forms`. The variables of `ecs.config` have a stricter rule, in
-//! `variables`: only values of known variables without secrets are shown.
+//! - `forms` finds secrets in free text by their form.
+//! - `names` decides which names belong to secrets.
+//! - `variables` has a stricter rule for the variables of `ecs.config`: only values of known variables without secrets
+//!   are shown.
 
 mod forms;
+mod names;
 mod variables;
 
-pub use forms::REDACTED;
-pub use variables::{cluster, is_shown_whole, variable, variable_name};
+pub use names::{REDACTED, is_secret_name};
+pub use variables::{cluster, is_plain_comment, is_shown_whole, variable, variable_name};
 
 use std::borrow::Cow;
 
 use serde_json::Value;
 
-/// The longest line, in bytes. The rest of a line that is printed with a label (`seen: `, JSON keys) fits into 1 KiB.
+/// The longest line, in bytes. With its label (`seen: ` or a JSON key), a printed line fits into 1 KiB.
 pub const MAX_LINE: usize = 900;
 /// The most lines of evidence of one finding.
 pub const MAX_LINES: usize = 20;
-/// The most bytes of one text of several lines, for example of the `ecs.config` in `plan --json`.
+/// The most bytes of a text of several lines, for example of the `ecs.config` in `plan --json`.
 pub const MAX_TEXT: usize = 8 << 10;
-/// The most bytes of a line that are looked at: a secret is found by its form, and what follows a megabyte is not read.
+/// The most bytes of a line that are searched for secrets. The rest of a longer line is not shown.
 const MAX_READ: usize = 16 << 10;
-/// Where a line is cut: its end often holds the part that decides, so a third of the space is kept for it.
+/// The bytes kept of the end of a line that is cut. The end often holds the important part, so it gets a third.
 const KEPT_END: usize = MAX_LINE / 3;
 /// The longest name, for example of a cluster, in bytes.
 const LONGEST_NAME: usize = 255;
-/// The longest key of a document.
+/// The longest key of a JSON document, in bytes.
 const LONGEST_KEY: usize = 100;
-/// The room for the words that say how much is left out.
+/// The bytes reserved for the note on how much is left out.
 const MARK: usize = 40;
 
-/// One line: a line break becomes a blank.
+/// Redacts a text and makes it one line. A line break becomes a blank.
 pub fn line(text: &str) -> String {
     let head = head(text);
-    let more = match text.len() - head.len() {
+    let note = match text.len() - head.len() {
         0 => String::new(),
         more => format!("<{more} more bytes>"),
     };
-    clipped(&printable(&forms::without_secrets(head), |_| ' '), MAX_LINE - more.len()).into_owned() + &more
+    clipped(&printable(&forms::without_secrets(head), |_| ' '), MAX_LINE - note.len()).into_owned() + &note
 }
 
-/// An error with its sources as one line, without repetitions and without secrets.
+/// The message of an error with the messages of its sources, as one redacted line without repetitions.
 pub fn error_chain(error: &dyn std::error::Error) -> String {
-    // The text of a JSON error can quote the document.
-    let words = |error: &(dyn std::error::Error + 'static)| match error.downcast_ref::<serde_json::Error>() {
+    // The message of a JSON error can contain a part of the document.
+    let message = |error: &(dyn std::error::Error + 'static)| match error.downcast_ref::<serde_json::Error>() {
         Some(error) => json_error(error),
         None => error.to_string(),
     };
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(error) = source {
-        let part = words(error);
+        let part = message(error);
         if !text.contains(&part) {
             text = format!("{text}: {part}");
         }
@@ -63,7 +67,7 @@ pub fn error_chain(error: &dyn std::error::Error) -> String {
     line(&text)
 }
 
-/// The lines of one finding.
+/// Redacts the lines of a finding.
 pub fn lines(texts: impl IntoIterator<Item = String>) -> Vec<String> {
     let mut texts = texts.into_iter();
     let mut kept: Vec<String> = texts.by_ref().take(MAX_LINES).map(|text| line(&text)).collect();
@@ -75,7 +79,7 @@ pub fn lines(texts: impl IntoIterator<Item = String>) -> Vec<String> {
     kept
 }
 
-/// A text of several lines, each of them as [`line`] has it, and a note on how many are not shown.
+/// Redacts a text of several lines, each as [`line`] does, and notes how many lines are not shown.
 pub fn text(text: &str) -> String {
     let mut shown = String::with_capacity(text.len().min(MAX_TEXT));
     let mut rest = text.split_inclusive('\n');
@@ -92,30 +96,31 @@ pub fn text(text: &str) -> String {
     shown
 }
 
-/// Every string of a document, keys included, as [`text`] has it, and short enough to be one line of indented JSON.
+/// Redacts every string of a JSON document, keys too, as [`text`] does. Each is short enough for one line of indented
+/// JSON.
 pub fn json(value: Value) -> Value {
     match value {
-        Value::String(text) => Value::String(escaped(self::text(&text), MAX_LINE)),
+        Value::String(text) => Value::String(cut_for_json(self::text(&text), MAX_LINE)),
         Value::Array(items) => Value::Array(items.into_iter().map(json).collect()),
         Value::Object(members) => Value::Object(
-            members.into_iter().map(|(key, value)| (escaped(line(&key), LONGEST_KEY), json(value))).collect(),
+            members.into_iter().map(|(key, value)| (cut_for_json(line(&key), LONGEST_KEY), json(value))).collect(),
         ),
         other => other,
     }
 }
 
-/// The text, cut where JSON needs more than `longest` bytes for it: quotes, backslashes and line breaks take two.
-fn escaped(text: String, longest: usize) -> String {
+/// The text, cut so that it takes at most `longest` bytes in JSON, where quotes, backslashes and line breaks take two.
+fn cut_for_json(text: String, longest: usize) -> String {
     let is_doubled = |byte: &u8| matches!(byte, b'"' | b'\\' | b'\n');
     let more = text.bytes().filter(|byte| is_doubled(byte)).count();
-    match text.len() + more <= longest {
-        true => text,
-        // What is left may hold nothing but what is doubled.
-        false => clipped(&text, longest.saturating_sub(more).max(longest / 2)).into_owned(),
+    if text.len() + more <= longest {
+        return text;
     }
+    // The rest may consist of doubled bytes only, so half of `longest` always fits.
+    clipped(&text, longest.saturating_sub(more).max(longest / 2)).into_owned()
 }
 
-/// The first of them that take at most `bytes` together.
+/// The first items whose lengths add up to at most `bytes`.
 pub fn at_most<T>(bytes: usize, items: impl IntoIterator<Item = T>, length: impl Fn(&T) -> usize) -> Vec<T> {
     let mut left = bytes;
     let fits = |item: &T| {
@@ -126,13 +131,13 @@ pub fn at_most<T>(bytes: usize, items: impl IntoIterator<Item = T>, length: impl
     items.into_iter().take_while(fits).collect()
 }
 
-/// Why something is not the JSON that was expected, without a part of it.
+/// The reason of a JSON error, without a part of the document.
 pub fn json_error(error: &serde_json::Error) -> String {
     let what = match error.classify() {
         serde_json::error::Category::Io => "cannot be read",
         serde_json::error::Category::Syntax => "is not JSON",
         serde_json::error::Category::Data => "is not JSON of the expected form",
-        serde_json::error::Category::Eof => "is JSON that breaks off",
+        serde_json::error::Category::Eof => "is incomplete JSON",
     };
     match error.line() {
         0 => format!("it {what}"),
@@ -140,7 +145,8 @@ pub fn json_error(error: &serde_json::Error) -> String {
     }
 }
 
-/// What is printed, whatever it is: the last check, which cannot tell secrets any more. Line breaks stay.
+/// The last check of all printed text. It keeps line breaks, replaces control characters and cuts long lines. It does
+/// not search for secrets.
 pub fn printed(text: &str) -> Cow<'_, str> {
     const LONGEST: usize = 1024;
     let is_clean = |c: char| c == '\n' || !is_unprintable(c);
@@ -151,14 +157,11 @@ pub fn printed(text: &str) -> Cow<'_, str> {
     Cow::Owned(lines.join("\n"))
 }
 
-/// The name that a value begins with, where the value is not a name as a whole: it ends at the first character that
-/// `is_part` refuses, and what is left out is only counted. Two settings on one line look like this.
+/// The name at the start of a value. It ends before the first character that `is_part` refuses, and the number of the
+/// remaining bytes follows. If a value holds two settings by mistake, the second one may be secret.
 pub fn name(value: &str, is_part: impl Fn(char) -> bool) -> String {
     let end = value.find(|c| !is_part(c)).unwrap_or(value.len()).min(floor(value, LONGEST_NAME));
-    match end == value.len() {
-        true => value.to_owned(),
-        false => cut(value, end),
-    }
+    if end == value.len() { value.to_owned() } else { cut(value, end) }
 }
 
 fn cut(value: &str, end: usize) -> String {
@@ -166,17 +169,19 @@ fn cut(value: &str, end: usize) -> String {
     format!("{}<{} more bytes>", &value[..end], value.len() - end)
 }
 
-/// A word of a command that a person copies into a shell (sh(1), quoting): nothing in it is expanded.
+/// A word of a command that a person copies into a shell, quoted so that the shell expands nothing in it (sh(1),
+/// quoting).
 pub fn shell_word(word: &str) -> String {
     let is_plain = |c: char| c.is_ascii_alphanumeric() || "_-./:@%+,=".contains(c);
-    match !word.is_empty() && word.chars().all(is_plain) && !word.starts_with('-') {
-        true => word.to_owned(),
-        false => format!("'{}'", printable(word, |_| ' ').replace('\'', r"'\''")),
+    if !word.is_empty() && word.chars().all(is_plain) && !word.starts_with('-') {
+        word.to_owned()
+    } else {
+        format!("'{}'", printable(word, |_| ' ').replace('\'', r"'\''"))
     }
 }
 
-/// Whether a terminal, a pager or a reader of lines takes the character for more than a mark on the screen: control
-/// characters, line separators, and the invisible ones that change the direction of text (Unicode, category Cf).
+/// Whether a terminal or a program that reads lines would do more than print the character: control characters, line
+/// separators, and invisible characters, for example those that change the direction of text (Unicode, category Cf).
 pub fn is_unprintable(c: char) -> bool {
     c.is_control()
         || matches!(c,
@@ -185,7 +190,7 @@ pub fn is_unprintable(c: char) -> bool {
             | '\u{e0000}'..='\u{e007f}')
 }
 
-/// White space that controls is what `space` makes of it; anything else that controls is U+FFFD.
+/// Replaces unprintable characters: white space by the result of `space`, others by U+FFFD.
 fn printable(text: &str, space: impl Fn(char) -> char) -> String {
     let visible = |c: char| match c {
         c if !is_unprintable(c) => c,
@@ -195,7 +200,8 @@ fn printable(text: &str, space: impl Fn(char) -> char) -> String {
     text.chars().map(visible).collect()
 }
 
-/// What of a text is looked at: whole words, since the end of a word may show that it is a secret.
+/// The part of a text that is searched for secrets. It ends between two words, because the end of a word may show that
+/// it is a secret.
 fn head(text: &str) -> &str {
     if text.len() <= MAX_READ {
         return text;
@@ -204,7 +210,7 @@ fn head(text: &str) -> &str {
     &head[..head.rfind(char::is_whitespace).unwrap_or(0)]
 }
 
-/// The beginning and the end of a text that is too long, and how much is between them.
+/// The text, or, if it is longer than `longest` bytes, its beginning and its end with a note on the bytes between them.
 fn clipped(text: &str, longest: usize) -> Cow<'_, str> {
     if text.len() <= longest {
         return Cow::Borrowed(text);
@@ -215,7 +221,7 @@ fn clipped(text: &str, longest: usize) -> Cow<'_, str> {
     Cow::Owned(format!("{}... {} bytes left out ...{}", &text[..begin], end - begin, &text[end..]))
 }
 
-/// The last place at or before `at` where the text may be cut.
+/// The last character boundary at or before `at`.
 fn floor(text: &str, at: usize) -> usize {
     (0..=at.min(text.len())).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0)
 }
@@ -224,7 +230,7 @@ fn floor(text: &str, at: usize) -> usize {
 mod tests {
     use super::*;
 
-    /// Printing must not cut a document inside an escape.
+    /// `printed` must not cut a JSON document inside an escape.
     #[test]
     fn the_lines_of_a_document_need_no_cutting() {
         for part in ["a", "\"", "\\", "\n", "a\n", "\u{1b}", "é\n\"", "ECS_X=<1 bytes>\n", "password=hunter2 "] {
@@ -238,7 +244,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_is_one_line_that_drives_no_terminal() {
+    fn a_line_has_no_control_characters() {
         for (text, expected) in [
             ("prod", "prod"),
             ("größe 東京 naïve", "größe 東京 naïve"),
@@ -261,7 +267,7 @@ mod tests {
     }
 
     #[test]
-    fn many_lines_are_counted() {
+    fn lines_over_the_limit_are_counted() {
         let shown = lines((0..1203).map(|number| format!("cluster {number}")));
         assert_eq!((shown.len(), shown[MAX_LINES - 1].as_str()), (MAX_LINES, "1184 more lines are not shown"));
         assert_eq!(lines((0..20).map(|number| number.to_string())).len(), 20);
@@ -279,7 +285,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_name_is_cut_where_the_name_ends() {
+    fn a_value_is_cut_at_the_end_of_its_name() {
         let part = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
         assert_eq!(name("shop-prod", part), "shop-prod");
         let glued = r#"shop-prodECS_ENGINE_AUTH_DATA={"r":{"auth":"hunter2"}}"#;
@@ -287,7 +293,7 @@ mod tests {
     }
 
     #[test]
-    fn a_word_of_a_command_is_one_word() {
+    fn a_shell_word_is_quoted_if_necessary() {
         for (word, expected) in [
             ("prod", "prod"),
             ("arn:aws:ecs:eu-west-1:111122223333:cluster/prod", "arn:aws:ecs:eu-west-1:111122223333:cluster/prod"),
@@ -304,7 +310,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_printed_is_checked_once_more() {
+    fn printed_text_has_no_control_characters_and_no_long_lines() {
         assert!(matches!(printed("ready\nseen: x\n"), Cow::Borrowed(_)));
         assert_eq!(printed("a\u{1b}[2J\n\rb\n"), "a\u{fffd}[2J\n b\n");
         let long = format!("{}\nshort\n", "x".repeat(1 << 20));
@@ -313,7 +319,7 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn no_text_can_break_a_bound(text: String, count in 0usize..3000) {
+        fn no_text_exceeds_a_limit(text: String, count in 0usize..3000) {
             let long = text.repeat(count.min(1 << 16));
             let shown = line(&long);
             proptest::prop_assert!(shown.len() <= MAX_LINE, "{}", shown.len());

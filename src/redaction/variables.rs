@@ -1,25 +1,26 @@
-//! What of a variable may be shown: the value of a known variable that holds no secret, as far as it can be such a value.
-//! Anything else is shown by its length.
+//! Redacts variables and comments of `ecs.config`. The value of a known variable without secrets is shown up to the
+//! first character that cannot belong to it. Other values are replaced by their length.
 
 use serde_json::{Map, Value};
 
-use super::{MAX_LINE, MAX_READ, REDACTED, clipped, cut, forms, name, printable};
-use crate::agent_variables::{self, VariableType, bare, find, is_secret};
+use super::names::{bare, is_secret_name};
+use super::{MAX_LINE, MAX_READ, REDACTED, clipped, cut, forms, is_unprintable, name, printable};
+use crate::agent_variables::{self, VariableType, find};
 
 /// The longest ARN of a cluster, in bytes: its name has at most 255.
 const LONGEST_ARN: usize = 400;
 /// The longest name of an unknown variable that is shown, in bytes.
 const LONGEST_NAME: usize = 64;
-/// The same for one without an underscore.
+/// The longest name of an unknown variable without an underscore that is shown, in bytes.
 const LONGEST_WORD: usize = 12;
 
-/// The value of a variable as it may be shown. A value that goes on where no value of this kind can is cut there: two settings on one
-/// line look like this.
+/// The redacted value of a variable. It is cut at the first character that a value of this type cannot contain, because
+/// a second setting on the same line may be secret.
 pub fn variable(variable: &str, value: &str) -> String {
     clipped(&unclipped(variable, value), MAX_LINE).into_owned()
 }
 
-/// Whether the value is shown as it is, but for its length.
+/// Whether nothing of the value is redacted. It may still be too long to be shown.
 pub fn is_shown_whole(variable: &str, value: &str) -> bool {
     unclipped(variable, value) == value.trim()
 }
@@ -38,27 +39,43 @@ fn unclipped(variable: &str, value: &str) -> String {
     of_type(known.variable_type, text)
 }
 
-/// The name as it may be shown, `None` where it may be anything: unknown names only in the form of environment variables.
+/// The name of a variable, if it may be shown. `None` if an unknown name does not have the form of an environment
+/// variable, because it can be any text.
 pub fn variable_name(variable: &str) -> Option<&str> {
     let name = bare(variable);
     let is_variable = |byte: u8| byte.is_ascii_uppercase() || byte.is_ascii_digit() || byte == b'_';
     let is_form = (1..=LONGEST_NAME).contains(&name.len()) && name.bytes().all(is_variable);
-    // A piece of base32 has no underscore.
+    // Base32 text, which may be a secret, has no underscore.
     let is_word = name.contains('_') || name.len() <= LONGEST_WORD;
     let is_shown = find(name).is_some() || is_form && is_word && !name.starts_with(|c: char| c.is_ascii_digit());
     is_shown.then_some(name)
 }
 
-/// The cluster as it may be shown: its name or ARN up to the first character that cannot be part of it.
+/// Whether the line is a comment of plain words: no assignment, no quotes, no digits, and no word that hints at
+/// secrets.
+pub fn is_plain_comment(line: &str) -> bool {
+    const WORDS: [&str; 9] = ["pass", "secret", "token", "login", "auth", "credential", "key", "pwd", "bearer"];
+    let line = line.trim();
+    let is_plain = |c: char| c.is_alphabetic() || " .,;!?'()/-#".contains(c);
+    let lower = line.to_lowercase();
+    line.starts_with(['#', ';'])
+        && line.chars().all(|c| is_plain(c) && !is_unprintable(c))
+        && !WORDS.iter().any(|word| lower.contains(word))
+}
+
+/// The redacted name or ARN of a cluster. It is cut at the first character that cannot be part of it.
 pub fn cluster(value: &str) -> String {
     variable("ECS_CLUSTER", value)
 }
 
+/// The replacement of a value that is not shown.
 fn hidden(variable: &str, value: &str) -> String {
-    match value.is_empty() {
-        true => String::new(),
-        false if is_secret(variable) => REDACTED.to_owned(),
-        false => format!("<{} bytes>", value.len()),
+    if value.is_empty() {
+        String::new()
+    } else if is_secret_name(variable) {
+        REDACTED.to_owned()
+    } else {
+        format!("<{} bytes>", value.len())
     }
 }
 
@@ -83,13 +100,14 @@ fn of_type(variable_type: VariableType, text: &str) -> String {
             let is_place = |c: char| is_word(c) || ":/*%~[]".contains(c);
             let start = text.find("://").map_or(0, |at| at + 3);
             match text[start..].rfind('@') {
-                // A password may hold any character, written unescaped by mistake too: all up to the last `@` goes.
+                // A password can contain any character, also unescaped by mistake, so all text before the last `@` is
+                // hidden.
                 Some(at) => {
                     let scheme = name(&text[..start], is_place);
                     format!("{scheme}{REDACTED}@{}", name(&text[start + at + 1..], is_place))
                 }
                 None if matches!(variable_type, VariableType::Images) => name(text, is_place),
-                // What follows the colon of a host is a number.
+                // Text after the colon of a host that is not a port may be a password.
                 None => match credential(text, start) {
                     Some(at) => cut(text, at),
                     None => name(text, is_place),
@@ -103,14 +121,12 @@ fn of_type(variable_type: VariableType, text: &str) -> String {
     }
 }
 
-/// The object as it was written, or with its secrets replaced: by what its keys and values are, however they are escaped.
+/// The JSON object as it was written if it has no secrets. Otherwise it is written again, with its secrets replaced.
+/// Keys and values are checked after their escapes are decoded.
 fn object_shown(text: &str, object: Map<String, Value>) -> String {
     let as_written = forms::without_secrets(text);
     let (before, after) = (Value::Object(object.clone()), without_secrets(Value::Object(object)));
-    match after == before && as_written == text {
-        true => as_written,
-        false => after.to_string(),
-    }
+    if after == before && as_written == text { as_written } else { after.to_string() }
 }
 
 fn without_secrets(value: Value) -> Value {
@@ -119,16 +135,20 @@ fn without_secrets(value: Value) -> Value {
         Value::Array(items) => items.into_iter().map(without_secrets).collect(),
         Value::Object(members) => members
             .into_iter()
-            .map(|(key, value)| match is_secret(&key) {
-                true => (key, REDACTED.into()),
-                false => (forms::without_secrets(&key), without_secrets(value)),
+            .map(|(key, value)| {
+                if is_secret_name(&key) {
+                    (key, REDACTED.into())
+                } else {
+                    (forms::without_secrets(&key), without_secrets(value))
+                }
             })
             .collect(),
         other => other,
     }
 }
 
-/// Where a colon begins what is no port: in a list of hosts, or behind a scheme.
+/// The byte after the first colon that no port follows, in a list of hosts or after the scheme. A password may begin
+/// there.
 fn credential(text: &str, start: usize) -> Option<usize> {
     let mut is_in_brackets = false;
     text.char_indices().skip_while(|(at, _)| *at < start).find_map(|(at, c)| {
@@ -143,7 +163,7 @@ fn is_of_name(c: char) -> bool {
     c.is_ascii_alphanumeric() || c == '-' || c == '_'
 }
 
-/// An ARN up to the first character that its form does not allow.
+/// The ARN of a cluster, cut at the first character that its form does not allow.
 fn cluster_arn(text: &str) -> String {
     if agent_variables::check("ECS_CLUSTER", text).is_ok() {
         return text.to_owned();
@@ -171,7 +191,7 @@ fn cluster_arn(text: &str) -> String {
     }
 }
 
-/// Whether a template was not filled in.
+/// Whether the text is a placeholder of a template.
 fn is_placeholder(text: &str) -> bool {
     const FORMS: [(&str, &str); 5] = [("${", "}"), ("{{", "}}"), ("<", ">"), ("%", "%"), ("$", "")];
     let is_name = |name: &str| {
@@ -266,7 +286,7 @@ mod tests {
     }
 
     #[test]
-    fn a_long_value_is_cut_and_known_to_be_shown() {
+    fn a_long_value_is_cut_and_counts_as_shown_whole() {
         let long = format!(r#"{{"stack":"{}"}}"#, "x".repeat(2000));
         assert!(variable("ECS_INSTANCE_ATTRIBUTES", &long).len() <= MAX_LINE);
         assert!(is_shown_whole("ECS_INSTANCE_ATTRIBUTES", &long));

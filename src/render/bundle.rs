@@ -1,7 +1,7 @@
-//! The texts of a bundle for a support case: what a stranger needs to see of a host, and nothing that is secret.
+//! The files of a bundle for a support case. They contain no secrets.
 //!
-//! Foreign logs are counted, not copied, since nobody can say what others print into them: of their lines only messages
-//! appear that the agent's own source holds. Values of variables are shown only where the agent knows the variable.
+//! Lines of logs are counted and not copied, because other programs may have printed secrets into them. Only messages
+//! that are in the agent's source code are shown. Values of variables are shown only if the agent knows the variable.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -10,7 +10,7 @@ use crate::ecs_config::shown;
 use crate::evidence::agent_log::Line;
 use crate::redaction;
 
-/// Messages of the agent and of ecs-init, as they stand in their sources (amazon-ecs-agent v1.105.1).
+/// Messages from the source code of the agent and of ecs-init (amazon-ecs-agent v1.105.1).
 const KNOWN: [&str; 30] = [
     "Starting Amazon ECS Agent",
     "Starting Amazon Elastic Container Service Agent",
@@ -44,17 +44,30 @@ const KNOWN: [&str; 30] = [
     "Agent exited with code",
 ];
 
-/// One `ecs.config`, a line a line: keys by name, values where they are no secret.
-pub fn config_text(path: &str, bytes: Option<&[u8]>) -> String {
-    let Some(bytes) = bytes else { return format!("# {path}: there is no such file, or it could not be read\n") };
-    let mut text =
-        format!("# {path}, {} bytes; values of variables that the agent does not know are left out\n", bytes.len());
-    text.push_str(&redaction::text(&shown(bytes)));
-    text.push('\n');
-    text
+/// One `ecs.config`, line by line: every key, and the values that are not secret.
+pub fn config_text(path: &str, bytes: &Result<Option<Vec<u8>>, String>) -> String {
+    match bytes {
+        Ok(Some(bytes)) => {
+            let length = bytes.len();
+            let lines = redaction::text(&shown(bytes));
+            format!(
+                "# {path}, {length} bytes; values of variables that the agent does not know are left out\n{lines}\n"
+            )
+        }
+        Ok(None) => format!("# {path}: no such file\n"),
+        Err(error) => format!("# {path}: not read: {error}\n"),
+    }
 }
 
-/// What a log holds since the agent last started, without its words.
+/// A short file that holds no secrets, as it is.
+pub fn file_text(bytes: &Result<Option<Vec<u8>>, String>) -> String {
+    match bytes {
+        Ok(bytes) => redaction::text(&String::from_utf8_lossy(bytes.as_deref().unwrap_or_default())),
+        Err(error) => format!("# not read: {error}\n"),
+    }
+}
+
+/// The number of lines of each level since the agent last started, and the known messages among them.
 pub fn log_text(path: &str, lines: &[Line]) -> String {
     let mut levels: BTreeMap<&str, usize> = BTreeMap::new();
     for line in lines {
@@ -72,29 +85,29 @@ pub fn log_text(path: &str, lines: &[Line]) -> String {
     text
 }
 
-/// What `/etc/os-release` says of the distribution (os-release(5)); its other lines are left out.
-pub fn os_release_text(bytes: &[u8]) -> String {
+/// The lines of `/etc/os-release` that name the distribution (os-release(5)).
+pub fn os_release_text(bytes: &Result<Option<Vec<u8>>, String>) -> String {
     const KEPT: [&str; 7] = ["NAME", "ID", "ID_LIKE", "VERSION", "VERSION_ID", "VARIANT_ID", "PRETTY_NAME"];
-    let text = String::from_utf8_lossy(bytes);
-    let is_kept = |line: &&str| line.split_once('=').is_some_and(|(key, _)| KEPT.contains(&key));
-    let is_part = |c: char| c.is_ascii_alphanumeric() || " =\"'.()/_-".contains(c);
-    let shown = |line: &str| {
-        let (key, value) = line.split_once('=').unwrap_or((line, ""));
-        format!("{key}={}\n", redaction::name(value, |c| is_part(c) && c != '='))
+    let text = match bytes {
+        Ok(bytes) => String::from_utf8_lossy(bytes.as_deref().unwrap_or_default()),
+        Err(error) => return format!("# not read: {error}\n"),
     };
-    text.lines().filter(is_kept).map(shown).collect()
+    let is_shown = |c: char| c.is_ascii_alphanumeric() || " \"'.()/_-".contains(c);
+    let lines = text.lines().filter_map(|line| line.split_once('=')).filter(|(key, _)| KEPT.contains(key));
+    lines.map(|(key, value)| format!("{key}={}\n", redaction::name(value, is_shown))).collect()
 }
 
-/// The list of what is in it.
+/// The list of the files, with their descriptions.
 pub fn contents_text(names: &[(&str, &str)]) -> String {
     let mut text = concat!(
         "ecs-bootstrap ",
         env!("CARGO_PKG_VERSION"),
-        ": a bundle for a support case. No user data, no credentials, no line of a foreign log is in it.\n\n"
+        ": a bundle for a support case. It contains no user data, no credentials and no log lines.\n\n"
     )
     .to_owned();
-    for (name, what) in names {
-        let _ = writeln!(text, "{name:16}  {what}");
+    for (name, description) in names {
+        // Writing to a string cannot fail.
+        let _ = writeln!(text, "{name:16}  {description}");
     }
     text
 }
@@ -105,23 +118,23 @@ mod tests {
     use crate::evidence::agent_log::last_attempt;
 
     #[test]
-    fn keys_are_shown_and_what_may_be_secret_is_not() {
-        let text = config_text(
-            "/etc/ecs/ecs.config",
-            Some(b"ECS_CLUSTER=prod\nECS_ENGINE_AUTH_DATA={hunter2}\nHTTP_PROXY=http://u:hunter3@p:1\nMINE=hunter4\nhunter5 x=1\n"),
-        );
+    fn keys_are_shown_and_possible_secrets_are_not() {
+        let file = b"ECS_CLUSTER=prod\nECS_ENGINE_AUTH_DATA={hunter2}\nHTTP_PROXY=http://u:hunter3@p:1\n\
+            MINE=hunter4\nhunter5 x=1\n";
+        let text = config_text("/etc/ecs/ecs.config", &Ok(Some(file.to_vec())));
         assert!(text.contains("ECS_CLUSTER=prod\n"), "{text}");
         assert!(!text.contains("hunter"), "{text}");
         assert!(text.contains("http://<redacted>@p:1") && text.contains("MINE=<7 bytes>\n<11 bytes>\n"), "{text}");
     }
 
     #[test]
-    fn a_log_is_counted_and_not_copied() {
+    fn log_lines_are_counted_and_not_copied() {
         let log = b"level=info msg=\"Starting Amazon ECS Agent\"\nlevel=error msg=\"hunter2\" error=\"hunter3\"\n";
         let text = log_text("/var/log/ecs/ecs-agent.log", &last_attempt(log));
         assert_eq!(
             text,
-            "# /var/log/ecs/ecs-agent.log, since the agent last started: 2 lines (error 1, info 1)\nStarting Amazon ECS Agent\n"
+            "# /var/log/ecs/ecs-agent.log, since the agent last started: 2 lines (error 1, info 1)\n\
+             Starting Amazon ECS Agent\n"
         );
     }
 }

@@ -1,4 +1,5 @@
-//! What doctor has seen, as a table by layer and as JSON; the cause first.
+//! The output of `doctor`: the verdict, a row for each layer, and what is not visible to this user; as text and as
+//! JSON.
 
 use std::fmt::Write;
 
@@ -8,8 +9,8 @@ use super::verdict::{Document, verdict_text};
 use crate::causes::examined::Examined;
 use crate::redaction;
 
-/// For people: the verdict, then a line a layer, then what could not be looked at.
-pub fn doctor_text(document: &Document, rows: &[Examined], unseen: &[String]) -> String {
+/// The verdict, then a row for each layer, then what is not visible to this user.
+pub fn doctor_text(document: &Document, rows: &[Examined], not_visible: &[String]) -> String {
     let mut text = verdict_text(document);
     if !text.is_empty() {
         text.push('\n');
@@ -17,45 +18,43 @@ pub fn doctor_text(document: &Document, rows: &[Examined], unseen: &[String]) ->
     // Writing to a string cannot fail.
     for row in rows {
         let _ = write!(text, "{:10}  {:7}", row.layer.word(), row.status.word());
-        let told = document.cause.as_ref().map(|cause| cause.id.as_str());
-        let found = row.findings.iter().map(|found| {
-            // The evidence of the cause stands above.
-            let seen = found.seen.first().filter(|_| told != Some(found.cause.id));
-            let seen = seen.map(|seen| format!(": {seen}")).unwrap_or_default();
-            redaction::line(&format!("[{}] {}{seen}", found.cause.id, found.cause.title))
+        let verdict_cause = document.cause.as_ref().map(|cause| cause.id.as_str());
+        let findings = row.findings.iter().map(|finding| {
+            let cause = finding.cause;
+            // The evidence for the cause of the verdict is above.
+            let evidence = finding.seen.first().filter(|_| verdict_cause != Some(cause.id));
+            let evidence = evidence.map(|line| format!(": {line}")).unwrap_or_default();
+            redaction::line(&format!("[{}] {}{evidence}", cause.id, cause.title))
         });
-        for (at, line) in row.seen.iter().cloned().chain(found).enumerate() {
-            let _ = match at {
-                0 => writeln!(text, "  {line}"),
-                _ => writeln!(text, "{:21}{line}", ""),
-            };
+        for (number, line) in row.seen.iter().cloned().chain(findings).enumerate() {
+            let _ = if number == 0 { writeln!(text, "  {line}") } else { writeln!(text, "{:21}{line}", "") };
         }
     }
-    for what in unseen {
-        let _ = writeln!(text, "not seen: {}", redaction::line(what));
+    for line in not_visible {
+        let _ = writeln!(text, "not visible: {}", redaction::line(line));
     }
     text
 }
 
-/// For programs: the document of a verdict, with `checks` and `unseen`.
-pub fn doctor_json(document: &Document, rows: &[Examined], unseen: &[String]) -> Value {
+/// The document of the verdict, with `checks` and `not_visible`.
+pub fn doctor_json(document: &Document, rows: &[Examined], not_visible: &[String]) -> Value {
     let mut value = json!(document);
     value["checks"] = rows
         .iter()
         .map(|row| {
-            let found = row.findings.iter();
-            let found =
-                found.map(|found| json!({ "id": found.cause.id, "title": found.cause.title, "evidence": found.seen }));
+            let findings = row.findings.iter().map(
+                |finding| json!({ "id": finding.cause.id, "title": finding.cause.title, "evidence": finding.seen }),
+            );
             json!({
                 "layer": row.layer.word(),
                 "status": row.status.word(),
                 "seen": row.seen,
-                "findings": found.collect::<Vec<_>>(),
+                "findings": findings.collect::<Vec<_>>(),
             })
         })
         .collect();
-    value["not_visible"] = json!(redaction::lines(unseen.iter().cloned()));
-    // The old name.
+    value["not_visible"] = json!(redaction::lines(not_visible.iter().cloned()));
+    // The deprecated name.
     value["unseen"] = value["not_visible"].clone();
     value
 }

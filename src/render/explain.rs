@@ -1,6 +1,4 @@
-//! The catalogue as text and JSON: one cause with all that is known of it, or the list.
-//!
-//! The man page takes the same words.
+//! The catalogue of causes as text and as JSON, for `explain` and for the man page.
 
 use std::fmt::Write;
 
@@ -8,18 +6,18 @@ use serde_json::{Value, json};
 
 use crate::causes::{Cause, Class};
 
-/// The width of a terminal that nobody has widened.
+/// The width of a standard terminal.
 const WIDTH: usize = 80;
-/// Where the text of a field begins.
+/// The column at which the text of a field begins.
 const INDENT: usize = 13;
 
-/// `ID  title`, a line each.
+/// The list: one line `ID  TITLE` for each cause.
 pub fn list_text<'c>(causes: impl Iterator<Item = &'c Cause> + Clone) -> String {
     let width = causes.clone().map(|cause| cause.id.len()).max().unwrap_or_default();
     causes.map(|cause| format!("{:width$}  {}\n", cause.id, cause.title)).collect()
 }
 
-/// All that is known of one.
+/// One cause with all its fields.
 pub fn cause_text(cause: &Cause) -> String {
     let mut text = format!("{}: {}\n\n", cause.id, cause.title);
     for (name, value) in fields(cause) {
@@ -42,7 +40,7 @@ pub fn cause_text(cause: &Cause) -> String {
     text
 }
 
-/// The same for programs. `looks` and `exit_code_lapsed` are the old names of the fields before them.
+/// One cause as JSON. `looks` and `exit_code_lapsed` are deprecated names of the fields before them.
 pub fn cause_json(cause: &Cause) -> Value {
     json!({
         "id": cause.id,
@@ -61,18 +59,18 @@ pub fn cause_json(cause: &Cause) -> Value {
     })
 }
 
-/// Name and text of each field, in the order in which one asks.
+/// The label and the text of each field.
 pub fn fields(cause: &Cause) -> Vec<(&'static str, String)> {
     let exit = match (cause.exit.code(), cause.exit_after_deadline.code()) {
         (first, last) if first == last => first.to_string(),
-        (first, last) => format!("{first} while it can heal, then {last}"),
+        (before, after) => format!("{before} while it can heal, then {after}"),
     };
     let mut fields = vec![
-        ("looks like", cause.symptoms.to_owned()),
-        ("proven by", cause.proof.to_owned()),
+        ("symptoms", cause.symptoms.to_owned()),
+        ("proof", cause.proof.to_owned()),
         ("look-alikes", cause.look_alikes.join(", ")),
         ("remedy", cause.remedy.to_owned()),
-        ("when told", told(cause.class)),
+        ("reported", reported(cause.class)),
         ("exit code", exit),
         ("layer", cause.layer.word().to_owned()),
         ("source", cause.source.to_owned()),
@@ -81,18 +79,20 @@ pub fn fields(cause: &Cause) -> Vec<(&'static str, String)> {
     fields
 }
 
-fn told(class: Class) -> String {
+/// When the cause is reported.
+fn reported(class: Class) -> String {
     match class {
-        Class::Terminal => "at once: somebody must act".to_owned(),
-        Class::Settling(window) => format!(
-            "once the instance is older than {}: until then it may still come",
-            humantime::format_duration(window)
-        ),
-        Class::Retry => "at the deadline: it may heal by itself".to_owned(),
-        Class::Lasting(window) => {
-            format!("once it has lasted {}: until then it may heal", humantime::format_duration(window))
+        Class::Terminal => "at once, because it cannot heal by itself".to_owned(),
+        Class::Settling(age) => {
+            let age = humantime::format_duration(age);
+            format!("when the instance is older than {age}, because before that it may still heal")
         }
-        Class::Waiting => "beside the verdict: it is no failure".to_owned(),
+        Class::Retry => "at the deadline, because it may heal by itself".to_owned(),
+        Class::Lasting(duration) => {
+            let duration = humantime::format_duration(duration);
+            format!("when it has lasted for {duration}, because before that it may still heal")
+        }
+        Class::Waiting => "as the reason for waiting, not as a failure".to_owned(),
     }
 }
 
@@ -102,10 +102,10 @@ mod tests {
     use crate::causes::find;
 
     #[test]
-    fn a_cause_is_explained_within_the_width_of_a_terminal() {
+    fn the_text_of_a_cause_fits_a_terminal() {
         let text = cause_text(find("user-data-deadlock").unwrap());
         assert!(text.starts_with("user-data-deadlock: user data waits for"), "{text}");
-        for name in ["remedy", "when told", "exit code", "source"] {
+        for name in ["remedy", "reported", "exit code", "source"] {
             assert!(text.lines().any(|line| line.starts_with(name)), "no {name} in {text}");
         }
         let long = text.lines().skip(1).find(|line| line.chars().count() > WIDTH);

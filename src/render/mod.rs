@@ -1,6 +1,6 @@
-//! Nouns as text and JSON: what people and programs read.
+//! Turns data types into text and JSON: the output of the commands.
 //!
-//! In: plan, verdict, warnings. Out: strings. It writes nothing (but for `progress`, to a terminal), and no secret leaves it.
+//! In: plan, verdict, findings. Out: strings without secrets. Only [`Progress`] writes, to a terminal.
 
 mod bundle;
 mod check;
@@ -11,7 +11,7 @@ mod plan;
 mod progress;
 mod verdict;
 
-pub use bundle::{config_text, contents_text, log_text, os_release_text};
+pub use bundle::{config_text, contents_text, file_text, log_text, os_release_text};
 pub use check::{check_json, check_summary, check_text};
 pub use doctor::{doctor_json, doctor_text};
 pub use explain::{cause_json, cause_text, fields, list_text};
@@ -23,7 +23,7 @@ pub use verdict::{
     verdict_text_within,
 };
 
-/// A document as JSON text, with a line break at its end.
+/// JSON text, with a line break at its end.
 pub fn as_json<T: serde::Serialize>(document: &T) -> String {
     serde_json::to_string_pretty(document).expect("documents have string keys and no failing serializers") + "\n"
 }

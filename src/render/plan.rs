@@ -1,4 +1,4 @@
-//! A plan as text (with a diff of `ecs.config`) and as JSON.
+//! The output of `plan`: the plan as text, with a diff of `ecs.config`, and as JSON; and warnings as text.
 
 use std::fmt::Write;
 
@@ -12,14 +12,14 @@ use crate::settings::Warning;
 
 /// The version of the JSON document.
 const VERSION: u32 = 1;
-/// Of more lines no difference is computed, which would take time by the square of their number.
+/// No diff is made of more lines, because it takes time in proportion to the square of their number.
 const MOST_LINES: usize = 5000;
-/// The most keys that are shown: the agent has fewer variables that anybody sets.
+/// The most keys that are shown. A plan seldom has more.
 const MOST_KEYS: usize = 32;
-/// The most bytes of the lines of `ecs.config` in JSON, and of the warnings.
+/// The most bytes of `ecs.config` in JSON, and of the warnings.
 const MOST_BYTES: usize = 4 << 10;
 
-/// `plan --json`: see README "JSON".
+/// The document of `plan --json` (`docs/reference/json.md`).
 pub fn plan_json(plan: &Plan) -> Value {
     let config = &plan.ecs_config;
     let keys: Vec<Value> = config
@@ -53,7 +53,7 @@ pub fn plan_json(plan: &Plan) -> Value {
     }))
 }
 
-/// The same for people.
+/// The text of `plan`.
 pub fn plan_text(plan: &Plan) -> String {
     let mut text = String::new();
     // Writing to a string cannot fail.
@@ -73,7 +73,7 @@ pub fn plan_text(plan: &Plan) -> String {
         line(format!("  {} more keys are not shown", more + 1));
     }
     for key in config.removed.iter().take(MOST_KEYS) {
-        line(format!("  {key:width$}  removed: an earlier run wrote it, and nothing asks for it any more"));
+        line(format!("  {key:width$}  removed: an earlier run wrote it, and no setting asks for it now"));
     }
     for unit in &plan.units {
         let action = match unit.action {
@@ -112,7 +112,7 @@ fn diff(old: &[u8], new: &[u8]) -> String {
     let (old, new) = (shown(old), shown(new));
     let lines = old.lines().count().max(new.lines().count());
     if lines > MOST_LINES {
-        return format!("{ECS_CONFIG} has {lines} lines, which are too many to show how they change\n");
+        return format!("{ECS_CONFIG} has {lines} lines; a diff is shown for at most {MOST_LINES}\n");
     }
     let diff = TextDiff::from_lines(&old, &new);
     let mut text = format!("--- {ECS_CONFIG}\n+++ {ECS_CONFIG} (planned)\n");

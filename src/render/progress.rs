@@ -1,5 +1,4 @@
-//! A line at a terminal that says what is being waited for; nothing where nobody watches. The one part of `report`
-//! that writes.
+//! The progress line: what the command waits for, on a terminal. This is the only file of `render/` that writes.
 
 use std::time::Duration;
 
@@ -7,15 +6,15 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::redaction;
 
-/// The line.
+/// A progress line on stderr, or nothing if stderr is not a terminal.
 pub struct Progress(Option<ProgressBar>);
 
 impl Progress {
-    /// A line on stderr, where a person watches.
-    pub fn new(watched: bool) -> Progress {
-        let bar = watched.then(|| {
+    /// Shows an empty line if `is_shown`.
+    pub fn new(is_shown: bool) -> Progress {
+        let bar = is_shown.then(|| {
             let bar = ProgressBar::new_spinner();
-            // Cut to the terminal's width: a log line takes off one line, not what a longer one wrapped into.
+            // `wide_msg` cuts the text at the width of the terminal: a log line removes one line, not a wrapped text.
             let style = ProgressStyle::with_template("{spinner} {elapsed:>3}  {wide_msg}");
             bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_spinner()));
             bar.enable_steady_tick(Duration::from_millis(120));
@@ -24,14 +23,14 @@ impl Progress {
         Progress(bar)
     }
 
-    /// What is being done now.
+    /// Replaces the text.
     pub fn say(&self, text: &str) {
         if let Some(bar) = &self.0 {
             bar.set_message(redaction::line(text));
         }
     }
 
-    /// Takes the line away.
+    /// Removes the line.
     pub fn clear(&self) {
         if let Some(bar) = &self.0 {
             bar.finish_and_clear();

@@ -1,4 +1,4 @@
-//! A verdict as text and as the JSON document of `status`, `verify` and `status.json`.
+//! A verdict as text, and as the JSON document of `run`, `verify`, `status` and `status.json`.
 
 use std::fmt::Write;
 
@@ -12,61 +12,61 @@ use crate::verdict::Verdict;
 /// The version of the JSON document.
 const VERSION: u32 = 1;
 
-/// One phase of the boot, in milliseconds since this program was started.
+/// The duration of one stage.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Phase {
     /// `gather`, `decide`, `apply` or `verify`.
     pub name: String,
-    /// When it began.
+    /// When it began, in milliseconds since the start of this program.
     pub start_ms: u64,
-    /// How long it took.
+    /// How long it took, in milliseconds.
     pub duration_ms: u64,
 }
 
-/// The cause in the document.
+/// A cause in the document, with its evidence.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FindingDocument {
-    /// The stable id.
+    /// The id of the cause, which never changes.
     pub id: String,
     /// What is wrong.
     pub title: String,
     /// `terminal`, `settling`, `retry` or `waiting`.
     pub class: String,
-    /// What was seen, a line a piece.
+    /// The observations that prove it, one line each.
     pub evidence: Vec<String>,
-    /// The next step.
+    /// What to do.
     pub remedy: String,
-    /// Where this is known from.
+    /// The documentation or source code that describes it.
     pub source: String,
 }
 
-/// `status --json`, `verify --json`, `run --json` and `/run/ecs-bootstrap/status.json`.
+/// The document of `status --json`, `verify --json`, `run --json` and `/run/ecs-bootstrap/status.json`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Document {
     /// The version of this document.
     pub version: u32,
     /// The verdict in one word.
     pub verdict: VerdictState,
-    /// The exit code.
+    /// The exit code of `run` and `verify`.
     pub exit_code: u8,
-    /// The cause, where there is one.
+    /// The cause of a failure, or the reason for waiting.
     pub cause: Option<FindingDocument>,
-    /// Causes that fit as well.
+    /// Other causes that have evidence.
     #[serde(default)]
     pub also: Vec<FindingDocument>,
-    /// What is worth knowing although the instance registered.
+    /// Causes that have evidence although the instance is ready.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<FindingDocument>,
-    /// The verdict in a line.
+    /// The verdict as one line of text.
     #[serde(default)]
     pub text: String,
-    /// The cluster that is wanted, or that was joined.
+    /// The cluster that the instance joined, otherwise the expected one.
     pub cluster: Option<String>,
-    /// The ARN of the container instance.
+    /// The ARN of the container instance, if it has registered.
     pub container_instance_arn: Option<String>,
-    /// Whether ECS says that the agent is connected; `null` when that is not known.
+    /// Whether ECS reports the agent as connected; `null` if that is not known.
     pub agent_connected: Option<bool>,
-    /// What took how long.
+    /// The duration of each stage.
     pub phases: Vec<Phase>,
     /// The signals, if any are enabled.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -191,13 +191,13 @@ impl SignalOutcome {
 }
 
 impl Document {
-    /// Leaves out evidence beyond [`MAX_TEXT`] bytes; that of the cause has precedence.
-    fn bound(&mut self) {
-        let mut room = MAX_TEXT;
+    /// Drops evidence beyond [`MAX_TEXT`] bytes. The evidence of the cause is kept first.
+    fn limit_evidence(&mut self) {
+        let mut bytes_left = MAX_TEXT;
         for finding in self.cause.iter_mut().chain(&mut self.also).chain(&mut self.notes) {
             let mut fits = |line: &&String| {
-                room = room.saturating_sub(line.len());
-                room > 0
+                bytes_left = bytes_left.saturating_sub(line.len());
+                bytes_left > 0
             };
             let kept = finding.evidence.iter().take_while(|line| fits(line)).count();
             let more = finding.evidence.len() - kept;
@@ -208,7 +208,7 @@ impl Document {
         }
     }
 
-    /// The document of a host where nothing has run.
+    /// The document if no command has reported a verdict since the host booted.
     pub fn none() -> Document {
         Document {
             version: VERSION,
@@ -265,7 +265,7 @@ pub fn document(verdict: &Verdict, cluster: Option<&str>, phases: &[Phase]) -> D
         }
         Verdict::Waiting { .. } => {}
     }
-    document.bound();
+    document.limit_evidence();
     document
 }
 
@@ -286,7 +286,7 @@ fn summary(verdict: &Verdict) -> String {
         Verdict::Ready(ready) => {
             let connected = match ready.registration.agent_connected {
                 Some(_) => "its agent is connected",
-                None => "registered, connection not asked",
+                None => "registered, agent connection not checked",
             };
             format!(
                 "ready: `{}` in cluster `{}`, {connected}",
@@ -298,14 +298,14 @@ fn summary(verdict: &Verdict) -> String {
     }
 }
 
-/// A stored verdict for people; the lines of a failure are those that the run itself printed.
+/// The text of a verdict. `status` prints the same lines as the command that made the verdict.
 pub fn verdict_text(document: &Document) -> String {
     verdict_text_within(document, redaction::MAX_LINES)
 }
 
-/// The same with at most `most` lines of evidence, of all causes together.
-pub fn verdict_text_within(document: &Document, most: usize) -> String {
-    let mut left = most;
+/// The text of a verdict, with at most `max_lines` lines of evidence for all causes together.
+pub fn verdict_text_within(document: &Document, max_lines: usize) -> String {
+    let mut lines_left = max_lines;
     let mut text = String::new();
     let mut write = |line: std::fmt::Arguments<'_>| {
         // Writing to a string cannot fail.
@@ -314,17 +314,17 @@ pub fn verdict_text_within(document: &Document, most: usize) -> String {
     if document.cause.is_none() {
         write(format_args!("{}", document.text));
     }
-    for (at, cause) in document.cause.iter().chain(&document.also).enumerate() {
-        let label = match (document.verdict, at) {
+    for (number, cause) in document.cause.iter().chain(&document.also).enumerate() {
+        let label = match (document.verdict, number) {
             (VerdictState::Failed | VerdictState::Unknown, 0) => "error",
             (state, 0) => state.word(),
             _ => "also",
         };
         write(format_args!("{label}: [{}] {}", cause.id, cause.title));
-        for seen in cause.evidence.iter().take(left) {
-            write(format_args!("seen: {seen}"));
+        for line in cause.evidence.iter().take(lines_left) {
+            write(format_args!("seen: {line}"));
         }
-        left -= cause.evidence.len().min(left);
+        lines_left -= cause.evidence.len().min(lines_left);
         write(format_args!("remedy: {}", cause.remedy));
     }
     for note in &document.notes {

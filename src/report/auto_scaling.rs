@@ -1,9 +1,9 @@
 //! Signals to Auto Scaling: heartbeats and the result of the launch hook, and the health of the instance.
 //!
-//! A ready instance continues. An instance that failed is abandoned, and so replaced by its group, only if [`may_abandon`]
-//! allows it. Otherwise the hook is left alone, and its default result applies when its time is over (Auto Scaling User
-//! Guide, "Amazon EC2 Auto Scaling lifecycle hooks"). An instance on its way into a warm pool continues at once, because
-//! its agent starts only when it leaves the pool.
+//! A ready instance continues. An instance that failed is abandoned, and so replaced by its group, only if
+//! [`may_abandon`] allows it. Otherwise the hook is left alone, and its default result applies when its time is over
+//! (Auto Scaling User Guide, "Amazon EC2 Auto Scaling lifecycle hooks"). An instance on its way into a warm pool
+//! continues at once, because its agent starts only when it leaves the pool.
 
 use std::convert::Infallible;
 use std::time::Duration;
@@ -88,8 +88,8 @@ impl SignalClient {
         }
     }
 
-    /// Completes the launch hook. The health of the instance is set only if the hook was not completed, since completing
-    /// it already decides about the instance.
+    /// Completes the launch hook. The health of the instance is set only if the hook was not completed, since
+    /// completing it already decides about the instance.
     pub(super) async fn signal_group(&self, document: &Document, success: bool) -> Vec<Signal> {
         let hook = if self.signal.lifecycle { self.signal_launch_hook(document, success).await } else { None };
         let is_completed = hook.as_ref().is_some_and(|hook| hook.outcome == SignalOutcome::Sent);
@@ -113,7 +113,8 @@ impl SignalClient {
             Ok(()) => Some(self.complete(hook, false).await),
             Err(why) => {
                 let detail = format!(
-                    "{}: not abandoned, because {why}; when the time of the hook is over, its default result applies: {}",
+                    "{}: not abandoned, because {why}; when the time of the hook is over, its default result applies: \
+                     {}",
                     description(hook),
                     hook.default_result
                 );
@@ -122,7 +123,8 @@ impl SignalClient {
         }
     }
 
-    /// [`may_abandon`] with the number of other instances in service, which is requested only if it can change the answer.
+    /// [`may_abandon`] with the number of other instances in service, which is requested only if it can change the
+    /// answer.
     async fn may_be_replaced(&self, document: &Document, group: Option<&str>) -> Result<(), &'static str> {
         may_abandon(document.exit_code, document.verdict, Some(1))?;
         let others = match group {
@@ -151,8 +153,8 @@ impl SignalClient {
         }
     }
 
-    /// Sets the instance unhealthy, so that its group replaces it, by the rule of [`may_abandon`]; `None` if the instance
-    /// is not in a group. Auto Scaling ignores it within the grace period of the group.
+    /// Sets the instance unhealthy, so that its group replaces it, by the rule of [`may_abandon`]; `None` if the
+    /// instance is not in a group. Auto Scaling ignores it within the grace period of the group.
     async fn set_unhealthy(&self, document: &Document) -> Option<Signal> {
         self.target_state().await.filter(|state| state == "InService")?;
         let done = |outcome, detail: String| Some(signal(SignalTarget::Health, "Unhealthy", outcome, detail));
@@ -202,7 +204,8 @@ impl SignalClient {
     async fn look_up_launch_hook(&self) -> Result<LaunchHook, String> {
         let Some(group) = self.group().await else {
             return Err(format!(
-                "the Auto Scaling group is not known: the instance has no tag `{GROUP}`; enable tags in instance metadata"
+                "the Auto Scaling group is not known: the instance has no tag `{GROUP}`; enable tags in instance \
+                 metadata"
             ));
         };
         let call = async { self.aws().await?.launch_hooks(&group, self.by(CALL)).await };

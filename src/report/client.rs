@@ -1,6 +1,7 @@
 //! The client for signals: which instance signals, to whom, until when, and one attempt with its retries.
 //!
-//! The targets are in files of their own: [`super::cloudformation`], [`super::auto_scaling`] and [`super::instance_tags`].
+//! The targets are in files of their own: [`super::cloudformation`], [`super::auto_scaling`] and
+//! [`super::instance_tags`].
 
 use std::cell::Cell;
 use std::collections::BTreeMap;
@@ -99,7 +100,7 @@ impl SignalClient {
         let deadline = self.by(ONE_SIGNAL);
         let outcome = until(deadline, POLICY, async |_| match call(deadline).await {
             Ok(()) => Step::Done(()),
-            Err(error) if error.kind.is_retryable() && not_waiting(&error).is_none() => Step::Again(error),
+            Err(error) if error.kind.is_retryable() && not_waiting(&error).is_none() => Step::Retry(error),
             Err(error) => Step::Stop(error),
         });
         match outcome.await {
@@ -150,8 +151,8 @@ impl SignalClient {
     }
 }
 
-/// Whether AWS can have set this value: a stack name or logical id (CloudFormation API Reference), an ARN, or a group name
-/// (Amazon EC2 Auto Scaling API Reference: ASCII 33 to 126 without the colon).
+/// Whether AWS can have set this value: a stack name or logical id (CloudFormation API Reference), an ARN, or a group
+/// name (Amazon EC2 Auto Scaling API Reference: ASCII 33 to 126 without the colon).
 fn is_valid(tag: &str, value: &str) -> bool {
     let is = |longest: usize, more: &str| {
         (1..=longest).contains(&value.len()) && value.chars().all(|c| c.is_ascii_alphanumeric() || more.contains(c))

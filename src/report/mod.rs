@@ -1,5 +1,5 @@
-//! The stage that reports a verdict: to the journal, `STATUS=`, `/run/ecs-bootstrap/status.json`, the console (failures),
-//! and through [`SignalClient`] to CloudFormation and Auto Scaling.
+//! The stage that reports a verdict: to the journal, `STATUS=`, `/run/ecs-bootstrap/status.json`, the console
+//! (failures), and through [`SignalClient`] to CloudFormation and Auto Scaling.
 //!
 //! In: the document of a verdict. Out: nothing. An error while reporting is logged as a warning and changes no verdict.
 
@@ -17,51 +17,49 @@ pub use signals::with_heartbeats;
 use serde_json::Value;
 
 use crate::boundary::console;
-use crate::boundary::disk::{Disk, Mode};
+use crate::boundary::disk::{Disk, DiskError, Mode};
 use crate::journal;
-use crate::redaction;
+use crate::redaction::{self, error_chain};
 use crate::render::{Document, SignalOutcome, VerdictState};
 
-/// Where the last verdict lies; lost at a reboot, as it should be.
-pub const STATUS: &str = "/run/ecs-bootstrap/status.json";
-/// The folder of all that lives no longer than the boot.
+/// The file with the last verdict. It is lost at a reboot, because a verdict holds for one boot.
+const STATUS: &str = "/run/ecs-bootstrap/status.json";
+/// The folder for files that hold for one boot.
 pub const RUN: &str = "/run/ecs-bootstrap";
 
-/// Tells it, once a boot path.
-pub fn locally(disk: &Disk, document: &Document, handed_over: bool, to_journal: bool) {
-    // Elsewhere the report on stderr says the same.
+/// Reports a verdict on this host. `is_handed_over` says that the verify unit continues.
+pub fn locally(disk: &Disk, document: &Document, is_handed_over: bool, to_journal: bool) {
+    // Without a journal, stderr shows the same report.
     if to_journal {
-        log(document, handed_over);
-        on_console(disk, document);
+        log(document, is_handed_over);
+        print_on_console(disk, document);
     }
     journal::status(&document.text);
-    if let Err(error) = store(disk, document) {
-        tracing::warn!(error = crate::redaction::error_chain(&error), "the verdict could not be stored for `status`");
-    }
+    store_or_log(disk, document);
 }
 
-/// The id of the cause and its remedy, once: anyone with `ec2:GetConsoleOutput` reads the console, so evidence stays off.
-fn on_console(disk: &Disk, document: &Document) {
+/// Prints the id of the cause and its remedy on the console, unless the last verdict had the same cause. Evidence is
+/// not printed, because anyone with `ec2:GetConsoleOutput` can read the console.
+fn print_on_console(disk: &Disk, document: &Document) {
     let Some(cause) = document.cause.as_ref().filter(|_| document.exit_code != 0) else { return };
-    let told = stored(disk).ok().flatten().and_then(|stored| stored.cause).is_some_and(|stored| stored.id == cause.id);
-    if told {
+    let last_cause = stored_or_log(disk).and_then(|stored| stored.cause);
+    if last_cause.is_some_and(|last| last.id == cause.id) {
         return;
     }
-    if let Err(error) =
-        console::print(disk, &redaction::line(&format!("ecs-bootstrap: error [{}] remedy: {}", cause.id, cause.remedy)))
-    {
-        tracing::debug!(%error, "the console takes nothing");
+    let line = redaction::line(&format!("ecs-bootstrap: error [{}] remedy: {}", cause.id, cause.remedy));
+    if let Err(error) = console::print(disk, &line) {
+        tracing::debug!(%error, "verdict not printed on the console");
     }
 }
 
-fn log(document: &Document, handed_over: bool) {
+fn log(document: &Document, is_handed_over: bool) {
     let (cause, remedy, evidence) = match &document.cause {
         Some(cause) => (cause.id.as_str(), cause.remedy.as_str(), cause.evidence.join("\n")),
         None => ("", "", String::new()),
     };
     let arn = document.container_instance_arn.as_deref().unwrap_or("");
     let cluster = document.cluster.as_deref().unwrap_or("");
-    // One event for each, since the message is constant and the level differs.
+    // A macro, because `tracing` needs a constant level and message for each event.
     macro_rules! event {
         ($level:ident, $id:expr, $message:literal) => {
             tracing::$level!(
@@ -79,12 +77,12 @@ fn log(document: &Document, handed_over: bool) {
     }
     match document.verdict {
         VerdictState::Ready => event!(info, journal::MESSAGE_ID_READY, "the instance is registered"),
-        VerdictState::Waiting if handed_over => {
-            event!(info, journal::MESSAGE_ID_HANDED_OVER, "verification goes on in its own unit")
+        VerdictState::Waiting if is_handed_over => {
+            event!(info, journal::MESSAGE_ID_HANDED_OVER, "verification continues in ecs-bootstrap-verify.service")
         }
-        VerdictState::Waiting => event!(info, journal::MESSAGE_ID_WAITING, "the instance waits"),
+        VerdictState::Waiting => event!(info, journal::MESSAGE_ID_WAITING, "the instance is not registered yet"),
         VerdictState::Unknown => {
-            event!(warn, journal::MESSAGE_ID_UNKNOWN, "the instance did not register, for no known cause")
+            event!(warn, journal::MESSAGE_ID_UNKNOWN, "the instance did not register, and no known cause fits")
         }
         VerdictState::Failed | VerdictState::None => {
             event!(warn, journal::MESSAGE_ID_FAILED, "the instance did not register")
@@ -92,7 +90,7 @@ fn log(document: &Document, handed_over: bool) {
     }
 }
 
-/// Keeps and logs who was told outside this host, after the verdict itself.
+/// Stores and logs the signals of a verdict.
 pub fn store_signals(disk: &Disk, document: &Document) {
     for signal in &document.signals {
         let (to, status, detail) = (signal.to.word(), &signal.status, &signal.detail);
@@ -101,13 +99,17 @@ pub fn store_signals(disk: &Disk, document: &Document) {
             outcome => tracing::info!(to, status, outcome = outcome.word(), detail, "signal"),
         }
     }
+    store_or_log(disk, document);
+}
+
+fn store_or_log(disk: &Disk, document: &Document) {
     if let Err(error) = store(disk, document) {
-        tracing::warn!(error = crate::redaction::error_chain(&error), "the verdict could not be stored for `status`");
+        tracing::warn!(error = error_chain(&error), "verdict not stored; `status` shows an older one or none");
     }
 }
 
-fn store(disk: &Disk, document: &Document) -> Result<(), crate::boundary::disk::DiskError> {
-    let mut bytes = serde_json::to_vec_pretty(document).map_err(|error| crate::boundary::disk::DiskError::Io {
+fn store(disk: &Disk, document: &Document) -> Result<(), DiskError> {
+    let mut bytes = serde_json::to_vec_pretty(document).map_err(|error| DiskError::Io {
         doing: "write",
         path: STATUS.to_owned(),
         source: error.into(),
@@ -117,20 +119,27 @@ fn store(disk: &Disk, document: &Document) -> Result<(), crate::boundary::disk::
     disk.replace(STATUS, &bytes, Mode::Exactly(0o644))
 }
 
-/// The last verdict of this boot.
-pub fn stored(disk: &Disk) -> Result<Option<Document>, crate::boundary::disk::DiskError> {
+/// The last verdict of this boot. Its text is redacted, because another program may have written the file.
+pub fn stored(disk: &Disk) -> Result<Option<Document>, DiskError> {
     let Some(bytes) = disk.read(STATUS, crate::host::LONGEST_FILE)? else { return Ok(None) };
-    let wrong = |why: String| crate::boundary::disk::DiskError::Io {
+    let invalid = |error: serde_json::Error| DiskError::Io {
         doing: "read",
         path: STATUS.to_owned(),
-        source: std::io::Error::other(why),
+        source: std::io::Error::other(redaction::json_error(&error)),
     };
-    let value = serde_json::from_slice(&bytes).map_err(|error| wrong(redaction::json_error(&error)))?;
-    // Anybody may have written it.
-    serde_json::from_value(as_evidence(value)).map(Some).map_err(|error| wrong(redaction::json_error(&error)))
+    let value = serde_json::from_slice(&bytes).map_err(invalid)?;
+    serde_json::from_value(as_evidence(value)).map(Some).map_err(invalid)
 }
 
-/// Every string as one line of evidence, and of every list the first items.
+/// The same for callers that continue without it; an error is logged.
+pub fn stored_or_log(disk: &Disk) -> Option<Document> {
+    stored(disk).unwrap_or_else(|error| {
+        tracing::warn!(error = error_chain(&error), "last verdict not read");
+        None
+    })
+}
+
+/// Every string as one line of evidence, and the first items of every list.
 fn as_evidence(value: Value) -> Value {
     match value {
         Value::String(text) => Value::String(redaction::line(&text)),

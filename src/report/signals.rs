@@ -20,8 +20,8 @@ impl SignalClient {
         }
     }
 
-    /// Sends a final verdict to all targets at the same time, so that a service that cannot be reached does not delay the
-    /// others. A verdict that still waits is not sent.
+    /// Sends a final verdict to all targets at the same time, so that a service that cannot be reached does not delay
+    /// the others. A verdict that still waits is not sent.
     pub async fn send_verdict(&self, document: &Document, deadline: Deadline) -> Vec<Signal> {
         let success = match document.verdict {
             VerdictState::Ready => true,

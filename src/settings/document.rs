@@ -1,6 +1,6 @@
-//! A TOML document of settings: which entry stands at which line and column.
+//! Reads a TOML document of settings and finds the line and column of each entry.
 //!
-//! In: the parsed tables and their text. Out: each entry with its place, in time that is linear in the length of the text.
+//! In: the parsed tables and their text. Out: each entry with its place. The time is linear in the length of the text.
 
 use std::cell::Cell;
 use std::ops::Range;
@@ -11,31 +11,31 @@ use toml::de::{DeTable, DeValue};
 use super::schema::{self, Raw, Setting};
 use super::{Rank, SettingsError, Source};
 
-/// After so many errors the rest of a document is not looked at.
+/// The rest of a document is skipped after this many errors.
 const MOST_ERRORS: usize = 50;
 
-/// The text of a document.
+/// A document and its source.
 pub(super) struct TomlDocument<'a> {
     text: &'a str,
     rank: Rank,
     place: &'a str,
-    /// The last place that was asked for: offset, line and column, the latter two counted from zero.
-    read: Cell<(usize, usize, usize)>,
-    /// Whether a key before this one names the cluster, rightly or not.
+    /// The place that [`TomlDocument::at`] returned last: byte offset, line and column. Line and column begin at zero.
+    last_place: Cell<(usize, usize, usize)>,
+    /// Whether an earlier key names the cluster, with a valid value or not.
     has_cluster: Cell<bool>,
 }
 
 impl<'a> TomlDocument<'a> {
     pub(super) fn new(text: &'a str, rank: Rank, place: &'a str) -> TomlDocument<'a> {
-        TomlDocument { text, rank, place, read: Cell::default(), has_cluster: Cell::default() }
+        TomlDocument { text, rank, place, last_place: Cell::default(), has_cluster: Cell::default() }
     }
 
-    /// `file:line:column`, both counted from one, the column in characters. Places are asked for in their order, so each
-    /// is counted from the one before it.
+    /// The start of a span as `file:line:column`. Line and column begin at one, and the column counts characters.
+    /// Callers go through the document in order, so the count continues from the last place.
     pub(super) fn at(&self, span: Option<Range<usize>>) -> String {
         let wanted = span.map(|span| span.start).filter(|start| self.text.is_char_boundary(*start));
         let Some(wanted) = wanted else { return self.place.to_owned() };
-        let (mut from, mut line, mut column) = self.read.get();
+        let (mut from, mut line, mut column) = self.last_place.get();
         if from > wanted {
             (from, line, column) = (0, 0, 0);
         }
@@ -47,7 +47,7 @@ impl<'a> TomlDocument<'a> {
             }
             None => column += between.chars().count(),
         }
-        self.read.set((wanted, line, column));
+        self.last_place.set((wanted, line, column));
         format!("{}:{}:{}", self.place, line + 1, column + 1)
     }
 
@@ -74,20 +74,17 @@ impl<'a> TomlDocument<'a> {
             match value.get_ref() {
                 DeValue::Table(inner) if is_group(&name) => self.walk(inner, &name, push, errors),
                 _ => {
-                    // A wrong name is told at the name, a wrong value at the value.
+                    // An error about a name points at the name, an error about a value at the value.
                     let known = schema::find(&name).is_some() || name.starts_with("agent.");
                     let place = self.at(Some(if known { value.span() } else { key.span() }));
                     let names_cluster = ["cluster", "agent.ECS_CLUSTER"].contains(&name.as_str());
                     let is_second = names_cluster && self.has_cluster.replace(true);
                     let source = Source::new(self.rank, place, name.clone());
-                    let pushed = match is_second {
-                        true => Err(SettingsError {
-                            place: source.place,
-                            what: "`cluster` and `agent.ECS_CLUSTER` both name the cluster; one of them must go"
-                                .to_owned(),
-                            did_you_mean: None,
-                        }),
-                        false => push(&name, raw(value.get_ref()), source),
+                    let pushed = if is_second {
+                        let what = "`cluster` and `agent.ECS_CLUSTER` both name the cluster; remove one of them";
+                        Err(SettingsError { place: source.place, what: what.to_owned(), did_you_mean: None })
+                    } else {
+                        push(&name, raw(value.get_ref()), source)
                     };
                     errors.extend(pushed.err());
                 }
@@ -101,7 +98,7 @@ fn raw(value: &DeValue<'_>) -> Raw {
         DeValue::String(text) => Raw::Text(text.to_string()),
         DeValue::Boolean(value) => Raw::Bool(*value),
         DeValue::Integer(number) => i64::from_str_radix(number.as_str(), number.radix())
-            .map_or(Raw::Other("an integer beyond 64 bits"), Raw::Integer),
+            .map_or(Raw::Other("an integer of more than 64 bits"), Raw::Integer),
         DeValue::Array(items) => Raw::List(items.iter().map(|item| raw(item.get_ref())).collect()),
         DeValue::Table(table) => {
             Raw::Table(table.iter().map(|(key, value)| (key.get_ref().to_string(), raw(value.get_ref()))).collect())

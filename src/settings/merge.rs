@@ -1,12 +1,12 @@
-//! Merges fragments by rank into [`Settings`]: the highest source wins, value by value.
+//! Merges the fragments of all sources into [`Settings`], value by value: the source with the highest rank wins.
 
 use super::fragment::{Entry, Fragment, Name};
 use super::schema::Raw;
 use super::source::{Source, Sourced};
 use super::{Secret, Settings, TagsCluster, Warning};
 
-/// The settings that these fragments give, whatever their order: a higher rank wins, and within a rank the later
-/// fragment and the later entry. Whether a tag may choose the cluster is what `tags.cluster` says.
+/// Merges the fragments, which may be in any order. A higher rank wins. Within a rank, the later fragment and the later
+/// entry win. The setting `tags.cluster` decides whether a tag can choose the cluster.
 pub fn merge(fragments: &[Fragment]) -> Settings {
     let mut entries: Vec<&Entry> = fragments.iter().flat_map(|fragment| &fragment.entries).collect();
     entries.sort_by_key(|entry| entry.source.rank);
@@ -22,19 +22,19 @@ pub fn merge(fragments: &[Fragment]) -> Settings {
     }
 }
 
-/// A warning for each tag that would choose the cluster and is not heard.
-pub fn unheard(fragments: &[Fragment], settings: &Settings) -> Vec<Warning> {
+/// A warning for each tag that would choose the cluster and is ignored.
+pub fn ignored_cluster_tags(fragments: &[Fragment], settings: &Settings) -> Vec<Warning> {
     let policy = match settings.tags_cluster.value {
         TagsCluster::Any => return Vec::new(),
-        TagsCluster::Fallback => "`fallback`, and the cluster is named without it",
+        TagsCluster::Fallback => "`fallback`, and another source names the cluster",
         TagsCluster::Never => "`never`",
     };
-    let is_heard = |source: &Source| {
+    let is_used = |source: &Source| {
         settings.cluster_tags.source == *source
             || settings.cluster.as_ref().is_some_and(|named| named.source == *source)
     };
     let tags = fragments.iter().flat_map(|fragment| &fragment.entries).filter(|entry| entry.is_cluster_of_tag());
-    tags.filter(|entry| !is_heard(&entry.source))
+    tags.filter(|entry| !is_used(&entry.source))
         .map(|entry| Warning {
             id: "tag-refused",
             text: format!("tag `{}` is ignored: `tags.cluster` is {policy}", entry.source.key),
@@ -43,24 +43,25 @@ pub fn unheard(fragments: &[Fragment], settings: &Settings) -> Vec<Warning> {
         .collect()
 }
 
-/// The entries in this order: a later one wins.
+/// Applies the entries in this order, so that a later one wins.
 fn applied<'e>(entries: impl IntoIterator<Item = &'e Entry>) -> Settings {
     let mut settings = Settings::default();
     for entry in entries {
         match (&entry.name, &entry.raw) {
             (Name::Setting(setting), Raw::Text(text)) if setting.name == "cluster" => {
-                // Taken as it is: a foreign `ecs.config` may name what the schema would refuse, and decide says so.
+                // Not checked here: an `ecs.config` that ecs-bootstrap did not write may name a cluster that the schema
+                // refuses, and the stage decide reports that.
                 settings.cluster =
                     (!text.is_empty()).then(|| Sourced::new(text.clone(), entry.source.clone())).or(settings.cluster);
             }
             (Name::Setting(setting), raw) => {
                 let applied = setting.apply(&mut settings, raw, entry.source.clone());
-                debug_assert!(applied.is_some(), "fragments hold checked values only");
+                debug_assert!(applied.is_some(), "the values of a fragment are checked");
             }
             (Name::Agent(variable), Raw::Text(text)) => {
                 settings.agent.insert(variable.clone(), Sourced::new(Secret::new(text), entry.source.clone()));
             }
-            (Name::Agent(_), _) => debug_assert!(false, "a variable of the agent is text"),
+            (Name::Agent(_), _) => debug_assert!(false, "the value of a variable of the agent is text"),
         }
     }
     settings
@@ -76,7 +77,7 @@ mod tests {
     }
 
     #[test]
-    fn the_highest_rank_wins_whatever_the_order() {
+    fn the_highest_rank_wins_in_any_order() {
         let vendor = toml(Rank::Vendor, "cluster = \"vendor\"\n[agent]\nECS_LOGLEVEL = \"warn\"\n");
         let config = toml(Rank::Config, "cluster = \"config\"\n");
         let tag = Fragment::from_tags(
@@ -96,7 +97,7 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_cluster_in_a_foreign_file_names_none() {
+    fn an_empty_cluster_in_ecs_config_is_ignored() {
         let file = Fragment::from_ecs_config([("/etc/ecs/ecs.config", "ECS_CLUSTER", "")]);
         assert!(merge(&[file]).cluster.is_none());
     }
@@ -107,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn a_tag_chooses_the_cluster_as_far_as_the_owner_of_the_image_lets_it() {
+    fn tags_cluster_decides_whether_a_tag_chooses_the_cluster() {
         let named = |policy: &str, others: &str, file: &str, tag: Fragment| {
             let files = toml(Rank::Config, &format!("tags.cluster = \"{policy}\"\n{others}"));
             let ecs = Fragment::from_ecs_config([("/etc/ecs/ecs.config", "ECS_CLUSTER", file)]);
@@ -115,7 +116,7 @@ mod tests {
             let settings = merge(&fragments);
             let by_tags = settings.cluster_tags.value.get("env").cloned();
             let name = settings.cluster.as_ref().map(|cluster| cluster.value.clone());
-            (name.or(by_tags).unwrap_or_default(), unheard(&fragments, &settings).len())
+            (name.or(by_tags).unwrap_or_default(), ignored_cluster_tags(&fragments, &settings).len())
         };
         let cluster = || tag("cluster", "tag");
         let tags = || tag("cluster-tags", "env=tag");
@@ -143,13 +144,16 @@ mod tests {
     }
 
     #[test]
-    fn nobody_but_files_may_say_whether_tags_choose_the_cluster() {
-        let said = Fragment::from_command_line(&[("--set".to_owned(), "tags.cluster".to_owned(), "never".to_owned())]);
-        let said = said.unwrap();
-        assert_eq!((said.entries.len(), said.warnings[0].id), (0, "tags-settings-ignored"));
+    fn only_files_can_set_tags_cluster() {
+        let option = ("--set".to_owned(), "tags.cluster".to_owned(), "never".to_owned());
+        let option = Fragment::from_command_line(&[option]).unwrap();
+        assert_eq!((option.entries.len(), option.warnings[0].id), (0, "tags-settings-ignored"));
         let variable = Fragment::from_environment([("ECS_BOOTSTRAP_TAGS__CLUSTER", "never")]).unwrap();
         assert_eq!((variable.entries.len(), variable.warnings.len()), (0, 1));
         assert!(Fragment::from_toml("tags.cluster = \"never\"", Rank::UserData, "user data").is_err());
-        assert!(tag("ECS_CLUSTER", "tag").entries.is_empty(), "the agent's own name for it is no way around");
+        assert!(
+            tag("ECS_CLUSTER", "tag").entries.is_empty(),
+            "the name of the agent's variable is not a way around it"
+        );
     }
 }

@@ -1,7 +1,8 @@
-//! What people asked for: fragments as written, merged by rank, validated.
+//! The settings of ecs-bootstrap: reads them from text, checks them, and merges them by precedence.
 //!
-//! [`fragment`] turns text (TOML, environment, command line, tags) into entries, [`merge`] applies them low to high,
-//! and [`schema`] is the one table of settings that both read. Nothing here reads a file or the environment.
+//! [`fragment`] turns the text of one source (TOML, environment, command line, tags) into checked entries. [`merge`]
+//! applies the entries of all sources, the lowest rank first. Both read [`schema`], the only table of settings. Nothing
+//! here reads a file or the environment.
 
 mod document;
 pub mod fragment;
@@ -21,15 +22,15 @@ pub use precedence::Rank;
 pub use secret::Secret;
 pub use source::{EARLIER, Source, Sourced};
 
-/// On, off, or whatever the facts of the host suggest.
+/// Whether ecs-bootstrap sets a variable of the agent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Switch {
-    /// Always.
+    /// It always turns the feature on.
     On,
-    /// Never.
+    /// It does not set the variable.
     Off,
-    /// As the facts suggest.
+    /// It turns the feature on if the facts of the host call for it.
     Auto,
 }
 
@@ -37,21 +38,21 @@ pub enum Switch {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum TagsApi {
-    /// When IMDS has no tags and nothing of a higher rank names the cluster.
+    /// If IMDS has no tags and no source of a higher rank names the cluster.
     Auto,
     /// Never.
     Never,
 }
 
-/// How far tags are trusted. Whoever has `ec2:CreateTags` can write them.
+/// Which settings may come from tags. Anyone with `ec2:CreateTags` can write tags.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum TagsSettings {
-    /// Not at all.
+    /// None.
     None,
-    /// They may say which cluster, and nothing else.
+    /// Only the cluster.
     Cluster,
-    /// They may say which cluster, and agent settings of the allow-list.
+    /// The cluster, and the agent's variables in the allow-list of [`agent_variables::permitted_from_tags`].
     All,
 }
 
@@ -59,28 +60,28 @@ pub enum TagsSettings {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum TagsCluster {
-    /// By their rank: over `ecs.config` and the settings files.
+    /// Yes, by their rank: they override `ecs.config` and the settings files.
     Any,
-    /// Only where nothing else names one.
+    /// Only if no other source names a cluster.
     Fallback,
     /// Never.
     Never,
 }
 
-/// Memory kept from tasks.
+/// The memory of the host that tasks cannot use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum ReservedMemory {
-    /// Nothing is reserved.
+    /// ecs-bootstrap does not set it.
     Off,
     /// A share of the host's memory.
     Auto,
-    /// This much, in MiB.
+    /// This amount, in MiB.
     #[serde(rename = "mib")]
     Mib(u16),
 }
 
-/// What is derived from facts where nobody says otherwise.
+/// Variables of the agent that are derived from facts of the instance, unless another source sets them.
 #[derive(Clone, Debug, Serialize)]
 pub struct Derive {
     /// `ECS_ENABLE_SPOT_INSTANCE_DRAINING`.
@@ -95,105 +96,106 @@ pub struct Derive {
     pub reserved_memory: Sourced<ReservedMemory>,
     /// `ECS_CONTAINER_INSTANCE_PROPAGATE_TAGS_FROM`.
     pub propagate_tags: Sourced<Switch>,
-    /// Instance tags that become instance attributes.
+    /// The keys of the instance tags that become attributes of the container instance.
     pub attributes: Sourced<Vec<String>>,
 }
 
-/// Whom a verdict is told outside this host; nobody unless somebody says so.
+/// Where the verdict is sent outside of this host. By default it is not sent anywhere.
 #[derive(Clone, Debug, Serialize)]
 pub struct Signal {
-    /// `SignalResource` for the stack that made this instance or its group.
+    /// Whether to call `SignalResource` for the stack that created this instance or its Auto Scaling group.
     pub cloudformation: Sourced<bool>,
-    /// The stack, where its tag shall not say it.
+    /// The stack, if it is not the one that the instance's tag names.
     pub stack: Sourced<Option<String>>,
-    /// The logical id of the resource with the CreationPolicy, where its tag shall not say it.
+    /// The logical id of the resource with the CreationPolicy, if it is not the one that the instance's tag names.
     pub resource: Sourced<Option<String>>,
-    /// The presigned URL of a wait condition. Whoever has it can signal.
+    /// The presigned URL of a wait condition. It is a credential: anyone who has it can send a signal.
     #[serde(skip)]
     pub wait_url: Sourced<Option<Secret>>,
-    /// Heartbeats and the end of the group's launch hook.
+    /// Whether to send heartbeats to the launch hook of the Auto Scaling group, and to complete it.
     pub lifecycle: Sourced<bool>,
-    /// The hook, where the group has several.
+    /// The launch hook to complete, if the group has several.
     pub hook: Sourced<Option<String>>,
-    /// Tags on the instance with the verdict and its cause.
+    /// Whether to tag the instance with the verdict and its cause.
     pub instance_tags: Sourced<bool>,
-    /// `SetInstanceHealth`, for a fault of this host.
+    /// Whether to call `SetInstanceHealth` for a fault of this host.
     pub unhealthy: Sourced<bool>,
 }
 
-/// All settings, merged; every value knows its source.
+/// All settings after the merge, each with the source of its value.
 #[derive(Clone, Debug, Serialize)]
 pub struct Settings {
-    /// The cluster by name or ARN, where somebody names one.
+    /// The cluster by name or ARN. `None` if no source names one.
     pub cluster: Option<Sourced<String>>,
-    /// The tags that the wanted cluster carries; empty when nobody chooses by tags.
+    /// The tags of the cluster to join. Empty if the cluster is not chosen by tags.
     pub cluster_tags: Sourced<BTreeMap<String, String>>,
-    /// How long IMDS is asked.
+    /// How long requests to IMDS are repeated.
     pub imds_deadline: Sourced<Duration>,
-    /// What the keys of our tags begin with.
+    /// The prefix of the tags that ecs-bootstrap reads.
     pub tags_prefix: Sourced<String>,
-    /// How long an absent tag is waited for (`ec2:DescribeTags` is eventually consistent).
+    /// How long to wait for a tag that is not there yet (`ec2:DescribeTags` is eventually consistent).
     pub tags_wait: Sourced<Duration>,
     /// Whether `ec2:DescribeTags` may be called.
     pub tags_api: Sourced<TagsApi>,
-    /// How far tags are trusted.
+    /// Which settings may come from tags.
     pub tags_settings: Sourced<TagsSettings>,
-    /// Whether they may choose the cluster.
+    /// Whether tags may choose the cluster.
     pub tags_cluster: Sourced<TagsCluster>,
-    /// How long gather, decide and apply may take together.
+    /// How long the stages gather, decide and apply may take together.
     pub run_deadline: Sourced<Duration>,
-    /// How long verify waits for the registration.
+    /// How long the stage verify waits for the registration.
     pub verify_deadline: Sourced<Duration>,
-    /// For how long the agent must stay disconnected to be called so.
+    /// How long the agent must stay disconnected before that is a failure.
     pub verify_window: Sourced<Duration>,
-    /// Whether docker's and the agent's units may be enabled.
+    /// Whether the units of docker and of the agent may be enabled.
     pub units_enable: Sourced<bool>,
-    /// What is derived from facts.
+    /// Variables of the agent that are derived from facts.
     pub derive: Derive,
-    /// Whom a verdict is told outside this host.
+    /// Where the verdict is sent outside of this host.
     pub signal: Signal,
-    /// Variables of the agent, by name. Their text may be secret.
+    /// Variables of the agent by name. Their values may be secret.
     #[serde(skip)]
     pub agent: BTreeMap<String, Sourced<Secret>>,
 }
 
 impl Default for Settings {
     fn default() -> Settings {
-        fn of<T>(key: &str, value: T) -> Sourced<T> {
+        fn default<T>(key: &str, value: T) -> Sourced<T> {
             Sourced::new(value, Source::default_of(key))
         }
         Settings {
             cluster: None,
-            cluster_tags: of("cluster-tags", BTreeMap::new()),
-            imds_deadline: of("imds.deadline", Duration::from_secs(120)),
-            tags_prefix: of("tags.prefix", "ecs-bootstrap:".to_owned()),
-            tags_wait: of("tags.wait", Duration::from_secs(30)),
-            tags_api: of("tags.api", TagsApi::Auto),
-            tags_settings: of("tags.settings", TagsSettings::All),
-            tags_cluster: of("tags.cluster", TagsCluster::Any),
-            run_deadline: of("run.deadline", Duration::from_secs(240)),
-            // The agent's first egress error takes two minutes, and throttling for four is healthy.
-            verify_deadline: of("verify.deadline", Duration::from_secs(600)),
-            verify_window: of("verify.window", Duration::from_secs(30)),
-            units_enable: of("units.enable", false),
+            cluster_tags: default("cluster-tags", BTreeMap::new()),
+            imds_deadline: default("imds.deadline", Duration::from_secs(120)),
+            tags_prefix: default("tags.prefix", "ecs-bootstrap:".to_owned()),
+            tags_wait: default("tags.wait", Duration::from_secs(30)),
+            tags_api: default("tags.api", TagsApi::Auto),
+            tags_settings: default("tags.settings", TagsSettings::All),
+            tags_cluster: default("tags.cluster", TagsCluster::Any),
+            run_deadline: default("run.deadline", Duration::from_secs(240)),
+            // The agent reports an unreachable endpoint after two minutes at the earliest, and a healthy agent may be
+            // throttled for four minutes.
+            verify_deadline: default("verify.deadline", Duration::from_secs(600)),
+            verify_window: default("verify.window", Duration::from_secs(30)),
+            units_enable: default("units.enable", false),
             derive: Derive {
-                spot: of("derive.spot", Switch::Auto),
-                gpu: of("derive.gpu", Switch::Auto),
-                neuron: of("derive.neuron", Switch::Auto),
-                warm_pool: of("derive.warm-pool", Switch::Auto),
-                reserved_memory: of("derive.reserved-memory", ReservedMemory::Off),
-                propagate_tags: of("derive.propagate-tags", Switch::Off),
-                attributes: of("derive.attributes", Vec::new()),
+                spot: default("derive.spot", Switch::Auto),
+                gpu: default("derive.gpu", Switch::Auto),
+                neuron: default("derive.neuron", Switch::Auto),
+                warm_pool: default("derive.warm-pool", Switch::Auto),
+                reserved_memory: default("derive.reserved-memory", ReservedMemory::Off),
+                propagate_tags: default("derive.propagate-tags", Switch::Off),
+                attributes: default("derive.attributes", Vec::new()),
             },
             signal: Signal {
-                cloudformation: of("signal.cloudformation", false),
-                stack: of("signal.stack", None),
-                resource: of("signal.resource", None),
-                wait_url: of("signal.wait-url", None),
-                lifecycle: of("signal.lifecycle", false),
-                hook: of("signal.hook", None),
-                instance_tags: of("signal.instance-tags", false),
-                unhealthy: of("signal.unhealthy", false),
+                cloudformation: default("signal.cloudformation", false),
+                stack: default("signal.stack", None),
+                resource: default("signal.resource", None),
+                wait_url: default("signal.wait-url", None),
+                lifecycle: default("signal.lifecycle", false),
+                hook: default("signal.hook", None),
+                instance_tags: default("signal.instance-tags", false),
+                unhealthy: default("signal.unhealthy", false),
             },
             agent: BTreeMap::new(),
         }
@@ -204,21 +206,21 @@ impl Default for Settings {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, thiserror::Error)]
 #[error("{what}, in {place}")]
 pub struct SettingsError {
-    /// The file with line and column, the variable, the option or the tag.
+    /// Where it is: the file with line and column, the environment variable, the option or the tag.
     pub place: String,
-    /// What is wrong, values in backticks; never the text of a secret.
+    /// What is wrong, with values in backticks. It never holds a secret.
     pub what: String,
-    /// A name that may have been meant.
+    /// The name or value that was probably meant.
     pub did_you_mean: Option<String>,
 }
 
-/// Something that works, but that its author may want to change.
+/// A mistake in the settings that does not stop the run.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Warning {
-    /// Stable, kebab-case.
+    /// The id of the warning, in kebab-case. Ids do not change between versions.
     pub id: &'static str,
-    /// What was seen and what became of it.
+    /// What is wrong, and what ecs-bootstrap does with it.
     pub text: String,
-    /// Whose value it is about.
+    /// The source of the value.
     pub source: Option<Source>,
 }

@@ -1,4 +1,4 @@
-//! The order of precedence of settings: which source wins where two of them set the same value.
+//! The order of precedence of settings: which source wins if two of them set the same value.
 //!
 //! [`LOWEST_FIRST`] is the only definition of that order. [`super::merge`] applies it value by value.
 
@@ -6,21 +6,22 @@ use std::cmp::Ordering;
 
 use serde::{Deserialize, Serialize};
 
-/// A source of settings, compared by precedence: the greater one wins. It is serialized as the `kind` of a source.
+/// The type of a source of settings. Ranks compare by precedence: the greater one wins. Serialized as the `kind` of a
+/// source.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Rank {
-    /// Built in, or derived from facts of the instance.
+    /// A built-in default, or a value derived from facts of the instance.
     Default,
     /// A key of `ecs.config` that ecs-bootstrap did not write.
     EcsConfig,
-    /// A file of a package.
+    /// A settings file below `/usr/lib/ecs-bootstrap/`, which belongs to a package.
     Vendor,
-    /// A file of the administrator.
+    /// A settings file below `/etc/ecs-bootstrap/`, which belongs to the administrator.
     Config,
     /// A tag of the cluster.
     ClusterTag,
-    /// The tags by which the cluster was found; only ever the source of the setting `cluster`.
+    /// The setting `cluster-tags`, by which the cluster was found. Only the setting `cluster` can have this source.
     ClusterTags,
     /// A tag of the instance.
     InstanceTag,
@@ -32,7 +33,7 @@ pub enum Rank {
     CommandLine,
 }
 
-/// Every rank with the number that the documentation gives it and its description. A later entry overrides an earlier one.
+/// Every rank with its number in the documentation and its description. A later entry overrides an earlier one.
 pub const LOWEST_FIRST: [(Rank, u8, &str); 10] = [
     (Rank::Default, 1, "built-in defaults, and values derived from the instance (Spot, GPU, warm pool)"),
     (Rank::EcsConfig, 2, "keys in `ecs.config` that ecs-bootstrap did not write"),
@@ -79,12 +80,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_rank_is_listed_once_and_numbered_upwards() {
+    fn every_rank_is_listed_once_in_ascending_order() {
         for (position, (rank, ..)) in LOWEST_FIRST.iter().enumerate() {
             assert_eq!(rank.position(), position, "{rank:?}");
         }
         assert!(LOWEST_FIRST.is_sorted_by_key(|(_, number, _)| number));
-        // The last variant of the enum: one more variant needs one more entry.
+        // `CommandLine` is the last variant of the enum, so a new variant without an entry fails here.
         assert_eq!(LOWEST_FIRST.len(), Rank::CommandLine as usize + 1);
     }
 }

@@ -1,11 +1,13 @@
-//! Text that may be a secret: it can be written to `ecs.config`, and shown by nobody.
+//! Text that may be a secret. It can be written to `ecs.config`, and no output can show it.
 
-/// Text without a way to be printed by accident.
+use crate::redaction::REDACTED;
+
+/// A text that cannot be printed by accident: it has no `Display`, and its `Debug` hides it.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(String);
 
 impl Secret {
-    /// Keeps the text from view.
+    /// Hides the text.
     pub fn new(text: impl Into<String>) -> Secret {
         Secret(text.into())
     }
@@ -18,6 +20,6 @@ impl Secret {
 
 impl std::fmt::Debug for Secret {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("<redacted>")
+        f.write_str(REDACTED)
     }
 }

@@ -1,4 +1,4 @@
-//! Who said a value: every setting carries its source, and every report names it.
+//! The source of a value. Every setting has one, and every message about the setting names it.
 
 use std::fmt;
 
@@ -6,16 +6,16 @@ use serde::Serialize;
 
 use super::precedence::Rank;
 
-/// The place of what was said once, and is remembered by what was written of it.
+/// The place of an option or environment variable of an earlier run, which `written.json` records.
 pub const EARLIER: &str = "an earlier run of this instance";
 
-/// Where a value comes from.
+/// The source of a value.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Source {
-    /// The rank.
+    /// The rank, which decides the precedence.
     #[serde(rename = "kind")]
     pub rank: Rank,
-    /// The file with line and column, or what was asked.
+    /// The file with line and column, or the service that gave the value.
     #[serde(rename = "where")]
     pub place: String,
     /// The key as it was written there.
@@ -23,7 +23,7 @@ pub struct Source {
 }
 
 impl Source {
-    /// A source of this kind.
+    /// A source with this rank.
     pub fn new(rank: Rank, place: impl Into<String>, key: impl Into<String>) -> Source {
         Source { rank, place: place.into(), key: key.into() }
     }
@@ -51,12 +51,12 @@ impl fmt::Display for Source {
     }
 }
 
-/// A value and who said it.
+/// A value and its source.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Sourced<T> {
     /// The value.
     pub value: T,
-    /// Who said it.
+    /// Its source.
     pub source: Source,
 }
 

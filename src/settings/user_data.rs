@@ -1,8 +1,8 @@
-//! The settings that an instance's user data carries for us.
+//! Finds the settings of ecs-bootstrap in the user data of an instance.
 //!
-//! In go the bytes that IMDS gives, out comes our TOML text, if there is any. It follows cloud-init, which reads the same
-//! bytes (`cloudinit/user_data.py`, `convert_string` and `UserDataProcessor`), and never quotes what is not ours: whatever
-//! it cannot read is somebody else's, and no error.
+//! In: the bytes that IMDS returns. Out: the TOML text of the settings, if there are any. It unpacks the user data as
+//! cloud-init does (`cloudinit/user_data.py`, `convert_string` and `UserDataProcessor`). User data that it cannot read
+//! belongs to another program and is not an error. It never repeats a part of the user data.
 
 use std::borrow::Cow;
 use std::io::Read;
@@ -12,44 +12,47 @@ use base64::engine::general_purpose::STANDARD;
 use flate2::read::MultiGzDecoder;
 use mail_parser::{MessageParser, MessagePart, MimeHeaders};
 
-/// The first line of a document that is ours as a whole; to TOML it is a comment.
+/// The first line of a document that holds settings and nothing else. It is a comment in TOML.
 const MARKER: &[u8] = b"#ecs-bootstrap";
-/// The MIME type of a part that is ours.
+/// The MIME type of a part with settings.
 const PART_TYPE: (&str, &str) = ("text", "x-ecs-bootstrap");
-/// The type of a part whose first line says what it is.
+/// The type of a part whose first line decides what it is.
 const PLAIN_TYPE: (&str, &str) = ("text", "plain");
-/// User data is at most 16 KiB before decompression (EC2 User Guide, "Instance user data"); more than this out of it is
-/// no settings file.
+/// The most bytes of decompressed user data. EC2 allows 16 KiB before decompression (EC2 User Guide, "Instance user
+/// data"), and no settings file decompresses to more than this.
 const MOST_BYTES: u64 = 512 * 1024;
-/// base64 around gzip around the document; a launch template encoded twice has one more.
+/// The most layers of encoding: gzip and base64, and base64 twice if a launch template was encoded twice.
 const MOST_LAYERS: usize = 4;
 /// Subtypes of `application` that cloud-init decompresses (`DECOMP_TYPES`).
 const GZIP_TYPES: [&str; 8] =
     ["gzip", "gzip-compressed", "gzipped", "x-compress", "x-compressed", "x-gunzip", "x-gzip", "x-gzip-compressed"];
 
-/// Why settings that are ours are not read. Never holds the text.
+/// Why settings in the user data cannot be used. It never holds their text.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum UserDataError {
-    /// Which of them wins would be a guess.
+    /// There are several parts, and no rule says which of them wins.
     #[error("the user data has {count} parts of type `text/x-ecs-bootstrap`, one is allowed")]
     SeveralParts {
-        /// How many there are.
+        /// The number of parts.
         count: usize,
     },
-    /// TOML is UTF-8.
+    /// The settings are not UTF-8, as TOML must be.
     #[error("the settings in the user data are not UTF-8 after byte {valid_up_to}")]
     NotUtf8 {
-        /// How many bytes of the settings are UTF-8.
+        /// The number of bytes before the first one that is not UTF-8.
         valid_up_to: usize,
     },
-    /// Compressed settings that grow without measure.
-    #[error("the settings in the user data are longer than {MOST_BYTES} bytes once decompressed")]
+    /// The settings are too long once they are decompressed.
+    #[error("the settings in the user data are longer than {MOST_BYTES} bytes after decompression")]
     TooLong,
 }
 
-/// Our settings in the user data: the whole document when its first line is `#ecs-bootstrap`, else its one MIME part of
-/// type `text/x-ecs-bootstrap` (or `text/plain` with that first line), wherever it is nested; each of them plain, gzip or base64. `None` when there is neither.
-pub fn ours(bytes: &[u8]) -> Result<Option<String>, UserDataError> {
+/// The settings in the user data. `None` if there are none.
+///
+/// They are the whole document if its first line is `#ecs-bootstrap`. Otherwise they are its only MIME part of type
+/// `text/x-ecs-bootstrap`, or of type `text/plain` with that first line, at any depth. Both may be plain, gzip or
+/// base64.
+pub fn settings_in(bytes: &[u8]) -> Result<Option<String>, UserDataError> {
     let Some(document) = unwrapped(bytes) else { return Ok(None) };
     if is_marked(&document) {
         return text(&document).map(Some);
@@ -58,7 +61,7 @@ pub fn ours(bytes: &[u8]) -> Result<Option<String>, UserDataError> {
         return Ok(None);
     }
     let Some(message) = MessageParser::new().parse(document.as_ref()) else { return Ok(None) };
-    let mut parts = message.parts.iter().filter_map(our_part);
+    let mut parts = message.parts.iter().filter_map(settings_part);
     match (parts.next(), parts.count()) {
         (None, _) => Ok(None),
         (Some(part), 0) => text(&part).map(Some),
@@ -66,12 +69,13 @@ pub fn ours(bytes: &[u8]) -> Result<Option<String>, UserDataError> {
     }
 }
 
-fn our_part<'p>(part: &'p MessagePart) -> Option<Cow<'p, [u8]>> {
-    // Without a type, a part is text/plain (RFC 2045, 5.2), and cloud-init looks at what it begins with.
-    let Some(kind) = part.content_type() else { return marked_part(part) };
+/// The content of a part with settings.
+fn settings_part<'p>(part: &'p MessagePart) -> Option<Cow<'p, [u8]>> {
+    // A part without a type is text/plain (RFC 2045, 5.2), and cloud-init decides by its first line.
+    let Some(part_type) = part.content_type() else { return marked_part(part) };
     let is = |(main, sub): (&str, &str)| {
-        kind.ctype().eq_ignore_ascii_case(main)
-            && kind.subtype().is_some_and(|subtype| subtype.eq_ignore_ascii_case(sub))
+        part_type.ctype().eq_ignore_ascii_case(main)
+            && part_type.subtype().is_some_and(|subtype| subtype.eq_ignore_ascii_case(sub))
     };
     if is(PART_TYPE) {
         return Some(unwrapped(part.contents()).unwrap_or(Cow::Borrowed(part.contents())));
@@ -79,17 +83,17 @@ fn our_part<'p>(part: &'p MessagePart) -> Option<Cow<'p, [u8]>> {
     if is(PLAIN_TYPE) {
         return marked_part(part);
     }
-    // What a compressed part is, only its text can say.
+    // The type says only that the part is compressed, so its first line decides.
     let compressed = GZIP_TYPES.iter().any(|subtype| is(("application", subtype)));
     compressed.then(|| unwrapped(part.contents())).flatten().filter(|text| is_marked(text))
 }
 
-/// A part of no particular type that begins with our marker.
+/// The content of a part of any type, if it begins with [`MARKER`].
 fn marked_part<'p>(part: &'p MessagePart) -> Option<Cow<'p, [u8]>> {
     Some(Cow::Borrowed(part.contents())).filter(|text| is_marked(text))
 }
 
-/// The document below gzip and base64; `None` where gzip is broken.
+/// The document without its layers of gzip and base64. `None` if the gzip data is broken.
 pub(crate) fn unwrapped(bytes: &[u8]) -> Option<Cow<'_, [u8]>> {
     let mut document = Cow::Borrowed(bytes);
     for _ in 0..MOST_LAYERS {
@@ -106,14 +110,14 @@ pub(crate) fn unwrapped(bytes: &[u8]) -> Option<Cow<'_, [u8]>> {
     Some(document)
 }
 
-/// One byte more than allowed shows that there was more.
+/// Reads one byte more than allowed, so that the caller can see that the text is too long.
 fn decompressed(bytes: &[u8]) -> Option<Vec<u8>> {
     let mut plain = Vec::new();
     MultiGzDecoder::new(bytes).take(MOST_BYTES + 1).read_to_end(&mut plain).ok()?;
     Some(plain)
 }
 
-/// Base64 in one line or wrapped.
+/// The decoded text, if all of it is base64, in one line or in several. `None` if it is empty or not base64.
 pub(crate) fn decoded(bytes: &[u8]) -> Option<Vec<u8>> {
     let symbol =
         |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/' | b'=') || byte.is_ascii_whitespace();
@@ -133,29 +137,30 @@ fn is_marked(document: &[u8]) -> bool {
     first_line.trim_ascii_end().eq_ignore_ascii_case(MARKER)
 }
 
-/// Settings that are in user data and are not read, by what holds them: `None` where there are none.
+/// The container of settings that ecs-bootstrap does not read, for a message. `None` if there are no such settings.
 pub fn skipped(bytes: &[u8]) -> Option<&'static str> {
     const ARCHIVE: &[u8] = b"#cloud-config-archive";
     let document = unwrapped(bytes)?;
     let text = without_bom(&document).trim_ascii_start();
     let is_archive = text.get(..ARCHIVE.len()).is_some_and(|start| start.eq_ignore_ascii_case(ARCHIVE));
     let holds = |word: &[u8]| text.windows(word.len()).any(|window| window.eq_ignore_ascii_case(word));
-    let speaks = is_archive && (holds(MARKER) || holds(PART_TYPE.1.as_bytes()));
-    speaks.then_some("`#cloud-config-archive`; use a MIME part of type `text/x-ecs-bootstrap`")
+    let has_settings = is_archive && (holds(MARKER) || holds(PART_TYPE.1.as_bytes()));
+    has_settings.then_some("`#cloud-config-archive`; use a MIME part of type `text/x-ecs-bootstrap`")
 }
 
-/// cloud-init's own test.
+/// Whether the document is a MIME message, by cloud-init's rule.
 fn is_mime(document: &[u8]) -> bool {
     const HEADER: &[u8] = b"mime-version:";
     let head = &document[..document.len().min(4096)];
     head.windows(HEADER.len()).any(|window| window.eq_ignore_ascii_case(HEADER))
 }
 
-fn text(ours: &[u8]) -> Result<String, UserDataError> {
-    if ours.len() as u64 > MOST_BYTES {
+/// The settings as text.
+fn text(settings: &[u8]) -> Result<String, UserDataError> {
+    if settings.len() as u64 > MOST_BYTES {
         return Err(UserDataError::TooLong);
     }
-    let text = std::str::from_utf8(without_bom(ours));
+    let text = std::str::from_utf8(without_bom(settings));
     text.map(str::to_owned).map_err(|error| UserDataError::NotUtf8 { valid_up_to: error.valid_up_to() })
 }
 
@@ -191,7 +196,7 @@ mod tests {
     }
 
     fn trimmed(bytes: &[u8]) -> Option<String> {
-        ours(bytes).unwrap().map(|text| text.trim().to_owned())
+        settings_in(bytes).unwrap().map(|text| text.trim().to_owned())
     }
 
     #[test]
@@ -206,15 +211,15 @@ mod tests {
             base64(&base64(&gzip(whole))),
         ];
         for bytes in wrapped {
-            assert_eq!(ours(&bytes), Ok(Some(WHOLE.to_owned())));
+            assert_eq!(settings_in(&bytes), Ok(Some(WHOLE.to_owned())));
         }
-        assert_eq!(ours(b"\xef\xbb\xbf#ecs-bootstrap\r\n"), Ok(Some("#ecs-bootstrap\r\n".to_owned())));
-        assert_eq!(ours(b"#ECS-Bootstrap\n"), Ok(Some("#ECS-Bootstrap\n".to_owned())));
-        assert_eq!(ours(b"#ecs-bootstrap"), Ok(Some("#ecs-bootstrap".to_owned())));
+        assert_eq!(settings_in(b"\xef\xbb\xbf#ecs-bootstrap\r\n"), Ok(Some("#ecs-bootstrap\r\n".to_owned())));
+        assert_eq!(settings_in(b"#ECS-Bootstrap\n"), Ok(Some("#ECS-Bootstrap\n".to_owned())));
+        assert_eq!(settings_in(b"#ecs-bootstrap"), Ok(Some("#ecs-bootstrap".to_owned())));
     }
 
     #[test]
-    fn takes_the_part_of_our_type() {
+    fn takes_the_part_with_the_type_of_settings() {
         let script = ("text/x-shellscript; charset=\"us-ascii\"", "7bit", "#!/bin/sh\ncluster=evil\n");
         let encoded = STANDARD.encode(TOML);
         for part in [
@@ -245,13 +250,13 @@ mod tests {
     }
 
     #[test]
-    fn a_single_message_may_be_ours() {
+    fn a_message_with_one_part_may_hold_settings() {
         let message = "Content-Type: text/x-ecs-bootstrap\nMIME-Version: 1.0\n\ncluster = \"prod\"\n";
         assert_eq!(trimmed(message.as_bytes()).as_deref(), Some(TOML.trim()));
     }
 
     #[test]
-    fn leaves_alone_what_is_somebody_elses() {
+    fn ignores_user_data_of_other_programs() {
         let others = mime(&[("text/cloud-config", "7bit", "#cloud-config\n"), ("text/plain", "7bit", TOML)]);
         let broken = &gzip(WHOLE.as_bytes())[..20];
         let documents: [&[u8]; 12] = [
@@ -269,31 +274,31 @@ mod tests {
             broken,
         ];
         for document in documents {
-            assert_eq!(ours(document), Ok(None), "{:?}", String::from_utf8_lossy(document));
+            assert_eq!(settings_in(document), Ok(None), "{:?}", String::from_utf8_lossy(document));
         }
     }
 
     #[test]
-    fn settings_in_an_archive_are_skipped_and_that_is_told() {
+    fn settings_in_an_archive_are_skipped_with_a_message() {
         let archive = b"#cloud-config-archive\n- type: text/x-ecs-bootstrap\n  content: |\n    cluster = \"prod\"\n";
-        assert_eq!(ours(archive), Ok(None));
+        assert_eq!(settings_in(archive), Ok(None));
         assert!(skipped(archive).is_some() && skipped(&gzip(archive)).is_some());
         assert_eq!(skipped(b"#cloud-config-archive\n- type: text/cloud-config\n"), None);
         assert_eq!(skipped(WHOLE.as_bytes()), None);
     }
 
     #[test]
-    fn refuses_two_parts_of_ours() {
+    fn refuses_several_parts_with_settings() {
         let part = ("text/x-ecs-bootstrap", "7bit", TOML);
-        assert_eq!(ours(mime(&[part, part, part]).as_bytes()), Err(UserDataError::SeveralParts { count: 3 }));
+        assert_eq!(settings_in(mime(&[part, part, part]).as_bytes()), Err(UserDataError::SeveralParts { count: 3 }));
     }
 
     #[test]
-    fn says_what_is_wrong_with_settings_of_ours() {
-        assert_eq!(ours(b"#ecs-bootstrap\n\xff"), Err(UserDataError::NotUtf8 { valid_up_to: 15 }));
+    fn refuses_settings_that_are_not_utf_8_or_too_long() {
+        assert_eq!(settings_in(b"#ecs-bootstrap\n\xff"), Err(UserDataError::NotUtf8 { valid_up_to: 15 }));
         let bomb = gzip(&[WHOLE.as_bytes(), &vec![b'\n'; 8 << 20]].concat());
-        assert_eq!(ours(&bomb), Err(UserDataError::TooLong));
-        assert_eq!(ours(&gzip(&vec![b'\n'; 8 << 20])), Ok(None));
+        assert_eq!(settings_in(&bomb), Err(UserDataError::TooLong));
+        assert_eq!(settings_in(&gzip(&vec![b'\n'; 8 << 20])), Ok(None));
     }
 
     fn header_like() -> impl Strategy<Value = Vec<u8>> {
@@ -327,13 +332,13 @@ mod tests {
 
         #[test]
         fn no_bytes_make_it_panic(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
-            let _ = ours(&bytes);
-            let _ = ours(&gzip(&bytes));
+            let _ = settings_in(&bytes);
+            let _ = settings_in(&gzip(&bytes));
         }
 
         #[test]
         fn no_broken_message_makes_it_panic(bytes in header_like()) {
-            let _ = ours(&bytes);
+            let _ = settings_in(&bytes);
         }
     }
 }

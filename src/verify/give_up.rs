@@ -3,8 +3,8 @@
 //! Verify ends with the first of these:
 //!
 //! 1. The instance is ready ([`crate::readiness`]).
-//! 2. A cause is final (`Finding::is_final`): a *terminal* cause at once, a *settling* one when the instance is older than the
-//!    window of the cause, a *lasting* one when it was supported without a break for its window.
+//! 2. A cause is final (`Finding::is_final`): a *terminal* cause at once, a *settling* one when the instance is older
+//!    than the window of the cause, a *lasting* one when it was supported without a break for its window.
 //! 3. `verify.deadline` has passed. The time in which user data runs (cloud-final.service) does not count.
 //!
 //! A verdict is held back for a few seconds if a probe that has not finished can still show a cause in an earlier layer
@@ -104,7 +104,7 @@ pub(super) fn judge(evidence: &Evidence, findings: &[Finding]) -> Option<Verdict
         return None;
     }
     // A registered instance is not judged by what else is wrong, so the agent must have been asked.
-    let is_open = evidence.must_ask_for_cluster() || evidence.must_look_at_certificate();
+    let is_open = evidence.must_describe_cluster() || evidence.must_fetch_certificate();
     let is_asked = evidence.introspection.is_some() && !is_open;
     if is_asked && findings.iter().any(|finding| finding.is_final(evidence)) {
         return Some(failed(evidence, findings.to_vec()));
@@ -133,12 +133,13 @@ fn is_unexplained(evidence: &Evidence) -> bool {
 fn failed(evidence: &Evidence, mut findings: Vec<Finding>) -> Verdict {
     let first_final = findings.iter().find(|finding| finding.is_final(evidence)).map(|finding| finding.cause.layer);
     if let Some(layer) = first_final.filter(|_| !evidence.timed_out) {
-        // What the host itself lacks before that layer is no consequence of it, and seldom passes.
+        // A fault of the host in an earlier layer is not a consequence of the final cause, and it rarely disappears by
+        // itself.
         let is_before = |cause: &Cause| {
             matches!(cause.class, Class::Lasting(_)) && cause.layer < layer && cause.layer <= Layer::Role
         };
-        let is_told = |cause: &Cause| is_before(cause) || std::ptr::eq(cause, &PORT_TAKEN);
-        findings.retain(|finding| finding.is_final(evidence) || is_told(finding.cause));
+        let is_kept = |cause: &Cause| is_before(cause) || std::ptr::eq(cause, &PORT_TAKEN);
+        findings.retain(|finding| finding.is_final(evidence) || is_kept(finding.cause));
     }
     first_broken(evidence, findings)
 }
@@ -149,18 +150,17 @@ fn first_broken(evidence: &Evidence, mut findings: Vec<Finding>) -> Verdict {
     }
     let also = findings.split_off(1);
     let finding = findings.remove(0);
-    // That the agent's port cannot be trusted is told whatever else is broken.
-    let is_told = |other: &Finding| other.cause.layer == finding.cause.layer || std::ptr::eq(other.cause, &PORT_TAKEN);
-    let also = also.into_iter().filter(is_told).collect();
-    let exit = match evidence.timed_out || finding.is_final(evidence) {
-        true => finding.cause.exit_after_deadline,
-        false => finding.cause.exit,
-    };
+    // An untrusted answer on the agent's port is a security finding, so it is reported with every other cause.
+    let is_reported =
+        |other: &Finding| other.cause.layer == finding.cause.layer || std::ptr::eq(other.cause, &PORT_TAKEN);
+    let also = also.into_iter().filter(is_reported).collect();
+    let is_over = evidence.timed_out || finding.is_final(evidence);
+    let exit = if is_over { finding.cause.exit_after_deadline } else { finding.cause.exit };
     let container_instance_arn = evidence.container_instance_arn().map(str::to_owned);
     Verdict::Failed { finding, also, exit, container_instance_arn }
 }
 
-/// What one look at everything comes to: what has not come yet is waited for, and not judged.
+/// The verdict of a single observation (doctor): what is still pending results in a waiting verdict, not in a failure.
 pub fn verdict_now(evidence: &Evidence) -> Verdict {
     let findings = diagnose(evidence);
     if findings.iter().any(|finding| finding.cause.class != Class::Waiting) {
@@ -174,22 +174,23 @@ pub fn verdict_now(evidence: &Evidence) -> Verdict {
         return waiting(finding.cause.title, Some(finding));
     }
     if evidence.container_instance_arn().is_some() {
-        return waiting("the instance is registered; its agent is not seen to be connected", None);
+        return waiting("the instance is registered, but its agent is not connected", None);
     }
     let since = evidence.agent_runs_for();
-    let patience = evidence.expectation.as_ref().map_or(Duration::ZERO, |expected| expected.deadline);
-    match evidence.user_data_runs() || since.is_some_and(|since| since < patience) {
-        true => waiting("the agent has not registered yet", None),
-        false => verdict_of(evidence),
+    let deadline = evidence.expectation.as_ref().map_or(Duration::ZERO, |expected| expected.deadline);
+    if evidence.user_data_runs() || since.is_some_and(|since| since < deadline) {
+        return waiting("the agent has not registered yet", None);
     }
+    verdict_of(evidence)
 }
 
 pub(super) fn verdict_of(evidence: &Evidence) -> Verdict {
     failed(evidence, diagnose(evidence))
 }
 
-/// What must be told while user data has not ended, which may be never: a start that waits for itself, and once it has
-/// taken as long as a registration may, whatever looks wrong. With what tells it from another.
+/// The preliminary verdict while user data runs, with an id that changes with the verdict. User data may never end, so
+/// these are reported at once: a start that waits for itself, or cloud-init that hangs. Any other fault is reported
+/// after `limit`.
 pub(super) fn interim(evidence: &Evidence, mut findings: Vec<Finding>, limit: Duration) -> Option<(String, Verdict)> {
     if !evidence.held_by_user_data() {
         return None;

@@ -1,6 +1,6 @@
-//! Turns evidence into a verdict: observes until the instance is ready, a cause is final, or the deadline passes.
+//! The stage `verify`: observes the instance until it is ready, a cause is final, or the deadline passes.
 //!
-//! In: what is expected, and the world. Out: one verdict. It changes nothing on the host.
+//! In: an [`Expectation`], and the world. Out: one verdict. It changes nothing on the host.
 
 mod give_up;
 mod observe;
@@ -11,8 +11,8 @@ use std::time::Duration;
 
 pub use self::give_up::verdict_now;
 use self::give_up::{Wait, interim, judge, verdict_of};
-pub use self::observe::Handed;
 use self::observe::Observer;
+pub use self::observe::QueuedJobs;
 use crate::boundary::World;
 use crate::boundary::systemd::{Systemd, SystemdError};
 use crate::causes::Finding;
@@ -20,29 +20,29 @@ use crate::evidence::{Evidence, StageError};
 use crate::plan::Expectation;
 use crate::verdict::Verdict;
 
-/// Who listens while the verdict is not there yet.
-pub struct Listener<'l> {
-    /// Is told what is being waited for, whenever that changes.
-    pub waiting: &'l mut dyn FnMut(&str),
-    /// Is told what stands for now, where something is wrong that may go on without end.
-    pub interim: &'l mut dyn FnMut(&Verdict),
-    /// Says whether another run has come to expect something else.
-    pub expected: &'l mut dyn FnMut() -> Option<Expectation>,
-    /// Is told, at each look, how long the verdict may still take.
-    pub may_take: &'l dyn Fn(Duration),
+/// Callbacks that verify calls while it waits.
+pub struct ProgressCallbacks<'l> {
+    /// Called with what verify waits for, whenever that changes.
+    pub on_waiting: &'l mut dyn FnMut(&str),
+    /// Called with a preliminary verdict, if there is a fault while user data runs, which may never end.
+    pub on_interim: &'l mut dyn FnMut(&Verdict),
+    /// Returns a new expectation, if another run has stored one.
+    pub new_expectation: &'l mut dyn FnMut() -> Option<Expectation>,
+    /// Called at each step with the longest time until the verdict.
+    pub on_time_left: &'l dyn Fn(Duration),
 }
 
-/// Waits for the registration.
+/// Waits for the registration and returns the verdict.
 pub async fn verdict(
     world: &World,
     systemd: &Result<Systemd, SystemdError>,
     expectation: Expectation,
-    handed: Handed,
+    queued_jobs: QueuedJobs,
     age: Option<Duration>,
-    listener: Listener<'_>,
+    callbacks: ProgressCallbacks<'_>,
 ) -> Verdict {
     let mut wait = Wait::new(expectation.deadline, age);
-    let mut observer = Observer::new(world, systemd.as_ref().ok(), expectation, handed, age);
+    let mut observer = Observer::new(world, systemd.as_ref().ok(), expectation, queued_jobs, age);
     observer.watch().await;
     if let Err(error) = systemd {
         observer.evidence.units = Some(Err(error.clone()));
@@ -50,9 +50,9 @@ pub async fn verdict(
     let mut reported_waiting = String::new();
     let mut reported_interim: Option<String> = None;
     loop {
-        (listener.may_take)(wait.remaining());
-        observer.look(wait.deadline()).await;
-        if let Some(expectation) = (listener.expected)() {
+        (callbacks.on_time_left)(wait.remaining());
+        observer.next(wait.deadline()).await;
+        if let Some(expectation) = (callbacks.new_expectation)() {
             wait.restart(expectation.deadline);
             observer.expect(expectation);
         }
@@ -68,44 +68,45 @@ pub async fn verdict(
         }
         let waiting = waiting_for(&observer.evidence, &findings);
         if reported_waiting != waiting {
-            (listener.waiting)(&waiting);
+            (callbacks.on_waiting)(&waiting);
             reported_waiting = waiting;
         }
         let interim = interim(&observer.evidence, findings, wait.limit());
         if let Some((id, verdict)) = interim.filter(|(id, _)| reported_interim.as_ref() != Some(id)) {
-            (listener.interim)(&verdict);
+            (callbacks.on_interim)(&verdict);
             reported_interim = Some(id);
         }
     }
 }
 
-/// The verdict of what stopped an earlier room, by itself: nothing is asked.
-pub fn stopped(stop: StageError) -> Verdict {
-    verdict_of(&Evidence::of_stop(stop))
+/// The verdict for the error that ended an earlier stage. No probe runs.
+pub fn stopped(error: StageError) -> Verdict {
+    verdict_of(&Evidence::of_stop(error))
 }
 
-/// The same, and what lies behind it is looked at once: no cluster is named, since user data has failed.
-pub async fn explained(world: &World, stop: StageError) -> Verdict {
-    verdict_of(&once::around(world, stop).await)
+/// The verdict for the error that ended an earlier stage, after probes of its possible reasons. Example: no source
+/// names a cluster, because user data failed.
+pub async fn explained(world: &World, error: StageError) -> Verdict {
+    verdict_of(&once::around(world, error).await)
 }
 
-/// All probes, once and side by side.
+/// Runs all probes once, in parallel.
 pub async fn examine(
     world: &World,
     systemd: &Result<Systemd, SystemdError>,
     expectation: Option<Expectation>,
-    stop: Option<StageError>,
+    error: Option<StageError>,
 ) -> Evidence {
-    once::once(world, systemd, expectation, stop).await
+    once::once(world, systemd, expectation, error).await
 }
 
-/// What is being waited for, in words.
+/// What verify waits for, as text for progress messages.
 fn waiting_for(evidence: &Evidence, findings: &[Finding]) -> String {
     if evidence.container_instance_arn().is_some() {
         return "the agent's connection to ECS".to_owned();
     }
     if evidence.held_by_user_data() {
-        return "user data to end (cloud-final.service)".to_owned();
+        return "the end of user data (cloud-final.service)".to_owned();
     }
     if let Some(first) = findings.first() {
         return format!("the registration; so far: [{}] {}", first.cause.id, first.cause.title);

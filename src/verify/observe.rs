@@ -1,8 +1,8 @@
-//! Runs the probes, each in its own time, and keeps what they see.
+//! Runs the probes, each at its own interval, and stores their results as evidence.
 //!
-//! The local ones (introspection, units, logs) run all the time; those that cost somebody something (IMDS, docker, the
-//! ECS API, a connection) run at intervals, side by side, and only while their answer can matter. A change of a unit
-//! is a signal of systemd's; the interval only stands in where no signal comes.
+//! The local probes (introspection, units, logs) always run. Probes that put load on another service (IMDS, docker, the
+//! ECS API, connections) run at longer intervals, in parallel, and only while their result can change the verdict.
+//! systemd reports changes of a unit by D-Bus signals; the interval is the fallback.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -23,22 +23,25 @@ use crate::effects::QueuedJob;
 use crate::evidence::agent_log::last_attempts;
 use crate::evidence::network_path::NetworkPath;
 use crate::evidence::{BlockingStart, Evidence, NetworkQuestions};
-use crate::host::{AGENT_LOG, INIT_LOG, agent_config, blocking_start, joined_cluster, saved_agent, units};
+use crate::host::{
+    AGENT_LOG, INIT_LOG, agent_config, blocking_start, joined_cluster, known_or_log, saved_agent, units,
+};
 use crate::plan::{AGENT_JSON, ECS_CONFIG, Expectation, VENDOR_ECS_CONFIG};
 use crate::probe;
 use crate::readiness::joined_other_cluster;
 use crate::retry::{Deadline, pause_for};
 
-/// No probe takes longer.
+/// The limit for each probe.
 const PROBE: Duration = Duration::from_secs(5);
-/// What is looked at before a cause is told: one in an earlier layer comes before it.
-const LOOKS: [Probe; 6] =
+/// The probes that must have finished once before a final cause is reported, because a cause in an earlier layer takes
+/// precedence.
+const BEFORE_FINAL: [Probe; 6] =
     [Probe::Units, Probe::HostState, Probe::Docker, Probe::Role, Probe::Cluster, Probe::NetworkPath];
 const LOG_TAIL: usize = 256 * 1024;
 
-/// What apply hands to verify: the systemd jobs that it queued.
+/// The systemd jobs that apply queued, for verify.
 #[derive(Debug, Default)]
-pub struct Handed {
+pub struct QueuedJobs {
     /// The queued jobs, for the report.
     pub queued: Vec<QueuedJob>,
     /// The same jobs, to wait for their end.
@@ -47,9 +50,8 @@ pub struct Handed {
 
 type Probing<'a> = Pin<Box<dyn Future<Output = Observation> + 'a>>;
 
-/// The probes and what they have seen.
+/// The scheduled probes and the evidence so far.
 pub(super) struct Observer<'a> {
-    /// All that was seen.
     pub(super) evidence: Evidence,
     world: &'a World,
     systemd: Option<&'a Systemd>,
@@ -68,19 +70,19 @@ impl<'a> Observer<'a> {
         world: &'a World,
         systemd: Option<&'a Systemd>,
         expectation: Expectation,
-        handed: Handed,
+        queued_jobs: QueuedJobs,
         age: Option<Duration>,
     ) -> Observer<'a> {
         let now = Instant::now();
         let deadline = Deadline::after(expectation.deadline);
         let probing: FuturesUnordered<Probing<'a>> = FuturesUnordered::new();
-        for (index, job) in handed.jobs.into_iter().enumerate() {
+        for (index, job) in queued_jobs.jobs.into_iter().enumerate() {
             probing.push(Box::pin(job_end(index, job, deadline)));
         }
         let evidence = Evidence {
             expectation: Some(expectation),
             age,
-            jobs: handed.queued,
+            jobs: queued_jobs.queued,
             config: agent_config(&world.disk),
             files: probe::files(&world.disk),
             saved: saved_agent(&world.disk),
@@ -102,22 +104,23 @@ impl<'a> Observer<'a> {
         }
     }
 
-    /// Asks systemd to tell of changes; where it does not, the interval has to do.
+    /// Subscribes to changes of the units. If that fails, the probe of the units runs at its interval only.
     pub(super) async fn watch(&mut self) {
         let Some(systemd) = self.systemd else { return };
         let agent = self.evidence.expectation.as_ref().map_or("ecs.service", |expected| expected.agent_unit.as_str());
-        self.changes = systemd.changes(&["docker.service", agent]).await.ok();
+        let changes = systemd.changes(&["docker.service", agent]).await;
+        self.changes = changes.inspect_err(|error| tracing::debug!(%error, "changes of units not subscribed")).ok();
     }
 
-    /// Expects something else from now on.
+    /// Replaces the expectation.
     pub(super) fn expect(&mut self, expectation: Expectation) {
         self.evidence.expectation = Some(expectation);
         self.evidence.cluster = None;
         self.logs_read = None;
     }
 
-    /// Starts the probes that are due, and returns when something was seen or a tick has passed.
-    pub(super) async fn look(&mut self, deadline: Deadline) {
+    /// Starts the probes that are due, and returns after one result, a change of a unit, or a tick.
+    pub(super) async fn next(&mut self, deadline: Deadline) {
         self.start_due();
         let tick = pause_for(TICK.min(deadline.remaining()));
         let changed = async {
@@ -127,9 +130,9 @@ impl<'a> Observer<'a> {
             }
         };
         tokio::select! {
-            Some(sight) = self.probing.next(), if !self.probing.is_empty() => self.keep(sight),
+            Some(observation) = self.probing.next(), if !self.probing.is_empty() => self.store(observation),
             change = changed => match change {
-                Ok(()) => self.hurry(Probe::Units),
+                Ok(()) => self.run_soon(Probe::Units),
                 Err(_) => self.changes = None,
             },
             () = tick => {}
@@ -137,25 +140,25 @@ impl<'a> Observer<'a> {
         self.read_logs();
     }
 
-    /// Whether each layer has been looked at once; what has not been asked yet is asked now.
+    /// Whether each probe of [`BEFORE_FINAL`] has finished once. Probes that have not run yet are started at once.
     pub(super) fn has_examined(&mut self) -> bool {
         let expected = self.evidence.expectation.as_ref();
         let has_cluster = expected.is_some_and(|expected| expected.region.is_some() && expected.cluster.is_some());
         let mut is_all = true;
-        for probe in LOOKS {
-            let can_be = match probe {
+        for probe in BEFORE_FINAL {
+            let can_run = match probe {
                 Probe::Units => self.systemd.is_some(),
                 Probe::Cluster => has_cluster,
                 _ => true,
             };
-            if can_be && self.matters(probe) && !self.answered.contains(&probe) {
+            if can_run && self.matters(probe) && !self.answered.contains(&probe) {
                 is_all = false;
-                self.hurry(probe);
+                self.run_soon(probe);
             }
         }
         let units = self.evidence.known_units();
         if units.is_some_and(|units| probe::wants_journal(units, &self.evidence.host)) {
-            self.hurry(Probe::HostState);
+            self.run_soon(Probe::HostState);
             return false;
         }
         is_all && !self.evidence.job_pending("docker.service")
@@ -163,14 +166,14 @@ impl<'a> Observer<'a> {
 
     fn note_answered(&mut self, probe: Option<Probe>) {
         let Some(probe) = probe.filter(|probe| !self.answered.contains(probe)) else { return };
-        // The first answer tells the time, which the look at the way then finds.
+        // The first answer of the API contains the time. The network probe then needs a second run for the clock skew.
         if probe == Probe::Cluster {
             self.answered.retain(|answered| *answered != Probe::NetworkPath);
         }
         self.answered.push(probe);
     }
 
-    fn hurry(&mut self, probe: Probe) {
+    fn run_soon(&mut self, probe: Probe) {
         let now = Instant::now();
         for entry in self.schedule.iter_mut().filter(|entry| entry.probe == probe) {
             entry.due = entry.due.min(now);
@@ -192,7 +195,7 @@ impl<'a> Observer<'a> {
         }
     }
 
-    /// Whether a probe's answer can change the verdict just now.
+    /// Whether the result of a probe can currently change the verdict.
     fn matters(&self, probe: Probe) -> bool {
         let evidence = &self.evidence;
         let registered = evidence.container_instance_arn().is_some();
@@ -212,11 +215,10 @@ impl<'a> Observer<'a> {
         }
     }
 
+    /// The future that runs a probe; `None` if a required value, such as the region, is unknown.
     fn future(&self, probe: Probe) -> Option<Probing<'a>> {
         let world = self.world;
         let expected = self.evidence.expectation.as_ref()?;
-        let region = expected.region.clone();
-        let cluster = expected.cluster.clone();
         let soon = Deadline::after(PROBE);
         Some(match probe {
             Probe::Introspection => {
@@ -237,23 +239,16 @@ impl<'a> Observer<'a> {
                 Observation::Docker(ping, container)
             }),
             Probe::Network => {
-                let region = region?;
+                let region = expected.region.clone()?;
                 Box::pin(async move { Observation::Network(probe::network(world, Some(&region)).await) })
             }
-            Probe::Cluster => {
-                let (region, cluster) = (region?, cluster?);
-                Box::pin(async move {
-                    Observation::Cluster(match world.aws(&region).await {
-                        Ok(aws) => aws.describe_clusters(&[cluster], Deadline::after(CALL)).await,
-                        Err(error) => Err(error),
-                    })
-                })
-            }
+            Probe::Cluster => self.describe_cluster(expected)?,
+            Probe::Registration => self.describe_container_instance(expected)?,
             Probe::UserData => Box::pin(async move { Observation::UserData(probe::user_data(world, soon).await) }),
             Probe::HostState => {
                 let units = self.evidence.known_units().cloned();
-                let look = probe::Look { units, is_killed: self.evidence.killed().is_some() };
-                Box::pin(async move { Observation::HostState(Box::new(probe::host(world, look, soon).await)) })
+                let context = probe::HostContext { units, is_killed: self.evidence.killed().is_some() };
+                Box::pin(async move { Observation::HostState(Box::new(probe::host(world, context, soon).await)) })
             }
             Probe::NetworkPath => network_path(world, NetworkQuestions::of(&self.evidence), soon),
             Probe::BlockingStart => {
@@ -262,46 +257,59 @@ impl<'a> Observer<'a> {
                     Observation::BlockingStart(blocking_start(&world.disk, &unit), probe::long_run(&world.disk))
                 })
             }
-            Probe::Registration => {
-                // Where the plan names none, user data did, and the agent knows.
-                let (joined, arn) = self.evidence.joined_as()?;
-                let (region, cluster) = (region?, cluster.unwrap_or(joined));
-                Box::pin(async move {
-                    let call = Deadline::after(CALL);
-                    Observation::Registration(match world.aws(&region).await {
-                        Ok(aws) => aws.container_instance(&cluster, &arn, call).await,
-                        Err(error) => Err(error),
-                    })
-                })
-            }
         })
     }
 
-    fn keep(&mut self, sight: Observation) {
+    fn describe_cluster(&self, expected: &Expectation) -> Option<Probing<'a>> {
+        let world = self.world;
+        let (region, cluster) = (expected.region.clone()?, expected.cluster.clone()?);
+        Some(Box::pin(async move {
+            Observation::Cluster(match world.aws(&region).await {
+                Ok(aws) => aws.describe_clusters(&[cluster], Deadline::after(CALL)).await,
+                Err(error) => Err(error),
+            })
+        }))
+    }
+
+    fn describe_container_instance(&self, expected: &Expectation) -> Option<Probing<'a>> {
+        let world = self.world;
+        let (joined, arn) = self.evidence.joined_as()?;
+        // If the plan names no cluster, user data did, and the agent reports it.
+        let (region, cluster) = (expected.region.clone()?, expected.cluster.clone().unwrap_or(joined));
+        Some(Box::pin(async move {
+            let call = Deadline::after(CALL);
+            Observation::Registration(match world.aws(&region).await {
+                Ok(aws) => aws.container_instance(&cluster, &arn, call).await,
+                Err(error) => Err(error),
+            })
+        }))
+    }
+
+    fn store(&mut self, observation: Observation) {
         let evidence = &mut self.evidence;
-        let probe = sight.probe();
-        match sight {
-            // While a restart is queued, the agent that is going to end would speak for the next one.
+        let probe = observation.probe();
+        match observation {
+            // While a restart is queued, the answer is from the old agent, which is about to end.
             Observation::Introspection(_) if evidence.restart_pending() => evidence.introspection = None,
             Observation::Introspection(answer) => evidence.introspection = Some(evidence.trusted(answer)),
             Observation::Units(answer) => {
                 evidence.units = Some(*answer);
-                // What has failed is told at once, and with what its journal says.
+                // The journal of a failed unit is part of the evidence, so it is read at once.
                 if evidence.known_units().is_some_and(|units| probe::wants_journal(units, &evidence.host)) {
-                    self.hurry(Probe::HostState);
+                    self.run_soon(Probe::HostState);
                 }
             }
             Observation::JobEnded(index, Ok(result)) => {
-                tracing::debug!(unit = evidence.jobs[index].unit, ?result, "a job ended");
+                tracing::debug!(unit = evidence.jobs[index].unit, ?result, "job ended");
                 evidence.jobs[index].result = Some(result);
             }
-            Observation::JobEnded(_, Err(error)) => tracing::debug!(%error, "the end of a job was not seen"),
+            Observation::JobEnded(_, Err(error)) => tracing::debug!(%error, "end of the job not observed"),
             Observation::Role(answer) => self.note_role(answer),
             Observation::TargetState(Ok(state)) => {
                 evidence.outside_group = state.is_none();
                 evidence.target_state = state.map(|state| String::from_utf8_lossy(&state).trim().to_owned());
             }
-            Observation::TargetState(Err(error)) => tracing::debug!(%error, "the target state is not known"),
+            Observation::TargetState(Err(error)) => tracing::debug!(%error, "target state not read"),
             Observation::Docker(ping, container) => {
                 evidence.docker = Some(ping);
                 evidence.container = Some(container);
@@ -309,15 +317,15 @@ impl<'a> Observer<'a> {
             Observation::Network(probe) => evidence.network = probe,
             Observation::Cluster(answer) => evidence.cluster = Some(answer),
             Observation::Registration(answer) => evidence.registration = Some(answer),
-            Observation::BlockingStart(seen, long_run) => {
+            Observation::BlockingStart(found, long_run) => {
                 evidence.long_run = long_run;
-                self.note_blocking_start(seen);
+                self.note_blocking_start(found);
             }
             Observation::UserData(answer) => evidence.user_data = Some(answer),
             Observation::HostState(host) => evidence.host = *host,
-            Observation::NetworkPath(network_path) => self.note_way(*network_path),
+            Observation::NetworkPath(network_path) => self.note_network_path(*network_path),
         }
-        self.hurry_way(probe);
+        self.probe_network_soon(probe);
         self.note_answered(probe);
         for entry in self.schedule.iter_mut().filter(|entry| Some(entry.probe) == probe) {
             entry.running = false;
@@ -331,32 +339,32 @@ impl<'a> Observer<'a> {
         self.evidence.role = Some(answer);
     }
 
-    fn note_way(&mut self, network_path: NetworkPath) {
+    fn note_network_path(&mut self, network_path: NetworkPath) {
         let before = std::mem::replace(&mut self.evidence.network_path, network_path);
-        // A denial ended asking, and still stands.
+        // The call is not repeated after a denial, so the denial is kept.
         if self.evidence.network_path.control_plane.is_none() && denied(&before.control_plane) {
             self.evidence.network_path.control_plane = before.control_plane;
         }
     }
 
-    /// What the last probe saw may leave a question about the way that should not wait for its turn.
-    fn hurry_way(&mut self, probe: Option<Probe>) {
-        let is_about_way = matches!(probe, Some(Probe::Network | Probe::Cluster | Probe::Registration));
-        // The first answer tells the time.
+    /// Runs the network probe at once, if the last result raises a question about the network path.
+    fn probe_network_soon(&mut self, probe: Option<Probe>) {
+        let is_about_network = matches!(probe, Some(Probe::Network | Probe::Cluster | Probe::Registration));
+        // The first answer of the API contains the time, for the clock skew.
         let has_no_clock = probe == Some(Probe::Cluster) && self.evidence.network_path.api_clock.is_none();
-        if has_no_clock || (is_about_way && NetworkQuestions::of(&self.evidence).is_pressing()) {
-            self.hurry(Probe::NetworkPath);
+        if has_no_clock || (is_about_network && NetworkQuestions::of(&self.evidence).is_pressing()) {
+            self.run_soon(Probe::NetworkPath);
         }
     }
 
-    fn note_blocking_start(&mut self, seen: Option<(u32, String)>) {
-        let since = match (&self.blocking_start, &seen) {
+    fn note_blocking_start(&mut self, found: Option<(u32, String)>) {
+        let since = match (&self.blocking_start, &found) {
             (Some((pid, since)), Some((now, _))) if pid == now => *since,
             _ => Instant::now(),
         };
-        self.blocking_start = seen.as_ref().map(|(pid, _)| (*pid, since));
+        self.blocking_start = found.as_ref().map(|(pid, _)| (*pid, since));
         self.evidence.blocking_start =
-            seen.map(|(pid, command)| BlockingStart { pid, command, seen_for: since.elapsed() });
+            found.map(|(pid, command)| BlockingStart { pid, command, seen_for: since.elapsed() });
     }
 
     fn note_registration(&mut self) {
@@ -373,9 +381,10 @@ impl<'a> Observer<'a> {
         }
     }
 
-    /// Reads the logs, and what the agent is configured with, when they have changed. That the agent tells of its connection is the moment to ask ECS again.
+    /// Reads the logs and the agent's configuration, if they have changed. When the agent logs its connection, ECS is
+    /// asked again at once.
     fn read_logs(&mut self) {
-        // Without its unit nobody can say whether a line is of this start of the agent.
+        // Without the state of the agent's unit it is unknown which lines are from its last start.
         if self.systemd.is_some() && self.evidence.units.is_none() {
             return;
         }
@@ -401,30 +410,30 @@ impl<'a> Observer<'a> {
             expected.cluster = joined_cluster(disk);
         }
         read_logs(disk, &mut self.evidence);
-        if self.evidence.must_ask_for_cluster() {
-            self.hurry(Probe::Cluster);
+        if self.evidence.must_describe_cluster() {
+            self.run_soon(Probe::Cluster);
         }
         let connected = self.evidence.agent_log.iter().any(|line| line.holds("Connected to ACS endpoint"));
         if connected && !std::mem::replace(&mut self.connected_line, connected) {
-            self.hurry(Probe::Registration);
+            self.run_soon(Probe::Registration);
         }
     }
 }
 
 fn modified(disk: &Disk, path: &str) -> Option<SystemTime> {
-    disk.modified(path).ok().flatten()
+    known_or_log(disk.modified(path))
 }
 
-/// Both logs, since the agent last started.
+/// Reads both logs since the agent's last start.
 pub(super) fn read_logs(disk: &Disk, evidence: &mut Evidence) {
-    let read = |path| disk.tail(path, LOG_TAIL).ok().flatten().map(|tail| last_attempts(&tail.bytes));
+    let read = |path| known_or_log(disk.tail(path, LOG_TAIL)).map(|tail| last_attempts(&tail.bytes));
     (_, evidence.agent_log) = read(AGENT_LOG).unwrap_or_default();
     (evidence.init_log_before, evidence.init_log) = read(INIT_LOG).unwrap_or_default();
     evidence.agent_log_written = modified(disk, AGENT_LOG);
     evidence.init_log_written = modified(disk, INIT_LOG);
 }
 
-/// One API call, with the SDK's own retries.
+/// The limit for one API call, including the SDK's retries.
 const CALL: Duration = Duration::from_secs(20);
 
 fn network_path<'a>(world: &'a World, ask: NetworkQuestions, deadline: Deadline) -> Probing<'a> {
@@ -435,7 +444,7 @@ async fn job_end(index: usize, job: Job, deadline: Deadline) -> Observation {
     Observation::JobEnded(index, job.ended(deadline).await)
 }
 
-/// A denial ends asking.
+/// Whether the call was denied. A denied call is not repeated.
 fn denied<T>(answer: &Option<Result<T, AwsError>>) -> bool {
     matches!(answer, Some(Err(error)) if matches!(error.kind, AwsErrorKind::Denied { .. }))
 }

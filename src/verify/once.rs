@@ -1,4 +1,6 @@
-//! Looks once, all probes side by side: for doctor, and for what lies behind a room that was stopped.
+//! Runs the probes once, in parallel: for doctor, and to explain an error that ended a stage.
+//!
+//! In: the world. Out: [`Evidence`].
 
 use std::time::{Duration, SystemTime};
 
@@ -16,14 +18,14 @@ use crate::plan::{Expectation, Refusal};
 use crate::probe;
 use crate::retry::{Deadline, within};
 
-/// No probe takes longer, and there are at most three in a row.
+/// The limit for each probe. At most three run in sequence.
 const PROBE: Duration = Duration::from_secs(3);
-/// Whoever was stopped has waited long enough.
+/// The limit for the probes that explain an error. It is short, because the run has already failed.
 const AROUND: Duration = Duration::from_secs(3);
 
-/// What the host shows around what stopped a room: the files always, the rest where it may be why.
-pub(super) async fn around(world: &World, stop: StageError) -> Evidence {
-    let mut evidence = Evidence::of_stop(stop);
+/// The evidence around an error that ended a stage: the files always, other probes only if they can explain the error.
+pub(super) async fn around(world: &World, error: StageError) -> Evidence {
+    let mut evidence = Evidence::of_stop(error);
     read_files(world, &mut evidence);
     let soon = Deadline::after(AROUND);
     match &evidence.stop {
@@ -32,26 +34,26 @@ pub(super) async fn around(world: &World, stop: StageError) -> Evidence {
         }
         Some(StageError::Aws(_)) => {
             let role = world.imds.role_credentials_status(soon);
-            // A call that got no connection, or was cut off, does not know whether the name or the way was at fault.
+            // The error of a call without a connection does not show whether DNS or the network path is at fault.
             let is_cut = matches!(&evidence.stop, Some(StageError::Aws(error))
                 if matches!(error.kind, AwsErrorKind::Timeout | AwsErrorKind::ConnectTimeout | AwsErrorKind::Connect));
             let network = async { if is_cut { probe::network(world, None).await } else { None } };
             let ask = NetworkQuestions::of(&evidence);
-            let ask = NetworkQuestions { names: ask.names || is_cut, ..ask };
+            let ask = NetworkQuestions { dns: ask.dns || is_cut, ..ask };
             let (role, network_path, network) = join3(role, probe::network_path(world, ask, soon), network).await;
             (evidence.role, evidence.network_path, evidence.network) = (Some(role), network_path, network);
         }
         Some(StageError::Imds(_)) => {
             let network_path = probe::network_path(world, NetworkQuestions::default(), soon);
             (evidence.host, evidence.network_path) =
-                join(probe::host(world, probe::Look::default(), soon), network_path).await;
+                join(probe::host(world, probe::HostContext::default(), soon), network_path).await;
         }
         _ => {}
     }
     evidence
 }
 
-/// All that can be seen now, whatever works.
+/// Everything that can be observed now. A failed probe does not affect the others.
 pub(super) async fn once(
     world: &World,
     systemd: &Result<Systemd, SystemdError>,
@@ -60,7 +62,7 @@ pub(super) async fn once(
 ) -> Evidence {
     let soon = Deadline::after(PROBE);
     let now = SystemTime::now();
-    let mut evidence = Evidence { stop, expectation, looked_at: Some(now), ..Evidence::default() };
+    let mut evidence = Evidence { stop, expectation, examined_at: Some(now), ..Evidence::default() };
     evidence.age = evidence.expectation.as_ref().and_then(|expected| since(expected.pending_time.as_deref()?, now));
     read_files(world, &mut evidence);
     let bus = async {
@@ -85,7 +87,8 @@ pub(super) async fn once(
     evidence.introspection = Some(evidence.trusted(introspection));
     evidence.role = Some(role);
     evidence.outside_group = matches!(target, Ok(None));
-    evidence.target_state = target.ok().flatten().map(|state| String::from_utf8_lossy(&state).trim().to_owned());
+    let target = target.inspect_err(|error| tracing::debug!(%error, "target state not read")).ok().flatten();
+    evidence.target_state = target.map(|state| String::from_utf8_lossy(&state).trim().to_owned());
     evidence.user_data = Some(user_data);
     (evidence.docker, evidence.container) = (Some(ping), Some(container));
     ask_aws(world, &mut evidence).await;
@@ -94,11 +97,11 @@ pub(super) async fn once(
     evidence
 }
 
-/// ECS's own view, and the machine beside it: both depend on what was seen before.
+/// Adds the answers of the ECS API and the host probe. Both depend on the evidence so far.
 async fn ask_aws(world: &World, evidence: &mut Evidence) {
     let soon = Deadline::after(PROBE);
-    let look = probe::Look { units: evidence.known_units().cloned(), is_killed: true };
-    let host = probe::host(world, look, soon);
+    let context = probe::HostContext { units: evidence.known_units().cloned(), is_killed: true };
+    let host = probe::host(world, context, soon);
     let expected = evidence.expectation.clone().unwrap_or_default();
     let arn = evidence.container_instance_arn().map(str::to_owned);
     let api = async {
@@ -126,14 +129,14 @@ async fn ask_aws(world: &World, evidence: &mut Evidence) {
     if let Some((network, cluster, registration)) = api {
         (evidence.network, evidence.cluster, evidence.registration) = (network, cluster, registration);
     }
-    // A disconnected agent may be between two connections; one that never had any is not.
+    // An agent that was connected before may be between two connections; one that never connected is not.
     let is_disconnected = matches!(&evidence.registration, Some(Ok(Some(instance))) if !instance.agent_connected);
     if is_disconnected && evidence.agent_logged(&["Connected to ACS endpoint"]).is_none() {
         evidence.disconnected_for = evidence.agent_runs_for();
     }
 }
 
-/// What lies on this disk.
+/// Adds the evidence from files.
 fn read_files(world: &World, evidence: &mut Evidence) {
     let disk = &world.disk;
     evidence.config = agent_config(disk);

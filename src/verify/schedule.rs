@@ -1,11 +1,11 @@
-//! The probes of the observer: what each sees, and how often it runs.
+//! The probes of the observer: the result of each, and how often it runs.
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
 use crate::boundary::agent::{AgentError, Claim, Metadata};
-use crate::boundary::aws::{AwsError, ContainerInstance, Described};
+use crate::boundary::aws::{AwsError, ContainerInstance, DescribedClusters};
 use crate::boundary::docker::{Container, DockerError};
 use crate::boundary::imds::{ImdsError, RoleStatus};
 use crate::boundary::systemd::{JobResult, SystemdError};
@@ -15,10 +15,11 @@ use crate::evidence::user_data::UserData;
 use crate::evidence::{LongRun, NetworkProbe};
 use crate::facts::Units;
 
-/// Between two looks. The local poll is at most 150 ms apart, so that a registration is told within 250 ms.
+/// The time between two steps of the observer. Local polls are at most 150 ms apart, so that a registration is reported
+/// within 250 ms.
 pub(super) const TICK: Duration = Duration::from_millis(100);
 
-/// What a probe saw.
+/// The result of a probe.
 pub(super) enum Observation {
     Introspection(Result<Claim<Metadata>, AgentError>),
     Units(Box<Result<Units, SystemdError>>),
@@ -27,7 +28,7 @@ pub(super) enum Observation {
     TargetState(Result<Option<Vec<u8>>, ImdsError>),
     Docker(Result<(), DockerError>, Result<Option<Container>, DockerError>),
     Network(Option<NetworkProbe>),
-    Cluster(Result<Described, AwsError>),
+    Cluster(Result<DescribedClusters, AwsError>),
     Registration(Result<Option<ContainerInstance>, AwsError>),
     BlockingStart(Option<(u32, String)>, Option<LongRun>),
     UserData(Result<UserData, ImdsError>),
@@ -36,7 +37,7 @@ pub(super) enum Observation {
 }
 
 impl Observation {
-    /// The probe that saw it; `None` for what is seen once.
+    /// The probe of this result; `None` for the end of a job, which is reported once.
     pub(super) fn probe(&self) -> Option<Probe> {
         match self {
             Observation::Introspection(_) => Some(Probe::Introspection),
@@ -56,7 +57,7 @@ impl Observation {
     }
 }
 
-/// A probe that runs again and again.
+/// A probe that runs at intervals.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Probe {
     Introspection,
@@ -73,7 +74,7 @@ pub(super) enum Probe {
     NetworkPath,
 }
 
-/// Every probe with the time until it first runs and the time between two runs.
+/// Each probe, the time until its first run, and the time between two runs.
 pub(super) const PROBES: [(Probe, Duration, Duration); 12] = [
     (Probe::Introspection, Duration::ZERO, TICK),
     (Probe::Units, Duration::ZERO, Duration::from_secs(1)),
@@ -89,7 +90,7 @@ pub(super) const PROBES: [(Probe, Duration, Duration); 12] = [
     (Probe::NetworkPath, Duration::from_secs(2), Duration::from_secs(10)),
 ];
 
-/// When a probe runs next.
+/// The schedule of a probe.
 pub(super) struct Schedule {
     pub(super) probe: Probe,
     pub(super) due: Instant,

@@ -61,7 +61,7 @@ pub fn outcome(outcome: &Outcome, arguments: &[String]) -> Vec<Violation> {
     let errors = lines().filter(|line| line.starts_with("error:")).count();
     let is_error = outcome.code != Some(0);
     // A JSON document has its error as a cause. Guard also prints the error of the run before it.
-    let before = lines().filter(|line| *line == "the run before it:").count();
+    let before = lines().filter(|line| *line == "verdict of the last run:").count();
     let expected = usize::from(is_error && !is_json && !is_check) + before.min(1);
     // `check` reports findings by file, line and column, and one error for each file that it cannot read.
     let is_unread = is_check && outcome.code == Some(2) && errors > 0 && errors < arguments.len();

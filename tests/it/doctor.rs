@@ -101,7 +101,7 @@ fn an_ordinary_user_sees_which_files_were_not_readable() {
     assert_eq!(outcome.code, Some(0), "{}\n{}", outcome.stdout, outcome.stderr);
     for path in ["/etc/ecs/ecs.config", "/run/ecs-bootstrap/plan.json", "/var/log/ecs/ecs-agent.log"] {
         assert!(
-            outcome.stdout.lines().any(|line| line.starts_with("not seen: ") && line.contains(path)),
+            outcome.stdout.lines().any(|line| line.starts_with("not visible: ") && line.contains(path)),
             "{}",
             outcome.stdout
         );
@@ -132,7 +132,11 @@ fn every_cause_is_explained_and_an_unknown_one_is_a_usage_error() {
         }
     }
     let one = instance.run(&["explain", "imds-disabled"]);
-    assert!(one.stdout.starts_with("imds-disabled: instance metadata is switched off\n"), "{}", one.stdout);
+    assert!(
+        one.stdout.starts_with("imds-disabled: the instance metadata service (IMDS) is disabled\n"),
+        "{}",
+        one.stdout
+    );
     let wrong = instance.run(&["explain", "imds-disbled"]);
     assert_eq!((wrong.code, wrong.stdout.as_str()), (Some(2), ""));
     assert!(wrong.stderr.contains("did you mean `imds-disabled`?"), "{}", wrong.stderr);

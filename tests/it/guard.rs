@@ -62,7 +62,7 @@ fn a_line_that_user_data_appended_does_not_win_over_the_tag() {
     append(&instance, "ECS_CLUSTER=old\nECS_LOGLEVEL=debug\n");
     assert_eq!(allows_start(&instance), "ECS_CLUSTER=prod\nECS_LOGLEVEL=debug\n");
     let log = format!("{:?}", instance.journal.entries());
-    assert!(log.contains("what the plan says was written again"), "{log}");
+    assert!(log.contains("planned values written again"), "{log}");
 }
 
 #[test]
@@ -191,7 +191,7 @@ fn a_secret_is_kept_in_the_file_and_not_in_the_plan() {
     assert_eq!(mode, 0o600);
     instance.disk.write(CONFIG, "");
     allows_start(&instance);
-    assert!(format!("{:?}", instance.journal.entries()).contains("has lost values"));
+    assert!(format!("{:?}", instance.journal.entries()).contains("values are missing in ecs.config"));
 }
 
 #[test]
@@ -224,7 +224,7 @@ fn a_cluster_that_the_images_source_instance_wrote_is_accepted_with_a_warning() 
     assert_eq!(instance.run(&["run", "--no-wait"]).code, Some(21));
     assert_eq!(allows_start(&instance), "ECS_CLUSTER=prod\n");
     let log = format!("{:?}", instance.journal.entries());
-    assert!(log.contains("written by the instance that this image was made of"), "{log}");
+    assert!(log.contains("written on the instance from which this image was made"), "{log}");
     // On the instance that wrote the line, a failed run does not stop the agent.
     let same = copy("i-0123456789abcdef0");
     assert_eq!(allows_start(&same), "ECS_CLUSTER=prod\n");
@@ -287,9 +287,9 @@ fn an_unreadable_file_does_not_stop_the_agent() {
                 damage(&instance, path, how);
                 let outcome = instance.run(&["guard"]);
                 assert_eq!(outcome.code, Some(0), "{path} is {how}: {}", outcome.stderr);
-                assert!(outcome.duration < Duration::from_secs(5), "{path} is {how}: {:?}", outcome.duration);
+                assert!(outcome.duration < Duration::from_secs(20), "{path} is {how}: {:?}", outcome.duration);
                 let log = format!("{:?}", instance.journal.entries());
-                assert!(log.contains("cannot be read"), "{path} is {how}: {log}");
+                assert!(log.contains("file of the agent not read"), "{path} is {how}: {log}");
                 assert_eq!(instance.run(&["guard", "--rewrite"]).code, Some(0), "{path} is {how}");
             }
         }

@@ -63,7 +63,7 @@ fn no_command_trusts_an_unprivileged_listener() {
             if command[0] != "run" {
                 assert_eq!(instance.run(&["run", "--no-wait"]).code, Some(0));
             }
-            reports_port_taken(&instance.run(command), &format!("is of uid {uid}, not of root"));
+            reports_port_taken(&instance.run(command), &format!("belongs to uid {uid}, not to root"));
             let status = instance.disk.text("run/ecs-bootstrap/status.json");
             assert!(!status.contains("\"ready\"") && !status.contains(ARN), "{status}");
             assert!(!instance.run(&["status"]).stdout.contains("ready: "));
@@ -89,18 +89,18 @@ fn a_listener_is_not_trusted_if_the_socket_table_lacks_the_port_or_is_unreadable
     let instance = impostor.beside(Instance::new(), 0);
     assert_eq!(instance.run(&["run", "--no-wait"]).code, Some(0));
     instance.disk.stops_listening();
-    reports_port_taken(&instance.run(&["doctor"]), "no socket of this host listens there");
+    reports_port_taken(&instance.run(&["doctor"]), "no socket of this host listens on the port");
     instance.disk.remove("proc/net/tcp");
     instance.disk.folder("proc/net/tcp");
-    reports_port_taken(&instance.run(&["doctor"]), "it cannot be seen who listens there");
+    reports_port_taken(&instance.run(&["doctor"]), "the owner of the port is unknown");
 }
 
 #[test]
 fn an_impossible_answer_is_not_trusted_even_from_root() {
     let other = |from: &str, to: &str| ARN.replace(from, to);
     for (cluster, arn, seen) in [
-        ("prod", other("eu-west-1", "us-east-1"), "of region `us-east-1`"),
-        ("prod", other("111122223333", "999988887777"), "of account `999988887777`"),
+        ("prod", other("eu-west-1", "us-east-1"), "has region `us-east-1`"),
+        ("prod", other("111122223333", "999988887777"), "has account `999988887777`"),
         ("prod", other(":container-instance/", ":task/"), "is not the ARN of a container instance"),
         ("prod", "yes".to_owned(), "`yes` is not the ARN"),
         ("prod", format!("{ARN}\u{1b}[2Jerror: [forged]"), "is not the ARN"),
@@ -148,7 +148,7 @@ fn with_the_port_taken_force_uses_the_tasks_of_docker() {
     let instance = impostor.beside(Instance::new(), 1000);
     assert_eq!(instance.run(&["run", "--no-wait"]).code, Some(0));
     let list = instance.run(&["reset-agent"]);
-    assert!(list.stdout.contains(&format!("in the way: [{ID}]")), "{}", list.stdout);
+    assert!(list.stdout.contains(&format!("refused: [{ID}]")), "{}", list.stdout);
     assert!(!list.stdout.contains(ARN), "{}", list.stdout);
     let outcome = instance.run(&["reset-agent", "--yes", "--force"]);
     assert_eq!(outcome.code, Some(0), "{}", outcome.stderr);

@@ -124,7 +124,7 @@ fn notified(instance: Instance, arguments: &[&str]) -> Vec<String> {
 fn systemd_is_notified_of_each_step_and_of_the_verdict() {
     let datagrams = notified(Instance::new(), &["run", "--wait"]);
     assert!(datagrams.iter().all(|datagram| datagram.trim_end().starts_with("STATUS=")), "{datagrams:?}");
-    assert!(datagrams.iter().any(|datagram| datagram.contains("reading metadata")), "{datagrams:?}");
+    assert!(datagrams.iter().any(|datagram| datagram.contains("reading instance metadata")), "{datagrams:?}");
     assert!(datagrams.last().unwrap().contains("STATUS=ready: `arn:aws:ecs:"), "{datagrams:?}");
     let datagrams = notified(Instance::new().without_tags(), &["verify", "--set", "tags.wait=1s"]);
     assert!(datagrams[0].contains("READY=1"), "{datagrams:?}");

@@ -114,7 +114,7 @@ fn a_list_changes_nothing_and_gives_a_reason_for_each_path() {
     let before = tree(instance.root());
     for command in ["prepare-image", "reset-agent"] {
         let outcome = succeeds(&instance, &[command]);
-        let whole = format!("`ecs-bootstrap {command} --root {} --yes` does it", instance.root().display());
+        let whole = format!("run `ecs-bootstrap {command} --root {} --yes`", instance.root().display());
         assert!(outcome.stdout.contains(&whole), "{}", outcome.stdout);
         assert!(outcome.stdout.contains("would stop   ecs.service"), "{}", outcome.stdout);
         assert!(outcome.stdout.contains("aws ecs deregister-container-instance --region eu-west-1 --cluster prod"));
@@ -205,7 +205,7 @@ fn running_tasks_stop_the_command_unless_forced() {
         ExpectedCause("tasks-running", 24, "`web:3` is RUNNING: arn:aws:ecs:eu-west-1:111122223333:task/prod/2")
             .check_untouched(&instance, &[command, "--yes"]);
         let list = succeeds(&instance, &[command]).stdout;
-        assert!(list.contains("in the way: [tasks-running]") && !list.contains("task/prod/1"), "{list}");
+        assert!(list.contains("refused: [tasks-running]") && !list.contains("task/prod/1"), "{list}");
         succeeds(&instance, &[command, "--yes", "--force"]);
         assert_ne!(
             file_names(&instance, "var/lib/ecs/data").contains(&"agent.db".to_owned()),
@@ -253,7 +253,7 @@ fn without_a_bus_nothing_is_removed_because_the_agent_may_run() {
     let instance = booted().without_bus();
     for command in ["prepare-image", "reset-agent"] {
         ExpectedCause("systemd-unreachable", 12, "no D-Bus system bus").check_untouched(&instance, &[command, "--yes"]);
-        assert!(succeeds(&instance, &[command]).stdout.contains("in the way: [systemd-unreachable]"));
+        assert!(succeeds(&instance, &[command]).stdout.contains("refused: [systemd-unreachable]"));
     }
 }
 
@@ -308,12 +308,12 @@ fn an_agent_that_does_not_stop_keeps_its_files() {
     let instance = booted();
     instance.systemd.change_unit("ecs.service", |unit| unit.start = Start::NeverEnds);
     let arguments = ["prepare-image", "--yes", "--set", "run.deadline=1s"];
-    ExpectedCause("agent-unit-job", 12, "ecs.service was told to stop").check(&instance.run(&arguments));
+    ExpectedCause("agent-unit-job", 12, "the stop job of ecs.service failed").check(&instance.run(&arguments));
     assert!(instance.disk.read(DB).is_some() && instance.disk.text(CONFIG).contains("ECS_CLUSTER=prod"));
     let instance = booted();
     let name = "org.freedesktop.DBus.Error.UnknownMethod".to_owned();
     instance.systemd.change_unit("ecs.service", |unit| unit.start = Start::Refused { name, text: "no".into() });
-    ExpectedCause("systemd-refused", 24, "systemd does not know StopUnit(ecs.service)")
+    ExpectedCause("systemd-refused", 24, "systemd does not support StopUnit(ecs.service)")
         .check(&instance.run(&["prepare-image", "--yes"]));
     assert!(instance.disk.read(DB).is_some());
 }

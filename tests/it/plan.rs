@@ -313,7 +313,7 @@ fn reports_the_missing_tags_of_each_cluster_if_none_matches() {
     });
     let outcome = instance.run(&["plan", "--cluster-tag", "env=prod"]);
     assert_eq!(outcome.code, Some(21), "{}", outcome.stderr);
-    for line in ["`a` lacks env=prod", "`gone` lacks it is INACTIVE"] {
+    for line in ["`a`: no tag env=prod", "`gone`: status INACTIVE"] {
         assert!(outcome.stderr.contains(line), "{}", outcome.stderr);
     }
 }

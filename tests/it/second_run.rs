@@ -345,6 +345,6 @@ fn a_failed_call_does_not_remove_the_cluster_of_an_earlier_run() {
     assert_eq!(outcome.code, Some(0), "{}\n{}", outcome.stdout, outcome.stderr);
     assert_eq!(instance.disk.text("etc/ecs/ecs.config"), "ECS_CLUSTER=prod\n");
     let log = format!("{:?}", instance.journal.entries());
-    assert!(log.contains("so it stays as it was"), "{log}");
+    assert!(log.contains("the cluster is unchanged"), "{log}");
     instance.user_data_ends();
 }

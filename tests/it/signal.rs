@@ -218,7 +218,7 @@ fn a_throttled_or_broken_signal_is_sent_again() {
 /// Each signal is retried for up to a minute. One that hangs must not delay the others.
 #[test]
 fn signals_end_within_ten_seconds_of_the_deadline() {
-    for fault in [Fault::Silent, Fault::error(503, "ServiceUnavailable", "")] {
+    let ends = |fault: Fault| {
         let instance = of_stack().agent_behaves(|agent| agent.never_registers = true);
         let instance =
             ["SignalResource", "CreateTags"].into_iter().fold(instance, |one, call| one.aws_fault(call, fault.clone()));
@@ -226,7 +226,12 @@ fn signals_end_within_ten_seconds_of_the_deadline() {
         let outcome = run(&instance, &settings);
         reports(&outcome, 13, &["to cloudformation, failed", "to launch-hook, left", "to instance-tags, failed"]);
         assert!(outcome.duration < Duration::from_secs(12), "{:?}", outcome.duration);
-    }
+    };
+    std::thread::scope(|scope| {
+        for fault in [Fault::Silent, Fault::error(503, "ServiceUnavailable", "")] {
+            scope.spawn(move || ends(fault));
+        }
+    });
 }
 
 #[test]

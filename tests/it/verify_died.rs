@@ -72,7 +72,7 @@ fn status_reports_no_cause_without_systemd_or_after_a_verdict() {
     let instance = handed_over().without_bus();
     let outcome = instance.run(&["status"]);
     assert_eq!(outcome.code, Some(0), "{}", outcome.stdout);
-    assert!(outcome.stderr.contains(&format!("whether {VERIFY} still runs is not known")), "{}", outcome.stderr);
+    assert!(outcome.stderr.contains(&format!("it is not known whether {VERIFY} still runs")), "{}", outcome.stderr);
     assert_eq!(Instance::new().run(&["status"]).code, Some(13), "nothing has run");
     let instance = Instance::new();
     assert_eq!(instance.run(&["run", "--wait"]).code, Some(0));

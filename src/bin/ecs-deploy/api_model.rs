@@ -4,6 +4,7 @@
 //! wrong type. ECS ignores unknown members, so without this check a typo would have no effect and give no error.
 //! Whether a value is valid is left to ECS.
 
+use ecs_bootstrap::suggestion;
 use std::cell::RefCell;
 
 use aws_sdk_ecs::operation::create_service::CreateServiceInput;
@@ -95,12 +96,9 @@ impl ShapeDeserializer for Reader<'_> {
                 Some(known) => member(known, &mut inner)?,
                 None => {
                     let names = schema.members().iter().filter_map(|known| known.member_name());
-                    let nearest = names.map(|name| (strsim::damerau_levenshtein(&key, name), name)).min();
-                    let suggestion =
-                        nearest.filter(|(distance, name)| *distance <= 2 || name.eq_ignore_ascii_case(&key));
-                    let suggestion =
-                        suggestion.map(|(_, name)| format!("; did you mean `{name}`?")).unwrap_or_default();
-                    self.fault(format!("`{}` is not a member of the ECS API{suggestion}", inner.path));
+                    let nearest = suggestion::nearest(&key, names);
+                    let hint = nearest.map(|name| format!("; did you mean `{name}`?")).unwrap_or_default();
+                    self.fault(format!("`{}` is not a member of the ECS API{hint}", inner.path));
                 }
             }
         }

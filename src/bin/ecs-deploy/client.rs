@@ -46,7 +46,7 @@ pub(crate) async fn call_with_retries<T>(call: impl AsyncFn(Deadline) -> Result<
         Ok(answer) => Step::Done(answer),
         Err(error) if is_transient(&error) => {
             tracing::debug!(%error, "AWS call failed; retrying");
-            Step::Again(error)
+            Step::Retry(error)
         }
         Err(error) => Step::Stop(error),
     });

@@ -2,6 +2,7 @@
 
 use ecs_bootstrap::command_line::CommandOutput;
 use ecs_bootstrap::exit::Exit;
+use ecs_bootstrap::suggestion;
 use serde_json::{Value, json};
 
 use crate::cause::Cause;
@@ -34,9 +35,9 @@ pub(crate) fn explain(id: Option<&str>, as_json: bool) -> CommandOutput {
             CommandOutput::success(format!("{}: {}\n{fields}", cause.id, cause.title))
         }
         None => {
-            let names = causes::all().map(|cause| (strsim::damerau_levenshtein(id, cause.id), cause.id));
-            let nearest = names.min().map(|(_, name)| format!("; did you mean `{name}`?")).unwrap_or_default();
-            CommandOutput::error(Exit::Usage, &format!("there is no cause `{id}`{nearest}"))
+            let nearest = suggestion::nearest(id, causes::all().map(|cause| cause.id));
+            let hint = nearest.map(|name| format!("; did you mean `{name}`?")).unwrap_or_default();
+            CommandOutput::error(Exit::Usage, &format!("there is no cause `{id}`{hint}"))
         }
     }
 }

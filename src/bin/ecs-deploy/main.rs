@@ -137,7 +137,7 @@ async fn client(cluster: &str, service: &str, region: Option<&str>) -> Result<Se
     let ca_bundle = environment("AWS_CA_BUNDLE").map(PathBuf::from);
     // The fourth part of an ARN is the region (IAM User Guide, "Amazon Resource Names").
     let region_of_arn = cluster.starts_with("arn:").then(|| cluster.split(':').nth(3)).flatten();
-    let aws = Aws::of_caller(region.or(region_of_arn), ca_bundle).await;
+    let aws = Aws::with_default_credentials(region.or(region_of_arn), ca_bundle).await;
     let aws = aws.map_err(|error| causes::from_error(&error))?;
     Ok(ServiceClient { aws, cluster: cluster.to_owned(), service: service.to_owned() })
 }

@@ -1,6 +1,7 @@
-//! Each call that is made, as a function from names to plain values.
+//! The calls of EC2 and ECS that the instance makes.
 //!
-//! Answers are reduced to what the boot looks at. A call that is paged is asked until its last page; none is cached.
+//! In: names, and a deadline. Out: plain values, with only the fields that are used. A paged call reads all pages.
+//! Nothing is cached.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -12,74 +13,74 @@ use super::whole::{BrokenAnswer, required};
 use super::{Aws, AwsError, AwsErrorKind, Chain};
 use crate::retry::Deadline;
 
-/// Both the most names that DescribeClusters takes and the longest page of ListClusters (ECS API Reference).
+/// The most names for DescribeClusters, and the longest page of ListClusters (ECS API Reference).
 const PAGE: usize = 100;
-/// Ten thousand clusters are the most that an account may have in a region (Amazon ECS service quotas).
+/// The most clusters of an account in a region (Amazon ECS service quotas).
 const MOST_CLUSTERS: usize = 10_000;
-/// Fifty tags are the most that an instance may have (EC2 User Guide, "Tag restrictions").
+/// The most tags that are read. An instance has at most 50 (EC2 User Guide, "Tag restrictions").
 const MOST_TAGS: usize = 200;
-/// A service may answer with empty pages; not without end.
+/// The most pages that are read. A service may return empty pages.
 const MOST_PAGES: usize = 200;
-/// Calls of DescribeClusters at a time: each answer may be long.
+/// The number of concurrent calls of DescribeClusters, because each answer may be long.
 const AT_ONCE: usize = 2;
-/// Of the names and tags of clusters that are kept. Ten thousand clusters with ten long tags each are less.
+/// The most bytes of the clusters' names and tags. Ten thousand clusters with ten long tags each have fewer.
 const MOST_BYTES: usize = 24 * 1024 * 1024;
 
-/// A cluster, as DescribeClusters has it.
+/// A cluster in the answer of DescribeClusters.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 pub struct Cluster {
-    /// Its name.
+    /// The name of the cluster.
     pub name: String,
-    /// Its ARN.
+    /// The ARN of the cluster.
     pub arn: String,
     /// `ACTIVE`, `INACTIVE`, `PROVISIONING`, `DEPROVISIONING` or `FAILED`.
     pub status: String,
-    /// Its tags.
+    /// The tags of the cluster.
     pub tags: BTreeMap<String, String>,
 }
 
 impl Cluster {
-    /// How much memory its texts take.
+    /// The memory that its texts need, about.
     fn bytes(&self) -> usize {
         let tags: usize = self.tags.iter().map(|(key, value)| key.len() + value.len() + 64).sum();
         self.name.len() + self.arn.len() + self.status.len() + tags
     }
 }
 
-/// What DescribeClusters answered.
+/// The answer of DescribeClusters.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Described {
-    /// The clusters that exist, or did until a short time ago.
+pub struct DescribedClusters {
+    /// The clusters that exist, and those that were deleted a short time ago.
     pub clusters: Vec<Cluster>,
-    /// The names or ARNs that the service does not know.
+    /// The names or ARNs that ECS does not know.
     pub missing: Vec<String>,
 }
 
-/// A container instance, as DescribeContainerInstances has it.
+/// A container instance in the answer of DescribeContainerInstances.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ContainerInstance {
-    /// Its ARN.
+    /// The ARN of the container instance.
     pub arn: String,
     /// `ACTIVE`, `DRAINING`, `REGISTERING`, `REGISTRATION_FAILED`, `DEREGISTERING` or `INACTIVE`.
     pub status: String,
-    /// Why it has that status, where ECS says it.
+    /// The reason for the status, if ECS has one.
     pub status_reason: Option<String>,
-    /// Whether the agent is connected to ECS just now.
+    /// Whether the agent is connected to ECS now.
     pub agent_connected: bool,
-    /// The agent's version, once it has told it.
+    /// The agent's version, if the agent has reported it.
     pub agent_version: Option<String>,
-    /// Attributes; one without a value has an empty one.
+    /// The attributes. An attribute without a value has an empty value.
     pub attributes: BTreeMap<String, String>,
-    /// The EC2 instance.
+    /// The id of the EC2 instance.
     pub ec2_instance_id: Option<String>,
 }
 
-/// Where an agent of this account is to connect, as DiscoverPollEndpoint has it.
+/// The URLs that the agent connects to, in the answer of DiscoverPollEndpoint.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PollEndpoint {
-    /// The control plane (ACS), a URL.
+    /// The URL of the control plane (ACS).
     pub endpoint: Option<String>,
-    /// Telemetry (TCS), a URL.
+    /// The URL of the telemetry service (TCS).
     pub telemetry: Option<String>,
 }
 
@@ -144,10 +145,15 @@ impl Aws {
         Err(endless(OPERATION, MOST_PAGES, "pages"))
     }
 
-    /// Clusters by name or ARN, with their tags: `ecs:DescribeClusters`, one call for each hundred, some at once.
-    pub async fn describe_clusters(&self, clusters: &[String], deadline: Deadline) -> Result<Described, AwsError> {
+    /// Clusters by name or ARN, with their tags: `ecs:DescribeClusters`, one call for each hundred, two calls at a
+    /// time.
+    pub async fn describe_clusters(
+        &self,
+        clusters: &[String],
+        deadline: Deadline,
+    ) -> Result<DescribedClusters, AwsError> {
         const OPERATION: &str = "ecs:DescribeClusters";
-        let mut described = Described::default();
+        let mut described = DescribedClusters::default();
         let mut bytes = 0;
         for group in clusters.chunks(PAGE * AT_ONCE) {
             let calls = group.chunks(PAGE).map(|some| {
@@ -173,7 +179,7 @@ impl Aws {
         Ok(described)
     }
 
-    /// One container instance: `ecs:DescribeContainerInstances`; `None` where the cluster does not know it.
+    /// One container instance: `ecs:DescribeContainerInstances`. `None` if the cluster does not have it.
     pub async fn container_instance(
         &self,
         cluster: &str,
@@ -190,7 +196,7 @@ impl Aws {
         Ok(answer.container_instances.unwrap_or_default().into_iter().next().map(container_instance))
     }
 
-    /// Where the agent of this container instance is to connect: `ecs:DiscoverPollEndpoint`.
+    /// The URLs that the agent of this container instance connects to: `ecs:DiscoverPollEndpoint`.
     pub async fn poll_endpoint(&self, cluster: &str, arn: &str, deadline: Deadline) -> Result<PollEndpoint, AwsError> {
         let answer = self
             .call("ecs:DiscoverPollEndpoint", deadline, async |clients| {
@@ -201,7 +207,7 @@ impl Aws {
     }
 }
 
-/// A list that does not end, or is longer than the service can keep.
+/// The error for a list that does not end, or is longer than the service's limit.
 fn endless(operation: &'static str, most: usize, what: &'static str) -> AwsError {
     let source = Chain::of(&BrokenAnswer::Endless { most, what });
     AwsError { operation, kind: AwsErrorKind::Garbled, elapsed: Duration::ZERO, source: Some(source) }

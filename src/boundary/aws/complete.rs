@@ -1,13 +1,15 @@
-//! Whether the text of an answer is one complete document.
+//! Checks whether the body of an answer is one complete document.
 //!
-//! In: the bytes of a body. Out: yes or no. XML must be well-formed as far as its tags go, and not nested beyond
-//! [`DEPTH`]; JSON must be one value. It builds no tree and is not recursive, so no bytes make it run long or overflow.
+//! In: the bytes of a body. Out: yes or no. The tags of XML must be well-formed and not nested deeper than [`DEPTH`];
+//! JSON must be one value. The check of XML builds no tree and is not recursive, so that no input makes it slow or
+//! overflows the stack.
 
-/// No answer of EC2, CloudFormation or Auto Scaling is nested more deeply than a dozen elements.
+/// The deepest nesting of XML that is accepted. Answers of EC2, CloudFormation and Auto Scaling have about a dozen
+/// levels.
 pub(super) const DEPTH: usize = 64;
 
-/// Whether the bytes are one whole document. An empty body is: some calls are answered by the status alone. What is
-/// neither XML nor JSON is left to the parser, which refuses it.
+/// Whether the bytes are one complete document. An empty body is complete, because some calls return only a status. A
+/// body that is neither XML nor JSON counts as complete; the parser rejects it.
 pub fn is_complete(body: &[u8]) -> bool {
     let body = body.trim_ascii();
     match body.first() {
@@ -17,7 +19,7 @@ pub fn is_complete(body: &[u8]) -> bool {
     }
 }
 
-/// Reads all tags; `None` where one is not closed, closed under another name, cut off, or too deep.
+/// Checks all tags; `None` if a tag is not closed, closed with another name, cut off, or nested too deep.
 fn xml(mut rest: &[u8]) -> Option<()> {
     let mut open: Vec<&[u8]> = Vec::new();
     let mut roots = 0;
@@ -54,12 +56,12 @@ fn xml(mut rest: &[u8]) -> Option<()> {
     (open.is_empty() && roots == 1 && rest.trim_ascii().is_empty()).then_some(())
 }
 
-/// Where what follows the closing mark begins.
+/// The position after the first `close`.
 fn after(text: &[u8], close: &[u8]) -> Option<usize> {
     text.windows(close.len()).position(|window| window == close).map(|at| at + close.len())
 }
 
-/// Where what follows a tag begins; a `>` in an attribute's value does not end it.
+/// The position after the tag at the start of `text`. A `>` in the value of an attribute does not end the tag.
 fn end_of_tag(text: &[u8]) -> Option<usize> {
     let mut quote = None;
     for (at, byte) in text.iter().enumerate() {
@@ -77,8 +79,8 @@ fn end_of_tag(text: &[u8]) -> Option<usize> {
 mod tests {
     use super::*;
 
-    const TAGS: &str = "<?xml version=\"1.0\"?>\n<!-- > --><DescribeTagsResponse xmlns=\"http://x/>\"><requestId>1</requestId>\
-                        <tagSet><item><key>a</key><value><![CDATA[</x>]]></value></item><item/></tagSet><nextToken />\
+    const TAGS: &str = "<?xml version=\"1.0\"?>\n<!-- > --><DescribeTagsResponse xmlns=\"http://x/>\">\
+                        <requestId>1</requestId><tagSet><item><key>a</key><value><![CDATA[</x>]]></value></item><item/></tagSet><nextToken />\
                         </DescribeTagsResponse>\n";
     const CLUSTERS: &str = r#"{"clusterArns":["arn:aws:ecs:eu-west-1:1:cluster/a","}"],"nextToken":null}"#;
 
@@ -126,7 +128,7 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn no_bytes_can_break_it(bytes: Vec<u8>, text in "[<>/a!?\\[\\]\"' -]{0,60}") {
+        fn no_bytes_cause_a_panic(bytes: Vec<u8>, text in "[<>/a!?\\[\\]\"' -]{0,60}") {
             is_complete(&bytes);
             is_complete(text.as_bytes());
         }

@@ -1,7 +1,7 @@
-//! The environment and the instance role as the SDK's source of credentials.
+//! Gives the SDK credentials from the environment, otherwise from the instance role.
 //!
-//! Asks through our own metadata client, so that one token and one set of retries serve both. Why there are no
-//! credentials survives the SDK's wrapping as a [`CredentialFailure`], found again by walking `source()`.
+//! In: the environment, and the IMDS client of this program, so that all requests share its token and its retries. Out:
+//! credentials, or a [`CredentialFailure`], which can be found in the `source()` chain of the SDK's error.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use aws_credential_types::provider::{self, ProvideCredentials, future};
 use crate::boundary::imds::{Document, Imds, ImdsError, Role};
 use crate::retry::Deadline;
 
-/// How long one fetch may take. The SDK calls without a deadline of ours; the callers' own bounds the whole call.
+/// The time-out for one fetch. The SDK passes no deadline; the deadline of the AWS call limits the whole call.
 pub(super) const FETCH: Duration = Duration::from_secs(10);
 
 /// Why the role gave no credentials.
@@ -27,8 +27,8 @@ pub(super) enum CredentialFailure {
     Imds(#[source] ImdsError),
 }
 
-/// Hands credentials to the SDK: those of the environment, else the role's. Not the SDK's own chain of providers, which
-/// drops the source of "not loaded" and logs warnings of its own (aws-config 1.13).
+/// The SDK's credentials provider: the environment, otherwise the instance role. It replaces the SDK's own chain of
+/// providers, which drops the source of "not loaded" and logs warnings (aws-config 1.13).
 #[derive(Debug)]
 pub(super) struct InstanceCredentials {
     pub(super) environment: EnvironmentVariableCredentialsProvider,
@@ -62,8 +62,8 @@ impl InstanceCredentials {
 }
 
 fn credentials(document: Document) -> Credentials {
-    // Without an expiry that can be read the SDK keeps them for its own default, and asks again then.
-    let expiry = document.ends();
+    // Without a valid expiry the SDK caches the credentials for its default time.
+    let expiry = document.expiry();
     let token = Some(document.token).filter(|token| !token.is_empty());
     Credentials::new(document.access_key_id, document.secret_access_key, token, expiry, "instance role")
 }

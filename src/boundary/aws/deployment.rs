@@ -1,8 +1,8 @@
-//! The calls that a deployment makes: services, task definitions and tasks of ECS, scalable targets, logs.
+//! The calls that `ecs-deploy` makes: services, task definitions and tasks of ECS, scalable targets, logs.
+//! `ecs-bootstrap` makes none of them.
 //!
-//! In: names, and for what is written the JSON that the API takes (Amazon ECS API Reference). Out: JSON as the API has
-//! it, so that a member which this SDK does not know is neither lost nor invented. The instance's program makes none of
-//! these calls.
+//! In: names, and for calls that write the JSON of the API (Amazon ECS API Reference). Out: the JSON of the API, so
+//! that a member that the SDK does not know is neither lost nor added.
 
 use aws_sdk_applicationautoscaling::types::{ScalableDimension, ServiceNamespace};
 use aws_sdk_ecs::types::{DesiredStatus, ServiceField, SortOrder, Tag, TaskDefinitionField, TaskDefinitionStatus};
@@ -12,14 +12,14 @@ use super::raw_json::RawJson;
 use super::{Aws, AwsError, AwsErrorKind};
 use crate::retry::Deadline;
 
-/// The most tasks that DescribeTasks takes, and the longest page of ListTasks (ECS API Reference).
+/// The most tasks for DescribeTasks, and the longest page of ListTasks (ECS API Reference).
 const TASKS: i32 = 100;
-/// Of a service whose tasks fail by the hundred the first hundreds say why.
+/// The most pages of stopped tasks that are read. If hundreds of tasks fail the first ones show why.
 const PAGES: usize = 5;
 
 impl Aws {
-    /// A service with its deployments, events and tags: `ecs:DescribeServices`. `None` where ECS does not know it; one that
-    /// was deleted stays known as INACTIVE for a while.
+    /// A service with its deployments, events and tags: `ecs:DescribeServices`. `None` if ECS does not know it. A
+    /// deleted service is INACTIVE for a while.
     pub async fn describe_service(
         &self,
         cluster: &str,
@@ -35,7 +35,7 @@ impl Aws {
         Ok(raw_json.answer().pointer("/services/0").cloned())
     }
 
-    /// Creates a service: `ecs:CreateService`; what it has become.
+    /// Creates a service and returns it: `ecs:CreateService`.
     pub async fn create_service(&self, body: &Value, deadline: Deadline) -> Result<Value, AwsError> {
         let raw_json = RawJson::sending(body);
         self.call("ecs:CreateService", deadline, async |clients| {
@@ -45,7 +45,7 @@ impl Aws {
         Ok(raw_json.answer()["service"].take())
     }
 
-    /// Updates a service: `ecs:UpdateService`; what it has become.
+    /// Updates a service and returns it: `ecs:UpdateService`.
     pub async fn update_service(&self, body: &Value, deadline: Deadline) -> Result<Value, AwsError> {
         let raw_json = RawJson::sending(body);
         self.call("ecs:UpdateService", deadline, async |clients| {
@@ -55,19 +55,19 @@ impl Aws {
         Ok(raw_json.answer()["service"].take())
     }
 
-    /// A task definition by family (its newest ACTIVE revision), `family:revision` or ARN: `ecs:DescribeTaskDefinition`,
-    /// with `taskDefinition` and `tags`. `None` where there is none.
+    /// A task definition by family (its newest ACTIVE revision), `family:revision` or ARN, as the members
+    /// `taskDefinition` and `tags`: `ecs:DescribeTaskDefinition`. `None` if it does not exist.
     pub async fn describe_task_definition(&self, name: &str, deadline: Deadline) -> Result<Option<Value>, AwsError> {
         let raw_json = RawJson::default();
-        let asked = self
+        let outcome = self
             .call("ecs:DescribeTaskDefinition", deadline, async |clients| {
                 let request = clients.ecs().describe_task_definition().task_definition(name);
                 request.include(TaskDefinitionField::Tags).customize().interceptor(raw_json.clone()).send().await
             })
             .await;
-        match asked {
+        match outcome {
             Ok(_) => Ok(Some(raw_json.answer())),
-            // The code is that of any wrong request; only the words tell (`Unable to describe task definition.`).
+            // The code is the same for all invalid requests; only the message differs.
             Err(AwsError { kind: AwsErrorKind::Service { code: Some(code), message, .. }, .. })
                 if code == "ClientException" && message.starts_with("Unable to describe task definition") =>
             {
@@ -77,7 +77,7 @@ impl Aws {
         }
     }
 
-    /// Registers a revision: `ecs:RegisterTaskDefinition`; the revision as ECS has it, with `taskDefinition` and `tags`.
+    /// Registers a revision and returns it, as the members `taskDefinition` and `tags`: `ecs:RegisterTaskDefinition`.
     pub async fn register_task_definition(&self, body: &Value, deadline: Deadline) -> Result<Value, AwsError> {
         let raw_json = RawJson::sending(body);
         self.call("ecs:RegisterTaskDefinition", deadline, async |clients| {
@@ -87,7 +87,7 @@ impl Aws {
         Ok(raw_json.answer())
     }
 
-    /// ARNs of the newest ACTIVE revisions of a family, newest first, `most` at the most: `ecs:ListTaskDefinitions`.
+    /// The ARNs of at most `most` ACTIVE revisions of a family, newest first: `ecs:ListTaskDefinitions`.
     pub async fn task_definitions(&self, family: &str, most: i32, deadline: Deadline) -> Result<Vec<String>, AwsError> {
         let answer = self
             .call("ecs:ListTaskDefinitions", deadline, async |clients| {
@@ -98,7 +98,7 @@ impl Aws {
         Ok(answer.task_definition_arns.unwrap_or_default())
     }
 
-    /// Tags a resource of ECS: `ecs:TagResource`.
+    /// Adds a tag to an ECS resource: `ecs:TagResource`.
     pub async fn tag(&self, arn: &str, key: &str, value: &str, deadline: Deadline) -> Result<(), AwsError> {
         self.call("ecs:TagResource", deadline, async |clients| {
             let tag = Tag::builder().key(key).value(value).build();
@@ -108,8 +108,8 @@ impl Aws {
         Ok(())
     }
 
-    /// Tasks of a service that have stopped, in no order, some hundreds at the most: `ecs:ListTasks`, `ecs:DescribeTasks`.
-    /// ECS forgets them about an hour after their end.
+    /// Stopped tasks of a service, unsorted, at most a few hundred: `ecs:ListTasks`, `ecs:DescribeTasks`. ECS keeps
+    /// stopped tasks for about an hour.
     pub async fn stopped_tasks(
         &self,
         cluster: &str,
@@ -144,7 +144,7 @@ impl Aws {
         Ok(tasks)
     }
 
-    /// Whether Application Auto Scaling decides how many tasks the service has:
+    /// Whether Application Auto Scaling controls the number of tasks of the service:
     /// `application-autoscaling:DescribeScalableTargets`.
     pub async fn is_scaled(&self, cluster: &str, service: &str, deadline: Deadline) -> Result<bool, AwsError> {
         let answer = self
@@ -158,8 +158,8 @@ impl Aws {
         Ok(!answer.scalable_targets().is_empty())
     }
 
-    /// The last lines of a log stream, oldest first, `most` at the most: `logs:GetLogEvents`. Another region than the
-    /// service's own where one is named.
+    /// The last lines of a log stream, oldest first, at most `most`: `logs:GetLogEvents`. Without `region`, in the
+    /// region of the service.
     pub async fn log_tail(
         &self,
         group: &str,

@@ -1,7 +1,7 @@
-//! Where the calls of ECS go, so that a probe can connect there.
+//! Finds the endpoint of ECS, so that a probe can connect to it.
 //!
-//! Out come a host and a port, as the SDK itself resolves them from region, FIPS, dual stack and the endpoint
-//! variables: a request is prepared and stopped before it is signed. Nothing is sent.
+//! In: the SDK's configuration. Out: the host and port that the SDK resolves from region, FIPS, dual stack and the
+//! endpoint variables. It lets the SDK build a request and stops it before it is signed. It sends nothing.
 
 use std::sync::{Arc, OnceLock};
 
@@ -12,36 +12,36 @@ use aws_sdk_ecs::error::BoxError;
 
 use super::Aws;
 
-/// Where a service is.
+/// The host and port of a service.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Endpoint {
-    /// A name, or an address without brackets.
+    /// A name, or an IP address without brackets.
     pub host: String,
     /// The TCP port.
     pub port: u16,
 }
 
 impl Aws {
-    /// Host and port of ECS; none where the configured endpoint is not a URL.
+    /// Host and port of ECS; `None` if the configured endpoint is not a URL.
     pub async fn ecs_endpoint(&self) -> Option<Endpoint> {
-        let seen = Arc::new(OnceLock::new());
+        let url = Arc::new(OnceLock::new());
         let config = aws_sdk_ecs::config::Builder::new()
-            // The request is never signed with these: the real ones may not be there yet, and need IMDS.
+            // Not used for a signature. The real credentials need IMDS, and may not exist yet.
             .credentials_provider(Credentials::new("unused", "unused", None, None, "endpoint probe"));
         let request = self.clients().ecs().list_clusters().customize();
-        let stopped = request.config_override(config).interceptor(StopBeforeSigning(seen.clone())).send().await;
+        let stopped = request.config_override(config).interceptor(StopBeforeSigning(url.clone())).send().await;
         debug_assert!(stopped.is_err(), "the interceptor stops every request");
-        Endpoint::of_url(seen.get()?)
+        Endpoint::of_url(url.get()?)
     }
 }
 
 impl Endpoint {
-    /// Whether its host is a name, which must be looked up.
+    /// Whether the host is a name, which needs a lookup.
     pub fn is_name(&self) -> bool {
         self.host.parse::<std::net::IpAddr>().is_err()
     }
 
-    /// Of an `http`, `https` or `wss` URL.
+    /// Parses an `http`, `https` or `wss` URL.
     pub fn of_url(url: &str) -> Option<Endpoint> {
         let url = reqwest::Url::parse(url).ok()?;
         let host = url.host_str()?.trim_start_matches('[').trim_end_matches(']').to_owned();
@@ -49,6 +49,7 @@ impl Endpoint {
     }
 }
 
+/// Keeps the URL of a request, and fails before the request is signed.
 #[derive(Debug)]
 struct StopBeforeSigning(Arc<OnceLock<String>>);
 
@@ -63,7 +64,7 @@ impl Intercept for StopBeforeSigning {
         _components: &RuntimeComponents,
         _config: &mut ConfigBag,
     ) -> Result<(), BoxError> {
-        // Set once: there is no second attempt after an error of an interceptor.
+        // Set only once: the SDK does not retry after an error of an interceptor.
         let _ = self.0.set(context.request().uri().to_owned());
         Err("stopped before signing".into())
     }

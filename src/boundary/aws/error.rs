@@ -1,7 +1,7 @@
-//! What can be wrong with a call of an AWS service, told apart by the layer that broke.
+//! Why an AWS call failed, sorted by the layer that failed.
 //!
-//! In goes the SDK's error, out comes an [`AwsErrorKind`] and the chain of causes as text. Only the fields that are
-//! named here leave the SDK's error: never a request, a header or a body.
+//! In: the SDK's error. Out: an [`AwsErrorKind`], and the chain of sources as text. Only the fields named here are
+//! taken from the SDK's error: never a request, a header or a body.
 
 use std::error::Error;
 use std::fmt;
@@ -22,23 +22,23 @@ use super::whole::BrokenAnswer;
 use crate::boundary::dns::DnsError;
 use crate::boundary::imds::ImdsError;
 
-/// A call that came to nothing, after the SDK's own attempts.
+/// A failed call, after the SDK's own retries.
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("{operation}: {kind} (after {elapsed:.1?})")]
 pub struct AwsError {
-    /// The call as IAM names it, for example `ecs:DescribeClusters`.
+    /// The IAM action of the call, for example `ecs:DescribeClusters`.
     pub operation: &'static str,
-    /// What broke.
+    /// The layer that failed.
     pub kind: AwsErrorKind,
-    /// How long it all took.
+    /// The time that all attempts took.
     pub elapsed: Duration,
-    /// The chain of causes where the kind does not say it all.
+    /// The chain of sources, if it adds something to `kind`.
     #[source]
     pub source: Option<Chain>,
 }
 
 impl AwsError {
-    /// The error with every name that the service's message has, for a tool whose user wrote the request.
+    /// The error with the service's complete message, for a tool whose user wrote the request.
     pub fn verbatim(&self) -> String {
         match &self.kind {
             AwsErrorKind::Denied { message, .. } | AwsErrorKind::Service { message, .. } => {
@@ -49,49 +49,49 @@ impl AwsError {
     }
 }
 
-/// What broke.
+/// The layer that failed.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum AwsErrorKind {
-    /// The policy does not allow the call.
+    /// A policy does not allow the call.
     #[error("denied, {code}: {message}")]
     Denied {
-        /// `AccessDeniedException` and its like.
+        /// The error code, for example `AccessDeniedException`.
         code: String,
-        /// The service's own words; they name the principal, the action and the kind of policy.
+        /// The service's message. It has the principal, the action and the type of the policy.
         message: Message,
     },
     /// The instance has no role.
     #[error("no credentials: the instance has no role")]
     NoCredentials,
-    /// The role's credentials document has another `Code` than `Success`.
+    /// The `Code` of the role's credentials document is not `Success`.
     #[error("the role's credentials cannot be used: {code}")]
     Credentials {
         /// The document's `Code`.
         code: String,
     },
-    /// The role's credentials could not be asked for.
+    /// The role's credentials could not be read from instance metadata.
     #[error("no credentials from instance metadata")]
     Imds(#[source] ImdsError),
-    /// Too many calls.
+    /// There were too many calls.
     #[error("throttled, {code}")]
     Throttled {
-        /// `ThrottlingException` and its like.
+        /// The error code, for example `ThrottlingException`.
         code: String,
     },
-    /// Any other error that the service answered.
+    /// The service answered with another error.
     #[error("answered {status}, {code}: {message}", code = .code.as_deref().unwrap_or("no error code"))]
     Service {
-        /// The error code; none where something else than the service answered.
+        /// The error code; `None` if something other than the service has answered.
         code: Option<String>,
-        /// The service's own words.
+        /// The service's message.
         message: Message,
         /// The HTTP status.
         status: u16,
     },
-    /// The name of the endpoint did not resolve.
+    /// The lookup of the endpoint's name failed.
     #[error("the endpoint's name did not resolve")]
     Dns {
-        /// A name server said that there is no such name, rather than none answering.
+        /// Whether a name server answered that the name does not exist; otherwise no server gave a usable answer.
         no_such_name: bool,
     },
     /// No connection (TCP and TLS) in time.
@@ -100,33 +100,33 @@ pub enum AwsErrorKind {
     /// The endpoint, or a firewall, refused the connection.
     #[error("the endpoint refused the connection")]
     Refused,
-    /// The connection failed in another way.
+    /// The connection failed for another reason.
     #[error("no connection to the endpoint")]
     Connect,
-    /// The endpoint's certificate was not accepted, or the handshake came to nothing before.
-    #[error("{}", .fault.words())]
+    /// The endpoint's certificate was rejected, or the TLS handshake failed before.
+    #[error("{}", .fault.message())]
     Tls {
-        /// What is wrong with it.
+        /// What is wrong with the certificate or the handshake.
         fault: TlsFault,
     },
     /// No answer in time.
     #[error("no answer in time")]
     Timeout,
-    /// An answer that was not understood.
-    #[error("the answer was not understood")]
+    /// The answer is incomplete or invalid.
+    #[error("the answer is incomplete or invalid")]
     Garbled,
-    /// The file that `AWS_CA_BUNDLE` names cannot be used.
+    /// The file in `AWS_CA_BUNDLE` cannot be used.
     #[error("the CA bundle `{}` cannot be used: {what}", path.display())]
     CaBundle {
-        /// The file.
+        /// The path of the file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// What is wrong with the file.
         what: String,
     },
-    /// The call could not be made, for a reason of this host's configuration.
+    /// The call could not be made because of this host's configuration.
     #[error("the call could not be made: {what}")]
     Setup {
-        /// Why.
+        /// What is wrong with the configuration.
         what: String,
     },
 }
@@ -134,20 +134,20 @@ pub enum AwsErrorKind {
 /// What is wrong with a certificate, or with the handshake.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TlsFault {
-    /// Nobody known has signed it.
+    /// No trusted CA has signed the certificate.
     UnknownIssuer,
-    /// By this host's clock its time is over.
+    /// The certificate has expired by this host's clock.
     Expired,
-    /// By this host's clock its time has not come.
+    /// The certificate is not valid yet by this host's clock.
     NotValidYet,
-    /// It is another name's.
+    /// The certificate belongs to another name.
     WrongName,
-    /// Anything else.
+    /// Any other fault.
     Other,
 }
 
 impl TlsFault {
-    fn words(self) -> &'static str {
+    fn message(self) -> &'static str {
         match self {
             TlsFault::Other => "no TLS connection to the endpoint",
             _ => "the endpoint's certificate was not accepted",
@@ -166,7 +166,7 @@ impl TlsFault {
     }
 }
 
-/// Codes by which services say that a policy forbids the call (IAM User Guide, EC2 API "Error codes").
+/// Error codes for a call that a policy does not allow (IAM User Guide, EC2 API "Error codes").
 const DENIED: [&str; 3] = ["AccessDeniedException", "AccessDenied", "UnauthorizedOperation"];
 
 const THROTTLED: [&str; 6] = [
@@ -178,8 +178,9 @@ const THROTTLED: [&str; 6] = [
     "RequestThrottledException",
 ];
 
-/// Codes that a new role, a clock being set, or the next rotation of the credentials can cure.
-const SETTLING: [&str; 9] = [
+/// Error codes that end by themselves: when a new role is known everywhere, the clock is set, or credentials are
+/// rotated.
+const TRANSIENT: [&str; 9] = [
     "UnrecognizedClientException",
     "InvalidClientTokenId",
     "AuthFailure",
@@ -192,13 +193,13 @@ const SETTLING: [&str; 9] = [
 ];
 
 impl AwsErrorKind {
-    /// Whether the same call may succeed later with nobody changing anything: what arrives late counts (a role, its
-    /// policy, the network), what somebody must correct does not.
+    /// Whether the same call may succeed later without a correction by an administrator. True for things that may
+    /// arrive late: a role, its policy, the network.
     pub fn is_retryable(&self) -> bool {
         match self {
             AwsErrorKind::Imds(error) => error.is_retryable(),
             AwsErrorKind::Service { code, status, .. } => {
-                *status >= 500 || code.as_deref().is_some_and(|code| SETTLING.contains(&code))
+                *status >= 500 || code.as_deref().is_some_and(|code| TRANSIENT.contains(&code))
             }
             AwsErrorKind::Tls { fault } => *fault != TlsFault::UnknownIssuer,
             AwsErrorKind::CaBundle { .. } | AwsErrorKind::Setup { .. } => false,
@@ -215,7 +216,8 @@ impl AwsErrorKind {
         }
     }
 
-    /// The causes of `error` where the kind leaves open what exactly happened; elsewhere they would only repeat it.
+    /// The chain of sources of `error`, if the kind alone is not precise; otherwise the chain would only repeat the
+    /// kind.
     pub(super) fn chain(&self, error: &(dyn Error + 'static)) -> Option<Chain> {
         match self {
             AwsErrorKind::Imds(error) => Some(Chain::of(error)),
@@ -228,7 +230,7 @@ impl AwsErrorKind {
         }
     }
 
-    /// What an error comes to that the service answered: its code, its message and the HTTP status.
+    /// Sorts an error answer of a service by its code and its HTTP status.
     pub fn of_answer(code: Option<String>, message: Message, status: u16) -> AwsErrorKind {
         match code.map(error_code) {
             Some(code) if DENIED.contains(&code.as_str()) => AwsErrorKind::Denied { code, message },
@@ -238,7 +240,7 @@ impl AwsErrorKind {
         }
     }
 
-    /// What the SDK's error comes to.
+    /// Sorts an error of the SDK.
     pub(super) fn of<E>(error: &SdkError<E, HttpResponse>) -> AwsErrorKind
     where
         E: Error + ProvideErrorMetadata + 'static,
@@ -257,25 +259,25 @@ impl AwsErrorKind {
             return AwsErrorKind::Garbled;
         }
         match error {
-            SdkError::ServiceError(answer) => answered(answer.err(), answer.raw().status().as_u16()),
+            SdkError::ServiceError(answer) => service_error(answer.err(), answer.raw().status().as_u16()),
             SdkError::ResponseError(answer) => match answer.raw().status().as_u16() {
                 200..300 => AwsErrorKind::Garbled,
-                // A gateway's page in place of the service's error.
+                // The page of a gateway, not an error of the service.
                 status => AwsErrorKind::Service { code: None, message: Message::default(), status },
             },
             SdkError::TimeoutError(_) => AwsErrorKind::Timeout,
-            SdkError::DispatchFailure(failure) => not_sent(error, failure.is_timeout()),
+            SdkError::DispatchFailure(failure) => dispatch_failure(error, failure.is_timeout()),
             _ => AwsErrorKind::Setup { what: Chain::of(error).to_string() },
         }
     }
 }
 
-fn answered(error: &impl ProvideErrorMetadata, status: u16) -> AwsErrorKind {
+fn service_error(error: &impl ProvideErrorMetadata, status: u16) -> AwsErrorKind {
     let message = Message::new(error.message().unwrap_or_default());
     AwsErrorKind::of_answer(error.code().map(str::to_owned), message, status)
 }
 
-fn not_sent(error: &(dyn Error + 'static), timed_out: bool) -> AwsErrorKind {
+fn dispatch_failure(error: &(dyn Error + 'static), timed_out: bool) -> AwsErrorKind {
     if find::<ResolveDnsError>(error).is_some() {
         let no_such_name = matches!(find::<DnsError>(error), Some(DnsError::NoSuchName { .. }));
         return AwsErrorKind::Dns { no_such_name };
@@ -283,7 +285,7 @@ fn not_sent(error: &(dyn Error + 'static), timed_out: bool) -> AwsErrorKind {
     if let Some(tls) = find::<TlsError>(error) {
         return AwsErrorKind::Tls { fault: TlsFault::of(tls) };
     }
-    // Reading has no time-out of its own in our configuration: one that is reported here is the connection's.
+    // The SDK's read time-out is not configured, so this is the time-out of the connection.
     if timed_out {
         return AwsErrorKind::ConnectTimeout;
     }
@@ -293,7 +295,8 @@ fn not_sent(error: &(dyn Error + 'static), timed_out: bool) -> AwsErrorKind {
     }
 }
 
-/// The first error of type `T` in the chain. An `io::Error` hides the error that it carries from `source()`.
+/// The first error of type `T` in the chain. `io::Error` needs `get_ref`: its `source()` skips the error that it
+/// contains.
 fn find<'a, T: Error + 'static>(error: &'a (dyn Error + 'static)) -> Option<&'a T> {
     let mut next = Some(error);
     while let Some(current) = next {
@@ -301,19 +304,19 @@ fn find<'a, T: Error + 'static>(error: &'a (dyn Error + 'static)) -> Option<&'a 
             return Some(found);
         }
         next = match current.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
-            Some(carried) => Some(carried),
+            Some(inner) => Some(inner),
             None => current.source(),
         };
     }
     None
 }
 
-/// A chain of causes as one text, outermost first, without repetitions.
+/// A chain of error sources as one text, outermost first, without repetitions.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Chain(Box<str>);
 
 impl Chain {
-    /// The texts of `error` and of its sources.
+    /// Joins the texts of `error` and of its sources.
     pub(super) fn of(error: &(dyn Error + 'static)) -> Chain {
         let mut texts: Vec<String> = Vec::new();
         let mut next = Some(error);

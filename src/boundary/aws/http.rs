@@ -1,7 +1,7 @@
-//! The one HTTP client of all AWS services, and the certificates that it trusts.
+//! Creates the HTTP client for all AWS services, and chooses the root certificates that it trusts.
 //!
-//! In go PEM bytes that were looked at, out comes a client for the SDK. Every certificate is checked before the SDK sees
-//! it, because its client panics on one that it cannot use. A key or a body never passes through here.
+//! In: certificates in PEM form. Out: an HTTP client for the SDK. Each certificate is checked before the SDK gets it,
+//! because the SDK's client panics on a certificate that it cannot use. This module handles no keys and no bodies.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -19,45 +19,45 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 
 use super::error::{AwsErrorKind, Chain};
-use super::whole::WholeAnswers;
+use super::whole::CompleteAnswers;
 use crate::boundary::disk::read_of_host;
 use crate::boundary::dns::Dns;
 
-/// The roots that AWS documents for its endpoints (Amazon Trust Services, "CA certificates"). All the world's roots
-/// would cost 13 million instructions at every start.
+/// The root certificates that AWS documents for its endpoints (Amazon Trust Services, "CA certificates"). All public
+/// root certificates would cost 13 million instructions at each start.
 const AMAZON: &[u8] = include_bytes!("../amazon-roots.pem");
 
-/// Where distributions keep the roots that this host trusts: Debian and its kin, then Amazon Linux and its kin.
+/// The files with the root certificates that this host trusts: on Debian and Ubuntu, then on Amazon Linux and Fedora.
 pub(super) const HOST_BUNDLES: [&str; 2] = ["/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt"];
 
-/// A bundle of every public root is 250 kB.
+/// The most bytes of a bundle. All public root certificates have 250 kB.
 const LONGEST_BUNDLE: usize = 4 * 1024 * 1024;
 
-/// Certificates as PEM, each of which rustls has taken.
+/// Root certificates in PEM form, each checked with rustls.
 pub(super) struct Roots(Vec<u8>);
 
 impl Roots {
-    /// Amazon's own.
+    /// The built-in certificates of Amazon.
     pub(super) fn built_in() -> Roots {
         Roots(AMAZON.to_vec())
     }
 
-    /// Those of a file that somebody named: one that cannot be used is an error, and so is none at all.
+    /// The certificates of the file in `AWS_CA_BUNDLE`. A certificate that cannot be used, or none at all, is an error.
     pub(super) fn named(path: &Path) -> Result<Roots, AwsErrorKind> {
         let bad = |what: String| AwsErrorKind::CaBundle { path: path.to_owned(), what };
         let pem = read(path).map_err(|error| bad(error.to_string()))?;
-        let (usable, rejected) = sort_out(&pem);
+        let (usable, rejected) = check(&pem);
         match (usable.len(), rejected) {
-            (0, None) => Err(bad("no certificate in it".to_owned())),
+            (0, None) => Err(bad("it contains no certificate".to_owned())),
             (_, Some(why)) => Err(bad(why)),
             _ => Ok(encode(&usable)),
         }
     }
 
-    /// Those of the host, without the ones that cannot be used.
+    /// The certificates of the host. Certificates that cannot be used are left out.
     pub(super) fn of_host(bundles: &[PathBuf]) -> Option<Roots> {
         let pem = bundles.iter().find_map(|path| read(path).ok())?;
-        let (usable, _rejected) = sort_out(&pem);
+        let (usable, _rejected) = check(&pem);
         (!usable.is_empty()).then(|| encode(&usable))
     }
 }
@@ -68,7 +68,7 @@ impl fmt::Debug for Roots {
     }
 }
 
-/// A client that trusts `roots`, resolves by `dns`, and takes its proxies from the environment.
+/// A client that trusts `roots`, resolves names with `dns`, and reads its proxies from the environment.
 pub(super) fn client(roots: Roots, dns: &Dns) -> Result<SharedHttpClient, AwsErrorKind> {
     let setup = |error: &(dyn std::error::Error + 'static)| AwsErrorKind::Setup { what: Chain::of(error).to_string() };
     let context = TlsContext::builder()
@@ -82,20 +82,20 @@ pub(super) fn client(roots: Roots, dns: &Dns) -> Result<SharedHttpClient, AwsErr
         .tls_context(context)
         .build_https()
         .map_err(|error| setup(&error))?;
-    Ok(WholeAnswers::of(Client::new(&pool).map_err(|error| setup(&error))?.into_shared()))
+    Ok(CompleteAnswers::of(Client::new(&pool).map_err(|error| setup(&error))?.into_shared()))
 }
 
 fn read(path: &Path) -> std::io::Result<Vec<u8>> {
     read_of_host(path, LONGEST_BUNDLE)
 }
 
-/// How many certificates of a bundle can serve as roots.
+/// The number of certificates in a bundle that can be used as root certificates.
 pub fn usable_certificates(pem: &[u8]) -> usize {
-    sort_out(pem).0.len()
+    check(pem).0.len()
 }
 
-/// The certificates that can serve as roots, and why the first of the others cannot.
-fn sort_out(pem: &[u8]) -> (Vec<CertificateDer<'static>>, Option<String>) {
+/// The certificates that can be used as root certificates, and the error of the first that cannot.
+fn check(pem: &[u8]) -> (Vec<CertificateDer<'static>>, Option<String>) {
     let (mut usable, mut rejected) = (Vec::new(), None);
     for (index, certificate) in CertificateDer::pem_slice_iter(pem).enumerate() {
         let outcome = certificate.map_err(|error| error.to_string()).and_then(|certificate| {
@@ -132,14 +132,14 @@ mod tests {
     }
 
     #[test]
-    fn the_built_in_roots_make_a_client() {
-        let (usable, rejected) = sort_out(AMAZON);
+    fn the_built_in_certificates_can_be_used() {
+        let (usable, rejected) = check(AMAZON);
         assert_eq!((usable.len(), rejected), (5, None));
         client(encode(&usable), &Dns::default()).unwrap();
     }
 
     #[test]
-    fn a_bundle_without_a_usable_certificate_is_one_clear_error() {
+    fn a_bundle_with_an_unusable_certificate_is_an_error() {
         let broken = b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
         let cut = &AMAZON[..600];
         for rubbish in [b"".as_slice(), b"rubbish", b"\0\xff\x80", broken, cut] {
@@ -151,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn a_missing_bundle_and_a_folder_are_the_same_kind_of_error() {
+    fn a_missing_bundle_and_a_folder_have_the_same_error_kind() {
         for path in ["/nonexistent/bundle.pem", "/"] {
             assert!(matches!(Roots::named(Path::new(path)), Err(AwsErrorKind::CaBundle { .. })));
         }

@@ -1,32 +1,33 @@
-//! The message of an error that an AWS service answered.
+//! The message of an error answer of an AWS service, without secrets.
 //!
-//! In: the service's text, which may quote the request: a signature error repeats its headers with the session token.
-//! Out: the words of it, principals, actions, resources and numbers. Everything else is left out as `...`.
+//! In: the service's text. It may quote the request: a signature error repeats the headers with the session token. Out:
+//! only words, principals, actions, resources and numbers; all other parts become `...`.
 
 use std::fmt;
 use std::ops::Deref;
 
-/// The longest message that is looked at, in bytes.
+/// The most bytes of a message that are used.
 const LONGEST: usize = 4096;
-/// Words of the documents that are not letters only.
+/// Words in AWS's messages that do not consist of letters only.
 const WORDS: [&str; 8] = ["EC2", "S3", "IPv4", "IPv6", "SHA256", "AWS4-HMAC-SHA256", "x509", "400"];
-/// The longest word, and the longest ARN, in bytes.
+/// The most bytes of a word.
 const LONGEST_WORD: usize = 40;
+/// The most bytes of an ARN.
 const LONGEST_ARN: usize = 400;
 
-/// A message. It compares by the service's text, and is displayed as its words.
+/// A message. Comparisons use the service's text; `Display` and `Debug` show only its safe parts.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Message(String);
 
 impl Message {
-    /// The first paragraph of the service's text: what follows quotes the request.
+    /// Keeps the first paragraph of the service's text. Later paragraphs quote the request.
     pub fn new(text: &str) -> Message {
         let first = text.split(['\n', '\r']).find(|line| !line.trim().is_empty()).unwrap_or_default();
         let end = (0..=LONGEST.min(first.len())).rev().find(|at| first.is_char_boundary(*at)).unwrap_or(0);
         Message(first[..end].trim().replace(char::is_control, " "))
     }
 
-    /// The service's text with all its names, for a tool whose user wrote the request.
+    /// The service's text without omissions, for a tool whose user wrote the request.
     pub fn verbatim(&self) -> &str {
         &self.0
     }
@@ -38,7 +39,7 @@ impl From<&str> for Message {
     }
 }
 
-/// For comparisons with the texts of the documents.
+/// For comparisons with texts in AWS's documentation.
 impl Deref for Message {
     type Target = str;
     fn deref(&self) -> &str {
@@ -67,16 +68,17 @@ impl fmt::Display for Message {
     }
 }
 
-/// An error code, such as `AccessDeniedException` or `AutoScaling.ValidationError`; anything else is not repeated.
+/// An error code such as `AccessDeniedException` or `AutoScaling.ValidationError`. Another text is replaced.
 pub(super) fn error_code(text: String) -> String {
-    let is_part = |byte: u8| byte.is_ascii_alphanumeric() || b"._-:".contains(&byte);
-    match (1..=100).contains(&text.len()) && text.bytes().all(is_part) {
-        true => text,
-        false => "an error code that is none".to_owned(),
+    let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"._-:".contains(&byte);
+    if (1..=100).contains(&text.len()) && text.bytes().all(is_allowed) {
+        text
+    } else {
+        "an invalid error code".to_owned()
     }
 }
 
-/// Whether a token is a word, a number, an action, an ARN or the name of an endpoint, with its punctuation.
+/// Whether a token may be shown: a word, a number, an action, an ARN or the name of an endpoint, with punctuation.
 fn is_shown(token: &str) -> bool {
     let core = token.trim_matches(|c: char| ".,;:!?()[]'\"".contains(c));
     let parts = || core.split(['-', '/', '\'', '_']);
@@ -118,7 +120,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_a_service_says_is_shown_without_what_it_quotes() {
+    fn a_message_is_shown_without_quoted_parts_of_the_request() {
         for (text, expected) in [
             (
                 "User: arn:aws:sts::111122223333:assumed-role/app-1/i-0123456789abcdef0 is not authorized to perform: ecs:DescribeClusters on resource: arn:aws:ecs:eu-west-1:111122223333:cluster/prod because no identity-based policy allows the ecs:DescribeClusters action",
@@ -161,14 +163,14 @@ mod tests {
     }
 
     #[test]
-    fn a_message_is_bounded() {
+    fn the_length_of_a_message_is_limited() {
         assert!(Message::new(&"word ".repeat(1 << 20)).to_string().len() <= LONGEST);
         assert_eq!(Message::new(&"x".repeat(1 << 20)).to_string(), "...");
     }
 
     proptest::proptest! {
         #[test]
-        fn no_text_can_break_it(text: String) {
+        fn no_text_causes_a_panic(text: String) {
             let shown = Message::new(&text).to_string();
             proptest::prop_assert!(shown.is_ascii());
         }

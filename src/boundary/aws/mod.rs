@@ -1,8 +1,8 @@
-//! The calls of EC2 and ECS that the boot makes, and of ECS that a deployment makes.
+//! Clients of the AWS services: EC2, ECS, CloudFormation and Auto Scaling for the instance, and ECS for deployments.
 //!
-//! In go a region, the metadata client that the role's credentials come from, and a deadline a call; out come plain
-//! values or an [`AwsError`] that names the layer which broke. The SDK's standard retries run within the deadline;
-//! whether to call again after them is the caller's. It never asks IMDS by the SDK's own client, and never logs a body.
+//! In: a region, the IMDS client for the role's credentials, and a deadline for each call. Out: plain values, or an
+//! [`AwsError`] with the layer that failed. The SDK's standard retries run within the deadline; the caller decides
+//! about further retries. It never uses the SDK's own IMDS client, and never logs a body.
 
 mod calls;
 pub mod complete;
@@ -31,7 +31,7 @@ use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use aws_smithy_runtime_api::client::result::SdkError;
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 
-pub use calls::{Cluster, ContainerInstance, Described, PollEndpoint};
+pub use calls::{Cluster, ContainerInstance, DescribedClusters, PollEndpoint};
 pub use endpoint::Endpoint;
 pub use error::{AwsError, AwsErrorKind, Chain, TlsFault};
 pub use http::usable_certificates;
@@ -50,24 +50,25 @@ const CONNECT: Duration = Duration::from_secs(3);
 const ATTEMPT: Duration = Duration::from_secs(10);
 const OPERATION: Duration = Duration::from_secs(30);
 const ATTEMPTS: u32 = 3;
-/// How an answer that is not complete is asked for again.
-const AGAIN: Policy = Policy { first: Duration::from_millis(200), longest: Duration::from_secs(1) };
+/// The pauses before a call is repeated because its answer was incomplete.
+const INCOMPLETE_ANSWER: Policy = Policy { first: Duration::from_millis(200), longest: Duration::from_secs(1) };
 
-/// What the caller has read from the environment for us. Endpoints, FIPS, profiles and proxies are read by the SDK.
+/// The configuration of the clients. The SDK itself reads endpoints, FIPS, profiles and proxies from the environment.
 #[derive(Clone, Debug)]
 pub struct AwsOptions {
     /// The region of the instance.
     pub region: String,
-    /// `AWS_CA_BUNDLE`: certificates in place of the built-in ones. An empty path is none.
+    /// `AWS_CA_BUNDLE`: certificates that replace the built-in ones. An empty path is ignored.
     pub ca_bundle: Option<PathBuf>,
-    /// One URL for all services, before anything that the SDK reads (`AWS_ENDPOINT_URL`, `AWS_ENDPOINT_URL_ECS`).
+    /// A URL for all services. It overrides the variables that the SDK reads (`AWS_ENDPOINT_URL`,
+    /// `AWS_ENDPOINT_URL_ECS`).
     pub endpoint_url: Option<String>,
-    /// Bundles of the host, the first that can be read is tried once when the issuer of a certificate is unknown.
+    /// CA bundles of the host. The first one that can be read is tried once, if the issuer of a certificate is unknown.
     pub host_bundles: Vec<PathBuf>,
 }
 
 impl AwsOptions {
-    /// Built-in roots, the host's bundle at its usual places, and endpoints as the SDK finds them.
+    /// Built-in root certificates, the host's bundle in its usual places, and the SDK's endpoints.
     pub fn new(region: impl Into<String>) -> AwsOptions {
         AwsOptions {
             region: region.into(),
@@ -78,7 +79,7 @@ impl AwsOptions {
     }
 }
 
-/// Clients of the AWS services, cheap to clone; all clones share their connections and credentials.
+/// Clients of the AWS services. Cheap to clone; all clones share connections and credentials.
 #[derive(Clone, Debug)]
 pub struct Aws {
     shared: Arc<Shared>,
@@ -87,15 +88,15 @@ pub struct Aws {
 #[derive(Debug)]
 struct Shared {
     dns: Dns,
-    /// In use now; replaced once, when the host's bundle is needed.
+    /// The current clients. They are replaced once, if the host's root certificates are needed.
     clients: RwLock<Arc<Clients>>,
-    /// Where the host's bundle may lie; empty where somebody named the roots.
+    /// Where the host's bundle may be; empty if `AWS_CA_BUNDLE` is set.
     host_bundles: Vec<PathBuf>,
     host_roots_tried: OnceLock<()>,
     clock_skew: ClockSkew,
 }
 
-/// The services' clients over one HTTP client, each made when it is first used.
+/// The clients of the services over one HTTP client. Each is created at its first use.
 #[derive(Debug)]
 struct Clients {
     config: SdkConfig,
@@ -125,20 +126,20 @@ impl Clients {
 }
 
 impl Aws {
-    /// Clients for one region. Credentials come from the environment, else from the instance role. No connection is
-    /// made; the only error is a CA bundle that cannot be used, or a client that cannot be set up.
+    /// Clients for one region. Credentials come from the environment, otherwise from the instance role. Opens no
+    /// connection. It fails if the CA bundle cannot be used or the HTTP client cannot be created.
     pub async fn new(imds: Imds, options: &AwsOptions) -> Result<Aws, AwsError> {
         let environment = EnvironmentVariableCredentialsProvider::new();
         Aws::open(Some(InstanceCredentials { environment, imds }), Some(&options.region), options).await
     }
 
-    /// Clients for whoever calls from anywhere: credentials as the SDK finds them (AWS SDKs and Tools Reference Guide,
-    /// "Standardized credential providers"), and the region too where none is said.
-    pub async fn of_caller(region: Option<&str>, ca_bundle: Option<PathBuf>) -> Result<Aws, AwsError> {
+    /// Clients for a program that may run anywhere: with the credentials that the SDK finds (AWS SDKs and Tools
+    /// Reference Guide, "Standardized credential providers"), and with the SDK's region if `region` is `None`.
+    pub async fn with_default_credentials(region: Option<&str>, ca_bundle: Option<PathBuf>) -> Result<Aws, AwsError> {
         let options = AwsOptions { ca_bundle, ..AwsOptions::new(String::new()) };
         let aws = Aws::open(None, region, &options).await?;
         if aws.clients().config.region().is_none() {
-            let what = "no region is named; say `--region`, or set AWS_REGION".to_owned();
+            let what = "no region is configured; use `--region`, or set AWS_REGION".to_owned();
             let kind = AwsErrorKind::Setup { what };
             return Err(AwsError { operation: "set-up", kind, elapsed: Duration::ZERO, source: None });
         }
@@ -158,7 +159,7 @@ impl Aws {
             .map_err(|kind| AwsError { operation: "set-up", kind, elapsed: Duration::ZERO, source: None })?;
         let mut loader = aws_config::defaults(BehaviorVersion::v2026_01_12())
             .http_client(http_client)
-            // The cache's own limit of 5 s would hide why our client got no credentials.
+            // The cache's default time-out of 5 s would hide the IMDS client's error.
             .identity_cache(IdentityCache::lazy().load_timeout(credentials::FETCH + CONNECT).build())
             .retry_config(RetryConfig::standard().with_max_attempts(ATTEMPTS))
             .timeout_config(
@@ -185,17 +186,17 @@ impl Aws {
         Ok(Aws { shared: Arc::new(Shared { dns, clients, host_bundles, host_roots_tried, clock_skew }) })
     }
 
-    /// This host's clock minus the `Date` of the last answer, in seconds; an answer that refuses counts too.
+    /// This host's clock minus the `Date` of the last answer, in seconds. Error answers are used too.
     pub fn clock_ahead(&self) -> Option<i64> {
         self.shared.clock_skew.seconds()
     }
 
-    /// Whether the built-in roots did not do, and this host's own were taken.
-    pub fn trusts_host(&self) -> bool {
+    /// Whether an issuer was unknown to the built-in root certificates, so that the host's certificates were tried.
+    pub fn tried_host_roots(&self) -> bool {
         self.shared.host_roots_tried.get().is_some()
     }
 
-    /// One call within the deadline. One that only reads is repeated where its answer was not complete.
+    /// Makes one call within the deadline. A call that only reads is repeated if its answer was incomplete.
     async fn call<T, E>(
         &self,
         operation: &'static str,
@@ -206,33 +207,32 @@ impl Aws {
         E: std::error::Error + ProvideErrorMetadata + 'static,
     {
         let start = Instant::now();
-        // Boxed: the nested futures are too deep for the compiler otherwise.
-        let outcome = Box::pin(until(deadline, AGAIN, async |attempts| match self.trusted(deadline, &send).await {
+        let call = async |attempts| match self.attempt_with_trusted_roots(deadline, &send).await {
             Ok(answer) => Step::Done(answer),
             Err(error @ (AwsErrorKind::Garbled, _)) if attempts < ATTEMPTS && only_reads(operation) => {
-                Step::Again(error)
+                Step::Retry(error)
             }
             Err(error) => Step::Stop(error),
-        }))
-        .await
-        .map_err(|gave_up| gave_up.last);
+        };
+        // Boxed, because the nested futures are too deep for the compiler otherwise.
+        let outcome = Box::pin(until(deadline, INCOMPLETE_ANSWER, call)).await.map_err(|gave_up| gave_up.last);
         let elapsed = start.elapsed();
         let duration_ms = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX);
         match outcome {
             Ok(answer) => {
-                tracing::debug!(operation, duration_ms, "aws answered");
+                tracing::debug!(operation, duration_ms, "AWS call succeeded");
                 Ok(answer)
             }
             Err((kind, source)) => {
-                tracing::debug!(operation, duration_ms, %kind, "aws call came to nothing");
+                tracing::debug!(operation, duration_ms, %kind, "AWS call failed");
                 Err(AwsError { operation, kind, elapsed, source })
             }
         }
     }
 
-    /// One attempt. On an unknown issuer it is made once more with the host's own roots, which stay in use: a company's CA
-    /// that the agent accepts is not a fault.
-    async fn trusted<T, E>(
+    /// Makes one attempt. If the issuer of the certificate is unknown it makes a second attempt with the host's root
+    /// certificates, which are used from then on: the agent accepts a company CA that the host trusts.
+    async fn attempt_with_trusted_roots<T, E>(
         &self,
         deadline: Deadline,
         send: &impl AsyncFn(&Clients) -> Result<T, SdkError<E, HttpResponse>>,
@@ -243,7 +243,7 @@ impl Aws {
         let clients = self.clients();
         let outcome = attempt(&clients, deadline, send).await;
         if let Err((AwsErrorKind::Tls { fault: TlsFault::UnknownIssuer }, _)) = &outcome
-            && let Some(clients) = self.trust_the_host(&clients)
+            && let Some(clients) = self.clients_with_host_roots(&clients)
         {
             return attempt(&clients, deadline, send).await;
         }
@@ -254,15 +254,18 @@ impl Aws {
         self.shared.clients.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Clients that trust what this host trusts, where those that did not come as far do not; made once.
-    fn trust_the_host(&self, tried: &Arc<Clients>) -> Option<Arc<Clients>> {
+    /// Clients that trust the host's root certificates, created once; `None` if `tried` are already these clients, or
+    /// if the host has no certificates.
+    fn clients_with_host_roots(&self, tried: &Arc<Clients>) -> Option<Arc<Clients>> {
         if self.shared.host_roots_tried.set(()).is_err() {
-            // A call beside this one may have made them meanwhile.
+            // A concurrent call may have created them since `tried` was taken.
             return Some(self.clients()).filter(|now| !Arc::ptr_eq(now, tried));
         }
         let roots = Roots::of_host(&self.shared.host_bundles)?;
-        let http_client = http::client(roots, &self.shared.dns).ok()?;
-        tracing::debug!("unknown issuer, trying the certificates of this host");
+        let http_client = http::client(roots, &self.shared.dns)
+            .inspect_err(|error| tracing::debug!(%error, "the host's root certificates cannot be used"))
+            .ok()?;
+        tracing::debug!("unknown issuer, trying the host's root certificates");
         let config = self.clients().config.to_builder().http_client(http_client).build();
         let clients = Arc::new(Clients::new(config, self.shared.clock_skew.clone()));
         *self.shared.clients.write().unwrap_or_else(PoisonError::into_inner) = clients.clone();
@@ -270,7 +273,7 @@ impl Aws {
     }
 }
 
-/// Whether a call may be made twice: what changes something is not repeated on the strength of a broken answer.
+/// Whether a call may be repeated after a broken answer: only if it changes nothing.
 fn only_reads(operation: &str) -> bool {
     let action = operation.rsplit(':').next().unwrap_or(operation);
     ["Describe", "Discover", "Get", "List"].iter().any(|verb| action.starts_with(verb))

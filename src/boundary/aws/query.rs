@@ -1,8 +1,9 @@
-//! Calls of the two services whose SDKs would be a twentieth of the whole binary for six calls: CloudFormation and Auto
-//! Scaling, by the AWS query protocol (Smithy 2.0, "AWS Query protocol").
+//! Sends calls to CloudFormation and Auto Scaling with the AWS query protocol (Smithy 2.0, "AWS Query protocol"). Their
+//! SDKs would be a twentieth of the whole binary, for six calls.
 //!
-//! In: an action and its parameters. Out: the answer as a tree of XML, or the SDK's own error. Endpoint, credentials,
-//! certificates, proxies and names are those of the SDK's clients; the signature is its own library's. One attempt a call.
+//! In: an action and its parameters. Out: the answer as a tree of XML elements, or the SDK's error type. Endpoint,
+//! credentials, certificates, proxies and DNS are those of the SDK's clients; the SDK's library signs. One attempt for
+//! each call.
 
 use std::time::SystemTime;
 
@@ -27,25 +28,25 @@ use super::whole::BrokenAnswer;
 use super::{ATTEMPT, Aws, AwsError, CONNECT, Clients};
 use crate::retry::Deadline;
 
-/// Whether an answer is read: some say nothing but that the call was taken.
+/// What a successful answer must contain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Answer {
-    /// It must be understood, and hold the element of this path, which every answer has.
-    Holds(&'static [&'static str]),
-    /// Its status is all.
-    Taken,
+pub(super) enum Expected {
+    /// Valid XML with an element at this path, which every answer to the call has.
+    Element(&'static [&'static str]),
+    /// Only a success status.
+    Status,
 }
 
-/// A service of the query protocol.
+/// A service with the query protocol.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Service {
-    /// Its name in endpoints and signatures.
+    /// The name in endpoints and signatures.
     pub(super) name: &'static str,
-    /// The version of its API.
+    /// The version of the API.
     pub(super) version: &'static str,
 }
 
-/// An element with its text or its children.
+/// An XML element with its text or its children.
 #[derive(Debug, Default)]
 pub(super) struct Element {
     name: String,
@@ -54,45 +55,45 @@ pub(super) struct Element {
 }
 
 impl Element {
-    /// The texts of a path below this element: every element of the last name, in order.
+    /// All elements at a path below this element, in order.
     pub(super) fn all<'a>(&'a self, path: &[&str]) -> Vec<&'a Element> {
         path.iter().fold(vec![self], |found, name| {
             found.into_iter().flat_map(|one| one.children.iter().filter(|child| child.name == *name)).collect()
         })
     }
 
-    /// The text of a child; empty where there is none.
+    /// The text of a child; empty if there is no such child.
     pub(super) fn text(&self, name: &str) -> &str {
         self.children.iter().find(|child| child.name == name).map_or("", |child| child.text.as_str())
     }
 }
 
-/// What the service answered in place of a result.
+/// An error answer of the service.
 #[derive(Debug)]
-pub(super) struct Refused(ErrorMetadata);
+pub(super) struct ErrorAnswer(ErrorMetadata);
 
-impl std::fmt::Display for Refused {
+impl std::fmt::Display for ErrorAnswer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         std::fmt::Display::fmt(&self.0, f)
     }
 }
 
-impl std::error::Error for Refused {}
+impl std::error::Error for ErrorAnswer {}
 
-impl ProvideErrorMetadata for Refused {
+impl ProvideErrorMetadata for ErrorAnswer {
     fn meta(&self) -> &ErrorMetadata {
         &self.0
     }
 }
 
 impl Aws {
-    /// One call; `operation` is its name in IAM.
+    /// Makes one call. `operation` is its IAM action.
     pub(super) async fn query(
         &self,
         service: Service,
         operation: &'static str,
         parameters: &[(&str, &str)],
-        answer: Answer,
+        expected: Expected,
         deadline: Deadline,
     ) -> Result<Element, AwsError> {
         let action = operation.rsplit(':').next().unwrap_or(operation);
@@ -102,28 +103,14 @@ impl Aws {
         let endpoint = self.query_endpoint(service).await;
         self.call(operation, deadline, async |clients| {
             let request = signed(clients, service, &endpoint, &body).await.map_err(SdkError::construction_failure)?;
-            unsigned(clients, "POST", &endpoint, request, move |response| {
-                let tree = read(response.body().bytes().unwrap_or_default());
-                match (response.status().is_success(), tree) {
-                    (true, tree) if answer == Answer::Taken => Ok(tree.unwrap_or_default()),
-                    (true, Ok(tree)) => match answer {
-                        Answer::Holds(path) if tree.all(path).is_empty() => {
-                            let member = path.last().copied().unwrap_or_default();
-                            Err(OrchestratorError::response(BrokenAnswer::Lacks { member }.into()))
-                        }
-                        _ => Ok(tree),
-                    },
-                    (true, Err(error)) => Err(OrchestratorError::response(error.into())),
-                    (false, tree) => Err(OrchestratorError::operation(refused(tree.unwrap_or_default()))),
-                }
-            })
-            .await
+            let read = move |response: &HttpResponse| read_answer(response, expected);
+            send_once(clients, "POST", &endpoint, request, read).await
         })
         .await
     }
 
-    /// Where the service is: what somebody configured, else beside ECS, whose endpoint the SDK knows for each partition,
-    /// FIPS and dual stack.
+    /// The endpoint of the service: the configured one, otherwise derived from that of ECS, which the SDK knows for
+    /// each partition, FIPS and dual stack.
     async fn query_endpoint(&self, service: Service) -> String {
         let clients = self.clients();
         let own = clients.config.service_config().and_then(|config| {
@@ -142,9 +129,27 @@ impl Aws {
     }
 }
 
+fn read_answer(response: &HttpResponse, expected: Expected) -> Result<Element, OrchestratorError<ErrorAnswer>> {
+    let tree = read(response.body().bytes().unwrap_or_default());
+    if !response.status().is_success() {
+        return Err(OrchestratorError::operation(error_answer(tree.unwrap_or_default())));
+    }
+    match expected {
+        Expected::Status => Ok(tree.unwrap_or_default()),
+        Expected::Element(path) => {
+            let tree = tree.map_err(|error| OrchestratorError::response(error.into()))?;
+            if tree.all(path).is_empty() {
+                let member = path.last().copied().unwrap_or_default();
+                return Err(OrchestratorError::response(BrokenAnswer::MissingMember { member }.into()));
+            }
+            Ok(tree)
+        }
+    }
+}
+
 async fn signed(clients: &Clients, service: Service, endpoint: &str, body: &str) -> Result<HttpRequest, BoxError> {
     const FORM: (&str, &str) = ("content-type", "application/x-www-form-urlencoded");
-    let provider = clients.config.credentials_provider().ok_or("no source of credentials")?;
+    let provider = clients.config.credentials_provider().ok_or("no credentials provider")?;
     let identity = provider.provide_credentials().await?.into();
     let region = clients.config.region().map(ToString::to_string).unwrap_or_default();
     let parameters: SigningParams<'_> = v4::SigningParams::builder()
@@ -167,8 +172,8 @@ async fn signed(clients: &Clients, service: Service, endpoint: &str, body: &str)
     Ok(request)
 }
 
-/// Sends a request as it is to an origin, once.
-pub(super) async fn unsigned<T, E>(
+/// Sends a request unchanged to an origin: adds no signature, and does not retry.
+pub(super) async fn send_once<T, E>(
     clients: &Clients,
     method: &'static str,
     origin: &str,
@@ -201,26 +206,26 @@ where
     operation.invoke(request).await
 }
 
-fn refused(tree: Element) -> Refused {
+fn error_answer(tree: Element) -> ErrorAnswer {
     let mut meta = ErrorMetadata::builder();
     if let Some(error) = tree.all(&["Error"]).first() {
         meta = meta.code(error.text("Code")).message(error.text("Message"));
     }
-    Refused(meta.build())
+    ErrorAnswer(meta.build())
 }
 
-/// The tree of a document. Deeper than [`DEPTH`] it is none of these services'.
+/// Parses a document. A document deeper than [`DEPTH`] is an error.
 fn read(bytes: &[u8]) -> Result<Element, XmlDecodeError> {
     let mut document = Document::try_from(bytes)?;
     element(document.root_element()?, DEPTH)
 }
 
-/// Whether bytes are an answer of the query protocol.
+/// Whether the bytes are an answer of the query protocol.
 pub fn is_query_answer(bytes: &[u8]) -> bool {
     read(bytes).is_ok()
 }
 
-/// Elements whose text is read; all others are looked into.
+/// The elements whose text is kept. Of all other elements the children are kept.
 const TEXTS: [&str; 9] = [
     "Code",
     "Message",
@@ -251,9 +256,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_answer_is_read_along_its_paths() {
+    fn finds_the_elements_at_a_path() {
         let answer = b"<?xml version=\"1.0\"?><R xmlns=\"x\"><Result><LifecycleHooks>\
-            <member><LifecycleHookName>a &amp; b</LifecycleHookName><Zones><member>z</member></Zones><HeartbeatTimeout>30</HeartbeatTimeout></member>\
+            <member><LifecycleHookName>a &amp; b</LifecycleHookName><Zones><member>z</member></Zones>\
+            <HeartbeatTimeout>30</HeartbeatTimeout></member>\
             <member><LifecycleHookName>c</LifecycleHookName><NotificationMetadata/></member>\
             </LifecycleHooks></Result></R>";
         let tree = read(answer).unwrap();
@@ -265,7 +271,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn endpoints_stand_beside_that_of_ecs_in_each_partition() {
+    async fn endpoints_are_derived_from_that_of_ecs_in_each_partition() {
         const SERVICE: Service = Service { name: "autoscaling", version: "" };
         for (region, url, expected) in [
             ("eu-west-1", None, "https://autoscaling.eu-west-1.amazonaws.com"),
@@ -280,20 +286,20 @@ mod tests {
                 endpoint_url: url.map(str::to_owned),
                 ..super::super::AwsOptions::new(region)
             };
-            // Nothing is sent.
+            // Sends nothing.
             let aws = Aws::new(imds, &options).await.unwrap();
             assert_eq!(aws.query_endpoint(SERVICE).await, expected);
         }
     }
 
     #[test]
-    fn no_answer_makes_it_panic() {
+    fn no_answer_causes_a_panic() {
         let deep = ["<a>".repeat(1_000_000), "<a>".repeat(1_000_000) + &"</a>".repeat(1_000_000)];
         assert!(deep.iter().all(|answer| read(answer.as_bytes()).is_err()));
         for answer in ["", "<", "<a>", "<a><b></a>", "no xml", "<a></a><b></b>", "\u{0}"] {
             let _ = read(answer.as_bytes());
         }
-        let error = refused(
+        let error = error_answer(
             read(b"<ErrorResponse><Error><Code>Throttling</Code><Message>Rate</Message></Error></ErrorResponse>")
                 .unwrap(),
         );

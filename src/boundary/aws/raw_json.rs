@@ -1,7 +1,7 @@
-//! What goes over the wire beside what the SDK makes of it: a request's body from somewhere else, an answer as it came.
+//! Sends and receives raw JSON through the SDK, without the SDK's types.
 //!
-//! In: JSON that the API takes as it is. Out: the answer's JSON, whole. The SDK still resolves the endpoint, signs,
-//! retries and tells errors apart; nothing is kept of an answer that is an error.
+//! In: the JSON body of a request. Out: the complete JSON of the answer. The SDK still resolves the endpoint, signs,
+//! retries and sorts errors. It never keeps the body of an error answer.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -23,12 +23,12 @@ pub(super) struct RawJson {
 }
 
 impl RawJson {
-    /// Sends this in place of what the SDK has made.
+    /// An interceptor that replaces the SDK's request body.
     pub(super) fn sending(body: &Value) -> RawJson {
         RawJson { body: Some(body.to_string().into()), ..RawJson::default() }
     }
 
-    /// The answer's JSON; null where there was none.
+    /// Takes the JSON of the answer; null if there is none.
     pub(super) fn answer(&self) -> Value {
         self.answer.lock().unwrap_or_else(PoisonError::into_inner).take().unwrap_or_default()
     }
@@ -36,7 +36,7 @@ impl RawJson {
 
 impl Intercept for RawJson {
     fn name(&self) -> &'static str {
-        "Wire"
+        "RawJson"
     }
 
     fn modify_before_signing(
@@ -60,7 +60,8 @@ impl Intercept for RawJson {
         _config: &mut ConfigBag,
     ) -> Result<(), BoxError> {
         let bytes = context.response().body().bytes().unwrap_or_default();
-        *self.answer.lock().unwrap_or_else(PoisonError::into_inner) = serde_json::from_slice(bytes).ok();
+        let json = serde_json::from_slice(bytes).inspect_err(|error| tracing::debug!(%error, "answer is not JSON"));
+        *self.answer.lock().unwrap_or_else(PoisonError::into_inner) = json.ok();
         Ok(())
     }
 }

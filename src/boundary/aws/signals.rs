@@ -1,6 +1,6 @@
-//! The calls by which an instance tells what became of it: CloudFormation and Auto Scaling, and a wait condition's URL.
+//! The calls that signal the verdict: CloudFormation, Auto Scaling, the URL of a wait condition, and EC2 tags.
 //!
-//! In: names. Out: whether the service took it, or an [`AwsError`]. Nothing is remembered, and nothing decided.
+//! In: names. Out: success, the values of the answer, or an [`AwsError`]. It keeps no state and decides nothing.
 
 use std::time::Duration;
 
@@ -11,22 +11,23 @@ use aws_smithy_types::body::SdkBody;
 use aws_smithy_types::error::ErrorMetadata;
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 
-use super::query::{Answer, Service, unsigned};
+use super::query::{Expected, Service, send_once};
 use super::{Aws, AwsError, AwsErrorKind};
 use crate::retry::Deadline;
 
 const CLOUDFORMATION: Service = Service { name: "cloudformation", version: "2010-05-15" };
 const AUTO_SCALING: Service = Service { name: "autoscaling", version: "2011-01-01" };
 const WAIT_CONDITION: &str = "the wait condition's URL";
+const LAUNCHING: &str = "autoscaling:EC2_INSTANCE_LAUNCHING";
 
 /// A launch hook of an Auto Scaling group.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LaunchHook {
-    /// Its name.
+    /// The name of the hook.
     pub name: String,
-    /// How long it waits for a heartbeat.
+    /// How long the hook waits for a heartbeat.
     pub heartbeat_timeout: Duration,
-    /// What happens when none comes: `CONTINUE` or `ABANDON`.
+    /// The result without a heartbeat: `CONTINUE` or `ABANDON`.
     pub default_result: String,
 }
 
@@ -43,7 +44,7 @@ impl Aws {
         let status = if success { "SUCCESS" } else { "FAILURE" };
         let parameters =
             [("StackName", stack), ("LogicalResourceId", resource), ("UniqueId", unique_id), ("Status", status)];
-        self.query(CLOUDFORMATION, "cloudformation:SignalResource", &parameters, Answer::Taken, deadline)
+        self.query(CLOUDFORMATION, "cloudformation:SignalResource", &parameters, Expected::Status, deadline)
             .await
             .map(drop)
     }
@@ -51,8 +52,9 @@ impl Aws {
     /// The launch hooks of a group: `autoscaling:DescribeLifecycleHooks`.
     pub async fn launch_hooks(&self, group: &str, deadline: Deadline) -> Result<Vec<LaunchHook>, AwsError> {
         let operation = "autoscaling:DescribeLifecycleHooks";
-        let holds = Answer::Holds(&["DescribeLifecycleHooksResult", "LifecycleHooks"]);
-        let answer = self.query(AUTO_SCALING, operation, &[("AutoScalingGroupName", group)], holds, deadline).await?;
+        let expected = Expected::Element(&["DescribeLifecycleHooksResult", "LifecycleHooks"]);
+        let parameters = [("AutoScalingGroupName", group)];
+        let answer = self.query(AUTO_SCALING, operation, &parameters, expected, deadline).await?;
         let hooks = answer.all(&["DescribeLifecycleHooksResult", "LifecycleHooks", "member"]);
         let launching = hooks.into_iter().filter(|hook| hook.text("LifecycleTransition") == LAUNCHING);
         Ok(launching
@@ -64,7 +66,7 @@ impl Aws {
             .collect())
     }
 
-    /// How many other instances of a group are in service: `autoscaling:DescribeAutoScalingGroups`.
+    /// The number of other healthy instances in service in a group: `autoscaling:DescribeAutoScalingGroups`.
     pub async fn others_in_service(
         &self,
         group: &str,
@@ -73,8 +75,8 @@ impl Aws {
     ) -> Result<usize, AwsError> {
         let operation = "autoscaling:DescribeAutoScalingGroups";
         let parameters = [("AutoScalingGroupNames.member.1", group)];
-        let holds = Answer::Holds(&["DescribeAutoScalingGroupsResult", "AutoScalingGroups"]);
-        let answer = self.query(AUTO_SCALING, operation, &parameters, holds, deadline).await?;
+        let expected = Expected::Element(&["DescribeAutoScalingGroupsResult", "AutoScalingGroups"]);
+        let answer = self.query(AUTO_SCALING, operation, &parameters, expected, deadline).await?;
         let path = ["DescribeAutoScalingGroupsResult", "AutoScalingGroups", "member", "Instances", "member"];
         let others = answer.all(&path).into_iter().filter(|other| other.text("InstanceId") != instance_id);
         let in_service = others
@@ -82,7 +84,7 @@ impl Aws {
         Ok(in_service.count())
     }
 
-    /// Gives a hook its time again: `autoscaling:RecordLifecycleActionHeartbeat`.
+    /// Restarts the time-out of a hook: `autoscaling:RecordLifecycleActionHeartbeat`.
     pub async fn heartbeat(
         &self,
         group: &str,
@@ -91,10 +93,11 @@ impl Aws {
         deadline: Deadline,
     ) -> Result<(), AwsError> {
         let operation = "autoscaling:RecordLifecycleActionHeartbeat";
-        self.query(AUTO_SCALING, operation, &of_hook(group, hook, instance_id), Answer::Taken, deadline).await.map(drop)
+        let parameters = hook_parameters(group, hook, instance_id);
+        self.query(AUTO_SCALING, operation, &parameters, Expected::Status, deadline).await.map(drop)
     }
 
-    /// Ends a hook: `autoscaling:CompleteLifecycleAction`.
+    /// Completes a hook, with `CONTINUE` or `ABANDON`: `autoscaling:CompleteLifecycleAction`.
     pub async fn complete(
         &self,
         group: &str,
@@ -105,18 +108,20 @@ impl Aws {
     ) -> Result<(), AwsError> {
         let operation = "autoscaling:CompleteLifecycleAction";
         let result = [("LifecycleActionResult", if go_on { "CONTINUE" } else { "ABANDON" })];
-        let parameters = [&of_hook(group, hook, instance_id)[..], &result].concat();
-        self.query(AUTO_SCALING, operation, &parameters, Answer::Taken, deadline).await.map(drop)
+        let parameters = [&hook_parameters(group, hook, instance_id)[..], &result].concat();
+        self.query(AUTO_SCALING, operation, &parameters, Expected::Status, deadline).await.map(drop)
     }
 
-    /// Marks the instance as not healthy, but inside its group's grace period: `autoscaling:SetInstanceHealth`.
+    /// Marks the instance as unhealthy, except during its group's grace period: `autoscaling:SetInstanceHealth`.
     pub async fn set_unhealthy(&self, instance_id: &str, deadline: Deadline) -> Result<(), AwsError> {
         let parameters =
             [("InstanceId", instance_id), ("HealthStatus", "Unhealthy"), ("ShouldRespectGracePeriod", "true")];
-        self.query(AUTO_SCALING, "autoscaling:SetInstanceHealth", &parameters, Answer::Taken, deadline).await.map(drop)
+        self.query(AUTO_SCALING, "autoscaling:SetInstanceHealth", &parameters, Expected::Status, deadline)
+            .await
+            .map(drop)
     }
 
-    /// Puts tags on the instance: `ec2:CreateTags`.
+    /// Adds tags to the instance: `ec2:CreateTags`.
     pub async fn tag_instance(
         &self,
         instance_id: &str,
@@ -131,8 +136,9 @@ impl Aws {
         Ok(())
     }
 
-    /// PUTs a signal to the presigned URL of a wait condition (CloudFormation User Guide, "Create wait conditions in a
-    /// CloudFormation template"). The URL was signed with an empty content type, and holds its own credentials.
+    /// Sends a signal with PUT to the presigned URL of a wait condition (CloudFormation User Guide, "Create wait
+    /// conditions in a CloudFormation template"). The URL was signed with an empty content type, and contains its own
+    /// credentials.
     pub async fn put_wait_condition(&self, url: &str, body: &str, deadline: Deadline) -> Result<(), AwsError> {
         let setup = |what: &str| AwsError {
             operation: WAIT_CONDITION,
@@ -140,8 +146,8 @@ impl Aws {
             elapsed: Duration::ZERO,
             source: None,
         };
-        // Its query is part of the signature: to the letter.
-        let scheme_end = url.find("://").map(|at| at + 3).ok_or_else(|| setup("the URL is not one"))?;
+        // Not parsed as a URL: the query is part of the signature and must not change.
+        let scheme_end = url.find("://").map(|at| at + 3).ok_or_else(|| setup("the value is not a URL"))?;
         let origin_end = url[scheme_end..].find('/').map_or(url.len(), |at| scheme_end + at);
         let (origin, path) = url.split_at(origin_end);
         let status = self
@@ -149,7 +155,7 @@ impl Aws {
                 let mut request = HttpRequest::new(SdkBody::from(body));
                 request.set_uri(path).map_err(SdkError::construction_failure)?;
                 request.headers_mut().insert("content-type", "");
-                unsigned(clients, "PUT", origin, request, |response| Ok(response.status().as_u16())).await
+                send_once(clients, "PUT", origin, request, |response| Ok(response.status().as_u16())).await
                     as Result<u16, SdkError<Never, HttpResponse>>
             })
             .await?;
@@ -163,7 +169,7 @@ impl Aws {
     }
 }
 
-/// Every status is an answer.
+/// The error type of a call that treats every status as an answer.
 #[derive(Debug)]
 enum Never {}
 
@@ -181,14 +187,12 @@ impl ProvideErrorMetadata for Never {
     }
 }
 
-/// In seconds, at most the two days that the service allows (PutLifecycleHook).
+/// Parses a number of seconds. The service allows at most two days (PutLifecycleHook).
 fn heartbeat_timeout(seconds: &str) -> Duration {
     const LONGEST: u64 = 172_800;
     Duration::from_secs(seconds.parse().unwrap_or(0).min(LONGEST))
 }
 
-const LAUNCHING: &str = "autoscaling:EC2_INSTANCE_LAUNCHING";
-
-fn of_hook<'a>(group: &'a str, hook: &'a str, instance_id: &'a str) -> [(&'static str, &'a str); 3] {
+fn hook_parameters<'a>(group: &'a str, hook: &'a str, instance_id: &'a str) -> [(&'static str, &'a str); 3] {
     [("AutoScalingGroupName", group), ("LifecycleHookName", hook), ("InstanceId", instance_id)]
 }

@@ -1,16 +1,16 @@
-//! The real SDK clients against servers on loopback.
+//! The SDK's clients against servers on loopback.
 
 use super::*;
 use crate::boundary::imds::Address;
-use crate::boundary::loopback::{Asked, Server, answer, run};
+use crate::boundary::loopback::{Request, Server, answer, run};
 
 fn options(url: &str) -> AwsOptions {
     AwsOptions { endpoint_url: Some(url.to_owned()), host_bundles: Vec::new(), ..AwsOptions::new("eu-west-1") }
 }
 
-/// Metadata with a role whose credentials are good for a century.
+/// An IMDS server with a role whose credentials expire in 2099.
 fn metadata() -> Server {
-    Server::start(|asked| match asked.line.as_str() {
+    Server::start(|request| match request.line.as_str() {
         "PUT /latest/api/token" => answer(200, "t"),
         "GET /latest/meta-data/iam/security-credentials/" => answer(200, "app"),
         _ => answer(
@@ -40,27 +40,30 @@ fn kind_of(status: u16, body: &'static str) -> AwsErrorKind {
 
 #[test]
 fn reads_every_page_with_the_credentials_of_the_role() {
-    let service = Server::start(|asked: &Asked| match asked.rest.contains("\"nextToken\":\"2\"") {
-        false => answer(200, r#"{"clusterArns":["a"],"nextToken":"2"}"#),
-        true => answer(200, r#"{"clusterArns":["b"]}"#),
+    let service = Server::start(|request: &Request| {
+        if request.rest.contains("\"nextToken\":\"2\"") {
+            answer(200, r#"{"clusterArns":["b"]}"#)
+        } else {
+            answer(200, r#"{"clusterArns":["a"],"nextToken":"2"}"#)
+        }
     });
     assert_eq!(list_clusters(&metadata(), &options(&service.url())).unwrap(), ["a", "b"]);
-    let first = &service.asked()[0].rest;
+    let first = &service.requests()[0].rest;
     assert!(first.contains("Credential=AKID/") && first.contains("/eu-west-1/ecs/aws4_request"), "{first}");
     assert!(!first.contains("hunter2"));
 }
 
 #[test]
 fn reads_tags_clusters_and_a_container_instance() {
-    let service = Server::start(|asked| {
-        if asked.rest.contains("DescribeTags") {
+    let service = Server::start(|request| {
+        if request.rest.contains("DescribeTags") {
             return answer(
                 200,
                 "<DescribeTagsResponse><tagSet><item><resourceId>i-1</resourceId><key>team</key><value>red</value>\
                  </item></tagSet></DescribeTagsResponse>",
             );
         }
-        if asked.rest.contains("DescribeClusters") {
+        if request.rest.contains("DescribeClusters") {
             return answer(
                 200,
                 r#"{"clusters":[{"clusterName":"c","clusterArn":"arn:c","status":"ACTIVE",
@@ -88,7 +91,7 @@ fn reads_tags_clusters_and_a_container_instance() {
 }
 
 #[test]
-fn tells_a_denied_call_from_a_throttled_and_a_broken_one() {
+fn distinguishes_denied_throttled_and_broken_answers() {
     let denied = kind_of(400, r#"{"__type":"AccessDeniedException","message":"not authorized: ecs:ListClusters"}"#);
     assert!(matches!(&denied, AwsErrorKind::Denied { message, .. } if message.contains("ecs:ListClusters")));
     let throttled = kind_of(400, r#"{"__type":"ThrottlingException","message":"Rate exceeded"}"#);
@@ -122,9 +125,9 @@ fn reads_the_errors_of_ec2() {
 }
 
 #[test]
-fn a_missing_role_survives_the_wrapping_of_the_sdk() {
+fn finds_a_credential_failure_inside_the_error_of_the_sdk() {
     let roleless =
-        Server::start(|asked| if asked.line.starts_with("PUT") { answer(200, "t") } else { answer(404, "") });
+        Server::start(|request| if request.line.starts_with("PUT") { answer(200, "t") } else { answer(404, "") });
     let kind = list_clusters(&roleless, &options("http://127.0.0.1:9")).unwrap_err().kind;
     assert!(matches!(kind, AwsErrorKind::NoCredentials), "{kind:?}");
 
@@ -133,7 +136,7 @@ fn a_missing_role_survives_the_wrapping_of_the_sdk() {
     assert!(matches!(error.kind, AwsErrorKind::Imds(crate::boundary::imds::ImdsError::Disabled { .. })), "{error:?}");
     assert!(std::error::Error::source(&error).unwrap().to_string().contains("switched off"));
 
-    let unusable = Server::start(|asked| match asked.line.as_str() {
+    let unusable = Server::start(|request| match request.line.as_str() {
         "PUT /latest/api/token" => answer(200, "t"),
         "GET /latest/meta-data/iam/security-credentials/" => answer(200, "app"),
         _ => answer(200, r#"{"Code":"AssumeRoleUnauthorizedAccess"}"#),
@@ -159,10 +162,10 @@ fn a_closed_port_is_refused_and_silence_is_a_timeout() {
 }
 
 #[test]
-fn knows_where_ecs_is_without_asking_anybody() {
-    let nobody = Imds::new(Address::Fixed("http://127.0.0.1:9".to_owned()));
+fn resolves_the_endpoint_of_ecs_without_a_request() {
+    let absent = Imds::new(Address::Fixed("http://127.0.0.1:9".to_owned()));
     let endpoint = |options: AwsOptions| {
-        run(async { Aws::new(nobody.clone(), &options).await.unwrap().ecs_endpoint().await }).unwrap()
+        run(async { Aws::new(absent.clone(), &options).await.unwrap().ecs_endpoint().await }).unwrap()
     };
     let at = |host: &str, port| Endpoint { host: host.to_owned(), port };
     assert_eq!(endpoint(AwsOptions::new("eu-west-1")), at("ecs.eu-west-1.amazonaws.com", 443));
@@ -171,25 +174,25 @@ fn knows_where_ecs_is_without_asking_anybody() {
 }
 
 #[test]
-fn a_rubbish_bundle_is_an_error_and_an_empty_name_is_none() {
+fn an_invalid_bundle_is_an_error_and_an_empty_path_is_ignored() {
     let metadata = metadata();
     let with = |path: &str| AwsOptions { ca_bundle: Some(path.into()), ..AwsOptions::new("eu-west-1") };
-    let made = |path: &str| run(Aws::new(imds(&metadata), &with(path))).map(|_| ()).map_err(|error| error.kind);
-    assert!(matches!(made("/dev/null"), Err(AwsErrorKind::CaBundle { .. })));
-    assert!(made("").is_ok());
+    let created = |path: &str| run(Aws::new(imds(&metadata), &with(path))).map(|_| ()).map_err(|error| error.kind);
+    assert!(matches!(created("/dev/null"), Err(AwsErrorKind::CaBundle { .. })));
+    assert!(created("").is_ok());
 }
 
 /// A server that answers with `first` once, and then with `second`.
 fn after(first: &'static str, second: &'static str) -> Server {
-    let asked = std::sync::atomic::AtomicUsize::new(0);
-    Server::start(move |_| match asked.fetch_add(1, std::sync::atomic::Ordering::SeqCst) {
+    let requests = std::sync::atomic::AtomicUsize::new(0);
+    Server::start(move |_| match requests.fetch_add(1, std::sync::atomic::Ordering::SeqCst) {
         0 => Some(first.to_owned()),
         _ => answer(200, second),
     })
 }
 
 #[test]
-fn an_answer_that_is_not_complete_is_asked_for_again() {
+fn retries_a_read_after_an_incomplete_answer() {
     const LIST: &str = r#"{"clusterArns":["b"]}"#;
     for broken in [
         "HTTP/1.1 200 X\r\nContent-Length: 17\r\n\r\n{\"clusterArns\":[\"",
@@ -206,7 +209,7 @@ fn an_answer_that_is_not_complete_is_asked_for_again() {
 }
 
 #[test]
-fn tags_that_break_off_are_never_taken_for_none() {
+fn an_incomplete_list_of_tags_is_never_an_empty_list() {
     const TAGS: &str = "<DescribeTagsResponse><tagSet><item><key>team</key><value>red</value></item></tagSet>\
                         </DescribeTagsResponse>";
     let metadata = metadata();
@@ -239,7 +242,7 @@ fn tags_that_break_off_are_never_taken_for_none() {
 }
 
 #[test]
-fn what_changes_something_is_not_repeated() {
+fn a_call_that_changes_something_is_not_retried() {
     let service = Server::start(|_| answer(200, "<CreateTagsResponse><return>true"));
     let metadata = metadata();
     let error = run(async {
@@ -251,7 +254,7 @@ fn what_changes_something_is_not_repeated() {
 }
 
 #[test]
-fn an_answer_without_end_is_an_error_and_not_kept() {
+fn an_endless_answer_is_an_error() {
     let long = format!(r#"{{"clusterArns":["{}"]}}"#, "a".repeat(5 * 1024 * 1024));
     let body = Server::start(move |_| answer(200, &long));
     let error = list_clusters(&metadata(), &options(&body.url())).unwrap_err();
@@ -278,7 +281,7 @@ fn deep_xml_of_a_query_service_is_an_error() {
             let aws = Aws::new(imds(&metadata), &options(&service.url())).await.unwrap();
             aws.launch_hooks("group", deadline()).await.unwrap_err()
         });
-        let is_told = matches!(error.kind, AwsErrorKind::Garbled | AwsErrorKind::Service { status: 500, .. });
-        assert!(is_told, "{error}");
+        let is_reported = matches!(error.kind, AwsErrorKind::Garbled | AwsErrorKind::Service { status: 500, .. });
+        assert!(is_reported, "{error}");
     }
 }

@@ -1,7 +1,8 @@
-//! Reads each answer of an AWS service to its end, within a limit, before the SDK parses it.
+//! Reads each answer of an AWS service completely, within a limit, before the SDK parses it.
 //!
-//! In: the SDK's HTTP client. Out: a client whose successful answers are complete XML or JSON, or a [`BrokenAnswer`]. The
-//! SDK's own parser takes an XML document that ends early for an empty list, and reads a body without any limit.
+//! In: the SDK's HTTP client. Out: a client whose successful answers are complete XML or JSON; otherwise a
+//! [`BrokenAnswer`]. Without it, the SDK parses an XML document that ends early as an empty list, and reads a body of
+//! any length.
 
 use std::fmt;
 
@@ -21,57 +22,57 @@ use aws_smithy_types::config_bag::ConfigBag;
 
 use super::complete::is_complete;
 
-/// A hundred clusters with fifty tags each are two million bytes; no answer that is used here is longer.
+/// The most bytes of an answer. The longest is that of a hundred clusters with fifty tags each: two million bytes.
 const LONGEST_ANSWER: usize = 3 * 1024 * 1024;
 
-/// Why an answer cannot be used although its status says that the call succeeded.
+/// Why an answer with a success status cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum BrokenAnswer {
-    /// The connection ended before the body did.
-    #[error("the answer breaks off after {bytes} bytes")]
+    /// The connection ended before the end of the body.
+    #[error("the answer ends early, after {bytes} bytes")]
     Cut {
-        /// What was read.
+        /// The number of bytes that were read.
         bytes: usize,
-        /// What the connection said.
+        /// The error of the connection.
         source: BoxError,
     },
-    /// The body ended before the document in it did, or the document is malformed.
+    /// The body is not a complete document, or the document is malformed.
     #[error("the {bytes} bytes of the answer are not one complete document")]
     Incomplete {
         /// The length of the body.
         bytes: usize,
     },
-    /// An answer without end, or one of another service.
+    /// The body is endless, or another service sent it.
     #[error("the answer is longer than {LONGEST_ANSWER} bytes")]
     TooLong,
-    /// A complete document that lacks what every answer to this call has.
-    #[error("the answer lacks `{member}`")]
-    Lacks {
-        /// The member, as the API calls it.
+    /// A complete document without a member that every answer to this call has.
+    #[error("the answer has no `{member}`")]
+    MissingMember {
+        /// The name of the member in the API.
         member: &'static str,
     },
-    /// A list that has more pages or entries than the service keeps.
+    /// A list with more pages or entries than the service's limit.
     #[error("the answer has more than {most} {what}")]
     Endless {
         /// The limit.
         most: usize,
-        /// What is counted.
+        /// What is counted, for example `pages`.
         what: &'static str,
     },
 }
 
-/// A client whose answers are read whole.
+/// An HTTP client that reads and checks the complete body of each answer.
 #[derive(Debug)]
-pub(super) struct WholeAnswers(SharedHttpClient);
+pub(super) struct CompleteAnswers(SharedHttpClient);
 
-impl WholeAnswers {
-    /// The same client, with its answers read whole.
+impl CompleteAnswers {
+    /// Wraps a client.
     pub(super) fn of(client: SharedHttpClient) -> SharedHttpClient {
-        WholeAnswers(client).into_shared()
+        CompleteAnswers(client).into_shared()
     }
 }
 
-impl HttpClient for WholeAnswers {
+impl HttpClient for CompleteAnswers {
     fn http_connector(&self, settings: &HttpConnectorSettings, components: &RuntimeComponents) -> SharedHttpConnector {
         SharedHttpConnector::new(Connector(self.0.http_connector(settings, components)))
     }
@@ -106,14 +107,14 @@ impl HttpConnector for Connector {
         let answer = self.0.call(request);
         HttpConnectorFuture::new(async move {
             let answer = answer.await?;
-            // Without a kind, so that the SDK does not call again: `Aws::call` does, and only what changes nothing.
-            whole(answer).await.map_err(|broken| ConnectorError::other(broken.into(), None))
+            // No error kind, so that the SDK does not retry. `Aws::call` retries, but only calls that change nothing.
+            read_body(answer).await.map_err(|broken| ConnectorError::other(broken.into(), None))
         })
     }
 }
 
-/// The answer with its body in memory. Of an answer that is an error, what was read is enough: its status counts.
-async fn whole(mut answer: HttpResponse) -> Result<HttpResponse, BrokenAnswer> {
+/// The answer with its body in memory. The body of an error answer may be incomplete, because its status is enough.
+async fn read_body(mut answer: HttpResponse) -> Result<HttpResponse, BrokenAnswer> {
     let succeeded = answer.status().is_success();
     let mut stream = ByteStream::new(std::mem::replace(answer.body_mut(), SdkBody::taken()));
     let mut body = Vec::new();
@@ -143,7 +144,7 @@ async fn whole(mut answer: HttpResponse) -> Result<HttpResponse, BrokenAnswer> {
     Ok(answer)
 }
 
-/// The answer, if it has the member that every answer to its call has; else an error as for one that is cut off.
+/// The answer if it has `member`, which every answer to the call has; otherwise an error, as for an incomplete answer.
 #[expect(clippy::result_large_err, reason = "the SDK's own error, as its calls return it")]
 pub(super) fn required<T, E>(
     answer: Result<T, SdkError<E, HttpResponse>>,
@@ -153,7 +154,7 @@ pub(super) fn required<T, E>(
     match answer {
         Ok(answer) if !has_it(&answer) => {
             let response = HttpResponse::new(StatusCode::try_from(200).expect("a constant"), SdkBody::empty());
-            Err(SdkError::response_error(BrokenAnswer::Lacks { member }, response))
+            Err(SdkError::response_error(BrokenAnswer::MissingMember { member }, response))
         }
         answer => answer,
     }

@@ -1,8 +1,8 @@
-//! Finds where a path lies below a root, so that no symbolic link leads out of it.
+//! Resolves a path below a root, so that no symbolic link leads outside the root.
 //!
-//! In: a root and an absolute path on the instance. Out: a path without links, always below the root. A link is resolved
-//! as the instance itself would: an absolute target begins at the root, and `..` ends there (chroot(2)). An image may
-//! hold links that point anywhere, and what is written into it must never reach the host that it is mounted on.
+//! In: a root and an absolute path on the instance. Out: a path without links, always below the root. Links are
+//! resolved as after chroot(2): an absolute target starts at the root, and `..` does not leave the root. An image may
+//! contain links that point anywhere, and a write into the image must never reach the host that has mounted it.
 
 use std::ffi::OsString;
 use std::io;
@@ -10,20 +10,21 @@ use std::path::{Component, Path, PathBuf};
 
 use nix::libc;
 
-/// As many as the kernel follows (path_resolution(7)).
+/// The most links that are followed, as in the kernel (path_resolution(7)).
 const MOST_LINKS: usize = 40;
 
-/// Whether a link at the very end of a path is followed.
+/// Whether [`resolve`] follows a link that is the last part of the path.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(in crate::boundary) enum Last {
-    /// It stays, for the caller to refuse.
+pub(in crate::boundary) enum FinalLink {
+    /// The result is the link itself, so that the caller can refuse it.
     Kept,
-    /// It is resolved like those before it.
+    /// The link is followed like those before it.
     Followed,
 }
 
-/// Where `path` lies below `root`. Below `/` it is the path itself: no link leads out of that.
-pub(super) fn inside(root: &Path, path: &str, last: Last) -> io::Result<PathBuf> {
+/// The path on this host of `path` below `root`. If the root is `/` the path is not resolved: no link leads outside
+/// `/`.
+pub(super) fn resolve(root: &Path, path: &str, final_link: FinalLink) -> io::Result<PathBuf> {
     if root.parent().is_none() {
         return Ok(root.join(path.trim_start_matches('/')));
     }
@@ -36,7 +37,7 @@ pub(super) fn inside(root: &Path, path: &str, last: Last) -> io::Result<PathBuf>
             continue;
         }
         let next = found.join(&part);
-        let is_kept = pending.is_empty() && last == Last::Kept;
+        let is_kept = pending.is_empty() && final_link == FinalLink::Kept;
         match std::fs::read_link(root.join(&next)) {
             Ok(target) if !is_kept => {
                 links += 1;
@@ -48,17 +49,17 @@ pub(super) fn inside(root: &Path, path: &str, last: Last) -> io::Result<PathBuf>
                 }
                 pending.extend(parts(&target));
             }
-            // What is absent or cannot be looked at is for the caller to find out.
+            // Not a link, or an error. The caller gets the error when it opens the path.
             _ => found = next,
         }
     }
     Ok(root.join(found))
 }
 
-/// The parts of a path, the last one first.
+/// The names and `..` of a path, last one first.
 fn parts(path: &Path) -> Vec<OsString> {
-    let named = |part: Component<'_>| matches!(part, Component::Normal(_) | Component::ParentDir);
-    path.components().filter(|part| named(*part)).rev().map(|part| part.as_os_str().to_owned()).collect()
+    let is_used = |part: Component<'_>| matches!(part, Component::Normal(_) | Component::ParentDir);
+    path.components().filter(|part| is_used(*part)).rev().map(|part| part.as_os_str().to_owned()).collect()
 }
 
 #[cfg(test)]
@@ -69,8 +70,8 @@ mod tests {
     use super::super::{Disk, DiskError, Mode};
     use super::*;
 
-    /// An image beside a folder of the host; the links of the image lead out of it in every way.
-    #[expect(clippy::disallowed_methods, reason = "a host of the test's own")]
+    /// An image, and a folder of the host that links in the image can point to.
+    #[expect(clippy::disallowed_methods, reason = "the test creates its own files")]
     fn image() -> (tempfile::TempDir, Disk, PathBuf) {
         let folder = tempfile::tempdir().unwrap();
         let (image, host) = (folder.path().join("image"), folder.path().join("host"));
@@ -95,16 +96,17 @@ mod tests {
         ] {
             symlink(target, root.join("etc").join(link)).unwrap();
         }
-        let at =
-            |path: &str| inside(&root, path, Last::Followed).map(|found| found.strip_prefix(&root).unwrap().to_owned());
+        let at = |path: &str| {
+            resolve(&root, path, FinalLink::Followed).map(|found| found.strip_prefix(&root).unwrap().to_owned())
+        };
         for path in ["/etc/absolute/x", "/etc/relative/x", "/etc/upwards/x", "/etc/chain/x", "/../../data/./x"] {
             assert_eq!(at(path).unwrap(), Path::new("data/x"), "{path}");
         }
         assert_eq!(at("/etc/loop/x").unwrap_err().raw_os_error(), Some(libc::ELOOP));
-        assert!(inside(&root, "/etc/host/ecs/ecs.config", Last::Followed).unwrap().starts_with(&root));
-        let kept = inside(&root, "/etc/absolute", Last::Kept).unwrap();
+        assert!(resolve(&root, "/etc/host/ecs/ecs.config", FinalLink::Followed).unwrap().starts_with(&root));
+        let kept = resolve(&root, "/etc/absolute", FinalLink::Kept).unwrap();
         assert_eq!(kept, root.join("etc/absolute"));
-        assert_eq!(inside(Path::new("/"), "/etc/x", Last::Followed).unwrap(), Path::new("/etc/x"));
+        assert_eq!(resolve(Path::new("/"), "/etc/x", FinalLink::Followed).unwrap(), Path::new("/etc/x"));
     }
 
     #[test]
@@ -122,7 +124,7 @@ mod tests {
             assert_eq!(disk.read_regular(path, 99).ok().flatten(), None);
             let _ = disk.create_folder("/etc/ecs", 0o755);
             let _ = disk.replace(path, b"", Mode::Exactly(0o644));
-            let _ = disk.replace_soon(path, b"", Mode::Exactly(0o644));
+            let _ = disk.replace_without_sync(path, b"", Mode::Exactly(0o644));
             let _ = disk.lock("/etc/ecs/lock");
             assert!(disk.list("/etc/ecs").unwrap_or_default().iter().all(|name| name != "precious"));
             let kept: Vec<_> =

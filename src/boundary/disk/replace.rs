@@ -1,7 +1,7 @@
-//! Replaces files in one step: whoever looks, now or after a power cut, sees the old content or the new.
+//! Replaces files atomically: a reader sees the old content or the new content, also after a power cut.
 //!
-//! In: the whole new content. Out: that it is there for good. Links are not followed, and what another process has
-//! written meanwhile is not replaced where that is asked for.
+//! In: the whole new content. Out: success once the content is durable. It never follows a symbolic link.
+//! [`Disk::replace_unchanged`] never overwrites what another process has written since the file was read.
 
 use std::fs::{self, OpenOptions, Permissions};
 use std::io::{self, Write};
@@ -11,75 +11,75 @@ use std::path::Path;
 use nix::libc;
 use tempfile::NamedTempFile;
 
-use super::{Disk, DiskError, Last, Mode, lasts, sync_folder};
+use super::{Disk, DiskError, FinalLink, Mode, survives_reboot, sync_folder};
 
-/// Marks a temporary file of ours, after a dot and the name of its target.
+/// Part of the name of each temporary file that ecs-bootstrap creates, after a dot and the name of the target.
 const TEMPORARY: &str = ".ecs-bootstrap-";
 
-/// From when on a file lasts through a power cut.
+/// When a written file survives a power cut.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Lasts {
-    Now,
+enum Durability {
+    Immediate,
     AfterSync,
 }
 
 impl Disk {
-    /// Replaces a file as one step: whoever looks, now or after a power cut, sees the old content or the new. The folder
-    /// must be there. A target that is no regular file is refused. Temporary files that a killed process left are
-    /// removed.
+    /// Replaces a file atomically and durably (below /run: atomically). The folder must exist. A target that is not a
+    /// regular file is an error. Temporary files that a killed process has left beside the target are removed.
     pub fn replace(&self, path: &str, bytes: &[u8], mode: Mode) -> Result<(), DiskError> {
-        let lasts = if lasts(path) { Lasts::Now } else { Lasts::AfterSync };
-        self.put(path, bytes, mode, lasts, || Ok(()))
+        let durability = if survives_reboot(path) { Durability::Immediate } else { Durability::AfterSync };
+        self.write(path, bytes, mode, durability, || Ok(()))
     }
 
-    /// The same, if the file still holds `old` (nothing, when it is absent) just before it is replaced; else
-    /// [`DiskError::Changed`]. What others append is not lost.
+    /// Replaces a file if its content is still `old` just before the replacement; otherwise [`DiskError::Changed`], so
+    /// that lines which another process has appended are not lost. A file that does not exist counts as empty.
     pub fn replace_unchanged(&self, path: &str, old: &[u8], bytes: &[u8], mode: Mode) -> Result<(), DiskError> {
         let is_unchanged = || match self.read(path, old.len()) {
             Ok(now) if now.as_deref().unwrap_or_default() == old => Ok(()),
             Ok(_) | Err(DiskError::TooLarge { .. }) => Err(DiskError::Changed { path: path.to_owned() }),
             Err(error) => Err(error),
         };
-        self.put(path, bytes, mode, Lasts::Now, is_unchanged)
+        self.write(path, bytes, mode, Durability::Immediate, is_unchanged)
     }
 
-    /// Replaces a file, in a folder that is made if it is absent, so that it outlives this process; a power cut only after
-    /// [`Disk::sync`]. For what must be there before something else.
-    pub fn replace_soon(&self, path: &str, bytes: &[u8], mode: Mode) -> Result<(), DiskError> {
+    /// Replaces a file without a sync, and creates its folder if necessary. The file survives a crash of this process,
+    /// but a power cut only after [`Disk::sync`]. For a file that must exist before the next step, which is urgent.
+    pub fn replace_without_sync(&self, path: &str, bytes: &[u8], mode: Mode) -> Result<(), DiskError> {
         if let Some((folder, _)) = path.rsplit_once('/') {
-            self.make_folder(folder, 0o755)?;
+            self.create_folder_without_sync(folder, 0o755)?;
         }
-        self.put(path, bytes, mode, Lasts::AfterSync, || Ok(()))
+        self.write(path, bytes, mode, Durability::AfterSync, || Ok(()))
     }
 
-    /// Makes such a file, and the two folders above it, last through a power cut.
+    /// Syncs a file and the two folders above it, so that they survive a power cut.
     pub fn sync(&self, path: &str) -> Result<(), DiskError> {
         let error = |e| DiskError::new("write", path, e);
         let Some((file, _)) = self.open(path, libc::O_NOFOLLOW)? else { return Ok(()) };
         file.sync_all().map_err(error)?;
-        let place = self.inside(path, Last::Kept).map_err(error)?;
-        place.ancestors().skip(1).take(2).try_for_each(sync_folder).map_err(error)
+        let resolved = self.resolve(path, FinalLink::Kept).map_err(error)?;
+        resolved.ancestors().skip(1).take(2).try_for_each(sync_folder).map_err(error)
     }
 
-    /// Removes the temporary files that a killed process left beside a file which is not replaced now.
-    pub fn remove_temporaries(&self, path: &str) {
-        let Ok(target) = self.inside(path, Last::Kept) else { return };
+    /// Removes the temporary files that a killed process has left beside `path`, if this run does not replace `path`.
+    pub fn remove_temporary_files(&self, path: &str) {
+        let Ok(target) = self.resolve(path, FinalLink::Kept) else { return };
         if let (Some(folder), Some(name)) = (target.parent(), target.file_name().and_then(|name| name.to_str())) {
             remove_abandoned(folder, &temporary_prefix(name));
         }
     }
 
-    fn put(
+    /// Writes a temporary file and renames it to `path` if `check` succeeds just before the rename.
+    fn write(
         &self,
         path: &str,
         bytes: &[u8],
         mode: Mode,
-        lasts: Lasts,
+        durability: Durability,
         check: impl Fn() -> Result<(), DiskError>,
     ) -> Result<(), DiskError> {
         const DOING: &str = "write";
         let error = |e| DiskError::new(DOING, path, e);
-        let target = self.inside(path, Last::Kept).map_err(error)?;
+        let target = self.resolve(path, FinalLink::Kept).map_err(error)?;
         let old = match fs::symlink_metadata(&target) {
             Ok(metadata) if metadata.is_symlink() => {
                 return Err(DiskError::Symlink { doing: DOING, path: path.to_owned() });
@@ -101,23 +101,23 @@ impl Disk {
         remove_abandoned(folder, &prefix);
         let mut temporary = create_temporary(folder, &prefix).map_err(error)?;
         write_temporary(&mut temporary, bytes, mode, old.as_ref()).map_err(error)?;
-        if lasts == Lasts::Now {
+        if durability == Durability::Immediate {
             temporary.as_file().sync_all().map_err(error)?;
         }
         check()?;
         temporary.persist(&target).map_err(|e| error(e.error))?;
-        if lasts == Lasts::Now { sync_folder(folder).map_err(error) } else { Ok(()) }
+        if durability == Durability::Immediate { sync_folder(folder).map_err(error) } else { Ok(()) }
     }
 }
 
-/// What the names of temporary files beside a target begin with.
+/// The start of the names of temporary files for the target `name`.
 fn temporary_prefix(name: &str) -> String {
     format!(".{name}{TEMPORARY}")
 }
 
-/// A file that only we may read, locked for as long as it is being written, so that no other process of ours takes it
-/// for abandoned. Between its creation and its lock it could: then its name is gone, or its lock taken, and another is
-/// made.
+/// Creates a temporary file that only its owner can read, and locks it. The lock shows other ecs-bootstrap processes
+/// that the file is in use. A process may find the file between its creation and the lock: then the file has been
+/// removed or locked, and another one is created.
 pub(super) fn create_temporary(folder: &Path, prefix: &str) -> io::Result<NamedTempFile> {
     let mut builder = tempfile::Builder::new();
     builder.prefix(prefix).permissions(Permissions::from_mode(0o600));
@@ -143,13 +143,9 @@ fn write_temporary(
         let now = file.metadata()?;
         if (now.uid(), now.gid()) != (old.uid(), old.gid()) {
             match fchown(file, Some(old.uid()), Some(old.gid())) {
-                // Our unit has no capabilities; who may read it by its mode still may.
+                // ecs-bootstrap.service has no capabilities, so it cannot change the owner. The mode is kept.
                 Err(e) if e.kind() == io::ErrorKind::PermissionDenied => {
-                    tracing::warn!(
-                        uid = old.uid(),
-                        gid = old.gid(),
-                        "the file now belongs to this user: its owner cannot be kept"
-                    );
+                    tracing::warn!(uid = old.uid(), gid = old.gid(), "owner of the replaced file not kept");
                 }
                 other => other?,
             }
@@ -159,12 +155,12 @@ fn write_temporary(
         (Mode::Keep { .. }, Some(old)) => old.mode() & 0o7777,
         (Mode::Keep { or: bits }, None) | (Mode::Exactly(bits), _) => bits,
     };
-    // Last, because a change of owner clears bits.
+    // After the change of owner, which clears bits.
     file.set_permissions(Permissions::from_mode(bits))
 }
 
-/// Removes the temporary files that nobody holds any more. One that cannot be removed harms nobody, and whatever keeps
-/// it there will name itself when the new file is written.
+/// Removes the temporary files that no process has locked. Errors are ignored: a file that stays does no harm, and the
+/// same problem (a read-only disk) is reported when the new file is written.
 #[expect(clippy::disallowed_methods, reason = "this file is where files are removed")]
 fn remove_abandoned(folder: &Path, prefix: &str) {
     let Ok(entries) = fs::read_dir(folder) else { return };

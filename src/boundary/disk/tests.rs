@@ -21,7 +21,7 @@ fn mode_of(disk: &Disk, path: &str) -> u32 {
 }
 
 #[test]
-fn an_absent_file_is_none_wherever_the_path_ends() {
+fn a_file_that_does_not_exist_is_none_wherever_the_path_ends() {
     let (_root, disk) = instance();
     disk.replace(CONFIG, b"", Mode::Exactly(0o644)).unwrap();
     for path in ["/etc/ecs/absent", "/nowhere/at/all", "/etc/ecs/ecs.config/below-a-file"] {
@@ -35,7 +35,7 @@ fn an_absent_file_is_none_wherever_the_path_ends() {
 }
 
 #[test]
-fn systemd_has_booted_from_a_root_that_says_so_and_from_this_machines_by_any_name() {
+fn systemd_has_booted_from_a_root_with_its_folder_and_from_this_hosts_root_under_any_name() {
     let (_root, disk) = instance();
     assert!(!disk.is_booted());
     disk.create_folder("/run/systemd/system", 0o755).unwrap();
@@ -106,7 +106,7 @@ fn a_temporary_file_is_readable_by_its_owner_alone() {
 }
 
 #[test]
-fn removes_what_a_killed_run_left_and_nothing_else() {
+fn removes_the_temporary_files_of_a_killed_run_and_nothing_else() {
     let (_root, disk) = instance();
     let left = [".ecs.config.ecs-bootstrap-Ab12Cd", ".ecs.config.swp", ".other.ecs-bootstrap-Ab12Cd"];
     for name in left {
@@ -122,15 +122,15 @@ fn removes_what_a_killed_run_left_and_nothing_else() {
     ];
     expected.sort_unstable();
     assert_eq!(disk.list("/etc/ecs").unwrap(), expected);
-    // Where nothing is written either.
+    // Also if nothing is written.
     drop(in_use);
     fs::File::create_new(disk.path("/etc/ecs").join(left[0])).unwrap();
-    disk.remove_temporaries(CONFIG);
+    disk.remove_temporary_files(CONFIG);
     assert_eq!(disk.list("/etc/ecs").unwrap(), [".ecs.config.swp", ".other.ecs-bootstrap-Ab12Cd", "ecs.config"]);
 }
 
 #[test]
-fn a_write_that_cannot_end_leaves_the_old_file_and_no_other() {
+fn a_write_that_fails_leaves_only_the_old_file() {
     let (_root, disk) = instance();
     disk.replace(CONFIG, b"old", Mode::Exactly(0o600)).unwrap();
     let mut temporary = create_temporary(&disk.path("/etc/ecs"), ".ecs.config.ecs-bootstrap-").unwrap();
@@ -142,7 +142,7 @@ fn a_write_that_cannot_end_leaves_the_old_file_and_no_other() {
 }
 
 #[test]
-fn tells_a_full_disk_from_a_read_only_one_and_a_denied_one() {
+fn distinguishes_a_full_disk_a_read_only_disk_and_denied_access() {
     let error = |code| DiskError::new("write", CONFIG, io::Error::from_raw_os_error(code));
     assert!(matches!(error(libc::ENOSPC), DiskError::Full { .. }));
     assert!(matches!(error(libc::EDQUOT), DiskError::Full { .. }));
@@ -175,7 +175,7 @@ fn the_tail_of_a_log_is_its_last_bytes() {
 }
 
 #[test]
-fn one_process_at_a_time_holds_the_lock() {
+fn only_one_process_at_a_time_holds_the_lock() {
     let (_root, disk) = instance();
     let held = disk.lock("/etc/lock").unwrap();
     assert!(matches!(disk.lock("/etc/lock"), Err(DiskError::Busy { .. })));
@@ -184,7 +184,7 @@ fn one_process_at_a_time_holds_the_lock() {
 }
 
 #[test]
-fn makes_a_folder_with_its_mode_once() {
+fn creates_a_folder_with_its_mode_once() {
     let (_root, disk) = instance();
     disk.create_folder("/run/ecs-bootstrap", 0o750).unwrap();
     assert_eq!(mode_of(&disk, "/run/ecs-bootstrap"), 0o750);
@@ -201,11 +201,11 @@ fn secrets_in_a_file_are_not_in_its_debug_text() {
 }
 
 #[test]
-fn what_was_appended_since_it_was_read_is_not_replaced() {
+fn a_file_that_has_changed_since_it_was_read_is_not_replaced() {
     let root = tempfile::tempdir().unwrap();
     let disk = Disk::new(root.path().to_owned());
     let put = |old: &[u8], new: &[u8]| disk.replace_unchanged("/file", old, new, Mode::Exactly(0o644));
-    assert!(matches!(put(b"old", b"new"), Err(DiskError::Changed { .. })), "it is absent");
+    assert!(matches!(put(b"old", b"new"), Err(DiskError::Changed { .. })), "it does not exist");
     put(b"", b"one\n").unwrap();
     put(b"one\n", b"two\n").unwrap();
     for old in [&b"one\n"[..], b"", b"two"] {

@@ -1,8 +1,8 @@
-//! Looks into folders below the root, removes what lies in them, and moves one aside.
+//! Lists and removes files and whole folders below the root, and renames a folder to keep it as a copy.
 //!
-//! In: absolute paths, as for the rest of [`Disk`]. Out: what lies there, or that it is gone or moved for good (also
-//! after a power cut). No symbolic link is followed, neither on the way to a path nor below it, and what is mounted
-//! inside a folder is never removed with it.
+//! In: absolute paths, as for the rest of [`Disk`]. Out: the entries of a folder, or success once the change is durable
+//! (it survives a power cut). It never follows a symbolic link, neither in the path nor below it, and never removes the
+//! content of a file system that is mounted inside a folder.
 
 use std::fs::{self, DirBuilder, Permissions};
 use std::io;
@@ -14,7 +14,7 @@ use serde::Serialize;
 
 use super::{Disk, DiskError, is_absent, sync_folder};
 
-/// What something is.
+/// The type of a file system entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum EntryType {
@@ -28,36 +28,37 @@ pub enum EntryType {
     Other,
 }
 
-/// Something as it lies there; a link is the link itself.
+/// A file system entry. Of a symbolic link, the link itself.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Entry {
-    /// Below the root.
+    /// The absolute path on the instance, without the root.
     pub path: String,
-    /// What it is.
+    /// Whether it is a file, a folder or a link.
     pub entry_type: EntryType,
-    /// The size in bytes, of a folder that of all files in it; `None` where not all of it may be looked at.
+    /// The size in bytes, of a folder the size of all files in it; `None` if a part of it cannot be read.
     pub bytes: Option<u64>,
 }
 
 impl Disk {
-    /// What lies at `path`; `None` when nothing does.
+    /// The entry at `path`; `None` if it does not exist.
     pub fn entry(&self, path: &str) -> Result<Option<Entry>, DiskError> {
-        const DOING: &str = "look at";
-        self.way_to(DOING, path)?;
+        const DOING: &str = "examine";
+        self.refuse_links_above(DOING, path)?;
         let target = self.path(path);
         match fs::symlink_metadata(&target) {
-            Ok(about) => {
-                Ok(Some(Entry { path: path.to_owned(), entry_type: entry_type(&about), bytes: size(&target).ok() }))
+            Ok(metadata) => {
+                let (entry_type, bytes) = (entry_type(&metadata), size(&target).ok());
+                Ok(Some(Entry { path: path.to_owned(), entry_type, bytes }))
             }
             Err(e) if is_absent(&e) => Ok(None),
             Err(e) => Err(DiskError::new(DOING, path, e)),
         }
     }
 
-    /// What lies in a folder, in order of its names; nothing when it is absent.
+    /// The entries of a folder, sorted by path; none if the folder does not exist.
     pub fn entries(&self, folder: &str) -> Result<Vec<Entry>, DiskError> {
         const DOING: &str = "list";
-        self.way_to(DOING, &format!("{folder}/."))?;
+        self.refuse_links_above(DOING, &format!("{folder}/."))?;
         let error = |e| DiskError::new(DOING, folder, e);
         let listed = match fs::read_dir(self.path(folder)) {
             Ok(listed) => listed,
@@ -75,36 +76,36 @@ impl Disk {
         Ok(entries)
     }
 
-    /// Removes a file, a link, or a folder with all that is in it. What is absent already is as good as removed.
+    /// Removes a file, a link, or a folder with its content. A path that does not exist is a success.
     #[expect(clippy::disallowed_methods, reason = "this folder is where files are removed")]
     pub fn remove(&self, path: &str) -> Result<(), DiskError> {
         const DOING: &str = "remove";
-        self.way_to(DOING, path)?;
+        self.refuse_links_above(DOING, path)?;
         let target = self.path(path);
         let error = |e| DiskError::new(DOING, path, e);
-        let about = match fs::symlink_metadata(&target) {
-            Ok(about) => about,
+        let metadata = match fs::symlink_metadata(&target) {
+            Ok(metadata) => metadata,
             Err(e) if is_absent(&e) => return Ok(()),
             Err(e) => return Err(error(e)),
         };
-        if about.is_dir() && self.is_mounted(path) {
+        if metadata.is_dir() && self.is_mounted(path) {
             return Err(DiskError::Mounted { doing: DOING, path: path.to_owned() });
         }
-        // Neither follows a link: the former is made of openat(2) and unlinkat(2).
-        let removed = if about.is_dir() { fs::remove_dir_all(&target) } else { fs::remove_file(&target) };
+        // Neither follows a link: `remove_dir_all` uses openat(2) and unlinkat(2).
+        let removed = if metadata.is_dir() { fs::remove_dir_all(&target) } else { fs::remove_file(&target) };
         match removed {
             Err(e) if !is_absent(&e) => Err(error(e)),
             _ => target.parent().map_or(Ok(()), sync_folder).map_err(error),
         }
     }
 
-    /// Renames a folder and makes an empty one in its place, of the same owner and mode. What lies at `to` is never lost:
-    /// only an empty folder is replaced (rename(2)).
+    /// Renames the folder `from` to `to`, and creates an empty folder `from` with the same owner and mode. Existing
+    /// content of `to` is never lost: rename(2) replaces only an empty folder.
     #[expect(clippy::disallowed_methods, reason = "this folder is where files are renamed")]
     pub fn set_aside(&self, from: &str, to: &str) -> Result<(), DiskError> {
         const DOING: &str = "move";
-        self.way_to(DOING, &format!("{from}/."))?;
-        self.way_to(DOING, to)?;
+        self.refuse_links_above(DOING, &format!("{from}/."))?;
+        self.refuse_links_above(DOING, to)?;
         if self.is_mounted(from) {
             return Err(DiskError::Mounted { doing: DOING, path: from.to_owned() });
         }
@@ -112,44 +113,44 @@ impl Disk {
         self.create_like(from, to)
     }
 
-    /// Makes an empty folder of the owner and mode of another, unless it is there already.
+    /// Creates an empty folder with the owner and mode of the folder `model`, unless it exists.
     pub fn create_like(&self, path: &str, model: &str) -> Result<(), DiskError> {
         const DOING: &str = "create";
-        self.way_to(DOING, path)?;
+        self.refuse_links_above(DOING, path)?;
         let folder = self.path(path);
         let error = |e| DiskError::new(DOING, path, e);
-        let about = fs::symlink_metadata(self.path(model)).map_err(error)?;
+        let wanted = fs::symlink_metadata(self.path(model)).map_err(error)?;
         match DirBuilder::new().mode(0o700).create(&folder) {
             Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {}
             Err(e) => return Err(error(e)),
             Ok(()) => {
-                let made = fs::symlink_metadata(&folder).map_err(error)?;
-                if (made.uid(), made.gid()) != (about.uid(), about.gid()) {
-                    chown(&folder, Some(about.uid()), Some(about.gid())).map_err(error)?;
+                let created = fs::symlink_metadata(&folder).map_err(error)?;
+                if (created.uid(), created.gid()) != (wanted.uid(), wanted.gid()) {
+                    chown(&folder, Some(wanted.uid()), Some(wanted.gid())).map_err(error)?;
                 }
-                // Last, because a change of owner clears bits.
-                fs::set_permissions(&folder, Permissions::from_mode(about.mode() & 0o7777)).map_err(error)?;
+                // After the change of owner, which clears bits.
+                fs::set_permissions(&folder, Permissions::from_mode(wanted.mode() & 0o7777)).map_err(error)?;
             }
         }
         folder.parent().map_or(Ok(()), sync_folder).map_err(error)
     }
 
-    /// Whether a file system is mounted on a folder or below it; a bind mount counts, though its device is the same.
-    /// Where that cannot be known it counts as mounted, so that nothing is lost.
+    /// Whether a file system is mounted on a folder or below it, including bind mounts, which have the same device
+    /// number. If the mount table cannot be read the answer is `true`, so that no data is lost.
     pub fn is_mounted(&self, folder: &str) -> bool {
         let target = self.path(folder);
         let real = target.canonicalize().unwrap_or(target);
-        // Of this process, so not below the root.
+        // The table of this process, so not below the root.
         let table = fs::File::options().read(true).open("/proc/self/mountinfo").and_then(io::read_to_string);
         table.map_or(true, |table| mount_points(&table).any(|point| point.starts_with(&real)))
     }
 
-    /// Refuses a way to `path` that leads over a symbolic link; `path` itself is not looked at.
-    fn way_to(&self, doing: &'static str, path: &str) -> Result<(), DiskError> {
+    /// [`DiskError::Symlink`] if a folder above `path` is a symbolic link. `path` itself may be a link.
+    fn refuse_links_above(&self, doing: &'static str, path: &str) -> Result<(), DiskError> {
         let slashes = path.match_indices('/').map(|(at, _)| at).filter(|at| *at > 0);
         for above in slashes.map(|at| &path[..at]) {
             match fs::symlink_metadata(self.path(above)) {
-                Ok(about) if about.is_symlink() => return Err(DiskError::Symlink { doing, path: above.to_owned() }),
+                Ok(found) if found.is_symlink() => return Err(DiskError::Symlink { doing, path: above.to_owned() }),
                 Ok(_) => {}
                 Err(e) if is_absent(&e) => return Ok(()),
                 Err(e) => return Err(DiskError::new(doing, above, e)),
@@ -159,8 +160,8 @@ impl Disk {
     }
 }
 
-fn entry_type(about: &fs::Metadata) -> EntryType {
-    match about.file_type() {
+fn entry_type(metadata: &fs::Metadata) -> EntryType {
+    match metadata.file_type() {
         found if found.is_file() => EntryType::File,
         found if found.is_dir() => EntryType::Folder,
         found if found.is_symlink() => EntryType::Link,
@@ -169,9 +170,9 @@ fn entry_type(about: &fs::Metadata) -> EntryType {
 }
 
 fn size(path: &Path) -> io::Result<u64> {
-    let about = fs::symlink_metadata(path)?;
-    if !about.is_dir() {
-        return Ok(about.len());
+    let metadata = fs::symlink_metadata(path)?;
+    if !metadata.is_dir() {
+        return Ok(metadata.len());
     }
     let mut bytes = 0;
     for entry in fs::read_dir(path)? {
@@ -180,8 +181,8 @@ fn size(path: &Path) -> io::Result<u64> {
     Ok(bytes)
 }
 
-/// The fifth field of each line; blanks and backslashes in it are written as `\` and three octal digits
-/// (proc_pid_mountinfo(5)).
+/// The mount points of a mount table: the fifth field of each line. Spaces and backslashes in it are written as `\` and
+/// three octal digits (proc_pid_mountinfo(5)).
 fn mount_points(table: &str) -> impl Iterator<Item = PathBuf> {
     table.lines().filter_map(|line| line.split(' ').nth(4)).map(|field| {
         let mut bytes = Vec::new();
@@ -222,7 +223,7 @@ mod tests {
     }
 
     #[test]
-    fn lists_what_lies_there_with_its_size() {
+    fn lists_entries_with_their_types_and_sizes() {
         let (_root, disk) = instance();
         symlink("/outside/precious", disk.path(&format!("{DATA}/link"))).unwrap();
         let entries = disk.entries(DATA).unwrap();
@@ -251,7 +252,7 @@ mod tests {
     }
 
     #[test]
-    fn no_way_leads_over_a_link() {
+    fn a_path_through_a_link_is_refused() {
         let (_root, disk) = instance();
         symlink("../outside", disk.path("/var/link")).unwrap();
         assert!(matches!(disk.entries("/var/link"), Err(DiskError::Symlink { path, .. }) if path == "/var/link"));
@@ -261,7 +262,7 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_that_is_set_aside_leaves_an_empty_one_of_its_mode() {
+    fn setting_a_folder_aside_leaves_an_empty_folder_with_its_mode() {
         let (_root, disk) = instance();
         fs::set_permissions(disk.path(DATA), Permissions::from_mode(0o711)).unwrap();
         disk.set_aside(DATA, "/var/lib/ecs/data.old").unwrap();
@@ -273,14 +274,14 @@ mod tests {
     }
 
     #[test]
-    fn what_was_set_aside_before_is_never_replaced() {
+    fn an_older_copy_is_never_replaced() {
         let (_root, disk) = instance();
         assert!(disk.set_aside(DATA, "/outside").is_err());
         assert!(is_there(&disk, "/outside/precious") && is_there(&disk, &format!("{DATA}/agent.db")));
     }
 
     #[test]
-    fn a_mount_is_seen_on_a_folder_and_below_it() {
+    fn finds_a_mount_on_a_folder_and_below_it() {
         let table = "1 0 8:1 / / rw - ext4 /dev/a rw\n2 1 0:5 /x /var/lib/e\\040s/data/in rw - tmpfs t rw\n";
         let points: Vec<_> = mount_points(table).collect();
         assert_eq!(points, [Path::new("/"), Path::new("/var/lib/e s/data/in")]);

@@ -1,7 +1,8 @@
-//! Where the instance metadata service is: the variables that the SDKs read, or the two well-known addresses.
+//! The address of the instance metadata service: from the variables that the SDKs read, or the two well-known
+//! addresses.
 //!
-//! In go the values of two environment variables, out come a base URL and, for the well-known addresses, a resolver
-//! that lets IPv6 join in when IPv4 does not connect (RFC 8305) and stays with what connected first. It never connects.
+//! In: the values of two environment variables. Out: a base URL and, for the well-known addresses, a resolver that
+//! returns IPv4 and IPv6 until one of them has answered, and that one from then on (RFC 8305). It never connects.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::{Arc, OnceLock};
@@ -14,24 +15,24 @@ const ENDPOINT_MODE: &str = "AWS_EC2_METADATA_SERVICE_ENDPOINT_MODE";
 const IPV4: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(169, 254, 169, 254)), 80);
 const IPV6: SocketAddr = SocketAddr::new(IpAddr::V6(Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254)), 80);
 
-/// Where to ask.
+/// The address of the service.
 #[derive(Clone, Debug)]
 pub enum Address {
-    /// This `http` URL and no other.
+    /// Only this `http` URL.
     Fixed(String),
-    /// 169.254.169.254, joined by fd00:ec2::254 when that has not connected within 300 ms.
+    /// 169.254.169.254; also fd00:ec2::254 if the first has not connected within 300 ms.
     Default,
     /// None: the environment names an endpoint that cannot be used. Every request ends with this error.
     Unusable(ImdsError),
-    /// These addresses in place of the two well-known ones; for tests on loopback.
+    /// These addresses instead of the two well-known ones, for tests on loopback.
     #[cfg(test)]
     Race(Vec<SocketAddr>),
 }
 
 impl Address {
-    /// The values of `AWS_EC2_METADATA_SERVICE_ENDPOINT` and `AWS_EC2_METADATA_SERVICE_ENDPOINT_MODE`, read as the SDKs
-    /// read them (AWS SDKs and Tools Reference Guide, "IMDS credential provider"): a URL wins, then the mode, and an
-    /// empty value is none. Anything else in them is [`Address::Unusable`].
+    /// Reads the values of `AWS_EC2_METADATA_SERVICE_ENDPOINT` and `AWS_EC2_METADATA_SERVICE_ENDPOINT_MODE` like the
+    /// SDKs (AWS SDKs and Tools Reference Guide, "IMDS credential provider"): the URL overrides the mode, and an empty
+    /// value is ignored. Any other value is [`Address::Unusable`].
     pub fn from_environment(endpoint: Option<&str>, mode: Option<&str>) -> Address {
         if let Some(endpoint) = endpoint.filter(|value| !value.is_empty()) {
             return fixed(endpoint).unwrap_or_else(|| bad(ENDPOINT, endpoint));
@@ -52,7 +53,7 @@ impl Address {
         }
     }
 
-    /// The addresses that race for the first connection; none where a URL is given.
+    /// The addresses to try for the first connection; none if a URL is given.
     pub(super) fn candidates(&self) -> Vec<SocketAddr> {
         match self {
             Address::Fixed(_) | Address::Unusable(_) => Vec::new(),
@@ -62,17 +63,17 @@ impl Address {
         }
     }
 
-    /// The URL that paths are appended to, without a slash at its end.
+    /// The URL that paths are appended to, without a trailing slash.
     pub(super) fn base(&self) -> &str {
         match self {
             Address::Fixed(url) => url.trim_end_matches('/'),
-            // One name for all candidates, so that a kept connection serves whichever address was found.
+            // One name for all candidates, so that a kept connection is reused for each of them.
             _ => "http://instance-metadata",
         }
     }
 }
 
-/// Plain `http` to a host, without credentials, query or fragment: all that our client can use.
+/// A plain `http` URL without credentials, query or fragment. The client cannot use others.
 fn fixed(endpoint: &str) -> Option<Address> {
     let url = reqwest::Url::parse(endpoint.trim()).ok()?;
     let plain = url.scheme() == "http"
@@ -88,31 +89,32 @@ fn bad(variable: &'static str, value: &str) -> Address {
     Address::Unusable(ImdsError::BadEndpoint { variable, value })
 }
 
-/// Resolves the one made-up name of [`Address::base`] to the candidates, and to the winner once there is one.
+/// Resolves the invented name in [`Address::base`] to all candidates, and after the first answer to the address that
+/// answered.
 #[derive(Clone, Debug)]
 pub(super) struct Candidates {
     all: Vec<SocketAddr>,
-    winner: Arc<OnceLock<SocketAddr>>,
+    answered: Arc<OnceLock<SocketAddr>>,
 }
 
 impl Candidates {
     pub(super) fn new(all: Vec<SocketAddr>) -> Candidates {
-        Candidates { all, winner: Arc::default() }
+        Candidates { all, answered: Arc::default() }
     }
 
-    /// Remembers which address answered first.
+    /// Remembers the address that answered first.
     pub(super) fn settle(&self, address: SocketAddr) {
         if self.all.contains(&address) {
-            // A second winner changes nothing: the race is run once.
-            let _ = self.winner.set(address);
+            // A later address is ignored.
+            let _ = self.answered.set(address);
         }
     }
 }
 
 impl reqwest::dns::Resolve for Candidates {
     fn resolve(&self, _name: reqwest::dns::Name) -> reqwest::dns::Resolving {
-        // The connector starts the second family 300 ms after the first (hyper-util's default), at once on an error.
-        let addresses = self.winner.get().map_or_else(|| self.all.clone(), |winner| vec![*winner]);
+        // The connector tries the second address family after 300 ms (hyper-util's default), or at once after an error.
+        let addresses = self.answered.get().map_or_else(|| self.all.clone(), |address| vec![*address]);
         Box::pin(std::future::ready(Ok(Box::new(addresses.into_iter()) as reqwest::dns::Addrs)))
     }
 }

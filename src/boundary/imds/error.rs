@@ -1,7 +1,7 @@
-//! What can be wrong with the instance metadata service, told apart by what one would do about it.
+//! Why an IMDS request failed, sorted by what an administrator has to do about it.
 //!
-//! An attempt fails with a [`FailedAttempt`]; when no attempt is left it becomes an [`ImdsError`] that says how long and how
-//! often was asked. Neither ever holds a token or the body of an answer.
+//! In: the error of one attempt, as a [`FailedAttempt`]. Out: after the last attempt, an [`ImdsError`] with the number
+//! of attempts and the elapsed time. An error never contains a token or a body.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,98 +9,98 @@ use std::time::Duration;
 /// The path of the token request.
 pub(super) const TOKEN: &str = "api/token";
 
-/// AttemptError the instance metadata service gave no answer.
+/// Why a request to the instance metadata service failed.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum ImdsError {
-    /// The token request was answered 403: the service is off, or a proxy answered in its place (EC2 User Guide, "Use
-    /// the Instance Metadata Service to access instance metadata").
-    #[error("instance metadata is switched off: the token request was answered 403{}", server_words(.via, .server))]
+    /// The token request was answered with 403: the service is disabled, or a proxy answered (EC2 User Guide, "Use the
+    /// Instance Metadata Service to access instance metadata").
+    #[error("instance metadata is switched off: the token request was answered with 403{}", by_server(.via, .server))]
     Disabled {
-        /// The `Via` header: a proxy names itself there.
+        /// The `Via` header, in which a proxy gives its name.
         via: Option<String>,
-        /// The `Server` header; the service's own is `EC2ws`.
+        /// The `Server` header, which is `EC2ws` for the service itself.
         server: Option<String>,
     },
-    /// A connection opens, a token never comes: the answer's hop limit is used up on the way.
-    #[error("instance metadata takes connections but sends no token ({attempts} attempts in {elapsed:.1?})")]
+    /// Connections open, but no token arrives. A hop limit that is too low has this effect.
+    #[error("instance metadata accepts connections but sends no token ({attempts} attempts in {elapsed:.1?})")]
     TokenLost {
-        /// How often it was asked.
+        /// The number of attempts.
         attempts: u32,
-        /// How long it was waited for.
+        /// The time that all attempts took.
         elapsed: Duration,
     },
-    /// No connection.
+    /// No connection opened.
     #[error("instance metadata cannot be reached ({attempts} attempts in {elapsed:.1?})")]
     Unreachable {
-        /// How often it was asked.
+        /// The number of attempts.
         attempts: u32,
-        /// How long it was tried.
+        /// The time that all attempts took.
         elapsed: Duration,
-        /// The last attempt's error; none where the deadline came before any attempt had ended.
+        /// The error of the last attempt; `None` if the deadline passed during the first attempt.
         #[source]
         source: Option<Arc<reqwest::Error>>,
     },
-    /// The token was granted, the answer to this path never came.
-    #[error("instance metadata gave no answer to `{path}` in time ({attempts} attempts in {elapsed:.1?})")]
+    /// The service granted a token, but did not answer the request for this path.
+    #[error("instance metadata did not answer `{path}` in time ({attempts} attempts in {elapsed:.1?})")]
     NoAnswer {
         /// The path below `/latest/`.
         path: String,
-        /// How often it was asked.
+        /// The number of attempts.
         attempts: u32,
-        /// How long it was waited for.
+        /// The time that all attempts took.
         elapsed: Duration,
     },
-    /// A request with a token was answered 403.
-    #[error("instance metadata forbids `{path}`")]
+    /// A request with a token was answered with 403.
+    #[error("instance metadata answered `{path}` with 403")]
     Forbidden {
         /// The path below `/latest/`.
         path: String,
     },
-    /// An answer that is neither 200 nor 404.
-    #[error("instance metadata answered {status} to `{path}` ({attempts} attempts in {elapsed:.1?})")]
+    /// The status of the answer is not 200, 403 or 404.
+    #[error("instance metadata answered `{path}` with {status} ({attempts} attempts in {elapsed:.1?})")]
     Status {
         /// The path below `/latest/`.
         path: String,
         /// The HTTP status.
         status: u16,
-        /// How often it was asked.
+        /// The number of attempts.
         attempts: u32,
-        /// How long it was tried.
+        /// The time that all attempts took.
         elapsed: Duration,
     },
-    /// An answer that cannot be used.
+    /// The answer cannot be used.
     #[error("instance metadata answered `{path}` with {what} ({attempts} attempts in {elapsed:.1?})")]
     Garbled {
         /// The path below `/latest/`.
         path: String,
-        /// What is wrong with the answer.
+        /// What the service sent instead.
         what: &'static str,
-        /// How often it was asked.
+        /// The number of attempts.
         attempts: u32,
-        /// How long it was tried.
+        /// The time that all attempts took.
         elapsed: Duration,
-        /// The HTTP client's error, where it is the one that complained.
+        /// The error of the HTTP client, if there is one.
         #[source]
         source: Option<Arc<reqwest::Error>>,
     },
-    /// A variable that addresses the service cannot be understood.
-    #[error("{variable}=`{value}` does not name a metadata endpoint")]
+    /// The value of an environment variable is not a usable address.
+    #[error("{variable}=`{value}` is not a metadata endpoint")]
     BadEndpoint {
         /// The environment variable.
         variable: &'static str,
-        /// Its value; `<redacted>` where it may hold a password.
+        /// Its value; `<redacted>` if it may contain a password.
         value: String,
     },
-    /// The HTTP client cannot be built.
-    #[error("the client for instance metadata cannot be set up")]
+    /// The HTTP client cannot be created.
+    #[error("the HTTP client for instance metadata cannot be created")]
     Setup {
-        /// AttemptError.
+        /// The error of the HTTP library.
         #[source]
         source: Arc<reqwest::Error>,
     },
 }
 
-fn server_words(via: &Option<String>, server: &Option<String>) -> String {
+fn by_server(via: &Option<String>, server: &Option<String>) -> String {
     match (via, server) {
         (Some(via), _) => format!(" by the proxy `{via}`"),
         (None, Some(server)) => format!(" by `{server}`"),
@@ -108,45 +108,45 @@ fn server_words(via: &Option<String>, server: &Option<String>) -> String {
     }
 }
 
-/// One attempt that came to nothing.
+/// A failed attempt, and the path that it requested.
 #[derive(Clone, Debug)]
 pub(super) struct FailedAttempt {
     pub(super) path: String,
-    pub(super) why: AttemptError,
+    pub(super) error: AttemptError,
 }
 
-/// What became of the attempt.
+/// Why an attempt failed.
 #[derive(Clone, Debug)]
 pub(super) enum AttemptError {
-    /// 403 to the token request.
+    /// Status 403 for the token request.
     Disabled { via: Option<String>, server: Option<String> },
-    /// 403 to anything else.
+    /// Status 403 for a request with a token.
     Forbidden,
-    /// Connected, then nothing.
-    Silent,
-    /// Not connected.
+    /// The connection opened, but no answer arrived in time.
+    NoAnswer,
+    /// No connection opened.
     Connect(Arc<reqwest::Error>),
-    /// The deadline came before one could tell whether a connection would open.
+    /// The deadline passed before it was known whether a connection would open.
     CutShort,
-    /// Any other status than 200 and 404.
+    /// Any other status except 200 and 404.
     Status(u16),
-    /// An answer that cannot be used.
+    /// The answer cannot be used.
     Garbled(&'static str, Option<Arc<reqwest::Error>>),
-    /// The endpoint of the environment cannot be used.
+    /// The endpoint that the environment names cannot be used.
     Unusable(ImdsError),
-    /// No client.
+    /// The HTTP client cannot be created.
     Setup(Arc<reqwest::Error>),
 }
 
 impl FailedAttempt {
-    /// The error after `attempts` in `elapsed`.
+    /// The error to report after `attempts` attempts in `elapsed`.
     pub(super) fn into_error(self, attempts: u32, elapsed: Duration) -> ImdsError {
         let path = self.path;
-        match self.why {
+        match self.error {
             AttemptError::Disabled { via, server } => ImdsError::Disabled { via, server },
             AttemptError::Forbidden => ImdsError::Forbidden { path },
-            AttemptError::Silent if path == TOKEN => ImdsError::TokenLost { attempts, elapsed },
-            AttemptError::Silent => ImdsError::NoAnswer { path, attempts, elapsed },
+            AttemptError::NoAnswer if path == TOKEN => ImdsError::TokenLost { attempts, elapsed },
+            AttemptError::NoAnswer => ImdsError::NoAnswer { path, attempts, elapsed },
             AttemptError::Connect(source) => ImdsError::Unreachable { attempts, elapsed, source: Some(source) },
             AttemptError::CutShort => ImdsError::Unreachable { attempts, elapsed, source: None },
             AttemptError::Status(status) => ImdsError::Status { path, status, attempts, elapsed },

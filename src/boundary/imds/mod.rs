@@ -1,8 +1,9 @@
-//! The instance metadata service, version 2 only.
+//! A client of the instance metadata service (IMDS), version 2 only.
 //!
-//! In goes a path below `/latest/` and a deadline, out comes the answer, its absence (404), or an [`ImdsError`] that
-//! tells an absent service from a closed one. All clones share one HTTP client and one session token. It uses no
-//! proxy, follows no redirect, takes no answer without a token, and never logs a token or a body.
+//! In: a path below `/latest/` and a deadline. Out: the answer, `None` for status 404, or an [`ImdsError`], which
+//! distinguishes a service that is unreachable from one that is disabled. All clones share one HTTP client and one
+//! session token. It never uses a proxy, follows a redirect, uses an answer to a request without a token, or logs a
+//! token or a body.
 
 mod endpoint;
 mod error;
@@ -28,20 +29,22 @@ use crate::retry::{Deadline, Step, until, within};
 use endpoint::Candidates;
 use error::{AttemptError, FailedAttempt, TOKEN};
 
-/// Seconds that a token is good for: the longest that the service grants, so that none expires during a boot.
+/// The lifetime of a token in seconds: the longest that the service allows, so that no token expires during a boot.
 const TOKEN_TTL: &str = "21600";
-/// A link-local service that has not connected by then will not.
+/// The time-out for a connection. A link-local service connects within this time or not at all.
 const CONNECT: Duration = Duration::from_secs(1);
-/// The whole of one request; must exceed [`CONNECT`], or a lost token could not be told from a lost connection.
+/// The time-out for one request. It must be longer than [`CONNECT`]; otherwise a missing token could not be
+/// distinguished from a missing connection.
 const ATTEMPT: Duration = Duration::from_secs(2);
-/// User data is at most 16 KiB and nothing else is longer; an endless answer must not fill the memory.
+/// The most bytes of an answer, so that an endless answer cannot fill the memory. The longest real answer is user data,
+/// at most 16 KiB.
 const LONGEST_ANSWER: usize = 256 * 1024;
 
-/// Where Auto Scaling wants the instance (Amazon EC2 Auto Scaling User Guide, "Retrieve the target lifecycle state
-/// through instance metadata"), below `/latest/`.
+/// The path, below `/latest/`, of the target lifecycle state (Amazon EC2 Auto Scaling User Guide, "Retrieve the target
+/// lifecycle state through instance metadata").
 pub const TARGET_STATE: &str = "meta-data/autoscaling/target-lifecycle-state";
 
-/// A client of the instance metadata service. Cheap to make and to clone; making one does no I/O.
+/// A client of the instance metadata service. Cheap to create and to clone; creating one does no I/O.
 #[derive(Clone)]
 pub struct Imds {
     shared: Arc<Shared>,
@@ -50,22 +53,23 @@ pub struct Imds {
 struct Shared {
     address: Address,
     candidates: Candidates,
-    /// The HTTP client, and how long it gives a connection.
+    /// The HTTP client, and its time-out for a connection.
     client: OnceLock<(Client, Duration)>,
     token: Mutex<TokenState>,
     clock_skew: ClockSkew,
 }
 
-/// One question, and the last conclusive failure of its attempts.
+/// One GET with its retries.
 #[derive(Clone)]
-struct Asking {
+struct RetriedGet {
     imds: Imds,
     path: Arc<str>,
     deadline: Deadline,
-    kept: Arc<std::sync::Mutex<Option<FailedAttempt>>>,
+    /// The failure of the last attempt that the deadline did not cut short.
+    last_failure: Arc<std::sync::Mutex<Option<FailedAttempt>>>,
 }
 
-impl Asking {
+impl RetriedGet {
     async fn step(self) -> Step<Option<Vec<u8>>, FailedAttempt> {
         let failed = match self.imds.attempt(&self.path, self.deadline).await {
             Ok(answer) => return Step::Done(answer),
@@ -74,20 +78,20 @@ impl Asking {
         if !failed.is_retryable() {
             return Step::Stop(failed);
         }
-        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        if matches!(failed.why, AttemptError::CutShort) {
-            // An attempt that the deadline cut short says less than the one before it.
-            return Step::Stop(kept.take().unwrap_or(failed));
+        let mut last_failure = self.last_failure.lock().unwrap_or_else(PoisonError::into_inner);
+        if matches!(failed.error, AttemptError::CutShort) {
+            // The attempt before the one that was cut short gives the better error.
+            return Step::Stop(last_failure.take().unwrap_or(failed));
         }
-        *kept = Some(failed.clone());
-        Step::Again(failed)
+        *last_failure = Some(failed.clone());
+        Step::Retry(failed)
     }
 }
 
 #[derive(Default)]
 struct TokenState {
     token: Option<HeaderValue>,
-    /// The last failed request, for those who queued up behind it.
+    /// The last failed token request, for the callers that waited for it.
     failed: Option<(Instant, FailedAttempt)>,
 }
 
@@ -98,7 +102,7 @@ struct Answer {
 }
 
 impl Imds {
-    /// A client that asks at `address`.
+    /// A client of the service at `address`.
     pub fn new(address: Address) -> Imds {
         let candidates = Candidates::new(address.candidates());
         let (client, token, clock_skew) = (OnceLock::new(), Mutex::default(), ClockSkew::default());
@@ -110,21 +114,22 @@ impl Imds {
         self.shared.clock_skew.seconds()
     }
 
-    /// What lies at `path` below `/latest/`, for example `meta-data/instance-id`; `None` where there is nothing (404).
+    /// The answer to a GET of `path` below `/latest/`, for example `meta-data/instance-id`; `None` for status 404.
     ///
-    /// Asks again until `deadline` where that may help: no connection, no or a broken answer, 429, 5xx.
+    /// Retries until `deadline`; `retry` in this folder has the rule.
     pub async fn get(&self, path: &str, deadline: Deadline) -> Result<Option<Vec<u8>>, ImdsError> {
-        let asking = Asking { imds: self.clone(), path: path.into(), deadline, kept: Arc::default() };
-        // Not an async closure, and nothing borrowed: only so is the future provably `Send`, which the SDK asks of a
-        // source of credentials (rust-lang/rust issue 110338).
-        until(deadline, retry::POLICY, move |_| asking.clone().step())
+        let request = RetriedGet { imds: self.clone(), path: path.into(), deadline, last_failure: Arc::default() };
+        // Not an async closure, and nothing borrowed: otherwise the compiler cannot prove that the future is `Send`,
+        // which the SDK requires of a credentials provider (rust-lang/rust issue 110338).
+        until(deadline, retry::POLICY, move |_| request.clone().step())
             .await
             .map_err(|gave_up| gave_up.last.into_error(gave_up.attempts, gave_up.elapsed))
     }
 
-    /// Whether a request without a token is refused (401), as where IMDSv1 is off; `None` where nobody says. One request
-    /// without a token, of which nothing but the status is taken: only for whoever has seen others make such requests.
-    pub async fn wants_token(&self, deadline: Deadline) -> Option<bool> {
+    /// Whether a request without a token is refused (401), because IMDSv1 is disabled; `None` without a clear answer.
+    /// Sends one request without a token and uses only its status. For callers that have seen another program send such
+    /// requests.
+    pub async fn requires_token(&self, deadline: Deadline) -> Option<bool> {
         const PATH: &str = "meta-data/instance-id";
         let request = self.client(deadline).ok()?.get(self.url(PATH));
         match self.exchange(PATH, request, deadline).await.ok()?.status {
@@ -137,7 +142,7 @@ impl Imds {
     async fn attempt(&self, path: &str, deadline: Deadline) -> Result<Option<Vec<u8>>, FailedAttempt> {
         let token = self.token(None, deadline).await?;
         match self.fetch(path, &token, deadline).await {
-            Err(FailedAttempt { why: AttemptError::Status(401), .. }) => {
+            Err(FailedAttempt { error: AttemptError::Status(401), .. }) => {
                 let renewed = self.token(Some(&token), deadline).await?;
                 self.fetch(path, &renewed, deadline).await
             }
@@ -161,18 +166,19 @@ impl Imds {
         }
     }
 
-    /// The token. Whoever comes first asks, with the lock held; the others take what came of it. `refused` is a token
-    /// that the service no longer accepts.
+    /// The session token. The first caller requests it while it holds the lock; concurrent callers wait and share the
+    /// result. `refused` is a token that the service no longer accepts.
     async fn token(&self, refused: Option<&HeaderValue>, deadline: Deadline) -> Result<HeaderValue, FailedAttempt> {
-        let came = Instant::now();
-        // Whoever holds the lock ends by the same deadline, and what came of that says more than our having waited.
-        let patience = Deadline::after(deadline.remaining() + Duration::from_millis(300));
-        let mut state = within(patience, self.shared.token.lock()).await.map_err(|_late| cut_short(TOKEN))?;
+        let start = Instant::now();
+        // The caller that holds the lock finishes by its own deadline, usually the same one. Its error is better than
+        // "waited for the lock", so wait a little longer.
+        let lock_deadline = Deadline::after(deadline.remaining() + Duration::from_millis(300));
+        let mut state = within(lock_deadline, self.shared.token.lock()).await.map_err(|_late| cut_short(TOKEN))?;
         if let Some(token) = state.token.as_ref().filter(|token| Some(*token) != refused) {
             return Ok(token.clone());
         }
         if let Some((when, failure)) = &state.failed
-            && *when > came
+            && *when > start
         {
             return Err(failure.clone());
         }
@@ -213,25 +219,25 @@ impl Imds {
     async fn exchange(&self, path: &str, request: RequestBuilder, deadline: Deadline) -> Result<Answer, FailedAttempt> {
         let start = Instant::now();
         let budget = ATTEMPT.min(deadline.remaining());
-        // The service answers to its address; the made-up name of the race is ours alone.
+        // The service expects its address as the host. The name in the URL exists only inside this client.
         let request = match self.shared.address {
             Address::Fixed(_) => request,
             _ => request.header(HOST, "169.254.169.254"),
         };
-        let outcome = self.read(request.timeout(budget)).await.map_err(|why| match why {
-            AttemptError::Silent if budget < ATTEMPT && budget <= self.time_to_connect() => cut_short(path),
-            why => failed(path, why),
+        let outcome = self.read(request.timeout(budget)).await.map_err(|error| match error {
+            AttemptError::NoAnswer if budget < ATTEMPT && budget <= self.time_to_connect() => cut_short(path),
+            error => failed(path, error),
         });
         let duration_ms = u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX);
         match &outcome {
-            Ok(answer) => tracing::debug!(path, status = answer.status, duration_ms, "instance metadata answered"),
-            Err(failed) => tracing::debug!(path, why = ?failed.why, duration_ms, "instance metadata gave no answer"),
+            Ok(answer) => tracing::debug!(path, status = answer.status, duration_ms, "IMDS request answered"),
+            Err(failed) => tracing::debug!(path, error = ?failed.error, duration_ms, "IMDS request failed"),
         }
         outcome
     }
 
     async fn read(&self, request: RequestBuilder) -> Result<Answer, AttemptError> {
-        let mut response = request.send().await.map_err(why)?;
+        let mut response = request.send().await.map_err(attempt_error)?;
         if let Some(address) = response.remote_addr() {
             self.shared.candidates.settle(address);
         }
@@ -239,7 +245,7 @@ impl Imds {
             self.shared.clock_skew.note(date);
         }
         let mut body = Vec::new();
-        while let Some(chunk) = response.chunk().await.map_err(why)? {
+        while let Some(chunk) = response.chunk().await.map_err(attempt_error)? {
             if body.len() + chunk.len() > LONGEST_ANSWER {
                 return Err(AttemptError::Garbled("more than 256 KiB", None));
             }
@@ -252,11 +258,12 @@ impl Imds {
         format!("{}/latest/{path}", self.shared.address.base())
     }
 
-    /// By when an attempt knows whether a connection opened: what the client gives it, and a quarter more, since a busy
-    /// host looks at its timers late. Whoever had less time cannot tell a lost connection from a lost answer.
+    /// The time after which an attempt knows whether a connection opened: the client's time-out and a quarter of it,
+    /// because timers fire late on a busy host. A shorter attempt cannot distinguish a missing connection from a
+    /// missing answer.
     fn time_to_connect(&self) -> Duration {
-        let bound = self.shared.client.get().map_or(CONNECT, |(_, bound)| *bound);
-        bound + bound / 4
+        let connect_timeout = self.shared.client.get().map_or(CONNECT, |(_, connect_timeout)| *connect_timeout);
+        connect_timeout + connect_timeout / 4
     }
 
     fn client(&self, deadline: Deadline) -> Result<&Client, FailedAttempt> {
@@ -266,20 +273,20 @@ impl Imds {
         if let Err(error) = self.shared.address.usable() {
             return Err(failed(TOKEN, AttemptError::Unusable(error.clone())));
         }
-        // A deadline too short for a whole attempt leaves half of itself to what comes after the connection.
-        let bound = CONNECT.min(deadline.remaining() / 2).max(Duration::from_millis(350));
+        // If the deadline is too short for a whole attempt, half of the time is kept for the answer.
+        let connect_timeout = CONNECT.min(deadline.remaining() / 2).max(Duration::from_millis(350));
         let builder = Client::builder()
             .no_proxy()
             .redirect(reqwest::redirect::Policy::none())
             .user_agent(concat!("ecs-bootstrap/", env!("CARGO_PKG_VERSION")))
-            .connect_timeout(bound)
+            .connect_timeout(connect_timeout)
             .timeout(ATTEMPT);
         let builder = match self.shared.address {
             Address::Fixed(_) => builder.dns_resolver(Dns::default()),
             _ => builder.dns_resolver(self.shared.candidates.clone()),
         };
         let client = builder.build().map_err(|source| failed(TOKEN, AttemptError::Setup(Arc::new(source))))?;
-        Ok(&self.shared.client.get_or_init(|| (client, bound)).0)
+        Ok(&self.shared.client.get_or_init(|| (client, connect_timeout)).0)
     }
 }
 
@@ -289,22 +296,22 @@ impl std::fmt::Debug for Imds {
     }
 }
 
-fn failed(path: &str, why: AttemptError) -> FailedAttempt {
-    FailedAttempt { path: path.to_owned(), why }
+fn failed(path: &str, error: AttemptError) -> FailedAttempt {
+    FailedAttempt { path: path.to_owned(), error }
 }
 
 fn cut_short(path: &str) -> FailedAttempt {
     failed(path, AttemptError::CutShort)
 }
 
-fn why(error: reqwest::Error) -> AttemptError {
+fn attempt_error(error: reqwest::Error) -> AttemptError {
     let error = Arc::new(error.without_url());
     if error.is_connect() {
         AttemptError::Connect(error)
     } else if error.is_timeout() {
-        AttemptError::Silent
+        AttemptError::NoAnswer
     } else {
-        AttemptError::Garbled("half an answer, or one that is not HTTP", Some(error))
+        AttemptError::Garbled("an incomplete answer, or one that is not HTTP", Some(error))
     }
 }
 

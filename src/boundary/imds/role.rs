@@ -1,7 +1,7 @@
-//! The instance role's credentials, as instance metadata hands them out.
+//! Reads the credentials of the instance role from instance metadata.
 //!
-//! Out comes whether there is a role and whether its credentials can be used, or the credentials themselves for the
-//! SDK alone. The document and its keys never appear in an error, a log or `Debug`.
+//! In: a deadline. Out: whether there is a role with usable credentials and, for the AWS SDK only, the credentials. The
+//! credentials document and its keys never appear in an error, a log or `Debug` output.
 
 use std::time::{Duration, SystemTime};
 
@@ -19,32 +19,32 @@ const INFO: &str = "meta-data/iam/info";
 /// Whether the instance has a role whose credentials can be used.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RoleStatus {
-    /// No instance profile, or one that has not arrived yet.
+    /// The instance has no instance profile, or IMDS does not know it yet.
     Absent,
-    /// An instance profile that holds no role (IAM User Guide, "Troubleshoot IAM and Amazon EC2").
+    /// The instance profile has no role (IAM User Guide, "Troubleshoot IAM and Amazon EC2").
     EmptyProfile {
-        /// What `iam/info` says of it.
+        /// The `Message` of `iam/info`.
         message: String,
     },
-    /// An instance profile that is no more.
+    /// The instance profile was deleted.
     ProfileDeleted,
-    /// The credentials are there.
+    /// There are credentials.
     Present {
-        /// The role's name.
+        /// The name of the role.
         role: String,
-        /// For how long they have been expired by this host's clock; `None` while they are good.
+        /// How long ago they expired by this host's clock; `None` if they have not expired.
         expired_for: Option<Duration>,
     },
-    /// The role is there, its credentials are not (EC2 User Guide, "Retrieve security credentials").
+    /// There is a role, but its credentials are missing (EC2 User Guide, "Retrieve security credentials").
     NotUsable {
-        /// The role's name.
+        /// The name of the role.
         role: String,
-        /// The document's `Code`, for example `AssumeRoleUnauthorizedAccess`.
+        /// The `Code` of the credentials document, for example `AssumeRoleUnauthorizedAccess`.
         code: String,
     },
 }
 
-/// The credentials document; deliberately without `Debug`.
+/// The credentials document. Without `Debug`, because it contains secrets.
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub(in crate::boundary) struct Document {
@@ -61,7 +61,7 @@ pub(in crate::boundary) struct Document {
     pub(in crate::boundary) expiration: String,
 }
 
-/// `iam/info`.
+/// The document `iam/info`.
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
 struct Info {
@@ -71,17 +71,18 @@ struct Info {
     message: String,
 }
 
-/// The code of a profile that was deleted, or deleted and made again under its name.
-const PROFILE_GONE: &str = "InstanceProfileNotFound";
+/// The code if the profile was deleted, also if a new profile has the same name.
+const PROFILE_DELETED: &str = "InstanceProfileNotFound";
 
 impl Document {
-    /// When its credentials end; `None` where that cannot be read.
-    pub(in crate::boundary) fn ends(&self) -> Option<SystemTime> {
-        DateTime::from_str(&self.expiration, Format::DateTime).ok().and_then(|ends| SystemTime::try_from(ends).ok())
+    /// When the credentials expire; `None` if the document has no valid time.
+    pub(in crate::boundary) fn expiry(&self) -> Option<SystemTime> {
+        let expiry = DateTime::from_str(&self.expiration, Format::DateTime).ok()?;
+        SystemTime::try_from(expiry).ok()
     }
 }
 
-/// What the role came to.
+/// The role and its credentials document.
 pub(in crate::boundary) enum Role {
     Absent,
     NotUsable { role: String, code: String },
@@ -89,25 +90,28 @@ pub(in crate::boundary) enum Role {
 }
 
 impl Imds {
-    /// Whether there is a role and its credentials can be used.
+    /// Whether there is a role with usable credentials.
     pub async fn role_credentials_status(&self, deadline: Deadline) -> Result<RoleStatus, ImdsError> {
         Ok(match self.role(deadline).await? {
             Role::Absent => self.profile(deadline).await,
-            Role::NotUsable { code, .. } if code == PROFILE_GONE => RoleStatus::ProfileDeleted,
+            Role::NotUsable { code, .. } if code == PROFILE_DELETED => RoleStatus::ProfileDeleted,
             Role::NotUsable { role, code } => RoleStatus::NotUsable { role, code },
             Role::Usable { role, document } => {
-                let expired_for = document.ends().and_then(|ends| SystemTime::now().duration_since(ends).ok());
+                let expired_for = document.expiry().and_then(|expiry| SystemTime::now().duration_since(expiry).ok());
                 RoleStatus::Present { role, expired_for }
             }
         })
     }
 
-    /// AttemptError no role is listed. What cannot be read says no more than the listing did.
+    /// Why no role is listed. Without an answer the status is [`RoleStatus::Absent`], as the listing says.
     async fn profile(&self, deadline: Deadline) -> RoleStatus {
-        let info = self.get(INFO, deadline).await.ok().flatten();
+        let info = self.get(INFO, deadline).await.unwrap_or_else(|error| {
+            tracing::debug!(%error, "instance profile not read");
+            None
+        });
         match info.and_then(|info| serde_json::from_slice::<Info>(&info).ok()) {
-            Some(info) if info.code == PROFILE_GONE => RoleStatus::ProfileDeleted,
-            // Without a message the profile has a role, whose credentials are on their way.
+            Some(info) if info.code == PROFILE_DELETED => RoleStatus::ProfileDeleted,
+            // Without a message the profile has a role, whose credentials have not arrived yet.
             Some(info) if info.code == "Success" && !info.message.is_empty() => {
                 let message = info.message.chars().filter(|c| !c.is_control()).take(120).collect();
                 RoleStatus::EmptyProfile { message }
@@ -119,18 +123,18 @@ impl Imds {
     /// The role and its credentials.
     pub(in crate::boundary) async fn role(&self, deadline: Deadline) -> Result<Role, ImdsError> {
         let listing = self.get(LISTING, deadline).await?.unwrap_or_default();
-        let listing = String::from_utf8(listing).map_err(|_| garbled(LISTING, "bytes that are not text"))?;
+        let listing = String::from_utf8(listing).map_err(|_| garbled(LISTING, "bytes that are not UTF-8"))?;
         let Some(role) = listing.lines().map(str::trim).find(|line| !line.is_empty()) else {
             return Ok(Role::Absent);
         };
         if !is_role_name(role) {
-            return Err(garbled(LISTING, "something that is not the name of a role"));
+            return Err(garbled(LISTING, "something that is not a role name"));
         }
         let path = format!("{LISTING}{role}");
         let Some(body) = self.get(&path, deadline).await? else {
             return Ok(Role::Absent);
         };
-        // The parser's error is dropped: it may quote the document.
+        // The parser's error is not kept, because it may quote the document.
         let document: Document =
             serde_json::from_slice(&body).map_err(|_| garbled(&path, "something that is not JSON"))?;
         let role = role.to_owned();
@@ -138,22 +142,22 @@ impl Imds {
             return Ok(Role::NotUsable { role, code: printable(&document.code) });
         }
         if document.access_key_id.is_empty() || document.secret_access_key.is_empty() {
-            return Err(garbled(&path, "credentials that lack a key"));
+            return Err(garbled(&path, "credentials without a key"));
         }
         Ok(Role::Usable { role, document })
     }
 }
 
-/// Whether bytes are the document of a role, and whether it says when its credentials end.
+/// Whether a credentials document has a valid expiry; `None` if the bytes are not a credentials document.
 pub fn is_role_document(bytes: &[u8]) -> Option<bool> {
-    serde_json::from_slice::<Document>(bytes).ok().map(|document| document.ends().is_some())
+    serde_json::from_slice::<Document>(bytes).ok().map(|document| document.expiry().is_some())
 }
 
 fn garbled(path: &str, what: &'static str) -> ImdsError {
-    FailedAttempt { path: path.to_owned(), why: AttemptError::Garbled(what, None) }.into_error(1, Duration::ZERO)
+    FailedAttempt { path: path.to_owned(), error: AttemptError::Garbled(what, None) }.into_error(1, Duration::ZERO)
 }
 
-/// The characters and the length that IAM allows ("IAM and AWS STS quotas", name requirements).
+/// Whether IAM allows the characters and the length of the name ("IAM and AWS STS quotas", name requirements).
 fn is_role_name(name: &str) -> bool {
     name.len() <= 64 && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+=,.@_-".contains(&byte))
 }
@@ -177,7 +181,7 @@ mod tests {
         document: (u16, &'static str),
         info: (u16, &'static str),
     ) -> Result<RoleStatus, ImdsError> {
-        let server = Server::start(move |asked| match asked.line.as_str() {
+        let server = Server::start(move |request| match request.line.as_str() {
             "PUT /latest/api/token" => answer(200, "t"),
             "GET /latest/meta-data/iam/security-credentials/" => answer(listing.0, listing.1),
             "GET /latest/meta-data/iam/info" => answer(info.0, info.1),
@@ -188,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn tells_a_missing_role_from_one_that_cannot_be_used() {
+    fn distinguishes_a_missing_role_from_one_without_credentials() {
         assert_eq!(status((404, ""), (404, "")).unwrap(), RoleStatus::Absent);
         assert_eq!(status((200, "\n"), (404, "")).unwrap(), RoleStatus::Absent);
         assert_eq!(
@@ -202,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn tells_a_profile_without_a_role_from_one_that_is_gone() {
+    fn distinguishes_a_profile_without_a_role_from_a_deleted_profile() {
         let of = |info| with_profile((404, ""), (404, ""), (200, info)).unwrap();
         let message = "Instance Profile does not contain a role.";
         let empty = r#"{"Code":"Success","Message":"Instance Profile does not contain a role."}"#;
@@ -216,7 +220,7 @@ mod tests {
     }
 
     #[test]
-    fn knows_credentials_whose_time_is_over() {
+    fn reports_how_long_ago_credentials_expired() {
         let at = |document| match status((200, "app"), (200, document)).unwrap() {
             RoleStatus::Present { expired_for, .. } => expired_for,
             other => panic!("{other:?}"),
@@ -228,7 +232,7 @@ mod tests {
     }
 
     #[test]
-    fn never_repeats_the_document() {
+    fn errors_do_not_contain_the_document() {
         for body in [r#"{"Code":"Success","SecretAccessKey":"hunter2"}"#, r#"hunter2"#] {
             let error = status((200, "app"), (200, body)).unwrap_err();
             assert!(matches!(error, ImdsError::Garbled { .. }));

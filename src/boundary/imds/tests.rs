@@ -1,10 +1,10 @@
-//! The client against servers on loopback that behave as the service does on its bad days.
+//! The client against servers on loopback, with the failures of the real service.
 
 use std::net::{SocketAddr, TcpListener};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::*;
-use crate::boundary::loopback::{Asked, Server, answer, run};
+use crate::boundary::loopback::{Request, Server, answer, run};
 
 const PUT: &str = "PUT /latest/api/token";
 
@@ -18,14 +18,14 @@ fn get(server: &Server, seconds: u64) -> Result<Option<Vec<u8>>, ImdsError> {
 }
 
 /// A service that grants tokens and answers everything else with `rest`.
-fn granting(rest: impl Fn(&Asked) -> Option<String> + Send + Sync + 'static) -> Server {
-    Server::start(move |asked| if asked.line == PUT { answer(200, "token") } else { rest(asked) })
+fn granting(rest: impl Fn(&Request) -> Option<String> + Send + Sync + 'static) -> Server {
+    Server::start(move |request| if request.line == PUT { answer(200, "token") } else { rest(request) })
 }
 
 #[test]
-fn asks_with_the_token_and_takes_404_for_an_answer() {
-    let server = granting(|asked| match asked.line.as_str() {
-        "GET /latest/meta-data/instance-id" if asked.rest.contains("x-aws-ec2-metadata-token: token") => {
+fn sends_the_token_and_returns_none_for_status_404() {
+    let server = granting(|request| match request.line.as_str() {
+        "GET /latest/meta-data/instance-id" if request.rest.contains("x-aws-ec2-metadata-token: token") => {
             answer(200, "i-1")
         }
         _ => answer(404, ""),
@@ -37,18 +37,18 @@ fn asks_with_the_token_and_takes_404_for_an_answer() {
     });
     assert_eq!(present.unwrap(), Some(b"i-1".to_vec()));
     assert_eq!(absent.unwrap(), None);
-    assert!(server.asked()[0].rest.contains("x-aws-ec2-metadata-token-ttl-seconds: 21600"));
+    assert!(server.requests()[0].rest.contains("x-aws-ec2-metadata-token-ttl-seconds: 21600"));
     assert_eq!(server.count(PUT), 1);
 }
 
 #[test]
 fn renews_a_refused_token_once() {
     let grants = AtomicUsize::new(0);
-    let server = Server::start(move |asked| {
-        if asked.line == PUT {
+    let server = Server::start(move |request| {
+        if request.line == PUT {
             return answer(200, &format!("t{}", grants.fetch_add(1, Ordering::SeqCst)));
         }
-        if asked.rest.contains("token: t1") { answer(200, "i-1") } else { answer(401, "") }
+        if request.rest.contains("token: t1") { answer(200, "i-1") } else { answer(401, "") }
     });
     assert_eq!(get(&server, 5).unwrap(), Some(b"i-1".to_vec()));
 
@@ -58,7 +58,7 @@ fn renews_a_refused_token_once() {
 }
 
 #[test]
-fn one_token_serves_many_who_ask_at_once_each_on_a_connection() {
+fn concurrent_requests_share_one_token_and_have_a_connection_each() {
     let server = granting(|_| {
         std::thread::park_timeout(Duration::from_millis(200));
         answer(200, "x")
@@ -81,18 +81,18 @@ fn one_token_serves_many_who_ask_at_once_each_on_a_connection() {
 }
 
 #[test]
-fn a_403_to_the_token_request_means_switched_off_and_names_a_proxy() {
+fn a_403_to_the_token_request_means_disabled_and_names_a_proxy() {
     let server = Server::start(|_| Some("HTTP/1.1 403 X\r\nVia: 1.1 squid\r\nContent-Length: 0\r\n\r\n".to_owned()));
     let error = get(&server, 5).unwrap_err();
     assert!(matches!(&error, ImdsError::Disabled { via: Some(via), .. } if via == "1.1 squid"), "{error}");
-    assert_eq!(server.asked().len(), 1);
+    assert_eq!(server.requests().len(), 1);
 
     let server = granting(|_| answer(403, ""));
     assert!(matches!(get(&server, 5), Err(ImdsError::Forbidden { .. })));
 }
 
 #[test]
-fn a_token_that_never_comes_is_told_from_a_connection_that_never_opens() {
+fn distinguishes_a_missing_token_from_a_missing_connection() {
     let server = Server::start(|_| None);
     assert!(matches!(get(&server, 1), Err(ImdsError::TokenLost { .. })));
 
@@ -104,13 +104,13 @@ fn a_token_that_never_comes_is_told_from_a_connection_that_never_opens() {
 }
 
 #[test]
-fn a_silent_path_is_not_a_lost_token() {
+fn a_path_without_an_answer_is_not_a_lost_token() {
     let server = granting(|_| None);
     assert!(matches!(get(&server, 1), Err(ImdsError::NoAnswer { path, .. }) if path == "meta-data/instance-id"));
 }
 
 #[test]
-fn half_an_answer_and_no_http_are_garbled() {
+fn an_incomplete_answer_and_one_that_is_not_http_are_garbled() {
     for body in ["HTTP/1.1 200 OK\r\nContent-Length: 999\r\n\r\nshort", "SSH-2.0-OpenSSH_9.2\r\n"] {
         let server = granting(move |_| Some(body.to_owned()));
         let error = get(&server, 1).unwrap_err();
@@ -130,7 +130,7 @@ fn an_endless_answer_and_a_token_with_a_control_character_are_refused() {
 }
 
 #[test]
-fn a_busy_service_is_asked_again() {
+fn retries_a_busy_service() {
     let turns = AtomicUsize::new(0);
     let server = granting(move |_| match turns.fetch_add(1, Ordering::SeqCst) {
         0 => answer(503, ""),
@@ -144,11 +144,11 @@ fn a_busy_service_is_asked_again() {
 }
 
 #[test]
-fn ipv6_joins_in_when_ipv4_does_not_connect_and_stays_chosen() {
-    let server = Server::start_at("[::1]:0", |asked| answer(200, if asked.line == PUT { "t" } else { "i-1" }));
-    // A full backlog drops further connections, as an address without a service behind it does.
-    let deaf = deaf_listener();
-    let imds = Imds::new(Address::Race(vec![deaf.0, server.address]));
+fn tries_ipv6_if_ipv4_does_not_connect_and_keeps_it() {
+    let server = Server::start_at("[::1]:0", |request| answer(200, if request.line == PUT { "t" } else { "i-1" }));
+    // A full backlog drops further connections, like an address without a service.
+    let full = full_listener();
+    let imds = Imds::new(Address::Race(vec![full.0, server.address]));
     let start = Instant::now();
     run(async {
         for _ in 0..2 {
@@ -159,15 +159,15 @@ fn ipv6_joins_in_when_ipv4_does_not_connect_and_stays_chosen() {
     });
     let took = start.elapsed();
     assert!(took >= Duration::from_millis(290) && took < Duration::from_millis(590), "{took:?}");
-    assert!(server.asked()[0].rest.to_ascii_lowercase().contains("host: 169.254.169.254"));
+    assert!(server.requests()[0].rest.to_ascii_lowercase().contains("host: 169.254.169.254"));
 }
 
-/// A listener whose backlog is full, and what keeps it full.
-fn deaf_listener() -> (SocketAddr, TcpListener, Vec<std::net::TcpStream>) {
+/// A listener whose backlog is full, and the connections that fill it.
+fn full_listener() -> (SocketAddr, TcpListener, Vec<std::net::TcpStream>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     let mut held = Vec::new();
-    // std listens with a backlog of 4096 (capped by somaxconn): fill it until a connection no longer opens.
+    // std listens with a backlog of 4096 (at most somaxconn). Fill it until a connection does not open.
     while held.len() < 8192 {
         match std::net::TcpStream::connect_timeout(&address, Duration::from_millis(150)) {
             Ok(stream) => held.push(stream),

@@ -1,6 +1,6 @@
-//! The part of systemd's D-Bus interface that is used, and what its errors mean.
+//! The methods of systemd's D-Bus interface that are used, and the meaning of their errors.
 //!
-//! In: a call on its way. Out: its answer, or a [`SystemdError`]. It never retries. Names and types are those of
+//! In: the future of a call. Out: its answer, or a [`SystemdError`]. It never retries. Names and types are those of
 //! org.freedesktop.systemd1(5).
 
 use std::future::Future;
@@ -11,7 +11,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 use zbus::{DBusError, OwnedObjectPath, fdo};
 
-/// A job as `GetJobBefore` lists it: id, unit, type, state, and the paths of job and unit.
+/// A job in the answer to `GetJobBefore`: id, unit, type, state, and the object paths of job and unit.
 pub(super) type ListedJob = (u32, String, String, String, OwnedObjectPath, OwnedObjectPath);
 
 #[zbus::proxy(
@@ -26,7 +26,7 @@ pub(super) trait Manager {
     fn restart_unit(&self, name: &str, mode: &str) -> zbus::Result<OwnedObjectPath>;
     fn stop_unit(&self, name: &str, mode: &str) -> zbus::Result<OwnedObjectPath>;
     fn reset_failed_unit(&self, name: &str) -> zbus::Result<()>;
-    #[allow(clippy::type_complexity, reason = "EnableUnitFiles answers (b, a(sss)) (org.freedesktop.systemd1(5))")]
+    #[allow(clippy::type_complexity, reason = "EnableUnitFiles returns (b, a(sss)) (org.freedesktop.systemd1(5))")]
     fn enable_unit_files(
         &self,
         files: &[&str],
@@ -40,104 +40,104 @@ pub(super) trait Manager {
     fn job_removed(&self, id: u32, job: zbus::ObjectPath<'_>, unit: &str, result: &str) -> zbus::Result<()>;
 }
 
-/// Why systemd gave no answer, or a bad one.
+/// Why a call to systemd failed.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum SystemdError {
-    /// No system bus: too early in the boot, or no systemd.
+    /// There is no system bus: it is too early in the boot, or systemd does not run.
     #[error("there is no D-Bus system bus at `{address}`")]
     NoBus {
-        /// As D-Bus writes it.
+        /// The D-Bus address.
         address: String,
-        /// Why it cannot be connected to.
+        /// The error of the connection.
         source: Arc<io::Error>,
     },
-    /// A bus, but no systemd on it.
+    /// There is a bus, but systemd is not connected to it.
     #[error("systemd is not on the D-Bus system bus: {message}")]
     NoManager {
-        /// The bus's own words.
+        /// The message of the bus.
         message: String,
     },
-    /// It does not answer.
+    /// Systemd did not answer in time.
     #[error("systemd did not answer {operation} within {} ms", waited.as_millis())]
     Silent {
-        /// The call, with its unit.
+        /// The method and its argument.
         operation: String,
-        /// For how long.
+        /// How long the client waited.
         waited: Duration,
     },
-    /// The job is still there.
+    /// The job did not end in time.
     #[error("job {job} of {unit} did not end within {} ms", waited.as_millis())]
     Pending {
-        /// Whose job.
+        /// The unit of the job.
         unit: String,
-        /// Its number.
+        /// The id of the job.
         job: u32,
-        /// For how long.
+        /// How long the client waited.
         waited: Duration,
     },
-    /// There is no such unit.
+    /// The unit does not exist.
     #[error("systemd has no unit {unit}")]
     NoSuchUnit {
-        /// Its name.
+        /// The name of the unit.
         unit: String,
     },
     /// The unit is masked.
     #[error("the unit {unit} is masked")]
     Masked {
-        /// Its name.
+        /// The name of the unit.
         unit: String,
     },
-    /// The other side does not know this call: not a real systemd, or a very old one. What it would say is unknown.
-    #[error("systemd does not know {operation}")]
+    /// Systemd does not have this method: it is a simulator, or a very old version. The requested value is unknown.
+    #[error("systemd does not support {operation}")]
     Unsupported {
-        /// The call, with its unit.
+        /// The method and its argument.
         operation: String,
     },
-    /// It said no.
+    /// Systemd answered with an error.
     #[error("systemd refused {operation}: {message} ({name})")]
     Refused {
-        /// The call, with its unit.
+        /// The method and its argument.
         operation: String,
         /// The name of the D-Bus error.
         name: String,
-        /// systemd's own words.
+        /// The message of systemd.
         message: String,
     },
-    /// The connection broke.
+    /// The connection was lost.
     #[error("the connection to systemd was lost during {operation}")]
     Lost {
-        /// The call, with its unit.
+        /// The method and its argument.
         operation: String,
     },
-    /// The other side does not keep to D-Bus, or to systemd's interface.
-    #[error("the answer to {operation} is not systemd's")]
+    /// The answer violates D-Bus or systemd's interface.
+    #[error("the answer to {operation} is not from systemd")]
     Protocol {
-        /// The call, with its unit.
+        /// The method and its argument.
         operation: String,
-        /// Where it differs.
+        /// The error of the D-Bus library.
         source: zbus::Error,
     },
 }
 
-/// Awaits a call, named `operation` in errors; a unit's name is taken out of its argument.
-pub(super) async fn ask<T>(
+/// Awaits a call of `method`. `argument` is the unit or the job, for errors and the log.
+pub(super) async fn call<T>(
     method: &str,
     argument: &str,
     call: impl Future<Output = zbus::Result<T>>,
 ) -> Result<T, SystemdError> {
     let start = Instant::now();
     let answer = call.await;
-    tracing::debug!(method, argument, duration = ?start.elapsed(), answered = answer.is_ok(), "asked systemd");
-    answer.map_err(|error| sort(method, argument, start.elapsed(), error))
+    tracing::debug!(method, argument, duration = ?start.elapsed(), succeeded = answer.is_ok(), "systemd call ended");
+    answer.map_err(|error| classify(method, argument, start.elapsed(), error))
 }
 
-/// What an error of a call means.
-pub(super) fn sort(method: &str, argument: &str, waited: Duration, error: zbus::Error) -> SystemdError {
+/// Sorts the error of a call by its D-Bus name.
+pub(super) fn classify(method: &str, argument: &str, waited: Duration, error: zbus::Error) -> SystemdError {
     let operation = if argument.is_empty() { method.to_owned() } else { format!("{method}({argument})") };
     let (name, message) = match error {
         zbus::Error::MethodError(name, message, _) => (name.to_string(), message.unwrap_or_default()),
         zbus::Error::FDO(error) => match *error {
-            fdo::Error::ZBus(inner) => return sort(method, argument, waited, inner),
+            fdo::Error::ZBus(inner) => return classify(method, argument, waited, inner),
             other => (other.name().to_string(), other.description().unwrap_or_default().to_owned()),
         },
         zbus::Error::Connection(source, address) => {
@@ -162,28 +162,28 @@ pub(super) fn sort(method: &str, argument: &str, waited: Duration, error: zbus::
         "org.freedesktop.DBus.Error.NoReply"
         | "org.freedesktop.DBus.Error.Timeout"
         | "org.freedesktop.DBus.Error.TimedOut" => SystemdError::Silent { operation, waited },
-        // Where systemd does not run, its entry among the bus's services "starts" /bin/false.
+        // If systemd does not run, its D-Bus service file lets the bus start /bin/false.
         name if name.starts_with("org.freedesktop.DBus.Error.Spawn.") => SystemdError::NoManager { message },
         _ => SystemdError::Refused { operation, name, message },
     }
 }
 
-/// A property's value; `None` where the other side does not have it, or has it in another type.
-pub(super) fn known<T>(unit: &str, name: &str, value: zbus::Result<T>) -> Result<Option<T>, SystemdError> {
+/// The value of a property; `None` if systemd does not have the property, or has it with another type.
+pub(super) fn property_value<T>(unit: &str, name: &str, value: zbus::Result<T>) -> Result<Option<T>, SystemdError> {
     match value {
         Ok(value) => Ok(Some(value)),
-        Err(error) => match sort("Get", &format!("{name} of {unit}"), Duration::ZERO, error) {
+        Err(error) => match classify("Get", &format!("{name} of {unit}"), Duration::ZERO, error) {
             error @ (SystemdError::Silent { .. } | SystemdError::Lost { .. }) => Err(error),
             error => {
-                tracing::debug!(unit, property = name, %error, "a property is unknown");
+                tracing::debug!(unit, property = name, %error, "systemd property not read");
                 Ok(None)
             }
         },
     }
 }
 
-/// The unit's name in its object path: all but letters and digits is written `_` and two hexadecimal digits
-/// (sd_bus_path_encode(3)).
+/// The name of the unit with this object path. In the path, each character except letters and digits is written as `_`
+/// and two hexadecimal digits (sd_bus_path_encode(3)).
 pub(super) fn unit_of(path: &str) -> Option<String> {
     let mut rest = path.strip_prefix("/org/freedesktop/systemd1/unit/")?;
     let mut name = Vec::new();

@@ -1,7 +1,7 @@
-//! Queues jobs by systemctl(1), for the part of the boot that has systemd and no D-Bus system bus yet (`bootcmd`).
+//! Queues jobs with systemctl(1), for the part of the boot before the D-Bus system bus starts (`bootcmd`).
 //!
-//! In: a verb and a unit. Out: that the job is queued, or why not. It waits for no job, and nothing is known of the job's
-//! end. systemctl speaks to systemd's private socket, which zbus cannot.
+//! In: a verb and a unit. Out: success once the job is queued, or a [`SystemdError`]. It does not wait for the job, and
+//! cannot know its result. systemctl can use systemd's private socket; zbus cannot.
 
 use std::io;
 use std::process::Stdio;
@@ -14,26 +14,30 @@ use crate::boundary::disk::Disk;
 use crate::boundary::program::output;
 use crate::retry::{Deadline, within};
 
-/// Where systemd takes calls from the first unit on.
+/// Systemd's private socket, which exists before the first unit starts.
 const PRIVATE: &str = "/run/systemd/private";
-/// Queueing is quick; a systemd that does not answer is not waited for.
+/// The time-out for systemctl. Queueing a job is quick.
 const LONGEST_CALL: Duration = Duration::from_secs(10);
-/// Of what it says.
+/// The most bytes of systemctl's error output that are used.
 const LONGEST_TEXT: usize = 16 * 1024;
-/// What a unit that is not there answers with, beside exit code 5 (systemctl(1), "Exit status").
+/// The exit code of systemctl if the unit does not exist (systemctl(1), "Exit status").
 const NOT_INSTALLED: i32 = 5;
 
-/// systemctl, for whoever has no bus.
+/// A client of systemd that uses systemctl.
 #[derive(Debug)]
 pub struct Control(());
 
 impl Control {
-    /// `None` where systemd does not run.
+    /// `None` if systemd does not run.
     pub fn new(disk: &Disk) -> Option<Control> {
-        disk.exists(PRIVATE).is_ok_and(|exists| exists).then_some(Control(()))
+        let is_running = disk.exists(PRIVATE).unwrap_or_else(|error| {
+            tracing::debug!(%error, "systemd's private socket not examined");
+            false
+        });
+        is_running.then_some(Control(()))
     }
 
-    /// Queues the job that `verb` (`start`, `restart`) means.
+    /// Queues the job `verb` (`start`, `restart`) for a unit.
     pub async fn queue(&self, verb: &str, unit: &str) -> Result<(), SystemdError> {
         self.call(&["--no-block", verb, unit], unit).await
     }
@@ -46,42 +50,42 @@ impl Control {
     async fn call(&self, arguments: &[&str], unit: &str) -> Result<(), SystemdError> {
         let start = Instant::now();
         let operation = || format!("systemctl {}", arguments.join(" "));
-        #[expect(clippy::disallowed_methods, reason = "the one program that is called, where there is no bus")]
+        #[expect(clippy::disallowed_methods, reason = "without a bus, systemctl is the only client of systemd")]
         let mut command = tokio::process::Command::new("systemctl");
         command.args(arguments).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).kill_on_drop(true);
-        let called = async {
+        let call = async {
             let mut child = command.spawn()?;
             let pipe = child.stderr.take().ok_or(io::ErrorKind::BrokenPipe)?;
             output(pipe, child, LONGEST_TEXT).await
         };
-        let (status, said) = match within(Deadline::after(LONGEST_CALL), called).await {
+        let (status, printed) = match within(Deadline::after(LONGEST_CALL), call).await {
             Ok(Ok(output)) => output,
-            Ok(Err(error)) => return Err(refused(operation(), "it cannot be run".to_owned(), error.to_string())),
+            Ok(Err(error)) => return Err(refused(operation(), "systemctl failed".to_owned(), error.to_string())),
             Err(_) => return Err(SystemdError::Silent { operation: operation(), waited: start.elapsed() }),
         };
-        let said = String::from_utf8_lossy(&said);
-        let said = said.lines().next().unwrap_or_default();
-        tracing::debug!(arguments = arguments.join(" "), duration = ?start.elapsed(), status = %status, "asked systemctl");
+        let printed = String::from_utf8_lossy(&printed);
+        let message = printed.lines().next().unwrap_or_default();
+        tracing::debug!(arguments = arguments.join(" "), duration = ?start.elapsed(), %status, "systemctl ended");
         match status.code() {
             Some(0) => Ok(()),
             Some(NOT_INSTALLED) => Err(SystemdError::NoSuchUnit { unit: unit.to_owned() }),
-            _ if said.contains("is masked") => Err(SystemdError::Masked { unit: unit.to_owned() }),
-            _ => Err(refused(operation(), status.to_string(), said.to_owned())),
+            _ if message.contains("is masked") => Err(SystemdError::Masked { unit: unit.to_owned() }),
+            _ => Err(refused(operation(), status.to_string(), message.to_owned())),
         }
     }
 }
 
-/// What takes jobs: the bus, or systemctl where there is none yet.
+/// Queues jobs through the bus, or through systemctl if there is no bus yet.
 #[derive(Debug)]
 pub enum Jobs<'s> {
-    /// Their ends can be seen.
+    /// The bus. Results of jobs are reported.
     Bus(&'s Systemd),
-    /// They cannot.
+    /// systemctl. Results of jobs stay unknown.
     Control(Control),
 }
 
 impl<'s> Jobs<'s> {
-    /// The bus's own error where it is not the absence of a bus, or where systemd does not run.
+    /// The bus if it is connected; systemctl if there is no bus but systemd runs; otherwise the error of the bus.
     pub fn of(disk: &Disk, systemd: Result<&'s Systemd, &SystemdError>) -> Result<Jobs<'s>, SystemdError> {
         match systemd {
             Ok(systemd) => Ok(Jobs::Bus(systemd)),
@@ -92,7 +96,7 @@ impl<'s> Jobs<'s> {
         }
     }
 
-    /// Queues a `start` or `restart`; the job, where its end can be seen.
+    /// Queues a `start` or `restart` job. Returns the job if its result will be reported.
     pub async fn queue(&self, verb: &str, unit: &str) -> Result<Option<Job>, SystemdError> {
         match self {
             Jobs::Bus(systemd) if verb == "restart" => systemd.restart(unit).await.map(Some),

@@ -1,8 +1,8 @@
-//! Starts and stops units and watches their jobs through systemd's D-Bus interface.
+//! Starts and stops units, and watches their jobs, through systemd's D-Bus interface.
 //!
-//! In: unit names. Out: the state of units, and how jobs ended. It speaks to the system bus only: systemd's private
-//! socket stamps its answers with a sender that zbus does not take. Where there is no bus yet, [`control`] queues the
-//! jobs. It masks and edits no unit, and never polls: that a job has ended is a signal.
+//! In: unit names. Out: the state of units, and the results of jobs. It uses only the system bus: zbus rejects the
+//! sender in answers from systemd's private socket. If there is no bus yet, [`control`] queues the jobs. It never masks
+//! or edits a unit, and never polls: systemd sends a D-Bus signal when a job has ended.
 
 mod bus;
 pub mod control;
@@ -18,16 +18,16 @@ use zbus::proxy::{CacheProperties, Proxy};
 use zbus::{Connection, MatchRule, MessageStream, OwnedObjectPath};
 
 pub use self::bus::SystemdError;
-use self::bus::{JobRemovedStream, ManagerProxy, ask, known, sort, unit_of};
+use self::bus::{JobRemovedStream, ManagerProxy, call, classify, property_value, unit_of};
 use crate::retry::{Deadline, within};
 
-/// What libsystemd's own clients wait for an answer (sd_bus_set_method_call_timeout(3)).
+/// The time-out for a call, as in libsystemd (sd_bus_set_method_call_timeout(3)).
 const LONGEST_CALL: Duration = Duration::from_secs(25);
 const SERVICE: &str = "org.freedesktop.systemd1";
 const MANAGER: &str = "org.freedesktop.systemd1.Manager";
 const PROPERTIES: &str = "org.freedesktop.DBus.Properties";
-/// Changes kept for whoever looks late. When they are full the connection stands still.
-const KEPT_CHANGES: NonZeroUsize = NonZeroUsize::new(1024).expect("is not zero");
+/// The capacity of the queue of changes. If the queue is full the connection blocks.
+const MOST_QUEUED_CHANGES: NonZeroUsize = NonZeroUsize::new(1024).expect("is not zero");
 
 /// A connection to systemd.
 #[derive(Clone, Debug)]
@@ -36,10 +36,10 @@ pub struct Systemd {
     manager: ManagerProxy<'static>,
 }
 
-/// A unit, as systemd sees it. What the other side does not have is `None`.
+/// The state of a unit. A property that systemd does not have is `None`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct UnitState {
-    /// The name that was asked for.
+    /// The requested name.
     pub name: String,
     /// `loaded`, `not-found`, `masked`, `bad-setting`, ...
     pub load_state: Option<String>,
@@ -51,54 +51,54 @@ pub struct UnitState {
     pub unit_file_state: Option<String>,
     /// `success`, `exit-code`, `timeout`, ...
     pub result: Option<String>,
-    /// Exit code or signal of the main process's last end.
+    /// The exit code, or the number of the fatal signal, of the last main process.
     pub exec_main_status: Option<i32>,
-    /// How it ended: 1 exited, 2 killed, 3 dumped (waitid(2)); 0 not at all.
+    /// How the last main process ended: 1 exited, 2 killed, 3 dumped core (waitid(2)); 0 if it has not ended.
     pub exec_main_code: Option<i32>,
-    /// Automatic restarts since it was last started by hand.
+    /// The number of automatic restarts since the last manual start.
     pub restarts: Option<u32>,
-    /// The job that is queued or running for it.
+    /// The id of the unit's queued or running job.
     pub job: Option<u32>,
-    /// The units that it is ordered after.
+    /// The units in `After=`.
     pub after: Option<Vec<String>>,
     /// When the main process last started, microseconds since 1970; 0 for never.
     pub exec_main_start_usec: Option<u64>,
     /// When the unit last became active, microseconds since 1970; 0 for never.
     pub active_enter_usec: Option<u64>,
-    /// The drop-ins in force.
+    /// The drop-in files that systemd has loaded.
     pub drop_in_paths: Option<Vec<String>>,
 }
 
-/// A job that another one waits for.
+/// A job that must end before another job starts.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct JobBefore {
-    /// Its number.
+    /// The id of the job.
     pub id: u32,
-    /// Its unit.
+    /// The unit of the job.
     pub unit: String,
-    /// `start`, `stop`, ...
+    /// The type: `start`, `stop`, ...
     pub kind: String,
     /// `waiting` or `running`.
     pub state: String,
 }
 
-/// How a job ended.
+/// The result of a job (org.freedesktop.systemd1(5), JobRemoved).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum JobResult {
-    /// As wanted.
+    /// The job succeeded.
     Done,
     /// The unit failed.
     Failed,
     /// A unit that it requires failed.
     Dependency,
-    /// Another job took its place.
+    /// Another job replaced it.
     Canceled,
-    /// Its time ran out.
+    /// The job reached its time-out.
     Timeout,
     /// A condition of the unit was not met.
     Skipped,
-    /// A word of a later systemd.
+    /// A result that only a later systemd has.
     Other(String),
 }
 
@@ -116,7 +116,7 @@ impl From<&str> for JobResult {
     }
 }
 
-/// A queued job whose end is going to be seen.
+/// A queued job. [`Job::ended`] waits for its result.
 #[derive(Debug)]
 pub struct Job {
     unit: String,
@@ -124,18 +124,18 @@ pub struct Job {
     removed: JobRemovedStream,
 }
 
-/// Tells that one of the watched units, or a job of it, has changed.
+/// A stream of changes of the watched units and of their jobs.
 #[derive(Debug)]
 pub struct Changes(SelectAll<MessageStream>);
 
 impl Systemd {
-    /// The system bus, at `DBUS_SYSTEM_BUS_ADDRESS` or its usual place. No later call takes longer than 25 s or than
-    /// what is left until the deadline now.
+    /// Connects to the system bus, at `DBUS_SYSTEM_BUS_ADDRESS` or the standard address. The time-out for each later
+    /// call is 25 s, or the time that is left now until the deadline if that is shorter.
     pub async fn connect(deadline: Deadline) -> Result<Systemd, SystemdError> {
         Systemd::connect_to(None, deadline).await
     }
 
-    /// The bus at a D-Bus address, the system bus without one.
+    /// Connects to the bus at a D-Bus address, or to the system bus without an address.
     pub async fn connect_to(address: Option<&str>, deadline: Deadline) -> Result<Systemd, SystemdError> {
         let start = Instant::now();
         let builder = match address {
@@ -148,21 +148,21 @@ impl Systemd {
             let manager = ManagerProxy::builder(&connection).cache_properties(CacheProperties::No).build().await?;
             Ok(Systemd { connection, manager })
         };
-        let systemd = match within(deadline, ask("connect", "", opening)).await {
+        let systemd = match within(deadline, call("connect", "", opening)).await {
             Ok(systemd) => systemd?,
             Err(_) => return Err(SystemdError::Silent { operation: "connect".to_owned(), waited: start.elapsed() }),
         };
-        match ask("Subscribe", "", systemd.manager.subscribe()).await {
-            // A simulator without it sends its signals unasked.
+        match call("Subscribe", "", systemd.manager.subscribe()).await {
+            // Simulators of systemd have no `Subscribe`; they always send their signals.
             Ok(()) | Err(SystemdError::Unsupported { .. }) => Ok(systemd),
             Err(error) => Err(error),
         }
     }
 
-    /// The state of a unit, which is loaded if it is not. One without a file has the `load_state` `not-found`.
+    /// The state of a unit. Loads the unit if necessary. A unit without a file has the `load_state` `not-found`.
     pub async fn unit(&self, name: &str) -> Result<UnitState, SystemdError> {
         let unknown = UnitState { name: name.to_owned(), ..UnitState::default() };
-        let path = match ask("LoadUnit", name, self.manager.load_unit(name)).await {
+        let path = match call("LoadUnit", name, self.manager.load_unit(name)).await {
             Ok(path) => path,
             Err(SystemdError::Unsupported { .. }) => return Ok(unknown),
             Err(error) => return Err(error),
@@ -171,7 +171,7 @@ impl Systemd {
         let service = self.properties(name, &path, "Service").await?;
         macro_rules! all {
             ($($of:ident . $property:literal),*) => { tokio::join!($(async {
-                known(name, $property, $of.get_property($property).await)
+                property_value(name, $property, $of.get_property($property).await)
             }),*) };
         }
         let (
@@ -212,96 +212,97 @@ impl Systemd {
         })
     }
 
-    /// Queues a start. The job's end is seen even when it comes before the answer.
+    /// Queues a start job. Its end is not missed even if it comes before the answer to this call.
     pub async fn start(&self, unit: &str) -> Result<Job, SystemdError> {
         let removed = self.job_ends(unit).await?;
-        let path = ask("StartUnit", unit, self.manager.start_unit(unit, "replace")).await?;
+        let path = call("StartUnit", unit, self.manager.start_unit(unit, "replace")).await?;
         Ok(Job { unit: unit.to_owned(), path, removed })
     }
 
     /// Enables a unit for the next boot (systemctl(1) `enable`), without starting it.
     pub async fn enable(&self, unit: &str) -> Result<(), SystemdError> {
-        ask("EnableUnitFiles", unit, self.manager.enable_unit_files(&[unit], false, false)).await.map(|_| ())
+        call("EnableUnitFiles", unit, self.manager.enable_unit_files(&[unit], false, false)).await.map(|_| ())
     }
 
-    /// Queues a restart, which starts a unit that does not run.
+    /// Queues a restart job, which also starts a unit that does not run.
     pub async fn restart(&self, unit: &str) -> Result<Job, SystemdError> {
         let removed = self.job_ends(unit).await?;
-        let path = ask("RestartUnit", unit, self.manager.restart_unit(unit, "replace")).await?;
+        let path = call("RestartUnit", unit, self.manager.restart_unit(unit, "replace")).await?;
         Ok(Job { unit: unit.to_owned(), path, removed })
     }
 
-    /// Forgets that a unit has failed, and how often it was started (systemctl(1) `reset-failed`).
+    /// Resets the failed state and the start counter of a unit (systemctl(1) `reset-failed`).
     pub async fn reset_failed(&self, unit: &str) -> Result<(), SystemdError> {
-        ask("ResetFailedUnit", unit, self.manager.reset_failed_unit(unit)).await
+        call("ResetFailedUnit", unit, self.manager.reset_failed_unit(unit)).await
     }
 
-    /// Queues a stop, which ends at once for a unit that does not run.
+    /// Queues a stop job, which ends at once if the unit does not run.
     pub async fn stop(&self, unit: &str) -> Result<Job, SystemdError> {
         let removed = self.job_ends(unit).await?;
-        let path = ask("StopUnit", unit, self.manager.stop_unit(unit, "replace")).await?;
+        let path = call("StopUnit", unit, self.manager.stop_unit(unit, "replace")).await?;
         Ok(Job { unit: unit.to_owned(), path, removed })
     }
 
-    /// The jobs that this one waits for, direct predecessors only.
+    /// The jobs that must end before this job starts, without indirect ones.
     pub async fn jobs_before(&self, job: u32) -> Result<Vec<JobBefore>, SystemdError> {
-        let jobs = ask("GetJobBefore", &job.to_string(), self.manager.get_job_before(job)).await?;
+        let jobs = call("GetJobBefore", &job.to_string(), self.manager.get_job_before(job)).await?;
         Ok(jobs.into_iter().map(|(id, unit, kind, state, ..)| JobBefore { id, unit, kind, state }).collect())
     }
 
-    /// The name of the unit that a process belongs to; pid 0 is this process.
+    /// The name of the unit of a process; pid 0 means this process.
     pub async fn unit_of_pid(&self, pid: u32) -> Result<String, SystemdError> {
         let argument = pid.to_string();
-        let path = ask("GetUnitByPID", &argument, self.manager.get_unit_by_pid(pid)).await?;
-        unit_of(&path).ok_or_else(|| sort("GetUnitByPID", &argument, Duration::ZERO, zbus::Error::InvalidReply))
+        let path = call("GetUnitByPID", &argument, self.manager.get_unit_by_pid(pid)).await?;
+        unit_of(&path).ok_or_else(|| classify("GetUnitByPID", &argument, Duration::ZERO, zbus::Error::InvalidReply))
     }
 
-    /// Watches units, by their main names: the end of each job, and each change of state.
+    /// Watches units for ends of their jobs and changes of their state. The names must be main names, not aliases.
     pub async fn changes(&self, units: &[&str]) -> Result<Changes, SystemdError> {
         let mut streams = Vec::new();
         for unit in units {
             let ends = MatchRule::builder().interface(MANAGER).member("JobRemoved").arg(2, *unit);
-            streams.push(ask("AddMatch", unit, self.watch(ends)).await?);
-            let path = match ask("LoadUnit", unit, self.manager.load_unit(unit)).await {
+            streams.push(call("AddMatch", unit, self.watch(ends)).await?);
+            let path = match call("LoadUnit", unit, self.manager.load_unit(unit)).await {
                 Ok(path) => path,
                 Err(SystemdError::Unsupported { .. } | SystemdError::NoSuchUnit { .. }) => continue,
                 Err(error) => return Err(error),
             };
             let changes = MatchRule::builder().interface(PROPERTIES).member("PropertiesChanged").path(path);
-            streams.push(ask("AddMatch", unit, self.watch(changes)).await?);
+            streams.push(call("AddMatch", unit, self.watch(changes)).await?);
         }
         Ok(Changes(select_all(streams)))
     }
 
     async fn watch(&self, rule: zbus::match_rule::Builder<'_>) -> zbus::Result<MessageStream> {
         let rule = rule.msg_type(zbus::message::Type::Signal).sender(SERVICE).build()?.into_owned();
-        MessageStream::for_match_rule(rule, &self.connection, Some(KEPT_CHANGES)).await
+        MessageStream::for_match_rule(rule, &self.connection, Some(MOST_QUEUED_CHANGES)).await
     }
 
-    /// Only this unit's: at boot hundreds of jobs end, and a stream that nobody reads holds up the connection.
+    /// The ends of this unit's jobs. Not of all jobs: at boot hundreds of jobs end, and a stream that is not read would
+    /// block the connection.
     async fn job_ends(&self, unit: &str) -> Result<JobRemovedStream, SystemdError> {
-        ask("AddMatch", unit, self.manager.receive_job_removed_with_args(&[(2, unit)])).await
+        call("AddMatch", unit, self.manager.receive_job_removed_with_args(&[(2, unit)])).await
     }
 
-    /// One `Get` a property instead of `GetAll`: systemd gathers more than a hundred for the latter.
+    /// A proxy to read properties one by one. `GetAll` would make systemd collect more than a hundred.
     async fn properties(&self, name: &str, path: &OwnedObjectPath, kind: &str) -> Result<Proxy<'_>, SystemdError> {
-        let building = zbus::proxy::Builder::<Proxy<'_>>::new(&self.connection)
+        let proxy = zbus::proxy::Builder::<Proxy<'_>>::new(&self.connection)
             .destination(SERVICE)
             .path(path.clone())
             .interface(format!("{SERVICE}.{kind}"))
             .cache_properties(CacheProperties::No)
             .build();
-        ask("Get", name, building).await
+        call("Get", name, proxy).await
     }
 }
 
 impl Job {
-    /// Its number; 0, which systemd never gives, where the path holds none.
+    /// The id of the job; 0, which systemd never uses, if the object path has no id.
     pub fn id(&self) -> u32 {
         self.path.rsplit('/').next().and_then(|id| id.parse().ok()).unwrap_or(0)
     }
 
-    /// Waits for its end.
+    /// Waits for the end of the job and returns its result.
     pub async fn ended(mut self, deadline: Deadline) -> Result<JobResult, SystemdError> {
         let (start, job) = (Instant::now(), self.id());
         let waiting = async {
@@ -317,18 +318,18 @@ impl Job {
             Err(_) => Err(SystemdError::Pending { unit: self.unit, job, waited: start.elapsed() }),
             Ok(Ok(Some(result))) => Ok(result),
             Ok(Ok(None)) => Err(SystemdError::Lost { operation: format!("JobRemoved({})", self.unit) }),
-            Ok(Err(error)) => Err(sort("JobRemoved", &self.unit, start.elapsed(), error)),
+            Ok(Err(error)) => Err(classify("JobRemoved", &self.unit, start.elapsed(), error)),
         }
     }
 }
 
 impl Changes {
-    /// Waits until something has changed since the last look. Several changes at once count as one. May be dropped
-    /// while it waits: nothing is lost.
+    /// Waits for a change since the last call. Several changes at once count as one. Cancellation-safe: if the future
+    /// is dropped, no change is lost.
     pub async fn next(&mut self) -> Result<(), SystemdError> {
         match self.0.next().await {
             Some(Ok(_)) => {}
-            Some(Err(error)) => return Err(sort("changes", "", Duration::ZERO, error)),
+            Some(Err(error)) => return Err(classify("changes", "", Duration::ZERO, error)),
             None => return Err(SystemdError::Lost { operation: "changes".to_owned() }),
         }
         while let Some(Some(Ok(_))) = self.0.next().now_or_never() {}

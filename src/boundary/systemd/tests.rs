@@ -1,4 +1,4 @@
-//! Against a real `dbus-daemon`, with a small systemd of our own on it.
+//! The client against a small fake of systemd on a real `dbus-daemon`.
 
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Stdio};
@@ -69,7 +69,7 @@ impl FakeManager {
             "broken.service" => "failed",
             _ => "done",
         };
-        // Before the answer: a job may end as quickly.
+        // Before the answer, because a real job may end that fast.
         FakeManager::job_removed(&emitter, id, path.as_ref(), name, result).await.unwrap();
         Ok(path.into())
     }
@@ -138,11 +138,11 @@ fn connect_error(address: &str) -> SystemdError {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime
         .block_on(Systemd::connect_to(Some(address), Deadline::after(Duration::from_millis(300))))
-        .expect_err("nobody is there")
+        .expect_err("there is no systemd")
 }
 
 #[test]
-fn sees_a_job_end_that_comes_before_the_answer() {
+fn a_job_that_ends_before_the_answer_is_not_missed() {
     with_systemd(async |systemd| {
         let job = systemd.start("ecs.service").await.unwrap();
         assert_eq!(job.id(), 7);
@@ -162,7 +162,7 @@ fn a_job_that_does_not_end_is_pending() {
 }
 
 #[test]
-fn a_refusal_keeps_the_name_and_the_words_of_systemd() {
+fn a_refusal_keeps_the_name_and_the_message_of_systemd() {
     with_systemd(async |systemd| {
         let error = systemd.start("cyclic.service").await.unwrap_err();
         assert_eq!(
@@ -176,7 +176,7 @@ fn a_refusal_keeps_the_name_and_the_words_of_systemd() {
 }
 
 #[test]
-fn a_call_that_is_never_answered_is_silent() {
+fn a_call_without_an_answer_is_silent() {
     with_systemd(async |systemd| {
         let error = systemd.start("hung.service").await.unwrap_err();
         assert!(matches!(&error, SystemdError::Silent { operation, .. } if operation == "StartUnit(hung.service)"));
@@ -184,7 +184,7 @@ fn a_call_that_is_never_answered_is_silent() {
 }
 
 #[test]
-fn a_property_or_call_that_the_other_side_lacks_is_unknown() {
+fn a_missing_property_or_method_is_unknown() {
     with_systemd(async |systemd| {
         let unit = systemd.unit("ecs.service").await.unwrap();
         let expected = UnitState {
@@ -199,7 +199,7 @@ fn a_property_or_call_that_the_other_side_lacks_is_unknown() {
 }
 
 #[test]
-fn names_the_unit_of_a_process() {
+fn finds_the_unit_of_a_process() {
     with_systemd(async |systemd| {
         assert_eq!(systemd.unit_of_pid(0).await.unwrap(), "cloud-final.service");
     });
@@ -209,7 +209,7 @@ fn names_the_unit_of_a_process() {
 }
 
 #[test]
-fn the_end_of_a_job_is_a_change_and_that_of_another_unit_is_not() {
+fn the_end_of_a_job_is_a_change_but_not_for_other_units() {
     with_systemd(async |systemd| {
         let mut changes = systemd.changes(&["ecs.service"]).await.unwrap();
         systemd.start("docker.service").await.unwrap().ended(within_seconds(5)).await.unwrap();
@@ -220,7 +220,7 @@ fn the_end_of_a_job_is_a_change_and_that_of_another_unit_is_not() {
 }
 
 #[test]
-fn no_bus_no_systemd_and_a_silent_bus_are_told_apart() {
+fn distinguishes_no_bus_no_systemd_and_a_silent_bus() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("bus");
     let address = format!("unix:path={}", path.display());

@@ -1,6 +1,7 @@
-//! User data for Bottlerocket: TOML, and in it the settings of ECS.
+//! Checks user data for Bottlerocket, which is TOML with the settings of ECS.
 //!
-//! In: its text. Out: where it is not TOML, and names below `settings.ecs` that Bottlerocket does not document.
+//! In: the text. Out: the place where it is not TOML, and names below `settings.ecs` that Bottlerocket does not
+//! document.
 
 use std::ops::Range;
 
@@ -10,6 +11,7 @@ use super::finding::{MOST, Note};
 use super::text::Text;
 use super::yaml::hidden;
 use crate::ecs_config::issue::{Level, OPAQUE};
+use crate::suggestion;
 
 /// The settings below `settings.ecs` (Bottlerocket's documentation, `settings.ecs.*`, and its model `ECSSettingsV1`).
 const SETTINGS: [&str; 19] = [
@@ -33,12 +35,12 @@ const SETTINGS: [&str; 19] = [
     "reserved-memory",
     "task-cleanup-wait",
 ];
-/// A longer name is not compared with those.
+/// The most characters of a name that a message repeats.
 const LONGEST_NAME: usize = 64;
-/// What the parser says is cut after this many characters.
+/// The most characters of the parser's message.
 const LONGEST_REASON: usize = 200;
 
-/// The mistakes in it.
+/// Checks the user data.
 pub(super) fn check(text: &Text, is_template: bool) -> Vec<Note> {
     let Masked { toml, open } = mask(text, is_template);
     let at = |span: Range<usize>| {
@@ -51,7 +53,7 @@ pub(super) fn check(text: &Text, is_template: bool) -> Vec<Note> {
         Err(error) => {
             let span = error.span().unwrap_or_default();
             let line = toml.get(..span.end).unwrap_or(&toml).matches('\n').count();
-            // What a template fills in without quotes may be anything.
+            // A placeholder outside of quotes can become any text.
             if open.is_some_and(|open| open <= line) {
                 return Vec::new();
             }
@@ -69,13 +71,13 @@ pub(super) fn check(text: &Text, is_template: bool) -> Vec<Note> {
     let unknown = unknown.filter(|key| !is_open(&original(text, &toml, key.span())));
     let note = |key: &toml::Spanned<std::borrow::Cow<'_, str>>| {
         let shown: String = key.get_ref().chars().filter(|c| c.is_ascii_graphic()).take(LONGEST_NAME).collect();
-        let message = format!("Bottlerocket documents no setting `settings.ecs.{shown}`");
+        let message = format!("Bottlerocket does not document the setting `settings.ecs.{shown}`");
         let note = Note::new(at(key.span()), Level::Warning, "config-key-misspelt", message);
-        let note = match near(key.get_ref()) {
+        match meant(key.get_ref()) {
             Some(meant) => note.meant(meant),
             None => note,
-        };
-        note.within(text)
+        }
+        .within(text)
     };
     unknown.take(MOST).map(note).collect()
 }
@@ -87,25 +89,21 @@ fn table_of<'t, 'a>(table: &'t DeTable<'a>, name: &str) -> Option<&'t DeTable<'a
     }
 }
 
-/// The setting that was probably meant.
-fn near(name: &str) -> Option<&'static str> {
-    if name.len() > LONGEST_NAME {
-        return None;
-    }
-    let lower = name.to_ascii_lowercase().replace('_', "-");
-    let lower = lower.strip_prefix("ecs-").unwrap_or(&lower);
-    let near = SETTINGS.iter().map(|known| (strsim::damerau_levenshtein(lower, known), *known)).min();
-    near.filter(|(distance, known)| *distance <= (known.len() / 4).clamp(1, 3)).map(|(_, known)| known)
+/// The setting that was probably meant; the agent's variables have the prefix `ECS_`.
+fn meant(name: &str) -> Option<&'static str> {
+    let lower = name.to_ascii_lowercase();
+    let bare = lower.strip_prefix("ecs_").or(lower.strip_prefix("ecs-")).unwrap_or(&lower);
+    suggestion::nearest(bare, SETTINGS)
 }
 
-/// TOML with as many characters as the text.
+/// The text as TOML: placeholders are replaced, and the number of characters is the same.
 struct Masked {
     toml: String,
-    /// The first line, counted from zero, with a placeholder outside of quotes.
+    /// The first line with a placeholder outside of quotes, from 0.
     open: Option<usize>,
 }
 
-/// The text with its placeholders as words: within quotes as they are, elsewhere as strings.
+/// Replaces the placeholders: inside quotes by words, elsewhere by strings.
 fn mask(text: &Text, is_template: bool) -> Masked {
     let mut chars: Vec<char> = text.chars.iter().map(|at| at.c).collect();
     let is_hidden = hidden(&chars, is_template);
@@ -131,7 +129,7 @@ fn mask(text: &Text, is_template: bool) -> Masked {
     Masked { toml: chars.into_iter().collect(), open }
 }
 
-/// What a placeholder outside of quotes becomes.
+/// The replacement of a placeholder outside of quotes.
 #[derive(Clone, Copy)]
 enum Filled {
     Blanks,
@@ -139,7 +137,7 @@ enum Filled {
     Value,
 }
 
-/// Masks one line; whether a placeholder in it is outside of quotes.
+/// Replaces the placeholders of one line. Returns whether one of them is outside of quotes.
 fn mask_line(line: &mut [char], is_hidden: &[bool], filled: Filled) -> bool {
     let (mut quote, mut is_open, mut index) = (None, false, 0);
     while let Some(c) = line.get(index).copied() {
@@ -169,7 +167,7 @@ fn mask_line(line: &mut [char], is_hidden: &[bool], filled: Filled) -> bool {
     is_open
 }
 
-/// The characters of the text where the masked one has this span.
+/// The characters of the text at this span of the masked text.
 fn original(text: &Text, toml: &str, span: Range<usize>) -> String {
     let start = toml.get(..span.start).unwrap_or_default().chars().count();
     let length = toml.get(span).unwrap_or_default().chars().count();

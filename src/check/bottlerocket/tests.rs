@@ -1,4 +1,4 @@
-//! User data for Bottlerocket, healthy and not.
+//! User data for Bottlerocket with and without mistakes.
 
 use super::super::tests::{checked, found};
 use super::super::{Options, check};
@@ -22,7 +22,7 @@ fn is(name: &str, text: &str, expected: &[&str]) {
 }
 
 #[test]
-fn a_healthy_one_has_no_mistake() {
+fn user_data_without_a_mistake_has_no_finding() {
     for text in [
         HEALTHY,
         "[settings.ecs]\ncluster = \"a\"\n",
@@ -38,7 +38,7 @@ fn a_healthy_one_has_no_mistake() {
 }
 
 #[test]
-fn a_mistake_is_told_with_its_place() {
+fn a_finding_has_the_place_of_the_mistake() {
     is("u.toml", "[settings.ecs]\ncluster = my-cluster\n", &["2:11 error user-data-not-recognised"]);
     is("u.toml", "[settings.ecs]\ncluster = \"a\"\ncluster = \"b\"\n", &["3:1 error user-data-not-recognised"]);
     is("u.toml", "[settings.ecs\ncluster = \"a\"\n", &["1:14 error user-data-not-recognised"]);
@@ -61,17 +61,22 @@ fn a_mistake_is_told_with_its_place() {
 }
 
 #[test]
-fn a_placeholder_is_a_mistake_where_nothing_fills_it_in() {
+fn a_placeholder_in_a_rendered_file_is_a_mistake() {
     let text = "[settings.ecs]\ncluster = ${name}\n";
     is("u.toml", text, &[]);
     let rendered = check("u.toml", text.as_bytes(), Options { is_rendered: true, ..Options::default() }).unwrap();
     assert_eq!(found(&rendered), ["2:12 error user-data-not-recognised"]);
 }
 
+/// Pieces of user data for Bottlerocket, as a regular expression.
+const PIECES: &str = "\
+    \\[settings.ecs\\]\n(cluster|clustr| = |\"|'|\\$\\{x\\}|\\$\\{|\\{\\{|\\}\\}|%\\{ if x \\}|\n|\\[\
+    |\\]|\\{|\\}|,|#|é|x|\\.|1|\u{e000}){0,30}";
+
 proptest::proptest! {
     #[test]
-    fn every_place_lies_in_the_file(
-        text in "\\[settings.ecs\\]\n(cluster|clustr| = |\"|'|\\$\\{x\\}|\\$\\{|\\{\\{|\\}\\}|%\\{ if x \\}|\n|\\[|\\]|\\{|\\}|,|#|é|x|\\.|1|\u{e000}){0,30}",
+    fn every_finding_has_a_place_in_the_file(
+        text in PIECES,
     ) {
         for is_rendered in [false, true] {
             let options = Options { is_rendered, ..Options::default() };
@@ -79,7 +84,8 @@ proptest::proptest! {
             let lines: Vec<&str> = text.split('\n').collect();
             for finding in checked.findings {
                 let line = lines.get(finding.line as usize - 1);
-                assert!(line.is_some_and(|line| finding.column as usize <= line.chars().count() + 2), "{finding:?}\n{text}");
+                let is_inside = line.is_some_and(|line| finding.column as usize <= line.chars().count() + 2);
+                assert!(is_inside, "{finding:?}\n{text}");
             }
         }
     }

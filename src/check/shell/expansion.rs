@@ -1,21 +1,21 @@
-//! What a shell puts in place of variables, commands and the bodies of here-documents.
+//! Expansions of the shell: variables, commands and the bodies of here-documents.
 //!
-//! In: the characters from where it begins. Out: its length, or the text after it.
+//! In: the characters from the start of the expansion. Out: its length, or the expanded text.
 
 use super::super::text::{At, string};
 use crate::ecs_config::issue::OPAQUE;
 
-/// A here-document without its last line.
+/// A here-document whose last line is missing or indented.
 #[derive(Clone, Debug)]
 pub(in crate::check) struct Unended {
     pub(in crate::check) word: Vec<At>,
-    /// The indented line that was meant to end it.
+    /// The number of the indented line that was meant as its end.
     pub(in crate::check) indented: Option<u32>,
-    /// Whether other lines follow, which become part of it.
+    /// Whether lines that are not settings become part of it.
     pub(in crate::check) swallows: bool,
 }
 
-/// A here-document whose body follows the line.
+/// A here-document whose body has not been read yet.
 pub(super) struct Pending {
     pub(super) command: usize,
     pub(super) word: Vec<At>,
@@ -24,7 +24,7 @@ pub(super) struct Pending {
     pub(super) strips_tabs: bool,
 }
 
-/// The variable of `$X`, `${X}`, in quotes or not.
+/// The name of the variable if the word is `$X` or `${X}`, with or without quotes.
 pub(super) fn name(word: &str) -> Option<String> {
     let bare = word.trim_matches('"').strip_prefix('$')?;
     let bare = bare.strip_prefix('{').and_then(|bare| bare.strip_suffix('}')).unwrap_or(bare);
@@ -32,7 +32,7 @@ pub(super) fn name(word: &str) -> Option<String> {
     is_name.then(|| bare.to_owned())
 }
 
-/// The length of the expansion that begins here; 0 where a `$` is only a character.
+/// The length of the expansion that begins here. 0 if the `$` does not begin one.
 pub(super) fn expansion(chars: &[At]) -> usize {
     let at = |index: usize| chars.get(index).map(|at| at.c);
     match (at(0), at(1)) {
@@ -47,7 +47,7 @@ pub(super) fn expansion(chars: &[At]) -> usize {
     }
 }
 
-/// The length up to the closing bracket, past quoted text.
+/// The length up to the closing bracket. Brackets in quoted text are ignored.
 pub(super) fn balanced(chars: &[At], open: char, close: char) -> usize {
     let (mut depth, mut quote) = (0, None);
     let mut index = 0;
@@ -71,7 +71,7 @@ pub(super) fn balanced(chars: &[At], open: char, close: char) -> usize {
     chars.len()
 }
 
-/// The length of a here-document's body, and of the line that ends it; and what is wrong with that line.
+/// The length of the body of a here-document, the length of its last line, and the mistake of that line.
 pub(super) fn body(rest: &[At], pending: &Pending) -> (usize, usize, Option<Unended>) {
     let find = |is_end: &dyn Fn(&str) -> bool| {
         let mut length = 0;
@@ -86,13 +86,13 @@ pub(super) fn body(rest: &[At], pending: &Pending) -> (usize, usize, Option<Unen
     };
     let exact =
         |line: &str| line == pending.end || (pending.strips_tabs && line.trim_start_matches('\t') == pending.end);
-    // A shell ends it at the end of the script, with a warning.
+    // Without its last line, a here-document ends at the end of the script, and the shell prints a warning.
     let swallows =
         |after: usize| string(&rest[after..]).lines().any(|line| !line.trim().is_empty() && !is_config(line));
     let unended = |indented, after| Some(Unended { word: pending.word.clone(), indented, swallows: swallows(after) });
     match (find(&exact), find(&|line| line.trim() == pending.end)) {
         (Some((length, skipped)), _) => (length, skipped, None),
-        // What was meant is read, so that other mistakes are found as well.
+        // The body is read as it was meant, so that other mistakes are found too.
         (None, Some((length, skipped))) => {
             (length, skipped, unended(rest.get(length).map(|at| at.line), length + skipped))
         }
@@ -100,12 +100,13 @@ pub(super) fn body(rest: &[At], pending: &Pending) -> (usize, usize, Option<Unen
     }
 }
 
+/// The text without the tabs at the start of its lines, as `<<-` reads it.
 pub(super) fn without_tabs(text: &[At]) -> Vec<At> {
     let lines = text.split_inclusive(|at| at.c == '\n');
     lines.flat_map(|line| &line[line.iter().take_while(|at| at.c == '\t').count()..]).copied().collect()
 }
 
-/// The body of a here-document whose end is not quoted.
+/// The text after expansions, for a here-document whose end word is not quoted.
 pub(super) fn expanded(text: &[At]) -> Vec<At> {
     let mut result = Vec::with_capacity(text.len());
     let mut index = 0;
@@ -131,7 +132,7 @@ pub(super) fn expanded(text: &[At]) -> Vec<At> {
     result
 }
 
-/// Whether a line may be meant for `ecs.config`.
+/// Whether a line has the form of a line of `ecs.config`.
 fn is_config(line: &str) -> bool {
     let line = line.trim();
     let key = line.split('=').next().unwrap_or_default();

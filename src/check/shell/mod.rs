@@ -1,8 +1,8 @@
-//! A shell script as commands, their words and what they read and write.
+//! Splits a shell script into commands with their words, input and output.
 //!
-//! In: the characters of a script. Out: its simple commands. Words are as the shell passes them on: quotes are removed,
-//! and [`OPAQUE`] stands for what an expansion gives. What is not understood yields commands that write nowhere, so
-//! that no mistake is found in it.
+//! In: the characters of a script. Out: its simple commands. Words are as the command receives them: without quotes,
+//! and with [`OPAQUE`] in place of each expansion. Unknown syntax becomes commands that do not write to a file, so that
+//! no mistake is reported there.
 
 mod expansion;
 
@@ -11,19 +11,20 @@ use self::expansion::{Pending, balanced, body, expanded, expansion, name, withou
 use super::text::{At, string};
 use crate::ecs_config::issue::OPAQUE;
 
-/// Groups deeper than this are not followed.
+/// The most groups inside of each other that are read.
 const DEEPEST_GROUP: usize = 32;
-/// Here-documents beyond these, and longer ones, are not followed.
+/// The most here-documents that are read.
 const MOST_DOCUMENTS: usize = 100;
+/// The longest here-document that is read, in characters.
 const LONGEST_DOCUMENT: usize = 32 * 1024;
 
 /// A word after the removal of quotes.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Word {
     pub(super) chars: Vec<At>,
-    /// The variable, where the word is nothing but its value.
+    /// The variable, if the word is only its value.
     pub(super) variable: Option<String>,
-    /// Where braces begin that the shell expands into several words.
+    /// The first of the braces that the shell expands into several words.
     pub(super) braces: Option<At>,
     quoted: bool,
 }
@@ -38,22 +39,22 @@ impl Word {
 #[derive(Clone, Debug, Default)]
 pub(super) struct Command {
     pub(super) words: Vec<Word>,
-    /// The files that its output goes to.
+    /// The files that it writes its output to.
     pub(super) outputs: Vec<Word>,
-    /// Whether the output is appended to them.
+    /// Whether it appends the output to them.
     pub(super) appends: bool,
-    /// Whether it stands in a pair of braces or parentheses, or in a function.
+    /// Whether it is inside braces, parentheses or a function.
     pub(super) is_grouped: bool,
-    /// What a here-document or a here-string gives it.
+    /// The text of its here-document or here-string.
     pub(super) input: Option<Vec<At>>,
-    /// The word of a here-document that does not end, or ends at an indented line.
+    /// Its here-document, if that does not end or if its last line is indented.
     pub(super) unended: Option<Unended>,
-    /// Whether its output goes to the next command.
+    /// Whether its output is piped to the next command.
     pub(super) is_piped: bool,
 }
 
 impl Command {
-    /// Whether its options are those of a `tee` that appends.
+    /// Whether it has the option with which `tee` appends.
     pub(super) fn has_append_option(&self) -> bool {
         self.words.iter().any(|word| ["-a", "--append"].contains(&word.string().as_str()))
     }
@@ -70,11 +71,11 @@ struct Lexer<'t> {
     current: Command,
     pending: Vec<Pending>,
     documents: usize,
-    /// Where `{` and `(` begin, by the number of the next command.
+    /// Each open `{` or `(`, with the index of the first command in it.
     groups: Vec<(char, usize)>,
 }
 
-/// The commands of a script, in their order.
+/// The commands of a script in their order.
 pub(super) fn commands(chars: &[At]) -> Vec<Command> {
     let mut lexer = Lexer {
         chars,
@@ -150,7 +151,7 @@ impl Lexer<'_> {
         }
     }
 
-    /// What follows `}` or `)` is for every command in between.
+    /// Applies the redirections after `}` or `)` to every command of the group.
     fn redirect_group(&mut self, start: usize) {
         loop {
             match self.peek(0) {
@@ -168,12 +169,12 @@ impl Lexer<'_> {
         let of_group = self.commands.iter_mut().skip(start).filter(|of| of.outputs.is_empty() && !of.is_piped);
         for (number, command) in of_group.enumerate() {
             command.outputs.extend(to.iter().cloned());
-            // The file is opened once for all of them.
+            // The shell opens the file once for all commands, so later ones append.
             command.appends = appends || number > 0;
         }
     }
 
-    /// The files of the `tee` after a group's `|`.
+    /// The files of the `tee` that a group is piped to, and whether it appends.
     fn tee_after_pipe(&mut self) -> (Vec<Word>, bool) {
         let rest = &self.chars[self.at + 1..];
         let end = rest.iter().position(|at| "\n|&;()".contains(at.c)).unwrap_or(rest.len());
@@ -182,9 +183,9 @@ impl Lexer<'_> {
     }
 
     fn word_or_group(&mut self, c: char) {
-        let stands_alone = self.peek(1).is_none_or(|next| next.is_whitespace() || next == ';');
+        let is_alone = self.peek(1).is_none_or(|next| next.is_whitespace() || next == ';');
         let begins = self.current.words.is_empty();
-        if (c == '{' || c == '}') && begins && (stands_alone || c == '}') {
+        if (c == '{' || c == '}') && begins && (is_alone || c == '}') {
             self.at += 1;
             return self.group(c);
         }
@@ -195,7 +196,7 @@ impl Lexer<'_> {
             return self.redirection(Some(number));
         }
         let word = self.word();
-        // Words that another command follows.
+        // Keywords that are followed by a command.
         const BEFORE: [&str; 9] = ["if", "then", "else", "elif", "do", "while", "until", "!", "time"];
         if begins && BEFORE.contains(&word.string().as_str()) && !word.quoted {
             return;
@@ -255,13 +256,13 @@ impl Lexer<'_> {
         }
     }
 
-    /// The bodies of the here-documents of the line that has ended.
+    /// Reads the bodies of the here-documents of the last line.
     fn bodies(&mut self) {
         for pending in std::mem::take(&mut self.pending) {
             let rest = &self.chars[self.at..];
             let rest = &rest[..rest.len().min(LONGEST_DOCUMENT)];
             let (length, skipped, unended) = body(rest, &pending);
-            // A longer one ends further down.
+            // The end of a longer one is after the part that was read.
             let unended = unended.filter(|_| rest.len() < LONGEST_DOCUMENT);
             let mut text = rest[..length].to_vec();
             if pending.strips_tabs {
@@ -337,7 +338,7 @@ impl Lexer<'_> {
         word
     }
 
-    /// The length of `<NAME>` or `<%= name %>`, which somebody is going to replace.
+    /// The length of a placeholder such as `<NAME>` or `<%= name %>`. 0 if there is none.
     fn placeholder(&self) -> usize {
         let rest = &self.chars[self.at..];
         let length =
@@ -379,11 +380,12 @@ impl Lexer<'_> {
     }
 }
 
-/// The files that a `tee` writes, whatever stands before it.
+/// The files that a `tee` writes, also after other words such as `sudo`.
 pub(super) fn tee_files(command: &Command) -> Vec<Word> {
     let mut words = command.words.iter();
-    match words.any(|word| word.string() == "tee" || word.string().ends_with("/tee")) {
-        true => words.filter(|word| !word.string().starts_with('-')).cloned().collect(),
-        false => Vec::new(),
+    if words.any(|word| word.string() == "tee" || word.string().ends_with("/tee")) {
+        words.filter(|word| !word.string().starts_with('-')).cloned().collect()
+    } else {
+        Vec::new()
     }
 }

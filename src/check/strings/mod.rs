@@ -1,8 +1,9 @@
-//! User data in the string literals of a source file: Terraform, JSON, Packer, and code that uses the CDK or an SDK.
+//! Finds user data in the string literals of a source file: Terraform, JSON, Packer, and code that uses the CDK or an
+//! SDK.
 //!
 //! In: the file. Out: texts that are user data, scripts or lines of `ecs.config`, with the place of each character. The
-//! literals of one list, or of one call that takes lines, become one text. [`OPAQUE`] stands for every part that is not
-//! a literal, so nothing is assumed about it.
+//! literals of one list, or of one call that takes lines, become one text. [`OPAQUE`] replaces every part that is not a
+//! literal, so that nothing is assumed about it.
 
 mod value;
 
@@ -12,11 +13,11 @@ use super::text::{At, Text, string};
 use crate::agent_variables::find;
 use crate::ecs_config::issue::OPAQUE;
 
-/// Brackets deeper than this are not followed.
+/// The most brackets inside of each other that are read.
 const DEEPEST: usize = 200;
-/// A key is not longer, in characters.
+/// The most characters of a key that are kept.
 const LONGEST_KEY: usize = 200;
-/// What user data begins with, in lower case.
+/// The beginnings of user data, in lower case.
 const MARKERS: [&str; 9] = [
     "#!",
     "#cloud-config",
@@ -28,7 +29,7 @@ const MARKERS: [&str; 9] = [
     "[settings",
     "settings.",
 ];
-/// Calls whose value is their first argument, in lower case and without `_`.
+/// Functions that return their first argument. Names are in lower case and without `_`.
 const WRAPPERS: [&str; 20] = [
     "base64encode",
     "base64",
@@ -51,12 +52,12 @@ const WRAPPERS: [&str; 20] = [
     "multipartbodyfromrawbody",
     "rawuserdata",
 ];
-/// Calls whose value is the list of their arguments.
+/// Functions that return the list of their arguments.
 const LISTS: [&str; 9] = ["of", "aslist", "listof", "list", "tuple", "concat", "flatten", "compact", "strings"];
-/// Calls whose arguments are lines of a script.
+/// Functions whose arguments are lines of a script.
 const LINES: [&str; 5] = ["addcommands", "addcommand", "adduserdata", "addonexitcommands", "addlines"];
-/// Methods that do not change what a text says.
-const KEPT: [&str; 16] = [
+/// Methods that do not change the meaning of a text.
+const UNCHANGED: [&str; 16] = [
     "encode",
     "decode",
     "strip",
@@ -74,22 +75,22 @@ const KEPT: [&str; 16] = [
     "toowned",
     "getbytes",
 ];
-/// Keywords that no call is named by.
+/// Keywords that can precede a bracket and are not the name of a function.
 const KEYWORDS: [&str; 12] =
     ["if", "for", "while", "switch", "return", "in", "and", "or", "not", "await", "yield", "else"];
 
-/// What was found.
+/// A text that was found.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Found {
-    /// It begins as user data does.
+    /// It begins like user data.
     Document(Vec<At>),
-    /// It names `/etc/ecs/ecs.config`.
+    /// It contains `/etc/ecs/ecs.config`.
     Script(Vec<At>),
-    /// It is lines of an `ecs.config`.
+    /// It consists of lines of an `ecs.config`.
     Config(Vec<At>),
 }
 
-/// The texts in a source file with these rules.
+/// The texts in a source file whose language has these rules.
 pub(super) fn texts(text: &Text, rules: Rules) -> Vec<Found> {
     let lexer = Lexer::new(&text.chars, rules);
     let mut reader = Reader { lexer, formats: rules.formats, frames: Vec::new(), too_deep: 0, found: Vec::new() };
@@ -98,16 +99,16 @@ pub(super) fn texts(text: &Text, rules: Rules) -> Vec<Found> {
     reader.found
 }
 
-/// What stands between two commas or ends of lines.
+/// The tokens between two commas or line breaks.
 #[derive(Default)]
 struct Element {
     key: String,
     parts: Vec<Value>,
-    /// An operator makes its value unknown.
+    /// Whether an operator makes its value unknown.
     is_unknown: bool,
-    /// The rest does not belong to its value.
+    /// Whether the following tokens do not belong to its value.
     is_ended: bool,
-    /// The last name in it, in lower case and without `_`.
+    /// The last name, in lower case and without `_`.
     word: String,
 }
 
@@ -119,7 +120,7 @@ struct Frame {
     call: Option<String>,
     is_list: bool,
     is_index: bool,
-    /// The key that the bracket is the value of.
+    /// The key whose value is the bracket.
     key: String,
     elements: Vec<(String, Value)>,
     element: Element,
@@ -213,14 +214,14 @@ impl Reader<'_> {
         }
     }
 
-    /// After the key of an object, or in a conditional.
+    /// Handles a `:`, after the key of an object or in a conditional expression.
     fn colon(&mut self) {
         if self.element().is_some_and(|element| !element.is_unknown && !element.is_ended) {
             self.begin_value();
         }
     }
 
-    /// What was read is a key, and its value comes next.
+    /// Takes the tokens before as a key, whose value follows.
     fn begin_value(&mut self) {
         let Some(element) = self.element() else { return };
         let word = std::mem::take(&mut element.word);
@@ -273,7 +274,7 @@ impl Reader<'_> {
     }
 }
 
-/// What closed brackets are worth, and what is handed on.
+/// The values of closed brackets, and the texts that are found.
 impl Reader<'_> {
     fn end_element(&mut self) {
         let Some(frame) = self.frames.last_mut() else { return };
@@ -294,7 +295,7 @@ impl Reader<'_> {
         }
     }
 
-    /// Closes the innermost bracket, which it returns.
+    /// Closes the innermost bracket and returns it.
     fn close_last(&mut self) -> char {
         self.end_element();
         let Some(mut frame) = self.frames.pop() else { return '\0' };
@@ -350,7 +351,7 @@ impl Reader<'_> {
             return self.push(value);
         }
         if is_method {
-            if KEPT.contains(&name) {
+            if UNCHANGED.contains(&name) {
                 if let Some(Value::Text { chars, .. }) = self.element().and_then(|element| element.parts.last_mut())
                     && name.starts_with("format")
                 {
@@ -393,7 +394,7 @@ impl Reader<'_> {
         }
     }
 
-    /// Hands on a value that nothing more is added to.
+    /// Records the texts of a complete value.
     fn emit(&mut self, value: Value, is_content: bool) {
         match value {
             Value::Unknown(_) => {}
@@ -423,7 +424,7 @@ fn is_marked(chars: &[At]) -> bool {
 
 fn classified(chars: Vec<At>, is_joined: bool, is_content: bool) -> Option<Found> {
     if is_marked(&chars) {
-        // A marker alone is a word of the program.
+        // A text of one line is part of the program and not user data.
         let has_lines = chars.iter().skip_while(|at| at.c.is_whitespace()).any(|at| at.c == '\n');
         return has_lines.then_some(Found::Document(chars));
     }
@@ -434,7 +435,7 @@ fn classified(chars: Vec<At>, is_joined: bool, is_content: bool) -> Option<Found
     text.contains("/etc/ecs/ecs.config").then_some(Found::Script(chars))
 }
 
-/// Whether every line is an assignment, and some of a variable of the agent.
+/// Whether every line is an assignment, and at least one of a variable of the agent.
 fn is_config(text: &str) -> bool {
     let is_name = |key: &str| !key.is_empty() && key.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
     let lines = || text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with(['#', OPAQUE]));

@@ -1,9 +1,9 @@
-//! User data in string literals, as people write it: each mistake by its line, and none in a healthy twin.
+//! User data in string literals: each text once with a mistake, whose place is found, and once without.
 
 use super::super::tests::{checked, found};
 use super::super::{InputType, Options, check};
 
-/// What every text has where its mistake may be, and what makes it one.
+/// The mark of the mistake in every text, and its replacements without and with the mistake.
 const MARK: &str = "@@";
 const HEALTHY: &str = "info";
 const LOUD: &str = "loud";
@@ -281,7 +281,7 @@ fn standard_input_has_no_name_and_is_read_too() {
 }
 
 #[test]
-fn what_is_not_certain_is_not_told() {
+fn an_uncertain_mistake_is_not_reported() {
     for (name, text) in [
         // Which of them is used is not known.
         ("a.tf", r##"user_data = var.x ? "#!/bin/bash\necho ECS_LOGLEVEL=loud >> /etc/ecs/ecs.config\n" : """##),
@@ -327,7 +327,7 @@ const MESSAGE: &str = r##"{"UserData": {"Fn::Base64": {"Fn::Sub": "MIME-Version:
 "##;
 
 #[test]
-fn what_a_language_makes_of_a_literal_is_no_mistake() {
+fn a_literal_that_its_language_changes_is_not_a_mistake() {
     for (name, text) in [("a.tf", CONDITIONAL), ("a.ts", INDENTED)] {
         let checked = checked(name, text);
         assert_eq!((found(&checked), checked.is_recognised), (Vec::new(), true), "{name}\n{text}");
@@ -335,7 +335,7 @@ fn what_a_language_makes_of_a_literal_is_no_mistake() {
 }
 
 #[test]
-fn a_file_in_which_nothing_was_read_says_so() {
+fn a_file_without_user_data_is_not_recognised() {
     for (name, text, is_recognised) in [
         ("a.py", "import x # ecs.config\n", false),
         ("a.tf", "resource \"x\" \"y\" {\n  policy = <<EOF\n{}\nEOF\n}\n", false),
@@ -389,10 +389,17 @@ fn no_source_takes_long() {
     }
 }
 
+/// Pieces of source files, as a regular expression.
+const PIECES: &str = "\
+    (#!/bin/bash\\\\n|#!/bin/bash\n|echo |ECS_LOGLEVEL=loud|ECS_CLUSTER=| >> /etc/ecs/ecs.config|\\\\n\
+    |\"|'|`|\"\"\"|\\$\\{|\\{|\\}|\\(|\\)|\\[|\\]|, |\n|join|base64encode|addCommands|Fn::Join|Fn::Sub\
+    |: |!Join |!Ref |- |= |\\+|\\.|%s|f\"|\\\\|<<EOF\n|EOF\n|#|//|é|x|\\$\\(cat <<\
+    |\\[settings.ecs\\]\n){0,40}";
+
 proptest::proptest! {
     #[test]
-    fn every_place_lies_in_the_file(
-        text in "(#!/bin/bash\\\\n|#!/bin/bash\n|echo |ECS_LOGLEVEL=loud|ECS_CLUSTER=| >> /etc/ecs/ecs.config|\\\\n|\"|'|`|\"\"\"|\\$\\{|\\{|\\}|\\(|\\)|\\[|\\]|, |\n|join|base64encode|addCommands|Fn::Join|Fn::Sub|: |!Join |!Ref |- |= |\\+|\\.|%s|f\"|\\\\|<<EOF\n|EOF\n|#|//|é|x|\\$\\(cat <<|\\[settings.ecs\\]\n){0,40}",
+    fn every_finding_has_a_place_in_the_file(
+        text in PIECES,
         name in "x(\\.(tf|py|ts|go|json|java|rs|yaml|sh))?",
     ) {
         for is_rendered in [false, true] {
@@ -401,7 +408,8 @@ proptest::proptest! {
             let lines: Vec<&str> = text.split('\n').collect();
             for finding in checked.findings {
                 let line = lines.get(finding.line as usize - 1);
-                assert!(line.is_some_and(|line| finding.column as usize <= line.chars().count() + 2), "{finding:?}\n{text}");
+                let is_inside = line.is_some_and(|line| finding.column as usize <= line.chars().count() + 2);
+                assert!(is_inside, "{finding:?}\n{text}");
             }
         }
     }

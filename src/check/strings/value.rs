@@ -1,26 +1,26 @@
-//! Values of expressions that are made of string literals.
+//! The values of expressions of string literals.
 
 use super::super::text::{At, string};
 use crate::ecs_config::issue::OPAQUE;
 
-/// What is known of an expression.
+/// The known part of the value of an expression.
 #[derive(Clone, Debug)]
 pub(super) enum Value {
     /// A text.
     Text {
         /// Its characters, decoded.
         chars: Vec<At>,
-        /// Whether the file joins it from a list with a separator.
+        /// Whether the source file joins it from a list with a separator.
         is_joined: bool,
     },
     /// A list.
     List(Vec<Value>),
-    /// Nothing; its place.
+    /// Nothing is known; the place of the expression.
     Unknown(At),
 }
 
 impl Value {
-    /// The text, or the first element of a list: `Fn::Sub` takes both.
+    /// The value, or the first element if it is a list. `Fn::Sub` takes both.
     pub(super) fn first(self) -> Value {
         match self {
             Value::List(items) if !items.is_empty() => items.into_iter().next().unwrap_or(Value::List(Vec::new())),
@@ -28,7 +28,7 @@ impl Value {
         }
     }
 
-    /// What `join` makes of this list of a separator and of one or more lists.
+    /// The result of `join` for this list of arguments: a separator and one or more lists.
     pub(super) fn into_call_of_join(self) -> Option<Value> {
         let Value::List(arguments) = self else { return None };
         let mut arguments = arguments.into_iter();
@@ -39,7 +39,7 @@ impl Value {
     }
 }
 
-/// The elements, with lists among them flattened once.
+/// The elements, with nested lists flattened by one level.
 pub(super) fn lines_of(values: Vec<Value>) -> Vec<Value> {
     let flat = values.into_iter().flat_map(|value| match value {
         Value::List(items) => items,
@@ -48,7 +48,7 @@ pub(super) fn lines_of(values: Vec<Value>) -> Vec<Value> {
     flat.collect()
 }
 
-/// The value of what stands beside each other in one element; `None` where there is nothing.
+/// The value of the parts of one element. `None` if there are no parts.
 pub(super) fn of_parts(mut parts: Vec<Value>, is_unknown: bool) -> Option<Value> {
     let place = match parts.first()? {
         Value::Unknown(place) => *place,
@@ -78,7 +78,7 @@ pub(super) fn of_parts(mut parts: Vec<Value>, is_unknown: bool) -> Option<Value>
     Some(Value::Text { chars: whole, is_joined: false })
 }
 
-/// A list with a separator between its elements.
+/// The elements of a list, joined with a separator.
 pub(super) fn joined(separator: &[At], items: &[Value]) -> Value {
     let mut whole: Vec<At> = Vec::new();
     for (index, item) in items.iter().enumerate() {
@@ -94,7 +94,7 @@ pub(super) fn joined(separator: &[At], items: &[Value]) -> Value {
     Value::Text { chars: whole, is_joined: true }
 }
 
-/// A list whose elements are lines, where the file does not say how it is joined.
+/// The elements of a list as lines, if the source file does not join them.
 pub(super) fn as_lines(items: &[Value]) -> Value {
     let ends_line =
         |item: &Value| matches!(item, Value::Text { chars, .. } if chars.last().is_some_and(|at| at.c == '\n'));
@@ -114,18 +114,18 @@ pub(super) fn as_lines(items: &[Value]) -> Value {
     Value::Text { chars: whole, is_joined: false }
 }
 
-/// How a function fills in a text.
+/// The placeholders that a function replaces.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Filling {
-    /// `%s`, as `printf` does.
+    /// `%s`, as in `printf`.
     Percent,
-    /// `{}` and `{name}`; `{{` is a brace.
+    /// `{}` and `{name}`; `{{` is an escaped brace.
     Braces,
-    /// `%s`, `{}` and `{0}`, where it is not known which function does.
+    /// `%s`, `{}` and `{0}`, if the function is not known.
     Either,
 }
 
-/// A text with [`OPAQUE`] in place of what a function fills in.
+/// The text with [`OPAQUE`] in place of placeholders.
 pub(super) fn filled(chars: &[At], filling: Filling) -> Vec<At> {
     let mut result = Vec::with_capacity(chars.len());
     let mut index = 0;
@@ -148,14 +148,15 @@ pub(super) fn filled(chars: &[At], filling: Filling) -> Vec<At> {
     result
 }
 
-/// A literal of code, which may be filled in anywhere: `%s` outside of a `printf`, and `{}` or `{0}`.
+/// A literal of code with [`OPAQUE`] in place of `%s`, `{}` and `{0}`. A text with `printf` is not changed, because the
+/// `%s` in it belong to the script.
 pub(super) fn filled_in_code(chars: &[At]) -> Vec<At> {
     let text = string(chars);
     if text.contains("printf") { chars.to_vec() } else { filled(chars, Filling::Either) }
 }
 
-/// A literal of code without blank lines before it and without the indentation that all lines share: a text block of Java
-/// has none, and in other languages a function may remove it.
+/// A literal of code without blank lines at its start and without the common indentation of its lines. Java removes the
+/// indentation of a text block, and in other languages a function may do so.
 pub(super) fn dedented(chars: &[At]) -> Vec<At> {
     let is_blank = |line: &&[At]| line.iter().all(|at| at.c.is_whitespace());
     let lines = || chars.split_inclusive(|at| at.c == '\n').skip_while(is_blank);
@@ -170,12 +171,10 @@ fn directive(rest: &[At]) -> Option<usize> {
     rest.get(flags).filter(|at| "sdvq".contains(at.c)).map(|_| flags + 1)
 }
 
-/// The length of `}`, `0}` or, where names are meant too, `name}` after a `{`.
-fn argument(rest: &[At], is_numbered: bool) -> Option<usize> {
-    let is_of_name = |at: &&At| match is_numbered {
-        true => at.c.is_ascii_digit(),
-        false => at.c.is_ascii_alphanumeric() || "_.".contains(at.c),
-    };
+/// The length of `}`, `0}` or, unless only numbers are allowed, `name}` after a `{`.
+fn argument(rest: &[At], only_numbers: bool) -> Option<usize> {
+    let is_of_name =
+        |at: &&At| at.c.is_ascii_digit() || (!only_numbers && (at.c.is_ascii_alphabetic() || "_.".contains(at.c)));
     let name = rest.iter().take(64).take_while(is_of_name).count();
     rest.get(name).filter(|at| at.c == '}').map(|_| name + 1)
 }

@@ -1,4 +1,7 @@
-//! What has to go before a snapshot becomes an image, and how an agent is made to forget; and when neither is done.
+//! Decides what `prepare-image` removes, what `reset-agent` sets aside, and when a command must not run (its
+//! obstacles).
+//!
+//! In: [`Leftovers`]. Out: a [`Cleanup`] or a [`Reset`].
 
 use std::time::{Duration, SystemTime};
 
@@ -6,7 +9,7 @@ use crate::boundary::agent::Task;
 use crate::boundary::disk::DiskError;
 use crate::boundary::systemd::UnitState;
 use crate::cleanup::{
-    AgentRuns, Cleanup, DATA, GPU, LOGS, Leftovers, OURS, Registered, Removal, Reset, SetAside, Withdrawal,
+    AgentRuns, Cleanup, DATA, GPU, LOGS, Leftovers, OWN_STATE, Registered, Removal, Reset, SetAside, Withdrawal,
 };
 use crate::ecs_config::{edit, effective, read};
 use crate::evidence::StageError;
@@ -19,17 +22,17 @@ use crate::redaction::{self, shell_word};
 mod tests;
 
 const IN_RUN: &str = "/run/";
-/// The most variables that a hint names.
+/// The maximum number of variables in a hint.
 const MOST_KEYS: usize = 20;
 
-/// What `prepare-image` does. `force`: although tasks run.
+/// Decides what `prepare-image` does. With `force` running tasks are not an obstacle.
 pub fn cleanup(mut leftovers: Leftovers, force: bool) -> Cleanup {
     let hints = image_hints(&leftovers);
     let mut obstacles = obstacles(&mut leftovers, force);
     obstacles.extend(leftovers.elsewhere.into_iter().map(StageError::Elsewhere));
     let config = leftovers.ecs_config.and_then(|config| withdrawal(config, &leftovers.written));
-    let ecs_config = config.unwrap_or_else(|stop| {
-        obstacles.push(stop);
+    let ecs_config = config.unwrap_or_else(|error| {
+        obstacles.push(error);
         None
     });
     let remove = leftovers.found.into_iter().map(|entry| Removal {
@@ -39,7 +42,7 @@ pub fn cleanup(mut leftovers: Leftovers, force: bool) -> Cleanup {
         bytes: entry.bytes,
     });
     Cleanup {
-        stop: is_up(&leftovers.agent).map(str::to_owned),
+        stop: running_unit(&leftovers.agent).map(str::to_owned),
         remove: remove.collect(),
         ecs_config,
         left: leftovers.unreadable,
@@ -51,13 +54,13 @@ pub fn cleanup(mut leftovers: Leftovers, force: bool) -> Cleanup {
     }
 }
 
-/// What `reset-agent` does. `force`: although tasks run.
+/// Decides what `reset-agent` does. With `force` running tasks are not an obstacle.
 pub fn reset(mut leftovers: Leftovers, now: SystemTime, force: bool) -> Reset {
     let mut obstacles = obstacles(&mut leftovers, force);
     let hints = registration_hints(&leftovers);
-    let is_on_the_way =
+    let is_parent_of_data =
         |error: &DiskError| matches!(error, DiskError::Symlink { path, .. } if DATA.starts_with(path.as_str()));
-    obstacles.extend(leftovers.elsewhere.into_iter().filter(is_on_the_way).map(StageError::Elsewhere));
+    obstacles.extend(leftovers.elsewhere.into_iter().filter(is_parent_of_data).map(StageError::Elsewhere));
     if leftovers.data_is_mounted {
         obstacles.push(StageError::Elsewhere(DiskError::Mounted { doing: "move", path: DATA.to_owned() }));
     }
@@ -72,13 +75,13 @@ pub fn reset(mut leftovers: Leftovers, now: SystemTime, force: bool) -> Reset {
         to: free_name(now, &leftovers.set_aside),
         bytes: if is_unreadable { None } else { sizes.try_fold(0, |sum, bytes| Some(sum + bytes?)) },
     });
-    let up = is_up(&leftovers.agent);
-    // A unit that failed was meant to run; one that was stopped was not.
-    let was_meant_to_run = up.or(failed(&leftovers.agent)).filter(|_| set_aside.is_some()).map(str::to_owned);
-    let has_to_finish = || interrupted.map(|note| note.unit).filter(|_| set_aside.is_some() || up.is_none());
+    let up = running_unit(&leftovers.agent);
+    // A failed unit is started again, because it was supposed to run. A stopped unit stays stopped.
+    let restart = up.or(failed_unit(&leftovers.agent)).filter(|_| set_aside.is_some()).map(str::to_owned);
+    let finish_interrupted = || interrupted.map(|note| note.unit).filter(|_| set_aside.is_some() || up.is_none());
     Reset {
         stop: up.filter(|_| set_aside.is_some()).map(str::to_owned),
-        start: was_meant_to_run.or_else(has_to_finish),
+        start: restart.or_else(finish_interrupted),
         set_aside,
         was_set_aside,
         tasks: known(leftovers.tasks),
@@ -89,17 +92,19 @@ pub fn reset(mut leftovers: Leftovers, now: SystemTime, force: bool) -> Reset {
     }
 }
 
-/// What keeps both commands from doing anything.
+/// Why neither command may run now.
 fn obstacles(leftovers: &mut Leftovers, force: bool) -> Vec<StageError> {
     let mut obstacles = Vec::new();
     match &leftovers.agent {
         AgentRuns::Unknown(error) => obstacles.push(StageError::Systemd(error.clone())),
-        AgentRuns::Unit(_) | AgentRuns::NotInstalled if is_up(&leftovers.agent).is_none() && leftovers.answers => {
+        AgentRuns::Unit(_) | AgentRuns::NotInstalled
+            if running_unit(&leftovers.agent).is_none() && leftovers.agent_answers =>
+        {
             obstacles.push(StageError::RunsOutside);
         }
         _ => {}
     }
-    // Whatever listens there, the agent's own tasks are not known then.
+    // If the answer is not from the agent, the agent's tasks are unknown.
     obstacles.extend(leftovers.port_taken.take().filter(|_| !force).map(StageError::PortTaken));
     match &leftovers.tasks {
         _ if force => {}
@@ -110,14 +115,14 @@ fn obstacles(leftovers: &mut Leftovers, force: bool) -> Vec<StageError> {
     obstacles
 }
 
-/// The agent's unit, unless it is known not to run and not to be about to.
-fn is_up(agent: &AgentRuns) -> Option<&str> {
+/// The name of the agent's unit, unless it is known to be stopped without a queued job.
+fn running_unit(agent: &AgentRuns) -> Option<&str> {
     let AgentRuns::Unit(unit @ UnitState { name, active_state, .. }) = agent else { return None };
     let is_down = matches!(active_state.as_deref(), Some("inactive" | "failed")) && unit.job.is_none();
     (!is_down).then_some(name)
 }
 
-fn failed(agent: &AgentRuns) -> Option<&str> {
+fn failed_unit(agent: &AgentRuns) -> Option<&str> {
     match agent {
         AgentRuns::Unit(unit) if unit.active_state.as_deref() == Some("failed") => Some(&unit.name),
         _ => None,
@@ -135,15 +140,16 @@ fn described(task: &Task) -> String {
     format!("`{}:{}` is {}: {}", task.family, task.version, task.known_status, task.arn)
 }
 
+/// Why this path must not be part of an image.
 fn why(path: &str) -> &'static str {
     let is_in = |folder: &str| path.strip_prefix(folder).is_some_and(|rest| rest.starts_with('/'));
     match path {
-        _ if is_in(DATA) => "the agent's saved state: a copy would take itself for this instance",
-        _ if is_in(GPU) => "what ecs-init found out about this instance's GPUs",
-        _ if is_in(LOGS) => "logs of this instance, which would be taken for those of a copy",
-        _ if is_in(OURS) => "what ecs-bootstrap remembers of this instance",
-        _ if path.starts_with(IN_RUN) => "a verdict that is true no longer (not on a volume, so in no image)",
-        _ => "saved state of an agent that was set aside",
+        _ if is_in(DATA) => "the agent's saved state: a copy would register as this instance",
+        _ if is_in(GPU) => "the GPUs that ecs-init detected on this instance",
+        _ if is_in(LOGS) => "logs of this instance: on a copy they would be mistaken for its own",
+        _ if is_in(OWN_STATE) => "records of ecs-bootstrap about this instance",
+        _ if path.starts_with(IN_RUN) => "an outdated verdict (in memory only, so not part of an image)",
+        _ => "saved state of the agent that a reset set aside",
     }
 }
 
@@ -165,20 +171,26 @@ fn image_hints(leftovers: &Leftovers) -> Vec<String> {
     let clean =
         if root.is_empty() { "cloud-init clean --logs".to_owned() } else { format!("rm -rf {root}/var/lib/cloud/*") };
     hints.push(format!(
-        "cloud-init's state and the machine's own (machine-id, ssh host keys) are not ecs-bootstrap's: `{clean}`, `truncate \
+        "ecs-bootstrap does not remove cloud-init's state, the machine-id and the ssh host keys: `{clean}`, `truncate \
          -s 0 {root}/etc/machine-id`, `rm -f {root}/etc/ssh/ssh_host_*`"
     ));
     hints.extend(kept_config(leftovers));
     if leftovers.has_container {
-        hints.push("the stopped container `ecs-agent` is docker's, and its environment repeats ecs.config: `docker rm ecs-agent` \
-                    (ecs-init removes it too, when it starts the next one)".to_owned());
+        hints.push(
+            "the stopped container `ecs-agent` stays, and its environment contains the values of ecs.config: `docker \
+             rm ecs-agent` (ecs-init also removes it before it starts the next one)"
+                .to_owned(),
+        );
     }
-    hints.push("/var/cache/ecs stays: with the agent's image in it a copy starts without a download".to_owned());
-    hints.push("make the image before the agent starts again: a reboot starts it, and it saves its state".to_owned());
+    hints.push("/var/cache/ecs stays: it contains the agent's image, so a copy starts without a download".to_owned());
+    hints.push(
+        "create the image before the agent starts again: a reboot starts it, and it saves its state again".to_owned(),
+    );
     hints
 }
 
-/// What `ecs.config` holds that ecs-bootstrap did not write, and that a copy would use.
+/// A hint about lines of `ecs.config` that ecs-bootstrap did not write and that a copy would use: the cluster, and
+/// secrets.
 fn kept_config(leftovers: &Leftovers) -> Option<String> {
     let config = leftovers.ecs_config.as_ref().ok()?.as_deref()?;
     let lines = read(config);
@@ -192,7 +204,8 @@ fn kept_config(leftovers: &Leftovers) -> Option<String> {
     })
 }
 
-/// A container instance outlives the state of its agent. Saved state may be of another instance, so that is said.
+/// A hint with the command that deregisters the container instance: it stays registered after its agent's state is
+/// removed. Saved state can be from another instance, so the hint names the instance.
 fn registration_hints(leftovers: &Leftovers) -> Vec<String> {
     if let Some(registered) = &leftovers.registered {
         let command = deregister(registered);
@@ -207,7 +220,9 @@ fn registration_hints(leftovers: &Leftovers) -> Vec<String> {
     registered
         .map(|registered| {
             let command = deregister(&registered);
-            format!("the saved state is of `{instance}`: where that is this one, it stays registered until `{command}`")
+            format!(
+                "the saved state is from `{instance}`; if that is this instance, it stays registered until `{command}`"
+            )
         })
         .into_iter()
         .collect()
@@ -221,7 +236,7 @@ fn deregister(registered: &Registered) -> String {
     format!("aws ecs deregister-container-instance{region} --cluster {cluster} --container-instance {arn}")
 }
 
-/// `data.2026-11-25T22-31-05Z`: the time, or the next second that nothing is named after.
+/// A free name for the saved state: `data.2026-11-25T22-31-05Z`, with the next free second if the name exists.
 fn free_name(now: SystemTime, taken: &[String]) -> String {
     let name =
         |at: SystemTime| format!("{DATA}.{}", humantime::format_rfc3339_seconds(at).to_string().replace(':', "-"));

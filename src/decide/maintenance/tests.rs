@@ -1,7 +1,7 @@
 use super::*;
 use crate::boundary::disk::{Entry, EntryType};
 use crate::boundary::systemd::SystemdError;
-use crate::cleanup::{Interrupted, Left};
+use crate::cleanup::{Interrupted, NotRemoved};
 use crate::facts::{SavedAgent, SavedState, Written};
 
 const NOW: &str = "2026-11-25T22:31:05Z";
@@ -20,7 +20,7 @@ fn unit(active_state: &str) -> AgentRuns {
     })
 }
 
-/// A host with these files, whose agent has been stopped.
+/// A host with these files and a stopped agent.
 fn host(paths: &[&str]) -> Leftovers {
     let entry = |path: &&str| Entry { path: (*path).to_owned(), entry_type: EntryType::File, bytes: Some(3) };
     Leftovers {
@@ -33,7 +33,7 @@ fn host(paths: &[&str]) -> Leftovers {
         ecs_config: Ok(None),
         written: Written::default(),
         agent: unit("inactive"),
-        answers: false,
+        agent_answers: false,
         port_taken: None,
         registered: None,
         tasks: Known::Yes(Vec::new()),
@@ -49,7 +49,7 @@ fn task() -> Task {
 }
 
 #[test]
-fn commands_for_a_person_name_the_image_and_what_its_ecs_config_keeps() {
+fn hints_name_the_image_and_the_lines_that_stay_in_ecs_config() {
     let mut leftovers = host(&["/var/lib/ecs/data/agent.db"]);
     leftovers.root = Some("/mnt/an image".to_owned());
     leftovers.ecs_config = Ok(Some(b"ECS_CLUSTER=old\nECS_LOGLEVEL=info\nDB_PASS=hunter2\n".to_vec()));
@@ -59,7 +59,7 @@ fn commands_for_a_person_name_the_image_and_what_its_ecs_config_keeps() {
 }
 
 #[test]
-fn every_path_says_why_it_goes() {
+fn every_removed_path_has_its_reason() {
     let paths = [
         "/var/lib/ecs/data/agent.db",
         "/var/lib/ecs/gpu/nvidia-gpu-info.json",
@@ -90,21 +90,20 @@ fn an_agent_is_stopped_unless_it_is_known_not_to_run() {
 }
 
 #[test]
-fn unknown_is_not_stopped_and_force_does_not_make_it_so() {
+fn an_unknown_agent_is_an_obstacle_even_with_force() {
     let error = SystemdError::NoManager { message: "none".to_owned() };
     let leftovers = Leftovers { agent: AgentRuns::Unknown(error), ..host(&["/var/lib/ecs/data/agent.db"]) };
     assert!(matches!(cleanup(leftovers, true).obstacles[..], [StageError::Systemd(_)]));
-    let outside = Leftovers { answers: true, ..host(&["/var/lib/ecs/data/agent.db"]) };
+    let outside = Leftovers { agent_answers: true, ..host(&["/var/lib/ecs/data/agent.db"]) };
     assert!(matches!(reset(outside, now(), true).obstacles[..], [StageError::RunsOutside]));
 }
 
 #[test]
-fn tasks_that_run_or_may_run_are_in_the_way_unless_forced() {
+fn running_or_unknown_tasks_are_an_obstacle_without_force() {
     let with = |tasks| Leftovers { agent: unit("active"), tasks, ..host(&["/var/lib/ecs/data/agent.db"]) };
     let run = || with(Known::Yes(vec![task()]));
-    assert!(
-        matches!(&cleanup(run(), false).obstacles[..], [StageError::TasksRun { tasks }] if tasks == &["`web:3` is RUNNING: arn:t/1"])
-    );
+    assert!(matches!(&cleanup(run(), false).obstacles[..], [StageError::TasksRun { tasks }]
+            if tasks == &["`web:3` is RUNNING: arn:t/1"]));
     assert!(cleanup(run(), true).obstacles.is_empty() && reset(run(), now(), true).obstacles.is_empty());
     let unknown = || with(Known::Unknown("silent".to_owned()));
     assert!(matches!(reset(unknown(), now(), false).obstacles[..], [StageError::TasksUnknown { .. }]));
@@ -112,7 +111,7 @@ fn tasks_that_run_or_may_run_are_in_the_way_unless_forced() {
 }
 
 #[test]
-fn only_a_link_on_its_own_way_keeps_a_reset_from_moving() {
+fn only_a_link_in_the_path_of_the_state_prevents_a_reset() {
     let link = |path: &str| DiskError::Symlink { doing: "list", path: path.to_owned() };
     for (path, blocked) in [("/var/lib/ecs/data", true), ("/var/lib", true), ("/var/log/ecs", false)] {
         let leftovers = || Leftovers { elsewhere: vec![link(path)], ..host(&["/var/lib/ecs/data/agent.db"]) };
@@ -125,7 +124,7 @@ fn only_a_link_on_its_own_way_keeps_a_reset_from_moving() {
 }
 
 #[test]
-fn a_reset_starts_again_what_was_meant_to_run() {
+fn a_reset_restarts_a_running_or_failed_unit() {
     let with = |agent| reset(Leftovers { agent, ..host(&["/var/lib/ecs/data/agent.db"]) }, now(), false);
     let units = |reset: &Reset| (reset.stop.is_some(), reset.start.is_some());
     assert_eq!(units(&with(unit("active"))), (true, true));
@@ -164,14 +163,14 @@ fn an_interrupted_reset_is_finished_and_nothing_is_moved_twice() {
 }
 
 #[test]
-fn state_that_may_not_be_looked_into_is_moved_all_the_same() {
-    let unreadable = vec![Left { path: DATA.to_owned(), why: "denied".to_owned() }];
+fn unreadable_state_is_moved_too() {
+    let unreadable = vec![NotRemoved { path: DATA.to_owned(), why: "denied".to_owned() }];
     let reset = reset(Leftovers { unreadable, ..host(&[]) }, now(), false);
     assert_eq!(reset.set_aside.unwrap().bytes, None);
 }
 
 #[test]
-fn what_stays_registered_is_told_with_the_command_and_whose_it_is() {
+fn a_hint_names_the_registration_and_the_command_to_remove_it() {
     let arn = "arn:aws:ecs:eu-west-1:111122223333:container-instance/prod/abc";
     let registered = Registered {
         cluster: "arn:aws:ecs:eu-west-1:111122223333:cluster/prod".to_owned(),

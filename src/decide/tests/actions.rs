@@ -1,4 +1,4 @@
-//! What happens to the units, by their state.
+//! Tests of the actions on the units, by the state of the units.
 
 use super::*;
 
@@ -11,7 +11,7 @@ fn at(seconds: u64) -> SystemTime {
 }
 
 #[test]
-fn starts_what_does_not_run_and_leaves_the_rest() {
+fn starts_units_that_do_not_run() {
     let table = [
         ("loaded", Some("inactive"), None, Action::Start),
         ("loaded", Some("failed"), None, Action::Start),
@@ -82,14 +82,14 @@ fn units_that_could_not_be_asked_about_are_unknown() {
 }
 
 #[test]
-fn takes_the_agents_unit_by_its_name_on_this_host() {
+fn uses_the_name_of_the_agents_unit_on_this_host() {
     let suse = named().units(|units| units.agent.name = "amazon-ecs.service".to_owned());
     assert_eq!(suse.agent().unit, "amazon-ecs.service");
     assert_eq!(suse.planned().expectation.agent_unit, "amazon-ecs.service");
 }
 
 #[test]
-fn enables_a_disabled_agent_only_when_asked_to() {
+fn enables_a_disabled_agent_only_with_units_enable() {
     let disabled = |case: Case| case.units(|units| units.agent.unit_file_state = Some("disabled".to_owned()));
     assert_eq!(disabled(named()).warnings(), ["unit-not-enabled"]);
     assert_eq!(disabled(named()).planned().enable, Vec::<String>::new());

@@ -1,4 +1,4 @@
-//! Whose a key of `ecs.config` is: what we wrote goes with its reason, what somebody else wrote stays.
+//! Ownership of keys in `ecs.config`: a key that ecs-bootstrap wrote is removed with its source, any other key is kept.
 
 use super::*;
 
@@ -18,7 +18,7 @@ fn settings_beat_foreign_keys_of_both_files() {
 }
 
 #[test]
-fn foreign_keys_stay_where_nothing_of_ours_names_them() {
+fn foreign_keys_stay_if_no_setting_names_them() {
     let plan = Case::new().etc("ECS_LOGLEVEL=error\nECS_CLUSTER=prod\n").var("ECS_DATADIR=/data\n").planned();
     assert!(!plan.ecs_config.changed() && plan.ecs_config.keys.is_empty());
 }
@@ -33,7 +33,7 @@ fn a_second_plan_changes_nothing() {
 }
 
 #[test]
-fn the_key_of_a_removed_tag_goes() {
+fn the_key_of_a_removed_tag_is_removed() {
     let case = Case::new().config("cluster = \"prod\"").tag("ecs-bootstrap:ECS_LOGLEVEL", "debug").carried_out();
     assert_eq!(case.text(), "ECS_CLUSTER=prod\nECS_LOGLEVEL=debug\n");
     let untagged = without_tags(case);
@@ -42,7 +42,7 @@ fn the_key_of_a_removed_tag_goes() {
 }
 
 #[test]
-fn a_cluster_that_only_a_removed_tag_named_is_no_source() {
+fn a_cluster_that_only_a_removed_tag_named_is_not_a_source() {
     let case = Case::new().tag("ecs-bootstrap:cluster", "prod").carried_out();
     let untagged = without_tags(case);
     assert!(matches!(untagged.plan(), Err(Refusal::NoCluster { .. })));
@@ -59,7 +59,7 @@ fn below_a_removed_tag_the_vendor_file_names_the_cluster_again() {
 }
 
 #[test]
-fn a_key_changed_by_hand_is_somebody_elses_again() {
+fn a_key_changed_by_hand_is_foreign_again() {
     let case = Case::new().tag("ecs-bootstrap:cluster", "prod").carried_out().etc("ECS_CLUSTER=dev\n");
     assert_eq!(case.chosen().0, "prod");
     let untagged = without_tags(case);
@@ -68,7 +68,7 @@ fn a_key_changed_by_hand_is_somebody_elses_again() {
 }
 
 #[test]
-fn an_image_of_this_disk_brings_no_cluster_to_another_instance() {
+fn another_instance_does_not_inherit_the_cluster_from_an_image() {
     let image = without_tags(Case::new().tag("ecs-bootstrap:cluster", "prod").carried_out());
     let elsewhere = image.facts(|facts| {
         if let Known::Yes(instance) = &mut facts.instance {
@@ -82,14 +82,14 @@ fn an_image_of_this_disk_brings_no_cluster_to_another_instance() {
 }
 
 #[test]
-fn a_foreign_line_that_says_the_same_is_never_claimed() {
+fn a_foreign_line_with_the_same_value_stays_foreign() {
     let case = Case::new().etc("ECS_CLUSTER=prod\n").tag("ecs-bootstrap:cluster", "prod").carried_out();
     assert!(case.facts.host.written.keys.is_empty());
     assert_eq!(without_tags(case).chosen(), ("prod".to_owned(), Rank::EcsConfig));
 }
 
 #[test]
-fn what_is_remembered_holds_no_value() {
+fn the_record_contains_no_value() {
     let case =
         Case::new().config("cluster = \"prod\"\n[agent]\nECS_ENGINE_AUTH_DATA = '{\"r\":{\"password\":\"hunter2\"}}'");
     let written = case.planned().ecs_config.written;
@@ -98,7 +98,7 @@ fn what_is_remembered_holds_no_value() {
 }
 
 #[test]
-fn a_record_of_another_version_claims_nothing() {
+fn a_record_of_another_version_is_ignored() {
     let case = Case::new().tag("ecs-bootstrap:cluster", "prod").carried_out();
     let case = without_tags(case.facts(|facts| facts.host.written.version = 2));
     assert_eq!(case.chosen(), ("prod".to_owned(), Rank::EcsConfig));

@@ -1,4 +1,4 @@
-//! Every rule of decide, by data: what is said and what is true go in, the plan or the refusal is compared.
+//! Tests of every rule of decide. In: settings and facts. Compared: the plan or the refusal.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
@@ -15,10 +15,10 @@ use crate::settings::merge::merge;
 const HERE: &str = "i-0123456789abcdef0";
 const ARN: &str = "arn:aws:ecs:eu-west-1:111122223333:cluster/prod";
 
-/// An instance that nothing is said of, with docker and the agent installed and cloud-init done.
+/// An instance without settings, with docker and the agent installed, on which cloud-init has ended.
 struct Case {
     facts: Facts,
-    said: Vec<Fragment>,
+    fragments: Vec<Fragment>,
 }
 
 impl Case {
@@ -55,16 +55,16 @@ impl Case {
             clusters: None,
             host,
         };
-        Case { facts, said: Vec::new() }
+        Case { facts, fragments: Vec::new() }
     }
 
-    fn said(mut self, rank: Rank, toml: &str) -> Case {
-        self.said.push(Fragment::from_toml(toml, rank, "a file").unwrap());
+    fn setting(mut self, rank: Rank, toml: &str) -> Case {
+        self.fragments.push(Fragment::from_toml(toml, rank, "a file").unwrap());
         self
     }
 
     fn config(self, toml: &str) -> Case {
-        self.said(Rank::Config, toml)
+        self.setting(Rank::Config, toml)
     }
 
     fn tag(mut self, key: &str, value: &str) -> Case {
@@ -110,16 +110,17 @@ impl Case {
         self
     }
 
-    /// As gather merges them.
+    /// The settings, merged as in gather.
     fn settings(&self) -> Settings {
-        let mut said = self.said.clone();
+        let mut fragments = self.fragments.clone();
         let foreign = ownership::foreign(&self.facts.host);
-        said.push(Fragment::from_ecs_config(foreign.iter().map(|f| (f.path, f.key.as_str(), f.value.as_str()))));
+        fragments.push(Fragment::from_ecs_config(foreign.iter().map(|f| (f.path, f.key.as_str(), f.value.as_str()))));
         if let Known::Yes(tags) = &self.facts.tags {
             let all = TagsSettings::All;
-            said.push(Fragment::from_tags(&tags.tags, "ecs-bootstrap:", all, Rank::InstanceTag, tags.place).unwrap());
+            fragments
+                .push(Fragment::from_tags(&tags.tags, "ecs-bootstrap:", all, Rank::InstanceTag, tags.place).unwrap());
         }
-        merge(&said)
+        merge(&fragments)
     }
 
     fn plan(&self) -> Result<Plan, Refusal> {
@@ -130,7 +131,7 @@ impl Case {
         self.plan().unwrap()
     }
 
-    /// The same instance after this plan was carried out.
+    /// This instance after apply has carried out the plan.
     fn carried_out(mut self) -> Case {
         let config = self.planned().ecs_config;
         self.facts.host.etc_config.bytes = Some(config.new);
@@ -174,14 +175,14 @@ fn the_highest_rank_names_the_cluster() {
         let name = format!("{rank:?}");
         case = match rank {
             Rank::InstanceTag => case.tag("ecs-bootstrap:cluster", &name),
-            _ => case.said(rank, &format!("cluster = \"{name}\"\n")),
+            _ => case.setting(rank, &format!("cluster = \"{name}\"\n")),
         };
         assert_eq!(case.chosen(), (name, rank));
     }
 }
 
 #[test]
-fn joins_default_when_somebody_says_so() {
+fn joins_default_if_a_source_names_it() {
     assert_eq!(Case::new().config("cluster = \"default\"").chosen().0, "default");
     assert_eq!(Case::new().etc("ECS_CLUSTER=default\n").chosen().0, "default");
 }
@@ -198,17 +199,17 @@ fn chooses_the_one_active_cluster_with_all_the_wanted_tags() {
 }
 
 #[test]
-fn says_what_each_cluster_lacks_when_none_fits() {
+fn says_why_each_cluster_does_not_match() {
     let case = Case::new()
         .config("cluster-tags = { env = \"prod\", team = \"core\" }")
         .cluster("a", "ACTIVE", &[("env", "prod"), ("team", "web")])
         .cluster("b", "INACTIVE", &[("env", "prod"), ("team", "core")]);
     let Err(Refusal::NoClusterMatches { candidates, .. }) = case.plan() else { panic!("a cluster was chosen") };
-    assert_eq!(candidates, ["`a` lacks team=core", "`b` lacks it is INACTIVE"]);
+    assert_eq!(candidates, ["`a`: no tag team=core", "`b`: status INACTIVE"]);
 }
 
 #[test]
-fn names_the_clusters_when_several_fit() {
+fn names_the_clusters_if_several_match() {
     let case = Case::new().config("cluster-tags = \"env=prod\"").cluster("a", "ACTIVE", &[("env", "prod")]).cluster(
         "b",
         "ACTIVE",
@@ -219,7 +220,7 @@ fn names_the_clusters_when_several_fit() {
 }
 
 #[test]
-fn warns_of_wanted_tags_that_a_lower_name_makes_idle() {
+fn warns_if_a_lower_source_overrides_the_wanted_tags() {
     let case = Case::new().etc("ECS_CLUSTER=prod\n").config("cluster-tags = \"env=dev\"");
     assert_eq!((case.chosen().0.as_str(), case.warnings()), ("prod", vec!["cluster-tags-ignored"]));
     let silent = Case::new().config("cluster = \"prod\"\ncluster-tags = \"env=dev\"");
@@ -227,7 +228,7 @@ fn warns_of_wanted_tags_that_a_lower_name_makes_idle() {
 }
 
 #[test]
-fn is_undecided_while_user_data_may_still_speak() {
+fn is_undecided_while_user_data_can_still_name_a_cluster() {
     let running = Case::new().units(|units| units.cloud_final.active_state = Some("activating".to_owned()));
     let queued = Case::new().units(|units| {
         units.cloud_final.active_state = Some("inactive".to_owned());
@@ -279,7 +280,7 @@ fn keeps_the_form_that_the_agent_saved() {
 }
 
 #[test]
-fn saved_state_of_another_instance_or_cluster_says_nothing() {
+fn saved_state_of_another_instance_or_cluster_is_ignored() {
     assert_eq!(Case::new().config("cluster = \"prod\"").saved(ARN, "i-another").chosen().0, "prod");
     assert_eq!(Case::new().config("cluster = \"dev\"").saved(ARN, HERE).chosen().0, "dev");
     let nameless = Case::new().config("cluster = \"prod\"").saved(ARN, HERE);
@@ -288,13 +289,13 @@ fn saved_state_of_another_instance_or_cluster_says_nothing() {
 }
 
 #[test]
-fn leaves_a_cluster_that_the_files_name_where_it_stands() {
+fn keeps_the_line_of_a_cluster_that_the_files_name() {
     for (etc, var) in [("# mine\nECS_CLUSTER=prod\n", ""), ("", "ECS_CLUSTER=prod\n")] {
         let plan = Case::new().etc(etc).var(var).planned();
         assert!(!plan.ecs_config.changed() && plan.ecs_config.written.keys.is_empty());
     }
     assert_eq!(Case::new().etc("ECS_CLUSTER=old\n# x\nECS_CLUSTER=prod\n").text(), "# x\nECS_CLUSTER=prod\n");
-    // The agent reads the later file, where the name is empty.
+    // The agent reads the empty name in the later file.
     assert_eq!(Case::new().var("ECS_CLUSTER=prod\n").etc("ECS_CLUSTER=\n").text(), "ECS_CLUSTER=prod\n");
 }
 
@@ -324,7 +325,7 @@ fn derives_what_the_facts_suggest_and_says_why() {
         assert!(switched("on").text().contains(&line), "{key} switched on");
         assert!(!switched("off").facts(change).text().contains(key), "{key} switched off");
         let by_hand = format!("{key}=false\n");
-        assert!(named().facts(change).etc(&by_hand).text().contains(&by_hand), "a hand-written {key} stands");
+        assert!(named().facts(change).etc(&by_hand).text().contains(&by_hand), "a hand-written {key} is kept");
         assert!(switched("on").etc(&by_hand).text().contains(&line), "a setting beats a hand-written {key}");
     }
 }
@@ -369,7 +370,7 @@ fn tags_become_attributes_beside_those_set_by_hand() {
 }
 
 #[test]
-fn attributes_set_by_hand_outlive_the_tags_beside_them() {
+fn attributes_set_by_hand_are_kept_after_the_tags_are_removed() {
     let first = with_attributes().tag("stack", "web").etc("ECS_INSTANCE_ATTRIBUTES={\"disk\":\"ssd\"}\n").carried_out();
     assert_eq!(attributes(&first).as_deref(), Some(r#"{"disk":"ssd","stack":"web"}"#));
     assert!(!first.planned().ecs_config.changed());
@@ -392,7 +393,7 @@ fn a_tag_that_cannot_be_an_attribute_is_a_warning() {
 }
 
 #[test]
-fn attributes_that_tags_cannot_join_are_left_as_they_are() {
+fn attributes_that_cannot_be_merged_are_unchanged() {
     let ten: Vec<_> = (0..10).map(|number| format!("\"a{number}\":\"x\"")).collect();
     for by_hand in ["{'disk':'ssd'}".to_owned(), format!("{{{}}}", ten.join(",")), r#"{"path":"a\\b"}"#.to_owned()] {
         let case = with_attributes().tag("stack", "web").etc(&format!("ECS_INSTANCE_ATTRIBUTES={by_hand}\n"));
@@ -402,12 +403,12 @@ fn attributes_that_tags_cannot_join_are_left_as_they_are() {
 }
 
 #[test]
-fn mistakes_in_lines_of_others_are_warnings_and_keys_of_the_plan_are_not() {
+fn mistakes_are_warnings_only_in_lines_that_the_plan_does_not_change() {
     let file = "ECS_CLUSTER=\"old\"\nECS_CONTAINER_STOP_TIMEOUT=120\nECS_LOGLEVEL=DEBUG\nDD_SITE=eu\n";
     let plan = Case::new().config("cluster = \"prod\"\n[agent]\nECS_LOGLEVEL = \"info\"").etc(file).plan().unwrap();
-    let told: Vec<_> =
+    let shown: Vec<_> =
         plan.warnings.iter().map(|warning| (warning.id, warning.source.clone().unwrap().place)).collect();
-    assert_eq!(told, [("config-value-ignored", "/etc/ecs/ecs.config:2:28".to_owned())]);
+    assert_eq!(shown, [("config-value-ignored", "/etc/ecs/ecs.config:2:28".to_owned())]);
     assert!(plan.warnings[0].text.ends_with("did you mean `120s`?"), "{}", plan.warnings[0].text);
 }
 

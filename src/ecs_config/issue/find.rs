@@ -1,44 +1,45 @@
-//! Where the mistakes are: each line as ecs-init reads it, against what was meant.
+//! Finds the mistakes: compares each line as ecs-init reads it with what its author probably meant.
 
 use std::collections::BTreeMap;
 
 use super::{ConfigIssue, Context, IssueKind, Level};
-use crate::agent_variables::{Consequence, Variable, check, find, near_miss, second_setting};
+use crate::agent_variables::{Consequence, Variable, check, find, second_setting, suggest};
 
-/// The variable that says where an instance belongs.
+/// The variable that names the cluster of an instance.
 pub const CLUSTER: &str = "ECS_CLUSTER";
-/// Stands in a line for text that is only known when the line is written, such as the value of a shell variable.
+/// Replaces text in a line that is not known before the line is written, such as the value of a shell variable.
 pub const OPAQUE: char = '\u{e000}';
 const BOM: char = '\u{feff}';
-/// So many issues are kept of one file; after them only errors are, and no more than twice as many.
+/// The most issues of one file. After them only errors are kept, up to twice this number of issues.
 const MOST: usize = 200;
-/// Later lines are not looked at: no `ecs.config` is nearly as long.
+/// Later lines are skipped. No `ecs.config` is this long.
 const MOST_LINES: usize = 4000;
 
-/// One line of an `ecs.config`, and where its characters are in the file that was given.
+/// One line of an `ecs.config`, and the place of its characters in the file that is checked.
 #[derive(Clone, Debug, Default)]
 pub struct SourceLine {
-    /// The line of that file, the first being 1.
+    /// The line of the checked file, from 1.
     pub line: usize,
-    /// The text as ecs-init will see it, with [`OPAQUE`] for what is not known.
+    /// The text as ecs-init reads it, with [`OPAQUE`] for unknown parts.
     pub text: String,
-    /// The column of each character; empty where it is the character's own position.
+    /// The column of each character. Empty if it is the position in `text`.
     pub columns: Vec<usize>,
-    /// Whether nothing fills in a placeholder in this line, even in a template.
+    /// Whether no template engine replaces placeholders in this line.
     pub is_final: bool,
 }
 
 impl SourceLine {
     fn column(&self, offset: usize) -> usize {
         let index = self.text.get(..offset).map_or(0, |before| before.chars().count());
-        match self.columns.is_empty() {
-            true => index + 1,
-            false => self.columns.get(index).or(self.columns.last()).copied().unwrap_or(1),
+        if self.columns.is_empty() {
+            index + 1
+        } else {
+            self.columns.get(index).or(self.columns.last()).copied().unwrap_or(1)
         }
     }
 }
 
-/// One assignment, and where its parts are.
+/// One assignment, and the byte positions of its parts.
 struct Assigned<'l> {
     source: &'l SourceLine,
     key: &'l str,
@@ -52,13 +53,13 @@ pub fn issues(bytes: &[u8], context: &Context<'_>) -> Vec<ConfigIssue> {
     if let Some(text) = utf_16(bytes) {
         let lines = lines_of(text.as_bytes());
         let named = effective(&lines).get(CLUSTER).map(|line| (line.source.line, cluster(line.value)));
-        let kind = IssueKind::Unreadable("the whole file is UTF-16, of which ecs-init reads nothing");
+        let kind = IssueKind::Unreadable("the file is UTF-16, which ecs-init cannot read");
         let (line, cluster) = named.unwrap_or((1, None));
-        let level = level_of_lost(context.is_cluster_named || cluster.is_none());
+        let level = level_of_ignored(context.is_cluster_named || cluster.is_none());
         return vec![ConfigIssue { line, column: 1, key: CLUSTER.to_owned(), kind, level, cluster }];
     }
     if let Some(json) = json_file(bytes) {
-        let level = level_of_lost(context.is_cluster_named);
+        let level = level_of_ignored(context.is_cluster_named);
         let cluster = json.get("Cluster").and_then(|name| name.as_str()).and_then(cluster);
         return vec![ConfigIssue { line: 1, column: 1, key: String::new(), kind: IssueKind::JsonFile, level, cluster }];
     }
@@ -70,8 +71,8 @@ pub fn issues(bytes: &[u8], context: &Context<'_>) -> Vec<ConfigIssue> {
     found
 }
 
-/// The type of a registry login without its data, or the other way round: the agent uses neither. Nothing is said where
-/// some line is not known.
+/// A registry login with a type but no data, or with data but no type: the agent uses neither. `None` if a line with
+/// unknown text could hold the missing half.
 pub fn half_login<'l>(lines: impl Iterator<Item = &'l SourceLine>) -> Option<ConfigIssue> {
     const HALVES: [&str; 2] = ["ECS_ENGINE_AUTH_TYPE", "ECS_ENGINE_AUTH_DATA"];
     let mut found: [Option<Assigned<'_>>; 2] = [None, None];
@@ -135,7 +136,7 @@ pub fn first_crlf(bytes: &[u8]) -> Option<usize> {
     bytes.split(|byte| *byte == b'\n').position(|line| line.ends_with(b"\r")).map(|index| index + 1)
 }
 
-/// The value without quotes around it, where there are some.
+/// The value without the quotes around it. `None` if there are none.
 pub fn unquoted(value: &str) -> Option<&str> {
     const QUOTES: [(char, char); 5] =
         [('"', '"'), ('\'', '\''), ('`', '`'), ('\u{201c}', '\u{201d}'), ('\u{2018}', '\u{2019}')];
@@ -143,7 +144,8 @@ pub fn unquoted(value: &str) -> Option<&str> {
     QUOTES.iter().find_map(|(open, close)| value.strip_prefix(*open)?.strip_suffix(*close))
 }
 
-/// The name of a cluster as it was meant: without quotes, and nothing where it cannot be one.
+/// The cluster that was meant: the value without quotes, comment and second setting. `None` if that is not a valid
+/// name.
 pub fn cluster(value: &str) -> Option<String> {
     let bare = unquoted(value).unwrap_or(value).trim();
     let bare = bare.split_once(" #").map_or(bare, |(before, _)| before.trim_end());
@@ -151,7 +153,7 @@ pub fn cluster(value: &str) -> Option<String> {
     (!bare.is_empty() && check(CLUSTER, bare).is_ok()).then(|| bare.to_owned())
 }
 
-/// Why an instance of this region and account cannot join a cluster with this ARN.
+/// Why an instance of this region and account cannot join the cluster with this ARN. `None` if it can.
 pub fn other_place(value: &str, region: Option<&str>, account: Option<&str>) -> Option<String> {
     let value = value.trim();
     let mut parts = value.split(':').skip(3);
@@ -160,10 +162,12 @@ pub fn other_place(value: &str, region: Option<&str>, account: Option<&str>) -> 
         return None;
     }
     if let Some(region) = region.filter(|region| *region != its_region) {
-        return Some(format!("the cluster's ARN is of region `{its_region}`, and the agent registers in `{region}`"));
+        return Some(format!(
+            "the ARN of the cluster has the region `{its_region}`, but the agent registers in `{region}`"
+        ));
     }
     let account = account.filter(|account| *account != its_account)?;
-    Some(format!("the cluster's ARN is of account `{its_account}`, and the instance is of `{account}`"))
+    Some(format!("the ARN of the cluster has the account `{its_account}`, but the instance belongs to `{account}`"))
 }
 
 fn lines_of(bytes: &[u8]) -> Vec<SourceLine> {
@@ -191,20 +195,21 @@ fn is_comment(text: &str) -> bool {
     text.starts_with(['#', ';']) || text.starts_with("//")
 }
 
-fn level_of_lost(is_cluster_named: bool) -> Level {
+/// The level of a line that the agent ignores.
+fn level_of_ignored(is_cluster_named: bool) -> Level {
     if is_cluster_named { Level::Warning } else { Level::Error }
 }
 
 fn of_key(assigned: &Assigned<'_>, context: &Context<'_>) -> Option<ConfigIssue> {
     let (key, kind) = meant(assigned.key, context)?;
     let is_cluster = key == CLUSTER;
-    let level = level_of_lost(!is_cluster || context.is_cluster_named);
+    let level = level_of_ignored(!is_cluster || context.is_cluster_named);
     let cluster = cluster(assigned.value).filter(|_| is_cluster);
     let (line, column) = (assigned.source.line, assigned.source.column(assigned.key_at));
     Some(ConfigIssue { line, column, key, kind, level, cluster })
 }
 
-/// The variable that an unknown key was meant to be. A key that is commented out was not meant to be one.
+/// The variable that an unknown key was meant to be. `None` for a key that is commented out.
 fn meant(key: &str, context: &Context<'_>) -> Option<(String, IssueKind)> {
     let name = key.trim_matches([' ', '\t']);
     if find(key).is_some() || is_comment(name) {
@@ -224,25 +229,26 @@ fn meant(key: &str, context: &Context<'_>) -> Option<(String, IssueKind)> {
     }
     let bare: String = name.chars().filter(|c| is_plain(*c)).collect();
     if let Some(key) = known(&bare) {
-        let why = match name.starts_with(BOM) {
-            true => "a byte order mark sticks to the key",
-            false => "the key has characters that no variable has",
+        let why = if name.starts_with(BOM) {
+            "a byte order mark is part of the key"
+        } else {
+            "the key contains characters that no variable has"
         };
         return Some((key, IssueKind::Unreadable(why)));
     }
     if name.contains([' ', '\t']) || name.is_empty() {
-        // The `=` may stand inside of the placeholder.
+        // The placeholder may contain the `=`.
         let is_open = has_placeholder(name, true) || ["${", "{{", "<%"].iter().any(|open| name.contains(open));
         return (!(context.is_template && is_open)).then(|| (String::new(), IssueKind::NotAssignment));
     }
     let is_written = name.len() <= 128 && name.chars().all(|c| is_plain(c) || c == '-' || c == '.');
-    let near = near_miss(name).filter(|_| is_written)?;
-    // Beside the right key, it is a variable for something else.
+    let near = suggest(name).filter(|_| is_written)?;
+    // If the file also sets `ECS_CLUSTER`, a similar key is probably for another program.
     let is_other = near == CLUSTER && context.is_cluster_named && !name.to_ascii_uppercase().starts_with("ECS");
     (!is_other).then(|| (near.to_owned(), IssueKind::Misspelt { written: name.to_owned() }))
 }
 
-/// `KEY: value`, as YAML has it.
+/// The variable of a line such as `KEY: value`, which is YAML.
 fn yaml_key(line: &str) -> Option<&'static str> {
     let (key, _) = line.split_once(':')?;
     find(key.trim()).map(|variable| variable.name)
@@ -287,7 +293,7 @@ fn value_kind(variable: &Variable, value: &str, is_in_force: bool, context: &Con
     }
     let is_open = has_placeholder(trimmed, !variable.takes_dollars());
     match (is_open, context.is_template) {
-        // What `{{ names | to_json }}` becomes is not known.
+        // The result of `{{ names | to_json }}` is not known.
         (true, true) if !trimmed.contains("${") => return None,
         (true, true) => {
             return variable.variable_type.is_json().then(|| opaque_json(variable.name, &filled_in(trimmed))).flatten();
@@ -312,10 +318,10 @@ fn value_kind(variable: &Variable, value: &str, is_in_force: bool, context: &Con
     }
 }
 
-/// JSON with a part that is not known: a mistake only where no text in its place would make it right.
+/// Checks JSON with unknown parts. It is a mistake only if no text in their place makes the JSON valid.
 fn opaque_json(name: &str, value: &str) -> Option<IssueKind> {
     const PARTS: [&str; 8] = ["x", "1", "", "\"x\"", "\"x\":\"y\"", ",\"x\":\"y\"", "json-file", "\"json-file\""];
-    // Inside of quotes it is text.
+    // An unknown part inside quotes is text.
     let (mut in_quotes, mut escaped) = (false, false);
     let known = |c: char| {
         let is_text = in_quotes && c == OPAQUE;
@@ -354,7 +360,7 @@ fn filled_in(text: &str) -> String {
     result
 }
 
-/// Whether the text holds what a template engine or a shell would have replaced.
+/// Whether the text contains a placeholder that a template engine or a shell should have replaced.
 fn has_placeholder(text: &str, with_dollars: bool) -> bool {
     const PAIRS: [(&str, &str); 7] =
         [("${", "}"), ("{{", "}}"), ("<%", "%>"), ("%{", "}"), ("#{", "}"), ("@@", "@@"), ("[[", "]]")];
@@ -371,7 +377,7 @@ fn has_placeholder(text: &str, with_dollars: bool) -> bool {
     let is_marked = || text.starts_with("__") && text.ends_with("__") && text.len() > 4;
     let is_name = |rest: &str| rest.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_');
     let has_name = || text.match_indices('$').any(|(at, _)| is_name(&text[at + 1..]));
-    // JSON ends in `}}` where objects nest, and never begins in `{{`.
+    // Nested JSON objects end in `}}`, but JSON never begins with `{{`.
     PAIRS.iter().any(is_pair)
         || is_angled()
         || is_braced()
@@ -381,20 +387,22 @@ fn has_placeholder(text: &str, with_dollars: bool) -> bool {
         || text.contains("$(")
 }
 
-/// What a later line of the same key takes back.
+/// The issue if a later line sets the same key.
 fn overridden(assigned: &Assigned<'_>, last: &BTreeMap<&str, Assigned<'_>>) -> Option<ConfigIssue> {
     let by = last.get(assigned.key).filter(|last| last.source.line != assigned.source.line)?;
     let variable = find(assigned.key)?;
-    let kind = match by.value.trim() == assigned.value.trim() {
-        true => IssueKind::Repeated { by: by.source.line },
-        false => IssueKind::Overridden { by: by.source.line },
+    let kind = if by.value.trim() == assigned.value.trim() {
+        IssueKind::Repeated { by: by.source.line }
+    } else {
+        IssueKind::Overridden { by: by.source.line }
     };
     let cluster = cluster(assigned.value).filter(|_| variable.name == CLUSTER);
     let (line, column) = (assigned.source.line, assigned.source.column(assigned.key_at));
     Some(ConfigIssue { line, column, key: variable.name.to_owned(), kind, level: Level::Warning, cluster })
 }
 
-/// A line without a `=`, which ecs-init drops: `ECS_CLUSTER: prod`, `ECS_CLUSTER prod`, or a line of a script.
+/// The issue of a line without a `=`, which ecs-init ignores: `ECS_CLUSTER: prod`, `ECS_CLUSTER prod`, or a line of a
+/// script.
 fn unassigned(source: &SourceLine, context: &Context<'_>) -> Option<ConfigIssue> {
     let text = source.text.trim();
     let line = text.trim_start_matches(BOM);
@@ -412,18 +420,19 @@ fn unassigned(source: &SourceLine, context: &Context<'_>) -> Option<ConfigIssue>
         return (!is_template).then(|| issue("", IssueKind::NotAssignment, Level::Warning, None)).flatten();
     };
     let cluster = cluster(bare[name.len()..].trim_start_matches([':', ' ', '\t'])).filter(|_| name == CLUSTER);
-    let level = level_of_lost(name != CLUSTER || context.is_cluster_named);
+    let level = level_of_ignored(name != CLUSTER || context.is_cluster_named);
     issue(variable.name, IssueKind::Unreadable("the line has no `=`"), level, cluster)
 }
 
-/// The object, where the file is one and no list of assignments.
+/// The JSON object, if the file is one.
 fn json_file(bytes: &[u8]) -> Option<serde_json::Value> {
     let text = std::str::from_utf8(bytes).ok()?.trim_start_matches(BOM).trim();
     let json = || serde_json::from_str::<serde_json::Value>(text).ok().filter(serde_json::Value::is_object);
     text.starts_with('{').then(json).flatten()
 }
 
-/// What some editors and shells of Windows write; by its mark, or by the NUL after each letter.
+/// The text, if the file is UTF-16, which some editors and shells of Windows write. It is recognised by its byte order
+/// mark, or by a NUL after each letter.
 fn utf_16(bytes: &[u8]) -> Option<String> {
     let (big, body) = match bytes {
         [0xff, 0xfe, body @ ..] => (false, body),

@@ -1,8 +1,8 @@
-//! Finds the lines of an `ecs.config` that the agent reads differently from what was meant, or not at all.
+//! Finds the lines of an `ecs.config` that the agent ignores or reads differently from what the author meant.
 //!
-//! In: the bytes of one file, or lines that another file writes to it, and what is known of the instance. Out: one
-//! [`ConfigIssue`] a mistake, with its place. `check`, `plan` and `doctor` use the same list. Of values only the name of a
-//! cluster and what [`WrongValue`] may repeat are kept, because some are secret.
+//! In: the bytes of one file, or lines that another file writes to it, and what is known about the instance. Out: one
+//! [`ConfigIssue`] for each mistake, with its place. `check`, `plan` and `doctor` use the same list. An issue holds no
+//! values except the name of a cluster and what [`WrongValue`] may repeat, because values can be secret.
 
 mod find;
 
@@ -12,12 +12,12 @@ pub use find::{
 
 use crate::agent_variables::{Consequence, WrongValue};
 
-/// What is known about the instance that will read the file.
+/// What is known about the file and about the instance that reads it.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Context<'a> {
-    /// Its region.
+    /// The region of the instance.
     pub region: Option<&'a str>,
-    /// Its account.
+    /// The AWS account of the instance.
     pub account: Option<&'a str>,
     /// Whether placeholders such as `${cluster}` are filled in before an agent reads the file.
     pub is_template: bool,
@@ -25,7 +25,7 @@ pub struct Context<'a> {
     pub is_cluster_named: bool,
 }
 
-/// How bad an issue is, by what the agent does.
+/// The severity of an issue, by what the agent does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Level {
     /// The agent ignores or changes a value, and runs.
@@ -35,7 +35,7 @@ pub enum Level {
 }
 
 impl Level {
-    /// The level as one word.
+    /// `warning` or `error`.
     pub fn word(self) -> &'static str {
         match self {
             Level::Warning => "warning",
@@ -47,48 +47,48 @@ impl Level {
 /// One line with a mistake.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConfigIssue {
-    /// The line, the first being 1.
+    /// The line, from 1.
     pub line: usize,
-    /// The column in characters, the first being 1.
+    /// The column in characters, from 1.
     pub column: usize,
-    /// The variable that was meant; empty where the line is not an assignment.
+    /// The variable that was meant. Empty if the line is not an assignment.
     pub key: String,
     /// What is wrong.
     pub kind: IssueKind,
-    /// How bad it is.
+    /// The severity.
     pub level: Level,
-    /// The cluster that the line would name without the mistake.
+    /// The cluster that the line names without the mistake.
     pub cluster: Option<String>,
 }
 
 /// What is wrong with a line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum IssueKind {
-    /// The value is in quotes, which ecs-init passes on.
+    /// The value is in quotes, and ecs-init does not remove them.
     Quoted,
     /// There are blanks before the `=`, and they belong to the key.
     Blanks,
     /// The line begins with `export`, which belongs to the key.
     Export,
-    /// The key is nearly that of a variable.
+    /// The key is similar to the name of a variable.
     Misspelt {
-        /// The key in the file: letters, digits, `_`, `-` and `.` only.
+        /// The key in the file. It has only letters, digits, `_`, `-` and `.`.
         written: String,
     },
-    /// The key has other characters in it, or there is no `=`.
+    /// The key contains other characters, or there is no `=`; the reason.
     Unreadable(&'static str),
     /// The line is not an assignment and not a comment.
     NotAssignment,
-    /// The file is JSON, which belongs in `ecs.config.json`.
+    /// The file is JSON, but only `ecs.config.json` may be.
     JsonFile,
     /// A later line gives the same key another value.
     Overridden {
-        /// That line.
+        /// The number of that line.
         by: usize,
     },
     /// A later line gives the same key the same value.
     Repeated {
-        /// That line.
+        /// The number of that line.
         by: usize,
     },
     /// The agent does not take the value.
@@ -97,15 +97,15 @@ pub enum IssueKind {
     TwoSettings,
     /// A comment follows the value on the same line.
     TrailingComment,
-    /// The value holds a placeholder that nothing has filled in.
+    /// The value contains a placeholder that was not replaced.
     Placeholder,
     /// The cluster is the text of an unset value, such as `None` or `null`.
     UnsetText(String),
     /// The cluster is empty, so the agent joins `default`.
     NoCluster,
-    /// The cluster's ARN is of another region or account.
+    /// The ARN of the cluster has another region or account; the reason.
     OtherPlace(String),
-    /// The login of a registry lacks this variable.
+    /// The login of a registry needs this variable too.
     HalfLogin(&'static str),
 }
 
@@ -140,21 +140,22 @@ impl ConfigIssue {
     pub fn message(&self) -> String {
         let key = &self.key;
         match &self.kind {
-            IssueKind::Quoted => format!("the value of `{key}` is in quotes, which the agent reads as part of it"),
+            IssueKind::Quoted => {
+                format!("the value of `{key}` is in quotes, which the agent reads as part of the value")
+            }
             IssueKind::Blanks => format!("there are blanks before the `=` of `{key}`, so the agent does not see it"),
             IssueKind::Export => {
                 format!("`export` before `{key}` becomes part of the key, so the agent does not see it")
             }
-            IssueKind::Misspelt { written } => format!("the agent has no variable `{written}`"),
+            IssueKind::Misspelt { written } => format!("the agent does not know the variable `{written}`"),
             IssueKind::Unreadable(why) if key.is_empty() => (*why).to_owned(),
             IssueKind::Unreadable(why) => format!("the agent does not see `{key}` here: {why}"),
             IssueKind::NotAssignment => "this line is not an assignment, so the agent ignores it".to_owned(),
             IssueKind::JsonFile => {
-                "this is JSON, of which the agent reads nothing here; it belongs in `/etc/ecs/ecs.config.json`"
-                    .to_owned()
+                "this is JSON, and the agent does not read JSON here; move it to `/etc/ecs/ecs.config.json`".to_owned()
             }
             IssueKind::Overridden { by } => {
-                format!("`{key}` has another value on line {by}, which is the one in force")
+                format!("`{key}` has another value on line {by}, and the agent uses that value")
             }
             IssueKind::Repeated { by } => format!("`{key}` is set again to the same value on line {by}"),
             IssueKind::Value(wrong) => {
@@ -166,22 +167,24 @@ impl ConfigIssue {
                 format!("{wrong}; {then}")
             }
             IssueKind::TwoSettings => {
-                format!("two settings are on one line: what follows the value of `{key}` becomes part of it")
+                format!("two settings are on one line: the agent reads all of it as the value of `{key}`")
             }
             IssueKind::TrailingComment => {
                 format!("a comment cannot follow the value of `{key}`: the agent reads it as part of the value")
             }
-            IssueKind::Placeholder => format!("the value of `{key}` holds a placeholder that nothing has filled in"),
-            IssueKind::UnsetText(word) => format!("`{key}` is `{word}`, the text of an unset value, and not a cluster"),
-            IssueKind::NoCluster => format!("`{key}` is empty, so the agent joins `default`"),
+            IssueKind::Placeholder => format!("the value of `{key}` contains a placeholder that was not replaced"),
+            IssueKind::UnsetText(word) => {
+                format!("`{key}` is `{word}`, which is the text of an unset value and not the name of a cluster")
+            }
+            IssueKind::NoCluster => format!("`{key}` is empty, so the agent joins the cluster `default`"),
             IssueKind::OtherPlace(why) => why.clone(),
             IssueKind::HalfLogin(missing) => {
-                format!("`{key}` without `{missing}`: the agent pulls images without a login")
+                format!("`{key}` is set without `{missing}`, so the agent pulls images without a login")
             }
         }
     }
 
-    /// What was probably meant: the key, the value or the name.
+    /// The key, the value or the cluster that was probably meant.
     pub fn suggestion(&self) -> Option<&str> {
         match &self.kind {
             IssueKind::Misspelt { .. } => Some(&self.key),
@@ -191,7 +194,7 @@ impl ConfigIssue {
         }
     }
 
-    /// The message, with the suggestion where there is one.
+    /// The message, and the suggestion if there is one.
     pub fn advice(&self) -> String {
         match self.suggestion() {
             Some(meant) => format!("{}; did you mean `{meant}`?", self.message()),

@@ -1,4 +1,4 @@
-//! The issues of lines, kind by kind, and what is none.
+//! The issues of lines of each kind, and lines without an issue.
 
 use super::*;
 use crate::agent_variables::check;
@@ -16,7 +16,7 @@ fn one(text: &str) -> (IssueKind, Option<String>) {
 }
 
 #[test]
-fn names_what_is_odd_and_the_cluster_that_was_meant() {
+fn an_issue_has_its_kind_and_the_cluster_that_was_meant() {
     let prod = || Some("prod".to_owned());
     let wrong = |key: &str, value: &str| IssueKind::Value(check(key, value).unwrap_err());
     let misspelt = |written: &str| IssueKind::Misspelt { written: written.to_owned() };
@@ -33,9 +33,9 @@ fn names_what_is_odd_and_the_cluster_that_was_meant() {
         ("ECS-CLUSTER=prod", misspelt("ECS-CLUSTER")),
         ("CLUSTER=prod", misspelt("CLUSTER")),
         ("ECS_CLUSTER_NAME=prod", misspelt("ECS_CLUSTER_NAME")),
-        ("\u{feff}ECS_CLUSTER=prod", IssueKind::Unreadable("a byte order mark sticks to the key")),
-        ("\u{200b}ECS_CLUSTER=prod", IssueKind::Unreadable("the key has characters that no variable has")),
-        ("\"ECS_CLUSTER\"=prod", IssueKind::Unreadable("the key has characters that no variable has")),
+        ("\u{feff}ECS_CLUSTER=prod", IssueKind::Unreadable("a byte order mark is part of the key")),
+        ("\u{200b}ECS_CLUSTER=prod", IssueKind::Unreadable("the key contains characters that no variable has")),
+        ("\"ECS_CLUSTER\"=prod", IssueKind::Unreadable("the key contains characters that no variable has")),
         ("ECS_CLUSTER: prod", IssueKind::Unreadable("the line has no `=`")),
         ("ECS_CLUSTER prod", IssueKind::Unreadable("the line has no `=`")),
         ("ECS_CLUSTER=prodECS_ENGINE_AUTH_DATA={}", IssueKind::TwoSettings),
@@ -46,7 +46,7 @@ fn names_what_is_odd_and_the_cluster_that_was_meant() {
 }
 
 #[test]
-fn half_of_a_login_is_named() {
+fn a_login_without_type_or_data_is_an_issue() {
     let (kind, data) = ("ECS_ENGINE_AUTH_TYPE", "ECS_ENGINE_AUTH_DATA");
     for (text, expected) in [
         ("ECS_ENGINE_AUTH_TYPE=docker\n", vec![(1, kind, IssueKind::HalfLogin(data), None)]),
@@ -64,7 +64,7 @@ fn half_of_a_login_is_named() {
 }
 
 #[test]
-fn leaves_alone_what_is_right_or_nothing_to_the_agent() {
+fn valid_lines_and_lines_for_other_programs_give_no_issue() {
     for text in [
         "",
         "ECS_CLUSTER=prod\n",
@@ -90,7 +90,7 @@ fn the_last_line_of_a_key_wins() {
 }
 
 #[test]
-fn reads_what_windows_writes() {
+fn utf_16_and_cr_lf_are_recognised() {
     let utf_16: Vec<u8> = "\u{feff}ECS_CLUSTER=prod\r\n".encode_utf16().flat_map(u16::to_le_bytes).collect();
     for bytes in [&utf_16[..], &utf_16[2..]] {
         let all = issues(bytes, &Context::default());
@@ -104,13 +104,18 @@ fn reads_what_windows_writes() {
 fn a_secret_is_never_kept() {
     let text =
         "export AWS_SECRET_ACCESS_KEY=hunter2\nECS_ENGINE_AUTH_DATA=\"hunter2\"\nECS_ENGINE_AUTH_DATTA=hunter2\n";
-    let told = format!("{:?}", issues(text.as_bytes(), &Context::default()));
-    assert!(told.contains("AWS_SECRET_ACCESS_KEY") && !told.contains("hunter2"), "{told}");
+    let text_of_issues = format!("{:?}", issues(text.as_bytes(), &Context::default()));
+    let (name, value) = ("AWS_SECRET_ACCESS_KEY", "hunter2");
+    assert!(text_of_issues.contains(name) && !text_of_issues.contains(value), "{text_of_issues}");
 }
+
+/// Pieces of an `ecs.config`, as a regular expression.
+const PIECES: &str = "\
+    (\u{feff}|export |ECS_CLUSTER|ecs|=|\"|'|\r|\n| |:|#|\0|x){0,40}";
 
 proptest::proptest! {
     #[test]
-    fn no_bytes_can_break_it(bytes: Vec<u8>, text in "(\u{feff}|export |ECS_CLUSTER|ecs|=|\"|'|\r|\n| |:|#|\0|x){0,40}") {
+    fn no_bytes_make_it_panic(bytes: Vec<u8>, text in PIECES) {
         for bytes in [&bytes[..], text.as_bytes()] {
             issues(bytes, &Context::default());
             first_crlf(bytes);
@@ -149,7 +154,7 @@ const CASES: &[Case] = &[
         "not JSON",
         Some("[\"fluentd\"]"),
     ),
-    ("ECS_AVAILABLE_LOGGING_DRIVERS=[\"pigeon\"]", Level::Error, 1, 31, "config-bad-json", "no driver `pigeon`", None),
+    ("ECS_AVAILABLE_LOGGING_DRIVERS=[\"pigeon\"]", Level::Error, 1, 31, "config-bad-json", "the driver `pigeon`", None),
     ("# x\n ECS_CONTAINER_STOP_TIMEOUT=120", Level::Warning, 2, 29, "config-value-ignored", "no unit", Some("120s")),
     ("ECS_LOGLEVEL=DEBUG", Level::Warning, 1, 14, "config-value-ignored", "case", Some("debug")),
     (
@@ -158,7 +163,7 @@ const CASES: &[Case] = &[
         1,
         1,
         "config-key-misspelt",
-        "no variable",
+        "not know the variable",
         Some("ECS_CONTAINER_INSTANCE_PROPAGATE_TAGS_FROM"),
     ),
     (
@@ -187,7 +192,7 @@ const CASES: &[Case] = &[
     ("ECS_CLUSTER=$CLUSTER", Level::Error, 1, 13, "cluster-name-invalid", "placeholder", None),
     ("ECS_CLUSTER=<your-cluster>", Level::Error, 1, 13, "cluster-name-invalid", "placeholder", None),
     ("ECS_DATADIR=${DATA}", Level::Warning, 1, 13, "config-value-ignored", "placeholder", None),
-    ("ECS_CLUSTER=", Level::Warning, 1, 13, "no-cluster-named", "joins `default`", None),
+    ("ECS_CLUSTER=", Level::Warning, 1, 13, "no-cluster-named", "joins the cluster `default`", None),
     (
         "ECS_CLUSTER=arn:aws:ecs:us-east-1:111122223333:cluster/prod",
         Level::Error,
@@ -258,7 +263,7 @@ const CASES: &[Case] = &[
 ];
 
 #[test]
-fn each_kind_is_named_with_its_place_and_level() {
+fn an_issue_has_level_place_id_message_and_suggestion() {
     let context = Context { region: Some("eu-west-1"), account: Some("111122223333"), ..Context::default() };
     for (text, level, line, column, id, message, suggestion) in CASES {
         let all = issues(text.as_bytes(), &context);
@@ -272,19 +277,20 @@ fn each_kind_is_named_with_its_place_and_level() {
 }
 
 #[test]
-fn a_template_may_hold_placeholders_and_other_mistakes_are_still_found() {
+fn a_template_may_have_placeholders_and_other_mistakes_are_still_found() {
     let context = Context { is_template: true, ..Context::default() };
     let text =
         "ECS_CLUSTER=${cluster}\n%{ if spot ~}\nECS_ENABLE_SPOT_INSTANCE_DRAINING=true\n%{ endif ~}\n{{ extra }}\n";
     assert_eq!(issues(text.as_bytes(), &context), []);
-    let clean = "ECS_INSTANCE_ATTRIBUTES={\"a\":\"${x}\",\"b\":${jsonencode({c = \"d\"})}}\nECS_CONTAINER_INSTANCE_TAGS=${tags}\nECS_CLUSTER=a\n";
+    let clean = "ECS_INSTANCE_ATTRIBUTES={\"a\":\"${x}\",\"b\":${jsonencode({c = \"d\"})}}\n\
+                 ECS_CONTAINER_INSTANCE_TAGS=${tags}\nECS_CLUSTER=a\n";
     assert_eq!(issues(clean.as_bytes(), &context), []);
     assert_eq!(issues(b"ECS_CLUSTER=\"${cluster}\"\n", &context).len(), 1);
     assert_eq!(issues(b"ECS_CLUSTER=a\nECS_INSTANCE_ATTRIBUTES={\\\"a\\\":\\\"${x}\\\"}\n", &context).len(), 1);
 }
 
 #[test]
-fn what_is_only_known_later_is_not_judged() {
+fn unknown_text_gives_no_issue() {
     let judge = |text: &str| {
         let line = SourceLine { line: 1, text: text.replace('?', &OPAQUE.to_string()), ..SourceLine::default() };
         issues_of(&[line], &Context::default()).len()

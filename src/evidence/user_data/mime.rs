@@ -1,12 +1,13 @@
-//! What is wrong with user data that is a MIME message, by the rules of cloud-init and of Python's parser beneath it.
+//! Finds faults in user data that is a MIME message, by the rules of cloud-init and of Python's parser, which it uses.
 //!
-//! In: the text. Out: its faults by the number of the part, and what its base64 holds for whoever looks for words in it.
-//! No fault repeats a byte of the message.
+//! In: the text. Out: its faults with the number of the part, and the decoded text of base64 parts, for a search for
+//! words. No fault contains a byte of the message.
 
 use super::part_type::{PartType, plain_part_type};
 use crate::settings::user_data::decoded;
 
-/// What cloud-init's handlers take, and we (cloud-init, "User data formats"). `multipart` and `message` hold other parts.
+/// The content types that cloud-init's handlers (cloud-init, "User data formats") or ecs-bootstrap read. `multipart`
+/// and `message` contain other parts.
 const HANDLED: [&str; 17] = [
     "text/x-shellscript",
     "text/x-shellscript-per-boot",
@@ -26,60 +27,59 @@ const HANDLED: [&str; 17] = [
     "message/",
     "application/",
 ];
-/// Types that say nothing: cloud-init looks at what the part begins with.
+/// Content types for which cloud-init detects the type by the first line of the part.
 const BY_TEXT: [&str; 3] = ["", "text/plain", "text/x-not-multipart"];
 
-/// A message, looked at.
+/// The result of parsing a message.
 #[derive(Debug, Default)]
 pub(super) struct Parts {
-    /// What is wrong.
     pub(super) faults: Vec<String>,
-    /// The text of the parts in base64.
+    /// The decoded text of the base64 parts.
     pub(super) decoded: String,
-    /// Whether some part cannot be read here.
+    /// Whether the message has a part that ecs-bootstrap cannot read.
     pub(super) is_opaque: bool,
 }
 
-/// Looks at a message.
+/// Parses a message.
 pub(super) fn read(text: &str) -> Parts {
     let text = text.replace("\r\n", "\n");
     let mut parts = Parts::default();
     let (head, body) = split(&text);
     if text.starts_with(['\n', ' ', '\t']) {
-        parts.faults.push("blanks or an empty line stand before its headers".to_owned());
+        parts.faults.push("spaces or an empty line before its headers".to_owned());
         return parts;
     }
     let content_type = header(head, "content-type");
     if !content_type.starts_with("multipart/") {
-        parts.look("the message", head, body);
+        parts.check_part("the message", head, body);
         return parts;
     }
     let Some(boundary) = boundary(head) else {
-        parts.faults.push("its `Content-Type:` names no boundary".to_owned());
+        parts.faults.push("its `Content-Type:` has no boundary".to_owned());
         return parts;
     };
     let (bodies, rest) = cut(body, &boundary);
-    match (bodies.is_empty(), rest) {
-        (true, _) => parts.faults.push("no part begins with the boundary that its header names".to_owned()),
-        (_, Some(rest)) if !rest.trim().is_empty() => {
-            parts.faults.push("something follows the closing boundary, and is not read".to_owned());
-        }
-        _ => {}
+    if bodies.is_empty() {
+        parts.faults.push("no part begins with the boundary from its header".to_owned());
+    } else if rest.is_some_and(|rest| !rest.trim().is_empty()) {
+        parts.faults.push("text after the closing boundary is ignored".to_owned());
     }
-    let takes_more = bodies.iter().any(|part| header(split(part).0, "content-type").starts_with("text/part-handler"));
+    // A part handler can add content types.
+    let has_part_handler =
+        bodies.iter().any(|part| header(split(part).0, "content-type").starts_with("text/part-handler"));
     let before = parts.faults.len();
     for (index, part) in bodies.iter().enumerate() {
         let (head, body) = split(part);
-        parts.look(&format!("part {}", index + 1), head, body);
+        parts.check_part(&format!("part {}", index + 1), head, body);
     }
-    if takes_more {
+    if has_part_handler {
         parts.faults.truncate(before);
     }
     parts
 }
 
 impl Parts {
-    fn look(&mut self, name: &str, head: &str, body: &str) {
+    fn check_part(&mut self, name: &str, head: &str, body: &str) {
         let content_type = header(head, "content-type");
         let content_type = content_type.split(';').next().unwrap_or_default().trim();
         let encoding = header(head, "content-transfer-encoding");
@@ -97,24 +97,24 @@ impl Parts {
         let is_marked = || matches!(plain_part_type(body.as_bytes()), Some(PartType::Known(_)));
         if BY_TEXT.contains(&content_type) {
             if !self.is_opaque && !body.trim().is_empty() && !is_marked() {
-                self.faults.push(format!("{name} has no type, and begins with nothing that cloud-init knows"));
+                self.faults.push(format!("{name} has no type and does not begin with a marker that cloud-init knows"));
             }
         } else if !HANDLED
             .iter()
             .any(|known| content_type == *known || (known.ends_with('/') && content_type.starts_with(known)))
         {
-            self.faults.push(format!("{name} is of a type that cloud-init does not know"));
+            self.faults.push(format!("{name} has a type that cloud-init does not know"));
         } else if content_type.starts_with("text/x-shellscript")
             && body.starts_with(['\n', ' ', '\t'])
             && !self.is_opaque
         {
-            self.faults.push(format!("blanks or an empty line stand before the script of {name}"));
+            self.faults.push(format!("spaces or an empty line before the script of {name}"));
         }
     }
 }
 
-/// Headers and body. The headers end at the first empty line, or before the first line that is not a header (Python,
-/// `email.feedparser`: `MissingHeaderBodySeparatorDefect`, which loses nothing).
+/// Splits headers from body. The headers end at the first empty line, or before the first line that is not a header
+/// (Python, `email.feedparser`: `MissingHeaderBodySeparatorDefect`, which keeps the whole body).
 pub(crate) fn split(text: &str) -> (&str, &str) {
     let is_header = |line: &str| {
         let name = line.split_once(':').map(|(name, _)| name);
@@ -133,7 +133,7 @@ pub(crate) fn split(text: &str) -> (&str, &str) {
     (text, "")
 }
 
-/// The value of a header in lower case, its folded lines put together; empty where there is none.
+/// The value of a header in lower case, with folded lines joined; empty if there is none.
 fn header(head: &str, name: &str) -> String {
     raw_header(head, name).to_ascii_lowercase()
 }
@@ -159,7 +159,7 @@ fn boundary(head: &str) -> Option<String> {
     (!value.is_empty()).then(|| value.to_owned())
 }
 
-/// The parts between the boundaries, and what follows the closing one, where there is one.
+/// The parts between the boundaries, and the text after the closing boundary if there is one.
 fn cut(body: &str, boundary: &str) -> (Vec<String>, Option<String>) {
     let (open, close) = (format!("--{boundary}"), format!("--{boundary}--"));
     let mut parts: Vec<String> = Vec::new();
@@ -198,7 +198,7 @@ mod tests {
         let folded = HEAD.replace("; boundary", ";\n boundary");
         for text in [
             format!("{HEAD}{SCRIPT}{CLOSE}"),
-            // Python's parser forgives these.
+            // Python's parser accepts these.
             format!("{HEAD}{SCRIPT}"),
             format!("{}{SCRIPT}{CLOSE}", HEAD.replace("\n\n", "\n")),
             format!("{HEAD}{}{CLOSE}", SCRIPT.replace("\n\n#!", "\n#!")),
@@ -206,7 +206,8 @@ mod tests {
             format!("{folded}{SCRIPT}{CLOSE}").replace('\n', "\r\n"),
             "Content-Type: text/x-shellscript\nMIME-Version: 1.0\n\n#!/bin/sh\n".to_owned(),
             format!(
-                "{HEAD}{SCRIPT}--==B==\nContent-Type: text/part-handler\n\n#part-handler\n--==B==\nContent-Type: text/own\n\nx\n{CLOSE}"
+                "{HEAD}{SCRIPT}--==B==\nContent-Type: text/part-handler\n\n#part-handler\n\
+                 --==B==\nContent-Type: text/own\n\nx\n{CLOSE}"
             ),
         ] {
             assert_eq!(faults(&text), Vec::<String>::new(), "{text}");
@@ -217,25 +218,22 @@ mod tests {
     #[test]
     fn names_each_fault() {
         for (text, fault) in [
-            (
-                format!("{HEAD}{SCRIPT}{CLOSE}#!/bin/sh\nmore\n"),
-                "something follows the closing boundary, and is not read",
-            ),
-            (format!("{HEAD}{CLOSE}"), "no part begins with the boundary that its header names"),
-            (format!("{HEAD}--other\n\n#!/bin/sh\n"), "no part begins with the boundary that its header names"),
-            (HEAD.replace("; boundary=\"==B==\"", "") + SCRIPT, "its `Content-Type:` names no boundary"),
-            (format!("\n{HEAD}{SCRIPT}{CLOSE}"), "blanks or an empty line stand before its headers"),
+            (format!("{HEAD}{SCRIPT}{CLOSE}#!/bin/sh\nmore\n"), "text after the closing boundary is ignored"),
+            (format!("{HEAD}{CLOSE}"), "no part begins with the boundary from its header"),
+            (format!("{HEAD}--other\n\n#!/bin/sh\n"), "no part begins with the boundary from its header"),
+            (HEAD.replace("; boundary=\"==B==\"", "") + SCRIPT, "its `Content-Type:` has no boundary"),
+            (format!("\n{HEAD}{SCRIPT}{CLOSE}"), "spaces or an empty line before its headers"),
             (
                 format!("{HEAD}{SCRIPT}{CLOSE}").replace("x-shellscript", "x-sh"),
-                "part 1 is of a type that cloud-init does not know",
+                "part 1 has a type that cloud-init does not know",
             ),
             (
                 format!("{HEAD}{SCRIPT}--==B==\n\nECS_CLUSTER=x\n{CLOSE}"),
-                "part 2 has no type, and begins with nothing that cloud-init knows",
+                "part 2 has no type and does not begin with a marker that cloud-init knows",
             ),
             (
                 format!("{HEAD}{SCRIPT}{CLOSE}").replace("\n\n#!", "\n\n\n#!"),
-                "blanks or an empty line stand before the script of part 1",
+                "spaces or an empty line before the script of part 1",
             ),
         ] {
             assert_eq!(faults(&text), [fault], "{text}");

@@ -1,7 +1,7 @@
-//! What user data is, as cloud-init would take it: its part_type and what is wrong with it, never a byte of it.
+//! Parses user data as cloud-init does: its type, its faults, and whether it mentions the ECS cluster.
 //!
-//! In: the bytes that instance metadata gives. Out: facts by cloud-init's own rules (`cloudinit/user_data.py`,
-//! `cloudinit/handlers/__init__.py`), and whether it speaks of ECS at all.
+//! In: the bytes from instance metadata. Out: facts by the rules of cloud-init (`cloudinit/user_data.py`,
+//! `cloudinit/handlers/__init__.py`), without a byte of the user data.
 
 pub(crate) mod mime;
 mod part_type;
@@ -14,34 +14,34 @@ use self::part_type::{NO_MARKER, OURS, SHEBANG, is_mime, part_type};
 pub use self::part_type::{PartType, of_other_system};
 use crate::settings::user_data::{decoded, unwrapped};
 
-/// What is known of it.
+/// The facts about the user data of an instance.
 #[derive(Clone, Debug, Default)]
 pub struct UserData {
-    /// What it begins with.
+    /// The type, by the first line.
     pub part_type: PartType,
-    /// What is wrong with its MIME parts.
+    /// The faults of the MIME message.
     pub mime: Vec<String>,
-    /// Whether the first line of a script ends in CR LF, which cloud-init mends and other readers do not.
+    /// Whether the first line of a script ends in CR LF. cloud-init corrects that, other programs do not.
     pub crlf: bool,
-    /// Whether it speaks of the agent's cluster, or of this program, which finds one.
-    pub speaks_of_cluster: bool,
-    /// Whether it may name a cluster: it speaks of the agent, fetches something that may, or cannot be read.
+    /// Whether it mentions the agent's cluster setting or ecs-bootstrap.
+    pub mentions_cluster: bool,
+    /// Whether it can name a cluster: it mentions the agent, downloads something, or cannot be read.
     pub may_name_cluster: bool,
-    /// Whether it asks instance metadata, and never with a token.
-    pub without_token: bool,
-    /// Whether the metadata service refuses such requests; `None` where it was not asked.
-    pub token_wanted: Option<bool>,
-    /// Its hash, and that of what its base64 holds.
+    /// Whether it sends requests to instance metadata without ever using a token.
+    pub asks_without_token: bool,
+    /// Whether the metadata service requires a token; `None` if that was not probed.
+    pub token_required: Option<bool>,
+    /// The SHA-256 hash of the user data, and if it is base64 the hash of the decoded text.
     pub hashes: Vec<[u8; 32]>,
 }
 
-/// Where a cluster is spoken of.
-const OF_CLUSTER: [&str; 3] = ["ecs_cluster", "ecs-bootstrap", "ecsagentconfiguration"];
-/// What else may come to name one: the agent's files, and what is fetched from elsewhere.
-const MAY_NAME: [&str; 9] =
+/// Words in user data that names a cluster.
+const NAMES_CLUSTER: [&str; 3] = ["ecs_cluster", "ecs-bootstrap", "ecsagentconfiguration"];
+/// Words in user data that can name a cluster: the agent's files, and downloads.
+const MAY_NAME_CLUSTER: [&str; 9] =
     ["/etc/ecs", "ecs.config", "ecs_", "http://", "https://", "s3://", "aws ", "#include", "git "];
-/// How a script asks; a bare address may as well stand in a list of what takes no proxy.
-const METADATA: [&str; 5] = [
+/// Requests to instance metadata. The address alone is not one: it can be part of a NO_PROXY list.
+const METADATA_REQUESTS: [&str; 5] = [
     "http://169.254.169.254",
     "169.254.169.254/latest",
     "http://instance-data",
@@ -50,7 +50,7 @@ const METADATA: [&str; 5] = [
 ];
 const TOKEN: &str = "x-aws-ec2-metadata-token";
 
-/// Looks at it; `None` and nothing at all are the same.
+/// Parses user data. Empty user data is the same as none.
 pub fn read(bytes: Option<&[u8]>) -> UserData {
     let Some(bytes) = bytes.filter(|bytes| !bytes.is_empty()) else { return UserData::default() };
     let document = unwrapped(bytes).unwrap_or(Cow::Borrowed(bytes));
@@ -61,12 +61,14 @@ pub fn read(bytes: Option<&[u8]>) -> UserData {
     all.push_str(&parts.decoded.to_lowercase());
     let holds = |words: &[&str]| words.iter().any(|word| all.contains(word));
     let part_type = part_type(bytes, &document);
-    let mime = match text.get(..80).unwrap_or(&text).to_ascii_lowercase().starts_with("content-type: multipart") {
-        true if !is_mime(&document) => vec!["it has no `MIME-Version:` header, so nobody takes it for MIME".to_owned()],
-        _ => parts.faults,
+    let begins_as_mime = text.get(..80).unwrap_or(&text).to_ascii_lowercase().starts_with("content-type: multipart");
+    let mime = if begins_as_mime && !is_mime(&document) {
+        vec!["it has no `MIME-Version:` header, so it is not read as MIME".to_owned()]
+    } else {
+        parts.faults
     };
-    // Of ours it is known whether it names one, and that of others is not in it.
-    let is_ours = part_type == PartType::Known(OURS);
+    // Settings of ecs-bootstrap are parsed elsewhere, and contain no script that could name a cluster.
+    let is_settings = part_type == PartType::Known(OURS);
     let first_line = text.lines().next().map(str::len).and_then(|length| text.get(length..length + 1));
     UserData {
         part_type: if mime.is_empty() || part_type != NO_MARKER {
@@ -76,15 +78,16 @@ pub fn read(bytes: Option<&[u8]>) -> UserData {
         },
         mime,
         crlf: text.starts_with(SHEBANG) && first_line == Some("\r"),
-        speaks_of_cluster: !is_ours && holds(&OF_CLUSTER),
-        may_name_cluster: !is_ours && (is_binary || parts.is_opaque || holds(&OF_CLUSTER) || holds(&MAY_NAME)),
-        without_token: holds(&METADATA) && !all.contains(TOKEN),
-        token_wanted: None,
+        mentions_cluster: !is_settings && holds(&NAMES_CLUSTER),
+        may_name_cluster: !is_settings
+            && (is_binary || parts.is_opaque || holds(&NAMES_CLUSTER) || holds(&MAY_NAME_CLUSTER)),
+        asks_without_token: holds(&METADATA_REQUESTS) && !all.contains(TOKEN),
+        token_required: None,
         hashes: [Some(hash(bytes)), decoded(bytes).map(|inner| hash(&inner))].into_iter().flatten().collect(),
     }
 }
 
-/// How two texts of user data are told apart without keeping either.
+/// SHA-256, to compare user data without storing it.
 pub fn hash(bytes: &[u8]) -> [u8; 32] {
     Sha256::digest(bytes).into()
 }
@@ -103,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn knows_what_cloud_init_the_agent_and_we_take() {
+    fn detects_all_known_types() {
         for text in [
             SCRIPT,
             "#cloud-config\n",
@@ -127,12 +130,12 @@ mod tests {
     }
 
     #[test]
-    fn says_why_it_is_not_taken() {
-        let blank = PartType::Unknown("blanks or an empty line stand before its first line");
+    fn says_why_a_type_is_unknown() {
+        let blank = PartType::Unknown("spaces or an empty line before its first line");
         for (text, part_type) in [
             (format!("\n{SCRIPT}"), blank),
             (format!("  {SCRIPT}"), blank),
-            (format!("\u{feff}{SCRIPT}"), PartType::Unknown("a byte order mark stands before its first line")),
+            (format!("\u{feff}{SCRIPT}"), PartType::Unknown("a byte order mark before its first line")),
             ("yum update -y\necho ECS_CLUSTER=prod\n".to_owned(), NO_MARKER),
             ("# cloud-config\n".to_owned(), NO_MARKER),
             ("dGVzdA==".to_owned(), NO_MARKER),
@@ -141,17 +144,15 @@ mod tests {
             ("{\"Cluster\": \"prod\"}".to_owned(), NO_MARKER),
             (
                 "<powershell>\nInitialize-ECSAgent\n</powershell>".to_owned(),
-                PartType::Unknown("it is PowerShell for Windows (EC2Launch), which cloud-init does not take"),
+                PartType::Unknown("it is PowerShell for Windows (EC2Launch), which cloud-init ignores"),
             ),
             (
                 "{\"ignition\":{\"version\":\"3.3.0\"}}".to_owned(),
-                PartType::Unknown(
-                    "it is an Ignition config for Fedora CoreOS or Flatcar, which cloud-init does not take",
-                ),
+                PartType::Unknown("it is an Ignition config for Fedora CoreOS or Flatcar, which cloud-init ignores"),
             ),
             (
                 "# mine\n[settings.ecs]\ncluster = \"prod\"\n".to_owned(),
-                PartType::Unknown("it is TOML for Bottlerocket, which cloud-init does not take"),
+                PartType::Unknown("it is TOML for Bottlerocket, which cloud-init ignores"),
             ),
         ] {
             assert_eq!(plain_part_type(text.as_bytes()), part_type, "{text:?}");
@@ -162,35 +163,41 @@ mod tests {
     fn knows_whether_it_may_name_a_cluster() {
         let read = |text: &str| read(Some(text.as_bytes()));
         let encoded = read(&STANDARD.encode(SCRIPT));
-        assert!(encoded.speaks_of_cluster && encoded.may_name_cluster);
+        assert!(encoded.mentions_cluster && encoded.may_name_cluster);
         let hello = read("#!/bin/sh\necho hello\n");
-        assert!(!hello.speaks_of_cluster && !hello.may_name_cluster);
+        assert!(!hello.mentions_cluster && !hello.may_name_cluster);
         assert!(read("#!/bin/sh\ncurl -s https://x/setup | sh\n").may_name_cluster);
         assert!(super::read(Some(b"\xff\xfe\x00")).may_name_cluster);
         assert!(!read("#ecs-bootstrap\nverify.deadline = \"1m\"\n").may_name_cluster);
-        assert!(read("#!/bin/sh\necs-bootstrap run --cluster prod\n").speaks_of_cluster);
+        assert!(read("#!/bin/sh\necs-bootstrap run --cluster prod\n").mentions_cluster);
         assert!(read("#!/bin/sh\r\necho x\r\n").crlf && !hello.crlf);
     }
 
     #[test]
     fn knows_requests_without_a_token() {
         let asks = "#!/bin/sh\nC=$(curl -s http://169.254.169.254/latest/meta-data/tags/instance/cluster)\n";
-        assert!(read(Some(asks.as_bytes())).without_token);
+        assert!(read(Some(asks.as_bytes())).asks_without_token);
         let with = format!("{asks}curl -H \"X-AWS-EC2-Metadata-Token: $T\" http://169.254.169.254/\n");
-        assert!(!read(Some(with.as_bytes())).without_token);
-        assert!(!read(Some(SCRIPT.as_bytes())).without_token);
-        assert!(!read(Some(b"#!/bin/sh\necho NO_PROXY=169.254.169.254,169.254.170.2\n")).without_token);
+        assert!(!read(Some(with.as_bytes())).asks_without_token);
+        assert!(!read(Some(SCRIPT.as_bytes())).asks_without_token);
+        assert!(!read(Some(b"#!/bin/sh\necho NO_PROXY=169.254.169.254,169.254.170.2\n")).asks_without_token);
     }
 
     #[test]
-    fn keeps_nothing_of_it() {
-        let told = format!("{:?}", read(Some(b"#!/bin/sh\nhunter2\n")));
-        assert!(!told.contains("hunter2"), "{told}");
+    fn keeps_no_byte_of_user_data() {
+        let shown = format!("{:?}", read(Some(b"#!/bin/sh\nhunter2\n")));
+        assert!(!shown.contains("hunter2"), "{shown}");
     }
 
     proptest::proptest! {
         #[test]
-        fn no_bytes_can_break_it(bytes: Vec<u8>, text in "(mime-version: 1.0|content-type: multipart/mixed; boundary=b|content-type: text/x-shellscript|--b|--b--|#!|\n|\r|\"|=|é|;|\u{feff}){0,40}") {
+        fn no_bytes_can_break_it(
+            bytes: Vec<u8>,
+            text in concat!(
+                "(mime-version: 1.0|content-type: multipart/mixed; boundary=b|content-type: text/x-shellscript|",
+                "--b|--b--|#!|\n|\r|\"|=|é|;|\u{feff}){0,40}"
+            ),
+        ) {
             read(Some(&bytes));
             read(Some(text.as_bytes()));
             read(Some(STANDARD.encode(&bytes).as_bytes()));

@@ -1,23 +1,23 @@
-//! What user data, or a part of it, is by its first bytes.
+//! Detects the type of user data, or of a part of it, by its first bytes.
 //!
-//! The markers are those of cloud-init (`cloudinit/handlers/__init__.py`) and the one of ecs-bootstrap.
+//! The markers are those of cloud-init (`cloudinit/handlers/__init__.py`) and that of ecs-bootstrap.
 
-/// What user data begins with.
+/// The type of user data.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum PartType {
-    /// Metadata has none.
+    /// There is no user data.
     #[default]
     Absent,
-    /// Something that cloud-init, the agent or this program takes.
+    /// A type that cloud-init, the agent or ecs-bootstrap reads, as a noun with article.
     Known(&'static str),
-    /// Nothing that any of them takes; with what is known of it.
+    /// A type that none of them reads, and why.
     Unknown(&'static str),
-    /// base64 of what they take.
+    /// base64 of a known type: the user data was encoded twice.
     TwiceEncoded(&'static str),
 }
 
-/// What cloud-init knows documents by, in lower case and the longer before the shorter (`INCLUSION_TYPES_MAP`), and what
-/// we take ourselves.
+/// The markers of cloud-init (`INCLUSION_TYPES_MAP`) and of ecs-bootstrap, in lower case. A marker comes before its own
+/// prefixes.
 const MARKERS: [(&str, &str); 12] = [
     (SHEBANG, "a script"),
     ("#cloud-config-archive", "a cloud-config archive"),
@@ -36,7 +36,7 @@ pub(super) const SHEBANG: &str = "#!";
 pub(super) const OURS: &str = "settings of ecs-bootstrap";
 const GZIP: &[u8] = &[0x1f, 0x8b];
 
-pub(super) const NO_MARKER: PartType = PartType::Unknown("it begins with nothing that cloud-init knows");
+pub(super) const NO_MARKER: PartType = PartType::Unknown("it does not begin with a marker that cloud-init knows");
 
 pub(super) fn part_type(bytes: &[u8], document: &[u8]) -> PartType {
     if bytes.starts_with(GZIP) {
@@ -51,7 +51,7 @@ pub(super) fn part_type(bytes: &[u8], document: &[u8]) -> PartType {
     }
 }
 
-/// User data that is for another system than cloud-init, by name.
+/// Why cloud-init ignores this user data, if it is for another system; `None` if it is not.
 pub fn of_other_system(document: &[u8]) -> Option<&'static str> {
     let text = String::from_utf8_lossy(document).to_ascii_lowercase();
     let text = text.trim_start_matches(['\u{feff}', ' ', '\t', '\r', '\n']);
@@ -59,17 +59,17 @@ pub fn of_other_system(document: &[u8]) -> Option<&'static str> {
         .iter()
         .any(|tag| text.starts_with(tag))
     {
-        return Some("it is PowerShell for Windows (EC2Launch), which cloud-init does not take");
+        return Some("it is PowerShell for Windows (EC2Launch), which cloud-init ignores");
     }
     if text.starts_with('{') && text.contains("\"ignition\"") {
-        return Some("it is an Ignition config for Fedora CoreOS or Flatcar, which cloud-init does not take");
+        return Some("it is an Ignition config for Fedora CoreOS or Flatcar, which cloud-init ignores");
     }
     let is_bottlerocket = |line: &str| line.starts_with("[settings") || line.starts_with("settings.");
     let mut lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
-    lines.next().is_some_and(is_bottlerocket).then_some("it is TOML for Bottlerocket, which cloud-init does not take")
+    lines.next().is_some_and(is_bottlerocket).then_some("it is TOML for Bottlerocket, which cloud-init ignores")
 }
 
-/// By its own first bytes; `None` where they say nothing.
+/// The type by the first bytes, without decoding; `None` if there is no marker.
 pub(super) fn plain_part_type(bytes: &[u8]) -> Option<PartType> {
     if is_mime(bytes) {
         return Some(PartType::Known("a MIME message"));
@@ -77,22 +77,22 @@ pub(super) fn plain_part_type(bytes: &[u8]) -> Option<PartType> {
     let text = String::from_utf8_lossy(&bytes[..bytes.len().min(4096)]).to_ascii_lowercase();
     let begun = |text: &str| MARKERS.iter().find(|(marker, _)| text.starts_with(marker)).copied();
     if let Some((marker, what)) = begun(text.trim_start()) {
-        // cloud-init passes over blanks; the kernel, which starts a script, and our own reader do not.
+        // cloud-init skips leading white space. The kernel, which runs scripts, and ecs-bootstrap's own parser do not.
         let strict = [SHEBANG, "#ecs-bootstrap"].contains(&marker) && !text.starts_with(marker);
         return Some(if strict {
-            PartType::Unknown("blanks or an empty line stand before its first line")
+            PartType::Unknown("spaces or an empty line before its first line")
         } else {
             PartType::Known(what)
         });
     }
     if begun(text.trim_start_matches(['\u{feff}', ' ', '\n', '\r'])).is_some() {
-        return Some(PartType::Unknown("a byte order mark stands before its first line"));
+        return Some(PartType::Unknown("a byte order mark before its first line"));
     }
-    let is_agents = text.trim_start().starts_with('{') && text.contains("ecsagentconfiguration");
-    is_agents.then_some(PartType::Known("the agent's own JSON"))
+    let is_agent_json = text.trim_start().starts_with('{') && text.contains("ecsagentconfiguration");
+    is_agent_json.then_some(PartType::Known("the agent's own JSON"))
 }
 
-/// cloud-init's own test.
+/// Whether cloud-init reads this as MIME: it searches the first 4096 bytes for the header.
 pub(super) fn is_mime(document: &[u8]) -> bool {
     let head = &document[..document.len().min(4096)];
     String::from_utf8_lossy(head).to_ascii_lowercase().contains("mime-version:")

@@ -1,23 +1,24 @@
 //! Finds a value in a bolt database, the file format of the agent's saved state.
 //!
-//! In: a way to read parts of the file, perhaps while bolt writes to it. Out: the bytes of one value, or which page does
-//! not fit together. Only the pages on the way to the value are read, each within a limit, and one descent is bounded, so
-//! no bytes make it panic, run for long or take much memory; it knows nothing of what the values mean. A page of data has no checksum: a torn file that still fits together cannot
-//! be told from a whole one.
+//! In: a function that reads parts of the file, perhaps while bolt writes to it. Out: the bytes of one value, or the
+//! number of a damaged page. Only the pages on the path to the value are read, each with a size limit, and the depth is
+//! limited. So no input makes it panic, run for long or use much memory. It does not interpret values. Data pages have
+//! no checksum: a page that was changed during the read is detected only if its offsets are invalid.
 
 use super::unreadable::{Unreadable, VERSION};
 
 const MAGIC: u32 = 0xED0C_DAED;
 const PAGE_HEADER: usize = 16;
-/// Of a branch page and of a leaf page alike.
+/// The size of an element of a branch page and of a leaf page.
 const ELEMENT: usize = 16;
 const BUCKET_HEADER: usize = 16;
-/// A branch has two children or more, so no tree of 2^32 pages is deeper: what is deeper goes in circles.
+/// The maximum depth. A branch has at least two children, so a deeper tree of 2^32 pages has a cycle.
 const DEPTH: usize = 32;
-/// With those that it goes on over. The agent's metadata are a few hundred bytes; its tasks lie in other pages.
+/// The size limit of a page with its overflow pages. The agent's metadata has a few hundred bytes; its tasks are in
+/// other pages.
 const LONGEST_PAGE: usize = 1024 * 1024;
 
-/// Gives so many bytes from an offset of the file; nothing where it is shorter.
+/// Reads bytes of the file, given offset and length; `None` if the file is shorter.
 pub(super) type ReadAt<'a> = &'a dyn Fn(u64, usize) -> Option<Vec<u8>>;
 
 /// A bolt database as its newest whole transaction left it. Numbers are in the byte order of the machine that wrote
@@ -37,14 +38,14 @@ struct Meta {
 }
 
 pub(super) struct Page {
-    /// Of an inline bucket's page: the number of the page that it lies in.
+    /// The page's number; for an inline bucket the number of the page that contains it.
     number: u64,
     bytes: Vec<u8>,
     is_leaf: bool,
     count: usize,
 }
 
-/// An entry of a leaf.
+/// An entry of a leaf page.
 struct Entry {
     is_bucket: bool,
     value: Vec<u8>,
@@ -52,7 +53,7 @@ struct Entry {
 }
 
 impl Meta {
-    /// The meta page that starts there, if it is whole.
+    /// The meta page at this offset, if it is valid.
     fn at(read: ReadAt<'_>, start: u64) -> Option<Meta> {
         let meta = read(start.checked_add(PAGE_HEADER as u64)?, 64)?;
         let (summed, checksum) = meta.split_at(56);
@@ -71,10 +72,10 @@ impl Meta {
 }
 
 impl<'a> Bolt<'a> {
-    /// `size` is that of the file, for the error alone.
+    /// Opens a database at its newest valid meta page. `size` is the file's size, for the error only.
     pub(super) fn open(read: ReadAt<'a>, size: u64) -> Result<Bolt<'a>, Unreadable> {
         let first = Meta::at(read, 0);
-        // Without the first page its size is not known: bolt, too, looks at the powers of two from 1 KiB to 32 MiB.
+        // Without the first meta page the page size is unknown. Like bolt, try the powers of two from 1 KiB to 32 MiB.
         let second = match first {
             Some(meta) => Meta::at(read, meta.page_size as u64),
             None => (10..=25).find_map(|power| Meta::at(read, 1 << power)),
@@ -86,7 +87,7 @@ impl<'a> Bolt<'a> {
 
     fn page(&self, number: u64) -> Result<Page, Unreadable> {
         let broken = |problem| Unreadable::Page { page: number, problem };
-        let missing = || broken("lies behind the end");
+        let missing = || broken("is after the end");
         if number >= self.meta.page_limit {
             return Err(missing());
         }
@@ -94,7 +95,7 @@ impl<'a> Bolt<'a> {
         let start = number.checked_mul(size as u64).ok_or_else(missing)?;
         let header = (self.read)(start, PAGE_HEADER).ok_or_else(missing)?;
         if u64_at(&header, 0) != Some(number) {
-            return Err(broken("carries the number of another page"));
+            return Err(broken("has the number of another page"));
         }
         let overflow = u32_at(&header, 12).and_then(|pages| usize::try_from(pages).ok()?.checked_add(1));
         let length = overflow.and_then(|pages| pages.checked_mul(size)).ok_or_else(missing)?;
@@ -104,21 +105,21 @@ impl<'a> Bolt<'a> {
         Page::new(number, (self.read)(start, length).ok_or_else(missing)?)
     }
 
-    /// The root page of a bucket of the top level; none where it is absent.
+    /// The root page of a bucket of the top level; `None` if there is no such bucket.
     pub(super) fn bucket(&self, name: &[u8]) -> Result<Option<Page>, Unreadable> {
         let Some(entry) = self.find(&self.page(self.meta.root)?, name)?.filter(|entry| entry.is_bucket) else {
             return Ok(None);
         };
-        let cut = Unreadable::Page { page: entry.page, problem: "holds a bucket that is cut off" };
+        let cut = Unreadable::Page { page: entry.page, problem: "has a truncated bucket" };
         match (u64_at(&entry.value, 0), entry.value.get(BUCKET_HEADER..)) {
-            // A small bucket lies as a page of its own in the value.
+            // A small bucket is stored inline: the value contains its page.
             (Some(0), Some(inline)) => Page::new(entry.page, inline.to_vec()).map(Some),
             (Some(root), Some(_)) => self.page(root).map(Some),
             _ => Err(cut),
         }
     }
 
-    /// The value of a key; none where it is absent or a bucket.
+    /// The value of a key; `None` if the key is absent or a bucket.
     pub(super) fn value(&self, bucket: &Page, key: &[u8]) -> Result<Option<Vec<u8>>, Unreadable> {
         Ok(self.find(bucket, key)?.filter(|entry| !entry.is_bucket).map(|entry| entry.value))
     }
@@ -132,7 +133,7 @@ impl<'a> Bolt<'a> {
             }
             below = Some(self.page(page.child(key)?)?);
         }
-        Err(below.as_ref().unwrap_or(root).broken("lies deeper than a tree can be"))
+        Err(below.as_ref().unwrap_or(root).broken("is deeper than the maximum depth of a tree"))
     }
 }
 
@@ -140,7 +141,7 @@ impl Page {
     fn new(number: u64, bytes: Vec<u8>) -> Result<Page, Unreadable> {
         let broken = |problem| Unreadable::Page { page: number, problem };
         let header = u16_at(&bytes, 8).zip(u16_at(&bytes, 10));
-        let (flags, count) = header.ok_or_else(|| broken("is cut off"))?;
+        let (flags, count) = header.ok_or_else(|| broken("is truncated"))?;
         let is_leaf = match flags {
             0x01 => false,
             0x02 => true,
@@ -153,12 +154,13 @@ impl Page {
         Unreadable::Page { page: self.number, problem }
     }
 
-    /// The entry of a leaf with that key. All are looked at, so that a torn leaf does not pass for one without the key.
+    /// The entry of a leaf with this key. All entries are checked, so that a damaged leaf is not mistaken for one
+    /// without the key.
     fn entry(&self, wanted: &[u8]) -> Result<Option<Entry>, Unreadable> {
         let mut found = None;
         for index in 0..self.count {
             let (is_bucket, key, value) =
-                self.leaf_element(index).ok_or_else(|| self.broken("holds an entry that ends outside of it"))?;
+                self.leaf_element(index).ok_or_else(|| self.broken("has an entry that ends outside of it"))?;
             if key == wanted {
                 found = Some((is_bucket, value));
             }
@@ -166,12 +168,12 @@ impl Page {
         Ok(found.map(|(is_bucket, value)| Entry { is_bucket, value: value.to_vec(), page: self.number }))
     }
 
-    /// The number of the page below a branch that holds the key: the last whose first key is not behind it.
+    /// The number of the child page that can contain the key: the last one whose first key is not greater.
     fn child(&self, wanted: &[u8]) -> Result<u64, Unreadable> {
         let mut child = None;
         for index in 0..self.count {
             let (key, number) =
-                self.branch_element(index).ok_or_else(|| self.broken("holds a branch that ends outside of it"))?;
+                self.branch_element(index).ok_or_else(|| self.broken("has a branch that ends outside of it"))?;
             if key <= wanted || child.is_none() {
                 child = Some(number);
             }
@@ -179,7 +181,7 @@ impl Page {
         child.ok_or_else(|| self.broken("is a branch without a child"))
     }
 
-    /// Whether it is a bucket, its key and its value.
+    /// Whether the element is a bucket, its key and its value.
     fn leaf_element(&self, index: usize) -> Option<(bool, &[u8], &[u8])> {
         let at = PAGE_HEADER + index * ELEMENT;
         let [flags, position, key_size, value_size] = [0, 4, 8, 12].map(|field| u32_at(&self.bytes, at + field));
@@ -225,7 +227,7 @@ fn fnv64a(bytes: &[u8]) -> u64 {
 pub(super) mod tests {
     use super::*;
 
-    /// Writes the format from its description alone: a leaf's element is flags, position, key size, value size.
+    /// A leaf page, written from the description of the format. An element is flags, position, key size, value size.
     pub(in super::super) fn leaf(number: u64, entries: &[(u32, &[u8], &[u8])]) -> Vec<u8> {
         let mut page = header(number, 0x02, entries.len());
         let mut position = 16 * entries.len();
@@ -240,7 +242,7 @@ pub(super) mod tests {
         page
     }
 
-    /// A branch's element is position, key size, page.
+    /// A branch page. An element is position, key size, page.
     pub(in super::super) fn branch(number: u64, children: &[(&[u8], u64)]) -> Vec<u8> {
         let mut page = header(number, 0x01, children.len());
         let mut position = 16 * children.len();
@@ -254,7 +256,7 @@ pub(super) mod tests {
         page
     }
 
-    /// What a bucket's value in its parent is: the root page, a sequence, and for root 0 the page itself.
+    /// A bucket's value in its parent: the root page, a sequence number, and for root 0 the inline page.
     pub(in super::super) fn bucket(root: u64, inline: &[u8]) -> Vec<u8> {
         [&root.to_le_bytes()[..], &[0; 8], inline].concat()
     }
@@ -274,7 +276,7 @@ pub(super) mod tests {
         [header(number, 0x04, 0), summed, checksum.to_vec()].concat()
     }
 
-    /// A database with these pages from number 3 on; the root is 3, and an older transaction had its root at 2.
+    /// A database with these pages from number 3 on. The root is page 3; the root of an older transaction is page 2.
     pub(in super::super) fn database(page_size: usize, pages: &[Vec<u8>]) -> Vec<u8> {
         let limit = 3 + pages.len() as u64;
         let first = [meta(0, page_size, 2, limit, 4), meta(1, page_size, 3, limit, 5), leaf(2, &[])];
@@ -305,7 +307,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn sums_as_the_published_vectors_of_fnv() {
+    fn matches_the_published_vectors_of_fnv() {
         assert_eq!(fnv64a(b""), 0xcbf2_9ce4_8422_2325);
         assert_eq!(fnv64a(b"a"), 0xaf63_dc4c_8601_ec8c);
         assert_eq!(fnv64a(b"foobar"), 0x8594_4171_f739_67e8);
@@ -341,7 +343,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn reads_a_page_that_goes_on_over_the_next() {
+    fn reads_a_page_with_overflow_pages() {
         let long = vec![b'x'; 1500];
         let mut large = leaf(4, &[(0, b"k", &long)]);
         large[12] = 1;
@@ -351,7 +353,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn does_not_take_a_bucket_for_a_value_nor_a_value_for_a_bucket() {
+    fn distinguishes_buckets_and_values() {
         let inline = leaf(0, &[(1, b"k", &bucket(0, &[]))]);
         let file = database(1024, &[leaf(3, &[(0, b"a", b"text"), (1, b"b", &bucket(0, &inline))])]);
         assert_eq!(value(&file, "a", "k"), Ok(None));
@@ -359,7 +361,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn falls_back_to_the_older_meta_page_when_the_newer_is_torn() {
+    fn falls_back_to_the_older_meta_page_if_the_newer_is_damaged() {
         let mut file = one_value(1024);
         file[1024 + 16 + 20] ^= 1;
         assert_eq!(value(&file, "b", "k"), Ok(None), "the older transaction had no bucket");
@@ -375,7 +377,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn refuses_what_has_no_whole_meta_page() {
+    fn rejects_a_file_without_a_valid_meta_page() {
         let mut both_torn = one_value(1024);
         both_torn[30] ^= 1;
         both_torn[1024 + 30] ^= 1;
@@ -385,26 +387,26 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn names_the_page_that_does_not_fit() {
+    fn names_the_damaged_page() {
         let root = |value: &[u8]| leaf(3, &[(1, b"b", value)]);
         let cut = one_value(1024)[..3 * 1024 + 10].to_vec();
-        assert_eq!(problem(&cut), (3, "lies behind the end"));
-        assert_eq!(problem(&database(1024, &[root(&bucket(77, &[]))])), (77, "lies behind the end"));
-        assert_eq!(problem(&database(1024, &[root(&bucket(u64::MAX, &[]))])), (u64::MAX, "lies behind the end"));
+        assert_eq!(problem(&cut), (3, "is after the end"));
+        assert_eq!(problem(&database(1024, &[root(&bucket(77, &[]))])), (77, "is after the end"));
+        assert_eq!(problem(&database(1024, &[root(&bucket(u64::MAX, &[]))])), (u64::MAX, "is after the end"));
         assert_eq!(problem(&database(1024, &[root(&bucket(1, &[]))])), (1, "is neither a branch nor a leaf"));
         assert_eq!(
             problem(&database(1024, &[root(&bucket(4, &[])), leaf(9, &[])])),
-            (4, "carries the number of another page")
+            (4, "has the number of another page")
         );
-        assert_eq!(problem(&database(1024, &[root(&[0; 15])])), (3, "holds a bucket that is cut off"));
-        assert_eq!(problem(&database(1024, &[root(&bucket(0, &[]))])), (3, "is cut off"));
+        assert_eq!(problem(&database(1024, &[root(&[0; 15])])), (3, "has a truncated bucket"));
+        assert_eq!(problem(&database(1024, &[root(&bucket(0, &[]))])), (3, "is truncated"));
         assert_eq!(problem(&database(1024, &[branch(3, &[])])), (3, "is a branch without a child"));
         let mut long_entry = database(1024, &[root(&bucket(0, &leaf(0, &[])))]);
         long_entry[3 * 1024 + 16 + 8..][..4].fill(0xff);
-        assert_eq!(problem(&long_entry), (3, "holds an entry that ends outside of it"));
+        assert_eq!(problem(&long_entry), (3, "has an entry that ends outside of it"));
         let mut many_children = branch(3, &[(b"b", 3)]);
         many_children[10..12].fill(0xff);
-        assert_eq!(problem(&database(1024, &[many_children])), (3, "holds a branch that ends outside of it"));
+        assert_eq!(problem(&database(1024, &[many_children])), (3, "has a branch that ends outside of it"));
     }
 
     #[test]
@@ -416,8 +418,8 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn ends_where_branches_go_in_circles() {
+    fn ends_if_branches_have_a_cycle() {
         let circle = database(1024, &[branch(3, &[(b"a", 4)]), branch(4, &[(b"a", 3)])]);
-        assert_eq!(problem(&circle), (3, "lies deeper than a tree can be"));
+        assert_eq!(problem(&circle), (3, "is deeper than the maximum depth of a tree"));
     }
 }

@@ -1,10 +1,10 @@
-//! Reads what the ECS agent remembers of itself: which cluster, container instance and EC2 instance it last was.
+//! Parses the ECS agent's saved state: its cluster, container instance and EC2 instance.
 //!
-//! In: the bytes of `/var/lib/ecs/data/agent.db` (a bolt database), or of `ecs_agent_data.json` beside it, which old
-//! agents wrote and new ones still import while the database holds no agent version. Out: the few values that decide
-//! whether the agent will start as what it was. The agent may write while the file is read, so every offset is checked
-//! and a database that does not fit together is an error to read again. Tasks and containers are never looked at, and
-//! no byte of either file gets into an error: task environments hold secrets.
+//! In: the bytes of `/var/lib/ecs/data/agent.db` (a bolt database), or of `ecs_agent_data.json` in the same folder. Old
+//! agents wrote the JSON file, and new ones import it as long as the database has no agent version. Out: the few values
+//! that decide whether the agent starts as the same container instance. The agent can write while the file is read, so
+//! every offset is checked, and a damaged database is an error that the caller handles with a second read. Tasks and
+//! containers are never parsed, and no error contains a byte of the files: task environments can contain secrets.
 //!
 //! Sources: amazon-ecs-agent `agent/data/{client,metadata_client,helpers}.go`, `agent/app/data.go` and
 //! `agent/statemanager`; bbolt `internal/common/{meta,page}.go`, `bucket.go` and `cursor.go`.
@@ -18,35 +18,36 @@ pub use self::unreadable::Unreadable;
 
 use self::bolt::Bolt;
 
-/// What the agent saved; a value that it saved as empty counts as not saved, as for the agent.
+/// The values that the agent saved. An empty value is the same as none, as in the agent.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct SavedState {
-    /// The configured text: a name or an ARN. The agent exits with 5 where it differs from the text configured now.
+    /// The configured text: a name or an ARN. The agent exits with 5 if it differs from the text that is configured
+    /// now.
     pub cluster: Option<String>,
-    /// Under which ARN the instance registered.
+    /// The ARN of the container instance.
     pub container_instance_arn: Option<String>,
-    /// Whose state this is; the agent drops the state of another instance.
+    /// The EC2 instance of this state. The agent drops the state of another instance.
     pub ec2_instance_id: Option<String>,
-    /// The agent that wrote the database (`1.105.1`); never in the JSON file.
+    /// The version of the agent that wrote the database (`1.105.1`); the JSON file does not contain it.
     pub agent_version: Option<String>,
-    /// The zone at registration (`eu-west-1a`).
+    /// The availability zone at the registration (`eu-west-1a`).
     pub availability_zone: Option<String>,
 }
 
 impl SavedState {
-    /// Nothing where not one of the values was saved, as after a start that did not get to register.
-    fn known(self) -> Option<SavedState> {
+    /// The state, or `None` if it has no value, as after a start that ended before the registration.
+    fn non_empty(self) -> Option<SavedState> {
         (self != SavedState::default()).then_some(self)
     }
 }
 
-/// Reads `agent.db`. Nothing where the database holds none of the values, or is still empty: so it is created.
+/// Reads `agent.db`; `None` if the database has none of the values. A new database is an empty file.
 pub fn from_bolt(bytes: &[u8]) -> Result<Option<SavedState>, Unreadable> {
     from_bolt_at(&in_memory(bytes), bytes.len() as u64)
 }
 
-/// The same without the whole file in memory: `read` gives so many bytes from an offset, and nothing where the file, of
-/// `size` bytes, is shorter.
+/// Like [`from_bolt`], without the whole file in memory: `read` returns the bytes at an offset with a length, or `None`
+/// if the file of `size` bytes is shorter.
 pub fn from_bolt_at(read: &dyn Fn(u64, usize) -> Option<Vec<u8>>, size: u64) -> Result<Option<SavedState>, Unreadable> {
     if size == 0 {
         return Ok(None);
@@ -55,7 +56,8 @@ pub fn from_bolt_at(read: &dyn Fn(u64, usize) -> Option<Vec<u8>>, size: u64) -> 
     let Some(metadata) = file.bucket(b"metadata")? else {
         return Ok(None);
     };
-    // The agent saves each value as a JSON string. The parser's own error is dropped on purpose: it may quote the file.
+    // The agent saves each value as a JSON string. The parser's own error is dropped, because it can contain bytes of
+    // the file.
     let text = |key: &'static str| match file.value(&metadata, key.as_bytes())? {
         Some(value) => serde_json::from_slice(&value).map(filled).map_err(|_| Unreadable::Value { key }),
         None => Ok(None),
@@ -67,11 +69,11 @@ pub fn from_bolt_at(read: &dyn Fn(u64, usize) -> Option<Vec<u8>>, size: u64) -> 
         agent_version: text("agent-version")?,
         availability_zone: text("availability-zone")?,
     };
-    Ok(saved.known())
+    Ok(saved.non_empty())
 }
 
-/// Reads `ecs_agent_data.json`, which counts only while [`from_bolt`] gives no agent version. An empty file is an error,
-/// as for the agent.
+/// Reads `ecs_agent_data.json`, which is valid only while [`from_bolt`] returns no agent version. An empty file is an
+/// error, as in the agent.
 pub fn from_json(bytes: &[u8]) -> Result<Option<SavedState>, Unreadable> {
     #[derive(Deserialize)]
     struct StateFile {
@@ -90,7 +92,7 @@ pub fn from_json(bytes: &[u8]) -> Result<Option<SavedState>, Unreadable> {
         availability_zone: Option<String>,
     }
 
-    // The parser's own error is dropped on purpose: it may quote the file.
+    // The parser's own error is dropped, because it can contain bytes of the file.
     let file: Option<StateFile> = serde_json::from_slice(bytes)
         .map_err(|error| Unreadable::Json { line: error.line(), column: error.column() })?;
     Ok(file.and_then(|file| file.data).and_then(|data| {
@@ -101,7 +103,7 @@ pub fn from_json(bytes: &[u8]) -> Result<Option<SavedState>, Unreadable> {
             agent_version: None,
             availability_zone: filled(data.availability_zone),
         };
-        saved.known()
+        saved.non_empty()
     }))
 }
 
@@ -125,7 +127,7 @@ mod tests {
     use super::bolt::tests::{branch, bucket, database, leaf};
     use super::*;
 
-    /// Written by bbolt 1.3.6 the way the agent does it: its five buckets, some tasks, then key by key.
+    /// Written by bbolt 1.3.6 in the same order as the agent: five buckets, some tasks, then each key.
     const WRITTEN_BY_BBOLT: &str = "
         H4sIAAAAAAACA+3aPW8TMRjA8UtCyksLLQNMDMgMiOGau1QVUjYGWGFAzLgXBww5B3JOy4u68ymAj8AXALHxBZgYK7HRmRUfsfOGIBkY
         kur/kx7Zz8m+3HmIZD8XRUOnfHv8beO4Wna2pq8Hdd+u+facbztH77+mu9d+RgAAAAAAYOlU5uz/qzPjazP7/3Xfnl6/8u7oU3aHFQUA
@@ -136,7 +138,7 @@ mod tests {
         AAA4McJ+/3/U/6/7+v/HFar/j885yreerP8/iKbr/1k0Xf9X0XT9/0M0rv+vcL2fuj4AAAAAnEhh/xvq/2HnXGNpAAAAAAAAAAAAAAAA
         AAAAAABYGr8A11kbKQCAAAA=";
 
-    /// The same, with its buckets and nothing in them.
+    /// Written by bbolt 1.3.6, with empty buckets.
     const FRESH_FROM_BBOLT: &str = "
         H4sIAAAAAAACA+3cMUrEQBQA0LhZRUR0a22srOzEO1hY6BGGNeiuJII7jZ7AU3gMD+Md1t7OhGRkDUjadXkPhp8ffkKY7g+ZybLWuIvL
         j/3lqLmY/L6fbHdxp4ujLlbnx2cv5ddnBgAAAKydrYH+P+/Vj3r16fnDy+ebo4urUzMKAAAA6yf18xNTAQAAABsr760DAAAAAJtn/NP/
@@ -214,13 +216,13 @@ mod tests {
     }
 
     #[test]
-    fn takes_an_empty_value_for_none() {
+    fn treats_an_empty_value_as_none() {
         assert_eq!(from_bolt(&with_cluster(br#""""#)), Ok(None));
         assert_eq!(from_json(br#"{"Data": {"Cluster": "", "EC2InstanceID": ""}, "Version": 31}"#), Ok(None));
     }
 
     #[test]
-    fn says_which_value_is_no_string_and_does_not_quote_it() {
+    fn names_the_value_that_is_not_a_string_without_quoting_it() {
         for value in [&b"31415"[..], b"{\"a\": 1}", b"prod", b"", b"\"\xff\""] {
             let error = from_bolt(&with_cluster(value)).unwrap_err();
             assert_eq!(error, Unreadable::Value { key: "cluster-name" });
@@ -259,14 +261,14 @@ mod tests {
     #[test]
     fn says_where_the_state_file_breaks_and_does_not_quote_it() {
         let error = from_json(b"{\"Data\":\n  {\"Cluster\": 31415}}").unwrap_err();
-        assert_eq!(error.to_string(), "the agent's state file is not its JSON at line 2, column 19");
+        assert_eq!(error.to_string(), "the agent's state file has invalid JSON at line 2, column 19");
         for cut in ["", "{\"Data\": {\"Cluster\": \"pr", "[]", "7"] {
             assert!(matches!(from_json(cut.as_bytes()), Err(Unreadable::Json { .. })), "{cut}");
         }
     }
 
     #[test]
-    fn reads_no_half_of_a_file_that_is_cut_off() {
+    fn rejects_a_truncated_file() {
         let whole = in_many_pages();
         for length in 1..whole.len() - 512 {
             assert!(from_bolt(&whole[..length]).is_err(), "{length}");
@@ -284,7 +286,7 @@ mod tests {
         fn survives_any_bytes(bytes in prop::collection::vec(any::<u8>(), 0..600)) {
             let _ = from_bolt(&bytes);
             let _ = from_json(&bytes);
-            // Behind whole meta pages and the header of a leaf with 9 entries, so that these bytes are read as entries.
+            // After valid meta pages and the header of a leaf with 9 entries, so that these bytes are read as entries.
             let leaf_header = [3, 0, 0, 0, 0, 0, 0, 0, 2, 0, 9, 0, 0, 0, 0, 0];
             let root = leaf_header.into_iter().chain(bytes).take(512).collect();
             let _ = from_bolt(&database(512, &[root]));
@@ -301,11 +303,12 @@ mod tests {
         }
 
         #[test]
-        fn never_believes_a_torn_meta_page(at in 0..72usize, flip in 1..=u8::MAX) {
+        fn never_uses_a_damaged_meta_page(at in 0..72usize, flip in 1..=u8::MAX) {
             let mut file = in_many_pages();
             file[512 + 8 + at] ^= flip;
             let read = from_bolt(&file);
-            // The header of the page is not summed; without the newer transaction the older is true, and it knew nothing.
+            // The checksum does not cover the page header. Without the newer transaction the older one is read, and it
+            // has no values.
             prop_assert!(read == Ok(None) || (at < 8 && read == Ok(Some(prod()))));
         }
     }

@@ -129,7 +129,7 @@ fn an_agent_that_is_slow_is_not_a_cause() {
 #[test]
 fn an_agent_without_an_arn_is_not_registered() {
     let instance = Instance::new().agent_behaves(|agent| agent.empty_arn = true);
-    ExpectedCause("unknown", 13, "holds no container instance ARN")
+    ExpectedCause("unknown", 13, "has no container instance ARN")
         .check(&instance, &run(&instance, &["verify.deadline=3s"]));
 }
 
@@ -243,7 +243,7 @@ fn another_process_on_the_agents_port_is_reported() {
 #[test]
 fn an_answer_on_the_agents_port_that_is_not_the_agents_is_reported() {
     let instance = Instance::new().agent_behaves(|agent| agent.garbage_introspection = true);
-    ExpectedCause("introspection-port-taken", 24, "is not an agent's").check(&instance, &run(&instance, SOON));
+    ExpectedCause("introspection-port-taken", 24, "is not from an ECS agent").check(&instance, &run(&instance, SOON));
 }
 
 /// An instance that is already registered, with this status and the attribute `tier=db`.
@@ -281,7 +281,7 @@ fn a_status_in_which_ecs_places_no_task_is_not_ready() {
         ("REGISTERING", "status REGISTERING"),
         (
             "REGISTRATION_FAILED",
-            "and as its reason `The trunk network interface was not attached, since the subnet has no free address`",
+            "the reason is `The trunk network interface was not attached, since the subnet has no free address`",
         ),
         ("DEREGISTERING", "status DEREGISTERING"),
         ("INACTIVE", "status INACTIVE"),

@@ -90,7 +90,7 @@ fn skewed(ahead: i64) -> Instance {
 fn clock_skew_is_measured_against_the_date_header_of_aws() {
     for (ahead, side) in [(7200, "behind the Date"), (-7200, "ahead of the Date")] {
         let instance = skewed(ahead);
-        ExpectedCause("clock-skew", 24, side).check(&instance, &run(&instance, &["verify.deadline=6s"]));
+        ExpectedCause("clock-skew", 24, side).check(&instance, &run(&instance, &["verify.deadline=9s"]));
     }
 }
 

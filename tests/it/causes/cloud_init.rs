@@ -19,8 +19,7 @@ fn report_of(instance: &Instance) -> Outcome {
 #[test]
 fn a_boot_without_a_data_source_is_reported() {
     let instance = only_user_data().file(RESULT, NONE);
-    ExpectedCause("datasource-none", 21, "cloud-init's record says DataSourceNone")
-        .check(&instance, &report_of(&instance));
+    ExpectedCause("datasource-none", 21, "cloud-init recorded DataSourceNone").check(&instance, &report_of(&instance));
     let text = "Cloud-init failure detected: DataSourceNone while user data exists";
     let exits = Instance::new().user_data(SCRIPT).file(RESULT, NONE);
     let exits = exits.agent_behaves(|agent| agent.gives_up_with = Some(text.into()));

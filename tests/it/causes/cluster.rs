@@ -23,7 +23,7 @@ fn the_next_run_joins_a_cluster_that_was_created_after_the_agent_gave_up() {
 fn clusters_without_the_tags_are_reported_with_the_missing_tags() {
     let instance = Instance::new().without_tags();
     let outcome = run(&instance, &["cluster-tags.stage=prod"]);
-    ExpectedCause("no-cluster-matches", 21, "`prod` lacks").check_untouched(&instance, &outcome);
+    ExpectedCause("no-cluster-matches", 21, "`prod`: no tag").check_untouched(&instance, &outcome);
 }
 
 #[test]
@@ -74,7 +74,7 @@ fn with_status(status: &str) -> Instance {
 #[test]
 fn a_deleted_cluster_is_cluster_inactive() {
     let instance = with_status("INACTIVE");
-    ExpectedCause("cluster-inactive", 21, "`prod` is INACTIVE")
+    ExpectedCause("cluster-inactive", 21, "`prod` with status INACTIVE")
         .check(&instance, &run(&instance, &["verify.deadline=20s"]));
 }
 
@@ -89,7 +89,7 @@ fn without_describe_permission_a_deleted_cluster_is_cluster_not_found() {
 #[test]
 fn a_cluster_that_is_provisioning_is_waited_for() {
     let instance = with_status("PROVISIONING").agent_behaves(|agent| agent.never_registers = true);
-    ExpectedCause("cluster-provisioning", 21, "`prod` is PROVISIONING")
+    ExpectedCause("cluster-provisioning", 21, "`prod` with status PROVISIONING")
         .check(&instance, &run(&instance, &["verify.deadline=5s"]));
 }
 
@@ -98,7 +98,7 @@ fn a_cluster_of_another_account_is_reported_before_the_agent_registers() {
     let arn = "arn:aws:ecs:eu-west-1:999988887777:cluster/prod";
     let instance = Instance::new().tag("ecs-bootstrap:cluster", arn);
     let instance = instance.agent_behaves(|agent| agent.never_registers = true);
-    ExpectedCause("cluster-other-account", 21, "account `999988887777`, the instance is of `111122223333`")
+    ExpectedCause("cluster-other-account", 21, "account `999988887777`, the instance is in account `111122223333`")
         .check(&instance, &run(&instance, &["verify.deadline=20s"]));
 }
 
@@ -107,7 +107,7 @@ fn a_cluster_of_another_region_is_reported_before_the_agent_registers() {
     let arn = "arn:aws:ecs:us-east-1:111122223333:cluster/prod";
     let instance = Instance::new().tag("ecs-bootstrap:cluster", arn);
     let instance = instance.agent_behaves(|agent| agent.never_registers = true);
-    ExpectedCause("wrong-region", 21, "region `us-east-1`, the agent calls `eu-west-1`")
+    ExpectedCause("wrong-region", 21, "region `us-east-1`, the agent calls region `eu-west-1`")
         .check(&instance, &run(&instance, &["verify.deadline=20s"]));
 }
 

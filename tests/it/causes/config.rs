@@ -43,7 +43,7 @@ fn is_note(id: &str, line: &str, seen: &str) {
 #[test]
 fn a_quoted_cluster_is_reported_with_its_line() {
     let (instance, outcome) = only_this_file("# mine\nECS_CLUSTER=\"prod\"\n");
-    ExpectedCause("config-quoted", 21, "`ECS_CLUSTER` on line 2 of /etc/ecs/ecs.config stands in quotes")
+    ExpectedCause("config-quoted", 21, "`ECS_CLUSTER` on line 2 of /etc/ecs/ecs.config is quoted")
         .check(&instance, &outcome);
     assert_eq!(instance.disk.text(CONFIG), "# mine\nECS_CLUSTER=\"prod\"\n");
     is_note("config-quoted", "ECS_LOGLEVEL=\"debug\"\n", "the value of `ECS_LOGLEVEL` on line 1");
@@ -57,7 +57,7 @@ fn quotes_that_user_data_wrote_are_reported_when_it_has_ended() {
     std::thread::sleep(Duration::from_millis(500));
     instance.disk.write(CONFIG, "ECS_CLUSTER='prod'\n");
     instance.user_data_ends();
-    ExpectedCause("config-quoted", 21, "stands in quotes")
+    ExpectedCause("config-quoted", 21, "is quoted")
         .check(&instance, &Outcome { duration: Duration::ZERO, ..verify.wait() });
 }
 
@@ -71,13 +71,13 @@ fn an_invalid_cluster_name_is_not_reported_as_quoted() {
 
 #[test]
 fn an_exported_cluster_is_reported() {
-    is_cause("config-export", "export ECS_CLUSTER=prod\n", "`export` stands before `ECS_CLUSTER` on line 1");
-    is_note("config-export", "export ECS_CLUSTER=old\n", "`export` stands before `ECS_CLUSTER` on line 1");
+    is_cause("config-export", "export ECS_CLUSTER=prod\n", "there is an `export` before `ECS_CLUSTER` on line 1");
+    is_note("config-export", "export ECS_CLUSTER=old\n", "there is an `export` before `ECS_CLUSTER` on line 1");
 }
 
 #[test]
 fn a_blank_before_the_equals_sign_is_reported_and_one_after_it_is_not() {
-    is_cause("config-spaces", "ECS_CLUSTER =prod\n", "blanks stand before the `=` of `ECS_CLUSTER` on line 1");
+    is_cause("config-spaces", "ECS_CLUSTER =prod\n", "there are spaces before the `=` of `ECS_CLUSTER` on line 1");
     is_note("config-spaces", "ECS_LOGLEVEL = debug\n", "`ECS_LOGLEVEL` on line 1");
     let instance = Instance::new().without_tags().ecs_config("ECS_CLUSTER= prod\n");
     is_ready(&run(&instance, &["verify.deadline=20s"]));
@@ -89,16 +89,16 @@ fn a_misspelt_key_is_reported_and_an_unknown_key_is_not() {
     is_cause("config-key-misspelt", "CLUSTER=prod\n", "sets `CLUSTER`; the variable is `ECS_CLUSTER`");
     is_note("config-key-misspelt", "ECS_LOGLEVL=debug\n", "the variable is `ECS_LOGLEVEL`");
     let (instance, outcome) = only_this_file("ECS_SOMETHING_NEW=prod\n#ECS_CLUSTER=prod\n");
-    ExpectedCause("no-cluster-named", 21, "user data is a script, and speaks of a cluster").check(&instance, &outcome);
+    ExpectedCause("no-cluster-named", 21, "user data is a script, and mentions a cluster").check(&instance, &outcome);
 }
 
 #[test]
 fn a_line_that_the_agent_cannot_parse_is_reported() {
-    is_cause("config-unreadable-key", "\u{feff}ECS_CLUSTER=prod\n", "a byte order mark sticks to the key");
+    is_cause("config-unreadable-key", "\u{feff}ECS_CLUSTER=prod\n", "a byte order mark is part of the key");
     is_cause("config-unreadable-key", "ECS_CLUSTER: prod\n", "the line has no `=`");
     let utf_16: Vec<u8> = "\u{feff}ECS_CLUSTER=prod\r\n".encode_utf16().flat_map(u16::to_le_bytes).collect();
     let (instance, outcome) = only_this_file(utf_16);
-    ExpectedCause("config-unreadable-key", 21, "the whole file is UTF-16").check(&instance, &outcome);
+    ExpectedCause("config-unreadable-key", 21, "the file is UTF-16").check(&instance, &outcome);
     is_note("config-unreadable-key", "\u{feff}ECS_LOGLEVEL=debug\n", "means `ECS_LOGLEVEL`");
 }
 
@@ -110,12 +110,12 @@ fn a_later_line_with_the_same_key_is_reported() {
     ExpectedCause(
         "config-duplicate",
         21,
-        "line 1 of /etc/ecs/ecs.config sets `ECS_CLUSTER`, and line 2 sets it otherwise",
+        "line 1 of /etc/ecs/ecs.config sets `ECS_CLUSTER`, and line 2 sets it to another value",
     )
     .check(&instance, &outcome);
-    is_cause("config-duplicate", "ECS_CLUSTER=prod\nECS_CLUSTER=\n", "line 2 sets it otherwise");
-    is_note("config-duplicate", "ECS_LOGLEVEL=debug\nECS_LOGLEVEL=debug\n", "line 2 says the same again");
-    is_note("config-duplicate", "ECS_LOGLEVEL=debug\nECS_LOGLEVEL=info\n", "line 2 sets it otherwise");
+    is_cause("config-duplicate", "ECS_CLUSTER=prod\nECS_CLUSTER=\n", "line 2 sets it to another value");
+    is_note("config-duplicate", "ECS_LOGLEVEL=debug\nECS_LOGLEVEL=debug\n", "line 2 repeats it");
+    is_note("config-duplicate", "ECS_LOGLEVEL=debug\nECS_LOGLEVEL=info\n", "line 2 sets it to another value");
 }
 
 #[test]
@@ -141,7 +141,7 @@ fn a_file_of_the_image_that_ecs_config_overrides_is_reported() {
     ExpectedCause(
         "config-wrong-file",
         21,
-        "/var/lib/ecs/ecs.config names `prod`, and line 1 of /etc/ecs/ecs.config overrides it",
+        "/var/lib/ecs/ecs.config names `prod`, but line 1 of /etc/ecs/ecs.config overrides it",
     )
     .check(&instance, &verify(&instance, &["verify.deadline=20s"]));
 }
@@ -151,7 +151,7 @@ fn a_backup_copy_of_the_file_is_not_a_cause() {
     let instance =
         Instance::new().without_tags().file("etc/ecs/ecs.config.bak", "ECS_CLUSTER=prod\n").user_data(USER_DATA);
     let outcome = run(&instance, &["tags.wait=1s"]);
-    ExpectedCause("no-cluster-named", 21, "speaks of a cluster").check(&instance, &outcome);
+    ExpectedCause("no-cluster-named", 21, "mentions a cluster").check(&instance, &outcome);
 }
 
 #[test]
@@ -188,16 +188,15 @@ fn crlf_line_ends_are_a_note() {
 fn quoted_json_is_reported_as_quoted() {
     let instance = Instance::new().ecs_config("ECS_CLUSTER=prod\nECS_INSTANCE_ATTRIBUTES='{\"tier\":\"web\"}'\n");
     let outcome = run(&instance, &[]);
-    ExpectedCause("config-bad-json", 20, "in ecs.config `ECS_INSTANCE_ATTRIBUTES` takes a JSON object of strings")
+    ExpectedCause("config-bad-json", 20, "in ecs.config, `ECS_INSTANCE_ATTRIBUTES` takes a JSON object of strings")
         .check(&instance, &outcome);
-    assert!(outcome.stderr.contains("on line 2 of /etc/ecs/ecs.config stands in quotes"), "{}", outcome.stderr);
+    assert!(outcome.stderr.contains("on line 2 of /etc/ecs/ecs.config is quoted"), "{}", outcome.stderr);
 }
 
 #[test]
 fn json_of_another_type_is_reported_as_json() {
     let instance = Instance::new().ecs_config("ECS_CLUSTER=prod\nECS_INSTANCE_ATTRIBUTES=[\"web\"]\n");
-    ExpectedCause("config-bad-json", 20, "it is JSON, but a list and not an object")
-        .check(&instance, &run(&instance, &[]));
+    ExpectedCause("config-bad-json", 20, "it is a list, not an object").check(&instance, &run(&instance, &[]));
 }
 
 #[test]
@@ -236,7 +235,7 @@ fn an_agent_that_joined_default_because_of_a_malformed_line_is_reported() {
     let verify = instance.start(&["verify"]);
     std::thread::sleep(Duration::from_millis(500));
     instance.user_data_ends();
-    ExpectedCause("config-export", 21, "in `default`, which nobody named")
+    ExpectedCause("config-export", 21, "in `default`, which nothing has named")
         .check(&instance, &Outcome { duration: Duration::ZERO, ..verify.wait() });
 }
 

@@ -66,7 +66,7 @@ fn a_docker_that_is_too_new_for_the_agent_is_reported() {
     let instance = Instance::new()
         .agent_behaves(|agent| agent.exits = Some((1, "Could not get supported docker versions", "none found")));
     instance.docker.change(|docker| docker.min_api = Some("1.45"));
-    ExpectedCause("docker-api-mismatch", 24, "takes API versions from 1.45 on")
+    ExpectedCause("docker-api-mismatch", 24, "supports only API version 1.45 and later")
         .check(&instance, &run(&instance, &["verify.deadline=20s"]));
 }
 

@@ -26,7 +26,7 @@ fn a_linked_ecs_config_is_not_followed() {
 #[test]
 fn attributes_that_are_not_json_are_reported_before_the_agent_starts() {
     let instance = Instance::new().ecs_config("ECS_INSTANCE_ATTRIBUTES={tier: web}\n");
-    ExpectedCause("config-bad-json", 20, "in ecs.config `ECS_INSTANCE_ATTRIBUTES` takes a JSON object of strings")
+    ExpectedCause("config-bad-json", 20, "in ecs.config, `ECS_INSTANCE_ATTRIBUTES` takes a JSON object of strings")
         .check(&instance, &run(&instance, &[]));
 }
 
@@ -49,7 +49,7 @@ fn a_ca_bundle_without_certificates_is_reported_before_any_call() {
 #[test]
 fn docker_that_is_not_installed_is_reported_at_once() {
     let instance = Instance::new().unit("docker.service", |unit| unit.absent());
-    ExpectedCause("docker-absent", 24, "systemd knows no docker.service").check(&instance, &run(&instance, &[]));
+    ExpectedCause("docker-absent", 24, "systemd has no docker.service").check(&instance, &run(&instance, &[]));
 }
 
 #[test]
@@ -75,7 +75,7 @@ fn docker_that_is_slow_is_not_a_cause() {
 #[test]
 fn an_image_without_the_agent_is_reported_at_once() {
     let instance = Instance::new().unit("ecs.service", |unit| unit.absent());
-    ExpectedCause("ecs-init-absent", 24, "systemd knows neither ecs.service nor amazon-ecs.service")
+    ExpectedCause("ecs-init-absent", 24, "systemd has neither ecs.service nor amazon-ecs.service")
         .check(&instance, &run(&instance, &[]));
 }
 
@@ -213,7 +213,6 @@ fn a_run_that_hangs_is_ended_after_the_deadline() {
     let instance = Instance::new();
     // The report goes to a full pipe that is never read.
     let outcome = instance.start_into_full_pipe(&["run", "--no-wait", "--set", "run.deadline=3s"]).wait();
-    ExpectedCause("call-hangs", 13, "`ecs-bootstrap run` has not ended by itself 8s after its deadline")
-        .check(&instance, &outcome);
-    assert!(outcome.duration < Duration::from_secs(3 + 10), "{:?}", outcome.duration);
+    ExpectedCause("call-hangs", 13, "`ecs-bootstrap run` still ran 8s after its deadline").check(&instance, &outcome);
+    assert!(outcome.duration < Duration::from_secs(20), "{:?}", outcome.duration);
 }

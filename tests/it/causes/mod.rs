@@ -25,8 +25,9 @@ use crate::support::{Instance, Outcome};
 use ecs_bootstrap::causes::{ALL, Cause, Class, UNKNOWN};
 use std::time::{Duration, SystemTime};
 
-/// A terminal cause is reported within this time of its evidence.
-const AT_ONCE: Duration = Duration::from_secs(5);
+/// A terminal cause is reported as soon as its evidence is there, and not at the deadline, which is 8 s or more in these
+/// tests. A run takes about a second; the rest is for a loaded host.
+const AT_ONCE: Duration = Duration::from_secs(7);
 const SOURCES: [&str; 18] = [
     include_str!("../verify_died.rs"),
     include_str!("../maintenance.rs"),

@@ -61,7 +61,7 @@ fn a_refused_connection_is_reported_at_the_deadline() {
 fn a_certificate_of_an_unknown_issuer_is_reported() {
     let server = super::SelfSigned::start();
     let instance = Instance::new().without_imds_tags().env("AWS_ENDPOINT_URL", server.endpoint());
-    ExpectedCause("tls-untrusted", 25, "shows a certificate of")
+    ExpectedCause("tls-untrusted", 25, "presents a certificate for")
         .check_untouched(&instance, &run(&instance, &["run.deadline=10s"]));
 }
 
@@ -83,7 +83,7 @@ fn name_servers_that_do_not_answer_are_reported() {
                   ecs.eu-west-1.amazonaws.com on 127.0.77.53:53: i/o timeout";
     let instance = Instance::new().without_name_server();
     let instance = instance.agent_behaves(|agent| agent.crashes_with = Some(lookup.into()));
-    ExpectedCause("dns-timeout", 25, "the name servers are `127.0.77.53`")
+    ExpectedCause("dns-timeout", 25, "the DNS servers are `127.0.77.53`")
         .check(&instance, &run(&instance, &["verify.deadline=10s"]));
 }
 
@@ -186,7 +186,7 @@ fn a_proxy_of_the_agent_that_docker_does_not_have_is_a_note() {
     let config = format!("HTTP_PROXY={}\nNO_PROXY=169.254.169.254\n", proxy.endpoint());
     let instance = Instance::new().ecs_config(config);
     let instance = instance.agent_behaves(|agent| agent.register_delay = Duration::from_secs(3));
-    let seen = "no drop-in of docker has one";
+    let seen = "no drop-in of docker.service has one";
     ExpectedNote("proxy-half-configured", seen).check(&run(&instance, &["verify.deadline=20s"]));
 }
 
@@ -208,7 +208,7 @@ fn an_unreachable_control_plane_is_reported_with_its_endpoint() {
 #[test]
 fn with_a_reachable_control_plane_the_agent_is_stuck() {
     let instance = unconnected();
-    ExpectedCause("agent-stuck", 24, "takes connections from this host").check(&instance, &run(&instance, &SOON));
+    ExpectedCause("agent-stuck", 24, "accepts connections from this host").check(&instance, &run(&instance, &SOON));
     assert!(instance.aws.count("DiscoverPollEndpoint") > 0);
 }
 

@@ -57,7 +57,7 @@ fn a_host_without_memory_is_reported_if_the_agent_never_connects() {
     let instance = Instance::new()
         .file("proc/meminfo", "MemTotal:        7938420 kB\nMemFree:  6420 kB\nMemAvailable:  20480 kB\n")
         .agent_behaves(|agent| agent.never_connects = true);
-    ExpectedCause("host-overloaded", 24, "20 of 7752 MiB of memory are available")
+    ExpectedCause("host-overloaded", 24, "20 of 7752 MiB memory are available")
         .check(&instance, &run(&instance, &["verify.deadline=8s", "verify.window=2s"]));
 }
 

@@ -38,7 +38,7 @@ fn error_500_for_credentials_is_imds_garbled() {
                 .into(),
         );
     });
-    both_report(&instance, &run(&instance, SOON), ExpectedCause("imds-garbled", 22, "answered 500"));
+    both_report(&instance, &run(&instance, SOON), ExpectedCause("imds-garbled", 22, "with 500"));
 }
 
 #[test]

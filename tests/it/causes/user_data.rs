@@ -61,14 +61,14 @@ fn a_failed_script_is_a_note_if_the_instance_joins() {
 #[test]
 fn a_failed_script_that_does_not_mention_a_cluster_is_not_the_cause() {
     let instance = failed(only("#!/bin/sh\nfalse\n"), RUNPARTS, "");
-    ExpectedCause("no-cluster-named", 21, "user data is a script, and does not speak of a cluster")
+    ExpectedCause("no-cluster-named", 21, "user data is a script, and does not mention a cluster")
         .check(&instance, &report_of(&instance));
 }
 
 #[test]
 fn a_successful_script_that_named_no_cluster_is_no_cluster_named() {
     let instance = only(SCRIPT);
-    ExpectedCause("no-cluster-named", 21, "user data is a script, and speaks of a cluster")
+    ExpectedCause("no-cluster-named", 21, "user data is a script, and mentions a cluster")
         .check(&instance, &report_of(&instance));
 }
 
@@ -76,24 +76,24 @@ fn a_successful_script_that_named_no_cluster_is_no_cluster_named() {
 fn missing_user_data_is_reported() {
     let instance = Instance::new().without_tags();
     let outcome = report_of(&instance);
-    ExpectedCause("user-data-absent", 21, "instance metadata has no user data").check_untouched(&instance, &outcome);
+    ExpectedCause("user-data-absent", 21, "IMDS has no user data").check_untouched(&instance, &outcome);
     assert!(outcome.stderr.contains("the instance has no tag `ecs-bootstrap:cluster`"), "{}", outcome.stderr);
 }
 
 #[test]
 fn user_data_without_a_known_first_line_is_reported() {
     for (text, why) in [
-        (SCRIPT.replace("#!/bin/bash\n", ""), "it begins with nothing that cloud-init knows"),
-        (format!("\n{SCRIPT}"), "blanks or an empty line stand before its first line"),
-        (format!("    {SCRIPT}"), "blanks or an empty line stand before its first line"),
-        (format!("\u{feff}{SCRIPT}"), "a byte order mark stands before its first line"),
+        (SCRIPT.replace("#!/bin/bash\n", ""), "it does not begin with a marker that cloud-init knows"),
+        (format!("\n{SCRIPT}"), "spaces or an empty line before its first line"),
+        (format!("    {SCRIPT}"), "spaces or an empty line before its first line"),
+        (format!("\u{feff}{SCRIPT}"), "a byte order mark before its first line"),
     ] {
         let instance = only(text);
         ExpectedCause("user-data-not-recognised", 21, why).check(&instance, &report_of(&instance));
     }
     let instance = Instance::new().user_data("ECS_CLUSTER=prod\n");
     joined(&instance, "");
-    ExpectedCause("user-data-not-recognised", 21, "it begins with nothing")
+    ExpectedCause("user-data-not-recognised", 21, "it does not begin with a marker")
         .check(&instance, &verify(&instance, &["verify.deadline=20s"]));
 }
 
@@ -108,14 +108,16 @@ fn no_form_of_user_data_is_a_cause_if_the_instance_joins() {
 fn user_data_in_base64_twice_is_reported() {
     for text in [SCRIPT, "#cloud-config\nwrite_files: [{path: /etc/ecs/ecs.config, content: ECS_CLUSTER=prod}]\n"] {
         let instance = only(STANDARD.encode(text));
-        ExpectedCause("user-data-double-base64", 21, "base64, which holds ").check(&instance, &report_of(&instance));
+        ExpectedCause("user-data-double-base64", 21, "base64, which decodes to ")
+            .check(&instance, &report_of(&instance));
     }
     // Some versions of cloud-init decode it.
     let instance = only(STANDARD.encode(SCRIPT)).file("var/lib/cloud/instance/scripts/part-001", SCRIPT);
-    ExpectedCause("no-cluster-named", 21, "speaks of a cluster").check(&instance, &report_of(&instance));
+    ExpectedCause("no-cluster-named", 21, "mentions a cluster").check(&instance, &report_of(&instance));
     // Base64 of a text that cloud-init does not know is another cause.
     let instance = only(STANDARD.encode("ECS_CLUSTER=prod"));
-    ExpectedCause("user-data-not-recognised", 21, "begins with nothing").check(&instance, &report_of(&instance));
+    ExpectedCause("user-data-not-recognised", 21, "does not begin with a marker")
+        .check(&instance, &report_of(&instance));
 }
 
 #[test]
@@ -124,10 +126,10 @@ fn a_broken_mime_message_is_reported_with_its_fault() {
     for (text, fault) in [
         (
             format!("{HEAD}--==B==\nContent-Type: text/cloud-config\n\n#cloud-config\n--==B==--\n{SCRIPT}"),
-            "something follows",
+            "text after the closing boundary",
         ),
         (format!("{HEAD}{part}--==B==--\n").replace("x-shellscript", "x-sh"), "part 1 is of a type"),
-        (format!("{HEAD}{part}--==B==--\n").replace("; boundary=\"==B==\"", ""), "names no boundary"),
+        (format!("{HEAD}{part}--==B==--\n").replace("; boundary=\"==B==\"", ""), "has no boundary"),
         (format!("{HEAD}{part}--==B==--\n").replace("MIME-Version: 1.0\n", ""), "no `MIME-Version:` header"),
     ] {
         let instance = only(text);
@@ -158,7 +160,7 @@ fn a_script_that_reads_metadata_without_a_token_is_reported() {
     // With metadata version 1 allowed, the script is not the cause. Without `-f`, curl prints the page of the 401.
     let optional = only(V1).ecs_config("ECS_CLUSTER=\n");
     optional.imds.change(|imds| imds.allows_v1 = true);
-    ExpectedCause("no-cluster-named", 21, "speaks of a cluster").check(&optional, &report_of(&optional));
+    ExpectedCause("no-cluster-named", 21, "mentions a cluster").check(&optional, &report_of(&optional));
     let instance = only(V1).ecs_config("ECS_CLUSTER=<?xml version=\"1.0\" encoding=\"iso-8859-1\"?>\n");
     ExpectedCause("imds-v1-client", 21, "never sends").check(&instance, &report_of(&instance));
 }
@@ -167,7 +169,7 @@ fn a_script_that_reads_metadata_without_a_token_is_reported() {
 fn a_script_with_a_token_or_another_failure_is_not_imds_v1_client() {
     let with_token = V1.replace("curl -s", "curl -s -H \"X-aws-ec2-metadata-token: $T\"");
     let instance = only(with_token).ecs_config("ECS_CLUSTER=\n");
-    ExpectedCause("no-cluster-named", 21, "speaks of a cluster").check(&instance, &report_of(&instance));
+    ExpectedCause("no-cluster-named", 21, "mentions a cluster").check(&instance, &report_of(&instance));
     let output = "/var/lib/cloud/instance/scripts/part-001: line 2: hunter2: command not found\n";
     let instance = failed(only(V1), RUNPARTS, output);
     ExpectedCause("user-data-failed", 21, "part-001 line 2").check(&instance, &report_of(&instance));
@@ -177,7 +179,7 @@ fn a_script_with_a_token_or_another_failure_is_not_imds_v1_client() {
 fn user_data_that_changed_after_it_ran_is_reported() {
     let old = "#!/bin/sh\necho before\n";
     let instance = only(SCRIPT).file(TAKEN, old).file(RAN, "7: done\n");
-    ExpectedCause("user-data-not-rerun", 21, "differs from that which cloud-init has run")
+    ExpectedCause("user-data-not-rerun", 21, "differs from the user data that cloud-init ran")
         .check(&instance, &report_of(&instance));
     let instance = Instance::new().user_data(SCRIPT).file(TAKEN, old).file(RAN, "7: done\n");
     let instance = instance.agent_behaves(|agent| agent.register_delay = std::time::Duration::from_secs(2));
@@ -187,10 +189,10 @@ fn user_data_that_changed_after_it_ran_is_reported() {
 #[test]
 fn unchanged_user_data_is_not_reported_as_changed() {
     let instance = only(SCRIPT).file(TAKEN, SCRIPT).file(RAN, "7: done\n");
-    ExpectedCause("no-cluster-named", 21, "speaks of a cluster").check(&instance, &report_of(&instance));
+    ExpectedCause("no-cluster-named", 21, "mentions a cluster").check(&instance, &report_of(&instance));
     // The scripts have not run yet.
     let instance = only(SCRIPT).file(TAKEN, "#!/bin/sh\n");
-    ExpectedCause("no-cluster-named", 21, "speaks of a cluster").check(&instance, &report_of(&instance));
+    ExpectedCause("no-cluster-named", 21, "mentions a cluster").check(&instance, &report_of(&instance));
 }
 
 #[test]

@@ -163,5 +163,5 @@ fn an_unreachable_api_has_its_own_code_and_a_missing_region_is_named() {
     assert!(output.contains("[api-unreachable]"), "{output}");
     let (code, output) = run(&site.ecs.endpoint(), None);
     assert_eq!(code, Some(37), "{output}");
-    assert!(output.contains("no region is named"), "{output}");
+    assert!(output.contains("no region is configured"), "{output}");
 }

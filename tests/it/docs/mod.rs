@@ -204,7 +204,7 @@ fn the_examples_of_user_data_hold_settings() {
     let documents: Vec<_> = blocks().into_iter().filter(is_user_data).collect();
     assert!(documents.len() >= 2);
     for Block { page, text: document, .. } in documents {
-        let text = user_data::ours(document.as_bytes()).unwrap();
+        let text = user_data::settings_in(document.as_bytes()).unwrap();
         let text = text.unwrap_or_else(|| panic!("{page}: no settings in\n{document}"));
         let read = Fragment::from_toml(&text, Rank::UserData, &page);
         read.map_err(|error| format!("{error}:\n{document}")).unwrap();

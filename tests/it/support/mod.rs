@@ -288,7 +288,10 @@ impl Instance {
         if std::fs::metadata("/proc/self").is_ok_and(|own| own.uid() == 0) {
             // The ordinary user may not read cargo's target folder.
             let copy = self.disk.path("bin/ecs-bootstrap");
-            std::fs::copy(&self.binary, &copy).expect("a copy of the binary");
+            // By another process: a file that this one holds open for writing cannot be run, and a child that another
+            // thread is starting would hold it too.
+            let copied = Command::new("/bin/cp").arg(&self.binary).arg(&copy).status();
+            assert!(copied.is_ok_and(|status| status.success()), "the binary was not copied");
             let own = std::mem::replace(&mut command, Command::new("/usr/bin/setpriv"));
             command.args(["--reuid=65534", "--regid=65534", "--clear-groups", "--"]).arg(copy).args(own.get_args());
             command.env_clear().envs(own.get_envs().filter_map(|(name, value)| Some((name, value?))));

@@ -2,7 +2,9 @@
 //!
 //! In: a loopback address. Out: listeners on it. It never accepts a connection itself.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::net::{IpAddr, Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::ops::Deref;
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,6 +12,28 @@ use std::time::Duration;
 #[derive(Clone)]
 pub struct Port {
     holder: Arc<tokio::net::TcpSocket>,
+}
+
+/// A listening socket that refuses connections as soon as it is dropped.
+///
+/// A process that another thread is starting holds a copy of every socket until its `exec`. Without the shutdown, such a
+/// copy would accept connections for a while.
+pub struct Listener(TcpListener);
+
+impl Deref for Listener {
+    type Target = TcpListener;
+
+    fn deref(&self) -> &TcpListener {
+        &self.0
+    }
+}
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        if let Ok(copy) = self.0.try_clone() {
+            let _ = TcpStream::from(OwnedFd::from(copy)).shutdown(Shutdown::Both);
+        }
+    }
 }
 
 impl Port {
@@ -24,21 +48,13 @@ impl Port {
     }
 
     /// Listens on the port. When the listener is dropped, connections are refused again.
-    pub fn listen(&self, backlog: u32) -> TcpListener {
+    pub fn listen(&self, backlog: u32) -> Listener {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build().expect("a runtime");
         let _entered = runtime.enter();
-        let mut attempts = 0;
-        // A process that another thread starts at this moment inherits a closed listener, and has it open until exec.
-        let listener = loop {
-            match reusable(self.address()).and_then(|socket| socket.listen(backlog)) {
-                Err(error) if error.kind() == std::io::ErrorKind::AddrInUse && attempts < 200 => attempts += 1,
-                listener => break listener.expect("to listen on a reserved port"),
-            }
-            std::thread::sleep(Duration::from_millis(10));
-        };
-        let listener = listener.into_std().expect("a std listener");
+        let listener = reusable(self.address()).and_then(|socket| socket.listen(backlog));
+        let listener = listener.expect("to listen on a reserved port").into_std().expect("a std listener");
         listener.set_nonblocking(false).expect("a blocking listener");
-        listener
+        Listener(listener)
     }
 }
 
@@ -53,7 +69,7 @@ fn reusable(address: SocketAddr) -> std::io::Result<tokio::net::TcpSocket> {
 /// A loopback address that does not answer SYNs, like a firewall that drops packets: its backlog is full.
 pub struct BlackHole {
     address: SocketAddr,
-    _listener: TcpListener,
+    _listener: Listener,
     _filling: Vec<TcpStream>,
 }
 

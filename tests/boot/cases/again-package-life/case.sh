@@ -28,7 +28,7 @@ check() {
     host ecs-bootstrap verify
     reboot
     wait_for 30 assert_verdict ready
-    assert_journal_has '' 'the agent may start'
+    assert_journal_has '' 'agent start allowed'
     before=$(agent_process)
     host dpkg --remove ecs-bootstrap
     assert_equal "$(agent_process)" "$before" 'the agent after the removal'

@@ -13,7 +13,7 @@ check() {
     ! grep -Eq '^[a-z-]+ +unknown ' <<<"$said" || fail "$said"
     said=$(host setpriv --reuid=65534 --regid=65534 --clear-groups ecs-bootstrap doctor) || fail "as user 65534: $said"
     passes "$said"
-    grep -q '^not seen: .*docker' <<<"$said" || fail "as user 65534: $said"
+    grep -q '^not visible: .*docker' <<<"$said" || fail "as user 65534: $said"
     assert_equal "$(look_in stat --format '%n %Y %i' /etc/ecs/ecs.config /run/ecs-bootstrap/status.json)" "$before" 'what was there'
     host ecs-bootstrap doctor --bundle /root/bundle.tar.gz >/dev/null
     said=$(host tar -tzf /root/bundle.tar.gz)

@@ -9,5 +9,5 @@ check() {
     assert_api_calls 'ec2:*' 0
     assert_api_calls ecs:ListClusters 0
     assert_api_calls ecs:RegisterContainerInstance 1
-    assert_journal_has '' 'the agent may start'
+    assert_journal_has '' 'agent start allowed'
 }

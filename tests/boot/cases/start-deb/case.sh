@@ -4,6 +4,6 @@ product=deb
 check() {
     assert_joins demo
     assert_unit ecs-bootstrap.service active
-    assert_journal_has '' 'the agent may start'
+    assert_journal_has '' 'agent start allowed'
     assert_api_calls ecs:RegisterContainerInstance 1
 }

@@ -1,7 +1,8 @@
-//! The one table of settings: name, meaning, what its value may be, and how it lands in [`Settings`].
+//! The only table of settings: the name of each, what it does, which values it takes, and how they get into
+//! [`Settings`].
 //!
-//! A new setting is a field of [`Settings`], its default there, and one entry here; every rank, the error texts, "did
-//! you mean", the man page and the README's table follow.
+//! A new setting needs a field of [`Settings`], its default there, and one entry here. Settings files, the environment,
+//! the command line, error texts, "did you mean", the man page and the reference page are made from that entry.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -9,10 +10,10 @@ use std::time::Duration;
 use super::{ReservedMemory, Secret, Settings, Source, Sourced, Switch, TagsApi, TagsCluster, TagsSettings};
 use crate::agent_variables;
 
-/// A value as it was written, before anybody knows what it shall be.
+/// A value as it was written, before it is checked against its setting.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Raw {
-    /// A string; all that the environment, the command line and tags can say.
+    /// A string. Every value of the environment, the command line and tags is one.
     Text(String),
     /// A boolean.
     Bool(bool),
@@ -22,31 +23,31 @@ pub enum Raw {
     List(Vec<Raw>),
     /// A table.
     Table(BTreeMap<String, Raw>),
-    /// A TOML value that no setting takes, by the name of its type.
+    /// A TOML value of a type that no setting takes; the name of the type.
     Other(&'static str),
 }
 
 /// One setting.
 pub struct Setting {
-    /// Its dotted name.
+    /// The name, with a dot between its parts.
     pub name: &'static str,
-    /// What its value may be, for error texts: "takes ...".
+    /// The values that it takes, for error messages: "takes ...".
     pub expects: &'static str,
-    /// What it does, for the man page and the README.
+    /// What it does, for the man page and the reference page.
     pub about: &'static str,
-    /// Read before tags and user data are, so not to be said by those.
+    /// Whether it is used before tags and user data are read, so that neither can set it.
     pub early: bool,
     apply: fn(&mut Settings, &Raw, Source) -> Option<()>,
 }
 
 impl Setting {
-    /// Puts the value into `settings`; `None` when it is not what this setting takes.
+    /// Puts the value into `settings`. `None` if this setting does not take such a value.
     pub fn apply(&self, settings: &mut Settings, raw: &Raw, source: Source) -> Option<()> {
         (self.apply)(settings, raw, source)
     }
 }
 
-/// The setting of this name.
+/// The setting with this name.
 pub fn find(name: &str) -> Option<&'static Setting> {
     ALL.iter().find(|setting| setting.name == name)
 }
@@ -69,31 +70,34 @@ macro_rules! setting {
     };
 }
 
-/// Every setting, in the order of the README.
-pub static ALL: &[Setting] = &[
-    Setting {
-        name: "cluster",
-        expects: "a cluster name (1 to 255 letters, digits, hyphens and underscores) or a cluster ARN",
-        about: "the cluster to join, by name or ARN",
-        early: false,
-        apply: |settings, raw, source| {
-            settings.cluster = Some(Sourced::new(cluster(raw)?, source));
-            Some(())
-        },
+/// The setting `cluster`. `ecs.config` sets it too, under the name `ECS_CLUSTER`.
+pub const CLUSTER: Setting = Setting {
+    name: "cluster",
+    expects: "a cluster name (1 to 255 letters, digits, hyphens and underscores) or a cluster ARN",
+    about: "the cluster to join, by name or ARN",
+    early: false,
+    apply: |settings, raw, source| {
+        settings.cluster = Some(Sourced::new(cluster(raw)?, source));
+        Some(())
     },
+};
+
+/// Every setting, in the order of the reference page and of `10-defaults.toml`.
+pub static ALL: &[Setting] = &[
+    CLUSTER,
     setting!(
         "cluster-tags",
         cluster_tags,
         tag_pairs,
         "tags as a table of strings, or as `k=v,k2=v2`",
-        "join the one ACTIVE cluster that carries all these tags, where nothing names a cluster"
+        "join the only ACTIVE cluster with all these tags, if no source names a cluster"
     ),
     setting!(
         "imds.deadline",
         imds_deadline,
         duration,
         "a duration such as `120s`, at most `1day`",
-        "how long the instance metadata service is asked before it counts as unreachable",
+        "how long to retry the instance metadata service before it counts as unreachable",
         true
     ),
     setting!(
@@ -101,7 +105,7 @@ pub static ALL: &[Setting] = &[
         tags_prefix,
         prefix,
         "letters, digits and `+ - = . , _ : @`, 1 to 64 characters",
-        "what the keys of our tags begin with",
+        "the prefix of the tags that ecs-bootstrap reads",
         true
     ),
     setting!(
@@ -109,7 +113,7 @@ pub static ALL: &[Setting] = &[
         tags_wait,
         duration,
         "a duration such as `30s`, at most `1day`",
-        "how long `ec2:DescribeTags` is asked for a tag that may still be on its way",
+        "how long to wait for a tag that `ec2:DescribeTags` does not return yet",
         true
     ),
     setting!(
@@ -117,7 +121,7 @@ pub static ALL: &[Setting] = &[
         tags_api,
         tags_api,
         "`auto` or `never`",
-        "whether `ec2:DescribeTags` may be called when IMDS has no tags",
+        "whether to call `ec2:DescribeTags` if IMDS has no tags",
         true
     ),
     setting!(
@@ -125,7 +129,8 @@ pub static ALL: &[Setting] = &[
         tags_settings,
         tags_settings,
         "`all`, `cluster` or `none`",
-        "how much tags may say: the cluster and agent settings, the cluster, or nothing; only files can set this",
+        "what tags can set: the cluster and variables of the agent, only the cluster, or nothing; only files can \
+         set this",
         true
     ),
     setting!(
@@ -133,7 +138,8 @@ pub static ALL: &[Setting] = &[
         tags_cluster,
         tags_cluster,
         "`any`, `fallback` or `never`",
-        "whether tags may choose the cluster: over the files, only where nothing else names one, or never; only files can set this",
+        "whether tags can choose the cluster: `any` also overrides the files, `fallback` applies only if no other \
+         source names one; only files can set this",
         true
     ),
     setting!(
@@ -141,7 +147,7 @@ pub static ALL: &[Setting] = &[
         run_deadline,
         duration,
         "a duration such as `240s`, at most `1day`",
-        "how long gathering, deciding and applying may take together",
+        "how long a run may take before the verification starts",
         true
     ),
     setting!(
@@ -149,63 +155,69 @@ pub static ALL: &[Setting] = &[
         verify_deadline,
         duration,
         "a duration such as `10m`, at most `1day`",
-        "how long the registration is waited for"
+        "how long to wait for the registration"
     ),
     setting!(
         "verify.window",
         verify_window,
         duration,
         "a duration such as `30s`, at most `1day`",
-        "for how long a registered agent may be disconnected before that counts"
+        "how long a registered agent may be disconnected before that is a failure"
     ),
     setting!(
         "units.enable",
         units_enable,
         boolean,
         "`true` or `false`",
-        "enable the agent's unit for the next boot (it starts docker)"
+        "enable the agent's unit for the next boot (it also starts docker)"
     ),
     setting!(
         "derive.spot",
         derive.spot,
         switch,
         "`on`, `off` or `auto`",
-        "drain on a Spot interruption notice; auto: on Spot instances"
+        "drain the instance on a Spot interruption notice; auto: on Spot instances"
     ),
-    setting!("derive.gpu", derive.gpu, switch, "`on`, `off` or `auto`", "GPU support; auto: where an NVIDIA device is"),
+    setting!(
+        "derive.gpu",
+        derive.gpu,
+        switch,
+        "`on`, `off` or `auto`",
+        "GPU support; auto: if there is an NVIDIA device"
+    ),
     setting!(
         "derive.neuron",
         derive.neuron,
         switch,
         "`on`, `off` or `auto`",
-        "Inferentia and Trainium support; auto: where a Neuron device is"
+        "Inferentia and Trainium support; auto: if there is a Neuron device"
     ),
     setting!(
         "derive.warm-pool",
         derive.warm_pool,
         switch,
         "`on`, `off` or `auto`",
-        "wait for InService before registering; auto: inside an Auto Scaling group"
+        "wait for `InService` before registering; auto: in an Auto Scaling group"
     ),
     setting!(
         "derive.reserved-memory",
         derive.reserved_memory,
         reserved_memory,
         "`off`, `auto`, or MiB from 0 to 65535",
-        "memory kept from tasks; auto: 5 % of the host's, 128 to 1024 MiB"
+        "memory that tasks cannot use; auto: 5 % of the host's memory, 128 to 1024 MiB"
     ),
     setting!(
         "derive.propagate-tags",
         derive.propagate_tags,
         switch,
         "`on`, `off` or `auto`",
-        "copy the instance's tags to the container instance (needs ec2:DescribeTags); auto is off"
+        "copy the instance's tags to the container instance (needs `ec2:DescribeTags`); auto is off"
     ),
     setting!(
         "derive.attributes",
         derive.attributes,
         texts,
-        "an array of tag keys, or keys with commas between them",
+        "an array of tag keys, or tag keys separated by commas",
         "instance tags that become attributes of the container instance"
     ),
     setting!(
@@ -220,35 +232,35 @@ pub static ALL: &[Setting] = &[
         signal.stack,
         name,
         "the name or id of a stack",
-        "the stack to signal, where the instance's tag `aws:cloudformation:stack-name` shall not say it"
+        "the stack to signal; overrides the instance's tag `aws:cloudformation:stack-name`"
     ),
     setting!(
         "signal.resource",
         signal.resource,
         name,
         "the logical id of a resource",
-        "the resource with the CreationPolicy, where the tag `aws:cloudformation:logical-id` shall not say it"
+        "the resource with the CreationPolicy; overrides the tag `aws:cloudformation:logical-id`"
     ),
     setting!(
         "signal.wait-url",
         signal.wait_url,
         url,
         "the presigned `https` URL of a wait condition handle",
-        "signal the verdict with its cause to a CloudFormation wait condition; shown in no output"
+        "signal the verdict and its cause to a CloudFormation wait condition; a credential, never shown"
     ),
     setting!(
         "signal.lifecycle",
         signal.lifecycle,
         boolean,
         "`true` or `false`",
-        "keep the launch hook of the Auto Scaling group waiting while verification runs, then complete it"
+        "keep the launch hook of the Auto Scaling group waiting during the verification, then complete it"
     ),
     setting!(
         "signal.hook",
         signal.hook,
         name,
         "the name of a lifecycle hook",
-        "the launch hook to complete, where the group has several"
+        "the launch hook to complete, if the group has several"
     ),
     setting!(
         "signal.instance-tags",
@@ -262,7 +274,7 @@ pub static ALL: &[Setting] = &[
         signal.unhealthy,
         boolean,
         "`true` or `false`",
-        "let the Auto Scaling group replace the instance for a fault of this host, while others are in service"
+        "let the Auto Scaling group replace the instance on a fault of this host, if others are in service"
     ),
 ];
 
@@ -273,19 +285,19 @@ fn text(raw: &Raw) -> Option<&str> {
     }
 }
 
-/// What AWS takes for a stack, a resource or a hook, by name or ARN.
+/// The name or ARN of a stack, a resource or a hook, as AWS takes it.
 fn name(raw: &Raw) -> Option<Option<String>> {
     let name = text(raw)?;
-    let is_one = (1..=1024).contains(&name.len()) && name.chars().all(|c| c.is_ascii_graphic());
-    is_one.then(|| Some(name.to_owned()))
+    let is_valid = (1..=1024).contains(&name.len()) && name.chars().all(|c| c.is_ascii_graphic());
+    is_valid.then(|| Some(name.to_owned()))
 }
 
-/// Over plain HTTP only on this host: the URL is a credential.
+/// Plain HTTP is for this host only, because the URL is a credential.
 fn url(raw: &Raw) -> Option<Option<Secret>> {
     let url = text(raw)?;
-    let is_sound = url.chars().all(|c| c.is_ascii_graphic()) && url.len() <= 4096;
+    let is_url = url.chars().all(|c| c.is_ascii_graphic()) && url.len() <= 4096;
     let is_local = ["http://127.0.0.1:", "http://[::1]:"].iter().any(|local| url.starts_with(local));
-    (is_sound && (url.starts_with("https://") || is_local)).then(|| Some(Secret::new(url.to_owned())))
+    (is_url && (url.starts_with("https://") || is_local)).then(|| Some(Secret::new(url.to_owned())))
 }
 
 fn cluster(raw: &Raw) -> Option<String> {
@@ -293,7 +305,7 @@ fn cluster(raw: &Raw) -> Option<String> {
     agent_variables::check("ECS_CLUSTER", name).ok().filter(|()| !name.is_empty()).map(|()| name.to_owned())
 }
 
-/// No wait is longer: a day is more than any instance takes to boot, and less than what overflows a clock.
+/// The longest duration of a setting. No boot takes a day, and a day overflows no clock.
 pub const LONGEST_DURATION: Duration = Duration::from_secs(24 * 60 * 60);
 
 fn duration(raw: &Raw) -> Option<Duration> {
@@ -400,63 +412,4 @@ fn tag_pairs(raw: &Raw) -> Option<BTreeMap<String, String>> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_name_is_there_once() {
-        for setting in ALL {
-            assert_eq!(ALL.iter().filter(|other| other.name == setting.name).count(), 1, "{}", setting.name);
-        }
-    }
-
-    #[test]
-    fn a_duration_is_at_most_a_day() {
-        for (text, seconds) in [("0s", Some(0)), ("10m", Some(600)), ("1day", Some(86_400)), ("24h", Some(86_400))] {
-            assert_eq!(duration(&Raw::Text(text.to_owned())).map(|duration| duration.as_secs()), seconds, "{text}");
-        }
-        let endless = ["9".repeat(1000) + "s", "1s ".repeat(1000)];
-        for text in [
-            "",
-            "-1s",
-            "1d 1s",
-            "86401s",
-            "584942417355y",
-            "18446744073709551615s",
-            "18446744073709551616s",
-            "18446744073709551615y",
-            "9999999999999999999999h",
-            "1e30s",
-            "inf",
-            &endless[0],
-            &endless[1],
-        ] {
-            assert_eq!(duration(&Raw::Text(text.to_owned())), None, "{text}");
-        }
-    }
-
-    #[test]
-    fn cluster_tags_are_read_from_a_tag_value() {
-        let tags = tag_pairs(&Raw::Text("env=prod, team = core".to_owned())).unwrap();
-        assert_eq!(
-            tags,
-            BTreeMap::from([("env".to_owned(), "prod".to_owned()), ("team".to_owned(), "core".to_owned())])
-        );
-        assert_eq!(tag_pairs(&Raw::Text("env".to_owned())), None);
-        assert_eq!(tag_pairs(&Raw::Text("env=a\nb".to_owned())), None);
-    }
-
-    #[test]
-    fn reserved_memory_takes_what_the_agent_takes() {
-        for (raw, value) in [
-            (Raw::Integer(65_535), Some(ReservedMemory::Mib(65_535))),
-            (Raw::Integer(65_536), None),
-            (Raw::Integer(-1), None),
-            (Raw::Text("512".to_owned()), Some(ReservedMemory::Mib(512))),
-            (Raw::Text("auto".to_owned()), Some(ReservedMemory::Auto)),
-            (Raw::Bool(true), None),
-        ] {
-            assert_eq!(reserved_memory(&raw), value, "{raw:?}");
-        }
-    }
-}
+mod tests;

@@ -1,0 +1,185 @@
+//! `run`: all stages. Gather, decide and apply end within `run.deadline`; then the registration is verified, either
+//! here or in `ecs-bootstrap-verify.service`.
+
+use std::cell::Cell;
+use std::time::Duration;
+
+use super::handover::{self, VERIFY_UNIT};
+use super::output::{log_applied, log_warnings};
+use super::phases::Phases;
+use super::{Boot, Wait};
+use crate::apply::{self, Applied};
+use crate::boundary::disk::DiskError;
+use crate::boundary::systemd::{Systemd, SystemdError};
+use crate::command_line::CommandOutput;
+use crate::effects::Effects;
+use crate::evidence::StageError;
+use crate::exit::Exit;
+use crate::journal;
+use crate::plan::{Plan, cluster_name};
+use crate::render::{Document, Progress, VerdictState, document};
+use crate::report::{self, SignalClient, with_heartbeats};
+use crate::retry::{Deadline, within};
+use crate::verdict::Verdict;
+use crate::verify;
+
+/// How long after `run.deadline` a stage may still return an error of its own, which says more than that time ran out.
+const GRACE: Duration = Duration::from_millis(500);
+
+/// What follows after apply.
+enum AfterApply {
+    /// This process verifies the registration.
+    Verify { plan: Box<Plan>, applied: Applied, systemd: Result<Systemd, SystemdError> },
+    /// Nothing: the verify unit continues, or the instance is known to be ready. The document is already reported.
+    End(Box<Document>),
+}
+
+impl Boot {
+    /// `run`: configures the instance, and verifies the registration as `wait` says.
+    pub async fn run(self, wait: Wait) -> CommandOutput {
+        let progress = Progress::new(self.shows_progress);
+        let mut phases = Phases::new(self.start);
+        let cluster;
+        let mut signal_client = None;
+        let verdict = match Box::pin(self.configure(wait, &mut phases, &progress)).await {
+            Ok(AfterApply::Verify { plan, applied, systemd }) => {
+                cluster = plan.expectation.cluster.clone();
+                let queued_jobs = verify::QueuedJobs { queued: applied.effects.jobs, jobs: applied.jobs };
+                signal_client = SignalClient::new(&self.world, &plan.expectation, self.signal_deadline()).await;
+                let verdict = self.verify_registration(plan.expectation, queued_jobs, &systemd, &mut phases, &progress);
+                with_heartbeats(signal_client.as_ref(), verdict).await
+            }
+            Ok(AfterApply::End(document)) => {
+                progress.clear();
+                return self.verdict_output(&document, Exit::Done);
+            }
+            Err(error) => {
+                cluster = None;
+                verify::explained(&self.world, error).await
+            }
+        };
+        let mut document = document(&verdict, cluster.as_deref(), &phases.done);
+        self.report_locally(&document, false);
+        if signal_client.is_none() {
+            signal_client = self.signal_client_after_error(&document).await;
+        }
+        self.signal(signal_client.as_ref(), &mut document).await;
+        progress.clear();
+        self.verdict_output(&document, verdict.exit())
+    }
+
+    /// Gather, decide and apply, within `run.deadline`.
+    async fn configure(&self, wait: Wait, phases: &mut Phases, progress: &Progress) -> Result<AfterApply, StageError> {
+        let limit = self.early_settings()?.run_deadline.value;
+        self.allow(limit);
+        let activity = Activity { progress, text: Cell::new(super::WAITING_FOR_LOCK) };
+        let stages = async {
+            let _lock = self.lock(Deadline::after(limit), limit).await?;
+            let (plan, applied, systemd) = self.apply_plan(phases, &activity).await?;
+            self.continue_after_apply(wait, plan, applied, systemd, phases).await
+        };
+        within(Deadline::after(limit + GRACE), stages)
+            .await
+            .unwrap_or_else(|_| Err(StageError::Late { doing: activity.text.get(), deadline: limit }))
+    }
+
+    /// Makes a plan, writes `ecs.config` and queues the jobs.
+    async fn apply_plan(
+        &self,
+        phases: &mut Phases,
+        activity: &Activity<'_>,
+    ) -> Result<(Plan, Applied, Result<Systemd, SystemdError>), StageError> {
+        activity.set("reading instance metadata, tags and the host");
+        let mut begun;
+        let mut attempt = 1;
+        let (plan, gathered, config_written) = loop {
+            let (plan, gathered) = self.make_plan(phases, false).await?;
+            begun = phases.begin();
+            match apply::write(&self.world, &plan) {
+                // User data wrote to the file after gather had read it, so the plan must be made from the new content.
+                Err(StageError::Write(DiskError::Changed { .. })) if attempt < super::MAX_WRITE_ATTEMPTS => {
+                    attempt += 1
+                }
+                written => break (plan, gathered, written?),
+            }
+        };
+        log_warnings(&plan);
+        activity.set("queueing docker and the agent");
+        let mut applied = Applied::default();
+        applied.effects.config_written = config_written;
+        let systemd = gathered.systemd;
+        let queued = apply::queue(&self.world.disk, &systemd, &plan, &mut applied).await;
+        phases.end("apply", begun);
+        // Also if the jobs were refused: guard needs the plan at each start of the agent.
+        handover::store(&self.world.disk, &plan, &phases.done)?;
+        queued?;
+        log_applied(&plan, &applied);
+        Ok((plan, applied, systemd))
+    }
+
+    /// Leaves the verification to its unit where it cannot end here, or where `wait` asks for that.
+    async fn continue_after_apply(
+        &self,
+        wait: Wait,
+        plan: Plan,
+        applied: Applied,
+        systemd: Result<Systemd, SystemdError>,
+        phases: &Phases,
+    ) -> Result<AfterApply, StageError> {
+        let is_undecided = plan.cluster.is_none();
+        let blocking_unit = match (&systemd, wait) {
+            // Without systemd it is not known whether the agent's start waits for this process.
+            (Err(error), Wait::Here) => return Err(StageError::Systemd(error.clone())),
+            (Ok(systemd), Wait::Here | Wait::HereIfPossible) if !is_undecided => {
+                handover::blocking_unit(systemd, &plan, &applied.effects.jobs).await
+            }
+            _ => None,
+        };
+        if let (Some(unit), Wait::Here) = (&blocking_unit, wait) {
+            return Err(StageError::Blocked { unit: unit.clone() });
+        }
+        if !is_undecided && blocking_unit.is_none() && wait != Wait::InItsUnit {
+            return Ok(AfterApply::Verify { plan: Box::new(plan), applied, systemd });
+        }
+        if let Some(ready) = self.still_ready(&plan, &applied) {
+            return Ok(AfterApply::End(Box::new(ready)));
+        }
+        let text = if is_undecided {
+            format!("no cluster is named yet; {VERIFY_UNIT} waits for user data, which may name one")
+        } else {
+            format!("configured; {VERIFY_UNIT} verifies the registration")
+        };
+        let verdict = Verdict::Waiting { text, finding: None };
+        let document = document(&verdict, plan.expectation.cluster.as_deref(), &phases.done);
+        // Before the start of the unit, because its verdict must be the last one that is stored.
+        self.report_locally(&document, true);
+        handover::start(&self.world, systemd.as_ref(), self.program.as_deref()).await?;
+        Ok(AfterApply::End(Box::new(document)))
+    }
+
+    /// The stored verdict, if the instance was ready in the same cluster and this run changed nothing. Then there is
+    /// nothing to verify.
+    fn still_ready(&self, plan: &Plan, applied: &Applied) -> Option<Document> {
+        if applied.effects != Effects::default() {
+            return None;
+        }
+        let stored = report::stored_or_log(&self.world.disk)?;
+        let name = |cluster: &Option<String>| cluster.as_deref().map(|text| cluster_name(text).to_owned());
+        let is_same_cluster = name(&stored.cluster) == name(&plan.expectation.cluster);
+        (stored.verdict == VerdictState::Ready && is_same_cluster).then_some(stored)
+    }
+}
+
+/// What `run` is doing, for the progress line, `STATUS=`, and the error when time runs out.
+struct Activity<'p> {
+    progress: &'p Progress,
+    text: Cell<&'static str>,
+}
+
+impl Activity<'_> {
+    fn set(&self, text: &'static str) {
+        self.text.set(text);
+        self.progress.say(text);
+        journal::status(text);
+    }
+}

@@ -1,0 +1,40 @@
+//! `status`: the last verdict of this boot.
+//!
+//! A verdict that waits for the verify unit is only true while that unit runs, so systemd is asked.
+
+use super::Boot;
+use super::handover::VERIFY_UNIT;
+use super::verify_died::{died_document, is_left_to_verify_unit, is_running, verify_unit};
+use crate::command_line::CommandOutput;
+use crate::exit::Exit;
+use crate::redaction::error_chain;
+use crate::render::{Document, VerdictState, as_json, verdict_text};
+use crate::report;
+
+impl Boot {
+    /// `status`: prints the last verdict. It changes nothing.
+    pub async fn status(self) -> CommandOutput {
+        let stored = match report::stored(&self.world.disk) {
+            Ok(stored) => stored.unwrap_or_else(Document::none),
+            Err(error) => return CommandOutput::error(Exit::Internal, &error_chain(&error)),
+        };
+        let is_waiting = stored.verdict == VerdictState::Waiting && is_left_to_verify_unit(&stored);
+        let mut stderr = String::new();
+        let document = if is_waiting && self.world.disk.is_booted() {
+            match verify_unit().await {
+                Ok(unit) if is_running(&unit) => stored,
+                Ok(unit) => died_document(&stored, &unit),
+                Err(error) => {
+                    let error = error_chain(&error);
+                    stderr = format!("warning: it is not known whether {VERIFY_UNIT} still runs: {error}\n");
+                    stored
+                }
+            }
+        } else {
+            stored
+        };
+        let exit = Exit::from_code(document.exit_code).unwrap_or(Exit::Internal);
+        let stdout = if self.json { as_json(&document) } else { verdict_text(&document) };
+        CommandOutput { stdout, stderr, exit }
+    }
+}

@@ -1,0 +1,76 @@
+//! Decides which names of variables, keys and options belong to secrets.
+
+use crate::agent_variables::find;
+
+/// The replacement of a secret.
+pub const REDACTED: &str = "<redacted>";
+/// A name that contains one of these, in lower case, holds a secret.
+const SECRET_PARTS: [&str; 18] = [
+    "password",
+    "passwd",
+    "passphrase",
+    "secret",
+    "token",
+    "authorization",
+    "auth_data",
+    "authdata",
+    "credential",
+    "apikey",
+    "api_key",
+    "api-key",
+    "access_key",
+    "accesskey",
+    "accountkey",
+    "private_key",
+    "signature",
+    "cookie",
+];
+/// A name that is one of these, in lower case, or ends with one after a hyphen or an underscore, holds a secret.
+const SECRET_WORDS: [&str; 9] = ["auth", "pass", "pwd", "pw", "bearer", "key", "login", "dsn", "psk"];
+
+/// Whether the value of this variable must not be shown. An unknown name is judged by its words. A name that is
+/// commented out or has `export` before it counts as the bare name.
+pub fn is_secret_name(name: &str) -> bool {
+    if let Some(variable) = find(bare(name)) {
+        return variable.secret;
+    }
+    let name = bare(name).to_ascii_lowercase();
+    let last = name.rsplit(['-', '_']).next().unwrap_or_default();
+    SECRET_PARTS.iter().any(|part| name.contains(part)) || SECRET_WORDS.contains(&last)
+}
+
+/// The name without a comment sign and without `export` before it.
+pub(super) fn bare(name: &str) -> &str {
+    let name = name.trim_start_matches(['#', ';', ' ', '\t', '\u{feff}']);
+    name.strip_prefix("export ").unwrap_or(name).trim()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_unknown_name_with_a_word_for_secrets_is_secret() {
+        for name in [
+            "ECS_ENGINE_AUTH_DATA",
+            "#ECS_ENGINE_AUTH_DATA",
+            "ECS_ENGINE_AUTHDATA",
+            "export AWS_SESSION_TOKEN",
+            "DD_API_KEY",
+            "my_password",
+            "DB_PASS",
+            "SENTRY_DSN",
+            "ECS_LOG_OPTS",
+        ] {
+            assert!(is_secret_name(name), "{name}");
+        }
+        for name in [
+            "CREDENTIALS_FETCHER_SECRET_NAME_FOR_DOMAINLESS_GMSA",
+            "ECS_CLUSTER",
+            "ECS_ENGINE_AUTH_TYPE",
+            "PASSENGER_HOST",
+        ] {
+            assert!(!is_secret_name(name), "{name}");
+        }
+    }
+}
