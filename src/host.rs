@@ -11,7 +11,6 @@ use crate::ecs_config::{effective, joined, read};
 use crate::facts::saved_state::{SavedState, Unreadable, from_bolt_at, from_json};
 use crate::facts::{Known, SavedAgent, Units, Written};
 use crate::plan::{AGENT_JSON, ECS_CONFIG, VENDOR_ECS_CONFIG, WRITTEN};
-use crate::redaction::error_chain;
 
 /// The size limit of a settings file and of `ecs.config`, in bytes.
 pub(crate) const LONGEST_FILE: usize = 1024 * 1024;
@@ -75,7 +74,7 @@ pub(crate) fn read_or_log(disk: &Disk, path: &str) -> Option<Vec<u8>> {
 /// What was read, or nothing with the error in the log. The level is `debug` because verify reads the same files again
 /// and again.
 pub(crate) fn known_or_log<T>(read: Result<Option<T>, DiskError>) -> Option<T> {
-    read.inspect_err(|error| tracing::debug!(error = error_chain(error), "file not read")).ok().flatten()
+    read.inspect_err(|error| tracing::debug!(%error, "file not read")).ok().flatten()
 }
 
 /// The state that an agent saved on this disk; `None` if there is none. The old JSON file is used only if the database

@@ -8,8 +8,8 @@
 //! 4. ECS reports the agent as connected.
 //!
 //! If ECS cannot be queried (no permission, or errors for longer than `verify.window`), conditions 1 and 2 are enough,
-//! and the verdict says so. `active (running)` of the agent's unit proves nothing: ecs-init keeps the unit active while
-//! the agent exits again and again.
+//! and the verdict states that. `active (running)` of the agent's unit proves nothing: ecs-init keeps the unit active
+//! while the agent exits again and again.
 
 use std::time::Duration;
 

@@ -8,7 +8,7 @@ pub enum PartType {
     /// There is no user data.
     #[default]
     Absent,
-    /// A type that cloud-init, the agent or ecs-bootstrap reads, as a noun with article.
+    /// A type that cloud-init, the agent or ecs-bootstrap reads, with its article (`a script`).
     Known(&'static str),
     /// A type that none of them reads, and why.
     Unknown(&'static str),

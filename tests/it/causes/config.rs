@@ -99,7 +99,7 @@ fn a_line_that_the_agent_cannot_parse_is_reported() {
     let utf_16: Vec<u8> = "\u{feff}ECS_CLUSTER=prod\r\n".encode_utf16().flat_map(u16::to_le_bytes).collect();
     let (instance, outcome) = only_this_file(utf_16);
     ExpectedCause("config-unreadable-key", 21, "the file is UTF-16").check(&instance, &outcome);
-    is_note("config-unreadable-key", "\u{feff}ECS_LOGLEVEL=debug\n", "means `ECS_LOGLEVEL`");
+    is_note("config-unreadable-key", "\u{feff}ECS_LOGLEVEL=debug\n", "is meant to set `ECS_LOGLEVEL`");
 }
 
 #[test]
