@@ -2,7 +2,7 @@
 """A simulated ECS agent, with the order of steps, the exit codes, the log and the introspection of the real one.
 
 From the source of amazon-ecs-agent 1.105 (agent/app, agent/handlers, ecs-agent/api/ecs/client). It really registers:
-with credentials from IMDSv2, signed with SigV4, over verified TLS. It runs no tasks. If `/etc/ecs-stand-in.json`
+with credentials from IMDSv2, signed with SigV4, over verified TLS. It runs no tasks. If `/etc/ecs-fake-agent.json`
 exists in the host when the container starts, it changes the behaviour:
 
   {"exit": N}                  exits with N directly after its start; "error" is the line that it logs
@@ -186,8 +186,8 @@ class Agent:
     def __init__(self):
         self.metadata = Metadata()
         self.knobs = {}
-        if os.path.exists("/etc/ecs-stand-in.json"):
-            with open("/etc/ecs-stand-in.json", encoding="utf-8") as file:
+        if os.path.exists("/etc/ecs-fake-agent.json"):
+            with open("/etc/ecs-fake-agent.json", encoding="utf-8") as file:
                 self.knobs = json.load(file)
         self.cluster = os.environ.get("ECS_CLUSTER", "").strip()
         self.arn = ""
