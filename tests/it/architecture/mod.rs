@@ -52,7 +52,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
         &["causes", "check", "cleanup", "ecs_config", "evidence", "exit", "plan", "redaction", "settings", "verdict"],
     ),
     // What two stages read of the host.
-    ("host", &["boundary", "ecs_config", "facts", "plan", "redaction"]),
+    ("host", &["boundary", "ecs_config", "facts", "plan"]),
     ("probe", &["boundary", "ecs_config", "evidence", "facts", "host", "plan", "retry"]),
     // Stages.
     (
