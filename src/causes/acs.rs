@@ -74,7 +74,7 @@ pub(super) static DENIED: Cause = Cause {
     exit_after_deadline: Exit::Permission,
     remedy: "allow `ecs:DiscoverPollEndpoint`, `ecs:Poll` and `ecs:StartTelemetrySession` (policy \
              AmazonEC2ContainerServiceforEC2Role)",
-    source: "ecs-agent.md \"IAM\"; IAM User Guide, \"Troubleshoot access denied error messages\"",
+    source: "ecs-agent/api/ecs/client/ecs_client.go; IAM User Guide, \"Troubleshoot access denied error messages\"",
     check: |evidence| {
         if !evidence.is_disconnected() {
             return None;

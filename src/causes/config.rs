@@ -55,7 +55,7 @@ pub(super) static ECS_CONFIG_UNUSABLE: Cause = Cause {
     exit_after_deadline: Exit::Settings,
     remedy: "make it a regular, readable file with lines of the form `KEY=value`, or remove it, then run \
              `ecs-bootstrap` again",
-    source: "ecs-agent.md \"Files, parsing, precedence\"; systemd.exec(5) EnvironmentFile=",
+    source: "ecs-init/docker/docker.go, getEnvVars; systemd.exec(5) EnvironmentFile=",
     check: |evidence| match &evidence.stop {
         Some(StageError::Read(error)) => Some(vec![error_chain(error)]),
         Some(StageError::Write(error)) if wrong_type(error).is_some_and(is_agent_path) => {
@@ -119,7 +119,7 @@ pub(super) static NO_CLUSTER_NAMED: Cause = Cause {
     exit_after_deadline: Exit::Cluster,
     remedy: "tag the instance with `ecs-bootstrap:cluster` (and allow tags in metadata), set `cluster` in \
              `/etc/ecs-bootstrap/config.toml`, or pass `--cluster`; also `default` must be named explicitly",
-    source: "ecs-agent.md: an agent without ECS_CLUSTER joins, or creates, `default`",
+    source: "agent/config/config.go, ecs-agent/api/ecs/client/ecs_client.go: the default of ECS_CLUSTER is `default`",
     check: |evidence| {
         let effect = effect(evidence).filter(|effect| effect.wanted.is_none() && !effect.is_in_default)?;
         if any_fits(evidence, &LINE_CAUSES) || any_fits(evidence, &USER_DATA_CAUSES) || any_fits(evidence, &[&FAILED]) {

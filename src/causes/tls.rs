@@ -24,7 +24,7 @@ pub(super) static UNTRUSTED: Cause = Cause {
     remedy: "add the CA of the intercepting proxy to the host's bundle (`update-ca-trust`, `update-ca-certificates`) \
              or to AWS_CA_BUNDLE, or exclude AWS from the interception; the agent of the generic rpm does not read the \
              host's bundle",
-    source: "agent#1845; ecs-agent.md \"Causes in the log\"",
+    source: "agent#1845",
     check: |evidence| {
         let fault = |kind: &AwsErrorKind| matches!(kind, AwsErrorKind::Tls { fault: TlsFault::UnknownIssuer });
         let logged = || evidence.agent_logged(&["x509: certificate signed by unknown authority"]);
