@@ -128,7 +128,7 @@ fn a_broken_mime_message_is_reported_with_its_fault() {
             format!("{HEAD}--==B==\nContent-Type: text/cloud-config\n\n#cloud-config\n--==B==--\n{SCRIPT}"),
             "text after the closing boundary",
         ),
-        (format!("{HEAD}{part}--==B==--\n").replace("x-shellscript", "x-sh"), "part 1 is of a type"),
+        (format!("{HEAD}{part}--==B==--\n").replace("x-shellscript", "x-sh"), "part 1 has a type"),
         (format!("{HEAD}{part}--==B==--\n").replace("; boundary=\"==B==\"", ""), "has no boundary"),
         (format!("{HEAD}{part}--==B==--\n").replace("MIME-Version: 1.0\n", ""), "no `MIME-Version:` header"),
     ] {
