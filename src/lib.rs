@@ -26,8 +26,8 @@
 //!   catalogue of reasons why an instance does not join).
 //! - The foundation: [`boundary`] has one client for each service outside of the process, [`host`] and `probe` read
 //!   what two stages need of the host, [`retry`] waits, [`redaction`] removes secrets from text, and [`render`] turns
-//!   data types into text and JSON. [`cli`], [`command_line`], [`terminal`], [`journal`] and [`exit`] are the interface
-//!   of the process.
+//!   data types into text and JSON, and [`suggestion`] finds the name that a misspelt one was meant to be. [`cli`],
+//!   [`command_line`], [`terminal`], [`journal`] and [`exit`] are the interface of the process.
 //!
 //! The binary `ecs-deploy` in `src/bin` is for CI. It uses `boundary::aws`, `command_line`, `exit`, `retry` and
 //! `terminal`.

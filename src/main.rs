@@ -87,9 +87,9 @@ async fn run_command(command: HostCommand, boot: Boot) -> CommandOutput {
         HostCommand::Run(options) => {
             let wait = match options {
                 Run { wait: true, .. } => Wait::Here,
-                Run { no_wait: true, .. } => Wait::InItsUnit,
+                Run { no_wait: true, .. } => Wait::InVerifyUnit,
                 _ if std::io::stdin().is_terminal() && boot.shows_progress => Wait::HereIfPossible,
-                _ => Wait::InItsUnit,
+                _ => Wait::InVerifyUnit,
             };
             boot.run(wait).await
         }

@@ -62,7 +62,7 @@ pub enum Wait {
     /// In this process if that can end, otherwise in `ecs-bootstrap-verify.service`.
     HereIfPossible,
     /// In `ecs-bootstrap-verify.service`.
-    InItsUnit,
+    InVerifyUnit,
 }
 
 /// The input of a command.

@@ -138,7 +138,7 @@ impl Boot {
         if let (Some(unit), Wait::Here) = (&blocking_unit, wait) {
             return Err(StageError::Blocked { unit: unit.clone() });
         }
-        if !is_undecided && blocking_unit.is_none() && wait != Wait::InItsUnit {
+        if !is_undecided && blocking_unit.is_none() && wait != Wait::InVerifyUnit {
             return Ok(AfterApply::Verify { plan: Box::new(plan), applied, systemd });
         }
         if let Some(ready) = self.still_ready(&plan, &applied) {
