@@ -24,8 +24,8 @@ pub struct Cli {
     pub common: Common,
 }
 
-const AFTER_HELP: &str =
-    "Exit codes: 0 ready, waiting or handed over; 10-13 a retry can help; 20-25 a retry cannot help.";
+const AFTER_HELP: &str = "Exit codes: 0 ready, waiting, or verification left to ecs-bootstrap-verify.service; 1 internal error; 2 invalid \
+                          command line; 10-13 a retry can help; 20-25 a retry cannot help.";
 
 /// The commands.
 #[derive(Debug, Subcommand)]
@@ -122,7 +122,7 @@ pub struct Common {
     /// The cluster to join, by name or ARN
     #[arg(long, global = true, value_name = "CLUSTER")]
     pub cluster: Option<String>,
-    /// A tag of the cluster to join; can be given several times
+    /// A tag of the cluster to join; may be repeated
     #[arg(long, global = true, value_name = "KEY=VALUE", value_parser = key_value)]
     pub cluster_tag: Vec<(String, String)>,
     /// Any setting by its dotted name, for example `verify.deadline=5m` or `agent.ECS_LOGLEVEL=debug`
@@ -135,7 +135,7 @@ pub struct Common {
     /// Use this folder as the root of the file system [env: ECS_BOOTSTRAP_ROOT] [default: /]
     #[arg(long, global = true, value_name = "DIR")]
     pub root: Option<PathBuf>,
-    /// URL of the agent's introspection [env: ECS_BOOTSTRAP_AGENT_ENDPOINT] [default: http://127.0.0.1:51678]
+    /// URL of the agent's introspection API [env: ECS_BOOTSTRAP_AGENT_ENDPOINT] [default: http://127.0.0.1:51678]
     #[arg(long, global = true, value_name = "URL")]
     pub agent_endpoint: Option<String>,
     /// Refuse an `AWS_ENDPOINT_URL` over plain HTTP to another host, instead of printing a warning

@@ -9,14 +9,14 @@ use crate::readiness::Registration;
 pub enum Verdict {
     /// The instance is registered in the wanted cluster.
     Ready(Ready),
-    /// The instance is not registered yet, and there is no fault.
+    /// The instance is not ready yet, and there is no fault.
     Waiting {
         /// What the instance waits for, as text.
         text: String,
         /// The cause of the wait, if the catalogue has one.
         finding: Option<Finding>,
     },
-    /// The instance is not registered, and a cause was found.
+    /// The instance is not ready, and a cause was found.
     Failed {
         /// The cause and its evidence.
         finding: Finding,

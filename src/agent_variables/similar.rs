@@ -19,7 +19,8 @@ pub fn suggest(name: &str) -> Option<&'static str> {
     if CLUSTER.contains(&upper.as_str()) {
         return Some("ECS_CLUSTER");
     }
-    // Names that begin with other letters, such as `HTTP_PROXY` and `DOCKER_HOST`, are also read by other programs.
+    // Only `ECS_*`, `AWS_*` and `NO_*`: the other variables, such as `HTTP_PROXY` and `DOCKER_HOST`, are also read by other
+    // programs.
     let names = || ALL.iter().map(|variable| variable.name).filter(|known| known.starts_with(['E', 'A', 'N']));
     suggestion::nearest(name, names().filter(|known| *known != "NO_PROXY")).or_else(|| by_words(&upper, names()))
 }

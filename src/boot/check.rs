@@ -2,16 +2,16 @@
 
 use std::path::PathBuf;
 
-use crate::boundary::given;
+use crate::boundary::input_file;
 use crate::check::{Checked, Finding, Level, Options, check as check_file};
 use crate::command_line::CommandOutput;
 use crate::exit::Exit;
 use crate::redaction::{self, error_chain};
 use crate::render::{as_json, check_json, check_summary, check_text};
 
-/// The most files that cannot be read and are listed.
+/// Maximum number of unreadable files that are listed.
 const MOST_ERRORS: usize = 20;
-/// The most findings of all files together, and the most bytes of their messages.
+/// Maximum number of findings of all files together, and maximum size of their messages in bytes.
 const MOST_FINDINGS: usize = 200;
 const MOST_BYTES: usize = 16 << 10;
 
@@ -39,7 +39,7 @@ pub fn check(files: &[PathBuf], options: Options, json: bool) -> CommandOutput {
     let mut errors: Vec<String> = Vec::new();
     for path in &files {
         let name = if path.as_os_str() == "-" { "<stdin>".to_owned() } else { path.to_string_lossy().into_owned() };
-        match given::read(path).map(|bytes| check_file(&name, &bytes, options)) {
+        match input_file::read(path).map(|bytes| check_file(&name, &bytes, options)) {
             Ok(Some(file)) => checked.push(file),
             Ok(None) => errors.push(format!(
                 "`{}` is not recognised as user data, ecs.config or settings; name its type with `--type`",

@@ -36,7 +36,7 @@ const SHORT_DEADLINES: [(&str, &str); 3] = [("imds.deadline", "2s"), ("tags.wait
 const PLAN_LIMIT: Duration = Duration::from_secs(4);
 /// Time limit for the plan and all probes after it.
 const LIMIT: Duration = Duration::from_secs(12);
-/// The longest of the short files in the bundle, in bytes.
+/// Size limit of `os-release` and of the kernel release in the bundle, in bytes.
 const LONGEST_SHORT_FILE: usize = 4096;
 
 struct Examination {

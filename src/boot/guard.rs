@@ -30,7 +30,7 @@ use crate::{report, verify};
 
 /// Where cloud-init writes the id of this instance (cloud-init, "Instance metadata").
 const CLOUD_INSTANCE_ID: &str = "/var/lib/cloud/data/instance-id";
-/// Time limit for the lock. A run that holds it for longer waits for something, and its jobs come later.
+/// Time limit for the lock. A run that holds it for longer is waiting and has not queued the agent yet.
 const LOCK_WAIT: Duration = Duration::from_secs(2);
 /// Time limit for a GPU device. ecs-init itself waits for 30 s, but only if the image's own file asks for GPUs
 /// (`ecs-init/gpu`). The drop-in calls guard twice, and the start of the agent's unit may take 90 s in total.
@@ -153,7 +153,7 @@ impl Boot {
         let disk = &self.world.disk;
         // Without a plan, a line that ecs-bootstrap wrote is from an earlier boot.
         let is_own_line = !planned && is_own_cluster(&files.ecs_config, &written(disk));
-        // The cause that no cluster is named, or the reason for that: a line of a file, user data, cloud-init.
+        // Either no cluster is named, or a cause in an earlier layer explains why: a line of a file, user data, cloud-init.
         let is_missing_cluster = |cause: &'static Cause| cause.exit == Exit::Cluster && cause.layer <= Layer::CloudInit;
         let cause = report::stored_or_log(disk).and_then(|document| document.cause);
         if is_own_line || !cause.and_then(|cause| find(&cause.id)).is_some_and(is_missing_cluster) {

@@ -39,14 +39,14 @@ pub(super) struct Handover {
     pub(super) phases: Vec<Phase>,
 }
 
-/// The handover of the last run of this boot. `None` if there was no run, or if its version of this program wrote
+/// The handover of the last run of this boot. `None` if there was no run, or if another version of ecs-bootstrap wrote it in
 /// another format.
 pub(super) fn read(disk: &Disk) -> Result<Option<Handover>, DiskError> {
     let stored = disk.read_regular(HANDOVER, crate::host::LONGEST_FILE)?;
     Ok(stored.and_then(|stored| parse(&stored.bytes)))
 }
 
-/// The same; an error is logged.
+/// Like [`read`], but logs an error and returns `None`.
 pub(super) fn read_or_log(disk: &Disk) -> Option<Handover> {
     read(disk).unwrap_or_else(|error| {
         tracing::warn!(error = error_chain(&error), "plan of the last run not read");

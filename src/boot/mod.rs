@@ -46,12 +46,12 @@ use crate::settings::{Settings, SettingsError, Warning};
 
 /// The lock of every command that writes.
 const LOCK_FILE: &str = "/run/ecs-bootstrap/lock";
-/// How often a lock is tried while another run holds it.
+/// Pauses between attempts to take the lock while another run holds it.
 const LOCK_POLICY: Policy = Policy { first: Duration::from_millis(100), longest: Duration::from_secs(1) };
 const WAITING_FOR_LOCK: &str = "waiting for another run";
 /// Time limit for the connection to systemd.
 pub(crate) const BUS_TIMEOUT: Duration = Duration::from_secs(5);
-/// How often `ecs.config` is written again after another program has changed it in the meantime.
+/// Maximum attempts to write `ecs.config`, if another program changes it in the meantime.
 const MAX_WRITE_ATTEMPTS: u32 = 5;
 
 /// Where the registration is verified after a run.
@@ -101,7 +101,7 @@ impl Boot {
         Ok(fragments)
     }
 
-    /// Takes the lock of the commands that write. `limit` is the setting that `deadline` was made from, for the error.
+    /// Takes the lock of the commands that write. The error contains `limit`.
     pub(crate) async fn lock(&self, deadline: Deadline, limit: Duration) -> Result<Lock, StageError> {
         self.world.disk.create_folder(report::RUN, 0o755).map_err(StageError::Write)?;
         until(deadline, LOCK_POLICY, async |_| match self.world.disk.lock(LOCK_FILE) {
@@ -116,7 +116,7 @@ impl Boot {
         })
     }
 
-    /// What the last run of this boot expects, if it left that.
+    /// What the last run of this boot expects, if there was one.
     pub(crate) fn last_expectation(&self) -> Option<Expectation> {
         Some(handover::read_or_log(&self.world.disk)?.expectation)
     }

@@ -14,8 +14,8 @@ use reqwest::Url;
 use super::disk::Disk;
 use super::docker::Docker;
 use super::kernel::Listener;
-use super::listener::{Owner, Port};
-use super::local::{self, LocalError};
+use super::local_http::{self, LocalError};
+use super::socket_owner::{Owner, Port};
 use crate::retry::Deadline;
 
 /// The time-out for one request. The agent answers from memory, within milliseconds.
@@ -176,7 +176,7 @@ impl Agent {
         url.set_ip_host(address).map_err(|()| bad("must have an IP address as its host"))?;
         url.set_path("/");
         url.set_query(None);
-        let client = local::client().build().expect("a client without TLS depends on no file");
+        let client = local_http::client().build().expect("a client without TLS depends on no file");
         let at = SocketAddr::new(address, url.port_or_known_default().unwrap_or_default());
         Ok(Agent { client, endpoint: url, port: Port::new(at, disk, docker) })
     }
@@ -225,7 +225,7 @@ impl Agent {
     async fn get<T: serde::de::DeserializeOwned>(&self, path: &str, deadline: Deadline) -> Result<T, AgentError> {
         let target = self.url(path);
         let url = target.to_string();
-        let answer = local::get(&self.client, target, LONGEST_ATTEMPT, deadline).await;
+        let answer = local_http::get(&self.client, target, LONGEST_ATTEMPT, deadline).await;
         let (status, body) = match answer {
             Ok(answer) => answer,
             Err(LocalError::NotConnected(source)) => return Err(AgentError::Refused { url, source }),
@@ -245,7 +245,7 @@ impl Agent {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::boundary::local::tests::{run, soon, tcp_server};
+    use crate::boundary::local_http::tests::{run, soon, tcp_server};
 
     /// An agent on a host without docker.
     fn agent(endpoint: &str) -> Result<Agent, AgentError> {
@@ -300,7 +300,7 @@ mod tests {
 
     #[test]
     fn a_closed_port_is_refused() {
-        let port = crate::boundary::loopback::ClosedPort::take();
+        let port = crate::boundary::test_server::ClosedPort::take();
         let agent = agent(&format!("http://{}", port.address())).unwrap();
         let error = run(agent.metadata(soon())).unwrap_err();
         assert!(

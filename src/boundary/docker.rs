@@ -12,7 +12,7 @@ use std::time::Duration;
 use reqwest::{StatusCode, Url};
 use serde::{Deserialize, Serialize};
 
-use super::local::{self, LocalError};
+use super::local_http::{self, LocalError};
 use crate::retry::Deadline;
 
 /// The time-out for one request. A daemon that is loading many containers is slow.
@@ -152,7 +152,7 @@ impl Inspected {
 impl Docker {
     /// A client for the daemon at `socket`.
     pub fn new(socket: PathBuf) -> Docker {
-        let client = local::client().unix_socket(socket.as_path()).build();
+        let client = local_http::client().unix_socket(socket.as_path()).build();
         Docker { client: client.expect("a client without TLS depends on no file"), socket }
     }
 
@@ -225,7 +225,7 @@ impl Docker {
         url.path_segments_mut().expect("an http URL has a path").clear().extend(path);
         let path = url.path().to_owned();
         let socket = || self.socket.clone();
-        match local::get(&self.client, url, LONGEST_ATTEMPT, deadline).await {
+        match local_http::get(&self.client, url, LONGEST_ATTEMPT, deadline).await {
             Ok((status, body)) => Ok((path, status, body)),
             Err(LocalError::NotConnected(source)) => Err(match source.kind() {
                 io::ErrorKind::NotFound => DockerError::NoSocket { socket: socket() },
@@ -246,7 +246,7 @@ mod tests {
     use std::os::unix::net::UnixListener;
 
     use super::*;
-    use crate::boundary::local::tests::{run, soon, unix_server};
+    use crate::boundary::local_http::tests::{run, soon, unix_server};
 
     fn container(answer: &'static [u8]) -> Result<Option<Container>, DockerError> {
         let folder = tempfile::tempdir().unwrap();

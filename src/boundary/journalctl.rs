@@ -7,7 +7,7 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use super::disk::Disk;
-use super::program::output;
+use super::program_output::output;
 use crate::retry::{Deadline, within};
 
 /// The time-out for journalctl, which is slow on a slow disk.

@@ -23,18 +23,18 @@ pub mod console;
 pub mod disk;
 pub mod dns;
 pub mod docker;
-pub mod given;
 pub mod imds;
+pub mod input_file;
 pub mod journalctl;
 pub mod kernel;
-mod listener;
-mod local;
-#[cfg(test)]
-mod loopback;
+mod local_http;
 pub mod net;
-mod program;
+mod program_output;
 pub mod proxy;
+mod socket_owner;
 pub mod systemd;
+#[cfg(test)]
+mod test_server;
 pub mod tls;
 
 /// The clients that the commands use. No client connects before its first use. The AWS clients need a region, so

@@ -172,7 +172,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::boundary::loopback::run;
+    use crate::boundary::test_server::run;
 
     fn soon() -> Deadline {
         Deadline::after(Duration::from_secs(2))
@@ -180,7 +180,7 @@ mod tests {
 
     #[test]
     fn connects_to_the_first_address_that_listens() {
-        let port = crate::boundary::loopback::ClosedPort::take();
+        let port = crate::boundary::test_server::ClosedPort::take();
         let closed = port.address();
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let open = listener.local_addr().unwrap();
@@ -189,7 +189,7 @@ mod tests {
 
     #[test]
     fn a_closed_port_is_refused_and_an_empty_list_is_no_address() {
-        let port = crate::boundary::loopback::ClosedPort::take();
+        let port = crate::boundary::test_server::ClosedPort::take();
         let closed = port.address();
         assert!(matches!(run(connect(&[closed], soon())), Err(NetError::Refused { address }) if address == closed));
         assert!(matches!(run(connect(&[], soon())), Err(NetError::NoAddress)));

@@ -141,7 +141,7 @@ pub fn of_environment() -> Option<Proxy> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::boundary::loopback::{ClosedPort, Server, run};
+    use crate::boundary::test_server::{ClosedPort, Server, run};
 
     /// The outcome, and the request that the proxy received.
     fn exchange(answer: &'static str, user: &str) -> (Result<(), ProxyError>, String) {

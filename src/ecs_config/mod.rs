@@ -14,10 +14,10 @@ pub mod issue;
 mod joined;
 #[cfg(test)]
 mod oracles;
-mod shown;
+mod redacted;
 
 pub use self::joined::{joined, json_region, may_join_other};
-pub use self::shown::{has_hidden, shown};
+pub use self::redacted::{has_hidden, shown};
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;

@@ -125,13 +125,13 @@ pub enum SignalOutcome {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum VerdictState {
-    /// The instance is registered.
+    /// The instance is ready.
     Ready,
-    /// The instance is not registered yet, and nothing is wrong.
+    /// The instance is not ready yet, and nothing is wrong.
     Waiting,
-    /// The instance is not registered, for a known cause.
+    /// The instance is not ready, for a known cause.
     Failed,
-    /// The instance is not registered, and no known cause fits.
+    /// The instance is not ready, and no known cause fits.
     Unknown,
     /// There is no verdict.
     None,

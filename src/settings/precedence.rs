@@ -52,8 +52,8 @@ pub const LOWEST_FIRST: [(Rank, u8, &str); 10] = [
 ];
 
 impl Rank {
-    /// Whether `imds.*` and `tags.*` may be set here. They control how tags and user data are read, so those cannot set
-    /// them.
+    /// Whether this source can set what must be known before tags and user data are read (`imds.*`, `tags.*`,
+    /// `run.deadline`).
     pub fn is_early(self) -> bool {
         matches!(self, Rank::Default | Rank::Vendor | Rank::Config | Rank::Environment | Rank::CommandLine)
     }

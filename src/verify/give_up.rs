@@ -50,9 +50,9 @@ impl Wait {
         Wait { start, age, limit, deadline, supported_since: BTreeMap::new(), final_since: None }
     }
 
-    /// Another run expects something else, and gets the whole time.
-    pub(super) fn restart(&mut self, deadline: Duration) {
-        self.deadline = Deadline::after(deadline);
+    /// Restarts the wait for the expectation of another run.
+    pub(super) fn restart(&mut self, limit: Duration) {
+        (self.limit, self.deadline) = (limit, Deadline::after(limit));
     }
 
     pub(super) fn limit(&self) -> Duration {
@@ -104,9 +104,9 @@ pub(super) fn judge(evidence: &Evidence, findings: &[Finding]) -> Option<Verdict
         return None;
     }
     // A registered instance is not judged by what else is wrong, so the agent must have been asked.
-    let is_open = evidence.must_describe_cluster() || evidence.must_fetch_certificate();
-    let is_asked = evidence.introspection.is_some() && !is_open;
-    if is_asked && findings.iter().any(|finding| finding.is_final(evidence)) {
+    let has_open_question = evidence.must_describe_cluster() || evidence.must_fetch_certificate();
+    let was_agent_asked = evidence.introspection.is_some() && !has_open_question;
+    if was_agent_asked && findings.iter().any(|finding| finding.is_final(evidence)) {
         return Some(failed(evidence, findings.to_vec()));
     }
     if let Some(ready) = readiness::ready(evidence) {
@@ -123,13 +123,13 @@ pub(super) fn judge(evidence: &Evidence, findings: &[Finding]) -> Option<Verdict
     }
 }
 
-/// Whether user data may be why something is wrong, and is about to be read.
+/// Whether user data may explain a fault and has not been read yet.
 fn is_unexplained(evidence: &Evidence) -> bool {
     evidence.user_data.is_none() && evidence.waited < USER_DATA && asks_for_user_data(evidence)
 }
 
-/// The first broken layer is the cause; what fits as well in the same layer is named beside it. Before the deadline
-/// only what is final counts: the rest may heal, and is not why the wait ends.
+/// The first broken layer names the cause; other causes of the same layer are reported beside it. Before the deadline
+/// only final causes are reported: the others may heal.
 fn failed(evidence: &Evidence, mut findings: Vec<Finding>) -> Verdict {
     let first_final = findings.iter().find(|finding| finding.is_final(evidence)).map(|finding| finding.cause.layer);
     if let Some(layer) = first_final.filter(|_| !evidence.timed_out) {

@@ -15,8 +15,18 @@ pub(crate) fn fields(cause: &Cause) -> [(&'static str, String); 4] {
         ("symptoms", cause.symptoms.to_owned()),
         ("remedy", cause.remedy.to_owned()),
         ("source", cause.source.to_owned()),
-        ("exit code", format!("{}; 30 if the service was rolled back", cause.exit.code())),
+        ("exit code", exit_code(cause)),
     ]
+}
+
+/// A failed rollout ends with 30 instead if the rollback succeeded.
+fn exit_code(cause: &Cause) -> String {
+    let code = cause.exit.code();
+    if cause.exit == Exit::RolloutFailed {
+        format!("{code}; 30 if the service was rolled back")
+    } else {
+        code.to_string()
+    }
 }
 
 /// One cause, or the list of all.

@@ -66,8 +66,8 @@ pub(crate) enum RolloutState {
     Deleted,
 }
 
-/// The state of a deployment's rollout. `expected_count` is the number of running tasks to wait for, if the deployment
-/// is not new and so is complete already.
+/// The state of a deployment's rollout. `expected_count` is the number of running tasks to wait for; it is
+/// only set for a change that starts no new deployment.
 pub(crate) fn judge(service: &Service, deployment: &Deployment, expected_count: Option<i64>) -> RolloutState {
     let (id, found) = (&deployment.id, service.deployment(&deployment.id));
     if !service.is_active() {

@@ -9,7 +9,7 @@ use std::time::Duration;
 use aws_sdk_ec2::types::Filter;
 use aws_sdk_ecs::types::ClusterField;
 
-use super::whole::{BrokenAnswer, required};
+use super::response_body::{BrokenAnswer, required};
 use super::{Aws, AwsError, AwsErrorKind, Chain};
 use crate::retry::Deadline;
 

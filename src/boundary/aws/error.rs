@@ -18,7 +18,7 @@ use rustls::{CertificateError, Error as TlsError};
 
 use super::credentials::CredentialFailure;
 use super::message::{Message, error_code};
-use super::whole::BrokenAnswer;
+use super::response_body::BrokenAnswer;
 use crate::boundary::dns::DnsError;
 use crate::boundary::imds::ImdsError;
 

@@ -19,7 +19,7 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 
 use super::error::{AwsErrorKind, Chain};
-use super::whole::CompleteAnswers;
+use super::response_body::CompleteAnswers;
 use crate::boundary::disk::read_of_host;
 use crate::boundary::dns::Dns;
 

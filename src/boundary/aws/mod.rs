@@ -14,8 +14,8 @@ mod http;
 mod message;
 mod query;
 mod raw_json;
+mod response_body;
 mod signals;
-mod whole;
 
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};

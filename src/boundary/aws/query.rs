@@ -24,7 +24,7 @@ use aws_smithy_xml::decode::{Document, ScopedDecoder, XmlDecodeError, try_data};
 use aws_types::service_config::ServiceConfigKey;
 
 use super::complete::DEPTH;
-use super::whole::BrokenAnswer;
+use super::response_body::BrokenAnswer;
 use super::{ATTEMPT, Aws, AwsError, CONNECT, Clients};
 use crate::retry::Deadline;
 

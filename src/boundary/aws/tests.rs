@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::boundary::imds::Address;
-use crate::boundary::loopback::{Request, Server, answer, run};
+use crate::boundary::test_server::{Request, Server, answer, run};
 
 fn options(url: &str) -> AwsOptions {
     AwsOptions { endpoint_url: Some(url.to_owned()), host_bundles: Vec::new(), ..AwsOptions::new("eu-west-1") }
@@ -148,7 +148,7 @@ fn finds_a_credential_failure_inside_the_error_of_the_sdk() {
 #[test]
 fn a_closed_port_is_refused_and_silence_is_a_timeout() {
     let metadata = metadata();
-    let port = crate::boundary::loopback::ClosedPort::take();
+    let port = crate::boundary::test_server::ClosedPort::take();
     let closed = port.address();
     let kind = list_clusters(&metadata, &options(&format!("http://{closed}"))).unwrap_err().kind;
     assert!(matches!(kind, AwsErrorKind::Refused), "{kind:?}");

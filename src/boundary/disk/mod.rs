@@ -5,8 +5,8 @@
 //! half-written file, and never writes through a symbolic link.
 
 mod error;
-mod inside;
 mod replace;
+mod resolve;
 mod tree;
 
 use std::fmt;
@@ -20,8 +20,8 @@ use std::time::SystemTime;
 use nix::libc;
 
 pub use self::error::DiskError;
-pub(super) use self::inside::FinalLink;
-use self::inside::resolve;
+pub(super) use self::resolve::FinalLink;
+use self::resolve::resolve;
 pub use self::tree::{Entry, EntryType};
 
 /// The files below a root directory.

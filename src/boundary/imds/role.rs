@@ -170,7 +170,7 @@ fn printable(code: &str) -> String {
 mod tests {
     use super::*;
     use crate::boundary::imds::Address;
-    use crate::boundary::loopback::{Server, answer, run};
+    use crate::boundary::test_server::{Server, answer, run};
 
     fn status(listing: (u16, &'static str), document: (u16, &'static str)) -> Result<RoleStatus, ImdsError> {
         with_profile(listing, document, (404, ""))

@@ -4,7 +4,7 @@ use std::net::{SocketAddr, TcpListener};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::*;
-use crate::boundary::loopback::{Request, Server, answer, run};
+use crate::boundary::test_server::{Request, Server, answer, run};
 
 const PUT: &str = "PUT /latest/api/token";
 
@@ -96,7 +96,7 @@ fn distinguishes_a_missing_token_from_a_missing_connection() {
     let server = Server::start(|_| None);
     assert!(matches!(get(&server, 1), Err(ImdsError::TokenLost { .. })));
 
-    let port = crate::boundary::loopback::ClosedPort::take();
+    let port = crate::boundary::test_server::ClosedPort::take();
     let closed = port.address();
     let imds = Imds::new(Address::Fixed(format!("http://{closed}")));
     let error = run(imds.get("meta-data/instance-id", within_seconds(1))).unwrap_err();

@@ -11,7 +11,7 @@ use tokio::time::Instant;
 
 use super::{Job, Systemd, SystemdError};
 use crate::boundary::disk::Disk;
-use crate::boundary::program::output;
+use crate::boundary::program_output::output;
 use crate::retry::{Deadline, within};
 
 /// Systemd's private socket, which exists before the first unit starts.

@@ -33,7 +33,7 @@ pub(crate) static VARIABLE_UNSET: Cause = Cause {
                send ECS an image without a tag, or the literal `${TAG}`",
     remedy: "set the variable in the environment or with `--var NAME=VALUE`, give it a default with \
              `${NAME:-default}`, or write `$${NAME}` if the container itself must see `${NAME}`",
-    source: "README, \"ecs-deploy\"",
+    source: "docs/reference/ecs-deploy.md",
     ..REFUSED
 };
 
@@ -72,7 +72,7 @@ pub(crate) static CALLER_DENIED: Cause = Cause {
     id: "caller-denied",
     title: "the caller's policy does not allow an API call",
     symptoms: "AWS answers with AccessDeniedException",
-    remedy: "allow the action that the message names in the policy of the CI's role (README, \"ecs-deploy\", lists all \
+    remedy: "allow the action that the message names in the policy of the CI's role (docs/reference/iam.md lists all \
              actions)",
     source: "IAM User Guide, \"Troubleshoot access denied error messages\"",
     exit: Exit::CallerDenied,
@@ -180,7 +180,7 @@ pub(crate) static NO_OLDER_REVISION: Cause = Cause {
     title: "no older ACTIVE revision is known to have been stable",
     symptoms: "no older revision has the tag `ecs-deploy:stable`, which a successful deployment adds to its revision",
     remedy: "name a revision with `--to REVISION`",
-    source: "README, \"ecs-deploy\"",
+    source: "docs/reference/ecs-deploy.md",
     exit: Exit::NotFound,
     ..Cause::DEFAULTS
 };

@@ -45,7 +45,7 @@ mod tests {
     use std::process::Stdio;
 
     use super::*;
-    use crate::boundary::loopback::run;
+    use crate::boundary::test_server::run;
 
     #[expect(clippy::disallowed_methods, reason = "the test starts its own program")]
     fn output_of(script: &str) -> io::Result<(ExitStatus, Vec<u8>)> {
