@@ -40,7 +40,7 @@ pub(super) static PROXY_HALF: Cause = Cause {
     look_alikes: &["egress-timeout", "proxy-refuses"],
     class: MINUTE,
     remedy: "set HTTP_PROXY and NO_PROXY in ecs.config, and HTTP_PROXY, HTTPS_PROXY and NO_PROXY in drop-ins of \
-             docker.service, ecs.service and ecs-bootstrap.service",
+             docker.service, ecs.service and the units of ecs-bootstrap",
     source: "agent#824 #808 #240; Amazon ECS Developer Guide, \"HTTP proxy configuration\"",
     check: |evidence| {
         let agent = agent_proxy(evidence);
