@@ -26,7 +26,7 @@ fn drop_excess_findings(checked: &mut [Checked]) {
     for level in [Level::Error, Level::Warning] {
         for file in checked.iter_mut() {
             let before = file.findings.len();
-            file.findings.retain(|finding| finding.level != level.word() || is_shown(finding));
+            file.findings.retain(|finding| finding.level != level || is_shown(finding));
             file.findings_not_shown += before - file.findings.len();
         }
     }
@@ -48,7 +48,7 @@ pub fn check(files: &[PathBuf], options: Options, json: bool) -> CommandOutput {
             Err(error) => errors.push(error_chain(&error)),
         }
     }
-    let has_error = |file: &Checked| file.findings.iter().any(|finding| finding.level == Level::Error.word());
+    let has_error = |file: &Checked| file.findings.iter().any(|finding| finding.level == Level::Error);
     let exit = if !errors.is_empty() {
         Exit::Usage
     } else if checked.iter().any(has_error) {

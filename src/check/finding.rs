@@ -29,8 +29,8 @@ pub struct Finding {
     pub line: u32,
     /// The column in characters, from 1.
     pub column: u32,
-    /// `error` or `warning`.
-    pub level: &'static str,
+    /// What the agent does because of it.
+    pub level: Level,
     /// The id of the cause that `explain` explains.
     pub id: &'static str,
     /// What is wrong.

@@ -62,7 +62,7 @@ pub fn check(file: &str, bytes: &[u8], options: Options) -> Option<Checked> {
         file: file.clone(),
         line: note.at.0,
         column: note.at.1,
-        level: note.level.word(),
+        level: note.level,
         id: note.id,
         message: redaction::line(&note.message),
         suggestion: note.suggestion.map(|meant| redaction::line(&meant)),

@@ -7,11 +7,11 @@ use base64::engine::general_purpose::STANDARD;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 
-use super::{Checked, InputType, Options, check};
+use super::{Checked, InputType, Level, Options, check};
 
 /// `LINE:COLUMN LEVEL ID` of each finding.
 pub(super) fn found(checked: &Checked) -> Vec<String> {
-    let line = |f: &super::Finding| format!("{}:{} {} {}", f.line, f.column, f.level, f.id);
+    let line = |f: &super::Finding| format!("{}:{} {} {}", f.line, f.column, f.level.word(), f.id);
     checked.findings.iter().map(line).collect()
 }
 
@@ -286,7 +286,7 @@ fn errors_are_shown_before_warnings() {
     let text = "ECS_LOGLEVL=x\n".repeat(150) + "ECS_CLUSTER=a b\n";
     let checked = checked("ecs.config", text);
     assert_eq!((checked.findings.len(), checked.findings_not_shown), (50, 101));
-    assert_eq!(checked.findings.last().unwrap().level, "error");
+    assert_eq!(checked.findings.last().unwrap().level, Level::Error);
 }
 
 #[test]

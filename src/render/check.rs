@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::check::{Checked, Finding};
+use crate::check::{Checked, Finding, Level};
 use crate::ecs_config::issue::OPAQUE;
 use crate::redaction;
 
@@ -22,7 +22,7 @@ pub fn check_text(checked: &[Checked]) -> String {
         let hint = suggestion.as_ref().map(|suggestion| format!("; did you mean `{suggestion}`?")).unwrap_or_default();
         let place = format!("{}:{line}:{column}", plain(file, LONGEST_FILE_NAME));
         let rest = LONGEST.saturating_sub(place.len() + id.len() + 20);
-        format!("{place}: {level}: {} [{id}]\n", plain(&format!("{message}{hint}"), rest))
+        format!("{place}: {}: {} [{id}]\n", level.word(), plain(&format!("{message}{hint}"), rest))
     };
     checked.iter().flat_map(|file| &file.findings).map(line).collect()
 }
@@ -43,9 +43,9 @@ pub fn check_summary(checked: &[Checked]) -> String {
 }
 
 fn summary_line(file: &Checked) -> String {
-    let count = |level| match file.findings.iter().filter(|finding| finding.level == level).count() {
-        1 => format!("1 {level}"),
-        number => format!("{number} {level}s"),
+    let count = |level: Level| match file.findings.iter().filter(|finding| finding.level == level).count() {
+        1 => format!("1 {}", level.word()),
+        number => format!("{number} {}s", level.word()),
     };
     let not_recognised = if file.is_recognised { "" } else { "; nothing in it was recognised as user data" };
     let not_shown = match file.findings_not_shown {
@@ -53,7 +53,7 @@ fn summary_line(file: &Checked) -> String {
         more => format!("; {more} more are not shown"),
     };
     let (name, what) = (plain(&file.file, LONGEST_FILE_NAME), file.what);
-    format!("{name}: {what}, {}, {}{not_shown}{not_recognised}\n", count("error"), count("warning"))
+    format!("{name}: {what}, {}, {}{not_shown}{not_recognised}\n", count(Level::Error), count(Level::Warning))
 }
 
 /// The document of `check --json` (`docs/reference/json.md`).

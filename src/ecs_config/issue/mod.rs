@@ -10,6 +10,8 @@ pub use find::{
     CLUSTER, OPAQUE, SourceLine, cluster, first_crlf, half_login, issues, issues_of, other_place, unquoted,
 };
 
+use serde::Serialize;
+
 use crate::agent_variables::{Consequence, WrongValue};
 
 /// What is known about the file and about the instance that reads it.
@@ -26,7 +28,8 @@ pub struct Context<'a> {
 }
 
 /// The severity of an issue, by what the agent does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Level {
     /// The agent ignores or changes a value, and runs.
     Warning,
