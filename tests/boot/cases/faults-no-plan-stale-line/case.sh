@@ -9,6 +9,6 @@ check() {
     become_another_instance '{}'
     reboot
     wait_for 20 assert_verdict failed setting-invalid
-    wait_for 20 assert_journal_has ecs.service 'written by the instance that this image was made of'
+    wait_for 20 assert_journal_has ecs.service 'was written on the instance from which this image was made'
     wait_for 30 assert_registered demo
 }
