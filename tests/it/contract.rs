@@ -159,12 +159,12 @@ fn deploys_updates_rolls_back_and_recreates_a_deleted_service() {
     let deploy = |site: &Site, more: &[&str]| site.deploy("deploy", &[&["--timeout", "20s"], more].concat());
     deploy(&site, &["--build", "1"]).ends(0, &["create the service", "deployed web:1 (build 1)"]);
     assert_eq!(service(&moto), ("ACTIVE".to_owned(), "web:1".to_owned()));
-    deploy(&site, &["--build", "2"]).ends(0, &["unchanged: service `web` runs web:1 (build 1)"]);
+    deploy(&site, &["--build", "2"]).ends(0, &["unchanged: service `web` already runs web:1 (build 1)"]);
     site.set("TAG", "2");
     deploy(&site, &["--build", "3"]).ends(0, &["+      \"image\": \"web:2\"", "deployed web:2"]);
     assert_eq!(service(&moto), ("ACTIVE".to_owned(), "web:2".to_owned()));
     let rollback = ["rollback", "--cluster", "prod", "--service", "web", "--timeout", "20s"];
-    site.run(&rollback).ends(0, &["going back from web:2 to web:1 (build 1)", "runs web:1 (build 1) again"]);
+    site.run(&rollback).ends(0, &["rolling back from web:2 to web:1 (build 1)", "runs web:1 (build 1)"]);
     assert_eq!(service(&moto).1, "web:1");
     let delete = moto.ecs().delete_service().cluster("prod").service("web").force(true);
     moto.block_on(delete.send()).unwrap();
