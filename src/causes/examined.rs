@@ -3,6 +3,8 @@
 //! In: evidence of one examination of the host. Out: one row for each layer, in the order in which layers are checked.
 //! A layer passes only if the evidence shows that it works. Without evidence its status is unknown, never pass.
 
+use std::fmt;
+
 use serde::Serialize;
 
 use super::{Class, Finding, Layer, diagnose, notes};
@@ -27,15 +29,10 @@ pub enum Status {
     Unknown,
 }
 
-impl Status {
-    /// The name of the status, as in JSON.
-    pub fn word(self) -> &'static str {
-        match self {
-            Status::Pass => "pass",
-            Status::Warn => "warn",
-            Status::Fail => "fail",
-            Status::Unknown => "unknown",
-        }
+impl fmt::Display for Status {
+    /// The name in JSON.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.serialize(f)
     }
 }
 

@@ -11,7 +11,7 @@ use super::{Checked, InputType, Level, Options, check};
 
 /// `LINE:COLUMN LEVEL ID` of each finding.
 pub(super) fn found(checked: &Checked) -> Vec<String> {
-    let line = |f: &super::Finding| format!("{}:{} {} {}", f.line, f.column, f.level.word(), f.id);
+    let line = |f: &super::Finding| format!("{}:{} {} {}", f.line, f.column, f.level, f.id);
     checked.findings.iter().map(line).collect()
 }
 

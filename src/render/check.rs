@@ -22,7 +22,7 @@ pub fn check_text(checked: &[Checked]) -> String {
         let hint = suggestion.as_ref().map(|suggestion| format!("; did you mean `{suggestion}`?")).unwrap_or_default();
         let place = format!("{}:{line}:{column}", plain(file, LONGEST_FILE_NAME));
         let rest = LONGEST.saturating_sub(place.len() + id.len() + 20);
-        format!("{place}: {}: {} [{id}]\n", level.word(), plain(&format!("{message}{hint}"), rest))
+        format!("{place}: {level}: {} [{id}]\n", plain(&format!("{message}{hint}"), rest))
     };
     checked.iter().flat_map(|file| &file.findings).map(line).collect()
 }
@@ -44,8 +44,8 @@ pub fn check_summary(checked: &[Checked]) -> String {
 
 fn summary_line(file: &Checked) -> String {
     let count = |level: Level| match file.findings.iter().filter(|finding| finding.level == level).count() {
-        1 => format!("1 {}", level.word()),
-        number => format!("{number} {}s", level.word()),
+        1 => format!("1 {level}"),
+        number => format!("{number} {level}s"),
     };
     let not_recognised = if file.is_recognised { "" } else { "; nothing in it was recognised as user data" };
     let not_shown = match file.findings_not_shown {

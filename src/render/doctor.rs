@@ -17,7 +17,7 @@ pub fn doctor_text(document: &Document, rows: &[Examined], not_visible: &[String
     }
     // Writing to a string cannot fail.
     for row in rows {
-        let _ = write!(text, "{:10}  {:7}", row.layer.word(), row.status.word());
+        let _ = write!(text, "{:10}  {:7}", row.layer.word(), row.status);
         let verdict_cause = document.cause.as_ref().map(|cause| cause.id.as_str());
         let findings = row.findings.iter().map(|finding| {
             let cause = finding.cause;
@@ -47,7 +47,7 @@ pub fn doctor_json(document: &Document, rows: &[Examined], not_visible: &[String
             );
             json!({
                 "layer": row.layer.word(),
-                "status": row.status.word(),
+                "status": row.status,
                 "seen": row.seen,
                 "findings": findings.collect::<Vec<_>>(),
             })

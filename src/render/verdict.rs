@@ -1,6 +1,6 @@
 //! A verdict as text, and as the JSON document of `run`, `verify`, `status` and `status.json`.
 
-use std::fmt::Write;
+use std::fmt::{self, Write};
 
 use serde::ser::SerializeStruct;
 use serde::{Deserialize, Serialize, Serializer};
@@ -137,30 +137,17 @@ pub enum VerdictState {
     None,
 }
 
-impl VerdictState {
-    /// The word in JSON.
-    pub fn word(self) -> &'static str {
-        match self {
-            VerdictState::Ready => "ready",
-            VerdictState::Waiting => "waiting",
-            VerdictState::Failed => "failed",
-            VerdictState::Unknown => "unknown",
-            VerdictState::None => "none",
-        }
+impl fmt::Display for VerdictState {
+    /// The name in JSON.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.serialize(f)
     }
 }
 
-impl SignalTarget {
-    /// The word in JSON.
-    pub fn word(self) -> &'static str {
-        match self {
-            SignalTarget::Cloudformation => "cloudformation",
-            SignalTarget::WaitCondition => "wait-condition",
-            SignalTarget::LaunchHook => "launch-hook",
-            SignalTarget::Health => "health",
-            SignalTarget::InstanceTags => "instance-tags",
-            SignalTarget::All => "all",
-        }
+impl fmt::Display for SignalTarget {
+    /// The name in JSON.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.serialize(f)
     }
 }
 
@@ -177,16 +164,10 @@ impl Serialize for Signal {
     }
 }
 
-impl SignalOutcome {
-    /// The word in JSON.
-    pub fn word(self) -> &'static str {
-        match self {
-            SignalOutcome::Sent => "sent",
-            SignalOutcome::Already => "already",
-            SignalOutcome::NotWaiting => "not-waiting",
-            SignalOutcome::Left => "left",
-            SignalOutcome::Failed => "failed",
-        }
+impl fmt::Display for SignalOutcome {
+    /// The name in JSON.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.serialize(f)
     }
 }
 
@@ -307,7 +288,7 @@ pub fn verdict_text(document: &Document) -> String {
 pub fn verdict_text_within(document: &Document, max_lines: usize) -> String {
     let mut lines_left = max_lines;
     let mut text = String::new();
-    let mut write = |line: std::fmt::Arguments<'_>| {
+    let mut write = |line: fmt::Arguments<'_>| {
         // Writing to a string cannot fail.
         let _ = writeln!(text, "{line}");
     };
@@ -317,7 +298,7 @@ pub fn verdict_text_within(document: &Document, max_lines: usize) -> String {
     for (number, cause) in document.cause.iter().chain(&document.also).enumerate() {
         let label = match (document.verdict, number) {
             (VerdictState::Failed | VerdictState::Unknown, 0) => "error",
-            (state, 0) => state.word(),
+            (state, 0) => &state.to_string(),
             _ => "also",
         };
         write(format_args!("{label}: [{}] {}", cause.id, cause.title));
@@ -332,7 +313,7 @@ pub fn verdict_text_within(document: &Document, max_lines: usize) -> String {
     }
     for signal in &document.signals {
         let label = if signal.outcome == SignalOutcome::Failed { "warning: signal" } else { "signal" };
-        let (status, target, outcome) = (&signal.status, signal.to.word(), signal.outcome.word());
+        let (status, target, outcome) = (&signal.status, signal.to, signal.outcome);
         write(format_args!("{label}: {status} to {target}, {outcome}: {}", signal.detail));
     }
     text

@@ -11,7 +11,8 @@ impl SignalClient {
     /// Writes the tags if they changed since ecs-bootstrap last wrote them.
     pub(super) async fn tag_instance(&self, prefix: &str, document: &Document) -> Signal {
         const TARGET: &str = "tags of this instance";
-        let verdict = document.verdict.word();
+        let verdict = document.verdict.to_string();
+        let verdict = verdict.as_str();
         let cause = document.cause.as_ref().map_or("none", |cause| cause.id.as_str());
         let done = |outcome, detail: String| signal(SignalTarget::InstanceTags, verdict, outcome, detail);
         let values = format!("{verdict}, {cause}");

@@ -64,7 +64,7 @@ fn log(document: &Document, is_handed_over: bool) {
         ($level:ident, $id:expr, $message:literal) => {
             tracing::$level!(
                 message_id = $id,
-                verdict = document.verdict.word(),
+                verdict = %document.verdict,
                 exit_code = document.exit_code,
                 cause,
                 evidence,
@@ -93,10 +93,10 @@ fn log(document: &Document, is_handed_over: bool) {
 /// Stores and logs the signals of a verdict.
 pub fn store_signals(disk: &Disk, document: &Document) {
     for signal in &document.signals {
-        let (to, status, detail) = (signal.to.word(), &signal.status, &signal.detail);
+        let (to, status, detail) = (signal.to, &signal.status, &signal.detail);
         match signal.outcome {
-            SignalOutcome::Failed => tracing::warn!(to, status, detail, "signal not sent"),
-            outcome => tracing::info!(to, status, outcome = outcome.word(), detail, "signal"),
+            SignalOutcome::Failed => tracing::warn!(%to, status, detail, "signal not sent"),
+            outcome => tracing::info!(%to, status, %outcome, detail, "signal"),
         }
     }
     store_or_log(disk, document);

@@ -10,6 +10,8 @@ pub use find::{
     CLUSTER, OPAQUE, SourceLine, cluster, first_crlf, half_login, issues, issues_of, other_place, unquoted,
 };
 
+use std::fmt;
+
 use serde::Serialize;
 
 use crate::agent_variables::{Consequence, WrongValue};
@@ -37,13 +39,10 @@ pub enum Level {
     Error,
 }
 
-impl Level {
-    /// `warning` or `error`.
-    pub fn word(self) -> &'static str {
-        match self {
-            Level::Warning => "warning",
-            Level::Error => "error",
-        }
+impl fmt::Display for Level {
+    /// The name in JSON.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.serialize(f)
     }
 }
 
