@@ -1,5 +1,5 @@
-//! What the command lines of both programs share: their output, options of the form `KEY=VALUE`, and the generated man page
-//! and shell completions.
+//! What the command lines of both programs share: their output, options of the form `KEY=VALUE`, and the generated man
+//! page and shell completions.
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use clap::ValueEnum;
 
 use crate::exit::Exit;
+use crate::terminal;
 
 /// What a command prints, and its exit code.
 #[derive(Debug)]
@@ -40,14 +41,15 @@ impl CommandOutput {
         }
     }
 
-    /// Writes the output. Only the `main` of a program calls it.
+    /// Writes the output, with colours on a terminal. Only the `main` of a program calls it.
     pub fn print(self) -> ExitCode {
+        let (stdout, stderr) = (std::io::stdout(), std::io::stderr());
         // A reader that has closed its end is not an error of the command. Nothing is written to an empty stream: a reader
         // of stdout that does not read must not delay stderr.
         if !self.stdout.is_empty() {
-            let _ = std::io::stdout().write_all(self.stdout.as_bytes());
+            let _ = (&stdout).write_all(terminal::coloured(&self.stdout, &stdout).as_bytes());
         }
-        let _ = std::io::stderr().write_all(self.stderr.as_bytes());
+        let _ = (&stderr).write_all(terminal::coloured(&self.stderr, &stderr).as_bytes());
         self.exit.into()
     }
 }

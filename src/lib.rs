@@ -29,8 +29,8 @@
 //!   data types into text and JSON, and [`suggestion`] finds the name that a misspelt one was meant to be. [`cli`],
 //!   [`command_line`], [`terminal`], [`journal`] and [`exit`] are the interface of the process.
 //!
-//! The binary `ecs-deploy` in `src/bin` is for CI. It uses `boundary::aws`, `command_line`, `exit`, `retry` and
-//! `terminal`.
+//! The binary `ecs-deploy` in `src/bin` is for CI. It uses `boundary::aws`, `command_line`, `exit`, `retry`
+//! and `suggestion`.
 //!
 //! # Invariants
 //!

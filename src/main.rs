@@ -21,7 +21,6 @@ use ecs_bootstrap::redaction::{self, error_chain};
 use ecs_bootstrap::retry::{FinalReport, Watchdog};
 use ecs_bootstrap::settings::fragment::Fragment;
 use ecs_bootstrap::settings::{SettingsError, Warning};
-use ecs_bootstrap::terminal;
 use tokio::time::Instant;
 
 fn main() -> ExitCode {
@@ -222,10 +221,9 @@ fn failure(exit: Exit, text: &str) -> CommandOutput {
     CommandOutput::error(exit, &redaction::line(text))
 }
 
-/// Redacts, colours and prints the output.
+/// Redacts and prints the output.
 fn print(output: CommandOutput) -> ExitCode {
     let CommandOutput { stdout, stderr, exit } = output;
-    let stdout = terminal::coloured(&redaction::printed(&stdout), &std::io::stdout());
-    let stderr = terminal::coloured(&redaction::printed(&stderr), &std::io::stderr());
+    let (stdout, stderr) = (redaction::printed(&stdout).into_owned(), redaction::printed(&stderr).into_owned());
     CommandOutput { stdout, stderr, exit }.print()
 }

@@ -1,8 +1,8 @@
 //! Colours for output on a terminal.
 //!
 //! The text is complete without them: colours mark the label of a line (`error:`, `remedy:`), the result of a check of
-//! `doctor`, and the lines of a diff. `anstream` decides whether they are used: not in a pipe, not with `NO_COLOR`, not with
-//! `TERM=dumb`.
+//! `doctor`, and the lines of a diff. `anstream` decides whether they are used: not in a pipe, not with `NO_COLOR`, and
+//! not with `TERM=dumb`.
 
 use anstream::stream::RawStream;
 use anstyle::{AnsiColor, Style};

@@ -41,7 +41,6 @@ use clap::Parser;
 use ecs_bootstrap::boundary::aws::Aws;
 use ecs_bootstrap::command_line::CommandOutput;
 use ecs_bootstrap::exit::Exit;
-use ecs_bootstrap::terminal;
 
 use crate::cause::Finding;
 use crate::cli::{Cli, Command, DeploymentFlags, ServiceFlags};
@@ -55,13 +54,14 @@ fn main() -> ExitCode {
     let start = Instant::now();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
-        Err(error) => return print(CommandOutput::of_clap(&error)),
+        Err(error) => return CommandOutput::of_clap(&error).print(),
     };
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
-        Err(error) => return print(CommandOutput::error(Exit::Internal, &error.to_string())),
+        Err(error) => return CommandOutput::error(Exit::Internal, &error.to_string()).print(),
     };
-    print(runtime.block_on(run(cli.command, start)))
+    // Unlike ecs-bootstrap, the output is not redacted: the user of ecs-deploy wrote the files and requests in it.
+    runtime.block_on(run(cli.command, start)).print()
 }
 
 async fn run(command: Command, start: Instant) -> CommandOutput {
@@ -140,13 +140,4 @@ async fn client(cluster: &str, service: &str, region: Option<&str>) -> Result<Se
     let aws = Aws::with_default_credentials(region.or(region_of_arn), ca_bundle).await;
     let aws = aws.map_err(|error| causes::from_error(&error))?;
     Ok(ServiceClient { aws, cluster: cluster.to_owned(), service: service.to_owned() })
-}
-
-/// Colours and prints the output. Unlike ecs-bootstrap, it is not redacted: the user of ecs-deploy wrote the files and
-/// the requests that it can contain.
-fn print(output: CommandOutput) -> ExitCode {
-    let CommandOutput { stdout, stderr, exit } = output;
-    let stdout = terminal::coloured(&stdout, &std::io::stdout());
-    let stderr = terminal::coloured(&stderr, &std::io::stderr());
-    CommandOutput { stdout, stderr, exit }.print()
 }
