@@ -109,7 +109,7 @@ impl SignalClient {
         if success {
             return Some(self.complete(hook, true).await);
         }
-        match self.may_be_replaced(document, Some(&hook.group)).await {
+        match self.may_be_replaced(document).await {
             Ok(()) => Some(self.complete(hook, false).await),
             Err(why) => {
                 let detail = format!(
@@ -123,12 +123,12 @@ impl SignalClient {
         }
     }
 
-    /// [`may_abandon`] with the number of other instances in service, which is requested only if it can change the
-    /// answer.
-    async fn may_be_replaced(&self, document: &Document, group: Option<&str>) -> Result<(), &'static str> {
+    /// [`may_abandon`] with the number of other instances in service. The group and its instances are requested only if
+    /// they can change the answer.
+    async fn may_be_replaced(&self, document: &Document) -> Result<(), &'static str> {
         may_abandon(document.exit_code, document.verdict, Some(1))?;
-        let others = match group {
-            Some(group) => self.others_in_service(group).await,
+        let others = match self.group().await {
+            Some(group) => self.others_in_service(&group).await,
             None => None,
         };
         may_abandon(document.exit_code, document.verdict, others)
@@ -158,7 +158,7 @@ impl SignalClient {
     async fn set_unhealthy(&self, document: &Document) -> Option<Signal> {
         self.target_state().await.filter(|state| state == "InService")?;
         let done = |outcome, detail: String| Some(signal(SignalTarget::Health, "Unhealthy", outcome, detail));
-        if let Err(why) = self.may_be_replaced(document, self.group().await.as_deref()).await {
+        if let Err(why) = self.may_be_replaced(document).await {
             return done(SignalOutcome::Left, format!("not set, because {why}"));
         }
         let outcome = self.send(async |deadline| self.aws().await?.set_unhealthy(&self.instance_id, deadline).await);

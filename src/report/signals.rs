@@ -4,7 +4,7 @@
 
 use std::pin::pin;
 
-use futures_util::future::{Either, join4, select};
+use futures_util::future::{Either, OptionFuture, join4, select};
 
 use super::client::SignalClient;
 use crate::redaction;
@@ -34,21 +34,14 @@ impl SignalClient {
             return vec![signal(SignalTarget::All, success_or_failure(success), SignalOutcome::Failed, detail)];
         }
         self.until.set(Some(deadline));
-        let stack = async { if self.signal.cloudformation { Some(self.signal_stack(success).await) } else { None } };
-        let wait_condition = async {
-            match &self.signal.wait_url {
-                Some(url) => Some(self.signal_wait_condition(url, document, success).await),
-                None => None,
-            }
-        };
-        let tags = async {
-            match &self.signal.tags_prefix {
-                Some(prefix) => Some(self.tag_instance(prefix, document).await),
-                None => None,
-            }
-        };
+        let stack = self.signal.cloudformation.then(|| self.signal_stack(success));
+        let url = self.signal.wait_url.as_ref();
+        let wait_condition = url.map(|url| self.signal_wait_condition(url, document, success));
+        let prefix = self.signal.tags_prefix.as_ref();
+        let tags = prefix.map(|prefix| self.tag_instance(prefix, document));
+        let group = self.signal_group(document, success);
         let (group, stack, wait_condition, tags) =
-            join4(self.signal_group(document, success), stack, wait_condition, tags).await;
+            join4(group, OptionFuture::from(stack), OptionFuture::from(wait_condition), OptionFuture::from(tags)).await;
         group.into_iter().chain(stack).chain(wait_condition).chain(tags).collect()
     }
 }

@@ -3,8 +3,9 @@
 //! Verify ends with the first of these:
 //!
 //! 1. The instance is ready ([`crate::readiness`]).
-//! 2. A cause is final (`Finding::is_final` in `causes/mod.rs`): a *terminal* cause at once, a *settling* one when the instance is older
-//!    than the window of the cause, a *lasting* one when it was supported without a break for its window.
+//! 2. A cause is final (`Finding::is_final` in `causes/mod.rs`): a *terminal* cause at once, a *settling* one when the
+//!    instance is older than the window of the cause, a *lasting* one when it was supported without a break for its
+//!    window.
 //! 3. `verify.deadline` has passed. The time in which user data runs (cloud-final.service) does not count.
 //!
 //! A verdict is held back for a few seconds if a probe that has not finished can still show a cause in an earlier layer
