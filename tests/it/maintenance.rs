@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use ecs_bootstrap::causes::find;
 use serde_json::Value;
@@ -207,10 +208,17 @@ fn running_tasks_stop_the_command_unless_forced() {
         let list = succeeds(&instance, &[command]).stdout;
         assert!(list.contains("refused: [tasks-running]") && !list.contains("task/prod/1"), "{list}");
         succeeds(&instance, &[command, "--yes", "--force"]);
-        assert_ne!(
-            file_names(&instance, "var/lib/ecs/data").contains(&"agent.db".to_owned()),
-            command == "prepare-image"
-        );
+        let has_state = || instance.disk.read(DB).is_some();
+        if command == "prepare-image" {
+            assert!(!has_state());
+        } else {
+            // The agent saves its state again when it has registered, which can be after the end of the command.
+            let start = Instant::now();
+            while !has_state() {
+                assert!(start.elapsed() < Duration::from_secs(20), "the agent saved no state");
+                std::thread::sleep(Duration::from_millis(20));
+            }
+        }
     }
 }
 
