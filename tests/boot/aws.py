@@ -30,7 +30,7 @@ from waiting import Waiting
 
 ADDRESS = "10.77.0.1"
 ECS = "AmazonEC2ContainerServiceV20141113"
-LONGEST_SILENCE = 3.0  # seconds without a request after which an agent is disconnected
+MAX_SILENCE = 3.0  # seconds without a request after which an agent is disconnected
 
 
 class UnixConnection(http.client.HTTPConnection):
@@ -276,7 +276,7 @@ class Proxy(BaseHTTPRequestHandler):
         """The agent's connection. It lasts as long as requests arrive in time."""
         if self.held is None:
             self.held = arn
-            self.connection.settimeout(LONGEST_SILENCE)
+            self.connection.settimeout(MAX_SILENCE)
             self.server.account.connection(arn, 1)
             self.server.account.note(service="acs", operation="connected", status=200, request=arn)
         self.answer(200, [], b"")

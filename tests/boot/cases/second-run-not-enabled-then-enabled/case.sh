@@ -1,4 +1,4 @@
-# As again-not-enabled, with `units.enable`: the agent starts at the next boot.
+# As second-run-not-enabled, with `units.enable`: the agent starts at the next boot.
 product=binary
 enabled=no
 

@@ -1,4 +1,4 @@
-# As again-image, with prepare-image before the snapshot: the image holds nothing of the first instance.
+# As second-run-image, with prepare-image before the snapshot: the image holds nothing of the first instance.
 product=baked
 
 check() {
