@@ -16,16 +16,16 @@ use ecs_bootstrap::boundary::imds::is_role_document;
 use ecs_bootstrap::boundary::{agent, dns, kernel, tls};
 use ecs_bootstrap::causes::diagnose;
 use ecs_bootstrap::ecs_config::issue::{Context, first_crlf, issues};
-use ecs_bootstrap::ecs_config::{edit, effective, joined, read};
+use ecs_bootstrap::ecs_config::{agent_cluster, edit, effective, read};
 use ecs_bootstrap::evidence::files::{CloudInit, ConfigText, Stray, output_failures};
 use ecs_bootstrap::evidence::{Evidence, StageError, agent_log, host, user_data};
 use ecs_bootstrap::facts::saved_state::{from_bolt, from_json};
-use ecs_bootstrap::facts::{Instance, Written, since};
-use ecs_bootstrap::render::Document;
+use ecs_bootstrap::facts::{Instance, WriteRecord, since};
+use ecs_bootstrap::render::VerdictDocument;
 use ecs_bootstrap::report;
 use ecs_bootstrap::settings::fragment::Fragment;
 use ecs_bootstrap::settings::merge::merge;
-use ecs_bootstrap::settings::schema::LONGEST_DURATION;
+use ecs_bootstrap::settings::schema::MAX_DURATION;
 use ecs_bootstrap::settings::{self, Rank, TagsSettings};
 
 /// `ecs-agent.log`, `ecs-init.log` and cloud-init's output: each line that is read has a message, and each shown line
@@ -45,7 +45,7 @@ pub(crate) fn ecs_config(bytes: &[u8]) {
     let lines = 1 + bytes.iter().filter(|byte| **byte == b'\n').count();
     assert!(issues(bytes, &Context::default()).iter().all(|issue| (1..=lines).contains(&issue.line)));
     assert!(first_crlf(bytes).is_none_or(|line| line <= lines));
-    joined(bytes, bytes, bytes);
+    agent_cluster(bytes, bytes, bytes);
     ConfigText::of("/etc/ecs/ecs.config", None, bytes);
     Stray::of("/etc/ecs.config", bytes);
     let set = BTreeMap::from([("ECS_CLUSTER".to_owned(), Some("prod".to_owned()))]);
@@ -102,7 +102,7 @@ pub(crate) fn api_error(bytes: &[u8]) {
     let kind = AwsErrorKind::of_answer(code, parts.next().unwrap_or_default().into(), status);
     for operation in ["ecs:DescribeClusters", "ec2:DescribeTags"] {
         let error = AwsError { operation, kind: kind.clone(), elapsed: Duration::ZERO, source: None };
-        let evidence = Evidence::of_stop(StageError::Aws(error));
+        let evidence = Evidence::of_stage_error(StageError::Aws(error));
         for finding in diagnose(&evidence) {
             assert!(!finding.seen.iter().any(|line| line.contains(char::is_control)), "{:?}", finding.seen);
         }
@@ -145,8 +145,8 @@ pub(crate) fn settings_text(bytes: &[u8]) {
         let Ok(fragment) = read else { continue };
         let merged = merge(&[fragment]);
         let durations = [&merged.imds_deadline, &merged.tags_wait, &merged.run_deadline, &merged.verify_deadline];
-        assert!(durations.iter().all(|duration| duration.value <= LONGEST_DURATION));
-        assert!(merged.verify_window.value <= LONGEST_DURATION);
+        assert!(durations.iter().all(|duration| duration.value <= MAX_DURATION));
+        assert!(merged.verify_window.value <= MAX_DURATION);
     }
 }
 
@@ -154,8 +154,9 @@ pub(crate) fn settings_text(bytes: &[u8]) {
 pub(crate) fn own_files(bytes: &[u8]) {
     is_handover(bytes);
     report::is_record(bytes);
-    let _ = serde_json::from_slice::<Document>(bytes).map(|document| ecs_bootstrap::render::verdict_text(&document));
-    let _ = serde_json::from_slice::<Written>(bytes).map(|written| written.keys.len());
+    let _ =
+        serde_json::from_slice::<VerdictDocument>(bytes).map(|document| ecs_bootstrap::render::verdict_text(&document));
+    let _ = serde_json::from_slice::<WriteRecord>(bytes).map(|written| written.keys.len());
 }
 
 /// `/etc/hosts` and `/etc/resolv.conf`. The number of addresses and of name servers is limited.
@@ -176,7 +177,7 @@ pub(crate) fn local_answer(bytes: &[u8]) {
     since(&String::from_utf8_lossy(bytes), now);
     let _ = Container::of(bytes);
     let _ = serde_json::from_slice::<Version>(bytes);
-    let _ = serde_json::from_slice::<agent::Metadata>(bytes);
+    let _ = serde_json::from_slice::<agent::AgentMetadata>(bytes);
     let _ = serde_json::from_slice::<Vec<agent::Task>>(bytes);
 }
 

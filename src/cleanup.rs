@@ -6,10 +6,10 @@
 use serde::{Deserialize, Serialize};
 
 use crate::boundary::agent::{AgentError, Task};
-use crate::boundary::disk::{DiskError, Entry, EntryType};
+use crate::boundary::disk::{DiskError, EntryType, TreeEntry};
 use crate::boundary::systemd::{SystemdError, UnitState};
 use crate::evidence::StageError;
-use crate::facts::{Known, SavedAgent, Written};
+use crate::facts::{Known, SavedAgent, WriteRecord};
 
 /// The agent's saved state: its tasks, and which container instance it is.
 pub const DATA: &str = "/var/lib/ecs/data";
@@ -55,7 +55,7 @@ pub struct Leftovers {
     /// The folder of a mounted image; `None` for this host. Commands in hints contain it.
     pub root: Option<String>,
     /// The content of [`FOLDERS`], saved state that a reset set aside, and [`OF_THIS_BOOT`].
-    pub found: Vec<Entry>,
+    pub found: Vec<TreeEntry>,
     /// The paths among them that are saved state that a reset set aside.
     pub set_aside: Vec<String>,
     /// Files and folders that could not be read.
@@ -67,7 +67,7 @@ pub struct Leftovers {
     /// `/etc/ecs/ecs.config`, byte for byte; an error if it cannot be edited.
     pub ecs_config: Result<Option<Vec<u8>>, StageError>,
     /// The lines of it that ecs-bootstrap wrote.
-    pub written: Written,
+    pub written: WriteRecord,
     /// Whether the agent runs, as far as systemd knows.
     pub agent: AgentRuns,
     /// Whether the agent's introspection answers or its container runs.

@@ -81,9 +81,9 @@ pub enum HostCommand {
     /// Print the last verdict of this boot
     Status,
     /// List what must be removed before a snapshot of this instance becomes an AMI; with --yes, remove it
-    PrepareImage(Consent),
+    PrepareImage(ConsentFlags),
     /// Make the agent register as a new container instance; without --yes, only list what would be done
-    ResetAgent(Consent),
+    ResetAgent(ConsentFlags),
 }
 
 /// Options of `run`.
@@ -107,7 +107,7 @@ pub struct Doctor {
 
 /// Options of the commands that remove or move files.
 #[derive(Args, Clone, Copy, Debug)]
-pub struct Consent {
+pub struct ConsentFlags {
     /// Do what is listed; without this option, nothing is changed
     #[arg(long)]
     pub yes: bool,

@@ -7,16 +7,16 @@ use std::collections::BTreeMap;
 
 use crate::boundary::disk::{Disk, DiskError};
 use crate::boundary::systemd::{Systemd, SystemdError, UnitState};
-use crate::ecs_config::{effective, joined, read};
+use crate::ecs_config::{agent_cluster, effective, read};
 use crate::facts::saved_state::{SavedState, Unreadable, from_bolt_at, from_json};
-use crate::facts::{Known, SavedAgent, Units, Written};
+use crate::facts::{Known, SavedAgent, Units, WriteRecord};
 use crate::plan::{AGENT_JSON, ECS_CONFIG, VENDOR_ECS_CONFIG, WRITTEN};
 
 /// The size limit of a settings file and of `ecs.config`, in bytes.
-pub(crate) const LONGEST_FILE: usize = 1024 * 1024;
+pub(crate) const MAX_FILE_LENGTH: usize = 1024 * 1024;
 /// The size limit of `ecs_agent_data.json`, in bytes. Agents before 1.44 wrote it, and it grows with their tasks. Of
 /// the database of newer agents only a few pages are read.
-const LONGEST_STATE: usize = 16 * 1024 * 1024;
+const MAX_STATE_LENGTH: usize = 16 * 1024 * 1024;
 /// The agent's own log.
 pub(crate) const AGENT_LOG: &str = "/var/log/ecs/ecs-agent.log";
 /// The log of ecs-init, which starts the agent.
@@ -62,13 +62,13 @@ pub fn agent_config(disk: &Disk) -> BTreeMap<String, String> {
 /// The cluster that the agent would join with the current files.
 pub fn joined_cluster(disk: &Disk) -> Option<String> {
     let read = |path| read_or_log(disk, path).unwrap_or_default();
-    joined(&read(ECS_CONFIG), &read(VENDOR_ECS_CONFIG), &read(AGENT_JSON))
+    agent_cluster(&read(ECS_CONFIG), &read(VENDOR_ECS_CONFIG), &read(AGENT_JSON))
 }
 
 /// The content of a file, or nothing with the error in the log. For files that are optional: the caller continues as if
 /// there were none.
 pub(crate) fn read_or_log(disk: &Disk, path: &str) -> Option<Vec<u8>> {
-    known_or_log(disk.read(path, LONGEST_FILE))
+    known_or_log(disk.read(path, MAX_FILE_LENGTH))
 }
 
 /// What was read, or nothing with the error in the log. The level is `debug` because verify reads the same files again
@@ -106,7 +106,7 @@ fn bolt(disk: &Disk, path: &str) -> Option<Known<Option<SavedState>>> {
 }
 
 fn json(disk: &Disk, path: &str) -> Option<Known<Option<SavedState>>> {
-    let bytes = disk.read(path, LONGEST_STATE).transpose()?;
+    let bytes = disk.read(path, MAX_STATE_LENGTH).transpose()?;
     Some(parsed(bytes, |bytes| from_json(&bytes)))
 }
 
@@ -133,11 +133,11 @@ pub(crate) fn device(disk: &Disk, name: &str) -> Known<bool> {
 
 /// The record of what earlier runs wrote to `ecs.config`. It is empty if the file is absent or invalid: then no line is
 /// treated as written by ecs-bootstrap.
-pub fn written(disk: &Disk) -> Written {
-    let Some(bytes) = read_or_log(disk, WRITTEN) else { return Written::default() };
+pub fn written(disk: &Disk) -> WriteRecord {
+    let Some(bytes) = read_or_log(disk, WRITTEN) else { return WriteRecord::default() };
     serde_json::from_slice(&bytes).unwrap_or_else(|error| {
         tracing::debug!(%error, path = WRITTEN, "invalid record ignored");
-        Written::default()
+        WriteRecord::default()
     })
 }
 
@@ -150,9 +150,9 @@ pub(crate) fn user_data_runs(disk: &Disk) -> Known<bool> {
 /// The PID and command of a user data process that starts or restarts the agent's unit with systemctl(1) and waits for
 /// it; `None` if there is none. The real command line is user data, so the returned one is rebuilt from verb and unit.
 pub fn blocking_start(disk: &Disk, agent_unit: &str) -> Option<(u32, String)> {
-    const LONGEST: usize = 4096;
+    const MAX_BYTES: usize = 4096;
     // A process can end between the listing and the read.
-    let read = |pid: u32, file: &str| disk.read(&format!("/proc/{pid}/{file}"), LONGEST).ok().flatten();
+    let read = |pid: u32, file: &str| disk.read(&format!("/proc/{pid}/{file}"), MAX_BYTES).ok().flatten();
     let processes = disk.list("/proc").ok()?;
     processes.iter().filter_map(|name| name.parse().ok()).find_map(|pid: u32| {
         let control_group = read(pid, "cgroup")?;

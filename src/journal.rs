@@ -36,7 +36,7 @@ pub const MESSAGE_ID_CONFIGURED: &str = "60153183f56face4401aaf19a8f9c8bb";
 const SOCKET: &str = "run/systemd/journal/socket";
 const IDENTIFIER: &str = "ecs-bootstrap";
 /// The time-out for one datagram, so that a journal that is full cannot delay the boot.
-const LONGEST_SEND: Duration = Duration::from_millis(250);
+const MAX_SEND_TIME: Duration = Duration::from_millis(250);
 
 /// Clears the line of [`Progress`](crate::render::Progress) on the terminal. `Progress` draws it again below the log
 /// line.
@@ -164,7 +164,7 @@ impl Journal {
     /// The journal at `socket`; `None` if no process listens there.
     fn open(socket: &Path) -> Option<Journal> {
         let sender = UnixDatagram::unbound().ok()?;
-        sender.set_write_timeout(Some(LONGEST_SEND)).ok()?;
+        sender.set_write_timeout(Some(MAX_SEND_TIME)).ok()?;
         // The journal ignores an empty datagram. Sending it fails if no process listens.
         sender.send_to(b"", socket).ok()?;
         Some(Journal { sender, socket: socket.to_owned() })

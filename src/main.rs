@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Parser;
-use ecs_bootstrap::boot::{Boot, HangReport, STARTUP, Wait, check, explain};
+use ecs_bootstrap::boot::{Boot, HangReport, STARTUP, VerifyPlace, check, explain};
 use ecs_bootstrap::boundary::World;
 use ecs_bootstrap::boundary::imds::Address;
 use ecs_bootstrap::check::Options;
@@ -85,10 +85,10 @@ async fn run_command(command: HostCommand, boot: Boot) -> CommandOutput {
     match command {
         HostCommand::Run(options) => {
             let wait = match options {
-                Run { wait: true, .. } => Wait::Here,
-                Run { no_wait: true, .. } => Wait::InVerifyUnit,
-                _ if std::io::stdin().is_terminal() && boot.shows_progress => Wait::HereIfPossible,
-                _ => Wait::InVerifyUnit,
+                Run { wait: true, .. } => VerifyPlace::Here,
+                Run { no_wait: true, .. } => VerifyPlace::InVerifyUnit,
+                _ if std::io::stdin().is_terminal() && boot.shows_progress => VerifyPlace::HereIfPossible,
+                _ => VerifyPlace::InVerifyUnit,
             };
             boot.run(wait).await
         }
@@ -104,7 +104,7 @@ async fn run_command(command: HostCommand, boot: Boot) -> CommandOutput {
     }
 }
 
-fn consent(options: cli::Consent) -> Consent {
+fn consent(options: cli::ConsentFlags) -> Consent {
     Consent { yes: options.yes, force: options.force }
 }
 
@@ -202,8 +202,8 @@ fn not_parsed(error: clap::Error) -> CommandOutput {
 
 /// Arguments can be very long. The end of a line is dropped after redaction, which needs the whole line.
 fn shortened(line: &str) -> String {
-    const LONGEST: usize = 200;
-    match line.char_indices().nth(LONGEST) {
+    const MAX_LENGTH: usize = 200;
+    match line.char_indices().nth(MAX_LENGTH) {
         Some((end, _)) => format!("{}...", &line[..end]),
         None => line.to_owned(),
     }

@@ -15,7 +15,7 @@ use crate::decide;
 use crate::evidence::StageError;
 use crate::gather;
 use crate::redaction::error_chain;
-use crate::render::{Document, Progress, as_json, cleanup_json, cleanup_text, document, reset_json, reset_text};
+use crate::render::{Progress, VerdictDocument, as_json, cleanup_json, cleanup_text, document, reset_json, reset_text};
 use crate::retry::Deadline;
 use crate::verify;
 
@@ -171,6 +171,6 @@ fn refuse_for_first(obstacles: &mut Vec<StageError>) -> Result<(), StageError> {
     if obstacles.is_empty() { Ok(()) } else { Err(obstacles.remove(0)) }
 }
 
-fn documents(obstacles: Vec<StageError>) -> Vec<Document> {
+fn documents(obstacles: Vec<StageError>) -> Vec<VerdictDocument> {
     obstacles.into_iter().map(|obstacle| document(&verify::stopped(obstacle), None, &[])).collect()
 }

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use sha2::{Digest, Sha256};
 
 use crate::ecs_config::{effective, read};
-use crate::facts::{EarlierSource, Host, Written};
+use crate::facts::{EarlierSource, Host, WriteRecord};
 use crate::plan::{ECS_CONFIG, PlannedKey, VENDOR_ECS_CONFIG};
 use crate::settings::Rank;
 
@@ -68,14 +68,14 @@ pub fn own_cluster(host: &Host, instance_id: Option<&str>) -> Option<String> {
 }
 
 /// Whether ecs-bootstrap owns the line of the file that names the cluster.
-pub fn is_own_cluster(etc: &[u8], written: &Written) -> bool {
+pub fn is_own_cluster(etc: &[u8], written: &WriteRecord) -> bool {
     let lines = read(etc);
     effective(&lines).get(CLUSTER).is_some_and(|line| is_own(written, CLUSTER, &line.value))
 }
 
 /// The record to write when these keys are written. It keeps the hashes of the record before it. ecs-bootstrap does not
 /// own a line that already had the new value before the first write.
-pub fn remember(host: &Host, keys: &[PlannedKey], instance_id: Option<&str>) -> Written {
+pub fn remember(host: &Host, keys: &[PlannedKey], instance_id: Option<&str>) -> WriteRecord {
     let lines = read(host.etc_config.bytes.as_deref().unwrap_or_default());
     let present = effective(&lines);
     let own = keys.iter().filter(|planned| {
@@ -91,7 +91,7 @@ pub fn remember(host: &Host, keys: &[PlannedKey], instance_id: Option<&str>) -> 
     let cluster_source = own.iter().find(is_cluster_of_one_run).map(record);
     let keys: BTreeMap<_, _> = own.into_iter().map(|planned| (planned.key.clone(), hash(&planned.value))).collect();
     let merged = foreign(host).into_iter().find(|foreign| foreign.path == ECS_CONFIG && foreign.key == ATTRIBUTES);
-    Written {
+    WriteRecord {
         version: VERSION,
         instance_id: instance_id.unwrap_or_default().to_owned(),
         cluster_source,
@@ -104,7 +104,7 @@ pub fn remember(host: &Host, keys: &[PlannedKey], instance_id: Option<&str>) -> 
 /// The changes that remove all owned lines from `/etc/ecs/ecs.config`. If the file has another line with the same key,
 /// the key gets the value of that line. A value that ecs-bootstrap replaced cannot be restored, except attributes,
 /// which are recorded.
-pub fn withdrawal(config: &[u8], written: &Written) -> BTreeMap<String, Option<String>> {
+pub fn withdrawal(config: &[u8], written: &WriteRecord) -> BTreeMap<String, Option<String>> {
     let lines = read(config);
     let mut changes = BTreeMap::new();
     let mut present: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
@@ -121,8 +121,8 @@ pub fn withdrawal(config: &[u8], written: &Written) -> BTreeMap<String, Option<S
 }
 
 /// Whether an earlier run wrote this value of this key.
-fn is_own(written: &Written, key: &str, value: &str) -> bool {
-    let Written { version, keys, before, .. } = written;
+fn is_own(written: &WriteRecord, key: &str, value: &str) -> bool {
+    let WriteRecord { version, keys, before, .. } = written;
     *version == VERSION && [keys, before].iter().any(|known| known.get(key).is_some_and(|known| *known == hash(value)))
 }
 
@@ -141,7 +141,7 @@ mod tests {
         let keys = own.iter().map(|(key, value)| ((*key).to_owned(), hash(value))).collect();
         let attributes = attributes.map(str::to_owned);
         let instance_id = "i-1".to_owned();
-        let written = Written { version: VERSION, instance_id, keys, attributes, ..Written::default() };
+        let written = WriteRecord { version: VERSION, instance_id, keys, attributes, ..WriteRecord::default() };
         let new = edit(config.as_bytes(), &withdrawal(config.as_bytes(), &written)).unwrap();
         String::from_utf8(new).unwrap()
     }

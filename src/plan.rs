@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::agent_variables;
 use crate::ecs_config::EditRefusal;
-use crate::facts::Written;
+use crate::facts::WriteRecord;
 use crate::redaction;
 use crate::settings::{Rank, Settings, Source, Sourced, Warning};
 
@@ -51,7 +51,7 @@ pub struct EcsConfig {
     /// Keys that an earlier run wrote and that no setting asks for any more.
     pub removed: Vec<String>,
     /// The record of written keys to store with the file.
-    pub written: Written,
+    pub written: WriteRecord,
 }
 
 impl std::fmt::Debug for EcsConfig {
@@ -150,12 +150,12 @@ pub struct Expectation {
     pub unread: Option<String>,
     /// The signal targets outside of this host.
     #[serde(default)]
-    pub signal: Signal,
+    pub signal: SignalTargets,
 }
 
 /// The signal targets: where the verdict is sent outside of this host.
 #[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Signal {
+pub struct SignalTargets {
     /// Whether to signal the CloudFormation stack that created this instance or its group.
     pub cloudformation: bool,
     /// The stack's name or id; overrides the instance's tag `aws:cloudformation:stack-name`.
@@ -177,11 +177,11 @@ pub struct Signal {
     pub unhealthy: bool,
 }
 
-impl Signal {
+impl SignalTargets {
     /// The targets that the settings `signal.*` turn on.
-    pub fn of(settings: &Settings) -> Signal {
+    pub fn of(settings: &Settings) -> SignalTargets {
         let signal = &settings.signal;
-        Signal {
+        SignalTargets {
             cloudformation: signal.cloudformation.value,
             stack: signal.stack.value.clone(),
             resource: signal.resource.value.clone(),
@@ -200,7 +200,7 @@ impl Signal {
     }
 }
 
-impl std::fmt::Debug for Signal {
+impl std::fmt::Debug for SignalTargets {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let wait_url = self.wait_url.as_ref().map(|_| "<redacted>");
         f.debug_struct("Signal")

@@ -5,10 +5,10 @@
 
 /// The longest name that is compared, in bytes. Every known name is shorter, and the time of a comparison grows with
 /// the length.
-const LONGEST_NAME: usize = 64;
+const MAX_NAME_LENGTH: usize = 64;
 /// The most letters that may be wrong, however long the name is. At three, names of the agent's variables that differ
 /// by one word only, such as `GPU` and `INF`, would be taken for each other.
-const MOST_WRONG: usize = 2;
+const MAX_WRONG: usize = 2;
 
 /// The name that is most similar to `written`; the first one if several are equally similar. Upper and lower case, and
 /// `_` and `-`, count as equal.
@@ -16,12 +16,12 @@ const MOST_WRONG: usize = 2;
 /// `None` if no name is similar enough. The limit is a quarter of the letters of the shorter name, at least one and at
 /// most two: a missing, an additional, a different letter and two letters in the wrong order count as one each.
 pub fn nearest<'n>(written: &str, names: impl IntoIterator<Item = &'n str>) -> Option<&'n str> {
-    if written.len() > LONGEST_NAME {
+    if written.len() > MAX_NAME_LENGTH {
         return None;
     }
     let written = normalized(written);
     let distance = |name: &str| {
-        let limit = (written.len().min(name.len()) / 4).clamp(1, MOST_WRONG);
+        let limit = (written.len().min(name.len()) / 4).clamp(1, MAX_WRONG);
         // The distance is at least the difference of the lengths, and that is cheap to compute.
         let is_possible = written.len().abs_diff(name.len()) <= limit;
         is_possible.then(|| strsim::osa_distance(&written, &normalized(name))).filter(|distance| *distance <= limit)

@@ -1,6 +1,6 @@
 //! The result of a run: ready, waiting (with the reason), or failed (a cause with its evidence).
 
-use crate::causes::Finding;
+use crate::causes::FoundCause;
 use crate::exit::Exit;
 use crate::readiness::Registration;
 
@@ -14,14 +14,14 @@ pub enum Verdict {
         /// What the instance waits for, as text.
         text: String,
         /// The cause of the wait, if the catalogue has one.
-        finding: Option<Finding>,
+        finding: Option<FoundCause>,
     },
     /// The instance is not ready, and a cause was found.
     Failed {
         /// The cause and its evidence.
-        finding: Finding,
+        finding: FoundCause,
         /// Other causes that the evidence supports.
-        also: Vec<Finding>,
+        also: Vec<FoundCause>,
         /// The exit code: the cause's own, or its exit code after the deadline.
         exit: Exit,
         /// The ARN of the container instance, if the instance registered nevertheless.
@@ -35,7 +35,7 @@ pub struct Ready {
     /// The registration that makes it ready.
     pub registration: Registration,
     /// Faults that did not prevent the registration.
-    pub notes: Vec<Finding>,
+    pub notes: Vec<FoundCause>,
 }
 
 impl Verdict {
@@ -53,7 +53,7 @@ impl Verdict {
     }
 
     /// The cause, if there is one.
-    pub fn finding(&self) -> Option<&Finding> {
+    pub fn finding(&self) -> Option<&FoundCause> {
         match self {
             Verdict::Ready(_) => None,
             Verdict::Waiting { finding, .. } => finding.as_ref(),

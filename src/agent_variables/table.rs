@@ -33,12 +33,12 @@ impl Variable {
 /// The byte where a second assignment to a variable of the agent begins in a value. That happens if a script appends a
 /// line to a file without a line break at its end.
 pub fn second_setting(value: &str) -> Option<usize> {
-    const LONGEST_NAME: usize = 64;
+    const MAX_NAME_LENGTH: usize = 64;
     let is_name = |c: char| c.is_ascii_uppercase() || c == '_';
     let begins = value.match_indices("ECS_").map(|(at, _)| at).filter(|at| *at > 0);
     begins.into_iter().find(|at| {
         let rest = &value[*at..];
-        let end = rest.bytes().take(LONGEST_NAME).take_while(|byte| is_name(char::from(*byte))).count();
+        let end = rest.bytes().take(MAX_NAME_LENGTH).take_while(|byte| is_name(char::from(*byte))).count();
         rest[end..].starts_with('=') && find(&rest[..end]).is_some()
     })
 }

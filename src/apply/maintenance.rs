@@ -16,7 +16,7 @@ use crate::redaction::error_chain;
 use crate::retry::Deadline;
 
 /// How long a start is waited for. A start that waits for the end of user data takes longer and stays queued.
-const LONGEST_START: Duration = Duration::from_secs(10);
+const MAX_START_TIME: Duration = Duration::from_secs(10);
 
 /// Stops the agent's unit and waits until it is stopped.
 pub async fn stop_agent(systemd: &Systemd, unit: &str, deadline: Deadline) -> Result<(), StageError> {
@@ -26,7 +26,7 @@ pub async fn stop_agent(systemd: &Systemd, unit: &str, deadline: Deadline) -> Re
 /// Starts the agent's unit. Returns false if the job is still queued, because it waits for the end of user data.
 pub async fn start_agent(systemd: &Systemd, unit: &str, deadline: Deadline) -> Result<bool, StageError> {
     let job = systemd.start(unit).await?;
-    let soon = deadline.earliest(Deadline::after(LONGEST_START));
+    let soon = deadline.earliest(Deadline::after(MAX_START_TIME));
     match job.ended(soon).await {
         Ok(JobResult::Done) => Ok(true),
         Err(SystemdError::Pending { .. }) => Ok(false),

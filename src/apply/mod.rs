@@ -15,8 +15,8 @@ use crate::boundary::systemd::{Job, Systemd, SystemdError};
 use crate::ecs_config::has_hidden;
 use crate::effects::{Effects, QueuedJob};
 use crate::evidence::StageError;
-use crate::facts::Written;
-use crate::host::LONGEST_FILE;
+use crate::facts::WriteRecord;
+use crate::host::MAX_FILE_LENGTH;
 use crate::plan::{Action, ECS_CONFIG, Plan, WRITTEN};
 use crate::redaction::error_chain;
 
@@ -47,7 +47,7 @@ pub fn write(world: &World, plan: &Plan) -> Result<bool, StageError> {
         }
     }
     // The agent's file is written, so an error from here on is only logged.
-    let record = Written { before: BTreeMap::new(), ..config.written.clone() };
+    let record = WriteRecord { before: BTreeMap::new(), ..config.written.clone() };
     if remember(disk, &record).is_ok_and(|written| written || changed) && !record.keys.is_empty() {
         let _ = disk.sync(WRITTEN).inspect_err(log_not_recorded);
     }
@@ -65,7 +65,7 @@ fn mode_of(config: &[u8]) -> Mode {
 }
 
 /// Stores the record; an error is logged. Returns whether it had to be written.
-fn remember(disk: &Disk, written: &Written) -> Result<bool, DiskError> {
+fn remember(disk: &Disk, written: &WriteRecord) -> Result<bool, DiskError> {
     store_record(disk, written).inspect_err(log_not_recorded)
 }
 
@@ -76,10 +76,10 @@ fn log_not_recorded(error: &DiskError) {
     );
 }
 
-fn store_record(disk: &Disk, written: &Written) -> Result<bool, DiskError> {
+fn store_record(disk: &Disk, written: &WriteRecord) -> Result<bool, DiskError> {
     let mut record = serde_json::to_vec_pretty(written).map_err(not_serializable)?;
     record.push(b'\n');
-    let stored = disk.read(WRITTEN, LONGEST_FILE)?;
+    let stored = disk.read(WRITTEN, MAX_FILE_LENGTH)?;
     let is_not_needed = stored.is_none() && written.keys.is_empty();
     if stored.as_deref() == Some(&record) || is_not_needed {
         return Ok(false);

@@ -10,14 +10,14 @@ use crate::redaction::{self, error_chain};
 use crate::render::{as_json, check_json, check_summary, check_text};
 
 /// Maximum number of unreadable files that are listed.
-const MOST_ERRORS: usize = 20;
+const MAX_ERRORS: usize = 20;
 /// Maximum number of findings of all files together, and maximum size of their messages in bytes.
-const MOST_FINDINGS: usize = 200;
-const MOST_BYTES: usize = 16 << 10;
+const MAX_FINDINGS: usize = 200;
+const MAX_BYTES: usize = 16 << 10;
 
-/// Drops findings beyond [`MOST_FINDINGS`] and [`MOST_BYTES`]; warnings are dropped before errors.
+/// Drops findings beyond [`MAX_FINDINGS`] and [`MAX_BYTES`]; warnings are dropped before errors.
 fn drop_excess_findings(checked: &mut [Checked]) {
-    let (mut findings, mut bytes) = (MOST_FINDINGS, MOST_BYTES);
+    let (mut findings, mut bytes) = (MAX_FINDINGS, MAX_BYTES);
     let mut is_shown = |finding: &Finding| {
         let left = findings.checked_sub(1).zip(bytes.checked_sub(finding.message.len()));
         (findings, bytes) = left.unwrap_or((0, 0));
@@ -56,9 +56,9 @@ pub fn check(files: &[PathBuf], options: Options, json: bool) -> CommandOutput {
     } else {
         Exit::Done
     };
-    let mut stderr: String = errors.iter().take(MOST_ERRORS).map(|error| format!("error: {error}\n")).collect();
-    if errors.len() > MOST_ERRORS {
-        let more = errors.len() - MOST_ERRORS;
+    let mut stderr: String = errors.iter().take(MAX_ERRORS).map(|error| format!("error: {error}\n")).collect();
+    if errors.len() > MAX_ERRORS {
+        let more = errors.len() - MAX_ERRORS;
         stderr.push_str(&format!("error: {more} more files are not read or not recognised\n"));
     }
     drop_excess_findings(&mut checked);

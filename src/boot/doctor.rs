@@ -10,7 +10,7 @@ use futures_util::future::join;
 use serde_json::{Value, json};
 
 use super::{Boot, handover, phases::Phases};
-use crate::boundary::archive::{self, ArchiveError, Entry};
+use crate::boundary::archive::{self, ArchiveError, ArchiveFile};
 use crate::boundary::disk::{Disk, DiskError};
 use crate::boundary::docker::DockerError;
 use crate::boundary::systemd::Systemd;
@@ -19,11 +19,11 @@ use crate::cli;
 use crate::command_line::CommandOutput;
 use crate::evidence::{Evidence, StageError};
 use crate::exit::Exit;
-use crate::host::{AGENT_LOG, INIT_LOG, LONGEST_FILE};
+use crate::host::{AGENT_LOG, INIT_LOG, MAX_FILE_LENGTH};
 use crate::plan::{ECS_CONFIG, Plan, VENDOR_ECS_CONFIG};
 use crate::redaction::{self, error_chain};
 use crate::render::{
-    Document, VerdictState, as_json, config_text, contents_text, doctor_json, doctor_text, document, file_text,
+    VerdictDocument, VerdictState, as_json, config_text, contents_text, doctor_json, doctor_text, document, file_text,
     log_text, os_release_text, plan_json,
 };
 use crate::retry::{Deadline, within};
@@ -33,11 +33,11 @@ use crate::{report, verify};
 /// Settings of `doctor`: it reports what is missing and does not wait for it.
 const SHORT_DEADLINES: [(&str, &str); 3] = [("imds.deadline", "2s"), ("tags.wait", "0s"), ("run.deadline", "3s")];
 /// Time limit for gather and decide.
-const PLAN_LIMIT: Duration = Duration::from_secs(4);
+const MAX_PLAN_TIME: Duration = Duration::from_secs(4);
 /// Time limit for the plan and all probes after it.
-const LIMIT: Duration = Duration::from_secs(12);
+const MAX_TIME: Duration = Duration::from_secs(12);
 /// Size limit of `os-release` and of the kernel release in the bundle, in bytes.
-const LONGEST_SHORT_FILE: usize = 4096;
+const MAX_SHORT_FILE_LENGTH: usize = 4096;
 
 struct Examination {
     plan: Option<Plan>,
@@ -49,7 +49,7 @@ struct Examination {
 impl Boot {
     /// `doctor`: prints the verdict of this moment and a row for each layer.
     pub async fn doctor(mut self, options: &cli::Doctor) -> CommandOutput {
-        self.allow(LIMIT);
+        self.allow(MAX_TIME);
         let examination = Box::pin(self.examine()).await;
         let Examination { evidence, not_visible, .. } = &examination;
         let rows = examined(evidence);
@@ -82,8 +82,8 @@ impl Boot {
             given.push(Fragment::from_command_line(&short).expect("the settings of doctor are valid"));
         }
         let mut phases = Phases::new(self.start);
-        let planned = within(Deadline::after(PLAN_LIMIT), Box::pin(self.make_plan(&mut phases, true)));
-        let (planned, systemd) = join(planned, Systemd::connect(Deadline::after(PLAN_LIMIT))).await;
+        let planned = within(Deadline::after(MAX_PLAN_TIME), Box::pin(self.make_plan(&mut phases, true)));
+        let (planned, systemd) = join(planned, Systemd::connect(Deadline::after(MAX_PLAN_TIME))).await;
         let (plan, error) = match planned {
             Ok(Ok((plan, mut gathered))) => (Some(plan), gathered.unread.take()),
             Ok(Err(error)) if is_denied(&error) => {
@@ -92,7 +92,7 @@ impl Boot {
             }
             Ok(Err(error)) => (None, Some(error)),
             Err(_) => {
-                not_visible.push(format!("the plan of a run: not known after {} s", PLAN_LIMIT.as_secs()));
+                not_visible.push(format!("the plan of a run: not known after {} s", MAX_PLAN_TIME.as_secs()));
                 (None, None)
             }
         };
@@ -119,9 +119,10 @@ impl Boot {
     ) -> Result<Vec<&'static str>, ArchiveError> {
         let files = self.bundle_files(examination, text, json);
         let names = files.iter().map(|(name, ..)| *name).collect();
-        let entries = files
-            .into_iter()
-            .map(|(name, _, text)| Entry { name: format!("ecs-bootstrap-doctor/{name}"), bytes: text.into_bytes() });
+        let entries = files.into_iter().map(|(name, _, text)| ArchiveFile {
+            name: format!("ecs-bootstrap-doctor/{name}"),
+            bytes: text.into_bytes(),
+        });
         archive::write_new(path, &entries.collect::<Vec<_>>())?;
         Ok(names)
     }
@@ -135,10 +136,10 @@ impl Boot {
     ) -> Vec<(&'static str, &'static str, String)> {
         let disk = &self.world.disk;
         let read = |path, longest| disk.read(path, longest).map_err(|error| error_chain(&error));
-        let config = |path| config_text(path, &read(path, LONGEST_FILE));
+        let config = |path| config_text(path, &read(path, MAX_FILE_LENGTH));
         let evidence = &examination.evidence;
-        let os_release = os_release_text(&read("/etc/os-release", LONGEST_SHORT_FILE));
-        let kernel = file_text(&read("/proc/sys/kernel/osrelease", LONGEST_SHORT_FILE));
+        let os_release = os_release_text(&read("/etc/os-release", MAX_SHORT_FILE_LENGTH));
+        let kernel = file_text(&read("/proc/sys/kernel/osrelease", MAX_SHORT_FILE_LENGTH));
         let mut files = vec![
             ("doctor.txt", "the output of doctor", text.to_owned()),
             ("doctor.json", "the output of doctor as JSON", as_json(json)),
@@ -195,7 +196,7 @@ fn denied_to_this_user(evidence: &Evidence, disk: &Disk) -> Vec<String> {
 }
 
 /// The exit code of the verdict if a layer failed or no known cause fits, otherwise 0.
-fn exit_code(document: &Document, rows: &[Examined]) -> u8 {
+fn exit_code(document: &VerdictDocument, rows: &[Examined]) -> u8 {
     let has_failed = rows.iter().any(|row| row.status == Status::Fail);
     if has_failed || document.verdict == VerdictState::Unknown { document.exit_code } else { Exit::Done.code() }
 }

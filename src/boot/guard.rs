@@ -15,15 +15,15 @@ use crate::boundary::systemd::control::Control;
 use crate::causes::{Cause, Layer, find};
 use crate::command_line::CommandOutput;
 use crate::decide::guard::{Guarded, guard};
-use crate::ecs_config::{effective, joined, may_join_other, read};
+use crate::ecs_config::{agent_cluster, effective, may_join_other, read};
 use crate::evidence::StageError;
 use crate::exit::Exit;
 use crate::facts::Known;
-use crate::host::{LONGEST_FILE, device, user_data_runs, written};
+use crate::host::{MAX_FILE_LENGTH, device, user_data_runs, written};
 use crate::ownership::is_own_cluster;
 use crate::plan::{AGENT_JSON, ECS_CONFIG, Recorded, Refusal, VENDOR_ECS_CONFIG};
 use crate::redaction::{self, error_chain};
-use crate::render::{Document, document, verdict_text, verdict_text_within};
+use crate::render::{VerdictDocument, document, verdict_text, verdict_text_within};
 use crate::retry::{Deadline, Policy, Step, until};
 use crate::verdict::Verdict;
 use crate::{report, verify};
@@ -53,7 +53,7 @@ struct AgentFiles {
 impl AgentFiles {
     fn read(disk: &Disk) -> AgentFiles {
         let mut errors = Vec::new();
-        let mut read = |path| match disk.read(path, LONGEST_FILE) {
+        let mut read = |path| match disk.read(path, MAX_FILE_LENGTH) {
             Ok(bytes) => Some(bytes.unwrap_or_default()),
             Err(error) => {
                 errors.push(error);
@@ -73,7 +73,7 @@ impl AgentFiles {
 
     /// The cluster that the agent would join.
     fn cluster(&self) -> Option<String> {
-        joined(&self.ecs_config, &self.vendor_ecs_config, &self.agent_json)
+        agent_cluster(&self.ecs_config, &self.vendor_ecs_config, &self.agent_json)
     }
 }
 
@@ -180,8 +180,8 @@ impl Boot {
         let disk = &self.world.disk;
         let is_undecided = matches!(error, StageError::Refused(Refusal::NoCluster { .. }));
         let refusal = document(&verify::stopped(error), files.cluster().as_deref(), &[]);
-        let id = |document: &Document| document.cause.as_ref().map(|cause| cause.id.clone());
-        let is_other_failure = |earlier: &Document| earlier.exit_code != 0 && id(earlier) != id(&refusal);
+        let id = |document: &VerdictDocument| document.cause.as_ref().map(|cause| cause.id.clone());
+        let is_other_failure = |earlier: &VerdictDocument| earlier.exit_code != 0 && id(earlier) != id(&refusal);
         if let Some(earlier) = report::stored_or_log(disk).filter(is_other_failure) {
             let lines = refusal.cause.as_ref().map_or(0, |cause| cause.evidence.len());
             let earlier = verdict_text_within(&earlier, redaction::MAX_LINES.saturating_sub(lines));
@@ -202,7 +202,7 @@ impl Boot {
 /// instance id of cloud-init.
 fn is_from_another_instance(disk: &Disk, files: &AgentFiles) -> bool {
     let written = written(disk);
-    let instance_id = disk.read(CLOUD_INSTANCE_ID, LONGEST_FILE).unwrap_or_else(|error| {
+    let instance_id = disk.read(CLOUD_INSTANCE_ID, MAX_FILE_LENGTH).unwrap_or_else(|error| {
         tracing::debug!(error = error_chain(&error), "instance id of cloud-init not read");
         None
     });
@@ -246,7 +246,7 @@ fn apply_once(disk: &Disk, lock: Option<&Lock>, recorded: &Recorded, files: &mut
         return Ok(());
     }
     // A broken plan must not remove the cluster from a file that names one.
-    if files.cluster().is_some() && joined(&wanted, &files.vendor_ecs_config, &files.agent_json).is_none() {
+    if files.cluster().is_some() && agent_cluster(&wanted, &files.vendor_ecs_config, &files.agent_json).is_none() {
         tracing::warn!("plan not applied, because ecs.config would no longer name a cluster");
         return Ok(());
     }
@@ -254,7 +254,7 @@ fn apply_once(disk: &Disk, lock: Option<&Lock>, recorded: &Recorded, files: &mut
         return Err(StageError::Write(DiskError::Busy { path: LOCK_FILE.to_owned() }));
     }
     // The agent follows a symbolic link, ecs-bootstrap does not: this is the error that names the link.
-    disk.read_regular(ECS_CONFIG, LONGEST_FILE).map_err(StageError::Read)?;
+    disk.read_regular(ECS_CONFIG, MAX_FILE_LENGTH).map_err(StageError::Read)?;
     write_config(disk, &files.ecs_config, &wanted)?;
     if !overruled.is_empty() {
         let keys: Vec<String> = overruled.iter().map(|(key, source)| format!("{key} ({source})")).collect();

@@ -17,7 +17,7 @@ use crate::evidence::StageError;
 use crate::plan::{Expectation, Plan, Recorded};
 use crate::redaction::{self, error_chain};
 use crate::render::Phase;
-use crate::settings::schema::LONGEST_DURATION;
+use crate::settings::schema::MAX_DURATION;
 
 pub(super) const VERIFY_UNIT: &str = "ecs-bootstrap-verify.service";
 const HANDOVER: &str = "/run/ecs-bootstrap/plan.json";
@@ -42,7 +42,7 @@ pub(super) struct Handover {
 /// The handover of the last run of this boot. `None` if there was no run, or if another version of ecs-bootstrap wrote it in
 /// another format.
 pub(super) fn read(disk: &Disk) -> Result<Option<Handover>, DiskError> {
-    let stored = disk.read_regular(HANDOVER, crate::host::LONGEST_FILE)?;
+    let stored = disk.read_regular(HANDOVER, crate::host::MAX_FILE_LENGTH)?;
     Ok(stored.and_then(|stored| parse(&stored.bytes)))
 }
 
@@ -60,8 +60,8 @@ fn parse(bytes: &[u8]) -> Option<Handover> {
         .inspect_err(|error| tracing::debug!(error = redaction::json_error(error), "plan of the last run not parsed"))
         .ok()?;
     let times = &mut handover.expectation;
-    times.deadline = times.deadline.min(LONGEST_DURATION);
-    times.window = times.window.min(LONGEST_DURATION);
+    times.deadline = times.deadline.min(MAX_DURATION);
+    times.window = times.window.min(MAX_DURATION);
     Some(handover)
 }
 
@@ -204,7 +204,7 @@ mod tests {
             let text = format!(r#"{{"version":1,"expectation":{expectation},"phases":[]}}"#);
             parse(text.as_bytes()).map(|handover| (handover.expectation.deadline, handover.expectation.window))
         };
-        assert_eq!(of("18446744073709551615"), Some((LONGEST_DURATION, LONGEST_DURATION)));
+        assert_eq!(of("18446744073709551615"), Some((MAX_DURATION, MAX_DURATION)));
         assert_eq!(of("600").unwrap().0.as_secs(), 600);
         for wrong in ["18446744073709551616", "-1", "1e400", "null", "\"1\""] {
             assert_eq!(of(wrong), None, "{wrong}");

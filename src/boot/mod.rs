@@ -37,7 +37,7 @@ use crate::evidence::StageError;
 use crate::exit::Exit;
 use crate::gather;
 use crate::plan::Expectation;
-use crate::render::Document;
+use crate::render::VerdictDocument;
 use crate::report;
 use crate::retry::{Deadline, Policy, Step, Watchdog, until};
 use crate::settings::fragment::Fragment;
@@ -56,7 +56,7 @@ const MAX_WRITE_ATTEMPTS: u32 = 5;
 
 /// Where the registration is verified after a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Wait {
+pub enum VerifyPlace {
     /// In this process. It is an error if that would never end.
     Here,
     /// In this process if that can end, otherwise in `ecs-bootstrap-verify.service`.
@@ -122,16 +122,16 @@ impl Boot {
     }
 
     /// The output for a verdict, in the form that the caller asked for.
-    pub(crate) fn verdict_output(&self, document: &Document, exit: Exit) -> CommandOutput {
+    pub(crate) fn verdict_output(&self, document: &VerdictDocument, exit: Exit) -> CommandOutput {
         output::verdict_output(document, exit, self.json)
     }
 
     /// Reports a verdict on this host. Each path through a command does so once.
-    fn report_locally(&self, document: &Document, is_handed_over: bool) {
+    fn report_locally(&self, document: &VerdictDocument, is_handed_over: bool) {
         report_locally(&self.world.disk, document, is_handed_over, self.to_journal);
     }
 }
 
-fn report_locally(disk: &Disk, document: &Document, is_handed_over: bool, to_journal: bool) {
+fn report_locally(disk: &Disk, document: &VerdictDocument, is_handed_over: bool, to_journal: bool) {
     report::locally(disk, document, is_handed_over, to_journal);
 }

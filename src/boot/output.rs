@@ -5,10 +5,10 @@ use crate::command_line::CommandOutput;
 use crate::exit::Exit;
 use crate::journal;
 use crate::plan::Plan;
-use crate::render::{Document, as_json, verdict_text};
+use crate::render::{VerdictDocument, as_json, verdict_text};
 
 /// The output for a verdict. Text goes to stderr if the exit code is not 0; JSON always goes to stdout.
-pub(super) fn verdict_output(document: &Document, exit: Exit, json: bool) -> CommandOutput {
+pub(super) fn verdict_output(document: &VerdictDocument, exit: Exit, json: bool) -> CommandOutput {
     if json {
         return CommandOutput { stdout: as_json(document), stderr: String::new(), exit };
     }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::handover::{self, VERIFY_UNIT};
 use super::output::{log_applied, log_warnings};
 use super::phases::Phases;
-use super::{Boot, Wait};
+use super::{Boot, VerifyPlace};
 use crate::apply::{self, Applied};
 use crate::boundary::disk::DiskError;
 use crate::boundary::systemd::{Systemd, SystemdError};
@@ -17,7 +17,7 @@ use crate::evidence::StageError;
 use crate::exit::Exit;
 use crate::journal;
 use crate::plan::{Plan, cluster_name};
-use crate::render::{Document, Progress, VerdictState, document};
+use crate::render::{Progress, VerdictDocument, VerdictState, document};
 use crate::report::{self, SignalClient, with_heartbeats};
 use crate::retry::{Deadline, within};
 use crate::verdict::Verdict;
@@ -31,12 +31,12 @@ enum AfterApply {
     /// This process verifies the registration.
     Verify { plan: Box<Plan>, applied: Applied, systemd: Result<Systemd, SystemdError> },
     /// Nothing: the verify unit continues, or the instance is known to be ready. The document is already reported.
-    End(Box<Document>),
+    End(Box<VerdictDocument>),
 }
 
 impl Boot {
     /// `run`: configures the instance, and verifies the registration as `wait` says.
-    pub async fn run(self, wait: Wait) -> CommandOutput {
+    pub async fn run(self, wait: VerifyPlace) -> CommandOutput {
         let progress = Progress::new(self.shows_progress);
         let mut phases = Phases::new(self.start);
         let cluster;
@@ -69,7 +69,12 @@ impl Boot {
     }
 
     /// Gather, decide and apply, within `run.deadline`.
-    async fn configure(&self, wait: Wait, phases: &mut Phases, progress: &Progress) -> Result<AfterApply, StageError> {
+    async fn configure(
+        &self,
+        wait: VerifyPlace,
+        phases: &mut Phases,
+        progress: &Progress,
+    ) -> Result<AfterApply, StageError> {
         let limit = self.early_settings()?.run_deadline.value;
         self.allow(limit);
         let activity = Activity { progress, text: Cell::new(super::WAITING_FOR_LOCK) };
@@ -120,7 +125,7 @@ impl Boot {
     /// Leaves the verification to its unit if it could not end here, or if `wait` asks for that.
     async fn continue_after_apply(
         &self,
-        wait: Wait,
+        wait: VerifyPlace,
         plan: Plan,
         applied: Applied,
         systemd: Result<Systemd, SystemdError>,
@@ -129,16 +134,16 @@ impl Boot {
         let is_undecided = plan.cluster.is_none();
         let blocking_unit = match (&systemd, wait) {
             // Without systemd it is not known whether the agent's start waits for this process.
-            (Err(error), Wait::Here) => return Err(StageError::Systemd(error.clone())),
-            (Ok(systemd), Wait::Here | Wait::HereIfPossible) if !is_undecided => {
+            (Err(error), VerifyPlace::Here) => return Err(StageError::Systemd(error.clone())),
+            (Ok(systemd), VerifyPlace::Here | VerifyPlace::HereIfPossible) if !is_undecided => {
                 handover::blocking_unit(systemd, &plan, &applied.effects.jobs).await
             }
             _ => None,
         };
-        if let (Some(unit), Wait::Here) = (&blocking_unit, wait) {
+        if let (Some(unit), VerifyPlace::Here) = (&blocking_unit, wait) {
             return Err(StageError::Blocked { unit: unit.clone() });
         }
-        if !is_undecided && blocking_unit.is_none() && wait != Wait::InVerifyUnit {
+        if !is_undecided && blocking_unit.is_none() && wait != VerifyPlace::InVerifyUnit {
             return Ok(AfterApply::Verify { plan: Box::new(plan), applied, systemd });
         }
         if let Some(ready) = self.still_ready(&plan, &applied) {
@@ -159,7 +164,7 @@ impl Boot {
 
     /// The stored verdict, if the instance was ready in the same cluster and this run changed nothing. Then there is
     /// nothing to verify.
-    fn still_ready(&self, plan: &Plan, applied: &Applied) -> Option<Document> {
+    fn still_ready(&self, plan: &Plan, applied: &Applied) -> Option<VerdictDocument> {
         if applied.effects != Effects::default() {
             return None;
         }

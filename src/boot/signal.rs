@@ -8,9 +8,9 @@ use crate::boundary::systemd::Systemd;
 use crate::facts::user_data_may_run;
 use crate::gather::Gathered;
 use crate::journal;
-use crate::plan::{Expectation, Signal};
+use crate::plan::{Expectation, SignalTargets};
 use crate::redaction::error_chain;
-use crate::render::Document;
+use crate::render::VerdictDocument;
 use crate::report::{self, SignalClient};
 use crate::retry::Deadline;
 
@@ -21,7 +21,7 @@ const FIRST_FINAL_EXIT_CODE: u8 = 20;
 
 impl Boot {
     /// Sends the verdict to every enabled target.
-    pub(super) async fn signal(&self, signal_client: Option<&SignalClient>, document: &mut Document) {
+    pub(super) async fn signal(&self, signal_client: Option<&SignalClient>, document: &mut VerdictDocument) {
         let Some(signal_client) = signal_client else { return };
         journal::status(&format!("{}; sending signals", document.text));
         document.signals = Box::pin(signal_client.send_verdict(document, self.signal_deadline())).await;
@@ -38,14 +38,14 @@ impl Boot {
         let _ = self.expectation_without_plan.set(Expectation {
             instance_id: instance.map(|instance| instance.instance_id.clone()),
             region: instance.map(|instance| instance.region.clone()),
-            signal: Signal::of(&gathered.settings),
+            signal: SignalTargets::of(&gathered.settings),
             ..Expectation::default()
         });
     }
 
     /// The client for the failure of a command that ended before there was anything to verify; `None` if nothing is to
     /// be sent.
-    pub(super) async fn signal_client_after_error(&self, document: &Document) -> Option<SignalClient> {
+    pub(super) async fn signal_client_after_error(&self, document: &VerdictDocument) -> Option<SignalClient> {
         let expectation = match self.expectation_without_plan.get() {
             Some(expectation) => expectation.clone(),
             None => self.expectation_of_settings()?,
@@ -63,7 +63,7 @@ impl Boot {
             .early_settings()
             .inspect_err(|error| tracing::debug!(error = error_chain(error), "signal settings not read"))
             .ok()?;
-        Some(Expectation { signal: Signal::of(&settings), ..Expectation::default() })
+        Some(Expectation { signal: SignalTargets::of(&settings), ..Expectation::default() })
     }
 
     /// Whether user data may still run, outside of this process.

@@ -8,14 +8,14 @@ use super::verify_died::{died_document, is_left_to_verify_unit, is_running, veri
 use crate::command_line::CommandOutput;
 use crate::exit::Exit;
 use crate::redaction::error_chain;
-use crate::render::{Document, VerdictState, as_json, verdict_text};
+use crate::render::{VerdictDocument, VerdictState, as_json, verdict_text};
 use crate::report;
 
 impl Boot {
     /// `status`: prints the last verdict. It changes nothing.
     pub async fn status(self) -> CommandOutput {
         let stored = match report::stored(&self.world.disk) {
-            Ok(stored) => stored.unwrap_or_else(Document::none),
+            Ok(stored) => stored.unwrap_or_else(VerdictDocument::none),
             Err(error) => return CommandOutput::error(Exit::Internal, &error_chain(&error)),
         };
         let is_waiting = stored.verdict == VerdictState::Waiting && is_left_to_verify_unit(&stored);

@@ -14,7 +14,7 @@ use crate::exit::Exit;
 use crate::facts;
 use crate::journal;
 use crate::plan::Expectation;
-use crate::render::{Document, Progress, VerdictState, document};
+use crate::render::{Progress, VerdictDocument, VerdictState, document};
 use crate::report::{self, SignalClient, with_heartbeats};
 use crate::retry::Deadline;
 use crate::settings::Rank;
@@ -61,7 +61,7 @@ impl Boot {
 
     /// The stored failure of guard, if the verification found no cause: an agent that guard does not start cannot
     /// register.
-    fn refusal_of_guard(&self, verdict: &Verdict) -> Option<Document> {
+    fn refusal_of_guard(&self, verdict: &Verdict) -> Option<VerdictDocument> {
         if !verdict.is_unknown() {
             return None;
         }

@@ -11,7 +11,7 @@ use crate::boundary::systemd::{Systemd, SystemdError, UnitState};
 use crate::command_line::CommandOutput;
 use crate::evidence::StageError;
 use crate::exit::Exit;
-use crate::render::{Document, VerdictState, document};
+use crate::render::{VerdictDocument, VerdictState, document};
 use crate::report::{self, SignalClient};
 use crate::retry::Deadline;
 use crate::verify;
@@ -28,7 +28,7 @@ impl Boot {
             tracing::debug!(%error, "state of the verify unit not read");
             UnitState::default()
         });
-        let stored = stored.unwrap_or_else(Document::none);
+        let stored = stored.unwrap_or_else(VerdictDocument::none);
         // Before version 230, systemd starts `OnFailure=` at each failure, also if it restarts the unit.
         if unit != UnitState::default() && is_running(&unit) {
             return self.verdict_output(&stored, Exit::Done);
@@ -46,7 +46,7 @@ impl Boot {
 }
 
 /// Whether a stored verdict leaves the rest to the verify unit, and that unit has not yet replaced it with its own.
-pub(super) fn is_left_to_verify_unit(document: &Document) -> bool {
+pub(super) fn is_left_to_verify_unit(document: &VerdictDocument) -> bool {
     let is_of_verify = document.phases.iter().any(|phase| phase.name == "verify");
     matches!(document.verdict, VerdictState::Waiting | VerdictState::None) && !is_of_verify
 }
@@ -69,7 +69,7 @@ pub(super) fn is_running(unit: &UnitState) -> bool {
 }
 
 /// The verdict `verify-died`, with the cluster and the phases of the stored one.
-pub(super) fn died_document(stored: &Document, unit: &UnitState) -> Document {
+pub(super) fn died_document(stored: &VerdictDocument, unit: &UnitState) -> VerdictDocument {
     let or_unknown = |word: &Option<String>| word.clone().unwrap_or_else(|| "unknown".to_owned());
     let state = match unit.load_state.as_deref() {
         Some("not-found") | None => "is not installed, or systemd does not know it".to_owned(),

@@ -12,7 +12,7 @@ use crate::cli::HostCommand;
 use crate::command_line::CommandOutput;
 use crate::evidence::StageError;
 use crate::exit::Exit;
-use crate::render::{Document, document};
+use crate::render::{VerdictDocument, document};
 use crate::retry::{Deadline, Watchdog};
 use crate::verify;
 
@@ -24,7 +24,7 @@ pub(super) const SIGNALS: Duration = Duration::from_secs(60);
 /// How long after the deadline of the command signals may still be sent. It is less than [`Watchdog::GRACE`].
 const LATE_SIGNALS: Duration = Duration::from_secs(7);
 /// The least time for signals, also if the command used up its time before.
-const LEAST_SIGNALS: Duration = Duration::from_secs(4);
+const MIN_SIGNALS: Duration = Duration::from_secs(4);
 
 /// Makes the report for a command that hangs.
 #[derive(Clone, Debug)]
@@ -44,7 +44,7 @@ impl HangReport {
 
     /// The verdict and the output. `guard` ends with exit code 0, because a fault of ecs-bootstrap must not stop the
     /// agent.
-    pub fn output(&self) -> (Document, CommandOutput) {
+    pub fn output(&self) -> (VerdictDocument, CommandOutput) {
         let verdict = verify::stopped(StageError::Hangs { command: self.command, since: Watchdog::GRACE });
         let document = document(&verdict, None, &[]);
         let exit = if self.command == "guard" { Exit::Done } else { verdict.exit() };
@@ -54,7 +54,7 @@ impl HangReport {
 
     /// Reports the verdict on this host, if the command is one that reports verdicts. This can block too: the disk may
     /// be the cause.
-    pub fn report_locally(&self, document: &Document) {
+    pub fn report_locally(&self, document: &VerdictDocument) {
         if matches!(self.command, "run" | "verify") {
             super::report_locally(&self.disk, document, false, self.to_journal);
         }
@@ -88,6 +88,6 @@ impl Boot {
     pub(super) fn signal_deadline(&self) -> Deadline {
         let longest = Deadline::after(SIGNALS);
         let late = self.watchdog.as_ref().map_or(longest, |watchdog| watchdog.deadline().plus(LATE_SIGNALS));
-        late.max(Deadline::after(LEAST_SIGNALS)).earliest(longest)
+        late.max(Deadline::after(MIN_SIGNALS)).earliest(longest)
     }
 }

@@ -19,7 +19,7 @@ use super::socket_owner::{Owner, Port};
 use crate::retry::Deadline;
 
 /// The time-out for one request. The agent answers from memory, within milliseconds.
-const LONGEST_ATTEMPT: Duration = Duration::from_secs(1);
+const MAX_ATTEMPT_TIME: Duration = Duration::from_secs(1);
 const DEFAULT_ENDPOINT: &str = "http://127.0.0.1:51678";
 /// The most attempts if the listening socket changes during a request.
 const ATTEMPTS: u32 = 2;
@@ -60,7 +60,7 @@ impl<T> Claim<T> {
 /// The agent's registration and version (`/v1/metadata`).
 #[derive(Clone, Debug, PartialEq, Eq, serde::Deserialize, serde::Serialize)]
 #[serde(rename_all(deserialize = "PascalCase"))]
-pub struct Metadata {
+pub struct AgentMetadata {
     /// The configured cluster, a name or an ARN.
     pub cluster: String,
     /// The ARN of the container instance; empty if the agent has not registered.
@@ -182,7 +182,7 @@ impl Agent {
     }
 
     /// The unchecked metadata of the agent. Waits at most a second.
-    pub async fn metadata(&self, deadline: Deadline) -> Result<Claim<Metadata>, AgentError> {
+    pub async fn metadata(&self, deadline: Deadline) -> Result<Claim<AgentMetadata>, AgentError> {
         self.claim("/v1/metadata", deadline).await
     }
 
@@ -202,7 +202,7 @@ impl Agent {
         path: &str,
         deadline: Deadline,
     ) -> Result<Claim<T>, AgentError> {
-        let deadline = deadline.earliest(Deadline::after(LONGEST_ATTEMPT));
+        let deadline = deadline.earliest(Deadline::after(MAX_ATTEMPT_TIME));
         let mut attempt = 1;
         loop {
             let before = self.port.listeners();
@@ -225,7 +225,7 @@ impl Agent {
     async fn get<T: serde::de::DeserializeOwned>(&self, path: &str, deadline: Deadline) -> Result<T, AgentError> {
         let target = self.url(path);
         let url = target.to_string();
-        let answer = local_http::get(&self.client, target, LONGEST_ATTEMPT, deadline).await;
+        let answer = local_http::get(&self.client, target, MAX_ATTEMPT_TIME, deadline).await;
         let (status, body) = match answer {
             Ok(answer) => answer,
             Err(LocalError::NotConnected(source)) => return Err(AgentError::Refused { url, source }),
@@ -259,7 +259,7 @@ mod tests {
     }
 
     /// The answer without a check of the socket's owner.
-    fn metadata(answer: &'static [u8]) -> Result<Metadata, AgentError> {
+    fn metadata(answer: &'static [u8]) -> Result<AgentMetadata, AgentError> {
         let agent = agent(&format!("http://{}", tcp_server(answer))).unwrap();
         run(agent.metadata(soon())).map(|claim| claim.answer)
     }

@@ -15,7 +15,7 @@ use nix::libc;
 
 /// A file in the archive.
 #[derive(Debug)]
-pub struct Entry {
+pub struct ArchiveFile {
     /// The path in the archive.
     pub name: String,
     /// The content of the file.
@@ -35,7 +35,7 @@ pub struct ArchiveError {
 
 /// Writes the archive with mode 0600. A file that exists is an error.
 #[expect(clippy::disallowed_methods, reason = "the path is not below the root")]
-pub fn write_new(path: &Path, entries: &[Entry]) -> Result<(), ArchiveError> {
+pub fn write_new(path: &Path, entries: &[ArchiveFile]) -> Result<(), ArchiveError> {
     let error = |source| ArchiveError { path: path.to_owned(), source };
     let mut options = OpenOptions::new();
     options.write(true).create_new(true).mode(0o600).custom_flags(libc::O_NOFOLLOW);
@@ -48,7 +48,7 @@ pub fn write_new(path: &Path, entries: &[Entry]) -> Result<(), ArchiveError> {
     written.map_err(error)
 }
 
-fn pack<W: Write>(file: W, entries: &[Entry]) -> io::Result<W> {
+fn pack<W: Write>(file: W, entries: &[ArchiveFile]) -> io::Result<W> {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
     let mut archive = tar::Builder::new(GzEncoder::new(file, Compression::default()));
     for entry in entries {
@@ -69,7 +69,7 @@ mod tests {
     fn writes_an_archive_that_can_be_read_and_overwrites_no_file() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("bundle.tar.gz");
-        let entries = [Entry { name: "bundle/a.txt".to_owned(), bytes: b"hello\n".to_vec() }];
+        let entries = [ArchiveFile { name: "bundle/a.txt".to_owned(), bytes: b"hello\n".to_vec() }];
         write_new(&path, &entries).unwrap();
         let packed = pack(Vec::new(), &entries).unwrap();
         let mut archive = tar::Archive::new(flate2::read::GzDecoder::new(packed.as_slice()));

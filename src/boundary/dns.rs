@@ -22,14 +22,14 @@ use crate::boundary::disk::read_of_host;
 const RESOLV_CONF: &str = "/etc/resolv.conf";
 const HOSTS: &str = "/etc/hosts";
 /// The most bytes of `resolv.conf`, which has a few lines and comments.
-const LONGEST_RESOLV_CONF: usize = 64 * 1024;
+const MAX_RESOLV_CONF_LENGTH: usize = 64 * 1024;
 /// The most bytes of `/etc/hosts`. Lists that block advertisements have 150,000 lines.
-const LONGEST_HOSTS: usize = 8 * 1024 * 1024;
+const MAX_HOSTS_LENGTH: usize = 8 * 1024 * 1024;
 /// The most name servers that are used. More than glibc's `MAXNS`, which is 3.
-const MOST_SERVERS: usize = 8;
-const MOST_DOMAINS: usize = 16;
+const MAX_SERVERS: usize = 8;
+const MAX_DOMAINS: usize = 16;
 /// The most addresses of a name in `/etc/hosts`. More could not be tried within a deadline.
-const MOST_ADDRESSES: usize = 16;
+const MAX_ADDRESSES: usize = 16;
 
 /// Why a lookup failed.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -80,7 +80,7 @@ impl Dns {
         if let Ok(address) = host.parse() {
             return Ok(vec![address]);
         }
-        let in_hosts = match read_of_host(Path::new(HOSTS), LONGEST_HOSTS) {
+        let in_hosts = match read_of_host(Path::new(HOSTS), MAX_HOSTS_LENGTH) {
             Ok(text) => hosts(&text, host),
             Err(error) => {
                 tracing::debug!(path = HOSTS, %error, "file not read");
@@ -122,15 +122,15 @@ impl Dns {
 
 /// The content of `/etc/resolv.conf`. The resolver library's own reader would block on a FIFO, and has no limit.
 fn configuration() -> Result<(ResolverConfig, ResolverOpts), HickoryError> {
-    resolv_conf(&read_of_host(Path::new(RESOLV_CONF), LONGEST_RESOLV_CONF)?)
+    resolv_conf(&read_of_host(Path::new(RESOLV_CONF), MAX_RESOLV_CONF_LENGTH)?)
 }
 
 /// Parses a `resolv.conf` and limits its options to the values that resolv.conf(5) allows. The resolver does not read
 /// `/etc/hosts`; [`Dns::lookup`] does.
 pub fn resolv_conf(text: &[u8]) -> Result<(ResolverConfig, ResolverOpts), HickoryError> {
     let (config, mut options) = parse_resolv_conf(text)?;
-    let servers = config.name_servers().iter().take(MOST_SERVERS).cloned().collect();
-    let search = config.search().iter().take(MOST_DOMAINS).cloned().collect();
+    let servers = config.name_servers().iter().take(MAX_SERVERS).cloned().collect();
+    let search = config.search().iter().take(MAX_DOMAINS).cloned().collect();
     let config = ResolverConfig::from_parts(config.domain().cloned(), search, servers);
     options.timeout = options.timeout.clamp(Duration::from_secs(1), Duration::from_secs(30));
     options.attempts = options.attempts.min(5);
@@ -150,7 +150,7 @@ pub fn hosts(text: &[u8], host: &str) -> Vec<IpAddr> {
         words.find(|name| name.strip_suffix(b".").unwrap_or(name).eq_ignore_ascii_case(wanted.as_bytes()))?;
         std::str::from_utf8(address).ok()?.parse().ok()
     });
-    addresses.take(MOST_ADDRESSES).collect()
+    addresses.take(MAX_ADDRESSES).collect()
 }
 
 impl fmt::Debug for Dns {
@@ -201,7 +201,7 @@ mod tests {
         assert_eq!(config.name_servers().len(), 1);
         assert_eq!((options.timeout, options.attempts, options.ndots), (Duration::from_secs(30), 5, 15));
         let many = "nameserver 10.0.0.2\n".repeat(3000);
-        assert_eq!(resolv_conf(many.as_bytes()).unwrap().0.name_servers().len(), MOST_SERVERS);
+        assert_eq!(resolv_conf(many.as_bytes()).unwrap().0.name_servers().len(), MAX_SERVERS);
         assert!(resolv_conf(b"nonsense\n\xff\0\n").is_err());
     }
 

@@ -16,7 +16,7 @@ use super::local_http::{self, LocalError};
 use crate::retry::Deadline;
 
 /// The time-out for one request. A daemon that is loading many containers is slow.
-const LONGEST_ATTEMPT: Duration = Duration::from_secs(5);
+const MAX_ATTEMPT_TIME: Duration = Duration::from_secs(5);
 
 /// A client of the docker daemon at a unix socket.
 #[derive(Clone, Debug)]
@@ -225,7 +225,7 @@ impl Docker {
         url.path_segments_mut().expect("an http URL has a path").clear().extend(path);
         let path = url.path().to_owned();
         let socket = || self.socket.clone();
-        match local_http::get(&self.client, url, LONGEST_ATTEMPT, deadline).await {
+        match local_http::get(&self.client, url, MAX_ATTEMPT_TIME, deadline).await {
             Ok((status, body)) => Ok((path, status, body)),
             Err(LocalError::NotConnected(source)) => Err(match source.kind() {
                 io::ErrorKind::NotFound => DockerError::NoSocket { socket: socket() },

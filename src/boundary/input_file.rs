@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use nix::libc;
 
 /// The most bytes of an input. User data has at most 16 KiB, and a template that contains user data is not much longer.
-pub const LONGEST: usize = 256 * 1024;
+pub const MAX_BYTES: usize = 256 * 1024;
 
 /// Why an input file was not read.
 #[derive(Debug, thiserror::Error)]
@@ -19,8 +19,8 @@ pub enum InputFileError {
     /// The path is a folder, a FIFO, a socket or a device.
     #[error("`{0}` is not a regular file; `-` reads standard input")]
     NotAFile(PathBuf),
-    /// The input is longer than [`LONGEST`].
-    #[error("`{0}` is longer than {LONGEST} bytes")]
+    /// The input is longer than [`MAX_BYTES`].
+    #[error("`{0}` is longer than {MAX_BYTES} bytes")]
     TooLong(PathBuf),
     /// The kernel reported an error.
     #[error("cannot read `{path}`")]
@@ -47,9 +47,9 @@ pub fn read(path: &Path) -> Result<Vec<u8>, InputFileError> {
 
 fn bounded(from: impl Read, path: &Path) -> Result<Vec<u8>, InputFileError> {
     let mut bytes = Vec::new();
-    let read = from.take(LONGEST as u64 + 1).read_to_end(&mut bytes);
+    let read = from.take(MAX_BYTES as u64 + 1).read_to_end(&mut bytes);
     read.map_err(|source| InputFileError::Io { path: path.to_owned(), source })?;
-    if bytes.len() > LONGEST {
+    if bytes.len() > MAX_BYTES {
         return Err(InputFileError::TooLong(path.to_owned()));
     }
     Ok(bytes)
@@ -70,7 +70,7 @@ mod tests {
         };
         write(b"ECS_CLUSTER=prod\n");
         assert_eq!(read(&path).unwrap(), b"ECS_CLUSTER=prod\n");
-        write(&vec![b'x'; LONGEST + 1]);
+        write(&vec![b'x'; MAX_BYTES + 1]);
         assert!(matches!(read(&path), Err(InputFileError::TooLong(_))));
         assert!(matches!(read(folder.path()), Err(InputFileError::NotAFile(_))));
         let fifo = folder.path().join("fifo");

@@ -11,13 +11,13 @@ use super::program_output::output;
 use crate::retry::{Deadline, within};
 
 /// The time-out for journalctl, which is slow on a slow disk.
-const LONGEST_CALL: Duration = Duration::from_secs(2);
+const MAX_CALL_TIME: Duration = Duration::from_secs(2);
 /// The most bytes of journalctl's output that are used, the last ones.
-const LONGEST: usize = 64 * 1024;
+const MAX_BYTES: usize = 64 * 1024;
 
 /// The source of journal lines.
 #[derive(Clone, Copy, Debug)]
-pub enum Source<'a> {
+pub enum JournalSource<'a> {
     /// A unit, and systemd's lines about it, since a time in seconds since 1970. Instead of `--boot`, for which
     /// journalctl reads the boot id below /proc/sys: in a container, a unit with ProtectKernelTunables= sees another id
     /// there.
@@ -27,15 +27,15 @@ pub enum Source<'a> {
 }
 
 /// The last lines of `from` in this boot.
-pub async fn lines(disk: &Disk, from: Source<'_>, deadline: Deadline) -> Option<String> {
+pub async fn lines(disk: &Disk, from: JournalSource<'_>, deadline: Deadline) -> Option<String> {
     #[expect(clippy::disallowed_methods, reason = "journalctl is the only stable reader of the journal")]
     let mut command = tokio::process::Command::new("journalctl");
     command.args(["--no-pager", "--quiet", "--output=cat"]);
     match from {
-        Source::Unit(unit, since) => {
+        JournalSource::Unit(unit, since) => {
             command.args([format!("--unit={unit}"), format!("--since=@{since}"), "--lines=50".into()])
         }
-        Source::Kernel => command.args(["--dmesg", "--lines=400"]),
+        JournalSource::Kernel => command.args(["--dmesg", "--lines=400"]),
     };
     let root = disk.path("/");
     if root.parent().is_some() {
@@ -43,8 +43,8 @@ pub async fn lines(disk: &Disk, from: Source<'_>, deadline: Deadline) -> Option<
     }
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).kill_on_drop(true);
     let mut child = command.spawn().ok()?;
-    let printed = output(child.stdout.take()?, child, LONGEST);
-    let printed = within(deadline.earliest(Deadline::after(LONGEST_CALL)), printed).await.ok()?;
+    let printed = output(child.stdout.take()?, child, MAX_BYTES);
+    let printed = within(deadline.earliest(Deadline::after(MAX_CALL_TIME)), printed).await.ok()?;
     let bytes = match printed {
         Ok((status, bytes)) if status.success() => bytes,
         Ok(_) => return None,

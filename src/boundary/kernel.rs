@@ -15,7 +15,7 @@ use serde::Serialize;
 use super::disk::Disk;
 
 /// The most bytes of a file. The files of `/proc` that are read here are shorter.
-const LONGEST: usize = 4 * 1024 * 1024;
+const MAX_BYTES: usize = 4 * 1024 * 1024;
 /// The state of a listening socket in `/proc/net/tcp` (`TCP_LISTEN`, include/net/tcp_states.h).
 const LISTENING: &str = "0A";
 
@@ -53,9 +53,9 @@ pub struct Pressure {
 }
 
 /// The most bytes of a socket table: 100,000 listening sockets, more than a host can have in use.
-const LONGEST_TABLE: usize = 16 << 20;
+const MAX_TABLE_LENGTH: usize = 16 << 20;
 /// The longest name of a process (TASK_COMM_LEN, include/linux/sched.h).
-const LONGEST_NAME: usize = 15;
+const MAX_NAME_LENGTH: usize = 15;
 
 /// A listening socket.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -126,7 +126,7 @@ pub fn listeners(disk: &Disk, at: SocketAddr) -> Option<Vec<Listener>> {
     // The table is read ten times a second, and may have many connections. The kernel lists listening sockets first
     // (net/ipv4/tcp_ipv4.c, tcp_get_idx), so reading stops at the first socket in another state.
     let table = |path| {
-        disk.lines(path, LONGEST_TABLE, |line| listening(line, at.port())).unwrap_or_else(|error| {
+        disk.lines(path, MAX_TABLE_LENGTH, |line| listening(line, at.port())).unwrap_or_else(|error| {
             tracing::debug!(%error, "socket table not read");
             None
         })
@@ -196,7 +196,7 @@ pub fn process_of(disk: &Disk, socket: u64) -> Option<(u32, String)> {
         let name = text(disk, &format!("/proc/{pid}/comm")).unwrap_or_default();
         // A process can choose any name.
         let safe = |c: char| if c.is_ascii_graphic() && c != '`' { c } else { '?' };
-        Some((pid, name.trim().chars().take(LONGEST_NAME).map(safe).collect()))
+        Some((pid, name.trim().chars().take(MAX_NAME_LENGTH).map(safe).collect()))
     })
 }
 
@@ -206,7 +206,7 @@ pub fn control_groups(disk: &Disk, pid: u32) -> Option<String> {
 }
 
 fn text(disk: &Disk, path: &str) -> Option<String> {
-    let bytes = disk.read(path, LONGEST).unwrap_or_else(|error| {
+    let bytes = disk.read(path, MAX_BYTES).unwrap_or_else(|error| {
         tracing::debug!(%error, "file not read");
         None
     })?;

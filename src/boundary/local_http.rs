@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use crate::retry::{Deadline, within};
 
 /// The most bytes of a body. Answers of these services have a few kilobytes.
-const LONGEST_BODY: usize = 1 << 20;
+const MAX_BODY_LENGTH: usize = 1 << 20;
 
 /// Why a request failed.
 #[derive(Debug)]
@@ -59,8 +59,8 @@ async fn exchange(client: &reqwest::Client, url: reqwest::Url) -> Result<(reqwes
     let mut body = Vec::new();
     while let Some(chunk) = response.chunk().await.map_err(classify)? {
         body.extend_from_slice(&chunk);
-        if body.len() > LONGEST_BODY {
-            return Err(LocalError::TooLong(LONGEST_BODY));
+        if body.len() > MAX_BODY_LENGTH {
+            return Err(LocalError::TooLong(MAX_BODY_LENGTH));
         }
     }
     Ok((response.status(), body))

@@ -10,7 +10,7 @@ use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::process::Child;
 
 /// The most bytes that a program may print.
-const MOST: usize = 4 * 1024 * 1024;
+const MAX_BYTES: usize = 4 * 1024 * 1024;
 
 /// The exit status, and the last `keep` bytes from `pipe`.
 pub(super) async fn output(
@@ -27,9 +27,9 @@ pub(super) async fn output(
             break;
         }
         total += count;
-        if total > MOST {
+        if total > MAX_BYTES {
             child.start_kill()?;
-            return Err(io::Error::other(format!("it printed more than {MOST} bytes")));
+            return Err(io::Error::other(format!("it printed more than {MAX_BYTES} bytes")));
         }
         kept.extend_from_slice(&chunk[..count]);
         if kept.len() > keep * 2 {

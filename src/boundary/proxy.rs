@@ -13,9 +13,9 @@ use crate::boundary::net::{self, NetError};
 use crate::retry::{Deadline, within};
 
 /// The most bytes of a status line.
-const LONGEST: usize = 8 * 1024;
+const MAX_BYTES: usize = 8 * 1024;
 /// The time-out. A proxy that needs longer cannot reach the endpoint itself.
-const LONGEST_ATTEMPT: Duration = Duration::from_secs(3);
+const MAX_ATTEMPT_TIME: Duration = Duration::from_secs(3);
 
 /// The address of a proxy, and the credentials for it.
 #[derive(Clone, PartialEq, Eq)]
@@ -99,7 +99,7 @@ pub enum ProxyError {
 
 /// Requests a tunnel to `host` from the proxy and closes it at once.
 pub async fn connect(proxy: &Proxy, host: &str, port: u16, deadline: Deadline) -> Result<(), ProxyError> {
-    let deadline = deadline.earliest(Deadline::after(LONGEST_ATTEMPT));
+    let deadline = deadline.earliest(Deadline::after(MAX_ATTEMPT_TIME));
     let stream = net::open_host(&proxy.host, proxy.port, deadline).await.map_err(ProxyError::NotReached)?;
     let target = host_and_port(host, port);
     let mut request = format!("CONNECT {target} HTTP/1.1\r\nHost: {target}\r\n");
@@ -110,7 +110,7 @@ pub async fn connect(proxy: &Proxy, host: &str, port: u16, deadline: Deadline) -
     let exchange = async {
         net::send(&stream, request.as_bytes()).await.ok()?;
         let mut answer = Vec::new();
-        while !answer.contains(&b'\n') && answer.len() < LONGEST {
+        while !answer.contains(&b'\n') && answer.len() < MAX_BYTES {
             let more = net::receive(&stream).await.ok().filter(|more| !more.is_empty())?;
             answer.extend(more);
         }

@@ -136,7 +136,7 @@ fn describe_fault((host, error): (&str, &dyn std::error::Error)) -> String {
 mod tests {
     use super::super::tests::ids;
     use super::*;
-    use crate::boundary::agent::Metadata;
+    use crate::boundary::agent::AgentMetadata;
     use crate::boundary::aws::{AwsError, ContainerInstance};
     use crate::boundary::net::NetError;
     use crate::evidence::network_path::NetworkPath;
@@ -165,7 +165,11 @@ mod tests {
         let plane = ControlPlane { api, agent, telemetry };
         let version = String::new();
         Evidence {
-            introspection: Some(Ok(Metadata { cluster: "prod".into(), container_instance_arn: ARN.into(), version })),
+            introspection: Some(Ok(AgentMetadata {
+                cluster: "prod".into(),
+                container_instance_arn: ARN.into(),
+                version,
+            })),
             registration: Some(Ok(Some(instance))),
             network_path: NetworkPath { acs: Some(is_open), control_plane: Some(Ok(plane)), ..NetworkPath::default() },
             ..Evidence::default()

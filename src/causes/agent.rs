@@ -194,7 +194,7 @@ pub(super) static RUN_LATE: Cause = Cause {
     remedy: "find out what it was waiting for (`journalctl -u ecs-bootstrap`), or raise `run.deadline` and the unit's \
              TimeoutStartSec=",
     source: "ecs-bootstrap's setting `run.deadline`",
-    check: |evidence| match &evidence.stop {
+    check: |evidence| match &evidence.stage_error {
         Some(stop @ StageError::Late { .. }) => Some(vec![error_chain(stop)]),
         _ => None,
     },
@@ -217,7 +217,7 @@ pub(super) static VERIFY_DIED: Cause = Cause {
     remedy: "find the reason in `journalctl -u ecs-bootstrap-verify` (out of memory: `dmesg | grep -i oom`), then \
              `systemctl reset-failed ecs-bootstrap-verify; systemctl start ecs-bootstrap-verify`",
     source: "systemd.service(5), Restart=; systemd.unit(5), StartLimitBurst=",
-    check: |evidence| match &evidence.stop {
+    check: |evidence| match &evidence.stage_error {
         Some(stop @ StageError::VerifyDied { .. }) => Some(vec![error_chain(stop)]),
         _ => None,
     },

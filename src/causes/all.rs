@@ -3,7 +3,7 @@
 use super::Cause;
 use super::{
     acs, agent, api, clock, cloud_init, cluster, config, config_file, denied, dns, docker, ecs_init, host, imds,
-    joined, lifecycle, maintenance, role, route, saved_state, tls, units, user_data,
+    lifecycle, maintenance, registered, role, route, saved_state, tls, units, user_data,
 };
 
 /// Every cause. Within a layer they are ordered from specific to general: of those that fit, the first is reported.
@@ -125,10 +125,10 @@ pub static ALL: &[&Cause] = &[
     &saved_state::BAKED,
     &saved_state::INACTIVE,
     &saved_state::DEREGISTERED,
-    &joined::PORT_TAKEN,
-    &joined::STUCK,
-    &joined::ATTRIBUTES_NOT_APPLIED,
-    &joined::TOO_OLD,
+    &registered::PORT_TAKEN,
+    &registered::STUCK,
+    &registered::ATTRIBUTES_NOT_APPLIED,
+    &registered::TOO_OLD,
     &lifecycle::WARM_POOL_STATE_MISSING,
     &agent::GAVE_UP,
     &agent::EXITS,

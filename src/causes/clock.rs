@@ -77,7 +77,7 @@ mod tests {
         let error = AwsError { operation: "ec2:DescribeTags", kind, elapsed: Duration::ZERO, source: None };
         ids(&Evidence {
             network_path: NetworkPath { api_clock, imds_clock, ..NetworkPath::default() },
-            ..Evidence::of_stop(StageError::Aws(error))
+            ..Evidence::of_stage_error(StageError::Aws(error))
         })
     }
 

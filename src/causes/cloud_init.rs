@@ -10,9 +10,9 @@ use crate::evidence::user_data::{PartType, UserData};
 use crate::exit::Exit;
 
 /// A process that waits for the agent's start may have its own time limit. Without a deadlock the unit starts at once.
-const LONGEST_START: Duration = Duration::from_secs(10);
+const MAX_START_TIME: Duration = Duration::from_secs(10);
 /// Long enough for a slow package mirror and for the download of a large image.
-const LONGEST_SCRIPT: Duration = Duration::from_secs(300);
+const MAX_SCRIPT_TIME: Duration = Duration::from_secs(300);
 
 /// User data waits for a unit that is ordered after user data, so both wait forever.
 pub static USER_DATA_DEADLOCK: Cause = Cause {
@@ -33,7 +33,7 @@ pub static USER_DATA_DEADLOCK: Cause = Cause {
     check: |evidence| {
         let waiting = evidence.blocking_start.as_ref()?;
         let agent = evidence.agent_unit()?;
-        (is_blocked(evidence) && waiting.seen_for >= LONGEST_START).then(|| {
+        (is_blocked(evidence) && waiting.seen_for >= MAX_START_TIME).then(|| {
             vec![
                 format!("process {} of user data is waiting: `{}`", waiting.pid, waiting.command),
                 format!("the start of {} is queued after cloud-final.service, which runs user data", agent.name),
@@ -72,12 +72,12 @@ pub static CLOUD_INIT_STUCK: Cause = Cause {
         }
         let seconds = |age: Duration| humantime::format_duration(Duration::from_secs(age.as_secs())).to_string();
         let mut seen = match &evidence.long_run {
-            Some(run) if run.age >= LONGEST_SCRIPT => {
+            Some(run) if run.age >= MAX_SCRIPT_TIME => {
                 let child = run.waits_for.as_ref().map(|name| format!(", and waits for `{name}`")).unwrap_or_default();
                 let age = seconds(run.age);
                 vec![format!("process {} (`{}`) of user data has run for {age}{child}", run.pid, run.name)]
             }
-            None if evidence.waited >= LONGEST_SCRIPT => {
+            None if evidence.waited >= MAX_SCRIPT_TIME => {
                 vec![format!("no process of user data was found in {}", seconds(evidence.waited))]
             }
             _ => return None,

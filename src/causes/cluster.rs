@@ -184,7 +184,7 @@ pub(super) static NO_CLUSTER_MATCHES: Cause = Cause {
     look_alikes: &["several-clusters-match", "no-cluster-named"],
     remedy: "tag the cluster, correct `cluster-tags`, or name the cluster directly",
     source: "ecs-bootstrap's setting `cluster-tags`",
-    check: |evidence| match &evidence.stop {
+    check: |evidence| match &evidence.stage_error {
         Some(StageError::Refused(refusal @ Refusal::NoClusterMatches { candidates, .. })) => {
             Some([refusal.to_string()].into_iter().chain(candidates.iter().cloned()).collect())
         }
@@ -202,7 +202,7 @@ pub(super) static SEVERAL_CLUSTERS_MATCH: Cause = Cause {
     look_alikes: &["no-cluster-matches"],
     remedy: "add a tag to `cluster-tags` that only the wanted cluster has, or name the cluster directly",
     source: "ecs-bootstrap's setting `cluster-tags`",
-    check: |evidence| match &evidence.stop {
+    check: |evidence| match &evidence.stage_error {
         Some(StageError::Refused(refusal @ Refusal::SeveralClustersMatch { names, .. })) => {
             Some(vec![refusal.to_string(), names.join(", ")])
         }
@@ -287,7 +287,7 @@ fn status(cluster: &Cluster) -> String {
 mod tests {
     use super::super::tests::{healthy_units, ids};
     use super::*;
-    use crate::boundary::agent::Metadata;
+    use crate::boundary::agent::AgentMetadata;
     use crate::boundary::aws::DescribedClusters;
     use crate::evidence::agent_log::last_attempt;
     use crate::plan::Expectation;
@@ -321,7 +321,7 @@ mod tests {
     /// `actual` is the cluster that introspection returns, `in_arn` the cluster in the container instance ARN.
     fn registered(actual: &str, in_arn: &str, wanted: &str) -> Vec<&'static str> {
         ids(&Evidence {
-            introspection: Some(Ok(Metadata {
+            introspection: Some(Ok(AgentMetadata {
                 cluster: actual.to_owned(),
                 container_instance_arn: format!("arn:aws:ecs:eu-west-1:1:container-instance/{in_arn}/1"),
                 version: String::new(),

@@ -29,7 +29,7 @@ pub(super) static SETTING_INVALID: Cause = Cause {
     exit_after_deadline: Exit::Settings,
     remedy: "correct it at the place that the error names, then run `ecs-bootstrap plan`",
     source: "ecs-bootstrap's own settings, docs/reference/settings.md",
-    check: |evidence| match &evidence.stop {
+    check: |evidence| match &evidence.stage_error {
         Some(StageError::Settings(error)) => {
             let hint = error.did_you_mean.as_ref().map(|name| format!("did you mean `{name}`?"));
             Some([error.to_string()].into_iter().chain(hint).collect())
@@ -56,7 +56,7 @@ pub(super) static ECS_CONFIG_UNUSABLE: Cause = Cause {
     remedy: "make it a regular, readable file with lines of the form `KEY=value`, or remove it, then run \
              `ecs-bootstrap` again",
     source: "ecs-init/docker/docker.go, getEnvVars; systemd.exec(5) EnvironmentFile=",
-    check: |evidence| match &evidence.stop {
+    check: |evidence| match &evidence.stage_error {
         Some(StageError::Read(error)) => Some(vec![error_chain(error)]),
         Some(StageError::Write(error)) if wrong_type(error).is_some_and(is_agent_path) => {
             Some(vec![error_chain(error)])
@@ -157,7 +157,7 @@ pub(super) static CLUSTER_NAME_INVALID: Cause = Cause {
         if any_fits(evidence, &[&QUOTED, &WITHOUT_TOKEN]) {
             return None;
         }
-        match &evidence.stop {
+        match &evidence.stage_error {
             Some(StageError::Refused(refusal @ Refusal::ClusterInvalid { source_of, .. })) => {
                 Some(vec![format!("{refusal} ({source_of})")])
             }

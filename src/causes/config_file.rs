@@ -49,7 +49,7 @@ pub(super) static QUOTED: Cause = Cause {
 
 /// The effective value of ECS_CLUSTER, if the agent has exited with code 5 and nothing else stopped ecs-bootstrap.
 fn cluster_at_exit_5(evidence: &Evidence) -> Option<&str> {
-    evidence.expectation.as_ref().filter(|_| evidence.stop.is_none() && !evidence.user_data_runs())?;
+    evidence.expectation.as_ref().filter(|_| evidence.stage_error.is_none() && !evidence.user_data_runs())?;
     let in_force = |path| evidence.files.configs.iter().find(|file| file.path == path)?.cluster.as_ref();
     let (_, value) = in_force(ECS_CONFIG).or_else(|| in_force(VENDOR_ECS_CONFIG))?;
     evidence.agent_exited_with(5).then_some(value)

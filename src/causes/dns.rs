@@ -165,7 +165,7 @@ mod tests {
         let stopped = |no_such_name, other| {
             let kind = AwsErrorKind::Dns { no_such_name };
             let error = AwsError { operation: "ec2:DescribeTags", kind, elapsed: Duration::ZERO, source: None };
-            ids(&Evidence { network_path: network_path(other), ..Evidence::of_stop(StageError::Aws(error)) })
+            ids(&Evidence { network_path: network_path(other), ..Evidence::of_stage_error(StageError::Aws(error)) })
         };
         assert_eq!(stopped(true, Some(Ok(()))), ["dns-name-unknown"]);
         assert_eq!(stopped(false, Some(Err(late("other.test")))), ["dns-timeout"]);

@@ -43,7 +43,7 @@ impl Effect<'_> {
 pub(super) fn effect(evidence: &Evidence) -> Option<Effect<'_>> {
     let named = evidence.files.joined.as_deref();
     let effect = |seen, wanted, is_in_default| Some(Effect { seen, wanted, is_in_default, named });
-    match &evidence.stop {
+    match &evidence.stage_error {
         Some(StageError::Refused(Refusal::NoCluster { evidence_lines })) => {
             return effect(evidence_lines.clone(), None, false);
         }
@@ -97,11 +97,11 @@ pub(super) fn user_data_effect(evidence: &Evidence) -> Option<Effect<'_>> {
 
 /// The value of ECS_CLUSTER in `ecs.config`, with its evidence line, if it is not a valid cluster name or ARN.
 pub(super) fn invalid_cluster_name(evidence: &Evidence) -> Option<(&str, String)> {
-    if let Some(StageError::Refused(refusal @ Refusal::ClusterInvalid { value, source_of })) = &evidence.stop {
+    if let Some(StageError::Refused(refusal @ Refusal::ClusterInvalid { value, source_of })) = &evidence.stage_error {
         let is_in_file = source_of.rank == Rank::EcsConfig;
         return is_in_file.then(|| (value.as_str(), format!("{refusal} ({source_of})")));
     }
-    let expected = evidence.expectation.as_ref().filter(|_| evidence.stop.is_none())?;
+    let expected = evidence.expectation.as_ref().filter(|_| evidence.stage_error.is_none())?;
     let value = expected.cluster.as_deref().filter(|_| expected.follows_file)?;
     let is_invalid = agent_variables::check("ECS_CLUSTER", value).is_err();
     (is_invalid && !evidence.user_data_runs()).then(|| {
@@ -117,7 +117,7 @@ mod tests {
     use super::super::notes;
     use super::super::tests::{healthy_units, ids};
     use super::*;
-    use crate::boundary::agent::Metadata;
+    use crate::boundary::agent::AgentMetadata;
     use crate::evidence::files::{CloudInit, ConfigText, Files, Stray};
     use crate::evidence::user_data::read;
     use crate::plan::{ECS_CONFIG, Expectation};
@@ -130,7 +130,7 @@ mod tests {
         let files = Files {
             is_examined: true,
             configs: vec![ConfigText::of(ECS_CONFIG, Some(written), file.as_bytes())],
-            joined: crate::ecs_config::joined(file.as_bytes(), b"", b""),
+            joined: crate::ecs_config::agent_cluster(file.as_bytes(), b"", b""),
             json_region: None,
             strays: Stray::of("/etc/ecs.config", b"ECS_CLUSTER=stage\n").into_iter().collect(),
             cloud_init: CloudInit::read(None, Some(RESULT)),
@@ -140,7 +140,7 @@ mod tests {
         Evidence {
             expectation: Some(Expectation { cluster: cluster.map(str::to_owned), ..Expectation::default() }),
             introspection: joined.map(|joined| {
-                Ok(Metadata {
+                Ok(AgentMetadata {
                     cluster: joined.to_owned(),
                     container_instance_arn: format!("arn:aws:ecs:eu-west-1:1:container-instance/{joined}/1"),
                     version: String::new(),

@@ -7,7 +7,7 @@ use std::fmt;
 
 use serde::Serialize;
 
-use super::{Class, Finding, Layer, diagnose, notes};
+use super::{Class, FoundCause, Layer, diagnose, notes};
 use crate::boundary::aws::AwsErrorKind;
 use crate::boundary::imds::RoleStatus;
 use crate::evidence::Evidence;
@@ -46,7 +46,7 @@ pub struct Examined {
     /// The evidence that the layer works, or why there is none. Empty if there are findings.
     pub seen: Vec<String>,
     /// The causes found in this layer, the most specific first.
-    pub findings: Vec<Finding>,
+    pub findings: Vec<FoundCause>,
 }
 
 /// One row for each layer. The lifecycle layer has a row only if the instance waits on purpose.
@@ -57,7 +57,7 @@ pub fn examined(evidence: &Evidence) -> Vec<Examined> {
         .into_iter()
         .chain([Layer::Lifecycle])
         .map(|layer| {
-            let of = |findings: &[Finding]| -> Vec<Finding> {
+            let of = |findings: &[FoundCause]| -> Vec<FoundCause> {
                 findings.iter().filter(|finding| finding.cause.layer == layer).cloned().collect()
             };
             row(layer, evidence, of(&faults), of(&notes))
@@ -67,12 +67,12 @@ pub fn examined(evidence: &Evidence) -> Vec<Examined> {
     rows
 }
 
-fn row(layer: Layer, evidence: &Evidence, faults: Vec<Finding>, notes: Vec<Finding>) -> Examined {
-    let is_fault = |finding: &Finding| finding.cause.class != Class::Waiting;
+fn row(layer: Layer, evidence: &Evidence, faults: Vec<FoundCause>, notes: Vec<FoundCause>) -> Examined {
+    let is_fault = |finding: &FoundCause| finding.cause.class != Class::Waiting;
     let has_failed = faults.iter().any(is_fault);
-    let is_fault_too = |note: &Finding| faults.iter().any(|fault| std::ptr::eq(fault.cause, note.cause));
-    let notes: Vec<Finding> = notes.into_iter().filter(|note| !is_fault_too(note)).collect();
-    let findings: Vec<Finding> = faults.into_iter().chain(notes).collect();
+    let is_fault_too = |note: &FoundCause| faults.iter().any(|fault| std::ptr::eq(fault.cause, note.cause));
+    let notes: Vec<FoundCause> = notes.into_iter().filter(|note| !is_fault_too(note)).collect();
+    let findings: Vec<FoundCause> = faults.into_iter().chain(notes).collect();
     if !findings.is_empty() {
         let status = if has_failed { Status::Fail } else { Status::Warn };
         return Examined { layer, status, seen: Vec::new(), findings };

@@ -31,7 +31,7 @@ pub(super) static DISK_FULL: Cause = Cause {
     remedy: "free disk space (`docker system prune -a`, `journalctl --vacuum-size=100M`) or use a larger volume",
     source: "agent#536 #632 #349; write(2) ENOSPC",
     check: |evidence| {
-        if let Some(StageError::Write(error @ DiskError::Full { .. })) = &evidence.stop {
+        if let Some(StageError::Write(error @ DiskError::Full { .. })) = &evidence.stage_error {
             return Some(vec![error_chain(error)]);
         }
         let full = full_file_systems(evidence);
@@ -109,7 +109,7 @@ pub(super) static WRITE_REFUSED: Cause = Cause {
     exit_after_deadline: Exit::Host,
     remedy: "run ecs-bootstrap as root on a writable file system; `ecs.config` is unchanged",
     source: "rename(2)",
-    check: |evidence| match &evidence.stop {
+    check: |evidence| match &evidence.stage_error {
         Some(StageError::ReadHandover(error)) if wrong_type(error).is_none() => Some(vec![error_chain(error)]),
         Some(StageError::Write(error)) if !matches!(error, DiskError::Full { .. }) => {
             let is_explained = wrong_type(error).is_some_and(|path| is_own_path(path) || is_agent_path(path));
@@ -154,7 +154,7 @@ pub(super) static OWN_FILE_UNUSABLE: Cause = Cause {
     exit_after_deadline: Exit::Host,
     remedy: "inspect the named path (`ls -ld`), move it away, and run `ecs-bootstrap` again, which creates it again",
     source: "open(2) O_NOFOLLOW, O_DIRECTORY",
-    check: |evidence| match &evidence.stop {
+    check: |evidence| match &evidence.stage_error {
         Some(StageError::ReadHandover(error) | StageError::Write(error))
             if wrong_type(error).is_some_and(is_own_path) =>
         {
@@ -179,7 +179,7 @@ pub(super) static CALL_HANGS: Cause = Cause {
     exit_after_deadline: Exit::NotRegistered,
     remedy: "check /proc/mounts for network file systems and `dmesg` for `blocked for more than`, then run it again",
     source: "ecs-bootstrap's own timer",
-    check: |evidence| match &evidence.stop {
+    check: |evidence| match &evidence.stage_error {
         Some(stop @ StageError::Hangs { .. }) => Some(vec![error_chain(stop)]),
         _ => None,
     },

@@ -194,7 +194,7 @@ pub(super) static GARBLED: Cause = Cause {
     remedy: "check for a proxy or another program that answers instead of IMDS; AWS_EC2_METADATA_SERVICE_ENDPOINT must \
              name an IMDSv2 endpoint",
     source: "EC2 User Guide, \"Use the Instance Metadata Service to access instance metadata\"",
-    check: |evidence| match &evidence.stop {
+    check: |evidence| match &evidence.stage_error {
         Some(stop @ StageError::NotMetadata { .. }) => Some(vec![error_chain(stop)]),
         _ => imds_error(evidence, |error| {
             matches!(error, ImdsError::Status { status, .. } if !matches!(status, 429 | 503))
@@ -221,7 +221,7 @@ fn is_ipv6_only(evidence: &Evidence) -> bool {
 
 /// The IMDS error that stopped a pipeline stage or occurred during verify, if `is` selects it.
 fn imds_error(evidence: &Evidence, is: fn(&ImdsError) -> bool) -> Option<Vec<String>> {
-    let stopped = match &evidence.stop {
+    let stopped = match &evidence.stage_error {
         Some(StageError::Imds(error)) => Some(error),
         _ => None,
     };
@@ -261,7 +261,7 @@ mod tests {
             (status(429), "imds-throttled"),
             (status(500), "imds-garbled"),
         ] {
-            assert_eq!(ids(&Evidence::of_stop(StageError::Imds(error))), [id]);
+            assert_eq!(ids(&Evidence::of_stage_error(StageError::Imds(error))), [id]);
         }
     }
 
@@ -271,7 +271,7 @@ mod tests {
             let error = ImdsError::Unreachable { attempts: 2, elapsed: LATE, source: None };
             ids(&Evidence {
                 network_path: NetworkPath { routes, ..NetworkPath::default() },
-                ..Evidence::of_stop(StageError::Imds(error))
+                ..Evidence::of_stage_error(StageError::Imds(error))
             })
         };
         let v6 = Routes { v6_address: true, v6_default: true, ..Routes::default() };

@@ -19,7 +19,7 @@ pub(super) static TASKS_RUN: Cause = Cause {
     remedy: "drain it (`aws ecs update-container-instances-state --cluster NAME --container-instances ARN --status \
              DRAINING`) and wait until its tasks have stopped; or ignore the tasks with `--force`",
     source: "Amazon ECS Developer Guide, \"Draining Amazon ECS container instances\"",
-    check: |evidence| match &evidence.stop {
+    check: |evidence| match &evidence.stage_error {
         Some(StageError::TasksRun { tasks }) => Some(tasks.clone()),
         _ => None,
     },
@@ -39,7 +39,7 @@ pub(super) static TASKS_UNKNOWN: Cause = Cause {
     exit_after_deadline: Exit::Host,
     remedy: "run `docker ps` as root; if no task runs, or none matters, continue with `--force`",
     source: "the agent's introspection and docker's list of containers",
-    check: |evidence| match &evidence.stop {
+    check: |evidence| match &evidence.stage_error {
         Some(StageError::TasksUnknown { why }) => Some(vec![why.clone()]),
         _ => None,
     },
@@ -59,7 +59,7 @@ pub(super) static RUNS_OUTSIDE: Cause = Cause {
     exit_after_deadline: Exit::Host,
     remedy: "stop it in the way it was started (`docker stop ecs-agent`), then run the command again",
     source: "Amazon ECS Developer Guide, \"Installing the Amazon ECS container agent\"",
-    check: |evidence| match &evidence.stop {
+    check: |evidence| match &evidence.stage_error {
         Some(stop @ StageError::RunsOutside) => Some(vec![error_chain(stop)]),
         _ => None,
     },
@@ -79,7 +79,7 @@ pub(super) static ELSEWHERE: Cause = Cause {
     exit_after_deadline: Exit::Host,
     remedy: "clear the target by hand, and replace the link or mount with a folder",
     source: "ecs-bootstrap removes nothing outside of the folders that it names",
-    check: |evidence| match &evidence.stop {
+    check: |evidence| match &evidence.stage_error {
         Some(StageError::Elsewhere(error)) => Some(vec![error_chain(error)]),
         _ => None,
     },
@@ -100,7 +100,7 @@ pub(super) static UNIT_JOB: Cause = Cause {
     remedy: "read `systemctl status ecs` and `journalctl -u ecs`, then run the command again: it continues where it \
              stopped",
     source: "org.freedesktop.systemd1(5), JobRemoved",
-    check: |evidence| match &evidence.stop {
+    check: |evidence| match &evidence.stage_error {
         Some(stop @ StageError::UnitJob { .. }) => Some(vec![error_chain(stop)]),
         _ => None,
     },
@@ -120,7 +120,7 @@ pub(super) static LEFT: Cause = Cause {
     exit_after_deadline: Exit::Host,
     remedy: "fix the listed errors (for files of another user: run the command as root), then run the command again",
     source: "unlink(2), rmdir(2)",
-    check: |evidence| match &evidence.stop {
+    check: |evidence| match &evidence.stage_error {
         Some(StageError::NotRemoved { left }) => Some(left.clone()),
         _ => None,
     },

@@ -22,10 +22,10 @@ mod effect;
 pub mod examined;
 mod host;
 mod imds;
-mod joined;
 mod layer;
 mod lifecycle;
 mod maintenance;
+mod registered;
 mod role;
 mod route;
 mod saved_state;
@@ -36,8 +36,8 @@ mod user_data;
 pub use self::all::ALL;
 pub use self::cloud_init::{CLOUD_INIT_STUCK, USER_DATA_DEADLOCK};
 pub(crate) use self::effect::asks_for_user_data;
-pub use self::joined::PORT_TAKEN;
 pub use self::layer::Layer;
+pub use self::registered::PORT_TAKEN;
 
 use std::time::Duration;
 
@@ -153,17 +153,17 @@ impl Serialize for Cause {
 
 /// A cause with its evidence.
 #[derive(Clone, Debug, Serialize)]
-pub struct Finding {
+pub struct FoundCause {
     /// The cause that the evidence supports.
     pub cause: &'static Cause,
     /// The evidence lines, redacted.
     pub seen: Vec<String>,
 }
 
-impl Finding {
+impl FoundCause {
     /// A finding with redacted evidence lines.
-    fn new(cause: &'static Cause, seen: Vec<String>) -> Finding {
-        Finding { cause, seen: redaction::lines(seen) }
+    fn new(cause: &'static Cause, seen: Vec<String>) -> FoundCause {
+        FoundCause { cause, seen: redaction::lines(seen) }
     }
 
     /// Whether waiting any longer cannot help.
@@ -196,7 +196,7 @@ pub static UNKNOWN: Cause = Cause {
 
 fn unknown(evidence: &Evidence) -> Option<Vec<String>> {
     let mut seen = Vec::new();
-    if let Some(stop) = &evidence.stop {
+    if let Some(stop) = &evidence.stage_error {
         seen.push(error_chain(stop));
     }
     if let Some(unit) = evidence.agent_unit() {
@@ -238,7 +238,7 @@ fn unknown(evidence: &Evidence) -> Option<Vec<String>> {
 }
 
 /// All causes that the evidence supports, the first broken layer first, within it the most specific first.
-pub fn diagnose(evidence: &Evidence) -> Vec<Finding> {
+pub fn diagnose(evidence: &Evidence) -> Vec<FoundCause> {
     let is_registered = evidence.container_instance_arn().is_some();
     let applies = |cause: &&&Cause| cause.when_registered || !is_registered;
     let mut findings = findings(evidence, ALL.iter().filter(applies), |cause| cause.check);
@@ -250,7 +250,7 @@ pub fn diagnose(evidence: &Evidence) -> Vec<Finding> {
 }
 
 /// Faults that do not prevent the instance from joining its cluster, in the same order.
-pub fn notes(evidence: &Evidence) -> Vec<Finding> {
+pub fn notes(evidence: &Evidence) -> Vec<FoundCause> {
     findings(evidence, ALL.iter(), |cause| cause.note)
 }
 
@@ -258,16 +258,16 @@ fn findings<'c>(
     evidence: &Evidence,
     causes: impl Iterator<Item = &'c &'static Cause>,
     check: fn(&Cause) -> Check,
-) -> Vec<Finding> {
-    let found = causes.filter_map(|cause| check(cause)(evidence).map(|seen| Finding::new(cause, seen)));
-    let mut findings: Vec<Finding> = found.collect();
+) -> Vec<FoundCause> {
+    let found = causes.filter_map(|cause| check(cause)(evidence).map(|seen| FoundCause::new(cause, seen)));
+    let mut findings: Vec<FoundCause> = found.collect();
     findings.sort_by_key(|finding| finding.cause.layer);
     findings
 }
 
 /// The finding for [`UNKNOWN`], with the available evidence.
-pub fn nothing_fits(evidence: &Evidence) -> Finding {
-    Finding::new(&UNKNOWN, unknown(evidence).unwrap_or_default())
+pub fn nothing_fits(evidence: &Evidence) -> FoundCause {
+    FoundCause::new(&UNKNOWN, unknown(evidence).unwrap_or_default())
 }
 
 /// The whole catalogue including [`UNKNOWN`], ordered by layer.
@@ -336,7 +336,7 @@ pub(crate) mod tests {
 
     #[test]
     fn a_settling_cause_is_final_after_its_window() {
-        let finding = Finding { cause: &role::NO_INSTANCE_ROLE, seen: Vec::new() };
+        let finding = FoundCause { cause: &role::NO_INSTANCE_ROLE, seen: Vec::new() };
         let at = |age| finding.is_final(&Evidence { age: Some(Duration::from_secs(age)), ..Evidence::default() });
         assert!(!at(10));
         assert!(at(3600));

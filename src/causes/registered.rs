@@ -33,7 +33,7 @@ pub static PORT_TAKEN: Cause = Cause {
              started by hand (`docker rm -f NAME`), then `systemctl restart ecs --no-block`",
     source: "agent#1215; amazon-vpc-cni-k8s#19",
     check: |evidence| {
-        if let Some(stop @ StageError::PortTaken(_)) = &evidence.stop {
+        if let Some(stop @ StageError::PortTaken(_)) = &evidence.stage_error {
             return Some(vec![error_chain(stop)]);
         }
         let (unexpected, is_untrusted) = match &evidence.introspection {

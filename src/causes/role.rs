@@ -247,7 +247,7 @@ fn unusable(evidence: &Evidence, is: fn(&str) -> bool) -> Option<Vec<String>> {
 mod tests {
     use super::super::tests::ids;
     use super::*;
-    use crate::boundary::agent::Metadata;
+    use crate::boundary::agent::AgentMetadata;
     use crate::evidence::agent_log::last_attempt;
 
     const DENIED: &[u8] = b"level=error msg=\"Unable to register as a container instance with ECS\" \
@@ -266,7 +266,7 @@ mod tests {
     fn after_a_registration_earlier_errors_are_no_causes() {
         let mut evidence = Evidence { agent_log: last_attempt(DENIED), ..with(RoleStatus::Absent) };
         assert_eq!(ids(&evidence), ["no-instance-role", "register-denied"]);
-        evidence.introspection = Some(Ok(Metadata {
+        evidence.introspection = Some(Ok(AgentMetadata {
             cluster: "prod".to_owned(),
             container_instance_arn: "arn:aws:ecs:eu-west-1:1:container-instance/prod/1".to_owned(),
             version: String::new(),

@@ -280,7 +280,7 @@ pub(super) fn path_evidence(
 ) -> Option<Vec<String>> {
     // If a call was answered, the network path is open, perhaps through a proxy that the probe does not use. An agent
     // with its own proxy uses another network path than the probe and the calls of ecs-bootstrap.
-    let agent_has_proxy = evidence.stop.is_none() && agent_proxy(evidence).is_some();
+    let agent_has_proxy = evidence.stage_error.is_none() && agent_proxy(evidence).is_some();
     if matches!(evidence.cluster, Some(Ok(_))) || agent_has_proxy {
         return None;
     }
@@ -335,7 +335,7 @@ mod tests {
         let stopped = |network: Option<NetworkProbe>| {
             let (operation, kind) = ("ec2:DescribeTags", AwsErrorKind::ConnectTimeout);
             let error = AwsError { operation, kind, elapsed: Duration::ZERO, source: None };
-            ids(&Evidence { network, ..Evidence::of_stop(StageError::Aws(error)) })[0]
+            ids(&Evidence { network, ..Evidence::of_stage_error(StageError::Aws(error)) })[0]
         };
         let (host, addresses) = ("ecs.test".to_owned(), vec!["10.0.0.7".parse().unwrap()]);
         let open = NetworkProbe { host: host.clone(), addresses, connected: Ok(()) };

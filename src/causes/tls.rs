@@ -85,7 +85,7 @@ mod tests {
         let with = |fault| {
             let kind = AwsErrorKind::Tls { fault };
             let error = AwsError { operation: "ec2:DescribeTags", kind, elapsed: Duration::ZERO, source: None };
-            ids(&Evidence::of_stop(StageError::Aws(error)))
+            ids(&Evidence::of_stage_error(StageError::Aws(error)))
         };
         assert_eq!(with(TlsFault::UnknownIssuer), ["tls-untrusted"]);
         for fault in [TlsFault::Expired, TlsFault::NotValidYet, TlsFault::WrongName, TlsFault::Other] {

@@ -51,7 +51,7 @@ pub(super) static UNIT_MASKED: Cause = Cause {
     remedy: "run `systemctl unmask UNIT` if the unit is not masked on purpose",
     source: "systemctl(1)",
     check: |evidence| {
-        if let Some(StageError::Systemd(error @ SystemdError::Masked { .. })) = &evidence.stop {
+        if let Some(StageError::Systemd(error @ SystemdError::Masked { .. })) = &evidence.stage_error {
             return Some(vec![error_chain(error)]);
         }
         let units = evidence.known_units()?;
@@ -78,7 +78,7 @@ pub(super) static ECS_UNIT_DISABLED: Cause = Cause {
     check: |evidence| {
         let agent = evidence.agent_unit()?;
         // Running user data may still start the unit, and a run that was stopped did not get as far as starting it.
-        if evidence.user_data_runs() || evidence.stop.is_some() {
+        if evidence.user_data_runs() || evidence.stage_error.is_some() {
             return None;
         }
         let idle = agent.active_state.as_deref() == Some("inactive") && agent.job.is_none();
@@ -105,7 +105,7 @@ pub(super) static START_BLOCKED: Cause = Cause {
     exit_after_deadline: Exit::Host,
     remedy: "run without `--wait`: the start of the agent is queued, and happens as soon as this unit ends",
     source: "agent#1707; Amazon Linux's ecs.service is After=cloud-final.service",
-    check: |evidence| match &evidence.stop {
+    check: |evidence| match &evidence.stage_error {
         Some(StageError::Blocked { unit }) => {
             Some(vec![format!("the agent's job waits for `{unit}`, in which ecs-bootstrap runs")])
         }
@@ -164,7 +164,7 @@ pub(super) static SYSTEMD_UNREACHABLE: Cause = Cause {
     source: "org.freedesktop.systemd1(5)",
     check: |evidence| match evidence.systemd_error() {
         // While jobs are queued, only systemd can be what the run waited for.
-        None => match &evidence.stop {
+        None => match &evidence.stage_error {
             Some(stop @ StageError::Late { doing, .. }) if doing.starts_with("queueing ") => {
                 Some(vec![error_chain(stop)])
             }
@@ -245,7 +245,7 @@ pub(super) static NOT_STARTED: Cause = Cause {
         let agent = evidence.agent_unit()?;
         let is = |state: &Option<String>, value| state.as_deref() == Some(value);
         let idle = is(&agent.active_state, "inactive") && agent.job.is_none() && !evidence.job_pending(&agent.name);
-        let should_run = evidence.stop.is_none() && !evidence.user_data_runs();
+        let should_run = evidence.stage_error.is_none() && !evidence.user_data_runs();
         let fits = idle && is(&agent.load_state, "loaded") && should_run;
         let is_explained = [&ECS_UNIT_DISABLED, &ORDERING_CYCLE].iter().any(|cause| (cause.check)(evidence).is_some());
         (fits && !is_explained && is_down(evidence)).then(|| {

@@ -5,7 +5,7 @@
 
 use serde_json::Value;
 
-use super::finding::{MOST, Note};
+use super::finding::{MAX_COUNT, Note};
 use super::text::Text;
 use crate::agent_variables;
 use crate::ecs_config::issue::Level;
@@ -87,7 +87,7 @@ pub(super) fn check(text: &Text) -> Vec<Note> {
         return vec![Note::new(text.place(1, 1), Level::Error, "config-bad-json", message)];
     };
     let notes = pairs.iter().filter_map(|(key, value)| Some((key, of_pair(key, value)?)));
-    notes.take(MOST).map(|(key, note)| Note { at: place(text, key), ..note }).collect()
+    notes.take(MAX_COUNT).map(|(key, note)| Note { at: place(text, key), ..note }).collect()
 }
 
 /// Whether the object has a field of the agent's configuration.

@@ -69,7 +69,7 @@ pub struct Options {
 }
 
 /// The most errors, and the most warnings, of settings.
-pub(super) const MOST: usize = 100;
+pub(super) const MAX_COUNT: usize = 100;
 
 /// A mistake without the name of its file.
 #[derive(Debug)]

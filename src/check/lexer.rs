@@ -9,9 +9,9 @@ use super::text::{At, string};
 use crate::ecs_config::issue::OPAQUE;
 
 /// The longest placeholder in a literal, in characters.
-const LONGEST_PLACEHOLDER: usize = 1000;
+const MAX_PLACEHOLDER_LENGTH: usize = 1000;
 /// The most characters of a name that are kept.
-const LONGEST_WORD: usize = 64;
+const MAX_WORD_LENGTH: usize = 64;
 
 /// How a language writes strings and comments.
 #[derive(Clone, Copy, Debug, Default)]
@@ -202,7 +202,7 @@ impl<'t> Lexer<'t> {
     fn word(&mut self) -> Token {
         let rest = &self.chars[self.at..];
         let length = rest.iter().take_while(|at| is_of_word(at.c)).count();
-        let mut text = string(&rest[..length.min(LONGEST_WORD)]);
+        let mut text = string(&rest[..length.min(MAX_WORD_LENGTH)]);
         self.at += length;
         if let Some(quote @ ('"' | '\'')) = self.peek(0) {
             let prefix = text.to_ascii_lowercase();
@@ -303,7 +303,7 @@ impl<'t> Lexer<'t> {
         let mut depth = 0_usize;
         let mut quote = None;
         let mut is_escaped = false;
-        for (index, at) in self.chars[self.at..].iter().enumerate().skip(brace).take(LONGEST_PLACEHOLDER) {
+        for (index, at) in self.chars[self.at..].iter().enumerate().skip(brace).take(MAX_PLACEHOLDER_LENGTH) {
             match at.c {
                 _ if is_escaped => is_escaped = false,
                 '\\' if quote.is_some() => is_escaped = true,
@@ -368,7 +368,7 @@ impl<'t> Lexer<'t> {
     /// Skips a here-document, which `heredocs` reads. Returns whether there is one.
     fn skip_heredoc(&mut self) -> bool {
         let rest = &self.chars[self.at + 2..];
-        let line = &rest[..rest.iter().take(LONGEST_WORD).position(|at| at.c == '\n').unwrap_or(rest.len().min(1))];
+        let line = &rest[..rest.iter().take(MAX_WORD_LENGTH).position(|at| at.c == '\n').unwrap_or(rest.len().min(1))];
         let written = string(line);
         let word = written.trim_start_matches(['-', '~']).trim_end().to_owned();
         if word.is_empty() || !word.chars().all(is_of_word) {

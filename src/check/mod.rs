@@ -33,11 +33,11 @@ use crate::redaction;
 use crate::settings::Rank;
 
 /// The longest name of a file in a finding, in characters.
-const LONGEST_FILE_NAME: usize = 200;
+const MAX_FILE_NAME_LENGTH: usize = 200;
 /// The most findings of one file.
-const MOST_FINDINGS: usize = 50;
+const MAX_FINDINGS: usize = 50;
 /// The most bytes of all messages and suggestions of one file.
-const MOST_BYTES: usize = 8 << 10;
+const MAX_BYTES: usize = 8 << 10;
 
 /// Checks one file. `None` if the options do not give its type and the type is not recognised.
 pub fn check(file: &str, bytes: &[u8], options: Options) -> Option<Checked> {
@@ -57,7 +57,7 @@ pub fn check(file: &str, bytes: &[u8], options: Options) -> Option<Checked> {
     // Errors come first, so that warnings are left out before errors.
     notes.sort_by_key(|note| (note.level == Level::Warning, note.at));
     // The name may be a secret that was passed by mistake, and each finding repeats it.
-    let file = redaction::line(file).chars().take(LONGEST_FILE_NAME).collect::<String>();
+    let file = redaction::line(file).chars().take(MAX_FILE_NAME_LENGTH).collect::<String>();
     let finding = |note: Note| Finding {
         file: file.clone(),
         line: note.at.0,
@@ -69,7 +69,7 @@ pub fn check(file: &str, bytes: &[u8], options: Options) -> Option<Checked> {
     };
     let count = notes.len();
     let length = |finding: &Finding| finding.message.len() + finding.suggestion.as_ref().map_or(0, String::len);
-    let mut findings = redaction::at_most(MOST_BYTES, notes.into_iter().take(MOST_FINDINGS).map(finding), length);
+    let mut findings = redaction::at_most(MAX_BYTES, notes.into_iter().take(MAX_FINDINGS).map(finding), length);
     findings.sort_by_key(|finding| (finding.line, finding.column));
     let findings_not_shown = count - findings.len();
     Some(Checked { file, input_type, what, is_recognised, findings, findings_not_shown })

@@ -12,26 +12,26 @@ use super::text::{At, Text, config_lines, string};
 use crate::ecs_config::issue::{Level, OPAQUE, SourceLine};
 
 /// The most characters that one `printf` writes here.
-const LONGEST_OUTPUT: usize = 64 * 1024;
+const MAX_OUTPUT_LENGTH: usize = 64 * 1024;
 /// The most `sh -c` inside of each other that are read.
-const DEEPEST: usize = 3;
+const MAX_DEPTH: usize = 3;
 
 /// The lines that a script writes to `ecs.config`, and the mistakes of the script.
 #[derive(Default)]
-pub(super) struct Written {
+pub(super) struct WrittenLines {
     /// The lines, one run for each command that writes.
     pub(super) runs: Vec<Vec<SourceLine>>,
     pub(super) notes: Vec<Note>,
 }
 
 /// Reads a script.
-pub(super) fn written(script: &Text) -> Written {
+pub(super) fn written(script: &Text) -> WrittenLines {
     let first = script.lines().next().map(string).unwrap_or_default();
     let is_shell = ["sh", "bash", "dash", "zsh", "ksh", "ash"];
     if let Some(interpreter) = first.strip_prefix("#!") {
         let names = interpreter.split([' ', '/', '\t', '\r']);
         if !names.into_iter().any(|name| is_shell.contains(&name)) {
-            return Written::default();
+            return WrittenLines::default();
         }
     }
     let interprets = first.starts_with("#!") && !first.contains("bash") && !first.contains("zsh");
@@ -45,7 +45,7 @@ pub(super) fn written(script: &Text) -> Written {
         let printed = scanner.printed.iter().filter(|text| !mistakes::setting(&string(text)).is_some_and(is_written));
         notes.extend(printed.filter_map(|text| mistakes::of_other_output(text, None)));
     }
-    Written { runs: scanner.runs, notes }
+    WrittenLines { runs: scanner.runs, notes }
 }
 
 #[derive(Default)]
@@ -69,7 +69,7 @@ impl Scanner {
         }
         for (index, command) in commands.iter().enumerate() {
             let name = name(command);
-            if depth < DEEPEST && ["sh", "bash", "su", "sudo", "eval"].contains(&name.as_str()) {
+            if depth < MAX_DEPTH && ["sh", "bash", "su", "sudo", "eval"].contains(&name.as_str()) {
                 let after =
                     command.words.iter().skip_while(|word| word.string() != "-c" && word.string() != "-lc").nth(1);
                 if let Some(script) = after {
@@ -276,7 +276,7 @@ fn printed<'w>(format: &[At], words: impl Iterator<Item = &'w [At]>) -> Vec<At> 
                 }
             }
         }
-        if !takes || words.peek().is_none() || result.len() > LONGEST_OUTPUT {
+        if !takes || words.peek().is_none() || result.len() > MAX_OUTPUT_LENGTH {
             return result;
         }
     }

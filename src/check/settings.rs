@@ -1,6 +1,6 @@
 //! Mistakes in settings of ecs-bootstrap: a settings file, or settings in user data.
 
-use super::finding::{MOST, Note};
+use super::finding::{MAX_COUNT, Note};
 use super::text::Text;
 use crate::agent_variables;
 use crate::ecs_config::issue::Level;
@@ -15,11 +15,11 @@ pub(super) fn check(text: &Text, rank: Rank) -> Vec<Note> {
         let column = numbers.next();
         numbers.next().zip(column).map_or((1, 1), |(line, column)| text.place(line, column))
     };
-    let errors = errors.iter().take(MOST).map(|error| Note {
+    let errors = errors.iter().take(MAX_COUNT).map(|error| Note {
         suggestion: error.did_you_mean.clone(),
         ..Note::new(place(&error.place), Level::Error, "setting-invalid", error.what.clone())
     });
-    let warnings = fragment.warnings.iter().take(MOST).filter_map(|warning| {
+    let warnings = fragment.warnings.iter().take(MAX_COUNT).filter_map(|warning| {
         let source = warning.source.as_ref()?;
         let unknown = source.key.strip_prefix("agent.").filter(|_| warning.id == "agent-variable-unknown");
         let meant = unknown.and_then(agent_variables::suggest);

@@ -19,13 +19,13 @@ use crate::evidence::user_data::{PartType, mime, of_other_system, read};
 use crate::settings::user_data::{decoded, skipped, unwrapped};
 
 /// The most scalars between two values of one entry of `write_files`.
-const MOST_BETWEEN: usize = 16;
+const MAX_BETWEEN: usize = 16;
 /// The most faults of a YAML document or a MIME message that are reported.
-const MOST_FAULTS: usize = 20;
+const MAX_FAULTS: usize = 20;
 /// The most documents inside of each other that are checked.
-const DEEPEST: usize = 3;
+const MAX_DEPTH: usize = 3;
 /// The most bytes of a decompressed text.
-const LONGEST_TEXT: u64 = 1 << 20;
+const MAX_TEXT_LENGTH: u64 = 1 << 20;
 
 /// The state of one check.
 struct Checker {
@@ -114,7 +114,7 @@ impl Checker {
             }
             _ => {}
         }
-        for fault in read.mime.into_iter().take(MOST_FAULTS) {
+        for fault in read.mime.into_iter().take(MAX_FAULTS) {
             let number = fault.split("part ").nth(1).and_then(|rest| rest.split(' ').next()?.parse::<usize>().ok());
             let at = number.and_then(|number| parts(text).get(number - 1).and_then(|part| part.chars.first().copied()));
             let at = at.map_or((1, 1), |at| at.place());
@@ -124,7 +124,7 @@ impl Checker {
 
     /// Checks a document, or a part of a message with this type.
     fn document(&mut self, text: &Text, part_type: &str, depth: usize) {
-        if depth > DEEPEST {
+        if depth > MAX_DEPTH {
             return;
         }
         let all = text.string();
@@ -290,7 +290,7 @@ impl Checker {
             _ => text,
         };
         if part_type.starts_with("multipart/") {
-            if depth < DEEPEST {
+            if depth < MAX_DEPTH {
                 for inner in parts(part) {
                     self.part(&inner, depth + 1);
                 }
@@ -303,7 +303,7 @@ impl Checker {
 
     fn cloud_config(&mut self, text: &Text, depth: usize) {
         let document = yaml::read(&text.chars, self.is_template);
-        for (at, fault) in document.faults.iter().take(MOST_FAULTS) {
+        for (at, fault) in document.faults.iter().take(MAX_FAULTS) {
             let message = format!("cloud-init cannot read this cloud-config: {fault}");
             self.note(text, *at, Level::Error, "cloud-init-failed", message);
         }
@@ -311,11 +311,11 @@ impl Checker {
     }
 
     /// Checks a cloud-config, or a template in YAML.
-    fn yaml(&mut self, text: &Text, document: &yaml::Document, depth: usize) {
+    fn yaml(&mut self, text: &Text, document: &yaml::YamlDocument, depth: usize) {
         let scalars = &document.scalars;
         for (index, scalar) in scalars.iter().enumerate() {
             let parent = &scalar.path[..scalar.path.len().saturating_sub(1)];
-            let near = &scalars[index.saturating_sub(MOST_BETWEEN)..scalars.len().min(index + MOST_BETWEEN)];
+            let near = &scalars[index.saturating_sub(MAX_BETWEEN)..scalars.len().min(index + MAX_BETWEEN)];
             let beside = |key: &str| {
                 let is_beside =
                     |other: &&Scalar| other.path.len() == scalar.path.len() && other.path.starts_with(parent);
@@ -386,7 +386,7 @@ fn content(text: &Text, chars: &[At], encoding: &str) -> Option<Text> {
 fn unzipped(text: &Text, bytes: &[u8], what: &'static str) -> Text {
     let mut plain = Vec::new();
     let is_zipped = bytes.starts_with(&[0x1f, 0x8b]);
-    let read = MultiGzDecoder::new(bytes).take(LONGEST_TEXT).read_to_end(&mut plain);
+    let read = MultiGzDecoder::new(bytes).take(MAX_TEXT_LENGTH).read_to_end(&mut plain);
     let bytes = if is_zipped && read.is_ok() { &plain } else { bytes };
     text.decoded(&String::from_utf8_lossy(bytes), what)
 }

@@ -15,7 +15,7 @@ use super::text::At;
 use crate::ecs_config::issue::OPAQUE;
 
 /// Deeper documents are refused, as cloud-init's parser refuses them (the recursion limit of Python is 1,000).
-const DEEPEST: usize = 100;
+const MAX_DEPTH: usize = 100;
 /// The most characters of the text between two characters of a value.
 const FARTHEST: usize = 400;
 /// The replacement of each character of a placeholder.
@@ -25,7 +25,7 @@ pub(super) const COMMANDS: [&str; 2] = ["runcmd", "bootcmd"];
 
 /// A YAML document.
 #[derive(Debug, Default)]
-pub(super) struct Document {
+pub(super) struct YamlDocument {
     /// Every scalar that is a value, in the order of the text.
     pub(super) scalars: Vec<Scalar>,
     /// The reasons why cloud-init cannot read it, each with its place.
@@ -41,7 +41,7 @@ enum Frame {
 }
 
 /// Reads a document up to its first error.
-pub(super) fn read(chars: &[At], is_template: bool) -> Document {
+pub(super) fn read(chars: &[At], is_template: bool) -> YamlDocument {
     let parsed = masked(chars, is_template);
     let text: String = parsed.iter().collect();
     let mut reader = Reader {
@@ -50,13 +50,13 @@ pub(super) fn read(chars: &[At], is_template: bool) -> Document {
         frames: Vec::new(),
         tags: Vec::new(),
         scalar_end: 0,
-        found: Document::default(),
+        found: YamlDocument::default(),
     };
     for event in Parser::new_from_str(&text) {
         match event {
-            Ok((event, span)) if reader.frames.len() < DEEPEST => reader.event(event, span),
+            Ok((event, span)) if reader.frames.len() < MAX_DEPTH => reader.event(event, span),
             Ok((_, span)) => {
-                reader.fault(span.start.index(), format!("it has more than {DEEPEST} nested levels"));
+                reader.fault(span.start.index(), format!("it has more than {MAX_DEPTH} nested levels"));
                 break;
             }
             Err(error) => {
@@ -77,7 +77,7 @@ struct Reader<'t> {
     tags: Vec<Option<String>>,
     /// The end of the last scalar.
     scalar_end: usize,
-    found: Document,
+    found: YamlDocument,
 }
 
 impl Reader<'_> {

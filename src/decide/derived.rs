@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 
 use super::gpu::{gpu, neuron};
-use super::switched::switched;
+use super::switched_key::switched_key;
 use crate::agent_variables;
 use crate::facts::Facts;
 use crate::plan::PlannedKey;
@@ -21,11 +21,11 @@ pub(super) fn derive(settings: &Settings, facts: &Facts, warnings: &mut Vec<Warn
     let spot = (life_cycle == Some("spot")).then(|| "life cycle `spot`".to_owned());
     let group = target.map(|state| format!("in an Auto Scaling group, target state `{state}`"));
     let switched = [
-        switched(&derive.spot, "ECS_ENABLE_SPOT_INSTANCE_DRAINING", "true", spot),
-        switched(&derive.warm_pool, "ECS_WARM_POOLS_CHECK", "true", group),
+        switched_key(&derive.spot, "ECS_ENABLE_SPOT_INSTANCE_DRAINING", "true", spot),
+        switched_key(&derive.warm_pool, "ECS_WARM_POOLS_CHECK", "true", group),
         gpu(derive, host),
         neuron(derive, host),
-        switched(&derive.propagate_tags, "ECS_CONTAINER_INSTANCE_PROPAGATE_TAGS_FROM", "ec2_instance", None),
+        switched_key(&derive.propagate_tags, "ECS_CONTAINER_INSTANCE_PROPAGATE_TAGS_FROM", "ec2_instance", None),
     ];
     let mut keys: Vec<PlannedKey> = switched.into_iter().flatten().collect();
     keys.extend(reserved_memory(settings, facts));

@@ -7,7 +7,7 @@ mod derived;
 mod gpu;
 pub mod guard;
 mod maintenance;
-mod switched;
+mod switched_key;
 mod units;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -15,7 +15,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::ecs_config::{edit, effective, issue, read};
 use crate::facts::{ConfigFile, Facts};
 use crate::ownership;
-use crate::plan::{ECS_CONFIG, EcsConfig, Expectation, Plan, PlannedKey, Refusal, Signal, VENDOR_ECS_CONFIG};
+use crate::plan::{ECS_CONFIG, EcsConfig, Expectation, Plan, PlannedKey, Refusal, SignalTargets, VENDOR_ECS_CONFIG};
 use crate::settings::{Rank, Settings, Source, TagsCluster, Warning};
 
 pub use maintenance::{cleanup, reset};
@@ -43,7 +43,7 @@ pub fn plan(settings: &Settings, facts: &Facts, warnings: Vec<Warning>) -> Resul
         window: settings.verify_window.value,
         follows_file: cluster.as_ref().is_none_or(|cluster| is_overridden_by_file(settings, cluster.source.rank)),
         unread: facts.unread.clone().filter(|_| cluster.is_none()),
-        signal: Signal::of(settings),
+        signal: SignalTargets::of(settings),
     };
     Ok(Plan { cluster, ecs_config, units, enable, expectation, warnings })
 }

@@ -4,7 +4,12 @@ use crate::plan::PlannedKey;
 use crate::settings::{Source, Sourced, Switch};
 
 /// The key if it is on. Its source is the setting, or with `auto` the fact that turned it on.
-pub(super) fn switched(switch: &Sourced<Switch>, key: &str, value: &str, fact: Option<String>) -> Option<PlannedKey> {
+pub(super) fn switched_key(
+    switch: &Sourced<Switch>,
+    key: &str,
+    value: &str,
+    fact: Option<String>,
+) -> Option<PlannedKey> {
     let source = match switch.value {
         Switch::On => switch.source.clone(),
         Switch::Off => return None,

@@ -5,7 +5,7 @@ use super::{effective, read};
 /// The cluster that an agent with these files joins, read as ecs-init and the agent read them. `None` if no file names
 /// one; the agent then joins `default`. `json` is `/etc/ecs/ecs.config.json`. The environment, which is built from the
 /// other two files, overrides it (`agent/config/config.go`).
-pub fn joined(etc: &[u8], var: &[u8], json: &[u8]) -> Option<String> {
+pub fn agent_cluster(etc: &[u8], var: &[u8], json: &[u8]) -> Option<String> {
     let (etc, var) = (read(etc), read(var));
     let of_variables = effective(&etc)
         .get("ECS_CLUSTER")
@@ -44,7 +44,8 @@ pub fn json_region(json: &[u8]) -> Option<String> {
 mod tests {
     #[test]
     fn a_file_without_a_cluster_names_none() {
-        let joins = |etc: &str, var: &str, json: &str| super::joined(etc.as_bytes(), var.as_bytes(), json.as_bytes());
+        let joins =
+            |etc: &str, var: &str, json: &str| super::agent_cluster(etc.as_bytes(), var.as_bytes(), json.as_bytes());
         for nothing in ["", "ECS_CLUSTER=\n", "ECS_CLUSTER=  \n", "#ECS_CLUSTER=prod\n", "export ECS_CLUSTER=prod\n"] {
             assert_eq!(joins(nothing, "", ""), None, "{nothing}");
         }

@@ -10,13 +10,13 @@
 //! both readers are at the start of a line and nothing continues. Only blocks that contain the changed keys and nothing
 //! else are changed or removed.
 
+mod agent_cluster;
 pub mod issue;
-mod joined;
 #[cfg(test)]
 mod oracles;
 mod redacted;
 
-pub use self::joined::{joined, json_region, may_join_other};
+pub use self::agent_cluster::{agent_cluster, json_region, may_join_other};
 pub use self::redacted::{has_hidden, shown};
 
 use std::collections::{BTreeMap, BTreeSet};

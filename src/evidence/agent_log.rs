@@ -7,7 +7,7 @@ const STARTS: [&str; 3] = ["Starting Amazon ECS Agent", "Starting Amazon Elastic
 
 /// The maximum number of lines of an attempt: a longer log repeats itself, and every cause searches all lines at each
 /// diagnosis.
-const MOST_LINES: usize = 1000;
+const MAX_LINES: usize = 1000;
 
 /// A log line.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,7 +46,7 @@ pub fn last_attempts(tail: &[u8]) -> (Vec<Line>, Vec<Line>) {
         lines.iter().rposition(starts).unwrap_or(0)
     };
     let mut last = lines.split_off(begin(&lines));
-    last.drain(..last.len().saturating_sub(MOST_LINES));
+    last.drain(..last.len().saturating_sub(MAX_LINES));
     let before = lines.split_off(begin(&lines));
     (before, last)
 }

@@ -4,30 +4,30 @@
 //! command that asks the agent checks the answer here.
 
 use super::Evidence;
-use crate::boundary::agent::{AgentError, Claim, Metadata};
+use crate::boundary::agent::{AgentError, AgentMetadata, Claim};
 
 /// The maximum length of an ARN (AWS Identity and Access Management, "Amazon Resource Names").
-const LONGEST_ARN: usize = 2048;
-const LONGEST_CLUSTER: usize = 255;
+const MAX_ARN_LENGTH: usize = 2048;
+const MAX_CLUSTER_LENGTH: usize = 255;
 /// More than a UUID needs, with or without hyphens.
-const LONGEST_ID: usize = 64;
+const MAX_ID_LENGTH: usize = 64;
 
 impl Evidence {
     /// The metadata, if the socket belongs to the agent, and cluster and ARN have a valid form and the region and
     /// account of this instance.
-    pub fn trusted(&self, answer: Result<Claim<Metadata>, AgentError>) -> Result<Metadata, AgentError> {
+    pub fn trusted(&self, answer: Result<Claim<AgentMetadata>, AgentError>) -> Result<AgentMetadata, AgentError> {
         answer?.trusted(|metadata| self.why_untrusted(metadata))
     }
 
-    fn why_untrusted(&self, metadata: &Metadata) -> Option<String> {
-        let Metadata { cluster, container_instance_arn: arn, .. } = metadata;
+    fn why_untrusted(&self, metadata: &AgentMetadata) -> Option<String> {
+        let AgentMetadata { cluster, container_instance_arn: arn, .. } = metadata;
         if !is_cluster(cluster) {
             return Some(format!("{} cannot be a cluster", described(cluster)));
         }
         if arn.is_empty() {
             return None;
         }
-        let Some(EcsArn { region, account, resource }) = parse_arn(arn).filter(|_| arn.len() <= LONGEST_ARN) else {
+        let Some(EcsArn { region, account, resource }) = parse_arn(arn).filter(|_| arn.len() <= MAX_ARN_LENGTH) else {
             return Some(format!("{} is not the ARN of a container instance", described(arn)));
         };
         if !is_container_instance(resource) {
@@ -82,8 +82,9 @@ fn parse_arn(arn: &str) -> Option<EcsArn<'_>> {
 fn is_container_instance(resource: &str) -> bool {
     let mut parts = resource.split('/');
     let (resource_type, first, second) = (parts.next(), parts.next(), parts.next());
-    let is_id =
-        |id: &str| (1..=LONGEST_ID).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
+    let is_id = |id: &str| {
+        (1..=MAX_ID_LENGTH).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
+    };
     let is_known = match (first, second) {
         (Some(cluster), Some(id)) => is_name(cluster) && is_id(id),
         (Some(id), None) => is_id(id),
@@ -103,7 +104,7 @@ fn is_cluster(cluster: &str) -> bool {
 /// CreateCluster).
 fn is_name(name: &str) -> bool {
     let fits = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'_';
-    (1..=LONGEST_CLUSTER).contains(&name.len()) && name.bytes().all(fits)
+    (1..=MAX_CLUSTER_LENGTH).contains(&name.len()) && name.bytes().all(fits)
 }
 
 /// An invalid value for an error message: at most 80 characters, others than printable ASCII replaced, and the length
@@ -133,7 +134,7 @@ mod tests {
         let mut evidence = Evidence { expectation: Some(expectation), ..Evidence::default() };
         change(&mut evidence);
         let (cluster, container_instance_arn) = (cluster.to_owned(), arn.to_owned());
-        evidence.why_untrusted(&Metadata { cluster, container_instance_arn, version: String::new() })
+        evidence.why_untrusted(&AgentMetadata { cluster, container_instance_arn, version: String::new() })
     }
 
     const ARN: &str = "arn:aws:ecs:eu-west-1:111122223333:container-instance/prod/0123456789abcdef0123456789abcdef";

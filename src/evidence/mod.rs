@@ -5,7 +5,7 @@
 //! that a probe has not run.
 
 pub mod agent_log;
-mod ends;
+mod exits;
 pub mod files;
 pub mod host;
 mod introspection;
@@ -26,7 +26,7 @@ use self::files::Files;
 use self::host::HostState;
 use self::network_path::NetworkPath;
 use self::user_data::UserData;
-use crate::boundary::agent::{AgentError, Metadata};
+use crate::boundary::agent::{AgentError, AgentMetadata};
 use crate::boundary::aws::{AwsError, ContainerInstance, DescribedClusters};
 use crate::boundary::disk::DiskError;
 use crate::boundary::docker::{Container, DockerError};
@@ -172,7 +172,7 @@ pub struct LongRun {
 #[derive(Debug, Default)]
 pub struct Evidence {
     /// The error that ended an earlier stage.
-    pub stop: Option<StageError>,
+    pub stage_error: Option<StageError>,
     /// What verify waits for.
     pub expectation: Option<Expectation>,
     /// How long ago the instance was launched.
@@ -190,7 +190,7 @@ pub struct Evidence {
     /// The oldest process of user data, while user data runs.
     pub long_run: Option<LongRun>,
     /// The agent's introspection, once [`Evidence::trusted`] has checked it.
-    pub introspection: Option<Result<Metadata, AgentError>>,
+    pub introspection: Option<Result<AgentMetadata, AgentError>>,
     /// The container instance as ECS describes it.
     pub registration: Option<Result<Option<ContainerInstance>, AwsError>>,
     /// How long the registered agent has been observed as disconnected.
@@ -241,8 +241,8 @@ pub struct Evidence {
 
 impl Evidence {
     /// Evidence with nothing except the error that ended a stage.
-    pub fn of_stop(stop: StageError) -> Evidence {
-        Evidence { stop: Some(stop), ..Evidence::default() }
+    pub fn of_stage_error(stop: StageError) -> Evidence {
+        Evidence { stage_error: Some(stop), ..Evidence::default() }
     }
 
     /// The ARN that introspection reports; `None` if the agent has not registered.
@@ -262,7 +262,7 @@ impl Evidence {
 
     /// The failed AWS call that ended a stage.
     pub fn stopping_call(&self) -> Option<&AwsError> {
-        match &self.stop {
+        match &self.stage_error {
             Some(StageError::Aws(error)) => Some(error),
             _ => None,
         }
@@ -361,7 +361,7 @@ impl Evidence {
 
     /// The error of systemd that ended a stage.
     pub fn systemd_error(&self) -> Option<&SystemdError> {
-        match &self.stop {
+        match &self.stage_error {
             Some(StageError::Systemd(error)) => Some(error),
             _ => None,
         }

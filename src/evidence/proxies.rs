@@ -10,7 +10,7 @@ use crate::boundary::proxy::Proxy;
 
 /// The address of instance metadata. It is link-local, so requests to it must not go through a proxy.
 pub const IMDS: &str = "169.254.169.254";
-const LONGEST: usize = 2048;
+const MAX_BYTES: usize = 2048;
 
 /// A proxy and the file that sets it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -59,7 +59,7 @@ pub fn bypasses(no_proxy: &str, host: &str) -> bool {
 /// The proxy for https that a drop-in of a unit (systemd.exec(5), `Environment=`) or a file of variables sets.
 pub fn in_file(text: &str, place: &str) -> Option<ProxySetting> {
     let mut found: [Option<Proxy>; 2] = Default::default();
-    for line in text.lines().filter(|line| line.len() < LONGEST) {
+    for line in text.lines().filter(|line| line.len() < MAX_BYTES) {
         let line = line.trim();
         let line = line.strip_prefix("export ").unwrap_or(line).trim();
         let assignments = line.strip_prefix("Environment=").unwrap_or(line);

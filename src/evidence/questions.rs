@@ -77,7 +77,7 @@ impl Evidence {
     /// Whether a certificate that was not accepted still has to be fetched. Its issuer is part of the evidence.
     pub fn must_fetch_certificate(&self) -> bool {
         let is_tls = |error: &AwsError| matches!(error.kind, AwsErrorKind::Tls { .. });
-        self.stop.is_none() && self.network_path.certificate.is_none() && self.aws_errors().any(is_tls)
+        self.stage_error.is_none() && self.network_path.certificate.is_none() && self.aws_errors().any(is_tls)
     }
 
     /// Whether the agent has registered and ECS reports it as disconnected.

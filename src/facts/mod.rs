@@ -127,7 +127,7 @@ impl std::fmt::Debug for ConfigFile {
 
 /// The record of what earlier runs wrote to `ecs.config`: each key with the SHA-256 of its value, in hex.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Written {
+pub struct WriteRecord {
     /// The version of the record's format.
     pub version: u32,
     /// The instance that wrote the record. It is another instance if this disk was made from an image.
@@ -201,7 +201,7 @@ pub struct Host {
     #[serde(skip)]
     pub var_config: ConfigFile,
     /// The record of what earlier runs wrote.
-    pub written: Written,
+    pub written: WriteRecord,
     /// The agent's saved state; `None` if there is none.
     pub saved: Option<SavedAgent>,
     /// Whether cloud-init runs, according to its own files.

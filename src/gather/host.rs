@@ -7,7 +7,7 @@ use crate::boundary::disk::{Disk, DiskError};
 use crate::boundary::systemd::{Systemd, SystemdError};
 use crate::evidence::StageError;
 use crate::facts::{ConfigFile, Host, Known};
-use crate::host::{LONGEST_FILE, device, saved_agent, units, user_data_runs, written};
+use crate::host::{MAX_FILE_LENGTH, device, saved_agent, units, user_data_runs, written};
 use crate::plan::{ECS_CONFIG, VENDOR_ECS_CONFIG};
 use crate::settings::{Rank, SettingsError};
 
@@ -16,14 +16,14 @@ const SETTINGS: &str = "/etc/ecs-bootstrap/config.toml";
 const MORE_SETTINGS: &str = "/etc/ecs-bootstrap/config.d";
 
 /// The maximum number of settings files in a folder.
-const MOST_FILES: usize = 100;
+const MAX_FILES: usize = 100;
 
 /// The existing settings files, in ascending order of precedence: by rank, then by name.
 pub(super) fn settings_files(disk: &Disk) -> Result<Vec<(Rank, String)>, StageError> {
     let folder = |rank, path: &str| -> Result<Vec<(Rank, String)>, StageError> {
         let names = disk.list(path).map_err(StageError::ReadSettings)?;
-        if names.iter().filter(|name| name.ends_with(".toml")).count() > MOST_FILES {
-            let what = format!("the folder contains more than {MOST_FILES} settings files");
+        if names.iter().filter(|name| name.ends_with(".toml")).count() > MAX_FILES {
+            let what = format!("the folder contains more than {MAX_FILES} settings files");
             return Err(SettingsError { place: path.to_owned(), what, did_you_mean: None }.into());
         }
         Ok(names.iter().filter(|name| name.ends_with(".toml")).map(|name| (rank, format!("{path}/{name}"))).collect())
@@ -56,7 +56,7 @@ pub(super) async fn host(disk: &Disk, systemd: &Result<Systemd, SystemdError>) -
 
 /// The current `/etc/ecs/ecs.config`, which apply may replace.
 pub(super) fn etc_config(disk: &Disk) -> Result<ConfigFile, StageError> {
-    let state = disk.read_regular(ECS_CONFIG, LONGEST_FILE).map_err(StageError::Read)?;
+    let state = disk.read_regular(ECS_CONFIG, MAX_FILE_LENGTH).map_err(StageError::Read)?;
     Ok(state.map_or_else(ConfigFile::default, |state| ConfigFile {
         bytes: Some(state.bytes),
         modified: Some(state.modified),
@@ -65,7 +65,7 @@ pub(super) fn etc_config(disk: &Disk) -> Result<ConfigFile, StageError> {
 
 /// The AMI's own `ecs.config`. It is only read, so an unreadable file is treated as absent, as by ecs-init.
 fn vendor_config(disk: &Disk) -> ConfigFile {
-    match disk.read(VENDOR_ECS_CONFIG, LONGEST_FILE) {
+    match disk.read(VENDOR_ECS_CONFIG, MAX_FILE_LENGTH) {
         Ok(bytes) => ConfigFile { bytes, modified: None },
         Err(error) => {
             tracing::warn!(
@@ -86,7 +86,7 @@ fn known<T>(read: Result<Option<T>, DiskError>, absent: &str) -> Known<T> {
 }
 
 fn memory_mib(disk: &Disk) -> Known<u64> {
-    let total = disk.read("/proc/meminfo", LONGEST_FILE).map(|bytes| {
+    let total = disk.read("/proc/meminfo", MAX_FILE_LENGTH).map(|bytes| {
         let text = String::from_utf8_lossy(&bytes?).into_owned();
         let line = text.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
         line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok().map(|kib| kib / 1024)

@@ -5,14 +5,14 @@
 //! here; decide judges them.
 
 use crate::boundary::World;
-use crate::boundary::agent::{AgentError, Metadata, Task};
+use crate::boundary::agent::{AgentError, AgentMetadata, Task};
 use crate::boundary::disk::{Disk, DiskError};
 use crate::boundary::docker::DockerError;
 use crate::boundary::systemd::{Systemd, SystemdError};
 use crate::cleanup::{AgentRuns, DATA, FOLDERS, Interrupted, Leftovers, NotRemoved, OF_THIS_BOOT, RESET, Registered};
 use crate::evidence::{Evidence, StageError};
-use crate::facts::{Known, Units, Written};
-use crate::host::{LONGEST_FILE, agent_config, read_or_log, saved_agent, units, written};
+use crate::facts::{Known, Units, WriteRecord};
+use crate::host::{MAX_FILE_LENGTH, agent_config, read_or_log, saved_agent, units, written};
 use crate::plan::{ECS_CONFIG, Expectation, WRITTEN};
 use crate::probe;
 use crate::redaction::error_chain;
@@ -58,7 +58,7 @@ fn files(disk: &Disk) -> Leftovers {
         data_is_mounted: disk.is_mounted(DATA),
         elsewhere: Vec::new(),
         ecs_config: Ok(None),
-        written: Written::default(),
+        written: WriteRecord::default(),
         agent: AgentRuns::NotBooted,
         agent_answers: false,
         port_taken: None,
@@ -86,14 +86,14 @@ fn files(disk: &Disk) -> Leftovers {
         leftovers.found.extend(entry.flatten());
     }
     leftovers.written = written(disk);
-    let config = disk.read_regular(ECS_CONFIG, LONGEST_FILE).map(|state| state.map(|state| state.bytes));
+    let config = disk.read_regular(ECS_CONFIG, MAX_FILE_LENGTH).map(|state| state.map(|state| state.bytes));
     // If ecs-bootstrap wrote no line of the file, an unreadable file does not prevent the cleanup.
     leftovers.ecs_config = if leftovers.written.keys.is_empty() {
         Ok(config.inspect_err(|error| tracing::debug!(error = error_chain(error), "file not read")).unwrap_or_default())
     } else {
         config.map_err(StageError::Read)
     };
-    let record = disk.read(WRITTEN, LONGEST_FILE).err();
+    let record = disk.read(WRITTEN, MAX_FILE_LENGTH).err();
     leftovers.unreadable.extend(record.map(|error| NotRemoved { path: WRITTEN.to_owned(), why: error_chain(&error) }));
     leftovers
 }
@@ -133,8 +133,8 @@ fn agent(units: Result<Units, SystemdError>) -> AgentRuns {
     }
 }
 
-fn registered(metadata: &Metadata) -> Option<Registered> {
-    let Metadata { cluster, container_instance_arn, .. } = metadata.clone();
+fn registered(metadata: &AgentMetadata) -> Option<Registered> {
+    let AgentMetadata { cluster, container_instance_arn, .. } = metadata.clone();
     (!container_instance_arn.is_empty()).then_some(Registered { cluster, container_instance_arn })
 }
 

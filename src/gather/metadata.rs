@@ -24,12 +24,12 @@ const GRACE: Duration = Duration::from_secs(3);
 const ATTEMPTS: u32 = 4;
 const AGAIN: Policy = Policy { first: Duration::from_millis(100), longest: Duration::from_secs(1) };
 /// Twice the number of tags that an instance can have, including those that AWS sets. Each tag is a request of its own.
-const MOST_TAGS: usize = 200;
+const MAX_TAGS: usize = 200;
 const NOT_ASKED: &str = "no setting needs it";
 
 /// The values from instance metadata.
 #[derive(Debug)]
-pub struct Metadata {
+pub struct InstanceMetadata {
     /// The identity document.
     pub instance: Known<Instance>,
     /// `on-demand`, `spot`, ...
@@ -42,11 +42,11 @@ pub struct Metadata {
     pub user_data: Option<Vec<u8>>,
 }
 
-impl Metadata {
+impl InstanceMetadata {
     /// Metadata in which each value is unknown for the same reason.
-    pub(super) fn unknown(why: &StageError) -> Metadata {
+    pub(super) fn unknown(why: &StageError) -> InstanceMetadata {
         let why = crate::redaction::error_chain(why);
-        Metadata {
+        InstanceMetadata {
             instance: Known::Unknown(why.clone()),
             life_cycle: Known::Unknown(why.clone()),
             target_state: Known::Unknown(why.clone()),
@@ -57,7 +57,7 @@ impl Metadata {
 }
 
 /// Reads the metadata. The identity document contains most values, so few other paths are requested.
-pub(super) async fn read(imds: &Imds, settings: &Settings, deadline: Deadline) -> Result<Metadata, StageError> {
+pub(super) async fn read(imds: &Imds, settings: &Settings, deadline: Deadline) -> Result<InstanceMetadata, StageError> {
     let prefix = &settings.tags_prefix.value;
     let with_tags = settings.tags_settings.value != TagsSettings::None;
     let cluster_tag = format!("{prefix}cluster");
@@ -84,7 +84,7 @@ pub(super) async fn read(imds: &Imds, settings: &Settings, deadline: Deadline) -
     let tags = match listing {
         _ if !with_tags => Known::Unknown("`tags.settings` is `none`".to_owned()),
         None => Known::Unknown("tags in instance metadata are not enabled".to_owned()),
-        Some(listing) if listing.split(|byte| *byte == b'\n').count() > MOST_TAGS => {
+        Some(listing) if listing.split(|byte| *byte == b'\n').count() > MAX_TAGS => {
             return Err(StageError::NotMetadata { path: TAGS, expected: "a list of at most 50 tag keys" });
         }
         Some(listing) => {
@@ -92,7 +92,7 @@ pub(super) async fn read(imds: &Imds, settings: &Settings, deadline: Deadline) -
             Known::Yes(instance_tags(imds, settings, &text(listing), cluster, deadline).await?)
         }
     };
-    Ok(Metadata {
+    Ok(InstanceMetadata {
         instance: Known::Yes(instance),
         life_cycle: optional(settings.derive.spot.value, life_cycle),
         target_state: optional(settings.derive.warm_pool.value, target_state),

@@ -25,7 +25,7 @@ use crate::settings::merge::{ignored_cluster_tags, merge};
 use crate::settings::{Rank, Settings, Source, TagsApi, TagsCluster, TagsSettings, Warning, user_data};
 
 pub use leftovers::leftovers;
-pub use metadata::Metadata;
+pub use metadata::InstanceMetadata;
 
 /// The result of gather: the settings of all ranks, and the facts.
 #[derive(Debug)]
@@ -42,12 +42,12 @@ pub struct Gathered {
 }
 
 /// The size limit in bytes of all settings files together. Each key takes some hundred bytes of memory.
-const LONGEST_SETTINGS: usize = crate::host::LONGEST_FILE;
+const MAX_SETTINGS_LENGTH: usize = crate::host::MAX_FILE_LENGTH;
 
 /// The settings files of this host, by rank. The caller adds environment and command line.
 pub fn local_settings(world: &World) -> Result<Vec<Fragment>, StageError> {
     let mut fragments = Vec::new();
-    let mut left = LONGEST_SETTINGS;
+    let mut left = MAX_SETTINGS_LENGTH;
     for (rank, path) in host::settings_files(&world.disk)? {
         let Some(bytes) = world.disk.read(&path, left).map_err(StageError::ReadSettings)? else {
             continue;
@@ -85,7 +85,7 @@ pub async fn facts(
     let host = host?;
     let (metadata, unread) = match metadata {
         Ok(metadata) => (metadata, None),
-        Err(error) if without_metadata => (Metadata::unknown(&error), Some(error)),
+        Err(error) if without_metadata => (InstanceMetadata::unknown(&error), Some(error)),
         Err(error) => return Err(error),
     };
     let id = metadata.instance.get().map(|instance| instance.instance_id.clone());
@@ -132,7 +132,7 @@ fn of_ecs_config(host: &Host) -> Fragment {
     Fragment::from_ecs_config(foreign.iter().map(|f| (f.path, f.key.as_str(), f.value.as_str())))
 }
 
-fn user_data_settings(metadata: &Metadata) -> Result<Option<Fragment>, StageError> {
+fn user_data_settings(metadata: &InstanceMetadata) -> Result<Option<Fragment>, StageError> {
     const PLACE: &str = "user data";
     let Some(bytes) = &metadata.user_data else { return Ok(None) };
     let text = user_data::settings_in(bytes).map_err(|error| crate::settings::SettingsError {

@@ -10,7 +10,7 @@ use crate::ecs_config::json_region;
 use crate::evidence::LongRun;
 use crate::evidence::files::{CloudInit, ConfigText, Files, Stray, output_failures, output_warnings};
 use crate::evidence::user_data::hash;
-use crate::host::{LONGEST_FILE, joined_cluster, known_or_log};
+use crate::host::{MAX_FILE_LENGTH, joined_cluster, known_or_log};
 use crate::plan::{AGENT_JSON, ECS_CONFIG, VENDOR_ECS_CONFIG};
 
 /// cloud-init writes this file at the end of its last stage. It is a link into `/var/lib/cloud/data`.
@@ -24,7 +24,7 @@ const SCRIPTS_RAN: [&str; 2] =
 const SCRIPTS: &str = "/var/lib/cloud/instance/scripts";
 const TAKEN: &str = "/var/lib/cloud/instance/user-data.txt";
 /// The size limit in bytes of a record of cloud-init and of a file that was meant to be `ecs.config`.
-const LONGEST_RECORD: usize = 256 * 1024;
+const MAX_RECORD_LENGTH: usize = 256 * 1024;
 const OUTPUT_TAIL: usize = 32 * 1024;
 /// Paths outside of `/etc/ecs` at which users put the file by mistake.
 const ELSEWHERE: [&str; 6] = [
@@ -53,19 +53,19 @@ const COPIES: [&str; 14] = [
     ".disabled",
 ];
 /// The maximum number of files in `/etc/ecs` that are read.
-const MOST_STRAYS: usize = 20;
+const MAX_STRAYS: usize = 20;
 
 /// Reads both `ecs.config` files, files that may have been meant to be `ecs.config`, and cloud-init's records.
 pub(crate) fn files(disk: &Disk) -> Files {
     let config = |path: &'static str| {
-        let bytes = read(disk, path, LONGEST_FILE)?;
+        let bytes = read(disk, path, MAX_FILE_LENGTH)?;
         Some(ConfigText::of(path, known_or_log(disk.modified(path)), &bytes))
     };
     Files {
         is_examined: true,
         configs: [VENDOR_ECS_CONFIG, ECS_CONFIG].into_iter().filter_map(config).collect(),
         joined: joined_cluster(disk),
-        json_region: read(disk, AGENT_JSON, LONGEST_FILE).and_then(|bytes| json_region(&bytes)),
+        json_region: read(disk, AGENT_JSON, MAX_FILE_LENGTH).and_then(|bytes| json_region(&bytes)),
         strays: strays(disk),
         cloud_init: cloud_init(disk),
     }
@@ -80,12 +80,12 @@ fn strays(disk: &Disk) -> Vec<Stray> {
     let is_copy = |name: &str| COPIES.iter().any(|end| name.ends_with(end)) || name.contains(".dpkg-");
     let beside = beside.into_iter().map(|name| format!("/etc/ecs/{name}"));
     let beside = beside.filter(|path| ![ECS_CONFIG, AGENT_JSON].contains(&path.as_str()) && !is_copy(path));
-    let paths = ELSEWHERE.into_iter().map(str::to_owned).chain(beside.take(MOST_STRAYS));
-    paths.filter_map(|path| Stray::of(&path, &read(disk, &path, LONGEST_RECORD)?)).collect()
+    let paths = ELSEWHERE.into_iter().map(str::to_owned).chain(beside.take(MAX_STRAYS));
+    paths.filter_map(|path| Stray::of(&path, &read(disk, &path, MAX_RECORD_LENGTH)?)).collect()
 }
 
 fn cloud_init(disk: &Disk) -> CloudInit {
-    let record = |path| read(disk, path, LONGEST_RECORD);
+    let record = |path| read(disk, path, MAX_RECORD_LENGTH);
     let (status, result) = (record(CLOUD_INIT_STATUS), record(CLOUD_INIT_RESULT));
     let output = known_or_log(disk.tail(OUTPUT, OUTPUT_TAIL)).map(|tail| tail.bytes).unwrap_or_default();
     CloudInit {
@@ -133,7 +133,7 @@ pub(crate) fn long_run(disk: &Disk) -> Option<LongRun> {
 
 /// A file of `/proc` as text. An error is not logged: a process can end between the listing and the read.
 fn text(disk: &Disk, path: &str) -> Option<String> {
-    disk.read(path, LONGEST_RECORD).ok().flatten().map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
+    disk.read(path, MAX_RECORD_LENGTH).ok().flatten().map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
 }
 
 fn seconds(uptime: &str) -> Option<Duration> {

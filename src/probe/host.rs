@@ -9,7 +9,7 @@ use futures_util::future::{join, join4};
 
 use crate::boundary::World;
 use crate::boundary::disk::Disk;
-use crate::boundary::journalctl::{self, Source};
+use crate::boundary::journalctl::{self, JournalSource};
 use crate::boundary::kernel;
 use crate::boundary::systemd::UnitState;
 use crate::evidence::host::{HostState, denials, journal_of_last_start, not_json, oom_kills};
@@ -24,7 +24,7 @@ const FOLDERS: [&str; 6] = ["/", "/var/lib/docker", "/var/lib/ecs", "/etc/ecs", 
 const DAEMON_JSON: &str = "/etc/docker/daemon.json";
 const AUDIT_LOG: &str = "/var/log/audit/audit.log";
 /// The size limit in bytes of `daemon.json`, and of the end of the audit log that is read.
-const LONGEST_FILE: usize = 256 * 1024;
+const MAX_FILE_LENGTH: usize = 256 * 1024;
 /// The label of each container of a task (`agent/engine/docker_task_engine.go`).
 const TASK_LABEL: &str = "com.amazonaws.ecs.task-arn";
 
@@ -55,18 +55,18 @@ pub(crate) async fn host(world: &World, context: HostContext, deadline: Deadline
     let units = context.units.as_ref();
     let journal = async |unit: Option<&UnitState>| {
         let unit = unit.filter(|unit| is_failing(unit))?;
-        let lines = journalctl::lines(disk, Source::Unit(&unit.name, booted(disk)), deadline).await;
+        let lines = journalctl::lines(disk, JournalSource::Unit(&unit.name, booted(disk)), deadline).await;
         Some(journal_of_last_start(&lines.unwrap_or_default()))
     };
     let enforcing = kernel::selinux_enforces(disk);
-    let audited = known_or_log(disk.tail(AUDIT_LOG, LONGEST_FILE));
+    let audited = known_or_log(disk.tail(AUDIT_LOG, MAX_FILE_LENGTH));
     let is_failing = units.is_some_and(|units| is_failing(&units.docker) || is_failing(&units.agent));
     let needs_kernel_log = context.is_killed || (enforcing == Some(true) && audited.is_none() && is_failing);
     let kernel_log = async {
         if !needs_kernel_log {
             return String::new();
         }
-        journalctl::lines(disk, Source::Kernel, deadline).await.unwrap_or_default()
+        journalctl::lines(disk, JournalSource::Kernel, deadline).await.unwrap_or_default()
     };
     // If docker is not known to run, it is not asked: a connection could start it (docker.socket).
     let is_docker_up = units.is_some_and(|units| units.docker.active_state.as_deref() == Some("active"));
@@ -90,7 +90,7 @@ pub(crate) async fn host(world: &World, context: HostContext, deadline: Deadline
         pressure: kernel::pressure(disk),
         docker_version,
         docker_list,
-        daemon_json: known_or_log(disk.read(DAEMON_JSON, LONGEST_FILE)).and_then(|bytes| not_json(&bytes)),
+        daemon_json: known_or_log(disk.read(DAEMON_JSON, MAX_FILE_LENGTH)).and_then(|bytes| not_json(&bytes)),
         docker_journal,
         agent_journal,
         oom_kills: oom_kills(&kernel_log),

@@ -19,7 +19,7 @@ const KEYS: [&str; 2] = ["AKIA", "ASIA"];
 /// Prefixes of tokens of other services: GitHub, GitLab, Slack, Stripe, and JSON web tokens.
 const TOKENS: [&str; 9] = ["ghp_", "gho_", "ghs_", "github_pat_", "glpat-", "xoxb-", "xoxp-", "sk_live_", "eyJ"];
 /// The shortest text that can count as random, in bytes.
-const SHORTEST_RANDOM: usize = 24;
+const MIN_RANDOM: usize = 24;
 /// The characters that end a value without quotes.
 const ENDS: [char; 8] = [' ', '"', '\'', '`', ',', ';', '}', '\\'];
 
@@ -316,7 +316,7 @@ fn is_random(run: &str) -> bool {
         && run.ends_with('=')
         && lower.min(upper).min(digits) > 0
         && !run.trim_end_matches('=').contains(['=', '_']);
-    is_padded || run.len() >= SHORTEST_RANDOM && !is_path && count(u8::is_ascii_digit) >= 3 && lower >= 3 && upper >= 3
+    is_padded || run.len() >= MIN_RANDOM && !is_path && count(u8::is_ascii_digit) >= 3 && lower >= 3 && upper >= 3
 }
 
 #[cfg(test)]

@@ -32,9 +32,9 @@ const MAX_READ: usize = 16 << 10;
 /// The bytes kept of the end of a line that is cut. The end often holds the important part, so it gets a third.
 const KEPT_END: usize = MAX_LINE / 3;
 /// The longest name, for example of a cluster, in bytes.
-const LONGEST_NAME: usize = 255;
+const MAX_NAME_LENGTH: usize = 255;
 /// The longest key of a JSON document, in bytes.
-const LONGEST_KEY: usize = 100;
+const MAX_KEY_LENGTH: usize = 100;
 /// The bytes reserved for the note on how much is left out.
 const MARK: usize = 40;
 
@@ -103,7 +103,7 @@ pub fn json(value: Value) -> Value {
         Value::String(text) => Value::String(cut_for_json(self::text(&text), MAX_LINE)),
         Value::Array(items) => Value::Array(items.into_iter().map(json).collect()),
         Value::Object(members) => Value::Object(
-            members.into_iter().map(|(key, value)| (cut_for_json(line(&key), LONGEST_KEY), json(value))).collect(),
+            members.into_iter().map(|(key, value)| (cut_for_json(line(&key), MAX_KEY_LENGTH), json(value))).collect(),
         ),
         other => other,
     }
@@ -148,19 +148,20 @@ pub fn json_error(error: &serde_json::Error) -> String {
 /// The last check of all printed text. It keeps line breaks, replaces control characters and cuts long lines. It does
 /// not search for secrets.
 pub fn printed(text: &str) -> Cow<'_, str> {
-    const LONGEST: usize = 1024;
+    const MAX_BYTES: usize = 1024;
     let is_clean = |c: char| c == '\n' || !is_unprintable(c);
-    if text.chars().all(is_clean) && text.split('\n').all(|line| line.len() <= LONGEST) {
+    if text.chars().all(is_clean) && text.split('\n').all(|line| line.len() <= MAX_BYTES) {
         return Cow::Borrowed(text);
     }
-    let lines: Vec<_> = text.split('\n').map(|line| clipped(&printable(line, |_| ' '), LONGEST).into_owned()).collect();
+    let lines: Vec<_> =
+        text.split('\n').map(|line| clipped(&printable(line, |_| ' '), MAX_BYTES).into_owned()).collect();
     Cow::Owned(lines.join("\n"))
 }
 
 /// The name at the start of a value. It ends before the first character that `is_part` refuses, and the number of the
 /// remaining bytes follows. If a value holds two settings by mistake, the second one may be secret.
 pub fn name(value: &str, is_part: impl Fn(char) -> bool) -> String {
-    let end = value.find(|c| !is_part(c)).unwrap_or(value.len()).min(floor(value, LONGEST_NAME));
+    let end = value.find(|c| !is_part(c)).unwrap_or(value.len()).min(floor(value, MAX_NAME_LENGTH));
     if end == value.len() { value.to_owned() } else { cut(value, end) }
 }
 

@@ -8,11 +8,11 @@ use super::{MAX_LINE, MAX_READ, REDACTED, clipped, cut, forms, is_unprintable, n
 use crate::agent_variables::{self, VariableType, find};
 
 /// The longest ARN of a cluster, in bytes: its name has at most 255.
-const LONGEST_ARN: usize = 400;
+const MAX_ARN_LENGTH: usize = 400;
 /// The longest name of an unknown variable that is shown, in bytes.
-const LONGEST_NAME: usize = 64;
+const MAX_NAME_LENGTH: usize = 64;
 /// The longest name of an unknown variable without an underscore that is shown, in bytes.
-const LONGEST_WORD: usize = 12;
+const MAX_WORD_LENGTH: usize = 12;
 
 /// The redacted value of a variable. It is cut at the first character that a value of this type cannot contain, because
 /// a second setting on the same line may be secret.
@@ -44,9 +44,9 @@ fn unclipped(variable: &str, value: &str) -> String {
 pub fn variable_name(variable: &str) -> Option<&str> {
     let name = bare(variable);
     let is_variable = |byte: u8| byte.is_ascii_uppercase() || byte.is_ascii_digit() || byte == b'_';
-    let is_form = (1..=LONGEST_NAME).contains(&name.len()) && name.bytes().all(is_variable);
+    let is_form = (1..=MAX_NAME_LENGTH).contains(&name.len()) && name.bytes().all(is_variable);
     // Base32 text, which may be a secret, has no underscore.
-    let is_word = name.contains('_') || name.len() <= LONGEST_WORD;
+    let is_word = name.contains('_') || name.len() <= MAX_WORD_LENGTH;
     let is_shown = find(name).is_some() || is_form && is_word && !name.starts_with(|c: char| c.is_ascii_digit());
     is_shown.then_some(name)
 }
@@ -186,8 +186,8 @@ fn cluster_arn(text: &str) -> String {
         c => (!segments[segment](c)).then_some(at),
     });
     match end {
-        None if text.len() <= LONGEST_ARN => text.to_owned(),
-        end => cut(text, end.unwrap_or(LONGEST_ARN).min(LONGEST_ARN)),
+        None if text.len() <= MAX_ARN_LENGTH => text.to_owned(),
+        end => cut(text, end.unwrap_or(MAX_ARN_LENGTH).min(MAX_ARN_LENGTH)),
     }
 }
 
@@ -196,7 +196,7 @@ fn is_placeholder(text: &str) -> bool {
     const FORMS: [(&str, &str); 5] = [("${", "}"), ("{{", "}}"), ("<", ">"), ("%", "%"), ("$", "")];
     let is_name = |name: &str| {
         let name = name.trim_matches(' ');
-        !name.is_empty() && name.len() <= LONGEST_NAME && name.chars().all(|c| is_of_name(c) || c == '.')
+        !name.is_empty() && name.len() <= MAX_NAME_LENGTH && name.chars().all(|c| is_of_name(c) || c == '.')
     };
     let inside = |(open, close): (&str, &str)| text.strip_prefix(open)?.strip_suffix(close);
     FORMS.into_iter().filter_map(inside).any(is_name)

@@ -9,19 +9,19 @@ use crate::redaction;
 /// The version of the JSON document.
 const VERSION: u32 = 1;
 /// The longest message, in bytes.
-const LONGEST: usize = 1000;
+const MAX_LENGTH: usize = 1000;
 /// The longest file name, in bytes.
-const LONGEST_FILE_NAME: usize = 200;
+const MAX_FILE_NAME_LENGTH: usize = 200;
 /// The most files in the summary.
-const MOST_FILES: usize = 50;
+const MAX_FILES: usize = 50;
 
 /// One line for each finding: `FILE:LINE:COLUMN: error: MESSAGE [ID]`.
 pub fn check_text(checked: &[Checked]) -> String {
     let line = |finding: &Finding| {
         let Finding { file, line, column, level, id, message, suggestion } = finding;
         let hint = suggestion.as_ref().map(|suggestion| format!("; did you mean `{suggestion}`?")).unwrap_or_default();
-        let place = format!("{}:{line}:{column}", plain(file, LONGEST_FILE_NAME));
-        let rest = LONGEST.saturating_sub(place.len() + id.len() + 20);
+        let place = format!("{}:{line}:{column}", plain(file, MAX_FILE_NAME_LENGTH));
+        let rest = MAX_LENGTH.saturating_sub(place.len() + id.len() + 20);
         format!("{place}: {level}: {} [{id}]\n", plain(&format!("{message}{hint}"), rest))
     };
     checked.iter().flat_map(|file| &file.findings).map(line).collect()
@@ -31,12 +31,12 @@ pub fn check_text(checked: &[Checked]) -> String {
 pub fn check_summary(checked: &[Checked]) -> String {
     // If there are too many files, those with findings are listed first.
     let mut listed: Vec<&Checked> = checked.iter().collect();
-    if listed.len() > MOST_FILES {
+    if listed.len() > MAX_FILES {
         listed.sort_by_key(|file| file.findings.is_empty() && file.is_recognised);
-        listed.truncate(MOST_FILES);
+        listed.truncate(MAX_FILES);
     }
     let mut text: String = listed.into_iter().map(summary_line).collect();
-    if let Some(more) = checked.len().checked_sub(MOST_FILES).filter(|more| *more > 0) {
+    if let Some(more) = checked.len().checked_sub(MAX_FILES).filter(|more| *more > 0) {
         text.push_str(&format!("{more} more files are not listed\n"));
     }
     text
@@ -52,7 +52,7 @@ fn summary_line(file: &Checked) -> String {
         0 => String::new(),
         more => format!("; {more} more are not shown"),
     };
-    let (name, what) = (plain(&file.file, LONGEST_FILE_NAME), file.what);
+    let (name, what) = (plain(&file.file, MAX_FILE_NAME_LENGTH), file.what);
     format!("{name}: {what}, {}, {}{not_shown}{not_recognised}\n", count(Level::Error), count(Level::Warning))
 }
 
@@ -65,8 +65,8 @@ pub fn check_json(checked: &[Checked]) -> Value {
             "column": finding.column,
             "level": finding.level,
             "id": finding.id,
-            "message": plain(&finding.message, LONGEST),
-            "suggestion": finding.suggestion.as_ref().map(|suggestion| plain(suggestion, LONGEST)),
+            "message": plain(&finding.message, MAX_LENGTH),
+            "suggestion": finding.suggestion.as_ref().map(|suggestion| plain(suggestion, MAX_LENGTH)),
         })
     };
     let findings: Vec<Value> = checked.iter().flat_map(|file| &file.findings).map(finding).collect();

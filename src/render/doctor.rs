@@ -5,12 +5,12 @@ use std::fmt::Write;
 
 use serde_json::{Value, json};
 
-use super::verdict::{Document, verdict_text};
+use super::verdict::{VerdictDocument, verdict_text};
 use crate::causes::examined::Examined;
 use crate::redaction;
 
 /// The verdict, then a row for each layer, then what is not visible to this user.
-pub fn doctor_text(document: &Document, rows: &[Examined], not_visible: &[String]) -> String {
+pub fn doctor_text(document: &VerdictDocument, rows: &[Examined], not_visible: &[String]) -> String {
     let mut text = verdict_text(document);
     if !text.is_empty() {
         text.push('\n');
@@ -37,7 +37,7 @@ pub fn doctor_text(document: &Document, rows: &[Examined], not_visible: &[String
 }
 
 /// The document of the verdict, with `checks` and `not_visible`.
-pub fn doctor_json(document: &Document, rows: &[Examined], not_visible: &[String]) -> Value {
+pub fn doctor_json(document: &VerdictDocument, rows: &[Examined], not_visible: &[String]) -> Value {
     let mut value = json!(document);
     value["checks"] = rows
         .iter()

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::verdict::Document;
+use super::verdict::VerdictDocument;
 use crate::cleanup::{Cleanup, Reset};
 use crate::redaction;
 
@@ -10,7 +10,7 @@ use crate::redaction;
 const VERSION: u32 = 1;
 
 /// The document of `prepare-image --json`.
-pub fn cleanup_json(cleanup: &Cleanup, refusals: &[Document], done: bool) -> Value {
+pub fn cleanup_json(cleanup: &Cleanup, refusals: &[VerdictDocument], done: bool) -> Value {
     let mut value = with_common_fields(json!(cleanup), refusals, done);
     // `left` is the deprecated name.
     value["not_removed"] = value["left"].clone();
@@ -19,13 +19,13 @@ pub fn cleanup_json(cleanup: &Cleanup, refusals: &[Document], done: bool) -> Val
 
 /// The document of `reset-agent --json`. `started` is false if the start is only queued, and null if the agent is not
 /// started.
-pub fn reset_json(reset: &Reset, refusals: &[Document], done: bool, started: Option<bool>) -> Value {
+pub fn reset_json(reset: &Reset, refusals: &[VerdictDocument], done: bool, started: Option<bool>) -> Value {
     let mut value = with_common_fields(json!(reset), refusals, done);
     value["started"] = json!(started);
     value
 }
 
-fn with_common_fields(mut value: Value, refusals: &[Document], done: bool) -> Value {
+fn with_common_fields(mut value: Value, refusals: &[VerdictDocument], done: bool) -> Value {
     value["version"] = json!(VERSION);
     value["done"] = json!(done);
     value["refusals"] = refusals.iter().map(|document| json!(document.cause)).collect();
@@ -35,7 +35,7 @@ fn with_common_fields(mut value: Value, refusals: &[Document], done: bool) -> Va
 }
 
 /// The text of `prepare-image`.
-pub fn cleanup_text(cleanup: &Cleanup, refusals: &[Document], done: bool) -> String {
+pub fn cleanup_text(cleanup: &Cleanup, refusals: &[VerdictDocument], done: bool) -> String {
     let mut text = Text::new(done);
     let has_nothing_to_do = cleanup.is_empty() && cleanup.stop.is_none();
     if has_nothing_to_do {
@@ -60,7 +60,7 @@ pub fn cleanup_text(cleanup: &Cleanup, refusals: &[Document], done: bool) -> Str
 }
 
 /// The text of `reset-agent`.
-pub fn reset_text(reset: &Reset, refusals: &[Document], done: bool, started: Option<bool>) -> String {
+pub fn reset_text(reset: &Reset, refusals: &[VerdictDocument], done: bool, started: Option<bool>) -> String {
     let mut text = Text::new(done);
     if reset.is_empty() {
         text.line("nothing to do: the agent has no saved state");
@@ -115,7 +115,7 @@ impl Text {
         self.line(&format!("{verb} {object}  {reason}"));
     }
 
-    fn end(mut self, refusals: &[Document], hints: &[String], command: &str, has_nothing_to_do: bool) -> String {
+    fn end(mut self, refusals: &[VerdictDocument], hints: &[String], command: &str, has_nothing_to_do: bool) -> String {
         for cause in refusals.iter().filter_map(|document| document.cause.as_ref()) {
             self.line(&format!("refused: [{}] {}", cause.id, cause.title));
             for line in &cause.evidence {

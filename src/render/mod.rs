@@ -19,8 +19,8 @@ pub use maintenance::{cleanup_json, cleanup_text, reset_json, reset_text};
 pub use plan::{plan_json, plan_text, warning_lines};
 pub use progress::Progress;
 pub use verdict::{
-    Document, FindingDocument, Phase, Signal, SignalOutcome, SignalTarget, VerdictState, document, verdict_text,
-    verdict_text_within,
+    FindingDocument, Phase, SignalOutcome, SignalStatus, SignalTarget, VerdictDocument, VerdictState, document,
+    verdict_text, verdict_text_within,
 };
 
 /// JSON text, with a line break at its end.

@@ -13,11 +13,11 @@ use crate::settings::Warning;
 /// The version of the JSON document.
 const VERSION: u32 = 1;
 /// No diff is made of more lines, because it takes time in proportion to the square of their number.
-const MOST_LINES: usize = 5000;
+const MAX_LINES_SHOWN: usize = 5000;
 /// The most keys that are shown. A plan seldom has more.
-const MOST_KEYS: usize = 32;
+const MAX_KEYS: usize = 32;
 /// The most bytes of `ecs.config` in JSON, and of the warnings.
-const MOST_BYTES: usize = 4 << 10;
+const MAX_BYTES: usize = 4 << 10;
 
 /// The document of `plan --json` (`docs/reference/json.md`).
 pub fn plan_json(plan: &Plan) -> Value {
@@ -25,15 +25,15 @@ pub fn plan_json(plan: &Plan) -> Value {
     let keys: Vec<Value> = config
         .keys
         .iter()
-        .take(MOST_KEYS)
+        .take(MAX_KEYS)
         .map(|key| {
             let value = redaction::variable(&key.key, &key.value);
             json!({ "key": key.key, "value": value, "source": key.source })
         })
         .collect();
     let text = redaction::text(&shown(&config.new));
-    let lines = redaction::at_most(MOST_BYTES, text.lines(), |line| line.len());
-    let warnings = redaction::at_most(MOST_BYTES, &plan.warnings, |warning| warning.text.len());
+    let lines = redaction::at_most(MAX_BYTES, text.lines(), |line| line.len());
+    let warnings = redaction::at_most(MAX_BYTES, &plan.warnings, |warning| warning.text.len());
     redaction::json(json!({
         "version": VERSION,
         "cluster": plan.cluster,
@@ -44,8 +44,8 @@ pub fn plan_json(plan: &Plan) -> Value {
             "changed": config.changed(),
             "keys": keys,
             "lines_not_shown": config.new.split(|byte| *byte == b'\n').count().saturating_sub(lines.len() + 1),
-            "keys_not_shown": config.keys.len().saturating_sub(MOST_KEYS),
-            "removed": config.removed.iter().take(MOST_KEYS).collect::<Vec<_>>(),
+            "keys_not_shown": config.keys.len().saturating_sub(MAX_KEYS),
+            "removed": config.removed.iter().take(MAX_KEYS).collect::<Vec<_>>(),
         },
         "units": plan.units,
         "enable": plan.enable,
@@ -65,14 +65,14 @@ pub fn plan_text(plan: &Plan) -> String {
     let config = &plan.ecs_config;
     line(format!("ecs.config  {ECS_CONFIG}, {}", if config.changed() { "to be written" } else { "unchanged" }));
     let width = config.keys.iter().map(|key| key.key.len()).max().unwrap_or(0).min(64);
-    for key in config.keys.iter().take(MOST_KEYS) {
+    for key in config.keys.iter().take(MAX_KEYS) {
         let value = redaction::variable(&key.key, &key.value);
         line(format!("  {:width$}  {value}  ({})", key.key, key.source));
     }
-    if let Some(more) = config.keys.len().checked_sub(MOST_KEYS + 1) {
+    if let Some(more) = config.keys.len().checked_sub(MAX_KEYS + 1) {
         line(format!("  {} more keys are not shown", more + 1));
     }
-    for key in config.removed.iter().take(MOST_KEYS) {
+    for key in config.removed.iter().take(MAX_KEYS) {
         line(format!("  {key:width$}  removed: an earlier run wrote it, and no setting asks for it now"));
     }
     for unit in &plan.units {
@@ -111,8 +111,8 @@ fn warning_line(warning: &Warning) -> String {
 fn diff(old: &[u8], new: &[u8]) -> String {
     let (old, new) = (shown(old), shown(new));
     let lines = old.lines().count().max(new.lines().count());
-    if lines > MOST_LINES {
-        return format!("{ECS_CONFIG} has {lines} lines; a diff is shown for at most {MOST_LINES}\n");
+    if lines > MAX_LINES_SHOWN {
+        return format!("{ECS_CONFIG} has {lines} lines; a diff is shown for at most {MAX_LINES_SHOWN}\n");
     }
     let diff = TextDiff::from_lines(&old, &new);
     let mut text = format!("--- {ECS_CONFIG}\n+++ {ECS_CONFIG} (planned)\n");

@@ -5,7 +5,7 @@ use std::fmt::{self, Write};
 use serde::ser::SerializeStruct;
 use serde::{Deserialize, Serialize, Serializer};
 
-use crate::causes::Finding;
+use crate::causes::FoundCause;
 use crate::redaction::{self, MAX_TEXT};
 use crate::verdict::Verdict;
 
@@ -42,7 +42,7 @@ pub struct FindingDocument {
 
 /// The document of `status --json`, `verify --json`, `run --json` and `/run/ecs-bootstrap/status.json`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Document {
+pub struct VerdictDocument {
     /// The version of this document.
     pub version: u32,
     /// The verdict in one word.
@@ -70,12 +70,12 @@ pub struct Document {
     pub phases: Vec<Phase>,
     /// The signals, if any are enabled.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub signals: Vec<Signal>,
+    pub signals: Vec<SignalStatus>,
 }
 
 /// A signal to an external target, and whether the target accepted it.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-pub struct Signal {
+pub struct SignalStatus {
     /// The kind of target.
     pub to: SignalTarget,
     /// `SUCCESS` or `FAILURE` for CloudFormation, `CONTINUE` or `ABANDON` for a launch hook, the verdict for tags,
@@ -151,7 +151,7 @@ impl fmt::Display for SignalTarget {
     }
 }
 
-impl Serialize for Signal {
+impl Serialize for SignalStatus {
     /// `target` is the plain name of `to`, which stays for programs that read it.
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut fields = serializer.serialize_struct("Signal", 5)?;
@@ -171,7 +171,7 @@ impl fmt::Display for SignalOutcome {
     }
 }
 
-impl Document {
+impl VerdictDocument {
     /// Drops evidence beyond [`MAX_TEXT`] bytes. The evidence of the cause is kept first.
     fn limit_evidence(&mut self) {
         let mut bytes_left = MAX_TEXT;
@@ -190,8 +190,8 @@ impl Document {
     }
 
     /// The document if no command has reported a verdict since the host booted.
-    pub fn none() -> Document {
-        Document {
+    pub fn none() -> VerdictDocument {
+        VerdictDocument {
             version: VERSION,
             verdict: VerdictState::None,
             exit_code: crate::exit::Exit::NotRegistered.code(),
@@ -218,8 +218,8 @@ fn state(verdict: &Verdict) -> VerdictState {
 }
 
 /// The document of a verdict.
-pub fn document(verdict: &Verdict, cluster: Option<&str>, phases: &[Phase]) -> Document {
-    let mut document = Document {
+pub fn document(verdict: &Verdict, cluster: Option<&str>, phases: &[Phase]) -> VerdictDocument {
+    let mut document = VerdictDocument {
         version: VERSION,
         verdict: state(verdict),
         exit_code: verdict.exit().code(),
@@ -250,7 +250,7 @@ pub fn document(verdict: &Verdict, cluster: Option<&str>, phases: &[Phase]) -> D
     document
 }
 
-fn finding_document(finding: &Finding) -> FindingDocument {
+fn finding_document(finding: &FoundCause) -> FindingDocument {
     let cause = finding.cause;
     FindingDocument {
         id: cause.id.to_owned(),
@@ -280,12 +280,12 @@ fn summary(verdict: &Verdict) -> String {
 }
 
 /// The text of a verdict. `status` prints the same lines as the command that made the verdict.
-pub fn verdict_text(document: &Document) -> String {
+pub fn verdict_text(document: &VerdictDocument) -> String {
     verdict_text_within(document, redaction::MAX_LINES)
 }
 
 /// The text of a verdict, with at most `max_lines` lines of evidence for all causes together.
-pub fn verdict_text_within(document: &Document, max_lines: usize) -> String {
+pub fn verdict_text_within(document: &VerdictDocument, max_lines: usize) -> String {
     let mut lines_left = max_lines;
     let mut text = String::new();
     let mut write = |line: fmt::Arguments<'_>| {

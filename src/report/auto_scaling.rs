@@ -8,12 +8,12 @@
 use std::convert::Infallible;
 use std::time::Duration;
 
-use super::client::{GROUP, LaunchHook, SendOutcome, SignalClient, not_waiting};
+use super::client::{GROUP, GroupLaunchHook, SendOutcome, SignalClient, not_waiting};
 use super::signals::signal;
 use crate::boundary::imds::TARGET_STATE;
 use crate::exit::Exit;
 use crate::redaction::error_chain;
-use crate::render::{Document, Signal, SignalOutcome, SignalTarget, VerdictState};
+use crate::render::{SignalOutcome, SignalStatus, SignalTarget, VerdictDocument, VerdictState};
 use crate::retry::pause_for;
 
 /// Time limit for one call.
@@ -21,8 +21,8 @@ const CALL: Duration = Duration::from_secs(20);
 /// Pause between two requests for the target lifecycle state.
 const TARGET_STATE_INTERVAL: Duration = Duration::from_secs(60);
 /// Bounds of the pause between heartbeats. The shortest time-out of a hook is 30 s; an unknown one is treated as that.
-const SHORTEST: Duration = Duration::from_secs(10);
-const LONGEST: Duration = Duration::from_secs(300);
+const MIN_PAUSE: Duration = Duration::from_secs(10);
+const MAX_PAUSE: Duration = Duration::from_secs(300);
 
 /// Whether the group may replace this instance; if not, why. Only faults of this host (exit code 24) qualify: any other
 /// fault would also occur on the replacement. If no other instance is in service, an instance that can be examined is
@@ -83,14 +83,14 @@ impl SignalClient {
             Err(error) if not_waiting(&error).is_some() => None,
             Err(error) => {
                 tracing::debug!(%error, "launch hook heartbeat failed");
-                Some(SHORTEST)
+                Some(MIN_PAUSE)
             }
         }
     }
 
     /// Completes the launch hook. The health of the instance is set only if the hook was not completed, since
     /// completing it already decides about the instance.
-    pub(super) async fn signal_group(&self, document: &Document, success: bool) -> Vec<Signal> {
+    pub(super) async fn signal_group(&self, document: &VerdictDocument, success: bool) -> Vec<SignalStatus> {
         let hook = if self.signal.lifecycle { self.signal_launch_hook(document, success).await } else { None };
         let is_completed = hook.as_ref().is_some_and(|hook| hook.outcome == SignalOutcome::Sent);
         let sets_health = self.signal.unhealthy && !success && !is_completed;
@@ -99,7 +99,7 @@ impl SignalClient {
     }
 
     /// Completes the hook, or leaves it alone; `None` if the instance is not in a group.
-    async fn signal_launch_hook(&self, document: &Document, success: bool) -> Option<Signal> {
+    async fn signal_launch_hook(&self, document: &VerdictDocument, success: bool) -> Option<SignalStatus> {
         self.target_state().await.filter(|state| state == "InService")?;
         let status = continue_or_abandon(success);
         let hook = match self.find_launch_hook().await {
@@ -125,7 +125,7 @@ impl SignalClient {
 
     /// [`may_abandon`] with the number of other instances in service. The group and its instances are requested only if
     /// they can change the answer.
-    async fn may_be_replaced(&self, document: &Document) -> Result<(), &'static str> {
+    async fn may_be_replaced(&self, document: &VerdictDocument) -> Result<(), &'static str> {
         may_abandon(document.exit_code, document.verdict, Some(1))?;
         let others = match self.group().await {
             Some(group) => self.others_in_service(&group).await,
@@ -134,7 +134,7 @@ impl SignalClient {
         may_abandon(document.exit_code, document.verdict, others)
     }
 
-    async fn complete(&self, hook: &LaunchHook, success: bool) -> Signal {
+    async fn complete(&self, hook: &GroupLaunchHook, success: bool) -> SignalStatus {
         let done = |outcome, detail| signal(SignalTarget::LaunchHook, continue_or_abandon(success), outcome, detail);
         let outcome = self
             .send(async |deadline| {
@@ -155,7 +155,7 @@ impl SignalClient {
 
     /// Sets the instance unhealthy, so that its group replaces it, by the rule of [`may_abandon`]; `None` if the
     /// instance is not in a group. Auto Scaling ignores it within the grace period of the group.
-    async fn set_unhealthy(&self, document: &Document) -> Option<Signal> {
+    async fn set_unhealthy(&self, document: &VerdictDocument) -> Option<SignalStatus> {
         self.target_state().await.filter(|state| state == "InService")?;
         let done = |outcome, detail: String| Some(signal(SignalTarget::Health, "Unhealthy", outcome, detail));
         if let Err(why) = self.may_be_replaced(document).await {
@@ -197,11 +197,11 @@ impl SignalClient {
     }
 
     /// The hook that the settings name, otherwise the only launch hook of the group; or why there is none.
-    async fn find_launch_hook(&self) -> Result<&LaunchHook, String> {
+    async fn find_launch_hook(&self) -> Result<&GroupLaunchHook, String> {
         self.launch_hook.get_or_try_init(async || self.look_up_launch_hook().await).await
     }
 
-    async fn look_up_launch_hook(&self) -> Result<LaunchHook, String> {
+    async fn look_up_launch_hook(&self) -> Result<GroupLaunchHook, String> {
         let Some(group) = self.group().await else {
             return Err(format!(
                 "the Auto Scaling group is not known: the instance has no tag `{GROUP}`; enable tags in instance \
@@ -216,7 +216,7 @@ impl SignalClient {
                 return match &self.signal.hook {
                     Some(name) => {
                         let default_result = "not known".to_owned();
-                        Ok(LaunchHook { group, name: name.clone(), pause: SHORTEST, default_result })
+                        Ok(GroupLaunchHook { group, name: name.clone(), pause: MIN_PAUSE, default_result })
                     }
                     None => {
                         let remedy = "allow `autoscaling:DescribeLifecycleHooks`, or name the hook with `signal.hook`";
@@ -230,10 +230,10 @@ impl SignalClient {
         let is_wanted = |name: &str| self.signal.hook.as_deref().is_none_or(|wanted| wanted == name);
         let mut wanted = hooks.into_iter().filter(|hook| is_wanted(&hook.name));
         match (wanted.next(), wanted.next()) {
-            (Some(hook), None) => Ok(LaunchHook {
+            (Some(hook), None) => Ok(GroupLaunchHook {
                 group,
                 name: hook.name,
-                pause: (hook.heartbeat_timeout / 2).clamp(SHORTEST, LONGEST),
+                pause: (hook.heartbeat_timeout / 2).clamp(MIN_PAUSE, MAX_PAUSE),
                 default_result: hook.default_result,
             }),
             (None, _) => Err(format!("the group `{group}` has no such launch hook; it has {names:?}")),
@@ -254,7 +254,7 @@ fn continue_or_abandon(success: bool) -> &'static str {
     if success { "CONTINUE" } else { "ABANDON" }
 }
 
-fn description(hook: &LaunchHook) -> String {
+fn description(hook: &GroupLaunchHook) -> String {
     format!("hook `{}` of group `{}`", hook.name, hook.group)
 }
 

@@ -12,7 +12,7 @@ use tokio::sync::OnceCell;
 use crate::boundary::World;
 use crate::boundary::aws::{Aws, AwsError, AwsErrorKind};
 use crate::facts::Instance;
-use crate::plan::{Expectation, Signal};
+use crate::plan::{Expectation, SignalTargets};
 use crate::retry::{Deadline, Policy, Step, until};
 
 /// Time limit for finding out which instance this is.
@@ -33,18 +33,18 @@ pub(super) const GROUP: &str = "aws:autoscaling:groupName";
 /// Sends signals for one instance, as far as its settings enable them.
 pub struct SignalClient {
     pub(super) world: World,
-    pub(super) signal: Signal,
+    pub(super) signal: SignalTargets,
     pub(super) instance_id: String,
     region: String,
     tags: OnceCell<BTreeMap<String, String>>,
-    pub(super) launch_hook: OnceCell<LaunchHook>,
+    pub(super) launch_hook: OnceCell<GroupLaunchHook>,
     /// Until when the signals of the verdict are retried; `None` before there is a verdict.
     pub(super) until: Cell<Option<Deadline>>,
 }
 
 /// The launch lifecycle hook of this instance's Auto Scaling group.
 #[derive(Clone, Debug)]
-pub(super) struct LaunchHook {
+pub(super) struct GroupLaunchHook {
     pub(super) group: String,
     pub(super) name: String,
     /// The pause between two heartbeats.

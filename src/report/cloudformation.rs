@@ -6,13 +6,13 @@ use super::client::{LOGICAL_ID, STACK_ID, STACK_NAME, SendOutcome, SignalClient}
 use super::sent;
 use super::signals::{signal, success_or_failure};
 use crate::redaction::error_chain;
-use crate::render::{Document, Signal, SignalOutcome, SignalTarget};
+use crate::render::{SignalOutcome, SignalStatus, SignalTarget, VerdictDocument};
 
 /// CloudFormation keeps the first 4,096 bytes of a wait condition's data. A reason is read by people, so it is shorter.
-const LONGEST_REASON: usize = 512;
+const MAX_REASON_LENGTH: usize = 512;
 
 impl SignalClient {
-    pub(super) async fn signal_stack(&self, success: bool) -> Signal {
+    pub(super) async fn signal_stack(&self, success: bool) -> SignalStatus {
         let status = success_or_failure(success);
         let done = |outcome, detail: String| signal(SignalTarget::Cloudformation, status, outcome, detail);
         let stack = match self.setting_or_tag(&self.signal.stack, STACK_NAME).await {
@@ -54,7 +54,12 @@ impl SignalClient {
         }
     }
 
-    pub(super) async fn signal_wait_condition(&self, url: &str, document: &Document, success: bool) -> Signal {
+    pub(super) async fn signal_wait_condition(
+        &self,
+        url: &str,
+        document: &VerdictDocument,
+        success: bool,
+    ) -> SignalStatus {
         let status = success_or_failure(success);
         let done = |outcome, detail: String| signal(SignalTarget::WaitCondition, status, outcome, detail);
         // The URL is a credential. Its hash is enough to recognise it.
@@ -91,7 +96,7 @@ impl SignalClient {
 }
 
 /// The cause with its first evidence, for people.
-fn reason(document: &Document) -> String {
+fn reason(document: &VerdictDocument) -> String {
     let mut text = match &document.cause {
         Some(cause) => {
             let seen = cause.evidence.first().map(|seen| format!(" ({seen})")).unwrap_or_default();
@@ -99,7 +104,7 @@ fn reason(document: &Document) -> String {
         }
         None => document.text.clone(),
     };
-    let end = (0..=LONGEST_REASON.min(text.len())).rev().find(|end| text.is_char_boundary(*end)).unwrap_or_default();
+    let end = (0..=MAX_REASON_LENGTH.min(text.len())).rev().find(|end| text.is_char_boundary(*end)).unwrap_or_default();
     text.truncate(end);
     text
 }

@@ -4,12 +4,12 @@ use super::client::{SendOutcome, SignalClient};
 use super::sent;
 use super::signals::signal;
 use crate::redaction::error_chain;
-use crate::render::{Document, Signal, SignalOutcome, SignalTarget};
+use crate::render::{SignalOutcome, SignalStatus, SignalTarget, VerdictDocument};
 use crate::settings::fragment::{CAUSE_TAG, VERDICT_TAG};
 
 impl SignalClient {
     /// Writes the tags if they changed since ecs-bootstrap last wrote them.
-    pub(super) async fn tag_instance(&self, prefix: &str, document: &Document) -> Signal {
+    pub(super) async fn tag_instance(&self, prefix: &str, document: &VerdictDocument) -> SignalStatus {
         const TARGET: &str = "tags of this instance";
         let verdict = document.verdict.to_string();
         let verdict = verdict.as_str();

@@ -20,7 +20,7 @@ use crate::boundary::console;
 use crate::boundary::disk::{Disk, DiskError, Mode};
 use crate::journal;
 use crate::redaction::{self, error_chain};
-use crate::render::{Document, SignalOutcome, VerdictState};
+use crate::render::{SignalOutcome, VerdictDocument, VerdictState};
 
 /// The file with the last verdict. It is lost at a reboot, because a verdict holds for one boot.
 const STATUS: &str = "/run/ecs-bootstrap/status.json";
@@ -28,7 +28,7 @@ const STATUS: &str = "/run/ecs-bootstrap/status.json";
 pub const RUN: &str = "/run/ecs-bootstrap";
 
 /// Reports a verdict on this host. `is_handed_over` says that the verify unit continues.
-pub fn locally(disk: &Disk, document: &Document, is_handed_over: bool, to_journal: bool) {
+pub fn locally(disk: &Disk, document: &VerdictDocument, is_handed_over: bool, to_journal: bool) {
     // Without a journal, stderr shows the same report.
     if to_journal {
         log(document, is_handed_over);
@@ -40,7 +40,7 @@ pub fn locally(disk: &Disk, document: &Document, is_handed_over: bool, to_journa
 
 /// Prints the id of the cause and its remedy on the console, unless the last verdict had the same cause. Evidence is
 /// not printed, because anyone with `ec2:GetConsoleOutput` can read the console.
-fn print_on_console(disk: &Disk, document: &Document) {
+fn print_on_console(disk: &Disk, document: &VerdictDocument) {
     let Some(cause) = document.cause.as_ref().filter(|_| document.exit_code != 0) else { return };
     let last_cause = stored_or_log(disk).and_then(|stored| stored.cause);
     if last_cause.is_some_and(|last| last.id == cause.id) {
@@ -52,7 +52,7 @@ fn print_on_console(disk: &Disk, document: &Document) {
     }
 }
 
-fn log(document: &Document, is_handed_over: bool) {
+fn log(document: &VerdictDocument, is_handed_over: bool) {
     let (cause, remedy, evidence) = match &document.cause {
         Some(cause) => (cause.id.as_str(), cause.remedy.as_str(), cause.evidence.join("\n")),
         None => ("", "", String::new()),
@@ -91,7 +91,7 @@ fn log(document: &Document, is_handed_over: bool) {
 }
 
 /// Stores and logs the signals of a verdict.
-pub fn store_signals(disk: &Disk, document: &Document) {
+pub fn store_signals(disk: &Disk, document: &VerdictDocument) {
     for signal in &document.signals {
         let (to, status, detail) = (signal.to, &signal.status, &signal.detail);
         match signal.outcome {
@@ -102,13 +102,13 @@ pub fn store_signals(disk: &Disk, document: &Document) {
     store_or_log(disk, document);
 }
 
-fn store_or_log(disk: &Disk, document: &Document) {
+fn store_or_log(disk: &Disk, document: &VerdictDocument) {
     if let Err(error) = store(disk, document) {
         tracing::warn!(error = error_chain(&error), "verdict not stored; `status` shows an older one or none");
     }
 }
 
-fn store(disk: &Disk, document: &Document) -> Result<(), DiskError> {
+fn store(disk: &Disk, document: &VerdictDocument) -> Result<(), DiskError> {
     let mut bytes = serde_json::to_vec_pretty(document).map_err(|error| DiskError::Io {
         doing: "write",
         path: STATUS.to_owned(),
@@ -120,8 +120,8 @@ fn store(disk: &Disk, document: &Document) -> Result<(), DiskError> {
 }
 
 /// The last verdict of this boot. Its text is redacted, because another program may have written the file.
-pub fn stored(disk: &Disk) -> Result<Option<Document>, DiskError> {
-    let Some(bytes) = disk.read(STATUS, crate::host::LONGEST_FILE)? else { return Ok(None) };
+pub fn stored(disk: &Disk) -> Result<Option<VerdictDocument>, DiskError> {
+    let Some(bytes) = disk.read(STATUS, crate::host::MAX_FILE_LENGTH)? else { return Ok(None) };
     let invalid = |error: serde_json::Error| DiskError::Io {
         doing: "read",
         path: STATUS.to_owned(),
@@ -132,7 +132,7 @@ pub fn stored(disk: &Disk) -> Result<Option<Document>, DiskError> {
 }
 
 /// The same for callers that continue without it; an error is logged.
-pub fn stored_or_log(disk: &Disk) -> Option<Document> {
+pub fn stored_or_log(disk: &Disk) -> Option<VerdictDocument> {
     stored(disk).unwrap_or_else(|error| {
         tracing::warn!(error = error_chain(&error), "last verdict not read");
         None

@@ -20,7 +20,7 @@ struct SentSignals {
 }
 
 fn read(disk: &Disk, instance_id: &str) -> SentSignals {
-    let stored = match disk.read(FILE, crate::host::LONGEST_FILE) {
+    let stored = match disk.read(FILE, crate::host::MAX_FILE_LENGTH) {
         Ok(stored) => stored,
         Err(error) => {
             tracing::warn!(

@@ -8,7 +8,7 @@ use futures_util::future::{Either, OptionFuture, join4, select};
 
 use super::client::SignalClient;
 use crate::redaction;
-use crate::render::{Document, Signal, SignalOutcome, SignalTarget, VerdictState};
+use crate::render::{SignalOutcome, SignalStatus, SignalTarget, VerdictDocument, VerdictState};
 use crate::retry::Deadline;
 
 impl SignalClient {
@@ -22,7 +22,7 @@ impl SignalClient {
 
     /// Sends a final verdict to all targets at the same time, so that a service that cannot be reached does not delay
     /// the others. A verdict that still waits is not sent.
-    pub async fn send_verdict(&self, document: &Document, deadline: Deadline) -> Vec<Signal> {
+    pub async fn send_verdict(&self, document: &VerdictDocument, deadline: Deadline) -> Vec<SignalStatus> {
         let success = match document.verdict {
             VerdictState::Ready => true,
             VerdictState::Failed | VerdictState::Unknown => false,
@@ -60,6 +60,6 @@ pub(super) fn success_or_failure(success: bool) -> &'static str {
 }
 
 /// The report of one signal.
-pub(super) fn signal(target: SignalTarget, status: &str, outcome: SignalOutcome, detail: String) -> Signal {
-    Signal { to: target, status: status.to_owned(), outcome, detail: redaction::line(&detail) }
+pub(super) fn signal(target: SignalTarget, status: &str, outcome: SignalOutcome, detail: String) -> SignalStatus {
+    SignalStatus { to: target, status: status.to_owned(), outcome, detail: redaction::line(&detail) }
 }

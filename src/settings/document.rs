@@ -12,7 +12,7 @@ use super::schema::{self, Raw, Setting};
 use super::{Rank, SettingsError, Source};
 
 /// The rest of a document is skipped after this many errors.
-const MOST_ERRORS: usize = 50;
+const MAX_ERRORS: usize = 50;
 
 /// A document and its source.
 pub(super) struct TomlDocument<'a> {
@@ -67,7 +67,7 @@ impl<'a> TomlDocument<'a> {
             name == "agent" || schema::ALL.iter().any(is_below)
         };
         for (key, value) in keys {
-            if errors.len() >= MOST_ERRORS {
+            if errors.len() >= MAX_ERRORS {
                 return;
             }
             let name = if path.is_empty() { key.get_ref().to_string() } else { format!("{path}.{}", key.get_ref()) };

@@ -1,6 +1,6 @@
 //! Merges the fragments of all sources into [`Settings`], value by value: the source with the highest rank wins.
 
-use super::fragment::{Entry, Fragment, Name};
+use super::fragment::{Fragment, Name, SettingValue};
 use super::schema::Raw;
 use super::source::{Source, Sourced};
 use super::{Secret, Settings, TagsCluster, Warning};
@@ -8,7 +8,7 @@ use super::{Secret, Settings, TagsCluster, Warning};
 /// Merges the fragments, which may be in any order. A higher rank wins. Within a rank, the later fragment and the later
 /// entry win. The setting `tags.cluster` decides whether a tag can choose the cluster.
 pub fn merge(fragments: &[Fragment]) -> Settings {
-    let mut entries: Vec<&Entry> = fragments.iter().flat_map(|fragment| &fragment.entries).collect();
+    let mut entries: Vec<&SettingValue> = fragments.iter().flat_map(|fragment| &fragment.entries).collect();
     entries.sort_by_key(|entry| entry.source.rank);
     if !entries.iter().any(|entry| entry.is_cluster_of_tag()) {
         return applied(entries);
@@ -44,7 +44,7 @@ pub fn ignored_cluster_tags(fragments: &[Fragment], settings: &Settings) -> Vec<
 }
 
 /// Applies the entries in this order, so that a later one wins.
-fn applied<'e>(entries: impl IntoIterator<Item = &'e Entry>) -> Settings {
+fn applied<'e>(entries: impl IntoIterator<Item = &'e SettingValue>) -> Settings {
     let mut settings = Settings::default();
     for entry in entries {
         match (&entry.name, &entry.raw) {

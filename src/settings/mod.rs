@@ -102,7 +102,7 @@ pub struct Derive {
 
 /// Where the verdict is sent outside of this host. By default it is not sent anywhere.
 #[derive(Clone, Debug, Serialize)]
-pub struct Signal {
+pub struct SignalSettings {
     /// Whether to call `SignalResource` for the stack that created this instance or its Auto Scaling group.
     pub cloudformation: Sourced<bool>,
     /// The stack, if it is not the one that the instance's tag names.
@@ -152,7 +152,7 @@ pub struct Settings {
     /// Variables of the agent that are derived from facts.
     pub derive: Derive,
     /// Where the verdict is sent outside of this host.
-    pub signal: Signal,
+    pub signal: SignalSettings,
     /// Variables of the agent by name. Their values may be secret.
     #[serde(skip)]
     pub agent: BTreeMap<String, Sourced<Secret>>,
@@ -187,7 +187,7 @@ impl Default for Settings {
                 propagate_tags: default("derive.propagate-tags", Switch::Off),
                 attributes: default("derive.attributes", Vec::new()),
             },
-            signal: Signal {
+            signal: SignalSettings {
                 cloudformation: default("signal.cloudformation", false),
                 stack: default("signal.stack", None),
                 resource: default("signal.resource", None),

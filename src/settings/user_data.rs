@@ -20,9 +20,9 @@ const PART_TYPE: (&str, &str) = ("text", "x-ecs-bootstrap");
 const PLAIN_TYPE: (&str, &str) = ("text", "plain");
 /// The most bytes of decompressed user data. EC2 allows 16 KiB before decompression (EC2 User Guide, "Instance user
 /// data"), and no settings file decompresses to more than this.
-const MOST_BYTES: u64 = 512 * 1024;
+const MAX_BYTES: u64 = 512 * 1024;
 /// The most layers of encoding: gzip and base64, and base64 twice if a launch template was encoded twice.
-const MOST_LAYERS: usize = 4;
+const MAX_LAYERS: usize = 4;
 /// Subtypes of `application` that cloud-init decompresses (`DECOMP_TYPES`).
 const GZIP_TYPES: [&str; 8] =
     ["gzip", "gzip-compressed", "gzipped", "x-compress", "x-compressed", "x-gunzip", "x-gzip", "x-gzip-compressed"];
@@ -43,7 +43,7 @@ pub enum UserDataError {
         valid_up_to: usize,
     },
     /// The settings are too long once they are decompressed.
-    #[error("the settings in the user data are longer than {MOST_BYTES} bytes after decompression")]
+    #[error("the settings in the user data are longer than {MAX_BYTES} bytes after decompression")]
     TooLong,
 }
 
@@ -96,7 +96,7 @@ fn marked_part<'p>(part: &'p MessagePart) -> Option<Cow<'p, [u8]>> {
 /// The document without its layers of gzip and base64. `None` if the gzip data is broken.
 pub(crate) fn unwrapped(bytes: &[u8]) -> Option<Cow<'_, [u8]>> {
     let mut document = Cow::Borrowed(bytes);
-    for _ in 0..MOST_LAYERS {
+    for _ in 0..MAX_LAYERS {
         if document.starts_with(&[0x1f, 0x8b]) {
             document = Cow::Owned(decompressed(&document)?);
         } else if is_marked(&document) || is_mime(&document) {
@@ -113,7 +113,7 @@ pub(crate) fn unwrapped(bytes: &[u8]) -> Option<Cow<'_, [u8]>> {
 /// Reads one byte more than allowed, so that the caller can see that the text is too long.
 fn decompressed(bytes: &[u8]) -> Option<Vec<u8>> {
     let mut plain = Vec::new();
-    MultiGzDecoder::new(bytes).take(MOST_BYTES + 1).read_to_end(&mut plain).ok()?;
+    MultiGzDecoder::new(bytes).take(MAX_BYTES + 1).read_to_end(&mut plain).ok()?;
     Some(plain)
 }
 
@@ -157,7 +157,7 @@ fn is_mime(document: &[u8]) -> bool {
 
 /// The settings as text.
 fn text(settings: &[u8]) -> Result<String, UserDataError> {
-    if settings.len() as u64 > MOST_BYTES {
+    if settings.len() as u64 > MAX_BYTES {
         return Err(UserDataError::TooLong);
     }
     let text = std::str::from_utf8(without_bom(settings));

@@ -17,7 +17,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::causes::{
-    CLOUD_INIT_STUCK, Cause, Class, Finding, Layer, PORT_TAKEN, USER_DATA_DEADLOCK, asks_for_user_data, diagnose,
+    CLOUD_INIT_STUCK, Cause, Class, FoundCause, Layer, PORT_TAKEN, USER_DATA_DEADLOCK, asks_for_user_data, diagnose,
     notes, nothing_fits,
 };
 use crate::evidence::Evidence;
@@ -33,7 +33,7 @@ const EARLIER_LAYERS: Duration = Duration::from_millis(2500);
 const NOTES: Duration = Duration::from_millis(500);
 
 /// The time that verify has waited, and how long it may wait.
-pub(super) struct Wait {
+pub(super) struct WaitState {
     start: Instant,
     /// Age of the instance when verify began.
     age: Option<Duration>,
@@ -45,10 +45,10 @@ pub(super) struct Wait {
     final_since: Option<Instant>,
 }
 
-impl Wait {
-    pub(super) fn new(limit: Duration, age: Option<Duration>) -> Wait {
+impl WaitState {
+    pub(super) fn new(limit: Duration, age: Option<Duration>) -> WaitState {
         let (start, deadline) = (Instant::now(), Deadline::after(limit));
-        Wait { start, age, limit, deadline, supported_since: BTreeMap::new(), final_since: None }
+        WaitState { start, age, limit, deadline, supported_since: BTreeMap::new(), final_since: None }
     }
 
     /// Restarts the wait for the expectation of another run.
@@ -69,7 +69,7 @@ impl Wait {
     }
 
     /// The causes that the evidence supports now. The times in the evidence are set before and after.
-    pub(super) fn diagnose(&mut self, evidence: &mut Evidence) -> Vec<Finding> {
+    pub(super) fn diagnose(&mut self, evidence: &mut Evidence) -> Vec<FoundCause> {
         if evidence.held_by_user_data() {
             self.deadline = Deadline::after(self.limit);
         }
@@ -100,7 +100,7 @@ impl Wait {
 }
 
 /// The verdict that the evidence allows, if any yet.
-pub(super) fn judge(evidence: &Evidence, findings: &[Finding]) -> Option<Verdict> {
+pub(super) fn judge(evidence: &Evidence, findings: &[FoundCause]) -> Option<Verdict> {
     if is_unexplained(evidence) && !evidence.timed_out {
         return None;
     }
@@ -131,7 +131,7 @@ fn is_unexplained(evidence: &Evidence) -> bool {
 
 /// The first broken layer names the cause; other causes of the same layer are reported beside it. Before the deadline
 /// only final causes are reported: the others may heal.
-fn failed(evidence: &Evidence, mut findings: Vec<Finding>) -> Verdict {
+fn failed(evidence: &Evidence, mut findings: Vec<FoundCause>) -> Verdict {
     let first_final = findings.iter().find(|finding| finding.is_final(evidence)).map(|finding| finding.cause.layer);
     if let Some(layer) = first_final.filter(|_| !evidence.timed_out) {
         // A fault of the host in an earlier layer is not a consequence of the final cause, and it rarely disappears by
@@ -145,7 +145,7 @@ fn failed(evidence: &Evidence, mut findings: Vec<Finding>) -> Verdict {
     first_broken(evidence, findings)
 }
 
-fn first_broken(evidence: &Evidence, mut findings: Vec<Finding>) -> Verdict {
+fn first_broken(evidence: &Evidence, mut findings: Vec<FoundCause>) -> Verdict {
     if findings.is_empty() {
         findings.push(nothing_fits(evidence));
     }
@@ -153,7 +153,7 @@ fn first_broken(evidence: &Evidence, mut findings: Vec<Finding>) -> Verdict {
     let finding = findings.remove(0);
     // An untrusted answer on the agent's port is a security finding, so it is reported with every other cause.
     let is_reported =
-        |other: &Finding| other.cause.layer == finding.cause.layer || std::ptr::eq(other.cause, &PORT_TAKEN);
+        |other: &FoundCause| other.cause.layer == finding.cause.layer || std::ptr::eq(other.cause, &PORT_TAKEN);
     let also = also.into_iter().filter(is_reported).collect();
     let is_over = evidence.timed_out || finding.is_final(evidence);
     let exit = if is_over { finding.cause.exit_after_deadline } else { finding.cause.exit };
@@ -192,7 +192,11 @@ pub(super) fn verdict_of(evidence: &Evidence) -> Verdict {
 /// The preliminary verdict while user data runs, with an id that changes with the verdict. User data may never end, so
 /// these are reported at once: a start that waits for itself, or cloud-init that hangs. Any other fault is reported
 /// after `limit`.
-pub(super) fn interim(evidence: &Evidence, mut findings: Vec<Finding>, limit: Duration) -> Option<(String, Verdict)> {
+pub(super) fn interim(
+    evidence: &Evidence,
+    mut findings: Vec<FoundCause>,
+    limit: Duration,
+) -> Option<(String, Verdict)> {
     if !evidence.held_by_user_data() {
         return None;
     }

@@ -10,12 +10,12 @@ mod schedule;
 use std::time::Duration;
 
 pub use self::give_up::verdict_now;
-use self::give_up::{Wait, interim, judge, verdict_of};
+use self::give_up::{WaitState, interim, judge, verdict_of};
 use self::observe::Observer;
 pub use self::observe::QueuedJobs;
 use crate::boundary::World;
 use crate::boundary::systemd::{Systemd, SystemdError};
-use crate::causes::Finding;
+use crate::causes::FoundCause;
 use crate::evidence::{Evidence, StageError};
 use crate::plan::Expectation;
 use crate::verdict::Verdict;
@@ -41,7 +41,7 @@ pub async fn verdict(
     age: Option<Duration>,
     callbacks: ProgressCallbacks<'_>,
 ) -> Verdict {
-    let mut wait = Wait::new(expectation.deadline, age);
+    let mut wait = WaitState::new(expectation.deadline, age);
     let mut observer = Observer::new(world, systemd.as_ref().ok(), expectation, queued_jobs, age);
     observer.watch().await;
     if let Err(error) = systemd {
@@ -81,7 +81,7 @@ pub async fn verdict(
 
 /// The verdict for the error that ended an earlier stage. No probe runs.
 pub fn stopped(error: StageError) -> Verdict {
-    verdict_of(&Evidence::of_stop(error))
+    verdict_of(&Evidence::of_stage_error(error))
 }
 
 /// The verdict for the error that ended an earlier stage, after probes of its possible reasons. Example: no source
@@ -101,7 +101,7 @@ pub async fn examine(
 }
 
 /// What verify waits for, as text for progress messages.
-fn waiting_for(evidence: &Evidence, findings: &[Finding]) -> String {
+fn waiting_for(evidence: &Evidence, findings: &[FoundCause]) -> String {
     if evidence.container_instance_arn().is_some() {
         return "the agent's connection to ECS".to_owned();
     }

@@ -17,7 +17,7 @@ use crate::boundary::World;
 use crate::boundary::aws::{AwsError, AwsErrorKind};
 use crate::boundary::disk::Disk;
 use crate::boundary::imds::{ImdsError, RoleStatus, TARGET_STATE};
-use crate::boundary::systemd::{Changes, Job, Systemd};
+use crate::boundary::systemd::{Job, Systemd, UnitChanges};
 use crate::causes::asks_for_user_data;
 use crate::effects::QueuedJob;
 use crate::evidence::agent_log::last_attempts;
@@ -55,7 +55,7 @@ pub(super) struct Observer<'a> {
     pub(super) evidence: Evidence,
     world: &'a World,
     systemd: Option<&'a Systemd>,
-    changes: Option<Changes>,
+    changes: Option<UnitChanges>,
     schedule: Vec<Schedule>,
     probing: FuturesUnordered<Probing<'a>>,
     logs_read: Option<[Option<SystemTime>; 7]>,

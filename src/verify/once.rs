@@ -25,17 +25,17 @@ const AROUND: Duration = Duration::from_secs(3);
 
 /// The evidence around an error that ended a stage: the files always, other probes only if they can explain the error.
 pub(super) async fn around(world: &World, error: StageError) -> Evidence {
-    let mut evidence = Evidence::of_stop(error);
+    let mut evidence = Evidence::of_stage_error(error);
     read_files(world, &mut evidence);
     let soon = Deadline::after(AROUND);
-    match &evidence.stop {
+    match &evidence.stage_error {
         Some(StageError::Refused(Refusal::NoCluster { .. } | Refusal::ClusterInvalid { .. })) => {
             evidence.user_data = Some(probe::user_data(world, soon).await);
         }
         Some(StageError::Aws(_)) => {
             let role = world.imds.role_credentials_status(soon);
             // The error of a call without a connection does not show whether DNS or the network path is at fault.
-            let is_cut = matches!(&evidence.stop, Some(StageError::Aws(error))
+            let is_cut = matches!(&evidence.stage_error, Some(StageError::Aws(error))
                 if matches!(error.kind, AwsErrorKind::Timeout | AwsErrorKind::ConnectTimeout | AwsErrorKind::Connect));
             let network = async { if is_cut { probe::network(world, None).await } else { None } };
             let ask = NetworkQuestions::of(&evidence);
@@ -62,7 +62,7 @@ pub(super) async fn once(
 ) -> Evidence {
     let soon = Deadline::after(PROBE);
     let now = SystemTime::now();
-    let mut evidence = Evidence { stop, expectation, examined_at: Some(now), ..Evidence::default() };
+    let mut evidence = Evidence { stage_error: stop, expectation, examined_at: Some(now), ..Evidence::default() };
     evidence.age = evidence.expectation.as_ref().and_then(|expected| since(expected.pending_time.as_deref()?, now));
     read_files(world, &mut evidence);
     let bus = async {

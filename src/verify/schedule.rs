@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::boundary::agent::{AgentError, Claim, Metadata};
+use crate::boundary::agent::{AgentError, AgentMetadata, Claim};
 use crate::boundary::aws::{AwsError, ContainerInstance, DescribedClusters};
 use crate::boundary::docker::{Container, DockerError};
 use crate::boundary::imds::{ImdsError, RoleStatus};
@@ -21,7 +21,7 @@ pub(super) const TICK: Duration = Duration::from_millis(100);
 
 /// The result of a probe.
 pub(super) enum Observation {
-    Introspection(Result<Claim<Metadata>, AgentError>),
+    Introspection(Result<Claim<AgentMetadata>, AgentError>),
     Units(Box<Result<Units, SystemdError>>),
     JobEnded(usize, Result<JobResult, SystemdError>),
     Role(Result<RoleStatus, ImdsError>),

@@ -10,11 +10,11 @@ use crate::commands::{BUNDLE, CONFIG, unpacked};
 use crate::payload::{MARKS, WAIT_URL};
 use crate::support::{Instance, Outcome};
 
-const LONGEST_LINE: usize = 1024;
+const MAX_LINE_LENGTH: usize = 1024;
 /// The first words of the report about a longer line.
 pub const LONG_LINE: &str = "a line of";
-const MOST_OUTPUT: usize = 20_000;
-const MOST_SEEN: usize = 20;
+const MAX_OUTPUT: usize = 20_000;
+const MAX_SEEN: usize = 20;
 /// Files of the harness and of the simulators, and `ecs.config`, which may hold a secret.
 const NOT_CHECKED: [&str; 9] = [
     CONFIG,
@@ -28,7 +28,7 @@ const NOT_CHECKED: [&str; 9] = [
     "run/systemd/journal/socket",
 ];
 /// Larger files are inputs of the test. The product writes smaller ones only.
-const LONGEST_FILE: u64 = 4 << 20;
+const MAX_FILE_LENGTH: u64 = 4 << 20;
 
 /// A rule that an output breaks.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -54,8 +54,8 @@ pub fn outcome(outcome: &Outcome, arguments: &[String]) -> Vec<Violation> {
     let is_check = arguments.first().is_some_and(|word| word == "check");
     let mut violations = [text("stdout", &outcome.stdout), text("stderr", &outcome.stderr)].concat();
     let length = outcome.stdout.len() + outcome.stderr.len();
-    if length > MOST_OUTPUT {
-        violations.push(Violation::new("stdout and stderr", format!("{length} bytes, more than {MOST_OUTPUT}")));
+    if length > MAX_OUTPUT {
+        violations.push(Violation::new("stdout and stderr", format!("{length} bytes, more than {MAX_OUTPUT}")));
     }
     let lines = || outcome.stdout.lines().chain(outcome.stderr.lines());
     let errors = lines().filter(|line| line.starts_with("error:")).count();
@@ -71,8 +71,8 @@ pub fn outcome(outcome: &Outcome, arguments: &[String]) -> Vec<Violation> {
     if !is_hung && !is_expected {
         violations.push(Violation::new("stdout and stderr", format!("{errors} error lines, expected {expected}")));
     }
-    if lines().filter(|line| line.starts_with("seen:")).count() > MOST_SEEN {
-        violations.push(Violation::new("stdout and stderr", format!("more than {MOST_SEEN} lines of evidence")));
+    if lines().filter(|line| line.starts_with("seen:")).count() > MAX_SEEN {
+        violations.push(Violation::new("stdout and stderr", format!("more than {MAX_SEEN} lines of evidence")));
     }
     if lines().any(|line| line.contains("panicked") || line.contains("has a fault")) {
         violations.push(Violation::new("stderr", format!("a panic: {}", excerpt(&outcome.stderr, 0))));
@@ -92,8 +92,8 @@ pub fn text(output: &str, text: &str) -> Vec<Violation> {
         }
     }
     violations.extend(control_character(output, text));
-    if let Some(line) = text.split('\n').find(|line| line.len() > LONGEST_LINE) {
-        let what = format!("{LONG_LINE} {} bytes, more than {LONGEST_LINE}: {}", line.len(), excerpt(line, 0));
+    if let Some(line) = text.split('\n').find(|line| line.len() > MAX_LINE_LENGTH) {
+        let what = format!("{LONG_LINE} {} bytes, more than {MAX_LINE_LENGTH}: {}", line.len(), excerpt(line, 0));
         violations.push(Violation::new(output, what));
     }
     violations
@@ -178,7 +178,7 @@ impl Config {
 
 /// The bytes of a regular file, if it is small enough to be written by the product.
 fn small(path: &Path) -> Option<Vec<u8>> {
-    let is_small = path.symlink_metadata().is_ok_and(|about| about.is_file() && about.len() <= LONGEST_FILE);
+    let is_small = path.symlink_metadata().is_ok_and(|about| about.is_file() && about.len() <= MAX_FILE_LENGTH);
     if is_small { std::fs::read(path).ok() } else { None }
 }
 
@@ -225,7 +225,7 @@ pub fn files(root: &Path) -> BTreeMap<String, Option<Vec<u8>>> {
             if about.is_dir() {
                 folders.push(path);
             } else if about.is_file() {
-                found.insert(name, (about.len() <= LONGEST_FILE).then(|| std::fs::read(&path).unwrap_or_default()));
+                found.insert(name, (about.len() <= MAX_FILE_LENGTH).then(|| std::fs::read(&path).unwrap_or_default()));
             } else {
                 found.insert(name, None);
             }

@@ -14,7 +14,7 @@ use crate::support::{Instance, Outcome};
 
 /// A command may take this much longer than its deadline.
 const BEYOND: Duration = Duration::from_secs(10);
-const MOST_MEMORY_KIB: u64 = 128 * 1024;
+const MAX_MEMORY_KIB: u64 = 128 * 1024;
 /// The file to which the wrapper writes the peak memory; see `measure.rs`.
 const MEASURED: &str = "home/measured";
 pub const BUNDLE: &str = "home/bundle.tar.gz";
@@ -176,8 +176,8 @@ fn memory(instance: &Instance, outcome: &Outcome, row: &Row) -> Vec<Violation> {
     let text = instance.disk.text(MEASURED);
     instance.disk.remove(MEASURED);
     match text.trim().parse::<u64>() {
-        Ok(peak) if peak > MOST_MEMORY_KIB => {
-            vec![Violation::new("memory", format!("peak memory of {peak} KiB, more than {MOST_MEMORY_KIB} KiB"))]
+        Ok(peak) if peak > MAX_MEMORY_KIB => {
+            vec![Violation::new("memory", format!("peak memory of {peak} KiB, more than {MAX_MEMORY_KIB} KiB"))]
         }
         Ok(_) => Vec::new(),
         Err(_) if text.starts_with("hung") => {

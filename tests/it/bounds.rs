@@ -9,7 +9,7 @@ use crate::support::Instance;
 
 const ANSWER: Duration = Duration::from_millis(20);
 const RUNS: usize = 25;
-const MOST_MEMORY_KIB: u64 = 12_000_000 / 1024;
+const MAX_MEMORY_KIB: u64 = 12_000_000 / 1024;
 
 fn instance() -> Instance {
     let binary = std::env::var_os("ECS_BOOTSTRAP_TEST_BINARY")
@@ -114,8 +114,8 @@ fn a_run_by_cluster_tags_stays_within_its_memory_limit() {
     let outcome = running.wait();
     let peak: u64 = peak.join().unwrap();
     assert_eq!(outcome.code, Some(0), "{}", outcome.stderr);
-    println!("peak memory of a run with EC2 and ECS calls: {peak} KiB (bound {MOST_MEMORY_KIB} KiB)");
-    assert!(peak > 1000 && peak <= MOST_MEMORY_KIB, "{peak} KiB");
+    println!("peak memory of a run with EC2 and ECS calls: {peak} KiB (bound {MAX_MEMORY_KIB} KiB)");
+    assert!(peak > 1000 && peak <= MAX_MEMORY_KIB, "{peak} KiB");
 }
 
 #[test]

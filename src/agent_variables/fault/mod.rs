@@ -13,7 +13,7 @@ use super::variable_type::{KNOWN_DRIVERS, VariableType, first_json, go_duration,
 use crate::suggestion;
 
 /// The longest value that a message repeats, in bytes.
-const LONGEST_SHOWN: usize = 40;
+const MAX_SHOWN_LENGTH: usize = 40;
 
 /// What the agent does with a value that it does not take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -147,7 +147,7 @@ fn of_type(variable_type: VariableType, value: &str) -> Reason {
 /// The value in backticks, if it is a short word of plain characters.
 fn shown(value: &str) -> Option<String> {
     let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_.+:/ ".contains(c);
-    (!value.is_empty() && value.len() <= LONGEST_SHOWN && value.chars().all(is_plain)).then(|| format!("`{value}`"))
+    (!value.is_empty() && value.len() <= MAX_SHOWN_LENGTH && value.chars().all(is_plain)).then(|| format!("`{value}`"))
 }
 
 fn boolean(variable_type: VariableType, value: &str) -> Reason {

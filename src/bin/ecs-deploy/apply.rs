@@ -9,11 +9,11 @@ use ecs_bootstrap::boundary::aws::{AwsError, AwsErrorKind};
 use ecs_bootstrap::retry::{Deadline, pause_for};
 use serde_json::{Map, Value, json};
 
-use crate::cause::Finding;
+use crate::cause::FoundCause;
 use crate::causes;
 use crate::client::{ServiceClient, call, call_deadline, is_transient};
 use crate::observe::parse_service;
-use crate::plan::{Action, Plan, Registration};
+use crate::plan::{Action, Plan, TaskDefinitionChange};
 use crate::progress::Progress;
 use crate::revision::Revision;
 use crate::service::{Deployment, Service};
@@ -36,10 +36,10 @@ pub(crate) struct StartedDeployment {
 
 impl ServiceClient {
     /// Registers the revision of the plan, or returns the one that the plan keeps.
-    pub(crate) async fn register(&self, plan: &Plan) -> Result<Revision, Finding> {
+    pub(crate) async fn register(&self, plan: &Plan) -> Result<Revision, FoundCause> {
         match &plan.registration {
-            Registration::Keep(revision) => Ok(revision.clone()),
-            Registration::New { body, .. } => {
+            TaskDefinitionChange::Keep(revision) => Ok(revision.clone()),
+            TaskDefinitionChange::New { body, .. } => {
                 let register = async |deadline| self.aws.register_task_definition(body, deadline).await;
                 let mut answer = call(register).await?;
                 // The answer does not always have the tags of the request.
@@ -56,7 +56,7 @@ impl ServiceClient {
         revision: &Revision,
         deadline: Deadline,
         progress: &mut Progress,
-    ) -> Result<Option<StartedDeployment>, Finding> {
+    ) -> Result<Option<StartedDeployment>, FoundCause> {
         let service = match &plan.action {
             Action::Nothing => return Ok(None),
             Action::Attach(deployment) => {
@@ -98,7 +98,7 @@ impl ServiceClient {
     }
 
     /// Polls the service until it shows a deployment, or returns an empty service.
-    async fn poll_for_deployment(&self, deadline: Deadline, progress: &mut Progress) -> Result<Service, Finding> {
+    async fn poll_for_deployment(&self, deadline: Deadline, progress: &mut Progress) -> Result<Service, FoundCause> {
         progress.waiting("ECS does not show the deployment yet");
         for _ in 0..MAX_POLLS {
             let service = self.service().await?;
@@ -121,12 +121,12 @@ impl ServiceClient {
     }
 
     /// Calls UpdateService and returns the updated service.
-    pub(crate) async fn update(&self, body: &Value) -> Result<Service, Finding> {
+    pub(crate) async fn update(&self, body: &Value) -> Result<Service, FoundCause> {
         let raw = call(async |deadline| self.aws.update_service(body, deadline).await).await?;
         parse_service("UpdateService", &raw)
     }
 
-    async fn create(&self, body: &Value, deadline: Deadline, progress: &mut Progress) -> Result<Service, Finding> {
+    async fn create(&self, body: &Value, deadline: Deadline, progress: &mut Progress) -> Result<Service, FoundCause> {
         loop {
             match self.aws.create_service(body, call_deadline()).await {
                 Ok(raw) => return parse_service("CreateService", &raw),
@@ -147,7 +147,7 @@ impl ServiceClient {
     }
 
     /// Waits until the deleted service of this name is gone.
-    async fn wait_until_drained(&self, deadline: Deadline, progress: &mut Progress) -> Result<(), Finding> {
+    async fn wait_until_drained(&self, deadline: Deadline, progress: &mut Progress) -> Result<(), FoundCause> {
         loop {
             let service = self.service().await?;
             let Some(draining) = service.filter(|service| service.status == "DRAINING") else { return Ok(()) };

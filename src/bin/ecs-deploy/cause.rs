@@ -36,34 +36,34 @@ impl Cause {
     };
 
     /// A finding of this cause with one line of evidence.
-    pub(crate) fn finding(&'static self, evidence: impl Into<String>) -> Finding {
-        Finding { cause: self, evidence: vec![evidence.into()] }
+    pub(crate) fn finding(&'static self, evidence: impl Into<String>) -> FoundCause {
+        FoundCause { cause: self, evidence: vec![evidence.into()] }
     }
 }
 
 /// A cause together with the lines of evidence that support it.
 #[derive(Clone)]
-pub(crate) struct Finding {
+pub(crate) struct FoundCause {
     pub(crate) cause: &'static Cause,
     pub(crate) evidence: Vec<String>,
 }
 
-impl Finding {
+impl FoundCause {
     /// Adds a line of evidence.
-    pub(crate) fn and(mut self, evidence: impl Into<String>) -> Finding {
+    pub(crate) fn and(mut self, evidence: impl Into<String>) -> FoundCause {
         self.evidence.push(evidence.into());
         self
     }
 }
 
-impl std::fmt::Debug for Finding {
+impl std::fmt::Debug for FoundCause {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "[{}] {:?}", self.cause.id, self.evidence)
     }
 }
 
-impl PartialEq for Finding {
-    fn eq(&self, other: &Finding) -> bool {
+impl PartialEq for FoundCause {
+    fn eq(&self, other: &FoundCause) -> bool {
         self.cause.id == other.cause.id && self.evidence == other.evidence
     }
 }

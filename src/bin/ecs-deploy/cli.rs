@@ -28,7 +28,7 @@ pub(crate) enum Command {
         #[command(flatten)]
         flags: DeploymentFlags,
         #[command(flatten)]
-        wait: Wait,
+        wait: WaitFlags,
         /// Do not roll back if the rollout fails
         #[arg(long)]
         no_rollback: bool,
@@ -49,7 +49,7 @@ pub(crate) enum Command {
         #[arg(long, value_name = "REVISION")]
         to: Option<String>,
         #[command(flatten)]
-        wait: Wait,
+        wait: WaitFlags,
     },
     /// Explain a cause: symptoms and remedy; without an id, list all causes
     Explain {
@@ -83,7 +83,7 @@ pub(crate) struct ServiceFlags {
 }
 
 #[derive(Args, Clone, Copy, Debug)]
-pub(crate) struct Wait {
+pub(crate) struct WaitFlags {
     /// The time limit of the rollout, from its start; a rollback has the same limit again
     #[arg(long, value_name = "DURATION", default_value = "15m", value_parser = humantime::parse_duration)]
     pub(crate) timeout: Duration,

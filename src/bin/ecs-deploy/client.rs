@@ -8,7 +8,7 @@ use std::time::Duration;
 use ecs_bootstrap::boundary::aws::{Aws, AwsError, AwsErrorKind};
 use ecs_bootstrap::retry::{Deadline, Policy, Step, until};
 
-use crate::cause::Finding;
+use crate::cause::FoundCause;
 use crate::causes;
 
 /// The deadline of one call, with the attempts of the SDK.
@@ -54,6 +54,6 @@ pub(crate) async fn call_with_retries<T>(call: impl AsyncFn(Deadline) -> Result<
 }
 
 /// Like [`call_with_retries`], with the cause of the error instead of the error.
-pub(crate) async fn call<T>(call: impl AsyncFn(Deadline) -> Result<T, AwsError>) -> Result<T, Finding> {
+pub(crate) async fn call<T>(call: impl AsyncFn(Deadline) -> Result<T, AwsError>) -> Result<T, FoundCause> {
     call_with_retries(call).await.map_err(|error| causes::from_error(&error))
 }

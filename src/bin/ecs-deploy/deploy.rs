@@ -10,14 +10,14 @@ use ecs_bootstrap::exit::Exit;
 use ecs_bootstrap::retry::Deadline;
 
 use crate::apply::StartedDeployment;
-use crate::cause::Finding;
+use crate::cause::FoundCause;
 use crate::causes;
 use crate::client::{ServiceClient, call};
 use crate::current::CurrentState;
 use crate::decide;
 use crate::desired::DesiredState;
 use crate::outcome::{CommandResult, Outcome};
-use crate::plan::{Action, Plan, Registration};
+use crate::plan::{Action, Plan, TaskDefinitionChange};
 use crate::progress::Progress;
 use crate::report;
 use crate::revision::Revision;
@@ -46,7 +46,7 @@ struct Rollout<'a> {
 }
 
 impl ServiceClient {
-    async fn observe_and_decide(&self, desired: &DesiredState) -> Result<(Plan, CurrentState), Finding> {
+    async fn observe_and_decide(&self, desired: &DesiredState) -> Result<(Plan, CurrentState), FoundCause> {
         let current = self.observe(desired.family(), desired.members.get("desiredCount")).await?;
         Ok((decide::plan(desired, &current)?, current))
     }
@@ -111,7 +111,7 @@ impl ServiceClient {
         options: DeployOptions,
         progress: &mut Progress,
     ) -> Outcome {
-        let registered = matches!(plan.registration, Registration::New { .. });
+        let registered = matches!(plan.registration, TaskDefinitionChange::New { .. });
         let revision = match self.register(plan).await {
             Ok(revision) => revision,
             Err(finding) => return Outcome::refused(finding),

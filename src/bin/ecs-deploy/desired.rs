@@ -6,7 +6,7 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::cause::Finding;
+use crate::cause::FoundCause;
 use crate::cli::DeploymentFlags;
 use crate::revision::{BUILD_TAG, COMMIT_TAG};
 use crate::stability::STABLE_TAG;
@@ -71,7 +71,7 @@ impl DesiredState {
         service: Option<&InputFile>,
         flags: &DeploymentFlags,
         variable: &dyn Fn(&str) -> Option<String>,
-    ) -> Result<DesiredState, Finding> {
+    ) -> Result<DesiredState, FoundCause> {
         let mut notes = Vec::new();
         let task = read_task_definition(task_definition, flags, variable, &mut notes)?;
         let family = task["family"].as_str().unwrap_or_default();
@@ -111,7 +111,7 @@ fn read_task_definition(
     flags: &DeploymentFlags,
     variable: &dyn Fn(&str) -> Option<String>,
     notes: &mut Vec<String>,
-) -> Result<Value, Finding> {
+) -> Result<Value, FoundCause> {
     let mut task = without_read_only(parse(file, variable)?, notes);
     check_faults(&file.name, api_model::check_task_definition(&task))?;
     for member in ["family", "containerDefinitions"] {
@@ -130,7 +130,7 @@ fn read_service_definition(
     file: &InputFile,
     family: &str,
     variable: &dyn Fn(&str) -> Option<String>,
-) -> Result<Map<String, Value>, Finding> {
+) -> Result<Map<String, Value>, FoundCause> {
     let value = parse(file, variable)?;
     check_faults(&file.name, api_model::check_service(&value))?;
     let Value::Object(members) = value else { unreachable!("the API model accepts only an object") };
@@ -144,14 +144,14 @@ fn read_service_definition(
 }
 
 /// The option, or else the member of the service definition.
-fn required_name(flag: &Option<String>, member: Option<Value>, what: &str, option: &str) -> Result<String, Finding> {
+fn required_name(flag: &Option<String>, member: Option<Value>, what: &str, option: &str) -> Result<String, FoundCause> {
     let member = member.and_then(|value| value.as_str().map(str::to_owned));
     let name = flag.clone().or(member).filter(|name| !name.is_empty());
     name.ok_or_else(|| causes::BAD_INPUT.finding(format!("the {what} is not named; use `{option} NAME`")))
 }
 
 /// The JSON of a file with its variables filled in.
-fn parse(file: &InputFile, variable: &dyn Fn(&str) -> Option<String>) -> Result<Value, Finding> {
+fn parse(file: &InputFile, variable: &dyn Fn(&str) -> Option<String>) -> Result<Value, FoundCause> {
     let text = file.text.strip_prefix('\u{feff}').unwrap_or(&file.text);
     let text = template::render(text, variable).map_err(|error| {
         let cause = match &error.fault {
@@ -186,7 +186,7 @@ fn without_read_only(mut task: Value, notes: &mut Vec<String>) -> Value {
     task
 }
 
-fn set_image(task: &mut Value, container: &str, image: &str) -> Result<(), Finding> {
+fn set_image(task: &mut Value, container: &str, image: &str) -> Result<(), FoundCause> {
     let containers = task["containerDefinitions"].as_array_mut().map(Vec::as_mut_slice).unwrap_or_default();
     if let Some(found) = containers.iter_mut().find(|one| one["name"] == container) {
         found["image"] = json!(image);
@@ -223,13 +223,13 @@ fn add_flags(members: &mut Map<String, Value>, flags: &DeploymentFlags) {
     }
 }
 
-fn check_faults(file: &str, faults: Vec<String>) -> Result<(), Finding> {
+fn check_faults(file: &str, faults: Vec<String>) -> Result<(), FoundCause> {
     if faults.is_empty() {
         return Ok(());
     }
-    Err(faults.into_iter().fold(causes::BAD_INPUT.finding(format!("`{file}`")), Finding::and))
+    Err(faults.into_iter().fold(causes::BAD_INPUT.finding(format!("`{file}`")), FoundCause::and))
 }
 
-fn file_finding(file: &str, what: String) -> Finding {
+fn file_finding(file: &str, what: String) -> FoundCause {
     causes::BAD_INPUT.finding(format!("`{file}`: {what}"))
 }

@@ -3,7 +3,7 @@
 use std::io::Read;
 use std::path::Path;
 
-use crate::cause::Finding;
+use crate::cause::FoundCause;
 use crate::causes::BAD_INPUT;
 use crate::desired::InputFile;
 
@@ -11,7 +11,7 @@ use crate::desired::InputFile;
 const MAX_BYTES: u64 = 1024 * 1024;
 
 #[expect(clippy::disallowed_methods, reason = "a file of the caller, not one below the root of an instance")]
-pub(crate) fn read(path: &Path) -> Result<InputFile, Finding> {
+pub(crate) fn read(path: &Path) -> Result<InputFile, FoundCause> {
     let name = path.display().to_string();
     let mut bytes = Vec::new();
     let outcome = match name.as_str() {

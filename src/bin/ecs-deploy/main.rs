@@ -42,7 +42,7 @@ use ecs_bootstrap::boundary::aws::Aws;
 use ecs_bootstrap::command_line::CommandOutput;
 use ecs_bootstrap::exit::Exit;
 
-use crate::cause::Finding;
+use crate::cause::FoundCause;
 use crate::cli::{Cli, Command, DeploymentFlags, ServiceFlags};
 use crate::client::ServiceClient;
 use crate::deploy::DeployOptions;
@@ -107,14 +107,14 @@ async fn rollback(service: &ServiceFlags, to: Option<&str>, timeout: Duration, s
 }
 
 /// The desired state, and a client for its service.
-async fn read_input(flags: &DeploymentFlags) -> Result<(DesiredState, ServiceClient), Finding> {
+async fn read_input(flags: &DeploymentFlags) -> Result<(DesiredState, ServiceClient), FoundCause> {
     let desired = read_desired_state(flags)?;
     let client = client(&desired.cluster, &desired.service, flags.region.as_deref()).await?;
     Ok((desired, client))
 }
 
 /// Reads the files and options. `--var` overrides the environment.
-fn read_desired_state(flags: &DeploymentFlags) -> Result<DesiredState, Finding> {
+fn read_desired_state(flags: &DeploymentFlags) -> Result<DesiredState, FoundCause> {
     let task_definition = files::read(&flags.task_definition)?;
     let service = flags.service_definition.as_deref().map(files::read).transpose()?;
     let variable = |name: &str| match flags.variables.iter().rev().find(|(key, _)| key == name) {
@@ -129,11 +129,11 @@ fn environment(name: &str) -> Option<String> {
     std::env::var(name).ok()
 }
 
-async fn client_for_service(service: &ServiceFlags) -> Result<ServiceClient, Finding> {
+async fn client_for_service(service: &ServiceFlags) -> Result<ServiceClient, FoundCause> {
     client(&service.cluster, &service.service, service.region.as_deref()).await
 }
 
-async fn client(cluster: &str, service: &str, region: Option<&str>) -> Result<ServiceClient, Finding> {
+async fn client(cluster: &str, service: &str, region: Option<&str>) -> Result<ServiceClient, FoundCause> {
     let ca_bundle = environment("AWS_CA_BUNDLE").map(PathBuf::from);
     // The fourth part of an ARN is the region (IAM User Guide, "Amazon Resource Names").
     let region_of_arn = cluster.starts_with("arn:").then(|| cluster.split(':').nth(3)).flatten();

@@ -4,7 +4,7 @@
 
 use serde_json::Value;
 
-use crate::cause::Finding;
+use crate::cause::FoundCause;
 use crate::causes;
 use crate::client::{ServiceClient, call, call_with_retries};
 use crate::current::{CurrentState, Scaling};
@@ -13,27 +13,31 @@ use crate::service::{Service, short};
 use crate::stability::last_stable_revision;
 
 /// Parses a service in the answer of an operation.
-pub(crate) fn parse_service(operation: &str, raw: &Value) -> Result<Service, Finding> {
+pub(crate) fn parse_service(operation: &str, raw: &Value) -> Result<Service, FoundCause> {
     Service::read(raw)
         .map_err(|error| causes::UNREACHABLE.finding(format!("the answer of {operation} cannot be parsed: {error}")))
 }
 
 impl ServiceClient {
     /// The service, if ECS knows it.
-    pub(crate) async fn service(&self) -> Result<Option<Service>, Finding> {
+    pub(crate) async fn service(&self) -> Result<Option<Service>, FoundCause> {
         let raw =
             call(async |deadline| self.aws.describe_service(&self.cluster, &self.service, deadline).await).await?;
         raw.map(|raw| parse_service("DescribeServices", &raw)).transpose()
     }
 
     /// A revision by family (its newest ACTIVE revision), `family:revision` or ARN.
-    pub(crate) async fn revision(&self, name: &str) -> Result<Option<Revision>, Finding> {
+    pub(crate) async fn revision(&self, name: &str) -> Result<Option<Revision>, FoundCause> {
         let answer = call(async |deadline| self.aws.describe_task_definition(name, deadline).await).await?;
         Ok(answer.as_ref().map(Revision::read))
     }
 
     /// Reads everything that a plan is decided from. `desired_count` is that of the service definition, if it has one.
-    pub(crate) async fn observe(&self, family: &str, desired_count: Option<&Value>) -> Result<CurrentState, Finding> {
+    pub(crate) async fn observe(
+        &self,
+        family: &str,
+        desired_count: Option<&Value>,
+    ) -> Result<CurrentState, FoundCause> {
         let (service, newest) = futures_util::future::try_join(self.service(), self.revision(family)).await?;
         let active = service.as_ref().filter(|service| service.is_active());
         let last_stable = match active.and_then(last_stable_revision) {

@@ -6,7 +6,7 @@ use ecs_bootstrap::exit::Exit;
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::cause::Finding;
+use crate::cause::FoundCause;
 use crate::plan::ActionName;
 
 /// `result` in the JSON document of a command.
@@ -34,7 +34,7 @@ pub(crate) struct Outcome {
     /// The result in one line; empty if there are causes.
     pub(crate) text: String,
     /// Why the command did not succeed. The first cause is the one to act on.
-    pub(crate) causes: Vec<Finding>,
+    pub(crate) causes: Vec<FoundCause>,
     /// The name or ARN of the cluster.
     pub(crate) cluster: String,
     pub(crate) service: String,
@@ -77,12 +77,12 @@ impl Outcome {
     }
 
     /// The outcome of a command that ended before it started a rollout.
-    pub(crate) fn refused(finding: Finding) -> Outcome {
+    pub(crate) fn refused(finding: FoundCause) -> Outcome {
         Outcome { causes: vec![finding.clone()], ..Outcome::new(CommandResult::Refused, finding.cause.exit) }
     }
 
     /// This outcome, with another end.
-    pub(crate) fn ended(self, result: CommandResult, exit: Exit, causes: Vec<Finding>) -> Outcome {
+    pub(crate) fn ended(self, result: CommandResult, exit: Exit, causes: Vec<FoundCause>) -> Outcome {
         Outcome { result, exit, causes, ..self }
     }
 

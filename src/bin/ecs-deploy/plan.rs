@@ -8,7 +8,7 @@ use crate::service::Deployment;
 
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Plan {
-    pub(crate) registration: Registration,
+    pub(crate) registration: TaskDefinitionChange,
     pub(crate) action: Action,
     /// Tags of the definition that the service does not have yet.
     pub(crate) service_tags: Vec<(String, String)>,
@@ -22,7 +22,7 @@ pub(crate) struct Plan {
 
 /// What happens to the task definition.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) enum Registration {
+pub(crate) enum TaskDefinitionChange {
     /// Register a new revision with this body. `diff` compares it with the newest revision.
     New { body: Value, diff: String },
     /// The newest revision is the desired one.

@@ -6,11 +6,11 @@ use ecs_bootstrap::command_line::CommandOutput;
 use ecs_bootstrap::exit::Exit;
 use serde_json::{Value, json};
 
-use crate::cause::Finding;
+use crate::cause::FoundCause;
 use crate::current::CurrentState;
 use crate::desired::DesiredState;
 use crate::outcome::Outcome;
-use crate::plan::{Action, Plan, Registration};
+use crate::plan::{Action, Plan, TaskDefinitionChange};
 use crate::progress::printable;
 use crate::service::{Service, short};
 use crate::stability::is_stable;
@@ -67,7 +67,7 @@ fn outcome_json(outcome: &Outcome) -> String {
     }))
 }
 
-fn finding_text(text: &mut String, word: &str, finding: &Finding) {
+fn finding_text(text: &mut String, word: &str, finding: &FoundCause) {
     *text += &format!("{word}: [{}] {}\n", finding.cause.id, finding.cause.title);
     for line in &finding.evidence {
         *text += &format!("seen: {}\n", printable(line));
@@ -75,7 +75,7 @@ fn finding_text(text: &mut String, word: &str, finding: &Finding) {
     *text += &format!("remedy: {}\n", finding.cause.remedy);
 }
 
-fn finding_json(finding: &Finding) -> Value {
+fn finding_json(finding: &FoundCause) -> Value {
     json!({
         "id": finding.cause.id,
         "title": finding.cause.title,
@@ -98,8 +98,8 @@ pub(crate) fn plan_text(plan: &Plan, desired: &DesiredState, current: &CurrentSt
         None => format!("service `{name}` of cluster `{cluster}` does not exist\n"),
     };
     match &plan.registration {
-        Registration::Keep(revision) => text += &format!("keep {}: nothing differs\n", short(&revision.arn)),
-        Registration::New { diff, .. } => {
+        TaskDefinitionChange::Keep(revision) => text += &format!("keep {}: nothing differs\n", short(&revision.arn)),
+        TaskDefinitionChange::New { diff, .. } => {
             text += &format!("register a new revision of `{}`\n{}", desired.family(), diff);
             for (key, value) in &desired.revision_tags {
                 text += &format!("  tag {key}={value}\n");
@@ -130,8 +130,8 @@ pub(crate) fn plan_text(plan: &Plan, desired: &DesiredState, current: &CurrentSt
 /// A plan as JSON.
 pub(crate) fn plan_json(plan: &Plan, desired: &DesiredState) -> String {
     let (registration, arn, diff) = match &plan.registration {
-        Registration::Keep(revision) => ("keep", Some(&revision.arn), None),
-        Registration::New { diff, .. } => ("register", None, Some(diff)),
+        TaskDefinitionChange::Keep(revision) => ("keep", Some(&revision.arn), None),
+        TaskDefinitionChange::New { diff, .. } => ("register", None, Some(diff)),
     };
     let changes = match &plan.action {
         Action::Update { changes, .. } => changes.clone(),

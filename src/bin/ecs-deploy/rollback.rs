@@ -9,7 +9,7 @@ use ecs_bootstrap::retry::Deadline;
 use serde_json::{Value, json};
 
 use crate::apply::StartedDeployment;
-use crate::cause::Finding;
+use crate::cause::FoundCause;
 use crate::causes;
 use crate::client::{ServiceClient, call};
 use crate::outcome::{CommandResult, Outcome};
@@ -35,7 +35,7 @@ impl ServiceClient {
         timeout: Duration,
         progress: &mut Progress,
     ) -> Outcome {
-        let rollback_failed = |failed: Outcome, finding: Finding| {
+        let rollback_failed = |failed: Outcome, finding: FoundCause| {
             let mut causes = failed.causes.clone();
             causes.push(finding);
             failed
@@ -81,7 +81,7 @@ impl ServiceClient {
     }
 
     /// Updates the service, and returns it with its PRIMARY deployment.
-    async fn update_to_new_primary(&self, body: &Value) -> Result<(Service, Deployment), Finding> {
+    async fn update_to_new_primary(&self, body: &Value) -> Result<(Service, Deployment), FoundCause> {
         let service = self.update(body).await?;
         let primary = service.primary().cloned();
         let primary = primary
@@ -90,7 +90,7 @@ impl ServiceClient {
     }
 
     /// The service, which must exist and not be deleted.
-    pub(crate) async fn active_service(&self) -> Result<Service, Finding> {
+    pub(crate) async fn active_service(&self) -> Result<Service, FoundCause> {
         match self.service().await? {
             Some(service) if service.is_active() => Ok(service),
             Some(service) => Err(causes::SERVICE_NOT_FOUND.finding(format!("its status is `{}`", service.status))),
@@ -107,7 +107,7 @@ impl ServiceClient {
         to: Option<&str>,
         timeout: Duration,
         progress: &mut Progress,
-    ) -> Result<Outcome, Finding> {
+    ) -> Result<Outcome, FoundCause> {
         let service = self.active_service().await?;
         let running = short(&service.task_definition);
         let target = self.target(running, to).await?;
@@ -158,7 +158,7 @@ impl ServiceClient {
     }
 
     /// The revision to roll back to.
-    async fn target(&self, running: &str, to: Option<&str>) -> Result<Revision, Finding> {
+    async fn target(&self, running: &str, to: Option<&str>) -> Result<Revision, FoundCause> {
         let (family, number) = running.rsplit_once(':').unwrap_or((running, ""));
         if let Some(to) = to {
             let is_number = to.chars().all(|c| c.is_ascii_digit());
@@ -192,6 +192,6 @@ fn revision_number(arn: &str) -> Option<u64> {
 }
 
 /// The finding that `by` replaced `deployment`.
-pub(crate) fn superseded(by: &Deployment, deployment: &Deployment) -> Finding {
+pub(crate) fn superseded(by: &Deployment, deployment: &Deployment) -> FoundCause {
     causes::SUPERSEDED.finding(format!("{} replaced {}", by.label(), deployment.label()))
 }

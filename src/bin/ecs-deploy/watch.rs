@@ -11,7 +11,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::apply::StartedDeployment;
-use crate::cause::Finding;
+use crate::cause::FoundCause;
 use crate::causes;
 use crate::client::{ServiceClient, call_deadline, is_transient};
 use crate::evidence::{ContainerExit, Evidence, Message};
@@ -53,7 +53,7 @@ pub(crate) enum RolloutEnd {
     /// The deadline passed first.
     TimeLimit,
     /// The service could no longer be polled; the rollout continues.
-    WatchFailed(Finding),
+    WatchFailed(FoundCause),
 }
 
 /// How a rollout ended, and what was seen of it.
@@ -330,7 +330,7 @@ impl LogStream {
 
 impl WatchResult {
     /// The causes of a rollout that did not succeed, at least one.
-    pub(crate) fn causes(&self) -> Vec<Finding> {
+    pub(crate) fn causes(&self) -> Vec<FoundCause> {
         let mut found = causes::diagnose(&self.evidence);
         let is_unknown = found.iter().all(|finding| finding.cause.id == causes::ROLLOUT_UNKNOWN.id);
         if is_unknown && matches!(self.end, RolloutEnd::TimeLimit) {

@@ -16,15 +16,15 @@ use crate::retry::Deadline;
 /// The most names for DescribeClusters, and the longest page of ListClusters (ECS API Reference).
 const PAGE: usize = 100;
 /// The most clusters of an account in a region (Amazon ECS service quotas).
-const MOST_CLUSTERS: usize = 10_000;
+const MAX_CLUSTERS: usize = 10_000;
 /// The most tags that are read. An instance has at most 50 (EC2 User Guide, "Tag restrictions").
-const MOST_TAGS: usize = 200;
+const MAX_TAGS: usize = 200;
 /// The most pages that are read. A service may return empty pages.
-const MOST_PAGES: usize = 200;
+const MAX_PAGES: usize = 200;
 /// The number of concurrent calls of DescribeClusters, because each answer may be long.
 const AT_ONCE: usize = 2;
 /// The most bytes of the clusters' names and tags. Ten thousand clusters with ten long tags each have fewer.
-const MOST_BYTES: usize = 24 * 1024 * 1024;
+const MAX_BYTES: usize = 24 * 1024 * 1024;
 
 /// A cluster in the answer of DescribeClusters.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
@@ -95,7 +95,7 @@ impl Aws {
         const OPERATION: &str = "ec2:DescribeTags";
         let mut tags = BTreeMap::new();
         let mut next: Option<String> = None;
-        for _ in 0..MOST_PAGES {
+        for _ in 0..MAX_PAGES {
             let answer = self
                 .call(OPERATION, deadline, async |clients| {
                     let filter = |name, value| Filter::builder().name(name).values(value).build();
@@ -110,15 +110,15 @@ impl Aws {
             for tag in answer.tags.unwrap_or_default() {
                 tags.extend(tag.key.map(|key| (key, tag.value.unwrap_or_default())));
             }
-            if tags.len() > MOST_TAGS {
-                return Err(endless(OPERATION, MOST_TAGS, "tags"));
+            if tags.len() > MAX_TAGS {
+                return Err(endless(OPERATION, MAX_TAGS, "tags"));
             }
             next = answer.next_token.filter(|token| !token.is_empty());
             if next.is_none() {
                 return Ok(tags);
             }
         }
-        Err(endless(OPERATION, MOST_PAGES, "pages"))
+        Err(endless(OPERATION, MAX_PAGES, "pages"))
     }
 
     /// The ARNs of all clusters of the account in this region: `ecs:ListClusters`, all pages.
@@ -126,7 +126,7 @@ impl Aws {
         const OPERATION: &str = "ecs:ListClusters";
         let mut arns = Vec::new();
         let mut next: Option<String> = None;
-        for _ in 0..MOST_PAGES {
+        for _ in 0..MAX_PAGES {
             let answer = self
                 .call(OPERATION, deadline, async |clients| {
                     let request = clients.ecs().list_clusters().set_next_token(next.clone()).max_results(PAGE as i32);
@@ -134,15 +134,15 @@ impl Aws {
                 })
                 .await?;
             arns.extend(answer.cluster_arns.unwrap_or_default());
-            if arns.len() > MOST_CLUSTERS {
-                return Err(endless(OPERATION, MOST_CLUSTERS, "clusters"));
+            if arns.len() > MAX_CLUSTERS {
+                return Err(endless(OPERATION, MAX_CLUSTERS, "clusters"));
             }
             next = answer.next_token.filter(|token| !token.is_empty());
             if next.is_none() {
                 return Ok(arns);
             }
         }
-        Err(endless(OPERATION, MOST_PAGES, "pages"))
+        Err(endless(OPERATION, MAX_PAGES, "pages"))
     }
 
     /// Clusters by name or ARN, with their tags: `ecs:DescribeClusters`, one call for each hundred, two calls at a
@@ -172,8 +172,8 @@ impl Aws {
             if described.clusters.len() > clusters.len() || described.missing.len() > clusters.len() {
                 return Err(endless(OPERATION, clusters.len(), "clusters"));
             }
-            if bytes > MOST_BYTES {
-                return Err(endless(OPERATION, MOST_BYTES, "bytes of tags"));
+            if bytes > MAX_BYTES {
+                return Err(endless(OPERATION, MAX_BYTES, "bytes of tags"));
             }
         }
         Ok(described)

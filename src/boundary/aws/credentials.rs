@@ -10,7 +10,7 @@ use aws_credential_types::Credentials;
 use aws_credential_types::provider::error::CredentialsError;
 use aws_credential_types::provider::{self, ProvideCredentials, future};
 
-use crate::boundary::imds::{Document, Imds, ImdsError, Role};
+use crate::boundary::imds::{CredentialsDocument, Imds, ImdsError, Role};
 use crate::retry::Deadline;
 
 /// The time-out for one fetch. The SDK passes no deadline; the deadline of the AWS call limits the whole call.
@@ -61,7 +61,7 @@ impl InstanceCredentials {
     }
 }
 
-fn credentials(document: Document) -> Credentials {
+fn credentials(document: CredentialsDocument) -> Credentials {
     // Without a valid expiry the SDK caches the credentials for its default time.
     let expiry = document.expiry();
     let token = Some(document.token).filter(|token| !token.is_empty());

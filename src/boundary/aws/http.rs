@@ -31,7 +31,7 @@ const AMAZON: &[u8] = include_bytes!("../amazon-roots.pem");
 pub(super) const HOST_BUNDLES: [&str; 2] = ["/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt"];
 
 /// The most bytes of a bundle. All public root certificates have 250 kB.
-const LONGEST_BUNDLE: usize = 4 * 1024 * 1024;
+const MAX_BUNDLE_LENGTH: usize = 4 * 1024 * 1024;
 
 /// Root certificates in PEM form, each checked with rustls.
 pub(super) struct Roots(Vec<u8>);
@@ -86,7 +86,7 @@ pub(super) fn client(roots: Roots, dns: &Dns) -> Result<SharedHttpClient, AwsErr
 }
 
 fn read(path: &Path) -> std::io::Result<Vec<u8>> {
-    read_of_host(path, LONGEST_BUNDLE)
+    read_of_host(path, MAX_BUNDLE_LENGTH)
 }
 
 /// The number of certificates in a bundle that can be used as root certificates.

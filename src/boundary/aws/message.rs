@@ -7,13 +7,13 @@ use std::fmt;
 use std::ops::Deref;
 
 /// The most bytes of a message that are used.
-const LONGEST: usize = 4096;
+const MAX_LENGTH: usize = 4096;
 /// Words in AWS's messages that do not consist of letters only.
 const WORDS: [&str; 8] = ["EC2", "S3", "IPv4", "IPv6", "SHA256", "AWS4-HMAC-SHA256", "x509", "400"];
 /// The most bytes of a word.
-const LONGEST_WORD: usize = 40;
+const MAX_WORD_LENGTH: usize = 40;
 /// The most bytes of an ARN.
-const LONGEST_ARN: usize = 400;
+const MAX_ARN_LENGTH: usize = 400;
 
 /// A message. Comparisons use the service's text; `Display` and `Debug` show only its safe parts.
 #[derive(Clone, Default, PartialEq, Eq)]
@@ -23,7 +23,7 @@ impl Message {
     /// Keeps the first paragraph of the service's text. Later paragraphs quote the request.
     pub fn new(text: &str) -> Message {
         let first = text.split(['\n', '\r']).find(|line| !line.trim().is_empty()).unwrap_or_default();
-        let end = (0..=LONGEST.min(first.len())).rev().find(|at| first.is_char_boundary(*at)).unwrap_or(0);
+        let end = (0..=MAX_LENGTH.min(first.len())).rev().find(|at| first.is_char_boundary(*at)).unwrap_or(0);
         Message(first[..end].trim().replace(char::is_control, " "))
     }
 
@@ -82,13 +82,13 @@ pub(super) fn error_code(text: String) -> String {
 fn is_shown(token: &str) -> bool {
     let core = token.trim_matches(|c: char| ".,;:!?()[]'\"".contains(c));
     let parts = || core.split(['-', '/', '\'', '_']);
-    let is_word = |part: &str| part.len() <= LONGEST_WORD && part.bytes().all(|byte| byte.is_ascii_alphabetic());
+    let is_word = |part: &str| part.len() <= MAX_WORD_LENGTH && part.bytes().all(|byte| byte.is_ascii_alphabetic());
     let is_number = core.bytes().all(|byte| byte.is_ascii_digit() || b"-:.+%TZ".contains(&byte)) && core.len() <= 32;
     let is_action = core.split_once(':').is_some_and(|(service, action)| {
         let is_service = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
-        service.len() <= LONGEST_WORD && service.bytes().all(is_service) && is_word(action.trim_end_matches('*'))
+        service.len() <= MAX_WORD_LENGTH && service.bytes().all(is_service) && is_word(action.trim_end_matches('*'))
     });
-    let is_arn = core.len() <= LONGEST_ARN
+    let is_arn = core.len() <= MAX_ARN_LENGTH
         && core.starts_with("arn:")
         && core.bytes().all(|byte| byte.is_ascii_alphanumeric() || b":/_+,.@-*=".contains(&byte));
     let is_endpoint = core.len() <= 100
@@ -164,7 +164,7 @@ mod tests {
 
     #[test]
     fn the_length_of_a_message_is_limited() {
-        assert!(Message::new(&"word ".repeat(1 << 20)).to_string().len() <= LONGEST);
+        assert!(Message::new(&"word ".repeat(1 << 20)).to_string().len() <= MAX_LENGTH);
         assert_eq!(Message::new(&"x".repeat(1 << 20)).to_string(), "...");
     }
 

@@ -39,7 +39,7 @@ pub(super) enum Expected {
 
 /// A service with the query protocol.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Service {
+pub(super) struct QueryService {
     /// The name in endpoints and signatures.
     pub(super) name: &'static str,
     /// The version of the API.
@@ -48,15 +48,15 @@ pub(super) struct Service {
 
 /// An XML element with its text or its children.
 #[derive(Debug, Default)]
-pub(super) struct Element {
+pub(super) struct XmlElement {
     name: String,
     text: String,
-    children: Vec<Element>,
+    children: Vec<XmlElement>,
 }
 
-impl Element {
+impl XmlElement {
     /// All elements at a path below this element, in order.
-    pub(super) fn all<'a>(&'a self, path: &[&str]) -> Vec<&'a Element> {
+    pub(super) fn all<'a>(&'a self, path: &[&str]) -> Vec<&'a XmlElement> {
         path.iter().fold(vec![self], |found, name| {
             found.into_iter().flat_map(|one| one.children.iter().filter(|child| child.name == *name)).collect()
         })
@@ -90,12 +90,12 @@ impl Aws {
     /// Makes one call. `operation` is its IAM action.
     pub(super) async fn query(
         &self,
-        service: Service,
+        service: QueryService,
         operation: &'static str,
         parameters: &[(&str, &str)],
         expected: Expected,
         deadline: Deadline,
-    ) -> Result<Element, AwsError> {
+    ) -> Result<XmlElement, AwsError> {
         let action = operation.rsplit(':').next().unwrap_or(operation);
         let mut form = form_urlencoded::Serializer::new(String::new());
         form.append_pair("Action", action).append_pair("Version", service.version).extend_pairs(parameters);
@@ -111,7 +111,7 @@ impl Aws {
 
     /// The endpoint of the service: the configured one, otherwise derived from that of ECS, which the SDK knows for
     /// each partition, FIPS and dual stack.
-    async fn query_endpoint(&self, service: Service) -> String {
+    async fn query_endpoint(&self, service: QueryService) -> String {
         let clients = self.clients();
         let own = clients.config.service_config().and_then(|config| {
             let key = ServiceConfigKey::builder().service_id(service.name).env("AWS_ENDPOINT_URL");
@@ -129,7 +129,7 @@ impl Aws {
     }
 }
 
-fn read_answer(response: &HttpResponse, expected: Expected) -> Result<Element, OrchestratorError<ErrorAnswer>> {
+fn read_answer(response: &HttpResponse, expected: Expected) -> Result<XmlElement, OrchestratorError<ErrorAnswer>> {
     let tree = read(response.body().bytes().unwrap_or_default());
     if !response.status().is_success() {
         return Err(OrchestratorError::operation(error_answer(tree.unwrap_or_default())));
@@ -147,7 +147,7 @@ fn read_answer(response: &HttpResponse, expected: Expected) -> Result<Element, O
     }
 }
 
-async fn signed(clients: &Clients, service: Service, endpoint: &str, body: &str) -> Result<HttpRequest, BoxError> {
+async fn signed(clients: &Clients, service: QueryService, endpoint: &str, body: &str) -> Result<HttpRequest, BoxError> {
     const FORM: (&str, &str) = ("content-type", "application/x-www-form-urlencoded");
     let provider = clients.config.credentials_provider().ok_or("no credentials provider")?;
     let identity = provider.provide_credentials().await?.into();
@@ -206,7 +206,7 @@ where
     operation.invoke(request).await
 }
 
-fn error_answer(tree: Element) -> ErrorAnswer {
+fn error_answer(tree: XmlElement) -> ErrorAnswer {
     let mut meta = ErrorMetadata::builder();
     if let Some(error) = tree.all(&["Error"]).first() {
         meta = meta.code(error.text("Code")).message(error.text("Message"));
@@ -215,7 +215,7 @@ fn error_answer(tree: Element) -> ErrorAnswer {
 }
 
 /// Parses a document. A document deeper than [`DEPTH`] is an error.
-fn read(bytes: &[u8]) -> Result<Element, XmlDecodeError> {
+fn read(bytes: &[u8]) -> Result<XmlElement, XmlDecodeError> {
     let mut document = Document::try_from(bytes)?;
     element(document.root_element()?, DEPTH)
 }
@@ -238,9 +238,9 @@ const TEXTS: [&str; 9] = [
     "HealthStatus",
 ];
 
-fn element(mut decoder: ScopedDecoder<'_, '_>, depth: usize) -> Result<Element, XmlDecodeError> {
+fn element(mut decoder: ScopedDecoder<'_, '_>, depth: usize) -> Result<XmlElement, XmlDecodeError> {
     let below = depth.checked_sub(1).ok_or_else(|| XmlDecodeError::custom("it is nested too deeply"))?;
-    let mut found = Element { name: decoder.start_el().local().to_owned(), ..Element::default() };
+    let mut found = XmlElement { name: decoder.start_el().local().to_owned(), ..XmlElement::default() };
     if TEXTS.contains(&found.name.as_str()) {
         found.text = try_data(&mut decoder)?.into_owned();
         return Ok(found);
@@ -272,7 +272,7 @@ mod tests {
 
     #[tokio::test]
     async fn endpoints_are_derived_from_that_of_ecs_in_each_partition() {
-        const SERVICE: Service = Service { name: "autoscaling", version: "" };
+        const SERVICE: QueryService = QueryService { name: "autoscaling", version: "" };
         for (region, url, expected) in [
             ("eu-west-1", None, "https://autoscaling.eu-west-1.amazonaws.com"),
             ("cn-north-1", None, "https://autoscaling.cn-north-1.amazonaws.com.cn"),

@@ -23,7 +23,7 @@ use aws_smithy_types::config_bag::ConfigBag;
 use super::complete::is_complete;
 
 /// The most bytes of an answer. The longest is that of a hundred clusters with fifty tags each: two million bytes.
-const LONGEST_ANSWER: usize = 3 * 1024 * 1024;
+const MAX_ANSWER_LENGTH: usize = 3 * 1024 * 1024;
 
 /// Why an answer with a success status cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -43,7 +43,7 @@ pub(super) enum BrokenAnswer {
         bytes: usize,
     },
     /// The body is endless, or another service sent it.
-    #[error("the answer is longer than {LONGEST_ANSWER} bytes")]
+    #[error("the answer is longer than {MAX_ANSWER_LENGTH} bytes")]
     TooLong,
     /// A complete document without a member that every answer to this call has.
     #[error("the answer has no `{member}`")]
@@ -121,7 +121,7 @@ async fn read_body(mut answer: HttpResponse) -> Result<HttpResponse, BrokenAnswe
     let mut broken = None;
     while let Some(chunk) = stream.next().await {
         match chunk {
-            Ok(chunk) if body.len() + chunk.len() > LONGEST_ANSWER => {
+            Ok(chunk) if body.len() + chunk.len() > MAX_ANSWER_LENGTH => {
                 broken = Some(BrokenAnswer::TooLong);
                 break;
             }

@@ -11,12 +11,12 @@ use aws_smithy_types::body::SdkBody;
 use aws_smithy_types::error::ErrorMetadata;
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 
-use super::query::{Expected, Service, send_once};
+use super::query::{Expected, QueryService, send_once};
 use super::{Aws, AwsError, AwsErrorKind};
 use crate::retry::Deadline;
 
-const CLOUDFORMATION: Service = Service { name: "cloudformation", version: "2010-05-15" };
-const AUTO_SCALING: Service = Service { name: "autoscaling", version: "2011-01-01" };
+const CLOUDFORMATION: QueryService = QueryService { name: "cloudformation", version: "2010-05-15" };
+const AUTO_SCALING: QueryService = QueryService { name: "autoscaling", version: "2011-01-01" };
 const WAIT_CONDITION: &str = "the wait condition's URL";
 const LAUNCHING: &str = "autoscaling:EC2_INSTANCE_LAUNCHING";
 
@@ -189,8 +189,8 @@ impl ProvideErrorMetadata for Never {
 
 /// Parses a number of seconds. The service allows at most two days (PutLifecycleHook).
 fn heartbeat_timeout(seconds: &str) -> Duration {
-    const LONGEST: u64 = 172_800;
-    Duration::from_secs(seconds.parse().unwrap_or(0).min(LONGEST))
+    const MAX_SECONDS: u64 = 172_800;
+    Duration::from_secs(seconds.parse().unwrap_or(0).min(MAX_SECONDS))
 }
 
 fn hook_parameters<'a>(group: &'a str, hook: &'a str, instance_id: &'a str) -> [(&'static str, &'a str); 3] {

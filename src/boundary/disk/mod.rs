@@ -22,7 +22,7 @@ use nix::libc;
 pub use self::error::DiskError;
 pub(super) use self::resolve::FinalLink;
 use self::resolve::resolve;
-pub use self::tree::{Entry, EntryType};
+pub use self::tree::{EntryType, TreeEntry};
 
 /// The files below a root directory.
 #[derive(Clone, Debug)]
@@ -218,9 +218,9 @@ impl Disk {
             Err(e) => return Err(error(e)),
         };
         // The folders that are listed have a few names. If another program has filled one, the rest is ignored.
-        const MOST_NAMES: usize = 20_000;
+        const MAX_NAMES: usize = 20_000;
         let mut names = Vec::new();
-        for entry in entries.take(MOST_NAMES) {
+        for entry in entries.take(MAX_NAMES) {
             names.extend(entry.map_err(error)?.file_name().into_string().ok());
         }
         names.sort();

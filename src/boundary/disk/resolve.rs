@@ -11,7 +11,7 @@ use std::path::{Component, Path, PathBuf};
 use nix::libc;
 
 /// The most links that are followed, as in the kernel (path_resolution(7)).
-const MOST_LINKS: usize = 40;
+const MAX_LINKS: usize = 40;
 
 /// Whether [`resolve`] follows a link that is the last part of the path.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -41,7 +41,7 @@ pub(super) fn resolve(root: &Path, path: &str, final_link: FinalLink) -> io::Res
         match std::fs::read_link(root.join(&next)) {
             Ok(target) if !is_kept => {
                 links += 1;
-                if links > MOST_LINKS {
+                if links > MAX_LINKS {
                     return Err(io::Error::from_raw_os_error(libc::ELOOP));
                 }
                 if target.is_absolute() {

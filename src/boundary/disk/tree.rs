@@ -30,7 +30,7 @@ pub enum EntryType {
 
 /// A file system entry. Of a symbolic link, the link itself.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Entry {
+pub struct TreeEntry {
     /// The absolute path on the instance, without the root.
     pub path: String,
     /// Whether it is a file, a folder or a link.
@@ -41,14 +41,14 @@ pub struct Entry {
 
 impl Disk {
     /// The entry at `path`; `None` if it does not exist.
-    pub fn entry(&self, path: &str) -> Result<Option<Entry>, DiskError> {
+    pub fn entry(&self, path: &str) -> Result<Option<TreeEntry>, DiskError> {
         const DOING: &str = "examine";
         self.refuse_links_above(DOING, path)?;
         let target = self.path(path);
         match fs::symlink_metadata(&target) {
             Ok(metadata) => {
                 let (entry_type, bytes) = (entry_type(&metadata), size(&target).ok());
-                Ok(Some(Entry { path: path.to_owned(), entry_type, bytes }))
+                Ok(Some(TreeEntry { path: path.to_owned(), entry_type, bytes }))
             }
             Err(e) if is_absent(&e) => Ok(None),
             Err(e) => Err(DiskError::new(DOING, path, e)),
@@ -56,7 +56,7 @@ impl Disk {
     }
 
     /// The entries of a folder, sorted by path; none if the folder does not exist.
-    pub fn entries(&self, folder: &str) -> Result<Vec<Entry>, DiskError> {
+    pub fn entries(&self, folder: &str) -> Result<Vec<TreeEntry>, DiskError> {
         const DOING: &str = "list";
         self.refuse_links_above(DOING, &format!("{folder}/."))?;
         let error = |e| DiskError::new(DOING, folder, e);

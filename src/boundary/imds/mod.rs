@@ -21,7 +21,7 @@ pub use endpoint::Address;
 pub use error::ImdsError;
 pub use role::{RoleStatus, is_role_document};
 
-pub(super) use role::{Document, Role};
+pub(super) use role::{CredentialsDocument, Role};
 
 use crate::boundary::clock_skew::ClockSkew;
 use crate::boundary::dns::Dns;
@@ -38,7 +38,7 @@ const CONNECT: Duration = Duration::from_secs(1);
 const ATTEMPT: Duration = Duration::from_secs(2);
 /// The most bytes of an answer, so that an endless answer cannot fill the memory. The longest real answer is user data,
 /// at most 16 KiB.
-const LONGEST_ANSWER: usize = 256 * 1024;
+const MAX_ANSWER_LENGTH: usize = 256 * 1024;
 
 /// The path, below `/latest/`, of the target lifecycle state (Amazon EC2 Auto Scaling User Guide, "Retrieve the target
 /// lifecycle state through instance metadata").
@@ -246,7 +246,7 @@ impl Imds {
         }
         let mut body = Vec::new();
         while let Some(chunk) = response.chunk().await.map_err(attempt_error)? {
-            if body.len() + chunk.len() > LONGEST_ANSWER {
+            if body.len() + chunk.len() > MAX_ANSWER_LENGTH {
                 return Err(AttemptError::Garbled("more than 256 KiB", None));
             }
             body.extend_from_slice(&chunk);

@@ -47,7 +47,7 @@ pub enum RoleStatus {
 /// The credentials document. Without `Debug`, because it contains secrets.
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
-pub(in crate::boundary) struct Document {
+pub(in crate::boundary) struct CredentialsDocument {
     #[serde(default)]
     code: String,
     #[serde(default)]
@@ -74,7 +74,7 @@ struct Info {
 /// The code if the profile was deleted, also if a new profile has the same name.
 const PROFILE_DELETED: &str = "InstanceProfileNotFound";
 
-impl Document {
+impl CredentialsDocument {
     /// When the credentials expire; `None` if the document has no valid time.
     pub(in crate::boundary) fn expiry(&self) -> Option<SystemTime> {
         let expiry = DateTime::from_str(&self.expiration, Format::DateTime).ok()?;
@@ -86,7 +86,7 @@ impl Document {
 pub(in crate::boundary) enum Role {
     Absent,
     NotUsable { role: String, code: String },
-    Usable { role: String, document: Document },
+    Usable { role: String, document: CredentialsDocument },
 }
 
 impl Imds {
@@ -135,7 +135,7 @@ impl Imds {
             return Ok(Role::Absent);
         };
         // The parser's error is not kept, because it may quote the document.
-        let document: Document =
+        let document: CredentialsDocument =
             serde_json::from_slice(&body).map_err(|_| garbled(&path, "something that is not JSON"))?;
         let role = role.to_owned();
         if document.code != "Success" {
@@ -150,7 +150,7 @@ impl Imds {
 
 /// Whether a credentials document has a valid expiry; `None` if the bytes are not a credentials document.
 pub fn is_role_document(bytes: &[u8]) -> Option<bool> {
-    serde_json::from_slice::<Document>(bytes).ok().map(|document| document.expiry().is_some())
+    serde_json::from_slice::<CredentialsDocument>(bytes).ok().map(|document| document.expiry().is_some())
 }
 
 fn garbled(path: &str, what: &'static str) -> ImdsError {

@@ -120,7 +120,7 @@ fn an_incomplete_answer_and_one_that_is_not_http_are_garbled() {
 
 #[test]
 fn an_endless_answer_and_a_token_with_a_control_character_are_refused() {
-    let server = granting(|_| answer(200, &"x".repeat(LONGEST_ANSWER + 1)));
+    let server = granting(|_| answer(200, &"x".repeat(MAX_ANSWER_LENGTH + 1)));
     assert!(matches!(get(&server, 1), Err(ImdsError::Garbled { what: "more than 256 KiB", .. })));
 
     let server = Server::start(|_| answer(200, "to\u{7}ken"));

@@ -17,9 +17,9 @@ use crate::retry::{Deadline, within};
 /// Systemd's private socket, which exists before the first unit starts.
 const PRIVATE: &str = "/run/systemd/private";
 /// The time-out for systemctl. Queueing a job is quick.
-const LONGEST_CALL: Duration = Duration::from_secs(10);
+const MAX_CALL_TIME: Duration = Duration::from_secs(10);
 /// The most bytes of systemctl's error output that are used.
-const LONGEST_TEXT: usize = 16 * 1024;
+const MAX_TEXT_LENGTH: usize = 16 * 1024;
 /// The exit code of systemctl if the unit does not exist (systemctl(1), "Exit status").
 const NOT_INSTALLED: i32 = 5;
 
@@ -56,9 +56,9 @@ impl Control {
         let call = async {
             let mut child = command.spawn()?;
             let pipe = child.stderr.take().ok_or(io::ErrorKind::BrokenPipe)?;
-            output(pipe, child, LONGEST_TEXT).await
+            output(pipe, child, MAX_TEXT_LENGTH).await
         };
-        let (status, printed) = match within(Deadline::after(LONGEST_CALL), call).await {
+        let (status, printed) = match within(Deadline::after(MAX_CALL_TIME), call).await {
             Ok(Ok(output)) => output,
             Ok(Err(error)) => return Err(refused(operation(), "systemctl failed".to_owned(), error.to_string())),
             Err(_) => return Err(SystemdError::Silent { operation: operation(), waited: start.elapsed() }),

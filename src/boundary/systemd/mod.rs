@@ -22,12 +22,12 @@ use self::bus::{JobRemovedStream, ManagerProxy, call, classify, property_value, 
 use crate::retry::{Deadline, within};
 
 /// The time-out for a call, as in libsystemd (sd_bus_set_method_call_timeout(3)).
-const LONGEST_CALL: Duration = Duration::from_secs(25);
+const MAX_CALL_TIME: Duration = Duration::from_secs(25);
 const SERVICE: &str = "org.freedesktop.systemd1";
 const MANAGER: &str = "org.freedesktop.systemd1.Manager";
 const PROPERTIES: &str = "org.freedesktop.DBus.Properties";
 /// The capacity of the queue of changes. If the queue is full the connection blocks.
-const MOST_QUEUED_CHANGES: NonZeroUsize = NonZeroUsize::new(1024).expect("is not zero");
+const MAX_QUEUED_CHANGES: NonZeroUsize = NonZeroUsize::new(1024).expect("is not zero");
 
 /// A connection to systemd.
 #[derive(Clone, Debug)]
@@ -126,7 +126,7 @@ pub struct Job {
 
 /// A stream of changes of the watched units and of their jobs.
 #[derive(Debug)]
-pub struct Changes(SelectAll<MessageStream>);
+pub struct UnitChanges(SelectAll<MessageStream>);
 
 impl Systemd {
     /// Connects to the system bus, at `DBUS_SYSTEM_BUS_ADDRESS` or the standard address. The time-out for each later
@@ -142,7 +142,7 @@ impl Systemd {
             Some(address) => zbus::connection::Builder::address(address),
             None => zbus::connection::Builder::system(),
         };
-        let builder = builder.method_timeout(LONGEST_CALL.min(deadline.remaining()));
+        let builder = builder.method_timeout(MAX_CALL_TIME.min(deadline.remaining()));
         let opening = async {
             let connection = builder.build().await?;
             let manager = ManagerProxy::builder(&connection).cache_properties(CacheProperties::No).build().await?;
@@ -257,7 +257,7 @@ impl Systemd {
     }
 
     /// Watches units for ends of their jobs and changes of their state. The names must be main names, not aliases.
-    pub async fn changes(&self, units: &[&str]) -> Result<Changes, SystemdError> {
+    pub async fn changes(&self, units: &[&str]) -> Result<UnitChanges, SystemdError> {
         let mut streams = Vec::new();
         for unit in units {
             let ends = MatchRule::builder().interface(MANAGER).member("JobRemoved").arg(2, *unit);
@@ -270,12 +270,12 @@ impl Systemd {
             let changes = MatchRule::builder().interface(PROPERTIES).member("PropertiesChanged").path(path);
             streams.push(call("AddMatch", unit, self.watch(changes)).await?);
         }
-        Ok(Changes(select_all(streams)))
+        Ok(UnitChanges(select_all(streams)))
     }
 
     async fn watch(&self, rule: zbus::match_rule::Builder<'_>) -> zbus::Result<MessageStream> {
         let rule = rule.msg_type(zbus::message::Type::Signal).sender(SERVICE).build()?.into_owned();
-        MessageStream::for_match_rule(rule, &self.connection, Some(MOST_QUEUED_CHANGES)).await
+        MessageStream::for_match_rule(rule, &self.connection, Some(MAX_QUEUED_CHANGES)).await
     }
 
     /// The ends of this unit's jobs. Not of all jobs: at boot hundreds of jobs end, and a stream that is not read would
@@ -323,7 +323,7 @@ impl Job {
     }
 }
 
-impl Changes {
+impl UnitChanges {
     /// Waits for a change since the last call. Several changes at once count as one. Cancellation-safe: if the future
     /// is dropped, no change is lost.
     pub async fn next(&mut self) -> Result<(), SystemdError> {

@@ -7,7 +7,7 @@ use std::ops::Range;
 
 use toml::de::{DeTable, DeValue};
 
-use super::finding::{MOST, Note};
+use super::finding::{MAX_COUNT, Note};
 use super::text::Text;
 use super::yaml::hidden;
 use crate::ecs_config::issue::{Level, OPAQUE};
@@ -36,9 +36,9 @@ const SETTINGS: [&str; 19] = [
     "task-cleanup-wait",
 ];
 /// The most characters of a name that a message repeats.
-const LONGEST_NAME: usize = 64;
+const MAX_NAME_LENGTH: usize = 64;
 /// The most characters of the parser's message.
-const LONGEST_REASON: usize = 200;
+const MAX_REASON_LENGTH: usize = 200;
 
 /// Checks the user data.
 pub(super) fn check(text: &Text, is_template: bool) -> Vec<Note> {
@@ -58,7 +58,7 @@ pub(super) fn check(text: &Text, is_template: bool) -> Vec<Note> {
                 return Vec::new();
             }
             let why = error.message().lines().collect::<Vec<_>>().join(", ");
-            let why: String = why.chars().filter(|c| !c.is_control()).take(LONGEST_REASON).collect();
+            let why: String = why.chars().filter(|c| !c.is_control()).take(MAX_REASON_LENGTH).collect();
             let message = format!("this is not TOML, so Bottlerocket does not read the user data: {why}");
             return vec![Note::new(at(span), Level::Error, "user-data-not-recognised", message).within(text)];
         }
@@ -70,7 +70,7 @@ pub(super) fn check(text: &Text, is_template: bool) -> Vec<Note> {
     let unknown = ecs.keys().filter(|key| !SETTINGS.contains(&key.get_ref().as_ref()));
     let unknown = unknown.filter(|key| !is_open(&original(text, &toml, key.span())));
     let note = |key: &toml::Spanned<std::borrow::Cow<'_, str>>| {
-        let shown: String = key.get_ref().chars().filter(|c| c.is_ascii_graphic()).take(LONGEST_NAME).collect();
+        let shown: String = key.get_ref().chars().filter(|c| c.is_ascii_graphic()).take(MAX_NAME_LENGTH).collect();
         let message = format!("Bottlerocket does not document the setting `settings.ecs.{shown}`");
         let note = Note::new(at(key.span()), Level::Warning, "config-key-misspelt", message);
         match meant(key.get_ref()) {
@@ -79,7 +79,7 @@ pub(super) fn check(text: &Text, is_template: bool) -> Vec<Note> {
         }
         .within(text)
     };
-    unknown.take(MOST).map(note).collect()
+    unknown.take(MAX_COUNT).map(note).collect()
 }
 
 fn table_of<'t, 'a>(table: &'t DeTable<'a>, name: &str) -> Option<&'t DeTable<'a>> {

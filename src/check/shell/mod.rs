@@ -12,11 +12,11 @@ use super::text::{At, string};
 use crate::ecs_config::issue::OPAQUE;
 
 /// The most groups inside of each other that are read.
-const DEEPEST_GROUP: usize = 32;
+const MAX_GROUP_DEPTH: usize = 32;
 /// The most here-documents that are read.
-const MOST_DOCUMENTS: usize = 100;
+const MAX_DOCUMENTS: usize = 100;
 /// The longest here-document that is read, in characters.
-const LONGEST_DOCUMENT: usize = 32 * 1024;
+const MAX_DOCUMENT_LENGTH: usize = 32 * 1024;
 
 /// A word after the removal of quotes.
 #[derive(Clone, Debug, Default)]
@@ -141,7 +141,7 @@ impl Lexer<'_> {
 
     fn group(&mut self, c: char) {
         match c {
-            '{' | '(' if self.groups.len() < DEEPEST_GROUP => self.groups.push((c, self.commands.len())),
+            '{' | '(' if self.groups.len() < MAX_GROUP_DEPTH => self.groups.push((c, self.commands.len())),
             '{' | '(' => {}
             _ => {
                 let opens = if c == '}' { '{' } else { '(' };
@@ -226,7 +226,7 @@ impl Lexer<'_> {
             self.at += usize::from(strips_tabs || self.peek(0) == Some('~'));
             self.blanks();
             let word = self.word();
-            if !word.chars.is_empty() && self.documents < MOST_DOCUMENTS {
+            if !word.chars.is_empty() && self.documents < MAX_DOCUMENTS {
                 self.documents += 1;
                 let (end, is_literal) = (word.string(), word.quoted);
                 let command = self.commands.len();
@@ -260,10 +260,10 @@ impl Lexer<'_> {
     fn bodies(&mut self) {
         for pending in std::mem::take(&mut self.pending) {
             let rest = &self.chars[self.at..];
-            let rest = &rest[..rest.len().min(LONGEST_DOCUMENT)];
+            let rest = &rest[..rest.len().min(MAX_DOCUMENT_LENGTH)];
             let (length, skipped, unended) = body(rest, &pending);
             // The end of a longer one is after the part that was read.
-            let unended = unended.filter(|_| rest.len() < LONGEST_DOCUMENT);
+            let unended = unended.filter(|_| rest.len() < MAX_DOCUMENT_LENGTH);
             let mut text = rest[..length].to_vec();
             if pending.strips_tabs {
                 text = without_tabs(&text);

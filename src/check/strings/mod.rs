@@ -14,9 +14,9 @@ use crate::agent_variables::find;
 use crate::ecs_config::issue::OPAQUE;
 
 /// The most brackets inside of each other that are read.
-const DEEPEST: usize = 200;
+const MAX_DEPTH: usize = 200;
 /// The most characters of a key that are kept.
-const LONGEST_KEY: usize = 200;
+const MAX_KEY_LENGTH: usize = 200;
 /// The beginnings of user data, in lower case.
 const MARKERS: [&str; 9] = [
     "#!",
@@ -226,14 +226,14 @@ impl Reader<'_> {
         let Some(element) = self.element() else { return };
         let word = std::mem::take(&mut element.word);
         let key = match element.parts.as_slice() {
-            [Value::Text { chars, .. }] => string(&chars[..chars.len().min(LONGEST_KEY)]),
+            [Value::Text { chars, .. }] => string(&chars[..chars.len().min(MAX_KEY_LENGTH)]),
             _ => word,
         };
         *element = Element { key, ..Element::default() };
     }
 
     fn open(&mut self, c: char, last: &Token) {
-        if self.frames.len() >= DEEPEST {
+        if self.frames.len() >= MAX_DEPTH {
             self.too_deep += 1;
             return;
         }

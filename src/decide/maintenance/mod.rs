@@ -23,7 +23,7 @@ mod tests;
 
 const IN_RUN: &str = "/run/";
 /// The maximum number of variables in a hint.
-const MOST_KEYS: usize = 20;
+const MAX_KEYS: usize = 20;
 
 /// Decides what `prepare-image` does. With `force` running tasks are not an obstacle.
 pub fn cleanup(mut leftovers: Leftovers, force: bool) -> Cleanup {
@@ -153,7 +153,7 @@ fn why(path: &str) -> &'static str {
     }
 }
 
-fn withdrawal(config: Option<Vec<u8>>, written: &crate::facts::Written) -> Result<Option<Withdrawal>, StageError> {
+fn withdrawal(config: Option<Vec<u8>>, written: &crate::facts::WriteRecord) -> Result<Option<Withdrawal>, StageError> {
     let Some(config) = config else { return Ok(None) };
     let changes = ownership::withdrawal(&config, written);
     if changes.is_empty() {
@@ -198,7 +198,7 @@ fn kept_config(leftovers: &Leftovers) -> Option<String> {
         let is_written = leftovers.written.keys.get(*key).is_some_and(|value| *value == line.value);
         !is_written && (*key == "ECS_CLUSTER" || !redaction::is_shown_whole(key, &line.value))
     });
-    let keys: Vec<_> = others.filter_map(|(key, _)| redaction::variable_name(key)).take(MOST_KEYS).collect();
+    let keys: Vec<_> = others.filter_map(|(key, _)| redaction::variable_name(key)).take(MAX_KEYS).collect();
     (!keys.is_empty()).then(|| {
         format!("{ECS_CONFIG} keeps lines that ecs-bootstrap did not write, and a copy uses them: {}", keys.join(", "))
     })

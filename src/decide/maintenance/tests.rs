@@ -1,8 +1,8 @@
 use super::*;
-use crate::boundary::disk::{Entry, EntryType};
+use crate::boundary::disk::{EntryType, TreeEntry};
 use crate::boundary::systemd::SystemdError;
 use crate::cleanup::{Interrupted, NotRemoved};
-use crate::facts::{SavedAgent, SavedState, Written};
+use crate::facts::{SavedAgent, SavedState, WriteRecord};
 
 const NOW: &str = "2026-11-25T22:31:05Z";
 const ASIDE: &str = "/var/lib/ecs/data.2026-11-25T22-31-05Z";
@@ -22,7 +22,7 @@ fn unit(active_state: &str) -> AgentRuns {
 
 /// A host with these files and a stopped agent.
 fn host(paths: &[&str]) -> Leftovers {
-    let entry = |path: &&str| Entry { path: (*path).to_owned(), entry_type: EntryType::File, bytes: Some(3) };
+    let entry = |path: &&str| TreeEntry { path: (*path).to_owned(), entry_type: EntryType::File, bytes: Some(3) };
     Leftovers {
         root: None,
         found: paths.iter().map(entry).collect(),
@@ -31,7 +31,7 @@ fn host(paths: &[&str]) -> Leftovers {
         elsewhere: Vec::new(),
         data_is_mounted: false,
         ecs_config: Ok(None),
-        written: Written::default(),
+        written: WriteRecord::default(),
         agent: unit("inactive"),
         agent_answers: false,
         port_taken: None,

@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 use super::*;
 use crate::boundary::aws::Cluster;
 use crate::boundary::systemd::UnitState;
-use crate::facts::{ConfigFile, Host, Instance, InstanceTags, Known, SavedAgent, SavedState, Units, Written};
+use crate::facts::{ConfigFile, Host, Instance, InstanceTags, Known, SavedAgent, SavedState, Units, WriteRecord};
 use crate::plan::{Action, UnitPlan};
 use crate::settings::TagsSettings;
 use crate::settings::fragment::Fragment;
@@ -28,7 +28,7 @@ impl Case {
             boot_id: Known::Yes("5b2c2b7e".to_owned()),
             etc_config: ConfigFile::default(),
             var_config: ConfigFile::default(),
-            written: Written::default(),
+            written: WriteRecord::default(),
             saved: None,
             user_data_runs: Known::Yes(false),
             units: Known::Yes(Units {

@@ -11,9 +11,9 @@ pub const CLUSTER: &str = "ECS_CLUSTER";
 pub const OPAQUE: char = '\u{e000}';
 const BOM: char = '\u{feff}';
 /// The most issues of one file. After them only errors are kept, up to twice this number of issues.
-const MOST: usize = 200;
+const MAX_ISSUES: usize = 200;
 /// Later lines are skipped. No `ecs.config` is this long.
-const MOST_LINES: usize = 4000;
+const MAX_LINES: usize = 4000;
 
 /// One line of an `ecs.config`, and the place of its characters in the file that is checked.
 #[derive(Clone, Debug, Default)]
@@ -65,7 +65,7 @@ pub fn issues(bytes: &[u8], context: &Context<'_>) -> Vec<ConfigIssue> {
     }
     let lines = lines_of(bytes);
     let mut found = issues_of(&lines, context);
-    let half = half_login(lines.iter().take(MOST_LINES));
+    let half = half_login(lines.iter().take(MAX_LINES));
     found.extend(half.filter(|half| !found.iter().any(|issue| issue.line == half.line)));
     found.sort_by_key(|issue| issue.line);
     found
@@ -114,9 +114,10 @@ pub fn issues_of(lines: &[SourceLine], context: &Context<'_>) -> Vec<ConfigIssue
         ..context
     };
     let mut found = Vec::new();
-    for line in lines.iter().take(MOST_LINES) {
+    for line in lines.iter().take(MAX_LINES) {
         let count = found.len();
-        let is_kept = |issue: &ConfigIssue| count < MOST || (issue.level == Level::Error && count < 2 * MOST);
+        let is_kept =
+            |issue: &ConfigIssue| count < MAX_ISSUES || (issue.level == Level::Error && count < 2 * MAX_ISSUES);
         let Some(assigned) = assignment(line) else {
             found.extend(unassigned(line, &context).filter(is_kept));
             continue;

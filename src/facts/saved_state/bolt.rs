@@ -16,7 +16,7 @@ const BUCKET_HEADER: usize = 16;
 const DEPTH: usize = 32;
 /// The size limit of a page with its overflow pages. The agent's metadata has a few hundred bytes; its tasks are in
 /// other pages.
-const LONGEST_PAGE: usize = 1024 * 1024;
+const MAX_PAGE_LENGTH: usize = 1024 * 1024;
 
 /// Reads bytes of the file, given offset and length; `None` if the file is shorter.
 pub(super) type ReadAt<'a> = &'a dyn Fn(u64, usize) -> Option<Vec<u8>>;
@@ -46,7 +46,7 @@ pub(super) struct Page {
 }
 
 /// An entry of a leaf page.
-struct Entry {
+struct LeafEntry {
     is_bucket: bool,
     value: Vec<u8>,
     page: u64,
@@ -99,7 +99,7 @@ impl<'a> Bolt<'a> {
         }
         let overflow = u32_at(&header, 12).and_then(|pages| usize::try_from(pages).ok()?.checked_add(1));
         let length = overflow.and_then(|pages| pages.checked_mul(size)).ok_or_else(missing)?;
-        if length > LONGEST_PAGE {
+        if length > MAX_PAGE_LENGTH {
             return Err(broken("is longer than any page of the agent's metadata"));
         }
         Page::new(number, (self.read)(start, length).ok_or_else(missing)?)
@@ -124,7 +124,7 @@ impl<'a> Bolt<'a> {
         Ok(self.find(bucket, key)?.filter(|entry| !entry.is_bucket).map(|entry| entry.value))
     }
 
-    fn find(&self, root: &Page, key: &[u8]) -> Result<Option<Entry>, Unreadable> {
+    fn find(&self, root: &Page, key: &[u8]) -> Result<Option<LeafEntry>, Unreadable> {
         let mut below: Option<Page> = None;
         for _ in 0..DEPTH {
             let page = below.as_ref().unwrap_or(root);
@@ -156,7 +156,7 @@ impl Page {
 
     /// The entry of a leaf with this key. All entries are checked, so that a damaged leaf is not mistaken for one
     /// without the key.
-    fn entry(&self, wanted: &[u8]) -> Result<Option<Entry>, Unreadable> {
+    fn entry(&self, wanted: &[u8]) -> Result<Option<LeafEntry>, Unreadable> {
         let mut found = None;
         for index in 0..self.count {
             let (is_bucket, key, value) =
@@ -165,7 +165,7 @@ impl Page {
                 found = Some((is_bucket, value));
             }
         }
-        Ok(found.map(|(is_bucket, value)| Entry { is_bucket, value: value.to_vec(), page: self.number }))
+        Ok(found.map(|(is_bucket, value)| LeafEntry { is_bucket, value: value.to_vec(), page: self.number }))
     }
 
     /// The number of the child page that can contain the key: the last one whose first key is not greater.

@@ -33,7 +33,7 @@ pub enum Name {
 
 /// One checked value of one source.
 #[derive(Clone)]
-pub struct Entry {
+pub struct SettingValue {
     /// What it sets.
     pub name: Name,
     /// The value. It is always text for a variable of the agent.
@@ -46,7 +46,7 @@ pub struct Entry {
 #[derive(Clone, Default)]
 pub struct Fragment {
     /// In the order of the source.
-    pub entries: Vec<Entry>,
+    pub entries: Vec<SettingValue>,
     /// Mistakes that do not stop the run.
     pub warnings: Vec<Warning>,
     /// The number of variables that the agent does not know.
@@ -56,14 +56,14 @@ pub struct Fragment {
 /// Environment variables, after `ECS_BOOTSTRAP_`, that are not settings.
 const NOT_SETTINGS: &[&str] = &["ROOT", "AGENT_ENDPOINT", "LOG"];
 /// The most variables unknown to the agent that get a warning each.
-const MOST_WARNED: usize = 20;
+const MAX_WARNED: usize = 20;
 /// The most variables unknown to the agent. More are an error: no `ecs.config` needs that many, and each goes into
 /// `plan.json`.
-const MOST_UNKNOWN: usize = 500;
+const MAX_UNKNOWN: usize = 500;
 /// The longest name of a variable, in bytes. The longest one of the agent has 51.
-const LONGEST_NAME: usize = 64;
+const MAX_NAME_LENGTH: usize = 64;
 
-impl Entry {
+impl SettingValue {
     /// Whether this is an instance tag that chooses the cluster, by name or by the tags of the cluster.
     pub(super) fn is_cluster_of_tag(&self) -> bool {
         let is_cluster = |name: &Name| matches!(name, Name::Setting(setting) if setting.name.starts_with("cluster"));
@@ -191,9 +191,11 @@ impl Fragment {
         let value = as_written(key, value);
         let refusal = agent_variables::permitted_from_tags(key, value).map_err(|refusal| refusal.to_string());
         match refusal.and_then(|()| writable(key, value).map_err(|refusal| refusal.to_string())) {
-            Ok(()) => {
-                self.entries.push(Entry { name: Name::Agent(key.to_owned()), raw: Raw::Text(value.to_owned()), source })
-            }
+            Ok(()) => self.entries.push(SettingValue {
+                name: Name::Agent(key.to_owned()),
+                raw: Raw::Text(value.to_owned()),
+                source,
+            }),
             Err(refusal) => self.warn("tag-refused", format!("tag `{}` is ignored: {refusal}", source.key), source),
         }
     }
@@ -201,7 +203,7 @@ impl Fragment {
     /// Takes keys of both `ecs.config` files that ecs-bootstrap did not write, as ecs-init reads them:
     /// `(path, key, value)`. The values are not checked here. The catalogue of causes reports mistakes in them.
     pub fn from_ecs_config<'a>(keys: impl IntoIterator<Item = (&'a str, &'a str, &'a str)>) -> Fragment {
-        let entries = keys.into_iter().map(|(path, key, value)| Entry {
+        let entries = keys.into_iter().map(|(path, key, value)| SettingValue {
             name: match key {
                 "ECS_CLUSTER" => Name::Setting(&schema::CLUSTER),
                 _ => Name::Agent(key.to_owned()),
@@ -216,7 +218,7 @@ impl Fragment {
     /// Takes the cluster of an option or an environment variable of an earlier run, which `written.json` records.
     pub fn from_earlier(cluster: String, rank: Rank, key: &str) -> Fragment {
         let source = Source::new(rank, EARLIER, key);
-        let entry = Entry { name: Name::Setting(&schema::CLUSTER), raw: Raw::Text(cluster), source };
+        let entry = SettingValue { name: Name::Setting(&schema::CLUSTER), raw: Raw::Text(cluster), source };
         Fragment { entries: vec![entry], ..Fragment::default() }
     }
 
@@ -261,7 +263,7 @@ impl Fragment {
             let what = format!("`{key}` takes {}, not {shown}", setting.expects);
             return Err(SettingsError { place: place_of(&source), what, did_you_mean: None });
         }
-        self.entries.push(Entry { name: Name::Setting(setting), raw, source });
+        self.entries.push(SettingValue { name: Name::Setting(setting), raw, source });
         Ok(())
     }
 
@@ -271,7 +273,7 @@ impl Fragment {
             return self.push("cluster", raw, source);
         }
         let is_part = |c: char| c.is_ascii_alphanumeric() || c == '_';
-        if !(1..=LONGEST_NAME).contains(&variable.len())
+        if !(1..=MAX_NAME_LENGTH).contains(&variable.len())
             || !variable.chars().all(is_part)
             || variable.starts_with(|c: char| c.is_ascii_digit())
         {
@@ -293,18 +295,18 @@ impl Fragment {
         writable(variable, &value).map_err(|refusal| error(refusal.to_string()))?;
         if agent_variables::find(variable).is_none() {
             self.unknown += 1;
-            match self.unknown.cmp(&(MOST_UNKNOWN + 1)) {
+            match self.unknown.cmp(&(MAX_UNKNOWN + 1)) {
                 Ordering::Less => self.warn_of_unknown(variable, &source),
                 Ordering::Equal => {
                     return Err(error(format!(
-                        "there are more than {MOST_UNKNOWN} variables that the agent does not know"
+                        "there are more than {MAX_UNKNOWN} variables that the agent does not know"
                     )));
                 }
                 // The error is reported once.
                 Ordering::Greater => return Ok(()),
             }
         }
-        self.entries.push(Entry { name: Name::Agent(variable.to_owned()), raw: Raw::Text(value), source });
+        self.entries.push(SettingValue { name: Name::Agent(variable.to_owned()), raw: Raw::Text(value), source });
         Ok(())
     }
 }
@@ -319,12 +321,12 @@ impl Fragment {
     /// the report.
     fn warn_of_unknown(&mut self, variable: &str, source: &Source) {
         const ID: &str = "agent-variable-unknown";
-        if self.unknown <= MOST_WARNED {
+        if self.unknown <= MAX_WARNED {
             let hint =
                 agent_variables::suggest(variable).map(|name| format!("; did you mean `{name}`?")).unwrap_or_default();
             let text = format!("the agent does not know the variable `{variable}`; it is passed on{hint}");
             self.warn(ID, text, source.clone());
-        } else if self.unknown == MOST_WARNED + 1 {
+        } else if self.unknown == MAX_WARNED + 1 {
             let text = "the agent does not know further variables in this source; they are passed on".to_owned();
             self.warn(ID, text, source.clone());
         }

@@ -306,12 +306,12 @@ fn cluster(raw: &Raw) -> Option<String> {
 }
 
 /// The longest duration of a setting. No boot takes a day, and a day overflows no clock.
-pub const LONGEST_DURATION: Duration = Duration::from_secs(24 * 60 * 60);
+pub const MAX_DURATION: Duration = Duration::from_secs(24 * 60 * 60);
 
 fn duration(raw: &Raw) -> Option<Duration> {
-    const LONGEST_TEXT: usize = 64;
-    let text = text(raw).filter(|text| text.len() <= LONGEST_TEXT)?;
-    humantime::parse_duration(text).ok().filter(|duration| *duration <= LONGEST_DURATION)
+    const MAX_TEXT_LENGTH: usize = 64;
+    let text = text(raw).filter(|text| text.len() <= MAX_TEXT_LENGTH)?;
+    humantime::parse_duration(text).ok().filter(|duration| *duration <= MAX_DURATION)
 }
 
 fn boolean(raw: &Raw) -> Option<bool> {

@@ -5,11 +5,11 @@
 use crate::payload;
 use crate::row::{JOINS, Row};
 
-const LONGEST: usize = 250 * 1024;
+const MAX_LENGTH: usize = 250 * 1024;
 
 fn many(begin: &str, part: &str) -> String {
     let mut text = begin.to_owned();
-    while text.len() + part.len() <= LONGEST {
+    while text.len() + part.len() <= MAX_LENGTH {
         text.push_str(part);
     }
     text

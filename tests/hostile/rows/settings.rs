@@ -12,7 +12,7 @@ const FILES: [&str; 3] =
 /// Every command except guard, which reads no settings, fails with an invalid setting.
 const REFUSED: ExpectedCodes = ExpectedCodes::all(SETTINGS).clean(SETTINGS);
 /// The kernel refuses longer arguments (execve(2), MAX_ARG_STRLEN).
-const LONGEST: usize = 100_000;
+const MAX_LENGTH: usize = 100_000;
 
 const DURATIONS: [&str; 12] = [
     "99999999999999999999s",
@@ -115,7 +115,7 @@ fn command_line() -> Vec<Row> {
         // The simulated instance refuses URLs that are not on loopback.
         ("secret", payload::SECRET.replace("https://", "")),
         ("escapes", payload::ESCAPES.to_owned()),
-        ("long", payload::long(LONGEST)),
+        ("long", payload::long(MAX_LENGTH)),
         ("run-together", payload::RUN_TOGETHER.to_owned()),
     ];
     let mut rows = Vec::new();
@@ -178,7 +178,8 @@ fn duration_rows() -> Vec<Row> {
 }
 
 pub fn rows() -> Vec<Row> {
-    let mut rows: Vec<Row> = text_inputs().into_iter().flat_map(|text_input| text_input.long(LONGEST).rows()).collect();
+    let mut rows: Vec<Row> =
+        text_inputs().into_iter().flat_map(|text_input| text_input.long(MAX_LENGTH).rows()).collect();
     rows.extend(command_line());
     rows.push(Row::new("toml/run-together", REFUSED, |instance| {
         toml(instance, &format!("cluster = {}\n", quoted(payload::RUN_TOGETHER)))

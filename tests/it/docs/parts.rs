@@ -446,15 +446,15 @@ fn constant(path: &str, name: &str) -> u64 {
 
 fn limits_of_size() -> String {
     let rows = [
-        ("`/etc/ecs/ecs.config`, or one settings file", "src/host.rs", "LONGEST_FILE"),
-        ("the saved state of the agent", "src/host.rs", "LONGEST_STATE"),
-        ("settings in user data, after decompression", "src/settings/user_data.rs", "MOST_BYTES"),
-        ("a file that `check` reads", "src/boundary/input_file.rs", "LONGEST"),
-        ("a response of instance metadata", "src/boundary/imds/mod.rs", "LONGEST_ANSWER"),
-        ("a response of an AWS API", "src/boundary/aws/response_body.rs", "LONGEST_ANSWER"),
-        ("a CA bundle (`AWS_CA_BUNDLE`)", "src/boundary/aws/http.rs", "LONGEST_BUNDLE"),
-        ("`/etc/hosts`", "src/boundary/dns.rs", "LONGEST_HOSTS"),
-        ("`/etc/resolv.conf`", "src/boundary/dns.rs", "LONGEST_RESOLV_CONF"),
+        ("`/etc/ecs/ecs.config`, or one settings file", "src/host.rs", "MAX_FILE_LENGTH"),
+        ("the saved state of the agent", "src/host.rs", "MAX_STATE_LENGTH"),
+        ("settings in user data, after decompression", "src/settings/user_data.rs", "MAX_BYTES"),
+        ("a file that `check` reads", "src/boundary/input_file.rs", "MAX_BYTES"),
+        ("a response of instance metadata", "src/boundary/imds/mod.rs", "MAX_ANSWER_LENGTH"),
+        ("a response of an AWS API", "src/boundary/aws/response_body.rs", "MAX_ANSWER_LENGTH"),
+        ("a CA bundle (`AWS_CA_BUNDLE`)", "src/boundary/aws/http.rs", "MAX_BUNDLE_LENGTH"),
+        ("`/etc/hosts`", "src/boundary/dns.rs", "MAX_HOSTS_LENGTH"),
+        ("`/etc/resolv.conf`", "src/boundary/dns.rs", "MAX_RESOLV_CONF_LENGTH"),
     ];
     let shown = |bytes: u64| match bytes >> 20 {
         0 => format!("{} KiB", bytes >> 10),
@@ -467,7 +467,7 @@ fn limits_of_time() -> String {
     let defaults = serde_json::to_value(Settings::default()).unwrap();
     let deadline = |name: &str| default_of(name, &defaults).trim_matches('`').to_owned();
     let seconds = |path: &str, name: &str| format!("{} s", constant(path, name));
-    let day = humantime::format_duration(schema::LONGEST_DURATION).to_string();
+    let day = humantime::format_duration(schema::MAX_DURATION).to_string();
     let hang = constant("src/retry.rs", "GRACE") + constant("src/boot/watchdog.rs", "STARTUP");
     let row = |what: &str, limit: String, setting: &str| [what.to_owned(), limit, setting.to_owned()];
     table(

@@ -18,7 +18,7 @@ pub struct AgentState {
 }
 
 /// A simulator reads no file that is longer, in bytes.
-const LONGEST: u64 = 64 << 20;
+const MAX_BYTES: u64 = 64 << 20;
 
 /// The environment variable that keeps the roots after the test.
 pub const KEEP: &str = "ECS_BOOTSTRAP_TEST_KEEP";
@@ -74,10 +74,10 @@ impl Disk {
         fs::write(path, bytes).expect("a file below the root");
     }
 
-    /// The bytes of a regular file. `None` if there is none, or if it is longer than `LONGEST`.
+    /// The bytes of a regular file. `None` if there is none, or if it is longer than `MAX_BYTES`.
     pub fn read(&self, path: &str) -> Option<Vec<u8>> {
         let path = self.path(path);
-        let is_readable = fs::metadata(&path).is_ok_and(|about| about.is_file() && about.len() <= LONGEST);
+        let is_readable = fs::metadata(&path).is_ok_and(|about| about.is_file() && about.len() <= MAX_BYTES);
         if is_readable { fs::read(path).ok() } else { None }
     }
 

@@ -17,7 +17,7 @@ pub const REGION: &str = "eu-west-1";
 pub const ACCOUNT: &str = "123456789012";
 
 /// moto imports all its services at start; on a busy host that takes a while.
-const LONGEST_START: Duration = Duration::from_secs(60);
+const MAX_START_TIME: Duration = Duration::from_secs(60);
 
 /// A running server without resources; killed by its pid when dropped.
 pub struct Moto {
@@ -53,7 +53,7 @@ impl Moto {
         });
         let mut seen = Vec::new();
         while moto.endpoint.is_empty() {
-            match lines.recv_timeout(LONGEST_START) {
+            match lines.recv_timeout(MAX_START_TIME) {
                 Ok(line) => {
                     if let Some((_, endpoint)) = line.split_once("Running on ") {
                         moto.endpoint = endpoint.trim().to_owned();

@@ -11,7 +11,7 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 /// A run that takes longer is killed and fails the test.
-const LONGEST_RUN: Duration = Duration::from_secs(60);
+const MAX_RUN_TIME: Duration = Duration::from_secs(60);
 /// The highest exit code of `ecs-bootstrap`.
 const LAST_CODE: i32 = 25;
 /// The last verdict, below the root.
@@ -77,11 +77,11 @@ impl Running {
             if let Some(status) = self.child.try_wait().expect("to wait for a child") {
                 break status;
             }
-            if self.started.elapsed() > LONGEST_RUN {
+            if self.started.elapsed() > MAX_RUN_TIME {
                 let _ = self.child.kill();
                 let _ = self.child.wait();
                 self.ended = true;
-                panic!("the product still ran after {LONGEST_RUN:?}; stderr: {}", text(self.stderr.take()));
+                panic!("the product still ran after {MAX_RUN_TIME:?}; stderr: {}", text(self.stderr.take()));
             }
             // A short run is measured exactly; a long one is polled less often.
             thread::sleep((self.started.elapsed() / 32).clamp(Duration::from_millis(1), Duration::from_millis(20)));

@@ -13,7 +13,7 @@ mod start;
 pub(crate) use request::*;
 pub(crate) use rollout::*;
 
-use crate::cause::{Cause, Finding};
+use crate::cause::{Cause, FoundCause};
 use crate::evidence::{Evidence, MAX_SHOWN};
 
 /// All causes, the most specific first. The causes of a rollout follow the steps of a task: placement, start, image,
@@ -30,10 +30,10 @@ pub(crate) fn find(id: &str) -> Option<&'static Cause> {
 }
 
 /// The causes that the evidence supports, at least one. The first is the one to act on.
-pub(crate) fn diagnose(evidence: &Evidence) -> Vec<Finding> {
+pub(crate) fn diagnose(evidence: &Evidence) -> Vec<FoundCause> {
     let found = all().filter_map(|cause| {
         let lines = (cause.check)(evidence);
-        (!lines.is_empty()).then_some(Finding { cause, evidence: lines })
+        (!lines.is_empty()).then_some(FoundCause { cause, evidence: lines })
     });
     let found: Vec<_> = found.collect();
     if !found.is_empty() {
@@ -44,7 +44,7 @@ pub(crate) fn diagnose(evidence: &Evidence) -> Vec<Finding> {
     if lines.is_empty() {
         lines.push("ECS reports no service event and no stopped task".to_owned());
     }
-    vec![Finding { cause: &ROLLOUT_UNKNOWN, evidence: lines }]
+    vec![FoundCause { cause: &ROLLOUT_UNKNOWN, evidence: lines }]
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@
 use ecs_bootstrap::boundary::aws::{AwsError, AwsErrorKind};
 use ecs_bootstrap::exit::Exit;
 
-use crate::cause::{Cause, Finding};
+use crate::cause::{Cause, FoundCause};
 
 pub(super) static ALL: &[&Cause] = &[
     &VARIABLE_UNSET,
@@ -197,7 +197,7 @@ const BAD_CREDENTIALS: [&str; 7] = [
 ];
 
 /// The finding for an AWS call that failed.
-pub(crate) fn from_error(error: &AwsError) -> Finding {
+pub(crate) fn from_error(error: &AwsError) -> FoundCause {
     let cause = match &error.kind {
         AwsErrorKind::Denied { message, .. } if message.contains("iam:PassRole") => &PASS_ROLE_DENIED,
         AwsErrorKind::Denied { .. } => &CALLER_DENIED,

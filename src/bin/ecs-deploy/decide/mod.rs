@@ -5,16 +5,16 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::cause::Finding;
+use crate::cause::FoundCause;
 use crate::current::{CurrentState, Scaling};
 use crate::desired::DesiredState;
-use crate::plan::{Action, Plan, Registration, RollbackTarget};
+use crate::plan::{Action, Plan, RollbackTarget, TaskDefinitionChange};
 use crate::revision::Revision;
 use crate::service::{Deployment, Service, short};
 use crate::stability::is_complete;
 use crate::{api_model, causes, diff, normalize};
 
-pub(crate) fn plan(desired: &DesiredState, current: &CurrentState) -> Result<Plan, Finding> {
+pub(crate) fn plan(desired: &DesiredState, current: &CurrentState) -> Result<Plan, FoundCause> {
     let registration = registration(desired, current.newest.as_ref());
     match current.service.as_ref().filter(|service| service.is_active()) {
         Some(service) => plan_update(desired, current, service, registration),
@@ -23,7 +23,7 @@ pub(crate) fn plan(desired: &DesiredState, current: &CurrentState) -> Result<Pla
 }
 
 /// `deleted` is the deleted service of the same name, if ECS still describes it.
-fn plan_creation(desired: &DesiredState, deleted: Option<&Service>, registration: Registration) -> Plan {
+fn plan_creation(desired: &DesiredState, deleted: Option<&Service>, registration: TaskDefinitionChange) -> Plan {
     let status = deleted.map(|service| service.status.as_str());
     let why = match status {
         None => "there is no service of this name",
@@ -58,8 +58,8 @@ fn plan_update(
     desired: &DesiredState,
     current: &CurrentState,
     service: &Service,
-    registration: Registration,
-) -> Result<Plan, Finding> {
+    registration: TaskDefinitionChange,
+) -> Result<Plan, FoundCause> {
     let controller = service.deployment_controller.controller_type.as_str();
     if !["", "ECS"].contains(&controller) {
         return Err(causes::OTHER_CONTROLLER.finding(format!("its deployment controller is `{controller}`")));
@@ -69,13 +69,13 @@ fn plan_update(
     // The current values of the members that change, for the rollback.
     let before: Map<String, Value> = body.keys().map(|name| (name.clone(), service.member(name))).collect();
     let running = &service.task_definition;
-    let runs_desired = matches!(&registration, Registration::Keep(revision) if revision.arn == *running);
+    let runs_desired = matches!(&registration, TaskDefinitionChange::Keep(revision) if revision.arn == *running);
     match &registration {
-        Registration::Keep(_) if runs_desired => {}
-        Registration::Keep(revision) => {
+        TaskDefinitionChange::Keep(_) if runs_desired => {}
+        TaskDefinitionChange::Keep(revision) => {
             changes.push(format!("revision {} -> {}", short(running), short(&revision.arn)));
         }
-        Registration::New { .. } => changes.push(format!("revision {} -> a new one", short(running))),
+        TaskDefinitionChange::New { .. } => changes.push(format!("revision {} -> a new one", short(running))),
     }
     let primary = service.primary();
     let incomplete = primary.filter(|primary| !is_complete(primary, service));
@@ -114,7 +114,7 @@ fn plan_update(
 }
 
 /// The newest revision if it is the desired one; otherwise a new one.
-fn registration(desired: &DesiredState, newest: Option<&Revision>) -> Registration {
+fn registration(desired: &DesiredState, newest: Option<&Revision>) -> TaskDefinitionChange {
     let normalized = normalize::task_definition(&desired.task_definition);
     let desired_tags = desired.task_definition["tags"].as_array().cloned().unwrap_or_default();
     if let Some(newest) = newest.filter(|newest| newest.is_active && newest.normalized == normalized) {
@@ -123,7 +123,7 @@ fn registration(desired: &DesiredState, newest: Option<&Revision>) -> Registrati
             newest.tags.get(tag["key"].as_str().unwrap_or_default()).is_some_and(|actual| actual == value)
         };
         if desired_tags.iter().all(has_tag) {
-            return Registration::Keep(newest.clone());
+            return TaskDefinitionChange::Keep(newest.clone());
         }
     }
     let mut body = desired.task_definition.clone();
@@ -143,7 +143,7 @@ fn registration(desired: &DesiredState, newest: Option<&Revision>) -> Registrati
     if diff.is_empty() {
         diff = "  (only its tags differ)\n".to_owned();
     }
-    Registration::New { body, diff }
+    TaskDefinitionChange::New { body, diff }
 }
 
 /// The members that UpdateService must set, and a description of each change.
@@ -152,10 +152,10 @@ fn differences(
     service: &Service,
     scaling: &Scaling,
     notes: &mut Vec<String>,
-) -> Result<(Map<String, Value>, Vec<String>), Finding> {
+) -> Result<(Map<String, Value>, Vec<String>), FoundCause> {
     let mut body = Map::new();
     let mut changes = Vec::new();
-    let mut unchangeable: Option<Finding> = None;
+    let mut unchangeable: Option<FoundCause> = None;
     for (name, value) in &desired.members {
         let actual = service.member(name);
         let is_equal = match name.as_str() {
@@ -188,7 +188,7 @@ fn keeps_desired_count(
     service: &Service,
     scaling: &Scaling,
     notes: &mut Vec<String>,
-) -> Result<bool, Finding> {
+) -> Result<bool, FoundCause> {
     let count = service.desired_count;
     if value.as_i64() == Some(count) {
         return Ok(true);

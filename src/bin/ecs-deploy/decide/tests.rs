@@ -76,16 +76,16 @@ fn the_service_is_created_or_updated_by_its_status() {
 #[test]
 fn a_revision_is_registered_only_if_it_differs_from_the_newest() {
     let same = registration(&desired(json!({})), Some(&revision(3, "web:2")));
-    assert_eq!(same, Registration::Keep(revision(3, "web:2")), "another build number is not a difference");
+    assert_eq!(same, TaskDefinitionChange::Keep(revision(3, "web:2")), "another build number is not a difference");
     for newest in [None, Some(revision(3, "web:1")), Some(Revision { is_active: false, ..revision(3, "web:2") })] {
-        let Registration::New { body, .. } = registration(&desired(json!({})), newest.as_ref()) else {
+        let TaskDefinitionChange::New { body, .. } = registration(&desired(json!({})), newest.as_ref()) else {
             panic!("{newest:?}")
         };
         assert_eq!(body["tags"], json!([{"key": "ecs-deploy:build", "value": "17"}]));
     }
     let mut tagged = desired(json!({}));
     tagged.task_definition["tags"] = json!([{"key": "team", "value": "a"}]);
-    let Registration::New { diff, .. } = registration(&tagged, Some(&revision(3, "web:2"))) else {
+    let TaskDefinitionChange::New { diff, .. } = registration(&tagged, Some(&revision(3, "web:2"))) else {
         panic!("its tags differ")
     };
     assert_eq!(diff, "  (only its tags differ)\n");
