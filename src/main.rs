@@ -20,6 +20,7 @@ use ecs_bootstrap::maintenance::Consent;
 use ecs_bootstrap::redaction::{self, error_chain};
 use ecs_bootstrap::retry::{FinalReport, Watchdog};
 use ecs_bootstrap::settings::fragment::Fragment;
+use ecs_bootstrap::settings::warning;
 use ecs_bootstrap::settings::{SettingsError, Warning};
 use tokio::time::Instant;
 
@@ -166,10 +167,12 @@ fn plain_http_endpoints(environment: &BTreeMap<String, String>) -> Vec<Warning> 
         let url = reqwest::Url::parse(endpoint).ok().filter(|url| url.scheme() == "http")?;
         let host = url.host_str()?.trim_start_matches('[').trim_end_matches(']');
         let is_loopback = host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback());
-        (!is_loopback).then(|| Warning {
-            id: "plain-endpoint",
-            text: format!("{name} sends signed requests to `{host}` over plain HTTP"),
-            source: None,
+        (!is_loopback).then(|| {
+            Warning::new(
+                &warning::PLAIN_ENDPOINT,
+                format!("{name} sends signed requests to `{host}` over plain HTTP"),
+                None,
+            )
         })
     });
     plain.collect()

@@ -23,7 +23,7 @@ pub(super) fn verdict_output(document: &VerdictDocument, exit: Exit, json: bool)
 pub(super) fn log_warnings(plan: &Plan) {
     for warning in &plan.warnings {
         let source = warning.source.as_ref().map(|source| source.to_string());
-        tracing::warn!(id = warning.id, source, "{}", warning.text);
+        tracing::warn!(id = warning.id(), source, "{}", warning.text);
     }
 }
 

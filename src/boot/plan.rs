@@ -15,6 +15,7 @@ use crate::render::{Progress, as_json, document, plan_json, plan_text, warning_l
 use crate::retry::Deadline;
 use crate::settings::Warning;
 use crate::settings::merge::merge;
+use crate::settings::warning;
 use crate::verify;
 
 impl Boot {
@@ -61,7 +62,7 @@ impl Boot {
         match (plan, gathered.unread.take()) {
             (Ok(mut plan), Some(error)) => {
                 let text = format!("a source that may name a cluster was not read: {}", error_chain(&error));
-                plan.warnings.push(Warning { id: "metadata-unknown", text, source: None });
+                plan.warnings.push(Warning::new(&warning::METADATA_UNKNOWN, text, None));
                 Ok((plan, gathered))
             }
             (Ok(plan), None) => Ok((plan, gathered)),

@@ -4,8 +4,8 @@ use super::finding::{MAX_COUNT, Note};
 use super::text::Text;
 use crate::agent_variables;
 use crate::ecs_config::issue::Level;
-use crate::settings::Rank;
 use crate::settings::fragment::Fragment;
+use crate::settings::{Rank, warning};
 
 /// Checks settings of ecs-bootstrap.
 pub(super) fn check(text: &Text, rank: Rank) -> Vec<Note> {
@@ -21,7 +21,7 @@ pub(super) fn check(text: &Text, rank: Rank) -> Vec<Note> {
     });
     let warnings = fragment.warnings.iter().take(MAX_COUNT).filter_map(|warning| {
         let source = warning.source.as_ref()?;
-        let unknown = source.key.strip_prefix("agent.").filter(|_| warning.id == "agent-variable-unknown");
+        let unknown = source.key.strip_prefix("agent.").filter(|_| warning.id() == warning::AGENT_VARIABLE_UNKNOWN.id);
         let meant = unknown.and_then(agent_variables::suggest);
         let message = match unknown {
             // An unknown variable that is not similar to a known one is not a mistake: it is passed on.

@@ -7,7 +7,7 @@ use crate::boundary::aws::Cluster;
 use crate::facts::{Facts, Known, mismatches, user_data_may_run};
 use crate::ownership;
 use crate::plan::{Refusal, cluster_name};
-use crate::settings::{EARLIER, Rank, Settings, Source, Sourced, TagsCluster, Warning};
+use crate::settings::{EARLIER, Rank, Settings, Source, Sourced, TagsCluster, Warning, warning};
 
 /// Decides the cluster; `None` while it is undecided.
 pub(super) fn choose(
@@ -21,11 +21,11 @@ pub(super) fn choose(
             return Err(Refusal::ClusterInvalid { value: named.value.clone(), source_of: named.source.clone() });
         }
         if !wanted.value.is_empty() && wanted.source.rank > named.source.rank {
-            warnings.push(Warning {
-                id: "cluster-tags-ignored",
-                text: format!("`cluster-tags` is ignored, because the cluster is named by {}", named.source),
-                source: Some(wanted.source.clone()),
-            });
+            warnings.push(Warning::new(
+                &warning::CLUSTER_TAGS_IGNORED,
+                format!("`cluster-tags` is ignored, because the cluster is named by {}", named.source),
+                Some(wanted.source.clone()),
+            ));
         }
         return Ok(Some(Sourced::new(in_saved_form(facts, &named.value), named.source.clone())));
     }
@@ -55,11 +55,11 @@ fn cluster_of_before(facts: &Facts, warnings: &mut Vec<Warning>) -> Option<Sourc
     let instance_id = facts.instance.get().map(|instance| instance.instance_id.as_str());
     let cluster = ownership::own_cluster(&facts.host, instance_id)?;
     let source = Source::new(Rank::InstanceTag, EARLIER, "cluster");
-    warnings.push(Warning {
-        id: "cluster-of-before",
-        text: format!("the source that names the cluster could not be read; the cluster is unchanged: {why}"),
-        source: Some(source.clone()),
-    });
+    warnings.push(Warning::new(
+        &warning::CLUSTER_OF_BEFORE,
+        format!("the source that names the cluster could not be read; the cluster is unchanged: {why}"),
+        Some(source.clone()),
+    ));
     Some(Sourced::new(in_saved_form(facts, &cluster), source))
 }
 

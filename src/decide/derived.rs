@@ -9,7 +9,7 @@ use super::switched_key::switched_key;
 use crate::agent_variables;
 use crate::facts::Facts;
 use crate::plan::PlannedKey;
-use crate::settings::{ReservedMemory, Settings, Sourced, Warning};
+use crate::settings::{ReservedMemory, Settings, Sourced, Warning, warning};
 
 /// All derived keys. The source of a key is the setting that turns it on, or the default with the fact that turns it
 /// on.
@@ -55,11 +55,11 @@ fn attributes(settings: &Settings, facts: &Facts, warnings: &mut Vec<Warning>) -
         let Some(value) = tags.get(tag) else { continue };
         match attributes_value(&BTreeMap::from([(tag.clone(), value.clone())])) {
             Ok(_) => drop(attributes.insert(tag.clone(), value.clone())),
-            Err(reason) => warnings.push(Warning {
-                id: "attribute-refused",
-                text: format!("tag `{tag}` cannot be an attribute: {reason}"),
-                source: Some(source.clone()),
-            }),
+            Err(reason) => warnings.push(Warning::new(
+                &warning::ATTRIBUTE_REFUSED,
+                format!("tag `{tag}` cannot be an attribute: {reason}"),
+                Some(source.clone()),
+            )),
         }
     }
     if attributes.is_empty() {
@@ -77,11 +77,11 @@ fn attributes(settings: &Settings, facts: &Facts, warnings: &mut Vec<Warning>) -
     match merged {
         Ok(value) => Some(PlannedKey { key: ATTRIBUTES.to_owned(), value, source: source.clone() }),
         Err(reason) => {
-            warnings.push(Warning {
-                id: "attributes-not-merged",
-                text: format!("no tag becomes an attribute: {reason}"),
-                source: Some(by_hand.map_or(source, |by_hand| &by_hand.source).clone()),
-            });
+            warnings.push(Warning::new(
+                &warning::ATTRIBUTES_NOT_MERGED,
+                format!("no tag becomes an attribute: {reason}"),
+                Some(by_hand.map_or(source, |by_hand| &by_hand.source).clone()),
+            ));
             None
         }
     }

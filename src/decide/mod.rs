@@ -16,7 +16,7 @@ use crate::ecs_config::{edit, effective, issue, read};
 use crate::facts::{ConfigFile, Facts};
 use crate::ownership;
 use crate::plan::{ECS_CONFIG, EcsConfig, Expectation, Plan, PlannedKey, Refusal, SignalTargets, VENDOR_ECS_CONFIG};
-use crate::settings::{Rank, Settings, Source, TagsCluster, Warning};
+use crate::settings::{Rank, Settings, Source, TagsCluster, Warning, warning};
 
 pub use maintenance::{cleanup, reset};
 
@@ -144,15 +144,14 @@ fn file_warnings(facts: &Facts, is_cluster_named: bool, planned: &EcsConfig) -> 
             path != ECS_CONFIG || !is_written(&issue.key) || issue.is_of_key() && issue.key != issue::CLUSTER
         };
         let mut found = found.filter(stays);
-        warnings.extend(found.by_ref().take(SHOWN).map(|issue| Warning {
-            id: issue.id(),
-            text: issue.advice(),
-            source: Some(Source::new(Rank::EcsConfig, format!("{path}:{}:{}", issue.line, issue.column), issue.key)),
+        warnings.extend(found.by_ref().take(SHOWN).map(|issue| {
+            let place = format!("{path}:{}:{}", issue.line, issue.column);
+            Warning::of_cause(issue.id(), issue.advice(), Source::new(Rank::EcsConfig, place, issue.key))
         }));
         let more = found.count();
         if more > 0 {
             let text = format!("{more} more lines of {path} have a mistake; `ecs-bootstrap check {path}` lists them");
-            warnings.push(Warning { id: "config-value-ignored", text, source: None });
+            warnings.push(Warning::new(&warning::CONFIG_VALUE_IGNORED, text, None));
         }
     }
     warnings

@@ -7,6 +7,7 @@ use crate::boundary::systemd::UnitState;
 use crate::facts::{Facts, Known};
 use crate::plan::{Action, UnitPlan};
 use crate::settings::Warning;
+use crate::settings::warning;
 
 const DOCKER: &str = "docker.service";
 const AGENT: &str = "ecs.service";
@@ -58,15 +59,15 @@ fn is_guarded(agent: &UnitState) -> bool {
 pub(super) fn enable(facts: &Facts, wanted: bool, warnings: &mut Vec<Warning>) -> Vec<String> {
     let Some(units) = facts.host.units.get() else { return Vec::new() };
     if units.are_a_cycle() {
-        warnings.push(Warning {
-            id: "unit-ordering-cycle",
-            text: format!(
+        warnings.push(Warning::new(
+            &warning::UNIT_ORDERING_CYCLE,
+            format!(
                 "{} is ordered after cloud-final.service, that is after multi-user.target, and that wants {}: at each \
                  boot systemd drops one of them by chance (run `systemctl disable {}`; ecs-bootstrap starts the unit)",
                 units.agent.name, units.agent.name, units.agent.name
             ),
-            source: None,
-        });
+            None,
+        ));
         return Vec::new();
     }
     let is_disabled = |unit: &&UnitState| unit.unit_file_state.as_deref() == Some("disabled");
@@ -75,11 +76,11 @@ pub(super) fn enable(facts: &Facts, wanted: bool, warnings: &mut Vec<Warning>) -
         return [&units.agent].into_iter().filter(is_disabled).map(|unit| unit.name.clone()).collect();
     }
     if is_disabled(&&units.agent) {
-        warnings.push(Warning {
-            id: "unit-not-enabled",
-            text: format!("{} is not enabled: after a reboot nothing starts it (set `units.enable`)", units.agent.name),
-            source: None,
-        });
+        warnings.push(Warning::new(
+            &warning::UNIT_NOT_ENABLED,
+            format!("{} is not enabled: after a reboot nothing starts it (set `units.enable`)", units.agent.name),
+            None,
+        ));
     }
     Vec::new()
 }

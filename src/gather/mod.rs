@@ -22,7 +22,7 @@ use crate::ownership;
 use crate::retry::Deadline;
 use crate::settings::fragment::Fragment;
 use crate::settings::merge::{ignored_cluster_tags, merge};
-use crate::settings::{Rank, Settings, Source, TagsApi, TagsCluster, TagsSettings, Warning, user_data};
+use crate::settings::{Rank, Settings, Source, TagsApi, TagsCluster, TagsSettings, Warning, user_data, warning};
 
 pub use leftovers::leftovers;
 pub use metadata::InstanceMetadata;
@@ -142,7 +142,7 @@ fn user_data_settings(metadata: &InstanceMetadata) -> Result<Option<Fragment>, S
     })?;
     if let (None, Some(what)) = (&text, user_data::skipped(bytes)) {
         let text = format!("the settings in the user data are not read, because they are in a {what}");
-        let warnings = vec![Warning { id: "user-data-skipped", text, source: None }];
+        let warnings = vec![Warning::new(&warning::USER_DATA_SKIPPED, text, None)];
         let mut fragment = Fragment::default();
         fragment.warnings = warnings;
         return Ok(Some(fragment));
@@ -212,11 +212,11 @@ impl Gathering<'_> {
     }
 
     fn warn_of_tags(&mut self, error: &AwsError) {
-        self.warnings.push(Warning {
-            id: "tags-unknown",
-            text: format!("instance tags not read; another source names the cluster: {error}"),
-            source: Some(Source::new(Rank::InstanceTag, "ec2:DescribeTags", "")),
-        });
+        self.warnings.push(Warning::new(
+            &warning::TAGS_UNKNOWN,
+            format!("instance tags not read; another source names the cluster: {error}"),
+            Some(Source::new(Rank::InstanceTag, "ec2:DescribeTags", "")),
+        ));
     }
 
     /// Adds the clusters, only if the cluster is chosen by tags. The tags of the chosen cluster are settings too.

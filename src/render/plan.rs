@@ -105,7 +105,7 @@ pub fn warning_lines(warnings: &[Warning]) -> String {
 
 fn warning_line(warning: &Warning) -> String {
     let source = warning.source.as_ref().map(|source| format!(" ({source})")).unwrap_or_default();
-    format!("warning: [{}] {}", warning.id, redaction::line(&format!("{}{source}", warning.text)))
+    format!("warning: [{}] {}", warning.id(), redaction::line(&format!("{}{source}", warning.text)))
 }
 
 fn diff(old: &[u8], new: &[u8]) -> String {

@@ -3,7 +3,8 @@
 use super::fragment::{Fragment, Name, SettingValue};
 use super::schema::Raw;
 use super::source::{Source, Sourced};
-use super::{Secret, Settings, TagsCluster, Warning};
+use super::warning::{self, Warning};
+use super::{Secret, Settings, TagsCluster};
 
 /// Merges the fragments, which may be in any order. A higher rank wins. Within a rank, the later fragment and the later
 /// entry win. The setting `tags.cluster` decides whether a tag can choose the cluster.
@@ -35,10 +36,12 @@ pub fn ignored_cluster_tags(fragments: &[Fragment], settings: &Settings) -> Vec<
     };
     let tags = fragments.iter().flat_map(|fragment| &fragment.entries).filter(|entry| entry.is_cluster_of_tag());
     tags.filter(|entry| !is_used(&entry.source))
-        .map(|entry| Warning {
-            id: "tag-refused",
-            text: format!("tag `{}` is ignored: `tags.cluster` is {policy}", entry.source.key),
-            source: Some(entry.source.clone()),
+        .map(|entry| {
+            Warning::new(
+                &warning::TAG_REFUSED,
+                format!("tag `{}` is ignored: `tags.cluster` is {policy}", entry.source.key),
+                Some(entry.source.clone()),
+            )
         })
         .collect()
 }
@@ -147,7 +150,7 @@ mod tests {
     fn only_files_can_set_tags_cluster() {
         let option = ("--set".to_owned(), "tags.cluster".to_owned(), "never".to_owned());
         let option = Fragment::from_command_line(&[option]).unwrap();
-        assert_eq!((option.entries.len(), option.warnings[0].id), (0, "tags-settings-ignored"));
+        assert_eq!((option.entries.len(), option.warnings[0].id()), (0, "tags-settings-ignored"));
         let variable = Fragment::from_environment([("ECS_BOOTSTRAP_TAGS__CLUSTER", "never")]).unwrap();
         assert_eq!((variable.entries.len(), variable.warnings.len()), (0, 1));
         assert!(Fragment::from_toml("tags.cluster = \"never\"", Rank::UserData, "user data").is_err());

@@ -12,6 +12,7 @@ pub mod schema;
 mod secret;
 mod source;
 pub mod user_data;
+pub mod warning;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -21,6 +22,7 @@ use serde::Serialize;
 pub use precedence::Rank;
 pub use secret::Secret;
 pub use source::{EARLIER, Source, Sourced};
+pub use warning::Warning;
 
 /// Whether ecs-bootstrap sets a variable of the agent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -212,15 +214,4 @@ pub struct SettingsError {
     pub what: String,
     /// The name or value that was probably meant.
     pub did_you_mean: Option<String>,
-}
-
-/// A mistake in the settings that does not stop the run.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Warning {
-    /// The id of the warning, in kebab-case. Ids do not change between versions.
-    pub id: &'static str,
-    /// What is wrong, and what ecs-bootstrap does with it.
-    pub text: String,
-    /// The source of the value.
-    pub source: Option<Source>,
 }

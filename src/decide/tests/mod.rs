@@ -149,7 +149,7 @@ impl Case {
     }
 
     fn warnings(&self) -> Vec<&'static str> {
-        self.planned().warnings.iter().map(|warning| warning.id).collect()
+        self.planned().warnings.iter().map(|warning| warning.id()).collect()
     }
 
     fn agent(&self) -> UnitPlan {
@@ -407,7 +407,7 @@ fn mistakes_are_warnings_only_in_lines_that_the_plan_does_not_change() {
     let file = "ECS_CLUSTER=\"old\"\nECS_CONTAINER_STOP_TIMEOUT=120\nECS_LOGLEVEL=DEBUG\nDD_SITE=eu\n";
     let plan = Case::new().config("cluster = \"prod\"\n[agent]\nECS_LOGLEVEL = \"info\"").etc(file).plan().unwrap();
     let shown: Vec<_> =
-        plan.warnings.iter().map(|warning| (warning.id, warning.source.clone().unwrap().place)).collect();
+        plan.warnings.iter().map(|warning| (warning.id(), warning.source.clone().unwrap().place)).collect();
     assert_eq!(shown, [("config-value-ignored", "/etc/ecs/ecs.config:2:28".to_owned())]);
     assert!(plan.warnings[0].text.ends_with("did you mean `120s`?"), "{}", plan.warnings[0].text);
 }

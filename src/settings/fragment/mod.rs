@@ -11,7 +11,8 @@ use toml::de::DeTable;
 
 use super::document::TomlDocument;
 use super::schema::{self, Raw, Setting};
-use super::{EARLIER, Rank, Settings, SettingsError, Source, TagsSettings, Warning};
+use super::warning::{self, Warning, WarningType};
+use super::{EARLIER, Rank, Settings, SettingsError, Source, TagsSettings};
 use crate::agent_variables;
 use crate::ecs_config::writable;
 use crate::{redaction, suggestion};
@@ -174,7 +175,7 @@ impl Fragment {
                     fragment.push_agent_tag(key, value, trust, source);
                 }
                 _ => fragment.warn(
-                    "tag-unknown",
+                    &warning::TAG_UNKNOWN,
                     format!("tag `{tag}` is ignored: it is not the name of a setting"),
                     source,
                 ),
@@ -186,7 +187,7 @@ impl Fragment {
     fn push_agent_tag(&mut self, key: &str, value: &str, trust: TagsSettings, source: Source) {
         if trust != TagsSettings::All {
             let text = format!("tag `{}` is ignored: `tags.settings` lets tags set only the cluster", source.key);
-            return self.warn("tag-refused", text, source);
+            return self.warn(&warning::TAG_REFUSED, text, source);
         }
         let value = as_written(key, value);
         let refusal = agent_variables::permitted_from_tags(key, value).map_err(|refusal| refusal.to_string());
@@ -196,7 +197,9 @@ impl Fragment {
                 raw: Raw::Text(value.to_owned()),
                 source,
             }),
-            Err(refusal) => self.warn("tag-refused", format!("tag `{}` is ignored: {refusal}", source.key), source),
+            Err(refusal) => {
+                self.warn(&warning::TAG_REFUSED, format!("tag `{}` is ignored: {refusal}", source.key), source)
+            }
         }
     }
 
@@ -222,8 +225,8 @@ impl Fragment {
         Fragment { entries: vec![entry], ..Fragment::default() }
     }
 
-    fn warn(&mut self, id: &'static str, text: String, source: Source) {
-        self.warnings.push(Warning { id, text, source: Some(source) });
+    fn warn(&mut self, of: &WarningType, text: String, source: Source) {
+        self.warnings.push(Warning::new(of, text, Some(source)));
     }
 
     /// Checks one value and adds it to the fragment.
@@ -250,7 +253,7 @@ impl Fragment {
             let text = format!(
                 "`{key}` is ignored: only settings files can set it, so that the owner of an image can lock it"
             );
-            self.warn("tags-settings-ignored", text, source);
+            self.warn(&warning::TAGS_SETTINGS_IGNORED, text, source);
             return Ok(());
         }
         if setting.apply(&mut Settings::default(), &raw, source.clone()).is_none() {
@@ -320,15 +323,14 @@ impl Fragment {
     /// Warns of each variable up to a limit, because each warning takes a search for a similar name and is a line of
     /// the report.
     fn warn_of_unknown(&mut self, variable: &str, source: &Source) {
-        const ID: &str = "agent-variable-unknown";
         if self.unknown <= MAX_WARNED {
             let hint =
                 agent_variables::suggest(variable).map(|name| format!("; did you mean `{name}`?")).unwrap_or_default();
             let text = format!("the agent does not know the variable `{variable}`; it is passed on{hint}");
-            self.warn(ID, text, source.clone());
+            self.warn(&warning::AGENT_VARIABLE_UNKNOWN, text, source.clone());
         } else if self.unknown == MAX_WARNED + 1 {
             let text = "the agent does not know further variables in this source; they are passed on".to_owned();
-            self.warn(ID, text, source.clone());
+            self.warn(&warning::AGENT_VARIABLE_UNKNOWN, text, source.clone());
         }
     }
 }

@@ -13,6 +13,7 @@ use ecs_bootstrap::journal;
 use ecs_bootstrap::settings::fragment::{Fragment, Name};
 use ecs_bootstrap::settings::precedence::LOWEST_FIRST;
 use ecs_bootstrap::settings::schema::{self, Raw, Setting};
+use ecs_bootstrap::settings::warning::{self, WarningType};
 use ecs_bootstrap::settings::{Rank, Settings, TagsSettings};
 use serde_json::Value;
 
@@ -38,6 +39,7 @@ pub(super) fn all() -> BTreeMap<String, String> {
         ("causes", causes()),
         ("deploy-causes", deploy_causes()),
         ("message-ids", message_ids()),
+        ("warnings", warnings()),
         ("installed-files", installed_files("ecs-bootstrap")),
         ("installed-files-deploy", installed_files("ecs-deploy")),
         ("iam-role", iam_role()),
@@ -291,6 +293,11 @@ fn message_ids() -> String {
         ("`ecs.config` is written, or was already correct", journal::MESSAGE_ID_CONFIGURED),
     ];
     table(["entry", "`MESSAGE_ID`"], ids.map(|(entry, id)| [entry.to_owned(), format!("`{id}`")]))
+}
+
+fn warnings() -> String {
+    let row = |of: &&WarningType| [format!("`{}`", of.id), of.meaning.to_owned(), of.remedy.to_owned()];
+    table(["id", "meaning", "what to do"], warning::ALL.iter().map(row))
 }
 
 fn exit_codes(codes: &[(Exit, &str)]) -> String {

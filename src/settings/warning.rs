@@ -1,0 +1,103 @@
+//! The warnings: what may not be meant, and does not stop the run.
+//!
+//! In: the module that observes it. Out: a line of text output, and an object in JSON. [`ALL`] is the list in
+//! `docs/reference/warnings.md`.
+
+use serde::Serialize;
+
+use super::Source;
+
+/// A type of warning.
+#[derive(Debug)]
+pub struct WarningType {
+    /// The id, in kebab-case. Ids do not change between versions.
+    pub id: &'static str,
+    /// What was observed, and what ecs-bootstrap does.
+    pub meaning: &'static str,
+    /// What to do.
+    pub remedy: &'static str,
+}
+
+/// One observation, with its source.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Warning {
+    id: &'static str,
+    /// What is wrong, and what ecs-bootstrap does with it.
+    pub text: String,
+    /// The source of the value.
+    pub source: Option<Source>,
+}
+
+impl Warning {
+    /// A warning of a type of this module.
+    pub fn new(of: &WarningType, text: String, source: Option<Source>) -> Warning {
+        Warning { id: of.id, text, source }
+    }
+
+    /// A warning that has the id of a cause of the catalogue, not one of this module.
+    pub fn of_cause(id: &'static str, text: String, source: Source) -> Warning {
+        Warning { id, text, source: Some(source) }
+    }
+
+    /// The id of its type, or of a cause.
+    pub fn id(&self) -> &'static str {
+        self.id
+    }
+}
+
+macro_rules! warnings {
+    ($($name:ident: $id:literal, $meaning:literal, $remedy:literal;)*) => {
+        $(#[doc = $meaning] pub static $name: WarningType = WarningType { id: $id, meaning: $meaning, remedy: $remedy };)*
+        /// Every type, by id.
+        pub static ALL: &[&WarningType] = &[$(&$name),*];
+    };
+}
+
+warnings! {
+    AGENT_VARIABLE_UNKNOWN: "agent-variable-unknown",
+        "The agent does not know a variable of the settings. It is written to `ecs.config` as it is.",
+        "Compare the name with the [list of variables](settings.md#agent-variables). Keep it if your agent is newer.";
+    ATTRIBUTE_REFUSED: "attribute-refused",
+        "A tag in `derive.attributes` cannot be an attribute of the container instance and is left out.",
+        "Change the name or the value of the tag; the text says which rule of ECS it breaks.";
+    ATTRIBUTES_NOT_MERGED: "attributes-not-merged",
+        "No tag becomes an attribute, because `ECS_INSTANCE_ATTRIBUTES` that was set by hand cannot be merged with them.",
+        "Make its value a JSON object of strings, without a backslash.";
+    CLUSTER_OF_BEFORE: "cluster-of-before",
+        "The source that names the cluster could not be read. The cluster of the earlier run is kept.",
+        "Read the error in the text; the next run reads the source again.";
+    CLUSTER_TAGS_IGNORED: "cluster-tags-ignored",
+        "`cluster-tags` is ignored, because another source names the cluster.",
+        "Remove one of the two.";
+    CONFIG_VALUE_IGNORED: "config-value-ignored",
+        "More lines of an `ecs.config` have a mistake than are shown.",
+        "Run `ecs-bootstrap check FILE`, which lists them all.";
+    METADATA_UNKNOWN: "metadata-unknown",
+        "Only `plan` prints it: a source that may name a cluster could not be read, so on the instance the plan may differ.",
+        "Run `plan` on an instance, or make the instance metadata reachable.";
+    PLAIN_ENDPOINT: "plain-endpoint",
+        "A variable `AWS_ENDPOINT_URL...` sends signed requests to another host over plain HTTP.",
+        "Use `https://`. With `--https-only` it is an error.";
+    TAG_REFUSED: "tag-refused",
+        "A tag is ignored: tags may not set this variable, or `tags.settings` or `tags.cluster` does not allow it.",
+        "Set the value in a file, or allow it; see [Agent variables that a tag can set](settings.md#agent-variables-that-a-tag-can-set).";
+    TAG_UNKNOWN: "tag-unknown",
+        "A tag with the prefix of `tags.prefix` is ignored: it is not the name of a setting.",
+        "Correct the name of the tag.";
+    TAGS_SETTINGS_IGNORED: "tags-settings-ignored",
+        "`tags.settings` or `tags.cluster` is ignored, because only settings files can set it.",
+        "Write it to `/etc/ecs-bootstrap/config.toml`.";
+    TAGS_UNKNOWN: "tags-unknown",
+        "The instance's tags could not be read. The run continues, because another source names the cluster.",
+        "Allow `ec2:DescribeTags`, or enable tags in instance metadata.";
+    UNIT_NOT_ENABLED: "unit-not-enabled",
+        "The agent's unit is not enabled: after a reboot nothing starts it.",
+        "Set `units.enable`, or run `systemctl enable ecs`.";
+    UNIT_ORDERING_CYCLE: "unit-ordering-cycle",
+        "The agent's unit is ordered after `cloud-final.service` and wanted by `multi-user.target`, which is a cycle: systemd \
+         drops one of the two units at each boot.",
+        "Run `systemctl disable ecs`. ecs-bootstrap starts the unit.";
+    USER_DATA_SKIPPED: "user-data-skipped",
+        "The user data contains settings in a form that ecs-bootstrap does not read.",
+        "Pass the settings as a part of their own; see [User data](../how-to/user-data.md).";
+}
