@@ -7,7 +7,6 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
 
-use ecs_bootstrap::boot::is_handover;
 use ecs_bootstrap::boundary::aws::complete::is_complete;
 use ecs_bootstrap::boundary::aws::{AwsError, AwsErrorKind, is_query_answer, usable_certificates};
 use ecs_bootstrap::boundary::disk::Disk;
@@ -15,9 +14,10 @@ use ecs_bootstrap::boundary::docker::{Container, Version};
 use ecs_bootstrap::boundary::imds::is_role_document;
 use ecs_bootstrap::boundary::{agent, dns, kernel, tls};
 use ecs_bootstrap::causes::diagnose;
+use ecs_bootstrap::commands::is_handover;
 use ecs_bootstrap::ecs_config::issue::{Context, first_crlf, issues};
 use ecs_bootstrap::ecs_config::{agent_cluster, edit, effective, read};
-use ecs_bootstrap::evidence::files::{CloudInit, ConfigText, Stray, output_failures};
+use ecs_bootstrap::evidence::files::{CloudInit, ConfigText, UnreadConfig, output_failures};
 use ecs_bootstrap::evidence::{Evidence, StageError, agent_log, host, user_data};
 use ecs_bootstrap::facts::saved_state::{from_bolt, from_json};
 use ecs_bootstrap::facts::{Instance, WriteRecord, since};
@@ -47,7 +47,7 @@ pub(crate) fn ecs_config(bytes: &[u8]) {
     assert!(first_crlf(bytes).is_none_or(|line| line <= lines));
     agent_cluster(bytes, bytes, bytes);
     ConfigText::of("/etc/ecs/ecs.config", None, bytes);
-    Stray::of("/etc/ecs.config", bytes);
+    UnreadConfig::of("/etc/ecs.config", bytes);
     let set = BTreeMap::from([("ECS_CLUSTER".to_owned(), Some("prod".to_owned()))]);
     let Ok(edited) = edit(bytes, &set) else { return };
     let after = read(&edited);

@@ -9,7 +9,7 @@ use crate::boundary::agent::{AgentError, Task};
 use crate::boundary::disk::{DiskError, EntryType, TreeEntry};
 use crate::boundary::systemd::{SystemdError, UnitState};
 use crate::evidence::StageError;
-use crate::facts::{Known, SavedAgent, WriteRecord};
+use crate::facts::{Fact, SavedAgent, WriteRecord};
 
 /// The agent's saved state: its tasks, and which container instance it is.
 pub const DATA: &str = "/var/lib/ecs/data";
@@ -77,7 +77,7 @@ pub struct Leftovers {
     /// The container instance, if the agent reports that it is registered.
     pub registered: Option<Registered>,
     /// The tasks that may have running containers.
-    pub tasks: Known<Vec<Task>>,
+    pub tasks: Fact<Vec<Task>>,
     /// The agent's saved state.
     pub saved: Option<SavedAgent>,
     /// Whether docker has a container of the agent, running or stopped.

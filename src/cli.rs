@@ -64,9 +64,9 @@ pub enum HostCommand {
     Run(Run),
     /// Print what `run` would do, and why; changes nothing
     Plan,
-    /// Before each start of the agent: apply the plan again, and stop an agent that would join no cluster
+    /// Before each start of the agent: apply the plan again, and refuse the start if no source names a cluster
     Guard {
-        /// Only apply the plan and wait for devices; never stop the agent
+        /// Only apply the plan and wait for devices; never refuse the start
         #[arg(long)]
         rewrite: bool,
     },
@@ -141,7 +141,7 @@ pub struct Common {
     /// Refuse an `AWS_ENDPOINT_URL` over plain HTTP to another host, instead of printing a warning
     #[arg(long, global = true)]
     pub https_only: bool,
-    /// Log each request and its duration
+    /// Log each request and its duration; repeat it for more
     #[arg(long, short, global = true, action = clap::ArgAction::Count)]
     pub verbose: u8,
 }

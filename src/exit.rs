@@ -21,21 +21,21 @@ pub enum Exit {
     Imds = 10,
     /// An AWS API failed, or could not be reached.
     Aws = 11,
-    /// A systemd job did not end, or docker is late.
+    /// A systemd job did not end, or docker did not start in time.
     Systemd = 12,
     /// The instance did not register in time.
     NotRegistered = 13,
     /// A setting or `ecs.config` is not valid.
     Settings = 20,
-    /// No cluster is named, it was not found, or it is not the wanted one.
+    /// No cluster is named, it was not found, or it is not the expected one.
     Cluster = 21,
-    /// Identity or permission is missing, or IMDS is switched off.
+    /// Identity or permission is missing, or IMDS is disabled.
     Permission = 22,
-    /// The ECS agent gave up.
+    /// The agent exited with code 5, its terminal exit code.
     Agent = 23,
     /// A fault of this host: units, docker, disk, clock, saved state.
     Host = 24,
-    /// A network fault that does not heal by itself.
+    /// A network fault that does not recover by itself.
     Network = 25,
     /// `ecs-deploy`: the rollout failed, and the service was rolled back.
     RolledBack = 30,
@@ -67,14 +67,14 @@ impl Exit {
         (Exit::Usage, "the command line is not valid"),
         (Exit::Imds, "the instance metadata service does not answer"),
         (Exit::Aws, "an AWS API failed, or could not be reached"),
-        (Exit::Systemd, "a systemd job did not end, or docker is late"),
+        (Exit::Systemd, "a systemd job did not end, or docker did not start in time"),
         (Exit::NotRegistered, "the instance did not register in time"),
         (Exit::Settings, "a setting or `ecs.config` is not valid"),
-        (Exit::Cluster, "the cluster: none is named, it was not found, or it is not the wanted one"),
-        (Exit::Permission, "identity or permission is missing, or IMDS is switched off"),
-        (Exit::Agent, "the ECS agent gave up"),
+        (Exit::Cluster, "the cluster: none is named, it was not found, or it is not the expected one"),
+        (Exit::Permission, "identity or permission is missing, or IMDS is disabled"),
+        (Exit::Agent, "the agent exited with code 5, its terminal exit code"),
         (Exit::Host, "a fault of this host: units, docker, disk, clock, saved state"),
-        (Exit::Network, "a network fault that does not heal by itself"),
+        (Exit::Network, "a network fault that does not recover by itself"),
     ];
 
     /// Every code of `ecs-deploy` with its line in the reference.
@@ -94,7 +94,7 @@ impl Exit {
         (Exit::NotStable, "`status`: the service is not stable"),
     ];
 
-    /// The number.
+    /// The process exit code, 0 to 39.
     pub fn code(self) -> u8 {
         self as u8
     }

@@ -9,7 +9,7 @@ use crate::boundary::disk::{Disk, DiskError};
 use crate::boundary::systemd::{Systemd, SystemdError, UnitState};
 use crate::ecs_config::{agent_cluster, effective, read};
 use crate::facts::saved_state::{SavedState, Unreadable, from_bolt_at, from_json};
-use crate::facts::{Known, SavedAgent, Units, WriteRecord};
+use crate::facts::{Fact, SavedAgent, Units, WriteRecord};
 use crate::plan::{AGENT_JSON, ECS_CONFIG, VENDOR_ECS_CONFIG, WRITTEN};
 
 /// The size limit of a settings file and of `ecs.config`, in bytes.
@@ -82,8 +82,8 @@ pub(crate) fn known_or_log<T>(read: Result<Option<T>, DiskError>) -> Option<T> {
 pub fn saved_agent(disk: &Disk) -> Option<SavedAgent> {
     let database = saved(disk, BOLT, bolt);
     let has_version = |saved: &SavedAgent| match &saved.state {
-        Known::Yes(state) => state.as_ref().is_some_and(|state| state.agent_version.is_some()),
-        Known::Unknown(_) => true,
+        Fact::Known(state) => state.as_ref().is_some_and(|state| state.agent_version.is_some()),
+        Fact::Unknown(_) => true,
     };
     if database.as_ref().is_some_and(has_version) {
         return database;
@@ -91,7 +91,7 @@ pub fn saved_agent(disk: &Disk) -> Option<SavedAgent> {
     saved(disk, JSON, json).or(database)
 }
 
-fn saved(disk: &Disk, path: &str, read: fn(&Disk, &str) -> Option<Known<Option<SavedState>>>) -> Option<SavedAgent> {
+fn saved(disk: &Disk, path: &str, read: fn(&Disk, &str) -> Option<Fact<Option<SavedState>>>) -> Option<SavedAgent> {
     let mut state = read(disk, path)?;
     if state.get().is_none() {
         // The agent may have written to the file during the read, so it is read a second time.
@@ -100,12 +100,12 @@ fn saved(disk: &Disk, path: &str, read: fn(&Disk, &str) -> Option<Known<Option<S
     Some(SavedAgent { state, modified: known_or_log(disk.modified(path)) })
 }
 
-fn bolt(disk: &Disk, path: &str) -> Option<Known<Option<SavedState>>> {
+fn bolt(disk: &Disk, path: &str) -> Option<Fact<Option<SavedState>>> {
     let file = disk.random_access(path).transpose()?;
     Some(parsed(file, |file| from_bolt_at(&|at, length| file.read_at(at, length), file.size)))
 }
 
-fn json(disk: &Disk, path: &str) -> Option<Known<Option<SavedState>>> {
+fn json(disk: &Disk, path: &str) -> Option<Fact<Option<SavedState>>> {
     let bytes = disk.read(path, MAX_STATE_LENGTH).transpose()?;
     Some(parsed(bytes, |bytes| from_json(&bytes)))
 }
@@ -113,21 +113,21 @@ fn json(disk: &Disk, path: &str) -> Option<Known<Option<SavedState>>> {
 fn parsed<T>(
     read: Result<T, DiskError>,
     parse: impl FnOnce(T) -> Result<Option<SavedState>, Unreadable>,
-) -> Known<Option<SavedState>> {
+) -> Fact<Option<SavedState>> {
     match read {
-        Ok(read) => Known::from_result(parse(read)),
-        Err(error) => Known::Unknown(error.to_string()),
+        Ok(read) => Fact::from_result(parse(read)),
+        Err(error) => Fact::Unknown(error.to_string()),
     }
 }
 
 /// Whether `/dev` has a numbered device of this name: `/dev/nvidia0`, `/dev/neuron0`.
-pub(crate) fn device(disk: &Disk, name: &str) -> Known<bool> {
+pub(crate) fn device(disk: &Disk, name: &str) -> Fact<bool> {
     match disk.list("/dev") {
-        Ok(entries) if entries.is_empty() => Known::Unknown("no /dev".to_owned()),
-        Ok(entries) => Known::Yes(entries.iter().any(|entry| {
+        Ok(entries) if entries.is_empty() => Fact::Unknown("no /dev".to_owned()),
+        Ok(entries) => Fact::Known(entries.iter().any(|entry| {
             entry.strip_prefix(name).is_some_and(|rest| !rest.is_empty() && rest.bytes().all(|b| b.is_ascii_digit()))
         })),
-        Err(error) => Known::Unknown(error.to_string()),
+        Err(error) => Fact::Unknown(error.to_string()),
     }
 }
 
@@ -142,9 +142,9 @@ pub fn written(disk: &Disk) -> WriteRecord {
 }
 
 /// Whether cloud-init is running: it creates its folder first and `result.json` last (cloud-init, "Boot stages").
-pub(crate) fn user_data_runs(disk: &Disk) -> Known<bool> {
+pub(crate) fn user_data_runs(disk: &Disk) -> Fact<bool> {
     let exists = |path| disk.exists(path);
-    Known::from_result(exists("/run/cloud-init").and_then(|begun| Ok(begun && !exists("/run/cloud-init/result.json")?)))
+    Fact::from_result(exists("/run/cloud-init").and_then(|begun| Ok(begun && !exists("/run/cloud-init/result.json")?)))
 }
 
 /// The PID and command of a user data process that starts or restarts the agent's unit with systemctl(1) and waits for

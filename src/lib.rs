@@ -16,7 +16,7 @@
 //! | [`verify`] | observes until the instance is ready, a cause is final, or the deadline passes | reads |
 //! | [`report`] | reports the verdict on the host and sends signals | writes |
 //!
-//! Only [`boot`] (one file for each command) and [`maintenance`] (the two commands that remove files) know the order.
+//! Only [`commands`] (one file for each command) and [`maintenance`] (the two commands that remove files) know the order.
 //!
 //! # Data types and foundation
 //!
@@ -47,13 +47,13 @@
 
 pub mod agent_variables;
 pub mod apply;
-pub mod boot;
 pub mod boundary;
 pub mod causes;
 pub mod check;
 pub mod cleanup;
 pub mod cli;
 pub mod command_line;
+pub mod commands;
 pub mod decide;
 pub mod ecs_config;
 pub mod effects;

@@ -8,12 +8,13 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Parser;
-use ecs_bootstrap::boot::{Boot, HangReport, STARTUP, VerifyPlace, check, explain};
-use ecs_bootstrap::boundary::World;
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+use ecs_bootstrap::boundary::HostClients;
 use ecs_bootstrap::boundary::imds::Address;
 use ecs_bootstrap::check::Options;
 use ecs_bootstrap::cli::{self, Cli, Command, Common, HostCommand, Run};
 use ecs_bootstrap::command_line::CommandOutput;
+use ecs_bootstrap::commands::{CommandContext, HangReport, STARTUP, VerifyPlace, check, explain};
 use ecs_bootstrap::exit::Exit;
 use ecs_bootstrap::journal::{self, Logging};
 use ecs_bootstrap::maintenance::Consent;
@@ -71,37 +72,37 @@ fn run_on_host(command: HostCommand, common: &Common, start: Instant) -> Command
         Ok(logging) => logging,
         Err(error) => return failure(Exit::Settings, &error_chain(&error)),
     };
-    let mut boot = match boot(common, &root, &environment, &logging, start) {
-        Ok(boot) => boot,
+    let mut context = match context(common, &root, &environment, &logging, start) {
+        Ok(context) => context,
         Err(output) => return output,
     };
-    boot.watchdog = Some(watchdog(HangReport::new(&boot, &command)));
+    context.watchdog = Some(watchdog(HangReport::new(&context, &command)));
     match tokio::runtime::Builder::new_current_thread().enable_all().build() {
-        Ok(runtime) => runtime.block_on(run_command(command, boot)),
+        Ok(runtime) => runtime.block_on(run_command(command, context)),
         Err(error) => failure(Exit::Internal, &error.to_string()),
     }
 }
 
-async fn run_command(command: HostCommand, boot: Boot) -> CommandOutput {
+async fn run_command(command: HostCommand, context: CommandContext) -> CommandOutput {
     match command {
         HostCommand::Run(options) => {
             let wait = match options {
                 Run { wait: true, .. } => VerifyPlace::Here,
                 Run { no_wait: true, .. } => VerifyPlace::InVerifyUnit,
-                _ if std::io::stdin().is_terminal() && boot.shows_progress => VerifyPlace::HereIfPossible,
+                _ if std::io::stdin().is_terminal() && context.shows_progress => VerifyPlace::HereIfPossible,
                 _ => VerifyPlace::InVerifyUnit,
             };
-            boot.run(wait).await
+            context.run(wait).await
         }
-        HostCommand::Plan => boot.plan().await,
-        HostCommand::Guard { rewrite: true } => boot.rewrite().await,
-        HostCommand::Guard { rewrite: false } => boot.guard().await,
-        HostCommand::Verify { died: false } => boot.verify().await,
-        HostCommand::Verify { died: true } => boot.verify_died().await,
-        HostCommand::PrepareImage(options) => boot.prepare_image(consent(options)).await,
-        HostCommand::ResetAgent(options) => boot.reset_agent(consent(options)).await,
-        HostCommand::Doctor(options) => Box::pin(boot.doctor(&options)).await,
-        HostCommand::Status => boot.status().await,
+        HostCommand::Plan => context.plan().await,
+        HostCommand::Guard { rewrite: true } => context.rewrite().await,
+        HostCommand::Guard { rewrite: false } => context.guard().await,
+        HostCommand::Verify { died: false } => context.verify().await,
+        HostCommand::Verify { died: true } => context.verify_died().await,
+        HostCommand::PrepareImage(options) => context.prepare_image(consent(options)).await,
+        HostCommand::ResetAgent(options) => context.reset_agent(consent(options)).await,
+        HostCommand::Doctor(options) => Box::pin(context.doctor(&options)).await,
+        HostCommand::Status => context.status().await,
     }
 }
 
@@ -109,13 +110,13 @@ fn consent(options: cli::ConsentFlags) -> Consent {
     Consent { yes: options.yes, force: options.force }
 }
 
-fn boot(
+fn context(
     common: &Common,
     root: &Path,
     environment: &BTreeMap<String, String>,
     logging: &Logging,
     start: Instant,
-) -> Result<Boot, CommandOutput> {
+) -> Result<CommandContext, CommandOutput> {
     let variable = |name: &str| environment.get(name).map(String::as_str).filter(|value| !value.is_empty());
     let address = Address::from_environment(
         variable("AWS_EC2_METADATA_SERVICE_ENDPOINT"),
@@ -133,10 +134,10 @@ fn boot(
     }
     let ca_bundle = variable("AWS_CA_BUNDLE").map(PathBuf::from);
     let agent_endpoint = common.agent_endpoint.as_deref().or(variable("ECS_BOOTSTRAP_AGENT_ENDPOINT"));
-    let world = World::new(root, address, agent_endpoint, ca_bundle)
+    let host_clients = HostClients::new(root, address, agent_endpoint, ca_bundle)
         .map_err(|error| failure(Exit::Usage, &error_chain(&error)))?;
-    Ok(Boot {
-        world,
+    Ok(CommandContext {
+        host_clients,
         given_settings: given,
         json: common.json,
         shows_progress: std::io::stderr().is_terminal(),
@@ -194,6 +195,9 @@ fn watchdog(hang_report: HangReport) -> Watchdog {
 
 /// The output for `--help`, `--version` and a wrong command line.
 fn not_parsed(error: clap::Error) -> CommandOutput {
+    if let Some(text) = wrong_value(&error) {
+        return CommandOutput::error(Exit::Usage, &text);
+    }
     // The error repeats the arguments. Parsed again with their control characters replaced, it is the same error with
     // one line for each argument.
     let printable = |argument: OsString| argument.to_string_lossy().replace(redaction::is_unprintable, " ");
@@ -201,6 +205,19 @@ fn not_parsed(error: clap::Error) -> CommandOutput {
     let mut output = CommandOutput::of_clap(&error);
     output.stderr = output.stderr.lines().map(|line| shortened(&redaction::line(line)) + "\n").collect();
     output
+}
+
+/// The message for a value that an option does not accept. Only the value is redacted: in clap's own message, redaction
+/// would also take the name of the value in `--set <SETTING=VALUE>` for an assignment.
+fn wrong_value(error: &clap::Error) -> Option<String> {
+    let context = |kind| match error.get(kind) {
+        Some(ContextValue::String(text)) => Some(text.as_str()),
+        _ => None,
+    };
+    let reason = std::error::Error::source(error).filter(|_| error.kind() == ErrorKind::ValueValidation)?;
+    let (option, value) = (context(ContextKind::InvalidArg)?, context(ContextKind::InvalidValue)?);
+    let value = value.replace(redaction::is_unprintable, " ");
+    Some(format!("invalid value `{}` for `{option}`: {reason}", shortened(&redaction::line(&value))))
 }
 
 /// Arguments can be very long. The end of a line is dropped after redaction, which needs the whole line.

@@ -6,11 +6,11 @@
 use std::time::{Duration, SystemTime};
 
 use crate::apply;
-use crate::boot::{BUS_TIMEOUT, Boot};
 use crate::boundary::disk::Lock;
 use crate::boundary::systemd::{Systemd, SystemdError};
 use crate::cleanup::{Cleanup, Leftovers, Removal, Reset};
 use crate::command_line::CommandOutput;
+use crate::commands::{BUS_TIMEOUT, CommandContext};
 use crate::decide;
 use crate::evidence::StageError;
 use crate::gather;
@@ -29,9 +29,9 @@ pub struct Consent {
 }
 
 /// The connection to systemd; `None` if no system has booted from this root.
-type Bus = Option<Result<Systemd, SystemdError>>;
+type BusState = Option<Result<Systemd, SystemdError>>;
 
-impl Boot {
+impl CommandContext {
     /// `prepare-image`: lists or removes what must not be in an image of this instance.
     pub async fn prepare_image(self, consent: Consent) -> CommandOutput {
         match Box::pin(self.clean_for_image(consent)).await {
@@ -80,7 +80,7 @@ impl Boot {
             }
             (cleanup.remove, cleanup.ecs_config, cleanup.left) = (after.remove, after.ecs_config, after.left);
         }
-        let not_removed = apply::clean(&self.world.disk, &cleanup);
+        let not_removed = apply::clean(&self.host_clients.disk, &cleanup);
         let is_not_removed = |removal: &&Removal| not_removed.iter().any(|left| left.path == removal.path);
         let removed = cleanup.remove.len() - cleanup.remove.iter().filter(is_not_removed).count();
         tracing::info!(removed, not_removed = not_removed.len(), "host cleaned for an image");
@@ -103,7 +103,7 @@ impl Boot {
         if reset.is_empty() {
             return Ok((reset, None));
         }
-        let disk = &self.world.disk;
+        let disk = &self.host_clients.disk;
         apply::note_reset(disk, &reset)?;
         let mut moved = Ok(());
         if let (Some(unit), Some(Ok(systemd))) = (&reset.stop, &bus) {
@@ -136,7 +136,7 @@ impl Boot {
     /// `run.deadline`, which is also the time limit of these commands.
     fn limit(&self) -> Result<(Duration, Deadline), StageError> {
         let limit = self.early_settings()?.run_deadline.value;
-        self.allow(limit);
+        self.set_deadline_after(limit);
         Ok((limit, Deadline::after(limit)))
     }
 
@@ -147,21 +147,21 @@ impl Boot {
         consent: Consent,
         limit: Duration,
         deadline: Deadline,
-    ) -> Result<(Bus, Option<Lock>), StageError> {
-        if !self.world.disk.is_booted() {
+    ) -> Result<(BusState, Option<Lock>), StageError> {
+        if !self.host_clients.disk.is_booted() {
             return Ok((None, None));
         }
         let lock = if consent.yes { Some(self.lock(deadline, limit).await?) } else { None };
         Ok((Some(Systemd::connect(deadline.earliest(Deadline::after(BUS_TIMEOUT))).await), lock))
     }
 
-    async fn leftovers(&self, bus: &Bus, deadline: Deadline) -> Leftovers {
-        gather::leftovers(&self.world, bus.as_ref(), self.last_expectation(), deadline).await
+    async fn leftovers(&self, bus: &BusState, deadline: Deadline) -> Leftovers {
+        gather::leftovers(&self.host_clients, bus.as_ref(), self.last_expectation(), deadline).await
     }
 
     fn failure(&self, error: StageError) -> CommandOutput {
         tracing::debug!(error = error_chain(&error), "command failed");
-        let verdict = verify::stopped(error);
+        let verdict = verify::verdict_of_error(error);
         self.verdict_output(&document(&verdict, None, &[]), verdict.exit())
     }
 }
@@ -172,5 +172,5 @@ fn refuse_for_first(obstacles: &mut Vec<StageError>) -> Result<(), StageError> {
 }
 
 fn documents(obstacles: Vec<StageError>) -> Vec<VerdictDocument> {
-    obstacles.into_iter().map(|obstacle| document(&verify::stopped(obstacle), None, &[])).collect()
+    obstacles.into_iter().map(|obstacle| document(&verify::verdict_of_error(obstacle), None, &[])).collect()
 }

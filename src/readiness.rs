@@ -2,7 +2,7 @@
 //!
 //! 1. The agent's introspection answers with the ARN of a container instance ([`Evidence::container_instance_arn`],
 //!    which contains only answers that passed `Evidence::trusted`).
-//! 2. It is in the wanted cluster ([`joined_other_cluster`]); if not, `joined-default` or `cluster-other-than-wanted`
+//! 2. It is in the expected cluster ([`joined_other_cluster`]); if not, `joined-default` or `cluster-other-than-wanted`
 //!    is the cause.
 //! 3. ECS knows that container instance with this instance's id, and its status is ACTIVE or DRAINING.
 //! 4. ECS reports the agent as connected.
@@ -36,7 +36,7 @@ pub struct Registration {
 pub fn ready(evidence: &Evidence) -> Option<Registration> {
     let arn = evidence.container_instance_arn()?;
     let Some(Ok(metadata)) = &evidence.introspection else { return None };
-    let (agent_connected, how) = match evidence.registration.as_ref()? {
+    let (agent_connected, how) = match evidence.container_instance.as_ref()? {
         Ok(Some(instance)) if instance.agent_connected && is_this_instance(evidence, instance) => {
             (Some(true), "ecs:DescribeContainerInstances".to_owned())
         }
@@ -44,7 +44,7 @@ pub fn ready(evidence: &Evidence) -> Option<Registration> {
         Err(error) => {
             let window = evidence.expectation.as_ref().map_or(Duration::ZERO, |expected| expected.window);
             let is_denied = matches!(error.kind, AwsErrorKind::Denied { .. } | AwsErrorKind::NoCredentials);
-            let is_window_over = evidence.disconnected_for.is_some_and(|since| since >= window);
+            let is_window_over = evidence.registered_for.is_some_and(|since| since >= window);
             if !is_denied && error.kind.is_retryable() && !is_window_over {
                 return None;
             }
@@ -62,7 +62,7 @@ fn is_this_instance(evidence: &Evidence, instance: &ContainerInstance) -> bool {
     !is_other && matches!(instance.status.as_str(), "ACTIVE" | "DRAINING")
 }
 
-/// The name of the joined cluster if it is not the wanted one, with evidence. Names are compared, and ARNs if both are
+/// The name of the joined cluster if it is not the expected one, with evidence. Names are compared, and ARNs if both are
 /// ARNs.
 pub fn joined_other_cluster(evidence: &Evidence) -> Option<(&str, Vec<String>)> {
     let wanted = evidence.expectation.as_ref()?.cluster.as_deref()?;
@@ -86,7 +86,7 @@ pub fn joined_other_cluster(evidence: &Evidence) -> Option<(&str, Vec<String>)> 
     (!same || is_elsewhere()).then(|| {
         (
             cluster_name(actual),
-            vec![format!("the agent is `{arn}` in cluster `{actual_shown}`; the wanted cluster is `{wanted_shown}`")],
+            vec![format!("the agent is `{arn}` in cluster `{actual_shown}`; the expected cluster is `{wanted_shown}`")],
         )
     })
 }

@@ -123,12 +123,12 @@ pub async fn until<T, E>(
 /// The deadline passed before the future was ready.
 #[derive(Clone, Copy, Debug, thiserror::Error)]
 #[error("no answer in time")]
-pub struct Late;
+pub struct DeadlineExceeded;
 
 /// Awaits a future until the deadline, and returns its value or [`Late`].
 #[expect(clippy::disallowed_methods, reason = "the only place that waits")]
-pub async fn within<T>(deadline: Deadline, future: impl Future<Output = T>) -> Result<T, Late> {
-    tokio::time::timeout(deadline.remaining(), future).await.map_err(|_| Late)
+pub async fn within<T>(deadline: Deadline, future: impl Future<Output = T>) -> Result<T, DeadlineExceeded> {
+    tokio::time::timeout(deadline.remaining(), future).await.map_err(|_| DeadlineExceeded)
 }
 
 /// Sleeps for `duration`.
@@ -149,7 +149,7 @@ pub struct Watchdog {
 
 impl Watchdog {
     /// The time from the command's deadline until the watchdog acts.
-    pub const GRACE: Duration = Duration::from_secs(8);
+    pub const HANG_GRACE: Duration = Duration::from_secs(8);
     /// The most time for the final reports, which may write to the disk or pipe that blocks the command.
     const FINAL_REPORTS: Duration = Duration::from_millis(1500);
 
@@ -157,7 +157,7 @@ impl Watchdog {
     /// [`Watchdog::GRACE`] after the deadline it makes each final report on its own thread, and then calls `end`, even
     /// if a report has not returned.
     pub fn start(allowed: Duration, final_reports: Vec<FinalReport>, end: impl FnOnce() + Send + 'static) -> Watchdog {
-        Watchdog::with_grace(allowed, Watchdog::GRACE, final_reports, end)
+        Watchdog::with_grace(allowed, Watchdog::HANG_GRACE, final_reports, end)
     }
 
     fn with_grace(
@@ -191,7 +191,7 @@ impl Watchdog {
     }
 
     /// Sets the deadline of the command to `duration` from now.
-    pub fn allow(&self, duration: Duration) {
+    pub fn set_deadline_after(&self, duration: Duration) {
         let (deadline, changed) = &*self.deadline;
         *deadline.lock().unwrap_or_else(PoisonError::into_inner) = Deadline::after(duration);
         changed.notify_all();
@@ -273,8 +273,8 @@ mod tests {
         let reports: Vec<FinalReport> = vec![Box::new(move || sender.send("report").unwrap())];
         let start = Instant::now();
         let watchdog = Watchdog::with_grace(Duration::from_millis(20), Duration::from_millis(50), reports, end);
-        watchdog.allow(Duration::from_secs(3600));
-        watchdog.allow(Duration::from_millis(300));
+        watchdog.set_deadline_after(Duration::from_secs(3600));
+        watchdog.set_deadline_after(Duration::from_millis(300));
         let next = || received.recv_timeout(Duration::from_secs(10)).unwrap();
         assert_eq!((next(), next()), ("report", "end"));
         assert!(start.elapsed() >= Duration::from_millis(350), "{:?}", start.elapsed());

@@ -7,7 +7,7 @@ use crate::readiness::Registration;
 /// The result of every boot path.
 #[derive(Clone, Debug)]
 pub enum Verdict {
-    /// The instance is registered in the wanted cluster.
+    /// The instance is registered in the expected cluster.
     Ready(Ready),
     /// The instance is not ready yet, and there is no fault.
     Waiting {

@@ -1,14 +1,14 @@
 //! The stage `apply`: carries out a plan. It writes the file, then starts or restarts the units, in the order of the
 //! plan.
 //!
-//! In: a plan and the world. Out: the changes, and the queued jobs. It does nothing that is not in the plan. A second
+//! In: a plan and the clients. Out: the changes, and the queued jobs. It does nothing that is not in the plan. A second
 //! run on the same facts writes nothing and queues nothing.
 
 mod maintenance;
 
 use std::collections::BTreeMap;
 
-use crate::boundary::World;
+use crate::boundary::HostClients;
 use crate::boundary::disk::{Disk, DiskError, Mode};
 use crate::boundary::systemd::control::Jobs;
 use crate::boundary::systemd::{Job, Systemd, SystemdError};
@@ -33,9 +33,9 @@ pub struct Applied {
 /// Writes the file, and a record of the written keys before and after it. The first record also contains the old keys.
 /// So if the process dies at any point, the record contains all keys that ecs-bootstrap wrote, and no others. Returns
 /// whether the file changed.
-pub fn write(world: &World, plan: &Plan) -> Result<bool, StageError> {
+pub fn write(host_clients: &HostClients, plan: &Plan) -> Result<bool, StageError> {
     let config = &plan.ecs_config;
-    let disk = &world.disk;
+    let disk = &host_clients.disk;
     let changed = config.changed();
     if !changed {
         disk.remove_temporary_files(ECS_CONFIG);

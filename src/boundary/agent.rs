@@ -123,7 +123,7 @@ pub enum AgentError {
     },
     /// The agent did not answer in time.
     #[error("the agent did not answer {url} within {} ms", waited.as_millis())]
-    Silent {
+    TimedOut {
         /// The URL of the request.
         url: String,
         /// How long the client waited.
@@ -139,7 +139,7 @@ pub enum AgentError {
     },
     /// The answer is incomplete, or another program sent it.
     #[error("the answer to {url} is not from an ECS agent")]
-    Garbled {
+    InvalidResponse {
         /// The URL of the request.
         url: String,
         /// The error of the HTTP or JSON parser.
@@ -229,16 +229,19 @@ impl Agent {
         let (status, body) = match answer {
             Ok(answer) => answer,
             Err(LocalError::NotConnected(source)) => return Err(AgentError::Refused { url, source }),
-            Err(LocalError::Silent(waited)) => return Err(AgentError::Silent { url, waited }),
-            Err(LocalError::Broken(e)) => return Err(AgentError::Garbled { url, source: Box::new(e) }),
+            Err(LocalError::TimedOut(waited)) => return Err(AgentError::TimedOut { url, waited }),
+            Err(LocalError::Broken(e)) => return Err(AgentError::InvalidResponse { url, source: Box::new(e) }),
             Err(LocalError::TooLong(limit)) => {
-                return Err(AgentError::Garbled { url, source: format!("it is longer than {limit} bytes").into() });
+                return Err(AgentError::InvalidResponse {
+                    url,
+                    source: format!("it is longer than {limit} bytes").into(),
+                });
             }
         };
         if !status.is_success() {
             return Err(AgentError::Status { url, status: status.as_u16() });
         }
-        serde_json::from_slice(&body).map_err(|e| AgentError::Garbled { url, source: Box::new(e) })
+        serde_json::from_slice(&body).map_err(|e| AgentError::InvalidResponse { url, source: Box::new(e) })
     }
 }
 
@@ -295,7 +298,7 @@ mod tests {
         assert_eq!((found.len(), found[0].family.as_str(), found[0].known_status.as_str()), (1, "web", "RUNNING"));
         assert!(tasks(r#"{"Tasks":[]}"#).unwrap().is_empty() && tasks(r#"{"Tasks":null}"#).unwrap().is_empty());
         let commands = tasks(r#"{"AvailableCommands":["/v1/metadata"]}"#);
-        assert!(matches!(commands, Err(AgentError::Garbled { .. })), "{commands:?}");
+        assert!(matches!(commands, Err(AgentError::InvalidResponse { .. })), "{commands:?}");
     }
 
     #[test]
@@ -313,7 +316,7 @@ mod tests {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let agent = agent(&format!("http://{}", listener.local_addr().unwrap())).unwrap();
         let error = run(agent.metadata(Deadline::after(Duration::from_millis(50)))).unwrap_err();
-        assert!(matches!(error, AgentError::Silent { waited, .. } if waited < Duration::from_secs(1)));
+        assert!(matches!(error, AgentError::TimedOut { waited, .. } if waited < Duration::from_secs(1)));
     }
 
     #[test]
@@ -328,7 +331,7 @@ mod tests {
         ];
         for answer in broken {
             let error = metadata(answer).unwrap_err();
-            assert!(matches!(error, AgentError::Garbled { .. }), "{error:?}");
+            assert!(matches!(error, AgentError::InvalidResponse { .. }), "{error:?}");
         }
     }
 

@@ -73,14 +73,14 @@ pub struct Version {
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
 struct Inspected {
-    state: State,
+    state: ContainerState,
     #[serde(default)]
     restart_count: u64,
 }
 
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
-struct State {
+struct ContainerState {
     running: bool,
     exit_code: i64,
     #[serde(default)]
@@ -118,7 +118,7 @@ pub enum DockerError {
     },
     /// The daemon did not answer in time.
     #[error("docker did not answer `GET {path}` within {} ms", waited.as_millis())]
-    Silent {
+    TimedOut {
         /// The path of the request.
         path: String,
         /// How long the client waited.
@@ -134,7 +134,7 @@ pub enum DockerError {
     },
     /// The answer is incomplete or does not belong to docker's API.
     #[error("the answer to `GET {path}` is not from docker")]
-    Garbled {
+    InvalidResponse {
         /// The path of the request.
         path: String,
         /// The error of the HTTP or JSON parser.
@@ -144,7 +144,8 @@ pub enum DockerError {
 
 impl Inspected {
     fn container(self) -> Container {
-        let Inspected { state: State { running, exit_code, started_at, finished_at, .. }, restart_count } = self;
+        let Inspected { state: ContainerState { running, exit_code, started_at, finished_at, .. }, restart_count } =
+            self;
         Container { running, exit_code, started_at, finished_at, restart_count }
     }
 }
@@ -185,14 +186,14 @@ impl Docker {
             StatusCode::NOT_FOUND => return Ok(None),
             _ => return Err(DockerError::Status { path, status: status.as_u16() }),
         }
-        serde_json::from_slice(&body).map(Some).map_err(|e| DockerError::Garbled { path, source: Box::new(e) })
+        serde_json::from_slice(&body).map(Some).map_err(|e| DockerError::InvalidResponse { path, source: Box::new(e) })
     }
 
     /// The versions of the daemon and of its API.
     pub async fn version(&self, deadline: Deadline) -> Result<Version, DockerError> {
         match self.get(&["version"], None, deadline).await? {
             (path, StatusCode::OK, body) => {
-                serde_json::from_slice(&body).map_err(|e| DockerError::Garbled { path, source: Box::new(e) })
+                serde_json::from_slice(&body).map_err(|e| DockerError::InvalidResponse { path, source: Box::new(e) })
             }
             (path, status, _) => Err(DockerError::Status { path, status: status.as_u16() }),
         }
@@ -206,7 +207,7 @@ impl Docker {
             return Err(DockerError::Status { path, status: status.as_u16() });
         }
         let listed: Vec<ListedContainer> =
-            serde_json::from_slice(&body).map_err(|e| DockerError::Garbled { path, source: Box::new(e) })?;
+            serde_json::from_slice(&body).map_err(|e| DockerError::InvalidResponse { path, source: Box::new(e) })?;
         Ok(listed.into_iter().map(|container| container.labels).collect())
     }
 
@@ -232,10 +233,10 @@ impl Docker {
                 io::ErrorKind::PermissionDenied => DockerError::Denied { socket: socket(), source },
                 _ => DockerError::Refused { socket: socket(), source },
             }),
-            Err(LocalError::Silent(waited)) => Err(DockerError::Silent { path, waited }),
-            Err(LocalError::Broken(e)) => Err(DockerError::Garbled { path, source: Box::new(e) }),
+            Err(LocalError::TimedOut(waited)) => Err(DockerError::TimedOut { path, waited }),
+            Err(LocalError::Broken(e)) => Err(DockerError::InvalidResponse { path, source: Box::new(e) }),
             Err(LocalError::TooLong(limit)) => {
-                Err(DockerError::Garbled { path, source: format!("it is longer than {limit} bytes").into() })
+                Err(DockerError::InvalidResponse { path, source: format!("it is longer than {limit} bytes").into() })
             }
         }
     }
@@ -318,7 +319,7 @@ mod tests {
         let socket = folder.path().join("docker.sock");
         let _listener = UnixListener::bind(&socket).unwrap();
         let error = run(Docker::new(socket).ping(Deadline::after(Duration::from_millis(50)))).unwrap_err();
-        assert!(matches!(error, DockerError::Silent { .. }), "{error:?}");
+        assert!(matches!(error, DockerError::TimedOut { .. }), "{error:?}");
     }
 
     #[test]
@@ -332,7 +333,7 @@ mod tests {
         ];
         for answer in broken {
             let error = container(answer).unwrap_err();
-            assert!(matches!(error, DockerError::Garbled { .. }), "{error:?}");
+            assert!(matches!(error, DockerError::InvalidResponse { .. }), "{error:?}");
         }
     }
 }

@@ -21,7 +21,7 @@ pub(crate) enum LocalError {
     /// No connection, with the kernel's error.
     NotConnected(io::Error),
     /// No connection or no complete answer within this time.
-    Silent(Duration),
+    TimedOut(Duration),
     /// The answer is incomplete or not HTTP.
     Broken(reqwest::Error),
     /// The body is longer than this number of bytes.
@@ -44,7 +44,7 @@ pub(crate) async fn get(
     let path = url.path().to_owned();
     let answer = match within(deadline.earliest(Deadline::after(longest)), exchange(client, url)).await {
         Ok(answer) => answer,
-        Err(_) => Err(LocalError::Silent(start.elapsed())),
+        Err(_) => Err(LocalError::TimedOut(start.elapsed())),
     };
     let duration = start.elapsed();
     match &answer {

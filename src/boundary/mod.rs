@@ -40,7 +40,7 @@ pub mod tls;
 /// The clients that the commands use. No client connects before its first use. The AWS clients need a region, so
 /// [`World::aws`] creates them later; systemd is not included, because its bus may not exist yet.
 #[derive(Clone, Debug)]
-pub struct World {
+pub struct HostClients {
     /// The files of the host, below the root.
     pub disk: Disk,
     /// The client of the instance metadata service.
@@ -55,17 +55,17 @@ pub struct World {
     aws: Arc<OnceCell<Aws>>,
 }
 
-impl World {
+impl HostClients {
     /// Clients for these addresses. Sends nothing.
     pub fn new(
         root: &Path,
         imds: Address,
         agent_endpoint: Option<&str>,
         ca_bundle: Option<PathBuf>,
-    ) -> Result<World, AgentError> {
+    ) -> Result<HostClients, AgentError> {
         let disk = Disk::new(root.to_owned());
         let docker = Docker::new(disk.path("/run/docker.sock"));
-        Ok(World {
+        Ok(HostClients {
             agent: Agent::new(agent_endpoint, disk.clone(), docker.clone())?,
             disk,
             imds: Imds::new(imds),

@@ -28,12 +28,12 @@ pub(super) static ENDPOINT_PARTIAL: Cause = Cause {
     title: "the VPC has an endpoint for ECS, but no working endpoint for the ECS control plane",
     symptoms: "the instance is registered but never connected, in a subnet without internet access",
     proof: "the name of ECS resolves to a private address, and that of `ecs-a` to a public one that does not answer; \
-            if both are public, it is `acs-unreachable`",
+            if both addresses are public, the cause is `acs-unreachable`",
     look_alikes: &["acs-unreachable", "agent-not-connected"],
     class: Class::Lasting(Duration::from_secs(60)),
     remedy: "create all three interface endpoints (`ecs`, `ecs-agent`, `ecs-telemetry`), each with private DNS enabled",
-    source: "aws-secure-environment-accelerator#1052; roadmap#2821; Amazon ECS Developer Guide, \"Interface VPC \
-             endpoints\"",
+    source: "aws-samples/aws-secure-environment-accelerator#1052; aws/containers-roadmap#2821; Amazon ECS Developer \
+             Guide, \"Interface VPC endpoints\"",
     check: partial,
     ..DEFAULTS
 };
@@ -44,12 +44,12 @@ pub(super) static UNREACHABLE: Cause = Cause {
     title: "the instance is registered, but the ECS control plane cannot be reached",
     symptoms: "the container instance is ACTIVE with agentConnected false and no agent version; `unable to dial \
                ecs-a-N` in the agent's log",
-    proof: "no connection to the endpoint that ecs:DiscoverPollEndpoint returns; if it accepts connections, it is \
-            `agent-stuck` or `host-overloaded`",
+    proof: "no connection to the endpoint that ecs:DiscoverPollEndpoint returns; if the endpoint accepts connections, \
+            the cause is `agent-stuck` or `host-overloaded`",
     look_alikes: &["endpoint-partial", "agent-stuck", "host-overloaded", "agent-not-connected"],
     remedy: "allow `ecs-a-*.REGION.amazonaws.com` and `ecs-t-*.REGION.amazonaws.com` on port 443 in the firewall and \
              the proxy (the host names are numbered)",
-    source: "agent#1143 #240 #250 #270 #882",
+    source: "aws/amazon-ecs-agent#1143 #240 #250 #270 #882",
     check: |evidence| {
         let plane = plane(evidence)?;
         if evidence.network_path.acs != Some(false) || partial(evidence).is_some() {
@@ -66,7 +66,7 @@ pub(super) static DENIED: Cause = Cause {
     title: "the role is allowed to register the instance, but not to connect its agent",
     symptoms: "the container instance is ACTIVE with agentConnected false; AccessDenied for ecs:DiscoverPollEndpoint \
                or ecs:Poll in the agent's log",
-    proof: "the AccessDenied message names one of these actions; if AWS does not answer at all, it is \
+    proof: "the AccessDenied message names one of these actions; if AWS does not answer at all, the cause is \
             `acs-unreachable`",
     look_alikes: &["acs-unreachable", "register-denied"],
     class: Class::Settling(LATE),
@@ -170,7 +170,7 @@ mod tests {
                 container_instance_arn: ARN.into(),
                 version,
             })),
-            registration: Some(Ok(Some(instance))),
+            container_instance: Some(Ok(Some(instance))),
             network_path: NetworkPath { acs: Some(is_open), control_plane: Some(Ok(plane)), ..NetworkPath::default() },
             ..Evidence::default()
         }

@@ -21,14 +21,14 @@ pub(super) static ATTRIBUTES_REJECTED: Cause = Cause {
     symptoms: "the agent exits with code 5 right after it registered; the instance is in the cluster, but not \
                connected",
     proof: "the agent's log names the attributes, and the agent exited with code 5; if the attributes are not valid \
-            JSON, the agent exits with code 1: `config-bad-json`",
+            JSON, the agent exits with code 1, and the cause is `config-bad-json`",
     look_alikes: &["config-bad-json", "tags-rejected", "attributes-not-applied"],
     class: Class::Terminal,
     exit: Exit::Agent,
     exit_after_deadline: Exit::Agent,
     remedy: "correct ECS_INSTANCE_ATTRIBUTES: at most ten attributes, names and values of at most 128 permitted \
              characters",
-    source: "agent#2981; Amazon ECS API Reference, Attribute",
+    source: "aws/amazon-ecs-agent#2981; Amazon ECS API Reference, Attribute",
     check: |evidence| {
         gave_up_with(
             evidence,
@@ -46,14 +46,14 @@ pub(super) static TAGS_REJECTED: Cause = Cause {
     symptoms: "the agent exits with code 5 and the instance is not in the cluster, since a tag was added to \
                ECS_CONTAINER_INSTANCE_TAGS",
     proof: "ECS refuses the registration with an InvalidParameterException about tags or the long ARN format; if the \
-            log names attributes instead, it is `attributes-rejected`",
+            log names attributes instead, the cause is `attributes-rejected`",
     look_alikes: &["attributes-rejected", "agent-gave-up"],
     class: Class::Terminal,
     exit: Exit::Agent,
     exit_after_deadline: Exit::Agent,
     remedy: "correct ECS_CONTAINER_INSTANCE_TAGS (no key may begin with `aws:`), or run `aws ecs \
              put-account-setting-default --name containerInstanceLongArnFormat --value enabled`",
-    source: "agent#1704; amazon-ecs-cli#744 #735",
+    source: "aws/amazon-ecs-agent#1704; aws/amazon-ecs-cli#744 #735",
     check: |evidence| {
         let refused = evidence.registration_refused(&["InvalidParameterException"])?;
         let text = refused.to_ascii_lowercase();
@@ -79,7 +79,7 @@ pub(super) static TASK_ENI_SETUP_FAILED: Cause = Cause {
     exit_after_deadline: Exit::Agent,
     remedy: "start the agent through ecs-init (which passes `--init` and the plugins), keep `network/interfaces` of \
              IMDS readable, or set ECS_ENABLE_TASK_ENI=false",
-    source: "agent#1857; agent/app/agent_unix.go",
+    source: "aws/amazon-ecs-agent#1857; agent/app/agent_unix.go",
     check: |evidence| {
         gave_up_with(
             evidence,
@@ -108,7 +108,7 @@ pub(super) static CGROUP_SETUP_FAILED: Cause = Cause {
     exit: Exit::Agent,
     exit_after_deadline: Exit::Agent,
     remedy: "remove ECS_ENABLE_TASK_CPU_MEM_LIMIT from ecs.config, or enable the cpu and memory controllers",
-    source: "roadmap#1535; agent#3117; agent/app/agent_unix.go",
+    source: "aws/containers-roadmap#1535; aws/amazon-ecs-agent#3117; agent/app/agent_unix.go",
     check: |evidence| {
         let seen = gave_up_with(evidence, &["Unable to initialize cgroup root", "unable to setup '/ecs' cgroup"])?;
         let key = "ECS_ENABLE_TASK_CPU_MEM_LIMIT";
@@ -122,10 +122,10 @@ pub(super) static CGROUP_SETUP_FAILED: Cause = Cause {
 pub(super) static GAVE_UP: Cause = Cause {
     id: "agent-gave-up",
     layer: Layer::Agent,
-    title: "the agent gave up and exited with code 5",
+    title: "the agent exited with code 5, its terminal exit code",
     symptoms: "`systemctl status ecs` shows failed, status 5; Debian's unit restarts it every 10 s anyway",
-    proof: "exit code 5 of the unit, of the container or in ecs-init.log, and no more specific cause fits; with any \
-            other code it is `agent-exits`",
+    proof: "exit code 5 of the unit, of the container or in ecs-init.log, and no more specific cause fits; for any \
+            other exit code, the cause is `agent-exits`",
     look_alikes: &["agent-exits", "attributes-rejected", "tags-rejected", "cluster-not-found"],
     class: Class::Terminal,
     exit: Exit::Agent,
@@ -195,7 +195,7 @@ pub(super) static RUN_LATE: Cause = Cause {
              TimeoutStartSec=",
     source: "ecs-bootstrap's setting `run.deadline`",
     check: |evidence| match &evidence.stage_error {
-        Some(stop @ StageError::Late { .. }) => Some(vec![error_chain(stop)]),
+        Some(error @ StageError::RunDeadlineExceeded { .. }) => Some(vec![error_chain(error)]),
         _ => None,
     },
     ..Cause::DEFAULTS
@@ -218,7 +218,7 @@ pub(super) static VERIFY_DIED: Cause = Cause {
              `systemctl reset-failed ecs-bootstrap-verify; systemctl start ecs-bootstrap-verify`",
     source: "systemd.service(5), Restart=; systemd.unit(5), StartLimitBurst=",
     check: |evidence| match &evidence.stage_error {
-        Some(stop @ StageError::VerifyDied { .. }) => Some(vec![error_chain(stop)]),
+        Some(error @ StageError::VerifyDied { .. }) => Some(vec![error_chain(error)]),
         _ => None,
     },
     ..Cause::DEFAULTS
@@ -237,11 +237,12 @@ pub(super) static NOT_CONNECTED: Cause = Cause {
     exit_after_deadline: Exit::NotRegistered,
     remedy: "allow `ecs-a-*` and `ecs-t-*` of the region on port 443; if they are already allowed, run `systemctl \
              restart ecs --no-block`",
-    source: "agent#1143 #240 #316",
+    source: "aws/amazon-ecs-agent#1143 #240 #316",
     check: |evidence| {
         let window = evidence.expectation.as_ref()?.window;
-        let is_disconnected = matches!(&evidence.registration, Some(Ok(Some(instance))) if !instance.agent_connected);
-        let since = evidence.disconnected_for.filter(|since| *since >= window || evidence.timed_out)?;
+        let is_disconnected =
+            matches!(&evidence.container_instance, Some(Ok(Some(instance))) if !instance.agent_connected);
+        let since = evidence.registered_for.filter(|since| *since >= window || evidence.timed_out)?;
         if !is_disconnected || super::acs::is_explained(evidence) {
             return None;
         }

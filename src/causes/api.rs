@@ -28,8 +28,8 @@ pub(super) static CREDENTIALS_REJECTED: Cause = Cause {
     layer: Layer::Api,
     title: "AWS rejects the instance's credentials",
     symptoms: "UnrecognizedClientException or InvalidClientTokenId, although the instance has its role",
-    proof: "AWS answers with one of these codes, and the clock is right; if the clock is wrong, it is `clock-skew`, \
-            and if the credentials are past their expiration, `credentials-expired`",
+    proof: "AWS answers with one of these codes, and the clock is right; the cause is `clock-skew` if the clock is \
+            wrong, and `credentials-expired` if the credentials are past their expiration",
     look_alikes: &["clock-skew", "credentials-expired", "wrong-role"],
     class: Class::Lasting(Duration::from_secs(120)),
     exit: Exit::Permission,
@@ -55,15 +55,15 @@ pub(super) static REGISTER_THROTTLED: Cause = Cause {
     title: "AWS throttles the registration, and the agent retries by itself",
     symptoms: "instances of a mass launch join slowly: the unit is active, nothing answers on port 51678, and the \
                agent has not exited",
-    proof: "the agent's log has ThrottlingException for this registration; if it has LimitExceededException, it is \
-            `cluster-quota`",
+    proof: "the agent's log has ThrottlingException for this registration; if the log has LimitExceededException \
+            instead, the cause is `cluster-quota`",
     look_alikes: &["cluster-quota", "throttled", "service-error"],
     class: Class::Retry,
     exit: Exit::Aws,
     exit_after_deadline: Exit::Aws,
     remedy: "wait longer (raise `verify.deadline`), because the agent retries for an hour; launch fewer instances at \
              once",
-    source: "agent#135; PR 4499; aws-cf-templates#260",
+    source: "aws/amazon-ecs-agent#135 #4499; widdix/aws-cf-templates#260",
     check: |evidence| retried(evidence, "ThrottlingException"),
     ..Cause::DEFAULTS
 };
@@ -74,8 +74,8 @@ pub(super) static THROTTLED: Cause = Cause {
     layer: Layer::Api,
     title: "AWS throttles the calls of this account",
     symptoms: "RequestLimitExceeded or ThrottlingException during a mass launch",
-    proof: "a call of ecs-bootstrap got such a code after all SDK retries; if the agent's own call got it, it is \
-            `register-throttled`",
+    proof: "a call of ecs-bootstrap got such a code after all SDK retries; if a call of the agent got the code, the \
+            cause is `register-throttled`",
     look_alikes: &["register-throttled", "service-error"],
     class: Class::Retry,
     exit: Exit::Aws,
@@ -84,7 +84,7 @@ pub(super) static THROTTLED: Cause = Cause {
              InstanceMetadataTags=enabled`) the call is not needed",
     source: "Amazon ECS Developer Guide, \"Service quotas and API throttling limits\"",
     check: |evidence| {
-        let call = evidence.stopping_call().filter(|error| matches!(error.kind, AwsErrorKind::Throttled { .. }))?;
+        let call = evidence.failed_call().filter(|error| matches!(error.kind, AwsErrorKind::Throttled { .. }))?;
         Some(vec![error_chain(call)])
     },
     ..Cause::DEFAULTS
@@ -95,21 +95,21 @@ pub(super) static SERVICE_ERROR: Cause = Cause {
     layer: Layer::Api,
     title: "an AWS API returned an error or did not answer in time",
     symptoms: "5xx or ServerException in the agent's log, possibly in the whole region",
-    proof: "TCP and TLS work, and the answer is an error of the service; if the code is ThrottlingException, it is \
-            `register-throttled`",
+    proof: "TCP and TLS work, and the answer is an error of the service; if the code is ThrottlingException, the cause \
+            is `register-throttled`",
     look_alikes: &["register-throttled", "throttled", "egress-timeout"],
     class: Class::Retry,
     exit: Exit::Aws,
     exit_after_deadline: Exit::Aws,
     remedy: "look up the error code in the API reference of the service, and check the AWS Health Dashboard",
-    source: "agent#2169 #108",
+    source: "aws/amazon-ecs-agent#2169 #108",
     check: |evidence| {
         if let Some(seen) = retried(evidence, "ServerException") {
             return Some(seen);
         }
         let is_broken = |kind: &AwsErrorKind| match kind {
             AwsErrorKind::Service { status, .. } => *status >= 500,
-            kind => matches!(kind, AwsErrorKind::Timeout | AwsErrorKind::Garbled),
+            kind => matches!(kind, AwsErrorKind::Timeout | AwsErrorKind::InvalidResponse),
         };
         let is_path_closed = evidence.network.as_ref().is_some_and(|probe| probe.connected.is_err());
         // A call of `verify` itself fails like the agent's call.
@@ -119,7 +119,7 @@ pub(super) static SERVICE_ERROR: Cause = Cause {
         {
             return Some(vec![error_chain(error), refused]);
         }
-        let call = evidence.stopping_call()?;
+        let call = evidence.failed_call()?;
         if is_path_closed && matches!(call.kind, AwsErrorKind::Timeout) {
             return None;
         }
@@ -130,7 +130,7 @@ pub(super) static SERVICE_ERROR: Cause = Cause {
                 call.kind,
                 AwsErrorKind::Service { .. }
                     | AwsErrorKind::Timeout
-                    | AwsErrorKind::Garbled
+                    | AwsErrorKind::InvalidResponse
                     | AwsErrorKind::Setup { .. }
             ))
         .then(|| vec![error_chain(call)])
@@ -165,13 +165,13 @@ pub(super) static REGISTER_REFUSED: Cause = Cause {
 };
 
 /// How many characters of a refusal are shown.
-const SHOWN: usize = 240;
+const MAX_SHOWN_CHARACTERS: usize = 240;
 
 /// The error with which the agent's registration was refused. Long errors are cut at the front: the end of an error
 /// chain has the reason, its front only the operation.
 fn quoted(evidence: &Evidence) -> Option<String> {
     let text = evidence.refusal()?;
-    let skipped = text.chars().count().saturating_sub(SHOWN);
+    let skipped = text.chars().count().saturating_sub(MAX_SHOWN_CHARACTERS);
     let end: String = text.chars().skip(skipped).filter(|c| !c.is_control()).collect();
     let start = if skipped > 0 { "... " } else { "" };
     Some(format!("ecs-agent.log: `{start}{end}`"))
@@ -185,7 +185,7 @@ pub(super) fn retried(evidence: &Evidence, code: &str) -> Option<Vec<String>> {
 
 /// The AWS call that stopped a pipeline stage, if the service refused it with one of these codes.
 pub(super) fn called(evidence: &Evidence, codes: &[&str]) -> Option<String> {
-    let call = evidence.stopping_call()?;
+    let call = evidence.failed_call()?;
     match &call.kind {
         AwsErrorKind::Service { code: Some(code), .. } if codes.contains(&code.as_str()) => Some(error_chain(call)),
         _ => None,

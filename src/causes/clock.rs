@@ -20,15 +20,16 @@ pub(super) static SKEW: Cause = Cause {
     title: "the clock of this host is wrong, so AWS rejects its signatures and certificates look invalid",
     symptoms: "the agent restarts repeatedly, and its log has InvalidSignatureException, `Signature expired` or an \
                x509 certificate that is not yet valid",
-    proof: "the clock differs by more than 5 min from the Date header of an AWS answer; if the clock is right, it is \
-            `credentials-rejected`, `credentials-expired` or `tls-untrusted`",
+    proof: "the clock differs by more than 5 min from the Date header of an AWS answer; if the clock is right, the \
+            cause is `credentials-rejected`, `credentials-expired` or `tls-untrusted`",
     look_alikes: &["credentials-rejected", "credentials-expired", "tls-untrusted", "tls-failed"],
     class: Class::Lasting(Duration::from_secs(60)),
     exit: Exit::Host,
     exit_after_deadline: Exit::Host,
     remedy: "let chrony synchronize with 169.254.169.123, then run `chronyc -a makestep`; check whether the host was \
              suspended",
-    source: "agent#1513; convox/rack#235; IAM User Guide, \"Troubleshoot Signature Version 4 request signing\"",
+    source: "aws/amazon-ecs-agent#1513; convox/rack#235; IAM User Guide, \"Troubleshoot Signature Version 4 request \
+             signing\"",
     when_registered: true,
     check: |evidence| {
         // AWS accepts the signatures of a connected agent, so the clock is fine.

@@ -29,7 +29,7 @@ pub static USER_DATA_DEADLOCK: Cause = Cause {
     exit_after_deadline: Exit::Settings,
     remedy: "in user data use `systemctl start --no-block ecs`, or let ecs-bootstrap start the agent; on this \
              instance, kill the waiting `systemctl`, then both continue",
-    source: "agent#1707 #4818; Amazon Linux's ecs.service is After=cloud-final.service",
+    source: "aws/amazon-ecs-agent#1707 #4818; Amazon Linux's ecs.service is After=cloud-final.service",
     check: |evidence| {
         let waiting = evidence.blocking_start.as_ref()?;
         let agent = evidence.agent_unit()?;
@@ -58,14 +58,14 @@ pub static CLOUD_INIT_STUCK: Cause = Cause {
     title: "user data has been running for minutes, and the agent starts only after it ends",
     symptoms: "the agent's unit stays inactive (dead) with nothing in its log, often after a change of the AMI",
     proof: "cloud-final.service is activating, and one of its processes is older than five minutes; if that process is \
-            a `systemctl` that waits for the agent, it is `user-data-deadlock`",
+            a `systemctl` that waits for the agent, the cause is `user-data-deadlock`",
     look_alikes: &["user-data-deadlock", "user-data-failed"],
     class: Class::Retry,
     exit: Exit::NotRegistered,
     exit_after_deadline: Exit::Settings,
     remedy: "set a time limit for the command (`timeout 60 COMMAND`) or run it in its own unit; on this instance kill \
              the process, then the agent starts",
-    source: "agent#4130 #4792; systemd.service(5): a oneshot has no start timeout",
+    source: "aws/amazon-ecs-agent#4130 #4792; systemd.service(5): a oneshot has no start timeout",
     check: |evidence| {
         if !evidence.held_by_user_data() || is_blocked(evidence) {
             return None;
@@ -106,7 +106,7 @@ pub(super) static DATASOURCE_NONE: Cause = Cause {
     proof: "cloud-init recorded DataSourceNone, and IMDS returns user data now",
     look_alikes: &["user-data-absent", "imds-unreachable"],
     remedy: "replace the instance, because cloud-init does not look again; find out why IMDS answered late at boot",
-    source: "agent PR 4988; roadmap#1889; agent/config/cloudinit_check_linux.go",
+    source: "aws/amazon-ecs-agent#4988; aws/containers-roadmap#1889; agent/config/cloudinit_check_linux.go",
     check: |evidence| {
         let records = &evidence.files.cloud_init;
         let none = records.datasource.as_deref() == Some("DataSourceNone") && records.ended != Some(false);
@@ -144,7 +144,7 @@ pub(super) static FAILED: Cause = Cause {
             |known: &&UserData| matches!(known.part_type, PartType::Known(_)) && known.mentions_cluster;
         user_data(evidence).filter(mentions_cluster)?;
         let records = &evidence.files.cloud_init;
-        let mut seen = errors(evidence, |error| !error.is_of_user_data());
+        let mut seen = errors(evidence, |error| !error.runs_user_data());
         if evidence.files.is_examined && records.errors.is_empty() {
             seen.extend(warnings(evidence));
             seen.extend(recovered(evidence));
@@ -160,7 +160,7 @@ pub(super) static FAILED: Cause = Cause {
     },
     // Errors that cloud-init recovered from are not noted.
     note: |evidence| {
-        let seen = errors(evidence, |error| !error.is_of_user_data());
+        let seen = errors(evidence, |error| !error.runs_user_data());
         (!seen.is_empty()).then_some(seen)
     },
     ..DEFAULTS

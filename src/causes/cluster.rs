@@ -24,8 +24,8 @@ pub(super) static OTHER_ACCOUNT: Cause = Cause {
     id: "cluster-other-account",
     title: "the cluster is in a different AWS account than the instance",
     symptoms: "AccessDenied or InvalidParameter when the agent registers",
-    proof: "the account in the cluster's ARN differs from the account in the instance identity document; if they are \
-            equal, it is `register-denied`",
+    proof: "the account in the cluster's ARN differs from the account in the instance identity document; if the \
+            accounts are equal, the cause is `register-denied`",
     look_alikes: &["register-denied", "cluster-not-found"],
     remedy: "use a cluster in the instance's own account: an instance cannot join a cluster of another account",
     source: "Amazon ECS API Reference, RegisterContainerInstance",
@@ -45,11 +45,11 @@ pub(super) static WRONG_REGION: Cause = Cause {
     symptoms: "`Cluster not found` in the agent's log, or the instance joins a cluster of the same name in another \
                region",
     proof: "AWS_DEFAULT_REGION in ecs.config, or the region in the cluster's ARN, differs from the region of the \
-            instance; if they are equal, it is `cluster-not-found`",
+            instance; if the regions are equal, the cause is `cluster-not-found`",
     look_alikes: &["cluster-not-found", "dns-name-unknown"],
     remedy: "remove AWS_DEFAULT_REGION from ecs.config (AWSRegion from ecs.config.json), or name a cluster in the \
              region of the instance",
-    source: "agent#74; amazon-ecs-cli#232",
+    source: "aws/amazon-ecs-agent#74; aws/amazon-ecs-cli#232",
     check: |evidence| {
         let home = evidence.expectation.as_ref()?.region.as_deref()?;
         let configured = configured_region(evidence);
@@ -83,11 +83,11 @@ pub(super) static INACTIVE: Cause = Cause {
     id: "cluster-inactive",
     title: "the cluster is not ACTIVE",
     symptoms: "`Cluster not found` in the agent's log, after a stack was deleted and created again",
-    proof: "ecs:DescribeClusters returns the cluster with another status; if it does not return the cluster, it is \
-            `cluster-not-found`",
+    proof: "ecs:DescribeClusters returns the cluster with a status other than ACTIVE; if it does not return the \
+            cluster, the cause is `cluster-not-found`",
     look_alikes: &["cluster-not-found", "cluster-provisioning"],
     remedy: "create it again (`aws ecs create-cluster --cluster-name NAME`), or name the cluster that replaced it",
-    source: "agent#583; aws-batch-genomics#9; Amazon ECS API Reference, Cluster",
+    source: "aws/amazon-ecs-agent#583; aws-samples/aws-batch-genomics#9; Amazon ECS API Reference, Cluster",
     check: |evidence| {
         let cluster = described(evidence)?;
         let gave_up = evidence.agent_exited_with(5).then(|| GAVE_UP_TEXT.to_owned());
@@ -104,8 +104,8 @@ pub(super) static PROVISIONING: Cause = Cause {
     id: "cluster-provisioning",
     title: "the cluster is still being created",
     symptoms: "the agent does not register, in a stack that creates the cluster and its instances at the same time",
-    proof: "ecs:DescribeClusters returns the status PROVISIONING; with another status, or if the agent has exited with \
-            code 5, it is `cluster-inactive`",
+    proof: "ecs:DescribeClusters returns the status PROVISIONING; for another status, or if the agent has exited with \
+            code 5, the cause is `cluster-inactive`",
     look_alikes: &["cluster-inactive", "cluster-not-found"],
     class: Class::Retry,
     exit: Exit::Aws,
@@ -123,12 +123,12 @@ pub(super) static NOT_FOUND: Cause = Cause {
     id: "cluster-not-found",
     title: "the cluster does not exist in this account and region",
     symptoms: "the agent exits with code 5 (repeatedly with Debian's unit), and its log has `Cluster not found.`",
-    proof: "ecs:DescribeClusters does not find it, or the registration was refused with that error and the agent \
-            exited with code 5; if the agent asks in another region, it is `wrong-region`, and if the cluster has \
-            another status, `cluster-inactive`",
+    proof: "ecs:DescribeClusters does not find the cluster, or the registration was refused with that error and the \
+            agent exited with code 5; the cause is `wrong-region` if the agent asks in another region, and \
+            `cluster-inactive` if the cluster has another status",
     look_alikes: &["wrong-region", "cluster-inactive", "config-quoted"],
     remedy: "create it (`aws ecs create-cluster --cluster-name NAME`), or correct the cluster name and the region",
-    source: "agent#826 #750 #2146; Amazon ECS API Reference, ClusterNotFoundException",
+    source: "aws/amazon-ecs-agent#826 #750 #2146; Amazon ECS API Reference, ClusterNotFoundException",
     check: |evidence| {
         let is_explained = [&OTHER_ACCOUNT, &WRONG_REGION].iter().any(|cause| (cause.check)(evidence).is_some());
         if is_explained || described(evidence).is_some_and(|cluster| cluster.status != "ACTIVE") {
@@ -151,7 +151,7 @@ pub(super) static NOT_FOUND: Cause = Cause {
         }
         let wanted = wanted
             .filter(|_| missing.is_none())
-            .map(|name| format!("the wanted cluster is `{}`", redaction::cluster(name)));
+            .map(|name| format!("the expected cluster is `{}`", redaction::cluster(name)));
         // The cluster may exist: the agent asked before it was created, or asked another endpoint than ecs-bootstrap.
         let now = described(evidence).map(status);
         Some([missing, wanted, logged, gave_up, now].into_iter().flatten().collect())
@@ -164,8 +164,8 @@ pub(super) static QUOTA: Cause = Cause {
     id: "cluster-quota",
     title: "the cluster has reached its quota of container instances",
     symptoms: "as with `register-throttled`, but permanently: the unit is active, and nothing answers on port 51678",
-    proof: "the agent's log has LimitExceededException for this registration; if it has ThrottlingException, it is \
-            `register-throttled`",
+    proof: "the agent's log has LimitExceededException for this registration; if the log has ThrottlingException \
+            instead, the cause is `register-throttled`",
     look_alikes: &["register-throttled"],
     class: Class::Lasting(Duration::from_secs(60)),
     exit: Exit::Aws,
@@ -200,7 +200,7 @@ pub(super) static SEVERAL_CLUSTERS_MATCH: Cause = Cause {
     symptoms: "ecs-bootstrap wrote nothing and did not start the agent",
     proof: "the evidence names each cluster that has all the tags",
     look_alikes: &["no-cluster-matches"],
-    remedy: "add a tag to `cluster-tags` that only the wanted cluster has, or name the cluster directly",
+    remedy: "add a tag to `cluster-tags` that only the expected cluster has, or name the cluster directly",
     source: "ecs-bootstrap's setting `cluster-tags`",
     check: |evidence| match &evidence.stage_error {
         Some(StageError::Refused(refusal @ Refusal::SeveralClustersMatch { names, .. })) => {
@@ -214,14 +214,14 @@ pub(super) static SEVERAL_CLUSTERS_MATCH: Cause = Cause {
 /// The agent started without a cluster name. If the reason is visible, a cause of an earlier layer is reported instead.
 pub(super) static JOINED_DEFAULT: Cause = Cause {
     id: "joined-default",
-    title: "the instance joined `default`, but another cluster was wanted",
-    symptoms: "the wanted cluster stays empty, and the instance is in `default`, which was perhaps created for it",
+    title: "the instance joined `default` instead of the expected cluster",
+    symptoms: "the expected cluster stays empty, and the instance is in `default`, which was perhaps created for it",
     proof: "the agent reports that it is in `default`; if it is visible why ecs.config did not name the cluster, a \
             cause of an earlier layer is reported",
     look_alikes: &["cluster-other-than-wanted", "config-late", "user-data-failed"],
     remedy: "the agent started before `ecs.config` named the cluster: run `ecs-bootstrap reset-agent --yes`, and \
              deregister the instance from `default`",
-    source: "ecs-refarch#23; tf#4202; agent#139",
+    source: "aws-samples/ecs-refarch-cloudformation#23; hashicorp/terraform#4202; aws/amazon-ecs-agent#139",
     check: |evidence| joined_other_cluster(evidence).filter(|(actual, _)| *actual == "default").map(|(_, seen)| seen),
     when_registered: true,
     ..DEFAULTS
@@ -230,19 +230,19 @@ pub(super) static JOINED_DEFAULT: Cause = Cause {
 /// Typically because of an older file or saved state.
 pub(super) static JOINED_OTHER: Cause = Cause {
     id: "cluster-other-than-wanted",
-    title: "the instance joined another cluster instead of the wanted one",
-    symptoms: "the wanted cluster stays empty, and the instance is in another one",
-    proof: "the agent reports another cluster, or its container instance ARN belongs to another one; if that is \
-            `default`, it is `joined-default`",
+    title: "the instance joined another cluster instead of the expected one",
+    symptoms: "the expected cluster stays empty, and the instance is in another one",
+    proof: "the agent reports another cluster, or its container instance ARN belongs to another one; if that cluster \
+            is `default`, the cause is `joined-default`",
     look_alikes: &["joined-default", "cluster-mismatch-saved"],
     remedy: "run `ecs-bootstrap reset-agent --yes`, and deregister the instance from the other cluster",
-    source: "agent#887; ecs-refarch#23",
+    source: "aws/amazon-ecs-agent#887; aws-samples/ecs-refarch-cloudformation#23",
     check: |evidence| joined_other_cluster(evidence).filter(|(actual, _)| *actual != "default").map(|(_, seen)| seen),
     when_registered: true,
     ..DEFAULTS
 };
 
-/// Region and account in the ARN of the wanted cluster, if it is configured as an ARN.
+/// Region and account in the ARN of the expected cluster, if it is configured as an ARN.
 fn wanted_region_and_account(evidence: &Evidence) -> Option<(&str, &str)> {
     region_and_account(evidence.expectation.as_ref()?.cluster.as_deref()?)
 }
@@ -270,7 +270,7 @@ fn agent_asks_the_same(evidence: &Evidence) -> bool {
     !is_elsewhere && !has_static_keys(evidence) && !evidence.config.contains_key("ECS_BACKEND_HOST")
 }
 
-/// The wanted cluster as ecs:DescribeClusters returned it, if the agent asks the same account and region.
+/// The expected cluster as ecs:DescribeClusters returned it, if the agent asks the same account and region.
 fn described(evidence: &Evidence) -> Option<&Cluster> {
     if !agent_asks_the_same(evidence) {
         return None;

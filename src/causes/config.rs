@@ -75,15 +75,16 @@ pub(super) static BAD_JSON: Cause = Cause {
     symptoms: "the agent's container exits with code 1 repeatedly while its unit is active (running)",
     proof: "ECS_INSTANCE_ATTRIBUTES or ECS_CONTAINER_INSTANCE_TAGS is not a JSON object of strings, \
             ECS_AWSVPC_ADDITIONAL_LOCAL_ROUTES is not a JSON array of CIDR prefixes, or the agent's log names an \
-            unknown logging driver; if the agent can read the value and ECS rejects it, the exit code is 5: \
-            `attributes-rejected`",
+            unknown logging driver; if the agent can read the value and ECS rejects it, the exit code is 5, and the \
+            cause is `attributes-rejected`",
     look_alikes: &["attributes-rejected", "config-quoted"],
     class: Class::Terminal,
     exit: Exit::Settings,
     exit_after_deadline: Exit::Settings,
     remedy: "correct the value: JSON on one line, without quotes around the whole value; in a shell script, put the \
              line in single quotes",
-    source: "agent#4159; agent/config/parse.go: an object that does not parse ends the agent before anything else",
+    source: "aws/amazon-ecs-agent#4159; agent/config/parse.go: an object that does not parse ends the agent before \
+             anything else",
     check: |evidence| {
         const DRIVERS: &str = "ECS_AVAILABLE_LOGGING_DRIVERS";
         // A newer agent may know logging drivers that ecs-bootstrap does not know.
@@ -143,7 +144,7 @@ pub(super) static NO_CLUSTER_NAMED: Cause = Cause {
 pub(super) static CLUSTER_NAME_INVALID: Cause = Cause {
     id: "cluster-name-invalid",
     layer: Layer::Config,
-    title: "the configured cluster name is not a valid cluster name or ARN",
+    title: "the name of the expected cluster is not a valid cluster name or ARN",
     symptoms: "the agent exits with code 5, and its log says that the cluster must match a pattern",
     proof: "the value has a character other than letters, digits, hyphens and underscores, and is not an ARN",
     look_alikes: &["config-quoted", "cluster-not-found", "imds-v1-client"],
@@ -152,7 +153,7 @@ pub(super) static CLUSTER_NAME_INVALID: Cause = Cause {
     exit_after_deadline: Exit::Cluster,
     remedy: "write the plain name (letters, digits, hyphens, underscores) or the ARN, without quotes, spaces or a \
              variable that nothing expands",
-    source: "Amazon ECS API Reference, CreateCluster; agent#4159: ecs-init passes quotes on",
+    source: "Amazon ECS API Reference, CreateCluster; aws/amazon-ecs-agent#4159: ecs-init passes quotes on",
     check: |evidence| {
         if any_fits(evidence, &[&QUOTED, &WITHOUT_TOKEN]) {
             return None;
@@ -173,8 +174,8 @@ pub(super) static CA_BUNDLE_INVALID: Cause = Cause {
     layer: Layer::Config,
     title: "the file in `AWS_CA_BUNDLE` has no usable certificates",
     symptoms: "every AWS call fails with a TLS error",
-    proof: "the file does not exist, cannot be read, or has no PEM certificate; if the file is good, the fault is in \
-            the certificate of the endpoint: `tls-untrusted`",
+    proof: "the file does not exist, cannot be read, or has no PEM certificate; if the file is good, the certificate \
+            of the endpoint is at fault, and the cause is `tls-untrusted`",
     look_alikes: &["tls-untrusted"],
     class: Class::Terminal,
     exit: Exit::Settings,

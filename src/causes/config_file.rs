@@ -13,7 +13,7 @@ use crate::plan::{ECS_CONFIG, VENDOR_ECS_CONFIG};
 
 const PARSER: &str = "ecs-init/docker/docker.go, getEnvVars";
 /// How many lines of one issue kind are shown.
-const SHOWN: usize = 4;
+const MAX_SHOWN_LINES: usize = 4;
 
 /// The fields that the causes of this file share.
 const DEFAULTS: Cause = Cause {
@@ -30,11 +30,12 @@ pub(super) static QUOTED: Cause = Cause {
     id: "config-quoted",
     title: "a value in `ecs.config` is quoted, and the agent takes the quotes as part of the value",
     symptoms: "the agent exits with code 5, and its log says that the cluster is not found or must match a pattern",
-    proof: "the effective value of `ECS_CLUSTER` begins and ends with a quote; if it does not, it is \
-            `cluster-name-invalid` or `cluster-not-found`",
+    proof: "the effective value of `ECS_CLUSTER` begins and ends with a quote; if the value has no such quotes, the \
+            cause is `cluster-name-invalid` or `cluster-not-found`",
     look_alikes: &["cluster-not-found", "cluster-name-invalid"],
     remedy: "write `ECS_CLUSTER=NAME`, and every other key, without quotes: systemd strips them, ecs-init does not",
-    source: "agent#4159; awslabs/amazon-ecs-nodejs-microservices#18; ecs-init/docker/docker.go, getEnvVars",
+    source: "aws/amazon-ecs-agent#4159; awslabs/amazon-ecs-nodejs-microservices#18; ecs-init/docker/docker.go, \
+             getEnvVars",
     when_registered: false,
     check: |evidence| {
         let (value, seen) = invalid_cluster_name(evidence).or_else(|| {
@@ -95,7 +96,7 @@ pub(super) static MISSPELT: Cause = Cause {
     look_alikes: &["config-spaces", "config-export", "joined-default"],
     remedy: "write the key as the agent expects it (`ECS_CLUSTER`); if the instance is already in `default`, run \
              `ecs-bootstrap reset-agent --yes`",
-    source: "rackspace aws-terraform-ec2_asg PR 4; ecs-init/docker/docker.go, getEnvVars",
+    source: "rackspace-infrastructure-automation/aws-terraform-ec2_asg#4; ecs-init/docker/docker.go, getEnvVars",
     check: |evidence| explains(evidence, |kind| matches!(kind, IssueKind::Misspelt { .. })),
     note: |evidence| all_lines(evidence, |kind| matches!(kind, IssueKind::Misspelt { .. })),
     ..DEFAULTS
@@ -161,11 +162,11 @@ pub(super) static DUPLICATE: Cause = Cause {
     title: "`ecs.config` sets a key twice, and the agent uses the later line",
     symptoms: "a value is old or changes with each boot; the instance is not in the cluster that a line of the file \
                names",
-    proof: "an earlier line names the wanted cluster, and a later line names another one or none; equal lines are \
+    proof: "an earlier line names the expected cluster, and a later line names another one or none; equal lines are \
             harmless",
     look_alikes: &["cluster-other-than-wanted", "config-wrong-file"],
     remedy: "keep one line for each key: write the whole file instead of appending to it",
-    source: "ecs-refarch#23; ecs-init/docker/docker.go, getEnvVars: the last line is used",
+    source: "aws-samples/ecs-refarch-cloudformation#23; ecs-init/docker/docker.go, getEnvVars: the last line is used",
     check: |evidence| explains(evidence, |kind| matches!(kind, IssueKind::Overridden { .. })),
     note: |evidence| {
         all_lines(evidence, |kind| matches!(kind, IssueKind::Overridden { .. } | IssueKind::Repeated { .. }))
@@ -181,7 +182,7 @@ pub(super) static WRONG_FILE: Cause = Cause {
     proof: "a file such as `/etc/ecs.config` names the cluster, and `/etc/ecs/ecs.config` does not",
     look_alikes: &["joined-default", "config-late"],
     remedy: "name the cluster in `/etc/ecs/ecs.config`, and in no other file",
-    source: "segmentio/stack#95; tf#4202; ecs-init/docker/docker.go, getContainerConfig",
+    source: "segmentio/stack#95; hashicorp/terraform#4202; ecs-init/docker/docker.go, getContainerConfig",
     check: |evidence| {
         let effect = effect(evidence)?;
         let mut seen: Vec<String> = strays(evidence, |cluster| effect.would_name(cluster)).collect();
@@ -206,7 +207,7 @@ pub(super) static WRONG_FILE: Cause = Cause {
 
 /// Files that name a cluster selected by `is`, but that the agent does not read.
 fn strays(evidence: &Evidence, is: impl Fn(&str) -> bool) -> impl Iterator<Item = String> {
-    let strays = evidence.files.strays.iter().filter(move |stray| is(&stray.cluster)).take(SHOWN);
+    let strays = evidence.files.unread_configs.iter().filter(move |stray| is(&stray.cluster)).take(MAX_SHOWN_LINES);
     strays.map(|stray| {
         format!(
             "line {} of {} names `{}`, but the agent does not read that file",
@@ -220,11 +221,11 @@ pub(super) static LATE: Cause = Cause {
     id: "config-late",
     title: "`ecs.config` named the cluster only after the agent had started and registered without it",
     symptoms: "the file is right, but the instance is in `default` or in its previous cluster",
-    proof: "the file names the wanted cluster and is newer than the agent's process",
+    proof: "the file names the expected cluster and is newer than the agent's process",
     look_alikes: &["joined-default", "cluster-mismatch-saved"],
     remedy: "a restart is not enough, because the agent has saved its cluster: run `ecs-bootstrap reset-agent --yes`, \
              and deregister the instance from the other cluster; write the file before the first start of the agent",
-    source: "agent#139; init#75",
+    source: "aws/amazon-ecs-agent#139; aws/amazon-ecs-init#75",
     check: |evidence| {
         let effect = effect(evidence).filter(|effect| effect.is_wanted_named())?;
         let named = |file: &&ConfigText| file.cluster.as_ref().is_some_and(|(_, value)| !value.is_empty());
@@ -278,7 +279,7 @@ fn explains(evidence: &Evidence, is: fn(&IssueKind) -> bool) -> Option<Vec<Strin
     let wanted = |issue: &ConfigIssue| issue.cluster.as_deref().is_some_and(|cluster| effect.would_name(cluster));
     let found = issues(evidence).filter(|(_, issue)| issue.key == CLUSTER && is(&issue.kind) && wanted(issue));
     let seen: Vec<String> = found.map(|(path, issue)| describe(path, issue)).collect();
-    (!seen.is_empty()).then(|| seen.into_iter().take(SHOWN).chain(effect.seen).collect())
+    (!seen.is_empty()).then(|| seen.into_iter().take(MAX_SHOWN_LINES).chain(effect.seen).collect())
 }
 
 /// The lines for ECS_CLUSTER with such an issue.
@@ -290,7 +291,7 @@ fn cluster_lines(evidence: &Evidence, is: fn(&IssueKind) -> bool) -> impl Iterat
 /// Every line with such an issue, for a note.
 fn all_lines(evidence: &Evidence, is: fn(&IssueKind) -> bool) -> Option<Vec<String>> {
     let found = issues(evidence).filter(|(_, issue)| is(&issue.kind));
-    let seen: Vec<String> = found.map(|(path, issue)| describe(path, issue)).take(SHOWN).collect();
+    let seen: Vec<String> = found.map(|(path, issue)| describe(path, issue)).take(MAX_SHOWN_LINES).collect();
     (!seen.is_empty()).then_some(seen)
 }
 

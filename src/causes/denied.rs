@@ -10,7 +10,7 @@ use crate::redaction::error_chain;
 
 const GUIDE: &str = "IAM User Guide, \"Troubleshoot access denied error messages\"";
 /// How many characters of the end of a message are shown.
-const SHOWN: usize = 160;
+const MAX_SHOWN_CHARACTERS: usize = 160;
 
 /// The type of policy that denies the call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,8 +31,8 @@ const DEFAULTS: Cause = Cause {
     exit: Exit::Permission,
     exit_after_deadline: Exit::Permission,
     symptoms: "the agent restarts repeatedly with AccessDenied, although the role's own policies look right",
-    proof: "the end of the message names the type of policy; if it says that no identity-based policy allows the \
-            action, it is `register-denied`",
+    proof: "the end of the message names the type of policy; if the message says that no identity-based policy allows \
+            the action, the cause is `register-denied`",
     look_alikes: &["register-denied"],
     source: GUIDE,
     ..Cause::DEFAULTS
@@ -116,7 +116,7 @@ pub(super) static REGISTER: Cause = Cause {
     look_alikes: &["scp-denied", "wrong-role", "role-late", "api-denied", "cluster-other-account"],
     class: Class::Settling(LATE),
     remedy: "allow `ecs:RegisterContainerInstance` on the cluster (policy AmazonEC2ContainerServiceforEC2Role)",
-    source: "agent#3812; IAM User Guide, \"Troubleshoot access denied error messages\"",
+    source: "aws/amazon-ecs-agent#3812; IAM User Guide, \"Troubleshoot access denied error messages\"",
     check: |evidence| {
         let text = evidence.refusal().filter(|text| is_denial(text))?;
         (policy(&text).is_none() && !is_other_action(&text)).then(|| evidence_lines(evidence, &text))
@@ -137,7 +137,7 @@ pub(super) static API: Cause = Cause {
     remedy: "allow the action that the evidence names (docs/reference/iam.md), or name the cluster in a way that needs \
              no call",
     check: |evidence| {
-        if let Some(call) = evidence.stopping_call() {
+        if let Some(call) = evidence.failed_call() {
             let is_plain = matches!(&call.kind, AwsErrorKind::Denied { message, .. } if policy(message).is_none());
             return is_plain.then(|| vec![error_chain(call)]);
         }
@@ -165,7 +165,7 @@ pub(super) static DESCRIBE: Cause = Cause {
     remedy: "allow `ecs:DescribeContainerInstances` on the container instances of the cluster",
     source: "Amazon ECS Developer Guide, \"AmazonEC2ContainerServiceforEC2Role\"",
     note: |evidence| {
-        let Some(Err(error)) = &evidence.registration else { return None };
+        let Some(Err(error)) = &evidence.container_instance else { return None };
         let is_denied =
             evidence.container_instance_arn().is_some() && matches!(error.kind, AwsErrorKind::Denied { .. });
         is_denied.then(|| vec!["ecs:DescribeContainerInstances is denied".to_owned()])
@@ -185,7 +185,7 @@ fn is_other_action(text: &str) -> bool {
 
 /// The message with which the agent's registration, or the call that stopped a pipeline stage, was denied.
 pub(super) fn denial(evidence: &Evidence) -> Option<String> {
-    evidence.refusal().filter(|text| is_denial(text)).or_else(|| match &evidence.stopping_call()?.kind {
+    evidence.refusal().filter(|text| is_denial(text)).or_else(|| match &evidence.failed_call()?.kind {
         AwsErrorKind::Denied { message, .. } => Some(message.to_string()),
         _ => None,
     })
@@ -197,7 +197,7 @@ fn denied_by(evidence: &Evidence, wanted: PolicyType) -> Option<Vec<String>> {
     if found != wanted {
         return None;
     }
-    let tail: String = tail.chars().filter(|c| !c.is_control()).take(SHOWN).collect();
+    let tail: String = tail.chars().filter(|c| !c.is_control()).take(MAX_SHOWN_CHARACTERS).collect();
     let mut seen = evidence_lines(evidence, &text);
     // A long line is cut, but its end is what decides.
     seen.push(format!("the message ends `{tail}`"));
@@ -207,8 +207,8 @@ fn denied_by(evidence: &Evidence, wanted: PolicyType) -> Option<Vec<String>> {
 /// The denial as evidence: the log line, otherwise the error of the call, otherwise the text itself.
 fn evidence_lines(evidence: &Evidence, text: &str) -> Vec<String> {
     let logged = evidence.registration_refused(&["AccessDenied", "is not authorized to perform"]);
-    let called = || evidence.stopping_call().map(|error| error_chain(error));
-    let otherwise = || text.chars().take(SHOWN).collect();
+    let called = || evidence.failed_call().map(|error| error_chain(error));
+    let otherwise = || text.chars().take(MAX_SHOWN_CHARACTERS).collect();
     vec![logged.or_else(called).unwrap_or_else(otherwise)]
 }
 

@@ -24,13 +24,13 @@ pub(super) static NAME_UNKNOWN: Cause = Cause {
     id: "dns-name-unknown",
     title: "the DNS servers answer that the name of the AWS endpoint does not exist",
     symptoms: "`no such host` in the agent's log",
-    proof: "NXDOMAIN for the name of the endpoint, from DNS servers that answer; if they answer no query at all, it is \
-            `dns-timeout`",
+    proof: "NXDOMAIN for the name of the endpoint, from DNS servers that answer; if the servers answer no query at \
+            all, the cause is `dns-timeout`",
     look_alikes: &["dns-timeout", "wrong-region"],
     class: Class::Lasting(Duration::from_secs(30)),
     remedy: "check whether the region exists, whether a private hosted zone hides the name, and whether a DNS \
              forwarder forwards it",
-    source: "amazon-ecs-cli#232",
+    source: "aws/amazon-ecs-cli#232",
     check: |evidence| {
         let mut seen = failed(evidence, |error| matches!(error, NetError::NoSuchName { .. }), true)?;
         seen.extend(evidence.network_path.dns.as_ref().map(|names| match &names.resolved {
@@ -47,12 +47,12 @@ pub(super) static TIMEOUT: Cause = Cause {
     id: "dns-timeout",
     title: "no DNS server answers",
     symptoms: "`lookup ... i/o timeout` in the agent's log",
-    proof: "neither the query for the name of the endpoint nor a second query gets an answer; if names resolve, it is \
-            `egress-timeout`",
+    proof: "neither the query for the name of the endpoint nor a second query gets an answer; if names resolve, the \
+            cause is `egress-timeout`",
     look_alikes: &["egress-timeout", "dns-name-unknown", "dns-failed"],
     remedy: "enable DNS support for the VPC, and set DNS servers in its DHCP options that this host can reach: the \
              first server must answer",
-    source: "agent#218 #294 #270 #882",
+    source: "aws/amazon-ecs-agent#218 #294 #270 #882",
     check: |evidence| {
         let mut seen = failed(evidence, is_silence, false)?;
         if let Some(names) = &evidence.network_path.dns {
@@ -73,11 +73,11 @@ pub(super) static FAILED: Cause = Cause {
     id: "dns-failed",
     title: "the name of the AWS endpoint does not resolve",
     symptoms: "the agent's log shows that the lookup of ecs.REGION failed",
-    proof: "the DNS servers answer with an error, or /etc/resolv.conf cannot be used; without any answer it is \
-            `dns-timeout`, with NXDOMAIN `dns-name-unknown`",
+    proof: "the DNS servers answer with an error, or /etc/resolv.conf cannot be used; the cause is `dns-timeout` if no \
+            server answers, and `dns-name-unknown` if the answer is NXDOMAIN",
     look_alikes: &["dns-timeout", "dns-name-unknown"],
     remedy: "check DNS support of the VPC, its DHCP options, and the DNS servers in /etc/resolv.conf",
-    source: "agent#218 #294; resolv.conf(5)",
+    source: "aws/amazon-ecs-agent#218 #294; resolv.conf(5)",
     check: |evidence| {
         let is_explained = [&NAME_UNKNOWN, &TIMEOUT].iter().any(|cause| (cause.check)(evidence).is_some());
         let is_lookup = |error: &NetError| {

@@ -34,7 +34,7 @@ pub(super) static ABSENT: Cause = Cause {
     layer: Layer::Docker,
     title: "Docker is not installed",
     symptoms: "`ecs.service` restarts repeatedly, and there is no `docker` command",
-    proof: "systemd has no docker.service; if Docker is installed but fails, it is `docker-failed`",
+    proof: "systemd has no docker.service; if Docker is installed but fails, the cause is `docker-failed`",
     look_alikes: &["docker-failed", "ecs-init-absent"],
     class: Class::Terminal,
     exit: Exit::Host,
@@ -60,7 +60,7 @@ pub(super) static CONFIG_INVALID: Cause = Cause {
     title: "Docker rejects its configuration",
     symptoms: "docker.service fails at once, usually after a change to /etc/docker/daemon.json or OPTIONS",
     proof: "docker.service has failed, and daemon.json is not valid JSON or the last messages of dockerd name it; if \
-            they name the storage, it is `docker-storage-failed`",
+            the messages name the storage, the cause is `docker-storage-failed`",
     look_alikes: &["docker-storage-failed", "docker-failed"],
     class: Class::Terminal,
     exit: Exit::Host,
@@ -68,7 +68,7 @@ pub(super) static CONFIG_INVALID: Cause = Cause {
     remedy: "correct /etc/docker/daemon.json (`dockerd --validate --config-file /etc/docker/daemon.json`), and set \
              nothing in it that the command line of the unit or /etc/sysconfig/docker also sets; then `systemctl \
              restart docker` and `systemctl start ecs --no-block`",
-    source: "moby#30726 #22339; tf_aws_ecs#58",
+    source: "moby/moby#30726 #22339; terraform-community-modules/tf_aws_ecs#58",
     check: |evidence| {
         evidence.docker_failed()?;
         let invalid = evidence.host.daemon_json.as_ref().map(|error| format!("/etc/docker/daemon.json: {error}"));
@@ -85,15 +85,15 @@ pub(super) static STORAGE_FAILED: Cause = Cause {
     title: "Docker cannot use its storage",
     symptoms: "docker.service fails, often on an AMI made from a host that had another volume, or after a restart in \
                user data",
-    proof: "docker.service has failed, and its last messages name the storage driver; if they name the configuration, \
-            it is `docker-config-invalid`",
+    proof: "docker.service has failed, and its last messages name the storage driver; if the messages name the \
+            configuration, the cause is `docker-config-invalid`",
     look_alikes: &["docker-config-invalid", "docker-failed", "disk-full"],
     class: Class::Terminal,
     exit: Exit::Host,
     exit_after_deadline: Exit::Host,
     remedy: "attach the data volume that the image was made with, or set `\"storage-driver\": \"overlay2\"` in \
              /etc/docker/daemon.json; do not restart Docker in user data",
-    source: "devops.SE 7946; agent#389 #419",
+    source: "DevOps Stack Exchange, question 7946; aws/amazon-ecs-agent#389 #419",
     check: |evidence| {
         evidence.docker_failed()?;
         journaled(evidence, &STORAGE).map(|line| vec![line])
@@ -108,14 +108,14 @@ pub(super) static HUNG: Cause = Cause {
     title: "Docker accepts connections but does not answer",
     symptoms: "`docker ps` hangs, and the agent's log stops after its start",
     proof: "docker.service is active and its socket accepts connections, but no request is answered within seconds, \
-            for a minute; if memory is short, it is `host-overloaded`, and if the disk is full, `disk-full`",
+            for a minute; the cause is `host-overloaded` if memory is short, and `disk-full` if the disk is full",
     look_alikes: &["host-overloaded", "disk-full", "docker-not-ready"],
     class: Class::Lasting(Duration::from_secs(60)),
     exit: Exit::Systemd,
     exit_after_deadline: Exit::Host,
     remedy: "`systemctl restart docker --no-block`; check for lack of disk space and memory (`journalctl -u docker -u \
              containerd -b`)",
-    source: "agent#315 #803; init#74",
+    source: "aws/amazon-ecs-agent#315 #803; aws/amazon-ecs-init#74",
     check: |evidence| {
         let docker = &evidence.known_units()?.docker;
         if docker.active_state.as_deref() != Some("active") {
@@ -125,7 +125,8 @@ pub(super) static HUNG: Cause = Cause {
         let container = evidence.container.as_ref().and_then(|answer| answer.as_ref().err());
         let list = evidence.host.docker_list.as_ref().and_then(|answer| answer.as_ref().err());
         let silent = [ping, container, list].into_iter().flatten();
-        let silent = silent.filter(|error| matches!(error, DockerError::Silent { .. })).map(|error| error_chain(error));
+        let silent =
+            silent.filter(|error| matches!(error, DockerError::TimedOut { .. })).map(|error| error_chain(error));
         let seen: Vec<String> = silent.take(1).collect();
         (!seen.is_empty()).then(|| ["docker.service is active".to_owned()].into_iter().chain(seen).collect())
     },
@@ -146,7 +147,7 @@ pub(super) static API_MISMATCH: Cause = Cause {
     exit: Exit::Host,
     exit_after_deadline: Exit::Host,
     remedy: "update ecs-init (`dnf update ecs-init`), or downgrade Docker to a supported version and pin it",
-    source: "agent#4074 #2927 #942 #4090",
+    source: "aws/amazon-ecs-agent#4074 #2927 #942 #4090",
     check: |evidence| {
         let version = evidence.host.docker_version.as_ref().and_then(|answer| answer.as_ref().ok());
         let oldest = version.and_then(|version| number(&version.min_api_version));
@@ -188,7 +189,7 @@ pub(super) static FAILED: Cause = Cause {
     exit_after_deadline: Exit::Host,
     remedy: "fix what the last lines of `journalctl -u docker -b` name, then `systemctl restart docker` and `systemctl \
              start ecs --no-block`",
-    source: "init#74; moby#30726",
+    source: "aws/amazon-ecs-init#74; moby/moby#30726",
     check: |evidence| {
         let docker = evidence.docker_failed()?;
         // The journal may show a more specific cause, so without it this cause is not reported.
@@ -214,14 +215,14 @@ pub(super) static NOT_READY: Cause = Cause {
     layer: Layer::Docker,
     title: "Docker is still starting",
     symptoms: "the first start of the agent fails, and a later one succeeds",
-    proof: "docker.service is activating or inactive, or it is active and its socket does not answer yet; if it has \
-            failed, it is `docker-failed`, and if it stays silent, `docker-hung`",
+    proof: "docker.service is activating or inactive, or it is active and its socket does not answer yet; the cause is \
+            `docker-failed` if the unit has failed, and `docker-hung` if the socket stays silent",
     look_alikes: &["docker-failed", "docker-hung"],
     class: Class::Retry,
     exit: Exit::Systemd,
     exit_after_deadline: Exit::Systemd,
     remedy: "read in `journalctl -u docker -b` what it is waiting for",
-    source: "agent#688",
+    source: "aws/amazon-ecs-agent#688",
     check: |evidence| {
         let docker = &evidence.known_units()?.docker;
         let ping = evidence.docker.as_ref().and_then(|ping| ping.as_ref().err());
@@ -231,7 +232,7 @@ pub(super) static NOT_READY: Cause = Cause {
             "activating" => true,
             "inactive" | "deactivating" => is_needed && docker.load_state.as_deref() == Some("loaded"),
             "active" => ping.is_some_and(|error| {
-                !matches!(error, DockerError::Silent { .. } | DockerError::Denied { .. })
+                !matches!(error, DockerError::TimedOut { .. } | DockerError::Denied { .. })
                     && (is_needed || evidence.agent_end().is_some())
             }),
             _ => false,

@@ -25,7 +25,7 @@ pub(super) static IMAGE_LOAD_FAILED: Cause = Cause {
     title: "ecs-init cannot load the agent's image into Docker",
     symptoms: "`ecs.service` exits with status 255 and restarts every 10 s; `docker images` does not list the agent",
     proof: "the unit fails, and ecs-init logs that it could not load the image; if the disk is full or Docker fails, \
-            that is reported instead",
+            that cause is reported instead",
     look_alikes: &["disk-full", "docker-failed", "agent-download-failed"],
     class: Class::Terminal,
     exit: Exit::Host,
@@ -48,14 +48,14 @@ pub(super) static DOWNLOAD_FAILED: Cause = Cause {
     symptoms: "`ecs.service` exits with status 255 after an update, or with an AMI that has no \
                /var/cache/ecs/ecs-agent.tar",
     proof: "the unit fails, ecs-init logs that it could not download the image, and the ECS endpoint can be reached; \
-            if that cannot be reached either, it is `egress-timeout`",
+            if the endpoint cannot be reached either, the cause is `egress-timeout`",
     look_alikes: &["egress-timeout", "agent-image-load-failed"],
     class: Class::Retry,
     exit: Exit::Systemd,
     exit_after_deadline: Exit::Host,
     remedy: "create a gateway endpoint for S3 in the VPC (bucket `amazon-ecs-agent-REGION`), or put the tarball into \
              the AMI (`dnf reinstall ecs-init`)",
-    source: "agent#714 #1333; init#83",
+    source: "aws/amazon-ecs-agent#714 #1333; aws/amazon-ecs-init#83",
     check: |evidence| {
         let probed = evidence.network.as_ref().map(|probe| probe.connected.is_ok());
         let is_open = probed == Some(true) || matches!(evidence.cluster, Some(Ok(_)));
@@ -71,14 +71,14 @@ pub(super) static GPU_SETUP_FAILED: Cause = Cause {
     title: "ECS_ENABLE_GPU_SUPPORT is on, but the GPUs cannot be set up",
     symptoms: "`ecs.service` exits with status 255 in pre-start, or the agent exits with code 1",
     proof: "the setting is `true`, and the error names NVML or the Nvidia GPU Manager; if the instance joins without a \
-            GPU, it is `gpu-not-seen`",
+            GPU, the cause is `gpu-not-seen`",
     look_alikes: &["gpu-not-seen", "ecs-init-failed"],
     class: Class::Retry,
     exit: Exit::Systemd,
     exit_after_deadline: Exit::Host,
     remedy: "install the driver for this kernel (`nvidia-smi` must answer) and load it before ecs.service; on an \
              instance type without GPUs remove ECS_ENABLE_GPU_SUPPORT",
-    source: "agent#2424; PR 5069",
+    source: "aws/amazon-ecs-agent#2424 #5069",
     check: |evidence| {
         wants_gpu(evidence).then_some(())?;
         let of_agent = || evidence.agent_end().and_then(|_| evidence.agent_logged(GPU)).map(|line| vec![line]);
@@ -98,15 +98,15 @@ pub(super) static GPU_NOT_SEEN: Cause = Cause {
     layer: Layer::Units,
     title: "ECS_ENABLE_GPU_SUPPORT is on, but the agent registered without a GPU",
     symptoms: "the instance is in the cluster, but tasks that need a GPU are not placed on it",
-    proof: "the setting is `true`, and the agent or ecs-init logs that it found no GPU; if the setup itself fails, it \
-            is `gpu-setup-failed`",
+    proof: "the setting is `true`, and the agent or ecs-init logs that it found no GPU; if the setup itself fails, the \
+            cause is `gpu-setup-failed`",
     look_alikes: &["gpu-setup-failed"],
     class: Class::Terminal,
     exit: Exit::Host,
     exit_after_deadline: Exit::Host,
     remedy: "load the driver before ecs.service (the GPU AMI does it in `nvidia-kmod-load.service`), then `systemctl \
              restart ecs --no-block`",
-    source: "agent#3823 #4786",
+    source: "aws/amazon-ecs-agent#3823 #4786",
     note: |evidence| {
         wants_gpu(evidence).then_some(())?;
         let agent = evidence.agent_logged(&["GPU information is not found"]);
@@ -124,7 +124,7 @@ pub(super) static FAILED: Cause = Cause {
     title: "the agent's unit fails repeatedly before its agent runs",
     symptoms: "`systemctl status ecs` shows activating (auto-restart) with status 255, and the agent's log stays empty",
     proof: "the unit waits for its next restart, and the agent's container did not cause it; after systemd gives up, \
-            it is `agent-unit-failed`",
+            the cause is `agent-unit-failed`",
     look_alikes: &[
         "agent-unit-failed",
         "agent-exits",

@@ -15,7 +15,7 @@ use crate::settings::Rank;
 pub(super) struct Effect<'e> {
     /// Evidence lines.
     pub(super) seen: Vec<String>,
-    /// The wanted cluster, if a valid source names one.
+    /// The expected cluster, if a valid source names one.
     pub(super) wanted: Option<&'e str>,
     /// Whether the agent joined `default` because nothing named a cluster.
     pub(super) is_in_default: bool,
@@ -32,7 +32,7 @@ impl Effect<'_> {
         }
     }
 
-    /// Whether the agent's files name the wanted cluster now.
+    /// Whether the agent's files name the expected cluster now.
     pub(super) fn is_wanted_named(&self) -> bool {
         self.wanted.is_some() && self.wanted.map(cluster_name) == self.named.map(cluster_name)
     }
@@ -41,7 +41,7 @@ impl Effect<'_> {
 /// The effect, if it is final: a registered agent stays in its cluster. Before the registration, user data that still
 /// runs may name a cluster.
 pub(super) fn effect(evidence: &Evidence) -> Option<Effect<'_>> {
-    let named = evidence.files.joined.as_deref();
+    let named = evidence.files.configured_cluster.as_deref();
     let effect = |seen, wanted, is_in_default| Some(Effect { seen, wanted, is_in_default, named });
     match &evidence.stage_error {
         Some(StageError::Refused(Refusal::NoCluster { evidence_lines })) => {
@@ -84,7 +84,7 @@ pub(super) fn user_data(evidence: &Evidence) -> Option<&UserData> {
 }
 
 /// The effect, if user data may explain it: no cluster is named and user data may name one, or the files do not name
-/// the wanted cluster and user data mentions a cluster.
+/// the expected cluster and user data mentions a cluster.
 pub(super) fn user_data_effect(evidence: &Evidence) -> Option<Effect<'_>> {
     let effect = effect(evidence)?;
     let known = user_data(evidence);
@@ -118,7 +118,7 @@ mod tests {
     use super::super::tests::{healthy_units, ids};
     use super::*;
     use crate::boundary::agent::AgentMetadata;
-    use crate::evidence::files::{CloudInit, ConfigText, Files, Stray};
+    use crate::evidence::files::{CloudInit, ConfigText, Files, UnreadConfig};
     use crate::evidence::user_data::read;
     use crate::plan::{ECS_CONFIG, Expectation};
 
@@ -130,9 +130,9 @@ mod tests {
         let files = Files {
             is_examined: true,
             configs: vec![ConfigText::of(ECS_CONFIG, Some(written), file.as_bytes())],
-            joined: crate::ecs_config::agent_cluster(file.as_bytes(), b"", b""),
+            configured_cluster: crate::ecs_config::agent_cluster(file.as_bytes(), b"", b""),
             json_region: None,
-            strays: Stray::of("/etc/ecs.config", b"ECS_CLUSTER=stage\n").into_iter().collect(),
+            unread_configs: UnreadConfig::of("/etc/ecs.config", b"ECS_CLUSTER=stage\n").into_iter().collect(),
             cloud_init: CloudInit::read(None, Some(RESULT)),
         };
         let mut units = healthy_units();

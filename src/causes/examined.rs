@@ -137,7 +137,7 @@ fn config(evidence: &Evidence) -> Works {
         (None, _) if files.configs.is_empty() => {
             Works::Unknown("there is no ecs.config, or it is not readable".to_owned())
         }
-        (None, _) => match &files.joined {
+        (None, _) => match &files.configured_cluster {
             Some(cluster) => Works::Yes(format!("the cluster is `{}` (ecs.config.json)", redaction::cluster(cluster))),
             None => Works::NotYet("ecs.config names no cluster".to_owned()),
         },
@@ -231,7 +231,7 @@ fn is_answered(evidence: &Evidence) -> bool {
     // The clock is compared with the Date header of an answer.
     evidence.network_path.api_clock.is_some()
         || matches!(evidence.cluster, Some(Ok(_)))
-        || matches!(evidence.registration, Some(Ok(_)))
+        || matches!(evidence.container_instance, Some(Ok(_)))
         || evidence.aws_errors().any(|error| answered(&error.kind))
 }
 
@@ -267,7 +267,7 @@ fn api(evidence: &Evidence) -> Works {
             Works::Yes(format!("ECS answers; {} is not allowed, but not required", error.operation))
         }
         Some(Err(error)) => Works::Unknown(error_chain(error)),
-        None => match evidence.stopping_call() {
+        None => match evidence.failed_call() {
             Some(error) => Works::Unknown(error_chain(error)),
             None => not_asked("ECS"),
         },
@@ -300,7 +300,7 @@ fn agent(evidence: &Evidence) -> Works {
 }
 
 fn acs(evidence: &Evidence) -> Works {
-    match &evidence.registration {
+    match &evidence.container_instance {
         Some(Ok(Some(instance))) if instance.agent_connected => {
             Works::Yes("ecs:DescribeContainerInstances returns agentConnected true".to_owned())
         }

@@ -22,14 +22,14 @@ pub(super) static DISK_FULL: Cause = Cause {
     layer: Layer::Host,
     title: "a file system is full",
     symptoms: "Docker, ecs-init or the agent fail or hang with various errors, often after months of uptime",
-    proof: "statvfs(3) of the folders that they write to, or ENOSPC in the log of the program that fails; if Docker \
-            hangs with space left, it is `docker-hung`",
+    proof: "statvfs(3) of the folders that these programs write to, or ENOSPC in the log of the program that fails; if \
+            Docker hangs with space left, the cause is `docker-hung`",
     look_alikes: &["docker-hung", "docker-failed", "ecs-init-failed", "agent-image-load-failed"],
     class: Class::Terminal,
     exit: Exit::Host,
     exit_after_deadline: Exit::Host,
     remedy: "free disk space (`docker system prune -a`, `journalctl --vacuum-size=100M`) or use a larger volume",
-    source: "agent#536 #632 #349; write(2) ENOSPC",
+    source: "aws/amazon-ecs-agent#536 #632 #349; write(2) ENOSPC",
     check: |evidence| {
         if let Some(StageError::Write(error @ DiskError::Full { .. })) = &evidence.stage_error {
             return Some(vec![error_chain(error)]);
@@ -102,7 +102,7 @@ pub(super) static WRITE_REFUSED: Cause = Cause {
     layer: Layer::Host,
     title: "a file on this host cannot be read or written",
     symptoms: "`ecs.config` stays as it is in the image, and the agent joins `default` or does not join",
-    proof: "the error of the system call and its path; if the error is ENOSPC, it is `disk-full`",
+    proof: "the error of the system call and its path; if the error is ENOSPC, the cause is `disk-full`",
     look_alikes: &["disk-full", "ecs-config-unusable"],
     class: Class::Terminal,
     exit: Exit::Host,
@@ -180,7 +180,7 @@ pub(super) static CALL_HANGS: Cause = Cause {
     remedy: "check /proc/mounts for network file systems and `dmesg` for `blocked for more than`, then run it again",
     source: "ecs-bootstrap's own timer",
     check: |evidence| match &evidence.stage_error {
-        Some(stop @ StageError::Hangs { .. }) => Some(vec![error_chain(stop)]),
+        Some(error @ StageError::Hangs { .. }) => Some(vec![error_chain(error)]),
         _ => None,
     },
     ..Cause::DEFAULTS
@@ -200,7 +200,7 @@ pub(super) static SELINUX_DENIED: Cause = Cause {
     exit_after_deadline: Exit::Host,
     remedy: "`restorecon -Rv /var/lib/ecs /etc/ecs /var/log/ecs /run/docker.sock`; if that does not help, add a policy \
              module: `ausearch -m avc -ts boot | audit2allow -M ecs-agent && semodule -i ecs-agent.pp`",
-    source: "init#24; roadmap#1888; agent#1113",
+    source: "aws/amazon-ecs-init#24; aws/containers-roadmap#1888; aws/amazon-ecs-agent#1113",
     check: |evidence| {
         let host = &evidence.host;
         // An agent that tried to register can use Docker and its files, so the denial was for another program.
@@ -217,14 +217,14 @@ pub(super) static HOST_OVERLOADED: Cause = Cause {
     layer: Layer::Host,
     title: "the host has too little memory for Docker and the agent",
     symptoms: "agentConnected changes often or stays false, and everything else on the host is slow too",
-    proof: "MemAvailable below 5 %, processes that wait for memory most of the time (PSI), or an OOM kill; if the \
-            network path is closed, it is `acs-unreachable`, and if there is enough memory, `agent-stuck`",
+    proof: "MemAvailable below 5 %, processes that wait for memory most of the time (PSI), or an OOM kill; the cause \
+            is `acs-unreachable` if the network path is closed, and `agent-stuck` if there is enough memory",
     look_alikes: &["acs-unreachable", "agent-stuck", "docker-hung"],
     class: Class::Retry,
     exit: Exit::NotRegistered,
     exit_after_deadline: Exit::Host,
     remedy: "use a larger instance type, or set ECS_RESERVED_MEMORY and memory limits for the tasks",
-    source: "agent#753 #1292 #643; Documentation/accounting/psi.rst",
+    source: "aws/amazon-ecs-agent#753 #1292 #643; Linux, Documentation/accounting/psi.rst",
     check: |evidence| {
         let killed = evidence.killed();
         if !evidence.stays_disconnected() && (killed.is_none() || evidence.container_instance_arn().is_some()) {

@@ -30,7 +30,7 @@ pub(super) static DISABLED: Cause = Cause {
     symptoms: "the agent does not register, and its log says that it cannot infer the region: `Missing required \
                fields: AWSRegion`",
     proof: "the token request is answered with 403, immediately and not by a proxy; if the answer has a Via header or \
-            a proxy's Server header, it is `imds-proxied`",
+            a proxy's Server header, the cause is `imds-proxied`",
     look_alikes: &["imds-proxied", "imds-unreachable", "imds-forbidden"],
     class: Class::Terminal,
     exit: Exit::Permission,
@@ -49,7 +49,7 @@ pub(super) static PROXIED: Cause = Cause {
     title: "requests to the instance metadata service (IMDS) go through a proxy",
     symptoms: "NoCredentialProviders in the agent's log, although the instance has its role",
     proof: "ecs.config sets HTTP_PROXY, NO_PROXY does not include 169.254.169.254, and a direct request finds the \
-            role; or a proxy answered instead of IMDS; if the direct answer is 404, it is `no-instance-role`",
+            role; or a proxy answered instead of IMDS; if the direct answer is 404, the cause is `no-instance-role`",
     look_alikes: &["no-instance-role", "imds-disabled"],
     // Longer than the pause between the agent's attempts: its log may be from a time before the role was attached.
     class: Class::Lasting(Duration::from_secs(30)),
@@ -57,7 +57,7 @@ pub(super) static PROXIED: Cause = Cause {
     exit_after_deadline: Exit::Permission,
     remedy: "set NO_PROXY=169.254.169.254,169.254.170.2,/var/run/docker.sock at each place that sets a proxy: \
              ecs.config, and the drop-ins of docker.service and ecs.service",
-    source: "agent#605 #805 #23; Amazon ECS Developer Guide, \"HTTP proxy configuration\"",
+    source: "aws/amazon-ecs-agent#605 #805 #23; Amazon ECS Developer Guide, \"HTTP proxy configuration\"",
     check: proxied,
     ..Cause::DEFAULTS
 };
@@ -90,7 +90,7 @@ pub(super) static IPV6_ONLY: Cause = Cause {
     title: "this host has only IPv6, and the instance metadata service (IMDS) does not answer over IPv6",
     symptoms: "in an IPv6-only subnet, every program that uses IMDS fails",
     proof: "there is no IPv4 route but a global IPv6 address, and IMDS answers at neither of its addresses; if there \
-            is an IPv4 route, it is `imds-unreachable`",
+            is an IPv4 route, the cause is `imds-unreachable`",
     look_alikes: &["imds-unreachable"],
     class: Class::Lasting(LATE),
     exit: Exit::Imds,
@@ -114,14 +114,16 @@ pub(super) static TOKEN_LOST: Cause = Cause {
     layer: Layer::Imds,
     title: "the instance metadata service (IMDS) accepts connections, but its token never arrives",
     symptoms: "a program in a container times out on IMDS, and the same program works on the host",
-    proof: "TCP connects, and the token request is never answered; if TCP does not connect, it is `imds-unreachable`",
+    proof: "TCP connects, and the token request is never answered; if TCP does not connect, the cause is \
+            `imds-unreachable`",
     look_alikes: &["imds-unreachable"],
     class: Class::Lasting(LATE),
     exit: Exit::Imds,
     exit_after_deadline: Exit::Permission,
     remedy: "run it in the network of the host, or raise the hop limit: `aws ec2 modify-instance-metadata-options \
              --http-put-response-hop-limit 2 --instance-id ID`",
-    source: "elastic-ci-stack#857; EC2 User Guide, \"Configure the instance metadata service options\"",
+    source: "buildkite/elastic-ci-stack-for-aws#857; EC2 User Guide, \"Configure the instance metadata service \
+             options\"",
     check: |evidence| imds_error(evidence, |error| matches!(error, ImdsError::TokenLost { .. })),
     ..Cause::DEFAULTS
 };
@@ -132,14 +134,15 @@ pub(super) static THROTTLED: Cause = Cause {
     layer: Layer::Imds,
     title: "the instance metadata service (IMDS) throttles the requests of this host",
     symptoms: "on a busy host, starts fail at random",
-    proof: "IMDS answers with 429 or 503, also after retries; without any answer it is `imds-unreachable`, with \
-            another status `imds-garbled`",
+    proof: "IMDS answers with 429 or 503, also after retries; the cause is `imds-unreachable` if IMDS does not answer, \
+            and `imds-garbled` if it answers with another status",
     look_alikes: &["imds-unreachable", "imds-garbled"],
     class: Class::Retry,
     exit: Exit::Imds,
     exit_after_deadline: Exit::Imds,
     remedy: "let fewer programs ask IMDS, and let them cache the answers; check user data for a loop that polls IMDS",
-    source: "agent CHANGELOG #4847; EC2 User Guide, \"Use the Instance Metadata Service to access instance metadata\"",
+    source: "aws/amazon-ecs-agent#4847; EC2 User Guide, \"Use the Instance Metadata Service to access instance \
+             metadata\"",
     check: |evidence| imds_error(evidence, |error| matches!(error, ImdsError::Status { status: 429 | 503, .. })),
     ..Cause::DEFAULTS
 };
@@ -150,7 +153,7 @@ pub(super) static FORBIDDEN: Cause = Cause {
     layer: Layer::Imds,
     title: "the instance metadata service (IMDS) refuses a requested path",
     symptoms: "some paths of IMDS answer, others are forbidden",
-    proof: "IMDS issues a token, and a path is answered with 403; if the token itself is refused, it is \
+    proof: "IMDS issues a token, and a path is answered with 403; if the token itself is refused, the cause is \
             `imds-disabled`",
     look_alikes: &["imds-disabled"],
     class: Class::Terminal,
@@ -167,7 +170,7 @@ pub(super) static UNREACHABLE: Cause = Cause {
     layer: Layer::Imds,
     title: "the instance metadata service (IMDS) cannot be reached",
     symptoms: "the agent cannot infer its region, or restarts repeatedly; a reboot may help",
-    proof: "no connection to IMDS, or a connection without an answer; if it answers 403 immediately, it is \
+    proof: "no connection to IMDS, or a connection without an answer; if IMDS answers 403 immediately, the cause is \
             `imds-disabled`",
     look_alikes: &["imds-disabled", "imds-token-hop-limit", "imds-ipv6-only"],
     class: Class::Lasting(LATE),
@@ -175,7 +178,7 @@ pub(super) static UNREACHABLE: Cause = Cause {
     exit_after_deadline: Exit::Permission,
     remedy: "check the route to 169.254.169.254 (`ip route get 169.254.169.254`), the metric of a second network \
              interface, and the host's firewall",
-    source: "agent#121 #140 #1857",
+    source: "aws/amazon-ecs-agent#121 #140 #1857",
     check: |evidence| unreachable(evidence).filter(|_| !is_ipv6_only(evidence)),
     ..Cause::DEFAULTS
 };
@@ -186,7 +189,8 @@ pub(super) static GARBLED: Cause = Cause {
     layer: Layer::Imds,
     title: "the instance metadata service (IMDS) answers with an error or with data that is not metadata",
     symptoms: "programs that use IMDS get errors or unusable answers",
-    proof: "the answer is not metadata, or has a status that IMDS does not use; with 429 or 503 it is `imds-throttled`",
+    proof: "the answer is not metadata, or has a status that IMDS does not use; if the status is 429 or 503, the cause \
+            is `imds-throttled`",
     look_alikes: &["imds-throttled", "imds-proxied"],
     class: Class::Lasting(LATE),
     exit: Exit::Imds,
@@ -195,10 +199,10 @@ pub(super) static GARBLED: Cause = Cause {
              name an IMDSv2 endpoint",
     source: "EC2 User Guide, \"Use the Instance Metadata Service to access instance metadata\"",
     check: |evidence| match &evidence.stage_error {
-        Some(stop @ StageError::NotMetadata { .. }) => Some(vec![error_chain(stop)]),
+        Some(error @ StageError::NotMetadata { .. }) => Some(vec![error_chain(error)]),
         _ => imds_error(evidence, |error| {
             matches!(error, ImdsError::Status { status, .. } if !matches!(status, 429 | 503))
-                || matches!(error, ImdsError::Garbled { .. } | ImdsError::Setup { .. })
+                || matches!(error, ImdsError::InvalidResponse { .. } | ImdsError::Setup { .. })
         }),
     },
     ..Cause::DEFAULTS

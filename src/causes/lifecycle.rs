@@ -11,13 +11,13 @@ pub(super) static WARM_POOL_WAITING: Cause = Cause {
     title: "the instance is in a warm pool, and its agent registers when the instance goes into service",
     symptoms: "a healthy instance is not in the cluster for hours",
     proof: "ECS_WARM_POOLS_CHECK is on, and the target lifecycle state begins with `Warmed`; if there is no target \
-            lifecycle state, it is `warm-pool-state-missing`",
+            lifecycle state, the cause is `warm-pool-state-missing`",
     look_alikes: &["warm-pool-state-missing"],
     class: Class::Waiting,
     exit: Exit::Done,
     exit_after_deadline: Exit::Done,
     remedy: "nothing to do: the agent registers when Auto Scaling moves the instance to InService",
-    source: "agent#3000; Amazon EC2 Auto Scaling User Guide, \"Warm pools\"",
+    source: "aws/amazon-ecs-agent#3000; Amazon EC2 Auto Scaling User Guide, \"Warm pools\"",
     check: |evidence| {
         let state = evidence.target_state.as_deref().filter(|state| state.starts_with("Warmed"))?;
         checks_pool(evidence)
@@ -34,13 +34,13 @@ pub(super) static WARM_POOL_STATE_MISSING: Cause = Cause {
     symptoms: "the agent's log stops for a long time after `Waiting for instance to go InService`, or the agent exits \
                with code 5",
     proof: "ECS_WARM_POOLS_CHECK is on, and IMDS has no target-lifecycle-state (404); if there is a state that begins \
-            with `Warmed`, it is `warm-pool-waiting`",
+            with `Warmed`, the cause is `warm-pool-waiting`",
     look_alikes: &["warm-pool-waiting", "agent-gave-up"],
     class: Class::Retry,
     exit: Exit::NotRegistered,
     exit_after_deadline: Exit::Agent,
     remedy: "remove ECS_WARM_POOLS_CHECK if the instance is not launched by an Auto Scaling group with a warm pool",
-    source: "agent#4487 #4644; PR 3032",
+    source: "aws/amazon-ecs-agent#4487 #4644 #3032",
     check: |evidence| {
         if !checks_pool(evidence) || !evidence.outside_group {
             return None;
@@ -67,7 +67,7 @@ pub(super) static DRAINING: Cause = Cause {
     remedy: "`aws ecs update-container-instances-state --cluster NAME --container-instances ARN --status ACTIVE`, \
              unless a Spot interruption or a capacity provider is removing the instance",
     source: "Amazon ECS Developer Guide, \"Draining Amazon ECS container instances\"",
-    note: |evidence| match &evidence.registration {
+    note: |evidence| match &evidence.container_instance {
         Some(Ok(Some(instance))) if instance.status == "DRAINING" => {
             Some(vec![format!("`{}` is DRAINING", instance.arn)])
         }
@@ -83,7 +83,7 @@ pub(super) static NOT_ACTIVE: Cause = Cause {
     title: "the container instance is registered, but its status is neither ACTIVE nor DRAINING",
     symptoms: "the agent runs and may be connected, but the instance gets no tasks",
     proof: "ecs:DescribeContainerInstances returns a status such as REGISTERING, REGISTRATION_FAILED, DEREGISTERING or \
-            INACTIVE, with its reason; if the agent's log says that the instance was deregistered, it is \
+            INACTIVE, with its reason; if the agent's log says that the instance was deregistered, the cause is \
             `deregistered-while-up`",
     look_alikes: &["draining", "deregistered-while-up", "registration-inactive", "agent-not-connected"],
     class: Class::Retry,
@@ -92,7 +92,7 @@ pub(super) static NOT_ACTIVE: Cause = Cause {
     remedy: "REGISTERING ends by itself; after REGISTRATION_FAILED fix what the reason names, and replace the \
              instance; after a deregistration run `ecs-bootstrap reset-agent --yes`, which registers it again",
     source: "Amazon ECS API Reference, ContainerInstance, `status` and `statusReason`",
-    check: |evidence| match &evidence.registration {
+    check: |evidence| match &evidence.container_instance {
         Some(Ok(Some(instance))) if !matches!(instance.status.as_str(), "ACTIVE" | "DRAINING") => {
             let status = format!("ecs:DescribeContainerInstances returns status {}", instance.status);
             let reason = instance.status_reason.as_ref().map(|reason| format!("the reason is `{reason}`"));

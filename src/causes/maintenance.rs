@@ -11,7 +11,7 @@ pub(super) static TASKS_RUN: Cause = Cause {
     layer: Layer::Agent,
     title: "the instance runs tasks, and a reset would leave their containers running unmanaged",
     symptoms: "ECS shows the tasks as running, and their containers would continue after the reset",
-    proof: "the agent or Docker lists tasks that have not stopped; if neither answers, it is `tasks-unknown`",
+    proof: "the agent or Docker lists tasks that have not stopped; if neither answers, the cause is `tasks-unknown`",
     look_alikes: &["tasks-unknown"],
     class: Class::Terminal,
     exit: Exit::Host,
@@ -32,7 +32,7 @@ pub(super) static TASKS_UNKNOWN: Cause = Cause {
     layer: Layer::Agent,
     title: "it cannot be determined whether the instance runs tasks",
     symptoms: "`docker ps` fails or hangs",
-    proof: "neither introspection nor Docker answered; if one of them lists tasks, it is `tasks-running`",
+    proof: "neither introspection nor Docker answered; if one of them lists tasks, the cause is `tasks-running`",
     look_alikes: &["tasks-running", "docker-hung"],
     class: Class::Terminal,
     exit: Exit::Host,
@@ -60,7 +60,7 @@ pub(super) static RUNS_OUTSIDE: Cause = Cause {
     remedy: "stop it in the way it was started (`docker stop ecs-agent`), then run the command again",
     source: "Amazon ECS Developer Guide, \"Installing the Amazon ECS container agent\"",
     check: |evidence| match &evidence.stage_error {
-        Some(stop @ StageError::RunsOutside) => Some(vec![error_chain(stop)]),
+        Some(error @ StageError::RunsOutside) => Some(vec![error_chain(error)]),
         _ => None,
     },
     ..Cause::DEFAULTS
@@ -101,7 +101,7 @@ pub(super) static UNIT_JOB: Cause = Cause {
              stopped",
     source: "org.freedesktop.systemd1(5), JobRemoved",
     check: |evidence| match &evidence.stage_error {
-        Some(stop @ StageError::UnitJob { .. }) => Some(vec![error_chain(stop)]),
+        Some(error @ StageError::UnitJob { .. }) => Some(vec![error_chain(error)]),
         _ => None,
     },
     ..Cause::DEFAULTS

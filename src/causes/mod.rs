@@ -196,8 +196,8 @@ pub static UNKNOWN: Cause = Cause {
 
 fn unknown(evidence: &Evidence) -> Option<Vec<String>> {
     let mut seen = Vec::new();
-    if let Some(stop) = &evidence.stage_error {
-        seen.push(error_chain(stop));
+    if let Some(error) = &evidence.stage_error {
+        seen.push(error_chain(error));
     }
     if let Some(unit) = evidence.agent_unit() {
         let state = |value: &Option<String>| value.clone().unwrap_or_else(|| "unknown".to_owned());
@@ -211,7 +211,7 @@ fn unknown(evidence: &Evidence) -> Option<Vec<String>> {
         }
         _ => {}
     }
-    if let Some(Ok(None)) = &evidence.registration {
+    if let Some(Ok(None)) = &evidence.container_instance {
         seen.push("ecs:DescribeContainerInstances does not find the ARN that the agent reports".to_owned());
     }
     if let Some(Ok(Some(container))) = &evidence.container

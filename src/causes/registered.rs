@@ -18,7 +18,7 @@ const OLDEST: [u32; 3] = [1, 25, 1];
 pub static PORT_TAKEN: Cause = Cause {
     id: "introspection-port-taken",
     layer: Layer::Agent,
-    title: "another process uses, or may use, the agent's introspection port",
+    title: "the answers on the agent's introspection port (51678) cannot be attributed to the agent",
     symptoms: "the instance is in the cluster, and `curl localhost:51678/v1/metadata` fails or returns something \
                unexpected",
     proof: "the socket that listens on 51678 does not belong to root (nor to the agent's container); or the answer is \
@@ -31,14 +31,14 @@ pub static PORT_TAKEN: Cause = Cause {
     exit_after_deadline: Exit::Host,
     remedy: "find the process that listens there (`ss -ltnpe sport = :51678`) and stop it, remove an agent that was \
              started by hand (`docker rm -f NAME`), then `systemctl restart ecs --no-block`",
-    source: "agent#1215; amazon-vpc-cni-k8s#19",
+    source: "aws/amazon-ecs-agent#1215; aws/amazon-vpc-cni-k8s#19",
     check: |evidence| {
-        if let Some(stop @ StageError::PortTaken(_)) = &evidence.stage_error {
-            return Some(vec![error_chain(stop)]);
+        if let Some(error @ StageError::PortTaken(_)) = &evidence.stage_error {
+            return Some(vec![error_chain(error)]);
         }
         let (unexpected, is_untrusted) = match &evidence.introspection {
             Some(Err(error @ AgentError::Untrusted { .. })) => (Some(error_chain(error)), true),
-            Some(Err(error @ (AgentError::Garbled { .. } | AgentError::Status { .. }))) => {
+            Some(Err(error @ (AgentError::InvalidResponse { .. } | AgentError::Status { .. }))) => {
                 (Some(error_chain(error)), false)
             }
             _ => (None, false),
@@ -74,14 +74,14 @@ pub(super) static STUCK: Cause = Cause {
     title: "the agent is registered but does not connect to ECS, although the network path is open",
     symptoms: "agentConnected stays false, the agent's log has no new lines, and its container is healthy",
     proof: "introspection answers, the ACS endpoint accepts connections from the host, and the log has no `Connected \
-            to ACS` since this start; if the network path is closed, it is `acs-unreachable`, and if memory is short, \
-            `host-overloaded`",
+            to ACS` since this start; the cause is `acs-unreachable` if the network path is closed, and \
+            `host-overloaded` if memory is short",
     look_alikes: &["acs-unreachable", "host-overloaded", "deregistered-while-up"],
     class: Class::Retry,
     exit: Exit::NotRegistered,
     exit_after_deadline: Exit::Host,
     remedy: "`systemctl restart ecs --no-block`; if it happens again, update the agent (`dnf update ecs-init`)",
-    source: "agent#316 #577 #985 #1285 #4082",
+    source: "aws/amazon-ecs-agent#316 #577 #985 #1285 #4082",
     check: |evidence| stuck(evidence, evidence.network_path.acs),
     when_registered: true,
     ..Cause::DEFAULTS
@@ -90,11 +90,11 @@ pub(super) static STUCK: Cause = Cause {
 /// `is_open` is whether the ACS endpoint accepted a connection, if that is known.
 fn stuck(evidence: &Evidence, is_open: Option<bool>) -> Option<Vec<String>> {
     let window = evidence.expectation.as_ref()?.window;
-    let since = evidence.disconnected_for.filter(|since| *since >= window || evidence.timed_out)?;
+    let since = evidence.registered_for.filter(|since| *since >= window || evidence.timed_out)?;
     let is_quiet = !evidence.agent_log.is_empty() && evidence.agent_logged(&["Connected to ACS endpoint"]).is_none();
     (is_open == Some(true) && evidence.stays_disconnected() && is_quiet).then(|| {
         vec![
-            format!("ecs:DescribeContainerInstances returns agentConnected false, for {} s now", since.as_secs()),
+            format!("ecs:DescribeContainerInstances returns agentConnected false, {} s after the registration was first seen", since.as_secs()),
             "the ACS endpoint accepts connections from this host".to_owned(),
             "ecs-agent.log has no `Connected to ACS` since the agent's start".to_owned(),
         ]
@@ -107,17 +107,17 @@ pub(super) static ATTRIBUTES_NOT_APPLIED: Cause = Cause {
     layer: Layer::Agent,
     title: "the container instance does not have attributes that were set after its first registration",
     symptoms: "tasks with a placement constraint find no instance, although ECS_INSTANCE_ATTRIBUTES is right",
-    proof: "ecs:DescribeContainerInstances shows the instance without them; if ECS rejects the attributes, the agent \
-            exits with code 5: `attributes-rejected`",
+    proof: "ecs:DescribeContainerInstances shows the instance without these attributes; if ECS rejects the attributes, \
+            the agent exits with code 5, and the cause is `attributes-rejected`",
     look_alikes: &["attributes-rejected"],
     class: Class::Terminal,
     exit: Exit::Host,
     exit_after_deadline: Exit::Host,
     remedy: "`aws ecs put-attributes --cluster NAME --attributes name=KEY,value=VALUE,targetId=ARN`, or `ecs-bootstrap \
              reset-agent --yes` for a new registration",
-    source: "agent#713 #740 #2074",
+    source: "aws/amazon-ecs-agent#713 #740 #2074",
     note: |evidence| {
-        let Some(Ok(Some(instance))) = &evidence.registration else { return None };
+        let Some(Ok(Some(instance))) = &evidence.container_instance else { return None };
         let mut wanted: BTreeMap<String, String> = match evidence.config.get("ECS_INSTANCE_ATTRIBUTES") {
             Some(text) => serde_json::from_str(text).unwrap_or_default(),
             None => BTreeMap::new(),
@@ -142,7 +142,7 @@ pub(super) static TOO_OLD: Cause = Cause {
     exit: Exit::Host,
     exit_after_deadline: Exit::Host,
     remedy: "launch from a newer ECS-optimized AMI, or update ecs-init (`dnf update ecs-init`)",
-    source: "Amazon ECS Developer Guide, \"Interface VPC endpoints\"; agent#316",
+    source: "Amazon ECS Developer Guide, \"Interface VPC endpoints\"; aws/amazon-ecs-agent#316",
     note: |evidence| {
         let Some(Ok(metadata)) = &evidence.introspection else { return None };
         let version = version(&metadata.version)?;
@@ -212,9 +212,9 @@ mod tests {
             ec2_instance_id: None,
         };
         let mut evidence = Evidence {
-            registration: Some(Ok(Some(instance))),
+            container_instance: Some(Ok(Some(instance))),
             expectation: Some(Expectation { window: Duration::from_secs(60), ..Expectation::default() }),
-            disconnected_for: Some(Duration::from_secs(61)),
+            registered_for: Some(Duration::from_secs(61)),
             agent_log: last_attempt(b"level=info msg=\"Beginning Polling for updates\"\n"),
             ..Evidence::default()
         };

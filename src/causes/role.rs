@@ -27,15 +27,15 @@ pub(super) static NO_INSTANCE_ROLE: Cause = Cause {
     id: "no-instance-role",
     title: "the instance has no role, so the agent has no credentials",
     symptoms: "the instance is not in the cluster; the agent restarts repeatedly and logs that it has no credentials",
-    proof: "IMDS answers 404 for iam/info and for the role, also after a minute; if the role appears later, it is \
-            `role-late`",
+    proof: "IMDS answers 404 for iam/info and for the role, also after a minute; if the role appears later, the cause \
+            is `role-late`",
     look_alikes: &["role-late", "imds-proxied", "profile-without-role"],
     class: Class::Settling(Duration::from_secs(60)),
     remedy: "attach an instance profile whose role has the policy AmazonEC2ContainerServiceforEC2Role: `aws ec2 \
              associate-iam-instance-profile --instance-id ID --iam-instance-profile Name=NAME`",
-    source: "agent#2133 #350 #883",
+    source: "aws/amazon-ecs-agent#2133 #350 #883",
     check: |evidence| {
-        let call = evidence.stopping_call().filter(|error| matches!(error.kind, AwsErrorKind::NoCredentials));
+        let call = evidence.failed_call().filter(|error| matches!(error.kind, AwsErrorKind::NoCredentials));
         let is_absent = match &evidence.role {
             Some(Ok(role)) => *role == RoleStatus::Absent,
             _ => call.is_some(),
@@ -57,19 +57,19 @@ pub(super) static LATE_ROLE: Cause = Cause {
     title: "the role was attached after the launch, and the agent has not retried with it yet",
     symptoms: "the first start of the agent fails without credentials, and a later one succeeds",
     proof: "the role was missing, or the agent found no credentials, and the role exists now, on an instance younger \
-            than 5 min; if the fault stays, it is `no-instance-role` or `register-denied`",
+            than 5 min; if the fault stays, the cause is `no-instance-role` or `register-denied`",
     look_alikes: &["no-instance-role", "register-denied"],
     class: Class::Retry,
     exit: Exit::Aws,
     remedy: "wait, or run `systemctl restart ecs --no-block`; in the template, let the instance depend on the profile, \
              the role and its policy (`depends_on`, DependsOn)",
-    source: "tf#1885 #2660; terraform-aws-vault#204",
+    source: "hashicorp/terraform#1885 #2660; hashicorp/terraform-aws-vault#204",
     check: |evidence| {
         let is_young = evidence.age.is_some_and(|age| age < LATE);
         let Some(Ok(RoleStatus::Present { role, .. })) = &evidence.role else { return None };
         // If a call of ecs-bootstrap just failed without credentials, the role was attached after it, even on an
         // instance that is older.
-        let call = evidence.stopping_call().filter(|call| matches!(call.kind, AwsErrorKind::NoCredentials));
+        let call = evidence.failed_call().filter(|call| matches!(call.kind, AwsErrorKind::NoCredentials));
         let may_be_late = is_young || call.is_some();
         if !may_be_late || denied::denial(evidence).is_some() || super::imds::is_proxied(evidence) {
             return None;
@@ -90,8 +90,8 @@ pub(super) static EMPTY_PROFILE: Cause = Cause {
     id: "profile-without-role",
     title: "the instance profile has no role",
     symptoms: "as with `no-instance-role`, although the console shows an instance profile",
-    proof: "iam/info of IMDS has the code Success and says that the profile has no role; if it answers 404, it is \
-            `no-instance-role`",
+    proof: "iam/info of IMDS has the code Success and says that the profile has no role; if IMDS answers 404 for \
+            iam/info, the cause is `no-instance-role`",
     look_alikes: &["no-instance-role", "profile-deleted"],
     remedy: "`aws iam add-role-to-instance-profile --instance-profile-name NAME --role-name ROLE`",
     source: "IAM User Guide, \"Troubleshoot IAM and Amazon EC2\"",
@@ -109,7 +109,7 @@ pub(super) static PROFILE_DELETED: Cause = Cause {
     id: "profile-deleted",
     title: "the instance profile of this instance was deleted",
     symptoms: "it worked before; or a profile of the same name was deleted and created again",
-    proof: "IMDS answers InstanceProfileNotFound; if it answers Success, it is `profile-without-role`",
+    proof: "IMDS answers InstanceProfileNotFound; for the code Success, the cause is `profile-without-role`",
     look_alikes: &["profile-without-role", "no-instance-role"],
     class: Class::Settling(Duration::from_secs(60)),
     remedy: "attach the new profile, which has another id even if its name is the same: `aws ec2 \
@@ -128,11 +128,11 @@ pub(super) static NOT_ASSUMABLE: Cause = Cause {
     id: "role-not-assumable",
     title: "the instance has a role, but its trust policy does not allow EC2 to assume it",
     symptoms: "the agent has no credentials, although IMDS shows the name of a role",
-    proof: "the role's credentials in IMDS have the code AssumeRoleUnauthorizedAccess; if no role is named, it is \
-            `profile-without-role`",
+    proof: "the role's credentials in IMDS have the code AssumeRoleUnauthorizedAccess; if IMDS names no role, the \
+            cause is `profile-without-role`",
     look_alikes: &["profile-without-role", "role-not-usable"],
     remedy: "allow the service `ec2.amazonaws.com` (not `ecs.amazonaws.com`) in the role's trust policy",
-    source: "IAM User Guide, \"Troubleshoot IAM and Amazon EC2\"; tf#5660",
+    source: "IAM User Guide, \"Troubleshoot IAM and Amazon EC2\"; hashicorp/terraform#5660",
     check: |evidence| unusable(evidence, |code| code == TRUST),
     ..DEFAULTS
 };
@@ -142,8 +142,8 @@ pub(super) static NOT_USABLE: Cause = Cause {
     id: "role-not-usable",
     title: "the instance has a role, but EC2 provides no credentials for it",
     symptoms: "the agent has no credentials, although IMDS shows the name of a role",
-    proof: "the role's credentials in IMDS have a code other than Success; if it is AssumeRoleUnauthorizedAccess, it \
-            is `role-not-assumable`",
+    proof: "the role's credentials in IMDS have a code other than Success; if the code is \
+            AssumeRoleUnauthorizedAccess, the cause is `role-not-assumable`",
     look_alikes: &["role-not-assumable"],
     remedy: "look up the code in the EC2 User Guide; attach the profile again: `aws ec2 \
              replace-iam-instance-profile-association --association-id ID --iam-instance-profile Name=NAME`",
@@ -158,12 +158,12 @@ pub(super) static EXPIRED: Cause = Cause {
     title: "the instance's credentials have expired",
     symptoms: "ExpiredToken after the instance was suspended or hibernated",
     proof: "IMDS returns an Expiration in the past, or AWS answers ExpiredToken, and the clock is right; if the clock \
-            is wrong, it is `clock-skew`",
+            is wrong, the cause is `clock-skew`",
     look_alikes: &["clock-skew", "credentials-rejected"],
     class: Class::Lasting(Duration::from_secs(60)),
     remedy: "wait for the next rotation, or attach the profile again: `aws ec2 \
              replace-iam-instance-profile-association --association-id ID --iam-instance-profile Name=NAME`",
-    source: "agent#398; EC2 User Guide, \"Retrieve security credentials from instance metadata\"",
+    source: "aws/amazon-ecs-agent#398; EC2 User Guide, \"Retrieve security credentials from instance metadata\"",
     check: |evidence| {
         const CODES: [&str; 2] = ["ExpiredTokenException", "ExpiredToken"];
         if clock::skew(evidence).is_some() {
@@ -193,12 +193,12 @@ pub(super) static WRONG_ROLE: Cause = Cause {
     id: "wrong-role",
     title: "the agent calls AWS with credentials other than those of the instance's role",
     symptoms: "AccessDenied for an unexpected role or user",
-    proof: "the AccessDenied message names a principal other than the role in IMDS; if it names this role, it is \
-            `register-denied`",
+    proof: "the AccessDenied message names a principal other than the role in IMDS; if the message names the role in \
+            IMDS, the cause is `register-denied`",
     look_alikes: &["register-denied"],
     remedy: "remove what overrides the role: AWS_ACCESS_KEY_ID or a profile in ecs.config, or the automation that \
              replaced the instance profile (Quick Setup, a patch baseline)",
-    source: "agent#3812",
+    source: "aws/amazon-ecs-agent#3812",
     check: |evidence| {
         let Some(Ok(RoleStatus::Present { role, .. })) = &evidence.role else { return None };
         let refusal = evidence.refusal().filter(|text| text.contains("is not authorized to perform"))?;
@@ -239,7 +239,7 @@ fn unusable(evidence: &Evidence, is: fn(&str) -> bool) -> Option<Vec<String>> {
             _ => None,
         };
     }
-    let call = evidence.stopping_call()?;
+    let call = evidence.failed_call()?;
     matches!(&call.kind, AwsErrorKind::Credentials { code } if is(code)).then(|| vec![error_chain(call)])
 }
 

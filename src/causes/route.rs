@@ -36,17 +36,17 @@ pub(super) static PROXY_HALF: Cause = Cause {
     title: "a proxy is configured in one place but missing in another",
     symptoms: "Docker can pull images but the agent does not register, or the reverse",
     proof: "ecs.config has no proxy, Docker or the agent's unit has one, and the endpoint cannot be reached without \
-            it; if no proxy is configured anywhere, it is `egress-timeout`",
+            it; if no proxy is configured anywhere, the cause is `egress-timeout`",
     look_alikes: &["egress-timeout", "proxy-refuses"],
     class: MINUTE,
     remedy: "set HTTP_PROXY and NO_PROXY in ecs.config, and HTTP_PROXY, HTTPS_PROXY and NO_PROXY in drop-ins of \
              docker.service, ecs.service and the units of ecs-bootstrap",
-    source: "agent#824 #808 #240; Amazon ECS Developer Guide, \"HTTP proxy configuration\"",
+    source: "aws/amazon-ecs-agent#824 #808 #240; Amazon ECS Developer Guide, \"HTTP proxy configuration\"",
     check: |evidence| {
         let agent = agent_proxy(evidence);
         let places = other_proxies(evidence);
         // A call of ecs-bootstrap failed, so it is ecs-bootstrap that has no proxy.
-        let call = evidence.stopping_call().filter(|call| matches!(call.kind, AwsErrorKind::ConnectTimeout));
+        let call = evidence.failed_call().filter(|call| matches!(call.kind, AwsErrorKind::ConnectTimeout));
         if let Some(call) = call {
             let agent = agent.map(|proxy| format!("ecs.config has the proxy `{}`", proxy.shown()));
             let proxies: Vec<String> = agent.into_iter().chain(places).collect();
@@ -78,7 +78,7 @@ pub(super) static PROXY_REFUSES: Cause = Cause {
     id: "proxy-refuses",
     title: "the agent's proxy refuses to connect to AWS",
     symptoms: "403, 407 or `proxyconnect tcp` in the agent's log",
-    proof: "the proxy answers CONNECT to the endpoint with an error; if the proxy does not answer at all, it is \
+    proof: "the proxy answers CONNECT to the endpoint with an error; if the proxy does not answer at all, the cause is \
             `proxy-unreachable`",
     look_alikes: &["proxy-unreachable", "proxy-half-configured"],
     class: Class::Lasting(Duration::from_secs(30)),
@@ -93,8 +93,8 @@ pub(super) static PROXY_UNREACHABLE: Cause = Cause {
     id: "proxy-unreachable",
     title: "the agent's proxy does not answer",
     symptoms: "`proxyconnect tcp` with a timeout or `connection refused` in the agent's log",
-    proof: "no connection to the proxy in ecs.config, or no HTTP answer to CONNECT; if it answers with an error, it is \
-            `proxy-refuses`",
+    proof: "no connection to the proxy in ecs.config, or no HTTP answer to CONNECT; if the proxy answers with an \
+            error, the cause is `proxy-refuses`",
     look_alikes: &["proxy-refuses", "egress-timeout"],
     class: MINUTE,
     remedy: "correct HTTP_PROXY in ecs.config (host:port or http://host:port), and allow the port of the proxy from \
@@ -110,7 +110,7 @@ pub(super) static NO_DEFAULT_ROUTE: Cause = Cause {
     title: "this host has no default route",
     symptoms: "every connection fails immediately: `network is unreachable`",
     proof: "ENETUNREACH, and no default route in the kernel's routing tables; if the connection fails only after \
-            seconds, it is `egress-timeout`",
+            seconds, the cause is `egress-timeout`",
     look_alikes: &["egress-timeout", "endpoint-unreachable"],
     class: Class::Lasting(Duration::from_secs(30)),
     remedy: "check DHCP on the primary network interface (`networkctl status`, `ip route`), and whether a second \
@@ -131,8 +131,8 @@ pub(super) static ENDPOINT_BLOCKED: Cause = Cause {
     id: "endpoint-sg-blocks",
     title: "the VPC endpoint of ECS does not answer",
     symptoms: "timeouts for ecs.REGION in a subnet with VPC endpoints",
-    proof: "the name resolves to a private address, and TCP port 443 does not answer; if the address is public, it is \
-            `egress-timeout`",
+    proof: "the name resolves to a private address, and TCP port 443 does not answer; if the address is public, the \
+            cause is `egress-timeout`",
     look_alikes: &["egress-timeout"],
     class: MINUTE,
     remedy: "allow port 443 from the instances in the security group of the VPC endpoint",
@@ -157,11 +157,11 @@ pub(super) static EGRESS_TIMEOUT: Cause = Cause {
     title: "there is no network path to the AWS endpoint: connections get no answer",
     symptoms: "`request canceled while waiting for connection` or `i/o timeout` for ecs.REGION in the agent's log",
     proof: "the name resolves to a public address, TCP port 443 does not answer, and no proxy is configured; if the \
-            address is private, it is `endpoint-sg-blocks`",
+            address is private, the cause is `endpoint-sg-blocks`",
     look_alikes: &["endpoint-sg-blocks", "no-public-ip", "no-default-route", "proxy-half-configured", "dns-timeout"],
     remedy: "check in this order: a NAT gateway or a public address for the subnet, port 443 in the outbound rules of \
              the security group, the network ACL and its return ports, private DNS of a VPC endpoint",
-    source: "tf-ecs#11 #63; agent#294 #135 #2329",
+    source: "terraform-aws-modules/terraform-aws-ecs#11 #63; aws/amazon-ecs-agent#294 #135 #2329",
     check: egress,
     ..DEFAULTS
 };
@@ -175,7 +175,7 @@ pub(super) static NO_PUBLIC_IP: Cause = Cause {
     look_alikes: &["egress-timeout"],
     remedy: "in a public subnet, launch with `--associate-public-ip-address`; in a private subnet, check the NAT \
              gateway",
-    source: "amazon-ecs-cli#319",
+    source: "aws/amazon-ecs-cli#319",
     check: |evidence| {
         egress(evidence).filter(|_| evidence.network_path.public_address == Some(false))?;
         Some(vec!["IMDS answers 404 for `meta-data/public-ipv4` (normal behind NAT)".to_owned()])
@@ -187,7 +187,7 @@ pub(super) static CONNECTION_REFUSED: Cause = Cause {
     id: "connection-refused",
     title: "the AWS endpoint, or a device on the network path, refuses the connection",
     symptoms: "`connection refused` or `connection reset` in the agent's log, immediately",
-    proof: "ECONNREFUSED or a reset; if the connection fails only after seconds, it is `egress-timeout`",
+    proof: "ECONNREFUSED or a reset; if the connection fails only after seconds, the cause is `egress-timeout`",
     look_alikes: &["egress-timeout", "proxy-unreachable"],
     class: MINUTE,
     remedy: "check for a firewall or a proxy that rejects connections, and check AWS_ENDPOINT_URL and ECS_BACKEND_HOST",

@@ -16,14 +16,14 @@ pub(super) static CLUSTER_MISMATCH: Cause = Cause {
     title: "the agent's saved state belongs to a cluster other than the configured one",
     symptoms: "the agent exits with code 5 after the cluster was changed, or was written as an ARN instead of a name",
     proof: "the agent's log has `Data mismatch; saved cluster`, and the agent exited with code 5; if the state is of \
-            another instance, it is `baked-agent-state`",
+            another instance, the cause is `baked-agent-state`",
     look_alikes: &["baked-agent-state", "cluster-not-found", "registration-inactive"],
     class: Class::Terminal,
     exit: Exit::Cluster,
     exit_after_deadline: Exit::Cluster,
     remedy: "run `ecs-bootstrap reset-agent --yes`, and deregister the container instance from the old cluster; or \
              write the cluster as it was before",
-    source: "agent#139 #887; init#135; agent/app/agent.go",
+    source: "aws/amazon-ecs-agent#139 #887; aws/amazon-ecs-init#135; agent/app/agent.go",
     check: |evidence| {
         let logged = evidence.agent_logged(&["Data mismatch; saved cluster"])?;
         let saved = saved(evidence).and_then(|state| state.cluster.as_deref());
@@ -46,13 +46,13 @@ pub(super) static BAKED: Cause = Cause {
     symptoms: "some instances of an AMI join and others do not, or they appear in ECS as the instance the AMI was made \
                from",
     proof: "the saved instance id is not the id of this instance, and the agent fails because of it; if the state is \
-            of this instance, it is `registration-inactive` or `cluster-mismatch-saved`",
+            of this instance, the cause is `registration-inactive` or `cluster-mismatch-saved`",
     look_alikes: &["registration-inactive", "cluster-mismatch-saved"],
     class: Class::Terminal,
     exit: Exit::Host,
     exit_after_deadline: Exit::Host,
     remedy: "`ecs-bootstrap reset-agent --yes`; before the next snapshot run `ecs-bootstrap prepare-image --yes`",
-    source: "agent#858 #887 #2738 #3488",
+    source: "aws/amazon-ecs-agent#858 #887 #2738 #3488",
     check: |evidence| {
         let seen = of_another(evidence)?;
         let confirmed = [
@@ -77,14 +77,14 @@ pub(super) static INACTIVE: Cause = Cause {
     symptoms: "the agent exits with code 5 when it restarts, after the instance was deregistered or its cluster was \
                deleted",
     proof: "ECS refuses the registration because the container instance is inactive, and the saved state of this \
-            instance has an ARN; if the cluster is inactive, it is `cluster-inactive`, and if the state is of another \
-            instance, `baked-agent-state`",
+            instance has an ARN; the cause is `cluster-inactive` if the cluster is inactive, and `baked-agent-state` \
+            if the state is of another instance",
     look_alikes: &["baked-agent-state", "cluster-inactive", "deregistered-while-up"],
     class: Class::Terminal,
     exit: Exit::Host,
     exit_after_deadline: Exit::Host,
     remedy: "`ecs-bootstrap reset-agent --yes`: the agent then registers as a new container instance",
-    source: "agent#583 #125",
+    source: "aws/amazon-ecs-agent#583 #125",
     check: |evidence| {
         let saved = saved(evidence).filter(|_| of_another(evidence).is_none())?;
         let arn = saved.container_instance_arn.as_deref()?;
@@ -104,17 +104,18 @@ pub(super) static DEREGISTERED: Cause = Cause {
     layer: Layer::Agent,
     title: "the container instance was deregistered while its agent was running",
     symptoms: "an instance that was connected is no longer in the cluster; its agent retries once an hour",
-    proof: "introspection still returns an ARN, ECS has it as INACTIVE or not at all, and the agent logs \
-            InactiveInstanceException; if this happens when the agent starts, it is `registration-inactive`",
+    proof: "introspection still returns an ARN, ECS has the container instance as INACTIVE or not at all, and the \
+            agent logs InactiveInstanceException; if this happens when the agent starts, the cause is \
+            `registration-inactive`",
     look_alikes: &["registration-inactive", "agent-stuck"],
     class: Class::Terminal,
     exit: Exit::Host,
     exit_after_deadline: Exit::Host,
     remedy: "`ecs-bootstrap reset-agent --yes`: the agent then registers as a new container instance",
-    source: "agent#882 #676; ecs-agent/acs/session",
+    source: "aws/amazon-ecs-agent#882 #676; ecs-agent/acs/session",
     check: |evidence| {
         let arn = evidence.container_instance_arn()?;
-        let status = match evidence.registration.as_ref()? {
+        let status = match evidence.container_instance.as_ref()? {
             Ok(Some(instance)) if instance.agent_connected && instance.status != "INACTIVE" => return None,
             Ok(Some(instance)) => Some(format!("ECS has `{arn}` with status {}", instance.status)),
             Ok(None) => Some(format!("ECS does not have `{arn}`")),
@@ -146,7 +147,7 @@ mod tests {
     use super::*;
     use crate::evidence::agent_log::last_attempt;
     use crate::evidence::host::HostState;
-    use crate::facts::{Known, SavedAgent};
+    use crate::facts::{Fact, SavedAgent};
     use crate::plan::Expectation;
 
     fn exited_with_state_of(instance: &str, log: &str) -> Evidence {
@@ -164,7 +165,7 @@ mod tests {
             host,
             units: Some(Ok(units)),
             agent_log: last_attempt(log.as_bytes()),
-            saved: Some(SavedAgent { state: Known::Yes(Some(saved)), modified: None }),
+            saved: Some(SavedAgent { state: Fact::Known(Some(saved)), modified: None }),
             expectation: Some(Expectation {
                 cluster: Some("prod".to_owned()),
                 instance_id: Some("i-child".to_owned()),

@@ -16,7 +16,7 @@ pub(super) static UNTRUSTED: Cause = Cause {
     title: "the certificate of the AWS endpoint is signed by an unknown CA",
     symptoms: "`x509: certificate signed by unknown authority` in the agent's log",
     proof: "the TLS handshake fails because of an unknown issuer, which the evidence names; if the certificate is not \
-            valid at this time and the Date header differs, it is `clock-skew`",
+            valid at this time and the Date header differs, the cause is `clock-skew`",
     look_alikes: &["clock-skew", "tls-failed"],
     class: Class::Terminal,
     exit: Exit::Network,
@@ -24,7 +24,7 @@ pub(super) static UNTRUSTED: Cause = Cause {
     remedy: "add the CA of the intercepting proxy to the host's bundle (`update-ca-trust`, `update-ca-certificates`) \
              or to AWS_CA_BUNDLE, or exclude AWS from the interception; the agent of the generic rpm does not read the \
              host's bundle",
-    source: "agent#1845",
+    source: "aws/amazon-ecs-agent#1845",
     check: |evidence| {
         let fault = |kind: &AwsErrorKind| matches!(kind, AwsErrorKind::Tls { fault: TlsFault::UnknownIssuer });
         let logged = || evidence.agent_logged(&["x509: certificate signed by unknown authority"]);
@@ -48,14 +48,14 @@ pub(super) static FAILED: Cause = Cause {
     title: "the TLS connection to the AWS endpoint fails",
     symptoms: "`x509:` or `tls:` errors in the agent's log",
     proof: "the TLS handshake fails for a reason other than an unknown issuer, and the clock is right; if the clock is \
-            wrong, it is `clock-skew`",
+            wrong, the cause is `clock-skew`",
     look_alikes: &["clock-skew", "tls-untrusted"],
     class: Class::Lasting(Duration::from_secs(60)),
     exit: Exit::Aws,
     exit_after_deadline: Exit::Network,
     remedy: "check whose certificate it is: a proxy, or a private DNS name that leads to another host; if it is the \
              certificate of AWS, wait",
-    source: "agent#4530; RFC 8446, section 6",
+    source: "aws/amazon-ecs-agent#4530; RFC 8446, section 6",
     check: |evidence| {
         let fault =
             |kind: &AwsErrorKind| matches!(kind, AwsErrorKind::Tls { fault } if *fault != TlsFault::UnknownIssuer);

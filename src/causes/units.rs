@@ -17,13 +17,14 @@ pub(super) static ECS_INIT_ABSENT: Cause = Cause {
     layer: Layer::Units,
     title: "the ECS agent is not installed",
     symptoms: "the host runs plain Amazon Linux or Ubuntu, without any ECS package",
-    proof: "systemd has neither unit of the agent; if the unit exists but is not started, it is `ecs-unit-disabled`",
+    proof: "systemd has neither unit of the agent; if a unit exists but is not started, the cause is \
+            `ecs-unit-disabled`",
     look_alikes: &["ecs-unit-disabled", "docker-absent"],
     class: Class::Terminal,
     exit: Exit::Host,
     exit_after_deadline: Exit::Host,
     remedy: "use an ECS-optimized AMI, or install the package `ecs-init` in the image",
-    source: "cdk#16260; init#69",
+    source: "aws/aws-cdk#16260; aws/amazon-ecs-init#69",
     check: |evidence| {
         if let Some(error @ SystemdError::NoSuchUnit { unit }) = evidence.systemd_error()
             && AGENT_UNITS.contains(&unit.as_str())
@@ -67,14 +68,14 @@ pub(super) static ECS_UNIT_DISABLED: Cause = Cause {
     title: "the agent's unit is not enabled, and nothing has started it",
     symptoms: "the agent works after a manual start, but not after a boot",
     proof: "the UnitFileState is `disabled`, the unit is inactive without a job, and user data has ended; if the unit \
-            is enabled, it is `agent-not-started` or `unit-ordering-cycle`",
+            is enabled, the cause is `agent-not-started` or `unit-ordering-cycle`",
     look_alikes: &["unit-ordering-cycle", "agent-not-started"],
     class: Class::Terminal,
     exit: Exit::Host,
     exit_after_deadline: Exit::Host,
     remedy: "`systemctl enable --now --no-block ecs`, or let `ecs-bootstrap run` start it (`units.enable = true` also \
              enables it)",
-    source: "agent#1250",
+    source: "aws/amazon-ecs-agent#1250",
     check: |evidence| {
         let agent = evidence.agent_unit()?;
         // Running user data may still start the unit, and a run that was stopped did not get as far as starting it.
@@ -97,14 +98,14 @@ pub(super) static START_BLOCKED: Cause = Cause {
     layer: Layer::Units,
     title: "ecs-bootstrap cannot wait here: the agent starts only after the unit that ecs-bootstrap runs in",
     symptoms: "`systemctl start ecs` in user data never returns",
-    proof: "the job of the agent's unit waits for the unit that ecs-bootstrap runs in; if another process waits, it is \
-            `user-data-deadlock`",
+    proof: "the job of the agent's unit waits for the unit that ecs-bootstrap runs in; if another process waits, the \
+            cause is `user-data-deadlock`",
     look_alikes: &["user-data-deadlock"],
     class: Class::Terminal,
     exit: Exit::Host,
     exit_after_deadline: Exit::Host,
     remedy: "run without `--wait`: the start of the agent is queued, and happens as soon as this unit ends",
-    source: "agent#1707; Amazon Linux's ecs.service is After=cloud-final.service",
+    source: "aws/amazon-ecs-agent#1707; Amazon Linux's ecs.service is After=cloud-final.service",
     check: |evidence| match &evidence.stage_error {
         Some(StageError::Blocked { unit }) => {
             Some(vec![format!("the agent's job waits for `{unit}`, in which ecs-bootstrap runs")])
@@ -120,8 +121,8 @@ pub(super) static ORDERING_CYCLE: Cause = Cause {
     layer: Layer::Units,
     title: "the agent's unit is part of an ordering cycle, so systemd does not start it",
     symptoms: "ecs never starts, and no log gives a reason: systemd reports the cycle before the journal runs",
-    proof: "After= and Wants= of the units form a cycle, and the unit is enabled, inactive and without a job; if it is \
-            disabled, it is `ecs-unit-disabled`",
+    proof: "After= and Wants= of the units form a cycle, and the unit is enabled, inactive and without a job; if the \
+            unit is disabled, the cause is `ecs-unit-disabled`",
     look_alikes: &["ecs-unit-disabled", "agent-not-started"],
     class: Class::Terminal,
     exit: Exit::Host,
@@ -154,8 +155,8 @@ pub(super) static SYSTEMD_UNREACHABLE: Cause = Cause {
     layer: Layer::Units,
     title: "systemd does not answer on the system bus",
     symptoms: "`Failed to connect to bus`",
-    proof: "there is no system bus, systemd is not on it, or it does not answer; if systemd answers with an error, it \
-            is `systemd-refused`",
+    proof: "there is no system bus, systemd is not on it, or it does not answer; if systemd answers with an error, the \
+            cause is `systemd-refused`",
     look_alikes: &["systemd-refused"],
     class: Class::Retry,
     exit: Exit::Systemd,
@@ -165,15 +166,15 @@ pub(super) static SYSTEMD_UNREACHABLE: Cause = Cause {
     check: |evidence| match evidence.systemd_error() {
         // While jobs are queued, only systemd can be what the run waited for.
         None => match &evidence.stage_error {
-            Some(stop @ StageError::Late { doing, .. }) if doing.starts_with("queueing ") => {
-                Some(vec![error_chain(stop)])
+            Some(error @ StageError::RunDeadlineExceeded { doing, .. }) if doing.starts_with("queueing ") => {
+                Some(vec![error_chain(error)])
             }
             _ => None,
         },
         Some(
             error @ (SystemdError::NoBus { .. }
             | SystemdError::NoManager { .. }
-            | SystemdError::Silent { .. }
+            | SystemdError::TimedOut { .. }
             | SystemdError::Pending { .. }
             | SystemdError::Lost { .. }),
         ) => Some(vec![error_chain(error)]),
@@ -188,7 +189,7 @@ pub(super) static SYSTEMD_REFUSED: Cause = Cause {
     layer: Layer::Units,
     title: "systemd refuses to start or stop a unit",
     symptoms: "`Access denied` or `Interactive authentication required` from systemctl",
-    proof: "the error that systemd returns, with its D-Bus name; if systemd does not answer at all, it is \
+    proof: "the error that systemd returns, with its D-Bus name; if systemd does not answer at all, the cause is \
             `systemd-unreachable`",
     look_alikes: &["systemd-unreachable", "unit-masked"],
     class: Class::Terminal,
@@ -233,8 +234,8 @@ pub(super) static NOT_STARTED: Cause = Cause {
     title: "the agent's unit is enabled but does not run, and nothing starts it",
     symptoms: "`systemctl status ecs` shows inactive (dead) without an error, often after `systemctl stop` or because \
                of an unmet condition",
-    proof: "the unit is inactive without a job after user data has ended; if it is not enabled, it is \
-            `ecs-unit-disabled`, and if systemd dropped it because of a cycle, `unit-ordering-cycle`",
+    proof: "the unit is inactive without a job after user data has ended; the cause is `ecs-unit-disabled` if the unit \
+            is not enabled, and `unit-ordering-cycle` if systemd dropped its job because of a cycle",
     look_alikes: &["ecs-unit-disabled", "unit-ordering-cycle", "user-data-deadlock"],
     class: Class::Retry,
     exit: Exit::Systemd,
@@ -263,8 +264,8 @@ pub(super) static FAILED: Cause = Cause {
     title: "the agent's unit has failed, and systemd does not start it again",
     symptoms: "`systemctl status ecs` shows failed (start-limit-hit, timeout, signal, ...), without an exit code of \
                the agent",
-    proof: "the unit is failed without a job while Docker is active; if the exit code is 5, it is `agent-gave-up`, and \
-            if systemd still restarts the unit, `ecs-init-failed`",
+    proof: "the unit is failed without a job while Docker is active; the cause is `agent-gave-up` if the exit code is \
+            5, and `ecs-init-failed` if systemd still restarts the unit",
     look_alikes: &["ecs-init-failed", "agent-gave-up", "docker-failed"],
     class: Class::Terminal,
     exit: Exit::Host,

@@ -16,7 +16,7 @@ pub(super) static TWICE_ENCODED: Cause = Cause {
     look_alikes: &["user-data-not-recognised", "user-data-absent"],
     remedy: "encode it once: launch templates and the API expect base64; the console, `file://` of the AWS CLI and \
              Terraform's `user_data` expect plain text",
-    source: "cloud-init PR 4276; tf#11488; terraform-provider-aws#8244",
+    source: "canonical/cloud-init#4276; hashicorp/terraform#11488; hashicorp/terraform-provider-aws#8244",
     check: |evidence| {
         let effect = user_data_effect(evidence)?;
         let PartType::TwiceEncoded(what) = user_data(evidence)?.part_type else { return None };
@@ -39,7 +39,8 @@ pub(super) static NOT_RECOGNISED: Cause = Cause {
     look_alikes: &["user-data-double-base64", "user-data-absent"],
     remedy: "put the marker (`#!/bin/bash`, `#cloud-config`) on the first line, with nothing before it; in a template, \
              remove the indentation",
-    source: "cloud-init#4239; amazon-ecs-cli#1126; cloudinit/handlers/__init__.py, type_from_starts_with",
+    source: "canonical/cloud-init#4239; aws/amazon-ecs-cli#1126; cloud-init, cloudinit/handlers/__init__.py, \
+             type_from_starts_with",
     check: |evidence| {
         let effect = user_data_effect(evidence)?;
         let PartType::Unknown(why) = user_data(evidence)?.part_type else { return None };
@@ -57,7 +58,7 @@ pub(super) static MIME_BROKEN: Cause = Cause {
             accept",
     look_alikes: &["user-data-not-recognised", "user-data-failed"],
     remedy: "create it with `cloud-init devel make-mime`, one part for each purpose, and append nothing to it",
-    source: "cdk#1711 #6427; amazon-ecs-cli#1126; cloud-init, \"User data formats\"",
+    source: "aws/aws-cdk#1711 #6427; aws/amazon-ecs-cli#1126; cloud-init, \"User data formats\"",
     check: |evidence| {
         let effect = user_data_effect(evidence)?;
         let faults = &user_data(evidence)?.mime;
@@ -73,11 +74,12 @@ pub(super) static WITHOUT_TOKEN: Cause = Cause {
     title: "the user data script calls IMDS without a token, and gets no answer",
     symptoms: "`ECS_CLUSTER=` in `ecs.config` is empty or holds an HTML page, or the script stops at its curl command",
     proof: "the script never sends `X-aws-ec2-metadata-token`, IMDS answers 401 without it, and no cluster was set; if \
-            another command failed first, it is `user-data-failed`",
+            another command failed first, the cause is `user-data-failed`",
     look_alikes: &["user-data-failed", "no-cluster-named"],
     remedy: "get a token first: `curl -X PUT -H 'X-aws-ec2-metadata-token-ttl-seconds: 60' \
              http://169.254.169.254/latest/api/token`, and send it with each request",
-    source: "agent CHANGELOG (IMDSv1 disabled); EC2 User Guide, \"Use the Instance Metadata Service\"",
+    source: "aws/amazon-ecs-agent, CHANGELOG.md (IMDSv1 disabled); EC2 User Guide, \"Use the Instance Metadata \
+             Service\"",
     check: |evidence| {
         let script = user_data(evidence)
             .filter(|known| known.asks_without_token && known.token_required == Some(true) && known.mentions_cluster)?;
@@ -107,7 +109,7 @@ pub(super) static FAILED: Cause = Cause {
     look_alikes: &["user-data-absent", "imds-v1-client", "cloud-init-failed"],
     remedy: "fix the command that failed (`/var/log/cloud-init-output.log`), and replace the instance, because user \
              data runs only once; name the cluster before any command that can fail",
-    source: "cdk#28518 #32469; arminc/terraform-ecs#24; ecs-refarch#58",
+    source: "aws/aws-cdk#28518 #32469; arminc/terraform-ecs#24; aws-samples/ecs-refarch-cloudformation#58",
     check: |evidence| {
         let effect = user_data_effect(evidence)?;
         let is_accepted = |known: &UserData| !matches!(known.part_type, PartType::Unknown(_) | PartType::Absent);
@@ -121,7 +123,7 @@ pub(super) static FAILED: Cause = Cause {
 };
 
 fn has_failed(evidence: &Evidence) -> bool {
-    evidence.files.cloud_init.errors.iter().any(ModuleError::is_of_user_data)
+    evidence.files.cloud_init.errors.iter().any(ModuleError::runs_user_data)
 }
 
 /// Lines of known failures in the output of user data.
@@ -131,7 +133,7 @@ pub(super) fn output(evidence: &Evidence) -> impl Iterator<Item = String> {
 
 /// The failed modules that run user data, with lines of known failures in its output.
 fn failures(evidence: &Evidence) -> Option<Vec<String>> {
-    let mut seen = errors(evidence, ModuleError::is_of_user_data);
+    let mut seen = errors(evidence, ModuleError::runs_user_data);
     if seen.is_empty() {
         return None;
     }
@@ -164,7 +166,7 @@ pub(super) static NOT_RERUN: Cause = Cause {
 /// An evidence line, if user data differs from what cloud-init ran.
 fn changed(evidence: &Evidence) -> Option<Vec<String>> {
     let records = &evidence.files.cloud_init;
-    let (taken, now) = (records.taken?, user_data(evidence)?);
+    let (taken, now) = (records.user_data_hash?, user_data(evidence)?);
     let differs = now.part_type != PartType::Absent && !now.hashes.contains(&taken);
     (records.ran_scripts && differs)
         .then(|| vec!["user data in IMDS differs from the user data that cloud-init ran on this instance".to_owned()])
@@ -178,7 +180,7 @@ pub(super) static ABSENT: Cause = Cause {
     look_alikes: &["no-cluster-named", "user-data-not-recognised", "datasource-none"],
     remedy: "tag the instance with `ecs-bootstrap:cluster` (and allow tags in metadata), set `cluster` in \
              `/etc/ecs-bootstrap/config.toml`, or add user data to the launch template version that is actually used",
-    source: "tf-ecs#11; jmeter-ecs#3; codedang#840",
+    source: "terraform-aws-modules/terraform-aws-ecs#11; smithmicro/jmeter-ecs#3; skkuding/codedang#840",
     when_registered: false,
     check: |evidence| {
         let effect = effect(evidence).filter(|effect| effect.wanted.is_none() && !effect.is_in_default)?;

@@ -5,7 +5,7 @@
 
 use serde_json::Value;
 
-use super::finding::{MAX_COUNT, Note};
+use super::finding::{CheckNote, MAX_COUNT};
 use super::text::Text;
 use crate::agent_variables;
 use crate::ecs_config::issue::Level;
@@ -70,7 +70,7 @@ fn fields() -> impl Iterator<Item = (Field, &'static str)> {
 }
 
 /// Checks the file, or the object below `ECSAgentConfiguration` in user data.
-pub(super) fn check(text: &Text) -> Vec<Note> {
+pub(super) fn check(text: &Text) -> Vec<CheckNote> {
     let json = text.string();
     let whole: Value = match serde_json::from_str(&json) {
         _ if json.trim().is_empty() => return Vec::new(),
@@ -78,16 +78,16 @@ pub(super) fn check(text: &Text) -> Vec<Note> {
         Err(error) => {
             let at = text.place(error.line(), error.column());
             let why = if error.is_eof() { "the JSON is incomplete" } else { "this is not JSON" };
-            return vec![Note::new(at, Level::Error, "config-bad-json", format!("{why}, so the agent exits"))];
+            return vec![CheckNote::new(at, Level::Error, "config-bad-json", format!("{why}, so the agent exits"))];
         }
     };
     let inner = whole.get("ECSAgentConfiguration").unwrap_or(&whole);
     let Value::Object(pairs) = inner else {
         let message = "this must be a JSON object; the agent exits".to_owned();
-        return vec![Note::new(text.place(1, 1), Level::Error, "config-bad-json", message)];
+        return vec![CheckNote::new(text.place(1, 1), Level::Error, "config-bad-json", message)];
     };
     let notes = pairs.iter().filter_map(|(key, value)| Some((key, of_pair(key, value)?)));
-    notes.take(MAX_COUNT).map(|(key, note)| Note { at: place(text, key), ..note }).collect()
+    notes.take(MAX_COUNT).map(|(key, note)| CheckNote { at: place(text, key), ..note }).collect()
 }
 
 /// Whether the object has a field of the agent's configuration.
@@ -104,18 +104,18 @@ fn place(text: &Text, key: &str) -> (u32, u32) {
 }
 
 /// Checks one field.
-fn of_pair(key: &str, value: &Value) -> Option<Note> {
+fn of_pair(key: &str, value: &Value) -> Option<CheckNote> {
     let at = (1, 1);
     let Some((field, name)) = fields().find(|(_, name)| name.eq_ignore_ascii_case(key)) else {
         let shown: String = key.chars().filter(|c| c.is_ascii_graphic()).take(64).collect();
         if agent_variables::find(key).is_some() {
             let message = format!("`{shown}` is a variable of `ecs.config`; the agent does not read it in this file");
-            let note = Note::new(at, Level::Warning, "config-wrong-file", message);
+            let note = CheckNote::new(at, Level::Warning, "config-wrong-file", message);
             return Some(if key == "ECS_CLUSTER" { note.meant("Cluster") } else { note });
         }
         let near = suggestion::nearest(key, fields().map(|(_, name)| name))?;
         let message = format!("the agent does not know the field `{shown}` and ignores it");
-        return Some(Note::new(at, Level::Warning, "config-key-misspelt", message).meant(near));
+        return Some(CheckNote::new(at, Level::Warning, "config-key-misspelt", message).meant(near));
     };
     let expected = match (field, value) {
         (_, Value::Null) | (Field::Any, _) => return None,
@@ -133,7 +133,7 @@ fn of_pair(key: &str, value: &Value) -> Option<Note> {
     };
     if let Some(expected) = expected {
         let message = format!("`{name}` takes {expected}; the agent exits");
-        return Some(Note::new(at, Level::Error, "config-bad-json", message));
+        return Some(CheckNote::new(at, Level::Error, "config-bad-json", message));
     }
     let variable = match name {
         "Cluster" | "ClusterArn" => "ECS_CLUSTER",
@@ -143,7 +143,8 @@ fn of_pair(key: &str, value: &Value) -> Option<Note> {
     let text = value.as_str().filter(|text| !text.is_empty())?;
     let wrong = agent_variables::check(variable, text).err()?;
     let why = wrong.why.map(|why| format!("; {why}")).unwrap_or_default();
-    let note = Note::new(at, Level::Error, "cluster-name-invalid", format!("`{name}` takes {}{why}", wrong.expected));
+    let note =
+        CheckNote::new(at, Level::Error, "cluster-name-invalid", format!("`{name}` takes {}{why}", wrong.expected));
     Some(match wrong.suggestion {
         Some(meant) => note.meant(meant),
         None => note,

@@ -73,7 +73,7 @@ pub(super) const MAX_COUNT: usize = 100;
 
 /// A mistake without the name of its file.
 #[derive(Debug)]
-pub(super) struct Note {
+pub(super) struct CheckNote {
     pub(super) at: (u32, u32),
     pub(super) level: Level,
     pub(super) id: &'static str,
@@ -81,17 +81,17 @@ pub(super) struct Note {
     pub(super) suggestion: Option<String>,
 }
 
-impl Note {
-    pub(super) fn new(at: (u32, u32), level: Level, id: &'static str, message: String) -> Note {
-        Note { at, level, id, message, suggestion: None }
+impl CheckNote {
+    pub(super) fn new(at: (u32, u32), level: Level, id: &'static str, message: String) -> CheckNote {
+        CheckNote { at, level, id, message, suggestion: None }
     }
 
-    pub(super) fn meant(self, suggestion: impl Into<String>) -> Note {
-        Note { suggestion: Some(suggestion.into()), ..self }
+    pub(super) fn meant(self, suggestion: impl Into<String>) -> CheckNote {
+        CheckNote { suggestion: Some(suggestion.into()), ..self }
     }
 
-    pub(super) fn of_issue(issue: &ConfigIssue) -> Note {
-        Note {
+    pub(super) fn of_issue(issue: &ConfigIssue) -> CheckNote {
+        CheckNote {
             at: narrow(issue.line, issue.column),
             level: issue.level,
             id: issue.id(),
@@ -101,9 +101,9 @@ impl Note {
     }
 
     /// Moves a note about decoded text to the place where the encoded text begins.
-    pub(super) fn within(self, text: &Text) -> Note {
+    pub(super) fn within(self, text: &Text) -> CheckNote {
         match &text.encoded {
-            Some(outer) => Note {
+            Some(outer) => CheckNote {
                 at: (outer.line, outer.column),
                 message: format!("{} (line {} of the decoded {})", self.message, self.at.0, outer.what),
                 ..self

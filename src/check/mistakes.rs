@@ -3,7 +3,7 @@
 //! In: the text that each command of a script writes. Out: notes. The output of functions, loops and other programs is
 //! not known here and is not checked.
 
-use super::finding::{Note, narrow};
+use super::finding::{CheckNote, narrow};
 use super::text::{At, config_lines, string};
 use crate::agent_variables::find;
 use crate::ecs_config::issue::{CLUSTER, Level};
@@ -45,7 +45,7 @@ pub(super) fn is_other_file(path: &str) -> bool {
 }
 
 /// Checks the writes of a script in their order: a later one may replace the file, or continue the last line.
-pub(super) fn of_writes(writes: &[Write]) -> Vec<Note> {
+pub(super) fn of_writes(writes: &[Write]) -> Vec<CheckNote> {
     let mut notes = Vec::new();
     let names = |write: &Write| config_lines(&write.text).iter().any(|line| is_cluster(&line.text));
     let kept = writes.iter().rposition(|write| write.replaces).unwrap_or(0);
@@ -54,7 +54,7 @@ pub(super) fn of_writes(writes: &[Write]) -> Vec<Note> {
         let by = writes[kept].at;
         let message =
             format!("this replaces `ecs.config` and so removes the `{CLUSTER}` that line {} wrote", lost.at.line);
-        notes.push(Note::new(by.place(), Level::Error, "no-cluster-named", message).meant(">>"));
+        notes.push(CheckNote::new(by.place(), Level::Error, "no-cluster-named", message).meant(">>"));
     }
     for pair in writes.windows(2) {
         let (Some(last), Some(first)) = (pair[0].text.last(), pair[1].text.first()) else { continue };
@@ -65,14 +65,14 @@ pub(super) fn of_writes(writes: &[Write]) -> Vec<Note> {
             );
             let is_error = names(&pair[0]) || names(&pair[1]);
             let level = if is_error { Level::Error } else { Level::Warning };
-            notes.push(Note::new(last.place(), level, "config-unreadable-key", message));
+            notes.push(CheckNote::new(last.place(), level, "config-unreadable-key", message));
         }
     }
     notes
 }
 
 /// Checks the text that one command writes.
-pub(super) fn of_text(text: &[At], is_echo: bool) -> Option<Note> {
+pub(super) fn of_text(text: &[At], is_echo: bool) -> Option<CheckNote> {
     let written = string(text);
     let first = text.iter().find(|at| !at.c.is_whitespace())?;
     if written.trim_start().starts_with('{')
@@ -80,7 +80,7 @@ pub(super) fn of_text(text: &[At], is_echo: bool) -> Option<Note> {
     {
         let message =
             "this is JSON, and the agent does not read JSON here; move it to `/etc/ecs/ecs.config.json`".to_owned();
-        return Some(Note::new(first.place(), Level::Error, "config-wrong-file", message));
+        return Some(CheckNote::new(first.place(), Level::Error, "config-wrong-file", message));
     }
     let is_setting = |rest: &str| rest.split_once('=').is_some_and(|(key, _)| find(key.trim()).is_some());
     let break_at = written.match_indices("\\n").find(|(at, _)| is_setting(&written[at + 2..])).filter(|_| is_echo);
@@ -88,11 +88,11 @@ pub(super) fn of_text(text: &[At], is_echo: bool) -> Option<Note> {
     let place = text.get(written[..at].chars().count()).unwrap_or(first);
     let message =
         "`echo` of bash writes `\\n` unchanged, so all of it is one setting; use `printf` or `echo -e`".to_owned();
-    Some(Note::new(place.place(), Level::Error, "config-value-ignored", message))
+    Some(CheckNote::new(place.place(), Level::Error, "config-value-ignored", message))
 }
 
 /// Checks the text that a command prints, or writes to another file: a setting in it has no effect.
-pub(super) fn of_other_output(text: &[At], file: Option<&str>) -> Option<Note> {
+pub(super) fn of_other_output(text: &[At], file: Option<&str>) -> Option<CheckNote> {
     let lines = config_lines(text);
     let line = lines.iter().find(|line| setting(&line.text).is_some())?;
     let level = if is_cluster(&line.text) { Level::Error } else { Level::Warning };
@@ -101,7 +101,7 @@ pub(super) fn of_other_output(text: &[At], file: Option<&str>) -> Option<Note> {
         None => "this setting is printed and not written to a file".to_owned(),
     };
     let column = line.columns.first().copied().unwrap_or(1);
-    Some(Note::new(narrow(line.line, column), level, "config-wrong-file", message))
+    Some(CheckNote::new(narrow(line.line, column), level, "config-wrong-file", message))
 }
 
 /// The variable of the agent that this line sets.

@@ -24,7 +24,7 @@ mod user_data;
 mod yaml;
 
 use self::detect::Detected;
-use self::finding::Note;
+use self::finding::CheckNote;
 pub use self::finding::{Checked, Finding, InputType, Options};
 use self::text::Text;
 pub use crate::ecs_config::issue::Level;
@@ -45,7 +45,7 @@ pub fn check(file: &str, bytes: &[u8], options: Options) -> Option<Checked> {
     let context = Context { is_template: is_template && !options.is_rendered, ..Context::default() };
     let mut is_recognised = true;
     let mut notes = match input_type {
-        InputType::EcsConfig => issues(bytes, &context).iter().map(Note::of_issue).collect(),
+        InputType::EcsConfig => issues(bytes, &context).iter().map(CheckNote::of_issue).collect(),
         InputType::Settings => settings::check(&Text::of(&String::from_utf8_lossy(bytes)), Rank::Config),
         InputType::EcsConfigJson => agent_json::check(&Text::of(&String::from_utf8_lossy(bytes))),
         InputType::UserData => {
@@ -58,7 +58,7 @@ pub fn check(file: &str, bytes: &[u8], options: Options) -> Option<Checked> {
     notes.sort_by_key(|note| (note.level == Level::Warning, note.at));
     // The name may be a secret that was passed by mistake, and each finding repeats it.
     let file = redaction::line(file).chars().take(MAX_FILE_NAME_LENGTH).collect::<String>();
-    let finding = |note: Note| Finding {
+    let finding = |note: CheckNote| Finding {
         file: file.clone(),
         line: note.at.0,
         column: note.at.1,

@@ -5,9 +5,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::finding::Note;
+use super::finding::CheckNote;
 use super::mistakes::{self, Write};
-use super::shell::{Command, Unended, Word, commands, tee_files};
+use super::shell::{ShellCommand, Unended, Word, commands, tee_files};
 use super::text::{At, Text, config_lines, string};
 use crate::ecs_config::issue::{Level, OPAQUE, SourceLine};
 
@@ -21,7 +21,7 @@ const MAX_DEPTH: usize = 3;
 pub(super) struct WrittenLines {
     /// The lines, one run for each command that writes.
     pub(super) runs: Vec<Vec<SourceLine>>,
-    pub(super) notes: Vec<Note>,
+    pub(super) notes: Vec<CheckNote>,
 }
 
 /// Reads a script.
@@ -58,7 +58,7 @@ struct Scanner {
     writes: Vec<Write>,
     /// The texts that are printed and not written to a file.
     printed: Vec<Vec<At>>,
-    notes: Vec<Note>,
+    notes: Vec<CheckNote>,
 }
 
 impl Scanner {
@@ -81,7 +81,7 @@ impl Scanner {
     }
 
     /// Checks one command. `next` is the command that its output is piped to.
-    fn command(&mut self, command: &Command, name: &str, next: Option<&Command>) {
+    fn command(&mut self, command: &ShellCommand, name: &str, next: Option<&ShellCommand>) {
         let piped = next.map(tee_files).unwrap_or_default();
         let teed = tee_files(command);
         let files: Vec<&Word> = command.outputs.iter().chain(&piped).chain(&teed).collect();
@@ -101,12 +101,12 @@ impl Scanner {
         }
         if let Some(at) = command.words.iter().find_map(|word| word.braces) {
             let message = "the shell expands these braces into several words; put the text in single quotes".to_owned();
-            self.notes.push(Note::new(at.place(), Level::Error, "config-bad-json", message));
+            self.notes.push(CheckNote::new(at.place(), Level::Error, "config-bad-json", message));
         }
         let is_assignment = !command.words.is_empty() && command.words.iter().all(|word| word.string().contains('='));
         if let Some(first) = command.words.first().and_then(|word| word.chars.first()).filter(|_| is_assignment) {
             let message = "this sets a shell variable and does not write to `ecs.config`; `echo` is missing";
-            self.notes.push(Note::new(
+            self.notes.push(CheckNote::new(
                 (first.line, first.column),
                 Level::Error,
                 "config-unreadable-key",
@@ -114,7 +114,7 @@ impl Scanner {
             ));
         }
         let Some(text) = output else { return };
-        let appends = command.appends || next.into_iter().chain([command]).any(Command::has_append_option);
+        let appends = command.appends || next.into_iter().chain([command]).any(ShellCommand::has_append_option);
         if let Some(at) = command.words.first().and_then(|word| word.chars.first()).or(text.first()) {
             self.writes.push(Write { text: text.clone(), replaces: !appends, at: *at });
         }
@@ -131,7 +131,7 @@ impl Scanner {
     }
 
     /// Records the shell variables that a command sets.
-    fn assignments(&mut self, command: &Command) {
+    fn assignments(&mut self, command: &ShellCommand) {
         let is_name = |text: &str| !text.is_empty() && text.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
         let mut declares = true;
         for word in &command.words {
@@ -165,7 +165,7 @@ impl Scanner {
     }
 
     /// The output of the command, if it is known from the script.
-    fn output(&self, command: &Command, name: &str) -> Option<Vec<At>> {
+    fn output(&self, command: &ShellCommand, name: &str) -> Option<Vec<At>> {
         let mut words = command.words.iter().skip_while(|word| word.string() != name).skip(1).peekable();
         match name.rsplit('/').next().unwrap_or(name) {
             "echo" => {
@@ -197,7 +197,7 @@ impl Scanner {
     }
 }
 
-fn unended_note(unended: &Unended) -> Option<Note> {
+fn unended_note(unended: &Unended) -> Option<CheckNote> {
     let first = unended.word.first()?;
     let end = string(&unended.word);
     let message = match unended.indented {
@@ -208,11 +208,11 @@ fn unended_note(unended: &Unended) -> Option<Note> {
         None => format!("this here-document does not end: there is no line `{end}`"),
     };
     let level = if unended.swallows { Level::Error } else { Level::Warning };
-    Some(Note::new(first.place(), level, "config-unreadable-key", message))
+    Some(CheckNote::new(first.place(), level, "config-unreadable-key", message))
 }
 
 /// The name of the program: the first word after assignments, `sudo` and its options.
-fn name(command: &Command) -> String {
+fn name(command: &ShellCommand) -> String {
     let texts = command.words.iter().map(Word::string);
     let mut texts = texts.skip_while(|text| text.contains('=') && !text.starts_with('='));
     let first = texts.next().unwrap_or_default();

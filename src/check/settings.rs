@@ -1,6 +1,6 @@
 //! Mistakes in settings of ecs-bootstrap: a settings file, or settings in user data.
 
-use super::finding::{MAX_COUNT, Note};
+use super::finding::{CheckNote, MAX_COUNT};
 use super::text::Text;
 use crate::agent_variables;
 use crate::ecs_config::issue::Level;
@@ -8,16 +8,16 @@ use crate::settings::fragment::Fragment;
 use crate::settings::{Rank, warning};
 
 /// Checks settings of ecs-bootstrap.
-pub(super) fn check(text: &Text, rank: Rank) -> Vec<Note> {
+pub(super) fn check(text: &Text, rank: Rank) -> Vec<CheckNote> {
     let (fragment, errors) = Fragment::read_toml(&text.string(), rank, "");
     let place = |place: &str| {
         let mut numbers = place.rsplit(':').map_while(|number| number.parse::<usize>().ok());
         let column = numbers.next();
         numbers.next().zip(column).map_or((1, 1), |(line, column)| text.place(line, column))
     };
-    let errors = errors.iter().take(MAX_COUNT).map(|error| Note {
+    let errors = errors.iter().take(MAX_COUNT).map(|error| CheckNote {
         suggestion: error.did_you_mean.clone(),
-        ..Note::new(place(&error.place), Level::Error, "setting-invalid", error.what.clone())
+        ..CheckNote::new(place(&error.place), Level::Error, "setting-invalid", error.what.clone())
     });
     let warnings = fragment.warnings.iter().take(MAX_COUNT).filter_map(|warning| {
         let source = warning.source.as_ref()?;
@@ -29,9 +29,9 @@ pub(super) fn check(text: &Text, rank: Rank) -> Vec<Note> {
             None => warning.text.clone(),
         };
         let id = if unknown.is_some() { "config-key-misspelt" } else { "setting-invalid" };
-        Some(Note {
+        Some(CheckNote {
             suggestion: meant.map(str::to_owned),
-            ..Note::new(place(&source.place), Level::Warning, id, message)
+            ..CheckNote::new(place(&source.place), Level::Warning, id, message)
         })
     });
     errors.chain(warnings).map(|note| note.within(text)).collect()

@@ -6,7 +6,7 @@ use std::io::Read;
 
 use flate2::read::MultiGzDecoder;
 
-use super::finding::{InputType, Note, Options};
+use super::finding::{CheckNote, InputType, Options};
 use super::heredocs::heredocs;
 use super::lexer::Rules;
 use super::mistakes;
@@ -29,7 +29,7 @@ const MAX_TEXT_LENGTH: u64 = 1 << 20;
 
 /// The state of one check.
 struct Checker {
-    notes: Vec<Note>,
+    notes: Vec<CheckNote>,
     runs: Vec<(Vec<SourceLine>, Text)>,
     settings: usize,
     /// Whether a program may still replace placeholders.
@@ -43,7 +43,7 @@ struct Checker {
 }
 
 /// Checks user data, or a file that contains user data. Returns the mistakes, and whether user data was found.
-pub(super) fn check(file: &str, bytes: &[u8], options: Options) -> (Vec<Note>, bool) {
+pub(super) fn check(file: &str, bytes: &[u8], options: Options) -> (Vec<CheckNote>, bool) {
     let whole = Text::of(&String::from_utf8_lossy(bytes));
     let (text, what) = match unwrapped(bytes) {
         Some(document) => (document, if bytes.starts_with(&[0x1f, 0x8b]) { "gzip" } else { "base64" }),
@@ -82,7 +82,7 @@ fn whole_file(what: &'static str) -> Option<std::rc::Rc<super::text::Encoded>> {
 
 impl Checker {
     fn note(&mut self, text: &Text, at: (u32, u32), level: Level, id: &'static str, message: impl Into<String>) {
-        self.notes.push(Note::new(at, level, id, message.into()).within(text));
+        self.notes.push(CheckNote::new(at, level, id, message.into()).within(text));
     }
 
     /// Checks the encoding, the beginning and the MIME structure of the whole file.

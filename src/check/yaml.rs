@@ -33,7 +33,7 @@ pub(super) struct YamlDocument {
 }
 
 /// An open mapping or list.
-enum Frame {
+enum OpenCollection {
     /// A mapping, with the key of the next value.
     Map(Option<String>),
     /// A list, with the number of the next element.
@@ -44,7 +44,7 @@ enum Frame {
 pub(super) fn read(chars: &[At], is_template: bool) -> YamlDocument {
     let parsed = masked(chars, is_template);
     let text: String = parsed.iter().collect();
-    let mut reader = Reader {
+    let mut reader = YamlReader {
         chars,
         parsed: &parsed,
         frames: Vec::new(),
@@ -69,10 +69,10 @@ pub(super) fn read(chars: &[At], is_template: bool) -> YamlDocument {
     reader.found
 }
 
-struct Reader<'t> {
+struct YamlReader<'t> {
     chars: &'t [At],
     parsed: &'t [char],
-    frames: Vec<Frame>,
+    frames: Vec<OpenCollection>,
     /// The function of the tag of each frame: `Fn::Join` for `!Join`.
     tags: Vec<Option<String>>,
     /// The end of the last scalar.
@@ -80,7 +80,7 @@ struct Reader<'t> {
     found: YamlDocument,
 }
 
-impl Reader<'_> {
+impl YamlReader<'_> {
     fn fault(&mut self, index: usize, what: String) {
         let past = |at: &At| (at.line, at.column + 1);
         let at = self.chars.get(index).map(|at| at.place());
@@ -112,7 +112,7 @@ impl Reader<'_> {
         }
         match event {
             Event::Scalar(value, style, _, tag) => {
-                if let Some(Frame::Map(key @ None)) = self.frames.last_mut() {
+                if let Some(OpenCollection::Map(key @ None)) = self.frames.last_mut() {
                     *key = Some(value.into_owned());
                     return;
                 }
@@ -128,7 +128,7 @@ impl Reader<'_> {
                 self.end_value();
             }
             Event::MappingStart(_, tag) => {
-                if let [Frame::Map(Some(section)), Frame::List(_)] = self.frames.as_slice()
+                if let [OpenCollection::Map(Some(section)), OpenCollection::List(_)] = self.frames.as_slice()
                     && COMMANDS.contains(&section.as_str())
                 {
                     let what = format!(
@@ -136,13 +136,13 @@ impl Reader<'_> {
                     );
                     self.fault(span.start.index(), what);
                 }
-                self.begin(Frame::Map(None), own_tag(tag.as_deref()));
+                self.begin(OpenCollection::Map(None), own_tag(tag.as_deref()));
             }
             Event::SequenceStart(_, tag) => {
                 if self.frames.is_empty() {
                     self.fault(span.start.index(), "it is a list, not a mapping".to_owned());
                 }
-                self.begin(Frame::List(0), own_tag(tag.as_deref()));
+                self.begin(OpenCollection::List(0), own_tag(tag.as_deref()));
             }
             Event::MappingEnd | Event::SequenceEnd => {
                 self.frames.pop();
@@ -150,7 +150,7 @@ impl Reader<'_> {
                 self.end_value();
             }
             Event::Alias(_) => match self.frames.last_mut() {
-                Some(Frame::Map(key @ None)) => *key = Some(String::new()),
+                Some(OpenCollection::Map(key @ None)) => *key = Some(String::new()),
                 _ => self.end_value(),
             },
             _ => {}
@@ -158,8 +158,8 @@ impl Reader<'_> {
     }
 
     /// Begins a mapping or a list. If it is itself a key, the key has no name.
-    fn begin(&mut self, frame: Frame, tag: Option<&str>) {
-        if let Some(Frame::Map(key @ None)) = self.frames.last_mut() {
+    fn begin(&mut self, frame: OpenCollection, tag: Option<&str>) {
+        if let Some(OpenCollection::Map(key @ None)) = self.frames.last_mut() {
             *key = Some(String::new());
         }
         self.frames.push(frame);
@@ -168,16 +168,16 @@ impl Reader<'_> {
 
     fn end_value(&mut self) {
         match self.frames.last_mut() {
-            Some(Frame::Map(key)) => *key = None,
-            Some(Frame::List(number)) => *number += 1,
+            Some(OpenCollection::Map(key)) => *key = None,
+            Some(OpenCollection::List(number)) => *number += 1,
             None => {}
         }
     }
 
     fn path(&self) -> Vec<String> {
-        let name = |frame: &Frame| match frame {
-            Frame::Map(key) => key.clone().unwrap_or_default(),
-            Frame::List(number) => number.to_string(),
+        let name = |frame: &OpenCollection| match frame {
+            OpenCollection::Map(key) => key.clone().unwrap_or_default(),
+            OpenCollection::List(number) => number.to_string(),
         };
         let names = self.frames.iter().map(name).zip(&self.tags);
         names.flat_map(|(name, tag)| tag.clone().into_iter().chain([name])).collect()

@@ -4,7 +4,7 @@
 
 use crate::agent_variables;
 use crate::boundary::aws::Cluster;
-use crate::facts::{Facts, Known, mismatches, user_data_may_run};
+use crate::facts::{Fact, Facts, mismatches, user_data_may_run};
 use crate::ownership;
 use crate::plan::{Refusal, cluster_name};
 use crate::settings::{EARLIER, Rank, Settings, Source, Sourced, TagsCluster, Warning, warning};
@@ -34,13 +34,13 @@ pub(super) fn choose(
         let source = Source::new(Rank::ClusterTags, "ecs:DescribeClusters", wanted_tags(settings));
         return Ok(Some(Sourced::new(in_saved_form(facts, &cluster.name), source)));
     }
-    if let Some(cluster) = cluster_of_before(facts, warnings) {
+    if let Some(cluster) = cluster_of_earlier_run(facts, warnings) {
         return Ok(Some(cluster));
     }
     // If systemd cannot be asked yet, cloud-init's own record is used.
     let may_still_name = match &facts.host.units {
-        Known::Yes(units) => user_data_may_run(&units.cloud_final),
-        Known::Unknown(_) => facts.host.user_data_runs.get() == Some(&true),
+        Fact::Known(units) => user_data_may_run(&units.cloud_final),
+        Fact::Unknown(_) => facts.host.user_data_runs.get() == Some(&true),
     };
     if may_still_name {
         return Ok(None);
@@ -50,7 +50,7 @@ pub(super) fn choose(
 
 /// The cluster that an earlier run wrote, if a source that might have named it cannot be read now. So a throttled call
 /// does not remove an instance from its cluster.
-fn cluster_of_before(facts: &Facts, warnings: &mut Vec<Warning>) -> Option<Sourced<String>> {
+fn cluster_of_earlier_run(facts: &Facts, warnings: &mut Vec<Warning>) -> Option<Sourced<String>> {
     let why = facts.unread.as_ref()?;
     let instance_id = facts.instance.get().map(|instance| instance.instance_id.as_str());
     let cluster = ownership::own_cluster(&facts.host, instance_id)?;
@@ -108,8 +108,8 @@ fn evidence_lines(settings: &Settings, facts: &Facts) -> Vec<String> {
         _ if settings.tags_cluster.value == TagsCluster::Never => {
             format!("the tag {tag} is ignored: `tags.cluster` is `never` ({})", settings.tags_cluster.source)
         }
-        Known::Yes(tags) => format!("the instance has no tag {tag} ({})", tags.place),
-        Known::Unknown(why) => format!("the instance's tags are unknown: {why}"),
+        Fact::Known(tags) => format!("the instance has no tag {tag} ({})", tags.place),
+        Fact::Unknown(why) => format!("the instance's tags are unknown: {why}"),
     };
     vec![tags, "no setting, environment variable, `#ecs-bootstrap` user data or `ecs.config` line names one".to_owned()]
 }

@@ -127,7 +127,7 @@ fn ecs_config(facts: &Facts, keys: Vec<PlannedKey>) -> Result<EcsConfig, Refusal
 /// the cluster, none of these mistakes prevents the registration.
 fn file_warnings(facts: &Facts, is_cluster_named: bool, planned: &EcsConfig) -> Vec<Warning> {
     /// The maximum per file; the rest is only counted.
-    const SHOWN: usize = 12;
+    const MAX_SHOWN: usize = 12;
     let instance = facts.instance.get();
     let context = issue::Context {
         region: instance.map(|instance| instance.region.as_str()),
@@ -144,7 +144,7 @@ fn file_warnings(facts: &Facts, is_cluster_named: bool, planned: &EcsConfig) -> 
             path != ECS_CONFIG || !is_written(&issue.key) || issue.is_of_key() && issue.key != issue::CLUSTER
         };
         let mut found = found.filter(stays);
-        warnings.extend(found.by_ref().take(SHOWN).map(|issue| {
+        warnings.extend(found.by_ref().take(MAX_SHOWN).map(|issue| {
             let place = format!("{path}:{}:{}", issue.line, issue.column);
             Warning::of_cause(issue.id(), issue.advice(), Source::new(Rank::EcsConfig, place, issue.key))
         }));

@@ -4,7 +4,7 @@
 use std::time::{Duration, SystemTime};
 
 use crate::boundary::systemd::UnitState;
-use crate::facts::{Facts, Known};
+use crate::facts::{Fact, Facts};
 use crate::plan::{Action, UnitPlan};
 use crate::settings::Warning;
 use crate::settings::warning;
@@ -20,8 +20,8 @@ pub(super) fn agent_name(facts: &Facts) -> &str {
 /// The actions on docker and the agent, in this order.
 pub(super) fn plan(facts: &Facts, decided: bool, config_changes: bool) -> Vec<UnitPlan> {
     let units = match &facts.host.units {
-        Known::Yes(units) => units,
-        Known::Unknown(why) => {
+        Fact::Known(units) => units,
+        Fact::Unknown(why) => {
             let action = if decided { Action::Unknown } else { Action::Leave };
             let unknown = |unit: &str| UnitPlan { unit: unit.to_owned(), action, why: why.clone() };
             return vec![unknown(DOCKER), unknown(AGENT)];
@@ -62,9 +62,10 @@ pub(super) fn enable(facts: &Facts, wanted: bool, warnings: &mut Vec<Warning>) -
         warnings.push(Warning::new(
             &warning::UNIT_ORDERING_CYCLE,
             format!(
-                "{} is ordered after cloud-final.service, that is after multi-user.target, and that wants {}: at each \
-                 boot systemd drops one of them by chance (run `systemctl disable {}`; ecs-bootstrap starts the unit)",
-                units.agent.name, units.agent.name, units.agent.name
+                "{unit} is in an ordering cycle: it starts after cloud-final.service, which starts after \
+                 multi-user.target, which wants {unit}; at each boot systemd drops one of these jobs (run `systemctl \
+                 disable {unit}`; ecs-bootstrap starts the unit)",
+                unit = units.agent.name
             ),
             None,
         ));

@@ -183,7 +183,7 @@ const DIALECTS: [Dialect; 3] = [
 ];
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum State {
+enum ParserState {
     LineStart,
     Key,
     BeforeValue,
@@ -197,40 +197,44 @@ enum State {
     CommentEscape,
 }
 
-impl State {
+impl ParserState {
     /// The state after `byte`.
-    fn after(self, byte: u8, dialect: Dialect) -> State {
+    fn after(self, byte: u8, dialect: Dialect) -> ParserState {
         let newline = matches!(byte, b'\n' | b'\r');
         let blank = matches!(byte, b' ' | b'\t');
         match self {
-            State::LineStart if newline || blank => State::LineStart,
-            State::LineStart if matches!(byte, b'#' | b';') => State::Comment,
-            State::LineStart => State::Key,
-            State::Key | State::BeforeValue | State::Value | State::Comment if newline => State::LineStart,
-            State::Key if byte == b'=' => State::BeforeValue,
-            State::BeforeValue if byte == b'\'' => State::SingleQuotes,
-            State::BeforeValue if byte == b'"' => State::DoubleQuotes,
-            State::BeforeValue if blank => State::BeforeValue,
-            State::BeforeValue | State::Value if byte == b'\\' => State::ValueEscape,
-            State::BeforeValue | State::Value | State::ValueEscape => State::Value,
-            State::SingleQuotes if byte == b'\'' => State::BeforeValue,
-            State::SingleQuotes if byte == b'\\' && dialect.single_quotes_escape => State::SingleQuotesEscape,
-            State::SingleQuotesEscape => State::SingleQuotes,
-            State::DoubleQuotes if byte == b'"' => State::BeforeValue,
-            State::DoubleQuotes if byte == b'\\' => State::DoubleQuotesEscape,
-            State::DoubleQuotesEscape => State::DoubleQuotes,
-            State::Comment if byte == b'\\' => State::CommentEscape,
-            State::CommentEscape if newline && !dialect.comments_continue => State::LineStart,
-            State::CommentEscape => State::Comment,
-            State::Key | State::SingleQuotes | State::DoubleQuotes | State::Comment => self,
+            ParserState::LineStart if newline || blank => ParserState::LineStart,
+            ParserState::LineStart if matches!(byte, b'#' | b';') => ParserState::Comment,
+            ParserState::LineStart => ParserState::Key,
+            ParserState::Key | ParserState::BeforeValue | ParserState::Value | ParserState::Comment if newline => {
+                ParserState::LineStart
+            }
+            ParserState::Key if byte == b'=' => ParserState::BeforeValue,
+            ParserState::BeforeValue if byte == b'\'' => ParserState::SingleQuotes,
+            ParserState::BeforeValue if byte == b'"' => ParserState::DoubleQuotes,
+            ParserState::BeforeValue if blank => ParserState::BeforeValue,
+            ParserState::BeforeValue | ParserState::Value if byte == b'\\' => ParserState::ValueEscape,
+            ParserState::BeforeValue | ParserState::Value | ParserState::ValueEscape => ParserState::Value,
+            ParserState::SingleQuotes if byte == b'\'' => ParserState::BeforeValue,
+            ParserState::SingleQuotes if byte == b'\\' && dialect.single_quotes_escape => {
+                ParserState::SingleQuotesEscape
+            }
+            ParserState::SingleQuotesEscape => ParserState::SingleQuotes,
+            ParserState::DoubleQuotes if byte == b'"' => ParserState::BeforeValue,
+            ParserState::DoubleQuotes if byte == b'\\' => ParserState::DoubleQuotesEscape,
+            ParserState::DoubleQuotesEscape => ParserState::DoubleQuotes,
+            ParserState::Comment if byte == b'\\' => ParserState::CommentEscape,
+            ParserState::CommentEscape if newline && !dialect.comments_continue => ParserState::LineStart,
+            ParserState::CommentEscape => ParserState::Comment,
+            ParserState::Key | ParserState::SingleQuotes | ParserState::DoubleQuotes | ParserState::Comment => self,
         }
     }
 }
 
 /// The state of one systemd version while it reads the file.
-struct Reader {
+struct FileReader {
     dialect: Dialect,
-    state: State,
+    state: ParserState,
     key_start: usize,
 }
 
@@ -257,7 +261,7 @@ impl Block<'_> {
 
 /// Cuts the file into the smallest blocks. Each reader reads each byte once.
 fn cut<'c>(text: &[u8], changes: &'c BTreeMap<String, Option<String>>) -> Vec<Block<'c>> {
-    let mut readers = DIALECTS.map(|dialect| Reader { dialect, state: State::LineStart, key_start: 0 });
+    let mut readers = DIALECTS.map(|dialect| FileReader { dialect, state: ParserState::LineStart, key_start: 0 });
     let mut blocks: Vec<Block> = Vec::new();
     let mut start = 0;
     for (index, line) in text.split_inclusive(|byte| *byte == b'\n').enumerate() {
@@ -292,12 +296,12 @@ fn cut<'c>(text: &[u8], changes: &'c BTreeMap<String, Option<String>>) -> Vec<Bl
                 let before = reader.state;
                 reader.state = before.after(*byte, reader.dialect);
                 match (before, reader.state) {
-                    (State::LineStart, State::Key) => reader.key_start = start + offset,
-                    (State::Key, State::BeforeValue) => {
+                    (ParserState::LineStart, ParserState::Key) => reader.key_start = start + offset,
+                    (ParserState::Key, ParserState::BeforeValue) => {
                         assigns = true;
                         note(&text[reader.key_start..start + offset]);
                     }
-                    (_, State::Comment) => comment = true,
+                    (_, ParserState::Comment) => comment = true,
                     _ => {}
                 }
             }
@@ -307,9 +311,10 @@ fn cut<'c>(text: &[u8], changes: &'c BTreeMap<String, Option<String>>) -> Vec<Bl
         start += line.len();
         block.bytes.end = start;
         // If the last line has no newline, an edit adds one before it adds a line.
-        let newline = |reader: &Reader| reader.state.after(b'\n', reader.dialect);
+        let newline = |reader: &FileReader| reader.state.after(b'\n', reader.dialect);
         let ended = line.ends_with(b"\n");
-        let at_line_start = |reader: &Reader| (if ended { reader.state } else { newline(reader) }) == State::LineStart;
+        let at_line_start =
+            |reader: &FileReader| (if ended { reader.state } else { newline(reader) }) == ParserState::LineStart;
         block.closed = readers.iter().all(at_line_start);
     }
     blocks

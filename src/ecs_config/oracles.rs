@@ -29,7 +29,7 @@ fn ecs_init(bytes: &[u8]) -> Read {
 }
 
 #[derive(Clone, Copy, Debug)]
-enum Systemd {
+enum SystemdParser {
     V219,
     V252,
     V254,
@@ -37,7 +37,7 @@ enum Systemd {
 
 /// systemd's `src/basic/env-file.c`, `parse_env_file_internal` and `load_env_file_push`, with its names of the states.
 struct EnvFile {
-    version: Systemd,
+    version: SystemdParser,
     state: &'static str,
     key: Vec<u8>,
     key_blank: Option<usize>,
@@ -47,7 +47,7 @@ struct EnvFile {
 }
 
 /// The assignments that systemd reads. `None` if it ignores the whole file.
-fn systemd(bytes: &[u8], version: Systemd) -> Option<Read> {
+fn systemd(bytes: &[u8], version: SystemdParser) -> Option<Read> {
     if bytes.contains(&0) {
         return None;
     }
@@ -90,7 +90,7 @@ impl EnvFile {
             }
             "COMMENT" if c == b'\\' => self.state = "COMMENT_ESCAPE",
             "COMMENT" if newline => self.state = "PRE_KEY",
-            "COMMENT_ESCAPE" if newline && matches!(self.version, Systemd::V254) => self.state = "PRE_KEY",
+            "COMMENT_ESCAPE" if newline && matches!(self.version, SystemdParser::V254) => self.state = "PRE_KEY",
             "COMMENT_ESCAPE" => self.state = "COMMENT",
             _ => {}
         }
@@ -132,7 +132,7 @@ impl EnvFile {
         let newline = b"\n\r".contains(&c);
         match (self.state, self.version) {
             ("SINGLE_QUOTE_VALUE", _) if c == b'\'' => self.state = "PRE_VALUE",
-            ("SINGLE_QUOTE_VALUE", Systemd::V219) if c == b'\\' => self.state = "SINGLE_QUOTE_VALUE_ESCAPE",
+            ("SINGLE_QUOTE_VALUE", SystemdParser::V219) if c == b'\\' => self.state = "SINGLE_QUOTE_VALUE_ESCAPE",
             ("SINGLE_QUOTE_VALUE_ESCAPE", _) => {
                 self.state = "SINGLE_QUOTE_VALUE";
                 self.value.extend((!newline).then_some(c));
@@ -142,7 +142,7 @@ impl EnvFile {
             ("DOUBLE_QUOTE_VALUE_ESCAPE", version) => {
                 self.state = "DOUBLE_QUOTE_VALUE";
                 match version {
-                    Systemd::V219 => self.value.extend((!newline).then_some(c)),
+                    SystemdParser::V219 => self.value.extend((!newline).then_some(c)),
                     _ if b"\"\\`$".contains(&c) => self.value.push(c),
                     _ if c != b'\n' => self.value.extend([b'\\', c]),
                     _ => {}
@@ -164,7 +164,7 @@ impl EnvFile {
     }
 }
 
-const VERSIONS: [Systemd; 3] = [Systemd::V219, Systemd::V252, Systemd::V254];
+const VERSIONS: [SystemdParser; 3] = [SystemdParser::V219, SystemdParser::V252, SystemdParser::V254];
 
 /// The assignments of the keys that do not change. Blanks between a key and its `=` are ignored: systemd removes them,
 /// and a line for which ecs-init keeps them was meant for that key too.

@@ -16,11 +16,11 @@ pub struct Files {
     /// The `ecs.config` files that could be read.
     pub configs: Vec<ConfigText>,
     /// The cluster that an agent would join with these files; `None` if they name none. The agent then joins `default`.
-    pub joined: Option<String>,
+    pub configured_cluster: Option<String>,
     /// The region in the agent's JSON file.
     pub json_region: Option<String>,
     /// Files that name a cluster but that the agent does not read.
-    pub strays: Vec<Stray>,
+    pub unread_configs: Vec<UnreadConfig>,
     /// cloud-init's records.
     pub cloud_init: CloudInit,
 }
@@ -49,16 +49,16 @@ impl ConfigText {
 
 /// A file that may have been meant to be `ecs.config`.
 #[derive(Clone, Debug)]
-pub struct Stray {
+pub struct UnreadConfig {
     pub(crate) path: String,
     /// The number of the line that names the cluster.
     pub line: usize,
     pub(crate) cluster: String,
 }
 
-impl Stray {
+impl UnreadConfig {
     /// The file as a stray, if it names a cluster, correctly or with a mistake such as `export`.
-    pub fn of(path: &str, bytes: &[u8]) -> Option<Stray> {
+    pub fn of(path: &str, bytes: &[u8]) -> Option<UnreadConfig> {
         let lines = read(bytes);
         let correct = effective(&lines).get(CLUSTER).and_then(|line| Some((line.line, cluster(&line.value)?)));
         let with_mistake = || {
@@ -66,7 +66,7 @@ impl Stray {
             found.filter_map(|issue| Some((issue.line, issue.cluster?))).next_back()
         };
         let (line, cluster) = correct.or_else(with_mistake)?;
-        Some(Stray { path: path.to_owned(), line, cluster })
+        Some(UnreadConfig { path: path.to_owned(), line, cluster })
     }
 }
 
@@ -90,7 +90,7 @@ pub struct CloudInit {
     /// Whether the scripts of user data have already run on this instance. cloud-init runs them once only.
     pub ran_scripts: bool,
     /// The hash of the user data that cloud-init used.
-    pub taken: Option<[u8; 32]>,
+    pub user_data_hash: Option<[u8; 32]>,
 }
 
 /// A failed module of cloud-init.
@@ -117,7 +117,7 @@ const USER_DATA_MODULES: [&str; 9] = [
 
 impl ModuleError {
     /// Whether the failed module executes user data.
-    pub fn is_of_user_data(&self) -> bool {
+    pub fn runs_user_data(&self) -> bool {
         USER_DATA_MODULES.contains(&self.module.as_str())
     }
 
@@ -205,7 +205,7 @@ fn is_expected(warning: &str) -> bool {
 }
 
 /// The number of failures that are kept.
-const SHOWN: usize = 3;
+const MAX_FAILURES: usize = 3;
 
 /// The last known failures in `cloud-init-output.log` since its last stage began: script, line number and message,
 /// without the text between them.
@@ -214,7 +214,7 @@ pub fn output_failures(tail: &[u8]) -> Vec<String> {
     let last = text.rfind("running 'modules:final'").map_or(&text[..], |at| &text[at..]);
     let mut found: Vec<String> = last.lines().filter_map(failure).collect();
     found.dedup();
-    found.split_off(found.len().saturating_sub(SHOWN))
+    found.split_off(found.len().saturating_sub(MAX_FAILURES))
 }
 
 /// The known warnings in `cloud-init-output.log` since the first stage of this boot began, each once and without
@@ -295,7 +295,7 @@ mod tests {
 
     #[test]
     fn a_file_with_an_exported_cluster_is_a_stray_too() {
-        let named = |text: &str| Stray::of("/etc/ecs.config", text.as_bytes()).map(|s| (s.line, s.cluster));
+        let named = |text: &str| UnreadConfig::of("/etc/ecs.config", text.as_bytes()).map(|s| (s.line, s.cluster));
         assert_eq!(named("A=1\nECS_CLUSTER=\"prod\"\n"), Some((2, "prod".to_owned())));
         assert_eq!(named("export ECS_CLUSTER=prod\n"), Some((1, "prod".to_owned())));
         assert_eq!(named("# ECS_CLUSTER=prod\nECS_CLUSTER=\n"), None);
@@ -312,7 +312,7 @@ mod tests {
                 output_warnings(bytes);
                 CloudInit::read(Some(bytes), Some(bytes));
                 ConfigText::of("", None, bytes);
-                Stray::of("", bytes);
+                UnreadConfig::of("", bytes);
             }
             ModuleError::read(&text);
         }

@@ -110,10 +110,13 @@ fn is_name(name: &str) -> bool {
 /// An invalid value for an error message: at most 80 characters, others than printable ASCII replaced, and the length
 /// if the value is longer.
 fn described(text: &str) -> String {
-    const SHOWN: usize = 80;
-    let shown: String =
-        text.chars().take(SHOWN).map(|c| if c.is_ascii_graphic() && c != '`' { c } else { '?' }).collect();
-    if text.chars().nth(SHOWN).is_none() {
+    const MAX_SHOWN_CHARACTERS: usize = 80;
+    let shown: String = text
+        .chars()
+        .take(MAX_SHOWN_CHARACTERS)
+        .map(|c| if c.is_ascii_graphic() && c != '`' { c } else { '?' })
+        .collect();
+    if text.chars().nth(MAX_SHOWN_CHARACTERS).is_none() {
         format!("`{shown}`")
     } else {
         format!("`{shown}...` ({} bytes)", text.len())

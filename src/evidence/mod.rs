@@ -44,7 +44,7 @@ pub enum StageError {
     /// A setting is invalid.
     #[error(transparent)]
     Settings(#[from] SettingsError),
-    /// Decide made no plan.
+    /// Decide refused to make a plan.
     #[error(transparent)]
     Refused(#[from] Refusal),
     /// A request to the metadata service failed.
@@ -78,7 +78,7 @@ pub enum StageError {
     },
     /// `run.deadline` has passed.
     #[error("`run.deadline` ({}) passed while {doing}", humantime::format_duration(*.deadline))]
-    Late {
+    RunDeadlineExceeded {
         /// The running stage, as text.
         doing: &'static str,
         /// The value of `run.deadline`.
@@ -192,9 +192,10 @@ pub struct Evidence {
     /// The agent's introspection, once [`Evidence::trusted`] has checked it.
     pub introspection: Option<Result<AgentMetadata, AgentError>>,
     /// The container instance as ECS describes it.
-    pub registration: Option<Result<Option<ContainerInstance>, AwsError>>,
-    /// How long the registered agent has been observed as disconnected.
-    pub disconnected_for: Option<Duration>,
+    pub container_instance: Option<Result<Option<ContainerInstance>, AwsError>>,
+    /// How long ago the agent was first observed as registered; in doctor, how long the unit of an agent has run that
+    /// never connected.
+    pub registered_for: Option<Duration>,
     /// The expected cluster as ECS describes it.
     pub cluster: Option<Result<DescribedClusters, AwsError>>,
     /// The instance's role, from instance metadata.
@@ -241,8 +242,8 @@ pub struct Evidence {
 
 impl Evidence {
     /// Evidence with nothing except the error that ended a stage.
-    pub fn of_stage_error(stop: StageError) -> Evidence {
-        Evidence { stage_error: Some(stop), ..Evidence::default() }
+    pub fn of_stage_error(error: StageError) -> Evidence {
+        Evidence { stage_error: Some(error), ..Evidence::default() }
     }
 
     /// The ARN that introspection reports; `None` if the agent has not registered.
@@ -261,7 +262,7 @@ impl Evidence {
     }
 
     /// The failed AWS call that ended a stage.
-    pub fn stopping_call(&self) -> Option<&AwsError> {
+    pub fn failed_call(&self) -> Option<&AwsError> {
         match &self.stage_error {
             Some(StageError::Aws(error)) => Some(error),
             _ => None,
@@ -369,9 +370,9 @@ impl Evidence {
 
     /// Every failed AWS call.
     pub fn aws_errors(&self) -> impl Iterator<Item = &AwsError> {
-        let registration = self.registration.as_ref().and_then(|answer| answer.as_ref().err());
+        let registration = self.container_instance.as_ref().and_then(|answer| answer.as_ref().err());
         let cluster = self.cluster.as_ref().and_then(|answer| answer.as_ref().err());
-        self.stopping_call().into_iter().chain(registration).chain(cluster)
+        self.failed_call().into_iter().chain(registration).chain(cluster)
     }
 
     /// The last line of the agent's log that contains one of these fragments, as an evidence line. It starts at the

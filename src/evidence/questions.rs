@@ -39,7 +39,7 @@ impl NetworkQuestions {
         // An agent that registered a moment ago is about to connect.
         let window = evidence.expectation.as_ref().map_or(CONNECTS, |expected| expected.window.min(CONNECTS));
         let stays_disconnected =
-            evidence.is_disconnected() && evidence.disconnected_for.is_some_and(|since| since >= window);
+            evidence.is_disconnected() && evidence.registered_for.is_some_and(|since| since >= window);
         NetworkQuestions {
             region: evidence.expectation.as_ref().and_then(|expected| expected.region.clone()),
             dns: is_dns_error || call(|kind| matches!(kind, AwsErrorKind::Dns { .. })),
@@ -83,7 +83,7 @@ impl Evidence {
     /// Whether the agent has registered and ECS reports it as disconnected.
     pub fn is_disconnected(&self) -> bool {
         self.container_instance_arn().is_some()
-            && matches!(&self.registration, Some(Ok(Some(instance))) if !instance.agent_connected)
+            && matches!(&self.container_instance, Some(Ok(Some(instance))) if !instance.agent_connected)
     }
 
     /// The whole last line in which the agent logged a refused registration since its last start. It is for parsing,

@@ -15,36 +15,36 @@ use crate::settings::Rank;
 
 /// A fact, or why it is unknown.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Known<T> {
+pub enum Fact<T> {
     /// The fact.
-    Yes(T),
+    Known(T),
     /// Why the fact is unknown.
     Unknown(String),
 }
 
-impl<T> Known<T> {
+impl<T> Fact<T> {
     /// The fact; `None` if it is unknown.
     pub fn get(&self) -> Option<&T> {
         match self {
-            Known::Yes(value) => Some(value),
-            Known::Unknown(_) => None,
+            Fact::Known(value) => Some(value),
+            Fact::Unknown(_) => None,
         }
     }
 
     /// The value as a fact, or the error as the reason why it is unknown.
-    pub fn from_result<E: std::fmt::Display>(result: Result<T, E>) -> Known<T> {
+    pub fn from_result<E: std::fmt::Display>(result: Result<T, E>) -> Fact<T> {
         match result {
-            Ok(value) => Known::Yes(value),
-            Err(error) => Known::Unknown(error.to_string()),
+            Ok(value) => Fact::Known(value),
+            Err(error) => Fact::Unknown(error.to_string()),
         }
     }
 }
 
-impl<T: Serialize> Serialize for Known<T> {
+impl<T: Serialize> Serialize for Fact<T> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match self {
-            Known::Yes(value) => value.serialize(serializer),
-            Known::Unknown(why) => BTreeMap::from([("unknown", why)]).serialize(serializer),
+            Fact::Known(value) => value.serialize(serializer),
+            Fact::Unknown(why) => BTreeMap::from([("unknown", why)]).serialize(serializer),
         }
     }
 }
@@ -159,7 +159,7 @@ pub struct EarlierSource {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct SavedAgent {
     /// The saved values; unknown if the file cannot be read, `None` if it contains no value.
-    pub state: Known<Option<SavedState>>,
+    pub state: Fact<Option<SavedState>>,
     /// When it was last written.
     #[serde(skip)]
     pub modified: Option<SystemTime>,
@@ -191,9 +191,9 @@ impl Units {
 #[derive(Clone, Debug, Serialize)]
 pub struct Host {
     /// The total memory in MiB.
-    pub memory_mib: Known<u64>,
+    pub memory_mib: Fact<u64>,
     /// The boot id from the kernel.
-    pub boot_id: Known<String>,
+    pub boot_id: Fact<String>,
     /// `/etc/ecs/ecs.config`.
     #[serde(skip)]
     pub etc_config: ConfigFile,
@@ -205,24 +205,24 @@ pub struct Host {
     /// The agent's saved state; `None` if there is none.
     pub saved: Option<SavedAgent>,
     /// Whether cloud-init runs, according to its own files.
-    pub user_data_runs: Known<bool>,
-    pub(crate) units: Known<Units>,
+    pub user_data_runs: Fact<bool>,
+    pub(crate) units: Fact<Units>,
     /// Whether the host has an NVIDIA device.
-    pub gpu: Known<bool>,
+    pub gpu: Fact<bool>,
     /// Whether the host has a Neuron device.
-    pub neuron: Known<bool>,
+    pub neuron: Fact<bool>,
 }
 
 /// Everything that decide needs besides the settings.
 #[derive(Clone, Debug, Serialize)]
 pub struct Facts {
     /// The identity of the instance.
-    pub instance: Known<Instance>,
+    pub instance: Fact<Instance>,
     /// `on-demand`, `spot`, ...; `None` if IMDS has no value.
-    pub life_cycle: Known<Option<String>>,
+    pub life_cycle: Fact<Option<String>>,
     /// The target lifecycle state (`InService`, `Warmed:Stopped`, ...); `None` outside of an Auto Scaling group.
-    pub target_state: Known<Option<String>>,
-    pub(crate) tags: Known<InstanceTags>,
+    pub target_state: Fact<Option<String>>,
+    pub(crate) tags: Fact<InstanceTags>,
     /// Why a source that might have named the cluster could not be read.
     pub unread: Option<String>,
     /// The clusters of this account and region; `None` if no setting needs them.

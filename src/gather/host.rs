@@ -6,7 +6,7 @@
 use crate::boundary::disk::{Disk, DiskError};
 use crate::boundary::systemd::{Systemd, SystemdError};
 use crate::evidence::StageError;
-use crate::facts::{ConfigFile, Host, Known};
+use crate::facts::{ConfigFile, Fact, Host};
 use crate::host::{MAX_FILE_LENGTH, device, saved_agent, units, user_data_runs, written};
 use crate::plan::{ECS_CONFIG, VENDOR_ECS_CONFIG};
 use crate::settings::{Rank, SettingsError};
@@ -46,8 +46,8 @@ pub(super) async fn host(disk: &Disk, systemd: &Result<Systemd, SystemdError>) -
         saved: saved_agent(disk),
         user_data_runs: user_data_runs(disk),
         units: match systemd {
-            Ok(systemd) => Known::from_result(units(systemd).await),
-            Err(error) => Known::Unknown(crate::redaction::error_chain(error)),
+            Ok(systemd) => Fact::from_result(units(systemd).await),
+            Err(error) => Fact::Unknown(crate::redaction::error_chain(error)),
         },
         gpu: device(disk, "nvidia"),
         neuron: device(disk, "neuron"),
@@ -77,15 +77,15 @@ fn vendor_config(disk: &Disk) -> ConfigFile {
     }
 }
 
-fn known<T>(read: Result<Option<T>, DiskError>, absent: &str) -> Known<T> {
+fn known<T>(read: Result<Option<T>, DiskError>, absent: &str) -> Fact<T> {
     match read {
-        Ok(Some(value)) => Known::Yes(value),
-        Ok(None) => Known::Unknown(absent.to_owned()),
-        Err(error) => Known::Unknown(error.to_string()),
+        Ok(Some(value)) => Fact::Known(value),
+        Ok(None) => Fact::Unknown(absent.to_owned()),
+        Err(error) => Fact::Unknown(error.to_string()),
     }
 }
 
-fn memory_mib(disk: &Disk) -> Known<u64> {
+fn memory_mib(disk: &Disk) -> Fact<u64> {
     let total = disk.read("/proc/meminfo", MAX_FILE_LENGTH).map(|bytes| {
         let text = String::from_utf8_lossy(&bytes?).into_owned();
         let line = text.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;

@@ -1,17 +1,17 @@
 //! Finds what the agent and ecs-bootstrap left on this host: files, lines of `ecs.config`, tasks, and whether an agent
 //! runs.
 //!
-//! In: the world. Out: [`Leftovers`]. A symbolic link in place of a folder and a folder that cannot be read are facts
+//! In: the clients. Out: [`Leftovers`]. A symbolic link in place of a folder and a folder that cannot be read are facts
 //! here; decide judges them.
 
-use crate::boundary::World;
+use crate::boundary::HostClients;
 use crate::boundary::agent::{AgentError, AgentMetadata, Task};
 use crate::boundary::disk::{Disk, DiskError};
 use crate::boundary::docker::DockerError;
 use crate::boundary::systemd::{Systemd, SystemdError};
 use crate::cleanup::{AgentRuns, DATA, FOLDERS, Interrupted, Leftovers, NotRemoved, OF_THIS_BOOT, RESET, Registered};
 use crate::evidence::{Evidence, StageError};
-use crate::facts::{Known, Units, WriteRecord};
+use crate::facts::{Fact, Units, WriteRecord};
 use crate::host::{MAX_FILE_LENGTH, agent_config, read_or_log, saved_agent, units, written};
 use crate::plan::{ECS_CONFIG, Expectation, WRITTEN};
 use crate::probe;
@@ -24,17 +24,17 @@ const TASK_ARN: &str = "com.amazonaws.ecs.task-arn";
 /// Everything that `prepare-image` and `reset-agent` base their decisions on. `systemd` is `None` if systemd did not
 /// boot from this root; `expectation` is the one of the last run of this boot.
 pub async fn leftovers(
-    world: &World,
+    host_clients: &HostClients,
     systemd: Option<&Result<Systemd, SystemdError>>,
     expectation: Option<Expectation>,
     deadline: Deadline,
 ) -> Leftovers {
-    let mut leftovers = files(&world.disk);
+    let mut leftovers = files(&host_clients.disk);
     let Some(systemd) = systemd else { return leftovers };
-    let (config, files) = (agent_config(&world.disk), probe::files(&world.disk));
+    let (config, files) = (agent_config(&host_clients.disk), probe::files(&host_clients.disk));
     let known = Evidence { expectation, config, files, ..Evidence::default() };
-    let metadata = known.trusted(world.agent.metadata(deadline).await);
-    let container = world.docker.container("ecs-agent", deadline).await;
+    let metadata = known.trusted(host_clients.agent.metadata(deadline).await);
+    let container = host_clients.docker.container("ecs-agent", deadline).await;
     let units = match systemd {
         Ok(systemd) => units(systemd).await,
         Err(error) => Err(error.clone()),
@@ -44,7 +44,7 @@ pub async fn leftovers(
     leftovers.agent_answers = metadata.is_ok() || matches!(&container, Ok(Some(container)) if container.running);
     leftovers.has_container = matches!(container, Ok(Some(_)));
     leftovers.registered = metadata.as_ref().ok().and_then(registered);
-    leftovers.tasks = tasks(world, leftovers.registered.is_some(), is_docker_down, deadline).await;
+    leftovers.tasks = tasks(host_clients, leftovers.registered.is_some(), is_docker_down, deadline).await;
     leftovers.port_taken = metadata.err().filter(|error| matches!(error, AgentError::Untrusted { .. }));
     leftovers
 }
@@ -63,7 +63,7 @@ fn files(disk: &Disk) -> Leftovers {
         agent_answers: false,
         port_taken: None,
         registered: None,
-        tasks: Known::Yes(Vec::new()),
+        tasks: Fact::Known(Vec::new()),
         saved: saved_agent(disk),
         has_container: false,
         interrupted: read_interrupted(disk),
@@ -141,24 +141,29 @@ fn registered(metadata: &AgentMetadata) -> Option<Registered> {
 /// The running tasks, from docker and from a registered agent. Both are needed: containers keep running without their
 /// agent, and the agent knows tasks whose containers have not started yet. If only one of them answers, its list is
 /// used; if none does, the tasks are unknown.
-async fn tasks(world: &World, is_registered: bool, is_docker_down: bool, deadline: Deadline) -> Known<Vec<Task>> {
+async fn tasks(
+    host_clients: &HostClients,
+    is_registered: bool,
+    is_docker_down: bool,
+    deadline: Deadline,
+) -> Fact<Vec<Task>> {
     let of_agent = if is_registered {
-        world.agent.tasks(deadline).await.and_then(|claim| claim.trusted(|_| None)).map(Some)
+        host_clients.agent.tasks(deadline).await.and_then(|claim| claim.trusted(|_| None)).map(Some)
     } else {
         Ok(None)
     };
-    let of_docker = world.docker.running(TASK_ARN, deadline).await;
+    let of_docker = host_clients.docker.running(TASK_ARN, deadline).await;
     let (of_agent, of_docker) = match (of_agent, of_docker) {
         (Ok(tasks), Ok(labels)) => (tasks, labels),
         // The agent's list is complete, and docker lists every running container: each is sufficient alone.
         (Ok(Some(tasks)), Err(_)) => (Some(tasks), Vec::new()),
         (Err(_), Ok(labels)) => (None, labels),
         // A docker that was stopped also stopped its containers; one that crashed did not.
-        (Ok(None), Err(DockerError::NoSocket { .. })) => return Known::Yes(Vec::new()),
-        (Ok(None), Err(DockerError::Refused { .. })) if is_docker_down => return Known::Yes(Vec::new()),
-        (Ok(None), Err(error)) => return Known::Unknown(error_chain(&error)),
+        (Ok(None), Err(DockerError::NoSocket { .. })) => return Fact::Known(Vec::new()),
+        (Ok(None), Err(DockerError::Refused { .. })) if is_docker_down => return Fact::Known(Vec::new()),
+        (Ok(None), Err(error)) => return Fact::Unknown(error_chain(&error)),
         (Err(agent_error), Err(docker_error)) => {
-            return Known::Unknown(format!("{}; {}", error_chain(&agent_error), error_chain(&docker_error)));
+            return Fact::Unknown(format!("{}; {}", error_chain(&agent_error), error_chain(&docker_error)));
         }
     };
     let of_agent = of_agent.unwrap_or_default();
@@ -168,7 +173,7 @@ async fn tasks(world: &World, is_registered: bool, is_docker_down: bool, deadlin
     tasks.extend(of_agent.iter().filter(|task| task.known_status != "STOPPED").cloned());
     tasks.sort_by(|one, other| one.arn.cmp(&other.arn));
     tasks.dedup();
-    Known::Yes(tasks)
+    Fact::Known(tasks)
 }
 
 fn of_labels(labels: &std::collections::BTreeMap<String, String>) -> Option<Task> {

@@ -9,7 +9,7 @@ use futures_util::future::{Either, join, join_all, select, try_join_all, try_joi
 
 use crate::boundary::imds::{Imds, ImdsError, TARGET_STATE};
 use crate::evidence::StageError;
-use crate::facts::{Facts, Instance, InstanceTags, Known};
+use crate::facts::{Fact, Facts, Instance, InstanceTags};
 use crate::retry::{Deadline, Policy, Step, until, within};
 use crate::settings::fragment::{CAUSE_TAG, VERDICT_TAG};
 use crate::settings::schema::is_metadata_key;
@@ -19,7 +19,7 @@ const DOCUMENT: &str = "dynamic/instance-identity/document";
 const LIFE_CYCLE: &str = "meta-data/instance-life-cycle";
 const TAGS: &str = "meta-data/tags/instance";
 /// How long the optional answers are waited for after the required answers have arrived.
-const GRACE: Duration = Duration::from_secs(3);
+const OPTIONAL_GRACE: Duration = Duration::from_secs(3);
 /// How often a truncated identity document is requested.
 const ATTEMPTS: u32 = 4;
 const AGAIN: Policy = Policy { first: Duration::from_millis(100), longest: Duration::from_secs(1) };
@@ -31,13 +31,13 @@ const NOT_ASKED: &str = "no setting needs it";
 #[derive(Debug)]
 pub struct InstanceMetadata {
     /// The identity document.
-    pub instance: Known<Instance>,
+    pub instance: Fact<Instance>,
     /// `on-demand`, `spot`, ...
-    pub life_cycle: Known<Option<String>>,
+    pub life_cycle: Fact<Option<String>>,
     /// The target lifecycle state in the Auto Scaling group.
-    pub target_state: Known<Option<String>>,
+    pub target_state: Fact<Option<String>>,
     /// The instance tags, if they are allowed in metadata.
-    pub tags: Known<InstanceTags>,
+    pub tags: Fact<InstanceTags>,
     /// The user data, for cloud-init or for ecs-bootstrap.
     pub user_data: Option<Vec<u8>>,
 }
@@ -47,10 +47,10 @@ impl InstanceMetadata {
     pub(super) fn unknown(why: &StageError) -> InstanceMetadata {
         let why = crate::redaction::error_chain(why);
         InstanceMetadata {
-            instance: Known::Unknown(why.clone()),
-            life_cycle: Known::Unknown(why.clone()),
-            target_state: Known::Unknown(why.clone()),
-            tags: Known::Unknown(why),
+            instance: Fact::Unknown(why.clone()),
+            life_cycle: Fact::Unknown(why.clone()),
+            target_state: Fact::Unknown(why.clone()),
+            tags: Fact::Unknown(why),
             user_data: None,
         }
     }
@@ -77,23 +77,23 @@ pub(super) async fn read(imds: &Imds, settings: &Settings, deadline: Deadline) -
     let (life_cycle, target_state) = optional_answers.unzip();
     let instance = identity(imds, document.unwrap_or_default(), deadline).await?;
     let optional = |switch: Switch, answer: Option<Result<Option<Vec<u8>>, ImdsError>>| match (switch, answer) {
-        (Switch::Auto, Some(answer)) => Known::from_result(answer.map(|answer| answer.map(text))),
-        (Switch::Auto, None) => Known::Unknown("instance metadata did not answer in time".to_owned()),
-        _ => Known::Unknown(NOT_ASKED.to_owned()),
+        (Switch::Auto, Some(answer)) => Fact::from_result(answer.map(|answer| answer.map(text))),
+        (Switch::Auto, None) => Fact::Unknown("instance metadata did not answer in time".to_owned()),
+        _ => Fact::Unknown(NOT_ASKED.to_owned()),
     };
     let tags = match listing {
-        _ if !with_tags => Known::Unknown("`tags.settings` is `none`".to_owned()),
-        None => Known::Unknown("tags in instance metadata are not enabled".to_owned()),
+        _ if !with_tags => Fact::Unknown("`tags.settings` is `none`".to_owned()),
+        None => Fact::Unknown("tags in instance metadata are not enabled".to_owned()),
         Some(listing) if listing.split(|byte| *byte == b'\n').count() > MAX_TAGS => {
             return Err(StageError::NotMetadata { path: TAGS, expected: "a list of at most 50 tag keys" });
         }
         Some(listing) => {
             let cluster = cluster.map(|value| (cluster_tag, text(value)));
-            Known::Yes(instance_tags(imds, settings, &text(listing), cluster, deadline).await?)
+            Fact::Known(instance_tags(imds, settings, &text(listing), cluster, deadline).await?)
         }
     };
     Ok(InstanceMetadata {
-        instance: Known::Yes(instance),
+        instance: Fact::Known(instance),
         life_cycle: optional(settings.derive.spot.value, life_cycle),
         target_state: optional(settings.derive.warm_pool.value, target_state),
         tags,
@@ -127,7 +127,7 @@ async fn identity(imds: &Imds, document: Vec<u8>, deadline: Deadline) -> Result<
 /// longer.
 async fn with_grace<R, O>(required: impl Future<Output = R>, optional: impl Future<Output = O>) -> (R, Option<O>) {
     match select(pin!(required), pin!(optional)).await {
-        Either::Left((required, optional)) => (required, within(Deadline::after(GRACE), optional).await.ok()),
+        Either::Left((required, optional)) => (required, within(Deadline::after(OPTIONAL_GRACE), optional).await.ok()),
         Either::Right((optional, required)) => (required.await, Some(optional)),
     }
 }
@@ -159,14 +159,14 @@ async fn instance_tags(
 
 /// Reads the values that only settings from user data or tags need. These settings are known after the first requests.
 pub(super) async fn complete(imds: &Imds, settings: &Settings, facts: &mut Facts, deadline: Deadline) {
-    let unasked = |fact: &Known<Option<String>>| matches!(fact, Known::Unknown(why) if why == NOT_ASKED);
+    let unasked = |fact: &Fact<Option<String>>| matches!(fact, Fact::Unknown(why) if why == NOT_ASKED);
     let wanted = [
         (&settings.derive.spot, LIFE_CYCLE, &mut facts.life_cycle),
         (&settings.derive.warm_pool, TARGET_STATE, &mut facts.target_state),
     ];
     let missing = wanted.into_iter().filter(|(switch, _, fact)| switch.value == Switch::Auto && unasked(fact));
     join_all(missing.map(|(_, path, fact)| async move {
-        *fact = Known::from_result(imds.get(path, deadline).await.map(|answer| answer.map(text)));
+        *fact = Fact::from_result(imds.get(path, deadline).await.map(|answer| answer.map(text)));
     }))
     .await;
 }

@@ -1,6 +1,6 @@
 //! The stage `gather`: reads everything that decide needs, from instance metadata, tags, clusters and the host.
 //!
-//! In: the world and the settings of files, environment and command line. Out: all settings, and [`Facts`]. Independent
+//! In: the clients and the settings of files, environment and command line. Out: all settings, and [`Facts`]. Independent
 //! requests run in parallel, and a value that no setting needs is not requested. It decides nothing.
 
 mod clusters;
@@ -12,11 +12,11 @@ mod tags;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::boundary::World;
+use crate::boundary::HostClients;
 use crate::boundary::aws::{Aws, AwsError};
 use crate::boundary::systemd::{Systemd, SystemdError};
 use crate::evidence::StageError;
-use crate::facts::{Facts, Host, Known, mismatches};
+use crate::facts::{Fact, Facts, Host, mismatches};
 use crate::host::agent_config;
 use crate::ownership;
 use crate::retry::Deadline;
@@ -45,11 +45,11 @@ pub struct Gathered {
 const MAX_SETTINGS_LENGTH: usize = crate::host::MAX_FILE_LENGTH;
 
 /// The settings files of this host, by rank. The caller adds environment and command line.
-pub fn local_settings(world: &World) -> Result<Vec<Fragment>, StageError> {
+pub fn local_settings(host_clients: &HostClients) -> Result<Vec<Fragment>, StageError> {
     let mut fragments = Vec::new();
     let mut left = MAX_SETTINGS_LENGTH;
-    for (rank, path) in host::settings_files(&world.disk)? {
-        let Some(bytes) = world.disk.read(&path, left).map_err(StageError::ReadSettings)? else {
+    for (rank, path) in host::settings_files(&host_clients.disk)? {
+        let Some(bytes) = host_clients.disk.read(&path, left).map_err(StageError::ReadSettings)? else {
             continue;
         };
         left -= bytes.len();
@@ -67,7 +67,7 @@ pub fn local_settings(world: &World) -> Result<Vec<Fragment>, StageError> {
 /// environment and command line; `deadline` is the deadline of the run. With `without_metadata` failed requests to the
 /// metadata service are not an error.
 pub async fn facts(
-    world: &World,
+    host_clients: &HostClients,
     bus: Duration,
     mut fragments: Vec<Fragment>,
     deadline: Deadline,
@@ -78,9 +78,9 @@ pub async fn facts(
     let imds_deadline = Deadline::after(early.imds_deadline.value).earliest(deadline);
     let host = async {
         let systemd = Systemd::connect(Deadline::after(bus).earliest(deadline)).await;
-        (host::host(&world.disk, &systemd).await, systemd)
+        (host::host(&host_clients.disk, &systemd).await, systemd)
     };
-    let metadata = metadata::read(&world.imds, &early, imds_deadline);
+    let metadata = metadata::read(&host_clients.imds, &early, imds_deadline);
     let (metadata, (host, systemd)) = futures_util::future::join(metadata, host).await;
     let host = host?;
     let (metadata, unread) = match metadata {
@@ -103,12 +103,12 @@ pub async fn facts(
         clusters: None,
         host,
     };
-    let mut gathering = Gathering { world, fragments, warnings: Vec::new(), unread, deadline };
+    let mut gathering = Gathering { host_clients, fragments, warnings: Vec::new(), unread, deadline };
     gathering.add_instance_tags(&mut facts, &early).await?;
     gathering.add_clusters(&mut facts, &early).await?;
-    metadata::complete(&world.imds, &merge(&gathering.fragments), &mut facts, imds_deadline).await;
+    metadata::complete(&host_clients.imds, &merge(&gathering.fragments), &mut facts, imds_deadline).await;
     // User data may have changed the file during the requests, and the plan must be based on the current content.
-    facts.host.etc_config = host::etc_config(&world.disk)?;
+    facts.host.etc_config = host::etc_config(&host_clients.disk)?;
     gathering.fragments[0] = of_earlier_run(&facts.host, id.as_deref());
     gathering.fragments[file_index] = of_ecs_config(&facts.host);
     facts.unread = gathering.unread.as_ref().map(|error| crate::redaction::error_chain(error));
@@ -151,7 +151,7 @@ fn user_data_settings(metadata: &InstanceMetadata) -> Result<Option<Fragment>, S
 }
 
 struct Gathering<'a> {
-    world: &'a World,
+    host_clients: &'a HostClients,
     fragments: Vec<Fragment>,
     warnings: Vec<Warning>,
     unread: Option<StageError>,
@@ -161,7 +161,7 @@ struct Gathering<'a> {
 impl Gathering<'_> {
     async fn aws(&self, facts: &Facts) -> Result<Aws, StageError> {
         let region = facts.instance.get().map(|instance| instance.region.as_str()).unwrap_or_default();
-        Ok(self.world.aws(region).await?)
+        Ok(self.host_clients.aws(region).await?)
     }
 
     /// Adds the instance tags: from IMDS, or from EC2 if IMDS has none and no higher rank names the cluster.
@@ -177,7 +177,7 @@ impl Gathering<'_> {
             TagsCluster::Never => true,
         };
         let may_ask = facts.tags.get().is_none() && so_far.tags_api.value == TagsApi::Auto && !named_above;
-        if let (true, Known::Yes(instance)) = (may_ask, facts.instance.clone()) {
+        if let (true, Fact::Known(instance)) = (may_ask, facts.instance.clone()) {
             // If another source names the cluster, there is no wait for a tag, and an error is only a warning.
             let needed = so_far.cluster.is_none() && so_far.cluster_tags.value.is_empty();
             let query = tags::TagsQuery {
@@ -185,25 +185,25 @@ impl Gathering<'_> {
                 prefix: &early.tags_prefix.value,
                 wait: needed.then_some(early.tags_wait.value),
                 named_meanwhile: &|| {
-                    let now = host::etc_config(&self.world.disk).unwrap_or_default();
+                    let now = host::etc_config(&self.host_clients.disk).unwrap_or_default();
                     let changed = now != facts.host.etc_config;
-                    changed && agent_config(&self.world.disk).contains_key("ECS_CLUSTER")
+                    changed && agent_config(&self.host_clients.disk).contains_key("ECS_CLUSTER")
                 },
             };
             let aws = self.aws(facts).await?;
             match tags::from_api(&aws, query, self.deadline).await {
-                Ok(tags) => facts.tags = Known::Yes(tags),
+                Ok(tags) => facts.tags = Fact::Known(tags),
                 Err(error) if needed => {
-                    facts.tags = Known::Unknown(error.to_string());
+                    facts.tags = Fact::Unknown(error.to_string());
                     self.unread = Some(error.into());
                 }
                 Err(error) => {
-                    facts.tags = Known::Unknown(error.to_string());
+                    facts.tags = Fact::Unknown(error.to_string());
                     self.warn_of_tags(&error);
                 }
             }
         }
-        if let Known::Yes(tags) = &facts.tags {
+        if let Fact::Known(tags) = &facts.tags {
             let prefix = &early.tags_prefix.value;
             let trust = early.tags_settings.value;
             self.fragments.push(Fragment::from_tags(&tags.tags, prefix, trust, Rank::InstanceTag, tags.place)?);

@@ -8,7 +8,7 @@ use std::time::Duration;
 use crate::boundary::disk::Disk;
 use crate::ecs_config::json_region;
 use crate::evidence::LongRun;
-use crate::evidence::files::{CloudInit, ConfigText, Files, Stray, output_failures, output_warnings};
+use crate::evidence::files::{CloudInit, ConfigText, Files, UnreadConfig, output_failures, output_warnings};
 use crate::evidence::user_data::hash;
 use crate::host::{MAX_FILE_LENGTH, joined_cluster, known_or_log};
 use crate::plan::{AGENT_JSON, ECS_CONFIG, VENDOR_ECS_CONFIG};
@@ -64,9 +64,9 @@ pub(crate) fn files(disk: &Disk) -> Files {
     Files {
         is_examined: true,
         configs: [VENDOR_ECS_CONFIG, ECS_CONFIG].into_iter().filter_map(config).collect(),
-        joined: joined_cluster(disk),
+        configured_cluster: joined_cluster(disk),
         json_region: read(disk, AGENT_JSON, MAX_FILE_LENGTH).and_then(|bytes| json_region(&bytes)),
-        strays: strays(disk),
+        unread_configs: unread_configs(disk),
         cloud_init: cloud_init(disk),
     }
 }
@@ -75,13 +75,13 @@ fn read(disk: &Disk, path: &str, limit: usize) -> Option<Vec<u8>> {
     known_or_log(disk.read(path, limit))
 }
 
-fn strays(disk: &Disk) -> Vec<Stray> {
+fn unread_configs(disk: &Disk) -> Vec<UnreadConfig> {
     let beside = disk.list("/etc/ecs").unwrap_or_default();
     let is_copy = |name: &str| COPIES.iter().any(|end| name.ends_with(end)) || name.contains(".dpkg-");
     let beside = beside.into_iter().map(|name| format!("/etc/ecs/{name}"));
     let beside = beside.filter(|path| ![ECS_CONFIG, AGENT_JSON].contains(&path.as_str()) && !is_copy(path));
     let paths = ELSEWHERE.into_iter().map(str::to_owned).chain(beside.take(MAX_STRAYS));
-    paths.filter_map(|path| Stray::of(&path, &read(disk, &path, MAX_RECORD_LENGTH)?)).collect()
+    paths.filter_map(|path| UnreadConfig::of(&path, &read(disk, &path, MAX_RECORD_LENGTH)?)).collect()
 }
 
 fn cloud_init(disk: &Disk) -> CloudInit {
@@ -93,7 +93,7 @@ fn cloud_init(disk: &Disk) -> CloudInit {
         warnings: output_warnings(&output),
         has_scripts: disk.list(SCRIPTS).is_ok_and(|scripts| !scripts.is_empty()),
         ran_scripts: SCRIPTS_RAN.iter().any(|path| disk.exists(path).unwrap_or(false)),
-        taken: record(TAKEN).map(|bytes| hash(&bytes)),
+        user_data_hash: record(TAKEN).map(|bytes| hash(&bytes)),
         ..CloudInit::read(status.as_deref(), result.as_deref())
     }
 }

@@ -1,13 +1,13 @@
 //! The host probe: disk space, memory, listeners, docker's answers and logs, SELinux denials.
 //!
-//! In: the world, and facts from earlier probes. Out: a [`HostState`]. The journal is read only if a unit has failed,
+//! In: the clients, and facts from earlier probes. Out: a [`HostState`]. The journal is read only if a unit has failed,
 //! because reading it starts a process.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use futures_util::future::{join, join4};
 
-use crate::boundary::World;
+use crate::boundary::HostClients;
 use crate::boundary::disk::Disk;
 use crate::boundary::journalctl::{self, JournalSource};
 use crate::boundary::kernel;
@@ -50,8 +50,8 @@ fn is_failing(unit: &UnitState) -> bool {
 }
 
 /// Runs the probe; ends at the deadline.
-pub(crate) async fn host(world: &World, context: HostContext, deadline: Deadline) -> HostState {
-    let disk = &world.disk;
+pub(crate) async fn host(host_clients: &HostClients, context: HostContext, deadline: Deadline) -> HostState {
+    let disk = &host_clients.disk;
     let units = context.units.as_ref();
     let journal = async |unit: Option<&UnitState>| {
         let unit = unit.filter(|unit| is_failing(unit))?;
@@ -75,7 +75,8 @@ pub(crate) async fn host(world: &World, context: HostContext, deadline: Deadline
             return (None, None);
         }
         let soon = deadline.earliest(Deadline::after(DOCKER));
-        let (version, list) = join(world.docker.version(soon), world.docker.running(TASK_LABEL, soon)).await;
+        let (version, list) =
+            join(host_clients.docker.version(soon), host_clients.docker.running(TASK_LABEL, soon)).await;
         (Some(version), Some(list.map(drop)))
     };
     let (docker_journal, agent_journal, kernel_log, (docker_version, docker_list)) =
@@ -96,7 +97,7 @@ pub(crate) async fn host(world: &World, context: HostContext, deadline: Deadline
         oom_kills: oom_kills(&kernel_log),
         enforcing,
         denials: denied,
-        listeners: world.agent.listeners(),
+        listeners: host_clients.agent.listeners(),
         gpu: device(disk, "nvidia").get().copied(),
     }
 }

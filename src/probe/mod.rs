@@ -1,6 +1,6 @@
 //! The probes that verify and doctor run. Each is limited in time and changes nothing on the host.
 //!
-//! In: the world. Out: a part of the evidence. A probe decides nothing: what it cannot observe stays unknown. Like
+//! In: the clients. Out: a part of the evidence. A probe decides nothing: what it cannot observe stays unknown. Like
 //! `host.rs` this module is below the stages: it uses the boundary and the data types.
 
 mod files;

@@ -1,12 +1,12 @@
 //! The network probe: DNS, routes, proxies, TLS, clock skew, and the endpoints of the control plane.
 //!
-//! In: the world, and the questions that the evidence leaves open. Out: a [`NetworkPath`].
+//! In: the clients, and the questions that the evidence leaves open. Out: a [`NetworkPath`].
 
 use std::time::Duration;
 
 use futures_util::future::{join3, join5};
 
-use crate::boundary::World;
+use crate::boundary::HostClients;
 use crate::boundary::aws::{Aws, AwsError, Endpoint, PollEndpoint};
 use crate::boundary::disk::Disk;
 use crate::boundary::dns::Dns;
@@ -34,26 +34,27 @@ const DOCKER: [&str; 3] = ["/etc/systemd/system/docker.service.d", "/etc/sysconf
 const AGENT: [&str; 2] = ["/etc/systemd/system/ecs.service.d", "/etc/systemd/system/amazon-ecs.service.d"];
 
 /// Runs the probe; ends at the deadline. Local files are always read, requests are sent only for the questions.
-pub(crate) async fn network_path(world: &World, ask: NetworkQuestions, deadline: Deadline) -> NetworkPath {
+pub(crate) async fn network_path(host_clients: &HostClients, ask: NetworkQuestions, deadline: Deadline) -> NetworkPath {
     let deadline = deadline.earliest(Deadline::after(QUESTION));
     let mut network_path = NetworkPath {
-        routes: routes(&world.disk),
-        docker_proxy: configured_proxy(&world.disk, &DOCKER).or_else(|| in_daemon_json(&world.disk)),
-        unit_proxy: configured_proxy(&world.disk, &AGENT),
+        routes: routes(&host_clients.disk),
+        docker_proxy: configured_proxy(&host_clients.disk, &DOCKER).or_else(|| in_daemon_json(&host_clients.disk)),
+        unit_proxy: configured_proxy(&host_clients.disk, &AGENT),
         own_proxy: proxy::of_environment(),
         ..NetworkPath::default()
     };
-    let aws = clients(world, ask.region.as_deref()).await;
+    let aws = clients(host_clients, ask.region.as_deref()).await;
     if let Some(aws) = &aws {
         let endpoint = aws.ecs_endpoint().await;
-        let through = endpoint.as_ref().and_then(|endpoint| of_agent(&agent_config(&world.disk), &endpoint.host));
+        let through =
+            endpoint.as_ref().and_then(|endpoint| of_agent(&agent_config(&host_clients.disk), &endpoint.host));
         let certificate_of = endpoint.as_ref().filter(|_| ask.certificate && network_path.own_proxy.is_none());
         let connect = endpoint.as_ref().zip(through.as_ref()).filter(|_| ask.proxy);
         let (dns, certificate, proxied, public_address, control_plane) = join5(
             dns_probe(ask.dns && endpoint.as_ref().is_some_and(Endpoint::is_name), deadline),
             fetch_certificate(certificate_of, deadline),
             ask_proxy(connect, deadline),
-            public_address(world, ask.public_address, deadline),
+            public_address(host_clients, ask.public_address, deadline),
             control_plane(aws, ask.control_plane.as_ref(), endpoint.clone(), through.as_ref(), deadline),
         )
         .await;
@@ -65,7 +66,7 @@ pub(crate) async fn network_path(world: &World, ask: NetworkQuestions, deadline:
     if ask.certificate && network_path.certificate.is_none() {
         network_path.certificate = Some(PresentedCertificate { host: String::new(), certificate: None });
     }
-    network_path.imds_clock = world.imds.clock_ahead();
+    network_path.imds_clock = host_clients.imds.clock_ahead();
     network_path.acs = match &network_path.control_plane {
         Some(Ok(plane)) => plane.agent.as_ref().map(EndpointProbe::is_open),
         _ => None,
@@ -74,17 +75,17 @@ pub(crate) async fn network_path(world: &World, ask: NetworkQuestions, deadline:
 }
 
 /// Name resolution and TCP connection to the ECS endpoint; `None` if the endpoint is unknown.
-pub(crate) async fn network(world: &World, region: Option<&str>) -> Option<NetworkProbe> {
-    let endpoint = clients(world, region).await?.ecs_endpoint().await?;
+pub(crate) async fn network(host_clients: &HostClients, region: Option<&str>) -> Option<NetworkProbe> {
+    let endpoint = clients(host_clients, region).await?.ecs_endpoint().await?;
     let (addresses, connected) = net::reach(&endpoint.host, endpoint.port, Deadline::after(QUESTION)).await;
     Some(NetworkProbe { host: endpoint.host, addresses, connected })
 }
 
 /// The AWS clients for this region, or if it is unknown the clients that the run has already created.
-async fn clients(world: &World, region: Option<&str>) -> Option<Aws> {
+async fn clients(host_clients: &HostClients, region: Option<&str>) -> Option<Aws> {
     match region {
-        Some(region) => world.aws(region).await.ok(),
-        None => world.opened_aws().cloned(),
+        Some(region) => host_clients.aws(region).await.ok(),
+        None => host_clients.opened_aws().cloned(),
     }
 }
 
@@ -141,11 +142,11 @@ async fn through(proxy: &Proxy, endpoint: &Endpoint, deadline: Deadline) -> Prox
     ProxyProbe { proxy: proxy.clone(), host: endpoint.host.clone(), outcome }
 }
 
-async fn public_address(world: &World, is_asked: bool, deadline: Deadline) -> Option<bool> {
+async fn public_address(host_clients: &HostClients, is_asked: bool, deadline: Deadline) -> Option<bool> {
     if !is_asked {
         return None;
     }
-    let answer = world.imds.get(PUBLIC_ADDRESS, deadline).await;
+    let answer = host_clients.imds.get(PUBLIC_ADDRESS, deadline).await;
     answer.inspect_err(|error| tracing::debug!(%error, "public address not read")).ok().map(|address| address.is_some())
 }
 

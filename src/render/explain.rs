@@ -63,7 +63,7 @@ pub fn cause_json(cause: &Cause) -> Value {
 pub fn fields(cause: &Cause) -> Vec<(&'static str, String)> {
     let exit = match (cause.exit.code(), cause.exit_after_deadline.code()) {
         (first, last) if first == last => first.to_string(),
-        (before, after) => format!("{before} while it can heal, then {after}"),
+        (before, after) => format!("{before} until the deadline, then {after}"),
     };
     let mut fields = vec![
         ("symptoms", cause.symptoms.to_owned()),
@@ -82,15 +82,17 @@ pub fn fields(cause: &Cause) -> Vec<(&'static str, String)> {
 /// When the cause is reported.
 fn reported(class: Class) -> String {
     match class {
-        Class::Terminal => "at once, because it cannot heal by itself".to_owned(),
+        Class::Terminal => "at once, because it cannot recover by itself".to_owned(),
         Class::Settling(age) => {
             let age = humantime::format_duration(age);
-            format!("when the instance is older than {age}, because before that it may still heal")
+            format!("when the instance is older than {age}, because before that it may recover by itself")
         }
-        Class::Retry => "at the deadline, because it may heal by itself".to_owned(),
+        Class::Retry => "at the deadline, because it may recover by itself".to_owned(),
         Class::Lasting(duration) => {
             let duration = humantime::format_duration(duration);
-            format!("when it has lasted for {duration}, because before that it may still heal")
+            format!(
+                "after it was observed for {duration} without interruption, because before that it may recover by itself"
+            )
         }
         Class::Waiting => "as the reason for waiting, not as a failure".to_owned(),
     }

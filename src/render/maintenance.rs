@@ -36,7 +36,7 @@ fn with_common_fields(mut value: Value, refusals: &[VerdictDocument], done: bool
 
 /// The text of `prepare-image`.
 pub fn cleanup_text(cleanup: &Cleanup, refusals: &[VerdictDocument], done: bool) -> String {
-    let mut text = Text::new(done);
+    let mut text = RenderedText::new(done);
     let has_nothing_to_do = cleanup.is_empty() && cleanup.stop.is_none();
     if has_nothing_to_do {
         text.line("nothing to do: there is no saved state, no log and no configuration of this instance");
@@ -61,7 +61,7 @@ pub fn cleanup_text(cleanup: &Cleanup, refusals: &[VerdictDocument], done: bool)
 
 /// The text of `reset-agent`.
 pub fn reset_text(reset: &Reset, refusals: &[VerdictDocument], done: bool, started: Option<bool>) -> String {
-    let mut text = Text::new(done);
+    let mut text = RenderedText::new(done);
     if reset.is_empty() {
         text.line("nothing to do: the agent has no saved state");
     }
@@ -95,14 +95,14 @@ fn command(name: &str, root: Option<&str>) -> String {
 }
 
 /// Lines in the form "would remove PATH" or "removed PATH".
-struct Text {
+struct RenderedText {
     done: bool,
     text: String,
 }
 
-impl Text {
-    fn new(done: bool) -> Text {
-        Text { done, text: String::new() }
+impl RenderedText {
+    fn new(done: bool) -> RenderedText {
+        RenderedText { done, text: String::new() }
     }
 
     fn line(&mut self, line: &str) {

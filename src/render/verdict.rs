@@ -81,7 +81,7 @@ pub struct SignalStatus {
     /// `SUCCESS` or `FAILURE` for CloudFormation, `CONTINUE` or `ABANDON` for a launch hook, the verdict for tags,
     /// `Unhealthy` for the health.
     pub status: String,
-    /// What happened.
+    /// Whether the target accepted the signal.
     pub outcome: SignalOutcome,
     /// The stack, group or hook, and the reason of the outcome.
     pub detail: String,

@@ -186,7 +186,7 @@ impl SignalClient {
 
     /// The target lifecycle state; `None` if the instance is not in a group, or instance metadata does not answer.
     async fn target_state(&self) -> Option<String> {
-        let state = match self.world.imds.get(TARGET_STATE, self.by(CALL)).await {
+        let state = match self.host_clients.imds.get(TARGET_STATE, self.by(CALL)).await {
             Ok(state) => state?,
             Err(error) => {
                 tracing::debug!(%error, "target lifecycle state not read");

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use tokio::sync::OnceCell;
 
-use crate::boundary::World;
+use crate::boundary::HostClients;
 use crate::boundary::aws::{Aws, AwsError, AwsErrorKind};
 use crate::facts::Instance;
 use crate::plan::{Expectation, SignalTargets};
@@ -32,7 +32,7 @@ pub(super) const GROUP: &str = "aws:autoscaling:groupName";
 
 /// Sends signals for one instance, as far as its settings enable them.
 pub struct SignalClient {
-    pub(super) world: World,
+    pub(super) host_clients: HostClients,
     pub(super) signal: SignalTargets,
     pub(super) instance_id: String,
     region: String,
@@ -62,14 +62,18 @@ pub(super) enum SendOutcome {
 
 impl SignalClient {
     /// `None` if no signal is enabled. Instance metadata is requested only for what the expectation does not contain.
-    pub async fn new(world: &World, expectation: &Expectation, deadline: Deadline) -> Option<SignalClient> {
+    pub async fn new(
+        host_clients: &HostClients,
+        expectation: &Expectation,
+        deadline: Deadline,
+    ) -> Option<SignalClient> {
         if expectation.signal.is_off() {
             return None;
         }
         let (mut instance_id, mut region) = (expectation.instance_id.clone(), expectation.region.clone());
         if instance_id.is_none() || region.is_none() {
             let deadline = deadline.earliest(Deadline::after(IDENTITY));
-            match world.imds.get(DOCUMENT, deadline).await {
+            match host_clients.imds.get(DOCUMENT, deadline).await {
                 Ok(document) => {
                     if let Ok(instance) = Instance::read(&document.unwrap_or_default()) {
                         (instance_id, region) = (Some(instance.instance_id), Some(instance.region));
@@ -79,7 +83,7 @@ impl SignalClient {
             }
         }
         Some(SignalClient {
-            world: world.clone(),
+            host_clients: host_clients.clone(),
             signal: expectation.signal.clone(),
             instance_id: instance_id.unwrap_or_default(),
             region: region.unwrap_or_default(),
@@ -127,7 +131,7 @@ impl SignalClient {
                 let mut tags = BTreeMap::new();
                 let deadline = self.by(IDENTITY);
                 for tag in [STACK_NAME, STACK_ID, LOGICAL_ID, GROUP] {
-                    if let Ok(Some(value)) = self.world.imds.get(&format!("{TAGS}/{tag}"), deadline).await {
+                    if let Ok(Some(value)) = self.host_clients.imds.get(&format!("{TAGS}/{tag}"), deadline).await {
                         tags.insert(tag.to_owned(), String::from_utf8_lossy(&value).trim_end().to_owned());
                     }
                 }
@@ -147,7 +151,7 @@ impl SignalClient {
     }
 
     pub(super) async fn aws(&self) -> Result<Aws, AwsError> {
-        self.world.aws(&self.region).await
+        self.host_clients.aws(&self.region).await
     }
 }
 

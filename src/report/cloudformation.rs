@@ -28,7 +28,7 @@ impl SignalClient {
             return done(SignalOutcome::Failed, detail);
         };
         let target = format!("resource `{resource}` of stack `{stack}`");
-        if let Some(earlier) = sent::last_sent(&self.world.disk, &self.instance_id, &target) {
+        if let Some(earlier) = sent::last_sent(&self.host_clients.disk, &self.instance_id, &target) {
             return done(SignalOutcome::Already, format!("{target} ({earlier})"));
         }
         let outcome = self
@@ -39,11 +39,11 @@ impl SignalClient {
             .await;
         match outcome {
             SendOutcome::Sent => {
-                sent::remember(&self.world.disk, &self.instance_id, &target, status);
+                sent::remember(&self.host_clients.disk, &self.instance_id, &target, status);
                 done(SignalOutcome::Sent, target)
             }
             SendOutcome::NotWaiting(message) => {
-                sent::remember(&self.world.disk, &self.instance_id, &target, "not waiting");
+                sent::remember(&self.host_clients.disk, &self.instance_id, &target, "not waiting");
                 done(SignalOutcome::NotWaiting, format!("{target}: {message}"))
             }
             SendOutcome::Failed(error) => {
@@ -65,7 +65,7 @@ impl SignalClient {
         // The URL is a credential. Its hash is enough to recognise it.
         let hash = Sha256::digest(url.as_bytes()).iter().take(8).map(|byte| format!("{byte:02x}")).collect::<String>();
         let target = format!("wait condition {hash}");
-        if let Some(earlier) = sent::last_sent(&self.world.disk, &self.instance_id, &target) {
+        if let Some(earlier) = sent::last_sent(&self.host_clients.disk, &self.instance_id, &target) {
             return done(SignalOutcome::Already, format!("{target} ({earlier})"));
         }
         let body = serde_json::json!({
@@ -88,7 +88,7 @@ impl SignalClient {
                 done(SignalOutcome::Failed, format!("{target}: {}; {remedy}", error_chain(&error)))
             }
             SendOutcome::Sent | SendOutcome::NotWaiting(_) => {
-                sent::remember(&self.world.disk, &self.instance_id, &target, status);
+                sent::remember(&self.host_clients.disk, &self.instance_id, &target, status);
                 done(SignalOutcome::Sent, target)
             }
         }

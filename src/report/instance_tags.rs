@@ -16,7 +16,7 @@ impl SignalClient {
         let cause = document.cause.as_ref().map_or("none", |cause| cause.id.as_str());
         let done = |outcome, detail: String| signal(SignalTarget::InstanceTags, verdict, outcome, detail);
         let values = format!("{verdict}, {cause}");
-        if sent::last_sent(&self.world.disk, &self.instance_id, TARGET).as_ref() == Some(&values) {
+        if sent::last_sent(&self.host_clients.disk, &self.instance_id, TARGET).as_ref() == Some(&values) {
             return done(SignalOutcome::Already, values);
         }
         let tags = [(VERDICT_TAG, verdict), (CAUSE_TAG, cause)];
@@ -29,7 +29,7 @@ impl SignalClient {
                 done(SignalOutcome::Failed, format!("{}; {remedy}", error_chain(&error)))
             }
             SendOutcome::Sent | SendOutcome::NotWaiting(_) => {
-                sent::remember(&self.world.disk, &self.instance_id, TARGET, &values);
+                sent::remember(&self.host_clients.disk, &self.instance_id, TARGET, &values);
                 done(SignalOutcome::Sent, values)
             }
         }

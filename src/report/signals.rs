@@ -1,6 +1,6 @@
 //! Sends a verdict to every external target that the settings enable: CloudFormation, Auto Scaling, instance tags.
 //!
-//! In: the document of a verdict. Out: one [`Signal`] for each target. Without an enabled signal, no request is made.
+//! In: the document of a verdict. Out: one [`SignalStatus`] for each target. Without an enabled signal, no request is made.
 
 use std::pin::pin;
 

@@ -6,7 +6,7 @@ use std::cmp::Ordering;
 
 use serde::{Deserialize, Serialize};
 
-/// The type of a source of settings. Ranks compare by precedence: the greater one wins. Serialized as the `kind` of a
+/// The rank of a source of settings. Ranks compare by precedence: the greater one wins. Serialized as the `kind` of a
 /// source.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]

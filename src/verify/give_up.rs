@@ -1,11 +1,10 @@
 //! When verify gives up, and with which verdict.
 //!
-//! Verify ends with the first of these:
+//! Verify ends when one of these holds. They are tested in this order:
 //!
-//! 1. The instance is ready ([`crate::readiness`]).
-//! 2. A cause is final (`Finding::is_final` in `causes/mod.rs`): a *terminal* cause at once, a *settling* one when the
-//!    instance is older than the window of the cause, a *lasting* one when it was supported without a break for its
-//!    window.
+//! 1. A cause is final ([`FoundCause::is_final`]): a *terminal* cause at once, a *settling* one when the instance is
+//!    older than the window of the cause, a *lasting* one when it was supported without a break for its window.
+//! 2. The instance is ready ([`crate::readiness`]).
 //! 3. `verify.deadline` has passed. The time in which user data runs (cloud-final.service) does not count.
 //!
 //! A verdict is held back for a few seconds if a probe that has not finished can still show a cause in an earlier layer
@@ -26,11 +25,11 @@ use crate::retry::Deadline;
 use crate::verdict::{Ready, Verdict};
 
 /// User data is read within this time after the start of verify, or not at all.
-const USER_DATA: Duration = Duration::from_secs(3);
+const USER_DATA_WAIT: Duration = Duration::from_secs(3);
 /// How long a final cause is held back until the probes of the host and the network have finished once.
-const EARLIER_LAYERS: Duration = Duration::from_millis(2500);
+const EARLIER_LAYERS_WAIT: Duration = Duration::from_millis(2500);
 /// How long after the start of verify a ready verdict is held back until the probe of the host has finished once.
-const NOTES: Duration = Duration::from_millis(500);
+const NOTES_WAIT: Duration = Duration::from_millis(500);
 
 /// The time that verify has waited, and how long it may wait.
 pub(super) struct WaitState {
@@ -90,12 +89,12 @@ impl WaitState {
 
     /// Whether a final cause is so new that a probe of an earlier layer may still explain it.
     pub(super) fn holds_back_final(&self) -> bool {
-        self.final_since.is_some_and(|since| since.elapsed() < EARLIER_LAYERS)
+        self.final_since.is_some_and(|since| since.elapsed() < EARLIER_LAYERS_WAIT)
     }
 
     /// Whether the instance became ready before the probe of the host can have finished.
     pub(super) fn holds_back_ready(&self, verdict: &Verdict) -> bool {
-        matches!(verdict, Verdict::Ready(_)) && self.start.elapsed() < NOTES
+        matches!(verdict, Verdict::Ready(_)) && self.start.elapsed() < NOTES_WAIT
     }
 }
 
@@ -126,11 +125,11 @@ pub(super) fn judge(evidence: &Evidence, findings: &[FoundCause]) -> Option<Verd
 
 /// Whether user data may explain a fault and has not been read yet.
 fn is_unexplained(evidence: &Evidence) -> bool {
-    evidence.user_data.is_none() && evidence.waited < USER_DATA && asks_for_user_data(evidence)
+    evidence.user_data.is_none() && evidence.waited < USER_DATA_WAIT && asks_for_user_data(evidence)
 }
 
 /// The first broken layer names the cause; other causes of the same layer are reported beside it. Before the deadline
-/// only final causes are reported: the others may heal.
+/// only final causes are reported: the others may recover.
 fn failed(evidence: &Evidence, mut findings: Vec<FoundCause>) -> Verdict {
     let first_final = findings.iter().find(|finding| finding.is_final(evidence)).map(|finding| finding.cause.layer);
     if let Some(layer) = first_final.filter(|_| !evidence.timed_out) {

@@ -1,6 +1,6 @@
 //! The stage `verify`: observes the instance until it is ready, a cause is final, or the deadline passes.
 //!
-//! In: an [`Expectation`], and the world. Out: one verdict. It changes nothing on the host.
+//! In: an [`Expectation`], and the clients. Out: one verdict. It changes nothing on the host.
 
 mod give_up;
 mod observe;
@@ -13,7 +13,7 @@ pub use self::give_up::verdict_now;
 use self::give_up::{WaitState, interim, judge, verdict_of};
 use self::observe::Observer;
 pub use self::observe::QueuedJobs;
-use crate::boundary::World;
+use crate::boundary::HostClients;
 use crate::boundary::systemd::{Systemd, SystemdError};
 use crate::causes::FoundCause;
 use crate::evidence::{Evidence, StageError};
@@ -34,7 +34,7 @@ pub struct ProgressCallbacks<'l> {
 
 /// Waits for the registration and returns the verdict.
 pub async fn verdict(
-    world: &World,
+    host_clients: &HostClients,
     systemd: &Result<Systemd, SystemdError>,
     expectation: Expectation,
     queued_jobs: QueuedJobs,
@@ -42,7 +42,7 @@ pub async fn verdict(
     callbacks: ProgressCallbacks<'_>,
 ) -> Verdict {
     let mut wait = WaitState::new(expectation.deadline, age);
-    let mut observer = Observer::new(world, systemd.as_ref().ok(), expectation, queued_jobs, age);
+    let mut observer = Observer::new(host_clients, systemd.as_ref().ok(), expectation, queued_jobs, age);
     observer.watch().await;
     if let Err(error) = systemd {
         observer.evidence.units = Some(Err(error.clone()));
@@ -80,24 +80,24 @@ pub async fn verdict(
 }
 
 /// The verdict for the error that ended an earlier stage. No probe runs.
-pub fn stopped(error: StageError) -> Verdict {
+pub fn verdict_of_error(error: StageError) -> Verdict {
     verdict_of(&Evidence::of_stage_error(error))
 }
 
 /// The verdict for the error that ended an earlier stage, after probes of its possible reasons. Example: no source
 /// names a cluster, because user data failed.
-pub async fn explained(world: &World, error: StageError) -> Verdict {
-    verdict_of(&once::around(world, error).await)
+pub async fn explained(host_clients: &HostClients, error: StageError) -> Verdict {
+    verdict_of(&once::around(host_clients, error).await)
 }
 
 /// Runs all probes once, in parallel.
 pub async fn examine(
-    world: &World,
+    host_clients: &HostClients,
     systemd: &Result<Systemd, SystemdError>,
     expectation: Option<Expectation>,
     error: Option<StageError>,
 ) -> Evidence {
-    once::once(world, systemd, expectation, error).await
+    once::once(host_clients, systemd, expectation, error).await
 }
 
 /// What verify waits for, as text for progress messages.

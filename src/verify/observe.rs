@@ -13,7 +13,7 @@ use futures_util::stream::FuturesUnordered;
 use tokio::time::Instant;
 
 use super::schedule::{Observation, PROBES, Probe, Schedule, TICK};
-use crate::boundary::World;
+use crate::boundary::HostClients;
 use crate::boundary::aws::{AwsError, AwsErrorKind};
 use crate::boundary::disk::Disk;
 use crate::boundary::imds::{ImdsError, RoleStatus, TARGET_STATE};
@@ -53,7 +53,7 @@ type Probing<'a> = Pin<Box<dyn Future<Output = Observation> + 'a>>;
 /// The scheduled probes and the evidence so far.
 pub(super) struct Observer<'a> {
     pub(super) evidence: Evidence,
-    world: &'a World,
+    host_clients: &'a HostClients,
     systemd: Option<&'a Systemd>,
     changes: Option<UnitChanges>,
     schedule: Vec<Schedule>,
@@ -67,7 +67,7 @@ pub(super) struct Observer<'a> {
 
 impl<'a> Observer<'a> {
     pub(super) fn new(
-        world: &'a World,
+        host_clients: &'a HostClients,
         systemd: Option<&'a Systemd>,
         expectation: Expectation,
         queued_jobs: QueuedJobs,
@@ -83,15 +83,15 @@ impl<'a> Observer<'a> {
             expectation: Some(expectation),
             age,
             jobs: queued_jobs.queued,
-            config: agent_config(&world.disk),
-            files: probe::files(&world.disk),
-            saved: saved_agent(&world.disk),
+            config: agent_config(&host_clients.disk),
+            files: probe::files(&host_clients.disk),
+            saved: saved_agent(&host_clients.disk),
             ..Evidence::default()
         };
         let schedule = PROBES.map(|(probe, first, every)| Schedule { probe, due: now + first, every, running: false });
         Observer {
             evidence,
-            world,
+            host_clients,
             systemd,
             changes: None,
             schedule: schedule.into(),
@@ -205,7 +205,7 @@ impl<'a> Observer<'a> {
             Probe::Docker => !registered || joined_other_cluster(evidence).is_some(),
             Probe::TargetState => !registered && evidence.config.contains_key("ECS_WARM_POOLS_CHECK"),
             Probe::Cluster => !registered && !denied(&evidence.cluster),
-            Probe::Registration => registered && !denied(&evidence.registration),
+            Probe::Registration => registered && !denied(&evidence.container_instance),
             Probe::UserData => !registered || asks_for_user_data(evidence),
             Probe::HostState => {
                 !registered || evidence.stays_disconnected() || joined_other_cluster(evidence).is_some()
@@ -217,54 +217,63 @@ impl<'a> Observer<'a> {
 
     /// The future that runs a probe; `None` if a required value, such as the region, is unknown.
     fn future(&self, probe: Probe) -> Option<Probing<'a>> {
-        let world = self.world;
+        let host_clients = self.host_clients;
         let expected = self.evidence.expectation.as_ref()?;
         let soon = Deadline::after(PROBE);
         Some(match probe {
             Probe::Introspection => {
-                Box::pin(async move { Observation::Introspection(world.agent.metadata(soon).await) })
+                Box::pin(async move { Observation::Introspection(host_clients.agent.metadata(soon).await) })
             }
             Probe::Units => {
                 let systemd = self.systemd?;
                 Box::pin(async move { Observation::Units(Box::new(units(systemd).await)) })
             }
-            Probe::Role => Box::pin(async move { Observation::Role(world.imds.role_credentials_status(soon).await) }),
+            Probe::Role => {
+                Box::pin(async move { Observation::Role(host_clients.imds.role_credentials_status(soon).await) })
+            }
             Probe::TargetState => {
-                Box::pin(async move { Observation::TargetState(world.imds.get(TARGET_STATE, soon).await) })
+                Box::pin(async move { Observation::TargetState(host_clients.imds.get(TARGET_STATE, soon).await) })
             }
             Probe::Docker => Box::pin(async move {
-                let ping = world.docker.ping(soon);
-                let container = world.docker.container("ecs-agent", soon);
+                let ping = host_clients.docker.ping(soon);
+                let container = host_clients.docker.container("ecs-agent", soon);
                 let (ping, container) = futures_util::future::join(ping, container).await;
                 Observation::Docker(ping, container)
             }),
             Probe::Network => {
                 let region = expected.region.clone()?;
-                Box::pin(async move { Observation::Network(probe::network(world, Some(&region)).await) })
+                Box::pin(async move { Observation::Network(probe::network(host_clients, Some(&region)).await) })
             }
             Probe::Cluster => self.describe_cluster(expected)?,
             Probe::Registration => self.describe_container_instance(expected)?,
-            Probe::UserData => Box::pin(async move { Observation::UserData(probe::user_data(world, soon).await) }),
+            Probe::UserData => {
+                Box::pin(async move { Observation::UserData(probe::user_data(host_clients, soon).await) })
+            }
             Probe::HostState => {
                 let units = self.evidence.known_units().cloned();
                 let context = probe::HostContext { units, is_killed: self.evidence.killed().is_some() };
-                Box::pin(async move { Observation::HostState(Box::new(probe::host(world, context, soon).await)) })
+                Box::pin(
+                    async move { Observation::HostState(Box::new(probe::host(host_clients, context, soon).await)) },
+                )
             }
-            Probe::NetworkPath => network_path(world, NetworkQuestions::of(&self.evidence), soon),
+            Probe::NetworkPath => network_path(host_clients, NetworkQuestions::of(&self.evidence), soon),
             Probe::BlockingStart => {
                 let unit = expected.agent_unit.clone();
                 Box::pin(async move {
-                    Observation::BlockingStart(blocking_start(&world.disk, &unit), probe::long_run(&world.disk))
+                    Observation::BlockingStart(
+                        blocking_start(&host_clients.disk, &unit),
+                        probe::long_run(&host_clients.disk),
+                    )
                 })
             }
         })
     }
 
     fn describe_cluster(&self, expected: &Expectation) -> Option<Probing<'a>> {
-        let world = self.world;
+        let host_clients = self.host_clients;
         let (region, cluster) = (expected.region.clone()?, expected.cluster.clone()?);
         Some(Box::pin(async move {
-            Observation::Cluster(match world.aws(&region).await {
+            Observation::Cluster(match host_clients.aws(&region).await {
                 Ok(aws) => aws.describe_clusters(&[cluster], Deadline::after(CALL)).await,
                 Err(error) => Err(error),
             })
@@ -272,13 +281,13 @@ impl<'a> Observer<'a> {
     }
 
     fn describe_container_instance(&self, expected: &Expectation) -> Option<Probing<'a>> {
-        let world = self.world;
+        let host_clients = self.host_clients;
         let (joined, arn) = self.evidence.joined_as()?;
         // If the plan names no cluster, user data did, and the agent reports it.
         let (region, cluster) = (expected.region.clone()?, expected.cluster.clone().unwrap_or(joined));
         Some(Box::pin(async move {
             let call = Deadline::after(CALL);
-            Observation::Registration(match world.aws(&region).await {
+            Observation::Registration(match host_clients.aws(&region).await {
                 Ok(aws) => aws.container_instance(&cluster, &arn, call).await,
                 Err(error) => Err(error),
             })
@@ -316,7 +325,7 @@ impl<'a> Observer<'a> {
             }
             Observation::Network(probe) => evidence.network = probe,
             Observation::Cluster(answer) => evidence.cluster = Some(answer),
-            Observation::Registration(answer) => evidence.registration = Some(answer),
+            Observation::Registration(answer) => evidence.container_instance = Some(answer),
             Observation::BlockingStart(found, long_run) => {
                 evidence.long_run = long_run;
                 self.note_blocking_start(found);
@@ -371,12 +380,12 @@ impl<'a> Observer<'a> {
         match self.evidence.container_instance_arn() {
             Some(_) => {
                 let since = *self.registered_at.get_or_insert_with(Instant::now);
-                self.evidence.disconnected_for = Some(since.elapsed());
+                self.evidence.registered_for = Some(since.elapsed());
             }
             None => {
                 self.registered_at = None;
-                self.evidence.disconnected_for = None;
-                self.evidence.registration = None;
+                self.evidence.registered_for = None;
+                self.evidence.container_instance = None;
             }
         }
     }
@@ -388,7 +397,7 @@ impl<'a> Observer<'a> {
         if self.systemd.is_some() && self.evidence.units.is_none() {
             return;
         }
-        let disk = &self.world.disk;
+        let disk = &self.host_clients.disk;
         let stamp = [
             AGENT_LOG,
             INIT_LOG,
@@ -436,8 +445,8 @@ pub(super) fn read_logs(disk: &Disk, evidence: &mut Evidence) {
 /// The limit for one API call, including the SDK's retries.
 const CALL: Duration = Duration::from_secs(20);
 
-fn network_path<'a>(world: &'a World, ask: NetworkQuestions, deadline: Deadline) -> Probing<'a> {
-    Box::pin(async move { Observation::NetworkPath(Box::new(probe::network_path(world, ask, deadline).await)) })
+fn network_path<'a>(host_clients: &'a HostClients, ask: NetworkQuestions, deadline: Deadline) -> Probing<'a> {
+    Box::pin(async move { Observation::NetworkPath(Box::new(probe::network_path(host_clients, ask, deadline).await)) })
 }
 
 async fn job_end(index: usize, job: Job, deadline: Deadline) -> Observation {

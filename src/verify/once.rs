@@ -1,12 +1,12 @@
 //! Runs the probes once, in parallel: for doctor, and to explain an error that ended a stage.
 //!
-//! In: the world. Out: [`Evidence`].
+//! In: the clients. Out: [`Evidence`].
 
 use std::time::{Duration, SystemTime};
 
 use futures_util::future::{join, join3, join4};
 
-use crate::boundary::World;
+use crate::boundary::HostClients;
 use crate::boundary::aws::AwsErrorKind;
 use crate::boundary::imds::TARGET_STATE;
 use crate::boundary::systemd::{Systemd, SystemdError};
@@ -24,29 +24,30 @@ const PROBE: Duration = Duration::from_secs(3);
 const AROUND: Duration = Duration::from_secs(3);
 
 /// The evidence around an error that ended a stage: the files always, other probes only if they can explain the error.
-pub(super) async fn around(world: &World, error: StageError) -> Evidence {
+pub(super) async fn around(host_clients: &HostClients, error: StageError) -> Evidence {
     let mut evidence = Evidence::of_stage_error(error);
-    read_files(world, &mut evidence);
+    read_files(host_clients, &mut evidence);
     let soon = Deadline::after(AROUND);
     match &evidence.stage_error {
         Some(StageError::Refused(Refusal::NoCluster { .. } | Refusal::ClusterInvalid { .. })) => {
-            evidence.user_data = Some(probe::user_data(world, soon).await);
+            evidence.user_data = Some(probe::user_data(host_clients, soon).await);
         }
         Some(StageError::Aws(_)) => {
-            let role = world.imds.role_credentials_status(soon);
+            let role = host_clients.imds.role_credentials_status(soon);
             // The error of a call without a connection does not show whether DNS or the network path is at fault.
             let is_cut = matches!(&evidence.stage_error, Some(StageError::Aws(error))
                 if matches!(error.kind, AwsErrorKind::Timeout | AwsErrorKind::ConnectTimeout | AwsErrorKind::Connect));
-            let network = async { if is_cut { probe::network(world, None).await } else { None } };
+            let network = async { if is_cut { probe::network(host_clients, None).await } else { None } };
             let ask = NetworkQuestions::of(&evidence);
             let ask = NetworkQuestions { dns: ask.dns || is_cut, ..ask };
-            let (role, network_path, network) = join3(role, probe::network_path(world, ask, soon), network).await;
+            let (role, network_path, network) =
+                join3(role, probe::network_path(host_clients, ask, soon), network).await;
             (evidence.role, evidence.network_path, evidence.network) = (Some(role), network_path, network);
         }
         Some(StageError::Imds(_)) => {
-            let network_path = probe::network_path(world, NetworkQuestions::default(), soon);
+            let network_path = probe::network_path(host_clients, NetworkQuestions::default(), soon);
             (evidence.host, evidence.network_path) =
-                join(probe::host(world, probe::HostContext::default(), soon), network_path).await;
+                join(probe::host(host_clients, probe::HostContext::default(), soon), network_path).await;
         }
         _ => {}
     }
@@ -55,7 +56,7 @@ pub(super) async fn around(world: &World, error: StageError) -> Evidence {
 
 /// Everything that can be observed now. A failed probe does not affect the others.
 pub(super) async fn once(
-    world: &World,
+    host_clients: &HostClients,
     systemd: &Result<Systemd, SystemdError>,
     expectation: Option<Expectation>,
     stop: Option<StageError>,
@@ -64,25 +65,25 @@ pub(super) async fn once(
     let now = SystemTime::now();
     let mut evidence = Evidence { stage_error: stop, expectation, examined_at: Some(now), ..Evidence::default() };
     evidence.age = evidence.expectation.as_ref().and_then(|expected| since(expected.pending_time.as_deref()?, now));
-    read_files(world, &mut evidence);
+    read_files(host_clients, &mut evidence);
     let bus = async {
         match systemd {
             Ok(systemd) => {
-                let silent = |_| Err(SystemdError::Silent { operation: "LoadUnit".to_owned(), waited: PROBE });
+                let silent = |_| Err(SystemdError::TimedOut { operation: "LoadUnit".to_owned(), waited: PROBE });
                 Some(within(soon, units(systemd)).await.unwrap_or_else(silent))
             }
             Err(error) => Some(Err(error.clone())),
         }
     };
     let imds = join3(
-        world.imds.role_credentials_status(soon),
-        world.imds.get(TARGET_STATE, soon),
-        probe::user_data(world, soon),
+        host_clients.imds.role_credentials_status(soon),
+        host_clients.imds.get(TARGET_STATE, soon),
+        probe::user_data(host_clients, soon),
     );
-    evidence.long_run = probe::long_run(&world.disk);
-    let docker = join(world.docker.ping(soon), world.docker.container("ecs-agent", soon));
+    evidence.long_run = probe::long_run(&host_clients.disk);
+    let docker = join(host_clients.docker.ping(soon), host_clients.docker.container("ecs-agent", soon));
     let (found, introspection, (role, target, user_data), (ping, container)) =
-        join4(bus, world.agent.metadata(soon), imds, docker).await;
+        join4(bus, host_clients.agent.metadata(soon), imds, docker).await;
     evidence.units = found;
     evidence.introspection = Some(evidence.trusted(introspection));
     evidence.role = Some(role);
@@ -91,24 +92,24 @@ pub(super) async fn once(
     evidence.target_state = target.map(|state| String::from_utf8_lossy(&state).trim().to_owned());
     evidence.user_data = Some(user_data);
     (evidence.docker, evidence.container) = (Some(ping), Some(container));
-    ask_aws(world, &mut evidence).await;
+    ask_aws(host_clients, &mut evidence).await;
     let asked = NetworkQuestions { control_plane: evidence.joined_as(), ..NetworkQuestions::of(&evidence) };
-    evidence.network_path = probe::network_path(world, asked, Deadline::after(PROBE)).await;
+    evidence.network_path = probe::network_path(host_clients, asked, Deadline::after(PROBE)).await;
     evidence
 }
 
 /// Adds the answers of the ECS API and the host probe. Both depend on the evidence so far.
-async fn ask_aws(world: &World, evidence: &mut Evidence) {
+async fn ask_aws(host_clients: &HostClients, evidence: &mut Evidence) {
     let soon = Deadline::after(PROBE);
     let context = probe::HostContext { units: evidence.known_units().cloned(), is_killed: true };
-    let host = probe::host(world, context, soon);
+    let host = probe::host(host_clients, context, soon);
     let expected = evidence.expectation.clone().unwrap_or_default();
     let arn = evidence.container_instance_arn().map(str::to_owned);
     let api = async {
         let Some(region) = expected.region else {
-            return Some((probe::network(world, None).await, None, None));
+            return Some((probe::network(host_clients, None).await, None, None));
         };
-        let aws = match world.aws(&region).await {
+        let aws = match host_clients.aws(&region).await {
             Ok(aws) => aws,
             Err(error) => return Some((None, Some(Err(error)), None)),
         };
@@ -121,24 +122,24 @@ async fn ask_aws(world: &World, evidence: &mut Evidence) {
         };
         let clusters = [cluster.clone()];
         let (probe, described, known) =
-            join3(probe::network(world, Some(&region)), aws.describe_clusters(&clusters, soon), known).await;
+            join3(probe::network(host_clients, Some(&region)), aws.describe_clusters(&clusters, soon), known).await;
         Some((probe, Some(described), known))
     };
     let (host, api) = join(host, api).await;
     evidence.host = host;
     if let Some((network, cluster, registration)) = api {
-        (evidence.network, evidence.cluster, evidence.registration) = (network, cluster, registration);
+        (evidence.network, evidence.cluster, evidence.container_instance) = (network, cluster, registration);
     }
     // An agent that was connected before may be between two connections; one that never connected is not.
-    let is_disconnected = matches!(&evidence.registration, Some(Ok(Some(instance))) if !instance.agent_connected);
+    let is_disconnected = matches!(&evidence.container_instance, Some(Ok(Some(instance))) if !instance.agent_connected);
     if is_disconnected && evidence.agent_logged(&["Connected to ACS endpoint"]).is_none() {
-        evidence.disconnected_for = evidence.agent_runs_for();
+        evidence.registered_for = evidence.agent_runs_for();
     }
 }
 
 /// Adds the evidence from files.
-fn read_files(world: &World, evidence: &mut Evidence) {
-    let disk = &world.disk;
+fn read_files(host_clients: &HostClients, evidence: &mut Evidence) {
+    let disk = &host_clients.disk;
     evidence.config = agent_config(disk);
     evidence.saved = saved_agent(disk);
     evidence.files = probe::files(disk);

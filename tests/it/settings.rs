@@ -249,3 +249,14 @@ fn a_settings_file_that_is_not_text_ends_with_20() {
     let instance = Instance::new().file(CONFIG, b"cluster = \"\xff\"\n");
     assert!(refused(&instance, &[]).stderr.contains("/etc/ecs-bootstrap/config.toml"));
 }
+
+#[test]
+fn a_wrong_option_is_reported_with_its_form_and_a_redacted_value() {
+    let run = |value: &str| Instance::new().run(&["plan", "--set", value]);
+    let outcome = run("verify.deadline");
+    assert_eq!(outcome.code, Some(2), "{outcome:#?}");
+    let expected = "error: invalid value `verify.deadline` for `--set <SETTING=VALUE>`: expected KEY=VALUE\n";
+    assert_eq!(outcome.stderr, expected);
+    let outcome = run("AWS_SECRET_ACCESS_KEY:wJalrXUtnFEMIK7MDENGbPxRfiCYEXAMPLEKEY");
+    assert!(outcome.stderr.contains("redacted") && !outcome.stderr.contains("wJalr"), "{outcome:#?}");
+}

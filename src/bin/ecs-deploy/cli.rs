@@ -84,7 +84,7 @@ pub(crate) struct ServiceFlags {
 
 #[derive(Args, Clone, Copy, Debug)]
 pub(crate) struct WaitFlags {
-    /// The time limit of the rollout, from its start; a rollback has the same limit again
+    /// Time limit of the rollout; a rollback that follows it has the same limit
     #[arg(long, value_name = "DURATION", default_value = "15m", value_parser = humantime::parse_duration)]
     pub(crate) timeout: Duration,
 }

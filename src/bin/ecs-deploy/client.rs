@@ -34,7 +34,10 @@ pub(crate) fn call_deadline() -> Deadline {
 /// Whether the same call may succeed a moment later.
 pub(crate) fn is_transient(error: &AwsError) -> bool {
     match &error.kind {
-        AwsErrorKind::Throttled { .. } | AwsErrorKind::Timeout | AwsErrorKind::Connect | AwsErrorKind::Garbled => true,
+        AwsErrorKind::Throttled { .. }
+        | AwsErrorKind::Timeout
+        | AwsErrorKind::Connect
+        | AwsErrorKind::InvalidResponse => true,
         AwsErrorKind::Service { status, .. } => *status >= 500,
         _ => false,
     }

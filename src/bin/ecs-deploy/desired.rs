@@ -1,7 +1,7 @@
 //! The data type of the desired state, and how it is read from files, variables and options.
 //!
 //! In: the texts of the files, the options, and the variables. Out: [`DesiredState`] with every variable filled in and
-//! every member known to ECS, or a [`Finding`] that names file, place and name. It reads no file itself and calls no
+//! every member known to ECS, or a [`FoundCause`] whose evidence names the file, the place and the member. It reads no file itself and calls no
 //! API.
 
 use serde_json::{Map, Value, json};

@@ -14,7 +14,7 @@ use super::{Aws, AwsError, AwsErrorKind, Chain};
 use crate::retry::Deadline;
 
 /// The most names for DescribeClusters, and the longest page of ListClusters (ECS API Reference).
-const PAGE: usize = 100;
+const MAX_PAGE_LENGTH: usize = 100;
 /// The most clusters of an account in a region (Amazon ECS service quotas).
 const MAX_CLUSTERS: usize = 10_000;
 /// The most tags that are read. An instance has at most 50 (EC2 User Guide, "Tag restrictions").
@@ -22,7 +22,7 @@ const MAX_TAGS: usize = 200;
 /// The most pages that are read. A service may return empty pages.
 const MAX_PAGES: usize = 200;
 /// The number of concurrent calls of DescribeClusters, because each answer may be long.
-const AT_ONCE: usize = 2;
+const MAX_CONCURRENT_CALLS: usize = 2;
 /// The most bytes of the clusters' names and tags. Ten thousand clusters with ten long tags each have fewer.
 const MAX_BYTES: usize = 24 * 1024 * 1024;
 
@@ -129,7 +129,8 @@ impl Aws {
         for _ in 0..MAX_PAGES {
             let answer = self
                 .call(OPERATION, deadline, async |clients| {
-                    let request = clients.ecs().list_clusters().set_next_token(next.clone()).max_results(PAGE as i32);
+                    let request =
+                        clients.ecs().list_clusters().set_next_token(next.clone()).max_results(MAX_PAGE_LENGTH as i32);
                     required(request.send().await, "clusterArns", |answer| answer.cluster_arns.is_some())
                 })
                 .await?;
@@ -155,8 +156,8 @@ impl Aws {
         const OPERATION: &str = "ecs:DescribeClusters";
         let mut described = DescribedClusters::default();
         let mut bytes = 0;
-        for group in clusters.chunks(PAGE * AT_ONCE) {
-            let calls = group.chunks(PAGE).map(|some| {
+        for group in clusters.chunks(MAX_PAGE_LENGTH * MAX_CONCURRENT_CALLS) {
+            let calls = group.chunks(MAX_PAGE_LENGTH).map(|some| {
                 self.call(OPERATION, deadline, async move |clients| {
                     let request = clients.ecs().describe_clusters().include(ClusterField::Tags);
                     let answer = request.set_clusters(Some(some.to_vec())).send().await;
@@ -209,8 +210,8 @@ impl Aws {
 
 /// The error for a list that does not end, or is longer than the service's limit.
 fn endless(operation: &'static str, most: usize, what: &'static str) -> AwsError {
-    let source = Chain::of(&BrokenAnswer::Endless { most, what });
-    AwsError { operation, kind: AwsErrorKind::Garbled, elapsed: Duration::ZERO, source: Some(source) }
+    let source = Chain::of(&BrokenAnswer::TooManyPages { most, what });
+    AwsError { operation, kind: AwsErrorKind::InvalidResponse, elapsed: Duration::ZERO, source: Some(source) }
 }
 
 fn cluster(cluster: aws_sdk_ecs::types::Cluster) -> Cluster {

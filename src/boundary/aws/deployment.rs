@@ -15,7 +15,7 @@ use crate::retry::Deadline;
 /// The most tasks for DescribeTasks, and the longest page of ListTasks (ECS API Reference).
 const TASKS: i32 = 100;
 /// The most pages of stopped tasks that are read. If hundreds of tasks fail the first ones show why.
-const PAGES: usize = 5;
+const MAX_PAGES: usize = 5;
 
 impl Aws {
     /// A service with its deployments, events and tags: `ecs:DescribeServices`. `None` if ECS does not know it. A
@@ -117,7 +117,7 @@ impl Aws {
         deadline: Deadline,
     ) -> Result<Vec<Value>, AwsError> {
         let (mut tasks, mut next) = (Vec::new(), None);
-        for _ in 0..PAGES {
+        for _ in 0..MAX_PAGES {
             let listed = self
                 .call("ecs:ListTasks", deadline, async |clients| {
                     let request = clients.ecs().list_tasks().cluster(cluster).service_name(service).max_results(TASKS);

@@ -114,7 +114,7 @@ pub enum AwsErrorKind {
     Timeout,
     /// The answer is incomplete or invalid.
     #[error("the answer is incomplete or invalid")]
-    Garbled,
+    InvalidResponse,
     /// The file in `AWS_CA_BUNDLE` cannot be used.
     #[error("the CA bundle `{}` cannot be used: {what}", path.display())]
     CaBundle {
@@ -212,7 +212,7 @@ impl AwsErrorKind {
             | AwsErrorKind::Refused
             | AwsErrorKind::Connect
             | AwsErrorKind::Timeout
-            | AwsErrorKind::Garbled => true,
+            | AwsErrorKind::InvalidResponse => true,
         }
     }
 
@@ -225,7 +225,7 @@ impl AwsErrorKind {
             | AwsErrorKind::Connect
             | AwsErrorKind::Tls { .. }
             | AwsErrorKind::Timeout
-            | AwsErrorKind::Garbled => Some(Chain::of(error)),
+            | AwsErrorKind::InvalidResponse => Some(Chain::of(error)),
             _ => None,
         }
     }
@@ -235,7 +235,7 @@ impl AwsErrorKind {
         match code.map(error_code) {
             Some(code) if DENIED.contains(&code.as_str()) => AwsErrorKind::Denied { code, message },
             Some(code) if THROTTLED.contains(&code.as_str()) => AwsErrorKind::Throttled { code },
-            None if (200..300).contains(&status) => AwsErrorKind::Garbled,
+            None if (200..300).contains(&status) => AwsErrorKind::InvalidResponse,
             code => AwsErrorKind::Service { code, message, status },
         }
     }
@@ -256,12 +256,12 @@ impl AwsErrorKind {
             return AwsErrorKind::Setup { what: Chain::of(unusable).to_string() };
         }
         if find::<BrokenAnswer>(error).is_some() {
-            return AwsErrorKind::Garbled;
+            return AwsErrorKind::InvalidResponse;
         }
         match error {
             SdkError::ServiceError(answer) => service_error(answer.err(), answer.raw().status().as_u16()),
             SdkError::ResponseError(answer) => match answer.raw().status().as_u16() {
-                200..300 => AwsErrorKind::Garbled,
+                200..300 => AwsErrorKind::InvalidResponse,
                 // The page of a gateway, not an error of the service.
                 status => AwsErrorKind::Service { code: None, message: Message::default(), status },
             },

@@ -46,10 +46,10 @@ use crate::retry::{Deadline, Policy, Step, until, within};
 use credentials::InstanceCredentials;
 use http::Roots;
 
-const CONNECT: Duration = Duration::from_secs(3);
-const ATTEMPT: Duration = Duration::from_secs(10);
-const OPERATION: Duration = Duration::from_secs(30);
-const ATTEMPTS: u32 = 3;
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(10);
+const OPERATION_TIMEOUT: Duration = Duration::from_secs(30);
+const MAX_ATTEMPTS: u32 = 3;
 /// The pauses before a call is repeated because its answer was incomplete.
 const INCOMPLETE_ANSWER: Policy = Policy { first: Duration::from_millis(200), longest: Duration::from_secs(1) };
 
@@ -82,11 +82,11 @@ impl AwsOptions {
 /// Clients of the AWS services. Cheap to clone; all clones share connections and credentials.
 #[derive(Clone, Debug)]
 pub struct Aws {
-    shared: Arc<Shared>,
+    shared: Arc<AwsState>,
 }
 
 #[derive(Debug)]
-struct Shared {
+struct AwsState {
     dns: Dns,
     /// The current clients. They are replaced once, if the host's root certificates are needed.
     clients: RwLock<Arc<Clients>>,
@@ -160,13 +160,13 @@ impl Aws {
         let mut loader = aws_config::defaults(BehaviorVersion::v2026_01_12())
             .http_client(http_client)
             // The cache's default time-out of 5 s would hide the IMDS client's error.
-            .identity_cache(IdentityCache::lazy().load_timeout(credentials::FETCH + CONNECT).build())
-            .retry_config(RetryConfig::standard().with_max_attempts(ATTEMPTS))
+            .identity_cache(IdentityCache::lazy().load_timeout(credentials::FETCH + CONNECT_TIMEOUT).build())
+            .retry_config(RetryConfig::standard().with_max_attempts(MAX_ATTEMPTS))
             .timeout_config(
                 TimeoutConfig::builder()
-                    .connect_timeout(CONNECT)
-                    .operation_attempt_timeout(ATTEMPT)
-                    .operation_timeout(OPERATION)
+                    .connect_timeout(CONNECT_TIMEOUT)
+                    .operation_attempt_timeout(ATTEMPT_TIMEOUT)
+                    .operation_timeout(OPERATION_TIMEOUT)
                     .build(),
             )
             .stalled_stream_protection(StalledStreamProtectionConfig::disabled());
@@ -183,7 +183,7 @@ impl Aws {
         let clients = RwLock::new(Arc::new(Clients::new(loader.load().await, clock_skew.clone())));
         let host_bundles = if ca_bundle.is_some() { Vec::new() } else { options.host_bundles.clone() };
         let host_roots_tried = OnceLock::new();
-        Ok(Aws { shared: Arc::new(Shared { dns, clients, host_bundles, host_roots_tried, clock_skew }) })
+        Ok(Aws { shared: Arc::new(AwsState { dns, clients, host_bundles, host_roots_tried, clock_skew }) })
     }
 
     /// This host's clock minus the `Date` of the last answer, in seconds. Error answers are used too.
@@ -209,7 +209,7 @@ impl Aws {
         let start = Instant::now();
         let call = async |attempts| match self.attempt_with_trusted_roots(deadline, &send).await {
             Ok(answer) => Step::Done(answer),
-            Err(error @ (AwsErrorKind::Garbled, _)) if attempts < ATTEMPTS && only_reads(operation) => {
+            Err(error @ (AwsErrorKind::InvalidResponse, _)) if attempts < MAX_ATTEMPTS && only_reads(operation) => {
                 Step::Retry(error)
             }
             Err(error) => Step::Stop(error),

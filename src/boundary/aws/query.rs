@@ -25,7 +25,7 @@ use aws_types::service_config::ServiceConfigKey;
 
 use super::complete::DEPTH;
 use super::response_body::BrokenAnswer;
-use super::{ATTEMPT, Aws, AwsError, CONNECT, Clients};
+use super::{ATTEMPT_TIMEOUT, Aws, AwsError, CONNECT_TIMEOUT, Clients};
 use crate::retry::Deadline;
 
 /// What a successful answer must contain.
@@ -192,7 +192,12 @@ where
         .endpoint_url(origin)
         .no_auth()
         .no_retry()
-        .timeout_config(TimeoutConfig::builder().connect_timeout(CONNECT).operation_attempt_timeout(ATTEMPT).build())
+        .timeout_config(
+            TimeoutConfig::builder()
+                .connect_timeout(CONNECT_TIMEOUT)
+                .operation_attempt_timeout(ATTEMPT_TIMEOUT)
+                .build(),
+        )
         .sleep_impl(TokioSleep::new())
         .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
         .serializer(move |mut request: HttpRequest| {

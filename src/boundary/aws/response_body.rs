@@ -29,7 +29,7 @@ const MAX_ANSWER_LENGTH: usize = 3 * 1024 * 1024;
 #[derive(Debug, thiserror::Error)]
 pub(super) enum BrokenAnswer {
     /// The connection ended before the end of the body.
-    #[error("the answer ends early, after {bytes} bytes")]
+    #[error("the answer was cut off after {bytes} bytes")]
     Cut {
         /// The number of bytes that were read.
         bytes: usize,
@@ -37,7 +37,7 @@ pub(super) enum BrokenAnswer {
         source: BoxError,
     },
     /// The body is not a complete document, or the document is malformed.
-    #[error("the {bytes} bytes of the answer are not one complete document")]
+    #[error("the answer ({bytes} bytes) is not a complete document")]
     Incomplete {
         /// The length of the body.
         bytes: usize,
@@ -53,7 +53,7 @@ pub(super) enum BrokenAnswer {
     },
     /// A list with more pages or entries than the service's limit.
     #[error("the answer has more than {most} {what}")]
-    Endless {
+    TooManyPages {
         /// The limit.
         most: usize,
         /// What is counted, for example `pages`.

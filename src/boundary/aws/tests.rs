@@ -103,7 +103,7 @@ fn distinguishes_denied_throttled_and_broken_answers() {
     let gateway = kind_of(502, "<html>bad gateway</html>");
     assert!(matches!(gateway, AwsErrorKind::Service { code: None, status: 502, .. }), "{gateway:?}");
     let garbled = kind_of(200, "not json");
-    assert!(matches!(garbled, AwsErrorKind::Garbled), "{garbled:?}");
+    assert!(matches!(garbled, AwsErrorKind::InvalidResponse), "{garbled:?}");
 }
 
 #[test]
@@ -134,7 +134,7 @@ fn finds_a_credential_failure_inside_the_error_of_the_sdk() {
     let off = Server::start(|_| answer(403, ""));
     let error = list_clusters(&off, &options("http://127.0.0.1:9")).unwrap_err();
     assert!(matches!(error.kind, AwsErrorKind::Imds(crate::boundary::imds::ImdsError::Disabled { .. })), "{error:?}");
-    assert!(std::error::Error::source(&error).unwrap().to_string().contains("switched off"));
+    assert!(std::error::Error::source(&error).unwrap().to_string().contains("is disabled"));
 
     let unusable = Server::start(|request| match request.line.as_str() {
         "PUT /latest/api/token" => answer(200, "t"),
@@ -234,8 +234,8 @@ fn an_incomplete_list_of_tags_is_never_an_empty_list() {
         assert_eq!(tags(&service).unwrap()["team"], "red", "{body}");
         let service = Server::start(move |_| Some(cut.clone()));
         let error = tags(&service).unwrap_err();
-        assert!(matches!(error.kind, AwsErrorKind::Garbled) && error.kind.is_retryable(), "{body}: {error}");
-        assert_eq!(service.count("POST"), ATTEMPTS as usize);
+        assert!(matches!(error.kind, AwsErrorKind::InvalidResponse) && error.kind.is_retryable(), "{body}: {error}");
+        assert_eq!(service.count("POST"), MAX_ATTEMPTS as usize);
     }
     let none = Server::start(|_| answer(200, "<DescribeTagsResponse><tagSet/></DescribeTagsResponse>"));
     assert!(tags(&none).unwrap().is_empty());
@@ -249,7 +249,7 @@ fn a_call_that_changes_something_is_not_retried() {
         let aws = Aws::new(imds(&metadata), &options(&service.url())).await.unwrap();
         aws.tag_instance("i-1", &[("a".to_owned(), "b".to_owned())], deadline()).await.unwrap_err()
     });
-    assert!(matches!(error.kind, AwsErrorKind::Garbled), "{error}");
+    assert!(matches!(error.kind, AwsErrorKind::InvalidResponse), "{error}");
     assert_eq!(service.count("POST"), 1);
 }
 
@@ -258,7 +258,7 @@ fn an_endless_answer_is_an_error() {
     let long = format!(r#"{{"clusterArns":["{}"]}}"#, "a".repeat(5 * 1024 * 1024));
     let body = Server::start(move |_| answer(200, &long));
     let error = list_clusters(&metadata(), &options(&body.url())).unwrap_err();
-    assert!(matches!(error.kind, AwsErrorKind::Garbled), "{error}");
+    assert!(matches!(error.kind, AwsErrorKind::InvalidResponse), "{error}");
     let chain = std::error::Error::source(&error).unwrap().to_string();
     assert!(chain.contains("longer than"), "{chain}");
 
@@ -269,7 +269,7 @@ fn an_endless_answer_is_an_error() {
 
     let deep = Server::start(|_| answer(200, &("[".repeat(1_000_000))));
     let error = list_clusters(&metadata(), &options(&deep.url())).unwrap_err();
-    assert!(matches!(error.kind, AwsErrorKind::Garbled), "{error}");
+    assert!(matches!(error.kind, AwsErrorKind::InvalidResponse), "{error}");
 }
 
 #[test]
@@ -281,7 +281,8 @@ fn deep_xml_of_a_query_service_is_an_error() {
             let aws = Aws::new(imds(&metadata), &options(&service.url())).await.unwrap();
             aws.launch_hooks("group", deadline()).await.unwrap_err()
         });
-        let is_reported = matches!(error.kind, AwsErrorKind::Garbled | AwsErrorKind::Service { status: 500, .. });
+        let is_reported =
+            matches!(error.kind, AwsErrorKind::InvalidResponse | AwsErrorKind::Service { status: 500, .. });
         assert!(is_reported, "{error}");
     }
 }

@@ -26,7 +26,7 @@ pub enum DiskError {
         path: String,
     },
     /// A part of the path exists but is not a folder.
-    #[error("cannot {doing} `{path}`: a file of another type has this name")]
+    #[error("cannot {doing} `{path}`: a part of the path is not a folder")]
     NotAFolder {
         /// The verb of the message, for example `write`.
         doing: &'static str,

@@ -14,7 +14,7 @@ pub(super) const TOKEN: &str = "api/token";
 pub enum ImdsError {
     /// The token request was answered with 403: the service is disabled, or a proxy answered (EC2 User Guide, "Use the
     /// Instance Metadata Service to access instance metadata").
-    #[error("instance metadata is switched off: the token request was answered with 403{}", by_server(.via, .server))]
+    #[error("IMDS is disabled: the token request was answered with 403{}", by_server(.via, .server))]
     Disabled {
         /// The `Via` header, in which a proxy gives its name.
         via: Option<String>,
@@ -70,7 +70,7 @@ pub enum ImdsError {
     },
     /// The answer cannot be used.
     #[error("instance metadata answered `{path}` with {what} ({attempts} attempts in {elapsed:.1?})")]
-    Garbled {
+    InvalidResponse {
         /// The path below `/latest/`.
         path: String,
         /// What the service sent instead.
@@ -150,7 +150,7 @@ impl FailedAttempt {
             AttemptError::Connect(source) => ImdsError::Unreachable { attempts, elapsed, source: Some(source) },
             AttemptError::CutShort => ImdsError::Unreachable { attempts, elapsed, source: None },
             AttemptError::Status(status) => ImdsError::Status { path, status, attempts, elapsed },
-            AttemptError::Garbled(what, source) => ImdsError::Garbled { path, what, attempts, elapsed, source },
+            AttemptError::Garbled(what, source) => ImdsError::InvalidResponse { path, what, attempts, elapsed, source },
             AttemptError::Unusable(error) => error,
             AttemptError::Setup(source) => ImdsError::Setup { source },
         }

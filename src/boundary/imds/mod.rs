@@ -32,10 +32,10 @@ use error::{AttemptError, FailedAttempt, TOKEN};
 /// The lifetime of a token in seconds: the longest that the service allows, so that no token expires during a boot.
 const TOKEN_TTL: &str = "21600";
 /// The time-out for a connection. A link-local service connects within this time or not at all.
-const CONNECT: Duration = Duration::from_secs(1);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 /// The time-out for one request. It must be longer than [`CONNECT`]; otherwise a missing token could not be
 /// distinguished from a missing connection.
-const ATTEMPT: Duration = Duration::from_secs(2);
+const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(2);
 /// The most bytes of an answer, so that an endless answer cannot fill the memory. The longest real answer is user data,
 /// at most 16 KiB.
 const MAX_ANSWER_LENGTH: usize = 256 * 1024;
@@ -47,10 +47,10 @@ pub const TARGET_STATE: &str = "meta-data/autoscaling/target-lifecycle-state";
 /// A client of the instance metadata service. Cheap to create and to clone; creating one does no I/O.
 #[derive(Clone)]
 pub struct Imds {
-    shared: Arc<Shared>,
+    shared: Arc<ImdsState>,
 }
 
-struct Shared {
+struct ImdsState {
     address: Address,
     candidates: Candidates,
     /// The HTTP client, and its time-out for a connection.
@@ -106,7 +106,7 @@ impl Imds {
     pub fn new(address: Address) -> Imds {
         let candidates = Candidates::new(address.candidates());
         let (client, token, clock_skew) = (OnceLock::new(), Mutex::default(), ClockSkew::default());
-        Imds { shared: Arc::new(Shared { address, candidates, client, token, clock_skew }) }
+        Imds { shared: Arc::new(ImdsState { address, candidates, client, token, clock_skew }) }
     }
 
     /// This host's clock minus the `Date` of the last answer, in seconds.
@@ -218,14 +218,14 @@ impl Imds {
 
     async fn exchange(&self, path: &str, request: RequestBuilder, deadline: Deadline) -> Result<Answer, FailedAttempt> {
         let start = Instant::now();
-        let budget = ATTEMPT.min(deadline.remaining());
+        let budget = ATTEMPT_TIMEOUT.min(deadline.remaining());
         // The service expects its address as the host. The name in the URL exists only inside this client.
         let request = match self.shared.address {
             Address::Fixed(_) => request,
             _ => request.header(HOST, "169.254.169.254"),
         };
         let outcome = self.read(request.timeout(budget)).await.map_err(|error| match error {
-            AttemptError::NoAnswer if budget < ATTEMPT && budget <= self.time_to_connect() => cut_short(path),
+            AttemptError::NoAnswer if budget < ATTEMPT_TIMEOUT && budget <= self.time_to_connect() => cut_short(path),
             error => failed(path, error),
         });
         let duration_ms = u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX);
@@ -262,7 +262,7 @@ impl Imds {
     /// because timers fire late on a busy host. A shorter attempt cannot distinguish a missing connection from a
     /// missing answer.
     fn time_to_connect(&self) -> Duration {
-        let connect_timeout = self.shared.client.get().map_or(CONNECT, |(_, connect_timeout)| *connect_timeout);
+        let connect_timeout = self.shared.client.get().map_or(CONNECT_TIMEOUT, |(_, connect_timeout)| *connect_timeout);
         connect_timeout + connect_timeout / 4
     }
 
@@ -274,13 +274,13 @@ impl Imds {
             return Err(failed(TOKEN, AttemptError::Unusable(error.clone())));
         }
         // If the deadline is too short for a whole attempt, half of the time is kept for the answer.
-        let connect_timeout = CONNECT.min(deadline.remaining() / 2).max(Duration::from_millis(350));
+        let connect_timeout = CONNECT_TIMEOUT.min(deadline.remaining() / 2).max(Duration::from_millis(350));
         let builder = Client::builder()
             .no_proxy()
             .redirect(reqwest::redirect::Policy::none())
             .user_agent(concat!("ecs-bootstrap/", env!("CARGO_PKG_VERSION")))
             .connect_timeout(connect_timeout)
-            .timeout(ATTEMPT);
+            .timeout(ATTEMPT_TIMEOUT);
         let builder = match self.shared.address {
             Address::Fixed(_) => builder.dns_resolver(Dns::default()),
             _ => builder.dns_resolver(self.shared.candidates.clone()),

@@ -20,7 +20,7 @@ impl ImdsError {
             ImdsError::TokenLost { .. }
             | ImdsError::Unreachable { .. }
             | ImdsError::NoAnswer { .. }
-            | ImdsError::Garbled { .. } => true,
+            | ImdsError::InvalidResponse { .. } => true,
             ImdsError::Status { status, .. } => *status == 429 || *status >= 500,
             ImdsError::Disabled { .. }
             | ImdsError::Forbidden { .. }

@@ -235,13 +235,13 @@ mod tests {
     fn errors_do_not_contain_the_document() {
         for body in [r#"{"Code":"Success","SecretAccessKey":"hunter2"}"#, r#"hunter2"#] {
             let error = status((200, "app"), (200, body)).unwrap_err();
-            assert!(matches!(error, ImdsError::Garbled { .. }));
+            assert!(matches!(error, ImdsError::InvalidResponse { .. }));
             assert!(!format!("{error:?} {error}").contains("hunter2"));
         }
     }
 
     #[test]
     fn refuses_a_listing_that_would_change_the_path() {
-        assert!(matches!(status((200, "../../user-data"), (200, "")), Err(ImdsError::Garbled { .. })));
+        assert!(matches!(status((200, "../../user-data"), (200, "")), Err(ImdsError::InvalidResponse { .. })));
     }
 }

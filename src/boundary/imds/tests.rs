@@ -114,18 +114,18 @@ fn an_incomplete_answer_and_one_that_is_not_http_are_garbled() {
     for body in ["HTTP/1.1 200 OK\r\nContent-Length: 999\r\n\r\nshort", "SSH-2.0-OpenSSH_9.2\r\n"] {
         let server = granting(move |_| Some(body.to_owned()));
         let error = get(&server, 1).unwrap_err();
-        assert!(matches!(error, ImdsError::Garbled { attempts: 2.., .. }), "{error:?}");
+        assert!(matches!(error, ImdsError::InvalidResponse { attempts: 2.., .. }), "{error:?}");
     }
 }
 
 #[test]
 fn an_endless_answer_and_a_token_with_a_control_character_are_refused() {
     let server = granting(|_| answer(200, &"x".repeat(MAX_ANSWER_LENGTH + 1)));
-    assert!(matches!(get(&server, 1), Err(ImdsError::Garbled { what: "more than 256 KiB", .. })));
+    assert!(matches!(get(&server, 1), Err(ImdsError::InvalidResponse { what: "more than 256 KiB", .. })));
 
     let server = Server::start(|_| answer(200, "to\u{7}ken"));
     let error = get(&server, 1).unwrap_err();
-    assert!(matches!(&error, ImdsError::Garbled { path, .. } if path == TOKEN), "{error:?}");
+    assert!(matches!(&error, ImdsError::InvalidResponse { path, .. } if path == TOKEN), "{error:?}");
     assert!(!format!("{error:?}").contains("to\\u"));
 }
 

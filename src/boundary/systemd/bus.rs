@@ -59,7 +59,7 @@ pub enum SystemdError {
     },
     /// Systemd did not answer in time.
     #[error("systemd did not answer {operation} within {} ms", waited.as_millis())]
-    Silent {
+    TimedOut {
         /// The method and its argument.
         operation: String,
         /// How long the client waited.
@@ -144,7 +144,7 @@ pub(super) fn classify(method: &str, argument: &str, waited: Duration, error: zb
             return SystemdError::NoBus { address: address.to_string(), source };
         }
         zbus::Error::InputOutput(error) if error.kind() == io::ErrorKind::TimedOut => {
-            return SystemdError::Silent { operation, waited };
+            return SystemdError::TimedOut { operation, waited };
         }
         zbus::Error::InputOutput(_) => return SystemdError::Lost { operation },
         source => return SystemdError::Protocol { operation, source },
@@ -161,7 +161,7 @@ pub(super) fn classify(method: &str, argument: &str, waited: Duration, error: zb
         }
         "org.freedesktop.DBus.Error.NoReply"
         | "org.freedesktop.DBus.Error.Timeout"
-        | "org.freedesktop.DBus.Error.TimedOut" => SystemdError::Silent { operation, waited },
+        | "org.freedesktop.DBus.Error.TimedOut" => SystemdError::TimedOut { operation, waited },
         // If systemd does not run, its D-Bus service file lets the bus start /bin/false.
         name if name.starts_with("org.freedesktop.DBus.Error.Spawn.") => SystemdError::NoManager { message },
         _ => SystemdError::Refused { operation, name, message },
@@ -173,7 +173,7 @@ pub(super) fn property_value<T>(unit: &str, name: &str, value: zbus::Result<T>) 
     match value {
         Ok(value) => Ok(Some(value)),
         Err(error) => match classify("Get", &format!("{name} of {unit}"), Duration::ZERO, error) {
-            error @ (SystemdError::Silent { .. } | SystemdError::Lost { .. }) => Err(error),
+            error @ (SystemdError::TimedOut { .. } | SystemdError::Lost { .. }) => Err(error),
             error => {
                 tracing::debug!(unit, property = name, %error, "systemd property not read");
                 Ok(None)

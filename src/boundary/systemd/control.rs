@@ -61,7 +61,7 @@ impl Control {
         let (status, printed) = match within(Deadline::after(MAX_CALL_TIME), call).await {
             Ok(Ok(output)) => output,
             Ok(Err(error)) => return Err(refused(operation(), "systemctl failed".to_owned(), error.to_string())),
-            Err(_) => return Err(SystemdError::Silent { operation: operation(), waited: start.elapsed() }),
+            Err(_) => return Err(SystemdError::TimedOut { operation: operation(), waited: start.elapsed() }),
         };
         let printed = String::from_utf8_lossy(&printed);
         let message = printed.lines().next().unwrap_or_default();

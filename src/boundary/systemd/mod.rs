@@ -150,7 +150,7 @@ impl Systemd {
         };
         let systemd = match within(deadline, call("connect", "", opening)).await {
             Ok(systemd) => systemd?,
-            Err(_) => return Err(SystemdError::Silent { operation: "connect".to_owned(), waited: start.elapsed() }),
+            Err(_) => return Err(SystemdError::TimedOut { operation: "connect".to_owned(), waited: start.elapsed() }),
         };
         match call("Subscribe", "", systemd.manager.subscribe()).await {
             // Simulators of systemd have no `Subscribe`; they always send their signals.

@@ -9,13 +9,13 @@ use zbus::object_server::SignalEmitter;
 
 use super::*;
 
-struct Bus {
+struct FakeBus {
     daemon: Child,
     address: String,
     _folder: tempfile::TempDir,
 }
 
-impl Drop for Bus {
+impl Drop for FakeBus {
     fn drop(&mut self) {
         let _ = self.daemon.kill();
         let _ = self.daemon.wait();
@@ -23,7 +23,7 @@ impl Drop for Bus {
 }
 
 #[expect(clippy::disallowed_methods, reason = "the test starts its own bus")]
-fn bus() -> Bus {
+fn bus() -> FakeBus {
     let folder = tempfile::tempdir().unwrap();
     let address = format!("unix:path={}/bus", folder.path().display());
     let mut daemon = std::process::Command::new("dbus-daemon")
@@ -35,7 +35,7 @@ fn bus() -> Bus {
         .expect("dbus-daemon (Debian package dbus-daemon) is needed by this test");
     let mut printed = String::new();
     BufReader::new(daemon.stdout.take().unwrap()).read_line(&mut printed).unwrap();
-    Bus { daemon, address, _folder: folder }
+    FakeBus { daemon, address, _folder: folder }
 }
 
 struct FakeManager(AtomicU32);
@@ -179,7 +179,7 @@ fn a_refusal_keeps_the_name_and_the_message_of_systemd() {
 fn a_call_without_an_answer_is_silent() {
     with_systemd(async |systemd| {
         let error = systemd.start("hung.service").await.unwrap_err();
-        assert!(matches!(&error, SystemdError::Silent { operation, .. } if operation == "StartUnit(hung.service)"));
+        assert!(matches!(&error, SystemdError::TimedOut { operation, .. } if operation == "StartUnit(hung.service)"));
     });
 }
 
@@ -226,7 +226,7 @@ fn distinguishes_no_bus_no_systemd_and_a_silent_bus() {
     let address = format!("unix:path={}", path.display());
     assert!(matches!(connect_error(&address), SystemdError::NoBus { .. }));
     let listener = std::os::unix::net::UnixListener::bind(&path).unwrap();
-    assert!(matches!(connect_error(&address), SystemdError::Silent { .. }));
+    assert!(matches!(connect_error(&address), SystemdError::TimedOut { .. }));
     drop(listener);
     assert!(matches!(connect_error(&address), SystemdError::NoBus { .. }));
     let empty = bus();

@@ -7,7 +7,7 @@ use std::ops::Range;
 
 use toml::de::{DeTable, DeValue};
 
-use super::finding::{MAX_COUNT, Note};
+use super::finding::{CheckNote, MAX_COUNT};
 use super::text::Text;
 use super::yaml::hidden;
 use crate::ecs_config::issue::{Level, OPAQUE};
@@ -41,7 +41,7 @@ const MAX_NAME_LENGTH: usize = 64;
 const MAX_REASON_LENGTH: usize = 200;
 
 /// Checks the user data.
-pub(super) fn check(text: &Text, is_template: bool) -> Vec<Note> {
+pub(super) fn check(text: &Text, is_template: bool) -> Vec<CheckNote> {
     let Masked { toml, open } = mask(text, is_template);
     let at = |span: Range<usize>| {
         let before = toml.get(..span.start).unwrap_or(&toml).chars().count();
@@ -60,7 +60,7 @@ pub(super) fn check(text: &Text, is_template: bool) -> Vec<Note> {
             let why = error.message().lines().collect::<Vec<_>>().join(", ");
             let why: String = why.chars().filter(|c| !c.is_control()).take(MAX_REASON_LENGTH).collect();
             let message = format!("this is not TOML, so Bottlerocket does not read the user data: {why}");
-            return vec![Note::new(at(span), Level::Error, "user-data-not-recognised", message).within(text)];
+            return vec![CheckNote::new(at(span), Level::Error, "user-data-not-recognised", message).within(text)];
         }
     };
     let Some(ecs) = table_of(table.get_ref(), "settings").and_then(|settings| table_of(settings, "ecs")) else {
@@ -72,7 +72,7 @@ pub(super) fn check(text: &Text, is_template: bool) -> Vec<Note> {
     let note = |key: &toml::Spanned<std::borrow::Cow<'_, str>>| {
         let shown: String = key.get_ref().chars().filter(|c| c.is_ascii_graphic()).take(MAX_NAME_LENGTH).collect();
         let message = format!("Bottlerocket does not document the setting `settings.ecs.{shown}`");
-        let note = Note::new(at(key.span()), Level::Warning, "config-key-misspelt", message);
+        let note = CheckNote::new(at(key.span()), Level::Warning, "config-key-misspelt", message);
         match meant(key.get_ref()) {
             Some(meant) => note.meant(meant),
             None => note,

@@ -37,7 +37,7 @@ impl Word {
 
 /// A command with its redirections.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Command {
+pub(super) struct ShellCommand {
     pub(super) words: Vec<Word>,
     /// The files that it writes its output to.
     pub(super) outputs: Vec<Word>,
@@ -53,7 +53,7 @@ pub(super) struct Command {
     pub(super) is_piped: bool,
 }
 
-impl Command {
+impl ShellCommand {
     /// Whether it has the option with which `tee` appends.
     pub(super) fn has_append_option(&self) -> bool {
         self.words.iter().any(|word| ["-a", "--append"].contains(&word.string().as_str()))
@@ -64,11 +64,11 @@ impl Command {
     }
 }
 
-struct Lexer<'t> {
+struct ShellLexer<'t> {
     chars: &'t [At],
     at: usize,
-    commands: Vec<Command>,
-    current: Command,
+    commands: Vec<ShellCommand>,
+    current: ShellCommand,
     pending: Vec<Pending>,
     documents: usize,
     /// Each open `{` or `(`, with the index of the first command in it.
@@ -76,12 +76,12 @@ struct Lexer<'t> {
 }
 
 /// The commands of a script in their order.
-pub(super) fn commands(chars: &[At]) -> Vec<Command> {
-    let mut lexer = Lexer {
+pub(super) fn commands(chars: &[At]) -> Vec<ShellCommand> {
+    let mut lexer = ShellLexer {
         chars,
         at: 0,
         commands: Vec::new(),
-        current: Command::default(),
+        current: ShellCommand::default(),
         pending: Vec::new(),
         documents: 0,
         groups: Vec::new(),
@@ -92,7 +92,7 @@ pub(super) fn commands(chars: &[At]) -> Vec<Command> {
     lexer.commands
 }
 
-impl Lexer<'_> {
+impl ShellLexer<'_> {
     fn peek(&self, ahead: usize) -> Option<char> {
         self.chars.get(self.at + ahead).map(|at| at.c)
     }
@@ -381,7 +381,7 @@ impl Lexer<'_> {
 }
 
 /// The files that a `tee` writes, also after other words such as `sudo`.
-pub(super) fn tee_files(command: &Command) -> Vec<Word> {
+pub(super) fn tee_files(command: &ShellCommand) -> Vec<Word> {
     let mut words = command.words.iter();
     if words.any(|word| word.string() == "tee" || word.string().ends_with("/tee")) {
         words.filter(|word| !word.string().starts_with('-')).cloned().collect()

@@ -93,15 +93,16 @@ pub(super) enum Found {
 /// The texts in a source file whose language has these rules.
 pub(super) fn texts(text: &Text, rules: Rules) -> Vec<Found> {
     let lexer = Lexer::new(&text.chars, rules);
-    let mut reader = Reader { lexer, formats: rules.formats, frames: Vec::new(), too_deep: 0, found: Vec::new() };
-    reader.frames.push(Frame::default());
+    let mut reader =
+        StringsReader { lexer, formats: rules.formats, frames: Vec::new(), too_deep: 0, found: Vec::new() };
+    reader.frames.push(OpenBracket::default());
     reader.read();
     reader.found
 }
 
 /// The tokens between two commas or line breaks.
 #[derive(Default)]
-struct Element {
+struct ItemTokens {
     key: String,
     parts: Vec<Value>,
     /// Whether an operator makes its value unknown.
@@ -114,7 +115,7 @@ struct Element {
 
 /// An open bracket.
 #[derive(Default)]
-struct Frame {
+struct OpenBracket {
     open: char,
     /// The name of the function or method that is called.
     call: Option<String>,
@@ -123,21 +124,21 @@ struct Frame {
     /// The key whose value is the bracket.
     key: String,
     elements: Vec<(String, Value)>,
-    element: Element,
+    element: ItemTokens,
     /// The value of a function of CloudFormation.
     function: Option<Value>,
 }
 
-struct Reader<'t> {
+struct StringsReader<'t> {
     lexer: Lexer<'t>,
     formats: bool,
-    frames: Vec<Frame>,
+    frames: Vec<OpenBracket>,
     too_deep: usize,
     found: Vec<Found>,
 }
 
-impl Reader<'_> {
-    fn element(&mut self) -> Option<&mut Element> {
+impl StringsReader<'_> {
+    fn element(&mut self) -> Option<&mut ItemTokens> {
         self.frames.last_mut().map(|frame| &mut frame.element)
     }
 
@@ -229,7 +230,7 @@ impl Reader<'_> {
             [Value::Text { chars, .. }] => string(&chars[..chars.len().min(MAX_KEY_LENGTH)]),
             _ => word,
         };
-        *element = Element { key, ..Element::default() };
+        *element = ItemTokens { key, ..ItemTokens::default() };
     }
 
     fn open(&mut self, c: char, last: &Token) {
@@ -238,7 +239,7 @@ impl Reader<'_> {
             return;
         }
         let is_spaced = self.lexer.is_spaced;
-        let Some(Frame { element, .. }) = self.frames.last() else { return };
+        let Some(OpenBracket { element, .. }) = self.frames.last() else { return };
         let follows_name = matches!(last, Token::Word(word) if !KEYWORDS.contains(&word.as_str())) && !is_spaced;
         let follows_value = follows_name || matches!(last, Token::Close(_) | Token::Literal(_)) && !is_spaced;
         let call = match c {
@@ -247,13 +248,13 @@ impl Reader<'_> {
             _ => None,
         };
         let is_array = *last == Token::Close(']') || element.word == "string";
-        let frame = Frame {
+        let frame = OpenBracket {
             open: c,
             call,
             is_list: (c == '[' && !follows_value) || (c == '{' && is_array),
             is_index: c == '[' && follows_value,
             key: element.key.clone(),
-            ..Frame::default()
+            ..OpenBracket::default()
         };
         self.frames.push(frame);
     }
@@ -275,10 +276,10 @@ impl Reader<'_> {
 }
 
 /// The values of closed brackets, and the texts that are found.
-impl Reader<'_> {
+impl StringsReader<'_> {
     fn end_element(&mut self) {
         let Some(frame) = self.frames.last_mut() else { return };
-        let Element { key, parts, is_unknown, .. } = std::mem::take(&mut frame.element);
+        let ItemTokens { key, parts, is_unknown, .. } = std::mem::take(&mut frame.element);
         let Some(value) = of_parts(parts, is_unknown) else { return };
         match frame.open {
             '(' | '[' => frame.elements.push((key, value)),
@@ -336,7 +337,7 @@ impl Reader<'_> {
         }
     }
 
-    fn call(&mut self, name: &str, frame: Frame, place: At) {
+    fn call(&mut self, name: &str, frame: OpenBracket, place: At) {
         let receiver = self.element().and_then(|element| element.parts.last());
         let is_method = matches!(receiver, Some(Value::Text { .. } | Value::List(_)));
         let mut values: Vec<Value> = Vec::new();

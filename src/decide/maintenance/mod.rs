@@ -13,7 +13,7 @@ use crate::cleanup::{
 };
 use crate::ecs_config::{edit, effective, read};
 use crate::evidence::StageError;
-use crate::facts::Known;
+use crate::facts::Fact;
 use crate::ownership;
 use crate::plan::{ECS_CONFIG, Refusal, cluster_name};
 use crate::redaction::{self, shell_word};
@@ -108,9 +108,9 @@ fn obstacles(leftovers: &mut Leftovers, force: bool) -> Vec<StageError> {
     obstacles.extend(leftovers.port_taken.take().filter(|_| !force).map(StageError::PortTaken));
     match &leftovers.tasks {
         _ if force => {}
-        Known::Yes(tasks) if tasks.is_empty() => {}
-        Known::Yes(tasks) => obstacles.push(StageError::TasksRun { tasks: tasks.iter().map(described).collect() }),
-        Known::Unknown(why) => obstacles.push(StageError::TasksUnknown { why: why.clone() }),
+        Fact::Known(tasks) if tasks.is_empty() => {}
+        Fact::Known(tasks) => obstacles.push(StageError::TasksRun { tasks: tasks.iter().map(described).collect() }),
+        Fact::Unknown(why) => obstacles.push(StageError::TasksUnknown { why: why.clone() }),
     }
     obstacles
 }
@@ -129,10 +129,10 @@ fn failed_unit(agent: &AgentRuns) -> Option<&str> {
     }
 }
 
-fn known(tasks: Known<Vec<Task>>) -> Vec<Task> {
+fn known(tasks: Fact<Vec<Task>>) -> Vec<Task> {
     match tasks {
-        Known::Yes(tasks) => tasks,
-        Known::Unknown(_) => Vec::new(),
+        Fact::Known(tasks) => tasks,
+        Fact::Unknown(_) => Vec::new(),
     }
 }
 

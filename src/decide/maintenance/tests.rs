@@ -36,7 +36,7 @@ fn host(paths: &[&str]) -> Leftovers {
         agent_answers: false,
         port_taken: None,
         registered: None,
-        tasks: Known::Yes(Vec::new()),
+        tasks: Fact::Known(Vec::new()),
         saved: None,
         has_container: false,
         interrupted: None,
@@ -101,11 +101,11 @@ fn an_unknown_agent_is_an_obstacle_even_with_force() {
 #[test]
 fn running_or_unknown_tasks_are_an_obstacle_without_force() {
     let with = |tasks| Leftovers { agent: unit("active"), tasks, ..host(&["/var/lib/ecs/data/agent.db"]) };
-    let run = || with(Known::Yes(vec![task()]));
+    let run = || with(Fact::Known(vec![task()]));
     assert!(matches!(&cleanup(run(), false).obstacles[..], [StageError::TasksRun { tasks }]
             if tasks == &["`web:3` is RUNNING: arn:t/1"]));
     assert!(cleanup(run(), true).obstacles.is_empty() && reset(run(), now(), true).obstacles.is_empty());
-    let unknown = || with(Known::Unknown("silent".to_owned()));
+    let unknown = || with(Fact::Unknown("silent".to_owned()));
     assert!(matches!(reset(unknown(), now(), false).obstacles[..], [StageError::TasksUnknown { .. }]));
     assert!(reset(unknown(), now(), true).obstacles.is_empty());
 }
@@ -186,7 +186,7 @@ fn a_hint_names_the_registration_and_the_command_to_remove_it() {
         ec2_instance_id: Some("i-1".to_owned()),
         ..SavedState::default()
     };
-    let saved = Some(SavedAgent { state: Known::Yes(Some(state)), modified: None });
+    let saved = Some(SavedAgent { state: Fact::Known(Some(state)), modified: None });
     let plan = cleanup(Leftovers { saved, ..host(&[]) }, false);
     assert!(plan.hints[0].contains(&command) && plan.hints[0].contains("`i-1`"), "{}", plan.hints[0]);
 }

@@ -75,7 +75,7 @@ fn never_restarts_a_masked_agent() {
 
 #[test]
 fn units_that_could_not_be_asked_about_are_unknown() {
-    let blind = named().facts(|facts| facts.host.units = Known::Unknown("there is no bus".to_owned()));
+    let blind = named().facts(|facts| facts.host.units = Fact::Unknown("there is no bus".to_owned()));
     for unit in blind.planned().units {
         assert_eq!((unit.action, unit.why.as_str()), (Action::Unknown, "there is no bus"));
     }

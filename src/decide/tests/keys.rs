@@ -7,7 +7,7 @@ fn removed(case: &Case) -> Vec<String> {
 }
 
 fn without_tags(case: Case) -> Case {
-    case.facts(|facts| facts.tags = Known::Yes(InstanceTags { place: "IMDS", tags: BTreeMap::new() }))
+    case.facts(|facts| facts.tags = Fact::Known(InstanceTags { place: "IMDS", tags: BTreeMap::new() }))
 }
 
 #[test]
@@ -71,7 +71,7 @@ fn a_key_changed_by_hand_is_foreign_again() {
 fn another_instance_does_not_inherit_the_cluster_from_an_image() {
     let image = without_tags(Case::new().tag("ecs-bootstrap:cluster", "prod").carried_out());
     let elsewhere = image.facts(|facts| {
-        if let Known::Yes(instance) = &mut facts.instance {
+        if let Fact::Known(instance) = &mut facts.instance {
             instance.instance_id = "i-another".to_owned();
         }
     });

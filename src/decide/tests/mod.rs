@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 use super::*;
 use crate::boundary::aws::Cluster;
 use crate::boundary::systemd::UnitState;
-use crate::facts::{ConfigFile, Host, Instance, InstanceTags, Known, SavedAgent, SavedState, Units, WriteRecord};
+use crate::facts::{ConfigFile, Fact, Host, Instance, InstanceTags, SavedAgent, SavedState, Units, WriteRecord};
 use crate::plan::{Action, UnitPlan};
 use crate::settings::TagsSettings;
 use crate::settings::fragment::Fragment;
@@ -24,20 +24,20 @@ struct Case {
 impl Case {
     fn new() -> Case {
         let host = Host {
-            memory_mib: Known::Yes(8192),
-            boot_id: Known::Yes("5b2c2b7e".to_owned()),
+            memory_mib: Fact::Known(8192),
+            boot_id: Fact::Known("5b2c2b7e".to_owned()),
             etc_config: ConfigFile::default(),
             var_config: ConfigFile::default(),
             written: WriteRecord::default(),
             saved: None,
-            user_data_runs: Known::Yes(false),
-            units: Known::Yes(Units {
+            user_data_runs: Fact::Known(false),
+            units: Fact::Known(Units {
                 docker: unit("docker.service", "inactive"),
                 agent: unit("ecs.service", "inactive"),
                 cloud_final: unit("cloud-final.service", "active"),
             }),
-            gpu: Known::Yes(false),
-            neuron: Known::Yes(false),
+            gpu: Fact::Known(false),
+            neuron: Fact::Known(false),
         };
         let instance = Instance {
             instance_id: HERE.to_owned(),
@@ -47,10 +47,10 @@ impl Case {
             pending_time: None,
         };
         let facts = Facts {
-            instance: Known::Yes(instance),
-            life_cycle: Known::Yes(Some("on-demand".to_owned())),
-            target_state: Known::Yes(None),
-            tags: Known::Yes(InstanceTags { place: "IMDS", tags: BTreeMap::new() }),
+            instance: Fact::Known(instance),
+            life_cycle: Fact::Known(Some("on-demand".to_owned())),
+            target_state: Fact::Known(None),
+            tags: Fact::Known(InstanceTags { place: "IMDS", tags: BTreeMap::new() }),
             unread: None,
             clusters: None,
             host,
@@ -68,7 +68,7 @@ impl Case {
     }
 
     fn tag(mut self, key: &str, value: &str) -> Case {
-        if let Known::Yes(tags) = &mut self.facts.tags {
+        if let Fact::Known(tags) = &mut self.facts.tags {
             tags.tags.insert(key.to_owned(), value.to_owned());
         }
         self
@@ -94,12 +94,12 @@ impl Case {
             ec2_instance_id: Some(instance.to_owned()),
             ..SavedState::default()
         };
-        self.facts(|facts| facts.host.saved = Some(SavedAgent { state: Known::Yes(Some(state)), modified: None }))
+        self.facts(|facts| facts.host.saved = Some(SavedAgent { state: Fact::Known(Some(state)), modified: None }))
     }
 
     fn units(self, change: impl FnOnce(&mut Units)) -> Case {
         self.facts(|facts| {
-            if let Known::Yes(units) = &mut facts.host.units {
+            if let Fact::Known(units) = &mut facts.host.units {
                 change(units);
             }
         })
@@ -115,7 +115,7 @@ impl Case {
         let mut fragments = self.fragments.clone();
         let foreign = ownership::foreign(&self.facts.host);
         fragments.push(Fragment::from_ecs_config(foreign.iter().map(|f| (f.path, f.key.as_str(), f.value.as_str()))));
-        if let Known::Yes(tags) = &self.facts.tags {
+        if let Fact::Known(tags) = &self.facts.tags {
             let all = TagsSettings::All;
             fragments
                 .push(Fragment::from_tags(&tags.tags, "ecs-bootstrap:", all, Rank::InstanceTag, tags.place).unwrap());
@@ -247,7 +247,7 @@ fn refuses_when_nothing_names_a_cluster_and_nothing_will() {
         let case = Case::new().units(|units| units.cloud_final.active_state = Some(state.to_owned()));
         assert!(matches!(case.plan(), Err(Refusal::NoCluster { .. })), "{state}");
     }
-    let blind = Case::new().facts(|facts| facts.host.units = Known::Unknown("no bus".to_owned()));
+    let blind = Case::new().facts(|facts| facts.host.units = Fact::Unknown("no bus".to_owned()));
     let Err(Refusal::NoCluster { evidence_lines }) = blind.plan() else { panic!("a cluster was chosen") };
     assert!(evidence_lines[0].contains("`ecs-bootstrap:cluster` (IMDS)"), "{evidence_lines:?}");
 }
@@ -284,7 +284,7 @@ fn saved_state_of_another_instance_or_cluster_is_ignored() {
     assert_eq!(Case::new().config("cluster = \"prod\"").saved(ARN, "i-another").chosen().0, "prod");
     assert_eq!(Case::new().config("cluster = \"dev\"").saved(ARN, HERE).chosen().0, "dev");
     let nameless = Case::new().config("cluster = \"prod\"").saved(ARN, HERE);
-    let nameless = nameless.facts(|facts| facts.instance = Known::Unknown("IMDS is off".to_owned()));
+    let nameless = nameless.facts(|facts| facts.instance = Fact::Unknown("IMDS is off".to_owned()));
     assert_eq!(nameless.chosen().0, "prod");
 }
 
@@ -304,14 +304,14 @@ fn derives_what_the_facts_suggest_and_says_why() {
     type Change = fn(&mut Facts);
     let table: [(&str, &str, &str, Change); 4] = [
         ("spot", "ECS_ENABLE_SPOT_INSTANCE_DRAINING", "life cycle `spot`", |facts| {
-            facts.life_cycle = Known::Yes(Some("spot".to_owned()));
+            facts.life_cycle = Fact::Known(Some("spot".to_owned()));
         }),
         ("warm-pool", "ECS_WARM_POOLS_CHECK", "in an Auto Scaling group, target state `Warmed:Stopped`", |facts| {
-            facts.target_state = Known::Yes(Some("Warmed:Stopped".to_owned()));
+            facts.target_state = Fact::Known(Some("Warmed:Stopped".to_owned()));
         }),
-        ("gpu", "ECS_ENABLE_GPU_SUPPORT", "an NVIDIA device is present", |facts| facts.host.gpu = Known::Yes(true)),
+        ("gpu", "ECS_ENABLE_GPU_SUPPORT", "an NVIDIA device is present", |facts| facts.host.gpu = Fact::Known(true)),
         ("neuron", "ECS_ENABLE_INF_SUPPORT", "a Neuron device is present", |facts| {
-            facts.host.neuron = Known::Yes(true);
+            facts.host.neuron = Fact::Known(true);
         }),
     ];
     for (setting, key, why, change) in table {
@@ -334,7 +334,7 @@ fn derives_what_the_facts_suggest_and_says_why() {
 fn reserves_memory_when_asked_to() {
     let reserved = |setting: &str, mib: u64| {
         let case = Case::new().config("cluster = \"prod\"").config(&format!("derive.reserved-memory = {setting}"));
-        let text = case.facts(|facts| facts.host.memory_mib = Known::Yes(mib)).text();
+        let text = case.facts(|facts| facts.host.memory_mib = Fact::Known(mib)).text();
         text.lines().find_map(|line| line.strip_prefix("ECS_RESERVED_MEMORY=")).map(str::to_owned)
     };
     assert_eq!(reserved("\"off\"", 8192), None);
@@ -377,7 +377,7 @@ fn attributes_set_by_hand_are_kept_after_the_tags_are_removed() {
     let retagged = first.tag("stack", "api");
     assert_eq!(attributes(&retagged).as_deref(), Some(r#"{"disk":"ssd","stack":"api"}"#));
     let untagged = retagged.carried_out().facts(|facts| {
-        facts.tags = Known::Yes(InstanceTags { place: "IMDS", tags: BTreeMap::new() });
+        facts.tags = Fact::Known(InstanceTags { place: "IMDS", tags: BTreeMap::new() });
     });
     assert_eq!(attributes(&untagged).as_deref(), Some(r#"{"disk":"ssd"}"#));
     assert!(!untagged.carried_out().planned().ecs_config.written.keys.contains_key("ECS_INSTANCE_ATTRIBUTES"));

@@ -145,13 +145,13 @@ impl ConfigIssue {
             IssueKind::Quoted => {
                 format!("the value of `{key}` is in quotes, which the agent reads as part of the value")
             }
-            IssueKind::Blanks => format!("there are blanks before the `=` of `{key}`, so the agent does not see it"),
+            IssueKind::Blanks => format!("there are blanks before the `=` of `{key}`, so the agent ignores the line"),
             IssueKind::Export => {
-                format!("`export` before `{key}` becomes part of the key, so the agent does not see it")
+                format!("`export` before `{key}` becomes part of the key, so the agent ignores the line")
             }
             IssueKind::Misspelt { written } => format!("the agent does not know the variable `{written}`"),
             IssueKind::Unreadable(why) if key.is_empty() => (*why).to_owned(),
-            IssueKind::Unreadable(why) => format!("the agent does not see `{key}` here: {why}"),
+            IssueKind::Unreadable(why) => format!("the agent does not read `{key}` here: {why}"),
             IssueKind::NotAssignment => "this line is not an assignment, so the agent ignores it".to_owned(),
             IssueKind::JsonFile => {
                 "this is JSON, and the agent does not read JSON here; move it to `/etc/ecs/ecs.config.json`".to_owned()
@@ -162,7 +162,7 @@ impl ConfigIssue {
             IssueKind::Repeated { by } => format!("`{key}` is set again to the same value on line {by}"),
             IssueKind::Value(wrong) => {
                 let then = match wrong.consequence {
-                    Consequence::Ignored => "the agent does not use the value",
+                    Consequence::Ignored => "the agent ignores the value",
                     Consequence::NotRegistered => "the agent cannot register",
                     Consequence::Exits => "the agent exits",
                 };

@@ -160,11 +160,13 @@ fn rows_of(operation: &'static str) -> Vec<Row> {
 pub fn rows() -> Vec<Row> {
     let mut rows: Vec<Row> = text_inputs().into_iter().flat_map(TextInput::rows).collect();
     rows.extend(OPERATIONS.into_iter().flat_map(rows_of));
-    rows.push(Row::new("aws/many-clusters", NO_CLUSTER, |instance| {
+    // On a busy host, the deadline of doctor may pass before all clusters are described.
+    let many = NO_CLUSTER.doctor(&[11, 12, 20, 21]);
+    rows.push(Row::new("aws/many-clusters", many, |instance| {
         let instance = by_tags(instance);
         (0..1200).fold(instance, |instance, number| instance.cluster(&format!("cluster-{number}"), &[("env", "stage")]))
     }));
-    rows.push(Row::new("aws/many-matching-clusters", NO_CLUSTER, |instance| {
+    rows.push(Row::new("aws/many-matching-clusters", many, |instance| {
         let instance = by_tags(instance);
         (0..1200).fold(instance, |instance, number| instance.cluster(&format!("cluster-{number}"), &[("env", "prod")]))
     }));

@@ -12,7 +12,7 @@ use crate::support::Instance;
 /// fails, and so does a listed import that no longer exists.
 ///
 /// Foundation (`boundary` to `redaction`), then data types, then stages, then what connects them. No stage imports another
-/// stage; only `boot` and `maintenance` know the order.
+/// stage; only `commands` and `maintenance` know the order.
 const ALLOWED: &[(&str, &[&str])] = &[
     ("retry", &[]),
     ("exit", &[]),
@@ -114,7 +114,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("terminal", &[]),
     ("cli", &["causes", "check", "command_line", "exit", "render", "settings"]),
     (
-        "boot",
+        "commands",
         &[
             "apply",
             "boundary",
@@ -147,7 +147,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
         "maintenance",
         &[
             "apply",
-            "boot",
+            "commands",
             "boundary",
             "cleanup",
             "command_line",
@@ -163,7 +163,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     (
         "main",
         &[
-            "boot",
+            "commands",
             "boundary",
             "check",
             "cli",
@@ -397,7 +397,7 @@ fn only_main_prints_and_picks_the_exit_code_and_a_verdict_is_reported_in_boot() 
     none(others.flat_map(|(file, code)| lines_with(file, code, PRINTS)).collect());
     let tellers: Vec<_> =
         files.iter().filter(|(_, code)| code.contains("report::locally(")).map(|(file, _)| file).collect();
-    assert_eq!(tellers, ["boot/mod.rs"]);
+    assert_eq!(tellers, ["commands/mod.rs"]);
 }
 
 #[test]
@@ -414,9 +414,9 @@ fn ecs_deploy_uses_five_modules_of_the_library_and_nothing_uses_it() {
     none(library.flat_map(|(file, code)| lines_with(file, code, &["ecs-deploy", "ecs_deploy"])).collect());
     // ecs-bootstrap makes no call of a deployment, so the code of these calls is not in its binary.
     const CALLS: &[&str] = &["create_service(", "update_service(", "register_task_definition(", "describe_service("];
-    let boot =
+    let library =
         files.iter().filter(|(file, _)| !file.starts_with("bin/") && file.as_str() != "boundary/aws/deployment.rs");
-    none(boot.flat_map(|(file, code)| lines_with(file, code, CALLS)).collect());
+    none(library.flat_map(|(file, code)| lines_with(file, code, CALLS)).collect());
 }
 
 #[test]

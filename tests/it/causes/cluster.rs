@@ -38,7 +38,7 @@ fn two_clusters_with_the_tags_are_both_reported() {
 fn an_agent_in_default_that_no_setting_named_is_reported() {
     let instance = Instance::new();
     joined(&instance, "");
-    ExpectedCause("joined-default", 21, "in cluster `default`; the wanted cluster is `prod`")
+    ExpectedCause("joined-default", 21, "in cluster `default`; the expected cluster is `prod`")
         .check(&instance, &verify(&instance, &["verify.deadline=20s"]));
     assert_eq!(instance.disk.text("etc/ecs/ecs.config"), "");
 }
@@ -53,7 +53,7 @@ fn default_named_by_a_tag_is_not_a_cause() {
 fn an_agent_in_another_cluster_is_reported() {
     let instance = Instance::new().cluster("old", &[]);
     joined(&instance, "ECS_CLUSTER=old\n");
-    ExpectedCause("cluster-other-than-wanted", 21, "in cluster `old`; the wanted cluster is `prod`")
+    ExpectedCause("cluster-other-than-wanted", 21, "in cluster `old`; the expected cluster is `prod`")
         .check(&instance, &verify(&instance, &["verify.deadline=20s"]));
 }
 

@@ -31,7 +31,7 @@ fn is_cause(id: &str, line: &str, seen: &str) {
     assert_eq!(instance.disk.text(CONFIG), line);
     let (instance, outcome) = in_default(line);
     ExpectedCause(id, 21, seen).check(&instance, &outcome);
-    assert!(outcome.stderr.contains("in cluster `default`; the wanted cluster is `prod`"), "{}", outcome.stderr);
+    assert!(outcome.stderr.contains("in cluster `default`; the expected cluster is `prod`"), "{}", outcome.stderr);
 }
 
 /// Checks that the line is a note if another line names the cluster correctly.
@@ -166,14 +166,14 @@ fn a_file_written_after_the_agent_started_is_reported() {
     instance.disk.write(CONFIG, "ECS_CLUSTER=prod\n");
     let outcome = verify(&instance, &["verify.deadline=20s"]);
     ExpectedCause("config-late", 21, "/etc/ecs/ecs.config was written at ").check(&instance, &outcome);
-    assert!(outcome.stderr.contains("in cluster `default`; the wanted cluster is `prod`"), "{}", outcome.stderr);
+    assert!(outcome.stderr.contains("in cluster `default`; the expected cluster is `prod`"), "{}", outcome.stderr);
 }
 
 #[test]
 fn a_file_older_than_the_agent_is_not_reported_as_late() {
     let instance = Instance::new().cluster("old", &[]);
     joined(&instance, "ECS_CLUSTER=old\n");
-    ExpectedCause("cluster-other-than-wanted", 21, "in cluster `old`; the wanted cluster is `prod`")
+    ExpectedCause("cluster-other-than-wanted", 21, "in cluster `old`; the expected cluster is `prod`")
         .check(&instance, &verify(&instance, &["verify.deadline=20s"]));
 }
 
@@ -242,6 +242,6 @@ fn an_agent_that_joined_default_because_of_a_malformed_line_is_reported() {
 #[test]
 fn a_malformed_line_with_another_cluster_is_not_the_cause() {
     let (instance, outcome) = in_default("export ECS_CLUSTER=stage\nECS_CLUSTR=stage\n");
-    ExpectedCause("joined-default", 21, "in cluster `default`; the wanted cluster is `prod`")
+    ExpectedCause("joined-default", 21, "in cluster `default`; the expected cluster is `prod`")
         .check(&instance, &outcome);
 }

@@ -14,7 +14,7 @@ fn next(course: Course) -> Site {
     let mut site = Site::new();
     site.deployed("1");
     site.set("TAG", "2");
-    site.ecs.change(|world| world.courses.push_back(course));
+    site.ecs.change(|host_clients| host_clients.courses.push_back(course));
     site
 }
 
@@ -59,9 +59,9 @@ fn a_rollback_restores_the_members_that_the_deployment_changed() {
 #[test]
 fn a_failed_first_deployment_is_not_rolled_back() {
     let site = Site::new();
-    site.ecs.change(|world| {
+    site.ecs.change(|host_clients| {
         let task = Stopped::not_started(NO_IMAGE);
-        world.courses.push_back(Course::Fails { at: 2, task });
+        host_clients.courses.push_back(Course::Fails { at: 2, task });
     });
     let outcome = site.deploy("deploy", &["--circuit-breaker"]);
     outcome.ends(33, &["[image-not-found]", "nothing was rolled back: the service is new", "tasks failed to start"]);
@@ -85,7 +85,7 @@ fn the_rollback_of_the_circuit_breaker_is_awaited_and_reported() {
 #[test]
 fn ecs_deploy_does_not_roll_back_before_the_circuit_breaker_does() {
     let site = next(Course::Fails { at: 1, task: Stopped::exited(1) });
-    site.ecs.change(|world| world.rollback_after = 2);
+    site.ecs.change(|host_clients| host_clients.rollback_after = 2);
     let outcome = site.deploy("deploy", &["--circuit-breaker"]);
     outcome.ends(30, &["[container-exited]", "ECS has rolled back to web:1"]);
     assert_eq!(writes(&site), ["RegisterTaskDefinition", "UpdateService"]);
@@ -106,11 +106,11 @@ fn ecs_deploy_rolls_back_after_a_circuit_breaker_without_rollback() {
 #[test]
 fn a_container_exit_is_shown_with_its_code_and_its_last_log_lines() {
     let site = next(Course::Fails { at: 1, task: Stopped::exited(1) });
-    site.ecs.change(|world| {
+    site.ecs.change(|host_clients| {
         // The id of the first task that will stop is one of these.
         for id in 0..40 {
             let lines = vec!["starting\n".to_owned(), "panic: no DB_URL \u{1b}[31m\n".to_owned()];
-            world.logs.insert(format!("/ecs/web:ecs/web/{id:032x}"), lines);
+            host_clients.logs.insert(format!("/ecs/web:ecs/web/{id:032x}"), lines);
         }
     });
     let outcome = site.deploy("deploy", &["--circuit-breaker"]);
@@ -177,7 +177,7 @@ fn a_service_deleted_during_the_rollout_is_reported() {
 #[test]
 fn a_failed_rollback_has_its_own_code() {
     let site = next(Course::Stuck(NO_MEMORY.into()));
-    site.ecs.change(|world| world.courses.push_back(Course::Stuck(NO_MEMORY.into())));
+    site.ecs.change(|host_clients| host_clients.courses.push_back(Course::Stuck(NO_MEMORY.into())));
     let outcome = site.deploy("deploy", &["--timeout", "3s"]);
     outcome.ends(31, &["error: [insufficient-memory]", "the rollback failed: the service stays at"]);
     let site = next(Course::Stuck(NO_MEMORY.into()));
@@ -197,7 +197,7 @@ fn a_failed_rollback_has_its_own_code() {
 fn the_same_revision_is_not_a_rollback_target() {
     let mut site = Site::new();
     site.deployed("1");
-    site.ecs.change(|world| world.courses.push_back(Course::Stuck(NO_MEMORY.into())));
+    site.ecs.change(|host_clients| host_clients.courses.push_back(Course::Stuck(NO_MEMORY.into())));
     let outcome = site.deploy("deploy", &["--force-new-deployment", "--timeout", "3s"]);
     outcome.ends(32, &["nothing was rolled back: the service already ran this revision before"]);
     assert_eq!(writes(&site), ["UpdateService"]);
@@ -206,7 +206,7 @@ fn the_same_revision_is_not_a_rollback_target() {
 #[test]
 fn a_deregistered_revision_is_not_a_rollback_target() {
     let site = next(Course::Stuck(NO_MEMORY.into()));
-    site.ecs.change(|world| world.families.get_mut("web").unwrap()[0]["status"] = json!("INACTIVE"));
+    site.ecs.change(|host_clients| host_clients.families.get_mut("web").unwrap()[0]["status"] = json!("INACTIVE"));
     let outcome = site.deploy("deploy", &["--timeout", "3s"]);
     outcome.ends(32, &["nothing was rolled back: web:1 is deregistered"]);
 }

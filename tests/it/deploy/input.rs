@@ -76,7 +76,7 @@ fn each_invalid_file_is_refused() {
 fn the_output_of_describe_task_definition_is_accepted() {
     let mut site = Site::new();
     site.deployed("1");
-    let described = site.ecs.read(|world| world.families["web"][0].clone());
+    let described = site.ecs.read(|host_clients| host_clients.families["web"][0].clone());
     site.write("task.json", &json!({"taskDefinition": described, "tags": []}));
     let outcome = site.deploy("deploy", &["--image", "web=web:2"]);
     outcome.ends(

@@ -123,9 +123,9 @@ impl Site {
 
     /// The image of the revision that the service runs, and the number of revisions.
     pub(crate) fn image(&self) -> (String, usize) {
-        self.ecs.read(|world| {
-            let revision = &world.services["web"].shown["taskDefinition"];
-            let revisions = &world.families["web"];
+        self.ecs.read(|host_clients| {
+            let revision = &host_clients.services["web"].shown["taskDefinition"];
+            let revisions = &host_clients.families["web"];
             let found = revisions.iter().find(|one| &one["taskDefinitionArn"] == revision).unwrap();
             (found["containerDefinitions"][0]["image"].as_str().unwrap().to_owned(), revisions.len())
         })

@@ -15,7 +15,7 @@ fn rolls_back_to_the_newest_older_revision_that_was_stable() {
     let mut site = Site::new();
     site.deployed("1");
     site.set("TAG", "2");
-    site.ecs.change(|world| world.courses.push_back(Course::Fails { at: 1, task: Stopped::exited(1) }));
+    site.ecs.change(|host_clients| host_clients.courses.push_back(Course::Fails { at: 1, task: Stopped::exited(1) }));
     site.deploy("deploy", &["--circuit-breaker"]).ends(30, &[]);
     site.deployed("3");
     let outcome = run(&site, "rollback", &[]);
@@ -32,11 +32,11 @@ fn without_a_stable_older_revision_it_lists_the_older_ones() {
     let mut site = Site::new();
     site.deployed("1");
     run(&site, "rollback", &[]).ends(36, &["[no-older-revision]", "there is no ACTIVE revision older than web:1"]);
-    site.ecs.change(|world| world.families.get_mut("web").unwrap()[0]["tags"] = json!([]));
+    site.ecs.change(|host_clients| host_clients.families.get_mut("web").unwrap()[0]["tags"] = json!([]));
     site.deployed("2");
     run(&site, "rollback", &[]).ends(36, &["[no-older-revision]", "older ACTIVE revisions: web:1", "--to REVISION"]);
     run(&site, "rollback", &["--to", "9"]).ends(36, &["[revision-not-found]", "`web:9`"]);
-    site.ecs.change(|world| world.families.get_mut("web").unwrap()[0]["status"] = json!("INACTIVE"));
+    site.ecs.change(|host_clients| host_clients.families.get_mut("web").unwrap()[0]["status"] = json!("INACTIVE"));
     run(&site, "rollback", &["--to", "1"]).ends(36, &["[revision-not-found]"]);
 }
 
@@ -47,7 +47,7 @@ fn a_failed_rollback_has_a_cause() {
     site.deployed("2");
     let event = "(service web) was unable to place a task because no container instance met all of its requirements. \
                  Reason: No Container Instances were found in your cluster.";
-    site.ecs.change(|world| world.courses.push_back(Course::Stuck(event.into())));
+    site.ecs.change(|host_clients| host_clients.courses.push_back(Course::Stuck(event.into())));
     run(&site, "rollback", &["--timeout", "3s"]).ends(32, &["[no-instances]"]);
 }
 
@@ -57,7 +57,7 @@ fn the_exit_code_of_status_says_if_the_service_is_stable() {
     site.deployed("1");
     run(&site, "status", &[]).ends(0, &["service `web` of cluster `prod` is stable: web:1, 2 of 2 tasks running"]);
     site.set("TAG", "2");
-    site.ecs.change(|world| world.courses.push_back(Course::Completes(50)));
+    site.ecs.change(|host_clients| host_clients.courses.push_back(Course::Completes(50)));
     site.deploy("deploy", &["--no-wait"]).ends(0, &[]);
     run(&site, "status", &[]).ends(39, &["is not stable", "PRIMARY web:2 as ecs-svc/", "IN_PROGRESS", "ACTIVE web:1"]);
     let json = run(&site, "status", &["--json"]).json();

@@ -69,10 +69,10 @@ fn plan_prints_the_same_and_changes_nothing() {
 fn creates_a_service_again_that_was_deleted_by_hand() {
     let mut site = Site::new();
     site.deployed("1");
-    site.ecs.change(|world| {
-        world.delete("web");
-        world.drains_for = 0;
-        world.services.get_mut("web").unwrap().shown["status"] = json!("INACTIVE");
+    site.ecs.change(|host_clients| {
+        host_clients.delete("web");
+        host_clients.drains_for = 0;
+        host_clients.services.get_mut("web").unwrap().shown["status"] = json!("INACTIVE");
     });
     let outcome = site.deploy("deploy", &[]);
     outcome.ends(0, &["was deleted (INACTIVE)", "deployed web:1"]);
@@ -83,7 +83,7 @@ fn creates_a_service_again_that_was_deleted_by_hand() {
 fn waits_until_a_deleted_service_has_drained_and_creates_it() {
     let mut site = Site::new();
     site.deployed("1");
-    site.ecs.change(|world| world.delete("web"));
+    site.ecs.change(|host_clients| host_clients.delete("web"));
     let outcome = site.deploy("deploy", &[]);
     outcome.ends(
         0,
@@ -94,9 +94,9 @@ fn waits_until_a_deleted_service_has_drained_and_creates_it() {
         ],
     );
     assert_eq!(writes(&site), ["CreateService"]);
-    site.ecs.change(|world| {
-        world.drains_for = 1000;
-        world.delete("web");
+    site.ecs.change(|host_clients| {
+        host_clients.drains_for = 1000;
+        host_clients.delete("web");
     });
     site.deploy("deploy", &["--timeout", "4s"]).ends(32, &["[still-draining]", "remedy: "]);
 }
@@ -112,7 +112,7 @@ fn create_is_retried_while_the_old_service_drains() {
 #[test]
 fn answers_from_before_the_deployment_decide_nothing() {
     let mut site = Site::new();
-    site.ecs.change(|world| world.stale_polls = 3);
+    site.ecs.change(|host_clients| host_clients.stale_polls = 3);
     site.deploy("deploy", &[]).ends(0, &["ECS does not show the service yet", "deployed web:1"]);
     site.set("TAG", "2");
     let outcome = site.deploy("deploy", &[]);
@@ -124,9 +124,9 @@ fn answers_from_before_the_deployment_decide_nothing() {
 fn keeps_the_desired_count_if_auto_scaling_controls_it() {
     let mut site = Site::new();
     site.deployed("1");
-    site.ecs.change(|world| {
-        world.is_scaled = true;
-        world.services.get_mut("web").unwrap().shown["desiredCount"] = json!(5);
+    site.ecs.change(|host_clients| {
+        host_clients.is_scaled = true;
+        host_clients.services.get_mut("web").unwrap().shown["desiredCount"] = json!(5);
     });
     site.set("TAG", "2");
     let outcome = site.deploy("deploy", &[]);
@@ -139,7 +139,7 @@ fn changes_the_desired_count_and_waits_for_the_tasks() {
     let mut site = Site::new();
     site.deployed("1");
     // The first polls still show the old count, which is reached.
-    site.ecs.change(|world| world.stale_polls = 2);
+    site.ecs.change(|host_clients| host_clients.stale_polls = 2);
     let outcome = site.deploy("deploy", &["--desired-count", "4"]);
     outcome.ends(0, &["desiredCount 2 -> 4", "4 of 4 running"]);
     assert_eq!(writes(&site), ["UpdateService"]);
@@ -193,8 +193,8 @@ fn a_change_that_update_service_does_not_accept_is_refused_before_registration()
 fn a_service_of_code_deploy_is_refused() {
     let mut site = Site::new();
     site.deployed("1");
-    site.ecs.change(|world| {
-        world.services.get_mut("web").unwrap().shown["deploymentController"] = json!({"type": "CODE_DEPLOY"});
+    site.ecs.change(|host_clients| {
+        host_clients.services.get_mut("web").unwrap().shown["deploymentController"] = json!({"type": "CODE_DEPLOY"});
     });
     site.deploy("deploy", &[]).ends(35, &["[other-controller]", "`CODE_DEPLOY`"]);
 }
@@ -229,13 +229,13 @@ fn a_rollout_in_progress_is_watched_and_a_failed_one_is_started_again() {
     let mut site = Site::new();
     site.deployed("1");
     site.set("TAG", "2");
-    site.ecs.change(|world| world.courses.push_back(Course::Completes(5)));
+    site.ecs.change(|host_clients| host_clients.courses.push_back(Course::Completes(5)));
     site.deploy("deploy", &["--no-wait"]).ends(0, &["started web:2", "not waiting for the rollout"]);
     site.ecs.forget_calls();
     site.deploy("deploy", &[]).ends(0, &["watch web:2 as ecs-svc/", "deployed web:2"]);
     assert_eq!(writes(&site), ["TagResource"]);
-    site.ecs.change(|world| {
-        world.services.get_mut("web").unwrap().shown["deployments"][0]["rolloutState"] = json!("FAILED");
+    site.ecs.change(|host_clients| {
+        host_clients.services.get_mut("web").unwrap().shown["deployments"][0]["rolloutState"] = json!("FAILED");
     });
     site.deploy("deploy", &[]).ends(0, &["failed", "deployed web:2"]);
 }
@@ -245,7 +245,7 @@ fn replacing_a_deployment_in_progress_is_noted() {
     let mut site = Site::new();
     site.deployed("1");
     site.set("TAG", "2");
-    site.ecs.change(|world| world.courses.push_back(Course::Completes(50)));
+    site.ecs.change(|host_clients| host_clients.courses.push_back(Course::Completes(50)));
     site.deploy("deploy", &["--no-wait"]).ends(0, &[]);
     site.set("TAG", "3");
     let outcome = site.deploy("deploy", &[]);

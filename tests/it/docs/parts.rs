@@ -475,7 +475,7 @@ fn limits_of_time() -> String {
     let deadline = |name: &str| default_of(name, &defaults).trim_matches('`').to_owned();
     let seconds = |path: &str, name: &str| format!("{} s", constant(path, name));
     let day = humantime::format_duration(schema::MAX_DURATION).to_string();
-    let hang = constant("src/retry.rs", "GRACE") + constant("src/boot/watchdog.rs", "STARTUP");
+    let hang = constant("src/retry.rs", "HANG_GRACE") + constant("src/commands/watchdog.rs", "STARTUP");
     let row = |what: &str, limit: String, setting: &str| [what.to_owned(), limit, setting.to_owned()];
     table(
         ["what", "limit", "setting"],
@@ -486,10 +486,10 @@ fn limits_of_time() -> String {
             row("the instance has not registered", deadline("verify.deadline"), "`verify.deadline`"),
             row("a registered agent is disconnected", deadline("verify.window"), "`verify.window`"),
             row("`prepare-image` and `reset-agent`", deadline("run.deadline"), "`run.deadline`"),
-            row("`guard` waits for the lock of a run", seconds("src/boot/guard.rs", "LOCK_WAIT"), ""),
-            row("`guard` waits for a GPU device", seconds("src/boot/guard.rs", "GPU_WAIT"), ""),
-            row("the signals of a verdict", seconds("src/boot/watchdog.rs", "SIGNALS"), ""),
-            row("signals after the deadline of the command", seconds("src/boot/watchdog.rs", "LATE_SIGNALS"), ""),
+            row("`guard` waits for the lock of a run", seconds("src/commands/guard.rs", "LOCK_WAIT"), ""),
+            row("`guard` waits for a GPU device", seconds("src/commands/guard.rs", "GPU_WAIT"), ""),
+            row("the signals of a verdict", seconds("src/commands/watchdog.rs", "SIGNALS"), ""),
+            row("signals after the deadline of the command", seconds("src/commands/watchdog.rs", "LATE_SIGNALS"), ""),
             row("a blocked system call, after the deadline of the command", format!("{hang} s"), ""),
             row("the longest duration that a setting accepts", day, ""),
         ],

@@ -107,15 +107,15 @@ pub struct Service {
 
 pub struct Ecs {
     server: Server,
-    world: Arc<Mutex<World>>,
+    host_clients: Arc<Mutex<World>>,
 }
 
 impl Ecs {
     /// Starts the simulator with the empty cluster `prod`.
     pub fn start() -> Self {
-        let world = Arc::new(Mutex::new(World { tick: 1_790_000_000.0, drains_for: 3, ..World::default() }));
-        let inner = Arc::clone(&world);
-        Self { server: Server::tcp(move |request| lock(&inner).answer(request)), world }
+        let host_clients = Arc::new(Mutex::new(World { tick: 1_790_000_000.0, drains_for: 3, ..World::default() }));
+        let inner = Arc::clone(&host_clients);
+        Self { server: Server::tcp(move |request| lock(&inner).answer(request)), host_clients }
     }
 
     pub fn endpoint(&self) -> String {
@@ -124,21 +124,21 @@ impl Ecs {
 
     /// Lets the next calls of an operation fail with these errors.
     pub fn fail(&self, operation: &'static str, faults: impl IntoIterator<Item = Fault>) {
-        self.change(|world| drop(world.faults.insert(operation, faults.into_iter().map(Some).collect())));
+        self.change(|host_clients| drop(host_clients.faults.insert(operation, faults.into_iter().map(Some).collect())));
     }
 
     /// Lets all calls of an operation fail after the first `calls` ones.
     pub fn fail_after(&self, operation: &'static str, calls: usize, fault: Fault) {
         let faults = std::iter::repeat_n(None, calls).chain(std::iter::repeat_n(Some(fault), 50));
-        self.change(|world| drop(world.faults.insert(operation, faults.collect())));
+        self.change(|host_clients| drop(host_clients.faults.insert(operation, faults.collect())));
     }
 
     pub fn change(&self, change: impl FnOnce(&mut World)) {
-        change(&mut lock(&self.world));
+        change(&mut lock(&self.host_clients));
     }
 
     pub fn read<T>(&self, read: impl FnOnce(&World) -> T) -> T {
-        read(&lock(&self.world))
+        read(&lock(&self.host_clients))
     }
 
     /// The operations that were called, the oldest first.

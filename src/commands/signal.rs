@@ -3,7 +3,7 @@
 //! A run that ended with an error before there was anything to verify sends FAILURE only if nothing can still fix it,
 //! because a signal cannot be revoked.
 
-use super::{BUS_TIMEOUT, Boot};
+use super::{BUS_TIMEOUT, CommandContext};
 use crate::boundary::systemd::Systemd;
 use crate::facts::user_data_may_run;
 use crate::gather::Gathered;
@@ -19,14 +19,14 @@ const CLOUD_FINAL: &str = "cloud-final.service";
 /// From this exit code on, another attempt does not help (see `exit.rs`).
 const FIRST_FINAL_EXIT_CODE: u8 = 20;
 
-impl Boot {
+impl CommandContext {
     /// Sends the verdict to every enabled target.
     pub(super) async fn signal(&self, signal_client: Option<&SignalClient>, document: &mut VerdictDocument) {
         let Some(signal_client) = signal_client else { return };
         journal::status(&format!("{}; sending signals", document.text));
         document.signals = Box::pin(signal_client.send_verdict(document, self.signal_deadline())).await;
         if !document.signals.is_empty() {
-            report::store_signals(&self.world.disk, document);
+            report::store_signals(&self.host_clients.disk, document);
         }
         journal::status(&document.text);
     }
@@ -54,7 +54,7 @@ impl Boot {
         if expectation.signal.is_off() || may_still_succeed || self.user_data_may_fix_it().await {
             return None;
         }
-        SignalClient::new(&self.world, &expectation, self.signal_deadline()).await
+        SignalClient::new(&self.host_clients, &expectation, self.signal_deadline()).await
     }
 
     /// An expectation with nothing but the signals of the early settings; `None` if a setting is invalid.

@@ -6,7 +6,7 @@
 
 use super::handover::VERIFY_UNIT;
 use super::watchdog::SIGNALS;
-use super::{BUS_TIMEOUT, Boot};
+use super::{BUS_TIMEOUT, CommandContext};
 use crate::boundary::systemd::{Systemd, SystemdError, UnitState};
 use crate::command_line::CommandOutput;
 use crate::evidence::StageError;
@@ -16,10 +16,10 @@ use crate::report::{self, SignalClient};
 use crate::retry::Deadline;
 use crate::verify;
 
-impl Boot {
+impl CommandContext {
     /// `verify --died`: reports and signals the failure, unless that is already done.
     pub async fn verify_died(self) -> CommandOutput {
-        let stored = report::stored_or_log(&self.world.disk);
+        let stored = report::stored_or_log(&self.host_clients.disk);
         // A verdict that verify reported was also signalled by it, or not signalled on purpose.
         if let Some(reported) = stored.as_ref().filter(|stored| !is_left_to_verify_unit(stored)) {
             return self.verdict_output(reported, Exit::Done);
@@ -36,8 +36,8 @@ impl Boot {
         let mut document = died_document(&stored, &unit);
         self.report_locally(&document, false);
         if let Some(expectation) = self.last_expectation().or_else(|| self.expectation_of_settings()) {
-            self.allow(SIGNALS);
-            let signal_client = SignalClient::new(&self.world, &expectation, self.signal_deadline()).await;
+            self.set_deadline_after(SIGNALS);
+            let signal_client = SignalClient::new(&self.host_clients, &expectation, self.signal_deadline()).await;
             self.signal(signal_client.as_ref(), &mut document).await;
         }
         // The verify unit failed, not this command.
@@ -78,5 +78,5 @@ pub(super) fn died_document(stored: &VerdictDocument, unit: &UnitState) -> Verdi
     let restarts = unit.restarts.filter(|restarts| *restarts > 0);
     let restarts = restarts.map(|restarts| format!(", after {restarts} restarts")).unwrap_or_default();
     let error = StageError::VerifyDied { seen: format!("{VERIFY_UNIT} {state}{restarts}") };
-    document(&verify::stopped(error), stored.cluster.as_deref(), &stored.phases)
+    document(&verify::verdict_of_error(error), stored.cluster.as_deref(), &stored.phases)
 }

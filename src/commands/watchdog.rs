@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use super::Boot;
+use super::CommandContext;
 use super::output::verdict_output;
 use crate::boundary::disk::Disk;
 use crate::cli::HostCommand;
@@ -23,7 +23,7 @@ pub const STARTUP: Duration = Duration::from_secs(2);
 pub(super) const SIGNALS: Duration = Duration::from_secs(60);
 /// How long after the deadline of the command signals may still be sent. It is less than [`Watchdog::GRACE`].
 const LATE_SIGNALS: Duration = Duration::from_secs(7);
-/// The least time for signals, also if the command used up its time before.
+/// The minimum time for signals, even if the command has used all of its deadline.
 const MIN_SIGNALS: Duration = Duration::from_secs(4);
 
 /// Makes the report for a command that hangs.
@@ -37,15 +37,21 @@ pub struct HangReport {
 
 impl HangReport {
     /// The report for this command, made before the command runs.
-    pub fn new(boot: &Boot, command: &HostCommand) -> HangReport {
+    pub fn new(context: &CommandContext, command: &HostCommand) -> HangReport {
         let command = name(command);
-        HangReport { disk: boot.world.disk.clone(), command, json: boot.json, to_journal: boot.to_journal }
+        HangReport {
+            disk: context.host_clients.disk.clone(),
+            command,
+            json: context.json,
+            to_journal: context.to_journal,
+        }
     }
 
     /// The verdict and the output. `guard` ends with exit code 0, because a fault of ecs-bootstrap must not stop the
     /// agent.
     pub fn output(&self) -> (VerdictDocument, CommandOutput) {
-        let verdict = verify::stopped(StageError::Hangs { command: self.command, since: Watchdog::GRACE });
+        let verdict =
+            verify::verdict_of_error(StageError::Hangs { command: self.command, since: Watchdog::HANG_GRACE });
         let document = document(&verdict, None, &[]);
         let exit = if self.command == "guard" { Exit::Done } else { verdict.exit() };
         let output = verdict_output(&document, exit, self.json);
@@ -75,12 +81,12 @@ fn name(command: &HostCommand) -> &'static str {
     }
 }
 
-impl Boot {
+impl CommandContext {
     /// Moves the deadline of the command to `duration` from now. A last observation and the report, which follow, end
     /// within [`Watchdog::GRACE`].
-    pub(crate) fn allow(&self, duration: Duration) {
+    pub(crate) fn set_deadline_after(&self, duration: Duration) {
         if let Some(watchdog) = &self.watchdog {
-            watchdog.allow(duration);
+            watchdog.set_deadline_after(duration);
         }
     }
 

@@ -6,7 +6,7 @@
 use std::time::{Duration, SystemTime};
 
 use super::phases::Phases;
-use super::{BUS_TIMEOUT, Boot, handover};
+use super::{BUS_TIMEOUT, CommandContext, handover};
 use crate::boundary::systemd::{Systemd, SystemdError};
 use crate::command_line::CommandOutput;
 use crate::evidence::StageError;
@@ -22,7 +22,7 @@ use crate::settings::merge::merge;
 use crate::verdict::Verdict;
 use crate::verify;
 
-impl Boot {
+impl CommandContext {
     /// `verify`: observes until there is a verdict.
     pub async fn verify(self) -> CommandOutput {
         journal::ready("reading what to verify");
@@ -31,7 +31,7 @@ impl Boot {
         let expectation = match self.expectation(&mut phases).await {
             Ok(expectation) => expectation,
             Err(error) => {
-                let verdict = verify::explained(&self.world, error).await;
+                let verdict = verify::explained(&self.host_clients, error).await;
                 let mut document = document(&verdict, None, &phases.done);
                 self.report_locally(&document, false);
                 self.signal(self.signal_client_after_error(&document).await.as_ref(), &mut document).await;
@@ -41,7 +41,7 @@ impl Boot {
         let cluster = expectation.cluster.clone();
         let systemd = Systemd::connect(Deadline::after(BUS_TIMEOUT)).await;
         let queued_jobs = verify::QueuedJobs::default();
-        let signal_client = SignalClient::new(&self.world, &expectation, self.signal_deadline()).await;
+        let signal_client = SignalClient::new(&self.host_clients, &expectation, self.signal_deadline()).await;
         let verdict = self.verify_registration(expectation, queued_jobs, &systemd, &mut phases, &progress);
         let verdict = with_heartbeats(signal_client.as_ref(), verdict).await;
         let mut document = match self.refusal_of_guard(&verdict) {
@@ -65,15 +65,15 @@ impl Boot {
         if !verdict.is_unknown() {
             return None;
         }
-        report::stored_or_log(&self.world.disk).filter(|stored| stored.verdict == VerdictState::Failed)
+        report::stored_or_log(&self.host_clients.disk).filter(|stored| stored.verdict == VerdictState::Failed)
     }
 
     /// What to verify. If a run left that, its phases become the first phases of this command.
     async fn expectation(&self, phases: &mut Phases) -> Result<Expectation, StageError> {
-        let handover = handover::read(&self.world.disk).map_err(StageError::ReadHandover)?;
+        let handover = handover::read(&self.host_clients.disk).map_err(StageError::ReadHandover)?;
         let settings = merge(&self.early_fragments()?);
         let Some(handover) = handover else {
-            self.allow(settings.run_deadline.value);
+            self.set_deadline_after(settings.run_deadline.value);
             return Ok(self.make_plan(phases, false).await?.0.expectation);
         };
         phases.done = handover.phases;
@@ -99,7 +99,7 @@ impl Boot {
         let cluster = expectation.cluster.clone();
         let age = age(&expectation);
         let earlier_phases = phases.done.clone();
-        let mut last_modified = handover::modified(&self.world.disk);
+        let mut last_modified = handover::modified(&self.host_clients.disk);
         let callbacks = verify::ProgressCallbacks {
             on_waiting: &mut |waiting| {
                 progress.say(&format!("waiting for {waiting}"));
@@ -108,15 +108,16 @@ impl Boot {
             on_interim: &mut |verdict| {
                 self.report_locally(&document(verdict, cluster.as_deref(), &earlier_phases), false);
             },
-            on_time_left: &|duration| self.allow(duration),
+            on_time_left: &|duration| self.set_deadline_after(duration),
             // A second run may leave another expectation while this one is verified.
             new_expectation: &mut || {
-                let modified = handover::modified(&self.world.disk);
+                let modified = handover::modified(&self.host_clients.disk);
                 let is_changed = std::mem::replace(&mut last_modified, modified) != modified;
                 if is_changed { self.last_expectation() } else { None }
             },
         };
-        let verdict = Box::pin(verify::verdict(&self.world, systemd, expectation, queued_jobs, age, callbacks)).await;
+        let verdict =
+            Box::pin(verify::verdict(&self.host_clients, systemd, expectation, queued_jobs, age, callbacks)).await;
         phases.end("verify", begun);
         verdict
     }

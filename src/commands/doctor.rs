@@ -9,7 +9,7 @@ use std::time::Duration;
 use futures_util::future::join;
 use serde_json::{Value, json};
 
-use super::{Boot, handover, phases::Phases};
+use super::{CommandContext, handover, phases::Phases};
 use crate::boundary::archive::{self, ArchiveError, ArchiveFile};
 use crate::boundary::disk::{Disk, DiskError};
 use crate::boundary::docker::DockerError;
@@ -46,10 +46,10 @@ struct Examination {
     not_visible: Vec<String>,
 }
 
-impl Boot {
+impl CommandContext {
     /// `doctor`: prints the verdict of this moment and a row for each layer.
     pub async fn doctor(mut self, options: &cli::Doctor) -> CommandOutput {
-        self.allow(MAX_TIME);
+        self.set_deadline_after(MAX_TIME);
         let examination = Box::pin(self.examine()).await;
         let Examination { evidence, not_visible, .. } = &examination;
         let rows = examined(evidence);
@@ -96,7 +96,7 @@ impl Boot {
                 (None, None)
             }
         };
-        let expectation = match handover::read(&self.world.disk) {
+        let expectation = match handover::read(&self.host_clients.disk) {
             Ok(handover) => handover.map(|handover| handover.expectation),
             Err(error) => {
                 not_visible.push(format!("the plan of the last run: {}", error_chain(&error)));
@@ -104,8 +104,8 @@ impl Boot {
             }
         };
         let expectation = expectation.or_else(|| plan.as_ref().map(|plan| plan.expectation.clone()));
-        let evidence = Box::pin(verify::examine(&self.world, &systemd, expectation, error)).await;
-        not_visible.extend(denied_to_this_user(&evidence, &self.world.disk));
+        let evidence = Box::pin(verify::examine(&self.host_clients, &systemd, expectation, error)).await;
+        not_visible.extend(denied_to_this_user(&evidence, &self.host_clients.disk));
         Examination { plan, evidence, not_visible }
     }
 
@@ -134,7 +134,7 @@ impl Boot {
         text: &str,
         json: &Value,
     ) -> Vec<(&'static str, &'static str, String)> {
-        let disk = &self.world.disk;
+        let disk = &self.host_clients.disk;
         let read = |path, longest| disk.read(path, longest).map_err(|error| error_chain(&error));
         let config = |path| config_text(path, &read(path, MAX_FILE_LENGTH));
         let evidence = &examination.evidence;

@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::handover::{self, VERIFY_UNIT};
 use super::output::{log_applied, log_warnings};
 use super::phases::Phases;
-use super::{Boot, VerifyPlace};
+use super::{CommandContext, VerifyPlace};
 use crate::apply::{self, Applied};
 use crate::boundary::disk::DiskError;
 use crate::boundary::systemd::{Systemd, SystemdError};
@@ -24,7 +24,7 @@ use crate::verdict::Verdict;
 use crate::verify;
 
 /// How long after `run.deadline` a stage may still return its own error, which is more precise than "time is over".
-const GRACE: Duration = Duration::from_millis(500);
+const ERROR_GRACE: Duration = Duration::from_millis(500);
 
 /// What follows after apply.
 enum AfterApply {
@@ -34,7 +34,7 @@ enum AfterApply {
     End(Box<VerdictDocument>),
 }
 
-impl Boot {
+impl CommandContext {
     /// `run`: configures the instance, and verifies the registration as `wait` says.
     pub async fn run(self, wait: VerifyPlace) -> CommandOutput {
         let progress = Progress::new(self.shows_progress);
@@ -45,7 +45,7 @@ impl Boot {
             Ok(AfterApply::Verify { plan, applied, systemd }) => {
                 cluster = plan.expectation.cluster.clone();
                 let queued_jobs = verify::QueuedJobs { queued: applied.effects.jobs, jobs: applied.jobs };
-                signal_client = SignalClient::new(&self.world, &plan.expectation, self.signal_deadline()).await;
+                signal_client = SignalClient::new(&self.host_clients, &plan.expectation, self.signal_deadline()).await;
                 let verdict = self.verify_registration(plan.expectation, queued_jobs, &systemd, &mut phases, &progress);
                 with_heartbeats(signal_client.as_ref(), verdict).await
             }
@@ -55,7 +55,7 @@ impl Boot {
             }
             Err(error) => {
                 cluster = None;
-                verify::explained(&self.world, error).await
+                verify::explained(&self.host_clients, error).await
             }
         };
         let mut document = document(&verdict, cluster.as_deref(), &phases.done);
@@ -76,16 +76,16 @@ impl Boot {
         progress: &Progress,
     ) -> Result<AfterApply, StageError> {
         let limit = self.early_settings()?.run_deadline.value;
-        self.allow(limit);
+        self.set_deadline_after(limit);
         let activity = Activity { progress, text: Cell::new(super::WAITING_FOR_LOCK) };
         let stages = async {
             let _lock = self.lock(Deadline::after(limit), limit).await?;
             let (plan, applied, systemd) = self.apply_plan(phases, &activity).await?;
             self.continue_after_apply(wait, plan, applied, systemd, phases).await
         };
-        within(Deadline::after(limit + GRACE), stages)
+        within(Deadline::after(limit + ERROR_GRACE), stages)
             .await
-            .unwrap_or_else(|_| Err(StageError::Late { doing: activity.text.get(), deadline: limit }))
+            .unwrap_or_else(|_| Err(StageError::RunDeadlineExceeded { doing: activity.text.get(), deadline: limit }))
     }
 
     /// Makes a plan, writes `ecs.config` and queues the jobs.
@@ -100,7 +100,7 @@ impl Boot {
         let (plan, gathered, config_written) = loop {
             let (plan, gathered) = self.make_plan(phases, false).await?;
             begun = phases.begin();
-            match apply::write(&self.world, &plan) {
+            match apply::write(&self.host_clients, &plan) {
                 // User data wrote to the file after gather had read it, so the plan must be made from the new content.
                 Err(StageError::Write(DiskError::Changed { .. })) if attempt < super::MAX_WRITE_ATTEMPTS => {
                     attempt += 1
@@ -113,10 +113,10 @@ impl Boot {
         let mut applied = Applied::default();
         applied.effects.config_written = config_written;
         let systemd = gathered.systemd;
-        let queued = apply::queue(&self.world.disk, &systemd, &plan, &mut applied).await;
+        let queued = apply::queue(&self.host_clients.disk, &systemd, &plan, &mut applied).await;
         phases.end("apply", begun);
         // Also if the jobs were refused: guard needs the plan at each start of the agent.
-        handover::store(&self.world.disk, &plan, &phases.done)?;
+        handover::store(&self.host_clients.disk, &plan, &phases.done)?;
         queued?;
         log_applied(&plan, &applied);
         Ok((plan, applied, systemd))
@@ -158,7 +158,7 @@ impl Boot {
         let document = document(&verdict, plan.expectation.cluster.as_deref(), &phases.done);
         // Before the start of the unit, because its verdict must be the last one that is stored.
         self.report_locally(&document, true);
-        handover::start(&self.world, systemd.as_ref(), self.program.as_deref()).await?;
+        handover::start(&self.host_clients, systemd.as_ref(), self.program.as_deref()).await?;
         Ok(AfterApply::End(Box::new(document)))
     }
 
@@ -168,7 +168,7 @@ impl Boot {
         if applied.effects != Effects::default() {
             return None;
         }
-        let stored = report::stored_or_log(&self.world.disk)?;
+        let stored = report::stored_or_log(&self.host_clients.disk)?;
         let name = |cluster: &Option<String>| cluster.as_deref().map(|text| cluster_name(text).to_owned());
         let is_same_cluster = name(&stored.cluster) == name(&plan.expectation.cluster);
         (stored.verdict == VerdictState::Ready && is_same_cluster).then_some(stored)

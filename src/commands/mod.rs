@@ -30,7 +30,7 @@ pub use self::check::check;
 pub use self::explain::explain;
 pub use self::handover::is_handover;
 pub use self::watchdog::{HangReport, STARTUP};
-use crate::boundary::World;
+use crate::boundary::HostClients;
 use crate::boundary::disk::{Disk, DiskError, Lock};
 use crate::command_line::CommandOutput;
 use crate::evidence::StageError;
@@ -66,9 +66,9 @@ pub enum VerifyPlace {
 }
 
 /// The input of a command.
-pub struct Boot {
+pub struct CommandContext {
     /// The clients for everything outside of this process.
-    pub world: World,
+    pub host_clients: HostClients,
     /// The settings of the environment and of the command line.
     pub given_settings: Result<Vec<Fragment>, SettingsError>,
     /// Whether the output is JSON.
@@ -89,36 +89,36 @@ pub struct Boot {
     pub expectation_without_plan: OnceCell<Expectation>,
 }
 
-impl Boot {
+impl CommandContext {
     /// The settings of files, environment and command line: all that are known before gather.
     pub(crate) fn early_settings(&self) -> Result<Settings, StageError> {
         Ok(merge(&self.early_fragments()?))
     }
 
     fn early_fragments(&self) -> Result<Vec<Fragment>, StageError> {
-        let mut fragments = gather::local_settings(&self.world)?;
+        let mut fragments = gather::local_settings(&self.host_clients)?;
         fragments.extend(self.given_settings.clone()?);
         Ok(fragments)
     }
 
     /// Takes the lock of the commands that write. The error contains `limit`.
     pub(crate) async fn lock(&self, deadline: Deadline, limit: Duration) -> Result<Lock, StageError> {
-        self.world.disk.create_folder(report::RUN, 0o755).map_err(StageError::Write)?;
-        until(deadline, LOCK_POLICY, async |_| match self.world.disk.lock(LOCK_FILE) {
+        self.host_clients.disk.create_folder(report::RUN, 0o755).map_err(StageError::Write)?;
+        until(deadline, LOCK_POLICY, async |_| match self.host_clients.disk.lock(LOCK_FILE) {
             Ok(lock) => Step::Done(lock),
             Err(error @ DiskError::Busy { .. }) => Step::Retry(error),
             Err(error) => Step::Stop(error),
         })
         .await
         .map_err(|gave_up| match gave_up.last {
-            DiskError::Busy { .. } => StageError::Late { doing: WAITING_FOR_LOCK, deadline: limit },
+            DiskError::Busy { .. } => StageError::RunDeadlineExceeded { doing: WAITING_FOR_LOCK, deadline: limit },
             error => StageError::Write(error),
         })
     }
 
     /// What the last run of this boot expects, if there was one.
     pub(crate) fn last_expectation(&self) -> Option<Expectation> {
-        Some(handover::read_or_log(&self.world.disk)?.expectation)
+        Some(handover::read_or_log(&self.host_clients.disk)?.expectation)
     }
 
     /// The output for a verdict, in the form that the caller asked for.
@@ -128,7 +128,7 @@ impl Boot {
 
     /// Reports a verdict on this host. Each path through a command does so once.
     fn report_locally(&self, document: &VerdictDocument, is_handed_over: bool) {
-        report_locally(&self.world.disk, document, is_handed_over, self.to_journal);
+        report_locally(&self.host_clients.disk, document, is_handed_over, self.to_journal);
     }
 }
 

@@ -8,7 +8,7 @@ use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
 
-use crate::boundary::World;
+use crate::boundary::HostClients;
 use crate::boundary::disk::{Disk, DiskError, Mode};
 use crate::boundary::systemd::control::Jobs;
 use crate::boundary::systemd::{Systemd, SystemdError};
@@ -94,11 +94,11 @@ pub(super) fn store(disk: &Disk, plan: &Plan, phases: &[Phase]) -> Result<(), St
 /// Queues the start of the verify unit. If the unit is not installed, it is written below `/run/systemd/system` first,
 /// with `program` as the path of this program.
 pub(super) async fn start(
-    world: &World,
+    host_clients: &HostClients,
     systemd: Result<&Systemd, &SystemdError>,
     program: Option<&Path>,
 ) -> Result<(), StageError> {
-    let jobs = Jobs::of(&world.disk, systemd)?;
+    let jobs = Jobs::of(&host_clients.disk, systemd)?;
     // The start limit of the unit is for restarts after it was killed. Starts by `run` must not count.
     if let Ok(systemd) = systemd
         && let Err(error) = systemd.reset_failed(VERIFY_UNIT).await
@@ -111,17 +111,20 @@ pub(super) async fn start(
     }
     let program = program.and_then(|path| path.to_str()).unwrap_or(INSTALLED_BINARY);
     if !program.starts_with("/usr/") && !program.starts_with("/opt/") {
-        tracing::warn!(program, "a unit may not be able to run a program from this folder; use /usr/bin or /opt");
+        tracing::warn!(
+            program,
+            "systemd may not be able to run this program (noexec, SELinux, ProtectHome=); install it in /usr/bin or /opt"
+        );
     }
     let escaped = escaped_for_unit(program).ok_or_else(|| {
         let text = format!("systemd does not accept the program path `{}`", program.escape_debug());
         let source = std::io::Error::other(text);
         StageError::Write(DiskError::Io { doing: "write", path: VERIFY_UNIT.to_owned(), source })
     })?;
-    world.disk.create_folder("/run/systemd/system", 0o755).map_err(StageError::Write)?;
+    host_clients.disk.create_folder("/run/systemd/system", 0o755).map_err(StageError::Write)?;
     for (unit, text) in UNIT_TEXTS {
         let (path, text) = (format!("/run/systemd/system/{unit}"), text.replace(INSTALLED_BINARY, &escaped));
-        world.disk.replace(&path, text.as_bytes(), Mode::Exactly(0o644)).map_err(StageError::Write)?;
+        host_clients.disk.replace(&path, text.as_bytes(), Mode::Exactly(0o644)).map_err(StageError::Write)?;
     }
     Ok(jobs.queue("start", VERIFY_UNIT).await.map(|_| ())?)
 }

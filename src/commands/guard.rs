@@ -8,7 +8,7 @@
 use std::time::Duration;
 
 use super::handover::{self, VERIFY_UNIT};
-use super::{Boot, LOCK_FILE, MAX_WRITE_ATTEMPTS};
+use super::{CommandContext, LOCK_FILE, MAX_WRITE_ATTEMPTS};
 use crate::apply::write_config;
 use crate::boundary::disk::{Disk, DiskError, Lock};
 use crate::boundary::systemd::control::Control;
@@ -18,7 +18,7 @@ use crate::decide::guard::{Guarded, guard};
 use crate::ecs_config::{agent_cluster, effective, may_join_other, read};
 use crate::evidence::StageError;
 use crate::exit::Exit;
-use crate::facts::Known;
+use crate::facts::Fact;
 use crate::host::{MAX_FILE_LENGTH, device, user_data_runs, written};
 use crate::ownership::is_own_cluster;
 use crate::plan::{AGENT_JSON, ECS_CONFIG, Recorded, Refusal, VENDOR_ECS_CONFIG};
@@ -77,13 +77,13 @@ impl AgentFiles {
     }
 }
 
-impl Boot {
+impl CommandContext {
     /// `guard`: exit code 0 lets the agent start.
     pub async fn guard(self) -> CommandOutput {
-        self.allow(LOCK_WAIT + GPU_WAIT);
+        self.set_deadline_after(LOCK_WAIT + GPU_WAIT);
         match self.apply_again_and_judge().await {
             Ok(files) => {
-                wait_for_gpu(&self.world.disk, &files).await;
+                wait_for_gpu(&self.host_clients.disk, &files).await;
                 CommandOutput::success("")
             }
             Err((error, files)) => self.refuse(error, &files),
@@ -93,18 +93,18 @@ impl Boot {
     /// `guard --rewrite`: applies the plan before the agent's own preparations, which read the file too. It refuses
     /// nothing.
     pub async fn rewrite(self) -> CommandOutput {
-        self.allow(LOCK_WAIT + GPU_WAIT);
+        self.set_deadline_after(LOCK_WAIT + GPU_WAIT);
         let (stderr, files) = match self.apply_again_and_judge().await {
             Ok(files) => (String::new(), files),
             Err((error, files)) => (format!("{}\n", error_chain(&error)), files),
         };
-        wait_for_gpu(&self.world.disk, &files).await;
+        wait_for_gpu(&self.host_clients.disk, &files).await;
         CommandOutput { stdout: String::new(), stderr, exit: Exit::Done }
     }
 
     /// Applies the plan again. Returns the files that the agent will read, and an error if it must not start.
     async fn apply_again_and_judge(&self) -> Result<AgentFiles, (StageError, AgentFiles)> {
-        let disk = &self.world.disk;
+        let disk = &self.host_clients.disk;
         // Without the lock a run may be writing, so the file is judged and not changed.
         let lock = self.lock(Deadline::after(LOCK_WAIT), LOCK_WAIT).await;
         let lock = lock.inspect_err(|error| tracing::debug!(error = error_chain(error), "no lock")).ok();
@@ -150,7 +150,7 @@ impl Boot {
     /// Replaces a stored verdict that no cluster is named, now that one is named, and starts the verify unit again,
     /// which ended with that verdict.
     async fn withdraw_refusal(&self, cluster: &str, planned: bool, files: &AgentFiles) {
-        let disk = &self.world.disk;
+        let disk = &self.host_clients.disk;
         // Without a plan, a line that ecs-bootstrap wrote is from an earlier boot.
         let is_own_line = !planned && is_own_cluster(&files.ecs_config, &written(disk));
         // Either no cluster is named, or a cause in an earlier layer explains why: a line of a file, user data, cloud-init.
@@ -177,9 +177,9 @@ impl Boot {
     /// Reports why the agent is not started. If an earlier run failed for another cause, that verdict stays stored, and
     /// both are printed.
     fn refuse(&self, error: StageError, files: &AgentFiles) -> CommandOutput {
-        let disk = &self.world.disk;
+        let disk = &self.host_clients.disk;
         let is_undecided = matches!(error, StageError::Refused(Refusal::NoCluster { .. }));
-        let refusal = document(&verify::stopped(error), files.cluster().as_deref(), &[]);
+        let refusal = document(&verify::verdict_of_error(error), files.cluster().as_deref(), &[]);
         let id = |document: &VerdictDocument| document.cause.as_ref().map(|cause| cause.id.clone());
         let is_other_failure = |earlier: &VerdictDocument| earlier.exit_code != 0 && id(earlier) != id(&refusal);
         if let Some(earlier) = report::stored_or_log(disk).filter(is_other_failure) {
@@ -285,8 +285,8 @@ async fn wait_for_gpu(disk: &Disk, files: &AgentFiles) {
         return;
     }
     let waited = until(Deadline::after(GPU_WAIT), GPU_POLICY, async |_| match device(disk, "nvidia") {
-        Known::Yes(false) => Step::Retry(()),
-        Known::Yes(true) | Known::Unknown(_) => Step::Done(()),
+        Fact::Known(false) => Step::Retry(()),
+        Fact::Known(true) | Fact::Unknown(_) => Step::Done(()),
     });
     if waited.await.is_err() {
         let seconds = GPU_WAIT.as_secs();

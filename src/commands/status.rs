@@ -2,7 +2,7 @@
 //!
 //! A verdict that waits for the verify unit is only true while that unit runs, so systemd is asked.
 
-use super::Boot;
+use super::CommandContext;
 use super::handover::VERIFY_UNIT;
 use super::verify_died::{died_document, is_left_to_verify_unit, is_running, verify_unit};
 use crate::command_line::CommandOutput;
@@ -11,16 +11,16 @@ use crate::redaction::error_chain;
 use crate::render::{VerdictDocument, VerdictState, as_json, verdict_text};
 use crate::report;
 
-impl Boot {
+impl CommandContext {
     /// `status`: prints the last verdict. It changes nothing.
     pub async fn status(self) -> CommandOutput {
-        let stored = match report::stored(&self.world.disk) {
+        let stored = match report::stored(&self.host_clients.disk) {
             Ok(stored) => stored.unwrap_or_else(VerdictDocument::none),
             Err(error) => return CommandOutput::error(Exit::Internal, &error_chain(&error)),
         };
         let is_waiting = stored.verdict == VerdictState::Waiting && is_left_to_verify_unit(&stored);
         let mut stderr = String::new();
-        let document = if is_waiting && self.world.disk.is_booted() {
+        let document = if is_waiting && self.host_clients.disk.is_booted() {
             match verify_unit().await {
                 Ok(unit) if is_running(&unit) => stored,
                 Ok(unit) => died_document(&stored, &unit),

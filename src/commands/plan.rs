@@ -2,7 +2,7 @@
 //!
 //! In: the settings that are known early. Out: a plan. Nothing is written.
 
-use super::Boot;
+use super::CommandContext;
 use super::phases::Phases;
 use crate::command_line::CommandOutput;
 use crate::decide;
@@ -18,20 +18,20 @@ use crate::settings::merge::merge;
 use crate::settings::warning;
 use crate::verify;
 
-impl Boot {
+impl CommandContext {
     /// `plan`: prints the plan. It changes nothing.
     pub async fn plan(self) -> CommandOutput {
         let progress = Progress::new(self.shows_progress);
         progress.say("reading instance metadata, tags and the host");
         if let Ok(settings) = self.early_settings() {
-            self.allow(settings.run_deadline.value);
+            self.set_deadline_after(settings.run_deadline.value);
         }
         let planned = self.make_plan(&mut Phases::new(self.start), true).await;
         progress.clear();
         let plan = match planned {
             Ok((plan, _)) => plan,
             Err(error) => {
-                let verdict = verify::explained(&self.world, error).await;
+                let verdict = verify::explained(&self.host_clients, error).await;
                 return self.verdict_output(&document(&verdict, None, &[]), verdict.exit());
             }
         };
@@ -51,7 +51,8 @@ impl Boot {
         let begun = phases.begin();
         // Boxed: the nested futures are too deep for the compiler otherwise.
         let gathered =
-            Box::pin(gather::facts(&self.world, super::BUS_TIMEOUT, fragments, deadline, without_metadata)).await;
+            Box::pin(gather::facts(&self.host_clients, super::BUS_TIMEOUT, fragments, deadline, without_metadata))
+                .await;
         phases.end("gather", begun);
         let mut gathered = gathered?;
         let begun = phases.begin();
