@@ -46,7 +46,9 @@ pub fn check(file: &str, bytes: &[u8], options: Options) -> Option<Checked> {
     let mut is_recognised = true;
     let mut notes = match input_type {
         InputType::EcsConfig => issues(bytes, &context).iter().map(CheckNote::of_issue).collect(),
-        InputType::Settings => settings::check(&Text::of(&String::from_utf8_lossy(bytes)), Rank::Config),
+        InputType::Settings => {
+            settings::check(&Text::of(&String::from_utf8_lossy(bytes)), Rank::Config, context.is_template)
+        }
         InputType::EcsConfigJson => agent_json::check(&Text::of(&String::from_utf8_lossy(bytes))),
         InputType::UserData => {
             let (notes, is_read) = user_data::check(file, bytes, options);

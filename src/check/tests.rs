@@ -271,6 +271,26 @@ fn a_finding_in_encoded_text_has_the_place_of_that_text_and_the_line_in_it() {
 }
 
 #[test]
+fn a_placeholder_in_settings_is_not_judged_in_a_template() {
+    let settings =
+        "#ecs-bootstrap\ncluster = \"${Cluster}\"\n[verify]\ndeadline = \"{{ deadline }}\"\nwindow = \"long\"\n";
+    assert_eq!(found(&checked("user-data", settings)), ["5:10 error setting-invalid"]);
+    let options = Options { is_rendered: true, ..Options::default() };
+    let rendered = check("user-data", settings.as_bytes(), options).unwrap();
+    let expected = ["2:11 error setting-invalid", "4:12 error setting-invalid", "5:10 error setting-invalid"];
+    assert_eq!(found(&rendered), expected);
+}
+
+#[test]
+fn the_templates_of_this_project_have_no_mistake() {
+    for name in ["cluster", "instance", "repository"] {
+        let path = format!("{}/packaging/cloudformation/{name}.yaml", env!("CARGO_MANIFEST_DIR"));
+        let text = std::fs::read(&path).unwrap();
+        assert_eq!(found(&check(&path, &text, Options::default()).unwrap()), Vec::<String>::new(), "{path}");
+    }
+}
+
+#[test]
 fn a_placeholder_in_a_rendered_file_is_a_mistake() {
     let options = Options { is_rendered: true, ..Options::default() };
     for (name, text, expected) in [

@@ -236,7 +236,7 @@ impl Checker {
             let message = "this user data has settings of ecs-bootstrap twice; only one part with settings is allowed";
             self.note(text, text.place(1, 1), Level::Error, "setting-invalid", message);
         }
-        self.notes.extend(settings::check(text, crate::settings::Rank::UserData));
+        self.notes.extend(settings::check(text, crate::settings::Rank::UserData, self.is_template));
     }
 
     fn script(&mut self, text: &Text) {

@@ -362,7 +362,7 @@ fn filled_in(text: &str) -> String {
 }
 
 /// Whether the text contains a placeholder that a template engine or a shell should have replaced.
-fn has_placeholder(text: &str, with_dollars: bool) -> bool {
+pub fn has_placeholder(text: &str, with_dollars: bool) -> bool {
     const PAIRS: [(&str, &str); 7] =
         [("${", "}"), ("{{", "}}"), ("<%", "%>"), ("%{", "}"), ("#{", "}"), ("@@", "@@"), ("[[", "]]")];
     let is_pair =

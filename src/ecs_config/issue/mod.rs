@@ -7,7 +7,8 @@
 mod find;
 
 pub use find::{
-    CLUSTER, OPAQUE, SourceLine, cluster, first_crlf, half_login, issues, issues_of, other_place, unquoted,
+    CLUSTER, OPAQUE, SourceLine, cluster, first_crlf, half_login, has_placeholder, issues, issues_of, other_place,
+    unquoted,
 };
 
 use std::fmt;
