@@ -201,7 +201,7 @@ fn writes_the_unit_below_run_if_it_is_not_installed() {
     assert_eq!(outcome.code, Some(0), "{}\n{}", outcome.stdout, outcome.stderr);
     // A hardened unit may not see the path of this test's binary, so the run warns.
     let log = format!("{}{:?}", outcome.stderr, instance.journal.entries());
-    assert!(log.contains("use /usr/bin or /opt"), "{log}");
+    assert!(log.contains("install it in /usr/bin or /opt"), "{log}");
     let text = instance.disk.text(VERIFY_TEXT);
     let runs = text.lines().find_map(|line| line.strip_prefix("ExecStart=")).unwrap();
     let program = runs.strip_suffix(" verify --https-only").unwrap();
