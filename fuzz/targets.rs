@@ -103,7 +103,7 @@ pub(crate) fn api_error(bytes: &[u8]) {
     for operation in ["ecs:DescribeClusters", "ec2:DescribeTags"] {
         let error = AwsError { operation, kind: kind.clone(), elapsed: Duration::ZERO, source: None };
         let evidence = Evidence::of_stage_error(StageError::Aws(error));
-        for finding in diagnose(&evidence) {
+        for finding in diagnose(&evidence).found {
             assert!(!finding.seen.iter().any(|line| line.contains(char::is_control)), "{:?}", finding.seen);
         }
     }

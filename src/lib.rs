@@ -54,6 +54,7 @@ pub mod cleanup;
 pub mod cli;
 pub mod command_line;
 pub mod commands;
+pub mod comparison;
 pub mod decide;
 pub mod ecs_config;
 pub mod effects;

@@ -137,6 +137,7 @@ fn context(
     let host_clients = HostClients::new(root, address, agent_endpoint, ca_bundle)
         .map_err(|error| failure(Exit::Usage, &error_chain(&error)))?;
     Ok(CommandContext {
+        is_verbose: common.verbose > 0,
         host_clients,
         given_settings: given,
         json: common.json,

@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use super::role::{LATE, has_static_keys};
-use super::{Cause, Class, Layer};
+use super::cause::{Cause, Class};
+use super::layer::Layer;
+use super::view::credentials::{ROLE_MAY_BE_LATE, has_static_keys};
 use crate::boundary::aws::AwsErrorKind;
 use crate::boundary::net::is_private;
 use crate::evidence::network_path::{ControlPlane, EndpointProbe};
@@ -41,6 +42,7 @@ pub(super) static ENDPOINT_PARTIAL: Cause = Cause {
 /// Typically a firewall or a proxy that does not allow the numbered host names.
 pub(super) static UNREACHABLE: Cause = Cause {
     id: "acs-unreachable",
+    yields_to: &["endpoint-partial"],
     title: "the instance is registered, but the ECS control plane cannot be reached",
     symptoms: "the container instance is ACTIVE with agentConnected false and no agent version; `unable to dial \
                ecs-a-N` in the agent's log",
@@ -52,7 +54,7 @@ pub(super) static UNREACHABLE: Cause = Cause {
     source: "aws/amazon-ecs-agent#1143 #240 #250 #270 #882",
     check: |evidence| {
         let plane = plane(evidence)?;
-        if evidence.network_path.acs != Some(false) || partial(evidence).is_some() {
+        if evidence.network_path.acs != Some(false) {
             return None;
         }
         let fault = plane.agent.as_ref()?.fault()?;
@@ -69,7 +71,7 @@ pub(super) static DENIED: Cause = Cause {
     proof: "the AccessDenied message names one of these actions; if AWS does not answer at all, the cause is \
             `acs-unreachable`",
     look_alikes: &["acs-unreachable", "register-denied"],
-    class: Class::Settling(LATE),
+    class: Class::Settling(ROLE_MAY_BE_LATE),
     exit: Exit::Permission,
     exit_after_deadline: Exit::Permission,
     remedy: "allow `ecs:DiscoverPollEndpoint`, `ecs:Poll` and `ecs:StartTelemetrySession` (policy \
@@ -95,11 +97,6 @@ pub(super) static DENIED: Cause = Cause {
     },
     ..DEFAULTS
 };
-
-/// Whether a cause of this file explains why the agent is not connected.
-pub(super) fn is_explained(evidence: &Evidence) -> bool {
-    [&ENDPOINT_PARTIAL, &UNREACHABLE, &DENIED].iter().any(|cause| (cause.check)(evidence).is_some())
-}
 
 /// The probed endpoints of the control plane, if the agent is disconnected.
 fn plane(evidence: &Evidence) -> Option<&ControlPlane> {

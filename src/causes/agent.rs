@@ -1,17 +1,29 @@
 //! Causes in the agent: what ECS rejects, what the agent cannot set up, and how it exits.
 
-use super::{ALL, Cause, Class, Layer};
+use super::cause::{Cause, Class};
+use super::layer::Layer;
+use super::view::registration::GAVE_UP_TEXT;
+use crate::comparison::Specificity;
 use crate::evidence::{Evidence, StageError};
 use crate::exit::Exit;
 use crate::redaction::{self, error_chain};
 
-/// The evidence line for exit code 5, with which the agent gives up for good.
-pub(super) const GAVE_UP_TEXT: &str = "the agent exited with code 5";
-/// The general causes of this layer, which are used if no other cause of the layer fits.
-const GENERAL: [&str; 2] = ["agent-gave-up", "agent-exits"];
-/// Causes that make the agent exit with code 5, independent of its saved state.
-pub(super) static REJECTIONS: [&Cause; 4] =
-    [&ATTRIBUTES_REJECTED, &TAGS_REJECTED, &TASK_ENI_SETUP_FAILED, &CGROUP_SETUP_FAILED];
+/// Every layer before this one.
+const EARLIER_LAYERS: [Layer; 13] = [
+    Layer::Clock,
+    Layer::Config,
+    Layer::CloudInit,
+    Layer::Host,
+    Layer::Docker,
+    Layer::Units,
+    Layer::Imds,
+    Layer::Role,
+    Layer::Dns,
+    Layer::Route,
+    Layer::Tls,
+    Layer::Api,
+    Layer::Cluster,
+];
 
 /// ECS accepts the registration without the attributes; the agent notices that they are missing and exits with code 5.
 pub(super) static ATTRIBUTES_REJECTED: Cause = Cause {
@@ -72,7 +84,8 @@ pub(super) static TASK_ENI_SETUP_FAILED: Cause = Cause {
     layer: Layer::Agent,
     title: "the agent cannot set up network interfaces for tasks (awsvpc mode)",
     symptoms: "the agent exits with code 5 before it registers; usually it was started without ecs-init",
-    proof: "the agent's log names the task ENI, the CNI plugins or the VPC id, and the agent exited with code 5",
+    proof: "the agent's log names the task ENI, the CNI plugins or the VPC id, and the agent exited with code 5; if \
+            the log names the cgroup root, the cause is `cgroup-setup-failed`",
     look_alikes: &["cgroup-setup-failed", "agent-gave-up"],
     class: Class::Terminal,
     exit: Exit::Agent,
@@ -121,6 +134,7 @@ pub(super) static CGROUP_SETUP_FAILED: Cause = Cause {
 /// Exit code 5 for a reason that no other cause covers.
 pub(super) static GAVE_UP: Cause = Cause {
     id: "agent-gave-up",
+    specificity: Specificity::General,
     layer: Layer::Agent,
     title: "the agent exited with code 5, its terminal exit code",
     symptoms: "`systemctl status ecs` shows failed, status 5; Debian's unit restarts it every 10 s anyway",
@@ -134,7 +148,7 @@ pub(super) static GAVE_UP: Cause = Cause {
              mismatch`), run `ecs-bootstrap reset-agent --yes`",
     source: "agent/sighandlers/exitcodes: 5 is terminal",
     check: |evidence| {
-        if !evidence.agent_exited_with(5) || !evidence.is_host_examined() || is_explained(evidence) {
+        if !evidence.agent_exited_with(5) || !evidence.is_host_examined() {
             return None;
         }
         let logged = evidence.agent_logged(&[
@@ -152,6 +166,9 @@ pub(super) static GAVE_UP: Cause = Cause {
 /// Any exit code except 5, repeatedly.
 pub(super) static EXITS: Cause = Cause {
     id: "agent-exits",
+    specificity: Specificity::General,
+    // Repeated exits of the agent are a symptom of every earlier broken layer.
+    is_symptom_of: &EARLIER_LAYERS,
     layer: Layer::Agent,
     title: "the agent's container exits repeatedly before it has registered",
     symptoms: "`systemctl status ecs` shows active (running), and `docker ps` shows a container that is only seconds \
@@ -167,7 +184,7 @@ pub(super) static EXITS: Cause = Cause {
     check: |evidence| {
         let (code, times) = evidence.agent_end().filter(|(code, _)| *code != 5)?;
         let is_down = matches!(&evidence.container, Some(Ok(Some(container))) if !container.running);
-        if (times < 2 && !is_down) || is_explained(evidence) {
+        if times < 2 && !is_down {
             return None;
         }
         let count = if times > 1 { format!(", {times} times so far") } else { String::new() };
@@ -209,7 +226,8 @@ pub(super) static VERIFY_DIED: Cause = Cause {
     symptoms: "`ecs-bootstrap status` shows waiting for longer than `verify.deadline`, and the launch lifecycle hook \
                times out",
     proof: "systemd reports that ecs-bootstrap-verify.service does not run (killed, out of memory or stopped), and the \
-            stored verdict is still waiting",
+            stored verdict is still waiting; if ecs-bootstrap itself stopped at `run.deadline`, the cause is \
+            `run-late`",
     look_alikes: &["host-overloaded", "run-late"],
     class: Class::Terminal,
     exit: Exit::Host,
@@ -226,6 +244,7 @@ pub(super) static VERIFY_DIED: Cause = Cause {
 
 pub(super) static NOT_CONNECTED: Cause = Cause {
     id: "agent-not-connected",
+    specificity: Specificity::General,
     layer: Layer::Acs,
     title: "the instance is registered, but its agent is not connected to ECS",
     symptoms: "the container instance is ACTIVE with agentConnected false, and ECS places no tasks on it",
@@ -243,7 +262,7 @@ pub(super) static NOT_CONNECTED: Cause = Cause {
         let is_disconnected =
             matches!(&evidence.container_instance, Some(Ok(Some(instance))) if !instance.agent_connected);
         let since = evidence.registered_for.filter(|since| *since >= window || evidence.timed_out)?;
-        if !is_disconnected || super::acs::is_explained(evidence) {
+        if !is_disconnected {
             return None;
         }
         let seen =
@@ -256,12 +275,6 @@ pub(super) static NOT_CONNECTED: Cause = Cause {
     when_registered: true,
     ..Cause::DEFAULTS
 };
-
-/// Whether a specific cause of this layer fits.
-fn is_explained(evidence: &Evidence) -> bool {
-    let mut specific = ALL.iter().filter(|cause| cause.layer == Layer::Agent && !GENERAL.contains(&cause.id));
-    specific.any(|cause| (cause.check)(evidence).is_some())
-}
 
 /// The log line with one of `fragments`, if the agent has exited with code 5.
 fn gave_up_with(evidence: &Evidence, fragments: &[&str]) -> Option<Vec<String>> {

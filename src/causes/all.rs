@@ -1,6 +1,6 @@
 //! The list of all causes. Each new cause is one line here, next to its layer and before more general look-alikes.
 
-use super::Cause;
+use super::cause::Cause;
 use super::{
     acs, agent, api, clock, cloud_init, cluster, config, config_file, denied, dns, docker, ecs_init, host, imds,
     lifecycle, maintenance, registered, role, route, saved_state, tls, units, user_data,

@@ -2,29 +2,19 @@
 
 use std::time::Duration;
 
-use super::{ALL, Cause, Class, Layer, clock};
+use super::cause::{Cause, Class};
+use super::layer::Layer;
+use super::view::credentials::{REJECTED, called};
+use super::view::registration::retried;
 use crate::boundary::aws::AwsErrorKind;
+use crate::comparison::Specificity;
 use crate::evidence::Evidence;
 use crate::exit::Exit;
 use crate::redaction::error_chain;
 
-/// The agent logs this while it keeps running and retries the registration by itself, for an hour.
-const RETRIES: &str = "Received non-terminal error from RegisterContainerInstance call";
-/// Error codes with which AWS rejects the caller's credentials, not the requested action.
-pub(super) const REJECTED: [&str; 9] = [
-    "UnrecognizedClientException",
-    "InvalidClientTokenId",
-    "AuthFailure",
-    "ExpiredTokenException",
-    "ExpiredToken",
-    "RequestExpired",
-    "RequestTimeTooSkewed",
-    "InvalidSignatureException",
-    "SignatureDoesNotMatch",
-];
-
 pub(super) static CREDENTIALS_REJECTED: Cause = Cause {
     id: "credentials-rejected",
+    yields_to: &["clock-skew", "credentials-expired"],
     layer: Layer::Api,
     title: "AWS rejects the instance's credentials",
     symptoms: "UnrecognizedClientException or InvalidClientTokenId, although the instance has its role",
@@ -38,10 +28,6 @@ pub(super) static CREDENTIALS_REJECTED: Cause = Cause {
              region is enabled for the account: `aws account get-region-opt-status --region-name REGION`",
     source: "Amazon ECS API Reference, \"Common Errors\"",
     check: |evidence| {
-        let is_explained = clock::skew(evidence).is_some() || (super::role::EXPIRED.check)(evidence).is_some();
-        if is_explained {
-            return None;
-        }
         let seen = called(evidence, &REJECTED).or_else(|| evidence.registration_refused(&REJECTED))?;
         Some(vec![seen])
     },
@@ -95,8 +81,8 @@ pub(super) static SERVICE_ERROR: Cause = Cause {
     layer: Layer::Api,
     title: "an AWS API returned an error or did not answer in time",
     symptoms: "5xx or ServerException in the agent's log, possibly in the whole region",
-    proof: "TCP and TLS work, and the answer is an error of the service; if the code is ThrottlingException, the cause \
-            is `register-throttled`",
+    proof: "TCP and TLS work, and the answer is an error of the service; the cause is `register-throttled` if AWS \
+            throttles the agent's registration, and `throttled` if it throttles a call of ecs-bootstrap",
     look_alikes: &["register-throttled", "throttled", "egress-timeout"],
     class: Class::Retry,
     exit: Exit::Aws,
@@ -141,6 +127,8 @@ pub(super) static SERVICE_ERROR: Cause = Cause {
 /// The general cause of this layer, for what no other cause explains. After exit code 5 it is `agent-gave-up` instead.
 pub(super) static REGISTER_REFUSED: Cause = Cause {
     id: "register-refused",
+    specificity: Specificity::General,
+    is_symptom_of: &[Layer::Clock, Layer::Imds, Layer::Role, Layer::Dns, Layer::Route, Layer::Tls, Layer::Cluster],
     layer: Layer::Api,
     title: "the agent cannot register the instance, because of an error that no other cause covers",
     symptoms: "the agent restarts repeatedly and logs `Unable to register as a container instance with ECS`",
@@ -154,12 +142,7 @@ pub(super) static REGISTER_REFUSED: Cause = Cause {
     source: "agent/app/agent.go: registerContainerInstance",
     check: |evidence| {
         let seen = quoted(evidence).filter(|_| !evidence.agent_exited_with(5))?;
-        let may_explain = |cause: &&&Cause| {
-            let layers = Layer::Imds..=Layer::Cluster;
-            (cause.layer == Layer::Clock || layers.contains(&cause.layer)) && cause.id != "register-refused"
-        };
-        let is_explained = ALL.iter().filter(may_explain).any(|cause| (cause.check)(evidence).is_some());
-        (!is_explained).then(|| vec![seen])
+        Some(vec![seen])
     },
     ..Cause::DEFAULTS
 };
@@ -177,24 +160,10 @@ fn quoted(evidence: &Evidence) -> Option<String> {
     Some(format!("ecs-agent.log: `{start}{end}`"))
 }
 
-/// A registration error with this code after which the agent retries without exiting.
-pub(super) fn retried(evidence: &Evidence, code: &str) -> Option<Vec<String>> {
-    let line = evidence.agent_logged(&[RETRIES])?;
-    Some(vec![line, evidence.agent_logged(&[code])?])
-}
-
-/// The AWS call that stopped a pipeline stage, if the service refused it with one of these codes.
-pub(super) fn called(evidence: &Evidence, codes: &[&str]) -> Option<String> {
-    let call = evidence.failed_call()?;
-    match &call.kind {
-        AwsErrorKind::Service { code: Some(code), .. } if codes.contains(&code.as_str()) => Some(error_chain(call)),
-        _ => None,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::tests::{healthy_units, ids};
+    use super::super::view::registration::RETRIES;
     use super::*;
     use crate::evidence::agent_log::last_attempt;
 
@@ -209,7 +178,7 @@ mod tests {
         let error = format!("{} SomethingNewException: of tomorrow", "operation error ECS: ".repeat(30));
         let evidence = refused(&error);
         assert_eq!(ids(&evidence), ["register-refused"]);
-        let seen = &super::super::diagnose(&evidence)[0].seen[0];
+        let seen = &super::super::diagnose(&evidence).found[0].seen[0];
         assert!(seen.ends_with("SomethingNewException: of tomorrow`") && seen.len() < 300, "{seen}");
         assert_eq!(ids(&refused("UnrecognizedClientException: no")), ["credentials-rejected"]);
     }

@@ -2,13 +2,11 @@
 
 use std::time::Duration;
 
-use super::{Cause, Class, Layer};
-use crate::boundary::aws::{AwsErrorKind, TlsFault};
-use crate::evidence::Evidence;
+use super::cause::{Cause, Class};
+use super::layer::Layer;
+use super::view::clock::skew;
 use crate::exit::Exit;
 
-/// AWS accepts a signature within five minutes of its own time. In seconds.
-const TOLERANCE: u64 = 300;
 /// What the agent logs if the clock is wrong.
 const LOGGED: [&str; 4] =
     ["InvalidSignatureException", "Signature not yet current", "Signature expired", "RequestTimeTooSkewed"];
@@ -32,47 +30,28 @@ pub(super) static SKEW: Cause = Cause {
              signing\"",
     when_registered: true,
     check: |evidence| {
-        // AWS accepts the signatures of a connected agent, so the clock is fine.
-        if evidence.container_instance_arn().is_some() && !evidence.is_disconnected() {
-            return None;
-        }
         let seen = skew(evidence)?;
         Some([seen].into_iter().chain(evidence.agent_logged(&LOGGED)).collect())
+    },
+    excluded: |evidence| {
+        let is_connected = evidence.container_instance_arn().is_some() && !evidence.is_disconnected();
+        is_connected
+            .then(|| "the agent is connected, so AWS accepts the signatures that it makes with this clock".to_owned())
     },
     note: |evidence| {
         let is_joined = evidence.container_instance_arn().is_some() && !evidence.is_disconnected();
         is_joined.then(|| skew(evidence)).flatten().map(|seen| vec![seen])
     },
+    ..Cause::DEFAULTS
 };
-
-/// How far the clock is off, as an evidence line, if that is known and more than [`TOLERANCE`]. The Date of IMDS is
-/// used only if no AWS answer gave the time and there is an error that a wrong clock explains.
-pub(super) fn skew(evidence: &Evidence) -> Option<String> {
-    let describe = |ahead: i64, reference: &str| {
-        let side = if ahead > 0 { "ahead of" } else { "behind" };
-        let off = humantime::format_duration(Duration::from_secs(ahead.unsigned_abs()));
-        (ahead.unsigned_abs() > TOLERANCE).then(|| format!("this host's clock is {off} {side} {reference}"))
-    };
-    if let Some(ahead) = evidence.network_path.api_clock {
-        return describe(ahead, "the Date of the last AWS answer");
-    }
-    let explains = evidence.aws_errors().any(|error| match &error.kind {
-        AwsErrorKind::Tls { fault } => matches!(fault, TlsFault::Expired | TlsFault::NotValidYet),
-        AwsErrorKind::Service { code: Some(code), .. } => super::api::REJECTED.contains(&code.as_str()),
-        _ => false,
-    });
-    let logged = || evidence.registration_refused(&["x509: certificate has expired or is not yet valid"]).is_some();
-    let ahead = evidence.network_path.imds_clock.filter(|_| explains || logged())?;
-    describe(ahead, "the Date of IMDS")
-}
 
 #[cfg(test)]
 mod tests {
     use super::super::tests::ids;
     use super::*;
-    use crate::boundary::aws::AwsError;
-    use crate::evidence::StageError;
+    use crate::boundary::aws::{AwsError, AwsErrorKind, TlsFault};
     use crate::evidence::network_path::NetworkPath;
+    use crate::evidence::{Evidence, StageError};
 
     fn with(api_clock: Option<i64>, imds_clock: Option<i64>, kind: AwsErrorKind) -> Vec<&'static str> {
         let error = AwsError { operation: "ec2:DescribeTags", kind, elapsed: Duration::ZERO, source: None };

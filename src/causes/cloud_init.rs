@@ -2,10 +2,12 @@
 
 use std::time::Duration;
 
-use super::effect::{user_data, user_data_effect};
-use super::{Cause, Class, Layer};
+use super::cause::{Cause, Class};
+use super::layer::Layer;
+use super::view::effect::{user_data, user_data_effect};
+use super::view::user_data::{errors, warnings};
+use crate::comparison::Specificity;
 use crate::evidence::Evidence;
-use crate::evidence::files::ModuleError;
 use crate::evidence::user_data::{PartType, UserData};
 use crate::exit::Exit;
 
@@ -15,8 +17,9 @@ const MAX_START_TIME: Duration = Duration::from_secs(10);
 const MAX_SCRIPT_TIME: Duration = Duration::from_secs(300);
 
 /// User data waits for a unit that is ordered after user data, so both wait forever.
-pub static USER_DATA_DEADLOCK: Cause = Cause {
+pub(super) static USER_DATA_DEADLOCK: Cause = Cause {
     id: "user-data-deadlock",
+    is_reported_during_user_data: true,
     layer: Layer::CloudInit,
     title: "user data waits for the agent to start, and the agent's start waits for user data to end",
     symptoms: "`systemctl start ecs` hangs in user data, the agent's unit is inactive (dead), and nothing is logged",
@@ -52,13 +55,15 @@ fn is_blocked(evidence: &Evidence) -> bool {
 }
 
 /// User data that runs for minutes: systemd sets no time limit for cloud-final.service.
-pub static CLOUD_INIT_STUCK: Cause = Cause {
+pub(super) static CLOUD_INIT_STUCK: Cause = Cause {
     id: "cloud-init-stuck",
+    is_reported_during_user_data: true,
     layer: Layer::CloudInit,
     title: "user data has been running for minutes, and the agent starts only after it ends",
     symptoms: "the agent's unit stays inactive (dead) with nothing in its log, often after a change of the AMI",
-    proof: "cloud-final.service is activating, and one of its processes is older than five minutes; if that process is \
-            a `systemctl` that waits for the agent, the cause is `user-data-deadlock`",
+    proof: "cloud-final.service is activating, and one of its processes is older than five minutes; the cause is \
+            `user-data-deadlock` if that process is a `systemctl` that waits for the agent, and `user-data-failed` if \
+            user data has already ended with an error",
     look_alikes: &["user-data-deadlock", "user-data-failed"],
     class: Class::Retry,
     exit: Exit::NotRegistered,
@@ -88,8 +93,8 @@ pub static CLOUD_INIT_STUCK: Cause = Cause {
     ..Cause::DEFAULTS
 };
 
-/// The fields that the causes of cloud-init and user data share. Each explains why the cluster is missing.
-pub(super) const DEFAULTS: Cause = Cause {
+/// The fields that the causes below share. Each explains why the cluster is missing.
+const DEFAULTS: Cause = Cause {
     layer: Layer::CloudInit,
     exit: Exit::Cluster,
     exit_after_deadline: Exit::Cluster,
@@ -103,7 +108,8 @@ pub(super) static DATASOURCE_NONE: Cause = Cause {
     title: "cloud-init found no data source at boot, so user data did not run",
     symptoms: "the instance joins `default`, or a recent agent exits with code 5 and logs `Cloud-init failure \
                detected`",
-    proof: "cloud-init recorded DataSourceNone, and IMDS returns user data now",
+    proof: "cloud-init recorded DataSourceNone, and IMDS returns user data now; if IMDS has no user data, the cause is \
+            `user-data-absent`",
     look_alikes: &["user-data-absent", "imds-unreachable"],
     remedy: "replace the instance, because cloud-init does not look again; find out why IMDS answered late at boot",
     source: "aws/amazon-ecs-agent#4988; aws/containers-roadmap#1889; agent/config/cloudinit_check_linux.go",
@@ -128,10 +134,12 @@ pub(super) static DATASOURCE_NONE: Cause = Cause {
 /// The general cause of this layer: cloud-init did not reach user data, or another module failed.
 pub(super) static FAILED: Cause = Cause {
     id: "cloud-init-failed",
+    specificity: Specificity::General,
     title: "cloud-init did not complete",
     symptoms: "the instance joins `default`, and nothing of user data ran",
     proof: "cloud-init has errors outside of the user data scripts, warns that it could not read user data, or left no \
-            record that it finished",
+            record that it finished; the cause is `user-data-failed` if only modules that run user data failed, and \
+            `user-data-not-recognised` if user data begins with no marker that cloud-init knows",
     look_alikes: &["user-data-failed", "user-data-not-recognised"],
     remedy: "read `cloud-init status --long` and `/var/log/cloud-init.log`; check that cloud-init is installed and \
              enabled",
@@ -166,22 +174,7 @@ pub(super) static FAILED: Cause = Cause {
     ..DEFAULTS
 };
 
-/// Warnings in cloud-init's output.
-pub(super) fn warnings(evidence: &Evidence) -> impl Iterator<Item = String> {
-    evidence.files.cloud_init.warnings.iter().map(|words| format!("cloud-init-output.log: {words}"))
-}
-
 fn recovered(evidence: &Evidence) -> Option<String> {
     let count = evidence.files.cloud_init.recoverable;
     (count > 0).then(|| format!("cloud-init recovered from {count} warnings or errors: see `cloud-init status --long`"))
-}
-
-/// The failed modules that cloud-init recorded and that `is` selects, at most four.
-pub(super) fn errors(evidence: &Evidence, is: fn(&ModuleError) -> bool) -> Vec<String> {
-    let describe = |error: &ModuleError| {
-        let module = if error.module.is_empty() { "unnamed" } else { &error.module };
-        let scripts = error.scripts.as_ref().map(|scripts| format!(" (`{scripts}`)")).unwrap_or_default();
-        format!("cloud-init recorded that its module `{module}` failed{scripts}")
-    };
-    evidence.files.cloud_init.errors.iter().filter(|error| is(error)).take(4).map(describe).collect()
 }

@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
-use super::agent::GAVE_UP_TEXT;
-use super::role::has_static_keys;
-use super::{Cause, Class, Layer, api};
+use super::cause::{Cause, Class};
+use super::layer::Layer;
+use super::view::credentials::has_static_keys;
+use super::view::registration::{GAVE_UP_TEXT, retried};
 use crate::boundary::aws::Cluster;
 use crate::evidence::{Evidence, StageError};
 use crate::exit::Exit;
@@ -104,8 +105,9 @@ pub(super) static PROVISIONING: Cause = Cause {
     id: "cluster-provisioning",
     title: "the cluster is still being created",
     symptoms: "the agent does not register, in a stack that creates the cluster and its instances at the same time",
-    proof: "ecs:DescribeClusters returns the status PROVISIONING; for another status, or if the agent has exited with \
-            code 5, the cause is `cluster-inactive`",
+    proof: "ecs:DescribeClusters returns the status PROVISIONING; the cause is `cluster-inactive` if the status is \
+            INACTIVE, DEPROVISIONING or FAILED, or if the agent has exited with code 5, and `cluster-not-found` if \
+            ecs:DescribeClusters does not find the cluster",
     look_alikes: &["cluster-inactive", "cluster-not-found"],
     class: Class::Retry,
     exit: Exit::Aws,
@@ -121,6 +123,8 @@ pub(super) static PROVISIONING: Cause = Cause {
 /// The agent exits with code 5.
 pub(super) static NOT_FOUND: Cause = Cause {
     id: "cluster-not-found",
+    yields_to: &["cluster-other-account", "wrong-region"],
+    excluded: |evidence| described(evidence).filter(|cluster| cluster.status != "ACTIVE").map(status),
     title: "the cluster does not exist in this account and region",
     symptoms: "the agent exits with code 5 (repeatedly with Debian's unit), and its log has `Cluster not found.`",
     proof: "ecs:DescribeClusters does not find the cluster, or the registration was refused with that error and the \
@@ -130,10 +134,6 @@ pub(super) static NOT_FOUND: Cause = Cause {
     remedy: "create it (`aws ecs create-cluster --cluster-name NAME`), or correct the cluster name and the region",
     source: "aws/amazon-ecs-agent#826 #750 #2146; Amazon ECS API Reference, ClusterNotFoundException",
     check: |evidence| {
-        let is_explained = [&OTHER_ACCOUNT, &WRONG_REGION].iter().any(|cause| (cause.check)(evidence).is_some());
-        if is_explained || described(evidence).is_some_and(|cluster| cluster.status != "ACTIVE") {
-            return None;
-        }
         let wanted = evidence.expectation.as_ref().and_then(|expected| expected.cluster.as_deref());
         let missing = match &evidence.cluster {
             Some(Ok(described)) if !described.missing.is_empty() && agent_asks_the_same(evidence) => Some(format!(
@@ -171,7 +171,7 @@ pub(super) static QUOTA: Cause = Cause {
     exit: Exit::Aws,
     remedy: "raise the quota \"Container instances per cluster\" in Service Quotas, or use a second cluster",
     source: "Amazon ECS Developer Guide, \"Service quotas and API throttling limits\"",
-    check: |evidence| api::retried(evidence, "LimitExceededException"),
+    check: |evidence| retried(evidence, "LimitExceededException"),
     ..DEFAULTS
 };
 
@@ -180,7 +180,8 @@ pub(super) static NO_CLUSTER_MATCHES: Cause = Cause {
     id: "no-cluster-matches",
     title: "no ACTIVE cluster has all the tags of `cluster-tags`",
     symptoms: "ecs-bootstrap wrote nothing and did not start the agent",
-    proof: "each cluster that ecs:ListClusters returned misses a tag or is not ACTIVE; the evidence lists them",
+    proof: "each cluster that ecs:ListClusters returned misses a tag or is not ACTIVE, and the evidence lists them; if \
+            more than one ACTIVE cluster has all the tags, the cause is `several-clusters-match`",
     look_alikes: &["several-clusters-match", "no-cluster-named"],
     remedy: "tag the cluster, correct `cluster-tags`, or name the cluster directly",
     source: "ecs-bootstrap's setting `cluster-tags`",
@@ -232,8 +233,9 @@ pub(super) static JOINED_OTHER: Cause = Cause {
     id: "cluster-other-than-wanted",
     title: "the instance joined another cluster instead of the expected one",
     symptoms: "the expected cluster stays empty, and the instance is in another one",
-    proof: "the agent reports another cluster, or its container instance ARN belongs to another one; if that cluster \
-            is `default`, the cause is `joined-default`",
+    proof: "the agent reports another cluster, or its container instance ARN belongs to another one; the cause is \
+            `joined-default` if that cluster is `default`, and `cluster-mismatch-saved` if the agent exited with code \
+            5 instead of registering",
     look_alikes: &["joined-default", "cluster-mismatch-saved"],
     remedy: "run `ecs-bootstrap reset-agent --yes`, and deregister the instance from the other cluster",
     source: "aws/amazon-ecs-agent#887; aws-samples/ecs-refarch-cloudformation#23",

@@ -1,11 +1,11 @@
 //! Causes in settings, user data or `ecs.config`: decided from bytes, before anything starts.
 
-use super::cloud_init::FAILED;
-use super::config_file::{LINE_CAUSES, QUOTED, any_fits, quoted};
-use super::effect::{effect, invalid_cluster_name, user_data};
-use super::host::{is_agent_path, wrong_type};
-use super::user_data::{USER_DATA_CAUSES, WITHOUT_TOKEN, output};
-use super::{Cause, Class, Layer};
+use super::cause::{Cause, Class};
+use super::layer::Layer;
+use super::view::config_lines::quoted_line;
+use super::view::effect::{effect, invalid_cluster_name, user_data};
+use super::view::paths::{is_agent_path, wrong_type};
+use super::view::user_data::output;
 use crate::agent_variables::{self, Consequence};
 use crate::boundary::aws::AwsErrorKind;
 use crate::boundary::imds::ImdsError;
@@ -21,8 +21,9 @@ pub(super) static SETTING_INVALID: Cause = Cause {
     layer: Layer::Config,
     title: "a setting of ecs-bootstrap is not valid",
     symptoms: "nothing was configured: `ecs.config` is unchanged, and ecs-bootstrap did not start the agent",
-    proof: "a settings file, tag, variable or option has an unknown name or a value that is not accepted; the error \
-            says which one and where",
+    proof: "a settings file, tag, variable or option has an unknown name or a value that is not accepted, and the \
+            error names it and its place; the cause is `ecs-config-unusable` if `ecs.config` itself cannot be read or \
+            edited, and `cluster-name-invalid` if the cluster in `ecs.config` is not valid",
     look_alikes: &["ecs-config-unusable", "cluster-name-invalid"],
     class: Class::Terminal,
     exit: Exit::Settings,
@@ -48,7 +49,8 @@ pub(super) static ECS_CONFIG_UNUSABLE: Cause = Cause {
     title: "`ecs.config` cannot be read or edited safely",
     symptoms: "nothing was configured, or the log of a unit says that its environment file is ignored",
     proof: "the file is a symbolic link, not a regular file, too long or not readable, or it has a line that systemd \
-            and ecs-init read differently",
+            and ecs-init read differently; if ecs-bootstrap can edit the file, but the agent cannot read one of its \
+            lines, the cause is `config-unreadable-key`",
     look_alikes: &["write-refused", "config-unreadable-key"],
     class: Class::Terminal,
     exit: Exit::Settings,
@@ -95,7 +97,7 @@ pub(super) static BAD_JSON: Cause = Cause {
         let fatal = wrong.filter(|wrong| wrong.consequence == Consequence::Exits);
         let fatal = fatal.filter(|wrong| wrong.name != DRIVERS || logged.is_some());
         let mut seen: Vec<String> = fatal
-            .flat_map(|wrong| [Some(format!("in ecs.config, {wrong}")), quoted(evidence, &wrong.name)])
+            .flat_map(|wrong| [Some(format!("in ecs.config, {wrong}")), quoted_line(evidence, &wrong.name)])
             .flatten()
             .collect();
         if seen.is_empty() {
@@ -110,6 +112,24 @@ pub(super) static BAD_JSON: Cause = Cause {
 /// ecs-bootstrap does not fall back to `default`: that is the most common way to lose an instance.
 pub(super) static NO_CLUSTER_NAMED: Cause = Cause {
     id: "no-cluster-named",
+    yields_to: &[
+        "config-export",
+        "config-spaces",
+        "config-key-misspelt",
+        "config-unreadable-key",
+        "config-duplicate",
+        "config-wrong-file",
+        "config-late",
+        "datasource-none",
+        "user-data-double-base64",
+        "user-data-not-recognised",
+        "user-data-mime-broken",
+        "imds-v1-client",
+        "user-data-failed",
+        "user-data-not-rerun",
+        "user-data-absent",
+        "cloud-init-failed",
+    ],
     layer: Layer::Config,
     title: "no setting, tag, user data or file names the cluster to join",
     symptoms: "ecs-bootstrap stops; without ecs-bootstrap the instance joins `default`, which may be created for it",
@@ -123,9 +143,6 @@ pub(super) static NO_CLUSTER_NAMED: Cause = Cause {
     source: "agent/config/config.go, ecs-agent/api/ecs/client/ecs_client.go: the default of ECS_CLUSTER is `default`",
     check: |evidence| {
         let effect = effect(evidence).filter(|effect| effect.wanted.is_none() && !effect.is_in_default)?;
-        if any_fits(evidence, &LINE_CAUSES) || any_fits(evidence, &USER_DATA_CAUSES) || any_fits(evidence, &[&FAILED]) {
-            return None;
-        }
         let of_user_data = user_data(evidence).map(|known| {
             let what = match known.part_type {
                 PartType::Known(what) => what.to_owned(),
@@ -143,6 +160,7 @@ pub(super) static NO_CLUSTER_NAMED: Cause = Cause {
 /// ecs-init passes quotes and spaces on as part of the name.
 pub(super) static CLUSTER_NAME_INVALID: Cause = Cause {
     id: "cluster-name-invalid",
+    yields_to: &["config-quoted", "imds-v1-client"],
     layer: Layer::Config,
     title: "the name of the expected cluster is not a valid cluster name or ARN",
     symptoms: "the agent exits with code 5, and its log says that the cluster must match a pattern",
@@ -154,16 +172,11 @@ pub(super) static CLUSTER_NAME_INVALID: Cause = Cause {
     remedy: "write the plain name (letters, digits, hyphens, underscores) or the ARN, without quotes, spaces or a \
              variable that nothing expands",
     source: "Amazon ECS API Reference, CreateCluster; aws/amazon-ecs-agent#4159: ecs-init passes quotes on",
-    check: |evidence| {
-        if any_fits(evidence, &[&QUOTED, &WITHOUT_TOKEN]) {
-            return None;
+    check: |evidence| match &evidence.stage_error {
+        Some(StageError::Refused(refusal @ Refusal::ClusterInvalid { source_of, .. })) => {
+            Some(vec![format!("{refusal} ({source_of})")])
         }
-        match &evidence.stage_error {
-            Some(StageError::Refused(refusal @ Refusal::ClusterInvalid { source_of, .. })) => {
-                Some(vec![format!("{refusal} ({source_of})")])
-            }
-            _ => invalid_cluster_name(evidence).map(|(_, seen)| vec![seen]),
-        }
+        _ => invalid_cluster_name(evidence).map(|(_, seen)| vec![seen]),
     },
     ..Cause::DEFAULTS
 };

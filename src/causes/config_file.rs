@@ -3,8 +3,10 @@
 
 use std::time::{Duration, SystemTime};
 
-use super::effect::{effect, invalid_cluster_name};
-use super::{Cause, Layer};
+use super::cause::Cause;
+use super::layer::Layer;
+use super::view::config_lines::{describe_issue, issues};
+use super::view::effect::{effect, invalid_cluster_name};
 use crate::ecs_config::issue::{CLUSTER, ConfigIssue, IssueKind, cluster, other_place, unquoted};
 use crate::evidence::Evidence;
 use crate::evidence::files::ConfigText;
@@ -30,8 +32,9 @@ pub(super) static QUOTED: Cause = Cause {
     id: "config-quoted",
     title: "a value in `ecs.config` is quoted, and the agent takes the quotes as part of the value",
     symptoms: "the agent exits with code 5, and its log says that the cluster is not found or must match a pattern",
-    proof: "the effective value of `ECS_CLUSTER` begins and ends with a quote; if the value has no such quotes, the \
-            cause is `cluster-name-invalid` or `cluster-not-found`",
+    proof: "the effective value of `ECS_CLUSTER` begins and ends with a quote; the cause is `config-bad-json` if a \
+            JSON value is quoted instead, and `cluster-name-invalid` or `cluster-not-found` if the cluster has no such \
+            quotes",
     look_alikes: &["cluster-not-found", "cluster-name-invalid"],
     remedy: "write `ECS_CLUSTER=NAME`, and every other key, without quotes: systemd strips them, ecs-init does not",
     source: "aws/amazon-ecs-agent#4159; awslabs/amazon-ecs-nodejs-microservices#18; ecs-init/docker/docker.go, \
@@ -62,7 +65,8 @@ pub(super) static EXPORT: Cause = Cause {
     title: "a line in `ecs.config` begins with `export`, so the agent ignores the key",
     symptoms: "the instance joins `default` although the file names its cluster, or ecs-bootstrap reports that nothing \
                names a cluster",
-    proof: "the line begins with `export`, and no other line names the cluster",
+    proof: "the line begins with `export`, and no other line names the cluster; without `export`, the cause is \
+            `config-spaces` if there are spaces before the `=`, and `config-key-misspelt` if the key itself is wrong",
     look_alikes: &["config-spaces", "config-key-misspelt", "joined-default"],
     remedy: "remove the word `export` from the line; if the instance is already in `default`, run `ecs-bootstrap \
              reset-agent --yes`",
@@ -77,7 +81,8 @@ pub(super) static SPACES: Cause = Cause {
     title: "a line in `ecs.config` has a space before the `=`, so the agent ignores the key",
     symptoms: "the instance joins `default` although the file names its cluster, or ecs-bootstrap reports that nothing \
                names a cluster",
-    proof: "the line has spaces before the `=`; spaces after it do not affect the cluster",
+    proof: "the line has spaces before the `=` (spaces after it do not affect the cluster); if it has none and the key \
+            is wrong, the cause is `config-key-misspelt`",
     look_alikes: &["config-export", "config-key-misspelt", "joined-default"],
     remedy: "write `ECS_CLUSTER=NAME` without spaces; if the instance is already in `default`, run `ecs-bootstrap \
              reset-agent --yes`",
@@ -107,7 +112,9 @@ pub(super) static UNREADABLE: Cause = Cause {
     id: "config-unreadable-key",
     title: "the agent cannot read a line of `ecs.config`",
     symptoms: "the instance joins `default` although an editor shows the right line",
-    proof: "a byte order mark, another invisible byte or UTF-16 hides the key, or the line has no `=`",
+    proof: "a byte order mark, another invisible byte or UTF-16 hides the key, or the line has no `=`; the cause is \
+            `config-key-misspelt` if the key has no such byte but is misspelt, and `config-quoted` if the key is right \
+            and the value is in quotes",
     look_alikes: &["config-key-misspelt", "config-quoted"],
     remedy: "write the file again as plain UTF-8 without a byte order mark, with a line `ECS_CLUSTER=NAME`",
     check: |evidence| explains(evidence, |kind| matches!(kind, IssueKind::Unreadable(_) | IssueKind::NotAssignment)),
@@ -120,8 +127,9 @@ pub(super) static VALUE_IGNORED: Cause = Cause {
     id: "config-value-ignored",
     title: "a value in `ecs.config` is not one that the agent accepts, so it has no effect",
     symptoms: "the instance is in its cluster but a setting has no effect, or the agent exits at its next start",
-    proof: "the agent's own parser for this variable does not accept the value; variables that the agent does not know \
-            are not checked",
+    proof: "the agent's own parser for this variable does not accept the value; the cause is `config-bad-json` if the \
+            agent exits because of the value, `config-quoted` if the value is in quotes, and `config-key-misspelt` if \
+            the agent does not know the variable (then its value is not checked)",
     look_alikes: &["config-bad-json", "config-quoted", "config-key-misspelt"],
     remedy: "correct the line; `ecs-bootstrap check /etc/ecs/ecs.config` lists each such value with its column, and \
              also checks files before they go into an AMI or user data",
@@ -162,8 +170,8 @@ pub(super) static DUPLICATE: Cause = Cause {
     title: "`ecs.config` sets a key twice, and the agent uses the later line",
     symptoms: "a value is old or changes with each boot; the instance is not in the cluster that a line of the file \
                names",
-    proof: "an earlier line names the expected cluster, and a later line names another one or none; equal lines are \
-            harmless",
+    proof: "an earlier line names the expected cluster, and a later line of the same file names another one or none \
+            (equal lines are harmless); if the lines are in different files, the cause is `config-wrong-file`",
     look_alikes: &["cluster-other-than-wanted", "config-wrong-file"],
     remedy: "keep one line for each key: write the whole file instead of appending to it",
     source: "aws-samples/ecs-refarch-cloudformation#23; ecs-init/docker/docker.go, getEnvVars: the last line is used",
@@ -179,7 +187,8 @@ pub(super) static WRONG_FILE: Cause = Cause {
     id: "config-wrong-file",
     title: "the cluster is named in a file that the agent does not read, or that another file overrides",
     symptoms: "the instance joins `default` or another cluster although a file names the right one",
-    proof: "a file such as `/etc/ecs.config` names the cluster, and `/etc/ecs/ecs.config` does not",
+    proof: "a file such as `/etc/ecs.config` names the cluster, and `/etc/ecs/ecs.config` does not; if \
+            `/etc/ecs/ecs.config` names it, but is newer than the agent's process, the cause is `config-late`",
     look_alikes: &["joined-default", "config-late"],
     remedy: "name the cluster in `/etc/ecs/ecs.config`, and in no other file",
     source: "segmentio/stack#95; hashicorp/terraform#4202; ecs-init/docker/docker.go, getContainerConfig",
@@ -270,62 +279,24 @@ pub(super) static CRLF: Cause = Cause {
     ..DEFAULTS
 };
 
-/// The causes that explain why no line names the cluster.
-pub(super) static LINE_CAUSES: [&Cause; 7] = [&EXPORT, &SPACES, &MISSPELT, &UNREADABLE, &DUPLICATE, &WRONG_FILE, &LATE];
-
 /// The lines with such an issue that would have named the missing cluster, followed by the effect.
 fn explains(evidence: &Evidence, is: fn(&IssueKind) -> bool) -> Option<Vec<String>> {
     let effect = effect(evidence)?;
     let wanted = |issue: &ConfigIssue| issue.cluster.as_deref().is_some_and(|cluster| effect.would_name(cluster));
     let found = issues(evidence).filter(|(_, issue)| issue.key == CLUSTER && is(&issue.kind) && wanted(issue));
-    let seen: Vec<String> = found.map(|(path, issue)| describe(path, issue)).collect();
+    let seen: Vec<String> = found.map(|(path, issue)| describe_issue(path, issue)).collect();
     (!seen.is_empty()).then(|| seen.into_iter().take(MAX_SHOWN_LINES).chain(effect.seen).collect())
 }
 
 /// The lines for ECS_CLUSTER with such an issue.
 fn cluster_lines(evidence: &Evidence, is: fn(&IssueKind) -> bool) -> impl Iterator<Item = String> {
     let found = issues(evidence).filter(move |(_, issue)| issue.key == CLUSTER && is(&issue.kind));
-    found.map(|(path, issue)| describe(path, issue))
+    found.map(|(path, issue)| describe_issue(path, issue))
 }
 
 /// Every line with such an issue, for a note.
 fn all_lines(evidence: &Evidence, is: fn(&IssueKind) -> bool) -> Option<Vec<String>> {
     let found = issues(evidence).filter(|(_, issue)| is(&issue.kind));
-    let seen: Vec<String> = found.map(|(path, issue)| describe(path, issue)).take(MAX_SHOWN_LINES).collect();
+    let seen: Vec<String> = found.map(|(path, issue)| describe_issue(path, issue)).take(MAX_SHOWN_LINES).collect();
     (!seen.is_empty()).then_some(seen)
-}
-
-fn issues(evidence: &Evidence) -> impl Iterator<Item = (&'static str, &ConfigIssue)> {
-    evidence.files.configs.iter().flat_map(|file| file.issues.iter().map(|issue| (file.path, issue)))
-}
-
-fn describe(path: &str, issue: &ConfigIssue) -> String {
-    let ConfigIssue { line, key, kind, .. } = issue;
-    match kind {
-        IssueKind::Quoted => format!("the value of `{key}` on line {line} of {path} is quoted"),
-        IssueKind::Blanks => format!("there are spaces before the `=` of `{key}` on line {line} of {path}"),
-        IssueKind::Export => format!("there is an `export` before `{key}` on line {line} of {path}"),
-        IssueKind::Misspelt { written } => format!("line {line} of {path} sets `{written}`; the variable is `{key}`"),
-        IssueKind::Unreadable(why) if !key.is_empty() => {
-            format!("line {line} of {path} is meant to set `{key}`, but {why}")
-        }
-        IssueKind::Overridden { by } => {
-            format!("line {line} of {path} sets `{key}`, and line {by} sets it to another value")
-        }
-        IssueKind::Repeated { by } => format!("line {line} of {path} sets `{key}`, and line {by} repeats it"),
-        _ => format!("line {line} of {path}: {}", issue.advice()),
-    }
-}
-
-/// The line that sets this key to a quoted value.
-pub(super) fn quoted(evidence: &Evidence, key: &str) -> Option<String> {
-    let found = |(path, issue): (&str, &ConfigIssue)| {
-        (issue.key == key && issue.kind == IssueKind::Quoted).then(|| describe(path, issue))
-    };
-    issues(evidence).find_map(found)
-}
-
-/// Whether the evidence supports one of these causes.
-pub(super) fn any_fits(evidence: &Evidence, causes: &[&Cause]) -> bool {
-    causes.iter().any(|cause| (cause.check)(evidence).is_some())
 }

@@ -1,8 +1,10 @@
 //! Causes in the permissions of the instance's role. The end of an AccessDenied message names the type of policy, and
 //! each type needs another remedy.
 
-use super::role::LATE;
-use super::{Cause, Class, Layer};
+use super::cause::{Cause, Class};
+use super::layer::Layer;
+use super::view::credentials::ROLE_MAY_BE_LATE;
+use super::view::denial::{denial, is_denial};
 use crate::boundary::aws::AwsErrorKind;
 use crate::evidence::Evidence;
 use crate::exit::Exit;
@@ -65,7 +67,7 @@ pub(super) static RCP: Cause = Cause {
 pub(super) static BOUNDARY: Cause = Cause {
     id: "boundary-denied",
     title: "the permissions boundary of the role denies the call",
-    class: Class::Settling(LATE),
+    class: Class::Settling(ROLE_MAY_BE_LATE),
     proof: "the AccessDenied message ends with `... in a permissions boundary`, or says that no permissions boundary \
             allows the action",
     remedy: "allow the action in the permissions boundary of the role, or remove the boundary: `aws iam \
@@ -88,7 +90,7 @@ pub(super) static SESSION: Cause = Cause {
 pub(super) static ENDPOINT: Cause = Cause {
     id: "endpoint-policy-denied",
     title: "the policy of the VPC endpoint denies the call",
-    class: Class::Settling(LATE),
+    class: Class::Settling(ROLE_MAY_BE_LATE),
     proof: "the AccessDenied message ends with `... in a VPC endpoint policy`, or says that no VPC endpoint policy \
             allows the action",
     remedy: "allow the action in the policy of the VPC endpoint: `aws ec2 modify-vpc-endpoint --vpc-endpoint-id ID \
@@ -112,9 +114,12 @@ pub(super) static REGISTER: Cause = Cause {
     id: "register-denied",
     title: "the role is not allowed to register the instance in its cluster",
     symptoms: "the agent restarts repeatedly, and its unit looks healthy",
-    proof: "AccessDenied for ecs:RegisterContainerInstance, and the end of the message names no other type of policy",
+    proof: "AccessDenied for ecs:RegisterContainerInstance, and the end of the message names no other type of policy; \
+            the cause is `scp-denied`, `rcp-denied`, `boundary-denied`, `session-policy-denied`, \
+            `endpoint-policy-denied` or `explicit-deny` if the end of the message names that type of policy, and \
+            `api-denied` if the message names another action",
     look_alikes: &["scp-denied", "wrong-role", "role-late", "api-denied", "cluster-other-account"],
-    class: Class::Settling(LATE),
+    class: Class::Settling(ROLE_MAY_BE_LATE),
     remedy: "allow `ecs:RegisterContainerInstance` on the cluster (policy AmazonEC2ContainerServiceforEC2Role)",
     source: "aws/amazon-ecs-agent#3812; IAM User Guide, \"Troubleshoot access denied error messages\"",
     check: |evidence| {
@@ -131,9 +136,10 @@ pub(super) static API: Cause = Cause {
     symptoms: "ecs-bootstrap stops before it writes anything, or the agent restarts with `Error calling DescribeTags \
                API`",
     proof: "AccessDenied for an action other than the registration, and the run or the agent cannot continue without \
-            it",
+            it; if the message that denies the run's call or the registration names a service control policy, the \
+            cause is `scp-denied`",
     look_alikes: &["register-denied", "scp-denied"],
-    class: Class::Settling(LATE),
+    class: Class::Settling(ROLE_MAY_BE_LATE),
     remedy: "allow the action that the evidence names (docs/reference/iam.md), or name the cluster in a way that needs \
              no call",
     check: |evidence| {
@@ -160,7 +166,8 @@ pub(super) static DESCRIBE: Cause = Cause {
     id: "describe-denied",
     title: "the role is not allowed to describe its container instance, so the agent's connection was not checked",
     symptoms: "everything works, and the verdict relies only on what the agent reports",
-    proof: "AccessDenied for ecs:DescribeContainerInstances only, and the agent reports its container instance ARN",
+    proof: "AccessDenied for ecs:DescribeContainerInstances only, and the agent reports its container instance ARN; if \
+            ecs:RegisterContainerInstance is denied, the agent has no such ARN, and the cause is `register-denied`",
     look_alikes: &["register-denied"],
     remedy: "allow `ecs:DescribeContainerInstances` on the container instances of the cluster",
     source: "Amazon ECS Developer Guide, \"AmazonEC2ContainerServiceforEC2Role\"",
@@ -173,22 +180,10 @@ pub(super) static DESCRIBE: Cause = Cause {
     ..DEFAULTS
 };
 
-fn is_denial(text: &str) -> bool {
-    ["AccessDenied", "is not authorized to perform", "UnauthorizedOperation"].iter().any(|word| text.contains(word))
-}
-
 /// Whether the action that was denied during a registration is not the registration itself (tags, a KMS key).
 fn is_other_action(text: &str) -> bool {
     let action = text.split_once("not authorized to perform: ").and_then(|(_, rest)| rest.split([' ', ',']).next());
     action.is_some_and(|action| action.contains(':') && action != "ecs:RegisterContainerInstance")
-}
-
-/// The message with which the agent's registration, or the call that stopped a pipeline stage, was denied.
-pub(super) fn denial(evidence: &Evidence) -> Option<String> {
-    evidence.refusal().filter(|text| is_denial(text)).or_else(|| match &evidence.failed_call()?.kind {
-        AwsErrorKind::Denied { message, .. } => Some(message.to_string()),
-        _ => None,
-    })
 }
 
 fn denied_by(evidence: &Evidence, wanted: PolicyType) -> Option<Vec<String>> {
@@ -229,16 +224,10 @@ fn policy(text: &str) -> Option<(PolicyType, &str)> {
     (found != PolicyType::Explicit || explicit.is_some()).then_some((found, tail))
 }
 
-/// `assumed-role/NAME/SESSION` or `user/NAME` of the principal that a denial names.
-pub(super) fn principal(text: &str) -> Option<&str> {
-    let (_, rest) = text.split_once("User: arn:")?;
-    let arn = rest.split(' ').next()?;
-    arn.rsplit_once(':').map(|(_, principal)| principal)
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::tests::ids;
+    use super::super::view::denial::principal;
     use super::*;
     use crate::evidence::agent_log::last_attempt;
 
@@ -275,7 +264,7 @@ mod tests {
             let evidence = logged(tail);
             assert_eq!(ids(&evidence), [id], "{tail}");
             if id != "register-denied" {
-                let seen = &super::super::diagnose(&evidence)[0].seen;
+                let seen = &super::super::diagnose(&evidence).found[0].seen;
                 assert!(seen.iter().any(|line| line.contains(tail)), "{seen:?}");
             }
         }

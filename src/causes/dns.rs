@@ -2,11 +2,13 @@
 
 use std::time::Duration;
 
-use super::route::path_evidence;
-use super::{Cause, Class, Layer};
+use super::cause::{Cause, Class};
+use super::layer::Layer;
+use super::view::path::path_evidence;
 use crate::boundary::aws::AwsErrorKind;
 use crate::boundary::dns::DnsError;
 use crate::boundary::net::NetError;
+use crate::comparison::Specificity;
 use crate::evidence::{Evidence, NetworkProbe};
 use crate::exit::Exit;
 use crate::redaction::error_chain;
@@ -71,6 +73,7 @@ pub(super) static TIMEOUT: Cause = Cause {
 /// SERVFAIL, REFUSED, or an unusable resolv.conf: the general cause of this layer.
 pub(super) static FAILED: Cause = Cause {
     id: "dns-failed",
+    specificity: Specificity::General,
     title: "the name of the AWS endpoint does not resolve",
     symptoms: "the agent's log shows that the lookup of ecs.REGION failed",
     proof: "the DNS servers answer with an error, or /etc/resolv.conf cannot be used; the cause is `dns-timeout` if no \
@@ -79,7 +82,6 @@ pub(super) static FAILED: Cause = Cause {
     remedy: "check DNS support of the VPC, its DHCP options, and the DNS servers in /etc/resolv.conf",
     source: "aws/amazon-ecs-agent#218 #294; resolv.conf(5)",
     check: |evidence| {
-        let is_explained = [&NAME_UNKNOWN, &TIMEOUT].iter().any(|cause| (cause.check)(evidence).is_some());
         let is_lookup = |error: &NetError| {
             matches!(error, NetError::Dns { .. } | NetError::DnsTimeout { .. } | NetError::NoSuchName { .. })
         };
@@ -87,7 +89,7 @@ pub(super) static FAILED: Cause = Cause {
         let of_probe = |probe: &NetworkProbe| {
             probe.connected.as_ref().err().filter(|error| is_lookup(error)).map(|error| error_chain(error))
         };
-        path_evidence(evidence, of_probe, is_dns).filter(|_| !is_explained)
+        path_evidence(evidence, of_probe, is_dns)
     },
     ..DEFAULTS
 };
@@ -156,7 +158,7 @@ mod tests {
         let source = hickory_resolver::net::NetError::Message("no usable line");
         let unusable = NetError::Dns { host: HOST.to_owned(), source: DnsError::Configuration { source } };
         assert_eq!(ids(&probed(unusable, None)), ["dns-failed"]);
-        let seen = &super::super::diagnose(&probed(late(HOST), Some(Err(late("other.test")))))[0].seen;
+        let seen = &super::super::diagnose(&probed(late(HOST), Some(Err(late("other.test"))))).found[0].seen;
         assert!(seen.iter().any(|line| line.contains("`10.0.0.2`")), "{seen:?}");
     }
 

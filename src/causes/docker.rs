@@ -2,31 +2,20 @@
 
 use std::time::Duration;
 
-use super::{Cause, Class, Layer};
+use super::cause::{Cause, Class};
+use super::layer::Layer;
+use super::view::docker::{configuration_fault, storage_fault};
+use super::view::units::DOCKER_UNIT;
 use crate::boundary::docker::DockerError;
 use crate::boundary::systemd::SystemdError;
+use crate::comparison::Specificity;
 use crate::evidence::Evidence;
 use crate::evidence::host::most_specific_line;
 use crate::exit::Exit;
 use crate::redaction::error_chain;
 
-/// Docker's unit, which has this name on every distribution.
-pub(super) const UNIT: &str = "docker.service";
 /// The newest Docker API version that the agent supports (`agent/dockerclient`, 1.17 to 1.44).
 const NEWEST_AGENT_API: (u32, u32) = (1, 44);
-/// What dockerd logs if it rejects its configuration.
-const CONFIG: [&str; 3] = [
-    "unable to configure the Docker daemon with file",
-    "the following directives are specified both as a flag",
-    "the following directives don't match any configuration option",
-];
-/// What dockerd logs if it cannot use its storage.
-const STORAGE: [&str; 4] = [
-    "error initializing graphdriver",
-    "failed to mount overlay",
-    "driver not supported",
-    "error creating overlay mount",
-];
 
 /// systemd has no unit of that name.
 pub(super) static ABSENT: Cause = Cause {
@@ -43,7 +32,7 @@ pub(super) static ABSENT: Cause = Cause {
     source: "sumeetninawe/ecsec2#2",
     check: |evidence| {
         if let Some(error @ SystemdError::NoSuchUnit { unit }) = evidence.systemd_error()
-            && unit == UNIT
+            && unit == DOCKER_UNIT
         {
             return Some(vec![error_chain(error)]);
         }
@@ -69,12 +58,7 @@ pub(super) static CONFIG_INVALID: Cause = Cause {
              nothing in it that the command line of the unit or /etc/sysconfig/docker also sets; then `systemctl \
              restart docker` and `systemctl start ecs --no-block`",
     source: "moby/moby#30726 #22339; terraform-community-modules/tf_aws_ecs#58",
-    check: |evidence| {
-        evidence.docker_failed()?;
-        let invalid = evidence.host.daemon_json.as_ref().map(|error| format!("/etc/docker/daemon.json: {error}"));
-        let seen: Vec<String> = invalid.into_iter().chain(journaled(evidence, &CONFIG)).collect();
-        (!seen.is_empty()).then_some(seen)
-    },
+    check: configuration_fault,
     ..Cause::DEFAULTS
 };
 
@@ -94,10 +78,7 @@ pub(super) static STORAGE_FAILED: Cause = Cause {
     remedy: "attach the data volume that the image was made with, or set `\"storage-driver\": \"overlay2\"` in \
              /etc/docker/daemon.json; do not restart Docker in user data",
     source: "DevOps Stack Exchange, question 7946; aws/amazon-ecs-agent#389 #419",
-    check: |evidence| {
-        evidence.docker_failed()?;
-        journaled(evidence, &STORAGE).map(|line| vec![line])
-    },
+    check: storage_fault,
     ..Cause::DEFAULTS
 };
 
@@ -178,6 +159,7 @@ pub(super) static API_MISMATCH: Cause = Cause {
 /// The general cause: the reason is only in Docker's journal.
 pub(super) static FAILED: Cause = Cause {
     id: "docker-failed",
+    specificity: Specificity::General,
     layer: Layer::Docker,
     title: "Docker does not start",
     symptoms: "`Cannot connect to the Docker daemon`; `ecs.service` is restarted or fails as well",
@@ -198,9 +180,6 @@ pub(super) static FAILED: Cause = Cause {
             None if evidence.timed_out => None,
             None => return None,
         };
-        if !is_unexplained(evidence) {
-            return None;
-        }
         let (result, status) = (docker.result.as_deref().unwrap_or("unknown"), docker.exec_main_status.unwrap_or(0));
         let seen = format!("docker.service is failed (result {result}, status {status})");
         let journal = journal.map(|line| format!("journal: `{line}`"));
@@ -242,18 +221,6 @@ pub(super) static NOT_READY: Cause = Cause {
     },
     ..Cause::DEFAULTS
 };
-
-/// Whether neither Docker's configuration nor its storage explains why it failed.
-pub(super) fn is_unexplained(evidence: &Evidence) -> bool {
-    (CONFIG_INVALID.check)(evidence).is_none() && (STORAGE_FAILED.check)(evidence).is_none()
-}
-
-/// The last line of Docker's journal that contains one of these fragments.
-fn journaled(evidence: &Evidence, fragments: &[&str]) -> Option<String> {
-    let lines = evidence.host.docker_journal.as_ref()?;
-    let line = lines.iter().rev().find(|line| fragments.iter().any(|fragment| line.contains(fragment)))?;
-    Some(format!("journal: `{line}`"))
-}
 
 /// Docker's error for a client that is too old, if it is the last error of a failing agent or ecs-init. Older builds of
 /// those log no error of their own.

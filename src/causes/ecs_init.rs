@@ -1,8 +1,10 @@
 //! Causes in what the agent's unit does before the agent runs: guard, ecs-init, the agent's image, GPUs.
 
-use super::{Cause, Class, Layer};
+use super::cause::{Cause, Class};
+use super::layer::Layer;
+use super::view::units::{describe_failure, is_docker_up, is_stopped_by_guard, last_errors};
+use crate::comparison::Specificity;
 use crate::evidence::Evidence;
-use crate::evidence::host::most_specific_line;
 use crate::exit::Exit;
 
 /// What ecs-init logs if it cannot load the image.
@@ -14,8 +16,6 @@ const DOWNLOAD: &[&str] =
 const GPU: &[&str] = &["Nvidia GPU Manager", "nvidia gpu manager", "nvml"];
 /// Errors of a Docker that is not running yet, which is temporary.
 const DOCKER_AWAY: [&str; 4] = ["Cannot connect", "connection refused", "connection reset", "context deadline"];
-/// This drop-in runs `ecs-bootstrap guard` before each start of the agent.
-const GUARD_DROP_IN: &str = "ecs.service.d/10-ecs-bootstrap.conf";
 const GPU_SETTING: &str = "ECS_ENABLE_GPU_SUPPORT";
 
 /// The tarball in `/var/cache/ecs`.
@@ -24,8 +24,9 @@ pub(super) static IMAGE_LOAD_FAILED: Cause = Cause {
     layer: Layer::Units,
     title: "ecs-init cannot load the agent's image into Docker",
     symptoms: "`ecs.service` exits with status 255 and restarts every 10 s; `docker images` does not list the agent",
-    proof: "the unit fails, and ecs-init logs that it could not load the image; if the disk is full or Docker fails, \
-            that cause is reported instead",
+    proof: "the unit fails while Docker is active, and ecs-init logs that it could not load the image; the cause is \
+            `disk-full` if the disk is full, and `agent-download-failed` if ecs-init logs that it could not download \
+            the image",
     look_alikes: &["disk-full", "docker-failed", "agent-download-failed"],
     class: Class::Terminal,
     exit: Exit::Host,
@@ -120,6 +121,8 @@ pub(super) static GPU_NOT_SEEN: Cause = Cause {
 /// The general cause for ecs-init: systemd restarts the unit forever.
 pub(super) static FAILED: Cause = Cause {
     id: "ecs-init-failed",
+    specificity: Specificity::General,
+    yields_to: &["agent-image-load-failed", "agent-download-failed", "gpu-setup-failed"],
     layer: Layer::Units,
     title: "the agent's unit fails repeatedly before its agent runs",
     symptoms: "`systemctl status ecs` shows activating (auto-restart) with status 255, and the agent's log stays empty",
@@ -141,48 +144,13 @@ pub(super) static FAILED: Cause = Cause {
         let unit = evidence.unit_retried()?;
         // Without a network nothing can be downloaded, and a cause of the network layers is more precise.
         let is_download = evidence.init_logged(DOWNLOAD).is_some();
-        if is_explained(evidence) || is_download || is_stopped_by_guard(evidence) || !is_docker_up(evidence) {
+        if is_download || is_stopped_by_guard(evidence) || !is_docker_up(evidence) {
             return None;
         }
         Some([describe_failure(unit)].into_iter().chain(last_errors(evidence)).collect())
     },
     ..Cause::DEFAULTS
 };
-
-/// Whether a more specific cause of this file fits.
-pub(super) fn is_explained(evidence: &Evidence) -> bool {
-    [&IMAGE_LOAD_FAILED, &DOWNLOAD_FAILED, &GPU_SETUP_FAILED].iter().any(|cause| (cause.check)(evidence).is_some())
-}
-
-/// Whether `ecs-bootstrap guard` prevents the start of the agent. It has reported the reason itself.
-pub(super) fn is_stopped_by_guard(evidence: &Evidence) -> bool {
-    let mut journal = evidence.host.agent_journal.iter().flatten().peekable();
-    let is_guarded = evidence.agent_unit().and_then(|unit| unit.drop_in_paths.as_ref());
-    let is_guarded = is_guarded.is_some_and(|paths| paths.iter().any(|path| path.ends_with(GUARD_DROP_IN)));
-    // Without a journal, only an error of ecs-init shows that something other than guard failed.
-    let may_be_guard = is_guarded && journal.peek().is_none() && evidence.init_error().is_none();
-    may_be_guard || journal.any(|line| line.starts_with("error: ["))
-}
-
-/// Whether Docker is active. If it is not, that is the cause.
-pub(super) fn is_docker_up(evidence: &Evidence) -> bool {
-    evidence.known_units().is_some_and(|units| units.docker.active_state.as_deref() == Some("active"))
-}
-
-/// The state of a failed unit, as an evidence line.
-pub(super) fn describe_failure(unit: &crate::boundary::systemd::UnitState) -> String {
-    let text = |value: &Option<String>| value.clone().unwrap_or_else(|| "unknown".to_owned());
-    let (name, active, sub) = (&unit.name, text(&unit.active_state), text(&unit.sub_state));
-    let status = unit.exec_main_status.map(|status| format!(", status {status}")).unwrap_or_default();
-    let restarts = unit.restarts.filter(|n| *n > 0).map(|n| format!(", restarts {n}")).unwrap_or_default();
-    format!("{name} is {active} ({sub}), result {}{status}{restarts}", text(&unit.result))
-}
-
-/// The last error of ecs-init, and the last meaningful line of the unit's journal.
-pub(super) fn last_errors(evidence: &Evidence) -> Vec<String> {
-    let journal = evidence.host.agent_journal.as_ref().and_then(|lines| most_specific_line(lines));
-    evidence.init_error().into_iter().chain(journal.map(|line| format!("journal: `{line}`"))).collect()
-}
 
 /// The unit's state and the ecs-init log line with one of `fragments`, if the unit fails while Docker is active.
 fn failing_with(evidence: &Evidence, fragments: &[&str]) -> Option<Vec<String>> {
@@ -199,6 +167,7 @@ fn wants_gpu(evidence: &Evidence) -> bool {
 #[cfg(test)]
 mod tests {
     use super::super::tests::{healthy_units, ids};
+    use super::super::view::units::GUARD_DROP_IN;
     use super::*;
     use crate::evidence::agent_log::last_attempt;
 

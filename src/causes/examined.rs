@@ -7,7 +7,9 @@ use std::fmt;
 
 use serde::Serialize;
 
-use super::{Class, FoundCause, Layer, diagnose, notes};
+use super::cause::{Class, FoundCause};
+use super::engine::{Diagnosis, notes};
+use super::layer::Layer;
 use crate::boundary::aws::AwsErrorKind;
 use crate::boundary::imds::RoleStatus;
 use crate::evidence::Evidence;
@@ -50,8 +52,7 @@ pub struct Examined {
 }
 
 /// One row for each layer. The lifecycle layer has a row only if the instance waits on purpose.
-pub fn examined(evidence: &Evidence) -> Vec<Examined> {
-    let faults = diagnose(evidence);
+pub fn examined(evidence: &Evidence, diagnosis: &Diagnosis) -> Vec<Examined> {
     let notes = notes(evidence);
     let mut rows: Vec<Examined> = Layer::ALL
         .into_iter()
@@ -60,7 +61,7 @@ pub fn examined(evidence: &Evidence) -> Vec<Examined> {
             let of = |findings: &[FoundCause]| -> Vec<FoundCause> {
                 findings.iter().filter(|finding| finding.cause.layer == layer).cloned().collect()
             };
-            row(layer, evidence, of(&faults), of(&notes))
+            row(layer, evidence, of(&diagnosis.found), of(&notes))
         })
         .collect();
     rows.retain(|row| row.layer != Layer::Lifecycle || !row.findings.is_empty());
@@ -70,7 +71,7 @@ pub fn examined(evidence: &Evidence) -> Vec<Examined> {
 fn row(layer: Layer, evidence: &Evidence, faults: Vec<FoundCause>, notes: Vec<FoundCause>) -> Examined {
     let is_fault = |finding: &FoundCause| finding.cause.class != Class::Waiting;
     let has_failed = faults.iter().any(is_fault);
-    let is_fault_too = |note: &FoundCause| faults.iter().any(|fault| std::ptr::eq(fault.cause, note.cause));
+    let is_fault_too = |note: &FoundCause| faults.iter().any(|fault| fault.cause == note.cause);
     let notes: Vec<FoundCause> = notes.into_iter().filter(|note| !is_fault_too(note)).collect();
     let findings: Vec<FoundCause> = faults.into_iter().chain(notes).collect();
     if !findings.is_empty() {

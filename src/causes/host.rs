@@ -1,6 +1,9 @@
 //! Causes in the host itself: disk space, memory, SELinux, and files that cannot be written.
 
-use super::{Cause, Class, Layer};
+use super::cause::{Cause, Class};
+use super::layer::Layer;
+use super::view::docker::{configuration_fault, storage_fault};
+use super::view::paths::{is_own_path, wrong_type};
 use crate::boundary::disk::DiskError;
 use crate::boundary::kernel::{Memory, Pressure, Space};
 use crate::evidence::{Evidence, StageError};
@@ -79,7 +82,9 @@ fn is_used_up(space: &Space) -> bool {
 
 /// Whether Docker, ecs-init or the agent fails in a way that a full disk causes, without another explanation.
 fn may_fail_from_full_disk(evidence: &Evidence) -> bool {
-    let docker_fails = evidence.docker_failed().is_some() && super::docker::is_unexplained(evidence);
+    let docker_fails = evidence.docker_failed().is_some()
+        && configuration_fault(evidence).is_none()
+        && storage_fault(evidence).is_none();
     let init_fails = || {
         let errors = ["could not load", "could not download", "could not start Agent", "could not create"];
         evidence.init_logged(&errors).is_some()
@@ -99,6 +104,7 @@ fn describe_space(space: &Space) -> String {
 /// A read-only file system, missing permission, or an I/O error of the device.
 pub(super) static WRITE_REFUSED: Cause = Cause {
     id: "write-refused",
+    yields_to: &["own-file-unusable", "ecs-config-unusable"],
     layer: Layer::Host,
     title: "a file on this host cannot be read or written",
     symptoms: "`ecs.config` stays as it is in the image, and the agent joins `default` or does not join",
@@ -111,34 +117,11 @@ pub(super) static WRITE_REFUSED: Cause = Cause {
     source: "rename(2)",
     check: |evidence| match &evidence.stage_error {
         Some(StageError::ReadHandover(error)) if wrong_type(error).is_none() => Some(vec![error_chain(error)]),
-        Some(StageError::Write(error)) if !matches!(error, DiskError::Full { .. }) => {
-            let is_explained = wrong_type(error).is_some_and(|path| is_own_path(path) || is_agent_path(path));
-            (!is_explained).then(|| vec![error_chain(error)])
-        }
+        Some(StageError::Write(error)) if !matches!(error, DiskError::Full { .. }) => Some(vec![error_chain(error)]),
         _ => None,
     },
     ..Cause::DEFAULTS
 };
-
-/// The path of a file or folder that has the wrong file type.
-pub(super) fn wrong_type(error: &DiskError) -> Option<&str> {
-    match error {
-        DiskError::Symlink { path, .. } | DiskError::NotAFile { path, .. } | DiskError::NotAFolder { path, .. } => {
-            Some(path)
-        }
-        _ => None,
-    }
-}
-
-/// Whether only ecs-bootstrap writes to this path.
-fn is_own_path(path: &str) -> bool {
-    ["/run/ecs-bootstrap", "/var/lib/ecs-bootstrap"].iter().any(|folder| path.starts_with(folder))
-}
-
-/// Whether the path belongs to the agent's configuration.
-pub(super) fn is_agent_path(path: &str) -> bool {
-    path.starts_with("/etc/ecs")
-}
 
 /// No other program should write there: a mistake in a script, or an attack.
 pub(super) static OWN_FILE_UNUSABLE: Cause = Cause {
@@ -192,8 +175,9 @@ pub(super) static SELINUX_DENIED: Cause = Cause {
     layer: Layer::Host,
     title: "SELinux denies the agent access to Docker's socket or to its own files",
     symptoms: "permission denied in ecs-init.log or from Docker, although owner and mode are right",
-    proof: "SELinux is enforcing, and an AVC record of this boot names Docker's socket or the agent's files; without \
-            such a record the file mode denies the access",
+    proof: "SELinux is enforcing, and an AVC record of this boot names Docker's socket or the agent's files (without \
+            such a record, the file mode denies the access); if a file operation of ecs-bootstrap itself fails, the \
+            cause is `write-refused`",
     look_alikes: &["write-refused", "docker-failed", "ecs-init-failed"],
     class: Class::Terminal,
     exit: Exit::Host,

@@ -2,25 +2,16 @@
 
 use std::time::Duration;
 
-use super::{Cause, Class, Layer};
-use crate::boundary::aws::AwsErrorKind;
-use crate::boundary::imds::{ImdsError, RoleStatus};
-use crate::evidence::proxies::of_metadata;
+use super::cause::{Cause, Class};
+use super::layer::Layer;
+use super::view::imds::{imds_error, is_by_proxy, proxied_imds};
+use crate::boundary::imds::ImdsError;
 use crate::evidence::{Evidence, StageError};
 use crate::exit::Exit;
 use crate::redaction::error_chain;
 
 /// IMDS may become reachable a little after the network is up.
 const LATE: Duration = Duration::from_secs(60);
-/// DnsProbe of proxies in the `Server` header. IMDS itself sends `EC2ws`.
-const PROXIES: [&str; 8] = ["squid", "tinyproxy", "envoy", "haproxy", "zscaler", "bluecoat", "blue coat", "mitmproxy"];
-/// What the agent logs if it gets no credentials, with two versions of the AWS SDK.
-pub(super) const NO_CREDENTIALS: [&str; 4] = [
-    "no EC2 IMDS role found",
-    "no valid providers in chain",
-    "NoCredentialProviders",
-    "Error getting valid credentials",
-];
 
 /// The service itself answers so; waiting cannot help.
 pub(super) static DISABLED: Cause = Cause {
@@ -58,30 +49,9 @@ pub(super) static PROXIED: Cause = Cause {
     remedy: "set NO_PROXY=169.254.169.254,169.254.170.2,/var/run/docker.sock at each place that sets a proxy: \
              ecs.config, and the drop-ins of docker.service and ecs.service",
     source: "aws/amazon-ecs-agent#605 #805 #23; Amazon ECS Developer Guide, \"HTTP proxy configuration\"",
-    check: proxied,
+    check: proxied_imds,
     ..Cause::DEFAULTS
 };
-
-fn proxied(evidence: &Evidence) -> Option<Vec<String>> {
-    if let Some(seen) = imds_error(evidence, is_by_proxy) {
-        return Some(seen);
-    }
-    let proxy = of_metadata(&evidence.config)?;
-    if !matches!(evidence.role, Some(Ok(RoleStatus::Present { .. }))) || evidence.role_was_absent {
-        return None;
-    }
-    let logged = evidence.agent_logged(&NO_CREDENTIALS).or_else(|| {
-        evidence.agent_logged(&["Unable to access EC2 Metadata service", "infer region", "failed to get API token"])
-    })?;
-    let setting =
-        format!("ecs.config has the proxy `{}`, and NO_PROXY does not include 169.254.169.254", proxy.shown());
-    Some(vec![setting, "a direct request to IMDS returns the role".to_owned(), logged])
-}
-
-/// Whether the agent's proxy prevents it from reaching IMDS.
-pub(super) fn is_proxied(evidence: &Evidence) -> bool {
-    proxied(evidence).is_some()
-}
 
 /// The host has only IPv6, and IMDS is asked over IPv4 by default.
 pub(super) static IPV6_ONLY: Cause = Cause {
@@ -189,8 +159,8 @@ pub(super) static GARBLED: Cause = Cause {
     layer: Layer::Imds,
     title: "the instance metadata service (IMDS) answers with an error or with data that is not metadata",
     symptoms: "programs that use IMDS get errors or unusable answers",
-    proof: "the answer is not metadata, or has a status that IMDS does not use; if the status is 429 or 503, the cause \
-            is `imds-throttled`",
+    proof: "the answer is not metadata, or has a status that IMDS does not use; the cause is `imds-throttled` if the \
+            status is 429 or 503, and `imds-proxied` if a proxy answers the token request with 403",
     look_alikes: &["imds-throttled", "imds-proxied"],
     class: Class::Lasting(LATE),
     exit: Exit::Imds,
@@ -208,34 +178,12 @@ pub(super) static GARBLED: Cause = Cause {
     ..Cause::DEFAULTS
 };
 
-/// Whether a 403 to the token request came from a proxy.
-fn is_by_proxy(error: &ImdsError) -> bool {
-    let ImdsError::Disabled { via, server } = error else { return false };
-    let server = server.as_deref().unwrap_or_default().to_ascii_lowercase();
-    via.is_some() || PROXIES.iter().any(|proxy| server.contains(proxy))
-}
-
 fn unreachable(evidence: &Evidence) -> Option<Vec<String>> {
     imds_error(evidence, |error| matches!(error, ImdsError::Unreachable { .. } | ImdsError::NoAnswer { .. }))
 }
 
 fn is_ipv6_only(evidence: &Evidence) -> bool {
     evidence.network_path.routes.is_some_and(|routes| !routes.v4_any && routes.v6_address)
-}
-
-/// The IMDS error that stopped a pipeline stage or occurred during verify, if `is` selects it.
-fn imds_error(evidence: &Evidence, is: fn(&ImdsError) -> bool) -> Option<Vec<String>> {
-    let stopped = match &evidence.stage_error {
-        Some(StageError::Imds(error)) => Some(error),
-        _ => None,
-    };
-    let role = evidence.role.as_ref().and_then(|role| role.as_ref().err());
-    let credentials = evidence.aws_errors().find_map(|error| match &error.kind {
-        AwsErrorKind::Imds(error) => Some(error),
-        _ => None,
-    });
-    let error = stopped.or(role).or(credentials)?;
-    is(error).then(|| vec![error_chain(error)])
 }
 
 #[cfg(test)]

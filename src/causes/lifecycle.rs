@@ -1,6 +1,7 @@
 //! States in the lifecycle of an instance that look like a failure.
 
-use super::{Cause, Class, Layer};
+use super::cause::{Cause, Class};
+use super::layer::Layer;
 use crate::evidence::Evidence;
 use crate::exit::Exit;
 
@@ -83,8 +84,8 @@ pub(super) static NOT_ACTIVE: Cause = Cause {
     title: "the container instance is registered, but its status is neither ACTIVE nor DRAINING",
     symptoms: "the agent runs and may be connected, but the instance gets no tasks",
     proof: "ecs:DescribeContainerInstances returns a status such as REGISTERING, REGISTRATION_FAILED, DEREGISTERING or \
-            INACTIVE, with its reason; if the agent's log says that the instance was deregistered, the cause is \
-            `deregistered-while-up`",
+            INACTIVE, with its reason; the cause is `deregistered-while-up` if the agent's log says that the instance \
+            was deregistered, and `registration-inactive` if the agent exited with code 5 instead of registering",
     look_alikes: &["draining", "deregistered-while-up", "registration-inactive", "agent-not-connected"],
     class: Class::Retry,
     exit: Exit::NotRegistered,

@@ -1,6 +1,7 @@
 //! Causes why `prepare-image` and `reset-agent` stop or do only a part of their work.
 
-use super::{Cause, Class, Layer};
+use super::cause::{Cause, Class};
+use super::layer::Layer;
 use crate::evidence::StageError;
 use crate::exit::Exit;
 use crate::redaction::error_chain;
@@ -52,7 +53,8 @@ pub(super) static RUNS_OUTSIDE: Cause = Cause {
     layer: Layer::Agent,
     title: "an agent is running that systemd did not start, so stopping its unit does not stop it",
     symptoms: "`docker ps` shows an ecs-agent container while `systemctl status ecs` shows inactive",
-    proof: "introspection answers, but the agent's unit is not running",
+    proof: "introspection answers, but the agent's unit is not running; if the unit runs, but does not stop or start \
+            as requested, the cause is `agent-unit-job`",
     look_alikes: &["agent-unit-job"],
     class: Class::Terminal,
     exit: Exit::Host,
@@ -72,7 +74,8 @@ pub(super) static ELSEWHERE: Cause = Cause {
     layer: Layer::Agent,
     title: "a folder is a symbolic link or a mount point, which ecs-bootstrap neither follows nor replaces",
     symptoms: "/var/lib/ecs or /var/log is on its own volume, or is a link to one",
-    proof: "lstat(2), and the device numbers of the folder and of its parent",
+    proof: "lstat(2), and the device numbers of the folder and of its parent; if ecs-bootstrap tried to remove a path \
+            and failed, the cause is `cleanup-incomplete`",
     look_alikes: &["cleanup-incomplete"],
     class: Class::Terminal,
     exit: Exit::Host,

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use super::{Cause, Class, Layer};
+use super::cause::{Cause, Class};
+use super::layer::Layer;
 use crate::boundary::agent::AgentError;
 use crate::evidence::{Evidence, StageError};
 use crate::exit::Exit;
@@ -15,8 +16,9 @@ const AGENT: &str = "agent";
 const OLDEST: [u32; 3] = [1, 25, 1];
 
 /// Another process answers on the port of the agent, or holds it without an answer.
-pub static PORT_TAKEN: Cause = Cause {
+pub(super) static PORT_TAKEN: Cause = Cause {
     id: "introspection-port-taken",
+    is_always_reported: true,
     layer: Layer::Agent,
     title: "the answers on the agent's introspection port (51678) cannot be attributed to the agent",
     symptoms: "the instance is in the cluster, and `curl localhost:51678/v1/metadata` fails or returns something \
@@ -70,12 +72,14 @@ pub static PORT_TAKEN: Cause = Cause {
 /// The network path is open, but the agent does not connect.
 pub(super) static STUCK: Cause = Cause {
     id: "agent-stuck",
+    yields_to: &["deregistered-while-up"],
     layer: Layer::Agent,
     title: "the agent is registered but does not connect to ECS, although the network path is open",
     symptoms: "agentConnected stays false, the agent's log has no new lines, and its container is healthy",
     proof: "introspection answers, the ACS endpoint accepts connections from the host, and the log has no `Connected \
-            to ACS` since this start; the cause is `acs-unreachable` if the network path is closed, and \
-            `host-overloaded` if memory is short",
+            to ACS` since this start; the cause is `acs-unreachable` if the network path is closed, `host-overloaded` \
+            if memory is short, and `deregistered-while-up` if the log says that the container instance was \
+            deregistered",
     look_alikes: &["acs-unreachable", "host-overloaded", "deregistered-while-up"],
     class: Class::Retry,
     exit: Exit::NotRegistered,
@@ -136,7 +140,8 @@ pub(super) static TOO_OLD: Cause = Cause {
     layer: Layer::Agent,
     title: "the agent is too old for VPC endpoints and for most current features",
     symptoms: "unexpected errors, task definitions that are rejected, VPC endpoints that are not used",
-    proof: "the version that introspection returns is below 1.25.1",
+    proof: "the version that introspection returns is below 1.25.1; if the agent, of any version, does not connect \
+            although the network path is open, the cause is `agent-stuck`",
     look_alikes: &["agent-stuck"],
     class: Class::Terminal,
     exit: Exit::Host,

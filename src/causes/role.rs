@@ -2,22 +2,24 @@
 
 use std::time::Duration;
 
-use super::imds::NO_CREDENTIALS;
-use super::{Cause, Class, Layer, clock, denied};
+use super::cause::{Cause, Class};
+use super::layer::Layer;
+use super::view::credentials::{NO_CREDENTIALS, ROLE_MAY_BE_LATE, called, has_static_keys};
+use super::view::denial::{denial, principal};
+use super::view::imds::proxied_imds;
 use crate::boundary::aws::AwsErrorKind;
 use crate::boundary::imds::RoleStatus;
+use crate::comparison::Specificity;
 use crate::evidence::Evidence;
 use crate::exit::Exit;
 use crate::redaction::error_chain;
 
-/// A role and its policy may be created or attached minutes after the launch.
-pub(super) const LATE: Duration = Duration::from_secs(300);
 const TRUST: &str = "AssumeRoleUnauthorizedAccess";
 
 /// The fields that the causes of this layer share.
 const DEFAULTS: Cause = Cause {
     layer: Layer::Role,
-    class: Class::Settling(LATE),
+    class: Class::Settling(ROLE_MAY_BE_LATE),
     exit: Exit::Permission,
     exit_after_deadline: Exit::Permission,
     ..Cause::DEFAULTS
@@ -54,6 +56,10 @@ pub(super) static NO_INSTANCE_ROLE: Cause = Cause {
 /// The role arrived after the agent's first attempts; the agent waits longer before each further one.
 pub(super) static LATE_ROLE: Cause = Cause {
     id: "role-late",
+    excluded: |evidence| {
+        let denied = denial(evidence).map(|_| "AWS denied the call, so there were credentials".to_owned());
+        denied.or_else(|| proxied_imds(evidence)?.into_iter().next())
+    },
     title: "the role was attached after the launch, and the agent has not retried with it yet",
     symptoms: "the first start of the agent fails without credentials, and a later one succeeds",
     proof: "the role was missing, or the agent found no credentials, and the role exists now, on an instance younger \
@@ -65,13 +71,13 @@ pub(super) static LATE_ROLE: Cause = Cause {
              the role and its policy (`depends_on`, DependsOn)",
     source: "hashicorp/terraform#1885 #2660; hashicorp/terraform-aws-vault#204",
     check: |evidence| {
-        let is_young = evidence.age.is_some_and(|age| age < LATE);
+        let is_young = evidence.age.is_some_and(|age| age < ROLE_MAY_BE_LATE);
         let Some(Ok(RoleStatus::Present { role, .. })) = &evidence.role else { return None };
         // If a call of ecs-bootstrap just failed without credentials, the role was attached after it, even on an
         // instance that is older.
         let call = evidence.failed_call().filter(|call| matches!(call.kind, AwsErrorKind::NoCredentials));
         let may_be_late = is_young || call.is_some();
-        if !may_be_late || denied::denial(evidence).is_some() || super::imds::is_proxied(evidence) {
+        if !may_be_late {
             return None;
         }
         let logged = evidence.agent_logged(&NO_CREDENTIALS);
@@ -109,7 +115,8 @@ pub(super) static PROFILE_DELETED: Cause = Cause {
     id: "profile-deleted",
     title: "the instance profile of this instance was deleted",
     symptoms: "it worked before; or a profile of the same name was deleted and created again",
-    proof: "IMDS answers InstanceProfileNotFound; for the code Success, the cause is `profile-without-role`",
+    proof: "IMDS answers InstanceProfileNotFound; the cause is `profile-without-role` for the code Success, and \
+            `no-instance-role` if IMDS answers 404",
     look_alikes: &["profile-without-role", "no-instance-role"],
     class: Class::Settling(Duration::from_secs(60)),
     remedy: "attach the new profile, which has another id even if its name is the same: `aws ec2 \
@@ -140,6 +147,7 @@ pub(super) static NOT_ASSUMABLE: Cause = Cause {
 /// Any other code: the general cause of this layer.
 pub(super) static NOT_USABLE: Cause = Cause {
     id: "role-not-usable",
+    specificity: Specificity::General,
     title: "the instance has a role, but EC2 provides no credentials for it",
     symptoms: "the agent has no credentials, although IMDS shows the name of a role",
     proof: "the role's credentials in IMDS have a code other than Success; if the code is \
@@ -155,6 +163,7 @@ pub(super) static NOT_USABLE: Cause = Cause {
 /// The credentials are past their expiration, and the clock is right.
 pub(super) static EXPIRED: Cause = Cause {
     id: "credentials-expired",
+    yields_to: &["clock-skew"],
     title: "the instance's credentials have expired",
     symptoms: "ExpiredToken after the instance was suspended or hibernated",
     proof: "IMDS returns an Expiration in the past, or AWS answers ExpiredToken, and the clock is right; if the clock \
@@ -166,9 +175,6 @@ pub(super) static EXPIRED: Cause = Cause {
     source: "aws/amazon-ecs-agent#398; EC2 User Guide, \"Retrieve security credentials from instance metadata\"",
     check: |evidence| {
         const CODES: [&str; 2] = ["ExpiredTokenException", "ExpiredToken"];
-        if clock::skew(evidence).is_some() {
-            return None;
-        }
         let ahead = evidence.network_path.api_clock.or(evidence.network_path.imds_clock).unwrap_or_default();
         let ahead = Duration::from_secs(u64::try_from(ahead).unwrap_or_default());
         let expired = match &evidence.role {
@@ -180,9 +186,9 @@ pub(super) static EXPIRED: Cause = Cause {
             }
             _ => None,
         };
-        let called = super::api::called(evidence, &CODES);
+        let refused = called(evidence, &CODES);
         let logged = evidence.registration_refused(&CODES);
-        let seen: Vec<String> = expired.into_iter().chain(called).chain(logged).collect();
+        let seen: Vec<String> = expired.into_iter().chain(refused).chain(logged).collect();
         (!seen.is_empty()).then_some(seen)
     },
     ..DEFAULTS
@@ -202,7 +208,7 @@ pub(super) static WRONG_ROLE: Cause = Cause {
     check: |evidence| {
         let Some(Ok(RoleStatus::Present { role, .. })) = &evidence.role else { return None };
         let refusal = evidence.refusal().filter(|text| text.contains("is not authorized to perform"))?;
-        let principal = denied::principal(&refusal)?;
+        let principal = principal(&refusal)?;
         let is_role = principal.strip_prefix("assumed-role/").is_some_and(|rest| rest.split('/').next() == Some(role));
         (!is_role).then(|| {
             let principal: String = principal.chars().take(100).collect();
@@ -211,23 +217,6 @@ pub(super) static WRONG_ROLE: Cause = Cause {
     },
     ..DEFAULTS
 };
-
-/// Variables that give the agent credentials other than the role (`ecs-agent/credentials/providers`): access keys, or a
-/// profile or endpoint that provides them.
-const CREDENTIAL_VARIABLES: [&str; 6] = [
-    "AWS_ACCESS_KEY_ID",
-    "AWS_PROFILE",
-    "AWS_SHARED_CREDENTIALS_FILE",
-    "AWS_CONTAINER_CREDENTIALS_FULL_URI",
-    "ECS_ALTERNATE_CREDENTIAL_PROFILE",
-    "ECS_EXTERNAL",
-];
-
-/// Whether the agent is configured to use other credentials than the instance's role.
-pub(super) fn has_static_keys(evidence: &Evidence) -> bool {
-    let is_set = |value: &String| !value.trim().is_empty() && value != "false";
-    CREDENTIAL_VARIABLES.iter().any(|key| evidence.config.get(*key).is_some_and(is_set))
-}
 
 /// The code of credentials that cannot be used, from IMDS or from a call of ecs-bootstrap, if `is` selects it.
 fn unusable(evidence: &Evidence, is: fn(&str) -> bool) -> Option<Vec<String>> {
@@ -326,7 +315,7 @@ mod tests {
         evidence.agent_log = last_attempt(DENIED);
         assert_eq!(ids(&evidence), ["register-denied"]);
         evidence.agent_log = Vec::new();
-        evidence.age = Some(LATE);
+        evidence.age = Some(ROLE_MAY_BE_LATE);
         assert_eq!(ids(&evidence), Vec::<&str>::new());
     }
 }

@@ -2,11 +2,14 @@
 
 use std::time::Duration;
 
-use super::{Cause, Class, Layer};
+use super::cause::{Cause, Class};
+use super::layer::Layer;
+use super::view::path::{agent_proxy, path_evidence};
 use crate::boundary::aws::AwsErrorKind;
 use crate::boundary::net::{NetError, is_private};
 use crate::boundary::proxy::ProxyError;
-use crate::evidence::proxies::{ProxySetting, of_agent};
+use crate::comparison::Specificity;
+use crate::evidence::proxies::ProxySetting;
 use crate::evidence::{Evidence, NetworkProbe};
 use crate::exit::Exit;
 use crate::redaction::error_chain;
@@ -78,8 +81,9 @@ pub(super) static PROXY_REFUSES: Cause = Cause {
     id: "proxy-refuses",
     title: "the agent's proxy refuses to connect to AWS",
     symptoms: "403, 407 or `proxyconnect tcp` in the agent's log",
-    proof: "the proxy answers CONNECT to the endpoint with an error; if the proxy does not answer at all, the cause is \
-            `proxy-unreachable`",
+    proof: "the proxy answers CONNECT to the endpoint with an error; the cause is `proxy-unreachable` if the proxy \
+            does not answer at all, and `proxy-half-configured` if ecs.config has no proxy, but Docker or the agent's \
+            unit has one",
     look_alikes: &["proxy-unreachable", "proxy-half-configured"],
     class: Class::Lasting(Duration::from_secs(30)),
     remedy: "allow ecs.REGION, ecs-a-*.REGION and ecs-t-*.REGION on port 443 in the proxy; for status 407, put user \
@@ -93,8 +97,9 @@ pub(super) static PROXY_UNREACHABLE: Cause = Cause {
     id: "proxy-unreachable",
     title: "the agent's proxy does not answer",
     symptoms: "`proxyconnect tcp` with a timeout or `connection refused` in the agent's log",
-    proof: "no connection to the proxy in ecs.config, or no HTTP answer to CONNECT; if the proxy answers with an \
-            error, the cause is `proxy-refuses`",
+    proof: "no connection to the proxy in ecs.config, or no HTTP answer to CONNECT; the cause is `proxy-refuses` if \
+            the proxy answers with an error, and `egress-timeout` if no proxy is configured and the endpoint itself \
+            does not answer",
     look_alikes: &["proxy-refuses", "egress-timeout"],
     class: MINUTE,
     remedy: "correct HTTP_PROXY in ecs.config (host:port or http://host:port), and allow the port of the proxy from \
@@ -154,6 +159,7 @@ pub(super) static ENDPOINT_BLOCKED: Cause = Cause {
 /// SYN packets to a public address without an answer. The host cannot find out what drops them.
 pub(super) static EGRESS_TIMEOUT: Cause = Cause {
     id: "egress-timeout",
+    yields_to: &["proxy-half-configured"],
     title: "there is no network path to the AWS endpoint: connections get no answer",
     symptoms: "`request canceled while waiting for connection` or `i/o timeout` for ecs.REGION in the agent's log",
     proof: "the name resolves to a public address, TCP port 443 does not answer, and no proxy is configured; if the \
@@ -169,9 +175,11 @@ pub(super) static EGRESS_TIMEOUT: Cause = Cause {
 /// A hint for one of the reasons of [`EGRESS_TIMEOUT`], reported after it.
 pub(super) static NO_PUBLIC_IP: Cause = Cause {
     id: "no-public-ip",
+    yields_to: &["proxy-half-configured"],
     title: "the instance has no public address, which it needs in a subnet without NAT",
     symptoms: "as with `egress-timeout`, in a public subnet",
-    proof: "IMDS has no public-ipv4; behind a NAT gateway this is normal, so it is only a hint",
+    proof: "the endpoint does not answer, as with `egress-timeout`, and IMDS has no public-ipv4; behind a NAT gateway \
+            this is normal, so it is only a hint",
     look_alikes: &["egress-timeout"],
     remedy: "in a public subnet, launch with `--associate-public-ip-address`; in a private subnet, check the NAT \
              gateway",
@@ -187,7 +195,8 @@ pub(super) static CONNECTION_REFUSED: Cause = Cause {
     id: "connection-refused",
     title: "the AWS endpoint, or a device on the network path, refuses the connection",
     symptoms: "`connection refused` or `connection reset` in the agent's log, immediately",
-    proof: "ECONNREFUSED or a reset; if the connection fails only after seconds, the cause is `egress-timeout`",
+    proof: "ECONNREFUSED or a reset from the endpoint; the cause is `egress-timeout` if the connection fails only \
+            after seconds, and `proxy-unreachable` if the proxy in ecs.config refuses the connection",
     look_alikes: &["egress-timeout", "proxy-unreachable"],
     class: MINUTE,
     remedy: "check for a firewall or a proxy that rejects connections, and check AWS_ENDPOINT_URL and ECS_BACKEND_HOST",
@@ -205,6 +214,8 @@ pub(super) static CONNECTION_REFUSED: Cause = Cause {
 /// Any other reason why there is no connection: the general cause of this layer.
 pub(super) static UNREACHABLE: Cause = Cause {
     id: "endpoint-unreachable",
+    specificity: Specificity::General,
+    yields_to: &["no-default-route"],
     title: "the connection to the AWS endpoint fails",
     symptoms: "`no route to host` or another connection error in the agent's log",
     proof: "connect(2) fails with an error that is neither a timeout nor a refusal; the evidence quotes it",
@@ -212,9 +223,7 @@ pub(super) static UNREACHABLE: Cause = Cause {
     remedy: "check `ip route get ADDRESS` for the address in the evidence, and the host's firewall",
     source: "connect(2)",
     check: |evidence| {
-        let is_explained = (NO_DEFAULT_ROUTE.check)(evidence).is_some();
         path_evidence(evidence, |probe| unreachable(probe, |_| true), |kind| matches!(kind, AwsErrorKind::Connect))
-            .filter(|_| !is_explained)
     },
     ..DEFAULTS
 };
@@ -226,9 +235,8 @@ fn egress(evidence: &Evidence) -> Option<Vec<String>> {
         }
         _ => None,
     };
-    let is_half = (PROXY_HALF.check)(evidence).is_some();
     let is_blocked = |probe: &NetworkProbe| is_endpoint_private(probe) && probe.connected.is_err();
-    if is_half || evidence.network.as_ref().is_some_and(is_blocked) {
+    if evidence.network.as_ref().is_some_and(is_blocked) {
         return None;
     }
     let mut seen = path_evidence(evidence, probe, |kind| matches!(kind, AwsErrorKind::ConnectTimeout))?;
@@ -249,12 +257,6 @@ fn is_endpoint_private(probe: &NetworkProbe) -> bool {
     !probe.addresses.is_empty() && probe.addresses.iter().all(|address| is_private(*address))
 }
 
-/// The proxy that the agent uses for ECS.
-fn agent_proxy(evidence: &Evidence) -> Option<crate::boundary::proxy::Proxy> {
-    let host = evidence.network.as_ref().map_or("ecs.amazonaws.com", |probe| probe.host.as_str());
-    of_agent(&evidence.config, host)
-}
-
 /// Evidence lines for the proxies of docker.service and of the agent's unit.
 fn other_proxies(evidence: &Evidence) -> Vec<String> {
     let describe = |setting: &ProxySetting| format!("`{}` has the proxy `{}`", setting.place, setting.proxy.shown());
@@ -269,25 +271,6 @@ fn proxied(evidence: &Evidence, is: fn(&ProxyError) -> bool) -> Option<Vec<Strin
     let seen = format!("{} (`{}` of ecs.config, to `{}`)", error_chain(error), tried.proxy.shown(), tried.host);
     let logged = evidence.agent_logged(&["proxyconnect tcp", "Proxy Authentication Required"]);
     Some([seen].into_iter().chain(logged).collect())
-}
-
-/// Evidence of a fault on the network path to AWS: from the probe, and from the first AWS call with such an error. None
-/// if the probe's result does not hold for the failing program.
-pub(super) fn path_evidence(
-    evidence: &Evidence,
-    probe: impl Fn(&NetworkProbe) -> Option<String>,
-    call: impl Fn(&AwsErrorKind) -> bool,
-) -> Option<Vec<String>> {
-    // If a call was answered, the network path is open, perhaps through a proxy that the probe does not use. An agent
-    // with its own proxy uses another network path than the probe and the calls of ecs-bootstrap.
-    let agent_has_proxy = evidence.stage_error.is_none() && agent_proxy(evidence).is_some();
-    if matches!(evidence.cluster, Some(Ok(_))) || agent_has_proxy {
-        return None;
-    }
-    let probed = evidence.network.as_ref().and_then(probe);
-    let called = evidence.aws_errors().find(|error| call(&error.kind)).map(|error| error_chain(error));
-    let seen: Vec<String> = probed.into_iter().chain(called).collect();
-    (!seen.is_empty()).then_some(seen)
 }
 
 #[cfg(test)]
@@ -375,7 +358,7 @@ mod tests {
         let mut evidence = silent("203.0.113.7");
         evidence.network_path = NetworkPath { docker_proxy: proxy_of_docker(), ..NetworkPath::default() };
         assert_eq!(ids(&evidence), ["proxy-half-configured"]);
-        let seen = &super::super::diagnose(&evidence)[0].seen;
+        let seen = &super::super::diagnose(&evidence).found[0].seen;
         assert!(seen[0].contains("`p:3128`") && !seen[0].contains("hunter2"), "{seen:?}");
         evidence.config.insert("HTTP_PROXY".to_owned(), "p:3128".to_owned());
         assert_eq!(ids(&evidence), Vec::<&str>::new());

@@ -1,6 +1,8 @@
 //! Causes in the saved state of the agent, or in the container instance that ECS has on record for it.
 
-use super::{Cause, Class, Layer, agent};
+use super::cause::{Cause, Class};
+use super::layer::Layer;
+use super::view::registration::GAVE_UP_TEXT;
 use crate::evidence::Evidence;
 use crate::exit::Exit;
 use crate::facts::SavedState;
@@ -15,8 +17,9 @@ pub(super) static CLUSTER_MISMATCH: Cause = Cause {
     layer: Layer::Cluster,
     title: "the agent's saved state belongs to a cluster other than the configured one",
     symptoms: "the agent exits with code 5 after the cluster was changed, or was written as an ARN instead of a name",
-    proof: "the agent's log has `Data mismatch; saved cluster`, and the agent exited with code 5; if the state is of \
-            another instance, the cause is `baked-agent-state`",
+    proof: "the agent's log has `Data mismatch; saved cluster`, and the agent exited with code 5; the cause is \
+            `baked-agent-state` if the state is of another instance, and `cluster-not-found` if the log has `Cluster \
+            not found` instead",
     look_alikes: &["baked-agent-state", "cluster-not-found", "registration-inactive"],
     class: Class::Terminal,
     exit: Exit::Cluster,
@@ -30,9 +33,7 @@ pub(super) static CLUSTER_MISMATCH: Cause = Cause {
         let saved = saved.map(|cluster| {
             format!("the saved state in /var/lib/ecs/data is of cluster `{}`", redaction::cluster(cluster))
         });
-        evidence
-            .agent_exited_with(5)
-            .then(|| [logged, agent::GAVE_UP_TEXT.to_owned()].into_iter().chain(saved).collect())
+        evidence.agent_exited_with(5).then(|| [logged, GAVE_UP_TEXT.to_owned()].into_iter().chain(saved).collect())
     },
     ..Cause::DEFAULTS
 };
@@ -41,6 +42,7 @@ pub(super) static CLUSTER_MISMATCH: Cause = Cause {
 /// mismatch and starts with empty state. So this message proves nothing, nor does an exit code 1 for another reason.
 pub(super) static BAKED: Cause = Cause {
     id: "baked-agent-state",
+    yields_to: &["attributes-rejected", "tags-rejected", "task-eni-setup-failed", "cgroup-setup-failed"],
     layer: Layer::Agent,
     title: "the image contains the saved state of another instance's agent",
     symptoms: "some instances of an AMI join and others do not, or they appear in ECS as the instance the AMI was made \
@@ -57,13 +59,12 @@ pub(super) static BAKED: Cause = Cause {
         let seen = of_another(evidence)?;
         let confirmed = [
             evidence.agent_logged(&["Error loading previously saved state"]),
-            evidence.agent_exited_with(5).then(|| agent::GAVE_UP_TEXT.to_owned()),
+            evidence.agent_exited_with(5).then(|| GAVE_UP_TEXT.to_owned()),
         ];
         let confirmed: Vec<String> = confirmed.into_iter().flatten().collect();
         // An agent that logs that it discards the state does not exit because of it.
         let is_discarded = confirmed.len() < 2 && evidence.agent_logged(&["Data mismatch; saved InstanceID"]).is_some();
-        let has_other_reason = is_discarded || agent::REJECTIONS.iter().any(|cause| (cause.check)(evidence).is_some());
-        (!confirmed.is_empty() && !has_other_reason).then(|| [seen].into_iter().chain(confirmed).collect())
+        (!confirmed.is_empty() && !is_discarded).then(|| [seen].into_iter().chain(confirmed).collect())
     },
     note: |evidence| of_another(evidence).map(|seen| vec![seen]),
     ..Cause::DEFAULTS
@@ -92,7 +93,7 @@ pub(super) static INACTIVE: Cause = Cause {
         let is_inactive = refused.contains("is inactive") || refused.contains("INACTIVE");
         let is_cluster = refused.contains("luster is inactive") || refused.contains("luster not found");
         (is_inactive && !is_cluster && evidence.agent_exited_with(5)).then(|| {
-            vec![refused, format!("the saved state in /var/lib/ecs/data has `{arn}`"), agent::GAVE_UP_TEXT.to_owned()]
+            vec![refused, format!("the saved state in /var/lib/ecs/data has `{arn}`"), GAVE_UP_TEXT.to_owned()]
         })
     },
     ..Cause::DEFAULTS

@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use super::route::path_evidence;
-use super::{Cause, Class, Layer, clock};
+use super::cause::{Cause, Class};
+use super::layer::Layer;
+use super::view::path::path_evidence;
 use crate::boundary::aws::{AwsErrorKind, TlsFault};
 use crate::evidence::Evidence;
 use crate::evidence::network_path::PresentedCertificate;
@@ -44,11 +45,12 @@ pub(super) static UNTRUSTED: Cause = Cause {
 /// An expired certificate, another name, no TLS at all: the general cause of this layer.
 pub(super) static FAILED: Cause = Cause {
     id: "tls-failed",
+    yields_to: &["clock-skew"],
     layer: Layer::Tls,
     title: "the TLS connection to the AWS endpoint fails",
     symptoms: "`x509:` or `tls:` errors in the agent's log",
-    proof: "the TLS handshake fails for a reason other than an unknown issuer, and the clock is right; if the clock is \
-            wrong, the cause is `clock-skew`",
+    proof: "the TLS handshake fails for a reason other than an unknown issuer, and the clock is right; the cause is \
+            `tls-untrusted` if the issuer is unknown, and `clock-skew` if the clock is wrong",
     look_alikes: &["clock-skew", "tls-untrusted"],
     class: Class::Lasting(Duration::from_secs(60)),
     exit: Exit::Aws,
@@ -59,7 +61,7 @@ pub(super) static FAILED: Cause = Cause {
     check: |evidence| {
         let fault =
             |kind: &AwsErrorKind| matches!(kind, AwsErrorKind::Tls { fault } if *fault != TlsFault::UnknownIssuer);
-        let seen = path_evidence(evidence, |_| None, fault).filter(|_| clock::skew(evidence).is_none())?;
+        let seen = path_evidence(evidence, |_| None, fault)?;
         Some(seen.into_iter().chain(presented(evidence)).chain(evidence.agent_logged(&["x509: ", "tls: "])).collect())
     },
     ..Cause::DEFAULTS

@@ -1,7 +1,10 @@
 //! Causes in systemd units, and in systemd itself.
 
-use super::{Cause, Class, Layer, ecs_init};
+use super::cause::{Cause, Class};
+use super::layer::Layer;
+use super::view::units::{DOCKER_UNIT, describe_failure, is_docker_up, is_stopped_by_guard, last_errors};
 use crate::boundary::systemd::{SystemdError, UnitState};
+use crate::comparison::Specificity;
 use crate::evidence::{Evidence, StageError};
 use crate::exit::Exit;
 use crate::redaction::error_chain;
@@ -44,7 +47,8 @@ pub(super) static UNIT_MASKED: Cause = Cause {
     layer: Layer::Units,
     title: "a required unit is masked",
     symptoms: "`Unit ecs.service is masked.`, or no error at all",
-    proof: "the LoadState of the unit is `masked`; a unit that is only disabled can still be started",
+    proof: "the LoadState of the unit is `masked`; for the agent's unit, the cause is `ecs-unit-disabled` if it is \
+            only disabled, so that it can still be started, and `ecs-init-absent` if its LoadState is `not-found`",
     look_alikes: &["ecs-unit-disabled", "ecs-init-absent"],
     class: Class::Terminal,
     exit: Exit::Host,
@@ -189,8 +193,8 @@ pub(super) static SYSTEMD_REFUSED: Cause = Cause {
     layer: Layer::Units,
     title: "systemd refuses to start or stop a unit",
     symptoms: "`Access denied` or `Interactive authentication required` from systemctl",
-    proof: "the error that systemd returns, with its D-Bus name; if systemd does not answer at all, the cause is \
-            `systemd-unreachable`",
+    proof: "the error that systemd returns, with its D-Bus name; the cause is `systemd-unreachable` if systemd does \
+            not answer at all, and `unit-masked` if the error is that the unit is masked",
     look_alikes: &["systemd-unreachable", "unit-masked"],
     class: Class::Terminal,
     exit: Exit::Host,
@@ -219,9 +223,7 @@ fn refused(error: &SystemdError) -> Option<Vec<String>> {
         error @ (SystemdError::Refused { .. } | SystemdError::Protocol { .. } | SystemdError::Unsupported { .. }) => {
             Some(vec![error_chain(error)])
         }
-        error @ SystemdError::NoSuchUnit { unit }
-            if unit != super::docker::UNIT && !AGENT_UNITS.contains(&unit.as_str()) =>
-        {
+        error @ SystemdError::NoSuchUnit { unit } if unit != DOCKER_UNIT && !AGENT_UNITS.contains(&unit.as_str()) => {
             Some(vec![error_chain(error)])
         }
         _ => None,
@@ -230,6 +232,7 @@ fn refused(error: &SystemdError) -> Option<Vec<String>> {
 
 pub(super) static NOT_STARTED: Cause = Cause {
     id: "agent-not-started",
+    yields_to: &["ecs-unit-disabled", "unit-ordering-cycle"],
     layer: Layer::Units,
     title: "the agent's unit is enabled but does not run, and nothing starts it",
     symptoms: "`systemctl status ecs` shows inactive (dead) without an error, often after `systemctl stop` or because \
@@ -248,8 +251,7 @@ pub(super) static NOT_STARTED: Cause = Cause {
         let idle = is(&agent.active_state, "inactive") && agent.job.is_none() && !evidence.job_pending(&agent.name);
         let should_run = evidence.stage_error.is_none() && !evidence.user_data_runs();
         let fits = idle && is(&agent.load_state, "loaded") && should_run;
-        let is_explained = [&ECS_UNIT_DISABLED, &ORDERING_CYCLE].iter().any(|cause| (cause.check)(evidence).is_some());
-        (fits && !is_explained && is_down(evidence)).then(|| {
+        (fits && is_down(evidence)).then(|| {
             let result = agent.result.as_deref().unwrap_or("unknown");
             vec![format!("{} is inactive, without a job (result {result})", agent.name)]
         })
@@ -260,6 +262,8 @@ pub(super) static NOT_STARTED: Cause = Cause {
 /// The general cause for a unit that has failed permanently.
 pub(super) static FAILED: Cause = Cause {
     id: "agent-unit-failed",
+    specificity: Specificity::General,
+    yields_to: &["agent-image-load-failed", "agent-download-failed", "gpu-setup-failed"],
     layer: Layer::Units,
     title: "the agent's unit has failed, and systemd does not start it again",
     symptoms: "`systemctl status ecs` shows failed (start-limit-hit, timeout, signal, ...), without an exit code of \
@@ -276,13 +280,13 @@ pub(super) static FAILED: Cause = Cause {
     check: |evidence| {
         let unit = evidence.unit_failed()?;
         let is_read = evidence.host.agent_journal.is_some() || evidence.timed_out;
-        if ecs_init::is_stopped_by_guard(evidence) {
+        if is_stopped_by_guard(evidence) {
             return None;
         }
-        let fits = is_read && !evidence.agent_exited_with(5) && ecs_init::is_docker_up(evidence);
-        (fits && !ecs_init::is_explained(evidence)).then(|| {
-            let errors = ecs_init::last_errors(evidence).into_iter().chain(evidence.killed());
-            [ecs_init::describe_failure(unit)].into_iter().chain(errors).collect()
+        let fits = is_read && !evidence.agent_exited_with(5) && is_docker_up(evidence);
+        fits.then(|| {
+            let errors = last_errors(evidence).into_iter().chain(evidence.killed());
+            [describe_failure(unit)].into_iter().chain(errors).collect()
         })
     },
     ..Cause::DEFAULTS

@@ -1,18 +1,30 @@
 //! Causes in user data itself: it is missing, cloud-init does not accept it, or it failed.
 
-use super::Cause;
-use super::cloud_init::{DATASOURCE_NONE, DEFAULTS, errors, warnings};
-use super::effect::{effect, invalid_cluster_name, user_data, user_data_effect};
+use super::cause::Cause;
+use super::layer::Layer;
+use super::view::effect::{effect, invalid_cluster_name, user_data, user_data_effect};
+use super::view::user_data::{errors, output, warnings};
 use crate::evidence::Evidence;
 use crate::evidence::files::ModuleError;
 use crate::evidence::user_data::{PartType, UserData};
+use crate::exit::Exit;
+
+/// The fields that the causes of this file share. Each explains why the cluster is missing.
+const DEFAULTS: Cause = Cause {
+    layer: Layer::CloudInit,
+    exit: Exit::Cluster,
+    exit_after_deadline: Exit::Cluster,
+    when_registered: true,
+    ..Cause::DEFAULTS
+};
 
 /// Encoded by hand, and again by the tool.
 pub(super) static TWICE_ENCODED: Cause = Cause {
     id: "user-data-double-base64",
     title: "user data is base64-encoded twice, so cloud-init gets base64 instead of a script",
     symptoms: "the instance joins `default`, no script ran, and `user-data` in IMDS is base64",
-    proof: "IMDS returns base64, and the decoded text begins like user data",
+    proof: "IMDS returns base64, and the decoded text begins like user data; the cause is `user-data-not-recognised` \
+            if the decoded text does not, and `user-data-absent` if IMDS has no user data",
     look_alikes: &["user-data-not-recognised", "user-data-absent"],
     remedy: "encode it once: launch templates and the API expect base64; the console, `file://` of the AWS CLI and \
              Terraform's `user_data` expect plain text",
@@ -35,7 +47,8 @@ pub(super) static NOT_RECOGNISED: Cause = Cause {
     id: "user-data-not-recognised",
     title: "user data does not begin with a marker that cloud-init knows, so cloud-init ignores it",
     symptoms: "the instance joins `default`, no script ran, and cloud-init warns about `text/x-not-multipart`",
-    proof: "user data exists, but begins with neither `#!`, `#cloud-config` nor another marker",
+    proof: "user data exists, but begins with neither `#!`, `#cloud-config` nor another marker; if IMDS has no user \
+            data, the cause is `user-data-absent`",
     look_alikes: &["user-data-double-base64", "user-data-absent"],
     remedy: "put the marker (`#!/bin/bash`, `#cloud-config`) on the first line, with nothing before it; in a template, \
              remove the indentation",
@@ -55,7 +68,8 @@ pub(super) static MIME_BROKEN: Cause = Cause {
     title: "user data is a malformed MIME message, so cloud-init does not read all of its parts",
     symptoms: "one part of user data ran, but the part for ECS did not; the instance joins `default`",
     proof: "a boundary is missing, text follows the closing boundary, or a part has a type that cloud-init does not \
-            accept",
+            accept; the cause is `user-data-not-recognised` if user data begins neither like a MIME message nor with \
+            another marker, and `user-data-failed` if the message is well-formed and one of its parts failed",
     look_alikes: &["user-data-not-recognised", "user-data-failed"],
     remedy: "create it with `cloud-init devel make-mime`, one part for each purpose, and append nothing to it",
     source: "aws/aws-cdk#1711 #6427; aws/amazon-ecs-cli#1126; cloud-init, \"User data formats\"",
@@ -103,9 +117,11 @@ pub(super) static WITHOUT_TOKEN: Cause = Cause {
 /// It ran, and stopped with an error.
 pub(super) static FAILED: Cause = Cause {
     id: "user-data-failed",
+    yields_to: &["imds-v1-client", "datasource-none"],
     title: "user data failed",
     symptoms: "the instance joins `default`, or `ecs.config` is incomplete; `cloud-init status` shows error",
-    proof: "cloud-init recorded an error of `scripts-user` or of another module that runs what user data requests",
+    proof: "cloud-init recorded an error of `scripts-user` or of another module that runs what user data requests; if \
+            IMDS has no user data, the cause is `user-data-absent`",
     look_alikes: &["user-data-absent", "imds-v1-client", "cloud-init-failed"],
     remedy: "fix the command that failed (`/var/log/cloud-init-output.log`), and replace the instance, because user \
              data runs only once; name the cluster before any command that can fail",
@@ -113,10 +129,8 @@ pub(super) static FAILED: Cause = Cause {
     check: |evidence| {
         let effect = user_data_effect(evidence)?;
         let is_accepted = |known: &UserData| !matches!(known.part_type, PartType::Unknown(_) | PartType::Absent);
-        let is_explained = (WITHOUT_TOKEN.check)(evidence).is_some() || (DATASOURCE_NONE.check)(evidence).is_some();
         let seen = failures(evidence)?;
-        (user_data(evidence).is_none_or(is_accepted) && !is_explained)
-            .then(|| seen.into_iter().chain(effect.seen).collect())
+        user_data(evidence).is_none_or(is_accepted).then(|| seen.into_iter().chain(effect.seen).collect())
     },
     note: failures,
     ..DEFAULTS
@@ -124,11 +138,6 @@ pub(super) static FAILED: Cause = Cause {
 
 fn has_failed(evidence: &Evidence) -> bool {
     evidence.files.cloud_init.errors.iter().any(ModuleError::runs_user_data)
-}
-
-/// Lines of known failures in the output of user data.
-pub(super) fn output(evidence: &Evidence) -> impl Iterator<Item = String> {
-    evidence.files.cloud_init.output.iter().map(|line| format!("cloud-init-output.log: {line}"))
 }
 
 /// The failed modules that run user data, with lines of known failures in its output.
@@ -149,7 +158,8 @@ pub(super) static NOT_RERUN: Cause = Cause {
     id: "user-data-not-rerun",
     title: "user data was changed after this instance ran it, and is not run again",
     symptoms: "changed user data has no effect after the instance was stopped and started",
-    proof: "cloud-init recorded that the scripts ran, and the user data that it ran differs from what IMDS returns now",
+    proof: "cloud-init recorded that the scripts ran, and the user data that it ran differs from what IMDS returns \
+            now; if both are equal and cloud-init recorded that user data failed, the cause is `user-data-failed`",
     look_alikes: &["config-late", "user-data-failed"],
     remedy: "launch a new instance, or name the cluster with a tag or a setting, which are read at each boot",
     source: "EC2 User Guide, \"Run commands when you launch an EC2 instance with user data input\"; cloud-init, \"Boot \
@@ -191,7 +201,3 @@ pub(super) static ABSENT: Cause = Cause {
     },
     ..DEFAULTS
 };
-
-/// The causes that explain why user data does not name the cluster.
-pub(super) static USER_DATA_CAUSES: [&Cause; 8] =
-    [&DATASOURCE_NONE, &TWICE_ENCODED, &NOT_RECOGNISED, &MIME_BROKEN, &WITHOUT_TOKEN, &FAILED, &NOT_RERUN, &ABSENT];

@@ -14,6 +14,7 @@ use crate::boundary::archive::{self, ArchiveError, ArchiveFile};
 use crate::boundary::disk::{Disk, DiskError};
 use crate::boundary::docker::DockerError;
 use crate::boundary::systemd::Systemd;
+use crate::causes::diagnose;
 use crate::causes::examined::{Examined, Status, examined};
 use crate::cli;
 use crate::command_line::CommandOutput;
@@ -23,8 +24,8 @@ use crate::host::{AGENT_LOG, INIT_LOG, MAX_FILE_LENGTH};
 use crate::plan::{ECS_CONFIG, Plan, VENDOR_ECS_CONFIG};
 use crate::redaction::{self, error_chain};
 use crate::render::{
-    VerdictDocument, VerdictState, as_json, config_text, contents_text, doctor_json, doctor_text, document, file_text,
-    log_text, os_release_text, plan_json,
+    VerdictDocument, VerdictState, as_json, config_text, considered_text, contents_text, doctor_json, doctor_text,
+    document, file_text, log_text, os_release_text, plan_json,
 };
 use crate::retry::{Deadline, within};
 use crate::settings::fragment::Fragment;
@@ -52,14 +53,18 @@ impl CommandContext {
         self.set_deadline_after(MAX_TIME);
         let examination = Box::pin(self.examine()).await;
         let Examination { evidence, not_visible, .. } = &examination;
-        let rows = examined(evidence);
-        let verdict = verify::verdict_now(evidence);
+        let diagnosis = diagnose(evidence);
+        let rows = examined(evidence, &diagnosis);
+        let verdict = verify::verdict_now(evidence, &diagnosis);
         let cluster = evidence.expectation.as_ref().and_then(|expected| expected.cluster.as_deref());
         let mut document = document(&verdict, cluster, &[]);
         document.exit_code = exit_code(&document, &rows);
         let exit = Exit::from_code(document.exit_code).unwrap_or(Exit::Internal);
-        let text = doctor_text(&document, &rows, not_visible);
-        let json = doctor_json(&document, &rows, not_visible);
+        let mut text = doctor_text(&document, &rows, not_visible);
+        if self.is_verbose {
+            text.push_str(&considered_text(&diagnosis));
+        }
+        let json = doctor_json(&document, &rows, &diagnosis, not_visible);
         let mut stderr = String::new();
         if let Some(path) = options.bundle.as_deref() {
             match self.write_bundle(path, &examination, &text, &json) {

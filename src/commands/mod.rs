@@ -71,6 +71,8 @@ pub struct CommandContext {
     pub host_clients: HostClients,
     /// The settings of the environment and of the command line.
     pub given_settings: Result<Vec<Fragment>, SettingsError>,
+    /// Whether `--verbose` was given.
+    pub is_verbose: bool,
     /// Whether the output is JSON.
     pub json: bool,
     /// Whether to show a progress line on stderr.

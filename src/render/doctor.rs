@@ -6,6 +6,7 @@ use std::fmt::Write;
 use serde_json::{Value, json};
 
 use super::verdict::{VerdictDocument, verdict_text};
+use crate::causes::Diagnosis;
 use crate::causes::examined::Examined;
 use crate::redaction;
 
@@ -36,8 +37,36 @@ pub fn doctor_text(document: &VerdictDocument, rows: &[Examined], not_visible: &
     text
 }
 
-/// The document of the verdict, with `checks` and `not_visible`.
-pub fn doctor_json(document: &VerdictDocument, rows: &[Examined], not_visible: &[String]) -> Value {
+/// Every cause that has evidence, and for those that are not reported the reason: for `--verbose`.
+pub fn considered_text(diagnosis: &Diagnosis) -> String {
+    let mut text = String::new();
+    for (id, layer, why, seen) in considered(diagnosis) {
+        let why = why.map_or_else(|| "reported".to_owned(), |why| format!("not reported, {why}"));
+        // Writing to a string cannot fail.
+        let _ = writeln!(text, "considered: [{id}] of layer {layer}: {}", redaction::line(&why));
+        for line in seen {
+            let _ = writeln!(text, "{:12}{line}", "");
+        }
+    }
+    text
+}
+
+/// The id, the layer, the reason and the evidence of each cause: first those that are reported.
+fn considered(diagnosis: &Diagnosis) -> impl Iterator<Item = (&str, &str, Option<String>, &[String])> {
+    let found = diagnosis.found.iter().map(|found| (found.cause.id, found.cause.layer.word(), None, &found.seen[..]));
+    let dropped = diagnosis.dropped.iter().map(|dropped| {
+        (dropped.cause.id, dropped.cause.layer.word(), Some(dropped.why.to_string()), &dropped.seen[..])
+    });
+    found.chain(dropped)
+}
+
+/// The document of the verdict, with `checks`, `considered` and `not_visible`.
+pub fn doctor_json(
+    document: &VerdictDocument,
+    rows: &[Examined],
+    diagnosis: &Diagnosis,
+    not_visible: &[String],
+) -> Value {
     let mut value = json!(document);
     value["checks"] = rows
         .iter()
@@ -52,6 +81,9 @@ pub fn doctor_json(document: &VerdictDocument, rows: &[Examined], not_visible: &
                 "findings": findings.collect::<Vec<_>>(),
             })
         })
+        .collect();
+    value["considered"] = considered(diagnosis)
+        .map(|(id, layer, why, seen)| json!({ "id": id, "layer": layer, "not_reported": why, "evidence": seen }))
         .collect();
     value["not_visible"] = json!(redaction::lines(not_visible.iter().cloned()));
     // The deprecated name.

@@ -13,7 +13,7 @@ mod verdict;
 
 pub use bundle::{config_text, contents_text, file_text, log_text, os_release_text};
 pub use check::{check_json, check_summary, check_text};
-pub use doctor::{doctor_json, doctor_text};
+pub use doctor::{considered_text, doctor_json, doctor_text};
 pub use explain::{cause_json, cause_text, fields, list_text};
 pub use maintenance::{cleanup_json, cleanup_text, reset_json, reset_text};
 pub use plan::{plan_json, plan_text, warning_lines};

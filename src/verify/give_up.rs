@@ -4,7 +4,7 @@
 //!
 //! 1. A cause is final ([`FoundCause::is_final`]): a *terminal* cause at once, a *settling* one when the instance is
 //!    older than the window of the cause, a *lasting* one when it was supported without a break for its window.
-//! 2. The instance is ready ([`crate::readiness`]).
+//! 2. The instance is ready (`readiness.rs`).
 //! 3. `verify.deadline` has passed. The time in which user data runs (cloud-final.service) does not count.
 //!
 //! A verdict is held back for a few seconds if a probe that has not finished can still show a cause in an earlier layer
@@ -15,12 +15,9 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::causes::{
-    CLOUD_INIT_STUCK, Cause, Class, FoundCause, Layer, PORT_TAKEN, USER_DATA_DEADLOCK, asks_for_user_data, diagnose,
-    notes, nothing_fits,
-};
+use crate::causes::{Cause, Class, Diagnosis, FoundCause, Layer, asks_for_user_data, diagnose, notes, nothing_fits};
 use crate::evidence::Evidence;
-use crate::readiness::{self, Registration};
+use crate::readiness::Registration;
 use crate::retry::Deadline;
 use crate::verdict::{Ready, Verdict};
 
@@ -68,23 +65,23 @@ impl WaitState {
     }
 
     /// The causes that the evidence supports now. The times in the evidence are set before and after.
-    pub(super) fn diagnose(&mut self, evidence: &mut Evidence) -> Vec<FoundCause> {
+    pub(super) fn diagnose(&mut self, evidence: &mut Evidence) -> Diagnosis {
         if evidence.held_by_user_data() {
             self.deadline = Deadline::after(self.limit);
         }
         evidence.waited = self.start.elapsed();
         evidence.age = self.age.map(|age| age.saturating_add(evidence.waited));
         evidence.timed_out = self.deadline.passed();
-        let findings = diagnose(evidence);
-        let now: Vec<&'static str> = findings.iter().map(|finding| finding.cause.id).collect();
+        let diagnosis = diagnose(evidence);
+        let now: Vec<&'static str> = diagnosis.found.iter().map(|finding| finding.cause.id).collect();
         self.supported_since.retain(|id, _| now.contains(id));
         evidence.lasted = now
             .into_iter()
             .map(|id| (id, self.supported_since.entry(id).or_insert_with(Instant::now).elapsed()))
             .collect();
-        let is_final = !evidence.timed_out && findings.iter().any(|finding| finding.is_final(evidence));
+        let is_final = !evidence.timed_out && diagnosis.found.iter().any(|found| found.is_final(evidence));
         self.final_since = is_final.then(|| self.final_since.unwrap_or_else(Instant::now));
-        findings
+        diagnosis
     }
 
     /// Whether a final cause is so new that a probe of an earlier layer may still explain it.
@@ -99,27 +96,27 @@ impl WaitState {
 }
 
 /// The verdict that the evidence allows, if any yet.
-pub(super) fn judge(evidence: &Evidence, findings: &[FoundCause]) -> Option<Verdict> {
+pub(super) fn judge(evidence: &Evidence, diagnosis: &Diagnosis) -> Option<Verdict> {
     if is_unexplained(evidence) && !evidence.timed_out {
         return None;
     }
     // A registered instance is not judged by what else is wrong, so the agent must have been asked.
     let has_open_question = evidence.must_describe_cluster() || evidence.must_fetch_certificate();
     let was_agent_asked = evidence.introspection.is_some() && !has_open_question;
-    if was_agent_asked && findings.iter().any(|finding| finding.is_final(evidence)) {
-        return Some(failed(evidence, findings.to_vec()));
+    if was_agent_asked && diagnosis.found.iter().any(|found| found.is_final(evidence)) {
+        return Some(failed(evidence, diagnosis.found.clone()));
     }
-    if let Some(ready) = readiness::ready(evidence) {
-        return Some(Verdict::Ready(with_notes(ready, evidence)));
+    if let Some(ready) = &diagnosis.ready {
+        return Some(Verdict::Ready(with_notes(ready.clone(), evidence)));
     }
     if !evidence.timed_out {
         return None;
     }
-    match findings.first() {
+    match diagnosis.found.first() {
         Some(first) if first.cause.class == Class::Waiting => {
             Some(Verdict::Waiting { text: first.cause.title.to_owned(), finding: Some(first.clone()) })
         }
-        _ => Some(failed(evidence, findings.to_vec())),
+        _ => Some(failed(evidence, diagnosis.found.clone())),
     }
 }
 
@@ -138,7 +135,7 @@ fn failed(evidence: &Evidence, mut findings: Vec<FoundCause>) -> Verdict {
         let is_before = |cause: &Cause| {
             matches!(cause.class, Class::Lasting(_)) && cause.layer < layer && cause.layer <= Layer::Role
         };
-        let is_kept = |cause: &Cause| is_before(cause) || std::ptr::eq(cause, &PORT_TAKEN);
+        let is_kept = |cause: &Cause| is_before(cause) || cause.is_always_reported;
         findings.retain(|finding| finding.is_final(evidence) || is_kept(finding.cause));
     }
     first_broken(evidence, findings)
@@ -150,9 +147,7 @@ fn first_broken(evidence: &Evidence, mut findings: Vec<FoundCause>) -> Verdict {
     }
     let also = findings.split_off(1);
     let finding = findings.remove(0);
-    // An untrusted answer on the agent's port is a security finding, so it is reported with every other cause.
-    let is_reported =
-        |other: &FoundCause| other.cause.layer == finding.cause.layer || std::ptr::eq(other.cause, &PORT_TAKEN);
+    let is_reported = |other: &FoundCause| other.cause.layer == finding.cause.layer || other.cause.is_always_reported;
     let also = also.into_iter().filter(is_reported).collect();
     let is_over = evidence.timed_out || finding.is_final(evidence);
     let exit = if is_over { finding.cause.exit_after_deadline } else { finding.cause.exit };
@@ -161,13 +156,13 @@ fn first_broken(evidence: &Evidence, mut findings: Vec<FoundCause>) -> Verdict {
 }
 
 /// The verdict of a single observation (doctor): what is still pending results in a waiting verdict, not in a failure.
-pub fn verdict_now(evidence: &Evidence) -> Verdict {
-    let findings = diagnose(evidence);
+pub fn verdict_now(evidence: &Evidence, diagnosis: &Diagnosis) -> Verdict {
+    let findings = diagnosis.found.clone();
     if findings.iter().any(|finding| finding.cause.class != Class::Waiting) {
         return first_broken(evidence, findings);
     }
-    if let Some(ready) = readiness::ready(evidence) {
-        return Verdict::Ready(with_notes(ready, evidence));
+    if let Some(ready) = &diagnosis.ready {
+        return Verdict::Ready(with_notes(ready.clone(), evidence));
     }
     let waiting = |text: &str, finding| Verdict::Waiting { text: text.to_owned(), finding };
     if let Some(finding) = findings.into_iter().next() {
@@ -185,7 +180,7 @@ pub fn verdict_now(evidence: &Evidence) -> Verdict {
 }
 
 pub(super) fn verdict_of(evidence: &Evidence) -> Verdict {
-    failed(evidence, diagnose(evidence))
+    failed(evidence, diagnose(evidence).found)
 }
 
 /// The preliminary verdict while user data runs, with an id that changes with the verdict. User data may never end, so
@@ -199,9 +194,7 @@ pub(super) fn interim(
     if !evidence.held_by_user_data() {
         return None;
     }
-    let is_endless =
-        |cause| [&USER_DATA_DEADLOCK, &CLOUD_INIT_STUCK].into_iter().any(|known| std::ptr::eq(cause, known));
-    if let Some(at) = findings.iter().position(|finding| is_endless(finding.cause)) {
+    if let Some(at) = findings.iter().position(|finding| finding.cause.is_reported_during_user_data) {
         let finding = findings.swap_remove(at);
         return Some((finding.cause.id.to_owned(), failed(evidence, vec![finding])));
     }

@@ -56,22 +56,22 @@ pub async fn verdict(
             wait.restart(expectation.deadline);
             observer.expect(expectation);
         }
-        let findings = wait.diagnose(&mut observer.evidence);
+        let diagnosis = wait.diagnose(&mut observer.evidence);
         if wait.holds_back_final() && !observer.has_examined() {
             continue;
         }
-        if let Some(verdict) = judge(&observer.evidence, &findings) {
+        if let Some(verdict) = judge(&observer.evidence, &diagnosis) {
             if wait.holds_back_ready(&verdict) && !observer.has_examined() {
                 continue;
             }
             return verdict;
         }
-        let waiting = waiting_for(&observer.evidence, &findings);
+        let waiting = waiting_for(&observer.evidence, &diagnosis.found);
         if reported_waiting != waiting {
             (callbacks.on_waiting)(&waiting);
             reported_waiting = waiting;
         }
-        let interim = interim(&observer.evidence, findings, wait.limit());
+        let interim = interim(&observer.evidence, diagnosis.found, wait.limit());
         if let Some((id, verdict)) = interim.filter(|(id, _)| reported_interim.as_ref() != Some(id)) {
             (callbacks.on_interim)(&verdict);
             reported_interim = Some(id);

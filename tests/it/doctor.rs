@@ -176,3 +176,21 @@ fn a_bundle_has_the_listed_files_and_only_its_owner_can_read_it() {
     assert_eq!(again.code, Some(24), "{}", again.stdout);
     assert!(again.stderr.contains("cannot be written as a new file"), "{}", again.stderr);
 }
+
+#[test]
+fn verbose_shows_each_cause_with_evidence_and_why_it_is_not_reported() {
+    let rejected =
+        aws::Fault::error(401, "AuthFailure", "AWS was not able to validate the provided access credentials");
+    let instance = Instance::new().without_imds_tags().aws_fault("DescribeTags", rejected);
+    instance.aws.change(|aws| aws.date_ahead = 86_400);
+    let outcome = instance.run(&["doctor", "--verbose"]);
+    let why = "considered: [credentials-rejected] of layer api: not reported, explained by `clock-skew`";
+    for text in ["considered: [clock-skew] of layer clock: reported", why] {
+        assert!(outcome.stdout.contains(text), "{outcome:#?}");
+    }
+    let document: Value = serde_json::from_str(&instance.run(&["doctor", "--json"]).stdout).unwrap();
+    let considered = document["considered"].as_array().unwrap();
+    let reason = |id: &str| considered.iter().find(|cause| cause["id"] == id).unwrap()["not_reported"].clone();
+    assert_eq!(reason("clock-skew"), Value::Null);
+    assert_eq!(reason("credentials-rejected"), "explained by `clock-skew`");
+}

@@ -2,6 +2,7 @@
 
 use super::{ExpectedCause, ExpectedNote, is_ready, run};
 use crate::support::Instance;
+use crate::support::aws::Fault;
 use crate::support::disk::AgentState;
 use std::time::Duration;
 
@@ -65,9 +66,13 @@ fn a_run_that_waits_too_long_for_another_run_is_reported() {
 
 #[test]
 fn an_agent_that_never_connects_is_reported_after_the_window() {
-    let instance = Instance::new().agent_behaves(|agent| agent.never_connects = true);
-    ExpectedCause("agent-not-connected", 13, "agentConnected false")
-        .check(&instance, &run(&instance, &["verify.deadline=5s", "verify.window=2s"]));
+    let never_connects = || Instance::new().agent_behaves(|agent| agent.never_connects = true);
+    let settings = ["verify.deadline=15s", "verify.window=2s"];
+    let instance = never_connects();
+    ExpectedCause("agent-stuck", 24, "agentConnected false").check(&instance, &run(&instance, &settings));
+    // Without the address of the control plane, it is not known whether the network path is open.
+    let instance = never_connects().aws_fault("DiscoverPollEndpoint", Fault::error(500, "ServerException", "later"));
+    ExpectedCause("agent-not-connected", 13, "agentConnected false").check(&instance, &run(&instance, &settings));
 }
 
 #[test]

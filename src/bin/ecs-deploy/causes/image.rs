@@ -1,6 +1,8 @@
 //! Causes of the step in which the instance pulls the image.
 
-use crate::cause::Cause;
+use ecs_bootstrap::comparison::Specificity;
+
+use crate::cause::{Cause, Step};
 use crate::evidence::Evidence;
 
 /// The most specific first.
@@ -8,6 +10,7 @@ pub(super) static ALL: &[&Cause] =
     &[&RATE_LIMITED, &PLATFORM, &DISK_FULL, &NOT_FOUND, &DENIED, &UNREACHABLE, &NOT_PULLED];
 
 const DEFAULTS: Cause = Cause {
+    step: Step::Image,
     symptoms: "tasks stop before their containers run, with CannotPullContainerError",
     source: "ECS Developer Guide, \"CannotPullContainer task errors in Amazon ECS\"",
     ..Cause::DEFAULTS
@@ -62,15 +65,11 @@ static DISK_FULL: Cause = Cause {
 
 static NOT_FOUND: Cause = Cause {
     id: "image-not-found",
+    yields_to: &["image-denied"],
     title: "the image does not exist in the registry",
     remedy: "compare the name and tag of the image with the registry (`aws ecr describe-images`); check that the image \
              was pushed to this account and region, with this tag",
-    check: |evidence| {
-        if !failed_pulls(evidence, &["access denied", "docker login"]).is_empty() {
-            return Vec::new();
-        }
-        failed_pulls(evidence, &["not found", "manifest unknown", "does not exist"])
-    },
+    check: |evidence| failed_pulls(evidence, &["not found", "manifest unknown", "does not exist"]),
     ..DEFAULTS
 };
 
@@ -113,13 +112,9 @@ static UNREACHABLE: Cause = Cause {
 
 static NOT_PULLED: Cause = Cause {
     id: "image-not-pulled",
+    specificity: Specificity::General,
     title: "the image could not be pulled",
     remedy: "read the message; try `docker pull` on an instance of the cluster",
-    check: |evidence| {
-        if ALL.iter().any(|cause| cause.id != "image-not-pulled" && !(cause.check)(evidence).is_empty()) {
-            return Vec::new();
-        }
-        failed_pulls(evidence, &[""])
-    },
+    check: |evidence| failed_pulls(evidence, &[""]),
     ..DEFAULTS
 };

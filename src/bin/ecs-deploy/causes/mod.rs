@@ -13,6 +13,8 @@ mod start;
 pub(crate) use request::*;
 pub(crate) use rollout::*;
 
+use ecs_bootstrap::comparison::compare;
+
 use crate::cause::{Cause, FoundCause};
 use crate::evidence::{Evidence, MAX_SHOWN};
 
@@ -35,7 +37,11 @@ pub(crate) fn diagnose(evidence: &Evidence) -> Vec<FoundCause> {
         let lines = (cause.check)(evidence);
         (!lines.is_empty()).then_some(FoundCause { cause, evidence: lines })
     });
-    let found: Vec<_> = found.collect();
+    let found: Vec<FoundCause> = found.collect();
+    let supported: Vec<&'static Cause> = found.iter().map(|found| found.cause).collect();
+    let reasons = compare(&supported, |_| None);
+    let reported = found.into_iter().zip(reasons).filter(|(_, reason)| reason.is_none());
+    let found: Vec<FoundCause> = reported.map(|(found, _)| found).collect();
     if !found.is_empty() {
         return found;
     }

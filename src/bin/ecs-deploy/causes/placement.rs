@@ -1,6 +1,8 @@
 //! Causes of the first step of a task: ECS cannot place it on an instance.
 
-use crate::cause::Cause;
+use ecs_bootstrap::comparison::Specificity;
+
+use crate::cause::{Cause, Step};
 
 /// The most specific first.
 pub(super) static ALL: &[&Cause] = &[
@@ -17,6 +19,7 @@ pub(super) static ALL: &[&Cause] = &[
 ];
 
 const DEFAULTS: Cause = Cause {
+    step: Step::Placement,
     symptoms: "the deployment stays IN_PROGRESS, with fewer running tasks than desired",
     source: "ECS Developer Guide, \"Amazon ECS service event messages\"",
     ..Cause::DEFAULTS
@@ -111,13 +114,9 @@ static CONFIGURATION: Cause = Cause {
 
 static NOT_PLACED: Cause = Cause {
     id: "not-placed",
+    specificity: Specificity::General,
     title: "ECS cannot place the task on any instance",
     remedy: "read the event: it says why the closest matching instance does not fit",
-    check: |evidence| {
-        if ALL.iter().any(|cause| cause.id != "not-placed" && !(cause.check)(evidence).is_empty()) {
-            return Vec::new();
-        }
-        evidence.mentions(&[&["unable to place a task"], &["unable to place task"]])
-    },
+    check: |evidence| evidence.mentions(&[&["unable to place a task"], &["unable to place task"]]),
     ..DEFAULTS
 };

@@ -3,7 +3,7 @@
 
 use ecs_bootstrap::exit::Exit;
 
-use crate::cause::Cause;
+use crate::cause::{Cause, Step};
 
 pub(super) static ALL: &[&Cause] = &[&SUPERSEDED, &SERVICE_DELETED, &TOO_SLOW];
 
@@ -18,6 +18,7 @@ pub(crate) static SUPERSEDED: Cause = Cause {
              continues",
     source: "ECS API Reference, \"Deployment\"",
     exit: Exit::Superseded,
+    step: Step::Rollout,
     ..Cause::DEFAULTS
 };
 
@@ -27,6 +28,7 @@ pub(crate) static SERVICE_DELETED: Cause = Cause {
     symptoms: "the status of the service is DRAINING or INACTIVE",
     remedy: "find the call of `DeleteService` in CloudTrail, and deploy again",
     source: "ECS API Reference, \"DeleteService\"",
+    step: Step::Rollout,
     ..Cause::DEFAULTS
 };
 
@@ -37,6 +39,7 @@ pub(crate) static TOO_SLOW: Cause = Cause {
     remedy: "raise `--timeout`; check the grace period of the health check, the deregistration delay of the target \
              group, and the number of tasks that may start at once (`--maximum-percent`)",
     source: "ECS Developer Guide, \"Amazon ECS deployment rolling update\"",
+    step: Step::Rollout,
     ..Cause::DEFAULTS
 };
 
@@ -47,5 +50,6 @@ pub(crate) static ROLLOUT_UNKNOWN: Cause = Cause {
     remedy: "read the messages, and the output of `aws ecs describe-services`; report their text, so that it becomes a \
              known cause",
     source: "ECS Developer Guide, \"Amazon ECS service event messages\"",
+    step: Step::Rollout,
     ..Cause::DEFAULTS
 };

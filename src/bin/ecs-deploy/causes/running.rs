@@ -1,13 +1,14 @@
 //! Causes of a task that ran and stopped: a container exited or was killed, a health check failed, the instance was
 //! lost.
 
-use crate::cause::Cause;
+use crate::cause::{Cause, Step};
 use crate::evidence::{ContainerExit, Evidence, MAX_SHOWN};
 
 /// The most specific first.
 pub(super) static ALL: &[&Cause] = &[&MEMORY, &EXITED, &ENDED, &TARGET, &CONTAINER, &ALARM, &LOST];
 
 const DEFAULTS: Cause = Cause {
+    step: Step::Running,
     symptoms: "tasks start and stop repeatedly",
     source: "ECS Developer Guide, \"Amazon ECS stopped tasks error messages\"",
     ..Cause::DEFAULTS
@@ -40,16 +41,12 @@ fn exits(evidence: &Evidence, matches: fn(i64) -> bool) -> Vec<String> {
 
 static EXITED: Cause = Cause {
     id: "container-exited",
+    yields_to: &["out-of-memory"],
     title: "a container exits with an error",
     symptoms: "tasks start and stop with `Essential container in task exited`",
     remedy: "read the log of the container; exit code 137 is SIGKILL (memory, or a stop that took too long), 139 is a \
              segmentation fault, 126 and 127 are a command that cannot be run",
-    check: |evidence| {
-        if !(MEMORY.check)(evidence).is_empty() {
-            return Vec::new();
-        }
-        exits(evidence, |code| code != 0)
-    },
+    check: |evidence| exits(evidence, |code| code != 0),
     ..DEFAULTS
 };
 

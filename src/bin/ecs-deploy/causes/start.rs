@@ -1,6 +1,6 @@
 //! Causes of the steps between the placement of a task and the start of its command: roles, secrets, logs, volumes.
 
-use crate::cause::Cause;
+use crate::cause::{Cause, Step};
 
 /// The most specific first.
 pub(super) static ALL: &[&Cause] = &[
@@ -16,6 +16,7 @@ pub(super) static ALL: &[&Cause] = &[
 ];
 
 const DEFAULTS: Cause = Cause {
+    step: Step::Start,
     symptoms: "tasks stop before their containers run",
     source: "ECS Developer Guide, \"Amazon ECS stopped tasks error messages\"",
     ..Cause::DEFAULTS
@@ -122,27 +123,19 @@ static COMMAND: Cause = Cause {
 
 static INITIALIZATION: Cause = Cause {
     id: "resources-not-initialized",
+    yields_to: &["secret-denied", "secret-not-found", "log-group-missing", "log-denied", "volume-not-mounted"],
     title: "the agent could not set up the resources of the task",
     remedy: "read the message; often the instance cannot reach Secrets Manager, SSM, ECR or CloudWatch Logs",
-    check: |evidence| {
-        let specific = [&SECRET_DENIED, &SECRET_MISSING, &LOG_GROUP, &LOG_DENIED, &VOLUME];
-        if specific.iter().any(|cause| !(cause.check)(evidence).is_empty()) {
-            return Vec::new();
-        }
-        evidence.mentions(&[&["resourceinitializationerror"]])
-    },
+    check: |evidence| evidence.mentions(&[&["resourceinitializationerror"]]),
     ..DEFAULTS
 };
 
 static NOT_STARTED: Cause = Cause {
     id: "container-not-started",
+    yields_to: &["log-group-missing", "log-denied", "command-not-found"],
     title: "docker could not create or start a container of the task",
     remedy: "read the message; try the image with `docker run` on an instance of the cluster",
     check: |evidence| {
-        let specific = [&LOG_GROUP, &LOG_DENIED, &COMMAND];
-        if specific.iter().any(|cause| !(cause.check)(evidence).is_empty()) {
-            return Vec::new();
-        }
         evidence.mentions(&[&["cannotstartcontainer"], &["cannotcreatecontainer"], &["dockertimeouterror"]])
     },
     ..DEFAULTS

@@ -12,20 +12,20 @@ use crate::redaction;
 use crate::settings::Rank;
 
 /// The instance has no cluster, or another one than the wanted one.
-pub(super) struct Effect<'e> {
+pub(in crate::causes) struct Effect<'e> {
     /// Evidence lines.
-    pub(super) seen: Vec<String>,
+    pub(in crate::causes) seen: Vec<String>,
     /// The expected cluster, if a valid source names one.
-    pub(super) wanted: Option<&'e str>,
+    pub(in crate::causes) wanted: Option<&'e str>,
     /// Whether the agent joined `default` because nothing named a cluster.
-    pub(super) is_in_default: bool,
+    pub(in crate::causes) is_in_default: bool,
     /// The cluster that the agent's files name now.
     named: Option<&'e str>,
 }
 
 impl Effect<'_> {
     /// Whether the effect is explained by a line that names this cluster and that the agent does not read.
-    pub(super) fn would_name(&self, cluster: &str) -> bool {
+    pub(in crate::causes) fn would_name(&self, cluster: &str) -> bool {
         match self.wanted {
             Some(wanted) => cluster_name(cluster) == cluster_name(wanted) && !self.is_wanted_named(),
             None => !self.is_in_default || cluster != "default",
@@ -33,14 +33,14 @@ impl Effect<'_> {
     }
 
     /// Whether the agent's files name the expected cluster now.
-    pub(super) fn is_wanted_named(&self) -> bool {
+    pub(in crate::causes) fn is_wanted_named(&self) -> bool {
         self.wanted.is_some() && self.wanted.map(cluster_name) == self.named.map(cluster_name)
     }
 }
 
 /// The effect, if it is final: a registered agent stays in its cluster. Before the registration, user data that still
 /// runs may name a cluster.
-pub(super) fn effect(evidence: &Evidence) -> Option<Effect<'_>> {
+pub(in crate::causes) fn effect(evidence: &Evidence) -> Option<Effect<'_>> {
     let named = evidence.files.configured_cluster.as_deref();
     let effect = |seen, wanted, is_in_default| Some(Effect { seen, wanted, is_in_default, named });
     match &evidence.stage_error {
@@ -79,13 +79,13 @@ pub(crate) fn asks_for_user_data(evidence: &Evidence) -> bool {
 }
 
 /// User data, if it was read.
-pub(super) fn user_data(evidence: &Evidence) -> Option<&UserData> {
+pub(in crate::causes) fn user_data(evidence: &Evidence) -> Option<&UserData> {
     evidence.user_data.as_ref()?.as_ref().ok()
 }
 
 /// The effect, if user data may explain it: no cluster is named and user data may name one, or the files do not name
 /// the expected cluster and user data mentions a cluster.
-pub(super) fn user_data_effect(evidence: &Evidence) -> Option<Effect<'_>> {
+pub(in crate::causes) fn user_data_effect(evidence: &Evidence) -> Option<Effect<'_>> {
     let effect = effect(evidence)?;
     let known = user_data(evidence);
     let explains = match effect.wanted {
@@ -96,7 +96,7 @@ pub(super) fn user_data_effect(evidence: &Evidence) -> Option<Effect<'_>> {
 }
 
 /// The value of ECS_CLUSTER in `ecs.config`, with its evidence line, if it is not a valid cluster name or ARN.
-pub(super) fn invalid_cluster_name(evidence: &Evidence) -> Option<(&str, String)> {
+pub(in crate::causes) fn invalid_cluster_name(evidence: &Evidence) -> Option<(&str, String)> {
     if let Some(StageError::Refused(refusal @ Refusal::ClusterInvalid { value, source_of })) = &evidence.stage_error {
         let is_in_file = source_of.rank == Rank::EcsConfig;
         return is_in_file.then(|| (value.as_str(), format!("{refusal} ({source_of})")));
@@ -114,10 +114,10 @@ pub(super) fn invalid_cluster_name(evidence: &Evidence) -> Option<(&str, String)
 mod tests {
     use std::time::{Duration, SystemTime};
 
-    use super::super::notes;
-    use super::super::tests::{healthy_units, ids};
     use super::*;
     use crate::boundary::agent::AgentMetadata;
+    use crate::causes::notes;
+    use crate::causes::tests::{healthy_units, ids};
     use crate::evidence::files::{CloudInit, ConfigText, Files, UnreadConfig};
     use crate::evidence::user_data::read;
     use crate::plan::{ECS_CONFIG, Expectation};

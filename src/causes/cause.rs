@@ -1,0 +1,164 @@
+//! The type of a cause: its texts, when it is final, and how it relates to other causes.
+
+use std::time::Duration;
+
+use serde::{Serialize, Serializer};
+
+use super::layer::Layer;
+use crate::comparison::Specificity;
+use crate::evidence::Evidence;
+use crate::exit::Exit;
+use crate::redaction;
+
+/// When a cause is final, that is, when waiting longer cannot help.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Class {
+    /// Final at once: a person must change something.
+    Terminal,
+    /// What is missing (a role, a policy) may still be created: final if the instance is older than this.
+    Settling(Duration),
+    /// It may recover: never final before the deadline.
+    Retry,
+    /// It may recover: final after it was seen without interruption for this long.
+    Lasting(Duration),
+    /// Not a failure: the instance waits on purpose.
+    Waiting,
+}
+
+impl Class {
+    /// The name of the class, as in JSON.
+    pub fn word(self) -> &'static str {
+        match self {
+            Class::Terminal => "terminal",
+            Class::Settling(_) => "settling",
+            Class::Retry | Class::Lasting(_) => "retry",
+            Class::Waiting => "waiting",
+        }
+    }
+}
+
+/// One reason why an instance does not join its cluster.
+///
+/// A cause file knows only its own causes and the shared predicates of `view`. How causes relate is declared in the
+/// fields here, and `comparison` is the only place that compares them.
+pub struct Cause {
+    /// Stable and kebab-case: an interface in text, JSON, journal and documentation.
+    pub id: &'static str,
+    /// The layer that must be fixed.
+    pub layer: Layer,
+    /// What is wrong, in one line.
+    pub title: &'static str,
+    /// What an operator sees without ecs-bootstrap.
+    pub symptoms: &'static str,
+    /// What proves it, and what distinguishes it from its look-alikes.
+    pub proof: &'static str,
+    /// The ids of causes with similar symptoms.
+    pub look_alikes: &'static [&'static str],
+    /// When the cause is final.
+    pub class: Class,
+    /// The exit code before the deadline of a cause that may recover, and of a terminal cause.
+    pub exit: Exit,
+    /// The exit code after the deadline.
+    pub exit_after_deadline: Exit,
+    /// What to do next: a command, an IAM action or a setting.
+    pub remedy: &'static str,
+    /// The documents and issues that describe this fault.
+    pub source: &'static str,
+    /// Whether it is a general cause of its layer.
+    pub specificity: Specificity,
+    /// The ids of the causes that explain this one: it is their symptom, or a weaker form of them.
+    pub yields_to: &'static [&'static str],
+    /// The layers whose causes explain this one.
+    pub is_symptom_of: &'static [Layer],
+    /// Whether it is reported beside a cause of any layer, because it is a finding about security.
+    pub is_always_reported: bool,
+    /// Whether it is reported while user data runs, because user data may never end because of it.
+    pub is_reported_during_user_data: bool,
+    /// Whether the cause can also affect an instance that has registered.
+    pub(super) when_registered: bool,
+    /// The evidence lines that support the cause; `None` if there are none. It runs only while the instance has not
+    /// registered, unless `when_registered` is set.
+    pub(super) check: Check,
+    /// The evidence that contradicts the cause. A cause that it excludes is never reported.
+    pub(super) excluded: fn(&Evidence) -> Option<String>,
+    /// The evidence lines for the same fault if it does not prevent the instance from joining.
+    pub(super) note: Check,
+}
+
+/// Returns the evidence lines for a cause.
+pub(super) type Check = fn(&Evidence) -> Option<Vec<String>>;
+
+impl Cause {
+    /// Default values for most causes.
+    pub(super) const DEFAULTS: Cause = Cause {
+        id: "",
+        layer: Layer::Unknown,
+        title: "",
+        symptoms: "",
+        proof: "",
+        look_alikes: &[],
+        class: Class::Terminal,
+        exit: Exit::Host,
+        exit_after_deadline: Exit::Host,
+        remedy: "",
+        source: "",
+        specificity: Specificity::Specific,
+        yields_to: &[],
+        is_symptom_of: &[],
+        is_always_reported: false,
+        is_reported_during_user_data: false,
+        when_registered: false,
+        check: |_| None,
+        excluded: |_| None,
+        note: |_| None,
+    };
+
+    /// Whether no cause of the catalogue fits.
+    pub fn is_unknown(&self) -> bool {
+        self.layer == Layer::Unknown
+    }
+}
+
+impl PartialEq for Cause {
+    fn eq(&self, other: &Cause) -> bool {
+        self.id == other.id
+    }
+}
+
+impl std::fmt::Debug for Cause {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.id)
+    }
+}
+
+impl Serialize for Cause {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.id)
+    }
+}
+
+/// A cause with its evidence.
+#[derive(Clone, Debug, Serialize)]
+pub struct FoundCause {
+    /// The cause that the evidence supports.
+    pub cause: &'static Cause,
+    /// The evidence lines, redacted.
+    pub seen: Vec<String>,
+}
+
+impl FoundCause {
+    /// A cause with its redacted evidence lines.
+    pub(super) fn new(cause: &'static Cause, seen: Vec<String>) -> FoundCause {
+        FoundCause { cause, seen: redaction::lines(seen) }
+    }
+
+    /// Whether waiting any longer cannot help.
+    pub fn is_final(&self, evidence: &Evidence) -> bool {
+        match self.cause.class {
+            Class::Terminal => true,
+            Class::Settling(window) => evidence.age.unwrap_or(evidence.waited).max(evidence.waited) >= window,
+            Class::Lasting(window) => evidence.lasted.get(self.cause.id).is_some_and(|lasted| *lasted >= window),
+            Class::Retry | Class::Waiting => false,
+        }
+    }
+}

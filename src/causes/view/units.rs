@@ -1,0 +1,41 @@
+//! The states of units, and why the agent's unit fails.
+
+use crate::boundary::systemd::UnitState;
+use crate::evidence::Evidence;
+use crate::evidence::host::most_specific_line;
+
+/// This drop-in runs `ecs-bootstrap guard` before each start of the agent.
+pub(in crate::causes) const GUARD_DROP_IN: &str = "ecs.service.d/10-ecs-bootstrap.conf";
+
+/// Docker's unit, which has this name on every distribution.
+pub(in crate::causes) const DOCKER_UNIT: &str = "docker.service";
+
+/// Whether `ecs-bootstrap guard` prevents the start of the agent. It has reported the reason itself.
+pub(in crate::causes) fn is_stopped_by_guard(evidence: &Evidence) -> bool {
+    let mut journal = evidence.host.agent_journal.iter().flatten().peekable();
+    let is_guarded = evidence.agent_unit().and_then(|unit| unit.drop_in_paths.as_ref());
+    let is_guarded = is_guarded.is_some_and(|paths| paths.iter().any(|path| path.ends_with(GUARD_DROP_IN)));
+    // Without a journal, only an error of ecs-init shows that something other than guard failed.
+    let may_be_guard = is_guarded && journal.peek().is_none() && evidence.init_error().is_none();
+    may_be_guard || journal.any(|line| line.starts_with("error: ["))
+}
+
+/// Whether Docker is active. If it is not, that is the cause.
+pub(in crate::causes) fn is_docker_up(evidence: &Evidence) -> bool {
+    evidence.known_units().is_some_and(|units| units.docker.active_state.as_deref() == Some("active"))
+}
+
+/// The state of a failed unit, as an evidence line.
+pub(in crate::causes) fn describe_failure(unit: &UnitState) -> String {
+    let text = |value: &Option<String>| value.clone().unwrap_or_else(|| "unknown".to_owned());
+    let (name, active, sub) = (&unit.name, text(&unit.active_state), text(&unit.sub_state));
+    let status = unit.exec_main_status.map(|status| format!(", status {status}")).unwrap_or_default();
+    let restarts = unit.restarts.filter(|n| *n > 0).map(|n| format!(", restarts {n}")).unwrap_or_default();
+    format!("{name} is {active} ({sub}), result {}{status}{restarts}", text(&unit.result))
+}
+
+/// The last error of ecs-init, and the last meaningful line of the unit's journal.
+pub(in crate::causes) fn last_errors(evidence: &Evidence) -> Vec<String> {
+    let journal = evidence.host.agent_journal.as_ref().and_then(|lines| most_specific_line(lines));
+    evidence.init_error().into_iter().chain(journal.map(|line| format!("journal: `{line}`"))).collect()
+}
