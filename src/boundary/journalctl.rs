@@ -7,13 +7,15 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use super::disk::Disk;
-use super::program_output::output;
+use super::program_output::first_bytes;
 use crate::retry::{Deadline, within};
 
 /// The time-out for journalctl, which is slow on a slow disk.
 const MAX_CALL_TIME: Duration = Duration::from_secs(2);
-/// The most bytes of journalctl's output that are used, the last ones.
-const MAX_BYTES: usize = 64 * 1024;
+/// The most bytes of journalctl's output that are used. An entry in JSON takes about two KiB.
+const MAX_BYTES: usize = 256 * 1024;
+/// The most entries of a unit.
+const MAX_ENTRIES: usize = 50;
 
 /// The source of journal lines.
 #[derive(Clone, Copy, Debug)]
@@ -26,14 +28,16 @@ pub enum JournalSource<'a> {
     Kernel,
 }
 
-/// The last lines of `from` in this boot.
+/// The last entries of `from` in this boot, the oldest first.
 pub async fn lines(disk: &Disk, from: JournalSource<'_>, deadline: Deadline) -> Option<String> {
     #[expect(clippy::disallowed_methods, reason = "journalctl is the only stable reader of the journal")]
     let mut command = tokio::process::Command::new("journalctl");
-    command.args(["--no-pager", "--quiet", "--output=cat"]);
+    // With --since, --lines= counts from the beginning (journalctl(1) of systemd 252). In reverse, it counts from the
+    // end. JSON has one line for each entry, so an entry of several lines can be reversed too.
+    command.args(["--no-pager", "--quiet", "--reverse", "--output=json", "--all"]);
     match from {
         JournalSource::Unit(unit, since) => {
-            command.args([format!("--unit={unit}"), format!("--since=@{since}"), "--lines=50".into()])
+            command.args([format!("--unit={unit}"), format!("--since=@{since}"), format!("--lines={MAX_ENTRIES}")])
         }
         JournalSource::Kernel => command.args(["--dmesg", "--lines=400"]),
     };
@@ -43,16 +47,47 @@ pub async fn lines(disk: &Disk, from: JournalSource<'_>, deadline: Deadline) -> 
     }
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).kill_on_drop(true);
     let mut child = command.spawn().ok()?;
-    let printed = output(child.stdout.take()?, child, MAX_BYTES);
+    let printed = first_bytes(child.stdout.take()?, child, MAX_BYTES);
     let printed = within(deadline.earliest(Deadline::after(MAX_CALL_TIME)), printed).await.ok()?;
     let bytes = match printed {
-        Ok((status, bytes)) if status.success() => bytes,
-        Ok(_) => return None,
+        Ok(bytes) => bytes?,
         Err(error) => {
             tracing::warn!(?from, %error, "journal not read");
             return None;
         }
     };
     tracing::debug!(?from, bytes = bytes.len(), "journal read");
-    Some(String::from_utf8_lossy(&bytes).into_owned()).filter(|lines| !lines.is_empty())
+    Some(messages(&bytes)).filter(|lines| !lines.is_empty())
+}
+
+/// The messages of entries in JSON, the newest first, as lines, the oldest first. An incomplete entry is left out.
+fn messages(entries: &[u8]) -> String {
+    let message = |entry: &[u8]| {
+        let entry: serde_json::Value = serde_json::from_slice(entry).ok()?;
+        match &entry["MESSAGE"] {
+            serde_json::Value::String(text) => Some(text.clone()),
+            // A message that is not UTF-8.
+            serde_json::Value::Array(bytes) => {
+                let bytes: Option<Vec<u8>> = bytes.iter().map(|byte| u8::try_from(byte.as_u64()?).ok()).collect();
+                Some(String::from_utf8_lossy(&bytes?).into_owned())
+            }
+            _ => None,
+        }
+    };
+    let mut lines: Vec<String> = entries.split(|byte| *byte == b'\n').filter_map(message).collect();
+    lines.reverse();
+    lines.iter().map(|line| format!("{line}\n")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn entries_are_reversed_and_keep_their_lines() {
+        let entries = b"{\"MESSAGE\":\"last\",\"PRIORITY\":\"3\"}\n{\"MESSAGE\":[98,97,100,255]}\n{\"MESSAGE\":null}\n\
+                        {\"MESSAGE\":\"of two\\nlines\"}\n{\"MESSAGE\":\"cut";
+        assert_eq!(messages(entries), "of two\nlines\nbad\u{fffd}\nlast\n");
+        assert_eq!(messages(b""), "");
+    }
 }

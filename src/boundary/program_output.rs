@@ -1,7 +1,7 @@
 //! Reads the output of a program within a limit, for `journalctl` and `systemd::control`.
 //!
-//! In: a program that was started with one pipe. Out: its exit status and the end of its output. A program that prints
-//! more than the limit is killed, and also a program whose future is dropped at a deadline.
+//! In: a program that was started with one pipe. Out: its exit status and the beginning or the end of its output. A
+//! program that prints more than the limit is killed, and also a program whose future is dropped at a deadline.
 
 use std::io;
 use std::process::ExitStatus;
@@ -11,6 +11,26 @@ use tokio::process::Child;
 
 /// The most bytes that a program may print.
 const MAX_BYTES: usize = 4 * 1024 * 1024;
+
+/// At least the first `keep` bytes from `pipe`, if there are so many. A program that prints more is killed. `None` if it
+/// fails.
+pub(super) async fn first_bytes(
+    mut pipe: impl AsyncRead + Unpin,
+    mut child: Child,
+    keep: usize,
+) -> io::Result<Option<Vec<u8>>> {
+    let mut chunk = vec![0; 16 * 1024];
+    let mut kept: Vec<u8> = Vec::new();
+    while kept.len() < keep {
+        let count = pipe.read(&mut chunk).await?;
+        if count == 0 {
+            return Ok(child.wait().await?.success().then_some(kept));
+        }
+        kept.extend_from_slice(&chunk[..count]);
+    }
+    child.start_kill()?;
+    Ok(Some(kept))
+}
 
 /// The exit status, and the last `keep` bytes from `pipe`.
 pub(super) async fn output(
@@ -56,6 +76,22 @@ mod tests {
             let pipe = child.stdout.take().unwrap();
             output(pipe, child, 8).await
         })
+    }
+
+    #[test]
+    fn the_beginning_of_the_output_is_kept_and_the_program_is_killed() {
+        let first = |script: &str| {
+            run(async {
+                let mut command = tokio::process::Command::new("sh");
+                command.args(["-c", script]).stdout(Stdio::piped()).kill_on_drop(true);
+                let mut child = command.spawn()?;
+                let pipe = child.stdout.take().unwrap();
+                first_bytes(pipe, child, 8).await
+            })
+        };
+        assert!(first("echo 0123456789; exec yes").unwrap().unwrap().starts_with(b"0123456789\n"));
+        assert_eq!(first("echo 0123; exit 0").unwrap().as_deref(), Some(b"0123\n".as_slice()));
+        assert_eq!(first("echo 0123; exit 3").unwrap(), None);
     }
 
     #[test]

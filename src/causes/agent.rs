@@ -278,7 +278,7 @@ pub(super) static NOT_CONNECTED: Cause = Cause {
 
 /// The log line with one of `fragments`, if the agent has exited with code 5.
 fn gave_up_with(evidence: &Evidence, fragments: &[&str]) -> Option<Vec<String>> {
-    let logged = evidence.agent_logged(fragments)?;
+    let logged = evidence.agent_failed_with(fragments)?;
     evidence.agent_exited_with(5).then(|| vec![logged, GAVE_UP_TEXT.to_owned()])
 }
 

@@ -147,17 +147,9 @@ pub(super) static REGISTER_REFUSED: Cause = Cause {
     ..Cause::DEFAULTS
 };
 
-/// How many characters of a refusal are shown.
-const MAX_SHOWN_CHARACTERS: usize = 240;
-
-/// The error with which the agent's registration was refused. Long errors are cut at the front: the end of an error
-/// chain has the reason, its front only the operation.
+/// The error with which the agent's registration was refused.
 fn quoted(evidence: &Evidence) -> Option<String> {
-    let text = evidence.refusal()?;
-    let skipped = text.chars().count().saturating_sub(MAX_SHOWN_CHARACTERS);
-    let end: String = text.chars().skip(skipped).filter(|c| !c.is_control()).collect();
-    let start = if skipped > 0 { "... " } else { "" };
-    Some(format!("ecs-agent.log: `{start}{end}`"))
+    Some(format!("ecs-agent.log: `{}`", evidence.refusal()?))
 }
 
 #[cfg(test)]
@@ -175,11 +167,16 @@ mod tests {
 
     #[test]
     fn an_unknown_refusal_is_quoted_to_its_end() {
-        let error = format!("{} SomethingNewException: of tomorrow", "operation error ECS: ".repeat(30));
+        let request = "https response error StatusCode: 400, RequestID: 6d5f1c0a-7e0f-4d3c-9a39-2b7c7a1f0e55";
+        let long = "x".repeat(2000);
+        let error = format!(
+            "operation error ECS: RegisterContainerInstance, {request}, SomethingNewException: {long} of tomorrow"
+        );
         let evidence = refused(&error);
         assert_eq!(ids(&evidence), ["register-refused"]);
         let seen = &super::super::diagnose(&evidence).found[0].seen[0];
-        assert!(seen.ends_with("SomethingNewException: of tomorrow`") && seen.len() < 300, "{seen}");
+        assert!(seen.contains("RegisterContainerInstance: SomethingNewException: x"), "{seen}");
+        assert!(seen.ends_with("x of tomorrow`") && !seen.contains("RequestID") && seen.len() <= 900, "{seen}");
         assert_eq!(ids(&refused("UnrecognizedClientException: no")), ["credentials-rejected"]);
     }
 

@@ -11,8 +11,6 @@ use crate::exit::Exit;
 use crate::redaction::error_chain;
 
 const GUIDE: &str = "IAM User Guide, \"Troubleshoot access denied error messages\"";
-/// How many characters of the end of a message are shown.
-const MAX_SHOWN_CHARACTERS: usize = 160;
 
 /// The type of policy that denies the call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -192,9 +190,8 @@ fn denied_by(evidence: &Evidence, wanted: PolicyType) -> Option<Vec<String>> {
     if found != wanted {
         return None;
     }
-    let tail: String = tail.chars().filter(|c| !c.is_control()).take(MAX_SHOWN_CHARACTERS).collect();
     let mut seen = evidence_lines(evidence, &text);
-    // A long line is cut, but its end is what decides.
+    // The middle of a long line is cut, and its end is what decides.
     seen.push(format!("the message ends `{tail}`"));
     Some(seen)
 }
@@ -203,8 +200,7 @@ fn denied_by(evidence: &Evidence, wanted: PolicyType) -> Option<Vec<String>> {
 fn evidence_lines(evidence: &Evidence, text: &str) -> Vec<String> {
     let logged = evidence.registration_refused(&["AccessDenied", "is not authorized to perform"]);
     let called = || evidence.failed_call().map(|error| error_chain(error));
-    let otherwise = || text.chars().take(MAX_SHOWN_CHARACTERS).collect();
-    vec![logged.or_else(called).unwrap_or_else(otherwise)]
+    vec![logged.or_else(called).unwrap_or_else(|| text.to_owned())]
 }
 
 /// The type of policy that the end of the message names, and that end. `None` if the role's own policies simply have no

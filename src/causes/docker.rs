@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::cause::{Cause, Class};
 use super::layer::Layer;
 use super::view::docker::{configuration_fault, storage_fault};
-use super::view::units::DOCKER_UNIT;
+use super::view::units::{DOCKER_UNIT, describe_failure};
 use crate::boundary::docker::DockerError;
 use crate::boundary::systemd::SystemdError;
 use crate::comparison::Specificity;
@@ -180,8 +180,7 @@ pub(super) static FAILED: Cause = Cause {
             None if evidence.timed_out => None,
             None => return None,
         };
-        let (result, status) = (docker.result.as_deref().unwrap_or("unknown"), docker.exec_main_status.unwrap_or(0));
-        let seen = format!("docker.service is failed (result {result}, status {status})");
+        let seen = describe_failure(docker);
         let journal = journal.map(|line| format!("journal: `{line}`"));
         Some([seen].into_iter().chain(journal).chain(evidence.killed()).collect())
     },

@@ -49,8 +49,7 @@ fn unknown(evidence: &Evidence) -> Option<Vec<String>> {
     {
         seen.push(format!("the agent's container is not running, its last exit code is {}", container.exit_code));
     }
-    let errors =
-        evidence.agent_log.iter().filter(|line| matches!(line.level.as_str(), "error" | "critical" | "crit")).count();
+    let errors = evidence.agent_log.iter().filter(|line| line.is_error()).count();
     if errors > 0 {
         seen.push(format!(
             "/var/log/ecs/ecs-agent.log has {errors} lines of level error since the last start of the agent"

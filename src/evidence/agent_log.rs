@@ -2,8 +2,14 @@
 //!
 //! In: bytes. Out: the lines since the agent last started. Lines in neither format are ignored.
 
-/// The messages that mark a start: two of the agent, and the first step of ecs-init.
-const STARTS: [&str; 3] = ["Starting Amazon ECS Agent", "Starting Amazon Elastic Container Service Agent", "pre-start"];
+/// The messages that mark a start of the agent, of two versions.
+const STARTS: [&str; 2] = ["Starting Amazon ECS Agent", "Starting Amazon Elastic Container Service Agent"];
+/// The message that marks a start of ecs-init. About eight messages `pre-start: ...` follow in the same attempt.
+const INIT_STARTS: &str = "pre-start";
+/// What the AWS SDK for Go puts between the operation and the error code. The request id ends with a comma.
+const REQUEST_DETAILS: (&str, &str) = (", https response error StatusCode: ", "RequestID: ");
+/// Fields that say nothing about the fault.
+const COMMON_FIELDS: [&str; 3] = ["time", "module", "logger"];
 
 /// The maximum number of lines of an attempt: a longer log repeats itself, and every cause searches all lines at each
 /// diagnosis.
@@ -18,12 +24,28 @@ pub struct Line {
     pub message: String,
     /// The field `error` or `err`; empty if there is none.
     pub error: String,
+    /// The other fields, for example `missingAttributes`, in their order.
+    pub fields: Vec<(String, String)>,
 }
 
 impl Line {
-    /// Message and error, joined by a colon.
+    /// Message and error, joined by a colon, without details of the request. Of an error, the other fields too.
     pub fn text(&self) -> String {
-        if self.error.is_empty() { self.message.clone() } else { format!("{}: {}", self.message, self.error) }
+        let mut text = match self.error.as_str() {
+            "" => self.message.clone(),
+            error => format!("{}: {error}", self.message),
+        };
+        if self.is_error() {
+            for (key, value) in self.fields.iter().filter(|(_, value)| !text_holds(&self.message, &self.error, value)) {
+                text.push_str(&format!(" {key}={value}"));
+            }
+        }
+        without_request_details(&text)
+    }
+
+    /// Whether the agent logged it as an error. An agent that logs a warning goes on.
+    pub fn is_error(&self) -> bool {
+        matches!(self.level.as_str(), "error" | "critical" | "crit")
     }
 
     /// Whether message or error contains this fragment.
@@ -42,7 +64,8 @@ pub fn last_attempts(tail: &[u8]) -> (Vec<Line>, Vec<Line>) {
     let text = String::from_utf8_lossy(tail);
     let mut lines: Vec<Line> = text.lines().filter_map(parse).collect();
     let begin = |lines: &[Line]| {
-        let starts = |line: &Line| STARTS.iter().any(|start| line.message.contains(start));
+        let starts =
+            |line: &Line| line.message.trim() == INIT_STARTS || STARTS.iter().any(|start| line.message.contains(start));
         lines.iter().rposition(starts).unwrap_or(0)
     };
     let mut last = lines.split_off(begin(&lines));
@@ -51,13 +74,38 @@ pub fn last_attempts(tail: &[u8]) -> (Vec<Line>, Vec<Line>) {
     (before, last)
 }
 
+/// Whether message or error already show this value.
+fn text_holds(message: &str, error: &str, value: &str) -> bool {
+    value.is_empty() || message.contains(value) || error.contains(value)
+}
+
+/// The text without status code and request id, which stand between the operation and the error of an AWS call.
+fn without_request_details(text: &str) -> String {
+    let (begin, id) = REQUEST_DETAILS;
+    let mut shown = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some((before, details)) = rest.split_once(begin) {
+        shown.push_str(before);
+        let after = details.split_once(id).and_then(|(_, id)| id.split_once(", "));
+        let Some((_, after)) = after else {
+            shown.push_str(begin);
+            rest = details;
+            break;
+        };
+        shown.push_str(": ");
+        rest = after;
+    }
+    shown + rest
+}
+
 fn parse(line: &str) -> Option<Line> {
-    let mut parsed = Line { level: String::new(), message: String::new(), error: String::new() };
+    let mut parsed = Line { level: String::new(), message: String::new(), error: String::new(), fields: Vec::new() };
     let mut keep = |key: &str, value: String| match key {
         "level" => parsed.level = value.to_ascii_lowercase(),
         "msg" => parsed.message = value,
         "error" | "err" => parsed.error = value,
-        _ => {}
+        key if COMMON_FIELDS.contains(&key) => {}
+        key => parsed.fields.push((key.to_owned(), value)),
     };
     if line.starts_with('{') {
         let object: serde_json::Map<String, serde_json::Value> = serde_json::from_str(line).ok()?;
@@ -126,6 +174,30 @@ mod tests {
         let log = ["pre-start", "one", "pre-start", "two", "pre-start"].map(line).concat();
         let (before, last) = last_attempts(log.as_bytes());
         assert_eq!((before.len(), before[1].message.as_str(), last.len()), (2, "two", 1));
+    }
+
+    #[test]
+    fn a_step_of_ecs_init_does_not_begin_an_attempt() {
+        let line = |message: &str| format!("level=info msg=\"{message}\"\n");
+        let log = ["pre-start", "pre-start: enabling loopback routing", "pre-start: downloading agent", "post-stop"];
+        assert_eq!(last_attempt(log.map(line).concat().as_bytes()).len(), 4);
+    }
+
+    #[test]
+    fn an_error_is_quoted_with_its_operation_code_message_and_fields_but_without_its_request() {
+        let error = "operation error ECS: RegisterContainerInstance, https response error StatusCode: 400, RequestID: \
+                     6d5f1c0a-7e0f-4d3c-9a39-2b7c7a1f0e55, ClientException: Container instance type changes are not supported.";
+        let log = format!("level=critical time=2026-01-01T00:00:03Z msg=\"Unable to register\" error=\"{error}\"\n");
+        let expected = "Unable to register: operation error ECS: RegisterContainerInstance: ClientException: Container \
+                        instance type changes are not supported.";
+        assert_eq!(last_attempt(log.as_bytes())[0].text(), expected);
+        let log = b"level=critical msg=\"Attribute validation failed\" missingAttributes=\"[tier]\" module=agent.go\n";
+        assert_eq!(last_attempt(log)[0].text(), "Attribute validation failed missingAttributes=[tier]");
+        let log = b"level=info msg=\"Instance registration completed\" cluster=\"prod\"\n";
+        assert_eq!(last_attempt(log)[0].text(), "Instance registration completed");
+        for odd in [", https response error StatusCode: 400", ", https response error StatusCode: 1, RequestID: x"] {
+            assert_eq!(without_request_details(odd), odd);
+        }
     }
 
     proptest::proptest! {

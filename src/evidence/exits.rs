@@ -143,6 +143,5 @@ fn code_in(message: &str) -> Option<i64> {
 }
 
 fn last_error<'l>(lines: impl DoubleEndedIterator<Item = &'l Line>, file: &str) -> Option<String> {
-    let is_error = |line: &&Line| matches!(line.level.as_str(), "error" | "critical" | "crit");
-    lines.rev().find(is_error).map(|line| format!("{file}: `{}`", redaction::line(&line.text())))
+    lines.rev().find(|line| line.is_error()).map(|line| format!("{file}: `{}`", redaction::line(&line.text())))
 }

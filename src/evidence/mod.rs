@@ -384,6 +384,14 @@ impl Evidence {
         logged(&self.agent_log, "ecs-agent.log", fragments)
     }
 
+    /// Like [`Evidence::agent_logged`], but only of errors: after a warning the agent goes on.
+    pub fn agent_failed_with(&self, fragments: &[&str]) -> Option<String> {
+        if !self.is_of_this_start(self.agent_log_written) {
+            return None;
+        }
+        logged(self.agent_log.iter().filter(|line| line.is_error()), "ecs-agent.log", fragments)
+    }
+
     /// Like [`Evidence::agent_logged`], but only of lines that report a refused registration.
     pub fn registration_refused(&self, fragments: &[&str]) -> Option<String> {
         if !self.is_of_this_start(self.agent_log_written) {

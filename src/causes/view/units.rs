@@ -29,9 +29,12 @@ pub(in crate::causes) fn is_docker_up(evidence: &Evidence) -> bool {
 pub(in crate::causes) fn describe_failure(unit: &UnitState) -> String {
     let text = |value: &Option<String>| value.clone().unwrap_or_else(|| "unknown".to_owned());
     let (name, active, sub) = (&unit.name, text(&unit.active_state), text(&unit.sub_state));
-    let status = unit.exec_main_status.map(|status| format!(", status {status}")).unwrap_or_default();
+    // It is 0 if ExecStartPre= failed: then the main process never ran.
+    let status = unit.exec_main_status.filter(|status| *status != 0);
+    let status = status.map(|status| format!(", status {status}")).unwrap_or_default();
     let restarts = unit.restarts.filter(|n| *n > 0).map(|n| format!(", restarts {n}")).unwrap_or_default();
-    format!("{name} is {active} ({sub}), result {}{status}{restarts}", text(&unit.result))
+    let sub = if sub == active { String::new() } else { format!(" ({sub})") };
+    format!("{name} is {active}{sub}, result {}{status}{restarts}", text(&unit.result))
 }
 
 /// The last error of ecs-init, and the last meaningful line of the unit's journal.

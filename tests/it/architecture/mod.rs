@@ -430,7 +430,10 @@ fn ecs_deploy_uses_six_modules_of_the_library_and_nothing_uses_it() {
         .filter(|target| part(target) != "bin")
         .map(|target| if target.starts_with("boundary/aws/") { "boundary/aws" } else { target.trim_end_matches(".rs") })
         .collect();
-    assert!(used.iter().copied().eq(["boundary/aws", "command_line", "comparison", "exit", "retry", "suggestion"]), "{used:?}");
+    assert!(
+        used.iter().copied().eq(["boundary/aws", "command_line", "comparison", "exit", "retry", "suggestion"]),
+        "{used:?}"
+    );
     none(library.flat_map(|(file, code)| lines_with(file, code, &["ecs-deploy", "ecs_deploy"])).collect());
     // ecs-bootstrap makes no call of a deployment, so the code of these calls is not in its binary.
     const CALLS: &[&str] = &["create_service(", "update_service(", "register_task_definition(", "describe_service("];

@@ -37,6 +37,15 @@ fn a_storage_driver_that_does_not_start_is_reported() {
 }
 
 #[test]
+fn the_journal_of_the_last_start_is_used_after_two_hundred_lines_of_earlier_starts() {
+    let start = "Starting docker.service - Docker Application Container Engine...\n";
+    let earlier = format!("{start}{}failed to start daemon: pid file found\n", "loading containers: done\n".repeat(65));
+    let last = "failed to start daemon: error initializing graphdriver: driver not supported: devicemapper\n";
+    let instance = failing().journal_has("docker.service", &(earlier.repeat(3) + start + last));
+    ExpectedCause("docker-storage-failed", 24, "driver not supported").check(&instance, &run(&instance, &[]));
+}
+
+#[test]
 fn any_other_docker_failure_is_reported_with_its_last_log_line() {
     let lines = "Starting docker.service - Docker Application Container Engine...\n\
                  failed to start daemon: pid file found, proxy http://u:hunter2@proxy\n";

@@ -55,7 +55,7 @@ fn docker_that_is_not_installed_is_reported_at_once() {
 #[test]
 fn docker_that_fails_is_reported_at_once() {
     let instance = Instance::new().unit("docker.service", |unit| unit.start = Start::Fails("failed".into()));
-    ExpectedCause("docker-failed", 24, "docker.service is failed (result exit-code")
+    ExpectedCause("docker-failed", 24, "docker.service is failed, result exit-code")
         .check(&instance, &run(&instance, &[]));
 }
 
