@@ -2,9 +2,10 @@
 //!
 //! In: bytes. Out: the lines since the agent last started. Lines in neither format are ignored.
 
-/// The messages that mark a start of the agent, of two versions.
-const STARTS: [&str; 2] = ["Starting Amazon ECS Agent", "Starting Amazon Elastic Container Service Agent"];
-/// The message that marks a start of ecs-init. About eight messages `pre-start: ...` follow in the same attempt.
+/// The message that marks a start of the agent, in its own log.
+const AGENT_STARTS: &str = "Starting Amazon ECS Agent";
+/// The message that marks a start of ecs-init. About eight messages `pre-start: ...` follow in the same attempt, and a
+/// message `Starting Amazon Elastic Container Service Agent` for each start of the agent's container.
 const INIT_STARTS: &str = "pre-start";
 /// What the AWS SDK for Go puts between the operation and the error code. The request id ends with a comma.
 const REQUEST_DETAILS: (&str, &str) = (", https response error StatusCode: ", "RequestID: ");
@@ -64,8 +65,7 @@ pub fn last_attempts(tail: &[u8]) -> (Vec<Line>, Vec<Line>) {
     let text = String::from_utf8_lossy(tail);
     let mut lines: Vec<Line> = text.lines().filter_map(parse).collect();
     let begin = |lines: &[Line]| {
-        let starts =
-            |line: &Line| line.message.trim() == INIT_STARTS || STARTS.iter().any(|start| line.message.contains(start));
+        let starts = |line: &Line| line.message.trim() == INIT_STARTS || line.message.contains(AGENT_STARTS);
         lines.iter().rposition(starts).unwrap_or(0)
     };
     let mut last = lines.split_off(begin(&lines));
@@ -179,8 +179,17 @@ mod tests {
     #[test]
     fn a_step_of_ecs_init_does_not_begin_an_attempt() {
         let line = |message: &str| format!("level=info msg=\"{message}\"\n");
-        let log = ["pre-start", "pre-start: enabling loopback routing", "pre-start: downloading agent", "post-stop"];
-        assert_eq!(last_attempt(log.map(line).concat().as_bytes()).len(), 4);
+        let log = [
+            "pre-start",
+            "pre-start: enabling loopback routing",
+            "pre-start: downloading agent",
+            "start",
+            "Starting Amazon Elastic Container Service Agent",
+            "Agent exited with code 1",
+            "Starting Amazon Elastic Container Service Agent",
+            "post-stop",
+        ];
+        assert_eq!(last_attempt(log.map(line).concat().as_bytes()).len(), 8);
     }
 
     #[test]

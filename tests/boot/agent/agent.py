@@ -194,6 +194,9 @@ class Agent:
 
     def run(self):
         log("info", "Starting Amazon ECS Agent", version=VERSION, commit="00000000")
+        # A healthy start also logs this, and goes on.
+        log("warn", "Disabling TaskCPUMemLimit because agent is unable to setup '/ecs' cgroup: cgroupv2 init: mkdir "
+                    "/sys/fs/cgroup/ecstasks.slice: read-only file system")
         if "exit" in self.knobs:
             log("critical", self.knobs.get("error", "The simulated agent is configured to exit"))
             raise Stop(self.knobs["exit"])

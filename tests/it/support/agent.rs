@@ -4,6 +4,7 @@
 //! log lines in the real formats below `/var/log/ecs`, `/v1/metadata` and `/v1/tasks` on a loopback port, and changes
 //! in the ECS simulator. Only the simulated systemd starts and stops it.
 
+use super::agent_messages;
 use super::disk::{AgentState, Disk};
 use super::docker::{Container, Docker};
 use super::http::{Answer, Reply, Server, lock};
@@ -132,8 +133,9 @@ impl Agent {
     /// Logs a failure of ecs-init before the agent runs.
     pub fn fail_before(&self) {
         let error = lock(&self.surroundings.behaviour).init_error;
-        self.surroundings.log("ecs-init", "info", "pre-start", &[]);
+        self.surroundings.pre_start();
         self.surroundings.log("ecs-init", "error", error, &[]);
+        self.surroundings.log("ecs-init", "info", "post-stop", &[]);
     }
 
     pub fn stop(&self) {
@@ -156,9 +158,10 @@ impl Surroundings {
     /// ecs-init: restarts the container after 0.5 s, doubled each time up to 15 s. Gives up only on exit code 5.
     fn supervise(&self, stop: &StopRequest) {
         let mut pause = Duration::from_millis(500);
-        self.log("ecs-init", "info", "pre-start", &[]);
+        self.pre_start();
         self.log("ecs-init", "info", "start", &[]);
         loop {
+            self.log("ecs-init", "info", "Starting Amazon Elastic Container Service Agent", &[]);
             self.container(true, 0);
             let code = match self.attempt(stop) {
                 Exit::Stopped => return self.container(false, 0),
@@ -181,9 +184,20 @@ impl Surroundings {
         }
     }
 
+    /// What ecs-init 1.105.1 logs before it starts the agent.
+    fn pre_start(&self) {
+        self.log("ecs-init", "info", "pre-start", &[]);
+        for step in agent_messages::PRE_START_STEPS {
+            self.log("ecs-init", "info", &format!("pre-start: {step}"), &[]);
+        }
+    }
+
     fn attempt(&self, stop: &StopRequest) -> Exit {
         let behaviour = lock(&self.behaviour).clone();
         self.log("ecs-agent", "info", "Starting Amazon ECS Agent", &[("version", "1.106.1")]);
+        for message in agent_messages::WARNINGS_OF_A_HEALTHY_START {
+            self.log("ecs-agent", "warn", message, &[]);
+        }
         let config = self.config();
         if let Some(text) = &behaviour.crashes_with {
             return self.exit(1, "Unable to register as a container instance with ECS", text);

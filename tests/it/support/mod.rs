@@ -9,6 +9,7 @@
 #![expect(clippy::disallowed_methods, reason = "the simulators are not the product")]
 
 pub mod agent;
+mod agent_messages;
 pub mod aws;
 pub mod disk;
 pub mod docker;

@@ -1,0 +1,20 @@
+//! Messages that the real agent and ecs-init log on a healthy host (1.105.1, systemd 252, docker 20.10).
+
+/// The steps of ecs-init's pre-start that log a line `pre-start: STEP`.
+pub const PRE_START_STEPS: [&str; 8] = [
+    "enabling loopback routing",
+    "disabling ipv6 router advertisements",
+    "creating credentials proxy route",
+    "checking ecs agent container image",
+    "downloading agent",
+    "loading agent",
+    "setting up GPU support",
+    "done",
+];
+
+/// Warnings of the agent, after which it goes on.
+pub const WARNINGS_OF_A_HEALTHY_START: [&str; 2] = [
+    "Unable to fetch user data: 404",
+    "Disabling TaskCPUMemLimit because agent is unable to setup '/ecs' cgroup: cgroupv2 init: mkdir \
+     /sys/fs/cgroup/ecstasks.slice: read-only file system",
+];
