@@ -2,6 +2,7 @@
 
 use super::cause::{Cause, Class};
 use super::layer::Layer;
+use super::view::crash::{loop_evidence, remedy, remedy_for};
 use super::view::registration::GAVE_UP_TEXT;
 use crate::comparison::Specificity;
 use crate::evidence::{Evidence, StageError};
@@ -134,6 +135,7 @@ pub(super) static CGROUP_SETUP_FAILED: Cause = Cause {
 /// Exit code 5 for a reason that no other cause covers.
 pub(super) static GAVE_UP: Cause = Cause {
     id: "agent-gave-up",
+    specific_remedy: |evidence| remedy_for(&evidence.agent_error()?),
     specificity: Specificity::General,
     layer: Layer::Agent,
     title: "the agent exited with code 5, its terminal exit code",
@@ -166,6 +168,8 @@ pub(super) static GAVE_UP: Cause = Cause {
 /// Any exit code except 5, repeatedly.
 pub(super) static EXITS: Cause = Cause {
     id: "agent-exits",
+    is_final_in_crash_loop: true,
+    specific_remedy: remedy,
     specificity: Specificity::General,
     // Repeated exits of the agent are a symptom of every earlier broken layer.
     is_symptom_of: &EARLIER_LAYERS,
@@ -189,6 +193,10 @@ pub(super) static EXITS: Cause = Cause {
         }
         let count = if times > 1 { format!(", {times} times so far") } else { String::new() };
         let seen = format!("the agent exited with code {code}{count}");
+        let repeated = loop_evidence(evidence);
+        if !repeated.is_empty() {
+            return Some([seen].into_iter().chain(repeated).collect());
+        }
         // ecs-init logs the panic of an agent whose own log does not have it.
         let error = evidence.agent_error().or_else(|| evidence.init_logged(&["panic: "]));
         Some([seen].into_iter().chain(error).collect())

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::cause::{Cause, Class};
 use super::layer::Layer;
+use super::view::crash::remedy;
 use super::view::credentials::{REJECTED, called};
 use super::view::registration::retried;
 use crate::boundary::aws::AwsErrorKind;
@@ -127,6 +128,8 @@ pub(super) static SERVICE_ERROR: Cause = Cause {
 /// The general cause of this layer, for what no other cause explains. After exit code 5 it is `agent-gave-up` instead.
 pub(super) static REGISTER_REFUSED: Cause = Cause {
     id: "register-refused",
+    is_final_in_crash_loop: true,
+    specific_remedy: remedy,
     specificity: Specificity::General,
     is_symptom_of: &[Layer::Clock, Layer::Imds, Layer::Role, Layer::Dns, Layer::Route, Layer::Tls, Layer::Cluster],
     layer: Layer::Api,

@@ -74,6 +74,10 @@ pub struct Cause {
     pub is_always_reported: bool,
     /// Whether it is reported while user data runs, because user data may never end because of it.
     pub is_reported_during_user_data: bool,
+    /// Whether the cause is final if the program ends again and again with the same error ([`Evidence::crash_loop`]).
+    pub is_final_in_crash_loop: bool,
+    /// The remedy for this evidence; `None` if `remedy` fits.
+    pub(super) specific_remedy: fn(&Evidence) -> Option<String>,
     /// Whether the cause can also affect an instance that has registered.
     pub(super) when_registered: bool,
     /// The evidence lines that support the cause; `None` if there are none. It runs only while the instance has not
@@ -107,6 +111,8 @@ impl Cause {
         is_symptom_of: &[],
         is_always_reported: false,
         is_reported_during_user_data: false,
+        is_final_in_crash_loop: false,
+        specific_remedy: |_| None,
         when_registered: false,
         check: |_| None,
         excluded: |_| None,
@@ -144,12 +150,16 @@ pub struct FoundCause {
     pub cause: &'static Cause,
     /// The evidence lines, redacted.
     pub seen: Vec<String>,
+    /// What to do next, redacted.
+    pub remedy: String,
 }
 
 impl FoundCause {
-    /// A cause with its redacted evidence lines.
-    pub(super) fn new(cause: &'static Cause, seen: Vec<String>) -> FoundCause {
-        FoundCause { cause, seen: redaction::lines(seen) }
+    /// A cause with its redacted evidence lines and the remedy for them.
+    pub(super) fn new(cause: &'static Cause, seen: Vec<String>, evidence: &Evidence) -> FoundCause {
+        let remedy = (cause.specific_remedy)(evidence).map(|remedy| redaction::line(&remedy));
+        let remedy = remedy.unwrap_or_else(|| cause.remedy.to_owned());
+        FoundCause { cause, seen: redaction::lines(seen), remedy }
     }
 
     /// Whether waiting any longer cannot help.
@@ -158,7 +168,8 @@ impl FoundCause {
             Class::Terminal => true,
             Class::Settling(window) => evidence.age.unwrap_or(evidence.waited).max(evidence.waited) >= window,
             Class::Lasting(window) => evidence.lasted.get(self.cause.id).is_some_and(|lasted| *lasted >= window),
-            Class::Retry | Class::Waiting => false,
+            Class::Retry => self.cause.is_final_in_crash_loop && evidence.crash_loop().is_some(),
+            Class::Waiting => false,
         }
     }
 }

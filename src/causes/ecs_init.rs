@@ -2,6 +2,7 @@
 
 use super::cause::{Cause, Class};
 use super::layer::Layer;
+use super::view::crash::{loop_evidence, remedy};
 use super::view::units::{describe_failure, is_docker_up, is_stopped_by_guard, last_errors};
 use crate::comparison::Specificity;
 use crate::evidence::Evidence;
@@ -121,6 +122,8 @@ pub(super) static GPU_NOT_SEEN: Cause = Cause {
 /// The general cause for ecs-init: systemd restarts the unit forever.
 pub(super) static FAILED: Cause = Cause {
     id: "ecs-init-failed",
+    is_final_in_crash_loop: true,
+    specific_remedy: remedy,
     specificity: Specificity::General,
     yields_to: &["agent-image-load-failed", "agent-download-failed", "gpu-setup-failed"],
     layer: Layer::Units,
@@ -147,7 +150,9 @@ pub(super) static FAILED: Cause = Cause {
         if is_download || is_stopped_by_guard(evidence) || !is_docker_up(evidence) {
             return None;
         }
-        Some([describe_failure(unit)].into_iter().chain(last_errors(evidence)).collect())
+        let repeated = loop_evidence(evidence);
+        let errors = if repeated.is_empty() { last_errors(evidence) } else { repeated };
+        Some([describe_failure(unit)].into_iter().chain(errors).collect())
     },
     ..Cause::DEFAULTS
 };

@@ -71,7 +71,7 @@ pub fn notes(evidence: &Evidence) -> Vec<FoundCause> {
 
 /// The causes whose check returns evidence, ordered by layer.
 fn supported(evidence: &Evidence, check: impl Fn(&Cause) -> Option<Check>) -> Vec<FoundCause> {
-    let found = ALL.iter().filter_map(|&cause| Some(FoundCause::new(cause, check(cause)?(evidence)?)));
+    let found = ALL.iter().filter_map(|&cause| Some(FoundCause::new(cause, check(cause)?(evidence)?, evidence)));
     let mut found: Vec<FoundCause> = found.collect();
     found.sort_by_key(|found| found.cause.layer);
     found

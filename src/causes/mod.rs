@@ -112,7 +112,7 @@ pub(crate) mod tests {
 
     #[test]
     fn a_settling_cause_is_final_after_its_window() {
-        let finding = FoundCause { cause: &role::NO_INSTANCE_ROLE, seen: Vec::new() };
+        let finding = FoundCause { cause: &role::NO_INSTANCE_ROLE, seen: Vec::new(), remedy: String::new() };
         let at = |age| finding.is_final(&Evidence { age: Some(Duration::from_secs(age)), ..Evidence::default() });
         assert!(!at(10));
         assert!(at(3600));

@@ -68,5 +68,5 @@ fn unknown(evidence: &Evidence) -> Option<Vec<String>> {
 
 /// [`UNKNOWN`] with the available evidence.
 pub fn nothing_fits(evidence: &Evidence) -> FoundCause {
-    FoundCause::new(&UNKNOWN, unknown(evidence).unwrap_or_default())
+    FoundCause::new(&UNKNOWN, unknown(evidence).unwrap_or_default(), evidence)
 }

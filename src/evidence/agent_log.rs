@@ -2,6 +2,8 @@
 //!
 //! In: bytes. Out: the lines since the agent last started. Lines in neither format are ignored.
 
+use std::time::SystemTime;
+
 /// The message that marks a start of the agent, in its own log.
 const AGENT_STARTS: &str = "Starting Amazon ECS Agent";
 /// The message that marks a start of ecs-init. About eight messages `pre-start: ...` follow in the same attempt, and a
@@ -10,7 +12,7 @@ const INIT_STARTS: &str = "pre-start";
 /// What the AWS SDK for Go puts between the operation and the error code. The request id ends with a comma.
 const REQUEST_DETAILS: (&str, &str) = (", https response error StatusCode: ", "RequestID: ");
 /// Fields that say nothing about the fault.
-const COMMON_FIELDS: [&str; 3] = ["time", "module", "logger"];
+const COMMON_FIELDS: [&str; 2] = ["module", "logger"];
 
 /// The maximum number of lines of an attempt: a longer log repeats itself, and every cause searches all lines at each
 /// diagnosis.
@@ -25,6 +27,8 @@ pub struct Line {
     pub message: String,
     /// The field `error` or `err`; empty if there is none.
     pub error: String,
+    /// The field `time`.
+    pub time: Option<SystemTime>,
     /// The other fields, for example `missingAttributes`, in their order.
     pub fields: Vec<(String, String)>,
 }
@@ -60,18 +64,34 @@ pub fn last_attempt(tail: &[u8]) -> Vec<Line> {
     last_attempts(tail).1
 }
 
+/// The lines of each attempt, the oldest first. The first one may be incomplete.
+pub fn attempts(tail: &[u8]) -> Vec<Vec<Line>> {
+    let text = String::from_utf8_lossy(tail);
+    let mut attempts = vec![Vec::new()];
+    for line in text.lines().filter_map(parse) {
+        match attempts.last_mut() {
+            Some(last) if !is_start(&line) => last.push(line),
+            _ => attempts.push(vec![line]),
+        }
+    }
+    attempts
+}
+
+/// Whether an attempt of the agent or of ecs-init begins with this line.
+fn is_start(line: &Line) -> bool {
+    line.message.trim() == INIT_STARTS || line.message.contains(AGENT_STARTS)
+}
+
 /// The lines of the second to last attempt and of the last attempt.
 pub fn last_attempts(tail: &[u8]) -> (Vec<Line>, Vec<Line>) {
-    let text = String::from_utf8_lossy(tail);
-    let mut lines: Vec<Line> = text.lines().filter_map(parse).collect();
-    let begin = |lines: &[Line]| {
-        let starts = |line: &Line| line.message.trim() == INIT_STARTS || line.message.contains(AGENT_STARTS);
-        lines.iter().rposition(starts).unwrap_or(0)
-    };
-    let mut last = lines.split_off(begin(&lines));
+    last_two(attempts(tail))
+}
+
+/// The last two of the attempts in a log.
+pub fn last_two(mut attempts: Vec<Vec<Line>>) -> (Vec<Line>, Vec<Line>) {
+    let mut last = attempts.pop().unwrap_or_default();
     last.drain(..last.len().saturating_sub(MAX_LINES));
-    let before = lines.split_off(begin(&lines));
-    (before, last)
+    (attempts.pop().unwrap_or_default(), last)
 }
 
 /// Whether message or error already show this value.
@@ -99,11 +119,13 @@ fn without_request_details(text: &str) -> String {
 }
 
 fn parse(line: &str) -> Option<Line> {
-    let mut parsed = Line { level: String::new(), message: String::new(), error: String::new(), fields: Vec::new() };
+    let mut parsed =
+        Line { level: String::new(), message: String::new(), error: String::new(), time: None, fields: Vec::new() };
     let mut keep = |key: &str, value: String| match key {
         "level" => parsed.level = value.to_ascii_lowercase(),
         "msg" => parsed.message = value,
         "error" | "err" => parsed.error = value,
+        "time" => parsed.time = humantime::parse_rfc3339_weak(&value).ok(),
         key if COMMON_FIELDS.contains(&key) => {}
         key => parsed.fields.push((key.to_owned(), value)),
     };

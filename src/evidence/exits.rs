@@ -2,7 +2,7 @@
 
 use std::time::{Duration, UNIX_EPOCH};
 
-use super::{COARSE, Evidence, Line, logged};
+use super::{COARSE, CrashLoop, Evidence, Line, logged};
 use crate::boundary::systemd::UnitState;
 use crate::redaction;
 
@@ -41,6 +41,16 @@ impl Evidence {
         let is_again = unit.restarts.is_some_and(|restarts| restarts > 0);
         let is_agents_own = unit.exec_main_status == Some(5);
         ((waits || is_again) && !is_agents_own && !self.job_pending(&unit.name)).then_some(unit)
+    }
+
+    /// The program that ends again and again with the same error, by its log: the agent, or ecs-init before it. Waiting
+    /// longer does not end such a loop.
+    pub fn crash_loop(&self) -> Option<(&'static str, &CrashLoop)> {
+        let agent = self.agent_loop.as_ref().filter(|_| self.is_of_this_start(self.agent_log_written));
+        let init =
+            || self.init_loop.as_ref().filter(|_| self.unit_retried().is_some() && !self.init_lines().is_empty());
+        let agent = agent.filter(|_| self.agent_end().is_some()).map(|found| ("ecs-agent.log", found));
+        agent.or_else(|| init().map(|found| ("ecs-init.log", found)))
     }
 
     /// The agent's unit, if it has failed and systemd does not restart it.

@@ -5,6 +5,7 @@
 //! that a probe has not run.
 
 pub mod agent_log;
+mod crash_loop;
 mod exits;
 pub mod files;
 pub mod host;
@@ -15,6 +16,7 @@ mod questions;
 pub mod routes;
 pub mod user_data;
 
+pub use self::crash_loop::CrashLoop;
 pub use self::network_path::NetworkProbe;
 pub use self::questions::NetworkQuestions;
 
@@ -220,6 +222,10 @@ pub struct Evidence {
     pub init_log_before: Vec<Line>,
     /// When `ecs-init.log` was last written to.
     pub init_log_written: Option<SystemTime>,
+    /// The agent, if it ends again and again with the same error.
+    pub agent_loop: Option<CrashLoop>,
+    /// ecs-init, if it ends again and again with the same error.
+    pub init_loop: Option<CrashLoop>,
     /// The target lifecycle state in the Auto Scaling group.
     pub target_state: Option<String>,
     /// Whether instance metadata has no target state: the instance is not, or not yet, in a group.

@@ -257,7 +257,7 @@ fn finding_document(finding: &FoundCause) -> FindingDocument {
         title: cause.title.to_owned(),
         class: cause.class.word().to_owned(),
         evidence: finding.seen.clone(),
-        remedy: cause.remedy.to_owned(),
+        remedy: finding.remedy.clone(),
         source: cause.source.to_owned(),
     }
 }

@@ -20,9 +20,9 @@ use crate::boundary::imds::{ImdsError, RoleStatus, TARGET_STATE};
 use crate::boundary::systemd::{Job, Systemd, UnitChanges};
 use crate::causes::asks_for_user_data;
 use crate::effects::QueuedJob;
-use crate::evidence::agent_log::last_attempts;
+use crate::evidence::agent_log::{attempts, last_two};
 use crate::evidence::network_path::NetworkPath;
-use crate::evidence::{BlockingStart, Evidence, NetworkQuestions};
+use crate::evidence::{BlockingStart, CrashLoop, Evidence, NetworkQuestions};
 use crate::host::{
     AGENT_LOG, INIT_LOG, agent_config, blocking_start, joined_cluster, known_or_log, saved_agent, units,
 };
@@ -435,9 +435,11 @@ fn modified(disk: &Disk, path: &str) -> Option<SystemTime> {
 
 /// Reads both logs since the agent's last start.
 pub(super) fn read_logs(disk: &Disk, evidence: &mut Evidence) {
-    let read = |path| known_or_log(disk.tail(path, LOG_TAIL)).map(|tail| last_attempts(&tail.bytes));
-    (_, evidence.agent_log) = read(AGENT_LOG).unwrap_or_default();
-    (evidence.init_log_before, evidence.init_log) = read(INIT_LOG).unwrap_or_default();
+    let read = |path| known_or_log(disk.tail(path, LOG_TAIL)).map(|tail| attempts(&tail.bytes)).unwrap_or_default();
+    let (agent, init) = (read(AGENT_LOG), read(INIT_LOG));
+    (evidence.agent_loop, evidence.init_loop) = (CrashLoop::of(&agent), CrashLoop::of(&init));
+    (_, evidence.agent_log) = last_two(agent);
+    (evidence.init_log_before, evidence.init_log) = last_two(init);
     evidence.agent_log_written = modified(disk, AGENT_LOG);
     evidence.init_log_written = modified(disk, INIT_LOG);
 }

@@ -4,6 +4,7 @@
 
 pub(super) mod clock;
 pub(super) mod config_lines;
+pub(super) mod crash;
 pub(super) mod credentials;
 pub(super) mod denial;
 pub(super) mod docker;

@@ -8,6 +8,7 @@ mod api;
 mod cloud_init;
 mod cluster;
 mod config;
+mod crash_loops;
 mod docker;
 mod host;
 mod imds;

@@ -15,7 +15,7 @@ use std::io::Write;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// How the agent differs from a healthy one.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -30,6 +30,8 @@ pub struct Behaviour {
     pub gives_up_with: Option<String>,
     /// Exits with this code, message and error.
     pub exits: Option<(i32, &'static str, &'static str)>,
+    /// The error of `exits` has another word each time.
+    pub errors_vary: bool,
     /// Writes this text to its log and exits with this code.
     pub dies_with: Option<(i32, String)>,
     /// The error of ecs-init if the unit fails before the agent runs.
@@ -211,7 +213,10 @@ impl Surroundings {
             return Exit::Code(*code);
         }
         if let Some((code, message, error)) = behaviour.exits {
-            return self.exit(code, message, error);
+            let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().subsec_nanos();
+            let word: String = now.to_string().bytes().map(|digit| char::from(digit - b'0' + b'a')).collect();
+            let error = if behaviour.errors_vary { format!("{error}: {word}") } else { error.to_owned() };
+            return self.exit(code, message, &error);
         }
         if config.get("ECS_ENABLE_GPU_SUPPORT").is_some_and(|value| value == "true")
             && !self.disk.path("dev/nvidia0").exists()

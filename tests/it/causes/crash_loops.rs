@@ -1,0 +1,78 @@
+//! A program that repeats the same fatal error is diagnosed long before the deadline, with the error and what to do
+//! about it. See `causes/mod.rs`. None of these faults has a cause of its own.
+//!
+//! In: an agent that exits with code 1 with an error, or ecs-init that fails before the agent. Out: the verdict comes
+//! within 60 s of the third repetition, although the deadline is ten minutes.
+
+use super::unknown_faults::exiting;
+use super::{cause, run};
+use crate::support::{Instance, Outcome};
+use std::thread;
+use std::time::Duration;
+
+/// The message of the agent, its error, and a part of the remedy.
+const FAULTS: [(&str, &str, &str); 20] = [
+    ("Error loading config", "Invalid logging drivers: fluentbit", "ECS_AVAILABLE_LOGGING_DRIVERS"),
+    ("Error loading config", "invalid CIDR address: 10.0.0.0/99", "ECS_AWSVPC_ADDITIONAL_LOCAL_ROUTES"),
+    ("Error loading config", "unexpected end of JSON input in cfg json data", "/etc/ecs/ecs.config.json"),
+    ("Unable to fetch host resources", "reserved memory 99999 MiB exceeds 3905 MiB", "ECS_RESERVED_MEMORY"),
+    ("Error creating Docker client", "Cannot connect to the Docker daemon at unix:///run/other.sock", "DOCKER_HOST"),
+    ("Error creating data client", "invalid database", "reset-agent"),
+    ("Error creating data client", "open /var/lib/ecs/data/agent.db: read-only file system", "findmnt"),
+    ("Error loading previously saved state", "unexpected EOF", "reset-agent"),
+    ("Unable to initialize ENI watcher", "open /sys/class/net/eth7: permission denied", "`/sys/class/net/eth7`"),
+    (
+        "Unable to initialize TCS session",
+        "listen unix /var/run/ecs/tcs.sock: address in use",
+        "`/var/run/ecs/tcs.sock`",
+    ),
+    ("Error loading config", "ECS_NUM_IMAGES_DELETE_PER_CYCLE is out of range", "ECS_NUM_IMAGES_DELETE_PER_CYCLE"),
+    ("Error loading config", "ECS_CONTAINER_STOP_TIMEOUT is not a duration", "ECS_CONTAINER_STOP_TIMEOUT"),
+    ("Unable to load CNI plugins", "/amazon-ecs-cni-plugins/ecs-bridge: exec format error", "ecs-bridge`"),
+    ("Unable to open the event log", "open /var/log/ecs/events: too many open files", "`/var/log/ecs/events`"),
+    ("Unable to start metadata server", "listen tcp 127.0.0.1:51679: bind: address already in use", ""),
+    ("Agent panicked", "runtime error: slice bounds out of range [:9]", ""),
+    ("Unable to start TACS manager", "the feature flag service returned version 7", ""),
+    ("Credential refresh failed", "the token exchange endpoint returned an empty grant", ""),
+    ("Unable to seed the random source", "getrandom: function not implemented", ""),
+    ("Unable to initialize image verifier", "signature policy has no trusted key", ""),
+];
+
+/// The loops pause longer each time: the third repetition over 20 seconds comes after 15 to 31 seconds.
+const LIMIT: Duration = Duration::from_secs(31 + 60);
+
+fn check(outcome: &Outcome, id: &str, error: &str, remedy: &str) {
+    let cause = cause(id);
+    let text = &outcome.stderr;
+    assert!(text.starts_with(&format!("error: [{id}] ")), "{text}");
+    assert_eq!(outcome.code, Some(cause.exit_after_deadline.code().into()), "{text}");
+    assert!(outcome.duration < LIMIT, "{:?}", outcome.duration);
+    let seen: Vec<&str> = text.lines().filter(|line| line.starts_with("seen: ")).collect();
+    assert!(seen.iter().any(|line| line.contains(error)), "no `{error}` in {text}");
+    assert!(seen.iter().any(|line| line.contains("the same error ended ")), "{text}");
+    let shown = text.lines().find(|line| line.starts_with("remedy: ")).unwrap_or_default();
+    assert!(shown.contains(if remedy.is_empty() { cause.remedy } else { remedy }), "no `{remedy}` in {shown}");
+}
+
+#[test]
+fn an_agent_that_repeats_an_error_is_diagnosed_before_the_deadline() {
+    thread::scope(|scope| {
+        for (message, error, remedy) in FAULTS {
+            scope.spawn(move || {
+                let instance = exiting(1, message, error);
+                check(&run(&instance, &["verify.deadline=10m"]), "agent-exits", error, remedy);
+            });
+        }
+    });
+}
+
+#[test]
+fn errors_that_differ_are_not_a_loop() {
+    let instance = Instance::new().agent_behaves(|agent| {
+        agent.exits = Some((1, "Unable to fetch host resources", "try again"));
+        agent.errors_vary = true;
+    });
+    let outcome = run(&instance, &["verify.deadline=40s"]);
+    assert!(outcome.duration >= Duration::from_secs(40), "{outcome:#?}");
+    assert!(outcome.stderr.starts_with("error: [agent-exits] "), "{}", outcome.stderr);
+}
