@@ -79,6 +79,7 @@ mod tests {
     }
 
     #[test]
+    #[expect(clippy::disallowed_methods, reason = "the test starts its own program")]
     fn the_beginning_of_the_output_is_kept_and_the_program_is_killed() {
         let first = |script: &str| {
             run(async {
