@@ -215,7 +215,7 @@ pub(super) static SEVERAL_CLUSTERS_MATCH: Cause = Cause {
 /// The agent started without a cluster name. If the reason is visible, a cause of an earlier layer is reported instead.
 pub(super) static JOINED_DEFAULT: Cause = Cause {
     id: "joined-default",
-    title: "the instance joined `default` instead of the expected cluster",
+    title: "the instance joined `default` instead of the expected cluster, or without a named one",
     symptoms: "the expected cluster stays empty, and the instance is in `default`, which was perhaps created for it",
     proof: "the agent reports that it is in `default`; if it is visible why ecs.config did not name the cluster, a \
             cause of an earlier layer is reported",
@@ -223,7 +223,10 @@ pub(super) static JOINED_DEFAULT: Cause = Cause {
     remedy: "the agent started before `ecs.config` named the cluster: run `ecs-bootstrap reset-agent --yes`, and \
              deregister the instance from `default`",
     source: "aws-samples/ecs-refarch-cloudformation#23; hashicorp/terraform#4202; aws/amazon-ecs-agent#139",
-    check: |evidence| joined_other_cluster(evidence).filter(|(actual, _)| *actual == "default").map(|(_, seen)| seen),
+    check: |evidence| {
+        let instead = joined_other_cluster(evidence).filter(|(actual, _)| *actual == "default").map(|(_, seen)| seen);
+        instead.or_else(|| joined_unasked(evidence))
+    },
     when_registered: true,
     ..DEFAULTS
 };
@@ -243,6 +246,15 @@ pub(super) static JOINED_OTHER: Cause = Cause {
     when_registered: true,
     ..DEFAULTS
 };
+
+/// Evidence that the agent is in `default` although no source names a cluster, not even `default`.
+fn joined_unasked(evidence: &Evidence) -> Option<Vec<String>> {
+    let Some(StageError::Refused(Refusal::NoCluster { evidence_lines })) = &evidence.stage_error else { return None };
+    let arn = evidence.container_instance_arn()?;
+    let Some(Ok(metadata)) = &evidence.introspection else { return None };
+    let seen = format!("the agent is `{arn}` in `default`, and nothing names a cluster");
+    (metadata.cluster == "default").then(|| [seen].into_iter().chain(evidence_lines.clone()).collect())
+}
 
 /// Region and account in the ARN of the expected cluster, if it is configured as an ARN.
 fn wanted_region_and_account(evidence: &Evidence) -> Option<(&str, &str)> {

@@ -109,7 +109,10 @@ impl CommandContext {
             }
         };
         let expectation = expectation.or_else(|| plan.as_ref().map(|plan| plan.expectation.clone()));
-        let evidence = Box::pin(verify::examine(&self.host_clients, &systemd, expectation, error)).await;
+        // Without a plan, for example because nothing names a cluster, instance metadata may still have the region.
+        let region = self.expectation_without_plan.get().and_then(|expected| expected.region.as_deref());
+        let examined = verify::examine(&self.host_clients, &systemd, expectation, region, error);
+        let evidence = Box::pin(examined).await;
         not_visible.extend(denied_to_this_user(&evidence, &self.host_clients.disk));
         Examination { plan, evidence, not_visible }
     }

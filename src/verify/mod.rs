@@ -90,14 +90,15 @@ pub async fn explained(host_clients: &HostClients, error: StageError) -> Verdict
     verdict_of(&once::around(host_clients, error).await)
 }
 
-/// Runs all probes once, in parallel.
+/// Runs all probes once, in parallel. `region` is that of the instance, if it is known without an expectation.
 pub async fn examine(
     host_clients: &HostClients,
     systemd: &Result<Systemd, SystemdError>,
     expectation: Option<Expectation>,
+    region: Option<&str>,
     error: Option<StageError>,
 ) -> Evidence {
-    once::once(host_clients, systemd, expectation, error).await
+    once::once(host_clients, systemd, expectation, region, error).await
 }
 
 /// What verify waits for, as text for progress messages.

@@ -59,11 +59,12 @@ pub(super) async fn once(
     host_clients: &HostClients,
     systemd: &Result<Systemd, SystemdError>,
     expectation: Option<Expectation>,
-    stop: Option<StageError>,
+    region: Option<&str>,
+    error: Option<StageError>,
 ) -> Evidence {
     let soon = Deadline::after(PROBE);
     let now = SystemTime::now();
-    let mut evidence = Evidence { stage_error: stop, expectation, examined_at: Some(now), ..Evidence::default() };
+    let mut evidence = Evidence { stage_error: error, expectation, examined_at: Some(now), ..Evidence::default() };
     evidence.age = evidence.expectation.as_ref().and_then(|expected| since(expected.pending_time.as_deref()?, now));
     read_files(host_clients, &mut evidence);
     let bus = async {
@@ -92,24 +93,24 @@ pub(super) async fn once(
     evidence.target_state = target.map(|state| String::from_utf8_lossy(&state).trim().to_owned());
     evidence.user_data = Some(user_data);
     (evidence.docker, evidence.container) = (Some(ping), Some(container));
-    ask_aws(host_clients, &mut evidence).await;
+    ask_aws(host_clients, &mut evidence, region).await;
     let asked = NetworkQuestions { control_plane: evidence.joined_as(), ..NetworkQuestions::of(&evidence) };
     evidence.network_path = probe::network_path(host_clients, asked, Deadline::after(PROBE)).await;
     evidence
 }
 
 /// Adds the answers of the ECS API and the host probe. Both depend on the evidence so far.
-async fn ask_aws(host_clients: &HostClients, evidence: &mut Evidence) {
+async fn ask_aws(host_clients: &HostClients, evidence: &mut Evidence, region: Option<&str>) {
     let soon = Deadline::after(PROBE);
     let context = probe::HostContext { units: evidence.known_units().cloned(), is_killed: true };
     let host = probe::host(host_clients, context, soon);
     let expected = evidence.expectation.clone().unwrap_or_default();
     let arn = evidence.container_instance_arn().map(str::to_owned);
     let api = async {
-        let Some(region) = expected.region else {
+        let Some(region) = expected.region.as_deref().or(region) else {
             return Some((probe::network(host_clients, None).await, None, None));
         };
-        let aws = match host_clients.aws(&region).await {
+        let aws = match host_clients.aws(region).await {
             Ok(aws) => aws,
             Err(error) => return Some((None, Some(Err(error)), None)),
         };
@@ -122,7 +123,7 @@ async fn ask_aws(host_clients: &HostClients, evidence: &mut Evidence) {
         };
         let clusters = [cluster.clone()];
         let (probe, described, known) =
-            join3(probe::network(host_clients, Some(&region)), aws.describe_clusters(&clusters, soon), known).await;
+            join3(probe::network(host_clients, Some(region)), aws.describe_clusters(&clusters, soon), known).await;
         Some((probe, Some(described), known))
     };
     let (host, api) = join(host, api).await;

@@ -35,6 +35,29 @@ fn two_clusters_with_the_tags_are_both_reported() {
 }
 
 #[test]
+fn doctor_reports_an_agent_in_default_if_nothing_names_a_cluster() {
+    let instance = Instance::new().without_tags();
+    joined(&instance, "");
+    let doctor = instance.run(&["doctor"]);
+    assert_eq!(doctor.code, Some(21), "{doctor:#?}");
+    assert!(doctor.stdout.starts_with("error: [joined-default] "), "{}", doctor.stdout);
+    assert!(doctor.stdout.contains("in `default`, and nothing names a cluster"), "{}", doctor.stdout);
+    let row = |layer: &str| doctor.stdout.lines().find(|line| line.starts_with(layer)).unwrap_or_default();
+    assert!(row("cluster ").contains(" fail "), "{}", doctor.stdout);
+}
+
+#[test]
+fn doctor_examines_the_network_although_nothing_names_a_cluster() {
+    let instance = Instance::new().without_tags();
+    let doctor = instance.run(&["doctor"]);
+    assert_eq!(doctor.code, Some(21), "{doctor:#?}");
+    for layer in ["dns ", "route ", "tls ", "api "] {
+        let row = doctor.stdout.lines().find(|line| line.starts_with(layer)).unwrap_or_default();
+        assert!(row.contains(" pass "), "{}", doctor.stdout);
+    }
+}
+
+#[test]
 fn an_agent_in_default_that_no_setting_named_is_reported() {
     let instance = Instance::new();
     joined(&instance, "");
