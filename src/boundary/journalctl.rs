@@ -12,10 +12,10 @@ use crate::retry::{Deadline, within};
 
 /// The time-out for journalctl, which is slow on a slow disk.
 const MAX_CALL_TIME: Duration = Duration::from_secs(2);
-/// The most bytes of journalctl's output that are used. An entry in JSON takes about two KiB.
-const MAX_BYTES: usize = 256 * 1024;
-/// The most entries of a unit.
-const MAX_ENTRIES: usize = 50;
+/// The most bytes of journalctl's output that are used. An entry in JSON takes one or two KiB.
+const MAX_BYTES: usize = 1024 * 1024;
+/// The most entries of a unit, and of the kernel.
+const MAX_ENTRIES: (usize, usize) = (50, 400);
 
 /// The source of journal lines.
 #[derive(Clone, Copy, Debug)]
@@ -32,14 +32,16 @@ pub enum JournalSource<'a> {
 pub async fn lines(disk: &Disk, from: JournalSource<'_>, deadline: Deadline) -> Option<String> {
     #[expect(clippy::disallowed_methods, reason = "journalctl is the only stable reader of the journal")]
     let mut command = tokio::process::Command::new("journalctl");
-    // With --since, --lines= counts from the beginning (journalctl(1) of systemd 252). In reverse, it counts from the
-    // end. JSON has one line for each entry, so an entry of several lines can be reversed too.
+    // Without --lines=: with --since it counts from the beginning (systemd 252), and with --reverse older versions skip
+    // the newest entries (systemd#1596). JSON has one line for each entry, so an entry of several lines can be reversed.
     command.args(["--no-pager", "--quiet", "--reverse", "--output=json", "--all"]);
     match from {
-        JournalSource::Unit(unit, since) => {
-            command.args([format!("--unit={unit}"), format!("--since=@{since}"), format!("--lines={MAX_ENTRIES}")])
-        }
-        JournalSource::Kernel => command.args(["--dmesg", "--lines=400"]),
+        JournalSource::Unit(unit, since) => command.args([format!("--unit={unit}"), format!("--since=@{since}")]),
+        JournalSource::Kernel => command.arg("--dmesg"),
+    };
+    let max_entries = match from {
+        JournalSource::Unit(..) => MAX_ENTRIES.0,
+        JournalSource::Kernel => MAX_ENTRIES.1,
     };
     let root = disk.path("/");
     if root.parent().is_some() {
@@ -57,11 +59,12 @@ pub async fn lines(disk: &Disk, from: JournalSource<'_>, deadline: Deadline) -> 
         }
     };
     tracing::debug!(?from, bytes = bytes.len(), "journal read");
-    Some(messages(&bytes)).filter(|lines| !lines.is_empty())
+    Some(messages(&bytes, max_entries)).filter(|lines| !lines.is_empty())
 }
 
-/// The messages of entries in JSON, the newest first, as lines, the oldest first. An incomplete entry is left out.
-fn messages(entries: &[u8]) -> String {
+/// The messages of the first entries in JSON, the newest first, as lines, the oldest first. An incomplete entry is left
+/// out.
+fn messages(entries: &[u8], max_entries: usize) -> String {
     let message = |entry: &[u8]| {
         let entry: serde_json::Value = serde_json::from_slice(entry).ok()?;
         match &entry["MESSAGE"] {
@@ -74,7 +77,7 @@ fn messages(entries: &[u8]) -> String {
             _ => None,
         }
     };
-    let mut lines: Vec<String> = entries.split(|byte| *byte == b'\n').filter_map(message).collect();
+    let mut lines: Vec<String> = entries.split(|byte| *byte == b'\n').filter_map(message).take(max_entries).collect();
     lines.reverse();
     lines.iter().map(|line| format!("{line}\n")).collect()
 }
@@ -87,7 +90,8 @@ mod tests {
     fn entries_are_reversed_and_keep_their_lines() {
         let entries = b"{\"MESSAGE\":\"last\",\"PRIORITY\":\"3\"}\n{\"MESSAGE\":[98,97,100,255]}\n{\"MESSAGE\":null}\n\
                         {\"MESSAGE\":\"of two\\nlines\"}\n{\"MESSAGE\":\"cut";
-        assert_eq!(messages(entries), "of two\nlines\nbad\u{fffd}\nlast\n");
-        assert_eq!(messages(b""), "");
+        assert_eq!(messages(entries, 9), "of two\nlines\nbad\u{fffd}\nlast\n");
+        assert_eq!(messages(entries, 2), "bad\u{fffd}\nlast\n");
+        assert_eq!(messages(b"", 9), "");
     }
 }

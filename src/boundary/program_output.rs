@@ -13,7 +13,7 @@ use tokio::process::Child;
 const MAX_BYTES: usize = 4 * 1024 * 1024;
 
 /// At least the first `keep` bytes from `pipe`, if there are so many. A program that prints more is killed. `None` if it
-/// fails.
+/// fails before it prints anything.
 pub(super) async fn first_bytes(
     mut pipe: impl AsyncRead + Unpin,
     mut child: Child,
@@ -24,7 +24,7 @@ pub(super) async fn first_bytes(
     while kept.len() < keep {
         let count = pipe.read(&mut chunk).await?;
         if count == 0 {
-            return Ok(child.wait().await?.success().then_some(kept));
+            return Ok((child.wait().await?.success() || !kept.is_empty()).then_some(kept));
         }
         kept.extend_from_slice(&chunk[..count]);
     }
@@ -92,7 +92,8 @@ mod tests {
         };
         assert!(first("echo 0123456789; exec yes").unwrap().unwrap().starts_with(b"0123456789\n"));
         assert_eq!(first("echo 0123; exit 0").unwrap().as_deref(), Some(b"0123\n".as_slice()));
-        assert_eq!(first("echo 0123; exit 3").unwrap(), None);
+        assert_eq!(first("echo 0123; exit 3").unwrap().as_deref(), Some(b"0123\n".as_slice()));
+        assert_eq!(first("exit 3").unwrap(), None);
     }
 
     #[test]

@@ -135,7 +135,7 @@ pub(super) static CGROUP_SETUP_FAILED: Cause = Cause {
 /// Exit code 5 for a reason that no other cause covers.
 pub(super) static GAVE_UP: Cause = Cause {
     id: "agent-gave-up",
-    specific_remedy: |evidence| remedy_for(&evidence.agent_error()?),
+    specific_remedy: |evidence| remedy_for(evidence, &evidence.agent_error()?),
     specificity: Specificity::General,
     layer: Layer::Agent,
     title: "the agent exited with code 5, its terminal exit code",

@@ -17,7 +17,7 @@ pub enum Class {
     Terminal,
     /// What is missing (a role, a policy) may still be created: final if the instance is older than this.
     Settling(Duration),
-    /// It may recover: never final before the deadline.
+    /// It may recover: final at the deadline, or in a crash loop if `is_final_in_crash_loop` is set.
     Retry,
     /// It may recover: final after it was seen without interruption for this long.
     Lasting(Duration),
@@ -74,7 +74,8 @@ pub struct Cause {
     pub is_always_reported: bool,
     /// Whether it is reported while user data runs, because user data may never end because of it.
     pub is_reported_during_user_data: bool,
-    /// Whether the cause is final if the program ends again and again with the same error ([`Evidence::crash_loop`]).
+    /// Whether a cause of the class `Retry` is final if the program exits repeatedly with the same error
+    /// ([`Evidence::crash_loop`]).
     pub is_final_in_crash_loop: bool,
     /// The remedy for this evidence; `None` if `remedy` fits.
     pub(super) specific_remedy: fn(&Evidence) -> Option<String>,
@@ -168,7 +169,7 @@ impl FoundCause {
             Class::Terminal => true,
             Class::Settling(window) => evidence.age.unwrap_or(evidence.waited).max(evidence.waited) >= window,
             Class::Lasting(window) => evidence.lasted.get(self.cause.id).is_some_and(|lasted| *lasted >= window),
-            Class::Retry => self.cause.is_final_in_crash_loop && evidence.crash_loop().is_some(),
+            Class::Retry => self.cause.is_final_in_crash_loop && evidence.is_crash_loop_final(),
             Class::Waiting => false,
         }
     }

@@ -6,7 +6,6 @@ use super::cause::{Cause, Class};
 use super::layer::Layer;
 use super::view::effect::{user_data, user_data_effect};
 use super::view::user_data::{errors, warnings};
-use crate::comparison::Specificity;
 use crate::evidence::Evidence;
 use crate::evidence::user_data::{PartType, UserData};
 use crate::exit::Exit;
@@ -134,7 +133,7 @@ pub(super) static DATASOURCE_NONE: Cause = Cause {
 /// The general cause of this layer: cloud-init did not reach user data, or another module failed.
 pub(super) static FAILED: Cause = Cause {
     id: "cloud-init-failed",
-    specificity: Specificity::General,
+    yields_to: &["user-data-failed", "user-data-not-recognised", "datasource-none"],
     title: "cloud-init did not complete",
     symptoms: "the instance joins `default`, and nothing of user data ran",
     proof: "cloud-init has errors outside of the user data scripts, warns that it could not read user data, or left no \

@@ -6,7 +6,6 @@ use super::cause::{Cause, Class};
 use super::layer::Layer;
 use super::view::credentials::{NO_CREDENTIALS, ROLE_MAY_BE_LATE, called, has_static_keys};
 use super::view::denial::{denial, principal};
-use super::view::imds::proxied_imds;
 use crate::boundary::aws::AwsErrorKind;
 use crate::boundary::imds::RoleStatus;
 use crate::comparison::Specificity;
@@ -56,10 +55,8 @@ pub(super) static NO_INSTANCE_ROLE: Cause = Cause {
 /// The role arrived after the agent's first attempts; the agent waits longer before each further one.
 pub(super) static LATE_ROLE: Cause = Cause {
     id: "role-late",
-    excluded: |evidence| {
-        let denied = denial(evidence).map(|_| "AWS denied the call, so there were credentials".to_owned());
-        denied.or_else(|| proxied_imds(evidence)?.into_iter().next())
-    },
+    yields_to: &["imds-proxied"],
+    excluded: |evidence| denial(evidence).map(|_| "AWS denied the call, so there were credentials".to_owned()),
     title: "the role was attached after the launch, and the agent has not retried with it yet",
     symptoms: "the first start of the agent fails without credentials, and a later one succeeds",
     proof: "the role was missing, or the agent found no credentials, and the role exists now, on an instance younger \

@@ -11,6 +11,8 @@ const AGENT_STARTS: &str = "Starting Amazon ECS Agent";
 const INIT_STARTS: &str = "pre-start";
 /// What the AWS SDK for Go puts between the operation and the error code. The request id ends with a comma.
 const REQUEST_DETAILS: (&str, &str) = (", https response error StatusCode: ", "RequestID: ");
+/// An error that a healthy agent logs at each start.
+const HEALTHY_ERROR: &str = "to fsnotify watcher";
 /// Fields that say nothing about the fault.
 const COMMON_FIELDS: [&str; 2] = ["module", "logger"];
 
@@ -41,16 +43,18 @@ impl Line {
             error => format!("{}: {error}", self.message),
         };
         if self.is_error() {
-            for (key, value) in self.fields.iter().filter(|(_, value)| !text_holds(&self.message, &self.error, value)) {
+            let is_new = |value: &String| !value.is_empty() && *value != self.message && *value != self.error;
+            for (key, value) in self.fields.iter().filter(|(_, value)| is_new(value)) {
                 text.push_str(&format!(" {key}={value}"));
             }
         }
         without_request_details(&text)
     }
 
-    /// Whether the agent logged it as an error. An agent that logs a warning goes on.
+    /// Whether the agent logged it as an error. An agent that logs a warning goes on, and also after an error of a healthy
+    /// start.
     pub fn is_error(&self) -> bool {
-        matches!(self.level.as_str(), "error" | "critical" | "crit")
+        matches!(self.level.as_str(), "error" | "critical" | "crit") && !self.message.contains(HEALTHY_ERROR)
     }
 
     /// Whether message or error contains this fragment.
@@ -92,11 +96,6 @@ pub fn last_two(mut attempts: Vec<Vec<Line>>) -> (Vec<Line>, Vec<Line>) {
     let mut last = attempts.pop().unwrap_or_default();
     last.drain(..last.len().saturating_sub(MAX_LINES));
     (attempts.pop().unwrap_or_default(), last)
-}
-
-/// Whether message or error already show this value.
-fn text_holds(message: &str, error: &str, value: &str) -> bool {
-    value.is_empty() || message.contains(value) || error.contains(value)
 }
 
 /// The text without status code and request id, which stand between the operation and the error of an AWS call.

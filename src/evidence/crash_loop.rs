@@ -1,76 +1,103 @@
-//! A program that ends again and again with the same error.
+//! A program that exits repeatedly with the same error.
 //!
-//! In: the tail of a log. Out: the error, how often it was seen, and over which time. Times, request ids and port numbers
-//! differ in each repetition, so numbers are not compared.
+//! In: the attempts in a log. Out: the error, and when attempts ended with it. Times, request ids and port numbers differ
+//! in each repetition, so numbers and ids are not compared.
 
 use std::time::{Duration, SystemTime};
 
 use super::agent_log::Line;
 
-/// A loop that has not ended after so many attempts with the same error...
+/// The minimum number of attempts that ended with the same error.
 const MIN_ATTEMPTS: usize = 3;
-/// ... and over this time does not end by itself.
-const MIN_TIME: Duration = Duration::from_secs(20);
+/// The minimum time from the first of these ends to the last one.
+pub(super) const MIN_TIME: Duration = Duration::from_secs(20);
 /// The errors of an attempt that are kept: the last one often only says that the program ends.
 const MAX_MESSAGES: usize = 2;
+/// What ecs-init logs before it removes what it set up. Errors after it are a consequence.
+const CLEANUP: &str = "post-stop";
+/// Words of errors that can disappear by themselves: the network path, the role, its policy, throttling, a service.
+const TEMPORARY: [&str; 20] = [
+    "request send failed",
+    "dial tcp",
+    "timeout",
+    "exceeded",
+    "no such host",
+    "connection re",
+    "StatusCode: 5",
+    "ServerException",
+    "InternalError",
+    "ServiceUnavailable",
+    "NoCredential",
+    "EC2 IMDS role",
+    "valid credentials",
+    "EC2 Metadata",
+    "Throttl",
+    "RequestLimit",
+    "AccessDenied",
+    "not authorized",
+    "UnauthorizedOperation",
+    "Token",
+];
 
 /// The same error at the end of each of the last attempts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CrashLoop {
     /// The last errors of the last attempt, in their order.
     pub messages: Vec<String>,
-    /// The number of attempts that ended so.
-    pub attempts: usize,
-    /// The time from the first of these ends to the last one.
-    pub time: Duration,
+    /// When the attempts ended, the first one first.
+    ends: Vec<SystemTime>,
 }
 
 impl CrashLoop {
-    /// The loop at the end of the attempts of a log, if there is one.
+    /// The loop at the end of the attempts of a log, if there may be one. There is none while an attempt is running, and
+    /// none if its error can disappear by itself.
     pub fn of(attempts: &[Vec<Line>]) -> Option<CrashLoop> {
-        let errors = |attempt: &[Line]| -> Vec<Line> {
-            let errors: Vec<Line> = attempt.iter().filter(|line| line.is_error()).cloned().collect();
-            errors[errors.len().saturating_sub(MAX_MESSAGES)..].to_vec()
+        let ended: Vec<Vec<&Line>> = match attempts {
+            // Below the level info, no line marks the start of an attempt.
+            [only] => errors(only).into_iter().map(|line| vec![line]).collect(),
+            attempts => attempts.iter().map(|attempt| last(errors(attempt))).collect(),
         };
-        // The last attempt may have just begun.
-        let ended: Vec<Vec<Line>> = attempts.iter().map(|attempt| errors(attempt)).collect();
-        let ended = match ended.split_last() {
-            Some((last, before)) if last.is_empty() => before,
-            _ => &ended[..],
-        };
-        let last = ended.last()?;
-        let is_same = |attempt: &&Vec<Line>| {
+        let last = ended.last().filter(|errors| !errors.is_empty())?;
+        let is_temporary = |line: &&Line| TEMPORARY.iter().any(|words| line.holds(words));
+        if last.iter().any(is_temporary) {
+            return None;
+        }
+        let is_same = |attempt: &&Vec<&Line>| {
             attempt.len() == last.len() && attempt.iter().zip(last).all(|(one, other)| shape(one) == shape(other))
         };
-        let repeated: Vec<&Vec<Line>> = ended.iter().rev().take_while(is_same).collect();
-        let at = |attempt: &Vec<Line>| attempt.last()?.time;
-        let (first, end): (SystemTime, SystemTime) = (at(repeated.last()?)?, at(last)?);
-        let found = CrashLoop {
-            messages: last.iter().map(Line::text).collect(),
-            attempts: repeated.len(),
-            time: end.duration_since(first).ok()?,
-        };
-        (found.attempts >= MIN_ATTEMPTS && found.time >= MIN_TIME).then_some(found)
+        let mut ends: Vec<SystemTime> =
+            ended.iter().rev().take_while(is_same).map_while(|attempt| attempt.last()?.time).collect();
+        ends.reverse();
+        Some(CrashLoop { messages: last.iter().map(|line| line.text()).collect(), ends })
     }
 
-    /// As an evidence line.
-    pub fn describe(&self) -> String {
-        format!("the same error ended {} attempts within {} s", self.attempts, self.time.as_secs())
+    /// The number of attempts since this time that ended with the error, and from when to when; `None` if they are too
+    /// few for a loop.
+    pub(super) fn since(&self, start: Option<SystemTime>) -> Option<(usize, Duration)> {
+        let is_recent = |end: &&SystemTime| start.is_none_or(|start| **end >= start);
+        let ends: Vec<&SystemTime> = self.ends.iter().filter(is_recent).collect();
+        let time = ends.last()?.duration_since(**ends.first()?).ok()?;
+        (ends.len() >= MIN_ATTEMPTS && time >= MIN_TIME).then_some((ends.len(), time))
     }
 }
 
-/// The text of a line without its numbers.
+/// The errors of an attempt.
+fn errors(attempt: &[Line]) -> Vec<&Line> {
+    attempt.iter().take_while(|line| line.message.trim() != CLEANUP).filter(|line| line.is_error()).collect()
+}
+
+fn last(mut errors: Vec<&Line>) -> Vec<&Line> {
+    errors.drain(..errors.len().saturating_sub(MAX_MESSAGES));
+    errors
+}
+
+/// The text of a line without its numbers and ids.
 fn shape(line: &Line) -> String {
-    let is_number = |c: char| c.is_ascii_digit();
-    let mut text = String::new();
-    for c in line.text().chars() {
-        match (is_number(c), text.ends_with('#')) {
-            (true, true) => {}
-            (true, false) => text.push('#'),
-            (false, _) => text.push(c),
-        }
-    }
-    text
+    const MAX_WORD_LENGTH: usize = 20;
+    let is_id = |word: &str| word.len() > MAX_WORD_LENGTH || word.contains(|c: char| c.is_ascii_digit());
+    let text = line.text();
+    let words = text.split(' ').map(|word| if is_id(word) { "#" } else { word });
+    words.collect::<Vec<_>>().join(" ")
 }
 
 #[cfg(test)]
@@ -78,31 +105,60 @@ mod tests {
     use super::*;
     use crate::evidence::agent_log::attempts;
 
+    const START: &str = "level=info time=2026-01-01T00:00:30Z msg=\"Starting Amazon ECS Agent\"\n";
+
+    fn failure(second: u32, error: &str) -> String {
+        format!("level=critical time=2026-01-01T00:00:{second:02}Z msg=\"Error loading config\" error=\"{error}\"\n")
+    }
+
     fn attempt(second: u32, error: &str) -> String {
-        format!(
-            "level=info time=2026-01-01T00:00:{second:02}Z msg=\"Starting Amazon ECS Agent\"\n\
-             level=warn time=2026-01-01T00:00:{second:02}Z msg=\"Unable to fetch user data: 404\"\n\
-             level=critical time=2026-01-01T00:00:{second:02}Z msg=\"Error loading config\" error=\"{error}\"\n"
-        )
+        format!("level=info time=2026-01-01T00:00:{second:02}Z msg=\"Starting Amazon ECS Agent\"\n")
+            + "level=error time=2026-01-01T00:00:00Z msg=\"error adding x to fsnotify watcher\"\n"
+            + &failure(second, error)
+    }
+
+    fn of(log: &[String]) -> Option<(usize, Duration)> {
+        CrashLoop::of(&attempts(log.concat().as_bytes()))?.since(None)
     }
 
     #[test]
     fn three_equal_ends_over_twenty_seconds_are_a_loop() {
-        let log = [attempt(0, "port 5: no"), attempt(7, "port 61: no"), attempt(22, "port 8: no")].concat();
-        let found = CrashLoop::of(&attempts(log.as_bytes())).unwrap();
-        assert_eq!((found.attempts, found.time), (3, Duration::from_secs(22)));
-        assert_eq!(found.messages, ["Error loading config: port 8: no"]);
-        // An attempt that has just begun has no error yet.
-        let log = log + "level=info time=2026-01-01T00:00:30Z msg=\"Starting Amazon ECS Agent\"\n";
-        assert_eq!(CrashLoop::of(&attempts(log.as_bytes())).unwrap().attempts, 3);
+        let log = [attempt(0, "port 5 of 0xc0ffee"), attempt(7, "port 61 of 0xbeef1"), attempt(22, "port 8 of 0xa1")];
+        assert_eq!(of(&log), Some((3, Duration::from_secs(22))));
+        let found = CrashLoop::of(&attempts(log.concat().as_bytes())).unwrap();
+        assert_eq!(found.messages, ["Error loading config: port 8 of 0xa1"]);
+        // Only attempts since the start of the unit count.
+        let start = humantime::parse_rfc3339("2026-01-01T00:00:05Z").unwrap();
+        assert_eq!(found.since(Some(start)), None);
     }
 
     #[test]
-    fn fewer_faster_or_different_ends_are_not_a_loop() {
-        let of = |log: &[String]| CrashLoop::of(&attempts(log.concat().as_bytes()));
+    fn without_start_lines_each_error_is_an_end() {
+        assert_eq!(of(&[failure(0, "no"), failure(7, "no"), failure(22, "no")]), Some((3, Duration::from_secs(22))));
+    }
+
+    #[test]
+    fn fewer_faster_different_temporary_or_unfinished_ends_are_not_a_loop() {
         assert_eq!(of(&[attempt(0, "no"), attempt(30, "no")]), None);
         assert_eq!(of(&[attempt(0, "no"), attempt(5, "no"), attempt(19, "no")]), None);
         assert_eq!(of(&[attempt(0, "no"), attempt(10, "yes"), attempt(40, "no")]), None);
         assert_eq!(of(&[]), None);
+        for error in ["request send failed: dial tcp: no such host", "AccessDeniedException: x is not authorized"] {
+            assert_eq!(of(&[attempt(0, error), attempt(10, error), attempt(40, error)]), None, "{error}");
+        }
+        assert_eq!(of(&[attempt(0, "no"), attempt(7, "no"), attempt(22, "no"), START.to_owned()]), None);
+    }
+
+    #[test]
+    fn errors_of_the_cleanup_are_not_the_reason() {
+        let line = |second: u32, level: &str, message: &str| {
+            format!("level={level} time=2026-01-01T00:00:{second:02}Z msg=\"{message}\"\n")
+        };
+        let attempt = |second: u32| {
+            let lines = [("info", "pre-start"), ("error", "no loopback"), ("info", "post-stop"), ("error", "no route")];
+            lines.map(|(level, message)| line(second, level, message)).concat()
+        };
+        let log = [attempt(0), attempt(12), attempt(24)].concat();
+        assert_eq!(CrashLoop::of(&attempts(log.as_bytes())).unwrap().messages, ["no loopback"]);
     }
 }

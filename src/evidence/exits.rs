@@ -2,7 +2,8 @@
 
 use std::time::{Duration, UNIX_EPOCH};
 
-use super::{COARSE, CrashLoop, Evidence, Line, logged};
+use super::crash_loop::MIN_TIME;
+use super::{COARSE, Evidence, Line, logged};
 use crate::boundary::systemd::UnitState;
 use crate::redaction;
 
@@ -14,6 +15,18 @@ const BY_SIGNAL: i32 = 2;
 
 /// An agent needs about this long between its registration and its connection.
 const CONNECTING: Duration = Duration::from_secs(2);
+
+/// A program that exits repeatedly with the same error.
+pub struct ExitLoop<'e> {
+    /// The name of its log.
+    pub log: &'static str,
+    /// The last errors of the last attempt, in their order.
+    pub messages: &'e [String],
+    /// The number of attempts that ended so.
+    pub attempts: usize,
+    /// The time from the first of these ends to the last one.
+    pub time: Duration,
+}
 
 impl Evidence {
     /// The last exit code of the agent, and how many exits are known since ecs-init started; `None` if the agent did
@@ -43,14 +56,28 @@ impl Evidence {
         ((waits || is_again) && !is_agents_own && !self.job_pending(&unit.name)).then_some(unit)
     }
 
-    /// The program that ends again and again with the same error, by its log: the agent, or ecs-init before it. Waiting
-    /// longer does not end such a loop.
-    pub fn crash_loop(&self) -> Option<(&'static str, &CrashLoop)> {
-        let agent = self.agent_loop.as_ref().filter(|_| self.is_of_this_start(self.agent_log_written));
-        let init =
-            || self.init_loop.as_ref().filter(|_| self.unit_retried().is_some() && !self.init_lines().is_empty());
-        let agent = agent.filter(|_| self.agent_end().is_some()).map(|found| ("ecs-agent.log", found));
-        agent.or_else(|| init().map(|found| ("ecs-init.log", found)))
+    /// The program that exits repeatedly with the same error since its unit, or docker, started: the agent, or ecs-init
+    /// before it.
+    pub fn crash_loop(&self) -> Option<ExitLoop<'_>> {
+        let at = |usec: Option<u64>| UNIX_EPOCH.checked_add(Duration::from_micros(usec.filter(|usec| *usec > 0)?));
+        let units = self.known_units()?;
+        let agent = || {
+            let found = self.agent_loop.as_ref().filter(|_| self.agent_end().is_some())?;
+            let (attempts, time) = found.since(at(units.agent.exec_main_start_usec))?;
+            Some(ExitLoop { log: "ecs-agent.log", messages: &found.messages, attempts, time })
+        };
+        let init = || {
+            let found = self.init_loop.as_ref().filter(|_| self.unit_retried().is_some())?;
+            let (attempts, time) = found.since(at(units.docker.active_enter_usec))?;
+            Some(ExitLoop { log: "ecs-init.log", messages: &found.messages, attempts, time })
+        };
+        agent().or_else(init)
+    }
+
+    /// Whether waiting longer does not end the loop. The clock may have been set while it was logged, so it must also
+    /// have been observed for that long.
+    pub fn is_crash_loop_final(&self) -> bool {
+        self.crash_loop().is_some() && (self.waited >= MIN_TIME || self.examined_at.is_some())
     }
 
     /// The agent's unit, if it has failed and systemd does not restart it.

@@ -222,9 +222,9 @@ pub struct Evidence {
     pub init_log_before: Vec<Line>,
     /// When `ecs-init.log` was last written to.
     pub init_log_written: Option<SystemTime>,
-    /// The agent, if it ends again and again with the same error.
+    /// The error with which the last attempts of the agent ended.
     pub agent_loop: Option<CrashLoop>,
-    /// ecs-init, if it ends again and again with the same error.
+    /// The error with which the last attempts of ecs-init ended.
     pub init_loop: Option<CrashLoop>,
     /// The target lifecycle state in the Auto Scaling group.
     pub target_state: Option<String>,

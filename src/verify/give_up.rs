@@ -3,7 +3,8 @@
 //! Verify ends when one of these holds. They are tested in this order:
 //!
 //! 1. A cause is final ([`FoundCause::is_final`]): a *terminal* cause at once, a *settling* one when the instance is
-//!    older than the window of the cause, a *lasting* one when it was supported without a break for its window.
+//!    older than the window of the cause, a *lasting* one when it was supported without a break for its window,
+//!    and some when a program exits repeatedly with the same error ([`Evidence::is_crash_loop_final`]).
 //! 2. The instance is ready (`readiness.rs`).
 //! 3. `verify.deadline` has passed. The time in which user data runs (cloud-final.service) does not count.
 //!

@@ -7,7 +7,7 @@ use crate::evidence::proxies::of_metadata;
 use crate::evidence::{Evidence, StageError};
 use crate::redaction::error_chain;
 
-/// DnsProbe of proxies in the `Server` header. IMDS itself sends `EC2ws`.
+/// Names of proxies in the `Server` header. IMDS itself sends `EC2ws`.
 const PROXIES: [&str; 8] = ["squid", "tinyproxy", "envoy", "haproxy", "zscaler", "bluecoat", "blue coat", "mitmproxy"];
 
 /// Evidence that a proxy stands between the agent, or ecs-bootstrap, and IMDS.

@@ -197,8 +197,8 @@ impl Surroundings {
     fn attempt(&self, stop: &StopRequest) -> Exit {
         let behaviour = lock(&self.behaviour).clone();
         self.log("ecs-agent", "info", "Starting Amazon ECS Agent", &[("version", "1.106.1")]);
-        for message in agent_messages::WARNINGS_OF_A_HEALTHY_START {
-            self.log("ecs-agent", "warn", message, &[]);
+        for (level, message) in agent_messages::MESSAGES_OF_A_HEALTHY_START {
+            self.log("ecs-agent", level, message, &[]);
         }
         let config = self.config();
         if let Some(text) = &behaviour.crashes_with {

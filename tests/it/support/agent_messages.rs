@@ -12,9 +12,13 @@ pub const PRE_START_STEPS: [&str; 8] = [
     "done",
 ];
 
-/// Warnings of the agent, after which it goes on.
-pub const WARNINGS_OF_A_HEALTHY_START: [&str; 2] = [
-    "Unable to fetch user data: 404",
-    "Disabling TaskCPUMemLimit because agent is unable to setup '/ecs' cgroup: cgroupv2 init: mkdir \
+/// Warnings and an error of the agent, after which it goes on: level and message.
+pub const MESSAGES_OF_A_HEALTHY_START: [(&str, &str); 3] = [
+    ("warn", "Unable to fetch user data: 404"),
+    ("error", "error adding /managed-agents/serviceconnect to fsnotify watcher"),
+    (
+        "warn",
+        "Disabling TaskCPUMemLimit because agent is unable to setup '/ecs' cgroup: cgroupv2 init: mkdir \
      /sys/fs/cgroup/ecstasks.slice: read-only file system",
+    ),
 ];
