@@ -25,12 +25,13 @@
 //!   ecs-bootstrap), [`readiness`] (when an instance is ready), [`check`] (mistakes in files) and [`causes`] (the
 //!   catalogue of reasons why an instance does not join).
 //! - The foundation: [`boundary`] has one client for each service outside of the process, [`host`] and `probe` read
-//!   what two stages need of the host, [`retry`] waits, [`redaction`] removes secrets from text, and [`render`] turns
-//!   data types into text and JSON, and [`suggestion`] finds the name that a misspelt one was meant to be. [`cli`],
-//!   [`command_line`], [`terminal`], [`journal`] and [`exit`] are the interface of the process.
+//!   what two stages need of the host, [`retry`] waits, and [`redaction`] removes secrets from text. [`render`] turns data
+//!   types into text and JSON. [`comparison`] compares causes. [`agent_variables`] is the table of the agent's variables,
+//!   and [`suggestion`] finds the name that a misspelt one was meant to be. [`cli`], [`command_line`], [`terminal`],
+//!   [`journal`] and [`exit`] are the interface of the process.
 //!
-//! The binary `ecs-deploy` in `src/bin` is for CI. It uses `boundary::aws`, `command_line`, `exit`, `retry`
-//! and `suggestion`.
+//! The binary `ecs-deploy` in `src/bin` is for CI. It uses `boundary::aws`, `command_line`, `comparison`, `exit`,
+//! `retry` and `suggestion`.
 //!
 //! # Invariants
 //!

@@ -1,6 +1,6 @@
 //! Deadlines, retries and pauses: the only module that waits.
 //!
-//! In: a [`Deadline`], which `boot` computes from the settings; an operation, which decides after each error whether a
+//! In: a [`Deadline`], which `commands` computes from the settings; an operation, which decides after each error whether a
 //! retry may help ([`Step`]); and a [`Policy`] for the pauses. Out: the result, or the last error with the number of
 //! attempts. If a system call blocks past the deadline the [`Watchdog`] ends the process.
 

@@ -10,7 +10,7 @@ use crate::evidence::Evidence;
 use crate::evidence::user_data::{PartType, UserData};
 use crate::exit::Exit;
 
-/// A process that waits for the agent's start may have its own time limit. Without a deadlock the unit starts at once.
+/// A command in user data that waits this long for the agent's unit is in a deadlock: otherwise the unit starts at once.
 const MAX_START_TIME: Duration = Duration::from_secs(10);
 /// Long enough for a slow package mirror and for the download of a large image.
 const MAX_SCRIPT_TIME: Duration = Duration::from_secs(300);

@@ -4,7 +4,7 @@ use super::cause::{Cause, Class};
 use super::layer::Layer;
 use super::view::config_lines::quoted_line;
 use super::view::effect::{effect, invalid_cluster_name, user_data};
-use super::view::paths::{is_agent_path, wrong_type};
+use super::view::file_paths::{is_agent_config_path, wrong_type};
 use super::view::user_data::output;
 use crate::agent_variables::{self, Consequence};
 use crate::boundary::aws::AwsErrorKind;
@@ -60,7 +60,7 @@ pub(super) static ECS_CONFIG_UNUSABLE: Cause = Cause {
     source: "ecs-init/docker/docker.go, getEnvVars; systemd.exec(5) EnvironmentFile=",
     check: |evidence| match &evidence.stage_error {
         Some(StageError::Read(error)) => Some(vec![error_chain(error)]),
-        Some(StageError::Write(error)) if wrong_type(error).is_some_and(is_agent_path) => {
+        Some(StageError::Write(error)) if wrong_type(error).is_some_and(is_agent_config_path) => {
             Some(vec![error_chain(error)])
         }
         Some(StageError::Refused(refusal @ Refusal::Edit(_))) => Some(vec![error_chain(refusal)]),

@@ -134,8 +134,7 @@ pub(super) static API: Cause = Cause {
     symptoms: "ecs-bootstrap stops before it writes anything, or the agent restarts with `Error calling DescribeTags \
                API`",
     proof: "AccessDenied for an action other than the registration, and the run or the agent cannot continue without \
-            it; if the message that denies the run's call or the registration names a service control policy, the \
-            cause is `scp-denied`",
+            it; if the message names a service control policy, the cause is `scp-denied`",
     look_alikes: &["register-denied", "scp-denied"],
     class: Class::Settling(ROLE_MAY_BE_LATE),
     remedy: "allow the action that the evidence names (docs/reference/iam.md), or name the cluster in a way that needs \

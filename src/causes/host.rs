@@ -3,7 +3,7 @@
 use super::cause::{Cause, Class};
 use super::layer::Layer;
 use super::view::docker::{configuration_fault, storage_fault};
-use super::view::paths::{is_own_path, wrong_type};
+use super::view::file_paths::{is_own_path, wrong_type};
 use crate::boundary::disk::DiskError;
 use crate::boundary::kernel::{Memory, Pressure, Space};
 use crate::evidence::{Evidence, StageError};
@@ -154,13 +154,13 @@ pub(super) static CALL_HANGS: Cause = Cause {
     layer: Layer::Host,
     title: "a system call of ecs-bootstrap does not return",
     symptoms: "the command ends at most 10 s after its deadline, whatever it was doing",
-    proof: "neither an answer nor the deadline ended the command, so its thread is blocked in the kernel: a file \
-            system that hangs (NFS, FUSE, EBS), or a pipe without a reader",
+    proof: "the command still ran after its deadline, so a system call is blocked in the kernel: a file system that hangs \
+            (NFS, FUSE, EBS), or a pipe without a reader",
     look_alikes: &["run-late", "docker-hung"],
     class: Class::Retry,
     exit: Exit::NotRegistered,
     exit_after_deadline: Exit::NotRegistered,
-    remedy: "check /proc/mounts for network file systems and `dmesg` for `blocked for more than`, then run it again",
+    remedy: "check /proc/mounts for network file systems and `dmesg` for `blocked for more than`, then run ecs-bootstrap again",
     source: "ecs-bootstrap's own timer",
     check: |evidence| match &evidence.stage_error {
         Some(error @ StageError::Hangs { .. }) => Some(vec![error_chain(error)]),

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::cause::{Cause, Class};
 use super::layer::Layer;
-use super::view::path::path_evidence;
+use super::view::network_path::path_evidence;
 use crate::boundary::aws::{AwsErrorKind, TlsFault};
 use crate::evidence::Evidence;
 use crate::evidence::network_path::PresentedCertificate;

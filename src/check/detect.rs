@@ -25,7 +25,7 @@ const WITH_USER_DATA: [&str; 7] = [".tf", ".hcl", ".yaml", ".yml", ".sh", ".cfg"
 const SOURCES: [&str; 15] =
     [".tf", ".hcl", ".yaml", ".yml", ".json", ".py", ".ts", ".js", ".go", ".java", ".rb", ".sh", ".pp", ".sls", ".md"];
 /// The description of a file in another language.
-pub(super) const FILE_WITH_USER_DATA: &str = "a file with user data in it";
+pub(super) const FILE_WITH_USER_DATA: &str = "a file that can contain user data";
 
 /// The type of the file. `None` if it is not recognised. `given` is the type that the options give.
 pub(super) fn detect(file: &str, bytes: &[u8], given: Option<InputType>) -> Option<Detected> {

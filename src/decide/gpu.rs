@@ -1,7 +1,7 @@
 //! The keys of `ecs.config` for accelerators: GPU and Neuron support.
 //!
 //! `derive.gpu` and `derive.neuron` turn them on or off; with `auto`, a device in `/dev` turns them on. The facts are
-//! read in `gather/host.rs`; `guard` waits for the device before it starts the agent (`boot/guard.rs`).
+//! read in `gather/host.rs`; `guard` waits for the device before it starts the agent (`commands/guard.rs`).
 
 use super::switched_key::switched_key;
 use crate::facts::Host;

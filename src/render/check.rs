@@ -47,7 +47,7 @@ fn summary_line(file: &Checked) -> String {
         1 => format!("1 {level}"),
         number => format!("{number} {level}s"),
     };
-    let not_recognised = if file.is_recognised { "" } else { "; nothing in it was recognised as user data" };
+    let not_recognised = if file.is_recognised { "" } else { "; not checked: no user data was found in it" };
     let not_shown = match file.findings_not_shown {
         0 => String::new(),
         more => format!("; {more} more are not shown"),

@@ -53,7 +53,12 @@ pub fn considered_text(diagnosis: &Diagnosis) -> String {
 
 /// The id, the layer, the reason and the evidence of each cause: first those that are reported.
 fn considered(diagnosis: &Diagnosis) -> impl Iterator<Item = (&str, &str, Option<String>, &[String])> {
-    let found = diagnosis.found.iter().map(|found| (found.cause.id, found.cause.layer.word(), None, &found.seen[..]));
+    let first = diagnosis.found.first().map(|found| found.cause.layer);
+    let found = diagnosis.found.iter().map(move |found| {
+        let is_later = first.filter(|first| *first != found.cause.layer && !found.cause.is_always_reported);
+        let why = is_later.map(|first| format!("in a later layer than `{}`", first.word()));
+        (found.cause.id, found.cause.layer.word(), why, &found.seen[..])
+    });
     let dropped = diagnosis.dropped.iter().map(|dropped| {
         (dropped.cause.id, dropped.cause.layer.word(), Some(dropped.why.to_string()), &dropped.seen[..])
     });

@@ -70,8 +70,8 @@ warnings! {
         "`cluster-tags` is ignored, because another source names the cluster.",
         "Remove one of the two.";
     CONFIG_VALUE_IGNORED: "config-value-ignored",
-        "More lines of an `ecs.config` have a mistake than are shown.",
-        "Run `ecs-bootstrap check FILE`, which lists them all.";
+        "The agent ignores a value of an `ecs.config`. Without a place: more lines have a mistake than are shown.",
+        "Correct the value that the text names. `ecs-bootstrap check FILE` lists all of them.";
     METADATA_UNKNOWN: "metadata-unknown",
         "Only `plan` prints it: a source that may name a cluster could not be read, so on the instance the plan may differ.",
         "Run `plan` on an instance, or make the instance metadata reachable.";

@@ -349,7 +349,7 @@ fn a_file_without_user_data_is_not_recognised() {
         let checked = checked(name, text);
         assert_eq!(checked.is_recognised, is_recognised, "{name}\n{text}");
         let summary = crate::render::check_summary(&[checked]);
-        let ending = "0 errors, 0 warnings; nothing in it was recognised as user data\n";
+        let ending = "0 errors, 0 warnings; not checked: no user data was found in it\n";
         assert_eq!(summary.ends_with(ending), !is_recognised, "{summary}");
     }
 }

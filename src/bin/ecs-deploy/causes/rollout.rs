@@ -34,6 +34,7 @@ pub(crate) static SERVICE_DELETED: Cause = Cause {
 
 pub(crate) static TOO_SLOW: Cause = Cause {
     id: "too-slow",
+    exit: Exit::TimeLimit,
     title: "the rollout did not complete within the time limit",
     symptoms: "tasks start and run, and no message says why the deployment is not complete",
     remedy: "raise `--timeout`; check the grace period of the health check, the deregistration delay of the target \

@@ -18,6 +18,6 @@ pub(in crate::causes) fn is_own_path(path: &str) -> bool {
 }
 
 /// Whether the path belongs to the agent's configuration.
-pub(in crate::causes) fn is_agent_path(path: &str) -> bool {
-    path.starts_with("/etc/ecs")
+pub(in crate::causes) fn is_agent_config_path(path: &str) -> bool {
+    path == "/etc/ecs" || path.starts_with("/etc/ecs/")
 }
