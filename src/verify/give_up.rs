@@ -25,7 +25,7 @@ use crate::verdict::{Ready, Verdict};
 /// User data is read within this time after the start of verify, or not at all.
 const USER_DATA_WAIT: Duration = Duration::from_secs(3);
 /// How long a final cause is held back until the probes of the host and the network have finished once.
-const EARLIER_LAYERS_WAIT: Duration = Duration::from_millis(2500);
+const EARLIER_LAYERS_WAIT: Duration = Duration::from_secs(4);
 /// How long after the start of verify a ready verdict is held back until the probe of the host has finished once.
 const NOTES_WAIT: Duration = Duration::from_millis(500);
 

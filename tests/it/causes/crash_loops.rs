@@ -12,9 +12,8 @@ use std::thread;
 use std::time::Duration;
 
 /// The message of the agent, its error, and a part of the remedy.
-const FAULTS: [(&str, &str, &str); 20] = [
+const FAULTS: [(&str, &str, &str); 10] = [
     ("Error loading config", "ECS_DISABLE_METRICS is not understood", "set ECS_DISABLE_METRICS"),
-    ("Error loading config", "invalid CIDR address: 10.0.0.0/99", ""),
     ("Error loading config", "unexpected end of JSON input in cfg json data", "/etc/ecs/ecs.config.json"),
     ("Unable to fetch host resources", "reserved memory 99999 MiB exceeds 3905 MiB", "remove ECS_RESERVED_MEMORY"),
     (
@@ -28,22 +27,9 @@ const FAULTS: [(&str, &str, &str); 20] = [
         "open /data/agent.db: read-only file system",
         "`/var/lib/ecs/data/agent.db` writable",
     ),
-    ("Error loading previously saved state", "unexpected EOF", "reset-agent"),
     ("Unable to initialize ENI watcher", "open /sys/class/net/eth7: permission denied", "`/sys/class/net/eth7`"),
-    (
-        "Unable to initialize TCS session",
-        "listen unix /var/run/ecs/tcs.sock: address in use",
-        "`/var/run/ecs/tcs.sock`",
-    ),
-    ("Error loading config", "ECS_NUM_IMAGES_DELETE_PER_CYCLE is out of range", "ECS_NUM_IMAGES_DELETE_PER_CYCLE"),
-    ("Error loading config", "ECS_CONTAINER_STOP_TIMEOUT is not a duration", "ECS_CONTAINER_STOP_TIMEOUT"),
     ("Unable to load CNI plugins", "/amazon-ecs-cni-plugins/ecs-bridge: exec format error", "ecs-bridge`"),
-    ("Unable to open the event log", "open /var/log/ecs/events: too many open files", "`/var/log/ecs/events`"),
-    ("Unable to start metadata server", "listen tcp 127.0.0.1:51679: bind: address already in use", ""),
     ("Agent panicked", "runtime error: slice bounds out of range [:9]", ""),
-    ("Unable to start TACS manager", "the feature flag service returned version 7", ""),
-    ("Credential refresh failed", "the token exchange endpoint returned an empty grant", ""),
-    ("Unable to seed the random source", "getrandom: function not implemented", ""),
     ("Unable to initialize image verifier", "signature policy has no trusted key", ""),
 ];
 
