@@ -71,7 +71,7 @@ fn fraction() -> f64 {
 
 /// The outcome of one attempt.
 #[derive(Debug)]
-pub enum Step<T, E> {
+pub enum AttemptResult<T, E> {
     /// The attempt succeeded.
     Done(T),
     /// The attempt failed, and a retry may succeed.
@@ -98,16 +98,16 @@ pub struct GaveUp<E> {
 pub async fn until<T, E>(
     deadline: Deadline,
     policy: Policy,
-    mut op: impl AsyncFnMut(u32) -> Step<T, E>,
+    mut op: impl AsyncFnMut(u32) -> AttemptResult<T, E>,
 ) -> Result<T, GaveUp<E>> {
     let start = Instant::now();
     let mut attempts = 0;
     loop {
         attempts += 1;
         let (last, timed_out) = match op(attempts).await {
-            Step::Done(value) => return Ok(value),
-            Step::Stop(error) => (error, false),
-            Step::Retry(error) => {
+            AttemptResult::Done(value) => return Ok(value),
+            AttemptResult::Stop(error) => (error, false),
+            AttemptResult::Retry(error) => {
                 let pause = policy.pause(attempts);
                 if pause < deadline.remaining() {
                     pause_for(pause).await;
@@ -235,8 +235,8 @@ mod tests {
     #[test]
     fn keeps_the_last_error_and_counts_the_attempts() {
         let gave_up = run(until::<(), _>(Deadline::after(Duration::from_secs(5)), QUICK, async |n| match n {
-            1 | 2 => Step::Retry(n),
-            _ => Step::Stop(n),
+            1 | 2 => AttemptResult::Retry(n),
+            _ => AttemptResult::Stop(n),
         }))
         .unwrap_err();
         assert_eq!((gave_up.attempts, gave_up.last, gave_up.timed_out), (3, 3, false));
@@ -245,7 +245,8 @@ mod tests {
     #[test]
     fn tries_once_even_when_the_deadline_has_passed() {
         let gave_up =
-            run(until::<(), _>(Deadline::after(Duration::ZERO), QUICK, async |_| Step::Retry("late"))).unwrap_err();
+            run(until::<(), _>(Deadline::after(Duration::ZERO), QUICK, async |_| AttemptResult::Retry("late")))
+                .unwrap_err();
         assert_eq!((gave_up.attempts, gave_up.timed_out), (1, true));
     }
 

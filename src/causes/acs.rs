@@ -8,7 +8,7 @@ use super::view::credentials::{ROLE_MAY_BE_LATE, has_static_keys};
 use crate::boundary::aws::AwsErrorKind;
 use crate::boundary::net::is_private;
 use crate::evidence::network_path::{ControlPlane, EndpointProbe};
-use crate::evidence::{Evidence, NetworkProbe};
+use crate::evidence::{EndpointConnection, Evidence};
 use crate::exit::Exit;
 use crate::redaction::error_chain;
 
@@ -54,10 +54,10 @@ pub(super) static UNREACHABLE: Cause = Cause {
     source: "aws/amazon-ecs-agent#1143 #240 #250 #270 #882",
     check: |evidence| {
         let plane = plane(evidence)?;
-        if evidence.network_path.acs != Some(false) {
+        if evidence.network_path.is_acs_reachable != Some(false) {
             return None;
         }
-        let fault = plane.agent.as_ref()?.fault()?;
+        let fault = plane.acs.as_ref()?.fault()?;
         Some([describe_fault(fault)].into_iter().chain(evidence.agent_logged(&LOGGED)).collect())
     },
     ..DEFAULTS
@@ -106,7 +106,7 @@ fn plane(evidence: &Evidence) -> Option<&ControlPlane> {
 /// Evidence that ECS answers at a private address and ACS does not answer at a public one.
 fn partial(evidence: &Evidence) -> Option<Vec<String>> {
     let plane = plane(evidence)?;
-    let is_all = |probe: &NetworkProbe, private| {
+    let is_all = |probe: &EndpointConnection, private| {
         !probe.addresses.is_empty() && probe.addresses.iter().all(|address| is_private(*address) == private)
     };
     let Some(EndpointProbe::Direct(api)) = &plane.api else { return None };
@@ -120,9 +120,9 @@ fn partial(evidence: &Evidence) -> Option<Vec<String>> {
         _ => None,
     };
     // ECS reports agentConnected true without a telemetry connection, so TCS alone is not a cause.
-    let agent = public(&plane.agent)?;
+    let agent = public(&plane.acs)?;
     let api_open = format!("`{}` accepts connections at the private address {}", api.host, api.addresses[0]);
-    Some([api_open, agent].into_iter().chain(public(&plane.telemetry)).collect())
+    Some([api_open, agent].into_iter().chain(public(&plane.tcs)).collect())
 }
 
 fn describe_fault((host, error): (&str, &dyn std::error::Error)) -> String {
@@ -140,13 +140,13 @@ mod tests {
 
     const ARN: &str = "arn:aws:ecs:eu-west-1:1:container-instance/prod/1";
 
-    fn at(host: &str, address: &str, is_open: bool) -> NetworkProbe {
+    fn at(host: &str, address: &str, is_open: bool) -> EndpointConnection {
         let address = address.parse().unwrap();
         let connected = if is_open { Ok(()) } else { Err(NetError::Timeout { address: (address, 443).into() }) };
-        NetworkProbe { host: host.to_owned(), addresses: vec![address], connected }
+        EndpointConnection { host: host.to_owned(), addresses: vec![address], connected }
     }
 
-    fn registered(connected: bool, api: &str, acs: NetworkProbe, tcs: NetworkProbe) -> Evidence {
+    fn registered(connected: bool, api: &str, acs: EndpointConnection, tcs: EndpointConnection) -> Evidence {
         let instance = ContainerInstance {
             arn: ARN.to_owned(),
             status: "ACTIVE".to_owned(),
@@ -159,7 +159,7 @@ mod tests {
         let is_open = acs.connected.is_ok();
         let [api, agent, telemetry] =
             [at("ecs.test", api, true), acs, tcs].map(|probe| Some(EndpointProbe::Direct(probe)));
-        let plane = ControlPlane { api, agent, telemetry };
+        let plane = ControlPlane { api, acs: agent, tcs: telemetry };
         let version = String::new();
         Evidence {
             introspection: Some(Ok(AgentMetadata {
@@ -168,7 +168,11 @@ mod tests {
                 version,
             })),
             container_instance: Some(Ok(Some(instance))),
-            network_path: NetworkPath { acs: Some(is_open), control_plane: Some(Ok(plane)), ..NetworkPath::default() },
+            network_path: NetworkPath {
+                is_acs_reachable: Some(is_open),
+                control_plane: Some(Ok(plane)),
+                ..NetworkPath::default()
+            },
             ..Evidence::default()
         }
     }

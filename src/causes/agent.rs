@@ -275,7 +275,7 @@ pub(super) static NOT_CONNECTED: Cause = Cause {
         }
         let seen =
             format!("ecs:DescribeContainerInstances returns agentConnected false, for {} s now", since.as_secs());
-        let open = (evidence.network_path.acs == Some(true))
+        let open = (evidence.network_path.is_acs_reachable == Some(true))
             .then(|| "the control plane endpoint accepts connections from this host".to_owned());
         let logged = evidence.agent_logged(&["Failed to connect to ACS", "unable to dial", "ACS: Unable"]);
         Some([seen].into_iter().chain(open).chain(logged).collect())

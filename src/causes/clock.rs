@@ -56,7 +56,11 @@ mod tests {
     fn with(api_clock: Option<i64>, imds_clock: Option<i64>, kind: AwsErrorKind) -> Vec<&'static str> {
         let error = AwsError { operation: "ec2:DescribeTags", kind, elapsed: Duration::ZERO, source: None };
         ids(&Evidence {
-            network_path: NetworkPath { api_clock, imds_clock, ..NetworkPath::default() },
+            network_path: NetworkPath {
+                api_clock_skew: api_clock,
+                imds_clock_skew: imds_clock,
+                ..NetworkPath::default()
+            },
             ..Evidence::of_stage_error(StageError::Aws(error))
         })
     }

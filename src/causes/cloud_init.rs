@@ -75,7 +75,7 @@ pub(super) static CLOUD_INIT_STUCK: Cause = Cause {
             return None;
         }
         let seconds = |age: Duration| humantime::format_duration(Duration::from_secs(age.as_secs())).to_string();
-        let mut seen = match &evidence.long_run {
+        let mut seen = match &evidence.oldest_process {
             Some(run) if run.age >= MAX_SCRIPT_TIME => {
                 let child = run.waits_for.as_ref().map(|name| format!(", and waits for `{name}`")).unwrap_or_default();
                 let age = seconds(run.age);

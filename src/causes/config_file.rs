@@ -7,7 +7,7 @@ use super::cause::Cause;
 use super::layer::Layer;
 use super::view::config_lines::{describe_issue, issues};
 use super::view::effect::{effect, invalid_cluster_name};
-use crate::ecs_config::issue::{CLUSTER, ConfigIssue, IssueKind, cluster, other_place, unquoted};
+use crate::ecs_config::issue::{CLUSTER_KEY, ConfigIssue, IssueKind, cluster, other_place, unquoted};
 use crate::evidence::Evidence;
 use crate::evidence::files::ConfigText;
 use crate::exit::Exit;
@@ -283,14 +283,14 @@ pub(super) static CRLF: Cause = Cause {
 fn explains(evidence: &Evidence, is: fn(&IssueKind) -> bool) -> Option<Vec<String>> {
     let effect = effect(evidence)?;
     let wanted = |issue: &ConfigIssue| issue.cluster.as_deref().is_some_and(|cluster| effect.would_name(cluster));
-    let found = issues(evidence).filter(|(_, issue)| issue.key == CLUSTER && is(&issue.kind) && wanted(issue));
+    let found = issues(evidence).filter(|(_, issue)| issue.key == CLUSTER_KEY && is(&issue.kind) && wanted(issue));
     let seen: Vec<String> = found.map(|(path, issue)| describe_issue(path, issue)).collect();
     (!seen.is_empty()).then(|| seen.into_iter().take(MAX_SHOWN_LINES).chain(effect.seen).collect())
 }
 
 /// The lines for ECS_CLUSTER with such an issue.
 fn cluster_lines(evidence: &Evidence, is: fn(&IssueKind) -> bool) -> impl Iterator<Item = String> {
-    let found = issues(evidence).filter(move |(_, issue)| issue.key == CLUSTER && is(&issue.kind));
+    let found = issues(evidence).filter(move |(_, issue)| issue.key == CLUSTER_KEY && is(&issue.kind));
     found.map(|(path, issue)| describe_issue(path, issue))
 }
 

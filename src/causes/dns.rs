@@ -9,7 +9,7 @@ use crate::boundary::aws::AwsErrorKind;
 use crate::boundary::dns::DnsError;
 use crate::boundary::net::NetError;
 use crate::comparison::Specificity;
-use crate::evidence::{Evidence, NetworkProbe};
+use crate::evidence::{EndpointConnection, Evidence};
 use crate::exit::Exit;
 use crate::redaction::error_chain;
 
@@ -86,7 +86,7 @@ pub(super) static FAILED: Cause = Cause {
             matches!(error, NetError::Dns { .. } | NetError::DnsTimeout { .. } | NetError::NoSuchName { .. })
         };
         let is_dns = |kind: &AwsErrorKind| matches!(kind, AwsErrorKind::Dns { .. });
-        let of_probe = |probe: &NetworkProbe| {
+        let of_probe = |probe: &EndpointConnection| {
             probe.connected.as_ref().err().filter(|error| is_lookup(error)).map(|error| error_chain(error))
         };
         path_evidence(evidence, of_probe, is_dns)
@@ -145,7 +145,8 @@ mod tests {
     }
 
     fn probed(connected: NetError, other: Option<Result<(), NetError>>) -> Evidence {
-        let network = Some(NetworkProbe { host: HOST.to_owned(), addresses: Vec::new(), connected: Err(connected) });
+        let network =
+            Some(EndpointConnection { host: HOST.to_owned(), addresses: Vec::new(), connected: Err(connected) });
         Evidence { network, network_path: network_path(other), ..Evidence::default() }
     }
 

@@ -113,7 +113,7 @@ fn works(layer: Layer, evidence: &Evidence) -> Works {
 }
 
 fn clock(evidence: &Evidence) -> Works {
-    let (skew, reference) = match (evidence.network_path.api_clock, evidence.network_path.imds_clock) {
+    let (skew, reference) = match (evidence.network_path.api_clock_skew, evidence.network_path.imds_clock_skew) {
         (Some(skew), _) => (skew, "the last AWS answer"),
         (None, Some(skew)) => (skew, "IMDS"),
         (None, None) => return Works::Unknown("there is no AWS answer to compare the clock with".to_owned()),
@@ -230,7 +230,7 @@ fn is_answered(evidence: &Evidence) -> bool {
         matches!(error, AwsErrorKind::Denied { .. } | AwsErrorKind::Throttled { .. } | AwsErrorKind::Service { .. })
     };
     // The clock is compared with the Date header of an answer.
-    evidence.network_path.api_clock.is_some()
+    evidence.network_path.api_clock_skew.is_some()
         || matches!(evidence.cluster, Some(Ok(_)))
         || matches!(evidence.container_instance, Some(Ok(_)))
         || evidence.aws_errors().any(|error| answered(&error.kind))

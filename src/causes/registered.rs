@@ -86,7 +86,7 @@ pub(super) static STUCK: Cause = Cause {
     exit_after_deadline: Exit::Host,
     remedy: "`systemctl restart ecs --no-block`; if it happens again, update the agent (`dnf update ecs-init`)",
     source: "aws/amazon-ecs-agent#316 #577 #985 #1285 #4082",
-    check: |evidence| stuck(evidence, evidence.network_path.acs),
+    check: |evidence| stuck(evidence, evidence.network_path.is_acs_reachable),
     when_registered: true,
     ..Cause::DEFAULTS
 };

@@ -172,7 +172,7 @@ pub(super) static EXPIRED: Cause = Cause {
     source: "aws/amazon-ecs-agent#398; EC2 User Guide, \"Retrieve security credentials from instance metadata\"",
     check: |evidence| {
         const CODES: [&str; 2] = ["ExpiredTokenException", "ExpiredToken"];
-        let ahead = evidence.network_path.api_clock.or(evidence.network_path.imds_clock).unwrap_or_default();
+        let ahead = evidence.network_path.api_clock_skew.or(evidence.network_path.imds_clock_skew).unwrap_or_default();
         let ahead = Duration::from_secs(u64::try_from(ahead).unwrap_or_default());
         let expired = match &evidence.role {
             Some(Ok(RoleStatus::Present { expired_for: Some(by), .. }))
@@ -296,9 +296,9 @@ mod tests {
             |seconds| with(RoleStatus::Present { role: "r".into(), expired_for: Some(Duration::from_secs(seconds)) });
         assert_eq!(ids(&by(60)), ["credentials-expired"]);
         let mut evidence = by(60);
-        evidence.network_path.imds_clock = Some(120);
+        evidence.network_path.imds_clock_skew = Some(120);
         assert_eq!(ids(&evidence), Vec::<&str>::new());
-        evidence.network_path.api_clock = Some(7200);
+        evidence.network_path.api_clock_skew = Some(7200);
         assert_eq!(ids(&evidence), ["clock-skew"]);
     }
 

@@ -10,7 +10,7 @@ use crate::boundary::net::{NetError, is_private};
 use crate::boundary::proxy::ProxyError;
 use crate::comparison::Specificity;
 use crate::evidence::proxies::ProxySetting;
-use crate::evidence::{Evidence, NetworkProbe};
+use crate::evidence::{EndpointConnection, Evidence};
 use crate::exit::Exit;
 use crate::redaction::error_chain;
 
@@ -143,7 +143,7 @@ pub(super) static ENDPOINT_BLOCKED: Cause = Cause {
     remedy: "allow port 443 from the instances in the security group of the VPC endpoint",
     source: "Amazon ECS Developer Guide, \"Interface VPC endpoints\"",
     check: |evidence| {
-        let probe = |probe: &NetworkProbe| match &probe.connected {
+        let probe = |probe: &EndpointConnection| match &probe.connected {
             Err(error @ NetError::Timeout { .. }) if is_endpoint_private(probe) => {
                 Some(format!("{} (`{}`, a private address)", error_chain(error), probe.host))
             }
@@ -185,7 +185,7 @@ pub(super) static NO_PUBLIC_IP: Cause = Cause {
              gateway",
     source: "aws/amazon-ecs-cli#319",
     check: |evidence| {
-        egress(evidence).filter(|_| evidence.network_path.public_address == Some(false))?;
+        egress(evidence).filter(|_| evidence.network_path.has_public_address == Some(false))?;
         Some(vec!["IMDS answers 404 for `meta-data/public-ipv4` (normal behind NAT)".to_owned()])
     },
     ..DEFAULTS
@@ -202,7 +202,7 @@ pub(super) static CONNECTION_REFUSED: Cause = Cause {
     remedy: "check for a firewall or a proxy that rejects connections, and check AWS_ENDPOINT_URL and ECS_BACKEND_HOST",
     source: "connect(2) ECONNREFUSED",
     check: |evidence| {
-        let probe = |probe: &NetworkProbe| match &probe.connected {
+        let probe = |probe: &EndpointConnection| match &probe.connected {
             Err(error @ NetError::Refused { .. }) => Some(format!("{} (`{}`)", error_chain(error), probe.host)),
             _ => None,
         };
@@ -229,13 +229,13 @@ pub(super) static UNREACHABLE: Cause = Cause {
 };
 
 fn egress(evidence: &Evidence) -> Option<Vec<String>> {
-    let probe = |probe: &NetworkProbe| match &probe.connected {
+    let probe = |probe: &EndpointConnection| match &probe.connected {
         Err(error @ NetError::Timeout { .. }) if !is_endpoint_private(probe) => {
             Some(format!("{} (`{}`)", error_chain(error), probe.host))
         }
         _ => None,
     };
-    let is_blocked = |probe: &NetworkProbe| is_endpoint_private(probe) && probe.connected.is_err();
+    let is_blocked = |probe: &EndpointConnection| is_endpoint_private(probe) && probe.connected.is_err();
     if evidence.network.as_ref().is_some_and(is_blocked) {
         return None;
     }
@@ -244,7 +244,7 @@ fn egress(evidence: &Evidence) -> Option<Vec<String>> {
     Some(seen)
 }
 
-fn unreachable(probe: &NetworkProbe, is: fn(i32) -> bool) -> Option<String> {
+fn unreachable(probe: &EndpointConnection, is: fn(i32) -> bool) -> Option<String> {
     match &probe.connected {
         Err(error @ NetError::Unreachable { errno, .. }) if is(*errno) => {
             Some(format!("{} (`{}`)", error_chain(error), probe.host))
@@ -253,7 +253,7 @@ fn unreachable(probe: &NetworkProbe, is: fn(i32) -> bool) -> Option<String> {
     }
 }
 
-fn is_endpoint_private(probe: &NetworkProbe) -> bool {
+fn is_endpoint_private(probe: &EndpointConnection) -> bool {
     !probe.addresses.is_empty() && probe.addresses.iter().all(|address| is_private(*address))
 }
 
@@ -288,7 +288,10 @@ mod tests {
     fn with(address: &str, connected: NetError) -> Evidence {
         let addresses: Vec<IpAddr> = vec![address.parse().unwrap()];
         let host = "ecs.eu-west-1.amazonaws.com".to_owned();
-        Evidence { network: Some(NetworkProbe { host, addresses, connected: Err(connected) }), ..Evidence::default() }
+        Evidence {
+            network: Some(EndpointConnection { host, addresses, connected: Err(connected) }),
+            ..Evidence::default()
+        }
     }
 
     fn silent(address: &str) -> Evidence {
@@ -315,26 +318,29 @@ mod tests {
 
     #[test]
     fn a_call_without_a_connection_is_classified_by_the_probe() {
-        let stopped = |network: Option<NetworkProbe>| {
+        let stopped = |network: Option<EndpointConnection>| {
             let (operation, kind) = ("ec2:DescribeTags", AwsErrorKind::ConnectTimeout);
             let error = AwsError { operation, kind, elapsed: Duration::ZERO, source: None };
             ids(&Evidence { network, ..Evidence::of_stage_error(StageError::Aws(error)) })[0]
         };
         let (host, addresses) = ("ecs.test".to_owned(), vec!["10.0.0.7".parse().unwrap()]);
-        let open = NetworkProbe { host: host.clone(), addresses, connected: Ok(()) };
+        let open = EndpointConnection { host: host.clone(), addresses, connected: Ok(()) };
         let unresolved = Err(NetError::DnsTimeout { host: host.clone() });
         assert_eq!(stopped(None), "egress-timeout");
         assert_eq!(stopped(Some(open)), "egress-timeout");
         assert_eq!(stopped(silent("10.0.0.7").network), "endpoint-sg-blocks");
-        assert_eq!(stopped(Some(NetworkProbe { host, addresses: Vec::new(), connected: unresolved })), "dns-timeout");
+        assert_eq!(
+            stopped(Some(EndpointConnection { host, addresses: Vec::new(), connected: unresolved })),
+            "dns-timeout"
+        );
     }
 
     #[test]
     fn a_missing_public_address_is_an_additional_hint() {
         let mut evidence = silent("203.0.113.7");
-        evidence.network_path.public_address = Some(true);
+        evidence.network_path.has_public_address = Some(true);
         assert_eq!(ids(&evidence), ["egress-timeout"]);
-        evidence.network_path.public_address = Some(false);
+        evidence.network_path.has_public_address = Some(false);
         assert_eq!(ids(&evidence), ["egress-timeout", "no-public-ip"]);
         assert_eq!(ids(&Evidence { network_path: evidence.network_path, ..Evidence::default() }), Vec::<&str>::new());
     }

@@ -33,7 +33,7 @@ pub(super) static UNTRUSTED: Cause = Cause {
             return Some(seen.into_iter().chain(presented(evidence)).chain(logged()).collect());
         }
         // ecs-bootstrap used the CA certificates of the host, but the agent does not.
-        let logged = evidence.network_path.host_roots.then(logged).flatten()?;
+        let logged = evidence.network_path.tried_host_roots.then(logged).flatten()?;
         Some(vec![
             "the certificate is valid only with the CA certificates of this host, not with those of Amazon".to_owned(),
             logged,
@@ -101,7 +101,7 @@ mod tests {
                     error=\"x509: certificate signed by unknown authority\"\n";
         let mut evidence = Evidence { agent_log: last_attempt(log), ..Evidence::default() };
         assert_eq!(ids(&evidence), ["register-refused"]);
-        evidence.network_path.host_roots = true;
+        evidence.network_path.tried_host_roots = true;
         assert_eq!(ids(&evidence), ["tls-untrusted"]);
     }
 }

@@ -6,7 +6,7 @@
 use super::finding::{CheckNote, narrow};
 use super::text::{At, config_lines, string};
 use crate::agent_variables::find;
-use crate::ecs_config::issue::{CLUSTER, Level};
+use crate::ecs_config::issue::{CLUSTER_KEY, Level};
 
 /// Paths that are often mistaken for the agent's file. ecs-init and the agent's unit read `/etc/ecs/ecs.config`, and on
 /// Amazon Linux also `/var/lib/ecs/ecs.config` (amazon-ecs-init, `ecs.service`).
@@ -53,7 +53,7 @@ pub(super) fn of_writes(writes: &[Write]) -> Vec<CheckNote> {
     if let Some(lost) = lost.filter(|_| !writes[kept..].iter().any(names)) {
         let by = writes[kept].at;
         let message =
-            format!("this replaces `ecs.config` and so removes the `{CLUSTER}` that line {} wrote", lost.at.line);
+            format!("this replaces `ecs.config` and so removes the `{CLUSTER_KEY}` that line {} wrote", lost.at.line);
         notes.push(CheckNote::new(by.place(), Level::Error, "no-cluster-named", message).meant(">>"));
     }
     for pair in writes.windows(2) {
@@ -110,5 +110,5 @@ pub(super) fn setting(line: &str) -> Option<&'static str> {
 }
 
 fn is_cluster(line: &str) -> bool {
-    line.trim().split_once('=').is_some_and(|(key, value)| key == CLUSTER && !value.trim().is_empty())
+    line.trim().split_once('=').is_some_and(|(key, value)| key == CLUSTER_KEY && !value.trim().is_empty())
 }

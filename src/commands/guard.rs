@@ -24,7 +24,7 @@ use crate::ownership::is_own_cluster;
 use crate::plan::{AGENT_JSON, ECS_CONFIG, Recorded, Refusal, VENDOR_ECS_CONFIG};
 use crate::redaction::{self, error_chain};
 use crate::render::{VerdictDocument, document, verdict_text, verdict_text_within};
-use crate::retry::{Deadline, Policy, Step, until};
+use crate::retry::{AttemptResult, Deadline, Policy, until};
 use crate::verdict::Verdict;
 use crate::{report, verify};
 
@@ -285,8 +285,8 @@ async fn wait_for_gpu(disk: &Disk, files: &AgentFiles) {
         return;
     }
     let waited = until(Deadline::after(GPU_WAIT), GPU_POLICY, async |_| match device(disk, "nvidia") {
-        Fact::Known(false) => Step::Retry(()),
-        Fact::Known(true) | Fact::Unknown(_) => Step::Done(()),
+        Fact::Known(false) => AttemptResult::Retry(()),
+        Fact::Known(true) | Fact::Unknown(_) => AttemptResult::Done(()),
     });
     if waited.await.is_err() {
         let seconds = GPU_WAIT.as_secs();

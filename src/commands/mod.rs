@@ -39,7 +39,7 @@ use crate::gather;
 use crate::plan::Expectation;
 use crate::render::VerdictDocument;
 use crate::report;
-use crate::retry::{Deadline, Policy, Step, Watchdog, until};
+use crate::retry::{AttemptResult, Deadline, Policy, Watchdog, until};
 use crate::settings::fragment::Fragment;
 use crate::settings::merge::merge;
 use crate::settings::{Settings, SettingsError, Warning};
@@ -107,9 +107,9 @@ impl CommandContext {
     pub(crate) async fn lock(&self, deadline: Deadline, limit: Duration) -> Result<Lock, StageError> {
         self.host_clients.disk.create_folder(report::RUN, 0o755).map_err(StageError::Write)?;
         until(deadline, LOCK_POLICY, async |_| match self.host_clients.disk.lock(LOCK_FILE) {
-            Ok(lock) => Step::Done(lock),
-            Err(error @ DiskError::Busy { .. }) => Step::Retry(error),
-            Err(error) => Step::Stop(error),
+            Ok(lock) => AttemptResult::Done(lock),
+            Err(error @ DiskError::Busy { .. }) => AttemptResult::Retry(error),
+            Err(error) => AttemptResult::Stop(error),
         })
         .await
         .map_err(|gave_up| match gave_up.last {

@@ -141,7 +141,7 @@ fn file_warnings(facts: &Facts, is_cluster_named: bool, planned: &EcsConfig) -> 
     for (path, file) in [(VENDOR_ECS_CONFIG, &facts.host.var_config), (ECS_CONFIG, &facts.host.etc_config)] {
         let found = issue::issues(file.bytes.as_deref().unwrap_or_default(), &context).into_iter();
         let stays = |issue: &issue::ConfigIssue| {
-            path != ECS_CONFIG || !is_written(&issue.key) || issue.is_of_key() && issue.key != issue::CLUSTER
+            path != ECS_CONFIG || !is_written(&issue.key) || issue.is_of_key() && issue.key != issue::CLUSTER_KEY
         };
         let mut found = found.filter(stays);
         warnings.extend(found.by_ref().take(MAX_SHOWN).map(|issue| {

@@ -5,7 +5,7 @@
 
 use std::time::SystemTime;
 
-use crate::ecs_config::issue::{CLUSTER, ConfigIssue, Context, cluster, first_crlf, issues};
+use crate::ecs_config::issue::{CLUSTER_KEY, ConfigIssue, Context, cluster, first_crlf, issues};
 use crate::ecs_config::{effective, read};
 
 /// What was found in the files.
@@ -42,7 +42,7 @@ impl ConfigText {
     /// Parses the content of an `ecs.config`.
     pub fn of(path: &'static str, modified: Option<SystemTime>, bytes: &[u8]) -> ConfigText {
         let lines = read(bytes);
-        let cluster = effective(&lines).get(CLUSTER).map(|line| (line.line, line.value.trim().to_owned()));
+        let cluster = effective(&lines).get(CLUSTER_KEY).map(|line| (line.line, line.value.trim().to_owned()));
         ConfigText { path, modified, issues: issues(bytes, &Context::default()), crlf: first_crlf(bytes), cluster }
     }
 }
@@ -60,9 +60,9 @@ impl UnreadConfig {
     /// The file as a stray, if it names a cluster, correctly or with a mistake such as `export`.
     pub fn of(path: &str, bytes: &[u8]) -> Option<UnreadConfig> {
         let lines = read(bytes);
-        let correct = effective(&lines).get(CLUSTER).and_then(|line| Some((line.line, cluster(&line.value)?)));
+        let correct = effective(&lines).get(CLUSTER_KEY).and_then(|line| Some((line.line, cluster(&line.value)?)));
         let with_mistake = || {
-            let found = issues(bytes, &Context::default()).into_iter().filter(|issue| issue.key == CLUSTER);
+            let found = issues(bytes, &Context::default()).into_iter().filter(|issue| issue.key == CLUSTER_KEY);
             found.filter_map(|issue| Some((issue.line, issue.cluster?))).next_back()
         };
         let (line, cluster) = correct.or_else(with_mistake)?;

@@ -17,7 +17,7 @@ pub mod routes;
 pub mod user_data;
 
 pub use self::crash_loop::CrashLoop;
-pub use self::network_path::NetworkProbe;
+pub use self::network_path::EndpointConnection;
 pub use self::questions::NetworkQuestions;
 
 use std::collections::BTreeMap;
@@ -160,7 +160,7 @@ pub struct BlockingStart {
 
 /// The oldest process of user data.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct LongRun {
+pub struct OldestProcess {
     pub(crate) pid: u32,
     /// The name of the process, without its arguments, which are user data.
     pub name: String,
@@ -190,7 +190,7 @@ pub struct Evidence {
     /// A process of user data that waits for the agent's start.
     pub blocking_start: Option<BlockingStart>,
     /// The oldest process of user data, while user data runs.
-    pub long_run: Option<LongRun>,
+    pub oldest_process: Option<OldestProcess>,
     /// The agent's introspection, once [`Evidence::trusted`] has checked it.
     pub introspection: Option<Result<AgentMetadata, AgentError>>,
     /// The container instance as ECS describes it.
@@ -203,7 +203,7 @@ pub struct Evidence {
     /// The instance's role, from instance metadata.
     pub role: Option<Result<RoleStatus, ImdsError>>,
     /// Name resolution and TCP connection to the ECS endpoint.
-    pub network: Option<NetworkProbe>,
+    pub network: Option<EndpointConnection>,
     /// docker's answer to a ping.
     pub docker: Option<Result<(), DockerError>>,
     /// The agent's container.

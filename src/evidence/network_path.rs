@@ -12,16 +12,16 @@ use crate::boundary::net::NetError;
 use crate::boundary::proxy::{Proxy, ProxyError};
 use crate::boundary::tls::Certificate;
 
-/// The result of the network probe. What was not probed or could not be observed is `None`.
+/// What is known about the network path to AWS. What was not probed or could not be observed is `None`.
 #[derive(Debug, Default)]
 pub struct NetworkPath {
     /// The clock skew in seconds: this host's clock minus the `Date` of AWS's last answer.
-    pub api_clock: Option<i64>,
+    pub api_clock_skew: Option<i64>,
     /// The clock skew in seconds against instance metadata. `api_clock` is preferred: not every answer of metadata has
     /// a `Date`.
-    pub imds_clock: Option<i64>,
-    /// Whether AWS's certificate was accepted only because of this host's root certificates, not Amazon's.
-    pub host_roots: bool,
+    pub imds_clock_skew: Option<i64>,
+    /// Whether the root certificates of this host were tried too, because those of Amazon did not verify the certificate.
+    pub tried_host_roots: bool,
     pub(crate) routes: Option<Routes>,
     /// The proxy that is set for docker's unit.
     pub docker_proxy: Option<ProxySetting>,
@@ -36,11 +36,12 @@ pub struct NetworkPath {
     /// The endpoint's certificate; fetched if it was not accepted.
     pub certificate: Option<PresentedCertificate>,
     /// Whether the instance has a public IPv4 address; asked if the endpoint does not answer.
-    pub public_address: Option<bool>,
-    /// The connections to the endpoints from `ecs:DiscoverPollEndpoint`; probed if the agent is disconnected.
+    pub has_public_address: Option<bool>,
+    /// The connections to ECS, and to ACS and TCS, whose endpoints `ecs:DiscoverPollEndpoint` returns; probed if the agent
+    /// is disconnected.
     pub control_plane: Option<Result<ControlPlane, AwsError>>,
     /// Whether ACS can be reached, through the agent's proxy if it has one.
-    pub acs: Option<bool>,
+    pub is_acs_reachable: Option<bool>,
 }
 
 /// The certificate that a host presented.
@@ -77,16 +78,16 @@ pub struct ControlPlane {
     /// The ECS API, for comparison with the other two.
     pub api: Option<EndpointProbe>,
     /// The agent communication service (ACS).
-    pub agent: Option<EndpointProbe>,
+    pub acs: Option<EndpointProbe>,
     /// The telemetry service (TCS).
-    pub telemetry: Option<EndpointProbe>,
+    pub tcs: Option<EndpointProbe>,
 }
 
 /// The attempt to connect to an endpoint.
 #[derive(Debug)]
 pub enum EndpointProbe {
     /// By TCP, without a proxy.
-    Direct(NetworkProbe),
+    Direct(EndpointConnection),
     /// Through the agent's proxy.
     ThroughProxy(ProxyProbe),
 }
@@ -111,7 +112,7 @@ impl EndpointProbe {
 
 /// Name resolution and TCP connection to an AWS endpoint.
 #[derive(Debug)]
-pub struct NetworkProbe {
+pub struct EndpointConnection {
     /// The endpoint's host name.
     pub host: String,
     /// The addresses of the host name; empty if it did not resolve.

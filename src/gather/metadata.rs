@@ -10,7 +10,7 @@ use futures_util::future::{Either, join, join_all, select, try_join_all, try_joi
 use crate::boundary::imds::{Imds, ImdsError, TARGET_STATE};
 use crate::evidence::StageError;
 use crate::facts::{Fact, Facts, Instance, InstanceTags};
-use crate::retry::{Deadline, Policy, Step, until, within};
+use crate::retry::{AttemptResult, Deadline, Policy, until, within};
 use crate::settings::fragment::{CAUSE_TAG, VERDICT_TAG};
 use crate::settings::schema::is_metadata_key;
 use crate::settings::{Settings, Switch, TagsCluster, TagsSettings};
@@ -110,14 +110,16 @@ async fn identity(imds: &Imds, document: Vec<u8>, deadline: Deadline) -> Result<
             Some(document) => document,
             None => match imds.get(DOCUMENT, deadline).await {
                 Ok(document) => document.unwrap_or_default(),
-                Err(error) => return Step::Stop(error.into()),
+                Err(error) => return AttemptResult::Stop(error.into()),
             },
         };
         let invalid = StageError::NotMetadata { path: DOCUMENT, expected: "an instance identity document" };
         match Instance::read(&document) {
-            Ok(instance) => Step::Done(instance),
-            Err(error) if error.is_eof() && !document.is_empty() && attempts < ATTEMPTS => Step::Retry(invalid),
-            Err(_) => Step::Stop(invalid),
+            Ok(instance) => AttemptResult::Done(instance),
+            Err(error) if error.is_eof() && !document.is_empty() && attempts < ATTEMPTS => {
+                AttemptResult::Retry(invalid)
+            }
+            Err(_) => AttemptResult::Stop(invalid),
         }
     });
     answer.await.map_err(|gave_up| gave_up.last)

@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use crate::boundary::aws::{Aws, AwsError, AwsErrorKind};
 use crate::facts::{Instance, InstanceTags};
-use crate::retry::{Deadline, Policy, Step, until};
+use crate::retry::{AttemptResult, Deadline, Policy, until};
 
 /// DescribeTags is throttled per account: a fleet that boots together must not ask every second.
 const POLICY: Policy = Policy { first: Duration::from_secs(1), longest: Duration::from_secs(5) };
@@ -41,20 +41,24 @@ pub(super) async fn from_api(aws: &Aws, query: TagsQuery<'_>, deadline: Deadline
     let answer = until(waiting, POLICY, async |_| {
         let call = Deadline::after(CALL).earliest(deadline);
         match aws.instance_tags(&query.instance.instance_id, call).await {
-            Ok(tags) if tags.keys().any(names_cluster) => Step::Done(InstanceTags { place: "ec2:DescribeTags", tags }),
-            Ok(tags) if (query.named_meanwhile)() => Step::Done(InstanceTags { place: "ec2:DescribeTags", tags }),
-            Ok(tags) => Step::Retry(Missing::Tag(InstanceTags { place: "ec2:DescribeTags", tags })),
+            Ok(tags) if tags.keys().any(names_cluster) => {
+                AttemptResult::Done(InstanceTags { place: "ec2:DescribeTags", tags })
+            }
+            Ok(tags) if (query.named_meanwhile)() => {
+                AttemptResult::Done(InstanceTags { place: "ec2:DescribeTags", tags })
+            }
+            Ok(tags) => AttemptResult::Retry(Missing::Tag(InstanceTags { place: "ec2:DescribeTags", tags })),
             Err(error) if matches!(error.kind, AwsErrorKind::NoCredentials) && !is_young => {
-                Step::Stop(Missing::Answer(error))
+                AttemptResult::Stop(Missing::Answer(error))
             }
             Err(error) if matches!(error.kind, AwsErrorKind::Timeout) && before.is_some() => {
-                Step::Retry(Missing::Answer(before.take().unwrap_or(error)))
+                AttemptResult::Retry(Missing::Answer(before.take().unwrap_or(error)))
             }
             Err(error) if error.kind.is_retryable() => {
                 before = Some(error.clone());
-                Step::Retry(Missing::Answer(error))
+                AttemptResult::Retry(Missing::Answer(error))
             }
-            Err(error) => Step::Stop(Missing::Answer(error)),
+            Err(error) => AttemptResult::Stop(Missing::Answer(error)),
         }
     })
     .await;

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::boundary::disk::Disk;
 use crate::ecs_config::json_region;
-use crate::evidence::LongRun;
+use crate::evidence::OldestProcess;
 use crate::evidence::files::{CloudInit, ConfigText, Files, UnreadConfig, output_failures, output_warnings};
 use crate::evidence::user_data::hash;
 use crate::host::{MAX_FILE_LENGTH, joined_cluster, known_or_log};
@@ -107,7 +107,7 @@ struct Process {
 
 /// The oldest process of user data, and the process that it waits for. Only names and ages are read: the arguments are
 /// user data.
-pub(crate) fn long_run(disk: &Disk) -> Option<LongRun> {
+pub(crate) fn long_run(disk: &Disk) -> Option<OldestProcess> {
     let uptime = seconds(&text(disk, "/proc/uptime")?)?;
     let numbers = disk.list("/proc").ok()?;
     let processes: BTreeMap<u32, Process> = numbers
@@ -128,7 +128,7 @@ pub(crate) fn long_run(disk: &Disk) -> Option<LongRun> {
         last = Some(process.name.clone());
         at = *child;
     }
-    Some(LongRun { pid: *pid, name: oldest.name.clone(), age: oldest.age, waits_for: last })
+    Some(OldestProcess { pid: *pid, name: oldest.name.clone(), age: oldest.age, waits_for: last })
 }
 
 /// A file of `/proc` as text. An error is not logged: a process can end between the listing and the read.

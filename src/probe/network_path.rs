@@ -18,7 +18,7 @@ use crate::evidence::network_path::{
 };
 use crate::evidence::proxies::{ProxySetting, in_file, of_agent};
 use crate::evidence::routes::{self, Routes};
-use crate::evidence::{NetworkProbe, NetworkQuestions};
+use crate::evidence::{EndpointConnection, NetworkQuestions};
 use crate::host::{agent_config, read_or_log};
 use crate::retry::Deadline;
 
@@ -59,26 +59,26 @@ pub(crate) async fn network_path(host_clients: &HostClients, ask: NetworkQuestio
         )
         .await;
         (network_path.dns, network_path.certificate, network_path.proxy) = (dns, certificate, proxied);
-        (network_path.public_address, network_path.control_plane) = (public_address, control_plane);
-        network_path.api_clock = aws.clock_ahead();
-        network_path.host_roots = aws.tried_host_roots();
+        (network_path.has_public_address, network_path.control_plane) = (public_address, control_plane);
+        network_path.api_clock_skew = aws.clock_ahead();
+        network_path.tried_host_roots = aws.tried_host_roots();
     }
     if ask.certificate && network_path.certificate.is_none() {
         network_path.certificate = Some(PresentedCertificate { host: String::new(), certificate: None });
     }
-    network_path.imds_clock = host_clients.imds.clock_ahead();
-    network_path.acs = match &network_path.control_plane {
-        Some(Ok(plane)) => plane.agent.as_ref().map(EndpointProbe::is_open),
+    network_path.imds_clock_skew = host_clients.imds.clock_ahead();
+    network_path.is_acs_reachable = match &network_path.control_plane {
+        Some(Ok(plane)) => plane.acs.as_ref().map(EndpointProbe::is_open),
         _ => None,
     };
     network_path
 }
 
 /// Name resolution and TCP connection to the ECS endpoint; `None` if the endpoint is unknown.
-pub(crate) async fn network(host_clients: &HostClients, region: Option<&str>) -> Option<NetworkProbe> {
+pub(crate) async fn network(host_clients: &HostClients, region: Option<&str>) -> Option<EndpointConnection> {
     let endpoint = clients(host_clients, region).await?.ecs_endpoint().await?;
     let (addresses, connected) = net::reach(&endpoint.host, endpoint.port, Deadline::after(QUESTION)).await;
-    Some(NetworkProbe { host: endpoint.host, addresses, connected })
+    Some(EndpointConnection { host: endpoint.host, addresses, connected })
 }
 
 /// The AWS clients for this region, or if it is unknown the clients that the run has already created.
@@ -167,7 +167,7 @@ async fn control_plane(
     let at = |url: Option<String>| url.as_deref().and_then(Endpoint::of_url);
     let (agent, telemetry) = (reach(at(endpoint), proxy, deadline), reach(at(telemetry), proxy, deadline));
     let (api, agent, telemetry) = join3(reach(api, proxy, deadline), agent, telemetry).await;
-    Some(Ok(ControlPlane { api, agent, telemetry }))
+    Some(Ok(ControlPlane { api, acs: agent, tcs: telemetry }))
 }
 
 async fn reach(endpoint: Option<Endpoint>, proxy: Option<&Proxy>, deadline: Deadline) -> Option<EndpointProbe> {
@@ -179,5 +179,5 @@ async fn reach(endpoint: Option<Endpoint>, proxy: Option<&Proxy>, deadline: Dead
         return Some(EndpointProbe::ThroughProxy(through(proxy, &endpoint, deadline).await));
     }
     let (addresses, connected) = net::reach(&endpoint.host, endpoint.port, deadline).await;
-    Some(EndpointProbe::Direct(NetworkProbe { host: endpoint.host, addresses, connected }))
+    Some(EndpointProbe::Direct(EndpointConnection { host: endpoint.host, addresses, connected }))
 }

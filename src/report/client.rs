@@ -13,7 +13,7 @@ use crate::boundary::HostClients;
 use crate::boundary::aws::{Aws, AwsError, AwsErrorKind};
 use crate::facts::Instance;
 use crate::plan::{Expectation, SignalTargets};
-use crate::retry::{Deadline, Policy, Step, until};
+use crate::retry::{AttemptResult, Deadline, Policy, until};
 
 /// Time limit for finding out which instance this is.
 const IDENTITY: Duration = Duration::from_secs(10);
@@ -103,9 +103,9 @@ impl SignalClient {
     pub(super) async fn send(&self, call: impl AsyncFn(Deadline) -> Result<(), AwsError>) -> SendOutcome {
         let deadline = self.by(ONE_SIGNAL);
         let outcome = until(deadline, POLICY, async |_| match call(deadline).await {
-            Ok(()) => Step::Done(()),
-            Err(error) if error.kind.is_retryable() && not_waiting(&error).is_none() => Step::Retry(error),
-            Err(error) => Step::Stop(error),
+            Ok(()) => AttemptResult::Done(()),
+            Err(error) if error.kind.is_retryable() && not_waiting(&error).is_none() => AttemptResult::Retry(error),
+            Err(error) => AttemptResult::Stop(error),
         });
         match outcome.await {
             Ok(()) => SendOutcome::Sent,

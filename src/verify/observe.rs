@@ -327,7 +327,7 @@ impl<'a> Observer<'a> {
             Observation::Cluster(answer) => evidence.cluster = Some(answer),
             Observation::Registration(answer) => evidence.container_instance = Some(answer),
             Observation::BlockingStart(found, long_run) => {
-                evidence.long_run = long_run;
+                evidence.oldest_process = long_run;
                 self.note_blocking_start(found);
             }
             Observation::UserData(answer) => evidence.user_data = Some(answer),
@@ -360,7 +360,7 @@ impl<'a> Observer<'a> {
     fn probe_network_soon(&mut self, probe: Option<Probe>) {
         let is_about_network = matches!(probe, Some(Probe::Network | Probe::Cluster | Probe::Registration));
         // The first answer of the API contains the time, for the clock skew.
-        let has_no_clock = probe == Some(Probe::Cluster) && self.evidence.network_path.api_clock.is_none();
+        let has_no_clock = probe == Some(Probe::Cluster) && self.evidence.network_path.api_clock_skew.is_none();
         if has_no_clock || (is_about_network && NetworkQuestions::of(&self.evidence).is_pressing()) {
             self.run_soon(Probe::NetworkPath);
         }

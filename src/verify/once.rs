@@ -81,7 +81,7 @@ pub(super) async fn once(
         host_clients.imds.get(TARGET_STATE, soon),
         probe::user_data(host_clients, soon),
     );
-    evidence.long_run = probe::long_run(&host_clients.disk);
+    evidence.oldest_process = probe::long_run(&host_clients.disk);
     let docker = join(host_clients.docker.ping(soon), host_clients.docker.container("ecs-agent", soon));
     let (found, introspection, (role, target, user_data), (ping, container)) =
         join4(bus, host_clients.agent.metadata(soon), imds, docker).await;

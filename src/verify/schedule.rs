@@ -12,7 +12,7 @@ use crate::boundary::systemd::{JobResult, SystemdError};
 use crate::evidence::host::HostState;
 use crate::evidence::network_path::NetworkPath;
 use crate::evidence::user_data::UserData;
-use crate::evidence::{LongRun, NetworkProbe};
+use crate::evidence::{EndpointConnection, OldestProcess};
 use crate::facts::Units;
 
 /// The time between two steps of the observer. Local polls are at most 150 ms apart, so that a registration is reported
@@ -27,10 +27,10 @@ pub(super) enum Observation {
     Role(Result<RoleStatus, ImdsError>),
     TargetState(Result<Option<Vec<u8>>, ImdsError>),
     Docker(Result<(), DockerError>, Result<Option<Container>, DockerError>),
-    Network(Option<NetworkProbe>),
+    Network(Option<EndpointConnection>),
     Cluster(Result<DescribedClusters, AwsError>),
     Registration(Result<Option<ContainerInstance>, AwsError>),
-    BlockingStart(Option<(u32, String)>, Option<LongRun>),
+    BlockingStart(Option<(u32, String)>, Option<OldestProcess>),
     UserData(Result<UserData, ImdsError>),
     HostState(Box<HostState>),
     NetworkPath(Box<NetworkPath>),

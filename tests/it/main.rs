@@ -48,9 +48,9 @@ mod plan;
 mod public_files;
 /// `run`, from metadata to a registered instance.
 mod run;
-/// The scenes of `tests/try`.
-#[path = "../scenes/scene.rs"]
-mod scene;
+/// The scenarios of `tests/try`.
+#[path = "../scenarios/scenario.rs"]
+mod scenario;
 /// Runs after another run, in parallel, and inside user data.
 mod second_run;
 /// Settings of all nine ranks.

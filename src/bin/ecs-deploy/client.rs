@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use ecs_bootstrap::boundary::aws::{Aws, AwsError, AwsErrorKind};
-use ecs_bootstrap::retry::{Deadline, Policy, Step, until};
+use ecs_bootstrap::retry::{AttemptResult, Deadline, Policy, until};
 
 use crate::cause::FoundCause;
 use crate::causes;
@@ -46,12 +46,12 @@ pub(crate) fn is_transient(error: &AwsError) -> bool {
 /// Makes a call, and retries it while its error is transient.
 pub(crate) async fn call_with_retries<T>(call: impl AsyncFn(Deadline) -> Result<T, AwsError>) -> Result<T, AwsError> {
     let outcome = until(Deadline::after(RETRY_FOR), POLICY, async |_| match call(call_deadline()).await {
-        Ok(answer) => Step::Done(answer),
+        Ok(answer) => AttemptResult::Done(answer),
         Err(error) if is_transient(&error) => {
             tracing::debug!(%error, "AWS call failed; retrying");
-            Step::Retry(error)
+            AttemptResult::Retry(error)
         }
-        Err(error) => Step::Stop(error),
+        Err(error) => AttemptResult::Stop(error),
     });
     outcome.await.map_err(|gave_up| gave_up.last)
 }

@@ -42,7 +42,7 @@ pub use signals::LaunchHook;
 use crate::boundary::clock_skew::ClockSkew;
 use crate::boundary::dns::Dns;
 use crate::boundary::imds::Imds;
-use crate::retry::{Deadline, Policy, Step, until, within};
+use crate::retry::{AttemptResult, Deadline, Policy, until, within};
 use credentials::InstanceCredentials;
 use http::Roots;
 
@@ -208,11 +208,11 @@ impl Aws {
     {
         let start = Instant::now();
         let call = async |attempts| match self.attempt_with_trusted_roots(deadline, &send).await {
-            Ok(answer) => Step::Done(answer),
+            Ok(answer) => AttemptResult::Done(answer),
             Err(error @ (AwsErrorKind::InvalidResponse, _)) if attempts < MAX_ATTEMPTS && only_reads(operation) => {
-                Step::Retry(error)
+                AttemptResult::Retry(error)
             }
-            Err(error) => Step::Stop(error),
+            Err(error) => AttemptResult::Stop(error),
         };
         // Boxed, because the nested futures are too deep for the compiler otherwise.
         let outcome = Box::pin(until(deadline, INCOMPLETE_ANSWER, call)).await.map_err(|gave_up| gave_up.last);

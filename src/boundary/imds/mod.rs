@@ -25,7 +25,7 @@ pub(super) use role::{CredentialsDocument, Role};
 
 use crate::boundary::clock_skew::ClockSkew;
 use crate::boundary::dns::Dns;
-use crate::retry::{Deadline, Step, until, within};
+use crate::retry::{AttemptResult, Deadline, until, within};
 use endpoint::Candidates;
 use error::{AttemptError, FailedAttempt, TOKEN};
 
@@ -70,21 +70,21 @@ struct RetriedGet {
 }
 
 impl RetriedGet {
-    async fn step(self) -> Step<Option<Vec<u8>>, FailedAttempt> {
+    async fn step(self) -> AttemptResult<Option<Vec<u8>>, FailedAttempt> {
         let failed = match self.imds.attempt(&self.path, self.deadline).await {
-            Ok(answer) => return Step::Done(answer),
+            Ok(answer) => return AttemptResult::Done(answer),
             Err(failed) => failed,
         };
         if !failed.is_retryable() {
-            return Step::Stop(failed);
+            return AttemptResult::Stop(failed);
         }
         let mut last_failure = self.last_failure.lock().unwrap_or_else(PoisonError::into_inner);
         if matches!(failed.error, AttemptError::CutShort) {
             // The attempt before the one that was cut short gives the better error.
-            return Step::Stop(last_failure.take().unwrap_or(failed));
+            return AttemptResult::Stop(last_failure.take().unwrap_or(failed));
         }
         *last_failure = Some(failed.clone());
-        Step::Retry(failed)
+        AttemptResult::Retry(failed)
     }
 }
 

@@ -17,7 +17,7 @@ pub(in crate::causes) fn skew(evidence: &Evidence) -> Option<String> {
         let off = humantime::format_duration(Duration::from_secs(ahead.unsigned_abs()));
         (ahead.unsigned_abs() > TOLERANCE).then(|| format!("this host's clock is {off} {side} {reference}"))
     };
-    if let Some(ahead) = evidence.network_path.api_clock {
+    if let Some(ahead) = evidence.network_path.api_clock_skew {
         return describe(ahead, "the Date of the last AWS answer");
     }
     let explains = evidence.aws_errors().any(|error| match &error.kind {
@@ -26,6 +26,6 @@ pub(in crate::causes) fn skew(evidence: &Evidence) -> Option<String> {
         _ => false,
     });
     let logged = || evidence.registration_refused(&["x509: certificate has expired or is not yet valid"]).is_some();
-    let ahead = evidence.network_path.imds_clock.filter(|_| explains || logged())?;
+    let ahead = evidence.network_path.imds_clock_skew.filter(|_| explains || logged())?;
     describe(ahead, "the Date of IMDS")
 }

@@ -3,7 +3,7 @@
 use crate::boundary::aws::AwsErrorKind;
 use crate::boundary::proxy::Proxy;
 use crate::evidence::proxies::of_agent;
-use crate::evidence::{Evidence, NetworkProbe};
+use crate::evidence::{EndpointConnection, Evidence};
 use crate::redaction::error_chain;
 
 /// The proxy that the agent uses for ECS.
@@ -16,7 +16,7 @@ pub(in crate::causes) fn agent_proxy(evidence: &Evidence) -> Option<Proxy> {
 /// if the probe's result does not hold for the failing program.
 pub(in crate::causes) fn path_evidence(
     evidence: &Evidence,
-    probe: impl Fn(&NetworkProbe) -> Option<String>,
+    probe: impl Fn(&EndpointConnection) -> Option<String>,
     call: impl Fn(&AwsErrorKind) -> bool,
 ) -> Option<Vec<String>> {
     // If a call was answered, the network path is open, perhaps through a proxy that the probe does not use. An agent

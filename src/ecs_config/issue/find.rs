@@ -6,7 +6,7 @@ use super::{ConfigIssue, Context, IssueKind, Level};
 use crate::agent_variables::{Consequence, Variable, check, find, second_setting, suggest};
 
 /// The variable that names the cluster of an instance.
-pub const CLUSTER: &str = "ECS_CLUSTER";
+pub const CLUSTER_KEY: &str = "ECS_CLUSTER";
 /// Replaces text in a line that is not known before the line is written, such as the value of a shell variable.
 pub const OPAQUE: char = '\u{e000}';
 const BOM: char = '\u{feff}';
@@ -52,11 +52,11 @@ struct Assigned<'l> {
 pub fn issues(bytes: &[u8], context: &Context<'_>) -> Vec<ConfigIssue> {
     if let Some(text) = utf_16(bytes) {
         let lines = lines_of(text.as_bytes());
-        let named = effective(&lines).get(CLUSTER).map(|line| (line.source.line, cluster(line.value)));
+        let named = effective(&lines).get(CLUSTER_KEY).map(|line| (line.source.line, cluster(line.value)));
         let kind = IssueKind::Unreadable("the file is UTF-16, which ecs-init cannot read");
         let (line, cluster) = named.unwrap_or((1, None));
         let level = level_of_ignored(context.is_cluster_named || cluster.is_none());
-        return vec![ConfigIssue { line, column: 1, key: CLUSTER.to_owned(), kind, level, cluster }];
+        return vec![ConfigIssue { line, column: 1, key: CLUSTER_KEY.to_owned(), kind, level, cluster }];
     }
     if let Some(json) = json_file(bytes) {
         let level = level_of_ignored(context.is_cluster_named);
@@ -106,7 +106,7 @@ pub fn half_login<'l>(lines: impl Iterator<Item = &'l SourceLine>) -> Option<Con
 /// Every issue of these lines, in their order.
 pub fn issues_of(lines: &[SourceLine], context: &Context<'_>) -> Vec<ConfigIssue> {
     let last = effective(lines);
-    let is_named = last.get(CLUSTER).is_some_and(|line| !line.value.trim().is_empty());
+    let is_named = last.get(CLUSTER_KEY).is_some_and(|line| !line.value.trim().is_empty());
     let context = Context { is_cluster_named: context.is_cluster_named || is_named, ..*context };
     let region = last.get("AWS_DEFAULT_REGION").map(|line| line.value.trim());
     let context = Context {
@@ -151,7 +151,7 @@ pub fn cluster(value: &str) -> Option<String> {
     let bare = unquoted(value).unwrap_or(value).trim();
     let bare = bare.split_once(" #").map_or(bare, |(before, _)| before.trim_end());
     let bare = second_setting(bare).map_or(bare, |at| bare[..at].trim());
-    (!bare.is_empty() && check(CLUSTER, bare).is_ok()).then(|| bare.to_owned())
+    (!bare.is_empty() && check(CLUSTER_KEY, bare).is_ok()).then(|| bare.to_owned())
 }
 
 /// Why an instance of this region and account cannot join the cluster with this ARN. `None` if it can.
@@ -159,7 +159,7 @@ pub fn other_place(value: &str, region: Option<&str>, account: Option<&str>) -> 
     let value = value.trim();
     let mut parts = value.split(':').skip(3);
     let (its_region, its_account) = (parts.next()?, parts.next()?);
-    if check(CLUSTER, value).is_err() {
+    if check(CLUSTER_KEY, value).is_err() {
         return None;
     }
     if let Some(region) = region.filter(|region| *region != its_region) {
@@ -203,7 +203,7 @@ fn level_of_ignored(is_cluster_named: bool) -> Level {
 
 fn of_key(assigned: &Assigned<'_>, context: &Context<'_>) -> Option<ConfigIssue> {
     let (key, kind) = meant(assigned.key, context)?;
-    let is_cluster = key == CLUSTER;
+    let is_cluster = key == CLUSTER_KEY;
     let level = level_of_ignored(!is_cluster || context.is_cluster_named);
     let cluster = cluster(assigned.value).filter(|_| is_cluster);
     let (line, column) = (assigned.source.line, assigned.source.column(assigned.key_at));
@@ -245,7 +245,7 @@ fn meant(key: &str, context: &Context<'_>) -> Option<(String, IssueKind)> {
     let is_written = name.len() <= 128 && name.chars().all(|c| is_plain(c) || c == '-' || c == '.');
     let near = suggest(name).filter(|_| is_written)?;
     // If the file also sets `ECS_CLUSTER`, a similar key is probably for another program.
-    let is_other = near == CLUSTER && context.is_cluster_named && !name.to_ascii_uppercase().starts_with("ECS");
+    let is_other = near == CLUSTER_KEY && context.is_cluster_named && !name.to_ascii_uppercase().starts_with("ECS");
     (!is_other).then(|| (near.to_owned(), IssueKind::Misspelt { written: name.to_owned() }))
 }
 
@@ -275,14 +275,14 @@ fn of_value(
     };
     let blanks = assigned.value.len() - assigned.value.trim_start().len();
     let column = assigned.source.column(assigned.value_at + blanks);
-    let cluster = cluster(assigned.value).filter(|_| variable.name == CLUSTER);
+    let cluster = cluster(assigned.value).filter(|_| variable.name == CLUSTER_KEY);
     Some(ConfigIssue { line: assigned.source.line, column, key: variable.name.to_owned(), kind, level, cluster })
 }
 
 fn value_kind(variable: &Variable, value: &str, is_in_force: bool, context: &Context<'_>) -> Option<IssueKind> {
     const UNSET: [&str; 5] = ["none", "null", "nil", "undefined", "nan"];
     let trimmed = value.trim();
-    let is_cluster = variable.name == CLUSTER;
+    let is_cluster = variable.name == CLUSTER_KEY;
     if trimmed.is_empty() {
         return (is_cluster && is_in_force && !context.is_cluster_named).then_some(IssueKind::NoCluster);
     }
@@ -397,7 +397,7 @@ fn overridden(assigned: &Assigned<'_>, last: &BTreeMap<&str, Assigned<'_>>) -> O
     } else {
         IssueKind::Overridden { by: by.source.line }
     };
-    let cluster = cluster(assigned.value).filter(|_| variable.name == CLUSTER);
+    let cluster = cluster(assigned.value).filter(|_| variable.name == CLUSTER_KEY);
     let (line, column) = (assigned.source.line, assigned.source.column(assigned.key_at));
     Some(ConfigIssue { line, column, key: variable.name.to_owned(), kind, level: Level::Warning, cluster })
 }
@@ -420,8 +420,8 @@ fn unassigned(source: &SourceLine, context: &Context<'_>) -> Option<ConfigIssue>
         let is_template = context.is_template && (has_placeholder(bare, true) || bare.starts_with(['%', '{', '}']));
         return (!is_template).then(|| issue("", IssueKind::NotAssignment, Level::Warning, None)).flatten();
     };
-    let cluster = cluster(bare[name.len()..].trim_start_matches([':', ' ', '\t'])).filter(|_| name == CLUSTER);
-    let level = level_of_ignored(name != CLUSTER || context.is_cluster_named);
+    let cluster = cluster(bare[name.len()..].trim_start_matches([':', ' ', '\t'])).filter(|_| name == CLUSTER_KEY);
+    let level = level_of_ignored(name != CLUSTER_KEY || context.is_cluster_named);
     issue(variable.name, IssueKind::Unreadable("the line has no `=`"), level, cluster)
 }
 

@@ -7,7 +7,7 @@
 mod find;
 
 pub use find::{
-    CLUSTER, OPAQUE, SourceLine, cluster, first_crlf, half_login, has_placeholder, issues, issues_of, other_place,
+    CLUSTER_KEY, OPAQUE, SourceLine, cluster, first_crlf, half_login, has_placeholder, issues, issues_of, other_place,
     unquoted,
 };
 
@@ -125,7 +125,7 @@ impl ConfigIssue {
             IssueKind::Overridden { .. } | IssueKind::Repeated { .. } => "config-duplicate",
             IssueKind::Value(wrong) if wrong.consequence == Consequence::Exits => "config-bad-json",
             IssueKind::Value(_) | IssueKind::TwoSettings | IssueKind::Placeholder | IssueKind::TrailingComment
-                if self.key == CLUSTER =>
+                if self.key == CLUSTER_KEY =>
             {
                 "cluster-name-invalid"
             }

@@ -85,7 +85,7 @@ fn valid_lines_and_lines_for_other_programs_give_no_issue() {
 #[test]
 fn the_last_line_of_a_key_wins() {
     let text = "ECS_CLUSTER=old\nECS_LOGLEVEL=info\nECS_CLUSTER=new\nECS_LOGLEVEL=info\n";
-    let old = (1, CLUSTER.to_owned(), IssueKind::Overridden { by: 3 }, Some("old".to_owned()));
+    let old = (1, CLUSTER_KEY.to_owned(), IssueKind::Overridden { by: 3 }, Some("old".to_owned()));
     assert_eq!(found(text), [old, (2, "ECS_LOGLEVEL".to_owned(), IssueKind::Repeated { by: 4 }, None)]);
 }
 

@@ -18,7 +18,7 @@ use ecs_bootstrap::settings::{Rank, Settings, TagsSettings};
 use serde_json::Value;
 
 use super::json;
-use crate::scene;
+use crate::scenario;
 
 const PROGRAMS: [(&str, &str); 2] =
     [("ecs-bootstrap", env!("CARGO_BIN_EXE_ecs-bootstrap")), ("ecs-deploy", env!("CARGO_BIN_EXE_ecs-deploy"))];
@@ -32,7 +32,7 @@ pub(super) fn all() -> BTreeMap<String, String> {
         ("tag-variables", tag_variables()),
         ("cli-ecs-bootstrap", cli("ecs-bootstrap")),
         ("cli-ecs-deploy", cli("ecs-deploy")),
-        ("scenes", scenes()),
+        ("scenarios", scenarios()),
         ("exit-codes", exit_codes(Exit::ALL)),
         ("deploy-exit-codes", exit_codes(Exit::DEPLOY)),
         ("causes-index", causes_index()),
@@ -278,9 +278,9 @@ impl Help {
     }
 }
 
-fn scenes() -> String {
-    let rows = scene::list().map(|(name, subject)| [format!("`{name}`"), subject.to_owned()]);
-    table(["scene", "what it shows"], rows)
+fn scenarios() -> String {
+    let rows = scenario::list().map(|(name, subject)| [format!("`{name}`"), subject.to_owned()]);
+    table(["scenario", "what it shows"], rows)
 }
 
 fn message_ids() -> String {

@@ -1,6 +1,6 @@
 //! The player of `tests/try`: boots one simulated instance with the real binary, and shows what happens.
 //!
-//! In: the name of a scene. Out: the instance, the plan, the output of the run, the written file and the verdict, on
+//! In: the name of a scenario. Out: the instance, the plan, the output of the run, the written file and the verdict, on
 //! stdout. The exit code is that of the run. The simulators are those of the tests.
 
 #![expect(
@@ -12,13 +12,13 @@
 #[path = "../it/support/mod.rs"]
 mod support;
 
-mod scene;
+mod scenario;
 
 use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use scene::Scene;
+use scenario::Scenario;
 use serde_json::Value;
 use support::disk::KEEP;
 use support::http::lock;
@@ -40,38 +40,38 @@ macro_rules! say {
 
 fn main() -> ExitCode {
     let name = std::env::args().nth(1).unwrap_or_else(|| "imds-tag".to_owned());
-    let Some(scene) = scene::find(&name) else {
-        eprintln!("error: unknown scene `{name}`; the scenes are:\n{}", scene::LIST);
+    let Some(scenario) = scenario::find(&name) else {
+        eprintln!("error: unknown scenario `{name}`; the scenarios are:\n{}", scenario::LIST);
         return ExitCode::from(2);
     };
     let page = Page::new();
-    let subject = scene.subject;
-    let scene = Scene { instance: scene.instance.binary(product()).env("TERM", term()), ..scene };
+    let subject = scenario.subject;
+    let scenario = Scenario { instance: scenario.instance.binary(product()).env("TERM", term()), ..scenario };
     page.title(&name, subject);
-    instance(&page, &scene);
-    plan(&page, &scene);
-    let arguments = [&["run", "--wait"], scene.options].concat();
+    instance(&page, &scenario);
+    plan(&page, &scenario);
+    let arguments = [&["run", "--wait"], scenario.options].concat();
     page.command(&arguments);
-    let outcome = scene.instance.show(&arguments);
-    written(&page, &scene);
+    let outcome = scenario.instance.show(&arguments);
+    written(&page, &scenario);
     let code = outcome.code.and_then(|code| u8::try_from(code).ok()).unwrap_or(1);
-    verdict(&page, &scene, code);
+    verdict(&page, &scenario, code);
     if code != 0 {
         page.command(&["doctor"]);
-        let _ = scene.instance.show(&["doctor"]);
-        explain(&page, &scene);
+        let _ = scenario.instance.show(&["doctor"]);
+        explain(&page, &scenario);
     }
-    page.end(&scene);
+    page.end(&scenario);
     ExitCode::from(code)
 }
 
 /// Runs `explain` for the cause of the verdict.
-fn explain(page: &Page, scene: &Scene) {
+fn explain(page: &Page, scenario: &Scenario) {
     let status: Value =
-        scene.instance.disk.read(STATUS).and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default();
+        scenario.instance.disk.read(STATUS).and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default();
     if let Some(id) = status["cause"]["id"].as_str() {
         page.command(&["explain", id]);
-        let _ = scene.instance.show(&["explain", id]);
+        let _ = scenario.instance.show(&["explain", id]);
     }
 }
 
@@ -86,8 +86,8 @@ fn term() -> String {
     std::env::var("TERM").unwrap_or_else(|_| "dumb".to_owned())
 }
 
-fn instance(page: &Page, scene: &Scene) {
-    let instance = &scene.instance;
+fn instance(page: &Page, scenario: &Scenario) {
+    let instance = &scenario.instance;
     let state = instance.imds.state();
     let imds = lock(&state).clone();
     let state = instance.aws.state();
@@ -114,30 +114,30 @@ fn instance(page: &Page, scene: &Scene) {
         }
     }
     page.line("root", &instance.root().display().to_string());
-    if let Some(settings) = scene.settings {
+    if let Some(settings) = scenario.settings {
         page.section("/etc/ecs-bootstrap/config.toml");
         say!("{}", settings.trim_end());
     }
 }
 
-fn plan(page: &Page, scene: &Scene) {
-    let arguments = [&["plan"], scene.options].concat();
+fn plan(page: &Page, scenario: &Scenario) {
+    let arguments = [&["plan"], scenario.options].concat();
     page.command(&arguments);
-    let _ = scene.instance.show(&arguments);
+    let _ = scenario.instance.show(&arguments);
 }
 
-fn written(page: &Page, scene: &Scene) {
+fn written(page: &Page, scenario: &Scenario) {
     page.section(ECS_CONFIG);
-    match scene.instance.disk.text(ECS_CONFIG) {
+    match scenario.instance.disk.text(ECS_CONFIG) {
         text if text.is_empty() => say!("empty: nothing was written"),
         text => say!("{}", text.trim_end()),
     }
 }
 
 /// Prints the verdict from `status.json`.
-fn verdict(page: &Page, scene: &Scene, code: u8) {
+fn verdict(page: &Page, scenario: &Scenario, code: u8) {
     let status: Value =
-        scene.instance.disk.read(STATUS).and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default();
+        scenario.instance.disk.read(STATUS).and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default();
     page.section("verdict");
     let text = |value: &Value| value.as_str().unwrap_or("none").to_owned();
     page.line("verdict", &text(&status["verdict"]));
@@ -192,8 +192,8 @@ impl Page {
         say!("\n{rule}{rule} {} {rest}", self.bold(title), rule = self.rule);
     }
 
-    fn end(&self, scene: &Scene) {
-        let root = scene.instance.root().display();
+    fn end(&self, scenario: &Scenario) {
+        let root = scenario.instance.root().display();
         say!("");
         match std::env::var_os(KEEP) {
             Some(_) => say!("kept: {root}"),
