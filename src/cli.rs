@@ -9,7 +9,7 @@ use crate::command_line::{self, CommandOutput, Generated, key_value};
 use crate::exit::Exit;
 use crate::settings::schema;
 
-/// Boots an EC2 instance into its ECS cluster, verifies that it registered, and names the cause if it did not
+/// Joins an EC2 instance to its ECS cluster, verifies that it registered, and names the cause if it did not
 #[derive(Debug, Parser)]
 #[command(name = "ecs-bootstrap", version, max_term_width = 100, after_help = AFTER_HELP)]
 pub struct Cli {
@@ -76,7 +76,8 @@ pub enum HostCommand {
         #[arg(long)]
         died: bool,
     },
-    /// Check the host once, layer by layer, and print what is wrong; changes nothing
+    /// Check the host once, layer by layer, and print what is wrong (with -v also which causes were considered); changes
+    /// nothing
     Doctor(Doctor),
     /// Print the last verdict of this boot
     Status,
@@ -141,7 +142,7 @@ pub struct Common {
     /// Refuse an `AWS_ENDPOINT_URL` over plain HTTP to another host, instead of printing a warning
     #[arg(long, global = true)]
     pub https_only: bool,
-    /// Log each request and its duration; repeat it for more
+    /// Log each request and its duration; repeat for more
     #[arg(long, short, global = true, action = clap::ArgAction::Count)]
     pub verbose: u8,
 }
