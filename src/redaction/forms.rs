@@ -9,6 +9,8 @@ use crate::agent_variables;
 
 /// Options of commands whose next word is secret.
 const OPTIONS: [&str; 3] = ["-p", "-u", "--user"];
+/// Units that remedies name after `journalctl -u`. After another option the same word is hidden.
+const UNITS: [&str; 5] = ["ecs", "amazon-ecs", "docker", "ecs-bootstrap", "ecs-bootstrap-verify"];
 /// Names of secrets that hide the text after their colon even if it reads like a sentence.
 const EXPLICIT: [&str; 10] =
     ["password", "passwd", "passphrase", "passwort", "pwd", "secret", "api-key", "apikey", "set-cookie", "cookie"];
@@ -264,6 +266,11 @@ fn value_end(value: &str) -> usize {
 /// not secret or a path follows.
 fn option_value(option: &str, after: &str) -> Option<usize> {
     let value = after.trim_start();
+    // `journalctl -u ecs` in a remedy.
+    let word = value.split(|c| !is_of_word(c)).next().unwrap_or_default();
+    if option == "-u" && UNITS.contains(&word) {
+        return None;
+    }
     let is_value =
         value.len() < after.len() && !value.is_empty() && !value.starts_with(['-', '/']) && !is_hidden(value);
     (is_value && (OPTIONS.contains(&option) || (option.starts_with("--") && is_secret_name(option))))
@@ -322,6 +329,14 @@ fn is_random(run: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_unit_of_a_remedy_is_shown() {
+        for text in ["fix what `journalctl -u ecs -b` names", "`journalctl -u docker.service`"] {
+            assert_eq!(without_secrets(text), text);
+        }
+        assert_eq!(without_secrets("docker login -u ecsadmin"), "docker login -u <redacted>");
+    }
 
     #[test]
     fn a_secret_is_replaced() {

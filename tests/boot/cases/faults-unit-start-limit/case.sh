@@ -5,5 +5,5 @@ check() {
     wait_for 40 assert_verdict failed agent-unit-failed
     assert_unit ecs.service failed
     assert_journal_has ecs.service 'Start request repeated too quickly'
-    assert_file_has /run/ecs-bootstrap/status.json 'ecs.service is failed .*restarts 2'
+    assert_file_has /run/ecs-bootstrap/status.json 'ecs.service is failed.*restarts 2'
 }
