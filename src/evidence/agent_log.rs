@@ -31,24 +31,27 @@ pub struct Line {
     pub error: String,
     /// The field `time`.
     pub time: Option<SystemTime>,
-    /// The other fields, for example `missingAttributes`, in their order.
-    pub fields: Vec<(String, String)>,
+    /// The text as evidence, if it is not the message alone.
+    shown: Option<String>,
 }
 
 impl Line {
-    /// Message and error, joined by a colon, without details of the request. Of an error, the other fields too.
-    pub fn text(&self) -> String {
-        let mut text = match self.error.as_str() {
-            "" => self.message.clone(),
-            error => format!("{}: {error}", self.message),
+    /// Message and error, joined by a colon, the error without details of the request. Of an error, the other fields too,
+    /// for example `missingAttributes`.
+    pub fn text(&self) -> &str {
+        self.shown.as_deref().unwrap_or(&self.message)
+    }
+
+    /// Sets the text. `fields` are the other fields, in their order.
+    fn show(&mut self, fields: &[(String, String)]) {
+        let is_new = |value: &String| !value.is_empty() && *value != self.message && *value != self.error;
+        let fields = fields.iter().filter(|(_, value)| self.is_error() && is_new(value));
+        let fields: String = fields.map(|(key, value)| format!(" {key}={value}")).collect();
+        self.shown = match self.error.as_str() {
+            "" if fields.is_empty() => None,
+            "" => Some(format!("{}{fields}", self.message)),
+            error => Some(format!("{}: {}{fields}", self.message, without_request_details(error))),
         };
-        if self.is_error() {
-            let is_new = |value: &String| !value.is_empty() && *value != self.message && *value != self.error;
-            for (key, value) in self.fields.iter().filter(|(_, value)| is_new(value)) {
-                text.push_str(&format!(" {key}={value}"));
-            }
-        }
-        without_request_details(&text)
     }
 
     /// Whether the agent logged it as an error. An agent that logs a warning goes on, and also after an error of a healthy
@@ -119,14 +122,15 @@ fn without_request_details(text: &str) -> String {
 
 fn parse(line: &str) -> Option<Line> {
     let mut parsed =
-        Line { level: String::new(), message: String::new(), error: String::new(), time: None, fields: Vec::new() };
+        Line { level: String::new(), message: String::new(), error: String::new(), time: None, shown: None };
+    let mut fields = Vec::new();
     let mut keep = |key: &str, value: String| match key {
         "level" => parsed.level = value.to_ascii_lowercase(),
         "msg" => parsed.message = value,
         "error" | "err" => parsed.error = value,
         "time" => parsed.time = humantime::parse_rfc3339_weak(&value).ok(),
         key if COMMON_FIELDS.contains(&key) => {}
-        key => parsed.fields.push((key.to_owned(), value)),
+        key => fields.push((key.to_owned(), value)),
     };
     if line.starts_with('{') {
         let object: serde_json::Map<String, serde_json::Value> = serde_json::from_str(line).ok()?;
@@ -140,6 +144,7 @@ fn parse(line: &str) -> Option<Line> {
             rest = after;
         }
     }
+    parsed.show(&fields);
     (!parsed.message.is_empty()).then_some(parsed)
 }
 

@@ -68,7 +68,7 @@ impl CrashLoop {
         let mut ends: Vec<SystemTime> =
             ended.iter().rev().take_while(is_same).map_while(|attempt| attempt.last()?.time).collect();
         ends.reverse();
-        Some(CrashLoop { messages: last.iter().map(|line| line.text()).collect(), ends })
+        Some(CrashLoop { messages: last.iter().map(|line| line.text().to_owned()).collect(), ends })
     }
 
     /// The number of attempts since this time that ended with the error, and from when to when; `None` if they are too
@@ -95,8 +95,7 @@ fn last(mut errors: Vec<&Line>) -> Vec<&Line> {
 fn shape(line: &Line) -> String {
     const MAX_WORD_LENGTH: usize = 20;
     let is_id = |word: &str| word.len() > MAX_WORD_LENGTH || word.contains(|c: char| c.is_ascii_digit());
-    let text = line.text();
-    let words = text.split(' ').map(|word| if is_id(word) { "#" } else { word });
+    let words = line.text().split(' ').map(|word| if is_id(word) { "#" } else { word });
     words.collect::<Vec<_>>().join(" ")
 }
 

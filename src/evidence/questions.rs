@@ -94,6 +94,6 @@ impl Evidence {
         }
         let line =
             self.agent_log.iter().rfind(|line| line.holds("Unable to register as a container instance with ECS"));
-        line.map(|line| redaction::line(&line.text()))
+        line.map(|line| redaction::line(line.text()))
     }
 }
