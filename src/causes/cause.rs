@@ -120,6 +120,10 @@ impl Cause {
         note: |_| None,
     };
 
+    /// The fields of the causes that explain why the cluster is missing or another one. Each sets its layer.
+    pub(super) const OF_MISSING_CLUSTER: Cause =
+        Cause { exit: Exit::Cluster, exit_after_deadline: Exit::Cluster, when_registered: true, ..Cause::DEFAULTS };
+
     /// Whether no cause of the catalogue fits.
     pub fn is_unknown(&self) -> bool {
         self.layer == Layer::Unknown

@@ -93,13 +93,7 @@ pub(super) static CLOUD_INIT_STUCK: Cause = Cause {
 };
 
 /// The fields that the causes below share. Each explains why the cluster is missing.
-const DEFAULTS: Cause = Cause {
-    layer: Layer::CloudInit,
-    exit: Exit::Cluster,
-    exit_after_deadline: Exit::Cluster,
-    when_registered: true,
-    ..Cause::DEFAULTS
-};
+const DEFAULTS: Cause = Cause { layer: Layer::CloudInit, ..Cause::OF_MISSING_CLUSTER };
 
 /// cloud-init looked for its data source before IMDS answered.
 pub(super) static DATASOURCE_NONE: Cause = Cause {

@@ -1,12 +1,13 @@
 //! Causes in the lines of `ecs.config`, or in a file that was written instead of it: the agent does not read what the
 //! author of the file intended.
 
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use super::cause::Cause;
 use super::layer::Layer;
 use super::view::config_lines::{describe_issue, issues};
 use super::view::effect::{effect, invalid_cluster_name};
+use crate::boundary::systemd::time_of;
 use crate::ecs_config::issue::{CLUSTER_KEY, ConfigIssue, IssueKind, cluster, other_place, unquoted};
 use crate::evidence::Evidence;
 use crate::evidence::files::ConfigText;
@@ -18,14 +19,7 @@ const PARSER: &str = "ecs-init/docker/docker.go, getEnvVars";
 const MAX_SHOWN_LINES: usize = 4;
 
 /// The fields that the causes of this file share.
-const DEFAULTS: Cause = Cause {
-    layer: Layer::Config,
-    exit: Exit::Cluster,
-    exit_after_deadline: Exit::Cluster,
-    source: PARSER,
-    when_registered: true,
-    ..Cause::DEFAULTS
-};
+const DEFAULTS: Cause = Cause { layer: Layer::Config, source: PARSER, ..Cause::OF_MISSING_CLUSTER };
 
 /// systemd strips the quotes, the agent does not.
 pub(super) static QUOTED: Cause = Cause {
@@ -258,8 +252,7 @@ fn agent_started(evidence: &Evidence) -> Option<SystemTime> {
     {
         return Some(started);
     }
-    let usec = evidence.agent_unit()?.exec_main_start_usec.filter(|usec| *usec > 0)?;
-    SystemTime::UNIX_EPOCH.checked_add(Duration::from_micros(usec))
+    time_of(evidence.agent_unit()?.exec_main_start_usec)
 }
 
 /// Harmless, so it is never a cause, only a note.

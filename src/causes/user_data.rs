@@ -7,16 +7,9 @@ use super::view::user_data::{errors, output, warnings};
 use crate::evidence::Evidence;
 use crate::evidence::files::ModuleError;
 use crate::evidence::user_data::{PartType, UserData};
-use crate::exit::Exit;
 
 /// The fields that the causes of this file share. Each explains why the cluster is missing.
-const DEFAULTS: Cause = Cause {
-    layer: Layer::CloudInit,
-    exit: Exit::Cluster,
-    exit_after_deadline: Exit::Cluster,
-    when_registered: true,
-    ..Cause::DEFAULTS
-};
+const DEFAULTS: Cause = Cause { layer: Layer::CloudInit, ..Cause::OF_MISSING_CLUSTER };
 
 /// Encoded by hand, and again by the tool.
 pub(super) static TWICE_ENCODED: Cause = Cause {

@@ -4,7 +4,7 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use super::crash_loop::MIN_TIME;
 use super::{COARSE, Evidence, Line, logged};
-use crate::boundary::systemd::UnitState;
+use crate::boundary::systemd::{UnitState, time_of};
 use crate::redaction;
 
 /// The exit code of a process that SIGKILL ended, as docker and shells report it: 128 plus the signal number.
@@ -59,16 +59,15 @@ impl Evidence {
     /// The program that exits repeatedly with the same error since its unit, or docker, started: the agent, or ecs-init
     /// before it.
     pub fn crash_loop(&self) -> Option<ExitLoop<'_>> {
-        let at = |usec: Option<u64>| UNIX_EPOCH.checked_add(Duration::from_micros(usec.filter(|usec| *usec > 0)?));
         let units = self.known_units()?;
         let agent = || {
             let found = self.agent_loop.as_ref().filter(|_| self.agent_end().is_some())?;
-            let (attempts, time) = found.since(at(units.agent.exec_main_start_usec))?;
+            let (attempts, time) = found.since(time_of(units.agent.exec_main_start_usec))?;
             Some(ExitLoop { log: "ecs-agent.log", messages: &found.messages, attempts, time })
         };
         let init = || {
             let found = self.init_loop.as_ref().filter(|_| self.unit_retried().is_some())?;
-            let (attempts, time) = found.since(at(units.docker.active_enter_usec))?;
+            let (attempts, time) = found.since(time_of(units.docker.active_enter_usec))?;
             Some(ExitLoop { log: "ecs-init.log", messages: &found.messages, attempts, time })
         };
         agent().or_else(init)
@@ -180,5 +179,5 @@ fn code_in(message: &str) -> Option<i64> {
 }
 
 fn last_error<'l>(lines: impl DoubleEndedIterator<Item = &'l Line>, file: &str) -> Option<String> {
-    lines.rev().find(|line| line.is_error()).map(|line| format!("{file}: `{}`", redaction::line(&line.text())))
+    lines.rev().find(|line| line.is_error()).map(|line| format!("{file}: `{}`", redaction::line(line.text())))
 }

@@ -33,7 +33,7 @@ use crate::boundary::aws::{AwsError, ContainerInstance, DescribedClusters};
 use crate::boundary::disk::DiskError;
 use crate::boundary::docker::{Container, DockerError};
 use crate::boundary::imds::{ImdsError, RoleStatus};
-use crate::boundary::systemd::SystemdError;
+use crate::boundary::systemd::{SystemdError, time_of};
 use crate::effects::QueuedJob;
 use crate::facts::{SavedAgent, Units, user_data_may_run};
 use crate::plan::{Action, Expectation, Refusal};
@@ -262,8 +262,7 @@ impl Evidence {
 
     /// How long the agent's unit had run when the evidence was collected.
     pub fn agent_runs_for(&self) -> Option<Duration> {
-        let started = self.agent_unit()?.exec_main_start_usec.filter(|usec| *usec > 0)?;
-        let started = SystemTime::UNIX_EPOCH.checked_add(Duration::from_micros(started))?;
+        let started = time_of(self.agent_unit()?.exec_main_start_usec)?;
         self.examined_at?.duration_since(started).ok()
     }
 
@@ -331,8 +330,7 @@ impl Evidence {
         if self.agent_start_pending() {
             return false;
         }
-        let started = self.agent_unit().and_then(|unit| unit.exec_main_start_usec).filter(|usec| *usec > 0);
-        let started = started.and_then(|usec| SystemTime::UNIX_EPOCH.checked_add(Duration::from_micros(usec)));
+        let started = self.agent_unit().and_then(|unit| time_of(unit.exec_main_start_usec));
         match (at, started) {
             (Some(at), Some(started)) => at + COARSE >= started,
             _ => true,

@@ -8,7 +8,7 @@ mod bus;
 pub mod control;
 
 use std::num::NonZeroUsize;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use futures_util::FutureExt;
 use futures_util::stream::{SelectAll, StreamExt, select_all};
@@ -28,6 +28,12 @@ const MANAGER: &str = "org.freedesktop.systemd1.Manager";
 const PROPERTIES: &str = "org.freedesktop.DBus.Properties";
 /// The capacity of the queue of changes. If the queue is full the connection blocks.
 const MAX_QUEUED_CHANGES: NonZeroUsize = NonZeroUsize::new(1024).expect("is not zero");
+
+/// The time of a unit's property in microseconds since 1970 (org.freedesktop.systemd1(5)); `None` for 0, which means that
+/// the event has not happened.
+pub fn time_of(usec: Option<u64>) -> Option<SystemTime> {
+    SystemTime::UNIX_EPOCH.checked_add(Duration::from_micros(usec.filter(|usec| *usec > 0)?))
+}
 
 /// A connection to systemd.
 #[derive(Clone, Debug)]
