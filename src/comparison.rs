@@ -42,16 +42,6 @@ pub enum Reason<C: 'static> {
     General(&'static C),
 }
 
-impl<C> Clone for Reason<C> {
-    fn clone(&self) -> Reason<C> {
-        match self {
-            Reason::Excluded(seen) => Reason::Excluded(seen.clone()),
-            Reason::Explained(cause) => Reason::Explained(cause),
-            Reason::General(cause) => Reason::General(cause),
-        }
-    }
-}
-
 impl<C: Related> std::fmt::Display for Reason<C> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {

@@ -9,23 +9,6 @@ use crate::evidence::{Evidence, StageError};
 use crate::exit::Exit;
 use crate::redaction::{self, error_chain};
 
-/// Every layer before this one.
-const EARLIER_LAYERS: [Layer; 13] = [
-    Layer::Clock,
-    Layer::Config,
-    Layer::CloudInit,
-    Layer::Host,
-    Layer::Docker,
-    Layer::Units,
-    Layer::Imds,
-    Layer::Role,
-    Layer::Dns,
-    Layer::Route,
-    Layer::Tls,
-    Layer::Api,
-    Layer::Cluster,
-];
-
 /// ECS accepts the registration without the attributes; the agent notices that they are missing and exits with code 5.
 pub(super) static ATTRIBUTES_REJECTED: Cause = Cause {
     id: "attributes-rejected",
@@ -172,7 +155,7 @@ pub(super) static EXITS: Cause = Cause {
     specific_remedy: remedy,
     specificity: Specificity::General,
     // Repeated exits of the agent are a symptom of every earlier broken layer.
-    is_symptom_of: &EARLIER_LAYERS,
+    is_symptom_of: Layer::Agent.before(),
     layer: Layer::Agent,
     title: "the agent's container exits repeatedly before it has registered",
     symptoms: "`systemctl status ecs` shows active (running), and `docker ps` shows a container that is only seconds \

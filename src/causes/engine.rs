@@ -13,7 +13,7 @@ use crate::readiness::{self, Registration};
 use crate::redaction;
 
 /// What the evidence allows to say about an instance.
-#[derive(Clone, Debug, Default)]
+#[derive(Debug, Default)]
 pub struct Diagnosis {
     /// The causes that remain, the first broken layer first.
     pub found: Vec<FoundCause>,
@@ -24,7 +24,7 @@ pub struct Diagnosis {
 }
 
 /// A cause that has evidence and is not reported.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct DroppedCause {
     /// The cause.
     pub cause: &'static Cause,

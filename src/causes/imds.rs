@@ -4,8 +4,10 @@ use std::time::Duration;
 
 use super::cause::{Cause, Class};
 use super::layer::Layer;
-use super::view::imds::{imds_error, is_by_proxy, proxied_imds};
-use crate::boundary::imds::ImdsError;
+use super::view::credentials::NO_CREDENTIALS;
+use crate::boundary::aws::AwsErrorKind;
+use crate::boundary::imds::{ImdsError, RoleStatus};
+use crate::evidence::proxies::of_metadata;
 use crate::evidence::{Evidence, StageError};
 use crate::exit::Exit;
 use crate::redaction::error_chain;
@@ -49,7 +51,7 @@ pub(super) static PROXIED: Cause = Cause {
     remedy: "set NO_PROXY=169.254.169.254,169.254.170.2,/var/run/docker.sock at each place that sets a proxy: \
              ecs.config, and the drop-ins of docker.service and ecs.service",
     source: "aws/amazon-ecs-agent#605 #805 #23; Amazon ECS Developer Guide, \"HTTP proxy configuration\"",
-    check: proxied_imds,
+    check: proxied,
     ..Cause::DEFAULTS
 };
 
@@ -184,6 +186,48 @@ fn unreachable(evidence: &Evidence) -> Option<Vec<String>> {
 
 fn is_ipv6_only(evidence: &Evidence) -> bool {
     evidence.network_path.routes.is_some_and(|routes| !routes.v4_any && routes.v6_address)
+}
+
+/// Names of proxies in the `Server` header. IMDS itself sends `EC2ws`.
+const PROXIES: [&str; 8] = ["squid", "tinyproxy", "envoy", "haproxy", "zscaler", "bluecoat", "blue coat", "mitmproxy"];
+
+/// Evidence that a proxy stands between the agent, or ecs-bootstrap, and IMDS.
+fn proxied(evidence: &Evidence) -> Option<Vec<String>> {
+    if let Some(seen) = imds_error(evidence, is_by_proxy) {
+        return Some(seen);
+    }
+    let proxy = of_metadata(&evidence.config)?;
+    if !matches!(evidence.role, Some(Ok(RoleStatus::Present { .. }))) || evidence.role_was_absent {
+        return None;
+    }
+    let logged = evidence.agent_logged(&NO_CREDENTIALS).or_else(|| {
+        evidence.agent_logged(&["Unable to access EC2 Metadata service", "infer region", "failed to get API token"])
+    })?;
+    let setting =
+        format!("ecs.config has the proxy `{}`, and NO_PROXY does not include 169.254.169.254", proxy.shown());
+    Some(vec![setting, "a direct request to IMDS returns the role".to_owned(), logged])
+}
+
+/// Whether a 403 to the token request came from a proxy.
+fn is_by_proxy(error: &ImdsError) -> bool {
+    let ImdsError::Disabled { via, server } = error else { return false };
+    let server = server.as_deref().unwrap_or_default().to_ascii_lowercase();
+    via.is_some() || PROXIES.iter().any(|proxy| server.contains(proxy))
+}
+
+/// The IMDS error that stopped a pipeline stage or occurred during verify, if `is` selects it.
+fn imds_error(evidence: &Evidence, is: fn(&ImdsError) -> bool) -> Option<Vec<String>> {
+    let stopped = match &evidence.stage_error {
+        Some(StageError::Imds(error)) => Some(error),
+        _ => None,
+    };
+    let role = evidence.role.as_ref().and_then(|role| role.as_ref().err());
+    let credentials = evidence.aws_errors().find_map(|error| match &error.kind {
+        AwsErrorKind::Imds(error) => Some(error),
+        _ => None,
+    });
+    let error = stopped.or(role).or(credentials)?;
+    is(error).then(|| vec![error_chain(error)])
 }
 
 #[cfg(test)]

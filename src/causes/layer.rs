@@ -63,6 +63,12 @@ impl Layer {
         Layer::Acs,
     ];
 
+    /// The layers before this one, which can break.
+    pub(super) const fn before(self) -> &'static [Layer] {
+        const ALL: &[Layer] = &Layer::ALL;
+        ALL.split_at(self as usize).0
+    }
+
     /// The name of the layer, as in JSON.
     pub fn word(self) -> &'static str {
         match self {

@@ -29,8 +29,7 @@ const ABOUT: [(&str, &str); 5] = [
 const SAVED_STATE: [&str; 3] =
     ["invalid database", "previously saved state", "instance type changes are not supported"];
 /// Folders of the agent's container, and what they are on the host (ecs-init/docker/docker.go, getHostConfig).
-const MOUNTS: [(&str, &str); 3] =
-    [("/data", "/var/lib/ecs/data"), ("/log", "/var/log/ecs"), ("/var/cache/ecs", "/var/cache/ecs")];
+const MOUNTS: [(&str, &str); 2] = [("/data", "/var/lib/ecs/data"), ("/log", "/var/log/ecs")];
 const RESTART: &str = "then `systemctl restart ecs --no-block`";
 
 /// The remedy for this error; `None` if nothing is known about it.

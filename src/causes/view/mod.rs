@@ -2,7 +2,6 @@
 //!
 //! In: evidence. Out: an answer, often as an evidence line. Nothing here knows a cause.
 
-pub(super) mod clock;
 pub(super) mod config_lines;
 pub(super) mod crash;
 pub(super) mod credentials;
@@ -10,7 +9,6 @@ pub(super) mod denial;
 pub(super) mod docker;
 pub(super) mod effect;
 pub(super) mod file_paths;
-pub(super) mod imds;
 pub(super) mod network_path;
 pub(super) mod registration;
 pub(super) mod units;
