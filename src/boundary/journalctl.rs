@@ -14,8 +14,10 @@ use crate::retry::{Deadline, within};
 const MAX_CALL_TIME: Duration = Duration::from_secs(2);
 /// The most bytes of journalctl's output that are used. An entry in JSON takes one or two KiB.
 const MAX_BYTES: usize = 1024 * 1024;
-/// The most entries of a unit, and of the kernel.
-const MAX_ENTRIES: (usize, usize) = (50, 400);
+/// The most entries of a unit.
+const MAX_ENTRIES: usize = 50;
+/// The most entries of the kernel.
+const MAX_KERNEL_ENTRIES: usize = 400;
 
 /// The source of journal lines.
 #[derive(Clone, Copy, Debug)]
@@ -35,14 +37,11 @@ pub async fn lines(disk: &Disk, from: JournalSource<'_>, deadline: Deadline) -> 
     // Without --lines=: with --since it counts from the beginning (systemd 252), and with --reverse older versions skip
     // the newest entries (systemd#1596). JSON has one line for each entry, so an entry of several lines can be reversed.
     command.args(["--no-pager", "--quiet", "--reverse", "--output=json", "--all"]);
-    match from {
-        JournalSource::Unit(unit, since) => command.args([format!("--unit={unit}"), format!("--since=@{since}")]),
-        JournalSource::Kernel => command.arg("--dmesg"),
+    let (selection, max_entries) = match from {
+        JournalSource::Unit(unit, since) => (vec![format!("--unit={unit}"), format!("--since=@{since}")], MAX_ENTRIES),
+        JournalSource::Kernel => (vec!["--dmesg".to_owned()], MAX_KERNEL_ENTRIES),
     };
-    let max_entries = match from {
-        JournalSource::Unit(..) => MAX_ENTRIES.0,
-        JournalSource::Kernel => MAX_ENTRIES.1,
-    };
+    command.args(selection);
     let root = disk.path("/");
     if root.parent().is_some() {
         command.arg("--root").arg(root);

@@ -64,29 +64,31 @@ pub(super) async fn output(
 mod tests {
     use std::process::Stdio;
 
+    use tokio::process::ChildStdout;
+
     use super::*;
     use crate::boundary::test_server::run;
 
     #[expect(clippy::disallowed_methods, reason = "the test starts its own program")]
+    fn started(script: &str) -> io::Result<(ChildStdout, Child)> {
+        let mut command = tokio::process::Command::new("sh");
+        command.args(["-c", script]).stdout(Stdio::piped()).kill_on_drop(true);
+        let mut child = command.spawn()?;
+        Ok((child.stdout.take().unwrap(), child))
+    }
+
     fn output_of(script: &str) -> io::Result<(ExitStatus, Vec<u8>)> {
         run(async {
-            let mut command = tokio::process::Command::new("sh");
-            command.args(["-c", script]).stdout(Stdio::piped()).kill_on_drop(true);
-            let mut child = command.spawn()?;
-            let pipe = child.stdout.take().unwrap();
+            let (pipe, child) = started(script)?;
             output(pipe, child, 8).await
         })
     }
 
     #[test]
-    #[expect(clippy::disallowed_methods, reason = "the test starts its own program")]
     fn the_beginning_of_the_output_is_kept_and_the_program_is_killed() {
         let first = |script: &str| {
             run(async {
-                let mut command = tokio::process::Command::new("sh");
-                command.args(["-c", script]).stdout(Stdio::piped()).kill_on_drop(true);
-                let mut child = command.spawn()?;
-                let pipe = child.stdout.take().unwrap();
+                let (pipe, child) = started(script)?;
                 first_bytes(pipe, child, 8).await
             })
         };

@@ -3,6 +3,7 @@
 //! In: an [`Expectation`], and the clients. Out: one verdict. It changes nothing on the host.
 
 mod give_up;
+mod logs;
 mod observe;
 mod once;
 mod schedule;

@@ -12,20 +12,17 @@ use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use tokio::time::Instant;
 
+use super::logs::{modified, read_logs};
 use super::schedule::{Observation, PROBES, Probe, Schedule, TICK};
 use crate::boundary::HostClients;
 use crate::boundary::aws::{AwsError, AwsErrorKind};
-use crate::boundary::disk::Disk;
 use crate::boundary::imds::{ImdsError, RoleStatus, TARGET_STATE};
 use crate::boundary::systemd::{Job, Systemd, UnitChanges};
 use crate::causes::asks_for_user_data;
 use crate::effects::QueuedJob;
-use crate::evidence::agent_log::{attempts, last_two};
 use crate::evidence::network_path::NetworkPath;
-use crate::evidence::{BlockingStart, CrashLoop, Evidence, NetworkQuestions};
-use crate::host::{
-    AGENT_LOG, INIT_LOG, agent_config, blocking_start, joined_cluster, known_or_log, saved_agent, units,
-};
+use crate::evidence::{BlockingStart, Evidence, NetworkQuestions};
+use crate::host::{AGENT_LOG, INIT_LOG, agent_config, blocking_start, joined_cluster, saved_agent, units};
 use crate::plan::{AGENT_JSON, ECS_CONFIG, Expectation, VENDOR_ECS_CONFIG};
 use crate::probe;
 use crate::readiness::joined_other_cluster;
@@ -37,7 +34,6 @@ const PROBE: Duration = Duration::from_secs(5);
 /// precedence.
 const BEFORE_FINAL: [Probe; 6] =
     [Probe::Units, Probe::HostState, Probe::Docker, Probe::Role, Probe::Cluster, Probe::NetworkPath];
-const LOG_TAIL: usize = 256 * 1024;
 
 /// The systemd jobs that apply queued, for verify.
 #[derive(Debug, Default)]
@@ -427,21 +423,6 @@ impl<'a> Observer<'a> {
             self.run_soon(Probe::Registration);
         }
     }
-}
-
-fn modified(disk: &Disk, path: &str) -> Option<SystemTime> {
-    known_or_log(disk.modified(path))
-}
-
-/// Reads both logs since the agent's last start.
-pub(super) fn read_logs(disk: &Disk, evidence: &mut Evidence) {
-    let read = |path| known_or_log(disk.tail(path, LOG_TAIL)).map(|tail| attempts(&tail.bytes)).unwrap_or_default();
-    let (agent, init) = (read(AGENT_LOG), read(INIT_LOG));
-    (evidence.agent_loop, evidence.init_loop) = (CrashLoop::of(&agent), CrashLoop::of(&init));
-    (_, evidence.agent_log) = last_two(agent);
-    (evidence.init_log_before, evidence.init_log) = last_two(init);
-    evidence.agent_log_written = modified(disk, AGENT_LOG);
-    evidence.init_log_written = modified(disk, INIT_LOG);
 }
 
 /// The limit for one API call, including the SDK's retries.

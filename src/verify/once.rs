@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use futures_util::future::{join, join3, join4};
 
+use super::logs::read_logs;
 use crate::boundary::HostClients;
 use crate::boundary::aws::AwsErrorKind;
 use crate::boundary::imds::TARGET_STATE;
@@ -147,5 +148,5 @@ fn read_files(host_clients: &HostClients, evidence: &mut Evidence) {
     if let Some(expected) = evidence.expectation.as_mut().filter(|expected| expected.follows_file) {
         expected.cluster = joined_cluster(disk);
     }
-    super::observe::read_logs(disk, evidence);
+    read_logs(disk, evidence);
 }
