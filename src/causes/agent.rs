@@ -3,7 +3,7 @@
 use super::cause::{Cause, Class};
 use super::layer::Layer;
 use super::view::crash::{loop_evidence, remedy, remedy_for};
-use super::view::registration::GAVE_UP_TEXT;
+use super::view::registration::{GAVE_UP_TEXT, disconnected_for};
 use crate::comparison::Specificity;
 use crate::evidence::{Evidence, StageError};
 use crate::exit::Exit;
@@ -239,9 +239,16 @@ pub(super) static NOT_CONNECTED: Cause = Cause {
     layer: Layer::Acs,
     title: "the instance is registered, but its agent is not connected to ECS",
     symptoms: "the container instance is ACTIVE with agentConnected false, and ECS places no tasks on it",
-    proof: "agentConnected stays false for longer than a short disconnect, and no probe found the network path to the \
-            control plane closed",
-    look_alikes: &["acs-unreachable", "endpoint-partial", "acs-denied", "agent-stuck", "host-overloaded"],
+    proof: "agentConnected stays false for longer than a short disconnect, no probe found the network path to the control \
+            plane closed, and the agent's log has no error of the connection",
+    look_alikes: &[
+        "acs-unreachable",
+        "acs-refused",
+        "endpoint-partial",
+        "acs-denied",
+        "agent-stuck",
+        "host-overloaded",
+    ],
     class: Class::Retry,
     exit: Exit::NotRegistered,
     exit_after_deadline: Exit::NotRegistered,
@@ -256,12 +263,10 @@ pub(super) static NOT_CONNECTED: Cause = Cause {
         if !is_disconnected {
             return None;
         }
-        let seen =
-            format!("ecs:DescribeContainerInstances returns agentConnected false, for {} s now", since.as_secs());
+        let seen = disconnected_for(evidence, since);
         let open = (evidence.network_path.is_acs_reachable == Some(true))
             .then(|| "the control plane endpoint accepts connections from this host".to_owned());
-        let logged = evidence.agent_logged(&["Failed to connect to ACS", "unable to dial", "ACS: Unable"]);
-        Some([seen].into_iter().chain(open).chain(logged).collect())
+        Some([seen].into_iter().chain(open).collect())
     },
     when_registered: true,
     ..Cause::DEFAULTS

@@ -3,7 +3,7 @@
 use super::cause::Cause;
 use super::{
     acs, agent, api, clock, cloud_init, cluster, config, config_file, denied, dns, docker, ecs_init, host, imds,
-    lifecycle, maintenance, registered, role, route, saved_state, tls, units, user_data,
+    lifecycle, maintenance, overrides, registered, role, route, saved_state, tls, units, user_data,
 };
 
 /// Every cause. Within a layer they are ordered from specific to general: of those that fit, the first is reported.
@@ -24,6 +24,7 @@ pub static ALL: &[&Cause] = &[
     &config::NO_CLUSTER_NAMED,
     &config::CLUSTER_NAME_INVALID,
     &config::CA_BUNDLE_INVALID,
+    &overrides::ENDPOINT,
     &cloud_init::USER_DATA_DEADLOCK,
     &cloud_init::CLOUD_INIT_STUCK,
     &cloud_init::DATASOURCE_NONE,
@@ -79,6 +80,7 @@ pub static ALL: &[&Cause] = &[
     &role::NOT_USABLE,
     &role::EXPIRED,
     &role::WRONG_ROLE,
+    &overrides::CREDENTIALS,
     &dns::NAME_UNKNOWN,
     &dns::TIMEOUT,
     &dns::FAILED,
@@ -137,6 +139,8 @@ pub static ALL: &[&Cause] = &[
     &acs::ENDPOINT_PARTIAL,
     &acs::UNREACHABLE,
     &acs::DENIED,
+    &acs::REFUSED,
+    &acs::DROPPED,
     &lifecycle::NOT_ACTIVE,
     &agent::NOT_CONNECTED,
     &lifecycle::WARM_POOL_WAITING,

@@ -5,7 +5,8 @@ use std::time::Duration;
 use super::cause::{Cause, Class};
 use super::layer::Layer;
 use super::view::crash::remedy;
-use super::view::credentials::{REJECTED, called};
+use super::view::credentials::{REJECTED, accepted_call, called};
+use super::view::denial::DESCRIBE_TAGS_FAILED;
 use super::view::registration::retried;
 use crate::boundary::aws::AwsErrorKind;
 use crate::comparison::Specificity;
@@ -15,25 +16,39 @@ use crate::redaction::error_chain;
 
 pub(super) static CREDENTIALS_REJECTED: Cause = Cause {
     id: "credentials-rejected",
-    yields_to: &["clock-skew", "credentials-expired"],
+    yields_to: &["clock-skew", "credentials-expired", "credentials-override"],
     layer: Layer::Api,
     title: "AWS rejects the instance's credentials",
     symptoms: "UnrecognizedClientException or InvalidClientTokenId, although the instance has its role",
     proof: "AWS answers with one of these codes, and the clock is right; the cause is `clock-skew` if the clock is \
             wrong, and `credentials-expired` if the credentials are past their expiration",
-    look_alikes: &["clock-skew", "credentials-expired", "wrong-role"],
+    look_alikes: &["clock-skew", "credentials-expired", "credentials-override", "wrong-role"],
     class: Class::Lasting(Duration::from_secs(120)),
     exit: Exit::Permission,
     exit_after_deadline: Exit::Permission,
     remedy: "check whether the role was deleted and created again (if so, replace the instance), and whether the \
              region is enabled for the account: `aws account get-region-opt-status --region-name REGION`",
+    specific_remedy: |evidence| {
+        accepted_call(evidence)?;
+        Some(
+            "the role works now, so the agent may still use earlier credentials: `systemctl restart ecs --no-block`; \
+              then look for credentials in its container (`docker inspect ecs-agent`)"
+                .to_owned(),
+        )
+    },
     source: "Amazon ECS API Reference, \"Common Errors\"",
     check: |evidence| {
-        let seen = called(evidence, &REJECTED).or_else(|| evidence.registration_refused(&REJECTED))?;
-        Some(vec![seen])
+        let called = called(evidence, &REJECTED);
+        let is_agents = called.is_none();
+        let seen = called.or_else(|| evidence.registration_refused(&REJECTED))?;
+        let works = accepted_call(evidence).filter(|_| is_agents);
+        let works = works.map(|call| format!("AWS accepts the role in calls of ecs-bootstrap: it answers {call}"));
+        Some([seen].into_iter().chain(works).collect())
     },
     ..Cause::DEFAULTS
 };
+
+const THROTTLED_CODES: [&str; 2] = ["RequestLimitExceeded", "Throttling"];
 
 /// Common when many instances launch at once. The agent itself retries for an hour.
 pub(super) static REGISTER_THROTTLED: Cause = Cause {
@@ -42,7 +57,8 @@ pub(super) static REGISTER_THROTTLED: Cause = Cause {
     title: "AWS throttles the registration, and the agent retries by itself",
     symptoms: "instances of a mass launch join slowly: the unit is active, nothing answers on port 51678, and the \
                agent has not exited",
-    proof: "the agent's log has ThrottlingException for this registration; if the log has LimitExceededException \
+    proof: "the agent's log has ThrottlingException for this registration, or RequestLimitExceeded for \
+            ec2:DescribeTags before it; if the log has LimitExceededException \
             instead, the cause is `cluster-quota`",
     look_alikes: &["cluster-quota", "throttled", "service-error"],
     class: Class::Retry,
@@ -51,7 +67,11 @@ pub(super) static REGISTER_THROTTLED: Cause = Cause {
     remedy: "wait longer (raise `verify.deadline`), because the agent retries for an hour; launch fewer instances at \
              once",
     source: "aws/amazon-ecs-agent#135 #4499; widdix/aws-cf-templates#260",
-    check: |evidence| retried(evidence, "ThrottlingException"),
+    check: |evidence| {
+        let is_throttled = |line: &String| THROTTLED_CODES.iter().any(|code| line.contains(code));
+        let tags = || evidence.agent_failed_with(&[DESCRIBE_TAGS_FAILED]).filter(is_throttled);
+        retried(evidence, "ThrottlingException").or_else(|| Some(vec![tags()?]))
+    },
     ..Cause::DEFAULTS
 };
 

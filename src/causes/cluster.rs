@@ -7,6 +7,7 @@ use super::layer::Layer;
 use super::view::credentials::has_static_keys;
 use super::view::registration::{GAVE_UP_TEXT, retried};
 use crate::boundary::aws::Cluster;
+use crate::evidence::overrides::EndpointOverride;
 use crate::evidence::{Evidence, StageError};
 use crate::exit::Exit;
 use crate::plan::{Refusal, cluster_name};
@@ -281,7 +282,7 @@ fn shown_region(region: &str) -> String {
 fn agent_asks_the_same(evidence: &Evidence) -> bool {
     let home = evidence.expectation.as_ref().and_then(|expected| expected.region.as_deref());
     let is_elsewhere = configured_region(evidence).is_some_and(|(region, _)| Some(region) != home);
-    !is_elsewhere && !has_static_keys(evidence) && !evidence.config.contains_key("ECS_BACKEND_HOST")
+    !is_elsewhere && !has_static_keys(evidence) && EndpointOverride::of(&evidence.config).is_none()
 }
 
 /// The expected cluster as ecs:DescribeClusters returned it, if the agent asks the same account and region.

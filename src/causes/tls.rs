@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::cause::{Cause, Class};
 use super::layer::Layer;
+use super::view::credentials::accepted_call;
 use super::view::network_path::path_evidence;
 use crate::boundary::aws::{AwsErrorKind, TlsFault};
 use crate::evidence::Evidence;
@@ -23,8 +24,8 @@ pub(super) static UNTRUSTED: Cause = Cause {
     exit: Exit::Network,
     exit_after_deadline: Exit::Network,
     remedy: "add the CA of the intercepting proxy to the host's bundle (`update-ca-trust`, `update-ca-certificates`) \
-             or to AWS_CA_BUNDLE, or exclude AWS from the interception; the agent of the generic rpm does not read the \
-             host's bundle",
+             or to AWS_CA_BUNDLE, or exclude AWS from the interception; the agent reads the bundle of its container, and \
+             on Amazon Linux that of the host",
     source: "aws/amazon-ecs-agent#1845",
     check: |evidence| {
         let fault = |kind: &AwsErrorKind| matches!(kind, AwsErrorKind::Tls { fault: TlsFault::UnknownIssuer });
@@ -32,12 +33,15 @@ pub(super) static UNTRUSTED: Cause = Cause {
         if let Some(seen) = path_evidence(evidence, |_| None, fault) {
             return Some(seen.into_iter().chain(presented(evidence)).chain(logged()).collect());
         }
-        // ecs-bootstrap used the CA certificates of the host, but the agent does not.
-        let logged = evidence.network_path.tried_host_roots.then(logged).flatten()?;
-        Some(vec![
-            "the certificate is valid only with the CA certificates of this host, not with those of Amazon".to_owned(),
-            logged,
-        ])
+        // The agent uses the CA certificates of its container.
+        let logged = logged()?;
+        let verified = if evidence.network_path.tried_host_roots {
+            "the certificate is valid only with the CA certificates of this host, not with those of Amazon".to_owned()
+        } else {
+            let call = accepted_call(evidence)?;
+            format!("ecs-bootstrap verified the certificate with the CA certificates of Amazon: AWS answers {call}")
+        };
+        Some(vec![verified, logged])
     },
     ..Cause::DEFAULTS
 };
@@ -78,7 +82,7 @@ fn presented(evidence: &Evidence) -> Option<String> {
 mod tests {
     use super::super::tests::ids;
     use super::*;
-    use crate::boundary::aws::AwsError;
+    use crate::boundary::aws::{AwsError, DescribedClusters};
     use crate::evidence::StageError;
     use crate::evidence::agent_log::last_attempt;
 
@@ -102,6 +106,10 @@ mod tests {
         let mut evidence = Evidence { agent_log: last_attempt(log), ..Evidence::default() };
         assert_eq!(ids(&evidence), ["register-refused"]);
         evidence.network_path.tried_host_roots = true;
+        assert_eq!(ids(&evidence), ["tls-untrusted"]);
+        // The bundle of the agent's container lacks the CAs of Amazon.
+        evidence.network_path.tried_host_roots = false;
+        evidence.cluster = Some(Ok(DescribedClusters::default()));
         assert_eq!(ids(&evidence), ["tls-untrusted"]);
     }
 }

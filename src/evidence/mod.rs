@@ -4,6 +4,7 @@
 //! metadata service, an invalid setting and an agent without an answer are all diagnosed in the same way. `None` means
 //! that a probe has not run.
 
+mod acs_log;
 pub mod agent_log;
 mod crash_loop;
 mod exits;
@@ -11,11 +12,13 @@ pub mod files;
 pub mod host;
 mod introspection;
 pub mod network_path;
+pub mod overrides;
 pub mod proxies;
 mod questions;
 pub mod routes;
 pub mod user_data;
 
+pub use self::acs_log::DroppedConnections;
 pub use self::crash_loop::CrashLoop;
 pub use self::network_path::EndpointConnection;
 pub use self::questions::NetworkQuestions;

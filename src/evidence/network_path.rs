@@ -37,6 +37,8 @@ pub struct NetworkPath {
     pub certificate: Option<PresentedCertificate>,
     /// Whether the instance has a public IPv4 address; asked if the endpoint does not answer.
     pub has_public_address: Option<bool>,
+    /// The connection to the endpoint of ECS that the agent's configuration sets; `None` if it sets none.
+    pub agent_endpoint: Option<EndpointConnection>,
     /// The connections to ECS, and to ACS and TCS, whose endpoints `ecs:DiscoverPollEndpoint` returns; probed if the agent
     /// is disconnected.
     pub control_plane: Option<Result<ControlPlane, AwsError>>,

@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use super::Evidence;
-use crate::boundary::aws::{AwsError, AwsErrorKind};
+use super::overrides::EndpointOverride;
+use super::proxies::of_agent;
+use crate::boundary::aws::{AwsError, AwsErrorKind, Endpoint};
 use crate::boundary::net::NetError;
 use crate::redaction;
 
@@ -25,6 +27,8 @@ pub struct NetworkQuestions {
     pub control_plane: Option<(String, String)>,
     /// Whether to probe the agent's proxy, because the agent has not registered.
     pub proxy: bool,
+    /// The endpoint of ECS that the agent's configuration sets, if the agent has not registered.
+    pub agent_endpoint: Option<Endpoint>,
 }
 
 impl NetworkQuestions {
@@ -49,6 +53,7 @@ impl NetworkQuestions {
             // The call is not repeated after a denial.
             control_plane: evidence.joined_as().filter(|_| stays_disconnected && !is_denied),
             proxy: evidence.container_instance_arn().is_none(),
+            agent_endpoint: evidence.agent_endpoint(),
         }
     }
 
@@ -59,6 +64,13 @@ impl NetworkQuestions {
 }
 
 impl Evidence {
+    /// The endpoint that the agent's configuration sets, if the agent has not registered and uses no proxy for it.
+    fn agent_endpoint(&self) -> Option<Endpoint> {
+        let endpoint = EndpointOverride::of(&self.config)?.endpoint?;
+        let is_direct = self.container_instance_arn().is_none() && of_agent(&self.config, &endpoint.host).is_none();
+        is_direct.then_some(endpoint)
+    }
+
     /// The cluster and the ARN of the container instance, as the agent reports them.
     pub fn joined_as(&self) -> Option<(String, String)> {
         let arn = self.container_instance_arn()?.to_owned();

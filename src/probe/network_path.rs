@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use futures_util::future::{join3, join5};
+use futures_util::future::{join, join3, join5};
 
 use crate::boundary::HostClients;
 use crate::boundary::aws::{Aws, AwsError, Endpoint, PollEndpoint};
@@ -50,14 +50,16 @@ pub(crate) async fn network_path(host_clients: &HostClients, ask: NetworkQuestio
             endpoint.as_ref().and_then(|endpoint| of_agent(&agent_config(&host_clients.disk), &endpoint.host));
         let certificate_of = endpoint.as_ref().filter(|_| ask.certificate && network_path.own_proxy.is_none());
         let connect = endpoint.as_ref().zip(through.as_ref()).filter(|_| ask.proxy);
-        let (dns, certificate, proxied, public_address, control_plane) = join5(
+        let of_api = join5(
             dns_probe(ask.dns && endpoint.as_ref().is_some_and(Endpoint::is_name), deadline),
             fetch_certificate(certificate_of, deadline),
             ask_proxy(connect, deadline),
             public_address(host_clients, ask.public_address, deadline),
             control_plane(aws, ask.control_plane.as_ref(), endpoint.clone(), through.as_ref(), deadline),
-        )
-        .await;
+        );
+        let ((dns, certificate, proxied, public_address, control_plane), agent_endpoint) =
+            join(of_api, connection(ask.agent_endpoint, deadline)).await;
+        network_path.agent_endpoint = agent_endpoint;
         (network_path.dns, network_path.certificate, network_path.proxy) = (dns, certificate, proxied);
         (network_path.has_public_address, network_path.control_plane) = (public_address, control_plane);
         network_path.api_clock_skew = aws.clock_ahead();
@@ -76,8 +78,13 @@ pub(crate) async fn network_path(host_clients: &HostClients, ask: NetworkQuestio
 
 /// Name resolution and TCP connection to the ECS endpoint; `None` if the endpoint is unknown.
 pub(crate) async fn network(host_clients: &HostClients, region: Option<&str>) -> Option<EndpointConnection> {
-    let endpoint = clients(host_clients, region).await?.ecs_endpoint().await?;
-    let (addresses, connected) = net::reach(&endpoint.host, endpoint.port, Deadline::after(QUESTION)).await;
+    let endpoint = clients(host_clients, region).await?.ecs_endpoint().await;
+    connection(endpoint, Deadline::after(QUESTION)).await
+}
+
+async fn connection(endpoint: Option<Endpoint>, deadline: Deadline) -> Option<EndpointConnection> {
+    let endpoint = endpoint?;
+    let (addresses, connected) = net::reach(&endpoint.host, endpoint.port, deadline).await;
     Some(EndpointConnection { host: endpoint.host, addresses, connected })
 }
 
@@ -171,13 +178,11 @@ async fn control_plane(
 }
 
 async fn reach(endpoint: Option<Endpoint>, proxy: Option<&Proxy>, deadline: Deadline) -> Option<EndpointProbe> {
-    let endpoint = endpoint?;
-    if let Some(proxy) = proxy {
-        if !proxy.is_plain_http {
-            return None;
+    match proxy {
+        None => connection(endpoint, deadline).await.map(EndpointProbe::Direct),
+        Some(proxy) if proxy.is_plain_http => {
+            Some(EndpointProbe::ThroughProxy(through(proxy, &endpoint?, deadline).await))
         }
-        return Some(EndpointProbe::ThroughProxy(through(proxy, &endpoint, deadline).await));
+        Some(_) => None,
     }
-    let (addresses, connected) = net::reach(&endpoint.host, endpoint.port, deadline).await;
-    Some(EndpointProbe::Direct(EndpointConnection { host: endpoint.host, addresses, connected }))
 }

@@ -214,19 +214,20 @@ fn value_of(name: &str, before: Option<char>, after: &str) -> Option<usize> {
     if !is_secret && !is_foreign {
         return None;
     }
-    if !is_assigned && !is_quoted && !EXPLICIT.contains(&lower.as_str()) && is_prose(value) {
+    if !is_assigned && !is_quoted && !EXPLICIT.contains(&lower.as_str()) && is_prose(name, value) {
         return None;
     }
     Some(after.len() - value.trim_start_matches(|c: char| c.is_whitespace() || c == '\\').len())
 }
 
 /// Whether the text is a sentence, as after an error code such as `ExpiredToken`, and not the value of a header or a
-/// key.
-fn is_prose(value: &str) -> bool {
-    let words: Vec<&str> = value.split_whitespace().take(4).collect();
+/// key. After a name such as `InvalidSignatureException`, a shorter sentence is enough.
+fn is_prose(name: &str, value: &str) -> bool {
+    let expected = if name.ends_with("Exception") { 2 } else { 4 };
+    let words: Vec<&str> = value.split_whitespace().take(expected).collect();
     let is_word =
-        |word: &&str| word.trim_end_matches([',', '.', ':']).chars().all(|c| c.is_ascii_alphabetic() || c == '\'');
-    value.starts_with(' ') && words.len() == 4 && words.iter().take(2).all(is_word)
+        |word: &&str| word.trim_end_matches([',', '.', ':', '`', '"']).chars().all(|c| c.is_ascii_alphabetic() || c == '\'');
+    value.starts_with(' ') && words.len() == expected && words.iter().take(2).all(is_word)
 }
 
 /// Whether a value is already redacted. A text may be redacted twice.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::boundary::aws::AwsErrorKind;
+use crate::boundary::aws::{AwsError, AwsErrorKind};
 use crate::evidence::Evidence;
 use crate::redaction::error_chain;
 
@@ -41,10 +41,32 @@ const CREDENTIAL_VARIABLES: [&str; 6] = [
     "ECS_EXTERNAL",
 ];
 
+/// The variable with which the agent is configured to use other credentials than the instance's role.
+pub(in crate::causes) fn credential_variable(evidence: &Evidence) -> Option<&'static str> {
+    let is_set = |value: &String| !value.trim().is_empty() && value != "false";
+    CREDENTIAL_VARIABLES.into_iter().find(|key| evidence.config.get(*key).is_some_and(is_set))
+}
+
 /// Whether the agent is configured to use other credentials than the instance's role.
 pub(in crate::causes) fn has_static_keys(evidence: &Evidence) -> bool {
-    let is_set = |value: &String| !value.trim().is_empty() && value != "false";
-    CREDENTIAL_VARIABLES.iter().any(|key| evidence.config.get(*key).is_some_and(is_set))
+    credential_variable(evidence).is_some()
+}
+
+/// The call of ecs-bootstrap in which AWS accepted the credentials of the role; also a denial accepts them.
+pub(in crate::causes) fn accepted_call(evidence: &Evidence) -> Option<&'static str> {
+    let is_accepted = |error: &AwsError| match &error.kind {
+        AwsErrorKind::Denied { .. } | AwsErrorKind::Throttled { .. } => true,
+        AwsErrorKind::Service { code: Some(code), status, .. } => *status < 500 && !REJECTED.contains(&code.as_str()),
+        _ => false,
+    };
+    fn is_any<T>(answer: &Option<Result<T, AwsError>>, is_accepted: impl Fn(&AwsError) -> bool) -> bool {
+        answer.as_ref().is_some_and(|answer| answer.as_ref().map_or_else(is_accepted, |_| true))
+    }
+    if is_any(&evidence.cluster, is_accepted) {
+        Some("ecs:DescribeClusters")
+    } else {
+        is_any(&evidence.container_instance, is_accepted).then_some("ecs:DescribeContainerInstances")
+    }
 }
 
 /// The AWS call that stopped a pipeline stage, if the service refused it with one of these codes.

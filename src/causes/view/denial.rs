@@ -8,12 +8,20 @@ pub(in crate::causes) fn is_denial(text: &str) -> bool {
     ["AccessDenied", "is not authorized to perform", "UnauthorizedOperation"].iter().any(|word| text.contains(word))
 }
 
-/// The message with which the agent's registration, or the call that stopped a pipeline stage, was denied.
+/// What the agent logs if a call fails that its settings require before the registration.
+pub(in crate::causes) const DESCRIBE_TAGS_FAILED: &str = "Error calling DescribeTags API";
+pub(in crate::causes) const CREATE_CLUSTER_FAILED: &str = "Could not create cluster";
+
+/// The message with which the agent's registration or a call before it, or the call that stopped a pipeline stage, was
+/// denied.
 pub(in crate::causes) fn denial(evidence: &Evidence) -> Option<String> {
-    evidence.refusal().filter(|text| is_denial(text)).or_else(|| match &evidence.failed_call()?.kind {
-        AwsErrorKind::Denied { message, .. } => Some(message.to_string()),
-        _ => None,
-    })
+    if let Some(text) = evidence.refusal().filter(|text| is_denial(text)) {
+        return Some(text);
+    }
+    if let Some(AwsErrorKind::Denied { message, .. }) = evidence.failed_call().map(|call| &call.kind) {
+        return Some(message.to_string());
+    }
+    evidence.agent_failed_with(&[DESCRIBE_TAGS_FAILED, CREATE_CLUSTER_FAILED]).filter(|line| is_denial(line))
 }
 
 /// `assumed-role/NAME/SESSION` or `user/NAME` of the principal that a denial names.
@@ -21,4 +29,70 @@ pub(in crate::causes) fn principal(text: &str) -> Option<&str> {
     let (_, rest) = text.split_once("User: arn:")?;
     let arn = rest.split(' ').next()?;
     arn.rsplit_once(':').map(|(_, principal)| principal)
+}
+
+/// The type of policy that denies a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::causes) enum PolicyType {
+    ServiceControl,
+    ResourceControl,
+    Boundary,
+    Session,
+    Endpoint,
+    /// A policy of the role with an explicit Deny.
+    Explicit,
+}
+
+impl PolicyType {
+    /// What to change so that this policy allows the call.
+    pub(in crate::causes) const fn remedy(self) -> &'static str {
+        match self {
+            PolicyType::ServiceControl => {
+                "allow the action in the organization's service control policies for this account and region; a policy \
+                 of the role cannot help"
+            }
+            PolicyType::ResourceControl => {
+                "allow the action in the organization's resource control policies for this resource; a policy of the \
+                 role cannot help"
+            }
+            PolicyType::Boundary => {
+                "allow the action in the permissions boundary of the role, or remove the boundary: `aws iam \
+                 delete-role-permissions-boundary --role-name ROLE`"
+            }
+            PolicyType::Session => {
+                "find out which credentials the agent uses (AWS_ACCESS_KEY_ID or a profile in ecs.config), and remove \
+                 them: the credentials of an instance role have no session policy"
+            }
+            PolicyType::Endpoint => {
+                "allow the action in the policy of the VPC endpoint: `aws ec2 modify-vpc-endpoint --vpc-endpoint-id ID \
+                 --policy-document ...`; a policy of the role cannot help"
+            }
+            PolicyType::Explicit => {
+                "remove the statement with `\"Effect\": \"Deny\"` from the role's policies; another Allow cannot help"
+            }
+        }
+    }
+}
+
+/// The type of policy that the end of the message names, and that end. `None` if the role's own policies simply have no
+/// Allow, or if the message names no policy.
+pub(in crate::causes) fn policy(text: &str) -> Option<(PolicyType, &str)> {
+    const TYPES: [(&str, PolicyType); 6] = [
+        ("service control polic", PolicyType::ServiceControl),
+        ("resource control polic", PolicyType::ResourceControl),
+        ("permissions boundar", PolicyType::Boundary),
+        ("session polic", PolicyType::Session),
+        ("VPC endpoint polic", PolicyType::Endpoint),
+        ("identity-based polic", PolicyType::Explicit),
+    ];
+    let explicit = text.find("with an explicit deny");
+    let tail = &text[explicit.or_else(|| text.find("because no "))?..];
+    let (_, found) = TYPES.into_iter().find(|(words, _)| tail.contains(words))?;
+    (found != PolicyType::Explicit || explicit.is_some()).then_some((found, tail))
+}
+
+/// The denied action that the message names.
+pub(in crate::causes) fn denied_action(text: &str) -> Option<&str> {
+    let (_, rest) = text.split_once("not authorized to perform: ")?;
+    rest.split([' ', ',']).next().filter(|action| action.contains(':'))
 }

@@ -1,5 +1,7 @@
 //! What the agent logs about a registration that fails.
 
+use std::time::Duration;
+
 use crate::evidence::Evidence;
 
 /// The evidence line for exit code 5, with which the agent gives up for good.
@@ -12,4 +14,17 @@ pub(in crate::causes) const RETRIES: &str = "Received non-terminal error from Re
 pub(in crate::causes) fn retried(evidence: &Evidence, code: &str) -> Option<Vec<String>> {
     let line = evidence.agent_logged(&[RETRIES])?;
     Some(vec![line, evidence.agent_logged(&[code])?])
+}
+
+/// The evidence line for an agent that ECS reports as disconnected. `since` is `Evidence::registered_for`.
+pub(in crate::causes) fn disconnected_for(evidence: &Evidence, since: Duration) -> String {
+    let since = since.as_secs();
+    // A single observation does not show for how long.
+    if evidence.examined_at.is_some() {
+        format!("ecs:DescribeContainerInstances returns agentConnected false; the agent's unit started {since} s ago")
+    } else {
+        format!(
+            "ecs:DescribeContainerInstances returns agentConnected false, {since} s after the registration was first seen"
+        )
+    }
 }

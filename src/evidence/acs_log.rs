@@ -1,0 +1,103 @@
+//! What the agent logs about its connection to ACS.
+//!
+//! In: the lines of the agent's log since its last start. Out: the error that keeps the agent from connecting, and
+//! connections that end again and again.
+
+use std::time::{Duration, SystemTime};
+
+use super::{Evidence, Line};
+
+/// The agent logs this for each connection.
+const CONNECTED: &str = "Connected to ACS endpoint";
+/// The agent logs these if an attempt to connect fails.
+const FAILED: [&str; 4] =
+    ["Failed to connect to ACS", "Error connecting to ACS", "Unable to discover poll endpoint", "unable to dial ecs-a"];
+/// The minimum number of connections that ended.
+const MIN_DROPS: usize = 3;
+/// A connection that ACS itself ends has lasted for longer.
+const MAX_CONNECTION_TIME: Duration = Duration::from_secs(600);
+/// The longest of these connections lasts at most this many times as long as the shortest one.
+const MAX_RATIO: u32 = 2;
+
+/// Connections to ACS that ended again and again after about the same time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DroppedConnections {
+    /// The number of connections that ended.
+    pub count: usize,
+    /// The mean time from one connection to the next one.
+    pub interval: Duration,
+}
+
+impl Evidence {
+    /// The last error of an attempt to connect to ACS, if the agent has not connected since.
+    pub fn acs_error(&self) -> Option<&Line> {
+        if !self.is_of_this_start(self.agent_log_written) {
+            return None;
+        }
+        let since = self.agent_log.iter().rev().take_while(|line| !line.holds(CONNECTED));
+        let is_failure = |line: &&Line| line.level != "info" && line.level != "debug" && is_about_acs(line);
+        since.into_iter().find(is_failure)
+    }
+
+    /// The connections to ACS that ended again and again, if they lasted about equally long.
+    pub fn dropped_connections(&self) -> Option<DroppedConnections> {
+        if !self.is_of_this_start(self.agent_log_written) {
+            return None;
+        }
+        let times: Vec<SystemTime> =
+            self.agent_log.iter().filter(|line| line.holds(CONNECTED)).filter_map(|line| line.time).collect();
+        let recent = &times[times.len().saturating_sub(MIN_DROPS + 1)..];
+        let intervals: Vec<Duration> =
+            recent.windows(2).filter_map(|pair| pair[1].duration_since(pair[0]).ok()).collect();
+        let (shortest, longest) = (*intervals.iter().min()?, *intervals.iter().max()?);
+        let is_regular = longest <= shortest.saturating_mul(MAX_RATIO) && longest <= MAX_CONNECTION_TIME;
+        let mean = intervals.iter().sum::<Duration>() / u32::try_from(intervals.len()).ok()?;
+        (intervals.len() >= MIN_DROPS && is_regular)
+            .then_some(DroppedConnections { count: times.len() - 1, interval: mean })
+    }
+}
+
+/// Whether the line reports a failed attempt. In the line itself, TCS is not ACS: ECS needs only ACS.
+fn is_about_acs(line: &Line) -> bool {
+    let is_telemetry = line.message.to_ascii_lowercase().contains("tcs");
+    !is_telemetry && FAILED.iter().any(|words| line.holds(words))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::evidence::agent_log::last_attempt;
+
+    fn logged(lines: &[(u64, &str, &str)]) -> Evidence {
+        let line = |(second, level, text): &(u64, &str, &str)| {
+            let time = humantime::format_rfc3339_seconds(SystemTime::UNIX_EPOCH + Duration::from_secs(*second));
+            format!("level={level} time={time} msg=\"{text}\"\n")
+        };
+        let log: String = lines.iter().map(line).collect();
+        Evidence { agent_log: last_attempt(log.as_bytes()), ..Evidence::default() }
+    }
+
+    #[test]
+    fn an_error_counts_until_the_agent_connects() {
+        let (failed, connected) = ("Failed to connect to ACS: websocket: bad handshake", "Connected to ACS endpoint");
+        let error = |lines: &[(u64, &str, &str)]| logged(lines).acs_error().map(|line| line.message.clone());
+        assert_eq!(error(&[(1, "error", failed)]).as_deref(), Some(failed));
+        assert_eq!(error(&[(1, "info", connected), (2, "error", failed)]).as_deref(), Some(failed));
+        assert_eq!(error(&[(1, "error", failed), (2, "info", connected)]), None);
+        assert_eq!(error(&[(1, "error", "tcs: Unable to discover poll endpoint")]), None);
+        assert_eq!(error(&[(1, "info", failed)]), None);
+    }
+
+    #[test]
+    fn connections_that_end_after_the_same_time_are_found() {
+        let at = |seconds: &[u64]| {
+            let lines: Vec<_> = seconds.iter().map(|second| (*second, "info", "Connected to ACS endpoint")).collect();
+            logged(&lines).dropped_connections()
+        };
+        let dropped = DroppedConnections { count: 3, interval: Duration::from_secs(60) };
+        assert_eq!(at(&[0, 60, 121, 180]), Some(dropped));
+        assert_eq!(at(&[0, 60, 121]), None);
+        assert_eq!(at(&[0, 3600, 7200, 10_800]), None);
+        assert_eq!(at(&[0, 1, 400, 401]), None);
+    }
+}
