@@ -216,6 +216,12 @@ pub fn cluster_name(cluster: &str) -> &str {
     if cluster.starts_with("arn:") { cluster.rsplit('/').next().unwrap_or(cluster) } else { cluster }
 }
 
+/// Region and account of an ARN.
+pub(crate) fn region_and_account(arn: &str) -> Option<(&str, &str)> {
+    let mut parts = arn.strip_prefix("arn:")?.split(':').skip(2);
+    Some((parts.next()?, parts.next()?))
+}
+
 /// A note for an error message if the value contains a second setting, otherwise an empty string. The usual reason is a
 /// script that appended to a file without a line break at its end.
 pub(crate) fn glued_note(value: &str) -> &'static str {

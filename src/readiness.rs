@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use crate::boundary::aws::{AwsErrorKind, ContainerInstance};
 use crate::evidence::Evidence;
-use crate::plan::cluster_name;
+use crate::plan::{cluster_name, region_and_account};
 use crate::redaction::{self, error_chain};
 
 /// A registration that fulfils the conditions of this module.
@@ -89,10 +89,4 @@ pub fn joined_other_cluster(evidence: &Evidence) -> Option<(&str, Vec<String>)> 
             vec![format!("the agent is `{arn}` in cluster `{actual_shown}`; the expected cluster is `{wanted_shown}`")],
         )
     })
-}
-
-/// Region and account of an ARN.
-pub(crate) fn region_and_account(arn: &str) -> Option<(&str, &str)> {
-    let mut parts = arn.strip_prefix("arn:")?.split(':').skip(2);
-    Some((parts.next()?, parts.next()?))
 }

@@ -4,9 +4,9 @@
 
 use crate::agent_variables;
 use crate::boundary::aws::Cluster;
-use crate::facts::{Fact, Facts, mismatches, user_data_may_run};
+use crate::facts::{Fact, Facts, Instance, SavedState, mismatches, user_data_may_run};
 use crate::ownership;
-use crate::plan::{Refusal, cluster_name};
+use crate::plan::{Refusal, cluster_name, region_and_account};
 use crate::settings::{EARLIER, Rank, Settings, Source, Sourced, TagsCluster, Warning, warning};
 
 /// Decides the cluster; `None` while it is undecided.
@@ -70,11 +70,31 @@ fn in_saved_form(facts: &Facts, cluster: &str) -> String {
     let here = facts.instance.get().map(|instance| instance.instance_id.as_str());
     saved
         .filter(|state| state.ec2_instance_id.as_deref() == here && here.is_some())
+        .filter(|state| is_same_cluster(facts, state, cluster))
         .and_then(|state| state.cluster.as_deref())
-        .filter(|saved| saved.starts_with("arn:") != cluster.starts_with("arn:"))
-        .filter(|saved| cluster_name(saved) == cluster_name(cluster))
         .unwrap_or(cluster)
         .to_owned()
+}
+
+/// Whether one of the saved and the named cluster is the ARN of the other. A cluster of the same name in another region
+/// or account is another cluster.
+fn is_same_cluster(facts: &Facts, saved: &SavedState, named: &str) -> bool {
+    let Some(cluster) = saved.cluster.as_deref() else { return false };
+    let arn = if named.starts_with("arn:") { named } else { cluster };
+    let is_here = |(region, account)| {
+        let registered = saved.container_instance_arn.as_deref().and_then(region_and_account);
+        registered.map_or_else(
+            || {
+                let instance = facts.instance.get();
+                let is_account = |instance: &Instance| instance.account_id.as_deref().is_none_or(|own| own == account);
+                instance.is_some_and(|instance| instance.region == region && is_account(instance))
+            },
+            |registered| registered == (region, account),
+        )
+    };
+    cluster.starts_with("arn:") != named.starts_with("arn:")
+        && cluster_name(cluster) == cluster_name(named)
+        && region_and_account(arn).is_some_and(is_here)
 }
 
 fn by_tags<'a>(settings: &Settings, clusters: &'a [Cluster]) -> Result<&'a Cluster, Refusal> {

@@ -283,6 +283,16 @@ fn keeps_the_form_that_the_agent_saved() {
 fn saved_state_of_another_instance_or_cluster_is_ignored() {
     assert_eq!(Case::new().config("cluster = \"prod\"").saved(ARN, "i-another").chosen().0, "prod");
     assert_eq!(Case::new().config("cluster = \"dev\"").saved(ARN, HERE).chosen().0, "dev");
+    for elsewhere in
+        ["arn:aws:ecs:us-east-1:111122223333:cluster/prod", "arn:aws:ecs:eu-west-1:999988887777:cluster/prod"]
+    {
+        let case = Case::new().config(&format!("cluster = \"{elsewhere}\"")).saved("prod", HERE);
+        let case = case.facts(|facts| {
+            let Fact::Known(instance) = &mut facts.instance else { unreachable!() };
+            instance.account_id = Some("111122223333".to_owned());
+        });
+        assert_eq!(case.chosen().0, elsewhere);
+    }
     let nameless = Case::new().config("cluster = \"prod\"").saved(ARN, HERE);
     let nameless = nameless.facts(|facts| facts.instance = Fact::Unknown("IMDS is off".to_owned()));
     assert_eq!(nameless.chosen().0, "prod");
