@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::mode_of;
 use crate::boundary::disk::{Disk, Mode};
 use crate::boundary::systemd::{Job, JobResult, Systemd, SystemdError};
-use crate::cleanup::{Cleanup, DATA, Interrupted, NotRemoved, OWN_STATE, RESET, Reset};
+use crate::cleanup::{Cleanup, DATA, Interrupted, NotRemoved, OWN_STATE, RESET, Reset, VERDICT};
 use crate::evidence::StageError;
 use crate::plan::ECS_CONFIG;
 use crate::redaction::error_chain;
@@ -83,7 +83,9 @@ pub fn note_reset(disk: &Disk, reset: &Reset) -> Result<(), StageError> {
 }
 
 /// Sets the saved state aside. If an interrupted reset has already done that, creates the empty folder in its place.
+/// Removes the last verdict, which names the container instance in that state.
 pub fn set_aside(disk: &Disk, reset: &Reset) -> Result<(), StageError> {
+    disk.remove(VERDICT).map_err(StageError::Write)?;
     let done = match (&reset.set_aside, &reset.was_set_aside) {
         (Some(set_aside), _) => disk.set_aside(&set_aside.from, &set_aside.to),
         (None, Some(before)) => disk.create_like(DATA, before),

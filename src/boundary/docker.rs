@@ -18,6 +18,9 @@ use crate::retry::Deadline;
 /// The time-out for one request. A daemon that is loading many containers is slow.
 const MAX_ATTEMPT_TIME: Duration = Duration::from_secs(5);
 
+/// The most lines of a container's output that are read. A Go trace begins with the reason, and has fewer lines.
+const MAX_LOG_LINES: &str = "300";
+
 /// A client of the docker daemon at a unix socket.
 #[derive(Clone, Debug)]
 pub struct Docker {
@@ -159,7 +162,7 @@ impl Docker {
 
     /// Whether the daemon answers.
     pub async fn ping(&self, deadline: Deadline) -> Result<(), DockerError> {
-        match self.get(&["_ping"], None, deadline).await? {
+        match self.get(&["_ping"], &[], deadline).await? {
             (_, StatusCode::OK, _) => Ok(()),
             (path, status, _) => Err(DockerError::Status { path, status: status.as_u16() }),
         }
@@ -180,7 +183,7 @@ impl Docker {
     }
 
     async fn inspected(&self, name: &str, deadline: Deadline) -> Result<Option<Inspected>, DockerError> {
-        let (path, status, body) = self.get(&["containers", name, "json"], None, deadline).await?;
+        let (path, status, body) = self.get(&["containers", name, "json"], &[], deadline).await?;
         match status {
             StatusCode::OK => {}
             StatusCode::NOT_FOUND => return Ok(None),
@@ -189,9 +192,19 @@ impl Docker {
         serde_json::from_slice(&body).map(Some).map_err(|e| DockerError::InvalidResponse { path, source: Box::new(e) })
     }
 
+    /// The last lines that the container with this name printed in its last run; empty if it does not exist.
+    pub async fn output(&self, name: &str, deadline: Deadline) -> Result<Vec<u8>, DockerError> {
+        let query = [("stdout", "1"), ("stderr", "1"), ("tail", MAX_LOG_LINES)];
+        match self.get(&["containers", name, "logs"], &query, deadline).await? {
+            (_, StatusCode::OK, body) => Ok(without_frames(&body)),
+            (_, StatusCode::NOT_FOUND, _) => Ok(Vec::new()),
+            (path, status, _) => Err(DockerError::Status { path, status: status.as_u16() }),
+        }
+    }
+
     /// The versions of the daemon and of its API.
     pub async fn version(&self, deadline: Deadline) -> Result<Version, DockerError> {
-        match self.get(&["version"], None, deadline).await? {
+        match self.get(&["version"], &[], deadline).await? {
             (path, StatusCode::OK, body) => {
                 serde_json::from_slice(&body).map_err(|e| DockerError::InvalidResponse { path, source: Box::new(e) })
             }
@@ -202,7 +215,7 @@ impl Docker {
     /// For each running container with the label `label`: all its labels.
     pub async fn running(&self, label: &str, deadline: Deadline) -> Result<Vec<BTreeMap<String, String>>, DockerError> {
         let filters = serde_json::json!({ "label": [label] }).to_string();
-        let (path, status, body) = self.get(&["containers", "json"], Some(&filters), deadline).await?;
+        let (path, status, body) = self.get(&["containers", "json"], &[("filters", &filters)], deadline).await?;
         if status != StatusCode::OK {
             return Err(DockerError::Status { path, status: status.as_u16() });
         }
@@ -216,12 +229,12 @@ impl Docker {
     async fn get(
         &self,
         path: &[&str],
-        filters: Option<&str>,
+        query: &[(&str, &str)],
         deadline: Deadline,
     ) -> Result<(String, StatusCode, Vec<u8>), DockerError> {
         let mut url = Url::parse("http://localhost/").expect("a constant");
-        if let Some(filters) = filters {
-            url.query_pairs_mut().append_pair("filters", filters);
+        if !query.is_empty() {
+            url.query_pairs_mut().extend_pairs(query);
         }
         url.path_segments_mut().expect("an http URL has a path").clear().extend(path);
         let path = url.path().to_owned();
@@ -240,6 +253,20 @@ impl Docker {
             }
         }
     }
+}
+
+/// The text of an answer to "Get container logs" (Docker Engine API, "Stream format"): the output of a container without
+/// a terminal is in frames, each with a header of 8 bytes. Any other text is returned unchanged.
+fn without_frames(body: &[u8]) -> Vec<u8> {
+    let mut text = Vec::with_capacity(body.len());
+    let mut rest = body;
+    while let [0..=2, 0, 0, 0, a, b, c, d, after @ ..] = rest {
+        let length = usize::try_from(u32::from_be_bytes([*a, *b, *c, *d])).unwrap_or(usize::MAX).min(after.len());
+        text.extend_from_slice(&after[..length]);
+        rest = &after[length..];
+    }
+    text.extend_from_slice(rest);
+    text
 }
 
 #[cfg(test)]
@@ -293,6 +320,15 @@ mod tests {
         );
         let labels = run(Docker::new(socket).running("a", soon())).unwrap();
         assert_eq!((labels.len(), labels[0]["a"].as_str(), labels[1].len()), (2, "b", 0));
+    }
+
+    #[test]
+    fn reads_the_output_with_and_without_frames() {
+        let framed = b"\x01\0\0\0\0\0\0\x04one\n\x02\0\0\0\0\0\0\x04two\n";
+        assert_eq!(without_frames(framed), b"one\ntwo\n");
+        assert_eq!(without_frames(b"one\ntwo\n"), b"one\ntwo\n");
+        // The limit of lines can cut a frame.
+        assert_eq!(without_frames(b"\x02\0\0\0\0\0\0\xfftwo"), b"two");
     }
 
     #[test]

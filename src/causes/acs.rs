@@ -9,11 +9,10 @@ use super::view::credentials::{ROLE_MAY_BE_LATE, has_static_keys};
 use super::view::denial::{is_denial, policy};
 use crate::boundary::aws::AwsErrorKind;
 use crate::boundary::net::is_private;
-use crate::evidence::agent_log::Line;
 use crate::evidence::network_path::{ControlPlane, EndpointProbe};
 use crate::evidence::{DroppedConnections, EndpointConnection, Evidence};
 use crate::exit::Exit;
-use crate::redaction::{self, error_chain};
+use crate::redaction::error_chain;
 
 /// The fields that the causes of this layer share.
 const DEFAULTS: Cause = Cause {
@@ -123,7 +122,7 @@ pub(super) static REFUSED: Cause = Cause {
         let line = evidence.acs_error().filter(|_| evidence.is_disconnected())?;
         let open = (evidence.network_path.is_acs_reachable == Some(true))
             .then(|| "the control plane endpoint accepts connections from this host".to_owned());
-        Some([format!("ecs-agent.log: `{}`", redaction::line(line.text()))].into_iter().chain(open).collect())
+        Some([evidence.quoted(line)].into_iter().chain(open).collect())
     },
     excluded: |evidence| {
         evidence.acs_error().is_none().then(|| "the agent's log has no error of its connection".to_owned())
@@ -164,8 +163,8 @@ fn denied(evidence: &Evidence) -> Vec<String> {
         }
         _ => None,
     };
-    let line = evidence.acs_error().map(Line::text).filter(|text| is_denial(text));
-    called.into_iter().chain(line.map(|text| format!("ecs-agent.log: `{}`", redaction::line(text)))).collect()
+    let line = evidence.acs_error().filter(|line| is_denial(line.text()));
+    called.into_iter().chain(line.map(|line| evidence.quoted(line))).collect()
 }
 
 fn dropped(evidence: &Evidence) -> Option<Vec<String>> {

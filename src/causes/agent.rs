@@ -3,6 +3,7 @@
 use super::cause::{Cause, Class};
 use super::layer::Layer;
 use super::view::crash::{loop_evidence, remedy, remedy_for};
+use super::view::missing_log::{missing_log, missing_log_remedy};
 use super::view::registration::{GAVE_UP_TEXT, disconnected_for};
 use crate::comparison::Specificity;
 use crate::evidence::{Evidence, StageError};
@@ -118,7 +119,10 @@ pub(super) static CGROUP_SETUP_FAILED: Cause = Cause {
 /// Exit code 5 for a reason that no other cause covers.
 pub(super) static GAVE_UP: Cause = Cause {
     id: "agent-gave-up",
-    specific_remedy: |evidence| remedy_for(evidence, &evidence.agent_error()?),
+    specific_remedy: |evidence| match evidence.agent_error() {
+        Some(error) => remedy_for(evidence, &error),
+        None => missing_log_remedy(evidence),
+    },
     specificity: Specificity::General,
     layer: Layer::Agent,
     title: "the agent exited with code 5, its terminal exit code",
@@ -143,7 +147,8 @@ pub(super) static GAVE_UP: Cause = Cause {
             "Cloud-init failure detected",
             "Unable to initialize",
         ]);
-        Some([GAVE_UP_TEXT.to_owned()].into_iter().chain(logged.or_else(|| evidence.agent_error())).collect())
+        let logged = logged.or_else(|| evidence.agent_error());
+        Some([Some(GAVE_UP_TEXT.to_owned()), logged, missing_log(evidence)].into_iter().flatten().collect())
     },
     ..Cause::DEFAULTS
 };
@@ -152,7 +157,7 @@ pub(super) static GAVE_UP: Cause = Cause {
 pub(super) static EXITS: Cause = Cause {
     id: "agent-exits",
     is_final_in_crash_loop: true,
-    specific_remedy: remedy,
+    specific_remedy: |evidence| remedy(evidence).or_else(|| missing_log_remedy(evidence)),
     specificity: Specificity::General,
     // Repeated exits of the agent are a symptom of every earlier broken layer.
     is_symptom_of: Layer::Agent.before(),
@@ -178,11 +183,11 @@ pub(super) static EXITS: Cause = Cause {
         let seen = format!("the agent exited with code {code}{count}");
         let repeated = loop_evidence(evidence);
         if !repeated.is_empty() {
-            return Some([seen].into_iter().chain(repeated).collect());
+            return Some([seen].into_iter().chain(repeated).chain(missing_log(evidence)).collect());
         }
         // ecs-init logs the panic of an agent whose own log does not have it.
-        let error = evidence.agent_error().or_else(|| evidence.init_logged(&["panic: "]));
-        Some([seen].into_iter().chain(error).collect())
+        let error = evidence.agent_error().or_else(|| evidence.agent_crash());
+        Some([seen].into_iter().chain(error).chain(missing_log(evidence)).collect())
     },
     ..Cause::DEFAULTS
 };
@@ -266,8 +271,9 @@ pub(super) static NOT_CONNECTED: Cause = Cause {
         let seen = disconnected_for(evidence, since);
         let open = (evidence.network_path.is_acs_reachable == Some(true))
             .then(|| "the control plane endpoint accepts connections from this host".to_owned());
-        Some([seen].into_iter().chain(open).collect())
+        Some([seen].into_iter().chain(open).chain(missing_log(evidence)).collect())
     },
+    specific_remedy: missing_log_remedy,
     when_registered: true,
     ..Cause::DEFAULTS
 };

@@ -31,8 +31,8 @@ pub(super) static CREDENTIALS_REJECTED: Cause = Cause {
     specific_remedy: |evidence| {
         accepted_call(evidence)?;
         Some(
-            "the role works now, so the agent may still use earlier credentials: `systemctl restart ecs --no-block`; \
-              then look for credentials in its container (`docker inspect ecs-agent`)"
+            "the role works now, and the agent may still use what it fetched earlier: run `systemctl restart ecs --no-block`; \
+              then look for keys in its container (`docker inspect ecs-agent`)"
                 .to_owned(),
         )
     },
@@ -172,7 +172,7 @@ pub(super) static REGISTER_REFUSED: Cause = Cause {
 
 /// The error with which the agent's registration was refused.
 fn quoted(evidence: &Evidence) -> Option<String> {
-    Some(format!("ecs-agent.log: `{}`", evidence.refusal()?))
+    Some(format!("{}: `{}`", evidence.agent_log_name(), evidence.refusal()?))
 }
 
 #[cfg(test)]

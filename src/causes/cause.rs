@@ -70,6 +70,8 @@ pub struct Cause {
     pub yields_to: &'static [&'static str],
     /// The layers whose causes explain this one.
     pub is_symptom_of: &'static [Layer],
+    /// Whether the instance is about to end, so that nothing else about it matters.
+    pub ends_instance: bool,
     /// Whether it is reported beside a cause of any layer, because it is a finding about security.
     pub is_always_reported: bool,
     /// Whether it is reported while user data runs, because user data may never end because of it.
@@ -110,6 +112,7 @@ impl Cause {
         specificity: Specificity::Specific,
         yields_to: &[],
         is_symptom_of: &[],
+        ends_instance: false,
         is_always_reported: false,
         is_reported_during_user_data: false,
         is_final_in_crash_loop: false,

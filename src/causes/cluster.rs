@@ -10,8 +10,8 @@ use crate::boundary::aws::Cluster;
 use crate::evidence::overrides::EndpointOverride;
 use crate::evidence::{Evidence, StageError};
 use crate::exit::Exit;
-use crate::plan::{Refusal, cluster_name};
-use crate::readiness::{joined_other_cluster, region_and_account};
+use crate::plan::{Refusal, cluster_name, region_and_account};
+use crate::readiness::joined_other_cluster;
 use crate::redaction;
 
 /// The fields that the causes of this layer share.

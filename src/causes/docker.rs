@@ -138,7 +138,7 @@ pub(super) static API_MISMATCH: Cause = Cause {
             "Could not get supported docker versions",
             "client not found for docker version",
         ]);
-        let is_log_empty = evidence.agent_log.is_empty();
+        let is_log_empty = evidence.agent_lines().is_empty();
         let ends = evidence.agent_end().is_some();
         let too_old = too_old(evidence);
         let fits = match (is_newer, &logged) {

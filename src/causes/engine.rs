@@ -49,10 +49,11 @@ impl Related for Cause {
         self.specificity
     }
 
-    /// An instance that waits on purpose explains no symptoms of its layer.
+    /// An instance that waits on purpose explains no symptoms of its layer, unless it is about to end.
     fn explains(&self, symptom: &Cause) -> bool {
         let is_fault = self.class != Class::Waiting;
-        symptom.yields_to.contains(&self.id) || (is_fault && symptom.is_symptom_of.contains(&self.layer))
+        let is_end = self.ends_instance && !symptom.ends_instance;
+        is_end || symptom.yields_to.contains(&self.id) || (is_fault && symptom.is_symptom_of.contains(&self.layer))
     }
 }
 

@@ -5,6 +5,32 @@ use super::layer::Layer;
 use crate::evidence::Evidence;
 use crate::exit::Exit;
 
+/// Whatever else is wrong with an instance that is about to end, repairing it is useless.
+pub(super) static ENDING: Cause = Cause {
+    id: "instance-ending",
+    layer: Layer::Lifecycle,
+    title: "the instance is about to be terminated or stopped, so it is not judged",
+    symptoms: "an instance that does not join its cluster, and that disappears within minutes",
+    proof: "IMDS has a notice of a Spot interruption, or the target lifecycle state is Terminated; if the target lifecycle \
+            state begins with `Warmed`, the cause is `warm-pool-waiting`",
+    look_alikes: &["warm-pool-waiting"],
+    class: Class::Waiting,
+    ends_instance: true,
+    exit: Exit::Done,
+    exit_after_deadline: Exit::Done,
+    remedy: "nothing to do on this instance; if instances end before they join, see the activity history of the Auto \
+             Scaling group (`aws autoscaling describe-scaling-activities --auto-scaling-group-name NAME`)",
+    source: "Amazon EC2 User Guide, \"Spot Instance interruption notices\"; Amazon EC2 Auto Scaling User Guide, \"Retrieve the \
+             target lifecycle state through instance metadata\"",
+    check: |evidence| evidence.ending.clone().map(|seen| vec![seen]),
+    excluded: |evidence| {
+        let is_connected = evidence.container_instance_arn().is_some() && !evidence.is_disconnected();
+        is_connected.then(|| "the agent is connected".to_owned())
+    },
+    when_registered: true,
+    ..Cause::DEFAULTS
+};
+
 /// The agent waits on purpose.
 pub(super) static WARM_POOL_WAITING: Cause = Cause {
     id: "warm-pool-waiting",

@@ -49,8 +49,9 @@ pub(super) static ENDPOINT: Cause = Cause {
         let found = EndpointOverride::of(&evidence.config)?;
         let logged = evidence.refusal().filter(|text| !is_answer_of_ecs(evidence, text));
         let probe = evidence.network_path.agent_endpoint.as_ref();
-        let probed = probe
-            .and_then(|probe| Some(format!("{} (`{}`)", error_chain(probe.connected.as_ref().err()?), probe.host)));
+        let shown =
+            |error: String, host: &str| if error.contains(host) { error } else { format!("{error} (`{host}`)") };
+        let probed = probe.and_then(|probe| Some(shown(error_chain(probe.connected.as_ref().err()?), &probe.host)));
         let default = default_answers(evidence);
         let works = |text: &String| NETWORK_WORKS.iter().chain(&REJECTED).any(|word| text.contains(word));
         if (logged.is_none() && probed.is_none()) || (default.is_none() && !logged.as_ref().is_some_and(works)) {
@@ -62,7 +63,7 @@ pub(super) static ENDPOINT: Cause = Cause {
         let other = found.region().zip(home).filter(|(region, home)| region != home);
         let other =
             other.map(|(region, home)| format!("it is the endpoint of `{region}`, the instance runs in `{home}`"));
-        let logged = logged.map(|text| format!("ecs-agent.log: `{text}`"));
+        let logged = logged.map(|text| format!("{}: `{text}`", evidence.agent_log_name()));
         Some([Some(set), other, logged, probed, default].into_iter().flatten().collect())
     },
     ..Cause::DEFAULTS

@@ -63,7 +63,7 @@ pub(super) static PORT_TAKEN: Cause = Cause {
             "Instance registration completed",
         ]);
         let is_proven = is_untrusted || foreign_user.is_some();
-        let is_confirmed = is_proven || logged.is_some() || (unexpected.is_some() && evidence.agent_log.is_empty());
+        let is_confirmed = is_proven || logged.is_some() || (unexpected.is_some() && evidence.agent_lines().is_empty());
         let seen: Vec<String> = unexpected.into_iter().chain(foreign).collect();
         (is_confirmed && !seen.is_empty()).then(|| seen.into_iter().chain(logged).collect())
     },
@@ -102,13 +102,13 @@ fn stuck(evidence: &Evidence, is_open: Option<bool>) -> Option<Vec<String>> {
     let window = evidence.expectation.as_ref()?.window;
     let since = evidence.registered_for.filter(|since| *since >= window || evidence.timed_out)?;
     // Below the level info, the agent does not log that it connects.
-    let is_quiet = evidence.agent_log.iter().any(|line| line.level == "info")
+    let is_quiet = evidence.agent_lines().iter().any(|line| line.level == "info")
         && evidence.agent_logged(&["Connected to ACS endpoint"]).is_none();
     (is_open == Some(true) && evidence.stays_disconnected() && is_quiet).then(|| {
         vec![
             disconnected_for(evidence, since),
             "the ACS endpoint accepts connections from this host".to_owned(),
-            "ecs-agent.log has no `Connected to ACS` since the agent's start".to_owned(),
+            format!("{} has no `Connected to ACS` since the agent's start", evidence.agent_log_name()),
         ]
     })
 }

@@ -1,5 +1,7 @@
 //! Causes in systemd units, and in systemd itself.
 
+use std::time::Duration;
+
 use super::cause::{Cause, Class};
 use super::layer::Layer;
 use super::view::units::{DOCKER_UNIT, describe_failure, is_docker_up, is_stopped_by_guard, last_errors};
@@ -232,32 +234,75 @@ fn refused(error: &SystemdError) -> Option<Vec<String>> {
 
 pub(super) static NOT_STARTED: Cause = Cause {
     id: "agent-not-started",
-    yields_to: &["ecs-unit-disabled", "unit-ordering-cycle"],
+    yields_to: &["ecs-unit-disabled", "unit-ordering-cycle", "agent-stopped-with-docker"],
     layer: Layer::Units,
     title: "the agent's unit is enabled but does not run, and nothing starts it",
     symptoms: "`systemctl status ecs` shows inactive (dead) without an error, often after `systemctl stop` or because \
                of an unmet condition",
     proof: "the unit is inactive without a job after user data has ended; the cause is `ecs-unit-disabled` if the unit \
-            is not enabled, and `unit-ordering-cycle` if systemd dropped its job because of a cycle",
-    look_alikes: &["ecs-unit-disabled", "unit-ordering-cycle", "user-data-deadlock"],
-    class: Class::Retry,
+            is not enabled, `agent-stopped-with-docker` if docker was restarted after the agent's start, and \
+            `unit-ordering-cycle` if systemd dropped its job because of a cycle",
+    look_alikes: &["ecs-unit-disabled", "unit-ordering-cycle", "agent-stopped-with-docker", "user-data-deadlock"],
+    class: Class::Lasting(Duration::from_secs(60)),
     exit: Exit::Systemd,
     exit_after_deadline: Exit::Host,
     remedy: "`systemctl start ecs --no-block`; if it stays inactive, check its conditions (`systemctl status ecs`)",
     source: "systemd.unit(5), Conditions and Asserts; ecs.service Restart=on-failure",
     check: |evidence| {
-        let agent = evidence.agent_unit()?;
-        let is = |state: &Option<String>, value| state.as_deref() == Some(value);
-        let idle = is(&agent.active_state, "inactive") && agent.job.is_none() && !evidence.job_pending(&agent.name);
-        let should_run = evidence.stage_error.is_none() && !evidence.user_data_runs();
-        let fits = idle && is(&agent.load_state, "loaded") && should_run;
-        (fits && is_down(evidence)).then(|| {
-            let result = agent.result.as_deref().unwrap_or("unknown");
-            vec![format!("{} is inactive, without a job (result {result})", agent.name)]
-        })
+        let agent = idle_agent(evidence)?;
+        let result = agent.result.as_deref().unwrap_or("unknown");
+        let inactive = format!("{} is inactive, without a job (result {result})", agent.name);
+        Some([inactive].into_iter().chain(clean_exit(agent)).collect())
     },
     ..Cause::DEFAULTS
 };
+
+/// A restart of docker by its unit restarts the agent too (PartOf=). If docker's process ends in another way, the agent
+/// can exit with code 0, after which systemd does not start it again.
+pub(super) static STOPPED_WITH_DOCKER: Cause = Cause {
+    id: "agent-stopped-with-docker",
+    yields_to: &["ecs-unit-disabled"],
+    layer: Layer::Units,
+    title: "docker was restarted, and the agent ended with it and was not started again",
+    symptoms: "an instance that was in the cluster is disconnected; `systemctl status ecs` shows inactive (dead) without an \
+               error, and docker is active",
+    proof: "the unit of the agent is inactive with the result success, and docker became active after the agent's last \
+            start; if docker runs since before that start, the cause is `agent-not-started`",
+    look_alikes: &["agent-not-started"],
+    class: Class::Lasting(Duration::from_secs(30)),
+    exit: Exit::Systemd,
+    exit_after_deadline: Exit::Host,
+    remedy: "`systemctl start ecs --no-block`; find what restarts docker (`journalctl -u docker`, for example an unattended \
+             upgrade), and let it run `systemctl restart docker`, which restarts the agent as well",
+    source: "ecs.service PartOf=docker.service, Restart=on-failure; ecs-init/engine, StartSupervised: exit code 0",
+    check: |evidence| {
+        let agent = idle_agent(evidence)?;
+        let docker = &evidence.known_units()?.docker;
+        let started = agent.exec_main_start_usec.filter(|at| *at > 0)?;
+        let restarted = docker.active_enter_usec.filter(|at| *at > started)?;
+        let later = Duration::from_micros(restarted - started).as_secs();
+        let seen = format!("{} became active {later} s after the last start of {}", docker.name, agent.name);
+        is_docker_up(evidence).then(|| [seen].into_iter().chain(clean_exit(agent)).collect())
+    },
+    ..Cause::DEFAULTS
+};
+
+/// The agent's unit, if it is installed and inactive, and nothing is about to start it.
+fn idle_agent(evidence: &Evidence) -> Option<&UnitState> {
+    let agent = evidence.agent_unit()?;
+    let is = |state: &Option<String>, value| state.as_deref() == Some(value);
+    let is_idle = is(&agent.active_state, "inactive") && agent.job.is_none() && !evidence.job_pending(&agent.name);
+    let should_run = evidence.stage_error.is_none() && !evidence.user_data_runs();
+    let fits = is_idle && is(&agent.load_state, "loaded") && should_run && is_down(evidence);
+    fits.then_some(agent)
+}
+
+/// The evidence line for a unit whose process ran and ended without an error.
+fn clean_exit(agent: &UnitState) -> Option<String> {
+    let has_run = agent.exec_main_start_usec.is_some_and(|at| at > 0) && agent.exec_main_status == Some(0);
+    let is_clean = has_run && agent.result.as_deref() == Some("success");
+    is_clean.then(|| format!("{} exited with status 0, after which systemd does not start it again", agent.name))
+}
 
 /// The general cause for a unit that has failed permanently.
 pub(super) static FAILED: Cause = Cause {

@@ -2,6 +2,7 @@
 
 use super::cause::{Cause, Class, FoundCause};
 use super::layer::Layer;
+use super::view::missing_log::{missing_log, missing_log_remedy};
 use crate::boundary::systemd::JobResult;
 use crate::evidence::Evidence;
 use crate::exit::Exit;
@@ -19,6 +20,7 @@ pub static UNKNOWN: Cause = Cause {
     proof: "every probe has run, and the results support none of the other causes; the evidence lists the results by \
             layer",
     remedy: "read `journalctl -u ecs -u docker` and `/var/log/ecs/ecs-agent.log`, and report what they show as a bug",
+    specific_remedy: missing_log_remedy,
     source: "none of the checks in the catalogue fits",
     check: unknown,
     ..Cause::DEFAULTS
@@ -49,12 +51,11 @@ fn unknown(evidence: &Evidence) -> Option<Vec<String>> {
     {
         seen.push(format!("the agent's container is not running, its last exit code is {}", container.exit_code));
     }
-    let errors = evidence.agent_log.iter().filter(|line| line.is_error()).count();
+    let errors = evidence.agent_lines().iter().filter(|line| line.is_error()).count();
     if errors > 0 {
-        seen.push(format!(
-            "/var/log/ecs/ecs-agent.log has {errors} lines of level error since the last start of the agent"
-        ));
+        seen.push(format!("the agent's log has {errors} lines of level error since the last start of the agent"));
     }
+    seen.extend(missing_log(evidence));
     if let Some(Err(error)) = &evidence.units {
         seen.push(error_chain(error));
     }

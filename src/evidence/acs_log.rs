@@ -31,21 +31,15 @@ pub struct DroppedConnections {
 impl Evidence {
     /// The last error of an attempt to connect to ACS, if the agent has not connected since.
     pub fn acs_error(&self) -> Option<&Line> {
-        if !self.is_of_this_start(self.agent_log_written) {
-            return None;
-        }
-        let since = self.agent_log.iter().rev().take_while(|line| !line.holds(CONNECTED));
+        let since = self.agent_lines().iter().rev().take_while(|line| !line.holds(CONNECTED));
         let is_failure = |line: &&Line| line.level != "info" && line.level != "debug" && is_about_acs(line);
         since.into_iter().find(is_failure)
     }
 
     /// The connections to ACS that ended again and again, if they lasted about equally long.
     pub fn dropped_connections(&self) -> Option<DroppedConnections> {
-        if !self.is_of_this_start(self.agent_log_written) {
-            return None;
-        }
         let times: Vec<SystemTime> =
-            self.agent_log.iter().filter(|line| line.holds(CONNECTED)).filter_map(|line| line.time).collect();
+            self.agent_lines().iter().filter(|line| line.holds(CONNECTED)).filter_map(|line| line.time).collect();
         let recent = &times[times.len().saturating_sub(MIN_DROPS + 1)..];
         let intervals: Vec<Duration> =
             recent.windows(2).filter_map(|pair| pair[1].duration_since(pair[0]).ok()).collect();

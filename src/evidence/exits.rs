@@ -3,7 +3,8 @@
 use std::time::{Duration, UNIX_EPOCH};
 
 use super::crash_loop::MIN_TIME;
-use super::{COARSE, Evidence, Line, logged};
+use super::logs::logged;
+use super::{COARSE, Evidence, Line};
 use crate::boundary::systemd::{UnitState, time_of};
 use crate::redaction;
 
@@ -63,7 +64,7 @@ impl Evidence {
         let agent = || {
             let found = self.agent_loop.as_ref().filter(|_| self.agent_end().is_some())?;
             let (attempts, time) = found.since(time_of(units.agent.exec_main_start_usec))?;
-            Some(ExitLoop { log: "ecs-agent.log", messages: &found.messages, attempts, time })
+            Some(ExitLoop { log: self.agent_log_name(), messages: &found.messages, attempts, time })
         };
         let init = || {
             let found = self.init_loop.as_ref().filter(|_| self.unit_retried().is_some())?;
@@ -129,12 +130,6 @@ impl Evidence {
     /// The last error in ecs-init's log, as an evidence line.
     pub fn init_error(&self) -> Option<String> {
         last_error(self.init_lines().into_iter(), "ecs-init.log")
-    }
-
-    /// The last error in the agent's log, as an evidence line.
-    pub fn agent_error(&self) -> Option<String> {
-        let is_current = self.is_of_this_start(self.agent_log_written);
-        last_error(self.agent_log.iter().filter(|_| is_current), "ecs-agent.log")
     }
 
     /// Whether an agent runs, started by its unit or otherwise; `None` if docker has not been asked.

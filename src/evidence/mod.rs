@@ -11,6 +11,8 @@ mod exits;
 pub mod files;
 pub mod host;
 mod introspection;
+pub mod lifecycle;
+mod logs;
 pub mod network_path;
 pub mod overrides;
 pub mod proxies;
@@ -20,6 +22,7 @@ pub mod user_data;
 
 pub use self::acs_log::DroppedConnections;
 pub use self::crash_loop::CrashLoop;
+pub use self::logs::ContainerLog;
 pub use self::network_path::EndpointConnection;
 pub use self::questions::NetworkQuestions;
 
@@ -40,7 +43,6 @@ use crate::boundary::systemd::{SystemdError, time_of};
 use crate::effects::QueuedJob;
 use crate::facts::{SavedAgent, Units, user_data_may_run};
 use crate::plan::{Action, Expectation, Refusal};
-use crate::redaction;
 use crate::settings::SettingsError;
 
 /// The error that ended gather, decide or apply, or that keeps a maintenance command from running.
@@ -217,6 +219,8 @@ pub struct Evidence {
     pub saved: Option<SavedAgent>,
     /// `ecs-agent.log` since the last start.
     pub agent_log: Vec<Line>,
+    /// What the agent's container printed in its last run, if `ecs-agent.log` does not show why the agent fails.
+    pub container_log: ContainerLog,
     /// When `ecs-agent.log` was last written to.
     pub agent_log_written: Option<SystemTime>,
     /// `ecs-init.log` since the last start.
@@ -229,6 +233,8 @@ pub struct Evidence {
     pub agent_loop: Option<CrashLoop>,
     /// The error with which the last attempts of ecs-init ended.
     pub init_loop: Option<CrashLoop>,
+    /// How the instance is about to end, if it is.
+    pub ending: Option<String>,
     /// The target lifecycle state in the Auto Scaling group.
     pub target_state: Option<String>,
     /// Whether instance metadata has no target state: the instance is not, or not yet, in a group.
@@ -381,67 +387,9 @@ impl Evidence {
         let cluster = self.cluster.as_ref().and_then(|answer| answer.as_ref().err());
         self.failed_call().into_iter().chain(registration).chain(cluster)
     }
-
-    /// The last line of the agent's log that contains one of these fragments, as an evidence line. It starts at the
-    /// fragment, so that nothing before it is shown.
-    pub fn agent_logged(&self, fragments: &[&str]) -> Option<String> {
-        if !self.is_of_this_start(self.agent_log_written) {
-            return None;
-        }
-        logged(&self.agent_log, "ecs-agent.log", fragments)
-    }
-
-    /// Like [`Evidence::agent_logged`], but only of errors: after a warning the agent goes on.
-    pub fn agent_failed_with(&self, fragments: &[&str]) -> Option<String> {
-        if !self.is_of_this_start(self.agent_log_written) {
-            return None;
-        }
-        logged(self.agent_log.iter().filter(|line| line.is_error()), "ecs-agent.log", fragments)
-    }
-
-    /// Like [`Evidence::agent_logged`], but only of lines that report a refused registration.
-    pub fn registration_refused(&self, fragments: &[&str]) -> Option<String> {
-        if !self.is_of_this_start(self.agent_log_written) {
-            return None;
-        }
-        let refused: Vec<Line> = self
-            .agent_log
-            .iter()
-            .filter(|line| line.holds("Unable to register as a container instance with ECS"))
-            .cloned()
-            .collect();
-        logged(&refused, "ecs-agent.log", fragments)
-    }
 }
 
 /// File times have the resolution of the kernel's tick: they are up to 10 ms behind the clock that systemd reads.
 const COARSE: Duration = Duration::from_millis(10);
 /// After this time a queued job has begun, so that the unit's own state shows it.
 const JOB_BEGINS: Duration = Duration::from_secs(2);
-
-fn logged<'l>(
-    lines: impl IntoIterator<Item = &'l Line, IntoIter: DoubleEndedIterator>,
-    file: &str,
-    fragments: &[&str],
-) -> Option<String> {
-    lines.into_iter().rev().find_map(|line| {
-        let text = line.text();
-        let at = fragments.iter().find_map(|fragment| text.find(fragment))?;
-        Some(format!("{file}: `{}`", redaction::line(&text[at..])))
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_password_in_a_logged_address_is_not_shown() {
-        let line = |text| logged(&agent_log::last_attempt(text), "ecs-agent.log", &["proxyconnect"]);
-        assert_eq!(
-            line(b"level=error msg=\"proxyconnect tcp: http://u:hunter2@proxy:3128: dial tcp https://a@b/c\"\n")
-                .as_deref(),
-            Some("ecs-agent.log: `proxyconnect tcp: http://<redacted>@proxy:3128: dial tcp https://<redacted>@b/c`")
-        );
-    }
-}

@@ -6,8 +6,8 @@ use super::Evidence;
 use super::overrides::EndpointOverride;
 use super::proxies::of_agent;
 use crate::boundary::aws::{AwsError, AwsErrorKind, Endpoint};
+use crate::boundary::imds::RoleStatus;
 use crate::boundary::net::NetError;
-use crate::redaction;
 
 /// If an agent has not connected this long after its registration, the network path to the control plane is probed.
 const CONNECTS: Duration = Duration::from_secs(10);
@@ -27,6 +27,8 @@ pub struct NetworkQuestions {
     pub control_plane: Option<(String, String)>,
     /// Whether to probe the agent's proxy, because the agent has not registered.
     pub proxy: bool,
+    /// Whether to ask ECS for the time without credentials, because there are none.
+    pub clock: bool,
     /// The endpoint of ECS that the agent's configuration sets, if the agent has not registered.
     pub agent_endpoint: Option<Endpoint>,
 }
@@ -53,6 +55,9 @@ impl NetworkQuestions {
             // The call is not repeated after a denial.
             control_plane: evidence.joined_as().filter(|_| stays_disconnected && !is_denied),
             proxy: evidence.container_instance_arn().is_none(),
+            clock: evidence.container_instance_arn().is_none()
+                && (matches!(&evidence.role, Some(Ok(role)) if !matches!(role, RoleStatus::Present { .. }))
+                    || call(|kind| matches!(kind, AwsErrorKind::NoCredentials | AwsErrorKind::Credentials { .. }))),
             agent_endpoint: evidence.agent_endpoint(),
         }
     }
@@ -96,16 +101,5 @@ impl Evidence {
     pub fn is_disconnected(&self) -> bool {
         self.container_instance_arn().is_some()
             && matches!(&self.container_instance, Some(Ok(Some(instance))) if !instance.agent_connected)
-    }
-
-    /// The whole last line in which the agent logged a refused registration since its last start. It is for parsing,
-    /// and must not be shown as a whole.
-    pub fn refusal(&self) -> Option<String> {
-        if !self.is_of_this_start(self.agent_log_written) {
-            return None;
-        }
-        let line =
-            self.agent_log.iter().rfind(|line| line.holds("Unable to register as a container instance with ECS"));
-        line.map(|line| redaction::line(line.text()))
     }
 }

@@ -5,10 +5,12 @@
 
 mod files;
 mod host;
+mod lifecycle;
 mod network_path;
 mod user_data;
 
 pub(crate) use self::files::{CLOUD_INIT_RESULT, CLOUD_INIT_STATUS, files, long_run};
 pub(crate) use self::host::{HostContext, host, wants_journal};
+pub(crate) use self::lifecycle::{Lifecycle, lifecycle};
 pub(crate) use self::network_path::{network, network_path};
 pub(crate) use self::user_data::user_data;

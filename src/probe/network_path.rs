@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use futures_util::future::{join, join3, join5};
+use futures_util::future::{join3, join5};
 
 use crate::boundary::HostClients;
 use crate::boundary::aws::{Aws, AwsError, Endpoint, PollEndpoint};
@@ -50,6 +50,11 @@ pub(crate) async fn network_path(host_clients: &HostClients, ask: NetworkQuestio
             endpoint.as_ref().and_then(|endpoint| of_agent(&agent_config(&host_clients.disk), &endpoint.host));
         let certificate_of = endpoint.as_ref().filter(|_| ask.certificate && network_path.own_proxy.is_none());
         let connect = endpoint.as_ref().zip(through.as_ref()).filter(|_| ask.proxy);
+        let time = async {
+            if ask.clock && aws.clock_ahead().is_none() {
+                aws.ask_time(deadline).await;
+            }
+        };
         let of_api = join5(
             dns_probe(ask.dns && endpoint.as_ref().is_some_and(Endpoint::is_name), deadline),
             fetch_certificate(certificate_of, deadline),
@@ -57,8 +62,8 @@ pub(crate) async fn network_path(host_clients: &HostClients, ask: NetworkQuestio
             public_address(host_clients, ask.public_address, deadline),
             control_plane(aws, ask.control_plane.as_ref(), endpoint.clone(), through.as_ref(), deadline),
         );
-        let ((dns, certificate, proxied, public_address, control_plane), agent_endpoint) =
-            join(of_api, connection(ask.agent_endpoint, deadline)).await;
+        let ((dns, certificate, proxied, public_address, control_plane), agent_endpoint, ()) =
+            join3(of_api, connection(ask.agent_endpoint, deadline), time).await;
         network_path.agent_endpoint = agent_endpoint;
         (network_path.dns, network_path.certificate, network_path.proxy) = (dns, certificate, proxied);
         (network_path.has_public_address, network_path.control_plane) = (public_address, control_plane);

@@ -225,8 +225,9 @@ fn value_of(name: &str, before: Option<char>, after: &str) -> Option<usize> {
 fn is_prose(name: &str, value: &str) -> bool {
     let expected = if name.ends_with("Exception") { 2 } else { 4 };
     let words: Vec<&str> = value.split_whitespace().take(expected).collect();
-    let is_word =
-        |word: &&str| word.trim_end_matches([',', '.', ':', '`', '"']).chars().all(|c| c.is_ascii_alphabetic() || c == '\'');
+    let is_word = |word: &&str| {
+        word.trim_end_matches([',', '.', ':', '`', '"']).chars().all(|c| c.is_ascii_alphabetic() || c == '\'')
+    };
     value.starts_with(' ') && words.len() == expected && words.iter().take(2).all(is_word)
 }
 

@@ -6,7 +6,8 @@
 //!    older than the window of the cause, a *lasting* one when it was supported without a break for its window,
 //!    and some when a program exits repeatedly with the same error ([`Evidence::is_crash_loop_final`]).
 //! 2. The instance is ready (`readiness.rs`).
-//! 3. `verify.deadline` has passed. The time in which user data runs (cloud-final.service) does not count.
+//! 3. The instance is about to end ([`Cause::ends_instance`]).
+//! 4. `verify.deadline` has passed. The time in which user data runs (cloud-final.service) does not count.
 //!
 //! A verdict is held back for a few seconds if a probe that has not finished can still show a cause in an earlier layer
 //! ([`EARLIER_LAYERS`]), user data that explains it ([`USER_DATA`]), or a note on a ready instance ([`NOTES`]).
@@ -110,7 +111,8 @@ pub(super) fn judge(evidence: &Evidence, diagnosis: &Diagnosis) -> Option<Verdic
     if let Some(ready) = &diagnosis.ready {
         return Some(Verdict::Ready(with_notes(ready.clone(), evidence)));
     }
-    if !evidence.timed_out {
+    let is_ending = diagnosis.found.first().is_some_and(|first| first.cause.ends_instance);
+    if !evidence.timed_out && !is_ending {
         return None;
     }
     match diagnosis.found.first() {

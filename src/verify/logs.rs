@@ -2,10 +2,15 @@
 
 use std::time::SystemTime;
 
+use futures_util::future::join;
+
+use super::schedule::DockerState;
+use crate::boundary::HostClients;
 use crate::boundary::disk::Disk;
-use crate::evidence::agent_log::{attempts, last_two};
-use crate::evidence::{CrashLoop, Evidence};
+use crate::evidence::agent_log::{Line, attempts, last_two};
+use crate::evidence::{ContainerLog, CrashLoop, Evidence};
 use crate::host::{AGENT_LOG, INIT_LOG, known_or_log};
+use crate::retry::Deadline;
 
 const LOG_TAIL: usize = 256 * 1024;
 
@@ -23,4 +28,48 @@ pub(super) fn read_logs(disk: &Disk, evidence: &mut Evidence) {
     (evidence.init_log_before, evidence.init_log) = last_two(init);
     evidence.agent_log_written = modified(disk, AGENT_LOG);
     evidence.init_log_written = modified(disk, INIT_LOG);
+}
+
+/// The name of the agent's container.
+const CONTAINER: &str = "ecs-agent";
+
+/// The answers of docker about itself and about the agent's container.
+pub(super) async fn docker(host_clients: &HostClients, asks_for_log: bool, deadline: Deadline) -> DockerState {
+    let docker = &host_clients.docker;
+    let (ping, container) = join(docker.ping(deadline), docker.container(CONTAINER, deadline)).await;
+    let log = if asks_for_log { container_log(host_clients, deadline).await } else { None };
+    DockerState { ping, container, log }
+}
+
+/// What the agent's container printed; `None` if docker does not keep it.
+pub(super) async fn container_log(host_clients: &HostClients, deadline: Deadline) -> Option<ContainerLog> {
+    let output = host_clients.docker.output(CONTAINER, deadline).await;
+    let output = output.inspect_err(|error| tracing::debug!(%error, "output of the agent's container not read"));
+    output.ok().map(|text| ContainerLog::of(&text))
+}
+
+/// The runs of an agent without a log file. ecs-init removes the container of a run, and its output, before the next.
+#[derive(Debug, Default)]
+pub(super) struct ContainerRuns {
+    /// When each run started, as docker reports it, and what it printed.
+    runs: Vec<(String, Vec<Line>)>,
+}
+
+impl ContainerRuns {
+    /// More runs than are needed to recognize a repeated error.
+    const MAX_RUNS: usize = 16;
+
+    pub(super) fn note(&mut self, started_at: &str, lines: &[Line]) {
+        match self.runs.last_mut() {
+            Some((last, kept)) if last == started_at => *kept = lines.to_vec(),
+            _ => self.runs.push((started_at.to_owned(), lines.to_vec())),
+        }
+        self.runs.drain(..self.runs.len().saturating_sub(Self::MAX_RUNS));
+    }
+
+    /// The error with which the last runs ended.
+    pub(super) fn repeated_error(&self) -> Option<CrashLoop> {
+        let attempts: Vec<Vec<Line>> = self.runs.iter().map(|(_, lines)| lines.clone()).collect();
+        CrashLoop::of(&attempts)
+    }
 }

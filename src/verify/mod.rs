@@ -6,6 +6,7 @@ mod give_up;
 mod logs;
 mod observe;
 mod once;
+mod requests;
 mod schedule;
 
 use std::time::Duration;

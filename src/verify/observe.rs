@@ -4,19 +4,18 @@
 //! ECS API, connections) run at longer intervals, in parallel, and only while their result can change the verdict.
 //! systemd reports changes of a unit by D-Bus signals; the interval is the fallback.
 
-use std::future::Future;
-use std::pin::Pin;
 use std::time::{Duration, SystemTime};
 
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use tokio::time::Instant;
 
-use super::logs::{modified, read_logs};
-use super::schedule::{Observation, PROBES, Probe, Schedule, TICK};
+use super::logs::{ContainerRuns, docker, modified, read_logs};
+use super::requests::{Probing, describe_cluster, describe_container_instance, job_end, network_path};
+use super::schedule::{DockerState, Observation, PROBES, Probe, Schedule, TICK};
 use crate::boundary::HostClients;
 use crate::boundary::aws::{AwsError, AwsErrorKind};
-use crate::boundary::imds::{ImdsError, RoleStatus, TARGET_STATE};
+use crate::boundary::imds::{ImdsError, RoleStatus};
 use crate::boundary::systemd::{Job, Systemd, UnitChanges};
 use crate::causes::asks_for_user_data;
 use crate::effects::QueuedJob;
@@ -32,8 +31,11 @@ use crate::retry::{Deadline, pause_for};
 const PROBE: Duration = Duration::from_secs(5);
 /// The probes that must have finished once before a final cause is reported, because a cause in an earlier layer takes
 /// precedence.
-const BEFORE_FINAL: [Probe; 6] =
-    [Probe::Units, Probe::HostState, Probe::Docker, Probe::Role, Probe::Cluster, Probe::NetworkPath];
+const BEFORE_FINAL: [Probe; 7] =
+    [Probe::Units, Probe::HostState, Probe::Docker, Probe::Role, Probe::Lifecycle, Probe::Cluster, Probe::NetworkPath];
+
+/// The interval of introspection once the agent has registered. Its answer changes only if the agent ends.
+const INTROSPECTION_OF_REGISTERED: Duration = Duration::from_secs(2);
 
 /// The systemd jobs that apply queued, for verify.
 #[derive(Debug, Default)]
@@ -43,8 +45,6 @@ pub struct QueuedJobs {
     /// The same jobs, to wait for their end.
     pub jobs: Vec<Job>,
 }
-
-type Probing<'a> = Pin<Box<dyn Future<Output = Observation> + 'a>>;
 
 /// The scheduled probes and the evidence so far.
 pub(super) struct Observer<'a> {
@@ -59,6 +59,7 @@ pub(super) struct Observer<'a> {
     connected_line: bool,
     blocking_start: Option<(u32, Instant)>,
     answered: Vec<Probe>,
+    containers: ContainerRuns,
 }
 
 impl<'a> Observer<'a> {
@@ -97,6 +98,7 @@ impl<'a> Observer<'a> {
             connected_line: false,
             blocking_start: None,
             answered: Vec::new(),
+            containers: ContainerRuns::default(),
         }
     }
 
@@ -133,6 +135,7 @@ impl<'a> Observer<'a> {
             },
             () = tick => {}
         }
+        self.note_registration();
         self.read_logs();
     }
 
@@ -187,8 +190,16 @@ impl<'a> Observer<'a> {
                 self.probing.push(future);
                 self.schedule[index].running = true;
             }
-            self.schedule[index].due = now + self.schedule[index].every;
+            self.schedule[index].due = now + self.interval(index);
         }
+    }
+
+    /// The time until the next run of a probe. The agent logs each request at the level debug, so an agent that has
+    /// registered is asked less often.
+    fn interval(&self, index: usize) -> Duration {
+        let Schedule { probe, every, .. } = self.schedule[index];
+        let is_registered = self.evidence.container_instance_arn().is_some();
+        if probe == Probe::Introspection && is_registered { INTROSPECTION_OF_REGISTERED } else { every }
     }
 
     /// Whether the result of a probe can currently change the verdict.
@@ -199,7 +210,7 @@ impl<'a> Observer<'a> {
             Probe::Introspection | Probe::Units => true,
             Probe::Role | Probe::Network => !registered,
             Probe::Docker => !registered || joined_other_cluster(evidence).is_some(),
-            Probe::TargetState => !registered && evidence.config.contains_key("ECS_WARM_POOLS_CHECK"),
+            Probe::Lifecycle => !registered || evidence.is_disconnected(),
             Probe::Cluster => !registered && !denied(&evidence.cluster),
             Probe::Registration => registered && !denied(&evidence.container_instance),
             Probe::UserData => !registered || asks_for_user_data(evidence),
@@ -227,21 +238,19 @@ impl<'a> Observer<'a> {
             Probe::Role => {
                 Box::pin(async move { Observation::Role(host_clients.imds.role_credentials_status(soon).await) })
             }
-            Probe::TargetState => {
-                Box::pin(async move { Observation::TargetState(host_clients.imds.get(TARGET_STATE, soon).await) })
+            Probe::Lifecycle => {
+                Box::pin(async move { Observation::Lifecycle(probe::lifecycle(&host_clients.imds, soon).await) })
             }
-            Probe::Docker => Box::pin(async move {
-                let ping = host_clients.docker.ping(soon);
-                let container = host_clients.docker.container("ecs-agent", soon);
-                let (ping, container) = futures_util::future::join(ping, container).await;
-                Observation::Docker(ping, container)
-            }),
+            Probe::Docker => {
+                let asks_for_log = self.evidence.wants_container_log();
+                Box::pin(async move { Observation::Docker(Box::new(docker(host_clients, asks_for_log, soon).await)) })
+            }
             Probe::Network => {
                 let region = expected.region.clone()?;
                 Box::pin(async move { Observation::Network(probe::network(host_clients, Some(&region)).await) })
             }
-            Probe::Cluster => self.describe_cluster(expected)?,
-            Probe::Registration => self.describe_container_instance(expected)?,
+            Probe::Cluster => describe_cluster(host_clients, expected)?,
+            Probe::Registration => describe_container_instance(host_clients, expected, self.evidence.joined_as()?)?,
             Probe::UserData => {
                 Box::pin(async move { Observation::UserData(probe::user_data(host_clients, soon).await) })
             }
@@ -265,31 +274,6 @@ impl<'a> Observer<'a> {
         })
     }
 
-    fn describe_cluster(&self, expected: &Expectation) -> Option<Probing<'a>> {
-        let host_clients = self.host_clients;
-        let (region, cluster) = (expected.region.clone()?, expected.cluster.clone()?);
-        Some(Box::pin(async move {
-            Observation::Cluster(match host_clients.aws(&region).await {
-                Ok(aws) => aws.describe_clusters(&[cluster], Deadline::after(CALL)).await,
-                Err(error) => Err(error),
-            })
-        }))
-    }
-
-    fn describe_container_instance(&self, expected: &Expectation) -> Option<Probing<'a>> {
-        let host_clients = self.host_clients;
-        let (joined, arn) = self.evidence.joined_as()?;
-        // If the plan names no cluster, user data did, and the agent reports it.
-        let (region, cluster) = (expected.region.clone()?, expected.cluster.clone().unwrap_or(joined));
-        Some(Box::pin(async move {
-            let call = Deadline::after(CALL);
-            Observation::Registration(match host_clients.aws(&region).await {
-                Ok(aws) => aws.container_instance(&cluster, &arn, call).await,
-                Err(error) => Err(error),
-            })
-        }))
-    }
-
     fn store(&mut self, observation: Observation) {
         let evidence = &mut self.evidence;
         let probe = observation.probe();
@@ -310,15 +294,8 @@ impl<'a> Observer<'a> {
             }
             Observation::JobEnded(_, Err(error)) => tracing::debug!(%error, "end of the job not observed"),
             Observation::Role(answer) => self.note_role(answer),
-            Observation::TargetState(Ok(state)) => {
-                evidence.outside_group = state.is_none();
-                evidence.target_state = state.map(|state| String::from_utf8_lossy(&state).trim().to_owned());
-            }
-            Observation::TargetState(Err(error)) => tracing::debug!(%error, "target state not read"),
-            Observation::Docker(ping, container) => {
-                evidence.docker = Some(ping);
-                evidence.container = Some(container);
-            }
+            Observation::Lifecycle(lifecycle) => lifecycle.store(evidence),
+            Observation::Docker(docker) => self.note_docker(*docker),
             Observation::Network(probe) => evidence.network = probe,
             Observation::Cluster(answer) => evidence.cluster = Some(answer),
             Observation::Registration(answer) => evidence.container_instance = Some(answer),
@@ -335,7 +312,18 @@ impl<'a> Observer<'a> {
         for entry in self.schedule.iter_mut().filter(|entry| Some(entry.probe) == probe) {
             entry.running = false;
         }
-        self.note_registration();
+    }
+
+    fn note_docker(&mut self, state: DockerState) {
+        let DockerState { ping, container, log } = state;
+        if let (Some(log), Ok(Some(container))) = (log, &container) {
+            self.containers.note(&container.started_at, log.lines());
+            self.evidence.container_log = log;
+        }
+        (self.evidence.docker, self.evidence.container) = (Some(ping), Some(container));
+        if self.evidence.is_agent_log_empty() {
+            self.evidence.agent_loop = self.containers.repeated_error();
+        }
     }
 
     fn note_role(&mut self, answer: Result<RoleStatus, ImdsError>) {
@@ -377,6 +365,11 @@ impl<'a> Observer<'a> {
             Some(_) => {
                 let since = *self.registered_at.get_or_insert_with(Instant::now);
                 self.evidence.registered_for = Some(since.elapsed());
+                // The agent has had enough time to connect.
+                let is_unknown = self.evidence.network_path.control_plane.is_none();
+                if is_unknown && NetworkQuestions::of(&self.evidence).control_plane.is_some() {
+                    self.run_soon(Probe::NetworkPath);
+                }
             }
             None => {
                 self.registered_at = None;
@@ -418,22 +411,11 @@ impl<'a> Observer<'a> {
         if self.evidence.must_describe_cluster() {
             self.run_soon(Probe::Cluster);
         }
-        let connected = self.evidence.agent_log.iter().any(|line| line.holds("Connected to ACS endpoint"));
+        let connected = self.evidence.agent_lines().iter().any(|line| line.holds("Connected to ACS endpoint"));
         if connected && !std::mem::replace(&mut self.connected_line, connected) {
             self.run_soon(Probe::Registration);
         }
     }
-}
-
-/// The limit for one API call, including the SDK's retries.
-const CALL: Duration = Duration::from_secs(20);
-
-fn network_path<'a>(host_clients: &'a HostClients, ask: NetworkQuestions, deadline: Deadline) -> Probing<'a> {
-    Box::pin(async move { Observation::NetworkPath(Box::new(probe::network_path(host_clients, ask, deadline).await)) })
-}
-
-async fn job_end(index: usize, job: Job, deadline: Deadline) -> Observation {
-    Observation::JobEnded(index, job.ended(deadline).await)
 }
 
 /// Whether the call was denied. A denied call is not repeated.

@@ -6,10 +6,9 @@ use std::time::{Duration, SystemTime};
 
 use futures_util::future::{join, join3, join4};
 
-use super::logs::read_logs;
+use super::logs::{container_log, read_logs};
 use crate::boundary::HostClients;
 use crate::boundary::aws::AwsErrorKind;
-use crate::boundary::imds::TARGET_STATE;
 use crate::boundary::systemd::{Systemd, SystemdError};
 use crate::evidence::NetworkQuestions;
 use crate::evidence::{Evidence, StageError};
@@ -79,21 +78,22 @@ pub(super) async fn once(
     };
     let imds = join3(
         host_clients.imds.role_credentials_status(soon),
-        host_clients.imds.get(TARGET_STATE, soon),
+        probe::lifecycle(&host_clients.imds, soon),
         probe::user_data(host_clients, soon),
     );
     evidence.oldest_process = probe::long_run(&host_clients.disk);
     let docker = join(host_clients.docker.ping(soon), host_clients.docker.container("ecs-agent", soon));
-    let (found, introspection, (role, target, user_data), (ping, container)) =
+    let (found, introspection, (role, lifecycle, user_data), (ping, container)) =
         join4(bus, host_clients.agent.metadata(soon), imds, docker).await;
     evidence.units = found;
     evidence.introspection = Some(evidence.trusted(introspection));
     evidence.role = Some(role);
-    evidence.outside_group = matches!(target, Ok(None));
-    let target = target.inspect_err(|error| tracing::debug!(%error, "target state not read")).ok().flatten();
-    evidence.target_state = target.map(|state| String::from_utf8_lossy(&state).trim().to_owned());
+    lifecycle.store(&mut evidence);
     evidence.user_data = Some(user_data);
     (evidence.docker, evidence.container) = (Some(ping), Some(container));
+    if evidence.wants_container_log() {
+        evidence.container_log = container_log(host_clients, soon).await.unwrap_or_default();
+    }
     ask_aws(host_clients, &mut evidence, region).await;
     let asked = NetworkQuestions { control_plane: evidence.joined_as(), ..NetworkQuestions::of(&evidence) };
     evidence.network_path = probe::network_path(host_clients, asked, Deadline::after(PROBE)).await;

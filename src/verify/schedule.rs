@@ -12,12 +12,21 @@ use crate::boundary::systemd::{JobResult, SystemdError};
 use crate::evidence::host::HostState;
 use crate::evidence::network_path::NetworkPath;
 use crate::evidence::user_data::UserData;
-use crate::evidence::{EndpointConnection, OldestProcess};
+use crate::evidence::{ContainerLog, EndpointConnection, OldestProcess};
 use crate::facts::Units;
+use crate::probe::Lifecycle;
 
 /// The time between two steps of the observer. Local polls are at most 150 ms apart, so that a registration is reported
 /// within 250 ms.
 pub(super) const TICK: Duration = Duration::from_millis(100);
+
+/// What docker answered about itself and about the agent's container.
+pub(super) struct DockerState {
+    pub(super) ping: Result<(), DockerError>,
+    pub(super) container: Result<Option<Container>, DockerError>,
+    /// What the container printed, if it was asked for.
+    pub(super) log: Option<ContainerLog>,
+}
 
 /// The result of a probe.
 pub(super) enum Observation {
@@ -25,8 +34,8 @@ pub(super) enum Observation {
     Units(Box<Result<Units, SystemdError>>),
     JobEnded(usize, Result<JobResult, SystemdError>),
     Role(Result<RoleStatus, ImdsError>),
-    TargetState(Result<Option<Vec<u8>>, ImdsError>),
-    Docker(Result<(), DockerError>, Result<Option<Container>, DockerError>),
+    Lifecycle(Lifecycle),
+    Docker(Box<DockerState>),
     Network(Option<EndpointConnection>),
     Cluster(Result<DescribedClusters, AwsError>),
     Registration(Result<Option<ContainerInstance>, AwsError>),
@@ -44,8 +53,8 @@ impl Observation {
             Observation::Units(_) => Some(Probe::Units),
             Observation::JobEnded(..) => None,
             Observation::Role(_) => Some(Probe::Role),
-            Observation::TargetState(_) => Some(Probe::TargetState),
-            Observation::Docker(..) => Some(Probe::Docker),
+            Observation::Lifecycle(_) => Some(Probe::Lifecycle),
+            Observation::Docker(_) => Some(Probe::Docker),
             Observation::Network(_) => Some(Probe::Network),
             Observation::Cluster(_) => Some(Probe::Cluster),
             Observation::Registration(_) => Some(Probe::Registration),
@@ -63,7 +72,7 @@ pub(super) enum Probe {
     Introspection,
     Units,
     Role,
-    TargetState,
+    Lifecycle,
     Docker,
     Network,
     Cluster,
@@ -79,7 +88,7 @@ pub(super) const PROBES: [(Probe, Duration, Duration); 12] = [
     (Probe::Introspection, Duration::ZERO, TICK),
     (Probe::Units, Duration::ZERO, Duration::from_secs(1)),
     (Probe::Role, Duration::ZERO, Duration::from_secs(10)),
-    (Probe::TargetState, Duration::ZERO, Duration::from_secs(60)),
+    (Probe::Lifecycle, Duration::from_secs(1), Duration::from_secs(10)),
     (Probe::Docker, Duration::from_secs(1), Duration::from_secs(2)),
     (Probe::Network, Duration::from_secs(3), Duration::from_secs(15)),
     (Probe::Cluster, Duration::from_secs(2), Duration::from_secs(30)),

@@ -5,6 +5,7 @@
 //! about further retries. It never uses the SDK's own IMDS client, and never logs a body.
 
 mod calls;
+mod clock;
 pub mod complete;
 mod credentials;
 mod deployment;

@@ -39,6 +39,22 @@ fn kind_of(status: u16, body: &'static str) -> AwsErrorKind {
 }
 
 #[test]
+fn an_unsigned_request_measures_the_clock() {
+    let date = "HTTP/1.1 403 Forbidden\r\nDate: Thu, 01 Jan 1970 00:00:00 GMT\r\nContent-Length: 2\r\n\r\n{}";
+    let service = Server::start(move |_| Some(date.to_owned()));
+    let metadata = metadata();
+    let ahead = run(async {
+        let aws = Aws::new(imds(&metadata), &options(&service.url())).await.unwrap();
+        aws.ask_time(deadline()).await;
+        aws.clock_ahead()
+    });
+    assert!(ahead.is_some_and(|ahead| ahead > 1_700_000_000), "{ahead:?}");
+    let request = service.requests()[0].rest.to_ascii_lowercase();
+    assert!(!request.contains("authorization:") && !request.contains("akid"), "{request}");
+    assert_eq!((service.requests().len(), metadata.requests().len()), (1, 0));
+}
+
+#[test]
 fn reads_every_page_with_the_credentials_of_the_role() {
     let service = Server::start(|request: &Request| {
         if request.rest.contains("\"nextToken\":\"2\"") {

@@ -43,6 +43,8 @@ const MAX_ANSWER_LENGTH: usize = 256 * 1024;
 /// The path, below `/latest/`, of the target lifecycle state (Amazon EC2 Auto Scaling User Guide, "Retrieve the target
 /// lifecycle state through instance metadata").
 pub const TARGET_STATE: &str = "meta-data/autoscaling/target-lifecycle-state";
+/// The path of the notice of a Spot interruption, below `/latest/`; 404 without one.
+pub const INSTANCE_ACTION: &str = "meta-data/spot/instance-action";
 
 /// A client of the instance metadata service. Cheap to create and to clone; creating one does no I/O.
 #[derive(Clone)]

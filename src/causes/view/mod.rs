@@ -9,6 +9,7 @@ pub(super) mod denial;
 pub(super) mod docker;
 pub(super) mod effect;
 pub(super) mod file_paths;
+pub(super) mod missing_log;
 pub(super) mod network_path;
 pub(super) mod registration;
 pub(super) mod units;

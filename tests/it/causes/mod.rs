@@ -8,6 +8,7 @@ mod api;
 mod cloud_init;
 mod cluster;
 mod config;
+mod contradictions;
 mod crash_loops;
 mod docker;
 mod host;
@@ -29,7 +30,7 @@ use std::time::{Duration, SystemTime};
 /// A terminal cause is reported as soon as its evidence is there, and not at the deadline, which is 8 s or more in these
 /// tests. A run takes about a second; the rest is for a loaded host.
 const AT_ONCE: Duration = Duration::from_secs(7);
-const SOURCES: [&str; 18] = [
+const SOURCES: [&str; 19] = [
     include_str!("../verify_died.rs"),
     include_str!("../maintenance.rs"),
     include_str!("agent.rs"),
@@ -41,6 +42,7 @@ const SOURCES: [&str; 18] = [
     include_str!("network_path.rs"),
     include_str!("cloud_init.rs"),
     include_str!("config.rs"),
+    include_str!("contradictions.rs"),
     include_str!("user_data.rs"),
     include_str!("docker.rs"),
     include_str!("resources.rs"),
@@ -90,7 +92,19 @@ fn verify(instance: &Instance, settings: &[&str]) -> Outcome {
 }
 
 /// The causes whose remedy depends on the error of the agent; `crash_loops.rs` tests these remedies.
-const WITH_OTHER_REMEDIES: [&str; 4] = ["agent-gave-up", "agent-exits", "ecs-init-failed", "register-refused"];
+const WITH_OTHER_REMEDIES: [&str; 11] = [
+    "acs-denied",
+    "acs-refused",
+    "acs-unreachable",
+    "agent-exits",
+    "agent-gave-up",
+    "agent-not-connected",
+    "api-denied",
+    "credentials-rejected",
+    "ecs-init-failed",
+    "register-refused",
+    "unknown",
+];
 
 /// The id of the expected cause, the exit code, and a part of its evidence.
 struct ExpectedCause<'a>(&'a str, i32, &'a str);

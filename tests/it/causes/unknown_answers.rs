@@ -190,12 +190,12 @@ fn a_denied_create_cluster_is_api_denied() {
 }
 
 #[test]
-fn an_unknown_backend_host_of_the_agent_is_register_refused() {
+fn an_unknown_backend_host_of_the_agent_is_endpoint_override() {
     let text = "operation error ECS: RegisterContainerInstance, exceeded maximum number of attempts, 3, request send \
                 failed, Post \"https://ecs.nowhere.internal/\": dial tcp: lookup ecs.nowhere.internal on 10.0.0.2:53: \
                 no such host";
     let instance = crashing(text).ecs_config("ECS_BACKEND_HOST=https://ecs.nowhere.internal\n");
-    both_report(&instance, &run(&instance, SOON), ExpectedCause("register-refused", 23, "no such host"));
+    both_report(&instance, &run(&instance, SOON), ExpectedCause("endpoint-override", 20, "no such host"));
 }
 
 #[test]

@@ -34,6 +34,10 @@ pub struct Behaviour {
     pub errors_vary: bool,
     /// Writes this text to its log and exits with this code.
     pub dies_with: Option<(i32, String)>,
+    /// Prints this text to its standard error, which its log does not have, and exits with this code.
+    pub prints: Option<(i32, &'static str)>,
+    /// Logs this error of its connection to ACS every 200 ms instead of connecting.
+    pub acs_error: Option<&'static str>,
     /// The error of ecs-init if the unit fails before the agent runs.
     pub init_error: &'static str,
     /// Another process uses its port.
@@ -212,6 +216,10 @@ impl Surroundings {
             let _ = self.appended("ecs-agent", bytes);
             return Exit::Code(*code);
         }
+        if let Some((code, text)) = behaviour.prints {
+            self.docker.change(|docker| docker.output += text);
+            return Exit::Code(code);
+        }
         if let Some((code, message, error)) = behaviour.exits {
             let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().subsec_nanos();
             let word: String = now.to_string().bytes().map(|digit| char::from(digit - b'0' + b'a')).collect();
@@ -371,6 +379,12 @@ impl Surroundings {
             self.log("ecs-agent", "error", "Failed to connect to ACS", &[("error", error)]);
             stop.pause(Duration::MAX);
         }
+        while let Some(error) = lock(&self.behaviour).acs_error {
+            self.log("ecs-agent", "error", "Failed to connect to ACS", &[("error", error)]);
+            if stop.pause(Duration::from_millis(200)) {
+                break;
+            }
+        }
         if !behaviour.never_connects && !stop.pause(behaviour.connect_delay) {
             self.connected(&arn, true);
             self.log("ecs-agent", "info", "Connected to ACS endpoint", &[]);
@@ -435,6 +449,9 @@ impl Surroundings {
                 _ => SystemTime::now(),
             };
             let finished_at = (!running).then(SystemTime::now);
+            if running {
+                docker.output.clear();
+            }
             docker.container = Some(Container { running, exit_code, started_at, finished_at });
         });
     }
@@ -445,13 +462,34 @@ impl Surroundings {
         for (key, value) in fields {
             line += &format!(" {key}={value:?}");
         }
-        let _ = self.appended(file, &line);
+        if file != "ecs-agent" {
+            let _ = self.appended(file, &line);
+            return;
+        }
+        let config = self.config();
+        let level_of = |name: &str| config.get(name).map(String::as_str);
+        let printed = level_of("ECS_LOGLEVEL").unwrap_or("info");
+        let in_file = level_of("ECS_LOGLEVEL_ON_INSTANCE");
+        let in_file = in_file.unwrap_or(if config.contains_key("ECS_LOG_DRIVER") { "none" } else { printed });
+        if is_logged(level, printed) {
+            self.docker.change(|docker| docker.output += &format!("{line}\n"));
+        }
+        if is_logged(level, in_file) {
+            let _ = self.appended(file, &line);
+        }
     }
 
     fn appended(&self, file: &str, text: &str) -> std::io::Result<()> {
         let path = self.disk.path(&format!("var/log/ecs/{file}.log"));
         writeln!(std::fs::OpenOptions::new().create(true).append(true).open(path)?, "{text}")
     }
+}
+
+/// Whether the agent logs a message of this level (`ecs-agent/logger/log.go`). With an unknown level it logs nothing.
+fn is_logged(level: &str, limit: &str) -> bool {
+    const LEVELS: [&str; 5] = ["debug", "info", "warn", "error", "critical"];
+    let at = |level: &str| LEVELS.iter().position(|known| *known == level);
+    at(limit).is_some_and(|limit| at(level) >= Some(limit))
 }
 
 /// The JSON document of the tasks (`ecs-agent/introspection/v1/response.go`).

@@ -22,6 +22,8 @@ pub struct Container {
 #[derive(Clone, Debug, Default)]
 pub struct State {
     pub container: Option<Container>,
+    /// What the container printed since its start.
+    pub output: String,
     /// Numbers of the tasks that have a running container.
     pub tasks: Vec<u32>,
     /// The socket accepts connections, and docker never answers.
@@ -95,10 +97,23 @@ impl State {
                 Some(container) => json(200, &container.inspected()),
                 None => json(404, &serde_json::json!({"message": "No such container: ecs-agent"})),
             },
+            "/containers/ecs-agent/logs" => match &self.container {
+                Some(_) => Reply::new(200, "application/vnd.docker.raw-stream", framed(&self.output)).into(),
+                None => json(404, &serde_json::json!({"message": "No such container: ecs-agent"})),
+            },
             "/containers/json" => json(200, &self.tasks.iter().map(labelled).collect()),
             _ => json(404, &serde_json::json!({"message": "page not found"})),
         }
     }
+}
+
+/// The output of a container without a terminal: one frame for each line ("Attach to a container", "Stream format").
+fn framed(output: &str) -> Vec<u8> {
+    let frame = |line: &str| {
+        let length = u32::try_from(line.len()).unwrap().to_be_bytes();
+        [&[2, 0, 0, 0][..], &length, line.as_bytes()].concat()
+    };
+    output.split_inclusive('\n').flat_map(frame).collect()
 }
 
 /// A container of a task, with the labels of the agent (`agent/engine/docker_task_engine.go`).
