@@ -24,9 +24,8 @@ pub(crate) fn unprivileged(instance: Instance) -> Instance {
 }
 
 fn wrapped(instance: Instance, script: &str) -> Instance {
-    instance.disk.write("bin/wrapped", format!("#!/bin/sh\n{script}\n"));
+    instance.disk.write_program("bin/wrapped", &format!("#!/bin/sh\n{script}\n"));
     let path = instance.disk.path("bin/wrapped");
-    std::fs::set_permissions(&path, PermissionsExt::from_mode(0o755)).unwrap();
     instance.binary(path)
 }
 

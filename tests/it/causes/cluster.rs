@@ -1,6 +1,7 @@
 //! Causes in the cluster, its region and its account. See `causes/mod.rs`.
 
 use super::{ExpectedCause, ExpectedNote, is_ready, joined, run, verify};
+use crate::support::disk::AgentState;
 use crate::support::{Instance, aws};
 
 #[test]
@@ -147,4 +148,23 @@ fn a_region_in_ecs_config_without_the_cluster_is_reported() {
 fn another_region_in_ecs_config_is_a_note_if_the_instance_joins() {
     let instance = Instance::new().ecs_config("AWS_DEFAULT_REGION=us-east-1\n");
     ExpectedNote("wrong-region", "the instance runs in `eu-west-1`").check(&run(&instance, &["verify.deadline=20s"]));
+}
+
+#[test]
+#[ignore = "decide replaces the ARN by the saved name, without regard to its region and account"]
+fn saved_state_does_not_hide_that_the_cluster_is_in_another_region_or_account() {
+    for (arn, id, seen) in [
+        ("arn:aws:ecs:us-east-1:111122223333:cluster/prod", "wrong-region", "region `us-east-1`"),
+        ("arn:aws:ecs:eu-west-1:999988887777:cluster/prod", "cluster-other-account", "account `999988887777`"),
+    ] {
+        let instance = Instance::new().tag("ecs-bootstrap:cluster", arn);
+        let mut own = String::new();
+        instance.imds.change(|imds| own.clone_from(&imds.instance_id));
+        instance.disk.save_agent_state(&AgentState {
+            cluster: "prod".into(),
+            container_instance_arn: "arn:aws:ecs:eu-west-1:111122223333:container-instance/prod/saved".into(),
+            instance_id: own,
+        });
+        ExpectedCause(id, 21, seen).check(&instance, &run(&instance, &["verify.deadline=20s"]));
+    }
 }

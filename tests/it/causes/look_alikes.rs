@@ -1,160 +1,25 @@
 //! Two faults of different layers at once: the cause is in the first broken layer. See `causes/mod.rs`.
 
-use super::{ExpectedCause, SelfSigned, run};
+use super::faults::Change;
+use super::faults::agent::{gives_up, not_connected, panics};
+use super::faults::aws::{clock, cluster_inactive, denied, no_cluster, other_account};
+use super::faults::files::{bad_json, misspelt, quoted, script_failed};
+use super::faults::host::{agent_absent, docker_absent, docker_failed, image_damaged, masked, no_room_for_docker};
+use super::faults::network::{
+    dns_down, dropped, imds_off, intercepted, no_credentials_by_proxy, no_role, proxy_for_metadata, refused,
+    role_not_assumable,
+};
+use super::{ExpectedCause, run};
 use crate::file_systems::full_disk;
-use crate::support::port::{BlackHole, Port};
-use crate::support::systemd::Start;
-use crate::support::{Instance, aws, imds};
-use std::net::{IpAddr, Ipv4Addr};
+use crate::support::Instance;
 use std::sync::atomic::{AtomicUsize, Ordering};
-
-type Fault = fn(Instance) -> Instance;
-
-fn clock(instance: Instance) -> Instance {
-    instance.aws.change(|aws| aws.date_ahead = 7200);
-    instance
-}
-
-fn quoted(instance: Instance) -> Instance {
-    instance.without_tags().ecs_config("ECS_CLUSTER=\"prod\"\n")
-}
-
-fn bad_json(instance: Instance) -> Instance {
-    instance.ecs_config("ECS_INSTANCE_ATTRIBUTES={tier: web}\n")
-}
-
-fn misspelt(instance: Instance) -> Instance {
-    instance.without_tags().ecs_config("ECS_CLUSTR=prod\n")
-}
-
-fn script_failed(instance: Instance) -> Instance {
-    let errors = concat!(
-        r#"{"v1": {"datasource": "DataSourceEc2Local", "errors": ["#,
-        r#""('scripts_user', RuntimeError('Runparts: 1 failures (part-001) in 1 attempted commands'))"]}}"#
-    );
-    let instance = instance.without_tags().user_data("#!/bin/bash\necho ECS_CLUSTER=prod >> /etc/ecs/ecs.config\n");
-    instance.file("run/cloud-init/result.json", errors)
-}
-
-fn docker_absent(instance: Instance) -> Instance {
-    instance.unit("docker.service", |unit| unit.absent())
-}
-
-fn docker_failed(instance: Instance) -> Instance {
-    instance.unit("docker.service", |unit| unit.start = Start::Fails("failed".into()))
-}
-
-fn no_room_for_docker(instance: Instance) -> Instance {
-    let lines = "Starting docker.service - Docker Application Container Engine...\nfailed to start daemon: mkdir \
-                 /var/lib/docker: no space left on device\n";
-    docker_failed(instance).journal_has("docker.service", lines)
-}
-
-fn agent_absent(instance: Instance) -> Instance {
-    instance.unit("ecs.service", |unit| unit.absent())
-}
-
-fn masked(instance: Instance) -> Instance {
-    instance.unit("ecs.service", |unit| unit.masked())
-}
-
-fn image_damaged(instance: Instance) -> Instance {
-    let error = "could not load Amazon Elastic Container Service Agent into Docker: archive/tar: invalid header";
-    let instance = instance.agent_behaves(|agent| agent.init_error = error);
-    instance.unit("ecs.service", |unit| unit.start = Start::Retried(255))
-}
-
-fn imds_off(instance: Instance) -> Instance {
-    instance.imds_fault(imds::Fault::Off)
-}
-
-fn no_role(instance: Instance) -> Instance {
-    instance.without_role()
-}
-
-fn role_not_assumable(instance: Instance) -> Instance {
-    instance.imds.change(|imds| imds.role = imds::Role::NotAssumable("ecsInstanceRole".into()));
-    instance
-}
-
-fn refused(instance: Instance) -> Instance {
-    // The port is closed as soon as `Port` is dropped.
-    let address = Port::reserve(IpAddr::V4(Ipv4Addr::LOCALHOST)).address();
-    let text = format!(
-        "operation error ECS: RegisterContainerInstance, request send failed, dial tcp {address}: connect: connection \
-         refused"
-    );
-    let instance = instance.env("AWS_ENDPOINT_URL", format!("http://{address}"));
-    instance.agent_behaves(|agent| agent.crashes_with = Some(text))
-}
-
-fn dropped(instance: Instance) -> Instance {
-    let hole: &'static BlackHole = Box::leak(Box::new(BlackHole::open()));
-    let text =
-        "operation error ECS: RegisterContainerInstance, request send failed, dial tcp 52.0.0.1:443: i/o timeout";
-    let instance = instance.env("AWS_ENDPOINT_URL", hole.endpoint());
-    instance.agent_behaves(|agent| agent.crashes_with = Some(text.into()))
-}
-
-fn dns_down(instance: Instance) -> Instance {
-    let text = "operation error ECS: RegisterContainerInstance, request send failed, dial tcp: lookup \
-                ecs.eu-west-1.amazonaws.com on 10.0.0.2:53: read udp: i/o timeout";
-    instance.without_name_server().agent_behaves(|agent| agent.crashes_with = Some(text.into()))
-}
-
-fn intercepted(instance: Instance) -> Instance {
-    let text = "operation error ECS: RegisterContainerInstance, request send failed, tls: failed to verify \
-                certificate: x509: certificate signed by unknown authority";
-    let instance = instance.env("AWS_ENDPOINT_URL", SelfSigned::start().endpoint());
-    instance.agent_behaves(|agent| agent.crashes_with = Some(text.into()))
-}
-
-fn proxy_for_metadata(instance: Instance) -> Instance {
-    instance.ecs_config("HTTP_PROXY=127.0.0.1:9\n")
-}
-
-fn no_credentials_by_proxy(instance: Instance) -> Instance {
-    let text = "operation error ECS: RegisterContainerInstance, get identity: get credentials: failed to refresh \
-                cached credentials, no EC2 IMDS role found, proxyconnect tcp: dial tcp 127.0.0.1:9: connect: \
-                connection refused";
-    proxy_for_metadata(instance).agent_behaves(|agent| agent.crashes_with = Some(text.into()))
-}
-
-fn denied(instance: Instance) -> Instance {
-    instance.aws_fault("RegisterContainerInstance", aws::Fault::denied("ecs:RegisterContainerInstance"))
-}
-
-fn no_cluster(instance: Instance) -> Instance {
-    instance.without_cluster("prod")
-}
-
-fn cluster_inactive(instance: Instance) -> Instance {
-    instance.aws.change(|aws| aws.clusters.get_mut("prod").unwrap().status = "INACTIVE".into());
-    instance
-}
-
-fn other_account(instance: Instance) -> Instance {
-    instance.tag("ecs-bootstrap:cluster", "arn:aws:ecs:eu-west-1:999988887777:cluster/prod")
-}
-
-fn gives_up(instance: Instance) -> Instance {
-    instance.agent_behaves(|agent| agent.gives_up_with = Some("InvalidParameterException: something new".into()))
-}
-
-fn panics(instance: Instance) -> Instance {
-    instance.agent_behaves(|agent| agent.dies_with = Some((2, "panic: nil".into())))
-}
-
-fn not_connected(instance: Instance) -> Instance {
-    instance.agent_behaves(|agent| agent.never_connects = true)
-}
 
 fn gpu(instance: Instance) -> Instance {
     image_damaged(instance).ecs_config("ECS_ENABLE_GPU_SUPPORT=true\n")
 }
 
 /// The two faults, and the expected cause.
-const PAIRS: &[(Fault, Fault, ExpectedCause<'static>)] = &[
+const PAIRS: &[(Change, Change, ExpectedCause<'static>)] = &[
     (clock, denied, ExpectedCause("clock-skew", 24, "behind the Date")),
     (clock, bad_json, ExpectedCause("clock-skew", 24, "behind the Date")),
     (clock, docker_failed, ExpectedCause("clock-skew", 24, "behind the Date")),

@@ -74,6 +74,18 @@ impl Disk {
         fs::write(path, bytes).expect("a file below the root");
     }
 
+    /// Writes a program. Another process copies it: a file that this process holds open for writing cannot be run, and a
+    /// child that another thread is starting would hold it too.
+    pub fn write_program(&self, path: &str, text: &str) {
+        let source = format!("home/{}.text", path.replace('/', "-"));
+        self.write(&source, text);
+        let (source, path) = (self.path(&source), self.path(path));
+        fs::create_dir_all(path.parent().expect("a parent")).expect("a folder below the root");
+        let copied = std::process::Command::new("/bin/cp").arg(source).arg(&path).status();
+        assert!(copied.is_ok_and(|status| status.success()), "the program was not copied");
+        fs::set_permissions(path, fs::Permissions::from_mode(0o755)).expect("a mode");
+    }
+
     /// The bytes of a regular file. `None` if there is none, or if it is longer than `MAX_BYTES`.
     pub fn read(&self, path: &str) -> Option<Vec<u8>> {
         let path = self.path(path);

@@ -204,13 +204,10 @@ impl Instance {
     /// Sets the journal of a unit, or of `kernel`: one entry for each line. A fake journalctl(1) selects entries as that
     /// of systemd 252 does: with `--since`, `--lines` counts from the beginning, unless `--reverse` is given.
     pub fn journal_has(self, unit: &str, lines: &str) -> Self {
-        use std::os::unix::fs::PermissionsExt;
         let folder = self.disk.path("home/journal");
         let script = include_str!("journalctl").replace("@FOLDER@", &folder.display().to_string());
-        let this = self.file("bin/journalctl", script).file(&format!("home/journal/{unit}"), lines);
-        let program = this.disk.path("bin/journalctl");
-        std::fs::set_permissions(program, std::fs::Permissions::from_mode(0o755)).expect("a mode");
-        this
+        self.disk.write_program("bin/journalctl", &script);
+        self.file(&format!("home/journal/{unit}"), lines)
     }
 
     /// # Panics
