@@ -26,6 +26,10 @@ pub struct Behaviour {
     pub connect_delay: Duration,
     /// Exits with 1 after each start, with this `error=` text. The unit stays active.
     pub crashes_with: Option<String>,
+    /// Lines that it logs at each start, besides those of every healthy start.
+    pub logs_too: &'static str,
+    /// Lines that ecs-init logs in pre-start.
+    pub init_logs_too: &'static str,
     /// Exits with 5 and this `error=` text. The unit fails.
     pub gives_up_with: Option<String>,
     /// Exits with this code, message and error.
@@ -196,6 +200,10 @@ impl Surroundings {
         for step in agent_messages::PRE_START_STEPS {
             self.log("ecs-init", "info", &format!("pre-start: {step}"), &[]);
         }
+        let lines = lock(&self.behaviour).init_logs_too;
+        if !lines.is_empty() {
+            let _ = self.appended("ecs-init", lines);
+        }
     }
 
     fn attempt(&self, stop: &StopRequest) -> Exit {
@@ -203,6 +211,9 @@ impl Surroundings {
         self.log("ecs-agent", "info", "Starting Amazon ECS Agent", &[("version", "1.106.1")]);
         for (level, message) in agent_messages::MESSAGES_OF_A_HEALTHY_START {
             self.log("ecs-agent", level, message, &[]);
+        }
+        if !behaviour.logs_too.is_empty() {
+            let _ = self.appended("ecs-agent", behaviour.logs_too);
         }
         let config = self.config();
         if let Some(text) = &behaviour.crashes_with {

@@ -3,6 +3,7 @@
 //!
 //! In: the faults of `faults`, alone, in pairs and with noise, and faults that no cause describes. Out: the verdicts.
 
+mod noise;
 mod random_pairs;
 
 use super::faults::{self, Fault, Part};
@@ -63,15 +64,20 @@ fn named(report: &str) -> Vec<&str> {
     found.filter_map(|rest| rest.split(']').next()).collect()
 }
 
+/// Checks that the report names the cause of this fault, and no cause that is not true of it.
+fn is_right(fault: &Fault, outcome: &Outcome) -> Result<(), String> {
+    let found = named(&outcome.stderr);
+    let is_true = |id: &&str| *id == fault.id || fault.also.contains(id);
+    let is_right = found.first() == Some(&fault.id) && found.iter().all(is_true);
+    is_right.then_some(()).ok_or(format!("{}: {found:?} {:?}\n{}", fault.id, outcome.code, outcome.stderr))
+}
+
 #[test]
 fn each_fault_of_the_table_has_its_cause() {
     let wrong = in_parallel("causes::many::faults", &faults::all(), |fault| {
         let outcome = run_with(&(fault.make)(Instance::new()), &[fault]);
-        let found = named(&outcome.stderr);
-        record(fault.id, found.first().copied().unwrap_or("nothing"));
-        let is_right =
-            found.first() == Some(&fault.id) && found.iter().all(|id| *id == fault.id || fault.also.contains(id));
-        is_right.then_some(()).ok_or(format!("{}: {found:?} {:?}\n{}", fault.id, outcome.code, outcome.stderr))
+        record(fault.id, named(&outcome.stderr).first().copied().unwrap_or("nothing"));
+        is_right(fault, &outcome)
     });
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }

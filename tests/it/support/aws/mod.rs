@@ -97,6 +97,8 @@ pub struct State {
     pub date_ahead: i64,
     /// The answers have no `Date` header.
     pub sends_no_date: bool,
+    /// Delays every answer.
+    pub delay: Duration,
     /// The resources that wait for an instance.
     pub waiting: waiting::Waiting,
     counts: BTreeMap<String, usize>,
@@ -161,7 +163,8 @@ impl Aws {
         let server = Server::tcp(move |request| {
             let mut state = lock(&inner);
             let answer = state.answer(request);
-            if state.sends_no_date { answer.undated() } else { answer.dated(state.date_ahead) }
+            let answer = if state.sends_no_date { answer.undated() } else { answer.dated(state.date_ahead) };
+            if state.delay.is_zero() { answer } else { Answer::After(state.delay, Box::new(answer)) }
         });
         lock(&state).poll_endpoints = [server.endpoint(), server.endpoint()];
         Self { server, state }
