@@ -9,7 +9,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::ops::ControlFlow;
 use std::os::unix::fs::MetadataExt;
 
-use nix::sys::statvfs::statvfs;
+use nix::sys::statvfs::{FsFlags, statvfs};
 use serde::Serialize;
 
 use super::disk::Disk;
@@ -88,6 +88,13 @@ pub fn spaces(disk: &Disk, folders: &[&str]) -> Vec<Space> {
         })
     };
     folders.iter().filter_map(space).collect()
+}
+
+/// Those of these folders that are on a file system that is mounted read-only.
+pub fn read_only(disk: &Disk, folders: &[&str]) -> Vec<String> {
+    let is_read_only =
+        |folder: &&&str| statvfs(&disk.path(folder)).is_ok_and(|stat| stat.flags().contains(FsFlags::ST_RDONLY));
+    folders.iter().filter(is_read_only).map(|folder| (*folder).to_owned()).collect()
 }
 
 /// The total and the available memory.

@@ -2,8 +2,8 @@
 
 use super::cause::Cause;
 use super::{
-    acs, agent, api, clock, cloud_init, cluster, config, config_file, denied, dns, docker, ecs_init, host, imds,
-    lifecycle, maintenance, overrides, registered, role, route, saved_state, tls, units, user_data,
+    acs, agent, agent_start, api, clock, cloud_init, cluster, config, config_file, denied, dns, docker, ecs_init, host,
+    imds, lifecycle, maintenance, overrides, registered, role, route, saved_state, tls, units, user_data,
 };
 
 /// Every cause. Within a layer they are ordered from specific to general: of those that fit, the first is reported.
@@ -11,6 +11,9 @@ pub static ALL: &[&Cause] = &[
     &config::SETTING_INVALID,
     &config::ECS_CONFIG_UNUSABLE,
     &config::BAD_JSON,
+    &agent_start::JSON_INVALID,
+    &agent_start::RESERVED_MEMORY_TOO_HIGH,
+    &agent_start::DOCKER_HOST_WRONG,
     &config_file::QUOTED,
     &config_file::EXPORT,
     &config_file::SPACES,
@@ -37,6 +40,7 @@ pub static ALL: &[&Cause] = &[
     &user_data::ABSENT,
     &cloud_init::FAILED,
     &host::DISK_FULL,
+    &host::READ_ONLY,
     &host::OWN_FILE_UNUSABLE,
     &host::CALL_HANGS,
     &host::WRITE_REFUSED,
@@ -45,6 +49,7 @@ pub static ALL: &[&Cause] = &[
     &docker::ABSENT,
     &docker::CONFIG_INVALID,
     &docker::STORAGE_FAILED,
+    &docker::BRIDGE_OFF,
     &docker::HUNG,
     &docker::API_MISMATCH,
     &docker::FAILED,
@@ -125,7 +130,9 @@ pub static ALL: &[&Cause] = &[
     &agent::TAGS_REJECTED,
     &agent::TASK_ENI_SETUP_FAILED,
     &agent::CGROUP_SETUP_FAILED,
+    &agent_start::INSTANCE_TYPE_CHANGED,
     &saved_state::BAKED,
+    &agent_start::STATE_UNREADABLE,
     &saved_state::INACTIVE,
     &saved_state::DEREGISTERED,
     &registered::PORT_TAKEN,

@@ -6,9 +6,14 @@ use serde::{Serialize, Serializer};
 
 use super::layer::Layer;
 use crate::comparison::Specificity;
-use crate::evidence::Evidence;
+use crate::evidence::{Evidence, StageError};
 use crate::exit::Exit;
+use crate::plan::Refusal;
+use crate::readiness::joined_other_cluster;
 use crate::redaction;
+
+/// The command after which the agent registers again.
+const RESET: &str = "ecs-bootstrap reset-agent --yes";
 
 /// When a cause is final, that is, when waiting longer cannot help.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,6 +77,9 @@ pub struct Cause {
     pub is_symptom_of: &'static [Layer],
     /// Whether the instance is about to end, so that nothing else about it matters.
     pub ends_instance: bool,
+    /// Whether it explains why the agent joined no cluster or another one. If the agent has joined another one, the remedy
+    /// also moves it.
+    pub explains_missing_cluster: bool,
     /// Whether it is reported beside a cause of any layer, because it is a finding about security.
     pub is_always_reported: bool,
     /// Whether it is reported while user data runs, because user data may never end because of it.
@@ -90,6 +98,12 @@ pub struct Cause {
     pub(super) excluded: fn(&Evidence) -> Option<String>,
     /// The evidence lines for the same fault if it does not prevent the instance from joining.
     pub(super) note: Check,
+}
+
+/// Whether the agent has joined a cluster other than the expected one, or one that nothing names.
+fn is_in_other_cluster(evidence: &Evidence) -> bool {
+    let is_unnamed = matches!(&evidence.stage_error, Some(StageError::Refused(Refusal::NoCluster { .. })));
+    joined_other_cluster(evidence).is_some() || (is_unnamed && evidence.container_instance_arn().is_some())
 }
 
 /// Returns the evidence lines for a cause.
@@ -113,6 +127,7 @@ impl Cause {
         yields_to: &[],
         is_symptom_of: &[],
         ends_instance: false,
+        explains_missing_cluster: false,
         is_always_reported: false,
         is_reported_during_user_data: false,
         is_final_in_crash_loop: false,
@@ -124,8 +139,13 @@ impl Cause {
     };
 
     /// The fields of the causes that explain why the cluster is missing or another one. Each sets its layer.
-    pub(super) const OF_MISSING_CLUSTER: Cause =
-        Cause { exit: Exit::Cluster, exit_after_deadline: Exit::Cluster, when_registered: true, ..Cause::DEFAULTS };
+    pub(super) const OF_MISSING_CLUSTER: Cause = Cause {
+        exit: Exit::Cluster,
+        exit_after_deadline: Exit::Cluster,
+        when_registered: true,
+        explains_missing_cluster: true,
+        ..Cause::DEFAULTS
+    };
 
     /// Whether no cause of the catalogue fits.
     pub fn is_unknown(&self) -> bool {
@@ -165,8 +185,12 @@ pub struct FoundCause {
 impl FoundCause {
     /// A cause with its redacted evidence lines and the remedy for them.
     pub(super) fn new(cause: &'static Cause, seen: Vec<String>, evidence: &Evidence) -> FoundCause {
-        let remedy = (cause.specific_remedy)(evidence).map(|remedy| redaction::line(&remedy));
-        let remedy = remedy.unwrap_or_else(|| cause.remedy.to_owned());
+        let specific = (cause.specific_remedy)(evidence).map(|remedy| redaction::line(&remedy));
+        let mut remedy = specific.unwrap_or_else(|| cause.remedy.to_owned());
+        let stays = cause.explains_missing_cluster && is_in_other_cluster(evidence);
+        if stays && !remedy.contains(RESET) {
+            remedy.push_str(&format!("; then `{RESET}`, because the agent has joined another cluster and stays in it"));
+        }
         FoundCause { cause, seen: redaction::lines(seen), remedy }
     }
 

@@ -82,6 +82,32 @@ pub(super) static STORAGE_FAILED: Cause = Cause {
     ..Cause::DEFAULTS
 };
 
+/// ecs-init looks for docker's bridge at each start, to allow containers on it to reach the agent.
+pub(super) static BRIDGE_OFF: Cause = Cause {
+    id: "docker-bridge-off",
+    layer: Layer::Docker,
+    title: "docker's bridge is switched off, and ecs-init needs it",
+    symptoms: "docker works, and the agent's unit fails and is restarted, with a message about the network `bridge`",
+    proof: "/etc/docker/daemon.json has `\"bridge\": \"none\"`, and the agent's unit fails before the agent runs; if docker \
+            itself fails, the cause is `docker-config-invalid` or `docker-failed`",
+    look_alikes: &["docker-config-invalid", "docker-failed", "ecs-init-failed"],
+    class: Class::Terminal,
+    exit: Exit::Host,
+    exit_after_deadline: Exit::Host,
+    remedy: "remove `\"bridge\": \"none\"` from /etc/docker/daemon.json, then `systemctl restart docker`, which restarts the \
+             agent as well",
+    source: "dockerd, `--bridge`; ecs-init/engine, New: finds the docker bridge",
+    check: |evidence| {
+        let is_init_failing = evidence.unit_retried().is_some() || evidence.unit_failed().is_some();
+        if !evidence.host.is_bridge_off || !is_init_failing || evidence.docker_failed().is_some() {
+            return None;
+        }
+        let seen = "/etc/docker/daemon.json has `\"bridge\": \"none\"`".to_owned();
+        Some([seen].into_iter().chain(evidence.init_error()).collect())
+    },
+    ..Cause::DEFAULTS
+};
+
 /// dockerd accepts connections but never answers.
 pub(super) static HUNG: Cause = Cause {
     id: "docker-hung",

@@ -18,6 +18,7 @@ const SMALL_FILE_SYSTEM: u64 = 1024 * MIB;
 /// With less free space nothing works. In bytes.
 const NO_SPACE: u64 = 16 * MIB;
 const ENOSPC: &str = "no space left on device";
+const EROFS: &str = "read-only file system";
 
 /// A file system to which Docker, the agent or ecs-bootstrap writes.
 pub(super) static DISK_FULL: Cause = Cause {
@@ -100,6 +101,33 @@ fn describe_space(space: &Space) -> String {
         inodes => format!("`{path}` has {free} of {total} MiB and {} of {inodes} inodes left", space.free_inodes),
     }
 }
+
+/// The kernel mounts a damaged file system read-only, and some images do it on purpose.
+pub(super) static READ_ONLY: Cause = Cause {
+    id: "file-system-read-only",
+    layer: Layer::Host,
+    title: "a file system that docker, ecs-init or the agent writes to is mounted read-only",
+    symptoms: "docker, ecs-init or the agent fails, or exits repeatedly, with `read-only file system`",
+    proof: "statvfs(3) reports ST_RDONLY for one of the folders that these programs write to, and a program fails; if \
+            ecs-bootstrap itself cannot write, the cause is `write-refused`",
+    look_alikes: &["write-refused"],
+    class: Class::Terminal,
+    exit: Exit::Host,
+    exit_after_deadline: Exit::Host,
+    remedy: "find the reason in `dmesg` (an error of the device) and /etc/fstab, mount it writable (`mount -o remount,rw \
+             PATH`), then `systemctl restart docker ecs --no-block`",
+    source: "statvfs(3) ST_RDONLY; ext4(5) errors=remount-ro",
+    check: |evidence| {
+        let folders = evidence.host.read_only.iter();
+        let mut seen: Vec<String> = folders.map(|path| format!("`{path}` is on a read-only file system")).collect();
+        if seen.is_empty() || !evidence.is_failing() {
+            return None;
+        }
+        seen.extend(evidence.agent_logged(&[EROFS]).or_else(|| evidence.init_logged(&[EROFS])));
+        Some(seen)
+    },
+    ..Cause::DEFAULTS
+};
 
 /// A read-only file system, missing permission, or an I/O error of the device.
 pub(super) static WRITE_REFUSED: Cause = Cause {

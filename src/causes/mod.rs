@@ -7,6 +7,7 @@
 
 mod acs;
 mod agent;
+mod agent_start;
 mod all;
 mod api;
 mod cause;

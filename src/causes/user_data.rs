@@ -110,12 +110,14 @@ pub(super) static WITHOUT_TOKEN: Cause = Cause {
 /// It ran, and stopped with an error.
 pub(super) static FAILED: Cause = Cause {
     id: "user-data-failed",
-    yields_to: &["imds-v1-client", "datasource-none"],
+    // On a host without docker or the agent, the commands of user data that start them fail.
+    yields_to: &["imds-v1-client", "datasource-none", "docker-absent", "ecs-init-absent"],
     title: "user data failed",
     symptoms: "the instance joins `default`, or `ecs.config` is incomplete; `cloud-init status` shows error",
     proof: "cloud-init recorded an error of `scripts-user` or of another module that runs what user data requests; if \
-            IMDS has no user data, the cause is `user-data-absent`",
-    look_alikes: &["user-data-absent", "imds-v1-client", "cloud-init-failed"],
+            IMDS has no user data, the cause is `user-data-absent`; on a host without docker or the agent it is \
+            `docker-absent` or `ecs-init-absent`",
+    look_alikes: &["user-data-absent", "imds-v1-client", "cloud-init-failed", "docker-absent", "ecs-init-absent"],
     remedy: "fix the command that failed (`/var/log/cloud-init-output.log`), and replace the instance, because user \
              data runs only once; name the cluster before any command that can fail",
     source: "aws/aws-cdk#28518 #32469; arminc/terraform-ecs#24; aws-samples/ecs-refarch-cloudformation#58",

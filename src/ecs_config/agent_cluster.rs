@@ -1,6 +1,7 @@
 //! Finds the cluster that an agent joins with given configuration files.
 
 use super::{effective, read};
+use crate::redaction;
 
 /// The cluster that an agent with these files joins, read as ecs-init and the agent read them. `None` if no file names
 /// one; the agent then joins `default`. `json` is `/etc/ecs/ecs.config.json`. The environment, which is built from the
@@ -40,8 +41,32 @@ pub fn json_region(json: &[u8]) -> Option<String> {
     Some(json.get("AWSRegion")?.as_str()?.trim().to_owned()).filter(|region| !region.is_empty())
 }
 
+/// Why the agent cannot read its `/etc/ecs/ecs.config.json`, without a byte of the file; `None` if it can. The agent
+/// ignores an empty file.
+pub fn json_fault(json: &[u8]) -> Option<String> {
+    if json.trim_ascii().is_empty() {
+        return None;
+    }
+    match serde_json::from_slice::<serde_json::Value>(json) {
+        Ok(serde_json::Value::Object(_)) => None,
+        Ok(_) => Some("it is JSON, but not an object".to_owned()),
+        Err(error) => Some(redaction::json_error(&error)),
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    #[test]
+    fn a_json_file_that_the_agent_cannot_read_has_a_fault() {
+        use super::json_fault;
+        assert_eq!(json_fault(b"{\"Cluster\": \"prod\",\n}").as_deref(), Some("it is not JSON (line 2, column 1)"));
+        assert_eq!(json_fault(b"[]").as_deref(), Some("it is JSON, but not an object"));
+        assert_eq!(json_fault(b"{\"Cluster\": \"pr").as_deref(), Some("it is incomplete JSON (line 1, column 15)"));
+        for fine in [&b""[..], b" \n", b"{}", b"{\"Cluster\": \"prod\"}"] {
+            assert_eq!(json_fault(fine), None);
+        }
+    }
+
     #[test]
     fn a_file_without_a_cluster_names_none() {
         let joins =

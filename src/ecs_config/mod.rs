@@ -16,7 +16,7 @@ pub mod issue;
 mod oracles;
 mod redacted;
 
-pub use self::agent_cluster::{agent_cluster, json_region, may_join_other};
+pub use self::agent_cluster::{agent_cluster, json_fault, json_region, may_join_other};
 pub use self::redacted::{has_hidden, shown};
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -15,12 +15,13 @@ pub(super) const MIN_TIME: Duration = Duration::from_secs(20);
 const MAX_MESSAGES: usize = 2;
 /// What ecs-init logs before it removes what it set up. Errors after it are a consequence.
 const CLEANUP: &str = "post-stop";
-/// Words of errors that can disappear by themselves: the network path, the role, its policy, throttling, a service.
-const TEMPORARY: [&str; 20] = [
-    "request send failed",
+/// Words of errors that can disappear by themselves: the network path, the role, its policy, throttling, a service. What
+/// the SDK puts before every error of a connection (`request send failed`) is not among them: it can be permanent.
+const TEMPORARY: [&str; 21] = [
     "dial tcp",
-    "timeout",
-    "exceeded",
+    "imeout",
+    "deadline exceeded",
+    "EOF",
     "no such host",
     "connection re",
     "StatusCode: 5",
@@ -33,6 +34,7 @@ const TEMPORARY: [&str; 20] = [
     "EC2 Metadata",
     "Throttl",
     "RequestLimit",
+    "LimitExceeded",
     "AccessDenied",
     "not authorized",
     "UnauthorizedOperation",
@@ -74,7 +76,8 @@ impl CrashLoop {
     /// The number of attempts since this time that ended with the error, and from when to when; `None` if they are too
     /// few for a loop.
     pub(super) fn since(&self, start: Option<SystemTime>) -> Option<(usize, Duration)> {
-        let is_recent = |end: &&SystemTime| start.is_none_or(|start| **end >= start);
+        // The times in a log are whole seconds.
+        let is_recent = |end: &&SystemTime| start.is_none_or(|start| **end + Duration::from_secs(1) > start);
         let ends: Vec<&SystemTime> = self.ends.iter().filter(is_recent).collect();
         let time = ends.last()?.duration_since(**ends.first()?).ok()?;
         (ends.len() >= MIN_ATTEMPTS && time >= MIN_TIME).then_some((ends.len(), time))

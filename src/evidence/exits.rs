@@ -1,6 +1,6 @@
 //! How docker, ecs-init and the agent ended, and the last errors in their logs; entries of earlier starts are ignored.
 
-use std::time::{Duration, UNIX_EPOCH};
+use std::time::Duration;
 
 use super::crash_loop::MIN_TIME;
 use super::logs::logged;
@@ -63,12 +63,12 @@ impl Evidence {
         let units = self.known_units()?;
         let agent = || {
             let found = self.agent_loop.as_ref().filter(|_| self.agent_end().is_some())?;
-            let (attempts, time) = found.since(time_of(units.agent.exec_main_start_usec))?;
+            let (attempts, time) = found.since(time_of(units.agent.exec_main_start_usec).or(self.booted))?;
             Some(ExitLoop { log: self.agent_log_name(), messages: &found.messages, attempts, time })
         };
         let init = || {
             let found = self.init_loop.as_ref().filter(|_| self.unit_retried().is_some())?;
-            let (attempts, time) = found.since(time_of(units.docker.active_enter_usec))?;
+            let (attempts, time) = found.since(time_of(units.docker.active_enter_usec).or(self.booted))?;
             Some(ExitLoop { log: "ecs-init.log", messages: &found.messages, attempts, time })
         };
         agent().or_else(init)
@@ -110,10 +110,9 @@ impl Evidence {
             let is_current = self.is_of_this_start(self.init_log_written);
             return self.init_log.iter().filter(|_| is_current).collect();
         };
-        let since = self.known_units().and_then(|units| units.docker.active_enter_usec).unwrap_or(0);
-        let written = self.init_log_written.and_then(|at| (at + COARSE).duration_since(UNIX_EPOCH).ok());
+        let docker = self.known_units().and_then(|units| time_of(units.docker.active_enter_usec));
         // The unit can fail before ecs-init writes a line: then the log is from an earlier boot.
-        if written.is_some_and(|at| at.as_micros() < u128::from(since)) {
+        if self.init_log_written.zip(docker.or(self.booted)).is_some_and(|(at, since)| at + COARSE < since) {
             return Vec::new();
         }
         let is_again = unit.restarts.is_some_and(|restarts| restarts > 1);

@@ -19,6 +19,10 @@ pub struct Files {
     pub configured_cluster: Option<String>,
     /// The region in the agent's JSON file.
     pub json_region: Option<String>,
+    /// Why the agent cannot read its JSON file, without a byte of the file.
+    pub json_fault: Option<String>,
+    /// The path in DOCKER_HOST, if there is nothing at it.
+    pub missing_docker_socket: Option<String>,
     /// Files that name a cluster but that the agent does not read.
     pub unread_configs: Vec<UnreadConfig>,
     /// cloud-init's records.

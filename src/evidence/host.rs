@@ -4,6 +4,7 @@
 
 use serde::Deserialize;
 
+use super::agent_log::{Line, last_attempt};
 use crate::boundary::docker::{DockerError, Version};
 use crate::boundary::kernel::{Listener, Memory, Pressure, Space};
 use crate::redaction;
@@ -15,6 +16,8 @@ pub struct HostState {
     pub is_examined: bool,
     /// The file systems that docker and the agent write to.
     pub space: Vec<Space>,
+    /// The folders on a read-only file system that docker, ecs-init or the agent writes to while it starts.
+    pub read_only: Vec<String>,
     /// The total and available memory.
     pub memory: Option<Memory>,
     /// How long processes wait for memory (pressure stall information).
@@ -25,6 +28,8 @@ pub struct HostState {
     pub docker_list: Option<Result<(), DockerError>>,
     /// Why `/etc/docker/daemon.json` is not valid JSON, without a byte of the file.
     pub daemon_json: Option<String>,
+    /// Whether `/etc/docker/daemon.json` switches docker's bridge off.
+    pub is_bridge_off: bool,
     /// The known error messages in the journal of docker's last start; read only if docker's unit has failed.
     pub docker_journal: Option<Vec<String>>,
     /// The known error messages in the journal of the last start of the agent's unit; read only if the unit has failed
@@ -67,18 +72,41 @@ const GUARDED: [&str; 5] = ["docker.sock", "/var/lib/ecs", "ecs-agent", "amazon-
 /// Fragments of the kernel's messages about a killed process (mm/oom_kill.c).
 const KILLS: [&str; 3] = ["Out of memory", "oom-kill:", "Memory cgroup out of memory"];
 
-/// The known error messages in a unit's journal since its last start. Each begins at the known fragment.
+/// The known error messages in a unit's journal since its last start. Each begins at the known fragment. Without one, the
+/// last message of the daemon is first.
 pub fn journal_of_last_start(lines: &str) -> Vec<String> {
     let lines: Vec<&str> = lines.lines().collect();
     // systemd's own message: "Starting docker.service - ...".
     let start = lines.iter().rposition(|line| line.starts_with("Starting ")).unwrap_or(0);
-    lines[start..].iter().filter_map(|line| from_fragment(line, &START_ERRORS)).collect()
+    let known: Vec<String> = lines[start..].iter().filter_map(|line| from_fragment(line, &START_ERRORS)).collect();
+    if known.iter().any(|line| is_own(line)) {
+        return known;
+    }
+    lines[start..].iter().rev().find_map(|line| own_message(line)).into_iter().chain(known).collect()
+}
+
+/// The message of a line that the daemon itself wrote, without the fields of logfmt; `None` for systemd's lines and for
+/// progress.
+fn own_message(line: &str) -> Option<String> {
+    const OF_SYSTEMD: [&str; 5] = ["Starting ", "Started ", "Stopping ", "Stopped ", "Failed to start "];
+    let is_about_unit = line.split_once(':').is_some_and(|(unit, _)| unit.ends_with(".service"));
+    let is_of_systemd = is_about_unit || OF_SYSTEMD.iter().any(|begin| line.starts_with(begin));
+    if is_of_systemd || line.trim().is_empty() {
+        return None;
+    }
+    let parsed = last_attempt(line.as_bytes()).pop();
+    let is_progress = parsed.as_ref().is_some_and(|line| matches!(line.level.as_str(), "info" | "debug"));
+    (!is_progress).then(|| redaction::line(parsed.as_ref().map_or(line, Line::text)))
+}
+
+/// Whether a known error is the daemon's own, and not systemd's message about its end.
+fn is_own(line: &str) -> bool {
+    !line.starts_with("status=") && !line.starts_with("Start request")
 }
 
 /// The daemon's own last message; if there is none, systemd's last message about the daemon.
 pub fn most_specific_line(journal: &[String]) -> Option<&String> {
-    let is_own = |line: &&String| !line.starts_with("status=") && !line.starts_with("Start request");
-    journal.iter().rev().find(is_own).or(journal.last())
+    journal.iter().rev().find(|line| is_own(line)).or(journal.last())
 }
 
 /// The kernel's log lines about killed processes.
@@ -120,6 +148,12 @@ pub fn not_json(bytes: &[u8]) -> Option<String> {
     }
 }
 
+/// Whether docker's configuration file has `"bridge": "none"`.
+pub fn is_bridge_off(daemon_json: &[u8]) -> bool {
+    let settings = serde_json::from_slice::<serde_json::Value>(daemon_json);
+    settings.is_ok_and(|settings| settings.get("bridge").and_then(serde_json::Value::as_str) == Some("none"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -135,6 +169,23 @@ mod tests {
         );
         let lines = ["failed to start daemon: x", "status=1/FAILURE"].map(str::to_owned);
         assert_eq!((most_specific_line(&lines), most_specific_line(&lines[1..])), (Some(&lines[0]), Some(&lines[1])));
+    }
+
+    #[test]
+    fn without_a_known_error_the_last_message_of_the_daemon_is_kept() {
+        let journal = |own: &str| {
+            let lines = format!(
+                "Starting docker.service - Docker...\ntime=\"x\" level=info msg=\"Starting up\"\n{own}\ndocker.service: Main \
+                 process exited, code=exited, status=1/FAILURE\ndocker.service: Failed with result 'exit-code'.\nFailed to \
+                 start docker.service - Docker.\n"
+            );
+            journal_of_last_start(&lines)
+        };
+        let own = "/usr/bin/dockerd: version `GLIBC_2.38' not found";
+        assert_eq!(most_specific_line(&journal(own)).map(String::as_str), Some(own));
+        let fatal = journal("time=\"x\" level=fatal msg=\"failed to load listeners: no sockets found\"");
+        assert_eq!(fatal[0], "failed to load listeners: no sockets found");
+        assert_eq!(journal(""), ["status=1/FAILURE"]);
     }
 
     #[test]

@@ -223,6 +223,8 @@ pub struct Evidence {
     pub container_log: ContainerLog,
     /// When `ecs-agent.log` was last written to.
     pub agent_log_written: Option<SystemTime>,
+    /// When the host booted.
+    pub booted: Option<SystemTime>,
     /// `ecs-init.log` since the last start.
     pub init_log: Vec<Line>,
     /// `ecs-init.log` of the start before the last one.
@@ -333,15 +335,15 @@ impl Evidence {
         }
     }
 
-    /// Whether something that happened `at` this time belongs to the last start of the agent's unit; true if one of the
-    /// two times is unknown.
+    /// Whether something that happened `at` this time belongs to the last start of the agent's unit, or, if it has not
+    /// started since the boot, to this boot; true if the times are unknown.
     fn is_of_this_start(&self, at: Option<SystemTime>) -> bool {
         if self.agent_start_pending() {
             return false;
         }
         let started = self.agent_unit().and_then(|unit| time_of(unit.exec_main_start_usec));
-        match (at, started) {
-            (Some(at), Some(started)) => at + COARSE >= started,
+        match (at, started.or(self.booted)) {
+            (Some(at), Some(since)) => at + COARSE >= since,
             _ => true,
         }
     }

@@ -6,11 +6,11 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::boundary::disk::Disk;
-use crate::ecs_config::json_region;
+use crate::ecs_config::{json_fault, json_region};
 use crate::evidence::OldestProcess;
 use crate::evidence::files::{CloudInit, ConfigText, Files, UnreadConfig, output_failures, output_warnings};
 use crate::evidence::user_data::hash;
-use crate::host::{MAX_FILE_LENGTH, joined_cluster, known_or_log};
+use crate::host::{MAX_FILE_LENGTH, agent_config, joined_cluster, known_or_log};
 use crate::plan::{AGENT_JSON, ECS_CONFIG, VENDOR_ECS_CONFIG};
 
 /// cloud-init writes this file at the end of its last stage. It is a link into `/var/lib/cloud/data`.
@@ -61,11 +61,14 @@ pub(crate) fn files(disk: &Disk) -> Files {
         let bytes = read(disk, path, MAX_FILE_LENGTH)?;
         Some(ConfigText::of(path, known_or_log(disk.modified(path)), &bytes))
     };
+    let agent_json = read(disk, AGENT_JSON, MAX_FILE_LENGTH);
     Files {
         is_examined: true,
         configs: [VENDOR_ECS_CONFIG, ECS_CONFIG].into_iter().filter_map(config).collect(),
         configured_cluster: joined_cluster(disk),
-        json_region: read(disk, AGENT_JSON, MAX_FILE_LENGTH).and_then(|bytes| json_region(&bytes)),
+        json_region: agent_json.as_ref().and_then(|bytes| json_region(bytes)),
+        json_fault: agent_json.as_ref().and_then(|bytes| json_fault(bytes)),
+        missing_docker_socket: missing_docker_socket(disk),
         unread_configs: unread_configs(disk),
         cloud_init: cloud_init(disk),
     }
@@ -73,6 +76,14 @@ pub(crate) fn files(disk: &Disk) -> Files {
 
 fn read(disk: &Disk, path: &str, limit: usize) -> Option<Vec<u8>> {
     known_or_log(disk.read(path, limit))
+}
+
+/// The path of the socket in DOCKER_HOST, if there is nothing at it. ecs-init uses only sockets.
+fn missing_docker_socket(disk: &Disk) -> Option<String> {
+    let config = agent_config(disk);
+    let path = config.get("DOCKER_HOST")?.trim().strip_prefix("unix://")?;
+    let is_missing = path.starts_with('/') && matches!(disk.exists(path), Ok(false));
+    is_missing.then(|| path.to_owned())
 }
 
 fn unread_configs(disk: &Disk) -> Vec<UnreadConfig> {

@@ -12,7 +12,7 @@ use crate::boundary::disk::Disk;
 use crate::boundary::journalctl::{self, JournalSource};
 use crate::boundary::kernel;
 use crate::boundary::systemd::UnitState;
-use crate::evidence::host::{HostState, denials, journal_of_last_start, not_json, oom_kills};
+use crate::evidence::host::{HostState, denials, is_bridge_off, journal_of_last_start, not_json, oom_kills};
 use crate::facts::Units;
 use crate::host::{device, known_or_log};
 use crate::retry::Deadline;
@@ -21,6 +21,8 @@ use crate::retry::Deadline;
 const DOCKER: Duration = Duration::from_secs(3);
 /// The folders that docker, ecs-init and the agent write to.
 const FOLDERS: [&str; 6] = ["/", "/var/lib/docker", "/var/lib/ecs", "/etc/ecs", "/var/log", "/var/lib/containerd"];
+/// Those of them that docker, ecs-init and the agent need to start.
+const WRITTEN: [&str; 3] = ["/var/lib/docker", "/var/lib/ecs", "/var/log"];
 const DAEMON_JSON: &str = "/etc/docker/daemon.json";
 const AUDIT_LOG: &str = "/var/log/audit/audit.log";
 /// The size limit in bytes of `daemon.json`, and of the end of the audit log that is read.
@@ -84,14 +86,17 @@ pub(crate) async fn host(host_clients: &HostClients, context: HostContext, deadl
             .await;
     let audited = audited.map(|tail| String::from_utf8_lossy(&tail.bytes).into_owned()).unwrap_or_default();
     let denied = denials(&format!("{audited}\n{kernel_log}"), booted(disk));
+    let daemon_json = known_or_log(disk.read(DAEMON_JSON, MAX_FILE_LENGTH));
     HostState {
         is_examined: true,
         space: kernel::spaces(disk, &FOLDERS),
+        read_only: kernel::read_only(disk, &WRITTEN),
         memory: kernel::memory(disk),
         pressure: kernel::pressure(disk),
         docker_version,
         docker_list,
-        daemon_json: known_or_log(disk.read(DAEMON_JSON, MAX_FILE_LENGTH)).and_then(|bytes| not_json(&bytes)),
+        daemon_json: daemon_json.as_ref().and_then(|bytes| not_json(bytes)),
+        is_bridge_off: daemon_json.as_ref().is_some_and(|bytes| is_bridge_off(bytes)),
         docker_journal,
         agent_journal,
         oom_kills: oom_kills(&kernel_log),

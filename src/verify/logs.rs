@@ -1,12 +1,13 @@
 //! Reads the logs of the agent and of ecs-init into the evidence.
 
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use futures_util::future::join;
 
 use super::schedule::DockerState;
 use crate::boundary::HostClients;
 use crate::boundary::disk::Disk;
+use crate::boundary::kernel;
 use crate::evidence::agent_log::{Line, attempts, last_two};
 use crate::evidence::{ContainerLog, CrashLoop, Evidence};
 use crate::host::{AGENT_LOG, INIT_LOG, known_or_log};
@@ -26,6 +27,9 @@ pub(super) fn read_logs(disk: &Disk, evidence: &mut Evidence) {
     (evidence.agent_loop, evidence.init_loop) = (CrashLoop::of(&agent), CrashLoop::of(&init));
     (_, evidence.agent_log) = last_two(agent);
     (evidence.init_log_before, evidence.init_log) = last_two(init);
+    // The uptime is in whole seconds.
+    let uptime = kernel::uptime(disk).map(|seconds| Duration::from_secs(seconds + 1));
+    evidence.booted = uptime.and_then(|uptime| SystemTime::now().checked_sub(uptime));
     evidence.agent_log_written = modified(disk, AGENT_LOG);
     evidence.init_log_written = modified(disk, INIT_LOG);
 }

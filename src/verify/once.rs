@@ -12,7 +12,7 @@ use crate::boundary::aws::AwsErrorKind;
 use crate::boundary::systemd::{Systemd, SystemdError};
 use crate::evidence::NetworkQuestions;
 use crate::evidence::{Evidence, StageError};
-use crate::facts::since;
+use crate::facts::{Units, since};
 use crate::host::{agent_config, joined_cluster, saved_agent, units};
 use crate::plan::{Expectation, Refusal};
 use crate::probe;
@@ -30,7 +30,11 @@ pub(super) async fn around(host_clients: &HostClients, error: StageError) -> Evi
     let soon = Deadline::after(AROUND);
     match &evidence.stage_error {
         Some(StageError::Refused(Refusal::NoCluster { .. } | Refusal::ClusterInvalid { .. })) => {
-            evidence.user_data = Some(probe::user_data(host_clients, soon).await);
+            // User data fails on a host without docker or the agent, so the units are part of the evidence.
+            let container = host_clients.docker.container("ecs-agent", soon);
+            let (user_data, units, container) =
+                join3(probe::user_data(host_clients, soon), units_now(host_clients, soon), container).await;
+            (evidence.user_data, evidence.units, evidence.container) = (Some(user_data), units, Some(container));
         }
         Some(StageError::Aws(_)) => {
             let role = host_clients.imds.role_credentials_status(soon);
@@ -54,6 +58,21 @@ pub(super) async fn around(host_clients: &HostClients, error: StageError) -> Evi
     evidence
 }
 
+/// The states of the units; `None` if no system has booted from this root.
+async fn units_now(host_clients: &HostClients, deadline: Deadline) -> Option<Result<Units, SystemdError>> {
+    if !host_clients.disk.is_booted() {
+        return None;
+    }
+    Some(match Systemd::connect(deadline).await {
+        Ok(systemd) => within(deadline, units(&systemd)).await.unwrap_or_else(silent),
+        Err(error) => Err(error),
+    })
+}
+
+fn silent<T, E>(_late: E) -> Result<T, SystemdError> {
+    Err(SystemdError::TimedOut { operation: "LoadUnit".to_owned(), waited: PROBE })
+}
+
 /// Everything that can be observed now. A failed probe does not affect the others.
 pub(super) async fn once(
     host_clients: &HostClients,
@@ -69,10 +88,7 @@ pub(super) async fn once(
     read_files(host_clients, &mut evidence);
     let bus = async {
         match systemd {
-            Ok(systemd) => {
-                let silent = |_| Err(SystemdError::TimedOut { operation: "LoadUnit".to_owned(), waited: PROBE });
-                Some(within(soon, units(systemd)).await.unwrap_or_else(silent))
-            }
+            Ok(systemd) => Some(within(soon, units(systemd)).await.unwrap_or_else(silent)),
             Err(error) => Some(Err(error.clone())),
         }
     };

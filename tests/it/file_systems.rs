@@ -55,6 +55,15 @@ pub(crate) fn full_at(instance: Instance, folder: &str) -> Instance {
     wrapped(instance, &script)
 }
 
+/// Runs the product with an empty read-only file system at this folder.
+pub(crate) fn read_only_at(instance: Instance, folder: &str) -> Instance {
+    instance.disk.folder(folder);
+    let folder = instance.disk.path(folder);
+    let inner = format!("/bin/mount -t tmpfs -o ro tmpfs {} || exit 99; exec {PRODUCT} \"$@\"", folder.display());
+    let script = format!("exec /usr/bin/unshare --user --map-root-user --mount /bin/sh -c '{inner}' product \"$@\"");
+    wrapped(instance, &script)
+}
+
 /// Runs the product with a full file system at `/etc/ecs`.
 pub(crate) fn full_disk(instance: Instance) -> Instance {
     mounted(instance, "size=4096", "echo ECS_LOGLEVEL=warn >ecs.config")

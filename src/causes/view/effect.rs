@@ -132,6 +132,8 @@ mod tests {
             configs: vec![ConfigText::of(ECS_CONFIG, Some(written), file.as_bytes())],
             configured_cluster: crate::ecs_config::agent_cluster(file.as_bytes(), b"", b""),
             json_region: None,
+            json_fault: None,
+            missing_docker_socket: None,
             unread_configs: UnreadConfig::of("/etc/ecs.config", b"ECS_CLUSTER=stage\n").into_iter().collect(),
             cloud_init: CloudInit::read(None, Some(RESULT)),
         };

@@ -151,7 +151,6 @@ fn another_region_in_ecs_config_is_a_note_if_the_instance_joins() {
 }
 
 #[test]
-#[ignore = "decide replaces the ARN by the saved name, without regard to its region and account"]
 fn saved_state_does_not_hide_that_the_cluster_is_in_another_region_or_account() {
     for (arn, id, seen) in [
         ("arn:aws:ecs:us-east-1:111122223333:cluster/prod", "wrong-region", "region `us-east-1`"),

@@ -57,7 +57,7 @@ fn an_agent_that_repeats_an_error_is_diagnosed_before_the_deadline() {
             for &(message, error, remedy) in faults {
                 scope.spawn(move || {
                     let instance = exiting(1, message, error);
-                    let instance = instance.ecs_config("ECS_RESERVED_MEMORY=64\nDOCKER_HOST=unix:///run/other.sock\n");
+                    let instance = instance.ecs_config("ECS_RESERVED_MEMORY=64\nDOCKER_HOST=tcp://127.0.0.1:2375\n");
                     check(&run(&instance, &["verify.deadline=10m"]), "agent-exits", error, remedy);
                 });
             }

@@ -102,21 +102,6 @@ fn an_unknown_cgroup_error_is_agent_gave_up() {
 }
 
 #[test]
-fn a_changed_instance_type_is_agent_gave_up() {
-    let text = "InvalidParameterException: Container instance type changes are not supported. Container instance was \
-                previously registered as m5.large.";
-    let instance = Instance::new().agent_behaves(|agent| agent.gives_up_with = Some(text.into()));
-    both_report(&instance, &run(&instance, SOON), ExpectedCause("agent-gave-up", 23, "type changes are not supported"));
-}
-
-#[test]
-fn damaged_saved_state_is_agent_gave_up() {
-    let instance = exiting(5, "Error loading previously saved state", "invalid database")
-        .file("var/lib/ecs/data/agent.db", [0x5a; 512]);
-    both_report(&instance, &run(&instance, SOON), ExpectedCause("agent-gave-up", 23, "invalid database"));
-}
-
-#[test]
 fn a_data_directory_without_permission_is_agent_exits() {
     let instance = exiting(1, "Error creating data client", "open /data/agent.db: permission denied");
     both_report(&instance, &run(&instance, SOON), ExpectedCause("agent-exits", 23, "permission denied"));

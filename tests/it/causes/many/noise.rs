@@ -120,7 +120,6 @@ fn noise_does_not_change_the_cause() {
 }
 
 #[test]
-#[ignore = "a log of an earlier boot counts as one of this start if the unit's start time is unknown or 0"]
 fn errors_of_an_earlier_boot_are_ignored_before_the_agent_has_started() {
     check(|fault, noise| noise == NOISE[0].0 && !agent_starts(fault));
 }
