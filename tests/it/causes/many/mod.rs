@@ -5,15 +5,19 @@
 
 mod noise;
 mod random_pairs;
+mod unlisted;
 
 use super::faults::{self, Fault, Part};
 use super::{record, run};
 use crate::support::{Instance, Outcome};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// Almost all of the time is waiting.
 const THREADS: usize = 16;
+/// For programs that fail every few seconds.
+const MANY_THREADS: usize = 32;
 const SETTINGS: [&str; 4] = ["verify.window=1s", "run.deadline=20s", "imds.deadline=3s", "tags.wait=1s"];
 
 /// Runs until the cause is final, or until the deadline. The probe of an endpoint that drops packets takes some seconds.
@@ -40,18 +44,24 @@ impl Random {
     }
 }
 
-/// Runs `check` for each item on several threads. Returns the errors.
-fn in_parallel<T: Sync>(name: &str, items: &[T], check: impl Fn(&T) -> Result<(), String> + Sync) -> Vec<String> {
+/// Runs `check` for each item on so many threads. Returns the errors.
+fn in_parallel<T: Sync>(
+    threads: usize,
+    name: &str,
+    items: &[T],
+    check: impl Fn(&T) -> Result<(), String> + Sync,
+) -> Vec<String> {
     let (next, errors) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
     let work = || {
         while let Some(item) = items.get(next.fetch_add(1, Ordering::Relaxed)) {
-            if let Err(error) = check(item) {
+            let checked = catch_unwind(AssertUnwindSafe(|| check(item)));
+            if let Err(error) = checked.unwrap_or_else(|_| Err("a panic, see above".to_owned())) {
                 errors.lock().unwrap().push(error);
             }
         }
     };
     std::thread::scope(|scope| {
-        for _ in 0..THREADS {
+        for _ in 0..threads {
             std::thread::Builder::new().name(name.to_owned()).spawn_scoped(scope, work).unwrap();
         }
     });
@@ -74,7 +84,7 @@ fn is_right(fault: &Fault, outcome: &Outcome) -> Result<(), String> {
 
 #[test]
 fn each_fault_of_the_table_has_its_cause() {
-    let wrong = in_parallel("causes::many::faults", &faults::all(), |fault| {
+    let wrong = in_parallel(THREADS, "causes::many::faults", &faults::all(), |fault| {
         let outcome = run_with(&(fault.make)(Instance::new()), &[fault]);
         record(fault.id, named(&outcome.stderr).first().copied().unwrap_or("nothing"));
         is_right(fault, &outcome)

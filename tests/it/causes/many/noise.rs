@@ -102,7 +102,7 @@ fn slow(instance: Instance) -> Instance {
 fn check(wanted: impl Fn(&Fault, &str) -> bool) {
     let all = NOISE.iter().flat_map(|noise| faults::all().into_iter().map(move |fault| (fault, noise)));
     let cases: Vec<(&Fault, &(&str, Change))> = all.filter(|(fault, (name, _))| wanted(fault, name)).collect();
-    let wrong = in_parallel("causes::many::noise", &cases, |(fault, (name, noise))| {
+    let wrong = in_parallel(super::THREADS, "causes::many::noise", &cases, |(fault, (name, noise))| {
         let outcome = run_with(&noise((fault.make)(Instance::new())), &[fault]);
         is_right(fault, &outcome).map_err(|error| format!("{name}: {error}"))
     });
@@ -136,7 +136,7 @@ fn a_healthy_host_with_noise_has_no_cause() {
     let json: Change =
         |instance| late(healthy_lines(instance)).ecs_config("ECS_LOGLEVEL=debug\nECS_LOG_OUTPUT_FORMAT=json\n");
     let hosts: [Change; 5] = [old_errors, healthy_lines, slow, all, json];
-    let wrong = in_parallel("causes::many::noise", &hosts, |noise| {
+    let wrong = in_parallel(super::THREADS, "causes::many::noise", &hosts, |noise| {
         let instance = noise(Instance::new());
         is_ready(&crate::causes::run(&instance, &["verify.deadline=30s"]));
         let doctor = instance.run(&["doctor"]);

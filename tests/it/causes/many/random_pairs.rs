@@ -65,6 +65,6 @@ fn check((one, other): &(&'static Fault, &'static Fault)) -> Result<(), String> 
 #[test]
 fn of_two_random_faults_the_one_in_the_first_layer_is_reported() {
     let seed = std::env::var(SEED_VARIABLE).ok().and_then(|text| text.parse().ok()).unwrap_or(SEED);
-    let wrong = in_parallel("causes::many::random_pairs", &pairs(seed), check);
+    let wrong = in_parallel(super::THREADS, "causes::many::random_pairs", &pairs(seed), check);
     assert!(wrong.is_empty(), "seed {seed}, {} of {PAIRS}:\n{}", wrong.len(), wrong.join("\n"));
 }
