@@ -181,7 +181,7 @@ mod tests {
             );
             journal_of_last_start(&lines)
         };
-        let own = "/usr/bin/dockerd: version `GLIBC_2.38' not found";
+        let own = "/usr/bin/dockerd: libgcc.so.9: cannot open shared object file";
         assert_eq!(most_specific_line(&journal(own)).map(String::as_str), Some(own));
         let fatal = journal("time=\"x\" level=fatal msg=\"failed to load listeners: no sockets found\"");
         assert_eq!(fatal[0], "failed to load listeners: no sockets found");
