@@ -5,11 +5,10 @@
 //! values except the name of a cluster and what [`WrongValue`] may repeat, because values can be secret.
 
 mod find;
+mod key;
 
-pub use find::{
-    CLUSTER_KEY, OPAQUE, SourceLine, cluster, first_crlf, half_login, has_placeholder, issues, issues_of, other_place,
-    unquoted,
-};
+pub use find::{OPAQUE, SourceLine, cluster, first_crlf, half_login, issues, issues_of, other_place, unquoted};
+pub use key::{CLUSTER_KEY, has_placeholder};
 
 use std::fmt;
 

@@ -24,6 +24,8 @@ fn an_issue_has_its_kind_and_the_cluster_that_was_meant() {
         ("ECS_CLUSTER=\"prod\"", IssueKind::Quoted),
         ("ECS_CLUSTER='prod'\r\n", IssueKind::Quoted),
         ("ECS_CLUSTER=\u{201c}prod\u{201d}", IssueKind::Quoted),
+        ("ECS_CLUSTR =prod", misspelt("ECS_CLUSTR")),
+        ("export ECS_CLUSTR=prod", misspelt("export ECS_CLUSTR")),
         ("ECS_CLUSTER =prod", IssueKind::Blanks),
         ("ECS_CLUSTER\t= prod", IssueKind::Blanks),
         ("export ECS_CLUSTER=prod", IssueKind::Export),
