@@ -85,8 +85,9 @@ pub(super) static ENDPOINT: Cause = Cause {
 /// A Deny overrides every Allow.
 pub(super) static EXPLICIT: Cause = Cause {
     id: "explicit-deny",
-    title: "a policy of the role explicitly denies the call",
-    proof: "the AccessDenied message ends with `with an explicit deny in an identity-based policy`",
+    title: "a policy explicitly denies the call",
+    proof: "the AccessDenied message ends with `with an explicit deny in an identity-based policy`, or names another type of \
+            policy with an explicit deny that has no cause of its own",
     remedy: PolicyType::Explicit.remedy(),
     check: |evidence| denied_by(evidence, PolicyType::Explicit),
     ..DEFAULTS

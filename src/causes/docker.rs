@@ -345,7 +345,7 @@ mod tests {
         evidence.host.docker_version = docker("1.44");
         assert_eq!(ids(&evidence), Vec::<&str>::new());
         evidence.host.docker_version = docker("1.45");
-        evidence.agent_log = Vec::new();
+        evidence.agent_log = Default::default();
         assert_eq!(ids(&evidence), Vec::<&str>::new());
     }
 }

@@ -210,7 +210,7 @@ mod tests {
         evidence.host.agent_journal = Some(vec!["error: [no-cluster-named] nothing names a cluster".to_owned()]);
         assert_eq!(ids(&evidence), Vec::<&str>::new());
         evidence.host.agent_journal = Some(Vec::new());
-        evidence.init_log = Vec::new();
+        evidence.init_log = Default::default();
         assert_eq!(ids(&evidence), ["ecs-init-failed"]);
         if let Some(Ok(units)) = &mut evidence.units {
             units.agent.drop_in_paths = Some(vec![format!("/usr/lib/systemd/system/{GUARD_DROP_IN}")]);

@@ -320,7 +320,7 @@ mod tests {
         let refused = b"level=error msg=\"Unable to register as a container instance with ECS\" error=\"new\"\n";
         evidence.agent_log = crate::evidence::agent_log::last_attempt(refused);
         assert!(!ids(&evidence).contains(&"selinux-denied"));
-        evidence.agent_log = Vec::new();
+        evidence.agent_log = Default::default();
         evidence.units = Some(Ok(healthy_units()));
         assert_eq!(ids(&evidence), Vec::<&str>::new());
     }

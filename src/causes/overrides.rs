@@ -188,7 +188,7 @@ mod tests {
     #[test]
     fn a_connection_that_fails_is_evidence_without_a_log() {
         let mut evidence = refused(("ECS_BACKEND_HOST", "ecs.us-east-1.amazonaws.com"), "");
-        evidence.agent_log.clear();
+        evidence.agent_log = Default::default();
         let connected = Err(NetError::Timeout { address: ([203, 0, 113, 1], 443).into() });
         let host = "ecs.us-east-1.amazonaws.com".to_owned();
         evidence.network_path.agent_endpoint = Some(EndpointConnection { host, addresses: Vec::new(), connected });

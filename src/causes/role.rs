@@ -311,7 +311,7 @@ mod tests {
         assert_eq!(ids(&evidence), ["role-late"]);
         evidence.agent_log = last_attempt(DENIED);
         assert_eq!(ids(&evidence), ["register-denied"]);
-        evidence.agent_log = Vec::new();
+        evidence.agent_log = Default::default();
         evidence.age = Some(ROLE_MAY_BE_LATE);
         assert_eq!(ids(&evidence), Vec::<&str>::new());
     }

@@ -5,13 +5,12 @@
 
 use std::time::{Duration, SystemTime};
 
-use super::{Evidence, Line};
+use super::Evidence;
+use super::agent_log::Line;
+use super::log::Lines;
 
 /// The agent logs this for each connection.
 const CONNECTED: &str = "Connected to ACS endpoint";
-/// The agent logs these if an attempt to connect fails.
-const FAILED: [&str; 4] =
-    ["Failed to connect to ACS", "Error connecting to ACS", "Unable to discover poll endpoint", "unable to dial ecs-a"];
 /// The minimum number of connections that ended.
 const MIN_DROPS: usize = 3;
 /// A connection that ACS itself ends has lasted for longer.
@@ -31,9 +30,10 @@ pub struct DroppedConnections {
 impl Evidence {
     /// The last error of an attempt to connect to ACS, if the agent has not connected since.
     pub fn acs_error(&self) -> Option<&Line> {
-        let since = self.agent_lines().iter().rev().take_while(|line| !line.holds(CONNECTED));
-        let is_failure = |line: &&Line| line.level != "info" && line.level != "debug" && is_about_acs(line);
-        since.into_iter().find(is_failure)
+        let lines = self.agent_lines();
+        let failed = lines.last_with(Lines::FailedConnections, &[""])?;
+        let connected = lines.last_with(Lines::All, &[CONNECTED]);
+        connected.is_none_or(|connected| connected.line < failed.line).then(|| &lines[failed.line])
     }
 
     /// The connections to ACS that ended again and again, if they lasted about equally long.
@@ -49,12 +49,6 @@ impl Evidence {
         (intervals.len() >= MIN_DROPS && is_regular)
             .then_some(DroppedConnections { count: times.len() - 1, interval: mean })
     }
-}
-
-/// Whether the line reports a failed attempt. In the line itself, TCS is not ACS: ECS needs only ACS.
-fn is_about_acs(line: &Line) -> bool {
-    let is_telemetry = line.message.to_ascii_lowercase().contains("tcs");
-    !is_telemetry && FAILED.iter().any(|words| line.holds(words))
 }
 
 #[cfg(test)]

@@ -2,17 +2,16 @@
 //!
 //! In: bytes. Out: the lines since the agent last started. Lines in neither format are ignored.
 
-use std::time::SystemTime;
+use std::borrow::Cow;
+
+pub use super::line::Line;
+use super::log::Log;
 
 /// The message that marks a start of the agent, in its own log.
 const AGENT_STARTS: &str = "Starting Amazon ECS Agent";
 /// The message that marks a start of ecs-init. About eight messages `pre-start: ...` follow in the same attempt, and a
 /// message `Starting Amazon Elastic Container Service Agent` for each start of the agent's container.
 const INIT_STARTS: &str = "pre-start";
-/// What the AWS SDK for Go puts between the operation and the error code. The request id ends with a comma.
-const REQUEST_DETAILS: (&str, &str) = (", https response error StatusCode: ", "RequestID: ");
-/// An error that a healthy agent logs at each start.
-const HEALTHY_ERROR: &str = "to fsnotify watcher";
 /// Fields that say nothing about the fault.
 const COMMON_FIELDS: [&str; 2] = ["module", "logger"];
 
@@ -20,54 +19,11 @@ const COMMON_FIELDS: [&str; 2] = ["module", "logger"];
 /// diagnosis.
 const MAX_LINES: usize = 1000;
 
-/// A log line.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Line {
-    /// `info`, `warn`, `error`, ...
-    pub level: String,
-    /// The field `msg`.
-    pub message: String,
-    /// The field `error` or `err`; empty if there is none.
-    pub error: String,
-    /// The field `time`.
-    pub time: Option<SystemTime>,
-    /// The text as evidence, if it is not the message alone.
-    shown: Option<String>,
-}
-
-impl Line {
-    /// Message and error, joined by a colon, the error without details of the request. Of an error, the other fields too,
-    /// for example `missingAttributes`.
-    pub fn text(&self) -> &str {
-        self.shown.as_deref().unwrap_or(&self.message)
-    }
-
-    /// Sets the text. `fields` are the other fields, in their order.
-    fn show(&mut self, fields: &[(String, String)]) {
-        let is_new = |value: &String| !value.is_empty() && *value != self.message && *value != self.error;
-        let fields = fields.iter().filter(|(_, value)| self.is_error() && is_new(value));
-        let fields: String = fields.map(|(key, value)| format!(" {key}={value}")).collect();
-        self.shown = match self.error.as_str() {
-            "" if fields.is_empty() => None,
-            "" => Some(format!("{}{fields}", self.message)),
-            error => Some(format!("{}: {}{fields}", self.message, without_request_details(error))),
-        };
-    }
-
-    /// Whether the agent logged it as an error. An agent that logs a warning goes on, and also after an error of a healthy
-    /// start.
-    pub fn is_error(&self) -> bool {
-        matches!(self.level.as_str(), "error" | "critical" | "crit") && !self.message.contains(HEALTHY_ERROR)
-    }
-
-    /// Whether message or error contains this fragment.
-    pub fn holds(&self, fragment: &str) -> bool {
-        self.message.contains(fragment) || self.error.contains(fragment)
-    }
-}
+/// The maximum number of lines of a quoted value.
+const MAX_JOINED_LINES: usize = 20;
 
 /// The lines of the last attempt: from the last line that marks a start, or all lines if there is none.
-pub fn last_attempt(tail: &[u8]) -> Vec<Line> {
+pub fn last_attempt(tail: &[u8]) -> Log {
     last_attempts(tail).1
 }
 
@@ -75,7 +31,7 @@ pub fn last_attempt(tail: &[u8]) -> Vec<Line> {
 pub fn attempts(tail: &[u8]) -> Vec<Vec<Line>> {
     let text = String::from_utf8_lossy(tail);
     let mut attempts = vec![Vec::new()];
-    for line in text.lines().filter_map(parse) {
+    for line in joined(&text).iter().filter_map(|line| parse(line)) {
         match attempts.last_mut() {
             Some(last) if !is_start(&line) => last.push(line),
             _ => attempts.push(vec![line]),
@@ -84,40 +40,57 @@ pub fn attempts(tail: &[u8]) -> Vec<Vec<Line>> {
     attempts
 }
 
+/// The lines of a log. A line break inside a quoted value becomes a blank.
+fn joined(text: &str) -> Vec<Cow<'_, str>> {
+    let mut lines: Vec<Cow<'_, str>> = Vec::new();
+    let (mut is_open, mut joins) = (false, 0);
+    for line in text.lines() {
+        let continues = is_open && joins < MAX_JOINED_LINES && !line.starts_with("level=") && !line.starts_with('{');
+        match lines.last_mut().filter(|_| continues) {
+            Some(last) => {
+                last.to_mut().push_str(&format!(" {}", line.trim_start()));
+                joins += 1;
+            }
+            None => {
+                (is_open, joins) = (false, 0);
+                lines.push(Cow::Borrowed(line));
+            }
+        }
+        // JSON has no line breaks inside strings.
+        is_open ^= !line.starts_with('{') && has_open_quote(line);
+    }
+    lines
+}
+
+/// Whether the number of quotes in the line is odd, without those after a backslash.
+fn has_open_quote(line: &str) -> bool {
+    let (mut is_open, mut is_escaped) = (false, false);
+    for byte in line.bytes() {
+        match byte {
+            _ if is_escaped => is_escaped = false,
+            b'\\' => is_escaped = true,
+            b'"' => is_open = !is_open,
+            _ => {}
+        }
+    }
+    is_open
+}
+
 /// Whether an attempt of the agent or of ecs-init begins with this line.
 fn is_start(line: &Line) -> bool {
     line.message.trim() == INIT_STARTS || line.message.contains(AGENT_STARTS)
 }
 
 /// The lines of the second to last attempt and of the last attempt.
-pub fn last_attempts(tail: &[u8]) -> (Vec<Line>, Vec<Line>) {
+pub fn last_attempts(tail: &[u8]) -> (Log, Log) {
     last_two(attempts(tail))
 }
 
 /// The last two of the attempts in a log.
-pub fn last_two(mut attempts: Vec<Vec<Line>>) -> (Vec<Line>, Vec<Line>) {
+pub fn last_two(mut attempts: Vec<Vec<Line>>) -> (Log, Log) {
     let mut last = attempts.pop().unwrap_or_default();
     last.drain(..last.len().saturating_sub(MAX_LINES));
-    (attempts.pop().unwrap_or_default(), last)
-}
-
-/// The text without status code and request id, which stand between the operation and the error of an AWS call.
-fn without_request_details(text: &str) -> String {
-    let (begin, id) = REQUEST_DETAILS;
-    let mut shown = String::with_capacity(text.len());
-    let mut rest = text;
-    while let Some((before, details)) = rest.split_once(begin) {
-        shown.push_str(before);
-        let after = details.split_once(id).and_then(|(_, id)| id.split_once(", "));
-        let Some((_, after)) = after else {
-            shown.push_str(begin);
-            rest = details;
-            break;
-        };
-        shown.push_str(": ");
-        rest = after;
-    }
-    shown + rest
+    (attempts.pop().unwrap_or_default().into(), last.into())
 }
 
 fn parse(line: &str) -> Option<Line> {
@@ -195,6 +168,16 @@ mod tests {
     }
 
     #[test]
+    fn a_quoted_value_can_have_line_breaks() {
+        let log = "level=error msg=\"refused\" error=\"User: x\n is not authorized \\\"at all\\\"\nwith an explicit deny\"\n\
+                   level=info msg=\"torn\nlevel=info msg=\"next\"\nno format \"\nlevel=info msg=\"last\"\n";
+        let lines = last_attempt(log.as_bytes());
+        assert_eq!(lines[0].error, "User: x is not authorized \"at all\" with an explicit deny");
+        let messages: Vec<&str> = lines[1..].iter().map(|line| line.message.as_str()).collect();
+        assert_eq!(messages, ["torn", "next", "last"]);
+    }
+
+    #[test]
     fn the_attempt_before_is_kept_apart() {
         let line = |message: &str| format!("level=info msg=\"{message}\"\n");
         let log = ["pre-start", "one", "pre-start", "two", "pre-start"].map(line).concat();
@@ -230,9 +213,6 @@ mod tests {
         assert_eq!(last_attempt(log)[0].text(), "Attribute validation failed missingAttributes=[tier]");
         let log = b"level=info msg=\"Instance registration completed\" cluster=\"prod\"\n";
         assert_eq!(last_attempt(log)[0].text(), "Instance registration completed");
-        for odd in [", https response error StatusCode: 400", ", https response error StatusCode: 1, RequestID: x"] {
-            assert_eq!(without_request_details(odd), odd);
-        }
     }
 
     proptest::proptest! {

@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use super::crash_loop::MIN_TIME;
+use super::log::{Lines, Log};
 use super::logs::logged;
-use super::{COARSE, Evidence, Line};
+use super::{COARSE, Evidence};
 use crate::boundary::systemd::{UnitState, time_of};
-use crate::redaction;
 
 /// The exit code of a process that SIGKILL ended, as docker and shells report it: 128 plus the signal number.
 const KILLED: i64 = 137;
@@ -34,9 +34,9 @@ impl Evidence {
     /// not exit, or exited with 0.
     pub fn agent_end(&self) -> Option<(i64, usize)> {
         let logged = || {
-            let lines = self.init_log.iter().filter(|_| self.is_of_this_start(self.init_log_written));
-            let codes: Vec<i64> = lines.filter_map(|line| code_in(&line.message)).collect();
-            Some((*codes.last()?, codes.len()))
+            let codes = self.init_log.exit_codes();
+            let last = *codes.last()?;
+            self.is_of_this_start(self.init_log_written).then_some((last, codes.len()))
         };
         let inspected = || match &self.container {
             Some(Ok(Some(container))) if !container.running => {
@@ -103,32 +103,32 @@ impl Evidence {
             || self.agent_end().is_some()
     }
 
-    /// The log lines of ecs-init's last attempt. If systemd has already begun the next attempt, the lines of the
-    /// attempt before come first.
-    fn init_lines(&self) -> Vec<&Line> {
-        let Some(unit) = self.unit_retried() else {
-            let is_current = self.is_of_this_start(self.init_log_written);
-            return self.init_log.iter().filter(|_| is_current).collect();
+    /// The logs of ecs-init's last attempt, the last one first. If systemd has already begun the next attempt, the attempt
+    /// before is one of them.
+    fn init_logs(&self) -> impl Iterator<Item = &Log> {
+        let (last, before) = match self.unit_retried() {
+            None => (self.is_of_this_start(self.init_log_written), false),
+            Some(unit) => {
+                let docker = self.known_units().and_then(|units| time_of(units.docker.active_enter_usec));
+                let written = self.init_log_written.zip(docker.or(self.booted));
+                // The unit can fail before ecs-init writes a line: then the log is from an earlier boot.
+                let is_current = written.is_none_or(|(at, since)| at + COARSE >= since);
+                (is_current, is_current && unit.restarts.is_some_and(|restarts| restarts > 1))
+            }
         };
-        let docker = self.known_units().and_then(|units| time_of(units.docker.active_enter_usec));
-        // The unit can fail before ecs-init writes a line: then the log is from an earlier boot.
-        if self.init_log_written.zip(docker.or(self.booted)).is_some_and(|(at, since)| at + COARSE < since) {
-            return Vec::new();
-        }
-        let is_again = unit.restarts.is_some_and(|restarts| restarts > 1);
-        let before = self.init_log_before.iter().filter(|_| is_again);
-        before.chain(&self.init_log).collect()
+        let last = last.then_some(&self.init_log);
+        last.into_iter().chain(before.then_some(&self.init_log_before))
     }
 
     /// The last line of ecs-init's log that contains one of these fragments, as an evidence line that starts at the
     /// fragment.
     pub fn init_logged(&self, fragments: &[&str]) -> Option<String> {
-        logged(self.init_lines(), "ecs-init.log", fragments)
+        self.init_logs().find_map(|log| logged(log, Lines::All, "ecs-init.log", fragments))
     }
 
     /// The last error in ecs-init's log, as an evidence line.
     pub fn init_error(&self) -> Option<String> {
-        last_error(self.init_lines().into_iter(), "ecs-init.log")
+        self.init_logs().find_map(|log| logged(log, Lines::Errors, "ecs-init.log", &[""]))
     }
 
     /// Whether an agent runs, started by its unit or otherwise; `None` if docker has not been asked.
@@ -165,13 +165,4 @@ impl Evidence {
             .filter(|(code, _)| *code == KILLED)
             .map(|_| "the agent's process was killed by SIGKILL (code 137)".into())
     }
-}
-
-fn code_in(message: &str) -> Option<i64> {
-    let (_, rest) = message.split_once("Agent exited with code ")?;
-    rest.split(|c: char| !c.is_ascii_digit() && c != '-').next()?.parse().ok()
-}
-
-fn last_error<'l>(lines: impl DoubleEndedIterator<Item = &'l Line>, file: &str) -> Option<String> {
-    lines.rev().find(|line| line.is_error()).map(|line| format!("{file}: `{}`", redaction::line(line.text())))
 }

@@ -94,9 +94,10 @@ fn own_message(line: &str) -> Option<String> {
     if is_of_systemd || line.trim().is_empty() {
         return None;
     }
-    let parsed = last_attempt(line.as_bytes()).pop();
-    let is_progress = parsed.as_ref().is_some_and(|line| matches!(line.level.as_str(), "info" | "debug"));
-    (!is_progress).then(|| redaction::line(parsed.as_ref().map_or(line, Line::text)))
+    let parsed = last_attempt(line.as_bytes());
+    let parsed = parsed.last();
+    let is_progress = parsed.is_some_and(|line| matches!(line.level.as_str(), "info" | "debug"));
+    (!is_progress).then(|| redaction::line(parsed.map_or(line, Line::text)))
 }
 
 /// Whether a known error is the daemon's own, and not systemd's message about its end.

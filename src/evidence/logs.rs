@@ -5,18 +5,17 @@
 
 use super::Evidence;
 use super::agent_log::{Line, attempts, last_two};
+use super::log::{Lines, Log};
 use crate::redaction;
 
-/// The agent logs this if ECS refuses its registration, or cannot be reached.
-const REFUSED: &str = "Unable to register as a container instance with ECS";
 /// Go prints a line that begins so if a program ends because of an error in it.
 const CRASHED: [&str; 2] = ["panic: ", "fatal error: "];
 
 /// What a container printed in its last run.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default)]
 pub struct ContainerLog {
     /// The lines in the format of the agent's log.
-    lines: Vec<Line>,
+    lines: Log,
     /// The first line about a crash of the program.
     crash: Option<String>,
 }
@@ -43,7 +42,7 @@ impl Evidence {
     }
 
     /// What the agent logged since its last start: in its log file, otherwise to docker.
-    pub fn agent_lines(&self) -> &[Line] {
+    pub fn agent_lines(&self) -> &Log {
         if self.is_agent_log_empty() { &self.container_log.lines } else { &self.agent_log }
     }
 
@@ -54,29 +53,31 @@ impl Evidence {
 
     /// Whether the output of the agent's container can show more than `ecs-agent.log`.
     pub fn wants_container_log(&self) -> bool {
-        let has_error = || self.agent_log.iter().any(Line::is_error);
+        let has_error = || self.agent_log.last_with(Lines::Errors, &[""]).is_some();
         matches!(self.container, Some(Ok(Some(_))))
             && (self.is_agent_log_empty() || !has_error() && self.agent_end().is_some())
     }
 
     /// The last line of the agent's log that contains one of these fragments, as an evidence line.
     pub fn agent_logged(&self, fragments: &[&str]) -> Option<String> {
-        logged(self.agent_lines(), self.agent_log_name(), fragments)
+        logged(self.agent_lines(), Lines::All, self.agent_log_name(), fragments)
     }
 
     /// Like [`Evidence::agent_logged`], but only of errors: after a warning the agent goes on.
     pub fn agent_failed_with(&self, fragments: &[&str]) -> Option<String> {
-        logged(self.agent_lines().iter().filter(|line| line.is_error()), self.agent_log_name(), fragments)
+        logged(self.agent_lines(), Lines::Errors, self.agent_log_name(), fragments)
     }
 
     /// Like [`Evidence::agent_logged`], but only of lines that report a refused registration.
     pub fn registration_refused(&self, fragments: &[&str]) -> Option<String> {
-        logged(self.agent_lines().iter().filter(|line| line.holds(REFUSED)), self.agent_log_name(), fragments)
+        logged(self.agent_lines(), Lines::Refusals, self.agent_log_name(), fragments)
     }
 
     /// The whole last line in which the agent logged a refused registration since its last start. It is for parsing.
     pub fn refusal(&self) -> Option<String> {
-        self.agent_lines().iter().rfind(|line| line.holds(REFUSED)).map(|line| redaction::line(line.text()))
+        let lines = self.agent_lines();
+        let place = lines.last_with(Lines::Refusals, &[""])?;
+        Some(redaction::line(lines[place.line].text()))
     }
 
     /// A line of the agent's log as an evidence line.
@@ -86,7 +87,8 @@ impl Evidence {
 
     /// The last error in the agent's log, as an evidence line.
     pub fn agent_error(&self) -> Option<String> {
-        self.agent_lines().iter().rfind(|line| line.is_error()).map(|line| self.quoted(line))
+        let lines = self.agent_lines();
+        Some(self.quoted(&lines[lines.last_with(Lines::Errors, &[""])?.line]))
     }
 
     /// The line about a crash of the agent, which its own log does not have: as the agent printed it, or as ecs-init
@@ -97,17 +99,10 @@ impl Evidence {
     }
 }
 
-/// The last line with one of the fragments, from the fragment on.
-pub(super) fn logged<'l>(
-    lines: impl IntoIterator<Item = &'l Line, IntoIter: DoubleEndedIterator>,
-    file: &str,
-    fragments: &[&str],
-) -> Option<String> {
-    lines.into_iter().rev().find_map(|line| {
-        let text = line.text();
-        let at = fragments.iter().find_map(|fragment| text.find(fragment))?;
-        Some(format!("{file}: `{}`", redaction::line(&text[at..])))
-    })
+/// The last of these lines with one of the fragments, from the fragment on.
+pub(super) fn logged(log: &Log, lines: Lines, file: &str, fragments: &[&str]) -> Option<String> {
+    let place = log.last_with(lines, fragments)?;
+    Some(format!("{file}: `{}`", redaction::line(&log[place.line].text()[place.at..])))
 }
 
 #[cfg(test)]
@@ -117,7 +112,7 @@ mod tests {
 
     #[test]
     fn a_password_in_a_logged_address_is_not_shown() {
-        let line = |text| logged(&last_attempt(text), "ecs-agent.log", &["proxyconnect"]);
+        let line = |text| logged(&last_attempt(text), Lines::All, "ecs-agent.log", &["proxyconnect"]);
         assert_eq!(
             line(b"level=error msg=\"proxyconnect tcp: http://u:hunter2@proxy:3128: dial tcp https://a@b/c\"\n")
                 .as_deref(),

@@ -12,6 +12,8 @@ pub mod files;
 pub mod host;
 mod introspection;
 pub mod lifecycle;
+mod line;
+pub mod log;
 mod logs;
 pub mod network_path;
 pub mod overrides;
@@ -29,9 +31,9 @@ pub use self::questions::NetworkQuestions;
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
 
-use self::agent_log::Line;
 use self::files::Files;
 use self::host::HostState;
+use self::log::{Lines, Log};
 use self::network_path::NetworkPath;
 use self::user_data::UserData;
 use crate::boundary::agent::{AgentError, AgentMetadata};
@@ -218,7 +220,7 @@ pub struct Evidence {
     /// The agent's saved state.
     pub saved: Option<SavedAgent>,
     /// `ecs-agent.log` since the last start.
-    pub agent_log: Vec<Line>,
+    pub agent_log: Log,
     /// What the agent's container printed in its last run, if `ecs-agent.log` does not show why the agent fails.
     pub container_log: ContainerLog,
     /// When `ecs-agent.log` was last written to.
@@ -226,9 +228,9 @@ pub struct Evidence {
     /// When the host booted.
     pub booted: Option<SystemTime>,
     /// `ecs-init.log` since the last start.
-    pub init_log: Vec<Line>,
+    pub init_log: Log,
     /// `ecs-init.log` of the start before the last one.
-    pub init_log_before: Vec<Line>,
+    pub init_log_before: Log,
     /// When `ecs-init.log` was last written to.
     pub init_log_written: Option<SystemTime>,
     /// The error with which the last attempts of the agent ended.
@@ -298,10 +300,8 @@ impl Evidence {
                 && container.exit_code == i64::from(code)
                 && self.is_of_this_start(humantime::parse_rfc3339(&container.finished_at).ok()));
         let init = self.is_of_this_start(self.init_log_written)
-            && self.init_log.iter().any(|line| match code {
-                5 => line.holds("terminal exit code") || line.holds("Agent exited with code 5"),
-                other => line.holds(&format!("Agent exited with code {other}")),
-            });
+            && (self.init_log.exit_codes().contains(&i64::from(code))
+                || (code == 5 && self.init_log.last_with(Lines::All, &["terminal exit code"]).is_some()));
         unit || container || init
     }
 

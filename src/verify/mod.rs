@@ -9,7 +9,7 @@ mod once;
 mod requests;
 mod schedule;
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 pub use self::give_up::verdict_now;
 use self::give_up::{WaitState, interim, judge, verdict_of};
@@ -21,6 +21,9 @@ use crate::causes::FoundCause;
 use crate::evidence::{Evidence, StageError};
 use crate::plan::Expectation;
 use crate::verdict::Verdict;
+
+/// The longest time between two diagnoses, if there is no new evidence: also time makes a cause final.
+const DIAGNOSIS_INTERVAL: Duration = Duration::from_millis(500);
 
 /// Callbacks that verify calls while it waits.
 pub struct ProgressCallbacks<'l> {
@@ -49,11 +52,17 @@ pub async fn verdict(
     if let Err(error) = systemd {
         observer.evidence.units = Some(Err(error.clone()));
     }
+    let mut diagnosed: Option<Instant> = None;
     let mut reported_waiting = String::new();
     let mut reported_interim: Option<String> = None;
     loop {
         (callbacks.on_time_left)(wait.remaining());
-        observer.next(wait.deadline()).await;
+        let is_new = observer.next(wait.deadline()).await;
+        let is_recent = diagnosed.is_some_and(|at| at.elapsed() < DIAGNOSIS_INTERVAL);
+        if !is_new && is_recent && !wait.deadline().passed() {
+            continue;
+        }
+        diagnosed = Some(Instant::now());
         if let Some(expectation) = (callbacks.new_expectation)() {
             wait.restart(expectation.deadline);
             observer.expect(expectation);

@@ -14,6 +14,7 @@ use super::logs::{ContainerRuns, docker, modified, read_logs};
 use super::requests::{Probing, describe_cluster, describe_container_instance, job_end, network_path};
 use super::schedule::{DockerState, Observation, PROBES, Probe, Schedule, TICK};
 use crate::boundary::HostClients;
+use crate::boundary::agent::AgentError;
 use crate::boundary::aws::{AwsError, AwsErrorKind};
 use crate::boundary::imds::{ImdsError, RoleStatus};
 use crate::boundary::systemd::{Job, Systemd, UnitChanges};
@@ -117,9 +118,11 @@ impl<'a> Observer<'a> {
         self.logs_read = None;
     }
 
-    /// Starts the probes that are due, and returns after one result, a change of a unit, or a tick.
-    pub(super) async fn next(&mut self, deadline: Deadline) {
+    /// Starts the probes that are due, and returns after one result, a change of a unit, or a tick. Returns whether there is
+    /// new evidence.
+    pub(super) async fn next(&mut self, deadline: Deadline) -> bool {
         self.start_due();
+        let mut is_new = false;
         let tick = pause_for(TICK.min(deadline.remaining()));
         let changed = async {
             match &mut self.changes {
@@ -128,7 +131,10 @@ impl<'a> Observer<'a> {
             }
         };
         tokio::select! {
-            Some(observation) = self.probing.next(), if !self.probing.is_empty() => self.store(observation),
+            Some(observation) = self.probing.next(), if !self.probing.is_empty() => {
+                is_new = !self.is_still_closed(&observation);
+                self.store(observation);
+            }
             change = changed => match change {
                 Ok(()) => self.run_soon(Probe::Units),
                 Err(_) => self.changes = None,
@@ -136,7 +142,14 @@ impl<'a> Observer<'a> {
             () = tick => {}
         }
         self.note_registration();
-        self.read_logs();
+        self.read_logs() || is_new
+    }
+
+    /// Whether the agent's port was closed before, and still is.
+    fn is_still_closed(&self, observation: &Observation) -> bool {
+        let is_closed = |error: &AgentError| matches!(error, AgentError::Refused { .. });
+        matches!((observation, &self.evidence.introspection), (Observation::Introspection(Err(now)), Some(Err(before)))
+            if is_closed(now) && is_closed(before))
     }
 
     /// Whether each probe of [`BEFORE_FINAL`] has finished once. Probes that have not run yet are started at once.
@@ -380,11 +393,11 @@ impl<'a> Observer<'a> {
     }
 
     /// Reads the logs and the agent's configuration, if they have changed. When the agent logs its connection, ECS is
-    /// asked again at once.
-    fn read_logs(&mut self) {
+    /// asked again at once. Returns whether they have changed.
+    fn read_logs(&mut self) -> bool {
         // Without the state of the agent's unit it is unknown which lines are from its last start.
         if self.systemd.is_some() && self.evidence.units.is_none() {
-            return;
+            return false;
         }
         let disk = &self.host_clients.disk;
         let stamp = [
@@ -399,7 +412,7 @@ impl<'a> Observer<'a> {
         .map(|path| modified(disk, path));
         [self.evidence.agent_log_written, self.evidence.init_log_written, ..] = stamp;
         if self.logs_read == Some(stamp) {
-            return;
+            return false;
         }
         self.logs_read = Some(stamp);
         self.evidence.config = agent_config(disk);
@@ -415,6 +428,7 @@ impl<'a> Observer<'a> {
         if connected && !std::mem::replace(&mut self.connected_line, connected) {
             self.run_soon(Probe::Registration);
         }
+        true
     }
 }
 

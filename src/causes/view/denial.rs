@@ -5,7 +5,7 @@ use crate::evidence::Evidence;
 
 /// Whether AWS denied the call, by the code or the words of this message.
 pub(in crate::causes) fn is_denial(text: &str) -> bool {
-    ["AccessDenied", "is not authorized to perform", "UnauthorizedOperation"].iter().any(|word| text.contains(word))
+    ["AccessDenied", "authorized to perform", "UnauthorizedOperation"].iter().any(|word| text.contains(word))
 }
 
 /// What the agent logs if a call fails that its settings require before the registration.
@@ -39,7 +39,7 @@ pub(in crate::causes) enum PolicyType {
     Boundary,
     Session,
     Endpoint,
-    /// A policy of the role with an explicit Deny.
+    /// A policy of the role, or of a type that is not listed here, with an explicit Deny.
     Explicit,
 }
 
@@ -68,7 +68,8 @@ impl PolicyType {
                  --policy-document ...`; a policy of the role cannot help"
             }
             PolicyType::Explicit => {
-                "remove the statement with `\"Effect\": \"Deny\"` from the role's policies; another Allow cannot help"
+                "remove the statement with `\"Effect\": \"Deny\"` for this action from the policy that the message names, \
+                 otherwise from the role's policies; another Allow cannot help"
             }
         }
     }
@@ -87,12 +88,17 @@ pub(in crate::causes) fn policy(text: &str) -> Option<(PolicyType, &str)> {
     ];
     let explicit = text.find("with an explicit deny");
     let tail = &text[explicit.or_else(|| text.find("because no "))?..];
-    let (_, found) = TYPES.into_iter().find(|(words, _)| tail.contains(words))?;
+    let found = TYPES.into_iter().find(|(words, _)| tail.contains(words)).map(|(_, found)| found);
+    // An explicit deny in a policy of an unknown type is still one that no Allow overrides.
+    let found = found.or(explicit.map(|_| PolicyType::Explicit))?;
     (found != PolicyType::Explicit || explicit.is_some()).then_some((found, tail))
 }
 
 /// The denied action that the message names.
 pub(in crate::causes) fn denied_action(text: &str) -> Option<&str> {
-    let (_, rest) = text.split_once("not authorized to perform: ")?;
-    rest.split([' ', ',']).next().filter(|action| action.contains(':'))
+    let (_, rest) = text.split_once("authorized to perform: ")?;
+    let action = rest.split([' ', ',']).next()?;
+    let is_word =
+        |word: &str| !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
+    action.split_once(':').is_some_and(|(service, name)| is_word(service) && is_word(name)).then_some(action)
 }
