@@ -88,7 +88,7 @@ pub(crate) fn user_data(bytes: &[u8]) {
     let known = user_data::read(Some(bytes));
     assert_eq!(known.part_type == user_data::PartType::Absent, bytes.is_empty());
     assert_eq!(user_data::read(Some(bytes)).part_type, known.part_type);
-    assert!(known.mime.iter().all(|fault| fault.len() < 120 && fault.is_ascii()));
+    assert!(known.mime.iter().all(|fault| fault.text.len() < 120 && fault.text.is_ascii()));
     let _ = settings::user_data::settings_in(bytes);
 }
 

@@ -27,7 +27,7 @@
 //! - The foundation: [`boundary`] has one client for each service outside of the process, [`host`] and `probe` read
 //!   what two stages need of the host, [`retry`] waits, and [`redaction`] removes secrets from text. [`render`] turns data
 //!   types into text and JSON. [`comparison`] compares causes. [`agent_variables`] is the table of the agent's variables,
-//!   and [`suggestion`] finds the name that a misspelt one was meant to be. [`cli`], [`command_line`], [`terminal`],
+//!   [`mime`] reads messages as cloud-init does, and [`suggestion`] finds the name that a misspelt one was meant to be. [`cli`], [`command_line`], [`terminal`],
 //!   [`journal`] and [`exit`] are the interface of the process.
 //!
 //! The binary `ecs-deploy` in `src/bin` is for CI. It uses `boundary::aws`, `command_line`, `comparison`, `exit`,
@@ -66,6 +66,7 @@ pub mod gather;
 pub mod host;
 pub mod journal;
 pub mod maintenance;
+pub mod mime;
 pub mod ownership;
 pub mod plan;
 mod probe;

@@ -189,6 +189,19 @@ need_python() {
     wrap python3 "$fetched/usr/bin/python$version" && "$python" -c "$needed"
 }
 
+# A Python with cloud-init's modules, in PATH as cloud-init-python. They are only unpacked: an installed cloud-init would
+# run at the next boot of this machine.
+need_cloud_init() {
+    local python modules=$fetched/usr/lib/python3/dist-packages
+    [[ -d $modules/cloudinit ]] || apt_fetch cloud-init python3-yaml python3-requests python3-urllib3 python3-chardet \
+        python3-idna python3-certifi python3-six || return 1
+    need_python || return 1
+    # Debian's own, with which its cloud-init runs.
+    [[ ! -x /usr/bin/python3 ]] || python=/usr/bin/python3
+    wrap cloud-init-python "$python" "export PYTHONPATH=$modules" &&
+        "$cache/bin/cloud-init-python" -c 'import cloudinit.user_data, cloudinit.handlers.shell_script'
+}
+
 # Makes a virtual environment with one requirement, and makes it again when the requirement changes.
 # $1: its folder. $2: the pinned requirement.
 need_venv() {

@@ -58,10 +58,10 @@ pub(super) static NOT_RECOGNISED: Cause = Cause {
 
 pub(super) static MIME_BROKEN: Cause = Cause {
     id: "user-data-mime-broken",
-    title: "user data is a malformed MIME message, so cloud-init does not read all of its parts",
+    title: "user data is a malformed MIME message, so cloud-init loses a part of it",
     symptoms: "one part of user data ran, but the part for ECS did not; the instance joins `default`",
-    proof: "a boundary is missing, text follows the closing boundary, or a part has a type that cloud-init does not \
-            accept; the cause is `user-data-not-recognised` if user data begins neither like a MIME message nor with \
+    proof: "a boundary is missing, text follows the closing boundary, a part has a type that cloud-init does not accept, \
+            or its content is not decoded or not stored; the cause is `user-data-not-recognised` if user data begins neither like a MIME message nor with \
             another marker, and `user-data-failed` if the message is well-formed and one of its parts failed",
     look_alikes: &["user-data-not-recognised", "user-data-failed"],
     remedy: "create it with `cloud-init devel make-mime`, one part for each purpose, and append nothing to it",
@@ -69,7 +69,7 @@ pub(super) static MIME_BROKEN: Cause = Cause {
     check: |evidence| {
         let effect = user_data_effect(evidence)?;
         let faults = &user_data(evidence)?.mime;
-        let seen = faults.iter().take(4).map(|fault| format!("the MIME message: {fault}"));
+        let seen = faults.iter().take(4).map(|fault| format!("the MIME message: {}", fault.text));
         (!faults.is_empty()).then(|| seen.chain(warnings(evidence)).chain(effect.seen).collect())
     },
     ..DEFAULTS

@@ -15,7 +15,8 @@ use super::strings::Found;
 use super::text::{At, Text, config_lines, string, trimmed};
 use super::{agent_json, bottlerocket, runs, script, settings, strings, substitution, yaml};
 use crate::ecs_config::issue::{Level, SourceLine};
-use crate::evidence::user_data::{PartType, mime, of_other_system, read};
+use crate::evidence::user_data::{PartType, of_other_system, read};
+use crate::mime::{self, Encoding, Part, SCRIPT_TYPE, SETTINGS_TYPE};
 use crate::settings::user_data::{decoded, skipped, unwrapped};
 
 /// The most scalars between two values of one entry of `write_files`.
@@ -114,11 +115,14 @@ impl Checker {
             }
             _ => {}
         }
-        for fault in read.mime.into_iter().take(MAX_FAULTS) {
-            let number = fault.split("part ").nth(1).and_then(|rest| rest.split(' ').next()?.parse::<usize>().ok());
-            let at = number.and_then(|number| parts(text).get(number - 1).and_then(|part| part.chars.first().copied()));
-            let at = at.map_or((1, 1), |at| at.place());
-            self.note(text, at, Level::Error, "user-data-mime-broken", format!("the MIME message: {fault}"));
+        // In a file in another language, a message is inside of a string.
+        let begins = text.string().trim_start().to_ascii_lowercase();
+        let is_message = ["content-type:", "mime-version:"].iter().any(|header| begins.starts_with(header));
+        let document = unwrapped(bytes).unwrap_or(Cow::Borrowed(bytes));
+        for fault in read.mime.into_iter().filter(|_| is_message || must_be_taken).take(MAX_FAULTS) {
+            let before = Text::of(&String::from_utf8_lossy(&document[..fault.at]));
+            let at = text.chars.get(before.chars.len()).map_or((1, 1), |at| at.place());
+            self.note(text, at, Level::Error, "user-data-mime-broken", format!("the MIME message: {}", fault.text));
         }
     }
 
@@ -139,8 +143,8 @@ impl Checker {
             self.note(text, first.place(), Level::Error, "user-data-not-recognised", message);
         }
         match part_type {
-            "text/x-ecs-bootstrap" => return self.settings(text),
-            _ if part_type.starts_with("text/x-shellscript") || part_type == "text/cloud-boothook" => {
+            SETTINGS_TYPE => return self.settings(text),
+            _ if part_type.starts_with(SCRIPT_TYPE) || part_type == "text/cloud-boothook" => {
                 return self.script(text);
             }
             "text/cloud-config" => return self.cloud_config(text, depth),
@@ -151,9 +155,10 @@ impl Checker {
         let is_message = lower.contains("mime-version:") && !(depth == 0 && self.rules.is_known);
         if begins("#ecs-bootstrap") && lower.lines().next().is_some_and(|line| line.trim() == "#ecs-bootstrap") {
             self.settings(text);
-        } else if part_type.starts_with("multipart/") || (part_type.is_empty() && is_message) {
-            for part in parts(text) {
-                self.part(&part, depth);
+        } else if part_type.is_empty() && is_message {
+            let starts: Vec<usize> = all.char_indices().map(|(at, _)| at).collect();
+            for part in mime::read(all.as_bytes()).parts {
+                self.part(text, &starts, &part, depth);
             }
         } else if let Some(system) = of_other_system(all.as_bytes()) {
             // PowerShell and Ignition are not checked.
@@ -269,36 +274,20 @@ impl Checker {
         }
     }
 
-    /// Checks a part with its headers.
-    fn part(&mut self, part: &Text, depth: usize) {
-        let (head, body) = split(&part.chars);
-        let header = |name: &str| {
-            let head = string(head).to_ascii_lowercase().replace("\n ", " ").replace("\n\t", " ");
-            let line = head
-                .lines()
-                .find_map(|line| line.strip_prefix(name)?.trim_start().strip_prefix(':').map(str::to_owned));
-            line.unwrap_or_default().trim().to_owned()
+    /// Checks a part of a message. `starts`: the place of each character of the message in bytes.
+    fn part(&mut self, message: &Text, starts: &[usize], part: &Part, depth: usize) {
+        let index = |byte: usize| starts.partition_point(|start| *start < byte);
+        let body: Vec<At> =
+            part.body.iter().flat_map(|range| &message.chars[index(range.start)..index(range.end)]).copied().collect();
+        let text = message.part(&body);
+        let text = match part.encoding {
+            Encoding::Base64 if part.is_whole => unzipped(&text, &part.payload, "base64"),
+            Encoding::QuotedPrintable => text.part(&quoted_printable(&body)),
+            Encoding::Plain => text,
+            Encoding::Base64 | Encoding::Other => return,
         };
-        let part_type = header("content-type").split(';').next().unwrap_or_default().trim().to_owned();
-        let text = part.part(body);
-        let text = match header("content-transfer-encoding").as_str() {
-            "base64" => match decoded(text.string().as_bytes()) {
-                Some(bytes) => unzipped(&text, &bytes, "base64"),
-                None => return,
-            },
-            "quoted-printable" => text.part(&quoted_printable(body)),
-            _ => text,
-        };
-        if part_type.starts_with("multipart/") {
-            if depth < MAX_DEPTH {
-                for inner in parts(part) {
-                    self.part(&inner, depth + 1);
-                }
-            }
-            return;
-        }
-        let is_opaque = part_type.starts_with("application/") || part_type.starts_with("text/plain");
-        self.document(&text, if is_opaque { "" } else { &part_type }, depth + 1);
+        let decides = part.handler_type.starts_with("application/") || part.handler_type == mime::PLAIN_TYPE;
+        self.document(&text, if decides { "" } else { &part.handler_type }, depth + 1);
     }
 
     fn cloud_config(&mut self, text: &Text, depth: usize) {
@@ -391,58 +380,17 @@ fn unzipped(text: &Text, bytes: &[u8], what: &'static str) -> Text {
     text.decoded(&String::from_utf8_lossy(bytes), what)
 }
 
-fn split(chars: &[At]) -> (&[At], &[At]) {
-    let text = string(chars);
-    let (head, body) = mime::split(&text);
-    (&chars[..head.chars().count()], &chars[chars.len() - body.chars().count()..])
-}
-
-/// The parts of a message, each with its headers.
-fn parts(text: &Text) -> Vec<Text> {
-    let (head, _) = split(&text.chars);
-    let head = string(head);
-    let Some(at) = head.to_ascii_lowercase().find("boundary=") else { return vec![text.clone()] };
-    let rest = &head[at + "boundary=".len()..];
-    let boundary = match rest.strip_prefix('"') {
-        Some(quoted) => quoted.split('"').next(),
-        None => rest.split([';', ' ', '\t', '\n']).next(),
-    };
-    let (open, close) = match boundary {
-        Some(boundary) if !boundary.is_empty() => (format!("--{boundary}"), format!("--{boundary}--")),
-        _ => return Vec::new(),
-    };
-    let mut parts: Vec<Vec<At>> = Vec::new();
-    for line in text.chars.split_inclusive(|at| at.c == '\n') {
-        let written = string(line);
-        if written.trim_end() == close {
-            break;
-        }
-        if written.trim_end() == open {
-            parts.push(Vec::new());
-        } else if let Some(part) = parts.last_mut() {
-            part.extend(line);
-        }
-    }
-    parts.iter().map(|part| text.part(part)).collect()
-}
-
+/// Decodes quoted-printable. Each character has the place of its first byte.
 fn quoted_printable(chars: &[At]) -> Vec<At> {
-    let mut result = Vec::with_capacity(chars.len());
-    let mut index = 0;
-    while let Some(here) = chars.get(index) {
-        let next: String = chars[index + 1..].iter().take(2).map(|at| at.c).collect();
-        match here.c {
-            '=' if next.starts_with('\n') => index += 2,
-            '=' if next.len() == 2 && next.bytes().all(|byte| byte.is_ascii_hexdigit()) => {
-                let c = u8::from_str_radix(&next, 16).map_or('?', char::from);
-                result.push(At { c, ..*here });
-                index += 3;
-            }
-            _ => {
-                result.push(*here);
-                index += 1;
-            }
-        }
-    }
-    result
+    let text = string(chars);
+    let starts: Vec<usize> = text.char_indices().map(|(at, _)| at).collect();
+    let (places, bytes): (Vec<usize>, Vec<u8>) = mime::quoted_printable(text.as_bytes()).into_iter().unzip();
+    let decoded = String::from_utf8_lossy(&bytes);
+    // A wrong byte became a character of three.
+    let is_same = decoded.len() == bytes.len();
+    let place = |at: usize| {
+        let byte = places.get(at).copied().unwrap_or_default();
+        chars[starts.partition_point(|start| *start <= byte) - 1]
+    };
+    decoded.char_indices().map(|(at, c)| At { c, ..place(if is_same { at } else { 0 }) }).collect()
 }

@@ -1,31 +1,18 @@
 //! Finds the settings of ecs-bootstrap in the user data of an instance.
 //!
 //! In: the bytes that IMDS returns. Out: the TOML text of the settings, if there are any. It unpacks the user data as
-//! cloud-init does (`cloudinit/user_data.py`, `convert_string` and `UserDataProcessor`). User data that it cannot read
-//! belongs to another program and is not an error. It never repeats a part of the user data.
+//! cloud-init does (`cloudinit/user_data.py`), and also decodes base64. User data that it cannot read belongs to another
+//! program and is not an error. It never repeats a part of the user data.
 
 use std::borrow::Cow;
-use std::io::Read;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use flate2::read::MultiGzDecoder;
-use mail_parser::{MessageParser, MessagePart, MimeHeaders};
 
-/// The first line of a document that holds settings and nothing else. It is a comment in TOML.
-const MARKER: &[u8] = b"#ecs-bootstrap";
-/// The MIME type of a part with settings.
-const PART_TYPE: (&str, &str) = ("text", "x-ecs-bootstrap");
-/// The type of a part whose first line decides what it is.
-const PLAIN_TYPE: (&str, &str) = ("text", "plain");
-/// The most bytes of decompressed user data. EC2 allows 16 KiB before decompression (EC2 User Guide, "Instance user
-/// data"), and no settings file decompresses to more than this.
-const MAX_BYTES: u64 = 512 * 1024;
+use crate::mime::{self, MAX_BYTES, SETTINGS_TYPE};
+
 /// The most layers of encoding: gzip and base64, and base64 twice if a launch template was encoded twice.
 const MAX_LAYERS: usize = 4;
-/// Subtypes of `application` that cloud-init decompresses (`DECOMP_TYPES`).
-const GZIP_TYPES: [&str; 8] =
-    ["gzip", "gzip-compressed", "gzipped", "x-compress", "x-compressed", "x-gunzip", "x-gzip", "x-gzip-compressed"];
 
 /// Why settings in the user data cannot be used. It never holds their text.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -54,43 +41,23 @@ pub enum UserDataError {
 /// base64.
 pub fn settings_in(bytes: &[u8]) -> Result<Option<String>, UserDataError> {
     let Some(document) = unwrapped(bytes) else { return Ok(None) };
-    if is_marked(&document) {
+    if mime::is_settings(&document) {
         return text(&document).map(Some);
     }
-    if !is_mime(&document) {
+    if !mime::is_message(&document) {
         return Ok(None);
     }
-    let Some(message) = MessageParser::new().parse(document.as_ref()) else { return Ok(None) };
-    let mut parts = message.parts.iter().filter_map(settings_part);
+    let message = mime::read(&document);
+    let mut parts = message.parts.iter().filter(|part| part.has_settings());
     match (parts.next(), parts.count()) {
         (None, _) => Ok(None),
-        (Some(part), 0) => text(&part).map(Some),
+        (Some(part), 0) => {
+            let payload = part.payload.as_slice();
+            let inner = if part.content_type == SETTINGS_TYPE { unwrapped(payload) } else { None };
+            text(inner.as_deref().unwrap_or(payload)).map(Some)
+        }
         (Some(_), more) => Err(UserDataError::SeveralParts { count: more + 1 }),
     }
-}
-
-/// The content of a part with settings.
-fn settings_part<'p>(part: &'p MessagePart) -> Option<Cow<'p, [u8]>> {
-    // A part without a type is text/plain (RFC 2045, 5.2), and cloud-init decides by its first line.
-    let Some(part_type) = part.content_type() else { return marked_part(part) };
-    let is = |(main, sub): (&str, &str)| {
-        part_type.ctype().eq_ignore_ascii_case(main)
-            && part_type.subtype().is_some_and(|subtype| subtype.eq_ignore_ascii_case(sub))
-    };
-    if is(PART_TYPE) {
-        return Some(unwrapped(part.contents()).unwrap_or(Cow::Borrowed(part.contents())));
-    }
-    if is(PLAIN_TYPE) {
-        return marked_part(part);
-    }
-    // The type says only that the part is compressed, so its first line decides.
-    let compressed = GZIP_TYPES.iter().any(|subtype| is(("application", subtype)));
-    compressed.then(|| unwrapped(part.contents())).flatten().filter(|text| is_marked(text))
-}
-
-/// The content of a part of any type, if it begins with [`MARKER`].
-fn marked_part<'p>(part: &'p MessagePart) -> Option<Cow<'p, [u8]>> {
-    Some(Cow::Borrowed(part.contents())).filter(|text| is_marked(text))
 }
 
 /// The document without its layers of gzip and base64. `None` if the gzip data is broken.
@@ -98,8 +65,8 @@ pub(crate) fn unwrapped(bytes: &[u8]) -> Option<Cow<'_, [u8]>> {
     let mut document = Cow::Borrowed(bytes);
     for _ in 0..MAX_LAYERS {
         if document.starts_with(&[0x1f, 0x8b]) {
-            document = Cow::Owned(decompressed(&document)?);
-        } else if is_marked(&document) || is_mime(&document) {
+            document = Cow::Owned(mime::gunzip(&document)?);
+        } else if mime::is_settings(&document) || mime::is_message(&document) {
             break;
         } else if let Some(decoded) = decoded(&document) {
             document = Cow::Owned(decoded);
@@ -108,13 +75,6 @@ pub(crate) fn unwrapped(bytes: &[u8]) -> Option<Cow<'_, [u8]>> {
         }
     }
     Some(document)
-}
-
-/// Reads one byte more than allowed, so that the caller can see that the text is too long.
-fn decompressed(bytes: &[u8]) -> Option<Vec<u8>> {
-    let mut plain = Vec::new();
-    MultiGzDecoder::new(bytes).take(MAX_BYTES + 1).read_to_end(&mut plain).ok()?;
-    Some(plain)
 }
 
 /// The decoded text, if all of it is base64, in one line or in several. `None` if it is empty or not base64.
@@ -132,11 +92,6 @@ fn without_bom(document: &[u8]) -> &[u8] {
     document.strip_prefix(b"\xef\xbb\xbf").unwrap_or(document)
 }
 
-fn is_marked(document: &[u8]) -> bool {
-    let first_line = without_bom(document).split(|byte| *byte == b'\n').next().unwrap_or_default();
-    first_line.trim_ascii_end().eq_ignore_ascii_case(MARKER)
-}
-
 /// The container of settings that ecs-bootstrap does not read, for a message. `None` if there are no such settings.
 pub fn skipped(bytes: &[u8]) -> Option<&'static str> {
     const ARCHIVE: &[u8] = b"#cloud-config-archive";
@@ -144,15 +99,9 @@ pub fn skipped(bytes: &[u8]) -> Option<&'static str> {
     let text = without_bom(&document).trim_ascii_start();
     let is_archive = text.get(..ARCHIVE.len()).is_some_and(|start| start.eq_ignore_ascii_case(ARCHIVE));
     let holds = |word: &[u8]| text.windows(word.len()).any(|window| window.eq_ignore_ascii_case(word));
-    let has_settings = is_archive && (holds(MARKER) || holds(PART_TYPE.1.as_bytes()));
+    // The marker is the end of the type.
+    let has_settings = is_archive && holds(b"ecs-bootstrap");
     has_settings.then_some("`#cloud-config-archive`; use a MIME part of type `text/x-ecs-bootstrap`")
-}
-
-/// Whether the document is a MIME message, by cloud-init's rule.
-fn is_mime(document: &[u8]) -> bool {
-    const HEADER: &[u8] = b"mime-version:";
-    let head = &document[..document.len().min(4096)];
-    head.windows(HEADER.len()).any(|window| window.eq_ignore_ascii_case(HEADER))
 }
 
 /// The settings as text.
@@ -247,6 +196,24 @@ mod tests {
         let inner = "--in\nContent-Type: text/x-ecs-bootstrap\n\ncluster = \"prod\"\n--in--\n";
         let nested = mime(&[("multipart/mixed; boundary=in", "7bit", inner)]);
         assert_eq!(trimmed(nested.as_bytes()).as_deref(), Some(TOML.trim()));
+    }
+
+    #[test]
+    fn finds_its_part_in_each_message_that_cloud_init_reads() {
+        let script = ("text/x-shellscript", "7bit", "#!/bin/sh");
+        let whole = mime(&[script, ("text/x-ecs-bootstrap", "7bit", "# \u{e9}\ncluster = \"prod\""), script]);
+        for message in [
+            whole.replace("--//--\n", ""),
+            whole.replace("7bit\n\n", "7bit\n"),
+            whole.replace("--//\n", "--// \t\n"),
+            whole.replace('\n', "\r\n"),
+            whole.replace("boundary=\"//\"", "charset=x;\n\tBoundary=//"),
+            format!("From me\n{whole}"),
+            format!("MIME-Version: 1.0\nContent-Type: message/rfc822\n\n{whole}"),
+        ] {
+            let text = settings_in(message.as_bytes()).map(|text| text.map(|text| text.replace('\r', "")));
+            assert_eq!(text, Ok(Some("# \u{e9}\ncluster = \"prod\"".to_owned())), "{message}");
+        }
     }
 
     #[test]

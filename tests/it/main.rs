@@ -20,7 +20,7 @@ mod causes;
 mod check;
 /// A table of provoked and reported causes; runs after the others.
 mod confusion;
-/// The AWS calls against a moto server; see the module.
+/// The AWS calls against a moto server, and MIME messages against cloud-init; see the module.
 mod contract;
 /// The fuzzer's seeds on the stable toolchain.
 mod corpus;

@@ -3,15 +3,17 @@
 //! In: the bytes from instance metadata. Out: facts by the rules of cloud-init (`cloudinit/user_data.py`,
 //! `cloudinit/handlers/__init__.py`), without a byte of the user data.
 
-pub(crate) mod mime;
+mod mime;
 mod part_type;
 
 use std::borrow::Cow;
 
 use sha2::{Digest, Sha256};
 
-use self::part_type::{NO_MARKER, OURS, SHEBANG, is_mime, part_type};
+pub use self::mime::MimeFault;
+use self::part_type::{NO_MARKER, OURS, SHEBANG, part_type};
 pub use self::part_type::{PartType, of_other_system};
+use crate::mime::{Encoding, is_message};
 use crate::settings::user_data::{decoded, unwrapped};
 
 /// The facts about the user data of an instance.
@@ -19,8 +21,8 @@ use crate::settings::user_data::{decoded, unwrapped};
 pub struct UserData {
     /// The type, by the first line.
     pub part_type: PartType,
-    /// The faults of the MIME message.
-    pub mime: Vec<String>,
+    /// What cloud-init loses of the MIME message.
+    pub mime: Vec<MimeFault>,
     /// Whether the first line of a script ends in CR LF. cloud-init corrects that, other programs do not.
     pub crlf: bool,
     /// Whether it mentions the agent's cluster setting or ecs-bootstrap.
@@ -56,17 +58,18 @@ pub fn read(bytes: Option<&[u8]>) -> UserData {
     let document = unwrapped(bytes).unwrap_or(Cow::Borrowed(bytes));
     let text = String::from_utf8_lossy(&document);
     let is_binary = std::str::from_utf8(&document).is_err();
-    let parts = if is_mime(&document) { mime::read(&text) } else { mime::Parts::default() };
+    let parts = if is_message(&document) { crate::mime::read(&document).parts } else { Vec::new() };
     let mut all = text.to_lowercase();
-    all.push_str(&parts.decoded.to_lowercase());
+    let mut is_opaque = false;
+    for part in &parts {
+        let payload = String::from_utf8_lossy(&part.payload);
+        let is_readable = part.is_whole && part.encoding != Encoding::Other;
+        is_opaque |= !is_readable || matches!(payload, Cow::Owned(_));
+        all.push_str(&payload.to_lowercase());
+    }
     let holds = |words: &[&str]| words.iter().any(|word| all.contains(word));
     let part_type = part_type(bytes, &document);
-    let begins_as_mime = text.get(..80).unwrap_or(&text).to_ascii_lowercase().starts_with("content-type: multipart");
-    let mime = if begins_as_mime && !is_mime(&document) {
-        vec!["it has no `MIME-Version:` header, so it is not read as MIME".to_owned()]
-    } else {
-        parts.faults
-    };
+    let mime = mime::faults(&document);
     // Settings of ecs-bootstrap are parsed elsewhere, and contain no script that could name a cluster.
     let is_settings = part_type == PartType::Known(OURS);
     let first_line = text.lines().next().map(str::len).and_then(|length| text.get(length..length + 1));
@@ -79,8 +82,7 @@ pub fn read(bytes: Option<&[u8]>) -> UserData {
         mime,
         crlf: text.starts_with(SHEBANG) && first_line == Some("\r"),
         mentions_cluster: !is_settings && holds(&NAMES_CLUSTER),
-        may_name_cluster: !is_settings
-            && (is_binary || parts.is_opaque || holds(&NAMES_CLUSTER) || holds(&MAY_NAME_CLUSTER)),
+        may_name_cluster: !is_settings && (is_binary || is_opaque || holds(&NAMES_CLUSTER) || holds(&MAY_NAME_CLUSTER)),
         asks_without_token: holds(&METADATA_REQUESTS) && !all.contains(TOKEN),
         token_required: None,
         hashes: [Some(hash(bytes)), decoded(bytes).map(|inner| hash(&inner))].into_iter().flatten().collect(),
@@ -171,6 +173,15 @@ mod tests {
         assert!(!read("#ecs-bootstrap\nverify.deadline = \"1m\"\n").may_name_cluster);
         assert!(read("#!/bin/sh\necs-bootstrap run --cluster prod\n").mentions_cluster);
         assert!(read("#!/bin/sh\r\necho x\r\n").crlf && !hello.crlf);
+        let part = |encoding: &str, text: &str| {
+            read(&format!(
+                "MIME-Version: 1.0\nContent-Type: text/x-shellscript\nContent-Transfer-Encoding: {encoding}\n\n{text}\n"
+            ))
+        };
+        assert!(part("base64", &STANDARD.encode(SCRIPT)).mentions_cluster);
+        assert!(part("quoted-printable", "#!/bin/sh\necho ECS=5FCLUSTER=3Dprod").mentions_cluster);
+        assert!(!part("base64", &STANDARD.encode("#!/bin/sh\n")).may_name_cluster);
+        assert!(part("x-uuencode", "#!").may_name_cluster && part("base64", "#!/bin/sh").may_name_cluster);
     }
 
     #[test]

@@ -2,6 +2,8 @@
 //!
 //! The markers are those of cloud-init (`cloudinit/handlers/__init__.py`) and that of ecs-bootstrap.
 
+use crate::mime::is_message;
+
 /// The type of user data.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum PartType {
@@ -71,7 +73,7 @@ pub fn of_other_system(document: &[u8]) -> Option<&'static str> {
 
 /// The type by the first bytes, without decoding; `None` if there is no marker.
 pub(super) fn plain_part_type(bytes: &[u8]) -> Option<PartType> {
-    if is_mime(bytes) {
+    if is_message(bytes) {
         return Some(PartType::Known("a MIME message"));
     }
     let text = String::from_utf8_lossy(&bytes[..bytes.len().min(4096)]).to_ascii_lowercase();
@@ -90,10 +92,4 @@ pub(super) fn plain_part_type(bytes: &[u8]) -> Option<PartType> {
     }
     let is_agent_json = text.trim_start().starts_with('{') && text.contains("ecsagentconfiguration");
     is_agent_json.then_some(PartType::Known("the agent's own JSON"))
-}
-
-/// Whether cloud-init reads this as MIME: it searches the first 4096 bytes for the header.
-pub(super) fn is_mime(document: &[u8]) -> bool {
-    let head = &document[..document.len().min(4096)];
-    String::from_utf8_lossy(head).to_ascii_lowercase().contains("mime-version:")
 }

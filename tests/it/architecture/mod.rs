@@ -19,16 +19,17 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("comparison", &[]),
     ("boundary", &["retry"]),
     ("agent_variables", &["suggestion"]),
+    ("mime", &[]),
     ("redaction", &["agent_variables"]),
     ("journal", &["redaction"]),
     // Data types and rules on them: no I/O.
     ("ecs_config", &["agent_variables", "redaction"]),
-    ("settings", &["agent_variables", "ecs_config", "redaction", "suggestion"]),
+    ("settings", &["agent_variables", "ecs_config", "mime", "redaction", "suggestion"]),
     ("facts", &["boundary", "settings"]),
     ("plan", &["agent_variables", "ecs_config", "facts", "redaction", "settings"]),
     ("effects", &["boundary", "plan"]),
     ("ownership", &["ecs_config", "facts", "plan", "settings"]),
-    ("evidence", &["boundary", "ecs_config", "effects", "facts", "plan", "redaction", "settings"]),
+    ("evidence", &["boundary", "ecs_config", "effects", "facts", "mime", "plan", "redaction", "settings"]),
     ("cleanup", &["boundary", "evidence", "facts"]),
     ("readiness", &["boundary", "evidence", "plan", "redaction"]),
     (
@@ -48,7 +49,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
         ],
     ),
     ("verdict", &["causes", "exit", "readiness"]),
-    ("check", &["agent_variables", "ecs_config", "evidence", "redaction", "settings", "suggestion"]),
+    ("check", &["agent_variables", "ecs_config", "evidence", "mime", "redaction", "settings", "suggestion"]),
     (
         "render",
         &["causes", "check", "cleanup", "ecs_config", "evidence", "exit", "plan", "redaction", "settings", "verdict"],
@@ -183,7 +184,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
 ];
 
 /// Parts that do no I/O, read no clock and no environment, and are not `async`. `render/progress.rs` is excepted.
-const PURE: [&str; 15] = [
+const PURE: [&str; 16] = [
     "agent_variables",
     "causes",
     "check",
@@ -193,6 +194,7 @@ const PURE: [&str; 15] = [
     "effects",
     "evidence",
     "facts",
+    "mime",
     "ownership",
     "plan",
     "readiness",

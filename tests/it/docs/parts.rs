@@ -455,7 +455,7 @@ fn limits_of_size() -> String {
     let rows = [
         ("`/etc/ecs/ecs.config`, or one settings file", "src/host.rs", "MAX_FILE_LENGTH"),
         ("the saved state of the agent", "src/host.rs", "MAX_STATE_LENGTH"),
-        ("settings in user data, after decompression", "src/settings/user_data.rs", "MAX_BYTES"),
+        ("settings in user data, after decompression", "src/mime/decode.rs", "MAX_BYTES"),
         ("a file that `check` reads", "src/boundary/input_file.rs", "MAX_BYTES"),
         ("a response of instance metadata", "src/boundary/imds/mod.rs", "MAX_ANSWER_LENGTH"),
         ("a response of an AWS API", "src/boundary/aws/response_body.rs", "MAX_ANSWER_LENGTH"),

@@ -1,10 +1,13 @@
-//! Runs the AWS calls against a moto server, a simulator of AWS that other people wrote.
+//! Runs the AWS calls against a moto server, a simulator of AWS that other people wrote, and the reader of MIME messages
+//! against cloud-init.
 //!
 //! In: a moto server with clusters and instances. Out: assertions on the results of the client, and on the plan of the
 //! real binary. The simulators of this repository show only what its authors believe about AWS. The tests fail without
-//! a moto server: `tests/run contract` installs one, and no other tier runs this module.
+//! a moto server and cloud-init: `tests/run contract` installs them, and no other tier runs this module.
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests; clippy knows only functions marked as tests")]
+
+mod cloud_init;
 
 use crate::deploy::Site;
 use crate::support::Instance;
