@@ -271,6 +271,25 @@ fn a_finding_in_encoded_text_has_the_place_of_that_text_and_the_line_in_it() {
 }
 
 #[test]
+fn a_message_has_findings_only_where_cloud_init_loses_something() {
+    let head = "MIME-Version: 1.0\nContent-Type: multipart/mixed; boundary=\"B\"\n\n--B\n";
+    let quoted = "Content-Type: text/x-shellscript\nContent-Transfer-Encoding: quoted-printable\n\
+                  #!/bin/sh\n# =C3=A9\necho ECS_CLUSTER=3D'\"x\"' >> /etc/ecs/=\necs.config\n";
+    let open = format!("{head}{quoted}").replace('\n', "\r\n");
+    assert_eq!(found(&checked("user-data", open)), ["9:21 error config-quoted"]);
+    let unknown =
+        format!("{head}Content-Type: text/x-shellscript\n\n#!/bin/sh\n--B\nContent-Type: text/x-sh\n\nls\n--B--\n");
+    assert_eq!(found(&checked("user-data", unknown)), ["11:1 error user-data-mime-broken"]);
+    let template = format!("{head}Content-Type: text/x-shellscript\n\n${{script}}\n--B--\n");
+    assert_eq!(found(&checked("user-data.tpl", &template)), Vec::<String>::new());
+    let options = Options { is_rendered: true, ..Options::default() };
+    let rendered = check("user-data.tpl", template.as_bytes(), options).unwrap();
+    assert_eq!(found(&rendered), ["7:1 error user-data-mime-broken"]);
+    let program = format!("\nuser_data = <<EOF\n{template}EOF\n");
+    assert_eq!(found(&checked("main.tf", program)), Vec::<String>::new());
+}
+
+#[test]
 fn a_placeholder_in_settings_is_not_judged_in_a_template() {
     let settings =
         "#ecs-bootstrap\ncluster = \"${Cluster}\"\n[verify]\ndeadline = \"{{ deadline }}\"\nwindow = \"long\"\n";

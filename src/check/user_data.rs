@@ -120,7 +120,12 @@ impl Checker {
         let is_message = ["content-type:", "mime-version:"].iter().any(|header| begins.starts_with(header));
         let document = unwrapped(bytes).unwrap_or(Cow::Borrowed(bytes));
         for fault in read.mime.into_iter().filter(|_| is_message || must_be_taken).take(MAX_FAULTS) {
-            let before = Text::of(&String::from_utf8_lossy(&document[..fault.at]));
+            let (before, after) = document.split_at(fault.at);
+            let placeholders = [b"${".as_slice(), b"{{", b"{%", b"%{", b"<%", b"$"];
+            if self.is_template && placeholders.iter().any(|start| after.trim_ascii_start().starts_with(start)) {
+                continue;
+            }
+            let before = Text::of(&String::from_utf8_lossy(before));
             let at = text.chars.get(before.chars.len()).map_or((1, 1), |at| at.place());
             self.note(text, at, Level::Error, "user-data-mime-broken", format!("the MIME message: {}", fault.text));
         }

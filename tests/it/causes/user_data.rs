@@ -140,8 +140,13 @@ fn a_broken_mime_message_is_reported_with_its_fault() {
 #[test]
 fn a_valid_mime_message_is_not_reported_as_broken() {
     let part = format!("--==B==\nContent-Type: text/x-shellscript\n\n{SCRIPT}");
-    // Python's parser also reads a message without the final boundary.
-    for text in [format!("{HEAD}{part}--==B==--\n"), format!("{HEAD}{part}")] {
+    let whole = format!("{HEAD}{part}--==B==--\n");
+    for text in [
+        whole.clone(),
+        format!("{HEAD}{part}"),
+        whole.replace("shellscript\n\n", "shellscript\n"),
+        whole.replace("--==B==\n", "--==B== \n").replace('\n', "\r\n"),
+    ] {
         let instance = only(text);
         ExpectedCause("no-cluster-named", 21, "user data is a MIME message").check(&instance, &report_of(&instance));
     }
