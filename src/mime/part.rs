@@ -127,9 +127,13 @@ impl Part {
             has_text_in_headers: headers.fields.iter().any(|(name, _)| !is_mail_header(name)),
             ..Part::default()
         };
-        part.payload = part.decoded(&raw);
         let text = std::str::from_utf8(&raw).ok().filter(|_| !raw.is_ascii());
-        part.damaged = text.map(|text| part.decoded(&decode::raw_unicode_escape(text)));
+        let damaged = text.map(|text| part.decoded(&decode::raw_unicode_escape(text)));
+        (part.payload, part.damaged) = match damaged {
+            // Such characters are not base64, but the escape sequences that cloud-init makes of them are.
+            Some(damaged) if encoding == Encoding::Base64 => (damaged, None),
+            damaged => (part.decoded(&raw), damaged),
+        };
         part
     }
 
