@@ -1,7 +1,7 @@
 //! The confusion matrix: the causes that the tests of `causes` provoked, and the causes that were reported.
 //!
 //! In: the records of those tests. Out: a table, and a failure for each cause that no test provoked, or for which
-//! another cause was reported. `tests/run` empties the folder before the tests, and runs this test after them.
+//! another cause was reported, and for each look-alike of a cause that no test provoked. `tests/run` empties the folder before the tests, and runs this test after them.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -43,6 +43,9 @@ fn matrix() {
             Some(_) if named.is_empty() => "(elsewhere)".to_owned(),
             _ => words(&named),
         };
+        let is_elsewhere = |id: &str| ELSEWHERE.iter().any(|(other, _)| *other == id);
+        let unseen = look_alikes.iter().filter(|other| often(other) == 0 && !is_elsewhere(other));
+        wrong.extend(unseen.map(|other| format!("no test provokes `{other}`, a look-alike of `{id}`")));
         let look_alikes: Vec<_> = look_alikes.iter().map(|other| format!("{other} x{}", often(other))).collect();
         println!("{id:<28} {:>8}  {seen:<34} {}", named.values().sum::<usize>(), look_alikes.join(", "));
         if named.keys().any(|other| other != right) {

@@ -18,6 +18,7 @@ mod imds;
 mod look_alikes;
 mod many;
 mod network_path;
+mod relations;
 mod resources;
 mod role;
 mod units;
