@@ -18,6 +18,8 @@ mod imds;
 mod look_alikes;
 mod many;
 mod network_path;
+mod observed;
+mod paraphrases;
 mod relations;
 mod resources;
 mod role;

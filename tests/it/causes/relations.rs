@@ -11,7 +11,7 @@ use std::collections::BTreeSet;
 /// Why each of two supported causes is dropped; `excluded` is contradicted by evidence.
 fn reasons(pair: [&'static Cause; 2], excluded: Option<&Cause>) -> [Option<Reason<Cause>>; 2] {
     let seen = |cause: &Cause| excluded.filter(|other| *other == cause).map(|_| "seen".to_owned());
-    compare(&pair, seen).try_into().ok().expect("one reason for each cause")
+    compare(&pair, seen).try_into().expect("one reason for each cause")
 }
 
 fn explains(cause: &Cause, symptom: &Cause) -> bool {
