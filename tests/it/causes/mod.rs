@@ -10,6 +10,7 @@ mod cloud_init;
 mod cluster;
 mod config;
 mod contradictions;
+mod cost;
 mod crash_loops;
 mod docker;
 mod faults;
