@@ -148,6 +148,7 @@ pub(super) static SERVICE_ERROR: Cause = Cause {
 /// The general cause of this layer, for what no other cause explains. After exit code 5 it is `agent-gave-up` instead.
 pub(super) static REGISTER_REFUSED: Cause = Cause {
     id: "register-refused",
+    yields_to: &["explicit-deny"],
     is_final_in_crash_loop: true,
     specific_remedy: remedy,
     specificity: Specificity::General,

@@ -8,6 +8,7 @@ use super::view::denial::{
     CREATE_CLUSTER_FAILED, DESCRIBE_TAGS_FAILED, PolicyType, denial, denied_action, is_denial, policy,
 };
 use crate::boundary::aws::AwsErrorKind;
+use crate::comparison::Specificity;
 use crate::evidence::Evidence;
 use crate::exit::Exit;
 use crate::redaction::error_chain;
@@ -85,6 +86,8 @@ pub(super) static ENDPOINT: Cause = Cause {
 /// A Deny overrides every Allow.
 pub(super) static EXPLICIT: Cause = Cause {
     id: "explicit-deny",
+    // Also for a type of policy that is not known.
+    specificity: Specificity::General,
     title: "a policy explicitly denies the call",
     proof: "the AccessDenied message ends with `with an explicit deny in an identity-based policy`, or names another type of \
             policy with an explicit deny that has no cause of its own",

@@ -94,11 +94,17 @@ pub(in crate::causes) fn policy(text: &str) -> Option<(PolicyType, &str)> {
     (found != PolicyType::Explicit || explicit.is_some()).then_some((found, tail))
 }
 
-/// The denied action that the message names.
+/// The denied action that the message names, in one of the two places where AWS names it.
 pub(in crate::causes) fn denied_action(text: &str) -> Option<&str> {
-    let (_, rest) = text.split_once("authorized to perform: ")?;
-    let action = rest.split([' ', ',']).next()?;
+    ["authorized to perform: ", "policy allows the "].iter().find_map(|before| {
+        let action = text.split_once(before)?.1.split([' ', ',']).next()?;
+        is_action(action).then_some(action)
+    })
+}
+
+/// Whether this is the name of an action, such as `ecs:TagResource`.
+fn is_action(text: &str) -> bool {
     let is_word =
         |word: &str| !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
-    action.split_once(':').is_some_and(|(service, name)| is_word(service) && is_word(name)).then_some(action)
+    text.split_once(':').is_some_and(|(service, name)| is_word(service) && is_word(name))
 }
