@@ -107,8 +107,10 @@ assert_not_registered() {
     [[ -z $all ]] || fail "the instance registered: \`$all\`"
 }
 
-# The agent is recognised by its command line, which only its container uses.
-agent_runs() { look "$name" pgrep --full '^/usr/bin/python3 -u /agent.py' >/dev/null; }
+# Prints the processes of the agent. Its container alone uses this command line, that of the real agent or the stand-in's.
+agent_processes() { look "$name" pgrep --full '^(/usr/bin/python3 -u )?/agent( |$)'; }
+
+agent_runs() { agent_processes >/dev/null; }
 
 assert_agent() { agent_runs || fail 'the agent does not run'; }
 
@@ -149,6 +151,13 @@ assert_verdict() {
     cause=$(python3 "$here/bed.d/ask.py" field "$status" cause.id)
     [[ $verdict == "$1" && ( -z ${2:-} || $cause == "$2" ) ]] ||
         fail "the verdict is \`$verdict\` ($cause), not \`$1\`${2:+ ($2)}: $(python3 "$here/bed.d/ask.py" field "$status" text)"
+}
+
+# A line of the verdict's evidence. $1: a regular expression.
+assert_evidence() {
+    local evidence
+    evidence=$(python3 "$here/bed.d/ask.py" field "$(host_path /run/ecs-bootstrap/status.json)" cause.evidence)
+    grep -Eq -- "$1" <<<"$evidence" || fail "the evidence has nothing that matches \`$1\`: $evidence"
 }
 
 # The expectation of most cases: the verdict is ready, and the instance is in this cluster, by one line of its file.

@@ -7,10 +7,13 @@ clusters and one instance, and writes `instance.json`. Out: `api.log`, one JSON 
 
 `faults.json` maps `service:Operation` to a fault: `status` with `code` and `message`, or `drop` (close the connection
 without an answer), or `delay_s` before the normal answer; `times` limits how often. It can change while the host runs.
+`ecs:Poll` and `ecs:StartTelemetrySession` are the connections of the agent (see acs.py), `endpoint` of
+`ecs:DiscoverPollEndpoint` is the one that it returns, and `omit` of `ecs:RegisterContainerInstance` names the attributes
+that it does not return.
 
-It corrects moto where ECS behaves differently: a missing cluster is a ClientException, an instance that registers
-with its own ARN keeps it, and `agentConnected` is true while the agent holds its connection (a request to /ws about
-every second).
+It corrects moto where ECS behaves differently: a missing cluster is a ClientException, an instance that registers with
+its own ARN keeps it, but not with another instance type, it has the attributes that its agent sent, and `agentConnected`
+is true while the agent holds its connection.
 """
 
 import argparse
@@ -23,14 +26,16 @@ import sys
 import threading
 import time
 import urllib.parse
+import uuid
 import xml.etree.ElementTree
 from http.server import BaseHTTPRequestHandler, SimpleHTTPRequestHandler, ThreadingHTTPServer
 
+import acs
 from waiting import Waiting
 
 ADDRESS = "10.77.0.1"
 ECS = "AmazonEC2ContainerServiceV20141113"
-MAX_SILENCE = 3.0  # seconds without a request after which an agent is disconnected
+JSON = [("Content-Type", "application/x-amz-json-1.1")]
 
 
 class UnixConnection(http.client.HTTPConnection):
@@ -98,6 +103,7 @@ class Account:
         self.moto = Moto(options.moto, options.account, options.region)
         self.lock = threading.Lock()
         self.connections = {}
+        self.registered = {}  # by ARN: the instance type, and the attributes by name
         self.waiting = Waiting(options.folder)
         self.used = {}
         self.log = open(os.path.join(options.folder, "api.log"), "a", buffering=1, encoding="utf-8")
@@ -156,8 +162,7 @@ def error(service, status, code, message):
     if service == "ec2":
         text = f"<Response><Errors><Error><Code>{code}</Code><Message>{message}</Message></Error></Errors></Response>"
         return status, [("Content-Type", "text/xml")], text.encode()
-    body = json.dumps({"__type": code, "message": message}).encode()
-    return status, [("Content-Type", "application/x-amz-json-1.1"), ("x-amzn-ErrorType", code)], body
+    return status, [*JSON, ("x-amzn-ErrorType", code)], json.dumps({"__type": code, "message": message}).encode()
 
 
 class Proxy(BaseHTTPRequestHandler):
@@ -165,7 +170,6 @@ class Proxy(BaseHTTPRequestHandler):
     wbufsize = -1  # one packet per answer: with two, the client's kernel delays its acknowledgement by 40 ms
     server_version = "Server"
     sys_version = ""
-    held = None  # the container instance whose agent holds this connection
 
     def setup(self):
         # In the connection's own thread, so a client that rejects the certificate does not block other clients.
@@ -181,15 +185,13 @@ class Proxy(BaseHTTPRequestHandler):
         for name, value in headers:
             if name.lower() not in ("content-length", "transfer-encoding", "connection", "date", "server"):
                 self.send_header(name, value)
-        self.send_header("x-amzn-RequestId", "00000000-0000-4000-8000-000000000000")
+        self.send_header("x-amzn-RequestId", str(uuid.uuid4()))
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)
 
     def do_POST(self):
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
-        if self.path == "/ws":
-            return self.hold(json.loads(body)["containerInstanceArn"])
         scope = self.headers.get("Authorization", "").partition("Credential=")[2].partition(",")[0].split("/")
         service = scope[3] if len(scope) == 5 else "unsigned"
         operation = self.headers.get("X-Amz-Target", "").partition(".")[2]
@@ -203,7 +205,7 @@ class Proxy(BaseHTTPRequestHandler):
         elif fault and "status" in fault:
             answer = error(service, fault["status"], fault["code"], fault.get("message", ""))
         else:
-            answer = self.ask(service, operation, body)
+            answer = self.ask(service, operation, body, fault or {})
         self.server.account.note(service=service, operation=operation, status=answer[0], fault=fault,
                                  host=self.headers.get("Host"), agent=self.headers.get("User-Agent"),
                                  request=body.decode("utf-8", "replace"))
@@ -212,27 +214,33 @@ class Proxy(BaseHTTPRequestHandler):
             return None
         return self.answer(*answer)
 
-    def ask(self, service, operation, body):
+    def do_GET(self):
+        if self.path.startswith("/ws?"):
+            acs.hold(self)
+        else:
+            self.answer(404, [], b"")
+
+    def ask(self, service, operation, body, fault):
         account = self.server.account
         if service == "unsigned":
             return error(service, 403, "MissingAuthenticationTokenException", "Missing Authentication Token")
         if service in ("cloudformation", "autoscaling"):
             return account.waiting.answer(operation, body)
         if (service, operation) == ("ecs", "RegisterContainerInstance"):
-            ready = self.before_registering(json.loads(body))
-            if ready:
-                return ready
+            return self.register(json.loads(body), fault)
         if (service, operation) == ("ecs", "DescribeContainerInstances"):
             elsewhere = self.of_another_cluster(json.loads(body))
             if elsewhere:
                 return elsewhere
         if (service, operation) == ("ecs", "DiscoverPollEndpoint"):
-            host = self.headers["Host"]
-            text = json.dumps({"endpoint": f"https://{host}/", "telemetryEndpoint": f"https://{host}/"})
-            return 200, [("Content-Type", "application/x-amz-json-1.1")], text.encode()
+            return 200, JSON, json.dumps(acs.endpoints(account.moto.region, fault)).encode()
+        return self.forward(service, body)
+
+    def forward(self, service, body):
+        """Moto's answer."""
         kept = ("Authorization", "Content-Type", "X-Amz-Target", "X-Amz-Date", "X-Amz-Security-Token")
         headers = {name: self.headers[name] for name in kept if name in self.headers}
-        status, headers, body = account.moto.send("POST", self.path, headers, body)
+        status, headers, body = self.server.account.moto.send("POST", self.path, headers, body)
         if service == "ecs" and status == 200:
             body = json.dumps(self.correct(json.loads(body))).encode()
         return status, headers, body
@@ -247,20 +255,35 @@ class Proxy(BaseHTTPRequestHandler):
                 return error("ecs", 400, "InvalidParameterException", message)
         return None
 
-    def before_registering(self, request):
-        """Answers of ECS that moto lacks: for a missing cluster, and for an instance that registers again."""
+    def register(self, request, fault):
+        """Registers in moto, which lacks three answers of ECS: for a missing cluster, for an instance that registers again,
+        and the attributes."""
         moto, cluster = self.server.account.moto, request.get("cluster") or "default"
         found = moto.ecs("DescribeClusters", clusters=[cluster])["clusters"]
         if not [one for one in found if one["status"] == "ACTIVE"]:
             return error("ecs", 400, "ClientException", "Cluster not found.")
+        instance_type = json.loads(request.get("instanceIdentityDocument") or "{}").get("instanceType")
         arn = request.get("containerInstanceArn")
-        if not arn:
-            return None
-        known = moto.ecs("DescribeContainerInstances", cluster=cluster, containerInstances=[arn])["containerInstances"]
-        if not known:
-            return error("ecs", 400, "ClientException", "Referenced container instance " + arn + " not found.")
-        text = json.dumps({"containerInstance": self.correct(known[0])})
-        return 200, [("Content-Type", "application/x-amz-json-1.1")], text.encode()
+        if arn:
+            known = moto.ecs("DescribeContainerInstances", cluster=cluster, containerInstances=[arn])["containerInstances"]
+            if not known:
+                return error("ecs", 400, "ClientException", "Referenced container instance " + arn + " not found.")
+            before = self.server.account.registered[arn]["type"]
+            if before != instance_type:
+                return error("ecs", 400, "ClientException", "Container instance type changes are not supported. Container instance "
+                                                            f"{arn.rpartition('/')[2]} was previously registered as {before}.")
+            registered = known[0]
+        else:
+            status, headers, body = self.forward("ecs", json.dumps(request).encode())
+            if status != 200:
+                return status, headers, body
+            registered = json.loads(body)["containerInstance"]
+            arn = registered["containerInstanceArn"]
+            zone = {"ecs.availability-zone": moto.region + "a"}
+            self.server.account.registered[arn] = {"type": instance_type, "attributes": zone}
+        sent = {one["name"]: one.get("value", "") for one in request.get("attributes", []) if one["name"] not in fault.get("omit", [])}
+        self.server.account.registered[arn]["attributes"].update(sent)
+        return 200, JSON, json.dumps({"containerInstance": self.correct(registered)}).encode()
 
     def correct(self, value):
         if isinstance(value, list):
@@ -269,23 +292,11 @@ class Proxy(BaseHTTPRequestHandler):
             return value
         value = {key: self.correct(item) for key, item in value.items()}
         if "agentConnected" in value:
-            value["agentConnected"] = self.server.account.agent_connected(value.get("containerInstanceArn"))
+            arn = value.get("containerInstanceArn")
+            value["agentConnected"] = self.server.account.agent_connected(arn)
+            attributes = self.server.account.registered.get(arn, {}).get("attributes", {})
+            value["attributes"] = [{"name": name, **({"value": text} if text else {})} for name, text in attributes.items()]
         return value
-
-    def hold(self, arn):
-        """The agent's connection. It lasts as long as requests arrive in time."""
-        if self.held is None:
-            self.held = arn
-            self.connection.settimeout(MAX_SILENCE)
-            self.server.account.connection(arn, 1)
-            self.server.account.note(service="acs", operation="connected", status=200, request=arn)
-        self.answer(200, [], b"")
-
-    def finish(self):
-        super().finish()
-        if self.held is not None:
-            self.server.account.connection(self.held, -1)
-            self.server.account.note(service="acs", operation="disconnected", status=0, request=self.held)
 
 
 class Files(SimpleHTTPRequestHandler):

@@ -53,6 +53,7 @@ lay_out() {
     # Only Debian and Ubuntu order cloud-final after multi-user.target; a drop-in cannot remove that.
     [[ $cloud_final == debian ]] || sed -e '/^After=multi-user.target/d' -e '/^Before=apt-daily.service/d' \
         "$root/lib/systemd/system/cloud-final.service" >"$units/cloud-final.service"
+    [[ $agent_trusts == yes ]] || install -D -m 644 "$images/agent.tar" "$files/var/cache/ecs/ecs-agent.tar"
     case $docker in
     slow)
         mkdir "$units/docker.service.d"

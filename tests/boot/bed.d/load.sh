@@ -15,6 +15,10 @@ mkdir -p "$bed_cache"
 source "$here/../tools.sh"
 # shellcheck source=tests/boot/bed.d/machine.sh
 source "$here/bed.d/machine.sh"
+# shellcheck source=tests/boot/bed.d/root.sh
+source "$here/bed.d/root.sh"
+# shellcheck source=tests/boot/bed.d/given.sh
+source "$here/bed.d/given.sh"
 # shellcheck source=tests/boot/bed.d/image.sh
 source "$here/bed.d/image.sh"
 # shellcheck source=tests/boot/bed.d/moto.sh
@@ -26,13 +30,13 @@ export PATH=$cache/bin:$PATH
 # The options of a host with their defaults; `bed --help` explains them.
 default_options() {
     unit=amazon-linux enabled=yes cloud_final=amazon docker=normal product=none binary='' user_data='' metadata='' aws=''
-    files_of_case='' imds_late=0 network_late=0 hop_limit=64 region=us-east-1 moto='' tie=()
+    files_of_case='' agent_trusts=yes imds_late=0 network_late=0 hop_limit=64 region=us-east-1 moto='' tie=()
 }
 
 check_options() {
     local one
     for one in "unit $unit amazon-linux generic-rpm deb none" "enabled $enabled yes no" "cloud_final $cloud_final amazon debian" \
-        "docker $docker normal slow broken" "product $product none binary baked deb"; do
+        "docker $docker normal slow broken" "agent_trusts $agent_trusts yes no" "product $product none binary baked deb"; do
         local words
         read -ra words <<<"$one"
         [[ " ${words[*]:2} " == *" ${words[1]} "* ]] ||

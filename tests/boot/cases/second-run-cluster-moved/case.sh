@@ -19,5 +19,5 @@ check() {
     assert_verdict ready
     local kept
     kept=$(compgen -G "$(host_path /var/lib/ecs)/data.20*") || fail 'the saved state was not kept'
-    [[ -s $kept/ecs_agent_data.json ]] || fail "there is no state in $kept"
+    [[ -s $kept/agent.db ]] || fail "there is no state in $kept"
 }

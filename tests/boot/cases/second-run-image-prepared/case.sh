@@ -6,7 +6,7 @@ check() {
     local list
     list=$(host ecs-bootstrap prepare-image)
     local path
-    for path in /var/lib/ecs/data/ecs_agent_data.json /var/log/ecs/ecs-agent.log /var/lib/ecs-bootstrap/written.json; do
+    for path in /var/lib/ecs/data/agent.db /var/log/ecs/ecs-agent.log /var/lib/ecs-bootstrap/written.json; do
         grep -qF "$path" <<<"$list" || fail "prepare-image does not list $path: $list"
         [[ -e $(host_path "$path") ]] || fail "listing removed $path"
     done

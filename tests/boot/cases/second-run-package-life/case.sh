@@ -44,5 +44,5 @@ check() {
 
 agent_process() {
     unit_property ecs.service MainPID
-    look "$name" pgrep --full '^/usr/bin/python3 -u /agent.py'
+    agent_processes
 }
