@@ -154,10 +154,13 @@ assert_verdict() {
 }
 
 # A line of the verdict's evidence. $1: a regular expression.
-assert_evidence() {
-    local evidence
-    evidence=$(python3 "$here/bed.d/ask.py" field "$(host_path /run/ecs-bootstrap/status.json)" cause.evidence)
-    grep -Eq -- "$1" <<<"$evidence" || fail "the evidence has nothing that matches \`$1\`: $evidence"
+assert_evidence() { assert_cause "$1" evidence; }
+
+# The text of the verdict's cause: evidence, remedy, title. $1: a regular expression. $2: only this part, optional.
+assert_cause() {
+    local text
+    text=$(python3 "$here/bed.d/ask.py" field "$(host_path /run/ecs-bootstrap/status.json)" "cause${2:+.$2}")
+    grep -Eq -- "$1" <<<"$text" || fail "the ${2:-cause} has nothing that matches \`$1\`: $text"
 }
 
 # The expectation of most cases: the verdict is ready, and the instance is in this cluster, by one line of its file.

@@ -9,6 +9,7 @@ import json
 import os
 
 import bolt
+import go_errors
 from exits import ERROR, TERMINAL, Panic, Stop
 
 BUCKETS = (b"containers", b"eniattachments", b"images", b"metadata", b"tasks")
@@ -51,9 +52,7 @@ class SavedState:
         for key in KEYS:
             value = self.buckets[METADATA].get(key.encode())
             try:
-                found[key] = "" if value is None else json.loads(value)
-                if not isinstance(found[key], str):
-                    raise ValueError("json: cannot unmarshal number into Go value of type string")
+                found[key] = "" if value is None else go_errors.parsed(value.decode("utf-8", "replace"), str)
             except ValueError as problem:
                 self.refuse(f"failed to load previous data from BoltDB: failed to get value for metadata '{key}': {problem}")
         if not found[AGENT_VERSION]:

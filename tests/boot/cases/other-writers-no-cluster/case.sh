@@ -7,7 +7,7 @@ check() {
     assert_not_registered
     assert_equal "$(cluster_lines)" '' 'the cluster line'
     assert_console_has 'ecs-bootstrap: error \[no-cluster-named\] remedy: '
-    assert_journal_has ecs.service 'error: \[no-cluster-named\]'
+    wait_for 20 assert_journal_has ecs.service 'error: \[no-cluster-named\]'
     assert_api_calls ecs:RegisterContainerInstance 0
     # docker does not depend on ecs-bootstrap.
     assert_unit docker.service active

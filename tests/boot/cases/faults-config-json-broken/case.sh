@@ -1,0 +1,10 @@
+# ecs.config.json has a comma too many: the agent exits with code 1 for ever.
+product=binary
+
+check() {
+    wait_for 60 assert_verdict failed
+    assert_evidence "invalid character '}'"
+    assert_cause 'ecs\.config\.json'
+    assert_unit ecs.service active
+    assert_not_registered
+}

@@ -1,0 +1,10 @@
+# More memory is reserved than the host has: the agent exits with code 1 for ever, and does not name the setting.
+product=binary
+
+check() {
+    (($(look_in awk '/^MemTotal/ { print int($2 / 1024) }' /proc/meminfo) < 65535)) || fail 'this machine has too much memory'
+    wait_for 60 assert_verdict failed agent-exits
+    assert_cause 'ECS_RESERVED_MEMORY'
+    assert_unit ecs.service active
+    assert_not_registered
+}
