@@ -281,8 +281,9 @@ class Proxy(BaseHTTPRequestHandler):
             arn = registered["containerInstanceArn"]
             zone = {"ecs.availability-zone": moto.region + "a"}
             self.server.account.registered[arn] = {"type": instance_type, "attributes": zone}
-        sent = {one["name"]: one.get("value", "") for one in request.get("attributes", []) if one["name"] not in fault.get("omit", [])}
-        self.server.account.registered[arn]["attributes"].update(sent)
+        sent = {one["name"]: one.get("value", "") for one in request.get("attributes", [])}
+        kept = {name: value for name, value in sent.items() if name not in fault.get("omit", [])}
+        self.server.account.registered[arn]["attributes"].update(kept)
         return 200, JSON, json.dumps({"containerInstance": self.correct(registered)}).encode()
 
     def correct(self, value):

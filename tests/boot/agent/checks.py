@@ -14,12 +14,13 @@ import tempfile
 import unittest
 
 HERE = os.path.dirname(os.path.realpath(__file__))
-sys.path[:0] = [os.path.join(HERE, "ecs_agent"), os.path.join(HERE, "..")]
+sys.path[:0] = [os.path.join(HERE, "ecs_agent"), os.path.join(HERE, ".."), HERE]
 sys.dont_write_bytecode = True
 
 import bolt  # noqa: E402
 import exits  # noqa: E402
 import logs  # noqa: E402
+import pack  # noqa: E402
 import saved_state  # noqa: E402
 import session  # noqa: E402
 import settings  # noqa: E402
@@ -174,6 +175,32 @@ class Configuration(Folder):
         found = self.loaded(ECS_RESERVED_MEMORY="+5", ECS_AVAILABLE_LOGGING_DRIVERS="json-file")
         self.assertEqual((found["ReservedMemory"], found["AvailableLoggingDrivers"]), (0, ["json-file", "none"]))
         self.assertEqual([level for level, message, _ in self.lines if "Invalid format" in message], ["warn", "warn"])
+
+
+class Images(Folder):
+    def test_the_bundle_that_the_agent_uses_gets_the_ca(self):
+        """Through a link in an upper layer, as in images of Amazon Linux, and with an older file of the same name below."""
+        target = "etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem"
+        image = pack.Image({"architecture": "amd64", "os": "linux", "rootfs": {"diff_ids": []}, "history": [],
+                            "config": {"Entrypoint": ["/agent"]}}, [])
+        image.add_layer(pack.packed({"etc/ssl/certs/ca-certificates.crt": b"old", target: b"own\n"}))
+        image.add_layer(pack.packed({}, links={"etc/ssl/certs/ca-certificates.crt": "../../../" + target}))
+        given, ca, trusting = (os.path.join(self.folder.name, name) for name in ("given", "ca", "trusting"))
+        image.write(given)
+        with open(ca, "wb") as file:
+            file.write(b"ours\n")
+        pack.trust(given, ca, trusting)
+        changed = pack.Image.read(trusting)
+        self.assertEqual(changed.bundle(), ("etc/ssl/certs/ca-certificates.crt", b"own\nours\n"))
+        self.assertEqual(len(changed.config["history"]), len(changed.config["rootfs"]["diff_ids"]))
+
+    def test_an_unusable_image_is_refused(self):
+        self.replace(b"no archive")
+        for image, text in ((lambda: pack.Image.read(self.path), "not a tar archive"),
+                            (lambda: pack.Image({"architecture": "s390x", "os": "linux"}, []).check(), "linux/s390x"),
+                            (lambda: pack.Image({}, []).bundle(), "no bundle of certificates")):
+            with self.assertRaisesRegex(pack.Unusable, text):
+                image()
 
 
 class Frames(unittest.TestCase):

@@ -22,8 +22,8 @@ ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 # Where Go looks for certificates on Linux: the first of these files.
 BUNDLES = ("etc/ssl/certs/ca-certificates.crt", "etc/pki/tls/certs/ca-bundle.crt", "etc/ssl/ca-bundle.pem",
            "etc/pki/tls/cacert.pem", "etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem", "etc/ssl/cert.pem")
-FOLDERS = ("agent", "data", "dev", "etc", "etc/ecs", "etc/ssl", "etc/ssl/certs", "log", "proc", "run", "sbin", "sys", "tmp", "usr", "var",
-           "var/cache", "var/lib")
+FOLDERS = ("agent", "data", "dev", "etc", "etc/ecs", "etc/ssl", "etc/ssl/certs", "log", "proc", "run", "sbin", "sys", "tmp",
+           "usr", "var", "var/cache", "var/lib")
 LINKS = {"bin": "usr/bin", "lib": "usr/lib", "lib64": "usr/lib64", "var/run": "../run"}
 
 
@@ -71,7 +71,9 @@ class Image:
                     raise Unusable(f"{path} holds {len(manifest)} images, and must hold one")
                 config = json.load(archive.extractfile(manifest[0]["Config"]))
                 return cls(config, [archive.extractfile(layer).read() for layer in manifest[0]["Layers"]])
-        except (tarfile.TarError, KeyError, ValueError, TypeError, OSError) as problem:
+        except tarfile.TarError as problem:
+            raise Unusable(f"{path} is not a tar archive") from problem
+        except (KeyError, ValueError, TypeError, AttributeError) as problem:
             raise Unusable(f"{path} is not an image archive of `docker save`: {problem}") from problem
 
     def add_layer(self, layer):

@@ -17,7 +17,6 @@ take_given() {
 
 fill_given() {
     mkdir -p "$3/package"
-    cp -- "$1" "$3/agent.tar"
     case $(magic "$2" 0 4) in
     7f454c46 | 2321*) cp -- "$2" "$3/amazon-ecs-init" ;; # ELF, or a script
     213c6172) dpkg-deb --extract "$2" "$3/package" || die "$2: dpkg-deb cannot unpack it" 2 ;;
@@ -35,6 +34,7 @@ fill_given() {
     check_machine "$3/amazon-ecs-init" "$2"
     chmod 755 "$3/amazon-ecs-init"
     rm -rf "$3/package"
+    cp -- "$1" "$3/agent.tar"
 }
 
 # Prints bytes of a file in hexadecimal. $1: the file. $2: the first byte. $3: how many.

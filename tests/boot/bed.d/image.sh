@@ -52,8 +52,8 @@ build() {
     tls=$bed_cache/tls-$(hash_of "$here/bed.d/root.sh")
     once "$tls" fill_tls
     # The name of the folder of a given agent contains the hash of its files.
-    images=$bed_cache/images-$(hash_of "$here"/{bed.d/image.sh,websocket.py,agent/pack.py} "$here"/agent/ecs_agent/*.py "$tls/ca.pem" \
-        <(echo "$given"))
+    images=$bed_cache/images-$(hash_of "$here"/{bed.d/image.sh,websocket.py,agent/pack.py} "$here"/agent/ecs_agent/*.py \
+        "$tls/ca.pem" <(echo "$given"))
     once "$images" fill_images
     common=$bed_cache/common-$(hash_of "$here/bed.d/image.sh" "$here/agent/amazon-ecs-init" <(echo "$images"))
     once "$common" fill_common

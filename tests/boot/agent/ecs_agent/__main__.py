@@ -79,8 +79,8 @@ class Agent:
 
     def check_host(self):
         # On every host whose cgroup set-up softly fails, also a healthy one.
-        self.log("warn", "Disabling TaskCPUMemLimit because agent is unable to setup '/ecs' cgroup: cgroupv2 init: unable to create "
-                         "v2 manager: mkdir /sys/fs/cgroup/ecstasks.slice: read-only file system", module="agent_unix.go")
+        self.log("warn", "Disabling TaskCPUMemLimit because agent is unable to setup '/ecs' cgroup: cgroupv2 init: unable to "
+                         "create v2 manager: mkdir /sys/fs/cgroup/ecstasks.slice: read-only file system", module="agent_unix.go")
         with open("/proc/meminfo", encoding="ascii") as file:
             total = next(int(line.split()[1]) // 1024 for line in file if line.startswith("MemTotal:"))
         self.memory = total - (self.settings.get("ReservedMemory") or 0)
@@ -93,15 +93,16 @@ class Agent:
         saved = self.state.load()
         id_of_state = saved[saved_state.INSTANCE_ID]
         if self.instance_id and id_of_state not in ("", self.instance_id):
-            self.log("warn", f"Data mismatch; saved InstanceID '{id_of_state}' does not match current InstanceID '{self.instance_id}'. "
-                             "Overwriting old datafile", module="agent.go")
+            self.log("warn", f"Data mismatch; saved InstanceID '{id_of_state}' does not match current InstanceID "
+                             f"'{self.instance_id}'. Overwriting old datafile", module="agent.go")
             return
         self.instance_id = self.instance_id or id_of_state
         if cluster := saved[saved_state.CLUSTER]:
             configured = self.cluster or "default"
             if cluster != configured:
                 problem = MISMATCHED_CLUSTER.format(cluster, configured)
-                self.log("critical", "Error restoring cluster", previousCluster=cluster, configuredCluster=configured, error=problem)
+                self.log("critical", "Error restoring cluster", previousCluster=cluster, configuredCluster=configured,
+                         error=problem)
                 self.log("critical", f"Unable to initialize new task engine: {problem}", module="agent.go")
                 raise Stop(TERMINAL)
             self.cluster = cluster
@@ -122,7 +123,8 @@ class Agent:
         except NoCredentials as problem:
             self.log("error", "Error getting valid credentials", error=problem)
         tarball = "/managed-agents/serviceconnect/ecs-service-connect-agent.interface-v1.tar"
-        self.log("warn", f"AppNet agent container tarball unavailable: {tarball}", error=f"stat {tarball}: no such file or directory")
+        self.log("warn", f"AppNet agent container tarball unavailable: {tarball}",
+                 error=f"stat {tarball}: no such file or directory")
         self.log("warn", "Failed to find kernel module sch_netem that is needed for fault-injection feature: exit status 1",
                  module="agent_capability_unix.go")
 
@@ -180,8 +182,8 @@ class Agent:
                 if problem.code not in ("ThrottlingException", "ServerException", "LimitExceededException"):
                     self.log("error", "Received terminal error from RegisterContainerInstance call, exiting", error=problem)
                     raise
-                self.log("error", "Received non-terminal error from RegisterContainerInstance call, retrying with exponential backoff",
-                         error=problem)
+                self.log("error", "Received non-terminal error from RegisterContainerInstance call, retrying with exponential "
+                                  "backoff", error=problem)
                 time.sleep(pauses.take())
 
     def attributes(self):
@@ -219,8 +221,8 @@ class Agent:
         """Ends the agent after a registration that failed: for ever if ECS refuses what the agent sends."""
         self.log("error", f"Error {'re-' if self.arn else ''}registering container instance", error=problem)
         if CHANGED_TYPE in problem.message:
-            self.log("critical", "The current instance type does not match the registered instance type. Please revert the instance "
-                                 f"type change, or alternatively launch a new instance: {problem}", module="agent.go")
+            self.log("critical", "The current instance type does not match the registered instance type. Please revert the "
+                                 f"instance type change, or alternatively launch a new instance: {problem}", module="agent.go")
         elif problem.code == "InvalidParameterException":
             self.log("critical", "Instance registration attempt with an invalid parameter", error=problem)
         elif problem.code == "ClientException":

@@ -9,6 +9,7 @@ import json
 import os
 import random
 import socket
+import threading
 import time
 import urllib.parse
 
@@ -56,14 +57,16 @@ class ControlPlane:
 
     def __init__(self, log, ecs, cluster, arn):
         self.log, self.ecs, self.cluster, self.arn = log, ecs, cluster, arn
-        self.found = None
+        self.found, self.lock = None, threading.Lock()
 
     def endpoint(self, name):
-        if self.found is None:
-            self.found = self.ecs.call("DiscoverPollEndpoint", containerInstance=self.arn, cluster=self.cluster)
-        else:
-            self.log("info", "Using cached DiscoverPollEndpoint", endpoint=self.found["endpoint"], containerInstanceARN=self.arn)
-        return self.found[name]
+        with self.lock:
+            if self.found is None:
+                self.found = self.ecs.call("DiscoverPollEndpoint", containerInstance=self.arn, cluster=self.cluster)
+            else:
+                self.log("info", "Using cached DiscoverPollEndpoint", endpoint=self.found["endpoint"],
+                         telemetryEndpoint=self.found["telemetryEndpoint"], containerInstanceARN=self.arn)
+            return self.found[name]
 
     def connect(self, endpoint, query):
         """An open WebSocket."""

@@ -57,7 +57,8 @@ def of_environment(log, environment, problems):
     own = []
     found = {"Cluster": environment.get("ECS_CLUSTER"), "AWSRegion": environment.get("AWS_DEFAULT_REGION"),
              "APIEndpoint": environment.get("ECS_BACKEND_HOST")}
-    for field, name in (("InstanceAttributes", "ECS_INSTANCE_ATTRIBUTES"), ("ContainerInstanceTags", "ECS_CONTAINER_INSTANCE_TAGS")):
+    for field, name in (("InstanceAttributes", "ECS_INSTANCE_ATTRIBUTES"),
+                        ("ContainerInstanceTags", "ECS_CONTAINER_INSTANCE_TAGS")):
         try:
             found[field] = go_errors.parsed(environment.get(name) or "null", dict)
         except ValueError as problem:
