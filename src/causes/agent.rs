@@ -27,10 +27,12 @@ pub(super) static ATTRIBUTES_REJECTED: Cause = Cause {
              characters",
     source: "aws/amazon-ecs-agent#2981; Amazon ECS API Reference, Attribute",
     check: |evidence| {
-        gave_up_with(
-            evidence,
-            &["Attribute validation failed", "attempt with invalid attribute", "Error registering attributes"],
-        )
+        let texts = ["Attribute validation failed", "attempt with invalid attribute", "Error registering attributes"];
+        let seen = gave_up_with(evidence, &texts)?;
+        // Only one of several lines about it names them.
+        let names = "missingAttributes=";
+        let names = evidence.agent_failed_with(&[names]).filter(|_| !seen.iter().any(|line| line.contains(names)));
+        Some(seen.into_iter().chain(names).collect())
     },
     ..Cause::DEFAULTS
 };

@@ -73,7 +73,7 @@ pub(super) static ECS_CONFIG_UNUSABLE: Cause = Cause {
 pub(super) static BAD_JSON: Cause = Cause {
     id: "config-bad-json",
     layer: Layer::Config,
-    title: "a value in `ecs.config` makes the agent exit: invalid JSON, or JSON of the wrong type",
+    title: "a value in `ecs.config` makes the agent exit",
     symptoms: "the agent's container exits with code 1 repeatedly while its unit is active (running)",
     proof: "ECS_INSTANCE_ATTRIBUTES or ECS_CONTAINER_INSTANCE_TAGS is not a JSON object of strings, \
             ECS_AWSVPC_ADDITIONAL_LOCAL_ROUTES is not a JSON array of CIDR prefixes, or the agent's log names an \
@@ -85,6 +85,18 @@ pub(super) static BAD_JSON: Cause = Cause {
     exit_after_deadline: Exit::Settings,
     remedy: "correct the value: JSON on one line, without quotes around the whole value; in a shell script, put the \
              line in single quotes",
+    specific_remedy: |evidence| {
+        let logged = |text: &str| evidence.agent_logged(&[text]).is_some();
+        let what = if logged("Invalid logging drivers") {
+            "name only logging drivers that the agent knows in ECS_AVAILABLE_LOGGING_DRIVERS (json-file, syslog, journald, gelf, \
+             fluentd, awslogs, splunk, logentries, sumologic, awsfirelens, none)"
+        } else if logged("invalid CIDR") {
+            "write networks such as `10.0.0.0/8` in ECS_AWSVPC_ADDITIONAL_LOCAL_ROUTES"
+        } else {
+            return None;
+        };
+        Some(format!("{what}, then `systemctl restart ecs --no-block`"))
+    },
     source: "aws/amazon-ecs-agent#4159; agent/config/parse.go: an object that does not parse ends the agent before \
              anything else",
     check: |evidence| {

@@ -11,6 +11,8 @@ use super::agent_log::Line;
 const MIN_ATTEMPTS: usize = 3;
 /// The minimum time from the first of these ends to the last one.
 pub(super) const MIN_TIME: Duration = Duration::from_secs(20);
+/// The maximum number of errors of an attempt in a log without lines that mark a start.
+const MAX_ERRORS_OF_ATTEMPT: usize = 6;
 /// The errors of an attempt that are kept: the last one often only says that the program ends.
 const MAX_MESSAGES: usize = 2;
 /// What ecs-init logs before it removes what it set up. Errors after it are a consequence.
@@ -55,8 +57,7 @@ impl CrashLoop {
     /// none if its error can disappear by itself.
     pub fn of(attempts: &[Vec<Line>]) -> Option<CrashLoop> {
         let ended: Vec<Vec<&Line>> = match attempts {
-            // Below the level info, no line marks the start of an attempt.
-            [only] => errors(only).into_iter().map(|line| vec![line]).collect(),
+            [only] => repeated(&errors(only)),
             attempts => attempts.iter().map(|attempt| last(errors(attempt))).collect(),
         };
         let last = ended.last().filter(|errors| !errors.is_empty())?;
@@ -82,6 +83,22 @@ impl CrashLoop {
         let time = ends.last()?.duration_since(**ends.first()?).ok()?;
         (ends.len() >= MIN_ATTEMPTS && time >= MIN_TIME).then_some((ends.len(), time))
     }
+}
+
+/// The attempts in a log without lines that mark a start, as below the level info: as many errors are one attempt as repeat
+/// themselves at the end of the log.
+fn repeated<'l>(errors: &[&'l Line]) -> Vec<Vec<&'l Line>> {
+    let is_repeated = |length: &usize| {
+        let mut chunks = errors.rchunks(*length).map(|chunk| chunk.iter().map(|line| shape(line)).collect::<Vec<_>>());
+        let last = chunks.next();
+        last.is_some()
+            && chunks.by_ref().take(MIN_ATTEMPTS - 1).filter(|chunk| Some(chunk) == last.as_ref()).count()
+                == MIN_ATTEMPTS - 1
+    };
+    let length = (1..=MAX_ERRORS_OF_ATTEMPT).find(is_repeated).unwrap_or(1);
+    let mut attempts: Vec<Vec<&Line>> = errors.rchunks(length).map(|chunk| last(chunk.to_vec())).collect();
+    attempts.reverse();
+    attempts
 }
 
 /// The errors of an attempt.
@@ -162,5 +179,17 @@ mod tests {
         };
         let log = [attempt(0), attempt(12), attempt(24)].concat();
         assert_eq!(CrashLoop::of(&attempts(log.as_bytes())).unwrap().messages, ["no loopback"]);
+    }
+
+    #[test]
+    fn without_lines_that_mark_a_start_the_errors_that_repeat_are_an_attempt() {
+        let line = |second: u32, text: &str| format!("level=error time=2026-01-01T00:00:{second:02}Z msg=\"{text}\"\n");
+        let attempt = |second: u32| line(second, "Error loading config") + &line(second, "Unable to start");
+        let found = CrashLoop::of(&attempts([5, 20, 40].map(attempt).concat().as_bytes())).unwrap();
+        assert_eq!(found.messages, ["Error loading config", "Unable to start"]);
+        assert_eq!(found.since(None), Some((3, Duration::from_secs(35))));
+        // Errors that differ are not repeated.
+        let log: String = [1, 20, 40].map(|second| line(second, &"x".repeat(second as usize % 19))).concat();
+        assert!(CrashLoop::of(&attempts(log.as_bytes())).is_none_or(|found| found.since(None).is_none()));
     }
 }
