@@ -107,7 +107,7 @@ assert_not_registered() {
     [[ -z $all ]] || fail "the instance registered: \`$all\`"
 }
 
-# Prints the processes of the agent. Its container alone uses this command line, that of the real agent or the stand-in's.
+# Prints the processes of the agent. Its container alone uses this command line, that of the real agent or of the simulated one.
 agent_processes() { look "$name" pgrep --full '^(/usr/bin/python3 -u )?/agent( |$)'; }
 
 agent_runs() { agent_processes >/dev/null; }

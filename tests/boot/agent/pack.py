@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
 """Makes images for `docker load`, without docker and without a registry.
 
-  pack.py stand-in BUNDLE IMAGE      the simulated agent, with this bundle of certificates
+  pack.py simulated BUNDLE IMAGE      the simulated agent, with this bundle of certificates
   pack.py trust IMAGE CA TRUSTING    IMAGE with one more layer, in which its own bundle contains the CA too
   pack.py check IMAGE                whether IMAGE is an image of an agent for this machine
 
-The stand-in's image holds the program and the links of a merged /usr; Python comes from the host through a read-only bind
+The image of the simulated agent holds the program and the links of a merged /usr; Python comes from the host through a read-only bind
 mount. IMAGE may be the archive of the real agent. A fault of it is printed, and the exit code is 1.
 """
 
@@ -122,7 +122,7 @@ class Image:
         raise Unusable("the image has no bundle of certificates at a place that Go knows")
 
 
-def stand_in(bundle, image):
+def simulated(bundle, image):
     here = os.path.dirname(os.path.realpath(__file__))
     sources = [os.path.join(here, "ecs_agent", name) for name in sorted(os.listdir(os.path.join(here, "ecs_agent")))]
     files = {}
@@ -148,7 +148,7 @@ def trust(image, authority, trusting):
 
 def main(action, *paths):
     try:
-        {"stand-in": stand_in, "trust": trust, "check": lambda image: Image.read(image).check()}[action](*paths)
+        {"simulated": simulated, "trust": trust, "check": lambda image: Image.read(image).check()}[action](*paths)
     except Unusable as problem:
         sys.exit(str(problem))
 

@@ -27,7 +27,7 @@ fill_images() {
     if [[ -n $given ]]; then
         cp "$given/agent.tar" "$1/agent.tar"
     else
-        python3 "$here/agent/pack.py" stand-in "$root/etc/ssl/certs/ca-certificates.crt" "$1/agent.tar"
+        python3 "$here/agent/pack.py" simulated "$root/etc/ssl/certs/ca-certificates.crt" "$1/agent.tar"
     fi
     python3 "$here/agent/pack.py" trust "$1/agent.tar" "$tls/ca.pem" "$1/trusting.tar"
 }

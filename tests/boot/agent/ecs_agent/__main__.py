@@ -3,7 +3,7 @@
 From the source of amazon-ecs-agent 1.105 (agent/app), and from what the real one was seen to do. It really registers and
 connects: with credentials of the role, signed with SigV4, over TLS verified with the bundle of its own image. It runs no
 tasks. If `/etc/ecs-fake-agent.json` exists in the host when the container starts, it does what the real agent never does;
-a case that needs this file has `stand_in=required`:
+a case that needs this file has `simulated_agent=required`:
 
   {"exit": N}                  exits with N directly after its start; "error" is the line that it logs
   {"start_delay_s": N}         waits before its first request
@@ -218,7 +218,7 @@ class Agent:
                 {"name": "PORTS_UDP", "type": "STRINGSET", "stringSetValue": []}]
 
     def refused(self, problem):
-        """Ends the agent after a registration that failed: for ever if ECS refuses what the agent sends."""
+        """Ends the agent after a registration that failed: without end if ECS refuses what the agent sends."""
         self.log("error", f"Error {'re-' if self.arn else ''}registering container instance", error=problem)
         if CHANGED_TYPE in problem.message:
             self.log("critical", "The current instance type does not match the registered instance type. Please revert the "

@@ -11,7 +11,7 @@ PORT = 51678
 
 
 def serve(log, cluster, arn):
-    """Serves for ever. As in the agent, a port in use is an error in the log, and is tried again."""
+    """Serves without end. As in the agent, a port in use is an error in the log, and is tried again."""
     metadata = {"Cluster": cluster, "ContainerInstanceArn": arn, "Version": f"Amazon ECS Agent - v{VERSION} (*00000000)"}
     answers = {"/v1/metadata": metadata, "/v1/tasks": {"Tasks": []}}
     commands = {"AvailableCommands": ["/v1/metadata", "/v1/tasks", "/license"]}

@@ -144,7 +144,7 @@ def serve(socket_, log, on_message):
 
 
 def run_acs(plane):
-    """Connects to ACS for ever."""
+    """Connects to ACS without end."""
     log, pauses = plane.log, Pauses(0.25, 120, 1.5)
 
     def answer(message):
@@ -183,7 +183,7 @@ def run_acs(plane):
 
 
 def run_tcs(plane):
-    """Connects to TCS for ever. Nothing depends on it."""
+    """Connects to TCS without end. Nothing depends on it."""
     log, pauses = plane.log, Pauses(1, 60, 2)
     while True:
         try:

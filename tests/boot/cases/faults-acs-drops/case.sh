@@ -2,7 +2,7 @@
 product=binary
 
 check() {
-    wait_for 60 assert_verdict failed agent-not-connected
+    wait_for 60 assert_verdict failed acs-refused
     assert_evidence 'unable to dial ecs-a-1.us-east-1.amazonaws.com .*unexpected EOF'
     assert_registered demo
     assert_agent

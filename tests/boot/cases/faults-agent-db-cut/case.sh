@@ -6,8 +6,8 @@ check() {
     host systemctl stop ecs
     truncate --size 9000 "$(host_path /var/lib/ecs/data/agent.db)"
     reboot
-    wait_for 60 assert_verdict failed agent-exits
-    assert_evidence 'fatal error: fault'
+    wait_for 60 assert_verdict failed saved-state-unreadable
+    assert_evidence 'database'
     assert_cause 'reset-agent' remedy
     assert_file_has /var/log/ecs/ecs-init.log 'Agent exited with code 2'
     assert_file_has /var/log/ecs/ecs-init.log 'msg=""'

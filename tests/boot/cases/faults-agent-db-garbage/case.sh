@@ -1,4 +1,4 @@
-# Both meta pages of the agent's database are garbage: the agent exits with code 1 for ever.
+# Both meta pages of the agent's database are garbage: the agent exits with code 1 without end.
 product=baked
 
 check() {

@@ -1,6 +1,6 @@
 # The silent loop: the unit stays active while the agent in it exits every few seconds.
 product=binary
-stand_in=required
+simulated_agent=required
 
 check() {
     # Nothing shows why the agent exits, so the cause is the loop itself. `active` proves nothing.

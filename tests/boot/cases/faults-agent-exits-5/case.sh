@@ -1,6 +1,6 @@
 # The agent exits with its terminal code, after which systemd does not restart it.
 product=binary
-stand_in=required
+simulated_agent=required
 
 check() {
     wait_for 30 assert_verdict failed agent-gave-up

@@ -1,4 +1,4 @@
-# A logging driver that the agent does not know: it exits with code 1 for ever, and its log says why.
+# A logging driver that the agent does not know: it exits with code 1 without end, and its log says why.
 product=binary
 
 check() {

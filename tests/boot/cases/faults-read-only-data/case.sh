@@ -1,4 +1,4 @@
-# The folder of the agent's state is read-only: the agent exits with code 1 for ever.
+# The folder of the agent's state is read-only: the agent exits with code 1 without end.
 product=binary
 
 check() {

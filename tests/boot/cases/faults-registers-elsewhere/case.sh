@@ -1,6 +1,6 @@
 # The agent joins another cluster than the configured one.
 product=baked
-stand_in=required
+simulated_agent=required
 
 check() {
     wait_for 30 assert_verdict failed cluster-other-than-wanted

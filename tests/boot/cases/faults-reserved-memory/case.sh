@@ -1,4 +1,4 @@
-# More memory is reserved than the host has: the agent exits with code 1 for ever, and does not name the setting.
+# More memory is reserved than the host has: the agent exits with code 1 without end, and does not name the setting.
 product=binary
 
 check() {

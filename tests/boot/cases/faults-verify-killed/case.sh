@@ -1,6 +1,6 @@
 # The verification is killed repeatedly: systemd restarts it, and when no restart is left, that is the verdict.
 product=baked
-stand_in=required
+simulated_agent=required
 
 check() {
     wait_for 30 assert_unit ecs-bootstrap-verify.service active
