@@ -4,6 +4,7 @@
 //! two faults are combined only if neither undoes the other.
 
 pub(super) mod agent;
+mod agent_start;
 pub(super) mod aws;
 pub(super) mod files;
 pub(super) mod host;
@@ -146,5 +147,8 @@ pub(super) fn first_of(one: &Fault, other: &Fault) -> Vec<&'static str> {
 
 /// Every fault of the table.
 pub(super) fn all() -> Vec<&'static Fault> {
-    [files::FAULTS, host::FAULTS, network::FAULTS, aws::FAULTS, agent::FAULTS].into_iter().flatten().collect()
+    [files::FAULTS, host::FAULTS, network::FAULTS, aws::FAULTS, agent::FAULTS, agent_start::FAULTS]
+        .into_iter()
+        .flatten()
+        .collect()
 }
