@@ -44,6 +44,7 @@ fn shortest(mut work: impl FnMut()) -> Duration {
 }
 
 /// How many searches of all lines for one word take as long as the first evaluation of these logs, and as a further one.
+#[expect(clippy::print_stdout, reason = "the figures are shown with --nocapture")]
 fn searches(level: &str) -> (f64, f64) {
     let evidence = with_long_logs(level, LINES);
     let search = shortest(|| {
