@@ -91,33 +91,31 @@ pub fn saved_agent(disk: &Disk) -> Option<SavedAgent> {
     saved(disk, JSON, json).or(database)
 }
 
-fn saved(disk: &Disk, path: &str, read: fn(&Disk, &str) -> Option<Fact<Option<SavedState>>>) -> Option<SavedAgent> {
-    let mut state = read(disk, path)?;
-    if state.get().is_none() {
+fn saved(disk: &Disk, path: &str, read: fn(&Disk, &str) -> Option<SavedContent>) -> Option<SavedAgent> {
+    let mut content = read(disk, path)?;
+    if !matches!(content, Ok(Ok(Some(_)))) {
         // The agent may have written to the file during the read, so it is read a second time.
-        state = read(disk, path).unwrap_or(state);
+        content = read(disk, path).unwrap_or(content);
     }
-    Some(SavedAgent { state, modified: known_or_log(disk.modified(path)) })
-}
-
-fn bolt(disk: &Disk, path: &str) -> Option<Fact<Option<SavedState>>> {
-    let file = disk.random_access(path).transpose()?;
-    Some(parsed(file, |file| from_bolt_at(&|at, length| file.read_at(at, length), file.size)))
-}
-
-fn json(disk: &Disk, path: &str) -> Option<Fact<Option<SavedState>>> {
-    let bytes = disk.read(path, MAX_STATE_LENGTH).transpose()?;
-    Some(parsed(bytes, |bytes| from_json(&bytes)))
-}
-
-fn parsed<T>(
-    read: Result<T, DiskError>,
-    parse: impl FnOnce(T) -> Result<Option<SavedState>, Unreadable>,
-) -> Fact<Option<SavedState>> {
-    match read {
-        Ok(read) => Fact::from_result(parse(read)),
+    let is_damaged = matches!(content, Ok(Err(_)));
+    let state = match content {
+        Ok(parsed) => Fact::from_result(parsed),
         Err(error) => Fact::Unknown(error.to_string()),
-    }
+    };
+    Some(SavedAgent { state, is_damaged, modified: known_or_log(disk.modified(path)) })
+}
+
+/// The content of a file with saved state, or why it could not be read.
+type SavedContent = Result<Result<Option<SavedState>, Unreadable>, DiskError>;
+
+fn bolt(disk: &Disk, path: &str) -> Option<SavedContent> {
+    let file = disk.random_access(path).transpose()?;
+    Some(file.map(|file| from_bolt_at(&|at, length| file.read_at(at, length), file.size)))
+}
+
+fn json(disk: &Disk, path: &str) -> Option<SavedContent> {
+    let bytes = disk.read(path, MAX_STATE_LENGTH).transpose()?;
+    Some(bytes.map(|bytes| from_json(&bytes)))
 }
 
 /// Whether `/dev` has a numbered device of this name: `/dev/nvidia0`, `/dev/neuron0`.

@@ -8,8 +8,9 @@ use std::fs;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::ops::ControlFlow;
 use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 
-use nix::sys::statvfs::{FsFlags, statvfs};
+use nix::sys::statvfs::statvfs;
 use serde::Serialize;
 
 use super::disk::Disk;
@@ -90,11 +91,33 @@ pub fn spaces(disk: &Disk, folders: &[&str]) -> Vec<Space> {
     folders.iter().filter_map(space).collect()
 }
 
-/// Those of these folders that are on a file system that is mounted read-only.
+/// Those of these folders that are on a file system that is mounted read-only. The options of the file system itself count
+/// (proc_pid_mountinfo(5), super options): the mounts of a hardened unit are read-only on every host.
 pub fn read_only(disk: &Disk, folders: &[&str]) -> Vec<String> {
-    let is_read_only =
-        |folder: &&&str| statvfs(&disk.path(folder)).is_ok_and(|stat| stat.flags().contains(FsFlags::ST_RDONLY));
+    // The mounts of this process, also with another root.
+    #[expect(clippy::disallowed_methods, reason = "a file of the kernel about this process")]
+    let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+    let is_read_only = |folder: &&&str| {
+        fs::canonicalize(disk.path(folder)).is_ok_and(|path| is_on_read_only_file_system(&mounts, &path))
+    };
     folders.iter().filter(is_read_only).map(|folder| (*folder).to_owned()).collect()
+}
+
+fn is_on_read_only_file_system(mounts: &str, path: &Path) -> bool {
+    let of = |line: &str| {
+        let (mount, file_system) = line.split_once(" - ")?;
+        let point = PathBuf::from(unescaped(mount.split(' ').nth(4)?));
+        let is_read_only = file_system.rsplit(' ').next()?.split(',').any(|option| option == "ro");
+        path.starts_with(&point).then(|| (point.components().count(), is_read_only))
+    };
+    // Of two mounts at one place, the later one is visible.
+    mounts.lines().filter_map(of).max_by_key(|(depth, _)| *depth).is_some_and(|(_, is_read_only)| is_read_only)
+}
+
+/// A path with `\040` and other octal escapes replaced.
+fn unescaped(path: &str) -> String {
+    let escapes = [("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\")];
+    escapes.iter().fold(path.to_owned(), |path, (escape, character)| path.replace(escape, character))
 }
 
 /// The total and the available memory.
@@ -222,6 +245,17 @@ fn text(disk: &Disk, path: &str) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    #[test]
+    fn a_file_system_is_read_only_by_its_own_options_and_not_by_those_of_a_mount() {
+        let mounts = "22 1 259:1 / / rw,relatime shared:1 - ext4 /dev/root rw\n\
+                      40 22 259:1 / / ro,relatime - ext4 /dev/root rw\n\
+                      41 22 259:2 / /var/lib/ecs rw - ext4 /dev/nvme1n1 ro,errors=remount-ro\n\
+                      42 41 0:40 / /var/lib/ecs/a\\040b rw - tmpfs tmpfs rw\n";
+        let is = |path: &str| super::is_on_read_only_file_system(mounts, std::path::Path::new(path));
+        assert!(is("/var/lib/ecs") && is("/var/lib/ecs/data"));
+        assert!(!is("/var/lib/ecs2") && !is("/var/log") && !is("/var/lib/ecs/a b/c"));
+    }
+
     use super::*;
 
     #[expect(clippy::disallowed_methods, reason = "the test creates its own files")]

@@ -3,6 +3,7 @@
 use super::cause::{Cause, Class};
 use super::layer::Layer;
 use super::view::registration::GAVE_UP_TEXT;
+use super::view::units::is_docker_up;
 use crate::evidence::Evidence;
 use crate::exit::Exit;
 use crate::facts::Fact;
@@ -50,9 +51,11 @@ pub(super) static RESERVED_MEMORY_TOO_HIGH: Cause = Cause {
              with `derive.reserved-memory`), then `systemctl restart ecs --no-block`",
     source: "agent/api/ecs/client, getCpuAndMemory",
     check: |evidence| {
-        let reserved: u64 = evidence.config.get(RESERVED_MEMORY)?.trim().parse().ok()?;
+        // The agent ignores larger numbers, and a sign.
+        let value = evidence.config.get(RESERVED_MEMORY)?.trim();
+        let reserved: u16 = value.parse().ok().filter(|_| !value.starts_with('+'))?;
         let total = evidence.host.memory?.total_kib / KIB_PER_MIB;
-        if reserved <= total || !is_ending(evidence) {
+        if u64::from(reserved) <= total || !is_ending(evidence) {
             return None;
         }
         let seen = format!("{RESERVED_MEMORY} is {reserved} MiB, the host has {total} MiB");
@@ -76,7 +79,7 @@ pub(super) static DOCKER_HOST_WRONG: Cause = Cause {
              `systemctl restart ecs --no-block`",
     source: "ecs-init/docker/docker.go; agent/config, DockerEndpoint",
     check: |evidence| {
-        let missing = evidence.files.missing_docker_socket.as_ref()?;
+        let missing = evidence.files.missing_docker_socket.as_ref().filter(|_| is_docker_up(evidence))?;
         let seen = format!("DOCKER_HOST is `unix://{missing}`, and there is no `{missing}`");
         let is_failing = is_ending(evidence) || evidence.unit_retried().is_some() || evidence.unit_failed().is_some();
         is_failing.then(|| [seen].into_iter().chain(evidence.agent_error().or_else(|| evidence.init_error())).collect())
@@ -97,7 +100,8 @@ pub(super) static STATE_UNREADABLE: Cause = Cause {
     remedy: "`ecs-bootstrap reset-agent --yes`: the agent then registers as a new container instance",
     source: "agent/data; go.etcd.io/bbolt, file format",
     check: |evidence| {
-        let Fact::Unknown(why) = &evidence.saved.as_ref()?.state else { return None };
+        let saved = evidence.saved.as_ref().filter(|saved| saved.is_damaged)?;
+        let Fact::Unknown(why) = &saved.state else { return None };
         let logged = evidence.agent_error().or_else(|| evidence.agent_crash());
         is_ending(evidence).then(|| [why.clone()].into_iter().chain(logged).collect())
     },
@@ -162,7 +166,7 @@ mod tests {
         };
         assert_eq!(ids(&with("8001", 1)), ["reserved-memory-too-high"]);
         assert_eq!(seen_of(&with("65535", 1)), "ECS_RESERVED_MEMORY is 65535 MiB, the host has 8000 MiB");
-        for (reserved, code) in [("8000", 1), ("8001", 0), ("much", 1)] {
+        for (reserved, code) in [("8000", 1), ("8001", 0), ("much", 1), ("70000", 1), ("+8001", 1)] {
             assert!(!ids(&with(reserved, code)).contains(&"reserved-memory-too-high"), "{reserved}");
         }
     }
@@ -174,7 +178,7 @@ mod tests {
             ("docker-host-wrong", |evidence| evidence.files.missing_docker_socket = Some("/run/x.sock".to_owned())),
             ("saved-state-unreadable", |evidence| {
                 let state = Fact::Unknown("`agent.db` is not a database".to_owned());
-                evidence.saved = Some(SavedAgent { state, modified: None });
+                evidence.saved = Some(SavedAgent { state, modified: None, is_damaged: true });
             }),
         ];
         for (id, add) in faults {

@@ -108,7 +108,7 @@ pub(super) static READ_ONLY: Cause = Cause {
     layer: Layer::Host,
     title: "a file system that docker, ecs-init or the agent writes to is mounted read-only",
     symptoms: "docker, ecs-init or the agent fails, or exits repeatedly, with `read-only file system`",
-    proof: "statvfs(3) reports ST_RDONLY for one of the folders that these programs write to, and a program fails; if \
+    proof: "the mount options of the file system of one of the folders that these programs write to have `ro`, and a program fails; if \
             ecs-bootstrap itself cannot write, the cause is `write-refused`",
     look_alikes: &["write-refused"],
     class: Class::Terminal,
@@ -116,7 +116,7 @@ pub(super) static READ_ONLY: Cause = Cause {
     exit_after_deadline: Exit::Host,
     remedy: "find the reason in `dmesg` (an error of the device) and /etc/fstab, mount it writable (`mount -o remount,rw \
              PATH`), then `systemctl restart docker ecs --no-block`",
-    source: "statvfs(3) ST_RDONLY; ext4(5) errors=remount-ro",
+    source: "proc_pid_mountinfo(5), super options; ext4(5) errors=remount-ro",
     check: |evidence| {
         let folders = evidence.host.read_only.iter();
         let mut seen: Vec<String> = folders.map(|path| format!("`{path}` is on a read-only file system")).collect();

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::cause::{Cause, Class};
 use super::layer::Layer;
-use super::view::credentials::{NO_CREDENTIALS, REJECTED, accepted_call, credential_variable};
+use super::view::credentials::{REJECTED, accepted_call, credential_variable};
 use crate::evidence::Evidence;
 use crate::evidence::overrides::EndpointOverride;
 use crate::exit::Exit;
@@ -22,6 +22,8 @@ const ANSWERS_OF_ECS: [&str; 8] = [
     "ServerException",
     "ThrottlingException",
 ];
+/// Errors of a connection that is not established.
+const NO_CONNECTION: [&str; 4] = ["no such host", "connection refused", "i/o timeout", "no route to host"];
 /// Errors that need a working network path.
 const NETWORK_WORKS: [&str; 4] = ["x509: ", "tls: ", "StatusCode: ", "no such host"];
 /// What the agent's SDK logs if it cannot use a configured profile.
@@ -66,6 +68,11 @@ pub(super) static ENDPOINT: Cause = Cause {
         let logged = logged.map(|text| format!("{}: `{text}`", evidence.agent_log_name()));
         Some([Some(set), other, logged, probed, default].into_iter().flatten().collect())
     },
+    excluded: |evidence| {
+        let probe = evidence.network_path.agent_endpoint.as_ref().filter(|probe| probe.connected.is_ok())?;
+        let is_path = evidence.refusal().is_some_and(|text| NO_CONNECTION.iter().any(|words| text.contains(words)));
+        is_path.then(|| format!("`{}` accepts connections", probe.host))
+    },
     ..Cause::DEFAULTS
 };
 
@@ -88,8 +95,7 @@ pub(super) static CREDENTIALS: Cause = Cause {
     source: "AWS SDKs and Tools Reference Guide, \"Standardized credential providers\"; ecs-agent/credentials/providers",
     check: |evidence| {
         let name = credential_variable(evidence)?;
-        let unusable = || evidence.agent_failed_with(&PROFILE).or_else(|| evidence.agent_failed_with(&NO_CREDENTIALS));
-        let logged = evidence.registration_refused(&REJECTED).or_else(unusable)?;
+        let logged = evidence.registration_refused(&REJECTED).or_else(|| evidence.agent_failed_with(&PROFILE))?;
         let works = accepted_call(evidence);
         let works = works.map(|call| format!("AWS accepts the credentials of the role: it answers {call}"));
         Some([format!("ecs.config sets {name}"), logged].into_iter().chain(works).collect())

@@ -41,12 +41,14 @@ pub(super) static NO_INSTANCE_ROLE: Cause = Cause {
             Some(Ok(role)) => *role == RoleStatus::Absent,
             _ => call.is_some(),
         };
-        if !is_absent || has_static_keys(evidence) {
+        // Credentials in ecs.config that the agent cannot use do not replace the role.
+        let logged = evidence.agent_logged(&NO_CREDENTIALS);
+        if !is_absent || (has_static_keys(evidence) && logged.is_none()) {
             return None;
         }
         let mut seen = vec!["IMDS answers 404 for `meta-data/iam/security-credentials/`".to_owned()];
         seen.extend(call.map(|error| error_chain(error)));
-        seen.extend(evidence.agent_logged(&NO_CREDENTIALS));
+        seen.extend(logged);
         Some(seen)
     },
     ..DEFAULTS

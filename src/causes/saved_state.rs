@@ -166,7 +166,7 @@ mod tests {
             host,
             units: Some(Ok(units)),
             agent_log: last_attempt(log.as_bytes()),
-            saved: Some(SavedAgent { state: Fact::Known(Some(saved)), modified: None }),
+            saved: Some(SavedAgent { state: Fact::Known(Some(saved)), modified: None, is_damaged: false }),
             expectation: Some(Expectation {
                 cluster: Some("prod".to_owned()),
                 instance_id: Some("i-child".to_owned()),

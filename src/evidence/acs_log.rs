@@ -11,6 +11,8 @@ use super::log::Lines;
 
 /// The agent logs this for each connection.
 const CONNECTED: &str = "Connected to ACS endpoint";
+/// The agent pauses at most two minutes between two attempts to connect (`ecs-agent/acs/session`).
+const MAX_PAUSE: Duration = Duration::from_secs(300);
 /// The minimum number of connections that ended.
 const MIN_DROPS: usize = 3;
 /// A connection that ACS itself ends has lasted for longer.
@@ -33,7 +35,12 @@ impl Evidence {
         let lines = self.agent_lines();
         let failed = lines.last_with(Lines::FailedConnections, &[""])?;
         let connected = lines.last_with(Lines::All, &[CONNECTED]);
-        connected.is_none_or(|connected| connected.line < failed.line).then(|| &lines[failed.line])
+        // Below the level info, the agent does not log that it connects. An error that it has not repeated is over.
+        let last = lines.last()?.time;
+        let is_recent = |at: SystemTime| last.is_none_or(|last| at + MAX_PAUSE >= last);
+        let is_current = connected.is_none_or(|connected| connected.line < failed.line)
+            && lines[failed.line].time.is_none_or(is_recent);
+        is_current.then(|| &lines[failed.line])
     }
 
     /// The connections to ACS that ended again and again, if they lasted about equally long.
@@ -74,6 +81,7 @@ mod tests {
         assert_eq!(error(&[(1, "error", failed), (2, "info", connected)]), None);
         assert_eq!(error(&[(1, "error", "tcs: Unable to discover poll endpoint")]), None);
         assert_eq!(error(&[(1, "info", failed)]), None);
+        assert_eq!(error(&[(1, "error", failed), (400, "warn", "something else")]), None);
     }
 
     #[test]

@@ -160,6 +160,9 @@ pub struct EarlierSource {
 pub struct SavedAgent {
     /// The saved values; unknown if the file cannot be read, `None` if it contains no value.
     pub state: Fact<Option<SavedState>>,
+    /// Whether the file could be read, and its content is not a valid state.
+    #[serde(skip)]
+    pub is_damaged: bool,
     /// When it was last written.
     #[serde(skip)]
     pub modified: Option<SystemTime>,

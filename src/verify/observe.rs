@@ -222,7 +222,10 @@ impl<'a> Observer<'a> {
         match probe {
             Probe::Introspection | Probe::Units => true,
             Probe::Role | Probe::Network => !registered,
-            Probe::Docker => !registered || joined_other_cluster(evidence).is_some(),
+            Probe::Docker => {
+                let wants_log = || evidence.is_disconnected() && evidence.is_agent_log_empty();
+                !registered || joined_other_cluster(evidence).is_some() || wants_log()
+            }
             Probe::Lifecycle => !registered || evidence.is_disconnected(),
             Probe::Cluster => !registered && !denied(&evidence.cluster),
             Probe::Registration => registered && !denied(&evidence.container_instance),
@@ -417,6 +420,7 @@ impl<'a> Observer<'a> {
         self.logs_read = Some(stamp);
         self.evidence.config = agent_config(disk);
         self.evidence.files = probe::files(disk);
+        self.evidence.saved = saved_agent(disk);
         if let Some(expected) = self.evidence.expectation.as_mut().filter(|expected| expected.follows_file) {
             expected.cluster = joined_cluster(disk);
         }

@@ -186,7 +186,7 @@ fn a_hint_names_the_registration_and_the_command_to_remove_it() {
         ec2_instance_id: Some("i-1".to_owned()),
         ..SavedState::default()
     };
-    let saved = Some(SavedAgent { state: Fact::Known(Some(state)), modified: None });
+    let saved = Some(SavedAgent { state: Fact::Known(Some(state)), modified: None, is_damaged: false });
     let plan = cleanup(Leftovers { saved, ..host(&[]) }, false);
     assert!(plan.hints[0].contains(&command) && plan.hints[0].contains("`i-1`"), "{}", plan.hints[0]);
 }

@@ -94,7 +94,9 @@ impl Case {
             ec2_instance_id: Some(instance.to_owned()),
             ..SavedState::default()
         };
-        self.facts(|facts| facts.host.saved = Some(SavedAgent { state: Fact::Known(Some(state)), modified: None }))
+        self.facts(|facts| {
+            facts.host.saved = Some(SavedAgent { state: Fact::Known(Some(state)), modified: None, is_damaged: false })
+        })
     }
 
     fn units(self, change: impl FnOnce(&mut Units)) -> Case {

@@ -169,7 +169,11 @@ fn a_failed_command_of_a_drop_in_is_ecs_init_failed() {
         unit.start = Start::Retried(32);
         unit.drop_ins = vec!["/etc/systemd/system/ecs.service.d/nfs.conf".into()];
     });
-    both_report(&instance, &run(&instance, SOON), ExpectedCause("ecs-init-failed", 24, "status=32"));
+    both_report(
+        &instance,
+        &run(&instance, SOON),
+        ExpectedCause("ecs-init-failed", 24, "mount.nfs: Connection timed out"),
+    );
 }
 
 #[test]

@@ -391,5 +391,5 @@ fn save(evidence: &mut Evidence, instance: &str) {
         ec2_instance_id: Some(instance.to_owned()),
         ..SavedState::default()
     };
-    evidence.saved = Some(SavedAgent { state: Fact::Known(Some(state)), modified: None });
+    evidence.saved = Some(SavedAgent { state: Fact::Known(Some(state)), modified: None, is_damaged: false });
 }
