@@ -23,7 +23,6 @@ const DEFAULTS: Cause = Cause {
     when_registered: true,
     ..Cause::DEFAULTS
 };
-const LOGGED: [&str; 4] = ["Failed to connect to ACS", "unable to dial", "ACS: Unable", "tcs: unable"];
 
 /// A subnet without internet access that has only one of the three endpoints.
 pub(super) static ENDPOINT_PARTIAL: Cause = Cause {
@@ -74,7 +73,8 @@ pub(super) static UNREACHABLE: Cause = Cause {
             return None;
         }
         let fault = plane.acs.as_ref()?.fault()?;
-        Some([describe_fault(fault)].into_iter().chain(evidence.agent_logged(&LOGGED)).collect())
+        let logged = evidence.acs_error().map(|line| evidence.quoted(line));
+        Some([describe_fault(fault)].into_iter().chain(logged).collect())
     },
     ..DEFAULTS
 };
@@ -108,8 +108,8 @@ pub(super) static REFUSED: Cause = Cause {
     title: "the agent reaches the ECS control plane, but its connection is refused or closed",
     symptoms: "the container instance is ACTIVE with agentConnected false; `Failed to connect to ACS` again and again in the \
                agent's log",
-    proof: "the agent's log has an error of its connection to ACS and no connection since, and no probe finds the network \
-            path closed; the cause is `acs-denied` if the error is AccessDenied, and `agent-stuck` if the agent logs no \
+    proof: "the agent's log has an error of its connection to ACS other than a time-out or a failed lookup, and no connection \
+            since, and no probe finds the network path closed; the cause is `acs-denied` if the error is AccessDenied, and `agent-stuck` if the agent logs no \
             error",
     look_alikes: &["acs-denied", "acs-unreachable", "agent-stuck", "agent-not-connected"],
     class: Class::Lasting(Duration::from_secs(60)),
@@ -119,13 +119,11 @@ pub(super) static REFUSED: Cause = Cause {
     specific_remedy: |evidence| refused_remedy(evidence.acs_error()?.text()),
     source: "ecs-agent/acs/session; ecs-agent/wsclient; aws/amazon-ecs-agent#240 #1143",
     check: |evidence| {
-        let line = evidence.acs_error().filter(|_| evidence.is_disconnected())?;
+        let line =
+            evidence.acs_error().filter(|line| evidence.is_disconnected() && !is_of_network_path(line.text()))?;
         let open = (evidence.network_path.is_acs_reachable == Some(true))
             .then(|| "the control plane endpoint accepts connections from this host".to_owned());
         Some([evidence.quoted(line)].into_iter().chain(open).collect())
-    },
-    excluded: |evidence| {
-        evidence.acs_error().is_none().then(|| "the agent's log has no error of its connection".to_owned())
     },
     ..DEFAULTS
 };
@@ -136,16 +134,15 @@ pub(super) static DROPPED: Cause = Cause {
     yields_to: &["acs-denied", "acs-refused", "acs-unreachable"],
     title: "the agent's connection to the ECS control plane ends again and again after the same time",
     symptoms: "agentConnected changes between true and false, and tasks start late",
-    proof: "the agent's log has at least three connections that ended after about the same time, each within ten minutes; \
-            ECS itself keeps a connection for longer. If the agent connects once and stays connected, there is no fault; if \
+    proof: "the agent's log has at least three connections in a row that ended after about the same time, each within ten \
+            minutes; the agent itself renews a connection only after 15 to 45 minutes. If the agent connects once and stays connected, there is no fault; if \
             it never connects, the cause is `acs-refused`",
     look_alikes: &["acs-refused", "agent-not-connected"],
     class: Class::Lasting(Duration::from_secs(60)),
     exit_after_deadline: Exit::Network,
-    remedy: "raise the idle time-out of the proxy, NAT or firewall between this host and `ecs-a-*` above the interval that \
-             the evidence names, or exclude these hosts from the proxy",
-    source: "ecs-agent/acs/session: heartbeats and reconnection; Amazon VPC User Guide, \"Troubleshoot NAT gateways\" (idle \
-             time-out)",
+    remedy: "raise the idle time-out of the proxy or firewall between this host and `ecs-a-*` above the interval that the \
+             evidence names, or exclude these hosts from the proxy",
+    source: "ecs-agent/acs/session: heartbeats and reconnection",
     check: |evidence| evidence.is_disconnected().then(|| dropped(evidence)).flatten(),
     note: |evidence| (!evidence.is_disconnected()).then(|| dropped(evidence)).flatten(),
     ..DEFAULTS
@@ -170,20 +167,27 @@ fn denied(evidence: &Evidence) -> Vec<String> {
 fn dropped(evidence: &Evidence) -> Option<Vec<String>> {
     let DroppedConnections { count, interval } = evidence.dropped_connections()?;
     let closed = evidence.agent_logged(&["ACS WebSocket connection closed"]);
-    let seen = format!("{count} connections to ACS ended since the agent's start, one each {} s", interval.as_secs());
+    let seen = format!("the last {count} connections to ACS ended after {} s on average", interval.as_secs());
     Some([seen].into_iter().chain(closed).collect())
+}
+
+/// Whether the error is about the network path, which a probe judges, or about throttling.
+fn is_of_network_path(error: &str) -> bool {
+    ["i/o timeout", "dial tcp", "no such host", "Client.Timeout", "Throttl"].iter().any(|words| error.contains(words))
 }
 
 /// The remedy for what this error names.
 fn refused_remedy(error: &str) -> Option<String> {
     let holds = |words: &[&str]| words.iter().any(|word| error.contains(word));
+    // Ids and ports have such digits too.
+    let is_status = |status: &str| error.split(|c: char| !c.is_ascii_alphanumeric()).any(|word| word == status);
     let remedy = if holds(&["x509: ", "tls: "]) {
         "exclude `ecs-a-*` and `ecs-t-*` from TLS interception, or add its CA to the host's bundle (`update-ca-trust`, \
          `update-ca-certificates`), then `systemctl restart ecs --no-block`"
     } else if holds(&["Signature", "RequestTimeTooSkewed"]) {
         "let chrony synchronize with 169.254.169.123 (`chronyc -a makestep`): the agent signs its connection with the \
          clock of this host"
-    } else if holds(&["403", "401", "Forbidden"]) {
+    } else if is_status("403") || is_status("401") || holds(&["Forbidden"]) {
         "allow `ecs:Poll` for the role on its container instance, also in the policy of the VPC endpoint `ecs-agent` and in \
          the organization's policies; if a proxy answers, allow `ecs-a-*` and WebSocket connections in it"
     } else if holds(&["EOF", "reset by peer", "broken pipe", "bad handshake"]) {
@@ -321,7 +325,7 @@ mod tests {
             ("dial: read tcp 10.0.0.1:4711: read: connection reset by peer", "acs-refused", "WebSocket"),
             ("x509: certificate signed by unknown authority", "acs-refused", "TLS interception"),
             ("InvalidSignatureException: Signature expired", "acs-refused", "chrony"),
-            ("something new", "acs-refused", "look for what stands between"),
+            ("something new of 1234403", "acs-refused", "look for what stands between"),
             (
                 "AccessDeniedException: User: u is not authorized to perform: ecs:Poll on resource: x because no \
                  identity-based policy allows it",
@@ -365,6 +369,7 @@ mod tests {
         let log: String = (0..5).map(connected).collect();
         let mut evidence = refused("x");
         evidence.agent_log = last_attempt(log.as_bytes());
+        evidence.examined_at = humantime::parse_rfc3339("2026-01-01T00:04:58Z").ok();
         assert_eq!(ids(&evidence), ["acs-connection-drops"]);
         let Some(Ok(Some(instance))) = &mut evidence.container_instance else { unreachable!() };
         instance.agent_connected = true;

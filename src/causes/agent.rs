@@ -273,7 +273,8 @@ pub(super) static NOT_CONNECTED: Cause = Cause {
         let seen = disconnected_for(evidence, since);
         let open = (evidence.network_path.is_acs_reachable == Some(true))
             .then(|| "the control plane endpoint accepts connections from this host".to_owned());
-        Some([seen].into_iter().chain(open).chain(missing_log(evidence)).collect())
+        let logged = evidence.acs_error().map(|line| evidence.quoted(line));
+        Some([seen].into_iter().chain(open).chain(logged).chain(missing_log(evidence)).collect())
     },
     specific_remedy: missing_log_remedy,
     when_registered: true,

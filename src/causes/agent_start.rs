@@ -30,6 +30,9 @@ pub(super) static JSON_INVALID: Cause = Cause {
     check: |evidence| {
         let fault = evidence.files.json_fault.as_ref().filter(|_| is_ending(evidence))?;
         let logged = evidence.agent_failed_with(&["Error reading cfg json data", "Error loading config"]);
+        if logged.is_none() && evidence.agent_error().is_some() {
+            return None;
+        }
         Some([format!("/etc/ecs/ecs.config.json: {fault}")].into_iter().chain(logged).collect())
     },
     ..Cause::DEFAULTS
@@ -59,7 +62,9 @@ pub(super) static RESERVED_MEMORY_TOO_HIGH: Cause = Cause {
             return None;
         }
         let seen = format!("{RESERVED_MEMORY} is {reserved} MiB, the host has {total} MiB");
-        Some([seen].into_iter().chain(evidence.agent_failed_with(&["Unable to fetch host resources"])).collect())
+        let logged = evidence.agent_failed_with(&["Unable to fetch host resources"]);
+        let is_other = logged.is_none() && evidence.agent_error().is_some();
+        (!is_other).then(|| [seen].into_iter().chain(logged).collect())
     },
     ..Cause::DEFAULTS
 };

@@ -31,8 +31,9 @@ pub(super) static CREDENTIALS_REJECTED: Cause = Cause {
     specific_remedy: |evidence| {
         accepted_call(evidence)?;
         Some(
-            "the role works now, and the agent may still use what it fetched earlier: run `systemctl restart ecs --no-block`; \
-              then look for keys in its container (`docker inspect ecs-agent`)"
+            "AWS accepts the role for ecs-bootstrap, so look for what is different for the agent: `AWS_*` variables in both \
+             `ecs.config` files, a proxy that changes requests, and the environment of its container (`docker inspect \
+             ecs-agent`)"
                 .to_owned(),
         )
     },

@@ -103,7 +103,10 @@ pub(super) static BRIDGE_OFF: Cause = Cause {
             return None;
         }
         let seen = "/etc/docker/daemon.json has `\"bridge\": \"none\"`".to_owned();
-        Some([seen].into_iter().chain(evidence.init_error()).collect())
+        let error = evidence.init_error();
+        // The file is read at the start of docker, and may be newer.
+        let is_about_bridge = error.as_ref().is_none_or(|error| error.contains("bridge") || error.contains("network"));
+        is_about_bridge.then(|| [seen].into_iter().chain(error).collect())
     },
     ..Cause::DEFAULTS
 };

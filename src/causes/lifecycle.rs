@@ -24,7 +24,7 @@ pub(super) static ENDING: Cause = Cause {
              target lifecycle state through instance metadata\"",
     check: |evidence| evidence.ending.clone().map(|seen| vec![seen]),
     excluded: |evidence| {
-        let is_connected = evidence.container_instance_arn().is_some() && !evidence.is_disconnected();
+        let is_connected = matches!(&evidence.container_instance, Some(Ok(Some(instance))) if instance.agent_connected);
         is_connected.then(|| "the agent is connected".to_owned())
     },
     when_registered: true,

@@ -8,6 +8,7 @@ use super::layer::Layer;
 use super::view::credentials::{REJECTED, accepted_call, credential_variable};
 use crate::evidence::Evidence;
 use crate::evidence::overrides::EndpointOverride;
+use crate::evidence::proxies::of_agent;
 use crate::exit::Exit;
 use crate::redaction::{self, error_chain};
 
@@ -44,12 +45,21 @@ pub(super) static ENDPOINT: Cause = Cause {
     class: Class::Lasting(Duration::from_secs(20)),
     exit: Exit::Settings,
     exit_after_deadline: Exit::Settings,
-    remedy: "remove the variable that the evidence names from /etc/ecs/ecs.config, so that the agent uses the endpoint \
-             of its region, or correct it; then `systemctl restart ecs --no-block`",
+    remedy: "remove the variable that the evidence names from `ecs.config` (below /etc/ecs or /var/lib/ecs), so that the \
+             agent uses the endpoint of its region, or correct it; then `systemctl restart ecs --no-block`",
     source: "agent/config/config.go, APIEndpoint; AWS SDKs and Tools Reference Guide, \"Service-specific endpoints\"",
     check: |evidence| {
         let found = EndpointOverride::of(&evidence.config)?;
-        let logged = evidence.refusal().filter(|text| !is_answer_of_ecs(evidence, text));
+        let home = evidence.expectation.as_ref().and_then(|expected| expected.region.as_deref());
+        let host = found.endpoint.as_ref().map_or("", |endpoint| endpoint.host.as_str());
+        if of_agent(&evidence.config, host).is_some() {
+            return None;
+        }
+        // With credentials of its own, or at an endpoint of the region, the agent's credentials are at fault.
+        let is_about_credentials =
+            credential_variable(evidence).is_some() || (home.is_some() && found.region() == home);
+        let is_of_credentials = |text: &String| REJECTED.iter().any(|code| text.contains(code)) && is_about_credentials;
+        let logged = evidence.refusal().filter(|text| !is_answer_of_ecs(evidence, text) && !is_of_credentials(text));
         let probe = evidence.network_path.agent_endpoint.as_ref();
         let shown =
             |error: String, host: &str| if error.contains(host) { error } else { format!("{error} (`{host}`)") };
@@ -61,7 +71,6 @@ pub(super) static ENDPOINT: Cause = Cause {
         }
         let value = evidence.config.get(found.name).map_or("", String::as_str);
         let set = format!("{} of the agent is `{}`", found.name, redaction::variable(found.name, value));
-        let home = evidence.expectation.as_ref().and_then(|expected| expected.region.as_deref());
         let other = found.region().zip(home).filter(|(region, home)| region != home);
         let other =
             other.map(|(region, home)| format!("it is the endpoint of `{region}`, the instance runs in `{home}`"));
@@ -90,7 +99,7 @@ pub(super) static CREDENTIALS: Cause = Cause {
     exit: Exit::Permission,
     exit_after_deadline: Exit::Permission,
     remedy: "remove AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_SESSION_TOKEN, AWS_PROFILE and the other variable that \
-             the evidence names from /etc/ecs/ecs.config, so that the agent uses the role; then `systemctl restart ecs \
+             the evidence names from `ecs.config` (below /etc/ecs or /var/lib/ecs), so that the agent uses the role; then `systemctl restart ecs \
              --no-block`",
     source: "AWS SDKs and Tools Reference Guide, \"Standardized credential providers\"; ecs-agent/credentials/providers",
     check: |evidence| {
@@ -110,7 +119,8 @@ fn is_answer_of_ecs(evidence: &Evidence, refusal: &str) -> bool {
     let is_contradicted =
         is_found && ["Cluster not found", "ClusterNotFound"].iter().any(|text| refusal.contains(text));
     let mut words = refusal.split(|c: char| !c.is_ascii_alphanumeric());
-    !is_contradicted && words.any(|word| ANSWERS_OF_ECS.contains(&word))
+    let is_busy = ["StatusCode: 5", "StatusCode: 429"].iter().any(|status| refusal.contains(status));
+    !is_contradicted && (is_busy || words.any(|word| ANSWERS_OF_ECS.contains(&word)))
 }
 
 /// How it is known that the endpoint of the region works.

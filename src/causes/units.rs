@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::cause::{Cause, Class};
 use super::layer::Layer;
 use super::view::units::{DOCKER_UNIT, describe_failure, is_docker_up, is_stopped_by_guard, last_errors};
-use crate::boundary::systemd::{SystemdError, UnitState};
+use crate::boundary::systemd::{SystemdError, UnitState, time_of};
 use crate::comparison::Specificity;
 use crate::evidence::{Evidence, StageError};
 use crate::exit::Exit;
@@ -236,14 +236,14 @@ pub(super) static NOT_STARTED: Cause = Cause {
     id: "agent-not-started",
     yields_to: &["ecs-unit-disabled", "unit-ordering-cycle", "agent-stopped-with-docker"],
     layer: Layer::Units,
-    title: "the agent's unit is enabled but does not run, and nothing starts it",
+    title: "the agent's unit does not run, and nothing starts it",
     symptoms: "`systemctl status ecs` shows inactive (dead) without an error, often after `systemctl stop` or because \
                of an unmet condition",
     proof: "the unit is inactive without a job after user data has ended; the cause is `ecs-unit-disabled` if the unit \
             is not enabled, `agent-stopped-with-docker` if docker was restarted after the agent's start, and \
             `unit-ordering-cycle` if systemd dropped its job because of a cycle",
     look_alikes: &["ecs-unit-disabled", "unit-ordering-cycle", "agent-stopped-with-docker", "user-data-deadlock"],
-    class: Class::Lasting(Duration::from_secs(60)),
+    class: Class::Retry,
     exit: Exit::Systemd,
     exit_after_deadline: Exit::Host,
     remedy: "`systemctl start ecs --no-block`; if it stays inactive, check its conditions (`systemctl status ecs`)",
@@ -266,8 +266,8 @@ pub(super) static STOPPED_WITH_DOCKER: Cause = Cause {
     title: "docker was restarted, and the agent ended with it and was not started again",
     symptoms: "an instance that was in the cluster is disconnected; `systemctl status ecs` shows inactive (dead) without an \
                error, and docker is active",
-    proof: "the unit of the agent is inactive with the result success, and docker became active after the agent's last \
-            start; if docker runs since before that start, the cause is `agent-not-started`",
+    proof: "the unit of the agent is inactive, and docker became active again at most two minutes after the agent ended; if \
+            docker was not restarted then, the cause is `agent-not-started`",
     look_alikes: &["agent-not-started"],
     class: Class::Lasting(Duration::from_secs(30)),
     exit: Exit::Systemd,
@@ -278,14 +278,17 @@ pub(super) static STOPPED_WITH_DOCKER: Cause = Cause {
     check: |evidence| {
         let agent = idle_agent(evidence)?;
         let docker = &evidence.known_units()?.docker;
-        let started = agent.exec_main_start_usec.filter(|at| *at > 0)?;
-        let restarted = docker.active_enter_usec.filter(|at| *at > started)?;
-        let later = Duration::from_micros(restarted - started).as_secs();
-        let seen = format!("{} became active {later} s after the last start of {}", docker.name, agent.name);
+        let ended = time_of(agent.exec_main_exit_usec)?;
+        let restarted = time_of(docker.active_enter_usec)?;
+        let later = restarted.duration_since(ended).ok().filter(|later| *later <= MAX_RESTART_TIME)?.as_secs();
+        let seen = format!("{} became active {later} s after {} ended", docker.name, agent.name);
         is_docker_up(evidence).then(|| [seen].into_iter().chain(clean_exit(agent)).collect())
     },
     ..Cause::DEFAULTS
 };
+
+/// docker is active again within this time after it ended.
+const MAX_RESTART_TIME: Duration = Duration::from_secs(120);
 
 /// The agent's unit, if it is installed and inactive, and nothing is about to start it.
 fn idle_agent(evidence: &Evidence) -> Option<&UnitState> {

@@ -48,7 +48,7 @@ pub fn json_fault(json: &[u8]) -> Option<String> {
         return None;
     }
     match serde_json::from_slice::<serde_json::Value>(json) {
-        Ok(serde_json::Value::Object(_)) => None,
+        Ok(serde_json::Value::Object(_) | serde_json::Value::Null) => None,
         Ok(_) => Some("it is JSON, but not an object".to_owned()),
         Err(error) => Some(redaction::json_error(&error)),
     }
@@ -62,7 +62,7 @@ mod tests {
         assert_eq!(json_fault(b"{\"Cluster\": \"prod\",\n}").as_deref(), Some("it is not JSON (line 2, column 1)"));
         assert_eq!(json_fault(b"[]").as_deref(), Some("it is JSON, but not an object"));
         assert_eq!(json_fault(b"{\"Cluster\": \"pr").as_deref(), Some("it is incomplete JSON (line 1, column 15)"));
-        for fine in [&b""[..], b" \n", b"{}", b"{\"Cluster\": \"prod\"}"] {
+        for fine in [&b""[..], b" \n", b"null", b"{}", b"{\"Cluster\": \"prod\"}"] {
             assert_eq!(json_fault(fine), None);
         }
     }

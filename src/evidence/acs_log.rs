@@ -25,7 +25,7 @@ const MAX_RATIO: u32 = 2;
 pub struct DroppedConnections {
     /// The number of connections that ended.
     pub count: usize,
-    /// The mean time from one connection to the next one.
+    /// The mean time from one of them to the next one.
     pub interval: Duration,
 }
 
@@ -43,18 +43,24 @@ impl Evidence {
         is_current.then(|| &lines[failed.line])
     }
 
-    /// The connections to ACS that ended again and again, if they lasted about equally long.
+    /// The last connections to ACS that ended again and again, if they lasted about equally long and still end.
     pub fn dropped_connections(&self) -> Option<DroppedConnections> {
+        let lines = self.agent_lines();
         let times: Vec<SystemTime> =
-            self.agent_lines().iter().filter(|line| line.holds(CONNECTED)).filter_map(|line| line.time).collect();
-        let recent = &times[times.len().saturating_sub(MIN_DROPS + 1)..];
-        let intervals: Vec<Duration> =
-            recent.windows(2).filter_map(|pair| pair[1].duration_since(pair[0]).ok()).collect();
-        let (shortest, longest) = (*intervals.iter().min()?, *intervals.iter().max()?);
-        let is_regular = longest <= shortest.saturating_mul(MAX_RATIO) && longest <= MAX_CONNECTION_TIME;
-        let mean = intervals.iter().sum::<Duration>() / u32::try_from(intervals.len()).ok()?;
-        (intervals.len() >= MIN_DROPS && is_regular)
-            .then_some(DroppedConnections { count: times.len() - 1, interval: mean })
+            lines.iter().filter(|line| line.holds(CONNECTED)).filter_map(|line| line.time).collect();
+        let last = *times.last()?;
+        let intervals = times.windows(2).rev().filter_map(|pair| pair[1].duration_since(pair[0]).ok());
+        let first = intervals.clone().next()?;
+        let is_regular = |interval: &Duration| {
+            *interval <= MAX_CONNECTION_TIME && *interval <= first * MAX_RATIO && first <= *interval * MAX_RATIO
+        };
+        let regular: Vec<Duration> = intervals.take_while(is_regular).collect();
+        let count = u32::try_from(regular.len()).ok()?;
+        let interval = regular.iter().sum::<Duration>().checked_div(count)?;
+        // A connection that has lasted for longer shows that the fault is over.
+        let now = self.examined_at.unwrap_or_else(SystemTime::now);
+        let is_current = now.duration_since(last).is_ok_and(|since| since <= interval * MAX_RATIO);
+        (regular.len() >= MIN_DROPS && is_current).then_some(DroppedConnections { count: regular.len(), interval })
     }
 }
 
@@ -88,10 +94,12 @@ mod tests {
     fn connections_that_end_after_the_same_time_are_found() {
         let at = |seconds: &[u64]| {
             let lines: Vec<_> = seconds.iter().map(|second| (*second, "info", "Connected to ACS endpoint")).collect();
-            logged(&lines).dropped_connections()
+            let last = SystemTime::UNIX_EPOCH + Duration::from_secs(*seconds.last().unwrap());
+            Evidence { examined_at: Some(last + Duration::from_secs(5)), ..logged(&lines) }.dropped_connections()
         };
         let dropped = DroppedConnections { count: 3, interval: Duration::from_secs(60) };
         assert_eq!(at(&[0, 60, 121, 180]), Some(dropped));
+        assert_eq!(at(&[0, 900, 960, 1021, 1080]), Some(dropped));
         assert_eq!(at(&[0, 60, 121]), None);
         assert_eq!(at(&[0, 3600, 7200, 10_800]), None);
         assert_eq!(at(&[0, 1, 400, 401]), None);

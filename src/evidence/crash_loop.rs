@@ -17,16 +17,21 @@ const MAX_ERRORS_OF_ATTEMPT: usize = 6;
 const MAX_MESSAGES: usize = 2;
 /// What ecs-init logs before it removes what it set up. Errors after it are a consequence.
 const CLEANUP: &str = "post-stop";
-/// Words of errors that can disappear by themselves: the network path, the role, its policy, throttling, a service. What
-/// the SDK puts before every error of a connection (`request send failed`) is not among them: it can be permanent.
-const TEMPORARY: [&str; 21] = [
+/// Words of errors that can disappear by themselves: the network path, the role, its policy, throttling, a service.
+const TEMPORARY: [&str; 23] = [
+    "request send failed",
     "dial tcp",
     "imeout",
-    "deadline exceeded",
+    "timed out",
+    "exceeded",
     "EOF",
+    "broken pipe",
     "no such host",
     "connection re",
+    "Bad Gateway",
+    "Service Unavailable",
     "StatusCode: 5",
+    "StatusCode: 429",
     "ServerException",
     "InternalError",
     "ServiceUnavailable",
@@ -36,12 +41,12 @@ const TEMPORARY: [&str; 21] = [
     "EC2 Metadata",
     "Throttl",
     "RequestLimit",
-    "LimitExceeded",
-    "AccessDenied",
-    "not authorized",
-    "UnauthorizedOperation",
     "Token",
 ];
+/// Denials: a policy can be attached later.
+const DENIALS: [&str; 3] = ["AccessDenied", "authorized to", "UnauthorizedOperation"];
+/// Words of errors of a connection that stay.
+const PERMANENT: [&str; 4] = ["x509: ", "tls: ", "malformed", "HTTP response to HTTPS client"];
 
 /// The same error at the end of each of the last attempts.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -50,6 +55,8 @@ pub struct CrashLoop {
     pub messages: Vec<String>,
     /// When the attempts ended, the first one first.
     ends: Vec<SystemTime>,
+    /// Whether lines in the log mark where attempts begin. Otherwise one attempt may have repeated the error.
+    is_marked: bool,
 }
 
 impl CrashLoop {
@@ -61,7 +68,10 @@ impl CrashLoop {
             attempts => attempts.iter().map(|attempt| last(errors(attempt))).collect(),
         };
         let last = ended.last().filter(|errors| !errors.is_empty())?;
-        let is_temporary = |line: &&Line| TEMPORARY.iter().any(|words| line.holds(words));
+        let is_temporary = |line: &&Line| {
+            let holds = |words: &[&str]| words.iter().any(|words| line.holds(words));
+            holds(&DENIALS) || (holds(&TEMPORARY) && !holds(&PERMANENT))
+        };
         if last.iter().any(is_temporary) {
             return None;
         }
@@ -71,7 +81,15 @@ impl CrashLoop {
         let mut ends: Vec<SystemTime> =
             ended.iter().rev().take_while(is_same).map_while(|attempt| attempt.last()?.time).collect();
         ends.reverse();
-        Some(CrashLoop { messages: last.iter().map(|line| line.text().to_owned()).collect(), ends })
+        let messages = last.iter().map(|line| line.text().to_owned()).collect();
+        Some(CrashLoop { messages, ends, is_marked: attempts.len() > 1 })
+    }
+
+    /// Whether the last of the attempts began after the one before it ended, if the program started last at this time.
+    pub(super) fn has_restarted(&self, started: Option<SystemTime>) -> bool {
+        let before = self.ends.iter().rev().nth(1);
+        self.is_marked
+            || started.zip(before).is_some_and(|(started, before)| started + Duration::from_secs(1) > *before)
     }
 
     /// The number of attempts since this time that ended with the error, and from when to when; `None` if they are too

@@ -63,6 +63,11 @@ impl Evidence {
         let units = self.known_units()?;
         let agent = || {
             let found = self.agent_loop.as_ref().filter(|_| self.agent_end().is_some())?;
+            let container = self.container.as_ref().and_then(|container| container.as_ref().ok()?.as_ref());
+            let started = container.and_then(|container| humantime::parse_rfc3339(&container.started_at).ok());
+            if !found.has_restarted(started) {
+                return None;
+            }
             let (attempts, time) = found.since(time_of(units.agent.exec_main_start_usec).or(self.booted))?;
             Some(ExitLoop { log: self.agent_log_name(), messages: &found.messages, attempts, time })
         };

@@ -1,6 +1,6 @@
 //! What the host probe observes: disk space, memory, listeners, docker's answers and logs, SELinux denials.
 //!
-//! Plain data. Of log lines only the part from a known fragment on is kept.
+//! Plain data. Of log lines the part from a known fragment on is kept, and of a daemon that fails its last error.
 
 use serde::Deserialize;
 
@@ -97,7 +97,40 @@ fn own_message(line: &str) -> Option<String> {
     let parsed = last_attempt(line.as_bytes());
     let parsed = parsed.last();
     let is_progress = parsed.is_some_and(|line| matches!(line.level.as_str(), "info" | "debug"));
-    (!is_progress).then(|| redaction::line(parsed.map_or(line, Line::text)))
+    let text = parsed.map_or(line, Line::text);
+    let lower = text.to_ascii_lowercase();
+    let is_error = parsed.is_some() || FAILURES.iter().any(|word| lower.contains(word));
+    (is_error && !is_progress).then(|| redaction::line(&without_ids(text)))
+}
+
+/// Words of a line that reports an error. Other lines of a unit, for example of a script, are not shown.
+const FAILURES: [&str; 14] = [
+    "fail",
+    "error",
+    "cannot",
+    "could not",
+    "unable",
+    "not found",
+    "no such",
+    "denied",
+    "timed out",
+    "refused",
+    "invalid",
+    "missing",
+    "unknown",
+    "unsupported",
+];
+
+/// The text without ids, which can be secret.
+fn without_ids(text: &str) -> String {
+    const MIN_LENGTH: usize = 16;
+    let is_id = |word: &str| {
+        let count = |is: fn(&u8) -> bool| word.bytes().filter(is).count();
+        let is_plain = word.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte));
+        word.len() >= MIN_LENGTH && is_plain && count(u8::is_ascii_digit) >= 4 && count(u8::is_ascii_alphabetic) > 0
+    };
+    let words = text.split(' ').map(|word| if is_id(word) { redaction::REDACTED } else { word });
+    words.collect::<Vec<_>>().join(" ")
 }
 
 /// Whether a known error is the daemon's own, and not systemd's message about its end.
@@ -187,6 +220,9 @@ mod tests {
         let fatal = journal("time=\"x\" level=fatal msg=\"failed to load listeners: no sockets found\"");
         assert_eq!(fatal[0], "failed to load listeners: no sockets found");
         assert_eq!(journal(""), ["status=1/FAILURE"]);
+        assert_eq!(journal("starting with token 7e8f9a10"), ["status=1/FAILURE"]);
+        let id = journal("splunk: 7e8f9a10-3b2c-4d5e-8f90-a1b2c3d4e5f6 is an unknown key");
+        assert_eq!(id[0], "splunk: <redacted> is an unknown key");
     }
 
     #[test]

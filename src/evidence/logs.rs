@@ -3,6 +3,8 @@
 //! In: the lines of the log file, and what the agent's container printed. Out: evidence lines. Each starts at the
 //! fragment that was searched for, so that nothing before it is shown.
 
+use std::time::SystemTime;
+
 use super::Evidence;
 use super::agent_log::{Line, attempts, last_two};
 use super::log::{Lines, Log};
@@ -18,15 +20,20 @@ pub struct ContainerLog {
     lines: Log,
     /// The first line about a crash of the program.
     crash: Option<String>,
+    /// When the container started; `None` if that is unknown.
+    started_at: Option<SystemTime>,
+    /// The lines of a run that is not of this start: none.
+    no_lines: Log,
 }
 
 impl ContainerLog {
-    /// Parses what `docker logs` shows.
-    pub fn of(text: &[u8]) -> ContainerLog {
+    /// Parses what `docker logs` shows of a container that started at this time (RFC 3339).
+    pub fn of(text: &[u8], started_at: &str) -> ContainerLog {
         let (_, lines) = last_two(attempts(text));
         let text = String::from_utf8_lossy(text);
         let crash = text.lines().find(|line| CRASHED.iter().any(|begin| line.starts_with(begin)));
-        ContainerLog { lines, crash: crash.map(redaction::line) }
+        let started_at = humantime::parse_rfc3339(started_at).ok();
+        ContainerLog { lines, crash: crash.map(redaction::line), started_at, no_lines: Log::default() }
     }
 
     /// The lines in the format of the agent's log.
@@ -43,12 +50,18 @@ impl Evidence {
 
     /// What the agent logged since its last start: in its log file, otherwise to docker.
     pub fn agent_lines(&self) -> &Log {
-        if self.is_agent_log_empty() { &self.container_log.lines } else { &self.agent_log }
+        let container = &self.container_log;
+        match self.is_agent_log_empty() {
+            false => &self.agent_log,
+            // ecs-init removes the container of an earlier start only when it makes the next one.
+            true if self.is_of_this_start(container.started_at) => &container.lines,
+            true => &container.no_lines,
+        }
     }
 
     /// Where [`Evidence::agent_lines`] are from.
     pub fn agent_log_name(&self) -> &'static str {
-        if self.is_agent_log_empty() && !self.container_log.lines.is_empty() { "docker logs" } else { "ecs-agent.log" }
+        if self.is_agent_log_empty() && !self.agent_lines().is_empty() { "docker logs" } else { "ecs-agent.log" }
     }
 
     /// Whether the output of the agent's container can show more than `ecs-agent.log`.
@@ -94,7 +107,8 @@ impl Evidence {
     /// The line about a crash of the agent, which its own log does not have: as the agent printed it, or as ecs-init
     /// copied it.
     pub fn agent_crash(&self) -> Option<String> {
-        let printed = self.container_log.crash.as_ref().filter(|_| self.agent_end().is_some());
+        let is_current = self.is_of_this_start(self.container_log.started_at) && self.agent_end().is_some();
+        let printed = self.container_log.crash.as_ref().filter(|_| is_current);
         printed.map(|line| format!("docker logs: `{line}`")).or_else(|| self.init_logged(&CRASHED))
     }
 }

@@ -1,5 +1,7 @@
 //! The lifecycle probe: the target lifecycle state of the instance, and the notice of a Spot interruption.
 
+use std::time::SystemTime;
+
 use futures_util::future::join;
 
 use crate::boundary::imds::{INSTANCE_ACTION, Imds, TARGET_STATE};
@@ -11,17 +13,19 @@ use crate::retry::Deadline;
 pub(crate) struct Lifecycle {
     /// The target lifecycle state: `None` if it could not be read, `Some(None)` if the instance is in no group.
     target_state: Option<Option<String>>,
-    /// How the instance is about to end.
-    ending: Option<String>,
+    /// How the instance is about to end; `None` if that could not be read.
+    ending: Option<Option<String>>,
 }
 
 impl Lifecycle {
-    /// Stores what is known. An unknown target state does not replace a known one.
+    /// Stores what is known. An unknown value does not replace a known one.
     pub(crate) fn store(self, evidence: &mut Evidence) {
         if let Some(state) = self.target_state {
             (evidence.outside_group, evidence.target_state) = (state.is_none(), state);
         }
-        evidence.ending = self.ending;
+        if let Some(ending) = self.ending {
+            evidence.ending = ending;
+        }
     }
 }
 
@@ -33,7 +37,10 @@ pub(crate) async fn lifecycle(imds: &Imds, deadline: Deadline) -> Lifecycle {
     };
     let text = |state: Vec<u8>| String::from_utf8_lossy(&state).trim().to_owned();
     let target_state = known(state).map(|state| state.map(text));
-    let action = known(action).flatten();
-    let ending = ending(target_state.as_ref().and_then(Option::as_deref), action.as_deref());
-    Lifecycle { target_state, ending }
+    let action = known(action);
+    let (state, notice) =
+        (target_state.as_ref().and_then(Option::as_deref), action.as_ref().and_then(Option::as_deref));
+    let found = ending(state, notice, SystemTime::now());
+    let is_known = found.is_some() || (target_state.is_some() && action.is_some());
+    Lifecycle { ending: is_known.then_some(found), target_state }
 }

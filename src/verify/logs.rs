@@ -7,6 +7,7 @@ use futures_util::future::join;
 use super::schedule::DockerState;
 use crate::boundary::HostClients;
 use crate::boundary::disk::Disk;
+use crate::boundary::docker::{Container, DockerError};
 use crate::boundary::kernel;
 use crate::evidence::agent_log::{Line, attempts, last_two};
 use crate::evidence::{ContainerLog, CrashLoop, Evidence};
@@ -41,15 +42,23 @@ const CONTAINER: &str = "ecs-agent";
 pub(super) async fn docker(host_clients: &HostClients, asks_for_log: bool, deadline: Deadline) -> DockerState {
     let docker = &host_clients.docker;
     let (ping, container) = join(docker.ping(deadline), docker.container(CONTAINER, deadline)).await;
-    let log = if asks_for_log { container_log(host_clients, deadline).await } else { None };
+    let log = if asks_for_log { container_log(host_clients, &container, deadline).await } else { None };
     DockerState { ping, container, log }
 }
 
-/// What the agent's container printed; `None` if docker does not keep it.
-pub(super) async fn container_log(host_clients: &HostClients, deadline: Deadline) -> Option<ContainerLog> {
-    let output = host_clients.docker.output(CONTAINER, deadline).await;
+/// What the agent's container printed; `None` if docker does not keep it, or if ecs-init has replaced the container.
+pub(super) async fn container_log(
+    host_clients: &HostClients,
+    container: &Result<Option<Container>, DockerError>,
+    deadline: Deadline,
+) -> Option<ContainerLog> {
+    let docker = &host_clients.docker;
+    let started_at = &container.as_ref().ok()?.as_ref()?.started_at;
+    let output = docker.output(CONTAINER, deadline).await;
     let output = output.inspect_err(|error| tracing::debug!(%error, "output of the agent's container not read"));
-    output.ok().map(|text| ContainerLog::of(&text))
+    let after = docker.container(CONTAINER, deadline).await;
+    let is_same = matches!(after, Ok(Some(after)) if after.started_at == *started_at);
+    output.ok().filter(|_| is_same).map(|text| ContainerLog::of(&text, started_at))
 }
 
 /// The runs of an agent without a log file. ecs-init removes the container of a run, and its output, before the next.
@@ -73,6 +82,10 @@ impl ContainerRuns {
 
     /// The error with which the last runs ended.
     pub(super) fn repeated_error(&self) -> Option<CrashLoop> {
+        // The errors of one run are not those of several.
+        if self.runs.len() < 2 {
+            return None;
+        }
         let attempts: Vec<Vec<Line>> = self.runs.iter().map(|(_, lines)| lines.clone()).collect();
         CrashLoop::of(&attempts)
     }

@@ -425,6 +425,9 @@ impl<'a> Observer<'a> {
             expected.cluster = joined_cluster(disk);
         }
         read_logs(disk, &mut self.evidence);
+        if self.evidence.is_agent_log_empty() {
+            self.evidence.agent_loop = self.containers.repeated_error();
+        }
         if self.evidence.must_describe_cluster() {
             self.run_soon(Probe::Cluster);
         }

@@ -108,7 +108,8 @@ pub(super) async fn once(
     evidence.user_data = Some(user_data);
     (evidence.docker, evidence.container) = (Some(ping), Some(container));
     if evidence.wants_container_log() {
-        evidence.container_log = container_log(host_clients, soon).await.unwrap_or_default();
+        let container = evidence.container.as_ref().expect("docker was asked");
+        evidence.container_log = container_log(host_clients, container, soon).await.unwrap_or_default();
     }
     ask_aws(host_clients, &mut evidence, region).await;
     let asked = NetworkQuestions { control_plane: evidence.joined_as(), ..NetworkQuestions::of(&evidence) };
@@ -150,7 +151,9 @@ async fn ask_aws(host_clients: &HostClients, evidence: &mut Evidence, region: Op
     }
     // An agent that was connected before may be between two connections; one that never connected is not.
     let is_disconnected = matches!(&evidence.container_instance, Some(Ok(Some(instance))) if !instance.agent_connected);
-    if is_disconnected && evidence.agent_logged(&["Connected to ACS endpoint"]).is_none() {
+    // Below the level info, the agent does not log that it connects.
+    let logs_connections = evidence.agent_lines().iter().any(|line| line.level == "info");
+    if is_disconnected && logs_connections && evidence.agent_logged(&["Connected to ACS endpoint"]).is_none() {
         evidence.registered_for = evidence.agent_runs_for();
     }
 }

@@ -69,6 +69,8 @@ pub struct UnitState {
     pub after: Option<Vec<String>>,
     /// When the main process last started, microseconds since 1970; 0 for never.
     pub exec_main_start_usec: Option<u64>,
+    /// When the main process last ended, microseconds since 1970; 0 for never.
+    pub exec_main_exit_usec: Option<u64>,
     /// When the unit last became active, microseconds since 1970; 0 for never.
     pub active_enter_usec: Option<u64>,
     /// The drop-in files that systemd has loaded.
@@ -193,11 +195,13 @@ impl Systemd {
             code,
             restarts,
             began,
+            ended,
             drop_ins,
         ) = all!(
             unit."LoadState", unit."ActiveState", unit."SubState", unit."UnitFileState", unit."Job", unit."After",
             unit."ActiveEnterTimestamp", service."Result", service."ExecMainStatus", service."ExecMainCode",
-            service."NRestarts", service."ExecMainStartTimestamp", unit."DropInPaths"
+            service."NRestarts", service."ExecMainStartTimestamp", service."ExecMainExitTimestamp",
+            unit."DropInPaths"
         );
         let job: Option<(u32, OwnedObjectPath)> = job?;
         Ok(UnitState {
@@ -212,6 +216,7 @@ impl Systemd {
             job: job.map(|(id, _)| id).filter(|&id| id != 0),
             after: after?,
             exec_main_start_usec: began?,
+            exec_main_exit_usec: ended?,
             active_enter_usec: entered?,
             drop_in_paths: drop_ins?,
             ..unknown

@@ -422,6 +422,11 @@ impl ServiceObject {
         self.read(|unit| unit.exec_main_start)
     }
 
+    #[zbus(property)]
+    fn exec_main_exit_timestamp(&self) -> u64 {
+        self.read(|unit| unit.exec_main_exit)
+    }
+
     #[zbus(property, name = "MainPID")]
     fn main_pid(&self) -> u32 {
         self.read(|unit| unit.main_pid)

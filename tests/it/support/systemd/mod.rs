@@ -51,6 +51,7 @@ pub struct Unit {
     /// Microseconds since the epoch; 0 if the unit was never active.
     pub active_enter: u64,
     pub exec_main_start: u64,
+    pub exec_main_exit: u64,
     pub drop_ins: Vec<String>,
     pub start: Start,
     pub delay: Duration,
@@ -74,6 +75,7 @@ impl Unit {
             n_restarts: 0,
             active_enter: 0,
             exec_main_start: 0,
+            exec_main_exit: 0,
             drop_ins: Vec::new(),
             start: Start::Works,
             delay: Duration::ZERO,
@@ -164,6 +166,7 @@ impl Units {
         if let Some(unit) = lock(&self.0).units.get_mut(name) {
             unit.set_inactive("inactive", "dead");
             unit.exec_main_code = 1;
+            unit.exec_main_exit = now();
         }
     }
 
@@ -173,6 +176,7 @@ impl Units {
             unit.set_inactive("failed", "failed");
             unit.result = "exit-code".into();
             unit.exec_main_code = 1;
+            unit.exec_main_exit = now();
             unit.exec_main_status = status;
         }
     }
