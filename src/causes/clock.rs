@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::cause::{Cause, Class};
 use super::layer::Layer;
 use super::view::credentials::REJECTED;
+use super::view::denial::{denial, is_denial};
 use crate::boundary::aws::{AwsErrorKind, TlsFault};
 use crate::evidence::Evidence;
 use crate::exit::Exit;
@@ -37,8 +38,13 @@ pub(super) static SKEW: Cause = Cause {
     },
     excluded: |evidence| {
         let is_connected = evidence.container_instance_arn().is_some() && !evidence.is_disconnected();
-        is_connected
-            .then(|| "the agent is connected, so AWS accepts the signatures that it makes with this clock".to_owned())
+        if is_connected {
+            return Some(
+                "the agent is connected, so AWS accepts the signatures that it makes with this clock".to_owned(),
+            );
+        }
+        let is_denied = denial(evidence).is_some() || evidence.acs_error().is_some_and(|line| is_denial(line.text()));
+        is_denied.then(|| "AWS denied an action, so it accepted the signature that was made with this clock".to_owned())
     },
     note: |evidence| {
         let is_joined = evidence.container_instance_arn().is_some() && !evidence.is_disconnected();

@@ -104,7 +104,8 @@ pub(super) static DATASOURCE_NONE: Cause = Cause {
     proof: "cloud-init recorded DataSourceNone, and IMDS returns user data now; if IMDS has no user data, the cause is \
             `user-data-absent`",
     look_alikes: &["user-data-absent", "imds-unreachable"],
-    remedy: "replace the instance, because cloud-init does not look again; find out why IMDS answered late at boot",
+    remedy: "check that `datasource_list` below /etc/cloud has `Ec2`, and why IMDS may have answered late at boot; then replace the \
+             instance, because cloud-init does not look again",
     source: "aws/amazon-ecs-agent#4988; aws/containers-roadmap#1889; agent/config/cloudinit_check_linux.go",
     check: |evidence| {
         let records = &evidence.files.cloud_init;

@@ -137,10 +137,14 @@ pub(super) static NOT_FOUND: Cause = Cause {
     check: |evidence| {
         let wanted = evidence.expectation.as_ref().and_then(|expected| expected.cluster.as_deref());
         let missing = match &evidence.cluster {
-            Some(Ok(described)) if !described.missing.is_empty() && agent_asks_the_same(evidence) => Some(format!(
-                "ecs:DescribeClusters does not find the cluster `{}`",
-                redaction::cluster(wanted.unwrap_or_default())
-            )),
+            Some(Ok(described))
+                if !described.missing.is_empty() && wanted.is_some() && agent_asks_the_same(evidence) =>
+            {
+                Some(format!(
+                    "ecs:DescribeClusters does not find the cluster `{}`",
+                    redaction::cluster(wanted.unwrap_or_default())
+                ))
+            }
             _ => None,
         };
         let logged = evidence.registration_refused(&CLUSTER_NOT_FOUND);

@@ -7,7 +7,7 @@ use super::layer::Layer;
 use super::view::docker::{configuration_fault, storage_fault};
 use super::view::units::{DOCKER_UNIT, describe_failure};
 use crate::boundary::docker::DockerError;
-use crate::boundary::systemd::SystemdError;
+use crate::boundary::systemd::{JobResult, SystemdError};
 use crate::comparison::Specificity;
 use crate::evidence::Evidence;
 use crate::evidence::host::most_specific_line;
@@ -78,7 +78,43 @@ pub(super) static STORAGE_FAILED: Cause = Cause {
     remedy: "attach the data volume that the image was made with, or set `\"storage-driver\": \"overlay2\"` in \
              /etc/docker/daemon.json; do not restart Docker in user data",
     source: "DevOps Stack Exchange, question 7946; aws/amazon-ecs-agent#389 #419",
+    specific_remedy: |evidence| {
+        let seen = storage_fault(evidence)?.join(" ");
+        let is_missing =
+            seen.contains("overlay") && (seen.contains("no such device") || seen.contains("not supported"));
+        is_missing.then(|| {
+            "load the kernel module (`modprobe overlay`); if it is missing, install the modules of the running kernel (`uname \
+             -r`) or start the kernel that they belong to"
+                .to_owned()
+        })
+    },
     check: storage_fault,
+    ..Cause::DEFAULTS
+};
+
+/// The unit itself stays inactive, with the result success.
+pub(super) static DEPENDENCY_FAILED: Cause = Cause {
+    id: "docker-dependency-failed",
+    layer: Layer::Docker,
+    title: "Docker was not started, because a unit that it requires failed",
+    symptoms: "`systemctl status docker` shows inactive (dead), with `Dependency failed for docker.service` in the journal",
+    proof: "systemd ended the queued start of docker.service with the result `dependency`, and docker.service is not active; if \
+            docker.service itself failed, the cause is `docker-failed`",
+    look_alikes: &["docker-failed"],
+    class: Class::Terminal,
+    exit: Exit::Host,
+    exit_after_deadline: Exit::Host,
+    remedy: "find the unit that failed (`systemctl --failed`, `journalctl -b -u docker`): a mount of RequiresMountsFor=, a \
+             socket or containerd; repair it, then `systemctl start ecs --no-block`, which starts Docker too",
+    source: "systemd.unit(5), Requires=; org.freedesktop.systemd1(5), JobRemoved: `dependency`",
+    check: |evidence| {
+        let docker = &evidence.known_units()?.docker;
+        let job = evidence.jobs.iter().find(|job| job.unit == docker.name)?;
+        let is_down = docker.active_state.as_deref() != Some("active") && docker.job.is_none();
+        let is_dependency = job.result == Some(JobResult::Dependency);
+        (is_down && is_dependency)
+            .then(|| vec![format!("the start of {} ended with the result `dependency`", job.unit)])
+    },
     ..Cause::DEFAULTS
 };
 

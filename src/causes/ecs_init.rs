@@ -32,7 +32,7 @@ pub(super) static IMAGE_LOAD_FAILED: Cause = Cause {
     class: Class::Terminal,
     exit: Exit::Host,
     exit_after_deadline: Exit::Host,
-    remedy: "`rm /var/cache/ecs/ecs-agent*.tar && dnf reinstall ecs-init`, then `systemctl restart ecs --no-block`",
+    remedy: "`rm -f /var/cache/ecs/ecs-agent*.tar && dnf reinstall ecs-init`, then `systemctl restart ecs --no-block`",
     source: "ecs-init/engine, ecs-init/docker (v1.105.1)",
     check: |evidence| {
         let seen = failing_with(evidence, LOAD)?;

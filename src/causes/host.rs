@@ -1,5 +1,7 @@
 //! Causes in the host itself: disk space, memory, SELinux, and files that cannot be written.
 
+use std::time::Duration;
+
 use super::cause::{Cause, Class};
 use super::layer::Layer;
 use super::view::docker::{configuration_fault, storage_fault};
@@ -18,6 +20,8 @@ const SMALL_FILE_SYSTEM: u64 = 1024 * MIB;
 /// With less free space nothing works. In bytes.
 const NO_SPACE: u64 = 16 * MIB;
 const ENOSPC: &str = "no space left on device";
+/// Words of a line about ENOSPC that is not about a disk.
+const NOT_DISKS: [&str; 3] = ["inotify", "/sys/", "epoll"];
 const EROFS: &str = "read-only file system";
 
 /// A file system to which Docker, the agent or ecs-bootstrap writes.
@@ -43,6 +47,8 @@ pub(super) static DISK_FULL: Cause = Cause {
         let journals = || host.docker_journal.iter().chain(&host.agent_journal).flatten();
         let journaled = || journals().find(|line| line.contains(ENOSPC)).map(|line| format!("journal: `{line}`"));
         let logged = evidence.init_logged(&[ENOSPC]).or_else(|| evidence.agent_logged(&[ENOSPC])).or_else(journaled);
+        // The kernel returns this error also for limits that are no file systems.
+        let logged = logged.filter(|line| !NOT_DISKS.iter().any(|words| line.contains(words)));
         let is_used_up = evidence.host.space.iter().any(is_used_up);
         let is_cause = if logged.is_some() {
             evidence.is_failing() || !full.is_empty()
@@ -249,13 +255,41 @@ pub(super) static HOST_OVERLOADED: Cause = Cause {
         });
         let pressure = host.pressure.filter(|Pressure { some, full }| *some > 60 || *full > 20);
         let pressure = pressure.map(|waits| format!("processes waited for memory {} % of the last 10 s", waits.some));
-        let oom = host.oom_kills.last().map(|line| format!("kernel: `{line}`"));
+        let of_host = host.oom_kills.iter().rfind(|line| !is_of_control_group(line));
+        let oom = of_host.map(|line| format!("kernel: `{line}`"));
         let seen: Vec<String> = [memory, pressure, oom].into_iter().flatten().collect();
         (!seen.is_empty()).then(|| seen.into_iter().chain(killed).collect())
     },
     when_registered: true,
     ..Cause::DEFAULTS
 };
+
+/// The host has memory, and the agent's control group may not use it.
+pub(super) static MEMORY_LIMIT: Cause = Cause {
+    id: "agent-memory-limit",
+    layer: Layer::Host,
+    title: "the memory limit of a control group kills Docker or the agent",
+    symptoms: "the agent exits repeatedly with code 137, although the host has free memory",
+    proof: "the kernel logs that it killed a process because of the memory limit of its control group, and Docker or the agent \
+            was killed; if the host itself has too little memory, the cause is `host-overloaded`",
+    look_alikes: &["host-overloaded", "agent-exits"],
+    class: Class::Lasting(Duration::from_secs(20)),
+    exit: Exit::NotRegistered,
+    exit_after_deadline: Exit::Host,
+    remedy: "raise or remove the limit of the control group that the evidence names (MemoryMax= of its unit or slice, \
+             `cgroup-parent` in /etc/docker/daemon.json), then `systemctl restart docker --no-block`",
+    source: "Linux, Documentation/admin-guide/cgroup-v2.rst, memory.max; systemd.resource-control(5)",
+    check: |evidence| {
+        let line = evidence.host.oom_kills.iter().rfind(|line| is_of_control_group(line))?;
+        Some(vec![format!("kernel: `{line}`"), evidence.killed()?])
+    },
+    ..Cause::DEFAULTS
+};
+
+/// Whether the kernel killed a process because of the limit of a control group (mm/oom_kill.c).
+fn is_of_control_group(line: &str) -> bool {
+    line.contains("CONSTRAINT_MEMCG") || line.contains("Memory cgroup out of memory")
+}
 
 #[cfg(test)]
 mod tests {

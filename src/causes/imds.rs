@@ -152,6 +152,10 @@ pub(super) static UNREACHABLE: Cause = Cause {
              interface, and the host's firewall",
     source: "aws/amazon-ecs-agent#121 #140 #1857",
     check: |evidence| unreachable(evidence).filter(|_| !is_ipv6_only(evidence)),
+    excluded: |evidence| {
+        let has_answered = matches!(evidence.role, Some(Ok(_))) || matches!(evidence.user_data, Some(Ok(_)));
+        has_answered.then(|| "IMDS answers other requests".to_owned())
+    },
     ..Cause::DEFAULTS
 };
 

@@ -116,7 +116,8 @@ pub(super) static NOT_ACTIVE: Cause = Cause {
     class: Class::Retry,
     exit: Exit::NotRegistered,
     exit_after_deadline: Exit::Agent,
-    remedy: "REGISTERING ends by itself; after REGISTRATION_FAILED fix what the reason names, and replace the \
+    remedy: "REGISTERING ends by itself, unless the trunk network interface of `awsvpcTrunking` cannot be attached (free addresses \
+             in the subnet, service-linked role of ECS); after REGISTRATION_FAILED fix what the reason names, and replace the \
              instance; after a deregistration run `ecs-bootstrap reset-agent --yes`, which registers it again",
     source: "Amazon ECS API Reference, ContainerInstance, `status` and `statusReason`",
     check: |evidence| match &evidence.container_instance {

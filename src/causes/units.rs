@@ -202,6 +202,15 @@ pub(super) static SYSTEMD_REFUSED: Cause = Cause {
     exit: Exit::Host,
     exit_after_deadline: Exit::Host,
     remedy: "run it as root, and check `systemctl status UNIT`",
+    specific_remedy: |evidence| {
+        let is_bad =
+            matches!(evidence.systemd_error(), Some(SystemdError::Refused { name, .. }) if name.contains("BadUnit"));
+        (is_bad || unloadable(evidence).is_some()).then(|| {
+            "correct the unit file or its drop-ins (`systemctl cat UNIT` shows them, `systemd-analyze verify UNIT` names the \
+             line), then `systemctl daemon-reload && systemctl start ecs --no-block`"
+                .to_owned()
+        })
+    },
     source: "org.freedesktop.systemd1(5)",
     check: |evidence| match evidence.systemd_error() {
         None => unloadable(evidence),
@@ -216,7 +225,10 @@ fn unloadable(evidence: &Evidence) -> Option<Vec<String>> {
     let is_bad = |state: &&str| matches!(*state, "bad-setting" | "error");
     let state = |unit: &UnitState| Some((unit.name.clone(), unit.load_state.as_deref().filter(is_bad)?.to_owned()));
     let (name, state) = state(&units.docker).or_else(|| state(&units.agent))?;
-    Some(vec![format!("systemd cannot load {name} ({state})")])
+    let drop_ins = [&units.docker, &units.agent].into_iter().filter(|unit| unit.name == name);
+    let drop_ins =
+        drop_ins.flat_map(|unit| unit.drop_in_paths.iter().flatten()).map(|path| format!("drop-in: `{path}`"));
+    Some([format!("systemd cannot load {name} ({state})")].into_iter().chain(drop_ins).collect())
 }
 
 fn refused(error: &SystemdError) -> Option<Vec<String>> {

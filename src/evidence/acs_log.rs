@@ -38,9 +38,9 @@ impl Evidence {
         // Below the level info, the agent does not log that it connects. An error that it has not repeated is over.
         let last = lines.last()?.time;
         let is_recent = |at: SystemTime| last.is_none_or(|last| at + MAX_PAUSE >= last);
-        let is_current = connected.is_none_or(|connected| connected.line < failed.line)
-            && lines[failed.line].time.is_none_or(is_recent);
-        is_current.then(|| &lines[failed.line])
+        let is_current =
+            connected.is_none_or(|connected| connected < failed) && lines[failed].time.is_none_or(is_recent);
+        is_current.then(|| &lines[failed])
     }
 
     /// The last connections to ACS that ended again and again, if they lasted about equally long and still end.

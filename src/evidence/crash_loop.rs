@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 use super::agent_log::Line;
 
 /// The minimum number of attempts that ended with the same error.
-const MIN_ATTEMPTS: usize = 3;
+pub(super) const MIN_ATTEMPTS: usize = 3;
 /// The minimum time from the first of these ends to the last one.
 pub(super) const MIN_TIME: Duration = Duration::from_secs(20);
 /// The maximum number of errors of an attempt in a log without lines that mark a start.
@@ -68,11 +68,7 @@ impl CrashLoop {
             attempts => attempts.iter().map(|attempt| last(errors(attempt))).collect(),
         };
         let last = ended.last().filter(|errors| !errors.is_empty())?;
-        let is_temporary = |line: &&Line| {
-            let holds = |words: &[&str]| words.iter().any(|words| line.holds(words));
-            holds(&DENIALS) || (holds(&TEMPORARY) && !holds(&PERMANENT))
-        };
-        if last.iter().any(is_temporary) {
+        if last.iter().any(|line| is_temporary(&line.message) || is_temporary(&line.error)) {
             return None;
         }
         let is_same = |attempt: &&Vec<&Line>| {
@@ -101,6 +97,12 @@ impl CrashLoop {
         let time = ends.last()?.duration_since(**ends.first()?).ok()?;
         (ends.len() >= MIN_ATTEMPTS && time >= MIN_TIME).then_some((ends.len(), time))
     }
+}
+
+/// Whether the error can disappear by itself.
+pub(super) fn is_temporary(error: &str) -> bool {
+    let holds = |words: &[&str]| words.iter().any(|words| error.contains(words));
+    holds(&DENIALS) || (holds(&TEMPORARY) && !holds(&PERMANENT))
 }
 
 /// The attempts in a log without lines that mark a start, as below the level info: as many errors are one attempt as repeat

@@ -1,9 +1,10 @@
 //! How docker, ecs-init and the agent ended, and the last errors in their logs; entries of earlier starts are ignored.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
-use super::crash_loop::MIN_TIME;
-use super::log::{Lines, Log};
+use super::crash_loop::{MIN_ATTEMPTS, MIN_TIME, is_temporary};
+use super::host::most_specific_line;
+use super::log::{Lines, Log, exit_code};
 use super::logs::logged;
 use super::{COARSE, Evidence};
 use crate::boundary::systemd::{UnitState, time_of};
@@ -76,13 +77,44 @@ impl Evidence {
             let (attempts, time) = found.since(time_of(units.docker.active_enter_usec).or(self.booted))?;
             Some(ExitLoop { log: "ecs-init.log", messages: &found.messages, attempts, time })
         };
-        agent().or_else(init)
+        agent().or_else(init).or_else(|| self.exit_code_loop())
+    }
+
+    /// An agent that exits repeatedly with the same code and logs no error.
+    fn exit_code_loop(&self) -> Option<ExitLoop<'_>> {
+        if self.agent_error().is_some() || !self.is_of_this_start(self.init_log_written) {
+            return None;
+        }
+        let exits: Vec<(i64, SystemTime)> =
+            self.init_log.iter().filter_map(|line| Some((exit_code(&line.message)?, line.time?))).collect();
+        let (last, end) = *exits.last().filter(|(code, _)| *code != 0)?;
+        let same = exits.iter().rev().take_while(|(code, _)| *code == last);
+        let (attempts, begin) = (same.clone().count(), same.last()?.1);
+        let time = end.duration_since(begin).ok()?;
+        (attempts >= MIN_ATTEMPTS && time >= MIN_TIME).then_some(ExitLoop {
+            log: "ecs-init.log",
+            messages: &[],
+            attempts,
+            time,
+        })
     }
 
     /// Whether waiting longer does not end the loop. The clock may have been set while it was logged, so it must also
     /// have been observed for that long.
     pub fn is_crash_loop_final(&self) -> bool {
-        self.crash_loop().is_some() && (self.waited >= MIN_TIME || self.examined_at.is_some())
+        let is_loop = self.crash_loop().is_some() || self.is_restarted_without_log();
+        is_loop && (self.waited >= MIN_TIME || self.examined_at.is_some())
+    }
+
+    /// Whether systemd has restarted the unit repeatedly, and only the journal has an error, because a command of the unit
+    /// fails before ecs-init runs.
+    fn is_restarted_without_log(&self) -> bool {
+        let restarts = self.unit_retried().and_then(|unit| unit.restarts).unwrap_or_default();
+        let journal = self.host.agent_journal.as_ref().and_then(|lines| most_specific_line(lines));
+        let is_lasting = journal.is_some_and(|line| !is_temporary(line));
+        usize::try_from(restarts).is_ok_and(|restarts| restarts >= MIN_ATTEMPTS)
+            && is_lasting
+            && self.init_error().is_none()
     }
 
     /// The agent's unit, if it has failed and systemd does not restart it.
@@ -125,8 +157,7 @@ impl Evidence {
         last.into_iter().chain(before.then_some(&self.init_log_before))
     }
 
-    /// The last line of ecs-init's log that contains one of these fragments, as an evidence line that starts at the
-    /// fragment.
+    /// The last line of ecs-init's log that contains one of these fragments, as an evidence line.
     pub fn init_logged(&self, fragments: &[&str]) -> Option<String> {
         self.init_logs().find_map(|log| logged(log, Lines::All, "ecs-init.log", fragments))
     }

@@ -68,7 +68,7 @@ const START_ERRORS: [&str; 17] = [
     "error: [",
 ];
 /// Paths and names in the SELinux denials that concern the agent.
-const GUARDED: [&str; 5] = ["docker.sock", "/var/lib/ecs", "ecs-agent", "amazon-ecs-init", "/var/log/ecs"];
+const GUARDED: [&str; 6] = ["docker.sock", "/var/lib/ecs", "ecs-agent", "amazon-ecs-init", "/var/log/ecs", "agent.db"];
 /// Fragments of the kernel's messages about a killed process (mm/oom_kill.c).
 const KILLS: [&str; 3] = ["Out of memory", "oom-kill:", "Memory cgroup out of memory"];
 

@@ -28,6 +28,11 @@ pub struct Line {
 }
 
 impl Line {
+    /// An error that a program printed without a format.
+    pub(super) fn of_output(message: String, time: Option<SystemTime>) -> Line {
+        Line { level: "error".to_owned(), message, error: String::new(), time, shown: None }
+    }
+
     /// Message and error, joined by a colon, the error without details of the request. Of an error, the other fields too,
     /// for example `missingAttributes`.
     pub fn text(&self) -> &str {

@@ -23,21 +23,12 @@ pub enum Lines {
     FailedConnections,
 }
 
-/// Where the last line with a fragment is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Place {
-    /// The index of the line.
-    pub line: usize,
-    /// The offset of the fragment in the text of the line.
-    pub at: usize,
-}
-
 /// The lines of a log since a start.
 #[derive(Clone, Debug, Default)]
 pub struct Log {
     lines: Vec<Line>,
     /// The results of searches, by the hash of what was searched.
-    found: RefCell<HashMap<u64, Option<Place>>>,
+    found: RefCell<HashMap<u64, Option<usize>>>,
     exit_codes: OnceCell<Vec<i64>>,
 }
 
@@ -56,19 +47,17 @@ impl Deref for Log {
 }
 
 impl Log {
-    /// The last of these lines whose text contains one of the fragments. An empty fragment is in each line.
-    pub fn last_with(&self, lines: Lines, fragments: &[&str]) -> Option<Place> {
+    /// The index of the last of these lines whose text contains one of the fragments. An empty fragment is in each line.
+    pub fn last_with(&self, lines: Lines, fragments: &[&str]) -> Option<usize> {
         let mut hasher = DefaultHasher::new();
         (lines, fragments).hash(&mut hasher);
         let key = hasher.finish();
         if let Some(known) = self.found.borrow().get(&key) {
             return *known;
         }
-        let found =
-            self.lines.iter().enumerate().rev().filter(|(_, line)| lines.contains(line)).find_map(|(index, line)| {
-                let at = fragments.iter().find_map(|fragment| line.text().find(fragment))?;
-                Some(Place { line: index, at })
-            });
+        let is_found =
+            |line: &Line| lines.contains(line) && fragments.iter().any(|fragment| line.text().contains(fragment));
+        let found = self.lines.iter().rposition(is_found);
         self.found.borrow_mut().insert(key, found);
         found
     }
@@ -90,7 +79,8 @@ impl Lines {
     }
 }
 
-fn exit_code(message: &str) -> Option<i64> {
+/// The exit code in ecs-init's message about the end of the agent.
+pub(super) fn exit_code(message: &str) -> Option<i64> {
     let (_, rest) = message.split_once("Agent exited with code ")?;
     rest.split(|c: char| !c.is_ascii_digit() && c != '-').next()?.parse().ok()
 }
@@ -104,10 +94,10 @@ mod tests {
     fn a_repeated_search_has_the_result_of_the_first() {
         let log = last_attempt(b"level=info msg=\"one two\"\nlevel=error msg=\"two\"\nlevel=info msg=\"three\"\n");
         for _ in 0..2 {
-            assert_eq!(log.last_with(Lines::All, &["one", "two"]), Some(Place { line: 1, at: 0 }));
-            assert_eq!(log.last_with(Lines::All, &["one"]), Some(Place { line: 0, at: 0 }));
+            assert_eq!(log.last_with(Lines::All, &["one", "two"]), Some(1));
+            assert_eq!(log.last_with(Lines::All, &["one"]), Some(0));
             assert_eq!(log.last_with(Lines::Errors, &["one"]), None);
-            assert_eq!(log.last_with(Lines::Errors, &[""]), Some(Place { line: 1, at: 0 }));
+            assert_eq!(log.last_with(Lines::Errors, &[""]), Some(1));
         }
         assert_eq!(log.found.borrow().len(), 4);
     }

@@ -1,12 +1,12 @@
 //! What the agent logged since its last start, in its log file or to docker.
 //!
-//! In: the lines of the log file, and what the agent's container printed. Out: evidence lines. Each starts at the
-//! fragment that was searched for, so that nothing before it is shown.
+//! In: the lines of the log file, and what the agent's container printed. Out: evidence lines: the whole message, because what
+//! decides can stand before and after the words that were searched for.
 
 use std::time::SystemTime;
 
 use super::Evidence;
-use super::agent_log::{Line, attempts, last_two};
+use super::agent_log::{Line, attempts};
 use super::log::{Lines, Log};
 use crate::redaction;
 
@@ -28,10 +28,18 @@ pub struct ContainerLog {
 
 impl ContainerLog {
     /// Parses what `docker logs` shows of a container that started at this time (RFC 3339).
-    pub fn of(text: &[u8], started_at: &str) -> ContainerLog {
-        let (_, lines) = last_two(attempts(text));
+    ///
+    /// What a crash or a program that cannot be executed prints has no format. It becomes an error at the end of the log.
+    pub fn of(text: &[u8], started_at: &str, finished_at: &str) -> ContainerLog {
+        let lines = attempts(text).pop().unwrap_or_default();
         let text = String::from_utf8_lossy(text);
         let crash = text.lines().find(|line| CRASHED.iter().any(|begin| line.starts_with(begin)));
+        let last = || text.lines().rfind(|line| !line.trim().is_empty()).filter(|_| lines.is_empty());
+        let printed = crash.or_else(last).map(redaction::line);
+        let finished_at = humantime::parse_rfc3339(finished_at).ok();
+        let lines: Vec<Line> =
+            lines.into_iter().chain(printed.map(|text| Line::of_output(text, finished_at))).collect();
+        let lines = Log::from(lines);
         let started_at = humantime::parse_rfc3339(started_at).ok();
         ContainerLog { lines, crash: crash.map(redaction::line), started_at, no_lines: Log::default() }
     }
@@ -89,8 +97,8 @@ impl Evidence {
     /// The whole last line in which the agent logged a refused registration since its last start. It is for parsing.
     pub fn refusal(&self) -> Option<String> {
         let lines = self.agent_lines();
-        let place = lines.last_with(Lines::Refusals, &[""])?;
-        Some(redaction::line(lines[place.line].text()))
+        let line = &lines[lines.last_with(Lines::Refusals, &[""])?];
+        Some(redaction::line(line.text()))
     }
 
     /// A line of the agent's log as an evidence line.
@@ -101,7 +109,7 @@ impl Evidence {
     /// The last error in the agent's log, as an evidence line.
     pub fn agent_error(&self) -> Option<String> {
         let lines = self.agent_lines();
-        Some(self.quoted(&lines[lines.last_with(Lines::Errors, &[""])?.line]))
+        Some(self.quoted(&lines[lines.last_with(Lines::Errors, &[""])?]))
     }
 
     /// The line about a crash of the agent, which its own log does not have: as the agent printed it, or as ecs-init
@@ -113,10 +121,10 @@ impl Evidence {
     }
 }
 
-/// The last of these lines with one of the fragments, from the fragment on.
+/// The last of these lines with one of the fragments.
 pub(super) fn logged(log: &Log, lines: Lines, file: &str, fragments: &[&str]) -> Option<String> {
-    let place = log.last_with(lines, fragments)?;
-    Some(format!("{file}: `{}`", redaction::line(&log[place.line].text()[place.at..])))
+    let line = &log[log.last_with(lines, fragments)?];
+    Some(format!("{file}: `{}`", redaction::line(line.text())))
 }
 
 #[cfg(test)]

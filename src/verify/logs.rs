@@ -53,12 +53,12 @@ pub(super) async fn container_log(
     deadline: Deadline,
 ) -> Option<ContainerLog> {
     let docker = &host_clients.docker;
-    let started_at = &container.as_ref().ok()?.as_ref()?.started_at;
+    let Container { started_at, finished_at, .. } = container.as_ref().ok()?.as_ref()?;
     let output = docker.output(CONTAINER, deadline).await;
     let output = output.inspect_err(|error| tracing::debug!(%error, "output of the agent's container not read"));
     let after = docker.container(CONTAINER, deadline).await;
     let is_same = matches!(after, Ok(Some(after)) if after.started_at == *started_at);
-    output.ok().filter(|_| is_same).map(|text| ContainerLog::of(&text, started_at))
+    output.ok().filter(|_| is_same).map(|text| ContainerLog::of(&text, started_at, finished_at))
 }
 
 /// The runs of an agent without a log file. ecs-init removes the container of a run, and its output, before the next.

@@ -420,7 +420,10 @@ impl<'a> Observer<'a> {
         self.logs_read = Some(stamp);
         self.evidence.config = agent_config(disk);
         self.evidence.files = probe::files(disk);
-        self.evidence.saved = saved_agent(disk);
+        // The agent replaces the state that it started with.
+        if !self.evidence.saved.as_ref().is_some_and(|saved| saved.state.get().is_some()) {
+            self.evidence.saved = saved_agent(disk);
+        }
         if let Some(expected) = self.evidence.expectation.as_mut().filter(|expected| expected.follows_file) {
             expected.cluster = joined_cluster(disk);
         }

@@ -7,7 +7,9 @@ use crate::evidence::Evidence;
 pub(in crate::causes) fn loop_evidence(evidence: &Evidence) -> Vec<String> {
     let Some(found) = evidence.crash_loop() else { return Vec::new() };
     let messages = found.messages.iter().map(|message| format!("{}: `{message}`", found.log));
-    let count = format!("the same error ended {} attempts within {} s", found.attempts, found.time.as_secs());
+    let what =
+        if found.messages.is_empty() { "the same exit code, without an error in its log," } else { "the same error" };
+    let count = format!("{what} ended {} attempts within {} s", found.attempts, found.time.as_secs());
     messages.chain([count]).collect()
 }
 
@@ -61,7 +63,9 @@ pub(in crate::causes) fn remedy_for(evidence: &Evidence, message: &str) -> Optio
 /// The remedy for an error of a system call on a file.
 fn access_remedy(message: &str, holds: impl Fn(&str) -> bool) -> Option<String> {
     let place = |words: &str| path(message).map(|path| format!("{words} `{path}`")).unwrap_or_default();
-    let remedy = if holds("read-only file system") {
+    let remedy = if holds("exec format error") && holds("exec /") {
+        "use an image of the agent for the architecture of this host (`uname -m`): reinstall ecs-init".to_owned()
+    } else if holds("read-only file system") {
         format!("make the file system{} writable (`findmnt`)", place(" that contains"))
     } else if holds("no space left") {
         "free disk space (`docker system prune -a`, `journalctl --vacuum-size=100M`)".to_owned()

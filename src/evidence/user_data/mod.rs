@@ -38,7 +38,7 @@ pub struct UserData {
 }
 
 /// Words in user data that names a cluster.
-const NAMES_CLUSTER: [&str; 3] = ["ecs_cluster", "ecs-bootstrap", "ecsagentconfiguration"];
+const NAMES_CLUSTER: [&str; 4] = ["ecs_cluster", "ecs-bootstrap", "ecsagentconfiguration", "settings.ecs"];
 /// Words in user data that can name a cluster: the agent's files, and downloads.
 const MAY_NAME_CLUSTER: [&str; 9] =
     ["/etc/ecs", "ecs.config", "ecs_", "http://", "https://", "s3://", "aws ", "#include", "git "];

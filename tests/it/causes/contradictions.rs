@@ -6,6 +6,7 @@ use super::unknown_faults::{SOON, both_report, crashing, exiting};
 use super::{ExpectedCause, ExpectedNote, is_ready, joined, run};
 use crate::support::http::Reply;
 use crate::support::port::{BlackHole, Port};
+use crate::support::systemd::Start;
 use crate::support::{Instance, Outcome};
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -201,4 +202,31 @@ fn a_trace_on_standard_error_is_evidence() {
     let instance = Instance::new().agent_behaves(|agent| agent.prints = Some((2, trace)));
     let expected = ExpectedCause("agent-exits", 23, "docker logs: `panic: page 3 already freed`");
     both_report(&instance, &run(&instance, &["verify.deadline=8s"]), expected);
+}
+
+#[test]
+fn a_program_that_cannot_be_executed_is_evidence() {
+    let instance = Instance::new().agent_behaves(|agent| agent.prints = Some((1, "exec /agent: exec format error\n")));
+    let expected = ExpectedCause("agent-exits", 23, "docker logs: `exec /agent: exec format error`");
+    both_report(&instance, &run(&instance, &["verify.deadline=10s"]), expected);
+}
+
+// Limits and dependencies of the host.
+
+#[test]
+fn the_memory_limit_of_a_control_group_is_not_a_host_without_memory() {
+    let kernel = "oom-kill:constraint=CONSTRAINT_MEMCG,nodemask=(null),cpuset=x,oom_memcg=/limited.slice,task=agent,pid=4321\n\
+                  Memory cgroup out of memory: Killed process 4321 (agent) total-vm:1280000kB\n";
+    let instance = Instance::new().journal_has("kernel", kernel);
+    let instance = instance.file("proc/meminfo", "MemTotal: 8000000 kB\nMemAvailable: 6500000 kB\n");
+    let instance = instance.agent_behaves(|agent| agent.exits = Some((137, "started", "")));
+    let expected = ExpectedCause("agent-memory-limit", 24, "Memory cgroup out of memory");
+    both_report(&instance, &run(&instance, &["verify.deadline=8s"]), expected);
+}
+
+#[test]
+fn a_failed_dependency_of_docker_is_not_a_docker_that_is_still_starting() {
+    let instance = Instance::new().unit("docker.service", |unit| unit.start = Start::Fails("dependency".into()));
+    let outcome = run(&instance, SOON);
+    ExpectedCause("docker-dependency-failed", 24, "ended with the result `dependency`").check(&instance, &outcome);
 }

@@ -20,7 +20,6 @@ fn gpu(instance: Instance) -> Instance {
 
 /// The two faults, and the expected cause.
 const PAIRS: &[(Change, Change, ExpectedCause<'static>)] = &[
-    (clock, denied, ExpectedCause("clock-skew", 24, "behind the Date")),
     (clock, bad_json, ExpectedCause("clock-skew", 24, "behind the Date")),
     (clock, docker_failed, ExpectedCause("clock-skew", 24, "behind the Date")),
     (clock, no_cluster, ExpectedCause("clock-skew", 24, "behind the Date")),

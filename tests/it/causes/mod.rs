@@ -100,7 +100,7 @@ fn verify(instance: &Instance, settings: &[&str]) -> Outcome {
 }
 
 /// The causes whose remedy depends on the error of the agent; `crash_loops.rs` tests these remedies.
-const WITH_OTHER_REMEDIES: [&str; 11] = [
+const WITH_OTHER_REMEDIES: [&str; 12] = [
     "acs-denied",
     "acs-refused",
     "acs-unreachable",
@@ -111,6 +111,7 @@ const WITH_OTHER_REMEDIES: [&str; 11] = [
     "credentials-rejected",
     "ecs-init-failed",
     "register-refused",
+    "systemd-refused",
     "unknown",
 ];
 

@@ -37,7 +37,7 @@ fn any_other_failure_of_ecs_init_is_reported_with_its_last_log_line() {
     let instance = failing("could not enable loopback routing: sysctl: http://u:hunter2@proxy");
     let outcome = run(&instance, &["verify.deadline=4s"]);
     ExpectedCause("ecs-init-failed", 24, "could not enable loopback routing").check(&instance, &outcome);
-    assert!(outcome.stderr.contains("status 255, restarts 1"), "{}", outcome.stderr);
+    assert!(outcome.stderr.contains("result exit-code, restarts 1"), "{}", outcome.stderr);
     assert!(!outcome.stderr.contains("hunter2"), "{}", outcome.stderr);
 }
 

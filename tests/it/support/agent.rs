@@ -208,6 +208,10 @@ impl Surroundings {
 
     fn attempt(&self, stop: &StopRequest) -> Exit {
         let behaviour = lock(&self.behaviour).clone();
+        if let Some((code, text)) = behaviour.prints {
+            self.docker.change(|docker| docker.output += text);
+            return Exit::Code(code);
+        }
         self.log("ecs-agent", "info", "Starting Amazon ECS Agent", &[("version", "1.106.1")]);
         for (level, message) in agent_messages::MESSAGES_OF_A_HEALTHY_START {
             self.log("ecs-agent", level, message, &[]);
@@ -226,10 +230,6 @@ impl Surroundings {
         if let Some((code, bytes)) = &behaviour.dies_with {
             let _ = self.appended("ecs-agent", bytes);
             return Exit::Code(*code);
-        }
-        if let Some((code, text)) = behaviour.prints {
-            self.docker.change(|docker| docker.output += text);
-            return Exit::Code(code);
         }
         if let Some((code, message, error)) = behaviour.exits {
             let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().subsec_nanos();

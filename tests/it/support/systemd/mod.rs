@@ -115,9 +115,16 @@ impl Unit {
         self.exec_main_status = 1;
         match start {
             Start::FailsWith(result) => self.result = (*result).into(),
-            Start::Retried(status) => {
+            // A command before the main process fails: the main process has no status.
+            Start::Retried(_) => {
                 self.set_inactive("activating", "auto-restart");
-                (self.exec_main_status, self.n_restarts) = (*status, 1);
+                (self.exec_main_code, self.exec_main_status, self.n_restarts) = (0, 0, 1);
+            }
+            // The unit itself has not failed.
+            Start::Fails(result) if result == "dependency" => {
+                self.set_inactive("inactive", "dead");
+                self.result = "success".into();
+                (self.exec_main_code, self.exec_main_status) = (0, 0);
             }
             _ => {}
         }
