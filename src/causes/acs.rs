@@ -369,7 +369,7 @@ mod tests {
         let log: String = (0..5).map(connected).collect();
         let mut evidence = refused("x");
         evidence.agent_log = last_attempt(log.as_bytes());
-        evidence.examined_at = humantime::parse_rfc3339("2026-01-01T00:04:58Z").ok();
+        evidence.observed_at = humantime::parse_rfc3339("2026-01-01T00:04:58Z").ok();
         assert_eq!(ids(&evidence), ["acs-connection-drops"]);
         let Some(Ok(Some(instance))) = &mut evidence.container_instance else { unreachable!() };
         instance.agent_connected = true;

@@ -58,8 +58,7 @@ impl Evidence {
         let count = u32::try_from(regular.len()).ok()?;
         let interval = regular.iter().sum::<Duration>().checked_div(count)?;
         // A connection that has lasted for longer shows that the fault is over.
-        let now = self.examined_at.unwrap_or_else(SystemTime::now);
-        let is_current = now.duration_since(last).is_ok_and(|since| since <= interval * MAX_RATIO);
+        let is_current = self.observed_at?.duration_since(last).is_ok_and(|since| since <= interval * MAX_RATIO);
         (regular.len() >= MIN_DROPS && is_current).then_some(DroppedConnections { count: regular.len(), interval })
     }
 }
@@ -95,7 +94,7 @@ mod tests {
         let at = |seconds: &[u64]| {
             let lines: Vec<_> = seconds.iter().map(|second| (*second, "info", "Connected to ACS endpoint")).collect();
             let last = SystemTime::UNIX_EPOCH + Duration::from_secs(*seconds.last().unwrap());
-            Evidence { examined_at: Some(last + Duration::from_secs(5)), ..logged(&lines) }.dropped_connections()
+            Evidence { observed_at: Some(last + Duration::from_secs(5)), ..logged(&lines) }.dropped_connections()
         };
         let dropped = DroppedConnections { count: 3, interval: Duration::from_secs(60) };
         assert_eq!(at(&[0, 60, 121, 180]), Some(dropped));

@@ -18,6 +18,10 @@ const BY_SIGNAL: i32 = 2;
 /// An agent needs about this long between its registration and its connection.
 const CONNECTING: Duration = Duration::from_secs(2);
 
+/// ecs-init logs these at the start of the agent's container and at its end.
+const STARTS: &str = "Starting Amazon Elastic Container Service Agent";
+const EXITED: &str = "Agent exited with code";
+
 /// A program that exits repeatedly with the same error.
 pub struct ExitLoop<'e> {
     /// The name of its log.
@@ -83,6 +87,11 @@ impl Evidence {
     /// An agent that exits repeatedly with the same code and logs no error.
     fn exit_code_loop(&self) -> Option<ExitLoop<'_>> {
         if self.agent_error().is_some() || !self.is_of_this_start(self.init_log_written) {
+            return None;
+        }
+        // The error of a run that has just begun may follow.
+        let [start, exit] = [STARTS, EXITED].map(|words| self.init_log.last_with(Lines::All, &[words]));
+        if start > exit {
             return None;
         }
         let exits: Vec<(i64, SystemTime)> =

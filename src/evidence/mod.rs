@@ -251,6 +251,8 @@ pub struct Evidence {
     pub host: HostState,
     /// The network path to AWS.
     pub network_path: NetworkPath,
+    /// The time of this observation.
+    pub observed_at: Option<SystemTime>,
     /// When the evidence was collected, if it was collected once (doctor).
     pub examined_at: Option<SystemTime>,
     /// Whether the instance was observed without a role at some time.

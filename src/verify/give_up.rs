@@ -13,7 +13,7 @@
 //! ([`EARLIER_LAYERS`]), user data that explains it ([`USER_DATA`]), or a note on a ready instance ([`NOTES`]).
 
 use std::collections::BTreeMap;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use tokio::time::Instant;
 
@@ -72,6 +72,7 @@ impl WaitState {
             self.deadline = Deadline::after(self.limit);
         }
         evidence.waited = self.start.elapsed();
+        evidence.observed_at = Some(SystemTime::now());
         evidence.age = self.age.map(|age| age.saturating_add(evidence.waited));
         evidence.timed_out = self.deadline.passed();
         let diagnosis = diagnose(evidence);

@@ -83,7 +83,13 @@ pub(super) async fn once(
 ) -> Evidence {
     let soon = Deadline::after(PROBE);
     let now = SystemTime::now();
-    let mut evidence = Evidence { stage_error: error, expectation, examined_at: Some(now), ..Evidence::default() };
+    let mut evidence = Evidence {
+        stage_error: error,
+        expectation,
+        examined_at: Some(now),
+        observed_at: Some(now),
+        ..Evidence::default()
+    };
     evidence.age = evidence.expectation.as_ref().and_then(|expected| since(expected.pending_time.as_deref()?, now));
     read_files(host_clients, &mut evidence);
     let bus = async {
