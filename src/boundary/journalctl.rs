@@ -1,7 +1,7 @@
 //! Reads the journal of this boot with journalctl(1), the only stable reader of the journal's files.
 //!
 //! In: a unit, or the kernel. Out: its last lines; `None` if they cannot be read. Other programs wrote these lines, and
-//! they may contain secrets: callers must keep only the lines that they recognize.
+//! they may contain secrets: callers keep only errors, and redact them.
 
 use std::process::Stdio;
 use std::time::Duration;
