@@ -52,7 +52,7 @@ pub(super) static UNREACHABLE: Cause = Cause {
     look_alikes: &["endpoint-partial", "agent-stuck", "host-overloaded", "agent-not-connected"],
     remedy: "allow `ecs-a-*.REGION.amazonaws.com` and `ecs-t-*.REGION.amazonaws.com` on port 443 in the firewall and \
              the proxy (the host names are numbered)",
-    specific_remedy: |evidence| {
+    specific_remedy: Some(|evidence| {
         let acs = plane(evidence)?.acs.as_ref()?;
         let EndpointProbe::Direct(probe) = acs else { return None };
         evidence.network_path.routes.filter(|routes| !routes.v4_default && routes.v6_default)?;
@@ -65,7 +65,7 @@ pub(super) static UNREACHABLE: Cause = Cause {
                 probe.host
             )
         })
-    },
+    }),
     source: "aws/amazon-ecs-agent#1143 #240 #250 #270 #882",
     check: |evidence| {
         let plane = plane(evidence)?;
@@ -92,10 +92,10 @@ pub(super) static DENIED: Cause = Cause {
     exit_after_deadline: Exit::Permission,
     remedy: "allow `ecs:DiscoverPollEndpoint`, `ecs:Poll` and `ecs:StartTelemetrySession` (policy \
              AmazonEC2ContainerServiceforEC2Role)",
-    specific_remedy: |evidence| {
+    specific_remedy: Some(|evidence| {
         let (found, _) = denied(evidence).iter().find_map(|line| policy(line))?;
         Some(found.remedy().to_owned())
-    },
+    }),
     source: "ecs-agent/api/ecs/client/ecs_client.go; IAM User Guide, \"Troubleshoot access denied error messages\"",
     check: |evidence| Some(denied(evidence)).filter(|seen| !seen.is_empty()),
     ..DEFAULTS
@@ -116,7 +116,7 @@ pub(super) static REFUSED: Cause = Cause {
     exit_after_deadline: Exit::NotRegistered,
     remedy: "look for what stands between this host and `ecs-a-*` (a proxy, a firewall that inspects TLS, a VPC endpoint \
              policy): it must pass WebSocket connections (RFC 6455) on port 443, and the role needs `ecs:Poll`",
-    specific_remedy: |evidence| refused_remedy(evidence.acs_error()?.text()),
+    specific_remedy: Some(|evidence| refused_remedy(evidence.acs_error()?.text())),
     source: "ecs-agent/acs/session; ecs-agent/wsclient; aws/amazon-ecs-agent#240 #1143",
     check: |evidence| {
         let line =

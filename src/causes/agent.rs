@@ -121,10 +121,10 @@ pub(super) static CGROUP_SETUP_FAILED: Cause = Cause {
 /// Exit code 5 for a reason that no other cause covers.
 pub(super) static GAVE_UP: Cause = Cause {
     id: "agent-gave-up",
-    specific_remedy: |evidence| match evidence.agent_error() {
+    specific_remedy: Some(|evidence| match evidence.agent_error() {
         Some(error) => remedy_for(evidence, &error),
         None => missing_log_remedy(evidence),
-    },
+    }),
     specificity: Specificity::General,
     layer: Layer::Agent,
     title: "the agent exited with code 5, its terminal exit code",
@@ -135,8 +135,8 @@ pub(super) static GAVE_UP: Cause = Cause {
     class: Class::Terminal,
     exit: Exit::Agent,
     exit_after_deadline: Exit::Agent,
-    remedy: "read the last lines of /var/log/ecs/ecs-agent.log; if the agent rejects its saved state (`Data \
-             mismatch`), run `ecs-bootstrap reset-agent --yes`",
+    remedy: "fix what the last lines of /var/log/ecs/ecs-agent.log name, then `systemctl restart ecs --no-block`; if the \
+             agent rejects its saved state (`Data mismatch`), run `ecs-bootstrap reset-agent --yes` instead",
     source: "agent/sighandlers/exitcodes: 5 is terminal",
     check: |evidence| {
         if !evidence.agent_exited_with(5) || !evidence.is_host_examined() {
@@ -159,7 +159,7 @@ pub(super) static GAVE_UP: Cause = Cause {
 pub(super) static EXITS: Cause = Cause {
     id: "agent-exits",
     is_final_in_crash_loop: true,
-    specific_remedy: |evidence| remedy(evidence).or_else(|| missing_log_remedy(evidence)),
+    specific_remedy: Some(|evidence| remedy(evidence).or_else(|| missing_log_remedy(evidence))),
     specificity: Specificity::General,
     // Repeated exits of the agent are a symptom of every earlier broken layer.
     is_symptom_of: Layer::Agent.before(),
@@ -276,7 +276,7 @@ pub(super) static NOT_CONNECTED: Cause = Cause {
         let logged = evidence.acs_error().map(|line| evidence.quoted(line));
         Some([seen].into_iter().chain(open).chain(logged).chain(missing_log(evidence)).collect())
     },
-    specific_remedy: missing_log_remedy,
+    specific_remedy: Some(missing_log_remedy),
     when_registered: true,
     ..Cause::DEFAULTS
 };

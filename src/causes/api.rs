@@ -28,7 +28,7 @@ pub(super) static CREDENTIALS_REJECTED: Cause = Cause {
     exit_after_deadline: Exit::Permission,
     remedy: "check whether the role was deleted and created again (if so, replace the instance), and whether the \
              region is enabled for the account: `aws account get-region-opt-status --region-name REGION`",
-    specific_remedy: |evidence| {
+    specific_remedy: Some(|evidence| {
         accepted_call(evidence)?;
         Some(
             "AWS accepts the role for ecs-bootstrap, so look for what is different for the agent: `AWS_*` variables in both \
@@ -36,7 +36,7 @@ pub(super) static CREDENTIALS_REJECTED: Cause = Cause {
              ecs-agent`)"
                 .to_owned(),
         )
-    },
+    }),
     source: "Amazon ECS API Reference, \"Common Errors\"",
     check: |evidence| {
         let called = called(evidence, &REJECTED);
@@ -151,7 +151,7 @@ pub(super) static REGISTER_REFUSED: Cause = Cause {
     id: "register-refused",
     yields_to: &["explicit-deny"],
     is_final_in_crash_loop: true,
-    specific_remedy: remedy,
+    specific_remedy: Some(remedy),
     specificity: Specificity::General,
     is_symptom_of: &[Layer::Clock, Layer::Imds, Layer::Role, Layer::Dns, Layer::Route, Layer::Tls, Layer::Cluster],
     layer: Layer::Api,

@@ -15,6 +15,23 @@ use crate::redaction;
 /// The command after which the agent registers again.
 const RESET: &str = "ecs-bootstrap reset-agent --yes";
 
+/// The step that follows a remedy if nothing else starts the agent.
+const START: &str = "; then run `ecs-bootstrap run`, which starts the agent";
+
+/// Parts of remedies that include such a step, or that are for another instance.
+const INCLUDES_START: [&str; 10] = [
+    RESET,
+    "`systemctl start",
+    "`systemctl restart",
+    "`systemctl enable --now",
+    "run `ecs-bootstrap run`",
+    "run `ecs-bootstrap` again",
+    "run ecs-bootstrap again",
+    "run it ",
+    "replace the instance",
+    "ECS-optimized AMI",
+];
+
 /// When a cause is final, that is, when waiting longer cannot help.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Class {
@@ -87,8 +104,8 @@ pub struct Cause {
     /// Whether a cause of the class `Retry` is final if the program exits repeatedly with the same error
     /// ([`Evidence::crash_loop`]).
     pub is_final_in_crash_loop: bool,
-    /// The remedy for this evidence; `None` if `remedy` fits.
-    pub(super) specific_remedy: fn(&Evidence) -> Option<String>,
+    /// Gives the remedy for this evidence; `None` if `remedy` fits.
+    pub(super) specific_remedy: Option<fn(&Evidence) -> Option<String>>,
     /// Whether the cause can also affect an instance that has registered.
     pub(super) when_registered: bool,
     /// The evidence lines that support the cause; `None` if there are none. It runs only while the instance has not
@@ -104,6 +121,30 @@ pub struct Cause {
 fn is_in_other_cluster(evidence: &Evidence) -> bool {
     let is_unnamed = matches!(&evidence.stage_error, Some(StageError::Refused(Refusal::NoCluster { .. })));
     joined_other_cluster(evidence).is_some() || (is_unnamed && evidence.container_instance_arn().is_some())
+}
+
+/// Whether the agent does not run, and neither systemd nor user data will start it.
+fn is_agent_down(evidence: &Evidence) -> bool {
+    match &evidence.stage_error {
+        Some(
+            StageError::Settings(_)
+            | StageError::Refused(_)
+            | StageError::Imds(_)
+            | StageError::Aws(_)
+            | StageError::Read(_)
+            | StageError::ReadSettings(_)
+            | StageError::Write(_)
+            | StageError::Systemd(_)
+            | StageError::NotMetadata { .. }
+            | StageError::RunDeadlineExceeded { .. },
+        ) => true,
+        Some(_) => false,
+        None => evidence.agent_unit().is_some_and(|unit| {
+            let is_idle = matches!(unit.active_state.as_deref(), Some("failed" | "inactive"));
+            let is_queued = unit.job.is_some() || evidence.job_pending(&unit.name);
+            is_idle && !is_queued && !evidence.held_by_user_data()
+        }),
+    }
 }
 
 /// Returns the evidence lines for a cause.
@@ -131,7 +172,7 @@ impl Cause {
         is_always_reported: false,
         is_reported_during_user_data: false,
         is_final_in_crash_loop: false,
-        specific_remedy: |_| None,
+        specific_remedy: None,
         when_registered: false,
         check: |_| None,
         excluded: |_| None,
@@ -146,6 +187,11 @@ impl Cause {
         explains_missing_cluster: true,
         ..Cause::DEFAULTS
     };
+
+    /// Whether the remedy depends on the evidence.
+    pub fn has_specific_remedy(&self) -> bool {
+        self.specific_remedy.is_some()
+    }
 
     /// Whether no cause of the catalogue fits.
     pub fn is_unknown(&self) -> bool {
@@ -185,11 +231,15 @@ pub struct FoundCause {
 impl FoundCause {
     /// A cause with its redacted evidence lines and the remedy for them.
     pub(super) fn new(cause: &'static Cause, seen: Vec<String>, evidence: &Evidence) -> FoundCause {
-        let specific = (cause.specific_remedy)(evidence).map(|remedy| redaction::line(&remedy));
+        let specific = cause.specific_remedy.and_then(|remedy| remedy(evidence)).map(|remedy| redaction::line(&remedy));
         let mut remedy = specific.unwrap_or_else(|| cause.remedy.to_owned());
         let stays = cause.explains_missing_cluster && is_in_other_cluster(evidence);
         if stays && !remedy.contains(RESET) {
             remedy.push_str(&format!("; then `{RESET}`, because the agent has joined another cluster and stays in it"));
+        }
+        let is_start_included = INCLUDES_START.iter().any(|step| remedy.contains(step));
+        if cause.class != Class::Waiting && !is_start_included && is_agent_down(evidence) {
+            remedy.push_str(START);
         }
         FoundCause { cause, seen: redaction::lines(seen), remedy }
     }

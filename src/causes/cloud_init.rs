@@ -135,8 +135,8 @@ pub(super) static FAILED: Cause = Cause {
             record that it finished; the cause is `user-data-failed` if only modules that run user data failed, and \
             `user-data-not-recognised` if user data begins with no marker that cloud-init knows",
     look_alikes: &["user-data-failed", "user-data-not-recognised"],
-    remedy: "read `cloud-init status --long` and `/var/log/cloud-init.log`; check that cloud-init is installed and \
-             enabled",
+    remedy: "fix what `cloud-init status --long` and `/var/log/cloud-init.log` name (cloud-init must be installed and \
+             enabled), and replace the instance, because user data runs only once",
     source: "cloud-init, \"Reported status\"",
     check: |evidence| {
         let effect = user_data_effect(evidence)?;

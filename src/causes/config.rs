@@ -28,7 +28,7 @@ pub(super) static SETTING_INVALID: Cause = Cause {
     class: Class::Terminal,
     exit: Exit::Settings,
     exit_after_deadline: Exit::Settings,
-    remedy: "correct it at the place that the error names, then run `ecs-bootstrap plan`",
+    remedy: "correct it at the place that the error names (`ecs-bootstrap plan` checks it)",
     source: "ecs-bootstrap's own settings, docs/reference/settings.md",
     check: |evidence| match &evidence.stage_error {
         Some(StageError::Settings(error)) => {
@@ -85,7 +85,7 @@ pub(super) static BAD_JSON: Cause = Cause {
     exit_after_deadline: Exit::Settings,
     remedy: "correct the value: JSON on one line, without quotes around the whole value; in a shell script, put the \
              line in single quotes",
-    specific_remedy: |evidence| {
+    specific_remedy: Some(|evidence| {
         let logged = |text: &str| evidence.agent_logged(&[text]).is_some();
         let what = if logged("Invalid logging drivers") {
             "name only logging drivers that the agent knows in ECS_AVAILABLE_LOGGING_DRIVERS (json-file, syslog, journald, gelf, \
@@ -96,7 +96,7 @@ pub(super) static BAD_JSON: Cause = Cause {
             return None;
         };
         Some(format!("{what}, then `systemctl restart ecs --no-block`"))
-    },
+    }),
     source: "aws/amazon-ecs-agent#4159; agent/config/parse.go: an object that does not parse ends the agent before \
              anything else",
     check: |evidence| {

@@ -62,8 +62,7 @@ pub(super) static EXPORT: Cause = Cause {
     proof: "the line begins with `export`, and no other line names the cluster; without `export`, the cause is \
             `config-spaces` if there are spaces before the `=`, and `config-key-misspelt` if the key itself is wrong",
     look_alikes: &["config-spaces", "config-key-misspelt", "joined-default"],
-    remedy: "remove the word `export` from the line; if the instance is already in `default`, run `ecs-bootstrap \
-             reset-agent --yes`",
+    remedy: "remove the word `export` from the line",
     check: |evidence| explains(evidence, |kind| *kind == IssueKind::Export),
     note: |evidence| all_lines(evidence, |kind| *kind == IssueKind::Export),
     ..DEFAULTS
@@ -78,8 +77,7 @@ pub(super) static SPACES: Cause = Cause {
     proof: "the line has spaces before the `=` (spaces after it do not affect the cluster); if it has none and the key \
             is wrong, the cause is `config-key-misspelt`",
     look_alikes: &["config-export", "config-key-misspelt", "joined-default"],
-    remedy: "write `ECS_CLUSTER=NAME` without spaces; if the instance is already in `default`, run `ecs-bootstrap \
-             reset-agent --yes`",
+    remedy: "write `ECS_CLUSTER=NAME` without spaces",
     check: |evidence| explains(evidence, |kind| *kind == IssueKind::Blanks),
     note: |evidence| all_lines(evidence, |kind| *kind == IssueKind::Blanks),
     ..DEFAULTS
@@ -93,8 +91,7 @@ pub(super) static MISSPELT: Cause = Cause {
     proof: "the key is not a variable of the agent, and differs from one only in case or in at most two letters; keys \
             that resemble no variable are not reported",
     look_alikes: &["config-spaces", "config-export", "joined-default"],
-    remedy: "write the key as the agent expects it (`ECS_CLUSTER`); if the instance is already in `default`, run \
-             `ecs-bootstrap reset-agent --yes`",
+    remedy: "write the key as the agent expects it (`ECS_CLUSTER`)",
     source: "rackspace-infrastructure-automation/aws-terraform-ec2_asg#4; ecs-init/docker/docker.go, getEnvVars",
     check: |evidence| explains(evidence, |kind| matches!(kind, IssueKind::Misspelt { .. })),
     note: |evidence| all_lines(evidence, |kind| matches!(kind, IssueKind::Misspelt { .. })),

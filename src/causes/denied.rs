@@ -145,7 +145,7 @@ pub(super) static API: Cause = Cause {
         let line = logged(DESCRIBE_TAGS_FAILED)?;
         Some(vec![line, "the setting ECS_CONTAINER_INSTANCE_PROPAGATE_TAGS_FROM requires this call".to_owned()])
     },
-    specific_remedy: remedy_for_the_agent,
+    specific_remedy: Some(remedy_for_the_agent),
     ..DEFAULTS
 };
 

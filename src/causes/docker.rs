@@ -78,7 +78,7 @@ pub(super) static STORAGE_FAILED: Cause = Cause {
     remedy: "attach the data volume that the image was made with, or set `\"storage-driver\": \"overlay2\"` in \
              /etc/docker/daemon.json; do not restart Docker in user data",
     source: "DevOps Stack Exchange, question 7946; aws/amazon-ecs-agent#389 #419",
-    specific_remedy: |evidence| {
+    specific_remedy: Some(|evidence| {
         let seen = storage_fault(evidence)?.join(" ");
         let is_missing =
             seen.contains("overlay") && (seen.contains("no such device") || seen.contains("not supported"));
@@ -87,7 +87,7 @@ pub(super) static STORAGE_FAILED: Cause = Cause {
              -r`) or start the kernel that they belong to"
                 .to_owned()
         })
-    },
+    }),
     check: storage_fault,
     ..Cause::DEFAULTS
 };
@@ -192,7 +192,8 @@ pub(super) static API_MISMATCH: Cause = Cause {
     class: Class::Terminal,
     exit: Exit::Host,
     exit_after_deadline: Exit::Host,
-    remedy: "update ecs-init (`dnf update ecs-init`), or downgrade Docker to a supported version and pin it",
+    remedy: "update ecs-init (`dnf update ecs-init`), or downgrade Docker to a supported version and pin it; \
+             then `systemctl restart ecs --no-block`",
     source: "aws/amazon-ecs-agent#4074 #2927 #942 #4090",
     check: |evidence| {
         let version = evidence.host.docker_version.as_ref().and_then(|answer| answer.as_ref().ok());

@@ -123,7 +123,7 @@ pub(super) static GPU_NOT_SEEN: Cause = Cause {
 pub(super) static FAILED: Cause = Cause {
     id: "ecs-init-failed",
     is_final_in_crash_loop: true,
-    specific_remedy: remedy,
+    specific_remedy: Some(remedy),
     specificity: Specificity::General,
     yields_to: &["agent-image-load-failed", "agent-download-failed", "gpu-setup-failed"],
     layer: Layer::Units,

@@ -66,7 +66,8 @@ pub(super) static WARM_POOL_STATE_MISSING: Cause = Cause {
     class: Class::Retry,
     exit: Exit::NotRegistered,
     exit_after_deadline: Exit::Agent,
-    remedy: "remove ECS_WARM_POOLS_CHECK if the instance is not launched by an Auto Scaling group with a warm pool",
+    remedy: "if the instance is not launched by an Auto Scaling group with a warm pool, remove ECS_WARM_POOLS_CHECK from \
+             ecs.config, then `systemctl restart ecs --no-block`",
     source: "aws/amazon-ecs-agent#4487 #4644 #3032",
     check: |evidence| {
         if !checks_pool(evidence) || !evidence.outside_group {

@@ -154,7 +154,8 @@ pub(super) static TOO_OLD: Cause = Cause {
     class: Class::Terminal,
     exit: Exit::Host,
     exit_after_deadline: Exit::Host,
-    remedy: "launch from a newer ECS-optimized AMI, or update ecs-init (`dnf update ecs-init`)",
+    remedy: "launch from a newer ECS-optimized AMI, or update ecs-init (`dnf update ecs-init`) and run \
+             `systemctl restart ecs --no-block`",
     source: "Amazon ECS Developer Guide, \"Interface VPC endpoints\"; aws/amazon-ecs-agent#316",
     note: |evidence| {
         let Some(Ok(metadata)) = &evidence.introspection else { return None };

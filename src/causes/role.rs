@@ -202,7 +202,7 @@ pub(super) static WRONG_ROLE: Cause = Cause {
             IMDS, the cause is `register-denied`",
     look_alikes: &["register-denied"],
     remedy: "remove what overrides the role: AWS_ACCESS_KEY_ID or a profile in ecs.config, or the automation that \
-             replaced the instance profile (Quick Setup, a patch baseline)",
+             replaced the instance profile (Quick Setup, a patch baseline); then `systemctl restart ecs --no-block`",
     source: "aws/amazon-ecs-agent#3812",
     check: |evidence| {
         let Some(Ok(RoleStatus::Present { role, .. })) = &evidence.role else { return None };

@@ -79,8 +79,8 @@ pub(super) static ECS_UNIT_DISABLED: Cause = Cause {
     class: Class::Terminal,
     exit: Exit::Host,
     exit_after_deadline: Exit::Host,
-    remedy: "`systemctl enable --now --no-block ecs`, or let `ecs-bootstrap run` start it (`units.enable = true` also \
-             enables it)",
+    remedy: "run `ecs-bootstrap run`, which starts it (`units.enable = true` also enables it), or, if ecs.config names the \
+             cluster, `systemctl enable --now --no-block ecs`",
     source: "aws/amazon-ecs-agent#1250",
     check: |evidence| {
         let agent = evidence.agent_unit()?;
@@ -202,7 +202,7 @@ pub(super) static SYSTEMD_REFUSED: Cause = Cause {
     exit: Exit::Host,
     exit_after_deadline: Exit::Host,
     remedy: "run it as root, and check `systemctl status UNIT`",
-    specific_remedy: |evidence| {
+    specific_remedy: Some(|evidence| {
         let is_bad =
             matches!(evidence.systemd_error(), Some(SystemdError::Refused { name, .. }) if name.contains("BadUnit"));
         (is_bad || unloadable(evidence).is_some()).then(|| {
@@ -210,7 +210,7 @@ pub(super) static SYSTEMD_REFUSED: Cause = Cause {
              line), then `systemctl daemon-reload && systemctl start ecs --no-block`"
                 .to_owned()
         })
-    },
+    }),
     source: "org.freedesktop.systemd1(5)",
     check: |evidence| match evidence.systemd_error() {
         None => unloadable(evidence),
@@ -258,7 +258,8 @@ pub(super) static NOT_STARTED: Cause = Cause {
     class: Class::Retry,
     exit: Exit::Systemd,
     exit_after_deadline: Exit::Host,
-    remedy: "`systemctl start ecs --no-block`; if it stays inactive, check its conditions (`systemctl status ecs`)",
+    remedy: "run `ecs-bootstrap run`, which writes ecs.config and starts the agent; if the agent stays inactive, check the \
+             conditions of its unit (`systemctl status ecs`)",
     source: "systemd.unit(5), Conditions and Asserts; ecs.service Restart=on-failure",
     check: |evidence| {
         let agent = idle_agent(evidence)?;

@@ -20,7 +20,7 @@ pub static UNKNOWN: Cause = Cause {
     proof: "every probe has run, and the results support none of the other causes; the evidence lists the results by \
             layer",
     remedy: "read `journalctl -u ecs -u docker` and `/var/log/ecs/ecs-agent.log`, and report what they show as a bug",
-    specific_remedy: missing_log_remedy,
+    specific_remedy: Some(missing_log_remedy),
     source: "none of the checks in the catalogue fits",
     check: unknown,
     ..Cause::DEFAULTS

@@ -19,8 +19,8 @@ pub(super) static TWICE_ENCODED: Cause = Cause {
     proof: "IMDS returns base64, and the decoded text begins like user data; the cause is `user-data-not-recognised` \
             if the decoded text does not, and `user-data-absent` if IMDS has no user data",
     look_alikes: &["user-data-not-recognised", "user-data-absent"],
-    remedy: "encode it once: launch templates and the API expect base64; the console, `file://` of the AWS CLI and \
-             Terraform's `user_data` expect plain text",
+    remedy: "encode it once (launch templates and the API expect base64; the console, `file://` of the AWS CLI and \
+             Terraform's `user_data` expect plain text), and replace the instance, because user data runs only once",
     source: "canonical/cloud-init#4276; hashicorp/terraform#11488; hashicorp/terraform-provider-aws#8244",
     check: |evidence| {
         let effect = user_data_effect(evidence)?;
@@ -43,8 +43,8 @@ pub(super) static NOT_RECOGNISED: Cause = Cause {
     proof: "user data exists, but begins with neither `#!`, `#cloud-config` nor another marker; if IMDS has no user \
             data, the cause is `user-data-absent`",
     look_alikes: &["user-data-double-base64", "user-data-absent"],
-    remedy: "put the marker (`#!/bin/bash`, `#cloud-config`) on the first line, with nothing before it; in a template, \
-             remove the indentation",
+    remedy: "put the marker (`#!/bin/bash`, `#cloud-config`) on the first line, with nothing before it (in a template, \
+             remove the indentation), and replace the instance, because user data runs only once",
     source: "canonical/cloud-init#4239; aws/amazon-ecs-cli#1126; cloud-init, cloudinit/handlers/__init__.py, \
              type_from_starts_with",
     check: |evidence| {
@@ -64,7 +64,8 @@ pub(super) static MIME_BROKEN: Cause = Cause {
             or its content is not decoded or not stored; the cause is `user-data-not-recognised` if user data begins neither like a MIME message nor with \
             another marker, and `user-data-failed` if the message is well-formed and one of its parts failed",
     look_alikes: &["user-data-not-recognised", "user-data-failed"],
-    remedy: "create it with `cloud-init devel make-mime`, one part for each purpose, and append nothing to it",
+    remedy: "create it with `cloud-init devel make-mime`, one part for each purpose, append nothing to it, and replace the \
+             instance, because user data runs only once",
     source: "aws/aws-cdk#1711 #6427; aws/amazon-ecs-cli#1126; cloud-init, \"User data formats\"",
     check: |evidence| {
         let effect = user_data_effect(evidence)?;
@@ -84,7 +85,8 @@ pub(super) static WITHOUT_TOKEN: Cause = Cause {
             another command failed first, the cause is `user-data-failed`",
     look_alikes: &["user-data-failed", "no-cluster-named"],
     remedy: "get a token first: `curl -X PUT -H 'X-aws-ec2-metadata-token-ttl-seconds: 60' \
-             http://169.254.169.254/latest/api/token`, and send it with each request",
+             http://169.254.169.254/latest/api/token`, and send it with each request; then replace the instance, because \
+             user data runs only once",
     source: "aws/amazon-ecs-agent, CHANGELOG.md (IMDSv1 disabled); EC2 User Guide, \"Use the Instance Metadata \
              Service\"",
     check: |evidence| {

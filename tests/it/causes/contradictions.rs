@@ -152,7 +152,7 @@ fn a_wrong_clock_is_named_before_a_missing_role() {
     for ahead in [600, -600] {
         let instance = Instance::new().without_role();
         instance.aws.change(|aws| aws.date_ahead = ahead);
-        let expected = ExpectedCause("clock-skew", 24, "10m");
+        let expected = ExpectedCause("clock-skew", 24, "the Date of the last AWS answer");
         both_report(&instance, &run(&instance, SOON), expected);
     }
 }

@@ -19,8 +19,10 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// How the agent differs from a healthy one.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default)]
 pub struct Behaviour {
+    /// It differs only while this is true of the files, which it reads at each start and when it connects.
+    pub fails_while: Option<fn(&Disk) -> bool>,
     /// The delay before registration.
     pub register_delay: Duration,
     /// The delay between registration and connection.
@@ -207,8 +209,15 @@ impl Surroundings {
         }
     }
 
-    fn attempt(&self, stop: &StopRequest) -> Exit {
+    /// How the agent behaves now.
+    fn current_behaviour(&self) -> Behaviour {
         let behaviour = lock(&self.behaviour).clone();
+        let is_healthy = behaviour.fails_while.is_some_and(|fails| !fails(&self.disk));
+        if is_healthy { Behaviour::default() } else { behaviour }
+    }
+
+    fn attempt(&self, stop: &StopRequest) -> Exit {
+        let behaviour = self.current_behaviour();
         if let Some((code, text)) = behaviour.prints {
             self.docker.change(|docker| docker.output += text);
             return Exit::Code(code);
@@ -391,13 +400,14 @@ impl Surroundings {
             self.log("ecs-agent", "error", "Failed to connect to ACS", &[("error", error)]);
             stop.pause(Duration::MAX);
         }
-        while let Some(error) = lock(&self.behaviour).acs_error {
+        while let Some(error) = self.current_behaviour().acs_error {
             self.log("ecs-agent", "error", "Failed to connect to ACS", &[("error", error)]);
             if stop.pause(Duration::from_millis(200)) {
                 break;
             }
         }
-        if !behaviour.never_connects && !stop.pause(behaviour.connect_delay) {
+        while self.current_behaviour().never_connects && !stop.pause(Duration::from_millis(200)) {}
+        if !stop.pause(behaviour.connect_delay) {
             self.connected(&arn, true);
             self.log("ecs-agent", "info", "Connected to ACS endpoint", &[]);
             self.log("ecs-agent", "info", "Connected to TCS endpoint", &[]);

@@ -241,6 +241,13 @@ impl Instance {
         self.bind_mount("/etc/resolv.conf", "home/resolv.conf")
     }
 
+    /// Gives the product the API's own address again, and the name servers of the host.
+    pub fn with_name_server(mut self) -> Self {
+        self.mounts.clear();
+        let endpoint = self.aws.endpoint();
+        self.env("AWS_ENDPOINT_URL", endpoint)
+    }
+
     /// Mounts a file below the root over a file of the host, in a mount namespace of the product.
     pub fn bind_mount(mut self, own: &'static str, path: &str) -> Self {
         self.mounts.push((self.disk.path(path), own));

@@ -5,6 +5,7 @@
 
 mod noise;
 mod random_pairs;
+mod remedies;
 mod unlisted;
 
 use super::faults::{self, Fault, Part};

@@ -22,6 +22,16 @@ pub(super) async fn serve(manager: Manager, address: &str) -> zbus::Result<Conne
     Ok(connection)
 }
 
+/// Sends a request of a client to the manager.
+pub(super) async fn request(address: &str, method: &str, unit: &str) -> zbus::Result<()> {
+    let connection = zbus::connection::Builder::address(address).build().await?;
+    let name = "org.freedesktop.systemd1";
+    connection
+        .call_method(Some(name), MANAGER, Some("org.freedesktop.systemd1.Manager"), method, &(unit, "replace"))
+        .await?;
+    Ok(())
+}
+
 async fn publish(connection: &Connection, state: &Arc<Mutex<State>>, name: &str) -> zbus::Result<OwnedObjectPath> {
     let path = unit_path(name);
     let server = connection.object_server();

@@ -272,6 +272,12 @@ impl Systemd {
         *lock(&self.hook) = Some(Arc::new(hook));
     }
 
+    /// Calls a method of the manager with a unit, as `systemctl --no-block` does: `StartUnit`, `RestartUnit`.
+    pub fn request(&self, method: &str, unit: &str) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        runtime.block_on(bus::request(&self.address, method, unit)).expect("systemd accepts the request");
+    }
+
     /// Method calls on the manager in order, for example `StartUnit ecs.service`.
     pub fn calls(&self) -> Vec<String> {
         lock(&self.state).calls.clone()
