@@ -6,7 +6,7 @@ check() {
     host systemctl stop ecs
     sed -i 's/"demo"/=demo"/' "$(host_path /var/lib/ecs/data/agent.db)"
     reboot
-    wait_for 60 assert_verdict failed agent-gave-up
+    wait_for 60 assert_verdict failed saved-state-unreadable
     assert_property ecs.service ExecMainStatus 5
     assert_evidence 'failed to load previous data from BoltDB: .*cluster-name'
     assert_cause 'reset-agent' remedy

@@ -4,6 +4,6 @@ product=binary
 check() {
     wait_for 60 assert_verdict failed register-denied
     assert_no_file /var/log/ecs/ecs-agent.log
-    host docker logs ecs-agent 2>&1 | grep -q 'AccessDeniedException' || fail 'docker has no output of the agent'
+    assert_evidence 'docker logs: .*AccessDeniedException'
     assert_not_registered
 }
