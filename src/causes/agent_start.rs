@@ -178,7 +178,8 @@ mod tests {
 
     #[test]
     fn each_fault_needs_an_agent_that_ends() {
-        let faults: [(&str, fn(&mut Evidence)); 3] = [
+        type Fault = fn(&mut Evidence);
+        let faults: [(&str, Fault); 3] = [
             ("agent-json-invalid", |evidence| evidence.files.json_fault = Some("it is incomplete JSON".to_owned())),
             ("docker-host-wrong", |evidence| evidence.files.missing_docker_socket = Some("/run/x.sock".to_owned())),
             ("saved-state-unreadable", |evidence| {

@@ -15,19 +15,23 @@ use crate::redaction;
 /// The command after which the agent registers again.
 const RESET: &str = "ecs-bootstrap reset-agent --yes";
 
+/// The exit code after which ecs-init does not start the agent again.
+const TERMINAL: i32 = 5;
+
 /// The step that follows a remedy if nothing else starts the agent.
 const START: &str = "; then run `ecs-bootstrap run`, which starts the agent";
 
 /// Parts of remedies that include such a step, or that are for another instance.
-const INCLUDES_START: [&str; 10] = [
+const INCLUDES_START: [&str; 11] = [
     RESET,
     "`systemctl start",
     "`systemctl restart",
     "`systemctl enable --now",
     "run `ecs-bootstrap run`",
     "run `ecs-bootstrap` again",
-    "run ecs-bootstrap again",
+    "run ecs-bootstrap ",
     "run it ",
+    "run without `--wait`",
     "replace the instance",
     "ECS-optimized AMI",
 ];
@@ -125,26 +129,14 @@ fn is_in_other_cluster(evidence: &Evidence) -> bool {
 
 /// Whether the agent does not run, and neither systemd nor user data will start it.
 fn is_agent_down(evidence: &Evidence) -> bool {
-    match &evidence.stage_error {
-        Some(
-            StageError::Settings(_)
-            | StageError::Refused(_)
-            | StageError::Imds(_)
-            | StageError::Aws(_)
-            | StageError::Read(_)
-            | StageError::ReadSettings(_)
-            | StageError::Write(_)
-            | StageError::Systemd(_)
-            | StageError::NotMetadata { .. }
-            | StageError::RunDeadlineExceeded { .. },
-        ) => true,
-        Some(_) => false,
-        None => evidence.agent_unit().is_some_and(|unit| {
-            let is_idle = matches!(unit.active_state.as_deref(), Some("failed" | "inactive"));
-            let is_queued = unit.job.is_some() || evidence.job_pending(&unit.name);
-            is_idle && !is_queued && !evidence.held_by_user_data()
-        }),
-    }
+    let is_idle = evidence.agent_unit().is_some_and(|unit| {
+        let is_queued = unit.job.is_some() || evidence.job_pending(&unit.name);
+        let state = unit.active_state.as_deref();
+        // The unit can still be active when the agent has just exited. Debian's unit restarts the agent after each code.
+        let has_given_up = state == Some("active") && evidence.agent_exited_with(TERMINAL);
+        (matches!(state, Some("failed" | "inactive")) || has_given_up) && !is_queued
+    });
+    (evidence.run_ended || is_idle) && !evidence.held_by_user_data()
 }
 
 /// Returns the evidence lines for a cause.

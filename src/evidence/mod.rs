@@ -182,6 +182,8 @@ pub struct OldestProcess {
 pub struct Evidence {
     /// The error that ended an earlier stage.
     pub stage_error: Option<StageError>,
+    /// Whether this error ended a command before the agent was started. Not set for maintenance and `guard`.
+    pub run_ended: bool,
     /// What verify waits for.
     pub expectation: Option<Expectation>,
     /// How long ago the instance was launched.

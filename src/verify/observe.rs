@@ -421,7 +421,7 @@ impl<'a> Observer<'a> {
         self.evidence.config = agent_config(disk);
         self.evidence.files = probe::files(disk);
         // The agent replaces the state that it started with.
-        if !self.evidence.saved.as_ref().is_some_and(|saved| saved.state.get().is_some()) {
+        if self.evidence.saved.as_ref().is_none_or(|saved| saved.state.get().is_none()) {
             self.evidence.saved = saved_agent(disk);
         }
         if let Some(expected) = self.evidence.expectation.as_mut().filter(|expected| expected.follows_file) {

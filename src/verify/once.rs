@@ -25,7 +25,7 @@ const AROUND: Duration = Duration::from_secs(3);
 
 /// The evidence around an error that ended a stage: the files always, other probes only if they can explain the error.
 pub(super) async fn around(host_clients: &HostClients, error: StageError) -> Evidence {
-    let mut evidence = Evidence::of_stage_error(error);
+    let mut evidence = Evidence { run_ended: true, ..Evidence::of_stage_error(error) };
     read_files(host_clients, &mut evidence);
     let soon = Deadline::after(AROUND);
     match &evidence.stage_error {

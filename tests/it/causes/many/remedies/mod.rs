@@ -246,7 +246,11 @@ fn check(row: &&Row) -> Result<(), String> {
     row.steps.iter().for_each(|step| step.carry_out(&instance));
     systemd_retries(&instance);
     let verify = verified(row, &instance);
-    let doctor = instance.run(&["doctor"]);
+    let mut doctor = instance.run(&["doctor"]);
+    if doctor.code != Some(0) {
+        // A loaded host can delay an answer beyond the limit of a probe.
+        doctor = instance.run(&["doctor"]);
+    }
     let note = format!("note: [{}]", row.id);
     let is_ready = verify.code == Some(0) && verify.stdout.starts_with("ready: ");
     if !is_ready || verify.stdout.contains(&note) {
