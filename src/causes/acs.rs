@@ -112,7 +112,7 @@ pub(super) static REFUSED: Cause = Cause {
             since, and no probe finds the network path closed; the cause is `acs-denied` if the error is AccessDenied, and `agent-stuck` if the agent logs no \
             error",
     look_alikes: &["acs-denied", "acs-unreachable", "agent-stuck", "agent-not-connected"],
-    class: Class::Lasting(Duration::from_secs(60)),
+    class: Class::Lasting(Duration::from_secs(40)),
     exit_after_deadline: Exit::NotRegistered,
     remedy: "look for what stands between this host and `ecs-a-*` (a proxy, a firewall that inspects TLS, a VPC endpoint \
              policy): it must pass WebSocket connections (RFC 6455) on port 443, and the role needs `ecs:Poll`",

@@ -105,7 +105,7 @@ pub(super) static DEPENDENCY_FAILED: Cause = Cause {
     exit: Exit::Host,
     exit_after_deadline: Exit::Host,
     remedy: "find the unit that failed (`systemctl --failed`, `journalctl -b -u docker`): a mount of RequiresMountsFor=, a \
-             socket or containerd; repair it, then `systemctl start ecs --no-block`, which starts Docker too",
+             socket or containerd; repair it, then run `ecs-bootstrap run`, which starts both",
     source: "systemd.unit(5), Requires=; org.freedesktop.systemd1(5), JobRemoved: `dependency`",
     check: |evidence| {
         let docker = &evidence.known_units()?.docker;

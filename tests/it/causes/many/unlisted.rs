@@ -256,8 +256,8 @@ fn instance(place: Place) -> Instance {
             instance.agent_behaves(|agent| agent.crashes_with = Some(text))
         }
         ControlPlane(error) => {
-            let line =
-                format!("level=error time=2026-11-26T08:00:00Z msg=\"Failed to connect to ACS\" error=\"{error}\"");
+            let now = humantime::format_rfc3339_seconds(std::time::SystemTime::now());
+            let line = format!("level=error time={now} msg=\"Failed to connect to ACS\" error=\"{error}\"");
             instance.agent_behaves(|agent| {
                 agent.never_connects = true;
                 agent.logs_too = Box::leak(line.into_boxed_str());

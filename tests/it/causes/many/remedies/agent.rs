@@ -320,7 +320,7 @@ fn killed_verification(instance: &Instance) -> Outcome {
 /// The connection ended every minute, five times.
 fn dropping(instance: Instance) -> Instance {
     let at = |second: u64| {
-        let time = std::time::SystemTime::now() - Duration::from_secs(600 - second);
+        let time = std::time::SystemTime::now() - Duration::from_secs(360 - second);
         humantime::format_rfc3339_seconds(time)
     };
     let line = |second: u64, text: &str| format!("level=info time={} msg=\"{text}\"\n", at(second));

@@ -69,7 +69,7 @@ pub(super) const ROWS: &[Row] = &[
         &[],
     )
     .shown(ByNote),
-    retried("credentials-rejected", |i| fault(i, "credentials-rejected"), "the role works now"),
+    retried("credentials-rejected", |i| fault(i, "credentials-rejected"), "look for what is different for the agent"),
     retried("register-throttled", |i| fault(i, "register-throttled"), "the agent retries for an hour"),
     called(
         "throttled",

@@ -42,6 +42,14 @@ pub(super) const ROWS: &[Row] = &[
         &[Wait],
     ),
     Row::new("host-overloaded", |i| fault(i, "host-overloaded"), "use a larger instance type", healthy_agent, &[Wait]),
+    Row::new("agent-memory-limit", memory_limit, "raise or remove the limit", healthy_agent, &[RestartDocker]),
+    Row::new(
+        "docker-dependency-failed",
+        |i| i.unit("docker.service", |unit| unit.start = Start::Fails("dependency".into())),
+        "find the unit that failed",
+        docker_starts,
+        &[Run],
+    ),
     Row::new(
         "docker-absent",
         |i| fault(i, "docker-absent"),
@@ -273,6 +281,11 @@ fn cycle(instance: Instance) -> Instance {
         .unit("ecs.service", |unit| unit.after.push("cloud-final.service".into()))
 }
 
+fn memory_limit(instance: Instance) -> Instance {
+    let line = "Memory cgroup out of memory: Killed process 4321 (agent) total-vm:1280000kB\n";
+    instance.journal_has("kernel", line).agent_behaves(|agent| agent.exits = Some((137, "started", "")))
+}
+
 fn stopped_with_docker(instance: Instance) -> Instance {
     joined(&instance, "ECS_CLUSTER=prod\n");
     instance.agent.stop();
@@ -281,6 +294,7 @@ fn stopped_with_docker(instance: Instance) -> Instance {
     instance.systemd.change_unit("docker.service", |unit| unit.active_enter = micros(now));
     instance.systemd.change_unit("ecs.service", |unit| {
         unit.exec_main_start = micros(now - Duration::from_secs(90));
+        unit.exec_main_exit = micros(now - Duration::from_secs(5));
         (unit.active_state, unit.sub_state) = ("inactive".into(), "dead".into());
     });
     instance
