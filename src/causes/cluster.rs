@@ -29,7 +29,8 @@ pub(super) static OTHER_ACCOUNT: Cause = Cause {
     proof: "the account in the cluster's ARN differs from the account in the instance identity document; if the \
             accounts are equal, the cause is `register-denied`",
     look_alikes: &["register-denied", "cluster-not-found"],
-    remedy: "use a cluster in the instance's own account: an instance cannot join a cluster of another account",
+    remedy: "name a cluster of the instance's own account, because an instance cannot join one of another account; then run \
+             `ecs-bootstrap run`",
     source: "Amazon ECS API Reference, RegisterContainerInstance",
     check: |evidence| {
         let own = evidence.expectation.as_ref()?.account.as_deref()?;
@@ -50,7 +51,7 @@ pub(super) static WRONG_REGION: Cause = Cause {
             instance; if the regions are equal, the cause is `cluster-not-found`",
     look_alikes: &["cluster-not-found", "dns-name-unknown"],
     remedy: "remove AWS_DEFAULT_REGION from ecs.config (AWSRegion from ecs.config.json), or name a cluster in the \
-             region of the instance",
+             region of the instance; then run `ecs-bootstrap run`",
     source: "aws/amazon-ecs-agent#74; aws/amazon-ecs-cli#232",
     check: |evidence| {
         let home = evidence.expectation.as_ref()?.region.as_deref()?;
@@ -88,7 +89,8 @@ pub(super) static INACTIVE: Cause = Cause {
     proof: "ecs:DescribeClusters returns the cluster with a status other than ACTIVE; if it does not return the \
             cluster, the cause is `cluster-not-found`",
     look_alikes: &["cluster-not-found", "cluster-provisioning"],
-    remedy: "create it again (`aws ecs create-cluster --cluster-name NAME`), or name the cluster that replaced it",
+    remedy: "create it again (`aws ecs create-cluster --cluster-name NAME`), or name the cluster that replaced it; \
+             then run `ecs-bootstrap run`",
     source: "aws/amazon-ecs-agent#583; aws-samples/aws-batch-genomics#9; Amazon ECS API Reference, Cluster",
     check: |evidence| {
         let cluster = described(evidence)?;
@@ -132,7 +134,8 @@ pub(super) static NOT_FOUND: Cause = Cause {
             agent exited with code 5; the cause is `wrong-region` if the agent asks in another region, and \
             `cluster-inactive` if the cluster has another status",
     look_alikes: &["wrong-region", "cluster-inactive", "config-quoted"],
-    remedy: "create it (`aws ecs create-cluster --cluster-name NAME`), or correct the cluster name and the region",
+    remedy: "create it (`aws ecs create-cluster --cluster-name NAME`), or correct the cluster name and the region; \
+             then run `ecs-bootstrap run`",
     source: "aws/amazon-ecs-agent#826 #750 #2146; Amazon ECS API Reference, ClusterNotFoundException",
     check: |evidence| {
         let wanted = evidence.expectation.as_ref().and_then(|expected| expected.cluster.as_deref());

@@ -31,7 +31,8 @@ pub async fn leftovers(
 ) -> Leftovers {
     let mut leftovers = files(&host_clients.disk);
     let Some(systemd) = systemd else { return leftovers };
-    let (config, files) = (agent_config(&host_clients.disk), probe::files(&host_clients.disk));
+    let config = agent_config(&host_clients.disk);
+    let files = probe::files(&host_clients.disk, &config);
     let known = Evidence { expectation, config, files, ..Evidence::default() };
     let metadata = known.trusted(host_clients.agent.metadata(deadline).await);
     let container = host_clients.docker.container("ecs-agent", deadline).await;

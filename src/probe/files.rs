@@ -10,7 +10,7 @@ use crate::ecs_config::{json_fault, json_region};
 use crate::evidence::OldestProcess;
 use crate::evidence::files::{CloudInit, ConfigText, Files, UnreadConfig, output_failures, output_warnings};
 use crate::evidence::user_data::hash;
-use crate::host::{MAX_FILE_LENGTH, agent_config, joined_cluster, known_or_log};
+use crate::host::{MAX_FILE_LENGTH, joined_cluster, known_or_log};
 use crate::plan::{AGENT_JSON, ECS_CONFIG, VENDOR_ECS_CONFIG};
 
 /// cloud-init writes this file at the end of its last stage. It is a link into `/var/lib/cloud/data`.
@@ -56,19 +56,21 @@ const COPIES: [&str; 14] = [
 const MAX_STRAYS: usize = 20;
 
 /// Reads both `ecs.config` files, files that may have been meant to be `ecs.config`, and cloud-init's records.
-pub(crate) fn files(disk: &Disk) -> Files {
-    let config = |path: &'static str| {
+///
+/// `config` has the agent's variables of both files.
+pub(crate) fn files(disk: &Disk, config: &BTreeMap<String, String>) -> Files {
+    let text_of = |path: &'static str| {
         let bytes = read(disk, path, MAX_FILE_LENGTH)?;
         Some(ConfigText::of(path, known_or_log(disk.modified(path)), &bytes))
     };
     let agent_json = read(disk, AGENT_JSON, MAX_FILE_LENGTH);
     Files {
         is_examined: true,
-        configs: [VENDOR_ECS_CONFIG, ECS_CONFIG].into_iter().filter_map(config).collect(),
+        configs: [VENDOR_ECS_CONFIG, ECS_CONFIG].into_iter().filter_map(text_of).collect(),
         configured_cluster: joined_cluster(disk),
         json_region: agent_json.as_ref().and_then(|bytes| json_region(bytes)),
         json_fault: agent_json.as_ref().and_then(|bytes| json_fault(bytes)),
-        missing_docker_socket: missing_docker_socket(disk),
+        missing_docker_socket: missing_docker_socket(disk, config),
         unread_configs: unread_configs(disk),
         cloud_init: cloud_init(disk),
     }
@@ -79,8 +81,7 @@ fn read(disk: &Disk, path: &str, limit: usize) -> Option<Vec<u8>> {
 }
 
 /// The path of the socket in DOCKER_HOST, if there is nothing at it. ecs-init uses only sockets.
-fn missing_docker_socket(disk: &Disk) -> Option<String> {
-    let config = agent_config(disk);
+fn missing_docker_socket(disk: &Disk, config: &BTreeMap<String, String>) -> Option<String> {
     let path = config.get("DOCKER_HOST")?.trim().strip_prefix("unix://")?;
     // A hardened unit has another `/tmp`.
     let is_shared = path.starts_with('/') && !["/tmp/", "/var/tmp/"].iter().any(|folder| path.starts_with(folder));

@@ -77,12 +77,13 @@ impl<'a> Observer<'a> {
         for (index, job) in queued_jobs.jobs.into_iter().enumerate() {
             probing.push(Box::pin(job_end(index, job, deadline)));
         }
+        let config = agent_config(&host_clients.disk);
         let evidence = Evidence {
             expectation: Some(expectation),
             age,
             jobs: queued_jobs.queued,
-            config: agent_config(&host_clients.disk),
-            files: probe::files(&host_clients.disk),
+            files: probe::files(&host_clients.disk, &config),
+            config,
             saved: saved_agent(&host_clients.disk),
             ..Evidence::default()
         };
@@ -419,7 +420,7 @@ impl<'a> Observer<'a> {
         }
         self.logs_read = Some(stamp);
         self.evidence.config = agent_config(disk);
-        self.evidence.files = probe::files(disk);
+        self.evidence.files = probe::files(disk, &self.evidence.config);
         // The agent replaces the state that it started with.
         if self.evidence.saved.as_ref().is_none_or(|saved| saved.state.get().is_none()) {
             self.evidence.saved = saved_agent(disk);

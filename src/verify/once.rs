@@ -169,7 +169,7 @@ fn read_files(host_clients: &HostClients, evidence: &mut Evidence) {
     let disk = &host_clients.disk;
     evidence.config = agent_config(disk);
     evidence.saved = saved_agent(disk);
-    evidence.files = probe::files(disk);
+    evidence.files = probe::files(disk, &evidence.config);
     if let Some(expected) = evidence.expectation.as_mut().filter(|expected| expected.follows_file) {
         expected.cluster = joined_cluster(disk);
     }

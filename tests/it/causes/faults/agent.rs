@@ -4,8 +4,6 @@ use super::{Fault, Part, Source};
 use crate::support::Instance;
 use crate::support::aws::Fault as Answer;
 use crate::support::disk::AgentState;
-use crate::support::port::Port;
-use std::net::{IpAddr, Ipv4Addr};
 
 const PARTS: &[Part] = &[Part::Agent];
 /// Saved state changes how ecs-bootstrap writes the cluster that a tag names.
@@ -93,7 +91,7 @@ fn poll_denied(instance: Instance) -> Instance {
 }
 
 fn no_control_plane(instance: Instance) -> Instance {
-    let address = Port::reserve(IpAddr::V4(Ipv4Addr::LOCALHOST)).address();
+    let address = super::network::closed_port();
     instance.aws.change(|aws| aws.poll_endpoints[0] = format!("https://{address}/"));
     not_connected(instance)
 }

@@ -5,7 +5,7 @@ use crate::causes::SelfSigned;
 use crate::support::http::Reply;
 use crate::support::port::{BlackHole, Port};
 use crate::support::{Instance, imds};
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 const IMDS: &[Part] = &[Part::Imds, Part::Role, Part::UserData];
@@ -108,9 +108,14 @@ fn unsent(instance: Instance, reason: &str) -> Instance {
     crashing(instance, &format!("operation error ECS: RegisterContainerInstance, request send failed, {reason}"))
 }
 
+/// An address that refuses connections until the tests end: no other server gets its port.
+pub(in crate::causes) fn closed_port() -> SocketAddr {
+    let port: &'static Port = Box::leak(Box::new(Port::reserve(IpAddr::V4(Ipv4Addr::LOCALHOST))));
+    port.address()
+}
+
 pub(in crate::causes) fn refused(instance: Instance) -> Instance {
-    // The port is closed as soon as `Port` is dropped.
-    let address = Port::reserve(IpAddr::V4(Ipv4Addr::LOCALHOST)).address();
+    let address = closed_port();
     let instance = instance.env("AWS_ENDPOINT_URL", format!("http://{address}"));
     unsent(instance, &format!("dial tcp {address}: connect: connection refused"))
 }
@@ -142,7 +147,7 @@ pub(in crate::causes) fn no_credentials_by_proxy(instance: Instance) -> Instance
 }
 
 fn proxy_closed(instance: Instance) -> Instance {
-    let address = Port::reserve(IpAddr::V4(Ipv4Addr::LOCALHOST)).address();
+    let address = closed_port();
     let instance = instance.ecs_config(format!("HTTP_PROXY=http://{address}\nNO_PROXY=169.254.169.254\n"));
     unsent(instance, "Post: proxyconnect tcp: dial tcp: connection refused")
 }

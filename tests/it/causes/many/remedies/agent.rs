@@ -2,7 +2,7 @@
 
 use super::Shown::{By, ByNote};
 use super::Step::{Reset, RestartAgent, Run, Wait};
-use super::{Row, aws_answers, carried_out, fault, healthy_agent, nothing};
+use super::{Row, after_remedy, aws_answers, carried_out, config, fault, healthy_agent, nothing};
 use crate::support::aws::ContainerInstance;
 use crate::support::disk::{AgentState, Disk};
 use crate::support::{Instance, Outcome};
@@ -30,28 +30,28 @@ pub(super) const ROWS: &[Row] = &[
         "attributes-rejected",
         |i| fault(i, "attributes-rejected").ecs_config("ECS_INSTANCE_ATTRIBUTES={\"tier\":\"web/x\"}\n"),
         "correct ECS_INSTANCE_ATTRIBUTES",
-        |i| i.ecs_config("ECS_CLUSTER=prod\nECS_INSTANCE_ATTRIBUTES={\"tier\":\"web\"}\n"),
+        |i| config(i, "ECS_CLUSTER=prod\nECS_INSTANCE_ATTRIBUTES={\"tier\":\"web\"}\n"),
     )
     .lasts_while(|disk| disk.text(CONFIG).contains("web/x")),
     gave_up(
         "tags-rejected",
         |i| fault(i, "tags-rejected").ecs_config("ECS_CONTAINER_INSTANCE_TAGS={\"aws:x\":\"y\"}\n"),
         "correct ECS_CONTAINER_INSTANCE_TAGS",
-        |i| i.ecs_config("ECS_CLUSTER=prod\nECS_CONTAINER_INSTANCE_TAGS={\"x\":\"y\"}\n"),
+        |i| config(i, "ECS_CLUSTER=prod\nECS_CONTAINER_INSTANCE_TAGS={\"x\":\"y\"}\n"),
     )
     .lasts_while(|disk| disk.text(CONFIG).contains("aws:x")),
     gave_up(
         "task-eni-setup-failed",
         |i| fault(i, "task-eni-setup-failed"),
         "or set ECS_ENABLE_TASK_ENI=false",
-        |i| i.ecs_config("ECS_CLUSTER=prod\nECS_ENABLE_TASK_ENI=false\n"),
+        |i| config(i, "ECS_CLUSTER=prod\nECS_ENABLE_TASK_ENI=false\n"),
     )
     .lasts_while(|disk| !disk.text(CONFIG).contains("ECS_ENABLE_TASK_ENI=false")),
     gave_up(
         "cgroup-setup-failed",
         |i| fault(i, "cgroup-setup-failed").ecs_config("ECS_ENABLE_TASK_CPU_MEM_LIMIT=true\n"),
         "remove ECS_ENABLE_TASK_CPU_MEM_LIMIT from ecs.config",
-        |i| i.ecs_config("ECS_CLUSTER=prod\n"),
+        |i| config(i, "ECS_CLUSTER=prod\n"),
     )
     .lasts_while(|disk| disk.text(CONFIG).contains("CPU_MEM_LIMIT")),
     Row::new("agent-gave-up", |i| fault(i, "agent-gave-up"), "fix what the last lines", healthy_agent, &[RestartAgent]),
@@ -75,7 +75,7 @@ pub(super) const ROWS: &[Row] = &[
                 .ecs_config("ECS_AUDIT_LOGFILE=/\n")
         },
         "correct or remove ECS_AUDIT_LOGFILE in /etc/ecs/ecs.config",
-        |i| i.ecs_config("ECS_CLUSTER=prod\n"),
+        |i| config(i, "ECS_CLUSTER=prod\n"),
         &[RestartAgent],
     )
     .lasts_while(|disk| disk.text(CONFIG).contains("AUDIT"))
@@ -185,9 +185,9 @@ pub(super) const ROWS: &[Row] = &[
     Row::new("draining", |i| registered(i, "DRAINING"), "--status ACTIVE`", |i| status(i, "ACTIVE"), &[]).shown(ByNote),
     Row::new(
         "warm-pool-state-missing",
-        |i| i.ecs_config("ECS_WARM_POOLS_CHECK=true\n"),
+        |i| config(i, "ECS_WARM_POOLS_CHECK=true\n"),
         "remove ECS_WARM_POOLS_CHECK",
-        |i| i.ecs_config("ECS_CLUSTER=prod\n"),
+        |i| config(i, "ECS_CLUSTER=prod\n"),
         &[RestartAgent],
     ),
     Row::new(
@@ -328,7 +328,7 @@ fn dropping(instance: Instance) -> Instance {
         line(round * 60, "Connected to ACS endpoint") + &line(round * 60 + 58, "ACS WebSocket connection closed")
     };
     let drops: String = (0..6).map(pair).collect();
-    assert_eq!(carried_out(&instance, &["run", "--wait"], "verify.deadline=30s").code, Some(0));
+    assert_eq!(after_remedy(&instance, &["run", "--wait"]).code, Some(0));
     let log = instance.disk.text("var/log/ecs/ecs-agent.log");
     instance.file("var/log/ecs/ecs-agent.log", log + &drops)
 }

@@ -2,7 +2,7 @@
 
 use super::Shown::ByNote;
 use super::Step::{RestartAgent, Run, Wait};
-use super::{Row, aws_answers, carried_out, fault};
+use super::{Row, aws_answers, carried_out, config, fault};
 use crate::support::Instance;
 use crate::support::aws::Fault as Answer;
 
@@ -49,7 +49,7 @@ pub(super) const ROWS: &[Row] = &[
         "api-denied",
         tags_denied,
         "remove ECS_CONTAINER_INSTANCE_TAGS from /etc/ecs/ecs.config",
-        |i| i.ecs_config("ECS_CLUSTER=prod\n"),
+        |i| config(i, "ECS_CLUSTER=prod\n"),
         &[RestartAgent],
     )
     .lasts_while(|disk| disk.text("etc/ecs/ecs.config").contains("_TAGS")),
@@ -58,8 +58,7 @@ pub(super) const ROWS: &[Row] = &[
                       policy allows the ec2:DescribeTags action";
         let i = i.agent_behaves(|agent| agent.exits = Some((1, "Error calling DescribeTags API", denied)));
         i.ecs_config("ECS_CONTAINER_INSTANCE_PROPAGATE_TAGS_FROM=ec2_instance\n")
-    }, "remove ECS_CONTAINER_INSTANCE_PROPAGATE_TAGS_FROM from /etc/ecs/ecs.config", |i| {
-        i.ecs_config("ECS_CLUSTER=prod\n")
+    }, "remove ECS_CONTAINER_INSTANCE_PROPAGATE_TAGS_FROM from /etc/ecs/ecs.config", |i| { config(i, "ECS_CLUSTER=prod\n")
     }, &[RestartAgent]).lasts_while(|disk| disk.text("etc/ecs/ecs.config").contains("_TAGS")),
     Row::new(
         "describe-denied",
@@ -86,7 +85,7 @@ pub(super) const ROWS: &[Row] = &[
     cluster(
         "cluster-other-account",
         |i| fault(i, "cluster-other-account"),
-        "use a cluster in the instance's own account",
+        "name a cluster of the instance's own account",
         own_cluster,
     ),
     cluster(
@@ -95,8 +94,7 @@ pub(super) const ROWS: &[Row] = &[
         "or name a cluster in the region of the instance",
         own_cluster,
     ),
-    cluster("wrong-region", other_region, "remove AWS_DEFAULT_REGION from ecs.config", |i| {
-        i.ecs_config("ECS_CLUSTER=prod\n")
+    cluster("wrong-region", other_region, "remove AWS_DEFAULT_REGION from ecs.config", |i| { config(i, "ECS_CLUSTER=prod\n")
     })
     .lasts_while(|disk| disk.text("etc/ecs/ecs.config").contains("us-east-1")),
     cluster(
@@ -121,7 +119,7 @@ pub(super) const ROWS: &[Row] = &[
         "cluster-provisioning",
         |i| {
             i.aws.change(|aws| aws.clusters.get_mut("prod").unwrap().status = "PROVISIONING".into());
-            i.agent_behaves(|agent| agent.register_delay = std::time::Duration::from_secs(11))
+            i.agent_behaves(|agent| agent.register_delay = std::time::Duration::from_secs(16))
         },
         "wait",
         created,
@@ -160,13 +158,13 @@ fn tags_denied(instance: Instance) -> Instance {
                 not authorized to perform: ecs:TagResource on resource: x because no identity-based policy allows the \
                 ecs:TagResource action";
     let instance = instance.agent_behaves(|agent| agent.crashes_with = Some(text.into()));
-    instance.ecs_config("ECS_CONTAINER_INSTANCE_TAGS={\"team\":\"web\"}\n")
+    config(instance, "ECS_CONTAINER_INSTANCE_TAGS={\"team\":\"web\"}\n")
 }
 
 fn other_region(instance: Instance) -> Instance {
     let text = "operation error ECS: RegisterContainerInstance, ClientException: Cluster not found.";
     let instance = instance.agent_behaves(|agent| agent.gives_up_with = Some(text.into()));
-    instance.ecs_config("AWS_DEFAULT_REGION=us-east-1\n")
+    config(instance, "AWS_DEFAULT_REGION=us-east-1\n")
 }
 
 fn own_cluster(instance: Instance) -> Instance {

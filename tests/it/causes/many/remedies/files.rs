@@ -2,7 +2,7 @@
 
 use super::Shown::{ByNote, ByVerify};
 use super::Step::{Replace, Reset, RestartAgent, Run};
-use super::{Row, fault, in_cluster, joined, nothing};
+use super::{Row, config, fault, in_cluster, joined, nothing};
 use crate::support::Instance;
 use crate::support::disk::Disk;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -47,14 +47,14 @@ pub(super) const ROWS: &[Row] = &[
         "config-bad-json",
         |i| fault(i, "config-bad-json"),
         "JSON on one line, without quotes",
-        |i| i.ecs_config("ECS_CLUSTER=prod\nECS_INSTANCE_ATTRIBUTES={\"tier\": \"web\"}\n"),
+        |i| config(i, "ECS_CLUSTER=prod\nECS_INSTANCE_ATTRIBUTES={\"tier\": \"web\"}\n"),
         &[],
     ),
     Row::new(
         "config-bad-json",
         driver,
         "name only logging drivers that the agent knows",
-        |i| i.ecs_config("ECS_CLUSTER=prod\nECS_AVAILABLE_LOGGING_DRIVERS=[\"json-file\"]\n"),
+        |i| config(i, "ECS_CLUSTER=prod\nECS_AVAILABLE_LOGGING_DRIVERS=[\"json-file\"]\n"),
         &[RestartAgent],
     )
     .lasts_while(|disk| disk.text(CONFIG).contains("carrierpigeon")),
@@ -70,7 +70,7 @@ pub(super) const ROWS: &[Row] = &[
         "reserved-memory-too-high",
         |i| fault(i, "reserved-memory-too-high"),
         "set ECS_RESERVED_MEMORY in /etc/ecs/ecs.config",
-        |i| i.ecs_config("ECS_CLUSTER=prod\nECS_RESERVED_MEMORY=256\n"),
+        |i| config(i, "ECS_CLUSTER=prod\nECS_RESERVED_MEMORY=256\n"),
         &[RestartAgent],
     )
     .lasts_while(|disk| disk.text(CONFIG).contains("=9000")),
@@ -136,16 +136,11 @@ pub(super) const ROWS: &[Row] = &[
     .shown(ByVerify),
     note(
         "config-value-ignored",
-        |i| i.ecs_config("ECS_CLUSTER=prod\nECS_CHECKPOINT=yes\n"),
+        |i| config(i, "ECS_CLUSTER=prod\nECS_CHECKPOINT=yes\n"),
         "correct the line",
         cluster_line,
     ),
-    note(
-        "config-crlf",
-        |i| i.ecs_config("ECS_CLUSTER=prod\r\n"),
-        "`sed -i 's/\\r$//' /etc/ecs/ecs.config`",
-        cluster_line,
-    ),
+    note("config-crlf", |i| config(i, "ECS_CLUSTER=prod\r\n"), "`sed -i 's/\\r$//' /etc/ecs/ecs.config`", cluster_line),
     Row::new(
         "no-cluster-named",
         |i| fault(i, "no-cluster-named"),
@@ -189,7 +184,7 @@ pub(super) const ROWS: &[Row] = &[
 /// The file as the remedy wants it: one plain line.
 fn cluster_line(instance: Instance) -> Instance {
     instance.disk.remove("etc/ecs.config");
-    instance.ecs_config("ECS_CLUSTER=prod\n")
+    config(instance, "ECS_CLUSTER=prod\n")
 }
 
 fn settings(instance: Instance) -> Instance {
@@ -214,7 +209,7 @@ fn default_by(instance: Instance, text: &str) -> Instance {
 fn driver(instance: Instance) -> Instance {
     let text = "Invalid logging drivers: [\"carrierpigeon\"]";
     let instance = instance.agent_behaves(|agent| agent.exits = Some((1, "Error loading config", text)));
-    instance.ecs_config("ECS_AVAILABLE_LOGGING_DRIVERS=[\"carrierpigeon\"]\n")
+    config(instance, "ECS_AVAILABLE_LOGGING_DRIVERS=[\"carrierpigeon\"]\n")
 }
 
 pub(super) fn has_key(disk: &Disk) -> bool {
@@ -227,7 +222,7 @@ fn written_late(instance: Instance) -> Instance {
     let started = u64::try_from(started.as_micros()).unwrap();
     instance.systemd.change_unit("ecs.service", |unit| unit.exec_main_start = started);
     std::thread::sleep(Duration::from_millis(20));
-    instance.ecs_config("ECS_CLUSTER=prod\n")
+    config(instance, "ECS_CLUSTER=prod\n")
 }
 
 fn changed(instance: Instance) -> Instance {

@@ -2,7 +2,7 @@
 
 use super::Shown::{By, ByNote, ByVerify};
 use super::Step::{EnableAgent, Replace, RestartAgent, RestartBoth, RestartDocker, Run, StartAgent, Wait};
-use super::{Row, carried_out, fault, healthy_agent, joined, nothing};
+use super::{Row, carried_out, config, fault, healthy_agent, joined, nothing};
 use crate::causes::faults::host::no_room_for_docker;
 use crate::support::Instance;
 use crate::support::systemd::Start;
@@ -209,12 +209,12 @@ pub(super) const ROWS: &[Row] = &[
         "gpu-setup-failed",
         gpu_driver,
         "remove ECS_ENABLE_GPU_SUPPORT",
-        |i| agent_starts(i.ecs_config("ECS_CLUSTER=prod\n")),
+        |i| agent_starts(config(i, "ECS_CLUSTER=prod\n")),
         &[Wait],
     ),
     Row::new(
         "gpu-not-seen",
-        |i| i.ecs_config("ECS_ENABLE_GPU_SUPPORT=true\n"),
+        |i| config(i, "ECS_ENABLE_GPU_SUPPORT=true\n"),
         "load the driver before ecs.service",
         |i| {
             i.disk.add_gpu();
@@ -266,7 +266,7 @@ fn gpu_driver(instance: Instance) -> Instance {
 }
 
 fn disabled(instance: Instance) -> Instance {
-    instance.ecs_config("ECS_CLUSTER=prod\n").unit("ecs.service", |unit| unit.unit_file_state = "disabled".into())
+    config(instance, "ECS_CLUSTER=prod\n").unit("ecs.service", |unit| unit.unit_file_state = "disabled".into())
 }
 
 fn in_user_data(instance: Instance) -> Instance {

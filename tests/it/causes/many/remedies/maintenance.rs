@@ -2,7 +2,7 @@
 
 use super::Shown::By;
 use super::Step::Reset;
-use super::{Row, carried_out};
+use super::{Row, after_remedy};
 use crate::support::systemd::Start;
 use crate::support::{Instance, Outcome};
 use std::os::unix::fs::symlink;
@@ -104,7 +104,7 @@ pub(super) const ROWS: &[Row] = &[
             let outcome = i.run(&["prepare-image", "--yes"]);
             assert_eq!(outcome.code, Some(0), "{}", outcome.stderr);
             // The next boot of an instance of the image.
-            assert_eq!(carried_out(&i, &["run", "--wait"], "verify.deadline=30s").code, Some(0));
+            assert_eq!(after_remedy(&i, &["run", "--wait"]).code, Some(0));
             i
         },
         &[],
@@ -113,7 +113,7 @@ pub(super) const ROWS: &[Row] = &[
 ];
 
 fn ready(instance: Instance) -> Instance {
-    let outcome = carried_out(&instance, &["run", "--wait"], "verify.deadline=30s");
+    let outcome = after_remedy(&instance, &["run", "--wait"]);
     assert_eq!(outcome.code, Some(0), "{}\n{}", outcome.stdout, outcome.stderr);
     instance
 }

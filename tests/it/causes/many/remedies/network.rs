@@ -1,7 +1,8 @@
 //! Remedies of instance metadata, the role, and the network path to AWS.
 
 use super::Step::{RestartAgent, Run, Wait};
-use super::{Row, aws_answers, fault, healthy_agent};
+use super::{Row, aws_answers, config, fault, healthy_agent};
+use crate::causes::faults::network::closed_port;
 use crate::support::http::{Reply, Server};
 use crate::support::port::{BlackHole, Port};
 use crate::support::{Instance, imds};
@@ -34,8 +35,7 @@ pub(super) const ROWS: &[Row] = &[
     of_imds("imds-unreachable", |i| i.env(METADATA, closed()), "check the route to 169.254.169.254"),
     of_imds("imds-ipv6-only", ipv6_only, "--http-protocol-ipv6 enabled"),
     of_imds("imds-proxied", answered_by_proxy, "set NO_PROXY=169.254.169.254"),
-    Row::new("imds-proxied", |i| fault(i, "imds-proxied"), "at each place that sets a proxy: ecs.config", |i| {
-        i.ecs_config("ECS_CLUSTER=prod\nHTTP_PROXY=127.0.0.1:9\nNO_PROXY=169.254.169.254,169.254.170.2,/var/run/docker.sock\n")
+    Row::new("imds-proxied", |i| fault(i, "imds-proxied"), "at each place that sets a proxy: ecs.config", |i| { config(i, "ECS_CLUSTER=prod\nHTTP_PROXY=127.0.0.1:9\nNO_PROXY=169.254.169.254,169.254.170.2,/var/run/docker.sock\n")
     }, &[Wait]).lasts_while(|disk| !disk.text(CONFIG).contains("NO_PROXY=169.254.169.254")),
     of_role("no-instance-role", |i| fault(i, "no-instance-role"), "attach an instance profile"),
     of_role("profile-without-role", |i| fault(i, "profile-without-role"), "`aws iam add-role-to-instance-profile"),
@@ -44,8 +44,7 @@ pub(super) const ROWS: &[Row] = &[
     of_role("role-not-usable", |i| fault(i, "role-not-usable"), "attach the profile again"),
     of_role("credentials-expired", |i| fault(i, "credentials-expired"), "attach the profile again"),
     of_role("role-late", late_role, "wait, or run"),
-    Row::new("wrong-role", other_keys, "AWS_ACCESS_KEY_ID or a profile in ecs.config", |i| {
-        i.ecs_config("ECS_CLUSTER=prod\n")
+    Row::new("wrong-role", other_keys, "AWS_ACCESS_KEY_ID or a profile in ecs.config", |i| { config(i, "ECS_CLUSTER=prod\n")
     }, &[RestartAgent]).lasts_while(super::files::has_key),
     of_path("dns-timeout", |i| fault(i, "dns-timeout"), "enable DNS support for the VPC"),
     of_path("egress-timeout", |i| fault(i, "egress-timeout"), "a NAT gateway or a public address"),
@@ -66,8 +65,7 @@ pub(super) const ROWS: &[Row] = &[
 ];
 
 fn closed() -> String {
-    // The port is closed as soon as `Port` is dropped.
-    format!("http://{}", Port::reserve(IpAddr::V4(Ipv4Addr::LOCALHOST)).address())
+    format!("http://{}", closed_port())
 }
 
 fn metadata(instance: Instance) -> Instance {
@@ -157,7 +155,7 @@ fn proxy(user: &str) -> String {
 /// The file with this proxy, a user and a password.
 fn with_proxy(instance: Instance, url: &str) -> Instance {
     let url = url.replace("//", "//me:secret@");
-    instance.ecs_config(format!("ECS_CLUSTER=prod\nHTTP_PROXY={url}\nNO_PROXY=169.254.169.254\n"))
+    config(instance, format!("ECS_CLUSTER=prod\nHTTP_PROXY={url}\nNO_PROXY=169.254.169.254\n"))
 }
 
 fn refusing_proxy(instance: Instance) -> Instance {
