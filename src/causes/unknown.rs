@@ -43,6 +43,9 @@ fn unknown(evidence: &Evidence) -> Option<Vec<String>> {
         }
         _ => {}
     }
+    if let (Some(arn), None) = (evidence.container_instance_arn(), &evidence.container_instance) {
+        seen.push(format!("the agent reports that it has registered as `{arn}`, and ECS has not answered yet"));
+    }
     if let Some(Ok(None)) = &evidence.container_instance {
         seen.push("ecs:DescribeContainerInstances does not find the ARN that the agent reports".to_owned());
     }
