@@ -102,8 +102,7 @@ fn stuck(evidence: &Evidence, is_open: Option<bool>) -> Option<Vec<String>> {
     let window = evidence.expectation.as_ref()?.window;
     let since = evidence.registered_for.filter(|since| *since >= window || evidence.timed_out)?;
     // Below the level info, the agent does not log that it connects.
-    let is_quiet = evidence.agent_lines().iter().any(|line| line.level == "info")
-        && evidence.agent_logged(&["Connected to ACS endpoint"]).is_none();
+    let is_quiet = evidence.agent_lines().iter().any(|line| line.level == "info") && !evidence.has_connected();
     (is_open == Some(true) && evidence.stays_disconnected() && is_quiet).then(|| {
         vec![
             disconnected_for(evidence, since),

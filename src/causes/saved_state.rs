@@ -121,7 +121,7 @@ pub(super) static DEREGISTERED: Cause = Cause {
             Ok(Some(instance)) => Some(format!("ECS has `{arn}` with status {}", instance.status)),
             Ok(None) => Some(format!("ECS does not have `{arn}`")),
             // Without an answer of ECS, a connection since this start shows that the agent has recovered.
-            Err(_) if evidence.agent_logged(&["Connected to ACS endpoint"]).is_some() => return None,
+            Err(_) if evidence.has_connected() => return None,
             Err(_) => None,
         };
         let logged = evidence.agent_logged(DEREGISTERED_TEXTS)?;

@@ -30,6 +30,11 @@ pub struct DroppedConnections {
 }
 
 impl Evidence {
+    /// Whether the agent has logged a connection to ACS since its start. Below the level info it logs none.
+    pub fn has_connected(&self) -> bool {
+        self.agent_lines().last_with(Lines::All, &[CONNECTED]).is_some()
+    }
+
     /// The last error of an attempt to connect to ACS, if the agent has not connected since.
     pub fn acs_error(&self) -> Option<&Line> {
         let lines = self.agent_lines();

@@ -36,7 +36,7 @@ pub(super) fn read_logs(disk: &Disk, evidence: &mut Evidence) {
 }
 
 /// The name of the agent's container.
-const CONTAINER: &str = "ecs-agent";
+pub(super) const CONTAINER: &str = "ecs-agent";
 
 /// The answers of docker about itself and about the agent's container.
 pub(super) async fn docker(host_clients: &HostClients, asks_for_log: bool, deadline: Deadline) -> DockerState {

@@ -435,7 +435,7 @@ impl<'a> Observer<'a> {
         if self.evidence.must_describe_cluster() {
             self.run_soon(Probe::Cluster);
         }
-        let connected = self.evidence.agent_lines().iter().any(|line| line.holds("Connected to ACS endpoint"));
+        let connected = self.evidence.has_connected();
         if connected && !std::mem::replace(&mut self.connected_line, connected) {
             self.run_soon(Probe::Registration);
         }

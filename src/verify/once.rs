@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use futures_util::future::{join, join3, join4};
 
-use super::logs::{container_log, read_logs};
+use super::logs::{CONTAINER, container_log, read_logs};
 use crate::boundary::HostClients;
 use crate::boundary::aws::AwsErrorKind;
 use crate::boundary::systemd::{Systemd, SystemdError};
@@ -31,7 +31,7 @@ pub(super) async fn around(host_clients: &HostClients, error: StageError) -> Evi
     match &evidence.stage_error {
         Some(StageError::Refused(Refusal::NoCluster { .. } | Refusal::ClusterInvalid { .. })) => {
             // User data fails on a host without docker or the agent, so the units are part of the evidence.
-            let container = host_clients.docker.container("ecs-agent", soon);
+            let container = host_clients.docker.container(CONTAINER, soon);
             let (user_data, units, container) =
                 join3(probe::user_data(host_clients, soon), units_now(host_clients, soon), container).await;
             (evidence.user_data, evidence.units, evidence.container) = (Some(user_data), units, Some(container));
@@ -104,7 +104,7 @@ pub(super) async fn once(
         probe::user_data(host_clients, soon),
     );
     evidence.oldest_process = probe::long_run(&host_clients.disk);
-    let docker = join(host_clients.docker.ping(soon), host_clients.docker.container("ecs-agent", soon));
+    let docker = join(host_clients.docker.ping(soon), host_clients.docker.container(CONTAINER, soon));
     let (found, introspection, (role, lifecycle, user_data), (ping, container)) =
         join4(bus, host_clients.agent.metadata(soon), imds, docker).await;
     evidence.units = found;
@@ -159,7 +159,7 @@ async fn ask_aws(host_clients: &HostClients, evidence: &mut Evidence, region: Op
     let is_disconnected = matches!(&evidence.container_instance, Some(Ok(Some(instance))) if !instance.agent_connected);
     // Below the level info, the agent does not log that it connects.
     let logs_connections = evidence.agent_lines().iter().any(|line| line.level == "info");
-    if is_disconnected && logs_connections && evidence.agent_logged(&["Connected to ACS endpoint"]).is_none() {
+    if is_disconnected && logs_connections && !evidence.has_connected() {
         evidence.registered_for = evidence.agent_runs_for();
     }
 }

@@ -1,11 +1,11 @@
 //! Asks ECS for the time without credentials: the refusal of an unsigned request has a `Date` header.
 
-use aws_credential_types::Credentials;
 use aws_sdk_ecs::config::interceptors::BeforeTransmitInterceptorContextMut;
 use aws_sdk_ecs::config::{ConfigBag, Intercept, RuntimeComponents};
 use aws_sdk_ecs::error::BoxError;
 
 use super::Aws;
+use super::endpoint::unused_credentials;
 use crate::retry::{Deadline, within};
 
 /// The headers of a signed request that depend on credentials (AWS Signature Version 4).
@@ -15,12 +15,8 @@ impl Aws {
     /// Sends one unsigned request to ECS, so that [`Aws::clock_ahead`] is known also without a role. The answer itself, a
     /// refusal, is ignored.
     pub async fn ask_time(&self, deadline: Deadline) {
-        let config = aws_sdk_ecs::config::Builder::new()
-            // The signature made with them is removed before the request is sent.
-            .credentials_provider(Credentials::new("unused", "unused", None, None, "unsigned request"));
-        let clients = self.clients();
-        let request = clients.ecs().list_clusters().customize();
-        let answer = request.config_override(config).interceptor(RemoveSignature).send();
+        let request = self.clients().ecs().list_clusters().customize().config_override(unused_credentials());
+        let answer = request.interceptor(RemoveSignature).send();
         if within(deadline, answer).await.is_err() {
             tracing::debug!("ECS did not answer an unsigned request");
         }

@@ -25,11 +25,8 @@ impl Aws {
     /// Host and port of ECS; `None` if the configured endpoint is not a URL.
     pub async fn ecs_endpoint(&self) -> Option<Endpoint> {
         let url = Arc::new(OnceLock::new());
-        let config = aws_sdk_ecs::config::Builder::new()
-            // Not used for a signature. The real credentials need IMDS, and may not exist yet.
-            .credentials_provider(Credentials::new("unused", "unused", None, None, "endpoint probe"));
-        let request = self.clients().ecs().list_clusters().customize();
-        let stopped = request.config_override(config).interceptor(StopBeforeSigning(url.clone())).send().await;
+        let request = self.clients().ecs().list_clusters().customize().config_override(unused_credentials());
+        let stopped = request.interceptor(StopBeforeSigning(url.clone())).send().await;
         debug_assert!(stopped.is_err(), "the interceptor stops every request");
         Endpoint::of_url(url.get()?)
     }
@@ -47,6 +44,13 @@ impl Endpoint {
         let host = url.host_str()?.trim_start_matches('[').trim_end_matches(']').to_owned();
         Some(Endpoint { host, port: url.port_or_known_default()? })
     }
+}
+
+/// Credentials for a request that is sent without a signature, or not at all. The real ones need IMDS, and may not exist
+/// yet.
+pub(super) fn unused_credentials() -> aws_sdk_ecs::config::Builder {
+    let credentials = Credentials::new("unused", "unused", None, None, "request without a signature");
+    aws_sdk_ecs::config::Builder::new().credentials_provider(credentials)
 }
 
 /// Keeps the URL of a request, and fails before the request is signed.
