@@ -1,7 +1,7 @@
 //! The exit codes of both programs.
 //!
 //! 0 is success; with 10-13 another attempt may succeed; with 20-25 it cannot, because something must be changed first;
-//! 30-39 are codes of `ecs-deploy`. The tables in `docs/reference/exit-codes.md` are generated from [`Exit::ALL`] and
+//! 30-39 are codes of `ecs-rollout`. The tables in `docs/reference/exit-codes.md` are generated from [`Exit::ALL`] and
 //! [`Exit::DEPLOY`].
 
 use std::process::ExitCode;
@@ -37,25 +37,25 @@ pub enum Exit {
     Host = 24,
     /// A network fault that does not recover by itself.
     Network = 25,
-    /// `ecs-deploy`: the rollout failed, and the service was rolled back.
+    /// `ecs-rollout`: the rollout failed, and the service was rolled back.
     RolledBack = 30,
-    /// `ecs-deploy`: the rollout failed, and the rollback failed too.
+    /// `ecs-rollout`: the rollout failed, and the rollback failed too.
     RollbackFailed = 31,
-    /// `ecs-deploy`: the rollout did not complete within the time limit; nothing was rolled back.
+    /// `ecs-rollout`: the rollout did not complete within the time limit; nothing was rolled back.
     TimeLimit = 32,
-    /// `ecs-deploy`: the rollout failed; nothing was rolled back.
+    /// `ecs-rollout`: the rollout failed; nothing was rolled back.
     RolloutFailed = 33,
-    /// `ecs-deploy`: a newer deployment replaced this one.
+    /// `ecs-rollout`: a newer deployment replaced this one.
     Superseded = 34,
-    /// `ecs-deploy`: a file, a variable or an option is invalid, or ECS rejects the change; nothing was deployed.
+    /// `ecs-rollout`: a file, a variable or an option is invalid, or ECS rejects the change; nothing was deployed.
     Refused = 35,
-    /// `ecs-deploy`: there is no such cluster, service or revision.
+    /// `ecs-rollout`: there is no such cluster, service or revision.
     NotFound = 36,
-    /// `ecs-deploy`: there are no valid credentials, or a permission is missing.
+    /// `ecs-rollout`: there are no valid credentials, or a permission is missing.
     CallerDenied = 37,
-    /// `ecs-deploy`: an AWS API failed, or could not be reached.
+    /// `ecs-rollout`: an AWS API failed, or could not be reached.
     CallFailed = 38,
-    /// `ecs-deploy status`: the service is not stable.
+    /// `ecs-rollout status`: the service is not stable.
     NotStable = 39,
 }
 
@@ -77,7 +77,7 @@ impl Exit {
         (Exit::Network, "a network fault that does not recover by itself"),
     ];
 
-    /// Every code of `ecs-deploy` with its line in the reference.
+    /// Every code of `ecs-rollout` with its line in the reference.
     pub const DEPLOY: &'static [(Exit, &'static str)] = &[
         (Exit::Done, "success, or nothing to do (the output says which); for `status`: stable"),
         (Exit::Internal, "an internal error of this program"),

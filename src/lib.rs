@@ -30,7 +30,7 @@
 //!   [`mime`] reads messages as cloud-init does, and [`suggestion`] finds the name that a misspelt one was meant to be. [`cli`], [`command_line`], [`terminal`],
 //!   [`journal`] and [`exit`] are the interface of the process.
 //!
-//! The binary `ecs-deploy` in `src/bin` is for CI. It uses `boundary::aws`, `command_line`, `comparison`, `exit`,
+//! The binary `ecs-rollout` in `src/bin` is for CI. It uses `boundary::aws`, `command_line`, `comparison`, `exit`,
 //! `retry` and `suggestion`.
 //!
 //! # Invariants

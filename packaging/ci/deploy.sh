@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Builds an image, pushes it to ECR with the build number as its tag, and deploys it to ECS. Works in any CI that has
-# docker, the AWS CLI (v1 or v2), ecs-deploy, and AWS credentials where the AWS SDKs find them.
+# docker, the AWS CLI (v1 or v2), ecs-rollout, and AWS credentials where the AWS SDKs find them.
 #
 # Environment:
 #   REPOSITORY_URI      the output RepositoryUri of repository.yaml: ACCOUNT.dkr.ecr.REGION.amazonaws.com/NAME
@@ -13,7 +13,7 @@
 #   CONTEXT             the folder with the Dockerfile; default: `.`
 #   DEFINITIONS         the folder with task-definition.json and service.json; default: the folder of this script
 #
-# The exit code is that of ecs-deploy (for example, 30: rolled back), or that of an earlier command that failed.
+# The exit code is that of ecs-rollout (for example, 30: rolled back), or that of an earlier command that failed.
 set -euo pipefail
 
 : "${REPOSITORY_URI:?}" "${CLUSTER:?}" "${EXECUTION_ROLE_ARN:?}" "${LOG_GROUP:?}" "${SERVICE:?}" "${AWS_REGION:?}"
@@ -41,5 +41,5 @@ else
     docker push "$IMAGE"
 fi
 
-exec ecs-deploy deploy --task-definition "$definitions/task-definition.json" \
+exec ecs-rollout deploy --task-definition "$definitions/task-definition.json" \
     --service-definition "$definitions/service.json" --build "$build" --commit "$commit"

@@ -1,8 +1,8 @@
-"""Runs the usual script and ecs-deploy in twelve situations, on the same simulated ECS API. Each situation defines when a
-program works in it. Prints a table, and as its last line `N passed, N failed`: each situation in which ecs-deploy does not
+"""Runs the usual script and ecs-rollout in twelve situations, on the same simulated ECS API. Each situation defines when a
+program works in it. Prints a table, and as its last line `N passed, N failed`: each situation in which ecs-rollout does not
 work is a failure.
 
-Usage: side_by_side.py ECS_DEPLOY ROLLOUT AWS"""
+Usage: side_by_side.py ECS_ROLLOUT ROLLOUT AWS"""
 
 import concurrent.futures
 import json
@@ -97,8 +97,8 @@ def play(command, image, situation, tag, rollout, path):
 
 
 def main():
-    ecs_deploy, rollout, aws = (os.path.abspath(path) for path in sys.argv[1:4])
-    deploy = [ecs_deploy, "deploy", "--task-definition", "task-definition.json", "--service-definition", "service.json",
+    ecs_rollout, rollout, aws = (os.path.abspath(path) for path in sys.argv[1:4])
+    deploy = [ecs_rollout, "deploy", "--task-definition", "task-definition.json", "--service-definition", "service.json",
               "--timeout", "15s"]
     usual = ["bash", str(HERE / "usual-script.sh")]
     began = time.monotonic()
@@ -107,18 +107,18 @@ def main():
             return [pool.submit(play, command, image, situation, tag, rollout, os.path.dirname(program))
                     for _, situation, tag, _ in SITUATIONS]
 
-        ecs_deploy_runs, script_runs = submit(deploy, "web:${TAG}", ecs_deploy), submit(usual, "web:%TAG%", aws)
-        ecs_deploy_runs = [run.result() for run in ecs_deploy_runs]
+        ecs_rollout_runs, script_runs = submit(deploy, "web:${TAG}", ecs_rollout), submit(usual, "web:%TAG%", aws)
+        ecs_rollout_runs = [run.result() for run in ecs_rollout_runs]
         script_runs = [run.result() for run in script_runs]
-    print("| situation | usual script | ecs-deploy |\n| --- | --- | --- |")
+    print("| situation | usual script | ecs-rollout |\n| --- | --- | --- |")
     failed = 0
-    for (what, _, _, works), by_ecs_deploy, by_script in zip(SITUATIONS, ecs_deploy_runs, script_runs):
+    for (what, _, _, works), by_ecs_rollout, by_script in zip(SITUATIONS, ecs_rollout_runs, script_runs):
         words = ["works" if works(run) else ("waits" if run.code is None else f"exits with {run.code}")
-                 for run in (by_script, by_ecs_deploy)]
+                 for run in (by_script, by_ecs_rollout)]
         print(f"| {what} | {words[0]} | {words[1]} |")
-        if not works(by_ecs_deploy):
+        if not works(by_ecs_rollout):
             failed += 1
-            run = by_ecs_deploy
+            run = by_ecs_rollout
             print(run.code, run.output, run.image(), run.calls, file=sys.stderr)
     print(f"({time.monotonic() - began:.0f} s)")
     print(f"{len(SITUATIONS) - failed} passed, {failed} failed")

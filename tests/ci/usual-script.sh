@@ -1,6 +1,6 @@
 #!/bin/bash
 # The script that most repositories have: render, register, check if DescribeServices returns an ARN, create or update,
-# wait. tests/ci/side_by_side.py compares it with ecs-deploy. Not an example to copy.
+# wait. tests/ci/side_by_side.py compares it with ecs-rollout. Not an example to copy.
 set -e
 sed "s|%TAG%|$TAG|g" task-definition.json >rendered.json
 revision=$(aws ecs register-task-definition --cli-input-json file://rendered.json \

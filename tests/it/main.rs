@@ -24,7 +24,7 @@ mod confusion;
 mod contract;
 /// The fuzzer's seeds on the stable toolchain.
 mod corpus;
-/// `ecs-deploy` against the simulated ECS API.
+/// `ecs-rollout` against the simulated ECS API.
 mod deploy;
 /// README.md and `docs/` against the tables of the code.
 mod docs;

@@ -1,4 +1,4 @@
-//! The calls that `ecs-deploy` makes: services, task definitions and tasks of ECS, scalable targets, logs.
+//! The calls that `ecs-rollout` makes: services, task definitions and tasks of ECS, scalable targets, logs.
 //! `ecs-bootstrap` makes none of them.
 //!
 //! In: names, and for calls that write the JSON of the API (Amazon ECS API Reference). Out: the JSON of the API, so

@@ -29,7 +29,7 @@ struct Module {
 /// All modules by their path, such as `ecs_bootstrap::boundary::aws`.
 type Modules = BTreeMap<String, Module>;
 
-/// The imports below a folder with `lib.rs`, `main.rs` and `bin/ecs-deploy/main.rs`.
+/// The imports below a folder with `lib.rs`, `main.rs` and `bin/ecs-rollout/main.rs`.
 pub(super) fn read(src: &Path) -> Imports {
     let mut imports = Imports::new();
     for_each_module(src, |modules, module, finder| {
@@ -53,7 +53,7 @@ pub(super) fn externals(src: &Path) -> BTreeMap<String, BTreeSet<String>> {
 
 fn for_each_module(src: &Path, mut visit: impl FnMut(&Modules, &Module, Finder<'_>)) {
     let mut modules = Modules::new();
-    for (name, file) in [(LIBRARY, "lib.rs"), ("main", "main.rs"), ("ecs_deploy", "bin/ecs-deploy/main.rs")] {
+    for (name, file) in [(LIBRARY, "lib.rs"), ("main", "main.rs"), ("ecs_rollout", "bin/ecs-rollout/main.rs")] {
         if src.join(file).exists() {
             load(src, file.to_owned(), name.to_owned(), None, true, &mut modules);
         }

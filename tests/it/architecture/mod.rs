@@ -389,7 +389,7 @@ fn only_the_boundary_opens_files_sockets_and_buses() {
         .filter(|(file, code)| part(file) != "boundary" && code.contains("clippy::disallowed_methods"))
         .map(|(file, _)| file.as_str())
         .collect();
-    assert_eq!(excepted, ["bin/ecs-deploy/files.rs", "bin/ecs-deploy/main.rs", "journal.rs", "retry.rs"]);
+    assert_eq!(excepted, ["bin/ecs-rollout/files.rs", "bin/ecs-rollout/main.rs", "journal.rs", "retry.rs"]);
 }
 
 #[test]
@@ -414,7 +414,7 @@ fn only_main_prints_and_picks_the_exit_code_and_a_verdict_is_reported_in_boot() 
     const PRINTS: &[&str] = &["println!", "eprintln!", "print!(", "process::exit", "stdout()", "ExitCode::from"];
     let files = sources();
     let others = files.iter().filter(|(file, _)| {
-        !["command_line.rs", "exit.rs", "main.rs", "bin/ecs-deploy/main.rs"].contains(&file.as_str())
+        !["command_line.rs", "exit.rs", "main.rs", "bin/ecs-rollout/main.rs"].contains(&file.as_str())
     });
     none(others.flat_map(|(file, code)| lines_with(file, code, PRINTS)).collect());
     let tellers: Vec<_> =
@@ -423,7 +423,7 @@ fn only_main_prints_and_picks_the_exit_code_and_a_verdict_is_reported_in_boot() 
 }
 
 #[test]
-fn ecs_deploy_uses_six_modules_of_the_library_and_nothing_uses_it() {
+fn ecs_rollout_uses_six_modules_of_the_library_and_nothing_uses_it() {
     let files = sources();
     let library = files.iter().filter(|(file, _)| part(file) != "bin");
     let imports = imports::read(&source_folder());
@@ -436,7 +436,7 @@ fn ecs_deploy_uses_six_modules_of_the_library_and_nothing_uses_it() {
         used.iter().copied().eq(["boundary/aws", "command_line", "comparison", "exit", "retry", "suggestion"]),
         "{used:?}"
     );
-    none(library.flat_map(|(file, code)| lines_with(file, code, &["ecs-deploy", "ecs_deploy"])).collect());
+    none(library.flat_map(|(file, code)| lines_with(file, code, &["ecs-rollout", "ecs_rollout"])).collect());
     // ecs-bootstrap makes no call of a deployment, so the code of these calls is not in its binary.
     const CALLS: &[&str] = &["create_service(", "update_service(", "register_task_definition(", "describe_service("];
     let library =
@@ -476,7 +476,7 @@ fn of_the_deployment_decide_and_the_catalogue_are_pure() {
     ];
     let files = sources();
     let pure = files.iter().filter(|(file, _)| {
-        let deploy = file.strip_prefix("bin/ecs-deploy/");
+        let deploy = file.strip_prefix("bin/ecs-rollout/");
         deploy.is_some_and(|file| PURE.contains(&part(file)))
     });
     let pure: Vec<_> = pure.collect();

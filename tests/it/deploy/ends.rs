@@ -78,12 +78,12 @@ fn the_rollback_of_the_circuit_breaker_is_awaited_and_reported() {
     assert!(json["rolled_back_to"].as_str().unwrap().ends_with("web:1"), "{json:#}");
     assert!(json["aftermath"].as_str().unwrap().starts_with("ECS has rolled back to web:1"), "{json:#}");
     assert_eq!(json["stopped_tasks"][0]["containers"][0]["reason"], NO_IMAGE);
-    // ECS rolled back, so ecs-deploy did not.
+    // ECS rolled back, so ecs-rollout did not.
     assert_eq!(writes(&site), ["RegisterTaskDefinition", "UpdateService"]);
 }
 
 #[test]
-fn ecs_deploy_does_not_roll_back_before_the_circuit_breaker_does() {
+fn ecs_rollout_does_not_roll_back_before_the_circuit_breaker_does() {
     let site = next(Course::Fails { at: 1, task: Stopped::exited(1) });
     site.ecs.change(|host_clients| host_clients.rollback_after = 2);
     let outcome = site.deploy("deploy", &["--circuit-breaker"]);
@@ -92,7 +92,7 @@ fn ecs_deploy_does_not_roll_back_before_the_circuit_breaker_does() {
 }
 
 #[test]
-fn ecs_deploy_rolls_back_after_a_circuit_breaker_without_rollback() {
+fn ecs_rollout_rolls_back_after_a_circuit_breaker_without_rollback() {
     let site = next(Course::Fails { at: 1, task: Stopped::exited(1) });
     let breaker = json!({"deploymentCircuitBreaker": {"enable": true, "rollback": false}});
     let service =

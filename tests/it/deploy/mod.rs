@@ -1,4 +1,4 @@
-//! Runs `ecs-deploy` against the simulated ECS API: its calls, the state of the service afterwards, and its output.
+//! Runs `ecs-rollout` against the simulated ECS API: its calls, the state of the service afterwards, and its output.
 
 mod ends;
 mod input;
@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-const PROGRAM: &str = env!("CARGO_BIN_EXE_ecs-deploy");
+const PROGRAM: &str = env!("CARGO_BIN_EXE_ecs-rollout");
 
 /// A folder with the files of a deployment, and the simulated API.
 pub(crate) struct Site {
@@ -82,7 +82,7 @@ impl Site {
         std::fs::write(self.folder.path().join(name), format!("{value:#}\n")).unwrap();
     }
 
-    /// Runs `ecs-deploy` with exactly these arguments.
+    /// Runs `ecs-rollout` with exactly these arguments.
     pub(crate) fn run(&self, arguments: &[&str]) -> Outcome {
         let mut command = Command::new(PROGRAM);
         command.args(arguments).current_dir(self.folder.path()).env_clear().stdin(Stdio::null());
@@ -96,7 +96,7 @@ impl Site {
         Outcome { code: output.status.code().unwrap_or(-1), stdout, stderr: String::from_utf8(output.stderr).unwrap() }
     }
 
-    /// Runs `ecs-deploy` at a terminal of 100 columns, and returns everything that the terminal receives (script(1)).
+    /// Runs `ecs-rollout` at a terminal of 100 columns, and returns everything that the terminal receives (script(1)).
     pub(crate) fn at_a_terminal(&self, arguments: &str) -> String {
         let mut command = Command::new("script");
         let shell = format!("stty cols 100; '{PROGRAM}' {arguments}");

@@ -80,6 +80,6 @@ fn explain_has_every_cause_and_generate_has_every_option() {
         assert!(text.contains(word), "{word}");
     }
     for shell in ["bash", "zsh", "fish"] {
-        site.run(&["generate", shell]).ends(0, &["ecs-deploy"]);
+        site.run(&["generate", shell]).ends(0, &["ecs-rollout"]);
     }
 }

@@ -17,12 +17,12 @@ fn creates_a_service_that_is_absent() {
     let tags = &site.ecs.bodies("RegisterTaskDefinition")[0]["tags"];
     assert_eq!(
         *tags,
-        json!([{"key": "ecs-deploy:build", "value": "17"}, {"key": "ecs-deploy:commit", "value": "0123abc"}])
+        json!([{"key": "ecs-rollout:build", "value": "17"}, {"key": "ecs-rollout:commit", "value": "0123abc"}])
     );
     let body = &site.ecs.bodies("CreateService")[0];
     assert_eq!((&body["cluster"], &body["serviceName"]), (&json!("prod"), &json!("web")));
     assert_eq!(body["clientToken"].as_str().map(str::len), Some(32));
-    assert_eq!(site.ecs.bodies("TagResource")[0]["tags"][0]["key"], "ecs-deploy:stable");
+    assert_eq!(site.ecs.bodies("TagResource")[0]["tags"][0]["key"], "ecs-rollout:stable");
 }
 
 #[test]

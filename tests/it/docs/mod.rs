@@ -145,7 +145,7 @@ fn schemas_name_every_value_of_the_code() {
     let codes = |codes: &[(Exit, &str)]| json!(codes.iter().map(|(exit, _)| exit).collect::<Vec<_>>());
     is("verdict", "/properties/exit_code/enum", codes(Exit::ALL));
     is("explain", "/$defs/explanation/properties/exit_code/enum", codes(Exit::ALL));
-    is("ecs-deploy-outcome", "/properties/exit_code/enum", codes(Exit::DEPLOY));
+    is("ecs-rollout-outcome", "/properties/exit_code/enum", codes(Exit::DEPLOY));
     let ranks: Vec<Rank> = LOWEST_FIRST.iter().map(|(rank, ..)| *rank).collect();
     is("plan", "/$defs/source/properties/kind/enum", json!(ranks));
 }

@@ -21,7 +21,7 @@ use super::json;
 use crate::scenario;
 
 const PROGRAMS: [(&str, &str); 2] =
-    [("ecs-bootstrap", env!("CARGO_BIN_EXE_ecs-bootstrap")), ("ecs-deploy", env!("CARGO_BIN_EXE_ecs-deploy"))];
+    [("ecs-bootstrap", env!("CARGO_BIN_EXE_ecs-bootstrap")), ("ecs-rollout", env!("CARGO_BIN_EXE_ecs-rollout"))];
 
 /// Every part by its name.
 pub(super) fn all() -> BTreeMap<String, String> {
@@ -31,7 +31,7 @@ pub(super) fn all() -> BTreeMap<String, String> {
         ("agent-variables", agent_variables()),
         ("tag-variables", tag_variables()),
         ("cli-ecs-bootstrap", cli("ecs-bootstrap")),
-        ("cli-ecs-deploy", cli("ecs-deploy")),
+        ("cli-ecs-rollout", cli("ecs-rollout")),
         ("scenarios", scenarios()),
         ("exit-codes", exit_codes(Exit::ALL)),
         ("deploy-exit-codes", exit_codes(Exit::DEPLOY)),
@@ -41,7 +41,7 @@ pub(super) fn all() -> BTreeMap<String, String> {
         ("message-ids", message_ids()),
         ("warnings", warnings()),
         ("installed-files", installed_files("ecs-bootstrap")),
-        ("installed-files-deploy", installed_files("ecs-deploy")),
+        ("installed-files-deploy", installed_files("ecs-rollout")),
         ("iam-role", iam_role()),
         ("limits-of-size", limits_of_size()),
         ("limits-of-time", limits_of_time()),
@@ -367,7 +367,7 @@ fn causes() -> String {
 
 fn deploy_causes() -> String {
     let mut text = String::new();
-    for cause in catalogue("ecs-deploy") {
+    for cause in catalogue("ecs-rollout") {
         let fields = [
             ("What is wrong", text_of(&cause, "title").to_owned()),
             ("Symptoms", text_of(&cause, "symptoms").to_owned()),

@@ -14,10 +14,10 @@ pub const ALL: [(&str, &str); 11] = [
     ("explain", include_str!("../../../docs/reference/schema/explain.schema.json")),
     ("prepare-image", include_str!("../../../docs/reference/schema/prepare-image.schema.json")),
     ("reset-agent", include_str!("../../../docs/reference/schema/reset-agent.schema.json")),
-    ("ecs-deploy-plan", include_str!("../../../docs/reference/schema/ecs-deploy-plan.schema.json")),
-    ("ecs-deploy-outcome", include_str!("../../../docs/reference/schema/ecs-deploy-outcome.schema.json")),
-    ("ecs-deploy-status", include_str!("../../../docs/reference/schema/ecs-deploy-status.schema.json")),
-    ("ecs-deploy-explain", include_str!("../../../docs/reference/schema/ecs-deploy-explain.schema.json")),
+    ("ecs-rollout-plan", include_str!("../../../docs/reference/schema/ecs-rollout-plan.schema.json")),
+    ("ecs-rollout-outcome", include_str!("../../../docs/reference/schema/ecs-rollout-outcome.schema.json")),
+    ("ecs-rollout-status", include_str!("../../../docs/reference/schema/ecs-rollout-status.schema.json")),
+    ("ecs-rollout-explain", include_str!("../../../docs/reference/schema/ecs-rollout-explain.schema.json")),
 ];
 
 thread_local! {
@@ -54,14 +54,14 @@ pub fn validate_stdout<A: AsRef<str>>(arguments: &[A], stdout: &str) -> Result<(
     validate(command.filter(|_| !is_verdict).unwrap_or("verdict"), &document)
 }
 
-/// Validates the stdout of `ecs-deploy`, if the arguments ask for JSON and a document was printed.
+/// Validates the stdout of `ecs-rollout`, if the arguments ask for JSON and a document was printed.
 pub fn validate_deploy_stdout(arguments: &[&str], stdout: &str) -> Result<(), String> {
     let Some(document) = parsed(arguments, stdout)? else { return Ok(()) };
     let name = match (arguments.first().copied(), document["result"].as_str()) {
-        (Some("explain"), _) => "ecs-deploy-explain",
-        (Some("plan"), Some("planned")) => "ecs-deploy-plan",
-        (Some("status"), Some("stable" | "not-stable")) => "ecs-deploy-status",
-        _ => "ecs-deploy-outcome",
+        (Some("explain"), _) => "ecs-rollout-explain",
+        (Some("plan"), Some("planned")) => "ecs-rollout-plan",
+        (Some("status"), Some("stable" | "not-stable")) => "ecs-rollout-status",
+        _ => "ecs-rollout-outcome",
     };
     validate(name, &document)
 }

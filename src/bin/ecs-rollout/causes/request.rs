@@ -33,7 +33,7 @@ pub(crate) static VARIABLE_UNSET: Cause = Cause {
                send ECS an image without a tag, or the literal `${TAG}`",
     remedy: "set the variable in the environment or with `--var NAME=VALUE`, give it a default with \
              `${NAME:-default}`, or write `$${NAME}` if the container itself must see `${NAME}`",
-    source: "docs/reference/ecs-deploy.md",
+    source: "docs/reference/ecs-rollout.md",
     ..REFUSED
 };
 
@@ -128,7 +128,7 @@ pub(crate) static SERVICE_NOT_FOUND: Cause = Cause {
     id: "service-not-found",
     title: "there is no such service in the cluster",
     symptoms: "DescribeServices does not return the service, or returns it as INACTIVE, which means deleted",
-    remedy: "compare `--service` with the output of `aws ecs list-services --cluster CLUSTER`; `ecs-deploy deploy` \
+    remedy: "compare `--service` with the output of `aws ecs list-services --cluster CLUSTER`; `ecs-rollout deploy` \
              creates the service",
     source: "ECS API Reference, \"DescribeServices\"",
     exit: Exit::NotFound,
@@ -178,9 +178,9 @@ pub(crate) static REVISION_NOT_FOUND: Cause = Cause {
 pub(crate) static NO_OLDER_REVISION: Cause = Cause {
     id: "no-older-revision",
     title: "no older ACTIVE revision is known to have been stable",
-    symptoms: "no older revision has the tag `ecs-deploy:stable`, which a successful deployment adds to its revision",
+    symptoms: "no older revision has the tag `ecs-rollout:stable`, which a successful deployment adds to its revision",
     remedy: "name a revision with `--to REVISION`",
-    source: "docs/reference/ecs-deploy.md",
+    source: "docs/reference/ecs-rollout.md",
     exit: Exit::NotFound,
     ..Cause::DEFAULTS
 };

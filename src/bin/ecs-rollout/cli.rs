@@ -9,7 +9,7 @@ use ecs_bootstrap::command_line::{Generated, key_value};
 /// Deploys a service to Amazon ECS from CI: registers the task definition, creates or updates the service, waits for
 /// the rollout, and names the cause if it fails.
 #[derive(Debug, Parser)]
-#[command(name = "ecs-deploy", version, max_term_width = 100, after_help = AFTER_HELP)]
+#[command(name = "ecs-rollout", version, max_term_width = 100, after_help = AFTER_HELP)]
 pub(crate) struct Cli {
     #[command(subcommand)]
     pub(crate) command: Command,

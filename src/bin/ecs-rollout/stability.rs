@@ -1,4 +1,4 @@
-//! What ecs-deploy calls stable. This is the only place that decides it.
+//! What ecs-rollout calls stable. This is the only place that decides it.
 //!
 //! A deployment is *complete* when ECS says so: its rollout state is COMPLETED. That the running count equals the
 //! desired count proves nothing, since tasks of the old revision are counted too. Behind a Classic Load Balancer ECS
@@ -16,7 +16,7 @@ use crate::revision::Revision;
 use crate::service::{Deployment, Service};
 
 /// The tag of a revision whose rollout succeeded; its value is the time.
-pub(crate) const STABLE_TAG: &str = "ecs-deploy:stable";
+pub(crate) const STABLE_TAG: &str = "ecs-rollout:stable";
 
 /// Whether the rollout of a deployment is complete.
 pub(crate) fn is_complete(deployment: &Deployment, service: &Service) -> bool {

@@ -46,7 +46,7 @@ pub(crate) static TOO_SLOW: Cause = Cause {
 
 pub(crate) static ROLLOUT_UNKNOWN: Cause = Cause {
     id: "rollout-unknown",
-    title: "the rollout failed for a reason that ecs-deploy does not know",
+    title: "the rollout failed for a reason that ecs-rollout does not know",
     symptoms: "no cause of the catalogue matches the service events and the stopped tasks",
     remedy: "read the messages, and the output of `aws ecs describe-services`; report their text, so that it becomes a \
              known cause",

@@ -22,7 +22,7 @@ fn revision(number: u32, image: &str) -> Revision {
         "status": "ACTIVE",
         "family": "web", "containerDefinitions": [{"name": "web", "image": image, "memory": 128, "essential": true}],
     });
-    Revision::read(&json!({"taskDefinition": task, "tags": [{"key": "ecs-deploy:build", "value": "16"}]}))
+    Revision::read(&json!({"taskDefinition": task, "tags": [{"key": "ecs-rollout:build", "value": "16"}]}))
 }
 
 /// A service whose PRIMARY deployment runs `running`. `old` is the revision of the deployment that it replaces.
@@ -81,7 +81,7 @@ fn a_revision_is_registered_only_if_it_differs_from_the_newest() {
         let TaskDefinitionChange::New { body, .. } = registration(&desired(json!({})), newest.as_ref()) else {
             panic!("{newest:?}")
         };
-        assert_eq!(body["tags"], json!([{"key": "ecs-deploy:build", "value": "17"}]));
+        assert_eq!(body["tags"], json!([{"key": "ecs-rollout:build", "value": "17"}]));
     }
     let mut tagged = desired(json!({}));
     tagged.task_definition["tags"] = json!([{"key": "team", "value": "a"}]);

@@ -26,7 +26,7 @@ static ROLE: Cause = Cause {
     id: "task-role-not-assumable",
     title: "ECS cannot assume a role of the task",
     symptoms: "no task is started, and a service event names the role",
-    remedy: "the role must exist and trust `ecs-tasks.amazonaws.com` (`sts:AssumeRole`), and the caller of ecs-deploy \
+    remedy: "the role must exist and trust `ecs-tasks.amazonaws.com` (`sts:AssumeRole`), and the caller of ecs-rollout \
              needs `iam:PassRole`",
     source: "ECS Developer Guide, \"Amazon ECS task IAM role\"",
     check: |evidence| evidence.mentions(&[&["unable to assume the role"], &["unable to assume role"]]),

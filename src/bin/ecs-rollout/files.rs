@@ -1,4 +1,4 @@
-//! Reads the files that the command line names; `-` is stdin. No other file of ecs-deploy reads files.
+//! Reads the files that the command line names; `-` is stdin. No other file of ecs-rollout reads files.
 
 use std::io::Read;
 use std::path::Path;

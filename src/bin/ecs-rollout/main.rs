@@ -60,7 +60,7 @@ fn main() -> ExitCode {
         Ok(runtime) => runtime,
         Err(error) => return CommandOutput::error(Exit::Internal, &error.to_string()).print(),
     };
-    // Unlike ecs-bootstrap, the output is not redacted: the user of ecs-deploy wrote the files and requests in it.
+    // Unlike ecs-bootstrap, the output is not redacted: the user of ecs-rollout wrote the files and requests in it.
     runtime.block_on(run(cli.command, start)).print()
 }
 

@@ -39,9 +39,9 @@ pub(crate) struct DesiredState {
     pub(crate) cluster: String,
     /// The name of the service.
     pub(crate) service: String,
-    /// The body of RegisterTaskDefinition, without the tags of ecs-deploy.
+    /// The body of RegisterTaskDefinition, without the tags of ecs-rollout.
     pub(crate) task_definition: Value,
-    /// The tags that ecs-deploy adds to a new revision.
+    /// The tags that ecs-rollout adds to a new revision.
     pub(crate) revision_tags: Vec<(&'static str, String)>,
     /// The body of CreateService, without cluster, service name and task definition. A member that neither the file nor
     /// an option sets is absent.
@@ -79,7 +79,7 @@ impl DesiredState {
             Some(file) => read_service_definition(file, family, variable)?,
             None => Map::new(),
         };
-        // ecs-deploy itself finds the revision, and makes the token.
+        // ecs-rollout itself finds the revision, and makes the token.
         for member in ["taskDefinition", "clientToken"] {
             members.remove(member);
         }
@@ -177,7 +177,7 @@ fn without_read_only(mut task: Value, notes: &mut Vec<String>) -> Value {
         if !dropped.is_empty() {
             notes.push(format!("ignored members of the task definition that only ECS can set: {}", dropped.join(", ")));
         }
-        // Tags of ecs-deploy describe the build that registered a revision; a copy would describe the wrong build.
+        // Tags of ecs-rollout describe the build that registered a revision; a copy would describe the wrong build.
         if let Some(Value::Array(tags)) = members.get_mut("tags") {
             tags.retain(|tag| ![BUILD_TAG, COMMIT_TAG, STABLE_TAG].map(Some).contains(&tag["key"].as_str()));
         }

@@ -1,4 +1,4 @@
-//! The data type of a task definition revision, and the tags that ecs-deploy writes to it.
+//! The data type of a task definition revision, and the tags that ecs-rollout writes to it.
 
 use std::collections::BTreeMap;
 
@@ -8,9 +8,9 @@ use crate::normalize;
 use crate::service::short;
 
 /// The tag with the number of the build that registered the revision.
-pub(crate) const BUILD_TAG: &str = "ecs-deploy:build";
+pub(crate) const BUILD_TAG: &str = "ecs-rollout:build";
 /// The tag with the git commit of that build.
-pub(crate) const COMMIT_TAG: &str = "ecs-deploy:commit";
+pub(crate) const COMMIT_TAG: &str = "ecs-rollout:commit";
 
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Revision {
