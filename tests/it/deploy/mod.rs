@@ -1,5 +1,6 @@
 //! Runs `ecs-rollout` against the simulated ECS API: its calls, the state of the service afterwards, and its output.
 
+mod bounds;
 mod ends;
 mod input;
 mod rollback;

@@ -12,6 +12,7 @@ use super::http::{Answer, Reply, Request, Server, lock};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 pub const ACCOUNT: &str = "111122223333";
 const PREFIX: &str = "arn:aws:ecs:eu-west-1:111122223333";
@@ -90,6 +91,10 @@ pub struct World {
     pub rollback_after: u32,
     /// The number of polls until a deleted service is INACTIVE.
     pub drains_for: u32,
+    /// How long each answer takes.
+    pub answers_after: Duration,
+    /// When the first request arrived.
+    pub first_request: Option<Instant>,
     tick: f64,
     ids: u64,
     before: Option<(String, Option<Value>, u32)>,
@@ -180,16 +185,18 @@ impl World {
         let operation = operation(request).to_owned();
         let body: Value = serde_json::from_slice(&request.body).unwrap_or_default();
         self.tick += 1.0;
+        self.first_request.get_or_insert_with(Instant::now);
         let signed = request.header("authorization").is_some_and(|text| text.contains("/aws4_request"));
         let outcome = match self.faults.get_mut(operation.as_str()).and_then(VecDeque::pop_front).flatten() {
             Some(fault) => Err(fault),
             None if !signed => Err((403, "MissingAuthenticationTokenException".into(), "Missing token".into())),
             None => self.carry_out(&operation, &body),
         };
-        match outcome {
+        let answer = match outcome {
             Ok(answer) => reply(200, &answer),
             Err((status, code, message)) => reply(status, &json!({"__type": code, "message": message})),
-        }
+        };
+        Answer::After(self.answers_after, Box::new(answer))
     }
 
     fn carry_out(&mut self, operation: &str, body: &Value) -> Outcome {
