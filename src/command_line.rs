@@ -5,9 +5,10 @@ use std::io::Write;
 use std::process::ExitCode;
 
 use clap::ValueEnum;
+use clap::error::{ContextKind, ContextValue};
 
 use crate::exit::Exit;
-use crate::terminal;
+use crate::{suggestion, terminal};
 
 /// What a command prints, and its exit code.
 #[derive(Debug)]
@@ -32,7 +33,8 @@ impl CommandOutput {
     }
 
     /// A result of clap that is not a command: `--help`, `--version`, or a wrong command line.
-    pub fn of_clap(error: &clap::Error) -> CommandOutput {
+    pub fn of_clap(mut error: clap::Error) -> CommandOutput {
+        keep_near_suggestions(&mut error);
         let text = error.render().to_string();
         if error.use_stderr() {
             CommandOutput { stdout: String::new(), stderr: text, exit: Exit::Usage }
@@ -52,6 +54,49 @@ impl CommandOutput {
         let _ = (&stderr).write_all(terminal::coloured(&self.stderr, &stderr).as_bytes());
         self.exit.into()
     }
+}
+
+/// Removes suggestions of clap that [`suggestion::nearest`] does not support. clap suggests `deploy` for `delete`, which
+/// is not a typo.
+fn keep_near_suggestions(error: &mut clap::Error) {
+    const SUGGESTIONS: [(ContextKind, ContextKind); 3] = [
+        (ContextKind::SuggestedSubcommand, ContextKind::InvalidSubcommand),
+        (ContextKind::SuggestedArg, ContextKind::InvalidArg),
+        (ContextKind::SuggestedValue, ContextKind::InvalidValue),
+    ];
+    for (suggested, written) in SUGGESTIONS {
+        let names = match error.remove(suggested) {
+            Some(ContextValue::String(name)) => vec![name],
+            Some(ContextValue::Strings(names)) => names,
+            _ => continue,
+        };
+        let near = match error.get(written) {
+            Some(ContextValue::String(written)) => nearest_of(written, &names),
+            _ => None,
+        };
+        if let Some(near) = near.map(|name| ContextValue::String(name.to_owned())) {
+            error.insert(suggested, near);
+        }
+    }
+    // The option of another command is suggested as text: `'deploy --timeout' exists`.
+    if let (Some(ContextValue::StyledStrs(mut tips)), Some(ContextValue::String(written))) =
+        (error.remove(ContextKind::Suggested), error.get(ContextKind::InvalidArg).cloned())
+    {
+        tips.retain(|tip| {
+            let tip = tip.to_string();
+            let option = tip.strip_suffix("' exists").and_then(|named| named.split_whitespace().next_back());
+            option.is_none_or(|option| nearest_of(&written, &[option.to_owned()]).is_some())
+        });
+        error.insert(ContextKind::Suggested, ContextValue::StyledStrs(tips));
+    }
+}
+
+/// The most similar name. The dashes of an option are no letters of its name.
+fn nearest_of<'n>(written: &str, names: &'n [String]) -> Option<&'n str> {
+    let bare = |name: &str| name.trim_start_matches('-').to_owned();
+    let bare_names: Vec<String> = names.iter().map(|name| bare(name)).collect();
+    let near = suggestion::nearest(&bare(written), bare_names.iter().map(String::as_str))?;
+    names.iter().find(|name| bare(name) == near).map(String::as_str)
 }
 
 /// What `generate` prints.
@@ -160,4 +205,43 @@ fn roff(text: &str) -> String {
     let text = text.replace('\\', "\\\\").replace('-', "\\-").replace('`', "");
     // A line that begins with a dot or an apostrophe is a roff command.
     if text.starts_with(['.', '\'']) { format!("\\&{text}") } else { text }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn command() -> clap::Command {
+        let deploy = clap::Command::new("deploy").arg(clap::Arg::new("timeout").long("timeout"));
+        let explain = clap::Command::new("explain")
+            .arg(clap::Arg::new("format").long("format").value_parser(["markdown", "json"]));
+        clap::Command::new("tool").subcommand(deploy).subcommand(explain).subcommand(clap::Command::new("status"))
+    }
+
+    #[test]
+    fn only_a_near_name_is_suggested() {
+        for (written, suggested) in [
+            (&["delpoy"][..], Some("'deploy'")),
+            (&["deplo"], Some("'deploy'")),
+            (&["statsu"], Some("'status'")),
+            (&["deploy", "--timout"], Some("'--timeout'")),
+            (&["deploy", "--time-out"], Some("'--timeout'")),
+            (&["explain", "--format", "markdwn"], Some("'markdown'")),
+            // clap alone has a suggestion for each of these.
+            (&["delete"], None),
+            (&["destroy"], None),
+            (&["state"], None),
+            (&["expand"], None),
+            (&["deploy", "--time"], None),
+            (&["explain", "--format", "marking"], None),
+        ] {
+            let error = command().try_get_matches_from(["tool"].iter().chain(written)).unwrap_err();
+            let text = CommandOutput::of_clap(error).stderr;
+            let tip = text.lines().find(|line| line.contains("tip:"));
+            match suggested {
+                Some(name) => assert!(tip.is_some_and(|tip| tip.contains(name)), "{written:?}: {text}"),
+                None => assert_eq!(tip, None, "{written:?}: {text}"),
+            }
+        }
+    }
 }

@@ -203,7 +203,7 @@ fn not_parsed(error: clap::Error) -> CommandOutput {
     // one line for each argument.
     let printable = |argument: OsString| argument.to_string_lossy().replace(redaction::is_unprintable, " ");
     let error = Cli::try_parse_from(std::env::args_os().map(printable)).err().unwrap_or(error);
-    let mut output = CommandOutput::of_clap(&error);
+    let mut output = CommandOutput::of_clap(error);
     output.stderr = output.stderr.lines().map(|line| shortened(&redaction::line(line)) + "\n").collect();
     output
 }

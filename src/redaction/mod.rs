@@ -191,14 +191,17 @@ pub fn is_unprintable(c: char) -> bool {
             | '\u{e0000}'..='\u{e007f}')
 }
 
-/// Replaces unprintable characters: white space by the result of `space`, others by U+FFFD.
+/// Replaces unprintable characters: white space by the result of `space`, others by their escape, such as `\u{1b}`.
 fn printable(text: &str, space: impl Fn(char) -> char) -> String {
-    let visible = |c: char| match c {
-        c if !is_unprintable(c) => c,
-        c if c.is_whitespace() => space(c),
-        _ => char::REPLACEMENT_CHARACTER,
-    };
-    text.chars().map(visible).collect()
+    let mut shown = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            c if !is_unprintable(c) => shown.push(c),
+            c if c.is_whitespace() => shown.push(space(c)),
+            c => shown.extend(c.escape_unicode()),
+        }
+    }
+    shown
 }
 
 /// The part of a text that is searched for secrets. It ends between two words, because the end of a word may show that
@@ -251,8 +254,8 @@ mod tests {
             ("größe 東京 naïve", "größe 東京 naïve"),
             ("a\nerror: [forged] b", "a error: [forged] b"),
             ("a\r\nb\tc\u{85}d\u{2028}e", "a  b c d e"),
-            ("\u{1b}[2J\u{9b}31m\u{7}x\u{0}", "\u{fffd}[2J\u{fffd}31m\u{fffd}x\u{fffd}"),
-            ("abc\u{202e}fed\u{200b}\u{feff}", "abc\u{fffd}fed\u{fffd}\u{fffd}"),
+            ("\u{1b}[2J\u{9b}31m\u{7}x\u{0}", r"\u{1b}[2J\u{9b}31m\u{7}x\u{0}"),
+            ("abc\u{202e}fed\u{200b}\u{feff}", r"abc\u{202e}fed\u{200b}\u{feff}"),
         ] {
             assert_eq!(line(text), expected, "{text:?}");
         }
@@ -313,7 +316,7 @@ mod tests {
     #[test]
     fn printed_text_has_no_control_characters_and_no_long_lines() {
         assert!(matches!(printed("ready\nseen: x\n"), Cow::Borrowed(_)));
-        assert_eq!(printed("a\u{1b}[2J\n\rb\n"), "a\u{fffd}[2J\n b\n");
+        assert_eq!(printed("a\u{1b}[2J\n\rb\n"), "a\\u{1b}[2J\n b\n");
         let long = format!("{}\nshort\n", "x".repeat(1 << 20));
         assert!(printed(&long).split('\n').all(|line| line.len() <= 1024));
     }

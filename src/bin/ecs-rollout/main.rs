@@ -24,6 +24,7 @@ mod normalize;
 mod observe;
 mod outcome;
 mod plan;
+mod printable;
 mod progress;
 mod report;
 mod revision;
@@ -54,7 +55,7 @@ fn main() -> ExitCode {
     let start = Instant::now();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
-        Err(error) => return CommandOutput::of_clap(&error).print(),
+        Err(error) => return CommandOutput::of_clap(error).print(),
     };
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,

@@ -6,6 +6,8 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
 
+use crate::printable::printable;
+
 pub(crate) struct Progress {
     start: Instant,
     /// The line at the terminal.
@@ -28,7 +30,8 @@ impl Progress {
 
     /// Prints a line for something that happened.
     pub(crate) fn event(&mut self, text: &str) {
-        self.print(&format!("{:>5}s  {}\n", self.start.elapsed().as_secs(), printable(text)));
+        let text = printable(text, "        ");
+        self.print(&format!("{:>5}s  {text}\n", self.start.elapsed().as_secs()));
     }
 
     /// Prints several lines unchanged.
@@ -48,7 +51,7 @@ impl Progress {
     /// Shows what the command waits for. Without a terminal, each change of it is printed as an event.
     pub(crate) fn waiting(&mut self, text: &str) {
         if let Some(bar) = &self.bar {
-            bar.set_message(printable(text));
+            bar.set_message(printable(text, " ").replace('\n', ""));
         } else if self.last_waiting != text {
             text.clone_into(&mut self.last_waiting);
             self.event(text);
@@ -62,9 +65,4 @@ impl Drop for Progress {
             bar.finish_and_clear();
         }
     }
-}
-
-/// Replaces control characters, so that the log line of a container cannot control the terminal.
-pub(crate) fn printable(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() && c != '\t' { '\u{fffd}' } else { c }).collect()
 }

@@ -11,7 +11,7 @@ use crate::current::CurrentState;
 use crate::desired::DesiredState;
 use crate::outcome::Outcome;
 use crate::plan::{Action, Plan, TaskDefinitionChange};
-use crate::progress::printable;
+use crate::printable::printable;
 use crate::service::{Service, short};
 use crate::stability::is_stable;
 
@@ -70,7 +70,7 @@ fn outcome_json(outcome: &Outcome) -> String {
 fn finding_text(text: &mut String, word: &str, finding: &FoundCause) {
     *text += &format!("{word}: [{}] {}\n", finding.cause.id, finding.cause.title);
     for line in &finding.evidence {
-        *text += &format!("seen: {}\n", printable(line));
+        *text += &format!("seen: {}\n", printable(line, "      "));
     }
     *text += &format!("remedy: {}\n", finding.cause.remedy);
 }
@@ -156,7 +156,7 @@ pub(crate) fn plan_json(plan: &Plan, desired: &DesiredState) -> String {
 }
 
 fn printable_lines(text: &str) -> String {
-    text.lines().map(|line| printable(line) + "\n").collect()
+    text.lines().map(|line| printable(line, "") + "\n").collect()
 }
 
 /// The state of a service, for `status`.
@@ -204,11 +204,11 @@ fn status_text(service: &Service) -> String {
         let state = one.rollout_state.as_deref().unwrap_or("rollout state unknown");
         let _ = writeln!(text, "  {} {}, {state}: {}", one.status, one.label(), one.counts());
         if !one.rollout_state_reason.is_empty() {
-            let _ = writeln!(text, "    {}", one.rollout_state_reason);
+            let _ = writeln!(text, "    {}", printable(&one.rollout_state_reason, "    "));
         }
     }
     for event in service.events.iter().take(EVENTS) {
-        let _ = writeln!(text, "  event: {}", event.message);
+        let _ = writeln!(text, "  event: {}", printable(&event.message, "    "));
     }
     printable_lines(&text)
 }

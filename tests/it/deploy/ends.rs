@@ -120,7 +120,7 @@ fn a_container_exit_is_shown_with_its_code_and_its_last_log_lines() {
             "container `web` of task",
             "exited with code 1",
             "seen: log: starting",
-            "seen: log: panic: no DB_URL \u{fffd}[31m",
+            "seen: log: panic: no DB_URL \\u{1b}[31m",
         ],
     );
     assert!(!outcome.stderr.contains('\u{1b}'), "a log line controls the terminal");
