@@ -45,7 +45,7 @@ pub(crate) enum Command {
     Rollback {
         #[command(flatten)]
         service: ServiceFlags,
-        /// A revision number or FAMILY:REVISION [default: the newest older revision that was stable]
+        /// A revision number, FAMILY:REVISION or an ARN [default: the newest older revision that was stable]
         #[arg(long, value_name = "REVISION")]
         to: Option<String>,
         #[command(flatten)]
@@ -68,11 +68,11 @@ pub(crate) enum Command {
 
 #[derive(Args, Clone, Debug, Default)]
 pub(crate) struct ServiceFlags {
-    /// The cluster, by name or ARN
+    /// The cluster, by name or ARN [default: the cluster in the ARN of the service]
     #[arg(long, value_name = "CLUSTER")]
-    pub(crate) cluster: String,
-    /// The service, by name
-    #[arg(long, value_name = "NAME")]
+    pub(crate) cluster: Option<String>,
+    /// The service, by name or ARN
+    #[arg(long, value_name = "SERVICE")]
     pub(crate) service: String,
     /// The region [default: as the AWS SDKs find it: AWS_REGION, profile]
     #[arg(long, value_name = "REGION")]
@@ -95,8 +95,8 @@ pub(crate) struct DeploymentFlags {
     /// The cluster, by name or ARN [default: `cluster` of the service definition]
     #[arg(long, value_name = "CLUSTER")]
     pub(crate) cluster: Option<String>,
-    /// The service, by name [default: `serviceName` of the service definition]
-    #[arg(long, value_name = "NAME")]
+    /// The service, by name or ARN [default: `serviceName` of the service definition]
+    #[arg(long, value_name = "SERVICE")]
     pub(crate) service: Option<String>,
     /// The task definition: JSON in the format of `aws ecs register-task-definition --cli-input-json`; `-` is stdin
     #[arg(long, value_name = "FILE")]

@@ -22,7 +22,7 @@ pub(crate) struct ServiceClient {
     pub(crate) aws: Aws,
     /// The name or ARN of the cluster.
     pub(crate) cluster: String,
-    /// The name of the service.
+    /// The name of the service, never its ARN.
     pub(crate) service: String,
 }
 

@@ -6,6 +6,7 @@
 
 use serde_json::{Map, Value, json};
 
+use crate::arn::{self, ServiceAddress, Written};
 use crate::cause::FoundCause;
 use crate::cli::DeploymentFlags;
 use crate::revision::{BUILD_TAG, COMMIT_TAG};
@@ -37,7 +38,7 @@ pub(crate) struct InputFile {
 pub(crate) struct DesiredState {
     /// The name or ARN of the cluster.
     pub(crate) cluster: String,
-    /// The name of the service.
+    /// The name of the service, never its ARN.
     pub(crate) service: String,
     /// The body of RegisterTaskDefinition, without the tags of ecs-rollout.
     pub(crate) task_definition: Value,
@@ -83,14 +84,13 @@ impl DesiredState {
         for member in ["taskDefinition", "clientToken"] {
             members.remove(member);
         }
-        let cluster = required_name(&flags.cluster, members.remove("cluster"), "cluster", "--cluster")?;
-        let service = required_name(&flags.service, members.remove("serviceName"), "service", "--service")?;
+        let address = service_address(&mut members, flags)?;
         add_flags(&mut members, flags);
         members.retain(|_, value| !value.is_null());
         let tags = [(BUILD_TAG, &flags.build), (COMMIT_TAG, &flags.commit)];
         let desired = DesiredState {
-            cluster,
-            service,
+            cluster: address.cluster,
+            service: address.service,
             task_definition: task,
             revision_tags: tags.into_iter().filter_map(|(key, value)| Some((key, value.clone()?))).collect(),
             members,
@@ -135,7 +135,7 @@ fn read_service_definition(
     check_faults(&file.name, api_model::check_service(&value))?;
     let Value::Object(members) = value else { unreachable!("the API model accepts only an object") };
     if let Some(named) = members.get("taskDefinition").and_then(Value::as_str)
-        && named.rsplit('/').next().and_then(|name| name.split(':').next()) != Some(family)
+        && arn::family(named).map_err(|why| file_finding(&file.name, format!("`taskDefinition` is {why}")))? != family
     {
         let what = format!("`taskDefinition` is `{named}`, but the task definition has the family `{family}`");
         return Err(file_finding(&file.name, what));
@@ -143,11 +143,26 @@ fn read_service_definition(
     Ok(members)
 }
 
-/// The option, or else the member of the service definition.
-fn required_name(flag: &Option<String>, member: Option<Value>, what: &str, option: &str) -> Result<String, FoundCause> {
-    let member = member.and_then(|value| value.as_str().map(str::to_owned));
-    let name = flag.clone().or(member).filter(|name| !name.is_empty());
-    name.ok_or_else(|| causes::BAD_INPUT.finding(format!("the {what} is not named; use `{option} NAME`")))
+/// The cluster and the service by the options, or else by the service definition, whose members are taken out.
+fn service_address(members: &mut Map<String, Value>, flags: &DeploymentFlags) -> Result<ServiceAddress, FoundCause> {
+    let mut written = |member: &str| members.remove(member).and_then(|value| value.as_str().map(str::to_owned));
+    let (cluster, service) = (written("cluster"), written("serviceName"));
+    fn one<'a>(
+        flag: &'a Option<String>,
+        option: &'a str,
+        of_file: &'a Option<String>,
+        member: &'a str,
+    ) -> Option<Written<'a>> {
+        let of_flag = flag.as_deref().map(|text| Written { text, place: option });
+        of_flag.or(of_file.as_deref().map(|text| Written { text, place: member })).filter(|one| !one.text.is_empty())
+    }
+    let cluster = one(&flags.cluster, "--cluster", &cluster, "cluster");
+    let Some(service) = one(&flags.service, "--service", &service, "serviceName") else {
+        let what = if cluster.is_none() { "cluster" } else { "service" };
+        return Err(causes::BAD_INPUT.finding(format!("the {what} is not named; use `--{what} NAME`")));
+    };
+    let address = arn::service_address(cluster, service, flags.region.as_deref());
+    address.map_err(|why| causes::BAD_INPUT.finding(why))
 }
 
 /// The JSON of a file with its variables filled in.

@@ -3,6 +3,7 @@
 use std::io::Read;
 use std::path::Path;
 
+use crate::arn::Arn;
 use crate::cause::FoundCause;
 use crate::causes::BAD_INPUT;
 use crate::desired::InputFile;
@@ -18,7 +19,13 @@ pub(crate) fn read(path: &Path) -> Result<InputFile, FoundCause> {
         "-" => std::io::stdin().lock().take(MAX_BYTES + 1).read_to_end(&mut bytes),
         _ => std::fs::File::open(path).and_then(|file| file.take(MAX_BYTES + 1).read_to_end(&mut bytes)),
     };
-    outcome.map_err(|error| BAD_INPUT.finding(format!("`{name}` cannot be read: {error}")))?;
+    outcome.map_err(|error| {
+        let hint = match Arn::parse(&name) {
+            Some(_) => "; a file is expected here, `rollback --to` deploys a registered revision",
+            None => "",
+        };
+        BAD_INPUT.finding(format!("`{name}` cannot be read: {error}{hint}"))
+    })?;
     if bytes.len() as u64 > MAX_BYTES {
         return Err(BAD_INPUT.finding(format!("`{name}` is larger than 1 MiB")));
     }

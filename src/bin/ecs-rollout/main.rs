@@ -7,6 +7,7 @@
 
 mod api_model;
 mod apply;
+mod arn;
 mod cause;
 mod causes;
 mod cli;
@@ -43,6 +44,7 @@ use ecs_bootstrap::boundary::aws::Aws;
 use ecs_bootstrap::command_line::CommandOutput;
 use ecs_bootstrap::exit::Exit;
 
+use crate::arn::Written;
 use crate::cause::FoundCause;
 use crate::cli::{Cli, Command, DeploymentFlags, ServiceFlags};
 use crate::client::ServiceClient;
@@ -131,14 +133,17 @@ fn environment(name: &str) -> Option<String> {
 }
 
 async fn client_for_service(service: &ServiceFlags) -> Result<ServiceClient, FoundCause> {
-    client(&service.cluster, &service.service, service.region.as_deref()).await
+    let region = service.region.as_deref();
+    let cluster = service.cluster.as_deref().map(|text| Written { text, place: "--cluster" });
+    let address = arn::service_address(cluster, Written { text: &service.service, place: "--service" }, region);
+    let address = address.map_err(|why| causes::BAD_INPUT.finding(why))?;
+    client(&address.cluster, &address.service, region).await
 }
 
 async fn client(cluster: &str, service: &str, region: Option<&str>) -> Result<ServiceClient, FoundCause> {
     let ca_bundle = environment("AWS_CA_BUNDLE").map(PathBuf::from);
-    // The fourth part of an ARN is the region (IAM User Guide, "Amazon Resource Names").
-    let region_of_arn = cluster.starts_with("arn:").then(|| cluster.split(':').nth(3)).flatten();
-    let aws = Aws::with_default_credentials(region.or(region_of_arn), ca_bundle).await;
+    let region_of_arn = arn::region(cluster);
+    let aws = Aws::with_default_credentials(region.or(region_of_arn.as_deref()), ca_bundle).await;
     let aws = aws.map_err(|error| causes::from_error(&error))?;
     Ok(ServiceClient { aws, cluster: cluster.to_owned(), service: service.to_owned() })
 }

@@ -9,6 +9,7 @@ use ecs_bootstrap::retry::Deadline;
 use serde_json::{Value, json};
 
 use crate::apply::StartedDeployment;
+use crate::arn;
 use crate::cause::FoundCause;
 use crate::causes;
 use crate::client::{ServiceClient, call};
@@ -110,7 +111,7 @@ impl ServiceClient {
     ) -> Result<Outcome, FoundCause> {
         let service = self.active_service().await?;
         let running = short(&service.task_definition);
-        let target = self.target(running, to).await?;
+        let target = self.target(&service.task_definition, to).await?;
         let primary = service.primary().filter(|_| service.task_definition == target.arn);
         let (deployment, action) = match primary {
             Some(_) if is_stable(&service) => {
@@ -157,15 +158,15 @@ impl ServiceClient {
         Outcome { causes, ..Outcome::new(result, exit) }
     }
 
-    /// The revision to roll back to.
+    /// The revision to roll back to. `running` is the ARN of the revision that the service runs.
     async fn target(&self, running: &str, to: Option<&str>) -> Result<Revision, FoundCause> {
-        let (family, number) = running.rsplit_once(':').unwrap_or((running, ""));
         if let Some(to) = to {
-            let is_number = to.chars().all(|c| c.is_ascii_digit());
-            let name = if is_number { format!("{family}:{to}") } else { to.to_owned() };
+            let name = arn::revision(to, running).map_err(|why| causes::BAD_INPUT.finding(why))?;
             let found = self.revision(&name).await?.filter(|revision| revision.is_active);
             return found.ok_or_else(|| causes::REVISION_NOT_FOUND.finding(format!("`{name}`")));
         }
+        let running = short(running);
+        let (family, number) = running.rsplit_once(':').unwrap_or((running, ""));
         let listed = call(async |deadline| self.aws.task_definitions(family, MAX_REVISIONS, deadline).await).await?;
         let current = number.parse::<u64>().unwrap_or(u64::MAX);
         let is_older = |arn: &String| revision_number(arn).is_some_and(|number| number < current);

@@ -457,8 +457,9 @@ fn of_the_deployment_decide_and_the_catalogue_are_pure() {
         "crate::client",
         "crate::progress::Progress",
     ];
-    const PURE: [&str; 15] = [
+    const PURE: [&str; 16] = [
         "api_model",
+        "arn",
         "cause",
         "causes",
         "current",

@@ -3,6 +3,7 @@
 mod bounds;
 mod ends;
 mod input;
+mod names;
 mod rollback;
 mod states;
 
