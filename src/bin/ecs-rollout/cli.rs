@@ -6,6 +6,10 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand};
 use ecs_bootstrap::command_line::{Generated, key_value};
 
+use crate::images::ImageFlags;
+use crate::init::InitFlags;
+use crate::keep_revisions::RetentionFlags;
+
 /// Deploys a service to Amazon ECS from CI: registers the task definition, creates or updates the service, waits for
 /// the rollout, and names the cause if it fails.
 #[derive(Debug, Parser)]
@@ -35,6 +39,15 @@ pub(crate) enum Command {
         /// Exit as soon as ECS has accepted the deployment
         #[arg(long, conflicts_with_all = ["no_rollback", "timeout"])]
         no_wait: bool,
+        #[command(flatten)]
+        retention: RetentionFlags,
+    },
+    /// Write the two definitions of an existing service to files; `plan` with them has nothing to do
+    Init {
+        #[command(flatten)]
+        service: ServiceFlags,
+        #[command(flatten)]
+        flags: InitFlags,
     },
     /// Print the state of the service and its rollout; exit code 0 if it is stable, 39 if not
     Status {
@@ -99,8 +112,9 @@ pub(crate) struct DeploymentFlags {
     #[arg(long, value_name = "SERVICE")]
     pub(crate) service: Option<String>,
     /// The task definition: JSON in the format of `aws ecs register-task-definition --cli-input-json`; `-` is stdin
+    /// [default: the one that the service runs]
     #[arg(long, value_name = "FILE")]
-    pub(crate) task_definition: PathBuf,
+    pub(crate) task_definition: Option<PathBuf>,
     /// The service: JSON in the format of `aws ecs create-service --cli-input-json`; members that it does not have stay
     /// unchanged
     #[arg(long, value_name = "FILE")]
@@ -108,9 +122,8 @@ pub(crate) struct DeploymentFlags {
     /// A variable for `${NAME}` in the files; overrides the environment; may be repeated
     #[arg(long = "var", value_name = "NAME=VALUE", value_parser = key_value)]
     pub(crate) variables: Vec<(String, String)>,
-    /// The image of a container, instead of the one in the file; may be repeated
-    #[arg(long, value_name = "CONTAINER=IMAGE", value_parser = key_value)]
-    pub(crate) image: Vec<(String, String)>,
+    #[command(flatten)]
+    pub(crate) images: ImageFlags,
     /// The build number, stored as a tag of the revision
     #[arg(long, value_name = "NUMBER")]
     pub(crate) build: Option<String>,

@@ -16,6 +16,7 @@ use crate::client::{ServiceClient, call};
 use crate::current::CurrentState;
 use crate::decide;
 use crate::desired::DesiredState;
+use crate::image_only::from_revision;
 use crate::outcome::{CommandResult, Outcome};
 use crate::plan::{Action, Plan, TaskDefinitionChange};
 use crate::progress::Progress;
@@ -34,6 +35,8 @@ pub(crate) struct DeployOptions {
     pub(crate) wait: bool,
     /// Whether to roll back a rollout that fails.
     pub(crate) roll_back: bool,
+    /// How many old revisions stay registered after success; all if it is `None`.
+    pub(crate) keep_revisions: Option<u32>,
 }
 
 /// A deployment of this command.
@@ -48,6 +51,10 @@ struct Rollout<'a> {
 impl ServiceClient {
     async fn observe_and_decide(&self, desired: &DesiredState) -> Result<(Plan, CurrentState), FoundCause> {
         let current = self.observe(desired.family(), desired.members.get("desiredCount")).await?;
+        let current = match &desired.running {
+            Some(running) => from_revision(current, running, &desired.task_definition),
+            None => current,
+        };
         Ok((decide::plan(desired, &current)?, current))
     }
 
@@ -72,7 +79,8 @@ impl ServiceClient {
         let outcome = match self.observe_and_decide(desired).await {
             Ok((plan, current)) => {
                 progress.block(&report::plan_text(&plan, desired, &current));
-                self.carry_out(&plan, current.service.as_ref(), options, progress).await
+                let outcome = self.carry_out(&plan, current.service.as_ref(), options, progress).await;
+                self.keep_revisions(options.keep_revisions, &plan, outcome, progress).await
             }
             Err(finding) => Outcome::refused(finding),
         };

@@ -9,9 +9,9 @@ use serde_json::{Map, Value, json};
 use crate::arn::{self, ServiceAddress, Written};
 use crate::cause::FoundCause;
 use crate::cli::DeploymentFlags;
-use crate::revision::{BUILD_TAG, COMMIT_TAG};
+use crate::revision::{BUILD_TAG, COMMIT_TAG, Revision};
 use crate::stability::STABLE_TAG;
-use crate::{api_model, causes, template};
+use crate::{api_model, causes, described, template};
 
 /// Members that DescribeTaskDefinition adds to what was registered (ECS API Reference, "TaskDefinition").
 const READ_ONLY: [&str; 10] = [
@@ -40,8 +40,11 @@ pub(crate) struct DesiredState {
     pub(crate) cluster: String,
     /// The name of the service, never its ARN.
     pub(crate) service: String,
-    /// The body of RegisterTaskDefinition, without the tags of ecs-rollout.
+    /// The body of RegisterTaskDefinition, without the tags of ecs-rollout. Null until the running one has been read, if
+    /// no file has it.
     pub(crate) task_definition: Value,
+    /// The revision that the deployment starts from, if no file has the task definition.
+    pub(crate) running: Option<Revision>,
     /// The tags that ecs-rollout adds to a new revision.
     pub(crate) revision_tags: Vec<(&'static str, String)>,
     /// The body of CreateService, without cluster, service name and task definition. A member that neither the file nor
@@ -66,18 +69,21 @@ impl DesiredState {
         self.members.get("schedulingStrategy").and_then(Value::as_str) == Some("DAEMON")
     }
 
-    /// Reads the desired state. `variable` returns the value of a variable, or `None` if it is not set.
+    /// Reads the desired state. `variable` returns the value of a variable, or `None` if it is not set. Without a file,
+    /// the task definition stays null.
     pub(crate) fn read(
-        task_definition: &InputFile,
+        task_definition: Option<&InputFile>,
         service: Option<&InputFile>,
         flags: &DeploymentFlags,
         variable: &dyn Fn(&str) -> Option<String>,
     ) -> Result<DesiredState, FoundCause> {
         let mut notes = Vec::new();
-        let task = read_task_definition(task_definition, flags, variable, &mut notes)?;
-        let family = task["family"].as_str().unwrap_or_default();
+        let task = match task_definition {
+            Some(file) => read_task_definition(file, flags, variable, &mut notes)?,
+            None => Value::Null,
+        };
         let mut members = match service {
-            Some(file) => read_service_definition(file, family, variable)?,
+            Some(file) => read_service_definition(file, task["family"].as_str(), flags, variable, &mut notes)?,
             None => Map::new(),
         };
         // ecs-rollout itself finds the revision, and makes the token.
@@ -92,6 +98,7 @@ impl DesiredState {
             cluster: address.cluster,
             service: address.service,
             task_definition: task,
+            running: None,
             revision_tags: tags.into_iter().filter_map(|(key, value)| Some((key, value.clone()?))).collect(),
             members,
             force: flags.force_new_deployment,
@@ -120,21 +127,23 @@ fn read_task_definition(
             return Err(file_finding(&file.name, format!("`{member}` is missing or empty")));
         }
     }
-    for (container, image) in &flags.image {
-        set_image(&mut task, container, image)?;
-    }
+    flags.images.apply(&mut task).map_err(|text| causes::BAD_INPUT.finding(text))?;
     Ok(task)
 }
 
 fn read_service_definition(
     file: &InputFile,
-    family: &str,
+    family: Option<&str>,
+    flags: &DeploymentFlags,
     variable: &dyn Fn(&str) -> Option<String>,
+    notes: &mut Vec<String>,
 ) -> Result<Map<String, Value>, FoundCause> {
-    let value = parse(file, variable)?;
+    let value = described::service_definition(parse(file, variable)?, flags.service.as_deref(), notes);
+    let value = value.map_err(|what| file_finding(&file.name, what))?;
     check_faults(&file.name, api_model::check_service(&value))?;
     let Value::Object(members) = value else { unreachable!("the API model accepts only an object") };
     if let Some(named) = members.get("taskDefinition").and_then(Value::as_str)
+        && let Some(family) = family
         && arn::family(named).map_err(|why| file_finding(&file.name, format!("`taskDefinition` is {why}")))? != family
     {
         let what = format!("`taskDefinition` is `{named}`, but the task definition has the family `{family}`");
@@ -199,17 +208,6 @@ fn without_read_only(mut task: Value, notes: &mut Vec<String>) -> Value {
         members.retain(|_, value| !value.is_null());
     }
     task
-}
-
-fn set_image(task: &mut Value, container: &str, image: &str) -> Result<(), FoundCause> {
-    let containers = task["containerDefinitions"].as_array_mut().map(Vec::as_mut_slice).unwrap_or_default();
-    if let Some(found) = containers.iter_mut().find(|one| one["name"] == container) {
-        found["image"] = json!(image);
-        return Ok(());
-    }
-    let names: Vec<_> = containers.iter().filter_map(|one| one["name"].as_str()).collect();
-    let text = format!("`--image {container}=...`: the task definition has no such container; it has {names:?}");
-    Err(causes::BAD_INPUT.finding(text))
 }
 
 fn add_flags(members: &mut Map<String, Value>, flags: &DeploymentFlags) {

@@ -1,7 +1,7 @@
-//! Reads the files that the command line names; `-` is stdin. No other file of ecs-rollout reads files.
+//! Reads and writes the files that the command line names; `-` is stdin. No other file of ecs-rollout opens files.
 
-use std::io::Read;
-use std::path::Path;
+use std::io::{ErrorKind, Read, Write};
+use std::path::{Path, PathBuf};
 
 use crate::arn::Arn;
 use crate::cause::FoundCause;
@@ -33,4 +33,57 @@ pub(crate) fn read(path: &Path) -> Result<InputFile, FoundCause> {
         Ok(text) => Ok(InputFile { name, text }),
         Err(_) => Err(BAD_INPUT.finding(format!("`{name}` is not UTF-8"))),
     }
+}
+
+/// A file that is to be written, before that.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum FileState {
+    Absent,
+    /// It has the text already.
+    Same,
+    /// It has other content.
+    Different,
+}
+
+/// Compares a file with the text that is to be written to it.
+#[expect(clippy::disallowed_methods, reason = "a file of the caller, not one below the root of an instance")]
+pub(crate) fn state(path: &Path, text: &str) -> Result<FileState, FoundCause> {
+    let mut bytes = Vec::new();
+    // One byte more than the text shows whether the file is longer.
+    let limit = text.len() as u64 + 1;
+    match std::fs::File::open(path).and_then(|file| file.take(limit).read_to_end(&mut bytes)) {
+        Ok(_) if bytes == text.as_bytes() => Ok(FileState::Same),
+        Ok(_) => Ok(FileState::Different),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(FileState::Absent),
+        Err(error) => Err(BAD_INPUT.finding(format!("`{}` cannot be read: {error}", path.display()))),
+    }
+}
+
+/// Writes a file, and the folder if there is none. A reader sees the old file or the new one, never a part. The target
+/// of a symbolic link is replaced, and the permissions of an existing file are kept.
+#[expect(clippy::disallowed_methods, reason = "a file of the caller, not one below the root of an instance")]
+pub(crate) fn replace(path: &Path, text: &str) -> Result<(), FoundCause> {
+    let target = std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+    let temporary = temporary(&target);
+    let write = || {
+        let folder = target.parent().filter(|folder| !folder.as_os_str().is_empty());
+        folder.map_or(Ok(()), std::fs::create_dir_all)?;
+        let mut file = std::fs::OpenOptions::new().write(true).create_new(true).open(&temporary)?;
+        if let Ok(existing) = std::fs::metadata(&target) {
+            file.set_permissions(existing.permissions())?;
+        }
+        file.write_all(text.as_bytes())?;
+        file.sync_all()?;
+        std::fs::rename(&temporary, &target)
+    };
+    write().map_err(|error| {
+        drop(std::fs::remove_file(&temporary));
+        BAD_INPUT.finding(format!("`{}` cannot be written: {error}", path.display()))
+    })
+}
+
+/// A name in the same folder that no other process uses.
+fn temporary(target: &Path) -> PathBuf {
+    let name = target.file_name().unwrap_or_default().to_string_lossy();
+    target.with_file_name(format!(".{name}.{}.tmp", std::process::id()))
 }

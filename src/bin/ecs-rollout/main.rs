@@ -15,12 +15,18 @@ mod client;
 mod current;
 mod decide;
 mod deploy;
+mod described;
 mod desired;
 mod diff;
+mod document;
 mod evidence;
 mod explain;
 mod files;
 mod generate;
+mod image_only;
+mod images;
+mod init;
+mod keep_revisions;
 mod normalize;
 mod observe;
 mod outcome;
@@ -72,10 +78,19 @@ async fn run(command: Command, start: Instant) -> CommandOutput {
         Command::Generate { what } => generate::generate(what),
         Command::Explain { id, json } => explain::explain(id.as_deref(), json),
         Command::Plan(flags) => plan(&flags).await,
-        Command::Deploy { flags, wait, no_rollback, no_wait } => {
-            let options = DeployOptions { timeout: wait.timeout, wait: !no_wait, roll_back: !no_rollback };
+        Command::Deploy { flags, wait, no_rollback, no_wait, retention } => {
+            let options = DeployOptions {
+                timeout: wait.timeout,
+                wait: !no_wait,
+                roll_back: !no_rollback,
+                keep_revisions: retention.keep_revisions,
+            };
             Box::pin(deploy(&flags, options, start)).await
         }
+        Command::Init { service, flags } => match client_for_service(&service).await {
+            Ok(client) => client.init(&service, &flags).await,
+            Err(finding) => report::outcome(&Outcome::refused(finding), service.json),
+        },
         Command::Status { service } => match client_for_service(&service).await {
             Ok(client) => client.status(service.json).await,
             Err(finding) => report::outcome(&Outcome::refused(finding), service.json),
@@ -113,18 +128,23 @@ async fn rollback(service: &ServiceFlags, to: Option<&str>, timeout: Duration, s
 async fn read_input(flags: &DeploymentFlags) -> Result<(DesiredState, ServiceClient), FoundCause> {
     let desired = read_desired_state(flags)?;
     let client = client(&desired.cluster, &desired.service, flags.region.as_deref()).await?;
+    let desired = match flags.task_definition {
+        Some(_) => desired,
+        None => client.from_running(desired, flags).await?,
+    };
     Ok((desired, client))
 }
 
 /// Reads the files and options. `--var` overrides the environment.
 fn read_desired_state(flags: &DeploymentFlags) -> Result<DesiredState, FoundCause> {
-    let task_definition = files::read(&flags.task_definition)?;
+    image_only::check(flags)?;
+    let task_definition = flags.task_definition.as_deref().map(files::read).transpose()?;
     let service = flags.service_definition.as_deref().map(files::read).transpose()?;
     let variable = |name: &str| match flags.variables.iter().rev().find(|(key, _)| key == name) {
         Some((_, value)) => Some(value.clone()),
         None => environment(name),
     };
-    DesiredState::read(&task_definition, service.as_ref(), flags, &variable)
+    DesiredState::read(task_definition.as_ref(), service.as_ref(), flags, &variable)
 }
 
 #[expect(clippy::disallowed_methods, reason = "main reads the environment")]

@@ -52,7 +52,8 @@ impl ServiceClient {
         Ok(CurrentState { service, newest, last_stable, scaling })
     }
 
-    async fn scaling(&self) -> Scaling {
+    /// What sets the desired count of the service.
+    pub(crate) async fn scaling(&self) -> Scaling {
         // The resource ids of Application Auto Scaling have the name of the cluster, not its ARN.
         let cluster = short(&self.cluster);
         match call_with_retries(async |deadline| self.aws.is_scaled(cluster, &self.service, deadline).await).await {

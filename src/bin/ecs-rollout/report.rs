@@ -16,7 +16,7 @@ use crate::service::{Service, short};
 use crate::stability::is_stable;
 
 /// `version` of every JSON document.
-const VERSION: u32 = 1;
+pub(crate) const VERSION: u32 = 1;
 /// How many events `status` shows.
 const EVENTS: usize = 5;
 

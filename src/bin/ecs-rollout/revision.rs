@@ -39,6 +39,12 @@ impl Revision {
         }
     }
 
+    /// The revision as DescribeTaskDefinition returns it.
+    pub(crate) fn answer(&self) -> Value {
+        let tags = self.tags.iter().map(|(key, value)| json!({"key": key, "value": value}));
+        json!({"taskDefinition": self.raw, "tags": tags.collect::<Vec<_>>()})
+    }
+
     /// For example `web:42 (build 17)`.
     pub(crate) fn label(&self) -> String {
         match self.tags.get(BUILD_TAG) {

@@ -16,6 +16,7 @@ mod message;
 mod query;
 mod raw_json;
 mod response_body;
+mod revisions;
 mod signals;
 
 use std::path::PathBuf;

@@ -63,7 +63,7 @@ fn each_invalid_file_is_refused() {
         site.deploy("deploy", &["--image", "web=web:2"]).ends(35, &["[bad-input]", expected]);
     }
     site.run(&["deploy", "--task-definition", "absent.json"]).ends(35, &["`absent.json` cannot be read"]);
-    site.run(&["deploy"]).ends(2, &["--task-definition"]);
+    site.run(&["deploy"]).ends(35, &["--task-definition FILE", "--image"]);
     let site = Site::new();
     site.run(&["deploy", "--task-definition", "task.json"])
         .ends(35, &["the cluster is not named; use `--cluster NAME`"]);

@@ -9,6 +9,7 @@ use crate::cause::{Cause, FoundCause};
 pub(super) static ALL: &[&Cause] = &[
     &VARIABLE_UNSET,
     &BAD_INPUT,
+    &FILE_EXISTS,
     &NOT_ACCEPTED,
     &PASS_ROLE_DENIED,
     &CALLER_DENIED,
@@ -45,6 +46,16 @@ pub(crate) static BAD_INPUT: Cause = Cause {
     remedy: "correct the place that the message names; `aws ecs register-task-definition --generate-cli-skeleton` (or \
              `create-service`) prints all members",
     source: "ECS API Reference, \"RegisterTaskDefinition\", \"CreateService\"",
+    ..REFUSED
+};
+
+pub(crate) static FILE_EXISTS: Cause = Cause {
+    id: "file-exists",
+    title: "a file that `init` would write exists with other content",
+    symptoms: "`init` finds a file of this name, and was not told to replace it",
+    remedy: "compare the files: write the new ones to another folder with `--dir`, or replace the old ones with \
+             `--force`",
+    source: "docs/reference/ecs-rollout.md",
     ..REFUSED
 };
 
