@@ -211,7 +211,7 @@ class Place:
         env = {
             "PATH": f"{self.programs}:{os.environ['PATH']}", "TMPDIR": str(self.tmp), "RAN": str(self.ran),
             "HOME": str(self.here), "NO_PROXY": "127.0.0.1", "no_proxy": "127.0.0.1",
-            "URL": self.url, "SHA256": self.sum, "ECS_DEPLOY_URL": self.url, "ECS_DEPLOY_SHA256": self.sum,
+            "URL": self.url, "SHA256": self.sum, "ECS_ROLLOUT_URL": self.url, "ECS_ROLLOUT_SHA256": self.sum,
         }
         # With this umask of the caller, other users could write to new files. The sample must set its own modes.
         return subprocess.Popen([*how.split(), script], cwd=self.here, env=env, stdout=subprocess.PIPE,
