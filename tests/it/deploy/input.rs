@@ -67,7 +67,7 @@ fn each_invalid_file_is_refused() {
     let site = Site::new();
     site.run(&["deploy", "--task-definition", "task.json"])
         .ends(35, &["the cluster is not named; use `--cluster NAME`"]);
-    site.deploy("plan", &["--image", "wep=x:1"]).ends(35, &["has no such container", "\"web\""]);
+    site.deploy("plan", &["--image", "wep=x:1"]).ends(35, &["has no such container", "it has `web`"]);
     site.write("service.json", &json!({"cluster": "prod", "serviceName": "web", "taskDefinition": "other:3"}));
     site.deploy("plan", &[]).ends(35, &["`taskDefinition` is `other:3`, but the task definition has the family `web`"]);
 }
