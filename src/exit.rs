@@ -1,7 +1,7 @@
 //! The exit codes of both programs.
 //!
 //! 0 is success; with 10-13 another attempt may succeed; with 20-25 it cannot, because something must be changed first;
-//! 30-39 are codes of `ecs-rollout`. The tables in `docs/reference/exit-codes.md` are generated from [`Exit::ALL`] and
+//! 30-40 are codes of `ecs-rollout`. The tables in `docs/reference/exit-codes.md` are generated from [`Exit::ALL`] and
 //! [`Exit::DEPLOY`].
 
 use std::process::ExitCode;
@@ -57,6 +57,8 @@ pub enum Exit {
     CallFailed = 38,
     /// `ecs-rollout status`: the service is not stable.
     NotStable = 39,
+    /// `ecs-rollout`: SIGINT, SIGTERM or SIGHUP ended the command.
+    Interrupted = 40,
 }
 
 impl Exit {
@@ -92,9 +94,10 @@ impl Exit {
         (Exit::CallerDenied, "there are no valid credentials, or a permission is missing"),
         (Exit::CallFailed, "an AWS API failed, or could not be reached"),
         (Exit::NotStable, "`status`: the service is not stable"),
+        (Exit::Interrupted, "SIGINT, SIGTERM or SIGHUP ended the command (the output says what continues in ECS)"),
     ];
 
-    /// The process exit code, 0 to 39.
+    /// The process exit code, 0 to 40.
     pub fn code(self) -> u8 {
         self as u8
     }

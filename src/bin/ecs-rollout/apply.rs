@@ -1,14 +1,15 @@
 //! Does what a plan says: registers a revision, creates or updates the service.
 //!
 //! In: a [`Plan`]. Out: the deployment that was started, or the cause why none was. It waits only until a deleted
-//! service of the same name has finished draining, and until ECS shows the new deployment.
+//! service of the same name has finished draining, and until ECS shows the new deployment, at most until the time limit.
 
 use std::time::Duration;
 
 use ecs_bootstrap::boundary::aws::{AwsError, AwsErrorKind};
-use ecs_bootstrap::retry::{Deadline, pause_for};
+use ecs_bootstrap::retry::{Deadline, pause_for, within};
 use serde_json::{Map, Value, json};
 
+use crate::activity::Phase;
 use crate::cause::FoundCause;
 use crate::causes;
 use crate::client::{ServiceClient, call, call_deadline, is_transient};
@@ -16,12 +17,10 @@ use crate::observe::parse_service;
 use crate::plan::{Action, Plan, TaskDefinitionChange};
 use crate::progress::Progress;
 use crate::revision::Revision;
-use crate::service::{Deployment, Service};
+use crate::service::{Deployment, Service, short};
 
 /// Between two polls of a service that drains, or whose deployment is not visible yet.
 const PAUSE: Duration = Duration::from_secs(3);
-/// How often a deployment is polled for that was not in the answer of the call which started it.
-const MAX_POLLS: u32 = 10;
 
 /// A deployment that was started, or found in progress.
 #[derive(Clone, Debug)]
@@ -40,7 +39,15 @@ impl ServiceClient {
         match &plan.registration {
             TaskDefinitionChange::Keep(revision) => Ok(revision.clone()),
             TaskDefinitionChange::New { body, .. } => {
-                let register = async |deadline| self.aws.register_task_definition(body, deadline).await;
+                let describe = |answer: &Value| {
+                    let arn = Revision::read(answer).arn;
+                    self.activity.registered(&arn);
+                    format!("registered {}", short(&arn))
+                };
+                let register = async |deadline| {
+                    let attempt = self.aws.register_task_definition(body, deadline);
+                    self.activity.attempt("RegisterTaskDefinition", describe, attempt).await
+                };
                 let mut answer = call(register).await?;
                 // The answer does not always have the tags of the request.
                 answer["tags"] = body["tags"].clone();
@@ -60,6 +67,7 @@ impl ServiceClient {
         let service = match &plan.action {
             Action::Nothing => return Ok(None),
             Action::Attach(deployment) => {
+                self.activity.enter(Phase::Rollout(deployment.clone()));
                 let deployment = deployment.clone();
                 return Ok(Some(StartedDeployment { deployment, expected_count: None, replaced: None }));
             }
@@ -76,7 +84,7 @@ impl ServiceClient {
                     ("service", json!(self.service)),
                     ("taskDefinition", json!(revision.arn)),
                 ];
-                self.update(&with_members(body, &more)).await?
+                self.update(&with_members(body, &more), Phase::Rollout).await?
             }
         };
         let service = match service.primary() {
@@ -97,42 +105,71 @@ impl ServiceClient {
         Ok(Some(StartedDeployment { replaced, deployment, expected_count }))
     }
 
-    /// Polls the service until it shows a deployment, or returns an empty service.
+    /// Polls the service until it shows a deployment.
     async fn poll_for_deployment(&self, deadline: Deadline, progress: &mut Progress) -> Result<Service, FoundCause> {
         progress.waiting("ECS does not show the deployment yet");
-        for _ in 0..MAX_POLLS {
-            let service = self.service().await?;
-            if let Some(service) = service.filter(|service| service.primary().is_some()) {
-                return Ok(service);
+        let poll = async {
+            loop {
+                let service = self.service().await?;
+                if let Some(service) = service.filter(|service| service.primary().is_some()) {
+                    return Ok(service);
+                }
+                pause_for(PAUSE).await;
             }
-            pause_for(PAUSE.min(deadline.remaining())).await;
-        }
-        Ok(Service::default())
+        };
+        within(deadline, poll).await.unwrap_or_else(|_| {
+            Err(causes::TOO_SLOW.finding("ECS accepted the change, and did not show its deployment within the limit"))
+        })
     }
 
     /// Adds tags to the service. A failure is shown as a warning, and does not end the deployment.
     pub(crate) async fn tag_service(&self, arn: &str, tags: &[(String, String)], progress: &mut Progress) {
         for (key, value) in tags {
-            if let Err(finding) = call(async |deadline| self.aws.tag(arn, key, value, deadline).await).await {
+            let tag = async |deadline| {
+                let change = |(): &()| format!("tagged service `{}` with `{key}`", self.service);
+                self.activity.attempt("TagResource", change, self.aws.tag(arn, key, value, deadline)).await
+            };
+            if let Err(finding) = call(tag).await {
                 let why = finding.evidence.join("; ");
                 progress.event(&format!("warning: the service could not be tagged with `{key}`: {why}"));
             }
         }
     }
 
-    /// Calls UpdateService and returns the updated service.
-    pub(crate) async fn update(&self, body: &Value) -> Result<Service, FoundCause> {
-        let raw = call(async |deadline| self.aws.update_service(body, deadline).await).await?;
+    /// Calls UpdateService and returns the updated service. `phase` is what ECS continues afterwards.
+    pub(crate) async fn update(&self, body: &Value, phase: fn(Deployment) -> Phase) -> Result<Service, FoundCause> {
+        let describe = |raw: &Value| {
+            self.enter(raw, phase);
+            match body["taskDefinition"].as_str() {
+                Some(revision) => format!("updated service `{}` with {}", self.service, short(revision)),
+                None => format!("updated service `{}`", self.service),
+            }
+        };
+        let update = async |deadline| {
+            self.activity.attempt("UpdateService", describe, self.aws.update_service(body, deadline)).await
+        };
+        let raw = call(update).await?;
         parse_service("UpdateService", &raw)
     }
 
+    /// Records what ECS continues after a change of the service.
+    fn enter(&self, raw: &Value, phase: fn(Deployment) -> Phase) {
+        let service = Service::read(raw).unwrap_or_default();
+        self.activity.enter(service.primary().cloned().map_or(Phase::Accepted, phase));
+    }
+
     async fn create(&self, body: &Value, deadline: Deadline, progress: &mut Progress) -> Result<Service, FoundCause> {
+        let describe = |raw: &Value| {
+            self.enter(raw, Phase::Rollout);
+            format!("created service `{}`", self.service)
+        };
         loop {
-            match self.aws.create_service(body, call_deadline()).await {
+            let attempt = self.aws.create_service(body, call_deadline().earliest(deadline));
+            match self.activity.attempt("CreateService", describe, attempt).await {
                 Ok(raw) => return parse_service("CreateService", &raw),
-                Err(error) if (is_still_draining(&error) || is_transient(&error)) && deadline.remaining() > PAUSE => {
+                Err(error) if (is_still_draining(&error) || is_transient(&error)) && !deadline.passed() => {
                     progress.waiting(&format!("ECS does not accept the new service yet: {}", error.kind));
-                    pause_for(PAUSE).await;
+                    pause_for(PAUSE.min(deadline.remaining())).await;
                 }
                 Err(error) if message_contains(&error, "not idempotent") => {
                     let text = "another caller created the service after this deployment was planned";
@@ -148,15 +185,19 @@ impl ServiceClient {
 
     /// Waits until the deleted service of this name is gone.
     async fn wait_until_drained(&self, deadline: Deadline, progress: &mut Progress) -> Result<(), FoundCause> {
-        loop {
-            let service = self.service().await?;
-            let Some(draining) = service.filter(|service| service.status == "DRAINING") else { return Ok(()) };
-            let text = format!("the deleted service `{}` still runs {} tasks", self.service, draining.running_count);
-            if deadline.remaining() <= PAUSE {
-                return Err(causes::STILL_DRAINING.finding(text));
+        let mut seen = format!("the deleted service `{}` has not drained", self.service);
+        let poll = async {
+            loop {
+                let service = self.service().await?;
+                let Some(draining) = service.filter(|service| service.status == "DRAINING") else { return Ok(()) };
+                seen = format!("the deleted service `{}` still runs {} tasks", self.service, draining.running_count);
+                progress.waiting(&format!("waiting until the deleted service has drained: {seen}"));
+                pause_for(PAUSE).await;
             }
-            progress.waiting(&format!("waiting until the deleted service has drained: {text}"));
-            pause_for(PAUSE).await;
+        };
+        match within(deadline, poll).await {
+            Ok(end) => end,
+            Err(_) => Err(causes::STILL_DRAINING.finding(seen)),
         }
     }
 }

@@ -21,7 +21,7 @@ pub(crate) struct Cli {
 
 const AFTER_HELP: &str = "Exit codes: 0 success, or nothing to do; 30-34 the rollout did not succeed; 35-38 invalid \
                           input, no such cluster or service, missing permissions, or a failed AWS call; 39 `status`: \
-                          not stable. The output says what was changed.";
+                          not stable; 40 ended by a signal. The output says what was changed.";
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
@@ -33,11 +33,13 @@ pub(crate) enum Command {
         flags: DeploymentFlags,
         #[command(flatten)]
         wait: WaitFlags,
+        #[command(flatten)]
+        at_limit: AtLimitFlags,
         /// Do not roll back if the rollout fails
         #[arg(long)]
         no_rollback: bool,
         /// Exit as soon as ECS has accepted the deployment
-        #[arg(long, conflicts_with_all = ["no_rollback", "timeout"])]
+        #[arg(long, conflicts_with_all = ["no_rollback", "timeout", "rollback_on_timeout"])]
         no_wait: bool,
         #[command(flatten)]
         retention: RetentionFlags,
@@ -54,11 +56,19 @@ pub(crate) enum Command {
         #[command(flatten)]
         service: ServiceFlags,
     },
+    /// Wait until the rollout of the service ends, and name the cause if it fails; change nothing
+    Wait {
+        #[command(flatten)]
+        service: ServiceFlags,
+        #[command(flatten)]
+        wait: WaitFlags,
+    },
     /// Roll back to an older revision, and wait for the rollout
     Rollback {
         #[command(flatten)]
         service: ServiceFlags,
-        /// A revision number, FAMILY:REVISION or an ARN [default: the newest older revision that was stable]
+        /// A revision number, FAMILY:REVISION or an ARN [default: the newest older revision that was stable; if
+        /// none is known, that of the last completed deployment of the service]
         #[arg(long, value_name = "REVISION")]
         to: Option<String>,
         #[command(flatten)]
@@ -97,9 +107,41 @@ pub(crate) struct ServiceFlags {
 
 #[derive(Args, Clone, Copy, Debug)]
 pub(crate) struct WaitFlags {
-    /// Time limit of the rollout; a rollback that follows it has the same limit
-    #[arg(long, value_name = "DURATION", default_value = "15m", value_parser = humantime::parse_duration)]
+    /// Time limit of the rollout, in seconds or as 90s, 15m or 1h 30m; the bake times, traffic steps and hooks of the
+    /// service are added; a rollback that follows has the same limit
+    #[arg(long, value_name = "DURATION", default_value = "15m", value_parser = time_limit)]
     pub(crate) timeout: Duration,
+}
+
+/// What happens at the time limit.
+#[derive(Args, Clone, Copy, Debug)]
+pub(crate) struct AtLimitFlags {
+    /// Roll back at the time limit even if nothing has failed
+    #[arg(long, conflicts_with = "no_rollback")]
+    pub(crate) rollback_on_timeout: bool,
+}
+
+/// A pause hook of ECS lasts 14 days at most; a longer time limit is a mistake.
+const LONGEST_LIMIT: Duration = Duration::from_secs(30 * 24 * 3600);
+const SHORTEST_LIMIT: Duration = Duration::from_secs(1);
+
+/// Parses a time limit: a number of seconds, or a duration with units.
+fn time_limit(text: &str) -> Result<Duration, String> {
+    let text = text.trim();
+    let is_number = !text.is_empty() && text.chars().all(|c| c.is_ascii_digit());
+    let limit = if is_number {
+        text.parse().map(Duration::from_secs).map_err(|_| "the number is too large".to_owned())
+    } else {
+        humantime::parse_duration(text)
+            .map_err(|error| format!("{error}; use a number of seconds, or for example 90s, 15m or 1h 30m"))
+    }?;
+    if limit < SHORTEST_LIMIT {
+        return Err("the time limit must be at least 1s".to_owned());
+    }
+    if limit > LONGEST_LIMIT {
+        return Err("the time limit must be at most 30 days".to_owned());
+    }
+    Ok(limit)
 }
 
 /// The options of `plan` and `deploy`.
@@ -169,5 +211,28 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_time_limit_is_a_number_of_seconds_or_a_duration() {
+        for (text, seconds) in [("600", 600), ("4s", 4), ("15m", 900), ("1h 30m", 5400), ("1h30m", 5400), (" 90 ", 90)]
+        {
+            assert_eq!(time_limit(text), Ok(Duration::from_secs(seconds)), "{text}");
+        }
+        for (text, expected) in [
+            ("0", "at least 1s"),
+            ("0s", "at least 1s"),
+            ("10ms", "at least 1s"),
+            ("31days", "at most 30 days"),
+            ("9999999999", "at most 30 days"),
+            ("99999999999999999999999", "too large"),
+            ("-5", "use a number of seconds"),
+            ("1.5", "use a number of seconds"),
+            ("soon", "use a number of seconds"),
+            ("", "use a number of seconds"),
+        ] {
+            let error = time_limit(text).unwrap_err();
+            assert!(error.contains(expected), "{text:?}: {error}");
+        }
     }
 }

@@ -8,6 +8,7 @@ use std::time::Duration;
 use ecs_bootstrap::boundary::aws::{Aws, AwsError, AwsErrorKind};
 use ecs_bootstrap::retry::{AttemptResult, Deadline, Policy, until};
 
+use crate::activity::Activity;
 use crate::cause::FoundCause;
 use crate::causes;
 
@@ -24,6 +25,8 @@ pub(crate) struct ServiceClient {
     pub(crate) cluster: String,
     /// The name of the service, never its ARN.
     pub(crate) service: String,
+    /// What was changed so far.
+    pub(crate) activity: Activity,
 }
 
 /// The deadline of one call that starts now.

@@ -9,6 +9,7 @@ use ecs_bootstrap::command_line::CommandOutput;
 use ecs_bootstrap::exit::Exit;
 use ecs_bootstrap::retry::Deadline;
 
+use crate::activity::Phase;
 use crate::apply::StartedDeployment;
 use crate::cause::FoundCause;
 use crate::causes;
@@ -37,6 +38,8 @@ pub(crate) struct DeployOptions {
     pub(crate) roll_back: bool,
     /// How many old revisions stay registered after success; all if it is `None`.
     pub(crate) keep_revisions: Option<u32>,
+    /// Whether to roll back at the time limit although nothing has failed.
+    pub(crate) roll_back_on_timeout: bool,
 }
 
 /// A deployment of this command.
@@ -107,8 +110,15 @@ impl ServiceClient {
         self.with_names(Outcome { duration: start.elapsed(), ..outcome })
     }
 
-    fn with_names(&self, outcome: Outcome) -> Outcome {
-        Outcome { cluster: self.cluster.clone(), service: self.service.clone(), ..outcome }
+    pub(crate) fn with_names(&self, outcome: Outcome) -> Outcome {
+        let changes = self.activity.changes();
+        Outcome { cluster: self.cluster.clone(), service: self.service.clone(), changes, ..outcome }
+    }
+
+    /// A sentence that says how to watch on, and how to go back.
+    pub(crate) fn go_on(&self) -> String {
+        let name = self.activity.name();
+        format!("go on with `{}`, or roll back with `{}`", name.command("wait"), name.command("rollback"))
     }
 
     /// Does what the plan says, and watches the rollout. `service` is the service before the deployment.
@@ -120,6 +130,7 @@ impl ServiceClient {
         progress: &mut Progress,
     ) -> Outcome {
         let registered = matches!(plan.registration, TaskDefinitionChange::New { .. });
+        progress.doing("registering the task definition");
         let revision = match self.register(plan).await {
             Ok(revision) => revision,
             Err(finding) => return Outcome::refused(finding),
@@ -137,6 +148,7 @@ impl ServiceClient {
             notes: plan.notes.clone(),
             ..Outcome::new(CommandResult::Unchanged, Exit::Done)
         };
+        progress.doing("changing the service");
         let started = match self.start(plan, &revision, Deadline::after(options.timeout), progress).await {
             Ok(Some(started)) => started,
             Ok(None) => {
@@ -147,13 +159,26 @@ impl ServiceClient {
                 );
                 return outcome.succeeded(CommandResult::Unchanged, text);
             }
-            Err(finding) => {
-                let aftermath = registered.then(|| format!("{} is registered, but not deployed", short(&revision.arn)));
-                let outcome = outcome.ended(CommandResult::Refused, finding.cause.exit, vec![finding]);
-                return Outcome { aftermath, ..outcome };
-            }
+            Err(finding) => return self.not_started(outcome, &revision, finding),
         };
         Rollout { client: self, plan, revision, started, options }.follow(outcome, progress).await
+    }
+
+    /// The outcome if no rollout was seen to start.
+    fn not_started(&self, outcome: Outcome, revision: &Revision, finding: FoundCause) -> Outcome {
+        let aftermath = match self.activity.phase() {
+            Phase::Before if outcome.registered => {
+                Some(format!("{} is registered, but not deployed", short(&revision.arn)))
+            }
+            Phase::Before => None,
+            _ => Some(format!("ECS continues the change of service `{}`; {}", self.service, self.go_on())),
+        };
+        let result = match finding.cause.exit {
+            Exit::TimeLimit => CommandResult::TimeLimit,
+            _ => CommandResult::Refused,
+        };
+        let outcome = outcome.ended(result, finding.cause.exit, vec![finding]);
+        Outcome { aftermath, ..outcome }
     }
 
     /// Tags the revision as stable. A failure is shown as a warning, and changes nothing.
@@ -162,7 +187,11 @@ impl ServiceClient {
             return;
         }
         let now = humantime::format_rfc3339_seconds(SystemTime::now()).to_string();
-        let tag = async |deadline| self.aws.tag(&revision.arn, STABLE_TAG, &now, deadline).await;
+        let tag = async |deadline| {
+            let change = |(): &()| format!("tagged {} with `{STABLE_TAG}`", short(&revision.arn));
+            let attempt = self.aws.tag(&revision.arn, STABLE_TAG, &now, deadline);
+            self.activity.attempt("TagResource", change, attempt).await
+        };
         if let Err(finding) = call(tag).await {
             progress.event(&format!(
                 "warning: {} could not be tagged with `{STABLE_TAG}`, so `rollback` will not find it: {}",
@@ -186,9 +215,10 @@ impl Rollout<'_> {
             let text = format!("started {label}; not waiting for the rollout (`--no-wait`)");
             return outcome.succeeded(CommandResult::Started, text);
         }
+        self.client.activity.enter(Phase::Rollout(self.started.deployment.clone()));
         // The time limit is that of the rollout: throttled calls and a draining service came before it.
-        let deadline = Deadline::after(self.options.timeout);
-        let watched = Watch::new(self.client, &self.started, progress).run(deadline, &self.revision).await;
+        let watch = Watch::new(self.client, &self.started, self.options.timeout, progress);
+        let watched = watch.run(Some(&self.revision)).await;
         let outcome = Outcome { stopped_tasks: watched.stopped_tasks_json(), ..outcome };
         self.conclude(watched, outcome, progress).await
     }
@@ -198,22 +228,13 @@ impl Rollout<'_> {
         let deployment = &self.started.deployment;
         match &watched.end {
             RolloutEnd::Completed => {
+                self.client.activity.complete();
                 self.client.mark_stable(&self.revision, progress).await;
                 let counts = watched.last.as_ref().map(Deployment::counts).unwrap_or_default();
                 let text = format!("deployed {} to service `{}`: {counts}", self.revision.label(), self.client.service);
                 outcome.succeeded(CommandResult::Deployed, text)
             }
-            RolloutEnd::RolledBack { to, completed } => {
-                let (result, exit, aftermath) = if *completed {
-                    (CommandResult::RolledBack, Exit::RolledBack, "ECS has rolled back to")
-                } else {
-                    let aftermath = "ECS started a rollback, which did not complete:";
-                    (CommandResult::RollbackFailed, Exit::RollbackFailed, aftermath)
-                };
-                let outcome = outcome.ended(result, exit, watched.causes());
-                let rolled_back_to = Some(to.task_definition.clone());
-                Outcome { rolled_back_to, ..outcome.with_aftermath(format!("{aftermath} {}", to.label())) }
-            }
+            RolloutEnd::RolledBack { to, completed } => rolled_back_by_ecs(outcome, to, *completed, watched.causes()),
             RolloutEnd::Superseded(by) => {
                 let causes = vec![superseded(by, deployment)];
                 outcome.ended(CommandResult::Superseded, Exit::Superseded, causes)
@@ -222,29 +243,64 @@ impl Rollout<'_> {
                 let causes = vec![causes::SERVICE_DELETED.finding("the status of the service is not ACTIVE")];
                 outcome.ended(CommandResult::Failed, Exit::RolloutFailed, causes)
             }
-            RolloutEnd::WatchFailed(finding) => outcome
-                .ended(CommandResult::Failed, finding.cause.exit, vec![finding.clone()])
-                .with_aftermath(format!("{} continues, but is no longer watched", deployment.label())),
-            RolloutEnd::Failed(_) => {
+            RolloutEnd::WatchFailed(finding) => {
+                outcome.ended(CommandResult::Failed, finding.cause.exit, vec![finding.clone()]).with_aftermath(format!(
+                    "{} continues, but is no longer watched; {}",
+                    deployment.label(),
+                    self.client.go_on()
+                ))
+            }
+            RolloutEnd::Failed(_) | RolloutEnd::CrashLoop(_) => {
                 let failed = outcome.ended(CommandResult::Failed, Exit::RolloutFailed, watched.causes());
-                self.roll_back(failed, progress).await
+                self.roll_back(&watched, failed, progress).await
             }
             RolloutEnd::TimeLimit => {
-                let failed = outcome.ended(CommandResult::TimeLimit, Exit::TimeLimit, watched.causes());
-                self.roll_back(failed, progress).await
+                let late = outcome.ended(CommandResult::TimeLimit, Exit::TimeLimit, watched.causes());
+                if watched.has_failed || self.options.roll_back_on_timeout {
+                    self.roll_back(&watched, late, progress).await
+                } else {
+                    self.not_rolled_back(&watched, late, "nothing has failed")
+                }
             }
         }
     }
 
-    async fn roll_back(&self, failed: Outcome, progress: &mut Progress) -> Outcome {
+    async fn roll_back(&self, watched: &WatchResult, failed: Outcome, progress: &mut Progress) -> Outcome {
         // A deployment that was only watched was started by another caller, and is not rolled back.
         let is_own = matches!(self.plan.action, Action::Update { .. } | Action::Create { .. });
         match &self.plan.rollback {
-            Err(why) => failed.with_aftermath(format!("nothing was rolled back: {why}")),
+            Err(why) => self.not_rolled_back(watched, failed, why),
             Ok(target) if self.options.roll_back && is_own => {
                 self.client.roll_back(target, &self.started, failed, self.options.timeout, progress).await
             }
-            Ok(_) => failed.with_aftermath("nothing was rolled back: the service is left as it is".to_owned()),
+            Ok(_) => self.not_rolled_back(watched, failed, "the service is left as it is"),
         }
     }
+
+    fn not_rolled_back(&self, watched: &WatchResult, failed: Outcome, why: &str) -> Outcome {
+        let mut text = format!("nothing was rolled back: {why}");
+        if watched.end.continues() {
+            let label = watched.last.as_ref().unwrap_or(&self.started.deployment).label();
+            text += &format!("; ECS continues {label}; {}", self.client.go_on());
+        }
+        failed.with_aftermath(text)
+    }
+}
+
+/// The outcome of a rollout that ECS itself rolled back.
+pub(crate) fn rolled_back_by_ecs(
+    outcome: Outcome,
+    to: &Deployment,
+    completed: bool,
+    causes: Vec<FoundCause>,
+) -> Outcome {
+    let (result, exit, aftermath) = if completed {
+        (CommandResult::RolledBack, Exit::RolledBack, "ECS has rolled back to")
+    } else {
+        let aftermath = "ECS started a rollback, which did not complete:";
+        (CommandResult::RollbackFailed, Exit::RollbackFailed, aftermath)
+    };
+    let outcome = outcome.ended(result, exit, causes);
+    let rolled_back_to = Some(to.task_definition.clone());
+    Outcome { rolled_back_to, ..outcome.with_aftermath(format!("{aftermath} {}", to.label())) }
 }

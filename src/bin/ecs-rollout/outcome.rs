@@ -22,6 +22,10 @@ pub(crate) enum CommandResult {
     RollbackFailed,
     Failed,
     TimeLimit,
+    /// A signal ended the command.
+    Interrupted,
+    /// `wait`: the service is stable.
+    Stable,
     Superseded,
     Refused,
 }
@@ -45,6 +49,8 @@ pub(crate) struct Outcome {
     pub(crate) action: ActionName,
     /// The id of the deployment.
     pub(crate) deployment: Option<String>,
+    /// What this command changed, or may have changed, one line each, the oldest first.
+    pub(crate) changes: Vec<String>,
     /// The state of the service after a rollout that did not succeed.
     pub(crate) aftermath: Option<String>,
     /// The ARN of the revision that was rolled back to.
@@ -68,6 +74,7 @@ impl Outcome {
             registered: false,
             action: ActionName::Undecided,
             deployment: None,
+            changes: Vec::new(),
             aftermath: None,
             rolled_back_to: None,
             notes: Vec::new(),

@@ -1,18 +1,33 @@
 //! Shows the progress of a command on stderr: a line for each event, and at a terminal below them one line for what the
-//! command waits for.
+//! command waits for. Without a terminal, a silent wait is shown by a line after a while.
 
+use std::cell::RefCell;
+use std::convert::Infallible;
 use std::io::{IsTerminal, Write};
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
+use ecs_bootstrap::retry::pause_for;
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::printable::printable;
 
-pub(crate) struct Progress {
+/// A handle of the progress. Clones share it.
+#[derive(Clone)]
+pub(crate) struct Progress(Rc<RefCell<State>>);
+
+struct State {
+    /// The time that the times of events count from.
     start: Instant,
     /// The line at the terminal.
     bar: Option<ProgressBar>,
-    last_waiting: String,
+    /// What the command waits for.
+    waiting: String,
+    /// When the wait with a time limit began, and the time that it may take.
+    limit: Option<(Instant, Duration)>,
+    /// When the last line was printed.
+    last_line: Instant,
+    output: Box<dyn Write>,
 }
 
 impl Progress {
@@ -25,13 +40,18 @@ impl Progress {
             bar.enable_steady_tick(Duration::from_millis(120));
             bar
         });
-        Progress { start, bar, last_waiting: String::new() }
+        Progress::with_output(start, bar, Box::new(std::io::stderr()))
+    }
+
+    fn with_output(start: Instant, bar: Option<ProgressBar>, output: Box<dyn Write>) -> Progress {
+        let waiting = "waiting for AWS".to_owned();
+        Progress(Rc::new(RefCell::new(State { start, bar, waiting, limit: None, last_line: Instant::now(), output })))
     }
 
     /// Prints a line for something that happened.
     pub(crate) fn event(&mut self, text: &str) {
-        let text = printable(text, "        ");
-        self.print(&format!("{:>5}s  {text}\n", self.start.elapsed().as_secs()));
+        let seconds = self.elapsed().as_secs();
+        self.print(&format!("{seconds:>5}s  {}\n", printable(text, "        ")));
     }
 
     /// Prints several lines unchanged.
@@ -40,9 +60,12 @@ impl Progress {
     }
 
     fn print(&self, text: &str) {
+        let mut state = self.0.borrow_mut();
+        state.last_line = Instant::now();
+        let State { bar, output, .. } = &mut *state;
         // The rollout continues even if stderr is closed.
-        let print = || drop(std::io::stderr().write_all(text.as_bytes()));
-        match &self.bar {
+        let mut print = || drop(output.write_all(text.as_bytes()));
+        match bar {
             Some(bar) => bar.suspend(print),
             None => print(),
         }
@@ -50,19 +73,149 @@ impl Progress {
 
     /// Shows what the command waits for. Without a terminal, each change of it is printed as an event.
     pub(crate) fn waiting(&mut self, text: &str) {
-        if let Some(bar) = &self.bar {
+        let mut state = self.0.borrow_mut();
+        if let Some(bar) = &state.bar {
             bar.set_message(printable(text, " ").replace('\n', ""));
-        } else if self.last_waiting != text {
-            text.clone_into(&mut self.last_waiting);
-            self.event(text);
+        }
+        if state.waiting != text {
+            text.clone_into(&mut state.waiting);
+            let is_at_terminal = state.bar.is_some();
+            drop(state);
+            if !is_at_terminal {
+                self.event(text);
+            }
+        }
+    }
+
+    /// Sets what the command waits for, without a line for the change.
+    pub(crate) fn doing(&mut self, text: &str) {
+        let mut state = self.0.borrow_mut();
+        text.clone_into(&mut state.waiting);
+        if let Some(bar) = &state.bar {
+            bar.set_message(printable(text, " ").replace('\n', ""));
+        }
+    }
+
+    /// Shows a wait from now on as one that may take `allowed`.
+    pub(crate) fn limit(&mut self, allowed: Duration) {
+        self.0.borrow_mut().limit = Some((Instant::now(), allowed));
+    }
+
+    /// Changes the time that the current wait may take.
+    pub(crate) fn change_limit(&mut self, allowed: Duration) {
+        if let Some(limit) = &mut self.0.borrow_mut().limit {
+            limit.1 = allowed;
+        }
+    }
+
+    /// Ends a wait with a time limit.
+    pub(crate) fn no_limit(&mut self) {
+        self.0.borrow_mut().limit = None;
+    }
+
+    /// The time since the start of the command.
+    pub(crate) fn elapsed(&self) -> Duration {
+        self.0.borrow().start.elapsed()
+    }
+
+    /// Without a terminal, prints a line whenever nothing was printed for `interval`. Never returns.
+    pub(crate) async fn heartbeat(&self, interval: Duration) -> Infallible {
+        loop {
+            let silent = self.0.borrow().last_line.elapsed();
+            match interval.checked_sub(silent).filter(|left| !left.is_zero()) {
+                Some(left) => pause_for(left).await,
+                None => self.still_waiting(),
+            }
+        }
+    }
+
+    fn still_waiting(&self) {
+        let mut state = self.0.borrow_mut();
+        if state.bar.is_some() {
+            state.last_line = Instant::now();
+            return;
+        }
+        let whole = |time: Duration| humantime::format_duration(Duration::from_secs(time.as_secs()));
+        let since = match state.limit {
+            Some((start, allowed)) => format!(" ({} of {})", whole(start.elapsed()), whole(allowed)),
+            None => String::new(),
+        };
+        let text = format!("still waiting{since}: {}", state.waiting);
+        drop(state);
+        self.clone().event(&text);
+    }
+
+    /// Removes the line at the terminal.
+    pub(crate) fn clear(&self) {
+        if let Some(bar) = &self.0.borrow().bar {
+            bar.finish_and_clear();
         }
     }
 }
 
-impl Drop for Progress {
+impl Drop for State {
     fn drop(&mut self) {
         if let Some(bar) = &self.bar {
             bar.finish_and_clear();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use ecs_bootstrap::retry::{Deadline, within};
+
+    use super::*;
+
+    /// What is printed, shared with the progress.
+    #[derive(Clone, Default)]
+    struct Lines(Rc<RefCell<Vec<u8>>>);
+
+    impl Write for Lines {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.borrow_mut().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    fn progress() -> (Progress, impl Fn() -> String) {
+        let lines = Lines::default();
+        let progress = Progress::with_output(Instant::now(), None, Box::new(lines.clone()));
+        (progress, move || String::from_utf8(lines.0.borrow().clone()).unwrap())
+    }
+
+    #[tokio::test]
+    async fn a_silent_wait_prints_its_state_and_limit_again_and_again() {
+        let (mut progress, printed) = progress();
+        progress.waiting("web:2 as ecs-svc/1: 0 of 2 running");
+        progress.limit(Duration::from_secs(900));
+        let heartbeat = progress.heartbeat(Duration::from_millis(10));
+        assert!(within(Deadline::after(Duration::from_millis(400)), heartbeat).await.is_err());
+        let line = "    0s  still waiting (0s of 15m): web:2 as ecs-svc/1: 0 of 2 running\n";
+        assert!(printed().matches(line).count() >= 3, "{}", printed());
+        progress.no_limit();
+        let heartbeat = progress.heartbeat(Duration::from_millis(10));
+        assert!(within(Deadline::after(Duration::from_millis(400)), heartbeat).await.is_err());
+        assert!(printed().contains("still waiting: web:2"), "{}", printed());
+    }
+
+    #[tokio::test]
+    async fn other_lines_postpone_the_next_one_and_a_repeated_state_is_not_printed() {
+        let (mut progress, printed) = progress();
+        let heartbeat = progress.clone();
+        let heartbeat = async move { heartbeat.heartbeat(Duration::from_secs(3600)).await };
+        let lines = async {
+            for _ in 0..3 {
+                progress.waiting("the same");
+                progress.event("an event");
+                pause_for(Duration::from_millis(2)).await;
+            }
+        };
+        tokio::select! { never = heartbeat => match never {}, () = lines => {} }
+        assert_eq!(printed(), "    0s  the same\n    0s  an event\n    0s  an event\n    0s  an event\n");
     }
 }

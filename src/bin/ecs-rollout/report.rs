@@ -39,10 +39,17 @@ pub(crate) fn outcome(outcome: &Outcome, as_json: bool) -> CommandOutput {
     for line in lines.into_iter().flatten().filter(|line| !line.is_empty()) {
         text += &format!("{line}\n");
     }
+    if outcome.exit != Exit::Done {
+        text += &format!("changed: {}\n", changes_text(&outcome.changes));
+    }
     match outcome.exit {
         Exit::Done => CommandOutput::success(text),
         exit => CommandOutput { stdout: String::new(), stderr: text, exit },
     }
+}
+
+fn changes_text(changes: &[String]) -> String {
+    if changes.is_empty() { "nothing".to_owned() } else { changes.join("; ") }
 }
 
 fn outcome_json(outcome: &Outcome) -> String {
@@ -57,6 +64,7 @@ fn outcome_json(outcome: &Outcome) -> String {
         "registered": outcome.registered,
         "action": outcome.action,
         "deployment": outcome.deployment,
+        "changes": outcome.changes,
         "cause": outcome.causes.first().map(finding_json),
         "also": outcome.causes.iter().skip(1).map(finding_json).collect::<Vec<_>>(),
         "aftermath": outcome.aftermath,

@@ -5,20 +5,23 @@
 use std::time::Duration;
 
 use ecs_bootstrap::exit::Exit;
-use ecs_bootstrap::retry::Deadline;
+use ecs_bootstrap::retry::{Deadline, within};
 use serde_json::{Value, json};
 
+use crate::activity::Phase;
 use crate::apply::StartedDeployment;
 use crate::arn;
 use crate::cause::FoundCause;
 use crate::causes;
 use crate::client::{ServiceClient, call};
+use crate::deploy::rolled_back_by_ecs;
+use crate::history::{History, Target};
 use crate::outcome::{CommandResult, Outcome};
 use crate::plan::{ActionName, RollbackTarget};
 use crate::progress::Progress;
 use crate::revision::Revision;
 use crate::service::{Deployment, Service, short};
-use crate::stability::{RolloutState, is_stable, judge, was_stable};
+use crate::stability::{RolloutState, STABLE_TAG, is_stable, judge, was_stable};
 use crate::watch::{RolloutEnd, Watch, WatchResult};
 
 /// How many older revisions `rollback` searches for one that was stable.
@@ -36,54 +39,91 @@ impl ServiceClient {
         timeout: Duration,
         progress: &mut Progress,
     ) -> Outcome {
-        let rollback_failed = |failed: Outcome, finding: FoundCause| {
-            let mut causes = failed.causes.clone();
-            causes.push(finding);
-            failed
-                .ended(CommandResult::RollbackFailed, Exit::RollbackFailed, causes)
-                .with_aftermath(format!("the rollback failed: the service stays at {}", started.deployment.label()))
-        };
-        match self.service().await {
-            Ok(Some(service)) => {
-                let state = judge(&service, &started.deployment, started.expected_count);
-                if let RolloutState::Superseded(by) = state {
+        let stays = format!("the rollback failed: the service stays at {}", started.deployment.label());
+        match within(Deadline::after(timeout), self.service()).await {
+            Ok(Ok(Some(service))) => match judge(&service, &started.deployment, started.expected_count) {
+                RolloutState::Superseded(by) => {
                     let aftermath = format!("nothing was rolled back: {} replaced this deployment", by.label());
                     return failed.with_aftermath(aftermath);
                 }
+                RolloutState::Completed => {
+                    let label = started.deployment.label();
+                    let aftermath = format!("nothing was rolled back: {label} has completed in the meantime");
+                    return failed.with_aftermath(aftermath);
+                }
+                RolloutState::RollingBack(_) => return self.follow_ecs(started, failed, timeout, progress).await,
+                _ => {}
+            },
+            Ok(Ok(None)) => {}
+            Ok(Err(finding)) => return rollback_failed(failed, finding, stays),
+            Err(_) => {
+                let finding = causes::UNREACHABLE.finding("DescribeServices did not answer before the rollback");
+                return rollback_failed(failed, finding, stays);
             }
-            Ok(None) => {}
-            Err(finding) => return rollback_failed(failed, finding),
         }
         progress.event(&format!("rolling back to {}", short(&target.revision.arn)));
         let (service, deployment) = match self.update_to_new_primary(&target.body).await {
             Ok(updated) => updated,
-            Err(finding) => return rollback_failed(failed, finding),
+            Err(finding) => return rollback_failed(failed, finding, stays),
         };
         let expected_count = (deployment.id == started.deployment.id).then_some(service.desired_count);
         let rollback = StartedDeployment { deployment, expected_count, replaced: None };
-        let watched = Watch::new(self, &rollback, progress).run(Deadline::after(timeout), &target.revision).await;
+        let watched = Watch::new(self, &rollback, timeout, progress).run(Some(&target.revision)).await;
+        if matches!(watched.end, RolloutEnd::Completed) {
+            self.activity.complete();
+            let aftermath = format!("rolled back to {}", rollback.deployment.label());
+            let causes = failed.causes.clone();
+            let outcome = failed.ended(CommandResult::RolledBack, Exit::RolledBack, causes);
+            let rolled_back_to = Some(target.revision.arn.clone());
+            return Outcome { rolled_back_to, ..outcome.with_aftermath(aftermath) };
+        }
+        let aftermath = self.after_rollback(&watched.end, &rollback.deployment);
+        rollback_failed(failed, cause_of_rollback(&watched, &rollback.deployment), aftermath)
+    }
+
+    /// Waits for a rollback that ECS itself has started.
+    async fn follow_ecs(
+        &self,
+        started: &StartedDeployment,
+        failed: Outcome,
+        timeout: Duration,
+        progress: &mut Progress,
+    ) -> Outcome {
+        let watched = Watch::new(self, started, timeout, progress).run(None).await;
         match &watched.end {
-            RolloutEnd::Completed => {
-                let aftermath = format!("rolled back to {}", rollback.deployment.label());
+            RolloutEnd::RolledBack { to, completed } => {
                 let causes = failed.causes.clone();
-                let outcome = failed.ended(CommandResult::RolledBack, Exit::RolledBack, causes);
-                let rolled_back_to = Some(target.revision.arn.clone());
-                Outcome { rolled_back_to, ..outcome.with_aftermath(aftermath) }
+                rolled_back_by_ecs(failed, to, *completed, causes)
             }
-            RolloutEnd::Superseded(by) => rollback_failed(failed, superseded(by, &rollback.deployment)),
-            RolloutEnd::WatchFailed(finding) => rollback_failed(failed, finding.clone()),
-            RolloutEnd::Failed(_) | RolloutEnd::RolledBack { .. } | RolloutEnd::Deleted | RolloutEnd::TimeLimit => {
-                match watched.causes().into_iter().next() {
-                    Some(first) => rollback_failed(failed, first),
-                    None => unreachable!("a failed rollout has at least one cause"),
-                }
+            end => {
+                let aftermath = self.after_rollback(end, &started.deployment);
+                rollback_failed(failed, cause_of_rollback(&watched, &started.deployment), aftermath)
+            }
+        }
+    }
+
+    /// What the service does after a rollback that did not succeed.
+    fn after_rollback(&self, end: &RolloutEnd, rollback: &Deployment) -> String {
+        let label = rollback.label();
+        let go_on = format!("go on with `{}`", self.activity.name().command("wait"));
+        match end {
+            RolloutEnd::TimeLimit => {
+                format!("the rollback did not complete within the time limit: ECS continues {label}; {go_on}")
+            }
+            RolloutEnd::WatchFailed(_) => format!("the rollback is no longer watched: ECS continues {label}; {go_on}"),
+            RolloutEnd::CrashLoop(_) => format!("the rollback failed: ECS continues {label}"),
+            RolloutEnd::Superseded(by) => format!("the rollback ended, because {} replaced it", by.label()),
+            RolloutEnd::Deleted => "the rollback ended, because the service was deleted".to_owned(),
+            RolloutEnd::RolledBack { to, .. } => format!("ECS gave up on the rollback, and returned to {}", to.label()),
+            RolloutEnd::Failed(_) | RolloutEnd::Completed => {
+                format!("the rollback failed: the service stays at {label}")
             }
         }
     }
 
     /// Updates the service, and returns it with its PRIMARY deployment.
     async fn update_to_new_primary(&self, body: &Value) -> Result<(Service, Deployment), FoundCause> {
-        let service = self.update(body).await?;
+        let service = self.update(body, Phase::Rollback).await?;
         let primary = service.primary().cloned();
         let primary = primary
             .ok_or_else(|| causes::ROLLOUT_UNKNOWN.finding("the answer of UpdateService has no PRIMARY deployment"))?;
@@ -111,7 +151,8 @@ impl ServiceClient {
     ) -> Result<Outcome, FoundCause> {
         let service = self.active_service().await?;
         let running = short(&service.task_definition);
-        let target = self.target(&service.task_definition, to).await?;
+        progress.doing("choosing the revision to roll back to");
+        let Target { revision: target, why } = self.target(&service, to).await?;
         let primary = service.primary().filter(|_| service.task_definition == target.arn);
         let (deployment, action) = match primary {
             Some(_) if is_stable(&service) => {
@@ -121,49 +162,59 @@ impl ServiceClient {
             }
             Some(primary) => (primary.clone(), ActionName::Attach),
             None => {
-                progress.event(&format!("rolling back from {running} to {}", target.label()));
+                progress.event(&format!("rolling back from {running} to {}: {why}", target.label()));
+                progress.doing("changing the service");
                 let body = json!({"cluster": self.cluster, "service": self.service, "taskDefinition": target.arn});
                 let (_, deployment) = self.update_to_new_primary(&body).await?;
                 (deployment, ActionName::Update)
             }
         };
+        self.activity.enter(Phase::Rollback(deployment.clone()));
         let started = StartedDeployment { deployment, expected_count: None, replaced: None };
-        let watched = Watch::new(self, &started, progress).run(Deadline::after(timeout), &target).await;
+        let watched = Watch::new(self, &started, timeout, progress).run(Some(&target)).await;
         let outcome = self.rollback_outcome(&watched, &target, &started.deployment);
         Ok(Outcome {
             task_definition: Some(target.arn),
             deployment: Some(started.deployment.id),
             action,
+            notes: vec![why],
             stopped_tasks: watched.stopped_tasks_json(),
             ..outcome
         })
     }
 
     fn rollback_outcome(&self, watched: &WatchResult, target: &Revision, deployment: &Deployment) -> Outcome {
-        let (result, exit, causes) = match &watched.end {
+        let (result, exit) = match &watched.end {
             RolloutEnd::Completed => {
+                self.activity.complete();
                 let text = format!("rolled back: service `{}` runs {}", self.service, target.label());
                 let rolled_back_to = Some(target.arn.clone());
                 return Outcome { text, rolled_back_to, ..Outcome::new(CommandResult::RolledBack, Exit::Done) };
             }
-            RolloutEnd::Superseded(by) => {
-                (CommandResult::Superseded, Exit::Superseded, vec![superseded(by, deployment)])
-            }
-            RolloutEnd::WatchFailed(finding) => (CommandResult::Failed, finding.cause.exit, vec![finding.clone()]),
-            RolloutEnd::TimeLimit => (CommandResult::TimeLimit, Exit::TimeLimit, watched.causes()),
-            RolloutEnd::Failed(_) | RolloutEnd::RolledBack { .. } | RolloutEnd::Deleted => {
-                (CommandResult::RollbackFailed, Exit::RollbackFailed, watched.causes())
+            RolloutEnd::Superseded(_) => (CommandResult::Superseded, Exit::Superseded),
+            RolloutEnd::WatchFailed(finding) => (CommandResult::Failed, finding.cause.exit),
+            RolloutEnd::TimeLimit => (CommandResult::TimeLimit, Exit::TimeLimit),
+            RolloutEnd::Failed(_) | RolloutEnd::CrashLoop(_) | RolloutEnd::RolledBack { .. } | RolloutEnd::Deleted => {
+                (CommandResult::RollbackFailed, Exit::RollbackFailed)
             }
         };
-        Outcome { causes, ..Outcome::new(result, exit) }
+        let causes = match &watched.end {
+            RolloutEnd::Superseded(_) | RolloutEnd::WatchFailed(_) | RolloutEnd::Deleted => {
+                vec![cause_of_rollback(watched, deployment)]
+            }
+            _ => watched.causes(),
+        };
+        Outcome { causes, ..Outcome::new(result, exit) }.with_aftermath(self.after_rollback(&watched.end, deployment))
     }
 
-    /// The revision to roll back to. `running` is the ARN of the revision that the service runs.
-    async fn target(&self, running: &str, to: Option<&str>) -> Result<Revision, FoundCause> {
+    /// The revision to roll back to.
+    async fn target(&self, service: &Service, to: Option<&str>) -> Result<Target, FoundCause> {
+        let running = &service.task_definition;
         if let Some(to) = to {
             let name = arn::revision(to, running).map_err(|why| causes::BAD_INPUT.finding(why))?;
             let found = self.revision(&name).await?.filter(|revision| revision.is_active);
-            return found.ok_or_else(|| causes::REVISION_NOT_FOUND.finding(format!("`{name}`")));
+            let revision = found.ok_or_else(|| causes::REVISION_NOT_FOUND.finding(format!("`{name}`")))?;
+            return Ok(Target { revision, why: "named by `--to`".to_owned() });
         }
         let running = short(running);
         let (family, number) = running.rsplit_once(':').unwrap_or((running, ""));
@@ -174,16 +225,43 @@ impl ServiceClient {
         for arn in &older {
             let revision = self.revision(arn).await?;
             if let Some(revision) = revision.filter(|revision| revision.is_active && was_stable(revision)) {
-                return Ok(revision);
+                let why = format!("the newest older revision with the tag `{STABLE_TAG}`");
+                return Ok(Target { revision, why });
             }
         }
+        let unread = match self.last_completed(service).await? {
+            History::Found(target) => return Ok(target),
+            History::Nothing => None,
+            History::Denied(error) => Some(format!("the deployments of the service cannot be read: {error}")),
+        };
         let names: Vec<_> = older.iter().take(MAX_NAMED).map(|arn| short(arn)).collect();
         let text = if names.is_empty() {
             format!("there is no ACTIVE revision older than {running}")
         } else {
             format!("the service runs {running}; older ACTIVE revisions: {}", names.join(", "))
         };
-        Err(causes::NO_OLDER_REVISION.finding(text))
+        let finding = causes::NO_OLDER_REVISION.finding(text);
+        Err(unread.into_iter().fold(finding, FoundCause::and))
+    }
+}
+
+/// The outcome of a rollout that failed and could not be rolled back.
+fn rollback_failed(failed: Outcome, finding: FoundCause, aftermath: String) -> Outcome {
+    let mut causes = failed.causes.clone();
+    causes.push(finding);
+    failed.ended(CommandResult::RollbackFailed, Exit::RollbackFailed, causes).with_aftermath(aftermath)
+}
+
+/// The first cause of a rollback that did not succeed.
+fn cause_of_rollback(watched: &WatchResult, rollback: &Deployment) -> FoundCause {
+    match &watched.end {
+        RolloutEnd::Superseded(by) => superseded(by, rollback),
+        RolloutEnd::WatchFailed(finding) => finding.clone(),
+        RolloutEnd::Deleted => causes::SERVICE_DELETED.finding("the status of the service is not ACTIVE"),
+        _ => match watched.causes().into_iter().next() {
+            Some(first) => first,
+            None => unreachable!("a failed rollout has at least one cause"),
+        },
     }
 }
 

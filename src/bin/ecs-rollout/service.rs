@@ -71,8 +71,14 @@ pub(crate) struct Task {
     /// The id of the deployment that started the task.
     pub(crate) started_by: String,
     pub(crate) task_definition_arn: String,
+    /// For example `EssentialContainerExited`.
     pub(crate) stop_code: String,
     pub(crate) stopped_reason: String,
+    /// When its containers ran; 0 if they never did.
+    #[serde(deserialize_with = "seconds")]
+    pub(crate) started_at: f64,
+    #[serde(deserialize_with = "seconds")]
+    pub(crate) stopped_at: f64,
     pub(crate) containers: Vec<Container>,
 }
 
@@ -86,7 +92,7 @@ pub(crate) struct Container {
 }
 
 /// The API has times as a number of seconds. Anything else is read as 0.
-fn seconds<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
+pub(crate) fn seconds<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
     Ok(Value::deserialize(deserializer)?.as_f64().unwrap_or_default())
 }
 

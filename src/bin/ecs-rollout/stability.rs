@@ -8,12 +8,15 @@
 //! - A *rollout* of `deploy` or `rollback` has succeeded when the deployment that was started is PRIMARY and complete
 //!   ([`judge`]). A change that starts no new deployment, such as another desired count, has succeeded when also as
 //!   many tasks run as the service wants.
+//! - A rollout with stages (blue/green, linear, canary) has succeeded when its service deployment is SUCCESSFUL
+//!   ([`refine`]).
 //! - A *revision* was stable when `deploy` saw its rollout succeed, and tagged it with [`STABLE_TAG`]. `rollback` goes
-//!   back only to such a revision, unless `--to` names one.
+//!   back to such a revision. If there is none it goes back to the last completed deployment of the service.
 //! - A failed `deploy` rolls back to the revision of [`last_stable_revision`].
 
 use crate::revision::Revision;
 use crate::service::{Deployment, Service};
+use crate::service_deployment::ServiceDeployment;
 
 /// The tag of a revision whose rollout succeeded; its value is the time.
 pub(crate) const STABLE_TAG: &str = "ecs-rollout:stable";
@@ -60,6 +63,11 @@ pub(crate) enum RolloutState {
     Failed(String),
     /// ECS gave up on the deployment and rolls back. Holds the deployment of the rollback.
     RollingBack(Deployment),
+    /// ECS gave up on the deployment, and its rollback has ended.
+    RolledBack {
+        to: Deployment,
+        completed: bool,
+    },
     /// A newer deployment, which ECS did not start as a rollback, is PRIMARY.
     Superseded(Deployment),
     /// The service was deleted.
@@ -98,6 +106,46 @@ pub(crate) fn judge(service: &Service, deployment: &Deployment, expected_count: 
     } else {
         RolloutState::NotVisible
     }
+}
+
+/// The state of a rollout with stages, from the state that DescribeServices shows and the service deployment, which
+/// knows better: during bake times both revisions run, and a rollback can make the old deployment PRIMARY again (ECS API
+/// Reference, "ServiceDeployment", `status`).
+pub(crate) fn refine(
+    judged: RolloutState,
+    stage: &ServiceDeployment,
+    service: &Service,
+    deployment: &Deployment,
+) -> RolloutState {
+    let is_replaced = matches!(judged, RolloutState::Superseded(_));
+    if judged == RolloutState::Deleted {
+        return judged;
+    }
+    let reason = || stage.status_reason.clone().unwrap_or_default();
+    let rollback = || rollback_of(service, deployment);
+    match stage.status.as_str() {
+        "SUCCESSFUL" if !is_replaced => RolloutState::Completed,
+        "STOPPED" if !is_replaced => RolloutState::Failed(reason()),
+        "ROLLBACK_REQUESTED" | "ROLLBACK_IN_PROGRESS" => RolloutState::RollingBack(rollback()),
+        "ROLLBACK_SUCCESSFUL" => RolloutState::RolledBack { to: rollback(), completed: true },
+        "ROLLBACK_FAILED" => RolloutState::RolledBack { to: rollback(), completed: false },
+        "PENDING" | "IN_PROGRESS" | "STOP_REQUESTED" if !is_replaced => match judged {
+            RolloutState::Failed(_) | RolloutState::RollingBack(_) => judged,
+            _ => RolloutState::InProgress,
+        },
+        _ => judged,
+    }
+}
+
+/// The deployment that a rolled back deployment was replaced by: PRIMARY, or the only other one.
+fn rollback_of(service: &Service, deployment: &Deployment) -> Deployment {
+    let others = || service.deployments.iter().filter(|other| other.id != deployment.id);
+    let found = others().find(|other| other.status == "PRIMARY").or_else(|| others().next()).cloned();
+    found.unwrap_or_else(|| Deployment {
+        id: "the deployment before".to_owned(),
+        task_definition: service.task_definition.clone(),
+        ..Deployment::default()
+    })
 }
 
 #[cfg(test)]
@@ -182,5 +230,36 @@ mod tests {
         assert_eq!(state(&deleted), RolloutState::NotVisible);
         let with = service(json!([deployment(ID, "PRIMARY", "IN_PROGRESS", "")]), json!([]));
         assert_eq!(state(&Service { status: "DRAINING".to_owned(), ..with }), RolloutState::Deleted);
+    }
+
+    #[test]
+    fn the_service_deployment_decides_about_a_rollout_with_stages() {
+        let stage =
+            |status: &str| ServiceDeployment::read(&json!({"status": status, "statusReason": "because"})).unwrap();
+        let watched = Deployment { id: ID.to_owned(), created_at: 2.0, ..Deployment::default() };
+        let (old, new) =
+            (deployment("ecs-svc/1", "ACTIVE", "COMPLETED", ""), deployment(ID, "PRIMARY", "COMPLETED", ""));
+        let shown = service(json!([new, old]), json!([]));
+        let refined = |status: &str| refine(judge(&shown, &watched, None), &stage(status), &shown, &watched);
+        // In its bake time a deployment is not complete, whatever DescribeServices shows.
+        for status in ["PENDING", "IN_PROGRESS", "STOP_REQUESTED"] {
+            assert_eq!(refined(status), RolloutState::InProgress, "{status}");
+        }
+        assert_eq!(refined("SUCCESSFUL"), RolloutState::Completed);
+        assert_eq!(refined("STOPPED"), RolloutState::Failed("because".to_owned()));
+        assert_eq!(refined("A_NEW_STATE"), RolloutState::Completed);
+        let to = |id: &str, state: RolloutState| match state {
+            RolloutState::RollingBack(to) => (to.id == id, None),
+            RolloutState::RolledBack { to, completed } => (to.id == id, Some(completed)),
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(to("ecs-svc/1", refined("ROLLBACK_REQUESTED")), (true, None));
+        assert_eq!(to("ecs-svc/1", refined("ROLLBACK_IN_PROGRESS")), (true, None));
+        assert_eq!(to("ecs-svc/1", refined("ROLLBACK_SUCCESSFUL")), (true, Some(true)));
+        assert_eq!(to("ecs-svc/1", refined("ROLLBACK_FAILED")), (true, Some(false)));
+        // The old deployment is PRIMARY again.
+        let back = service(json!([deployment("ecs-svc/1", "PRIMARY", "COMPLETED", "")]), json!([]));
+        let state = refine(judge(&back, &watched, None), &stage("ROLLBACK_SUCCESSFUL"), &back, &watched);
+        assert_eq!(to("ecs-svc/1", state), (true, Some(true)));
     }
 }

@@ -5,7 +5,9 @@
 //! that a member that the SDK does not know is neither lost nor added.
 
 use aws_sdk_applicationautoscaling::types::{ScalableDimension, ServiceNamespace};
-use aws_sdk_ecs::types::{DesiredStatus, ServiceField, SortOrder, Tag, TaskDefinitionField, TaskDefinitionStatus};
+use aws_sdk_ecs::types::{
+    DesiredStatus, ServiceDeploymentStatus, ServiceField, SortOrder, Tag, TaskDefinitionField, TaskDefinitionStatus,
+};
 use serde_json::Value;
 
 use super::raw_json::RawJson;
@@ -144,6 +146,48 @@ impl Aws {
         Ok(tasks)
     }
 
+    /// The newest service deployments of a service, newest first, at most `most`: `ecs:ListServiceDeployments`. `status`
+    /// limits them to one state. ECS keeps them for 90 days.
+    pub async fn service_deployments(
+        &self,
+        cluster: &str,
+        service: &str,
+        status: Option<&str>,
+        most: i32,
+        deadline: Deadline,
+    ) -> Result<Vec<Value>, AwsError> {
+        let raw_json = RawJson::default();
+        self.call("ecs:ListServiceDeployments", deadline, async |clients| {
+            let request = clients.ecs().list_service_deployments().cluster(cluster).service(service).max_results(most);
+            let status = status.map(|status| vec![ServiceDeploymentStatus::from(status)]);
+            request.set_status(status).customize().interceptor(raw_json.clone()).send().await
+        })
+        .await?;
+        Ok(elements(raw_json.answer()["serviceDeployments"].take()))
+    }
+
+    /// A service deployment by its ARN: `ecs:DescribeServiceDeployments`. `None` if ECS does not know it.
+    pub async fn service_deployment(&self, arn: &str, deadline: Deadline) -> Result<Option<Value>, AwsError> {
+        let raw_json = RawJson::default();
+        self.call("ecs:DescribeServiceDeployments", deadline, async |clients| {
+            let request = clients.ecs().describe_service_deployments().service_deployment_arns(arn);
+            request.customize().interceptor(raw_json.clone()).send().await
+        })
+        .await?;
+        Ok(raw_json.answer().pointer("/serviceDeployments/0").cloned())
+    }
+
+    /// Service revisions by their ARNs, at most 20, in any order: `ecs:DescribeServiceRevisions`.
+    pub async fn service_revisions(&self, arns: &[String], deadline: Deadline) -> Result<Vec<Value>, AwsError> {
+        let raw_json = RawJson::default();
+        self.call("ecs:DescribeServiceRevisions", deadline, async |clients| {
+            let request = clients.ecs().describe_service_revisions().set_service_revision_arns(Some(arns.to_vec()));
+            request.customize().interceptor(raw_json.clone()).send().await
+        })
+        .await?;
+        Ok(elements(raw_json.answer()["serviceRevisions"].take()))
+    }
+
     /// Whether Application Auto Scaling controls the number of tasks of the service:
     /// `application-autoscaling:DescribeScalableTargets`.
     pub async fn is_scaled(&self, cluster: &str, service: &str, deadline: Deadline) -> Result<bool, AwsError> {
@@ -180,5 +224,12 @@ impl Aws {
             })
             .await?;
         Ok(answer.events.unwrap_or_default().into_iter().filter_map(|event| event.message).collect())
+    }
+}
+
+fn elements(list: Value) -> Vec<Value> {
+    match list {
+        Value::Array(elements) => elements,
+        _ => Vec::new(),
     }
 }

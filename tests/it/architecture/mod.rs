@@ -457,7 +457,7 @@ fn of_the_deployment_decide_and_the_catalogue_are_pure() {
         "crate::client",
         "crate::progress::Progress",
     ];
-    const PURE: [&str; 16] = [
+    const PURE: [&str; 19] = [
         "api_model",
         "arn",
         "cause",
@@ -467,12 +467,15 @@ fn of_the_deployment_decide_and_the_catalogue_are_pure() {
         "desired",
         "diff",
         "evidence",
+        "failure",
         "normalize",
         "outcome",
         "plan",
         "revision",
         "service",
+        "service_deployment",
         "stability",
+        "strategy",
         "template",
     ];
     let files = sources();

@@ -179,7 +179,10 @@ fn a_failed_rollback_has_its_own_code() {
     let site = next(Course::Stuck(NO_MEMORY.into()));
     site.ecs.change(|host_clients| host_clients.courses.push_back(Course::Stuck(NO_MEMORY.into())));
     let outcome = site.deploy("deploy", &["--timeout", "3s"]);
-    outcome.ends(31, &["error: [insufficient-memory]", "the rollback failed: the service stays at"]);
+    outcome.ends(
+        31,
+        &["error: [insufficient-memory]", "the rollback did not complete within the time limit: ECS continues web:1"],
+    );
     let site = next(Course::Stuck(NO_MEMORY.into()));
     site.ecs.fail_after(
         "UpdateService",

@@ -2,16 +2,20 @@
 
 mod bounds;
 mod ends;
+mod faults;
 mod input;
+mod limits;
 mod names;
 mod rollback;
+mod signals;
 mod states;
 
 use crate::support::rollout::Ecs;
 use crate::support::schema;
 use serde_json::{Value, json};
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_ecs-rollout");
 
@@ -86,16 +90,34 @@ impl Site {
 
     /// Runs `ecs-rollout` with exactly these arguments.
     pub(crate) fn run(&self, arguments: &[&str]) -> Outcome {
+        self.start(arguments).end()
+    }
+
+    /// Starts `ecs-rollout` with exactly these arguments.
+    pub(crate) fn start(&self, arguments: &[&str]) -> Running {
         let mut command = Command::new(PROGRAM);
         command.args(arguments).current_dir(self.folder.path()).env_clear().stdin(Stdio::null());
         command
             .envs(safe(&self.other_endpoint.clone().unwrap_or_else(|| self.ecs.endpoint())))
             .envs(self.variables.iter().cloned());
-        let output = command.output().unwrap();
-        let stdout = String::from_utf8(output.stdout).unwrap();
-        let valid = schema::validate_deploy_stdout(arguments, &stdout);
-        valid.unwrap_or_else(|error| panic!("`{}` printed a document {error}", arguments.join(" ")));
-        Outcome { code: output.status.code().unwrap_or(-1), stdout, stderr: String::from_utf8(output.stderr).unwrap() }
+        let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        Running { child, arguments: arguments.iter().map(|&argument| argument.to_owned()).collect() }
+    }
+
+    /// Waits until this is true of the simulated API.
+    #[track_caller]
+    pub(crate) fn wait_until(&self, is_true: impl Fn(&Self) -> bool) {
+        let start = Instant::now();
+        while !is_true(self) {
+            assert!(start.elapsed() < Duration::from_secs(120), "{:?}", self.ecs.calls());
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// Waits until this operation was called.
+    #[track_caller]
+    pub(crate) fn wait_for_call(&self, operation: &str) {
+        self.wait_until(|site| site.ecs.calls().iter().any(|call| call == operation));
     }
 
     /// Runs `ecs-rollout` at a terminal of 100 columns, and returns everything that the terminal receives (script(1)).
@@ -131,6 +153,35 @@ impl Site {
             let found = revisions.iter().find(|one| &one["taskDefinitionArn"] == revision).unwrap();
             (found["containerDefinitions"][0]["image"].as_str().unwrap().to_owned(), revisions.len())
         })
+    }
+}
+
+/// A run that has not ended.
+pub(crate) struct Running {
+    child: Child,
+    arguments: Vec<String>,
+}
+
+impl Running {
+    /// Sends these signals, for example `TERM`, and waits for the end.
+    pub(crate) fn end_with(self, signals: &[&str]) -> Outcome {
+        for signal in signals {
+            // The answer of the call before it has been received.
+            std::thread::sleep(Duration::from_millis(300));
+            let id = self.child.id().to_string();
+            assert!(Command::new("kill").args([&format!("-{signal}"), &id]).status().unwrap().success());
+        }
+        self.end()
+    }
+
+    /// Waits for the end.
+    pub(crate) fn end(self) -> Outcome {
+        let output = self.child.wait_with_output().unwrap();
+        let stdout = String::from_utf8(output.stdout).unwrap();
+        let arguments: Vec<&str> = self.arguments.iter().map(String::as_str).collect();
+        let valid = schema::validate_deploy_stdout(&arguments, &stdout);
+        valid.unwrap_or_else(|error| panic!("`{}` printed a document {error}", arguments.join(" ")));
+        Outcome { code: output.status.code().unwrap_or(-1), stdout, stderr: String::from_utf8(output.stderr).unwrap() }
     }
 }
 

@@ -1,7 +1,7 @@
 //! `rollback`, `status`, `explain` and `generate`.
 
 use super::{Site, writes};
-use crate::support::rollout::{Course, Stopped};
+use crate::support::rollout::{Course, Stopped, error};
 use serde_json::json;
 
 const SERVICE: [&str; 4] = ["--cluster", "prod", "--service", "web"];
@@ -34,10 +34,55 @@ fn without_a_stable_older_revision_it_lists_the_older_ones() {
     run(&site, "rollback", &[]).ends(36, &["[no-older-revision]", "there is no ACTIVE revision older than web:1"]);
     site.ecs.change(|host_clients| host_clients.families.get_mut("web").unwrap()[0]["tags"] = json!([]));
     site.deployed("2");
+    // The service itself did not run it either.
+    site.ecs.change(|world| world.service_deployments.clear());
     run(&site, "rollback", &[]).ends(36, &["[no-older-revision]", "older ACTIVE revisions: web:1", "--to REVISION"]);
     run(&site, "rollback", &["--to", "9"]).ends(36, &["[revision-not-found]", "`web:9`"]);
     site.ecs.change(|host_clients| host_clients.families.get_mut("web").unwrap()[0]["status"] = json!("INACTIVE"));
     run(&site, "rollback", &["--to", "1"]).ends(36, &["[revision-not-found]"]);
+}
+
+#[test]
+fn the_first_rollback_of_a_service_uses_the_deployments_of_the_service() {
+    // Another tool deployed the service, so no revision has a tag.
+    let without_tags = |site: &Site| {
+        site.ecs
+            .change(|world| world.families.get_mut("web").unwrap().iter_mut().for_each(|one| one["tags"] = json!([])));
+    };
+    let history = || {
+        let mut site = Site::new();
+        site.deployed("1");
+        site.deployed("2");
+        site.set("TAG", "3");
+        site.ecs.change(|world| world.courses.push_back(Course::Fails { at: 1, task: Stopped::exited(1) }));
+        site.deploy("deploy", &["--circuit-breaker"]).ends(30, &[]);
+        site.deployed("4");
+        without_tags(&site);
+        site
+    };
+    let site = history();
+    let outcome = run(&site, "rollback", &["--json"]);
+    outcome.ends(0, &["rolling back from web:4 to web:2: the last completed deployment of the service"]);
+    assert_eq!(
+        outcome.json()["notes"],
+        json!(["the last completed deployment of the service (ListServiceDeployments)"])
+    );
+    // A revision that was deregistered cannot be deployed.
+    let site = history();
+    site.ecs.change(|world| world.families.get_mut("web").unwrap()[1]["status"] = json!("INACTIVE"));
+    run(&site, "rollback", &[]).ends(0, &["rolling back from web:4 to web:1"]);
+    // Without permission the older revisions are listed.
+    let site = history();
+    site.ecs.fail("ListServiceDeployments", [error("AccessDeniedException", "not authorized to perform: ecs:x")]);
+    let denied = "the deployments of the service cannot be read: ecs:ListServiceDeployments: denied";
+    run(&site, "rollback", &[]).ends(36, &["[no-older-revision]", denied, "--to REVISION", "changed: nothing"]);
+    // While a rollout is in progress, the deployment before it still runs.
+    let mut site = history();
+    site.set("TAG", "5");
+    site.ecs.change(|world| world.courses.push_back(Course::Completes(1000)));
+    site.deploy("deploy", &["--no-wait"]).ends(0, &[]);
+    without_tags(&site);
+    run(&site, "rollback", &[]).ends(0, &["rolling back from web:5 to web:4", "which still runs"]);
 }
 
 #[test]

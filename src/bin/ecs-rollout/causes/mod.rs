@@ -53,5 +53,11 @@ pub(crate) fn diagnose(evidence: &Evidence) -> Vec<FoundCause> {
     vec![FoundCause { cause: &ROLLOUT_UNKNOWN, evidence: lines }]
 }
 
+/// Whether the evidence names a cause that the deployed revision or its placement has. A lost instance is not one.
+pub(crate) fn is_failure_of_revision(evidence: &Evidence) -> bool {
+    let others = [ROLLOUT_UNKNOWN.id, running::LOST.id];
+    diagnose(evidence).iter().any(|found| !others.contains(&found.cause.id))
+}
+
 #[cfg(test)]
 mod tests;

@@ -189,7 +189,8 @@ pub(crate) static REVISION_NOT_FOUND: Cause = Cause {
 pub(crate) static NO_OLDER_REVISION: Cause = Cause {
     id: "no-older-revision",
     title: "no older ACTIVE revision is known to have been stable",
-    symptoms: "no older revision has the tag `ecs-rollout:stable`, which a successful deployment adds to its revision",
+    symptoms: "no older revision has the tag `ecs-rollout:stable`, which a successful deployment adds to its revision, \
+               and the service has no completed deployment of another revision",
     remedy: "name a revision with `--to REVISION`",
     source: "docs/reference/ecs-rollout.md",
     exit: Exit::NotFound,

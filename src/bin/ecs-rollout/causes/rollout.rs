@@ -36,8 +36,9 @@ pub(crate) static TOO_SLOW: Cause = Cause {
     id: "too-slow",
     exit: Exit::TimeLimit,
     title: "the rollout did not complete within the time limit",
-    symptoms: "tasks start and run, and no message says why the deployment is not complete",
-    remedy: "raise `--timeout`; check the grace period of the health check, the deregistration delay of the target \
+    symptoms: "nothing has failed, and no message says why the deployment is not complete; it is not rolled back, except \
+               with `--rollback-on-timeout`",
+    remedy: "watch on with `ecs-rollout wait`, or raise `--timeout`; check the grace period of the health check, the deregistration delay of the target \
              group, and the number of tasks that may start at once (`--maximum-percent`)",
     source: "ECS Developer Guide, \"Amazon ECS deployment rolling update\"",
     step: Step::Rollout,

@@ -97,7 +97,7 @@ static ALARM: Cause = Cause {
     ..DEFAULTS
 };
 
-static LOST: Cause = Cause {
+pub(super) static LOST: Cause = Cause {
     id: "instance-lost",
     title: "the instance of a task was stopped or terminated",
     symptoms: "tasks stop with `Host EC2 ... terminated`, or because of a Spot interruption",

@@ -4,6 +4,8 @@
 //! In: the course of the next deployments, and faults. Out: answers, and the recorded calls. Time is counted in polls:
 //! each DescribeServices moves a rollout one step forward, so tests do not depend on a clock.
 
+mod faults;
+mod service_deployments;
 mod steps;
 
 use steps::fill_in;
@@ -32,6 +34,9 @@ pub enum Course {
     Deleted(u32),
     /// ECS has given up, and starts its rollback at this poll.
     RollsBack(u32),
+    /// All tasks of both revisions run. Each poll shows the next stage of the service deployment, after the last one its
+    /// state is `at_end`.
+    Staged { stages: Vec<&'static str>, at_end: &'static str },
 }
 
 /// A task that stopped.
@@ -81,6 +86,12 @@ pub struct World {
     pub courses: VecDeque<Course>,
     /// The faults that answer the next calls of an operation. `None` lets one call succeed.
     pub faults: BTreeMap<&'static str, VecDeque<Option<Fault>>>,
+    /// The operations that give no answer, with the number of calls that are answered first.
+    pub hangs: BTreeMap<&'static str, u32>,
+    /// The operations whose answers are late.
+    pub delays: BTreeMap<&'static str, Duration>,
+    /// The service deployments of all services, the oldest first.
+    pub service_deployments: Vec<Value>,
     /// How many polls after a write still show the old service.
     pub stale_polls: u32,
     /// Whether Application Auto Scaling has a target for the service.
@@ -125,17 +136,6 @@ impl Ecs {
 
     pub fn endpoint(&self) -> String {
         self.server.endpoint()
-    }
-
-    /// Lets the next calls of an operation fail with these errors.
-    pub fn fail(&self, operation: &'static str, faults: impl IntoIterator<Item = Fault>) {
-        self.change(|host_clients| drop(host_clients.faults.insert(operation, faults.into_iter().map(Some).collect())));
-    }
-
-    /// Lets all calls of an operation fail after the first `calls` ones.
-    pub fn fail_after(&self, operation: &'static str, calls: usize, fault: Fault) {
-        let faults = std::iter::repeat_n(None, calls).chain(std::iter::repeat_n(Some(fault), 50));
-        self.change(|host_clients| drop(host_clients.faults.insert(operation, faults.collect())));
     }
 
     pub fn change(&self, change: impl FnOnce(&mut World)) {
@@ -186,6 +186,10 @@ impl World {
         let body: Value = serde_json::from_slice(&request.body).unwrap_or_default();
         self.tick += 1.0;
         self.first_request.get_or_insert_with(Instant::now);
+        if self.hangs_now(&operation) {
+            return Answer::Silent;
+        }
+        let delay = self.delays.get(operation.as_str()).copied();
         let signed = request.header("authorization").is_some_and(|text| text.contains("/aws4_request"));
         let outcome = match self.faults.get_mut(operation.as_str()).and_then(VecDeque::pop_front).flatten() {
             Some(fault) => Err(fault),
@@ -196,7 +200,7 @@ impl World {
             Ok(answer) => reply(200, &answer),
             Err((status, code, message)) => reply(status, &json!({"__type": code, "message": message})),
         };
-        Answer::After(self.answers_after, Box::new(answer))
+        Answer::After(delay.unwrap_or(self.answers_after), Box::new(answer))
     }
 
     fn carry_out(&mut self, operation: &str, body: &Value) -> Outcome {
@@ -225,6 +229,9 @@ impl World {
                 Ok(json!({"service": self.services[&name].shown}))
             }
             "TagResource" => self.tag(body),
+            "ListServiceDeployments" => Ok(self.list_service_deployments(body)),
+            "DescribeServiceDeployments" => Ok(self.describe_service_deployments(body)),
+            "DescribeServiceRevisions" => Ok(self.describe_service_revisions(body)),
             "ListTasks" => {
                 let service = self.services.get(short(body["serviceName"].as_str().unwrap_or_default()));
                 let tasks = service.map(|service| service.tasks.clone()).unwrap_or_default();

@@ -31,9 +31,11 @@ impl World {
             one["status"] = json!("ACTIVE");
             one
         });
+        let started = deployment.clone();
         service.shown["deployments"] = json!([deployment].into_iter().chain(old).collect::<Vec<_>>());
         service.shown["taskDefinition"] = json!(revision);
         (service.course, service.polls) = (Some(course), 0);
+        self.start_service_deployment(name, &started);
     }
 
     pub fn delete(&mut self, name: &str) {
@@ -80,6 +82,7 @@ impl World {
             Course::Completes(at) if polls >= at => {
                 service.course = None;
                 complete(&mut service.shown);
+                self.show_stage(name, "SUCCESSFUL", None);
                 self.event(name, &format!("(service {name}) has reached a steady state."));
             }
             Course::Completes(_) => service.shown["deployments"][0]["pendingCount"] = desired,
@@ -96,8 +99,34 @@ impl World {
                 self.services.get_mut(name).unwrap().shown["deployments"] = deployments;
             }
             Course::RollsBack(at) if polls >= at => self.roll_back(name),
+            Course::Staged { stages, at_end } => self.pass_stage(name, polls, &stages, at_end),
             Course::Superseded(_) | Course::Deleted(_) | Course::RollsBack(_) => {}
         }
+    }
+
+    fn pass_stage(&mut self, name: &str, polls: u32, stages: &[&str], at_end: &str) {
+        let service = self.services.get_mut(name).unwrap();
+        let desired = service.shown["desiredCount"].clone();
+        service.shown["deployments"][0]["runningCount"] = desired;
+        if let Some(stage) = stages.get(polls as usize - 1) {
+            let status = if at_end.starts_with("ROLLBACK") && polls as usize == stages.len() {
+                "ROLLBACK_IN_PROGRESS"
+            } else {
+                "IN_PROGRESS"
+            };
+            return self.show_stage(name, status, Some(stage));
+        }
+        service.course = None;
+        if at_end == "SUCCESSFUL" {
+            complete(&mut service.shown);
+        } else {
+            // The old deployment is PRIMARY again.
+            let deployments = service.shown["deployments"].as_array_mut().unwrap();
+            deployments.remove(0);
+            deployments[0]["status"] = json!("PRIMARY");
+            service.shown["taskDefinition"] = service.shown["deployments"][0]["taskDefinition"].clone();
+        }
+        self.show_stage(name, at_end, Some("CLEAN_UP"));
     }
 
     pub(super) fn fail(&mut self, name: &str, gives_up: bool, task: &Stopped) {

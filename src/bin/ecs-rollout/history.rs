@@ -1,0 +1,97 @@
+//! Finds the revision that a service ran before, from the deployments of the service itself.
+//!
+//! In: a service that ecs-rollout may never have deployed. Out: the revision of its last completed deployment that is not
+//! the running one, and a text that says how it was found.
+
+use std::collections::BTreeMap;
+
+use crate::cause::FoundCause;
+use crate::causes;
+use crate::client::{ServiceClient, call_with_retries};
+use crate::revision::Revision;
+use crate::service::Service;
+use crate::service_deployment::ServiceDeployment;
+use crate::stability::last_stable_revision;
+
+/// How many service deployments are searched. DescribeServiceRevisions accepts 20 ARNs (ECS API Reference).
+const MAX_DEPLOYMENTS: i32 = 20;
+
+/// The revision to roll back to.
+pub(crate) struct Target {
+    pub(crate) revision: Revision,
+    /// What it was chosen by.
+    pub(crate) why: String,
+}
+
+/// What the deployments of a service say.
+pub(crate) enum History {
+    Found(Target),
+    /// There is no completed deployment of another ACTIVE revision.
+    Nothing,
+    /// The caller may not read them. Holds the error.
+    Denied(String),
+}
+
+impl ServiceClient {
+    /// The last completed revision of the service that is not the running one.
+    pub(crate) async fn last_completed(&self, service: &Service) -> Result<History, FoundCause> {
+        let running = &service.task_definition;
+        // While a rollout is in progress, the deployment that it replaces still runs.
+        if let Some(arn) = last_stable_revision(service).filter(|arn| arn != running)
+            && let Some(revision) = self.active_revision(arn).await?
+        {
+            let why = "the last completed deployment of the service, which still runs".to_owned();
+            return Ok(History::Found(Target { revision, why }));
+        }
+        let revisions = match self.completed_revisions(service).await {
+            Ok(revisions) => revisions,
+            Err(error) => {
+                let finding = causes::from_error(&error);
+                let is_refused = [causes::CALLER_DENIED.id, causes::NOT_ACCEPTED.id].contains(&finding.cause.id);
+                return if is_refused { Ok(History::Denied(error.verbatim())) } else { Err(finding) };
+            }
+        };
+        for arn in revisions.iter().filter(|arn| *arn != running) {
+            if let Some(revision) = self.active_revision(arn).await? {
+                let why = "the last completed deployment of the service (ListServiceDeployments)".to_owned();
+                return Ok(History::Found(Target { revision, why }));
+            }
+        }
+        Ok(History::Nothing)
+    }
+
+    async fn active_revision(&self, arn: &str) -> Result<Option<Revision>, FoundCause> {
+        Ok(self.revision(arn).await?.filter(|revision| revision.is_active))
+    }
+
+    /// The task definitions of the successful service deployments, the newest first.
+    async fn completed_revisions(
+        &self,
+        service: &Service,
+    ) -> Result<Vec<String>, ecs_bootstrap::boundary::aws::AwsError> {
+        let name = service.raw["serviceArn"].as_str().unwrap_or(&self.service);
+        let list = async |deadline| {
+            self.aws.service_deployments(&self.cluster, name, Some("SUCCESSFUL"), MAX_DEPLOYMENTS, deadline).await
+        };
+        let listed = call_with_retries(list).await?;
+        let mut deployments: Vec<ServiceDeployment> =
+            listed.iter().filter_map(|raw| ServiceDeployment::read(raw).ok()).collect();
+        deployments.retain(|deployment| deployment.status == "SUCCESSFUL");
+        deployments.sort_by(|a, b| b.created_at.total_cmp(&a.created_at));
+        let mut targets: Vec<String> = Vec::new();
+        for target in deployments.iter().filter_map(ServiceDeployment::target) {
+            if !targets.iter().any(|known| known == target) {
+                targets.push(target.to_owned());
+            }
+        }
+        if targets.is_empty() {
+            return Ok(Vec::new());
+        }
+        let described =
+            call_with_retries(async |deadline| self.aws.service_revisions(&targets, deadline).await).await?;
+        let text = |raw: &serde_json::Value, name: &str| raw[name].as_str().unwrap_or_default().to_owned();
+        let definitions: BTreeMap<String, String> =
+            described.iter().map(|raw| (text(raw, "serviceRevisionArn"), text(raw, "taskDefinition"))).collect();
+        Ok(targets.iter().filter_map(|target| definitions.get(target).cloned()).collect())
+    }
+}

@@ -1,0 +1,61 @@
+//! Service deployments and service revisions of the simulated API (ECS API Reference, "ServiceDeployment",
+//! "ServiceRevision").
+
+use super::{PREFIX, World, short};
+use serde_json::{Value, json};
+
+impl World {
+    /// Records the start of a deployment.
+    pub(super) fn start_service_deployment(&mut self, name: &str, deployment: &Value) {
+        let number = short(deployment["id"].as_str().unwrap_or_default());
+        let revision = format!("{PREFIX}:service-revision/prod/{name}/{number}");
+        self.service_deployments.push(json!({
+            "serviceDeploymentArn": format!("{PREFIX}:service-deployment/prod/{name}/d{number}"),
+            "serviceArn": format!("{PREFIX}:service/prod/{name}"), "createdAt": deployment["createdAt"],
+            "status": "IN_PROGRESS", "targetServiceRevision": {"arn": revision, "requestedTaskCount": 2,
+            "runningTaskCount": 2, "pendingTaskCount": 0}, "taskDefinition": deployment["taskDefinition"],
+        }));
+    }
+
+    /// Changes the newest service deployment of a service.
+    pub(super) fn show_stage(&mut self, name: &str, status: &str, stage: Option<&str>) {
+        let service = format!("{PREFIX}:service/prod/{name}");
+        let newest = self.service_deployments.iter_mut().rev().find(|one| one["serviceArn"] == service);
+        if let Some(newest) = newest {
+            newest["status"] = json!(status);
+            newest["lifecycleStage"] = json!(stage);
+        }
+    }
+
+    pub(super) fn list_service_deployments(&self, body: &Value) -> Value {
+        let name = short(body["service"].as_str().unwrap_or_default());
+        let service = format!("{PREFIX}:service/prod/{name}");
+        let of_service = self.service_deployments.iter().rev().filter(|one| one["serviceArn"] == service);
+        let wanted = body["status"].as_array().cloned().unwrap_or_default();
+        let wanted = of_service.filter(|one| wanted.is_empty() || wanted.contains(&one["status"]));
+        let briefs = wanted.map(|one| {
+            json!({"serviceDeploymentArn": one["serviceDeploymentArn"], "createdAt": one["createdAt"],
+                   "status": one["status"], "targetServiceRevisionArn": one["targetServiceRevision"]["arn"]})
+        });
+        json!({"serviceDeployments": briefs.collect::<Vec<_>>()})
+    }
+
+    pub(super) fn describe_service_deployments(&self, body: &Value) -> Value {
+        let arns = body["serviceDeploymentArns"].as_array().cloned().unwrap_or_default();
+        let found = self.service_deployments.iter().filter(|one| arns.contains(&one["serviceDeploymentArn"]));
+        let found = found.cloned().map(|mut one| {
+            one.as_object_mut().unwrap().remove("taskDefinition");
+            one
+        });
+        json!({"serviceDeployments": found.collect::<Vec<_>>(), "failures": []})
+    }
+
+    pub(super) fn describe_service_revisions(&self, body: &Value) -> Value {
+        let arns = body["serviceRevisionArns"].as_array().cloned().unwrap_or_default();
+        let found = self.service_deployments.iter().filter(|one| arns.contains(&one["targetServiceRevision"]["arn"]));
+        let revisions = found.map(|one| {
+            json!({"serviceRevisionArn": one["targetServiceRevision"]["arn"], "taskDefinition": one["taskDefinition"]})
+        });
+        json!({"serviceRevisions": revisions.collect::<Vec<_>>(), "failures": []})
+    }
+}
