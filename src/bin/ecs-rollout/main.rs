@@ -31,6 +31,7 @@ mod image_only;
 mod images;
 mod init;
 mod keep_revisions;
+mod log_stream;
 mod normalize;
 mod observe;
 mod outcome;

@@ -1,4 +1,4 @@
-//! The calls that `ecs-rollout` makes: services, task definitions and tasks of ECS, scalable targets, logs.
+//! The calls that `ecs-rollout` makes for a service: services and task definitions of ECS, scalable targets.
 //! `ecs-bootstrap` makes none of them.
 //!
 //! In: names, and for calls that write the JSON of the API (Amazon ECS API Reference). Out: the JSON of the API, so
@@ -13,11 +13,6 @@ use serde_json::Value;
 use super::raw_json::RawJson;
 use super::{Aws, AwsError, AwsErrorKind};
 use crate::retry::Deadline;
-
-/// The most tasks for DescribeTasks, and the longest page of ListTasks (ECS API Reference).
-const TASKS: i32 = 100;
-/// The most pages of stopped tasks that are read. If hundreds of tasks fail the first ones show why.
-const MAX_PAGES: usize = 5;
 
 impl Aws {
     /// A service with its deployments, events and tags: `ecs:DescribeServices`. `None` if ECS does not know it. A
@@ -118,32 +113,7 @@ impl Aws {
         service: &str,
         deadline: Deadline,
     ) -> Result<Vec<Value>, AwsError> {
-        let (mut tasks, mut next) = (Vec::new(), None);
-        for _ in 0..MAX_PAGES {
-            let listed = self
-                .call("ecs:ListTasks", deadline, async |clients| {
-                    let request = clients.ecs().list_tasks().cluster(cluster).service_name(service).max_results(TASKS);
-                    request.desired_status(DesiredStatus::Stopped).set_next_token(next.clone()).send().await
-                })
-                .await?;
-            let arns = listed.task_arns.unwrap_or_default();
-            if !arns.is_empty() {
-                let raw_json = RawJson::default();
-                self.call("ecs:DescribeTasks", deadline, async |clients| {
-                    let request = clients.ecs().describe_tasks().cluster(cluster).set_tasks(Some(arns.clone()));
-                    request.customize().interceptor(raw_json.clone()).send().await
-                })
-                .await?;
-                if let Value::Array(page) = raw_json.answer()["tasks"].take() {
-                    tasks.extend(page);
-                }
-            }
-            next = listed.next_token.filter(|token| !token.is_empty());
-            if next.is_none() {
-                break;
-            }
-        }
-        Ok(tasks)
+        self.tasks_of_service(cluster, service, DesiredStatus::Stopped, deadline).await
     }
 
     /// The newest service deployments of a service, newest first, at most `most`: `ecs:ListServiceDeployments`. `status`
@@ -200,30 +170,6 @@ impl Aws {
             })
             .await?;
         Ok(!answer.scalable_targets().is_empty())
-    }
-
-    /// The last lines of a log stream, oldest first, at most `most`: `logs:GetLogEvents`. Without `region`, in the
-    /// region of the service.
-    pub async fn log_tail(
-        &self,
-        group: &str,
-        stream: &str,
-        region: Option<&str>,
-        most: i32,
-        deadline: Deadline,
-    ) -> Result<Vec<String>, AwsError> {
-        let answer = self
-            .call("logs:GetLogEvents", deadline, async |clients| {
-                let mut config = aws_sdk_cloudwatchlogs::config::Builder::from(&clients.config);
-                config.set_region(
-                    region.map(|name| aws_config::Region::new(name.to_owned())).or(clients.config.region().cloned()),
-                );
-                let request = aws_sdk_cloudwatchlogs::Client::from_conf(config.build()).get_log_events();
-                let request = request.log_group_name(group).log_stream_name(stream);
-                request.limit(most).start_from_head(false).send().await
-            })
-            .await?;
-        Ok(answer.events.unwrap_or_default().into_iter().filter_map(|event| event.message).collect())
     }
 }
 

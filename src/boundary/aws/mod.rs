@@ -18,6 +18,7 @@ mod raw_json;
 mod response_body;
 mod revisions;
 mod signals;
+mod tasks;
 
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
@@ -40,6 +41,7 @@ pub use http::usable_certificates;
 pub use message::Message;
 pub use query::is_query_answer;
 pub use signals::LaunchHook;
+pub use tasks::{LogLine, LogPage, LogPlace};
 
 use crate::boundary::clock_skew::ClockSkew;
 use crate::boundary::dns::Dns;

@@ -3,7 +3,6 @@
 //! In: a deployment and a time limit. Out: how the rollout ended, and the evidence for the catalogue of causes. It
 //! changes nothing. What counts as completed is decided in `stability.rs`, what counts as failed in `failure.rs`.
 
-mod logs;
 mod result;
 mod stages;
 mod tasks;

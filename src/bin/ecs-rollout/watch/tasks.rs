@@ -3,7 +3,6 @@
 use serde::Deserialize;
 
 use super::Watch;
-use super::logs::LogStream;
 use crate::client::{call_deadline, is_transient};
 use crate::evidence::{ContainerExit, Message};
 use crate::revision::Revision;
@@ -81,8 +80,7 @@ impl Watch<'_> {
         let tasks = self.stopped.iter().filter(|task| task.stop_code == CONTAINER_EXITED).take(MAX_LOGS);
         for task in tasks {
             for container in task.containers.iter().filter(|container| container.exit_code.is_some()) {
-                let Some(stream) = LogStream::of(container, task.id(), revision) else { continue };
-                let lines = stream.read(self.client).await;
+                let Some(lines) = self.client.log_tail(container, task.id(), revision).await else { continue };
                 let mut exits = self.evidence.exits.iter_mut();
                 if let Some(exit) = exits.find(|exit| exit.task == task.id() && exit.container == container.name) {
                     exit.log = lines;
