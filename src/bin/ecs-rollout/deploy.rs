@@ -17,6 +17,7 @@ use crate::client::{ServiceClient, call};
 use crate::current::CurrentState;
 use crate::decide;
 use crate::desired::DesiredState;
+use crate::github::{Finished, StepReport};
 use crate::image_only::from_revision;
 use crate::outcome::{CommandResult, Outcome};
 use crate::plan::{Action, Plan, TaskDefinitionChange};
@@ -62,11 +63,15 @@ impl ServiceClient {
     }
 
     /// The command `plan`.
-    pub(crate) async fn plan(&self, desired: &DesiredState, as_json: bool) -> CommandOutput {
+    pub(crate) async fn plan(&self, desired: &DesiredState, as_json: bool) -> Finished {
         match self.observe_and_decide(desired).await {
-            Ok((plan, _)) if as_json => CommandOutput::success(report::plan_json(&plan, desired)),
-            Ok((plan, current)) => CommandOutput::success(report::plan_text(&plan, desired, &current)),
-            Err(finding) => report::outcome(&self.with_names(Outcome::refused(finding)), as_json),
+            Ok((plan, current)) => {
+                let text = report::plan_text(&plan, desired, &current);
+                let step = Some(StepReport::of_plan(&plan, desired, &text));
+                let stdout = if as_json { report::plan_json(&plan, desired) } else { text };
+                Finished { output: CommandOutput::success(stdout), step }
+            }
+            Err(finding) => Finished::of_outcome("plan", &self.with_names(Outcome::refused(finding)), as_json),
         }
     }
 
@@ -81,9 +86,11 @@ impl ServiceClient {
         progress.waiting("reading the service and its task definition");
         let outcome = match self.observe_and_decide(desired).await {
             Ok((plan, current)) => {
-                progress.block(&report::plan_text(&plan, desired, &current));
+                let text = report::plan_text(&plan, desired, &current);
+                progress.block(&text);
                 let outcome = self.carry_out(&plan, current.service.as_ref(), options, progress).await;
-                self.keep_revisions(options.keep_revisions, &plan, outcome, progress).await
+                let outcome = self.keep_revisions(options.keep_revisions, &plan, outcome, progress).await;
+                Outcome { plan: text, ..outcome }
             }
             Err(finding) => Outcome::refused(finding),
         };
@@ -91,10 +98,15 @@ impl ServiceClient {
     }
 
     /// The command `status`.
-    pub(crate) async fn status(&self, as_json: bool) -> CommandOutput {
+    pub(crate) async fn status(&self, as_json: bool) -> Finished {
         match self.active_service().await {
-            Ok(service) => report::status(&service, as_json),
-            Err(finding) => report::outcome(&self.with_names(Outcome::refused(finding)), as_json),
+            Ok(service) => {
+                let text = report::status(&service, false).stdout;
+                let output = report::status(&service, as_json);
+                let step = Some(StepReport::of_status(&service, output.exit, &text));
+                Finished { output, step }
+            }
+            Err(finding) => Finished::of_outcome("status", &self.with_names(Outcome::refused(finding)), as_json),
         }
     }
 

@@ -1,4 +1,5 @@
-//! Reads and writes the files that the command line names; `-` is stdin. No other file of ecs-rollout opens files.
+//! Reads and writes the files that the command line names; `-` is stdin. Appends to the files of a CI system. No other
+//! file of ecs-rollout opens files.
 
 use std::io::{ErrorKind, Read, Write};
 use std::path::{Path, PathBuf};
@@ -95,4 +96,9 @@ pub(crate) fn ignores_hangup() -> bool {
     let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
     // Bit 0 is signal 1, SIGHUP.
     mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).is_some_and(|mask| mask & 1 == 1)
+}
+
+/// Appends to a file that the CI system names. Creates the file if it does not exist.
+pub(crate) fn append(path: &Path, text: &str) -> std::io::Result<()> {
+    std::fs::OpenOptions::new().append(true).create(true).open(path)?.write_all(text.as_bytes())
 }

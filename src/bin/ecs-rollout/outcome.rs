@@ -56,6 +56,8 @@ pub(crate) struct Outcome {
     /// The ARN of the revision that was rolled back to.
     pub(crate) rolled_back_to: Option<String>,
     pub(crate) notes: Vec<String>,
+    /// The plan as text; empty if the command ended before there was one.
+    pub(crate) plan: String,
     /// The stopped tasks, as JSON.
     pub(crate) stopped_tasks: Vec<Value>,
     pub(crate) duration: Duration,
@@ -78,6 +80,7 @@ impl Outcome {
             aftermath: None,
             rolled_back_to: None,
             notes: Vec::new(),
+            plan: String::new(),
             stopped_tasks: Vec::new(),
             duration: Duration::ZERO,
         }

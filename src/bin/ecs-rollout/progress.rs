@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use ecs_bootstrap::retry::pause_for;
 use indicatif::{ProgressBar, ProgressStyle};
 
+use crate::github::neutral;
 use crate::printable::printable;
 
 /// A handle of the progress. Clones share it.
@@ -28,6 +29,8 @@ struct State {
     /// When the last line was printed.
     last_line: Instant,
     output: Box<dyn Write>,
+    /// Whether the output must contain no command of the runner of GitHub Actions.
+    is_neutral: bool,
 }
 
 impl Progress {
@@ -45,7 +48,15 @@ impl Progress {
 
     fn with_output(start: Instant, bar: Option<ProgressBar>, output: Box<dyn Write>) -> Progress {
         let waiting = "waiting for AWS".to_owned();
-        Progress(Rc::new(RefCell::new(State { start, bar, waiting, limit: None, last_line: Instant::now(), output })))
+        let last_line = Instant::now();
+        let state = State { start, bar, waiting, limit: None, last_line, output, is_neutral: false };
+        Progress(Rc::new(RefCell::new(state)))
+    }
+
+    /// Prints no line that the runner of GitHub Actions takes for a command, if `is_neutral` is true.
+    pub(crate) fn neutral(self, is_neutral: bool) -> Progress {
+        self.0.borrow_mut().is_neutral = is_neutral;
+        self
     }
 
     /// Prints a line for something that happened.
@@ -62,6 +73,7 @@ impl Progress {
     fn print(&self, text: &str) {
         let mut state = self.0.borrow_mut();
         state.last_line = Instant::now();
+        let text = if state.is_neutral { neutral(text) } else { text.to_owned() };
         let State { bar, output, .. } = &mut *state;
         // The rollout continues even if stderr is closed.
         let mut print = || drop(output.write_all(text.as_bytes()));

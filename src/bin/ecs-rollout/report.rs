@@ -30,11 +30,7 @@ pub(crate) fn outcome(outcome: &Outcome, as_json: bool) -> CommandOutput {
     if as_json {
         return CommandOutput { stdout: outcome_json(outcome), stderr: String::new(), exit: outcome.exit };
     }
-    let mut text = String::new();
-    for (index, finding) in outcome.causes.iter().enumerate() {
-        let word = if index == 0 { "error" } else { "also" };
-        finding_text(&mut text, word, finding);
-    }
+    let mut text = causes_text(&outcome.causes);
     let lines = [Some(&outcome.text), outcome.aftermath.as_ref()];
     for line in lines.into_iter().flatten().filter(|line| !line.is_empty()) {
         text += &format!("{line}\n");
@@ -73,6 +69,16 @@ fn outcome_json(outcome: &Outcome) -> String {
         "stopped_tasks": outcome.stopped_tasks,
         "duration_ms": u64::try_from(outcome.duration.as_millis()).unwrap_or(u64::MAX),
     }))
+}
+
+/// Causes as text. The first one is the one to act on.
+pub(crate) fn causes_text(causes: &[FoundCause]) -> String {
+    let mut text = String::new();
+    for (index, finding) in causes.iter().enumerate() {
+        let word = if index == 0 { "error" } else { "also" };
+        finding_text(&mut text, word, finding);
+    }
+    text
 }
 
 fn finding_text(text: &mut String, word: &str, finding: &FoundCause) {

@@ -7,16 +7,15 @@ use std::convert::Infallible;
 use std::pin::pin;
 use std::time::Duration;
 
-use ecs_bootstrap::command_line::CommandOutput;
 use ecs_bootstrap::exit::Exit;
 use ecs_bootstrap::retry::pause_for;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::activity::{Activity, Phase};
 use crate::files;
+use crate::github::Finished;
 use crate::outcome::{CommandResult, Outcome};
 use crate::progress::Progress;
-use crate::report;
 
 /// How long the command is silent at most without a terminal. Travis CI ends a job after 10 silent minutes.
 const SILENCE: Duration = Duration::from_secs(55);
@@ -28,13 +27,15 @@ const ANSWER_GRACE: Duration = Duration::from_secs(5);
 pub(crate) struct Session {
     pub(crate) progress: Progress,
     pub(crate) activity: Activity,
+    /// The name of the command.
+    pub(crate) command: &'static str,
     pub(crate) as_json: bool,
 }
 
 impl Session {
     /// Runs the command. Its files are read before its first pause, and only then the signals are caught: a command that
     /// waits for stdin has changed nothing and ends as any other program.
-    pub(crate) async fn run(&self, command: impl Future<Output = CommandOutput>) -> CommandOutput {
+    pub(crate) async fn run(&self, command: impl Future<Output = Finished>) -> Finished {
         let mut command = pin!(command);
         let mut signals = None;
         let received = tokio::select! {
@@ -53,7 +54,7 @@ impl Session {
             _ = async { signals.get_or_insert_with(Signals::catch).next().await } => {}
             () = pause_for(ANSWER_GRACE) => {}
         }
-        let output = report::outcome(&self.interrupted(received), self.as_json);
+        let output = Finished::of_outcome(self.command, &self.interrupted(received), self.as_json);
         self.progress.clear();
         output
     }

@@ -457,7 +457,7 @@ fn of_the_deployment_decide_and_the_catalogue_are_pure() {
         "crate::client",
         "crate::progress::Progress",
     ];
-    const PURE: [&str; 19] = [
+    const PURE: [&str; 20] = [
         "api_model",
         "arn",
         "cause",
@@ -468,6 +468,7 @@ fn of_the_deployment_decide_and_the_catalogue_are_pure() {
         "diff",
         "evidence",
         "failure",
+        "github",
         "normalize",
         "outcome",
         "plan",

@@ -3,6 +3,7 @@
 mod bounds;
 mod ends;
 mod faults;
+mod github;
 mod input;
 mod limits;
 mod names;

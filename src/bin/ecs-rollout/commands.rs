@@ -1,0 +1,146 @@
+//! Runs the command that the command line names: reads its input, makes its client, and reports how it ended.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use ecs_bootstrap::boundary::aws::Aws;
+
+use crate::activity::{Activity, ServiceName};
+use crate::arn::Written;
+use crate::cause::FoundCause;
+use crate::cli::{Command, DeploymentFlags, ServiceFlags};
+use crate::client::ServiceClient;
+use crate::deploy::DeployOptions;
+use crate::desired::DesiredState;
+use crate::github::Finished;
+use crate::outcome::Outcome;
+use crate::progress::Progress;
+use crate::session::Session;
+use crate::{arn, causes, environment, explain, files, generate, image_only};
+
+/// Runs a command until it ends or a signal arrives.
+pub(crate) async fn run(command: Command, progress: Progress) -> Finished {
+    let (name, as_json) = match &command {
+        Command::Plan(flags) => ("plan", flags.json),
+        Command::Deploy { flags, .. } => ("deploy", flags.json),
+        Command::Init { service, .. } => ("init", service.json),
+        Command::Status { service } => ("status", service.json),
+        Command::Wait { service, .. } => ("wait", service.json),
+        Command::Rollback { service, .. } => ("rollback", service.json),
+        Command::Explain { json, .. } => ("explain", *json),
+        Command::Generate { .. } => ("generate", false),
+    };
+    let session = Session { progress, activity: Activity::default(), command: name, as_json };
+    session.run(carry_out(command, &session)).await
+}
+
+async fn carry_out(command: Command, session: &Session) -> Finished {
+    match command {
+        Command::Generate { what } => generate::generate(what).into(),
+        Command::Explain { id, json } => explain::explain(id.as_deref(), json).into(),
+        Command::Plan(flags) => plan(&flags, session).await,
+        Command::Deploy { flags, wait, at_limit, no_rollback, no_wait, retention } => {
+            let options = DeployOptions {
+                timeout: wait.timeout,
+                wait: !no_wait,
+                roll_back: !no_rollback,
+                keep_revisions: retention.keep_revisions,
+                roll_back_on_timeout: at_limit.rollback_on_timeout,
+            };
+            Box::pin(deploy(&flags, options, session)).await
+        }
+        Command::Init { service, flags } => match client_for_service(&service, session).await {
+            Ok(client) => client.init(&service, &flags).await.into(),
+            Err(finding) => Finished::of_outcome("init", &Outcome::refused(finding), service.json),
+        },
+        Command::Status { service } => match client_for_service(&service, session).await {
+            Ok(client) => client.status(service.json).await,
+            Err(finding) => Finished::of_outcome("status", &Outcome::refused(finding), service.json),
+        },
+        Command::Wait { service, wait } => Box::pin(wait_for(&service, wait.timeout, session)).await,
+        Command::Rollback { service, to, wait } => {
+            Box::pin(rollback(&service, to.as_deref(), wait.timeout, session)).await
+        }
+    }
+}
+
+async fn plan(flags: &DeploymentFlags, session: &Session) -> Finished {
+    match read_input(flags, session).await {
+        Ok((desired, client)) => client.plan(&desired, flags.json).await,
+        Err(finding) => Finished::of_outcome("plan", &Outcome::refused(finding), flags.json),
+    }
+}
+
+async fn deploy(flags: &DeploymentFlags, options: DeployOptions, session: &Session) -> Finished {
+    let outcome = match read_input(flags, session).await {
+        Ok((desired, client)) => client.deploy(&desired, options, &mut session.progress.clone()).await,
+        Err(finding) => Outcome::refused(finding),
+    };
+    session.progress.clear();
+    Finished::of_outcome("deploy", &outcome, flags.json)
+}
+
+async fn wait_for(service: &ServiceFlags, timeout: Duration, session: &Session) -> Finished {
+    let outcome = match client_for_service(service, session).await {
+        Ok(client) => client.wait(timeout, &mut session.progress.clone()).await,
+        Err(finding) => Outcome::refused(finding),
+    };
+    session.progress.clear();
+    Finished::of_outcome("wait", &outcome, service.json)
+}
+
+async fn rollback(service: &ServiceFlags, to: Option<&str>, timeout: Duration, session: &Session) -> Finished {
+    let outcome = match client_for_service(service, session).await {
+        Ok(client) => client.rollback_command(to, timeout, &mut session.progress.clone()).await,
+        Err(finding) => Outcome::refused(finding),
+    };
+    session.progress.clear();
+    Finished::of_outcome("rollback", &outcome, service.json)
+}
+
+/// The desired state, and a client for its service.
+async fn read_input(flags: &DeploymentFlags, session: &Session) -> Result<(DesiredState, ServiceClient), FoundCause> {
+    let desired = read_desired_state(flags)?;
+    let client = client(&desired.cluster, &desired.service, flags.region.as_deref(), session).await?;
+    let desired = match flags.task_definition {
+        Some(_) => desired,
+        None => client.from_running(desired, flags).await?,
+    };
+    Ok((desired, client))
+}
+
+/// Reads the files and options. `--var` overrides the environment.
+fn read_desired_state(flags: &DeploymentFlags) -> Result<DesiredState, FoundCause> {
+    image_only::check(flags)?;
+    let task_definition = flags.task_definition.as_deref().map(files::read).transpose()?;
+    let service = flags.service_definition.as_deref().map(files::read).transpose()?;
+    let variable = |name: &str| match flags.variables.iter().rev().find(|(key, _)| key == name) {
+        Some((_, value)) => Some(value.clone()),
+        None => environment(name),
+    };
+    DesiredState::read(task_definition.as_ref(), service.as_ref(), flags, &variable)
+}
+
+async fn client_for_service(service: &ServiceFlags, session: &Session) -> Result<ServiceClient, FoundCause> {
+    let region = service.region.as_deref();
+    let cluster = service.cluster.as_deref().map(|text| Written { text, place: "--cluster" });
+    let address = arn::service_address(cluster, Written { text: &service.service, place: "--service" }, region);
+    let address = address.map_err(|why| causes::BAD_INPUT.finding(why))?;
+    client(&address.cluster, &address.service, region, session).await
+}
+
+async fn client(
+    cluster: &str,
+    service: &str,
+    region: Option<&str>,
+    session: &Session,
+) -> Result<ServiceClient, FoundCause> {
+    let (cluster, service) = (cluster.to_owned(), service.to_owned());
+    let name = ServiceName { cluster: cluster.clone(), service: service.clone(), region: region.map(str::to_owned) };
+    session.activity.set_name(name);
+    let ca_bundle = environment("AWS_CA_BUNDLE").map(PathBuf::from);
+    let region_of_arn = arn::region(&cluster);
+    let aws = Aws::with_default_credentials(region.or(region_of_arn.as_deref()), ca_bundle).await;
+    let aws = aws.map_err(|error| causes::from_error(&error))?;
+    Ok(ServiceClient { aws, cluster, service, activity: session.activity.clone() })
+}

@@ -1,0 +1,176 @@
+//! The integration with GitHub Actions: annotations, the summary of the step, and its outputs. In: how a command ended.
+//! Out: strings, which `main` prints or appends to the files that the runner names. Without I/O.
+//!
+//! Text from outside, such as the log line of a container, must not become a command of the runner; see [`neutral`].
+
+mod neutral;
+mod outputs;
+mod summary;
+
+pub(crate) use neutral::{neutral, neutral_output};
+pub(crate) use outputs::outputs;
+pub(crate) use summary::summary;
+
+use ecs_bootstrap::command_line::CommandOutput;
+use ecs_bootstrap::exit::Exit;
+use serde_json::Value;
+
+use crate::cause::FoundCause;
+use crate::desired::DesiredState;
+use crate::outcome::Outcome;
+use crate::plan::{Plan, TaskDefinitionChange};
+use crate::printable::printable;
+use crate::report;
+use crate::service::Service;
+use crate::stability::is_stable;
+
+/// The runner does not forward more characters of one annotation (actions/runner, `ExecutionContext.AddIssue`: 4096).
+const MAX_ANNOTATION: usize = 4000;
+
+/// What a command prints, and what it reports to the CI system.
+#[derive(Debug)]
+pub(crate) struct Finished {
+    pub(crate) output: CommandOutput,
+    /// `None` for commands that do not concern a service.
+    pub(crate) step: Option<StepReport>,
+}
+
+/// How a command ended, for the CI system.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct StepReport {
+    /// The name of the command.
+    pub(crate) command: &'static str,
+    /// Names and values of the outputs of the step, in the order in which they are shown. An empty value is an output too.
+    pub(crate) facts: Vec<(&'static str, String)>,
+    /// The plan or the state as text.
+    pub(crate) details: String,
+    /// The lines that say how the command ended.
+    pub(crate) lines: Vec<String>,
+    pub(crate) causes: Vec<FoundCause>,
+    pub(crate) notes: Vec<String>,
+}
+
+impl From<CommandOutput> for Finished {
+    fn from(output: CommandOutput) -> Finished {
+        Finished { output, step: None }
+    }
+}
+
+impl Finished {
+    /// A command that ended with this outcome.
+    pub(crate) fn of_outcome(command: &'static str, outcome: &Outcome, as_json: bool) -> Finished {
+        let step = StepReport::of_outcome(command, outcome);
+        Finished { output: report::outcome(outcome, as_json), step: Some(step) }
+    }
+}
+
+impl StepReport {
+    fn of_outcome(command: &'static str, outcome: &Outcome) -> StepReport {
+        let text = |value: &Option<String>| value.clone().unwrap_or_default();
+        let cause = outcome.causes.first().map(|found| found.cause.id).unwrap_or_default();
+        let facts = vec![
+            ("result", name(&outcome.result)),
+            ("exit-code", outcome.exit.code().to_string()),
+            ("cause", cause.to_owned()),
+            ("cluster", outcome.cluster.clone()),
+            ("service", outcome.service.clone()),
+            ("task-definition-arn", text(&outcome.task_definition)),
+            ("registered", outcome.registered.to_string()),
+            ("action", name(&outcome.action)),
+            ("deployment", text(&outcome.deployment)),
+            ("rolled-back-to", text(&outcome.rolled_back_to)),
+        ];
+        let lines = [Some(&outcome.text), outcome.aftermath.as_ref()];
+        StepReport {
+            command,
+            facts,
+            details: outcome.plan.clone(),
+            lines: lines.into_iter().flatten().filter(|line| !line.is_empty()).cloned().collect(),
+            causes: outcome.causes.clone(),
+            notes: outcome.notes.clone(),
+        }
+    }
+
+    /// A plan. `text` is the plan as it is printed.
+    pub(crate) fn of_plan(plan: &Plan, desired: &DesiredState, text: &str) -> StepReport {
+        let arn = match &plan.registration {
+            TaskDefinitionChange::Keep(revision) => revision.arn.clone(),
+            TaskDefinitionChange::New { .. } => String::new(),
+        };
+        let registers = matches!(plan.registration, TaskDefinitionChange::New { .. });
+        let facts = vec![
+            ("result", "planned".to_owned()),
+            ("exit-code", Exit::Done.code().to_string()),
+            ("cluster", desired.cluster.clone()),
+            ("service", desired.service.clone()),
+            ("task-definition-arn", arn),
+            ("registers", registers.to_string()),
+            ("action", name(&plan.action.name())),
+        ];
+        StepReport {
+            command: "plan",
+            facts,
+            details: text.to_owned(),
+            notes: plan.notes.clone(),
+            ..StepReport::default()
+        }
+    }
+
+    /// The state of a service. `text` is the state as it is printed.
+    pub(crate) fn of_status(service: &Service, exit: Exit, text: &str) -> StepReport {
+        let facts = vec![
+            ("result", if is_stable(service) { "stable" } else { "not-stable" }.to_owned()),
+            ("exit-code", exit.code().to_string()),
+            ("service", service.service_name.clone()),
+            ("task-definition-arn", service.task_definition.clone()),
+        ];
+        StepReport { command: "status", facts, details: text.to_owned(), ..StepReport::default() }
+    }
+
+    /// The annotations: an error for the first cause, warnings for the others, and notices for the notes of the plan.
+    pub(crate) fn annotations(&self) -> String {
+        let mut text = String::new();
+        for (index, found) in self.causes.iter().enumerate() {
+            let kind = if index == 0 { "error" } else { "warning" };
+            let remedy = format!("remedy: {}", found.cause.remedy);
+            let mut lines: Vec<String> = Vec::new();
+            let mut left = MAX_ANNOTATION.saturating_sub(remedy.chars().count());
+            for line in found.evidence.iter().map(|line| format!("seen: {}", printable(line, "  "))) {
+                let shown: String = line.chars().take(left).collect();
+                left = left.saturating_sub(shown.chars().count() + 1);
+                lines.extend((!shown.is_empty()).then_some(shown));
+            }
+            lines.push(remedy);
+            let title = format!("[{}] {}", found.cause.id, found.cause.title);
+            text += &annotation(kind, &title, &lines.join("\n"));
+        }
+        for note in &self.notes {
+            text += &annotation("notice", "ecs-rollout", &printable(note, "  "));
+        }
+        text
+    }
+}
+
+/// A workflow command that makes an annotation (GitHub Docs, "Workflow commands for GitHub Actions").
+fn annotation(kind: &str, title: &str, message: &str) -> String {
+    format!("::{kind} title={}::{}\n", escaped_property(title), escaped_data(message))
+}
+
+fn escaped_data(text: &str) -> String {
+    text.replace('%', "%25").replace('\r', "%0D").replace('\n', "%0A")
+}
+
+fn escaped_property(text: &str) -> String {
+    escaped_data(text).replace(':', "%3A").replace(',', "%2C")
+}
+
+/// The name of a value in the JSON documents.
+fn name(value: &impl serde::Serialize) -> String {
+    match serde_json::to_value(value) {
+        Ok(Value::String(name)) => name,
+        _ => String::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests;
