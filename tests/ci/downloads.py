@@ -104,10 +104,11 @@ def samples():
         image / "component.yaml": ("bash", of_yaml(image / "component.yaml")),
         ci / "github-actions.yml": ("bash -e", of_yaml(ci / "github-actions.yml")),
         ci / "travis.yml": ("bash", of_yaml(ci / "travis.yml")),
+        ci / "install.sh": ("bash", f'bash "{ci / "install.sh"}" "$HOME"'),
         image / "install": ("bash -e", f'bash "{image / "install"}" --url "$URL" --sha256 "$SHA256" --root "$HOME"'),
     }
     downloading = {path for path in PACKAGING.rglob("*") if path.is_file()
-                   and re.search(r"\b(curl|wget)\b", path.read_text(encoding="utf-8"))}
+                   and re.search(r"\b(curl|wget) -", path.read_text(encoding="utf-8"))}
     missing = downloading - set(listed)
     assert not missing, f"these download and are not tested: {missing}"
     return of_pages() | {str(path.relative_to(PACKAGING)): one for path, one in listed.items()}
@@ -176,7 +177,7 @@ class Server:
 class Place:
     """The folders of one run: /usr/bin, the temporary folder, and fake programs that record their arguments."""
 
-    def __init__(self, work, server, url=None):
+    def __init__(self, work, server, url=None, name=""):
         self.url, self.sum = url or server.url, hashlib.sha256(server.right).hexdigest()
         self.folder = pathlib.Path(tempfile.mkdtemp(dir=work))
         self.bin, self.tmp, self.programs, self.here = (self.folder / name for name in ("bin", "tmp", "programs", "here"))
@@ -184,6 +185,8 @@ class Place:
             folder.mkdir()
         # packaging/image/install installs into a separate root.
         self.final = self.bin / "ecs-bootstrap" if server.right == PROGRAM else self.here / "usr" / "bin" / "ecs-bootstrap"
+        if name == "ci/install.sh":
+            self.final = self.here / "ecs-rollout"
         self.final.parent.mkdir(parents=True, exist_ok=True)
         self.ran = self.folder / "ran"
         # The server has no certificate, so http is allowed too. Retries would only make the test slow.
@@ -297,23 +300,23 @@ def cases(server, work):
         server.right = package() if name == "image/install" else PROGRAM
         for kind, answer in server.wrong_answers().items():
             for old in (False, True):
-                def wrong(answer=answer, old=old, how=how, text=text):
+                def wrong(answer=answer, old=old, how=how, text=text, name=name):
                     server.answer = answer
-                    refuses(Place(work, server), how, text, old)
+                    refuses(Place(work, server, name=name), how, text, old)
                 yield f"{name}: {kind}{', with an existing file' if old else ''}", wrong
 
-        def closed(how=how, text=text):
-            refuses(Place(work, server, "http://127.0.0.1:1/file"), how, text, False)
+        def closed(how=how, text=text, name=name):
+            refuses(Place(work, server, "http://127.0.0.1:1/file", name), how, text, False)
         yield f"{name}: no server", closed
 
-        def right(how=how, text=text):
+        def right(how=how, text=text, name=name):
             server.answer = server.body(server.right, length=len(server.right))
-            takes(Place(work, server), how, text)
+            takes(Place(work, server, name=name), how, text)
         yield f"{name}: the right file", right
 
-        def half(how=how, text=text):
+        def half(how=how, text=text, name=name):
             server.answer = server.stall
-            is_private_meanwhile(Place(work, server), server, how, text)
+            is_private_meanwhile(Place(work, server, name=name), server, how, text)
         yield f"{name}: half of the file, then a kill", half
 
 

@@ -30,10 +30,11 @@ class Workflow:
 
 
 def scripts(value):
-    """Every script: `run` of GitHub Actions, `install` and `script` of Travis."""
+    """Every script: `run` of GitHub Actions, `install` and `script` of Travis, `before_script` and `script` of GitLab,
+    `commands` of CodeBuild."""
     if isinstance(value, dict):
         for key, inner in value.items():
-            if key in ("run", "install", "script"):
+            if key in ("run", "install", "before_script", "script", "commands") and not isinstance(inner, dict):
                 yield "\n".join(inner) if isinstance(inner, list) else inner
             else:
                 yield from scripts(inner)
@@ -55,9 +56,16 @@ def shell(workflow):
 
 def pins(workflow):
     """Each action is pinned to a commit, with its version in a comment."""
-    for line in re.findall(r"\buses: *(.*)", workflow.text):
+    for line in re.findall(r"^ *(?:- *)?uses: *(.*)", workflow.text, re.M):
         if not re.fullmatch(r"[\w./-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+", line):
             yield f"`{line}` is not `ACTION@COMMIT # vVERSION`"
+
+
+def injections(workflow):
+    """No script contains an expression: its value would be read as code."""
+    for script in scripts(workflow.document):
+        if "${{" in script:
+            yield f"a script contains an expression: {script}"
 
 
 def timeouts(workflow):
@@ -118,13 +126,15 @@ def tiers(workflow):
             yield f"job `{name}` does not wait for `{first}`"
 
 
-RULES = [shell, pins, timeouts, permissions, credentials, privileges, caches, tiers]
+RULES = [shell, pins, injections, timeouts, permissions, credentials, privileges, caches, tiers]
 
 # A rule, a workflow, and a text of it with the fault that replaces it.
 PLANTED = [
     (shell, "ci.yml", "run: .ci/run boot", "run: cd $HOME"),
     (pins, "ci.yml", "3d3c42e5aac5ba805825da76410c181273ba90b1 # v7.0.1", "v7"),
     (pins, "ci.yml", " # v7.0.1", ""),
+    (injections, "action.yml", "arguments=(\"$COMMAND\")", "arguments=(\"${{ inputs.command }}\")"),
+    (injections, "github-actions.yml", "run: deploy/deploy.sh", "run: deploy/deploy.sh ${{ github.ref_name }}"),
     (timeouts, "release.yml", "    timeout-minutes: 10\n", ""),
     (permissions, "fuzz.yml", "permissions:\n  contents: read\n", ""),
     (permissions, "fuzz.yml", "contents: read", "contents: write"),
