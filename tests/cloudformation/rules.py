@@ -9,6 +9,7 @@ import sys
 
 import cfnlint.data.AdditionalSpecs
 
+import names
 import templates
 
 AUTHORIZATION = json.loads(
@@ -174,6 +175,7 @@ def role_has_exactly_the_calls(template):
 
 
 RULES = [
+    names.generated_names_are_accepted,
     no_wildcard_action, resources_are_named, no_inverted_element, roles_trust_one_service, sharing_is_by_account,
     metadata_needs_a_token, volumes_are_encrypted, no_ingress, images_are_scanned, parameters_are_checked,
     waiting_resources_are_signalled, role_has_exactly_the_calls,
@@ -192,29 +194,48 @@ def trust(template, role):
     return template["Resources"][role]["Properties"]["AssumeRolePolicyDocument"]["Statement"][0]
 
 
-# For each rule, a template and a function that plants the fault.
+def properties(template, logical_id):
+    return template["Resources"][logical_id]["Properties"]
+
+
+# For each rule, faults that it must find: the template, and a function that plants the fault.
 BROKEN = {
-    no_wildcard_action: ("cluster.yaml", lambda t: first_statement(t, "Pull").update(Action="ecr:*")),
-    resources_are_named: ("cluster.yaml", lambda t: first_statement(t, "SignalThisStack").update(Resource="*")),
-    no_inverted_element: ("cluster.yaml", lambda t: first_statement(t, "Pull").update(NotAction="ecr:PutImage")),
-    roles_trust_one_service: ("cluster.yaml", lambda t: trust(t, "ExecutionRole").pop("Condition")),
-    sharing_is_by_account: (
-        "repository.yaml", lambda t: first_statement(t, "PullFromOtherAccounts").update(Principal={"AWS": "*"})),
-    metadata_needs_a_token: (
-        "instance.yaml", lambda t: launch_data(t)["MetadataOptions"].update(HttpTokens="optional")),
-    volumes_are_encrypted: (
-        "cluster.yaml", lambda t: launch_data(t)["BlockDeviceMappings"][0]["Ebs"].pop("Encrypted")),
-    no_ingress: (
-        "cluster.yaml",
-        lambda t: t["Resources"]["SecurityGroup"]["Properties"].update(SecurityGroupIngress=[{"CidrIp": "0.0.0.0/0"}]),
-    ),
-    images_are_scanned: (
-        "repository.yaml", lambda t: t["Resources"]["Repository"]["Properties"].pop("ImageScanningConfiguration")),
-    parameters_are_checked: ("cluster.yaml", lambda t: t["Parameters"]["ClusterName"].pop("AllowedPattern")),
-    waiting_resources_are_signalled: (
-        "cluster.yaml", lambda t: t["Resources"].update(Fleet=t["Resources"].pop("Group"))),
-    role_has_exactly_the_calls: (
-        "cluster.yaml", lambda t: first_statement(t, "SignalThisStack").update(Action="cloudformation:DescribeStacks")),
+    names.generated_names_are_accepted: [
+        ("cluster.yaml", lambda t: properties(t, "CapacityProvider").pop("Name")),
+        ("cluster.yaml", lambda t: properties(t, "CapacityProvider").update(Name={"Ref": "ClusterName"})),
+        ("cluster.yaml", lambda t: properties(t, "CapacityProvider").update(Name={"Fn::Sub": "cp.${AWS::StackName}"})),
+        ("instance.yaml", lambda t: properties(t, "SignalPolicy").update(PolicyName={"Fn::Sub": "signal-${AWS::StackName}"})),
+        ("cluster.yaml", lambda t: properties(t, "InstanceRole").update(RoleName={"Fn::Sub": "${ClusterName}-instance"})),
+        ("cluster.yaml", lambda t: properties(t, "SecurityGroup").update(GroupDescription={"Fn::Sub": "it's ${ClusterName}"})),
+        ("cluster.yaml", lambda t: t["Outputs"]["ClusterName"]["Export"].update(Name={"Fn::Sub": "a_${AWS::StackName}"})),
+        ("cluster.yaml", lambda t: t["Parameters"]["ClusterName"].update(AllowedPattern="^[A-Za-z0-9_-]{1,300}$")),
+        ("cluster.yaml", lambda t: t["Parameters"]["Stage"].update(AllowedPattern="^[^ ]{1,64}$")),
+        ("cluster.yaml", lambda t: t["Resources"].update(Topic={"Type": "AWS::SNS::Topic"})),
+    ],
+    no_wildcard_action: [("cluster.yaml", lambda t: first_statement(t, "Pull").update(Action="ecr:*"))],
+    resources_are_named: [("cluster.yaml", lambda t: first_statement(t, "SignalThisStack").update(Resource="*"))],
+    no_inverted_element: [("cluster.yaml", lambda t: first_statement(t, "Pull").update(NotAction="ecr:PutImage"))],
+    roles_trust_one_service: [("cluster.yaml", lambda t: trust(t, "ExecutionRole").pop("Condition"))],
+    sharing_is_by_account: [
+        ("repository.yaml", lambda t: first_statement(t, "PullFromOtherAccounts").update(Principal={"AWS": "*"})),
+    ],
+    metadata_needs_a_token: [
+        ("instance.yaml", lambda t: launch_data(t)["MetadataOptions"].update(HttpTokens="optional")),
+    ],
+    volumes_are_encrypted: [
+        ("cluster.yaml", lambda t: launch_data(t)["BlockDeviceMappings"][0]["Ebs"].pop("Encrypted")),
+    ],
+    no_ingress: [
+        ("cluster.yaml", lambda t: properties(t, "SecurityGroup").update(SecurityGroupIngress=[{"CidrIp": "0.0.0.0/0"}])),
+    ],
+    images_are_scanned: [("repository.yaml", lambda t: properties(t, "Repository").pop("ImageScanningConfiguration"))],
+    parameters_are_checked: [("cluster.yaml", lambda t: t["Parameters"]["ClusterName"].pop("AllowedPattern"))],
+    waiting_resources_are_signalled: [
+        ("cluster.yaml", lambda t: t["Resources"].update(Fleet=t["Resources"].pop("Group"))),
+    ],
+    role_has_exactly_the_calls: [
+        ("cluster.yaml", lambda t: first_statement(t, "SignalThisStack").update(Action="cloudformation:DescribeStacks")),
+    ],
 }
 
 
@@ -223,11 +244,11 @@ def main():
     failed = 0
     for rule in RULES:
         found = [f"{name}: {fault}" for name in templates.names() for fault in rule(templates.read(name))]
-        name, plant = BROKEN[rule]
-        broken = copy.deepcopy(templates.read(name))
-        plant(broken)
-        if not list(rule(broken)):
-            found.append(f"the rule does not find the fault planted in {name}")
+        for number, (name, plant) in enumerate(BROKEN[rule], 1):
+            broken = copy.deepcopy(templates.read(name))
+            plant(broken)
+            if not list(rule(broken)):
+                found.append(f"the rule does not find fault {number}, planted in {name}")
         title = rule.__doc__.splitlines()[0].rstrip(".")
         print(f"ok: {title}" if not found else f"FAILED: {title}")
         for fault in found:

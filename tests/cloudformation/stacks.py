@@ -194,8 +194,9 @@ def an_instance_uses_the_cluster_stack_and_adds_one_permission(account):
     taken = {key: cluster[key] for key in ("ClusterName", "InstanceRoleName", "InstanceProfileArn", "SecurityGroupId")}
     outputs = account.create("one", "instance.yaml", SubnetId=subnets[0], ImageId=image, **taken)
     assert outputs["InstanceId"].startswith("i-"), outputs
+    stack_id = account.client("cloudformation").describe_stacks(StackName="one")["Stacks"][0]["StackId"]
     document = parsed(account.client("iam").get_role_policy(
-        RoleName=cluster["InstanceRoleName"], PolicyName="signal-one")["PolicyDocument"])
+        RoleName=cluster["InstanceRoleName"], PolicyName=f"signal-{stack_id.split('/')[2]}")["PolicyDocument"])
     assert document["Statement"][0]["Resource"] == f"arn:aws:cloudformation:eu-west-1:{ACCOUNT}:stack/one/*", document
     account.client("cloudformation").delete_stack(StackName="one")
     names = account.client("iam").list_role_policies(RoleName=cluster["InstanceRoleName"])["PolicyNames"]
