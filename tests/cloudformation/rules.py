@@ -10,7 +10,9 @@ import sys
 import cfnlint.data.AdditionalSpecs
 
 import names
+import parameters
 import templates
+from templates import properties
 
 AUTHORIZATION = json.loads(
     (pathlib.Path(cfnlint.data.AdditionalSpecs.__file__).parent / "Policies.json").read_text(encoding="utf-8")
@@ -83,7 +85,7 @@ def roles_trust_one_service(template):
                 yield f"{name}: trusts {principal}"
             elif service != "ec2.amazonaws.com" and "aws:SourceAccount" not in str(statement.get("Condition")):
                 yield f"{name}: `{service}` can assume it for any account"
-        if role.get("ManagedPolicyArns"):
+        if role.get("ManagedPolicyArns") not in (None, parameters.optional_list("HasExtraManagedPolicies", "ExtraManagedPolicyArns")):
             yield f"{name}: managed policies allow more than is needed"
 
 
@@ -96,13 +98,11 @@ def sharing_is_by_account(template):
 
 
 def metadata_needs_a_token(template):
-    """Instance metadata requires IMDSv2 and includes tags."""
+    """Instance metadata requires IMDSv2."""
     for name, launch in templates.resources(template, "AWS::EC2::LaunchTemplate"):
         options = launch["LaunchTemplateData"].get("MetadataOptions", {})
         if options.get("HttpTokens") != "required":
             yield f"{name}: IMDSv1 is allowed"
-        if options.get("InstanceMetadataTags") != "enabled":
-            yield f"{name}: metadata has no tags"
     for name, instance in templates.resources(template, "AWS::EC2::Instance"):
         if "LaunchTemplate" not in instance:
             yield f"{name}: without a launch template, IMDSv1 is allowed"
@@ -135,7 +135,7 @@ def parameters_are_checked(template):
     for name, parameter in template.get("Parameters", {}).items():
         if not parameter.get("Description"):
             yield f"{name}: no description"
-        is_free = parameter["Type"] == "String" and "AllowedValues" not in parameter
+        is_free = parameter["Type"] in ("String", "CommaDelimitedList") and "AllowedValues" not in parameter
         if is_free and not ("AllowedPattern" in parameter and "ConstraintDescription" in parameter):
             yield f"{name}: any text is accepted"
         is_bounded = {"MinValue", "MaxValue"} <= set(parameter) or "AllowedValues" in parameter
@@ -175,7 +175,8 @@ def role_has_exactly_the_calls(template):
 
 
 RULES = [
-    names.generated_names_are_accepted,
+    names.generated_names_are_accepted, parameters.images_are_resolved_at_launch, parameters.tags_fit_instance_metadata,
+    parameters.updates_keep_instances, parameters.optional_permissions_need_a_parameter,
     no_wildcard_action, resources_are_named, no_inverted_element, roles_trust_one_service, sharing_is_by_account,
     metadata_needs_a_token, volumes_are_encrypted, no_ingress, images_are_scanned, parameters_are_checked,
     waiting_resources_are_signalled, role_has_exactly_the_calls,
@@ -190,12 +191,12 @@ def launch_data(template):
     return template["Resources"]["LaunchTemplate"]["Properties"]["LaunchTemplateData"]
 
 
+def rolling_update(template):
+    return template["Resources"]["Group"]["UpdatePolicy"]["AutoScalingRollingUpdate"]
+
+
 def trust(template, role):
     return template["Resources"][role]["Properties"]["AssumeRolePolicyDocument"]["Statement"][0]
-
-
-def properties(template, logical_id):
-    return template["Resources"][logical_id]["Properties"]
 
 
 # For each rule, faults that it must find: the template, and a function that plants the fault.
@@ -212,10 +213,55 @@ BROKEN = {
         ("cluster.yaml", lambda t: t["Parameters"]["Stage"].update(AllowedPattern="^[^ ]{1,64}$")),
         ("cluster.yaml", lambda t: t["Resources"].update(Topic={"Type": "AWS::SNS::Topic"})),
     ],
+    parameters.images_are_resolved_at_launch: [
+        ("cluster.yaml", lambda t: t["Parameters"]["ImageId"].update(Type="AWS::EC2::Image::Id")),
+        ("cluster.yaml", lambda t: t["Parameters"]["ImageId"].update(Type="AWS::SSM::Parameter::Value<AWS::EC2::Image::Id>")),
+        ("cluster.yaml", lambda t: t["Parameters"]["ImageId"].pop("Default")),
+        ("instance.yaml", lambda t: t["Parameters"]["ImageId"].update(AllowedPattern="^ami-[0-9a-f]{17}$")),
+        ("instance.yaml", lambda t: t["Parameters"]["ImageId"].update(AllowedPattern="^.+$")),
+        ("instance.yaml", lambda t: t["Rules"].pop("BinaryForAnImageWithoutIt")),
+        ("instance.yaml", lambda t: properties(t, "Instance").update(ImageId="ami-0123456789abcdef0")),
+    ],
+    parameters.tags_fit_instance_metadata: [
+        ("cluster.yaml", lambda t: launch_data(t)["MetadataOptions"].update(InstanceMetadataTags="enabled")),
+        ("instance.yaml", lambda t: launch_data(t)["MetadataOptions"].pop("InstanceMetadataTags")),
+        ("cluster.yaml", lambda t: t["Parameters"]["MetadataTags"].update(AllowedValues=["enabled"])),
+        ("cluster.yaml", lambda t: launch_data(t)["TagSpecifications"][0]["Tags"].append({"Key": "team/web", "Value": "a"})),
+        ("cluster.yaml", lambda t: properties(t, "Group")["Tags"].append({"Key": "cost center", "Value": "a"})),
+        ("instance.yaml", lambda t: properties(t, "Instance")["Tags"].append({"Key": "_index", "Value": "a"})),
+        ("instance.yaml", lambda t: properties(t, "Instance")["Tags"].append({"Key": "..", "Value": "a"})),
+        ("instance.yaml", lambda t: properties(t, "Instance")["Tags"].append({"Key": "caf\u00e9", "Value": "a"})),
+        ("cluster.yaml", lambda t: first_statement(t, "ActionsWithoutResources")["Action"].remove("ec2:DescribeTags")),
+    ],
+    parameters.updates_keep_instances: [
+        ("cluster.yaml", lambda t: rolling_update(t).update(MinInstancesInService=0)),
+        ("cluster.yaml", lambda t: rolling_update(t).pop("MinInstancesInService")),
+        ("cluster.yaml", lambda t: t["Parameters"]["MinInstancesInService"].update(Default=0)),
+        ("cluster.yaml", lambda t: t["Parameters"]["MaxSize"].update(Default=1)),
+        ("cluster.yaml", lambda t: rolling_update(t)["SuspendProcesses"].remove("AlarmNotification")),
+        ("cluster.yaml", lambda t: rolling_update(t)["SuspendProcesses"].append("Launch")),
+        ("cluster.yaml", lambda t: rolling_update(t).update(WaitOnResourceSignals=False)),
+        ("cluster.yaml", lambda t: t["Rules"].pop("RoomForOneMoreInstance")),
+    ],
+    parameters.optional_permissions_need_a_parameter: [
+        ("cluster.yaml", lambda t: t["Resources"]["SecretsPolicy"].pop("Condition")),
+        ("cluster.yaml", lambda t: t["Resources"].pop("ParametersPolicy")),
+        ("cluster.yaml", lambda t: first_statement(t, "ReadSecrets").update(Resource="*")),
+        ("cluster.yaml", lambda t: first_statement(t, "ReadParameters").update(Action=["ssm:GetParameters", "ssm:PutParameter"])),
+        ("cluster.yaml", lambda t: first_statement(t, "DecryptSecretsAndParameters").pop("Condition")),
+        ("cluster.yaml", lambda t: properties(t, "KeysPolicy").update(Roles=[{"Ref": "InstanceRole"}])),
+        ("cluster.yaml", lambda t: t["Parameters"]["SecretArns"].update(Default="arn:aws:secretsmanager:*:*:secret:*")),
+        ("cluster.yaml", lambda t: properties(t, "InstanceRole").pop("ManagedPolicyArns")),
+        ("cluster.yaml", lambda t: launch_data(t).update(SecurityGroupIds={"Ref": "ExtraSecurityGroupIds"})),
+        ("cluster.yaml", lambda t: t["Conditions"].update(HasExtraSecurityGroups={"Fn::Equals": ["a", "a"]})),
+    ],
     no_wildcard_action: [("cluster.yaml", lambda t: first_statement(t, "Pull").update(Action="ecr:*"))],
     resources_are_named: [("cluster.yaml", lambda t: first_statement(t, "SignalThisStack").update(Resource="*"))],
     no_inverted_element: [("cluster.yaml", lambda t: first_statement(t, "Pull").update(NotAction="ecr:PutImage"))],
-    roles_trust_one_service: [("cluster.yaml", lambda t: trust(t, "ExecutionRole").pop("Condition"))],
+    roles_trust_one_service: [
+        ("cluster.yaml", lambda t: trust(t, "ExecutionRole").pop("Condition")),
+        ("cluster.yaml", lambda t: properties(t, "InstanceRole").update(ManagedPolicyArns=["arn:aws:iam::aws:policy/AdministratorAccess"])),
+    ],
     sharing_is_by_account: [
         ("repository.yaml", lambda t: first_statement(t, "PullFromOtherAccounts").update(Principal={"AWS": "*"})),
     ],
@@ -229,7 +275,11 @@ BROKEN = {
         ("cluster.yaml", lambda t: properties(t, "SecurityGroup").update(SecurityGroupIngress=[{"CidrIp": "0.0.0.0/0"}])),
     ],
     images_are_scanned: [("repository.yaml", lambda t: properties(t, "Repository").pop("ImageScanningConfiguration"))],
-    parameters_are_checked: [("cluster.yaml", lambda t: t["Parameters"]["ClusterName"].pop("AllowedPattern"))],
+    parameters_are_checked: [
+        ("cluster.yaml", lambda t: t["Parameters"]["ClusterName"].pop("AllowedPattern")),
+        ("cluster.yaml", lambda t: t["Parameters"]["SecretArns"].pop("AllowedPattern")),
+        ("cluster.yaml", lambda t: t["Parameters"]["MinInstancesInService"].pop("MaxValue")),
+    ],
     waiting_resources_are_signalled: [
         ("cluster.yaml", lambda t: t["Resources"].update(Fleet=t["Resources"].pop("Group"))),
     ],

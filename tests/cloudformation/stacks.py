@@ -1,7 +1,7 @@
 """Creates, updates and deletes the stacks in moto, with every condition on and off.
 
-moto 5.2 does not support capacity providers, their associations and warm pools. It ignores the tags of a cluster and
-the scan setting of a repository. It cannot update a group or delete a cluster, does not check parameters, and does not
+moto 5.2 does not support capacity providers, their associations and warm pools. It ignores the tags of a cluster,
+the scan setting of a repository and the managed policies of a role. It cannot update a group or delete a cluster, does not check parameters, and does not
 wait for signals. cfn-lint, rules.py and the tests of the binary cover these."""
 
 import ast
@@ -44,7 +44,8 @@ class Account:
         cloudformation.create_stack(
             StackName=stack, TemplateBody=(templates.FOLDER / template).read_text(encoding="utf-8"),
             Capabilities=["CAPABILITY_IAM"],
-            Parameters=[{"ParameterKey": key, "ParameterValue": value} for key, value in parameters.items()])
+            Parameters=[{"ParameterKey": key, "ParameterValue": value} for key, value in parameters.items()
+                        if value is not None])
         return self.outputs(stack)
 
     def outputs(self, stack):
@@ -170,6 +171,42 @@ def a_download_is_verified_before_it_runs(account):
     assert "signal.resource=Group" in user_data and "'prod'" in user_data, user_data
 
 
+def optional_permissions_groups_and_tags_follow_the_parameters(account):
+    secrets = [f"arn:aws:secretsmanager:eu-west-1:{ACCOUNT}:secret:db-AbCdEf", f"arn:aws:secretsmanager:eu-west-1:{ACCOUNT}:secret:key-GhIjKl"]
+    parameter = f"arn:aws:ssm:eu-west-1:{ACCOUNT}:parameter/prod/url"
+    key = f"arn:aws:kms:eu-west-1:{ACCOUNT}:key/0a1b2c3d-0000-1111-2222-333344445555"
+    vpc = account.network()[0]
+    extra = account.client("ec2").create_security_group(GroupName="extra", Description="extra", VpcId=vpc)["GroupId"]
+    outputs = account.cluster(SecretArns=",".join(secrets), ParameterArns=parameter, KeyArns=key, MetadataTags="disabled",
+                              ExtraManagedPolicyArns="arn:aws:iam::aws:policy/AmazonSSMManagedInstanceCore",
+                              ExtraSecurityGroupIds=extra)
+    iam = account.client("iam")
+    role = outputs["ExecutionRoleArn"].split("/")[-1]
+    assert sorted(iam.list_role_policies(RoleName=role)["PolicyNames"]) == ["execution", "keys", "parameters", "secrets"]
+    for policy, resources in (("secrets", secrets), ("parameters", [parameter]), ("keys", [key])):
+        statement = parsed(iam.get_role_policy(RoleName=role, PolicyName=policy)["PolicyDocument"])["Statement"][0]
+        assert statement["Resource"] == resources, statement
+    data = account.launch_template("LaunchTemplate")
+    assert data["SecurityGroupIds"] == [outputs["SecurityGroupId"], extra], data
+    assert data["MetadataOptions"]["InstanceMetadataTags"] == "disabled", data
+
+
+def without_optional_parameters_nothing_is_added(account):
+    outputs = account.cluster()
+    iam = account.client("iam")
+    assert iam.list_role_policies(RoleName=outputs["ExecutionRoleArn"].split("/")[-1])["PolicyNames"] == ["execution"]
+    names = iam.list_role_policies(RoleName=outputs["InstanceRoleName"])["PolicyNames"]
+    assert sorted(names) == ["agent", "ecs-bootstrap"], names
+    assert account.launch_template("LaunchTemplate")["SecurityGroupIds"] == [outputs["SecurityGroupId"]]
+
+
+def the_default_image_is_resolved_at_launch(account):
+    account.cluster(ImageId=None, BinaryUrl="https://example.test/ecs-bootstrap", BinarySha256=SHA256, DesiredCapacity="0",
+                    MinSize="0")
+    image = account.launch_template("LaunchTemplate")["ImageId"]
+    assert image == "resolve:ssm:/aws/service/ecs/optimized-ami/amazon-linux-2023/recommended/image_id", image
+
+
 def a_mix_has_its_instance_types_and_spot(account):
     account.cluster(OnDemandPercent="50", OnDemandBase="1", SecondInstanceType="m7i.large")
     group = account.client("autoscaling").describe_auto_scaling_groups()["AutoScalingGroups"][0]
@@ -207,7 +244,8 @@ TESTS = [
     the_repository_is_created_in_the_account_of_its_owner, in_other_accounts_only_the_uri_is_output,
     without_other_accounts_the_repository_has_no_policy,
     the_cluster_has_its_log_group_and_roles, instances_require_imdsv2_and_signal_the_group,
-    a_download_is_verified_before_it_runs, a_mix_has_its_instance_types_and_spot,
+    a_download_is_verified_before_it_runs, optional_permissions_groups_and_tags_follow_the_parameters,
+    without_optional_parameters_nothing_is_added, the_default_image_is_resolved_at_launch, a_mix_has_its_instance_types_and_spot,
     deleting_the_cluster_leaves_nothing_behind, an_instance_uses_the_cluster_stack_and_adds_one_permission,
 ]
 

@@ -48,6 +48,11 @@ def resources(template, resource_type):
             yield name, resource.get("Properties", {})
 
 
+def properties(template, logical_id):
+    """The properties of one resource."""
+    return template["Resources"][logical_id]["Properties"]
+
+
 def walk(value):
     """The value itself, and every value inside it."""
     yield value
