@@ -160,6 +160,11 @@ impl Activity {
         self.state.borrow().phase.clone()
     }
 
+    /// Whether it is not known if an operation was carried out.
+    pub(crate) fn is_unanswered(&self, operation: &str) -> bool {
+        self.state.borrow().unanswered.contains(operation)
+    }
+
     /// What was changed, and what may have been changed, one line each.
     pub(crate) fn changes(&self) -> Vec<String> {
         let state = self.state.borrow();

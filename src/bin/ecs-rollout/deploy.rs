@@ -178,7 +178,12 @@ impl ServiceClient {
 
     /// The outcome if no rollout was seen to start.
     fn not_started(&self, outcome: Outcome, revision: &Revision, finding: FoundCause) -> Outcome {
+        let is_open = ["UpdateService", "CreateService"].iter().any(|call| self.activity.is_unanswered(call));
         let aftermath = match self.activity.phase() {
+            Phase::Before if is_open => {
+                let go_on = self.go_on();
+                Some(format!("it is not known whether ECS accepted the change of service `{}`; {go_on}", self.service))
+            }
             Phase::Before if outcome.registered => {
                 Some(format!("{} is registered, but not deployed", short(&revision.arn)))
             }

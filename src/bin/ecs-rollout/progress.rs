@@ -20,7 +20,8 @@ pub(crate) struct Progress(Rc<RefCell<State>>);
 struct State {
     /// The time that the times of events count from.
     start: Instant,
-    /// The line at the terminal.
+    is_terminal: bool,
+    /// The line at the terminal, once the command waits for something.
     bar: Option<ProgressBar>,
     /// What the command waits for.
     waiting: String,
@@ -36,21 +37,20 @@ struct State {
 impl Progress {
     /// `start` is the time that the times of events count from.
     pub(crate) fn new(start: Instant) -> Progress {
-        let bar = std::io::stderr().is_terminal().then(|| {
-            let bar = ProgressBar::new_spinner();
-            let style = ProgressStyle::with_template("{spinner} {elapsed:>4}  {wide_msg}");
-            bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_spinner()));
-            bar.enable_steady_tick(Duration::from_millis(120));
-            bar
-        });
-        Progress::with_output(start, bar, Box::new(std::io::stderr()))
+        Progress::with_output(start, std::io::stderr().is_terminal(), Box::new(std::io::stderr()))
     }
 
-    fn with_output(start: Instant, bar: Option<ProgressBar>, output: Box<dyn Write>) -> Progress {
-        let waiting = "waiting for AWS".to_owned();
-        let last_line = Instant::now();
-        let state = State { start, bar, waiting, limit: None, last_line, output, is_neutral: false };
-        Progress(Rc::new(RefCell::new(state)))
+    fn with_output(start: Instant, is_terminal: bool, output: Box<dyn Write>) -> Progress {
+        Progress(Rc::new(RefCell::new(State {
+            start,
+            is_terminal,
+            bar: None,
+            waiting: "waiting for AWS".to_owned(),
+            limit: None,
+            last_line: Instant::now(),
+            output,
+            is_neutral: false,
+        })))
     }
 
     /// Prints no line that the runner of GitHub Actions takes for a command, if `is_neutral` is true.
@@ -86,26 +86,17 @@ impl Progress {
     /// Shows what the command waits for. Without a terminal, each change of it is printed as an event.
     pub(crate) fn waiting(&mut self, text: &str) {
         let mut state = self.0.borrow_mut();
-        if let Some(bar) = &state.bar {
-            bar.set_message(printable(text, " ").replace('\n', ""));
-        }
-        if state.waiting != text {
-            text.clone_into(&mut state.waiting);
-            let is_at_terminal = state.bar.is_some();
-            drop(state);
-            if !is_at_terminal {
-                self.event(text);
-            }
+        let prints = !state.is_terminal && state.waiting != text;
+        state.set(text);
+        drop(state);
+        if prints {
+            self.event(text);
         }
     }
 
     /// Sets what the command waits for, without a line for the change.
     pub(crate) fn doing(&mut self, text: &str) {
-        let mut state = self.0.borrow_mut();
-        text.clone_into(&mut state.waiting);
-        if let Some(bar) = &state.bar {
-            bar.set_message(printable(text, " ").replace('\n', ""));
-        }
+        self.0.borrow_mut().set(text);
     }
 
     /// Shows a wait from now on as one that may take `allowed`.
@@ -143,7 +134,7 @@ impl Progress {
 
     fn still_waiting(&self) {
         let mut state = self.0.borrow_mut();
-        if state.bar.is_some() {
+        if state.is_terminal {
             state.last_line = Instant::now();
             return;
         }
@@ -163,6 +154,25 @@ impl Progress {
             bar.finish_and_clear();
         }
     }
+}
+
+impl State {
+    fn set(&mut self, waiting: &str) {
+        waiting.clone_into(&mut self.waiting);
+        if self.is_terminal {
+            let start = self.start;
+            let bar = self.bar.get_or_insert_with(|| spinner().with_elapsed(start.elapsed()));
+            bar.set_message(printable(waiting, " ").replace('\n', ""));
+        }
+    }
+}
+
+fn spinner() -> ProgressBar {
+    let bar = ProgressBar::new_spinner();
+    let style = ProgressStyle::with_template("{spinner} {elapsed:>4}  {wide_msg}");
+    bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_spinner()));
+    bar.enable_steady_tick(Duration::from_millis(120));
+    bar
 }
 
 impl Drop for State {
@@ -196,7 +206,7 @@ mod tests {
 
     fn progress() -> (Progress, impl Fn() -> String) {
         let lines = Lines::default();
-        let progress = Progress::with_output(Instant::now(), None, Box::new(lines.clone()));
+        let progress = Progress::with_output(Instant::now(), false, Box::new(lines.clone()));
         (progress, move || String::from_utf8(lines.0.borrow().clone()).unwrap())
     }
 

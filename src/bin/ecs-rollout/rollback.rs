@@ -64,6 +64,11 @@ impl ServiceClient {
         progress.event(&format!("rolling back to {}", short(&target.revision.arn)));
         let (service, deployment) = match self.update_to_new_primary(&target.body).await {
             Ok(updated) => updated,
+            Err(finding) if self.activity.is_unanswered("UpdateService") => {
+                let go_on = self.activity.name().command("wait");
+                let aftermath = format!("it is not known whether ECS accepted the rollback; go on with `{go_on}`");
+                return rollback_failed(failed, finding, aftermath);
+            }
             Err(finding) => return rollback_failed(failed, finding, stays),
         };
         let expected_count = (deployment.id == started.deployment.id).then_some(service.desired_count);

@@ -100,11 +100,14 @@ pub(crate) fn judge(service: &Service, deployment: &Deployment, expected_count: 
     if failed.is_some() || event.is_some() || (found.is_some() && reason.contains("rolling back")) {
         return RolloutState::RollingBack(primary.clone());
     }
-    // An answer that has an older PRIMARY and not this deployment is from before the deployment was started.
-    if found.is_some() || primary.created_at > deployment.created_at {
-        RolloutState::Superseded(primary.clone())
-    } else {
-        RolloutState::NotVisible
+    // An answer that has an older PRIMARY and not this deployment is from before the deployment was started. If it has
+    // both, the older one still serves the traffic of a blue/green rollout.
+    let is_newer = primary.created_at > deployment.created_at;
+    match found {
+        _ if is_newer => RolloutState::Superseded(primary.clone()),
+        Some(_) if primary.created_at < deployment.created_at => RolloutState::InProgress,
+        Some(_) => RolloutState::Superseded(primary.clone()),
+        None => RolloutState::NotVisible,
     }
 }
 
@@ -230,6 +233,13 @@ mod tests {
         assert_eq!(state(&deleted), RolloutState::NotVisible);
         let with = service(json!([deployment(ID, "PRIMARY", "IN_PROGRESS", "")]), json!([]));
         assert_eq!(state(&Service { status: "DRAINING".to_owned(), ..with }), RolloutState::Deleted);
+    }
+
+    #[test]
+    fn an_older_deployment_that_stays_primary_has_not_replaced_the_new_one() {
+        let (old, new) =
+            (deployment("ecs-svc/1", "PRIMARY", "COMPLETED", ""), deployment(ID, "ACTIVE", "IN_PROGRESS", ""));
+        assert_eq!(state(&service(json!([old, new]), json!([]))), RolloutState::InProgress);
     }
 
     #[test]

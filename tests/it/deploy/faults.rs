@@ -29,13 +29,13 @@ fn a_failure_of_each_call_says_exactly_what_was_changed() {
         "TagResource",
         "ListTasks",
     ];
-    for exists in [true, false] {
-        for call in CALLS {
-            for succeed_first in 0..3 {
-                check(exists, call, succeed_first);
+    std::thread::scope(|scope| {
+        for exists in [true, false] {
+            for call in CALLS {
+                scope.spawn(move || (0..3).for_each(|succeed_first| check(exists, call, succeed_first)));
             }
         }
-    }
+    });
 }
 
 /// Deploys `web:2` while the call `call` is denied after `succeed_first` calls.

@@ -80,7 +80,9 @@ fn during_a_rollback_it_says_that_ecs_continues_the_rollback() {
 #[test]
 fn the_answer_of_a_call_in_flight_is_awaited_and_no_other_call_is_made() {
     let site = next(Course::Completes(2));
-    site.ecs.change(|world| _ = world.delays.insert("RegisterTaskDefinition", Duration::from_secs(2)));
+    site.ecs.change(|world| {
+        world.delays.insert("RegisterTaskDefinition", Duration::from_secs(2));
+    });
     let run = site.start(&DEPLOY);
     site.wait_for_call("RegisterTaskDefinition");
     let outcome = run.end_with(&["TERM"]);

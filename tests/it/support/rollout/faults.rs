@@ -16,7 +16,9 @@ impl Ecs {
 
     /// Lets an operation give no answer after this many calls.
     pub fn hang_after(&self, operation: &'static str, calls: u32) {
-        self.change(|host_clients| _ = host_clients.hangs.insert(operation, calls));
+        self.change(|host_clients| {
+            host_clients.hangs.insert(operation, calls);
+        });
     }
 }
 
