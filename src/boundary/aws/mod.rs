@@ -1,4 +1,5 @@
-//! Clients of the AWS services: EC2, ECS, CloudFormation and Auto Scaling for the instance, and ECS for deployments.
+//! Clients of the AWS services: EC2, ECS, CloudFormation and Auto Scaling for the instance, and ECS for deployments, with
+//! the services that a deployment depends on.
 //!
 //! In: a region, the IMDS client for the role's credentials, and a deadline for each call. Out: plain values, or an
 //! [`AwsError`] with the layer that failed. The SDK's standard retries run within the deadline; the caller decides
@@ -12,13 +13,16 @@ mod deployment;
 mod endpoint;
 mod error;
 mod http;
+mod json;
 mod message;
 mod query;
 mod raw_json;
 mod response_body;
 mod revisions;
+mod service;
 mod signals;
 mod tasks;
+pub mod verification;
 
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};

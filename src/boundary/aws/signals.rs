@@ -11,12 +11,37 @@ use aws_smithy_types::body::SdkBody;
 use aws_smithy_types::error::ErrorMetadata;
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 
-use super::query::{Expected, QueryService, send_once};
+use super::query::{Expected, QueryService};
+use super::service::{EndpointName, Service, send_once};
 use super::{Aws, AwsError, AwsErrorKind};
 use crate::retry::Deadline;
 
-const CLOUDFORMATION: QueryService = QueryService { name: "cloudformation", version: "2010-05-15" };
-const AUTO_SCALING: QueryService = QueryService { name: "autoscaling", version: "2011-01-01" };
+const CLOUDFORMATION: QueryService = QueryService {
+    service: Service {
+        id: "CloudFormation",
+        signing_name: "cloudformation",
+        endpoint: EndpointName::Regional("cloudformation"),
+    },
+    version: "2010-05-15",
+    texts: &[],
+};
+const AUTO_SCALING: QueryService = QueryService {
+    service: Service {
+        id: "Auto Scaling",
+        signing_name: "autoscaling",
+        endpoint: EndpointName::Regional("autoscaling"),
+    },
+    version: "2011-01-01",
+    texts: &[
+        "LifecycleHookName",
+        "LifecycleTransition",
+        "HeartbeatTimeout",
+        "DefaultResult",
+        "InstanceId",
+        "LifecycleState",
+        "HealthStatus",
+    ],
+};
 const WAIT_CONDITION: &str = "the wait condition's URL";
 const LAUNCHING: &str = "autoscaling:EC2_INSTANCE_LAUNCHING";
 
