@@ -9,6 +9,7 @@ mod calls;
 mod clock;
 pub mod complete;
 mod credentials;
+mod credentials_cache;
 mod deployment;
 mod endpoint;
 mod error;
@@ -34,6 +35,7 @@ use aws_config::retry::RetryConfig;
 use aws_config::stalled_stream_protection::StalledStreamProtectionConfig;
 use aws_config::timeout::TimeoutConfig;
 use aws_config::{BehaviorVersion, Region, SdkConfig};
+use aws_credential_types::provider::SharedCredentialsProvider;
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use aws_smithy_runtime_api::client::result::SdkError;
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
@@ -52,6 +54,7 @@ use crate::boundary::dns::Dns;
 use crate::boundary::imds::Imds;
 use crate::retry::{AttemptResult, Deadline, Policy, until, within};
 use credentials::InstanceCredentials;
+use credentials_cache::CachedCredentials;
 use http::Roots;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
@@ -150,6 +153,12 @@ impl Aws {
             let what = "no region is configured; use `--region`, or set AWS_REGION".to_owned();
             let kind = AwsErrorKind::Setup { what };
             return Err(AwsError { operation: "set-up", kind, elapsed: Duration::ZERO, source: None });
+        }
+        if let Some(provider) = aws.clients().config.credentials_provider() {
+            let provider = SharedCredentialsProvider::new(CachedCredentials::new(provider));
+            let config = aws.clients().config.to_builder().credentials_provider(provider).build();
+            let clients = Arc::new(Clients::new(config, aws.shared.clock_skew.clone()));
+            *aws.shared.clients.write().unwrap_or_else(PoisonError::into_inner) = clients;
         }
         Ok(aws)
     }
