@@ -144,6 +144,14 @@ fn time_limit(text: &str) -> Result<Duration, String> {
     Ok(limit)
 }
 
+/// The verification before a deployment.
+#[derive(Args, Clone, Copy, Debug, Default)]
+pub(crate) struct VerificationFlags {
+    /// Do not verify that roles, image, log groups, secrets, network and capacity exist and fit
+    #[arg(long)]
+    pub(crate) no_verify: bool,
+}
+
 /// The options of `plan` and `deploy`.
 #[derive(Args, Clone, Debug, Default)]
 pub(crate) struct DeploymentFlags {
@@ -194,6 +202,8 @@ pub(crate) struct DeploymentFlags {
     /// Start a new deployment even if nothing differs, for example to pull a moved image tag
     #[arg(long)]
     pub(crate) force_new_deployment: bool,
+    #[command(flatten)]
+    pub(crate) verification: VerificationFlags,
     /// The region [default: as the AWS SDKs find it: AWS_REGION, profile]
     #[arg(long, value_name = "REGION")]
     pub(crate) region: Option<String>,

@@ -46,6 +46,7 @@ async fn carry_out(command: Command, session: &Session) -> Finished {
                 roll_back: !no_rollback,
                 keep_revisions: retention.keep_revisions,
                 roll_back_on_timeout: at_limit.rollback_on_timeout,
+                verify: !flags.verification.no_verify,
             };
             Box::pin(deploy(&flags, options, session)).await
         }
@@ -66,7 +67,7 @@ async fn carry_out(command: Command, session: &Session) -> Finished {
 
 async fn plan(flags: &DeploymentFlags, session: &Session) -> Finished {
     match read_input(flags, session).await {
-        Ok((desired, client)) => client.plan(&desired, flags.json).await,
+        Ok((desired, client)) => client.plan(&desired, !flags.verification.no_verify, flags.json).await,
         Err(finding) => Finished::of_outcome("plan", &Outcome::refused(finding), flags.json),
     }
 }

@@ -1,11 +1,11 @@
-//! The pipeline, and the only place that knows its order: observe, decide, apply, watch, and roll back after a failure.
+//! The pipeline, and the only place that knows its order: observe, decide, verify, apply, watch, and roll back after a
+//! failure.
 //!
 //! In: the desired state, and the API. Out: an [`Outcome`]. How a failed rollout is rolled back is decided before the
 //! first call that changes anything.
 
 use std::time::{Duration, Instant, SystemTime};
 
-use ecs_bootstrap::command_line::CommandOutput;
 use ecs_bootstrap::exit::Exit;
 use ecs_bootstrap::retry::Deadline;
 
@@ -41,6 +41,8 @@ pub(crate) struct DeployOptions {
     pub(crate) keep_revisions: Option<u32>,
     /// Whether to roll back at the time limit although nothing has failed.
     pub(crate) roll_back_on_timeout: bool,
+    /// Whether to verify first that what the deployment needs exists.
+    pub(crate) verify: bool,
 }
 
 /// A deployment of this command.
@@ -63,16 +65,37 @@ impl ServiceClient {
     }
 
     /// The command `plan`.
-    pub(crate) async fn plan(&self, desired: &DesiredState, as_json: bool) -> Finished {
+    pub(crate) async fn plan(&self, desired: &DesiredState, verify: bool, as_json: bool) -> Finished {
         match self.observe_and_decide(desired).await {
-            Ok((plan, current)) => {
+            Ok((mut plan, current)) => {
+                let refusal = self.verify_plan(&mut plan, desired, &current, verify).await.err();
                 let text = report::plan_text(&plan, desired, &current);
-                let step = Some(StepReport::of_plan(&plan, desired, &text));
-                let stdout = if as_json { report::plan_json(&plan, desired) } else { text };
-                Finished { output: CommandOutput::success(stdout), step }
+                let step = StepReport::of_plan(&plan, desired, &text, refusal.as_ref());
+                Finished { output: report::plan(&plan, desired, &current, refusal.as_ref(), as_json), step: Some(step) }
             }
             Err(finding) => Finished::of_outcome("plan", &self.with_names(Outcome::refused(finding)), as_json),
         }
+    }
+
+    /// Adds the notes of the verification to the plan. An error is an outcome with all causes that it found.
+    async fn verify_plan(
+        &self,
+        plan: &mut Plan,
+        desired: &DesiredState,
+        current: &CurrentState,
+        verify: bool,
+    ) -> Result<(), Outcome> {
+        if !verify {
+            return Ok(());
+        }
+        let found = Box::pin(self.verify(plan, desired, current)).await;
+        plan.notes.extend(found.notes.iter().cloned());
+        if found.causes.is_empty() {
+            return Ok(());
+        }
+        let outcome = Outcome::new(CommandResult::Refused, Exit::Refused);
+        let text = "nothing was registered or deployed; `--no-verify` skips these checks".to_owned();
+        Err(Outcome { causes: found.causes, notes: plan.notes.clone(), text, ..outcome })
     }
 
     /// The command `deploy`.
@@ -85,11 +108,17 @@ impl ServiceClient {
         let start = Instant::now();
         progress.waiting("reading the service and its task definition");
         let outcome = match self.observe_and_decide(desired).await {
-            Ok((plan, current)) => {
+            Ok((mut plan, current)) => {
+                let verified = self.verify_plan(&mut plan, desired, &current, options.verify).await;
                 let text = report::plan_text(&plan, desired, &current);
                 progress.block(&text);
-                let outcome = self.carry_out(&plan, current.service.as_ref(), options, progress).await;
-                let outcome = self.keep_revisions(options.keep_revisions, &plan, outcome, progress).await;
+                let outcome = match verified {
+                    Ok(()) => {
+                        let outcome = self.carry_out(&plan, current.service.as_ref(), options, progress).await;
+                        self.keep_revisions(options.keep_revisions, &plan, outcome, progress).await
+                    }
+                    Err(refused) => refused,
+                };
                 Outcome { plan: text, ..outcome }
             }
             Err(finding) => Outcome::refused(finding),

@@ -1,10 +1,10 @@
 //! Deploys a service to Amazon ECS from CI.
 //!
-//! `deploy.rs` is the pipeline: `observe` reads the current state, `decide` makes a plan without I/O, `apply` carries
-//! it out, `watch` follows the rollout, `rollback` undoes it, and `report` renders text and JSON. What counts as stable
-//! is decided in `stability`, what counts as failed in `failure`. `session` runs a command until a signal arrives, and
-//! `activity` records what was changed. Of the library it uses the AWS clients, `retry` and the exit codes; `ecs-bootstrap` uses
-//! nothing of this program.
+//! `deploy.rs` is the pipeline: `observe` reads the current state, `decide` makes a plan without I/O, `verify` looks
+//! whether it can succeed, `apply` carries it out, `watch` follows the rollout, `rollback` undoes it, and `report`
+//! renders text and JSON. What counts as stable is decided in `stability`, what counts as failed in `failure`. `session`
+//! runs a command until a signal arrives, and `activity` records what was changed. Of the library it uses the AWS
+//! clients, `retry` and the exit codes; `ecs-bootstrap` uses nothing of this program.
 
 mod activity;
 mod api_model;
@@ -50,6 +50,7 @@ mod session;
 mod stability;
 mod strategy;
 mod template;
+mod verify;
 mod wait;
 mod watch;
 

@@ -99,6 +99,24 @@ fn finding_json(finding: &FoundCause) -> Value {
     })
 }
 
+/// A plan, and why `deploy` would refuse it.
+pub(crate) fn plan(
+    plan: &Plan,
+    desired: &DesiredState,
+    current: &CurrentState,
+    refusal: Option<&Outcome>,
+    as_json: bool,
+) -> CommandOutput {
+    let exit = refusal.map_or(Exit::Done, |refusal| refusal.exit);
+    if as_json {
+        let causes = refusal.map_or(&[] as &[FoundCause], |refusal| &refusal.causes);
+        return CommandOutput { stdout: plan_json(plan, desired, causes, exit), stderr: String::new(), exit };
+    }
+    let stdout = plan_text(plan, desired, current);
+    let stderr = refusal.map(|refusal| outcome(refusal, false).stderr).unwrap_or_default();
+    CommandOutput { stdout, stderr, exit }
+}
+
 /// A plan as text.
 pub(crate) fn plan_text(plan: &Plan, desired: &DesiredState, current: &CurrentState) -> String {
     let (name, cluster) = (&desired.service, short(&desired.cluster));
@@ -142,7 +160,7 @@ pub(crate) fn plan_text(plan: &Plan, desired: &DesiredState, current: &CurrentSt
 }
 
 /// A plan as JSON.
-pub(crate) fn plan_json(plan: &Plan, desired: &DesiredState) -> String {
+fn plan_json(plan: &Plan, desired: &DesiredState, causes: &[FoundCause], exit: Exit) -> String {
     let (registration, arn, diff) = match &plan.registration {
         TaskDefinitionChange::Keep(revision) => ("keep", Some(&revision.arn), None),
         TaskDefinitionChange::New { diff, .. } => ("register", None, Some(diff)),
@@ -155,7 +173,7 @@ pub(crate) fn plan_json(plan: &Plan, desired: &DesiredState) -> String {
     document(&json!({
         "version": VERSION,
         "result": "planned",
-        "exit_code": Exit::Done,
+        "exit_code": exit,
         "cluster": desired.cluster,
         "service": desired.service,
         "task_definition": {"action": registration, "family": desired.family(), "arn": arn, "diff": diff},
@@ -165,6 +183,7 @@ pub(crate) fn plan_json(plan: &Plan, desired: &DesiredState) -> String {
             "to": plan.rollback.as_ref().ok().map(|target| &target.revision.arn),
             "why_not": plan.rollback.as_ref().err(),
         },
+        "causes": causes.iter().map(finding_json).collect::<Vec<_>>(),
         "notes": plan.notes,
     }))
 }

@@ -10,6 +10,7 @@ mod names;
 mod rollback;
 mod signals;
 mod states;
+mod verify;
 
 use crate::support::rollout::Ecs;
 use crate::support::schema;
@@ -201,7 +202,6 @@ pub(crate) fn safe(endpoint: &str) -> Vec<(&'static str, String)> {
 
 /// The calls that change something, the oldest first.
 pub(crate) fn writes(site: &Site) -> Vec<String> {
-    const READS: [&str; 2] = ["Describe", "List"];
-    let calls = site.ecs.calls().into_iter().filter(|call| !READS.iter().any(|read| call.starts_with(read)));
-    calls.filter(|call| call != "GetLogEvents").collect()
+    const READS: [&str; 4] = ["BatchGet", "Describe", "Get", "List"];
+    site.ecs.calls().into_iter().filter(|call| !READS.iter().any(|read| call.starts_with(read))).collect()
 }

@@ -9,9 +9,11 @@ mod request;
 mod rollout;
 mod running;
 mod start;
+mod verification;
 
 pub(crate) use request::*;
 pub(crate) use rollout::*;
+pub(crate) use verification::*;
 
 use ecs_bootstrap::comparison::compare;
 
@@ -21,7 +23,7 @@ use crate::evidence::{Evidence, MAX_SHOWN};
 /// All causes, the most specific first. The causes of a rollout follow the steps of a task: placement, start, image,
 /// running.
 pub(crate) fn all() -> impl Iterator<Item = &'static Cause> {
-    [request::ALL, rollout::ALL, placement::ALL, start::ALL, image::ALL, running::ALL, rollout::LAST]
+    [request::ALL, verification::ALL, rollout::ALL, placement::ALL, start::ALL, image::ALL, running::ALL, rollout::LAST]
         .into_iter()
         .flatten()
         .copied()

@@ -91,16 +91,16 @@ impl StepReport {
         }
     }
 
-    /// A plan. `text` is the plan as it is printed.
-    pub(crate) fn of_plan(plan: &Plan, desired: &DesiredState, text: &str) -> StepReport {
+    /// A plan. `text` is the plan as it is printed, `refusal` why `deploy` would not carry it out.
+    pub(crate) fn of_plan(plan: &Plan, desired: &DesiredState, text: &str, refusal: Option<&Outcome>) -> StepReport {
         let arn = match &plan.registration {
             TaskDefinitionChange::Keep(revision) => revision.arn.clone(),
             TaskDefinitionChange::New { .. } => String::new(),
         };
         let registers = matches!(plan.registration, TaskDefinitionChange::New { .. });
         let facts = vec![
-            ("result", "planned".to_owned()),
-            ("exit-code", Exit::Done.code().to_string()),
+            ("result", refusal.map_or("planned".to_owned(), |refusal| name(&refusal.result))),
+            ("exit-code", refusal.map_or(Exit::Done, |refusal| refusal.exit).code().to_string()),
             ("cluster", desired.cluster.clone()),
             ("service", desired.service.clone()),
             ("task-definition-arn", arn),
@@ -111,6 +111,7 @@ impl StepReport {
             command: "plan",
             facts,
             details: text.to_owned(),
+            causes: refusal.map(|refusal| refusal.causes.clone()).unwrap_or_default(),
             notes: plan.notes.clone(),
             ..StepReport::default()
         }

@@ -4,10 +4,12 @@
 //! In: the course of the next deployments, and faults. Out: answers, and the recorded calls. Time is counted in polls:
 //! each DescribeServices moves a rollout one step forward, so tests do not depend on a clock.
 
+pub mod account;
 mod faults;
 mod service_deployments;
 mod steps;
 
+use account::Account;
 use steps::fill_in;
 
 use super::http::{Answer, Reply, Request, Server, lock};
@@ -106,6 +108,8 @@ pub struct World {
     pub answers_after: Duration,
     /// When the first request arrived.
     pub first_request: Option<Instant>,
+    /// What exists beside the services.
+    pub account: Account,
     tick: f64,
     ids: u64,
     before: Option<(String, Option<Value>, u32)>,
@@ -164,7 +168,10 @@ impl Ecs {
 }
 
 fn operation(request: &Request) -> &str {
-    request.header("x-amz-target").unwrap_or_default().rsplit('.').next().unwrap_or_default()
+    match request.header("x-amz-target") {
+        Some(target) => target.rsplit('.').next().unwrap_or_default(),
+        None => account::query_operation(request),
+    }
 }
 
 /// Status, code and message of an API error.
@@ -191,13 +198,23 @@ impl World {
         }
         let delay = self.delays.get(operation.as_str()).copied();
         let signed = request.header("authorization").is_some_and(|text| text.contains("/aws4_request"));
+        if self.account.hanging.contains(operation.as_str()) {
+            return Answer::Silent;
+        }
         let outcome = match self.faults.get_mut(operation.as_str()).and_then(VecDeque::pop_front).flatten() {
             Some(fault) => Err(fault),
             None if !signed => Err((403, "MissingAuthenticationTokenException".into(), "Missing token".into())),
-            None => self.carry_out(&operation, &body),
+            None => match self.account.answer(&operation, request, &body) {
+                Some(outcome) => outcome,
+                None => self.carry_out(&operation, &body),
+            },
         };
         let answer = match outcome {
+            Ok(Value::String(xml)) => Reply::new(200, "text/xml", xml).into(),
             Ok(answer) => reply(200, &answer),
+            Err(fault) if request.header("x-amz-target").is_none() => {
+                Reply::new(fault.0, "text/xml", account::query_error(&fault)).into()
+            }
             Err((status, code, message)) => reply(status, &json!({"__type": code, "message": message})),
         };
         Answer::After(delay.unwrap_or(self.answers_after), Box::new(answer))
@@ -209,9 +226,6 @@ impl World {
             return Err(error("ClusterNotFoundException", "Cluster not found."));
         }
         match operation {
-            "DescribeClusters" => {
-                Ok(json!({"clusters": [{"clusterName": "prod", "status": "ACTIVE"}], "failures": []}))
-            }
             "RegisterTaskDefinition" => self.register(body),
             "DescribeTaskDefinition" => self.describe_revision(body),
             "ListTaskDefinitions" => {
