@@ -13,6 +13,7 @@ use crate::activity::Phase;
 use crate::cause::FoundCause;
 use crate::causes;
 use crate::client::{ServiceClient, call, call_deadline, is_transient};
+use crate::normalize::hidden::UNRETURNED_TAG;
 use crate::observe::parse_service;
 use crate::plan::{Action, Plan, TaskDefinitionChange};
 use crate::progress::Progress;
@@ -84,7 +85,11 @@ impl ServiceClient {
                     ("service", json!(self.service)),
                     ("taskDefinition", json!(revision.arn)),
                 ];
-                self.update(&with_members(body, &more), Phase::Rollout).await?
+                let service = self.update(&with_members(body, &more), Phase::Rollout).await?;
+                let arn = service.raw["serviceArn"].as_str().unwrap_or_default();
+                let tags = plan.unreturned.iter().map(|value| (UNRETURNED_TAG.to_owned(), value.clone()));
+                self.tag_service(arn, &tags.collect::<Vec<_>>(), progress).await;
+                service
             }
         };
         let service = match service.primary() {

@@ -152,6 +152,14 @@ pub(crate) struct VerificationFlags {
     pub(crate) no_verify: bool,
 }
 
+/// The option for members of the files that are newer than the AWS SDK of this version.
+#[derive(Args, Clone, Copy, Debug, Default)]
+pub(crate) struct UnknownMemberFlags {
+    /// Send members of the files that this version does not know, instead of refusing them
+    #[arg(long)]
+    pub(crate) allow_unknown: bool,
+}
+
 /// The options of `plan` and `deploy`.
 #[derive(Args, Clone, Debug, Default)]
 pub(crate) struct DeploymentFlags {
@@ -169,6 +177,8 @@ pub(crate) struct DeploymentFlags {
     /// unchanged
     #[arg(long, value_name = "FILE")]
     pub(crate) service_definition: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) unknown: UnknownMemberFlags,
     /// A variable for `${NAME}` in the files; overrides the environment; may be repeated
     #[arg(long = "var", value_name = "NAME=VALUE", value_parser = key_value)]
     pub(crate) variables: Vec<(String, String)>,

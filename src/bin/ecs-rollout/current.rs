@@ -8,6 +8,8 @@ use crate::service::Service;
 pub(crate) struct CurrentState {
     /// The service, if ECS knows it. It may be INACTIVE.
     pub(crate) service: Option<Service>,
+    /// The revision that the service runs.
+    pub(crate) running: Option<Revision>,
     /// The newest ACTIVE revision of the family.
     pub(crate) newest: Option<Revision>,
     /// The last stable revision of this service, to which a failed deployment is rolled back.

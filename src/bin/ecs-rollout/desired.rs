@@ -6,26 +6,14 @@
 
 use serde_json::{Map, Value, json};
 
+use crate::api_model::schema;
 use crate::arn::{self, ServiceAddress, Written};
 use crate::cause::FoundCause;
 use crate::cli::DeploymentFlags;
+use crate::normalize::hidden::UNRETURNED_TAG;
 use crate::revision::{BUILD_TAG, COMMIT_TAG, Revision};
 use crate::stability::STABLE_TAG;
 use crate::{api_model, causes, described, template};
-
-/// Members that DescribeTaskDefinition adds to what was registered (ECS API Reference, "TaskDefinition").
-const READ_ONLY: [&str; 10] = [
-    "taskDefinitionArn",
-    "revision",
-    "status",
-    "requiresAttributes",
-    "compatibilities",
-    "registeredAt",
-    "registeredBy",
-    "deregisteredAt",
-    "deletedAt",
-    "deleteRequestedAt",
-];
 
 /// A file that the command line names.
 pub(crate) struct InputFile {
@@ -120,7 +108,7 @@ fn read_task_definition(
     notes: &mut Vec<String>,
 ) -> Result<Value, FoundCause> {
     let mut task = without_read_only(parse(file, variable)?, notes);
-    check_faults(&file.name, api_model::check_task_definition(&task))?;
+    notes.extend(checked(&file.name, api_model::check_task_definition(&task, flags.unknown.allow_unknown))?);
     for member in ["family", "containerDefinitions"] {
         let is_empty = task[member].as_str().map(str::is_empty).or(task[member].as_array().map(Vec::is_empty));
         if is_empty != Some(false) {
@@ -140,7 +128,7 @@ fn read_service_definition(
 ) -> Result<Map<String, Value>, FoundCause> {
     let value = described::service_definition(parse(file, variable)?, flags.service.as_deref(), notes);
     let value = value.map_err(|what| file_finding(&file.name, what))?;
-    check_faults(&file.name, api_model::check_service(&value))?;
+    notes.extend(checked(&file.name, api_model::check_service(&value, flags.unknown.allow_unknown))?);
     let Value::Object(members) = value else { unreachable!("the API model accepts only an object") };
     if let Some(named) = members.get("taskDefinition").and_then(Value::as_str)
         && let Some(family) = family
@@ -197,13 +185,15 @@ fn without_read_only(mut task: Value, notes: &mut Vec<String>) -> Value {
         }
     }
     if let Some(members) = task.as_object_mut() {
-        let dropped: Vec<_> = READ_ONLY.into_iter().filter(|member| members.remove(*member).is_some()).collect();
+        let dropped: Vec<_> = schema::read_only().filter(|member| members.remove(*member).is_some()).collect();
         if !dropped.is_empty() {
             notes.push(format!("ignored members of the task definition that only ECS can set: {}", dropped.join(", ")));
         }
         // Tags of ecs-rollout describe the build that registered a revision; a copy would describe the wrong build.
         if let Some(Value::Array(tags)) = members.get_mut("tags") {
-            tags.retain(|tag| ![BUILD_TAG, COMMIT_TAG, STABLE_TAG].map(Some).contains(&tag["key"].as_str()));
+            tags.retain(|tag| {
+                ![BUILD_TAG, COMMIT_TAG, STABLE_TAG, UNRETURNED_TAG].map(Some).contains(&tag["key"].as_str())
+            });
         }
         members.retain(|_, value| !value.is_null());
     }
@@ -236,11 +226,12 @@ fn add_flags(members: &mut Map<String, Value>, flags: &DeploymentFlags) {
     }
 }
 
-fn check_faults(file: &str, faults: Vec<String>) -> Result<(), FoundCause> {
-    if faults.is_empty() {
-        return Ok(());
+/// The warnings of a check, with the name of the file, or the finding of its faults.
+fn checked(file: &str, outcome: Result<Vec<String>, Vec<String>>) -> Result<Vec<String>, FoundCause> {
+    match outcome {
+        Ok(warnings) => Ok(warnings.into_iter().map(|warning| format!("`{file}`: {warning}")).collect()),
+        Err(faults) => Err(faults.into_iter().fold(causes::BAD_INPUT.finding(format!("`{file}`")), FoundCause::and)),
     }
-    Err(faults.into_iter().fold(causes::BAD_INPUT.finding(format!("`{file}`")), FoundCause::and))
 }
 
 fn file_finding(file: &str, what: String) -> FoundCause {

@@ -6,7 +6,8 @@ use serde_json::{Value, json};
 pub(crate) fn unified(before: &Value, after: &Value, names: (&str, &str)) -> String {
     let text = |value: &Value| match value {
         Value::Null => String::new(),
-        value => format!("{:#}\n", redacted(value)),
+        // Without the commas at the end of lines, an added member is one line of the diff.
+        value => format!("{:#}\n", redacted(value)).replace(",\n", "\n"),
     };
     let (old, new) = (text(before), text(after));
     let shown = similar::TextDiff::from_lines(&old, &new).unified_diff().header(names.0, names.1).to_string();

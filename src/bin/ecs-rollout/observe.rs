@@ -1,4 +1,5 @@
-//! Reads the current state: the service, the newest revision of the family, and the last stable revision.
+//! Reads the current state: the service, the revision that it runs, the newest one of the family, and the last stable
+//! one.
 //!
 //! In: names. Out: [`CurrentState`]. It decides nothing and changes nothing.
 
@@ -40,16 +41,25 @@ impl ServiceClient {
     ) -> Result<CurrentState, FoundCause> {
         let (service, newest) = futures_util::future::try_join(self.service(), self.revision(family)).await?;
         let active = service.as_ref().filter(|service| service.is_active());
-        let last_stable = match active.and_then(last_stable_revision) {
-            Some(arn) if newest.as_ref().is_some_and(|newest| newest.arn == arn) => newest.clone(),
-            Some(arn) => self.revision(arn).await?,
-            None => None,
+        let newest_or_read = async |arn: Option<&str>| match arn {
+            Some(arn) if newest.as_ref().is_some_and(|newest| newest.arn == arn) => Ok(newest.clone()),
+            Some(arn) => self.revision(arn).await,
+            None => Ok(None),
         };
-        let scaling = match (active, desired_count.and_then(Value::as_i64)) {
-            (Some(active), Some(desired)) if desired != active.desired_count => self.scaling().await,
-            _ => Scaling::NotRead,
+        let running_arn = active.map(|service| service.task_definition.as_str());
+        let stable_arn = active.and_then(last_stable_revision);
+        let scaling = async {
+            match (active, desired_count.and_then(Value::as_i64)) {
+                (Some(active), Some(desired)) if desired != active.desired_count => self.scaling().await,
+                _ => Scaling::NotRead,
+            }
         };
-        Ok(CurrentState { service, newest, last_stable, scaling })
+        let running = newest_or_read(running_arn);
+        let stable = newest_or_read(stable_arn.filter(|arn| Some(*arn) != running_arn));
+        let (running, stable, scaling) = futures_util::future::join3(running, stable, scaling).await;
+        let (running, stable) = (running?, stable?);
+        let last_stable = if stable_arn == running_arn { running.clone() } else { stable };
+        Ok(CurrentState { service, running, newest, last_stable, scaling })
     }
 
     /// What sets the desired count of the service.

@@ -12,6 +12,9 @@ pub(crate) struct Plan {
     pub(crate) action: Action,
     /// Tags of the definition that the service does not have yet.
     pub(crate) service_tags: Vec<(String, String)>,
+    /// The tag of the service that remembers the members which ECS does not return, if it changes. It is written after
+    /// the service was updated.
+    pub(crate) unreturned: Option<String>,
     /// How a failed rollout is rolled back, or why it cannot be.
     pub(crate) rollback: Result<RollbackTarget, String>,
     /// Notes for the user.
@@ -23,9 +26,10 @@ pub(crate) struct Plan {
 /// What happens to the task definition.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum TaskDefinitionChange {
-    /// Register a new revision with this body. `diff` compares it with the newest revision.
+    /// Register a new revision with this body. `diff` compares it with the running revision, or with the
+    /// newest if the service runs another family.
     New { body: Value, diff: String },
-    /// The newest revision is the desired one.
+    /// The running or the newest revision is the desired one.
     Keep(Revision),
 }
 

@@ -6,6 +6,8 @@
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
+use crate::api_model::schema;
+
 /// A service (ECS API Reference, "Service"). Members that have no field here are in `raw`.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq)]
 #[serde(rename_all = "camelCase", default)]
@@ -125,15 +127,21 @@ impl Service {
         })
     }
 
-    /// The current value of a member of CreateService. DescribeServices has two of them only in the deployment.
+    /// The current value of a member of CreateService. DescribeServices has some of them only in the deployments.
     pub(crate) fn member(&self, name: &str) -> Value {
         let of_service = &self.raw[name];
-        if !of_service.is_null() {
+        if !of_service.is_null() || schema::is_in_service(name) {
             return of_service.clone();
         }
         let deployments = self.raw["deployments"].as_array().into_iter().flatten();
         let primary = deployments.into_iter().find(|deployment| deployment["status"] == "PRIMARY");
         primary.map(|primary| primary[name].clone()).unwrap_or_default()
+    }
+
+    /// The value of a tag.
+    pub(crate) fn tag(&self, key: &str) -> Option<&str> {
+        let tags = self.raw["tags"].as_array().into_iter().flatten();
+        tags.into_iter().find(|tag| tag["key"] == key).and_then(|tag| tag["value"].as_str())
     }
 }
 

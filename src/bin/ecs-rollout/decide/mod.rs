@@ -3,19 +3,27 @@
 //! In: [`DesiredState`] and [`CurrentState`]. Out: a [`Plan`], or the cause why there is none. Pure: all rules are
 //! here.
 
+pub(crate) mod merge;
+mod registration;
+mod service_changes;
+mod update_service;
+
 use serde_json::{Map, Value, json};
 
 use crate::cause::FoundCause;
-use crate::current::{CurrentState, Scaling};
+use crate::causes;
+use crate::current::CurrentState;
 use crate::desired::DesiredState;
+use crate::normalize::hidden::{Hashes, UNRETURNED_TAG};
 use crate::plan::{Action, Plan, RollbackTarget, TaskDefinitionChange};
 use crate::revision::Revision;
 use crate::service::{Deployment, Service, short};
 use crate::stability::is_complete;
-use crate::{api_model, causes, diff, normalize};
+use registration::registration;
+use service_changes::ServiceChanges;
 
 pub(crate) fn plan(desired: &DesiredState, current: &CurrentState) -> Result<Plan, FoundCause> {
-    let registration = registration(desired, current.newest.as_ref());
+    let registration = registration(desired, current)?;
     match current.service.as_ref().filter(|service| service.is_active()) {
         Some(service) => plan_update(desired, current, service, registration),
         None => Ok(plan_creation(desired, current.service.as_ref(), registration)),
@@ -37,6 +45,7 @@ fn plan_creation(desired: &DesiredState, deleted: Option<&Service>, registration
         registration,
         action: Action::Create { body, why, after_drain: status == Some("DRAINING") },
         service_tags: Vec::new(),
+        unreturned: None,
         rollback: Err("the service is new".to_owned()),
         notes,
         previous_deployment: None,
@@ -48,6 +57,13 @@ fn creation_body(desired: &DesiredState, notes: &mut Vec<String>) -> Map<String,
     if !desired.is_daemon() && !body.contains_key("desiredCount") {
         notes.push("the service is created with one task; set another number with `--desired-count`".to_owned());
         body.insert("desiredCount".to_owned(), json!(1));
+    }
+    notes.extend(merge::network_notes(&desired.members.get("networkConfiguration").cloned().unwrap_or_default()));
+    let mut tags: Vec<Value> = user_tags(desired).cloned().collect();
+    let hashes = Hashes::of_service(&desired.members);
+    tags.extend(hashes.tag().map(|value| json!({"key": UNRETURNED_TAG, "value": value})));
+    if !tags.is_empty() {
+        body.insert("tags".to_owned(), json!(tags));
     }
     body.insert("cluster".to_owned(), json!(desired.cluster));
     body.insert("serviceName".to_owned(), json!(desired.service));
@@ -65,40 +81,36 @@ fn plan_update(
         return Err(causes::OTHER_CONTROLLER.finding(format!("its deployment controller is `{controller}`")));
     }
     let mut notes = desired.notes.clone();
-    let (mut body, mut changes) = differences(desired, service, &current.scaling, &mut notes)?;
+    let mut changes = service_changes::changes(desired, service, &current.scaling, &mut notes)?;
     // The current values of the members that change, for the rollback.
-    let before: Map<String, Value> = body.keys().map(|name| (name.clone(), service.member(name))).collect();
+    let before: Map<String, Value> = changes.body.keys().map(|name| (name.clone(), service.member(name))).collect();
+    let before = merge::restoring(&changes.body, &before);
+    let has_members = !changes.body.is_empty();
     let running = &service.task_definition;
     let runs_desired = matches!(&registration, TaskDefinitionChange::Keep(revision) if revision.arn == *running);
     match &registration {
         TaskDefinitionChange::Keep(_) if runs_desired => {}
         TaskDefinitionChange::Keep(revision) => {
-            changes.push(format!("revision {} -> {}", short(running), short(&revision.arn)));
+            changes.lines.push(format!("revision {} -> {}", short(running), short(&revision.arn)));
         }
-        TaskDefinitionChange::New { .. } => changes.push(format!("revision {} -> a new one", short(running))),
+        TaskDefinitionChange::New { .. } => changes.lines.push(format!("revision {} -> a new one", short(running))),
     }
     let primary = service.primary();
     let incomplete = primary.filter(|primary| !is_complete(primary, service));
     let failed = incomplete.filter(|primary| primary.rollout_state.as_deref() == Some("FAILED"));
-    if changes.is_empty() && (desired.force || failed.is_some()) {
-        changes.push(match failed {
-            Some(failed) => format!("a new deployment, because {} failed", failed.id),
-            None => "a new deployment, because of `--force-new-deployment`".to_owned(),
-        });
-        body.insert("forceNewDeployment".to_owned(), json!(true));
-    }
-    let action = if !changes.is_empty() {
+    notes.extend(force(desired, &mut changes, failed, runs_desired));
+    let action = if !changes.lines.is_empty() {
         if failed.is_none() {
             notes.extend(incomplete.map(replacement_note));
         }
         notes.extend(risk_note(desired));
-        Action::Update { body, changes }
+        Action::Update { body: changes.body, changes: changes.lines }
     } else if let Some(incomplete) = incomplete {
         Action::Attach(incomplete.clone())
     } else {
         Action::Nothing
     };
-    let rollback = if before.is_empty() && runs_desired {
+    let rollback = if !has_members && runs_desired {
         Err("the service already ran this revision before".to_owned())
     } else {
         rollback_target(desired, current.last_stable.as_ref(), before)
@@ -107,115 +119,56 @@ fn plan_update(
         registration,
         action,
         service_tags: missing_tags(desired, service),
+        unreturned: changes.unreturned,
         rollback,
         notes,
         previous_deployment: primary.map(|primary| primary.id.clone()),
     })
 }
 
-/// The newest revision if it is the desired one; otherwise a new one.
-fn registration(desired: &DesiredState, newest: Option<&Revision>) -> TaskDefinitionChange {
-    let normalized = normalize::task_definition(&desired.task_definition);
-    let desired_tags = desired.task_definition["tags"].as_array().cloned().unwrap_or_default();
-    if let Some(newest) = newest.filter(|newest| newest.is_active && newest.normalized == normalized) {
-        let has_tag = |tag: &Value| {
-            let value = tag["value"].as_str().unwrap_or_default();
-            newest.tags.get(tag["key"].as_str().unwrap_or_default()).is_some_and(|actual| actual == value)
-        };
-        if desired_tags.iter().all(has_tag) {
-            return TaskDefinitionChange::Keep(newest.clone());
-        }
-    }
-    let mut body = desired.task_definition.clone();
-    let revision_tags = desired.revision_tags.iter().map(|(key, value)| json!({"key": key, "value": value}));
-    let tags: Vec<Value> = desired_tags.into_iter().chain(revision_tags).collect();
-    // ECS rejects an empty list of tags.
-    if tags.is_empty() {
-        body.as_object_mut().map(|members| members.remove("tags"));
-    } else {
-        body["tags"] = json!(tags);
-    }
-    let (old, name) = match newest {
-        Some(newest) => (newest.normalized.clone(), short(&newest.arn).to_owned()),
-        None => (Value::Null, "no revision".to_owned()),
-    };
-    let mut diff = diff::unified(&old, &normalized, (&name, "new revision"));
-    if diff.is_empty() {
-        diff = "  (only its tags differ)\n".to_owned();
-    }
-    TaskDefinitionChange::New { body, diff }
-}
-
-/// The members that UpdateService must set, and a description of each change.
-fn differences(
+/// Forces a new deployment if the user asks for it, if ECS requires it, or if the last one failed and nothing else
+/// would start another. Returns a note about changes that running tasks do not get.
+fn force(
     desired: &DesiredState,
-    service: &Service,
-    scaling: &Scaling,
-    notes: &mut Vec<String>,
-) -> Result<(Map<String, Value>, Vec<String>), FoundCause> {
-    let mut body = Map::new();
-    let mut changes = Vec::new();
-    let mut unchangeable: Option<FoundCause> = None;
-    for (name, value) in &desired.members {
-        let actual = service.member(name);
-        let is_equal = match name.as_str() {
-            // Tags are added with TagResource. The role has another form and place in the described service.
-            "tags" | "role" => true,
-            "desiredCount" => keeps_desired_count(value, service, scaling, notes)?,
-            _ => normalize::is_satisfied(value, &actual),
-        };
-        if is_equal {
-            continue;
-        }
-        let change = format!("{name} {actual} -> {value}");
-        if api_model::can_be_updated(name) {
-            body.insert(name.clone(), value.clone());
-            changes.push(change);
-        } else {
-            unchangeable = Some(match unchangeable {
-                None => causes::CANNOT_BE_CHANGED.finding(change),
-                Some(finding) => finding.and(change),
-            });
-        }
+    changes: &mut ServiceChanges,
+    failed: Option<&Deployment>,
+    runs_desired: bool,
+) -> Option<String> {
+    let starts = !runs_desired || changes.start_deployment();
+    let why = if desired.force {
+        Some("because of `--force-new-deployment`".to_owned())
+    } else if service_changes::needs_force(&changes.body) {
+        Some("which ECS requires for a change of the capacity provider strategy".to_owned())
+    } else {
+        failed.filter(|_| !starts).map(|failed| format!("because {} failed", failed.id))
+    };
+    if let Some(why) = why {
+        changes.lines.push(format!("a new deployment, {why}"));
+        changes.body.insert("forceNewDeployment".to_owned(), json!(true));
+        return None;
     }
-    unchangeable.map_or(Ok((body, changes)), Err)
+    let names = changes.only_for_new_tasks();
+    (!starts && !names.is_empty()).then(|| {
+        format!(
+            "{} changes only for tasks that start after this; `--force-new-deployment` replaces the running tasks",
+            names.join(", ")
+        )
+    })
 }
 
-/// Whether the desired count of the service stays: because it is equal, or because Application Auto Scaling controls
-/// it.
-fn keeps_desired_count(
-    value: &Value,
-    service: &Service,
-    scaling: &Scaling,
-    notes: &mut Vec<String>,
-) -> Result<bool, FoundCause> {
-    let count = service.desired_count;
-    if value.as_i64() == Some(count) {
-        return Ok(true);
-    }
-    match scaling {
-        Scaling::Manual | Scaling::NotRead => Ok(false),
-        Scaling::Automatic => {
-            notes.push(format!("the desired count stays {count}, not {value}: Application Auto Scaling controls it"));
-            Ok(true)
-        }
-        Scaling::Unknown(error) => Err(causes::CALLER_DENIED
-            .finding(format!("cannot find out whether Application Auto Scaling controls the desired count: {error}"))
-            .and(format!(
-                "the service has the desired count {count}, the definition {value}; without a desired count in the \
-                 definition this call is not needed"
-            ))),
-    }
+/// The tags of the service definition, without the one that ecs-rollout writes.
+fn user_tags(desired: &DesiredState) -> impl Iterator<Item = &Value> {
+    let tags = desired.members.get("tags").and_then(Value::as_array).into_iter().flatten();
+    tags.filter(|tag| tag["key"] != UNRETURNED_TAG)
 }
 
 fn missing_tags(desired: &DesiredState, service: &Service) -> Vec<(String, String)> {
     let actual = service.raw["tags"].as_array().cloned().unwrap_or_default();
-    let tags = desired.members.get("tags").and_then(Value::as_array).into_iter().flatten();
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-    tags.filter(|tag| !actual.contains(tag)).map(|tag| (text(&tag["key"]), text(&tag["value"]))).collect()
+    user_tags(desired).filter(|tag| !actual.contains(tag)).map(|tag| (text(&tag["key"]), text(&tag["value"]))).collect()
 }
 
-/// `before` are the current values of the members that the deployment changes.
+/// `before` is the body that restores the members that the deployment changes.
 fn rollback_target(
     desired: &DesiredState,
     last_stable: Option<&Revision>,
@@ -227,7 +180,10 @@ fn rollback_target(
     if !revision.is_active {
         return Err(format!("{} is deregistered, so the service cannot be updated to it", short(&revision.arn)));
     }
-    let mut body: Map<String, Value> = before.into_iter().filter(|(_, value)| !value.is_null()).collect();
+    let mut body = before;
+    if service_changes::needs_force(&body) {
+        body.insert("forceNewDeployment".to_owned(), json!(true));
+    }
     body.insert("cluster".to_owned(), json!(desired.cluster));
     body.insert("service".to_owned(), json!(desired.service));
     body.insert("taskDefinition".to_owned(), json!(revision.arn));

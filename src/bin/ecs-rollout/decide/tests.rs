@@ -1,5 +1,6 @@
 use super::*;
 use crate::cli::DeploymentFlags;
+use crate::current::Scaling;
 use crate::desired::InputFile;
 use crate::stability::last_stable_revision;
 
@@ -43,7 +44,7 @@ fn service(running: &Revision, state: &str, old: Option<&Revision>) -> Service {
 }
 
 fn current(service: Option<Service>, newest: Option<Revision>, last_stable: Option<Revision>) -> CurrentState {
-    CurrentState { service, newest, last_stable, scaling: Scaling::NotRead }
+    CurrentState { service, running: None, newest, last_stable, scaling: Scaling::NotRead }
 }
 
 #[test]
@@ -74,19 +75,23 @@ fn the_service_is_created_or_updated_by_its_status() {
     }
 }
 
+fn registration_with(desired: &DesiredState, newest: Option<Revision>) -> TaskDefinitionChange {
+    registration(desired, &current(None, newest, None)).unwrap()
+}
+
 #[test]
 fn a_revision_is_registered_only_if_it_differs_from_the_newest() {
-    let same = registration(&desired(json!({})), Some(&revision(3, "web:2")));
+    let same = registration_with(&desired(json!({})), Some(revision(3, "web:2")));
     assert_eq!(same, TaskDefinitionChange::Keep(revision(3, "web:2")), "another build number is not a difference");
     for newest in [None, Some(revision(3, "web:1")), Some(Revision { is_active: false, ..revision(3, "web:2") })] {
-        let TaskDefinitionChange::New { body, .. } = registration(&desired(json!({})), newest.as_ref()) else {
+        let TaskDefinitionChange::New { body, .. } = registration_with(&desired(json!({})), newest.clone()) else {
             panic!("{newest:?}")
         };
         assert_eq!(body["tags"], json!([{"key": "ecs-rollout:build", "value": "17"}]));
     }
     let mut tagged = desired(json!({}));
     tagged.task_definition["tags"] = json!([{"key": "team", "value": "a"}]);
-    let TaskDefinitionChange::New { diff, .. } = registration(&tagged, Some(&revision(3, "web:2"))) else {
+    let TaskDefinitionChange::New { diff, .. } = registration_with(&tagged, Some(revision(3, "web:2"))) else {
         panic!("its tags differ")
     };
     assert_eq!(diff, "  (only its tags differ)\n");

@@ -141,12 +141,14 @@ fn choose<'a>(services: &'a [Value], failures: &Value, wanted: Option<&str>) -> 
 
 /// The members of a service without those that have the default of CreateService.
 pub(crate) fn without_service_defaults(mut members: Map<String, Value>) -> Map<String, Value> {
-    let is_default =
-        |name: &str, value: &Value| !ALWAYS_KEPT.contains(&name) && normalize::is_satisfied(value, &Value::Null);
-    if let Some(Value::Object(configuration)) = members.get_mut("deploymentConfiguration") {
-        configuration.retain(|name, value| !is_default(name, value));
+    let says_something = |name: &str, value: &Value| !normalize::of_service().member(name, value).is_null();
+    members.retain(|name, value| ALWAYS_KEPT.contains(&name.as_str()) || says_something(name, value));
+    if let Some(configuration) = members.get_mut("deploymentConfiguration") {
+        let normalized = normalize::of_service().member("deploymentConfiguration", configuration);
+        if let Some(configuration) = configuration.as_object_mut() {
+            configuration.retain(|name, _| normalized.get(name).is_some());
+        }
     }
-    members.retain(|name, value| !is_default(name, value));
     members
 }
 

@@ -94,10 +94,10 @@ fn definitions(service: &Service, running: &Revision, scaling: &Scaling) -> Defi
     }
     let task = Value::Object(described::task_definition(&running.answer()).members);
     let task = described::without_task_definition_defaults(task);
-    unknown_members(TASK_DEFINITION, api_model::check_task_definition(&task), &mut notes);
+    unknown_members(TASK_DEFINITION, api_model::check_task_definition(&task, true), &mut notes);
     let body = service_body(service, scaling, &mut notes);
     if let Some(body) = &body {
-        unknown_members(SERVICE, api_model::check_service(body), &mut notes);
+        unknown_members(SERVICE, api_model::check_service(body, true), &mut notes);
         if !is_stable(service) {
             notes.push(
                 "the rollout of the newest deployment is not complete; `plan` shows that it is watched".to_owned(),
@@ -149,7 +149,8 @@ fn service_body(service: &Service, scaling: &Scaling, notes: &mut Vec<String>) -
     Some(Value::Object(members))
 }
 
-fn unknown_members(file: &str, faults: Vec<String>, notes: &mut Vec<String>) {
+fn unknown_members(file: &str, outcome: Result<Vec<String>, Vec<String>>, notes: &mut Vec<String>) {
+    let (Ok(faults) | Err(faults)) = outcome;
     if !faults.is_empty() {
         notes.push(format!(
             "`{file}` has members that this version does not know; `plan` and `deploy` refuse them without \

@@ -1,46 +1,60 @@
 //! Checks JSON against the model of the ECS API that the AWS SDK has.
 //!
 //! In: the JSON of a file. Out: every unknown member, with the member that was probably meant, and every value of the
-//! wrong type. ECS ignores unknown members, so without this check a typo would have no effect and give no error.
-//! Whether a value is valid is left to ECS.
+//! wrong type. ECS ignores unknown members, so without this check a typo would have no effect and give no error. With
+//! `--allow-unknown` they are warnings. Whether a value is valid is left to ECS.
+
+pub(crate) mod schema;
 
 use ecs_bootstrap::suggestion;
 use std::cell::RefCell;
 
 use aws_sdk_ecs::operation::create_service::CreateServiceInput;
 use aws_sdk_ecs::operation::register_task_definition::RegisterTaskDefinitionInput;
-use aws_sdk_ecs::operation::update_service::UpdateServiceInput;
 use aws_smithy_schema::Schema;
 use aws_smithy_schema::serde::{SerdeError, ShapeDeserializer};
 use aws_smithy_types::{BigDecimal, BigInteger, Blob, DateTime, Document};
 use serde_json::Value;
 
-/// Checks the body of RegisterTaskDefinition, and returns its faults.
-pub(crate) fn check_task_definition(value: &Value) -> Vec<String> {
-    check(value, |deserializer| RegisterTaskDefinitionInput::deserialize(deserializer).map(drop))
+/// Follows the unknown members.
+const NEWER: &str = "a member that is newer than this version of ecs-rollout is sent with `--allow-unknown`";
+
+/// Checks the body of RegisterTaskDefinition. Returns a warning for each unknown member if they are allowed, or the
+/// faults.
+pub(crate) fn check_task_definition(value: &Value, allow_unknown: bool) -> Result<Vec<String>, Vec<String>> {
+    check(value, allow_unknown, |deserializer| RegisterTaskDefinitionInput::deserialize(deserializer).map(drop))
 }
 
-/// Checks the body of CreateService, and returns its faults.
-pub(crate) fn check_service(value: &Value) -> Vec<String> {
-    check(value, |deserializer| CreateServiceInput::deserialize(deserializer).map(drop))
+/// Checks the body of CreateService. Returns a warning for each unknown member if they are allowed, or the faults.
+pub(crate) fn check_service(value: &Value, allow_unknown: bool) -> Result<Vec<String>, Vec<String>> {
+    check(value, allow_unknown, |deserializer| CreateServiceInput::deserialize(deserializer).map(drop))
 }
 
-/// Whether UpdateService accepts this member of CreateService too.
-pub(crate) fn can_be_updated(member: &str) -> bool {
-    UpdateServiceInput::SCHEMA.member_schema(member).is_some()
-}
-
-fn check(value: &Value, read: impl Fn(&mut dyn ShapeDeserializer) -> Result<(), SerdeError>) -> Vec<String> {
-    let faults = RefCell::default();
-    let outcome = read(&mut Reader { value, path: String::new(), faults: &faults });
-    let mut faults = faults.into_inner();
+fn check(
+    value: &Value,
+    allow_unknown: bool,
+    read: impl Fn(&mut dyn ShapeDeserializer) -> Result<(), SerdeError>,
+) -> Result<Vec<String>, Vec<String>> {
+    let (faults, unknown) = (RefCell::default(), RefCell::default());
+    let outcome = read(&mut Reader { value, path: String::new(), faults: &faults, unknown: &unknown });
+    let (mut faults, unknown) = (faults.into_inner(), unknown.into_inner());
     // The model can also fail for a reason of its own, such as a required member that is missing.
     if let Err(error) = outcome
         && faults.is_empty()
+        && unknown.is_empty()
     {
         faults.push(error.to_string());
     }
-    faults
+    if allow_unknown && faults.is_empty() {
+        return Ok(unknown.iter().map(|text| format!("{text}; it is sent as it is")).collect());
+    }
+    let refused = !unknown.is_empty() && !allow_unknown;
+    let mut all: Vec<String> = if refused { unknown } else { Vec::new() };
+    all.append(&mut faults);
+    if refused {
+        all.push(NEWER.to_owned());
+    }
+    if all.is_empty() { Ok(Vec::new()) } else { Err(all) }
 }
 
 /// Reads a JSON value the way the model asks for it. It collects faults instead of stopping at the first.
@@ -48,6 +62,7 @@ struct Reader<'a> {
     value: &'a Value,
     path: String,
     faults: &'a RefCell<Vec<String>>,
+    unknown: &'a RefCell<Vec<String>>,
 }
 
 impl<'a> Reader<'a> {
@@ -56,7 +71,7 @@ impl<'a> Reader<'a> {
         'a: 'b,
     {
         let dot = if self.path.is_empty() || step.starts_with('[') { "" } else { "." };
-        Reader { value, path: format!("{}{dot}{step}", self.path), faults: self.faults }
+        Reader { value, path: format!("{}{dot}{step}", self.path), faults: self.faults, unknown: self.unknown }
     }
 
     fn fault(&self, text: String) {
@@ -98,7 +113,12 @@ impl ShapeDeserializer for Reader<'_> {
                     let names = schema.members().iter().filter_map(|known| known.member_name());
                     let nearest = suggestion::nearest(&key, names);
                     let hint = nearest.map(|name| format!("; did you mean `{name}`?")).unwrap_or_default();
-                    self.fault(format!("`{}` is not a member of the ECS API{hint}", inner.path));
+                    let text = format!("`{}` is not a member of the ECS API{hint}", inner.path);
+                    self.unknown.borrow_mut().push(text);
+                    // A union must have one member; the model accepts an unknown one.
+                    if schema.is_union() {
+                        member(schema, &mut inner)?;
+                    }
                 }
             }
         }
@@ -211,7 +231,7 @@ mod tests {
             "taskRoleArn": null,
             "tags": [{"key": "team", "value": "a"}],
         });
-        assert_eq!(check_task_definition(&task), [""; 0]);
+        assert_eq!(check_task_definition(&task, false), Ok(Vec::new()));
         let service = json!({
             "serviceName": "web", "desiredCount": 2,
             "deploymentConfiguration": {
@@ -219,7 +239,7 @@ mod tests {
             },
             "capacityProviderStrategy": [{"capacityProvider": "main", "weight": 1, "base": 0}],
         });
-        assert_eq!(check_service(&service), [""; 0]);
+        assert_eq!(check_service(&service, false), Ok(Vec::new()));
     }
 
     #[test]
@@ -229,16 +249,32 @@ mod tests {
             "containerDefinitions": [{"name": "web", "Image": "web:1", "memmory": 128, "portMappings": [{"port": 80}]}],
         });
         assert_eq!(
-            check_task_definition(&task),
+            check_task_definition(&task, false).unwrap_err(),
             [
                 "`containerDefinitions[0].Image` is not a member of the ECS API; did you mean `image`?",
                 "`containerDefinitions[0].memmory` is not a member of the ECS API; did you mean `memory`?",
                 "`containerDefinitions[0].portMappings[0].port` is not a member of the ECS API",
+                NEWER,
             ]
         );
+        let expected = "`desiredcount` is not a member of the ECS API; did you mean `desiredCount`?";
+        assert_eq!(check_service(&json!({"desiredcount": 1}), false), Err(vec![expected.to_owned(), NEWER.to_owned()]));
+    }
+
+    #[test]
+    fn unknown_members_are_warnings_if_they_are_allowed_but_wrong_types_are_not() {
+        let task = json!({"family": "web", "newer": {"a": 1},
+                          "containerDefinitions": [{"name": "web", "memmory": 1, "healthCheck": {"grace": 3}}]});
+        let warnings = check_task_definition(&task, true).unwrap();
+        assert_eq!(warnings.len(), 3, "{warnings:?}");
+        assert!(
+            warnings[0].contains("containerDefinitions[0].healthCheck.grace") && warnings[0].contains("sent as it is")
+        );
+        let service = json!({"serviceConnectConfiguration": {"containerConfigurations": [{"newer": 1}]}});
+        assert_eq!(check_service(&service, true).unwrap().len(), 1, "an unknown member of a union");
         assert_eq!(
-            check_service(&json!({"desiredcount": 1})),
-            ["`desiredcount` is not a member of the ECS API; did you mean `desiredCount`?"]
+            check_task_definition(&json!({"family": 7, "newer": 1}), true).unwrap_err(),
+            ["`family` must be a string, but is a number"]
         );
     }
 
@@ -252,7 +288,7 @@ mod tests {
             ],
         });
         assert_eq!(
-            check_task_definition(&task),
+            check_task_definition(&task, false).unwrap_err(),
             [
                 "`containerDefinitions[0].command` must be a list, but is a string",
                 "`containerDefinitions[0].cpu` must be an integer, but is a number",
@@ -262,16 +298,7 @@ mod tests {
                 "`family` must be a string, but is a number",
             ]
         );
-        assert_eq!(check_service(&json!([])), ["`the document` must be an object, but is a list"]);
-    }
-
-    #[test]
-    fn members_of_update_service_are_known() {
-        for member in ["desiredCount", "taskDefinition", "networkConfiguration", "loadBalancers", "propagateTags"] {
-            assert!(can_be_updated(member), "{member}");
-        }
-        for member in ["schedulingStrategy", "launchType", "role", "tags", "clientToken"] {
-            assert!(!can_be_updated(member), "{member}");
-        }
+        let expected = "`the document` must be an object, but is a list";
+        assert_eq!(check_service(&json!([]), false).unwrap_err(), [expected]);
     }
 }
