@@ -1,6 +1,7 @@
 //! Runs `ecs-rollout` against the simulated ECS API: its calls, the state of the service afterwards, and its output.
 
 mod bounds;
+mod compare;
 mod ends;
 mod faults;
 mod github;

@@ -184,7 +184,7 @@ fn a_change_that_update_service_does_not_accept_is_refused_before_registration()
     let outcome = site.deploy("deploy", &[]);
     outcome.ends(
         35,
-        &["[cannot-be-changed]", "schedulingStrategy \"REPLICA\" -> \"DAEMON\"", "launchType null -> \"FARGATE\""],
+        &["[cannot-be-changed]", "schedulingStrategy \"REPLICA\" -> \"DAEMON\"", "launchType \"EC2\" -> \"FARGATE\""],
     );
     assert_eq!(writes(&site), [""; 0]);
 }

@@ -40,7 +40,11 @@ impl Normalizer {
     /// change of one value.
     pub(crate) fn shown(&self, compared: &Reconciled, path: &str) -> Reconciled {
         let (mut before, mut after) = (compared.before.clone(), compared.after.clone());
-        self.fill_in_defaults(&mut before, &mut after, path);
+        match (&before, &after) {
+            (Value::Null, value) => before = self.default_like(value, path).unwrap_or_default(),
+            (value, Value::Null) => after = self.default_like(value, path).unwrap_or_default(),
+            _ => self.fill_in_defaults(&mut before, &mut after, path),
+        }
         // A list that was filled in is not in the order of the other one yet.
         self.reconcile(&after, &before, path, &|_| false)
     }

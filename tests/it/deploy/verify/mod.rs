@@ -49,7 +49,8 @@ fn definitions() -> (Value, Value) {
             ],
         }],
     });
-    let network = json!({"subnets": ["subnet-a", "subnet-b"], "securityGroups": ["sg-a"]});
+    let network =
+        json!({"subnets": ["subnet-a", "subnet-b"], "securityGroups": ["sg-a"], "assignPublicIp": "DISABLED"});
     let service = json!({
         "cluster": "prod", "serviceName": "web", "desiredCount": 2, "launchType": "EC2",
         "networkConfiguration": {"awsvpcConfiguration": network},

@@ -6,14 +6,16 @@
 
 pub mod account;
 mod faults;
+mod form_of_ecs;
 mod service_deployments;
+mod services;
 mod steps;
 
 use account::Account;
-use steps::fill_in;
+use form_of_ecs::Dice;
 
 use super::http::{Answer, Reply, Request, Server, lock};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -120,6 +122,10 @@ pub struct Service {
     /// The JSON of DescribeServices.
     pub shown: Value,
     pub tasks: Vec<Value>,
+    /// The members that DescribeServices shows only in the deployments.
+    of_deployment: Map<String, Value>,
+    /// What the service gets back when it loses its capacity provider strategy.
+    launch_type: Value,
     course: Option<Course>,
     polls: u32,
     draining: u32,
@@ -302,17 +308,12 @@ impl World {
             return Err(error("ClientException", text));
         }
         let number = self.families.get(&family).map_or(1, |revisions| revisions.len() + 1);
-        let mut revision = body.clone();
-        let tags = revision.as_object_mut().and_then(|members| members.remove("tags")).unwrap_or(json!([]));
-        for container in revision["containerDefinitions"].as_array_mut().unwrap() {
-            fill_in(container);
-        }
+        let tags = body.get("tags").cloned().unwrap_or(json!([]));
+        let mut revision = form_of_ecs::task_definition(body, &mut Dice::new(number as u64));
         revision["taskDefinitionArn"] = json!(format!("{PREFIX}:task-definition/{family}:{number}"));
         for (member, value) in [
             ("revision", json!(number)),
             ("status", json!("ACTIVE")),
-            ("volumes", body.get("volumes").cloned().unwrap_or(json!([]))),
-            ("placementConstraints", json!([])),
             ("requiresAttributes", json!([{"name": "com.amazonaws.ecs.capability.docker-remote-api.1.18"}])),
             ("compatibilities", json!(["EXTERNAL", "EC2"])),
             ("registeredAt", json!(self.tick)),
@@ -353,94 +354,6 @@ impl World {
         }
         resource["tags"] = json!(tags);
         Ok(json!({}))
-    }
-
-    fn create(&mut self, body: &Value) -> Outcome {
-        let name = body["serviceName"].as_str().unwrap_or_default().to_owned();
-        let is_daemon = body["schedulingStrategy"] == "DAEMON";
-        match self.services.get(&name).and_then(|service| service.shown["status"].as_str()) {
-            Some("ACTIVE") => {
-                return Err(error("InvalidParameterException", "Creation of service was not idempotent."));
-            }
-            Some("DRAINING") => {
-                return Err(error("InvalidParameterException", "Unable to Start a service that is still Draining."));
-            }
-            _ => {}
-        }
-        if !is_daemon && body["desiredCount"].is_null() {
-            return Err(error("InvalidParameterException", "Desired count is required for REPLICA services."));
-        }
-        let revision = self.taken(&body["taskDefinition"])?;
-        self.remember(&name);
-        let mut shown = body.clone();
-        let members = shown.as_object_mut().unwrap();
-        members.remove("clientToken");
-        members.remove("cluster");
-        for (member, value) in [
-            ("serviceArn", json!(format!("{PREFIX}:service/prod/{name}"))),
-            ("clusterArn", json!(format!("{PREFIX}:cluster/prod"))),
-            ("status", json!("ACTIVE")),
-            ("taskDefinition", json!(revision)),
-            ("deployments", json!([])),
-            ("events", json!([])),
-            ("runningCount", json!(0)),
-            ("pendingCount", json!(0)),
-        ] {
-            members.insert(member.into(), value);
-        }
-        if is_daemon {
-            members.insert("desiredCount".into(), json!(1));
-        }
-        let usual = json!({"deploymentConfiguration": {"maximumPercent": 200, "minimumHealthyPercent": 100},
-            "schedulingStrategy": "REPLICA", "propagateTags": "NONE", "enableExecuteCommand": false});
-        for (member, value) in usual.as_object().unwrap() {
-            members.entry(member.clone()).or_insert_with(|| value.clone());
-        }
-        self.services.insert(name.clone(), Service { shown, ..Service::default() });
-        self.deploy(&name, &revision);
-        Ok(json!({"service": self.services[&name].shown}))
-    }
-
-    fn update(&mut self, body: &Value) -> Outcome {
-        let name = short(body["service"].as_str().unwrap_or_default()).to_owned();
-        let status = self.services.get(&name).and_then(|service| service.shown["status"].as_str());
-        match status {
-            None => return Err(error("ServiceNotFoundException", "Service not found.")),
-            Some("ACTIVE") => {}
-            Some(_) => return Err(error("ServiceNotActiveException", "Service was not ACTIVE.")),
-        }
-        let running = self.services[&name].shown["taskDefinition"].as_str().unwrap_or_default().to_owned();
-        let revision = match &body["taskDefinition"] {
-            Value::Null => running.clone(),
-            named => self.taken(named)?,
-        };
-        self.remember(&name);
-        let service = self.services.get_mut(&name).unwrap();
-        let mut deploys = revision != running || body["forceNewDeployment"] == true;
-        for (member, value) in body.as_object().unwrap() {
-            match member.as_str() {
-                "cluster" | "service" | "forceNewDeployment" | "taskDefinition" => continue,
-                "desiredCount" | "deploymentConfiguration" | "healthCheckGracePeriodSeconds" => {}
-                _ => deploys = true,
-            }
-            service.shown[member] = value.clone();
-        }
-        service.shown["taskDefinition"] = json!(revision);
-        if deploys {
-            self.deploy(&name, &revision);
-        } else if let Some(primary) = service.shown["deployments"].get_mut(0) {
-            primary["desiredCount"] = body["desiredCount"].clone();
-        }
-        Ok(json!({"service": self.services[&name].shown}))
-    }
-
-    fn taken(&self, name: &Value) -> Result<String, Fault> {
-        let revision = self.revision(name.as_str().unwrap_or_default());
-        let revision = revision.ok_or_else(|| error("ClientException", "TaskDefinition not found."))?;
-        if revision["status"] != "ACTIVE" {
-            return Err(error("ClientException", "TaskDefinition is inactive"));
-        }
-        Ok(revision["taskDefinitionArn"].as_str().unwrap().to_owned())
     }
 }
 

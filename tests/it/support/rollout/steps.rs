@@ -21,11 +21,14 @@ impl World {
         let course = self.courses.pop_front().unwrap_or(Course::Completes(2));
         let service = self.services.get_mut(name).unwrap();
         let desired = service.shown["desiredCount"].clone();
-        let deployment = json!({
+        let mut deployment = json!({
             "id": id, "status": "PRIMARY", "taskDefinition": revision, "desiredCount": desired, "runningCount": 0,
             "pendingCount": 0, "failedTasks": 0, "createdAt": self.tick, "updatedAt": self.tick,
             "rolloutState": "IN_PROGRESS", "rolloutStateReason": format!("ECS deployment {id} in progress."),
         });
+        for (member, value) in &service.of_deployment {
+            deployment[member] = value.clone();
+        }
         let old = service.shown["deployments"].as_array().cloned().unwrap_or_default();
         let old = old.into_iter().map(|mut one| {
             one["status"] = json!("ACTIVE");
@@ -214,30 +217,6 @@ fn found(name: &str, shown: Option<&Value>) -> Value {
         None => {
             let arn = format!("{PREFIX}:service/prod/{name}");
             json!({"services": [], "failures": [{"arn": arn, "reason": "MISSING"}]})
-        }
-    }
-}
-
-/// Adds the defaults that ECS adds to a container.
-pub(super) fn fill_in(container: &mut Value) {
-    for (member, value) in [
-        ("cpu", json!(0)),
-        ("essential", json!(true)),
-        ("environment", json!([])),
-        ("mountPoints", json!([])),
-        ("volumesFrom", json!([])),
-        ("systemControls", json!([])),
-        ("portMappings", json!([])),
-    ] {
-        if container[member].is_null() {
-            container[member] = value;
-        }
-    }
-    for mapping in container["portMappings"].as_array_mut().unwrap() {
-        for (member, value) in [("hostPort", json!(0)), ("protocol", json!("tcp"))] {
-            if mapping[member].is_null() {
-                mapping[member] = value;
-            }
         }
     }
 }
