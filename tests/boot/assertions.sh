@@ -41,6 +41,21 @@ reboot() {
     wait_for_boot "$name" "${1:-60}"
 }
 
+# Stops the host, as a warm pool does. Its disk stays.
+stop() { stop_host "$name"; }
+
+# Starts the stopped host and waits until the boot has ended. $1: the limit in seconds.
+start() {
+    start_host "$name"
+    wait_for_boot "$name" "${1:-60}"
+}
+
+# Replaces aws/waiting.json. What was signalled before waits again. $1: the new content.
+set_waiting() {
+    printf '%s\n' "$1" >"$folder/aws/waiting.new"
+    mv "$folder/aws/waiting.new" "$folder/aws/waiting.json"
+}
+
 # Replaces aws/faults.json. $1: the new content.
 set_faults() {
     printf '%s\n' "$1" >"$folder/aws/faults.new"

@@ -304,6 +304,9 @@ class Files(SimpleHTTPRequestHandler):
     def log_message(self, template, *values):
         self.server.account.note(service="files", operation=self.path, status=int(values[1]) if len(values) > 1 else 0)
 
+    def log_error(self, template, *values):
+        pass  # the request is logged too
+
 
 class Server(ThreadingHTTPServer):
     allow_reuse_address = True

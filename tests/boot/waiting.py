@@ -2,7 +2,8 @@
 
 In: the host's `aws/waiting.json`, `{"resources": ["STACK/RESOURCE"], "hooks": ["NAME"], "others": 2}`: the resources
 that wait for a signal, the launch hooks of the group `fleet`, and the number of its other instances in service. Out:
-answers; `api.log` has the requests. A resource or a hook that got its signal no longer waits."""
+answers; `api.log` has the requests. A resource or a hook that got its signal no longer waits, until the file is
+replaced."""
 
 import json
 import os
@@ -14,11 +15,14 @@ class Waiting:
 
     def __init__(self, folder):
         self.path = os.path.join(folder, "aws", "waiting.json")
-        self.done = set()
+        self.done, self.seen = set(), None
 
     def known(self):
         try:
             with open(self.path, encoding="utf-8") as file:
+                changed = os.fstat(file.fileno()).st_mtime_ns
+                if self.seen != changed:
+                    self.done, self.seen = set(), changed
                 return json.load(file)
         except FileNotFoundError:
             return {}

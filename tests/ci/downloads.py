@@ -190,12 +190,19 @@ class Place:
         self.final.parent.mkdir(parents=True, exist_ok=True)
         self.ran = self.folder / "ran"
         # The server has no certificate, so http is allowed too. Retries would only make the test slow.
-        self.program("curl", 'set -- "${@/#=https/=http,https}"\nargs=()\nwhile (($#)); do\n'
+        # A failed download is signalled with the credentials of the role (tests/cloudformation/download.py), which no
+        # test may look for outside of this machine.
+        self.program("curl", '[[ "$*" != *//169.254.169.254/* ]] || exit 7\n'
+                             'set -- "${@/#=https/=http,https}"\nargs=()\nwhile (($#)); do\n'
                              '  if [[ $1 == --retry ]]; then shift 2; else args+=("$1"); shift; fi\ndone\n'
                              f'exec {shutil.which("curl")} "${{args[@]}}"')
         self.program("sudo", 'exec "$@"')
         for name in ("dpkg", "ecs-bootstrap"):
             self.program(name, f'echo "{name} $*" >>"$RAN"')
+        for name in ("sleep", "systemctl"):
+            self.program(name, ":")
+        for name in ("etc", "dev"):
+            (self.folder / name).mkdir()
 
     def program(self, name, text):
         path = self.programs / name
@@ -208,7 +215,10 @@ class Place:
             text = text.replace(name, self.url)
         for name in ("@SHA256@", "${BinarySha256}", "{{ InstallSha256 }}", "{{ PackageSha256 }}"):
             text = text.replace(name, self.sum)
-        text = text.replace("/usr/bin/", f"{self.bin}/")
+        for name in ("etc/ecs-bootstrap", "etc/systemd", "dev/console"):
+            text = text.replace(f"/{name}", f"{self.folder}/{name}")
+        # The text may contain a path in /usr/bin that already belongs to the test.
+        text = re.sub(r"(?<![\w.])/usr/bin(?=/|\s|'|$)", str(self.bin), text)
         script = self.folder / "script"
         script.write_text(text)
         env = {

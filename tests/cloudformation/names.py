@@ -60,6 +60,19 @@ def difficult_values(pattern):
     return sorted({one for one in candidates if re.search(pattern, one)}, key=len)
 
 
+def characters(pattern):
+    """The ASCII characters that a text which the pattern accepts can contain."""
+    found, nodes = set(), [re._parser.parse(pattern)]
+    while nodes:
+        node = nodes.pop()
+        if isinstance(node, tuple) and str(node[0]) in ("LITERAL", "NOT_LITERAL", "IN", "ANY"):
+            one = re._compiler.compile(re._parser.SubPattern(re._parser.State(), [node]), re.DOTALL)
+            found.update(chr(code) for code in range(1, 0x7f) if one.fullmatch(chr(code)))
+        elif isinstance(node, (list, tuple, re._parser.SubPattern)):
+            nodes.extend(node)
+    return found
+
+
 def values(template, name):
     """The most difficult values of a parameter or pseudo parameter."""
     if name == "AWS::StackName":

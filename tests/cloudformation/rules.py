@@ -12,6 +12,7 @@ import cfnlint.data.AdditionalSpecs
 import names
 import parameters
 import templates
+import user_data
 from templates import properties
 
 AUTHORIZATION = json.loads(
@@ -143,25 +144,6 @@ def parameters_are_checked(template):
             yield f"{name}: any number is accepted"
 
 
-def waiting_resources_are_signalled(template):
-    """User data signals the resource with the CreationPolicy, and has at most 8 KiB."""
-    for name, resource in template["Resources"].items():
-        if "CreationPolicy" not in resource:
-            continue
-        user_data = [value["Fn::Sub"] for value in templates.walk(template) if isinstance(value, dict)
-                     and isinstance(value.get("Fn::Sub"), str) and "ecs-bootstrap" in value["Fn::Sub"]
-                     and ("[signal]" in value["Fn::Sub"] or value["Fn::Sub"].startswith("#!"))]
-        if len(user_data) != 2:
-            yield f"{name}: {len(user_data)} user data documents instead of 2"
-        for text in user_data:
-            signalled = re.search(r'signal\.resource=(\w+)|resource = "(\w+)"', text)
-            if not signalled or name not in signalled.groups():
-                yield f"{name}: waits for a signal, but user data signals another resource"
-            # EC2 accepts 16 KB. Parameters make the text longer.
-            if len(text) > 8192:
-                yield f"{name}: user data of {len(text)} bytes"
-
-
 def role_has_exactly_the_calls(template):
     """The instance role allows the calls of the agent and of ecs-bootstrap, and nothing else."""
     for name, role in templates.resources(template, "AWS::IAM::Role"):
@@ -179,7 +161,7 @@ RULES = [
     parameters.updates_keep_instances, parameters.optional_permissions_need_a_parameter,
     no_wildcard_action, resources_are_named, no_inverted_element, roles_trust_one_service, sharing_is_by_account,
     metadata_needs_a_token, volumes_are_encrypted, no_ingress, images_are_scanned, parameters_are_checked,
-    waiting_resources_are_signalled, role_has_exactly_the_calls,
+    role_has_exactly_the_calls, *user_data.RULES,
 ]
 
 
@@ -201,6 +183,7 @@ def trust(template, role):
 
 # For each rule, faults that it must find: the template, and a function that plants the fault.
 BROKEN = {
+    **user_data.FAULTS,
     names.generated_names_are_accepted: [
         ("cluster.yaml", lambda t: properties(t, "CapacityProvider").pop("Name")),
         ("cluster.yaml", lambda t: properties(t, "CapacityProvider").update(Name={"Ref": "ClusterName"})),
@@ -279,9 +262,6 @@ BROKEN = {
         ("cluster.yaml", lambda t: t["Parameters"]["ClusterName"].pop("AllowedPattern")),
         ("cluster.yaml", lambda t: t["Parameters"]["SecretArns"].pop("AllowedPattern")),
         ("cluster.yaml", lambda t: t["Parameters"]["MinInstancesInService"].pop("MaxValue")),
-    ],
-    waiting_resources_are_signalled: [
-        ("cluster.yaml", lambda t: t["Resources"].update(Fleet=t["Resources"].pop("Group"))),
     ],
     role_has_exactly_the_calls: [
         ("cluster.yaml", lambda t: first_statement(t, "SignalThisStack").update(Action="cloudformation:DescribeStacks")),

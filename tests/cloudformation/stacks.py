@@ -160,15 +160,23 @@ def instances_require_imdsv2_and_signal_the_group(account):
     assert "LaunchTemplate" in group and not group.get("MixedInstancesPolicy"), group
 
 
-def a_download_is_verified_before_it_runs(account):
+def a_download_has_its_parameters_and_settings(account):
     account.cluster(BinaryUrl="https://example.test/ecs-bootstrap", BinarySha256=SHA256)
     user_data = base64.b64decode(account.launch_template("LaunchTemplate")["UserData"]).decode()
-    lines = user_data.splitlines()
-    assert lines[0] == "#!/bin/sh" and lines[1] == "set -e", user_data
-    verified = lines.index(f'echo "{SHA256}  $new" | sha256sum --check --quiet')
-    moved = lines.index('mv "$new" /usr/bin/ecs-bootstrap')
-    assert verified < lines.index('chmod 755 "$new"') < moved, user_data
-    assert "signal.resource=Group" in user_data and "'prod'" in user_data, user_data
+    assert user_data.startswith("#!/bin/sh\n") and "${" not in user_data, user_data
+    for line in ("url='https://example.test/ecs-bootstrap'", f"sha256='{SHA256}'", "stack='fleet' resource='Group'",
+                 "exec /usr/bin/ecs-bootstrap"):
+        assert line in user_data.splitlines(), user_data
+    settings = tomllib.loads(user_data.split("settings='", 1)[1].split("'\n", 1)[0])
+    assert settings == {"cluster": "prod", "signal": {"cloudformation": True, "stack": "fleet", "resource": "Group",
+                                                      "lifecycle": True, "hook": "ready"}}, settings
+
+
+def an_object_of_s3_can_be_read_by_the_instances(account):
+    outputs = account.cluster(BinaryUrl="s3://my-bucket/v1/ecs-bootstrap", BinarySha256=SHA256)
+    policy = account.client("iam").get_role_policy(RoleName=outputs["InstanceRoleName"], PolicyName="download")
+    statement = parsed(policy["PolicyDocument"])["Statement"][0]
+    assert statement["Resource"] == "arn:aws:s3:::my-bucket/v1/ecs-bootstrap", statement
 
 
 def optional_permissions_groups_and_tags_follow_the_parameters(account):
@@ -244,7 +252,8 @@ TESTS = [
     the_repository_is_created_in_the_account_of_its_owner, in_other_accounts_only_the_uri_is_output,
     without_other_accounts_the_repository_has_no_policy,
     the_cluster_has_its_log_group_and_roles, instances_require_imdsv2_and_signal_the_group,
-    a_download_is_verified_before_it_runs, optional_permissions_groups_and_tags_follow_the_parameters,
+    a_download_has_its_parameters_and_settings, an_object_of_s3_can_be_read_by_the_instances,
+    optional_permissions_groups_and_tags_follow_the_parameters,
     without_optional_parameters_nothing_is_added, the_default_image_is_resolved_at_launch, a_mix_has_its_instance_types_and_spot,
     deleting_the_cluster_leaves_nothing_behind, an_instance_uses_the_cluster_stack_and_adds_one_permission,
 ]

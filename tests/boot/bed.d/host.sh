@@ -185,6 +185,28 @@ reboot_host() {
     done
 }
 
+# Powers a host off, and returns when no process of it is left. Its disk and its servers stay.
+stop_host() {
+    local leader deadline=$((SECONDS + 60))
+    leader=$(need_leader "$1") || exit
+    touch "$(host_folder "$1")/stopped"
+    nsenter --target "$leader" --all systemctl --no-block poweroff
+    while [[ -d /proc/$leader ]]; do
+        ((SECONDS < deadline)) || die "$1 did not stop within 60 s"
+        sleep 0.1
+    done
+}
+
+# Starts a host that was stopped, and returns when its PID 1 runs.
+start_host() {
+    local leader deadline=$((SECONDS + 60))
+    rm "$(host_folder "$1")/stopped"
+    until leader=$(leader "$1") && [[ -S /proc/$leader/root/run/systemd/private ]]; do
+        ((SECONDS < deadline)) || die "$1 did not start within 60 s"
+        sleep 0.1
+    done
+}
+
 # Ends a host and removes what remains of it on this machine: its folder and its cgroups, which are empty then.
 down() {
     local name=$1 folder
