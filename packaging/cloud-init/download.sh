@@ -77,7 +77,7 @@ signal() {
 # Downloads the file. Prints only `200` if that succeeds.
 fetch() {
     limit=$((end - $(uptime)))
-    set -- -o "$new" --max-time "$limit" --speed-limit 1000 --speed-time 30
+    set -- --globoff -o "$new" --max-time "$limit" --speed-limit 1000 --speed-time 30
     case $url in
     s3://*)
         identify || { echo '(instance metadata)' && return; }

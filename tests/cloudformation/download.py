@@ -312,6 +312,13 @@ def a_url_needs_no_instance_metadata(shell):
     assert world.requests == ["GET files.test/ecs-bootstrap"], world.requests
 
 
+def a_url_is_requested_as_it_is(shell):
+    for path in ("/a[1-2]", "/a?b=[x]&c=%20,d", "/a;b(c)*$HOME!&d"):
+        world = World(shell, "https://files.test" + path)
+        world.run()
+        assert world.status == 0 and world.requests == ["GET files.test" + path], f"{world.requests}: {world.said}"
+
+
 def a_new_role_and_a_busy_server_are_given_time(shell):
     installs(shell, S3, with_files(403, 403, 403, 200), 1 + 2 + 4)
     installs(shell, FILES, with_files(500, 503, truncated, 200), 1 + 2 + 4)
@@ -418,7 +425,7 @@ def the_shell_parses_the_script(shell):
 
 
 TESTS = [
-    the_shell_parses_the_script, a_url_needs_no_instance_metadata, an_object_of_s3_is_read_with_the_role,
+    the_shell_parses_the_script, a_url_is_requested_as_it_is, a_url_needs_no_instance_metadata, an_object_of_s3_is_read_with_the_role,
     a_new_role_and_a_busy_server_are_given_time, the_aws_cli_helps_a_curl_that_cannot_sign,
     the_aws_cli_signals_without_curl, a_signal_is_repeated_until_it_is_received, without_a_stack_nothing_is_signalled,
     a_stopped_script_signals, no_secret_of_the_url_is_shown, the_unit_of_a_package_is_kept,
