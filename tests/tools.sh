@@ -202,12 +202,13 @@ need_cloud_init() {
         "$cache/bin/cloud-init-python" -c 'import cloudinit.user_data, cloudinit.handlers.shell_script'
 }
 
-# Makes a virtual environment with one requirement, and makes it again when the requirement changes.
-# $1: its folder. $2: the pinned requirement.
+# Makes a virtual environment with some requirements, and makes it again when a requirement changes.
+# $1: its folder. $2: the pinned requirements, with spaces between them.
 need_venv() {
     [[ $(cat "$1/requirement" 2>/dev/null) != "$2" ]] || return 0
-    local python pip=()
+    local python pip=() requirements
     need_python || return 1
+    read -ra requirements <<<"$2"
     say "installing $2 (PyPI) into $1"
     rm -rf "$1"
     if ! "$python" -m venv "$1" >"$cache/venv.log" 2>&1; then
@@ -216,6 +217,6 @@ need_venv() {
     fi
     # The venv's python is a link to the Python that made it, which may need the fetched libraries.
     wrap venv-python "$1/bin/python" &&
-        "${pip[@]}" "$cache/bin/venv-python" -m pip install --quiet --disable-pip-version-check "$2" &&
+        "${pip[@]}" "$cache/bin/venv-python" -m pip install --quiet --disable-pip-version-check "${requirements[@]}" &&
         printf '%s' "$2" >"$1/requirement"
 }

@@ -67,6 +67,15 @@ def of_yaml(path):
     return scripts[0]
 
 
+def of_terraform(path):
+    """The script that `templatefile` makes of the template."""
+    text = path.read_text(encoding="utf-8")
+    for name, value in (("binary_url", "@URL@"), ("binary_sha256", "@SHA256@"), ("cluster", "prod"), ("hook", "ready"),
+                        ("settings", 'cluster = "prod"')):
+        text = text.replace(f"${{{name}}}", value)
+    return text.replace("$${", "${").replace("%%{", "%{")
+
+
 def pages():
     """README.md and the pages of the book."""
     return [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -97,11 +106,13 @@ def package():
 def samples():
     """How each sample is run, and its text, by name. A new sample that downloads must be listed here."""
     cloud_init, template, ci, image = (PACKAGING / name for name in ("cloud-init", "cloudformation", "ci", "image"))
+    terraform = PACKAGING / "terraform" / "download.sh.tftpl"
     listed = {
         cloud_init / "download.sh": ("sh", (cloud_init / "download.sh").read_text(encoding="utf-8")),
         template / "instance.yaml": ("sh", of_yaml(template / "instance.yaml")),
         template / "cluster.yaml": ("sh", of_yaml(template / "cluster.yaml")),
         image / "component.yaml": ("bash", of_yaml(image / "component.yaml")),
+        terraform: ("sh", of_terraform(terraform)),
         ci / "github-actions.yml": ("bash -e", of_yaml(ci / "github-actions.yml")),
         ci / "travis.yml": ("bash", of_yaml(ci / "travis.yml")),
         ci / "install.sh": ("bash", f'bash "{ci / "install.sh"}" "$HOME"'),
