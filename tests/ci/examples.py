@@ -44,7 +44,8 @@ class Release:
         self.sha256 = hashlib.sha256(self.binary).hexdigest()
         name = f"ecs-rollout-0.1.0-{processor}-linux"
         sums = f"{self.sha256}  {name}\n{'0' * 64}  other\n".encode()
-        files = {f"/v0.1.0/{name}": self.binary, "/v0.1.0/SHA256SUMS": sums}
+        files = {f"{folder}/v0.1.0/{file}": content for file, content in ((name, self.binary), ("SHA256SUMS", sums))
+                 for folder in ("", "/owner/action/releases/download", "/o/r/releases/download")}
 
         class Handler(http.server.BaseHTTPRequestHandler):
             def do_GET(self):  # noqa: N802 (the name is the library's)
@@ -131,7 +132,7 @@ def github_steps(job, steps, values, environment):
     files = {name: job.folder / name for name in ("GITHUB_PATH", "GITHUB_OUTPUT", "GITHUB_STEP_SUMMARY")}
     defaults = {
         "GITHUB_ACTIONS": "true", "GITHUB_RUN_NUMBER": BUILD, "GITHUB_SHA": job.commit, "GITHUB_REPOSITORY": "o/r",
-        "GITHUB_ACTION_REPOSITORY": "o/r", "GITHUB_SERVER_URL": "https://github.example", "RUNNER_TEMP": str(job.folder),
+        "GITHUB_ACTION_REPOSITORY": "", "GITHUB_SERVER_URL": values.get("server", ""), "RUNNER_TEMP": str(job.folder),
         "GITHUB_ACTION_PATH": str(PACKAGING), **{name: str(path) for name, path in files.items()},
     }
     for step in steps:
@@ -202,14 +203,15 @@ def jenkins(job, release):
 SAMPLES = [github, travis, gitlab, codebuild, jenkins]
 
 
-def action(job, release, **inputs):
+def action(job, release, repository="owner/action", **inputs):
     """The composite action with these inputs. Returns its outputs as written to the file of the step."""
     document = yaml.safe_load((PACKAGING / "action.yml").read_text())
     given = {name.replace("_", "-"): value for name, value in inputs.items()}
-    given = {"version": "0.1.0", "releases": release.folder, **given}
+    given = {"version": "0.1.0", **given}
     assert set(given) <= set(document["inputs"]), given
     values = {f"inputs.{name}": given.get(name, one.get("default")) for name, one in document["inputs"].items()}
     assert not [name for name, value in values.items() if value is None]
+    values |= {"github.action_repository": repository, "server": release.folder}
     written = github_steps(job, document["runs"]["steps"], values, SETTINGS)
     if values["inputs.command"]:
         missing = [name for name in document["outputs"] if not re.search(rf"^{name}<<", written, re.M)]
@@ -280,10 +282,12 @@ def action_reads_no_input_as_code(job, release):
 
 
 def action_only_installs(job, release):
-    action(job, release, command="", version="v0.1.0", sha256=release.sha256)
+    action(job, release, command="", version="v0.1.0", sha256=release.sha256, releases=release.folder)
     job.run("bash -e", "ecs-rollout --version")
+    # In the checkout, and not in a repository of its own.
+    action(job, release, repository="", command="")
     job.end()
-    assert job.code == 0 and job.output.count("ecs-rollout 0.1.0") == 2, job.output
+    assert job.code == 0 and job.output.count("ecs-rollout 0.1.0") == 3, job.output
 
 
 def action_refuses_another_binary(job, release):
