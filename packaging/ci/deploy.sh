@@ -42,15 +42,17 @@ tag=$build-$commit
 [[ $tag =~ ^[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}$ ]] || fail "\`$tag\` is not an image tag" 'check BUILD_NUMBER and COMMIT'
 export IMAGE=$REPOSITORY_URI:$tag
 
-# Fails unless the image with this digest was built from this commit, for this platform. The registry may contain any
-# image under our tag. Docker selects the image of the platform from an index, so attestations are not inspected.
+# Fails unless the existing image, of this digest, was built from this commit, for this platform. The registry may
+# contain any image under our tag. Docker selects the image of the platform from an index, so attestations are not
+# inspected.
 check_existing_image() {
-    local digest=$1 existing=$REPOSITORY_URI@$1 found_platform found_commit start_new='start a new build'
-    docker pull --quiet --platform "$platform" "$existing" >/dev/null ||
+    local digest=$1 found_platform found_commit start_new='start a new build'
+    # By the tag: a docker that has the image of another platform under this digest refuses to pull by the digest.
+    docker pull --quiet --platform "$platform" "$IMAGE" >/dev/null ||
         fail "$IMAGE already exists ($digest), but its image for $platform cannot be pulled" "$start_new"
-    read -r found_platform found_commit < <(docker image inspect "$existing" --format \
+    read -r found_platform found_commit < <(docker image inspect "$IMAGE" --format \
         "{{.Os}}/{{.Architecture}} {{with .Config}}{{with .Labels}}{{index . \"$revision_label\"}}{{end}}{{end}}") ||
-        fail "the existing image $existing cannot be inspected" "$start_new"
+        fail "the existing image $IMAGE cannot be inspected" "$start_new"
     # An image without the label is not known to be ours either.
     [[ $found_commit == "$commit" ]] ||
         fail "$IMAGE already exists ($digest), but was not built from this commit: \`$revision_label=$found_commit\`" \
