@@ -11,6 +11,7 @@ use std::rc::Rc;
 use ecs_bootstrap::boundary::aws::{AwsError, AwsErrorKind};
 use tokio::sync::Notify;
 
+use crate::plan::ActionName;
 use crate::service::Deployment;
 
 /// What ECS does by itself when the command ends now.
@@ -56,6 +57,8 @@ struct State {
     changes: Vec<String>,
     /// The revision that this command registered.
     registered: Option<String>,
+    /// What was done with the service.
+    action: Option<ActionName>,
     /// The operation whose answer has not arrived.
     in_flight: Option<&'static str>,
     /// Operations whose last attempt ended without an answer that says whether they were carried out.
@@ -136,6 +139,15 @@ impl Activity {
         self.state.borrow().registered.clone()
     }
 
+    pub(crate) fn act(&self, action: ActionName) {
+        self.state.borrow_mut().action = Some(action);
+    }
+
+    /// What was done with the service.
+    pub(crate) fn action(&self) -> ActionName {
+        self.state.borrow().action.unwrap_or(ActionName::Undecided)
+    }
+
     pub(crate) fn enter(&self, phase: Phase) {
         self.state.borrow_mut().phase = phase;
     }
@@ -160,9 +172,14 @@ impl Activity {
         self.state.borrow().phase.clone()
     }
 
-    /// Whether it is not known if an operation was carried out.
-    pub(crate) fn is_unanswered(&self, operation: &str) -> bool {
-        self.state.borrow().unanswered.contains(operation)
+    /// Whether it is not known if the service was created or updated.
+    pub(crate) fn is_change_unknown(&self) -> bool {
+        ["CreateService", "UpdateService"].into_iter().any(|operation| self.is_unanswered(operation))
+    }
+
+    fn is_unanswered(&self, operation: &str) -> bool {
+        let state = self.state.borrow();
+        state.unanswered.contains(operation) || state.in_flight == Some(operation)
     }
 
     /// What was changed, and what may have been changed, one line each.

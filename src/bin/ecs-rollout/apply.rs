@@ -12,10 +12,10 @@ use serde_json::{Map, Value, json};
 use crate::activity::Phase;
 use crate::cause::FoundCause;
 use crate::causes;
-use crate::client::{ServiceClient, call, call_deadline, is_transient};
+use crate::client::{RETRY_FOR, ServiceClient, call, call_deadline, call_for, is_transient};
 use crate::normalize::hidden::UNRETURNED_TAG;
 use crate::observe::parse_service;
-use crate::plan::{Action, Plan, TaskDefinitionChange};
+use crate::plan::{Action, ActionName, Plan, TaskDefinitionChange};
 use crate::progress::Progress;
 use crate::revision::Revision;
 use crate::service::{Deployment, Service, short};
@@ -68,6 +68,7 @@ impl ServiceClient {
         let service = match &plan.action {
             Action::Nothing => return Ok(None),
             Action::Attach(deployment) => {
+                self.activity.act(ActionName::Attach);
                 self.activity.enter(Phase::Rollout(deployment.clone()));
                 let deployment = deployment.clone();
                 return Ok(Some(StartedDeployment { deployment, expected_count: None, replaced: None }));
@@ -85,7 +86,7 @@ impl ServiceClient {
                     ("service", json!(self.service)),
                     ("taskDefinition", json!(revision.arn)),
                 ];
-                let service = self.update(&with_members(body, &more), Phase::Rollout).await?;
+                let service = self.update(&with_members(body, &more), Phase::Rollout, RETRY_FOR).await?;
                 let arn = service.raw["serviceArn"].as_str().unwrap_or_default();
                 let tags = plan.unreturned.iter().map(|value| (UNRETURNED_TAG.to_owned(), value.clone()));
                 self.tag_service(arn, &tags.collect::<Vec<_>>(), progress).await;
@@ -141,10 +142,16 @@ impl ServiceClient {
         }
     }
 
-    /// Calls UpdateService and returns the updated service. `phase` is what ECS continues afterwards.
-    pub(crate) async fn update(&self, body: &Value, phase: fn(Deployment) -> Phase) -> Result<Service, FoundCause> {
+    /// Calls UpdateService, for `retry_for` while it is throttled or gets no answer, and returns the updated service.
+    /// `phase` is what ECS continues afterwards.
+    pub(crate) async fn update(
+        &self,
+        body: &Value,
+        phase: fn(Deployment) -> Phase,
+        retry_for: Duration,
+    ) -> Result<Service, FoundCause> {
         let describe = |raw: &Value| {
-            self.enter(raw, phase);
+            self.enter(raw, phase, ActionName::Update);
             match body["taskDefinition"].as_str() {
                 Some(revision) => format!("updated service `{}` with {}", self.service, short(revision)),
                 None => format!("updated service `{}`", self.service),
@@ -153,19 +160,20 @@ impl ServiceClient {
         let update = async |deadline| {
             self.activity.attempt("UpdateService", describe, self.aws.update_service(body, deadline)).await
         };
-        let raw = call(update).await?;
+        let raw = call_for(retry_for, update).await.map_err(|error| causes::from_error(&error))?;
         parse_service("UpdateService", &raw)
     }
 
     /// Records what ECS continues after a change of the service.
-    fn enter(&self, raw: &Value, phase: fn(Deployment) -> Phase) {
+    fn enter(&self, raw: &Value, phase: fn(Deployment) -> Phase, action: ActionName) {
+        self.activity.act(action);
         let service = Service::read(raw).unwrap_or_default();
         self.activity.enter(service.primary().cloned().map_or(Phase::Accepted, phase));
     }
 
     async fn create(&self, body: &Value, deadline: Deadline, progress: &mut Progress) -> Result<Service, FoundCause> {
         let describe = |raw: &Value| {
-            self.enter(raw, Phase::Rollout);
+            self.enter(raw, Phase::Rollout, ActionName::Create);
             format!("created service `{}`", self.service)
         };
         loop {

@@ -15,7 +15,7 @@ use crate::causes;
 /// The deadline of one call, with the attempts of the SDK.
 const CALL: Duration = Duration::from_secs(30);
 /// How long a call is retried. When many services are deployed at once, throttling lasts about that long.
-const RETRY_FOR: Duration = Duration::from_secs(60);
+pub(crate) const RETRY_FOR: Duration = Duration::from_secs(60);
 const POLICY: Policy = Policy { first: Duration::from_secs(1), longest: Duration::from_secs(8) };
 
 /// The clients, and the service that is deployed.
@@ -46,9 +46,17 @@ pub(crate) fn is_transient(error: &AwsError) -> bool {
     }
 }
 
-/// Makes a call, and retries it while its error is transient.
+/// Makes a call, and retries it for a minute while its error is transient.
 pub(crate) async fn call_with_retries<T>(call: impl AsyncFn(Deadline) -> Result<T, AwsError>) -> Result<T, AwsError> {
-    let outcome = until(Deadline::after(RETRY_FOR), POLICY, async |_| match call(call_deadline()).await {
+    call_for(RETRY_FOR, call).await
+}
+
+/// Makes a call, and retries it for this time while its error is transient.
+pub(crate) async fn call_for<T>(
+    time: Duration,
+    call: impl AsyncFn(Deadline) -> Result<T, AwsError>,
+) -> Result<T, AwsError> {
+    let outcome = until(Deadline::after(time), POLICY, async |_| match call(call_deadline()).await {
         Ok(answer) => AttemptResult::Done(answer),
         Err(error) if is_transient(&error) => {
             tracing::debug!(%error, "AWS call failed; retrying");

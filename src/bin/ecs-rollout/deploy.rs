@@ -190,6 +190,7 @@ impl ServiceClient {
             ..Outcome::new(CommandResult::Unchanged, Exit::Done)
         };
         progress.doing("changing the service");
+        progress.limit(options.timeout);
         let started = match self.start(plan, &revision, Deadline::after(options.timeout), progress).await {
             Ok(Some(started)) => started,
             Ok(None) => {
@@ -207,9 +208,8 @@ impl ServiceClient {
 
     /// The outcome if no rollout was seen to start.
     fn not_started(&self, outcome: Outcome, revision: &Revision, finding: FoundCause) -> Outcome {
-        let is_open = ["UpdateService", "CreateService"].iter().any(|call| self.activity.is_unanswered(call));
         let aftermath = match self.activity.phase() {
-            Phase::Before if is_open => {
+            Phase::Before if self.activity.is_change_unknown() => {
                 let go_on = self.go_on();
                 Some(format!("it is not known whether ECS accepted the change of service `{}`; {go_on}", self.service))
             }

@@ -13,7 +13,7 @@ use crate::apply::StartedDeployment;
 use crate::arn;
 use crate::cause::FoundCause;
 use crate::causes;
-use crate::client::{ServiceClient, call};
+use crate::client::{RETRY_FOR, ServiceClient, call};
 use crate::deploy::rolled_back_by_ecs;
 use crate::history::{History, Target};
 use crate::outcome::{CommandResult, Outcome};
@@ -62,9 +62,9 @@ impl ServiceClient {
             }
         }
         progress.event(&format!("rolling back to {}", short(&target.revision.arn)));
-        let (service, deployment) = match self.update_to_new_primary(&target.body).await {
+        let (service, deployment) = match self.update_to_new_primary(&target.body, timeout).await {
             Ok(updated) => updated,
-            Err(finding) if self.activity.is_unanswered("UpdateService") => {
+            Err(finding) if self.activity.is_change_unknown() => {
                 let go_on = self.activity.name().command("wait");
                 let aftermath = format!("it is not known whether ECS accepted the rollback; go on with `{go_on}`");
                 return rollback_failed(failed, finding, aftermath);
@@ -127,8 +127,12 @@ impl ServiceClient {
     }
 
     /// Updates the service, and returns it with its PRIMARY deployment.
-    async fn update_to_new_primary(&self, body: &Value) -> Result<(Service, Deployment), FoundCause> {
-        let service = self.update(body, Phase::Rollback).await?;
+    async fn update_to_new_primary(
+        &self,
+        body: &Value,
+        retry_for: Duration,
+    ) -> Result<(Service, Deployment), FoundCause> {
+        let service = self.update(body, Phase::Rollback, retry_for).await?;
         let primary = service.primary().cloned();
         let primary = primary
             .ok_or_else(|| causes::ROLLOUT_UNKNOWN.finding("the answer of UpdateService has no PRIMARY deployment"))?;
@@ -170,7 +174,7 @@ impl ServiceClient {
                 progress.event(&format!("rolling back from {running} to {}: {why}", target.label()));
                 progress.doing("changing the service");
                 let body = json!({"cluster": self.cluster, "service": self.service, "taskDefinition": target.arn});
-                let (_, deployment) = self.update_to_new_primary(&body).await?;
+                let (_, deployment) = self.update_to_new_primary(&body, RETRY_FOR).await?;
                 (deployment, ActionName::Update)
             }
         };

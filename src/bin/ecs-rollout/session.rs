@@ -64,6 +64,11 @@ impl Session {
         let go_on = format!("go on with `{}`", name.command("wait"));
         let changes = self.activity.changes();
         let (deployment, text) = match self.activity.phase() {
+            _ if self.activity.is_change_unknown() => {
+                let text =
+                    format!("it is not known whether ECS accepted the last change of service `{}`", name.service);
+                (None, format!("{text}; {go_on}"))
+            }
             Phase::Before if changes.is_empty() => (None, "nothing was changed".to_owned()),
             Phase::Before => (None, "no rollout was started".to_owned()),
             Phase::Accepted => (None, format!("ECS continues the change of service `{}`; {go_on}", name.service)),
@@ -88,6 +93,7 @@ impl Session {
             task_definition: registered.clone().or(deployed),
             registered: registered.is_some(),
             deployment: deployment.map(|deployment| deployment.id),
+            action: self.activity.action(),
             changes,
             cluster: name.cluster,
             service: name.service,

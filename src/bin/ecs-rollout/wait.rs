@@ -29,10 +29,15 @@ impl ServiceClient {
 
     async fn wait_for_primary(&self, timeout: Duration, progress: &mut Progress) -> Result<Outcome, FoundCause> {
         let service = self.active_service().await?;
+        let controller = service.deployment_controller.controller_type.as_str();
+        if !["", "ECS"].contains(&controller) {
+            return Err(causes::OTHER_CONTROLLER.finding(format!("its deployment controller is `{controller}`")));
+        }
         let Some(deployment) = service.primary().cloned() else {
             return Err(causes::ROLLOUT_UNKNOWN.finding("the service has no PRIMARY deployment"));
         };
         progress.event(&format!("watching {}: {}", deployment.label(), deployment.counts()));
+        self.activity.act(ActionName::Attach);
         self.activity.enter(Phase::Rollout(deployment.clone()));
         // A complete deployment can still start or stop tasks, for another desired count.
         let expected_count = is_stable(&service).then_some(service.desired_count);

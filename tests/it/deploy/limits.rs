@@ -151,6 +151,25 @@ fn the_steps_of_canary_and_linear_deployments_are_added() {
 }
 
 #[test]
+fn the_time_of_a_hook_without_a_limit_is_added_while_it_runs() {
+    let configuration = json!({"strategy": "BLUE_GREEN", "bakeTimeInMinutes": 0, "lifecycleHooks": [
+        {"hookTargetArn": "arn:aws:lambda:eu-west-1:111122223333:function:check", "roleArn": "r",
+         "lifecycleStages": ["POST_SCALE_UP"]}]});
+    let stages = [vec!["SCALE_UP"], vec!["POST_SCALE_UP:check"; 5]].concat();
+    let site = next_with(&configuration, Course::Staged { stages, at_end: "SUCCESSFUL" });
+    let (outcome, took) = timed(&site, &["--timeout", "4s"]);
+    outcome.ends(
+        0,
+        &[
+            "the time limit is 4s; the time that lifecycle hooks take is added",
+            "stage POST_SCALE_UP, waits for the lifecycle hook check",
+            "deployed web:2",
+        ],
+    );
+    assert!(took > Duration::from_secs(6), "{took:?}");
+}
+
+#[test]
 fn a_rollback_of_a_blue_green_deployment_by_ecs_is_reported() {
     for (at_end, code, text) in [
         ("ROLLBACK_SUCCESSFUL", 30, "ECS has rolled back to web:1"),

@@ -38,7 +38,7 @@ const SHORT_ROLLBACK_GRACE: Duration = Duration::from_secs(8);
 /// How long the last evidence is read after the end of the rollout.
 const EVIDENCE: Duration = Duration::from_secs(30);
 /// The same, after the time limit.
-const LATE_EVIDENCE: Duration = Duration::from_secs(2);
+const LATE_EVIDENCE: Duration = Duration::from_secs(5);
 
 /// A rollout that is being watched.
 pub(crate) struct Watch<'a> {
@@ -164,6 +164,7 @@ impl<'a> Watch<'a> {
             Err(error) if is_transient(&error) => {
                 self.progress.waiting(&format!("ECS does not answer, polling again: {}", error.kind));
                 self.last_error = Some(causes::from_error(&error));
+                self.limit.go_on();
                 None
             }
             Err(error) => Some(RolloutEnd::WatchFailed(causes::from_error(&error))),

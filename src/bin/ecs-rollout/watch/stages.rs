@@ -19,15 +19,29 @@ pub(super) struct TimeLimit {
     /// What the strategy of the deployment adds.
     added: Duration,
     deadline: Deadline,
+    /// Since when the limit is stopped, because the deployment waits for a lifecycle hook, and the time that was left.
+    stopped: Option<(Instant, Duration)>,
 }
 
 impl TimeLimit {
     pub(super) fn new(timeout: Duration) -> TimeLimit {
-        TimeLimit { timeout, added: Duration::ZERO, deadline: Deadline::after(timeout) }
+        TimeLimit { timeout, added: Duration::ZERO, deadline: Deadline::after(timeout), stopped: None }
     }
 
     pub(super) fn deadline(&self) -> Deadline {
-        self.deadline
+        // A deadline that never passes, but a poll that fails ends the stop.
+        self.stopped.map_or(self.deadline, |_| Deadline::after(Duration::MAX))
+    }
+
+    fn stop(&mut self) {
+        self.stopped = self.stopped.or_else(|| Some((Instant::now(), self.deadline.remaining())));
+    }
+
+    pub(super) fn go_on(&mut self) {
+        if let Some((since, left)) = self.stopped.take() {
+            self.added = self.added.saturating_add(since.elapsed());
+            self.deadline = Deadline::after(left);
+        }
     }
 
     /// The whole time that the rollout may take.
@@ -42,6 +56,7 @@ impl TimeLimit {
 
     /// Lets the limit count from now.
     pub(super) fn restart(&mut self) {
+        self.stopped = None;
         self.deadline = Deadline::after(self.allowed());
     }
 }
@@ -54,8 +69,6 @@ pub(super) struct Stages {
     /// The service deployment at the last poll.
     last: Option<ServiceDeployment>,
     shown: String,
-    /// The time of the last poll at which the deployment waited for a lifecycle hook.
-    in_hook_since: Option<Instant>,
     /// The caller may not read service deployments. The warning is shown once.
     is_denied: bool,
 }
@@ -87,11 +100,15 @@ impl Watch<'_> {
         if !times.added.is_zero() || times.has_open_hook {
             self.limit.add(times.added);
             self.progress.change_limit(self.limit.allowed());
-            let own = humantime::format_duration(self.limit.timeout);
-            let hooks = times.has_open_hook.then(|| "the time that lifecycle hooks take".to_owned());
-            let parts: Vec<String> = times.parts.iter().cloned().chain(hooks).collect();
-            let whole = humantime::format_duration(self.limit.allowed());
-            self.progress.event(&format!("the time limit is {whole}: {own} and {}", parts.join(" and ")));
+            let mut text = format!("the time limit is {}", humantime::format_duration(self.limit.allowed()));
+            if !times.parts.is_empty() {
+                let own = humantime::format_duration(self.limit.timeout);
+                text += &format!(": {own} and {}", times.parts.join(" and "));
+            }
+            if times.has_open_hook {
+                text += "; the time that lifecycle hooks take is added";
+            }
+            self.progress.event(&text);
         }
         self.stages.times = Some(times);
     }
@@ -138,13 +155,12 @@ impl Watch<'_> {
             self.progress.event(&label);
             self.stages.shown = label;
         }
-        let now = Instant::now();
-        let waits = adds_hooks && stage.waits_for_hook();
-        if let Some(since) = self.stages.in_hook_since.filter(|_| waits) {
-            self.limit.add(now.duration_since(since));
+        if adds_hooks && stage.waits_for_hook() {
+            self.limit.stop();
+        } else {
+            self.limit.go_on();
             self.progress.change_limit(self.limit.allowed());
         }
-        self.stages.in_hook_since = waits.then_some(now);
         self.stages.last = Some(stage);
     }
 
@@ -154,5 +170,23 @@ impl Watch<'_> {
             "warning: the stages of the deployment cannot be read; only the answers of DescribeServices are followed: \
              {error}"
         ));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stopped_limit_does_not_pass_and_keeps_the_time_that_was_left() {
+        let mut limit = TimeLimit::new(Duration::from_secs(50));
+        limit.add(Duration::from_secs(50));
+        limit.stop();
+        assert!(limit.deadline().remaining() > Duration::from_secs(3600));
+        limit.stop();
+        limit.go_on();
+        let left = limit.deadline().remaining();
+        assert!(left > Duration::from_secs(60) && left <= Duration::from_secs(100), "{left:?}");
+        assert!(limit.allowed() >= Duration::from_secs(100));
     }
 }

@@ -17,13 +17,22 @@ impl World {
         }));
     }
 
-    /// Changes the newest service deployment of a service.
+    /// Changes the newest service deployment of a service. In a stage such as `POST_SCALE_UP:hook` a lifecycle hook runs.
     pub(super) fn show_stage(&mut self, name: &str, status: &str, stage: Option<&str>) {
         let service = format!("{PREFIX}:service/prod/{name}");
         let newest = self.service_deployments.iter_mut().rev().find(|one| one["serviceArn"] == service);
         if let Some(newest) = newest {
             newest["status"] = json!(status);
+            let (stage, hook) = match stage.and_then(|stage| stage.split_once(':')) {
+                Some((stage, hook)) => (Some(stage), vec![hook]),
+                None => (stage, Vec::new()),
+            };
             newest["lifecycleStage"] = json!(stage);
+            let hooks = hook.iter().map(|hook| {
+                let arn = format!("arn:aws:lambda:eu-west-1:111122223333:function:{hook}");
+                json!({"targetType": "AWS_LAMBDA", "status": "IN_PROGRESS", "targetArn": arn})
+            });
+            newest["lifecycleHookDetails"] = json!(hooks.collect::<Vec<_>>());
         }
     }
 
