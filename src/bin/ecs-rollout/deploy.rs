@@ -280,7 +280,7 @@ impl Rollout<'_> {
                 let text = format!("deployed {} to service `{}`: {counts}", self.revision.label(), self.client.service);
                 outcome.succeeded(CommandResult::Deployed, text)
             }
-            RolloutEnd::RolledBack { to, completed } => rolled_back_by_ecs(outcome, to, *completed, watched.causes()),
+            RolloutEnd::RolledBack { to, completed } => outcome.rolled_back_by_ecs(to, *completed, watched.causes()),
             RolloutEnd::Superseded(by) => {
                 let causes = vec![superseded(by, deployment)];
                 outcome.ended(CommandResult::Superseded, Exit::Superseded, causes)
@@ -331,22 +331,4 @@ impl Rollout<'_> {
         }
         failed.with_aftermath(text)
     }
-}
-
-/// The outcome of a rollout that ECS itself rolled back.
-pub(crate) fn rolled_back_by_ecs(
-    outcome: Outcome,
-    to: &Deployment,
-    completed: bool,
-    causes: Vec<FoundCause>,
-) -> Outcome {
-    let (result, exit, aftermath) = if completed {
-        (CommandResult::RolledBack, Exit::RolledBack, "ECS has rolled back to")
-    } else {
-        let aftermath = "ECS started a rollback, which did not complete:";
-        (CommandResult::RollbackFailed, Exit::RollbackFailed, aftermath)
-    };
-    let outcome = outcome.ended(result, exit, causes);
-    let rolled_back_to = Some(to.task_definition.clone());
-    Outcome { rolled_back_to, ..outcome.with_aftermath(format!("{aftermath} {}", to.label())) }
 }

@@ -5,6 +5,9 @@
 
 use std::collections::BTreeMap;
 
+use ecs_bootstrap::boundary::aws::AwsError;
+use serde_json::Value;
+
 use crate::cause::FoundCause;
 use crate::causes;
 use crate::client::{ServiceClient, call_with_retries};
@@ -65,10 +68,7 @@ impl ServiceClient {
     }
 
     /// The task definitions of the successful service deployments, the newest first.
-    async fn completed_revisions(
-        &self,
-        service: &Service,
-    ) -> Result<Vec<String>, ecs_bootstrap::boundary::aws::AwsError> {
+    async fn completed_revisions(&self, service: &Service) -> Result<Vec<String>, AwsError> {
         let name = service.raw["serviceArn"].as_str().unwrap_or(&self.service);
         let list = async |deadline| {
             self.aws.service_deployments(&self.cluster, name, Some("SUCCESSFUL"), MAX_DEPLOYMENTS, deadline).await
@@ -89,7 +89,7 @@ impl ServiceClient {
         }
         let described =
             call_with_retries(async |deadline| self.aws.service_revisions(&targets, deadline).await).await?;
-        let text = |raw: &serde_json::Value, name: &str| raw[name].as_str().unwrap_or_default().to_owned();
+        let text = |raw: &Value, name: &str| raw[name].as_str().unwrap_or_default().to_owned();
         let definitions: BTreeMap<String, String> =
             described.iter().map(|raw| (text(raw, "serviceRevisionArn"), text(raw, "taskDefinition"))).collect();
         Ok(targets.iter().filter_map(|target| definitions.get(target).cloned()).collect())

@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use crate::cause::FoundCause;
 use crate::plan::ActionName;
+use crate::service::Deployment;
 
 /// `result` in the JSON document of a command.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
@@ -103,5 +104,18 @@ impl Outcome {
 
     pub(crate) fn with_aftermath(self, aftermath: String) -> Outcome {
         Outcome { aftermath: Some(aftermath), ..self }
+    }
+
+    /// This outcome, for a rollout that ECS itself rolled back. `completed`: whether that rollback has succeeded.
+    pub(crate) fn rolled_back_by_ecs(self, to: &Deployment, completed: bool, causes: Vec<FoundCause>) -> Outcome {
+        let (result, exit, aftermath) = if completed {
+            (CommandResult::RolledBack, Exit::RolledBack, "ECS has rolled back to")
+        } else {
+            let aftermath = "ECS started a rollback, which did not complete:";
+            (CommandResult::RollbackFailed, Exit::RollbackFailed, aftermath)
+        };
+        let rolled_back_to = Some(to.task_definition.clone());
+        let outcome = Outcome { rolled_back_to, ..self.ended(result, exit, causes) };
+        outcome.with_aftermath(format!("{aftermath} {}", to.label()))
     }
 }

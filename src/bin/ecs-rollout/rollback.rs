@@ -14,7 +14,6 @@ use crate::arn;
 use crate::cause::FoundCause;
 use crate::causes;
 use crate::client::{RETRY_FOR, ServiceClient, call};
-use crate::deploy::rolled_back_by_ecs;
 use crate::history::{History, Target};
 use crate::outcome::{CommandResult, Outcome};
 use crate::plan::{ActionName, RollbackTarget};
@@ -98,7 +97,7 @@ impl ServiceClient {
         match &watched.end {
             RolloutEnd::RolledBack { to, completed } => {
                 let causes = failed.causes.clone();
-                rolled_back_by_ecs(failed, to, *completed, causes)
+                failed.rolled_back_by_ecs(to, *completed, causes)
             }
             end => {
                 let aftermath = self.after_rollback(end, &started.deployment);

@@ -3,13 +3,13 @@
 use std::time::{Duration, Instant};
 
 use ecs_bootstrap::exit::Exit;
+use ecs_bootstrap::retry::{Deadline, within};
 
 use crate::activity::Phase;
 use crate::apply::StartedDeployment;
 use crate::cause::FoundCause;
 use crate::causes;
 use crate::client::ServiceClient;
-use crate::deploy::rolled_back_by_ecs;
 use crate::outcome::{CommandResult, Outcome};
 use crate::plan::ActionName;
 use crate::progress::Progress;
@@ -23,12 +23,20 @@ impl ServiceClient {
     pub(crate) async fn wait(&self, timeout: Duration, progress: &mut Progress) -> Outcome {
         let start = Instant::now();
         progress.doing("reading the service");
-        let outcome = self.wait_for_primary(timeout, progress).await.unwrap_or_else(Outcome::refused);
+        let outcome = self.wait_for_primary(timeout, progress).await.unwrap_or_else(|finding| {
+            let is_late = finding.cause.exit == Exit::TimeLimit;
+            let outcome = Outcome::refused(finding);
+            if is_late { Outcome { result: CommandResult::TimeLimit, ..outcome } } else { outcome }
+        });
         self.with_names(Outcome { duration: start.elapsed(), ..outcome })
     }
 
     async fn wait_for_primary(&self, timeout: Duration, progress: &mut Progress) -> Result<Outcome, FoundCause> {
-        let service = self.active_service().await?;
+        let deadline = Deadline::after(timeout);
+        progress.limit(timeout);
+        let service = within(deadline, self.active_service()).await.unwrap_or_else(|_| {
+            Err(causes::TOO_SLOW.finding("DescribeServices did not answer within the time limit"))
+        })?;
         let controller = service.deployment_controller.controller_type.as_str();
         if !["", "ECS"].contains(&controller) {
             return Err(causes::OTHER_CONTROLLER.finding(format!("its deployment controller is `{controller}`")));
@@ -41,9 +49,11 @@ impl ServiceClient {
         self.activity.enter(Phase::Rollout(deployment.clone()));
         // A complete deployment can still start or stop tasks, for another desired count.
         let expected_count = is_stable(&service).then_some(service.desired_count);
-        let revision = self.revision(&deployment.task_definition).await.ok().flatten();
+        // It says where the containers log to, and nothing else depends on it.
+        let revision = within(deadline, self.revision(&deployment.task_definition)).await;
+        let revision = revision.ok().and_then(Result::ok).flatten();
         let started = StartedDeployment { deployment, expected_count, replaced: None };
-        let watched = Watch::new(self, &started, timeout, progress).run(revision.as_ref()).await;
+        let watched = Watch::new(self, &started, timeout, progress).ending_at(deadline).run(revision.as_ref()).await;
         let deployment = &started.deployment;
         let outcome = Outcome {
             task_definition: Some(deployment.task_definition.clone()),
@@ -63,7 +73,7 @@ impl ServiceClient {
                     format!("stable: service `{}` runs {runs}, {counts}", self.service),
                 )
             }
-            RolloutEnd::RolledBack { to, completed } => rolled_back_by_ecs(outcome, to, *completed, watched.causes()),
+            RolloutEnd::RolledBack { to, completed } => outcome.rolled_back_by_ecs(to, *completed, watched.causes()),
             RolloutEnd::Superseded(by) => {
                 outcome.ended(CommandResult::Superseded, Exit::Superseded, vec![superseded(by, deployment)])
             }

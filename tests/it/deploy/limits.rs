@@ -71,6 +71,20 @@ fn a_call_that_hangs_does_not_delay_the_time_limit() {
 }
 
 #[test]
+fn wait_counts_its_first_call_too() {
+    let site = next(Course::Completes(1000));
+    site.deploy("deploy", &["--no-wait"]).ends(0, &[]);
+    for (operation, calls) in [("DescribeServices", 0), ("DescribeServices", 1), ("DescribeTaskDefinition", 0)] {
+        site.ecs.change(|world| world.hangs.clear());
+        site.ecs.hang_after(operation, calls);
+        let start = Instant::now();
+        site.run(&[&["wait"], &SERVICE[..], &["--timeout", "3", "--json"]].concat()).ends(32, &["too-slow"]);
+        let took = start.elapsed();
+        assert!(took >= Duration::from_secs(3) && took < Duration::from_secs(13), "{operation} {calls}: {took:?}");
+    }
+}
+
+#[test]
 fn a_slow_rollout_without_a_failure_is_not_rolled_back() {
     let site = next(Course::Completes(1000));
     let outcome = site.deploy("deploy", &["--timeout", "3s"]);

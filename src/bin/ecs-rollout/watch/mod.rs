@@ -3,6 +3,7 @@
 //! In: a deployment and a time limit. Out: how the rollout ended, and the evidence for the catalogue of causes. It
 //! changes nothing. What counts as completed is decided in `stability.rs`, what counts as failed in `failure.rs`.
 
+mod limit;
 mod result;
 mod stages;
 mod tasks;
@@ -14,7 +15,7 @@ use std::time::Duration;
 
 use ecs_bootstrap::retry::{Deadline, Policy, pause_for, within};
 
-use self::stages::{Stages, TimeLimit};
+use self::limit::{Stages, TimeLimit};
 use crate::activity::Phase;
 use crate::apply::StartedDeployment;
 use crate::cause::FoundCause;
@@ -89,6 +90,12 @@ impl<'a> Watch<'a> {
             last_error: None,
             is_without_tasks: false,
         }
+    }
+
+    /// Lets the time limit count from an earlier time: it passes at this deadline.
+    pub(crate) fn ending_at(mut self, deadline: Deadline) -> Watch<'a> {
+        self.limit.end_at(deadline);
+        self
     }
 
     /// Watches until the rollout ends, or the time limit. `revision` says where its containers log to.
