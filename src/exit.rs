@@ -1,7 +1,7 @@
 //! The exit codes of both programs.
 //!
 //! 0 is success; with 10-13 another attempt may succeed; with 20-25 it cannot, because something must be changed first;
-//! 30-40 are codes of `ecs-rollout`. The tables in `docs/reference/exit-codes.md` are generated from [`Exit::ALL`] and
+//! 30-49 are codes of `ecs-rollout`. The tables in `docs/reference/exit-codes.md` are generated from [`Exit::ALL`] and
 //! [`Exit::DEPLOY`].
 
 use std::process::ExitCode;
@@ -59,6 +59,8 @@ pub enum Exit {
     NotStable = 39,
     /// `ecs-rollout`: SIGINT, SIGTERM or SIGHUP ended the command.
     Interrupted = 40,
+    /// `ecs-rollout`: the one-off task failed; no service was changed.
+    TaskFailed = 41,
 }
 
 impl Exit {
@@ -86,7 +88,10 @@ impl Exit {
         (Exit::Usage, "the command line is not valid"),
         (Exit::RolledBack, "the rollout failed, and the service was rolled back"),
         (Exit::RollbackFailed, "the rollout failed, and the rollback failed too"),
-        (Exit::TimeLimit, "the rollout did not complete within the time limit; nothing was rolled back"),
+        (
+            Exit::TimeLimit,
+            "the rollout, or the one-off task, did not complete within the time limit; nothing was rolled back",
+        ),
         (Exit::RolloutFailed, "the rollout failed; nothing was rolled back"),
         (Exit::Superseded, "a newer deployment replaced this one"),
         (Exit::Refused, "a file, a variable or an option is invalid, or ECS rejects the change; nothing was deployed"),
@@ -95,9 +100,10 @@ impl Exit {
         (Exit::CallFailed, "an AWS API failed, or could not be reached"),
         (Exit::NotStable, "`status`: the service is not stable"),
         (Exit::Interrupted, "SIGINT, SIGTERM or SIGHUP ended the command (the output says what continues in ECS)"),
+        (Exit::TaskFailed, "the one-off task failed; no service was changed"),
     ];
 
-    /// The process exit code, 0 to 40.
+    /// The process exit code, 0 to 49.
     pub fn code(self) -> u8 {
         self as u8
     }

@@ -20,6 +20,8 @@ pub(crate) enum Phase {
     /// No rollout has started.
     #[default]
     Before,
+    /// ECS continues this one-off task, by ARN.
+    OneOffTask(String),
     /// ECS has accepted the change of the service, and does not show its deployment yet.
     Accepted,
     /// ECS continues this deployment.
@@ -75,11 +77,11 @@ pub(crate) struct Activity {
 
 impl Activity {
     /// Makes one attempt of a call that changes something, and records it. After [`Activity::interrupt`] it never
-    /// returns. `describe` says what was changed.
-    pub(crate) async fn attempt<T>(
+    /// returns. `describe` says what was changed, or `None` if the answer says that nothing was.
+    pub(crate) async fn attempt<T, C: Into<Option<String>>>(
         &self,
         operation: &'static str,
-        describe: impl FnOnce(&T) -> String,
+        describe: impl FnOnce(&T) -> C,
         call: impl Future<Output = Result<T, AwsError>>,
     ) -> Result<T, AwsError> {
         if self.state.borrow().is_interrupted {
@@ -87,7 +89,7 @@ impl Activity {
         }
         self.state.borrow_mut().in_flight = Some(operation);
         let answer = call.await;
-        let change = answer.as_ref().ok().map(describe);
+        let change = answer.as_ref().ok().and_then(|answer| describe(answer).into());
         let mut state = self.state.borrow_mut();
         state.in_flight = None;
         state.changes.extend(change);
@@ -155,7 +157,7 @@ impl Activity {
     /// Takes in the newest state of the deployment that ECS continues.
     pub(crate) fn update(&self, shown: &Deployment) {
         match &mut self.state.borrow_mut().phase {
-            Phase::Before | Phase::Accepted | Phase::Completed(_) => {}
+            Phase::Before | Phase::OneOffTask(_) | Phase::Accepted | Phase::Completed(_) => {}
             Phase::Rollout(deployment) | Phase::Rollback(deployment) => shown.clone_into(deployment),
         }
     }

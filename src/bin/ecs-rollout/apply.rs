@@ -235,8 +235,8 @@ fn is_still_draining(error: &AwsError) -> bool {
     message_contains(error, "still draining")
 }
 
-/// An idempotency token: ECS recognizes a repeated CreateService by it. It needs no cryptographic randomness.
-fn client_token() -> String {
+/// An idempotency token: ECS recognizes a repeated CreateService or RunTask by it. It needs no cryptographic randomness.
+pub(crate) fn client_token() -> String {
     use std::hash::{BuildHasher, Hasher, RandomState};
     let half = || RandomState::new().build_hasher().finish();
     format!("{:016x}{:016x}", half(), half())

@@ -21,7 +21,8 @@ pub(crate) struct Cli {
 
 const AFTER_HELP: &str = "Exit codes: 0 success, or nothing to do; 30-34 the rollout did not succeed; 35-38 invalid \
                           input, no such cluster or service, missing permissions, or a failed AWS call; 39 `status`: \
-                          not stable; 40 ended by a signal. The output says what was changed.";
+                          not stable; 40 ended by a signal; 41 the one-off task failed. The output says what was \
+                          changed.";
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
@@ -31,6 +32,8 @@ pub(crate) enum Command {
     Deploy {
         #[command(flatten)]
         flags: DeploymentFlags,
+        #[command(flatten)]
+        before: BeforeFlags,
         #[command(flatten)]
         wait: WaitFlags,
         #[command(flatten)]
@@ -74,6 +77,8 @@ pub(crate) enum Command {
         #[command(flatten)]
         wait: WaitFlags,
     },
+    /// Run one task, for example a migration, and wait for it; exit code 0 if it succeeds, 41 if not
+    Run(RunFlags),
     /// Explain a cause: symptoms and remedy; without an id, list all causes
     Explain {
         /// The id of the cause, as printed in brackets
@@ -158,6 +163,61 @@ pub(crate) struct UnknownMemberFlags {
     /// Send members of the files that this version does not know, instead of refusing them
     #[arg(long)]
     pub(crate) allow_unknown: bool,
+}
+
+/// The options of `deploy` for the task that runs first.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct BeforeFlags {
+    /// First run a task of the new revision, for example a migration; nothing is deployed unless it succeeds. An object
+    /// as of `aws ecs run-task --overrides`, a list of strings (the command of the first essential container), or a
+    /// file with one of them
+    #[arg(long, value_name = "JSON|FILE")]
+    pub(crate) before: Option<String>,
+    /// Time limit of that task
+    #[arg(long, value_name = "DURATION", default_value = "15m", value_parser = time_limit)]
+    pub(crate) before_timeout: Duration,
+    /// Stop that task when its time limit passes; without this option a task that has started goes on
+    #[arg(long, requires = "before")]
+    pub(crate) before_stop_on_timeout: bool,
+}
+
+/// The options of `run`.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct RunFlags {
+    /// The cluster, by name or ARN [default: that of the ARN of `--service`]
+    #[arg(long, value_name = "CLUSTER")]
+    pub(crate) cluster: Option<String>,
+    /// The service, by name or ARN, whose revision and settings (network, launch type, capacity providers, tags) the task gets
+    #[arg(long, value_name = "NAME", required_unless_present = "task_definition")]
+    pub(crate) service: Option<String>,
+    /// The revision to run: FAMILY (its newest one), FAMILY:REVISION or ARN [default: that of the service]
+    #[arg(long, value_name = "REVISION")]
+    pub(crate) task_definition: Option<String>,
+    /// What the task overrides: an object as of `aws ecs run-task --overrides`, a list of strings (the command of the
+    /// first essential container), or a file with one of them
+    #[arg(long, value_name = "JSON|FILE", conflicts_with = "command")]
+    pub(crate) overrides: Option<String>,
+    /// The container that gets the COMMAND [default: the first essential one]
+    #[arg(long, value_name = "NAME", requires = "command")]
+    pub(crate) container: Option<String>,
+    /// A variable for `${NAME}` in the file; overrides the environment; may be repeated
+    #[arg(long = "var", value_name = "NAME=VALUE", value_parser = key_value)]
+    pub(crate) variables: Vec<(String, String)>,
+    /// Time limit of the task
+    #[arg(long, value_name = "DURATION", default_value = "15m", value_parser = time_limit)]
+    pub(crate) timeout: Duration,
+    /// Stop the task when its time limit passes; without this option a task that has started goes on
+    #[arg(long)]
+    pub(crate) stop_on_timeout: bool,
+    /// The region [default: as the AWS SDKs find it: AWS_REGION, profile]
+    #[arg(long, value_name = "REGION")]
+    pub(crate) region: Option<String>,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// The command to run instead of that of the container
+    #[arg(last = true)]
+    pub(crate) command: Vec<String>,
 }
 
 /// The options of `plan` and `deploy`.

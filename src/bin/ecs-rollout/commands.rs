@@ -8,7 +8,7 @@ use ecs_bootstrap::boundary::aws::Aws;
 use crate::activity::{Activity, ServiceName};
 use crate::arn::Written;
 use crate::cause::FoundCause;
-use crate::cli::{Command, DeploymentFlags, ServiceFlags};
+use crate::cli::{BeforeFlags, Command, DeploymentFlags, RunFlags, ServiceFlags};
 use crate::client::ServiceClient;
 use crate::deploy::DeployOptions;
 use crate::desired::DesiredState;
@@ -16,13 +16,14 @@ use crate::github::Finished;
 use crate::outcome::Outcome;
 use crate::progress::Progress;
 use crate::session::Session;
-use crate::{arn, causes, environment, explain, files, generate, image_only};
+use crate::{arn, causes, environment, explain, files, generate, image_only, one_off};
 
 /// Runs a command until it ends or a signal arrives.
 pub(crate) async fn run(command: Command, progress: Progress) -> Finished {
     let (name, as_json) = match &command {
         Command::Plan(flags) => ("plan", flags.json),
         Command::Deploy { flags, .. } => ("deploy", flags.json),
+        Command::Run(flags) => ("run", flags.json),
         Command::Init { service, .. } => ("init", service.json),
         Command::Status { service } => ("status", service.json),
         Command::Wait { service, .. } => ("wait", service.json),
@@ -39,7 +40,7 @@ async fn carry_out(command: Command, session: &Session) -> Finished {
         Command::Generate { what } => generate::generate(what).into(),
         Command::Explain { id, json } => explain::explain(id.as_deref(), json).into(),
         Command::Plan(flags) => plan(&flags, session).await,
-        Command::Deploy { flags, wait, at_limit, no_rollback, no_wait, retention } => {
+        Command::Deploy { flags, before, wait, at_limit, no_rollback, no_wait, retention } => {
             let options = DeployOptions {
                 timeout: wait.timeout,
                 wait: !no_wait,
@@ -48,12 +49,13 @@ async fn carry_out(command: Command, session: &Session) -> Finished {
                 roll_back_on_timeout: at_limit.rollback_on_timeout,
                 verify: !flags.verification.no_verify,
             };
-            Box::pin(deploy(&flags, options, session)).await
+            Box::pin(deploy(&flags, &before, options, session)).await
         }
         Command::Init { service, flags } => match client_for_service(&service, session).await {
             Ok(client) => client.init(&service, &flags).await.into(),
             Err(finding) => Finished::of_outcome("init", &Outcome::refused(finding), service.json),
         },
+        Command::Run(flags) => Box::pin(run_task(&flags, session)).await,
         Command::Status { service } => match client_for_service(&service, session).await {
             Ok(client) => client.status(service.json).await,
             Err(finding) => Finished::of_outcome("status", &Outcome::refused(finding), service.json),
@@ -72,13 +74,27 @@ async fn plan(flags: &DeploymentFlags, session: &Session) -> Finished {
     }
 }
 
-async fn deploy(flags: &DeploymentFlags, options: DeployOptions, session: &Session) -> Finished {
-    let outcome = match read_input(flags, session).await {
-        Ok((desired, client)) => client.deploy(&desired, options, &mut session.progress.clone()).await,
-        Err(finding) => Outcome::refused(finding),
+async fn deploy(flags: &DeploymentFlags, before: &BeforeFlags, options: DeployOptions, session: &Session) -> Finished {
+    let outcome = async {
+        let before = one_off::input::before(before, &variables(&flags.variables))?;
+        let (desired, client) = read_input(flags, session).await?;
+        Ok(client.deploy(&desired, before.as_ref(), options, &mut session.progress.clone()).await)
     };
+    let outcome = outcome.await.unwrap_or_else(Outcome::refused);
     session.progress.clear();
     Finished::of_outcome("deploy", &outcome, flags.json)
+}
+
+async fn run_task(flags: &RunFlags, session: &Session) -> Finished {
+    let outcome = async {
+        let task = one_off::input::run(flags, &variables(&flags.variables))?;
+        let client = client_for_task(flags, session).await?;
+        let task_definition = flags.task_definition.as_deref();
+        Ok(client.run_and_report(&task, task_definition, &mut session.progress.clone()).await)
+    };
+    let outcome = outcome.await.unwrap_or_else(Outcome::refused);
+    session.progress.clear();
+    Finished::of_outcome("run", &outcome, flags.json)
 }
 
 async fn wait_for(service: &ServiceFlags, timeout: Duration, session: &Session) -> Finished {
@@ -115,11 +131,27 @@ fn read_desired_state(flags: &DeploymentFlags) -> Result<DesiredState, FoundCaus
     image_only::check(flags)?;
     let task_definition = flags.task_definition.as_deref().map(files::read).transpose()?;
     let service = flags.service_definition.as_deref().map(files::read).transpose()?;
-    let variable = |name: &str| match flags.variables.iter().rev().find(|(key, _)| key == name) {
+    DesiredState::read(task_definition.as_ref(), service.as_ref(), flags, &variables(&flags.variables))
+}
+
+/// The value of a variable: of these, or else of the environment.
+fn variables(set: &[(String, String)]) -> impl Fn(&str) -> Option<String> {
+    |name| match set.iter().rev().find(|(key, _)| key == name) {
         Some((_, value)) => Some(value.clone()),
         None => environment(name),
-    };
-    DesiredState::read(task_definition.as_ref(), service.as_ref(), flags, &variable)
+    }
+}
+
+/// A client for the service of a one-off task, or only for a cluster.
+async fn client_for_task(flags: &RunFlags, session: &Session) -> Result<ServiceClient, FoundCause> {
+    match (&flags.service, &flags.cluster) {
+        (Some(service), cluster) => {
+            let (cluster, service, region) = (cluster.clone(), service.clone(), flags.region.clone());
+            client_for_service(&ServiceFlags { cluster, service, region, json: flags.json }, session).await
+        }
+        (None, Some(cluster)) => client(cluster, "", flags.region.as_deref(), session).await,
+        (None, None) => Err(causes::BAD_INPUT.finding("the cluster is not named; use `--cluster NAME`")),
+    }
 }
 
 async fn client_for_service(service: &ServiceFlags, session: &Session) -> Result<ServiceClient, FoundCause> {

@@ -19,6 +19,8 @@ use crate::decide;
 use crate::desired::DesiredState;
 use crate::github::{Finished, StepReport};
 use crate::image_only::from_revision;
+use crate::one_off::command::TaskBefore;
+use crate::one_off::run::OneOffTask;
 use crate::outcome::{CommandResult, Outcome};
 use crate::plan::{Action, Plan, TaskDefinitionChange};
 use crate::progress::Progress;
@@ -102,6 +104,7 @@ impl ServiceClient {
     pub(crate) async fn deploy(
         &self,
         desired: &DesiredState,
+        before: Option<&OneOffTask>,
         options: DeployOptions,
         progress: &mut Progress,
     ) -> Outcome {
@@ -112,9 +115,11 @@ impl ServiceClient {
                 let verified = self.verify_plan(&mut plan, desired, &current, options.verify).await;
                 let text = report::plan_text(&plan, desired, &current);
                 progress.block(&text);
-                let outcome = match verified {
-                    Ok(()) => {
-                        let outcome = self.carry_out(&plan, current.service.as_ref(), options, progress).await;
+                let before = TaskBefore::of(before, &plan, current.service.as_ref()).map_err(Outcome::refused);
+                let outcome = match verified.and(before) {
+                    Ok(before) => {
+                        let service = current.service.as_ref();
+                        let outcome = self.carry_out(&plan, service, before.as_ref(), options, progress).await;
                         self.keep_revisions(options.keep_revisions, &plan, outcome, progress).await
                     }
                     Err(refused) => refused,
@@ -167,6 +172,7 @@ impl ServiceClient {
         &self,
         plan: &Plan,
         service: Option<&Service>,
+        before: Option<&TaskBefore>,
         options: DeployOptions,
         progress: &mut Progress,
     ) -> Outcome {
@@ -179,9 +185,6 @@ impl ServiceClient {
         if registered {
             progress.event(&format!("registered {}", short(&revision.arn)));
         }
-        if let Some(arn) = service.and_then(|service| service.raw["serviceArn"].as_str()) {
-            self.tag_service(arn, &plan.service_tags, progress).await;
-        }
         let outcome = Outcome {
             task_definition: Some(revision.arn.clone()),
             registered,
@@ -189,6 +192,16 @@ impl ServiceClient {
             notes: plan.notes.clone(),
             ..Outcome::new(CommandResult::Unchanged, Exit::Done)
         };
+        let outcome = match before {
+            None => outcome,
+            Some(task) => match self.run_before(task, &revision, outcome, progress).await {
+                Ok(outcome) => outcome,
+                Err(failed) => return failed,
+            },
+        };
+        if let Some(arn) = service.and_then(|service| service.raw["serviceArn"].as_str()) {
+            self.tag_service(arn, &plan.service_tags, progress).await;
+        }
         progress.doing("changing the service");
         progress.limit(options.timeout);
         let started = match self.start(plan, &revision, Deadline::after(options.timeout), progress).await {

@@ -163,7 +163,7 @@ fn service_address(members: &mut Map<String, Value>, flags: &DeploymentFlags) ->
 }
 
 /// The JSON of a file with its variables filled in.
-fn parse(file: &InputFile, variable: &dyn Fn(&str) -> Option<String>) -> Result<Value, FoundCause> {
+pub(crate) fn parse(file: &InputFile, variable: &dyn Fn(&str) -> Option<String>) -> Result<Value, FoundCause> {
     let text = file.text.strip_prefix('\u{feff}').unwrap_or(&file.text);
     let text = template::render(text, variable).map_err(|error| {
         let cause = match &error.fault {

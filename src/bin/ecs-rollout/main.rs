@@ -36,6 +36,7 @@ mod keep_revisions;
 mod log_stream;
 mod normalize;
 mod observe;
+mod one_off;
 mod outcome;
 mod plan;
 mod printable;

@@ -19,6 +19,10 @@ pub(crate) enum CommandResult {
     #[serde(rename = "begun")]
     Started,
     Unchanged,
+    /// The task of `run` succeeded.
+    Ran,
+    /// The one-off task failed, and nothing was deployed.
+    TaskFailed,
     RolledBack,
     RollbackFailed,
     Failed,
@@ -61,6 +65,8 @@ pub(crate) struct Outcome {
     pub(crate) plan: String,
     /// The stopped tasks, as JSON.
     pub(crate) stopped_tasks: Vec<Value>,
+    /// The one-off task, as JSON.
+    pub(crate) task: Option<Value>,
     pub(crate) duration: Duration,
 }
 
@@ -83,6 +89,7 @@ impl Outcome {
             notes: Vec::new(),
             plan: String::new(),
             stopped_tasks: Vec::new(),
+            task: None,
             duration: Duration::ZERO,
         }
     }

@@ -67,6 +67,7 @@ fn outcome_json(outcome: &Outcome) -> String {
         "rolled_back_to": outcome.rolled_back_to,
         "notes": outcome.notes,
         "stopped_tasks": outcome.stopped_tasks,
+        "task": outcome.task,
         "duration_ms": u64::try_from(outcome.duration.as_millis()).unwrap_or(u64::MAX),
     }))
 }
@@ -89,7 +90,7 @@ fn finding_text(text: &mut String, word: &str, finding: &FoundCause) {
     *text += &format!("remedy: {}\n", finding.cause.remedy);
 }
 
-fn finding_json(finding: &FoundCause) -> Value {
+pub(crate) fn finding_json(finding: &FoundCause) -> Value {
     json!({
         "id": finding.cause.id,
         "title": finding.cause.title,
@@ -188,7 +189,7 @@ fn plan_json(plan: &Plan, desired: &DesiredState, causes: &[FoundCause], exit: E
     }))
 }
 
-fn printable_lines(text: &str) -> String {
+pub(crate) fn printable_lines(text: &str) -> String {
     text.lines().map(|line| printable(line, "") + "\n").collect()
 }
 

@@ -73,6 +73,14 @@ pub(crate) struct Task {
     /// The id of the deployment that started the task.
     pub(crate) started_by: String,
     pub(crate) task_definition_arn: String,
+    /// For example `PROVISIONING`, `PENDING`, `RUNNING`, `STOPPED` (ECS Developer Guide, "Amazon ECS task lifecycle").
+    pub(crate) last_status: String,
+    /// `RUNNING`, or `STOPPED` as soon as ECS stops the task.
+    pub(crate) desired_status: String,
+    /// `HEALTHY`, `UNHEALTHY` or `UNKNOWN`.
+    pub(crate) health_status: String,
+    #[serde(deserialize_with = "seconds")]
+    pub(crate) created_at: f64,
     /// For example `EssentialContainerExited`.
     pub(crate) stop_code: String,
     pub(crate) stopped_reason: String,
@@ -88,6 +96,7 @@ pub(crate) struct Task {
 #[serde(rename_all = "camelCase", default)]
 pub(crate) struct Container {
     pub(crate) name: String,
+    pub(crate) last_status: String,
     pub(crate) exit_code: Option<i64>,
     pub(crate) reason: String,
     pub(crate) runtime_id: String,

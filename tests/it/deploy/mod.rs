@@ -8,6 +8,7 @@ mod github;
 mod input;
 mod limits;
 mod names;
+mod one_off;
 mod rollback;
 mod signals;
 mod states;

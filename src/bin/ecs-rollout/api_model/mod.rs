@@ -11,6 +11,7 @@ use std::cell::RefCell;
 
 use aws_sdk_ecs::operation::create_service::CreateServiceInput;
 use aws_sdk_ecs::operation::register_task_definition::RegisterTaskDefinitionInput;
+use aws_sdk_ecs::operation::run_task::RunTaskInput;
 use aws_smithy_schema::Schema;
 use aws_smithy_schema::serde::{SerdeError, ShapeDeserializer};
 use aws_smithy_types::{BigDecimal, BigInteger, Blob, DateTime, Document};
@@ -28,6 +29,12 @@ pub(crate) fn check_task_definition(value: &Value, allow_unknown: bool) -> Resul
 /// Checks the body of CreateService. Returns a warning for each unknown member if they are allowed, or the faults.
 pub(crate) fn check_service(value: &Value, allow_unknown: bool) -> Result<Vec<String>, Vec<String>> {
     check(value, allow_unknown, |deserializer| CreateServiceInput::deserialize(deserializer).map(drop))
+}
+
+/// Checks the body of RunTask, and returns its faults.
+pub(crate) fn check_run_task(value: &Value) -> Vec<String> {
+    let outcome = check(value, false, |deserializer| RunTaskInput::deserialize(deserializer).map(drop));
+    outcome.err().unwrap_or_default()
 }
 
 fn check(

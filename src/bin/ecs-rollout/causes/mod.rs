@@ -9,10 +9,12 @@ mod request;
 mod rollout;
 mod running;
 mod start;
+mod task;
 mod verification;
 
 pub(crate) use request::*;
 pub(crate) use rollout::*;
+pub(crate) use task::*;
 pub(crate) use verification::*;
 
 use ecs_bootstrap::comparison::compare;
@@ -23,10 +25,20 @@ use crate::evidence::{Evidence, MAX_SHOWN};
 /// All causes, the most specific first. The causes of a rollout follow the steps of a task: placement, start, image,
 /// running.
 pub(crate) fn all() -> impl Iterator<Item = &'static Cause> {
-    [request::ALL, verification::ALL, rollout::ALL, placement::ALL, start::ALL, image::ALL, running::ALL, rollout::LAST]
-        .into_iter()
-        .flatten()
-        .copied()
+    [
+        request::ALL,
+        verification::ALL,
+        rollout::ALL,
+        placement::ALL,
+        start::ALL,
+        image::ALL,
+        running::ALL,
+        task::ALL,
+        rollout::LAST,
+    ]
+    .into_iter()
+    .flatten()
+    .copied()
 }
 
 pub(crate) fn find(id: &str) -> Option<&'static Cause> {

@@ -30,7 +30,15 @@ static NO_INSTANCES: Cause = Cause {
     title: "the cluster has no container instance",
     remedy: "find out why no instance registers: run `ecs-bootstrap doctor` on an instance; check the desired capacity \
              of the Auto Scaling group and the capacity provider of the service",
-    check: |evidence| evidence.mentions(&[&["no container instances were found"], &["no container instances found"]]),
+    check: |evidence| {
+        evidence.mentions(&[
+            &["no container instances were found"],
+            &["no container instances found"],
+            // Reasons of RunTask (ECS Developer Guide, "API failure reasons").
+            &["empty capacity provider"],
+            &["no active instances"],
+        ])
+    },
     ..DEFAULTS
 };
 

@@ -10,9 +10,11 @@ mod form_of_ecs;
 mod service_deployments;
 mod services;
 mod steps;
+mod tasks;
 
 use account::Account;
 use form_of_ecs::Dice;
+pub use tasks::{OneOffs, TaskCourse};
 
 use super::http::{Answer, Reply, Request, Server, lock};
 use serde_json::{Map, Value, json};
@@ -102,6 +104,8 @@ pub struct World {
     pub is_scaled: bool,
     /// The lines of each log stream, by `GROUP:STREAM`.
     pub logs: BTreeMap<String, Vec<String>>,
+    /// The tasks of RunTask.
+    pub one_offs: OneOffs,
     /// The number of polls between a failed deployment and its rollback by ECS.
     pub rollback_after: u32,
     /// The number of polls until a deleted service is INACTIVE.
@@ -227,7 +231,16 @@ impl World {
     }
 
     fn carry_out(&mut self, operation: &str, body: &Value) -> Outcome {
-        const PLACED: [&str; 5] = ["DescribeServices", "CreateService", "UpdateService", "DeleteService", "ListTasks"];
+        const PLACED: [&str; 8] = [
+            "DescribeServices",
+            "CreateService",
+            "UpdateService",
+            "DeleteService",
+            "ListTasks",
+            "DescribeTasks",
+            "RunTask",
+            "StopTask",
+        ];
         if PLACED.contains(&operation) && body["cluster"].as_str().map(short) != Some("prod") {
             return Err(error("ClusterNotFoundException", "Cluster not found."));
         }
@@ -252,34 +265,17 @@ impl World {
             "ListServiceDeployments" => Ok(self.list_service_deployments(body)),
             "DescribeServiceDeployments" => Ok(self.describe_service_deployments(body)),
             "DescribeServiceRevisions" => Ok(self.describe_service_revisions(body)),
-            "ListTasks" => {
-                let service = self.services.get(short(body["serviceName"].as_str().unwrap_or_default()));
-                let tasks = service.map(|service| service.tasks.clone()).unwrap_or_default();
-                Ok(json!({"taskArns": tasks.iter().map(|task| &task["taskArn"]).collect::<Vec<_>>()}))
-            }
-            "DescribeTasks" => {
-                let wanted = body["tasks"].as_array().cloned().unwrap_or_default();
-                let tasks = self.services.values().flat_map(|service| &service.tasks);
-                let found: Vec<_> = tasks.filter(|task| wanted.contains(&task["taskArn"])).collect();
-                Ok(json!({"tasks": found, "failures": []}))
-            }
+            "ListTasks" => Ok(self.list_tasks(body)),
+            "DescribeTasks" => Ok(self.describe_tasks(body)),
+            "RunTask" => self.run_task(body),
+            "StopTask" => self.stop_task(body),
             "DescribeScalableTargets" => {
                 let target = json!({"ResourceId": body["ResourceIds"][0], "ServiceNamespace": "ecs", "RoleARN": "x",
                     "ScalableDimension": "ecs:service:DesiredCount", "MinCapacity": 1, "MaxCapacity": 9,
                     "CreationTime": 1.0});
                 Ok(json!({"ScalableTargets": if self.is_scaled { vec![target] } else { vec![] }}))
             }
-            "GetLogEvents" => {
-                let text = |name: &str| body[name].as_str().unwrap_or_default();
-                let place = format!("{}:{}", text("logGroupName"), text("logStreamName"));
-                match self.logs.get(&place) {
-                    Some(lines) => {
-                        let events = lines.iter().map(|line| json!({"timestamp": 1, "message": line}));
-                        Ok(json!({"events": events.collect::<Vec<_>>()}))
-                    }
-                    None => Err(error("ResourceNotFoundException", "The specified log stream does not exist.")),
-                }
-            }
+            "GetLogEvents" => self.log_events(body),
             other => Err(error("UnknownOperationException", other)),
         }
     }

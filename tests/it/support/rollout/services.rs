@@ -90,7 +90,7 @@ impl World {
         Ok(json!({"service": self.services[&name].shown}))
     }
 
-    fn taken(&self, name: &Value) -> Result<String, Fault> {
+    pub(super) fn taken(&self, name: &Value) -> Result<String, Fault> {
         let revision = self.revision(name.as_str().unwrap_or_default());
         let revision = revision.ok_or_else(|| error("ClientException", "TaskDefinition not found."))?;
         if revision["status"] != "ACTIVE" {
