@@ -79,6 +79,13 @@ pub(crate) enum Command {
     },
     /// Run one task, for example a migration, and wait for it; exit code 0 if it succeeds, 41 if not
     Run(RunFlags),
+    /// List the tasks of a service, with the exit codes and reasons of those that stopped
+    Tasks {
+        #[command(flatten)]
+        service: ServiceFlags,
+    },
+    /// Print the last log lines of a service's tasks, ordered by time
+    Logs(LogsFlags),
     /// Explain a cause: symptoms and remedy; without an id, list all causes
     Explain {
         /// The id of the cause, as printed in brackets
@@ -218,6 +225,22 @@ pub(crate) struct RunFlags {
     /// The command to run instead of that of the container
     #[arg(last = true)]
     pub(crate) command: Vec<String>,
+}
+
+/// The options of `logs`.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct LogsFlags {
+    #[command(flatten)]
+    pub(crate) service: ServiceFlags,
+    /// Only this task, by id or ARN [default: the running tasks, or else those that stopped last]
+    #[arg(long, value_name = "TASK")]
+    pub(crate) task: Option<String>,
+    /// Only this container
+    #[arg(long, value_name = "NAME")]
+    pub(crate) container: Option<String>,
+    /// How many lines of each container
+    #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u16).range(1..=1000))]
+    pub(crate) lines: u16,
 }
 
 /// The options of `plan` and `deploy`.

@@ -24,6 +24,8 @@ pub(crate) async fn run(command: Command, progress: Progress) -> Finished {
         Command::Plan(flags) => ("plan", flags.json),
         Command::Deploy { flags, .. } => ("deploy", flags.json),
         Command::Run(flags) => ("run", flags.json),
+        Command::Tasks { service } => ("tasks", service.json),
+        Command::Logs(flags) => ("logs", flags.service.json),
         Command::Init { service, .. } => ("init", service.json),
         Command::Status { service } => ("status", service.json),
         Command::Wait { service, .. } => ("wait", service.json),
@@ -56,6 +58,14 @@ async fn carry_out(command: Command, session: &Session) -> Finished {
             Err(finding) => Finished::of_outcome("init", &Outcome::refused(finding), service.json),
         },
         Command::Run(flags) => Box::pin(run_task(&flags, session)).await,
+        Command::Tasks { service } => match client_for_service(&service, session).await {
+            Ok(client) => client.tasks(service.json).await.into(),
+            Err(finding) => Finished::of_outcome("tasks", &Outcome::refused(finding), service.json),
+        },
+        Command::Logs(flags) => match client_for_service(&flags.service, session).await {
+            Ok(client) => client.logs(&flags).await.into(),
+            Err(finding) => Finished::of_outcome("logs", &Outcome::refused(finding), flags.service.json),
+        },
         Command::Status { service } => match client_for_service(&service, session).await {
             Ok(client) => client.status(service.json).await,
             Err(finding) => Finished::of_outcome("status", &Outcome::refused(finding), service.json),

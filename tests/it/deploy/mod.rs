@@ -12,6 +12,7 @@ mod one_off;
 mod rollback;
 mod signals;
 mod states;
+mod tasks;
 mod verify;
 
 use crate::support::rollout::Ecs;

@@ -6,7 +6,7 @@ use boon::{Compiler, SchemaIndex, Schemas};
 use serde_json::Value;
 
 /// Name and text of each schema.
-pub const ALL: [(&str, &str); 11] = [
+pub const ALL: [(&str, &str); 13] = [
     ("verdict", include_str!("../../../docs/reference/schema/verdict.schema.json")),
     ("plan", include_str!("../../../docs/reference/schema/plan.schema.json")),
     ("doctor", include_str!("../../../docs/reference/schema/doctor.schema.json")),
@@ -17,6 +17,8 @@ pub const ALL: [(&str, &str); 11] = [
     ("ecs-rollout-plan", include_str!("../../../docs/reference/schema/ecs-rollout-plan.schema.json")),
     ("ecs-rollout-outcome", include_str!("../../../docs/reference/schema/ecs-rollout-outcome.schema.json")),
     ("ecs-rollout-status", include_str!("../../../docs/reference/schema/ecs-rollout-status.schema.json")),
+    ("ecs-rollout-tasks", include_str!("../../../docs/reference/schema/ecs-rollout-tasks.schema.json")),
+    ("ecs-rollout-logs", include_str!("../../../docs/reference/schema/ecs-rollout-logs.schema.json")),
     ("ecs-rollout-explain", include_str!("../../../docs/reference/schema/ecs-rollout-explain.schema.json")),
 ];
 
@@ -61,6 +63,8 @@ pub fn validate_deploy_stdout(arguments: &[&str], stdout: &str) -> Result<(), St
         (Some("explain"), _) => "ecs-rollout-explain",
         (Some("plan"), Some("planned")) => "ecs-rollout-plan",
         (Some("status"), Some("stable" | "not-stable")) => "ecs-rollout-status",
+        (Some("tasks"), Some("listed")) => "ecs-rollout-tasks",
+        (Some("logs"), Some("read")) => "ecs-rollout-logs",
         _ => "ecs-rollout-outcome",
     };
     validate(name, &document)
