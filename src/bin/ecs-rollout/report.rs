@@ -82,7 +82,7 @@ pub(crate) fn causes_text(causes: &[FoundCause]) -> String {
     text
 }
 
-fn finding_text(text: &mut String, word: &str, finding: &FoundCause) {
+pub(crate) fn finding_text(text: &mut String, word: &str, finding: &FoundCause) {
     *text += &format!("{word}: [{}] {}\n", finding.cause.id, finding.cause.title);
     for line in &finding.evidence {
         *text += &format!("seen: {}\n", printable(line, "      "));

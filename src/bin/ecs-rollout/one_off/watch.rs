@@ -154,7 +154,7 @@ impl TaskWatch<'_> {
         }
     }
 
-    /// A task that has not started is stopped, because it would start later, when nobody expects it. One that has
+    /// A task that has not started is stopped, because it would start later, after the report. One that has
     /// started is stopped only on request: a migration that is killed in the middle may damage data.
     async fn end_at_limit(&mut self, stop_on_timeout: bool, progress: &mut Progress) -> TaskEnd {
         let has_started = !matches!(judge(&self.last, self.deciding), TaskState::NotStarted);
