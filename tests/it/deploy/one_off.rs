@@ -1,7 +1,8 @@
 //! One-off tasks: `deploy --before` and `run`. What is sent, what decides, and what becomes of the service.
 
 use super::{Outcome, Site, writes};
-use crate::support::rollout::{TaskCourse, error};
+use crate::support::rollout::error;
+use crate::support::rollout::tasks::TaskCourse;
 use serde_json::{Value, json};
 
 const MIGRATE: &str = r#"["migrate", "up"]"#;

@@ -10,11 +10,11 @@ mod form_of_ecs;
 mod service_deployments;
 mod services;
 mod steps;
-mod tasks;
+pub mod tasks;
 
 use account::Account;
 use form_of_ecs::Dice;
-pub use tasks::{OneOffs, TaskCourse};
+use tasks::OneOffs;
 
 use super::http::{Answer, Reply, Request, Server, lock};
 use serde_json::{Map, Value, json};
