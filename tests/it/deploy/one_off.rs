@@ -333,3 +333,16 @@ fn run_runs_the_revision_of_the_service_and_nothing_else_changes() {
     site.run(&[&RUN[..], &["--container", "web"]].concat()).ends(2, &["COMMAND"]);
     site.run(&[&RUN[..], &["--container", "wep", "--", "x"]].concat()).ends(35, &["no container `wep`"]);
 }
+
+#[test]
+fn after_a_signal_the_task_goes_on_and_its_arn_is_reported() {
+    let site = next(TaskCourse::stays("RUNNING"));
+    const FILES: [&str; 5] = ["deploy", "--task-definition", "task.json", "--service-definition", "service.json"];
+    let running = site.start(&[&FILES[..], &["--before", MIGRATE, "--json"]].concat());
+    site.wait_for_call("DescribeTasks");
+    let outcome = running.end_with(&["TERM"]);
+    outcome.ends(40, &["interrupted by SIGTERM: ECS continues task arn:aws:ecs:", "no rollout was started"]);
+    let changes = outcome.json()["changes"].clone();
+    assert!(changes[0] == "registered web:2" && changes[1].as_str().unwrap().starts_with("started task arn:"));
+    is_not_deployed(&site);
+}
