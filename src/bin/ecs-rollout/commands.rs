@@ -131,7 +131,7 @@ async fn read_input(flags: &DeploymentFlags, session: &Session) -> Result<(Desir
     let client = client(&desired.cluster, &desired.service, flags.region.as_deref(), session).await?;
     let desired = match flags.task_definition {
         Some(_) => desired,
-        None => client.from_running(desired, flags).await?,
+        None => client.with_running_task_definition(desired, flags).await?,
     };
     Ok((desired, client))
 }

@@ -43,7 +43,7 @@ pub(crate) fn check(flags: &DeploymentFlags) -> Result<(), FoundCause> {
 
 impl ServiceClient {
     /// Completes a desired state with the task definition that the service runs.
-    pub(crate) async fn from_running(
+    pub(crate) async fn with_running_task_definition(
         &self,
         mut desired: DesiredState,
         flags: &DeploymentFlags,
@@ -85,15 +85,14 @@ impl ServiceClient {
     }
 }
 
-/// The ARN of the revision that a service runs: that of its PRIMARY deployment, or of its PRIMARY task set if another
-/// controller deploys it (ECS API Reference, "Service", "TaskSet").
+/// The ARN of the revision that a service runs: that of its PRIMARY deployment, which is also a member of the service; or
+/// that of its PRIMARY task set, if another controller deploys it (ECS API Reference, "Service", "TaskSet").
 fn running_arn(service: &Service) -> Option<&str> {
-    let task_sets = service.raw["taskSets"].as_array();
-    let mut task_sets = task_sets.into_iter().flatten().filter(|set| set["status"] == "PRIMARY");
+    let mut task_sets = service.raw["taskSets"].as_array().into_iter().flatten();
+    let of_task_set = task_sets.find(|set| set["status"] == "PRIMARY").and_then(|set| set["taskDefinition"].as_str());
     let of_deployment = service.primary().map(|primary| primary.task_definition.as_str());
-    let of_task_set = task_sets.next().and_then(|set| set["taskDefinition"].as_str());
-    let found = of_deployment.or(of_task_set).unwrap_or(&service.task_definition);
-    Some(found).filter(|arn| !arn.is_empty())
+    let all = [of_task_set, Some(service.task_definition.as_str()), of_deployment];
+    all.into_iter().flatten().find(|arn| !arn.is_empty())
 }
 
 /// The current state from which a deployment is planned that starts from `running`: the running revision takes the place
@@ -117,7 +116,7 @@ mod tests {
     fn the_primary_deployment_or_task_set_says_what_runs() {
         for (raw, expected) in [
             (
-                json!({"taskDefinition": "old:1", "deployments": [{"status": "ACTIVE", "taskDefinition": "web:1"},
+                json!({"taskDefinition": "web:2", "deployments": [{"status": "ACTIVE", "taskDefinition": "web:1"},
                        {"status": "PRIMARY", "taskDefinition": "web:2"}]}),
                 Some("web:2"),
             ),
@@ -127,6 +126,7 @@ mod tests {
                 Some("web:2"),
             ),
             (json!({"taskDefinition": "web:2", "deployments": []}), Some("web:2")),
+            (json!({"deployments": [{"status": "PRIMARY", "taskDefinition": "web:2"}]}), Some("web:2")),
             (json!({"deployments": []}), None),
         ] {
             let service = Service::read(&raw).unwrap();

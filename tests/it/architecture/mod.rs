@@ -457,18 +457,21 @@ fn of_the_deployment_decide_and_the_catalogue_are_pure() {
         "crate::client",
         "crate::progress::Progress",
     ];
-    const PURE: [&str; 20] = [
+    const PURE: [&str; 23] = [
         "api_model",
         "arn",
         "cause",
         "causes",
         "current",
         "decide",
+        "described",
         "desired",
         "diff",
+        "document",
         "evidence",
         "failure",
         "github",
+        "images",
         "normalize",
         "outcome",
         "plan",

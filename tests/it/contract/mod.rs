@@ -7,6 +7,7 @@
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests; clippy knows only functions marked as tests")]
 
+mod adoption;
 mod cloud_init;
 
 use crate::deploy::Site;

@@ -63,11 +63,12 @@ fn each_invalid_file_is_refused() {
         site.deploy("deploy", &["--image", "web=web:2"]).ends(35, &["[bad-input]", expected]);
     }
     site.run(&["deploy", "--task-definition", "absent.json"]).ends(35, &["`absent.json` cannot be read"]);
-    site.run(&["deploy"]).ends(35, &["--task-definition FILE", "--image"]);
+    site.run(&["deploy"])
+        .ends(35, &["the service is not named", "--task-definition FILE", "--image [CONTAINER=]IMAGE"]);
     let site = Site::new();
     site.run(&["deploy", "--task-definition", "task.json"])
         .ends(35, &["the cluster is not named; use `--cluster NAME`"]);
-    site.deploy("plan", &["--image", "wep=x:1"]).ends(35, &["has no such container", "it has `web`"]);
+    site.deploy("plan", &["--image", "wep=x:1"]).ends(35, &["has no such container; it has `web`"]);
     site.write("service.json", &json!({"cluster": "prod", "serviceName": "web", "taskDefinition": "other:3"}));
     site.deploy("plan", &[]).ends(35, &["`taskDefinition` is `other:3`, but the task definition has the family `web`"]);
 }

@@ -3,9 +3,13 @@
 mod bounds;
 mod compare;
 mod ends;
+pub(crate) mod existing;
 mod faults;
 mod github;
+mod image_only;
+mod init;
 mod input;
+mod keep_revisions;
 mod limits;
 mod names;
 mod one_off;

@@ -5,7 +5,9 @@
 
 use aws_credential_types::Credentials;
 use aws_sdk_ec2::types::{ResourceType, TagSpecification};
-use std::io::{BufRead, BufReader};
+use serde_json::Value;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
 use std::thread;
@@ -111,6 +113,44 @@ impl Moto {
         self.block_on(self.ecs().put_attributes().cluster(cluster).attributes(attribute).send())
             .expect("PutAttributes");
         arn.to_owned()
+    }
+
+    /// Calls an operation of ECS with a JSON body, as a program with another version of the API does. Returns the JSON of
+    /// the answer.
+    ///
+    /// # Panics
+    /// If the call fails.
+    pub fn call(&self, operation: &str, body: &Value) -> Value {
+        self.try_call(operation, body).unwrap_or_else(|answer| panic!("{operation} {body}: {answer}"))
+    }
+
+    /// Like [`Moto::call`]; an answer that is an error is returned as it is.
+    pub fn try_call(&self, operation: &str, body: &Value) -> Result<Value, String> {
+        let (address, sent) = (self.endpoint.trim_start_matches("http://"), body.to_string());
+        let mut stream = TcpStream::connect(address).expect("moto listens");
+        let request = format!(
+            "POST / HTTP/1.0\r\nHost: {address}\r\nContent-Type: application/x-amz-json-1.1\r\nX-Amz-Target: \
+             AmazonEC2ContainerServiceV20141113.{operation}\r\nAuthorization: AWS4-HMAC-SHA256 \
+             Credential=AKIAMOTO/20260101/{REGION}/ecs/aws4_request, SignedHeaders=host, Signature=0\r\nContent-Length: \
+             {}\r\n\r\n{sent}",
+            sent.len()
+        );
+        stream.write_all(request.as_bytes()).expect("moto reads");
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).expect("moto answers");
+        let (head, body) = answer.split_once("\r\n\r\n").expect("an HTTP answer");
+        if !head.contains(" 200 ") {
+            return Err(answer);
+        }
+        Ok(serde_json::from_str(body).unwrap_or_else(|error| panic!("{error}: {answer}")))
+    }
+
+    /// A `networkConfiguration` with a subnet and a security group of the default VPC.
+    pub fn network_configuration(&self) -> Value {
+        let subnets = self.block_on(self.ec2().describe_subnets().send()).expect("DescribeSubnets");
+        let groups = self.block_on(self.ec2().describe_security_groups().send()).expect("DescribeSecurityGroups");
+        serde_json::json!({"awsvpcConfiguration": {
+            "subnets": [subnets.subnets()[0].subnet_id()], "securityGroups": [groups.security_groups()[0].group_id()]}})
     }
 
     pub fn ecs(&self) -> aws_sdk_ecs::Client {

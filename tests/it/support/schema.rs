@@ -6,7 +6,7 @@ use boon::{Compiler, SchemaIndex, Schemas};
 use serde_json::Value;
 
 /// Name and text of each schema.
-pub const ALL: [(&str, &str); 13] = [
+pub const ALL: [(&str, &str); 14] = [
     ("verdict", include_str!("../../../docs/reference/schema/verdict.schema.json")),
     ("plan", include_str!("../../../docs/reference/schema/plan.schema.json")),
     ("doctor", include_str!("../../../docs/reference/schema/doctor.schema.json")),
@@ -15,6 +15,7 @@ pub const ALL: [(&str, &str); 13] = [
     ("prepare-image", include_str!("../../../docs/reference/schema/prepare-image.schema.json")),
     ("reset-agent", include_str!("../../../docs/reference/schema/reset-agent.schema.json")),
     ("ecs-rollout-plan", include_str!("../../../docs/reference/schema/ecs-rollout-plan.schema.json")),
+    ("ecs-rollout-init", include_str!("../../../docs/reference/schema/ecs-rollout-init.schema.json")),
     ("ecs-rollout-outcome", include_str!("../../../docs/reference/schema/ecs-rollout-outcome.schema.json")),
     ("ecs-rollout-status", include_str!("../../../docs/reference/schema/ecs-rollout-status.schema.json")),
     ("ecs-rollout-tasks", include_str!("../../../docs/reference/schema/ecs-rollout-tasks.schema.json")),
@@ -62,6 +63,7 @@ pub fn validate_deploy_stdout(arguments: &[&str], stdout: &str) -> Result<(), St
     let name = match (arguments.first().copied(), document["result"].as_str()) {
         (Some("explain"), _) => "ecs-rollout-explain",
         (Some("plan"), Some("planned")) => "ecs-rollout-plan",
+        (Some("init"), Some("written" | "unchanged")) => "ecs-rollout-init",
         (Some("status"), Some("stable" | "not-stable")) => "ecs-rollout-status",
         (Some("tasks"), Some("listed")) => "ecs-rollout-tasks",
         (Some("logs"), Some("read")) => "ecs-rollout-logs",

@@ -66,6 +66,10 @@ pub(crate) fn service(raw: &Value) -> Described {
             }
         }
     }
+    // ECS counts the tasks of a daemon service itself.
+    if described.members.get("schedulingStrategy").is_some_and(|strategy| strategy == "DAEMON") {
+        described.members.remove("desiredCount");
+    }
     // CreateService accepts only one of the two.
     if described.members.get("capacityProviderStrategy").is_some_and(|strategy| *strategy != json!([])) {
         described.members.remove("launchType");
@@ -155,25 +159,44 @@ pub(crate) fn without_service_defaults(mut members: Map<String, Value>) -> Map<S
 /// A task definition without every member whose removal makes no difference to ECS, as [`normalize`] knows it, and with
 /// the lists sorted whose order has no meaning.
 pub(crate) fn without_task_definition_defaults(mut task: Value) -> Value {
-    for container in task["containerDefinitions"].as_array_mut().into_iter().flatten() {
-        for list in UNORDERED {
-            if let Some(Value::Array(list)) = container.get_mut(list) {
-                list.sort_by(|a, b| a["name"].as_str().cmp(&b["name"].as_str()));
+    for list in task["containerDefinitions"].as_array_mut().into_iter().flatten().flat_map(unordered_lists) {
+        list.sort_by(|a, b| a["name"].as_str().cmp(&b["name"].as_str()));
+    }
+    let original = task.clone();
+    let (tags, containers) = (task["tags"].take(), task["containerDefinitions"].take());
+    remove_defaults(&mut task);
+    // Each container alone, because a comparison of all of them for each member takes long.
+    let mut alone = task.clone();
+    let smaller = containers.as_array().into_iter().flatten().map(|container| {
+        alone["containerDefinitions"] = json!([container]);
+        let mut smaller = alone.clone();
+        remove_defaults(&mut smaller);
+        smaller["containerDefinitions"][0].take()
+    });
+    let smaller: Vec<Value> = smaller.collect();
+    for (member, value) in [("containerDefinitions", json!(smaller)), ("tags", tags)] {
+        if let Some(members) = task.as_object_mut() {
+            members.remove(member);
+            if !value.is_null() {
+                members.insert(member.to_owned(), value);
             }
         }
     }
-    let tags = task["tags"].take();
-    let normalized = normalize::task_definition(&task);
-    remove_defaults(&mut task, "", &normalized);
-    if tags.is_null() {
-        task.as_object_mut().map(|members| members.remove("tags"));
-    } else {
-        task["tags"] = tags;
-    }
-    task
+    let is_same = normalize::task_definition(&task) == normalize::task_definition(&original);
+    if is_same { task } else { original }
 }
 
-fn remove_defaults(task: &mut Value, pointer: &str, normalized: &Value) {
+fn unordered_lists(container: &mut Value) -> impl Iterator<Item = &mut Vec<Value>> {
+    let members = container.as_object_mut().into_iter().flatten();
+    members.filter(|(name, _)| UNORDERED.contains(&name.as_str())).filter_map(|(_, list)| list.as_array_mut())
+}
+
+fn remove_defaults(task: &mut Value) {
+    let normalized = normalize::task_definition(task);
+    remove_defaults_below(task, "", &normalized);
+}
+
+fn remove_defaults_below(task: &mut Value, pointer: &str, normalized: &Value) {
     let keys: Vec<String> = match task.pointer(pointer) {
         Some(Value::Object(members)) => members.keys().cloned().collect(),
         Some(Value::Array(list)) => (0..list.len()).map(|index| index.to_string()).collect(),
@@ -195,7 +218,7 @@ fn remove_defaults(task: &mut Value, pointer: &str, normalized: &Value) {
                 members.insert(key, value);
             }
         }
-        remove_defaults(task, &step, normalized);
+        remove_defaults_below(task, &step, normalized);
     }
 }
 

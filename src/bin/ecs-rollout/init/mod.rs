@@ -1,9 +1,13 @@
 //! The command `init`: writes the two definitions of an existing service to files.
 //!
 //! In: a service, and the folder. Out: `task-definition.json` and `service.json`, with which `plan` has nothing to do.
-//! It changes nothing in ECS, and never replaces a file with other content unless it is told to.
+//! It changes nothing in ECS, and replaces a file with other content only with `--force`.
 
+#[cfg(test)]
+mod generated;
 mod likely_secrets;
+#[cfg(test)]
+mod tests;
 
 use std::path::{Path, PathBuf};
 
@@ -127,20 +131,17 @@ fn service_body(service: &Service, scaling: &Scaling, notes: &mut Vec<String>) -
     let mut members = described::without_service_defaults(described.members);
     // ecs-rollout itself finds the revision.
     members.remove("taskDefinition");
-    if members.get("schedulingStrategy").is_some_and(|strategy| strategy == "DAEMON") {
-        members.remove("desiredCount");
-    } else {
-        let why = match scaling {
-            Scaling::Automatic => Some("Application Auto Scaling controls it".to_owned()),
-            Scaling::Unknown(error) => {
-                Some(format!("whether Application Auto Scaling controls it could not be found out: {error}"))
-            }
-            Scaling::Manual | Scaling::NotRead => None,
-        };
-        if let Some(why) = why {
-            members.remove("desiredCount");
-            notes.push(format!("`desiredCount` is left out, so that no deployment changes it: {why}"));
+    let why = match scaling {
+        Scaling::Automatic => Some("Application Auto Scaling controls it".to_owned()),
+        Scaling::Unknown(error) => {
+            Some(format!("whether Application Auto Scaling controls it could not be found out: {error}"))
         }
+        Scaling::Manual | Scaling::NotRead => None,
+    };
+    if let Some(why) = why
+        && members.remove("desiredCount").is_some()
+    {
+        notes.push(format!("`desiredCount` is left out, so that no deployment changes it: {why}"));
     }
     if !described.unknown.is_empty() {
         let names = described.unknown.join(", ");

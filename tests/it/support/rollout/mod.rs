@@ -7,6 +7,7 @@
 pub mod account;
 mod faults;
 mod form_of_ecs;
+mod revisions;
 mod service_deployments;
 mod services;
 mod steps;
@@ -88,6 +89,8 @@ pub struct World {
     pub services: BTreeMap<String, Service>,
     /// The revisions of each family, the oldest first.
     pub families: BTreeMap<String, Vec<Value>>,
+    /// Running tasks that no service started.
+    pub tasks: Vec<Value>,
     /// The courses of the next deployments. After the last one: `Completes(2)`.
     pub courses: VecDeque<Course>,
     /// The faults that answer the next calls of an operation. `None` lets one call succeed.
@@ -247,13 +250,10 @@ impl World {
         match operation {
             "RegisterTaskDefinition" => self.register(body),
             "DescribeTaskDefinition" => self.describe_revision(body),
-            "ListTaskDefinitions" => {
-                let family = body["familyPrefix"].as_str().unwrap_or_default();
-                let revisions = self.families.get(family).into_iter().flatten().rev();
-                let active = revisions.filter(|revision| revision["status"] == "ACTIVE");
-                Ok(json!({"taskDefinitionArns": active.map(|one| &one["taskDefinitionArn"]).collect::<Vec<_>>()}))
-            }
-            "DescribeServices" => Ok(self.poll(short(body["services"][0].as_str().unwrap_or_default()))),
+            "ListTaskDefinitions" => Ok(self.list_revisions(body)),
+            "DeregisterTaskDefinition" => self.deregister(body),
+            "DescribeServices" => Ok(self.describe_services(body)),
+            "ListServices" => Ok(self.list_services()),
             "CreateService" => self.create(body),
             "UpdateService" => self.update(body),
             "DeleteService" => {

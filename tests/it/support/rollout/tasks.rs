@@ -144,8 +144,14 @@ impl World {
             .filter_map(|one| one.as_str().map(|arn| short(arn).to_owned()))
             .collect();
         let is_wanted = |task: &Value| wanted.iter().any(|id| task["taskArn"].as_str().map(short) == Some(id));
-        let mut found: Vec<Value> =
-            self.services.values().flat_map(|service| &service.tasks).filter(|task| is_wanted(task)).cloned().collect();
+        let mut found: Vec<Value> = self
+            .services
+            .values()
+            .flat_map(|service| &service.tasks)
+            .chain(&self.tasks)
+            .filter(|task| is_wanted(task))
+            .cloned()
+            .collect();
         let mut failures = Vec::new();
         for one in self.one_offs.started.iter_mut().filter(|one| is_wanted(&one.shown)) {
             for place in &one.logs {
@@ -166,7 +172,13 @@ impl World {
     }
 
     /// Tasks without a `desiredStatus` are those that failed, so they are STOPPED.
+    /// The answer of ListTasks: the tasks of a service with the wanted status, or the running ones of a family.
     pub(super) fn list_tasks(&self, body: &Value) -> Value {
+        if let Some(family) = body["family"].as_str() {
+            let revision = |task: &Value| task["taskDefinitionArn"].as_str().map(short).unwrap_or_default().to_owned();
+            let tasks = self.tasks.iter().filter(|task| revision(task).split(':').next() == Some(family));
+            return json!({"taskArns": tasks.map(|task| &task["taskArn"]).collect::<Vec<_>>()});
+        }
         let service = self.services.get(short(body["serviceName"].as_str().unwrap_or_default()));
         let tasks = service.map(|service| service.tasks.clone()).unwrap_or_default();
         let wanted = body["desiredStatus"].as_str().unwrap_or("RUNNING");
