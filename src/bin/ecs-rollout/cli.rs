@@ -7,7 +7,6 @@ use clap::{Args, Parser, Subcommand};
 use ecs_bootstrap::command_line::{Generated, key_value};
 
 use crate::images::ImageFlags;
-use crate::init::InitFlags;
 use crate::keep_revisions::RetentionFlags;
 
 /// Deploys a service to Amazon ECS from CI: registers the task definition, creates or updates the service, waits for
@@ -115,6 +114,17 @@ pub(crate) struct ServiceFlags {
     /// Print JSON
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+/// The options of `init`.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct InitFlags {
+    /// The folder of the two files; it is created if it does not exist
+    #[arg(long, value_name = "DIR", default_value = ".")]
+    pub(crate) dir: PathBuf,
+    /// Replace files that exist with other content
+    #[arg(long)]
+    pub(crate) force: bool,
 }
 
 #[derive(Args, Clone, Copy, Debug)]

@@ -11,14 +11,13 @@ mod tests;
 
 use std::path::{Path, PathBuf};
 
-use clap::Args;
 use ecs_bootstrap::command_line::CommandOutput;
 use ecs_bootstrap::exit::Exit;
 use serde_json::{Value, json};
 
 use crate::cause::FoundCause;
 use crate::causes;
-use crate::cli::ServiceFlags;
+use crate::cli::{InitFlags, ServiceFlags};
 use crate::client::ServiceClient;
 use crate::current::Scaling;
 use crate::files::{self, FileState};
@@ -30,16 +29,6 @@ use crate::{api_model, arn, described, document, report};
 
 const TASK_DEFINITION: &str = "task-definition.json";
 const SERVICE: &str = "service.json";
-
-#[derive(Args, Clone, Debug)]
-pub(crate) struct InitFlags {
-    /// The folder of the two files; it is created if it does not exist
-    #[arg(long, value_name = "DIR", default_value = ".")]
-    dir: PathBuf,
-    /// Replace files that exist with other content
-    #[arg(long)]
-    force: bool,
-}
 
 /// The definitions of a service, as texts of files.
 struct Definitions {
