@@ -82,6 +82,26 @@ fn the_files_of_any_generated_task_definition_that_moto_accepts_make_no_differen
 }
 
 #[test]
+fn a_service_that_was_updated_to_a_short_revision_name_has_nothing_to_do() {
+    let moto = Moto::with(&[("MOTO_ECS_SERVICE_RUNNING", "2")]);
+    moto.create_cluster("prod", &[]);
+    for image in ["web:1", "web:2"] {
+        let container = json!({"name": "web", "image": image, "memory": 64});
+        moto.call("RegisterTaskDefinition", &json!({"family": "web", "containerDefinitions": [container]}));
+    }
+    moto.call(
+        "CreateService",
+        &json!({"cluster": "prod", "serviceName": "web", "desiredCount": 2, "taskDefinition": "web:1"}),
+    );
+    moto.call("UpdateService", &json!({"cluster": "prod", "service": "web", "taskDefinition": "web:2"}));
+    let site = Site::new().at(moto.endpoint());
+    site.run(&[&INIT[..], &["--force"]].concat()).ends(0, &["the service runs web:2"]);
+    site.run(&PLAN).ends(0, &["keep web:2: nothing differs", "leave the service unchanged: nothing differs"]);
+    let image_only = ["plan", "--cluster", "prod", "--service", "web", "--tag", "2"];
+    site.run(&image_only).ends(0, &["leave the service unchanged: nothing differs"]);
+}
+
+#[test]
 fn one_command_deploys_another_image_and_keeps_two_old_revisions() {
     let moto = Moto::with(&[("MOTO_ECS_SERVICE_RUNNING", "2")]);
     moto.create_cluster("prod", &[]);

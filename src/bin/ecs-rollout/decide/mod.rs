@@ -87,7 +87,9 @@ fn plan_update(
     let before = merge::restoring(&changes.body, &before);
     let has_members = !changes.body.is_empty();
     let running = &service.task_definition;
-    let runs_desired = matches!(&registration, TaskDefinitionChange::Keep(revision) if revision.arn == *running);
+    // moto 5.2 describes the revision as the caller of UpdateService named it: `web:42` instead of the ARN.
+    let is_running = |revision: &Revision| short(&revision.arn) == short(running);
+    let runs_desired = matches!(&registration, TaskDefinitionChange::Keep(revision) if is_running(revision));
     match &registration {
         TaskDefinitionChange::Keep(_) if runs_desired => {}
         TaskDefinitionChange::Keep(revision) => {

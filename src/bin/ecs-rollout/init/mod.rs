@@ -25,7 +25,7 @@ use crate::outcome::Outcome;
 use crate::revision::Revision;
 use crate::service::{Service, short};
 use crate::stability::is_stable;
-use crate::{api_model, arn, described, document, report};
+use crate::{api_model, arn, definition_text, described, report};
 
 const TASK_DEFINITION: &str = "task-definition.json";
 const SERVICE: &str = "service.json";
@@ -99,8 +99,8 @@ fn definitions(service: &Service, running: &Revision, scaling: &Scaling) -> Defi
     }
     notes.extend(likely_secrets::notes(&task, TASK_DEFINITION));
     Definitions {
-        task_definition: document::task_definition(&task),
-        service: body.map(|body| document::service(&body)),
+        task_definition: definition_text::task_definition(&task),
+        service: body.map(|body| definition_text::service(&body)),
         arn: running.arn.clone(),
         notes,
     }
