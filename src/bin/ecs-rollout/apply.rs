@@ -13,7 +13,7 @@ use crate::activity::Phase;
 use crate::cause::FoundCause;
 use crate::causes;
 use crate::client::{RETRY_FOR, ServiceClient, call, call_deadline, call_for, is_transient};
-use crate::normalize::hidden::UNRETURNED_TAG;
+use crate::normalize::hidden::{Hashes, UNRETURNED_TAG};
 use crate::observe::parse_service;
 use crate::plan::{Action, ActionName, Plan, TaskDefinitionChange};
 use crate::progress::Progress;
@@ -78,7 +78,9 @@ impl ServiceClient {
                     self.wait_until_drained(deadline, progress).await?;
                 }
                 let more = [("taskDefinition", json!(revision.arn)), ("clientToken", json!(client_token()))];
-                self.create(&with_members(body, &more), deadline, progress).await?
+                let service = self.create(&with_members(body, &more), deadline, progress).await?;
+                self.remember(plan, body, &service, progress).await;
+                service
             }
             Action::Update { body, .. } => {
                 let more = [
@@ -87,9 +89,7 @@ impl ServiceClient {
                     ("taskDefinition", json!(revision.arn)),
                 ];
                 let service = self.update(&with_members(body, &more), Phase::Rollout, RETRY_FOR).await?;
-                let arn = service.raw["serviceArn"].as_str().unwrap_or_default();
-                let tags = plan.unreturned.iter().map(|value| (UNRETURNED_TAG.to_owned(), value.clone()));
-                self.tag_service(arn, &tags.collect::<Vec<_>>(), progress).await;
+                self.remember(plan, body, &service, progress).await;
                 service
             }
         };
@@ -109,6 +109,15 @@ impl ServiceClient {
             .and_then(|previous| started_since(&service, &deployment, previous));
         let expected_count = (!is_new).then_some(service.desired_count);
         Ok(Some(StartedDeployment { replaced, deployment, expected_count }))
+    }
+
+    /// Writes the hashes of the members that ECS does not return to the tag of the service, if they change.
+    async fn remember(&self, plan: &Plan, body: &Map<String, Value>, service: &Service, progress: &mut Progress) {
+        let hashes = plan.to_remember.with(&Hashes::not_shown(body, service));
+        let tag = hashes.tag().filter(|_| hashes != plan.remembered);
+        if let (Some(value), Some(arn)) = (tag, service.raw["serviceArn"].as_str()) {
+            self.tag_service(arn, &[(UNRETURNED_TAG.to_owned(), value)], progress).await;
+        }
     }
 
     /// Polls the service until it shows a deployment.

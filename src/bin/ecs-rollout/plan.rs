@@ -3,6 +3,7 @@
 use serde::Serialize;
 use serde_json::{Map, Value};
 
+use crate::normalize::hidden::Hashes;
 use crate::revision::Revision;
 use crate::service::Deployment;
 
@@ -12,9 +13,10 @@ pub(crate) struct Plan {
     pub(crate) action: Action,
     /// Tags of the definition that the service does not have yet.
     pub(crate) service_tags: Vec<(String, String)>,
-    /// The tag of the service that remembers the members which ECS does not return, if it changes. It is written after
-    /// the service was updated.
-    pub(crate) unreturned: Option<String>,
+    /// What the tag of the service remembers of members that ECS does not return.
+    pub(crate) remembered: Hashes,
+    /// What it has to remember after the service was created or updated, if the answer shows all other members.
+    pub(crate) to_remember: Hashes,
     /// How a failed rollout is rolled back, or why it cannot be.
     pub(crate) rollback: Result<RollbackTarget, String>,
     /// Notes for the user.

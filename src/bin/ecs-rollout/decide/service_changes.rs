@@ -20,8 +20,10 @@ pub(super) struct ServiceChanges {
     pub(super) body: Map<String, Value>,
     /// One line for each member that differs, at any depth.
     pub(super) lines: Vec<String>,
-    /// The hashes of members that ECS does not return, if they change.
-    pub(super) unreturned: Option<String>,
+    /// What the service's tag remembers of members that ECS does not return.
+    pub(super) remembered: Hashes,
+    /// What it has to remember.
+    pub(super) to_remember: Hashes,
     unchangeable: Option<FoundCause>,
 }
 
@@ -81,10 +83,8 @@ pub(super) fn changes(
     if let Some(finding) = changes.unchangeable.take() {
         return Err(finding);
     }
-    let unreturned = remembered.with(&hashes);
-    if unreturned != remembered {
-        changes.unreturned = unreturned.tag();
-    }
+    changes.to_remember = remembered.with(&hashes);
+    changes.remembered = remembered;
     Ok(changes)
 }
 
@@ -103,7 +103,7 @@ fn member(
     let (before, after) = (normalizer.member(name, &actual), normalizer.member(name, &whole));
     let is_remembered = |path: &str| remembered.remember(path, hashes);
     let mut compared = normalizer.reconcile(&after, &before, name, &is_remembered);
-    if schema::service().get(name).is_none() && actual.is_null() && is_remembered(name) {
+    if actual.is_null() && remembered.remember_member(name, value) {
         return;
     }
     if name == "serviceConnectConfiguration" {

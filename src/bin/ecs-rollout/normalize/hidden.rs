@@ -1,14 +1,16 @@
 //! Remembers the members that ECS accepts and does not return, by their hashes in a tag.
 //!
-//! The tag of the revision or the service has one hash for each such member. The members themselves are not in it.
+//! The tag of the revision or the service has one hash for each such member. The members themselves are not in it. Which
+//! members these are is known from the SDK's schemas, and of a service also from the answer to the call that sent them.
 
 use std::collections::BTreeMap;
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
 use super::Normalizer;
 use crate::api_model::schema;
+use crate::service::Service;
 
 /// The tag with the hashes.
 pub(crate) const UNRETURNED_TAG: &str = "ecs-rollout:unreturned";
@@ -37,13 +39,25 @@ impl Hashes {
             if is_never_returned(name) {
                 let normalized = super::of_service().member(name, value);
                 if !normalized.is_null() {
-                    found.entry(name.clone()).or_insert_with(Vec::new).push(normalized);
+                    found.insert(name.clone(), vec![normalized]);
                 }
             } else {
                 collect(super::of_service(), &serde_json::json!({ name: value }), "", &mut found);
             }
         }
         Hashes::of(found)
+    }
+
+    /// The members of a body of CreateService or UpdateService that the answer does not show at all.
+    pub(crate) fn not_shown(body: &Map<String, Value>, service: &Service) -> Hashes {
+        let compared = body.iter().filter(|(name, _)| !is_shown_otherwise(name) && *name != "forceNewDeployment");
+        let missing = compared.filter(|(name, _)| service.member(name).is_null());
+        Hashes(missing.filter_map(|(name, value)| Some((name.clone(), hash_of_member(name, value)?))).collect())
+    }
+
+    /// Whether these hashes have a whole member of a service as it is in the definition.
+    pub(crate) fn remember_member(&self, name: &str, value: &Value) -> bool {
+        self.0.get(name).is_some_and(|hash| hash_of_member(name, value).as_ref() == Some(hash))
     }
 
     fn of(found: BTreeMap<String, Vec<Value>>) -> Hashes {
@@ -109,10 +123,19 @@ impl Hashes {
 
 /// Whether DescribeServices has no member for this member of CreateService.
 pub(crate) fn is_never_returned(member: &str) -> bool {
-    // These are returned in another form (ECS API Reference, "Service"), or belong to the call.
-    const OTHERWISE: [&str; 6] = ["cluster", "serviceName", "taskDefinition", "clientToken", "role", "tags"];
     let is_known = schema::service().get(member).is_some();
-    is_known && !OTHERWISE.contains(&member) && !schema::is_in_service(member) && !schema::is_in_deployment(member)
+    is_known && !is_shown_otherwise(member) && !schema::is_in_service(member) && !schema::is_in_deployment(member)
+}
+
+/// Whether a member is returned in another form (ECS API Reference, "Service"), or belongs to the call.
+fn is_shown_otherwise(member: &str) -> bool {
+    ["cluster", "service", "serviceName", "taskDefinition", "clientToken", "role", "tags"].contains(&member)
+}
+
+/// The hash of a whole member of a service; `None` if it says nothing.
+fn hash_of_member(name: &str, value: &Value) -> Option<String> {
+    let normalized = super::of_service().member(name, value);
+    (!normalized.is_null()).then(|| hash(&Value::from(vec![normalized])))
 }
 
 /// Finds the members that the SDK does not know.

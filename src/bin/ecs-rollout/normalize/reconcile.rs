@@ -41,6 +41,7 @@ impl Normalizer {
     pub(crate) fn shown(&self, compared: &Reconciled, path: &str) -> Reconciled {
         let (mut before, mut after) = (compared.before.clone(), compared.after.clone());
         match (&before, &after) {
+            (Value::Null, Value::Null) => {}
             (Value::Null, value) => before = self.default_like(value, path).unwrap_or_default(),
             (value, Value::Null) => after = self.default_like(value, path).unwrap_or_default(),
             _ => self.fill_in_defaults(&mut before, &mut after, path),
