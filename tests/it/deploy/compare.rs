@@ -154,7 +154,7 @@ fn members_of_a_newer_ecs_are_refused_or_sent_with_a_warning() {
     let (task, service) = (
         json!({"newer": {"a": [1]}, "containerDefinitions": [
             {"name": "web", "image": "web:1", "memory": 128, "unreturnedMode": "x"}]}),
-        json!({"newerMode": "x", "networkConfiguration": {"awsvpcConfiguration": {"subnets": ["a"], "unreturned": 1}}}),
+        json!({"newerMode": "x", "unreturnedTop": ["x"], "networkConfiguration": {"awsvpcConfiguration": {"subnets": ["a"], "unreturned": 1}}}),
     );
     let site = Site::new();
     with(&site, &task, &service);

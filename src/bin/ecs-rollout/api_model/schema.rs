@@ -1,7 +1,6 @@
 //! The members of the ECS API, as the AWS SDK's schemas have them.
 //!
-//! Nothing here is a list of names that somebody must extend: with a newer SDK the new members are known, compared and
-//! sent.
+//! No list of names here has to be extended: with a newer SDK the new members are known, compared and sent.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;

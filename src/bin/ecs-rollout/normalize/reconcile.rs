@@ -165,10 +165,14 @@ fn partners(old: &[Value], new: &[Value], keys: &[&str]) -> Vec<Option<usize>> {
     let mut is_free = vec![true; new.len()];
     let key = keys.first().copied();
     let has_key = |old: &Value, new: &Value| key.is_some_and(|key| !old[key].is_null() && old[key] == new[key]);
-    let rounds: [&dyn Fn(&Value, &Value) -> bool; 3] = [&|old, new| old == new, &has_key, &|_, _| true];
-    for is_partner in rounds {
+    let is_partner = |round: u8, old: &Value, new: &Value| match round {
+        0 => old == new,
+        1 => has_key(old, new),
+        _ => true,
+    };
+    for round in 0..3 {
         for (place, old) in old.iter().enumerate().filter(|(place, _)| partners[*place].is_none()).collect::<Vec<_>>() {
-            let found = new.iter().enumerate().position(|(index, new)| is_free[index] && is_partner(old, new));
+            let found = new.iter().enumerate().position(|(index, new)| is_free[index] && is_partner(round, old, new));
             if let Some(index) = found {
                 is_free[index] = false;
                 partners[place] = Some(index);

@@ -24,7 +24,7 @@ impl Dice {
     }
 
     fn coin(&mut self) -> bool {
-        self.next() % 2 == 0
+        self.next().is_multiple_of(2)
     }
 
     fn shuffle(&mut self, list: &mut [Value]) {
@@ -163,7 +163,7 @@ fn container(container: &mut Value, network_mode: &str, dice: &mut Dice) {
     }
     for (list, key) in [("environment", "name"), ("secrets", "name")] {
         if let Some(list) = container.get_mut(list).and_then(Value::as_array_mut) {
-            list.retain(|one| list_has_value(one));
+            list.retain(list_has_value);
             list.sort_by_key(|one| one[key].to_string());
         }
     }

@@ -82,10 +82,9 @@ impl World {
         service.shown["taskDefinition"] = json!(revision);
         if deploys {
             self.deploy(&name, &revision);
-        } else if let Some(primary) = service.shown["deployments"].get_mut(0) {
-            if let Some(count) = body.get("desiredCount") {
-                primary["desiredCount"] = count.clone();
-            }
+        } else if let (Some(primary), Some(count)) = (service.shown["deployments"].get_mut(0), body.get("desiredCount"))
+        {
+            primary["desiredCount"] = count.clone();
         }
         Ok(json!({"service": self.services[&name].shown}))
     }
