@@ -7,9 +7,9 @@
 //!   instance did not fail.
 //! - A deployment is in a *crash loop* if as many of its tasks have failed as the circuit breaker of ECS tolerates by
 //!   default, and none runs ([`crash_loop`]). It ends the rollout if ECS has no circuit breaker.
-//! - At the time limit a deployment *has failed* if ECS counts failed tasks, if as many tasks have failed as in a crash
-//!   loop, or if fewer tasks run than desired and a task or its placement failed ([`has_failed`]). Otherwise it is only
-//!   slow, and is not rolled back.
+//! - At the time limit a deployment *has failed* if ECS counts failed tasks, if fewer tasks run than desired and a task
+//!   or its placement failed, or if as many tasks have failed as in a crash loop and it has not recovered since
+//!   ([`has_failed`]). Otherwise it is only slow, and is not rolled back.
 
 use crate::service::{Deployment, Service, Task};
 
@@ -55,13 +55,14 @@ pub(crate) fn crash_loop(deployment: &Deployment, stopped: &[Task]) -> Option<St
 }
 
 /// Whether a deployment that reaches the time limit has failed. `has_cause`: an event or a task names a cause that the
-/// catalogue knows.
-pub(crate) fn has_failed(deployment: &Deployment, stopped: &[Task], has_cause: bool) -> bool {
+/// catalogue knows. `has_recovered`: all tasks have run for a while since the last failure, or ECS found them healthy
+/// and went on to the next stage, such as the bake time.
+pub(crate) fn has_failed(deployment: &Deployment, stopped: &[Task], has_cause: bool, has_recovered: bool) -> bool {
     let failed = stopped.iter().filter(|task| is_failure(task)).count();
     let is_short = deployment.running_count < deployment.desired_count;
     deployment.failed_tasks > 0
-        || i64::try_from(failed).is_ok_and(|failed| failed >= threshold(deployment))
         || (is_short && (failed > 0 || has_cause))
+        || (!has_recovered && i64::try_from(failed).is_ok_and(|failed| failed >= threshold(deployment)))
 }
 
 #[cfg(test)]
@@ -105,19 +106,17 @@ mod tests {
     #[test]
     fn at_the_limit_only_a_deployment_with_failures_has_failed() {
         let exit = |count| tasks(count, "EssentialContainerExited", "", 5.0);
-        for (deployment, stopped, has_cause, expected) in [
-            (deployment(2, 0, 0), exit(0), false, false),
-            (deployment(2, 2, 0), exit(1), true, false),
-            (deployment(2, 2, 0), exit(3), false, true),
-            (deployment(2, 1, 0), exit(1), false, true),
-            (deployment(2, 1, 0), exit(0), true, true),
-            (deployment(2, 2, 1), exit(0), false, true),
+        for (deployment, stopped, has_cause, has_recovered, expected) in [
+            (deployment(2, 0, 0), exit(0), false, false, false),
+            (deployment(2, 2, 0), exit(1), true, false, false),
+            (deployment(2, 2, 0), exit(3), false, false, true),
+            (deployment(2, 2, 0), exit(3), true, true, false),
+            (deployment(2, 1, 0), exit(1), false, true, true),
+            (deployment(2, 1, 0), exit(0), true, true, true),
+            (deployment(2, 2, 1), exit(0), false, true, true),
         ] {
-            assert_eq!(
-                has_failed(&deployment, &stopped, has_cause),
-                expected,
-                "{deployment:?} {stopped:?} {has_cause}"
-            );
+            let actual = has_failed(&deployment, &stopped, has_cause, has_recovered);
+            assert_eq!(actual, expected, "{deployment:?} {stopped:?} {has_cause} {has_recovered}");
         }
     }
 }

@@ -70,6 +70,12 @@ impl ServiceDeployment {
         self.lifecycle_hook_details.iter().any(HookRun::is_open)
     }
 
+    /// Whether ECS found the tasks healthy and went on: the deployment is in a stage after the start of its tasks.
+    pub(crate) fn is_scaled_up(&self) -> bool {
+        const BEFORE: [&str; 3] = ["RECONCILE_SERVICE", "PRE_SCALE_UP", "SCALE_UP"];
+        self.status == "IN_PROGRESS" && self.lifecycle_stage.as_deref().is_some_and(|stage| !BEFORE.contains(&stage))
+    }
+
     /// For example `stage BAKE_TIME, 100% of the production traffic`. It changes when the stage does.
     pub(crate) fn label(&self) -> String {
         let mut text = match &self.lifecycle_stage {
@@ -143,7 +149,7 @@ mod tests {
                 {"targetType": "AWS_LAMBDA", "status": "IN_PROGRESS", "targetArn": "arn:aws:lambda:eu-west-1:1:function:b"},
                 {"targetType": "PAUSE", "status": "AWAITING_ACTION"}]});
         let deployment = ServiceDeployment::read(&raw).unwrap();
-        assert!(deployment.waits_for_hook());
+        assert!(deployment.waits_for_hook() && deployment.is_scaled_up());
         assert_eq!(
             deployment.label(),
             "stage PRODUCTION_TRAFFIC_SHIFT, 10% of the production traffic, waits for the lifecycle hook b, paused until \

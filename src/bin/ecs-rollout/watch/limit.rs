@@ -81,6 +81,11 @@ impl Stages {
         self.last.is_some()
     }
 
+    /// See [`ServiceDeployment::is_scaled_up`].
+    pub(super) fn is_scaled_up(&self) -> bool {
+        self.last.as_ref().is_some_and(ServiceDeployment::is_scaled_up)
+    }
+
     /// The stage as shown to the user.
     pub(super) fn label(&self) -> Option<String> {
         self.last.as_ref().map(ServiceDeployment::label)

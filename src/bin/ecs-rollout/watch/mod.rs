@@ -11,7 +11,7 @@ mod tasks;
 pub(crate) use result::{RolloutEnd, WatchResult};
 
 use std::collections::BTreeSet;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use ecs_bootstrap::retry::{Deadline, Policy, pause_for, within};
 
@@ -36,6 +36,8 @@ const POLICY: Policy = Policy { first: Duration::from_secs(1), longest: Duration
 const ROLLBACK_GRACE: Duration = Duration::from_secs(60);
 /// The same, if no completed deployment runs that ECS could roll back to.
 const SHORT_ROLLBACK_GRACE: Duration = Duration::from_secs(8);
+/// A deployment whose tasks have all run for this long since the last one stopped has recovered.
+const RECOVERY: Duration = Duration::from_secs(300);
 /// How long the last evidence is read after the end of the rollout.
 const EVIDENCE: Duration = Duration::from_secs(30);
 /// The same, after the time limit.
@@ -53,6 +55,8 @@ pub(crate) struct Watch<'a> {
     /// The ids of the events that were shown.
     shown_events: BTreeSet<String>,
     last: Option<Deployment>,
+    /// Since when all tasks run, and how many had stopped until then.
+    all_run_since: Option<(Instant, usize)>,
     stages: Stages,
     limit: TimeLimit,
     /// The deployment by which ECS rolls back.
@@ -83,6 +87,7 @@ impl<'a> Watch<'a> {
             stopped: Vec::new(),
             shown_events: BTreeSet::new(),
             last: None,
+            all_run_since: None,
             stages: Stages::default(),
             limit: TimeLimit::new(timeout),
             rolling_back: None,
@@ -114,9 +119,14 @@ impl<'a> Watch<'a> {
             // Evidence that cannot be read in time is left out.
             let _ = within(Deadline::after(time), read).await;
         }
+        let all_run = self.all_run_since.is_some_and(|(since, _)| since.elapsed() >= RECOVERY);
+        let has_recovered = all_run || self.stages.is_scaled_up();
         let has_cause = causes::is_failure_of_revision(&self.evidence);
         WatchResult {
-            has_failed: self.last.as_ref().is_some_and(|last| has_failed(last, &self.stopped, has_cause)),
+            has_failed: self
+                .last
+                .as_ref()
+                .is_some_and(|last| has_failed(last, &self.stopped, has_cause, has_recovered)),
             end,
             evidence: self.evidence,
             stopped: self.stopped,
@@ -206,6 +216,10 @@ impl<'a> Watch<'a> {
         let stage = self.stages.label().map(|stage| format!(", {stage}")).unwrap_or_default();
         self.progress.waiting(&format!("{}: {}{stage}", shown.label(), shown.counts()));
         self.client.activity.update(shown);
+        let all_run = shown.running_count >= shown.desired_count && shown.failed_tasks == 0;
+        let stopped = self.stopped.len();
+        let unchanged = self.all_run_since.filter(|(_, before)| *before == stopped);
+        self.all_run_since = all_run.then(|| unchanged.unwrap_or((Instant::now(), stopped)));
         self.last = Some(shown.clone());
     }
 
