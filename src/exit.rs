@@ -94,7 +94,11 @@ impl Exit {
         ),
         (Exit::RolloutFailed, "the rollout failed; nothing was rolled back"),
         (Exit::Superseded, "a newer deployment replaced this one"),
-        (Exit::Refused, "a file, a variable or an option is invalid, or ECS rejects the change; nothing was deployed"),
+        (
+            Exit::Refused,
+            "a file, a variable or an option is invalid, ECS rejects the change, or the verification found that it would \
+             fail; nothing was deployed",
+        ),
         (Exit::NotFound, "there is no such cluster, service or revision"),
         (Exit::CallerDenied, "there are no valid credentials, or a permission is missing"),
         (Exit::CallFailed, "an AWS API failed, or could not be reached"),

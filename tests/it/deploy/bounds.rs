@@ -5,6 +5,8 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use super::{Site, safe};
+use crate::support::rollout::account::instance;
+use serde_json::{Value, json};
 
 const RUNS: usize = 25;
 const FILES: [&str; 4] = ["--task-definition", "task.json", "--service-definition", "service.json"];
@@ -62,8 +64,35 @@ fn a_plan_of_an_unchanged_service_needs_at_most_four_round_trips_in_a_row() {
 
 #[test]
 fn a_deployment_stays_within_sixteen_megabytes() {
-    const MAX_KIB: u64 = 16_000_000 / 1024;
     let site = Site::new();
+    assert_peak_memory("deployment", &site);
+}
+
+#[test]
+fn the_verification_of_a_large_cluster_stays_within_sixteen_megabytes() {
+    let site = super::verify::site(|task, _, account| {
+        account.instances = Some((0..300).map(|id| large_instance(&format!("{id:032x}"))).collect());
+        let container = &mut task["containerDefinitions"][0];
+        container["secrets"] = (0..60)
+            .map(|id| json!({"name": format!("S{id}"), "valueFrom": format!("/prod/service/web/secret-{id}")}))
+            .collect();
+    });
+    assert_peak_memory("deployment to a large cluster", &site);
+}
+
+/// An instance with as many attributes as the agent registers, and tags.
+fn large_instance(id: &str) -> Value {
+    let mut one = instance(id);
+    let attributes = one["attributes"].as_array_mut().unwrap();
+    attributes
+        .extend((0..60).map(|id| json!({"name": format!("com.amazonaws.ecs.capability.docker-remote-api.{id}")})));
+    one["tags"] = (0..50).map(|id| json!({"key": format!("key-{id}"), "value": "v".repeat(200)})).collect();
+    one
+}
+
+/// Deploys, and compares the peak memory with the bound.
+fn assert_peak_memory(what: &str, site: &Site) {
+    const MAX_KIB: u64 = 16_000_000 / 1024;
     let mut command = Command::new(std::env::var_os("ECS_ROLLOUT_TEST_BINARY").expect("the release binary"));
     command.args(["deploy", "--var", "TAG=1"]).args(FILES).current_dir(site.folder.path()).env_clear();
     command.envs(safe(&site.ecs.endpoint())).stdin(Stdio::null()).stderr(Stdio::null()).stdout(Stdio::null());
@@ -76,6 +105,6 @@ fn a_deployment_stays_within_sixteen_megabytes() {
         peak = line.trim().trim_end_matches(" kB").parse().unwrap_or(peak);
     }
     assert!(child.wait().unwrap().success());
-    println!("peak memory of a deployment: {peak} KiB (bound {MAX_KIB} KiB)");
+    println!("peak memory of a {what}: {peak} KiB (bound {MAX_KIB} KiB)");
     assert!(peak > 1000 && peak <= MAX_KIB, "{peak} KiB");
 }

@@ -126,23 +126,45 @@ impl Moto {
 
     /// Like [`Moto::call`]; an answer that is an error is returned as it is.
     pub fn try_call(&self, operation: &str, body: &Value) -> Result<Value, String> {
-        let (address, sent) = (self.endpoint.trim_start_matches("http://"), body.to_string());
-        let mut stream = TcpStream::connect(address).expect("moto listens");
-        let request = format!(
-            "POST / HTTP/1.0\r\nHost: {address}\r\nContent-Type: application/x-amz-json-1.1\r\nX-Amz-Target: \
-             AmazonEC2ContainerServiceV20141113.{operation}\r\nAuthorization: AWS4-HMAC-SHA256 \
-             Credential=AKIAMOTO/20260101/{REGION}/ecs/aws4_request, SignedHeaders=host, Signature=0\r\nContent-Length: \
-             {}\r\n\r\n{sent}",
-            sent.len()
+        self.try_json("ecs", &format!("AmazonEC2ContainerServiceV20141113.{operation}"), body)
+    }
+
+    /// Makes a call with the JSON protocol. `target` is the header `x-amz-target`.
+    pub fn json(&self, service: &str, target: &str, body: &Value) -> Value {
+        self.try_json(service, target, body).unwrap_or_else(|answer| panic!("{service} {target}: {answer}"))
+    }
+
+    fn try_json(&self, service: &str, target: &str, body: &Value) -> Result<Value, String> {
+        let headers = [("content-type", "application/x-amz-json-1.1"), ("x-amz-target", target)];
+        let answer = self.post(service, &headers, &body.to_string())?;
+        Ok(if answer.is_empty() { Value::Null } else { serde_json::from_str(&answer).expect("an answer in JSON") })
+    }
+
+    /// Makes a call with the query protocol. Returns the XML of the answer.
+    pub fn query(&self, service: &str, parameters: &[(&str, &str)]) -> String {
+        let mut form = form_urlencoded::Serializer::new(String::new());
+        form.extend_pairs(parameters);
+        let headers = [("content-type", "application/x-www-form-urlencoded")];
+        self.post(service, &headers, &form.finish()).unwrap_or_else(|answer| panic!("{service}: {answer}"))
+    }
+
+    /// Sends a request without the code of the product. moto finds the service in the signature, and does not check it.
+    /// An answer with another status than 200 is an error.
+    fn post(&self, service: &str, headers: &[(&str, &str)], body: &str) -> Result<String, String> {
+        let address = self.endpoint.trim_start_matches("http://").trim_end_matches('/');
+        let scope = format!("AKIAMOTO/20260101/{REGION}/{service}/aws4_request");
+        let mut request = format!(
+            "POST / HTTP/1.0\r\nhost: {address}\r\ncontent-length: {}\r\n\
+             authorization: AWS4-HMAC-SHA256 Credential={scope}, SignedHeaders=host, Signature=0\r\n",
+            body.len()
         );
-        stream.write_all(request.as_bytes()).expect("moto reads");
+        headers.iter().for_each(|(name, value)| request += &format!("{name}: {value}\r\n"));
+        let mut stream = TcpStream::connect(address).expect("moto listens");
+        stream.write_all(format!("{request}\r\n{body}").as_bytes()).expect("a request");
         let mut answer = String::new();
-        stream.read_to_string(&mut answer).expect("moto answers");
+        stream.read_to_string(&mut answer).expect("an answer");
         let (head, body) = answer.split_once("\r\n\r\n").expect("an HTTP answer");
-        if !head.contains(" 200 ") {
-            return Err(answer);
-        }
-        Ok(serde_json::from_str(body).unwrap_or_else(|error| panic!("{error}: {answer}")))
+        if head.lines().next().is_some_and(|line| line.contains(" 200 ")) { Ok(body.to_owned()) } else { Err(answer) }
     }
 
     /// A `networkConfiguration` with a subnet and a security group of the default VPC.

@@ -100,8 +100,9 @@ impl Checks<'_> {
             return;
         }
         let Some(instances) = self.instances().await else { return };
+        // An instance may be older than the capacity provider of its group, and does not name it then.
         let relevant = instances.list.iter().filter(|instance| match (&place, &instance.capacity_provider) {
-            (Place::Providers { names, .. }, provider) => provider.as_ref().is_some_and(|name| names.contains(name)),
+            (Place::Providers { names, .. }, Some(provider)) => names.contains(provider),
             _ => true,
         });
         let relevant: Vec<&InstanceCapacity> = relevant.collect();

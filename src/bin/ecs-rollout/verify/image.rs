@@ -31,7 +31,7 @@ impl Checks<'_> {
         match self.ask_twice(&what, |answer: &Option<_>| answer.is_none(), call).await {
             None => {}
             Some(None) => {
-                if self.is_imported(image, &what).await == Some(false) {
+                if self.is_imported(image, text).await == Some(false) {
                     let evidence = format!("the {what} of container `{container}` does not exist in ECR");
                     self.fail(&causes::IMAGE_ABSENT, evidence);
                 }
@@ -41,9 +41,10 @@ impl Checks<'_> {
     }
 
     /// Whether a pull-through cache rule imports the image when it is pulled; `None` if that is not known.
-    async fn is_imported(&self, image: &ImageName, what: &str) -> Option<bool> {
+    async fn is_imported(&self, image: &ImageName, text: &str) -> Option<bool> {
+        let what = format!("image `{text}`, which does not exist in ECR unless a pull-through cache rule imports it");
         let call = async |deadline| self.aws.pull_through_prefixes(&image.registry, &image.region, deadline).await;
-        let prefixes = self.ask(what, call).await?;
+        let prefixes = self.ask(&what, call).await?;
         let is_below = |prefix: &String| {
             // `ROOT` is for all repositories without another rule (ECR API Reference, "PullThroughCacheRule").
             prefix == "ROOT" || image.repository.strip_prefix(prefix.as_str()).is_some_and(|rest| rest.starts_with('/'))

@@ -31,7 +31,7 @@ const OPERATIONS: [(&str, &str); 11] = [
 ];
 
 /// Changes the task definition, the service and the account.
-type Change = fn(&mut Value, &mut Value, &mut Account);
+pub(super) type Change = fn(&mut Value, &mut Value, &mut Account);
 
 /// A service that needs something of every service of AWS that is verified.
 fn definitions() -> (Value, Value) {
@@ -59,7 +59,8 @@ fn definitions() -> (Value, Value) {
     (task, service)
 }
 
-fn site(change: Change) -> Site {
+/// The definitions and the account after a change.
+pub(super) fn site(change: Change) -> Site {
     let site = Site::new();
     let (mut task, mut service) = definitions();
     site.ecs.change(|world| change(&mut task, &mut service, &mut world.account));

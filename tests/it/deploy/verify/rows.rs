@@ -138,7 +138,12 @@ pub(super) const REFUSED: &[(&str, &str, Change)] = &[
         service["capacityProviderStrategy"][0]["capacityProvider"] = json!("FARGATE_SPOT");
     }),
     ("cluster-empty", "the cluster `prod` has no container instance", |_, _, account| account.instances = Some(vec![])),
-    ("cluster-empty", "of the capacity provider `main`", |_, service, account| with_strategy(service, account, false)),
+    ("cluster-empty", "of the capacity provider `main`", |_, service, account| {
+        with_strategy(service, account, false);
+        let mut other = instance("0123");
+        other["capacityProviderName"] = json!("other");
+        account.instances = Some(vec![other]);
+    }),
     ("task-too-large", "it has 4000 MiB of memory, and the task needs 5000", |task, _, _| {
         task["containerDefinitions"][0]["memory"] = json!(5000);
     }),
@@ -245,6 +250,9 @@ pub(super) const LOOK_ALIKES: &[(&str, Change)] = &[
         service.as_object_mut().unwrap().remove("capacityProviderStrategy");
         account.cluster["defaultCapacityProviderStrategy"] = json!([{"capacityProvider": "main"}]);
         account.instances = Some(vec![]);
+    }),
+    ("instances that are older than the capacity provider of their group", |_, service, account| {
+        with_strategy(service, account, false);
     }),
     ("an empty cluster and a daemon", |_, service, account| {
         service.as_object_mut().unwrap().remove("desiredCount");
