@@ -3,12 +3,14 @@
 //! A task that fits no instance, even an empty one, is a cause. A task that only has to wait for room, or for an
 //! instance that ECS may start, is not.
 
-use ecs_bootstrap::boundary::aws::verification::{CapacityProvider, InstanceCapacity, MAX_INSTANCES, Resources};
+use ecs_bootstrap::boundary::aws::verification::{
+    CapacityProvider, InstanceCapacity, MAX_INSTANCES, Resources, is_capability,
+};
 use serde_json::Value;
 
-use super::Checks;
 use super::fargate::units;
 use super::target::{Launch, Target, is_fargate_provider, log_configurations};
+use super::{Checks, image};
 use crate::causes;
 use crate::service::short;
 
@@ -202,12 +204,10 @@ impl Need {
 
     fn missing_attributes(&self, instance: &InstanceCapacity) -> Vec<String> {
         // The agent registers dozens of capabilities. An answer without any proves nothing.
-        let is_capability = |name: &str| name.contains(".capability.");
-        let has_capabilities = instance.attributes.keys().any(|name| is_capability(name));
         let known = self
             .attributes
             .iter()
-            .filter(|(name, _)| if is_capability(name) { has_capabilities } else { !instance.attributes.is_empty() });
+            .filter(|(name, _)| if is_capability(name) { instance.has_capabilities } else { instance.has_attributes });
         let missing = known.filter(|(name, value)| match (instance.attributes.get(name), value) {
             (None, _) => true,
             (Some(has), Some(value)) => has != value,
@@ -265,6 +265,12 @@ fn host_ports(target: &Target<'_>) -> Vec<String> {
         .collect()
 }
 
+/// The attributes of instances that the checks need.
+pub(super) fn wanted_attributes(target: &Target<'_>) -> Vec<String> {
+    let needed = attributes(target).into_iter().map(|(name, _)| name);
+    needed.chain(image::PLATFORM_ATTRIBUTES.map(str::to_owned)).collect()
+}
+
 /// The attributes that an instance must have. ECS adds them when a revision is registered; before that, only those are
 /// named that the agent's source ties to a member (`agent/app/agent_capability.go`).
 fn attributes(target: &Target<'_>) -> Vec<(String, Option<String>)> {
@@ -303,6 +309,8 @@ mod tests {
             registered: of(registered),
             remaining: of(remaining),
             attributes: BTreeMap::from([("ecs.capability.task-eni".to_owned(), String::new())]),
+            has_attributes: true,
+            has_capabilities: true,
             ..InstanceCapacity::default()
         }
     }
@@ -359,9 +367,10 @@ mod tests {
         assert_eq!(judge(&attribute("ecs.capability.task-eni", None), &[&one]), Fit::Now);
         assert!(matches!(judge(&attribute("ecs.capability.task-eni", Some("x")), &[&one]), Fit::Never(_)));
         assert!(matches!(judge(&attribute("other", None), &[&one]), Fit::Never(_)));
-        one.attributes = BTreeMap::from([("stack".to_owned(), String::new())]);
-        assert_eq!(judge(&attribute("ecs.capability.task-eni", None), &[&one]), Fit::Now);
         one.attributes.clear();
+        one.has_capabilities = false;
+        assert_eq!(judge(&attribute("ecs.capability.task-eni", None), &[&one]), Fit::Now);
+        one.has_attributes = false;
         assert_eq!(judge(&attribute("other", None), &[&one]), Fit::Now);
     }
 }

@@ -29,13 +29,13 @@ impl Checks<'_> {
         let what = format!("image `{text}`");
         let call = async |deadline| self.aws.image_manifest(image, deadline).await;
         match self.ask_twice(&what, |answer: &Option<_>| answer.is_none(), call).await {
-            None => {}
-            Some(None) => {
-                if self.is_imported(image, text).await == Some(false) {
-                    let evidence = format!("the {what} of container `{container}` does not exist in ECR");
-                    self.fail(&causes::IMAGE_ABSENT, evidence);
-                }
+            Some(None) if self.is_imported(image, text).await == Some(false) => {
+                self.fail(
+                    &causes::IMAGE_ABSENT,
+                    format!("the {what} of container `{container}` does not exist in ECR"),
+                );
             }
+            None | Some(None) => {}
             Some(Some(manifest)) => self.image_platforms(&manifest, container, &what).await,
         }
     }
@@ -119,9 +119,11 @@ fn fargate_platform(runtime: &Value) -> Platform {
 }
 
 /// The agent registers both attributes (ECS Developer Guide, "Amazon ECS container instance attributes").
+pub(super) const PLATFORM_ATTRIBUTES: [&str; 2] = ["ecs.os-type", "ecs.cpu-architecture"];
+
 fn instance_platform(attributes: &BTreeMap<String, String>) -> Option<Platform> {
-    let architecture = attributes.get("ecs.cpu-architecture").filter(|text| !text.is_empty())?;
-    Some(Platform::of_ecs(attributes.get("ecs.os-type").map_or("linux", String::as_str), architecture))
+    let [os, architecture] = PLATFORM_ATTRIBUTES.map(|name| attributes.get(name).map(String::as_str));
+    Some(Platform::of_ecs(os.unwrap_or("linux"), architecture.filter(|text| !text.is_empty())?))
 }
 
 /// The platforms of an index. Empty for the manifest of one image, which does not name its platform.

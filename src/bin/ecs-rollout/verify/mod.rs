@@ -195,7 +195,8 @@ impl Checks<'_> {
     /// The container instances of the cluster, if they could be read.
     async fn instances(&self) -> Option<&Instances> {
         let read = self.instances.get_or_init(async || {
-            let call = async |deadline| self.aws.instances(self.cluster, deadline).await;
+            let wanted = capacity::wanted_attributes(&self.target);
+            let call = async |deadline| self.aws.instances(self.cluster, &wanted, deadline).await;
             self.ask("the container instances", call).await
         });
         read.await.as_ref()

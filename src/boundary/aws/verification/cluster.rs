@@ -8,10 +8,10 @@ use super::super::{Aws, AwsError};
 use super::MAX_PAGES;
 use crate::retry::Deadline;
 
-/// The most container instances that are read. Their attributes need about one megabyte.
+/// The most container instances that are read.
 pub const MAX_INSTANCES: usize = 200;
-/// How many container instances one call reads. The answer of one instance has some 10 KB.
-const PAGE: usize = 50;
+/// How many container instances one call reads. The answer has some 10 KB for each.
+const PAGE: usize = 20;
 
 /// A cluster in the answer of DescribeClusters.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -63,8 +63,17 @@ pub struct InstanceCapacity {
     pub registered: Resources,
     /// What is left now.
     pub remaining: Resources,
-    /// The attributes. An attribute without a value has an empty value.
+    /// Those attributes that the caller wants. An attribute without a value has an empty value.
     pub attributes: BTreeMap<String, String>,
+    /// Whether the answer has attributes at all.
+    pub has_attributes: bool,
+    /// Whether the answer has attributes for the capabilities of the agent.
+    pub has_capabilities: bool,
+}
+
+/// Whether an attribute is for a capability of the agent (the agent's source, `agent/app/agent_capability.go`).
+pub fn is_capability(attribute: &str) -> bool {
+    attribute.contains(".capability.")
 }
 
 /// Resources of a container instance. A resource that the answer does not have is `None`.
@@ -128,8 +137,8 @@ impl Aws {
     }
 
     /// The container instances of a cluster, at most [`MAX_INSTANCES`]: `ecs:ListContainerInstances`,
-    /// `ecs:DescribeContainerInstances`.
-    pub async fn instances(&self, cluster: &str, deadline: Deadline) -> Result<Instances, AwsError> {
+    /// `ecs:DescribeContainerInstances`. Only the attributes in `wanted` are kept.
+    pub async fn instances(&self, cluster: &str, wanted: &[String], deadline: Deadline) -> Result<Instances, AwsError> {
         let (mut arns, mut next) = (Vec::new(), None);
         for _ in 0..MAX_PAGES {
             let answer = self
@@ -154,15 +163,16 @@ impl Aws {
                     request.set_container_instances(Some(page.to_vec())).send().await
                 })
                 .await?;
-            list.extend(answer.container_instances.unwrap_or_default().into_iter().map(capacity));
+            let instances = answer.container_instances.unwrap_or_default();
+            list.extend(instances.into_iter().map(|one| capacity(one, wanted)));
         }
         Ok(Instances { list, is_complete })
     }
 }
 
-fn capacity(found: aws_sdk_ecs::types::ContainerInstance) -> InstanceCapacity {
+fn capacity(found: aws_sdk_ecs::types::ContainerInstance, wanted: &[String]) -> InstanceCapacity {
     let arn = found.container_instance_arn.unwrap_or_default();
-    let attributes = found.attributes.unwrap_or_default().into_iter();
+    let attributes = found.attributes.unwrap_or_default();
     InstanceCapacity {
         id: arn.rsplit('/').next().unwrap_or_default().to_owned(),
         status: found.status.unwrap_or_default(),
@@ -170,7 +180,13 @@ fn capacity(found: aws_sdk_ecs::types::ContainerInstance) -> InstanceCapacity {
         capacity_provider: found.capacity_provider_name.filter(|name| !name.is_empty()),
         registered: resources(found.registered_resources.unwrap_or_default()),
         remaining: resources(found.remaining_resources.unwrap_or_default()),
-        attributes: attributes.map(|one| (one.name, one.value.unwrap_or_default())).collect(),
+        has_attributes: !attributes.is_empty(),
+        has_capabilities: attributes.iter().any(|one| is_capability(&one.name)),
+        attributes: attributes
+            .into_iter()
+            .filter(|one| wanted.contains(&one.name))
+            .map(|one| (one.name, one.value.unwrap_or_default()))
+            .collect(),
     }
 }
 

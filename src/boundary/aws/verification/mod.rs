@@ -10,7 +10,9 @@ mod registry;
 mod role;
 mod secret;
 
-pub use cluster::{CapacityProvider, ClusterState, InstanceCapacity, Instances, MAX_INSTANCES, Resources};
+pub use cluster::{
+    CapacityProvider, ClusterState, InstanceCapacity, Instances, MAX_INSTANCES, Resources, is_capability,
+};
 pub use network::TargetGroup;
 pub use registry::{ImageName, Manifest};
 pub use role::Role;
