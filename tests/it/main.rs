@@ -42,6 +42,8 @@ mod introspection_port;
 mod local_reports;
 /// `prepare-image` and `reset-agent`: what they remove, what they keep, and when they refuse.
 mod maintenance;
+/// Tags that instance metadata does not allow.
+mod metadata_tags;
 /// `plan`: shows what a run would do and why, and changes nothing.
 mod plan;
 /// Files like those in public repositories.
