@@ -40,7 +40,7 @@ identify() {
         credentials=$(metadata "meta-data/iam/security-credentials/$role")
 }
 
-credential() { printf %s "$credentials" | tr -d '\n' | sed -n "s/.*\"$1\" *: *\"\([^\"]*\)\".*/\1/p"; }
+credential() { printf '%s\n' "$credentials" | sed -n "s/.*\"$1\" *: *\"\([^\"]*\)\".*/\1/p"; }
 
 # Sends a request with the credentials of the role, and prints the HTTP status. $1: the service. The rest: arguments of
 # curl.

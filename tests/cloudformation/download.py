@@ -75,10 +75,11 @@ class World(http.server.ThreadingHTTPServer):
         """`files` and `signing`: what curl does in place of a request to the files or a signed request."""
         self.program("curl", f'''
             printf 'curl %s\\n' "$*" >>"$LOG"
+            set -- "${{@/#https:/http:}}"
             case "$*" in *"//files.test"*) {files or ":"} ;; esac
             case "$*" in *--aws-sigv4*) {signing or ":"} ;; esac
             [[ -n "${{http_proxy:-}}" && "$*" != *--noproxy* ]] || set -- --connect-to ::127.0.0.1:{self.server_port} "$@"
-            exec {shutil.which("curl")} "${{@/#https:/http:}}"''')
+            exec {shutil.which("curl")} "${{@/#=https/=http}}"''')
 
     def path(self, name):
         return self.folder / name
@@ -96,7 +97,7 @@ class World(http.server.ThreadingHTTPServer):
     def start(self, **options):
         command = ["busybox", "sh"] if self.shell == "busybox" else [self.shell]
         return subprocess.Popen([shutil.which(command[0]), *command[1:], self.script(**options)], stdout=subprocess.PIPE,
-                                stderr=subprocess.STDOUT, text=True, cwd=self.folder, env={
+                                stderr=subprocess.STDOUT, text=True, cwd=self.folder, umask=0, env={
                                     "PATH": str(self.programs), "LOG": str(self.folder / "log"), **self.environment})
 
     def run(self, **options):
@@ -164,6 +165,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
         signer = kind(botocore.credentials.Credentials("ASIATEST", SECRET), service, region)
         request.context["timestamp"] = self.headers["X-Amz-Date"]
         right = signer.signature(signer.string_to_sign(request, signer.canonical_request(request)), request)
+        if service == "s3" and "x-amz-content-sha256" not in signed.split(";"):
+            right = "S3 refuses a request without this header"
         if right != given or "x-amz-security-token" not in signed or self.headers["X-Amz-Security-Token"] != "to/ken==":
             self.server.bad_signatures.append(header)
 
@@ -303,6 +306,8 @@ def installs(shell, url=FILES, prepare=lambda world: None, pauses=ONCE):
 def an_object_of_s3_is_read_with_the_role(shell):
     world = installs(shell, S3)
     assert "GET s3.eu-west-1.amazonaws.com/my-bucket/v1/ecs-bootstrap" in world.requests, world.requests
+    odd = installs(shell, "s3://my-bucket/a/../b//c.")
+    assert "GET s3.eu-west-1.amazonaws.com/my-bucket/a/../b//c." in odd.requests, odd.requests
     shown = [line for line in world.log() if line.startswith("curl") and (SECRET in line or "to/ken" in line)]
     assert not shown, f"every user of the host can read the credentials in the arguments of curl: {shown}"
 
@@ -317,6 +322,25 @@ def a_url_is_requested_as_it_is(shell):
         world = World(shell, "https://files.test" + path)
         world.run()
         assert world.status == 0 and world.requests == ["GET files.test" + path], f"{world.requests}: {world.said}"
+
+
+def an_attempt_ends(shell):
+    for url in (FILES, S3):
+        world = installs(shell, url)
+        call = next(line for line in world.log() if line.startswith("curl") and " -o " in line)
+        limits = re.search(r"--max-time (\d+) --speed-limit 1000 --speed-time 30", call)
+        assert limits and 290 < int(limits.group(1)) <= 300 and "--connect-timeout 10" in call, call
+
+
+def a_redirect_is_followed_to_https_only(shell):
+    def elsewhere(handler):
+        handler.send_response(302)
+        handler.send_header("Location", "/release")
+        handler.send_header("Content-Length", "0")
+        handler.end_headers()
+    world = installs(shell, FILES, with_files(elsewhere, 200))
+    assert world.requests == ["GET files.test/ecs-bootstrap", "GET files.test/release"], world.requests
+    assert any(" -sSfL --proto-redir =https " in line for line in world.log()), world.log()
 
 
 def a_new_role_and_a_busy_server_are_given_time(shell):
@@ -425,7 +449,7 @@ def the_shell_parses_the_script(shell):
 
 
 TESTS = [
-    the_shell_parses_the_script, a_url_is_requested_as_it_is, a_url_needs_no_instance_metadata, an_object_of_s3_is_read_with_the_role,
+    the_shell_parses_the_script, an_attempt_ends, a_redirect_is_followed_to_https_only, a_url_is_requested_as_it_is, a_url_needs_no_instance_metadata, an_object_of_s3_is_read_with_the_role,
     a_new_role_and_a_busy_server_are_given_time, the_aws_cli_helps_a_curl_that_cannot_sign,
     the_aws_cli_signals_without_curl, a_signal_is_repeated_until_it_is_received, without_a_stack_nothing_is_signalled,
     a_stopped_script_signals, no_secret_of_the_url_is_shown, the_unit_of_a_package_is_kept,

@@ -1,5 +1,6 @@
 """Rules for the user data that downloads the binary: the script is packaging/cloud-init/download.sh, no parameter can
-change what it does, and the role may read exactly the object of the URL."""
+change what it does, and the role may read exactly the object of the URL. Run as a program, it writes a changed script
+into the templates and the page that shows it."""
 
 import pathlib
 import re
@@ -36,7 +37,7 @@ def downloads_are_the_tested_script(template):
     """User data that downloads is packaging/cloud-init/download.sh, with quoted parameters that no value can end."""
     for name, text in scripts(template):
         if PARAMETERS.sub("", text, count=1) != PARAMETERS.sub("", SCRIPT, count=1):
-            yield f"{name}: the script is not that of packaging/cloud-init/download.sh"
+            yield f"{name}: the script is not that of packaging/cloud-init/download.sh; run tests/cloudformation/user_data.py"
         header = PARAMETERS.search(text)
         used = set(re.findall(r"\$\{([^}]+)\}", text))
         if not header or used != set(re.findall(r"\$\{([^}]+)\}", header.group())):
@@ -189,3 +190,22 @@ FAULTS = {
         ("instance.yaml", edit("set -u\n", "set -u\n" + "# padding\n" * 400)),
     ],
 }
+
+
+def update():
+    """Writes the script into the templates, with the parameters that they have, and into the page that shows it."""
+    for name in templates.names():
+        path = templates.FOLDER / name
+        text = path.read_text(encoding="utf-8")
+        for indent, old in re.findall(r"^( +)(#!/bin/sh\n.*?)(?=^ *- Fn::Base64)", text, re.S | re.M):
+            header = PARAMETERS.search(old.replace(f"\n{indent}", "\n")).group()
+            new = PARAMETERS.sub(lambda _: header, SCRIPT, count=1)
+            text = text.replace(old, new.replace("\n", f"\n{indent}").replace(f"\n{indent}\n", "\n\n").rstrip(" "))
+        path.write_text(text, encoding="utf-8")
+    page = ROOT / "docs" / "how-to" / "user-data.md"
+    block = re.compile(r"(?<=<!-- packaging/cloud-init/download.sh -->\n```sh\n).*?(?=```\n)", re.S)
+    page.write_text(block.sub(lambda _: SCRIPT, page.read_text(encoding="utf-8")), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    update()
