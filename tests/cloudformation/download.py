@@ -1,13 +1,6 @@
-"""Runs packaging/cloud-init/download.sh in each shell, with everything that can fail before the binary runs.
-
-The services (files, S3, CloudFormation, instance metadata) are one server on loopback, which also checks the signatures of
-curl with botocore. `curl` is a script that sends every request to this server. Nothing leaves this machine. Prints
+"""Runs packaging/cloud-init/download.sh in each shell, with everything that can fail before the binary runs. Prints
 `N passed, N failed`."""
 
-import hashlib
-import http.server
-import os
-import pathlib
 import re
 import shutil
 import signal
@@ -19,165 +12,12 @@ import threading
 import time
 import urllib.parse
 
-import botocore.auth
-import botocore.awsrequest
-import botocore.credentials
-
 import user_data
+from download_host import CLOUDFORMATION, FILES, PROGRAM, S3, SECRET, World
 
 SHELLS = [shell for shell in ("dash", "bash", "busybox") if shutil.which(shell)]
-PROGRAM = b'#!/bin/sh\necho "ecs-bootstrap $*" >>"$LOG"\n' + b"# padding\n" * 500
 # An ELF file for a processor that no test machine has (RISC-V, 32 bits).
 FOREIGN = b"\x7fELF\x01\x01\x01" + bytes(9) + b"\x02\x00\xf3\x00\x01\x00\x00\x00" + bytes(100)
-FILES = "https://files.test/ecs-bootstrap"
-S3 = "s3://my-bucket/v1/ecs-bootstrap"
-METADATA, CLOUDFORMATION = "169.254.169.254", "cloudformation.eu-west-1.amazonaws.com"
-SECRET = "sec/ret+KEY"
-CREDENTIALS = '{\n  "Code" : "Success",\n  "AccessKeyId" : "ASIATEST",\n  "SecretAccessKey" : "%s",\n  "Token" : "to/ken=="\n}' % SECRET
-TREE = {
-    "instance-id": "i-0123456789abcdef0", "placement/region": "eu-west-1", "services/domain": "amazonaws.com",
-    "iam/security-credentials/": "instance-role", "iam/security-credentials/instance-role": CREDENTIALS,
-}
-COREUTILS = "cat chmod cut mkdir mktemp mv rm sed sha256sum timeout tr uname".split()
-
-
-class World(http.server.ThreadingHTTPServer):
-    """One host: its files, its programs, and the services around it."""
-
-    daemon_threads = True
-
-    def __init__(self, shell, url=FILES, content=PROGRAM):
-        super().__init__(("127.0.0.1", 0), Handler)
-        threading.Thread(target=self.serve_forever, daemon=True).start()
-        self.shell, self.url, self.content, self.checksum = shell, url, content, hashlib.sha256(content).hexdigest()
-        # The answers to the requests in order, the last one for all others: a status, or a function of the handler.
-        self.files, self.signals, self.metadata = [200], [200], [200]
-        self.requests, self.received, self.proxied, self.bad_signatures = [], [], [], []
-        self.folder = pathlib.Path(tempfile.mkdtemp())
-        self.programs = self.folder / "programs"
-        for name in ("usr/bin", "etc/systemd/system", "programs", "tmp"):
-            (self.folder / name).mkdir(parents=True)
-        for name in COREUTILS:
-            (self.programs / name).symlink_to(shutil.which(name))
-        self.program("sleep", 'echo "sleep $1" >>"$LOG"')
-        self.program("systemctl", 'echo "systemctl $*" >>"$LOG"\n[ "$1" != cat ]')
-        self.program("cloud-init", '[ "$1" = query ] && case $2 in instance_id) echo i-of-cloud-init ;; region) echo eu-west-1 ;; esac')
-        self.curl()
-        self.environment = {}
-
-    def program(self, name, text):
-        path = self.programs / name
-        path.unlink(missing_ok=True)
-        path.write_text(f"#!/bin/bash\n{text}\n")
-        path.chmod(0o755)
-
-    def curl(self, files="", signing=""):
-        """`files` and `signing`: what curl does in place of a request to the files or a signed request."""
-        self.program("curl", f'''
-            printf 'curl %s\\n' "$*" >>"$LOG"
-            set -- "${{@/#https:/http:}}"
-            case "$*" in *"//files.test"*) {files or ":"} ;; esac
-            case "$*" in *--aws-sigv4*) {signing or ":"} ;; esac
-            [[ -n "${{http_proxy:-}}" && "$*" != *--noproxy* ]] || set -- --connect-to ::127.0.0.1:{self.server_port} "$@"
-            exec {shutil.which("curl")} "${{@/#=https/=http}}"''')
-
-    def path(self, name):
-        return self.folder / name
-
-    def script(self, stack="fleet", resource="Group"):
-        header = f"url='{self.url}'\nsha256='{self.checksum}'\nstack='{stack}' resource='{resource}'\nsettings='cluster = \"prod\"\nx = 1'"
-        text = user_data.PARAMETERS.sub(lambda _: header, user_data.SCRIPT, count=1)
-        for name in ("/usr/bin", "/etc", "/dev/console"):
-            text = text.replace(name, str(self.folder) + name)
-        (self.folder / "dev").mkdir(exist_ok=True)
-        path = self.folder / "script"
-        path.write_text(text)
-        return path
-
-    def start(self, **options):
-        command = ["busybox", "sh"] if self.shell == "busybox" else [self.shell]
-        return subprocess.Popen([shutil.which(command[0]), *command[1:], self.script(**options)], stdout=subprocess.PIPE,
-                                stderr=subprocess.STDOUT, text=True, cwd=self.folder, umask=0, env={
-                                    "PATH": str(self.programs), "LOG": str(self.folder / "log"), **self.environment})
-
-    def run(self, **options):
-        process = self.start(**options)
-        self.said, _ = process.communicate(timeout=60)
-        self.status = process.returncode
-        return self
-
-    def log(self):
-        path = self.folder / "log"
-        return path.read_text().splitlines() if path.exists() else []
-
-    def pauses(self):
-        return [int(line.split()[1]) for line in self.log() if line.startswith("sleep ")]
-
-    def console(self):
-        path = self.path("dev/console")
-        return path.read_text() if path.exists() else ""
-
-    def answer(self, service, handler):
-        answers = getattr(self, service)
-        chosen = answers.pop(0) if len(answers) > 1 else answers[0]
-        return handler.send(chosen, self.content if service == "files" else b"") if isinstance(chosen, int) else chosen(handler)
-
-
-class Handler(http.server.BaseHTTPRequestHandler):
-    def handle_request(self):
-        world, host = self.server, self.headers["Host"]
-        body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
-        url = urllib.parse.urlsplit(self.path)
-        if url.netloc:
-            world.proxied.append(self.path)
-            host, self.path = url.netloc, url.path + (f"?{url.query}" if url.query else "")
-        world.requests.append(f"{self.command} {host}{self.path}")
-        if "Authorization" in self.headers and self.headers["Authorization"].startswith("AWS4"):
-            self.check_signature(body)
-        if host == METADATA:
-            return self.metadata(world)
-        if host == CLOUDFORMATION:
-            world.received.append(dict(urllib.parse.parse_qsl(body.decode())))
-            return world.answer("signals", self)
-        return world.answer("files", self)
-
-    do_GET = do_POST = do_PUT = handle_request
-
-    def metadata(self, world):
-        if world.metadata[0] != 200:
-            return world.answer("metadata", self)
-        world.metadata = world.metadata[1:] or [200]
-        if self.command == "PUT":
-            return self.send(200, b"TOKEN")
-        found = TREE.get(self.path.removeprefix("/latest/meta-data/"))
-        if self.headers.get("X-aws-ec2-metadata-token") != "TOKEN":
-            return self.send(401)
-        return self.send(200, found.encode()) if found else self.send(404)
-
-    def check_signature(self, body):
-        header = self.headers["Authorization"]
-        scope, signed, given = (re.search(rf"{name}=([^,]+)", header).group(1) for name in ("Credential", "SignedHeaders", "Signature"))
-        _, _, region, service, _ = scope.split("/")
-        request = botocore.awsrequest.AWSRequest(
-            self.command, f"https://{self.headers['Host']}{self.path}", data=body,
-            headers={name: self.headers[name] for name in signed.split(";")})
-        kind = botocore.auth.S3SigV4Auth if service == "s3" else botocore.auth.SigV4Auth
-        signer = kind(botocore.credentials.Credentials("ASIATEST", SECRET), service, region)
-        request.context["timestamp"] = self.headers["X-Amz-Date"]
-        right = signer.signature(signer.string_to_sign(request, signer.canonical_request(request)), request)
-        if service == "s3" and "x-amz-content-sha256" not in signed.split(";"):
-            right = "S3 refuses a request without this header"
-        if right != given or "x-amz-security-token" not in signed or self.headers["X-Amz-Security-Token"] != "to/ken==":
-            self.server.bad_signatures.append(header)
-
-    def send(self, status, content=b"", length=None):
-        self.send_response(status)
-        self.send_header("Content-Length", str(len(content) if length is None else length))
-        self.end_headers()
-        self.wfile.write(content)
-
-    def log_message(self, *_):
-        pass
 
 
 def truncated(handler):
@@ -221,7 +61,7 @@ def file_in_place_of(name):
 
 
 def no_space(world):
-    world.program("cat", f'[ -t 0 ] || [ $# != 0 ] || {{ echo "No space left on device" >&2; exit 1; }}\nexec {shutil.which("cat")} "$@"')
+    world.program("cat", 'echo "cat: write error: No space left on device" >&2; exit 1')
 
 
 # Each failure: the URL, what is prepared, the reason on the console, and the seconds until the signal.
@@ -240,13 +80,14 @@ FAILURES = {
     "no network": (FILES, with_curl(7, "Connection refused"), "Connection refused", MINUTE),
     "no name service": (FILES, with_curl(6, "Could not resolve host"), "Could not resolve host", MINUTE),
     "no answer": (FILES, with_curl(28, "Timed out"), "Timed out", MINUTE),
-    "a certificate of a proxy": (FILES, with_curl(60, "unable to get local issuer certificate"), "issuer certificate", MINUTE),
+    "a certificate of a proxy": (FILES, with_curl(60, "unable to get local issuer certificate"), "certificate", MINUTE),
     "a proxy that does not exist": (FILES, with_curl(5, "Could not resolve proxy"), "resolve proxy", MINUTE),
     "a proxy that refuses": (FILES, with_curl(56, "CONNECT tunnel failed, response 407"), "response 407", MINUTE),
     "a full disk": (FILES, with_curl(23, "Failure writing output to destination"), "Failure writing", ONCE),
     "a full disk at the end": (FILES, no_space, "ecs-bootstrap.service cannot be written", ONCE),
     "a file cut short": (FILES, with_files(truncated), "cannot be downloaded: curl: .18.", MINUTE),
-    "a file cut short without a length": (FILES, with_files(truncated_without_length), "checksum of .* is [0-9a-f]{64}, not", ONCE),
+    "a file cut short without a length": (
+        FILES, with_files(truncated_without_length), "checksum of .* is [0-9a-f]{64}, not", ONCE),
     "a page instead of the file": (FILES, with_files(page), "checksum of .* is [0-9a-f]{64}, not", ONCE),
     "a wrong checksum": (FILES, lambda world: setattr(world, "checksum", "0" * 64), "checksum of .*, not 0{64}", ONCE),
     "another processor": (FILES, "foreign", "does not run on this host", ONCE),
@@ -268,9 +109,11 @@ def fails(shell, url, prepare, reason, pauses):
     world.run()
     assert world.status == 1, f"exit code {world.status}: {world.said}"
     lines = world.console().splitlines()
-    assert len(lines) == 1 and re.match(rf"ecs-bootstrap: error: not installed: .*{reason}", lines[0]), f"console {lines}: {world.said}"
+    assert len(lines) == 1, f"console {lines}: {world.said}"
+    assert re.match(rf"ecs-bootstrap: error: not installed: .*{reason}", lines[0]), f"{lines}: {world.said}"
     assert lines[0] in world.said.splitlines(), world.said
-    assert not [line for line in world.log() if line.startswith("ecs-bootstrap") and line != "ecs-bootstrap --version"], world.log()
+    ran = [line for line in world.log() if line.startswith("ecs-bootstrap") and line != "ecs-bootstrap --version"]
+    assert not ran, ran
     if world.path("usr/bin").is_dir():
         left = [path.name for path in world.path("usr/bin").iterdir() if path.name.startswith(".")]
         assert not left, f"left behind: {left}"
@@ -292,7 +135,8 @@ def installs(shell, url=FILES, prepare=lambda world: None, pauses=ONCE):
     binary = world.path("usr/bin/ecs-bootstrap")
     assert binary.read_bytes() == PROGRAM and stat.S_IMODE(binary.stat().st_mode) == 0o755, binary.stat()
     settings = world.path("etc/ecs-bootstrap/config.d/50-user-data.toml")
-    assert settings.read_text() == 'cluster = "prod"\nx = 1\n' and stat.S_IMODE(settings.stat().st_mode) == 0o644, settings.read_text()
+    assert settings.read_text() == 'cluster = "prod"\nx = 1\n', settings.read_text()
+    assert stat.S_IMODE(settings.stat().st_mode) == 0o644, settings.stat()
     unit = world.path("etc/systemd/system/ecs-bootstrap.service").read_text()
     assert unit.startswith("[Unit]\n") and unit.endswith("WantedBy=multi-user.target\n"), unit
     log = [line for line in world.log() if not line.startswith(("curl", "sleep"))]
@@ -353,14 +197,15 @@ def the_aws_cli_helps_a_curl_that_cannot_sign(shell):
     def prepare(world):
         world.curl(signing="exit 2")
         (world.folder / "object").write_bytes(PROGRAM)
-        world.program("aws", f'echo "aws $*" >>"$LOG.aws"\neval "target=\\${{$#}}"\n{shutil.which("cp")} "{world.folder}/object" "$target"')
+        world.program("aws", f'echo "aws $*" >>"$LOG.aws"\n{shutil.which("cp")} "{world.folder}/object" "${{@: -1}}"')
     world = installs(shell, S3, prepare)
     called = (world.folder / "log.aws").read_text()
     assert called.startswith(f"aws s3 cp --only-show-errors --region eu-west-1 {S3} "), called
 
 
 def the_aws_cli_signals_without_curl(shell):
-    for prepare, instance in ((without("curl"), "i-of-cloud-init"), (lambda world: world.curl("exit 7", "exit 2"), "i-0123456789abcdef0")):
+    for prepare, instance in ((without("curl"), "i-of-cloud-init"),
+                              (lambda world: world.curl("exit 7", "exit 2"), "i-0123456789abcdef0")):
         world = World(shell)
         prepare(world)
         world.program("aws", 'echo "aws $*" >>"$LOG"')
@@ -449,7 +294,8 @@ def the_shell_parses_the_script(shell):
 
 
 TESTS = [
-    the_shell_parses_the_script, an_attempt_ends, a_redirect_is_followed_to_https_only, a_url_is_requested_as_it_is, a_url_needs_no_instance_metadata, an_object_of_s3_is_read_with_the_role,
+    the_shell_parses_the_script, an_attempt_ends, a_redirect_is_followed_to_https_only, a_url_is_requested_as_it_is,
+    a_url_needs_no_instance_metadata, an_object_of_s3_is_read_with_the_role,
     a_new_role_and_a_busy_server_are_given_time, the_aws_cli_helps_a_curl_that_cannot_sign,
     the_aws_cli_signals_without_curl, a_signal_is_repeated_until_it_is_received, without_a_stack_nothing_is_signalled,
     a_stopped_script_signals, no_secret_of_the_url_is_shown, the_unit_of_a_package_is_kept,

@@ -55,7 +55,8 @@ def difficult_values(pattern):
     longest = min(re._parser.parse(pattern).getwidth()[1], 2000)
     candidates = list(PREFIXES)
     for character in (chr(code) for code in range(0x21, 0x7f)):
-        candidates += [character, character * longest, "a" + character, "a" + character + "a", "a" * (longest - 1) + character]
+        candidates += [character, character * longest, "a" + character, "a" + character + "a",
+                       "a" * (longest - 1) + character]
     candidates += [(prefix + "a" * longest)[:longest] for prefix in PREFIXES]
     return sorted({one for one in candidates if re.search(pattern, one)}, key=len)
 

@@ -1,4 +1,4 @@
-"""Rules for what parameters of the templates do: the image, tags in metadata, rolling updates, and optional permissions."""
+"""Rules for what parameters of the templates do: the image, tags in metadata, rolling updates, optional permissions."""
 
 import re
 
@@ -7,6 +7,7 @@ import templates
 IMAGES = "resolve:ssm:/aws/service/ecs/optimized-ami/amazon-linux-2023/"
 # EC2 User Guide, "View tags for your EC2 instances using instance metadata". With another key, a launch fails.
 METADATA_TAG_KEY = r"(?!(\.|\.\.|_index)$)[A-Za-z0-9+=.,_:@-]+"
+TAGS_INSTANCES = ("AWS::EC2::LaunchTemplate", "AWS::EC2::Instance", "AWS::AutoScaling::AutoScalingGroup")
 # AWS Knowledge Center, "auto-scaling-group-rolling-updates".
 SUSPENDED = ["AZRebalance", "AlarmNotification", "HealthCheck", "ReplaceUnhealthy", "ScheduledActions"]
 # The policies that exist only if a parameter is set: the condition, the role, the actions, and their resource.
@@ -29,7 +30,8 @@ def optional_list(condition, parameter):
 def is_given(template, condition, parameter):
     """Whether the condition is met exactly if the list of the parameter is not empty."""
     is_empty = {"Fn::Equals": [{"Fn::Join": ["", ref(parameter)]}, ""]}
-    return template["Conditions"].get(condition) == {"Fn::Not": [is_empty]} and template["Parameters"][parameter]["Default"] == ""
+    is_right = template["Conditions"].get(condition) == {"Fn::Not": [is_empty]}
+    return is_right and template["Parameters"][parameter]["Default"] == ""
 
 
 def images_are_resolved_at_launch(template):
@@ -44,10 +46,14 @@ def images_are_resolved_at_launch(template):
             continue
         parameter = template["Parameters"]["ImageId"]
         accepted, refused = [
-            "ami-0123456789abcdef0", "ami-01234567", f"{IMAGES}recommended/image_id", f"{IMAGES}arm64/recommended/image_id",
+            "ami-0123456789abcdef0", "ami-01234567",
+            f"{IMAGES}recommended/image_id", f"{IMAGES}arm64/recommended/image_id",
             "resolve:ssm:/images/ecs:3", "resolve:ssm:images-ecs:prod",
             "resolve:ssm:arn:aws:ssm:eu-west-1:123456789012:parameter/images/ecs",
-        ], ["", "ami-", "ami-012345678", "AMI-01234567", "/aws/service/ecs", "resolve:ssm:", "resolve:ssm:a b", "{{resolve:ssm:x}}"]
+        ], [
+            "", "ami-", "ami-012345678", "AMI-01234567", "/aws/service/ecs", "resolve:ssm:", "resolve:ssm:a b",
+            "{{resolve:ssm:x}}",
+        ]
         # A parameter type of Systems Manager would replace all instances at an update after the image has changed.
         if parameter["Type"] != "String" or parameter.get("Default") != accepted[2]:
             yield f"{name}: the default image is not the ECS-optimized one, resolved at each launch"
@@ -69,9 +75,10 @@ def tags_fit_instance_metadata(template):
         elif template["Parameters"]["MetadataTags"].get("AllowedValues") != ["enabled", "disabled"]:
             yield f"{name}: MetadataTags does not switch tags in metadata"
     for name, resource in template["Resources"].items():
-        if resource["Type"] not in ("AWS::EC2::LaunchTemplate", "AWS::EC2::Instance", "AWS::AutoScaling::AutoScalingGroup"):
+        if resource["Type"] not in TAGS_INSTANCES:
             continue
-        for tag in (one for one in templates.walk(resource) if isinstance(one, dict) and {"Key", "Value"} <= one.keys()):
+        values = [one for one in templates.walk(resource) if isinstance(one, dict)]
+        for tag in (one for one in values if {"Key", "Value"} <= one.keys()):
             if not isinstance(tag["Key"], str) or not re.fullmatch(METADATA_TAG_KEY, tag["Key"]):
                 yield f"{name}: no launch succeeds with the tag `{tag['Key']}` while tags in metadata are enabled"
     if "MetadataTags" in template.get("Parameters", {}):
@@ -81,7 +88,7 @@ def tags_fit_instance_metadata(template):
 
 
 def updates_keep_instances(template):
-    """A rolling update keeps as many instances as MinInstancesInService, by default one, and nothing else changes the group."""
+    """A rolling update keeps MinInstancesInService instances, by default one, and nothing else changes the group."""
     for name, resource in template["Resources"].items():
         if resource["Type"] != "AWS::AutoScaling::AutoScalingGroup":
             continue
@@ -98,13 +105,14 @@ def updates_keep_instances(template):
         # CloudFormation starts no update with as many instances in service as the group may have.
         no_room = [rule for rule in template["Rules"].values() if rule["Assertions"][0]["Assert"] ==
                    {"Fn::Equals": [ref("MinInstancesInService"), 0]}]
-        expected = {"Fn::Or": [{"Fn::Equals": [ref("MaxSize"), 1]}, {"Fn::Equals": [ref("MinInstancesInService"), ref("MaxSize")]}]}
+        expected = {"Fn::Or": [{"Fn::Equals": [ref("MaxSize"), 1]},
+                               {"Fn::Equals": [ref("MinInstancesInService"), ref("MaxSize")]}]}
         if [rule["RuleCondition"] for rule in no_room] != [expected]:
             yield f"{name}: MinInstancesInService may be MaxSize"
 
 
 def optional_permissions_need_a_parameter(template):
-    """Optional policies, managed policies and security groups exist only if their parameter is set, and only for that."""
+    """Optional policies, managed policies and security groups exist only if their parameter is set."""
     if "ExecutionRole" not in template["Resources"]:
         return
     for name, (condition, role, action, resource) in OPTIONAL.items():

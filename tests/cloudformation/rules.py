@@ -86,7 +86,8 @@ def roles_trust_one_service(template):
                 yield f"{name}: trusts {principal}"
             elif service != "ec2.amazonaws.com" and "aws:SourceAccount" not in str(statement.get("Condition")):
                 yield f"{name}: `{service}` can assume it for any account"
-        if role.get("ManagedPolicyArns") not in (None, parameters.optional_list("HasExtraManagedPolicies", "ExtraManagedPolicyArns")):
+        optional = parameters.optional_list("HasExtraManagedPolicies", "ExtraManagedPolicyArns")
+        if role.get("ManagedPolicyArns") not in (None, optional):
             yield f"{name}: managed policies allow more than is needed"
 
 
@@ -188,17 +189,32 @@ BROKEN = {
         ("cluster.yaml", lambda t: properties(t, "CapacityProvider").pop("Name")),
         ("cluster.yaml", lambda t: properties(t, "CapacityProvider").update(Name={"Ref": "ClusterName"})),
         ("cluster.yaml", lambda t: properties(t, "CapacityProvider").update(Name={"Fn::Sub": "cp.${AWS::StackName}"})),
-        ("instance.yaml", lambda t: properties(t, "SignalPolicy").update(PolicyName={"Fn::Sub": "signal-${AWS::StackName}"})),
-        ("cluster.yaml", lambda t: properties(t, "InstanceRole").update(RoleName={"Fn::Sub": "${ClusterName}-instance"})),
-        ("cluster.yaml", lambda t: properties(t, "SecurityGroup").update(GroupDescription={"Fn::Sub": "it's ${ClusterName}"})),
-        ("cluster.yaml", lambda t: t["Outputs"]["ClusterName"]["Export"].update(Name={"Fn::Sub": "a_${AWS::StackName}"})),
+        (
+            "instance.yaml",
+            lambda t: properties(t, "SignalPolicy").update(PolicyName={"Fn::Sub": "signal-${AWS::StackName}"}),
+        ),
+        (
+            "cluster.yaml",
+            lambda t: properties(t, "InstanceRole").update(RoleName={"Fn::Sub": "${ClusterName}-instance"}),
+        ),
+        (
+            "cluster.yaml",
+            lambda t: properties(t, "SecurityGroup").update(GroupDescription={"Fn::Sub": "it's ${ClusterName}"}),
+        ),
+        (
+            "cluster.yaml",
+            lambda t: t["Outputs"]["ClusterName"]["Export"].update(Name={"Fn::Sub": "a_${AWS::StackName}"}),
+        ),
         ("cluster.yaml", lambda t: t["Parameters"]["ClusterName"].update(AllowedPattern="^[A-Za-z0-9_-]{1,300}$")),
         ("cluster.yaml", lambda t: t["Parameters"]["Stage"].update(AllowedPattern="^[^ ]{1,64}$")),
         ("cluster.yaml", lambda t: t["Resources"].update(Topic={"Type": "AWS::SNS::Topic"})),
     ],
     parameters.images_are_resolved_at_launch: [
         ("cluster.yaml", lambda t: t["Parameters"]["ImageId"].update(Type="AWS::EC2::Image::Id")),
-        ("cluster.yaml", lambda t: t["Parameters"]["ImageId"].update(Type="AWS::SSM::Parameter::Value<AWS::EC2::Image::Id>")),
+        (
+            "cluster.yaml",
+            lambda t: t["Parameters"]["ImageId"].update(Type="AWS::SSM::Parameter::Value<AWS::EC2::Image::Id>"),
+        ),
         ("cluster.yaml", lambda t: t["Parameters"]["ImageId"].pop("Default")),
         ("instance.yaml", lambda t: t["Parameters"]["ImageId"].update(AllowedPattern="^ami-[0-9a-f]{17}$")),
         ("instance.yaml", lambda t: t["Parameters"]["ImageId"].update(AllowedPattern="^.+$")),
@@ -209,7 +225,10 @@ BROKEN = {
         ("cluster.yaml", lambda t: launch_data(t)["MetadataOptions"].update(InstanceMetadataTags="enabled")),
         ("instance.yaml", lambda t: launch_data(t)["MetadataOptions"].pop("InstanceMetadataTags")),
         ("cluster.yaml", lambda t: t["Parameters"]["MetadataTags"].update(AllowedValues=["enabled"])),
-        ("cluster.yaml", lambda t: launch_data(t)["TagSpecifications"][0]["Tags"].append({"Key": "team/web", "Value": "a"})),
+        (
+            "cluster.yaml",
+            lambda t: launch_data(t)["TagSpecifications"][0]["Tags"].append({"Key": "team/web", "Value": "a"}),
+        ),
         ("cluster.yaml", lambda t: properties(t, "Group")["Tags"].append({"Key": "cost center", "Value": "a"})),
         ("instance.yaml", lambda t: properties(t, "Instance")["Tags"].append({"Key": "_index", "Value": "a"})),
         ("instance.yaml", lambda t: properties(t, "Instance")["Tags"].append({"Key": "..", "Value": "a"})),
@@ -230,7 +249,10 @@ BROKEN = {
         ("cluster.yaml", lambda t: t["Resources"]["SecretsPolicy"].pop("Condition")),
         ("cluster.yaml", lambda t: t["Resources"].pop("ParametersPolicy")),
         ("cluster.yaml", lambda t: first_statement(t, "ReadSecrets").update(Resource="*")),
-        ("cluster.yaml", lambda t: first_statement(t, "ReadParameters").update(Action=["ssm:GetParameters", "ssm:PutParameter"])),
+        (
+            "cluster.yaml",
+            lambda t: first_statement(t, "ReadParameters").update(Action=["ssm:GetParameters", "ssm:PutParameter"]),
+        ),
         ("cluster.yaml", lambda t: first_statement(t, "DecryptSecretsAndParameters").pop("Condition")),
         ("cluster.yaml", lambda t: properties(t, "KeysPolicy").update(Roles=[{"Ref": "InstanceRole"}])),
         ("cluster.yaml", lambda t: t["Parameters"]["SecretArns"].update(Default="arn:aws:secretsmanager:*:*:secret:*")),
@@ -243,7 +265,10 @@ BROKEN = {
     no_inverted_element: [("cluster.yaml", lambda t: first_statement(t, "Pull").update(NotAction="ecr:PutImage"))],
     roles_trust_one_service: [
         ("cluster.yaml", lambda t: trust(t, "ExecutionRole").pop("Condition")),
-        ("cluster.yaml", lambda t: properties(t, "InstanceRole").update(ManagedPolicyArns=["arn:aws:iam::aws:policy/AdministratorAccess"])),
+        (
+            "cluster.yaml",
+            lambda t: properties(t, "InstanceRole").update(ManagedPolicyArns=["arn:aws:iam::aws:policy/ReadOnlyAccess"]),
+        ),
     ],
     sharing_is_by_account: [
         ("repository.yaml", lambda t: first_statement(t, "PullFromOtherAccounts").update(Principal={"AWS": "*"})),
@@ -255,7 +280,10 @@ BROKEN = {
         ("cluster.yaml", lambda t: launch_data(t)["BlockDeviceMappings"][0]["Ebs"].pop("Encrypted")),
     ],
     no_ingress: [
-        ("cluster.yaml", lambda t: properties(t, "SecurityGroup").update(SecurityGroupIngress=[{"CidrIp": "0.0.0.0/0"}])),
+        (
+            "cluster.yaml",
+            lambda t: properties(t, "SecurityGroup").update(SecurityGroupIngress=[{"CidrIp": "0.0.0.0/0"}]),
+        ),
     ],
     images_are_scanned: [("repository.yaml", lambda t: properties(t, "Repository").pop("ImageScanningConfiguration"))],
     parameters_are_checked: [
@@ -264,7 +292,10 @@ BROKEN = {
         ("cluster.yaml", lambda t: t["Parameters"]["MinInstancesInService"].pop("MaxValue")),
     ],
     role_has_exactly_the_calls: [
-        ("cluster.yaml", lambda t: first_statement(t, "SignalThisStack").update(Action="cloudformation:DescribeStacks")),
+        (
+            "cluster.yaml",
+            lambda t: first_statement(t, "SignalThisStack").update(Action="cloudformation:DescribeStacks"),
+        ),
     ],
 }
 

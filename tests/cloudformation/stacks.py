@@ -1,8 +1,8 @@
 """Creates, updates and deletes the stacks in moto, with every condition on and off.
 
-moto 5.2 does not support capacity providers, their associations and warm pools. It ignores the tags of a cluster,
-the scan setting of a repository and the managed policies of a role. It cannot update a group or delete a cluster, does not check parameters, and does not
-wait for signals. cfn-lint, rules.py and the tests of the binary cover these."""
+moto 5.2 does not support capacity providers, their associations and warm pools. It ignores the tags of a cluster, the
+scan setting of a repository and the managed policies of a role. It cannot update a group or delete a cluster, does not
+check parameters, and does not wait for signals. cfn-lint, rules.py and the tests of the binary cover these."""
 
 import ast
 import base64
@@ -180,17 +180,19 @@ def an_object_of_s3_can_be_read_by_the_instances(account):
 
 
 def optional_permissions_groups_and_tags_follow_the_parameters(account):
-    secrets = [f"arn:aws:secretsmanager:eu-west-1:{ACCOUNT}:secret:db-AbCdEf", f"arn:aws:secretsmanager:eu-west-1:{ACCOUNT}:secret:key-GhIjKl"]
+    secrets = [f"arn:aws:secretsmanager:eu-west-1:{ACCOUNT}:secret:{name}" for name in ("db-AbCdEf", "key-GhIjKl")]
     parameter = f"arn:aws:ssm:eu-west-1:{ACCOUNT}:parameter/prod/url"
     key = f"arn:aws:kms:eu-west-1:{ACCOUNT}:key/0a1b2c3d-0000-1111-2222-333344445555"
     vpc = account.network()[0]
     extra = account.client("ec2").create_security_group(GroupName="extra", Description="extra", VpcId=vpc)["GroupId"]
-    outputs = account.cluster(SecretArns=",".join(secrets), ParameterArns=parameter, KeyArns=key, MetadataTags="disabled",
+    outputs = account.cluster(SecretArns=",".join(secrets), ParameterArns=parameter, KeyArns=key,
+                              MetadataTags="disabled",
                               ExtraManagedPolicyArns="arn:aws:iam::aws:policy/AmazonSSMManagedInstanceCore",
                               ExtraSecurityGroupIds=extra)
     iam = account.client("iam")
     role = outputs["ExecutionRoleArn"].split("/")[-1]
-    assert sorted(iam.list_role_policies(RoleName=role)["PolicyNames"]) == ["execution", "keys", "parameters", "secrets"]
+    names = iam.list_role_policies(RoleName=role)["PolicyNames"]
+    assert sorted(names) == ["execution", "keys", "parameters", "secrets"], names
     for policy, resources in (("secrets", secrets), ("parameters", [parameter]), ("keys", [key])):
         statement = parsed(iam.get_role_policy(RoleName=role, PolicyName=policy)["PolicyDocument"])["Statement"][0]
         assert statement["Resource"] == resources, statement
@@ -209,8 +211,8 @@ def without_optional_parameters_nothing_is_added(account):
 
 
 def the_default_image_is_resolved_at_launch(account):
-    account.cluster(ImageId=None, BinaryUrl="https://example.test/ecs-bootstrap", BinarySha256=SHA256, DesiredCapacity="0",
-                    MinSize="0")
+    account.cluster(ImageId=None, BinaryUrl="https://example.test/ecs-bootstrap", BinarySha256=SHA256,
+                    DesiredCapacity="0", MinSize="0")
     image = account.launch_template("LaunchTemplate")["ImageId"]
     assert image == "resolve:ssm:/aws/service/ecs/optimized-ami/amazon-linux-2023/recommended/image_id", image
 
@@ -254,7 +256,8 @@ TESTS = [
     the_cluster_has_its_log_group_and_roles, instances_require_imdsv2_and_signal_the_group,
     a_download_has_its_parameters_and_settings, an_object_of_s3_can_be_read_by_the_instances,
     optional_permissions_groups_and_tags_follow_the_parameters,
-    without_optional_parameters_nothing_is_added, the_default_image_is_resolved_at_launch, a_mix_has_its_instance_types_and_spot,
+    without_optional_parameters_nothing_is_added, the_default_image_is_resolved_at_launch,
+    a_mix_has_its_instance_types_and_spot,
     deleting_the_cluster_leaves_nothing_behind, an_instance_uses_the_cluster_stack_and_adds_one_permission,
 ]
 

@@ -18,9 +18,10 @@ URLS = [
     "https://[2001:db8::1]/ecs-bootstrap", "s3://my-bucket/ecs-bootstrap", "s3://a.b-1/v1.2/x86_64/ecs_bootstrap",
 ]
 NO_URLS = [
-    "http://example.test/ecs-bootstrap", "https://", "ftp://a/b", "file:///etc/passwd", "https://a/'b'", "https://a/\"b",
-    "https://a/`b`", "https://a/\\b", "https://a/b c", "https://a/b\nc", "s3://my-bucket", "s3://my-bucket/", "s3://b/k",
-    "s3://my-bucket/*", "s3://my-bucket/a?", "s3://My-Bucket/a", "s3://my-bucket/${aws:username}", "S3://my-bucket/a", " ",
+    "http://example.test/ecs-bootstrap", "https://", "ftp://a/b", "file:///etc/passwd", "https://a/'b'",
+    "https://a/\"b", "https://a/`b`", "https://a/\\b", "https://a/b c", "https://a/b\nc", "s3://my-bucket",
+    "s3://my-bucket/", "s3://b/k", "s3://my-bucket/*", "s3://my-bucket/a?", "s3://My-Bucket/a",
+    "s3://my-bucket/${aws:username}", "S3://my-bucket/a", " ",
 ]
 
 
@@ -37,7 +38,7 @@ def downloads_are_the_tested_script(template):
     """User data that downloads is packaging/cloud-init/download.sh, with quoted parameters that no value can end."""
     for name, text in scripts(template):
         if PARAMETERS.sub("", text, count=1) != PARAMETERS.sub("", SCRIPT, count=1):
-            yield f"{name}: the script is not that of packaging/cloud-init/download.sh; run tests/cloudformation/user_data.py"
+            yield f"{name}: the script is not packaging/cloud-init/download.sh; run tests/cloudformation/user_data.py"
         header = PARAMETERS.search(text)
         used = set(re.findall(r"\$\{([^}]+)\}", text))
         if not header or used != set(re.findall(r"\$\{([^}]+)\}", header.group())):
@@ -73,7 +74,8 @@ def binaries_come_from_a_checked_url(template):
         yield "DownloadPolicy: allows more or less than s3:GetObject"
         return
     for url in ["", *URLS]:
-        given = {**template, "Parameters": {**template["Parameters"], "BinaryUrl": {"Type": "String", "AllowedValues": [url]}}}
+        fixed = {"BinaryUrl": {"Type": "String", "AllowedValues": [url]}}
+        given = {**template, "Parameters": {**template["Parameters"], **fixed}}
         condition = template["Conditions"].get("DownloadsFromS3", {}).get("Fn::Equals", [None, None])
         left, right = (names.expand(given, side) for side in condition)
         if (left == right) != url.startswith("s3://"):
@@ -88,7 +90,7 @@ def binaries_come_from_a_checked_url(template):
 
 
 def downloads_survive_a_stop(template):
-    """What the script installs is still there after the host was stopped: no path below /run or /tmp, and an enabled unit."""
+    """What the script installs is still there after a stop: no path below /run or /tmp, and an enabled unit."""
     for name, text in scripts(template):
         written = re.findall(r">\s*(/[^\s)\"';]+)|\bmv \"\$new\" (/\S+)", text)
         paths = {one or other for one, other in written} - {"/dev/null", "/dev/console"}
@@ -102,7 +104,8 @@ def downloads_survive_a_stop(template):
             if line not in UNIT.splitlines():
                 yield f"{name}: `{line}` is not in systemd/ecs-bootstrap.service"
         for line in UNIT.splitlines():
-            if re.match(r"(After|Before|Wants|Type|RemainAfterExit|ExecStart|TimeoutStartSec|WantedBy)=", line) and line not in lines:
+            keys = r"(After|Before|Wants|Type|RemainAfterExit|ExecStart|TimeoutStartSec|WantedBy)="
+            if re.match(keys, line) and line not in lines:
                 yield f"{name}: the unit lacks `{line}`"
         enabled = text.find("\nsystemctl --quiet enable ecs-bootstrap.service")
         if not 0 < enabled < text.find("\nexec "):
@@ -169,8 +172,9 @@ FAULTS = {
         ("cluster.yaml", change("Parameters", "BinaryUrl", AllowedPattern="^$|^(https|s3)://[a-z/.-]+$")),
         ("cluster.yaml", change(*STATEMENT, Resource={"Fn::Sub": "arn:${AWS::Partition}:s3:::*"})),
         ("cluster.yaml", change(*STATEMENT, Action=["s3:GetObject", "s3:ListBucket"])),
-        ("instance.yaml", change(*STATEMENT, Resource={"Fn::Sub": [
-            "arn:${AWS::Partition}:s3:::${Object}", {"Object": {"Fn::Select": [1, {"Fn::Split": ["s3://", {"Ref": "BinaryUrl"}]}]}}]})),
+        # Fn::Select fails for every other URL.
+        ("instance.yaml", change(*STATEMENT, Resource={"Fn::Sub": ["arn:${AWS::Partition}:s3:::${Object}", {
+            "Object": {"Fn::Select": [1, {"Fn::Split": ["s3://", {"Ref": "BinaryUrl"}]}]}}]})),
         ("instance.yaml", lambda t: t["Resources"]["DownloadPolicy"].pop("Condition")),
         ("instance.yaml", change("Conditions", DownloadsFromS3={"Fn::Equals": [{"Ref": "BinaryUrl"}, "s3"]})),
         ("cluster.yaml", change("Resources", "DownloadPolicy", "Properties", Roles=[{"Ref": "ExecutionRole"}])),

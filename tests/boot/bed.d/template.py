@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Prints the script that a CloudFormation template has as user data, with its parameters filled in.
 
-In: a file whose first line is the name of the template, and whose other lines are NAME=VALUE. A parameter without a value
-and a value without a parameter are errors."""
+In: a file whose first line is the name of the template, and whose other lines are NAME=VALUE. A parameter without a
+value and a value without a parameter are errors."""
 
 import pathlib
 import re
