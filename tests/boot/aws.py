@@ -217,8 +217,22 @@ class Proxy(BaseHTTPRequestHandler):
     def do_GET(self):
         if self.path.startswith("/ws?"):
             acs.hold(self)
+        elif self.headers.get("Host", "").startswith("s3."):
+            self.answer(*self.s3_object())
         else:
             self.answer(404, [], b"")
+
+    def s3_object(self):
+        """The binary, as the only object of the bucket `files`. Without permission to list, S3 answers 403 for others."""
+        operation, signed = "GetObject", "/s3/aws4_request" in self.headers.get("Authorization", "")
+        fault = self.server.account.fault(f"s3:{operation}")
+        if not signed or fault or self.path != "/files/ecs-bootstrap":
+            answer = fault["status"] if fault else 403, [], b""
+        else:
+            with open(os.path.join(self.server.account.folder, "served", "ecs-bootstrap"), "rb") as file:
+                answer = 200, [], file.read()
+        self.server.account.note(service="s3", operation=operation, status=answer[0], request=self.path)
+        return answer
 
     def ask(self, service, operation, body, fault):
         account = self.server.account
