@@ -31,17 +31,21 @@ pub(crate) fn outcome(outcome: &Outcome, as_json: bool) -> CommandOutput {
         return CommandOutput { stdout: outcome_json(outcome), stderr: String::new(), exit: outcome.exit };
     }
     let mut text = causes_text(&outcome.causes);
-    let lines = [Some(&outcome.text), outcome.aftermath.as_ref()];
-    for line in lines.into_iter().flatten().filter(|line| !line.is_empty()) {
-        text += &format!("{line}\n");
-    }
-    if outcome.exit != Exit::Done {
-        text += &format!("changed: {}\n", changes_text(&outcome.changes));
-    }
+    end_lines(outcome).iter().for_each(|line| text += &format!("{line}\n"));
     match outcome.exit {
         Exit::Done => CommandOutput::success(text),
         exit => CommandOutput { stdout: String::new(), stderr: text, exit },
     }
+}
+
+/// The lines below the causes: how the command ended and, if it did not succeed, what it changed.
+pub(crate) fn end_lines(outcome: &Outcome) -> Vec<String> {
+    let lines = [Some(&outcome.text), outcome.aftermath.as_ref()];
+    let mut lines: Vec<String> = lines.into_iter().flatten().filter(|line| !line.is_empty()).cloned().collect();
+    if outcome.exit != Exit::Done {
+        lines.push(format!("changed: {}", changes_text(&outcome.changes)));
+    }
+    lines
 }
 
 fn changes_text(changes: &[String]) -> String {

@@ -44,6 +44,8 @@ pub(crate) struct StepReport {
     pub(crate) facts: Vec<(&'static str, String)>,
     /// The plan or the state as text.
     pub(crate) details: String,
+    /// Whether the command did what it was asked for.
+    pub(crate) succeeded: bool,
     /// The lines that say how the command ended.
     pub(crate) lines: Vec<String>,
     pub(crate) causes: Vec<FoundCause>,
@@ -80,12 +82,12 @@ impl StepReport {
             ("deployment", text(&outcome.deployment)),
             ("rolled-back-to", text(&outcome.rolled_back_to)),
         ];
-        let lines = [Some(&outcome.text), outcome.aftermath.as_ref()];
         StepReport {
             command,
             facts,
+            succeeded: outcome.exit == Exit::Done,
             details: outcome.plan.clone(),
-            lines: lines.into_iter().flatten().filter(|line| !line.is_empty()).cloned().collect(),
+            lines: report::end_lines(outcome),
             causes: outcome.causes.clone(),
             notes: outcome.notes.clone(),
         }
@@ -110,6 +112,7 @@ impl StepReport {
         StepReport {
             command: "plan",
             facts,
+            succeeded: refusal.is_none(),
             details: text.to_owned(),
             causes: refusal.map(|refusal| refusal.causes.clone()).unwrap_or_default(),
             notes: plan.notes.clone(),
@@ -128,28 +131,39 @@ impl StepReport {
         StepReport { command: "status", facts, details: text.to_owned(), ..StepReport::default() }
     }
 
-    /// The annotations: an error for the first cause, warnings for the others, and notices for the notes of the plan.
+    /// The annotations: an error for the first cause, with how the command ended, warnings for the other causes, and
+    /// notices for the notes of the plan. A command that failed without a cause, such as an interrupted one, is an error.
     pub(crate) fn annotations(&self) -> String {
         let mut text = String::new();
+        let end: Vec<String> = self.lines.iter().map(|line| printable(line, "  ")).collect();
         for (index, found) in self.causes.iter().enumerate() {
-            let kind = if index == 0 { "error" } else { "warning" };
-            let remedy = format!("remedy: {}", found.cause.remedy);
-            let mut lines: Vec<String> = Vec::new();
-            let mut left = MAX_ANNOTATION.saturating_sub(remedy.chars().count());
-            for line in found.evidence.iter().map(|line| format!("seen: {}", printable(line, "  "))) {
-                let shown: String = line.chars().take(left).collect();
-                left = left.saturating_sub(shown.chars().count() + 1);
-                lines.extend((!shown.is_empty()).then_some(shown));
-            }
-            lines.push(remedy);
+            let (kind, end) = if index == 0 { ("error", &end[..]) } else { ("warning", &[][..]) };
             let title = format!("[{}] {}", found.cause.id, found.cause.title);
-            text += &annotation(kind, &title, &lines.join("\n"));
+            text += &annotation(kind, &title, &cause_message(found, end));
+        }
+        if self.causes.is_empty() && !self.succeeded && !end.is_empty() {
+            text += &annotation("error", "ecs-rollout", &end.join("\n"));
         }
         for note in &self.notes {
             text += &annotation("notice", "ecs-rollout", &printable(note, "  "));
         }
         text
     }
+}
+
+/// The evidence, the remedy, and these lines. If that is too long, the end of the evidence is left out.
+fn cause_message(found: &FoundCause, end: &[String]) -> String {
+    let remedy = format!("remedy: {}", found.cause.remedy);
+    let rest: Vec<&str> = std::iter::once(remedy.as_str()).chain(end.iter().map(String::as_str)).collect();
+    let rest = rest.join("\n");
+    let evidence: Vec<String> =
+        found.evidence.iter().map(|line| format!("seen: {}\n", printable(line, "  "))).collect();
+    let left = MAX_ANNOTATION.saturating_sub(rest.chars().count());
+    let mut shown: String = evidence.concat().chars().take(left).collect();
+    if !shown.is_empty() && !shown.ends_with('\n') {
+        shown.push('\n');
+    }
+    shown + &rest
 }
 
 /// A workflow command that makes an annotation (GitHub Docs, "Workflow commands for GitHub Actions").

@@ -56,6 +56,7 @@ fn decoded(text: &str) -> String {
 fn step(text: &str) -> StepReport {
     StepReport {
         command: "deploy",
+        succeeded: false,
         facts: vec![("result", "failed".to_owned()), ("service", text.to_owned()), ("cause", String::new())],
         details: format!("plan {text}"),
         lines: vec![text.to_owned()],
@@ -163,6 +164,14 @@ fn a_long_annotation_keeps_its_remedy() {
         annotations.contains(&format!("remedy: {}", causes::BAD_INPUT.remedy).replace('%', "%25")),
         "{annotations}"
     );
+}
+
+#[test]
+fn a_failure_without_a_cause_is_annotated_too() {
+    let lines = vec!["interrupted by SIGTERM: nothing was changed".to_owned()];
+    let step = StepReport { lines, ..StepReport::default() };
+    assert_eq!(step.annotations(), "::error title=ecs-rollout::interrupted by SIGTERM: nothing was changed\n");
+    assert_eq!(StepReport { succeeded: true, ..step }.annotations(), "");
 }
 
 #[test]
