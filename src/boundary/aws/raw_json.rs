@@ -15,6 +15,8 @@ use aws_smithy_types::body::SdkBody;
 use aws_smithy_types::config_bag::ConfigBag;
 use serde_json::Value;
 
+use super::{AwsError, AwsErrorKind};
+
 /// An interceptor for one call.
 #[derive(Clone, Debug, Default)]
 pub(super) struct RawJson {
@@ -31,6 +33,19 @@ impl RawJson {
     /// Takes the JSON of the answer; null if there is none.
     pub(super) fn answer(&self) -> Value {
         self.answer.lock().unwrap_or_else(PoisonError::into_inner).take().unwrap_or_default()
+    }
+
+    /// The JSON of the answer, also if its types are not those of the SDK: simulators such as moto return some numbers
+    /// where ECS returns strings. A broken answer stays an error.
+    pub(super) fn answer_of<T>(&self, outcome: Result<T, AwsError>) -> Result<Value, AwsError> {
+        match outcome {
+            Ok(_) => Ok(self.answer()),
+            Err(error) if matches!(error.kind, AwsErrorKind::InvalidResponse) => match self.answer() {
+                answer @ Value::Object(_) => Ok(answer),
+                _ => Err(error),
+            },
+            Err(error) => Err(error),
+        }
     }
 }
 

@@ -50,11 +50,10 @@ impl Aws {
     /// `clientToken` and body starts no second task (ECS API Reference, "Ensuring idempotency").
     pub async fn run_task(&self, body: &Value, deadline: Deadline) -> Result<Value, AwsError> {
         let raw_json = RawJson::sending(body);
-        self.call("ecs:RunTask", deadline, async |clients| {
+        let outcome = self.call("ecs:RunTask", deadline, async |clients| {
             clients.ecs().run_task().customize().interceptor(raw_json.clone()).send().await
-        })
-        .await?;
-        Ok(raw_json.answer())
+        });
+        raw_json.answer_of(outcome.await)
     }
 
     /// Tasks by ARN or id, at most 100: `ecs:DescribeTasks`. A task that ECS does not know is missing in the answer;
@@ -66,12 +65,11 @@ impl Aws {
         deadline: Deadline,
     ) -> Result<Vec<Value>, AwsError> {
         let raw_json = RawJson::default();
-        self.call("ecs:DescribeTasks", deadline, async |clients| {
+        let outcome = self.call("ecs:DescribeTasks", deadline, async |clients| {
             let request = clients.ecs().describe_tasks().cluster(cluster).set_tasks(Some(tasks.to_vec()));
             request.customize().interceptor(raw_json.clone()).send().await
-        })
-        .await?;
-        match raw_json.answer()["tasks"].take() {
+        });
+        match raw_json.answer_of(outcome.await)?["tasks"].take() {
             Value::Array(tasks) => Ok(tasks),
             _ => Ok(Vec::new()),
         }

@@ -346,3 +346,13 @@ fn after_a_signal_the_task_goes_on_and_its_arn_is_reported() {
     assert!(changes[0] == "registered web:2" && changes[1].as_str().unwrap().starts_with("started task arn:"));
     is_not_deployed(&site);
 }
+
+#[test]
+fn an_answer_whose_types_are_not_those_of_the_sdk_is_read() {
+    // ECS has `cpu` of a container as text, moto as a number.
+    let container = json!({"name": "web", "lastStatus": "STOPPED", "exitCode": 0, "cpu": 0});
+    let end = json!({"lastStatus": "STOPPED", "desiredStatus": "STOPPED", "stopCode": "EssentialContainerExited",
+        "containers": [container]});
+    let site = next(TaskCourse::Shows(vec![end]));
+    before(&site, &[]).ends(0, &["of web:2 succeeded", "deployed web:2"]);
+}
