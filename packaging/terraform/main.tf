@@ -18,8 +18,6 @@ locals {
   user_data = local.downloads ? templatefile("${path.module}/download.sh.tftpl", {
     binary_url    = var.binary_url
     binary_sha256 = var.binary_sha256
-    cluster       = var.cluster_name
-    hook          = var.hook_name
     settings      = replace(trimspace(local.settings), "\n\n", "\n")
   }) : "#ecs-bootstrap\n${local.settings}"
 

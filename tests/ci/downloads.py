@@ -70,8 +70,7 @@ def of_yaml(path):
 def of_terraform(path):
     """The script that `templatefile` makes of the template."""
     text = path.read_text(encoding="utf-8")
-    for name, value in (("binary_url", "@URL@"), ("binary_sha256", "@SHA256@"), ("cluster", "prod"), ("hook", "ready"),
-                        ("settings", 'cluster = "prod"')):
+    for name, value in (("binary_url", "@URL@"), ("binary_sha256", "@SHA256@"), ("settings", 'cluster = "prod"')):
         text = text.replace(f"${{{name}}}", value)
     return text.replace("$${", "${").replace("%%{", "%{")
 

@@ -136,7 +136,7 @@ def differences(outputs, given, values, texts):
     url = given.get("binary_url", "")
     if url:
         expected = render(texts["download.sh.tftpl"], {
-            "binary_url": url, "binary_sha256": given["binary_sha256"], "cluster": cluster, "hook": hook,
+            "binary_url": url, "binary_sha256": given["binary_sha256"],
             "settings": settings.strip().replace("\n\n", "\n")})
     if outputs["user_data"] != expected:
         yield f"user data: {outputs['user_data']!r} is not {expected!r}"

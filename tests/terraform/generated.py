@@ -82,23 +82,18 @@ def policies():
 def without_stack(text):
     """The script of CloudFormation, without what concerns a stack."""
     text = re.sub(r"^stack='[^']*' resource='[^']*'$", "stack='' resource=''", text, flags=re.M)
-    text = re.sub(r"^(cloudformation|stack|resource) = .*\n", "", text, flags=re.M)
-    # The form without a file of settings.
-    text = re.sub(r" *--set '?signal\.(cloudformation|stack|resource)=[^ ]*(?= |$)", "", text, flags=re.M)
-    return re.sub(r"^ *\\\n", "", text, flags=re.M)
+    return re.sub(r"^(cloudformation|stack|resource) = .*\n", "", text, flags=re.M)
 
 
 def download():
     """The text of download.sh.tftpl."""
     text = without_stack(user_data(cluster())[0])
     text = re.sub(r"(^settings=')[^']*'", r"\1<settings>'", text, flags=re.M)
-    names = {"BinaryUrl": "binary_url", "BinarySha256": "binary_sha256", "Cluster": "cluster"}
-    text = re.sub(r"\$\{(BinaryUrl|BinarySha256|Cluster)\}", lambda found: f"<{names[found[1]]}>", text)
-    text = text.replace("signal.hook=ready", "signal.hook=<hook>")
+    text = text.replace("${BinaryUrl}", "<binary_url>").replace("${BinarySha256}", "<binary_sha256>")
     # What remains is shell: `${!x}` of Fn::Sub is `${x}`, which templatefile reads as `$${x}`.
     assert not re.search(r"\$\{(?!!)", text), f"a parameter that is not known: {text}"
     text = text.replace("${!", "$${").replace("%{", "%%{")
-    return re.sub(r"<(settings|binary_url|binary_sha256|cluster|hook)>", r"${\1}", text)
+    return re.sub(r"<(settings|binary_url|binary_sha256)>", r"${\1}", text)
 
 
 FILES = {"policies.json.tftpl": policies, "download.sh.tftpl": download}
