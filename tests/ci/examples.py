@@ -1,5 +1,5 @@
 """Runs each sample pipeline of packaging/ci, and the action, as its CI system would: its steps, in the shell and with
-the variables that the system documents. ecs-rollout is real, and so is the download of it; the ECS API is simulated, and
+the variables that the system documents. ecs-rollout is real, and so is the download of it. The ECS API is simulated.
 docker, the AWS CLI and the package managers are fakes that record their calls. Prints `N passed, N failed`.
 
 Needs a Python with PyYAML, bash, curl and git.
@@ -84,8 +84,9 @@ class Job:
         assert self.endpoint.startswith("http://127.0.0.1:"), self.endpoint
         self.environment = {
             "PATH": f"{self.bin}:{self.usr_local}:/usr/bin:/bin", "HOME": str(self.folder), "CALLS": str(self.calls),
-            "TMPDIR": str(self.folder), "CI": "true", "AWS_ENDPOINT_URL": self.endpoint, "AWS_ACCESS_KEY_ID": "AKIATEST",
-            "AWS_SECRET_ACCESS_KEY": "test", "AWS_EC2_METADATA_DISABLED": "true", "NO_PROXY": "127.0.0.1",
+            "TMPDIR": str(self.folder), "CI": "true", "AWS_ENDPOINT_URL": self.endpoint,
+            "AWS_ACCESS_KEY_ID": "AKIATEST", "AWS_SECRET_ACCESS_KEY": "test", "AWS_EC2_METADATA_DISABLED": "true",
+            "NO_PROXY": "127.0.0.1",
         }
         self.code, self.output = 0, ""
 
@@ -178,7 +179,8 @@ def codebuild(job, release):
     """CodeBuild User Guide, "Environment variables in build environments". `shell: bash` in the buildspec."""
     document = yaml.safe_load((PACKAGING / "buildspec.yml").read_text())
     job.environment |= SETTINGS
-    job.environment |= {"ECS_ROLLOUT_RELEASE": release.url, "ECS_ROLLOUT_SHA256": release.sha256, "CODEBUILD_BUILD_NUMBER": BUILD,
+    job.environment |= {"ECS_ROLLOUT_RELEASE": release.url, "ECS_ROLLOUT_SHA256": release.sha256,
+                        "CODEBUILD_BUILD_NUMBER": BUILD,
                         "CODEBUILD_RESOLVED_SOURCE_VERSION": job.commit, "CODEBUILD_SRC_DIR": str(job.checkout)}
     assert document["env"]["shell"] == "bash"
     for phase in document["phases"].values():

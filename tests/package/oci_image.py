@@ -1,6 +1,6 @@
 """Makes container images with packaging/oci-image and checks them by the OCI image specification: digests, sizes, media
-types, platforms, what the image contains, and its user. Runs the binary in a root that is the unpacked image. Also loads
-the image into docker if a daemon answers here. Prints `N passed, N failed`, and `NOT CHECKED: ...` without docker.
+types, platforms, what the image contains, and its user. Runs the binary in a root that is the unpacked image. If a
+docker daemon answers here, also loads the image into it. Prints `N passed, N failed`, and `NOT CHECKED: ...` without docker.
 
 Usage: oci_image.py ECS_ROLLOUT, a static binary for the processor of this machine"""
 

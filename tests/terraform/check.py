@@ -1,6 +1,6 @@
 """Checks packaging/terraform without a provider: the HCL, the variables and references, the policies and the user data
-compared with packaging/cloudformation/cluster.yaml, and the example. With terraform in the PATH, terraform also evaluates
-the local values and the validations. Each rule must also find a planted fault. Prints `N passed, N failed`.
+compared with packaging/cloudformation/cluster.yaml, and the example. If terraform is in the PATH, it also evaluates the
+local values and the validations. Each rule must also find a planted fault. Prints `N passed, N failed`.
 
 Needs a Python with PyYAML and python-hcl2. `check.py --update` makes the templates of the module again."""
 
@@ -34,7 +34,7 @@ KNOWN_OUTPUTS = {"autoscaling": {"autoscaling_group_arn"}, "ecs_cluster": {"arn"
 VALUES = {
     "partition": "aws-cn", "region": "cn-north-1", "account": "111122223333", "cluster": "prod-1",
     "autoscaling_group_name": "prod-1-*", "log_group_name": "/ecs/prod-1", "download": "my-bucket/v1/ecs-bootstrap",
-    "repository_arns": ["arn:aws-cn:ecr:cn-north-1:111122223333:repository/team/web", "arn:aws-cn:ecr:x:1:repository/b"],
+    "repository_arns": ["arn:aws-cn:ecr:cn-north-1:111122223333:repository/team/web", "arn:aws:ecr:x:1:repository/b"],
     "binary_url": "https://example.test/a?b=%20", "binary_sha256": "0" * 64, "hook": "ready",
 }
 
@@ -150,7 +150,7 @@ def metadata_and_volumes_are_protected(folder):
 
 
 def example_uses_known_inputs(folder):
-    """The example passes only inputs that the modules have, all that they need, and uses only outputs that they have."""
+    """The example passes only inputs that the modules have, and all that they need. It uses only their outputs."""
     module = Folder(MODULE)
     variables = module.named("variable")
     inputs = {**KNOWN_INPUTS, "ecs_bootstrap": set(variables)}
@@ -195,9 +195,10 @@ def user_data_equals_that_of_cloudformation(texts):
     names = {"BinaryUrl": VALUES["binary_url"], "BinarySha256": VALUES["binary_sha256"], "Cluster": VALUES["cluster"],
              "AWS::StackName": "stack"}
     plain = evaluation.render(texts["settings.toml.tftpl"], VALUES)
+    in_script = plain.strip().replace("\n\n", "\n")
     for ours, theirs in (
         (f"#ecs-bootstrap\n{plain}", settings),
-        (evaluation.render(texts["download.sh.tftpl"], {**VALUES, "settings": plain.strip().replace("\n\n", "\n")}), script),
+        (evaluation.render(texts["download.sh.tftpl"], {**VALUES, "settings": in_script}), script),
     ):
         wanted = generated.without_stack(evaluation.substituted(theirs, names))
         if ours != wanted:

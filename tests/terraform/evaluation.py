@@ -57,7 +57,8 @@ def resolved(value, values):
 # Variables that the module must accept, and variables that it must refuse with the message of a validation.
 DEFAULTS = {
     "cluster_name": "prod-1", "autoscaling_group_name": "prod-1-*", "image_id": "ami-0123456789abcdef0",
-    "repository_arns": ["arn:aws:ecr:eu-west-1:111122223333:repository/team/web"], "security_group_ids": ["sg-01234567"],
+    "repository_arns": ["arn:aws:ecr:eu-west-1:111122223333:repository/team/web"],
+    "security_group_ids": ["sg-01234567"],
 }
 ACCEPTED = [
     {}, {"log_group_name": "/x/y"}, {"hook_name": "a/b"}, {"image_id": "resolve:ssm:/aws/service/x"},
