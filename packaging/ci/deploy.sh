@@ -88,6 +88,9 @@ sha256:*)
     ;;
 esac
 
+# The variables that the definitions may use.
+variables=IMAGE,CLUSTER,SERVICE,EXECUTION_ROLE_ARN,LOG_GROUP,AWS_REGION,MEMORY_MIB,PORT,DESIRED_COUNT
+
 # The only call of ecs-rollout in the sample pipelines.
 exec ecs-rollout deploy --task-definition "$definitions/task-definition.json" \
-    --service-definition "$definitions/service.json" --build "$build" --commit "$commit" "$@"
+    --service-definition "$definitions/service.json" --vars-from "$variables" --build "$build" --commit "$commit" "$@"

@@ -99,7 +99,7 @@ def play(command, image, situation, tag, rollout, path):
 def main():
     ecs_rollout, rollout, aws = (os.path.abspath(path) for path in sys.argv[1:4])
     deploy = [ecs_rollout, "deploy", "--task-definition", "task-definition.json", "--service-definition", "service.json",
-              "--timeout", "15s"]
+              "--timeout", "15s", "--vars-from", "TAG"]
     usual = ["bash", str(HERE / "usual-script.sh")]
     began = time.monotonic()
     with concurrent.futures.ThreadPoolExecutor(max_workers=12) as pool:

@@ -204,10 +204,9 @@ pub(crate) fn revision(to: &str, running: &str) -> Result<String, String> {
     }
     let to = Written { text: to, place: "--to" };
     let Some(arn) = Arn::parse(to.text) else {
-        return match is_revision(to.text) {
-            true => Ok(to.text.to_owned()),
-            false => Err(format!("`--to {}` is neither a number nor FAMILY:REVISION nor an ARN", to.text)),
-        };
+        let is_valid = is_revision(to.text).then(|| to.text.to_owned());
+        let fault = || format!("`--to {}` is neither a number nor FAMILY:REVISION nor an ARN", to.text);
+        return is_valid.ok_or_else(fault);
     };
     let arn = arn.map_err(|why| format!("`--to` is `{}`, which {why}", to.text))?;
     if !matches!(arn.resource, Resource::TaskDefinition(_)) {

@@ -4,6 +4,7 @@ use ecs_bootstrap::comparison::{Related, Specificity};
 use ecs_bootstrap::exit::Exit;
 
 use crate::evidence::Evidence;
+use crate::visible::hidden::HiddenValues;
 
 /// The step of a deployment that failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -99,6 +100,12 @@ impl FoundCause {
     /// Adds a line of evidence.
     pub(crate) fn and(mut self, evidence: impl Into<String>) -> FoundCause {
         self.evidence.push(evidence.into());
+        self
+    }
+
+    /// This finding without hidden values in its evidence, which can quote the request.
+    pub(crate) fn hiding(mut self, hidden: &HiddenValues) -> FoundCause {
+        self.evidence.iter_mut().for_each(|line| *line = hidden.without(line));
         self
     }
 }

@@ -3,11 +3,13 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Args, Parser, Subcommand};
 use ecs_bootstrap::command_line::{Generated, key_value};
 
 use crate::images::ImageFlags;
 use crate::keep_revisions::RetentionFlags;
+use crate::visible::HIDDEN;
 
 /// Deploys a service to Amazon ECS from CI: registers the task definition, creates or updates the service, waits for
 /// the rollout, and names the cause if it fails.
@@ -111,6 +113,9 @@ pub(crate) struct ServiceFlags {
     /// The region [default: as the AWS SDKs find it: AWS_REGION, profile]
     #[arg(long, value_name = "REGION")]
     pub(crate) region: Option<String>,
+    /// Show values that may be secret, such as those of environment variables
+    #[arg(long)]
+    pub(crate) show_values: bool,
     /// Print JSON
     #[arg(long)]
     pub(crate) json: bool,
@@ -125,6 +130,26 @@ pub(crate) struct InitFlags {
     /// Replace files that exist with other content
     #[arg(long)]
     pub(crate) force: bool,
+}
+
+/// How the files are read, and what of them is shown.
+#[derive(Args, Clone, Debug, Default)]
+pub(crate) struct InputFlags {
+    /// A variable for `${NAME}` in the files; overrides the environment; may be repeated
+    #[arg(long = "var", value_name = "NAME=VALUE", value_parser = key_value)]
+    pub(crate) variables: Vec<(String, String)>,
+    /// A file of variables, NAME=VALUE on each line; overrides the environment; may be repeated
+    #[arg(long, value_name = "FILE")]
+    pub(crate) env_file: Vec<PathBuf>,
+    /// Variables of the environment that the files may use; may be repeated
+    #[arg(long, value_name = "NAME,...", value_delimiter = ',', value_parser = variable_name)]
+    pub(crate) vars_from: Vec<String>,
+    /// Replace no variables: `${NAME}` in a file is sent as it is
+    #[arg(long, conflicts_with_all = ["variables", "env_file", "vars_from"])]
+    pub(crate) no_variables: bool,
+    /// Show values that may be secret, such as those of environment variables
+    #[arg(long)]
+    pub(crate) show_values: bool,
 }
 
 #[derive(Args, Clone, Copy, Debug)]
@@ -217,9 +242,8 @@ pub(crate) struct RunFlags {
     /// The container that gets the COMMAND [default: the first essential one]
     #[arg(long, value_name = "NAME", requires = "command")]
     pub(crate) container: Option<String>,
-    /// A variable for `${NAME}` in the file; overrides the environment; may be repeated
-    #[arg(long = "var", value_name = "NAME=VALUE", value_parser = key_value)]
-    pub(crate) variables: Vec<(String, String)>,
+    #[command(flatten)]
+    pub(crate) input: InputFlags,
     /// Time limit of the task
     #[arg(long, value_name = "DURATION", default_value = "15m", value_parser = time_limit)]
     pub(crate) timeout: Duration,
@@ -272,9 +296,8 @@ pub(crate) struct DeploymentFlags {
     pub(crate) service_definition: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) unknown: UnknownMemberFlags,
-    /// A variable for `${NAME}` in the files; overrides the environment; may be repeated
-    #[arg(long = "var", value_name = "NAME=VALUE", value_parser = key_value)]
-    pub(crate) variables: Vec<(String, String)>,
+    #[command(flatten)]
+    pub(crate) input: InputFlags,
     #[command(flatten)]
     pub(crate) images: ImageFlags,
     /// The build number, stored as a tag of the revision
@@ -315,9 +338,49 @@ pub(crate) struct DeploymentFlags {
     pub(crate) json: bool,
 }
 
+/// Parses a name of `--vars-from`. Blanks around it are ignored.
+fn variable_name(text: &str) -> Result<String, String> {
+    let name = text.trim();
+    if name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_') {
+        Ok(name.to_owned())
+    } else {
+        Err("expected names of variables: letters, digits and `_`, separated by commas".to_owned())
+    }
+}
+
+/// An error of clap without the values of options and arguments: a value of `--var`, or a part of one that was not
+/// quoted, may be secret.
+pub(crate) fn without_values(mut error: clap::Error) -> clap::Error {
+    let text = |error: &clap::Error, kind| match error.get(kind) {
+        Some(ContextValue::String(text)) => text.clone(),
+        _ => String::new(),
+    };
+    let hide = |error: &mut clap::Error, kind| {
+        error.insert(kind, ContextValue::String(HIDDEN.to_owned()));
+        let tip = "a part of a value that has blanks is an argument of its own, unless the value is quoted";
+        error.insert(ContextKind::Suggested, ContextValue::StyledStrs(vec![tip.into()]));
+    };
+    let argument = text(&error, ContextKind::InvalidArg);
+    match error.kind() {
+        ErrorKind::UnknownArgument if !argument.starts_with('-') => hide(&mut error, ContextKind::InvalidArg),
+        // The name of an option is shown, but not the value after its `=`.
+        ErrorKind::UnknownArgument => {
+            let name = argument.split('=').next().unwrap_or_default().to_owned();
+            error.insert(ContextKind::InvalidArg, ContextValue::String(name));
+        }
+        ErrorKind::TooManyValues => hide(&mut error, ContextKind::InvalidValue),
+        ErrorKind::ValueValidation | ErrorKind::InvalidValue if argument.starts_with("--var") => {
+            error.insert(ContextKind::InvalidValue, ContextValue::String(HIDDEN.to_owned()));
+        }
+        _ => {}
+    }
+    error
+}
+
 #[cfg(test)]
 mod tests {
     use clap::CommandFactory;
+    use ecs_bootstrap::command_line::CommandOutput;
 
     use super::*;
 
@@ -347,5 +410,28 @@ mod tests {
             let error = time_limit(text).unwrap_err();
             assert!(error.contains(expected), "{text:?}: {error}");
         }
+    }
+
+    #[test]
+    fn an_error_of_the_command_line_has_no_value() {
+        const PLAN: [&str; 4] = ["ecs-rollout", "plan", "--task-definition", "task.json"];
+        for arguments in [
+            &["--var", "hunter2"][..],
+            &["--var", "=hunter2"],
+            &["--var=hunter2"],
+            &["--var", "PASS=correct", "hunter2"],
+            &["--var", "PASS=correct", "hunter2", "staple"],
+            &["--vars=PASS=hunter2"],
+            &["--vars", "PASS=hunter2"],
+            &["--json=hunter2"],
+            &["--vars-from", "PASS=hunter2"],
+            &["--", "hunter2"],
+        ] {
+            let error = Cli::try_parse_from(PLAN.iter().chain(arguments)).unwrap_err();
+            let text = CommandOutput::of_clap(without_values(error)).stderr;
+            assert!(!text.contains("hunter2") && text.contains("error:"), "{arguments:?}: {text}");
+        }
+        let error = Cli::try_parse_from(PLAN.iter().chain(&["--desired-count", "many"])).unwrap_err();
+        assert!(CommandOutput::of_clap(without_values(error)).stderr.contains("'many'"));
     }
 }

@@ -11,6 +11,7 @@ use ecs_bootstrap::retry::{AttemptResult, Deadline, Policy, until};
 use crate::activity::Activity;
 use crate::cause::FoundCause;
 use crate::causes;
+use crate::visible::hidden::HiddenValues;
 
 /// The deadline of one call, with the attempts of the SDK.
 const CALL: Duration = Duration::from_secs(30);
@@ -27,6 +28,8 @@ pub(crate) struct ServiceClient {
     pub(crate) service: String,
     /// What was changed so far.
     pub(crate) activity: Activity,
+    /// The values that no output may contain.
+    pub(crate) hidden: HiddenValues,
 }
 
 /// The deadline of one call that starts now.

@@ -4,18 +4,23 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use ecs_bootstrap::boundary::aws::Aws;
+use serde_json::Value;
 
 use crate::activity::{Activity, ServiceName};
-use crate::arn::Written;
+use crate::arn::{ServiceAddress, Written};
 use crate::cause::FoundCause;
-use crate::cli::{BeforeFlags, Command, DeploymentFlags, RunFlags, ServiceFlags};
+use crate::cli::{BeforeFlags, Command, DeploymentFlags, InputFlags, RunFlags, ServiceFlags};
 use crate::client::ServiceClient;
 use crate::deploy::DeployOptions;
 use crate::desired::DesiredState;
 use crate::github::Finished;
+use crate::one_off::run::OneOffTask;
 use crate::outcome::Outcome;
 use crate::progress::Progress;
 use crate::session::Session;
+use crate::variables::Variables;
+use crate::visible::Definition;
+use crate::visible::hidden::HiddenValues;
 use crate::{arn, causes, environment, explain, files, generate, image_only, one_off};
 
 /// Runs a command until it ends or a signal arrives.
@@ -78,17 +83,17 @@ async fn carry_out(command: Command, session: &Session) -> Finished {
 }
 
 async fn plan(flags: &DeploymentFlags, session: &Session) -> Finished {
-    match read_input(flags, session).await {
-        Ok((desired, client)) => client.plan(&desired, !flags.verification.no_verify, flags.json).await,
+    match read_input(flags, None, session).await {
+        Ok(Input { desired, client, .. }) => client.plan(&desired, !flags.verification.no_verify, flags.json).await,
         Err(finding) => Finished::of_outcome("plan", &Outcome::refused(finding), flags.json),
     }
 }
 
 async fn deploy(flags: &DeploymentFlags, before: &BeforeFlags, options: DeployOptions, session: &Session) -> Finished {
     let outcome = async {
-        let before = one_off::input::before(before, &variables(&flags.variables))?;
-        let (desired, client) = read_input(flags, session).await?;
-        Ok(client.deploy(&desired, before.as_ref(), options, &mut session.progress.clone()).await)
+        let Input { desired, before, client } = read_input(flags, Some(before), session).await?;
+        let outcome = client.deploy(&desired, before.as_ref(), options, &mut session.progress.clone()).await;
+        Ok(Outcome { variables: desired.variables, ..outcome })
     };
     let outcome = outcome.await.unwrap_or_else(Outcome::refused);
     session.progress.clear();
@@ -97,8 +102,10 @@ async fn deploy(flags: &DeploymentFlags, before: &BeforeFlags, options: DeployOp
 
 async fn run_task(flags: &RunFlags, session: &Session) -> Finished {
     let outcome = async {
-        let task = one_off::input::run(flags, &variables(&flags.variables))?;
-        let client = client_for_task(flags, session).await?;
+        let hidden = HiddenValues::new(flags.input.show_values);
+        let task = with_variables(&flags.input, &hidden, |variables| one_off::input::run(flags, variables));
+        let task = task.map_err(|finding| finding.hiding(&hidden))?;
+        let client = client_for_task(flags, hidden, session).await?;
         let task_definition = flags.task_definition.as_deref();
         Ok(client.run_and_report(&task, task_definition, &mut session.progress.clone()).await)
     };
@@ -125,59 +132,95 @@ async fn rollback(service: &ServiceFlags, to: Option<&str>, timeout: Duration, s
     Finished::of_outcome("rollback", &outcome, service.json)
 }
 
-/// The desired state, and a client for its service.
-async fn read_input(flags: &DeploymentFlags, session: &Session) -> Result<(DesiredState, ServiceClient), FoundCause> {
-    let desired = read_desired_state(flags)?;
-    let client = client(&desired.cluster, &desired.service, flags.region.as_deref(), session).await?;
+/// The input of `plan` and `deploy`.
+struct Input {
+    desired: DesiredState,
+    before: Option<OneOffTask>,
+    client: ServiceClient,
+}
+
+/// Reads the files and options, and makes the client of the service that they name.
+async fn read_input(
+    flags: &DeploymentFlags,
+    before: Option<&BeforeFlags>,
+    session: &Session,
+) -> Result<Input, FoundCause> {
+    let hidden = HiddenValues::new(flags.input.show_values);
+    let read = with_variables(&flags.input, &hidden, |variables| {
+        let before = before.map(|before| one_off::input::before(before, variables)).transpose()?;
+        Ok((read_desired_state(flags, variables)?, before.flatten()))
+    });
+    let (desired, before) = read.map_err(|finding| finding.hiding(&hidden))?;
+    hidden.learn(Definition::Task, &desired.task_definition);
+    hidden.learn(Definition::Service, &Value::Object(desired.members.clone()));
+    let client = client(&desired.cluster, &desired.service, flags.region.as_deref(), hidden, session).await?;
     let desired = match flags.task_definition {
         Some(_) => desired,
         None => client.with_running_task_definition(desired, flags).await?,
     };
-    Ok((desired, client))
+    Ok(Input { desired, before, client })
 }
 
-/// Reads the files and options. `--var` overrides the environment.
-fn read_desired_state(flags: &DeploymentFlags) -> Result<DesiredState, FoundCause> {
+fn read_desired_state(flags: &DeploymentFlags, variables: Option<&Variables<'_>>) -> Result<DesiredState, FoundCause> {
     image_only::check(flags)?;
     let task_definition = flags.task_definition.as_deref().map(files::read).transpose()?;
     let service = flags.service_definition.as_deref().map(files::read).transpose()?;
-    DesiredState::read(task_definition.as_ref(), service.as_ref(), flags, &variables(&flags.variables))
+    DesiredState::read(task_definition.as_ref(), service.as_ref(), flags, variables)
 }
 
-/// The value of a variable: of these, or else of the environment.
-fn variables(set: &[(String, String)]) -> impl Fn(&str) -> Option<String> {
-    |name| match set.iter().rev().find(|(key, _)| key == name) {
-        Some((_, value)) => Some(value.clone()),
-        None => environment(name),
-    }
+/// Reads something with the variables of the options. The values that it uses are hidden in the output, also if it
+/// fails.
+fn with_variables<T>(
+    input: &InputFlags,
+    hidden: &HiddenValues,
+    read: impl FnOnce(Option<&Variables<'_>>) -> Result<T, FoundCause>,
+) -> Result<T, FoundCause> {
+    let environment_files = input.env_file.iter().map(|path| files::read_environment(path));
+    let environment_files = environment_files.collect::<Result<Vec<_>, _>>()?;
+    let variables = Variables::new(&input.variables, environment_files, &input.vars_from, &environment);
+    let outcome = read((!input.no_variables).then_some(&variables));
+    variables.values().iter().for_each(|value| hidden.hide(value));
+    outcome
 }
 
 /// A client for the service of a one-off task, or only for a cluster.
-async fn client_for_task(flags: &RunFlags, session: &Session) -> Result<ServiceClient, FoundCause> {
+async fn client_for_task(
+    flags: &RunFlags,
+    hidden: HiddenValues,
+    session: &Session,
+) -> Result<ServiceClient, FoundCause> {
+    let region = flags.region.as_deref();
     match (&flags.service, &flags.cluster) {
         (Some(service), cluster) => {
-            let (cluster, service, region) = (cluster.clone(), service.clone(), flags.region.clone());
-            client_for_service(&ServiceFlags { cluster, service, region, json: flags.json }, session).await
+            let address = address(cluster.as_deref(), service, region)?;
+            client(&address.cluster, &address.service, region, hidden, session).await
         }
-        (None, Some(cluster)) => client(cluster, "", flags.region.as_deref(), session).await,
+        (None, Some(cluster)) => client(cluster, "", region, hidden, session).await,
         (None, None) => Err(causes::BAD_INPUT.finding("the cluster is not named; use `--cluster NAME`")),
     }
 }
 
 async fn client_for_service(service: &ServiceFlags, session: &Session) -> Result<ServiceClient, FoundCause> {
     let region = service.region.as_deref();
-    let cluster = service.cluster.as_deref().map(|text| Written { text, place: "--cluster" });
-    let address = arn::service_address(cluster, Written { text: &service.service, place: "--service" }, region);
-    let address = address.map_err(|why| causes::BAD_INPUT.finding(why))?;
-    client(&address.cluster, &address.service, region, session).await
+    let address = address(service.cluster.as_deref(), &service.service, region)?;
+    client(&address.cluster, &address.service, region, HiddenValues::new(service.show_values), session).await
+}
+
+fn address(cluster: Option<&str>, service: &str, region: Option<&str>) -> Result<ServiceAddress, FoundCause> {
+    let cluster = cluster.map(|text| Written { text, place: "--cluster" });
+    let address = arn::service_address(cluster, Written { text: service, place: "--service" }, region);
+    address.map_err(|why| causes::BAD_INPUT.finding(why))
 }
 
 async fn client(
     cluster: &str,
     service: &str,
     region: Option<&str>,
+    hidden: HiddenValues,
     session: &Session,
 ) -> Result<ServiceClient, FoundCause> {
+    [cluster, service].iter().for_each(|name| hidden.show(name));
+    session.progress.hide(&hidden);
     let (cluster, service) = (cluster.to_owned(), service.to_owned());
     let name = ServiceName { cluster: cluster.clone(), service: service.clone(), region: region.map(str::to_owned) };
     session.activity.set_name(name);
@@ -185,5 +228,5 @@ async fn client(
     let region_of_arn = arn::region(&cluster);
     let aws = Aws::with_default_credentials(region.or(region_of_arn.as_deref()), ca_bundle).await;
     let aws = aws.map_err(|error| causes::from_error(&error))?;
-    Ok(ServiceClient { aws, cluster, service, activity: session.activity.clone() })
+    Ok(ServiceClient { aws, cluster, service, activity: session.activity.clone(), hidden })
 }

@@ -204,6 +204,7 @@ mod tests {
 
     use super::*;
     use crate::template;
+    use crate::variables::Variables;
 
     #[test]
     fn members_are_in_the_order_of_the_api_and_unknown_ones_are_last() {
@@ -259,7 +260,9 @@ mod tests {
             let body = json!({"family": "web", "containerDefinitions": [{
                 "name": "web", "command": [value], "dockerLabels": {key: value}}]});
             let text = task_definition(&body);
-            let read = template::render(&text, &|_| Some("replaced".to_owned())).unwrap();
+            let options = [("A".to_owned(), "replaced".to_owned())];
+            let environment = |_: &str| Some("replaced".to_owned());
+            let read = template::render(&text, &Variables::new(&options, Vec::new(), &[], &environment)).unwrap();
             prop_assert_eq!(serde_json::from_str::<Value>(&read).unwrap(), body);
         }
     }

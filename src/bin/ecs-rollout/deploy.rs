@@ -135,6 +135,7 @@ impl ServiceClient {
     pub(crate) async fn status(&self, as_json: bool) -> Finished {
         match self.active_service().await {
             Ok(service) => {
+                let service = service.hiding(&self.hidden);
                 let text = report::status(&service, false).stdout;
                 let output = report::status(&service, as_json);
                 let step = Some(StepReport::of_status(&service, output.exit, &text));
@@ -158,6 +159,7 @@ impl ServiceClient {
 
     pub(crate) fn with_names(&self, outcome: Outcome) -> Outcome {
         let changes = self.activity.changes();
+        let outcome = outcome.hiding(&self.hidden);
         Outcome { cluster: self.cluster.clone(), service: self.service.clone(), changes, ..outcome }
     }
 

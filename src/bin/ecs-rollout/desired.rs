@@ -10,10 +10,14 @@ use crate::api_model::schema;
 use crate::arn::{self, ServiceAddress, Written};
 use crate::cause::FoundCause;
 use crate::cli::DeploymentFlags;
+use crate::document::{self, Format};
 use crate::normalize::hidden::UNRETURNED_TAG;
 use crate::revision::{BUILD_TAG, COMMIT_TAG, Revision};
+use crate::skeleton::Cleaned;
 use crate::stability::STABLE_TAG;
-use crate::{api_model, causes, described, template};
+use crate::variables::{UsedVariable, Variables};
+use crate::visible::Definition;
+use crate::{api_model, causes, described, skeleton};
 
 /// A file that the command line names.
 pub(crate) struct InputFile {
@@ -42,6 +46,10 @@ pub(crate) struct DesiredState {
     pub(crate) force: bool,
     /// Stop the old task before the new one starts: the service is down in between.
     pub(crate) one_small_instance: bool,
+    /// The variables that the files use.
+    pub(crate) variables: Vec<UsedVariable>,
+    /// Show values that may be secret.
+    pub(crate) show_values: bool,
     /// Notes for the user about the files.
     pub(crate) notes: Vec<String>,
 }
@@ -57,21 +65,20 @@ impl DesiredState {
         self.members.get("schedulingStrategy").and_then(Value::as_str) == Some("DAEMON")
     }
 
-    /// Reads the desired state. `variable` returns the value of a variable, or `None` if it is not set. Without a file,
-    /// the task definition stays null.
+    /// Reads the desired state. Without `variables`, none is replaced. Without a file, the task definition stays null.
     pub(crate) fn read(
         task_definition: Option<&InputFile>,
         service: Option<&InputFile>,
         flags: &DeploymentFlags,
-        variable: &dyn Fn(&str) -> Option<String>,
+        variables: Option<&Variables<'_>>,
     ) -> Result<DesiredState, FoundCause> {
         let mut notes = Vec::new();
         let task = match task_definition {
-            Some(file) => read_task_definition(file, flags, variable, &mut notes)?,
+            Some(file) => read_task_definition(file, flags, variables, &mut notes)?,
             None => Value::Null,
         };
         let mut members = match service {
-            Some(file) => read_service_definition(file, task["family"].as_str(), flags, variable, &mut notes)?,
+            Some(file) => read_service_definition(file, task["family"].as_str(), flags, variables, &mut notes)?,
             None => Map::new(),
         };
         // ecs-rollout itself finds the revision, and makes the token.
@@ -91,6 +98,8 @@ impl DesiredState {
             members,
             force: flags.force_new_deployment,
             one_small_instance: flags.one_small_instance,
+            show_values: flags.input.show_values,
+            variables: variables.map(Variables::used).unwrap_or_default(),
             notes,
         };
         if desired.is_daemon() && desired.members.contains_key("desiredCount") {
@@ -104,17 +113,22 @@ impl DesiredState {
 fn read_task_definition(
     file: &InputFile,
     flags: &DeploymentFlags,
-    variable: &dyn Fn(&str) -> Option<String>,
+    variables: Option<&Variables<'_>>,
     notes: &mut Vec<String>,
 ) -> Result<Value, FoundCause> {
-    let mut task = without_read_only(parse(file, variable)?, notes);
-    notes.extend(checked(&file.name, api_model::check_task_definition(&task, flags.unknown.allow_unknown))?);
+    let (document, format) = document::parse(file, variables)?;
+    let Cleaned { value: mut task, note, unclear } =
+        skeleton::clean(Definition::Task, &without_read_only(document, notes));
+    notes.extend(note);
+    let outcome = api_model::check_task_definition(&task, flags.unknown.allow_unknown);
+    notes.extend(checked(&file.name, format, outcome)?);
     for member in ["family", "containerDefinitions"] {
         let is_empty = task[member].as_str().map(str::is_empty).or(task[member].as_array().map(Vec::is_empty));
         if is_empty != Some(false) {
             return Err(file_finding(&file.name, format!("`{member}` is missing or empty")));
         }
     }
+    refuse_unclear(file, &unclear)?;
     flags.images.apply(&mut task).map_err(|text| causes::BAD_INPUT.finding(text))?;
     Ok(task)
 }
@@ -123,12 +137,17 @@ fn read_service_definition(
     file: &InputFile,
     family: Option<&str>,
     flags: &DeploymentFlags,
-    variable: &dyn Fn(&str) -> Option<String>,
+    variables: Option<&Variables<'_>>,
     notes: &mut Vec<String>,
 ) -> Result<Map<String, Value>, FoundCause> {
-    let value = described::service_definition(parse(file, variable)?, flags.service.as_deref(), notes);
+    let (value, format) = document::parse(file, variables)?;
+    let value = described::service_definition(value, flags.service.as_deref(), notes);
     let value = value.map_err(|what| file_finding(&file.name, what))?;
-    notes.extend(checked(&file.name, api_model::check_service(&value, flags.unknown.allow_unknown))?);
+    let Cleaned { value, note, unclear } = skeleton::clean(Definition::Service, &value);
+    notes.extend(note);
+    let outcome = api_model::check_service(&value, flags.unknown.allow_unknown);
+    notes.extend(checked(&file.name, format, outcome)?);
+    refuse_unclear(file, &unclear)?;
     let Value::Object(members) = value else { unreachable!("the API model accepts only an object") };
     if let Some(named) = members.get("taskDefinition").and_then(Value::as_str)
         && let Some(family) = family
@@ -160,19 +179,6 @@ fn service_address(members: &mut Map<String, Value>, flags: &DeploymentFlags) ->
     };
     let address = arn::service_address(cluster, service, flags.region.as_deref());
     address.map_err(|why| causes::BAD_INPUT.finding(why))
-}
-
-/// The JSON of a file with its variables filled in.
-pub(crate) fn parse(file: &InputFile, variable: &dyn Fn(&str) -> Option<String>) -> Result<Value, FoundCause> {
-    let text = file.text.strip_prefix('\u{feff}').unwrap_or(&file.text);
-    let text = template::render(text, variable).map_err(|error| {
-        let cause = match &error.fault {
-            template::Fault::Unset(_) | template::Fault::Required(..) => &causes::VARIABLE_UNSET,
-            template::Fault::Malformed(_) | template::Fault::NotScalar(_) => &causes::BAD_INPUT,
-        };
-        cause.finding(format!("`{}`, {error}", file.name))
-    })?;
-    serde_json::from_str(&text).map_err(|error| file_finding(&file.name, format!("not valid JSON: {error}")))
 }
 
 /// Accepts the output of DescribeTaskDefinition as the body of RegisterTaskDefinition.
@@ -226,11 +232,25 @@ fn add_flags(members: &mut Map<String, Value>, flags: &DeploymentFlags) {
     }
 }
 
+/// Refuses a skeleton with members that the AWS CLI may have chosen.
+fn refuse_unclear(file: &InputFile, unclear: &[String]) -> Result<(), FoundCause> {
+    if unclear.is_empty() {
+        return Ok(());
+    }
+    let what = "it is a skeleton of `--generate-cli-skeleton`, which writes `true` for every boolean and an arbitrary \
+                choice for every enumeration. Delete these members if you do not mean them; otherwise delete the empty \
+                members beside them";
+    Err(file_finding(&file.name, what.to_owned()).and(unclear.join(", ")))
+}
+
 /// The warnings of a check, with the name of the file, or the finding of its faults.
-fn checked(file: &str, outcome: Result<Vec<String>, Vec<String>>) -> Result<Vec<String>, FoundCause> {
+fn checked(file: &str, format: Format, outcome: Result<Vec<String>, Vec<String>>) -> Result<Vec<String>, FoundCause> {
     match outcome {
         Ok(warnings) => Ok(warnings.into_iter().map(|warning| format!("`{file}`: {warning}")).collect()),
-        Err(faults) => Err(faults.into_iter().fold(causes::BAD_INPUT.finding(format!("`{file}`")), FoundCause::and)),
+        Err(faults) => {
+            let faults = faults.into_iter().map(|fault| document::explained(fault, format));
+            Err(faults.fold(causes::BAD_INPUT.finding(format!("`{file}`")), FoundCause::and))
+        }
     }
 }
 

@@ -1,75 +1,141 @@
-//! Shows the difference between two task definitions, without secrets.
+//! Shows the difference between two task definitions, without values that may be secret.
 
-use serde_json::{Value, json};
+use serde_json::Value;
+use similar::udiff::UnifiedHunkHeader;
+use similar::{ChangeTag, DiffOp, TextDiff};
 
-/// A unified diff with three lines of context; empty if nothing differs.
-pub(crate) fn unified(before: &Value, after: &Value, names: (&str, &str)) -> String {
-    let text = |value: &Value| match value {
-        Value::Null => String::new(),
-        // Without the commas at the end of lines, an added member is one line of the diff.
-        value => format!("{:#}\n", redacted(value)).replace(",\n", "\n"),
-    };
-    let (old, new) = (text(before), text(after));
-    let shown = similar::TextDiff::from_lines(&old, &new).unified_diff().header(names.0, names.1).to_string();
-    // Only a redacted value may differ.
-    if shown.is_empty() && before != after {
-        return "  (only redacted values differ)\n".to_owned();
-    }
-    shown
+use crate::visible::{self, Definition, HIDDEN, HIDDEN_CHANGED};
+
+/// Unchanged lines around a change.
+const CONTEXT: usize = 3;
+
+/// A definition as lines: as they are compared, and as they are shown.
+struct Lines {
+    compared: Vec<String>,
+    shown: Vec<String>,
 }
 
-/// Redacts values of environment variables with a name that suggests a secret, because many people can read a CI log.
-fn redacted(value: &Value) -> Value {
-    const SECRET: [&str; 9] =
-        ["PASSWORD", "PASSWD", "SECRET", "TOKEN", "PRIVATE", "CREDENTIAL", "API_KEY", "APIKEY", "ACCESS_KEY"];
-    match value {
-        Value::Array(list) => Value::Array(list.iter().map(redacted).collect()),
-        Value::Object(members) => {
-            let name = members.get("name").and_then(Value::as_str).unwrap_or_default().to_ascii_uppercase();
-            let is_variable = members.contains_key("value") && members.len() == 2;
-            let is_secret = is_variable && SECRET.iter().any(|word| name.contains(word));
-            let shown = members.iter().map(|(key, value)| match (key.as_str(), value) {
-                ("value", _) if is_secret => (key.clone(), json!("<redacted>")),
-                (_, Value::String(text)) => (key.clone(), json!(redact_password(text))),
-                _ => (key.clone(), redacted(value)),
-            });
-            Value::Object(shown.collect())
-        }
-        other => other.clone(),
+impl Lines {
+    fn of(value: &Value, show_values: bool) -> Lines {
+        let lines = |value: &Value| match value {
+            Value::Null => Vec::new(),
+            value => format!("{value:#}").lines().map(str::to_owned).collect(),
+        };
+        let shown = if show_values { value.clone() } else { visible::shown(Definition::Task, "", value) };
+        // Without the comma, a member stays the same line if another one is added after it.
+        let compared = lines(value).into_iter().map(|line| line.trim_end_matches(',').to_owned()).collect();
+        Lines { compared, shown: lines(&shown) }
     }
 }
 
-/// Redacts the password in `scheme://user:password@host`.
-fn redact_password(text: &str) -> String {
-    let Some((scheme, rest)) = text.split_once("://") else { return text.to_owned() };
-    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
-    match authority.rsplit_once('@') {
-        Some((user, _)) if user.contains(':') => {
-            let user_name = user.split(':').next().unwrap_or_default();
-            format!("{scheme}://{user_name}:<redacted>{}", &rest[user.len()..])
+/// A unified diff with three lines of context; empty if nothing differs. A hidden value that differs is a changed line,
+/// as any other.
+pub(crate) fn unified(before: &Value, after: &Value, names: (&str, &str), show_values: bool) -> String {
+    let (old, new) = (Lines::of(before, show_values), Lines::of(after, show_values));
+    let (old_lines, new_lines): (Vec<&str>, Vec<&str>) =
+        (old.compared.iter().map(String::as_str).collect(), new.compared.iter().map(String::as_str).collect());
+    let diff = TextDiff::from_slices(&old_lines, &new_lines);
+    let mut text = String::new();
+    for group in diff.grouped_ops(CONTEXT) {
+        if text.is_empty() {
+            text = format!("--- {}\n+++ {}\n", names.0, names.1);
         }
-        _ => text.to_owned(),
+        text += &format!("{}\n", UnifiedHunkHeader::new(&group));
+        for op in &group {
+            let removed = &old.shown[op.old_range()];
+            for change in diff.iter_changes(op) {
+                text += &line(change.tag(), change.old_index(), change.new_index(), (&old, &new), (op, removed));
+            }
+        }
+    }
+    text
+}
+
+/// One line of the diff. `removed` are the lines that `op` removes.
+fn line(
+    tag: ChangeTag,
+    old_index: Option<usize>,
+    new_index: Option<usize>,
+    (old, new): (&Lines, &Lines),
+    (op, removed): (&DiffOp, &[String]),
+) -> String {
+    let at = |lines: &Lines, index: Option<usize>| index.and_then(|index| lines.shown.get(index).cloned());
+    let shown = at(new, new_index).or_else(|| at(old, old_index)).unwrap_or_default();
+    let bare = |line: &str| line.trim_end_matches(',').to_owned();
+    let replaces_hidden = matches!(op, DiffOp::Replace { .. })
+        && tag == ChangeTag::Insert
+        && shown.contains(HIDDEN)
+        && removed.iter().any(|line| bare(line) == bare(&shown));
+    match tag {
+        ChangeTag::Insert if replaces_hidden => format!("+{}\n", shown.replace(HIDDEN, HIDDEN_CHANGED)),
+        ChangeTag::Insert => format!("+{shown}\n"),
+        ChangeTag::Delete => format!("-{shown}\n"),
+        ChangeTag::Equal => format!(" {shown}\n"),
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
+    fn changed(diff: &str) -> Vec<&str> {
+        let is_header = |line: &&str| line.starts_with("---") || line.starts_with("+++");
+        diff.lines().filter(|line| line.starts_with(['+', '-']) && !is_header(line)).collect()
+    }
+
+    fn task(tag: &str, environment: Value, command: Value) -> Value {
+        json!({"family": "web", "containerDefinitions": [
+            {"name": "web", "image": format!("web:{tag}"), "environment": environment, "command": command}]})
+    }
+
     #[test]
-    fn a_diff_shows_changes_but_no_secret() {
-        let task = |tag: &str, password: &str| {
-            json!({"image": format!("web:{tag}"), "environment": [
-                {"name": "DB_PASSWORD", "value": password}, {"name": "DB", "value": "postgres://web:hunter2@db/web"}]})
-        };
-        let shown = unified(&task("1", "old"), &task("2", "new"), ("web:1", "new"));
-        assert!(shown.contains("-  \"image\": \"web:1\"\n+  \"image\": \"web:2\"\n"), "{shown}");
-        let all = unified(&Value::Null, &task("1", "s3cret"), ("nothing", "new"));
-        for secret in ["s3cret", "hunter2"] {
-            assert!(!all.contains(secret), "{all}");
+    fn each_changed_value_is_one_line_and_a_hidden_one_is_marked() {
+        let before =
+            task("1", json!([{"name": "A", "value": "one"}, {"name": "B", "value": "two"}]), json!(["x", "y"]));
+        for (after, expected) in [
+            (
+                task("2", json!([{"name": "A", "value": "one"}, {"name": "B", "value": "two"}]), json!(["x", "y"])),
+                &["-      \"image\": \"web:1\",", "+      \"image\": \"web:2\","][..],
+            ),
+            (
+                task("1", json!([{"name": "A", "value": "one"}, {"name": "B", "value": "new"}]), json!(["x", "y"])),
+                &["-          \"value\": \"<hidden>\"", "+          \"value\": \"<hidden, changed>\""],
+            ),
+            (
+                task("1", json!([{"name": "A", "value": "one"}, {"name": "B", "value": "two"}]), json!(["x", "z"])),
+                &["-        \"<hidden>\"", "+        \"<hidden, changed>\""],
+            ),
+            (
+                task(
+                    "1",
+                    json!([{"name": "A", "value": "one"}, {"name": "B", "value": "two"}]),
+                    json!(["x", "y", "z"]),
+                ),
+                &["+        \"<hidden>\""],
+            ),
+        ] {
+            let diff = unified(&before, &after, ("web:1", "new"), false);
+            assert!(diff.starts_with("--- web:1\n+++ new\n@@ -"), "{diff}");
+            assert_eq!(changed(&diff), expected, "{diff}");
         }
-        assert!(all.contains("postgres://web:<redacted>@db/web"), "{all}");
-        assert!(unified(&task("1", "old"), &task("1", "new"), ("a", "b")).contains("only redacted values differ"));
-        assert_eq!(unified(&task("1", "old"), &task("1", "old"), ("a", "b")), "");
+        assert_eq!(unified(&before, &before, ("a", "b"), false), "");
+    }
+
+    #[test]
+    fn a_member_that_is_added_last_changes_no_other_line() {
+        let before = json!({"family": "web"});
+        let after = json!({"family": "web", "memory": "512"});
+        assert_eq!(changed(&unified(&before, &after, ("a", "b"), false)), ["+  \"memory\": \"512\""]);
+    }
+
+    #[test]
+    fn values_are_shown_on_request() {
+        let [before, after] =
+            ["hunter2", "hunter3"].map(|value| task("1", json!([{"name": "A", "value": value}]), json!([])));
+        let diff = unified(&before, &after, ("a", "b"), true);
+        let value = |sign: &str, value: &str| format!("{sign}          \"value\": \"{value}\"");
+        assert_eq!(changed(&diff), [value("-", "hunter2"), value("+", "hunter3")]);
     }
 }

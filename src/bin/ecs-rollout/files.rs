@@ -8,6 +8,7 @@ use crate::arn::Arn;
 use crate::cause::FoundCause;
 use crate::causes::BAD_INPUT;
 use crate::desired::InputFile;
+use crate::variables::{self, EnvironmentFile};
 
 /// RegisterTaskDefinition accepts 64 KiB (Amazon ECS service quotas).
 const MAX_BYTES: u64 = 1024 * 1024;
@@ -101,4 +102,12 @@ pub(crate) fn ignores_hangup() -> bool {
 /// Appends to a file that the CI system names. Creates the file if it does not exist.
 pub(crate) fn append(path: &Path, text: &str) -> std::io::Result<()> {
     std::fs::OpenOptions::new().append(true).create(true).open(path)?.write_all(text.as_bytes())
+}
+
+/// Reads a file of `--env-file`.
+pub(crate) fn read_environment(path: &Path) -> Result<EnvironmentFile, FoundCause> {
+    let InputFile { name, text } = read(path)?;
+    let variables = variables::parse_file(&text);
+    let variables = variables.map_err(|why| BAD_INPUT.finding(format!("`{name}`, {why}")))?;
+    Ok(EnvironmentFile { name, variables })
 }

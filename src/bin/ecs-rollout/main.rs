@@ -22,6 +22,7 @@ mod deploy;
 mod described;
 mod desired;
 mod diff;
+mod document;
 mod evidence;
 mod explain;
 mod failure;
@@ -49,13 +50,17 @@ mod runner;
 mod service;
 mod service_deployment;
 mod session;
+mod skeleton;
 mod stability;
 mod strategy;
 mod tasks;
 mod template;
+mod variables;
 mod verify;
+mod visible;
 mod wait;
 mod watch;
+mod yaml;
 
 use std::process::ExitCode;
 use std::time::Instant;
@@ -72,7 +77,7 @@ fn main() -> ExitCode {
     let runner = Runner::from_environment(environment);
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
-        Err(error) => return runner.finish(CommandOutput::of_clap(error).into()).print(),
+        Err(error) => return runner.finish(CommandOutput::of_clap(cli::without_values(error)).into()).print(),
     };
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,

@@ -12,6 +12,7 @@ use crate::current::{CurrentState, Scaling};
 use crate::revision::Revision;
 use crate::service::{Service, short};
 use crate::stability::last_stable_revision;
+use crate::visible::Definition;
 
 /// Parses a service in the answer of an operation.
 pub(crate) fn parse_service(operation: &str, raw: &Value) -> Result<Service, FoundCause> {
@@ -24,12 +25,15 @@ impl ServiceClient {
     pub(crate) async fn service(&self) -> Result<Option<Service>, FoundCause> {
         let raw =
             call(async |deadline| self.aws.describe_service(&self.cluster, &self.service, deadline).await).await?;
+        self.hidden.learn(Definition::Service, raw.as_ref().unwrap_or(&Value::Null));
         raw.map(|raw| parse_service("DescribeServices", &raw)).transpose()
     }
 
     /// A revision by family (its newest ACTIVE revision), `family:revision` or ARN.
     pub(crate) async fn revision(&self, name: &str) -> Result<Option<Revision>, FoundCause> {
         let answer = call(async |deadline| self.aws.describe_task_definition(name, deadline).await).await?;
+        let task_definition = answer.as_ref().map_or(&Value::Null, |answer| &answer["taskDefinition"]);
+        self.hidden.learn(Definition::Task, task_definition);
         Ok(answer.as_ref().map(Revision::read))
     }
 

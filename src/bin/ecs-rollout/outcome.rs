@@ -9,6 +9,8 @@ use serde_json::Value;
 use crate::cause::FoundCause;
 use crate::plan::ActionName;
 use crate::service::Deployment;
+use crate::variables::UsedVariable;
+use crate::visible::hidden::HiddenValues;
 
 /// `result` in the JSON document of a command.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
@@ -63,6 +65,8 @@ pub(crate) struct Outcome {
     pub(crate) notes: Vec<String>,
     /// The plan as text; empty if the command ended before there was one.
     pub(crate) plan: String,
+    /// The variables that the files use.
+    pub(crate) variables: Vec<UsedVariable>,
     /// The stopped tasks, as JSON.
     pub(crate) stopped_tasks: Vec<Value>,
     /// The one-off task, as JSON.
@@ -88,6 +92,7 @@ impl Outcome {
             rolled_back_to: None,
             notes: Vec::new(),
             plan: String::new(),
+            variables: Vec::new(),
             stopped_tasks: Vec::new(),
             task: None,
             duration: Duration::ZERO,
@@ -97,6 +102,14 @@ impl Outcome {
     /// The outcome of a command that ended before it started a rollout.
     pub(crate) fn refused(finding: FoundCause) -> Outcome {
         Outcome { causes: vec![finding.clone()], ..Outcome::new(CommandResult::Refused, finding.cause.exit) }
+    }
+
+    /// This outcome without hidden values in the texts of others: ECS, containers and AWS.
+    pub(crate) fn hiding(mut self, hidden: &HiddenValues) -> Outcome {
+        self.causes = self.causes.into_iter().map(|finding| finding.hiding(hidden)).collect();
+        self.notes.iter_mut().for_each(|note| *note = hidden.without(note));
+        self.stopped_tasks = self.stopped_tasks.iter().map(|task| hidden.without_in(task)).collect();
+        self
     }
 
     /// This outcome, with another end.

@@ -12,6 +12,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::github::neutral;
 use crate::printable::printable;
+use crate::visible::hidden::HiddenValues;
 
 /// A handle of the progress. Clones share it.
 #[derive(Clone)]
@@ -32,6 +33,7 @@ struct State {
     output: Box<dyn Write>,
     /// Whether the output must contain no command of the runner of GitHub Actions.
     is_neutral: bool,
+    hidden: HiddenValues,
 }
 
 impl Progress {
@@ -50,7 +52,13 @@ impl Progress {
             last_line: Instant::now(),
             output,
             is_neutral: false,
+            hidden: HiddenValues::default(),
         })))
+    }
+
+    /// Hides these values in the output from now on, also in that of the clones.
+    pub(crate) fn hide(&self, hidden: &HiddenValues) {
+        self.0.borrow_mut().hidden = hidden.clone();
     }
 
     /// Prints no line that the runner of GitHub Actions takes for a command, if `is_neutral` is true.
@@ -61,8 +69,9 @@ impl Progress {
 
     /// Prints a line for something that happened.
     pub(crate) fn event(&mut self, text: &str) {
+        let text = printable(&self.0.borrow().hidden.without(text), "        ");
         let seconds = self.elapsed().as_secs();
-        self.print(&format!("{seconds:>5}s  {}\n", printable(text, "        ")));
+        self.print(&format!("{seconds:>5}s  {text}\n"));
     }
 
     /// Prints several lines unchanged.
@@ -162,7 +171,7 @@ impl State {
         if self.is_terminal {
             let start = self.start;
             let bar = self.bar.get_or_insert_with(|| spinner().with_elapsed(start.elapsed()));
-            bar.set_message(printable(waiting, " ").replace('\n', ""));
+            bar.set_message(printable(&self.hidden.without(waiting), " ").replace('\n', ""));
         }
     }
 }

@@ -14,6 +14,7 @@ use crate::plan::{Action, Plan, TaskDefinitionChange};
 use crate::printable::printable;
 use crate::service::{Service, short};
 use crate::stability::is_stable;
+use crate::variables::UsedVariable;
 
 /// `version` of every JSON document.
 pub(crate) const VERSION: u32 = 1;
@@ -70,6 +71,7 @@ fn outcome_json(outcome: &Outcome) -> String {
         "aftermath": outcome.aftermath,
         "rolled_back_to": outcome.rolled_back_to,
         "notes": outcome.notes,
+        "variables": outcome.variables.iter().map(UsedVariable::json).collect::<Vec<_>>(),
         "stopped_tasks": outcome.stopped_tasks,
         "task": outcome.task,
         "duration_ms": u64::try_from(outcome.duration.as_millis()).unwrap_or(u64::MAX),
@@ -160,6 +162,10 @@ pub(crate) fn plan_text(plan: &Plan, desired: &DesiredState, current: &CurrentSt
             Err(why) => format!("if the rollout fails, nothing is rolled back: {why}\n"),
         };
     }
+    if !desired.variables.is_empty() {
+        let labels: Vec<_> = desired.variables.iter().map(UsedVariable::label).collect();
+        text += &format!("variables: {}\n", labels.join(", "));
+    }
     plan.notes.iter().for_each(|note| text += &format!("note: {note}\n"));
     printable_lines(&text)
 }
@@ -190,6 +196,7 @@ fn plan_json(plan: &Plan, desired: &DesiredState, causes: &[FoundCause], exit: E
         },
         "causes": causes.iter().map(finding_json).collect::<Vec<_>>(),
         "notes": plan.notes,
+        "variables": desired.variables.iter().map(UsedVariable::json).collect::<Vec<_>>(),
     }))
 }
 

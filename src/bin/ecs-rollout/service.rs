@@ -7,6 +7,7 @@ use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
 use crate::api_model::schema;
+use crate::visible::hidden::HiddenValues;
 
 /// A service (ECS API Reference, "Service"). Members that have no field here are in `raw`.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq)]
@@ -111,6 +112,14 @@ impl Service {
     /// Reads one service of DescribeServices, CreateService or UpdateService.
     pub(crate) fn read(raw: &Value) -> Result<Service, serde_json::Error> {
         Ok(Service { raw: raw.clone(), ..Service::deserialize(raw)? })
+    }
+
+    /// The service without hidden values in the messages of ECS.
+    pub(crate) fn hiding(mut self, hidden: &HiddenValues) -> Service {
+        let events = self.events.iter_mut().map(|event| &mut event.message);
+        let reasons = self.deployments.iter_mut().map(|deployment| &mut deployment.rollout_state_reason);
+        events.chain(reasons).for_each(|text| *text = hidden.without(text));
+        self
     }
 
     /// The newest deployment.

@@ -1,4 +1,4 @@
-//! Fills variables into a JSON text.
+//! Fills variables into a text, JSON or other.
 //!
 //! In: the text of a file, and the value of each variable. Out: the text with every reference replaced, or the place
 //! and name of the first reference that cannot be. The output never contains a reference, or a part of one. The value
@@ -28,6 +28,8 @@ pub(crate) enum Fault {
     Unset(String),
     /// `${NAME:?message}`, and the variable is not set or empty.
     Required(String, String),
+    /// The environment sets the variable, but it is not listed.
+    NotListed(String),
     /// The reference has none of the forms.
     Malformed(&'static str),
     /// The reference is outside a string, and the value is not a number, `true`, `false` or `null`.
@@ -36,11 +38,21 @@ pub(crate) enum Fault {
 
 impl fmt::Display for TemplateError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "line {}, column {}: ", self.line, self.column)?;
-        match &self.fault {
+        write!(f, "line {}, column {}: {}", self.line, self.column, self.fault)
+    }
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
             Fault::Unset(name) => write!(f, "the variable `{name}` is not set"),
             Fault::Required(name, message) if message.is_empty() => write!(f, "the variable `{name}` must be set"),
             Fault::Required(name, message) => write!(f, "the variable `{name}` must be set: {message}"),
+            Fault::NotListed(name) => write!(
+                f,
+                "the environment sets `{name}`, but `--vars-from` does not list it; use `--vars-from {name}`, or write \
+                 `$${{{name}}}` if the container itself must see `${{{name}}}`, or use `--no-variables`"
+            ),
             Fault::Malformed(what) => f.write_str(what),
             Fault::NotScalar(name) => write!(
                 f,
@@ -52,22 +64,44 @@ impl fmt::Display for TemplateError {
 
 impl std::error::Error for TemplateError {}
 
-/// Replaces every reference in a JSON text. `variable` returns the value of a variable, or `None` if it is not set.
-pub(crate) fn render(text: &str, variable: &dyn Fn(&str) -> Option<String>) -> Result<String, TemplateError> {
-    let mut renderer = Renderer { text, at: 0, variable };
+/// The variables that a text may use.
+pub(crate) trait Lookup {
+    /// The value of a variable, `None` if it is not set, or why it must not be used.
+    fn value(&self, name: &str) -> Result<Option<String>, Fault>;
+
+    /// Records that the default of a reference is used.
+    fn uses_default(&self, name: &str);
+}
+
+/// Replaces every reference in a JSON text.
+pub(crate) fn render(text: &str, variables: &dyn Lookup) -> Result<String, TemplateError> {
+    let mut renderer = Renderer { text, at: 0, is_plain: false, variables };
     renderer.document().map_err(|(at, fault)| {
-        let before = &text[..at];
-        let line = before.matches('\n').count() + 1;
-        let column = before.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
+        let (line, column) = place(text, at);
         TemplateError { line, column, fault }
     })
+}
+
+/// Replaces every reference in a text that is not JSON, such as a string of YAML.
+pub(crate) fn render_plain(text: &str, variables: &dyn Lookup) -> Result<String, Fault> {
+    let mut renderer = Renderer { text, at: 0, is_plain: true, variables };
+    renderer.document().map_err(|(_, fault)| fault)
+}
+
+/// Line and column of a byte, both from 1.
+fn place(text: &str, at: usize) -> (usize, usize) {
+    let before = &text[..at];
+    let column = before.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
+    (before.matches('\n').count() + 1, column)
 }
 
 struct Renderer<'a> {
     text: &'a str,
     /// The next byte; always at the start of a character.
     at: usize,
-    variable: &'a dyn Fn(&str) -> Option<String>,
+    /// Whether the text is not JSON: it has no quotes and no escapes.
+    is_plain: bool,
+    variables: &'a dyn Lookup,
 }
 
 /// The position of the fault, in bytes, and the fault.
@@ -102,6 +136,7 @@ impl Renderer<'_> {
             let Some(next) = self.next() else { break };
             out.push(next);
             match next {
+                _ if self.is_plain => {}
                 '"' => in_string = !in_string,
                 // The escaped character never ends the string.
                 '\\' if in_string && !self.rest().starts_with('$') => out.extend(self.next()),
@@ -124,7 +159,7 @@ impl Renderer<'_> {
         self.at += 2;
         let name = self.name().map_err(|what| (begin, Fault::Malformed(what)))?;
         let form = self.form(begin, in_string)?;
-        let value = (self.variable)(&name);
+        let value = self.variables.value(&name).map_err(|fault| (begin, fault))?;
         let value = match (form, value) {
             (Form::Plain, Some(value)) => escaped(&value, in_string),
             (Form::Plain, None) => return Err((begin, Fault::Unset(name))),
@@ -132,11 +167,14 @@ impl Renderer<'_> {
                 escaped(&value, in_string)
             }
             // The default is text of the file, so it is JSON already.
-            (Form::Default { default, .. }, _) => default,
+            (Form::Default { default, .. }, _) => {
+                self.variables.uses_default(&name);
+                default
+            }
             (Form::Required(_), Some(value)) if !value.is_empty() => escaped(&value, in_string),
             (Form::Required(message), _) => return Err((begin, Fault::Required(name, message))),
         };
-        if !in_string && !is_scalar(&value) {
+        if !in_string && !self.is_plain && !is_scalar(&value) {
             return Err((begin, Fault::NotScalar(name)));
         }
         Ok(Some(value))
@@ -186,6 +224,7 @@ impl Renderer<'_> {
             }
             match self.next() {
                 Some('}') => return Ok(out),
+                Some('\n') if self.is_plain => return Err((begin, Fault::Malformed(UNCLOSED))),
                 Some('"' | '\n') if in_string => return Err((begin, Fault::Malformed(UNCLOSED))),
                 Some('\\') if in_string => {
                     out.push('\\');
@@ -222,6 +261,15 @@ mod tests {
     const SET: [(&str, &str); 5] =
         [("IMAGE", "repo/web:42"), ("PORT", "8080"), ("EMPTY", ""), ("ODD", "a\"b\\c\n${IMAGE}"), ("LIST", "[1]")];
 
+    /// Variables without a source.
+    impl<F: Fn(&str) -> Option<String>> Lookup for F {
+        fn value(&self, name: &str) -> Result<Option<String>, Fault> {
+            Ok(self(name))
+        }
+
+        fn uses_default(&self, _name: &str) {}
+    }
+
     fn filled(text: &str) -> Result<String, Fault> {
         let variable = |name: &str| SET.iter().find(|(set, _)| *set == name).map(|(_, value)| (*value).to_owned());
         render(text, &variable).map_err(|error| error.fault)
@@ -249,6 +297,20 @@ mod tests {
         ] {
             assert_eq!(filled(text).as_deref(), Ok(expected), "{text}");
         }
+    }
+
+    #[test]
+    fn plain_text_has_no_escapes() {
+        let set = |name: &str| (name == "A").then(|| "x\"\\\n: y".to_owned());
+        for (text, expected) in [
+            ("say \"${A}\" \\${A}", "say \"x\"\\\n: y\" \\x\"\\\n: y"),
+            ("${B:-a \"b\"}", "a \"b\""),
+            ("$${A} $A", "${A} $A"),
+        ] {
+            assert_eq!(render_plain(text, &set).as_deref(), Ok(expected), "{text}");
+        }
+        assert_eq!(render_plain("${B}", &set), Err(Fault::Unset("B".to_owned())));
+        assert!(matches!(render_plain("${A\n}", &set), Err(Fault::Malformed(_))));
     }
 
     #[test]
@@ -282,7 +344,7 @@ mod tests {
         ] {
             assert!(matches!(filled(text), Err(Fault::Malformed(_))), "{text}: {:?}", filled(text));
         }
-        let error = render("{\n  \"ä\": \"${NOPE}\"\n}", &|_| None).unwrap_err();
+        let error = render("{\n  \"ä\": \"${NOPE}\"\n}", &|_: &str| None).unwrap_err();
         assert_eq!((error.line, error.column), (2, 9));
         assert_eq!(error.to_string(), "line 2, column 9: the variable `NOPE` is not set");
     }
@@ -329,12 +391,12 @@ mod tests {
 
         #[test]
         fn text_without_a_reference_is_unchanged(text in "[^$]{0,80}") {
-            prop_assert_eq!(render(&text, &|_| None), Ok(text));
+            prop_assert_eq!(render(&text, &|_: &str| None), Ok(text));
         }
 
         #[test]
         fn no_text_causes_a_panic_or_a_reference_in_the_output(text in "[${}a-zA-Z:?\\-\"\\\\ \n]{0,40}") {
-            if let Ok(rendered) = render(&text, &|_| Some(String::new())) {
+            if let Ok(rendered) = render(&text, &|_: &str| Some(String::new())) {
                 // Only an escaped reference may be left.
                 prop_assert!(rendered.matches("${").count() <= text.matches("$${").count(), "{text:?} -> {rendered:?}");
             }

@@ -457,7 +457,7 @@ fn of_the_deployment_decide_and_the_catalogue_are_pure() {
         "crate::client",
         "crate::progress::Progress",
     ];
-    const PURE: [&str; 23] = [
+    const PURE: [&str; 29] = [
         "api_model",
         "arn",
         "cause",
@@ -468,6 +468,7 @@ fn of_the_deployment_decide_and_the_catalogue_are_pure() {
         "described",
         "desired",
         "diff",
+        "document",
         "evidence",
         "failure",
         "github",
@@ -475,12 +476,17 @@ fn of_the_deployment_decide_and_the_catalogue_are_pure() {
         "normalize",
         "outcome",
         "plan",
+        "printable",
         "revision",
         "service",
         "service_deployment",
+        "skeleton",
         "stability",
         "strategy",
         "template",
+        "variables",
+        "visible",
+        "yaml",
     ];
     const PURE_ONE_OFF: [&str; 4] =
         ["one_off/judge.rs", "one_off/overrides.rs", "one_off/request.rs", "one_off/result.rs"];

@@ -244,7 +244,8 @@ fn without_permission_to_list_tasks_it_warns_once_and_continues() {
 #[test]
 fn at_a_terminal_one_line_shows_the_progress_and_disappears() {
     let site = next(Course::Completes(3));
-    let session = site.at_a_terminal("deploy --task-definition task.json --service-definition service.json");
+    let session =
+        site.at_a_terminal("deploy --task-definition task.json --service-definition service.json --vars-from TAG");
     // It is redrawn in place, with the events above it.
     let drawn = session.matches("web:2 as ecs-svc/").count();
     assert!(drawn > 3, "drawn {drawn} times: {session:?}");

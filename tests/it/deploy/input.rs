@@ -66,7 +66,7 @@ fn each_invalid_file_is_refused() {
     site.run(&["deploy"])
         .ends(35, &["the service is not named", "--task-definition FILE", "--image [CONTAINER=]IMAGE"]);
     let site = Site::new();
-    site.run(&["deploy", "--task-definition", "task.json"])
+    site.run(&["deploy", "--task-definition", "task.json", "--vars-from", "TAG"])
         .ends(35, &["the cluster is not named; use `--cluster NAME`"]);
     site.deploy("plan", &["--image", "wep=x:1"]).ends(35, &["has no such container; it has `web`"]);
     site.write("service.json", &json!({"cluster": "prod", "serviceName": "web", "taskDefinition": "other:3"}));
@@ -165,4 +165,42 @@ fn an_unreachable_api_has_its_own_code_and_a_missing_region_is_named() {
     let (code, output) = run(&site.ecs.endpoint(), None);
     assert_eq!(code, Some(37), "{output}");
     assert!(output.contains("no region is configured"), "{output}");
+}
+
+#[test]
+fn a_skeleton_of_the_aws_cli_is_accepted_as_far_as_it_is_clear() {
+    let site = Site::new();
+    let mut task = json!({
+        "family": "web", "taskRoleArn": "", "networkMode": "host",
+        "containerDefinitions": [{
+            "name": "web", "image": "web:1", "memory": 128, "cpu": 0, "links": [""], "privileged": true,
+            "dockerLabels": {"KeyName": ""}, "mountPoints": [{"sourceVolume": "", "containerPath": "", "readOnly": true}],
+        }],
+        "volumes": [{"name": "", "host": {"sourcePath": ""}, "configuredAtLaunch": true}],
+    });
+    site.write("task.json", &task);
+    site.deploy("deploy", &[]).ends(
+        35,
+        &["[bad-input]", "`--generate-cli-skeleton`", "seen: containerDefinitions[0].privileged, networkMode"],
+    );
+    task.as_object_mut().unwrap().remove("networkMode");
+    task["containerDefinitions"][0].as_object_mut().unwrap().remove("privileged");
+    site.write("task.json", &task);
+    site.deploy("deploy", &[]).ends(0, &["note: ignored the placeholders of a skeleton: ", "deployed web:1"]);
+    let sent = &site.ecs.bodies("RegisterTaskDefinition")[0];
+    let expected = json!({"family": "web", "containerDefinitions": [{"name": "web", "image": "web:1", "memory": 128}]});
+    assert_eq!(*sent, expected);
+}
+
+/// A role that may be left out.
+#[test]
+fn an_empty_member_is_ignored_with_a_note() {
+    let site = Site::new();
+    let container =
+        json!({"name": "web", "image": "web:1", "memory": 128, "environment": [{"name": "A", "value": ""}]});
+    site.write("task.json", &json!({"family": "web", "taskRoleArn": "${ROLE:-}", "containerDefinitions": [container]}));
+    site.deploy("deploy", &[]).ends(0, &["note: ignored empty members: taskRoleArn", "deployed web:1"]);
+    let sent = &site.ecs.bodies("RegisterTaskDefinition")[0];
+    assert!(sent.get("taskRoleArn").is_none(), "{sent:#}");
+    assert_eq!(sent["containerDefinitions"][0]["environment"][0]["value"], "");
 }

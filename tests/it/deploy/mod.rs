@@ -14,10 +14,13 @@ mod limits;
 mod names;
 mod one_off;
 mod rollback;
+mod secrets;
 mod signals;
 mod states;
 mod tasks;
+mod variables;
 mod verify;
+mod yaml;
 
 use crate::support::rollout::Ecs;
 use crate::support::schema;
@@ -139,8 +142,15 @@ impl Site {
         String::from_utf8_lossy(&command.output().unwrap().stdout).into_owned()
     }
 
-    /// Runs `deploy` or `plan` with the two files and more arguments.
+    /// Runs `deploy` or `plan` with the two files, the variables of the site and more arguments.
     pub(crate) fn deploy(&self, command: &str, more: &[&str]) -> Outcome {
+        let names: Vec<&str> = self.variables.iter().map(|(name, _)| name.as_str()).collect();
+        let listed = names.join(",");
+        self.deploy_without_variables(command, &[&["--vars-from", listed.as_str()], more].concat())
+    }
+
+    /// Like [`Site::deploy`], without the list of variables.
+    pub(crate) fn deploy_without_variables(&self, command: &str, more: &[&str]) -> Outcome {
         const FILES: [&str; 4] = ["--task-definition", "task.json", "--service-definition", "service.json"];
         self.run(&[&[command], &FILES[..], more].concat())
     }

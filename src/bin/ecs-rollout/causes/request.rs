@@ -8,6 +8,7 @@ use crate::cause::{Cause, FoundCause};
 
 pub(super) static ALL: &[&Cause] = &[
     &VARIABLE_UNSET,
+    &VARIABLE_NOT_LISTED,
     &BAD_INPUT,
     &FILE_EXISTS,
     &NOT_ACCEPTED,
@@ -30,10 +31,22 @@ const REFUSED: Cause = Cause { exit: Exit::Refused, ..Cause::DEFAULTS };
 pub(crate) static VARIABLE_UNSET: Cause = Cause {
     id: "variable-unset",
     title: "a variable that a file uses is not set",
-    symptoms: "a file uses `${NAME}`, but neither `--var` nor the environment sets it; a plain text replacement would \
-               send ECS an image without a tag, or the literal `${TAG}`",
-    remedy: "set the variable in the environment or with `--var NAME=VALUE`, give it a default with \
-             `${NAME:-default}`, or write `$${NAME}` if the container itself must see `${NAME}`",
+    symptoms: "a file uses `${NAME}`, but neither `--var` nor `--env-file` sets it, nor the environment if `--vars-from` \
+               lists it; a plain text replacement would send ECS an image without a tag, or the literal `${TAG}`",
+    remedy: "set the variable with `--var NAME=VALUE` or in an `--env-file`, or in the environment with `--vars-from \
+             NAME`; give it a default with `${NAME:-default}`, or write `$${NAME}` if the container itself must see \
+             `${NAME}`",
+    source: "docs/reference/ecs-rollout.md",
+    ..REFUSED
+};
+
+pub(crate) static VARIABLE_NOT_LISTED: Cause = Cause {
+    id: "variable-not-listed",
+    title: "a file uses a variable of the environment that is not listed",
+    symptoms: "a file uses `${NAME}`, and the environment of ecs-rollout happens to set it; a variable such as `${HOME}` \
+               in a command often means the one of the container",
+    remedy: "add `--vars-from NAME` if the value of the environment is meant, write `$${NAME}` if the container itself \
+             must see `${NAME}`, or use `--no-variables` if the files have no variables",
     source: "docs/reference/ecs-rollout.md",
     ..REFUSED
 };
@@ -43,8 +56,8 @@ pub(crate) static BAD_INPUT: Cause = Cause {
     title: "a file or an option is not valid",
     symptoms: "a file cannot be read or parsed, or has an unknown member or a value of the wrong type; ECS ignores \
                unknown members, so a typo would have no effect and give no error",
-    remedy: "correct the place that the message names; `aws ecs register-task-definition --generate-cli-skeleton` (or \
-             `create-service`) prints all members",
+    remedy: "correct the place that the message names; the ECS API Reference describes all members, and \
+             packaging/ci/task-definition.json and service.json are examples",
     source: "ECS API Reference, \"RegisterTaskDefinition\", \"CreateService\"",
     ..REFUSED
 };

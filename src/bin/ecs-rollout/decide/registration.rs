@@ -31,7 +31,7 @@ pub(super) fn registration(desired: &DesiredState, current: &CurrentState) -> Re
     check_size(&body)?;
     let of_family = |revision: &&Revision| revision.normalized["family"] == normalized["family"];
     let compared = current.running.as_ref().filter(of_family).or(current.newest.as_ref());
-    Ok(TaskDefinitionChange::New { body, diff: difference(&normalized, &hashes, compared) })
+    Ok(TaskDefinitionChange::New { body, diff: difference(&normalized, &hashes, compared, desired.show_values) })
 }
 
 fn compare(normalized: &Value, hashes: &Hashes, revision: &Revision) -> Reconciled {
@@ -70,10 +70,11 @@ fn body(desired: &DesiredState, hashes: &Hashes) -> Value {
     body
 }
 
-fn difference(normalized: &Value, hashes: &Hashes, old: Option<&Revision>) -> String {
-    let Some(old) = old else { return diff::unified(&Value::Null, normalized, ("no revision", "new revision")) };
+fn difference(normalized: &Value, hashes: &Hashes, old: Option<&Revision>, show_values: bool) -> String {
+    let names = (old.map_or("no revision", |old| short(&old.arn)), "new revision");
+    let Some(old) = old else { return diff::unified(&Value::Null, normalized, names, show_values) };
     let compared = normalize::of_task_definition().shown(&compare(normalized, hashes, old), "");
-    let diff = diff::unified(&compared.before, &compared.after, (short(&old.arn), "new revision"));
+    let diff = diff::unified(&compared.before, &compared.after, names, show_values);
     if diff.is_empty() { "  (only its tags differ)\n".to_owned() } else { diff }
 }
 

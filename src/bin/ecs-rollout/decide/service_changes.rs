@@ -64,6 +64,7 @@ pub(super) fn changes(
     let mut changes = ServiceChanges::default();
     let hashes = Hashes::of_service(&desired.members);
     let remembered = Hashes::read(service.tag(UNRETURNED_TAG));
+    let compared = Compared { service, hashes: &hashes, remembered: &remembered, show_values: desired.show_values };
     for (name, value) in &desired.members {
         match name.as_str() {
             // Tags are added with TagResource.
@@ -77,7 +78,7 @@ pub(super) fn changes(
                     changes.body.insert(name.to_owned(), value.clone());
                 }
             }
-            name => member(name, value, service, &hashes, &remembered, &mut changes, notes),
+            name => compared.member(name, value, &mut changes, notes),
         }
     }
     if let Some(finding) = changes.unchangeable.take() {
@@ -88,40 +89,43 @@ pub(super) fn changes(
     Ok(changes)
 }
 
-fn member(
-    name: &str,
-    value: &Value,
-    service: &Service,
-    hashes: &Hashes,
-    remembered: &Hashes,
-    changes: &mut ServiceChanges,
-    notes: &mut Vec<String>,
-) {
-    let actual = service.member(name);
-    let whole = merged(name, value, &actual);
-    let normalizer = normalize::of_service();
-    let (before, after) = (normalizer.member(name, &actual), normalizer.member(name, &whole));
-    let is_remembered = |path: &str| remembered.remember(path, hashes);
-    let mut compared = normalizer.reconcile(&after, &before, name, &is_remembered);
-    if actual.is_null() && remembered.remember_member(name, value) {
-        return;
-    }
-    if name == "serviceConnectConfiguration" {
-        notes.extend(unresolved_namespace(&mut compared));
-    }
-    if compared.is_equal() {
-        return;
-    }
-    let lines = normalizer.changes(&compared, name);
-    // A member that the SDK does not know was allowed by `--allow-unknown`.
-    if schema::can_be_updated(name) || schema::service().get(name).is_none() {
-        if name == "networkConfiguration" && actual.is_null() {
-            notes.extend(network_notes(value));
+/// A service that is compared with its definition.
+struct Compared<'a> {
+    service: &'a Service,
+    hashes: &'a Hashes,
+    remembered: &'a Hashes,
+    show_values: bool,
+}
+
+impl Compared<'_> {
+    fn member(&self, name: &str, value: &Value, changes: &mut ServiceChanges, notes: &mut Vec<String>) {
+        let Compared { service, hashes, remembered, show_values } = *self;
+        let actual = service.member(name);
+        let whole = merged(name, value, &actual);
+        let normalizer = normalize::of_service();
+        let (before, after) = (normalizer.member(name, &actual), normalizer.member(name, &whole));
+        let is_remembered = |path: &str| remembered.remember(path, hashes);
+        let mut compared = normalizer.reconcile(&after, &before, name, &is_remembered);
+        if actual.is_null() && remembered.remember_member(name, value) {
+            return;
         }
-        changes.body.insert(name.to_owned(), whole);
-        changes.lines.extend(lines);
-    } else {
-        lines.into_iter().for_each(|line| changes.refuse(line));
+        if name == "serviceConnectConfiguration" {
+            notes.extend(unresolved_namespace(&mut compared));
+        }
+        if compared.is_equal() {
+            return;
+        }
+        let lines = normalizer.changes(&compared, name, show_values);
+        // A member that the SDK does not know was allowed by `--allow-unknown`.
+        if schema::can_be_updated(name) || schema::service().get(name).is_none() {
+            if name == "networkConfiguration" && actual.is_null() {
+                notes.extend(network_notes(value));
+            }
+            changes.body.insert(name.to_owned(), whole);
+            changes.lines.extend(lines);
+        } else {
+            lines.into_iter().for_each(|line| changes.refuse(line));
+        }
     }
 }
 

@@ -14,8 +14,8 @@ fn desired(more: Value) -> DesiredState {
     let mut service = json!({"cluster": "prod", "serviceName": "web", "desiredCount": 2});
     more.as_object().unwrap().iter().for_each(|(name, value)| service[name] = value.clone());
     let flags = DeploymentFlags { build: Some("17".to_owned()), ..DeploymentFlags::default() };
-    DesiredState::read(Some(&file("task.json", &task)), Some(&file("service.json", &service)), &flags, &|_| None)
-        .unwrap()
+    let (task, service) = (file("task.json", &task), file("service.json", &service));
+    DesiredState::read(Some(&task), Some(&service), &flags, None).unwrap()
 }
 
 fn revision(number: u32, image: &str) -> Revision {

@@ -38,7 +38,8 @@ pub(crate) fn neutral_output(output: CommandOutput) -> CommandOutput {
 fn neutral_json(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for c in text.replace("##[", "#\\u0023[").chars() {
-        if is_invisible(c) && !c.is_ascii_control() {
+        // The other ASCII control characters are escaped already, or are the white space between members.
+        if is_invisible(c) && (!c.is_ascii_control() || c == '\u{7f}') {
             for unit in c.encode_utf16(&mut [0; 2]) {
                 let _ = write!(escaped, "\\u{unit:04x}");
             }

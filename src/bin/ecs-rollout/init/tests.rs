@@ -9,6 +9,7 @@ use crate::current::CurrentState;
 use crate::decide;
 use crate::desired::{DesiredState, InputFile};
 use crate::plan::{Action, TaskDefinitionChange};
+use crate::variables::Variables;
 
 fn file(name: &str, text: &str) -> InputFile {
     InputFile { name: name.to_owned(), text: text.to_owned() }
@@ -25,10 +26,11 @@ proptest! {
         let files = definitions(&service, &running, &scaling);
         let (task, definition) = (files.task_definition, files.service.unwrap());
         // Whatever variables are set.
-        let variable = |_: &str| Some("replaced".to_owned());
+        let environment = |_: &str| Some("replaced".to_owned());
+        let variables = Variables::new(&[], Vec::new(), &[], &environment);
         let flags = DeploymentFlags::default();
         let read = DesiredState::read(
-            Some(&file(TASK_DEFINITION, &task)), Some(&file(SERVICE, &definition)), &flags, &variable);
+            Some(&file(TASK_DEFINITION, &task)), Some(&file(SERVICE, &definition)), &flags, Some(&variables));
         let desired = read.map_err(|finding| TestCaseError::fail(format!("{:?}", finding.evidence)))?;
         let current = CurrentState {
             service: Some(service), running: Some(running.clone()), newest: Some(running.clone()), last_stable: Some(running), scaling: scaling.clone(),

@@ -47,7 +47,7 @@ fn service_changes(desired: &Value, shown: &Map<String, Value>) -> Vec<String> {
         let whole = crate::decide::merge::merged(name, value, actual);
         let (before, after) = (normalizer.member(name, actual), normalizer.member(name, &whole));
         let compared = normalizer.reconcile(&after, &before, name, &|_| false);
-        normalizer.changes(&compared, name)
+        normalizer.changes(&compared, name, true)
     });
     changes.collect()
 }
@@ -102,10 +102,10 @@ proptest! {
         let [old, new] = [&task, &other].map(|task| form_of_ecs::task_definition(task, &mut Dice::new(seed)));
         prop_assume!(old != new);
         let compared = compared(&other, &old);
-        let changes = of_task_definition().changes(&compared, "");
+        let changes = of_task_definition().changes(&compared, "", true);
         prop_assert_eq!(changes.len(), 1, "{} {:?}", pointer, changes);
         let compared = of_task_definition().shown(&compared, "");
-        let diff = crate::diff::unified(&compared.before, &compared.after, ("old", "new"));
+        let diff = crate::diff::unified(&compared.before, &compared.after, ("old", "new"), true);
         for (sign, header) in [('-', "---"), ('+', "+++")] {
             let lines = diff.lines().filter(|line| line.starts_with(sign) && !line.starts_with(header));
             prop_assert!(lines.count() <= 1, "{}\n{}", pointer, diff);

@@ -1,0 +1,168 @@
+//! Reads a definition in JSON or YAML, with its variables replaced.
+//!
+//! In: a file and the variables. Out: its value, or a [`FoundCause`] with the name of the file and the place.
+
+use std::path::Path;
+
+use serde_json::Value;
+
+use crate::cause::FoundCause;
+use crate::causes;
+use crate::desired::InputFile;
+use crate::template::{self, Fault, Lookup};
+use crate::variables::Variables;
+use crate::yaml::{self, YamlFault};
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Format {
+    Json,
+    Yaml,
+}
+
+impl Format {
+    /// By the name of the file, or else by its first character.
+    fn of(file: &InputFile) -> Format {
+        let extension = Path::new(&file.name).extension().and_then(|extension| extension.to_str()).unwrap_or_default();
+        match extension.to_ascii_lowercase().as_str() {
+            "yaml" | "yml" => Format::Yaml,
+            "json" => Format::Json,
+            _ if ["{", "[", "//", "/*"].iter().any(|begin| text_of(file).trim_start().starts_with(begin)) => {
+                Format::Json
+            }
+            _ if text_of(file).trim().is_empty() => Format::Json,
+            _ => Format::Yaml,
+        }
+    }
+}
+
+/// The value of a definition. Without `variables`, none is replaced.
+pub(crate) fn parse(file: &InputFile, variables: Option<&Variables<'_>>) -> Result<(Value, Format), FoundCause> {
+    let variables = variables.map(|variables| variables as &dyn Lookup);
+    let format = Format::of(file);
+    let value = match format {
+        Format::Json => parse_json(file, variables),
+        Format::Yaml => parse_yaml(file, variables),
+    };
+    Ok((value?, format))
+}
+
+fn text_of(file: &InputFile) -> &str {
+    file.text.strip_prefix('\u{feff}').unwrap_or(&file.text)
+}
+
+fn parse_json(file: &InputFile, variables: Option<&dyn Lookup>) -> Result<Value, FoundCause> {
+    let written = text_of(file);
+    let invalid = |text: &str, error: &serde_json::Error| {
+        let hint =
+            if is_comment(text, error) { "; JSON has no comments: a file in YAML (`.yaml`) may have them" } else { "" };
+        causes::BAD_INPUT.finding(format!("`{}`: not valid JSON: {error}{hint}", file.name))
+    };
+    let rendered = variables.map_or(Ok(written.to_owned()), |variables| template::render(written, variables));
+    let text = rendered.map_err(|error| match serde_json::from_str::<Value>(written) {
+        // The reference can be in the comment.
+        Err(of_json) if is_comment(written, &of_json) => invalid(written, &of_json),
+        _ => cause_of(&error.fault).finding(format!("`{}`, {error}", file.name)),
+    })?;
+    serde_json::from_str(&text).map_err(|error| invalid(&text, &error))
+}
+
+/// Whether there is a comment where the parser stopped.
+fn is_comment(text: &str, error: &serde_json::Error) -> bool {
+    let line = error.line().checked_sub(1).and_then(|line| text.lines().nth(line)).unwrap_or_default();
+    let rest = line.get(error.column().saturating_sub(1)..).unwrap_or_default();
+    ["//", "/*", "#"].iter().any(|begin| rest.starts_with(begin))
+}
+
+fn parse_yaml(file: &InputFile, variables: Option<&dyn Lookup>) -> Result<Value, FoundCause> {
+    yaml::read(text_of(file), variables).map_err(|error| {
+        let place = format!("line {}, column {}", error.line, error.column);
+        match &error.what {
+            YamlFault::Syntax(what) => {
+                causes::BAD_INPUT.finding(format!("`{}`: not valid YAML: {what} at {place}", file.name))
+            }
+            YamlFault::Variable(fault) => cause_of(fault).finding(format!("`{}`, {place}: {fault}", file.name)),
+        }
+    })
+}
+
+fn cause_of(fault: &Fault) -> &'static crate::cause::Cause {
+    match fault {
+        Fault::Unset(_) | Fault::Required(..) => &causes::VARIABLE_UNSET,
+        Fault::NotListed(_) => &causes::VARIABLE_NOT_LISTED,
+        Fault::Malformed(_) | Fault::NotScalar(_) => &causes::BAD_INPUT,
+    }
+}
+
+/// A fault of the model check, with the reason why a value of YAML has another type than its text suggests.
+pub(crate) fn explained(fault: String, format: Format) -> String {
+    let is_type = |expected: &str, actual: &str| fault.ends_with(&format!("must be {expected}, but is {actual}"));
+    match format {
+        Format::Yaml if ["a number", "a boolean", "null"].iter().any(|actual| is_type("a string", actual)) => {
+            format!("{fault}; in YAML, put it in quotes")
+        }
+        Format::Yaml if is_type("`true` or `false`", "a string") => {
+            format!("{fault}; in YAML 1.2, `yes` and `on` are text")
+        }
+        _ => fault,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn format(name: &str, text: &str) -> Format {
+        Format::of(&InputFile { name: name.to_owned(), text: text.to_owned() })
+    }
+
+    #[test]
+    fn the_format_is_that_of_the_name_or_else_of_the_content() {
+        for (name, text, expected) in [
+            ("a.yaml", "{}", Format::Yaml),
+            ("a.YML", "a: 1", Format::Yaml),
+            ("a.json", "a: 1", Format::Json),
+            ("-", " \n{\"a\": 1}", Format::Json),
+            ("-", "\u{feff}[1]", Format::Json),
+            ("-", "// comment\n{}", Format::Json),
+            ("-", "", Format::Json),
+            ("-", "# comment\nfamily: web", Format::Yaml),
+            ("-", "---\nfamily: web", Format::Yaml),
+            ("task.json.tmpl", "{}", Format::Json),
+            ("task", "family: web", Format::Yaml),
+        ] {
+            assert_eq!(format(name, text), expected, "{name} {text:?}");
+        }
+    }
+
+    #[test]
+    fn json_with_comments_is_told_about_yaml() {
+        for text in ["{\n  // a comment\n  \"a\": 1}", "{\"a\": 1, /* x */ \"b\": 2}", "{\"a\": # x\n1}", "// x\n{}"] {
+            let file = InputFile { name: "task.json".to_owned(), text: text.to_owned() };
+            let finding = parse(&file, None).unwrap_err();
+            assert!(finding.evidence[0].contains("JSON has no comments"), "{text:?}: {finding:?}");
+        }
+        let text = "{ // the tag ${TAG}\n  \"a\": 1}".to_owned();
+        let file = InputFile { name: "task.json".to_owned(), text };
+        let variables = Variables::new(&[], Vec::new(), &[], &|_| None);
+        let finding = parse(&file, Some(&variables)).unwrap_err();
+        assert!(finding.evidence[0].contains("JSON has no comments"), "{finding:?}");
+        let file = InputFile { name: "task.json".to_owned(), text: "{\"a\": }".to_owned() };
+        assert!(!parse(&file, None).unwrap_err().evidence[0].contains("comments"));
+    }
+
+    #[test]
+    fn a_type_of_yaml_that_surprises_is_explained() {
+        for (fault, note) in [
+            ("`family` must be a string, but is a number", "put it in quotes"),
+            ("`family` must be a string, but is null", "put it in quotes"),
+            ("`family` must be a string, but is a boolean", "put it in quotes"),
+            ("`essential` must be `true` or `false`, but is a string", "`yes` and `on` are text"),
+        ] {
+            assert!(explained(fault.to_owned(), Format::Yaml).ends_with(note), "{fault}");
+            assert_eq!(explained(fault.to_owned(), Format::Json), fault);
+        }
+        for fault in ["`family` must be a string, but is a list", "`cpu` must be an integer, but is a string"] {
+            assert_eq!(explained(fault.to_owned(), Format::Yaml), fault);
+        }
+    }
+}
