@@ -184,6 +184,10 @@ fn container(container: &mut Value, network_mode: &str, dice: &mut Dice) {
     for list in ["mountPoints", "volumesFrom"] {
         elements(container, list).for_each(|one| dice.default(one, "readOnly", json!(false)));
     }
+    parts_of_container(container, dice);
+}
+
+fn parts_of_container(container: &mut Value, dice: &mut Dice) {
     if let Some(log) = container.get_mut("logConfiguration") {
         dice.default(log, "options", json!({}));
         dice.default(log, "secretOptions", json!([]));
