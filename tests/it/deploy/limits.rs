@@ -140,6 +140,25 @@ fn the_bake_time_is_added_and_a_healthy_deployment_in_it_is_never_rolled_back() 
 }
 
 #[test]
+fn tasks_that_failed_before_a_healthy_bake_time_do_not_cause_a_rollback() {
+    let site = blue_green(0, Course::Staged { stages: vec!["BAKE_TIME"; 1000], at_end: "SUCCESSFUL" });
+    let deploy = ["deploy", "--task-definition", "task.json", "--service-definition", "service.json"];
+    let run = site.start(&[&deploy[..], &["--timeout", "8s"]].concat());
+    site.wait_for_call("UpdateService");
+    site.ecs.change(|world| {
+        let service = world.services.get_mut("web").unwrap();
+        let id = service.shown["deployments"][0]["id"].clone();
+        service.tasks.extend((0..4).map(|number| {
+            json!({"taskArn": format!("task/early{number}"), "startedBy": id, "lastStatus": "STOPPED",
+                   "stopCode": "EssentialContainerExited", "stoppedReason": "Essential container in task exited",
+                   "containers": [{"name": "web", "exitCode": 1}]})
+        }));
+    });
+    run.end().ends(32, &["task early3 stopped", "[too-slow]", "also: [container-exited]", "nothing has failed"]);
+    assert_eq!(writes(&site), ["RegisterTaskDefinition", "UpdateService"]);
+}
+
+#[test]
 fn the_steps_of_canary_and_linear_deployments_are_added() {
     for (configuration, text) in [
         (
