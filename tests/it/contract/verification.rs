@@ -58,7 +58,7 @@ impl Account {
         let service = json!({
             "cluster": "prod", "serviceName": "web", "desiredCount": 1, "launchType": "EC2",
             "networkConfiguration": {"awsvpcConfiguration": {
-                "subnets": network.subnets, "securityGroups": [network.group]}},
+                "subnets": network.subnets, "securityGroups": [network.group], "assignPublicIp": "DISABLED"}},
             "loadBalancers": [{"targetGroupArn": network.target_group, "containerName": "web", "containerPort": 80}],
         });
         Self { moto, task, service }
