@@ -213,7 +213,8 @@ pub(crate) static CAPACITY_PROVIDER_ABSENT: Cause = Cause {
 pub(crate) static CLUSTER_EMPTY: Cause = Cause {
     id: "cluster-empty",
     title: "the cluster has no container instance for the tasks",
-    symptoms: "no instance is registered, and no capacity provider of the service starts one",
+    symptoms: "a service is to be created, no instance is registered, and no capacity provider of the service starts \
+               one; for an existing service this is only noted",
     remedy: "find out why no instance registers: run `ecs-bootstrap doctor` on an instance; check the desired capacity \
              of the Auto Scaling group; if instances join later, use `--no-verify`",
     source: "ECS API Reference, \"ListContainerInstances\"",

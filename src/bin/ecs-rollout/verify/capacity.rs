@@ -119,7 +119,12 @@ impl Checks<'_> {
                     _ => String::new(),
                 };
                 let text = format!("the cluster `{}` has no container instance{of}", short(self.cluster));
-                self.fail(&causes::CLUSTER_EMPTY, text);
+                // An existing service is as short of instances without the deployment, which may even be the repair.
+                if self.target.is_new_service() {
+                    self.fail(&causes::CLUSTER_EMPTY, text);
+                } else {
+                    self.note(format!("{text}: the tasks wait for one"));
+                }
             }
             Fit::Later(why) if may_grow => {
                 self.note(format!("the task waits until ECS has started an instance: {}", why.join("; ")));

@@ -97,6 +97,11 @@ impl<'a> Target<'a> {
         self.member("schedulingStrategy") == "DAEMON"
     }
 
+    /// Whether the service does not exist yet.
+    pub(super) fn is_new_service(&self) -> bool {
+        self.service.is_none()
+    }
+
     /// Whether no task will run.
     pub(super) fn has_no_tasks(&self) -> bool {
         !self.is_daemon() && self.member("desiredCount").as_i64() == Some(0)

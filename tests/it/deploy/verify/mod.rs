@@ -189,6 +189,17 @@ fn a_plan_without_a_change_makes_no_call_of_the_verification() {
 }
 
 #[test]
+fn an_empty_cluster_does_not_refuse_the_update_of_a_service() {
+    let site = site(unchanged);
+    site.deploy("deploy", &[]).ends(0, &["deployed web:1"]);
+    site.ecs.change(|world| world.account.instances = Some(Vec::new()));
+    let (mut task, _) = definitions();
+    task["containerDefinitions"][0]["memory"] = json!(129);
+    site.write("task.json", &task);
+    site.deploy("plan", &[]).ends(0, &["update the service", "note: the cluster `prod` has no container instance"]);
+}
+
+#[test]
 fn a_value_of_a_secret_is_never_read() {
     let site = site(unchanged);
     site.deploy("deploy", &[]).ends(0, &["deployed web:1"]);
