@@ -10,7 +10,7 @@ use crate::api_model::schema;
 use crate::arn::{self, ServiceAddress, Written};
 use crate::cause::FoundCause;
 use crate::cli::DeploymentFlags;
-use crate::document::{self, Format};
+use crate::document::{self, Format, InputFile};
 use crate::normalize::hidden::UNRETURNED_TAG;
 use crate::revision::{BUILD_TAG, COMMIT_TAG, Revision};
 use crate::skeleton::Cleaned;
@@ -18,13 +18,6 @@ use crate::stability::STABLE_TAG;
 use crate::variables::{UsedVariable, Variables};
 use crate::visible::Definition;
 use crate::{api_model, causes, described, skeleton};
-
-/// A file that the command line names.
-pub(crate) struct InputFile {
-    /// The name, for messages.
-    pub(crate) name: String,
-    pub(crate) text: String,
-}
 
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct DesiredState {

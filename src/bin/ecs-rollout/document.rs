@@ -8,10 +8,16 @@ use serde_json::Value;
 
 use crate::cause::FoundCause;
 use crate::causes;
-use crate::desired::InputFile;
 use crate::template::{self, Fault, Lookup};
 use crate::variables::Variables;
 use crate::yaml::{self, YamlFault};
+
+/// A file that the command line names.
+pub(crate) struct InputFile {
+    /// The name, for messages.
+    pub(crate) name: String,
+    pub(crate) text: String,
+}
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Format {

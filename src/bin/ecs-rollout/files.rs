@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use crate::arn::Arn;
 use crate::cause::FoundCause;
 use crate::causes::BAD_INPUT;
-use crate::desired::InputFile;
+use crate::document::InputFile;
 use crate::variables::{self, EnvironmentFile};
 
 /// RegisterTaskDefinition accepts 64 KiB (Amazon ECS service quotas).

@@ -112,7 +112,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ),
     ("report", &["boundary", "exit", "facts", "host", "journal", "plan", "redaction", "render", "retry", "settings"]),
     // The command line, and the two pipelines.
-    ("command_line", &["exit", "terminal"]),
+    ("command_line", &["exit", "suggestion", "terminal"]),
     ("suggestion", &[]),
     ("terminal", &[]),
     ("cli", &["causes", "check", "command_line", "exit", "render", "settings"]),

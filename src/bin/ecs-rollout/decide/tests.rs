@@ -1,7 +1,7 @@
 use super::*;
 use crate::cli::DeploymentFlags;
 use crate::current::Scaling;
-use crate::desired::InputFile;
+use crate::document::InputFile;
 use crate::stability::last_stable_revision;
 
 fn file(name: &str, value: &Value) -> InputFile {

@@ -7,7 +7,8 @@ use super::*;
 use crate::cli::DeploymentFlags;
 use crate::current::CurrentState;
 use crate::decide;
-use crate::desired::{DesiredState, InputFile};
+use crate::desired::DesiredState;
+use crate::document::InputFile;
 use crate::plan::{Action, TaskDefinitionChange};
 use crate::variables::Variables;
 

@@ -4,8 +4,8 @@
 
 use crate::cause::FoundCause;
 use crate::cli::{BeforeFlags, RunFlags};
-use crate::desired::InputFile;
 use crate::document;
+use crate::document::InputFile;
 use crate::one_off::overrides::Overrides;
 use crate::one_off::run::{OneOffTask, TaskLimit};
 use crate::variables::Variables;

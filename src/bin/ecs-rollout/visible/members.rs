@@ -4,7 +4,7 @@
 //! Every member that is not in these lists is hidden, also one that a newer ECS adds. `[]` is an element of a list, `{}`
 //! any value of a map, and `{key}` the value of this key.
 
-use super::Definition;
+use super::place::Definition;
 
 /// The members that are shown.
 pub(super) fn shown(definition: Definition) -> &'static [&'static str] {

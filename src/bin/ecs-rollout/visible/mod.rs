@@ -6,6 +6,7 @@
 
 pub(crate) mod hidden;
 mod members;
+mod place;
 pub(crate) mod schema;
 #[cfg(test)]
 mod tests;
@@ -15,27 +16,13 @@ use std::sync::OnceLock;
 
 use serde_json::{Value, json};
 
+pub(crate) use place::{Definition, joined};
 use schema::ValueKind;
 
 /// Stands for a value that is not shown.
 pub(crate) const HIDDEN: &str = "<hidden>";
 /// Stands for a value that is not shown and differs from the one before.
 pub(crate) const HIDDEN_CHANGED: &str = "<hidden, changed>";
-
-/// The request whose body a JSON value is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Definition {
-    /// RegisterTaskDefinition.
-    Task,
-    /// CreateService.
-    Service,
-}
-
-/// The path of a member, list element or map value below another one.
-pub(crate) fn joined(path: &str, step: &str) -> String {
-    let dot = if path.is_empty() || step.starts_with(['[', '{']) { "" } else { "." };
-    format!("{path}{dot}{step}")
-}
 
 /// The model of a definition, and what of it is shown.
 pub(crate) struct Model {

@@ -12,7 +12,7 @@ use aws_smithy_schema::Schema;
 use aws_smithy_schema::serde::{SerdeError, ShapeDeserializer};
 use aws_smithy_types::{BigDecimal, BigInteger, Blob, DateTime, Document};
 
-use super::Definition;
+use super::place::{Definition, joined};
 
 /// What a member holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,7 +45,7 @@ struct Walker<'a> {
 
 impl<'a> Walker<'a> {
     fn at(&self, step: &str) -> Walker<'a> {
-        Walker { path: super::joined(&self.path, step), found: self.found }
+        Walker { path: joined(&self.path, step), found: self.found }
     }
 
     fn record(&self, kind: ValueKind) {
