@@ -177,7 +177,7 @@ fn with_variables<T>(
 ) -> Result<T, FoundCause> {
     let environment_files = input.env_file.iter().map(|path| files::read_environment(path));
     let environment_files = environment_files.collect::<Result<Vec<_>, _>>()?;
-    let variables = Variables::new(&input.variables, environment_files, &input.vars_from, &environment);
+    let variables = Variables::new(&input.variables, environment_files, &input.vars_from, &environment::variable);
     let outcome = read((!input.no_variables).then_some(&variables));
     variables.values().iter().for_each(|value| hidden.hide(value));
     outcome
@@ -224,7 +224,7 @@ async fn client(
     let (cluster, service) = (cluster.to_owned(), service.to_owned());
     let name = ServiceName { cluster: cluster.clone(), service: service.clone(), region: region.map(str::to_owned) };
     session.activity.set_name(name);
-    let ca_bundle = environment("AWS_CA_BUNDLE").map(PathBuf::from);
+    let ca_bundle = environment::variable("AWS_CA_BUNDLE").map(PathBuf::from);
     let region_of_arn = arn::region(&cluster);
     let aws = Aws::with_default_credentials(region.or(region_of_arn.as_deref()), ca_bundle).await;
     let aws = aws.map_err(|error| causes::from_error(&error))?;

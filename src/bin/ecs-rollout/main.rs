@@ -23,6 +23,7 @@ mod described;
 mod desired;
 mod diff;
 mod document;
+mod environment;
 mod evidence;
 mod explain;
 mod failure;
@@ -74,7 +75,7 @@ use crate::runner::Runner;
 
 fn main() -> ExitCode {
     let start = Instant::now();
-    let runner = Runner::from_environment(environment);
+    let runner = Runner::from_environment(environment::variable);
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => return runner.finish(CommandOutput::of_clap(cli::without_values(error)).into()).print(),
@@ -85,9 +86,4 @@ fn main() -> ExitCode {
     };
     let finished = runtime.block_on(commands::run(cli.command, runner.progress(start)));
     runner.finish(finished).print()
-}
-
-#[expect(clippy::disallowed_methods, reason = "main reads the environment")]
-fn environment(name: &str) -> Option<String> {
-    std::env::var(name).ok()
 }

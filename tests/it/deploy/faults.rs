@@ -1,6 +1,6 @@
 //! A failure of each call: the text and the JSON document say exactly what was changed.
 
-use super::Site;
+use super::{DEPLOY, Site};
 use crate::support::rollout::{Course, Fault, error};
 use serde_json::{Value, json};
 
@@ -75,7 +75,7 @@ fn a_call_without_an_answer_may_have_been_carried_out() {
     site.deployed("1");
     site.set("TAG", "2");
     site.ecs.fail("UpdateService", vec![(500, "ServerException".into(), "no".into()); 99]);
-    let run = site.start(&["deploy", "--task-definition", "task.json", "--service-definition", "service.json"]);
+    let run = site.start(&DEPLOY);
     site.wait_until(|site| site.ecs.bodies("UpdateService").len() >= 4);
     run.end_with(&["INT"]).ends(40, &["changed: registered web:2; UpdateService may have been carried out"]);
 }

@@ -20,8 +20,12 @@ fn run(site: &Site, command: &str, more: &[&str]) -> Outcome {
     site.run(&[&[command, "--cluster", "prod", "--service", "web"], more].concat())
 }
 
+/// The images of a task definition, sorted: ECS may return the containers in another order.
 fn images(body: &Value) -> Vec<&str> {
-    body["containerDefinitions"].as_array().unwrap().iter().map(|one| one["image"].as_str().unwrap()).collect()
+    let containers = body["containerDefinitions"].as_array().unwrap();
+    let mut images: Vec<&str> = containers.iter().map(|one| one["image"].as_str().unwrap()).collect();
+    images.sort_unstable();
+    images
 }
 
 #[test]
@@ -130,12 +134,13 @@ fn with_several_containers_the_image_needs_a_name_and_the_tag_does_not() {
     existing.task["containerDefinitions"] = json!([
         {"name": "web", "image": "web:1", "memory": 64}, {"name": "log", "image": "r:1/log:1", "memory": 64}]);
     existing.create(&site);
-    run(&site, "plan", &["--image", "x:2"]).ends(35, &["write `--image CONTAINER=x:2` with one of `web`, `log`"]);
+    let outcome = run(&site, "plan", &["--image", "x:2"]);
+    outcome.ends(35, &["write `--image CONTAINER=x:2` with one of `", "`web`", "`log`"]);
     run(&site, "plan", &["--image", "web=x:2", "--tag", "3"]).ends(35, &["container `web` is set twice"]);
     run(&site, "deploy", &["--image", "web=x:2", "--tag", "log=3"]).ends(0, &[]);
     run(&site, "deploy", &["--tag", "4"]).ends(0, &[]);
     let bodies = site.ecs.bodies("RegisterTaskDefinition");
-    assert_eq!(bodies.iter().map(images).collect::<Vec<_>>(), [["x:2", "r:1/log:3"], ["x:4", "r:1/log:4"]]);
+    assert_eq!(bodies.iter().map(images).collect::<Vec<_>>(), [["r:1/log:3", "x:2"], ["r:1/log:4", "x:4"]]);
 }
 
 #[test]

@@ -83,9 +83,8 @@ fn the_files_have_the_order_of_the_api_and_no_defaults() {
     let service = read_json(&site, "service.json");
     let names: Vec<&String> = service.as_object().unwrap().keys().collect();
     assert!(
-        names
-            .iter()
-            .all(|name| ["cluster", "deploymentConfiguration", "desiredCount", "serviceName"].contains(&name.as_str())),
+        names.iter().all(|name| ["cluster", "deploymentConfiguration", "desiredCount", "launchType", "serviceName"]
+            .contains(&name.as_str())),
         "{names:?}"
     );
     assert!(read(&site, "service.json").starts_with("{\n  \"cluster\": \"prod\",\n  \"serviceName\": \"web\",\n"));

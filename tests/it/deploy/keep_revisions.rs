@@ -116,7 +116,9 @@ fn a_failure_is_only_a_warning() {
 #[test]
 fn a_deployment_that_fails_deregisters_nothing() {
     let site = site(4);
-    site.ecs.change(|host_clients| host_clients.courses.push_back(Course::Stuck("no memory".into())));
+    site.ecs.change(|host_clients| {
+        host_clients.courses.push_back(Course::Stuck("(service web) was unable to place a task.".into()))
+    });
     run(&site, &["--image", "web=next", "--keep-revisions", "1", "--timeout", "3s"])
         .ends(30, &["rolled back to web:4"]);
     assert_eq!(active(&site, "web"), [1, 2, 3, 4, 5]);

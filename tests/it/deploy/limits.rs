@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::{Outcome, Site, writes};
+use super::{DEPLOY, Outcome, Site, writes};
 use crate::support::rollout::{Course, Stopped, error};
 use serde_json::{Value, json};
 
@@ -142,8 +142,7 @@ fn the_bake_time_is_added_and_a_healthy_deployment_in_it_is_never_rolled_back() 
 #[test]
 fn tasks_that_failed_before_a_healthy_bake_time_do_not_cause_a_rollback() {
     let site = blue_green(0, Course::Staged { stages: vec!["BAKE_TIME"; 1000], at_end: "SUCCESSFUL" });
-    let deploy = ["deploy", "--task-definition", "task.json", "--service-definition", "service.json"];
-    let run = site.start(&[&deploy[..], &["--timeout", "8s"]].concat());
+    let run = site.start(&[&DEPLOY[..], &["--timeout", "8s"]].concat());
     site.wait_for_call("UpdateService");
     site.ecs.change(|world| {
         let service = world.services.get_mut("web").unwrap();

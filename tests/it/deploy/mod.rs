@@ -31,6 +31,10 @@ use std::time::{Duration, Instant};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_ecs-rollout");
 
+/// A deployment of the files of a [`Site`].
+pub(crate) const DEPLOY: [&str; 7] =
+    ["deploy", "--task-definition", "task.json", "--service-definition", "service.json", "--vars-from", "TAG"];
+
 /// A folder with the files of a deployment, and the simulated API.
 pub(crate) struct Site {
     pub(crate) ecs: Ecs,
@@ -38,6 +42,8 @@ pub(crate) struct Site {
     variables: Vec<(String, String)>,
     /// The endpoint to use instead of the simulated API.
     other_endpoint: Option<String>,
+    /// Whether the runs verify what a definition names before they deploy it.
+    verifies: bool,
 }
 
 /// The result of a run.
@@ -71,6 +77,7 @@ impl Site {
             folder: tempfile::tempdir().unwrap(),
             variables: Vec::new(),
             other_endpoint: None,
+            verifies: true,
         };
         let log = json!({"logDriver": "awslogs", "options": {
             "awslogs-group": "/ecs/web", "awslogs-region": "eu-west-1", "awslogs-stream-prefix": "ecs"}});
@@ -85,6 +92,11 @@ impl Site {
     /// Uses this endpoint instead of the simulated API.
     pub(crate) fn at(self, endpoint: &str) -> Self {
         Self { other_endpoint: Some(endpoint.into()), ..self }
+    }
+
+    /// Lets the runs not verify what a definition names: it does not exist in the simulated account.
+    pub(crate) fn without_verification(self) -> Self {
+        Self { verifies: false, ..self }
     }
 
     pub(crate) fn variable(mut self, name: &str, value: &str) -> Self {
@@ -146,7 +158,8 @@ impl Site {
     pub(crate) fn deploy(&self, command: &str, more: &[&str]) -> Outcome {
         let names: Vec<&str> = self.variables.iter().map(|(name, _)| name.as_str()).collect();
         let listed = names.join(",");
-        self.deploy_without_variables(command, &[&["--vars-from", listed.as_str()], more].concat())
+        let verification: &[&str] = if self.verifies { &[] } else { &["--no-verify"] };
+        self.deploy_without_variables(command, &[&["--vars-from", listed.as_str()], verification, more].concat())
     }
 
     /// Like [`Site::deploy`], without the list of variables.

@@ -1,6 +1,6 @@
 //! One-off tasks: `deploy --before` and `run`. What is sent, what decides, and what becomes of the service.
 
-use super::{Outcome, Site, writes};
+use super::{DEPLOY, Outcome, Site, writes};
 use crate::support::rollout::error;
 use crate::support::rollout::tasks::TaskCourse;
 use serde_json::{Value, json};
@@ -338,8 +338,7 @@ fn run_runs_the_revision_of_the_service_and_nothing_else_changes() {
 #[test]
 fn after_a_signal_the_task_goes_on_and_its_arn_is_reported() {
     let site = next(TaskCourse::stays("RUNNING"));
-    const FILES: [&str; 5] = ["deploy", "--task-definition", "task.json", "--service-definition", "service.json"];
-    let running = site.start(&[&FILES[..], &["--before", MIGRATE, "--json"]].concat());
+    let running = site.start(&[&DEPLOY[..], &["--before", MIGRATE, "--json"]].concat());
     site.wait_for_call("DescribeTasks");
     let outcome = running.end_with(&["TERM"]);
     outcome.ends(40, &["interrupted by SIGTERM: ECS continues task arn:aws:ecs:", "no rollout was started"]);

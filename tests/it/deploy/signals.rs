@@ -2,13 +2,12 @@
 
 use std::time::Duration;
 
-use super::{Site, writes};
+use super::{DEPLOY, Site, writes};
 use crate::support::rollout::{Course, error};
 use serde_json::json;
 
 const NO_MEMORY: &str = "(service web) was unable to place a task because no container instance met all of its \
                          requirements. The closest matching (container-instance 0123) has insufficient memory available.";
-const DEPLOY: [&str; 5] = ["deploy", "--task-definition", "task.json", "--service-definition", "service.json"];
 
 /// A service that runs `web:1`, and the course of its next deployment.
 fn next(course: Course) -> Site {

@@ -20,7 +20,7 @@ const MAX_BYTES: usize = 64 * 1024;
 /// after a rollback it is older than the newest, and is not replaced by it.
 pub(super) fn registration(desired: &DesiredState, current: &CurrentState) -> Result<TaskDefinitionChange, FoundCause> {
     let normalized = normalize::task_definition(&desired.task_definition);
-    let hashes = Hashes::of_task_definition(&desired.task_definition);
+    let hashes = hashes(desired);
     let candidates = [current.running.as_ref(), current.newest.as_ref()];
     for revision in candidates.into_iter().flatten().filter(|revision| revision.is_active) {
         if compare(&normalized, &hashes, revision).is_equal() && has_tags(revision, desired) {
@@ -32,6 +32,15 @@ pub(super) fn registration(desired: &DesiredState, current: &CurrentState) -> Re
     let of_family = |revision: &&Revision| revision.normalized["family"] == normalized["family"];
     let compared = current.running.as_ref().filter(of_family).or(current.newest.as_ref());
     Ok(TaskDefinitionChange::New { body, diff: difference(&normalized, &hashes, compared, desired.show_values) })
+}
+
+/// The members that ECS may not return. A definition that ECS itself described has none: those that its revision was
+/// registered with are in the tag, and are not known.
+fn hashes(desired: &DesiredState) -> Hashes {
+    match &desired.running {
+        Some(running) => Hashes::read(running.tags.get(UNRETURNED_TAG).map(String::as_str)),
+        None => Hashes::of_task_definition(&desired.task_definition),
+    }
 }
 
 fn compare(normalized: &Value, hashes: &Hashes, revision: &Revision) -> Reconciled {

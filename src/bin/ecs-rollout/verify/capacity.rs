@@ -4,12 +4,12 @@
 //! instance that ECS may start, is not.
 
 use ecs_bootstrap::boundary::aws::verification::{
-    CapacityProvider, InstanceCapacity, MAX_INSTANCES, Resources, is_capability,
+    CapacityProvider, InstanceCapacity, Instances, MAX_INSTANCES, Resources, is_capability,
 };
 use serde_json::Value;
 
 use super::fargate::units;
-use super::target::{Launch, Target, is_fargate_provider, log_configurations};
+use super::target::{Launch, Place, Target, is_fargate_provider, log_configurations};
 use super::{Checks, image};
 use crate::causes;
 use crate::service::short;
@@ -17,22 +17,17 @@ use crate::service::short;
 /// How many instances a message describes.
 const MAX_SHOWN: usize = 3;
 
-/// Where the tasks are placed.
-#[derive(Debug, PartialEq)]
-pub(super) enum Place {
-    /// On any instance of the cluster.
-    Instances,
-    /// On instances of these capacity providers.
-    Providers {
-        names: Vec<String>,
-        /// Whether ECS may start instances.
-        may_grow: bool,
-    },
-    /// On Fargate, outside AWS, or it is not known.
-    Other,
-}
-
 impl Checks<'_> {
+    /// The container instances of the cluster, if they could be read.
+    pub(super) async fn instances(&self) -> Option<&Instances> {
+        let read = self.instances.get_or_init(async || {
+            let wanted = wanted_attributes(&self.target);
+            let call = async |deadline| self.aws.instances(self.cluster, &wanted, deadline).await;
+            self.ask("the container instances", call).await
+        });
+        read.await.as_ref()
+    }
+
     /// Verifies the status of the cluster, and that the capacity providers of the strategy belong to it.
     pub(super) async fn cluster(&self) {
         let Some(state) = self.cluster_state().await else { return };

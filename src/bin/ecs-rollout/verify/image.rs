@@ -6,7 +6,7 @@ use ecs_bootstrap::boundary::aws::verification::{ImageName, Manifest};
 use serde_json::Value;
 
 use super::Checks;
-use super::capacity::Place;
+use super::target::Place;
 use crate::causes;
 
 impl Checks<'_> {

@@ -191,16 +191,6 @@ impl Checks<'_> {
             None => self.cluster_state().await.and_then(|state| target::account_of(&state.arn)).map(str::to_owned),
         }
     }
-
-    /// The container instances of the cluster, if they could be read.
-    async fn instances(&self) -> Option<&Instances> {
-        let read = self.instances.get_or_init(async || {
-            let wanted = capacity::wanted_attributes(&self.target);
-            let call = async |deadline| self.aws.instances(self.cluster, &wanted, deadline).await;
-            self.ask("the container instances", call).await
-        });
-        read.await.as_ref()
-    }
 }
 
 /// Why a call gave no result.

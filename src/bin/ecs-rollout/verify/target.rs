@@ -29,6 +29,21 @@ pub(super) enum Launch {
     Providers(Vec<String>),
 }
 
+/// Where the tasks are placed.
+#[derive(Debug, PartialEq)]
+pub(super) enum Place {
+    /// On any instance of the cluster.
+    Instances,
+    /// On instances of these capacity providers.
+    Providers {
+        names: Vec<String>,
+        /// Whether ECS may start instances.
+        may_grow: bool,
+    },
+    /// On Fargate, outside AWS, or it is not known.
+    Other,
+}
+
 impl<'a> Target<'a> {
     /// `None` if the plan changes nothing, so that there is nothing to verify.
     pub(super) fn of(plan: &'a Plan, desired: &'a DesiredState, current: &'a CurrentState) -> Option<Target<'a>> {
