@@ -18,7 +18,6 @@ use crate::current::CurrentState;
 use crate::decide;
 use crate::desired::DesiredState;
 use crate::github::{Finished, StepReport};
-use crate::image_only::from_revision;
 use crate::one_off::command::TaskBefore;
 use crate::one_off::run::OneOffTask;
 use crate::outcome::{CommandResult, Outcome};
@@ -59,10 +58,6 @@ struct Rollout<'a> {
 impl ServiceClient {
     async fn observe_and_decide(&self, desired: &DesiredState) -> Result<(Plan, CurrentState), FoundCause> {
         let current = self.observe(desired.family(), desired.members.get("desiredCount")).await?;
-        let current = match &desired.running {
-            Some(running) => from_revision(current, running, &desired.task_definition),
-            None => current,
-        };
         Ok((decide::plan(desired, &current)?, current))
     }
 

@@ -6,15 +6,12 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::api_model::schema;
 use crate::arn::{self, ServiceAddress, Written};
 use crate::cause::FoundCause;
 use crate::cli::DeploymentFlags;
 use crate::document::{self, Format, InputFile};
-use crate::normalize::hidden::UNRETURNED_TAG;
 use crate::revision::{BUILD_TAG, COMMIT_TAG, Revision};
 use crate::skeleton::Cleaned;
-use crate::stability::STABLE_TAG;
 use crate::variables::{UsedVariable, Variables};
 use crate::visible::Definition;
 use crate::{api_model, causes, described, skeleton};
@@ -111,7 +108,7 @@ fn read_task_definition(
 ) -> Result<Value, FoundCause> {
     let (document, format) = document::parse(file, variables)?;
     let Cleaned { value: mut task, note, unclear } =
-        skeleton::clean(Definition::Task, &without_read_only(document, notes));
+        skeleton::clean(Definition::Task, &described::task_definition_document(document, notes));
     notes.extend(note);
     let outcome = api_model::check_task_definition(&task, flags.unknown.allow_unknown);
     notes.extend(checked(&file.name, format, outcome)?);
@@ -172,31 +169,6 @@ fn service_address(members: &mut Map<String, Value>, flags: &DeploymentFlags) ->
     };
     let address = arn::service_address(cluster, service, flags.region.as_deref());
     address.map_err(|why| causes::BAD_INPUT.finding(why))
-}
-
-/// Accepts the output of DescribeTaskDefinition as the body of RegisterTaskDefinition.
-fn without_read_only(mut task: Value, notes: &mut Vec<String>) -> Value {
-    if task.get("taskDefinition").is_some_and(Value::is_object) {
-        let tags = task["tags"].take();
-        task = task["taskDefinition"].take();
-        if let Some(members) = task.as_object_mut().filter(|_| !tags.is_null()) {
-            members.entry("tags").or_insert(tags);
-        }
-    }
-    if let Some(members) = task.as_object_mut() {
-        let dropped: Vec<_> = schema::read_only().filter(|member| members.remove(*member).is_some()).collect();
-        if !dropped.is_empty() {
-            notes.push(format!("ignored members of the task definition that only ECS can set: {}", dropped.join(", ")));
-        }
-        // Tags of ecs-rollout describe the build that registered a revision; a copy would describe the wrong build.
-        if let Some(Value::Array(tags)) = members.get_mut("tags") {
-            tags.retain(|tag| {
-                ![BUILD_TAG, COMMIT_TAG, STABLE_TAG, UNRETURNED_TAG].map(Some).contains(&tag["key"].as_str())
-            });
-        }
-        members.retain(|_, value| !value.is_null());
-    }
-    task
 }
 
 fn add_flags(members: &mut Map<String, Value>, flags: &DeploymentFlags) {

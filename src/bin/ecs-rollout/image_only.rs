@@ -10,10 +10,8 @@ use crate::cause::FoundCause;
 use crate::causes;
 use crate::cli::DeploymentFlags;
 use crate::client::ServiceClient;
-use crate::current::CurrentState;
 use crate::described;
 use crate::desired::DesiredState;
-use crate::normalize;
 use crate::revision::Revision;
 use crate::service::{Service, short};
 
@@ -95,17 +93,6 @@ fn running_arn(service: &Service) -> Option<&str> {
     all.into_iter().flatten().find(|arn| !arn.is_empty())
 }
 
-/// The current state from which a deployment is planned that starts from `running`: the running revision takes the place
-/// of the newest one, unless only the newest one is what is wanted already.
-pub(crate) fn from_revision(current: CurrentState, running: &Revision, desired: &Value) -> CurrentState {
-    let normalized = normalize::task_definition(desired);
-    let fits = |revision: &Revision| revision.is_active && revision.normalized == normalized;
-    if !fits(running) && current.newest.as_ref().is_some_and(fits) {
-        return current;
-    }
-    CurrentState { newest: Some(running.clone()), ..current }
-}
-
 #[cfg(test)]
 mod tests {
     use serde_json::json;
@@ -132,23 +119,5 @@ mod tests {
             let service = Service::read(&raw).unwrap();
             assert_eq!(running_arn(&service), expected, "{raw}");
         }
-    }
-
-    #[test]
-    fn the_newest_revision_is_used_only_if_it_alone_is_what_is_wanted() {
-        let revision = |number: u32, image: &str| {
-            Revision::read(&json!({"taskDefinition": {
-                "taskDefinitionArn": format!("web:{number}"), "status": "ACTIVE", "family": "web",
-                "containerDefinitions": [{"name": "web", "image": image}]}}))
-        };
-        let base = |wanted: &str, newest: &str| {
-            let desired = revision(0, wanted).raw;
-            let current = CurrentState { newest: Some(revision(3, newest)), ..CurrentState::default() };
-            from_revision(current, &revision(2, "running"), &desired).newest.unwrap().arn
-        };
-        assert_eq!(base("running", "running"), "web:2");
-        assert_eq!(base("running", "other"), "web:2");
-        assert_eq!(base("wanted", "wanted"), "web:3");
-        assert_eq!(base("wanted", "other"), "web:2");
     }
 }

@@ -91,10 +91,28 @@ pub(crate) fn task_definition(answer: &Value) -> Described {
         }
     }
     let tags = own_tags(&answer["tags"]);
-    if tags != json!([]) {
+    if !tags.is_null() && tags != json!([]) {
         described.members.insert("tags".to_owned(), tags);
     }
     described
+}
+
+/// The task definition in a file. The output of `aws ecs describe-task-definition` becomes the body of
+/// RegisterTaskDefinition. `notes` receives what was ignored.
+pub(crate) fn task_definition_document(mut document: Value, notes: &mut Vec<String>) -> Value {
+    if !document.is_object() {
+        return document;
+    }
+    if !document["taskDefinition"].is_object() {
+        let tags = document["tags"].take();
+        document = json!({"taskDefinition": document, "tags": tags});
+    }
+    let described = task_definition(&document);
+    if !described.read_only.is_empty() {
+        let names = described.read_only.join(", ");
+        notes.push(format!("ignored members of the task definition that only ECS can set: {names}"));
+    }
+    Value::Object(described.members)
 }
 
 /// The service definition in a file. The output of `aws ecs describe-services` (the document or one service of it), and
@@ -224,11 +242,13 @@ fn remove_defaults_below(task: &mut Value, pointer: &str, normalized: &Value) {
 
 /// The tags that the owner of a resource gave it.
 fn own_tags(tags: &Value) -> Value {
+    // A value of another type is a fault of the file, which is found later.
+    let Value::Array(tags) = tags else { return tags.clone() };
     let is_own = |tag: &&Value| {
         let key = tag["key"].as_str().unwrap_or_default();
         !OTHER_TAGS.iter().any(|prefix| key.starts_with(prefix))
     };
-    tags.as_array().into_iter().flatten().filter(is_own).cloned().collect()
+    tags.iter().filter(is_own).cloned().collect()
 }
 
 fn has(schema: &Schema<'_>, member: &str) -> bool {

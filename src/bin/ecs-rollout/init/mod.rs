@@ -21,6 +21,7 @@ use crate::cli::{InitFlags, ServiceFlags};
 use crate::client::ServiceClient;
 use crate::current::Scaling;
 use crate::files::{self, FileState};
+use crate::normalize::hidden::{Hashes, UNRETURNED_TAG};
 use crate::outcome::Outcome;
 use crate::revision::Revision;
 use crate::service::{Service, short};
@@ -88,6 +89,15 @@ fn definitions(service: &Service, running: &Revision, scaling: &Scaling) -> Defi
     let task = Value::Object(described::task_definition(&running.answer()).members);
     let task = described::without_task_definition_defaults(task);
     unknown_members(TASK_DEFINITION, api_model::check_task_definition(&task, true), &mut notes);
+    for (tag, file) in [
+        (running.tags.get(UNRETURNED_TAG).map(String::as_str), TASK_DEFINITION),
+        (service.tag(UNRETURNED_TAG), SERVICE),
+    ] {
+        let names = Hashes::read(tag).paths().join(", ");
+        if !names.is_empty() {
+            notes.push(format!("ECS does not return these members, so `{file}` does not have them; add them: {names}"));
+        }
+    }
     let body = service_body(service, scaling, &mut notes);
     if let Some(body) = &body {
         unknown_members(SERVICE, api_model::check_service(body, true), &mut notes);

@@ -112,6 +112,11 @@ impl Hashes {
         Hashes(kept.chain(&newer.0).map(|(path, hash)| (path.clone(), hash.clone())).collect())
     }
 
+    /// The paths of the members, as far as the tag names them.
+    pub(crate) fn paths(&self) -> Vec<&str> {
+        self.0.keys().map(String::as_str).filter(|path| *path != ALL).collect()
+    }
+
     pub(crate) fn has(&self, path: &str) -> bool {
         self.0.contains_key(path)
     }
