@@ -82,7 +82,7 @@ fn the_output_of_describe_task_definition_is_accepted() {
     let outcome = site.deploy("deploy", &["--image", "web=web:2"]);
     outcome.ends(
         0,
-        &["ignored members of the task definition that only ECS can set: taskDefinitionArn", "deployed web:2"],
+        &["ignored members of the task definition that only ECS can set: ", "taskDefinitionArn", "deployed web:2"],
     );
     let body = &site.ecs.bodies("RegisterTaskDefinition")[0];
     assert!(body.get("taskDefinitionArn").is_none() && body.get("registeredBy").is_none(), "{body:#}");
