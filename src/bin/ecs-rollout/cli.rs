@@ -71,8 +71,8 @@ pub(crate) enum Command {
     Rollback {
         #[command(flatten)]
         service: ServiceFlags,
-        /// A revision number, FAMILY:REVISION or an ARN [default: the newest older revision that was stable; if
-        /// none is known, that of the last completed deployment of the service]
+        /// A revision number, FAMILY:REVISION or an ARN [default: the older revision of the last completed deployment
+        /// of the service]
         #[arg(long, value_name = "REVISION")]
         to: Option<String>,
         #[command(flatten)]

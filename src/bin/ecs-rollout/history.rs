@@ -36,8 +36,13 @@ pub(crate) enum History {
 }
 
 impl ServiceClient {
-    /// The last completed revision of the service that is not the running one.
-    pub(crate) async fn last_completed(&self, service: &Service) -> Result<History, FoundCause> {
+    /// The revision of the last completed deployment of the service for which `is_older` is true. While a rollout is in
+    /// progress, that of the deployment which it replaces.
+    pub(crate) async fn last_completed(
+        &self,
+        service: &Service,
+        is_older: impl Fn(&str) -> bool,
+    ) -> Result<History, FoundCause> {
         let running = &service.task_definition;
         // While a rollout is in progress, the deployment that it replaces still runs.
         if let Some(arn) = last_stable_revision(service).filter(|arn| arn != running)
@@ -54,7 +59,7 @@ impl ServiceClient {
                 return if is_refused { Ok(History::Denied(error.verbatim())) } else { Err(finding) };
             }
         };
-        for arn in revisions.iter().filter(|arn| *arn != running) {
+        for arn in revisions.iter().filter(|arn| *arn != running && is_older(arn)) {
             if let Some(revision) = self.active_revision(arn).await? {
                 let why = "the last completed deployment of the service (ListServiceDeployments)".to_owned();
                 return Ok(History::Found(Target { revision, why }));

@@ -94,8 +94,12 @@ impl ServiceClient {
         let mut done = Vec::new();
         let mut notes = Vec::new();
         for arn in removable.iter().take(MAX_DEREGISTERED) {
-            let outcome = call(async |deadline| self.aws.deregister_task_definition(arn, deadline).await).await;
-            if let Err(finding) = outcome {
+            let deregister = async |deadline| {
+                let call = self.aws.deregister_task_definition(arn, deadline);
+                let change = |()| format!("deregistered {}", short(arn));
+                self.activity.attempt("DeregisterTaskDefinition", |&answer| change(answer), call).await
+            };
+            if let Err(finding) = call(deregister).await {
                 let why = finding.evidence.join("; ");
                 notes.push(format!("warning: {} could not be deregistered: {why}", short(arn)));
                 break;

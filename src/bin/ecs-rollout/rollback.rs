@@ -226,9 +226,19 @@ impl ServiceClient {
         }
         let running = short(running);
         let (family, number) = running.rsplit_once(':').unwrap_or((running, ""));
-        let listed = call(async |deadline| self.aws.task_definitions(family, MAX_REVISIONS, deadline).await).await?;
         let current = number.parse::<u64>().unwrap_or(u64::MAX);
-        let is_older = |arn: &String| revision_number(arn).is_some_and(|number| number < current);
+        // The numbers of two families cannot be compared.
+        let is_older = |arn: &str| match short(arn).rsplit_once(':') {
+            Some((other, number)) => other != family || number.parse::<u64>().is_ok_and(|number| number < current),
+            None => false,
+        };
+        // The deployments of this service are more exact than a tag: services can share a family.
+        let unread = match self.last_completed(service, is_older).await? {
+            History::Found(target) => return Ok(target),
+            History::Nothing => None,
+            History::Denied(error) => Some(format!("the deployments of the service cannot be read: {error}")),
+        };
+        let listed = call(async |deadline| self.aws.task_definitions(family, MAX_REVISIONS, deadline).await).await?;
         let older: Vec<_> = listed.iter().filter(|arn| is_older(arn)).collect();
         for arn in &older {
             let revision = self.revision(arn).await?;
@@ -237,11 +247,6 @@ impl ServiceClient {
                 return Ok(Target { revision, why });
             }
         }
-        let unread = match self.last_completed(service).await? {
-            History::Found(target) => return Ok(target),
-            History::Nothing => None,
-            History::Denied(error) => Some(format!("the deployments of the service cannot be read: {error}")),
-        };
         let names: Vec<_> = older.iter().take(MAX_NAMED).map(|arn| short(arn)).collect();
         let text = if names.is_empty() {
             format!("there is no ACTIVE revision older than {running}")
@@ -271,11 +276,6 @@ fn cause_of_rollback(watched: &WatchResult, rollback: &Deployment) -> FoundCause
             None => unreachable!("a failed rollout has at least one cause"),
         },
     }
-}
-
-/// 42 of `arn:...:task-definition/web:42`.
-fn revision_number(arn: &str) -> Option<u64> {
-    short(arn).rsplit(':').next()?.parse().ok()
 }
 
 /// The finding that `by` replaced `deployment`.
