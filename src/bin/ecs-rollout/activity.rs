@@ -20,6 +20,8 @@ pub(crate) enum Phase {
     /// No rollout has started.
     #[default]
     Before,
+    /// RunTask was sent. Holds the command that shows the task, if there is one.
+    TaskRequested(String),
     /// ECS continues this one-off task, by ARN.
     OneOffTask(String),
     /// ECS has accepted the change of the service, and does not show its deployment yet.
@@ -157,7 +159,7 @@ impl Activity {
     /// Takes in the newest state of the deployment that ECS continues.
     pub(crate) fn update(&self, shown: &Deployment) {
         match &mut self.state.borrow_mut().phase {
-            Phase::Before | Phase::OneOffTask(_) | Phase::Accepted | Phase::Completed(_) => {}
+            Phase::Before | Phase::TaskRequested(_) | Phase::OneOffTask(_) | Phase::Accepted | Phase::Completed(_) => {}
             Phase::Rollout(deployment) | Phase::Rollback(deployment) => shown.clone_into(deployment),
         }
     }

@@ -204,14 +204,19 @@ pub(crate) fn revision(to: &str, running: &str) -> Result<String, String> {
     }
     let to = Written { text: to, place: "--to" };
     let Some(arn) = Arn::parse(to.text) else {
-        let is_valid = is_revision(to.text).then(|| to.text.to_owned());
+        // A family alone is its newest revision, which may be the one to get away from.
+        let is_valid = (is_revision(to.text) && to.text.contains(':')).then(|| to.text.to_owned());
         let fault = || format!("`--to {}` is neither a number nor FAMILY:REVISION nor an ARN", to.text);
         return is_valid.ok_or_else(fault);
     };
     let arn = arn.map_err(|why| format!("`--to` is `{}`, which {why}", to.text))?;
-    if !matches!(arn.resource, Resource::TaskDefinition(_)) {
-        let kind = arn.resource.kind();
-        return Err(format!("`--to` is `{}`, the ARN of a {kind}, not of a task-definition", to.text));
+    match &arn.resource {
+        Resource::TaskDefinition(name) if name.contains(':') => {}
+        Resource::TaskDefinition(_) => return Err(format!("`--to` is `{}`, which has no revision number", to.text)),
+        other => {
+            let kind = other.kind();
+            return Err(format!("`--to` is `{}`, the ARN of a {kind}, not of a task-definition", to.text));
+        }
     }
     match running.and_then(|running| arn.contradicts(&running)) {
         Some(difference) => Err(format!("`--to` is not a revision for this service: it is in the {difference}")),

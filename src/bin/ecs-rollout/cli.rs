@@ -244,6 +244,8 @@ pub(crate) struct RunFlags {
     pub(crate) container: Option<String>,
     #[command(flatten)]
     pub(crate) input: InputFlags,
+    #[command(flatten)]
+    pub(crate) unknown: UnknownMemberFlags,
     /// Time limit of the task
     #[arg(long, value_name = "DURATION", default_value = "15m", value_parser = time_limit)]
     pub(crate) timeout: Duration,

@@ -59,16 +59,16 @@ async fn carry_out(command: Command, session: &Session) -> Finished {
             Box::pin(deploy(&flags, &before, options, session)).await
         }
         Command::Init { service, flags } => match client_for_service(&service, session).await {
-            Ok(client) => client.init(&service, &flags).await.into(),
+            Ok(client) => client.init(&service, &flags).await,
             Err(finding) => Finished::of_outcome("init", &Outcome::refused(finding), service.json),
         },
         Command::Run(flags) => Box::pin(run_task(&flags, session)).await,
         Command::Tasks { service } => match client_for_service(&service, session).await {
-            Ok(client) => client.tasks(service.json).await.into(),
+            Ok(client) => client.tasks(service.json).await,
             Err(finding) => Finished::of_outcome("tasks", &Outcome::refused(finding), service.json),
         },
         Command::Logs(flags) => match client_for_service(&flags.service, session).await {
-            Ok(client) => client.logs(&flags).await.into(),
+            Ok(client) => client.logs(&flags).await,
             Err(finding) => Finished::of_outcome("logs", &Outcome::refused(finding), flags.service.json),
         },
         Command::Status { service } => match client_for_service(&service, session).await {
@@ -105,6 +105,7 @@ async fn run_task(flags: &RunFlags, session: &Session) -> Finished {
         let hidden = HiddenValues::new(flags.input.show_values);
         let task = with_variables(&flags.input, &hidden, |variables| one_off::input::run(flags, variables));
         let task = task.map_err(|finding| finding.hiding(&hidden))?;
+        hidden.learn(Definition::Task, &task.overrides.as_definition());
         let client = client_for_task(flags, hidden, session).await?;
         let task_definition = flags.task_definition.as_deref();
         Ok(client.run_and_report(&task, task_definition, &mut session.progress.clone()).await)
@@ -147,11 +148,15 @@ async fn read_input(
 ) -> Result<Input, FoundCause> {
     let hidden = HiddenValues::new(flags.input.show_values);
     let read = with_variables(&flags.input, &hidden, |variables| {
-        let before = before.map(|before| one_off::input::before(before, variables)).transpose()?;
+        let before =
+            before.map(|before| one_off::input::before(before, flags.unknown.allow_unknown, variables)).transpose()?;
         Ok((read_desired_state(flags, variables)?, before.flatten()))
     });
     let (desired, before) = read.map_err(|finding| finding.hiding(&hidden))?;
     hidden.learn(Definition::Task, &desired.task_definition);
+    if let Some(before) = &before {
+        hidden.learn(Definition::Task, &before.overrides.as_definition());
+    }
     hidden.learn(Definition::Service, &Value::Object(desired.members.clone()));
     let client = client(&desired.cluster, &desired.service, flags.region.as_deref(), hidden, session).await?;
     let desired = match flags.task_definition {

@@ -130,6 +130,8 @@ impl ServiceClient {
     pub(crate) async fn status(&self, as_json: bool) -> Finished {
         match self.active_service().await {
             Ok(service) => {
+                let deployments = service.deployments.iter().map(|deployment| deployment.task_definition.as_str());
+                self.learn_revisions(deployments).await;
                 let service = service.hiding(&self.hidden);
                 let text = report::status(&service, false).stdout;
                 let output = report::status(&service, as_json);
@@ -265,11 +267,18 @@ impl Rollout<'_> {
             let other = other.label();
             progress.event(&format!("another caller started {other} in the meantime; this deployment replaces it"));
         }
-        progress.event(&format!("started {label}"));
+        let what = match &self.plan.action {
+            Action::Attach(_) => format!("nothing differs; {label} is in progress"),
+            // For example, only the desired count changed.
+            _ if self.started.expected_count.is_some() => format!("changed the service, which keeps {label}"),
+            _ => format!("started {label}"),
+        };
+        progress.event(&what);
         let outcome = Outcome { deployment: Some(self.started.deployment.id.clone()), ..outcome };
         if !self.options.wait {
-            let text = format!("started {label}; not waiting for the rollout (`--no-wait`)");
-            return outcome.succeeded(CommandResult::Started, text);
+            let is_unchanged = matches!(self.plan.action, Action::Attach(_));
+            let result = if is_unchanged { CommandResult::Unchanged } else { CommandResult::Started };
+            return outcome.succeeded(result, format!("{what}; not waiting for the rollout (`--no-wait`)"));
         }
         self.client.activity.enter(Phase::Rollout(self.started.deployment.clone()));
         // The time limit is that of the rollout: throttled calls and a draining service came before it.

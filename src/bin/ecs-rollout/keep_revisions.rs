@@ -25,7 +25,8 @@ const MAX_SEARCHED: usize = 50;
 #[derive(Args, Clone, Copy, Debug, Default)]
 pub(crate) struct RetentionFlags {
     /// After success, deregister old revisions of the family, so that the newest N of them are left beside the running
-    /// one; the rollback target and every revision that is in use are always left
+    /// one; the rollback target and every revision that a service or task of this cluster uses are left. Other clusters,
+    /// schedules and rules are not read: do not use it if they run the same family
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..), conflicts_with = "no_wait")]
     pub(crate) keep_revisions: Option<u32>,
 }

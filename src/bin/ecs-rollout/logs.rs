@@ -15,6 +15,7 @@ use crate::cause::FoundCause;
 use crate::causes;
 use crate::cli::LogsFlags;
 use crate::client::{ServiceClient, call_with_retries};
+use crate::github::Finished;
 use crate::log_stream::{LogTarget, label};
 use crate::outcome::Outcome;
 use crate::printable::printable;
@@ -39,11 +40,13 @@ struct ContainerLog {
 
 impl ServiceClient {
     /// The command `logs`.
-    pub(crate) async fn logs(&self, flags: &LogsFlags) -> CommandOutput {
+    pub(crate) async fn logs(&self, flags: &LogsFlags) -> Finished {
         match self.read_logs(flags).await {
-            Ok(logs) if flags.service.json => CommandOutput::success(self.logs_json(&logs)),
-            Ok(logs) => CommandOutput { stdout: lines(&logs), stderr: problems(&logs), exit: Exit::Done },
-            Err(finding) => report::outcome(&self.with_names(Outcome::refused(finding)), flags.service.json),
+            Ok(logs) if flags.service.json => CommandOutput::success(self.logs_json(&logs)).into(),
+            Ok(logs) => CommandOutput { stdout: lines(&logs), stderr: problems(&logs), exit: Exit::Done }.into(),
+            Err(finding) => {
+                Finished::of_outcome("logs", &self.with_names(Outcome::refused(finding)), flags.service.json)
+            }
         }
     }
 
@@ -90,7 +93,10 @@ impl ServiceClient {
     async fn read_log(&self, place: LogPlace, most: u16, log: &mut ContainerLog) {
         let read = async |deadline| self.aws.log_events(&place, None, i32::from(most), deadline).await;
         match call_with_retries(read).await {
-            Ok(page) => log.lines = page.lines,
+            Ok(page) => {
+                log.lines = page.lines;
+                log.lines.iter_mut().for_each(|line| line.text = self.hidden.without(&line.text));
+            }
             Err(error) => log.problem = Some(format!("{} cannot be read: {}", label(&place), error.verbatim())),
         }
         log.place = Some(place);

@@ -3,6 +3,8 @@
 //!
 //! In: names. Out: [`CurrentState`]. It decides nothing and changes nothing.
 
+use std::collections::BTreeSet;
+
 use serde_json::Value;
 
 use crate::cause::FoundCause;
@@ -13,6 +15,9 @@ use crate::revision::Revision;
 use crate::service::{Service, short};
 use crate::stability::last_stable_revision;
 use crate::visible::Definition;
+
+/// How many revisions are read only to hide their values. A service runs one, and two during a rollout.
+const MAX_LEARNED: usize = 5;
 
 /// Parses a service in the answer of an operation.
 pub(crate) fn parse_service(operation: &str, raw: &Value) -> Result<Service, FoundCause> {
@@ -35,6 +40,13 @@ impl ServiceClient {
         let task_definition = answer.as_ref().map_or(&Value::Null, |answer| &answer["taskDefinition"]);
         self.hidden.learn(Definition::Task, task_definition);
         Ok(answer.as_ref().map(Revision::read))
+    }
+
+    /// Reads revisions so that their values are hidden. One that cannot be read is left out.
+    pub(crate) async fn learn_revisions<'a>(&self, arns: impl Iterator<Item = &'a str>) {
+        let distinct: BTreeSet<&str> = arns.filter(|arn| !arn.is_empty()).collect();
+        let reads = distinct.into_iter().take(MAX_LEARNED).map(|arn| self.revision(arn));
+        futures_util::future::join_all(reads).await;
     }
 
     /// Reads everything that a plan is decided from. `desired_count` is that of the service definition, if it has one.

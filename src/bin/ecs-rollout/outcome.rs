@@ -109,6 +109,7 @@ impl Outcome {
         self.causes = self.causes.into_iter().map(|finding| finding.hiding(hidden)).collect();
         self.notes.iter_mut().for_each(|note| *note = hidden.without(note));
         self.stopped_tasks = self.stopped_tasks.iter().map(|task| hidden.without_in(task)).collect();
+        self.task = self.task.as_ref().map(|task| hidden.without_in(task));
         self
     }
 

@@ -182,6 +182,13 @@ impl Deployment {
 }
 
 impl Task {
+    /// The task without hidden values in the messages of ECS and of containers.
+    pub(crate) fn hiding(mut self, hidden: &HiddenValues) -> Task {
+        self.stopped_reason = hidden.without(&self.stopped_reason);
+        self.containers.iter_mut().for_each(|container| container.reason = hidden.without(&container.reason));
+        self
+    }
+
     pub(crate) fn id(&self) -> &str {
         short(&self.task_arn)
     }

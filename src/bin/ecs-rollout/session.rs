@@ -71,6 +71,9 @@ impl Session {
             }
             Phase::Before if changes.is_empty() => (None, "nothing was changed".to_owned()),
             Phase::Before => (None, "no rollout was started".to_owned()),
+            Phase::TaskRequested(command) => {
+                (None, format!("a task may have been started; `{command}` shows it; no rollout was started"))
+            }
             Phase::OneOffTask(arn) => (None, format!("ECS continues task {arn}; no rollout was started")),
             Phase::Accepted => (None, format!("ECS continues the change of service `{}`; {go_on}", name.service)),
             Phase::Rollout(deployment) => {

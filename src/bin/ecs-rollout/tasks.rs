@@ -14,6 +14,7 @@ use crate::cause::FoundCause;
 use crate::causes;
 use crate::client::{ServiceClient, call};
 use crate::evidence::{ContainerExit, Evidence, Message};
+use crate::github::Finished;
 use crate::one_off::judge::CONTAINER_EXITED;
 use crate::outcome::Outcome;
 use crate::report::{self, document, finding_json, finding_text, printable_lines};
@@ -45,11 +46,15 @@ impl ServiceClient {
     }
 
     /// The command `tasks`.
-    pub(crate) async fn tasks(&self, as_json: bool) -> CommandOutput {
+    pub(crate) async fn tasks(&self, as_json: bool) -> Finished {
         match self.all_tasks().await {
-            Ok(tasks) if as_json => CommandOutput::success(self.tasks_json(&tasks)),
-            Ok(tasks) => CommandOutput::success(self.tasks_text(&tasks)),
-            Err(finding) => report::outcome(&self.with_names(Outcome::refused(finding)), as_json),
+            Ok(tasks) => {
+                self.learn_revisions(tasks.iter().map(|task| task.task_definition_arn.as_str())).await;
+                let tasks: Vec<Task> = tasks.into_iter().map(|task| task.hiding(&self.hidden)).collect();
+                let text = if as_json { self.tasks_json(&tasks) } else { self.tasks_text(&tasks) };
+                CommandOutput::success(text).into()
+            }
+            Err(finding) => Finished::of_outcome("tasks", &self.with_names(Outcome::refused(finding)), as_json),
         }
     }
 

@@ -31,10 +31,9 @@ pub(crate) fn check_service(value: &Value, allow_unknown: bool) -> Result<Vec<St
     check(value, allow_unknown, |deserializer| CreateServiceInput::deserialize(deserializer).map(drop))
 }
 
-/// Checks the body of RunTask, and returns its faults.
-pub(crate) fn check_run_task(value: &Value) -> Vec<String> {
-    let outcome = check(value, false, |deserializer| RunTaskInput::deserialize(deserializer).map(drop));
-    outcome.err().unwrap_or_default()
+/// Checks the body of RunTask. Returns a warning for each unknown member if they are allowed, or the faults.
+pub(crate) fn check_run_task(value: &Value, allow_unknown: bool) -> Result<Vec<String>, Vec<String>> {
+    check(value, allow_unknown, |deserializer| RunTaskInput::deserialize(deserializer).map(drop))
 }
 
 fn check(

@@ -103,6 +103,7 @@ impl StepReport {
         let facts = vec![
             ("result", refusal.map_or("planned".to_owned(), |refusal| name(&refusal.result))),
             ("exit-code", refusal.map_or(Exit::Done, |refusal| refusal.exit).code().to_string()),
+            ("cause", refusal.and_then(|refusal| refusal.causes.first()).map_or("", |found| found.cause.id).to_owned()),
             ("cluster", desired.cluster.clone()),
             ("service", desired.service.clone()),
             ("task-definition-arn", arn),
@@ -125,6 +126,7 @@ impl StepReport {
         let facts = vec![
             ("result", if is_stable(service) { "stable" } else { "not-stable" }.to_owned()),
             ("exit-code", exit.code().to_string()),
+            ("cause", String::new()),
             ("service", service.service_name.clone()),
             ("task-definition-arn", service.task_definition.clone()),
         ];

@@ -21,6 +21,7 @@ use crate::cli::{InitFlags, ServiceFlags};
 use crate::client::ServiceClient;
 use crate::current::Scaling;
 use crate::files::{self, FileState};
+use crate::github::Finished;
 use crate::normalize::hidden::{Hashes, UNRETURNED_TAG};
 use crate::outcome::Outcome;
 use crate::revision::Revision;
@@ -50,7 +51,7 @@ struct WrittenFile {
 
 impl ServiceClient {
     /// The command `init`.
-    pub(crate) async fn init(&self, service: &ServiceFlags, flags: &InitFlags) -> CommandOutput {
+    pub(crate) async fn init(&self, service: &ServiceFlags, flags: &InitFlags) -> Finished {
         let written = match self.definitions().await {
             Ok(definitions) => definitions.write(flags).map(|files| (definitions, files)),
             Err(finding) => Err(finding),
@@ -58,15 +59,12 @@ impl ServiceClient {
         match written {
             Ok((definitions, files)) if service.json => {
                 let document = definitions.json(self, &files, next(&self.cluster, service, &files).as_deref());
-                CommandOutput::success(report::document(&document))
+                CommandOutput::success(report::document(&document)).into()
             }
             Ok((definitions, files)) => {
-                CommandOutput::success(definitions.text(&files, next(&self.cluster, service, &files).as_deref()))
+                CommandOutput::success(definitions.text(&files, next(&self.cluster, service, &files).as_deref())).into()
             }
-            Err(finding) => {
-                let (cluster, name) = (self.cluster.clone(), self.service.clone());
-                report::outcome(&Outcome { cluster, service: name, ..Outcome::refused(finding) }, service.json)
-            }
+            Err(finding) => Finished::of_outcome("init", &self.with_names(Outcome::refused(finding)), service.json),
         }
     }
 

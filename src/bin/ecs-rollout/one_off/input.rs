@@ -12,9 +12,13 @@ use crate::variables::Variables;
 use crate::{causes, files};
 
 /// The one-off task of `deploy`, if there is one. `variables` are those of a file.
-pub(crate) fn before(flags: &BeforeFlags, variables: Option<&Variables<'_>>) -> Result<Option<OneOffTask>, FoundCause> {
+pub(crate) fn before(
+    flags: &BeforeFlags,
+    allow_unknown: bool,
+    variables: Option<&Variables<'_>>,
+) -> Result<Option<OneOffTask>, FoundCause> {
     let Some(text) = &flags.before else { return Ok(None) };
-    let overrides = overrides(text, "`--before`", variables)?;
+    let overrides = overrides(text, "`--before`", allow_unknown, variables)?;
     let limit = TaskLimit { timeout: flags.before_timeout, stop: flags.before_stop_on_timeout };
     Ok(Some(OneOffTask { overrides, limit }))
 }
@@ -22,7 +26,7 @@ pub(crate) fn before(flags: &BeforeFlags, variables: Option<&Variables<'_>>) -> 
 /// The one-off task of `run`.
 pub(crate) fn run(flags: &RunFlags, variables: Option<&Variables<'_>>) -> Result<OneOffTask, FoundCause> {
     let overrides = match &flags.overrides {
-        Some(text) => overrides(text, "`--overrides`", variables)?,
+        Some(text) => overrides(text, "`--overrides`", flags.unknown.allow_unknown, variables)?,
         None if flags.command.is_empty() => Overrides::None,
         None => Overrides::Command { container: flags.container.clone(), command: flags.command.clone() },
     };
@@ -31,12 +35,17 @@ pub(crate) fn run(flags: &RunFlags, variables: Option<&Variables<'_>>) -> Result
 
 /// Text that starts as JSON does is taken as it is: the shell has replaced its variables already. Other text is the
 /// name of a file.
-fn overrides(text: &str, option: &str, variables: Option<&Variables<'_>>) -> Result<Overrides, FoundCause> {
+fn overrides(
+    text: &str,
+    option: &str,
+    allow_unknown: bool,
+    variables: Option<&Variables<'_>>,
+) -> Result<Overrides, FoundCause> {
     if text.trim_start().starts_with(['{', '[']) {
         let value = serde_json::from_str(text)
             .map_err(|error| causes::BAD_INPUT.finding(format!("{option}: not valid JSON: {error}")))?;
-        return Overrides::read(value, option);
+        return Overrides::read(value, option, allow_unknown);
     }
     let file: InputFile = files::read(text.as_ref())?;
-    Overrides::read(document::parse(&file, variables)?.0, &format!("`{}`", file.name))
+    Overrides::read(document::parse(&file, variables)?.0, &format!("`{}`", file.name), allow_unknown)
 }

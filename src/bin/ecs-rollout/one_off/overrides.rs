@@ -36,7 +36,7 @@ pub(crate) struct ResolvedOverrides {
 
 impl Overrides {
     /// Reads the overrides. `from` names where they are from, for messages.
-    pub(crate) fn read(value: Value, from: &str) -> Result<Overrides, FoundCause> {
+    pub(crate) fn read(value: Value, from: &str, allow_unknown: bool) -> Result<Overrides, FoundCause> {
         match value {
             Value::Array(words) => {
                 let command = words.iter().map(|word| word.as_str().map(str::to_owned)).collect::<Option<Vec<_>>>();
@@ -46,7 +46,8 @@ impl Overrides {
                 }
             }
             Value::Object(_) => {
-                let faults = api_model::check_run_task(&json!({"overrides": value}));
+                let outcome = api_model::check_run_task(&json!({"overrides": value}), allow_unknown);
+                let faults = outcome.err().unwrap_or_default();
                 if let Some(finding) = faults.into_iter().map(|fault| bad(from, &fault)).reduce(join) {
                     return Err(finding);
                 }
@@ -60,6 +61,18 @@ impl Overrides {
             }
             _ => Err(bad(from, "expected an object (`aws ecs run-task --overrides`) or a list of strings (a command)")),
         }
+    }
+
+    /// A task definition with the commands and environments of the overrides, whose values are hidden as those of any
+    /// other.
+    pub(crate) fn as_definition(&self) -> Value {
+        let containers = match self {
+            Overrides::None => Vec::new(),
+            Overrides::Command { command, .. } => vec![json!({"command": command})],
+            Overrides::Api(value) => value["containerOverrides"].as_array().cloned().unwrap_or_default(),
+        };
+        let part = |one: &Value| json!({"command": one["command"], "environment": one["environment"]});
+        json!({"containerDefinitions": containers.iter().map(part).collect::<Vec<_>>()})
     }
 
     /// Applies the overrides to a task definition, whose containers they must name.
@@ -123,7 +136,7 @@ mod tests {
     }
 
     fn resolved(overrides: Value) -> ResolvedOverrides {
-        Overrides::read(overrides, "x").unwrap().resolve(&definition()).unwrap()
+        Overrides::read(overrides, "x", false).unwrap().resolve(&definition()).unwrap()
     }
 
     #[test]
@@ -169,12 +182,12 @@ mod tests {
             json!([]),
             json!("hunter2"),
         ] {
-            let finding = Overrides::read(invalid, "`--before`").unwrap_err();
+            let finding = Overrides::read(invalid, "`--before`", false).unwrap_err();
             assert_eq!(finding.cause.id, "bad-input");
             assert!(!format!("{finding:?}").contains("hunter2"), "{finding:?}");
         }
         let typo = json!({"containerOverrides": [{"name": "wep", "command": ["x"]}]});
-        let finding = Overrides::read(typo, "x").unwrap().resolve(&definition()).unwrap_err();
+        let finding = Overrides::read(typo, "x", false).unwrap().resolve(&definition()).unwrap_err();
         assert!(finding.evidence[0].contains("no container `wep`"), "{finding:?}");
     }
 }

@@ -147,7 +147,7 @@ mod tests {
         let settings = ServiceSettings::of(Some(&service), change.as_object());
         let identity = TaskIdentity::of("0123456789abcdef0123456789abcdef".to_owned());
         let body = body("prod", &revision, &overrides, &settings, &identity).unwrap();
-        assert_eq!(api_model::check_run_task(&body), [""; 0], "{body:#}");
+        assert_eq!(api_model::check_run_task(&body, false), Ok(Vec::new()), "{body:#}");
         body
     }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use ecs_bootstrap::boundary::aws::{AwsError, AwsErrorKind};
 use ecs_bootstrap::exit::Exit;
-use ecs_bootstrap::retry::Deadline;
+use ecs_bootstrap::retry::{Deadline, within};
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -36,7 +36,7 @@ pub(crate) struct OneOffTask {
 /// The time limit of a one-off task.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct TaskLimit {
-    /// The time from the start of the task.
+    /// The time from the request of the task.
     pub(crate) timeout: Duration,
     /// Whether a task that has started is stopped at the limit.
     pub(crate) stop: bool,
@@ -58,17 +58,24 @@ impl ServiceClient {
             Err(finding) => return TaskResult::not_started(vec![finding.clone()], finding.cause.exit),
         };
         progress.waiting(&format!("starting a task of {}: {}", short(&revision.arn), overrides.summary));
+        let deadline = Deadline::after(limit.timeout);
         let run = async |deadline| {
             self.activity
                 .attempt("RunTask", |answer| self.record_start(answer), self.aws.run_task(&body, deadline))
                 .await
         };
-        let task = match call_with_retries(run).await {
-            Ok(answer) => match started(&answer) {
+        self.activity.enter(Phase::TaskRequested(self.command_that_shows(&identity)));
+        let task = match within(deadline, call_with_retries(run)).await {
+            Ok(Ok(answer)) => match started(&answer) {
                 Ok(task) => task,
-                Err(causes) => return TaskResult::not_started(causes, Exit::TaskFailed),
+                Err(causes) => return self.without_task(TaskResult::not_started(causes, Exit::TaskFailed)),
             },
-            Err(error) => return self.no_answer(&error, &identity),
+            Ok(Err(error)) if !is_transient(&error) => return self.without_task(refused(&error)),
+            Ok(Err(error)) => return self.no_answer(refused(&error), &identity),
+            Err(_) => {
+                let causes = vec![causes::TASK_TOO_SLOW.finding("RunTask did not answer within the time limit")];
+                return self.no_answer(TaskResult::not_started(causes, Exit::TimeLimit), &identity);
+            }
         };
         progress.event(&format!("started task {} of {}", task.task_arn, short(&revision.arn)));
         let mut watch = TaskWatch {
@@ -80,7 +87,7 @@ impl ServiceClient {
             last: task,
         };
         progress.limit(limit.timeout);
-        let end = watch.run(Deadline::after(limit.timeout), limit.stop, progress).await;
+        let end = watch.run(deadline, limit.stop, progress).await;
         progress.no_limit();
         if matches!(end, TaskEnd::Succeeded | TaskEnd::Failed) {
             self.activity.enter(Phase::Before);
@@ -95,19 +102,20 @@ impl ServiceClient {
         Some(format!("started task {arn}"))
     }
 
-    /// The result if RunTask failed.
-    fn no_answer(&self, error: &AwsError, identity: &TaskIdentity) -> TaskResult {
-        let result = refused(error);
-        if !is_transient(error) {
-            return result;
-        }
-        // The answer was lost, so it is not known whether the task was started.
-        let aftermath = format!(
-            "a task may have been started; `aws ecs list-tasks --cluster {} --started-by {}` shows it",
-            short(&self.cluster),
-            identity.started_by
-        );
-        TaskResult { aftermath: Some(aftermath), ..result }
+    /// The result if no task was started.
+    fn without_task(&self, result: TaskResult) -> TaskResult {
+        self.activity.enter(Phase::Before);
+        result
+    }
+
+    /// The result if it is not known whether the task was started, because the answer was lost.
+    fn no_answer(&self, result: TaskResult, identity: &TaskIdentity) -> TaskResult {
+        let command = self.command_that_shows(identity);
+        TaskResult { aftermath: Some(format!("a task may have been started; `{command}` shows it")), ..result }
+    }
+
+    fn command_that_shows(&self, identity: &TaskIdentity) -> String {
+        format!("aws ecs list-tasks --cluster {} --started-by {}", short(&self.cluster), identity.started_by)
     }
 }
 

@@ -7,7 +7,7 @@ use serde_json::Value;
 use crate::current::CurrentState;
 use crate::desired::DesiredState;
 use crate::plan::{Action, Plan, TaskDefinitionChange};
-use crate::service::Service;
+use crate::service::{Service, short};
 
 /// What would be deployed.
 pub(super) struct Target<'a> {
@@ -87,7 +87,8 @@ impl<'a> Target<'a> {
         let strategy = self.member("capacityProviderStrategy");
         let names = |strategy: &Value| -> Vec<String> {
             let items = strategy.as_array().into_iter().flatten();
-            items.filter_map(|item| item["capacityProvider"].as_str().map(str::to_owned)).collect()
+            // A name or an ARN (ECS API Reference, "CapacityProviderStrategyItem").
+            items.filter_map(|item| item["capacityProvider"].as_str().map(|name| short(name).to_owned())).collect()
         };
         let launch_type = self.member("launchType").as_str().map(str::to_owned);
         // A service that has a strategy has no launch type, and the other way round; what is changed takes precedence.
