@@ -288,12 +288,12 @@ pub(crate) struct DeploymentFlags {
     /// The service, by name or ARN [default: `serviceName` of the service definition]
     #[arg(long, value_name = "SERVICE")]
     pub(crate) service: Option<String>,
-    /// The task definition: JSON in the format of `aws ecs register-task-definition --cli-input-json`; `-` is stdin
-    /// [default: the one that the service runs]
+    /// The task definition: JSON or YAML in the format of `aws ecs register-task-definition --cli-input-json`; `-` is
+    /// stdin [default: the one that the service runs]
     #[arg(long, value_name = "FILE")]
     pub(crate) task_definition: Option<PathBuf>,
-    /// The service: JSON in the format of `aws ecs create-service --cli-input-json`; members that it does not have stay
-    /// unchanged
+    /// The service: JSON or YAML in the format of `aws ecs create-service --cli-input-json`; members that it does not
+    /// have stay unchanged
     #[arg(long, value_name = "FILE")]
     pub(crate) service_definition: Option<PathBuf>,
     #[command(flatten)]

@@ -86,6 +86,7 @@ impl ServiceClient {
             return Ok(());
         }
         let found = Box::pin(self.verify(plan, desired, current)).await;
+        plan.is_verified = found.is_complete;
         plan.notes.extend(found.notes.iter().cloned());
         if found.causes.is_empty() {
             return Ok(());
@@ -108,9 +109,13 @@ impl ServiceClient {
         let outcome = match self.observe_and_decide(desired).await {
             Ok((mut plan, current)) => {
                 let verified = self.verify_plan(&mut plan, desired, &current, options.verify).await;
+                let is_asked = before.is_some();
+                let before = TaskBefore::of(before, &plan, current.service.as_ref()).map_err(Outcome::refused);
+                if is_asked && matches!(before, Ok(None)) {
+                    plan.notes.push("the task of `--before` does not run, because nothing is deployed".to_owned());
+                }
                 let text = report::plan_text(&plan, desired, &current);
                 progress.block(&text);
-                let before = TaskBefore::of(before, &plan, current.service.as_ref()).map_err(Outcome::refused);
                 let outcome = match verified.and(before) {
                     Ok(before) => {
                         let service = current.service.as_ref();

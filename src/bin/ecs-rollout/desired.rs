@@ -120,6 +120,14 @@ fn read_task_definition(
     }
     refuse_unclear(file, &unclear)?;
     flags.images.apply(&mut task).map_err(|text| causes::BAD_INPUT.finding(text))?;
+    for (index, container) in task["containerDefinitions"].as_array().into_iter().flatten().enumerate() {
+        let image = container["image"].as_str().unwrap_or_default();
+        if image.ends_with([':', '@']) {
+            let what =
+                format!("`containerDefinitions[{index}].image` is `{image}`, without a tag; is a variable empty?");
+            return Err(file_finding(&file.name, what));
+        }
+    }
     Ok(task)
 }
 

@@ -12,6 +12,7 @@ use crate::cli::DeploymentFlags;
 use crate::client::ServiceClient;
 use crate::described;
 use crate::desired::DesiredState;
+use crate::normalize::hidden::{Hashes, UNRETURNED_TAG};
 use crate::revision::Revision;
 use crate::service::{Service, short};
 
@@ -64,6 +65,13 @@ impl ServiceClient {
             desired.notes.push(format!(
                 "{label} has this image already; if its tag now names another image, `--force-new-deployment` starts \
                  tasks that pull it"
+            ));
+        }
+        let lost = Hashes::read(running.tags.get(UNRETURNED_TAG).map(String::as_str)).paths().join(", ");
+        if is_changed && !lost.is_empty() {
+            desired.notes.push(format!(
+                "ECS does not return these members of {label}, so the new revision does not have them; deploy the file \
+                 to set them again: {lost}"
             ));
         }
         desired.task_definition = task;

@@ -21,6 +21,8 @@ pub(crate) struct Plan {
     pub(crate) rollback: Result<RollbackTarget, String>,
     /// Notes for the user.
     pub(crate) notes: Vec<String>,
+    /// Whether everything that the plan needs was verified.
+    pub(crate) is_verified: bool,
     /// The id of the PRIMARY deployment when the plan was made.
     pub(crate) previous_deployment: Option<String>,
 }

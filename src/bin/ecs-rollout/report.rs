@@ -166,6 +166,9 @@ pub(crate) fn plan_text(plan: &Plan, desired: &DesiredState, current: &CurrentSt
         let labels: Vec<_> = desired.variables.iter().map(UsedVariable::label).collect();
         text += &format!("variables: {}\n", labels.join(", "));
     }
+    if plan.is_verified {
+        text += "verified: roles, images, log groups, secrets, target groups, network and capacity\n";
+    }
     plan.notes.iter().for_each(|note| text += &format!("note: {note}\n"));
     printable_lines(&text)
 }

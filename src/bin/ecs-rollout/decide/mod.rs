@@ -49,6 +49,7 @@ fn plan_creation(desired: &DesiredState, deleted: Option<&Service>, registration
         to_remember: Hashes::of_service(&desired.members),
         rollback: Err("the service is new".to_owned()),
         notes,
+        is_verified: false,
         previous_deployment: None,
     }
 }
@@ -126,6 +127,7 @@ fn plan_update(
         to_remember: changes.to_remember,
         rollback,
         notes,
+        is_verified: false,
         previous_deployment: primary.map(|primary| primary.id.clone()),
     })
 }

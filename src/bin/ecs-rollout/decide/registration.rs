@@ -23,7 +23,8 @@ pub(super) fn registration(desired: &DesiredState, current: &CurrentState) -> Re
     let hashes = hashes(desired);
     let candidates = [current.running.as_ref(), current.newest.as_ref()];
     for revision in candidates.into_iter().flatten().filter(|revision| revision.is_active) {
-        if compare(&normalized, &hashes, revision).is_equal() && has_tags(revision, desired) {
+        let compared = compare(&normalized, &hashes, desired.running.is_some(), revision);
+        if compared.is_equal() && has_tags(revision, desired) {
             return Ok(TaskDefinitionChange::Keep(revision.clone()));
         }
     }
@@ -31,24 +32,25 @@ pub(super) fn registration(desired: &DesiredState, current: &CurrentState) -> Re
     check_size(&body)?;
     let of_family = |revision: &&Revision| revision.normalized["family"] == normalized["family"];
     let compared = current.running.as_ref().filter(of_family).or(current.newest.as_ref());
-    Ok(TaskDefinitionChange::New { body, diff: difference(&normalized, &hashes, compared, desired.show_values) })
+    Ok(TaskDefinitionChange::New { body, diff: difference(&normalized, &hashes, compared, desired) })
 }
 
-/// The members that ECS may not return. A definition that ECS itself described has none: those that its revision was
-/// registered with are in the tag, and are not known.
+/// The members that ECS may not return. A definition that ECS itself described has none.
 fn hashes(desired: &DesiredState) -> Hashes {
     match &desired.running {
-        Some(running) => Hashes::read(running.tags.get(UNRETURNED_TAG).map(String::as_str)),
+        Some(_) => Hashes::default(),
         None => Hashes::of_task_definition(&desired.task_definition),
     }
 }
 
-fn compare(normalized: &Value, hashes: &Hashes, revision: &Revision) -> Reconciled {
+/// `is_described`: ECS described the definition, so it lacks the members that ECS does not return.
+fn compare(normalized: &Value, hashes: &Hashes, is_described: bool, revision: &Revision) -> Reconciled {
     let remembered = Hashes::read(revision.tags.get(UNRETURNED_TAG).map(String::as_str));
     let is_remembered = |path: &str| remembered.remember(path, hashes);
     let mut compared = normalize::of_task_definition().reconcile(normalized, &revision.normalized, "", &is_remembered);
     // A member that ECS does not return is seen to be removed only by its hash.
-    for path in remembered.removed(hashes).into_iter().filter(|path| !normalize::is_known_in_task_definition(path)) {
+    let removed = if is_described { Vec::new() } else { remembered.removed(hashes) };
+    for path in removed.into_iter().filter(|path| !normalize::is_known_in_task_definition(path)) {
         compared.before[path] = json!("(a value that ECS does not return)");
     }
     compared
@@ -79,10 +81,12 @@ fn body(desired: &DesiredState, hashes: &Hashes) -> Value {
     body
 }
 
-fn difference(normalized: &Value, hashes: &Hashes, old: Option<&Revision>, show_values: bool) -> String {
+fn difference(normalized: &Value, hashes: &Hashes, old: Option<&Revision>, desired: &DesiredState) -> String {
+    let show_values = desired.show_values;
     let names = (old.map_or("no revision", |old| short(&old.arn)), "new revision");
     let Some(old) = old else { return diff::unified(&Value::Null, normalized, names, show_values) };
-    let compared = normalize::of_task_definition().shown(&compare(normalized, hashes, old), "");
+    let compared =
+        normalize::of_task_definition().shown(&compare(normalized, hashes, desired.running.is_some(), old), "");
     let diff = diff::unified(&compared.before, &compared.after, names, show_values);
     if diff.is_empty() { "  (only its tags differ)\n".to_owned() } else { diff }
 }

@@ -52,6 +52,8 @@ pub(crate) struct Verification {
     pub(crate) causes: Vec<FoundCause>,
     /// What may go wrong, and what was not verified.
     pub(crate) notes: Vec<String>,
+    /// Whether every check was made, and found nothing.
+    pub(crate) is_complete: bool,
 }
 
 /// Something that could not be verified.
@@ -121,6 +123,7 @@ impl Checks<'_> {
         found.notes.sort();
         skipped.sort_by(|a, b| (&a.why, &a.what).cmp(&(&b.why, &b.what)));
         found.notes.extend(summary(&skipped));
+        found.is_complete = found.causes.is_empty() && skipped.is_empty();
         found
     }
 
