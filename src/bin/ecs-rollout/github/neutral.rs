@@ -12,7 +12,12 @@ use serde_json::Value;
 /// `ActionCommand.cs`: `TryParseV2`, `TryParse`). The runner compares with the rules of a culture, which ignore invisible
 /// characters. So these are replaced first, as are control characters, which end a line or move the cursor.
 pub(crate) fn neutral(text: &str) -> String {
-    let visible = |c: char| if is_invisible(c) && !matches!(c, '\n' | '\t') { '\u{fffd}' } else { c };
+    let visible = |c: char| match c {
+        '\n' => c,
+        '\t' => ' ',
+        c if is_invisible(c) => '\u{fffd}',
+        c => c,
+    };
     let text: String = text.chars().map(visible).collect();
     let lines = text.split_inclusive('\n').map(|line| {
         let start = line.len() - line.trim_start().len();
