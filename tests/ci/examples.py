@@ -262,7 +262,7 @@ SAMPLE_CASES = [(deploys, "absent"), (fails_with_its_code, "circuit-breaker"), (
 def action_deploys(job, release):
     image = f"{REPOSITORY}:7"
     written = action(job, release, **FILES, image=f"web={image}", var="IMAGE=unused\nDESIRED_COUNT=1",
-                     options="--timeout=2m")
+                     vars_from="CLUSTER,SERVICE\nEXECUTION_ROLE_ARN,LOG_GROUP,AWS_REGION", options="--timeout=2m")
     job.end()
     assert job.code == 0, job.output
     revision = job.result["revisions"][-1]
@@ -275,7 +275,7 @@ def action_deploys(job, release):
 def action_reads_no_input_as_code(job, release):
     hostile = '"; touch pwned; $(touch pwned) `touch pwned` \' ; *'
     action(job, release, **FILES, image=f"web={hostile}\nweb={hostile}", cluster=hostile, service=hostile,
-           var=f"IMAGE={hostile}", options=f"--build={hostile}\n--commit={hostile}")
+           var=f"IMAGE={hostile}", vars_from=hostile, options=f"--build={hostile}\n--commit={hostile}")
     job.end()
     assert job.code != 0 and not list(job.folder.rglob("pwned")), job.output
     job.code = 0
