@@ -2,9 +2,10 @@
 //!
 //! `deploy.rs` is the pipeline: `observe` reads the current state, `decide` makes a plan without I/O, `verify` looks
 //! whether it can succeed, `apply` carries it out, `watch` follows the rollout, `rollback` undoes it, and `report`
-//! renders text and JSON. What counts as stable is decided in `stability`, what counts as failed in `failure`. `session`
-//! runs a command until a signal arrives, and `activity` records what was changed. Of the library it uses the AWS
-//! clients, `retry` and the exit codes; `ecs-bootstrap` uses nothing of this program.
+//! renders text and JSON. What counts as stable is decided in `stability`, what counts as failed in `failure`.
+//! `session` runs a command until a signal arrives, and `activity` records what was changed. Of the library it uses
+//! the AWS clients, `retry`, the comparison of causes, and what belongs to a command line; `ecs-bootstrap` uses
+//! nothing of this program.
 
 mod activity;
 mod api_model;
