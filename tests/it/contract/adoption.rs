@@ -1,7 +1,7 @@
 //! Services that exist in moto before ecs-rollout is used: two commands to a plan without differences, one for another
 //! image.
 
-use super::service;
+use super::{create_what_is_verified, service};
 use crate::deploy::Site;
 use crate::deploy::existing::{self, Existing};
 use crate::support::moto::Moto;
@@ -105,6 +105,7 @@ fn a_service_that_was_updated_to_a_short_revision_name_has_nothing_to_do() {
 fn one_command_deploys_another_image_and_keeps_two_old_revisions() {
     let moto = Moto::with(&[("MOTO_ECS_SERVICE_RUNNING", "2")]);
     moto.create_cluster("prod", &[]);
+    create_what_is_verified(&moto);
     let site = Site::new().at(moto.endpoint());
     site.deploy("deploy", &["--timeout", "20s"]).ends(0, &["deployed web:1"]);
     let deploy = |more: &[&str]| {

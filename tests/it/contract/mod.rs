@@ -157,13 +157,17 @@ fn service(moto: &Moto) -> (String, String) {
     (service.status().unwrap().to_owned(), image)
 }
 
+/// Creates what the verification before a deployment looks for: a container instance of the cluster, and the log group.
+fn create_what_is_verified(moto: &Moto) {
+    moto.register("prod", &moto.run_instance(&[("Name", "web")]), ("stack", "blue"));
+    moto.json("logs", "Logs_20140328.CreateLogGroup", &serde_json::json!({"logGroupName": "/ecs/web"}));
+}
+
 #[test]
 fn deploys_updates_rolls_back_and_recreates_a_deleted_service() {
     let moto = Moto::with(&[("MOTO_ECS_SERVICE_RUNNING", "2")]);
     moto.create_cluster("prod", &[]);
-    // The verification before a deployment looks for both.
-    moto.register("prod", &moto.run_instance(&[("Name", "web")]), ("stack", "blue"));
-    moto.json("logs", "Logs_20140328.CreateLogGroup", &serde_json::json!({"logGroupName": "/ecs/web"}));
+    create_what_is_verified(&moto);
     let mut site = Site::new().at(moto.endpoint());
     let deploy = |site: &Site, more: &[&str]| site.deploy("deploy", &[&["--timeout", "20s"], more].concat());
     deploy(&site, &["--build", "1"]).ends(0, &["create the service", "deployed web:1 (build 1)"]);
