@@ -163,7 +163,7 @@ pub(crate) struct WaitFlags {
 /// What happens at the time limit.
 #[derive(Args, Clone, Copy, Debug)]
 pub(crate) struct AtLimitFlags {
-    /// Roll back at the time limit even if nothing has failed
+    /// Roll back at the time limit even if nothing has failed. While a lifecycle hook is open, the limit does not pass
     #[arg(long, conflicts_with = "no_rollback")]
     pub(crate) rollback_on_timeout: bool,
 }

@@ -93,7 +93,7 @@ impl ServiceClient {
 
 /// The ARN of the revision that a service runs: that of its PRIMARY deployment, which is also a member of the service; or
 /// that of its PRIMARY task set, if another controller deploys it (ECS API Reference, "Service", "TaskSet").
-fn running_arn(service: &Service) -> Option<&str> {
+pub(crate) fn running_arn(service: &Service) -> Option<&str> {
     let mut task_sets = service.raw["taskSets"].as_array().into_iter().flatten();
     let of_task_set = task_sets.find(|set| set["status"] == "PRIMARY").and_then(|set| set["taskDefinition"].as_str());
     let of_deployment = service.primary().map(|primary| primary.task_definition.as_str());

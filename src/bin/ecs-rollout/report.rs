@@ -156,6 +156,9 @@ pub(crate) fn plan_text(plan: &Plan, desired: &DesiredState, current: &CurrentSt
         }
         Action::Nothing => text += "leave the service unchanged: nothing differs\n",
     }
+    if let Some(tags) = service_tags(plan) {
+        text += &format!("{tags}\n");
+    }
     if matches!(plan.action, Action::Create { .. } | Action::Update { .. }) {
         text += &match &plan.rollback {
             Ok(target) => format!("if the rollout fails, roll back to {}\n", short(&target.revision.arn)),
@@ -173,17 +176,24 @@ pub(crate) fn plan_text(plan: &Plan, desired: &DesiredState, current: &CurrentSt
     printable_lines(&text)
 }
 
+/// The tags that the service gets, without their values; `None` if it gets none.
+fn service_tags(plan: &Plan) -> Option<String> {
+    let keys: Vec<_> = plan.service_tags.iter().map(|(key, _)| key.as_str()).collect();
+    (!keys.is_empty()).then(|| format!("tag the service: {}", keys.join(", ")))
+}
+
 /// A plan as JSON.
 fn plan_json(plan: &Plan, desired: &DesiredState, causes: &[FoundCause], exit: Exit) -> String {
     let (registration, arn, diff) = match &plan.registration {
         TaskDefinitionChange::Keep(revision) => ("keep", Some(&revision.arn), None),
         TaskDefinitionChange::New { diff, .. } => ("register", None, Some(diff)),
     };
-    let changes = match &plan.action {
+    let mut changes = match &plan.action {
         Action::Update { changes, .. } => changes.clone(),
         Action::Create { why, .. } => vec![(*why).to_owned()],
         Action::Attach(_) | Action::Nothing => Vec::new(),
     };
+    changes.extend(service_tags(plan));
     document(&json!({
         "version": VERSION,
         "result": "planned",

@@ -62,8 +62,11 @@ impl ServiceClient {
             stopped_tasks: watched.stopped_tasks_json(),
             ..Outcome::new(CommandResult::Stable, Exit::Done)
         };
+        let is_rollback = deployment.rollout_state_reason.to_ascii_lowercase().contains("rolling back");
         let label = watched.last.as_ref().unwrap_or(deployment).label();
         Ok(match &watched.end {
+            // ECS had given up on the deployment before this one.
+            RolloutEnd::Completed if is_rollback => outcome.rolled_back_by_ecs(deployment, true, watched.causes()),
             RolloutEnd::Completed => {
                 self.activity.complete();
                 let counts = watched.last.as_ref().map(Deployment::counts).unwrap_or_default();

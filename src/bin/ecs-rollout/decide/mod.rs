@@ -169,9 +169,11 @@ fn user_tags(desired: &DesiredState) -> impl Iterator<Item = &Value> {
 }
 
 fn missing_tags(desired: &DesiredState, service: &Service) -> Vec<(String, String)> {
-    let actual = service.raw["tags"].as_array().cloned().unwrap_or_default();
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-    user_tags(desired).filter(|tag| !actual.contains(tag)).map(|tag| (text(&tag["key"]), text(&tag["value"]))).collect()
+    // A tag without a value has an empty one.
+    let pair = |tag: &Value| (text(&tag["key"]), text(&tag["value"]));
+    let actual: Vec<_> = service.raw["tags"].as_array().into_iter().flatten().map(pair).collect();
+    user_tags(desired).map(pair).filter(|tag| !actual.contains(tag)).collect()
 }
 
 /// `before` is the body that restores the members that the deployment changes.

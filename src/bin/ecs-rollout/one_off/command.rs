@@ -8,6 +8,7 @@ use serde_json::{Map, Value};
 use crate::cause::FoundCause;
 use crate::causes;
 use crate::client::ServiceClient;
+use crate::image_only::running_arn;
 use crate::one_off::overrides::ResolvedOverrides;
 use crate::one_off::request::ServiceSettings;
 use crate::one_off::run::{OneOffTask, TaskLimit};
@@ -99,7 +100,7 @@ impl ServiceClient {
     ) -> Result<Outcome, FoundCause> {
         progress.waiting("reading the task definition");
         let service = if self.service.is_empty() { None } else { Some(self.active_service().await?) };
-        let name = task_definition.or(service.as_ref().map(|service| service.task_definition.as_str()));
+        let name = task_definition.or(service.as_ref().and_then(running_arn));
         let name = name.unwrap_or_default();
         let revision = self.revision(name).await?.filter(|revision| revision.is_active);
         let revision = revision.ok_or_else(|| causes::REVISION_NOT_FOUND.finding(format!("`{name}`")))?;

@@ -15,6 +15,8 @@ use crate::template::{self, Fault, Lookup};
 const MAX_DEPTH: usize = 100;
 /// The most values. A small file with aliases of aliases can stand for billions of them.
 const MAX_VALUES: usize = 100_000;
+/// The most bytes of text that aliases may repeat.
+const MAX_ALIASED_BYTES: usize = 1024 * 1024;
 
 /// What is wrong with a document.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,7 +36,8 @@ pub(crate) enum YamlFault {
 
 /// The value of a document. Without `variables`, none is replaced.
 pub(crate) fn read(text: &str, variables: Option<&dyn Lookup>) -> Result<Value, YamlError> {
-    let mut reader = Reader { variables, open: Vec::new(), anchors: BTreeMap::new(), values: 0, document: None };
+    let mut reader =
+        Reader { variables, open: Vec::new(), anchors: BTreeMap::new(), values: 0, aliased_bytes: 0, document: None };
     for event in Parser::new_from_str(text) {
         let (event, span) = event.map_err(|error| {
             let marker = error.marker();
@@ -72,6 +75,8 @@ struct Reader<'a> {
     anchors: BTreeMap<usize, Value>,
     /// The number of values so far.
     values: usize,
+    /// The bytes of text that aliases have repeated.
+    aliased_bytes: usize,
     document: Option<Value>,
 }
 
@@ -108,6 +113,10 @@ impl Reader<'_> {
                     return syntax("an alias is used inside of its own anchor");
                 };
                 self.values += count(&value);
+                self.aliased_bytes += text_bytes(&value);
+                if self.aliased_bytes > MAX_ALIASED_BYTES {
+                    return syntax("aliases repeat more than 1 MiB of text");
+                }
                 self.add(value, 0)
             }
             _ => Ok(()),
@@ -217,6 +226,16 @@ fn count(value: &Value) -> usize {
         Value::Array(list) => 1 + list.iter().map(count).sum::<usize>(),
         Value::Object(members) => 1 + members.values().map(count).sum::<usize>(),
         _ => 1,
+    }
+}
+
+/// The bytes of all keys and texts of a value.
+fn text_bytes(value: &Value) -> usize {
+    match value {
+        Value::String(text) => text.len(),
+        Value::Array(list) => list.iter().map(text_bytes).sum(),
+        Value::Object(members) => members.iter().map(|(name, value)| name.len() + text_bytes(value)).sum(),
+        _ => 0,
     }
 }
 

@@ -140,6 +140,10 @@ fn many_aliases_and_levels_are_refused() {
     }
     assert!(matches!(value(&text), Err(YamlError { what: YamlFault::Syntax(what), .. }) if what.contains("too many")));
     assert!(value(&"[".repeat(50_000)).is_err());
+    // A short list of aliases to a long text.
+    let aliases = vec!["*long"; 1500].join(", ");
+    let text = format!("text: &long {}\nlist: [{aliases}]\n", "x".repeat(100_000));
+    assert!(matches!(value(&text), Err(YamlError { what: YamlFault::Syntax(what), .. }) if what.contains("1 MiB")));
 }
 
 fn json_value() -> impl Strategy<Value = Value> {
