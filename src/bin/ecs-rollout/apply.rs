@@ -114,7 +114,8 @@ impl ServiceClient {
     /// Writes the hashes of the members that ECS does not return to the tag of the service, if they change.
     async fn remember(&self, plan: &Plan, body: &Map<String, Value>, service: &Service, progress: &mut Progress) {
         let hashes = plan.to_remember.with(&Hashes::not_shown(body, service));
-        let tag = hashes.tag().filter(|_| hashes != plan.remembered);
+        // An empty tag says that nothing is to be remembered any more.
+        let tag = (hashes != plan.remembered).then(|| hashes.tag().unwrap_or_default());
         if let (Some(value), Some(arn)) = (tag, service.raw["serviceArn"].as_str()) {
             self.tag_service(arn, &[(UNRETURNED_TAG.to_owned(), value)], progress).await;
         }

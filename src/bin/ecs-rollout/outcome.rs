@@ -132,7 +132,10 @@ impl Outcome {
         let (result, exit, aftermath) = if completed {
             (CommandResult::RolledBack, Exit::RolledBack, "ECS has rolled back to")
         } else {
-            let aftermath = "ECS started a rollback, which did not complete:";
+            let aftermath = match to.rollout_state.as_deref() {
+                Some("FAILED") => "ECS started a rollback, which failed:",
+                _ => "ECS rolls back, and has not completed this within the time limit; `ecs-rollout wait` follows it:",
+            };
             (CommandResult::RollbackFailed, Exit::RollbackFailed, aftermath)
         };
         let rolled_back_to = Some(to.task_definition.clone());

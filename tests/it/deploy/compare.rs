@@ -111,9 +111,15 @@ fn a_member_that_ecs_does_not_return_is_compared_by_its_hash() {
     nothing_to_do(&site);
     with(&site, &json!({}), &service);
     nothing_to_do(&site);
+    // It is set back to what it was before.
+    service["monitoring"] = json!({"metricConfigurations": []});
+    with(&site, &json!({}), &service);
+    site.deploy("deploy", &[]).ends(0, &["monitoring changes"]);
+    assert_eq!(updated(&site)["monitoring"], service["monitoring"]);
+    nothing_to_do(&site);
     // A service of another tool has no hash.
     let site = deployed_with(&json!({}), &json!({}));
-    with(&site, &json!({}), &service);
+    with(&site, &json!({}), &rich_service());
     site.deploy("deploy", &[]).ends(0, &["monitoring changes"]);
     nothing_to_do(&site);
 }

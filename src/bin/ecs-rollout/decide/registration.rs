@@ -10,7 +10,7 @@ use crate::normalize::{self, Reconciled};
 use crate::plan::TaskDefinitionChange;
 use crate::revision::Revision;
 use crate::service::short;
-use crate::{causes, diff};
+use crate::{causes, diff, visible};
 
 /// The largest task definition in bytes (ECS Developer Guide, "Amazon ECS service quotas", Task definition size: 64 KiB).
 /// ECS measures its own JSON, which is about as long as the shortest JSON of the request.
@@ -88,7 +88,25 @@ fn difference(normalized: &Value, hashes: &Hashes, old: Option<&Revision>, desir
     let compared =
         normalize::of_task_definition().shown(&compare(normalized, hashes, desired.running.is_some(), old), "");
     let diff = diff::unified(&compared.before, &compared.after, names, show_values);
-    if diff.is_empty() { "  (only its tags differ)\n".to_owned() } else { diff }
+    diff + &tag_difference(old, desired)
+}
+
+/// The tags of the definition that the old revision does not have, as lines of a diff.
+fn tag_difference(old: &Revision, desired: &DesiredState) -> String {
+    let shown = |value: &str| if desired.show_values { value.to_owned() } else { visible::HIDDEN.to_owned() };
+    let mut text = String::new();
+    for tag in desired.task_definition["tags"].as_array().into_iter().flatten() {
+        let (key, value) = (tag["key"].as_str().unwrap_or_default(), tag["value"].as_str().unwrap_or_default());
+        match old.tags.get(key) {
+            Some(actual) if actual == value => {}
+            Some(_) if !desired.show_values => {
+                text += &format!("-  tag {key}={}\n+  tag {key}={}\n", visible::HIDDEN, visible::HIDDEN_CHANGED);
+            }
+            Some(actual) => text += &format!("-  tag {key}={actual}\n+  tag {key}={value}\n"),
+            None => text += &format!("+  tag {key}={}\n", shown(value)),
+        }
+    }
+    text
 }
 
 /// Refuses a task definition that ECS would refuse because of its size.

@@ -41,6 +41,12 @@ impl ServiceChanges {
         names.filter(|name| update_service::start_of(name) == Some(Start::OnlyNewTasks)).collect()
     }
 
+    /// Sets a member that ECS does not return, and whose old value is therefore not known.
+    fn not_returned(&mut self, name: &str, value: Value) {
+        self.lines.push(format!("{name} changes (ECS does not return it; compared by its hash)"));
+        self.body.insert(name.to_owned(), value);
+    }
+
     fn refuse(&mut self, text: String) {
         self.unchangeable = Some(match self.unchangeable.take() {
             None => causes::CANNOT_BE_CHANGED.finding(text),
@@ -73,9 +79,10 @@ pub(super) fn changes(
             "launchType" => launch_type(value, desired, service, &mut changes, notes),
             "desiredCount" => desired_count(value, service, scaling, &mut changes, notes)?,
             name if is_never_returned(name) => {
-                if hashes.has(name) && !remembered.remember(name, &hashes) {
-                    changes.lines.push(format!("{name} changes (ECS does not return it; compared by its hash)"));
-                    changes.body.insert(name.to_owned(), value.clone());
+                let is_set = hashes.has(name) && !remembered.remember(name, &hashes);
+                let is_reset = !hashes.has(name) && remembered.has(name);
+                if is_set || is_reset {
+                    changes.not_returned(name, value.clone());
                 }
             }
             name => compared.member(name, value, &mut changes, notes),
@@ -84,7 +91,10 @@ pub(super) fn changes(
     if let Some(finding) = changes.unchangeable.take() {
         return Err(finding);
     }
-    changes.to_remember = remembered.with(&hashes);
+    changes.to_remember = changes
+        .body
+        .keys()
+        .fold(remembered.with(&hashes), |all, name| if hashes.has(name) { all } else { all.without(name) });
     changes.remembered = remembered;
     Ok(changes)
 }
@@ -106,7 +116,10 @@ impl Compared<'_> {
         let (before, after) = (normalizer.member(name, &actual), normalizer.member(name, &whole));
         let is_remembered = |path: &str| remembered.remember(path, hashes);
         let mut compared = normalizer.reconcile(&after, &before, name, &is_remembered);
-        if actual.is_null() && remembered.remember_member(name, value) {
+        if actual.is_null() && remembered.has(name) {
+            if !remembered.remember_member(name, value) {
+                changes.not_returned(name, whole);
+            }
             return;
         }
         if name == "serviceConnectConfiguration" {

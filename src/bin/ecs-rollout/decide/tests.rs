@@ -94,7 +94,7 @@ fn a_revision_is_registered_only_if_it_differs_from_the_newest() {
     let TaskDefinitionChange::New { diff, .. } = registration_with(&tagged, Some(revision(3, "web:2"))) else {
         panic!("its tags differ")
     };
-    assert_eq!(diff, "  (only its tags differ)\n");
+    assert_eq!(diff, "+  tag team=<hidden>\n");
 }
 
 #[test]

@@ -112,6 +112,12 @@ impl Hashes {
         Hashes(kept.chain(&newer.0).map(|(path, hash)| (path.clone(), hash.clone())).collect())
     }
 
+    /// These hashes without the whole member of a service.
+    pub(crate) fn without(mut self, name: &str) -> Hashes {
+        self.0.remove(name);
+        self
+    }
+
     /// The paths of the members, as far as the tag names them.
     pub(crate) fn paths(&self) -> Vec<&str> {
         self.0.keys().map(String::as_str).filter(|path| *path != ALL).collect()
