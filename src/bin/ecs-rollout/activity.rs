@@ -176,9 +176,11 @@ impl Activity {
         self.state.borrow().phase.clone()
     }
 
-    /// Whether it is not known if the service was created or updated.
+    /// Whether it is not known if the service was created, updated or rolled back.
     pub(crate) fn is_change_unknown(&self) -> bool {
-        ["CreateService", "UpdateService"].into_iter().any(|operation| self.is_unanswered(operation))
+        ["CreateService", "StopServiceDeployment", "UpdateService"]
+            .into_iter()
+            .any(|operation| self.is_unanswered(operation))
     }
 
     fn is_unanswered(&self, operation: &str) -> bool {

@@ -57,6 +57,7 @@ mod stability;
 mod strategy;
 mod tasks;
 mod template;
+mod undo;
 mod variables;
 mod verify;
 mod visible;

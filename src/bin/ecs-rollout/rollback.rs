@@ -21,6 +21,7 @@ use crate::progress::Progress;
 use crate::revision::Revision;
 use crate::service::{Deployment, Service, short};
 use crate::stability::{RolloutState, STABLE_TAG, is_stable, judge, was_stable};
+use crate::undo::Undo;
 use crate::watch::{RolloutEnd, Watch, WatchResult};
 
 /// How many older revisions `rollback` searches for one that was stable.
@@ -39,8 +40,21 @@ impl ServiceClient {
         progress: &mut Progress,
     ) -> Outcome {
         let stays = format!("the rollback failed: the service stays at {}", started.deployment.label());
-        match within(Deadline::after(timeout), self.service()).await {
-            Ok(Ok(Some(service))) => match judge(&service, &started.deployment, started.expected_count) {
+        let service = match within(Deadline::after(timeout), self.service()).await {
+            Ok(Ok(service)) => service,
+            Ok(Err(finding)) => return rollback_failed(failed, finding, stays),
+            Err(_) => {
+                let finding = causes::UNREACHABLE.finding("DescribeServices did not answer before the rollback");
+                return rollback_failed(failed, finding, stays);
+            }
+        };
+        if let Some(service) = &service {
+            match self.undo_started(service, started, target, timeout, progress).await {
+                Undo::Requested => return self.follow_ecs(started, failed, timeout, progress).await,
+                Undo::Unknown(finding) => return rollback_failed(failed, finding, self.rollback_unknown()),
+                Undo::NotPossible => {}
+            }
+            match judge(service, &started.deployment, started.expected_count) {
                 RolloutState::Superseded(by) => {
                     let aftermath = format!("nothing was rolled back: {} replaced this deployment", by.label());
                     return failed.with_aftermath(aftermath);
@@ -52,21 +66,13 @@ impl ServiceClient {
                 }
                 RolloutState::RollingBack(_) => return self.follow_ecs(started, failed, timeout, progress).await,
                 _ => {}
-            },
-            Ok(Ok(None)) => {}
-            Ok(Err(finding)) => return rollback_failed(failed, finding, stays),
-            Err(_) => {
-                let finding = causes::UNREACHABLE.finding("DescribeServices did not answer before the rollback");
-                return rollback_failed(failed, finding, stays);
             }
         }
         progress.event(&format!("rolling back to {}", short(&target.revision.arn)));
         let (service, deployment) = match self.update_to_new_primary(&target.body, timeout).await {
             Ok(updated) => updated,
             Err(finding) if self.activity.is_change_unknown() => {
-                let go_on = self.activity.name().command("wait");
-                let aftermath = format!("it is not known whether ECS accepted the rollback; go on with `{go_on}`");
-                return rollback_failed(failed, finding, aftermath);
+                return rollback_failed(failed, finding, self.rollback_unknown());
             }
             Err(finding) => return rollback_failed(failed, finding, stays),
         };
@@ -85,7 +91,12 @@ impl ServiceClient {
         rollback_failed(failed, cause_of_rollback(&watched, &rollback.deployment), aftermath)
     }
 
-    /// Waits for a rollback that ECS itself has started.
+    fn rollback_unknown(&self) -> String {
+        let go_on = self.activity.name().command("wait");
+        format!("it is not known whether ECS accepted the rollback; go on with `{go_on}`")
+    }
+
+    /// Waits for a rollback that ECS carries out.
     async fn follow_ecs(
         &self,
         started: &StartedDeployment,
@@ -93,7 +104,7 @@ impl ServiceClient {
         timeout: Duration,
         progress: &mut Progress,
     ) -> Outcome {
-        let watched = Watch::new(self, started, timeout, progress).run(None).await;
+        let watched = Watch::new(self, started, timeout, progress).until_undone().run(None).await;
         match &watched.end {
             RolloutEnd::RolledBack { to, completed } => {
                 let causes = failed.causes.clone();
@@ -172,6 +183,10 @@ impl ServiceClient {
             None => {
                 progress.event(&format!("rolling back from {running} to {}: {why}", target.label()));
                 progress.doing("changing the service");
+                let newest = service.newest_deployment();
+                if let Some(outcome) = self.roll_back_by_undo(&service, newest, &target, timeout, progress).await? {
+                    return Ok(Outcome { notes: vec![why], ..outcome });
+                }
                 let body = json!({"cluster": self.cluster, "service": self.service, "taskDefinition": target.arn});
                 let (_, deployment) = self.update_to_new_primary(&body, RETRY_FOR).await?;
                 (deployment, ActionName::Update)
@@ -191,13 +206,16 @@ impl ServiceClient {
         })
     }
 
-    fn rollback_outcome(&self, watched: &WatchResult, target: &Revision, deployment: &Deployment) -> Outcome {
+    pub(crate) fn rollback_outcome(
+        &self,
+        watched: &WatchResult,
+        target: &Revision,
+        deployment: &Deployment,
+    ) -> Outcome {
         let (result, exit) = match &watched.end {
             RolloutEnd::Completed => {
                 self.activity.complete();
-                let text = format!("rolled back: service `{}` runs {}", self.service, target.label());
-                let rolled_back_to = Some(target.arn.clone());
-                return Outcome { text, rolled_back_to, ..Outcome::new(CommandResult::RolledBack, Exit::Done) };
+                return self.rolled_back(target);
             }
             RolloutEnd::Superseded(_) => (CommandResult::Superseded, Exit::Superseded),
             RolloutEnd::WatchFailed(finding) => (CommandResult::Failed, finding.cause.exit),
@@ -213,6 +231,13 @@ impl ServiceClient {
             _ => watched.causes(),
         };
         Outcome { causes, ..Outcome::new(result, exit) }.with_aftermath(self.after_rollback(&watched.end, deployment))
+    }
+
+    /// The outcome of a rollback by command that succeeded.
+    pub(crate) fn rolled_back(&self, target: &Revision) -> Outcome {
+        let text = format!("rolled back: service `{}` runs {}", self.service, target.label());
+        let rolled_back_to = Some(target.arn.clone());
+        Outcome { text, rolled_back_to, ..Outcome::new(CommandResult::RolledBack, Exit::Done) }
     }
 
     /// The revision to roll back to.

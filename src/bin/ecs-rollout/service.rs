@@ -114,6 +114,11 @@ impl Service {
         Ok(Service { raw: raw.clone(), ..Service::deserialize(raw)? })
     }
 
+    /// The deployment that was started last. It is not PRIMARY while the one before it serves the traffic.
+    pub(crate) fn newest_deployment(&self) -> Option<&Deployment> {
+        self.deployments.iter().max_by(|a, b| a.created_at.total_cmp(&b.created_at))
+    }
+
     /// The service without hidden values in the messages of ECS.
     pub(crate) fn hiding(mut self, hidden: &HiddenValues) -> Service {
         let events = self.events.iter_mut().map(|event| &mut event.message);

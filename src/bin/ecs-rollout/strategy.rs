@@ -32,6 +32,11 @@ pub(crate) struct PlannedTimes {
     pub(crate) is_staged: bool,
 }
 
+/// Whether a `deploymentConfiguration` shifts traffic between two revisions: blue/green, linear or canary.
+pub(crate) fn has_traffic_shift(configuration: &Value) -> bool {
+    configuration["strategy"].as_str().is_some_and(|strategy| strategy != "ROLLING")
+}
+
 impl PlannedTimes {
     /// Reads `deploymentConfiguration`.
     pub(crate) fn of(configuration: &Value) -> PlannedTimes {

@@ -6,7 +6,8 @@
 
 use aws_sdk_applicationautoscaling::types::{ScalableDimension, ServiceNamespace};
 use aws_sdk_ecs::types::{
-    DesiredStatus, ServiceDeploymentStatus, ServiceField, SortOrder, Tag, TaskDefinitionField, TaskDefinitionStatus,
+    DesiredStatus, ServiceDeploymentStatus, ServiceField, SortOrder, StopServiceDeploymentStopType, Tag,
+    TaskDefinitionField, TaskDefinitionStatus,
 };
 use serde_json::Value;
 
@@ -145,6 +146,17 @@ impl Aws {
         })
         .await?;
         Ok(raw_json.answer().pointer("/serviceDeployments/0").cloned())
+    }
+
+    /// Stops a service deployment that is in progress, and lets ECS return to the service revision before it:
+    /// `ecs:StopServiceDeployment`. It can be repeated.
+    pub async fn roll_back_service_deployment(&self, arn: &str, deadline: Deadline) -> Result<(), AwsError> {
+        self.call("ecs:StopServiceDeployment", deadline, async |clients| {
+            let request = clients.ecs().stop_service_deployment().service_deployment_arn(arn);
+            request.stop_type(StopServiceDeploymentStopType::Rollback).send().await
+        })
+        .await?;
+        Ok(())
     }
 
     /// Service revisions by their ARNs, at most 20, in any order: `ecs:DescribeServiceRevisions`.

@@ -18,6 +18,7 @@ mod secrets;
 mod signals;
 mod states;
 mod tasks;
+mod undo;
 mod variables;
 mod verify;
 mod yaml;

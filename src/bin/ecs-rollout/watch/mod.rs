@@ -65,6 +65,8 @@ pub(crate) struct Watch<'a> {
     gave_up: Option<(String, Deadline)>,
     /// The error of the last poll, if it failed.
     last_error: Option<FoundCause>,
+    /// ECS was asked to roll back this deployment.
+    is_undone: bool,
     /// Stopped tasks cannot be read. The warning is shown once.
     is_without_tasks: bool,
 }
@@ -93,6 +95,7 @@ impl<'a> Watch<'a> {
             rolling_back: None,
             gave_up: None,
             last_error: None,
+            is_undone: false,
             is_without_tasks: false,
         }
     }
@@ -100,6 +103,12 @@ impl<'a> Watch<'a> {
     /// Lets the time limit count from an earlier time: it passes at this deadline.
     pub(crate) fn ending_at(mut self, deadline: Deadline) -> Watch<'a> {
         self.limit.end_at(deadline);
+        self
+    }
+
+    /// Awaits the rollback of the deployment, which ECS was asked for: its failures end nothing.
+    pub(crate) fn until_undone(mut self) -> Watch<'a> {
+        self.is_undone = true;
         self
     }
 
@@ -227,7 +236,9 @@ impl<'a> Watch<'a> {
     fn end_of(&mut self, state: RolloutState, service: &Service) -> Option<RolloutEnd> {
         match state {
             RolloutState::Completed => Some(RolloutEnd::Completed),
-            RolloutState::Failed(reason) if service.rolls_back_by_itself() => self.await_rollback(reason, service),
+            RolloutState::Failed(reason) if self.is_undone || service.rolls_back_by_itself() => {
+                self.await_rollback(reason, service)
+            }
             RolloutState::Failed(reason) => Some(RolloutEnd::Failed(reason)),
             RolloutState::RollingBack(to) => {
                 if self.rolling_back.is_none() {
@@ -245,7 +256,7 @@ impl<'a> Watch<'a> {
             RolloutState::RolledBack { to, completed } => Some(RolloutEnd::RolledBack { to, completed }),
             RolloutState::Superseded(by) => Some(RolloutEnd::Superseded(by)),
             RolloutState::Deleted => Some(RolloutEnd::Deleted),
-            RolloutState::InProgress if !has_circuit_breaker(service) => {
+            RolloutState::InProgress if !self.is_undone && !has_circuit_breaker(service) => {
                 let last = self.last.as_ref()?;
                 crash_loop(last, &self.stopped).map(RolloutEnd::CrashLoop)
             }

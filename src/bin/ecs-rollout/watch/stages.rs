@@ -1,16 +1,10 @@
 //! Follows the stages of a blue/green, linear or canary rollout, and extends the time limit by them.
 
-use ecs_bootstrap::boundary::aws::AwsError;
-use serde_json::Value;
-
 use super::Watch;
 use crate::client::{call_deadline, is_transient};
 use crate::service::Service;
 use crate::service_deployment::ServiceDeployment;
 use crate::strategy::PlannedTimes;
-
-/// How many service deployments are searched for the one that is watched.
-const MAX_LISTED: i32 = 20;
 
 impl Watch<'_> {
     /// Adds the bake times, steps and hooks of the strategy to the time limit, once.
@@ -49,7 +43,7 @@ impl Watch<'_> {
         }
         let answer = match &self.stages.last {
             Some(last) => self.client.aws.service_deployment(&last.service_deployment_arn, call_deadline()).await,
-            None => self.find_service_deployment(service).await,
+            None => self.client.find_service_deployment(service, &self.deployment, call_deadline()).await,
         };
         match answer.map(|raw| raw.as_ref().map(ServiceDeployment::read).transpose()) {
             Ok(Ok(Some(stage))) => self.see_stage(stage, adds_hooks),
@@ -60,17 +54,6 @@ impl Watch<'_> {
             Err(error) => self.continue_without_stages(&error.verbatim()),
         }
         self.stages.last.clone()
-    }
-
-    async fn find_service_deployment(&self, service: &Service) -> Result<Option<Value>, AwsError> {
-        let (client, arn) = (self.client, service.raw["serviceArn"].as_str());
-        let name = arn.unwrap_or(&client.service);
-        let listed = client.aws.service_deployments(&client.cluster, name, None, MAX_LISTED, call_deadline()).await?;
-        let all = listed.iter().filter_map(|raw| ServiceDeployment::read(raw).ok()).collect();
-        match ServiceDeployment::find(all, &self.deployment) {
-            Some(found) => client.aws.service_deployment(&found.service_deployment_arn, call_deadline()).await,
-            None => Ok(None),
-        }
     }
 
     fn see_stage(&mut self, stage: ServiceDeployment, adds_hooks: bool) {

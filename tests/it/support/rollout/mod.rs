@@ -111,6 +111,8 @@ pub struct World {
     pub one_offs: OneOffs,
     /// The number of polls between a failed deployment and its rollback by ECS.
     pub rollback_after: u32,
+    /// The state of a service deployment that was stopped, after its rollback. Empty: `ROLLBACK_SUCCESSFUL`.
+    pub stopped_ends: &'static str,
     /// The number of polls until a deleted service is INACTIVE.
     pub drains_for: u32,
     /// How long each answer takes.
@@ -264,6 +266,7 @@ impl World {
             "TagResource" => self.tag(body),
             "ListServiceDeployments" => Ok(self.list_service_deployments(body)),
             "DescribeServiceDeployments" => Ok(self.describe_service_deployments(body)),
+            "StopServiceDeployment" => self.stop_service_deployment(body),
             "DescribeServiceRevisions" => Ok(self.describe_service_revisions(body)),
             "ListTasks" => Ok(self.list_tasks(body)),
             "DescribeTasks" => Ok(self.describe_tasks(body)),

@@ -1,7 +1,7 @@
 //! Service deployments and service revisions of the simulated API (ECS API Reference, "ServiceDeployment",
 //! "ServiceRevision").
 
-use super::{PREFIX, World, short};
+use super::{Outcome, PREFIX, World, error, short};
 use serde_json::{Value, json};
 
 impl World {
@@ -34,6 +34,21 @@ impl World {
             });
             newest["lifecycleHookDetails"] = json!(hooks.collect::<Vec<_>>());
         }
+    }
+
+    /// Only a deployment that is in progress can be stopped, and goes back to the one before it.
+    pub(super) fn stop_service_deployment(&mut self, body: &Value) -> Outcome {
+        let arn = &body["serviceDeploymentArn"];
+        let found = self.service_deployments.iter_mut().find(|one| one["serviceDeploymentArn"] == *arn);
+        let found = found.ok_or_else(|| error("ServiceDeploymentNotFoundException", "Not found."))?;
+        if body["stopType"] != "ROLLBACK" || !["PENDING", "IN_PROGRESS"].iter().any(|status| found["status"] == *status)
+        {
+            return Err(error("ConflictException", "The service deployment cannot be stopped."));
+        }
+        found["status"] = json!("ROLLBACK_REQUESTED");
+        let name = short(found["serviceArn"].as_str().unwrap_or_default()).to_owned();
+        self.go_back(&name);
+        Ok(json!({"serviceDeploymentArn": arn}))
     }
 
     pub(super) fn list_service_deployments(&self, body: &Value) -> Value {

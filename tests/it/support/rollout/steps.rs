@@ -107,6 +107,13 @@ impl World {
         }
     }
 
+    /// Begins the rollback of a service deployment that was stopped.
+    pub(super) fn go_back(&mut self, name: &str) {
+        let at_end = if self.stopped_ends.is_empty() { "ROLLBACK_SUCCESSFUL" } else { self.stopped_ends };
+        let service = self.services.get_mut(name).unwrap();
+        (service.course, service.polls) = (Some(Course::Staged { stages: vec!["CLEAN_UP"], at_end }), 0);
+    }
+
     fn pass_stage(&mut self, name: &str, polls: u32, stages: &[&str], at_end: &str) {
         let service = self.services.get_mut(name).unwrap();
         let desired = service.shown["desiredCount"].clone();
