@@ -34,7 +34,10 @@ pub(crate) fn judge(task: &Task, deciding: &[String]) -> TaskState {
         let ended_by_itself = ["", CONTAINER_EXITED].contains(&task.stop_code.as_str());
         return if ended_by_itself && all_zero { TaskState::Succeeded } else { TaskState::Failed };
     }
-    if task.desired_status == "RUNNING" && codes().all(|code| code.is_some()) {
+    // A task whose containers have all ended is being stopped, although `desiredStatus` may not show it yet.
+    let is_stopping = ["DEACTIVATING", "STOPPING", "DEPROVISIONING"].contains(&task.last_status.as_str());
+    let has_other = task.containers.iter().any(|one| one.exit_code.is_none() && one.last_status != "STOPPED");
+    if task.desired_status == "RUNNING" && !is_stopping && has_other && codes().all(|code| code.is_some()) {
         return TaskState::Outlived { succeeded: all_zero };
     }
     let has_started = task.containers.iter().any(|one| ["RUNNING", "STOPPED"].contains(&one.last_status.as_str()));
@@ -102,5 +105,24 @@ mod tests {
         let ended = |code: i64| json!([{"name": "web", "exitCode": code}, {"name": "proxy", "lastStatus": "RUNNING"}]);
         assert_eq!(state("RUNNING", "", ended(0)), TaskState::Outlived { succeeded: true });
         assert_eq!(state("RUNNING", "", ended(3)), TaskState::Outlived { succeeded: false });
+    }
+
+    #[test]
+    fn a_task_without_a_running_container_or_that_is_stopping_has_not_outlived_anything() {
+        let both = |proxy: Value| json!([{"name": "web", "exitCode": 0}, proxy]);
+        for status in ["RUNNING", "DEACTIVATING", "STOPPING", "DEPROVISIONING"] {
+            for containers in [
+                json!([{"name": "web", "exitCode": 0, "lastStatus": "STOPPED"}]),
+                json!([{"name": "web", "exitCode": 3, "lastStatus": "RUNNING"}]),
+                both(json!({"name": "proxy", "exitCode": 143})),
+                both(json!({"name": "proxy", "lastStatus": "STOPPED"})),
+            ] {
+                assert_eq!(state(status, "", containers.clone()), TaskState::Running, "{status} {containers}");
+            }
+            if status != "RUNNING" {
+                let running = both(json!({"name": "proxy", "lastStatus": "RUNNING"}));
+                assert_eq!(state(status, "", running), TaskState::Running, "{status}");
+            }
+        }
     }
 }
