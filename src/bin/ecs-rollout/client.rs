@@ -3,7 +3,7 @@
 //! In: a call of `boundary::aws`. Out: its answer, or its last error, or the cause of that error. It does not judge
 //! answers.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use ecs_bootstrap::boundary::aws::{Aws, AwsError, AwsErrorKind};
 use ecs_bootstrap::retry::{AttemptResult, Deadline, Policy, until};
@@ -54,11 +54,12 @@ pub(crate) async fn call_with_retries<T>(call: impl AsyncFn(Deadline) -> Result<
     call_for(RETRY_FOR, call).await
 }
 
-/// Makes a call, and retries it for this time while its error is transient.
+/// Makes a call, and retries it for this time while its error is transient. The error says how long all attempts took.
 pub(crate) async fn call_for<T>(
     time: Duration,
     call: impl AsyncFn(Deadline) -> Result<T, AwsError>,
 ) -> Result<T, AwsError> {
+    let start = Instant::now();
     let outcome = until(Deadline::after(time), POLICY, async |_| match call(call_deadline()).await {
         Ok(answer) => AttemptResult::Done(answer),
         Err(error) if is_transient(&error) => {
@@ -67,10 +68,29 @@ pub(crate) async fn call_for<T>(
         }
         Err(error) => AttemptResult::Stop(error),
     });
-    outcome.await.map_err(|gave_up| gave_up.last)
+    outcome.await.map_err(|gave_up| AwsError { elapsed: start.elapsed(), ..gave_up.last })
 }
 
 /// Like [`call_with_retries`], with the cause of the error instead of the error.
 pub(crate) async fn call<T>(call: impl AsyncFn(Deadline) -> Result<T, AwsError>) -> Result<T, FoundCause> {
     call_with_retries(call).await.map_err(|error| causes::from_error(&error))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn the_error_of_a_repeated_call_says_how_long_all_attempts_took() {
+        let failed = async |_| -> Result<(), AwsError> {
+            Err(AwsError {
+                operation: "ecs:RunTask",
+                kind: AwsErrorKind::Timeout,
+                elapsed: Duration::from_millis(1),
+                source: None,
+            })
+        };
+        let error = call_for(Duration::from_secs(3), failed).await.unwrap_err();
+        assert!(error.elapsed > Duration::from_millis(200), "{error}");
+    }
 }

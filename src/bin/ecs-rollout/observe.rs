@@ -22,7 +22,7 @@ const MAX_LEARNED: usize = 5;
 /// Parses a service in the answer of an operation.
 pub(crate) fn parse_service(operation: &str, raw: &Value) -> Result<Service, FoundCause> {
     Service::read(raw)
-        .map_err(|error| causes::UNREACHABLE.finding(format!("the answer of {operation} cannot be parsed: {error}")))
+        .map_err(|error| causes::API_FAILED.finding(format!("the answer of {operation} cannot be parsed: {error}")))
 }
 
 impl ServiceClient {

@@ -34,7 +34,7 @@ impl ServiceClient {
         let mut tasks = Vec::new();
         for task in running.iter().chain(&stopped) {
             tasks.push(Task::deserialize(task).map_err(|error| {
-                causes::UNREACHABLE.finding(format!("the answer of DescribeTasks cannot be parsed: {error}"))
+                causes::API_FAILED.finding(format!("the answer of DescribeTasks cannot be parsed: {error}"))
             })?);
         }
         // A task that stops between the two calls is in both answers.

@@ -17,6 +17,7 @@ pub(super) static ALL: &[&Cause] = &[
     &NO_CREDENTIALS,
     &THROTTLED,
     &UNREACHABLE,
+    &API_FAILED,
     &CLUSTER_NOT_FOUND,
     &SERVICE_NOT_FOUND,
     &OTHER_CONTROLLER,
@@ -128,12 +129,23 @@ pub(crate) static THROTTLED: Cause = Cause {
 
 pub(crate) static UNREACHABLE: Cause = Cause {
     id: "api-unreachable",
-    title: "the AWS API cannot be reached, or fails",
-    symptoms: "no connection, a timeout, a certificate that is not accepted, a status of 500 or above, or an answer \
-               that cannot be parsed",
+    title: "the AWS API cannot be reached",
+    symptoms: "no connection, a timeout, a certificate that is not accepted, or an answer that is not one of the API, for \
+               example the page of a proxy",
     remedy: "check the network of the CI runner: proxy, DNS, CA certificates (`AWS_CA_BUNDLE`) and `AWS_ENDPOINT_URL`; \
              or run the command again",
     source: "AWS General Reference, \"Amazon ECS endpoints and quotas\"",
+    exit: Exit::CallFailed,
+    ..Cause::DEFAULTS
+};
+
+pub(crate) static API_FAILED: Cause = Cause {
+    id: "api-failed",
+    title: "the AWS API answers with an error of its own",
+    symptoms: "every attempt got a status of 500 or above, or an answer lacks what the API must return",
+    remedy: "run the command again later, which is safe; if it lasts, look at the AWS Health Dashboard, and check that \
+             `AWS_ENDPOINT_URL`, if it is set, names an endpoint that implements the call",
+    source: "ECS API Reference, \"Common Errors\"",
     exit: Exit::CallFailed,
     ..Cause::DEFAULTS
 };
@@ -233,9 +245,10 @@ pub(crate) fn from_error(error: &AwsError) -> FoundCause {
             "ServiceNotFoundException" | "ServiceNotActiveException" => &SERVICE_NOT_FOUND,
             code if BAD_CREDENTIALS.contains(&code) => &NO_CREDENTIALS,
             _ if message.contains("iam:PassRole") => &PASS_ROLE_DENIED,
-            _ if *status >= 500 => &UNREACHABLE,
+            _ if *status >= 500 => &API_FAILED,
             _ => &NOT_ACCEPTED,
         },
+        AwsErrorKind::Service { code: None, status, .. } if *status >= 500 => &API_FAILED,
         _ => &UNREACHABLE,
     };
     let mut finding = cause.finding(error.verbatim());

@@ -1,3 +1,7 @@
+use std::time::Duration;
+
+use ecs_bootstrap::boundary::aws::{AwsError, AwsErrorKind};
+
 use super::*;
 use crate::evidence::{ContainerExit, Message};
 
@@ -49,6 +53,25 @@ fn a_container_exit_is_diagnosed_from_its_code_and_log() {
     let finding = &diagnose(&exit(1, "cannot open the database", true))[0];
     assert_eq!(finding.evidence[0], "container `web` of task 0123 exited with code 1");
     assert!(finding.evidence.iter().any(|line| line.contains("cannot open the database")), "{finding:?}");
+}
+
+#[test]
+fn an_answer_of_500_or_above_is_not_a_problem_of_the_network() {
+    let failed = |kind| AwsError { operation: "ecs:RunTask", kind, elapsed: Duration::ZERO, source: None };
+    for (code, status, id) in [
+        (Some("ServerException"), 500, "api-failed"),
+        (Some("ServiceUnavailable"), 503, "api-failed"),
+        (None, 502, "api-failed"),
+        (Some("ClientException"), 400, "not-accepted"),
+    ] {
+        let kind = AwsErrorKind::Service { code: code.map(Into::into), status, message: "message".into() };
+        assert_eq!(from_error(&failed(kind)).cause.id, id, "{code:?} {status}");
+    }
+    for kind in [AwsErrorKind::Timeout, AwsErrorKind::Connect, AwsErrorKind::InvalidResponse] {
+        assert_eq!(from_error(&failed(kind)).cause.id, "api-unreachable");
+    }
+    let remedies = [&API_FAILED, &UNREACHABLE].map(|cause| cause.remedy.contains("network of the CI runner"));
+    assert_eq!(remedies, [false, true]);
 }
 
 #[test]

@@ -68,7 +68,10 @@ impl ServiceClient {
         let task = match within(deadline, call_with_retries(run)).await {
             Ok(Ok(answer)) => match started(&answer) {
                 Ok(task) => task,
-                Err(causes) => return self.without_task(TaskResult::not_started(causes, Exit::TaskFailed)),
+                Err(causes) => {
+                    let exit = exit_of(&causes);
+                    return self.without_task(TaskResult::not_started(causes, exit));
+                }
             },
             Ok(Err(error)) if !is_transient(&error) => return self.without_task(refused(&error)),
             Ok(Err(error)) => return self.no_answer(refused(&error), &identity),
@@ -119,12 +122,20 @@ impl ServiceClient {
     }
 }
 
+/// The exit code of a task that was not started. A reason why ECS cannot place it is a failure of the task.
+fn exit_of(causes: &[FoundCause]) -> Exit {
+    match causes.first() {
+        Some(first) if first.cause.exit == Exit::CallFailed => Exit::CallFailed,
+        _ => Exit::TaskFailed,
+    }
+}
+
 /// The task in the answer of RunTask, or why there is none.
 fn started(answer: &Value) -> Result<Task, Vec<FoundCause>> {
     if let Some(task) = answer["tasks"].get(0) {
         let task = Task::deserialize(task).map_err(|error| error.to_string());
         let task = task.and_then(|task| if task.task_arn.is_empty() { Err("no ARN".to_owned()) } else { Ok(task) });
-        let unusable = |error| causes::UNREACHABLE.finding(format!("the answer of RunTask cannot be parsed: {error}"));
+        let unusable = |error| causes::API_FAILED.finding(format!("the answer of RunTask cannot be parsed: {error}"));
         return task.map_err(|error| vec![unusable(error)]);
     }
     let failures = answer["failures"].as_array().map(Vec::as_slice).unwrap_or_default();
@@ -144,7 +155,7 @@ fn started(answer: &Value) -> Result<Task, Vec<FoundCause>> {
     let evidence = Evidence { messages: messages.collect(), ..Evidence::default() };
     if evidence.messages.is_empty() {
         let text = "the answer of RunTask has neither a task nor a failure";
-        return Err(vec![causes::UNREACHABLE.finding(text)]);
+        return Err(vec![causes::API_FAILED.finding(text)]);
     }
     Err(causes::diagnose(&evidence))
 }
@@ -190,7 +201,9 @@ mod tests {
             assert!(causes[0].evidence[0].starts_with("RunTask, 0123: "), "{causes:?}");
             assert!(causes[0].evidence[0].contains(reason), "{causes:?}");
         }
-        assert_eq!(started(&json!({"tasks": [], "failures": []})).unwrap_err()[0].cause.id, "api-unreachable");
-        assert_eq!(started(&json!({"tasks": [{"lastStatus": "PENDING"}]})).unwrap_err()[0].cause.id, "api-unreachable");
+        for answer in [json!({"tasks": [], "failures": []}), json!({"tasks": [{"lastStatus": "PENDING"}]}), json!({})] {
+            let causes = started(&answer).unwrap_err();
+            assert_eq!((causes[0].cause.id, exit_of(&causes)), ("api-failed", Exit::CallFailed), "{answer}");
+        }
     }
 }

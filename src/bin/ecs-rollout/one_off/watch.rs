@@ -86,7 +86,7 @@ impl TaskWatch<'_> {
                     progress.waiting(&format!("ECS does not answer, polling again: {}", error.kind));
                 }
                 Err(PollError::Call(error)) => return TaskEnd::WatchFailed(causes::from_error(&error)),
-                Err(PollError::Answer(text)) => return TaskEnd::WatchFailed(causes::UNREACHABLE.finding(text)),
+                Err(PollError::Answer(text)) => return TaskEnd::WatchFailed(causes::API_FAILED.finding(text)),
             }
             if deadline.passed() {
                 return self.end_at_limit(stop_on_timeout, progress).await;
