@@ -93,7 +93,11 @@ impl Aws {
                 request.status(TaskDefinitionStatus::Active).sort(SortOrder::Desc).send().await
             })
             .await?;
-        Ok(answer.task_definition_arns.unwrap_or_default())
+        let mut arns = answer.task_definition_arns.unwrap_or_default();
+        // Some implementations of the API ignore `sort`.
+        let number = |arn: &String| arn.rsplit(':').next().and_then(|number| number.parse::<u64>().ok());
+        arns.sort_by_key(|arn| std::cmp::Reverse(number(arn)));
+        Ok(arns)
     }
 
     /// Adds a tag to an ECS resource: `ecs:TagResource`.

@@ -86,6 +86,17 @@ fn the_first_rollback_of_a_service_uses_the_deployments_of_the_service() {
 }
 
 #[test]
+fn the_newest_stable_revision_is_chosen_whatever_the_order_of_the_list() {
+    let mut site = Site::new();
+    (1..=11).for_each(|number| site.deployed(&number.to_string()));
+    site.ecs.change(|world| {
+        world.service_deployments.clear();
+        world.ignores_sort = true;
+    });
+    run(&site, "rollback", &[]).ends(0, &["rolling back from web:11 to web:10"]);
+}
+
+#[test]
 fn a_failed_rollback_has_a_cause() {
     let mut site = Site::new();
     site.deployed("1");

@@ -111,6 +111,8 @@ pub struct World {
     pub one_offs: OneOffs,
     /// The number of polls between a failed deployment and its rollback by ECS.
     pub rollback_after: u32,
+    /// Lists the oldest revision first, whatever `sort` is, as moto does.
+    pub ignores_sort: bool,
     /// The state of a service deployment that was stopped, after its rollback. Empty: `ROLLBACK_SUCCESSFUL`.
     pub stopped_ends: &'static str,
     /// The number of polls until a deleted service is INACTIVE.

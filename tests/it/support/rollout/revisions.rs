@@ -42,7 +42,10 @@ impl World {
         let family = body["familyPrefix"].as_str().unwrap_or_default();
         let revisions = self.families.get(family).into_iter().flatten().rev();
         let active = revisions.filter(|revision| revision["status"] == "ACTIVE");
-        let arns: Vec<_> = active.map(|one| &one["taskDefinitionArn"]).collect();
+        let mut arns: Vec<_> = active.map(|one| &one["taskDefinitionArn"]).collect();
+        if self.ignores_sort {
+            arns.reverse();
+        }
         let first = body["nextToken"].as_str().and_then(|token| token.parse().ok()).unwrap_or(0);
         let size = body["maxResults"].as_u64().map_or(PAGE, |size| PAGE.min(size as usize));
         let next = first + size;
