@@ -46,6 +46,17 @@ pub(crate) struct DeployOptions {
     pub(crate) verify: bool,
 }
 
+impl DeployOptions {
+    /// The option with which a failed rollout is not rolled back.
+    fn no_rollback(&self) -> Option<&'static str> {
+        match (self.wait, self.roll_back) {
+            (false, _) => Some("`--no-wait`"),
+            (true, false) => Some("`--no-rollback`"),
+            (true, true) => None,
+        }
+    }
+}
+
 /// A deployment of this command.
 struct Rollout<'a> {
     client: &'a ServiceClient,
@@ -66,7 +77,7 @@ impl ServiceClient {
         match self.observe_and_decide(desired).await {
             Ok((mut plan, current)) => {
                 let refusal = self.verify_plan(&mut plan, desired, &current, verify).await.err();
-                let text = report::plan_text(&plan, desired, &current);
+                let text = report::plan_text(&plan, desired, &current, None);
                 let step = StepReport::of_plan(&plan, desired, &text, refusal.as_ref());
                 Finished { output: report::plan(&plan, desired, &current, refusal.as_ref(), as_json), step: Some(step) }
             }
@@ -114,7 +125,7 @@ impl ServiceClient {
                 if is_asked && matches!(before, Ok(None)) {
                     plan.notes.push("the task of `--before` does not run, because nothing is deployed".to_owned());
                 }
-                let text = report::plan_text(&plan, desired, &current);
+                let text = report::plan_text(&plan, desired, &current, options.no_rollback());
                 progress.block(&text);
                 let outcome = match verified.and(before) {
                     Ok(before) => {

@@ -119,13 +119,18 @@ pub(crate) fn plan(
         let causes = refusal.map_or(&[] as &[FoundCause], |refusal| &refusal.causes);
         return CommandOutput { stdout: plan_json(plan, desired, causes, exit), stderr: String::new(), exit };
     }
-    let stdout = plan_text(plan, desired, current);
+    let stdout = plan_text(plan, desired, current, None);
     let stderr = refusal.map(|refusal| outcome(refusal, false).stderr).unwrap_or_default();
     CommandOutput { stdout, stderr, exit }
 }
 
-/// A plan as text.
-pub(crate) fn plan_text(plan: &Plan, desired: &DesiredState, current: &CurrentState) -> String {
+/// A plan as text. `no_rollback` is the option with which a failed rollout is not rolled back.
+pub(crate) fn plan_text(
+    plan: &Plan,
+    desired: &DesiredState,
+    current: &CurrentState,
+    no_rollback: Option<&str>,
+) -> String {
     let (name, cluster) = (&desired.service, short(&desired.cluster));
     let mut text = match current.service.as_ref().filter(|service| service.is_active()) {
         Some(service) => format!(
@@ -160,9 +165,10 @@ pub(crate) fn plan_text(plan: &Plan, desired: &DesiredState, current: &CurrentSt
         text += &format!("{tags}\n");
     }
     if matches!(plan.action, Action::Create { .. } | Action::Update { .. }) {
-        text += &match &plan.rollback {
-            Ok(target) => format!("if the rollout fails, roll back to {}\n", short(&target.revision.arn)),
-            Err(why) => format!("if the rollout fails, nothing is rolled back: {why}\n"),
+        text += &match (&plan.rollback, no_rollback) {
+            (Ok(_), Some(option)) => format!("if the rollout fails, ecs-rollout rolls nothing back: {option}\n"),
+            (Ok(target), None) => format!("if the rollout fails, roll back to {}\n", short(&target.revision.arn)),
+            (Err(why), _) => format!("if the rollout fails, nothing is rolled back: {why}\n"),
         };
     }
     if !desired.variables.is_empty() {

@@ -97,6 +97,22 @@ fn the_newest_stable_revision_is_chosen_whatever_the_order_of_the_list() {
 }
 
 #[test]
+fn the_plan_of_a_deployment_says_with_which_option_nothing_is_rolled_back() {
+    for (option, text) in [
+        ("--no-wait", "if the rollout fails, ecs-rollout rolls nothing back: `--no-wait`"),
+        ("--no-rollback", "if the rollout fails, ecs-rollout rolls nothing back: `--no-rollback`"),
+        ("--no-verify", "if the rollout fails, roll back to web:1"),
+    ] {
+        let mut site = Site::new();
+        site.deployed("1");
+        site.set("TAG", "2");
+        let outcome = site.deploy("deploy", &[option]);
+        outcome.ends(0, &[text]);
+        assert_eq!(outcome.stderr.matches("if the rollout fails").count(), 1, "{outcome:#?}");
+    }
+}
+
+#[test]
 fn a_failed_rollback_has_a_cause() {
     let mut site = Site::new();
     site.deployed("1");
