@@ -13,7 +13,7 @@ use crate::outcome::Outcome;
 use crate::plan::{Action, Plan, TaskDefinitionChange};
 use crate::printable::printable;
 use crate::service::{Service, short};
-use crate::stability::is_stable;
+use crate::stability::{is_stable, other_revision};
 use crate::variables::UsedVariable;
 
 /// `version` of every JSON document.
@@ -264,6 +264,10 @@ fn status_text(service: &Service) -> String {
         service.running_count,
         service.desired_count
     );
+    if let Some(primary) = other_revision(service) {
+        let runs = short(&primary.task_definition);
+        let _ = writeln!(text, "  the PRIMARY deployment runs {runs}, not the revision of the service");
+    }
     for one in &service.deployments {
         let state = one.rollout_state.as_deref().unwrap_or("rollout state unknown");
         let _ = writeln!(text, "  {} {}, {state}: {}", one.status, one.label(), one.counts());

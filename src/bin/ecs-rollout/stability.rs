@@ -4,7 +4,7 @@
 //! desired count proves nothing, since tasks of the old revision are counted too. Behind a Classic Load Balancer ECS
 //! has no rollout state; there a deployment is complete when it is the only one left and its counts agree.
 //!
-//! - A *service* is stable when its PRIMARY deployment is complete ([`is_stable`]).
+//! - A *service* is stable when its PRIMARY deployment is complete and runs its task definition ([`is_stable`]).
 //! - A *rollout* of `deploy` or `rollback` has succeeded when the deployment that was started is PRIMARY and complete
 //!   ([`judge`]). A change that starts no new deployment, such as another desired count, has succeeded when also as
 //!   many tasks run as the service wants.
@@ -15,7 +15,7 @@
 //! - A failed `deploy` rolls back to the revision of [`last_stable_revision`].
 
 use crate::revision::Revision;
-use crate::service::{Deployment, Service};
+use crate::service::{Deployment, Service, short};
 use crate::service_deployment::ServiceDeployment;
 
 /// The tag of a revision whose rollout succeeded; its value is the time.
@@ -29,9 +29,15 @@ pub(crate) fn is_complete(deployment: &Deployment, service: &Service) -> bool {
     }
 }
 
-/// Whether the newest deployment of a service is complete.
+/// Whether the newest deployment of a service is complete, and runs the revision of the service.
 pub(crate) fn is_stable(service: &Service) -> bool {
-    service.primary().is_some_and(|primary| is_complete(primary, service))
+    service.primary().is_some_and(|primary| is_complete(primary, service)) && other_revision(service).is_none()
+}
+
+/// The PRIMARY deployment, if it runs another revision than the service names. An answer can be older than the last
+/// change of the service.
+pub(crate) fn other_revision(service: &Service) -> Option<&Deployment> {
+    service.primary().filter(|primary| short(&primary.task_definition) != short(&service.task_definition))
 }
 
 /// Whether an earlier `deploy` saw the rollout of this revision succeed.
@@ -182,6 +188,8 @@ mod tests {
         assert_eq!(state(&with("IN_PROGRESS")), RolloutState::InProgress);
         assert_eq!(state(&with("FAILED")), RolloutState::Failed(String::new()));
         assert_eq!((is_stable(&with("COMPLETED")), is_stable(&with("IN_PROGRESS"))), (true, false));
+        let other = Service { task_definition: "task-definition/web:3".to_owned(), ..with("COMPLETED") };
+        assert!(!is_stable(&other) && state(&other) == RolloutState::Completed);
     }
 
     #[test]

@@ -97,6 +97,20 @@ fn the_newest_stable_revision_is_chosen_whatever_the_order_of_the_list() {
 }
 
 #[test]
+fn a_service_whose_primary_deployment_runs_another_revision_is_not_stable() {
+    let mut site = Site::new();
+    site.deployed("1");
+    site.deployed("2");
+    site.ecs.change(|world| {
+        let web = &mut world.services.get_mut("web").unwrap().shown;
+        web["deployments"][0]["taskDefinition"] = json!("arn:aws:ecs:eu-west-1:111122223333:task-definition/web:1");
+    });
+    let text = "the PRIMARY deployment runs web:1, not the revision of the service";
+    run(&site, "status", &[]).ends(39, &["is not stable: web:2", text, "PRIMARY web:1"]);
+    assert_eq!(run(&site, "status", &["--json"]).json()["result"], "not-stable");
+}
+
+#[test]
 fn the_plan_of_a_deployment_says_with_which_option_nothing_is_rolled_back() {
     for (option, text) in [
         ("--no-wait", "if the rollout fails, ecs-rollout rolls nothing back: `--no-wait`"),

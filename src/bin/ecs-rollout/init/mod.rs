@@ -26,7 +26,7 @@ use crate::normalize::hidden::{Hashes, UNRETURNED_TAG};
 use crate::outcome::Outcome;
 use crate::revision::Revision;
 use crate::service::{Service, short};
-use crate::stability::is_stable;
+use crate::stability::is_complete;
 use crate::{api_model, arn, definition_text, described, report};
 
 const TASK_DEFINITION: &str = "task-definition.json";
@@ -99,7 +99,7 @@ fn definitions(service: &Service, running: &Revision, scaling: &Scaling) -> Defi
     let body = service_body(service, scaling, &mut notes);
     if let Some(body) = &body {
         unknown_members(SERVICE, api_model::check_service(body, true), &mut notes);
-        if !is_stable(service) {
+        if !service.primary().is_some_and(|primary| is_complete(primary, service)) {
             notes.push(
                 "the rollout of the newest deployment is not complete; `plan` shows that it is watched".to_owned(),
             );
