@@ -3,23 +3,29 @@
 # CI that has docker, the AWS CLI (v1 or v2), ecs-rollout, and AWS credentials where the AWS SDKs find them.
 #
 # Usage: deploy.sh [OPTION...]
-# The options are passed to `ecs-rollout deploy`.
+# The options are passed to `ecs-rollout deploy`. For example, `--vars-from DB_HOST` lists one more variable that the
+# definitions use.
 #
 # Environment:
 #   REPOSITORY_URI      the output RepositoryUri of repository.yaml: ACCOUNT.dkr.ecr.REGION.amazonaws.com/NAME
-#   CLUSTER, EXECUTION_ROLE_ARN, LOG_GROUP   the outputs ClusterName, ExecutionRoleArn and LogGroupName of cluster.yaml
+#   CLUSTER             the cluster: the output ClusterName of cluster.yaml
 #   SERVICE             the name of the service
+#   CONTAINER           the container that gets the image; needed only if the task has several containers
+#   EXECUTION_ROLE_ARN, LOG_GROUP   the outputs ExecutionRoleArn and LogGroupName of cluster.yaml; needed only if the
+#                       definitions use them, as the samples do
 #   BUILD_NUMBER        the build number; Travis, GitHub, GitLab, CodeBuild and Jenkins set their own variable instead
 #   COMMIT              the git commit; default: the commit of the working tree
 #   AWS_REGION          the region of the cluster
-#   PLATFORM            the platform of the instances; default: linux/amd64; for Graviton: linux/arm64
+#   PLATFORM            the platform of the instances; default: linux/amd64; for Graviton: linux/arm64, which needs QEMU
+#                       on an x86-64 runner if the Dockerfile has a RUN
 #   CONTEXT             the folder with the Dockerfile; default: `.`
-#   DEFINITIONS         the folder with task-definition.json and service.json; default: the folder of this script
+#   DEFINITIONS         the folder with the task definition and the service definition; default: the folder of this script.
+#                       The files are task-definition and service, with the extension .json, .yaml or .yml
 #
 # The exit code is that of ecs-rollout (for example, 30: rolled back), or that of an earlier command that failed.
 set -euo pipefail
 
-: "${REPOSITORY_URI:?}" "${CLUSTER:?}" "${EXECUTION_ROLE_ARN:?}" "${LOG_GROUP:?}" "${SERVICE:?}" "${AWS_REGION:?}"
+: "${REPOSITORY_URI:?}" "${CLUSTER:?}" "${SERVICE:?}" "${AWS_REGION:?}"
 build=${BUILD_NUMBER:-${TRAVIS_BUILD_NUMBER:-${GITHUB_RUN_NUMBER:-${CI_PIPELINE_IID:-${CODEBUILD_BUILD_NUMBER:-}}}}}
 : "${build:?there is no build number: set BUILD_NUMBER}"
 # CodeBuild has no working tree if its source is an archive.
@@ -33,6 +39,17 @@ fail() {
     printf 'error: %s\nremedy: %s\n' "$1" "$2" >&2 || true
     exit "${3:-1}"
 }
+
+# Prints the file of a definition. $1: its name without the extension.
+definition() {
+    local file found=()
+    for file in "$definitions/$1".{json,yaml,yml}; do [[ -e $file ]] && found+=("$file"); done
+    ((${#found[@]} == 1)) || fail "there must be one file $definitions/$1.json, .yaml or .yml, but there are ${#found[@]}" \
+        'set DEFINITIONS to the folder of the definitions, and delete the file that is not used'
+    printf '%s' "${found[0]}"
+}
+task_definition=$(definition task-definition)
+service_definition=$(definition service)
 
 registry=${REPOSITORY_URI%%/*} repository=${REPOSITORY_URI#*/}
 # The repository may be in another account and region than the cluster: ACCOUNT.dkr.ecr.REGION.amazonaws.com.
@@ -91,6 +108,8 @@ esac
 # The variables that the definitions may use.
 variables=IMAGE,CLUSTER,SERVICE,EXECUTION_ROLE_ARN,LOG_GROUP,AWS_REGION,MEMORY_MIB,PORT,DESIRED_COUNT
 
-# The only call of ecs-rollout in the sample pipelines.
-exec ecs-rollout deploy --task-definition "$definitions/task-definition.json" \
-    --service-definition "$definitions/service.json" --vars-from "$variables" --build "$build" --commit "$commit" "$@"
+# The only call of ecs-rollout in the sample pipelines. The definitions need not use the variables: those of
+# `ecs-rollout init` contain the image, the cluster and the service that they were read from.
+exec ecs-rollout deploy --cluster "$CLUSTER" --service "$SERVICE" --task-definition "$task_definition" \
+    --service-definition "$service_definition" --image "${CONTAINER:+$CONTAINER=}$IMAGE" --vars-from "$variables" \
+    --build "$build" --commit "$commit" "$@"
