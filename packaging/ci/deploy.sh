@@ -19,8 +19,8 @@
 #   PLATFORM            the platform of the instances; default: linux/amd64; for Graviton: linux/arm64, which needs QEMU
 #                       on an x86-64 runner if the Dockerfile has a RUN
 #   CONTEXT             the folder with the Dockerfile; default: `.`
-#   DEFINITIONS         the folder with the task definition and the service definition; default: the folder of this script.
-#                       The files are task-definition and service, with the extension .json, .yaml or .yml
+#   DEFINITIONS         the folder with task-definition.json and service.json; default: the folder of this script. The
+#                       extension can be .yaml or .yml instead
 #
 # The exit code is that of ecs-rollout (for example, 30: rolled back), or that of an earlier command that failed.
 set -euo pipefail
@@ -44,8 +44,9 @@ fail() {
 definition() {
     local file found=()
     for file in "$definitions/$1".{json,yaml,yml}; do [[ -e $file ]] && found+=("$file"); done
-    ((${#found[@]} == 1)) || fail "there must be one file $definitions/$1.json, .yaml or .yml, but there are ${#found[@]}" \
-        'set DEFINITIONS to the folder of the definitions, and delete the file that is not used'
+    ((${#found[@]} == 1)) ||
+        fail "there must be one file $definitions/$1.json, .yaml or .yml, but there are ${#found[@]}" \
+            'set DEFINITIONS to the folder of the definitions, and delete the file that is not used'
     printf '%s' "${found[0]}"
 }
 task_definition=$(definition task-definition)

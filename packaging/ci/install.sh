@@ -6,11 +6,11 @@
 # FOLDER must be in the PATH of the later steps (default: /usr/local/bin).
 #
 # Environment, one of:
-#   ECS_ROLLOUT_URL, ECS_ROLLOUT_SHA256   the URL of the binary and its checksum, from SHA256SUMS of the release
+#   ECS_ROLLOUT_URL, ECS_ROLLOUT_SHA256   the URL of the binary (not of a package) and its checksum
 #   ECS_ROLLOUT_RELEASE                   the URL of a release: https://github.com/OWNER/REPO/releases/download/v0.1.0.
 #                                         The file is that of this processor. Its checksum is ECS_ROLLOUT_SHA256 or, if
-#                                         that is empty, the one in SHA256SUMS of the release, which protects only
-#                                         against a broken download
+#                                         that is empty, the one in SHA256SUMS of the release, which detects a
+#                                         corrupted download, but not a release that someone replaced
 set -euo pipefail
 umask 022
 

@@ -112,8 +112,6 @@ def samples():
         template / "cluster.yaml": ("sh", of_yaml(template / "cluster.yaml")),
         image / "component.yaml": ("bash", of_yaml(image / "component.yaml")),
         terraform: ("sh", of_terraform(terraform)),
-        ci / "github-actions.yml": ("bash -e", of_yaml(ci / "github-actions.yml")),
-        ci / "travis.yml": ("bash", of_yaml(ci / "travis.yml")),
         ci / "install.sh": ("bash", f'bash "{ci / "install.sh"}" "$HOME"'),
         image / "install": ("bash -e", f'bash "{image / "install"}" --url "$URL" --sha256 "$SHA256" --root "$HOME"'),
     }

@@ -17,6 +17,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import textwrap
 import threading
 
 import yaml
@@ -61,7 +62,6 @@ class Release:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         self.folder = f"http://127.0.0.1:{server.server_port}"
         self.url = f"{self.folder}/v0.1.0"
-        self.file = f"{self.url}/{name}"
 
 
 class Job:
@@ -96,9 +96,9 @@ class Job:
         program(self.bin / "aws", f"#!/bin/sh\n{record}"
                                   "case $2 in batch-get-image) echo 'None ImageNotFound' ;; *) echo x ;; esac\n")
         program(self.bin / "apk", f"#!/bin/sh\n{record}")
-        program(self.bin / "sudo", '#!/bin/sh\nexec "$@"\n')
-        # The sample installs a package; here it is the binary itself.
-        program(self.bin / "dpkg", f'#!/bin/sh\ninstall -m 755 "$2" "{self.usr_local}/ecs-rollout"\n')
+        # No sample installs a package or needs root.
+        for name in ("sudo", "dpkg"):
+            program(self.bin / name, f"#!/bin/sh\n{record}exit 1\n")
         # The server has no certificate.
         program(self.bin / "curl", '#!/bin/bash\nexec /usr/bin/curl "${@/#=https/=http,https}"\n')
 
@@ -151,7 +151,7 @@ def github_steps(job, steps, values, environment):
 
 def github(job, release):
     document = yaml.safe_load((PACKAGING / "github-actions.yml").read_text())["jobs"]["deploy"]
-    variables = {**SETTINGS, "ECS_ROLLOUT_URL": release.file, "ECS_ROLLOUT_SHA256": release.sha256}
+    variables = {**SETTINGS, "ECS_ROLLOUT_RELEASE": release.url, "ECS_ROLLOUT_SHA256": release.sha256}
     values = {f"vars.{name}": value for name, value in variables.items()}
     github_steps(job, document["steps"], values, document["env"])
 
@@ -159,7 +159,7 @@ def github(job, release):
 def travis(job, release):
     document = yaml.safe_load((PACKAGING / "travis.yml").read_text())
     job.environment |= dict(line.split("=", 1) for line in document["env"]["global"]) | SETTINGS
-    job.environment |= {"ECS_ROLLOUT_URL": release.file, "ECS_ROLLOUT_SHA256": release.sha256, "TRAVIS": "true",
+    job.environment |= {"ECS_ROLLOUT_RELEASE": release.url, "ECS_ROLLOUT_SHA256": release.sha256, "TRAVIS": "true",
                         "TRAVIS_BUILD_NUMBER": BUILD, "TRAVIS_COMMIT": job.commit}
     for script in [*document["install"], document["deploy"]["script"]]:
         job.run("bash", script)
@@ -189,6 +189,14 @@ def codebuild(job, release):
             job.run("bash", command)
 
 
+def jenkins_stage_runs(text, environment):
+    """Whether the conditions of `when` (Jenkins, "Pipeline Syntax") are true in this environment."""
+    conditions = re.search(r"when \{\s+anyOf \{(.*?)\}", text, re.S)[1]
+    conditions = re.sub(r"^ *//.*$", "", conditions, flags=re.M).strip().splitlines()
+    wanted = [re.fullmatch(r" *(?:branch|environment name: '(\w+)', value:) '([^']+)'", line) for line in conditions]
+    return any(environment.get(found[1] or "BRANCH_NAME") == found[2] for found in wanted)
+
+
 def jenkins(job, release):
     """Jenkins Handbook, "Using a Jenkinsfile": `sh` runs `sh -xe`. Reads the strings of the declarative pipeline."""
     text = (PACKAGING / "Jenkinsfile").read_text()
@@ -196,6 +204,11 @@ def jenkins(job, release):
     job.environment |= dict(re.findall(r"^ +(\w+) = '([^']*)'$", block, re.M)) | SETTINGS
     job.environment |= {"ECS_ROLLOUT_RELEASE": release.url, "ECS_ROLLOUT_SHA256": release.sha256, "BUILD_NUMBER": BUILD,
                         "GIT_COMMIT": job.commit, "WORKSPACE_TMP": str(job.folder / "workspace tmp")}
+    # Only a multibranch job has BRANCH_NAME. The Git plugin sets GIT_BRANCH, with the remote in other jobs.
+    assert jenkins_stage_runs(text, {"BRANCH_NAME": "main", "GIT_BRANCH": "main"})
+    assert jenkins_stage_runs(text, {"GIT_BRANCH": "origin/main"})
+    for other in ({"BRANCH_NAME": "x", "GIT_BRANCH": "x"}, {"GIT_BRANCH": "origin/x"}, {"BRANCH_NAME": "PR-1"}):
+        assert not jenkins_stage_runs(text, other), other
     scripts = re.findall(r"\bsh '''(.*?)'''", text, re.S)
     assert len(scripts) == 1 and text.count("{") == text.count("}")
     for script in scripts:
@@ -262,7 +275,7 @@ SAMPLE_CASES = [(deploys, "absent"), (fails_with_its_code, "circuit-breaker"), (
 def action_deploys(job, release):
     image = f"{REPOSITORY}:7"
     written = action(job, release, **FILES, image=f"web={image}", var="IMAGE=unused\nDESIRED_COUNT=1",
-                     vars_from="CLUSTER,SERVICE\nEXECUTION_ROLE_ARN,LOG_GROUP,AWS_REGION", options="--timeout=2m")
+                     vars_from="CLUSTER,SERVICE,EXECUTION_ROLE_ARN\nLOG_GROUP,AWS_REGION", options="--timeout=2m")
     job.end()
     assert job.code == 0, job.output
     revision = job.result["revisions"][-1]
@@ -281,6 +294,37 @@ def action_reads_no_input_as_code(job, release):
     job.code = 0
     action(job, release, version=hostile)
     assert job.code == 1 and "is not a version" in job.output and not list(job.folder.rglob("pwned")), job.output
+
+
+def action_examples():
+    """The inputs of each example of the action, in its first comment and in the guide."""
+    comment = re.sub(r"^# ?", "", (PACKAGING / "action.yml").read_text(), flags=re.M)
+    guide = (PACKAGING.parents[1] / "docs/how-to/deploy-from-ci.md").read_text()
+    found = re.findall(r"^( *)- uses: OWNER/REPO/packaging/ci@.*\n((?:\1 .*\n)+)", comment + "\n" + guide, re.M)
+    return [yaml.safe_load(textwrap.dedent(step))["with"] for _, step in found]
+
+
+def action_examples_deploy(work, rollout, release):
+    """Each example of the action deploys: with `image` the definitions of `init`, otherwise the samples."""
+    examples = action_examples()
+    assert len(examples) >= 3 and any("image" in one for one in examples), examples
+    for example in examples:
+        job = Job(work, rollout, "absent")
+        if "image" in example:
+            definitions = {
+                "task-definition": {"family": "web", "containerDefinitions": [{"name": "web", "image": "web:1",
+                                                                              "memory": 64}]},
+                "service": {"cluster": "prod", "serviceName": "web", "desiredCount": 1},
+            }
+            for name, content in definitions.items():
+                (job.checkout / "deploy" / f"{name}.json").write_text(json.dumps(content))
+        image = f"{REPOSITORY}:7"
+        known = {"env.IMAGE": image, "steps.build.outputs.image": image}
+        given = {name.replace("-", "_"): expressions(str(value), known) for name, value in example.items()}
+        action(job, release, **{**given, "version": "0.1.0", "sha256": release.sha256})
+        job.end()
+        assert job.code == 0, f"{example}: {job.output}"
+        assert job.result["revisions"][-1]["containerDefinitions"][0]["image"] == image, job.result
 
 
 def action_only_installs(job, release):
@@ -315,6 +359,8 @@ def main():
             def of_sample(work, case=case, situation=situation, sample=sample):
                 case(Job(work, rollout, situation), sample, release)
             cases.append((f"{sample.__name__}: {case.__doc__}", of_sample))
+    cases.append((action_examples_deploy.__doc__.splitlines()[0],
+                  lambda work: action_examples_deploy(work, rollout, release)))
     for case in (action_deploys, action_reads_no_input_as_code, action_only_installs, action_refuses_another_binary):
         def of_action(work, case=case):
             case(Job(work, rollout, "absent"), release)
